@@ -1,0 +1,82 @@
+import type { Logger } from 'pino'
+import type { Digest } from '../core/digest.ts'
+import type { RegistryClients } from '../core/registry-client.ts'
+import type { RegistryHost, Repository } from '../core/repository.ts'
+import type { Credential } from '../core/tracker-api.ts'
+
+export interface BlobKey {
+  registry: RegistryHost
+  digest: Digest
+}
+
+/** A local request for a blob, after the proxy has made sure that the registry would serve it to this caller. */
+export interface BlobRequest extends BlobKey {
+  repository: Repository
+  bytes: number
+  credential: Credential
+}
+
+/** What a manifest names: its blobs will be asked for next. It proves nothing. */
+export interface ImagePlan {
+  registry: RegistryHost
+  repository: Repository
+  credential: Credential
+  blobs: { digest: Digest; bytes: number }[]
+}
+
+/** One reader of one blob. Requests for the same blob share a download; the last `close` ends what nobody else wants. */
+export interface OpenBlob {
+  readonly bytes: number
+  /**
+   * The bytes [start, end) in order, each verified before it is yielded.
+   * @throws BlobUnavailableError when neither the swarm nor the registry yields a piece in time
+   * @throws BlobDistrustedError when the whole blob does not match its digest; the last byte was then held back
+   */
+  read(start: number, end: number): AsyncIterable<Uint8Array>
+  close(): void
+}
+
+/** Progress of one blob on this node since it was first asked for; bytes of the blob, never of the wire. */
+export interface BlobProgress extends BlobKey {
+  repository: Repository
+  bytes: number
+  bytesFromRegistry: number
+  bytesFromPeers: number
+  state: 'downloading' | 'complete' | 'failed'
+  peers: number
+}
+
+export interface Client {
+  /**
+   * Opens a blob: from the store, from the download under way, or from a new one (tracker, then peers and registry).
+   * @throws ShoalError with TRACKER_UNAVAILABLE, PULL_REFUSED, BLOB_DISTRUSTED, …: ask the registry instead
+   */
+  open(request: BlobRequest): Promise<OpenBlob>
+  /**
+   * For a registry that cannot be reached: the blob's bytes when this node holds the blob (or is fetching it), the
+   * credential is a token whose signature verifies with a trusted key, is unexpired and grants pull, and it was
+   * confirmed within the hour that the blob belongs to the repository. Undefined otherwise.
+   */
+  authorisedWithoutRegistry(request: Omit<BlobRequest, 'bytes'>): Promise<number | undefined>
+  /** Called for every manifest that passes. Plans only; returns at once and never throws. */
+  plan(plan: ImagePlan): void
+  progress(): BlobProgress[]
+  close(): Promise<void>
+}
+
+export interface ClientOptions {
+  trackerUrl: string
+  /** PEM of authorities to trust for the tracker besides the system's. */
+  trackerCaPem?: string
+  /** Needed for the first start only; later the node certificate in `dataDir` is enough. */
+  joinToken?: string
+  /** Holds the node key (0600), the node certificate and the blob store. */
+  dataDir: string
+  /** Port 0 takes a free one. */
+  peerListen: { host: string; port: number }
+  registries: RegistryClients
+  cacheBytesMax: number
+  /** How long a pull waits for the tracker before it goes straight to the registry. */
+  trackerPatienceMs: number
+  log: Logger
+}

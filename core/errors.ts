@@ -1,0 +1,21 @@
+/**
+ * Base of every expected failure in Shoal. `code` is stable and documented in docs/errors.md; the message is for
+ * people. A bug is an assertion, not a ShoalError.
+ */
+export abstract class ShoalError extends Error {
+  /** Stable, upper snake case; what callers and tests compare. */
+  abstract readonly code: string
+  /** What the person who reads the message can do about it; printed after it on command lines. */
+  readonly hint?: string
+
+  constructor(message: string, options: { cause?: unknown; hint?: string } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause })
+    this.name = new.target.name
+    if (options.hint !== undefined) this.hint = options.hint
+  }
+}
+
+/** A value from outside does not have the shape it must have: refuse the request or message it came in. */
+export class InvalidInputError extends ShoalError {
+  readonly code = 'INVALID_INPUT'
+}

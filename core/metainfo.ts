@@ -1,0 +1,89 @@
+import { createHash } from 'node:crypto'
+import type { Digest } from './digest.ts'
+import { InvalidInputError } from './errors.ts'
+import type { RegistryHost } from './repository.ts'
+
+declare const checked: unique symbol
+
+/** 40 lower-case hex digits: the swarm's permanent id, its info-hash and the SNI between Shoal peers. */
+export type SwarmId = string & { readonly [checked]: 'SwarmId' }
+/** 40 lower-case hex digits: first 20 bytes of SHA-256 of the node key's SubjectPublicKeyInfo; also its peer id. */
+export type NodeId = string & { readonly [checked]: 'NodeId' }
+/** A cluster's id: `c` and 16 lower-case hex digits. */
+export type ClusterId = string & { readonly [checked]: 'ClusterId' }
+/** A piece index known to be below this torrent's piece count. */
+export type PieceIndex = number & { readonly [checked]: 'PieceIndex' }
+
+const HEX40 = /^[0-9a-f]{40}$/
+const CLUSTER_ID = /^c[0-9a-f]{16}$/
+
+export const isSwarmId = (text: string): text is SwarmId => HEX40.test(text)
+export const isNodeId = (text: string): text is NodeId => HEX40.test(text)
+export const isClusterId = (text: string): text is ClusterId => CLUSTER_ID.test(text)
+
+/** Bytes of SHA-256 per piece in hash batches. */
+export const PIECE_HASH_BYTES = 32
+const PIECES_AIMED_AT = 128
+export const PIECE_BYTES_MIN = 256 * 1024
+export const PIECE_BYTES_MAX = 4 * 1024 * 1024
+/** A blob above this is not swarmed: 2^18 pieces of 4 MiB keep every bitfield within one frame (32 KiB). */
+export const BLOB_BYTES_MAX = PIECE_BYTES_MAX * 2 ** 18
+
+/** What a swarm's id is made of: one blob of one registry in one cluster. Lengths in bytes. */
+export interface SwarmKey {
+  cluster: ClusterId
+  registry: RegistryHost
+  digest: Digest
+  bytes: number
+}
+
+/**
+ * Piece length in bytes: the next power of two of size/128, clamped to 256 KiB and 4 MiB. A function of size alone,
+ * so that every node computes the same one without asking.
+ */
+export function pieceBytesFor(blobBytes: number): number {
+  if (!Number.isSafeInteger(blobBytes) || blobBytes < 1 || blobBytes > BLOB_BYTES_MAX) {
+    throw new InvalidInputError(`a blob of ${blobBytes} bytes cannot be swarmed`)
+  }
+  const aimed = 2 ** Math.ceil(Math.log2(blobBytes / PIECES_AIMED_AT))
+  return Math.min(PIECE_BYTES_MAX, Math.max(PIECE_BYTES_MIN, aimed))
+}
+
+/** The pieces of a blob. Piece `i` covers bytes [i * pieceBytes, i * pieceBytes + pieceBytesAt(i)). */
+export interface PieceLayout {
+  readonly blobBytes: number
+  readonly pieceBytes: number
+  readonly pieceCount: number
+}
+
+export function pieceLayout(blobBytes: number): PieceLayout {
+  const pieceBytes = pieceBytesFor(blobBytes)
+  return { blobBytes, pieceBytes, pieceCount: Math.ceil(blobBytes / pieceBytes) }
+}
+
+export function isPieceIndex(layout: PieceLayout, index: number): index is PieceIndex {
+  return Number.isInteger(index) && index >= 0 && index < layout.pieceCount
+}
+
+/** Bytes of piece `index`: all are `pieceBytes` but the last. */
+export function pieceBytesAt(layout: PieceLayout, index: PieceIndex): number {
+  return Math.min(layout.pieceBytes, layout.blobBytes - index * layout.pieceBytes)
+}
+
+/** Truncated SHA-256 (20 bytes) of cluster, registry, digest, length and piece length. */
+export function swarmIdOf(key: SwarmKey): SwarmId {
+  const text = [
+    'shoal-swarm-v1',
+    key.cluster,
+    key.registry,
+    key.digest,
+    key.bytes,
+    pieceBytesFor(key.bytes),
+  ].join('\n')
+  return createHash('sha256').update(text).digest('hex').slice(0, 40) as SwarmId
+}
+
+/** @param spki DER of the node key's SubjectPublicKeyInfo */
+export function nodeIdOf(spki: Uint8Array): NodeId {
+  return createHash('sha256').update(spki).digest('hex').slice(0, 40) as NodeId
+}

@@ -1,0 +1,47 @@
+import { InvalidInputError } from './errors.ts'
+
+declare const checked: unique symbol
+
+/** A repository name (OCI distribution-spec, "Pulling manifests": `<name>`), checked. */
+export type Repository = string & { readonly [checked]: 'Repository' }
+
+/** A registry's authority as in an image name: lower-case `host` or `host:port`, checked. Port 443 is dropped. */
+export type RegistryHost = string & { readonly [checked]: 'RegistryHost' }
+
+const REPOSITORY = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$/
+const REPOSITORY_CHARS_MAX = 255
+const HOST = /^(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*$/
+const IPV6 = /^\[[0-9a-f:.]{2,45}\]$/
+const HOST_CHARS_MAX = 253
+
+export function isRepository(text: string): text is Repository {
+  return text.length <= REPOSITORY_CHARS_MAX && REPOSITORY.test(text)
+}
+
+/** @throws InvalidInputError */
+export function parseRepository(text: string): Repository {
+  if (!isRepository(text)) throw new InvalidInputError(`not a repository name: ${text.slice(0, 80)}`)
+  return text
+}
+
+/** @throws InvalidInputError */
+export function parseRegistryHost(text: string): RegistryHost {
+  const lower = text.toLowerCase()
+  const parts = /^(\[[^\]]*\]|[^:]*)(?::(\d{1,5}))?$/.exec(lower)
+  const host = parts?.[1] ?? ''
+  const port = parts?.[2]
+  const isHost = host.length <= HOST_CHARS_MAX && (HOST.test(host) || IPV6.test(host))
+  if (!isHost || (port !== undefined && (Number(port) < 1 || Number(port) > 65535))) {
+    throw new InvalidInputError(`not a registry host: ${text.slice(0, 80)}`)
+  }
+  return (port === undefined || Number(port) === 443 ? host : `${host}:${Number(port)}`) as RegistryHost
+}
+
+/** Host and port to connect to. IPv6 addresses come without their brackets. */
+export function registryAddress(registry: RegistryHost): { host: string; port: number } {
+  const at = /^(.*?)(?::(\d+))?$/.exec(
+    registry.startsWith('[') ? registry.slice(registry.indexOf(']') + 1) : registry,
+  )
+  const bare = registry.startsWith('[') ? registry.slice(1, registry.indexOf(']')) : (at?.[1] ?? registry)
+  return { host: bare, port: at?.[2] === undefined ? 443 : Number(at[2]) }
+}

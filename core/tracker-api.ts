@@ -1,0 +1,308 @@
+import { z } from 'zod'
+import { CERTIFICATE_BLOBS_MAX } from './certificate-claims.ts'
+import { isDigest } from './digest.ts'
+import { BATCH_PIECES_MAX, type HashBatch } from './hash-batch.ts'
+import { BLOB_BYTES_MAX, isClusterId, isNodeId, isSwarmId, PIECE_HASH_BYTES } from './metainfo.ts'
+import { isRepository, parseRegistryHost, type RegistryHost } from './repository.ts'
+
+/**
+ * The tracker's API (DESIGN §6): one schema per message, used by both sides. JSON over HTTPS. Binary values are
+ * base64url, certificates PEM, times relative (`…InSeconds`, `…InMs`) wherever a clock of either side could be off.
+ * Every call but the join runs over mutual TLS with the node certificate.
+ */
+
+const binary = z.string().regex(/^[A-Za-z0-9_-]*$/, 'base64url expected')
+const pem = z.string().max(64 * 1024)
+const count = z.int().nonnegative()
+
+export const swarmIdSchema = z.string().refine(isSwarmId)
+export const nodeIdSchema = z.string().refine(isNodeId)
+export const clusterIdSchema = z.string().refine(isClusterId)
+export const digestSchema = z.string().refine(isDigest)
+export const repositorySchema = z.string().refine(isRepository)
+export const registryHostSchema = z.string().transform((text, context): RegistryHost => {
+  try {
+    return parseRegistryHost(text)
+  } catch {
+    context.addIssue('not a registry host')
+    return z.NEVER
+  }
+})
+
+/** SubjectPublicKeyInfo (DER) of an ECDSA P-256 key that the node made and keeps: 91 bytes. */
+const publicKey = binary.max(200)
+
+/** Every answer that is not 2xx. `code` is stable (docs/errors.md). */
+export const errorBody = z.object({ error: z.object({ code: z.string(), message: z.string() }) })
+
+// --- POST /v1/nodes -------------------------------------------------------------------------------------------
+
+/** Join with the join token, or renew the node certificate over mutual TLS without one (same key). */
+export const joinRequest = z.strictObject({ joinToken: z.string().max(200).optional(), publicKey })
+export const joinResponse = z.object({
+  cluster: clusterIdSchema,
+  node: nodeIdSchema,
+  /** Node certificate: 24 hours; renew at two thirds. */
+  certificate: pem,
+  validForSeconds: count,
+  /** Authorities that are trusted in this cluster now: one, or two during a change. */
+  authorities: z.array(pem).min(1).max(2),
+})
+
+// --- parts of several messages --------------------------------------------------------------------------------
+
+export const peerSchema = z.object({
+  node: nodeIdSchema,
+  /** Source address of the peer's own connection to the tracker. */
+  address: z.string().max(64),
+  port: z.int().min(1).max(65535),
+  /** True when the peer holds the whole blob. */
+  isSeed: z.boolean(),
+})
+
+export const hashBatchSchema = z
+  .object({
+    swarm: swarmIdSchema,
+    epoch: count,
+    status: z.enum(['claimed', 'confirmed']),
+    firstPiece: count,
+    hashes: binary.max(Math.ceil((BATCH_PIECES_MAX * PIECE_HASH_BYTES * 4) / 3)),
+    signature: binary.length(86),
+  })
+  .transform(
+    (wire): HashBatch => ({
+      ...wire,
+      hashes: Buffer.from(wire.hashes, 'base64url'),
+      signature: Buffer.from(wire.signature, 'base64url'),
+    }),
+  )
+
+/** The form of a batch in JSON. */
+export function hashBatchToJson(batch: HashBatch): z.input<typeof hashBatchSchema> {
+  return {
+    ...batch,
+    hashes: batch.hashes.toString('base64url'),
+    signature: batch.signature.toString('base64url'),
+  }
+}
+
+/**
+ * The right, and the duty, to fetch pieces [firstPiece, firstPiece + pieces) from the registry. It runs out
+ * `expiresInMs` after the last publication under it, and another node then takes what is missing.
+ */
+export const leaseSchema = z.object({
+  lease: z.string().max(64),
+  swarm: swarmIdSchema,
+  firstPiece: count,
+  pieces: z.int().positive(),
+  expiresInMs: count,
+})
+
+/** A registry token's key (JWK, public), with the registry, issuer and audience that it is trusted for. */
+export const tokenKeySchema = z.object({
+  registry: registryHostSchema,
+  issuer: z.string().max(1024),
+  audience: z.string().max(1024),
+  jwk: z.record(z.string(), z.unknown()),
+})
+
+/** What a cluster's members must trust; sent with every grant and heartbeat, so that a change reaches all. */
+export const clusterTrust = z.object({
+  authorities: z.array(pem).min(1).max(2),
+  /** Raw Ed25519 public keys that sign hash batches. */
+  batchKeys: z.array(binary.length(43)).min(1).max(2),
+  tokenKeys: z.array(tokenKeySchema).max(64),
+})
+
+/** How the pulling daemon authenticated towards the registry. Held in memory only, never stored, never logged. */
+export const credentialSchema = z.discriminatedUnion('scheme', [
+  z.strictObject({
+    scheme: z.literal('bearer'),
+    token: z
+      .string()
+      .min(1)
+      .max(32 * 1024),
+  }),
+  z.strictObject({
+    scheme: z.literal('basic'),
+    value: z
+      .string()
+      .min(1)
+      .max(8 * 1024),
+  }),
+  z.strictObject({ scheme: z.literal('none') }),
+])
+
+// --- POST /v1/pulls -------------------------------------------------------------------------------------------
+
+export const pullRequest = z.strictObject({
+  registry: registryHostSchema,
+  repository: repositorySchema,
+  credential: credentialSchema,
+  /** The key made for this pull. */
+  publicKey,
+  /** Where this node's peer listener is, at the source address of this connection. */
+  listenPort: z.int().min(1).max(65535),
+  /** Blobs of the image. `isWanted`: asked for now, so an origin lease is of use; else planned from the manifest. */
+  blobs: z
+    .array(
+      z.strictObject({
+        digest: digestSchema,
+        bytes: z.int().min(1).max(BLOB_BYTES_MAX),
+        isWanted: z.boolean(),
+      }),
+    )
+    .min(1)
+    .max(CERTIFICATE_BLOBS_MAX),
+})
+
+export const grantedSwarm = z.object({
+  digest: digestSchema,
+  bytes: count,
+  swarm: swarmIdSchema,
+  epoch: count,
+  /** `cold`: hashes are missing. `claimed`: all there, not matched yet. `confirmed`: matched by two nodes. */
+  status: z.enum(['cold', 'claimed', 'confirmed']),
+  /** What the tracker has signed of this epoch, or [] when peers can be asked for it. */
+  batches: z.array(hashBatchSchema),
+  peers: z.array(peerSchema),
+  lease: leaseSchema.nullable(),
+})
+
+export const pullResponse = z.object({
+  pull: z.string().max(64),
+  certificate: pem,
+  validForSeconds: count,
+  trust: clusterTrust,
+  swarms: z.array(grantedSwarm),
+  /** Blobs that are not granted, each with the code of the reason; ask the registry for them. */
+  refused: z.array(z.object({ digest: digestSchema, code: z.string() })),
+  /** For registries of kind `introspect`: a token that the tracker minted for the proof towards peers. */
+  peerToken: z.string().nullable(),
+})
+
+// --- POST /v1/pulls/:id/renew ---------------------------------------------------------------------------------
+
+/** New certificate for the same key, grant time and blobs; only while the pull is incomplete. */
+export const renewRequest = z.strictObject({})
+export const renewResponse = z.object({ certificate: pem, validForSeconds: count, trust: clusterTrust })
+
+// --- POST /v1/swarms/:id/hashes -------------------------------------------------------------------------------
+
+/** Publishes hashes of leased pieces and asks for more to do. With no hashes it only asks for a lease. */
+export const hashesRequest = z.strictObject({
+  pull: z.string().max(64),
+  lease: z.string().max(64).nullable(),
+  epoch: count,
+  firstPiece: count,
+  /** 32 bytes a piece; may be empty. */
+  hashes: binary.max(Math.ceil((BATCH_PIECES_MAX * PIECE_HASH_BYTES * 4) / 3)),
+  /** The lease is given up: its rest goes to another node at once. */
+  isLeaseReleased: z.boolean(),
+  wantsLease: z.boolean(),
+  /** The first missing piece from the consumer's position on: leases are handed out from there when they can be. */
+  position: count,
+  /** The signed batches from this piece on that the asker lacks are wanted; null: none. */
+  batchesFrom: count.nullable(),
+})
+export const hashesResponse = z.object({
+  epoch: count,
+  status: z.enum(['cold', 'claimed', 'confirmed']),
+  /** The published hashes, signed; and those asked for with `batchesFrom`. */
+  batches: z.array(hashBatchSchema),
+  lease: leaseSchema.nullable(),
+  /** With no lease while pieces are missing: when to ask again. */
+  retryInMs: count.nullable(),
+  peers: z.array(peerSchema),
+})
+
+// --- POST /v1/swarms/:id/complete, POST /v1/swarms/:id/mismatch -----------------------------------------------
+
+/** The node has the whole blob. `matched`: 'whole' when it compared the whole blob's SHA-256 with the digest. */
+export const completeRequest = z.strictObject({
+  epoch: count,
+  matched: z.enum(['whole', 'pieces']),
+  /** SHA-1 of every piece (20 bytes each) for stock BitTorrent v1 clients, from the node that was asked for them. */
+  piecesSha1: binary.max(8 * 1024 * 1024).nullable(),
+})
+export const completeResponse = z.object({
+  epoch: count,
+  status: z.enum(['cold', 'claimed', 'confirmed']),
+  /** Signed confirmed batches once the swarm is confirmed; they replace the claims. */
+  batches: z.array(hashBatchSchema),
+  wantsSha1: z.boolean(),
+})
+
+/** The whole blob failed its digest; after a fetch from the registry these pieces proved to differ from the claims. */
+export const mismatchRequest = z.strictObject({
+  epoch: count,
+  pieces: z
+    .array(z.strictObject({ piece: count, hash: binary.length(43) }))
+    .min(1)
+    .max(64),
+})
+export const mismatchResponse = z.object({ epoch: count })
+
+// --- POST /v1/heartbeat ---------------------------------------------------------------------------------------
+
+export const heartbeatRequest = z.strictObject({
+  listenPort: z.int().min(1).max(65535),
+  /** True: `holds` is everything; what is not in it is gone. */
+  isFullInventory: z.boolean(),
+  /** Swarms that this node serves. */
+  holds: z.array(z.strictObject({ swarm: swarmIdSchema, isSeed: z.boolean() })).max(10_000),
+  dropped: z.array(swarmIdSchema).max(10_000),
+  /** Swarms for which fresh peers are wanted. */
+  wantsPeers: z.array(swarmIdSchema).max(256),
+  /** A key for a serve certificate, when one is wanted. */
+  servePublicKey: publicKey.nullable(),
+  /** The newest revocation that this node knows. */
+  revocationsVersion: count,
+})
+
+/** Nodes and pulls that are not to be served, and whose connections end at once. */
+export const revocationSchema = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('node'), node: nodeIdSchema }),
+  z.object({ kind: z.literal('pull'), pull: z.string().max(64) }),
+])
+
+export const instructionSchema = z.discriminatedUnion('kind', [
+  /** A swarm's epoch rose: drop unconfirmed pieces and batches of older epochs. */
+  z.object({ kind: z.literal('epoch'), swarm: swarmIdSchema, epoch: count }),
+  /** Drop the blob from the store and stop serving it. */
+  z.object({ kind: z.literal('drop'), swarm: swarmIdSchema }),
+])
+
+export const heartbeatResponse = z.object({
+  nextInMs: z.int().positive(),
+  /** The tracker has no inventory of this node (it restarted): send all of it now. */
+  wantsFullInventory: z.boolean(),
+  serveCertificate: z.object({ certificate: pem, validForSeconds: count }).nullable(),
+  trust: clusterTrust,
+  revocationsVersion: count,
+  /** What came after the asker's version; all that is in force when `isFullRevocations`. */
+  revocations: z.array(revocationSchema),
+  isFullRevocations: z.boolean(),
+  peers: z.array(z.object({ swarm: swarmIdSchema, peers: z.array(peerSchema) })),
+  instructions: z.array(instructionSchema),
+})
+
+export type JoinRequest = z.input<typeof joinRequest>
+export type JoinResponse = z.output<typeof joinResponse>
+export type PullRequest = z.input<typeof pullRequest>
+export type PullResponse = z.output<typeof pullResponse>
+export type GrantedSwarm = z.output<typeof grantedSwarm>
+export type RenewResponse = z.output<typeof renewResponse>
+export type HashesRequest = z.input<typeof hashesRequest>
+export type HashesResponse = z.output<typeof hashesResponse>
+export type CompleteRequest = z.input<typeof completeRequest>
+export type CompleteResponse = z.output<typeof completeResponse>
+export type MismatchRequest = z.input<typeof mismatchRequest>
+export type HeartbeatRequest = z.input<typeof heartbeatRequest>
+export type HeartbeatResponse = z.output<typeof heartbeatResponse>
+export type Peer = z.output<typeof peerSchema>
+export type Lease = z.output<typeof leaseSchema>
+export type Credential = z.output<typeof credentialSchema>
+export type ClusterTrust = z.output<typeof clusterTrust>
+export type TokenKey = z.output<typeof tokenKeySchema>
+export type Revocation = z.output<typeof revocationSchema>
