@@ -1,0 +1,49 @@
+import type { PieceIndex } from '../../core/metainfo.ts'
+import type { Bitfield } from './bitfield.ts'
+
+/** Share of the pieces, from the consumer's position on, inside which the rarest goes first. */
+const WINDOW_SHARE = 1 / 8
+const WINDOW_PIECES_MIN = 8
+
+export interface PickView {
+  pieceCount: number
+  /** First piece that the consumer still waits for; undefined when no one is reading (then: pure rarest first). */
+  position: number | undefined
+  /** Pieces that must not be asked for: had, in flight, or leased to this node. */
+  isTaken(piece: PieceIndex): boolean
+  /** How many connected peers have the piece. */
+  availability: Uint16Array
+  /** In [0, 1); breaks ties between equally rare pieces. */
+  random(): number
+}
+
+/**
+ * Chooses the next piece to ask a peer for: the rarest inside a window from the consumer's position; outside it when
+ * the peer offers nothing inside. Pure.
+ */
+export function pickPiece(offered: Bitfield, view: PickView): PieceIndex | undefined {
+  if (view.position === undefined) return rarest(offered, view, 0, view.pieceCount)
+  const window = Math.max(WINDOW_PIECES_MIN, Math.ceil(view.pieceCount * WINDOW_SHARE))
+  const windowEnd = Math.min(view.pieceCount, view.position + window)
+  return (
+    rarest(offered, view, view.position, windowEnd) ??
+    rarest(offered, view, windowEnd, view.pieceCount) ??
+    rarest(offered, view, 0, view.position)
+  )
+}
+
+function rarest(offered: Bitfield, view: PickView, from: number, to: number): PieceIndex | undefined {
+  let best: PieceIndex | undefined
+  let bestAvailability = Number.POSITIVE_INFINITY
+  let ties = 0
+  for (let at = from; at < to; at++) {
+    const piece = at as PieceIndex
+    const availability = view.availability[at]!
+    if (availability > bestAvailability || !offered.has(piece) || view.isTaken(piece)) continue
+    ties = availability < bestAvailability ? 1 : ties + 1
+    bestAvailability = availability
+    // Each of n equally rare pieces is chosen with probability 1/n (reservoir sampling).
+    if (view.random() * ties < 1) best = piece
+  }
+  return best
+}

@@ -1,0 +1,100 @@
+import { batchPieceCount, type HashBatch } from '../../core/hash-batch.ts'
+import { PIECE_HASH_BYTES, type PieceIndex } from '../../core/metainfo.ts'
+import { Bitfield } from './bitfield.ts'
+
+/**
+ * What is known of a swarm's piece hashes: signed batches of one epoch. Invariant: a hash is here only because a batch
+ * in `batches` says so; batches of older epochs are refused, one of a newer epoch replaces all; confirmed hashes are
+ * never replaced by claims. Who calls `add` has checked the signature.
+ */
+export class PieceHashes {
+  readonly pieceCount: number
+  private epochNow = 0
+  private known: Bitfield
+  private confirmed: Bitfield
+  private readonly hashes: Buffer
+  private kept: HashBatch[] = []
+
+  constructor(pieceCount: number) {
+    this.pieceCount = pieceCount
+    this.known = new Bitfield(pieceCount)
+    this.confirmed = new Bitfield(pieceCount)
+    this.hashes = Buffer.alloc(pieceCount * PIECE_HASH_BYTES)
+  }
+
+  get epoch(): number {
+    return this.epochNow
+  }
+
+  /** Every hash is known. */
+  get isComplete(): boolean {
+    return this.known.isFull
+  }
+
+  /** Two nodes have matched the whole blob under these hashes: pieces alone are enough now. */
+  get isConfirmed(): boolean {
+    return this.confirmed.isFull
+  }
+
+  get batches(): readonly HashBatch[] {
+    return this.kept
+  }
+
+  has(piece: PieceIndex): boolean {
+    return this.known.has(piece)
+  }
+
+  /** 32 bytes, or undefined while unknown. */
+  get(piece: PieceIndex): Buffer | undefined {
+    if (!this.known.has(piece)) return undefined
+    return this.hashes.subarray(piece * PIECE_HASH_BYTES, (piece + 1) * PIECE_HASH_BYTES)
+  }
+
+  /** Drops everything of epochs before `epoch`. @returns true when it did */
+  raiseEpoch(epoch: number): boolean {
+    if (epoch <= this.epochNow) return false
+    this.epochNow = epoch
+    this.known = new Bitfield(this.pieceCount)
+    this.confirmed = new Bitfield(this.pieceCount)
+    this.kept = []
+    return true
+  }
+
+  /** @returns true when the batch said something new */
+  add(batch: HashBatch): boolean {
+    if (batch.epoch < this.epochNow || batch.firstPiece + batchPieceCount(batch) > this.pieceCount)
+      return false
+    this.raiseEpoch(batch.epoch)
+    const isNews = this.take(batch)
+    if (isNews) this.keep(batch)
+    return isNews
+  }
+
+  private take(batch: HashBatch): boolean {
+    let isNews = false
+    for (let at = 0; at < batchPieceCount(batch); at++) {
+      const piece = (batch.firstPiece + at) as PieceIndex
+      if (this.confirmed.has(piece)) continue
+      const isConfirming = batch.status === 'confirmed' && this.confirmed.add(piece)
+      if (!isConfirming && this.known.has(piece)) continue
+      this.known.add(piece)
+      batch.hashes.copy(
+        this.hashes,
+        piece * PIECE_HASH_BYTES,
+        at * PIECE_HASH_BYTES,
+        (at + 1) * PIECE_HASH_BYTES,
+      )
+      isNews = true
+    }
+    return isNews
+  }
+
+  /** A confirmed batch makes the claims that it covers superfluous. */
+  private keep(batch: HashBatch): void {
+    const end = batch.firstPiece + batchPieceCount(batch)
+    const isCovered = (other: HashBatch) =>
+      other.firstPiece >= batch.firstPiece && other.firstPiece + batchPieceCount(other) <= end
+    if (batch.status === 'confirmed') this.kept = this.kept.filter((other) => !isCovered(other))
+    this.kept.push(batch)
+  }
+}

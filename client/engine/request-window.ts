@@ -1,0 +1,39 @@
+/** Bytes on their way from one peer: rate times this, so that the link never waits for a request. */
+const WINDOW_MS = 50
+export const WINDOW_BYTES_MIN = 256 * 1024
+export const WINDOW_BYTES_MAX = 4 * 1024 * 1024
+/** Weight of the newest sample of the rate. */
+const SMOOTHING = 0.3
+const SAMPLE_MS_MIN = 20
+
+/** How many bytes may be outstanding at one peer: its bandwidth-delay product, clamped. Clock passed in, in ms. */
+export class RequestWindow {
+  private rateBytesPerMs = 0
+  private sampleBytes = 0
+  private sampleStartMs: number
+
+  constructor(nowMs: number) {
+    this.sampleStartMs = nowMs
+  }
+
+  received(bytes: number, nowMs: number): void {
+    this.sampleBytes += bytes
+    const elapsedMs = nowMs - this.sampleStartMs
+    if (elapsedMs < SAMPLE_MS_MIN) return
+    const rate = this.sampleBytes / elapsedMs
+    this.rateBytesPerMs =
+      this.rateBytesPerMs === 0 ? rate : this.rateBytesPerMs * (1 - SMOOTHING) + rate * SMOOTHING
+    this.sampleBytes = 0
+    this.sampleStartMs = nowMs
+  }
+
+  /** Call when requests go out after a pause, so that the pause does not count as slowness. */
+  resume(nowMs: number): void {
+    this.sampleBytes = 0
+    this.sampleStartMs = nowMs
+  }
+
+  get bytes(): number {
+    return Math.min(WINDOW_BYTES_MAX, Math.max(WINDOW_BYTES_MIN, this.rateBytesPerMs * WINDOW_MS))
+  }
+}

@@ -1,0 +1,59 @@
+import { ShoalError } from '../core/errors.ts'
+
+/** A peer broke the wire protocol: close the connection and ban the peer for this swarm. */
+export class PeerProtocolError extends ShoalError {
+  readonly code = 'PEER_PROTOCOL'
+}
+
+/** A peer may not have what it asks for (certificate, proof, token): close the connection, serve nothing. */
+export class PeerRefusedError extends ShoalError {
+  readonly code = 'PEER_REFUSED'
+}
+
+/** A peer sent a piece that does not match its signed hash: ban it for this swarm and report it. */
+export class PieceCorruptError extends ShoalError {
+  readonly code = 'PIECE_CORRUPT'
+}
+
+/** The tracker did not answer in time, or not as a tracker does: go to the registry. */
+export class TrackerUnavailableError extends ShoalError {
+  readonly code = 'TRACKER_UNAVAILABLE'
+}
+
+/** The tracker refused a call; `trackerCode` is its reason. For a pull: go to the registry. */
+export class TrackerRefusedError extends ShoalError {
+  readonly code = 'TRACKER_REFUSED'
+  readonly trackerCode: string
+  readonly status: number
+
+  constructor(message: string, answer: { trackerCode: string; status: number }) {
+    super(`${message}: ${answer.trackerCode}`)
+    this.trackerCode = answer.trackerCode
+    this.status = answer.status
+  }
+}
+
+/** Neither the swarm nor the registry yields the bytes: end the response short. */
+export class BlobUnavailableError extends ShoalError {
+  readonly code = 'BLOB_UNAVAILABLE'
+}
+
+/** The blob's copy from the swarm did not match its digest: end the response short; the digest goes direct for a while. */
+export class BlobDistrustedError extends ShoalError {
+  readonly code = 'BLOB_DISTRUSTED'
+}
+
+/** The registry refuses to serve the blob's bytes (any more) to this node's token. */
+export class OriginRefusedError extends ShoalError {
+  readonly code = 'ORIGIN_REFUSED'
+}
+
+/** Not enough room in the blob store: the blob comes from the registry, uncached. */
+export class StoreFullError extends ShoalError {
+  readonly code = 'STORE_FULL'
+}
+
+/** The client is closing: ask the registry. */
+export class ClientClosedError extends ShoalError {
+  readonly code = 'CLIENT_CLOSED'
+}

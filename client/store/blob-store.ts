@@ -1,0 +1,233 @@
+import { closeSync, ftruncateSync, openSync, renameSync, writeFileSync } from 'node:fs'
+import { mkdir, readdir, readFile, rm, statfs } from 'node:fs/promises'
+import { join } from 'node:path'
+import { z } from 'zod'
+import type { HashBatch } from '../../core/hash-batch.ts'
+import { isSwarmId, type PieceLayout, pieceLayout, type SwarmId } from '../../core/metainfo.ts'
+import {
+  digestSchema,
+  hashBatchSchema,
+  hashBatchToJson,
+  registryHostSchema,
+  repositorySchema,
+} from '../../core/tracker-api.ts'
+import type { BlobKey } from '../client.ts'
+import { Bitfield } from '../engine/bitfield.ts'
+import { PieceHashes } from '../engine/piece-hashes.ts'
+import { StoreFullError } from '../errors.ts'
+
+/** Left free on the disk beside the blobs. */
+const DISK_RESERVE_BYTES = 256 * 1024 * 1024
+
+const stateSchema = z.strictObject({
+  version: z.literal(1),
+  registry: registryHostSchema,
+  digest: digestSchema,
+  bytes: z.int().positive(),
+  /** Repositories that the tracker confirmed the blob in; for people and progress only. */
+  repository: repositorySchema,
+  epoch: z.int().nonnegative(),
+  batches: z.array(hashBatchSchema),
+  /** Base64url bitfield of pieces that are in the file and matched a signed hash. */
+  pieces: z.string(),
+  /** The whole blob has been matched against its digest, here or by confirmed hashes. */
+  isMatched: z.boolean(),
+  usedAtMs: z.number(),
+})
+
+/**
+ * A blob's verified pieces on disk: `<dir>/<swarm id>/data` (sparse until complete) and `state.json`, replaced
+ * atomically. Invariant: a piece is in `have` only after its bytes are in the file; the state file never names a piece
+ * whose bytes are not, so a killed node resumes with what it had.
+ */
+export class StoredBlob {
+  readonly swarm: SwarmId
+  readonly key: BlobKey
+  readonly layout: PieceLayout
+  readonly hashes: PieceHashes
+  readonly have: Bitfield
+  readonly fd: number
+  repository: z.output<typeof repositorySchema>
+  isMatched = false
+  usedAtMs = Date.now()
+  private readonly directory: string
+  private isClosed = false
+  private isDirty = true
+
+  constructor(
+    directory: string,
+    blob: { swarm: SwarmId; key: BlobKey; bytes: number; repository: z.output<typeof repositorySchema> },
+    restored?: { have: Bitfield; hashes: PieceHashes },
+  ) {
+    this.directory = directory
+    this.swarm = blob.swarm
+    this.key = blob.key
+    this.repository = blob.repository
+    this.layout = pieceLayout(blob.bytes)
+    this.have = restored?.have ?? new Bitfield(this.layout.pieceCount)
+    this.hashes = restored?.hashes ?? new PieceHashes(this.layout.pieceCount)
+    // O_RDWR | O_CREAT without truncation: a resumed blob keeps its bytes.
+    this.fd = openSync(join(directory, 'data'), restored ? 'r+' : 'w+', 0o600)
+    if (!restored) ftruncateSync(this.fd, blob.bytes)
+  }
+
+  /** Whole, and matched against the digest: may be served as a seed and to local requests without more checks. */
+  get isComplete(): boolean {
+    return this.isMatched && this.have.isFull
+  }
+
+  touch(): void {
+    this.usedAtMs = Date.now()
+    this.isDirty = true
+  }
+
+  markDirty(): void {
+    this.isDirty = true
+  }
+
+  /** Writes the state file if anything changed. Small (a few KiB for most blobs), so it is written at once. */
+  save(): void {
+    if (!this.isDirty || this.isClosed) return
+    this.isDirty = false
+    const known = new Bitfield(this.layout.pieceCount)
+    for (let piece = 0; piece < this.layout.pieceCount; piece++) {
+      const index = piece as Parameters<Bitfield['has']>[0]
+      if (this.have.has(index) && (this.isMatched || this.hashes.has(index))) known.add(index)
+    }
+    const state: z.input<typeof stateSchema> = {
+      version: 1,
+      registry: this.key.registry,
+      digest: this.key.digest,
+      bytes: this.layout.blobBytes,
+      repository: this.repository,
+      epoch: this.hashes.epoch,
+      batches: this.hashes.batches.map((batch: HashBatch) => hashBatchToJson(batch)),
+      pieces: known.toBytes().toString('base64url'),
+      isMatched: this.isMatched,
+      usedAtMs: this.usedAtMs,
+    }
+    const path = join(this.directory, 'state.json')
+    writeFileSync(`${path}.new`, JSON.stringify(state), { mode: 0o600 })
+    renameSync(`${path}.new`, path)
+  }
+
+  close(): void {
+    if (this.isClosed) return
+    this.save()
+    this.isClosed = true
+    closeSync(this.fd)
+  }
+
+  /** Closes and deletes it. Readers that still hold the descriptor must have ended. */
+  async delete(): Promise<void> {
+    if (!this.isClosed) {
+      this.isClosed = true
+      closeSync(this.fd)
+    }
+    await rm(this.directory, { recursive: true, force: true })
+  }
+}
+
+/** The node's blobs on disk, bounded by `bytesMax`; the least recently used idle blob goes first. */
+export class BlobStore {
+  private readonly directory: string
+  private readonly bytesMax: number
+  private readonly blobs = new Map<SwarmId, StoredBlob>()
+
+  private constructor(directory: string, bytesMax: number) {
+    this.directory = directory
+    this.bytesMax = bytesMax
+  }
+
+  /** Opens the store and every blob whose state can be read; what cannot be is removed. */
+  static async open(directory: string, bytesMax: number): Promise<BlobStore> {
+    await mkdir(directory, { recursive: true, mode: 0o700 })
+    const store = new BlobStore(directory, bytesMax)
+    for (const name of await readdir(directory)) {
+      const path = join(directory, name)
+      const blob = isSwarmId(name) ? await restoreBlob(path, name) : undefined
+      if (blob) store.blobs.set(blob.swarm, blob)
+      else await rm(path, { recursive: true, force: true })
+    }
+    return store
+  }
+
+  all(): StoredBlob[] {
+    return [...this.blobs.values()]
+  }
+
+  get(swarm: SwarmId): StoredBlob | undefined {
+    return this.blobs.get(swarm)
+  }
+
+  /**
+   * Makes room and creates an empty blob.
+   * @param isIdle tells which blobs may be evicted
+   * @throws StoreFullError when evicting all idle blobs would not make enough room
+   */
+  async create(
+    blob: ConstructorParameters<typeof StoredBlob>[1],
+    isIdle: (blob: StoredBlob) => boolean,
+  ): Promise<{ created: StoredBlob; evicted: SwarmId[] }> {
+    const evicted = await this.makeRoom(blob.bytes, isIdle)
+    const directory = join(this.directory, blob.swarm)
+    await rm(directory, { recursive: true, force: true })
+    await mkdir(directory, { mode: 0o700 })
+    const created = new StoredBlob(directory, blob)
+    this.blobs.set(blob.swarm, created)
+    return { created, evicted }
+  }
+
+  async remove(swarm: SwarmId): Promise<void> {
+    const blob = this.blobs.get(swarm)
+    this.blobs.delete(swarm)
+    await blob?.delete()
+  }
+
+  close(): void {
+    for (const blob of this.blobs.values()) blob.close()
+  }
+
+  private async makeRoom(bytes: number, isIdle: (blob: StoredBlob) => boolean): Promise<SwarmId[]> {
+    const evicted: SwarmId[] = []
+    const idle = this.all()
+      .filter(isIdle)
+      .sort((a, b) => a.usedAtMs - b.usedAtMs)
+    while (!(await this.fits(bytes))) {
+      const victim = idle.shift()
+      if (!victim) throw new StoreFullError(`no room for a blob of ${bytes} bytes`)
+      evicted.push(victim.swarm)
+      await this.remove(victim.swarm)
+    }
+    return evicted
+  }
+
+  private async fits(bytes: number): Promise<boolean> {
+    const used = this.all().reduce((sum, blob) => sum + blob.layout.blobBytes, 0)
+    const disk = await statfs(this.directory)
+    return used + bytes <= this.bytesMax && disk.bavail * disk.bsize >= bytes + DISK_RESERVE_BYTES
+  }
+}
+
+async function restoreBlob(directory: string, swarm: SwarmId): Promise<StoredBlob | undefined> {
+  try {
+    const state = stateSchema.parse(JSON.parse(await readFile(join(directory, 'state.json'), 'utf8')))
+    const { pieceCount } = pieceLayout(state.bytes)
+    const hashes = new PieceHashes(pieceCount)
+    hashes.raiseEpoch(state.epoch)
+    for (const batch of state.batches) hashes.add(batch)
+    const have = Bitfield.fromBytes(Buffer.from(state.pieces, 'base64url'), pieceCount)
+    const key = { registry: state.registry, digest: state.digest }
+    const blob = new StoredBlob(
+      directory,
+      { swarm, key, bytes: state.bytes, repository: state.repository },
+      { have, hashes },
+    )
+    blob.isMatched = state.isMatched
+    blob.usedAtMs = state.usedAtMs
+    return blob
+  } catch {
+    // Unreadable state means that nothing in the file can be trusted; the pieces come again.
+    return undefined
+  }
+}

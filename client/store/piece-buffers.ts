@@ -1,0 +1,53 @@
+/** All pieces under way on this node together: eight of the largest. Bounds memory whatever the blobs' sizes are. */
+export const PIECE_BUFFERS_BYTES_MAX = 32 * 1024 * 1024
+
+/** Memory for one piece while it arrives and is verified; shared with the verifying thread. */
+export interface PieceBuffer {
+  readonly shared: SharedArrayBuffer
+  readonly bytes: Uint8Array
+}
+
+/**
+ * Reused piece buffers. Reuse matters: fresh buffers for every piece cost more than the cipher.
+ * Invariant: in use plus free never exceeds PIECE_BUFFERS_BYTES_MAX.
+ */
+export class PieceBuffers {
+  private readonly free = new Map<number, PieceBuffer[]>()
+  private totalBytes = 0
+  private readonly waiting = new Set<() => void>()
+
+  /** @returns undefined when the bound is reached: ask again after `onRelease` */
+  acquire(pieceBytes: number): PieceBuffer | undefined {
+    const reused = this.free.get(pieceBytes)?.pop()
+    if (reused) return reused
+    if (this.totalBytes + pieceBytes > PIECE_BUFFERS_BYTES_MAX) this.dropFree(pieceBytes)
+    if (this.totalBytes + pieceBytes > PIECE_BUFFERS_BYTES_MAX) return undefined
+    this.totalBytes += pieceBytes
+    const shared = new SharedArrayBuffer(pieceBytes)
+    return { shared, bytes: new Uint8Array(shared) }
+  }
+
+  release(buffer: PieceBuffer): void {
+    const size = buffer.shared.byteLength
+    const list = this.free.get(size)
+    if (list) list.push(buffer)
+    else this.free.set(size, [buffer])
+    for (const wake of this.waiting) wake()
+  }
+
+  /** `wake` is called after every release until it is taken off again. */
+  onRelease(wake: () => void): () => void {
+    this.waiting.add(wake)
+    return () => this.waiting.delete(wake)
+  }
+
+  /** Gives up free buffers of other sizes until `bytes` more fit. */
+  private dropFree(bytes: number): void {
+    for (const [size, list] of this.free) {
+      while (list.length > 0 && this.totalBytes + bytes > PIECE_BUFFERS_BYTES_MAX) {
+        list.pop()
+        this.totalBytes -= size
+      }
+    }
+  }
+}

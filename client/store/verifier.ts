@@ -1,0 +1,88 @@
+import { Worker } from 'node:worker_threads'
+import type { PieceBuffer } from './piece-buffers.ts'
+import type { Job, JobResult } from './verify-worker.ts'
+
+type WithoutNumber<T> = T extends Job ? Omit<T, 'job'> : never
+
+/** The verifying thread, as promises. Jobs run in the order in which they are asked for. */
+export class Verifier {
+  private readonly worker: Worker
+  private readonly waiting = new Map<
+    number,
+    { resolve: (value: string) => void; reject: (error: Error) => void }
+  >()
+  private jobs = 0
+  private wholes = 0
+
+  constructor() {
+    this.worker = new Worker(new URL('./verify-worker.ts', import.meta.url), {
+      resourceLimits: { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 4 },
+    })
+    this.worker.unref()
+    this.worker.on('message', (result: JobResult) => this.settle(result))
+    this.worker.on('error', (error) => this.failAll(error))
+  }
+
+  /**
+   * Hashes a piece and, when it has the expected hash or none is expected, writes it.
+   * @returns its SHA-256 in hex
+   */
+  piece(
+    buffer: PieceBuffer,
+    job: {
+      length: number
+      fd: number
+      position: number
+      expected: string | undefined
+      whole: number | undefined
+    },
+  ): Promise<string> {
+    return this.run({ kind: 'piece', shared: buffer.shared, ...job })
+  }
+
+  /** Begins the SHA-256 of a whole blob. @returns its handle */
+  beginWhole(): number {
+    this.wholes += 1
+    return this.wholes
+  }
+
+  advanceWhole(whole: number, fd: number, to: number): Promise<string> {
+    return this.run({ kind: 'advance', whole, fd, to })
+  }
+
+  /** @returns the hex digest */
+  endWhole(whole: number): Promise<string> {
+    return this.run({ kind: 'end', whole })
+  }
+
+  /** @returns 20 bytes a piece */
+  async sha1OfPieces(fd: number, blobBytes: number, pieceBytes: number): Promise<Buffer> {
+    return Buffer.from(await this.run({ kind: 'sha1', fd, blobBytes, pieceBytes }), 'hex')
+  }
+
+  async close(): Promise<void> {
+    await this.worker.terminate()
+    this.failAll(new Error('the verifier is closed'))
+  }
+
+  private run(job: WithoutNumber<Job>): Promise<string> {
+    this.jobs += 1
+    const number = this.jobs
+    return new Promise((resolve, reject) => {
+      this.waiting.set(number, { resolve, reject })
+      this.worker.postMessage({ ...job, job: number })
+    })
+  }
+
+  private settle(result: JobResult): void {
+    const waiter = this.waiting.get(result.job)
+    this.waiting.delete(result.job)
+    if ('error' in result) waiter?.reject(result.error)
+    else waiter?.resolve(result.value)
+  }
+
+  private failAll(error: Error): void {
+    for (const waiter of this.waiting.values()) waiter.reject(error)
+    this.waiting.clear()
+  }
+}

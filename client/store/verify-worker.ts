@@ -1,0 +1,137 @@
+import { createHash, type Hash, hash } from 'node:crypto'
+import { readSync, writeSync } from 'node:fs'
+import { parentPort } from 'node:worker_threads'
+
+/** Runs in a thread of its own: hashing and writing are what would stall the event loop most. */
+
+/** Hash a piece; write it when the hash is the expected one, or when none is expected. */
+export interface PieceJob {
+  kind: 'piece'
+  job: number
+  shared: SharedArrayBuffer
+  length: number
+  fd: number
+  position: number
+  /** Hex SHA-256; undefined for a piece from the registry whose hash nobody has published. */
+  expected: string | undefined
+  /** The whole-blob hash that this piece goes on with, when it is the next in order. */
+  whole: number | undefined
+}
+/** Take the whole-blob hash on to byte `to`, reading from the file what did not pass in order. */
+export interface WholeAdvanceJob {
+  kind: 'advance'
+  job: number
+  whole: number
+  fd: number
+  to: number
+}
+/** End a whole-blob hash; answers its hex digest. */
+export interface WholeEndJob {
+  kind: 'end'
+  job: number
+  whole: number
+}
+/** SHA-1 of every piece, for stock BitTorrent v1 clients; answers them joined, in hex. */
+export interface Sha1Job {
+  kind: 'sha1'
+  job: number
+  fd: number
+  blobBytes: number
+  pieceBytes: number
+}
+export type Job = PieceJob | WholeAdvanceJob | WholeEndJob | Sha1Job
+export type JobResult = { job: number; value: string } | { job: number; error: Error & { code?: string } }
+
+interface WholeHash {
+  hash: Hash
+  bytes: number
+}
+
+const wholes = new Map<number, WholeHash>()
+/** Scratch for what is read back; one thread, so one is enough. */
+const scratch = Buffer.allocUnsafe(1024 * 1024)
+
+function run(job: Job): string {
+  switch (job.kind) {
+    case 'piece':
+      return verifyPiece(job)
+    case 'advance':
+      return advanceWhole(job)
+    case 'end':
+      return endWhole(job)
+    case 'sha1':
+      return sha1OfPieces(job)
+  }
+}
+
+function verifyPiece(job: PieceJob): string {
+  const bytes = new Uint8Array(job.shared, 0, job.length)
+  const actual = hash('sha256', bytes, 'hex')
+  if (job.expected !== undefined && actual !== job.expected) return actual
+  writeWholly(job.fd, bytes, job.position)
+  if (job.whole !== undefined) {
+    const whole = wholeHash(job.whole)
+    if (whole.bytes === job.position) {
+      whole.hash.update(bytes)
+      whole.bytes += job.length
+    }
+  }
+  return actual
+}
+
+function writeWholly(fd: number, bytes: Uint8Array, position: number): void {
+  let written = 0
+  while (written < bytes.length) {
+    written += writeSync(fd, bytes, written, bytes.length - written, position + written)
+  }
+}
+
+function advanceWhole(job: WholeAdvanceJob): string {
+  const whole = wholeHash(job.whole)
+  readThrough(job.fd, whole.bytes, job.to, (bytes) => whole.hash.update(bytes))
+  whole.bytes = Math.max(whole.bytes, job.to)
+  return ''
+}
+
+function endWhole(job: WholeEndJob): string {
+  const whole = wholeHash(job.whole)
+  wholes.delete(job.whole)
+  return whole.hash.digest('hex')
+}
+
+function sha1OfPieces(job: Sha1Job): string {
+  const hashes: string[] = []
+  for (let from = 0; from < job.blobBytes; from += job.pieceBytes) {
+    const piece = createHash('sha1')
+    readThrough(job.fd, from, Math.min(from + job.pieceBytes, job.blobBytes), (bytes) => piece.update(bytes))
+    hashes.push(piece.digest('hex'))
+  }
+  return hashes.join('')
+}
+
+function readThrough(fd: number, from: number, to: number, take: (bytes: Uint8Array) => void): void {
+  for (let at = from; at < to; ) {
+    const read = readSync(fd, scratch, 0, Math.min(scratch.length, to - at), at)
+    if (read === 0) throw new Error('the blob file is shorter than its blob')
+    take(scratch.subarray(0, read))
+    at += read
+  }
+}
+
+function wholeHash(id: number): WholeHash {
+  const existing = wholes.get(id)
+  if (existing) return existing
+  const whole = { hash: createHash('sha256'), bytes: 0 }
+  wholes.set(id, whole)
+  return whole
+}
+
+parentPort?.on('message', (job: Job) => {
+  let result: JobResult
+  try {
+    result = { job: job.job, value: run(job) }
+  } catch (error) {
+    result = { job: job.job, error: error as Error }
+  }
+  parentPort?.postMessage(result)
+})

@@ -1,0 +1,130 @@
+import { type Bencoded, type BencodedDictionary, decodeBencode, encodeBencode } from '../../core/bencode.ts'
+import { InvalidInputError } from '../../core/errors.ts'
+import { BATCH_PIECES_MAX, type HashBatch } from '../../core/hash-batch.ts'
+import { PIECE_HASH_BYTES, type SwarmId } from '../../core/metainfo.ts'
+import { PeerProtocolError } from '../errors.ts'
+import { BLOCK_BYTES_FOREIGN, BLOCK_BYTES_MAX } from './messages.ts'
+
+/** Ids under which this side wants extension messages (BEP 10: the receiver chooses). 0 is the handshake. */
+export const EXTENSION_IDS = { shoal_proof: 1, shoal_hashes: 2 } as const
+export type ExtensionName = keyof typeof EXTENSION_IDS
+
+/** The extension handshake (BEP 10), with Shoal's keys. */
+export interface ExtensionHandshake {
+  /** The other side's ids; absent: it does not speak that extension. */
+  ids: Partial<Record<ExtensionName, number>>
+  /** Requests that the sender queues (`reqq`). */
+  requestsQueuedMax: number
+  /** Largest block that the sender serves and takes (`shoal_block`), in bytes; 16 KiB for foreign peers. */
+  blockBytesMax: number
+  /** The sender will ask for nothing (BEP 21). */
+  isUploadOnly: boolean
+}
+
+const REQUESTS_QUEUED_FOREIGN = 250
+const REQUESTS_QUEUED_BOUND = 2000
+
+export function encodeExtensionHandshake(
+  handshake: Omit<ExtensionHandshake, 'ids'> & { version: string },
+): Buffer {
+  return encodeBencode({
+    m: EXTENSION_IDS,
+    reqq: handshake.requestsQueuedMax,
+    shoal_block: handshake.blockBytesMax,
+    upload_only: handshake.isUploadOnly ? 1 : 0,
+    v: handshake.version,
+  })
+}
+
+/** @throws PeerProtocolError */
+export function decodeExtensionHandshake(payload: Buffer): ExtensionHandshake {
+  const dictionary = decodeDictionary(payload)
+  const m = dictionary.get('m')
+  const ids: ExtensionHandshake['ids'] = {}
+  for (const name of Object.keys(EXTENSION_IDS) as ExtensionName[]) {
+    const id = m instanceof Map ? m.get(name) : undefined
+    if (typeof id === 'number' && id > 0 && id < 256) ids[name] = id
+  }
+  return {
+    ids,
+    requestsQueuedMax: clamped(dictionary.get('reqq'), REQUESTS_QUEUED_FOREIGN, REQUESTS_QUEUED_BOUND),
+    blockBytesMax: clamped(dictionary.get('shoal_block'), BLOCK_BYTES_FOREIGN, BLOCK_BYTES_MAX),
+    isUploadOnly: dictionary.get('upload_only') === 1,
+  }
+}
+
+function clamped(value: Bencoded | undefined, fallback: number, max: number): number {
+  return typeof value === 'number' && value > 0 ? Math.min(value, max) : fallback
+}
+
+/** What a downloading side shows: the token's signing input, and the proof that it holds the signature over it. */
+export interface ProofMessage {
+  signingInput: string
+  proof: Buffer
+}
+
+export function encodeProof(message: ProofMessage): Buffer {
+  return encodeBencode({ proof: message.proof, signing_input: message.signingInput })
+}
+
+/** @throws PeerProtocolError */
+export function decodeProof(payload: Buffer): ProofMessage {
+  const dictionary = decodeDictionary(payload)
+  return {
+    signingInput: bytesOf(dictionary, 'signing_input').toString('latin1'),
+    proof: Buffer.from(bytesOf(dictionary, 'proof')),
+  }
+}
+
+/** One signed batch; its swarm is the connection's. */
+export function encodeHashBatch(batch: HashBatch): Buffer {
+  return encodeBencode({
+    confirmed: batch.status === 'confirmed' ? 1 : 0,
+    epoch: batch.epoch,
+    first: batch.firstPiece,
+    hashes: batch.hashes,
+    signature: batch.signature,
+  })
+}
+
+/** Shape only: the caller checks the signature. @throws PeerProtocolError */
+export function decodeHashBatch(payload: Buffer, swarm: SwarmId): HashBatch {
+  const dictionary = decodeDictionary(payload)
+  const hashes = Buffer.from(bytesOf(dictionary, 'hashes'))
+  const signature = Buffer.from(bytesOf(dictionary, 'signature'))
+  const pieces = hashes.length / PIECE_HASH_BYTES
+  if (!Number.isInteger(pieces) || pieces < 1 || pieces > BATCH_PIECES_MAX || signature.length !== 64) {
+    throw new PeerProtocolError('malformed hash batch')
+  }
+  return {
+    swarm,
+    epoch: countOf(dictionary, 'epoch'),
+    status: countOf(dictionary, 'confirmed') === 1 ? 'confirmed' : 'claimed',
+    firstPiece: countOf(dictionary, 'first'),
+    hashes,
+    signature,
+  }
+}
+
+function decodeDictionary(payload: Buffer): BencodedDictionary {
+  try {
+    const value = decodeBencode(payload)
+    if (value instanceof Map) return value
+  } catch (cause) {
+    if (!(cause instanceof InvalidInputError)) throw cause
+    throw new PeerProtocolError('malformed extension message', { cause })
+  }
+  throw new PeerProtocolError('an extension message that is no dictionary')
+}
+
+function bytesOf(dictionary: BencodedDictionary, key: string): Buffer {
+  const value = dictionary.get(key)
+  if (!Buffer.isBuffer(value)) throw new PeerProtocolError(`extension message without ${key}`)
+  return value
+}
+
+function countOf(dictionary: BencodedDictionary, key: string): number {
+  const value = dictionary.get(key)
+  if (typeof value !== 'number' || value < 0) throw new PeerProtocolError(`extension message without ${key}`)
+  return value
+}

@@ -1,0 +1,132 @@
+import { PeerProtocolError } from '../errors.ts'
+import { decodeHandshake, HANDSHAKE_BYTES, type Handshake } from './handshake.ts'
+import {
+  BLOCK_HEADER_BYTES,
+  type BlockAddress,
+  decodeMessage,
+  FRAME_BYTES_MAX,
+  type Message,
+  PIECE_MESSAGE_ID,
+} from './messages.ts'
+
+/** Where a reader's messages go. Any of these may throw to end the connection. */
+export interface FrameSink {
+  onHandshake(handshake: Handshake): void
+  onMessage(message: Message): void
+  /**
+   * A block begins. @returns where its bytes go (`block.length` of them), or undefined to drop them: a block that was
+   * cancelled or came too late is no fault of its sender.
+   */
+  onBlockStart(block: BlockAddress): Uint8Array | undefined
+  onBlockEnd(block: BlockAddress): void
+}
+
+/**
+ * Turns a byte stream into messages. Invariant: no more than one frame other than a block is ever held, its length
+ * checked against FRAME_BYTES_MAX before anything of it is; a block's bytes are copied once, from the chunk they
+ * came in to where the sink wants them.
+ */
+export class FrameReader {
+  private readonly sink: FrameSink
+  /** Start of a frame, a handshake or a small message, until it is whole. */
+  private held: Buffer = Buffer.allocUnsafe(1024)
+  private heldBytes = 0
+  private isHandshaken = false
+  private block: (BlockAddress & { target: Uint8Array | undefined; received: number }) | undefined
+
+  constructor(sink: FrameSink) {
+    this.sink = sink
+  }
+
+  /**
+   * Takes the next bytes. `chunk` may be reused by the caller afterwards.
+   * @throws PeerProtocolError and whatever the sink throws
+   */
+  push(chunk: Uint8Array): void {
+    let offset = 0
+    while (offset < chunk.length) {
+      offset = this.block ? this.continueBlock(chunk, offset) : this.continueFrame(chunk, offset)
+    }
+  }
+
+  private continueBlock(chunk: Uint8Array, offset: number): number {
+    const block = this.block!
+    const taken = Math.min(block.length - block.received, chunk.length - offset)
+    block.target?.set(chunk.subarray(offset, offset + taken), block.received)
+    block.received += taken
+    if (block.received === block.length) {
+      this.block = undefined
+      this.sink.onBlockEnd(block)
+    }
+    return offset + taken
+  }
+
+  private continueFrame(chunk: Uint8Array, offset: number): number {
+    const wanted = this.wantedBytes()
+    const taken = Math.min(wanted - this.heldBytes, chunk.length - offset)
+    this.hold(chunk, offset, taken)
+    if (this.heldBytes === wanted) this.advance(wanted)
+    return offset + taken
+  }
+
+  /** Bytes to hold before the next decision: the handshake, the length, id and block header, or the whole frame. */
+  private wantedBytes(): number {
+    if (!this.isHandshaken) return HANDSHAKE_BYTES
+    if (this.heldBytes < 4) return 4
+    const bodyBytes = readBodyBytes(this.held)
+    if (this.heldBytes < 5) return 4 + Math.min(1, bodyBytes)
+    return this.held[4] === PIECE_MESSAGE_ID ? BLOCK_HEADER_BYTES : 4 + bodyBytes
+  }
+
+  private hold(chunk: Uint8Array, offset: number, bytes: number): void {
+    if (this.heldBytes + bytes > this.held.length) {
+      const grown = Buffer.allocUnsafe(4 + FRAME_BYTES_MAX)
+      this.held.copy(grown, 0, 0, this.heldBytes)
+      this.held = grown
+    }
+    this.held.set(chunk.subarray(offset, offset + bytes), this.heldBytes)
+    this.heldBytes += bytes
+  }
+
+  private advance(wanted: number): void {
+    if (!this.isHandshaken) {
+      this.isHandshaken = true
+      this.heldBytes = 0
+      this.sink.onHandshake(decodeHandshake(Buffer.from(this.held.subarray(0, wanted))))
+      return
+    }
+    const bodyBytes = readBodyBytes(this.held)
+    if (wanted === 4) {
+      // A keep-alive (BEP 3) has no body.
+      if (bodyBytes === 0) this.heldBytes = 0
+    } else if (this.held[4] === PIECE_MESSAGE_ID) {
+      if (wanted === BLOCK_HEADER_BYTES) this.beginBlock(bodyBytes)
+      else if (bodyBytes <= 9) throw new PeerProtocolError('a block without bytes')
+    } else if (wanted === 4 + bodyBytes) {
+      this.heldBytes = 0
+      // A copy: the sink may keep payloads, the held buffer is used again.
+      this.sink.onMessage(decodeMessage(Buffer.from(this.held.subarray(4, wanted))))
+    }
+  }
+
+  private beginBlock(bodyBytes: number): void {
+    this.heldBytes = 0
+    const address = {
+      piece: this.held.readUInt32BE(5),
+      begin: this.held.readUInt32BE(9),
+      length: bodyBytes - 9,
+    }
+    this.block = { ...address, target: this.sink.onBlockStart(address), received: 0 }
+  }
+}
+
+/**
+ * Reads the body length of the frame at the start of `frame` (BEP 3: 4 bytes, big-endian).
+ * @returns bytes in the body; 0 is a keep-alive
+ * @throws PeerProtocolError above FRAME_BYTES_MAX
+ */
+function readBodyBytes(frame: Buffer): number {
+  const bodyBytes = frame.readUInt32BE(0)
+  if (bodyBytes > FRAME_BYTES_MAX) throw new PeerProtocolError(`a frame of ${bodyBytes} bytes`)
+  return bodyBytes
+}

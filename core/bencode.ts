@@ -1,0 +1,144 @@
+import { InvalidInputError } from './errors.ts'
+
+/** Bencoding (BEP 3). Byte strings are Buffers (views of the input), integers safe numbers, dictionaries Maps. */
+export type Bencoded = number | Buffer | Bencoded[] | BencodedDictionary
+export type BencodedDictionary = Map<string, Bencoded>
+/** What can be encoded: strings are UTF-8. */
+export type Encodable = number | string | Uint8Array | Encodable[] | { [key: string]: Encodable | undefined }
+
+/** Nesting of lists and dictionaries; a torrent needs four. */
+const DEPTH_MAX = 8
+/** Digits of an integer or a length: 2^53 has 16. */
+const DIGITS_MAX = 16
+
+const [I, L, D, E, COLON, MINUS, ZERO, NINE] = [0x69, 0x6c, 0x64, 0x65, 0x3a, 0x2d, 0x30, 0x39] as const
+
+/** Keys are sorted by their bytes, as BEP 3 asks; undefined values are left out. */
+export function encodeBencode(value: Encodable): Buffer {
+  const parts: Uint8Array[] = []
+  encodeInto(value, parts)
+  return Buffer.concat(parts)
+}
+
+function encodeInto(value: Encodable, parts: Uint8Array[]): void {
+  if (typeof value === 'number') {
+    if (!Number.isSafeInteger(value)) throw new InvalidInputError('only safe integers can be bencoded')
+    parts.push(Buffer.from(`i${value}e`))
+  } else if (typeof value === 'string') {
+    encodeInto(Buffer.from(value), parts)
+  } else if (value instanceof Uint8Array) {
+    parts.push(Buffer.from(`${value.length}:`), value)
+  } else if (Array.isArray(value)) {
+    parts.push(Buffer.from('l'))
+    for (const item of value) encodeInto(item, parts)
+    parts.push(Buffer.from('e'))
+  } else {
+    encodeDictionary(value, parts)
+  }
+}
+
+function encodeDictionary(dictionary: { [key: string]: Encodable | undefined }, parts: Uint8Array[]): void {
+  parts.push(Buffer.from('d'))
+  const keys = Object.keys(dictionary).map((key) => ({ key, bytes: Buffer.from(key) }))
+  for (const { key, bytes } of keys.sort((a, b) => Buffer.compare(a.bytes, b.bytes))) {
+    const value = dictionary[key]
+    if (value === undefined) continue
+    encodeInto(bytes, parts)
+    encodeInto(value, parts)
+  }
+  parts.push(Buffer.from('e'))
+}
+
+/**
+ * Decodes one value that fills `bytes` wholly.
+ * @throws InvalidInputError when malformed, nested deeper than 8, or followed by anything
+ */
+export function decodeBencode(bytes: Buffer): Bencoded {
+  const { value, end } = decodeBencodePrefix(bytes)
+  if (end !== bytes.length) throw new InvalidInputError('bytes after the bencoded value')
+  return value
+}
+
+/** Decodes the value that `bytes` begins with. @returns it and the offset after it */
+export function decodeBencodePrefix(bytes: Buffer): { value: Bencoded; end: number } {
+  const decoder = new Decoder(bytes)
+  const value = decoder.value(0)
+  return { value, end: decoder.offset }
+}
+
+class Decoder {
+  offset = 0
+  private readonly bytes: Buffer
+
+  constructor(bytes: Buffer) {
+    this.bytes = bytes
+  }
+
+  value(depth: number): Bencoded {
+    if (depth > DEPTH_MAX) throw new InvalidInputError('bencoded value nested too deeply')
+    const byte = this.bytes[this.offset]
+    if (byte === I) return this.integer()
+    if (byte === L) return this.list(depth)
+    if (byte === D) return this.dictionary(depth)
+    return this.string()
+  }
+
+  private integer(): number {
+    this.offset += 1
+    return this.digits(E, true)
+  }
+
+  private string(): Buffer {
+    const length = this.digits(COLON, false)
+    const end = this.offset + length
+    if (end > this.bytes.length) throw new InvalidInputError('bencoded string longer than its input')
+    const string = this.bytes.subarray(this.offset, end)
+    this.offset = end
+    return string
+  }
+
+  private list(depth: number): Bencoded[] {
+    this.offset += 1
+    const items: Bencoded[] = []
+    while (!this.isAtEnd()) items.push(this.value(depth + 1))
+    return items
+  }
+
+  private dictionary(depth: number): BencodedDictionary {
+    this.offset += 1
+    const entries: BencodedDictionary = new Map()
+    while (!this.isAtEnd()) {
+      const key = this.string().toString('latin1')
+      if (entries.has(key)) throw new InvalidInputError('repeated key in a bencoded dictionary')
+      entries.set(key, this.value(depth + 1))
+    }
+    return entries
+  }
+
+  private isAtEnd(): boolean {
+    if (this.bytes[this.offset] !== E) return false
+    this.offset += 1
+    return true
+  }
+
+  /** Canonical decimal up to `terminator`: no leading zeros, no minus zero. */
+  private digits(terminator: number, isSigned: boolean): number {
+    const start = this.offset
+    let cursor = start
+    if (isSigned && this.bytes[cursor] === MINUS) cursor += 1
+    const first = cursor
+    while (cursor - first <= DIGITS_MAX && this.isDigit(cursor)) cursor += 1
+    const text = this.bytes.toString('latin1', start, cursor)
+    const isCanonical = text === '0' || (cursor > first && this.bytes[first] !== ZERO)
+    if (this.bytes[cursor] !== terminator || !isCanonical || !Number.isSafeInteger(Number(text))) {
+      throw new InvalidInputError('malformed bencoded number')
+    }
+    this.offset = cursor + 1
+    return Number(text)
+  }
+
+  private isDigit(at: number): boolean {
+    const byte = this.bytes[at]
+    return byte !== undefined && byte >= ZERO && byte <= NINE
+  }
+}
