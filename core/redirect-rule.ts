@@ -1,0 +1,75 @@
+import { lookup as resolve } from 'node:dns'
+import { BlockList, isIP, type LookupFunction } from 'node:net'
+import { ShoalError } from './errors.ts'
+import type { RegistryConfig } from './registry-config.ts'
+
+/** A blob's redirect leads where it may not: do not follow it; let Docker ask the registry itself. */
+export class RedirectRefusedError extends ShoalError {
+  readonly code = 'REDIRECT_REFUSED'
+}
+
+type RedirectPolicy = Pick<RegistryConfig, 'permitPrivateRedirects'>
+
+/**
+ * Addresses that reach this machine, its link or its cloud's metadata service. Private ranges (RFC 1918) are not among
+ * them: object stores beside an on-premises registry live there.
+ */
+function forbiddenAddresses(): BlockList {
+  const list = new BlockList()
+  const ipv4: [string, number][] = [
+    ['0.0.0.0', 8], // "this network": Linux connects to itself
+    ['127.0.0.0', 8],
+    ['169.254.0.0', 16], // link-local: metadata services
+    ['100.100.100.200', 32], // metadata service of Alibaba Cloud
+    ['224.0.0.0', 4],
+    ['240.0.0.0', 4],
+  ]
+  const ipv6: [string, number][] = [
+    ['::', 96], // unspecified, loopback, IPv4-compatible
+    ['fe80::', 10],
+    ['fd00:ec2::', 32], // metadata service of AWS
+    ['ff00::', 8],
+    ['64:ff9b::', 96], // NAT64 and 6to4 carry an IPv4 address that the list above would have to see
+    ['2002::', 16],
+  ]
+  for (const [net, bits] of ipv4) list.addSubnet(net, bits, 'ipv4')
+  for (const [net, bits] of ipv6) list.addSubnet(net, bits, 'ipv6')
+  return list
+}
+
+const FORBIDDEN = forbiddenAddresses()
+
+/** True for loopback, link-local, metadata, multicast and reserved addresses; IPv4-mapped ones are seen through. */
+export function isForbiddenAddress(address: string): boolean {
+  const family = isIP(address)
+  if (family === 0) return true
+  return FORBIDDEN.check(address, family === 4 ? 'ipv4' : 'ipv6')
+}
+
+/**
+ * Whether a blob GET may follow a redirect to `url`: HTTPS only, no user info, and no forbidden address. A name passes
+ * here and is judged by its addresses when `guardedLookup` resolves it.
+ */
+export function isRedirectPermitted(url: URL, policy: RedirectPolicy): boolean {
+  if (url.protocol !== 'https:' || url.username !== '' || url.password !== '') return false
+  const host = url.hostname.replace(/^\[(.*)\]$/, '$1')
+  return policy.permitPrivateRedirects || isIP(host) === 0 || !isForbiddenAddress(host)
+}
+
+/** For `connect.lookup`: fails with RedirectRefusedError when a name has any forbidden address (DNS rebinding). */
+export function guardedLookup(policy: RedirectPolicy): LookupFunction {
+  return (hostname, options, callback) => {
+    resolve(hostname, { ...options, all: true }, (error, addresses) => {
+      if (error !== null) return callback(error, '')
+      if (!policy.permitPrivateRedirects && addresses.some(({ address }) => isForbiddenAddress(address))) {
+        return callback(
+          new RedirectRefusedError(`${hostname} has an address that redirects may not lead to`),
+          '',
+        )
+      }
+      if (options.all) return callback(null, addresses)
+      const first = addresses[0]
+      callback(null, first?.address ?? '', first?.family)
+    })
+  }
+}

@@ -1,0 +1,82 @@
+import { readFileSync } from 'node:fs'
+import { z } from 'zod'
+import { ShoalError } from './errors.ts'
+import { registryHostSchema } from './tracker-api.ts'
+
+/** A file that a registry's configuration names cannot be used: stop the program and print the hint. */
+export class RegistryFileError extends ShoalError {
+  readonly code = 'REGISTRY_FILE'
+}
+
+/** Bound of a CA bundle or key file, in bytes: the whole Mozilla store is about 220 KiB. */
+export const REGISTRY_FILE_BYTES_MAX = 2 * 1024 * 1024
+/** Bound of configured registries: each has its own connection pools. */
+export const REGISTRIES_MAX = 64
+
+const filePath = z.string().min(1).max(4096)
+
+/** One configured registry (DESIGN §3, "Registry kinds"). Hosts that are not configured are tunnelled untouched. */
+export const registryConfig = z.strictObject({
+  host: registryHostSchema.describe('The registry as in image names: host or host:port.'),
+  kind: z
+    .enum(['token', 'introspect', 'none'])
+    .default('token')
+    .describe('How callers authenticate: signed tokens (JWT), opaque tokens or passwords, or not at all.'),
+  caFile: filePath
+    .optional()
+    .describe("PEM certificates that are trusted for this registry besides the system's."),
+  tokenKeysFile: filePath
+    .optional()
+    .describe(
+      "The token server's public keys: a JWKS (JSON), or the PEM bundle that the registry itself is given.",
+    ),
+  issuer: z.string().min(1).max(1024).optional().describe('Only tokens with this `iss` count.'),
+  audience: z.string().min(1).max(1024).optional().describe('Only tokens with this `aud` count.'),
+  permitPrivateRedirects: z
+    .boolean()
+    .default(false)
+    .describe('Blob redirects may lead to loopback, link-local and metadata addresses.'),
+})
+
+export type RegistryConfig = z.output<typeof registryConfig>
+
+/** The config key `registries`: an array; as flag or environment variable JSON, or hosts separated by commas. */
+export const registriesConfig = z.preprocess(
+  (value) => (typeof value === 'string' ? registriesFromText(value) : value),
+  z.array(registryConfig).max(REGISTRIES_MAX).refine(haveDistinctHosts, 'a registry is configured twice'),
+)
+
+function registriesFromText(text: string): unknown {
+  // `[::1]:5000` is a host; JSON goes on with an object or ends.
+  if (!/^\s*\[\s*[{\]]/.test(text)) {
+    return text.split(',').flatMap((host) => (host.trim() === '' ? [] : [{ host: host.trim() }]))
+  }
+  try {
+    return JSON.parse(text)
+  } catch {
+    return text
+  }
+}
+
+function haveDistinctHosts(configs: RegistryConfig[]): boolean {
+  return new Set(configs.map((config) => config.host)).size === configs.length
+}
+
+/** @throws RegistryFileError when the file cannot be read, is empty or is larger than REGISTRY_FILE_BYTES_MAX */
+export function readRegistryFile(path: string, name: 'caFile' | 'tokenKeysFile'): string {
+  let text: string
+  try {
+    text = readFileSync(path, 'utf8')
+  } catch (cause) {
+    throw new RegistryFileError(`${name} cannot be read: ${path}`, {
+      cause,
+      hint: 'Check that the file exists and that this user may read it.',
+    })
+  }
+  if (text.trim() === '' || text.length > REGISTRY_FILE_BYTES_MAX) {
+    throw new RegistryFileError(`${name} is empty or too large: ${path}`, {
+      hint: 'It must hold PEM certificates (or, for tokenKeysFile, a JWKS).',
+    })
+  }
+  return text
+}

@@ -1,0 +1,218 @@
+import { createHash, type JsonWebKey, verify, X509Certificate } from 'node:crypto'
+import { z } from 'zod'
+import { ShoalError } from './errors.ts'
+import {
+  canonicalKey,
+  hashOf,
+  isTokenAlgorithm,
+  publicKeyFor,
+  publicPartOf,
+  type TokenAlgorithm,
+} from './token-algorithms.ts'
+
+/**
+ * Registry tokens (Distribution's "Token Authentication Specification"; JWS compact form, RFC 7515 §7.1).
+ * Reading one proves nothing: its signature is checked with a key that is trusted otherwise (token-keys.ts), or
+ * its holder proves that there is one (token-proof/).
+ */
+
+export type RegistryTokenErrorCode = 'TOKEN_MALFORMED' | 'TOKEN_ALGORITHM' | 'TOKEN_CRITICAL_HEADER'
+
+/** The text is not a registry token that Shoal reads: refuse whoever presents it, or ask the registry instead. */
+export class RegistryTokenError extends ShoalError {
+  readonly code: RegistryTokenErrorCode
+
+  constructor(code: RegistryTokenErrorCode, message: string, options: { cause?: unknown } = {}) {
+    super(message, options)
+    this.code = code
+  }
+}
+
+/** Bound of a token: what one request header can carry. */
+export const TOKEN_CHARS_MAX = 32 * 1024
+/** Bound of `access` entries and of actions in one: a pull needs one entry. */
+export const TOKEN_ACCESS_MAX = 256
+const TOKEN_ACTIONS_MAX = 32
+const TOKEN_AUDIENCES_MAX = 16
+/** Distribution's own leeway for `nbf` and `exp`. */
+export const TOKEN_SKEW_SECONDS = 60
+
+export interface TokenAccess {
+  type: string
+  name: string
+  actions: string[]
+}
+
+/** A token without its signature: all that a peer is ever shown. */
+export interface SignedClaims {
+  /** `header.payload`, as it was signed. */
+  signingInput: string
+  /** SHA-256 of the signing input: 64 hex digits, as pull certificates name it. */
+  hash: string
+  algorithm: TokenAlgorithm
+  header: Readonly<Record<string, unknown>>
+  issuer: string
+  audience: string[]
+  subject: string
+  /** Seconds since 1970, like all times here. */
+  notBeforeSeconds?: number
+  expiresAtSeconds?: number
+  access: TokenAccess[]
+  /** The key that the token brings along (`x5c`, else `jwk`), in canonical form. It vouches for nothing. */
+  embeddedKey?: JsonWebKey
+  /** `kid`; only of use when no key is embedded. */
+  keyId?: string
+}
+
+export interface RegistryToken extends SignedClaims {
+  signature: Buffer
+}
+
+const seconds = z.number().nonnegative().max(1e12)
+const optionalText = z.string().max(4096).nullish()
+
+const headerSchema = z.looseObject({
+  alg: z.string(),
+  kid: z.string().min(1).max(1024).optional(),
+  x5c: z.array(z.string()).min(1).max(8).optional(),
+  jwk: z.looseObject({ kty: z.string() }).optional(),
+})
+
+const accessSchema = z.object({
+  type: z.string().max(256),
+  name: z.string().max(1024),
+  actions: z.array(z.string().max(256)).max(TOKEN_ACTIONS_MAX).nullish(),
+})
+
+const payloadSchema = z.looseObject({
+  iss: z.string().min(1).max(1024),
+  aud: z.union([z.string().max(1024), z.array(z.string().max(1024)).min(1).max(TOKEN_AUDIENCES_MAX)]),
+  sub: optionalText,
+  nbf: seconds.nullish(),
+  exp: seconds.nullish(),
+  access: z.array(accessSchema).max(TOKEN_ACCESS_MAX).nullish(),
+})
+
+/**
+ * Reads a token without checking its signature.
+ * @throws RegistryTokenError
+ */
+export function parseRegistryToken(jwt: string): RegistryToken {
+  const dot = jwt.lastIndexOf('.')
+  if (jwt.length > TOKEN_CHARS_MAX || dot < 0) throw malformed('not a token in compact form')
+  return { ...parseSigningInput(jwt.slice(0, dot)), signature: bytesOf(jwt.slice(dot + 1)) }
+}
+
+/**
+ * Reads `header.payload`, which is what a peer presents beside its proof.
+ * @throws RegistryTokenError
+ */
+export function parseSigningInput(signingInput: string): SignedClaims {
+  const parts = signingInput.split('.')
+  if (signingInput.length > TOKEN_CHARS_MAX || parts.length !== 2) throw malformed('not header and payload')
+  const header = parseHeader(parts[0]!)
+  const payload = shaped(payloadSchema, jsonOf(parts[1]!))
+  const embeddedKey = embeddedKeyOf(header)
+  return {
+    signingInput,
+    hash: createHash('sha256').update(signingInput).digest('hex'),
+    algorithm: header.alg as TokenAlgorithm,
+    header,
+    issuer: payload.iss,
+    audience: typeof payload.aud === 'string' ? [payload.aud] : payload.aud,
+    subject: payload.sub ?? '',
+    ...(payload.nbf == null ? {} : { notBeforeSeconds: payload.nbf }),
+    ...(payload.exp == null ? {} : { expiresAtSeconds: payload.exp }),
+    access: (payload.access ?? []).map(({ type, name, actions }) => ({ type, name, actions: actions ?? [] })),
+    ...(embeddedKey === undefined ? {} : { embeddedKey }),
+    ...(header.kid === undefined ? {} : { keyId: header.kid }),
+  }
+}
+
+function parseHeader(text: string): z.output<typeof headerSchema> {
+  const header = shaped(headerSchema, jsonOf(text))
+  if (!isTokenAlgorithm(header.alg)) {
+    throw new RegistryTokenError(
+      'TOKEN_ALGORITHM',
+      `tokens signed with ${header.alg.slice(0, 20)} are refused`,
+    )
+  }
+  // RFC 7515 §4.1.11: whoever does not understand a critical header must refuse the token.
+  if ('crit' in header) throw new RegistryTokenError('TOKEN_CRITICAL_HEADER', 'the token has a crit header')
+  return header
+}
+
+function embeddedKeyOf(header: z.output<typeof headerSchema>): JsonWebKey | undefined {
+  const fromChain = header.x5c === undefined ? undefined : keyOfCertificate(header.x5c[0]!)
+  if (header.jwk === undefined) return fromChain
+  const fromJwk = canonicalKey(header.jwk as JsonWebKey)
+  if (fromJwk === undefined) throw malformed('the embedded key is not a public key')
+  // Two different keys would let the registry and us each pick another one.
+  if (fromChain !== undefined && JSON.stringify(fromChain) !== JSON.stringify(fromJwk)) {
+    throw malformed('x5c and jwk name different keys')
+  }
+  return fromJwk
+}
+
+/** RFC 7515 §4.1.6: standard base64 of DER; the first certificate holds the key that signed. */
+function keyOfCertificate(base64: string): JsonWebKey {
+  try {
+    const certificate = new X509Certificate(Buffer.from(base64, 'base64'))
+    return publicPartOf(certificate.publicKey.export({ format: 'jwk' }))
+  } catch (cause) {
+    throw malformed('x5c does not begin with a certificate', cause)
+  }
+}
+
+function jsonOf(part: string): unknown {
+  try {
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytesOf(part)))
+  } catch {
+    // No cause: it would quote the token into logs.
+    throw malformed('not JSON in base64url')
+  }
+}
+
+function shaped<Schema extends z.ZodType>(schema: Schema, value: unknown): z.output<Schema> {
+  const result = schema.safeParse(value)
+  if (!result.success) throw malformed(`unexpected ${result.error.issues[0]?.path.join('.') || 'JSON'}`)
+  return result.data
+}
+
+/** Base64url without padding, and only the one way of writing the same bytes. */
+function bytesOf(part: string): Buffer {
+  const bytes = Buffer.from(part, 'base64url')
+  if (part === '' || bytes.toString('base64url') !== part) throw malformed('not base64url')
+  return bytes
+}
+
+function malformed(message: string, cause?: unknown): RegistryTokenError {
+  return new RegistryTokenError('TOKEN_MALFORMED', message, cause === undefined ? {} : { cause })
+}
+
+/** Whether the token grants `pull` on the repository, as Distribution reads it: `*` stands for every action. */
+export function grantsPull(token: Pick<SignedClaims, 'access'>, repository: string): boolean {
+  return token.access.some(
+    ({ type, name, actions }) =>
+      type === 'repository' && name === repository && (actions.includes('pull') || actions.includes('*')),
+  )
+}
+
+/** Whether the token is valid at `atSeconds`. One that never ends is never valid, as with Distribution. */
+export function isValidAt(
+  token: Pick<SignedClaims, 'notBeforeSeconds' | 'expiresAtSeconds'>,
+  atSeconds: number,
+  skewSeconds: number = TOKEN_SKEW_SECONDS,
+): boolean {
+  if (token.expiresAtSeconds === undefined || atSeconds >= token.expiresAtSeconds + skewSeconds) return false
+  return token.notBeforeSeconds === undefined || atSeconds >= token.notBeforeSeconds - skewSeconds
+}
+
+/** Whether `jwk` made the token's signature; false when the key does not fit the token's algorithm. */
+export function isSignedBy(token: RegistryToken, jwk: JsonWebKey): boolean {
+  const key = publicKeyFor(token.algorithm, jwk)
+  if (key === undefined) return false
+  // RFC 7518 §3.4: ECDSA signatures are r and s side by side, not DER. Ignored by the other algorithms.
+  const options = { key, dsaEncoding: 'ieee-p1363' } as const
+  return verify(hashOf(token.algorithm) ?? null, Buffer.from(token.signingInput), options, token.signature)
+}
