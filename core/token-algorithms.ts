@@ -68,3 +68,18 @@ export function canonicalKey(jwk: JsonWebKey): JsonWebKey | undefined {
     return undefined
   }
 }
+
+/**
+ * How Distribution's libtrust names a key in `kid`: SHA-256 of the DER SubjectPublicKeyInfo cut to 240 bits, base32,
+ * in groups of four.
+ */
+export function libtrustKeyId(key: KeyObject): string {
+  const hash = createHash('sha256')
+    .update(key.export({ type: 'spki', format: 'der' }))
+    .digest()
+  const bits = [...hash.subarray(0, 30)].map((byte) => byte.toString(2).padStart(8, '0')).join('')
+  const letters = bits
+    .match(/.{5}/g)!
+    .map((five) => 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'[Number.parseInt(five, 2)])
+  return letters.join('').match(/.{4}/g)!.join(':')
+}
