@@ -1,0 +1,124 @@
+import { constants, createHash, createPublicKey, type KeyObject, publicEncrypt } from 'node:crypto'
+import { RSA_BITS_MAX, RSA_BITS_MIN } from '../token-algorithms.ts'
+import { bytesOf, checkedAnswer, fieldsOf, integerOf, randomBelow } from './encoding.ts'
+import { TokenProofError, TokenProofUnsupportedError } from './errors.ts'
+import type { Challenger, ProofScheme, Statement } from './scheme.ts'
+
+/**
+ * RS256/384/512 (RFC 8017 §8.2). A signature σ holds when σ^e = X mod n, X being the PKCS#1 v1.5 encoding of the hash.
+ * Guillou–Quisquater (1988): commitment Y = y^e, challenge c, answer a = y·σ^c, accepted when a^e = Y·X^c.
+ * e = 65537 is prime and above every 16-bit challenge, so each round has soundness 2^-16; eight of them 2^-128.
+ * Body: all commitments, then all answers, each as long as the modulus.
+ */
+export const ROUNDS = 8
+const CHALLENGE_BITS = 16
+const EXPONENT = 65537n
+
+/** DER of DigestInfo up to the hash (RFC 8017 §9.2, note 1). */
+const DIGEST_INFO = {
+  sha256: Buffer.from('3031300d060960864801650304020105000420', 'hex'),
+  sha384: Buffer.from('3041300d060960864801650304020205000430', 'hex'),
+  sha512: Buffer.from('3051300d060960864801650304020305000440', 'hex'),
+}
+type Hash = keyof typeof DIGEST_INFO
+
+/** An RSA public key that admits the proof. */
+interface RsaKey {
+  modulus: bigint
+  modulusBytes: number
+  key: KeyObject
+}
+
+class GuillouQuisquater implements ProofScheme {
+  readonly #hash: Hash
+
+  constructor(hash: Hash) {
+    this.#hash = hash
+  }
+
+  prepare(statement: Statement, signature: Buffer): (challenger: Challenger) => Buffer {
+    const rsa = rsaKeyOf(statement)
+    const powers = squaresOf(checkedAnswer(integerOf(signature), rsa.modulus), rsa.modulus)
+    return (challenger) => {
+      const nonces = Array.from({ length: ROUNDS }, () => randomBelow(rsa.modulus))
+      const commitments = nonces.map((nonce) => raised(rsa, bytesOf(nonce, rsa.modulusBytes)))
+      const challenge = challenger(commitments)
+      const answers = nonces.map((nonce, round) => {
+        const answer = (nonce * powerOf(powers, challengeAt(challenge, round), rsa.modulus)) % rsa.modulus
+        return bytesOf(answer, rsa.modulusBytes)
+      })
+      return Buffer.concat([...commitments, ...answers])
+    }
+  }
+
+  verify(statement: Statement, body: Buffer, challenger: Challenger): void {
+    const rsa = rsaKeyOf(statement)
+    const fields = fieldsOf(body, Array<number>(2 * ROUNDS).fill(rsa.modulusBytes))
+    const values = fields.map((field) => checkedAnswer(integerOf(field), rsa.modulus))
+    const encoded = integerOf(this.#encodedHash(statement, rsa.modulusBytes))
+    assertCoprime([...values, encoded], rsa.modulus)
+    const challenge = challenger(fields.slice(0, ROUNDS))
+    const powers = squaresOf(encoded, rsa.modulus)
+    for (let round = 0; round < ROUNDS; round++) {
+      const left = integerOf(raised(rsa, fields[ROUNDS + round]!))
+      const right =
+        (values[round]! * powerOf(powers, challengeAt(challenge, round), rsa.modulus)) % rsa.modulus
+      if (left !== right) throw new TokenProofError('the proof does not hold')
+    }
+  }
+
+  /** EMSA-PKCS1-v1_5 (RFC 8017 §9.2): 00 01 ff…ff 00 DigestInfo. Its first byte keeps it below every modulus. */
+  #encodedHash({ signingInput }: Statement, modulusBytes: number): Buffer {
+    const digest = createHash(this.#hash).update(signingInput).digest()
+    const tail = Buffer.concat([Buffer.of(0), DIGEST_INFO[this.#hash], digest])
+    return Buffer.concat([Buffer.of(0, 1), Buffer.alloc(modulusBytes - 2 - tail.length, 0xff), tail])
+  }
+}
+
+function rsaKeyOf({ key: jwk }: Statement): RsaKey {
+  const key = createPublicKey({ key: jwk, format: 'jwk' })
+  const { modulusLength = 0, publicExponent } = key.asymmetricKeyDetails ?? {}
+  const isBounded = modulusLength >= RSA_BITS_MIN && modulusLength <= RSA_BITS_MAX
+  if (!isBounded || publicExponent !== EXPONENT) {
+    throw new TokenProofUnsupportedError(
+      `no proof for an RSA key of ${modulusLength} bits, e = ${publicExponent}`,
+    )
+  }
+  const modulus = integerOf(Buffer.from(jwk.n ?? '', 'base64url'))
+  return { key, modulus, modulusBytes: Math.ceil(modulusLength / 8) }
+}
+
+/** value^65537 mod n, by OpenSSL's RSA without padding: several times faster than BigInt, and in constant time. */
+function raised({ key }: RsaKey, value: Buffer): Buffer {
+  return publicEncrypt({ key, padding: constants.RSA_NO_PADDING }, value)
+}
+
+/** base^(2^i) for every bit of a challenge: all rounds share them. */
+function squaresOf(base: bigint, modulus: bigint): bigint[] {
+  const squares = [base]
+  while (squares.length < CHALLENGE_BITS) squares.push(squares.at(-1)! ** 2n % modulus)
+  return squares
+}
+
+function powerOf(squares: readonly bigint[], exponent: number, modulus: bigint): bigint {
+  return squares.reduce(
+    (product, square, bit) => ((exponent >> bit) & 1 ? (product * square) % modulus : product),
+    1n,
+  )
+}
+
+function challengeAt(challenge: Buffer, round: number): number {
+  return challenge.readUInt16BE(round * 2)
+}
+
+/** The product is coprime to n exactly when every factor is: one gcd instead of seventeen. */
+function assertCoprime(values: readonly bigint[], modulus: bigint): void {
+  let a = modulus
+  let b = values.reduce((product, value) => (product * value) % modulus, 1n)
+  while (b !== 0n) [a, b] = [b, a % b]
+  if (a !== 1n) throw new TokenProofError('a value that is not coprime to the modulus')
+}
+
+export const rs256: ProofScheme = new GuillouQuisquater('sha256')
+export const rs384: ProofScheme = new GuillouQuisquater('sha384')
+export const rs512: ProofScheme = new GuillouQuisquater('sha512')
