@@ -49,6 +49,13 @@ export class FrameReader {
     }
   }
 
+  /**
+   * Drops what is still to come of a block under way: its buffer is about to be used for something else.
+   */
+  discardBlock(): void {
+    if (this.block) this.block.target = undefined
+  }
+
   private continueBlock(chunk: Uint8Array, offset: number): number {
     const block = this.block!
     const taken = Math.min(block.length - block.received, chunk.length - offset)

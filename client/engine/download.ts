@@ -1,0 +1,403 @@
+import { type PieceIndex, type PieceLayout, pieceBytesAt } from '../../core/metainfo.ts'
+import { PeerProtocolError } from '../errors.ts'
+import type { PieceBuffer, PieceBuffers } from '../store/piece-buffers.ts'
+import type { BlockAddress } from '../wire/messages.ts'
+import { Bitfield } from './bitfield.ts'
+import { pickPiece } from './picker.ts'
+import { RequestWindow } from './request-window.ts'
+
+/** A peer as a source: what the download tells it. Implemented by a connection, or by a simulator. */
+export interface SourcePort {
+  request(block: BlockAddress): void
+  cancel(block: BlockAddress): void
+  /** What is still coming of a block under way must go nowhere: its buffer is given back. */
+  discardBlock(): void
+}
+
+export interface SourceLimits {
+  blockBytes: number
+  /** Requests that the other side queues. */
+  requestsMax: number
+  /** BEP 6: every request is answered, a cancelled one too. */
+  hasFast: boolean
+}
+
+/** One peer that pieces can be had from. */
+export interface Source {
+  readonly port: SourcePort
+  readonly limits: SourceLimits
+  readonly offered: Bitfield
+  readonly window: RequestWindow
+  isUnchoked: boolean
+  outstandingBytes: number
+  outstandingRequests: number
+  readonly assemblies: Assembly[]
+  /** Gave no block in time: asked only for what nobody else offers, until it delivers again. */
+  isSnubbed: boolean
+  unaskedBytes: number
+  /** The block that is arriving right now. */
+  arriving: { assembly: Assembly; begin: number } | undefined
+  /** Answers still due to cancelled requests: blocks to drop, or rejects that mean nothing. */
+  readonly cancelled: Map<number, number>
+}
+
+/** A piece on its way from one source. Pieces come whole from one source, so that a bad one has one culprit. */
+export interface Assembly {
+  readonly piece: PieceIndex
+  readonly length: number
+  readonly buffer: PieceBuffer
+  readonly source: Source
+  readonly startedAtMs: number
+  readonly outstanding: Map<number, number>
+  requestedBytes: number
+  receivedBytes: number
+}
+
+export interface DownloadOptions {
+  layout: PieceLayout
+  have: Bitfield
+  buffers: PieceBuffers
+  /** False for pieces that must not be asked of peers: no hash yet, or this node fetches them from the registry. */
+  isAskable(piece: PieceIndex): boolean
+  /** First piece that a reader waits for; undefined when no one reads in order. */
+  position(): number | undefined
+  /** A piece is whole: verify it, then call `settle`. */
+  onPiece(assembly: Assembly): void
+  nowMs(): number
+  random(): number
+}
+
+/** Outstanding bytes of one blob, over all its peers. */
+export const BLOB_OUTSTANDING_BYTES_MAX = 16 * 1024 * 1024
+/** Blocks that nobody asked for, per peer, before it is banned: a window's worth may cross a cancel. */
+const UNASKED_BYTES_MAX = 8 * 1024 * 1024
+const STALL_MS_MIN = 250
+const STALL_MEAN_TIMES = 4
+/** Before any piece has been timed. */
+const STALL_MS_UNKNOWN = 2_000
+const SMOOTHING = 0.2
+/** Sources of one piece in the end game. */
+const DUPLICATES_MAX = 2
+
+/**
+ * Decides which blocks to ask whom for. No sockets, no clock of its own. Invariants: a piece is under way from at most
+ * one source, two in the end game; every buffer belongs to exactly one assembly and goes back to the pool when that is
+ * settled or abandoned; nothing is asked for while `isPaused`.
+ */
+export class Download {
+  isPaused = true
+  private readonly options: DownloadOptions
+  private readonly sources = new Set<Source>()
+  private readonly underWay = new Map<PieceIndex, Assembly[]>()
+  private readonly verifying = new Set<PieceIndex>()
+  private readonly availability: Uint16Array
+  private outstandingBytes = 0
+  private pieceMeanMs: number | undefined
+
+  constructor(options: DownloadOptions) {
+    this.options = options
+    this.availability = new Uint16Array(options.layout.pieceCount)
+  }
+
+  addSource(port: SourcePort, limits: SourceLimits): Source {
+    const source: Source = {
+      port,
+      limits,
+      offered: new Bitfield(this.options.layout.pieceCount),
+      window: new RequestWindow(this.options.nowMs()),
+      isUnchoked: false,
+      outstandingBytes: 0,
+      outstandingRequests: 0,
+      assemblies: [],
+      isSnubbed: false,
+      unaskedBytes: 0,
+      arriving: undefined,
+      cancelled: new Map(),
+    }
+    this.sources.add(source)
+    return source
+  }
+
+  removeSource(source: Source): void {
+    if (!this.sources.delete(source)) return
+    source.isUnchoked = false
+    for (const assembly of [...source.assemblies]) this.abandon(assembly, false)
+    for (let piece = 0; piece < this.availability.length; piece++) {
+      if (source.offered.has(piece as PieceIndex)) this.availability[piece]! -= 1
+    }
+    this.fillAll()
+  }
+
+  offers(source: Source, pieces: Iterable<PieceIndex>): void {
+    for (const piece of pieces) if (source.offered.add(piece)) this.availability[piece]! += 1
+    this.fill(source)
+  }
+
+  unchoked(source: Source): void {
+    source.isUnchoked = true
+    this.fill(source)
+  }
+
+  /** BEP 6: choking lets queued requests be answered with reject; they are given up here and now. */
+  choked(source: Source): void {
+    source.isUnchoked = false
+    for (const assembly of [...source.assemblies]) this.abandon(assembly, false)
+    this.fillAll()
+  }
+
+  /**
+   * @returns where the block goes; undefined for one that was cancelled
+   * @throws PeerProtocolError when blocks come that were never asked for
+   */
+  blockStarts(source: Source, block: BlockAddress): Uint8Array | undefined {
+    source.arriving = undefined
+    if (takeCancelled(source, block)) return undefined
+    const assembly = source.assemblies.find(
+      ({ piece, outstanding }) => piece === block.piece && outstanding.get(block.begin) === block.length,
+    )
+    if (assembly) {
+      source.arriving = { assembly, begin: block.begin }
+      return assembly.buffer.bytes.subarray(block.begin, block.begin + block.length)
+    }
+    source.unaskedBytes += block.length
+    if (source.unaskedBytes > UNASKED_BYTES_MAX) throw new PeerProtocolError('blocks that nobody asked for')
+    return undefined
+  }
+
+  blockEnds(source: Source, block: BlockAddress): void {
+    const assembly = source.arriving?.assembly
+    source.arriving = undefined
+    if (!assembly || !this.takeOutstanding(assembly, block.begin)) return
+    assembly.receivedBytes += block.length
+    source.isSnubbed = false
+    source.window.received(block.length, this.options.nowMs())
+    if (assembly.receivedBytes === assembly.length) this.finish(assembly)
+    this.fill(source)
+  }
+
+  /** BEP 6: the peer will not serve this block. The piece goes to someone else. */
+  rejected(source: Source, block: BlockAddress): void {
+    if (takeCancelled(source, block)) return
+    const assembly = source.assemblies.find(
+      ({ piece, outstanding }) => piece === block.piece && outstanding.has(block.begin),
+    )
+    if (!assembly) return
+    if (source.offered.has(assembly.piece)) {
+      source.offered.delete(assembly.piece)
+      this.availability[assembly.piece]! -= 1
+    }
+    this.takeOutstanding(assembly, block.begin)
+    this.abandon(assembly, true)
+    this.fillAll()
+  }
+
+  /** The verdict on a piece that `onPiece` handed out. */
+  settle(assembly: Assembly): void {
+    this.verifying.delete(assembly.piece)
+    this.options.buffers.release(assembly.buffer)
+    if (this.options.have.has(assembly.piece)) this.giveUp(assembly.piece)
+    this.fillAll()
+  }
+
+  /** The piece comes from elsewhere, or is here: whatever is under way for it stops. */
+  giveUp(piece: PieceIndex): void {
+    for (const assembly of [...(this.underWay.get(piece) ?? [])]) this.abandon(assembly, true)
+  }
+
+  pause(): void {
+    this.isPaused = true
+    for (const source of this.sources)
+      for (const assembly of [...source.assemblies]) this.abandon(assembly, true)
+  }
+
+  resume(): void {
+    this.isPaused = false
+    this.fillAll()
+  }
+
+  isUnderWay(piece: PieceIndex): boolean {
+    return this.underWay.has(piece) || this.verifying.has(piece)
+  }
+
+  /** Some connected peer offers the piece. */
+  isOffered(piece: PieceIndex): boolean {
+    return this.availability[piece]! > 0
+  }
+
+  /** Call a few times a second: takes pieces from sources that stall, where someone else offers them. */
+  tick(): void {
+    const now = this.options.nowMs()
+    const limitMs = this.stallLimitMs()
+    for (const source of this.sources) {
+      const stalled = source.assemblies.filter(
+        ({ startedAtMs, piece }) => now - startedAtMs > limitMs && this.hasAlternative(piece, source),
+      )
+      for (const assembly of stalled) {
+        source.isSnubbed = true
+        this.abandon(assembly, true)
+      }
+    }
+    this.fillAll()
+  }
+
+  fillAll(): void {
+    for (const source of this.sources) this.fill(source)
+  }
+
+  private stallLimitMs(): number {
+    if (this.pieceMeanMs === undefined) return STALL_MS_UNKNOWN
+    return Math.max(STALL_MS_MIN, STALL_MEAN_TIMES * this.pieceMeanMs)
+  }
+
+  private hasAlternative(piece: PieceIndex, besides: Source): boolean {
+    for (const source of this.sources) {
+      if (source !== besides && source.isUnchoked && !source.isSnubbed && source.offered.has(piece))
+        return true
+    }
+    return false
+  }
+
+  private fill(source: Source): void {
+    if (this.isPaused || !source.isUnchoked) return
+    if (source.outstandingRequests === 0) source.window.resume(this.options.nowMs())
+    while (
+      source.outstandingBytes < source.window.bytes &&
+      source.outstandingRequests < source.limits.requestsMax &&
+      this.outstandingBytes < BLOB_OUTSTANDING_BYTES_MAX
+    ) {
+      const open = source.assemblies.find(({ requestedBytes, length }) => requestedBytes < length)
+      const assembly = open ?? this.begin(source)
+      if (!assembly) return
+      this.requestNext(assembly)
+    }
+  }
+
+  private begin(source: Source): Assembly | undefined {
+    const piece = this.pick(source) ?? this.pickDuplicate(source)
+    if (piece === undefined) return undefined
+    const buffer = this.options.buffers.acquire(this.options.layout.pieceBytes)
+    if (!buffer) return undefined
+    const assembly: Assembly = {
+      piece,
+      length: pieceBytesAt(this.options.layout, piece),
+      buffer,
+      source,
+      startedAtMs: this.options.nowMs(),
+      outstanding: new Map(),
+      requestedBytes: 0,
+      receivedBytes: 0,
+    }
+    source.assemblies.push(assembly)
+    const others = this.underWay.get(piece)
+    if (others) others.push(assembly)
+    else this.underWay.set(piece, [assembly])
+    return assembly
+  }
+
+  private pick(source: Source): PieceIndex | undefined {
+    return pickPiece(source.offered, {
+      pieceCount: this.options.layout.pieceCount,
+      position: this.options.position(),
+      isTaken: (piece) =>
+        this.options.have.has(piece) ||
+        this.isUnderWay(piece) ||
+        !this.options.isAskable(piece) ||
+        (source.isSnubbed && this.hasAlternative(piece, source)),
+      availability: this.availability,
+      random: this.options.random,
+    })
+  }
+
+  /** End game: everything that this peer offers is under way elsewhere; it takes on what has been so the longest. */
+  private pickDuplicate(source: Source): PieceIndex | undefined {
+    if (source.isSnubbed || source.assemblies.length > 0) return undefined
+    let oldest: Assembly | undefined
+    for (const [piece, [first, second]] of this.underWay) {
+      const isFree = second === undefined && first !== undefined && first.source !== source
+      if (!isFree || !source.offered.has(piece) || this.verifying.has(piece)) continue
+      if (!oldest || first.startedAtMs < oldest.startedAtMs) oldest = first
+    }
+    // A piece that is nearly here is not worth a second copy.
+    return oldest && oldest.receivedBytes < oldest.length / DUPLICATES_MAX ? oldest.piece : undefined
+  }
+
+  private requestNext(assembly: Assembly): void {
+    const { source } = assembly
+    const begin = assembly.requestedBytes
+    const length = Math.min(source.limits.blockBytes, assembly.length - begin)
+    assembly.outstanding.set(begin, length)
+    assembly.requestedBytes += length
+    source.outstandingBytes += length
+    source.outstandingRequests += 1
+    this.outstandingBytes += length
+    source.port.request({ piece: assembly.piece, begin, length })
+  }
+
+  private takeOutstanding(assembly: Assembly, begin: number): boolean {
+    const length = assembly.outstanding.get(begin)
+    if (length === undefined) return false
+    assembly.outstanding.delete(begin)
+    assembly.source.outstandingBytes -= length
+    assembly.source.outstandingRequests -= 1
+    this.outstandingBytes -= length
+    return true
+  }
+
+  private finish(assembly: Assembly): void {
+    const tookMs = this.options.nowMs() - assembly.startedAtMs
+    this.pieceMeanMs =
+      this.pieceMeanMs === undefined ? tookMs : this.pieceMeanMs * (1 - SMOOTHING) + tookMs * SMOOTHING
+    this.detach(assembly)
+    if (this.options.have.has(assembly.piece) || this.verifying.has(assembly.piece)) {
+      this.options.buffers.release(assembly.buffer)
+      return
+    }
+    this.verifying.add(assembly.piece)
+    this.options.onPiece(assembly)
+  }
+
+  /** @param isTold cancels go out; not to a source that is gone or choked us */
+  private abandon(assembly: Assembly, isTold: boolean): void {
+    const { source, piece } = assembly
+    const arrivingBegin = source.arriving?.assembly === assembly ? source.arriving.begin : undefined
+    if (arrivingBegin !== undefined) {
+      // Its buffer is about to be used for something else.
+      source.arriving = undefined
+      source.port.discardBlock()
+      this.takeOutstanding(assembly, arrivingBegin)
+    }
+    for (const [begin, length] of [...assembly.outstanding]) {
+      this.takeOutstanding(assembly, begin)
+      addCancelled(source, { piece, begin })
+      if (isTold) source.port.cancel({ piece, begin, length })
+    }
+    this.detach(assembly)
+    this.options.buffers.release(assembly.buffer)
+  }
+
+  private detach(assembly: Assembly): void {
+    const { assemblies } = assembly.source
+    assemblies.splice(assemblies.indexOf(assembly), 1)
+    const others = this.underWay.get(assembly.piece)?.filter((other) => other !== assembly) ?? []
+    if (others.length > 0) this.underWay.set(assembly.piece, others)
+    else this.underWay.delete(assembly.piece)
+  }
+}
+
+/** One number per block: pieces are at most 4 MiB, indexes below 2^18. */
+function blockKey(block: { piece: number; begin: number }): number {
+  return block.piece * 2 ** 22 + block.begin
+}
+
+function addCancelled(source: Source, block: { piece: number; begin: number }): void {
+  if (!source.limits.hasFast) return
+  source.cancelled.set(blockKey(block), (source.cancelled.get(blockKey(block)) ?? 0) + 1)
+}
+
+function takeCancelled(source: Source, block: { piece: number; begin: number }): boolean {
+  const due = source.cancelled.get(blockKey(block))
+  if (due === undefined) return false
+  if (due === 1) source.cancelled.delete(blockKey(block))
+  else source.cancelled.set(blockKey(block), due - 1)
+  return true
+}

@@ -1,0 +1,80 @@
+import type { CertificateClaims, PullClaims } from '../../core/certificate-claims.ts'
+import { ShoalError } from '../../core/errors.ts'
+import type { RegistryClients } from '../../core/registry-client.ts'
+import { grantsPull, isValidAt, parseSigningInput } from '../../core/registry-token.ts'
+import type { TokenKeys } from '../../core/token-keys.ts'
+import { type ProofBinding, verifyTokenProof } from '../../core/token-proof/index.ts'
+import type { BlobKey } from '../client.ts'
+import { PeerRefusedError } from '../errors.ts'
+import type { ProofMessage } from '../wire/extensions.ts'
+
+/** Verified proofs that are remembered; each is two hashes. */
+const REMEMBERED_MAX = 4096
+
+/**
+ * Decides who may download what from this node (DESIGN §3, "Business check"). The certificate has already been
+ * verified by TLS against the cluster's authorities; revocation and expiry are the link's to check.
+ */
+export class Admission {
+  private readonly registries: RegistryClients
+  private readonly tokenKeys: TokenKeys
+  /** Proofs that held, by certificate key and signing input. A certificate's key proves itself in every handshake. */
+  private readonly proven = new Set<string>()
+
+  constructor(options: { registries: RegistryClients; tokenKeys: TokenKeys }) {
+    this.registries = options.registries
+    this.tokenKeys = options.tokenKeys
+  }
+
+  /** @throws PeerRefusedError unless the certificate was issued for pulling this blob from this registry */
+  checkCertificate(claims: CertificateClaims, blob: BlobKey): PullClaims {
+    if (claims.kind !== 'pull') throw new PeerRefusedError(`a ${claims.kind} certificate downloads nothing`)
+    if (claims.registry !== blob.registry)
+      throw new PeerRefusedError('the certificate is for another registry')
+    if (!claims.blobs.includes(blob.digest))
+      throw new PeerRefusedError('the certificate does not name this blob')
+    return claims
+  }
+
+  /** Registries without authentication have no token to prove. */
+  needsProof(blob: BlobKey): boolean {
+    return this.registries.get(blob.registry)?.kind !== 'none'
+  }
+
+  /**
+   * @param certificateKey identifies the other side's certificate key (hex of a hash of its SPKI)
+   * @throws PeerRefusedError unless the other side holds a token that grants pull on the certificate's repository,
+   *   was valid when the grant was made, is the one the certificate is bound to, and is signed with a trusted key
+   */
+  checkProof(claims: PullClaims, message: ProofMessage, binding: ProofBinding, certificateKey: string): void {
+    try {
+      const token = parseSigningInput(message.signingInput)
+      if (token.hash !== claims.tokenHash)
+        throw new PeerRefusedError('the certificate is bound to another token')
+      if (!grantsPull(token, claims.repository)) throw new PeerRefusedError('the token grants no pull')
+      if (!isValidAt(token, claims.grantedAtSeconds))
+        throw new PeerRefusedError('the token was not valid at the grant')
+      const key = this.tokenKeys.keyFor(claims.registry, token)
+      if (!key) throw new PeerRefusedError('the token is not signed with a trusted key')
+      const remembered = `${certificateKey} ${token.hash}`
+      if (this.proven.has(remembered)) return
+      verifyTokenProof({ signingInput: message.signingInput, proof: message.proof, key, binding })
+      this.remember(remembered)
+    } catch (cause) {
+      if (cause instanceof PeerRefusedError) throw cause
+      if (cause instanceof ShoalError) {
+        throw new PeerRefusedError('the proof does not hold', { cause })
+      }
+      throw cause
+    }
+  }
+
+  private remember(proof: string): void {
+    this.proven.add(proof)
+    if (this.proven.size <= REMEMBERED_MAX) return
+    for (const oldest of this.proven) {
+      this.proven.delete(oldest)
+      return
+    }
+  }
+}

@@ -1,0 +1,106 @@
+import { createPrivateKey, generateKeyPairSync, X509Certificate } from 'node:crypto'
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { claimsOf } from '../../core/certificate-claims.ts'
+import { ShoalError } from '../../core/errors.ts'
+import { spkiOf } from '../../core/issue-certificate.ts'
+import { type ClusterId, type NodeId, nodeIdOf } from '../../core/metainfo.ts'
+import type { TrackerClient, TrackerIdentity } from './tracker-client.ts'
+
+/** The node cannot become a member of a cluster: stop the program. */
+export class JoinError extends ShoalError {
+  readonly code = 'JOIN'
+}
+
+/** Part of a certificate's life after which it is renewed. */
+export const RENEW_AT_SHARE = 2 / 3
+
+/** A freshly made key (ECDSA P-256): its PKCS#8 PEM, and the DER of its public half. */
+export function makeKey(): { privateKeyPem: string; spki: Buffer } {
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  return {
+    privateKeyPem: privateKey.export({ type: 'pkcs8', format: 'pem' }) as string,
+    spki: spkiOf(privateKey),
+  }
+}
+
+/**
+ * Who this node is in its cluster: a key that never leaves `dataDir` (0600), and the certificate that the tracker
+ * issued for it, renewed over mutual TLS at two thirds of its life. A restart needs no join token.
+ */
+export class NodeIdentity {
+  readonly node: NodeId
+  private readonly directory: string
+  private readonly privateKeyPem: string
+  private certificatePem: string | undefined
+  private authoritiesPem: string[] = []
+
+  private constructor(directory: string, privateKeyPem: string, certificatePem: string | undefined) {
+    this.directory = directory
+    this.privateKeyPem = privateKeyPem
+    this.certificatePem = certificatePem
+    this.node = nodeIdOf(spkiOf(createPrivateKey(privateKeyPem)))
+  }
+
+  static async load(directory: string): Promise<NodeIdentity> {
+    await mkdir(directory, { recursive: true, mode: 0o700 })
+    let privateKeyPem = await readIfThere(join(directory, 'node-key.pem'))
+    if (privateKeyPem === undefined) {
+      privateKeyPem = makeKey().privateKeyPem
+      await replaceFile(join(directory, 'node-key.pem'), privateKeyPem)
+    }
+    return new NodeIdentity(directory, privateKeyPem, await readIfThere(join(directory, 'node.pem')))
+  }
+
+  get cluster(): ClusterId {
+    return claimsOf(new X509Certificate(this.certificatePem!)).cluster
+  }
+
+  get authorities(): readonly string[] {
+    return this.authoritiesPem
+  }
+
+  /**
+   * Joins, or renews. @returns milliseconds until the next renewal
+   * @throws JoinError when there is neither a certificate that still counts nor a join token
+   * @throws TrackerUnavailableError, TrackerRefusedError
+   */
+  async join(tracker: TrackerClient, joinToken: string | undefined): Promise<number> {
+    const current = this.currentIdentity()
+    if (current) tracker.identify(current)
+    else if (joinToken === undefined) {
+      throw new JoinError('this node is in no cluster yet and was given no join token', {
+        hint: 'name the file that holds the join token with --join-token-file',
+      })
+    }
+    const answer = await tracker.join({
+      ...(current || joinToken === undefined ? {} : { joinToken }),
+      publicKey: spkiOf(createPrivateKey(this.privateKeyPem)).toString('base64url'),
+    })
+    this.certificatePem = answer.certificate
+    this.authoritiesPem = answer.authorities
+    await replaceFile(join(this.directory, 'node.pem'), answer.certificate)
+    tracker.identify({ certificatePem: answer.certificate, privateKeyPem: this.privateKeyPem })
+    return answer.validForSeconds * 1000 * RENEW_AT_SHARE
+  }
+
+  private currentIdentity(): TrackerIdentity | undefined {
+    if (this.certificatePem === undefined) return undefined
+    const isOver = new X509Certificate(this.certificatePem).validToDate.getTime() <= Date.now()
+    return isOver ? undefined : { certificatePem: this.certificatePem, privateKeyPem: this.privateKeyPem }
+  }
+}
+
+async function readIfThere(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, 'utf8')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw error
+  }
+}
+
+async function replaceFile(path: string, text: string): Promise<void> {
+  await writeFile(`${path}.new`, text, { mode: 0o600 })
+  await rename(`${path}.new`, path)
+}

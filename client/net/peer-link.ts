@@ -1,0 +1,416 @@
+import { createHash, type X509Certificate } from 'node:crypto'
+import { read } from 'node:fs'
+import type { TLSSocket } from 'node:tls'
+import { type CertificateClaims, claimsOf, type PullClaims } from '../../core/certificate-claims.ts'
+import { ShoalError } from '../../core/errors.ts'
+import type { HashBatch } from '../../core/hash-batch.ts'
+import type { NodeId, PieceIndex, PieceLayout, SwarmId } from '../../core/metainfo.ts'
+import type { ProofBinding, TokenProver } from '../../core/token-proof/index.ts'
+import type { BlobKey } from '../client.ts'
+import type { Bitfield } from '../engine/bitfield.ts'
+import type { SourceLimits, SourcePort } from '../engine/download.ts'
+import type { UploadLane } from '../engine/upload-queue.ts'
+import { PeerProtocolError, PeerRefusedError } from '../errors.ts'
+import {
+  decodeExtensionHandshake,
+  decodeHashBatch,
+  decodeProof,
+  EXTENSION_IDS,
+  type ExtensionHandshake,
+  encodeExtensionHandshake,
+  encodeHashBatch,
+  encodeProof,
+  type ProofMessage,
+} from '../wire/extensions.ts'
+import { FrameReader, type FrameSink } from '../wire/frame-reader.ts'
+import { encodeHandshake, type Handshake } from '../wire/handshake.ts'
+import {
+  BLOCK_BYTES_MAX,
+  BLOCK_HEADER_BYTES,
+  type BlockAddress,
+  encodeMessage,
+  type Message,
+  writeBlockHeader,
+} from '../wire/messages.ts'
+import type { SendBuffers } from './send-buffers.ts'
+
+/** What a link tells the swarm that it belongs to. Everything may throw a ShoalError to end the link. */
+export interface LinkHost {
+  readonly swarm: SwarmId
+  readonly node: NodeId
+  readonly blob: BlobKey
+  readonly layout: PieceLayout
+  readonly version: string
+  readonly isUploadOnly: boolean
+  isRevoked(claims: CertificateClaims): boolean
+  /** Present while this node downloads with a token. */
+  prover(): TokenProver | undefined
+  needsProof(): boolean
+  checkCertificate(claims: CertificateClaims): PullClaims
+  checkProof(claims: PullClaims, message: ProofMessage, binding: ProofBinding, certificateKey: string): void
+  hasPiece(piece: PieceIndex): boolean
+  /** Both handshakes are through: the link counts as connected. */
+  onOpen(link: PeerLink, limits: SourceLimits): void
+  /** The other side may download: tell it what there is. */
+  onAdmitted(link: PeerLink): void
+  onBatch(link: PeerLink, batch: HashBatch): void
+  onOffer(link: PeerLink, pieces: PieceIndex[] | 'all'): void
+  onOfferBits(link: PeerLink, bits: Buffer): void
+  onChoke(link: PeerLink, isChoked: boolean): void
+  onBlockStart(link: PeerLink, block: BlockAddress): Uint8Array | undefined
+  onBlockEnd(link: PeerLink, block: BlockAddress): void
+  onReject(link: PeerLink, block: BlockAddress): void
+  onUploadWanted(): void
+  onClosed(link: PeerLink, reason: ShoalError | undefined): void
+}
+
+/** Requests of one peer that wait for their answer; more are rejected (BEP 6). Announced as `reqq`. */
+export const REQUESTS_QUEUED_MAX = 256
+/** Bytes of blocks being read or written for one peer. */
+const LANE_BYTES_MAX = 1024 * 1024
+/** What may wait in a socket that the other side does not read: a full lane and a lot of small messages. */
+const UNSENT_BYTES_MAX = 8 * 1024 * 1024
+/** From the first byte to the end of both handshakes. */
+const HANDSHAKE_MS_MAX = 10_000
+/** A lane whose socket has taken nothing for so long does not keep others from being served. */
+const LANE_STALLED_MS = 500
+const EXPORTER_LABEL = 'EXPORTER-shoal-token-proof-v1'
+const EXPORTER_BYTES = 32
+
+/**
+ * One connection to one peer for one swarm, after TLS. Invariants: until the other side is admitted (certificate,
+ * then proof) it is sent nothing but the handshakes and this side's own proof; the link ends no later than either
+ * side's certificate.
+ */
+export class PeerLink implements FrameSink, SourcePort, UploadLane {
+  readonly isDialler: boolean
+  readonly claims: CertificateClaims
+  readonly queue: BlockAddress[] = []
+  piece: number | undefined
+  private readonly socket: TLSSocket
+  private readonly host: LinkHost
+  private readonly remoteCertificate: X509Certificate
+  private readonly localCertificate: X509Certificate
+  private readonly reader = new FrameReader(this)
+  private readonly unsent: Buffer[] = []
+  private readonly timers: NodeJS.Timeout[] = []
+  private remote: ExtensionHandshake | undefined
+  private handshake: Handshake | undefined
+  private laneBytes = 0
+  private laneMovedAtMs = Date.now()
+  private isAdmitted = false
+  private isProofSent = false
+  private isClosed = false
+
+  /** @param socket an authorised TLS 1.3 socket whose chain was verified against the cluster's authorities */
+  constructor(socket: TLSSocket, options: { host: LinkHost; isDialler: boolean }) {
+    this.socket = socket
+    this.host = options.host
+    this.isDialler = options.isDialler
+    this.remoteCertificate = socket.getPeerX509Certificate()!
+    this.localCertificate = socket.getX509Certificate()!
+    this.claims = claimsOf(this.remoteCertificate)
+    socket.setNoDelay(true)
+    socket.setKeepAlive(true, 30_000)
+    socket.on('error', (error) => this.close(new PeerProtocolError('connection error', { cause: error })))
+    socket.on('close', () => this.close(undefined))
+    socket.on('drain', () => this.host.onUploadWanted())
+    this.after(
+      HANDSHAKE_MS_MAX,
+      () => !this.remote && this.close(new PeerProtocolError('no handshake in time')),
+    )
+    this.endWithCertificates()
+    this.sendHandshakes()
+  }
+
+  get node(): NodeId {
+    return this.claims.node
+  }
+
+  /** The other side may be sent pieces. */
+  get isServing(): boolean {
+    return this.isAdmitted
+  }
+
+  /** @param chunk may be reused by the caller afterwards */
+  receive(chunk: Uint8Array): void {
+    if (this.isClosed) return
+    try {
+      this.reader.push(chunk)
+    } catch (error) {
+      if (!(error instanceof ShoalError)) throw error
+      this.close(error)
+    }
+  }
+
+  close(reason: ShoalError | undefined): void {
+    if (this.isClosed) return
+    this.isClosed = true
+    for (const timer of this.timers) clearTimeout(timer)
+    this.socket.destroy()
+    this.host.onClosed(this, reason)
+  }
+
+  // --- what this side sends ----------------------------------------------------------------------------------
+
+  request(block: BlockAddress): void {
+    this.send({ type: 'request', ...block })
+  }
+
+  cancel(block: BlockAddress): void {
+    this.send({ type: 'cancel', ...block })
+  }
+
+  discardBlock(): void {
+    this.reader.discardBlock()
+  }
+
+  /** The hashes go first: a piece is never announced before its hash was sent on the same connection. */
+  announce(batches: readonly HashBatch[], pieces: readonly PieceIndex[]): void {
+    if (!this.isAdmitted) return
+    const extension = this.remote?.ids.shoal_hashes
+    if (extension !== undefined) {
+      for (const batch of batches) this.send({ type: 'extended', extension, payload: encodeHashBatch(batch) })
+    }
+    for (const piece of pieces) this.send({ type: 'have', piece })
+  }
+
+  /** First words to an admitted peer: hashes, pieces, and that it may ask. */
+  welcome(batches: readonly HashBatch[], have: Bitfield): void {
+    this.announce(batches, [])
+    if (have.isFull) this.send({ type: 'have-all' })
+    else if (have.count === 0) this.send({ type: 'have-none' })
+    else this.send({ type: 'bitfield', bits: have.toBytes() })
+    this.send({ type: 'unchoke' })
+  }
+
+  /** Shows the token's signing input and a proof of its signature, bound to this connection; once. */
+  proveToken(): void {
+    const extension = this.remote?.ids.shoal_proof
+    const prover = this.host.prover()
+    if (!prover || extension === undefined || this.isProofSent) return
+    this.isProofSent = true
+    const proof = prover.prove({
+      role: this.isDialler ? 'dialler' : 'acceptor',
+      exporter: this.exporter(),
+      proverCertificate: fingerprintOf(this.localCertificate),
+      verifierCertificate: fingerprintOf(this.remoteCertificate),
+    })
+    this.send({
+      type: 'extended',
+      extension,
+      payload: encodeProof({ signingInput: prover.signingInput, proof }),
+    })
+    this.send({ type: 'interested' })
+  }
+
+  private sendHandshakes(): void {
+    this.unsent.push(
+      encodeHandshake({ swarm: this.host.swarm, peer: this.host.node, hasFast: true, hasExtensions: true }),
+    )
+    const payload = encodeExtensionHandshake({
+      requestsQueuedMax: REQUESTS_QUEUED_MAX,
+      blockBytesMax: BLOCK_BYTES_MAX,
+      isUploadOnly: this.host.isUploadOnly,
+      version: this.host.version,
+    })
+    this.send({ type: 'extended', extension: 0, payload })
+  }
+
+  private send(message: Exclude<Message, { type: 'unknown' }>): void {
+    if (this.isClosed) return
+    // Joined into one write per turn: a TLS record for each small message would cost more than the message.
+    if (this.unsent.push(encodeMessage(message)) === 1 || !this.isFlushDue) this.flushSoon()
+  }
+
+  private isFlushDue = false
+
+  private flushSoon(): void {
+    this.isFlushDue = true
+    queueMicrotask(() => this.flush())
+  }
+
+  private flush(): void {
+    this.isFlushDue = false
+    if (this.isClosed || this.unsent.length === 0) return
+    const bytes = this.unsent.length === 1 ? this.unsent[0]! : Buffer.concat(this.unsent)
+    this.unsent.length = 0
+    this.socket.write(bytes)
+    if (this.socket.writableLength > UNSENT_BYTES_MAX) {
+      this.close(new PeerProtocolError('the other side does not read'))
+    }
+  }
+
+  // --- serving -------------------------------------------------------------------------------------------------
+
+  canWrite(): boolean {
+    return !this.isClosed && this.laneBytes < LANE_BYTES_MAX
+  }
+
+  isStalled(): boolean {
+    return !this.canWrite() && Date.now() - this.laneMovedAtMs > LANE_STALLED_MS
+  }
+
+  /** Reads the block from `fd` and sends it. @returns false when no buffer is free: ask again when one is */
+  serve(block: BlockAddress, fd: number, buffers: SendBuffers): boolean {
+    const buffer = buffers.acquire()
+    if (!buffer) return false
+    this.laneBytes += block.length
+    const done = () => {
+      this.laneBytes -= block.length
+      this.laneMovedAtMs = Date.now()
+      buffers.release(buffer)
+      this.host.onUploadWanted()
+    }
+    const position = block.piece * this.host.layout.pieceBytes + block.begin
+    read(fd, buffer, BLOCK_HEADER_BYTES, block.length, position, (error, bytes) => {
+      if (error || bytes !== block.length || this.isClosed) {
+        if (!this.isClosed) this.send({ type: 'reject', ...block })
+        return done()
+      }
+      this.flush()
+      writeBlockHeader(buffer, block)
+      this.socket.write(buffer.subarray(0, BLOCK_HEADER_BYTES + block.length), done)
+    })
+    return true
+  }
+
+  // --- what the other side sends -------------------------------------------------------------------------------
+
+  onHandshake(handshake: Handshake): void {
+    if (handshake.swarm !== this.host.swarm) throw new PeerProtocolError('handshake for another swarm')
+    if (handshake.peer !== this.claims.node)
+      throw new PeerRefusedError("peer id is not the certificate's node")
+    if (handshake.peer === this.host.node) throw new PeerProtocolError('connected to itself')
+    this.handshake = handshake
+  }
+
+  onMessage(message: Message): void {
+    switch (message.type) {
+      case 'extended':
+        return this.onExtended(message.extension, message.payload)
+      case 'request':
+        return this.onRequest(message)
+      case 'cancel':
+        return this.onCancel(message)
+      case 'have':
+        return this.host.onOffer(this, [this.checkedPiece(message.piece)])
+      case 'have-all':
+        return this.host.onOffer(this, 'all')
+      case 'bitfield':
+        return this.host.onOfferBits(this, message.bits)
+      case 'choke':
+      case 'unchoke':
+        return this.host.onChoke(this, message.type === 'choke')
+      case 'reject':
+        return this.host.onReject(this, message)
+      default:
+        // Interest changes nothing here: every admitted peer is unchoked. Suggestions are not needed.
+        return
+    }
+  }
+
+  onBlockStart(block: BlockAddress): Uint8Array | undefined {
+    return this.host.onBlockStart(this, block)
+  }
+
+  onBlockEnd(block: BlockAddress): void {
+    this.host.onBlockEnd(this, block)
+  }
+
+  private onExtended(extension: number, payload: Buffer): void {
+    if (extension === 0) return this.onExtensionHandshake(decodeExtensionHandshake(payload))
+    if (extension === EXTENSION_IDS.shoal_proof) return this.onProof(decodeProof(payload))
+    if (extension === EXTENSION_IDS.shoal_hashes)
+      this.host.onBatch(this, decodeHashBatch(payload, this.host.swarm))
+  }
+
+  private onExtensionHandshake(remote: ExtensionHandshake): void {
+    if (this.remote) return
+    this.remote = remote
+    this.host.onOpen(this, {
+      blockBytes: remote.blockBytesMax,
+      requestsMax: remote.requestsQueuedMax,
+      hasFast: this.handshake!.hasFast,
+    })
+    this.proveToken()
+    if (!this.host.needsProof() && this.claims.kind === 'pull') this.admit(this.claims)
+  }
+
+  private onProof(message: ProofMessage): void {
+    if (this.isAdmitted) return
+    const claims = this.host.checkCertificate(this.claims)
+    const binding: ProofBinding = {
+      role: this.isDialler ? 'acceptor' : 'dialler',
+      exporter: this.exporter(),
+      proverCertificate: fingerprintOf(this.remoteCertificate),
+      verifierCertificate: fingerprintOf(this.localCertificate),
+    }
+    this.host.checkProof(claims, message, binding, keyOf(this.remoteCertificate))
+    this.admit(claims)
+  }
+
+  private admit(claims: CertificateClaims): void {
+    this.host.checkCertificate(claims)
+    if (this.host.isRevoked(claims)) throw new PeerRefusedError('revoked')
+    this.isAdmitted = true
+    this.host.onAdmitted(this)
+  }
+
+  private onRequest(block: BlockAddress): void {
+    if (!this.isAdmitted) throw new PeerRefusedError('asked for a piece before it was admitted')
+    const piece = this.checkedPiece(block.piece)
+    const { layout } = this.host
+    const pieceEnd = Math.min(layout.pieceBytes, layout.blobBytes - piece * layout.pieceBytes)
+    const isBlock =
+      block.length > 0 && block.length <= BLOCK_BYTES_MAX && block.begin + block.length <= pieceEnd
+    if (!isBlock) throw new PeerProtocolError('asked for a block that does not exist')
+    const { begin, length } = block
+    if (!this.host.hasPiece(piece) || this.queue.length >= REQUESTS_QUEUED_MAX) {
+      return this.send({ type: 'reject', piece, begin, length })
+    }
+    this.queue.push({ piece, begin, length })
+    this.host.onUploadWanted()
+  }
+
+  /** BEP 6: a cancelled request is answered too, by the block when it is on its way, else by a reject. */
+  private onCancel({ piece, begin, length }: BlockAddress): void {
+    const at = this.queue.findIndex((block) => block.piece === piece && block.begin === begin)
+    if (at < 0) return
+    this.queue.splice(at, 1)
+    this.send({ type: 'reject', piece, begin, length })
+  }
+
+  private checkedPiece(piece: number): PieceIndex {
+    if (piece >= this.host.layout.pieceCount) throw new PeerProtocolError(`no piece ${piece} in this torrent`)
+    return piece as PieceIndex
+  }
+
+  private exporter(): Buffer {
+    return this.socket.exportKeyingMaterial(EXPORTER_BYTES, EXPORTER_LABEL, Buffer.alloc(0))
+  }
+
+  private endWithCertificates(): void {
+    const ends = [this.remoteCertificate, this.localCertificate].map(({ validToDate }) =>
+      validToDate.getTime(),
+    )
+    this.after(Math.min(...ends) - Date.now(), () =>
+      this.close(new PeerRefusedError('a certificate has ended')),
+    )
+  }
+
+  private after(delayMs: number, act: () => void): void {
+    const timer = setTimeout(act, Math.max(0, Math.min(delayMs, 2 ** 31 - 1)))
+    timer.unref()
+    this.timers.push(timer)
+  }
+}
+
+function fingerprintOf(certificate: X509Certificate): Buffer {
+  return createHash('sha256').update(certificate.raw).digest()
+}
+
+function keyOf(certificate: X509Certificate): string {
+  const spki = certificate.publicKey.export({ type: 'spki', format: 'der' })
+  return createHash('sha256').update(spki).digest('hex')
+}

@@ -1,0 +1,150 @@
+import { Agent, type Dispatcher } from 'undici'
+import type { z } from 'zod'
+import type { SwarmId } from '../../core/metainfo.ts'
+import {
+  type CompleteRequest,
+  type CompleteResponse,
+  completeResponse,
+  errorBody,
+  type HashesRequest,
+  type HashesResponse,
+  type HeartbeatRequest,
+  type HeartbeatResponse,
+  hashesResponse,
+  heartbeatResponse,
+  type JoinRequest,
+  type JoinResponse,
+  joinResponse,
+  type MismatchRequest,
+  mismatchResponse,
+  type PullRequest,
+  type PullResponse,
+  pullResponse,
+  type RenewResponse,
+  renewResponse,
+} from '../../core/tracker-api.ts'
+import { trustedAuthorities } from '../../core/trusted-authorities.ts'
+import { TrackerRefusedError, TrackerUnavailableError } from '../errors.ts'
+
+/** Calls that no reader waits for. */
+const CALL_MS_MAX = 10_000
+/** Bound of one answer: a grant of 128 blobs with all their hashes stays far below. */
+const ANSWER_BYTES_MAX = 32 * 1024 * 1024
+const CONNECTIONS_MAX = 4
+
+export interface TrackerIdentity {
+  certificatePem: string
+  privateKeyPem: string
+}
+
+/** The tracker's API (core/tracker-api.ts) over HTTPS; mutual TLS once the node has its certificate. */
+export class TrackerClient {
+  private readonly origin: string
+  private readonly authorities: string[]
+  private agent: Agent
+
+  constructor(options: { trackerUrl: string; trackerCaPem: string | undefined }) {
+    this.origin = new URL(options.trackerUrl).origin
+    this.authorities = trustedAuthorities(options.trackerCaPem)
+    this.agent = this.connect(undefined)
+  }
+
+  /** Uses a new node certificate from the next call on. */
+  identify(identity: TrackerIdentity): void {
+    const before = this.agent
+    this.agent = this.connect(identity)
+    void before.close()
+  }
+
+  join(request: JoinRequest): Promise<JoinResponse> {
+    return this.call('/v1/nodes', request, joinResponse)
+  }
+
+  pull(request: PullRequest, patienceMs: number): Promise<PullResponse> {
+    return this.call('/v1/pulls', request, pullResponse, patienceMs)
+  }
+
+  renew(pull: string): Promise<RenewResponse> {
+    return this.call(`/v1/pulls/${encodeURIComponent(pull)}/renew`, {}, renewResponse)
+  }
+
+  hashes(swarm: SwarmId, request: HashesRequest): Promise<HashesResponse> {
+    return this.call(`/v1/swarms/${swarm}/hashes`, request, hashesResponse)
+  }
+
+  complete(swarm: SwarmId, request: CompleteRequest): Promise<CompleteResponse> {
+    return this.call(`/v1/swarms/${swarm}/complete`, request, completeResponse)
+  }
+
+  mismatch(swarm: SwarmId, request: MismatchRequest): Promise<{ epoch: number }> {
+    return this.call(`/v1/swarms/${swarm}/mismatch`, request, mismatchResponse)
+  }
+
+  heartbeat(request: HeartbeatRequest): Promise<HeartbeatResponse> {
+    return this.call('/v1/heartbeat', request, heartbeatResponse)
+  }
+
+  async close(): Promise<void> {
+    await this.agent.destroy()
+  }
+
+  private connect(identity: TrackerIdentity | undefined): Agent {
+    return new Agent({
+      connections: CONNECTIONS_MAX,
+      maxResponseSize: ANSWER_BYTES_MAX,
+      headersTimeout: CALL_MS_MAX,
+      bodyTimeout: CALL_MS_MAX,
+      connect: {
+        ca: this.authorities,
+        timeout: CALL_MS_MAX,
+        ...(identity === undefined ? {} : { cert: identity.certificatePem, key: identity.privateKeyPem }),
+      },
+    })
+  }
+
+  private async call<Schema extends z.ZodType>(
+    path: string,
+    body: unknown,
+    schema: Schema,
+    patienceMs = CALL_MS_MAX,
+  ): Promise<z.output<Schema>> {
+    const answer = await this.send(path, body, patienceMs)
+    if (answer.status !== 200) throw refusalOf(path, answer)
+    const parsed = schema.safeParse(answer.body)
+    if (!parsed.success)
+      throw new TrackerUnavailableError(`unexpected answer to ${path}`, { cause: parsed.error })
+    return parsed.data
+  }
+
+  private async send(
+    path: string,
+    body: unknown,
+    patienceMs: number,
+  ): Promise<{ status: number; body: unknown }> {
+    const request: Dispatcher.RequestOptions = {
+      origin: this.origin,
+      path,
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(body),
+      signal: AbortSignal.timeout(patienceMs),
+    }
+    try {
+      const response = await this.agent.request(request)
+      return { status: response.statusCode, body: await response.body.json() }
+    } catch (cause) {
+      throw new TrackerUnavailableError(`no answer from the tracker to ${path}`, { cause })
+    }
+  }
+}
+
+function refusalOf(path: string, answer: { status: number; body: unknown }): Error {
+  const parsed = errorBody.safeParse(answer.body)
+  if (!parsed.success || answer.status >= 500) {
+    return new TrackerUnavailableError(`the tracker answered ${answer.status} to ${path}`)
+  }
+  return new TrackerRefusedError(parsed.data.error.message, {
+    trackerCode: parsed.data.error.code,
+    status: answer.status,
+  })
+}
