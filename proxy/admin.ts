@@ -1,0 +1,106 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { Registry } from 'prom-client'
+import type { Client } from '../client/index.ts'
+import type { ShoalError } from '../core/errors.ts'
+import { statusOf } from './error-response.ts'
+import { AdminHostError, AdminMethodError, AdminPathError } from './errors.ts'
+import { refuseMalformed } from './intercept/intercept-server.ts'
+import { isLoopbackAddress } from './loopback-listener.ts'
+
+/** Bounds of the admin listener: a scraper, a watcher and a person. */
+const CONNECTIONS_MAX = 64
+const HEADER_BYTES_MAX = 16 * 1024
+const REQUEST_PATIENCE_MS = 10_000
+
+export interface AdminParts {
+  client: Pick<Client, 'progress'>
+  register: Registry
+  /** PEM of what pulling clients must trust. */
+  authorityPem: () => string
+}
+
+interface Page {
+  type: string
+  body: string
+}
+
+/** The node's own pages, read only and without secrets; for this machine only. */
+export function adminServer(parts: AdminParts): Server {
+  const server = createServer(
+    {
+      maxHeaderSize: HEADER_BYTES_MAX,
+      requestTimeout: REQUEST_PATIENCE_MS,
+      headersTimeout: REQUEST_PATIENCE_MS,
+    },
+    (request, response) => {
+      answerAdmin(parts, request)
+        .then((page) => send(response, 200, page))
+        .catch((error: ShoalError) => send(response, statusOf(error), errorPage(error)))
+    },
+  )
+  server.maxConnections = CONNECTIONS_MAX
+  server.on('clientError', refuseMalformed)
+  return server
+}
+
+async function answerAdmin(parts: AdminParts, request: IncomingMessage): Promise<Page> {
+  refuseForeignName(request.headers.host ?? '')
+  const render = pages(parts).get(request.url?.split('?')[0] ?? '')
+  if (render === undefined) throw new AdminPathError('there is no such page')
+  if (request.method !== 'GET' && request.method !== 'HEAD')
+    throw new AdminMethodError('this page can only be read')
+  return render()
+}
+
+function pages({ client, register, authorityPem }: AdminParts): Map<string, () => Page | Promise<Page>> {
+  return new Map<string, () => Page | Promise<Page>>([
+    ['/healthz', () => jsonPage({ status: 'ok' })],
+    ['/metrics', async () => ({ type: register.contentType, body: await register.metrics() })],
+    ['/v1/progress', () => jsonPage(progressOf(client))],
+    ['/v1/ca', () => ({ type: 'application/x-pem-file', body: `${authorityPem().trim()}\n` })],
+  ])
+}
+
+/** Bytes are of blobs, counted since this process started. */
+function progressOf(client: Pick<Client, 'progress'>): object {
+  const kibibyte = 1024
+  return {
+    blobs: client.progress(),
+    memory: {
+      rssBytes: process.memoryUsage.rss(),
+      peakRssBytes: process.resourceUsage().maxRSS * kibibyte,
+    },
+  }
+}
+
+/**
+ * A page in a browser may resolve its own name to 127.0.0.1 and then read what it finds here (DNS rebinding); its
+ * requests still carry its name.
+ */
+function refuseForeignName(host: string): void {
+  const name = host
+    .replace(/:\d{1,5}$/, '')
+    .replace(/^\[(.*)\]$/, '$1')
+    .toLowerCase()
+  if (name !== 'localhost' && !isLoopbackAddress(name)) {
+    throw new AdminHostError('ask for this page by localhost or a loopback address')
+  }
+}
+
+function jsonPage(value: unknown): Page {
+  return { type: 'application/json', body: JSON.stringify(value) }
+}
+
+function errorPage({ code, message }: ShoalError): Page {
+  return jsonPage({ error: { code: code ?? 'INTERNAL', message } })
+}
+
+function send(response: ServerResponse, status: number, { type, body }: Page): void {
+  response.writeHead(status, {
+    'content-type': type,
+    'content-length': Buffer.byteLength(body),
+    'cache-control': 'no-store',
+    'x-content-type-options': 'nosniff',
+  })
+  response.end(response.req.method === 'HEAD' ? undefined : body)
+}

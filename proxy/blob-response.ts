@@ -1,0 +1,98 @@
+import type { ServerResponse } from 'node:http'
+import type { OpenBlob } from '../client/index.ts'
+import type { Digest } from '../core/digest.ts'
+import { BlobShortError } from './errors.ts'
+
+/**
+ * Writes a blob, or a part of it, as a registry would (OCI distribution-spec, "Pulling blobs"). Invariants: `close` is
+ * called exactly once on every blob; a response is completed only when every byte of it was read from the blob.
+ */
+
+export interface BlobPart {
+  digest: Digest
+  span: { status: 200 | 206; start: number; end: number }
+}
+
+export interface SentBlob {
+  outcome: 'swarm' | 'client_gone' | 'cut_short'
+  bytes: number
+  /** Nothing was sent: the request can still be answered in another way. */
+  isUntouched: boolean
+  error?: unknown
+}
+
+/** Sends the part and closes the blob. Never rejects. */
+export async function sendBlob(response: ServerResponse, blob: OpenBlob, part: BlobPart): Promise<SentBlob> {
+  const close = callOnce(() => blob.close())
+  // At once, not when the next piece is there: a download that nobody else wants ends with its request.
+  response.once('close', close)
+  if (response.destroyed) close()
+  const sent: SentBlob = { outcome: 'swarm', bytes: 0, isUntouched: false }
+  try {
+    await writeParts(response, blob, part, sent)
+  } catch (error) {
+    sent.outcome = response.destroyed ? 'client_gone' : 'cut_short'
+    if (!response.destroyed) sent.error = error
+    sent.isUntouched = !response.headersSent && !response.destroyed
+    // Cut, so that what was sent cannot pass for a whole answer.
+    if (!sent.isUntouched) response.destroy()
+  } finally {
+    response.off('close', close)
+    close()
+  }
+  return sent
+}
+
+async function writeParts(
+  response: ServerResponse,
+  blob: OpenBlob,
+  { digest, span }: BlobPart,
+  sent: SentBlob,
+): Promise<void> {
+  for await (const chunk of blob.read(span.start, span.end)) {
+    // Only now: a blob whose first bytes do not come can still be asked of the registry.
+    if (!response.headersSent) writeHead(response, blob.bytes, { digest, span })
+    sent.bytes += chunk.length
+    if (!response.write(chunk) && !response.destroyed) await drained(response)
+    if (response.destroyed) break
+  }
+  if (response.destroyed) sent.outcome = 'client_gone'
+  else if (sent.bytes !== span.end - span.start) throw new BlobShortError('the blob ended before its length')
+  else response.end()
+}
+
+function writeHead(response: ServerResponse, blobBytes: number, { digest, span }: BlobPart): void {
+  const partial =
+    span.status === 206 ? { 'Content-Range': `bytes ${span.start}-${span.end - 1}/${blobBytes}` } : {}
+  response.writeHead(span.status, {
+    'Content-Type': 'application/octet-stream',
+    'Content-Length': span.end - span.start,
+    'Docker-Content-Digest': digest,
+    'Docker-Distribution-Api-Version': 'registry/2.0',
+    Etag: `"${digest}"`,
+    'Accept-Ranges': 'bytes',
+    ...partial,
+  })
+}
+
+/** Waits until the client has taken what was written, or has gone. */
+function drained(response: ServerResponse): Promise<void> {
+  return new Promise((resolve) => {
+    const settle = () => {
+      response.off('drain', settle)
+      response.off('close', settle)
+      resolve()
+    }
+    response.on('drain', settle)
+    response.on('close', settle)
+  })
+}
+
+function callOnce(action: () => void): () => void {
+  let isDone = false
+  return () => {
+    if (isDone) return
+    isDone = true
+    action()
+  }
+}

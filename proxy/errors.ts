@@ -1,0 +1,61 @@
+import { ShoalError } from '../core/errors.ts'
+
+/** A listener of the node would be reachable from other machines: stop the program. */
+export class ListenNotLoopbackError extends ShoalError {
+  readonly code = 'LISTEN_NOT_LOOPBACK'
+}
+
+/** A listener's address is taken, or cannot be used: stop the program. */
+export class ListenFailedError extends ShoalError {
+  readonly code = 'LISTEN_FAILED'
+}
+
+/** A file with the proxy's public authority cannot be written: stop the program. */
+export class TrustFileError extends ShoalError {
+  readonly code = 'TRUST_FILE'
+}
+
+/** A client asks for something that is not a proxy's to do, or malformed: answer 400. */
+export class ProxyRequestError extends ShoalError {
+  readonly code = 'PROXY_REQUEST'
+}
+
+/** A request inside an intercepted connection names another host than its CONNECT did: answer 421. */
+export class MisdirectedRequestError extends ShoalError {
+  readonly code = 'MISDIRECTED_REQUEST'
+}
+
+/** A client asks to be connected to the node itself or to a link-local or metadata address: answer 403. */
+export class ConnectDeniedError extends ShoalError {
+  readonly code = 'CONNECT_DENIED'
+}
+
+/** The host that a client wants to reach cannot be resolved or connected to: answer 502. */
+export class TargetUnreachableError extends ShoalError {
+  readonly code = 'TARGET_UNREACHABLE'
+}
+
+/** An upstream took the request and did not answer in time: answer 504. */
+export class UpstreamTimeoutError extends ShoalError {
+  readonly code = 'UPSTREAM_TIMEOUT'
+}
+
+/** A blob's reader ended before the last byte: cut the response. A defect of the client. */
+export class BlobShortError extends ShoalError {
+  readonly code = 'BLOB_SHORT'
+}
+
+/** The admin listener has nothing at that path: answer 404. */
+export class AdminPathError extends ShoalError {
+  readonly code = 'NOT_FOUND'
+}
+
+/** The admin listener's pages are read only: answer 405. */
+export class AdminMethodError extends ShoalError {
+  readonly code = 'METHOD_NOT_ALLOWED'
+}
+
+/** A browser was led to the admin listener under a foreign name (DNS rebinding): answer 403. */
+export class AdminHostError extends ShoalError {
+  readonly code = 'ADMIN_HOST'
+}

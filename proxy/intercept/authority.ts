@@ -1,0 +1,123 @@
+import { isIP } from 'node:net'
+import { createSecureContext, type SecureContext } from 'node:tls'
+import { issueLeaf, type KeyedCertificate, makeAuthority } from '../../core/issue-certificate.ts'
+import { type RegistryHost, registryAddress } from '../../core/repository.ts'
+
+/**
+ * The authority behind interception. Its key and the leaves' keys exist in this object only, and it can issue for the
+ * configured registries only (critical name constraints), so neither a stolen disk nor the file that Docker trusts is
+ * worth anything elsewhere.
+ */
+
+const DAY_SECONDS = 24 * 3600
+/**
+ * Made anew at every start, so its life bounds only how long a file left behind by a crash is taken for valid, and
+ * how long a process may run without a change. Nobody outside sets a limit for authorities; public leaves get 47
+ * days at most from 2029 on (CA/Browser Forum ballot SC-081), and this stays well below.
+ */
+const AUTHORITY_VALID_SECONDS = 30 * DAY_SECONDS
+/** When a process runs long, its next authority is published from here on … */
+const NEXT_PUBLISHED_BEFORE_END_SECONDS = 10 * DAY_SECONDS
+/** … and signs from here on: a pull reads Docker's trust files once, and the longest takes less than the time between. */
+const NEXT_SIGNS_BEFORE_END_SECONDS = 5 * DAY_SECONDS
+/** Short, as nothing remembers a leaf: a new one costs some milliseconds. Well below Apple's limit of 398 days. */
+const LEAF_VALID_SECONDS = DAY_SECONDS
+/** TLS 1.2 suites with forward secrecy and authenticated encryption (RFC 9325 §4.2); the key is ECDSA. */
+const TLS12_CIPHERS =
+  'ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305'
+
+interface DatedAuthority extends KeyedCertificate {
+  endsAtSeconds: number
+}
+
+interface DatedContext {
+  context: SecureContext
+  authority: DatedAuthority
+  endsAtSeconds: number
+}
+
+export class ProxyAuthority {
+  readonly #hosts: RegistryHost[]
+  readonly #nowSeconds: () => number
+  readonly #contexts = new Map<RegistryHost, Promise<DatedContext>>()
+  #current: DatedAuthority
+  #next: DatedAuthority | undefined
+
+  private constructor(hosts: RegistryHost[], nowSeconds: () => number, first: DatedAuthority) {
+    this.#hosts = hosts
+    this.#nowSeconds = nowSeconds
+    this.#current = first
+  }
+
+  /** @param nowSeconds since 1970; tests pass their own */
+  static async make(
+    hosts: RegistryHost[],
+    nowSeconds: () => number = () => Date.now() / 1000,
+  ): Promise<ProxyAuthority> {
+    return new ProxyAuthority(hosts, nowSeconds, await newAuthority(hosts, nowSeconds()))
+  }
+
+  /** What clients must trust: one certificate, or two around a change. */
+  get certificatesPem(): string {
+    return [this.#current, this.#next].map((authority) => authority?.certificatePem.trim() ?? '').join('\n')
+  }
+
+  /**
+   * Moves on where the time has come: publish the next authority, later let it sign.
+   * @returns whether `certificatesPem` changed
+   */
+  async renewWhenDue(): Promise<boolean> {
+    const leftSeconds = this.#current.endsAtSeconds - this.#nowSeconds()
+    if (this.#next !== undefined && leftSeconds < NEXT_SIGNS_BEFORE_END_SECONDS) {
+      this.#current = this.#next
+      this.#next = undefined
+      return true
+    }
+    if (this.#next !== undefined || leftSeconds >= NEXT_PUBLISHED_BEFORE_END_SECONDS) return false
+    this.#next = await newAuthority(this.#hosts, this.#nowSeconds())
+    return true
+  }
+
+  /** The key and certificate to show to a client that connects to `host`, which must be one of the configured. */
+  async contextFor(host: RegistryHost): Promise<SecureContext> {
+    const known = await this.#contexts.get(host)
+    const isFresh =
+      known?.authority === this.#current && known.endsAtSeconds - this.#nowSeconds() > LEAF_VALID_SECONDS / 2
+    if (known !== undefined && isFresh) return known.context
+    const made = this.#makeContext(host)
+    this.#contexts.set(host, made)
+    made.catch(() => this.#contexts.delete(host))
+    return (await made).context
+  }
+
+  async #makeContext(host: RegistryHost): Promise<DatedContext> {
+    const authority = this.#current
+    const name = registryAddress(host).host
+    const leaf = await issueLeaf(authority, {
+      commonName: 'Shoal proxy',
+      validForSeconds: LEAF_VALID_SECONDS,
+      names: [{ type: isIP(name) === 0 ? 'dns' : 'ip', value: name }],
+      usages: ['serverAuth'],
+    })
+    const context = createSecureContext({
+      cert: leaf.certificatePem,
+      key: leaf.privateKeyPem,
+      minVersion: 'TLSv1.2',
+      ciphers: `TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:${TLS12_CIPHERS}`,
+    })
+    return { context, authority, endsAtSeconds: this.#nowSeconds() + LEAF_VALID_SECONDS }
+  }
+}
+
+async function newAuthority(hosts: RegistryHost[], nowSeconds: number): Promise<DatedAuthority> {
+  const names = hosts.map((host) => registryAddress(host).host)
+  const made = await makeAuthority({
+    commonName: 'Shoal proxy (this machine, until it restarts)',
+    validForSeconds: AUTHORITY_VALID_SECONDS,
+    permitted: {
+      dnsNames: names.filter((name) => isIP(name) === 0),
+      ipAddresses: names.filter((name) => isIP(name) !== 0),
+    },
+  })
+  return { ...made, endsAtSeconds: nowSeconds + AUTHORITY_VALID_SECONDS }
+}

@@ -1,0 +1,101 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import { TLSSocket } from 'node:tls'
+import type { RegistryClient } from '../../core/registry-client.ts'
+import { refuseSocket } from '../error-response.ts'
+import { ProxyRequestError } from '../errors.ts'
+import type { ProxyAuthority } from './authority.ts'
+
+/** Bounds of a client's request; the registries' own are no larger (Go's default for headers is 1 MiB, nginx 32 KiB). */
+const HEADER_BYTES_MAX = 64 * 1024
+const HEADERS_PATIENCE_MS = 30_000
+const HANDSHAKE_PATIENCE_MS = 15_000
+/** Longer than Go's 90 s for idle connections: the client should be the one that lets go. */
+const KEEP_ALIVE_MS = 120_000
+/** Longer than any patience with an upstream, which must speak first. */
+const SOCKET_IDLE_MS = 10 * 60_000
+
+export interface InterceptOptions {
+  authority: ProxyAuthority
+  /** Every request on every intercepted connection. */
+  onRequest: (request: IncomingMessage, response: ServerResponse, registry: RegistryClient) => void
+}
+
+/** Speaks as the registry: TLS with a leaf of our authority, then HTTP/1.1. It listens nowhere; it is fed sockets. */
+export class InterceptServer {
+  readonly #authority: ProxyAuthority
+  readonly #http: Server
+  readonly #registryOf = new WeakMap<object, RegistryClient>()
+
+  constructor({ authority, onRequest }: InterceptOptions) {
+    this.#authority = authority
+    this.#http = createServer({
+      maxHeaderSize: HEADER_BYTES_MAX,
+      headersTimeout: HEADERS_PATIENCE_MS,
+      // A push takes as long as it takes; idleness is what is bounded.
+      requestTimeout: 0,
+      keepAliveTimeout: KEEP_ALIVE_MS,
+      insecureHTTPParser: false,
+    })
+    this.#http.timeout = SOCKET_IDLE_MS
+    this.#http.on('request', (request: IncomingMessage, response: ServerResponse) => {
+      onRequest(request, response, this.#registryOf.get(request.socket)!)
+    })
+    this.#http.on('clientError', refuseMalformed)
+    // Node enforces headersTimeout only on servers that have begun to listen.
+    this.#http.emit('listening')
+  }
+
+  /**
+   * Takes over a connection whose client was told that it is connected to `registry`. Resolves once TLS is up and HTTP
+   * has the connection.
+   * @throws Error (of TLS, with its `code`) when the handshake fails; the connection is then closed
+   */
+  async accept(socket: Socket, head: Buffer, registry: RegistryClient): Promise<void> {
+    const secureContext = await this.#authority.contextFor(registry.host)
+    if (head.length > 0) socket.unshift(head)
+    const secure = new TLSSocket(socket, {
+      isServer: true,
+      secureContext,
+      // HTTP/2 buys a proxy on loopback nothing; pulling clients all speak 1.1.
+      ALPNProtocols: ['http/1.1'],
+    })
+    await handshake(secure)
+    this.#registryOf.set(secure, registry)
+    this.#http.emit('connection', secure)
+  }
+
+  close(): void {
+    this.#http.close()
+    this.#http.closeAllConnections()
+  }
+}
+
+function handshake(secure: TLSSocket): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const fail = (error: Error) => {
+      clearTimeout(timer)
+      secure.destroy()
+      reject(error)
+    }
+    const closed = () => fail(new Error('closed during the TLS handshake'))
+    const timer = setTimeout(() => fail(new Error('no TLS handshake in time')), HANDSHAKE_PATIENCE_MS)
+    // Stays: HTTP adds its own once it has the connection, and a late error before that must not end the process.
+    secure.on('error', fail)
+    secure.once('close', closed)
+    secure.once('secure', () => {
+      clearTimeout(timer)
+      secure.off('close', closed)
+      resolve()
+    })
+  })
+}
+
+/** What the parser refused: conflicting lengths, bare line feeds, oversized headers (RFC 9112 §2.2, §6.3). */
+export function refuseMalformed(
+  error: Error & { code?: string },
+  socket: Socket | import('node:stream').Duplex,
+): void {
+  if (error.code === 'ECONNRESET') return void socket.destroy()
+  refuseSocket(socket as Socket, new ProxyRequestError(`malformed request (${error.code ?? 'unknown'})`))
+}

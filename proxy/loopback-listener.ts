@@ -1,0 +1,80 @@
+import { lookup } from 'node:dns/promises'
+import { once } from 'node:events'
+import { type AddressInfo, BlockList, isIP, type Server, type Socket } from 'node:net'
+import { ListenFailedError, ListenNotLoopbackError } from './errors.ts'
+
+export interface ListenAddress {
+  host: string
+  /** 0 takes a free one. */
+  port: number
+}
+
+const LOOPBACK = new BlockList()
+LOOPBACK.addSubnet('127.0.0.0', 8, 'ipv4')
+LOOPBACK.addAddress('::1', 'ipv6')
+
+/** IPv4-mapped IPv6 addresses are seen through. */
+export function isLoopbackAddress(address: string): boolean {
+  const family = isIP(address)
+  return family !== 0 && LOOPBACK.check(address, family === 4 ? 'ipv4' : 'ipv6')
+}
+
+/**
+ * The address to listen on. A name is resolved here and the checked address is used, not the name again.
+ * @throws ListenNotLoopbackError unless every address of the name is a loopback address
+ */
+async function loopbackAddress(host: string, purpose: string): Promise<string> {
+  const hint = `Use 127.0.0.1 or ::1 for ${purpose}: whoever reaches it is treated as a user of this machine.`
+  const found = await lookup(host, { all: true }).catch((cause: unknown) => {
+    throw new ListenNotLoopbackError(`${purpose} cannot be resolved: ${host}`, { cause, hint })
+  })
+  const foreign = found.find(({ address }) => !isLoopbackAddress(address))
+  if (found.length === 0 || foreign !== undefined) {
+    throw new ListenNotLoopbackError(
+      `${purpose} is not a loopback address: ${host}${foreign && foreign.address !== host ? ` (${foreign.address})` : ''}`,
+      { hint },
+    )
+  }
+  return found[0]!.address
+}
+
+/**
+ * Starts a server on loopback and nowhere else.
+ * @param purpose the config key, for messages
+ * @throws ListenNotLoopbackError, ListenFailedError
+ */
+export async function listenOnLoopback(
+  server: Server,
+  listen: ListenAddress,
+  purpose: string,
+): Promise<AddressInfo> {
+  const host = await loopbackAddress(listen.host, purpose)
+  server.listen({ host, port: listen.port })
+  await once(server, 'listening').catch((cause: Error) => {
+    throw new ListenFailedError(`${purpose} cannot listen on ${host}:${listen.port}: ${cause.message}`, {
+      cause,
+      hint: 'Is another shoal node running? Choose another port.',
+    })
+  })
+  return server.address() as AddressInfo
+}
+
+/** Every open connection of a server, including those that HTTP has let go of (CONNECT). */
+export class Connections {
+  readonly #open = new Set<Socket>()
+
+  constructor(server: Server) {
+    server.on('connection', (socket: Socket) => {
+      this.#open.add(socket)
+      socket.once('close', () => this.#open.delete(socket))
+    })
+  }
+
+  /** Stops listening and ends every connection. */
+  async closeWith(server: Server): Promise<void> {
+    const closed = server.listening ? once(server, 'close') : Promise.resolve()
+    server.close()
+    for (const socket of this.#open) socket.destroy()
+    await closed
+  }
+}

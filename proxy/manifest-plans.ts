@@ -1,0 +1,125 @@
+import type { IncomingMessage } from 'node:http'
+import { z } from 'zod'
+import type { Client, ImagePlan } from '../client/index.ts'
+import type { Digest } from '../core/digest.ts'
+import { isRepository, type RegistryHost, type Repository } from '../core/repository.ts'
+import { digestSchema } from '../core/tracker-api.ts'
+import { readCredential } from './blob-request.ts'
+import type { ResponseWatcher } from './upstream/forward.ts'
+
+/**
+ * Reads image manifests as they pass, to know which blobs Docker will ask for next and how large they are. A manifest
+ * proves nothing: who may have a blob is for the registry to say, and what its bytes are, for the digest.
+ */
+
+/** OCI distribution-spec, "Pushing manifests": registries accept 4 MiB, so images hardly have larger ones. */
+export const MANIFEST_BYTES_MAX = 4 * 1024 * 1024
+/** An OCI image has at most 127 layers and a config; with more entries it is something else. */
+const MANIFEST_LAYERS_MAX = 1024
+/** Bound of remembered blob sizes: some 30 images of full height, about 1 MiB. */
+const SIZES_MAX = 4096
+
+const MANIFEST_PATH = /^\/v2\/(.+)\/manifests\/([^/?#%]+)$/
+const MEDIA_TYPES = new Set([
+  'application/vnd.oci.image.manifest.v1+json',
+  'application/vnd.docker.distribution.manifest.v2+json',
+])
+
+const descriptor = z.object({
+  digest: digestSchema,
+  size: z.int().nonnegative(),
+  /** Foreign layers live elsewhere (OCI image-spec, "Descriptor"): Docker does not ask this registry for them. */
+  urls: z.array(z.string()).optional(),
+})
+const manifestSchema = z.object({
+  schemaVersion: z.literal(2),
+  config: descriptor,
+  layers: z.array(descriptor).max(MANIFEST_LAYERS_MAX),
+})
+
+export class ManifestPlans {
+  readonly #client: Pick<Client, 'plan'>
+  readonly #blobBytesMin: number
+  readonly #sizes = new Map<string, number>()
+
+  /** @param blobBytesMin smaller blobs are not worth a plan */
+  constructor(client: Pick<Client, 'plan'>, blobBytesMin: number) {
+    this.#client = client
+    this.#blobBytesMin = blobBytesMin
+  }
+
+  /** The size that a manifest of this repository gave for a blob; undefined when none has passed lately. */
+  bytesOf(registry: RegistryHost, repository: Repository, digest: Digest): number | undefined {
+    return this.#sizes.get(`${registry}/${repository}@${digest}`)
+  }
+
+  /** @returns what looks on as the answer passes; undefined when the request is not for a manifest */
+  watch(request: IncomingMessage, registry: RegistryHost): ResponseWatcher | undefined {
+    const repository = MANIFEST_PATH.exec(request.url ?? '')?.[1] ?? ''
+    const credential = readCredential(request)
+    if (request.method !== 'GET' || !isRepository(repository) || credential === undefined) return undefined
+    return new ManifestReader((text) => {
+      const blobs = blobsOf(text)
+      if (blobs.length > 0) this.#accept({ registry, repository, credential, blobs })
+    })
+  }
+
+  #accept(image: ImagePlan): void {
+    for (const { digest, bytes } of image.blobs) {
+      this.#remember(`${image.registry}/${image.repository}@${digest}`, bytes)
+    }
+    const blobs = image.blobs.filter(({ bytes }) => bytes >= this.#blobBytesMin)
+    if (blobs.length > 0) this.#client.plan({ ...image, blobs })
+  }
+
+  #remember(key: string, bytes: number): void {
+    this.#sizes.delete(key)
+    if (this.#sizes.size >= SIZES_MAX) this.#sizes.delete(this.#sizes.keys().next().value!)
+    this.#sizes.set(key, bytes)
+  }
+}
+
+/** Collects one answer's body, as long as it is a manifest and not too large. */
+class ManifestReader implements ResponseWatcher {
+  readonly #onManifest: (text: string) => void
+  #chunks: Buffer[] | undefined
+  #bytes = 0
+
+  constructor(onManifest: (text: string) => void) {
+    this.#onManifest = onManifest
+  }
+
+  onStart(status: number, headers: Record<string, string | string[] | undefined>): void {
+    const type = String(headers['content-type'] ?? '').split(';')[0]!
+    const isPlain = headers['content-encoding'] === undefined
+    if (status === 200 && isPlain && MEDIA_TYPES.has(type.trim().toLowerCase())) this.#chunks = []
+  }
+
+  onData(chunk: Buffer): void {
+    this.#bytes += chunk.length
+    if (this.#bytes > MANIFEST_BYTES_MAX) this.#chunks = undefined
+    this.#chunks?.push(chunk)
+  }
+
+  onEnd(): void {
+    if (this.#chunks !== undefined) this.#onManifest(Buffer.concat(this.#chunks).toString('utf8'))
+    this.#chunks = undefined
+  }
+}
+
+/** The blobs that an image manifest names, each once; none when it is not one. */
+function blobsOf(text: string): ImagePlan['blobs'] {
+  let json: unknown
+  try {
+    json = JSON.parse(text)
+  } catch {
+    return []
+  }
+  const manifest = manifestSchema.safeParse(json).data
+  if (manifest === undefined) return []
+  const own = [manifest.config, ...manifest.layers].filter(
+    ({ urls }) => urls === undefined || urls.length === 0,
+  )
+  const sizes = new Map(own.map(({ digest, size }) => [digest, size]))
+  return [...sizes].map(([digest, bytes]) => ({ digest, bytes }))
+}

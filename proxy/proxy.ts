@@ -1,0 +1,130 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo, Socket } from 'node:net'
+import type { Logger } from 'pino'
+import type { Registry } from 'prom-client'
+import type { Client } from '../client/index.ts'
+import { ShoalError } from '../core/errors.ts'
+import type { RegistryClient, RegistryClients } from '../core/registry-client.ts'
+import { parseRegistryHost } from '../core/repository.ts'
+import { answerConnect } from './connect.ts'
+import { respondWithError } from './error-response.ts'
+import { MisdirectedRequestError, ProxyRequestError } from './errors.ts'
+import { ProxyAuthority } from './intercept/authority.ts'
+import { InterceptServer, refuseMalformed } from './intercept/intercept-server.ts'
+import { Rejections } from './intercept/rejections.ts'
+import { Connections, type ListenAddress, listenOnLoopback } from './loopback-listener.ts'
+import { ManifestPlans } from './manifest-plans.ts'
+import { proxyMetrics } from './metrics.ts'
+import { answer } from './pull.ts'
+import { forwardPlain } from './upstream/plain-forward.ts'
+import { TargetPolicy } from './upstream/target.ts'
+
+/** Docker opens a handful per pull; the rest is for whatever else goes through tunnels. */
+export const PROXY_CONNECTIONS_MAX = 1024
+const HEADER_BYTES_MAX = 16 * 1024
+const HEADERS_PATIENCE_MS = 30_000
+/** Longer than any patience with an upstream, which must speak first. */
+const SOCKET_IDLE_MS = 10 * 60_000
+
+export interface ProxyOptions {
+  listen: ListenAddress
+  client: Client
+  registries: RegistryClients
+  /** Bytes below which blobs are the registry's to serve. */
+  p2pMinBytes: number
+  /** Tunnels may lead to link-local and metadata addresses. */
+  permitLinkLocal: boolean
+  register: Registry
+  log: Logger
+}
+
+export interface RunningProxy {
+  readonly address: AddressInfo
+  readonly authority: ProxyAuthority
+  /** Ports of this node's other listeners on loopback: not to be reached through the proxy. */
+  denyOwnPort(port: number): void
+  close(): Promise<void>
+}
+
+/**
+ * Starts the proxy that pulling clients on this machine are pointed at.
+ * @throws ListenNotLoopbackError, ListenFailedError
+ */
+export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
+  const { client, registries, log } = options
+  const metrics = proxyMetrics(options.register)
+  const authority = await ProxyAuthority.make([...registries.keys()])
+  const plans = new ManifestPlans(client, options.p2pMinBytes)
+  const pulls = { client, plans, metrics, log, p2pMinBytes: options.p2pMinBytes }
+  const intercept = new InterceptServer({
+    authority,
+    onRequest: (request, response, registry) => {
+      const refusal = misdirection(request, registry)
+      if (refusal !== undefined) return respondWithError(response, refusal)
+      answer(pulls, { request, response, registry })
+    },
+  })
+  const policy = new TargetPolicy(options)
+  const connects = { registries, intercept, rejections: new Rejections(), policy, metrics, log }
+  const server = listener({
+    onConnect: (request, socket, head) => answerConnect(connects, { request, socket, head }),
+    onPlain: (request, response) => answerPlain(policy, log, request, response),
+  })
+  const connections = new Connections(server)
+  const address = await listenOnLoopback(server, options.listen, 'proxyListen')
+  policy.denyOwnPort(address.port)
+  return {
+    address,
+    authority,
+    denyOwnPort: (port) => policy.denyOwnPort(port),
+    close: async () => {
+      intercept.close()
+      await connections.closeWith(server)
+    },
+  }
+}
+
+interface Handlers {
+  onConnect: (request: IncomingMessage, socket: Socket, head: Buffer) => void
+  onPlain: (request: IncomingMessage, response: ServerResponse) => void
+}
+
+function listener({ onConnect, onPlain }: Handlers): Server {
+  const server = createServer({
+    maxHeaderSize: HEADER_BYTES_MAX,
+    headersTimeout: HEADERS_PATIENCE_MS,
+    requestTimeout: 0,
+  })
+  server.maxConnections = PROXY_CONNECTIONS_MAX
+  server.timeout = SOCKET_IDLE_MS
+  server.on('connect', (request, socket, head) => onConnect(request, socket as Socket, head))
+  server.on('request', onPlain)
+  server.on('clientError', refuseMalformed)
+  return server
+}
+
+/** A request for another host, or not in origin-form, must not reach a registry that may read it differently. */
+function misdirection(request: IncomingMessage, registry: RegistryClient): ShoalError | undefined {
+  if (!request.url?.startsWith('/')) return new ProxyRequestError('the request target must start with /')
+  try {
+    if (parseRegistryHost(request.headers.host ?? '') === registry.host) return undefined
+  } catch {
+    // Not a host at all: the same answer.
+  }
+  return new MisdirectedRequestError(`this connection is for ${registry.host}`)
+}
+
+async function answerPlain(
+  policy: TargetPolicy,
+  log: Logger,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  try {
+    await forwardPlain(policy, request, response)
+  } catch (error) {
+    if (error instanceof ShoalError) return respondWithError(response, error)
+    log.error({ err: error }, 'unexpected error while passing on a request')
+    response.destroy()
+  }
+}

@@ -1,0 +1,209 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Logger } from 'pino'
+import type { Client, OpenBlob } from '../client/index.ts'
+import { ShoalError } from '../core/errors.ts'
+import { type RegistryClient, RegistryUnreachableError } from '../core/registry-client.ts'
+import { type BlobGet, readBlobGet } from './blob-request.ts'
+import { sendBlob } from './blob-response.ts'
+import { type ByteSpan, spanOf } from './byte-range.ts'
+import { respondWithError } from './error-response.ts'
+import type { ManifestPlans } from './manifest-plans.ts'
+import type { ProxyMetrics, RequestOutcome } from './metrics.ts'
+import { forward } from './upstream/forward.ts'
+
+/**
+ * The life of a request inside an intercepted connection, in the order of docs/a-pull.md. The rule of every step: as
+ * long as nothing has been sent, whatever Shoal cannot do the registry does, with the request's own credentials.
+ */
+
+export interface PullParts {
+  client: Client
+  plans: ManifestPlans
+  metrics: ProxyMetrics
+  log: Logger
+  /** Smaller blobs come from the registry: asking the swarm would take longer than they do. Bytes. */
+  p2pMinBytes: number
+}
+
+/** One request, and the registry that it is for. */
+export interface Exchange {
+  request: IncomingMessage
+  response: ServerResponse
+  registry: RegistryClient
+}
+
+/** Answers a request. Never rejects: what goes wrong is an answer, or a connection that is cut. */
+export async function answer(parts: PullParts, exchange: Exchange): Promise<void> {
+  try {
+    const wanted = readBlobGet(exchange.request)
+    const outcome =
+      wanted === undefined
+        ? await passThrough(parts, exchange, 'registry_not_a_blob')
+        : await answerBlob(parts, exchange, wanted)
+    parts.metrics.requests.inc({ outcome })
+  } catch (error) {
+    parts.metrics.requests.inc({ outcome: exchange.response.destroyed ? 'client_gone' : 'error' })
+    answerFailure(parts, exchange, error)
+  }
+}
+
+/** Steps 3 to 8 of docs/a-pull.md. */
+async function answerBlob(parts: PullParts, exchange: Exchange, wanted: BlobGet): Promise<RequestOutcome> {
+  if (isKnownSmall(parts, exchange, wanted)) return passThrough(parts, exchange, 'registry_small_blob')
+
+  const authorised = await authorise(parts, exchange, wanted)
+  if (authorised === undefined) return passThrough(parts, exchange, 'registry_refused')
+
+  const bytes = authorised.bytes ?? plannedBytes(parts, exchange, wanted)
+  if (bytes === undefined) return passThrough(parts, exchange, 'registry_length_unknown')
+  if (bytes < parts.p2pMinBytes) return passThrough(parts, exchange, 'registry_small_blob')
+
+  const span = requestedSpan(exchange, wanted, bytes)
+  if (span.status === 416) return refuseRange(exchange, bytes)
+
+  const blob = await openBlob(parts, exchange, wanted, bytes)
+  if (blob === undefined) return passThrough(parts, exchange, 'registry_fallback')
+
+  const sent = await sendBlob(exchange.response, blob, { digest: wanted.digest, span })
+  parts.metrics.servedBytes.inc(sent.bytes)
+  if (sent.error !== undefined) noteFailure(parts, exchange, wanted, sent.error)
+  return sent.isUntouched ? passThrough(parts, exchange, 'registry_fallback') : sent.outcome
+}
+
+function isKnownSmall(parts: PullParts, exchange: Exchange, wanted: BlobGet): boolean {
+  const planned = plannedBytes(parts, exchange, wanted)
+  return planned !== undefined && planned < parts.p2pMinBytes
+}
+
+function plannedBytes({ plans }: PullParts, { registry }: Exchange, wanted: BlobGet): number | undefined {
+  return plans.bytesOf(registry.host, wanted.repository, wanted.digest)
+}
+
+/**
+ * Asks the registry whether it would serve the blob to this very request: whatever this node holds, only that counts.
+ * @returns undefined when it would not; `bytes` is undefined when it would, but does not say how many
+ * @throws RegistryUnreachableError when there is no answer and nothing that stands in for it
+ */
+async function authorise(
+  parts: PullParts,
+  exchange: Exchange,
+  wanted: BlobGet,
+): Promise<{ bytes: number | undefined } | undefined> {
+  const { repository, digest, authorization } = wanted
+  try {
+    const signal = goneSignal(exchange.response)
+    const head = await exchange.registry.headBlob({ repository, digest, authorization, signal })
+    if (head.isPresent) return { bytes: head.bytes }
+    return head.status >= 500 ? authoriseWithoutRegistry(parts, exchange, wanted) : undefined
+  } catch (error) {
+    if (!(error instanceof RegistryUnreachableError)) throw error
+    const standing = await authoriseWithoutRegistry(parts, exchange, wanted)
+    if (standing === undefined) throw error
+    return standing
+  }
+}
+
+/** What the client may vouch for when the registry cannot be asked. */
+async function authoriseWithoutRegistry(
+  { client }: PullParts,
+  { registry }: Exchange,
+  { repository, digest, credential }: BlobGet,
+): Promise<{ bytes: number } | undefined> {
+  const bytes = await client.authorisedWithoutRegistry({
+    registry: registry.host,
+    repository,
+    digest,
+    credential,
+  })
+  return bytes === undefined ? undefined : { bytes }
+}
+
+function requestedSpan({ request }: Exchange, { digest }: BlobGet, bytes: number): ByteSpan {
+  const ifRange = request.headersDistinct['if-range']?.join(', ')
+  return spanOf({ range: request.headers.range, ifRange }, bytes, `"${digest}"`)
+}
+
+/** RFC 9110 §15.5.17. */
+function refuseRange({ response }: Exchange, bytes: number): RequestOutcome {
+  response.writeHead(416, { 'content-range': `bytes */${bytes}`, 'content-length': 0 })
+  response.end()
+  return 'range_unsatisfiable'
+}
+
+/** @returns undefined when the client cannot help; the reason is logged and counted */
+async function openBlob(
+  parts: PullParts,
+  exchange: Exchange,
+  wanted: BlobGet,
+  bytes: number,
+): Promise<OpenBlob | undefined> {
+  const { repository, digest, credential } = wanted
+  try {
+    return await parts.client.open({
+      registry: exchange.registry.host,
+      repository,
+      digest,
+      bytes,
+      credential,
+    })
+  } catch (error) {
+    noteFailure(parts, exchange, wanted, error)
+    return undefined
+  }
+}
+
+/** Logs why a blob does not come from the swarm. An unexpected error is a bug, but Docker still gets its layer. */
+function noteFailure(
+  { log, metrics }: PullParts,
+  { registry }: Exchange,
+  wanted: BlobGet,
+  error: unknown,
+): void {
+  const code = error instanceof ShoalError ? error.code : 'UNEXPECTED'
+  const facts = { registry: registry.host, repository: wanted.repository, digest: wanted.digest, code }
+  metrics.fallbacks.inc({ code })
+  if (code === 'UNEXPECTED') log.error({ ...facts, err: error }, 'unexpected error while serving a blob')
+  else log.warn({ ...facts, reason: (error as ShoalError).message }, 'the swarm could not serve a blob')
+}
+
+/** Hands the request to the registry as it is, and its answer to the client as it is. */
+async function passThrough<Outcome extends RequestOutcome>(
+  { plans }: PullParts,
+  { request, response, registry }: Exchange,
+  outcome: Outcome,
+): Promise<Outcome> {
+  if (response.destroyed) return outcome
+  const upstream = {
+    dispatcher: registry.dispatcher,
+    path: request.url!,
+    unreachable: (cause: Error) =>
+      new RegistryUnreachableError(`no answer from the registry ${registry.host}: ${cause.message}`, {
+        cause,
+      }),
+  }
+  await forward(request, response, upstream, plans.watch(request, registry.host))
+  return outcome
+}
+
+function answerFailure({ log }: PullParts, { response, registry, request }: Exchange, error: unknown): void {
+  if (response.destroyed) return
+  if (error instanceof ShoalError) {
+    log.warn(
+      { registry: registry.host, method: request.method, code: error.code, reason: error.message },
+      'request failed',
+    )
+    respondWithError(response, error)
+    return
+  }
+  // A bug costs this request and no other: other pulls run in this process.
+  log.error({ err: error, registry: registry.host }, 'unexpected error while answering a request')
+  response.destroy()
+}
+
+/** Aborts when the client has gone away. */
+function goneSignal(response: ServerResponse): AbortSignal {
+  const gone = new AbortController()
+  if (response.destroyed) gone.abort()
+  response.once('close', () => gone.abort())
+  return gone.signal
+}

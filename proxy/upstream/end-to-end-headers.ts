@@ -1,0 +1,42 @@
+/**
+ * Fields that belong to one connection and stop at a proxy (RFC 9110 §7.6.1), besides those that `Connection` names.
+ * `Expect` is answered here: the body is read as fast as the upstream takes it, so nobody waits for its permission.
+ */
+const HOP_BY_HOP = new Set([
+  'connection',
+  'expect',
+  'keep-alive',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+])
+
+/** Fields that frame or route a message; a `Connection` field that names one must not make it vanish. */
+const NEVER_NAMED = new Set(['content-length', 'host', 'authorization'])
+
+/**
+ * What goes on to the other side, in its order and spelling.
+ * @param raw names and values in turn, as `rawHeaders` has them
+ */
+export function endToEndHeaders(raw: readonly string[]): string[] {
+  const dropped = new Set(HOP_BY_HOP)
+  for (const [name, value] of pairs(raw)) {
+    if (name.toLowerCase() !== 'connection') continue
+    for (const option of value.toLowerCase().split(',')) {
+      if (!NEVER_NAMED.has(option.trim())) dropped.add(option.trim())
+    }
+  }
+  return pairs(raw)
+    .filter(([name]) => !dropped.has(name.toLowerCase()))
+    .flat()
+}
+
+function pairs(raw: readonly string[]): [string, string][] {
+  const found: [string, string][] = []
+  for (let index = 0; index + 1 < raw.length; index += 2) found.push([raw[index]!, raw[index + 1]!])
+  return found
+}

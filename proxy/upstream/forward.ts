@@ -1,0 +1,178 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Dispatcher } from 'undici'
+import type { ShoalError } from '../../core/errors.ts'
+import { ProxyRequestError, UpstreamTimeoutError } from '../errors.ts'
+import { endToEndHeaders } from './end-to-end-headers.ts'
+
+/**
+ * Pass-through: a request goes to its upstream and the answer comes back as they are, both as streams with
+ * backpressure. A side that goes away takes the other with it.
+ */
+export interface Upstream {
+  dispatcher: Dispatcher
+  /** Raw, as the client wrote it: never decoded, never normalised. Starts with `/`. */
+  path: string
+  /** Replaces the request's Host field. */
+  host?: string
+  /** What to tell the client when the upstream cannot be reached. */
+  unreachable: (cause: Error) => ShoalError
+}
+
+/** Looks on as an answer passes; it can neither delay nor change it. */
+export interface ResponseWatcher {
+  onStart(status: number, headers: Record<string, string | string[] | undefined>): void
+  onData(chunk: Buffer): void
+  onEnd(): void
+}
+
+/**
+ * How long an upstream may take to begin its answer to a request without a body. (One with a body has the pool's own,
+ * longer patience: a registry may copy and hash a whole layer first.)
+ */
+export const ANSWER_PATIENCE_MS = 60_000
+/** A kept-alive connection can end at the moment it is used again: a request that is safe to repeat is, once. */
+const RETRIES_MAX = 1
+
+/**
+ * Forwards one request and its answer. Resolves when the answer has been handed to the client's connection, or when
+ * either side went away after it began.
+ * @throws ShoalError when there was no answer to pass on: the client has got nothing yet
+ */
+export async function forward(
+  request: IncomingMessage,
+  response: ServerResponse,
+  upstream: Upstream,
+  watcher?: ResponseWatcher,
+): Promise<void> {
+  for (let attempt = 0; ; attempt++) {
+    try {
+      return await dispatchOnce(request, response, upstream, watcher)
+    } catch (cause) {
+      const error = cause as Error & { code?: string }
+      if (attempt < RETRIES_MAX && isStale(error) && isRepeatable(request)) continue
+      throw explain(error, upstream)
+    }
+  }
+}
+
+function dispatchOnce(
+  request: IncomingMessage,
+  response: ServerResponse,
+  { dispatcher, path, host }: Upstream,
+  watcher: ResponseWatcher | undefined,
+): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const body = hasBody(request) ? request : null
+    const options: Dispatcher.DispatchOptions = {
+      method: request.method!,
+      path,
+      headers: requestHeaders(request, host),
+      body,
+      ...(body === null ? { headersTimeout: ANSWER_PATIENCE_MS } : {}),
+      // By default undici closes a connection after each HEAD; Docker sends one per manifest and per pushed layer.
+      reset: false,
+    }
+    dispatcher.dispatch(options, new AnswerRelay(response, watcher, { resolve, reject }))
+  })
+}
+
+/** Writes an upstream's answer to the client's response. */
+class AnswerRelay implements Dispatcher.DispatchHandler {
+  readonly #response: ServerResponse
+  readonly #watcher: ResponseWatcher | undefined
+  readonly #settle: { resolve: () => void; reject: (error: Error) => void }
+  #stopListening = () => {}
+
+  constructor(
+    response: ServerResponse,
+    watcher: ResponseWatcher | undefined,
+    settle: { resolve: () => void; reject: (error: Error) => void },
+  ) {
+    this.#response = response
+    this.#watcher = watcher
+    this.#settle = settle
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    const abort = () => controller.abort(new Error('the client went away'))
+    const resume = () => controller.resume()
+    this.#stopListening()
+    if (this.#response.destroyed) return abort()
+    this.#response.on('close', abort)
+    this.#response.on('drain', resume)
+    this.#stopListening = () => {
+      this.#response.off('close', abort)
+      this.#response.off('drain', resume)
+    }
+  }
+
+  onResponseStart(
+    controller: Dispatcher.DispatchController,
+    status: number,
+    headers: Record<string, string | string[] | undefined>,
+    reason?: string,
+  ): void {
+    if (status < 200) return
+    const raw = (controller.rawHeaders as Buffer[]).map((text) => text.toString('latin1'))
+    this.#response.sendDate = false
+    // An answer before the end of the request: the rest of the body is not read, so this connection ends with it.
+    this.#response.shouldKeepAlive &&= this.#response.req.complete
+    this.#response.writeHead(status, reason ?? '', endToEndHeaders(raw))
+    this.#response.flushHeaders()
+    this.#watcher?.onStart(status, headers)
+  }
+
+  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    this.#watcher?.onData(chunk)
+    if (!this.#response.write(chunk)) controller.pause()
+  }
+
+  onResponseEnd(): void {
+    this.#stopListening()
+    this.#response.end()
+    this.#watcher?.onEnd()
+    this.#settle.resolve()
+  }
+
+  onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
+    this.#stopListening()
+    if (this.#response.headersSent || this.#response.destroyed) {
+      // Cut short, so that the client cannot take what it has for the whole answer.
+      this.#response.destroy()
+      this.#settle.resolve()
+    } else {
+      this.#settle.reject(error)
+    }
+  }
+}
+
+function requestHeaders({ rawHeaders }: IncomingMessage, host: string | undefined): string[] {
+  const headers = endToEndHeaders(rawHeaders)
+  if (host === undefined) return headers
+  const isHost = (index: number) => headers[index - (index % 2)]!.toLowerCase() === 'host'
+  return ['Host', host, ...headers.filter((_, index) => !isHost(index))]
+}
+
+/** RFC 9112 §6.3: a request has a body when it says how long it is. */
+function hasBody({ headers }: IncomingMessage): boolean {
+  return headers['transfer-encoding'] !== undefined || (headers['content-length'] ?? '0') !== '0'
+}
+
+/** RFC 9110 §9.2.2: safe methods, and nothing of a body gone. */
+function isRepeatable(request: IncomingMessage): boolean {
+  return !hasBody(request) && ['GET', 'HEAD', 'OPTIONS'].includes(request.method!)
+}
+
+function isStale(error: { code?: string }): boolean {
+  return ['UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE'].includes(error.code ?? '')
+}
+
+function explain(error: Error & { code?: string }, upstream: Upstream): ShoalError {
+  if (error.code === 'UND_ERR_HEADERS_TIMEOUT') {
+    return new UpstreamTimeoutError('the upstream did not answer in time', { cause: error })
+  }
+  if (error.code === 'UND_ERR_INVALID_ARG' || error.code === 'UND_ERR_NOT_SUPPORTED') {
+    return new ProxyRequestError('the request cannot be passed on', { cause: error })
+  }
+  return upstream.unreachable(error)
+}

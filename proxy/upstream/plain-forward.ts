@@ -1,0 +1,50 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { Client } from 'undici'
+import { ProxyRequestError, TargetUnreachableError } from '../errors.ts'
+import { forward } from './forward.ts'
+import { parseAuthority, type Target, type TargetPolicy } from './target.ts'
+import { connectTarget } from './tunnel.ts'
+
+const ABSOLUTE_FORM = /^http:\/\/([^/?#]+)(\/[^#]*|\?[^#]*)?$/i
+
+/**
+ * Plain `http://` requests (absolute-form, RFC 9112 §3.2.2): what clients send when HTTP_PROXY names this proxy too.
+ * They are passed on under the rules that hold for tunnels, and never answered from the swarm.
+ * @throws ShoalError when nothing has been answered
+ */
+export async function forwardPlain(
+  policy: TargetPolicy,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const { target, authority, path } = parseAbsoluteForm(request.url ?? '')
+  const checked = await policy.check(target)
+  const dispatcher = new Client(`http://${authority}`, {
+    connect: (_options, callback) => {
+      connectTarget(checked).then(
+        (socket) => callback(null, socket),
+        (error: Error) => callback(error, null),
+      )
+    },
+  })
+  const unreachable = (cause: Error) =>
+    cause instanceof TargetUnreachableError
+      ? cause
+      : new TargetUnreachableError(`no answer from ${authority}`, { cause })
+  try {
+    // RFC 9112 §3.2.2: a proxy goes by the request target, whatever Host says.
+    await forward(request, response, { dispatcher, path, host: authority, unreachable })
+  } finally {
+    await dispatcher.destroy()
+  }
+}
+
+/** @throws ProxyRequestError */
+function parseAbsoluteForm(url: string): { target: Target; authority: string; path: string } {
+  const [, authority, rest = ''] = ABSOLUTE_FORM.exec(url) ?? []
+  if (authority === undefined) {
+    throw new ProxyRequestError('this is a proxy: send CONNECT host:port, or a request for an http:// URL')
+  }
+  const target = parseAuthority(/:\d+$/.test(authority) ? authority : `${authority}:80`)
+  return { target, authority, path: rest.startsWith('/') ? rest : `/${rest}` }
+}
