@@ -1,0 +1,49 @@
+import { describe, expect, it } from 'vitest'
+import { isForbiddenAddress, isRedirectPermitted } from '../../core/redirect-rule.ts'
+
+const strict = { permitPrivateRedirects: false }
+
+describe('a redirect', () => {
+  it.each([
+    'https://storage.example/blob?signature=x',
+    'https://storage.example:8443/blob',
+    'https://192.0.2.10/blob',
+    'https://10.1.2.3/blob',
+    'https://[2001:db8::1]/blob',
+  ])('may lead to %s', (url) => {
+    expect(isRedirectPermitted(new URL(url), strict)).toBe(true)
+  })
+
+  it.each([
+    'http://storage.example/blob',
+    'file:///etc/passwd',
+    'https://user:secret@storage.example/blob',
+    'https://127.0.0.1/blob',
+    'https://127.9.9.9/blob',
+    'https://2130706433/blob',
+    'https://0x7f.1/blob',
+    'https://0.0.0.0/blob',
+    'https://169.254.169.254/latest/meta-data',
+    'https://100.100.100.200/latest',
+    'https://[::1]/blob',
+    'https://[::]/blob',
+    'https://[::ffff:127.0.0.1]/blob',
+    'https://[::ffff:169.254.169.254]/blob',
+    'https://[fe80::1]/blob',
+    'https://[fd00:ec2::254]/latest',
+    'https://[64:ff9b::7f00:1]/blob',
+    'https://[2002:7f00:1::]/blob',
+  ])('may not lead to %s', (url) => {
+    expect(isRedirectPermitted(new URL(url), strict)).toBe(false)
+  })
+
+  it('may lead to any address when configured, but never without TLS', () => {
+    const permitted = { permitPrivateRedirects: true }
+    expect(isRedirectPermitted(new URL('https://127.0.0.1/blob'), permitted)).toBe(true)
+    expect(isRedirectPermitted(new URL('http://127.0.0.1/blob'), permitted)).toBe(false)
+  })
+
+  it('is not permitted to what is no address at all', () => {
+    expect(isForbiddenAddress('storage.example')).toBe(true)
+  })
+})

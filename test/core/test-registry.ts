@@ -1,0 +1,106 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { createServer } from 'node:https'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { jwtVerify } from 'jose'
+import { type Digest, digestFromHex } from '../../core/digest.ts'
+import { issueLeaf, makeAuthority } from '../../core/issue-certificate.ts'
+import { openRegistries, type RegistryClients, type RegistryPatience } from '../../core/registry-client.ts'
+import { type RegistryConfig, registryConfig } from '../../core/registry-config.ts'
+import { parseRegistryHost, type RegistryHost, type Repository } from '../../core/repository.ts'
+import type { Signer } from './signed-tokens.ts'
+
+export const REPOSITORY = 'team/app' as Repository
+export const BLOB: Digest = digestFromHex('a'.repeat(64))
+export const BLOB_BYTES = 12345
+
+/** How a registry answers a request with a bearer token. */
+export type Door = (request: IncomingMessage, response: ServerResponse) => void | Promise<void>
+
+export interface TestRegistry {
+  readonly host: RegistryHost
+  readonly config: RegistryConfig
+  readonly clients: RegistryClients
+  /** `<method> <path>` of every request, and the Authorization header that came with it. */
+  readonly requests: { line: string; authorization: string | undefined }[]
+  /** Path of a new file that lasts as long as the registry. */
+  writeFile(name: string, text: string): string
+  door: Door
+  close(): Promise<void>
+}
+
+/** An HTTPS server with a certificate of an authority of its own, on loopback. */
+export async function startTestRegistry(
+  door: Door,
+  changes: Partial<RegistryConfig> = {},
+  patience: RegistryPatience = {},
+): Promise<TestRegistry> {
+  const authority = await makeAuthority({ commonName: 'test authority', validForSeconds: 600 })
+  const leaf = await issueLeaf(authority, {
+    commonName: 'localhost',
+    validForSeconds: 600,
+    names: [{ type: 'dns', value: 'localhost' }],
+    usages: ['serverAuth'],
+  })
+  const folder = mkdtempSync(join(tmpdir(), 'shoal-registry-'))
+  const requests: TestRegistry['requests'] = []
+  const server = createServer({ cert: leaf.certificatePem, key: leaf.privateKeyPem }, (request, response) => {
+    requests.push({ line: `${request.method} ${request.url}`, authorization: request.headers.authorization })
+    void registry.door(request, response)
+  })
+  await new Promise<void>((resolve) => server.listen(0, 'localhost', resolve))
+  const host = parseRegistryHost(`localhost:${(server.address() as AddressInfo).port}`)
+  const writeFile = (name: string, text: string) => {
+    writeFileSync(join(folder, name), text)
+    return join(folder, name)
+  }
+  const config = registryConfig.parse({
+    host,
+    caFile: writeFile('ca.pem', authority.certificatePem),
+    ...changes,
+  })
+  const clients = openRegistries([config], patience)
+  const registry: TestRegistry = {
+    ...{ host, config, clients, requests, writeFile, door },
+    async close() {
+      for (const client of clients.values()) await client.close()
+      server.closeAllConnections()
+      await new Promise((resolve) => server.close(resolve))
+      rmSync(folder, { recursive: true })
+    },
+  }
+  return registry
+}
+
+/** A registry that verifies signature, issuer, audience, times and access, with jose. */
+export function honestDoor(
+  signer: Signer,
+  expected = { issuer: 'token server', audience: 'registry' },
+): Door {
+  return async (request, response) => {
+    const jwt = request.headers.authorization?.replace(/^Bearer /, '') ?? ''
+    const [, repository, digest] = /^\/v2\/(.+)\/blobs\/(.+)$/.exec(request.url ?? '') ?? []
+    try {
+      const { payload } = await jwtVerify(jwt, signer.publicKey, {
+        ...expected,
+        algorithms: [signer.algorithm],
+      })
+      const access = payload.access as { name: string; actions: string[] }[]
+      if (!access.some(({ name, actions }) => name === repository && actions.includes('pull')))
+        throw new Error()
+      response
+        .writeHead(digest === BLOB ? 200 : 404, digest === BLOB ? { 'content-length': BLOB_BYTES } : {})
+        .end()
+    } catch {
+      response.writeHead(401, { 'www-authenticate': 'Bearer realm="https://token.example"' }).end()
+    }
+  }
+}
+
+export const alwaysStatus =
+  (status: number, headers: Record<string, string | number> = {}): Door =>
+  (_, response) => {
+    response.writeHead(status, headers).end()
+  }
