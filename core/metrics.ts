@@ -1,0 +1,77 @@
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+
+/**
+ * Metrics of one process in the Prometheus text format, passed by argument; nothing is global. Label values come from
+ * small fixed sets that are given here, never a digest or an address, and each starts at zero, so that rates are right
+ * from the first event on.
+ */
+export interface Metrics {
+  counter<Labels extends LabelSets = NoLabels>(options: MetricOptions<Labels>): CounterMetric<Labels>
+  /** `read` is called at each scrape. */
+  gauge(options: MetricOptions<NoLabels> & { read: () => number }): void
+  histogram(options: MetricOptions<NoLabels> & { buckets: number[] }): { observe(value: number): void }
+  readonly contentType: string
+  /** What GET /metrics answers. */
+  text(): Promise<string>
+}
+
+/** Label name → its possible values. */
+export type LabelSets = Record<string, readonly string[]>
+export type NoLabels = Record<never, never>
+export type LabelValues<Labels extends LabelSets> = { [Name in keyof Labels]: Labels[Name][number] }
+
+export interface MetricOptions<Labels extends LabelSets = NoLabels> {
+  /** Units last: `shoal_node_blob_bytes_total`, `shoal_tracker_grant_seconds`. */
+  name: string
+  help: string
+  labels?: Labels
+}
+
+export interface CounterMetric<Labels extends LabelSets> {
+  /** Adds `amount` (1 when absent). */
+  add(labels: LabelValues<Labels>, amount?: number): void
+}
+
+/** Bound of series per metric: the product of its label sets. */
+export const SERIES_MAX = 256
+
+/** @param process also measure CPU, memory and event loop of this process */
+export function createMetrics(options: { process?: boolean } = {}): Metrics {
+  const registry = new Registry()
+  if (options.process) collectDefaultMetrics({ register: registry })
+  return {
+    counter: (metric) => makeCounter(registry, metric),
+    gauge: ({ name, help, read }) => {
+      new Gauge({
+        name,
+        help,
+        registers: [registry],
+        collect() {
+          this.set(read())
+        },
+      })
+    },
+    histogram: ({ name, help, buckets }) => new Histogram({ name, help, buckets, registers: [registry] }),
+    contentType: registry.contentType,
+    text: () => registry.metrics(),
+  }
+}
+
+function makeCounter<Labels extends LabelSets>(
+  registry: Registry,
+  { name, help, labels }: MetricOptions<Labels>,
+): CounterMetric<Labels> {
+  const sets = Object.entries(labels ?? {})
+  const counter = new Counter({ name, help, labelNames: sets.map(([label]) => label), registers: [registry] })
+  for (const series of combinations(sets)) counter.inc(series, 0)
+  return { add: (values, amount = 1) => counter.inc(values as Record<string, string>, amount) }
+}
+
+function combinations(sets: [string, readonly string[]][]): Record<string, string>[] {
+  const count = sets.reduce((product, [, values]) => product * values.length, 1)
+  if (count > SERIES_MAX) throw new RangeError(`a metric with ${count} series; at most ${SERIES_MAX}`)
+  return sets.reduce<Record<string, string>[]>(
+    (series, [label, values]) => series.flatMap((one) => values.map((value) => ({ ...one, [label]: value }))),
+    [{}],
+  )
+}

@@ -1,0 +1,29 @@
+import { defineConfig } from 'vitest/config'
+
+/** `fast`: no root, no Debian parts, in parallel. `system`: real daemons, registries and namespaces, one at a time. */
+export default defineConfig({
+  test: {
+    projects: [
+      {
+        test: {
+          name: 'fast',
+          include: ['**/*.test.ts'],
+          exclude: ['**/*.system.test.ts', '**/node_modules/**'],
+          pool: 'forks',
+          testTimeout: 15_000,
+          hookTimeout: 15_000,
+        },
+      },
+      {
+        test: {
+          name: 'system',
+          include: ['**/*.system.test.ts'],
+          pool: 'forks',
+          fileParallelism: false,
+          testTimeout: 240_000,
+          hookTimeout: 240_000,
+        },
+      },
+    ],
+  },
+})
