@@ -47,6 +47,8 @@ export interface BlobProgress extends BlobKey {
 }
 
 export interface Client {
+  /** Where the peer listener is; the port is the real one where port 0 was asked for. */
+  readonly peerAddress: { host: string; port: number }
   /**
    * Opens a blob: from the store, from the download under way, or from a new one (tracker, then peers and registry).
    * @throws ShoalError with TRACKER_UNAVAILABLE, PULL_REFUSED, BLOB_DISTRUSTED, …: ask the registry instead
