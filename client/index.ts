@@ -11,3 +11,4 @@ export type {
   ImagePlan,
   OpenBlob,
 } from './client.ts'
+export { startClient } from './start-client.ts'

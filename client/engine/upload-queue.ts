@@ -34,13 +34,17 @@ export class UploadQueue {
     this.lanes.delete(lane)
   }
 
-  /** Takes the next block to send, with its lane; undefined when there is none that could go out now. */
-  next(): { lane: UploadLane; block: BlockAddress } | undefined {
+  /** The next block to send, with its lane; undefined when there is none that could go out now. */
+  peek(): { lane: UploadLane; block: BlockAddress } | undefined {
     const lane = this.laneInPiece() ?? this.laneWithLeastSent()
-    if (!lane) return undefined
-    const block = takeOfPiece(lane, lane.piece!)!
+    const block = lane?.queue.find(({ piece }) => piece === lane.piece)
+    return lane && block && { lane, block }
+  }
+
+  /** The block of a `peek` is on its way. */
+  taken({ lane, block }: { lane: UploadLane; block: BlockAddress }): void {
+    lane.queue.splice(lane.queue.indexOf(block), 1)
     if (!lane.queue.some(({ piece }) => piece === lane.piece)) lane.piece = undefined
-    return { lane, block }
   }
 
   /** A lane that is in the middle of a piece goes on with it. */
@@ -70,9 +74,4 @@ export class UploadQueue {
     best.lane.piece = best.piece
     return best.lane
   }
-}
-
-function takeOfPiece(lane: UploadLane, piece: number): BlockAddress | undefined {
-  const at = lane.queue.findIndex((block) => block.piece === piece)
-  return at < 0 ? undefined : lane.queue.splice(at, 1)[0]
 }

@@ -101,6 +101,7 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
   private isAdmitted = false
   private isProofSent = false
   private isClosed = false
+  private isFlushDue = false
 
   /** @param socket an authorised TLS 1.3 socket whose chain was verified against the cluster's authorities */
   constructor(socket: TLSSocket, options: { host: LinkHost; isDialler: boolean }) {
@@ -219,13 +220,9 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
 
   private send(message: Exclude<Message, { type: 'unknown' }>): void {
     if (this.isClosed) return
+    this.unsent.push(encodeMessage(message))
+    if (this.isFlushDue) return
     // Joined into one write per turn: a TLS record for each small message would cost more than the message.
-    if (this.unsent.push(encodeMessage(message)) === 1 || !this.isFlushDue) this.flushSoon()
-  }
-
-  private isFlushDue = false
-
-  private flushSoon(): void {
     this.isFlushDue = true
     queueMicrotask(() => this.flush())
   }
@@ -266,7 +263,8 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
     read(fd, buffer, BLOCK_HEADER_BYTES, block.length, position, (error, bytes) => {
       if (error || bytes !== block.length || this.isClosed) {
         if (!this.isClosed) this.send({ type: 'reject', ...block })
-        return done()
+        done()
+        return
       }
       this.flush()
       writeBlockHeader(buffer, block)
@@ -288,25 +286,31 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
   onMessage(message: Message): void {
     switch (message.type) {
       case 'extended':
-        return this.onExtended(message.extension, message.payload)
+        this.onExtended(message.extension, message.payload)
+        break
       case 'request':
-        return this.onRequest(message)
+        this.onRequest(message)
+        break
       case 'cancel':
-        return this.onCancel(message)
+        this.onCancel(message)
+        break
       case 'have':
-        return this.host.onOffer(this, [this.checkedPiece(message.piece)])
+        this.host.onOffer(this, [this.checkedPiece(message.piece)])
+        break
       case 'have-all':
-        return this.host.onOffer(this, 'all')
+        this.host.onOffer(this, 'all')
+        break
       case 'bitfield':
-        return this.host.onOfferBits(this, message.bits)
+        this.host.onOfferBits(this, message.bits)
+        break
       case 'choke':
       case 'unchoke':
-        return this.host.onChoke(this, message.type === 'choke')
+        this.host.onChoke(this, message.type === 'choke')
+        break
       case 'reject':
-        return this.host.onReject(this, message)
-      default:
-        // Interest changes nothing here: every admitted peer is unchoked. Suggestions are not needed.
-        return
+        this.host.onReject(this, message)
+        break
+      // Interest changes nothing here: every admitted peer is unchoked. Suggestions are not needed.
     }
   }
 
@@ -319,9 +323,9 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
   }
 
   private onExtended(extension: number, payload: Buffer): void {
-    if (extension === 0) return this.onExtensionHandshake(decodeExtensionHandshake(payload))
-    if (extension === EXTENSION_IDS.shoal_proof) return this.onProof(decodeProof(payload))
-    if (extension === EXTENSION_IDS.shoal_hashes)
+    if (extension === 0) this.onExtensionHandshake(decodeExtensionHandshake(payload))
+    else if (extension === EXTENSION_IDS.shoal_proof) this.onProof(decodeProof(payload))
+    else if (extension === EXTENSION_IDS.shoal_hashes)
       this.host.onBatch(this, decodeHashBatch(payload, this.host.swarm))
   }
 
@@ -367,10 +371,11 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
     if (!isBlock) throw new PeerProtocolError('asked for a block that does not exist')
     const { begin, length } = block
     if (!this.host.hasPiece(piece) || this.queue.length >= REQUESTS_QUEUED_MAX) {
-      return this.send({ type: 'reject', piece, begin, length })
+      this.send({ type: 'reject', piece, begin, length })
+    } else {
+      this.queue.push({ piece, begin, length })
+      this.host.onUploadWanted()
     }
-    this.queue.push({ piece, begin, length })
-    this.host.onUploadWanted()
   }
 
   /** BEP 6: a cancelled request is answered too, by the block when it is on its way, else by a reject. */

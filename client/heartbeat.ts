@@ -1,0 +1,120 @@
+import type { Logger } from 'pino'
+import type { SwarmId } from '../core/metainfo.ts'
+import type { HeartbeatRequest, HeartbeatResponse } from '../core/tracker-api.ts'
+import type { ClusterTrustState, PeerCredential } from './net/cluster-trust.ts'
+import { makeKey, RENEW_AT_SHARE } from './net/node-identity.ts'
+import type { TrackerClient } from './net/tracker-client.ts'
+
+export interface HeartbeatHost {
+  readonly tracker: TrackerClient
+  readonly trust: ClusterTrustState
+  readonly log: Logger
+  listenPort(): number
+  /** Swarms that this node serves, whole or in part. */
+  holds(): { swarm: SwarmId; isSeed: boolean }[]
+  wantsPeers(): SwarmId[]
+  onAnswer(answer: HeartbeatResponse): void
+  onTrustChange(): void
+}
+
+/** While the tracker does not answer. */
+const RETRY_MS = 2_000
+const SWARMS_MAX = 10_000
+const WANTED_MAX = 256
+
+/**
+ * Tells the tracker what this node holds and hears what it must know: peers, revocations, trust, and its serve
+ * certificate. Only changes of the inventory are sent, until the tracker asks for all of it.
+ */
+export class Heartbeat {
+  /** What this node presents when it only serves. */
+  serving: PeerCredential | undefined
+  private readonly host: HeartbeatHost
+  private readonly told = new Map<SwarmId, boolean>()
+  private isFullWanted = true
+  private renewServingAtMs = 0
+  private timer: NodeJS.Timeout | undefined
+  private isClosed = false
+  private running: Promise<void> | undefined
+  private isAgainWanted = false
+
+  constructor(host: HeartbeatHost) {
+    this.host = host
+  }
+
+  /** Beats once, now, and then as the tracker says. */
+  async start(): Promise<void> {
+    await this.beat()
+  }
+
+  /** Something changed that others should know soon. */
+  soon(): void {
+    if (this.running) this.isAgainWanted = true
+    else void this.beat()
+  }
+
+  close(): void {
+    this.isClosed = true
+    clearTimeout(this.timer)
+  }
+
+  private beat(): Promise<void> {
+    this.running ??= this.exchange().finally(() => {
+      this.running = undefined
+    })
+    return this.running
+  }
+
+  private async exchange(): Promise<void> {
+    clearTimeout(this.timer)
+    let nextMs = RETRY_MS
+    try {
+      nextMs = await this.send()
+    } catch (error) {
+      this.host.log.debug({ err: error }, 'no heartbeat')
+    }
+    if (this.isClosed) return
+    const delayMs = this.isAgainWanted ? 0 : nextMs
+    this.isAgainWanted = false
+    this.timer = setTimeout(() => void this.beat(), delayMs)
+    this.timer.unref()
+  }
+
+  private async send(): Promise<number> {
+    const key = Date.now() >= this.renewServingAtMs ? makeKey() : undefined
+    const holds = new Map(
+      this.host
+        .holds()
+        .slice(0, SWARMS_MAX)
+        .map(({ swarm, isSeed }) => [swarm, isSeed]),
+    )
+    const request = this.request(holds, key?.spki)
+    const answer = await this.host.tracker.heartbeat(request)
+    this.told.clear()
+    for (const [swarm, isSeed] of holds) this.told.set(swarm, isSeed)
+    this.isFullWanted = answer.wantsFullInventory
+    if (this.host.trust.update(answer.trust)) this.host.onTrustChange()
+    this.host.trust.revoke(answer.revocationsVersion, answer.revocations, answer.isFullRevocations)
+    if (key && answer.serveCertificate) {
+      const { certificate, validForSeconds } = answer.serveCertificate
+      this.serving = this.host.trust.credential(certificate, key.privateKeyPem, validForSeconds)
+      this.renewServingAtMs = Date.now() + validForSeconds * 1000 * RENEW_AT_SHARE
+    }
+    this.host.onAnswer(answer)
+    return answer.wantsFullInventory ? 0 : answer.nextInMs
+  }
+
+  private request(holds: Map<SwarmId, boolean>, spki: Buffer | undefined): HeartbeatRequest {
+    const isNews = ([swarm, isSeed]: [SwarmId, boolean]) =>
+      this.isFullWanted || this.told.get(swarm) !== isSeed
+    return {
+      listenPort: this.host.listenPort(),
+      isFullInventory: this.isFullWanted,
+      holds: [...holds].filter(isNews).map(([swarm, isSeed]) => ({ swarm, isSeed })),
+      dropped: this.isFullWanted ? [] : [...this.told.keys()].filter((swarm) => !holds.has(swarm)),
+      wantsPeers: this.host.wantsPeers().slice(0, WANTED_MAX),
+      servePublicKey: spki?.toString('base64url') ?? null,
+      revocationsVersion: this.host.trust.revocationsVersion,
+    }
+  }
+}

@@ -1,0 +1,193 @@
+import type { Digest } from '../../core/digest.ts'
+import { parseRegistryToken } from '../../core/registry-token.ts'
+import type { RegistryHost, Repository } from '../../core/repository.ts'
+import type { TokenKeys } from '../../core/token-keys.ts'
+import { prepareProver, type TokenProver } from '../../core/token-proof/index.ts'
+import type { Credential, GrantedSwarm, PullResponse } from '../../core/tracker-api.ts'
+import type { BlobRequest } from '../client.ts'
+import { TrackerRefusedError } from '../errors.ts'
+import type { ClusterTrustState, PeerCredential } from './cluster-trust.ts'
+import { makeKey, RENEW_AT_SHARE } from './node-identity.ts'
+import type { TrackerClient } from './tracker-client.ts'
+
+/** The tracker's leave to pull the blobs of one image, with what proves it to peers. */
+export interface Grant {
+  readonly pull: string
+  readonly registry: RegistryHost
+  readonly repository: Repository
+  readonly swarms: ReadonlyMap<Digest, GrantedSwarm>
+  readonly prover: TokenProver | undefined
+  /** Replaced by every renewal. */
+  credential: PeerCredential
+}
+
+export interface GrantsOptions {
+  tracker: TrackerClient
+  trust: ClusterTrustState
+  tokenKeys: TokenKeys
+  patienceMs: number
+  listenPort: () => number
+  /** Blobs that the image's manifest named beside the one asked for. */
+  planned: (request: BlobRequest) => { digest: Digest; bytes: number }[]
+  isInUse: (grant: Grant) => boolean
+  onTrustChange: () => void
+}
+
+/** A grant with less life than this is not built upon; a new one is asked for. */
+const LIFE_MS_MIN = 60_000
+/** Blobs in one request: what a pull certificate can name. */
+const BLOBS_MAX = 128
+
+/** The grants of this node. One request to the tracker per image: blobs of one manifest share a grant. */
+export class Grants {
+  private readonly options: GrantsOptions
+  private readonly granted = new Set<Grant>()
+  private readonly underWay = new Map<string, Promise<Grant>>()
+  private readonly timers = new Set<NodeJS.Timeout>()
+
+  constructor(options: GrantsOptions) {
+    this.options = options
+  }
+
+  /**
+   * A grant that covers the blob; `isNew` when its tracker answer is fresh.
+   * @throws TrackerUnavailableError, TrackerRefusedError
+   */
+  async obtain(request: BlobRequest): Promise<{ grant: Grant; swarm: GrantedSwarm }> {
+    const ready = this.find(request)
+    if (ready) return ready
+    const key = `${request.registry}/${request.repository}`
+    const running = this.underWay.get(key)
+    if (running) {
+      await running.catch(() => undefined)
+      const shared = this.find(request)
+      if (shared) return shared
+    }
+    const asked = this.ask(request)
+    this.underWay.set(key, asked)
+    try {
+      return covering(await asked, request.digest)
+    } finally {
+      if (this.underWay.get(key) === asked) this.underWay.delete(key)
+    }
+  }
+
+  close(): void {
+    for (const timer of this.timers) clearTimeout(timer)
+  }
+
+  private find(request: BlobRequest): { grant: Grant; swarm: GrantedSwarm } | undefined {
+    for (const grant of this.granted) {
+      const swarm = grant.swarms.get(request.digest)
+      const isFor = grant.registry === request.registry && grant.repository === request.repository
+      if (isFor && swarm && grant.credential.expiresAtMs - Date.now() > LIFE_MS_MIN) return { grant, swarm }
+    }
+    return undefined
+  }
+
+  private async ask(request: BlobRequest): Promise<Grant> {
+    const { tracker, trust, patienceMs } = this.options
+    const key = makeKey()
+    // The tracker verifies the token for itself; meanwhile this node makes sure of the key that signed it, because its
+    // peers' tokens will be signed with the same one.
+    const established = this.establishKey(request)
+    const planned = this.options.planned(request).filter(({ digest }) => digest !== request.digest)
+    const answer = await tracker.pull(
+      {
+        registry: request.registry,
+        repository: request.repository,
+        credential: request.credential,
+        publicKey: key.spki.toString('base64url'),
+        listenPort: this.options.listenPort(),
+        blobs: [
+          { digest: request.digest, bytes: request.bytes, isWanted: true },
+          ...planned.slice(0, BLOBS_MAX - 1).map((blob) => ({ ...blob, isWanted: false })),
+        ],
+      },
+      patienceMs,
+    )
+    if (trust.update(answer.trust)) this.options.onTrustChange()
+    await established
+    const grant = this.grantOf(request, answer, key.privateKeyPem)
+    this.granted.add(grant)
+    this.renewLater(grant, key.privateKeyPem, answer.validForSeconds)
+    return grant
+  }
+
+  private async establishKey({ registry, repository, digest, credential }: BlobRequest): Promise<void> {
+    if (credential.scheme !== 'bearer') return
+    const { token: jwt } = credential
+    // What cannot be established here may still be vouched for by the tracker; peers' proofs decide then.
+    try {
+      await this.options.tokenKeys.establish({
+        registry,
+        token: parseRegistryToken(jwt),
+        jwt,
+        repository,
+        digest,
+      })
+    } catch {}
+  }
+
+  private grantOf(request: BlobRequest, answer: PullResponse, privateKeyPem: string): Grant {
+    return {
+      pull: answer.pull,
+      registry: request.registry,
+      repository: request.repository,
+      swarms: new Map(answer.swarms.map((swarm) => [swarm.digest, swarm])),
+      prover: this.proverOf(request.registry, request.credential, answer.peerToken),
+      credential: this.options.trust.credential(answer.certificate, privateKeyPem, answer.validForSeconds),
+    }
+  }
+
+  private proverOf(
+    registry: RegistryHost,
+    credential: Credential,
+    peerToken: string | null,
+  ): TokenProver | undefined {
+    const jwt = peerToken ?? (credential.scheme === 'bearer' ? credential.token : undefined)
+    if (jwt === undefined) return undefined
+    const key = this.options.tokenKeys.keyFor(registry, parseRegistryToken(jwt))
+    return key && prepareProver(jwt, key)
+  }
+
+  /** Renewal keeps key, grant time and blobs, and goes on only while a download needs it. */
+  private renewLater(grant: Grant, privateKeyPem: string, validForSeconds: number): void {
+    const timer = setTimeout(
+      async () => {
+        this.timers.delete(timer)
+        if (!this.options.isInUse(grant)) {
+          this.granted.delete(grant)
+          return
+        }
+        try {
+          const answer = await this.options.tracker.renew(grant.pull)
+          if (this.options.trust.update(answer.trust)) this.options.onTrustChange()
+          grant.credential = this.options.trust.credential(
+            answer.certificate,
+            privateKeyPem,
+            answer.validForSeconds,
+          )
+          this.renewLater(grant, privateKeyPem, answer.validForSeconds)
+        } catch {
+          // The certificate has a third of its life left; a new request for the blob asks for a new grant.
+          this.granted.delete(grant)
+        }
+      },
+      validForSeconds * 1000 * RENEW_AT_SHARE,
+    )
+    timer.unref()
+    this.timers.add(timer)
+  }
+}
+
+function covering(grant: Grant, digest: Digest): { grant: Grant; swarm: GrantedSwarm } {
+  const swarm = grant.swarms.get(digest)
+  if (!swarm) {
+    throw new TrackerRefusedError('the tracker did not grant the blob', {
+      trackerCode: 'BLOB_REFUSED',
+      status: 403,
+    })
+  }
+  return { grant, swarm }
+}

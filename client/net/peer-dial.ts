@@ -1,0 +1,78 @@
+import { X509Certificate } from 'node:crypto'
+import type { OnReadOpts } from 'node:net'
+import { type ConnectionOptions, connect } from 'node:tls'
+import { claimsOf } from '../../core/certificate-claims.ts'
+import { ShoalError } from '../../core/errors.ts'
+import type { Peer } from '../../core/tracker-api.ts'
+import { PeerRefusedError } from '../errors.ts'
+import type { PeerCredential } from './cluster-trust.ts'
+import { type LinkHost, PeerLink } from './peer-link.ts'
+
+const DIAL_MS_MAX = 5_000
+/** What one read takes from a dialled socket at most; reused, since fresh buffers are the main cost of receiving. */
+const READ_BUFFER_BYTES = 64 * 1024
+
+/**
+ * Dials a peer for a swarm. `onread` works on the dialling side only, so the downloading side dials where it can.
+ * The other side must present a serve certificate, or a pull certificate for this blob, of the node we were told of.
+ */
+export function dialPeer(
+  peer: Peer,
+  options: {
+    host: LinkHost
+    credential: PeerCredential
+    onLink(link: PeerLink): void
+    onFailed(error: Error): void
+  },
+): void {
+  const { host, credential } = options
+  let link: PeerLink | undefined
+  const connection: ConnectionOptions & { onread: OnReadOpts } = {
+    host: peer.address,
+    port: peer.port,
+    servername: host.swarm,
+    secureContext: credential.context,
+    minVersion: 'TLSv1.3',
+    checkServerIdentity: (_name, certificate) => refusalOf(new X509Certificate(certificate.raw), peer, host),
+    onread: {
+      buffer: Buffer.allocUnsafeSlow(READ_BUFFER_BYTES),
+      callback: (bytes, buffer) => {
+        link?.receive(buffer.subarray(0, bytes))
+        return true
+      },
+    },
+  }
+  const socket = connect(connection)
+  const failed = (error: Error) => {
+    clearTimeout(timer)
+    socket.destroy()
+    if (!link) options.onFailed(error)
+  }
+  const timer = setTimeout(() => failed(new PeerRefusedError('no TLS handshake in time')), DIAL_MS_MAX)
+  timer.unref()
+  socket.once('error', failed)
+  socket.once('close', () => failed(new PeerRefusedError('closed before the handshake')))
+  socket.once('secureConnect', () => {
+    clearTimeout(timer)
+    try {
+      link = new PeerLink(socket, { host, isDialler: true })
+      options.onLink(link)
+    } catch (error) {
+      failed(error as Error)
+    }
+  })
+}
+
+function refusalOf(certificate: X509Certificate, peer: Peer, host: LinkHost): Error | undefined {
+  try {
+    const claims = claimsOf(certificate)
+    if (claims.node !== peer.node) return new PeerRefusedError('another node answers at that address')
+    if (claims.kind === 'pull') host.checkCertificate(claims)
+    else if (claims.kind !== 'serve')
+      return new PeerRefusedError(`a ${claims.kind} certificate serves nothing`)
+    return host.isRevoked(claims) ? new PeerRefusedError('revoked or banned') : undefined
+  } catch (error) {
+    if (error instanceof ShoalError) return error
+    throw error
+  }
+}

@@ -1,0 +1,106 @@
+import type { AddressInfo } from 'node:net'
+import { createServer, type SecureContext, type Server, type TLSSocket } from 'node:tls'
+import { claimsOf } from '../../core/certificate-claims.ts'
+import { ShoalError } from '../../core/errors.ts'
+import { isSwarmId, type SwarmId } from '../../core/metainfo.ts'
+import { PeerProtocolError, PeerRefusedError } from '../errors.ts'
+import { type LinkHost, PeerLink } from './peer-link.ts'
+
+/** Accepted connections of the node, TLS handshakes under way included: 48 KiB each. More are dropped before TLS. */
+export const ACCEPTED_MAX = 400
+const TLS_HANDSHAKE_MS_MAX = 10_000
+
+/** A swarm as the listener sees it. */
+export interface ListeningSwarm extends LinkHost {
+  readonly isFullOfLinks: boolean
+  attach(link: PeerLink): void
+}
+
+export interface PeerListenerOptions {
+  host: string
+  port: number
+  /** The swarm that an SNI names, if this node has something of it. */
+  swarmOf(swarm: SwarmId): ListeningSwarm | undefined
+  /** What this node presents for the swarm: its pull certificate while it downloads, else its serve certificate. */
+  contextOf(swarm: ListeningSwarm): SecureContext | undefined
+  authorities: readonly string[]
+  onRefused(error: ShoalError, address: string | undefined): void
+}
+
+/**
+ * Accepts peers: TLS 1.3 only, both sides with certificates of the cluster's authority, SNI the swarm id. Tickets are
+ * off, and a resumed session would be refused: an expired certificate passes in one.
+ */
+export class PeerListener {
+  private readonly options: PeerListenerOptions
+  private readonly server: Server
+
+  constructor(options: PeerListenerOptions) {
+    this.options = options
+    this.server = createServer({
+      ca: [...options.authorities],
+      requestCert: true,
+      rejectUnauthorized: true,
+      minVersion: 'TLSv1.3',
+      handshakeTimeout: TLS_HANDSHAKE_MS_MAX,
+      SNICallback: (name, done) => this.chooseContext(name, done),
+    })
+    this.server.maxConnections = ACCEPTED_MAX
+    this.server.on('secureConnection', (socket) => this.accept(socket))
+    this.server.on('tlsClientError', (cause, socket) =>
+      options.onRefused(new PeerRefusedError('TLS handshake failed', { cause }), socket.remoteAddress),
+    )
+  }
+
+  listen(): Promise<number> {
+    return new Promise((resolve, reject) => {
+      this.server.once('error', reject)
+      this.server.listen(this.options.port, this.options.host, () => {
+        resolve((this.server.address() as AddressInfo).port)
+      })
+    })
+  }
+
+  /** Takes on changed authorities, for handshakes from now on. */
+  trust(authorities: readonly string[]): void {
+    this.server.setSecureContext({ ca: [...authorities], minVersion: 'TLSv1.3' })
+  }
+
+  close(): Promise<void> {
+    return new Promise((resolve) => this.server.close(() => resolve()))
+  }
+
+  private chooseContext(name: string, done: (error: Error | null, context?: SecureContext) => void): void {
+    const swarm = isSwarmId(name) ? this.options.swarmOf(name) : undefined
+    const context = swarm && this.options.contextOf(swarm)
+    if (context) done(null, context)
+    else done(new PeerRefusedError('no such swarm here'))
+  }
+
+  private accept(socket: TLSSocket): void {
+    // Without this a reset before the link has its own listener would be an unhandled error.
+    socket.on('error', () => undefined)
+    try {
+      const swarm = this.swarmFor(socket)
+      const link = new PeerLink(socket, { host: swarm, isDialler: false })
+      swarm.attach(link)
+      socket.on('data', (chunk) => link.receive(chunk))
+    } catch (error) {
+      if (!(error instanceof ShoalError)) throw error
+      socket.destroy()
+      this.options.onRefused(error, socket.remoteAddress)
+    }
+  }
+
+  private swarmFor(socket: TLSSocket): ListeningSwarm {
+    const name = (socket as TLSSocket & { servername?: string | false }).servername
+    const swarm = typeof name === 'string' && isSwarmId(name) ? this.options.swarmOf(name) : undefined
+    const certificate = socket.getPeerX509Certificate()
+    if (!swarm || !certificate || !socket.authorized) throw new PeerRefusedError('no such swarm here')
+    if (socket.isSessionReused()) throw new PeerRefusedError('a resumed session')
+    if (swarm.isFullOfLinks) throw new PeerProtocolError('too many connections')
+    const claims = swarm.checkCertificate(claimsOf(certificate))
+    if (swarm.isRevoked(claims)) throw new PeerRefusedError('revoked or banned')
+    return swarm
+  }
+}
