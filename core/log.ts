@@ -1,4 +1,5 @@
 import { type DestinationStream, destination, type Logger, pino, stdTimeFunctions } from 'pino'
+import { REDACTED, scrubSecrets } from './scrub-secrets.ts'
 
 /**
  * Logs are JSON lines on standard error; standard output belongs to results. No secret leaves in them: fields with a
@@ -42,8 +43,6 @@ const SECRET_FIELDS = [
 /** How deep in a log object field names are looked at: `req.headers.authorization` is at depth 2. */
 const SECRET_FIELD_DEPTH_MAX = 4
 
-const REDACTED = '[redacted]'
-
 export function createLog(options: LogOptions): Logger {
   const lines = options.destination ?? destination({ dest: 2, sync: true })
   return pino(
@@ -65,23 +64,4 @@ function secretPaths(): string[] {
     paths.push(...SECRET_FIELDS.map((field) => `${prefix}["${field}"]`))
   }
   return paths
-}
-
-/** Three base64url parts whose first opens a JSON object (RFC 7515 §3.1): a signed token. */
-const JWT = /eyJ[\w-]{4,}\.[\w-]{4,}\.[\w-]{4,}/g
-/** A PEM private key, up to its end or, when cut, to the end of the JSON string that it stands in. */
-const PRIVATE_KEY =
-  /-----BEGIN [A-Z ]*PRIVATE KEY-----(?:[^"\\]|\\.)*?(?:-----END [A-Z ]*PRIVATE KEY-----|(?="|$))/g
-/** Shoal's own secrets: the secret part goes, the part that says which one it was stays. */
-const SHOAL_SECRET = /\b(SHOAL-1-c[0-9a-f]{16}|SHOALKEY-1)-[\w-]{43}/g
-/** Credentials of an Authorization header (RFC 9110 §11.6.2) that someone put into a text. */
-const CREDENTIALS = /\b(Bearer|Basic) +[\w+/.~-]{8,}=*/gi
-
-/** `text` without anything that looks like a secret. */
-export function scrubSecrets(text: string): string {
-  return text
-    .replace(JWT, REDACTED)
-    .replace(PRIVATE_KEY, REDACTED)
-    .replace(SHOAL_SECRET, `$1-${REDACTED}`)
-    .replace(CREDENTIALS, `$1 ${REDACTED}`)
 }
