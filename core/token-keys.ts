@@ -101,11 +101,11 @@ export class TokenKeys {
     return (await this.#isAcceptedByRegistry(request, candidate)) ? candidate : undefined
   }
 
-  /** Replaces the keys that the tracker vouches for. Keys of registries that are not configured are ignored. */
+  /** Replaces the keys that the tracker vouches for; malformed ones are left out. */
   adopt(keys: readonly TokenKey[]): void {
     this.#adopted = keys.slice(0, TOKEN_KEYS_MAX).flatMap((key) => {
       const jwk = canonicalKey(key.jwk)
-      if (jwk === undefined || !this.#configs.has(key.registry)) return []
+      if (jwk === undefined) return []
       const kid = typeof key.jwk.kid === 'string' ? { kid: key.jwk.kid } : {}
       return [{ ...key, jwk: { ...jwk, ...kid } }]
     })

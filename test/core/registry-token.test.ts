@@ -108,6 +108,8 @@ describe('reading a registry token', () => {
       string,
       string,
     ]
+    const notUtf8 = Buffer.from(JSON.stringify(pullClaims(REPOSITORY)))
+    notUtf8[notUtf8.indexOf('alice')] = 0xff
     const texts = [
       '',
       '.',
@@ -121,7 +123,7 @@ describe('reading a registry token', () => {
       `${header}.${encoded('[]')}.${signature}`,
       `${header}.${encoded('null')}.${signature}`,
       `${encoded('"ES256"')}.${payload}.${signature}`,
-      `${header}.${Buffer.from('7b2261223a22ff227d', 'hex').toString('base64url')}.${signature}`,
+      `${header}.${notUtf8.toString('base64url')}.${signature}`,
       `${header}.${payload}.${'A'.repeat(TOKEN_CHARS_MAX)}`,
     ]
     for (const text of texts)

@@ -237,7 +237,8 @@ describe('an ECDSA proof', () => {
 })
 
 describe('an Ed25519 proof', () => {
-  const { presented } = makeProof(makeSigner('EdDSA'))
+  const signer = makeSigner('EdDSA')
+  const { presented } = makeProof(signer)
   const { Point } = ed25519
   const withPart = (index: 0 | 1, part: Uint8Array) => {
     const proof = Buffer.from(presented.proof)
@@ -254,11 +255,35 @@ describe('an Ed25519 proof', () => {
     }
   })
 
-  it('is refused with a point outside the group of prime order', () => {
-    for (const index of [0, 1] as const) {
-      const point = Point.fromBytes(presented.proof.subarray(1 + 32 * index, 33 + 32 * index))
-      expectRefused(withPart(index, point.add(torsion).toBytes()))
+  it('is refused with a point outside the group of prime order, though the equation holds', () => {
+    // Only who holds the signing key can make one: R with a torsion point added, and a commitment that guesses what
+    // the challenge will do to it.
+    const proofWith = (added: typeof torsion) => {
+      const { scalar, pointBytes } = ed25519.utils.getExtendedPublicKey(
+        Buffer.from(signer.privateJwk.d!, 'base64url'),
+      )
+      const r = randomBelow(Point.Fn.ORDER)
+      const nonce = Buffer.from(Point.BASE.multiply(r).add(added).toBytes())
+      const hash = createHash('sha512')
+        .update(nonce)
+        .update(pointBytes)
+        .update(presented.signingInput)
+        .digest()
+      const s = reduced(r + integerOf(hash.reverse()) * scalar, Point.Fn.ORDER)
+      for (;;) {
+        const k = randomBelow(Point.Fn.ORDER)
+        const commitment = Buffer.from(Point.BASE.multiply(k).subtract(added).toBytes())
+        const thumbprint = thumbprintOf(signer.publicJwk)
+        const transcript = { ...presented, algorithm: 'EdDSA' as const, thumbprint }
+        const challenge = integerOf(challengeOf(transcript, [nonce, commitment]))
+        // The verifier multiplies R by -c mod L, which must be -1 for the torsion point, of order 8.
+        if (reduced(-challenge, Point.Fn.ORDER) % 8n !== 7n) continue
+        const answer = bytesOf(reduced(k + challenge * s, Point.Fn.ORDER), 32)
+        return { ...presented, proof: Buffer.concat([Buffer.of(1), nonce, commitment, answer]) }
+      }
     }
+    expect(verifyTokenProof(proofWith(Point.ZERO))).toBeUndefined()
+    expectRefused(proofWith(torsion))
   })
 
   it('is refused with an encoding that is not canonical', () => {
