@@ -1,22 +1,24 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { Registry } from 'prom-client'
 import type { Client } from '../client/index.ts'
+import type { ListenAddress } from '../core/config.ts'
 import type { ShoalError } from '../core/errors.ts'
 import { statusOf } from './error-response.ts'
 import { AdminHostError, AdminMethodError, AdminPathError } from './errors.ts'
 import { refuseMalformed } from './intercept/intercept-server.ts'
-import { isLoopbackAddress } from './loopback-listener.ts'
+import { Connections, isLoopbackAddress, listenOnLoopback } from './loopback-listener.ts'
 
 /** Bounds of the admin listener: a scraper, a watcher and a person. */
 const CONNECTIONS_MAX = 64
 const HEADER_BYTES_MAX = 16 * 1024
 const REQUEST_PATIENCE_MS = 10_000
 
-export interface AdminParts {
+export interface AdminOptions {
+  listen: ListenAddress
   client: Pick<Client, 'progress'>
-  register: Registry
+  metrics: Registry
   /** PEM of what pulling clients must trust. */
-  authorityPem: () => string
+  certificatesPem: () => string
 }
 
 interface Page {
@@ -24,8 +26,18 @@ interface Page {
   body: string
 }
 
-/** The node's own pages, read only and without secrets; for this machine only. */
-export function adminServer(parts: AdminParts): Server {
+/**
+ * Starts the listener of the node's own pages: read only, without secrets, for this machine only.
+ * @throws ListenNotLoopbackError, ListenFailedError
+ */
+export async function startAdmin(options: AdminOptions) {
+  const server = adminServer(options)
+  const connections = new Connections(server)
+  const address = await listenOnLoopback(server, options.listen, 'adminListen')
+  return { address, close: () => connections.closeWith(server) }
+}
+
+function adminServer(parts: AdminOptions): Server {
   const server = createServer(
     {
       maxHeaderSize: HEADER_BYTES_MAX,
@@ -43,7 +55,7 @@ export function adminServer(parts: AdminParts): Server {
   return server
 }
 
-async function answerAdmin(parts: AdminParts, request: IncomingMessage): Promise<Page> {
+async function answerAdmin(parts: AdminOptions, request: IncomingMessage): Promise<Page> {
   refuseForeignName(request.headers.host ?? '')
   const render = pages(parts).get(request.url?.split('?')[0] ?? '')
   if (render === undefined) throw new AdminPathError('there is no such page')
@@ -52,12 +64,12 @@ async function answerAdmin(parts: AdminParts, request: IncomingMessage): Promise
   return render()
 }
 
-function pages({ client, register, authorityPem }: AdminParts): Map<string, () => Page | Promise<Page>> {
+function pages({ client, metrics, certificatesPem }: AdminOptions): Map<string, () => Page | Promise<Page>> {
   return new Map<string, () => Page | Promise<Page>>([
     ['/healthz', () => jsonPage({ status: 'ok' })],
-    ['/metrics', async () => ({ type: register.contentType, body: await register.metrics() })],
+    ['/metrics', async () => ({ type: metrics.contentType, body: await metrics.metrics() })],
     ['/v1/progress', () => jsonPage(progressOf(client))],
-    ['/v1/ca', () => ({ type: 'application/x-pem-file', body: `${authorityPem().trim()}\n` })],
+    ['/v1/ca', () => ({ type: 'application/x-pem-file', body: `${certificatesPem().trim()}\n` })],
   ])
 }
 

@@ -45,7 +45,7 @@ export async function answerConnect(parts: ConnectParts, exchange: ConnectExchan
       registry === undefined || isRejected
         ? await tunnel(parts, exchange, target, isRejected)
         : await intercept(parts, exchange, registry)
-    parts.metrics.connects.inc({ outcome })
+    parts.metrics.connectAnswered(outcome)
   } catch (error) {
     refuse(parts, exchange, error)
   }
@@ -102,7 +102,7 @@ function clientOf({ request }: ConnectExchange, { host }: RegistryClient) {
 
 function refuse({ metrics, log }: ConnectParts, { request, socket }: ConnectExchange, error: unknown): void {
   const isDenied = error instanceof ShoalError && error.code === 'CONNECT_DENIED'
-  metrics.connects.inc({ outcome: isDenied ? 'denied' : 'failed' })
+  metrics.connectAnswered(isDenied ? 'denied' : 'failed')
   if (error instanceof ShoalError) {
     log.warn({ target: request.url, code: error.code, reason: error.message }, 'CONNECT refused')
     refuseSocket(socket, error)

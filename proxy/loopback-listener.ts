@@ -1,13 +1,8 @@
 import { lookup } from 'node:dns/promises'
 import { once } from 'node:events'
 import { type AddressInfo, BlockList, isIP, type Server, type Socket } from 'node:net'
+import type { ListenAddress } from '../core/config.ts'
 import { ListenFailedError, ListenNotLoopbackError } from './errors.ts'
-
-export interface ListenAddress {
-  host: string
-  /** 0 takes a free one. */
-  port: number
-}
 
 const LOOPBACK = new BlockList()
 LOOPBACK.addSubnet('127.0.0.0', 8, 'ipv4')
@@ -39,7 +34,7 @@ async function loopbackAddress(host: string, purpose: string): Promise<string> {
 }
 
 /**
- * Starts a server on loopback and nowhere else.
+ * Starts a server on loopback and nowhere else. Returns where it listens; port 0 takes a free one.
  * @param purpose the config key, for messages
  * @throws ListenNotLoopbackError, ListenFailedError
  */
@@ -47,7 +42,7 @@ export async function listenOnLoopback(
   server: Server,
   listen: ListenAddress,
   purpose: string,
-): Promise<AddressInfo> {
+): Promise<ListenAddress> {
   const host = await loopbackAddress(listen.host, purpose)
   server.listen({ host, port: listen.port })
   await once(server, 'listening').catch((cause: Error) => {
@@ -56,7 +51,8 @@ export async function listenOnLoopback(
       hint: 'Is another shoal node running? Choose another port.',
     })
   })
-  return server.address() as AddressInfo
+  const { address, port } = server.address() as AddressInfo
+  return { host: address, port }
 }
 
 /** Every open connection of a server, including those that HTTP has let go of (CONNECT). */

@@ -1,18 +1,19 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import type { AddressInfo, Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import type { Logger } from 'pino'
 import type { Registry } from 'prom-client'
 import type { Client } from '../client/index.ts'
+import type { ListenAddress } from '../core/config.ts'
 import { ShoalError } from '../core/errors.ts'
 import type { RegistryClient, RegistryClients } from '../core/registry-client.ts'
 import { parseRegistryHost } from '../core/repository.ts'
 import { answerConnect } from './connect.ts'
 import { respondWithError } from './error-response.ts'
 import { MisdirectedRequestError, ProxyRequestError } from './errors.ts'
-import { ProxyAuthority } from './intercept/authority.ts'
+import type { ProxyAuthority } from './intercept/authority.ts'
 import { InterceptServer, refuseMalformed } from './intercept/intercept-server.ts'
 import { Rejections } from './intercept/rejections.ts'
-import { Connections, type ListenAddress, listenOnLoopback } from './loopback-listener.ts'
+import { Connections, listenOnLoopback } from './loopback-listener.ts'
 import { ManifestPlans } from './manifest-plans.ts'
 import { proxyMetrics } from './metrics.ts'
 import { answer } from './pull.ts'
@@ -30,30 +31,32 @@ export interface ProxyOptions {
   listen: ListenAddress
   client: Client
   registries: RegistryClients
+  /** Signs what pulling clients are shown. */
+  authority: ProxyAuthority
+  /** Called with what clients must trust, after the port is ours and before any connection is taken. */
+  publish: (certificatesPem: string) => void
   /** Bytes below which blobs are the registry's to serve. */
   p2pMinBytes: number
   /** Tunnels may lead to link-local and metadata addresses. */
   permitLinkLocal: boolean
-  register: Registry
+  /** Ports of this node's other listeners on loopback: not to be reached through the proxy. */
+  deniedPorts: number[]
+  metrics: Registry
   log: Logger
 }
 
 export interface RunningProxy {
-  readonly address: AddressInfo
-  readonly authority: ProxyAuthority
-  /** Ports of this node's other listeners on loopback: not to be reached through the proxy. */
-  denyOwnPort(port: number): void
+  readonly address: ListenAddress
   close(): Promise<void>
 }
 
 /**
  * Starts the proxy that pulling clients on this machine are pointed at.
- * @throws ListenNotLoopbackError, ListenFailedError
+ * @throws ListenNotLoopbackError, ListenFailedError, and what `publish` throws
  */
 export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
-  const { client, registries, log } = options
-  const metrics = proxyMetrics(options.register)
-  const authority = await ProxyAuthority.make([...registries.keys()])
+  const { client, registries, authority, log } = options
+  const metrics = proxyMetrics(options.metrics)
   const plans = new ManifestPlans(client, options.p2pMinBytes)
   const pulls = { client, plans, metrics, log, p2pMinBytes: options.p2pMinBytes }
   const intercept = new InterceptServer({
@@ -71,16 +74,18 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     onPlain: (request, response) => answerPlain(policy, log, request, response),
   })
   const connections = new Connections(server)
-  const address = await listenOnLoopback(server, options.listen, 'proxyListen')
-  policy.denyOwnPort(address.port)
-  return {
-    address,
-    authority,
-    denyOwnPort: (port) => policy.denyOwnPort(port),
-    close: async () => {
-      intercept.close()
-      await connections.closeWith(server)
-    },
+  const close = async () => {
+    intercept.close()
+    await connections.closeWith(server)
+  }
+  try {
+    const address = await listenOnLoopback(server, options.listen, 'proxyListen')
+    for (const port of [address.port, ...options.deniedPorts]) policy.denyOwnPort(port)
+    options.publish(authority.certificatesPem)
+    return { address, close }
+  } catch (error) {
+    await close()
+    throw error
   }
 }
 

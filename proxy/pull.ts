@@ -40,9 +40,9 @@ export async function answer(parts: PullParts, exchange: Exchange): Promise<void
       wanted === undefined
         ? await passThrough(parts, exchange, 'registry_not_a_blob')
         : await answerBlob(parts, exchange, wanted)
-    parts.metrics.requests.inc({ outcome })
+    parts.metrics.requestAnswered(outcome)
   } catch (error) {
-    parts.metrics.requests.inc({ outcome: exchange.response.destroyed ? 'client_gone' : 'error' })
+    parts.metrics.requestAnswered(exchange.response.destroyed ? 'client_gone' : 'error')
     answerFailure(parts, exchange, error)
   }
 }
@@ -65,7 +65,7 @@ async function answerBlob(parts: PullParts, exchange: Exchange, wanted: BlobGet)
   if (blob === undefined) return passThrough(parts, exchange, 'registry_fallback')
 
   const sent = await sendBlob(exchange.response, blob, { digest: wanted.digest, span })
-  parts.metrics.servedBytes.inc(sent.bytes)
+  parts.metrics.served(sent.bytes)
   if (sent.error !== undefined) noteFailure(parts, exchange, wanted, sent.error)
   return sent.isUntouched ? passThrough(parts, exchange, 'registry_fallback') : sent.outcome
 }
@@ -161,7 +161,7 @@ function noteFailure(
 ): void {
   const code = error instanceof ShoalError ? error.code : 'UNEXPECTED'
   const facts = { registry: registry.host, repository: wanted.repository, digest: wanted.digest, code }
-  metrics.fallbacks.inc({ code })
+  metrics.fellBack(code)
   if (code === 'UNEXPECTED') log.error({ ...facts, err: error }, 'unexpected error while serving a blob')
   else log.warn({ ...facts, reason: (error as ShoalError).message }, 'the swarm could not serve a blob')
 }

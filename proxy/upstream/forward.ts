@@ -97,7 +97,10 @@ class AnswerRelay implements Dispatcher.DispatchHandler {
     const abort = () => controller.abort(new Error('the client went away'))
     const resume = () => controller.resume()
     this.#stopListening()
-    if (this.#response.destroyed) return abort()
+    if (this.#response.destroyed) {
+      abort()
+      return
+    }
     this.#response.on('close', abort)
     this.#response.on('drain', resume)
     this.#stopListening = () => {

@@ -1,0 +1,64 @@
+import { z } from 'zod'
+import { listenAddress } from '../core/config.ts'
+import { LOG_LEVELS } from '../core/log.ts'
+import { registriesConfig } from '../core/registry-config.ts'
+
+const GIBIBYTE = 1024 ** 3
+const filePath = z.string().min(1).max(4096)
+
+/** Everything that `shoal node` can be told (docs/config.md). */
+export const nodeConfig = z.strictObject({
+  trackerUrl: z
+    .url({ protocol: /^https$/, error: 'expected an https:// URL' })
+    .describe('The tracker of this cluster, as https://tracker.example.com:7443.'),
+  trackerCaFile: filePath
+    .optional()
+    .describe("PEM certificates that are trusted for the tracker besides the system's."),
+  joinTokenFile: filePath
+    .optional()
+    .describe(
+      "File with the cluster's join token. Needed at the first start; later the node certificate is enough.",
+    ),
+  dataDir: filePath
+    .default('/var/lib/shoal')
+    .describe('Folder of the node key, its certificate and the blobs.'),
+  proxyListen: listenAddress
+    .prefault('127.0.0.1:7070')
+    .describe('Where pulling clients on this machine find the proxy; loopback only.'),
+  peerListen: listenAddress.prefault('0.0.0.0:7071').describe('Where other nodes find this one.'),
+  adminListen: listenAddress
+    .prefault('127.0.0.1:7072')
+    .describe('GET /healthz, /metrics, /v1/progress and /v1/ca; loopback only.'),
+  registries: registriesConfig
+    .default([])
+    .describe('The registries whose blobs Shoal serves; connections to all other hosts are tunnelled.'),
+  dockerCertsDir: z
+    .string()
+    .max(4096)
+    .transform((path) => (path === 'none' ? '' : path))
+    .default('/etc/docker/certs.d')
+    .describe("Docker's folder of trusted authorities, where shoal.crt is put; `none` writes nothing there."),
+  p2pMinBytes: z
+    .int()
+    .min(1)
+    .default(256 * 1024)
+    .describe('Smaller blobs come straight from the registry. Bytes.'),
+  cacheBytesMax: z
+    .int()
+    .min(0)
+    .default(20 * GIBIBYTE)
+    .describe('Room for blobs that this node keeps and serves. Bytes.'),
+  trackerPatienceMs: z
+    .int()
+    .min(1)
+    .max(600_000)
+    .default(2000)
+    .describe('How long a pull waits for the tracker before it goes straight to the registry. Milliseconds.'),
+  permitLinkLocal: z
+    .boolean()
+    .default(false)
+    .describe('Tunnels may lead to link-local addresses, where clouds have their metadata services.'),
+  logLevel: z.enum(LOG_LEVELS).default('info').describe('The least serious level that is logged.'),
+})
+
+export type NodeConfig = z.output<typeof nodeConfig>

@@ -1,0 +1,109 @@
+import { readFileSync } from 'node:fs'
+import type { Logger } from 'pino'
+import { type Client, type ClientOptions, startClient } from '../client/index.ts'
+import { ConfigError, type ListenAddress, readSecretFile } from '../core/config.ts'
+import { createMetrics } from '../core/metrics.ts'
+import { openRegistries, type RegistryClients } from '../core/registry-client.ts'
+import { startAdmin } from './admin.ts'
+import type { NodeConfig } from './config.ts'
+import { ProxyAuthority } from './intercept/authority.ts'
+import { blobMetrics } from './metrics.ts'
+import { startProxy } from './proxy.ts'
+import { TrustFiles } from './trust-files.ts'
+
+/** Often enough for steps that are days apart. */
+const AUTHORITY_CHECK_MS = 3_600_000
+
+export interface RunningNode {
+  readonly proxyAddress: ListenAddress
+  readonly peerAddress: ListenAddress
+  readonly adminAddress: ListenAddress
+  close(): Promise<void>
+}
+
+/**
+ * `shoal node`: the client that moves blobs, and the proxy through which this machine pulls them.
+ * @param start tests bring their own client
+ * @throws ShoalError with a hint when it cannot start; what had been started is then closed again
+ */
+export async function startNode(
+  config: NodeConfig,
+  log: Logger,
+  start: (options: ClientOptions) => Promise<Client> = startClient,
+): Promise<RunningNode> {
+  const parts = new AsyncDisposableStack()
+  try {
+    const registries = openRegistries(config.registries)
+    parts.defer(() => closeAll(registries))
+    const client = await start(clientOptions(config, registries, log))
+    parts.defer(() => client.close())
+    const metrics = createMetrics()
+    blobMetrics(metrics, client)
+    const authority = await ProxyAuthority.make([...registries.keys()])
+    const certificatesPem = () => authority.certificatesPem
+    const admin = await startAdmin({ listen: config.adminListen, client, metrics, certificatesPem })
+    parts.defer(() => admin.close())
+    const trust = new TrustFiles({ ...config, registries: registries.keys() })
+    parts.defer(() => trust.remove())
+    parts.defer(keepAuthorityFresh(authority, trust, log))
+    const proxy = await startProxy({
+      ...config,
+      listen: config.proxyListen,
+      deniedPorts: [admin.address.port],
+      publish: (pem) => trust.put(pem),
+      client,
+      registries,
+      authority,
+      metrics,
+      log,
+    })
+    parts.defer(() => proxy.close())
+    const addresses = {
+      proxyAddress: proxy.address,
+      peerAddress: client.peerAddress,
+      adminAddress: admin.address,
+    }
+    log.info({ ...addresses, registries: [...registries.keys()] }, 'the node is ready')
+    return { ...addresses, close: () => parts.disposeAsync() }
+  } catch (error) {
+    await parts.disposeAsync()
+    throw error
+  }
+}
+
+function clientOptions(config: NodeConfig, registries: RegistryClients, log: Logger): ClientOptions {
+  const { trackerUrl, dataDir, peerListen, cacheBytesMax, trackerPatienceMs } = config
+  return {
+    ...{ trackerUrl, dataDir, peerListen, cacheBytesMax, trackerPatienceMs, registries, log },
+    ...(config.trackerCaFile === undefined ? {} : { trackerCaPem: readBundle(config.trackerCaFile) }),
+    ...(config.joinTokenFile === undefined
+      ? {}
+      : { joinToken: readSecretFile(config.joinTokenFile, 'joinTokenFile') }),
+  }
+}
+
+function readBundle(path: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch (cause) {
+    const hint = 'It must hold the PEM certificates of the authority that signed the tracker’s certificate.'
+    throw new ConfigError(`trackerCaFile: cannot read ${path}`, { cause, hint })
+  }
+}
+
+/** Changes the authority before it ends, in a process that runs for weeks. */
+function keepAuthorityFresh(authority: ProxyAuthority, trust: TrustFiles, log: Logger): () => void {
+  const renew = async () => {
+    if (!(await authority.renewWhenDue())) return
+    trust.put(authority.certificatesPem)
+    log.info('the proxy changed its authority')
+  }
+  const timer = setInterval(() => {
+    renew().catch((err: unknown) => log.error({ err }, 'the proxy could not change its authority'))
+  }, AUTHORITY_CHECK_MS)
+  return () => clearInterval(timer)
+}
+
+async function closeAll(registries: RegistryClients): Promise<void> {
+  await Promise.all([...registries.values()].map((registry) => registry.close()))
+}
