@@ -1,39 +1,110 @@
-import { Counter, Gauge, Registry } from 'prom-client'
+import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 
 /**
- * A fresh set of metrics (Prometheus text format), passed by argument to the parts that add theirs; nothing is global.
- * It starts with the process's own memory and CPU: prom-client's default metrics cost timers and observers that a node
- * has better use for. Labels come from small fixed sets, never a digest or an address.
+ * Metrics of one process in the Prometheus text format, passed by argument; nothing is global. Label values come from
+ * small fixed sets that are given here, never a digest or an address, and each starts at zero, so that rates are right
+ * from the first event on.
  */
-export function createMetrics(): Registry {
+export interface Metrics {
+  counter<Labels extends LabelSets = NoLabels>(options: MetricOptions<Labels>): CounterMetric<Labels>
+  /** `read` is called at each scrape. */
+  gauge(options: MetricOptions<NoLabels> & { read: () => number }): void
+  histogram(options: MetricOptions<NoLabels> & { buckets: number[] }): { observe(value: number): void }
+  /** For metrics that need more of prom-client than the above. */
+  readonly registry: Registry
+  readonly contentType: string
+  /** What GET /metrics answers. */
+  text(): Promise<string>
+}
+
+/** Label name → its possible values. */
+export type LabelSets = Record<string, readonly string[]>
+export type NoLabels = Record<never, never>
+export type LabelValues<Labels extends LabelSets> = { [Name in keyof Labels]: Labels[Name][number] }
+
+export interface MetricOptions<Labels extends LabelSets = NoLabels> {
+  /** Units last: `shoal_node_blob_bytes_total`, `shoal_tracker_grant_seconds`. */
+  name: string
+  help: string
+  labels?: Labels
+}
+
+export interface CounterMetric<Labels extends LabelSets> {
+  /** Adds `amount` (1 when absent). */
+  add(labels: LabelValues<Labels>, amount?: number): void
+}
+
+/** Bound of series per metric: the product of its label sets. */
+export const SERIES_MAX = 256
+
+/** @param process also report memory, CPU and start of this process */
+export function createMetrics(options: { process?: boolean } = {}): Metrics {
   const registry = new Registry()
   const registers = [registry]
-  new Gauge({
-    name: 'process_resident_memory_bytes',
-    help: 'Resident memory of this process',
-    registers,
-    collect() {
-      this.set(process.memoryUsage.rss())
+  const metrics: Metrics = {
+    counter: (metric) => makeCounter(registry, metric),
+    gauge: ({ name, help, read }) => {
+      new Gauge({
+        name,
+        help,
+        registers,
+        collect() {
+          this.set(read())
+        },
+      })
     },
+    histogram: ({ name, help, buckets }) => new Histogram({ name, help, buckets, registers }),
+    registry,
+    contentType: registry.contentType,
+    text: () => registry.metrics(),
+  }
+  if (options.process) addProcessMetrics(metrics)
+  return metrics
+}
+
+function makeCounter<Labels extends LabelSets>(
+  registry: Registry,
+  { name, help, labels }: MetricOptions<Labels>,
+): CounterMetric<Labels> {
+  const sets = Object.entries(labels ?? {})
+  const counter = new Counter({ name, help, labelNames: sets.map(([label]) => label), registers: [registry] })
+  for (const series of combinations(sets)) counter.inc(series, 0)
+  return { add: (values, amount = 1) => counter.inc(values as Record<string, string>, amount) }
+}
+
+function combinations(sets: [string, readonly string[]][]): Record<string, string>[] {
+  const count = sets.reduce((product, [, values]) => product * values.length, 1)
+  if (count > SERIES_MAX) throw new RangeError(`a metric with ${count} series; at most ${SERIES_MAX}`)
+  return sets.reduce<Record<string, string>[]>(
+    (series, [label, values]) => series.flatMap((one) => values.map((value) => ({ ...one, [label]: value }))),
+    [{}],
+  )
+}
+
+/**
+ * The few figures that operators look at, under the names that Prometheus clients share. prom-client's own set costs
+ * observers and timers that a node has better use for.
+ */
+function addProcessMetrics(metrics: Metrics): void {
+  const startedAtSeconds = Math.round(Date.now() / 1000 - process.uptime())
+  metrics.gauge({
+    name: 'process_resident_memory_bytes',
+    help: 'Resident memory of this process.',
+    read: () => process.memoryUsage.rss(),
+  })
+  metrics.gauge({
+    name: 'process_start_time_seconds',
+    help: 'When this process started, in seconds since 1970.',
+    read: () => startedAtSeconds,
   })
   new Counter({
     name: 'process_cpu_seconds_total',
-    help: 'User and system CPU time of this process',
-    registers,
+    help: 'User and system CPU time of this process.',
+    registers: [metrics.registry],
     collect() {
+      const { user, system } = process.cpuUsage()
       this.reset()
-      this.inc(cpuSeconds())
+      this.inc((user + system) / 1e6)
     },
   })
-  new Gauge({
-    name: 'process_start_time_seconds',
-    help: 'When this process started, in seconds since 1970',
-    registers,
-  }).set(Math.round(Date.now() / 1000 - process.uptime()))
-  return registry
-}
-
-function cpuSeconds(): number {
-  const { user, system } = process.cpuUsage()
-  return (user + system) / 1e6
 }
