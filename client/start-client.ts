@@ -93,14 +93,14 @@ class NodeClient implements Client {
       listenPort: () => this.listenPort,
       holds: () => this.holds(),
       wantsPeers: () =>
-        [...this.swarms.values()].filter(({ wantsPeers }) => wantsPeers).map(({ swarm }) => swarm),
+        [...this.swarms.values()].filter(({ links }) => links.wantsPeers).map(({ swarm }) => swarm),
       onAnswer: (answer) => this.onHeartbeat(answer),
       onTrustChange: () => this.listener.trust(this.trust.authorities),
     })
     this.listener = new PeerListener({
       ...this.options.peerListen,
       authorities: this.identity.authorities,
-      swarmOf: (swarm) => this.servable(swarm),
+      swarmOf: (swarm) => this.servable(swarm)?.links,
       contextOf: (host) => this.contextFor(host.swarm),
       onRefused: (error, address) => log.warn({ code: error.code, err: error, address }, 'peer refused'),
     })
@@ -272,7 +272,7 @@ class NodeClient implements Client {
 
   private contextFor(id: SwarmId) {
     const swarm = this.swarms.get(id)
-    const grant: Grant | undefined = swarm && !swarm.isUploadOnly ? swarm.grant : undefined
+    const grant: Grant | undefined = swarm && !swarm.stored.isComplete ? swarm.grant : undefined
     const isGrantAlive = grant && grant.credential.expiresAtMs > Date.now()
     return isGrantAlive ? grant.credential.context : this.heartbeat.serving?.context
   }
@@ -285,13 +285,13 @@ class NodeClient implements Client {
   }
 
   private onHeartbeat(answer: HeartbeatResponse): void {
-    for (const { swarm, peers } of answer.peers) this.swarms.get(swarm)?.addPeers(peers)
+    for (const { swarm, peers } of answer.peers) this.swarms.get(swarm)?.links.addPeers(peers)
     for (const instruction of answer.instructions) {
       const swarm = this.swarms.get(instruction.swarm)
       if (instruction.kind === 'epoch') swarm?.raiseEpoch(instruction.epoch)
       else void this.drop(instruction.swarm)
     }
-    for (const swarm of this.swarms.values()) swarm.closeRevoked()
+    for (const swarm of this.swarms.values()) swarm.links.closeRevoked()
   }
 
   private async drop(id: SwarmId): Promise<void> {

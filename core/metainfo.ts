@@ -65,6 +65,10 @@ export function isPieceIndex(layout: PieceLayout, index: number): index is Piece
   return Number.isInteger(index) && index >= 0 && index < layout.pieceCount
 }
 
+export function* allPieces(layout: PieceLayout): Generator<PieceIndex> {
+  for (let piece = 0; piece < layout.pieceCount; piece++) yield piece as PieceIndex
+}
+
 /** Bytes of piece `index`: all are `pieceBytes` but the last. */
 export function pieceBytesAt(layout: PieceLayout, index: PieceIndex): number {
   return Math.min(layout.pieceBytes, layout.blobBytes - index * layout.pieceBytes)

@@ -12,7 +12,7 @@ const TLS_HANDSHAKE_MS_MAX = 10_000
 
 /** A swarm as the listener sees it. */
 export interface ListeningSwarm extends LinkHost {
-  readonly isFullOfLinks: boolean
+  readonly isFull: boolean
   attach(link: PeerLink): void
 }
 
@@ -98,7 +98,7 @@ export class PeerListener {
     const certificate = socket.getPeerX509Certificate()
     if (!swarm || !certificate || !socket.authorized) throw new PeerRefusedError('no such swarm here')
     if (socket.isSessionReused()) throw new PeerRefusedError('a resumed session')
-    if (swarm.isFullOfLinks) throw new PeerProtocolError('too many connections')
+    if (swarm.isFull) throw new PeerProtocolError('too many connections')
     const claims = swarm.checkCertificate(claimsOf(certificate))
     if (swarm.isRevoked(claims)) throw new PeerRefusedError('revoked or banned')
     return swarm

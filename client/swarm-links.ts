@@ -1,0 +1,271 @@
+import type { Logger } from 'pino'
+import type { CertificateClaims, PullClaims } from '../core/certificate-claims.ts'
+import type { ShoalError } from '../core/errors.ts'
+import type { HashBatch } from '../core/hash-batch.ts'
+import { allPieces, type NodeId, type PieceIndex, type PieceLayout, type SwarmId } from '../core/metainfo.ts'
+import type { TokenProver } from '../core/token-proof/index.ts'
+import type { Peer } from '../core/tracker-api.ts'
+import type { BlobKey } from './client.ts'
+import { Bitfield } from './engine/bitfield.ts'
+import type { Download, Source, SourceLimits } from './engine/download.ts'
+import { UploadQueue } from './engine/upload-queue.ts'
+import { PeerProtocolError, type PieceCorruptError } from './errors.ts'
+import { KnownPeers } from './known-peers.ts'
+import type { Admission } from './net/admission.ts'
+import type { ClusterTrustState, PeerCredential } from './net/cluster-trust.ts'
+import type { Grant } from './net/grants.ts'
+import type { PeerLink } from './net/peer-link.ts'
+import type { ListeningSwarm } from './net/peer-listener.ts'
+import type { SendBuffers } from './net/send-buffers.ts'
+import type { StoredBlob } from './store/blob-store.ts'
+
+export interface SwarmLinksOptions {
+  stored: StoredBlob
+  download: Download
+  log: Logger
+  node: NodeId
+  version: string
+  trust: ClusterTrustState
+  admission: Admission
+  sendBuffers: SendBuffers
+  /** This node downloads now. */
+  isWanted(): boolean
+  grant(): Grant | undefined
+  dial(peer: Peer, host: SwarmLinks, credential: PeerCredential): void
+  /** A batch that the tracker signed. */
+  onBatch(batch: HashBatch): void
+  /** What may be announced: pieces whose hash is known. */
+  announceable(): Bitfield
+}
+
+/** Connections that a downloading node opens for one swarm, and how many it keeps for it in all. */
+export const DIALS_MAX = 12
+export const LINKS_MAX = 40
+
+/**
+ * Who is connected for one swarm: dials, admits, bans, and passes messages between links and download. Invariant: a
+ * link is in `links` only once both handshakes are through, one per peer.
+ */
+export class SwarmLinks implements ListeningSwarm {
+  private readonly options: SwarmLinksOptions
+  private readonly links = new Map<NodeId, { link: PeerLink; source: Source }>()
+  private readonly pending = new Set<PeerLink>()
+  private readonly dialling = new Set<NodeId>()
+  private readonly peers = new KnownPeers()
+  private readonly uploads: UploadQueue
+
+  constructor(options: SwarmLinksOptions) {
+    this.options = options
+    this.uploads = new UploadQueue(options.stored.layout.pieceCount)
+  }
+
+  get swarm(): SwarmId {
+    return this.options.stored.swarm
+  }
+  get blob(): BlobKey {
+    return this.options.stored.key
+  }
+  get layout(): PieceLayout {
+    return this.options.stored.layout
+  }
+  get node(): NodeId {
+    return this.options.node
+  }
+  get version(): string {
+    return this.options.version
+  }
+  get isUploadOnly(): boolean {
+    return this.options.stored.isComplete
+  }
+  get size(): number {
+    return this.links.size
+  }
+  get isFull(): boolean {
+    return this.links.size + this.pending.size >= LINKS_MAX
+  }
+  get wantsPeers(): boolean {
+    return this.options.isWanted() && !this.isUploadOnly && this.links.size < DIALS_MAX
+  }
+
+  addPeers(peers: readonly Peer[]): void {
+    this.peers.add(peers)
+    if (this.options.isWanted()) this.connect()
+  }
+
+  /** A connection, dialled or accepted, whose TLS handshake is through. */
+  attach(link: PeerLink): void {
+    this.pending.add(link)
+  }
+
+  dialEnded(node: NodeId): void {
+    this.dialling.delete(node)
+  }
+
+  /** Closes links to whoever has been revoked. */
+  closeRevoked(): void {
+    for (const { link } of this.links.values()) {
+      if (this.isRevoked(link.claims)) link.close(new PeerProtocolError('revoked'))
+    }
+  }
+
+  /** Dials whom it may, up to DIALS_MAX. */
+  connect(): void {
+    const grant = this.options.grant()
+    if (!grant || this.isUploadOnly || !this.options.isWanted()) return
+    const isConnected = (node: NodeId) =>
+      node === this.node || this.links.has(node) || this.dialling.has(node)
+    const room = DIALS_MAX - this.links.size - this.dialling.size
+    for (const peer of this.peers.due(Date.now(), room, isConnected)) {
+      this.peers.postpone(peer.node, Date.now())
+      this.dialling.add(peer.node)
+      this.options.dial(peer, this, grant.credential)
+    }
+  }
+
+  // --- LinkHost: rules -----------------------------------------------------------------------------------------
+
+  isRevoked(claims: CertificateClaims): boolean {
+    return this.options.trust.isRevoked(claims) || this.peers.isBanned(claims.node)
+  }
+
+  prover(): TokenProver | undefined {
+    return this.isUploadOnly ? undefined : this.options.grant()?.prover
+  }
+
+  needsProof(): boolean {
+    return this.options.admission.needsProof(this.blob)
+  }
+
+  checkCertificate(claims: CertificateClaims): PullClaims {
+    return this.options.admission.checkCertificate(claims, this.blob)
+  }
+
+  checkProof(...proof: Parameters<Admission['checkProof']>): void {
+    this.options.admission.checkProof(...proof)
+  }
+
+  hasPiece(piece: PieceIndex): boolean {
+    return this.options.stored.have.has(piece)
+  }
+
+  // --- LinkHost: events ----------------------------------------------------------------------------------------
+
+  onOpen(link: PeerLink, limits: SourceLimits): void {
+    this.pending.delete(link)
+    this.dialling.delete(link.node)
+    const before = this.links.get(link.node)
+    if (before && !this.isPreferred(link, before.link)) throw new PeerProtocolError('a second connection')
+    if (this.isRevoked(link.claims)) throw new PeerProtocolError('banned or revoked')
+    before?.link.close(undefined)
+    this.links.set(link.node, { link, source: this.options.download.addSource(link, limits) })
+    this.uploads.add(link)
+    this.peers.connected(link.node)
+  }
+
+  /** Of two connections that cross, the one dialled by the lower node id stays; of two in a row, the newer. */
+  private isPreferred(link: PeerLink, before: PeerLink): boolean {
+    if (link.isDialler === before.isDialler) return true
+    return link.isDialler === this.node < link.node
+  }
+
+  onAdmitted(link: PeerLink): void {
+    link.welcome(this.options.stored.hashes.batches, this.options.announceable())
+  }
+
+  onBatch(_link: PeerLink, batch: HashBatch): void {
+    if (!this.options.trust.isSigned(batch))
+      throw new PeerProtocolError('a hash batch that the tracker did not sign')
+    this.options.onBatch(batch)
+  }
+
+  onOffer(link: PeerLink, pieces: PieceIndex[] | 'all'): void {
+    const source = this.sourceOf(link)
+    if (source) this.options.download.offers(source, pieces === 'all' ? allPieces(this.layout) : pieces)
+  }
+
+  onOfferBits(link: PeerLink, bits: Buffer): void {
+    const field = Bitfield.fromBytes(bits, this.layout.pieceCount)
+    const source = this.sourceOf(link)
+    if (source)
+      this.options.download.offers(
+        source,
+        [...allPieces(this.layout)].filter((piece) => field.has(piece)),
+      )
+  }
+
+  onChoke(link: PeerLink, isChoked: boolean): void {
+    const source = this.sourceOf(link)
+    if (!source) return
+    if (isChoked) this.options.download.choked(source)
+    else this.options.download.unchoked(source)
+  }
+
+  onBlockStart(link: PeerLink, block: Parameters<Download['blockStarts']>[1]): Uint8Array | undefined {
+    const source = this.sourceOf(link)
+    return source && this.options.download.blockStarts(source, block)
+  }
+
+  onBlockEnd(link: PeerLink, block: Parameters<Download['blockEnds']>[1]): void {
+    const source = this.sourceOf(link)
+    if (source) this.options.download.blockEnds(source, block)
+  }
+
+  onReject(link: PeerLink, block: Parameters<Download['rejected']>[1]): void {
+    const source = this.sourceOf(link)
+    if (source) this.options.download.rejected(source, block)
+  }
+
+  onUploadWanted(): void {
+    for (let next = this.uploads.peek(); next; next = this.uploads.peek()) {
+      const link = next.lane as PeerLink
+      if (!link.serve(next.block, this.options.stored.fd, this.options.sendBuffers)) {
+        this.options.sendBuffers.whenFree(() => this.onUploadWanted())
+        return
+      }
+      this.uploads.taken(next)
+    }
+  }
+
+  onClosed(link: PeerLink, reason: ShoalError | undefined): void {
+    this.pending.delete(link)
+    this.uploads.remove(link)
+    const entry = this.links.get(link.node)
+    if (entry?.link === link) {
+      this.links.delete(link.node)
+      this.options.download.removeSource(entry.source)
+      this.peers.postpone(link.node, Date.now())
+    }
+    if (reason) {
+      const level = reason.code === 'PEER_REFUSED' || reason.code === 'PIECE_CORRUPT' ? 'warn' : 'info'
+      this.options.log[level]({ peer: link.node, code: reason.code, err: reason }, 'peer dropped')
+    }
+  }
+
+  announce(batches: readonly HashBatch[], pieces: readonly PieceIndex[]): void {
+    for (const { link } of this.links.values()) link.announce(batches, pieces)
+  }
+
+  /** The grant is new: peers that this node could only serve so far can be asked now. */
+  proveTokens(): void {
+    for (const { link } of this.links.values()) link.proveToken()
+  }
+
+  /** Pieces come whole from one source, so there is no doubt who sent a bad one. */
+  ban(source: Source, reason: PieceCorruptError): void {
+    for (const { link, source: candidate } of this.links.values()) {
+      if (candidate !== source) continue
+      this.peers.ban(link.node)
+      link.close(reason)
+    }
+  }
+
+  close(): void {
+    for (const link of [...this.pending, ...[...this.links.values()].map(({ link }) => link)])
+      link.close(undefined)
+  }
+
+  private sourceOf(link: PeerLink): Source | undefined {
+    const entry = this.links.get(link.node)
+    return entry?.link === link ? entry.source : undefined
+  }
+}
