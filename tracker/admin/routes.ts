@@ -1,0 +1,128 @@
+import type { TLSSocket } from 'node:tls'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { z } from 'zod'
+import { clusterIdSchema, nodeIdSchema } from '../../core/tracker-api.ts'
+import { checked } from '../api/checked-input.ts'
+import type { Cluster } from '../authority/clusters.ts'
+import type { RevocationTarget } from '../authority/revocations.ts'
+import { RefusedError } from '../errors.ts'
+import type { TrackerParts } from '../parts.ts'
+
+/** The admin API, version 1. No answer holds a secret: tokens come in as hashes and keys never leave. */
+
+const sha256Hex = z.string().regex(/^[0-9a-f]{64}$/, 'SHA-256 in hex expected')
+const newCluster = z.strictObject({
+  cluster: clusterIdSchema,
+  name: z.string().regex(/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/, 'lower-case letters, digits and hyphens'),
+  joinTokenHash: sha256Hex,
+})
+const newJoinToken = z.strictObject({
+  hash: sha256Hex,
+  validForSeconds: z
+    .int()
+    .positive()
+    .max(10 * 365 * 24 * 3600)
+    .optional(),
+})
+const newRevocation = z.union([
+  z.strictObject({ cluster: clusterIdSchema, node: nodeIdSchema }),
+  z.strictObject({ cluster: clusterIdSchema, pull: z.string().regex(/^[0-9a-f]{32}$/) }),
+])
+const sequence = z.coerce.number().int().positive()
+const auditQuery = z.strictObject({
+  limit: z.coerce.number().int().min(1).max(1000).default(100),
+  before: sequence.optional(),
+})
+const nodesQuery = z.strictObject({ cluster: clusterIdSchema.optional() })
+
+type ClusterRoute = { Params: { cluster: string } }
+type RevocationRoute = { Params: { sequence: string } }
+
+export function adminRoutes(app: FastifyInstance, parts: TrackerParts): void {
+  app.get('/healthz', async () => ({ status: 'ok' }))
+  app.get('/metrics', async (_request, reply) => {
+    reply.type(parts.metrics.registry.contentType)
+    return parts.metrics.registry.metrics()
+  })
+  app.register(async (admin) => {
+    admin.addHook('onRequest', async (request) => checkAdmin(request))
+    clusterRoutes(admin, parts)
+    revocationRoutes(admin, parts)
+    admin.get('/admin/v1/nodes', async (request) => {
+      const { cluster } = checked(nodesQuery, request.query)
+      return { nodes: await parts.store.nodes(cluster) }
+    })
+    admin.get('/admin/v1/audit', async (request) => {
+      const { limit, before } = checked(auditQuery, request.query)
+      const page = before === undefined ? { limit } : { limit, beforeSequence: before }
+      return { entries: await parts.store.audit(page) }
+    })
+  })
+}
+
+/** The listener trusts the admin authority alone, so a verified certificate is an administrator's. */
+function checkAdmin(request: FastifyRequest): void {
+  const socket = request.raw.socket as TLSSocket
+  if (socket.authorized) return
+  const hasCertificate = socket.getPeerX509Certificate() !== undefined
+  throw hasCertificate
+    ? new RefusedError('CERTIFICATE_REFUSED', 'the certificate is not of the admin authority, or has ended')
+    : new RefusedError('CERTIFICATE_REQUIRED', 'an admin certificate is required')
+}
+
+function clusterRoutes(app: FastifyInstance, parts: TrackerParts): void {
+  app.post('/admin/v1/clusters', async (request, reply) => {
+    const cluster = await parts.clusters.create(checked(newCluster, request.body), byAdmin(parts))
+    reply.code(201)
+    return { cluster: cluster.cluster, name: cluster.name }
+  })
+  app.get('/admin/v1/clusters', async () => ({ clusters: parts.clusters.list().map(clusterMessage) }))
+  app.put<ClusterRoute>('/admin/v1/clusters/:cluster/join-token', async (request) => {
+    const cluster = checked(clusterIdSchema, request.params.cluster)
+    await parts.clusters.putJoinToken(cluster, checked(newJoinToken, request.body), byAdmin(parts))
+    return { cluster }
+  })
+}
+
+function clusterMessage({ cluster, name, trust, joinToken }: Cluster) {
+  return {
+    cluster,
+    name,
+    authorities: trust.authorities,
+    joinTokenValidUntilMs: joinToken.validUntilMs,
+  }
+}
+
+function revocationRoutes(app: FastifyInstance, parts: TrackerParts): void {
+  app.get('/admin/v1/revocations', async () => ({ revocations: parts.revocations.list() }))
+  app.post('/admin/v1/revocations', async (request, reply) => {
+    const asked = checked(newRevocation, request.body)
+    parts.clusters.get(asked.cluster)
+    const target =
+      'node' in asked ? ({ kind: 'node', node: asked.node } as const) : await pullTarget(parts, asked)
+    const revocation = await parts.revocations.revoke(asked.cluster, target, byAdmin(parts))
+    if (target.kind === 'node') parts.peers.of(asked.cluster).forget(target.node)
+    reply.code(201)
+    return { revocation }
+  })
+  app.delete<RevocationRoute>('/admin/v1/revocations/:sequence', async (request) => {
+    const revocation = checked(sequence, request.params.sequence)
+    await parts.revocations.clear(revocation, byAdmin(parts))
+    return { revocation }
+  })
+}
+
+async function pullTarget(
+  parts: TrackerParts,
+  asked: { cluster: string; pull: string },
+): Promise<RevocationTarget> {
+  const pull = await parts.store.pull(asked.pull)
+  if (pull === undefined || pull.cluster !== asked.cluster) {
+    throw new RefusedError('PULL_UNKNOWN', 'the cluster has no such pull')
+  }
+  return { kind: 'pull', pull: pull.pull, registry: pull.registry, subject: pull.subject }
+}
+
+function byAdmin(parts: TrackerParts) {
+  return { actor: 'admin', nowMs: parts.nowMs() }
+}

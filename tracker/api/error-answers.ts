@@ -1,0 +1,60 @@
+import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { Logger } from 'pino'
+import { ShoalError } from '../../core/errors.ts'
+import { type RefusalCode, RefusedError, STATUS_BY_CODE } from '../errors.ts'
+import type { TrackerMetrics } from '../metrics.ts'
+
+/**
+ * The one place where an error becomes an answer: `{"error":{"code","message"}}` with the status of its code. What is
+ * not an expected error is logged here, and its text stays here.
+ */
+export function answerErrors(
+  app: Pick<FastifyInstance, 'setErrorHandler' | 'setNotFoundHandler'>,
+  log: Logger,
+  metrics: TrackerMetrics,
+): void {
+  const answer = (request: FastifyRequest, reply: FastifyReply, code: RefusalCode, message: string) => {
+    const status = STATUS_BY_CODE[code]
+    metrics.refusals.inc({ code })
+    const facts = { code, route: request.routeOptions.url, address: request.ip }
+    // Who is turned away is for operators; the rest of a caller's mistakes is for debugging.
+    if (status === 401 || status === 403) log.info(facts, 'request refused')
+    else log.debug(facts, 'request refused')
+    return reply.code(status).send({ error: { code, message } })
+  }
+  app.setNotFoundHandler((request, reply) =>
+    answer(request, reply, 'ROUTE_UNKNOWN', 'there is no such route'),
+  )
+  app.setErrorHandler((error: Error, request, reply) => {
+    const refusal = refusalOf(error)
+    if (refusal !== undefined) return answer(request, reply, refusal.code, refusal.message)
+    log.error({ err: error, route: request.routeOptions.url }, 'request failed')
+    return answer(request, reply, 'INTERNAL', 'internal error')
+  })
+}
+
+function refusalOf(error: Error): { code: RefusalCode; message: string } | undefined {
+  if (error instanceof RefusedError) return error
+  if (error instanceof ShoalError) {
+    return error.code in STATUS_BY_CODE
+      ? { code: error.code as RefusalCode, message: error.message }
+      : undefined
+  }
+  return refusalOfFramework(error as FastifyError)
+}
+
+/** What fastify itself refuses, before any of our code. */
+function refusalOfFramework(error: FastifyError): { code: RefusalCode; message: string } | undefined {
+  switch (error.code) {
+    case 'FST_ERR_CTP_BODY_TOO_LARGE':
+      return { code: 'BODY_TOO_LARGE', message: 'the request body is too large' }
+    case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
+      return { code: 'UNSUPPORTED_MEDIA', message: 'application/json is expected' }
+    case 'FST_ERR_CTP_EMPTY_JSON_BODY':
+    case 'FST_ERR_CTP_INVALID_JSON_BODY':
+      return { code: 'BAD_JSON', message: 'the request body is not JSON' }
+  }
+  const isCallersFault = error.statusCode !== undefined && error.statusCode < 500
+  if (error instanceof SyntaxError) return { code: 'BAD_JSON', message: 'the request body is not JSON' }
+  return isCallersFault ? { code: 'BAD_REQUEST', message: 'the request cannot be read' } : undefined
+}

@@ -1,0 +1,89 @@
+import { constants } from 'node:crypto'
+import { Server as HttpsServer, type ServerOptions } from 'node:https'
+import Fastify, { type FastifyInstance } from 'fastify'
+import type { Logger } from 'pino'
+import type { TrackerMetrics } from '../metrics.ts'
+import { answerErrors } from './error-answers.ts'
+
+/**
+ * An HTTPS listener that asks for client certificates without insisting: joining needs none. Whoever needs one reads
+ * the verdict itself (caller.ts, admin/).
+ */
+
+export interface TlsMaterial {
+  certificatePem: string
+  privateKeyPem: string
+  /** Authorities of client certificates; those of the system never count. */
+  authorityPems: string[]
+}
+
+/** Bound of open connections: one idle connection over mutual TLS takes about 48 KiB, so that these take 576 MiB. */
+export const CONNECTIONS_MAX = 12_000
+const HANDSHAKE_PATIENCE_MS = 10_000
+const HEADERS_PATIENCE_MS = 10_000
+const REQUEST_PATIENCE_MS = 60_000
+/** Above the heartbeat interval, so that a node keeps one connection. */
+const KEEP_ALIVE_MS = 75_000
+/** Bound of a request's body where a route sets no other: a pull of 128 blobs with a 32 KiB token. */
+export const BODY_BYTES_MAX = 256 * 1024
+const PARAM_CHARS_MAX = 128
+
+/** Forward secrecy and authenticated encryption only (Mozilla's "intermediate", without its CBC and DHE rest). */
+const SUITES = [
+  'TLS_AES_128_GCM_SHA256',
+  'TLS_AES_256_GCM_SHA384',
+  'TLS_CHACHA20_POLY1305_SHA256',
+  'ECDHE-ECDSA-AES128-GCM-SHA256',
+  'ECDHE-RSA-AES128-GCM-SHA256',
+  'ECDHE-ECDSA-AES256-GCM-SHA384',
+  'ECDHE-RSA-AES256-GCM-SHA384',
+  'ECDHE-ECDSA-CHACHA20-POLY1305',
+  'ECDHE-RSA-CHACHA20-POLY1305',
+].join(':')
+
+/** TLS options; sessions are never resumed, as a resumed one keeps a client certificate beyond its end. */
+export function tlsOptions({ certificatePem, privateKeyPem, authorityPems }: TlsMaterial): ServerOptions {
+  return {
+    cert: certificatePem,
+    key: privateKeyPem,
+    // An empty list is a list: without one Node would trust the system's authorities.
+    ca: authorityPems,
+    minVersion: 'TLSv1.2',
+    ciphers: SUITES,
+    honorCipherOrder: true,
+    secureOptions: constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_RENEGOTIATION,
+    requestCert: true,
+    rejectUnauthorized: false,
+  }
+}
+
+export interface HttpsListener {
+  app: FastifyInstance
+  server: HttpsServer
+}
+
+export function makeHttpsListener(tls: TlsMaterial, log: Logger, metrics: TrackerMetrics): HttpsListener {
+  const server = new HttpsServer({
+    ...tlsOptions(tls),
+    handshakeTimeout: HANDSHAKE_PATIENCE_MS,
+    headersTimeout: HEADERS_PATIENCE_MS,
+    requestTimeout: REQUEST_PATIENCE_MS,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+  })
+  server.maxConnections = CONNECTIONS_MAX
+  const app: FastifyInstance = Fastify({
+    serverFactory: (handler) => server.on('request', handler),
+    bodyLimit: BODY_BYTES_MAX,
+    forceCloseConnections: true,
+    routerOptions: { maxParamLength: PARAM_CHARS_MAX },
+  }) as never
+  answerErrors(app, log, metrics)
+  timeRequests(app, metrics)
+  return { app, server }
+}
+
+function timeRequests(app: FastifyInstance, metrics: TrackerMetrics): void {
+  app.addHook('onResponse', async (request, reply) => {
+    metrics.requestSeconds.observe({ route: request.routeOptions.url ?? 'unknown' }, reply.elapsedTime / 1000)
+  })
+}

@@ -1,0 +1,55 @@
+import type { TLSSocket } from 'node:tls'
+import type { z } from 'zod'
+import { nodeIdOf } from '../../core/metainfo.ts'
+import type { JoinResponse, joinRequest } from '../../core/tracker-api.ts'
+import { checkedP256Spki } from '../authority/leaf-certificate.ts'
+import { RefusedError } from '../errors.ts'
+import type { TrackerParts } from '../parts.ts'
+import { callerOn, plainAddress } from './caller.ts'
+
+/** Nodes renew at two thirds; a stolen certificate is of no use after a day, nor after a revocation. */
+export const NODE_CERTIFICATE_SECONDS = 24 * 3600
+
+/**
+ * A node joins its cluster with the join token, or renews over the connection that its certificate opened, with the
+ * same key and no token.
+ * @throws RefusedError JOIN_REFUSED, KEY_MISMATCH, NODE_REVOKED, CERTIFICATE_REQUIRED, …; InvalidInputError
+ */
+export async function joinNode(
+  parts: TrackerParts,
+  socket: TLSSocket,
+  { joinToken, publicKey }: z.output<typeof joinRequest>,
+): Promise<JoinResponse> {
+  const nowMs = parts.nowMs()
+  const spki = checkedP256Spki(Buffer.from(publicKey, 'base64url'))
+  const node = nodeIdOf(spki)
+  const isRenewal = joinToken === undefined
+  const cluster = isRenewal
+    ? renewingCluster(parts, socket, node)
+    : parts.clusters.byJoinToken(joinToken, nowMs)
+  if (parts.revocations.isNodeRevoked(cluster.cluster, node)) {
+    throw new RefusedError('NODE_REVOKED', "this node's key is barred from joining")
+  }
+  const claims = { kind: 'node', cluster: cluster.cluster, node } as const
+  const validForSeconds = NODE_CERTIFICATE_SECONDS
+  const issued = cluster.authorities[0]!.issue({ claims, spki, nowMs, validForSeconds })
+  const address = plainAddress(socket.remoteAddress ?? '')
+  await parts.store.putNode(
+    { cluster: cluster.cluster, node, address, joinedAtMs: nowMs, renewedAtMs: nowMs },
+    {
+      atMs: nowMs,
+      actor: `node ${node}`,
+      action: isRenewal ? 'node certificate renewed' : 'node joined',
+      cluster: cluster.cluster,
+      target: node,
+    },
+  )
+  return { cluster: cluster.cluster, node, ...issued, authorities: cluster.trust.authorities }
+}
+
+function renewingCluster(parts: TrackerParts, socket: TLSSocket, node: string) {
+  const caller = callerOn(parts, socket)
+  if (caller.node !== node)
+    throw new RefusedError('KEY_MISMATCH', 'a renewal keeps the key of the certificate')
+  return caller.cluster
+}

@@ -1,0 +1,50 @@
+import { createPrivateKey, X509Certificate } from 'node:crypto'
+import { type CertificateClaims, claimsToNames } from '../../core/certificate-claims.ts'
+import { CLOCK_SKEW_ALLOWED_SECONDS } from '../../core/issue-certificate.ts'
+import { type Issuer, issuerOf, writeLeaf } from './leaf-certificate.ts'
+
+/** Which side of a TLS connection each kind of certificate may take. */
+const USAGES = {
+  node: ['clientAuth'],
+  pull: ['clientAuth', 'serverAuth'],
+  serve: ['serverAuth'],
+} as const
+
+export interface IssueRequest {
+  claims: CertificateClaims
+  /** Checked by `checkedP256Spki`. */
+  spki: Buffer
+  nowMs: number
+  validForSeconds: number
+}
+
+export interface IssuedCertificate {
+  certificate: string
+  validForSeconds: number
+}
+
+/** One authority of a cluster, unsealed: it lives in this process's memory only. */
+export class ClusterAuthority {
+  readonly certificatePem: string
+  /** SHA-256 of the certificate's DER, as Node prints it. */
+  readonly fingerprint: string
+  readonly #issuer: Issuer
+
+  constructor(certificatePem: string, privateKeyPem: string) {
+    this.certificatePem = certificatePem
+    this.fingerprint = new X509Certificate(certificatePem).fingerprint256
+    this.#issuer = issuerOf(certificatePem, createPrivateKey(privateKeyPem))
+  }
+
+  issue({ claims, spki, nowMs, validForSeconds }: IssueRequest): IssuedCertificate {
+    const certificate = writeLeaf(this.#issuer, {
+      commonName: `shoal ${claims.kind} ${claims.node}`,
+      spki,
+      names: claimsToNames(claims),
+      usages: USAGES[claims.kind],
+      notBeforeMs: nowMs - CLOCK_SKEW_ALLOWED_SECONDS * 1000,
+      notAfterMs: nowMs + validForSeconds * 1000,
+    })
+    return { certificate, validForSeconds }
+  }
+}

@@ -1,0 +1,136 @@
+import type { ClusterId, NodeId } from '../../core/metainfo.ts'
+import type { RegistryHost } from '../../core/repository.ts'
+import type { Revocation } from '../../core/tracker-api.ts'
+import { RefusedError } from '../errors.ts'
+import type { RevocationRecord, RevocationsRecord, Store } from '../store/store.ts'
+import type { ActedBy } from './clusters.ts'
+
+/** What is revoked. A revoked pull bars its token's subject as well, until the revocation is cleared. */
+export type RevocationTarget =
+  | { kind: 'node'; node: NodeId }
+  | { kind: 'pull'; pull: string; registry: RegistryHost; subject: string }
+
+export interface RevocationNews {
+  revocationsVersion: number
+  revocations: Revocation[]
+  isFullRevocations: boolean
+}
+
+/**
+ * Revocations in force (DESIGN §3). Their sequence numbers are the version that nodes report back: a node that is
+ * behind gets what came since, or everything when something was cleared since.
+ */
+export class Revocations {
+  readonly #store: Store
+  #record: RevocationsRecord
+  #nodes = new Set<string>()
+  #pulls = new Set<string>()
+  #subjects = new Set<string>()
+
+  private constructor(store: Store, record: RevocationsRecord) {
+    this.#store = store
+    this.#record = record
+    this.#index()
+  }
+
+  static async load(store: Store): Promise<Revocations> {
+    return new Revocations(store, await store.revocations())
+  }
+
+  list(): readonly RevocationRecord[] {
+    return this.#record.inForce
+  }
+
+  isNodeRevoked(cluster: ClusterId, node: NodeId): boolean {
+    return this.#nodes.has(`${cluster} ${node}`)
+  }
+
+  isPullRevoked(cluster: ClusterId, pull: string): boolean {
+    return this.#pulls.has(`${cluster} ${pull}`)
+  }
+
+  isSubjectBarred(cluster: ClusterId, registry: RegistryHost, subject: string): boolean {
+    return this.#subjects.has(subjectKey(cluster, registry, subject))
+  }
+
+  /** @returns the revocation's sequence number */
+  async revoke(cluster: ClusterId, target: RevocationTarget, by: ActedBy): Promise<number> {
+    const isPull = target.kind === 'pull'
+    const id = isPull ? target.pull : target.node
+    const sequence = await this.#store.addRevocation(
+      {
+        cluster,
+        kind: target.kind,
+        target: id,
+        registry: isPull ? target.registry : null,
+        // Tokens without a subject are everyone's: barring '' would bar the innocent.
+        subject: isPull && target.subject !== '' ? target.subject : null,
+        atMs: by.nowMs,
+      },
+      { atMs: by.nowMs, actor: by.actor, action: `${target.kind} revoked`, cluster, target: id },
+    )
+    await this.#reload()
+    return sequence
+  }
+
+  /** @throws RefusedError REVOCATION_UNKNOWN */
+  async clear(sequence: number, by: ActedBy): Promise<void> {
+    const record = this.#record.inForce.find((revocation) => revocation.sequence === sequence)
+    const isCleared =
+      record !== undefined &&
+      (await this.#store.clearRevocation(sequence, {
+        atMs: by.nowMs,
+        actor: by.actor,
+        action: 'revocation cleared',
+        cluster: record.cluster,
+        target: record.target,
+      }))
+    if (!isCleared) throw new RefusedError('REVOCATION_UNKNOWN', `no revocation ${sequence} is in force`)
+    await this.#reload()
+  }
+
+  /** What a node that knows `version` must be told. */
+  newsSince(cluster: ClusterId, version: number): RevocationNews {
+    const { newestSequence, newestClearing, inForce } = this.#record
+    // A version from the future: this tracker's store was replaced.
+    const isFull = version < newestClearing || version > newestSequence || version === 0
+    if (version === newestSequence && !isFull) {
+      return { revocationsVersion: version, revocations: [], isFullRevocations: false }
+    }
+    const news = inForce.filter((it) => it.cluster === cluster && (isFull || it.sequence > version))
+    return {
+      revocationsVersion: newestSequence,
+      revocations: news.map(toMessage),
+      isFullRevocations: isFull,
+    }
+  }
+
+  async #reload(): Promise<void> {
+    this.#record = await this.#store.revocations()
+    this.#index()
+  }
+
+  #index(): void {
+    const { inForce } = this.#record
+    const targets = (kind: string) =>
+      new Set(inForce.filter((it) => it.kind === kind).map((it) => `${it.cluster} ${it.target}`))
+    this.#nodes = targets('node')
+    this.#pulls = targets('pull')
+    this.#subjects = new Set(
+      inForce.flatMap((it) =>
+        it.registry === null || it.subject === null ? [] : [subjectKey(it.cluster, it.registry, it.subject)],
+      ),
+    )
+  }
+}
+
+/** NUL cannot be in a cluster or host, so that no subject can pass for another. */
+function subjectKey(cluster: ClusterId, registry: RegistryHost, subject: string): string {
+  return [cluster, registry, subject].join('\0')
+}
+
+function toMessage(revocation: RevocationRecord): Revocation {
+  return revocation.kind === 'node'
+    ? { kind: 'node', node: revocation.target as NodeId }
+    : { kind: 'pull', pull: revocation.target }
+}

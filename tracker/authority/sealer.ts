@@ -1,0 +1,92 @@
+import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto'
+import { StoreConflictError, UnlockKeyError, UnsealError } from '../errors.ts'
+import type { Store } from '../store/store.ts'
+
+/**
+ * Secrets at rest (DESIGN §3): AES-256-GCM with the data key, which itself is sealed by the unlock key. A sealed
+ * value is `version (1 byte) | nonce (12) | ciphertext | tag (16)`; the place it belongs to is authenticated with it,
+ * so that a value moved to another place does not open.
+ */
+
+const CIPHER = 'aes-256-gcm'
+const VERSION = 1
+const NONCE_BYTES = 12
+const TAG_BYTES = 16
+const KEY_BYTES = 32
+const UNLOCK_KEY = /^SHOALKEY-1-([A-Za-z0-9_-]{43})$/
+const DATA_KEY_PLACE = 'data-key'
+
+export class Sealer {
+  readonly #key: Buffer
+
+  /** @param key 32 bytes */
+  constructor(key: Buffer) {
+    this.#key = key
+  }
+
+  /** @param place what the value is, for example `cluster c0… join token`; needed again to open it */
+  seal(place: string, plain: Buffer): Buffer {
+    const nonce = randomBytes(NONCE_BYTES)
+    const cipher = createCipheriv(CIPHER, this.#key, nonce)
+    cipher.setAAD(Buffer.from(place))
+    const body = Buffer.concat([cipher.update(plain), cipher.final()])
+    return Buffer.concat([Buffer.from([VERSION]), nonce, body, cipher.getAuthTag()])
+  }
+
+  /** @throws UnsealError when it was sealed with another key, for another place, or altered */
+  open(place: string, sealed: Buffer): Buffer {
+    try {
+      if (sealed[0] !== VERSION) throw new Error(`unknown version ${sealed[0]}`)
+      const decipher = createDecipheriv(CIPHER, this.#key, sealed.subarray(1, 1 + NONCE_BYTES), {
+        authTagLength: TAG_BYTES,
+      })
+      decipher.setAAD(Buffer.from(place))
+      decipher.setAuthTag(sealed.subarray(-TAG_BYTES))
+      return Buffer.concat([decipher.update(sealed.subarray(1 + NONCE_BYTES, -TAG_BYTES)), decipher.final()])
+    } catch (cause) {
+      throw new UnsealError(`cannot open the sealed ${place}`, { cause })
+    }
+  }
+}
+
+/**
+ * The sealer of this store's data key, which is made at the first start.
+ * @param unlockKey `SHOALKEY-1-` and 32 bytes in base64url
+ * @throws UnlockKeyError when the key is malformed or did not seal this store
+ */
+export async function openSealer(store: Store, unlockKey: string): Promise<Sealer> {
+  const unlocker = new Sealer(unlockKeyBytes(unlockKey))
+  const sealed = (await store.sealedDataKey()) ?? (await makeDataKey(store, unlocker))
+  try {
+    return new Sealer(unlocker.open(DATA_KEY_PLACE, sealed))
+  } catch (cause) {
+    throw new UnlockKeyError("the unlock key is not the one that this tracker's data was sealed with", {
+      cause,
+      hint: 'Give the unlock key file that was made with this data folder.',
+    })
+  }
+}
+
+async function makeDataKey(store: Store, unlocker: Sealer): Promise<Buffer> {
+  const sealed = unlocker.seal(DATA_KEY_PLACE, randomBytes(KEY_BYTES))
+  try {
+    await store.putSealedDataKey(sealed)
+    return sealed
+  } catch (error) {
+    // Another tracker on the same store was first: use its key.
+    const theirs = error instanceof StoreConflictError ? await store.sealedDataKey() : undefined
+    if (theirs === undefined) throw error
+    return theirs
+  }
+}
+
+function unlockKeyBytes(unlockKey: string): Buffer {
+  const text = UNLOCK_KEY.exec(unlockKey)?.[1]
+  if (text === undefined) {
+    throw new UnlockKeyError('the unlock key is malformed', {
+      hint: 'It looks like SHOALKEY-1-…; `shoal certs unlock-key` makes one.',
+    })
+  }
+  const secret = Buffer.from(text, 'base64url')
+  return Buffer.from(hkdfSync('sha256', secret, Buffer.alloc(0), 'shoal-unlock-v1', KEY_BYTES))
+}

@@ -1,0 +1,46 @@
+import { z } from 'zod'
+import { listenAddress } from '../core/config.ts'
+import { LOG_LEVELS } from '../core/log.ts'
+import { registriesConfig } from '../core/registry-config.ts'
+
+const path = z.string().min(1).max(4096)
+const ADMIN_ON_LOOPBACK = 'the admin API listens on loopback addresses only'
+
+/** Everything that can be set for `shoal tracker`. */
+export const trackerConfig = z.strictObject({
+  listen: listenAddress.prefault('0.0.0.0:7443').describe('Where nodes reach the tracker (HTTPS).'),
+  adminListen: listenAddress
+    .refine(({ host }) => isLoopback(host), ADMIN_ON_LOOPBACK)
+    .prefault('127.0.0.1:7444')
+    .describe('Where the admin API, /metrics and /healthz listen: loopback only.'),
+  tlsCertFile: path.describe("PEM file with the tracker's TLS certificate and its chain."),
+  tlsKeyFile: path.describe("PEM file with the TLS certificate's private key."),
+  dataDir: path.default('/var/lib/shoal-tracker').describe('Folder for the database and admin.pem.'),
+  unlockKeyFile: path.describe('File with the unlock key (SHOALKEY-1-…) that opens the sealed secrets.'),
+  registries: registriesConfig.default([]).describe('Registries that pulls are granted for.'),
+  pullCertificateSeconds: z
+    .int()
+    .min(60)
+    .max(6 * 3600)
+    .default(1800)
+    .describe('How long a pull certificate lasts before it must be renewed.'),
+  leaseSeconds: z
+    .int()
+    .min(1)
+    .max(600)
+    .default(10)
+    .describe('An origin lease without progress for this long goes to another node.'),
+  heartbeatSeconds: z
+    .int()
+    .min(1)
+    .max(300)
+    .default(5)
+    .describe('How often nodes report; 3 missed and a node is gone.'),
+  logLevel: z.enum(LOG_LEVELS).default('info').describe('Least severe level that is logged.'),
+})
+
+export type TrackerConfig = z.output<typeof trackerConfig>
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host)
+}

@@ -1,0 +1,93 @@
+import { ShoalError } from '../core/errors.ts'
+
+/**
+ * Every reason for which the tracker refuses a request, with the HTTP status it is answered with. The codes are
+ * stable (docs/errors.md); `refused` entries of a pull grant carry them too.
+ */
+export const STATUS_BY_CODE = {
+  // requests that no caller should make
+  INVALID_INPUT: 400,
+  BAD_JSON: 400,
+  BAD_REQUEST: 400,
+  BODY_TOO_LARGE: 413,
+  UNSUPPORTED_MEDIA: 415,
+  ROUTE_UNKNOWN: 404,
+  // who is asking
+  CERTIFICATE_REQUIRED: 401,
+  CERTIFICATE_REFUSED: 401,
+  CERTIFICATE_KIND: 403,
+  JOIN_REFUSED: 403,
+  KEY_MISMATCH: 403,
+  NODE_REVOKED: 403,
+  SUBJECT_REVOKED: 403,
+  PULL_REVOKED: 403,
+  // the registry credential
+  REGISTRY_UNKNOWN: 404,
+  CREDENTIAL_REQUIRED: 401,
+  CREDENTIAL_UNEXPECTED: 400,
+  CREDENTIAL_UNSUPPORTED: 400,
+  INTROSPECTION_UNAVAILABLE: 501,
+  TOKEN_MALFORMED: 401,
+  TOKEN_ALGORITHM: 401,
+  TOKEN_CRITICAL_HEADER: 401,
+  TOKEN_KEY_UNTRUSTED: 401,
+  TOKEN_SIGNATURE: 401,
+  TOKEN_EXPIRED: 401,
+  TOKEN_ISSUER: 401,
+  TOKEN_AUDIENCE: 401,
+  TOKEN_SCOPE: 403,
+  // the blobs
+  BLOB_NOT_IN_REPOSITORY: 404,
+  BLOB_SIZE_MISMATCH: 409,
+  REGISTRY_REFUSED: 403,
+  REGISTRY_UNREACHABLE: 503,
+  // pulls and swarms
+  PULL_UNKNOWN: 404,
+  PULL_ENDED: 403,
+  PULL_COMPLETE: 409,
+  SWARM_UNKNOWN: 404,
+  SWARM_NOT_GRANTED: 403,
+  EPOCH_STALE: 409,
+  LEASE_UNKNOWN: 409,
+  HASH_CONFLICT: 409,
+  MISMATCH_UNFOUNDED: 409,
+  MISMATCH_TOO_OFTEN: 429,
+  // the admin API
+  CLUSTER_EXISTS: 409,
+  CLUSTER_UNKNOWN: 404,
+  NODE_UNKNOWN: 404,
+  REVOCATION_UNKNOWN: 404,
+  INTERNAL: 500,
+} as const satisfies Record<string, number>
+
+export type RefusalCode = keyof typeof STATUS_BY_CODE
+
+/** The request is refused: answer with the code and its status. */
+export class RefusedError extends ShoalError {
+  readonly code: RefusalCode
+
+  constructor(code: RefusalCode, message: string, options: { cause?: unknown } = {}) {
+    super(message, options)
+    this.code = code
+  }
+}
+
+/** Someone else changed the record first: read it again and decide again. */
+export class StoreConflictError extends ShoalError {
+  readonly code = 'STORE_CONFLICT'
+}
+
+/** The store was made by a newer Shoal, or is no store: do not start. */
+export class StoreUnusableError extends ShoalError {
+  readonly code = 'STORE_UNUSABLE'
+}
+
+/** The unlock key is missing, malformed or not the one that sealed this store: do not start. */
+export class UnlockKeyError extends ShoalError {
+  readonly code = 'UNLOCK_KEY'
+}
+
+/** A sealed value was altered or moved: do not use it. */
+export class UnsealError extends ShoalError {
+  readonly code = 'UNSEAL'
+}

@@ -1,0 +1,99 @@
+/** Which peers an asker is told of. Pure: randomness is passed in, and what it changes is the peers' own counters. */
+
+/** Bound of peers in one answer for one swarm: a node dials 10 to 12, the rest is reserve. */
+export const PEERS_HANDED_OUT_MAX = 30
+/**
+ * How often a peer is handed out between two of its heartbeats while others are known: a handshake costs it 1.3 ms of
+ * CPU and it accepts about 24 connections, so that more would only be turned away.
+ */
+export const HANDOUTS_PER_HEARTBEAT_MAX = 64
+/** Candidates looked at for every peer that is wanted; keeps an answer's cost independent of the swarm's size. */
+const TRIES_PER_PEER = 4
+
+export interface PeerCandidate {
+  /** Times handed out since its last heartbeat; the policy counts up. */
+  handouts: number
+}
+
+export interface PeerQuestion<Candidate extends PeerCandidate> {
+  seeds: readonly Candidate[]
+  leechers: readonly Candidate[]
+  peersMax: number
+  /** False for the asker itself and for revoked nodes. */
+  isEligible(candidate: Candidate): boolean
+  /** In [0, 1). */
+  random(): number
+}
+
+/**
+ * Up to `peersMax` distinct peers, at most half of them seeds while there are enough leechers, each the less handed
+ * out of two drawn at random: load spreads without any order over the swarm.
+ */
+export function choosePeers<Candidate extends PeerCandidate>(question: PeerQuestion<Candidate>): Candidate[] {
+  const { seeds, leechers, peersMax } = question
+  const chosen = new Set<Candidate>()
+  draw(question, seeds, Math.ceil(peersMax / 2), chosen)
+  draw(question, leechers, peersMax, chosen)
+  draw(question, seeds, peersMax, chosen)
+  if (chosen.size === 0) fill(question, chosen)
+  for (const candidate of chosen) candidate.handouts += 1
+  return [...chosen]
+}
+
+/** Draws from `pool` until `chosen` has `target` members or the tries are used up. */
+function draw<Candidate extends PeerCandidate>(
+  { isEligible, random }: PeerQuestion<Candidate>,
+  pool: readonly Candidate[],
+  target: number,
+  chosen: Set<Candidate>,
+): void {
+  if (pool.length <= target * 2) {
+    drawFromSmall({ isEligible, random }, pool, target, chosen)
+    return
+  }
+  const pick = () => pool[Math.floor(random() * pool.length)]!
+  for (let tries = (target - chosen.size) * TRIES_PER_PEER; tries > 0 && chosen.size < target; tries -= 1) {
+    const [one, other] = [pick(), pick()]
+    const candidate = one.handouts <= other.handouts ? one : other
+    if (isFresh(candidate) && isEligible(candidate)) chosen.add(candidate)
+  }
+}
+
+/** A pool that is hardly larger than what is wanted is taken in the order of load, ties at random. */
+function drawFromSmall<Candidate extends PeerCandidate>(
+  { isEligible, random }: Pick<PeerQuestion<Candidate>, 'isEligible' | 'random'>,
+  pool: readonly Candidate[],
+  target: number,
+  chosen: Set<Candidate>,
+): void {
+  const ranked = pool
+    .filter((candidate) => isFresh(candidate) && isEligible(candidate))
+    .map((candidate) => ({ candidate, rank: candidate.handouts + random() }))
+    .sort((one, other) => one.rank - other.rank)
+  for (const { candidate } of ranked) {
+    if (chosen.size >= target) return
+    chosen.add(candidate)
+  }
+}
+
+/** When all are over their share, anyone is better than no one. */
+function fill<Candidate extends PeerCandidate>(
+  question: PeerQuestion<Candidate>,
+  chosen: Set<Candidate>,
+): void {
+  const { seeds, leechers, peersMax, isEligible, random } = question
+  const pools = [leechers, seeds].filter((pool) => pool.length > 0)
+  for (
+    let tries = peersMax * TRIES_PER_PEER;
+    tries > 0 && chosen.size < peersMax && pools.length > 0;
+    tries -= 1
+  ) {
+    const pool = pools[Math.floor(random() * pools.length)]!
+    const candidate = pool[Math.floor(random() * pool.length)]!
+    if (isEligible(candidate)) chosen.add(candidate)
+  }
+}
+
+function isFresh(candidate: PeerCandidate): boolean {
+  return candidate.handouts < HANDOUTS_PER_HEARTBEAT_MAX
+}

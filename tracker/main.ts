@@ -1,0 +1,142 @@
+import { mkdirSync } from 'node:fs'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import type { Logger } from 'pino'
+import { type ListenAddress, readSecretFile } from '../core/config.ts'
+import { createMetrics } from '../core/metrics.ts'
+import { openRegistries, type RegistryClients } from '../core/registry-client.ts'
+import { TokenKeys } from '../core/token-keys.ts'
+import { adminTls, ensureAdminPem, openAdminAuthority } from './admin/admin-authority.ts'
+import { adminRoutes } from './admin/routes.ts'
+import { type HttpsListener, makeHttpsListener, tlsOptions } from './api/https-listener.ts'
+import { nodeRoutes } from './api/routes.ts'
+import { Clusters, type NewCluster } from './authority/clusters.ts'
+import { Revocations } from './authority/revocations.ts'
+import { openSealer, type Sealer } from './authority/sealer.ts'
+import type { TrackerConfig } from './config.ts'
+import { firstFreeRun } from './handout/leases.ts'
+import { trackerMetrics } from './metrics.ts'
+import type { TrackerParts } from './parts.ts'
+import { Memberships } from './pull/membership.ts'
+import { pruneRegularly } from './store/prune.ts'
+import { SqliteStore } from './store/sqlite-store.ts'
+import type { Store } from './store/store.ts'
+import { EpochNews } from './swarm/epoch-news.ts'
+import { HEARTBEATS_MISSED_MAX } from './swarm/heartbeat.ts'
+import { PeerTables } from './swarm/peer-table.ts'
+import { Sha1Askers } from './swarm/sha1-askers.ts'
+import { SwarmBook } from './swarm/swarm-book.ts'
+
+export interface RunningTracker {
+  /** Where nodes reach it. */
+  readonly address: ListenAddress
+  readonly adminAddress: ListenAddress
+  /**
+   * What the admin API does, for a program that runs the tracker inside itself.
+   * @throws RefusedError CLUSTER_EXISTS
+   */
+  createCluster(cluster: NewCluster): Promise<void>
+  hasClusters(): boolean
+  close(): Promise<void>
+}
+
+/** What tests replace. */
+export interface TrackerSurroundings {
+  nowMs?: () => number
+  random?: () => number
+}
+
+/**
+ * Starts the tracker: store, secrets, state, then the two listeners.
+ * @throws ConfigError, UnlockKeyError, StoreUnusableError, UnsealError, and errors of the registries' files
+ */
+export async function startTracker(
+  config: TrackerConfig,
+  log: Logger,
+  surroundings: TrackerSurroundings = {},
+): Promise<RunningTracker> {
+  const running = new AsyncDisposableStack()
+  try {
+    const tls = {
+      certificatePem: readSecretFile(config.tlsCertFile, 'tlsCertFile'),
+      privateKeyPem: readSecretFile(config.tlsKeyFile, 'tlsKeyFile'),
+    }
+    const unlockKey = readSecretFile(config.unlockKeyFile, 'unlockKeyFile')
+    mkdirSync(config.dataDir, { recursive: true, mode: 0o700 })
+    const store = running.adopt(new SqliteStore(join(config.dataDir, 'tracker.sqlite')), (it) => it.close())
+    const sealer = await openSealer(store, unlockKey)
+    const registries = running.adopt(openRegistries(config.registries), closeAll)
+    const parts = await assemble(config, { log, store, sealer, registries, ...surroundings })
+    running.defer(pruneRegularly(store, log, parts.nowMs))
+
+    const trusted = () => ({ ...tls, authorityPems: parts.clusters.authorityPems() })
+    const nodeApi = makeHttpsListener(trusted(), log, parts.metrics)
+    parts.clusters.onChange(() => nodeApi.server.setSecureContext(tlsOptions(trusted())))
+    nodeRoutes(nodeApi.app, parts)
+    const admins = await openAdminAuthority(store, sealer, parts.nowMs())
+    await ensureAdminPem(join(config.dataDir, 'admin.pem'), admins, parts.nowMs())
+    const adminApi = makeHttpsListener(await adminTls(admins), log, parts.metrics)
+    adminRoutes(adminApi.app, parts)
+
+    const address = await listen(nodeApi, config.listen, running)
+    const adminAddress = await listen(adminApi, config.adminListen, running)
+    const { clusters } = parts
+    log.info({ address, adminAddress, clusters: clusters.list().length }, 'the tracker is ready')
+    return {
+      address,
+      adminAddress,
+      createCluster: async (cluster) => {
+        await clusters.create(cluster, { actor: 'tracker', nowMs: parts.nowMs() })
+      },
+      hasClusters: () => clusters.list().length > 0,
+      close: () => running.disposeAsync(),
+    }
+  } catch (error) {
+    await running.disposeAsync()
+    throw error
+  }
+}
+
+interface Foundation extends TrackerSurroundings {
+  log: Logger
+  store: Store
+  sealer: Sealer
+  registries: RegistryClients
+}
+
+async function assemble(config: TrackerConfig, foundation: Foundation): Promise<TrackerParts> {
+  const { log, store, sealer, registries, nowMs = Date.now, random = Math.random } = foundation
+  const peers = new PeerTables(config.heartbeatSeconds * 1000 * HEARTBEATS_MISSED_MAX)
+  return {
+    store,
+    clusters: await Clusters.load(store, sealer),
+    revocations: await Revocations.load(store),
+    swarms: new SwarmBook(store),
+    epochs: await EpochNews.load(store),
+    peers,
+    sha1Askers: new Sha1Askers(),
+    registries,
+    tokenKeys: new TokenKeys({ registries, log, nowMs }),
+    memberships: new Memberships(),
+    leasePolicy: firstFreeRun(),
+    times: config,
+    metrics: trackerMetrics(createMetrics({ process: true }).registry, () => peers.nodeCount()),
+    log,
+    nowMs,
+    random,
+  }
+}
+
+async function closeAll(registries: RegistryClients): Promise<void> {
+  await Promise.all([...registries.values()].map((registry) => registry.close()))
+}
+
+async function listen(
+  { app, server }: HttpsListener,
+  { host, port }: ListenAddress,
+  running: AsyncDisposableStack,
+): Promise<ListenAddress> {
+  running.defer(() => app.close())
+  await app.listen({ host, port })
+  return { host, port: (server.address() as AddressInfo).port }
+}

@@ -1,0 +1,47 @@
+import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
+
+/** The tracker's own figures. Labels come from small fixed sets: routes and codes. */
+export interface TrackerMetrics {
+  registry: Registry
+  grants: Counter
+  leases: Counter
+  confirmed: Counter
+  epochRises: Counter
+  refusals: Counter<'code'>
+  requestSeconds: Histogram<'route'>
+}
+
+/** @param nodeCount read when the metrics are asked for */
+export function trackerMetrics(registry: Registry, nodeCount: () => number): TrackerMetrics {
+  const registers = [registry]
+  const counter = (name: string, help: string) =>
+    new Counter({ name: `shoal_tracker_${name}`, help, registers })
+  new Gauge({
+    name: 'shoal_tracker_nodes',
+    help: 'Nodes that were heard of lately',
+    registers,
+    collect() {
+      this.set(nodeCount())
+    },
+  })
+  return {
+    registry,
+    grants: counter('pull_grants_total', 'Pulls granted'),
+    leases: counter('leases_total', 'Origin leases given'),
+    confirmed: counter('swarms_confirmed_total', 'Swarms whose hashes two nodes matched against the digest'),
+    epochRises: counter('epoch_rises_total', 'Epoch rises after a conflict or a mismatch'),
+    refusals: new Counter({
+      name: 'shoal_tracker_refusals_total',
+      help: 'Requests refused, by code',
+      labelNames: ['code'],
+      registers,
+    }),
+    requestSeconds: new Histogram({
+      name: 'shoal_tracker_request_seconds',
+      help: 'Time to answer, by route',
+      labelNames: ['route'],
+      buckets: [0.001, 0.005, 0.02, 0.1, 0.5, 2, 10],
+      registers,
+    }),
+  }
+}

@@ -1,0 +1,47 @@
+import type { Logger } from 'pino'
+import type { RegistryClients } from '../core/registry-client.ts'
+import type { TokenKeys } from '../core/token-keys.ts'
+import type { ClusterTrust } from '../core/tracker-api.ts'
+import type { Cluster, Clusters } from './authority/clusters.ts'
+import type { Revocations } from './authority/revocations.ts'
+import type { LeasePolicy } from './handout/leases.ts'
+import type { TrackerMetrics } from './metrics.ts'
+import type { Memberships } from './pull/membership.ts'
+import type { Store } from './store/store.ts'
+import type { EpochNews } from './swarm/epoch-news.ts'
+import type { PeerTables } from './swarm/peer-table.ts'
+import type { Sha1Askers } from './swarm/sha1-askers.ts'
+import type { SwarmBook } from './swarm/swarm-book.ts'
+
+/** What the tracker is made of, made once in main.ts and handed to the APIs. */
+export interface TrackerParts {
+  store: Store
+  clusters: Clusters
+  revocations: Revocations
+  swarms: SwarmBook
+  epochs: EpochNews
+  peers: PeerTables
+  sha1Askers: Sha1Askers
+  registries: RegistryClients
+  tokenKeys: TokenKeys
+  memberships: Memberships
+  leasePolicy: LeasePolicy
+  times: TrackerTimes
+  metrics: TrackerMetrics
+  log: Logger
+  /** Milliseconds since 1970. */
+  nowMs(): number
+  /** In [0, 1); for choices that need not be secret. */
+  random(): number
+}
+
+export interface TrackerTimes {
+  pullCertificateSeconds: number
+  leaseSeconds: number
+  heartbeatSeconds: number
+}
+
+/** What members of the cluster must trust now. */
+export function trustOf(parts: Pick<TrackerParts, 'tokenKeys'>, cluster: Cluster): ClusterTrust {
+  return { ...cluster.trust, tokenKeys: parts.tokenKeys.all() }
+}

@@ -1,0 +1,104 @@
+import type { Digest } from '../../core/digest.ts'
+import { type RegistryClient, RegistryUnreachableError } from '../../core/registry-client.ts'
+import type { RegistryConfig } from '../../core/registry-config.ts'
+import { grantsPull, isValidAt, parseRegistryToken, type RegistryToken } from '../../core/registry-token.ts'
+import type { Repository } from '../../core/repository.ts'
+import type { TokenKeys } from '../../core/token-keys.ts'
+import type { Credential } from '../../core/tracker-api.ts'
+import { RefusedError } from '../errors.ts'
+
+/** A credential that holds for pulling from the repository now. Lives no longer than the request. */
+export interface VerifiedCredential {
+  /** For the registry. */
+  authorization: string | undefined
+  /** '' when the registry knows no subjects. */
+  subject: string
+  /** SHA-256 (hex) of the token's signing input. */
+  tokenHash: string | undefined
+}
+
+export interface CredentialQuestion {
+  registry: RegistryClient
+  repository: Repository
+  credential: Credential
+  /** Blobs of the repository, as the caller says: what a new token key is probed with. */
+  digests: readonly Digest[]
+  nowMs: number
+}
+
+/** A key is probed with the first blobs only: a caller cannot make us send the registry a request for each. */
+const PROBED_BLOBS_MAX = 3
+
+/**
+ * Decides whether the credential may pull from the repository.
+ * @throws RefusedError with the code of what is wrong; RegistryTokenError when it cannot be read
+ */
+export async function verifyCredential(
+  keys: TokenKeys,
+  question: CredentialQuestion,
+): Promise<VerifiedCredential> {
+  const { registry, credential } = question
+  switch (registry.kind) {
+    case 'none':
+      if (credential.scheme === 'none') return { authorization: undefined, subject: '', tokenHash: undefined }
+      throw new RefusedError('CREDENTIAL_UNEXPECTED', `${registry.host} is configured without authentication`)
+    case 'introspect':
+      throw new RefusedError('INTROSPECTION_UNAVAILABLE', `${registry.host}: introspection is not built yet`)
+    case 'token':
+      return verifyBearer(keys, question)
+  }
+}
+
+async function verifyBearer(keys: TokenKeys, question: CredentialQuestion): Promise<VerifiedCredential> {
+  const { registry, credential, repository, nowMs } = question
+  if (credential.scheme === 'none') {
+    throw new RefusedError('CREDENTIAL_REQUIRED', `${registry.host} requires a token`)
+  }
+  if (credential.scheme === 'basic') {
+    throw new RefusedError('CREDENTIAL_UNSUPPORTED', `${registry.host} is configured for signed tokens`)
+  }
+  const token = parseRegistryToken(credential.token)
+  checkClaims(registry.config, token, repository, nowMs)
+  await checkSignature(keys, question, token, credential.token)
+  return { authorization: `Bearer ${credential.token}`, subject: token.subject, tokenHash: token.hash }
+}
+
+/** What the token says; cheap, so that it comes before any question to the registry. */
+function checkClaims(
+  config: RegistryConfig,
+  token: RegistryToken,
+  repository: Repository,
+  nowMs: number,
+): void {
+  if (config.issuer !== undefined && token.issuer !== config.issuer) {
+    throw new RefusedError('TOKEN_ISSUER', 'the token is of another issuer')
+  }
+  if (config.audience !== undefined && !token.audience.includes(config.audience)) {
+    throw new RefusedError('TOKEN_AUDIENCE', 'the token is for another audience')
+  }
+  if (!isValidAt(token, nowMs / 1000)) throw new RefusedError('TOKEN_EXPIRED', 'the token is not valid now')
+  if (!grantsPull(token, repository)) {
+    throw new RefusedError('TOKEN_SCOPE', `the token does not grant pull on ${repository}`)
+  }
+}
+
+async function checkSignature(
+  keys: TokenKeys,
+  { registry, repository, digests }: CredentialQuestion,
+  token: RegistryToken,
+  jwt: string,
+): Promise<void> {
+  for (const digest of digests.slice(0, PROBED_BLOBS_MAX)) {
+    const key = await keys
+      .establish({ registry: registry.host, token, jwt, repository, digest })
+      .catch((cause: unknown) => {
+        if (!(cause instanceof RegistryUnreachableError)) throw cause
+        throw new RefusedError('REGISTRY_UNREACHABLE', cause.message, { cause })
+      })
+    if (key !== undefined) return
+  }
+  if (keys.keyFor(registry.host, token) !== undefined) {
+    throw new RefusedError('TOKEN_SIGNATURE', "the token's signature is not valid")
+  }
+  throw new RefusedError('TOKEN_KEY_UNTRUSTED', "the registry does not vouch for the token's signing key")
+}

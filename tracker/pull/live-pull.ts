@@ -1,0 +1,30 @@
+import type { NodeCaller } from '../api/caller.ts'
+import { RefusedError } from '../errors.ts'
+import type { TrackerParts } from '../parts.ts'
+import type { PullRecord } from '../store/store.ts'
+
+/**
+ * The caller's own pull, not revoked. Another node's pull does not exist for it.
+ * @throws RefusedError PULL_UNKNOWN, PULL_REVOKED, SUBJECT_REVOKED
+ */
+export async function ownPull(parts: TrackerParts, caller: NodeCaller, id: string): Promise<PullRecord> {
+  const pull = await parts.store.pull(id)
+  const { cluster } = caller.cluster
+  if (pull === undefined || pull.cluster !== cluster || pull.node !== caller.node) {
+    throw new RefusedError('PULL_UNKNOWN', 'this node has no such pull')
+  }
+  if (parts.revocations.isPullRevoked(cluster, id))
+    throw new RefusedError('PULL_REVOKED', 'the pull is revoked')
+  if (pull.subject !== '' && parts.revocations.isSubjectBarred(cluster, pull.registry, pull.subject)) {
+    throw new RefusedError('SUBJECT_REVOKED', "the token's subject is barred from pulling")
+  }
+  return pull
+}
+
+/** As `ownPull`, with a certificate that has not ended. @throws RefusedError also PULL_ENDED */
+export async function livePull(parts: TrackerParts, caller: NodeCaller, id: string): Promise<PullRecord> {
+  const pull = await ownPull(parts, caller, id)
+  if (pull.expiresAtMs <= parts.nowMs())
+    throw new RefusedError('PULL_ENDED', "the pull's certificate has ended")
+  return pull
+}

@@ -1,0 +1,88 @@
+import type { Digest } from '../../core/digest.ts'
+import type { RegistryClient } from '../../core/registry-client.ts'
+import { RegistryUnreachableError } from '../../core/registry-client.ts'
+import type { Repository } from '../../core/repository.ts'
+import { RefusedError } from '../errors.ts'
+
+/** How long "this blob is in this repository" is remembered. It never says who may read it. */
+export const MEMBERSHIP_MS = 3600 * 1000
+/** Bound of remembered memberships: about 300 bytes each. */
+export const MEMBERSHIPS_MAX = 100_000
+
+export interface MembershipQuestion {
+  registry: RegistryClient
+  repository: Repository
+  digest: Digest
+  bytes: number
+  /** The caller's, already verified where the registry knows tokens. */
+  authorization: string | undefined
+  nowMs: number
+}
+
+interface Membership {
+  /** Undefined when the registry redirected and told no length. */
+  bytes: number | undefined
+  untilMs: number
+}
+
+/** Which blobs are in which repositories, as the registry says. */
+export class Memberships {
+  readonly #known = new Map<string, Membership>()
+  readonly #asking = new Map<string, Promise<Membership>>()
+
+  /**
+   * Makes sure that the blob is in the repository and as long as the caller says.
+   * @throws RefusedError BLOB_NOT_IN_REPOSITORY, BLOB_SIZE_MISMATCH, REGISTRY_REFUSED, REGISTRY_UNREACHABLE
+   */
+  async check(question: MembershipQuestion): Promise<void> {
+    const id = [question.registry.host, question.repository, question.digest].join(' ')
+    const membership = await this.#find(id, question)
+    if (membership.bytes !== undefined && membership.bytes !== question.bytes) {
+      throw new RefusedError('BLOB_SIZE_MISMATCH', `${question.digest} is ${membership.bytes} bytes long`)
+    }
+  }
+
+  async #find(id: string, question: MembershipQuestion): Promise<Membership> {
+    const known = this.#known.get(id)
+    if (known !== undefined && known.untilMs > question.nowMs) return known
+    const asking = this.#asking.get(id)
+    // Someone else's success is a fact about the blob; someone else's failure says nothing about this caller.
+    const theirs = await asking?.catch(() => undefined)
+    return theirs ?? this.#ask(id, question)
+  }
+
+  async #ask(id: string, question: MembershipQuestion): Promise<Membership> {
+    const asking = headBlob(question)
+    this.#asking.set(id, asking)
+    try {
+      const membership = await asking
+      this.#remember(id, membership)
+      return membership
+    } finally {
+      if (this.#asking.get(id) === asking) this.#asking.delete(id)
+    }
+  }
+
+  #remember(id: string, membership: Membership): void {
+    this.#known.delete(id)
+    this.#known.set(id, membership)
+    for (const oldest of this.#known.keys()) {
+      if (this.#known.size <= MEMBERSHIPS_MAX) return
+      this.#known.delete(oldest)
+    }
+  }
+}
+
+async function headBlob(question: MembershipQuestion): Promise<Membership> {
+  const { registry, repository, digest, authorization, nowMs } = question
+  const head = await registry.headBlob({ repository, digest, authorization }).catch((cause: unknown) => {
+    if (!(cause instanceof RegistryUnreachableError)) throw cause
+    throw new RefusedError('REGISTRY_UNREACHABLE', cause.message, { cause })
+  })
+  if (head.isPresent) return { bytes: head.bytes, untilMs: nowMs + MEMBERSHIP_MS }
+  if (head.status === 404)
+    throw new RefusedError('BLOB_NOT_IN_REPOSITORY', `${digest} is not in ${repository}`)
+  if (head.status >= 500)
+    throw new RefusedError('REGISTRY_UNREACHABLE', `the registry answered ${head.status}`)
+  throw new RefusedError('REGISTRY_REFUSED', `the registry answered ${head.status}`)
+}

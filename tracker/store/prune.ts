@@ -1,0 +1,21 @@
+import type { Logger } from 'pino'
+import { PULL_KEPT_MS } from '../swarm/finish-blob.ts'
+import type { Store } from './store.ts'
+
+const PRUNE_INTERVAL_MS = 10 * 60_000
+/** How long the audit log reaches back. */
+export const AUDIT_KEPT_MS = 90 * 24 * 3600 * 1000
+
+/** Forgets what has ended, now and then. @returns what stops it */
+export function pruneRegularly(store: Store, log: Logger, nowMs: () => number): () => Promise<void> {
+  const prune = async () => {
+    try {
+      await store.prune({ pulls: nowMs() - PULL_KEPT_MS, audit: nowMs() - AUDIT_KEPT_MS })
+    } catch (error) {
+      log.error({ err: error }, 'old records could not be removed')
+    }
+  }
+  const timer = setInterval(prune, PRUNE_INTERVAL_MS)
+  timer.unref()
+  return async () => clearInterval(timer)
+}

@@ -1,0 +1,69 @@
+/**
+ * Tables of the SQLite store. `STRICT` everywhere, so that a wrong type is an error and not a surprise.
+ * A later version adds an entry; the database's `user_version` is the number of entries that were applied.
+ */
+export const MIGRATIONS: readonly string[] = [
+  `
+  CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
+  CREATE TABLE clusters (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, created_at_ms INTEGER NOT NULL,
+    sealed_join_token BLOB NOT NULL, join_token_valid_until_ms INTEGER
+  ) STRICT, WITHOUT ROWID;
+  -- cluster '' is the tracker's own admin authority
+  CREATE TABLE authorities (
+    cluster TEXT NOT NULL, created_at_ms INTEGER NOT NULL, certificate_pem TEXT NOT NULL, sealed_key BLOB NOT NULL
+  ) STRICT;
+  CREATE INDEX authorities_by_cluster ON authorities (cluster, created_at_ms);
+  CREATE TABLE batch_keys (
+    cluster TEXT NOT NULL, created_at_ms INTEGER NOT NULL, public_key TEXT NOT NULL, sealed_key BLOB NOT NULL
+  ) STRICT;
+  CREATE INDEX batch_keys_by_cluster ON batch_keys (cluster, created_at_ms);
+  CREATE TABLE nodes (
+    cluster TEXT NOT NULL, node TEXT NOT NULL, address TEXT NOT NULL,
+    joined_at_ms INTEGER NOT NULL, renewed_at_ms INTEGER NOT NULL, PRIMARY KEY (cluster, node)
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE pulls (
+    id TEXT PRIMARY KEY, cluster TEXT NOT NULL, node TEXT NOT NULL, registry TEXT NOT NULL, repository TEXT NOT NULL,
+    subject TEXT NOT NULL, token_hash TEXT, spki BLOB NOT NULL,
+    granted_at_ms INTEGER NOT NULL, expires_at_ms INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX pulls_by_grant ON pulls (granted_at_ms);
+  CREATE TABLE pull_blobs (
+    pull TEXT NOT NULL, swarm TEXT NOT NULL, digest TEXT NOT NULL, cluster TEXT NOT NULL, node TEXT NOT NULL,
+    granted_at_ms INTEGER NOT NULL, completed_at_ms INTEGER, PRIMARY KEY (pull, swarm)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX pull_blobs_by_node ON pull_blobs (node, swarm, granted_at_ms);
+  CREATE TABLE swarms (
+    id TEXT PRIMARY KEY, cluster TEXT NOT NULL, registry TEXT NOT NULL, digest TEXT NOT NULL, bytes INTEGER NOT NULL,
+    version INTEGER NOT NULL DEFAULT 0, epoch INTEGER NOT NULL DEFAULT 0, is_confirmed INTEGER NOT NULL DEFAULT 0
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE pieces (
+    swarm TEXT NOT NULL, piece INTEGER NOT NULL, hash BLOB NOT NULL, node TEXT NOT NULL, pull TEXT NOT NULL,
+    PRIMARY KEY (swarm, piece)
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE leases (
+    swarm TEXT NOT NULL, id TEXT NOT NULL, node TEXT NOT NULL, pull TEXT NOT NULL,
+    first_piece INTEGER NOT NULL, pieces INTEGER NOT NULL, expires_at_ms INTEGER NOT NULL, PRIMARY KEY (swarm, id)
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE completions (swarm TEXT NOT NULL, node TEXT NOT NULL, PRIMARY KEY (swarm, node)) STRICT, WITHOUT ROWID;
+  CREATE TABLE disputes (
+    swarm TEXT NOT NULL, kind TEXT NOT NULL, epoch INTEGER NOT NULL, piece INTEGER NOT NULL,
+    publisher TEXT NOT NULL, publisher_pull TEXT NOT NULL, published_hash BLOB NOT NULL,
+    reporter TEXT NOT NULL, reported_hash BLOB NOT NULL, at_ms INTEGER NOT NULL
+  ) STRICT;
+  CREATE INDEX disputes_by_swarm ON disputes (swarm, at_ms);
+  CREATE TABLE pieces_sha1 (swarm TEXT PRIMARY KEY, node TEXT NOT NULL, hashes BLOB NOT NULL) STRICT, WITHOUT ROWID;
+  CREATE TABLE epoch_changes (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT, cluster TEXT NOT NULL, swarm TEXT NOT NULL, epoch INTEGER NOT NULL
+  ) STRICT;
+  CREATE TABLE revocations (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT, cluster TEXT NOT NULL, kind TEXT NOT NULL, target TEXT NOT NULL,
+    registry TEXT, subject TEXT, at_ms INTEGER NOT NULL, is_clearing INTEGER NOT NULL DEFAULT 0,
+    cleared_by INTEGER
+  ) STRICT;
+  CREATE TABLE audit (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT, at_ms INTEGER NOT NULL, actor TEXT NOT NULL, action TEXT NOT NULL,
+    cluster TEXT, target TEXT NOT NULL
+  ) STRICT;
+  `,
+]

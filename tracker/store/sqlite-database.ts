@@ -1,0 +1,95 @@
+import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite'
+import { StoreUnusableError } from '../errors.ts'
+import { MIGRATIONS } from './schema.ts'
+
+const BUSY_TIMEOUT_MS = 5000
+
+type Row = Record<string, unknown>
+
+/**
+ * One SQLite file with its prepared statements. Write-ahead log: a killed process loses nothing that was answered.
+ * A power cut may lose the last commits with `synchronous = NORMAL`; what must never be lost is written inside
+ * `durably`, which waits for the disk.
+ */
+export class SqliteDatabase {
+  readonly #database: DatabaseSync
+  readonly #statements = new Map<string, StatementSync>()
+
+  /** @throws StoreUnusableError when the file is no database or was made by a newer version */
+  constructor(path: string) {
+    try {
+      this.#database = new DatabaseSync(path, {
+        timeout: BUSY_TIMEOUT_MS,
+        enableForeignKeyConstraints: false,
+      })
+      this.#database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL')
+      this.#migrate()
+    } catch (cause) {
+      if (cause instanceof StoreUnusableError) throw cause
+      throw new StoreUnusableError(`cannot open the store ${path}: ${(cause as Error).message}`, { cause })
+    }
+  }
+
+  run(sql: string, ...values: SQLInputValue[]): { changes: number; rowId: number } {
+    const result = this.#statement(sql).run(...values)
+    return { changes: Number(result.changes), rowId: Number(result.lastInsertRowid) }
+  }
+
+  get(sql: string, ...values: SQLInputValue[]): Row | undefined {
+    return this.#statement(sql).get(...values)
+  }
+
+  all(sql: string, ...values: SQLInputValue[]): Row[] {
+    return this.#statement(sql).all(...values)
+  }
+
+  /** Runs `work` as one transaction. */
+  atomically<T>(work: () => T): T {
+    this.#database.exec('BEGIN IMMEDIATE')
+    try {
+      const result = work()
+      this.#database.exec('COMMIT')
+      return result
+    } catch (error) {
+      this.#database.exec('ROLLBACK')
+      throw error
+    }
+  }
+
+  /** As `atomically`, and returns only when the disk has it: for keys, revocations and epochs. */
+  durably<T>(work: () => T): T {
+    this.#database.exec('PRAGMA synchronous = FULL')
+    try {
+      return this.atomically(work)
+    } finally {
+      this.#database.exec('PRAGMA synchronous = NORMAL')
+    }
+  }
+
+  close(): void {
+    this.#statements.clear()
+    this.#database.close()
+  }
+
+  #statement(sql: string): StatementSync {
+    let statement = this.#statements.get(sql)
+    if (statement === undefined) {
+      statement = this.#database.prepare(sql)
+      this.#statements.set(sql, statement)
+    }
+    return statement
+  }
+
+  #migrate(): void {
+    const version = Number(this.get('PRAGMA user_version')?.user_version)
+    if (version > MIGRATIONS.length) {
+      throw new StoreUnusableError('the store was made by a newer version of Shoal', {
+        hint: 'Run the version that made it, or a newer one.',
+      })
+    }
+    for (const [index, sql] of MIGRATIONS.entries()) {
+      if (index < version) continue
+      this.durably(() => this.#database.exec(`${sql}; PRAGMA user_version = ${index + 1}`))
+    }
+  }
+}

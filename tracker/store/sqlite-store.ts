@@ -1,0 +1,369 @@
+import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
+import { StoreConflictError } from '../errors.ts'
+import { SqliteDatabase } from './sqlite-database.ts'
+import { changeSwarmRows, loadSwarmRows } from './sqlite-swarms.ts'
+import {
+  type AuditEntry,
+  type AuthorityRecord,
+  type BatchKeyRecord,
+  type ClusterRecord,
+  EPOCH_CHANGES_MAX,
+  type EpochChange,
+  type JoinTokenRecord,
+  type NewRevocation,
+  type NodeRecord,
+  type NodeSwarm,
+  type PullRecord,
+  type RevocationRecord,
+  type RevocationsRecord,
+  type Store,
+  type SwarmChange,
+  type SwarmIdentity,
+  type SwarmRecord,
+} from './store.ts'
+
+/** The admin authority rests among the clusters' under this name, which no cluster can have. */
+const ADMIN_CLUSTER = ''
+
+/** The embedded store: one SQLite file, one process. */
+export class SqliteStore implements Store {
+  readonly #db: SqliteDatabase
+
+  /**
+   * @param path file, made when absent; `:memory:` for a store that ends with the process
+   * @throws StoreUnusableError
+   */
+  constructor(path: string) {
+    this.#db = new SqliteDatabase(path)
+  }
+
+  async sealedDataKey(): Promise<Buffer | undefined> {
+    const row = this.#db.get("SELECT value FROM meta WHERE name = 'sealed-data-key'")
+    return row === undefined ? undefined : bytes(row.value)
+  }
+
+  async putSealedDataKey(sealed: Buffer): Promise<void> {
+    this.#db.durably(() => {
+      const insert = "INSERT INTO meta (name, value) VALUES ('sealed-data-key', ?) ON CONFLICT DO NOTHING"
+      if (this.#db.run(insert, sealed).changes === 0) throw new StoreConflictError('the store has a data key')
+    })
+  }
+
+  async adminAuthority(): Promise<AuthorityRecord | undefined> {
+    return this.#authorities(ADMIN_CLUSTER)[0]
+  }
+
+  async putAdminAuthority(authority: AuthorityRecord): Promise<void> {
+    this.#db.durably(() => this.#insertAuthority(ADMIN_CLUSTER, authority))
+  }
+
+  async clusters(): Promise<ClusterRecord[]> {
+    return this.#db.all('SELECT * FROM clusters ORDER BY created_at_ms, id').map((row) => ({
+      cluster: row.id as ClusterId,
+      name: row.name as string,
+      createdAtMs: row.created_at_ms as number,
+      joinToken: {
+        sealedHash: bytes(row.sealed_join_token),
+        validUntilMs: row.join_token_valid_until_ms as number | null,
+      },
+      authorities: this.#authorities(row.id as string),
+      batchKeys: this.#batchKeys(row.id as string),
+    }))
+  }
+
+  async createCluster(cluster: ClusterRecord, audit: AuditEntry): Promise<void> {
+    this.#db.durably(() => {
+      const { changes } = this.#db.run(
+        'INSERT INTO clusters VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING',
+        cluster.cluster,
+        cluster.name,
+        cluster.createdAtMs,
+        cluster.joinToken.sealedHash,
+        cluster.joinToken.validUntilMs,
+      )
+      if (changes === 0) throw new StoreConflictError(`cluster ${cluster.cluster} exists`)
+      for (const authority of cluster.authorities) this.#insertAuthority(cluster.cluster, authority)
+      for (const key of cluster.batchKeys) {
+        const insert = 'INSERT INTO batch_keys VALUES (?, ?, ?, ?)'
+        this.#db.run(insert, cluster.cluster, key.createdAtMs, key.publicKey, key.sealedKey)
+      }
+      this.#insertAudit(audit)
+    })
+  }
+
+  async putJoinToken(cluster: ClusterId, token: JoinTokenRecord, audit: AuditEntry): Promise<void> {
+    this.#db.durably(() => {
+      const update = 'UPDATE clusters SET sealed_join_token = ?, join_token_valid_until_ms = ? WHERE id = ?'
+      this.#db.run(update, token.sealedHash, token.validUntilMs, cluster)
+      this.#insertAudit(audit)
+    })
+  }
+
+  async putNode(node: NodeRecord, audit: AuditEntry): Promise<void> {
+    this.#db.atomically(() => {
+      this.#db.run(
+        `INSERT INTO nodes VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE
+         SET address = excluded.address, renewed_at_ms = excluded.renewed_at_ms`,
+        node.cluster,
+        node.node,
+        node.address,
+        node.joinedAtMs,
+        node.renewedAtMs,
+      )
+      this.#insertAudit(audit)
+    })
+  }
+
+  async nodes(cluster?: ClusterId): Promise<NodeRecord[]> {
+    const all = 'SELECT * FROM nodes WHERE ?1 IS NULL OR cluster = ?1 ORDER BY cluster, node'
+    return this.#db.all(all, cluster ?? null).map((row) => ({
+      cluster: row.cluster as ClusterId,
+      node: row.node as NodeId,
+      address: row.address as string,
+      joinedAtMs: row.joined_at_ms as number,
+      renewedAtMs: row.renewed_at_ms as number,
+    }))
+  }
+
+  async putPull(pull: PullRecord, audit: AuditEntry): Promise<void> {
+    this.#db.atomically(() => {
+      this.#db.run(
+        'INSERT INTO pulls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
+        pull.pull,
+        pull.cluster,
+        pull.node,
+        pull.registry,
+        pull.repository,
+        pull.subject,
+        pull.tokenHash,
+        pull.spki,
+        pull.grantedAtMs,
+        pull.expiresAtMs,
+      )
+      const insert = 'INSERT INTO pull_blobs VALUES (?, ?, ?, ?, ?, ?, NULL)'
+      for (const blob of pull.blobs) {
+        this.#db.run(insert, pull.pull, blob.swarm, blob.digest, pull.cluster, pull.node, pull.grantedAtMs)
+      }
+      this.#insertAudit(audit)
+    })
+  }
+
+  async pull(id: string): Promise<PullRecord | undefined> {
+    const row = this.#db.get('SELECT * FROM pulls WHERE id = ?', id)
+    if (row === undefined) return undefined
+    const blobs = this.#db.all('SELECT * FROM pull_blobs WHERE pull = ?', id)
+    return {
+      pull: id,
+      cluster: row.cluster,
+      node: row.node,
+      registry: row.registry,
+      repository: row.repository,
+      subject: row.subject,
+      tokenHash: row.token_hash,
+      spki: bytes(row.spki),
+      grantedAtMs: row.granted_at_ms,
+      expiresAtMs: row.expires_at_ms,
+      blobs: blobs.map((blob) => ({
+        swarm: blob.swarm,
+        digest: blob.digest,
+        isComplete: blob.completed_at_ms !== null,
+      })),
+    } as PullRecord
+  }
+
+  async extendPull(id: string, expiresAtMs: number, audit: AuditEntry): Promise<void> {
+    this.#db.atomically(() => {
+      this.#db.run('UPDATE pulls SET expires_at_ms = ? WHERE id = ?', expiresAtMs, id)
+      this.#insertAudit(audit)
+    })
+  }
+
+  async completePullBlobs(blob: NodeSwarm, atMs: number): Promise<void> {
+    this.#db.run(
+      `UPDATE pull_blobs SET completed_at_ms = ?
+       WHERE node = ? AND swarm = ? AND cluster = ? AND completed_at_ms IS NULL`,
+      atMs,
+      blob.node,
+      blob.swarm,
+      blob.cluster,
+    )
+  }
+
+  async hasPullSince(blob: NodeSwarm, sinceMs: number): Promise<boolean> {
+    const found = this.#db.get(
+      'SELECT 1 FROM pull_blobs WHERE node = ? AND swarm = ? AND granted_at_ms >= ? AND cluster = ? LIMIT 1',
+      blob.node,
+      blob.swarm,
+      sinceMs,
+      blob.cluster,
+    )
+    return found !== undefined
+  }
+
+  async swarmVersion(cluster: ClusterId, swarm: SwarmId): Promise<number | undefined> {
+    const row = this.#db.get('SELECT version FROM swarms WHERE id = ? AND cluster = ?', swarm, cluster)
+    return row?.version as number | undefined
+  }
+
+  async loadSwarm(cluster: ClusterId, swarm: SwarmId): Promise<SwarmRecord | undefined> {
+    return loadSwarmRows(this.#db, cluster, swarm)
+  }
+
+  async ensureSwarm(identity: SwarmIdentity): Promise<void> {
+    this.#db.run(
+      'INSERT INTO swarms (id, cluster, registry, digest, bytes) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING',
+      identity.swarm,
+      identity.cluster,
+      identity.registry,
+      identity.digest,
+      identity.bytes,
+    )
+  }
+
+  async saveSwarm(swarm: SwarmId, expectedVersion: number, change: SwarmChange): Promise<void> {
+    const isEpochRise = change.dropCompletions
+    const write = () => {
+      changeSwarmRows(this.#db, swarm, expectedVersion, change)
+      for (const entry of change.audit) this.#insertAudit(entry)
+    }
+    if (isEpochRise) this.#db.durably(write)
+    else this.#db.atomically(write)
+  }
+
+  async putPiecesSha1(swarm: SwarmId, node: NodeId, hashes: Buffer): Promise<void> {
+    this.#db.run('INSERT INTO pieces_sha1 VALUES (?, ?, ?) ON CONFLICT DO NOTHING', swarm, node, hashes)
+  }
+
+  async piecesSha1(swarm: SwarmId): Promise<Buffer | undefined> {
+    const row = this.#db.get('SELECT hashes FROM pieces_sha1 WHERE swarm = ?', swarm)
+    return row === undefined ? undefined : bytes(row.hashes)
+  }
+
+  async epochChanges(sequence: number): Promise<EpochChange[]> {
+    const newest = 'SELECT * FROM epoch_changes WHERE sequence > ? ORDER BY sequence DESC LIMIT ?'
+    return this.#db
+      .all(newest, sequence, EPOCH_CHANGES_MAX)
+      .reverse()
+      .map((row) => ({ ...row }) as unknown as EpochChange)
+  }
+
+  async addRevocation(revocation: NewRevocation, audit: AuditEntry): Promise<number> {
+    return this.#db.durably(() => {
+      this.#insertAudit(audit)
+      return this.#db.run(
+        'INSERT INTO revocations (cluster, kind, target, registry, subject, at_ms) VALUES (?, ?, ?, ?, ?, ?)',
+        revocation.cluster,
+        revocation.kind,
+        revocation.target,
+        revocation.registry,
+        revocation.subject,
+        revocation.atMs,
+      ).rowId
+    })
+  }
+
+  async clearRevocation(sequence: number, audit: AuditEntry): Promise<boolean> {
+    return this.#db.durably(() => {
+      const inForce =
+        'SELECT * FROM revocations WHERE sequence = ? AND is_clearing = 0 AND cleared_by IS NULL'
+      const row = this.#db.get(inForce, sequence)
+      if (row === undefined) return false
+      const { rowId } = this.#db.run(
+        'INSERT INTO revocations (cluster, kind, target, at_ms, is_clearing) VALUES (?, ?, ?, ?, 1)',
+        row.cluster as string,
+        row.kind as string,
+        row.target as string,
+        audit.atMs,
+      )
+      this.#db.run('UPDATE revocations SET cleared_by = ? WHERE sequence = ?', rowId, sequence)
+      this.#insertAudit(audit)
+      return true
+    })
+  }
+
+  async revocations(): Promise<RevocationsRecord> {
+    const inForce = 'SELECT * FROM revocations WHERE is_clearing = 0 AND cleared_by IS NULL ORDER BY sequence'
+    const newest = this.#db.get(
+      `SELECT coalesce(max(sequence), 0) AS newest,
+              coalesce(max(CASE is_clearing WHEN 1 THEN sequence END), 0) AS clearing FROM revocations`,
+    )
+    return {
+      inForce: this.#db
+        .all(inForce)
+        .map((row) => ({ ...row, atMs: row.at_ms }) as unknown as RevocationRecord),
+      newestSequence: newest?.newest as number,
+      newestClearing: newest?.clearing as number,
+    }
+  }
+
+  async addAudit(entry: AuditEntry): Promise<void> {
+    this.#insertAudit(entry)
+  }
+
+  async audit(options: { limit: number; beforeSequence?: number }) {
+    const newest = 'SELECT * FROM audit WHERE sequence < ? ORDER BY sequence DESC LIMIT ?'
+    const before = options.beforeSequence ?? Number.MAX_SAFE_INTEGER
+    return this.#db.all(newest, before, options.limit).map((row) => ({
+      sequence: row.sequence as number,
+      atMs: row.at_ms as number,
+      actor: row.actor as string,
+      action: row.action as string,
+      cluster: row.cluster as ClusterId | null,
+      target: row.target as string,
+    }))
+  }
+
+  async prune(beforeMs: { pulls: number; audit: number }): Promise<void> {
+    this.#db.atomically(() => {
+      const ended = 'SELECT id FROM pulls WHERE granted_at_ms < ?1'
+      this.#db.run(`DELETE FROM pull_blobs WHERE pull IN (${ended})`, beforeMs.pulls)
+      this.#db.run('DELETE FROM pulls WHERE granted_at_ms < ?1', beforeMs.pulls)
+      this.#db.run('DELETE FROM leases WHERE expires_at_ms < ?1', beforeMs.pulls)
+      this.#db.run('DELETE FROM audit WHERE at_ms < ?1', beforeMs.audit)
+    })
+  }
+
+  async close(): Promise<void> {
+    this.#db.close()
+  }
+
+  #authorities(cluster: string): AuthorityRecord[] {
+    const newestFirst = 'SELECT * FROM authorities WHERE cluster = ? ORDER BY created_at_ms DESC'
+    return this.#db.all(newestFirst, cluster).map((row) => ({
+      certificatePem: row.certificate_pem as string,
+      sealedKey: bytes(row.sealed_key),
+      createdAtMs: row.created_at_ms as number,
+    }))
+  }
+
+  #batchKeys(cluster: string): BatchKeyRecord[] {
+    const newestFirst = 'SELECT * FROM batch_keys WHERE cluster = ? ORDER BY created_at_ms DESC'
+    return this.#db.all(newestFirst, cluster).map((row) => ({
+      publicKey: row.public_key as string,
+      sealedKey: bytes(row.sealed_key),
+      createdAtMs: row.created_at_ms as number,
+    }))
+  }
+
+  #insertAuthority(cluster: string, authority: AuthorityRecord): void {
+    const insert = 'INSERT INTO authorities VALUES (?, ?, ?, ?)'
+    this.#db.run(insert, cluster, authority.createdAtMs, authority.certificatePem, authority.sealedKey)
+  }
+
+  #insertAudit(entry: AuditEntry): void {
+    this.#db.run(
+      'INSERT INTO audit (at_ms, actor, action, cluster, target) VALUES (?, ?, ?, ?, ?)',
+      entry.atMs,
+      entry.actor,
+      entry.action,
+      entry.cluster,
+      entry.target,
+    )
+  }
+}
+
+/** SQLite answers blobs as Uint8Array; the rest of the tracker works on Buffers over the same memory. */
+function bytes(value: unknown): Buffer {
+  const array = value as Uint8Array
+  return Buffer.from(array.buffer, array.byteOffset, array.byteLength)
+}

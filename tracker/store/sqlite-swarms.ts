@@ -1,0 +1,139 @@
+import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
+import { StoreConflictError } from '../errors.ts'
+import type { SqliteDatabase } from './sqlite-database.ts'
+import type { DisputeRecord, LeaseRecord, PublishedPiece, SwarmChange, SwarmRecord } from './store.ts'
+
+/** Disputes of a swarm that are loaded with it: the newest. */
+const DISPUTES_LOADED_MAX = 256
+
+/** Reads one swarm with everything that belongs to it. */
+export function loadSwarmRows(
+  db: SqliteDatabase,
+  cluster: ClusterId,
+  swarm: SwarmId,
+): SwarmRecord | undefined {
+  const row = db.get('SELECT * FROM swarms WHERE id = ? AND cluster = ?', swarm, cluster)
+  if (row === undefined) return undefined
+  const completions = db.all('SELECT node FROM completions WHERE swarm = ?', swarm)
+  return {
+    cluster,
+    swarm,
+    registry: row.registry,
+    digest: row.digest,
+    bytes: row.bytes,
+    version: row.version,
+    epoch: row.epoch,
+    isConfirmed: row.is_confirmed === 1,
+    hasPiecesSha1: db.get('SELECT 1 FROM pieces_sha1 WHERE swarm = ?', swarm) !== undefined,
+    pieces: loadPieces(db, swarm),
+    leases: loadLeases(db, swarm),
+    completions: completions.map((completion) => completion.node as NodeId),
+    disputes: loadDisputes(db, swarm),
+  } as SwarmRecord
+}
+
+function loadPieces(db: SqliteDatabase, swarm: SwarmId): PublishedPiece[] {
+  return db.all('SELECT * FROM pieces WHERE swarm = ? ORDER BY piece', swarm).map((row) => ({
+    piece: row.piece as number,
+    hash: Buffer.from(row.hash as Uint8Array),
+    node: row.node as NodeId,
+    pull: row.pull as string,
+  }))
+}
+
+function loadLeases(db: SqliteDatabase, swarm: SwarmId): LeaseRecord[] {
+  return db.all('SELECT * FROM leases WHERE swarm = ?', swarm).map((row) => ({
+    lease: row.id as string,
+    node: row.node as NodeId,
+    pull: row.pull as string,
+    firstPiece: row.first_piece as number,
+    pieces: row.pieces as number,
+    expiresAtMs: row.expires_at_ms as number,
+  }))
+}
+
+function loadDisputes(db: SqliteDatabase, swarm: SwarmId): DisputeRecord[] {
+  const newest = 'SELECT * FROM disputes WHERE swarm = ? ORDER BY at_ms DESC, rowid DESC LIMIT ?'
+  return db
+    .all(newest, swarm, DISPUTES_LOADED_MAX)
+    .reverse()
+    .map((row) => ({
+      kind: row.kind as DisputeRecord['kind'],
+      epoch: row.epoch as number,
+      piece: row.piece as number,
+      publisher: row.publisher as NodeId,
+      publisherPull: row.publisher_pull as string,
+      publishedHash: Buffer.from(row.published_hash as Uint8Array),
+      reporter: row.reporter as NodeId,
+      reportedHash: Buffer.from(row.reported_hash as Uint8Array),
+      atMs: row.at_ms as number,
+    }))
+}
+
+/**
+ * Applies one step's change; to be run inside a transaction.
+ * @throws StoreConflictError when the swarm is at another version
+ */
+export function changeSwarmRows(
+  db: SqliteDatabase,
+  swarm: SwarmId,
+  expected: number,
+  change: SwarmChange,
+): void {
+  const raise =
+    'UPDATE swarms SET version = version + 1, epoch = ?, is_confirmed = ? WHERE id = ? AND version = ?'
+  const { changes } = db.run(raise, change.epoch, change.isConfirmed ? 1 : 0, swarm, expected)
+  if (changes === 0) throw new StoreConflictError(`swarm ${swarm} is not at version ${expected}`)
+  changePieces(db, swarm, change)
+  changeLeases(db, swarm, change)
+  changeCompletions(db, swarm, change)
+  for (const dispute of change.addDisputes) insertDispute(db, swarm, dispute)
+}
+
+function changePieces(db: SqliteDatabase, swarm: SwarmId, change: SwarmChange): void {
+  for (const piece of change.dropPieces) {
+    db.run('DELETE FROM pieces WHERE swarm = ? AND piece = ?', swarm, piece)
+  }
+  for (const { piece, hash, node, pull } of change.putPieces) {
+    db.run('INSERT INTO pieces VALUES (?, ?, ?, ?, ?)', swarm, piece, hash, node, pull)
+  }
+}
+
+function changeLeases(db: SqliteDatabase, swarm: SwarmId, change: SwarmChange): void {
+  for (const lease of change.dropLeases) {
+    db.run('DELETE FROM leases WHERE swarm = ? AND id = ?', swarm, lease)
+  }
+  const put = 'INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?, ?, ?)'
+  for (const it of change.putLeases) {
+    db.run(put, swarm, it.lease, it.node, it.pull, it.firstPiece, it.pieces, it.expiresAtMs)
+  }
+}
+
+/** Completions end with their epoch; the rise is noted for the nodes that hold the swarm. */
+function changeCompletions(db: SqliteDatabase, swarm: SwarmId, change: SwarmChange): void {
+  if (change.dropCompletions) {
+    db.run('DELETE FROM completions WHERE swarm = ?', swarm)
+    const note =
+      'INSERT INTO epoch_changes (cluster, swarm, epoch) SELECT cluster, id, epoch FROM swarms WHERE id = ?'
+    db.run(note, swarm)
+  }
+  for (const node of change.addCompletions) {
+    db.run('INSERT INTO completions VALUES (?, ?) ON CONFLICT DO NOTHING', swarm, node)
+  }
+}
+
+function insertDispute(db: SqliteDatabase, swarm: SwarmId, dispute: DisputeRecord): void {
+  db.run(
+    'INSERT INTO disputes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
+    swarm,
+    dispute.kind,
+    dispute.epoch,
+    dispute.piece,
+    dispute.publisher,
+    dispute.publisherPull,
+    dispute.publishedHash,
+    dispute.reporter,
+    dispute.reportedHash,
+    dispute.atMs,
+  )
+}

@@ -1,0 +1,242 @@
+import type { Digest } from '../../core/digest.ts'
+import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
+import type { RegistryHost, Repository } from '../../core/repository.ts'
+
+/**
+ * Everything of the tracker that outlives it. Two trackers may share one store: every method is one atomic step,
+ * and a swarm is saved only over the version that it was read at. Secrets arrive sealed and leave sealed.
+ * Times are milliseconds since 1970. A rejected promise that is no ShoalError means the store is broken.
+ */
+export interface Store {
+  /** The data key, sealed by the unlock key; undefined before the first start. */
+  sealedDataKey(): Promise<Buffer | undefined>
+  /** @throws StoreConflictError when there is one already */
+  putSealedDataKey(sealed: Buffer): Promise<void>
+  adminAuthority(): Promise<AuthorityRecord | undefined>
+  putAdminAuthority(authority: AuthorityRecord): Promise<void>
+
+  clusters(): Promise<ClusterRecord[]>
+  /** @throws StoreConflictError when the id is taken */
+  createCluster(cluster: ClusterRecord, audit: AuditEntry): Promise<void>
+  putJoinToken(cluster: ClusterId, token: JoinTokenRecord, audit: AuditEntry): Promise<void>
+
+  putNode(node: NodeRecord, audit: AuditEntry): Promise<void>
+  /** Of one cluster, or of all; by cluster and node. */
+  nodes(cluster?: ClusterId): Promise<NodeRecord[]>
+
+  putPull(pull: PullRecord, audit: AuditEntry): Promise<void>
+  pull(id: string): Promise<PullRecord | undefined>
+  /** Sets when the pull's newest certificate ends. */
+  extendPull(id: string, expiresAtMs: number, audit: AuditEntry): Promise<void>
+  /** Marks the blob complete in all pulls of the node. */
+  completePullBlobs(blob: NodeSwarm, atMs: number): Promise<void>
+  /** True when a pull that was granted at `sinceMs` or later gave the node this swarm. */
+  hasPullSince(blob: NodeSwarm, sinceMs: number): Promise<boolean>
+
+  /** The swarm's version, to see whether a copy in memory is still the newest. */
+  swarmVersion(cluster: ClusterId, swarm: SwarmId): Promise<number | undefined>
+  loadSwarm(cluster: ClusterId, swarm: SwarmId): Promise<SwarmRecord | undefined>
+  /** Creates it empty with epoch 0 and version 0, unless it exists. */
+  ensureSwarm(identity: SwarmIdentity): Promise<void>
+  /**
+   * Applies the change and raises the version by one.
+   * @throws StoreConflictError when the swarm is not at `expectedVersion` any more: load it and decide again
+   */
+  saveSwarm(swarm: SwarmId, expectedVersion: number, change: SwarmChange): Promise<void>
+  /** SHA-1 of every piece, 20 bytes each, for stock clients. Kept as first given. */
+  putPiecesSha1(swarm: SwarmId, node: NodeId, hashes: Buffer): Promise<void>
+  piecesSha1(swarm: SwarmId): Promise<Buffer | undefined>
+  /** Epoch rises after `sequence`, oldest first, at most EPOCH_CHANGES_MAX of the newest. */
+  epochChanges(sequence: number): Promise<EpochChange[]>
+
+  /** @returns its sequence number, which is above all earlier ones */
+  addRevocation(revocation: NewRevocation, audit: AuditEntry): Promise<number>
+  /** @returns false when no such revocation is in force */
+  clearRevocation(sequence: number, audit: AuditEntry): Promise<boolean>
+  /** All that is in force, and the newest sequence number of a revocation and of a clearing. */
+  revocations(): Promise<RevocationsRecord>
+
+  addAudit(entry: AuditEntry): Promise<void>
+  /** Newest first, below `beforeSequence` when given. */
+  audit(options: { limit: number; beforeSequence?: number }): Promise<(AuditEntry & { sequence: number })[]>
+
+  /** Forgets pulls and leases that ended, and audit entries, from before `beforeMs`. */
+  prune(beforeMs: { pulls: number; audit: number }): Promise<void>
+  close(): Promise<void>
+}
+
+/** Bound of one answer of `epochChanges`. */
+export const EPOCH_CHANGES_MAX = 10_000
+
+export interface AuthorityRecord {
+  certificatePem: string
+  /** PKCS#8 PEM, sealed. */
+  sealedKey: Buffer
+  createdAtMs: number
+}
+
+export interface BatchKeyRecord {
+  /** Raw Ed25519 public key, base64url. */
+  publicKey: string
+  sealedKey: Buffer
+  createdAtMs: number
+}
+
+export interface JoinTokenRecord {
+  /** SHA-256 (hex) of the whole token, sealed. */
+  sealedHash: Buffer
+  /** Null: until it is replaced. */
+  validUntilMs: number | null
+}
+
+export interface ClusterRecord {
+  cluster: ClusterId
+  name: string
+  createdAtMs: number
+  joinToken: JoinTokenRecord
+  /** Newest first: the first one issues, all are trusted. */
+  authorities: AuthorityRecord[]
+  batchKeys: BatchKeyRecord[]
+}
+
+export interface NodeRecord {
+  cluster: ClusterId
+  node: NodeId
+  /** Source address of the newest join or renewal. */
+  address: string
+  /** Kept as first given. */
+  joinedAtMs: number
+  renewedAtMs: number
+}
+
+export interface NodeSwarm {
+  cluster: ClusterId
+  node: NodeId
+  swarm: SwarmId
+}
+
+export interface PullRecord {
+  pull: string
+  cluster: ClusterId
+  node: NodeId
+  registry: RegistryHost
+  repository: Repository
+  /** The registry token's subject; '' when there is none. */
+  subject: string
+  /** SHA-256 (hex) of the token's signing input; null without a token. The token itself is never stored. */
+  tokenHash: string | null
+  spki: Buffer
+  grantedAtMs: number
+  expiresAtMs: number
+  blobs: PullBlobRecord[]
+}
+
+export interface PullBlobRecord {
+  swarm: SwarmId
+  digest: Digest
+  isComplete: boolean
+}
+
+export interface SwarmIdentity {
+  cluster: ClusterId
+  swarm: SwarmId
+  registry: RegistryHost
+  digest: Digest
+  bytes: number
+}
+
+export interface SwarmRecord extends SwarmIdentity {
+  version: number
+  epoch: number
+  isConfirmed: boolean
+  hasPiecesSha1: boolean
+  pieces: PublishedPiece[]
+  leases: LeaseRecord[]
+  /** Nodes that matched the whole blob under this epoch's hashes. */
+  completions: NodeId[]
+  disputes: DisputeRecord[]
+}
+
+export interface PublishedPiece {
+  piece: number
+  /** SHA-256, 32 bytes. */
+  hash: Buffer
+  node: NodeId
+  pull: string
+}
+
+export interface LeaseRecord {
+  lease: string
+  node: NodeId
+  pull: string
+  firstPiece: number
+  pieces: number
+  expiresAtMs: number
+}
+
+/** Two nodes that say different things of one piece: two publishers, or a publisher and a node that checked. */
+export interface DisputeRecord {
+  kind: 'conflict' | 'mismatch'
+  epoch: number
+  piece: number
+  publisher: NodeId
+  publisherPull: string
+  publishedHash: Buffer
+  reporter: NodeId
+  reportedHash: Buffer
+  atMs: number
+}
+
+/** What one step does to a swarm. Pieces are dropped before others are put. */
+export interface SwarmChange {
+  epoch: number
+  isConfirmed: boolean
+  dropPieces: number[]
+  putPieces: PublishedPiece[]
+  dropLeases: string[]
+  putLeases: LeaseRecord[]
+  dropCompletions: boolean
+  addCompletions: NodeId[]
+  addDisputes: DisputeRecord[]
+  audit: AuditEntry[]
+}
+
+export interface EpochChange {
+  sequence: number
+  cluster: ClusterId
+  swarm: SwarmId
+  epoch: number
+}
+
+export interface NewRevocation {
+  cluster: ClusterId
+  kind: 'node' | 'pull'
+  /** Node id or pull id. */
+  target: string
+  /** Whose tokens are barred as well: the pull's registry and subject; null for none. */
+  registry: RegistryHost | null
+  subject: string | null
+  atMs: number
+}
+
+export interface RevocationRecord extends NewRevocation {
+  sequence: number
+}
+
+export interface RevocationsRecord {
+  inForce: RevocationRecord[]
+  newestSequence: number
+  newestClearing: number
+}
+
+/** Who did what, when. Holds names and ids, never values. */
+export interface AuditEntry {
+  atMs: number
+  /** `admin`, `tracker`, or `node <id>`. */
+  actor: string
+  /** Constant text: `cluster created`, `pull granted`, … */
+  action: string
+  cluster: ClusterId | null
+  /** What it was done to: a node, pull, swarm or revocation. */
+  target: string
+}

@@ -1,0 +1,106 @@
+import type { z } from 'zod'
+import type { SwarmId } from '../../core/metainfo.ts'
+import type {
+  completeRequest,
+  completeResponse,
+  mismatchRequest,
+  mismatchResponse,
+} from '../../core/tracker-api.ts'
+import type { NodeCaller } from '../api/caller.ts'
+import { RefusedError } from '../errors.ts'
+import type { TrackerParts } from '../parts.ts'
+import { noteEpochRise } from './publish-hashes.ts'
+import { batchesFrom } from './signed-batches.ts'
+import type { SwarmState } from './swarm-state.ts'
+
+export type CompleteQuestion = z.output<typeof completeRequest>
+export type CompleteAnswer = z.output<typeof completeResponse>
+export type MismatchQuestion = z.output<typeof mismatchRequest>
+export type MismatchAnswer = z.output<typeof mismatchResponse>
+
+/** Pulls are kept for this long: who pulled a blob within it may report on it. */
+export const PULL_KEPT_MS = 24 * 3600 * 1000
+const SHA1_BYTES = 20
+
+/**
+ * The node has the whole blob. The second distinct match of the whole digest confirms the hashes.
+ * @throws RefusedError SWARM_UNKNOWN, SWARM_NOT_GRANTED, INVALID_INPUT
+ */
+export async function completeBlob(
+  parts: TrackerParts,
+  caller: NodeCaller,
+  swarm: SwarmId,
+  question: CompleteQuestion,
+): Promise<CompleteAnswer> {
+  await checkGranted(parts, caller, swarm)
+  const { cluster } = caller.cluster
+  const sha1 = question.piecesSha1 === null ? undefined : Buffer.from(question.piecesSha1, 'base64url')
+  const { epoch, matched } = question
+  const step = await parts.swarms.step(cluster, swarm, (state) => {
+    if (sha1 !== undefined && sha1.length !== state.layout.pieceCount * SHA1_BYTES) {
+      throw new RefusedError('INVALID_INPUT', `piecesSha1 is ${SHA1_BYTES} bytes a piece`)
+    }
+    const before = state.status
+    state.complete({ node: caller.node, epoch, matched })
+    return { state, isNewlyConfirmed: before !== 'confirmed' && state.status === 'confirmed' }
+  })
+  if (step.isNewlyConfirmed) parts.metrics.confirmed.inc()
+  await parts.store.completePullBlobs({ cluster, node: caller.node, swarm }, parts.nowMs())
+  parts.peers.of(cluster).becameSeed(caller.node, swarm)
+  if (sha1 !== undefined && matched === 'whole') await keepSha1(parts, caller, step.state, sha1)
+  return completeAnswer(parts, caller, step.state)
+}
+
+async function keepSha1(
+  parts: TrackerParts,
+  caller: NodeCaller,
+  state: SwarmState,
+  sha1: Buffer,
+): Promise<void> {
+  await parts.store.putPiecesSha1(state.identity.swarm, caller.node, sha1)
+  state.gotPiecesSha1()
+}
+
+function completeAnswer(parts: TrackerParts, caller: NodeCaller, state: SwarmState): CompleteAnswer {
+  const { status, epoch } = state
+  const { swarm } = state.identity
+  return {
+    epoch,
+    status,
+    batches: status === 'confirmed' ? batchesFrom(state, caller.cluster.batchKeys[0]!, 0) : [],
+    wantsSha1: !state.hasPiecesSha1 && parts.sha1Askers.isAsked(swarm, caller.node, parts.nowMs()),
+  }
+}
+
+/**
+ * The node found the whole blob wrong. Whom to believe is not decided here: both sides are recorded, and the pieces
+ * are fetched again by others.
+ * @throws RefusedError SWARM_UNKNOWN, SWARM_NOT_GRANTED, MISMATCH_UNFOUNDED, MISMATCH_TOO_OFTEN, INVALID_INPUT
+ */
+export async function reportMismatch(
+  parts: TrackerParts,
+  caller: NodeCaller,
+  swarm: SwarmId,
+  question: MismatchQuestion,
+): Promise<MismatchAnswer> {
+  await checkGranted(parts, caller, swarm)
+  const pieces = question.pieces.map(({ piece, hash }) => ({ piece, hash: Buffer.from(hash, 'base64url') }))
+  const epoch = await parts.swarms.step(caller.cluster.cluster, swarm, (state) => {
+    state.reportMismatch({ node: caller.node, epoch: question.epoch, pieces, nowMs: parts.nowMs() })
+    return state.epoch
+  })
+  if (epoch !== question.epoch) await noteEpochRise(parts)
+  return { epoch }
+}
+
+/** Only who was granted the blob lately has anything to say about it. */
+async function checkGranted(parts: TrackerParts, caller: NodeCaller, swarm: SwarmId): Promise<void> {
+  const { cluster } = caller.cluster
+  if ((await parts.store.swarmVersion(cluster, swarm)) === undefined) {
+    throw new RefusedError('SWARM_UNKNOWN', `this cluster has no swarm ${swarm}`)
+  }
+  const sinceMs = parts.nowMs() - PULL_KEPT_MS
+  if (!(await parts.store.hasPullSince({ cluster, node: caller.node, swarm }, sinceMs))) {
+    throw new RefusedError('SWARM_NOT_GRANTED', 'this node was not granted the blob')
+  }
+}

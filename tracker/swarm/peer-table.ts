@@ -1,0 +1,228 @@
+import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
+import type { Peer } from '../../core/tracker-api.ts'
+import { choosePeers, type PeerCandidate } from '../handout/peers.ts'
+
+/**
+ * Who is in which swarm, in memory only (DESIGN §7): a node that is not heard of for `ttlMs` is forgotten, and tells
+ * everything again after a restart. Invariant: a presence is in the order of its last sign of life, and every
+ * membership is in exactly one list, at the index that it knows.
+ */
+
+/** Bound of swarms that one node is listed in: as many as one heartbeat may name. */
+export const SWARMS_PER_NODE_MAX = 10_000
+
+interface Presence {
+  readonly node: NodeId
+  address: string
+  port: number
+  expiresAtMs: number
+  /** False until the node has told all that it holds. */
+  hasInventory: boolean
+  /** Epoch changes up to this sequence number have been told to the node. */
+  toldEpochs: number
+  readonly memberships: Map<SwarmId, Membership>
+}
+
+interface Membership extends PeerCandidate {
+  readonly presence: Presence
+  isSeed: boolean
+  index: number
+}
+
+interface SwarmPeers {
+  readonly seeds: Membership[]
+  readonly leechers: Membership[]
+}
+
+/** A sign of life: where the node is reached. */
+export interface NodeContact {
+  node: NodeId
+  address: string
+  port: number
+}
+
+export interface Inventory {
+  isFullInventory: boolean
+  holds: readonly { swarm: SwarmId; isSeed: boolean }[]
+  dropped: readonly SwarmId[]
+}
+
+/** The peers of one cluster. */
+export class PeerTable {
+  readonly #ttlMs: number
+  readonly #presences = new Map<NodeId, Presence>()
+  readonly #swarms = new Map<SwarmId, SwarmPeers>()
+
+  constructor(ttlMs: number) {
+    this.#ttlMs = ttlMs
+  }
+
+  get nodeCount(): number {
+    return this.#presences.size
+  }
+
+  /** The swarms that this node is listed in, as far as it told. */
+  *swarmsOf(node: NodeId): Iterable<SwarmId> {
+    yield* this.#presences.get(node)?.memberships.keys() ?? []
+  }
+
+  holds(node: NodeId, swarm: SwarmId): boolean {
+    return this.#presences.get(node)?.memberships.has(swarm) === true
+  }
+
+  /** A node's heartbeat. @returns whether the node must tell its full inventory */
+  heartbeat(contact: NodeContact, inventory: Inventory, nowMs: number): { wantsFullInventory: boolean } {
+    const presence = this.#touch(contact, nowMs)
+    for (const membership of presence.memberships.values()) membership.handouts = 0
+    if (inventory.isFullInventory) {
+      this.#dropAllBut(presence, new Set(inventory.holds.map(({ swarm }) => swarm)))
+      presence.hasInventory = true
+      presence.toldEpochs = 0
+    }
+    for (const swarm of inventory.dropped) this.#remove(presence, swarm)
+    for (const { swarm, isSeed } of inventory.holds) this.#put(presence, swarm, isSeed)
+    return { wantsFullInventory: !presence.hasInventory }
+  }
+
+  /** The node takes part in a swarm: from its pull on, before its next heartbeat says so. */
+  join(contact: NodeContact, swarm: SwarmId, nowMs: number): void {
+    const presence = this.#touch(contact, nowMs)
+    if (!presence.memberships.has(swarm)) this.#put(presence, swarm, false)
+  }
+
+  /** The node has the whole blob. Does nothing for a node that is not listed. */
+  becameSeed(node: NodeId, swarm: SwarmId): void {
+    const presence = this.#presences.get(node)
+    if (presence !== undefined) this.#put(presence, swarm, true)
+  }
+
+  forget(node: NodeId): void {
+    const presence = this.#presences.get(node)
+    if (presence !== undefined) this.#forget(presence)
+  }
+
+  /** Epoch changes that the node must be told: remembers `newest` as told and returns what was told before. */
+  takeToldEpochs(node: NodeId, newest: number): number {
+    const presence = this.#presences.get(node)
+    if (presence === undefined) return newest
+    const told = presence.toldEpochs
+    presence.toldEpochs = newest
+    return told
+  }
+
+  /** A random, load-spread choice of peers of the swarm, without the asker. */
+  choose(
+    swarm: SwarmId,
+    options: { asker: NodeId; peersMax: number; random: () => number; nowMs: number },
+  ): Peer[] {
+    this.#expire(options.nowMs)
+    const peers = this.#swarms.get(swarm)
+    if (peers === undefined) return []
+    return choosePeers({
+      ...peers,
+      peersMax: options.peersMax,
+      isEligible: ({ presence }) => presence.node !== options.asker,
+      random: options.random,
+    }).map(({ presence: { node, address, port }, isSeed }) => ({ node, address, port, isSeed }))
+  }
+
+  count(swarm: SwarmId, nowMs: number): { seeds: number; leechers: number } {
+    this.#expire(nowMs)
+    const peers = this.#swarms.get(swarm)
+    return { seeds: peers?.seeds.length ?? 0, leechers: peers?.leechers.length ?? 0 }
+  }
+
+  #touch(contact: NodeContact, nowMs: number): Presence {
+    this.#expire(nowMs)
+    const known = this.#presences.get(contact.node)
+    const presence: Presence = known ?? {
+      ...contact,
+      expiresAtMs: 0,
+      hasInventory: false,
+      toldEpochs: 0,
+      memberships: new Map(),
+    }
+    presence.address = contact.address
+    presence.port = contact.port
+    presence.expiresAtMs = nowMs + this.#ttlMs
+    // The map keeps the order of insertion: the first to expire stay in front.
+    this.#presences.delete(contact.node)
+    this.#presences.set(contact.node, presence)
+    return presence
+  }
+
+  #expire(nowMs: number): void {
+    for (const presence of this.#presences.values()) {
+      if (presence.expiresAtMs > nowMs) return
+      this.#forget(presence)
+    }
+  }
+
+  #forget(presence: Presence): void {
+    this.#dropAllBut(presence, new Set())
+    this.#presences.delete(presence.node)
+  }
+
+  #dropAllBut(presence: Presence, kept: ReadonlySet<SwarmId>): void {
+    for (const swarm of presence.memberships.keys()) {
+      if (!kept.has(swarm)) this.#remove(presence, swarm)
+    }
+  }
+
+  #put(presence: Presence, swarm: SwarmId, isSeed: boolean): void {
+    const known = presence.memberships.get(swarm)
+    if (known?.isSeed === isSeed) return
+    if (known !== undefined) this.#remove(presence, swarm)
+    if (presence.memberships.size >= SWARMS_PER_NODE_MAX) return
+    const list = this.#listOf(swarm, isSeed)
+    const membership: Membership = { presence, isSeed, index: list.length, handouts: known?.handouts ?? 0 }
+    list.push(membership)
+    presence.memberships.set(swarm, membership)
+  }
+
+  #remove(presence: Presence, swarm: SwarmId): void {
+    const membership = presence.memberships.get(swarm)
+    if (membership === undefined) return
+    presence.memberships.delete(swarm)
+    const list = this.#listOf(swarm, membership.isSeed)
+    const last = list.pop()!
+    if (last !== membership) {
+      list[membership.index] = last
+      last.index = membership.index
+    }
+    const { seeds, leechers } = this.#swarms.get(swarm)!
+    if (seeds.length + leechers.length === 0) this.#swarms.delete(swarm)
+  }
+
+  #listOf(swarm: SwarmId, isSeed: boolean): Membership[] {
+    let peers = this.#swarms.get(swarm)
+    if (peers === undefined) {
+      peers = { seeds: [], leechers: [] }
+      this.#swarms.set(swarm, peers)
+    }
+    return isSeed ? peers.seeds : peers.leechers
+  }
+}
+
+/** One table per cluster: no node is ever listed to another cluster, whatever it claims to hold. */
+export class PeerTables {
+  readonly #ttlMs: number
+  readonly #byCluster = new Map<ClusterId, PeerTable>()
+
+  constructor(ttlMs: number) {
+    this.#ttlMs = ttlMs
+  }
+
+  of(cluster: ClusterId): PeerTable {
+    let table = this.#byCluster.get(cluster)
+    if (table === undefined) {
+      table = new PeerTable(this.#ttlMs)
+      this.#byCluster.set(cluster, table)
+    }
+    return table
+  }
+
+  nodeCount(): number {
+    return [...this.#byCluster.values()].reduce((sum, table) => sum + table.nodeCount, 0)
+  }
+}

@@ -1,0 +1,114 @@
+import { randomBytes } from 'node:crypto'
+import type { z } from 'zod'
+import { PIECE_HASH_BYTES, type SwarmId } from '../../core/metainfo.ts'
+import type { hashesRequest, hashesResponse } from '../../core/tracker-api.ts'
+import type { NodeCaller } from '../api/caller.ts'
+import { RefusedError } from '../errors.ts'
+import { retryInMs } from '../handout/leases.ts'
+import { PEERS_HANDED_OUT_MAX } from '../handout/peers.ts'
+import type { TrackerParts } from '../parts.ts'
+import { leaseMessage } from '../pull/grant-pull.ts'
+import { livePull } from '../pull/live-pull.ts'
+import type { LeaseRecord } from '../store/store.ts'
+import { batchesFrom, batchOf } from './signed-batches.ts'
+import type { SwarmState } from './swarm-state.ts'
+
+export type HashesQuestion = z.output<typeof hashesRequest>
+export type HashesAnswer = z.output<typeof hashesResponse>
+
+/**
+ * Publishes hashes of leased pieces, gives a lease back or takes the next one, and hands out batches: all that a node
+ * says about a swarm that it is fetching, in one call and one step.
+ * @throws RefusedError SWARM_NOT_GRANTED, EPOCH_STALE, LEASE_UNKNOWN, HASH_CONFLICT, and those of `livePull`
+ */
+export async function publishHashes(
+  parts: TrackerParts,
+  caller: NodeCaller,
+  swarm: SwarmId,
+  question: HashesQuestion,
+): Promise<HashesAnswer> {
+  const pull = await livePull(parts, caller, question.pull)
+  if (!pull.blobs.some((blob) => blob.swarm === swarm)) {
+    throw new RefusedError('SWARM_NOT_GRANTED', 'the pull does not name this swarm')
+  }
+  const { cluster } = caller.cluster
+  const answer = await parts.swarms.step(cluster, swarm, (state) => takeStep(parts, caller, state, question))
+  if (answer === 'conflict') {
+    await noteEpochRise(parts)
+    throw new RefusedError(
+      'HASH_CONFLICT',
+      'another node published another hash: the pieces are fetched again',
+    )
+  }
+  if (answer.lease !== null) parts.metrics.leases.inc()
+  const peers = parts.peers.of(cluster).choose(swarm, {
+    asker: caller.node,
+    peersMax: PEERS_HANDED_OUT_MAX,
+    random: parts.random,
+    nowMs: parts.nowMs(),
+  })
+  return { ...answer, peers }
+}
+
+/** Nodes hear of it with their next heartbeat. */
+export async function noteEpochRise(parts: TrackerParts): Promise<void> {
+  parts.metrics.epochRises.inc()
+  await parts.epochs.refresh()
+}
+
+function takeStep(
+  parts: TrackerParts,
+  caller: NodeCaller,
+  state: SwarmState,
+  question: HashesQuestion,
+): Omit<HashesAnswer, 'peers'> | 'conflict' {
+  const nowMs = parts.nowMs()
+  const key = caller.cluster.batchKeys[0]!
+  const hashes = Buffer.from(question.hashes, 'base64url')
+  if (hashes.length > 0 && publish(parts, caller, state, question, hashes) === 'conflict') return 'conflict'
+  if (question.isLeaseReleased && question.lease !== null) state.release(question.lease, caller.node)
+  const lease = question.wantsLease ? nextLease(parts, caller, state, question) : undefined
+  const pieces = hashes.length / PIECE_HASH_BYTES
+  const published = pieces === 0 ? [] : [batchOf(state, key, question.firstPiece, pieces)]
+  const askedFor = question.batchesFrom === null ? [] : batchesFrom(state, key, question.batchesFrom)
+  return {
+    epoch: state.epoch,
+    status: state.status,
+    batches: [...published, ...askedFor],
+    lease: lease === undefined ? null : leaseMessage(state.identity.swarm, lease, nowMs),
+    retryInMs: lease === undefined && state.status === 'cold' ? retryAfter(parts, state, nowMs) : null,
+  }
+}
+
+function publish(
+  parts: TrackerParts,
+  caller: NodeCaller,
+  state: SwarmState,
+  { pull, lease, epoch, firstPiece }: HashesQuestion,
+  hashes: Buffer,
+): 'published' | 'conflict' {
+  const leaseMs = parts.times.leaseSeconds * 1000
+  const nowMs = parts.nowMs()
+  return state.publish({ node: caller.node, pull, lease, epoch, firstPiece, hashes, nowMs, leaseMs })
+}
+
+function nextLease(
+  parts: TrackerParts,
+  caller: NodeCaller,
+  state: SwarmState,
+  { pull, position }: HashesQuestion,
+): LeaseRecord | undefined {
+  return state.lease({
+    lease: randomBytes(16).toString('hex'),
+    node: caller.node,
+    pull,
+    position,
+    nowMs: parts.nowMs(),
+    leaseMs: parts.times.leaseSeconds * 1000,
+    policy: parts.leasePolicy,
+  })
+}
+
+function retryAfter(parts: TrackerParts, state: SwarmState, nowMs: number): number {
+  return retryInMs({ nextExpiryInMs: state.nextLeaseExpiryInMs(nowMs), random: parts.random() })
+}

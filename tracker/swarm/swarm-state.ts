@@ -1,0 +1,388 @@
+import { type NodeId, PIECE_HASH_BYTES, type PieceLayout, pieceLayout } from '../../core/metainfo.ts'
+import { RefusedError } from '../errors.ts'
+import type { LeasePolicy } from '../handout/leases.ts'
+import type {
+  AuditEntry,
+  DisputeRecord,
+  LeaseRecord,
+  SwarmChange,
+  SwarmIdentity,
+  SwarmRecord,
+} from '../store/store.ts'
+
+/**
+ * One swarm: pieces and their hashes, leases, completions, epoch. No I/O; the clock is passed in. Invariant: what
+ * differs from the stored swarm is in `#change`, which `takeChange` hands over to be saved.
+ */
+
+/** Distinct nodes that must match the whole blob before its hashes are confirmed (DESIGN §4). */
+export const COMPLETIONS_TO_CONFIRM = 2
+/** How long those who disagree about a piece are not given it again, so that others fetch it; then anyone may. */
+export const DISPUTE_MS = 60_000
+/** A node may report one mismatch per swarm in this time: after one it fetches from the registry for as long. */
+export const MISMATCH_INTERVAL_MS = 10 * 60_000
+/** Bound of leases of one swarm at a time. */
+export const LEASES_PER_SWARM_MAX = 4096
+
+export type SwarmStatus = 'cold' | 'claimed' | 'confirmed'
+
+export interface Publisher {
+  node: NodeId
+  pull: string
+}
+
+export interface Publication extends Publisher {
+  lease: string | null
+  epoch: number
+  firstPiece: number
+  /** 32 bytes a piece. */
+  hashes: Buffer
+  nowMs: number
+  leaseMs: number
+}
+
+export interface LeaseRequest extends Publisher {
+  /** The new lease's id. */
+  lease: string
+  position: number
+  nowMs: number
+  leaseMs: number
+  policy: LeasePolicy
+}
+
+export interface MismatchReport {
+  node: NodeId
+  epoch: number
+  pieces: readonly { piece: number; hash: Buffer }[]
+  nowMs: number
+}
+
+export class SwarmState {
+  readonly identity: SwarmIdentity
+  readonly layout: PieceLayout
+  readonly #hashes: Buffer
+  readonly #publishers: (Publisher | undefined)[]
+  readonly #leases: Map<string, LeaseRecord>
+  readonly #completions: Set<NodeId>
+  readonly #disputes: DisputeRecord[]
+  #publishedCount = 0
+  #epoch: number
+  #isConfirmed: boolean
+  #hasPiecesSha1: boolean
+  #change: SwarmChange | undefined
+
+  constructor(record: SwarmRecord) {
+    const { cluster, swarm, registry, digest, bytes } = record
+    this.identity = { cluster, swarm, registry, digest, bytes }
+    this.layout = pieceLayout(bytes)
+    this.#hasPiecesSha1 = record.hasPiecesSha1
+    this.#hashes = Buffer.alloc(this.layout.pieceCount * PIECE_HASH_BYTES)
+    this.#publishers = new Array(this.layout.pieceCount).fill(undefined)
+    this.#leases = new Map(record.leases.map((lease) => [lease.lease, lease]))
+    this.#completions = new Set(record.completions)
+    this.#disputes = [...record.disputes]
+    this.#epoch = record.epoch
+    this.#isConfirmed = record.isConfirmed
+    for (const { piece, hash, node, pull } of record.pieces) this.#setPiece(piece, hash, { node, pull })
+  }
+
+  get epoch(): number {
+    return this.#epoch
+  }
+
+  get status(): SwarmStatus {
+    if (this.#isConfirmed) return 'confirmed'
+    return this.#publishedCount === this.layout.pieceCount ? 'claimed' : 'cold'
+  }
+
+  get publishedCount(): number {
+    return this.#publishedCount
+  }
+
+  isPublished(piece: number): boolean {
+    return this.#publishers[piece] !== undefined
+  }
+
+  /** Whether SHA-1 hashes for stock clients are in the store. */
+  get hasPiecesSha1(): boolean {
+    return this.#hasPiecesSha1
+  }
+
+  /** To be called once the store has them. */
+  gotPiecesSha1(): void {
+    this.#hasPiecesSha1 = true
+  }
+
+  /** SHA-256 of pieces [firstPiece, firstPiece + pieces), which must all be published. */
+  hashesOf(firstPiece: number, pieces: number): Buffer {
+    return this.#hashes.subarray(offsetOf(firstPiece), offsetOf(firstPiece + pieces))
+  }
+
+  /** Milliseconds until the first lease may be taken over; 0 when there is none. */
+  nextLeaseExpiryInMs(nowMs: number): number {
+    let soonest = Number.POSITIVE_INFINITY
+    for (const lease of this.#leases.values()) soonest = Math.min(soonest, lease.expiresAtMs)
+    return soonest === Number.POSITIVE_INFINITY ? 0 : Math.max(0, soonest - nowMs)
+  }
+
+  /**
+   * Publishes hashes of leased pieces. The same hash again changes nothing and needs no lease. Another hash than the
+   * published one is a conflict: the pieces are cleared, the epoch rises, and neither side gets them for a while.
+   * @returns 'conflict' when it was one; the change is to be saved all the same
+   * @throws RefusedError EPOCH_STALE, LEASE_UNKNOWN, INVALID_INPUT
+   */
+  publish(publication: Publication): 'published' | 'conflict' {
+    const { firstPiece, hashes, epoch } = publication
+    const pieces = hashes.length / PIECE_HASH_BYTES
+    if (!Number.isInteger(pieces)) throw new RefusedError('INVALID_INPUT', 'hashes are 32 bytes a piece')
+    if (firstPiece + pieces > this.layout.pieceCount) {
+      throw new RefusedError('INVALID_INPUT', `the blob has ${this.layout.pieceCount} pieces`)
+    }
+    if (epoch !== this.#epoch) throw new RefusedError('EPOCH_STALE', `the swarm is at epoch ${this.#epoch}`)
+    const run = Array.from({ length: pieces }, (_, index) => firstPiece + index)
+    const hashOf = (piece: number) =>
+      hashes.subarray(offsetOf(piece - firstPiece), offsetOf(piece - firstPiece + 1))
+    const differing = run.filter(
+      (piece) => !this.isPublished(piece) || !this.#hashAt(piece).equals(hashOf(piece)),
+    )
+    this.#checkLease(publication, differing)
+    const disputed = differing.filter((piece) => this.isPublished(piece))
+    if (disputed.length > 0) {
+      this.#dispute('conflict', publication, disputed, hashOf)
+      return 'conflict'
+    }
+    for (const piece of differing) this.#publishPiece(piece, hashOf(piece), publication)
+    this.#progressLease(publication)
+    return 'published'
+  }
+
+  /** Gives a lease up; its rest is free at once. Another's lease is left alone. */
+  release(lease: string, node: NodeId): void {
+    if (this.#leases.get(lease)?.node === node) this.#dropLease(lease)
+  }
+
+  /**
+   * A lease for the asker, by the policy. Leases that ran out stand until someone takes one of their pieces: a slow
+   * holder may go on as long as nobody else would do better.
+   */
+  lease(request: LeaseRequest): LeaseRecord | undefined {
+    const running = [...this.#leases.values()].filter(({ expiresAtMs }) => expiresAtMs > request.nowMs)
+    if (this.status !== 'cold' || running.length >= LEASES_PER_SWARM_MAX) return undefined
+    const taken = this.#piecesOf(running)
+    const barred = this.#barredPieces(request.node, request.nowMs)
+    const run = request.policy({
+      pieceCount: this.layout.pieceCount,
+      position: request.position,
+      isFree: (piece) => !this.isPublished(piece) && taken[piece] !== 1 && !barred.has(piece),
+    })
+    if (run === undefined) return undefined
+    this.#dropExpiredLeases(run, request.nowMs)
+    const { lease, node, pull, nowMs, leaseMs } = request
+    const record = { lease, node, pull, ...run, expiresAtMs: nowMs + leaseMs }
+    this.#putLease(record)
+    return record
+  }
+
+  /**
+   * The node has the whole blob. A match of the whole digest counts for the epoch that it was made under, and only
+   * when every hash was known: it vouches for those.
+   */
+  complete(options: { node: NodeId; epoch: number; matched: 'whole' | 'pieces' }): void {
+    const isVouching = options.matched === 'whole' && options.epoch === this.#epoch && this.status !== 'cold'
+    if (!isVouching || this.#completions.has(options.node)) return
+    if (this.#completions.size >= COMPLETIONS_TO_CONFIRM) return
+    this.#completions.add(options.node)
+    this.#changing().addCompletions.push(options.node)
+    if (this.#completions.size >= COMPLETIONS_TO_CONFIRM) {
+      this.#isConfirmed = true
+      this.#changing().isConfirmed = true
+    }
+  }
+
+  /**
+   * A node found the whole blob wrong and names pieces that the registry has otherwise. Their hashes are dropped, the
+   * epoch rises, and they are leased again, for a while to neither their publishers nor the reporter.
+   * @throws RefusedError MISMATCH_UNFOUNDED when no named piece differs, MISMATCH_TOO_OFTEN, INVALID_INPUT
+   */
+  reportMismatch(report: MismatchReport): void {
+    // A report of an older epoch is overtaken: the answer tells the new one.
+    if (report.epoch !== this.#epoch) return
+    const named = new Map(report.pieces.map(({ piece, hash }) => [piece, hash]))
+    if ([...named.keys()].some((piece) => piece >= this.layout.pieceCount)) {
+      throw new RefusedError('INVALID_INPUT', `the blob has ${this.layout.pieceCount} pieces`)
+    }
+    const differing = [...named.keys()].filter(
+      (piece) => this.isPublished(piece) && !this.#hashAt(piece).equals(named.get(piece)!),
+    )
+    if (differing.length === 0) {
+      throw new RefusedError('MISMATCH_UNFOUNDED', 'no named piece differs from what was published')
+    }
+    const isRecent = ({ kind, reporter, atMs }: DisputeRecord) =>
+      kind === 'mismatch' && reporter === report.node && atMs > report.nowMs - MISMATCH_INTERVAL_MS
+    if (this.#disputes.some(isRecent)) {
+      throw new RefusedError('MISMATCH_TOO_OFTEN', 'this node reported a mismatch of this swarm lately')
+    }
+    this.#dispute('mismatch', report, differing, (piece) => named.get(piece)!)
+  }
+
+  /** What is to be saved, or undefined when nothing changed. */
+  takeChange(): SwarmChange | undefined {
+    const change = this.#change
+    this.#change = undefined
+    return change
+  }
+
+  #changing(): SwarmChange {
+    this.#change ??= {
+      epoch: this.#epoch,
+      isConfirmed: this.#isConfirmed,
+      dropPieces: [],
+      putPieces: [],
+      dropLeases: [],
+      putLeases: [],
+      dropCompletions: false,
+      addCompletions: [],
+      addDisputes: [],
+      audit: [],
+    }
+    return this.#change
+  }
+
+  #hashAt(piece: number): Buffer {
+    return this.hashesOf(piece, 1)
+  }
+
+  #setPiece(piece: number, hash: Buffer, publisher: Publisher): void {
+    hash.copy(this.#hashes, offsetOf(piece))
+    this.#publishers[piece] = publisher
+    this.#publishedCount += 1
+  }
+
+  #publishPiece(piece: number, hash: Buffer, { node, pull }: Publisher): void {
+    this.#setPiece(piece, hash, { node, pull })
+    this.#changing().putPieces.push({ piece, hash, node, pull })
+  }
+
+  #checkLease({ lease: id, node }: Publication, pieces: readonly number[]): void {
+    if (pieces.length === 0) return
+    const lease = id === null ? undefined : this.#leases.get(id)
+    const isOwn = lease !== undefined && lease.node === node
+    const isWithin = (piece: number) =>
+      isOwn && piece >= lease.firstPiece && piece < lease.firstPiece + lease.pieces
+    if (!pieces.every(isWithin)) {
+      throw new RefusedError('LEASE_UNKNOWN', 'this node has no lease for these pieces')
+    }
+  }
+
+  /** Every publication keeps the lease alive; the last one ends it. */
+  #progressLease({ lease: id, node, nowMs, leaseMs }: Publication): void {
+    const lease = id === null ? undefined : this.#leases.get(id)
+    if (lease === undefined || lease.node !== node) return
+    const end = lease.firstPiece + lease.pieces
+    let piece = lease.firstPiece
+    while (piece < end && this.isPublished(piece)) piece += 1
+    if (piece === end) this.#dropLease(lease.lease)
+    else this.#putLease({ ...lease, expiresAtMs: nowMs + leaseMs })
+  }
+
+  #piecesOf(leases: readonly LeaseRecord[]): Uint8Array {
+    const taken = new Uint8Array(this.layout.pieceCount)
+    for (const { firstPiece, pieces } of leases) taken.fill(1, firstPiece, firstPiece + pieces)
+    return taken
+  }
+
+  #barredPieces(node: NodeId, nowMs: number): Set<number> {
+    const barring = this.#disputes.filter(
+      ({ publisher, reporter, atMs }) =>
+        atMs > nowMs - DISPUTE_MS && (publisher === node || reporter === node),
+    )
+    return new Set(barring.map(({ piece }) => piece))
+  }
+
+  #dropExpiredLeases(run: { firstPiece: number; pieces: number }, nowMs: number): void {
+    for (const lease of [...this.#leases.values()]) {
+      const isOverlapping =
+        lease.firstPiece < run.firstPiece + run.pieces && run.firstPiece < lease.firstPiece + lease.pieces
+      if (isOverlapping && lease.expiresAtMs <= nowMs) this.#dropLease(lease.lease)
+    }
+  }
+
+  #putLease(lease: LeaseRecord): void {
+    this.#leases.set(lease.lease, lease)
+    const change = this.#changing()
+    change.putLeases = [...change.putLeases.filter((other) => other.lease !== lease.lease), lease]
+  }
+
+  #dropLease(lease: string): void {
+    this.#leases.delete(lease)
+    const change = this.#changing()
+    change.putLeases = change.putLeases.filter((other) => other.lease !== lease)
+    change.dropLeases.push(lease)
+  }
+
+  #dispute(
+    kind: DisputeRecord['kind'],
+    by: { node: NodeId; nowMs: number },
+    pieces: readonly number[],
+    hashOf: (piece: number) => Buffer,
+  ): void {
+    const change = this.#changing()
+    for (const piece of pieces) {
+      const dispute = this.#disputeOf(kind, by, piece, hashOf(piece))
+      this.#disputes.push(dispute)
+      change.addDisputes.push(dispute)
+      this.#publishers[piece] = undefined
+      this.#publishedCount -= 1
+      change.dropPieces.push(piece)
+    }
+    // The reporter's leases must not hold the pieces that it is barred from.
+    for (const lease of [...this.#leases.values()]) {
+      const isHolding = pieces.some((it) => it >= lease.firstPiece && it < lease.firstPiece + lease.pieces)
+      if (isHolding) this.#dropLease(lease.lease)
+    }
+    this.#raiseEpoch(kind, by, change)
+  }
+
+  #disputeOf(
+    kind: DisputeRecord['kind'],
+    by: { node: NodeId; nowMs: number },
+    piece: number,
+    reportedHash: Buffer,
+  ): DisputeRecord {
+    const publisher = this.#publishers[piece]!
+    return {
+      kind,
+      epoch: this.#epoch,
+      piece,
+      publisher: publisher.node,
+      publisherPull: publisher.pull,
+      publishedHash: Buffer.from(this.#hashAt(piece)),
+      reporter: by.node,
+      reportedHash: Buffer.from(reportedHash),
+      atMs: by.nowMs,
+    }
+  }
+
+  #raiseEpoch(kind: string, by: { node: NodeId; nowMs: number }, change: SwarmChange): void {
+    this.#epoch += 1
+    this.#isConfirmed = false
+    this.#completions.clear()
+    change.epoch = this.#epoch
+    change.isConfirmed = false
+    change.dropCompletions = true
+    change.addCompletions = []
+    const { cluster, swarm } = this.identity
+    const entry: AuditEntry = {
+      atMs: by.nowMs,
+      actor: `node ${by.node}`,
+      action: `epoch raised by ${kind}`,
+      cluster,
+      target: swarm,
+    }
+    change.audit.push(entry)
+  }
+}
+
+function offsetOf(piece: number): number {
+  return piece * PIECE_HASH_BYTES
+}
