@@ -81,7 +81,7 @@ export class BlobReader implements OpenBlob {
 
   private async readFile(from: number, to: number): Promise<Buffer> {
     const buffer = Buffer.allocUnsafe(to - from)
-    const { bytesRead } = await readAt(this.swarm.stored.fd, buffer, 0, buffer.length, from)
+    const { bytesRead } = await this.swarm.stored.withFile((fd) => readAt(fd, buffer, 0, buffer.length, from))
     if (bytesRead !== buffer.length) throw new BlobUnavailableError('the blob file is shorter than its blob')
     return buffer
   }

@@ -57,3 +57,13 @@ export class StoreFullError extends ShoalError {
 export class ClientClosedError extends ShoalError {
   readonly code = 'CLIENT_CLOSED'
 }
+
+/** The blob left the store while it was in use: the rest comes from the registry. */
+export class StoreClosedError extends ShoalError {
+  readonly code = 'STORE_CLOSED'
+}
+
+/** A piece could not be written (disk full, disk broken): the rest comes from the registry, uncached. */
+export class StoreWriteError extends ShoalError {
+  readonly code = 'STORE_WRITE'
+}

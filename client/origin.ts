@@ -45,6 +45,11 @@ interface Run {
   abort: AbortController
 }
 
+type Call = Pick<HashesRequest, 'lease' | 'isLeaseReleased' | 'wantsLease'> & {
+  firstPiece?: number
+  hashes?: string
+}
+
 /**
  * What this node fetches of one blob from the registry: what the tracker leased to it, and, when the swarm gives
  * nothing in time, what its reader waits for. Publishes the hashes of what it fetched under a lease. Invariant: at
@@ -55,7 +60,8 @@ export class Origin {
   bytes = 0
   private readonly host: OriginHost
   private run: Run | undefined
-  private isAsking = false
+  private asking: Promise<HashesResponse | undefined> | undefined
+  private publishing: Promise<void> | undefined
   private isActive = false
   /** The swarm has given nothing for a while: fetch on, without waiting again before every piece. */
   private isAlone = false
@@ -75,13 +81,21 @@ export class Origin {
     if (lease && !this.run) void this.follow(lease)
   }
 
-  /** Nobody reads any more: stop fetching and let someone else have the lease at once. */
+  /** Nobody reads any more: stop fetching, publish what was fetched, and let someone else have the rest at once. */
   stop(): void {
     this.isActive = false
     this.isAlone = false
-    const run = this.run
-    run?.abort.abort()
-    if (run?.lease) void this.tell({ lease: run.lease, isLeaseReleased: true, wantsLease: false })
+    this.run?.abort.abort()
+  }
+
+  /** Nothing is being fetched or left to publish. */
+  get isDone(): boolean {
+    return !this.run && this.unpublished.size === 0
+  }
+
+  /** Resolves when what was fetched so far is published, or the tracker did not take it. */
+  async drained(): Promise<void> {
+    await this.publish()
   }
 
   /** A piece came in. */
@@ -92,12 +106,12 @@ export class Origin {
 
   /** Call a few times a second. */
   tick(): void {
-    if (!this.isActive || this.host.have.isFull) return
     const now = Date.now()
+    if (this.unpublished.size > 0 && now >= this.askAtMs) void this.publish()
+    if (!this.isActive || this.host.have.isFull) return
     if (!this.run && now - this.movedAtMs > PATIENCE_MS) this.isAlone = true
     if (!this.run && this.isAlone && now >= this.fetchAtMs) void this.fetchAlone()
-    else if (!this.run && !this.isAsking && now >= this.askAtMs && this.lacksPieces()) void this.ask()
-    if (this.unpublished.size > 0 && now >= this.askAtMs) void this.publish()
+    else if (!this.run && !this.asking && now >= this.askAtMs && this.lacksPieces()) void this.ask()
   }
 
   private lacksPieces(): boolean {
@@ -109,18 +123,16 @@ export class Origin {
   }
 
   private async ask(): Promise<void> {
-    const answer = await this.tell({
-      lease: null,
-      isLeaseReleased: false,
-      wantsLease: Date.now() >= this.fetchAtMs,
-    })
+    const wantsLease = Date.now() >= this.fetchAtMs
+    const answer = await this.tell({ lease: null, isLeaseReleased: false, wantsLease })
     this.askAtMs = Date.now() + (answer?.retryInMs ?? RETRY_MS)
     if (answer?.lease && this.isActive && !this.run) void this.follow(answer.lease)
   }
 
-  private async follow(lease: Lease): Promise<void> {
-    await this.fetch({ lease: lease.lease, first: lease.firstPiece, end: lease.firstPiece + lease.pieces })
+  private async follow({ lease, firstPiece, pieces }: Lease): Promise<void> {
+    const isWhole = await this.fetch({ lease, first: firstPiece, end: firstPiece + pieces })
     await this.publish()
+    if (!isWhole) await this.tell({ lease, isLeaseReleased: true, wantsLease: false })
     this.askAtMs = 0
   }
 
@@ -134,8 +146,11 @@ export class Origin {
     await this.fetch({ lease: null, first, end })
   }
 
-  /** Fetches what is missing of [first, end), in order, one request for each contiguous run. */
-  private async fetch({ lease, first, end }: Omit<Run, 'abort'>): Promise<void> {
+  /**
+   * Fetches what is missing of [first, end), in order, one request for each contiguous run.
+   * @returns false when it was stopped or broke off
+   */
+  private async fetch({ lease, first, end }: Omit<Run, 'abort'>): Promise<boolean> {
     const run: Run = { lease, first, end, abort: new AbortController() }
     this.run = run
     try {
@@ -147,12 +162,12 @@ export class Origin {
         await this.fetchRun(run, from, to)
         piece = to
       }
+      return !run.abort.signal.aborted
     } catch (error) {
+      if (run.abort.signal.aborted) return false
       this.fetchAtMs = Date.now() + RETRY_MS
-      if (!run.abort.signal.aborted) {
-        this.host.log.warn({ err: error }, 'a fetch from the registry broke off')
-        if (lease) void this.tell({ lease, isLeaseReleased: true, wantsLease: false })
-      }
+      this.host.log.warn({ err: error }, 'a fetch from the registry broke off')
+      return false
     } finally {
       this.run = undefined
     }
@@ -226,21 +241,24 @@ export class Origin {
   }
 
   /** Publishes what has been fetched, in runs; whatever comes meanwhile goes with the next call. */
-  private async publish(): Promise<void> {
-    if (this.isAsking) return
-    for (;;) {
-      const batch = this.nextPublication()
-      if (!batch) return
+  private publish(): Promise<void> {
+    this.publishing ??= this.publishAll().finally(() => {
+      this.publishing = undefined
+    })
+    return this.publishing
+  }
+
+  private async publishAll(): Promise<void> {
+    for (let next = this.nextPublication(); next; next = this.nextPublication()) {
       const answer = await this.tell({
-        lease: batch.lease,
+        lease: next.lease,
         isLeaseReleased: false,
         wantsLease: false,
-        firstPiece: batch.first,
-        hashes: Buffer.concat(batch.hashes).toString('base64url'),
+        firstPiece: next.first,
+        hashes: Buffer.concat(next.hashes).toString('base64url'),
       })
       if (!answer) return
-      for (let at = 0; at < batch.hashes.length; at++)
-        this.unpublished.delete((batch.first + at) as PieceIndex)
+      for (let at = 0; at < next.hashes.length; at++) this.unpublished.delete((next.first + at) as PieceIndex)
     }
   }
 
@@ -257,18 +275,24 @@ export class Origin {
     return { first, lease, hashes }
   }
 
-  private async tell(
-    request: Pick<HashesRequest, 'lease' | 'isLeaseReleased' | 'wantsLease'> & {
-      firstPiece?: number
-      hashes?: string
-    },
-  ): Promise<HashesResponse | undefined> {
-    this.isAsking = true
+  /** One call at a time. @returns undefined when the tracker did not take it */
+  private async tell(call: Call): Promise<HashesResponse | undefined> {
+    while (this.asking) await this.asking
+    const asking = this.exchange(call)
+    this.asking = asking
+    try {
+      return await asking
+    } finally {
+      this.asking = undefined
+    }
+  }
+
+  private async exchange(call: Call): Promise<HashesResponse | undefined> {
     try {
       const answer = await this.host.askHashes({
         firstPiece: 0,
         hashes: '',
-        ...request,
+        ...call,
         epoch: this.host.epoch,
         position: this.host.position(),
         batchesFrom: this.host.firstUnknownHash() ?? null,
@@ -281,8 +305,6 @@ export class Origin {
       if (error instanceof TrackerRefusedError) this.unpublished.clear()
       this.host.log.debug({ err: error }, 'the tracker did not take the call')
       return undefined
-    } finally {
-      this.isAsking = false
     }
   }
 }

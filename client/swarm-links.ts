@@ -218,7 +218,7 @@ export class SwarmLinks implements ListeningSwarm {
   onUploadWanted(): void {
     for (let next = this.uploads.peek(); next; next = this.uploads.peek()) {
       const link = next.lane as PeerLink
-      if (!link.serve(next.block, this.options.stored.fd, this.options.sendBuffers)) {
+      if (!link.serve(next.block, this.options.stored, this.options.sendBuffers)) {
         this.options.sendBuffers.whenFree(() => this.onUploadWanted())
         return
       }

@@ -8,7 +8,7 @@ import { Announcer } from './announcer.ts'
 import type { BlobKey, BlobProgress } from './client.ts'
 import { Bitfield } from './engine/bitfield.ts'
 import { type Assembly, Download } from './engine/download.ts'
-import { BlobDistrustedError, ClientClosedError, PieceCorruptError } from './errors.ts'
+import { BlobDistrustedError, ClientClosedError, PieceCorruptError, StoreWriteError } from './errors.ts'
 import type { Admission } from './net/admission.ts'
 import type { ClusterTrustState, PeerCredential } from './net/cluster-trust.ts'
 import type { Grant } from './net/grants.ts'
@@ -41,6 +41,8 @@ export interface SwarmParts {
 }
 
 const TICK_MS = 250
+/** How much work a killed node may lose. */
+const SAVE_EVERY_MS = 1_000
 
 /**
  * One blob on this node: what is stored of it, who is connected for it, and what goes which way. Invariants: a piece
@@ -64,6 +66,7 @@ export class Swarm implements OriginHost {
   private ticker: NodeJS.Timeout | undefined
   private bytesFromPeers = 0
   private isFinishing = false
+  private savedAtMs = 0
 
   constructor(stored: StoredBlob, parts: SwarmParts) {
     this.stored = stored
@@ -146,9 +149,9 @@ export class Swarm implements OriginHost {
 
   /** A reader waits for what comes from `piece` on; the first one starts the download. */
   setPosition(reader: object, piece: number, lease: GrantedSwarm['lease'] = null): void {
-    const isFirst = this.readers.move(reader, piece)
+    if (!this.readers.move(reader, piece)) return
     this.stored.touch()
-    if (!isFirst || this.stored.isComplete) return
+    if (this.stored.isComplete) return
     this.download.resume()
     this.origin.start(lease)
     this.ticker ??= setInterval(() => this.tick(), TICK_MS)
@@ -175,13 +178,12 @@ export class Swarm implements OriginHost {
 
   close(): void {
     this.halt()
+    this.stopTicking()
     this.readers.fail(new ClientClosedError('the node is stopping'))
     this.links.close()
   }
 
   private halt(): void {
-    clearInterval(this.ticker)
-    this.ticker = undefined
     this.download.pause()
     this.origin.stop()
     this.stored.save()
@@ -191,7 +193,18 @@ export class Swarm implements OriginHost {
     this.download.tick()
     this.origin.tick()
     this.links.connect()
-    this.stored.save()
+    if (Date.now() - this.savedAtMs > SAVE_EVERY_MS) {
+      this.savedAtMs = Date.now()
+      this.stored.save()
+    }
+    if (this.isWanted && !this.stored.isComplete) return
+    // What was fetched under a lease is still published: others wait for its hashes.
+    if (this.origin.isDone) this.stopTicking()
+  }
+
+  private stopTicking(): void {
+    clearInterval(this.ticker)
+    this.ticker = undefined
   }
 
   // --- OriginHost ----------------------------------------------------------------------------------------------
@@ -282,18 +295,16 @@ export class Swarm implements OriginHost {
     length: number,
     expected: string | undefined,
   ): Promise<string> {
-    return this.parts.verifier.piece(buffer, {
-      length,
-      fd: this.stored.fd,
-      position: piece * this.layout.pieceBytes,
-      expected,
-      whole: this.whole.handle,
-    })
+    const position = piece * this.layout.pieceBytes
+    const whole = this.whole.handle
+    return this.stored.withFile((fd) =>
+      this.parts.verifier.piece(buffer, { length, fd, position, expected, whole }),
+    )
   }
 
   private failWriting(cause: unknown): void {
     if (cause instanceof ShoalError) this.fail(cause)
-    else this.fail(new ClientClosedError('a piece could not be written', { cause }))
+    else this.fail(new StoreWriteError('a piece could not be written', { cause }))
   }
 
   private keep(piece: PieceIndex): void {
@@ -322,6 +333,7 @@ export class Swarm implements OriginHost {
       this.readers.wake()
       this.log.info(this.progress(), 'blob complete')
       this.parts.onComplete(this)
+      await this.origin.drained()
       await this.report(isConfirmed ? 'pieces' : 'whole')
     } catch (cause) {
       this.failWriting(cause)

@@ -30,7 +30,7 @@ export class WholeCheck {
     while (this.advancedBytes < contiguous) {
       this.advancedBytes = Math.min(contiguous, this.advancedBytes + STEP_BYTES)
       // A failure to read shows again at the end, where someone waits for it.
-      this.verifier.advanceWhole(this.handle, this.stored.fd, this.advancedBytes).catch(() => undefined)
+      this.advanceTo(this.handle, this.advancedBytes).catch(() => undefined)
     }
   }
 
@@ -39,7 +39,7 @@ export class WholeCheck {
     if (this.handle === undefined) return true
     this.advance()
     const { handle } = this
-    await this.verifier.advanceWhole(handle, this.stored.fd, this.stored.layout.blobBytes)
+    await this.advanceTo(handle, this.stored.layout.blobBytes)
     this.handle = undefined
     return (await this.verifier.endWhole(handle)) === digestHex(this.stored.key.digest)
   }
@@ -49,5 +49,9 @@ export class WholeCheck {
     if (this.handle !== undefined) void this.verifier.endWhole(this.handle).catch(() => undefined)
     this.handle = this.verifier.beginWhole()
     this.advancedBytes = 0
+  }
+
+  private advanceTo(handle: number, bytes: number): Promise<string> {
+    return this.stored.withFile((fd) => this.verifier.advanceWhole(handle, fd, bytes))
   }
 }

@@ -248,10 +248,11 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
     return !this.canWrite() && Date.now() - this.laneMovedAtMs > LANE_STALLED_MS
   }
 
-  /** Reads the block from `fd` and sends it. @returns false when no buffer is free: ask again when one is */
-  serve(block: BlockAddress, fd: number, buffers: SendBuffers): boolean {
+  /** Reads the block and sends it. @returns false when no buffer is free: ask again when one is */
+  serve(block: BlockAddress, file: { fd: number; pin(): () => void }, buffers: SendBuffers): boolean {
     const buffer = buffers.acquire()
     if (!buffer) return false
+    const unpin = file.pin()
     this.laneBytes += block.length
     const done = () => {
       this.laneBytes -= block.length
@@ -260,7 +261,8 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
       this.host.onUploadWanted()
     }
     const position = block.piece * this.host.layout.pieceBytes + block.begin
-    read(fd, buffer, BLOCK_HEADER_BYTES, block.length, position, (error, bytes) => {
+    read(file.fd, buffer, BLOCK_HEADER_BYTES, block.length, position, (error, bytes) => {
+      unpin()
       if (error || bytes !== block.length || this.isClosed) {
         if (!this.isClosed) this.send({ type: 'reject', ...block })
         done()

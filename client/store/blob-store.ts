@@ -14,7 +14,7 @@ import {
 import type { BlobKey } from '../client.ts'
 import { Bitfield } from '../engine/bitfield.ts'
 import { PieceHashes } from '../engine/piece-hashes.ts'
-import { StoreFullError } from '../errors.ts'
+import { StoreClosedError, StoreFullError } from '../errors.ts'
 
 /** Left free on the disk beside the blobs. */
 const DISK_RESERVE_BYTES = 256 * 1024 * 1024
@@ -46,6 +46,7 @@ export class StoredBlob {
   readonly layout: PieceLayout
   readonly hashes: PieceHashes
   readonly have: Bitfield
+  /** Only between `pin` and its release: a closed descriptor's number may be another file's. */
   readonly fd: number
   repository: z.output<typeof repositorySchema>
   isMatched = false
@@ -53,6 +54,7 @@ export class StoredBlob {
   private readonly directory: string
   private isClosed = false
   private isDirty = true
+  private pins = 0
 
   constructor(
     directory: string,
@@ -111,20 +113,43 @@ export class StoredBlob {
     renameSync(`${path}.new`, path)
   }
 
-  close(): void {
-    if (this.isClosed) return
-    this.save()
-    this.isClosed = true
-    closeSync(this.fd)
+  /**
+   * Keeps the descriptor open until the returned function is called (once).
+   * @throws StoreClosedError when the blob has been closed or deleted
+   */
+  pin(): () => void {
+    if (this.isClosed) throw new StoreClosedError('the blob is gone from the store')
+    this.pins += 1
+    return () => {
+      this.pins -= 1
+      if (this.isClosed && this.pins === 0) closeSync(this.fd)
+    }
   }
 
-  /** Closes and deletes it. Readers that still hold the descriptor must have ended. */
-  async delete(): Promise<void> {
-    if (!this.isClosed) {
-      this.isClosed = true
-      closeSync(this.fd)
+  /** Runs `work` with the descriptor held open. @throws StoreClosedError */
+  async withFile<Result>(work: (fd: number) => Promise<Result>): Promise<Result> {
+    const release = this.pin()
+    try {
+      return await work(this.fd)
+    } finally {
+      release()
     }
+  }
+
+  close(): void {
+    this.save()
+    this.end()
+  }
+
+  async delete(): Promise<void> {
+    this.end()
     await rm(this.directory, { recursive: true, force: true })
+  }
+
+  private end(): void {
+    if (this.isClosed) return
+    this.isClosed = true
+    if (this.pins === 0) closeSync(this.fd)
   }
 }
 
