@@ -127,6 +127,8 @@ export class Origin {
     const answer = await this.tell({ lease: null, isLeaseReleased: false, wantsLease })
     this.askAtMs = Date.now() + (answer?.retryInMs ?? RETRY_MS)
     if (answer?.lease && this.isActive && !this.run) void this.follow(answer.lease)
+    // Every hash is known and nobody has the bytes: there is nothing to wait for.
+    if (answer && !answer.lease && answer.retryInMs === null && answer.peers.length === 0) this.isAlone = true
   }
 
   private async follow({ lease, firstPiece, pieces }: Lease): Promise<void> {

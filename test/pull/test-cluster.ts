@@ -1,0 +1,227 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { jwtVerify } from 'jose'
+import pino from 'pino'
+import { type Client, startClient } from '../../client/index.ts'
+import type { BlobRequest } from '../../client/client.ts'
+import { type Digest, digestFromHex } from '../../core/digest.ts'
+import { issueLeaf, makeAuthority } from '../../core/issue-certificate.ts'
+import { openRegistries, type RegistryClients } from '../../core/registry-client.ts'
+import type { RegistryConfig } from '../../core/registry-config.ts'
+import { trackerConfig } from '../../tracker/config.ts'
+import { type RunningTracker, startTracker } from '../../tracker/main.ts'
+import { makeSigner, pullClaims, type Signer } from '../core/signed-tokens.ts'
+import { REPOSITORY, startTestRegistry, type TestRegistry } from '../core/test-registry.ts'
+
+/** A registry with blobs, a tracker and nodes, all real, on loopback, for stories about pulls. */
+export interface TestCluster {
+  registry: BlobRegistry
+  tracker: RunningTracker
+  signer: Signer
+  nodes: TestNode[]
+  folder: string
+  addNode(options?: { name?: string; joinToken?: string; registry?: Partial<RegistryConfig> }): Promise<TestNode>
+  restartTracker(): Promise<void>
+  stopTracker(): Promise<void>
+  newCluster(): Promise<{ cluster: string; joinToken: string }>
+  request(blob: TestBlob, changes?: Partial<BlobRequest>): BlobRequest
+  close(): Promise<void>
+}
+
+export interface TestNode {
+  name: string
+  client: Client
+  dataDir: string
+  stop(): Promise<void>
+}
+
+export interface TestBlob {
+  digest: Digest
+  bytes: Buffer
+}
+
+/** Counts what leaves it; serves ranges; verifies every token with jose. */
+export interface BlobRegistry extends TestRegistry {
+  add(bytes: Buffer): TestBlob
+  /** Bytes of GET bodies sent so far, by digest. */
+  sentBytes: Map<string, number>
+  isDown: boolean
+}
+
+export function randomBlob(bytes: number): TestBlob {
+  const content = randomBytes(bytes)
+  return { bytes: content, digest: digestFromHex(createHash('sha256').update(content).digest('hex')) }
+}
+
+export async function startBlobRegistry(signer: Signer, kind: RegistryConfig['kind'] = 'token'): Promise<BlobRegistry> {
+  const blobs = new Map<string, Buffer>()
+  const sentBytes = new Map<string, number>()
+  const door = async (request: IncomingMessage, response: ServerResponse) => {
+    if (registry.isDown) return void request.socket.destroy()
+    const [, repository, digest = ''] = /^\/v2\/(.+)\/blobs\/(.+)$/.exec(request.url ?? '') ?? []
+    if (kind === 'token' && !(await isAllowed(signer, request, repository))) {
+      return void response.writeHead(401, { 'www-authenticate': 'Bearer realm="https://token.example"' }).end()
+    }
+    const blob = blobs.get(digest)
+    if (!blob) return void response.writeHead(404).end()
+    const range = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? '')
+    const [from, to] = range ? [Number(range[1]), Number(range[2]) + 1] : [0, blob.length]
+    const headers = { 'content-length': to - from, ...(range ? { 'content-range': `bytes ${from}-${to - 1}/${blob.length}` } : {}) }
+    response.writeHead(range ? 206 : 200, headers)
+    if (request.method === 'HEAD') return void response.end()
+    sentBytes.set(digest, (sentBytes.get(digest) ?? 0) + to - from)
+    response.end(blob.subarray(from, to))
+  }
+  const registry: BlobRegistry = Object.assign(await startTestRegistry(door, { kind }), {
+    sentBytes,
+    isDown: false,
+    add(bytes: Buffer): TestBlob {
+      const digest = digestFromHex(createHash('sha256').update(bytes).digest('hex'))
+      blobs.set(digest, bytes)
+      return { digest, bytes }
+    },
+  })
+  return registry
+}
+
+async function isAllowed(signer: Signer, request: IncomingMessage, repository?: string): Promise<boolean> {
+  try {
+    const jwt = request.headers.authorization?.replace(/^Bearer /, '') ?? ''
+    const { payload } = await jwtVerify(jwt, signer.publicKey, { issuer: 'token server', audience: 'registry' })
+    const access = payload.access as { name: string; actions: string[] }[]
+    return access.some(({ name, actions }) => name === repository && actions.includes('pull'))
+  } catch {
+    return false
+  }
+}
+
+export function makeJoinToken(): { cluster: string; joinToken: string; joinTokenHash: string } {
+  const cluster = `c${randomBytes(8).toString('hex')}`
+  const joinToken = `SHOAL-1-${cluster}-${randomBytes(32).toString('base64url')}`
+  return { cluster, joinToken, joinTokenHash: createHash('sha256').update(joinToken).digest('hex') }
+}
+
+export async function startTestCluster(
+  options: { nodes: number; algorithm?: string; kind?: RegistryConfig['kind']; logLevel?: string; leaseSeconds?: number },
+): Promise<TestCluster> {
+  const folder = mkdtempSync(join(tmpdir(), 'shoal-cluster-'))
+  const log = pino({ level: options.logLevel ?? process.env.SHOAL_TEST_LOG ?? 'silent' }, pino.destination(2))
+  const signer = makeSigner(options.algorithm ?? 'ES256')
+  const registry = await startBlobRegistry(signer, options.kind)
+  const authority = await makeAuthority({ commonName: 'tracker authority', validForSeconds: 3600 })
+  const leaf = await issueLeaf(authority, {
+    commonName: 'localhost',
+    validForSeconds: 3600,
+    names: [{ type: 'dns', value: 'localhost' }],
+    usages: ['serverAuth'],
+  })
+  const write = (name: string, text: string) => {
+    writeFileSync(join(folder, name), text, { mode: 0o600 })
+    return join(folder, name)
+  }
+  const config = trackerConfig.parse({
+    listen: '127.0.0.1:0',
+    adminListen: '127.0.0.1:0',
+    tlsCertFile: write('tracker.crt', leaf.certificatePem),
+    tlsKeyFile: write('tracker.key', leaf.privateKeyPem),
+    dataDir: join(folder, 'tracker'),
+    unlockKeyFile: write('unlock', `SHOALKEY-1-${randomBytes(32).toString('base64url')}`),
+    registries: [registry.config],
+    heartbeatSeconds: 1,
+    leaseSeconds: options.leaseSeconds ?? 10,
+  })
+  let tracker: RunningTracker | undefined = await startTracker(config, log)
+  const port = tracker.address.port
+  const main = makeJoinToken()
+  const create = ({ cluster, joinTokenHash }: { cluster: string; joinTokenHash: string }) =>
+    tracker!.createCluster({ cluster, name: cluster, joinTokenHash } as Parameters<RunningTracker['createCluster']>[0])
+  await create(main)
+
+  const opened: RegistryClients[] = []
+  const cluster: TestCluster = {
+    registry,
+    get tracker() {
+      return tracker!
+    },
+    signer,
+    nodes: [],
+    folder,
+    async addNode({ name = `node${cluster.nodes.length}`, joinToken = main.joinToken, registry: changes = {} } = {}) {
+      const registries = openRegistries([{ ...registry.config, ...changes }])
+      opened.push(registries)
+      const dataDir = join(folder, name)
+      mkdirSync(dataDir, { recursive: true })
+      const client = await startClient({
+        trackerUrl: `https://localhost:${port}`,
+        trackerCaPem: authority.certificatePem,
+        joinToken,
+        dataDir,
+        peerListen: { host: '127.0.0.1', port: 0 },
+        registries,
+        cacheBytesMax: 8 * 2 ** 30,
+        trackerPatienceMs: 5000,
+        log: log.child({ name }),
+      })
+      const node = {
+        name,
+        client,
+        dataDir,
+        async stop() {
+          cluster.nodes.splice(cluster.nodes.indexOf(node), 1)
+          await client.close()
+        },
+      }
+      cluster.nodes.push(node)
+      return node
+    },
+    async stopTracker() {
+      await tracker?.close()
+      tracker = undefined
+    },
+    async restartTracker() {
+      await tracker?.close()
+      tracker = await startTracker({ ...config, listen: { ...config.listen, port } }, log)
+    },
+    async newCluster() {
+      const made = makeJoinToken()
+      await create(made)
+      return made
+    },
+    request: (blob, changes = {}) => ({
+      registry: registry.host,
+      repository: REPOSITORY,
+      digest: blob.digest,
+      bytes: blob.bytes.length,
+      credential: { scheme: 'bearer', token: signer.sign(pullClaims(REPOSITORY), { jwk: signer.publicJwk }) },
+      ...changes,
+    }),
+    async close() {
+      for (const node of [...cluster.nodes]) await node.stop()
+      await tracker?.close()
+      for (const registries of opened) for (const client of registries.values()) await client.close()
+      await registry.close()
+      rmSync(folder, { recursive: true, force: true })
+    },
+  }
+  for (let count = 0; count < options.nodes; count++) await cluster.addNode()
+  return cluster
+}
+
+/** Reads the whole blob through a client, as the proxy would. */
+export async function pull(node: TestNode, request: BlobRequest): Promise<Buffer> {
+  const blob = await node.client.open(request)
+  try {
+    const chunks: Uint8Array[] = []
+    for await (const chunk of blob.read(0, blob.bytes)) chunks.push(chunk)
+    return Buffer.concat(chunks)
+  } finally {
+    blob.close()
+  }
+}
+
+export function progressOf(node: TestNode, blob: TestBlob) {
+  return node.client.progress().find(({ digest }) => digest === blob.digest)!
+}
