@@ -1,0 +1,135 @@
+import { type RequestOptions, request } from 'node:https'
+import { createSecureContext, type SecureContext } from 'node:tls'
+import { z } from 'zod'
+import type { ClusterId } from '../core/metainfo.ts'
+import { AdminRefusedError, AdminUnavailableError, NoCertificateError, UsageError } from './errors.ts'
+import { readTextFile } from './key-files.ts'
+
+/** How the tool reaches a tracker's admin API: the file that the tracker wrote holds all the trust that is needed. */
+export interface AdminAccess {
+  /** `https://127.0.0.1:7444` */
+  url: string
+  /** The tracker's `admin.pem`: key, certificate, and the authority that the listener is recognised by. */
+  pemFile: string
+}
+
+const ANSWER_BYTES_MAX = 1024 * 1024
+const PATIENCE_MS = 10_000
+const PEM_BLOCK = /-----BEGIN ([A-Z ]+)-----[\s\S]+?-----END \1-----/g
+
+const refusal = z.object({ error: z.object({ code: z.string().max(64), message: z.string().max(1024) }) })
+const HINTS: Record<string, string> = {
+  CLUSTER_UNKNOWN: 'Check the cluster id; it is the middle part of its join token.',
+  CERTIFICATE_REFUSED: 'Use the admin.pem that this tracker wrote into its data folder.',
+}
+
+/** The tracker learns the token's hash only. */
+export async function createCluster(
+  access: AdminAccess,
+  cluster: { cluster: ClusterId; name: string; joinTokenHash: string },
+): Promise<void> {
+  await call(access, 'POST', '/admin/v1/clusters', cluster)
+}
+
+/** The old token ends at once. */
+export async function replaceJoinToken(
+  access: AdminAccess,
+  cluster: ClusterId,
+  token: { hash: string; validForSeconds?: number },
+): Promise<void> {
+  await call(access, 'PUT', `/admin/v1/clusters/${cluster}/join-token`, token)
+}
+
+/**
+ * @throws AdminRefusedError when the tracker says no
+ * @throws AdminUnavailableError when it does not answer as a tracker does
+ */
+async function call(access: AdminAccess, method: string, path: string, body: object): Promise<unknown> {
+  const url = adminUrl(access.url, path)
+  const answer = await exchange(
+    url,
+    { method, secureContext: credentials(access.pemFile), agent: false },
+    body,
+  )
+  const parsed = parseJson(answer.text)
+  if (answer.status < 300 && parsed !== undefined) return parsed
+  const refused = refusal.safeParse(parsed)
+  if (!refused.success) {
+    throw new AdminUnavailableError(`${url.origin} answered ${answer.status}, not as a tracker does`, {
+      hint: 'Check the admin address (--admin-url).',
+    })
+  }
+  const { code, message } = refused.data.error
+  throw new AdminRefusedError(`the tracker refused: ${message}`, code, HINTS[code])
+}
+
+function adminUrl(base: string, path: string): URL {
+  const url = URL.canParse(base) ? new URL(path, base) : undefined
+  if (url?.protocol !== 'https:') {
+    throw new UsageError(`not an https:// URL: ${base.slice(0, 80)}`, {
+      hint: 'The admin API listens on https://127.0.0.1:7444 unless the tracker was told otherwise.',
+    })
+  }
+  return url
+}
+
+/** @throws NoCertificateError */
+function credentials(pemFile: string): SecureContext {
+  const blocks = [...readTextFile(pemFile).matchAll(PEM_BLOCK)]
+  const key = blocks.find(([, label]) => label?.endsWith('PRIVATE KEY'))?.[0]
+  const [cert, ca] = blocks.filter(([, label]) => label === 'CERTIFICATE').map(([pem]) => pem)
+  const hint = 'The tracker writes it into its data folder at every start.'
+  if (key === undefined || cert === undefined || ca === undefined) {
+    throw new NoCertificateError(`${pemFile} is not an admin.pem: key, certificate and authority expected`, {
+      hint,
+    })
+  }
+  try {
+    return createSecureContext({ key, cert, ca, minVersion: 'TLSv1.3' })
+  } catch (cause) {
+    throw new NoCertificateError(`${pemFile} is not an admin.pem: its parts do not fit`, { cause, hint })
+  }
+}
+
+function exchange(
+  url: URL,
+  options: RequestOptions,
+  body: object,
+): Promise<{ status: number; text: string }> {
+  return new Promise((resolve, reject) => {
+    const text = JSON.stringify(body)
+    const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) }
+    const signal = AbortSignal.timeout(PATIENCE_MS)
+    const sent = request(url, { ...options, headers, signal }, (response) => {
+      const chunks: Buffer[] = []
+      let bytes = 0
+      response.on('data', (chunk: Buffer) => {
+        bytes += chunk.length
+        if (bytes > ANSWER_BYTES_MAX) response.destroy(new Error('the answer is too long'))
+        else chunks.push(chunk)
+      })
+      response.on('error', (cause) => reject(unavailable(url, cause)))
+      response.on('end', () =>
+        resolve({ status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString('utf8') }),
+      )
+    })
+    sent.on('error', (cause) => reject(unavailable(url, cause)))
+    sent.end(text)
+  })
+}
+
+function unavailable(url: URL, cause: Error): AdminUnavailableError {
+  const why = (cause as NodeJS.ErrnoException).code ?? cause.message
+  return new AdminUnavailableError(`cannot reach the tracker's admin API at ${url.origin} (${why})`, {
+    cause,
+    hint: 'It listens on the tracker’s own machine; check that the tracker runs, --admin-url, and that admin.pem is its own.',
+  })
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}

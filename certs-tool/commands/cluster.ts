@@ -1,0 +1,19 @@
+import { createCluster } from '../admin-client.ts'
+import { ADMIN_FLAGS, adminAccess, deliverJoinToken, JOIN_TOKEN_FLAGS } from '../admin-flags.ts'
+import { command } from '../command.ts'
+import { refuseExisting } from '../key-files.ts'
+import { joinTokenHash, newClusterId, newJoinToken } from '../secrets.ts'
+
+export const clusterCommand = command({
+  name: 'cluster',
+  summary: 'Creates a cluster on a running tracker and prints its join token, once: nothing stores it.',
+  positionals: ['name'],
+  flags: { ...ADMIN_FLAGS, ...JOIN_TOKEN_FLAGS },
+  async run(values, [name = '']) {
+    if (values.out !== undefined) refuseExisting([values.out], values.force)
+    const cluster = newClusterId()
+    const joinToken = newJoinToken(cluster)
+    await createCluster(adminAccess(values), { cluster, name, joinTokenHash: joinTokenHash(joinToken) })
+    return deliverJoinToken(joinToken, values)
+  },
+})

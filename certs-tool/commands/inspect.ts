@@ -1,0 +1,88 @@
+import { X509Certificate } from 'node:crypto'
+import { factsOf } from '../certificate-facts.ts'
+import { certificateText } from '../certificate-text.ts'
+import { command } from '../command.ts'
+import { NoCertificateError } from '../errors.ts'
+import { readFileBytes } from '../key-files.ts'
+import { clusterOfJoinToken } from '../secrets.ts'
+
+/** Bound of certificates that are shown of one file: the system's own store holds about 150. */
+const CERTIFICATES_MAX = 500
+const PEM_BLOCK = /-----BEGIN ([A-Z0-9 ]+)-----[\s\S]+?-----END \1-----/g
+
+export const inspectCommand = command({
+  name: 'inspect',
+  summary: 'Explains the certificates in a file (PEM or DER; - is standard input) in plain words.',
+  positionals: ['file…'],
+  flags: { json: { type: 'boolean', description: 'Print a JSON array instead.' } },
+  async run({ json }, paths) {
+    const files = paths.map((path) => ({ path, ...contentOf(path) }))
+    if (json) {
+      const facts = files.flatMap(({ path, certificates }) =>
+        certificates.map((one) => ({ file: path, ...factsOf(one, certificates) })),
+      )
+      return `${JSON.stringify(facts, null, 2)}\n`
+    }
+    return `${files.map(fileText).join('\n\n')}\n`
+  },
+})
+
+interface FileContent {
+  certificates: X509Certificate[]
+  /** What else is in the file, for people: private keys, …; never shown. */
+  others: string[]
+}
+
+function fileText({ path, certificates, others }: FileContent & { path: string }): string {
+  const now = new Date()
+  const parts = certificates.map((certificate, index) => {
+    const which = certificates.length === 1 ? '' : `, certificate ${index + 1} of ${certificates.length}`
+    return `${path}${which}\n${certificateText(factsOf(certificate, certificates), now)}`
+  })
+  const rest = others.length === 0 ? [] : [`${path} also holds: ${others.join(', ')}`]
+  return [...parts, ...rest].join('\n\n')
+}
+
+/** @throws NoCertificateError when there is none, or one cannot be read */
+function contentOf(path: string): FileContent {
+  const bytes = readFileBytes(path)
+  const blocks = [...bytes.toString('latin1').matchAll(PEM_BLOCK)]
+  if (blocks.length > CERTIFICATES_MAX) {
+    throw new NoCertificateError(`${path} holds ${blocks.length} PEM blocks`, {
+      hint: `Split it: at most ${CERTIFICATES_MAX} are shown.`,
+    })
+  }
+  const pems = blocks.filter(([, label]) => label === 'CERTIFICATE').map(([pem]) => pem)
+  const others = blocks.flatMap(([, label = '']) => (label === 'CERTIFICATE' ? [] : [otherText(label)]))
+  if (pems.length > 0) return { certificates: pems.map((pem) => parse(path, pem)), others }
+  if (others.length > 0) throw noCertificate(path, `${others.join(', ')}, and no certificate`)
+  return { certificates: [derOf(path, bytes)], others: [] }
+}
+
+function otherText(label: string): string {
+  return label.endsWith('PRIVATE KEY') ? 'a private key (not shown)' : label.toLowerCase()
+}
+
+/** No PEM: DER, or one of Shoal's other files that someone took for a certificate. */
+function derOf(path: string, bytes: Buffer): X509Certificate {
+  const text = bytes.toString('latin1').trim()
+  const cluster = clusterOfJoinToken(text)
+  if (cluster !== undefined) throw noCertificate(path, `the join token of cluster ${cluster}`)
+  if (text.startsWith('SHOALKEY-1-')) throw noCertificate(path, 'an unlock key')
+  return parse(path, bytes)
+}
+
+function parse(path: string, certificate: string | Buffer): X509Certificate {
+  try {
+    return new X509Certificate(certificate)
+  } catch (cause) {
+    throw new NoCertificateError(`${path} holds no certificate that can be read`, {
+      cause,
+      hint: 'Expected PEM (-----BEGIN CERTIFICATE-----) or DER.',
+    })
+  }
+}
+
+function noCertificate(path: string, what: string): NoCertificateError {
+  return new NoCertificateError(`${path} holds ${what}`, { hint: 'Name a file with a certificate.' })
+}

@@ -1,0 +1,69 @@
+import { createPrivateKey, X509Certificate } from 'node:crypto'
+import { join } from 'node:path'
+import type { KeyedCertificate } from '../../core/issue-certificate.ts'
+import { command } from '../command.ts'
+import { NoCertificateError } from '../errors.ts'
+import { readTextFile, writeNewFiles } from '../key-files.ts'
+import { issueTrackerTls, ownHostNames, parseDays, TRACKER_DAYS_DEFAULT } from '../tracker-certificates.ts'
+import { AUTHORITY_CERTIFICATE_FILE, AUTHORITY_KEY_FILE } from './authority.ts'
+
+export const trackerTlsCommand = command({
+  name: 'tracker-tls',
+  summary: "Makes the tracker's HTTPS certificate, signed by an authority of `shoal certs authority`.",
+  positionals: [],
+  flags: {
+    name: {
+      type: 'string',
+      multiple: true,
+      value: 'host or address',
+      description:
+        "How nodes reach the tracker; may be repeated. This machine's name, localhost, 127.0.0.1 and ::1 are always in.",
+    },
+    'authority-dir': {
+      type: 'string',
+      value: 'folder',
+      default: '.',
+      description: `Holds ${AUTHORITY_CERTIFICATE_FILE} and ${AUTHORITY_KEY_FILE}.`,
+    },
+    'out-dir': { type: 'string', value: 'folder', default: '.', description: 'Where the files go.' },
+    days: {
+      type: 'string',
+      value: 'number',
+      default: String(TRACKER_DAYS_DEFAULT),
+      description: 'Validity.',
+    },
+    force: { type: 'boolean', description: 'Replace files that exist.' },
+  },
+  async run(values) {
+    const authority = readAuthority(values['authority-dir'])
+    const names = [...ownHostNames(), ...values.name]
+    const issued = await issueTrackerTls(authority, { names, days: parseDays(values.days) })
+    const certificate = join(values['out-dir'], 'tracker.crt')
+    const key = join(values['out-dir'], 'tracker.key')
+    const files = [
+      { path: key, content: issued.privateKeyPem, isSecret: true },
+      { path: certificate, content: issued.certificatePem, isSecret: false },
+    ]
+    writeNewFiles(files, values.force)
+    return `${certificate}  shoal tracker --tls-cert-file\n${key}  shoal tracker --tls-key-file\n`
+  },
+})
+
+/** @throws NoCertificateError when certificate and key are malformed or not of one pair */
+function readAuthority(folder: string): KeyedCertificate {
+  const certificatePem = readTextFile(join(folder, AUTHORITY_CERTIFICATE_FILE))
+  const privateKeyPem = readTextFile(join(folder, AUTHORITY_KEY_FILE))
+  const hint = 'shoal certs authority makes both.'
+  try {
+    const certificate = new X509Certificate(certificatePem)
+    if (certificate.ca && certificate.checkPrivateKey(createPrivateKey(privateKeyPem))) {
+      return { certificatePem, privateKeyPem }
+    }
+  } catch (cause) {
+    throw new NoCertificateError(`${folder} holds no authority that can be read`, { cause, hint })
+  }
+  throw new NoCertificateError(
+    `${AUTHORITY_CERTIFICATE_FILE} and ${AUTHORITY_KEY_FILE} in ${folder} do not belong together`,
+    { hint },
+  )
+}

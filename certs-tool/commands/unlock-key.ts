@@ -1,0 +1,23 @@
+import { command } from '../command.ts'
+import { writeNewFiles } from '../key-files.ts'
+import { newUnlockKey } from '../secrets.ts'
+
+export const unlockKeyCommand = command({
+  name: 'unlock-key',
+  summary:
+    "Makes the key that unseals a tracker's secrets. Without it the tracker's data cannot be opened: keep a copy.",
+  positionals: [],
+  flags: {
+    out: {
+      type: 'string',
+      value: 'file',
+      default: 'unlock.key',
+      description: 'Where the key goes (mode 0600).',
+    },
+    force: { type: 'boolean', description: 'Replace a file that exists.' },
+  },
+  async run({ out, force }) {
+    writeNewFiles([{ path: out, content: newUnlockKey(), isSecret: true }], force)
+    return `${out}  shoal tracker --unlock-key-file\n`
+  },
+})

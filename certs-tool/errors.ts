@@ -1,0 +1,42 @@
+import { ShoalError } from '../core/errors.ts'
+
+/** The command line cannot be understood: print message and hint, and exit with 2. */
+export class UsageError extends ShoalError {
+  readonly code = 'USAGE'
+}
+
+/** A file that is to be made exists: nothing was written. */
+export class FileExistsError extends ShoalError {
+  readonly code = 'FILE_EXISTS'
+}
+
+/** A file cannot be written or read: nothing else was done. */
+export class FileAccessError extends ShoalError {
+  readonly code = 'FILE_ACCESS'
+}
+
+/** A file holds no certificate that can be read. */
+export class NoCertificateError extends ShoalError {
+  readonly code = 'NO_CERTIFICATE'
+}
+
+/** A certificate's extension is malformed: the file is not explained. */
+export class UnreadableExtensionError extends ShoalError {
+  readonly code = 'UNREADABLE_EXTENSION'
+}
+
+/** The tracker's admin API cannot be reached, or what answers is not one. */
+export class AdminUnavailableError extends ShoalError {
+  readonly code = 'ADMIN_UNAVAILABLE'
+}
+
+/** The tracker's admin API refused; `trackerCode` is its reason. */
+export class AdminRefusedError extends ShoalError {
+  readonly code = 'ADMIN_REFUSED'
+  readonly trackerCode: string
+
+  constructor(message: string, trackerCode: string, hint?: string) {
+    super(message, hint === undefined ? {} : { hint })
+    this.trackerCode = trackerCode
+  }
+}

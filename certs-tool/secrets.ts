@@ -1,0 +1,41 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { type ClusterId, isClusterId } from '../core/metainfo.ts'
+import { UsageError } from './errors.ts'
+
+const SECRET_BYTES = 32
+const CLUSTER_ID_BYTES = 8
+const JOIN_TOKEN = /^SHOAL-1-(c[0-9a-f]{16})-[A-Za-z0-9_-]{43}$/
+
+/** 256 bits that seal a tracker's data key: `SHOALKEY-1-` and 43 characters of base64url. */
+export function newUnlockKey(): string {
+  return `SHOALKEY-1-${randomBytes(SECRET_BYTES).toString('base64url')}`
+}
+
+export function newClusterId(): ClusterId {
+  return `c${randomBytes(CLUSTER_ID_BYTES).toString('hex')}` as ClusterId
+}
+
+/** `SHOAL-1-<cluster>-<43 characters>`; the tracker learns only its hash. */
+export function newJoinToken(cluster: ClusterId): string {
+  return `SHOAL-1-${cluster}-${randomBytes(SECRET_BYTES).toString('base64url')}`
+}
+
+/** SHA-256 of the whole token, 64 hex digits: what the tracker stores. */
+export function joinTokenHash(joinToken: string): string {
+  return createHash('sha256').update(joinToken).digest('hex')
+}
+
+/** The cluster that a join token is for, or undefined when it is none. */
+export function clusterOfJoinToken(joinToken: string): ClusterId | undefined {
+  return JOIN_TOKEN.exec(joinToken)?.[1] as ClusterId | undefined
+}
+
+/** @throws UsageError */
+export function parseClusterId(text: string): ClusterId {
+  if (!isClusterId(text)) {
+    throw new UsageError(`not a cluster id: ${text.slice(0, 80)}`, {
+      hint: 'It is c and 16 hex digits, as in the join token: SHOAL-1-<cluster id>-….',
+    })
+  }
+  return text
+}
