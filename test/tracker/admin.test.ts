@@ -1,0 +1,131 @@
+import { statSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { trackerConfig } from '../../tracker/config.ts'
+import { newClusterSecrets, startWorld, type TestCaller, type World } from './test-tracker.ts'
+
+describe('the admin API', () => {
+  let world: World
+  let admin: TestCaller
+
+  beforeAll(async () => {
+    world = await startWorld()
+    admin = world.admin()
+  })
+  afterAll(() => world.close())
+
+  it('is opened by admin.pem, which only its owner may read', () => {
+    expect(statSync(join(world.dataDir, 'admin.pem')).mode & 0o777).toBe(0o600)
+  })
+
+  it('creates a cluster that nodes can join at once, and lists it without its secrets', async () => {
+    const { cluster, joinToken, joinTokenHash } = newClusterSecrets()
+    const { status, body } = await admin.post('/admin/v1/clusters', { cluster, name: 'web', joinTokenHash })
+    expect([status, body]).toEqual([201, { cluster, name: 'web' }])
+    const node = world.newNode()
+    expect((await node.join(joinToken)).status).toBe(200)
+    expect((await node.heartbeat()).status).toBe(200)
+    const list = await admin.request('GET', '/admin/v1/clusters')
+    expect(list.body.clusters).toMatchObject([{ cluster, name: 'web' }])
+    expect(JSON.stringify(list.body)).not.toMatch(new RegExp(`${joinTokenHash}|PRIVATE`))
+    const nodes = await admin.request('GET', `/admin/v1/nodes?cluster=${cluster}`)
+    expect(nodes.body.nodes).toMatchObject([{ cluster, node: node.node, address: '127.0.0.1' }])
+  })
+
+  it.each([
+    ['the same cluster twice', 'POST', '/admin/v1/clusters', () => existing, 409, 'CLUSTER_EXISTS'],
+    [
+      'a cluster without a name',
+      'POST',
+      '/admin/v1/clusters',
+      () => ({ ...existing, name: '' }),
+      400,
+      'INVALID_INPUT',
+    ],
+    [
+      'an unknown key',
+      'POST',
+      '/admin/v1/clusters',
+      () => ({ ...existing, joinToken: 'x' }),
+      400,
+      'INVALID_INPUT',
+    ],
+    [
+      'a token for no cluster',
+      'PUT',
+      '/admin/v1/clusters/c0000000000000000/join-token',
+      () => hash,
+      404,
+      'CLUSTER_UNKNOWN',
+    ],
+    [
+      'a revocation of nothing',
+      'POST',
+      '/admin/v1/revocations',
+      () => ({ cluster: existing.cluster }),
+      400,
+      'INVALID_INPUT',
+    ],
+    [
+      'a revocation of a pull that does not exist',
+      'POST',
+      '/admin/v1/revocations',
+      () => ({ cluster: existing.cluster, pull: 'a'.repeat(32) }),
+      404,
+      'PULL_UNKNOWN',
+    ],
+    [
+      'a clearing of nothing',
+      'DELETE',
+      '/admin/v1/revocations/999',
+      () => undefined,
+      404,
+      'REVOCATION_UNKNOWN',
+    ],
+    ['too long an audit', 'GET', '/admin/v1/audit?limit=5000', () => undefined, 400, 'INVALID_INPUT'],
+  ])('refuses %s', async (_, method, path, body, status, code) => {
+    const { cluster, name, joinTokenHash } = existing
+    await admin.post('/admin/v1/clusters', { cluster, name, joinTokenHash })
+    const answer = await admin.request(method, path, body())
+    expect([answer.status, answer.body.error.code]).toEqual([status, code])
+  })
+  const made = newClusterSecrets()
+  const existing = { cluster: made.cluster, name: 'lab', joinTokenHash: made.joinTokenHash }
+  const hash = { hash: 'a'.repeat(64) }
+
+  it('lets nobody in without the admin certificate, not even a node', async () => {
+    const bare = await world.admin(false).request('GET', '/admin/v1/clusters')
+    expect([bare.status, bare.body.error.code]).toEqual([401, 'CERTIFICATE_REQUIRED'])
+    const node = await world.joined(await world.makeCluster('curious'))
+    const disguised = world.admin(false)
+    await disguised.present(node.identity)
+    const refused = await disguised.request('GET', '/admin/v1/clusters')
+    expect([refused.status, refused.body.error.code]).toEqual([401, 'CERTIFICATE_REFUSED'])
+  })
+
+  it('pages through the audit log, newest first', async () => {
+    const first = (await admin.request('GET', '/admin/v1/audit?limit=1')).body.entries
+    expect(first).toHaveLength(1)
+    const next = await admin.request('GET', `/admin/v1/audit?limit=1&before=${first[0].sequence}`)
+    expect(next.body.entries[0].sequence).toBeLessThan(first[0].sequence)
+  })
+
+  it('answers health and metrics to anyone on this machine', async () => {
+    const anyone = world.admin(false)
+    expect((await anyone.request('GET', '/healthz')).body).toEqual({ status: 'ok' })
+    const { status, body } = await anyone.request('GET', '/metrics')
+    expect(status).toBe(200)
+    expect(body).toContain('shoal_tracker_pull_grants_total 0')
+    expect(body).toContain('shoal_tracker_refusals_total{code="CERTIFICATE_REQUIRED"}')
+  })
+
+  it('listens on loopback addresses only', () => {
+    const { config } = world
+    const listening = (adminListen: string) =>
+      trackerConfig.safeParse({ ...config, listen: '127.0.0.1:0', adminListen }).success
+    expect(['127.0.0.1:1', '[::1]:1', 'localhost:1'].map(listening)).toEqual([true, true, true])
+    expect(['0.0.0.0:1', '10.0.0.1:1', '127.evil.example:1', '[::]:1'].map(listening)).toEqual(
+      Array(4).fill(false),
+    )
+  })
+})

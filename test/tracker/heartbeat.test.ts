@@ -1,0 +1,178 @@
+import { createPrivateKey, X509Certificate } from 'node:crypto'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { claimsOf } from '../../core/certificate-claims.ts'
+import { heartbeatResponse } from '../../core/tracker-api.ts'
+import {
+  hashesOf,
+  LAYER_PIECES,
+  newKey,
+  publicKeyOf,
+  startWorld,
+  type TestCluster,
+  type TestNode,
+  type World,
+  wireHashes,
+} from './test-tracker.ts'
+
+const SWARM = '5'.repeat(40)
+
+describe('a heartbeat', () => {
+  let world: World
+  let lab: TestCluster
+  let node: TestNode
+
+  beforeAll(async () => {
+    world = await startWorld()
+  })
+  afterAll(() => world.close())
+  beforeEach(async () => {
+    world.clockOffsetMs = 0
+    lab = await world.makeCluster()
+    node = await world.joined(lab)
+  })
+
+  const seeding = (swarm = SWARM) => ({ isFullInventory: true, holds: [{ swarm, isSeed: true }] })
+
+  it('asks for the full inventory until it was told', async () => {
+    const { body } = await node.heartbeat()
+    expect(heartbeatResponse.parse(body)).toMatchObject({ wantsFullInventory: true, serveCertificate: null })
+    expect(body.nextInMs).toBeGreaterThanOrEqual(4500)
+    expect(body.nextInMs).toBeLessThanOrEqual(5500)
+    expect((await node.heartbeat(seeding())).body.wantsFullInventory).toBe(false)
+    expect((await node.heartbeat()).body.wantsFullInventory).toBe(false)
+  })
+
+  it('makes a seed known to those who take part in the swarm, and to nobody else', async () => {
+    const [asker, outsider] = [await world.joined(lab), await world.joined(await world.makeCluster())]
+    await node.heartbeat({ ...seeding(), listenPort: 6001 })
+    const asking = { holds: [{ swarm: SWARM, isSeed: false }], wantsPeers: [SWARM] }
+    const { body } = await asker.heartbeat(asking)
+    expect(body.peers).toEqual([
+      { swarm: SWARM, peers: [{ node: node.node, address: '127.0.0.1', port: 6001, isSeed: true }] },
+    ])
+    expect((await outsider.heartbeat(asking)).body.peers).toEqual([{ swarm: SWARM, peers: [] }])
+    expect((await node.heartbeat({ wantsPeers: ['6'.repeat(40)] })).body.peers[0].peers).toEqual([])
+  })
+
+  it.each([
+    ['was dropped', { dropped: [SWARM] }],
+    ['is not in the full inventory', { isFullInventory: true }],
+  ])('withdraws a swarm that %s', async (_, change) => {
+    const asker = await world.joined(lab)
+    const asking = { holds: [{ swarm: SWARM, isSeed: false }], wantsPeers: [SWARM] }
+    await node.heartbeat(seeding())
+    await node.heartbeat(change)
+    expect((await asker.heartbeat(asking)).body.peers[0].peers).toEqual([])
+  })
+
+  it('that is missed three times takes the node off the list, and the next one asks for everything', async () => {
+    const asker = await world.joined(lab)
+    const asking = { holds: [{ swarm: SWARM, isSeed: false }], wantsPeers: [SWARM] }
+    await node.heartbeat(seeding())
+    world.clockOffsetMs = 14_000
+    expect((await asker.heartbeat(asking)).body.peers[0].peers).toHaveLength(1)
+    world.clockOffsetMs = 16_000
+    expect((await asker.heartbeat(asking)).body.peers[0].peers).toEqual([])
+    expect((await node.heartbeat()).body.wantsFullInventory).toBe(true)
+  })
+
+  it('brings a serve certificate for the given key, which names no blob and ends within the hour', async () => {
+    const key = newKey()
+    const { body } = await node.heartbeat({ servePublicKey: publicKeyOf(key) })
+    const certificate = new X509Certificate(body.serveCertificate.certificate)
+    expect(claimsOf(certificate)).toEqual({ kind: 'serve', cluster: lab.cluster, node: node.node })
+    expect(certificate.checkPrivateKey(createPrivateKey(key.export({ type: 'pkcs8', format: 'pem' })))).toBe(
+      true,
+    )
+    expect(certificate.subjectAltName).toContain('DNS:*')
+    expect(certificate.keyUsage).toEqual(['1.3.6.1.5.5.7.3.1'])
+    expect(body.serveCertificate.validForSeconds).toBe(3600)
+  })
+
+  it('tells of a risen epoch once, to those who hold the swarm', async () => {
+    const { body: granted } = await node.pull()
+    const { swarm, lease } = granted.swarms[0]
+    const hashes = wireHashes(hashesOf(LAYER_PIECES))
+    await node.hashes(swarm, { pull: granted.pull, lease: lease.lease, hashes })
+    const [holder, other, reporter] = [
+      await world.joined(lab),
+      await world.joined(lab),
+      await world.joined(lab),
+    ]
+    await holder.heartbeat(seeding(swarm))
+    await other.heartbeat(seeding())
+    await reporter.pull()
+    const hash = wireHashes(hashesOf(LAYER_PIECES, 'lying'), 0, 1)
+    await reporter.mismatch(swarm, { pieces: [{ piece: 0, hash }] })
+    const instruction = [{ kind: 'epoch', swarm, epoch: 1 }]
+    expect((await holder.heartbeat()).body.instructions).toEqual(instruction)
+    expect((await holder.heartbeat()).body.instructions).toEqual([])
+    expect((await other.heartbeat()).body.instructions).toEqual([])
+    expect((await holder.heartbeat(seeding(swarm))).body.instructions).toEqual(instruction)
+  })
+
+  it('brings revocations since the version that the node knows, and all of them after a clearing', async () => {
+    const admin = world.admin()
+    const before = (await node.heartbeat()).body.revocationsVersion
+    const [bad, worse] = [await world.joined(lab), await world.joined(lab)]
+    const revoke = (target: object) =>
+      admin.post('/admin/v1/revocations', { cluster: lab.cluster, ...target })
+    const { body: pull } = await worse.pull({
+      credential: { scheme: 'bearer', token: world.token({ sub: 'eve' }) },
+    })
+    const first = (await revoke({ node: bad.node })).body.revocation
+    const second = (await revoke({ pull: pull.pull })).body.revocation
+    const all = [
+      { kind: 'node', node: bad.node },
+      { kind: 'pull', pull: pull.pull },
+    ]
+    const fresh = (await node.heartbeat({ revocationsVersion: Math.max(1, before) })).body
+    expect(fresh).toMatchObject({ revocationsVersion: second })
+    expect(fresh.revocations).toEqual(all)
+    const later = (await node.heartbeat({ revocationsVersion: first })).body
+    expect(later).toMatchObject({ isFullRevocations: false, revocations: [all[1]] })
+    const none = (await node.heartbeat({ revocationsVersion: second })).body
+    expect(none).toMatchObject({ isFullRevocations: false, revocations: [] })
+    expect((await admin.request('DELETE', `/admin/v1/revocations/${first}`)).status).toBe(200)
+    const cleared = (await node.heartbeat({ revocationsVersion: second })).body
+    expect(cleared).toMatchObject({ isFullRevocations: true, revocations: [all[1]] })
+    const outsider = await world.joined(await world.makeCluster())
+    expect((await outsider.heartbeat()).body.revocations).toEqual([])
+  })
+
+  it('of a revoked node is refused, as are its joins and pulls, and it is handed out no more', async () => {
+    const admin = world.admin()
+    const asker = await world.joined(lab)
+    await node.heartbeat(seeding())
+    const revoked = await admin.post('/admin/v1/revocations', { cluster: lab.cluster, node: node.node })
+    const answers = [await node.heartbeat(), await node.pull(), await node.join(lab.joinToken)]
+    expect(answers.map(({ status, body }) => [status, body.error.code])).toEqual(
+      Array(3).fill([403, 'NODE_REVOKED']),
+    )
+    const asking = { holds: [{ swarm: SWARM, isSeed: false }], wantsPeers: [SWARM] }
+    expect((await asker.heartbeat(asking)).body.peers[0].peers).toEqual([])
+    await admin.request('DELETE', `/admin/v1/revocations/${revoked.body.revocation}`)
+    expect((await node.heartbeat()).status).toBe(200)
+  })
+
+  it('keeps a revoked pull from being renewed and leased, and its subject from pulling', async () => {
+    const admin = world.admin()
+    const asMallory = () => ({ credential: { scheme: 'bearer', token: world.token({ sub: 'mallory' }) } })
+    const { body: granted } = await node.pull(asMallory())
+    await admin.post('/admin/v1/revocations', { cluster: lab.cluster, pull: granted.pull })
+    const { swarm } = granted.swarms[0]
+    const other = await world.joined(lab)
+    const answers = [
+      await node.post(`/v1/pulls/${granted.pull}/renew`, {}),
+      await node.hashes(swarm, { pull: granted.pull, wantsLease: true }),
+      await other.pull(asMallory()),
+      await other.pull(),
+    ]
+    expect(answers.map(({ body }) => body.error?.code)).toEqual([
+      'PULL_REVOKED',
+      'PULL_REVOKED',
+      'SUBJECT_REVOKED',
+      undefined,
+    ])
+  })
+})

@@ -1,0 +1,303 @@
+import { createPrivateKey, X509Certificate } from 'node:crypto'
+import { readdirSync, readFileSync } from 'node:fs'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { claimsOf } from '../../core/certificate-claims.ts'
+import { swarmIdOf } from '../../core/metainfo.ts'
+import { pullResponse } from '../../core/tracker-api.ts'
+import { makeSigner, pullClaims } from '../core/signed-tokens.ts'
+import { alwaysStatus } from '../core/test-registry.ts'
+import {
+  APP,
+  hashesOf,
+  LAYER,
+  LAYER_PIECES,
+  newKey,
+  OTHER,
+  openDoor,
+  publicKeyOf,
+  SECRET,
+  SMALL,
+  sha256,
+  startWorld,
+  type TestCluster,
+  type TestNode,
+  type World,
+  wireHashes,
+} from './test-tracker.ts'
+
+const wanted = (blob: object) => ({ ...blob, isWanted: true })
+
+describe('a pull', () => {
+  let world: World
+  let lab: TestCluster
+  let node: TestNode
+
+  beforeAll(async () => {
+    world = await startWorld()
+    lab = await world.makeCluster()
+    node = await world.joined(lab)
+  })
+  afterAll(() => world.close())
+
+  const bearer = (token: string) => ({ credential: { scheme: 'bearer', token } })
+
+  it('is granted to the holder of a token: a certificate for its key, with what it may have', async () => {
+    const key = newKey()
+    const token = world.token()
+    const { status, body } = await node.pull({
+      publicKey: publicKeyOf(key),
+      blobs: [wanted(LAYER), { ...SMALL, isWanted: false }],
+      ...bearer(token),
+    })
+    expect(status).toBe(200)
+    const answer = pullResponse.parse(body)
+    const certificate = new X509Certificate(answer.certificate)
+    expect(certificate.checkPrivateKey(createPrivateKey(key.export({ type: 'pkcs8', format: 'pem' })))).toBe(
+      true,
+    )
+    expect(certificate.verify(new X509Certificate(answer.trust.authorities[0]!).publicKey)).toBe(true)
+    expect(claimsOf(certificate)).toEqual({
+      kind: 'pull',
+      cluster: lab.cluster,
+      node: node.node,
+      pullId: answer.pull,
+      registry: world.registry.host,
+      repository: APP,
+      grantedAtSeconds: expect.closeTo(Date.now() / 1000, -1),
+      tokenHash: sha256(token.slice(0, token.lastIndexOf('.'))),
+      blobs: [LAYER.digest, SMALL.digest],
+    })
+    expect(certificate.validFromDate.getTime()).toBeLessThanOrEqual(Date.now() - 299_000)
+    expect(certificate.validToDate.getTime()).toBeCloseTo(Date.now() + 1_800_000, -4)
+    expect(answer.trust.tokenKeys).toHaveLength(1)
+    expect(answer.refused).toEqual([])
+  })
+
+  it('names the swarm of each blob, with a lease for the wanted one only', async () => {
+    const fresh = await world.makeCluster('leases')
+    const first = await world.joined(fresh)
+    const { body } = await first.pull({ blobs: [{ ...SMALL, isWanted: false }, wanted(LAYER)] })
+    const { cluster } = fresh
+    const id = (blob: typeof LAYER) => swarmIdOf({ cluster, registry: world.registry.host, ...blob })
+    expect(body.swarms).toMatchObject([
+      { digest: SMALL.digest, swarm: id(SMALL), status: 'cold', epoch: 0, batches: [], lease: null },
+      { digest: LAYER.digest, swarm: id(LAYER), lease: { firstPiece: 0, pieces: LAYER_PIECES } },
+    ])
+  })
+
+  it.each([
+    ['no credential', { credential: { scheme: 'none' } }, 401, 'CREDENTIAL_REQUIRED'],
+    ['a password', { credential: { scheme: 'basic', value: 'YTpi' } }, 400, 'CREDENTIAL_UNSUPPORTED'],
+    ['a token that is none', bearer('open sesame'), 401, 'TOKEN_MALFORMED'],
+    ['a registry that is not configured', { registry: 'other.example' }, 404, 'REGISTRY_UNKNOWN'],
+    ['a key of another kind', { publicKey: 'AAAA' }, 400, 'INVALID_INPUT'],
+    ['no blobs', { blobs: [] }, 400, 'INVALID_INPUT'],
+    ['a repository name with a path trick', { repository: '../../etc' }, 400, 'INVALID_INPUT'],
+    [
+      'one digest with two sizes',
+      { blobs: [wanted(LAYER), wanted({ ...LAYER, bytes: 5 })] },
+      400,
+      'INVALID_INPUT',
+    ],
+    ['a blob that the repository does not have', { blobs: [wanted(SECRET)] }, 404, 'BLOB_NOT_IN_REPOSITORY'],
+    ['a wrong size', { blobs: [wanted({ ...LAYER, bytes: 999_999 })] }, 409, 'BLOB_SIZE_MISMATCH'],
+  ])('is refused with %s', async (_, changes, status, code) => {
+    const answer = await node.pull(changes)
+    expect([answer.status, answer.body.error.code]).toEqual([status, code])
+  })
+
+  const seconds = () => Math.floor(Date.now() / 1000)
+  it.each([
+    ['expired', () => world.token({ exp: seconds() - 120 }), 401, 'TOKEN_EXPIRED'],
+    ['not valid yet', () => world.token({ nbf: seconds() + 120 }), 401, 'TOKEN_EXPIRED'],
+    ['for pushing only', () => world.token({ access: access(APP, ['push']) }), 403, 'TOKEN_SCOPE'],
+    ['for another repository', () => world.token({ access: access(OTHER, ['pull']) }), 403, 'TOKEN_SCOPE'],
+    ['signed by a key of its own', () => world.token({}, makeSigner('ES256')), 401, 'TOKEN_KEY_UNTRUSTED'],
+    ['altered after signing', () => altered(world.token()), 401, 'TOKEN_SIGNATURE'],
+    ['unsigned', () => unsigned(), 401, 'TOKEN_ALGORITHM'],
+  ])('is refused with a token that is %s', async (_, token, status, code) => {
+    await node.pull()
+    const answer = await node.pull(bearer(token()))
+    expect([answer.status, answer.body.error.code]).toEqual([status, code])
+  })
+
+  it('grants the blobs that are in the repository and names the others', async () => {
+    const { status, body } = await node.pull({ blobs: [wanted(LAYER), wanted(SECRET)] })
+    expect(status).toBe(200)
+    expect(body.swarms).toHaveLength(1)
+    expect(body.refused).toEqual([{ digest: SECRET.digest, code: 'BLOB_NOT_IN_REPOSITORY' }])
+    expect(claimsOf(new X509Certificate(body.certificate))).toMatchObject({ blobs: [LAYER.digest] })
+  })
+
+  it('asks the registry once an hour whether a blob is in the repository, and about callers never', async () => {
+    await node.pull({ blobs: [wanted(SMALL)] })
+    const heads = () => world.registry.requests.filter(({ line }) => line.includes(SMALL.digest)).length
+    const before = heads()
+    expect((await node.pull({ blobs: [wanted(SMALL)] })).status).toBe(200)
+    expect(heads()).toBe(before)
+    const stranger = await node.pull({
+      blobs: [wanted(SMALL)],
+      ...bearer(world.token({}, makeSigner('ES256'))),
+    })
+    expect(stranger.status).toBe(401)
+    const probed = heads()
+    world.clockOffsetMs = 3601_000
+    const exp = seconds() + 3600 + 300
+    expect((await node.pull({ blobs: [wanted(SMALL)], ...bearer(world.token({ exp })) })).status).toBe(200)
+    world.clockOffsetMs = 0
+    expect(heads()).toBe(probed + 1)
+  })
+
+  it('is renewed for the same key, grant time and blobs while a blob is missing', async () => {
+    const key = newKey()
+    const { body: granted } = await node.pull({ publicKey: publicKeyOf(key) })
+    world.clockOffsetMs = 1000_000
+    const { status, body } = await node.post(`/v1/pulls/${granted.pull}/renew`, {})
+    world.clockOffsetMs = 0
+    expect(status).toBe(200)
+    const before = new X509Certificate(granted.certificate)
+    const after = new X509Certificate(body.certificate)
+    expect(after.checkPrivateKey(createPrivateKey(key.export({ type: 'pkcs8', format: 'pem' })))).toBe(true)
+    expect(claimsOf(after)).toEqual(claimsOf(before))
+    expect(after.validToDate.getTime() - before.validToDate.getTime()).toBeCloseTo(1000_000, -4)
+  })
+
+  it('is renewed for at most six hours after the grant', async () => {
+    const { body: granted } = await node.pull()
+    world.clockOffsetMs = (6 * 3600 - 600) * 1000
+    const { body } = await node.post(`/v1/pulls/${granted.pull}/renew`, {})
+    world.clockOffsetMs = (6 * 3600 - 30) * 1000
+    const late = await node.post(`/v1/pulls/${granted.pull}/renew`, {})
+    world.clockOffsetMs = 0
+    expect(body.validForSeconds).toBeGreaterThan(590)
+    expect(body.validForSeconds).toBeLessThanOrEqual(600)
+    expect([late.status, late.body.error.code]).toEqual([403, 'PULL_ENDED'])
+  })
+
+  it('is not renewed once the node has all of its blobs', async () => {
+    const fresh = await world.joined(lab)
+    const { body: granted } = await fresh.pull()
+    await fresh.complete(granted.swarms[0].swarm, { matched: 'pieces' })
+    const { status, body } = await fresh.post(`/v1/pulls/${granted.pull}/renew`, {})
+    expect([status, body.error.code]).toEqual([409, 'PULL_COMPLETE'])
+    const again = await fresh.pull()
+    expect((await fresh.post(`/v1/pulls/${again.body.pull}/renew`, {})).status).toBe(200)
+  })
+
+  it('of another node cannot be renewed', async () => {
+    const { body: granted } = await node.pull()
+    const other = await world.joined(lab)
+    const { status, body } = await other.post(`/v1/pulls/${granted.pull}/renew`, {})
+    expect([status, body.error.code]).toEqual([404, 'PULL_UNKNOWN'])
+  })
+
+  it('tells peers of its own cluster only, at the address that they connected from', async () => {
+    const [red, blue] = [await world.makeCluster('red'), await world.makeCluster('blue')]
+    const [one, two, three] = [await world.joined(red), await world.joined(red), await world.joined(blue)]
+    await one.pull({ listenPort: 5001 })
+    const { body } = await two.pull({ listenPort: 5002 })
+    expect(body.swarms[0].peers).toEqual([
+      { node: one.node, address: '127.0.0.1', port: 5001, isSeed: false },
+    ])
+    expect((await three.pull()).body.swarms[0].peers).toEqual([])
+  })
+
+  it('never writes the token anywhere', async () => {
+    const token = world.token({ jti: 'to-be-searched-for' })
+    const { body } = await node.pull(bearer(token))
+    const signature = token.slice(token.lastIndexOf('.') + 1)
+    const written = readdirSync(world.dataDir).map((file) =>
+      readFileSync(`${world.dataDir}/${file}`, 'latin1'),
+    )
+    for (const text of [...written, world.logged(), JSON.stringify(body)]) {
+      expect(text.includes(signature)).toBe(false)
+      expect(text.includes(token.split('.')[1]!)).toBe(false)
+    }
+  })
+})
+
+describe('a pull whose wanted blob is warm', () => {
+  it('brings the signed hashes along', async () => {
+    const world = await startWorld()
+    const lab = await world.makeCluster()
+    const [one, two] = [await world.joined(lab), await world.joined(lab)]
+    const { body: granted } = await one.pull()
+    const { swarm, lease } = granted.swarms[0]
+    const hashes = hashesOf(LAYER_PIECES)
+    await one.hashes(swarm, { pull: granted.pull, lease: lease.lease, hashes: wireHashes(hashes) })
+    const { body } = await two.pull()
+    await world.close()
+    expect(body.swarms[0]).toMatchObject({ status: 'claimed', lease: null })
+    expect(body.swarms[0].batches).toMatchObject([
+      { firstPiece: 0, hashes: wireHashes(hashes), status: 'claimed' },
+    ])
+  })
+})
+
+describe('a pull from a registry without authentication', () => {
+  it('is granted without a credential and refused with one', async () => {
+    const world = await startWorld({ door: openDoor, registry: { kind: 'none' } })
+    const node = await world.joined(await world.makeCluster())
+    const { status, body } = await node.pull({ credential: { scheme: 'none' } })
+    const withToken = await node.pull()
+    await world.close()
+    expect(status).toBe(200)
+    expect(claimsOf(new X509Certificate(body.certificate))).not.toHaveProperty('tokenHash')
+    expect([withToken.status, withToken.body.error.code]).toEqual([400, 'CREDENTIAL_UNEXPECTED'])
+  })
+})
+
+describe('a pull from a registry whose credentials need introspection', () => {
+  it('is refused for now', async () => {
+    const world = await startWorld({ door: openDoor, registry: { kind: 'introspect' } })
+    const node = await world.joined(await world.makeCluster())
+    const { status, body } = await node.pull({ credential: { scheme: 'basic', value: 'YTpi' } })
+    await world.close()
+    expect([status, body.error.code]).toEqual([501, 'INTROSPECTION_UNAVAILABLE'])
+  })
+})
+
+describe('a pull with a configured issuer and audience', () => {
+  it('is refused with a token of another issuer or for another audience', async () => {
+    const world = await startWorld({ registry: { issuer: 'token server', audience: 'registry' } })
+    const node = await world.joined(await world.makeCluster())
+    const pullWith = (changes: object) =>
+      node.pull({ credential: { scheme: 'bearer', token: world.token({ ...changes }) } })
+    const codes = [
+      await pullWith({ iss: 'mallory' }),
+      await pullWith({ aud: 'elsewhere' }),
+      await pullWith({}),
+    ]
+    await world.close()
+    expect(codes.map(({ body }) => body.error?.code)).toEqual(['TOKEN_ISSUER', 'TOKEN_AUDIENCE', undefined])
+  })
+})
+
+describe('a pull while the registry is in trouble', () => {
+  it.each([
+    ['fails', 500, 503, 'REGISTRY_UNREACHABLE'],
+    ['forbids', 403, 403, 'REGISTRY_REFUSED'],
+  ])('is refused when it %s', async (_, registryStatus, status, code) => {
+    const world = await startWorld({ door: alwaysStatus(registryStatus), registry: { kind: 'none' } })
+    const node = await world.joined(await world.makeCluster())
+    const answer = await node.pull({ credential: { scheme: 'none' } })
+    await world.close()
+    expect([answer.status, answer.body.error.code]).toEqual([status, code])
+  })
+})
+
+function access(name: string, actions: string[]) {
+  return [{ type: 'repository', name, actions }]
+}
+
+function altered(token: string): string {
+  const dot = token.lastIndexOf('.')
+  const signature = Buffer.from(token.slice(dot + 1), 'base64url')
+  signature[5]! ^= 1
+  return `${token.slice(0, dot)}.${signature.toString('base64url')}`
+}
+
+function unsigned(): string {
+  const part = (value: unknown) => Buffer.from(JSON.stringify(value)).toString('base64url')
+  return `${part({ alg: 'none', typ: 'JWT' })}.${part(pullClaims(APP))}.AAAA`
+}

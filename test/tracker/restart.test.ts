@@ -1,0 +1,155 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import {
+  hashesOf,
+  LAYER_PIECES,
+  newClusterSecrets,
+  newUnlockKey,
+  startWorld,
+  type World,
+  wireHashes,
+} from './test-tracker.ts'
+
+const HASHES = hashesOf(LAYER_PIECES)
+const RUN_TRACKER = fileURLToPath(new URL('run-tracker.ts', import.meta.url))
+
+describe('a tracker that starts again', () => {
+  let world: World
+  const running: ChildProcess[] = []
+
+  beforeEach(async () => {
+    world = await startWorld()
+  })
+  afterEach(async () => {
+    for (const child of running.splice(0)) await kill(child)
+    await world.close()
+  })
+
+  async function kill(child: ChildProcess): Promise<void> {
+    if (child.exitCode !== null || child.signalCode !== null) return
+    child.kill('SIGKILL')
+    await once(child, 'exit')
+  }
+
+  /** Another tracker, as a process, on the same folder; the world's own is stopped. */
+  async function spawnTracker(cluster?: object): Promise<ChildProcess> {
+    await world.tracker.close()
+    const { listen, adminListen, ...rest } = world.config
+    const text = ({ host, port }: typeof listen) => `${host}:${port}`
+    const config = { ...rest, listen: text(listen), adminListen: text(adminListen) }
+    const args = [JSON.stringify(config), ...(cluster === undefined ? [] : [JSON.stringify(cluster)])]
+    const child = spawn(process.execPath, [RUN_TRACKER, ...args], { stdio: ['ignore', 'pipe', 'inherit'] })
+    running.push(child)
+    const [line] = (await once(child.stdout!, 'data')) as [Buffer]
+    const { address, adminAddress } = JSON.parse(String(line))
+    world.tracker = { ...world.tracker, address, adminAddress, close: async () => {} }
+    return child
+  }
+
+  it('after SIGKILL goes on with an unfinished swarm, its lease, its pull, its cluster and its nodes', async () => {
+    const { cluster, joinToken, joinTokenHash } = newClusterSecrets()
+    const first = await spawnTracker({ cluster, name: 'lab', joinTokenHash })
+    const node = world.newNode()
+    await node.join(joinToken)
+    const { body: granted } = await node.pull()
+    const { swarm, lease } = granted.swarms[0]
+    const publishing = { pull: granted.pull, lease: lease.lease }
+    const before = await node.hashes(swarm, { ...publishing, hashes: wireHashes(HASHES, 0, 2) })
+    await kill(first)
+    await node.close()
+
+    await spawnTracker()
+    const { status, body } = await node.hashes(swarm, {
+      ...publishing,
+      firstPiece: 2,
+      hashes: wireHashes(HASHES, 2),
+      batchesFrom: 0,
+    })
+    expect([status, body.status]).toEqual([200, 'claimed'])
+    expect(body.batches[1]).toMatchObject({ firstPiece: 0, hashes: wireHashes(HASHES) })
+    expect(before.body.batches[0].hashes).toBe(wireHashes(HASHES, 0, 2))
+    expect((await node.heartbeat()).body).toMatchObject({
+      wantsFullInventory: true,
+      trust: { batchKeys: granted.trust.batchKeys, authorities: granted.trust.authorities },
+    })
+    expect((await node.post(`/v1/pulls/${granted.pull}/renew`, {})).status).toBe(200)
+    expect((await world.newNode().join(joinToken)).status).toBe(200)
+  })
+
+  it('keeps epochs, completions, revocations and the audit log', async () => {
+    const lab = await world.makeCluster()
+    const [one, two, bad] = [await world.joined(lab), await world.joined(lab), await world.joined(lab)]
+    const { body: granted } = await one.pull()
+    const { swarm, lease } = granted.swarms[0]
+    await one.hashes(swarm, { pull: granted.pull, lease: lease.lease, hashes: wireHashes(HASHES) })
+    await two.pull()
+    const hash = wireHashes(hashesOf(LAYER_PIECES, 'lying'), 3, 4)
+    await two.mismatch(swarm, { pieces: [{ piece: 3, hash }] })
+    await world.admin().post('/admin/v1/revocations', { cluster: lab.cluster, node: bad.node })
+    await world.restart()
+    for (const node of [one, two, bad]) await node.close()
+
+    const three = await world.joined(lab)
+    const { body: third } = await three.pull()
+    const { lease: rest, ...state } = third.swarms[0]
+    expect(state).toMatchObject({ epoch: 1, status: 'cold' })
+    expect(rest).toMatchObject({ firstPiece: 3, pieces: 1 })
+    const last = {
+      pull: third.pull,
+      lease: rest.lease,
+      epoch: 1,
+      firstPiece: 3,
+      hashes: wireHashes(HASHES, 3),
+    }
+    expect((await three.hashes(swarm, last)).body.status).toBe('claimed')
+    expect((await three.complete(swarm, { epoch: 1 })).body.status).toBe('claimed')
+    await world.restart()
+    await one.close()
+    expect((await one.complete(swarm, { epoch: 1 })).body.status).toBe('confirmed')
+    await bad.close()
+    expect((await bad.heartbeat()).body.error.code).toBe('NODE_REVOKED')
+    const told = await one.heartbeat({ isFullInventory: true, holds: [{ swarm, isSeed: true }] })
+    expect(told.body.instructions).toEqual([{ kind: 'epoch', swarm, epoch: 1 }])
+    const { body } = await world.admin().request('GET', '/admin/v1/audit')
+    const actions = body.entries.map(({ action }: { action: string }) => action)
+    for (const action of ['cluster created', 'node joined', 'pull granted', 'node revoked']) {
+      expect(actions).toContain(action)
+    }
+    expect(actions).toContain('epoch raised by mismatch')
+  })
+
+  it.each([
+    ['another unlock key', newUnlockKey(), 'UNLOCK_KEY'],
+    ['a malformed unlock key', 'open sesame', 'UNLOCK_KEY'],
+    ['an empty unlock key file', '', 'CONFIG'],
+  ])('does not with %s, and says so', async (_, text, code) => {
+    writeFileSync(world.config.unlockKeyFile, text)
+    const failure = await world.restart().catch((error: unknown) => error)
+    expect(failure).toMatchObject({ code, hint: expect.any(String) })
+    world.tracker = { ...world.tracker, close: async () => {} }
+  })
+
+  it('does not without its unlock key file', async () => {
+    const unlockKeyFile = join(world.dataDir, 'no-such-file')
+    await expect(world.restart({ unlockKeyFile })).rejects.toMatchObject({ code: 'CONFIG' })
+    world.tracker = { ...world.tracker, close: async () => {} }
+  })
+
+  it('has left no key and no join token in clear in its folder', async () => {
+    const lab = await world.makeCluster()
+    await world.joined(lab)
+    await world.tracker.close()
+    world.tracker = { ...world.tracker, close: async () => {} }
+    const files = readdirSync(world.dataDir).filter((name) => name !== 'admin.pem')
+    const written = files.map((name) => readFileSync(join(world.dataDir, name), 'latin1')).join('')
+    expect(written).toContain(lab.cluster)
+    expect(written).not.toContain('PRIVATE KEY')
+    expect(written).not.toContain(lab.joinToken)
+    const { createHash } = await import('node:crypto')
+    expect(written).not.toContain(createHash('sha256').update(lab.joinToken).digest('latin1'))
+  })
+})
