@@ -91,16 +91,17 @@ function credentials(pemFile: string): SecureContext {
   }
 }
 
-function exchange(
-  url: URL,
-  options: RequestOptions,
-  body: object,
-): Promise<{ status: number; text: string }> {
+/** Node takes a ready context (tls.connect), though its types for HTTPS do not say so. */
+type CallOptions = RequestOptions & { secureContext: SecureContext }
+
+function exchange(url: URL, call: CallOptions, body: object): Promise<{ status: number; text: string }> {
   return new Promise((resolve, reject) => {
     const text = JSON.stringify(body)
     const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) }
     const signal = AbortSignal.timeout(PATIENCE_MS)
-    const sent = request(url, { ...options, headers, signal }, (response) => {
+    // One connection per call: a tool that ends at once has nothing to keep.
+    const options: CallOptions = { ...call, headers, signal, agent: false }
+    const sent = request(url, options, (response) => {
       const chunks: Buffer[] = []
       let bytes = 0
       response.on('data', (chunk: Buffer) => {
