@@ -1,8 +1,8 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import type { Registry } from 'prom-client'
 import type { Client } from '../client/index.ts'
 import type { ListenAddress } from '../core/config.ts'
 import type { ShoalError } from '../core/errors.ts'
+import type { Metrics } from '../core/metrics.ts'
 import { statusOf } from './error-response.ts'
 import { AdminHostError, AdminMethodError, AdminPathError } from './errors.ts'
 import { refuseMalformed } from './intercept/intercept-server.ts'
@@ -16,7 +16,7 @@ const REQUEST_PATIENCE_MS = 10_000
 export interface AdminOptions {
   listen: ListenAddress
   client: Pick<Client, 'progress'>
-  metrics: Registry
+  metrics: Metrics
   /** PEM of what pulling clients must trust. */
   certificatesPem: () => string
 }
@@ -67,7 +67,7 @@ async function answerAdmin(parts: AdminOptions, request: IncomingMessage): Promi
 function pages({ client, metrics, certificatesPem }: AdminOptions): Map<string, () => Page | Promise<Page>> {
   return new Map<string, () => Page | Promise<Page>>([
     ['/healthz', () => jsonPage({ status: 'ok' })],
-    ['/metrics', async () => ({ type: metrics.contentType, body: await metrics.metrics() })],
+    ['/metrics', async () => ({ type: metrics.contentType, body: await metrics.text() })],
     ['/v1/progress', () => jsonPage(progressOf(client))],
     ['/v1/ca', () => ({ type: 'application/x-pem-file', body: `${certificatesPem().trim()}\n` })],
   ])

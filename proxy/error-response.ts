@@ -15,6 +15,9 @@ const STATUS_OF_CODE: Readonly<Record<string, number>> = {
   UPSTREAM_TIMEOUT: 504,
 }
 
+/** How long a refused connection is read on, to be closed by its client. */
+const LINGER_MS = 2000
+
 export function statusOf(error: ShoalError): number {
   return STATUS_OF_CODE[error.code] ?? 500
 }
@@ -50,16 +53,15 @@ export function respondWithError(response: ServerResponse, error: ShoalError): v
 
 /** The same for a connection that has no response object: a CONNECT request, or one that could not be parsed. */
 export function refuseSocket(socket: Socket, error: ShoalError): void {
-  if (!socket.writable) {
-    socket.destroy()
-    return
-  }
+  if (!socket.writable) return
   const body = ociErrorBody(error)
   socket.end(
     `HTTP/1.1 ${statusOf(error)} ${reasonPhrase(error)}\r\n` +
       'Content-Type: application/json\r\n' +
       `Content-Length: ${Buffer.byteLength(body)}\r\n` +
       `Connection: close\r\n\r\n${body}`,
-    () => socket.destroy(),
   )
+  // RFC 9112 §9.6: closed at once, what the client still sends would make its kernel drop this answer.
+  socket.resume()
+  setTimeout(() => socket.destroy(), LINGER_MS).unref()
 }

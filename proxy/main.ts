@@ -37,7 +37,7 @@ export async function startNode(
     parts.defer(() => closeAll(registries))
     const client = await start(clientOptions(config, registries, log))
     parts.defer(() => client.close())
-    const metrics = createMetrics()
+    const metrics = createMetrics({ process: true })
     blobMetrics(metrics, client)
     const authority = await ProxyAuthority.make([...registries.keys()])
     const certificatesPem = () => authority.certificatesPem

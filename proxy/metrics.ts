@@ -1,5 +1,5 @@
-import { Counter, Gauge, type Registry } from 'prom-client'
 import type { Client } from '../client/index.ts'
+import type { Metrics } from '../core/metrics.ts'
 
 /** Who answered a request inside an intercepted connection, and why. */
 const REQUEST_OUTCOMES = [
@@ -42,69 +42,51 @@ export interface ProxyMetrics {
   served(bytes: number): void
 }
 
-export function proxyMetrics(metrics: Registry): ProxyMetrics {
-  const requests = labelled(metrics, REQUEST_OUTCOMES, {
+export function proxyMetrics(metrics: Metrics): ProxyMetrics {
+  const requests = metrics.counter({
     name: 'shoal_proxy_requests_total',
-    help: 'Requests inside intercepted connections, by who answered and why',
-    labelNames: ['outcome'],
+    help: 'Requests inside intercepted connections, by who answered and why.',
+    labels: { outcome: REQUEST_OUTCOMES },
   })
-  const connects = labelled(metrics, CONNECT_OUTCOMES, {
+  const connects = metrics.counter({
     name: 'shoal_proxy_connects_total',
-    help: 'CONNECT requests, by what became of them',
-    labelNames: ['outcome'],
+    help: 'CONNECT requests, by what became of them.',
+    labels: { outcome: CONNECT_OUTCOMES },
   })
-  const fallbacks = labelled(metrics, FALLBACK_CODES, {
+  const fallbacks = metrics.counter({
     name: 'shoal_proxy_fallbacks_total',
-    help: 'Blob requests that the client could not serve, by error code',
-    labelNames: ['code'],
+    help: 'Blob requests that the client could not serve, by error code.',
+    labels: { code: FALLBACK_CODES },
   })
-  const servedBytes = new Counter({
+  const servedBytes = metrics.counter({
     name: 'shoal_proxy_served_bytes_total',
-    help: 'Bytes of blobs that Shoal gave to pulling clients on this machine',
-    registers: [metrics],
+    help: 'Bytes of blobs that Shoal gave to pulling clients on this machine.',
   })
   return {
-    requestAnswered: (outcome) => requests.inc({ outcome }),
-    connectAnswered: (outcome) => connects.inc({ outcome }),
-    fellBack: (code) => fallbacks.inc({ code: FALLBACK_CODES.find((known) => known === code) ?? 'other' }),
-    served: (bytes) => servedBytes.inc(bytes),
+    requestAnswered: (outcome) => requests.add({ outcome }),
+    connectAnswered: (outcome) => connects.add({ outcome }),
+    fellBack: (code) => fallbacks.add({ code: FALLBACK_CODES.find((known) => known === code) ?? 'other' }),
+    served: (bytes) => servedBytes.add({}, bytes),
   }
 }
 
-/** A counter with one label, each of whose values starts at zero: rates are right from the first event on. */
-function labelled<Label extends string>(
-  metrics: Registry,
-  values: readonly string[],
-  options: { name: string; help: string; labelNames: [Label] },
-): Counter<Label> {
-  const counter = new Counter({ ...options, registers: [metrics] })
-  for (const value of values) counter.inc({ [options.labelNames[0]]: value } as Record<Label, string>, 0)
-  return counter
-}
-
 /** The client's view of the blobs that it knows, read at each scrape. */
-export function blobMetrics(metrics: Registry, client: Pick<Client, 'progress'>): void {
-  const gauge = (name: string, help: string, read: () => number) =>
-    new Gauge({
-      name,
-      help,
-      registers: [metrics],
-      collect() {
-        this.set(read())
-      },
-    })
+export function blobMetrics(metrics: Metrics, client: Pick<Client, 'progress'>): void {
   const sumOf = (field: 'bytesFromRegistry' | 'bytesFromPeers') => () =>
     client.progress().reduce((total, blob) => total + blob[field], 0)
-  const downloading = () => client.progress().filter((blob) => blob.state === 'downloading').length
-  gauge(
-    'shoal_node_blob_registry_bytes',
-    'Bytes of the blobs asked for since the start that came from registries',
-    sumOf('bytesFromRegistry'),
-  )
-  gauge(
-    'shoal_node_blob_peer_bytes',
-    'Bytes of the blobs asked for since the start that came from peers',
-    sumOf('bytesFromPeers'),
-  )
-  gauge('shoal_node_blobs_downloading', 'Blobs that are being downloaded', downloading)
+  metrics.gauge({
+    name: 'shoal_node_blob_registry_bytes',
+    help: 'Bytes of the blobs asked for since the start that came from registries.',
+    read: sumOf('bytesFromRegistry'),
+  })
+  metrics.gauge({
+    name: 'shoal_node_blob_peer_bytes',
+    help: 'Bytes of the blobs asked for since the start that came from peers.',
+    read: sumOf('bytesFromPeers'),
+  })
+  metrics.gauge({
+    name: 'shoal_node_blobs_downloading',
+    help: 'Blobs that are being downloaded.',
+    read: () => client.progress().filter((blob) => blob.state === 'downloading').length,
+  })
 }

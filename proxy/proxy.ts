@@ -1,10 +1,10 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Logger } from 'pino'
-import type { Registry } from 'prom-client'
 import type { Client } from '../client/index.ts'
 import type { ListenAddress } from '../core/config.ts'
 import { ShoalError } from '../core/errors.ts'
+import type { Metrics } from '../core/metrics.ts'
 import type { RegistryClient, RegistryClients } from '../core/registry-client.ts'
 import { parseRegistryHost } from '../core/repository.ts'
 import { answerConnect } from './connect.ts'
@@ -41,7 +41,7 @@ export interface ProxyOptions {
   permitLinkLocal: boolean
   /** Ports of this node's other listeners on loopback: not to be reached through the proxy. */
   deniedPorts: number[]
-  metrics: Registry
+  metrics: Metrics
   log: Logger
 }
 

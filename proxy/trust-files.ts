@@ -21,7 +21,7 @@ export interface TrustPlaces {
 
 export class TrustFiles {
   readonly #paths: string[]
-  /** The directories that were made here, innermost first. */
+  /** The directories that were made here. */
   readonly #madeDirs: string[] = []
   #contents = ''
 
@@ -58,7 +58,8 @@ export class TrustFiles {
     for (const path of this.#paths) {
       if (readIfThere(path) === this.#contents) rmSync(path, { force: true })
     }
-    for (const dir of this.#madeDirs.splice(0)) removeIfEmpty(dir)
+    const innermostFirst = this.#madeDirs.splice(0).sort((one, other) => other.length - one.length)
+    for (const dir of innermostFirst) removeIfEmpty(dir)
   }
 
   #makeDir(dir: string): void {

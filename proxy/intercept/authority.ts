@@ -80,14 +80,18 @@ export class ProxyAuthority {
 
   /** The key and certificate to show to a client that connects to `host`, which must be one of the configured. */
   async contextFor(host: RegistryHost): Promise<SecureContext> {
-    const known = await this.#contexts.get(host)
-    const isFresh =
-      known?.authority === this.#current && known.endsAtSeconds - this.#nowSeconds() > LEAF_VALID_SECONDS / 2
-    if (known !== undefined && isFresh) return known.context
-    const made = this.#makeContext(host)
-    this.#contexts.set(host, made)
-    made.catch(() => this.#contexts.delete(host))
-    return (await made).context
+    const pending = this.#contexts.get(host)
+    if (pending !== undefined) {
+      const known = await pending
+      if (this.#isFresh(known)) return known.context
+    }
+    // Requests at the same moment share one leaf.
+    if (this.#contexts.get(host) === pending) this.#contexts.set(host, this.#makeContext(host))
+    return (await this.#contexts.get(host)!).context
+  }
+
+  #isFresh({ authority, endsAtSeconds }: DatedContext): boolean {
+    return authority === this.#current && endsAtSeconds - this.#nowSeconds() > LEAF_VALID_SECONDS / 2
   }
 
   async #makeContext(host: RegistryHost): Promise<DatedContext> {

@@ -1,0 +1,92 @@
+import type { BlobProgress, BlobRequest, Client, ImagePlan, OpenBlob } from '../../client/index.ts'
+import { ShoalError } from '../../core/errors.ts'
+
+/** Not one of the client's own, so that nothing but being a ShoalError counts. */
+export class NoSwarmError extends ShoalError {
+  readonly code = 'TRACKER_UNAVAILABLE'
+}
+
+type Read = (start: number, end: number, blob: FakeBlob) => AsyncIterable<Uint8Array>
+
+/** A client that holds what a test puts into it, and counts who opens and closes. */
+export class FakeClient implements Client {
+  readonly peerAddress = { host: '127.0.0.1', port: 1 }
+  /** By digest. Absent: `open` fails as it does without a tracker. */
+  readonly held = new Map<string, { bytes: number; read: Read }>()
+  readonly opened: FakeBlob[] = []
+  readonly requests: BlobRequest[] = []
+  readonly plans: ImagePlan[] = []
+  /** What `authorisedWithoutRegistry` answers. */
+  standing: number | undefined
+  isClosed = false
+
+  hold(digest: string, content: Buffer): void {
+    this.held.set(digest, { bytes: content.length, read: inChunks(content) })
+  }
+
+  async open(request: BlobRequest): Promise<OpenBlob> {
+    this.requests.push(request)
+    const blob = this.held.get(request.digest)
+    if (blob === undefined) throw new NoSwarmError('no tracker in this test')
+    const opened = new FakeBlob(blob)
+    this.opened.push(opened)
+    return opened
+  }
+
+  async authorisedWithoutRegistry(): Promise<number | undefined> {
+    return this.standing
+  }
+
+  plan(plan: ImagePlan): void {
+    this.plans.push(plan)
+  }
+
+  progress(): BlobProgress[] {
+    return []
+  }
+
+  async close(): Promise<void> {
+    this.isClosed = true
+  }
+}
+
+export class FakeBlob implements OpenBlob {
+  readonly bytes: number
+  readonly #read: Read
+  readonly #closed = Promise.withResolvers<void>()
+  closes = 0
+  /** Bytes that were asked for and yielded. */
+  yielded = 0
+
+  constructor({ bytes, read }: { bytes: number; read: Read }) {
+    this.bytes = bytes
+    this.#read = read
+  }
+
+  async *read(start: number, end: number): AsyncIterable<Uint8Array> {
+    for await (const chunk of this.#read(start, end, this)) {
+      this.yielded += chunk.length
+      yield chunk
+    }
+  }
+
+  /** Settles when the blob is closed. */
+  get closed(): Promise<void> {
+    return this.#closed.promise
+  }
+
+  close(): void {
+    this.closes++
+    this.#closed.resolve()
+  }
+}
+
+const CHUNK_BYTES = 64 * 1024
+
+export function inChunks(content: Buffer): Read {
+  return async function* (start, end) {
+    for (let at = start; at < end; at += CHUNK_BYTES) {
+      yield content.subarray(at, Math.min(at + CHUNK_BYTES, end))
+    }
+  }
+}

@@ -1,0 +1,319 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { afterEach, describe, expect, test } from 'vitest'
+import type { Door } from '../core/test-registry.ts'
+import { NoSwarmError } from './fake-client.ts'
+import { codeOf, P2P_MIN_BYTES, startTestProxy, type TestProxy } from './test-proxy.ts'
+
+const content = randomBytes(300_000)
+const digest = `sha256:${createHash('sha256').update(content).digest('hex')}`
+const blobPath = `/v2/team/app/blobs/${digest}`
+const authorization = 'Bearer good'
+
+let proxy: TestProxy
+afterEach(() => proxy.close())
+
+/** Serves the one blob to the one token; says who asked for its bytes. */
+const registryDoor: Door = (request, response) => {
+  if (request.headers.authorization !== authorization) return refuse(response)
+  if (request.url !== blobPath) return response.writeHead(404).end('not here') && undefined
+  response.writeHead(200, { 'content-length': content.length, 'x-from': 'registry' })
+  response.end(request.method === 'HEAD' ? undefined : content)
+}
+
+const cutOff: Door = (request) => {
+  request.socket.destroy()
+}
+
+function refuse(response: ServerResponse): void {
+  response.writeHead(401, { 'www-authenticate': 'Bearer realm="https://tokens.example/"' }).end('who are you')
+}
+
+const linesOf = () => proxy.registry.requests.map(({ line }) => line)
+
+describe('a blob that the client can serve', () => {
+  test('comes from the client once the registry has said yes to this request’s own credential', async () => {
+    proxy = await startTestProxy(registryDoor)
+    proxy.client.hold(digest, content)
+    const answer = await proxy.ask(blobPath, { headers: { authorization } })
+    expect(answer.statusCode).toBe(200)
+    expect(answer.headers).toMatchObject({
+      'content-length': String(content.length),
+      'content-type': 'application/octet-stream',
+      'docker-content-digest': digest,
+      etag: `"${digest}"`,
+      'accept-ranges': 'bytes',
+    })
+    expect(Buffer.from(await answer.body.arrayBuffer()).equals(content)).toBe(true)
+    expect(linesOf()).toEqual([`HEAD ${blobPath}`])
+    expect(proxy.client.requests[0]).toMatchObject({
+      registry: proxy.registry.host,
+      repository: 'team/app',
+      bytes: content.length,
+      credential: { scheme: 'bearer', token: 'good' },
+    })
+  })
+
+  test('is closed exactly once when it has been sent', async () => {
+    proxy = await startTestProxy(registryDoor)
+    proxy.client.hold(digest, content)
+    await (await proxy.ask(blobPath, { headers: { authorization } })).body.dump()
+    await proxy.client.opened[0]!.closed
+    expect(proxy.client.opened.map(({ closes }) => closes)).toEqual([1])
+  })
+
+  test.each([
+    ['bytes=0-0', 0, 1],
+    ['bytes=100000-', 100_000, 300_000],
+    ['bytes=5-99999', 5, 100_000],
+    ['bytes=299999-900000', 299_999, 300_000],
+    ['bytes=-7', 299_993, 300_000],
+  ])('answers Range %s with 206 and those bytes', async (range, start, end) => {
+    proxy = await startTestProxy(registryDoor)
+    proxy.client.hold(digest, content)
+    const answer = await proxy.ask(blobPath, { headers: { authorization, range } })
+    expect(answer.statusCode).toBe(206)
+    expect(answer.headers['content-range']).toBe(`bytes ${start}-${end - 1}/300000`)
+    expect(answer.headers['content-length']).toBe(String(end - start))
+    expect(Buffer.from(await answer.body.arrayBuffer()).equals(content.subarray(start, end))).toBe(true)
+  })
+
+  test('answers 416 with its length to a range behind its end, and opens nothing for it', async () => {
+    proxy = await startTestProxy(registryDoor)
+    proxy.client.hold(digest, content)
+    const answer = await proxy.ask(blobPath, { headers: { authorization, range: 'bytes=300000-' } })
+    expect(answer.statusCode).toBe(416)
+    expect(answer.headers['content-range']).toBe('bytes */300000')
+    expect(proxy.client.opened).toEqual([])
+  })
+
+  test('is sent whole when the range is conditional on another version of it', async () => {
+    proxy = await startTestProxy(registryDoor)
+    proxy.client.hold(digest, content)
+    const headers = { authorization, range: 'bytes=5-6', 'if-range': '"sha256:other"' }
+    expect((await proxy.ask(blobPath, { headers })).statusCode).toBe(200)
+  })
+
+  test('is closed when the client goes away, and no more of it is read', async () => {
+    proxy = await startTestProxy(registryDoor)
+    proxy.client.held.set(digest, {
+      bytes: content.length,
+      async *read(_start, _end, blob) {
+        yield content.subarray(0, 1000)
+        await blob.closed
+        throw new NoSwarmError('the reader was closed')
+      },
+    })
+    const gone = new AbortController()
+    const answer = await proxy.ask(blobPath, { headers: { authorization }, signal: gone.signal })
+    await once(answer.body, 'readable')
+    gone.abort()
+    answer.body.on('error', () => {})
+    await proxy.client.opened[0]!.closed
+    expect(proxy.client.opened[0]!).toMatchObject({ closes: 1, yielded: 1000 })
+  })
+
+  test('is read no faster than the client takes it', async () => {
+    proxy = await startTestProxy(registryDoor)
+    const large = 200 * 1024 * 1024
+    const piece = Buffer.alloc(256 * 1024)
+    proxy.client.held.set(digest, {
+      bytes: content.length,
+      async *read() {
+        for (let sent = 0; sent < large; sent += piece.length) yield piece
+      },
+    })
+    const secure = await proxy.secure()
+    secure.pause()
+    secure.write(
+      `GET ${blobPath} HTTP/1.1\r\nHost: ${proxy.registry.host}\r\nAuthorization: ${authorization}\r\n\r\n`,
+    )
+    await new Promise((resolve) => setTimeout(resolve, 500))
+    expect(proxy.client.opened[0]!.yielded).toBeGreaterThan(0)
+    expect(proxy.client.opened[0]!.yielded).toBeLessThan(32 * 1024 * 1024)
+    secure.destroy()
+  })
+})
+
+describe('who may have a blob', () => {
+  test('an unauthorised caller gets the registry’s own 401 although the blob is held', async () => {
+    proxy = await startTestProxy(registryDoor)
+    proxy.client.hold(digest, content)
+    for (const headers of [{}, { authorization: 'Bearer bad' }]) {
+      const answer = await proxy.ask(blobPath, { headers })
+      expect(answer.statusCode).toBe(401)
+      expect(answer.headers['www-authenticate']).toBe('Bearer realm="https://tokens.example/"')
+      expect(await answer.body.text()).toBe('who are you')
+    }
+    expect(proxy.client.requests).toEqual([])
+  })
+
+  test('the blob of another repository is the registry’s to refuse', async () => {
+    proxy = await startTestProxy(registryDoor)
+    proxy.client.hold(digest, content)
+    const answer = await proxy.ask(`/v2/other/app/blobs/${digest}`, { headers: { authorization } })
+    expect(answer.statusCode).toBe(404)
+    expect(proxy.client.requests).toEqual([])
+  })
+
+  test.each([
+    ['an encoded path', blobPath.replace('sha256:', 'sha256%3A')],
+    ['a path with dots', `/v2/team/../team/app/blobs/${digest}`],
+    [
+      'an upper-case digest',
+      blobPath.toUpperCase().replace('/V2/TEAM/APP/BLOBS/SHA256', '/v2/team/app/blobs/sha256'),
+    ],
+    ['a query', `${blobPath}?ns=elsewhere`],
+  ])('%s goes to the registry as it was written', async (_name, path) => {
+    proxy = await startTestProxy(registryDoor)
+    proxy.client.hold(digest, content)
+    await (await proxy.ask(path, { headers: { authorization } })).body.dump()
+    expect(linesOf()).toEqual([`GET ${path}`])
+    expect(proxy.client.requests).toEqual([])
+  })
+
+  test('HEAD is the registry’s to answer', async () => {
+    proxy = await startTestProxy(registryDoor)
+    proxy.client.hold(digest, content)
+    const answer = await proxy.ask(blobPath, { method: 'HEAD', headers: { authorization } })
+    expect(answer.headers['x-from']).toBe('registry')
+    expect(answer.headers['content-length']).toBe(String(content.length))
+  })
+})
+
+describe('when Shoal cannot help', () => {
+  test('a blob that the client cannot open comes from the registry, and the code is counted', async () => {
+    proxy = await startTestProxy(registryDoor)
+    const answer = await proxy.ask(blobPath, { headers: { authorization } })
+    expect(answer.headers['x-from']).toBe('registry')
+    expect(Buffer.from(await answer.body.arrayBuffer()).equals(content)).toBe(true)
+    expect(await proxy.metrics.text()).toContain('shoal_proxy_fallbacks_total{code="TRACKER_UNAVAILABLE"} 1')
+  })
+
+  test('a blob that fails before its first byte comes from the registry, and is closed', async () => {
+    proxy = await startTestProxy(registryDoor)
+    proxy.client.held.set(digest, {
+      bytes: content.length,
+      // biome-ignore lint/correctness/useYield: it fails before it yields
+      async *read() {
+        throw new NoSwarmError('nobody has it')
+      },
+    })
+    const answer = await proxy.ask(blobPath, { headers: { authorization } })
+    expect(answer.headers['x-from']).toBe('registry')
+    expect(Buffer.from(await answer.body.arrayBuffer()).equals(content)).toBe(true)
+    expect(proxy.client.opened[0]!.closes).toBe(1)
+  })
+
+  test.each([
+    [
+      'fails',
+      async function* () {
+        yield content.subarray(0, 100_000)
+        throw new NoSwarmError('a lie')
+      },
+    ],
+    [
+      'ends early',
+      async function* () {
+        yield content.subarray(0, 299_999)
+      },
+    ],
+  ])('a blob that %s in its middle never makes a complete response', async (_name, read) => {
+    proxy = await startTestProxy(registryDoor)
+    proxy.client.held.set(digest, { bytes: content.length, read })
+    const answer = await proxy.ask(blobPath, { headers: { authorization } })
+    expect(answer.statusCode).toBe(200)
+    await expect(answer.body.arrayBuffer()).rejects.toThrow()
+    await proxy.client.opened[0]!.closed
+    expect(proxy.client.opened[0]!.closes).toBe(1)
+  })
+
+  test('a small blob comes from the registry', async () => {
+    const small: Door = (request, response) => {
+      response.writeHead(200, { 'content-length': P2P_MIN_BYTES - 1 })
+      response.end(request.method === 'HEAD' ? undefined : Buffer.alloc(P2P_MIN_BYTES - 1))
+    }
+    proxy = await startTestProxy(small)
+    const answer = await proxy.ask(blobPath)
+    expect((await answer.body.arrayBuffer()).byteLength).toBe(P2P_MIN_BYTES - 1)
+    expect(proxy.client.requests).toEqual([])
+  })
+
+  test('with the registry down a blob comes from the cluster where the grant stands', async () => {
+    proxy = await startTestProxy(cutOff)
+    proxy.client.hold(digest, content)
+    proxy.client.standing = content.length
+    const answer = await proxy.ask(blobPath, { headers: { authorization } })
+    expect(Buffer.from(await answer.body.arrayBuffer()).equals(content)).toBe(true)
+  })
+
+  test('with the registry down and no grant the answer is 502 with a code, at once', async () => {
+    proxy = await startTestProxy(cutOff)
+    proxy.client.hold(digest, content)
+    const answer = await proxy.ask(blobPath, { headers: { authorization } })
+    expect(answer.statusCode).toBe(502)
+    expect(await codeOf(answer)).toBe('REGISTRY_UNREACHABLE')
+    expect(proxy.client.requests).toEqual([])
+  })
+})
+
+describe('manifests that pass', () => {
+  const type = 'application/vnd.oci.image.manifest.v1+json'
+  const layers = [{ mediaType: 'l', digest, size: content.length }]
+  const config = { mediaType: 'c', digest: `sha256:${'0'.repeat(64)}`, size: 10 }
+  const manifest = JSON.stringify({ schemaVersion: 2, config, layers: [...layers, ...layers] })
+
+  const manifestDoor =
+    (headers: Record<string, string>, body: string): Door =>
+    (request: IncomingMessage, response: ServerResponse) => {
+      if (request.url === '/v2/team/app/manifests/v1') response.writeHead(200, headers).end(body)
+      // As registries on object stores do: present, but without a length.
+      else if (request.method === 'HEAD')
+        response.writeHead(307, { location: 'https://store.example/' }).end()
+      else response.writeHead(200, { 'x-from': 'registry' }).end(content)
+    }
+
+  test('are not changed, and plan the blobs that Docker will ask for, each once', async () => {
+    proxy = await startTestProxy(manifestDoor({ 'content-type': type }, manifest))
+    const answer = await proxy.ask('/v2/team/app/manifests/v1', { headers: { authorization } })
+    expect(await answer.body.text()).toBe(manifest)
+    expect(proxy.client.plans).toEqual([
+      {
+        registry: proxy.registry.host,
+        repository: 'team/app',
+        credential: { scheme: 'bearer', token: 'good' },
+        blobs: [{ digest, bytes: content.length }],
+      },
+    ])
+  })
+
+  test('give the length of a blob for which the registry answers with a redirect', async () => {
+    proxy = await startTestProxy(manifestDoor({ 'content-type': type }, manifest))
+    proxy.client.hold(digest, content)
+    await (await proxy.ask('/v2/team/app/manifests/v1')).body.dump()
+    const answer = await proxy.ask(blobPath)
+    expect(answer.headers['x-from']).toBeUndefined()
+    expect((await answer.body.arrayBuffer()).byteLength).toBe(content.length)
+  })
+
+  test('that did not pass leave a blob without a length to the registry', async () => {
+    proxy = await startTestProxy(manifestDoor({ 'content-type': type }, manifest))
+    proxy.client.hold(digest, content)
+    expect((await proxy.ask(blobPath)).headers['x-from']).toBe('registry')
+  })
+
+  test.each([
+    ['are indexes', { 'content-type': 'application/vnd.oci.image.index.v1+json' }, manifest],
+    ['are compressed', { 'content-type': type, 'content-encoding': 'gzip' }, manifest],
+    ['are not JSON', { 'content-type': type }, '{'],
+    ['name odd digests', { 'content-type': type }, manifest.replaceAll('sha256:', 'md5:')],
+    ['are too large', { 'content-type': type }, manifest + ' '.repeat(4 * 1024 * 1024)],
+  ])('and %s pass unread', async (_name, headers, body) => {
+    proxy = await startTestProxy(manifestDoor(headers as Record<string, string>, body))
+    const answer = await proxy.ask('/v2/team/app/manifests/v1')
+    expect(await answer.body.text()).toBe(body)
+    expect(proxy.client.plans).toEqual([])
+  })
+})
