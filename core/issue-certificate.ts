@@ -56,7 +56,7 @@ export async function makeAuthority(options: AuthorityOptions): Promise<KeyedCer
     extensions,
   })
   return {
-    certificatePem: certificate.toString('pem'),
+    certificatePem: pemOf(certificate),
     privateKeyPem: await privateKeyToPem(keys.privateKey),
   }
 }
@@ -88,7 +88,7 @@ export async function issueLeaf(
     ],
   })
   return {
-    certificatePem: certificate.toString('pem'),
+    certificatePem: pemOf(certificate),
     privateKeyPem: made === undefined ? '' : await privateKeyToPem(made.privateKey),
   }
 }
@@ -114,6 +114,11 @@ async function privateKeyToPem(key: webcrypto.CryptoKey): Promise<string> {
 
 async function privateKeyFromPem(pem: string): Promise<webcrypto.CryptoKey> {
   return webcrypto.subtle.importKey('pkcs8', x509.PemConverter.decodeFirst(pem), ALGORITHM, false, ['sign'])
+}
+
+/** With a line end: PEM files are joined by putting one after the other, and Go finds nothing where it is missing. */
+function pemOf(certificate: x509.X509Certificate): string {
+  return `${certificate.toString('pem')}\n`
 }
 
 /** DER SubjectPublicKeyInfo of a private or public key. */

@@ -2,6 +2,7 @@ import type { CertificateClaims, PullClaims } from '../../core/certificate-claim
 import { ShoalError } from '../../core/errors.ts'
 import type { RegistryClients } from '../../core/registry-client.ts'
 import { grantsPull, isValidAt, parseSigningInput } from '../../core/registry-token.ts'
+import { thumbprintOf } from '../../core/token-algorithms.ts'
 import type { TokenKeys } from '../../core/token-keys.ts'
 import { type ProofBinding, verifyTokenProof } from '../../core/token-proof/index.ts'
 import type { BlobKey } from '../client.ts'
@@ -18,7 +19,7 @@ const REMEMBERED_MAX = 4096
 export class Admission {
   private readonly registries: RegistryClients
   private readonly tokenKeys: TokenKeys
-  /** Proofs that held, by certificate key and signing input. A certificate's key proves itself in every handshake. */
+  /** Proofs that held: by certificate key, registry, token key and signing input. A certificate's key proves itself in every handshake. */
   private readonly proven = new Set<string>()
 
   constructor(options: { registries: RegistryClients; tokenKeys: TokenKeys }) {
@@ -56,7 +57,12 @@ export class Admission {
         throw new PeerRefusedError('the token was not valid at the grant')
       const key = this.tokenKeys.keyFor(claims.registry, token)
       if (!key) throw new PeerRefusedError('the token is not signed with a trusted key')
-      const remembered = `${certificateKey} ${token.hash}`
+      const remembered = [
+        certificateKey,
+        claims.registry,
+        thumbprintOf(key).toString('hex'),
+        token.hash,
+      ].join(' ')
       if (this.proven.has(remembered)) return
       verifyTokenProof({ signingInput: message.signingInput, proof: message.proof, key, binding })
       this.remember(remembered)
