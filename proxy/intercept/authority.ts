@@ -86,8 +86,14 @@ export class ProxyAuthority {
       if (this.#isFresh(known)) return known.context
     }
     // Requests at the same moment share one leaf.
-    if (this.#contexts.get(host) === pending) this.#contexts.set(host, this.#makeContext(host))
+    if (this.#contexts.get(host) === pending) this.#replace(host)
     return (await this.#contexts.get(host)!).context
+  }
+
+  #replace(host: RegistryHost): void {
+    const made = this.#makeContext(host)
+    this.#contexts.set(host, made)
+    made.catch(() => this.#contexts.delete(host))
   }
 
   #isFresh({ authority, endsAtSeconds }: DatedContext): boolean {
