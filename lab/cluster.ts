@@ -1,0 +1,256 @@
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { BlobProgress } from '../client/index.ts'
+import type { Digest } from '../core/digest.ts'
+import { type KeyedCertificate, makeAuthority } from '../core/issue-certificate.ts'
+import { makeImage } from './image/image.ts'
+import { labCgroup } from './leftovers.ts'
+import type { LabHost } from './network.ts'
+import { startDocker } from './pullers/docker.ts'
+import { makePodman } from './pullers/podman.ts'
+import { authFile, type ImageReference, type Puller, type PullerKind } from './pullers/puller.ts'
+import { makeSkopeo } from './pullers/skopeo.ts'
+import { type LabRegistry, REGISTRY_ALIASES, REGISTRY_HOST, startRegistry } from './registry.ts'
+import type { BlobEgress } from './registry-log.ts'
+import { LAB_BASE, type LabRequirement } from './requirements.ts'
+import { type LabRun, openRun } from './run.ts'
+import {
+  type ConfigOverrides,
+  type LabShoalNode,
+  type LabTracker,
+  labRegistryConfig,
+  NODE_PROXY_URL,
+  startShoalNode,
+  startTracker,
+  TRACKER_HOST,
+} from './shoal.ts'
+import type { TokenAlgorithm } from './token-authority.ts'
+
+/** A whole cluster from real parts on this machine: registry, token server, tracker, nodes, and a puller on each. */
+
+const PUSH_PATIENCE_MS = 5 * 60_000
+const AUTHORITY_SECONDS = 7 * 24 * 3600
+/** Long enough for a demonstration; tests that outlive their tokens set less. */
+const TOKEN_SECONDS = 300
+
+export interface NodePlan {
+  name: string
+  puller: PullerKind
+}
+
+export interface LabOptions {
+  nodes: NodePlan[]
+  /** Data of each layer in bytes. */
+  layerDataBytes: number[]
+  /** False: pullers go straight to the registry, and neither tracker nor nodes are started. */
+  hasShoal?: boolean
+  authentication?: TokenAlgorithm | 'none'
+  tokenSeconds?: number
+  nodeConfig?: ConfigOverrides
+  trackerConfig?: ConfigOverrides
+  /** Told of each step, in words. */
+  onStep?: (step: string) => void
+  /** Handed over as soon as there is something to close. */
+  onRun?: (run: LabRun) => void
+}
+
+export interface LabNode {
+  readonly name: string
+  readonly host: LabHost
+  readonly puller: Puller
+  /** Undefined where the lab has no Shoal. */
+  readonly shoal: LabShoalNode | undefined
+}
+
+export interface Lab {
+  readonly run: LabRun
+  readonly image: ImageReference
+  readonly registry: LabRegistry
+  readonly tracker: LabTracker | undefined
+  readonly nodes: LabNode[]
+  node(name: string): LabNode
+  /** @returns how long the client took, in seconds */
+  pull(name: string): Promise<number>
+  /** What each node's Shoal says about the image's layers. */
+  progress(name: string): Promise<BlobProgress[]>
+  /** What left the registry per layer; a layer that nobody asked for is there with zeros. */
+  registryEgress(): Map<Digest, BlobEgress>
+  close(): Promise<void>
+}
+
+const PULLER_PARTS: Record<PullerKind, LabRequirement[]> = {
+  docker: ['dockerd', 'docker'],
+  skopeo: ['skopeo'],
+  podman: ['podman'],
+}
+
+/** What a machine must have for a lab with these pullers. */
+export function requirementsFor(pullers: PullerKind[]): LabRequirement[] {
+  return [...LAB_BASE, ...pullers.flatMap((kind) => PULLER_PARTS[kind])]
+}
+
+/**
+ * @throws LabCommandError, LabPartError when a part cannot be started; what was started is closed by then
+ */
+export async function startLab(options: LabOptions): Promise<Lab> {
+  const run = await openRun()
+  options.onRun?.(run)
+  try {
+    return await assemble(options, run)
+  } catch (error) {
+    await run.close()
+    throw error
+  }
+}
+
+async function assemble(options: LabOptions, run: LabRun): Promise<Lab> {
+  const step = options.onStep ?? (() => {})
+  step('network, registry and token server')
+  const site = await openSite(options, run)
+  step('image')
+  const image = await pushImage(options, run, site)
+  const hasShoal = options.hasShoal ?? true
+  if (hasShoal) step('tracker')
+  const tracker = hasShoal ? await openTracker(options, run, site) : undefined
+  step(hasShoal ? 'nodes and their pulling clients' : 'pulling clients')
+  const nodes = await Promise.all(
+    options.nodes.map((plan, index) => openNode({ options, run, site, tracker }, plan, site.hosts[index]!)),
+  )
+  return makeLab({ run, image, registry: site.registry, tracker, nodes })
+}
+
+/** What is there before anything of Shoal is. */
+interface Site {
+  registry: LabRegistry
+  registryHost: LabHost
+  /** One for each planned node. */
+  hosts: LabHost[]
+  /** Of the authority that signed the registry's certificate. */
+  caFile: string
+}
+
+async function openSite(options: LabOptions, run: LabRun): Promise<Site> {
+  const authority = await makeAuthority({ commonName: 'Shoal lab', validForSeconds: AUTHORITY_SECONDS })
+  const caFile = join(run.dir, 'registry-ca.pem')
+  writeFileSync(caFile, authority.certificatePem)
+  const registryHost = await run.network.addHost('registry', REGISTRY_ALIASES)
+  const hosts: LabHost[] = []
+  for (const { name } of options.nodes) hosts.push(await run.network.addHost(name))
+  for (const host of [registryHost, ...hosts]) trustRegistry(host, authority)
+  const registry = await startRegistry({
+    host: registryHost,
+    processes: run.processes,
+    authority,
+    repository: 'team/app',
+    authentication: options.authentication ?? 'ES256',
+    tokenSeconds: options.tokenSeconds ?? TOKEN_SECONDS,
+  })
+  return { registry, registryHost, hosts, caFile }
+}
+
+/** As an administrator would: Docker, and the lab's skopeo and podman, read every `*.crt` there. */
+function trustRegistry(host: LabHost, authority: KeyedCertificate): void {
+  const dir = join(host.etcDocker, 'certs.d', REGISTRY_HOST)
+  mkdirSync(dir, { recursive: true })
+  writeFileSync(join(dir, 'lab.crt'), authority.certificatePem)
+}
+
+async function pushImage(options: LabOptions, run: LabRun, site: Site): Promise<ImageReference> {
+  const dir = join(run.dir, 'image')
+  const image = await makeImage({ dir, layerDataBytes: options.layerDataBytes, tag: 'v1' })
+  const { registry, registryHost } = site
+  const name = `${registry.host}/${registry.repository}:${image.tag}`
+  const auth = join(registryHost.dir, 'publisher.json')
+  const account = registry.isOpen ? undefined : registry.publisher
+  writeFileSync(auth, authFile({ registryHost: registry.host, account }), { mode: 0o600 })
+  await run.processes.run({
+    argv: registryHost.command([
+      ...[
+        'skopeo',
+        '--insecure-policy',
+        '--tmpdir',
+        registryHost.dir,
+        'copy',
+        '--quiet',
+        '--preserve-digests',
+      ],
+      ...['--dest-authfile', auth, '--dest-cert-dir', join(registryHost.etcDocker, 'certs.d', registry.host)],
+      ...[`oci:${dir}:${image.tag}`, `docker://${name}`],
+    ]),
+    env: { HOME: registryHost.dir },
+    timeoutMs: PUSH_PATIENCE_MS,
+  })
+  return { ...image, name }
+}
+
+async function openTracker(options: LabOptions, run: LabRun, site: Site): Promise<LabTracker> {
+  return startTracker({
+    host: await run.network.addHost('tracker', [TRACKER_HOST]),
+    processes: run.processes,
+    registryConfig: labRegistryConfig(site.caFile, site.registry.isOpen),
+    overrides: options.trackerConfig ?? {},
+  })
+}
+
+interface NodeSurroundings {
+  options: LabOptions
+  run: LabRun
+  site: Site
+  tracker: LabTracker | undefined
+}
+
+async function openNode(
+  { options, run, site, tracker }: NodeSurroundings,
+  plan: NodePlan,
+  host: LabHost,
+): Promise<LabNode> {
+  const { processes } = run
+  const registryConfig = labRegistryConfig(site.caFile, site.registry.isOpen)
+  const overrides = options.nodeConfig ?? {}
+  const shoal = tracker && (await startShoalNode({ host, processes, registryConfig, overrides, tracker }))
+  const puller = await startPuller(plan.puller, {
+    host,
+    processes,
+    registryHost: site.registry.host,
+    account: site.registry.isOpen ? undefined : site.registry.puller,
+    proxyUrl: tracker && NODE_PROXY_URL,
+    cgroupParent: labCgroup(run.id),
+  })
+  return { name: plan.name, host, puller, shoal }
+}
+
+async function startPuller(kind: PullerKind, options: Parameters<typeof startDocker>[0]): Promise<Puller> {
+  if (kind === 'docker') return startDocker(options)
+  return kind === 'skopeo' ? makeSkopeo(options) : makePodman(options)
+}
+
+function makeLab(parts: Pick<Lab, 'run' | 'image' | 'registry' | 'tracker' | 'nodes'>): Lab {
+  const { run, image, registry, nodes } = parts
+  const layers = new Set<string>(image.layers.map(({ digest }) => digest))
+  const node = (name: string) => {
+    const found = nodes.find((candidate) => candidate.name === name)
+    if (found === undefined) throw new RangeError(`this lab has no node ${name}`)
+    return found
+  }
+  return {
+    ...parts,
+    node,
+    async pull(name) {
+      const { puller } = node(name)
+      const startedMs = performance.now()
+      await puller.pull(image)
+      return (performance.now() - startedMs) / 1000
+    },
+    async progress(name) {
+      const blobs = (await node(name).shoal?.progress()) ?? []
+      return blobs.filter(({ digest }) => layers.has(digest))
+    },
+    registryEgress() {
+      const egress = registry.egress()
+      return new Map(
+        image.layers.map(({ digest }) => [digest, egress.get(digest) ?? { bytes: 0, requests: 0 }]),
+      )
+    },
+    close: () => run.close(),
+  }
+}

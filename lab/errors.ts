@@ -1,0 +1,26 @@
+import { ShoalError } from '../core/errors.ts'
+
+/** The machine lacks something that the lab needs: install what the hint names. */
+export class LabRequirementError extends ShoalError {
+  readonly code = 'LAB_REQUIREMENT'
+}
+
+/** A command that the lab ran failed or took too long: the message has its last lines. */
+export class LabCommandError extends ShoalError {
+  readonly code = 'LAB_COMMAND'
+}
+
+/** A part ended that should still run, or never became ready: close the lab. */
+export class LabPartError extends ShoalError {
+  readonly code = 'LAB_PART'
+}
+
+/** The lab is being closed: stop what you are doing. */
+export class LabClosedError extends ShoalError {
+  readonly code = 'LAB_CLOSED'
+}
+
+/** What a pulling client stored is not what was pushed. */
+export class LabImageError extends ShoalError {
+  readonly code = 'LAB_IMAGE'
+}

@@ -1,0 +1,142 @@
+import { spawnSync } from 'node:child_process'
+import { existsSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { labNamespaces } from './network.ts'
+import { LAB_PATH } from './requirements.ts'
+
+/**
+ * What a lab leaves on the machine while it runs, by its run id: a folder, network namespaces and control groups. The
+ * folder says which process owns it, so that the next lab recognises what a killed one could not remove.
+ */
+
+/** Always the same, and on a disk: `TMPDIR` may differ between runs, and /tmp may be memory. */
+const LABS_DIR = '/var/tmp'
+const DIR_PREFIX = 'shoal-lab-'
+const OWNER_FILE = 'owner.json'
+const CGROUPS_DIR = '/sys/fs/cgroup'
+const CGROUP_PREFIX = 'shoal-lab-'
+
+export function labDir(runId: string): string {
+  return join(LABS_DIR, `${DIR_PREFIX}${runId}`)
+}
+
+/** Where containers of this lab are accounted. */
+export function labCgroup(runId: string): string {
+  return `/${CGROUP_PREFIX}${runId}`
+}
+
+/** Marks a lab's folder as belonging to this process. */
+export function claimLabDir(runId: string): void {
+  const owner = { pid: process.pid, startTicks: startTicksOf(process.pid) }
+  writeFileSync(join(labDir(runId), OWNER_FILE), JSON.stringify(owner), { mode: 0o600 })
+}
+
+/**
+ * Removes all that a lab has on the machine. At once and without asking, for the processes are stopped by then or must
+ * not go on: also the last act of a process that is about to end.
+ */
+export function removeLab(runId: string): void {
+  for (const { namespace } of labNamespaces().filter((found) => found.runId === runId)) {
+    killProcessesIn(namespace)
+    ip(['netns', 'delete', namespace])
+  }
+  removeCgroups(runId)
+  rmSync(labDir(runId), { recursive: true, force: true, maxRetries: 20, retryDelay: 50 })
+}
+
+/** Removes what labs left that ended without cleaning up. @returns their run ids */
+export function removeStaleLabs(): string[] {
+  const found = new Set(labNamespaces().map(({ runId }) => runId))
+  for (const entry of readdirSync(LABS_DIR)) {
+    const runId = new RegExp(`^${DIR_PREFIX}([0-9a-f]{8})$`).exec(entry)?.[1]
+    if (runId !== undefined) found.add(runId)
+  }
+  const stale = [...found].filter((runId) => !hasLivingOwner(runId))
+  for (const runId of stale) removeLab(runId)
+  return stale
+}
+
+/** What a lab still has on the machine, in words; [] when it is gone wholly. */
+export function remainsOf(runId: string): string[] {
+  const namespaces = labNamespaces().filter((found) => found.runId === runId)
+  return [
+    ...namespaces.map(({ namespace }) => `network namespace ${namespace}`),
+    ...(existsSync(labDir(runId)) ? [`folder ${labDir(runId)}`] : []),
+    ...cgroupsOf(runId).map((path) => `control group ${path}`),
+    ...processesOf(runId).map((pid) => `process ${pid}`),
+  ]
+}
+
+/** Processes whose command line names the lab's folder or one of its namespaces. */
+function processesOf(runId: string): number[] {
+  const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
+  return pids.filter((pid) => commandLineOf(pid).includes(runId)).map(Number)
+}
+
+function commandLineOf(pid: string): string {
+  try {
+    return readFileSync(join('/proc', pid, 'cmdline'), 'utf8')
+  } catch {
+    return '' // It has ended.
+  }
+}
+
+function hasLivingOwner(runId: string): boolean {
+  try {
+    const owner = JSON.parse(readFileSync(join(labDir(runId), OWNER_FILE), 'utf8'))
+    return startTicksOf(owner.pid) === owner.startTicks
+  } catch {
+    return false
+  }
+}
+
+/** When a process started (proc(5), /proc/pid/stat, field 22): with the pid, what no later process repeats. */
+function startTicksOf(pid: number): string {
+  const stat = readFileSync(join('/proc', String(pid), 'stat'), 'utf8')
+  const fieldsAfterName = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  return fieldsAfterName[22 - 3] ?? ''
+}
+
+/** Containers' shims leave the groups of those who started them; their namespace they cannot leave. */
+function killProcessesIn(namespace: string): void {
+  for (const line of ip(['netns', 'pids', namespace]).split('\n')) {
+    const pid = Number(line)
+    if (pid > 0) killIfThere(pid)
+  }
+}
+
+function killIfThere(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL')
+  } catch {
+    // It ended in this moment.
+  }
+}
+
+function ip(argv: string[]): string {
+  const { stdout } = spawnSync('ip', argv, { encoding: 'utf8', env: { PATH: LAB_PATH }, timeout: 10_000 })
+  return stdout ?? ''
+}
+
+/** One folder per controller with control groups version 1, one in all with version 2. */
+function cgroupsOf(runId: string): string[] {
+  if (!existsSync(CGROUPS_DIR)) return []
+  const roots = ['', ...readdirSync(CGROUPS_DIR)].map((name) => join(CGROUPS_DIR, name))
+  return roots.map((root) => join(root, labCgroup(runId))).filter((path) => existsSync(path))
+}
+
+function removeCgroups(runId: string): void {
+  for (const path of cgroupsOf(runId)) removeCgroupTree(path)
+}
+
+/** The files in it are the kernel's: only the folders can be removed, innermost first, when no process is left. */
+function removeCgroupTree(path: string): void {
+  for (const entry of readdirSync(path, { withFileTypes: true })) {
+    if (entry.isDirectory()) removeCgroupTree(join(path, entry.name))
+  }
+  try {
+    rmdirSync(path)
+  } catch {
+    // A process in it is still ending; the next lab removes it.
+  }
+}

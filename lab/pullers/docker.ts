@@ -1,0 +1,80 @@
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { waitFor } from '../processes.ts'
+import { ArchiveDigests } from './archive-digests.ts'
+import {
+  authFile,
+  type ImageReference,
+  PULL_PATIENCE_MS,
+  type Puller,
+  type PullerOptions,
+  proxyEnvironment,
+  unpackedDigests,
+} from './puller.ts'
+
+const READY_PATIENCE_MS = 30_000
+const COMMAND_PATIENCE_MS = 60_000
+
+/** A Docker daemon of the host's own: its own data, socket, control groups, proxy and trust. */
+export async function startDocker(options: PullerOptions): Promise<Puller> {
+  const dir = join(options.host.dir, 'docker')
+  const clientDir = join(dir, 'client')
+  mkdirSync(clientDir, { recursive: true, mode: 0o700 })
+  writeFileSync(join(clientDir, 'config.json'), authFile(options), { mode: 0o600 })
+  writeFileSync(join(dir, 'daemon.json'), '{}')
+  const socket = join(dir, 'docker.sock')
+  options.processes.start({
+    name: `${options.host.name}-dockerd`,
+    argv: options.host.command(daemonCommand(dir, socket, options.cgroupParent)),
+    env: proxyEnvironment(options),
+  })
+  // The command line talks to the daemon only: what the pull does, the daemon does.
+  const docker = (argv: string[], timeoutMs = COMMAND_PATIENCE_MS, onOutput?: (chunk: Buffer) => void) =>
+    options.processes.run({
+      argv: ['docker', '--config', clientDir, '--host', `unix://${socket}`, ...argv],
+      timeoutMs,
+      ...(onOutput === undefined ? {} : { onOutput }),
+    })
+  await waitFor(`${options.host.name}'s dockerd`, READY_PATIENCE_MS, () => docker(['info'], 5000))
+  return {
+    kind: 'docker',
+    async pull({ name }) {
+      await docker(['pull', '--quiet', name], PULL_PATIENCE_MS)
+    },
+    async verify(image) {
+      if (!(await isInspectedRight(docker, image))) return false
+      const stored = new ArchiveDigests()
+      await docker(['save', image.name], COMMAND_PATIENCE_MS, stored.push)
+      return stored.hasAll(unpackedDigests(image))
+    },
+    run: ({ name }) => docker(['run', '--rm', '--network', 'none', name]),
+  }
+}
+
+/** The manifest that the tag led the daemon to, and the config that it names, are those that were pushed. */
+async function isInspectedRight(
+  docker: (argv: string[]) => Promise<string>,
+  { name, manifestDigest, configDigest }: ImageReference,
+): Promise<boolean> {
+  const [image] = JSON.parse(await docker(['image', 'inspect', name])) as {
+    Id: string
+    RepoDigests: string[]
+  }[]
+  const isManifest = image?.RepoDigests.some((reference) => reference.endsWith(`@${manifestDigest}`))
+  // The image's id is its config's digest; daemons on containerd's store use the manifest's.
+  return isManifest === true && [configDigest, manifestDigest].some((digest) => digest === image?.Id)
+}
+
+function daemonCommand(dir: string, socket: string, cgroupParent: string): string[] {
+  return [
+    'dockerd',
+    ...['--config-file', join(dir, 'daemon.json')],
+    ...['--data-root', join(dir, 'data')],
+    ...['--exec-root', join(dir, 'exec')],
+    ...['--pidfile', join(dir, 'docker.pid')],
+    ...['--host', `unix://${socket}`],
+    ...['--cgroup-parent', cgroupParent],
+    // Containers here have no network, and the host's namespace needs no rules.
+    ...['--bridge', 'none', '--iptables=false', '--ip6tables=false', '--ip-forward=false', '--ip-masq=false'],
+  ]
+}

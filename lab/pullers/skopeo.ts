@@ -1,0 +1,60 @@
+import { createHash } from 'node:crypto'
+import { createReadStream, mkdirSync, writeFileSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { pipeline } from 'node:stream/promises'
+import { type Digest, digestFromHex, digestHex } from '../../core/digest.ts'
+import {
+  authFile,
+  type ImageReference,
+  PULL_PATIENCE_MS,
+  type Puller,
+  type PullerOptions,
+  proxyEnvironment,
+} from './puller.ts'
+
+/** `skopeo copy` into a directory, which keeps every blob as it travelled. */
+export function makeSkopeo(options: PullerOptions): Puller {
+  const { host, processes, registryHost } = options
+  const dir = join(host.dir, 'skopeo')
+  const store = join(dir, 'image')
+  mkdirSync(dir, { recursive: true, mode: 0o700 })
+  writeFileSync(join(dir, 'auth.json'), authFile(options), { mode: 0o600 })
+  return {
+    kind: 'skopeo',
+    async pull({ name }) {
+      await rm(store, { recursive: true, force: true })
+      const certificates = join(host.etcDocker, 'certs.d', registryHost)
+      await processes.run({
+        argv: host.command([
+          ...['skopeo', '--insecure-policy', '--tmpdir', dir, 'copy', '--quiet'],
+          ...['--src-authfile', join(dir, 'auth.json'), '--src-cert-dir', certificates],
+          ...[`docker://${name}`, `dir:${store}`],
+        ]),
+        env: { ...proxyEnvironment(options), HOME: dir },
+        timeoutMs: PULL_PATIENCE_MS,
+      })
+    },
+    verify: (image) => isStoredWhole(store, image),
+    run: async () => undefined,
+  }
+}
+
+async function isStoredWhole(store: string, image: ImageReference): Promise<boolean> {
+  if ((await digestOfFile(join(store, 'manifest.json'))) !== image.manifestDigest) return false
+  const blobs = [image.configDigest, ...image.layers.map(({ digest }) => digest)]
+  const digests = await Promise.all(blobs.map((digest) => digestOfFile(join(store, digestHex(digest)))))
+  return digests.every((digest, index) => digest === blobs[index])
+}
+
+/** @returns undefined when there is no such file */
+async function digestOfFile(path: string): Promise<Digest | undefined> {
+  const hash = createHash('sha256')
+  try {
+    await pipeline(createReadStream(path), hash)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw error
+  }
+  return digestFromHex(hash.digest('hex'))
+}

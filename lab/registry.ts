@@ -1,0 +1,151 @@
+import { randomBytes } from 'node:crypto'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { Digest } from '../core/digest.ts'
+import { issueLeaf, type KeyedCertificate } from '../core/issue-certificate.ts'
+import { waitUntilListening } from './listening.ts'
+import type { LabHost } from './network.ts'
+import type { LabProcess, LabProcesses } from './processes.ts'
+import { type BlobEgress, egressByBlob } from './registry-log.ts'
+import { makeTokenSigningKey, type TokenAlgorithm, type TokenSigningKey } from './token-authority.ts'
+import type { TokenServerOptions, TokenUser } from './token-server.ts'
+
+/**
+ * Debian's docker-registry (Distribution 2.8) on a host of its own, at port 443 so that image names need no port, with
+ * the token server beside it.
+ */
+
+export const REGISTRY_HOST = 'registry.shoal.test'
+const TOKEN_HOST = 'auth.shoal.test'
+const TOKEN_ISSUER = 'Shoal lab'
+const CERTIFICATE_SECONDS = 7 * 24 * 3600
+
+/** Names that the registry's host must be known by. */
+export const REGISTRY_ALIASES = [REGISTRY_HOST, TOKEN_HOST]
+
+export interface Account {
+  user: string
+  password: string
+}
+
+export interface RegistryOptions {
+  host: LabHost
+  processes: LabProcesses
+  /** Signs the registry's and the token server's TLS certificates. */
+  authority: KeyedCertificate
+  repository: string
+  /** `none`: everybody may do everything. */
+  authentication: TokenAlgorithm | 'none'
+  tokenSeconds: number
+}
+
+export interface LabRegistry {
+  readonly host: string
+  readonly repository: string
+  readonly issuer: string
+  readonly isOpen: boolean
+  /** May push and pull; `puller` may pull only. */
+  readonly publisher: Account
+  readonly puller: Account
+  /** PEM bundle of the token server's authority. */
+  readonly tokenKeysFile: string
+  readonly parts: LabProcess[]
+  /** From the registry's access log, since it started. */
+  egress(): Map<Digest, BlobEgress>
+}
+
+export async function startRegistry(options: RegistryOptions): Promise<LabRegistry> {
+  const dir = join(options.host.dir, 'registry')
+  mkdirSync(join(dir, 'storage'), { recursive: true, mode: 0o700 })
+  const tokenKeysFile = join(dir, 'token-bundle.pem')
+  const tls = await issueLeaf(options.authority, {
+    commonName: REGISTRY_HOST,
+    validForSeconds: CERTIFICATE_SECONDS,
+    names: REGISTRY_ALIASES.map((value) => ({ type: 'dns' as const, value })),
+    usages: ['serverAuth'],
+  })
+  const publisher = { user: 'publisher', password: randomBytes(18).toString('base64url') }
+  const puller = { user: 'puller', password: randomBytes(18).toString('base64url') }
+  const parts: LabProcess[] = []
+  if (options.authentication !== 'none') {
+    const signingKey = await makeTokenSigningKey(options.authentication)
+    writeFileSync(tokenKeysFile, signingKey.bundlePem)
+    const users = usersOf(options.repository, publisher, puller)
+    parts.push(startTokenProcess(options, dir, { tls, signingKey, users }))
+  }
+  const registry = startRegistryProcess(options, dir, tls, tokenKeysFile)
+  parts.push(registry)
+  await waitUntilListening({ ...options, ports: parts.length === 2 ? [443, TOKEN_PORT] : [443] })
+  return {
+    host: REGISTRY_HOST,
+    repository: options.repository,
+    issuer: TOKEN_ISSUER,
+    isOpen: options.authentication === 'none',
+    ...{ publisher, puller, tokenKeysFile, parts },
+    egress: () => egressByBlob(readFileSync(registry.logFile, 'utf8')),
+  }
+}
+
+function usersOf(repository: string, publisher: Account, puller: Account): Record<string, TokenUser> {
+  return {
+    [publisher.user]: { password: publisher.password, access: { [repository]: ['pull', 'push'] } },
+    [puller.user]: { password: puller.password, access: { [repository]: ['pull'] } },
+  }
+}
+
+const TOKEN_PORT = 5001
+
+function startTokenProcess(
+  { host, processes, tokenSeconds }: RegistryOptions,
+  dir: string,
+  secrets: { tls: KeyedCertificate; signingKey: TokenSigningKey; users: Record<string, TokenUser> },
+): LabProcess {
+  const config: TokenServerOptions = {
+    listen: { host: '0.0.0.0', port: TOKEN_PORT },
+    issuer: TOKEN_ISSUER,
+    service: REGISTRY_HOST,
+    tokenSeconds,
+    ...secrets,
+  }
+  const configFile = join(dir, 'token-server.json')
+  writeFileSync(configFile, JSON.stringify(config), { mode: 0o600 })
+  const program = fileURLToPath(new URL('./token-server-main.ts', import.meta.url))
+  return processes.start({
+    name: 'token-server',
+    argv: host.command([process.execPath, program, configFile]),
+  })
+}
+
+function startRegistryProcess(
+  { host, processes, authentication }: RegistryOptions,
+  dir: string,
+  tls: KeyedCertificate,
+  bundle: string,
+): LabProcess {
+  const certificate = join(dir, 'tls.crt')
+  const key = join(dir, 'tls.key')
+  writeFileSync(certificate, tls.certificatePem)
+  writeFileSync(key, tls.privateKeyPem, { mode: 0o600 })
+  const token = {
+    realm: `https://${TOKEN_HOST}:${TOKEN_PORT}/token`,
+    service: REGISTRY_HOST,
+    issuer: TOKEN_ISSUER,
+    rootcertbundle: bundle,
+  }
+  const config = {
+    version: '0.1',
+    log: { level: 'warn', accesslog: { disabled: false } },
+    storage: { filesystem: { rootdirectory: join(dir, 'storage') }, cache: { blobdescriptor: 'inmemory' } },
+    http: { addr: '0.0.0.0:443', tls: { certificate, key }, secret: randomBytes(16).toString('hex') },
+    ...(authentication === 'none' ? {} : { auth: { token } }),
+  }
+  const configFile = join(dir, 'config.yml')
+  // JSON is YAML.
+  writeFileSync(configFile, JSON.stringify(config), { mode: 0o600 })
+  return processes.start({
+    name: 'registry',
+    argv: host.command(['docker-registry', 'serve', configFile]),
+    env: { OTEL_TRACES_EXPORTER: 'none' },
+  })
+}

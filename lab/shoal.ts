@@ -1,0 +1,157 @@
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { BlobProgress } from '../client/index.ts'
+import { AdminRelay } from './admin-relay.ts'
+import { LabPartError } from './errors.ts'
+import { waitUntilListening } from './listening.ts'
+import type { LabHost } from './network.ts'
+import { type LabProcess, type LabProcesses, waitFor } from './processes.ts'
+import { REGISTRY_HOST } from './registry.ts'
+
+/** Shoal's own programs as parts of a lab, started and configured as an operator would: through the command line. */
+
+const PROGRAM = fileURLToPath(new URL('../shoal.ts', import.meta.url))
+export const TRACKER_HOST = 'tracker.shoal.test'
+const TRACKER_PORT = 7443
+const TRACKER_ADMIN_PORT = 7444
+const NODE_PROXY_PORT = 7070
+const NODE_ADMIN_PORT = 7072
+export const NODE_PROXY_URL = `http://127.0.0.1:${NODE_PROXY_PORT}`
+const COMMAND_PATIENCE_MS = 30_000
+const NODE_PATIENCE_MS = 30_000
+
+/** Keys of the programs' own configuration that a lab sets otherwise than by default. */
+export type ConfigOverrides = Record<string, unknown>
+
+interface ShoalOptions {
+  host: LabHost
+  processes: LabProcesses
+  /** What both programs are told about the registry. */
+  registryConfig: ConfigOverrides
+  overrides: ConfigOverrides
+}
+
+/** A program that can be killed and started again with the same configuration and data. */
+export interface ShoalService {
+  readonly name: string
+  readonly process: LabProcess
+  /** Resolves when it answers. */
+  start(): Promise<void>
+}
+
+export interface LabTracker extends ShoalService {
+  /** What a node needs to join. */
+  readonly join: { trackerUrl: string; trackerCaFile: string; joinTokenFile: string }
+}
+
+export interface LabShoalNode extends ShoalService {
+  /** Since the process started. */
+  progress(): Promise<BlobProgress[]>
+  /** Most memory that the process has held at one time (VmHWM of proc(5)). Bytes. */
+  peakRssBytes(): number
+}
+
+/** Starts a tracker, with certificates, unlock key and one cluster made by `shoal certs`. */
+export async function startTracker(options: ShoalOptions): Promise<LabTracker> {
+  const dir = join(options.host.dir, 'tracker')
+  mkdirSync(dir, { recursive: true, mode: 0o700 })
+  await certs(options, 'authority', '--out-dir', dir)
+  await certs(options, 'tracker-tls', '--name', TRACKER_HOST, '--authority-dir', dir, '--out-dir', dir)
+  await certs(options, 'unlock-key', '--out', join(dir, 'unlock.key'))
+  const configFile = writeConfig(dir, {
+    listen: `0.0.0.0:${TRACKER_PORT}`,
+    adminListen: `127.0.0.1:${TRACKER_ADMIN_PORT}`,
+    tlsCertFile: join(dir, 'tracker.crt'),
+    tlsKeyFile: join(dir, 'tracker.key'),
+    unlockKeyFile: join(dir, 'unlock.key'),
+    dataDir: join(dir, 'data'),
+    registries: [options.registryConfig],
+    ...options.overrides,
+  })
+  const service = makeService(options, 'tracker', 'tracker', configFile, () =>
+    waitUntilListening({ ...options, ports: [TRACKER_PORT, TRACKER_ADMIN_PORT] }),
+  )
+  await service.start()
+  const joinTokenFile = join(dir, 'join-token')
+  const adminPem = join(dir, 'data', 'admin.pem')
+  await certs(options, 'cluster', 'lab', '--admin-pem', adminPem, '--out', joinTokenFile)
+  const join_ = {
+    trackerUrl: `https://${TRACKER_HOST}:${TRACKER_PORT}`,
+    trackerCaFile: join(dir, 'authority.crt'),
+    joinTokenFile,
+  }
+  return Object.assign(service, { join: join_ })
+}
+
+export async function startShoalNode(options: ShoalOptions & { tracker: LabTracker }): Promise<LabShoalNode> {
+  const { host, processes } = options
+  const dir = join(host.dir, 'shoal')
+  mkdirSync(dir, { recursive: true, mode: 0o700 })
+  const configFile = writeConfig(dir, {
+    ...options.tracker.join,
+    dataDir: join(dir, 'data'),
+    proxyListen: `127.0.0.1:${NODE_PROXY_PORT}`,
+    adminListen: `127.0.0.1:${NODE_ADMIN_PORT}`,
+    dockerCertsDir: join(host.etcDocker, 'certs.d'),
+    registries: [options.registryConfig],
+    ...options.overrides,
+  })
+  const relay = new AdminRelay(host, processes, NODE_ADMIN_PORT)
+  const isHealthy = async () => JSON.parse(await relay.ask('/healthz')).status === 'ok' || undefined
+  const service = makeService(options, host.name, 'node', configFile, async (process) => {
+    await waitFor(`the Shoal node of ${host.name}`, NODE_PATIENCE_MS, () => {
+      if (!process.isRunning()) throw new LabPartError(`the Shoal node of ${host.name} has ended`)
+      return isHealthy()
+    })
+  })
+  await service.start()
+  return Object.assign(service, {
+    progress: async () => (JSON.parse(await relay.ask('/v1/progress')) as { blobs: BlobProgress[] }).blobs,
+    peakRssBytes: () => peakRssBytesOf(service.process.pid),
+  })
+}
+
+/** What Shoal must know about the lab's registry; the token server's keys it finds out by itself. */
+export function labRegistryConfig(registryCaFile: string, isOpen: boolean): ConfigOverrides {
+  return { host: REGISTRY_HOST, kind: isOpen ? 'none' : 'token', caFile: registryCaFile }
+}
+
+function makeService(
+  { host, processes }: ShoalOptions,
+  name: string,
+  program: 'node' | 'tracker',
+  configFile: string,
+  whenReady: (process: LabProcess) => Promise<void>,
+): ShoalService {
+  const argv = host.command([process.execPath, PROGRAM, program, '--config-file', configFile])
+  let running: LabProcess | undefined
+  return {
+    name,
+    get process() {
+      if (running === undefined) throw new LabPartError(`${name} was never started`)
+      return running
+    },
+    async start() {
+      running = processes.start({ name: `${name}-shoal`, argv })
+      await whenReady(running)
+    },
+  }
+}
+
+async function certs({ host, processes }: ShoalOptions, ...argv: string[]): Promise<void> {
+  const command = host.command([process.execPath, PROGRAM, 'certs', ...argv])
+  await processes.run({ argv: command, timeoutMs: COMMAND_PATIENCE_MS })
+}
+
+function writeConfig(dir: string, config: ConfigOverrides): string {
+  const path = join(dir, 'config.json')
+  writeFileSync(path, JSON.stringify(config, null, 2), { mode: 0o600 })
+  return path
+}
+
+function peakRssBytesOf(pid: number): number {
+  const kibibyte = 1024
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8')
+  return Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1] ?? 0) * kibibyte
+}
