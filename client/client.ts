@@ -42,6 +42,8 @@ export interface BlobProgress extends BlobKey {
   bytes: number
   bytesFromRegistry: number
   bytesFromPeers: number
+  /** Bytes of blocks handed to peers' connections, repeats included. */
+  bytesToPeers: number
   state: 'downloading' | 'complete' | 'failed'
   peers: number
 }

@@ -47,6 +47,8 @@ export const LINKS_MAX = 40
  * link is in `links` only once both handshakes are through, one per peer.
  */
 export class SwarmLinks implements ListeningSwarm {
+  /** Bytes of blocks given to peers' connections. */
+  bytesSent = 0
   private readonly options: SwarmLinksOptions
   private readonly links = new Map<NodeId, { link: PeerLink; source: Source }>()
   private readonly pending = new Set<PeerLink>()
@@ -223,6 +225,7 @@ export class SwarmLinks implements ListeningSwarm {
         return
       }
       this.uploads.taken(next)
+      this.bytesSent += next.block.length
     }
   }
 

@@ -128,6 +128,7 @@ export class Swarm implements OriginHost {
       bytes: this.layout.blobBytes,
       bytesFromRegistry: this.origin.bytes,
       bytesFromPeers: this.bytesFromPeers,
+      bytesToPeers: this.links.bytesSent,
       state: this.failure ? 'failed' : this.stored.isComplete ? 'complete' : 'downloading',
       peers: this.links.size,
     }
