@@ -21,7 +21,8 @@ describe("the nodes' API", () => {
     ['an unknown route', '/v1/nowhere', '{}', 404, 'ROUTE_UNKNOWN'],
     ['the admin API', '/admin/v1/clusters', '{}', 404, 'ROUTE_UNKNOWN'],
     ['a path trick', '/v1/../admin/v1/clusters', '{}', 404, 'ROUTE_UNKNOWN'],
-    ['a long id', `/v1/pulls/${'a'.repeat(500)}/renew`, '{}', 404, 'ROUTE_UNKNOWN'],
+    ['a long id', `/v1/pulls/${'a'.repeat(500)}/renew`, '{}', 400, 'BAD_REQUEST'],
+    ['a URL with broken escapes', '/v1/pulls/%zz/renew', '{}', 400, 'BAD_REQUEST'],
     ['a body that is too large', '/v1/pulls', `"${'a'.repeat(300_000)}"`, 413, 'BODY_TOO_LARGE'],
   ])('answers %s with a stable code', async (_, path, body, status, code) => {
     const answer = await node.request('POST', path, body)
@@ -67,8 +68,8 @@ describe("the nodes' API", () => {
   it.each(['TLSv1.2', 'TLSv1.3'])('never resumes a session of %s', async (version) => {
     const options = { ...node.identity, minVersion: version, maxVersion: version }
     const first = await handshake(options)
-    let session = first.getSession()
-    first.on('session', (newer: Buffer) => {
+    let session = first.getSession() as Buffer<ArrayBuffer> | undefined
+    first.on('session', (newer: Buffer<ArrayBuffer>) => {
       session = newer
     })
     first.write('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n')

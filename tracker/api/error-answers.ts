@@ -58,3 +58,13 @@ function refusalOfFramework(error: FastifyError): { code: RefusalCode; message: 
   if (error instanceof SyntaxError) return { code: 'BAD_JSON', message: 'the request body is not JSON' }
   return isCallersFault ? { code: 'BAD_REQUEST', message: 'the request cannot be read' } : undefined
 }
+
+/** For URLs that find no route because they cannot be read; fastify asks before any handler of ours. */
+export function answerUnreadableUrl(
+  _error: FastifyError,
+  _request: FastifyRequest,
+  reply: FastifyReply,
+): void {
+  const error = { code: 'BAD_REQUEST', message: 'the URL cannot be read' }
+  reply.code(STATUS_BY_CODE.BAD_REQUEST).send({ error })
+}

@@ -3,7 +3,7 @@ import { Server as HttpsServer, type ServerOptions } from 'node:https'
 import Fastify, { type FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
 import type { TrackerMetrics } from '../metrics.ts'
-import { answerErrors } from './error-answers.ts'
+import { answerErrors, answerUnreadableUrl } from './error-answers.ts'
 
 /**
  * An HTTPS listener that asks for client certificates without insisting: joining needs none. Whoever needs one reads
@@ -75,6 +75,7 @@ export function makeHttpsListener(tls: TlsMaterial, log: Logger, metrics: Tracke
     serverFactory: (handler) => server.on('request', handler),
     bodyLimit: BODY_BYTES_MAX,
     forceCloseConnections: true,
+    frameworkErrors: answerUnreadableUrl,
     routerOptions: { maxParamLength: PARAM_CHARS_MAX },
   }) as never
   answerErrors(app, log, metrics)

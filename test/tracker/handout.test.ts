@@ -1,0 +1,115 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { firstFreeRun, RETRY_MAX_MS, RETRY_MIN_MS, retryInMs } from '../../tracker/handout/leases.ts'
+import { choosePeers, HANDOUTS_PER_HEARTBEAT_MAX } from '../../tracker/handout/peers.ts'
+
+/** A small generator with a seed (mulberry32): the same choices in every run. */
+function seeded(seed: number): () => number {
+  let state = seed
+  return () => {
+    state = (state + 0x6d2b79f5) | 0
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296
+  }
+}
+
+const peersNamed = (prefix: string, count: number) =>
+  Array.from({ length: count }, (_, index) => ({ name: `${prefix}${index}`, handouts: 0 }))
+
+describe('a run to lease', () => {
+  it('is free, as long as it can be, and starts at the first free piece from the position on', () => {
+    const free = fc.array(fc.boolean(), { minLength: 1, maxLength: 60 })
+    const positions = fc.integer({ min: 0, max: 80 })
+    const lengths = fc.integer({ min: 1, max: 60 })
+    fc.assert(
+      fc.property(free, positions, lengths, (isFree, position, runPiecesMax) => {
+        const question = { pieceCount: isFree.length, position, isFree: (piece: number) => isFree[piece]! }
+        const run = firstFreeRun(runPiecesMax)(question)
+        const ahead = isFree.findIndex((it, piece) => it && piece >= position)
+        const expected = ahead === -1 ? isFree.indexOf(true) : ahead
+        if (run === undefined) return expected === -1
+        const taken = isFree.slice(run.firstPiece, run.firstPiece + run.pieces)
+        const isLongest = taken.length === runPiecesMax || isFree[run.firstPiece + run.pieces] !== true
+        return run.firstPiece === expected && taken.length === run.pieces && taken.every(Boolean) && isLongest
+      }),
+    )
+  })
+})
+
+describe('the time to ask again', () => {
+  it('is after the next lease may run out, and bounded', () => {
+    fc.assert(
+      fc.property(
+        fc.nat(60_000),
+        fc.double({ min: 0, max: 0.999, noNaN: true }),
+        (nextExpiryInMs, random) => {
+          const ms = retryInMs({ nextExpiryInMs, random })
+          expect(ms).toBeGreaterThanOrEqual(Math.min(RETRY_MAX_MS, Math.max(RETRY_MIN_MS, nextExpiryInMs)))
+          expect(ms).toBeLessThanOrEqual(RETRY_MAX_MS * 1.25)
+        },
+      ),
+    )
+  })
+})
+
+describe('handing out peers', () => {
+  it('never names the ineligible, nobody twice, and no more than asked for', () => {
+    const sizes = fc.nat(80)
+    fc.assert(
+      fc.property(
+        sizes,
+        sizes,
+        fc.integer({ min: 1, max: 40 }),
+        fc.integer(),
+        (seedCount, leecherCount, peersMax, seed) => {
+          const [seeds, leechers] = [peersNamed('s', seedCount), peersNamed('l', leecherCount)]
+          const chosen = choosePeers({
+            seeds,
+            leechers,
+            peersMax,
+            isEligible: ({ name }) => name !== 's0' && name !== 'l0',
+            random: seeded(seed),
+          })
+          const eligible = Math.max(0, seedCount - 1) + Math.max(0, leecherCount - 1)
+          expect(new Set(chosen).size).toBe(chosen.length)
+          expect(chosen.length).toBeLessThanOrEqual(peersMax)
+          expect(chosen.some(({ name }) => name === 's0' || name === 'l0')).toBe(false)
+          if (eligible > 0) expect(chosen.length).toBeGreaterThan(0)
+        },
+      ),
+    )
+  })
+
+  it('gives half seeds and half leechers of a large swarm', () => {
+    const [seeds, leechers] = [peersNamed('s', 1000), peersNamed('l', 1000)]
+    const chosen = choosePeers({ seeds, leechers, peersMax: 30, isEligible: () => true, random: seeded(1) })
+    expect(chosen).toHaveLength(30)
+    expect(chosen.filter(({ name }) => name.startsWith('s'))).toHaveLength(15)
+  })
+
+  it('spreads a flash crowd: the only seed is not named to everyone, and no leecher far above the mean', () => {
+    const [seeds, leechers] = [peersNamed('s', 1), peersNamed('l', 1000)]
+    const random = seeded(2)
+    for (let asker = 0; asker < 1000; asker += 1) {
+      choosePeers({ seeds, leechers, peersMax: 30, isEligible: () => true, random })
+    }
+    expect(seeds[0]!.handouts).toBe(HANDOUTS_PER_HEARTBEAT_MAX)
+    const handouts = leechers.map((leecher) => leecher.handouts)
+    expect(Math.min(...handouts)).toBeGreaterThan(20)
+    expect(Math.max(...handouts)).toBeLessThan(45)
+  })
+
+  it('names someone even when all had their share', () => {
+    const seeds = peersNamed('s', 2)
+    for (const seed of seeds) seed.handouts = HANDOUTS_PER_HEARTBEAT_MAX
+    const chosen = choosePeers({
+      seeds,
+      leechers: [],
+      peersMax: 30,
+      isEligible: () => true,
+      random: seeded(3),
+    })
+    expect(chosen.length).toBeGreaterThan(0)
+  })
+})

@@ -1,0 +1,90 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import type { NodeId, SwarmId } from '../../core/metainfo.ts'
+import { PeerTable } from '../../tracker/swarm/peer-table.ts'
+
+const TTL_MS = 100
+const nodeAt = (index: number) => String(index).padStart(40, '0') as NodeId
+const swarmAt = (index: number) => String(index).padStart(40, 'f') as SwarmId
+
+describe('the peer table', () => {
+  /** What it must say, written as plainly as can be. */
+  class Model {
+    readonly held = new Map<string, { isSeed: boolean }>()
+    readonly seenAtMs = new Map<number, number>()
+
+    heartbeat(
+      node: number,
+      full: boolean,
+      holds: { swarm: number; isSeed: boolean }[],
+      dropped: number[],
+      nowMs: number,
+    ) {
+      this.expire(nowMs)
+      const own = [...this.held.keys()].filter((id) => id.startsWith(`${node} `))
+      if (full) for (const id of own) this.held.delete(id)
+      for (const swarm of dropped) this.held.delete(`${node} ${swarm}`)
+      for (const { swarm, isSeed } of holds) this.held.set(`${node} ${swarm}`, { isSeed })
+      this.seenAtMs.set(node, nowMs)
+    }
+
+    expire(nowMs: number) {
+      for (const [node, atMs] of this.seenAtMs) {
+        if (atMs + TTL_MS > nowMs) continue
+        this.seenAtMs.delete(node)
+        for (const id of [...this.held.keys()]) if (id.startsWith(`${node} `)) this.held.delete(id)
+      }
+    }
+
+    count(swarm: number) {
+      const holders = [...this.held].filter(([id]) => id.endsWith(` ${swarm}`))
+      const seeds = holders.filter(([, { isSeed }]) => isSeed).length
+      return { seeds, leechers: holders.length - seeds }
+    }
+  }
+
+  it('agrees with a plain model after any sequence of heartbeats', () => {
+    const swarm = fc.nat(4)
+    const step = fc.record({
+      node: fc.nat(4),
+      full: fc.boolean(),
+      holds: fc.uniqueArray(fc.record({ swarm, isSeed: fc.boolean() }), {
+        maxLength: 4,
+        selector: (it) => it.swarm,
+      }),
+      dropped: fc.array(swarm, { maxLength: 2 }),
+      waitMs: fc.nat(60),
+    })
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
+        const [table, model] = [new PeerTable(TTL_MS), new Model()]
+        let nowMs = 0
+        for (const { node, full, holds, dropped, waitMs } of steps) {
+          nowMs += waitMs
+          const contact = { node: nodeAt(node), address: '10.0.0.1', port: 1 }
+          const inventory = {
+            isFullInventory: full,
+            holds: holds.map((it) => ({ swarm: swarmAt(it.swarm), isSeed: it.isSeed })),
+            dropped: dropped.map(swarmAt),
+          }
+          table.heartbeat(contact, inventory, nowMs)
+          model.heartbeat(node, full, holds, dropped, nowMs)
+          for (let at = 0; at <= 4; at += 1) expect(table.count(swarmAt(at), nowMs)).toEqual(model.count(at))
+        }
+      }),
+    )
+  })
+
+  it('lists a node at its newest address', () => {
+    const table = new PeerTable(TTL_MS)
+    const inventory = { isFullInventory: true, holds: [{ swarm: swarmAt(1), isSeed: true }], dropped: [] }
+    table.heartbeat({ node: nodeAt(1), address: '10.0.0.1', port: 1 }, inventory, 0)
+    table.heartbeat(
+      { node: nodeAt(1), address: '10.0.0.2', port: 2 },
+      { ...inventory, isFullInventory: false },
+      1,
+    )
+    const peers = table.choose(swarmAt(1), { asker: nodeAt(2), peersMax: 5, random: () => 0.5, nowMs: 2 })
+    expect(peers).toEqual([{ node: nodeAt(1), address: '10.0.0.2', port: 2, isSeed: true }])
+  })
+})

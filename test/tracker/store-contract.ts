@@ -1,0 +1,320 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { digestFromHex } from '../../core/digest.ts'
+import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
+import type { RegistryHost, Repository } from '../../core/repository.ts'
+import type {
+  AuditEntry,
+  ClusterRecord,
+  LeaseRecord,
+  PublishedPiece,
+  PullRecord,
+  Store,
+  SwarmChange,
+  SwarmIdentity,
+} from '../../tracker/store/store.ts'
+
+const RED = `c${'1'.repeat(16)}` as ClusterId
+const BLUE = `c${'2'.repeat(16)}` as ClusterId
+const ONE = '1'.repeat(40) as NodeId
+const TWO = '2'.repeat(40) as NodeId
+const SWARM = 'a'.repeat(40) as SwarmId
+const OTHER_SWARM = 'b'.repeat(40) as SwarmId
+const REGISTRY = 'registry.example.com' as RegistryHost
+const DIGEST = digestFromHex('d'.repeat(64))
+
+const IDENTITY: SwarmIdentity = {
+  cluster: RED,
+  swarm: SWARM,
+  registry: REGISTRY,
+  digest: DIGEST,
+  bytes: 1_000_000,
+}
+
+function audit(action: string, atMs = 1): AuditEntry {
+  return { atMs, actor: 'test', action, cluster: RED, target: 'target' }
+}
+
+function cluster(id: ClusterId): ClusterRecord {
+  return {
+    cluster: id,
+    name: 'a cluster',
+    createdAtMs: 5,
+    joinToken: { sealedHash: Buffer.from([1, 2]), validUntilMs: null },
+    authorities: [{ certificatePem: 'pem', sealedKey: Buffer.from([3]), createdAtMs: 5 }],
+    batchKeys: [{ publicKey: 'raw', sealedKey: Buffer.from([4]), createdAtMs: 5 }],
+  }
+}
+
+function pull(id: string, changes: Partial<PullRecord> = {}): PullRecord {
+  return {
+    pull: id,
+    cluster: RED,
+    node: ONE,
+    registry: REGISTRY,
+    repository: 'team/app' as Repository,
+    subject: 'alice',
+    tokenHash: 'e'.repeat(64),
+    spki: Buffer.from([9, 9]),
+    grantedAtMs: 100,
+    expiresAtMs: 200,
+    blobs: [{ swarm: SWARM, digest: DIGEST, isComplete: false }],
+    ...changes,
+  }
+}
+
+function change(changes: Partial<SwarmChange>): SwarmChange {
+  return {
+    epoch: 0,
+    isConfirmed: false,
+    dropPieces: [],
+    putPieces: [],
+    dropLeases: [],
+    putLeases: [],
+    dropCompletions: false,
+    addCompletions: [],
+    addDisputes: [],
+    audit: [],
+    ...changes,
+  }
+}
+
+const pieceAt = (piece: number): PublishedPiece => ({
+  piece,
+  hash: Buffer.alloc(32, piece),
+  node: ONE,
+  pull: 'p',
+})
+const leaseOf = (lease: string, expiresAtMs = 50): LeaseRecord => ({
+  lease,
+  node: ONE,
+  pull: 'p',
+  firstPiece: 0,
+  pieces: 4,
+  expiresAtMs,
+})
+
+/** What every store must do. `open` is called for each test with nothing in the store. */
+export function storeContract(name: string, open: () => Promise<Store>): void {
+  describe(`the store: ${name}`, () => {
+    let store: Store
+    beforeEach(async () => {
+      store = await open()
+    })
+    afterEach(() => store.close())
+
+    it('keeps one data key, the first', async () => {
+      expect(await store.sealedDataKey()).toBeUndefined()
+      await store.putSealedDataKey(Buffer.from([7]))
+      await expect(store.putSealedDataKey(Buffer.from([8]))).rejects.toMatchObject({ code: 'STORE_CONFLICT' })
+      expect(await store.sealedDataKey()).toEqual(Buffer.from([7]))
+    })
+
+    it('keeps the admin authority apart from the clusters', async () => {
+      expect(await store.adminAuthority()).toBeUndefined()
+      const authority = { certificatePem: 'pem', sealedKey: Buffer.from([1]), createdAtMs: 3 }
+      await store.putAdminAuthority(authority)
+      expect(await store.adminAuthority()).toEqual(authority)
+      expect(await store.clusters()).toEqual([])
+    })
+
+    it('keeps clusters with their secrets, each id once', async () => {
+      await store.createCluster(cluster(RED), audit('made'))
+      await store.createCluster(cluster(BLUE), audit('made'))
+      const again = store.createCluster({ ...cluster(RED), name: 'again' }, audit('made'))
+      await expect(again).rejects.toMatchObject({ code: 'STORE_CONFLICT' })
+      expect(await store.clusters()).toEqual([cluster(RED), cluster(BLUE)])
+      expect(await store.audit({ limit: 10 })).toHaveLength(2)
+    })
+
+    it('replaces a join token of one cluster', async () => {
+      await store.createCluster(cluster(RED), audit('made'))
+      await store.createCluster(cluster(BLUE), audit('made'))
+      const joinToken = { sealedHash: Buffer.from([6]), validUntilMs: 77 }
+      await store.putJoinToken(RED, joinToken, audit('changed'))
+      expect((await store.clusters()).map((it) => it.joinToken)).toEqual([joinToken, cluster(BLUE).joinToken])
+    })
+
+    it('keeps when a node first joined, and where it was last', async () => {
+      const record = { cluster: RED, node: ONE, address: '10.0.0.1', joinedAtMs: 1, renewedAtMs: 1 }
+      await store.putNode(record, audit('joined'))
+      await store.putNode({ ...record, address: '10.0.0.2', joinedAtMs: 9, renewedAtMs: 9 }, audit('renewed'))
+      await store.putNode({ ...record, cluster: BLUE }, audit('joined'))
+      expect(await store.nodes(RED)).toEqual([{ ...record, address: '10.0.0.2', renewedAtMs: 9 }])
+      expect(await store.nodes()).toHaveLength(2)
+    })
+
+    it('keeps pulls and when their certificates end', async () => {
+      await store.putPull(pull('p'), audit('granted'))
+      expect(await store.pull('p')).toEqual(pull('p'))
+      expect(await store.pull('q')).toBeUndefined()
+      await store.extendPull('p', 500, audit('renewed'))
+      expect((await store.pull('p'))?.expiresAtMs).toBe(500)
+      await store.putPull(pull('q', { tokenHash: null, subject: '' }), audit('granted'))
+      expect(await store.pull('q')).toMatchObject({ tokenHash: null, subject: '' })
+    })
+
+    it("marks a blob complete in all of the node's pulls, and in nobody else's", async () => {
+      const blobs = [SWARM, OTHER_SWARM].map((swarm) => ({ swarm, digest: DIGEST, isComplete: false }))
+      await store.putPull(pull('p', { blobs }), audit('granted'))
+      await store.putPull(pull('q'), audit('granted'))
+      await store.putPull(pull('r', { node: TWO }), audit('granted'))
+      await store.completePullBlobs({ cluster: RED, node: ONE, swarm: SWARM }, 150)
+      const states = await Promise.all(['p', 'q', 'r'].map((id) => store.pull(id)))
+      expect(states.map((it) => it?.blobs.map((blob) => blob.isComplete))).toEqual([
+        [true, false],
+        [true],
+        [false],
+      ])
+    })
+
+    it('knows who was granted a swarm since when', async () => {
+      await store.putPull(pull('p', { grantedAtMs: 100 }), audit('granted'))
+      const blob = { cluster: RED, node: ONE, swarm: SWARM }
+      expect(await store.hasPullSince(blob, 100)).toBe(true)
+      expect(await store.hasPullSince(blob, 101)).toBe(false)
+      expect(await store.hasPullSince({ ...blob, node: TWO }, 0)).toBe(false)
+      expect(await store.hasPullSince({ ...blob, cluster: BLUE }, 0)).toBe(false)
+      expect(await store.hasPullSince({ ...blob, swarm: OTHER_SWARM }, 0)).toBe(false)
+    })
+
+    it('makes a swarm once, empty, for its cluster only', async () => {
+      expect(await store.swarmVersion(RED, SWARM)).toBeUndefined()
+      await store.ensureSwarm(IDENTITY)
+      await store.saveSwarm(SWARM, 0, change({ putPieces: [pieceAt(1)] }))
+      await store.ensureSwarm(IDENTITY)
+      expect(await store.swarmVersion(RED, SWARM)).toBe(1)
+      expect(await store.swarmVersion(BLUE, SWARM)).toBeUndefined()
+      expect(await store.loadSwarm(BLUE, SWARM)).toBeUndefined()
+      expect(await store.loadSwarm(RED, SWARM)).toEqual({
+        ...IDENTITY,
+        version: 1,
+        epoch: 0,
+        isConfirmed: false,
+        hasPiecesSha1: false,
+        pieces: [pieceAt(1)],
+        leases: [],
+        completions: [],
+        disputes: [],
+      })
+    })
+
+    it('saves a swarm over the version that was read, and nothing of a change that came too late', async () => {
+      await store.ensureSwarm(IDENTITY)
+      await store.saveSwarm(SWARM, 0, change({ putPieces: [pieceAt(1)] }))
+      const late = store.saveSwarm(SWARM, 0, change({ putPieces: [pieceAt(2)], audit: [audit('late')] }))
+      await expect(late).rejects.toMatchObject({ code: 'STORE_CONFLICT' })
+      const swarm = await store.loadSwarm(RED, SWARM)
+      expect(swarm).toMatchObject({ version: 1, pieces: [pieceAt(1)] })
+      expect(await store.audit({ limit: 10 })).toEqual([])
+    })
+
+    it('lets exactly one of two concurrent changes through', async () => {
+      await store.ensureSwarm(IDENTITY)
+      const results = await Promise.allSettled(
+        [1, 2].map((piece) => store.saveSwarm(SWARM, 0, change({ putPieces: [pieceAt(piece)] }))),
+      )
+      expect(results.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected'])
+      expect((await store.loadSwarm(RED, SWARM))?.pieces).toHaveLength(1)
+    })
+
+    it('keeps leases, their newest end, and drops them by id', async () => {
+      await store.ensureSwarm(IDENTITY)
+      await store.saveSwarm(SWARM, 0, change({ putLeases: [leaseOf('l'), leaseOf('m')] }))
+      await store.saveSwarm(SWARM, 1, change({ putLeases: [leaseOf('l', 90)], dropLeases: ['m', 'none'] }))
+      expect((await store.loadSwarm(RED, SWARM))?.leases).toEqual([leaseOf('l', 90)])
+    })
+
+    it('keeps completions until the epoch rises, and tells of the rise', async () => {
+      await store.ensureSwarm(IDENTITY)
+      await store.saveSwarm(SWARM, 0, change({ addCompletions: [ONE, ONE, TWO], isConfirmed: true }))
+      const before = await store.loadSwarm(RED, SWARM)
+      expect(before).toMatchObject({ isConfirmed: true })
+      expect(new Set(before?.completions)).toEqual(new Set([ONE, TWO]))
+      expect(await store.epochChanges(0)).toEqual([])
+      const dispute = {
+        kind: 'mismatch' as const,
+        epoch: 0,
+        piece: 1,
+        publisher: ONE,
+        publisherPull: 'p',
+        publishedHash: Buffer.alloc(32, 1),
+        reporter: TWO,
+        reportedHash: Buffer.alloc(32, 2),
+        atMs: 10,
+      }
+      const rise = { epoch: 1, dropCompletions: true, dropPieces: [1], addDisputes: [dispute] }
+      await store.saveSwarm(SWARM, 1, change(rise))
+      expect(await store.loadSwarm(RED, SWARM)).toMatchObject({
+        epoch: 1,
+        isConfirmed: false,
+        completions: [],
+        disputes: [dispute],
+      })
+      const changes = await store.epochChanges(0)
+      expect(changes).toMatchObject([{ cluster: RED, swarm: SWARM, epoch: 1 }])
+      expect(await store.epochChanges(changes[0]!.sequence)).toEqual([])
+    })
+
+    it('drops pieces before it puts others', async () => {
+      await store.ensureSwarm(IDENTITY)
+      await store.saveSwarm(SWARM, 0, change({ putPieces: [pieceAt(3), pieceAt(1)] }))
+      const other = { ...pieceAt(3), hash: Buffer.alloc(32, 99), node: TWO }
+      await store.saveSwarm(SWARM, 1, change({ dropPieces: [3], putPieces: [other] }))
+      expect((await store.loadSwarm(RED, SWARM))?.pieces).toEqual([pieceAt(1), other])
+    })
+
+    it('keeps the first SHA-1 hashes of a swarm', async () => {
+      await store.ensureSwarm(IDENTITY)
+      expect(await store.piecesSha1(SWARM)).toBeUndefined()
+      await store.putPiecesSha1(SWARM, ONE, Buffer.alloc(20, 1))
+      await store.putPiecesSha1(SWARM, TWO, Buffer.alloc(20, 2))
+      expect(await store.piecesSha1(SWARM)).toEqual(Buffer.alloc(20, 1))
+      expect(await store.loadSwarm(RED, SWARM)).toMatchObject({ hasPiecesSha1: true })
+    })
+
+    it('numbers revocations and clearings upwards, and keeps what is in force', async () => {
+      expect(await store.revocations()).toEqual({ inForce: [], newestSequence: 0, newestClearing: 0 })
+      const node = {
+        cluster: RED,
+        kind: 'node',
+        target: ONE,
+        registry: null,
+        subject: null,
+        atMs: 1,
+      } as const
+      const ofPull = { ...node, kind: 'pull', target: 'p', registry: REGISTRY, subject: 'alice' } as const
+      const first = await store.addRevocation(node, audit('revoked'))
+      const second = await store.addRevocation(ofPull, audit('revoked'))
+      expect(second).toBeGreaterThan(first)
+      expect(await store.clearRevocation(first, audit('cleared'))).toBe(true)
+      expect(await store.clearRevocation(first, audit('cleared'))).toBe(false)
+      expect(await store.clearRevocation(999, audit('cleared'))).toBe(false)
+      const { inForce, newestSequence, newestClearing } = await store.revocations()
+      expect(inForce).toMatchObject([{ ...ofPull, sequence: second }])
+      expect([newestSequence, newestClearing]).toEqual([newestClearing, newestSequence])
+      expect(newestClearing).toBeGreaterThan(second)
+      expect(await store.audit({ limit: 10 })).toHaveLength(3)
+    })
+
+    it('pages through the audit log, newest first', async () => {
+      for (const action of ['a', 'b', 'c']) await store.addAudit(audit(action))
+      const [newest, next] = await store.audit({ limit: 2 })
+      expect([newest?.action, next?.action]).toEqual(['c', 'b'])
+      const rest = await store.audit({ limit: 2, beforeSequence: next!.sequence })
+      expect(rest.map(({ action }) => action)).toEqual(['a'])
+    })
+
+    it('forgets what ended before the given times, and nothing else', async () => {
+      await store.ensureSwarm(IDENTITY)
+      await store.saveSwarm(SWARM, 0, change({ putPieces: [pieceAt(0)] }))
+      await store.putPull(pull('old', { grantedAtMs: 99 }), audit('granted', 10))
+      await store.putPull(pull('new', { grantedAtMs: 100 }), audit('granted', 20))
+      await store.prune({ pulls: 100, audit: 20 })
+      expect(await store.pull('old')).toBeUndefined()
+      expect(await store.pull('new')).toBeDefined()
+      expect(await store.hasPullSince({ cluster: RED, node: ONE, swarm: SWARM }, 0)).toBe(true)
+      expect(await store.audit({ limit: 10 })).toMatchObject([{ atMs: 20 }])
+      expect((await store.loadSwarm(RED, SWARM))?.pieces).toHaveLength(1)
+    })
+  })
+}

@@ -1,0 +1,38 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { SqliteStore } from '../../tracker/store/sqlite-store.ts'
+import { storeContract } from './store-contract.ts'
+
+storeContract('SQLite in memory', async () => new SqliteStore(':memory:'))
+
+describe('a SQLite store in a file', () => {
+  let folder: string
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), 'shoal-store-'))
+  })
+  afterAll(() => rmSync(folder, { recursive: true }))
+
+  it('is there again after it was closed', async () => {
+    const path = join(folder, 'again.sqlite')
+    const first = new SqliteStore(path)
+    await first.putSealedDataKey(Buffer.from([1]))
+    await first.close()
+    const second = new SqliteStore(path)
+    expect(await second.sealedDataKey()).toEqual(Buffer.from([1]))
+    await second.close()
+  })
+
+  it('is refused when it is no database, or of a newer version', () => {
+    const path = join(folder, 'text.sqlite')
+    writeFileSync(path, 'this is not a database, but it is long enough to look like a file that could be one')
+    expect(() => new SqliteStore(path)).toThrow(expect.objectContaining({ code: 'STORE_UNUSABLE' }))
+    const newer = join(folder, 'newer.sqlite')
+    const database = new DatabaseSync(newer)
+    database.exec('PRAGMA user_version = 99')
+    database.close()
+    expect(() => new SqliteStore(newer)).toThrow(expect.objectContaining({ code: 'STORE_UNUSABLE' }))
+  })
+})
