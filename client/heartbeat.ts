@@ -14,7 +14,6 @@ export interface HeartbeatHost {
   holds(): { swarm: SwarmId; isSeed: boolean }[]
   wantsPeers(): SwarmId[]
   onAnswer(answer: HeartbeatResponse): void
-  onTrustChange(): void
 }
 
 /** While the tracker does not answer. */
@@ -93,7 +92,7 @@ export class Heartbeat {
     this.told.clear()
     for (const [swarm, isSeed] of holds) this.told.set(swarm, isSeed)
     this.isFullWanted = answer.wantsFullInventory
-    if (this.host.trust.update(answer.trust)) this.host.onTrustChange()
+    this.host.trust.update(answer.trust)
     this.host.trust.revoke(answer.revocationsVersion, answer.revocations, answer.isFullRevocations)
     if (key && answer.serveCertificate) {
       const { certificate, validForSeconds } = answer.serveCertificate

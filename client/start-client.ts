@@ -1,39 +1,44 @@
-import { join } from 'node:path'
-import type { Digest } from '../core/digest.ts'
+import type { SecureContext } from 'node:tls'
+import { BoundedMap } from '../core/bounded-map.ts'
 import { ShoalError } from '../core/errors.ts'
 import { type SwarmId, swarmIdOf } from '../core/metainfo.ts'
 import { grantsPull, isSignedBy, isValidAt, parseRegistryToken } from '../core/registry-token.ts'
-import type { RegistryHost } from '../core/repository.ts'
 import { TokenKeys } from '../core/token-keys.ts'
-import type { GrantedSwarm, HeartbeatResponse } from '../core/tracker-api.ts'
+import type { GrantedSwarm, HeartbeatResponse, Peer } from '../core/tracker-api.ts'
 import { BlobReader } from './blob-reader.ts'
 import type { BlobProgress, BlobRequest, Client, ClientOptions, ImagePlan, OpenBlob } from './client.ts'
-import { BlobDistrustedError, TrackerRefusedError } from './errors.ts'
+import { BlobDistrustedError, TrackerRefusedError, TrackerUnavailableError } from './errors.ts'
 import { Heartbeat } from './heartbeat.ts'
 import { Admission } from './net/admission.ts'
-import { ClusterTrustState } from './net/cluster-trust.ts'
-import { type Grant, Grants } from './net/grants.ts'
+import { ClusterTrustState, type PeerCredential } from './net/cluster-trust.ts'
+import { Grants } from './net/grants.ts'
 import { NodeIdentity } from './net/node-identity.ts'
 import { dialPeer } from './net/peer-dial.ts'
 import { PeerListener } from './net/peer-listener.ts'
 import { SendBuffers } from './net/send-buffers.ts'
 import { TrackerClient } from './net/tracker-client.ts'
-import { BlobStore, type StoredBlob } from './store/blob-store.ts'
 import { PieceBuffers } from './store/piece-buffers.ts'
 import { Verifier } from './store/verifier.ts'
-import { Swarm } from './swarm.ts'
+import type { Swarm } from './swarm.ts'
+import type { SwarmLinks } from './swarm-links.ts'
+import { Swarms } from './swarms.ts'
 
 /** How long a digest whose swarm copy was wrong goes straight to the registry. */
 const DISTRUST_MS = 10 * 60 * 1000
+const DISTRUSTED_MAX = 1024
 /** How long "this blob belongs to this repository" is remembered, as at the tracker. */
 const MEMBERSHIP_MS = 3600 * 1000
-/** Bounds of what is remembered of images that passed; the oldest go first. */
-const PLANS_MAX = 64
 const MEMBERSHIPS_MAX = 4096
+/** Blobs whose manifest is remembered. */
+const PLANNED_MAX = 1024
 const JOIN_RETRY_MS = 5_000
 const VERSION = 'Shoal 0.1'
 
-/** Starts the engine: joins the cluster, listens for peers, and serves what the store holds. */
+/**
+ * Starts the engine: joins the cluster, listens for peers, and serves what the store holds. With the tracker out of
+ * reach it starts all the same: what is in the store is read from there, everything else goes to the registry.
+ * @throws JoinError without certificate and join token; TrackerRefusedError when the tracker refuses the node
+ */
 export async function startClient(options: ClientOptions): Promise<Client> {
   const client = new NodeClient(options)
   await client.start()
@@ -44,69 +49,88 @@ class NodeClient implements Client {
   private readonly options: ClientOptions
   private readonly tracker: TrackerClient
   private readonly tokenKeys: TokenKeys
+  private readonly trust: ClusterTrustState
   private readonly admission: Admission
-  private readonly buffers = new PieceBuffers()
-  private readonly sendBuffers = new SendBuffers()
+  private readonly grants: Grants
+  private readonly heartbeat: Heartbeat
+  private readonly listener: PeerListener
   private readonly verifier = new Verifier()
-  private readonly swarms = new Map<SwarmId, Swarm>()
-  private readonly opening = new Map<SwarmId, Promise<Swarm>>()
-  private readonly plans = new Map<string, ImagePlan>()
-  private readonly distrusted = new Map<string, number>()
-  private readonly memberships = new Map<string, number>()
-  private readonly timers = new Set<NodeJS.Timeout>()
+  private readonly planned = new BoundedMap<string, ImagePlan>(PLANNED_MAX)
+  private readonly distrustedUntilMs = new BoundedMap<SwarmId, number>(DISTRUSTED_MAX)
+  private readonly membershipUntilMs = new BoundedMap<string, number>(MEMBERSHIPS_MAX)
   private identity!: NodeIdentity
-  private trust!: ClusterTrustState
-  private grants!: Grants
-  private store!: BlobStore
-  private heartbeat!: Heartbeat
-  private listener!: PeerListener
+  private swarms!: Swarms
+  private joinTimer: NodeJS.Timeout | undefined
   private listenPort = 0
+  private isClosed = false
 
   constructor(options: ClientOptions) {
+    const { log, registries } = options
     this.options = options
     this.tracker = new TrackerClient({ trackerUrl: options.trackerUrl, trackerCaPem: options.trackerCaPem })
-    this.tokenKeys = new TokenKeys({ registries: options.registries, log: options.log })
-    this.admission = new Admission({ registries: options.registries, tokenKeys: this.tokenKeys })
+    this.tokenKeys = new TokenKeys({ registries, log })
+    this.trust = new ClusterTrustState(this.tokenKeys)
+    this.admission = new Admission({ registries, tokenKeys: this.tokenKeys })
+    const shared = {
+      tracker: this.tracker,
+      trust: this.trust,
+      listenPort: () => this.listenPort,
+    }
+    this.grants = new Grants({
+      ...shared,
+      tokenKeys: this.tokenKeys,
+      patienceMs: options.trackerPatienceMs,
+      planned: (request) => this.planned.get(blobOfRepository(request))?.blobs ?? [],
+      isInUse: (grant) => [...this.swarms.running()].some((swarm) => swarm.grant === grant && swarm.isWanted),
+    })
+    this.heartbeat = new Heartbeat({
+      ...shared,
+      log,
+      holds: () => this.swarms.holds(),
+      wantsPeers: () => this.swarmsThatWantPeers(),
+      onAnswer: (answer) => this.onHeartbeat(answer),
+    })
+    this.listener = new PeerListener({
+      ...options.peerListen,
+      swarmOf: (id) => this.swarms.get(id)?.links,
+      contextOf: (links) => this.contextFor(links.swarm),
+      onRefused: (error, address) => log.warn({ code: error.code, err: error, address }, 'peer refused'),
+    })
   }
 
   async start(): Promise<void> {
-    const { dataDir, log, cacheBytesMax, trackerPatienceMs, joinToken } = this.options
+    const { dataDir, cacheBytesMax, registries } = this.options
     this.identity = await NodeIdentity.load(dataDir)
-    const renewInMs = await this.identity.join(this.tracker, joinToken)
-    this.renewIdentity(renewInMs)
-    this.trust = new ClusterTrustState(this.identity.cluster, this.tokenKeys)
-    this.store = await BlobStore.open(join(dataDir, 'blobs'), cacheBytesMax)
-    this.grants = new Grants({
-      tracker: this.tracker,
-      trust: this.trust,
-      tokenKeys: this.tokenKeys,
-      patienceMs: trackerPatienceMs,
-      listenPort: () => this.listenPort,
-      planned: (request) => this.plannedWith(request),
-      isInUse: (grant) => [...this.swarms.values()].some((swarm) => swarm.grant === grant && swarm.isWanted),
-      onTrustChange: () => this.listener.trust(this.trust.authorities),
-    })
-    this.heartbeat = new Heartbeat({
-      tracker: this.tracker,
-      trust: this.trust,
-      log,
-      listenPort: () => this.listenPort,
-      holds: () => this.holds(),
-      wantsPeers: () =>
-        [...this.swarms.values()].filter(({ links }) => links.wantsPeers).map(({ swarm }) => swarm),
-      onAnswer: (answer) => this.onHeartbeat(answer),
-      onTrustChange: () => this.listener.trust(this.trust.authorities),
-    })
-    this.listener = new PeerListener({
-      ...this.options.peerListen,
-      authorities: this.identity.authorities,
-      swarmOf: (swarm) => this.servable(swarm)?.links,
-      contextOf: (host) => this.contextFor(host.swarm),
-      onRefused: (error, address) => log.warn({ code: error.code, err: error, address }, 'peer refused'),
+    this.swarms = await Swarms.open({
+      dataDir,
+      cacheBytesMax,
+      registries,
+      parts: {
+        node: this.identity.node,
+        version: VERSION,
+        trust: this.trust,
+        admission: this.admission,
+        tracker: this.tracker,
+        buffers: new PieceBuffers(),
+        sendBuffers: new SendBuffers(),
+        verifier: this.verifier,
+        log: this.options.log,
+        dial: (peer, host, credential) => this.dial(peer, host, credential),
+        onComplete: () => this.heartbeat.soon(),
+      },
+      onFailed: (swarm, reason) => this.onFailed(swarm, reason),
     })
     this.listenPort = await this.listener.listen()
-    await this.heartbeat.start()
-    log.info({ node: this.identity.node, cluster: this.identity.cluster, port: this.listenPort }, 'joined')
+    try {
+      await this.join()
+    } catch (error) {
+      if (!(error instanceof TrackerUnavailableError)) {
+        await this.close()
+        throw error
+      }
+      this.options.log.warn({ err: error }, 'the tracker is out of reach; pulls go to the registry meanwhile')
+      this.joinLater(JOIN_RETRY_MS)
+    }
   }
 
   get peerAddress(): { host: string; port: number } {
@@ -114,21 +138,21 @@ class NodeClient implements Client {
   }
 
   async open(request: BlobRequest): Promise<OpenBlob> {
-    const { swarm, lease } = await this.swarmFor(request)
     const registry = this.options.registries.get(request.registry)!
+    const { swarm, lease } = await this.swarmFor(request)
     return new BlobReader(swarm, { request, registry, lease })
   }
 
   async authorisedWithoutRegistry(request: Omit<BlobRequest, 'bytes'>): Promise<number | undefined> {
-    const { registry, repository, digest, credential } = request
-    const stored = this.store.all().find(({ key }) => key.registry === registry && key.digest === digest)
-    const rememberedUntilMs = this.memberships.get(membershipKey(request)) ?? 0
-    if (!stored || rememberedUntilMs < Date.now() || credential.scheme !== 'bearer') return undefined
+    const { registry, repository, credential } = request
+    const swarm = this.swarms.find(request)
+    const isMember = (this.membershipUntilMs.get(blobOfRepository(request)) ?? 0) > Date.now()
+    if (!swarm || !isMember || credential.scheme !== 'bearer') return undefined
     try {
       const token = parseRegistryToken(credential.token)
       const key = this.tokenKeys.keyFor(registry, token)
       const isGood = key && isSignedBy(token, key) && isValidAt(token, Date.now() / 1000)
-      return isGood && grantsPull(token, repository) ? stored.layout.blobBytes : undefined
+      return isGood && grantsPull(token, repository) ? swarm.layout.blobBytes : undefined
     } catch (error) {
       if (error instanceof ShoalError) return undefined
       throw error
@@ -136,38 +160,35 @@ class NodeClient implements Client {
   }
 
   plan(plan: ImagePlan): void {
-    for (const { digest } of plan.blobs) {
-      const key = `${plan.registry} ${plan.repository} ${digest}`
-      this.plans.delete(key)
-      this.plans.set(key, plan)
-    }
-    trim(this.plans, PLANS_MAX * 16)
+    for (const { digest } of plan.blobs) this.planned.set(blobOfRepository({ ...plan, digest }), plan)
   }
 
   progress(): BlobProgress[] {
-    return [...this.swarms.values()].map((swarm) => swarm.progress())
+    return this.swarms.progress()
   }
 
   async close(): Promise<void> {
-    for (const timer of this.timers) clearTimeout(timer)
+    this.isClosed = true
+    clearTimeout(this.joinTimer)
     this.heartbeat.close()
     this.grants.close()
-    for (const swarm of this.swarms.values()) swarm.close()
+    this.swarms.close()
     await this.listener.close()
     await this.verifier.close()
-    this.store.close()
     await this.tracker.close()
   }
 
   // --- opening -------------------------------------------------------------------------------------------------
 
   private async swarmFor(request: BlobRequest): Promise<{ swarm: Swarm; lease: GrantedSwarm['lease'] }> {
-    const id = this.swarmIdOf(request)
-    if ((this.distrusted.get(id) ?? 0) > Date.now()) {
+    const { cluster } = this.identity
+    if (!cluster) throw new TrackerUnavailableError('this node has not joined its cluster yet')
+    const id = swarmIdOf({ cluster, ...request })
+    if ((this.distrustedUntilMs.get(id) ?? 0) > Date.now()) {
       throw new BlobDistrustedError('a copy of this blob from the swarm was wrong')
     }
-    const held = this.store.get(id)
-    if (held?.isComplete) return { swarm: this.swarmOn(held), lease: null }
+    const held = this.swarms.get(id)
+    if (held?.stored.isComplete) return { swarm: held, lease: null }
     const { grant, swarm: granted } = await this.grants.obtain(request)
     if (granted.swarm !== id) {
       throw new TrackerRefusedError('the tracker granted another swarm', {
@@ -175,162 +196,76 @@ class NodeClient implements Client {
         status: 200,
       })
     }
-    this.memberships.delete(membershipKey(request))
-    this.memberships.set(membershipKey(request), Date.now() + MEMBERSHIP_MS)
-    trim(this.memberships, MEMBERSHIPS_MAX)
-    const swarm = await this.downloadingSwarm(request, id)
-    const isFresh = swarm.grant !== grant
-    swarm.admitReader(grant, isFresh ? granted : undefined, request.credential)
-    return { swarm, lease: isFresh ? granted.lease : null }
+    this.membershipUntilMs.set(blobOfRepository(request), Date.now() + MEMBERSHIP_MS)
+    const swarm = await this.swarms.ensure(id, request)
+    const isNews = swarm.grant !== grant
+    swarm.admitReader(grant, isNews ? granted : undefined, request.credential)
+    return { swarm, lease: isNews ? granted.lease : null }
   }
 
-  private downloadingSwarm(request: BlobRequest, id: SwarmId): Promise<Swarm> {
-    const held = this.store.get(id)
-    if (held) return Promise.resolve(this.swarmOn(held))
-    const running = this.opening.get(id)
-    if (running) return running
-    const opening = this.createBlob(request, id).finally(() => this.opening.delete(id))
-    this.opening.set(id, opening)
-    return opening
-  }
-
-  private async createBlob(
-    { registry, repository, digest, bytes }: BlobRequest,
-    id: SwarmId,
-  ): Promise<Swarm> {
-    const isIdle = (blob: StoredBlob) => this.swarms.get(blob.swarm)?.isIdle ?? true
-    const key = { registry, digest }
-    const { created, evicted } = await this.store.create({ swarm: id, key, bytes, repository }, isIdle)
-    for (const swarm of evicted) {
-      this.swarms.get(swarm)?.close()
-      this.swarms.delete(swarm)
-    }
-    return this.swarmOn(created)
-  }
-
-  private swarmOn(stored: StoredBlob): Swarm {
-    const existing = this.swarms.get(stored.swarm)
-    if (existing) return existing
-    const swarm = new Swarm(stored, {
-      node: this.identity.node,
-      version: VERSION,
-      trust: this.trust,
-      admission: this.admission,
-      tracker: this.tracker,
-      buffers: this.buffers,
-      sendBuffers: this.sendBuffers,
-      verifier: this.verifier,
-      log: this.options.log,
-      registry: this.options.registries.get(stored.key.registry)!,
-      dial: (peer, host, credential) =>
-        dialPeer(peer, {
-          host,
-          credential,
-          onLink: (link) => host.attach(link),
-          onFailed: (error) => {
-            host.dialEnded(peer.node)
-            this.options.log.debug({ err: error, peer: peer.node }, 'dial failed')
-          },
-        }),
-      onComplete: () => this.heartbeat.soon(),
-      onFailed: (failed, reason) => void this.onFailed(failed, reason),
-    })
-    this.swarms.set(stored.swarm, swarm)
-    return swarm
-  }
-
-  private async onFailed(swarm: Swarm, reason: ShoalError): Promise<void> {
-    if (reason instanceof BlobDistrustedError) this.distrusted.set(swarm.swarm, Date.now() + DISTRUST_MS)
+  private onFailed(swarm: Swarm, reason: ShoalError): void {
+    if (reason instanceof BlobDistrustedError)
+      this.distrustedUntilMs.set(swarm.swarm, Date.now() + DISTRUST_MS)
     this.options.log.error({ err: reason, digest: swarm.blob.digest, code: reason.code }, 'download failed')
-    swarm.close()
-    this.swarms.delete(swarm.swarm)
-    await this.store.remove(swarm.swarm)
-  }
-
-  private plannedWith(request: BlobRequest): { digest: Digest; bytes: number }[] {
-    return this.plans.get(`${request.registry} ${request.repository} ${request.digest}`)?.blobs ?? []
-  }
-
-  private swarmIdOf({
-    registry,
-    digest,
-    bytes,
-  }: {
-    registry: RegistryHost
-    digest: Digest
-    bytes: number
-  }): SwarmId {
-    return swarmIdOf({ cluster: this.identity.cluster, registry, digest, bytes })
   }
 
   // --- peers and tracker ---------------------------------------------------------------------------------------
 
-  private servable(id: SwarmId): Swarm | undefined {
-    const stored = this.store.get(id)
-    return stored && this.options.registries.has(stored.key.registry) ? this.swarmOn(stored) : undefined
+  private dial(peer: Peer, host: SwarmLinks, credential: PeerCredential): void {
+    dialPeer(peer, {
+      host,
+      credential,
+      onLink: (link) => host.attach(link),
+      onFailed: (error) => {
+        host.dialEnded(peer.node)
+        this.options.log.debug({ err: error, peer: peer.node }, 'dial failed')
+      },
+    })
   }
 
-  private contextFor(id: SwarmId) {
+  private contextFor(id: SwarmId): SecureContext | undefined {
     const swarm = this.swarms.get(id)
-    const grant: Grant | undefined = swarm && !swarm.stored.isComplete ? swarm.grant : undefined
-    const isGrantAlive = grant && grant.credential.expiresAtMs > Date.now()
-    return isGrantAlive ? grant.credential.context : this.heartbeat.serving?.context
+    const grant = swarm?.stored.isComplete ? undefined : swarm?.grant
+    const isAlive = grant !== undefined && grant.credential.expiresAtMs > Date.now()
+    return isAlive ? grant.credential.context : this.heartbeat.serving?.context
   }
 
-  private holds(): { swarm: SwarmId; isSeed: boolean }[] {
-    return this.store
-      .all()
-      .filter(({ key, have }) => this.options.registries.has(key.registry) && have.count > 0)
-      .map(({ swarm, isComplete }) => ({ swarm, isSeed: isComplete }))
+  private swarmsThatWantPeers(): SwarmId[] {
+    return [...this.swarms.running()].filter(({ links }) => links.wantsPeers).map(({ swarm }) => swarm)
   }
 
   private onHeartbeat(answer: HeartbeatResponse): void {
     for (const { swarm, peers } of answer.peers) this.swarms.get(swarm)?.links.addPeers(peers)
     for (const instruction of answer.instructions) {
-      const swarm = this.swarms.get(instruction.swarm)
-      if (instruction.kind === 'epoch') swarm?.raiseEpoch(instruction.epoch)
-      else void this.drop(instruction.swarm)
+      if (instruction.kind === 'epoch') this.swarms.get(instruction.swarm)?.raiseEpoch(instruction.epoch)
+      else void this.swarms.remove(instruction.swarm)
     }
-    for (const swarm of this.swarms.values()) swarm.links.closeRevoked()
+    for (const swarm of this.swarms.running()) swarm.links.closeRevoked()
   }
 
-  private async drop(id: SwarmId): Promise<void> {
-    this.swarms.get(id)?.close()
-    this.swarms.delete(id)
-    await this.store.remove(id)
+  /** Joins or renews; the first time, the heartbeat begins with it. */
+  private async join(): Promise<void> {
+    const renewInMs = await this.identity.join(this.tracker, this.options.joinToken)
+    this.joinLater(renewInMs)
+    if (this.trust.cluster === this.identity.cluster) return
+    this.trust.cluster = this.identity.cluster
+    await this.heartbeat.start()
+    const { node, cluster } = this.identity
+    this.options.log.info({ node, cluster, port: this.listenPort }, 'the node is in its cluster')
   }
 
-  private renewIdentity(delayMs: number): void {
-    const timer = setTimeout(async () => {
-      this.timers.delete(timer)
-      try {
-        this.renewIdentity(await this.identity.join(this.tracker, this.options.joinToken))
-      } catch (error) {
-        this.options.log.warn({ err: error }, 'the node certificate could not be renewed')
-        this.renewIdentity(JOIN_RETRY_MS)
-      }
+  private joinLater(delayMs: number): void {
+    if (this.isClosed) return
+    this.joinTimer = setTimeout(() => {
+      this.join().catch((error) => {
+        this.options.log.warn({ err: error }, 'the node certificate could not be had or renewed')
+        this.joinLater(JOIN_RETRY_MS)
+      })
     }, delayMs)
-    timer.unref()
-    this.timers.add(timer)
+    this.joinTimer.unref()
   }
 }
 
-function membershipKey({
-  registry,
-  repository,
-  digest,
-}: {
-  registry: string
-  repository: string
-  digest: string
-}) {
-  return `${registry} ${repository} ${digest}`
-}
-
-/** Drops the oldest entries of a map beyond `max`. */
-function trim(map: Map<string, unknown>, max: number): void {
-  for (const key of map.keys()) {
-    if (map.size <= max) return
-    map.delete(key)
-  }
+function blobOfRepository(blob: { registry: string; repository: string; digest: string }): string {
+  return `${blob.registry} ${blob.repository} ${blob.digest}`
 }

@@ -18,7 +18,8 @@ export interface PeerCredential {
  * keys, and who is revoked.
  */
 export class ClusterTrustState {
-  readonly cluster: ClusterId
+  /** Undefined until the node has joined. */
+  cluster: ClusterId | undefined
   private readonly tokenKeys: TokenKeys
   private authoritiesPem: readonly string[] = []
   private batchKeys: KeyObject[] = []
@@ -26,8 +27,7 @@ export class ClusterTrustState {
   private readonly revokedPulls = new Set<string>()
   private revocationsSeen = 0
 
-  constructor(cluster: ClusterId, tokenKeys: TokenKeys) {
-    this.cluster = cluster
+  constructor(tokenKeys: TokenKeys) {
     this.tokenKeys = tokenKeys
   }
 
@@ -39,13 +39,10 @@ export class ClusterTrustState {
     return this.revocationsSeen
   }
 
-  /** @returns true when the authorities changed, so that listeners must take them on */
-  update(trust: ClusterTrust): boolean {
-    const isChanged = trust.authorities.join() !== this.authoritiesPem.join()
+  update(trust: ClusterTrust): void {
     this.authoritiesPem = trust.authorities
     this.batchKeys = trust.batchKeys.map(batchKeyFromRaw)
     this.tokenKeys.adopt(trust.tokenKeys)
-    return isChanged
   }
 
   revoke(version: number, revocations: readonly Revocation[], isFull: boolean): void {
@@ -67,7 +64,7 @@ export class ClusterTrustState {
   }
 
   isSigned(batch: HashBatch): boolean {
-    return isHashBatchSigned(this.batchKeys, this.cluster, batch)
+    return this.cluster !== undefined && isHashBatchSigned(this.batchKeys, this.cluster, batch)
   }
 
   /** A TLS context that presents this certificate and trusts the cluster's authorities and nobody else. */

@@ -30,7 +30,6 @@ export interface GrantsOptions {
   /** Blobs that the image's manifest named beside the one asked for. */
   planned: (request: BlobRequest) => { digest: Digest; bytes: number }[]
   isInUse: (grant: Grant) => boolean
-  onTrustChange: () => void
 }
 
 /** A grant with less life than this is not built upon; a new one is asked for. */
@@ -106,7 +105,7 @@ export class Grants {
       },
       patienceMs,
     )
-    if (trust.update(answer.trust)) this.options.onTrustChange()
+    trust.update(answer.trust)
     await established
     const grant = this.grantOf(request, answer, key.privateKeyPem)
     this.granted.add(grant)
@@ -162,7 +161,7 @@ export class Grants {
         }
         try {
           const answer = await this.options.tracker.renew(grant.pull)
-          if (this.options.trust.update(answer.trust)) this.options.onTrustChange()
+          this.options.trust.update(answer.trust)
           grant.credential = this.options.trust.credential(
             answer.certificate,
             privateKeyPem,

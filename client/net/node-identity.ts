@@ -33,7 +33,6 @@ export class NodeIdentity {
   private readonly directory: string
   private readonly privateKeyPem: string
   private certificatePem: string | undefined
-  private authoritiesPem: string[] = []
 
   private constructor(directory: string, privateKeyPem: string, certificatePem: string | undefined) {
     this.directory = directory
@@ -52,12 +51,11 @@ export class NodeIdentity {
     return new NodeIdentity(directory, privateKeyPem, await readIfThere(join(directory, 'node.pem')))
   }
 
-  get cluster(): ClusterId {
-    return claimsOf(new X509Certificate(this.certificatePem!)).cluster
-  }
-
-  get authorities(): readonly string[] {
-    return this.authoritiesPem
+  /** Undefined until the node has joined for the first time. */
+  get cluster(): ClusterId | undefined {
+    return this.certificatePem === undefined
+      ? undefined
+      : claimsOf(new X509Certificate(this.certificatePem)).cluster
   }
 
   /**
@@ -78,7 +76,6 @@ export class NodeIdentity {
       publicKey: spkiOf(createPrivateKey(this.privateKeyPem)).toString('base64url'),
     })
     this.certificatePem = answer.certificate
-    this.authoritiesPem = answer.authorities
     await replaceFile(join(this.directory, 'node.pem'), answer.certificate)
     tracker.identify({ certificatePem: answer.certificate, privateKeyPem: this.privateKeyPem })
     return answer.validForSeconds * 1000 * RENEW_AT_SHARE

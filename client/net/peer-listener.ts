@@ -23,13 +23,13 @@ export interface PeerListenerOptions {
   swarmOf(swarm: SwarmId): ListeningSwarm | undefined
   /** What this node presents for the swarm: its pull certificate while it downloads, else its serve certificate. */
   contextOf(swarm: ListeningSwarm): SecureContext | undefined
-  authorities: readonly string[]
   onRefused(error: ShoalError, address: string | undefined): void
 }
 
 /**
  * Accepts peers: TLS 1.3 only, both sides with certificates of the cluster's authority, SNI the swarm id. Tickets are
- * off, and a resumed session would be refused: an expired certificate passes in one.
+ * off, and a resumed session would be refused: an expired certificate passes in one. The context of an SNI carries
+ * certificate and authorities; without one there is no certificate to finish a handshake with.
  */
 export class PeerListener {
   private readonly options: PeerListenerOptions
@@ -38,7 +38,6 @@ export class PeerListener {
   constructor(options: PeerListenerOptions) {
     this.options = options
     this.server = createServer({
-      ca: [...options.authorities],
       requestCert: true,
       rejectUnauthorized: true,
       minVersion: 'TLSv1.3',
@@ -59,11 +58,6 @@ export class PeerListener {
         resolve((this.server.address() as AddressInfo).port)
       })
     })
-  }
-
-  /** Takes on changed authorities, for handshakes from now on. */
-  trust(authorities: readonly string[]): void {
-    this.server.setSecureContext({ ca: [...authorities], minVersion: 'TLSv1.3' })
   }
 
   close(): Promise<void> {

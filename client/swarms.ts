@@ -1,0 +1,118 @@
+import { join } from 'node:path'
+import type { ShoalError } from '../core/errors.ts'
+import type { SwarmId } from '../core/metainfo.ts'
+import type { RegistryClients } from '../core/registry-client.ts'
+import type { BlobKey, BlobProgress, BlobRequest } from './client.ts'
+import { BlobStore, type StoredBlob } from './store/blob-store.ts'
+import { Swarm, type SwarmParts } from './swarm.ts'
+
+/** What all swarms share; the registry is each blob's own. */
+export type SharedParts = Omit<SwarmParts, 'registry' | 'onFailed'>
+
+export interface SwarmsOptions {
+  dataDir: string
+  cacheBytesMax: number
+  registries: RegistryClients
+  parts: SharedParts
+  onFailed(swarm: Swarm, reason: ShoalError): void
+}
+
+/**
+ * The blobs of this node, each with its swarm. Invariant: a swarm is here only while its blob is in the store; one
+ * that failed is removed with what it had.
+ */
+export class Swarms {
+  private readonly store: BlobStore
+  private readonly parts: SharedParts
+  private readonly registries: RegistryClients
+  private readonly onFailed: (swarm: Swarm, reason: ShoalError) => void
+  private readonly swarms = new Map<SwarmId, Swarm>()
+  private readonly creating = new Map<SwarmId, Promise<Swarm>>()
+
+  private constructor(store: BlobStore, options: SwarmsOptions) {
+    this.store = store
+    this.parts = options.parts
+    this.registries = options.registries
+    this.onFailed = options.onFailed
+  }
+
+  static async open(options: SwarmsOptions): Promise<Swarms> {
+    return new Swarms(await BlobStore.open(join(options.dataDir, 'blobs'), options.cacheBytesMax), options)
+  }
+
+  /** The swarm of a blob that is in the store, of a registry that is (still) configured. */
+  get(id: SwarmId): Swarm | undefined {
+    const stored = this.store.get(id)
+    return stored && this.registries.has(stored.key.registry) ? this.on(stored) : undefined
+  }
+
+  find({ registry, digest }: BlobKey): Swarm | undefined {
+    const stored = this.store.all().find(({ key }) => key.registry === registry && key.digest === digest)
+    return stored && this.get(stored.swarm)
+  }
+
+  running(): IterableIterator<Swarm> {
+    return this.swarms.values()
+  }
+
+  /** @throws StoreFullError */
+  ensure(id: SwarmId, request: BlobRequest): Promise<Swarm> {
+    const held = this.store.get(id)
+    if (held) return Promise.resolve(this.on(held))
+    const running = this.creating.get(id)
+    if (running) return running
+    const creating = this.create(id, request).finally(() => this.creating.delete(id))
+    this.creating.set(id, creating)
+    return creating
+  }
+
+  /** What peers can have from this node. */
+  holds(): { swarm: SwarmId; isSeed: boolean }[] {
+    return this.store
+      .all()
+      .filter(({ key, have }) => this.registries.has(key.registry) && have.count > 0)
+      .map(({ swarm, isComplete }) => ({ swarm, isSeed: isComplete }))
+  }
+
+  progress(): BlobProgress[] {
+    return [...this.swarms.values()].map((swarm) => swarm.progress())
+  }
+
+  async remove(id: SwarmId): Promise<void> {
+    this.forget(id)
+    await this.store.remove(id)
+  }
+
+  close(): void {
+    for (const swarm of this.swarms.values()) swarm.close()
+    this.store.close()
+  }
+
+  private async create(id: SwarmId, { registry, repository, digest, bytes }: BlobRequest): Promise<Swarm> {
+    const isIdle = (blob: StoredBlob) => this.swarms.get(blob.swarm)?.isIdle ?? true
+    const blob = { swarm: id, key: { registry, digest }, bytes, repository }
+    const { created, evicted } = await this.store.create(blob, isIdle)
+    for (const swarm of evicted) this.forget(swarm)
+    return this.on(created)
+  }
+
+  private on(stored: StoredBlob): Swarm {
+    const existing = this.swarms.get(stored.swarm)
+    if (existing) return existing
+    const swarm = new Swarm(stored, {
+      ...this.parts,
+      registry: this.registries.get(stored.key.registry)!,
+      onFailed: (failed, reason) => {
+        this.onFailed(failed, reason)
+        void this.remove(failed.swarm)
+      },
+    })
+    this.swarms.set(stored.swarm, swarm)
+    return swarm
+  }
+
+  private forget(id: SwarmId): void {
+    this.swarms.get(id)?.close()
+    this.swarms.delete(id)
+  }
+}

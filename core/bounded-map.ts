@@ -1,0 +1,31 @@
+/** A map that forgets: beyond `entriesMax` the entries that were set the longest ago go first. */
+export class BoundedMap<Key, Value> {
+  private readonly entries = new Map<Key, Value>()
+  private readonly entriesMax: number
+
+  constructor(entriesMax: number) {
+    this.entriesMax = entriesMax
+  }
+
+  get size(): number {
+    return this.entries.size
+  }
+
+  get(key: Key): Value | undefined {
+    return this.entries.get(key)
+  }
+
+  has(key: Key): boolean {
+    return this.entries.has(key)
+  }
+
+  /** Sets the entry as the newest. */
+  set(key: Key, value: Value): void {
+    this.entries.delete(key)
+    this.entries.set(key, value)
+    for (const oldest of this.entries.keys()) {
+      if (this.entries.size <= this.entriesMax) return
+      this.entries.delete(oldest)
+    }
+  }
+}
