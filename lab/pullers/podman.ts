@@ -12,6 +12,8 @@ import {
 } from './puller.ts'
 
 const COMMAND_PATIENCE_MS = 120_000
+/** As root, podman asks for a million open files, which a machine that is itself a container may not give. */
+const CONTAINER_LIMITS = ['--ulimit', 'nofile=1024:1024', '--ulimit', 'nproc=1024:1024']
 
 /** Podman with a store of the host's own: no daemon, no overlay mounts, no locks in shared memory. */
 export function makePodman(options: PullerOptions): Puller {
@@ -49,7 +51,17 @@ export function makePodman(options: PullerOptions): Puller {
       )
       return stored.hasAll(unpackedDigests(image))
     },
-    run: ({ name }) => podman(['run', '--rm', '--network', 'none', '--cgroup-parent', cgroupParent, name]),
+    run: ({ name }) =>
+      podman([
+        'run',
+        '--rm',
+        '--network',
+        'none',
+        '--cgroup-parent',
+        cgroupParent,
+        ...CONTAINER_LIMITS,
+        name,
+      ]),
   }
 }
 
