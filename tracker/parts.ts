@@ -1,4 +1,5 @@
 import type { Logger } from 'pino'
+import type { NodeId } from '../core/metainfo.ts'
 import type { RegistryClients } from '../core/registry-client.ts'
 import type { TokenKeys } from '../core/token-keys.ts'
 import type { ClusterTrust } from '../core/tracker-api.ts'
@@ -39,6 +40,15 @@ export interface TrackerTimes {
   pullCertificateSeconds: number
   leaseSeconds: number
   heartbeatSeconds: number
+}
+
+/** A node, as its certificate and connection show it. */
+export interface NodeCaller {
+  /** Decided by the authority that verified the chain, never by text in the certificate. */
+  cluster: Cluster
+  node: NodeId
+  /** Source address of the connection: where its peer listener is, whatever it claims. */
+  address: string
 }
 
 /** What members of the cluster must trust now. */

@@ -1,6 +1,6 @@
 import type { Logger } from 'pino'
-import { PULL_KEPT_MS } from '../swarm/finish-blob.ts'
-import type { Store } from './store.ts'
+import { PULL_KEPT_MS } from './pull/pull-certificate.ts'
+import type { Store } from './store/store.ts'
 
 const PRUNE_INTERVAL_MS = 10 * 60_000
 /** How long the audit log reaches back. */

@@ -1,18 +1,7 @@
 import type { TLSSocket } from 'node:tls'
 import { claimsOf } from '../../core/certificate-claims.ts'
-import type { NodeId } from '../../core/metainfo.ts'
-import type { Cluster } from '../authority/clusters.ts'
 import { RefusedError } from '../errors.ts'
-import type { TrackerParts } from '../parts.ts'
-
-/** A node, as its certificate and connection show it. */
-export interface NodeCaller {
-  /** Decided by the authority that verified the chain, never by text in the certificate. */
-  cluster: Cluster
-  node: NodeId
-  /** Source address of the connection: where its peer listener is, whatever it claims. */
-  address: string
-}
+import type { NodeCaller, TrackerParts } from '../parts.ts'
 
 interface KnownCaller extends NodeCaller {
   certificateEndsAtMs: number

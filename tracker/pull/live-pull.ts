@@ -1,6 +1,5 @@
-import type { NodeCaller } from '../api/caller.ts'
 import { RefusedError } from '../errors.ts'
-import type { TrackerParts } from '../parts.ts'
+import type { NodeCaller, TrackerParts } from '../parts.ts'
 import type { PullRecord } from '../store/store.ts'
 
 /**

@@ -1,7 +1,6 @@
 import type { RenewResponse } from '../../core/tracker-api.ts'
-import type { NodeCaller } from '../api/caller.ts'
 import { RefusedError } from '../errors.ts'
-import { type TrackerParts, trustOf } from '../parts.ts'
+import { type NodeCaller, type TrackerParts, trustOf } from '../parts.ts'
 import { ownPull } from './live-pull.ts'
 import { issuePullCertificate } from './pull-certificate.ts'
 

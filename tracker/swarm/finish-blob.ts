@@ -6,9 +6,9 @@ import type {
   mismatchRequest,
   mismatchResponse,
 } from '../../core/tracker-api.ts'
-import type { NodeCaller } from '../api/caller.ts'
 import { RefusedError } from '../errors.ts'
-import type { TrackerParts } from '../parts.ts'
+import type { NodeCaller, TrackerParts } from '../parts.ts'
+import { PULL_KEPT_MS } from '../pull/pull-certificate.ts'
 import { noteEpochRise } from './publish-hashes.ts'
 import { batchesFrom } from './signed-batches.ts'
 import type { SwarmState } from './swarm-state.ts'
@@ -18,8 +18,6 @@ export type CompleteAnswer = z.output<typeof completeResponse>
 export type MismatchQuestion = z.output<typeof mismatchRequest>
 export type MismatchAnswer = z.output<typeof mismatchResponse>
 
-/** Pulls are kept for this long: who pulled a blob within it may report on it. */
-export const PULL_KEPT_MS = 24 * 3600 * 1000
 const SHA1_BYTES = 20
 
 /**

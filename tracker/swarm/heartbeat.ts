@@ -1,10 +1,9 @@
 import type { z } from 'zod'
 import type { SwarmId } from '../../core/metainfo.ts'
 import type { heartbeatRequest, heartbeatResponse, instructionSchema } from '../../core/tracker-api.ts'
-import type { NodeCaller } from '../api/caller.ts'
 import { checkedP256Spki } from '../authority/leaf-certificate.ts'
 import { PEERS_HANDED_OUT_MAX } from '../handout/peers.ts'
-import { type TrackerParts, trustOf } from '../parts.ts'
+import { type NodeCaller, type TrackerParts, trustOf } from '../parts.ts'
 import type { PeerTable } from './peer-table.ts'
 
 export type HeartbeatQuestion = z.output<typeof heartbeatRequest>

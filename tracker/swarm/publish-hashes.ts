@@ -1,17 +1,14 @@
-import { randomBytes } from 'node:crypto'
 import type { z } from 'zod'
 import { PIECE_HASH_BYTES, type SwarmId } from '../../core/metainfo.ts'
 import type { hashesRequest, hashesResponse } from '../../core/tracker-api.ts'
-import type { NodeCaller } from '../api/caller.ts'
 import { RefusedError } from '../errors.ts'
 import { retryInMs } from '../handout/leases.ts'
 import { PEERS_HANDED_OUT_MAX } from '../handout/peers.ts'
-import type { TrackerParts } from '../parts.ts'
-import { leaseMessage } from '../pull/grant-pull.ts'
+import type { NodeCaller, TrackerParts } from '../parts.ts'
 import { livePull } from '../pull/live-pull.ts'
-import type { LeaseRecord } from '../store/store.ts'
 import { batchesFrom, batchOf } from './signed-batches.ts'
 import type { SwarmState } from './swarm-state.ts'
+import { takeLease } from './take-lease.ts'
 
 export type HashesQuestion = z.output<typeof hashesRequest>
 export type HashesAnswer = z.output<typeof hashesResponse>
@@ -67,7 +64,8 @@ function takeStep(
   const hashes = Buffer.from(question.hashes, 'base64url')
   if (hashes.length > 0 && publish(parts, caller, state, question, hashes) === 'conflict') return 'conflict'
   if (question.isLeaseReleased && question.lease !== null) state.release(question.lease, caller.node)
-  const lease = question.wantsLease ? nextLease(parts, caller, state, question) : undefined
+  const { pull, position } = question
+  const lease = question.wantsLease ? takeLease(parts, state, { caller, pull, position }) : null
   const pieces = hashes.length / PIECE_HASH_BYTES
   const published = pieces === 0 ? [] : [batchOf(state, key, question.firstPiece, pieces)]
   const askedFor = question.batchesFrom === null ? [] : batchesFrom(state, key, question.batchesFrom)
@@ -75,8 +73,8 @@ function takeStep(
     epoch: state.epoch,
     status: state.status,
     batches: [...published, ...askedFor],
-    lease: lease === undefined ? null : leaseMessage(state.identity.swarm, lease, nowMs),
-    retryInMs: lease === undefined && state.status === 'cold' ? retryAfter(parts, state, nowMs) : null,
+    lease,
+    retryInMs: lease === null && state.status === 'cold' ? retryAfter(parts, state, nowMs) : null,
   }
 }
 
@@ -90,23 +88,6 @@ function publish(
   const leaseMs = parts.times.leaseSeconds * 1000
   const nowMs = parts.nowMs()
   return state.publish({ node: caller.node, pull, lease, epoch, firstPiece, hashes, nowMs, leaseMs })
-}
-
-function nextLease(
-  parts: TrackerParts,
-  caller: NodeCaller,
-  state: SwarmState,
-  { pull, position }: HashesQuestion,
-): LeaseRecord | undefined {
-  return state.lease({
-    lease: randomBytes(16).toString('hex'),
-    node: caller.node,
-    pull,
-    position,
-    nowMs: parts.nowMs(),
-    leaseMs: parts.times.leaseSeconds * 1000,
-    policy: parts.leasePolicy,
-  })
 }
 
 function retryAfter(parts: TrackerParts, state: SwarmState, nowMs: number): number {

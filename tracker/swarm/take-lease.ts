@@ -1,0 +1,32 @@
+import { randomBytes } from 'node:crypto'
+import type { Lease } from '../../core/tracker-api.ts'
+import type { NodeCaller, TrackerParts } from '../parts.ts'
+import type { SwarmState } from './swarm-state.ts'
+
+/** Whose lease it is to be, and from where on the blob is being read. */
+export interface LeaseAsker {
+  caller: NodeCaller
+  pull: string
+  position: number
+}
+
+/** The next lease by the tracker's policy, as it travels (its end is relative, as clocks differ), or null. */
+export function takeLease(
+  parts: TrackerParts,
+  state: SwarmState,
+  { caller, pull, position }: LeaseAsker,
+): Lease | null {
+  const nowMs = parts.nowMs()
+  const taken = state.lease({
+    lease: randomBytes(16).toString('hex'),
+    node: caller.node,
+    pull,
+    position,
+    nowMs,
+    leaseMs: parts.times.leaseSeconds * 1000,
+    policy: parts.leasePolicy,
+  })
+  if (taken === undefined) return null
+  const { lease, firstPiece, pieces, expiresAtMs } = taken
+  return { lease, swarm: state.identity.swarm, firstPiece, pieces, expiresInMs: expiresAtMs - nowMs }
+}
