@@ -1,0 +1,71 @@
+import { parseArgs } from 'node:util'
+import { nearestName } from '../../core/nearest-name.ts'
+import { DemoUsageError } from './errors.ts'
+
+export interface DemoOptions {
+  isJson: boolean
+  isHelp: boolean
+  /** The lab stays up after the report until it is interrupted. */
+  isKept: boolean
+  /** Data in the image, in MiB, over its two layers. */
+  imageMib: number
+}
+
+const IMAGE_MIB_DEFAULT = 128
+/** The image lies on this disk about ten times: registry, stores of nodes and clients, drafts. */
+const IMAGE_MIB_MAX = 4096
+const FLAGS = ['--json', '--image-mib', '--keep', '--help']
+
+export const DEMO_USAGE = `Usage: npm run demo -- [flags]
+
+Starts a registry, a token server, a Shoal tracker and three nodes on this machine, each node with a real pulling
+client (dockerd, skopeo, podman), and pulls a private image: first one node, then the other two at once.
+
+  --image-mib <number>  Data in the image, in MiB. Default: ${IMAGE_MIB_DEFAULT}
+  --json                One JSON document on standard output; progress goes to standard error.
+  --keep                Leaves everything running after the report, until Ctrl-C.
+  --help                Prints this.
+`
+
+/** @throws DemoUsageError */
+export function parseDemoOptions(argv: string[]): DemoOptions {
+  const { values } = parsed(argv)
+  return {
+    isJson: values.json ?? false,
+    isHelp: values.help ?? false,
+    isKept: values.keep ?? false,
+    imageMib: parseMib(values['image-mib'] ?? String(IMAGE_MIB_DEFAULT)),
+  }
+}
+
+function parsed(argv: string[]) {
+  try {
+    return parseArgs({
+      args: argv,
+      options: {
+        json: { type: 'boolean' },
+        help: { type: 'boolean' },
+        keep: { type: 'boolean' },
+        'image-mib': { type: 'string' },
+      },
+    })
+  } catch (cause) {
+    const unknown = /Unknown option '(--?[^' ]+)/.exec((cause as Error).message)?.[1]
+    const nearest = unknown && nearestName(unknown, FLAGS)
+    const message = unknown === undefined ? (cause as Error).message : `unknown flag: ${unknown}`
+    throw new DemoUsageError(message, {
+      cause,
+      hint: nearest ? `Did you mean ${nearest}?` : 'npm run demo -- --help lists the flags.',
+    })
+  }
+}
+
+function parseMib(text: string): number {
+  const mib = Number(text)
+  if (!/^\d{1,4}$/.test(text) || mib < 1 || mib > IMAGE_MIB_MAX) {
+    throw new DemoUsageError(`not a number of MiB: ${text.slice(0, 40)}`, {
+      hint: `--image-mib takes a whole number from 1 to ${IMAGE_MIB_MAX}.`,
+    })
+  }
+  return mib
+}

@@ -1,0 +1,115 @@
+import type { Digest } from '../../core/digest.ts'
+import type { BlobEgress } from '../registry-log.ts'
+
+/** What `--json` prints. All byte fields count layers only. */
+export interface DemoReport {
+  ok: boolean
+  /** The image's compressed layers. */
+  blobBytes: number
+  /** Of those, what left the registry, by its own access log. */
+  registryEgressBytes: number
+  /** The node that pulled first comes first. */
+  nodes: NodeReport[]
+}
+
+export interface NodeReport {
+  name: string
+  client: string
+  /** Of the pull, as the client took it. */
+  seconds: number
+  registryBytes: number
+  peerBytes: number
+  /** What the client stored hashes to what was pushed. */
+  digestVerified: boolean
+  peakRssBytes: number
+}
+
+/** What the demonstration saw, besides what it reports. */
+export interface DemoFacts {
+  layers: readonly { digest: Digest; bytes: number }[]
+  egress: ReadonlyMap<Digest, BlobEgress>
+  nodes: NodeReport[]
+  /** What failed on the way, in words. */
+  failures: string[]
+  hasImageRun: boolean
+}
+
+/** Nodes after the first must take at least this share of the layers from peers. */
+export const PEER_SHARE_MIN = 0.95
+/** A layer left the registry once when it sent at most this many copies: aborted answers are logged with too much. */
+export const COPIES_MAX = 1.05
+const MEBIBYTE = 1024 ** 2
+
+/** The report, and every reason why it is not ok. */
+export function judge(facts: DemoFacts): { report: DemoReport; reasons: string[] } {
+  const blobBytes = sum(facts.layers.map(({ bytes }) => bytes))
+  const reasons = [
+    ...facts.failures,
+    ...facts.nodes
+      .filter((node) => !node.digestVerified)
+      .map(({ name }) => `${name} did not store what was pushed`),
+    ...facts.nodes.slice(1).flatMap((node) => shareReason(node, blobBytes)),
+    ...facts.layers.flatMap((layer, index) => copiesReason(layer, index, facts.egress)),
+    ...(facts.hasImageRun ? [] : ['the image did not run under the real dockerd']),
+  ]
+  const registryEgressBytes = sum(facts.layers.map(({ digest }) => facts.egress.get(digest)?.bytes ?? 0))
+  return { report: { ok: reasons.length === 0, blobBytes, registryEgressBytes, nodes: facts.nodes }, reasons }
+}
+
+function shareReason({ name, peerBytes }: NodeReport, blobBytes: number): string[] {
+  const share = peerBytes / blobBytes
+  if (share >= PEER_SHARE_MIN) return []
+  return [`${name} took ${percent(share)} of the layers from peers, not ${percent(PEER_SHARE_MIN)}`]
+}
+
+function copiesReason(
+  layer: { digest: Digest; bytes: number },
+  index: number,
+  egress: ReadonlyMap<Digest, BlobEgress>,
+): string[] {
+  const copies = (egress.get(layer.digest)?.bytes ?? 0) / layer.bytes
+  if (copies >= 1 && copies <= COPIES_MAX) return []
+  return [`layer ${index + 1} left the registry ${copies.toFixed(2)} times, not once`]
+}
+
+const COLUMNS = ['node', 'client', 'seconds', 'from registry', 'from peers', 'digest verified', 'peak memory']
+
+/** The closing table, and in a line what it means. */
+export function renderTable({ nodes, blobBytes, registryEgressBytes }: DemoReport): string {
+  const rows = nodes.map((node) => [
+    node.name,
+    node.client,
+    node.seconds.toFixed(1),
+    mebibytes(node.registryBytes),
+    mebibytes(node.peerBytes),
+    node.digestVerified ? 'yes' : 'NO',
+    mebibytes(node.peakRssBytes),
+  ])
+  const copies = blobBytes === 0 ? 0 : registryEgressBytes / blobBytes
+  const closing =
+    `The layers are ${mebibytes(blobBytes)}; ${nodes.length} nodes have them now; ` +
+    `the registry sent ${mebibytes(registryEgressBytes)}: ${copies.toFixed(2)} copies.`
+  return `${table([COLUMNS, ...rows])}\n\n${closing}\n`
+}
+
+/** First two columns to the left, the rest to the right. */
+function table(rows: string[][]): string {
+  const widths = COLUMNS.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)))
+  const cell = (text: string, column: number) =>
+    column < 2 ? text.padEnd(widths[column]!) : text.padStart(widths[column]!)
+  const lines = rows.map((row) => row.map(cell).join('  ').trimEnd())
+  lines.splice(1, 0, widths.map((width) => '-'.repeat(width)).join('  '))
+  return lines.join('\n')
+}
+
+export function mebibytes(bytes: number): string {
+  return `${(bytes / MEBIBYTE).toFixed(1)} MiB`
+}
+
+function percent(share: number): string {
+  return `${(share * 100).toFixed(1)} %`
+}
+
+function sum(values: number[]): number {
+  return values.reduce((total, value) => total + value, 0)
+}
