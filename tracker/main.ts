@@ -2,7 +2,7 @@ import { mkdirSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
-import { type ListenAddress, readSecretFile } from '../core/config.ts'
+import { isReadableByOthers, type ListenAddress, readSecretFile } from '../core/config.ts'
 import { createMetrics } from '../core/metrics.ts'
 import { openRegistries, type RegistryClients } from '../core/registry-client.ts'
 import { TokenKeys } from '../core/token-keys.ts'
@@ -62,6 +62,10 @@ export async function startTracker(
       privateKeyPem: readSecretFile(config.tlsKeyFile, 'tlsKeyFile'),
     }
     const unlockKey = readSecretFile(config.unlockKeyFile, 'unlockKeyFile')
+    for (const name of ['tlsKeyFile', 'unlockKeyFile'] as const) {
+      if (isReadableByOthers(config[name]))
+        log.warn({ name, path: config[name] }, 'other users can read a secret')
+    }
     mkdirSync(config.dataDir, { recursive: true, mode: 0o700 })
     const store = running.adopt(new SqliteStore(join(config.dataDir, 'tracker.sqlite')), (it) => it.close())
     const sealer = await openSealer(store, unlockKey)

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
@@ -15,10 +15,12 @@ describe('a SQLite store in a file', () => {
   })
   afterAll(() => rmSync(folder, { recursive: true }))
 
-  it('is there again after it was closed', async () => {
+  it('is there again after it was closed, and only its owner may read it', async () => {
     const path = join(folder, 'again.sqlite')
     const first = new SqliteStore(path)
     await first.putSealedDataKey(Buffer.from([1]))
+    const modes = readdirSync(folder).map((name) => statSync(join(folder, name)).mode & 0o777)
+    expect(new Set(modes)).toEqual(new Set([0o600]))
     await first.close()
     const second = new SqliteStore(path)
     expect(await second.sealedDataKey()).toEqual(Buffer.from([1]))

@@ -1,3 +1,4 @@
+import { closeSync, openSync } from 'node:fs'
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite'
 import { StoreUnusableError } from '../errors.ts'
 import { MIGRATIONS } from './schema.ts'
@@ -18,6 +19,8 @@ export class SqliteDatabase {
   /** @throws StoreUnusableError when the file is no database or was made by a newer version */
   constructor(path: string) {
     try {
+      // SQLite gives its journals the mode of the database.
+      if (path !== ':memory:') closeSync(openSync(path, 'a', 0o600))
       this.#database = new DatabaseSync(path, {
         timeout: BUSY_TIMEOUT_MS,
         enableForeignKeyConstraints: false,
