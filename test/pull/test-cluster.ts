@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { jwtVerify } from 'jose'
 import pino from 'pino'
-import { type Client, startClient } from '../../client/index.ts'
 import type { BlobRequest } from '../../client/client.ts'
+import { type Client, type ClientOptions, startClient } from '../../client/index.ts'
 import { type Digest, digestFromHex } from '../../core/digest.ts'
 import { issueLeaf, makeAuthority } from '../../core/issue-certificate.ts'
 import { openRegistries, type RegistryClients } from '../../core/registry-client.ts'
@@ -23,7 +23,14 @@ export interface TestCluster {
   signer: Signer
   nodes: TestNode[]
   folder: string
-  addNode(options?: { name?: string; joinToken?: string; registry?: Partial<RegistryConfig> }): Promise<TestNode>
+  addNode(options?: {
+    name?: string
+    joinToken?: string
+    registry?: Partial<RegistryConfig>
+    client?: Partial<ClientOptions>
+  }): Promise<TestNode>
+  /** What `startClient` wants, without what cannot cross a process boundary. */
+  nodeOptions(name: string): object
   restartTracker(): Promise<void>
   stopTracker(): Promise<void>
   newCluster(): Promise<{ cluster: string; joinToken: string }>
@@ -49,35 +56,58 @@ export interface BlobRegistry extends TestRegistry {
   /** Bytes of GET bodies sent so far, by digest. */
   sentBytes: Map<string, number>
   isDown: boolean
+  /** Bodies go out 64 KiB at a time with this pause between them; 0 sends them at once. */
+  chunkPauseMs: number
 }
+
+const SLOW_CHUNK_BYTES = 64 * 1024
 
 export function randomBlob(bytes: number): TestBlob {
   const content = randomBytes(bytes)
   return { bytes: content, digest: digestFromHex(createHash('sha256').update(content).digest('hex')) }
 }
 
-export async function startBlobRegistry(signer: Signer, kind: RegistryConfig['kind'] = 'token'): Promise<BlobRegistry> {
+export async function startBlobRegistry(
+  signer: Signer,
+  kind: RegistryConfig['kind'] = 'token',
+): Promise<BlobRegistry> {
   const blobs = new Map<string, Buffer>()
   const sentBytes = new Map<string, number>()
   const door = async (request: IncomingMessage, response: ServerResponse) => {
     if (registry.isDown) return void request.socket.destroy()
     const [, repository, digest = ''] = /^\/v2\/(.+)\/blobs\/(.+)$/.exec(request.url ?? '') ?? []
     if (kind === 'token' && !(await isAllowed(signer, request, repository))) {
-      return void response.writeHead(401, { 'www-authenticate': 'Bearer realm="https://token.example"' }).end()
+      return void response
+        .writeHead(401, { 'www-authenticate': 'Bearer realm="https://token.example"' })
+        .end()
     }
     const blob = blobs.get(digest)
     if (!blob) return void response.writeHead(404).end()
     const range = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? '')
     const [from, to] = range ? [Number(range[1]), Number(range[2]) + 1] : [0, blob.length]
-    const headers = { 'content-length': to - from, ...(range ? { 'content-range': `bytes ${from}-${to - 1}/${blob.length}` } : {}) }
+    const headers = {
+      'content-length': to - from,
+      ...(range ? { 'content-range': `bytes ${from}-${to - 1}/${blob.length}` } : {}),
+    }
     response.writeHead(range ? 206 : 200, headers)
     if (request.method === 'HEAD') return void response.end()
-    sentBytes.set(digest, (sentBytes.get(digest) ?? 0) + to - from)
-    response.end(blob.subarray(from, to))
+    const sent = (bytes: number) => sentBytes.set(digest, (sentBytes.get(digest) ?? 0) + bytes)
+    let at = from
+    while (registry.chunkPauseMs > 0 && at < to && !response.destroyed) {
+      const chunk = blob.subarray(at, Math.min(to, at + SLOW_CHUNK_BYTES))
+      response.write(chunk)
+      sent(chunk.length)
+      at += chunk.length
+      await new Promise((resolve) => setTimeout(resolve, registry.chunkPauseMs))
+    }
+    if (response.destroyed) return
+    sent(to - at)
+    response.end(blob.subarray(at, to))
   }
   const registry: BlobRegistry = Object.assign(await startTestRegistry(door, { kind }), {
     sentBytes,
     isDown: false,
+    chunkPauseMs: 0,
     add(bytes: Buffer): TestBlob {
       const digest = digestFromHex(createHash('sha256').update(bytes).digest('hex'))
       blobs.set(digest, bytes)
@@ -90,7 +120,10 @@ export async function startBlobRegistry(signer: Signer, kind: RegistryConfig['ki
 async function isAllowed(signer: Signer, request: IncomingMessage, repository?: string): Promise<boolean> {
   try {
     const jwt = request.headers.authorization?.replace(/^Bearer /, '') ?? ''
-    const { payload } = await jwtVerify(jwt, signer.publicKey, { issuer: 'token server', audience: 'registry' })
+    const { payload } = await jwtVerify(jwt, signer.publicKey, {
+      issuer: 'token server',
+      audience: 'registry',
+    })
     const access = payload.access as { name: string; actions: string[] }[]
     return access.some(({ name, actions }) => name === repository && actions.includes('pull'))
   } catch {
@@ -104,11 +137,17 @@ export function makeJoinToken(): { cluster: string; joinToken: string; joinToken
   return { cluster, joinToken, joinTokenHash: createHash('sha256').update(joinToken).digest('hex') }
 }
 
-export async function startTestCluster(
-  options: { nodes: number; algorithm?: string; kind?: RegistryConfig['kind']; logLevel?: string; leaseSeconds?: number },
-): Promise<TestCluster> {
+export async function startTestCluster(options: {
+  nodes: number
+  algorithm?: string
+  kind?: RegistryConfig['kind']
+  logLevel?: string
+  leaseSeconds?: number
+  logTo?: pino.DestinationStream
+}): Promise<TestCluster> {
   const folder = mkdtempSync(join(tmpdir(), 'shoal-cluster-'))
-  const log = pino({ level: options.logLevel ?? process.env.SHOAL_TEST_LOG ?? 'silent' }, pino.destination(2))
+  const level = options.logLevel ?? process.env.SHOAL_TEST_LOG ?? 'silent'
+  const log = pino({ level }, options.logTo ?? pino.destination(2))
   const signer = makeSigner(options.algorithm ?? 'ES256')
   const registry = await startBlobRegistry(signer, options.kind)
   const authority = await makeAuthority({ commonName: 'tracker authority', validForSeconds: 3600 })
@@ -137,7 +176,9 @@ export async function startTestCluster(
   const port = tracker.address.port
   const main = makeJoinToken()
   const create = ({ cluster, joinTokenHash }: { cluster: string; joinTokenHash: string }) =>
-    tracker!.createCluster({ cluster, name: cluster, joinTokenHash } as Parameters<RunningTracker['createCluster']>[0])
+    tracker!.createCluster({ cluster, name: cluster, joinTokenHash } as Parameters<
+      RunningTracker['createCluster']
+    >[0])
   await create(main)
 
   const opened: RegistryClients[] = []
@@ -149,7 +190,12 @@ export async function startTestCluster(
     signer,
     nodes: [],
     folder,
-    async addNode({ name = `node${cluster.nodes.length}`, joinToken = main.joinToken, registry: changes = {} } = {}) {
+    async addNode({
+      name = `node${cluster.nodes.length}`,
+      joinToken = main.joinToken,
+      registry: changes = {},
+      client: clientChanges = {},
+    } = {}) {
       const registries = openRegistries([{ ...registry.config, ...changes }])
       opened.push(registries)
       const dataDir = join(folder, name)
@@ -164,6 +210,7 @@ export async function startTestCluster(
         cacheBytesMax: 8 * 2 ** 30,
         trackerPatienceMs: 5000,
         log: log.child({ name }),
+        ...clientChanges,
       })
       const node = {
         name,
@@ -177,6 +224,16 @@ export async function startTestCluster(
       cluster.nodes.push(node)
       return node
     },
+    nodeOptions: (name) => ({
+      trackerUrl: `https://localhost:${port}`,
+      trackerCaPem: authority.certificatePem,
+      joinToken: main.joinToken,
+      dataDir: join(folder, name),
+      peerListen: { host: '127.0.0.1', port: 0 },
+      registries: [registry.config],
+      cacheBytesMax: 64 * 2 ** 30,
+      trackerPatienceMs: 5000,
+    }),
     async stopTracker() {
       await tracker?.close()
       tracker = undefined

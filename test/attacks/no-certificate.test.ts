@@ -1,0 +1,75 @@
+import { once } from 'node:events'
+import { connect as connectPlain } from 'node:net'
+import { expect, test } from 'vitest'
+import { encodeHandshake } from '../../client/wire/handshake.ts'
+import { attack, type DialOptions } from './attacker.ts'
+import { expectLogged, expectNothingGiven, expectUnharmed, useTarget } from './target.ts'
+
+/** A stranger on the network: no certificate, or not even TLS. */
+const target = useTarget()
+
+const asStranger = (changes: Partial<DialOptions> = {}): DialOptions => ({
+  node: target.holder,
+  authorities: target.member.authorities,
+  sni: target.swarm,
+  ...changes,
+})
+const speak = (line: Parameters<Parameters<typeof attack>[1]>[0]) => {
+  line.sendHandshakes(target.swarm, target.member.node)
+  line.ask()
+}
+
+test('without a certificate the connection ends before a byte of the protocol', async () => {
+  const mark = target.logged.length
+  const line = await attack(asStranger(), speak)
+  expectNothingGiven(line)
+  expect(line.receivedBytes).toBe(0)
+  await expectLogged(target, mark, 'PEER_REFUSED')
+})
+
+test('TLS 1.2 is refused, with and without a real certificate', async () => {
+  const { certificate } = await target.member.pull(target.cluster, target.blob)
+  for (const options of [asStranger(), asStranger({ certificate })]) {
+    const mark = target.logged.length
+    const line = await attack({ ...options, tls: { maxVersion: 'TLSv1.2' } }, speak)
+    expect(await line.ready).toBe(false)
+    expect(line.receivedBytes).toBe(0)
+    await expectLogged(target, mark, 'PEER_REFUSED')
+  }
+})
+
+for (const [what, sni] of [
+  ['no name', undefined],
+  ['a host name', 'localhost'],
+  ['a swarm that is not there', 'f'.repeat(40)],
+  ['a name that is no swarm id', 'F'.repeat(40)],
+] as const) {
+  test(`a real certificate with ${what} as SNI gets no handshake`, async () => {
+    const { certificate } = await target.member.pull(target.cluster, target.blob)
+    const mark = target.logged.length
+    const { sni: _, ...dial } = asStranger({ certificate })
+    const line = await attack(
+      sni === undefined ? { ...dial, tls: { servername: '' } } : { ...dial, sni },
+      speak,
+    )
+    expectNothingGiven(line)
+    expect(line.receivedBytes).toBe(0)
+    await expectLogged(target, mark, 'PEER_REFUSED')
+  })
+}
+
+test('the peer protocol without TLS gets nothing but a TLS alert', async () => {
+  const { host, port } = target.holder.client.peerAddress
+  const socket = connectPlain(port, host)
+  const received: Buffer[] = []
+  socket.on('data', (chunk) => received.push(chunk))
+  socket.on('error', () => undefined)
+  await once(socket, 'connect')
+  socket.write(
+    encodeHandshake({ swarm: target.swarm, peer: target.member.node, hasFast: true, hasExtensions: true }),
+  )
+  await once(socket, 'close')
+  expect(Buffer.concat(received).length).toBeLessThanOrEqual(7)
+})
+
+expectUnharmed(target)
