@@ -80,6 +80,10 @@ export interface ClientOptions {
   peerListen: { host: string; port: number }
   registries: RegistryClients
   cacheBytesMax: number
+  /** Of this node, all blobs and peers together; 0 or absent: no limit. */
+  uploadBytesPerSecondMax?: number
+  /** Registry and peers together; 0 or absent: no limit. */
+  downloadBytesPerSecondMax?: number
   /** How long a pull waits for the tracker before it goes straight to the registry. */
   trackerPatienceMs: number
   log: Logger

@@ -25,6 +25,10 @@ export class KnownPeers {
     }
   }
 
+  get(node: NodeId): Peer | undefined {
+    return this.known.get(node)?.peer
+  }
+
   ban(node: NodeId): void {
     this.banned.add(node)
     this.known.delete(node)

@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { type PieceIndex, type PieceLayout, pieceBytesAt } from '../core/metainfo.ts'
 import type { HashesRequest, HashesResponse, Lease } from '../core/tracker-api.ts'
@@ -22,6 +23,8 @@ export interface OriginHost {
   claim(piece: PieceIndex): void
   unclaim(piece: PieceIndex): void
   readRange(from: number, to: number, signal: AbortSignal): AsyncIterable<Uint8Array>
+  /** @returns 0 when `bytes` may come in now, else the ms to wait */
+  allowDownload(bytes: number): number
   /** Verifies and stores a piece read from the registry. @returns its SHA-256 (32 bytes) */
   storeFromRegistry(piece: PieceIndex, buffer: PieceBuffer, length: number): Promise<Buffer>
   askHashes(request: Omit<HashesRequest, 'pull'>): Promise<HashesResponse>
@@ -197,6 +200,10 @@ export class Origin {
     let buffer: PieceBuffer | undefined
     try {
       for await (const chunk of this.host.readRange(from, to, signal)) {
+        for (let waitMs = this.host.allowDownload(chunk.length); waitMs > 0; ) {
+          await setTimeout(waitMs, undefined, { signal })
+          waitMs = this.host.allowDownload(chunk.length)
+        }
         for (let at = 0; at < chunk.length; ) {
           buffer ??= await this.freeBuffer(signal)
           const length = pieceBytesAt(layout, piece)

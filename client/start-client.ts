@@ -7,6 +7,7 @@ import { TokenKeys } from '../core/token-keys.ts'
 import type { GrantedSwarm, HeartbeatResponse, Peer } from '../core/tracker-api.ts'
 import { BlobReader } from './blob-reader.ts'
 import type { BlobProgress, BlobRequest, Client, ClientOptions, ImagePlan, OpenBlob } from './client.ts'
+import { RateLimit } from './engine/rate-limit.ts'
 import { BlobDistrustedError, TrackerRefusedError, TrackerUnavailableError } from './errors.ts'
 import { Heartbeat } from './heartbeat.ts'
 import { Admission } from './net/admission.ts'
@@ -82,6 +83,9 @@ class NodeClient implements Client {
       patienceMs: options.trackerPatienceMs,
       planned: (request) => this.planned.get(blobOfRepository(request))?.blobs ?? [],
       isInUse: (grant) => [...this.swarms.running()].some((swarm) => swarm.grant === grant && swarm.isWanted),
+      onRenewed: (grant) => {
+        for (const swarm of this.swarms.running()) if (swarm.grant === grant) swarm.links.redial()
+      },
     })
     this.heartbeat = new Heartbeat({
       ...shared,
@@ -100,6 +104,7 @@ class NodeClient implements Client {
 
   async start(): Promise<void> {
     const { dataDir, cacheBytesMax, registries } = this.options
+    const { uploadBytesPerSecondMax = 0, downloadBytesPerSecondMax = 0 } = this.options
     this.identity = await NodeIdentity.load(dataDir)
     this.swarms = await Swarms.open({
       dataDir,
@@ -113,6 +118,8 @@ class NodeClient implements Client {
         tracker: this.tracker,
         buffers: new PieceBuffers(),
         sendBuffers: new SendBuffers(),
+        uploadLimit: new RateLimit(uploadBytesPerSecondMax, () => performance.now()),
+        downloadLimit: new RateLimit(downloadBytesPerSecondMax, () => performance.now()),
         verifier: this.verifier,
         log: this.options.log,
         dial: (peer, host, credential) => this.dial(peer, host, credential),

@@ -8,6 +8,7 @@ import type { Peer } from '../core/tracker-api.ts'
 import type { BlobKey } from './client.ts'
 import { Bitfield } from './engine/bitfield.ts'
 import type { Download, Source, SourceLimits } from './engine/download.ts'
+import type { RateLimit } from './engine/rate-limit.ts'
 import { UploadQueue } from './engine/upload-queue.ts'
 import { PeerProtocolError, type PieceCorruptError } from './errors.ts'
 import { KnownPeers } from './known-peers.ts'
@@ -28,6 +29,7 @@ export interface SwarmLinksOptions {
   trust: ClusterTrustState
   admission: Admission
   sendBuffers: SendBuffers
+  uploadLimit: RateLimit
   /** This node downloads now. */
   isWanted(): boolean
   grant(): Grant | undefined
@@ -55,6 +57,7 @@ export class SwarmLinks implements ListeningSwarm {
   private readonly dialling = new Set<NodeId>()
   private readonly peers = new KnownPeers()
   private readonly uploads: UploadQueue
+  private uploadTimer: NodeJS.Timeout | undefined
 
   constructor(options: SwarmLinksOptions) {
     this.options = options
@@ -101,6 +104,16 @@ export class SwarmLinks implements ListeningSwarm {
 
   dialEnded(node: NodeId): void {
     this.dialling.delete(node)
+  }
+
+  /** The pull certificate was renewed: dial anew before connections end with the old one; the newer one stays. */
+  redial(): void {
+    const grant = this.options.grant()
+    if (!grant || !this.options.isWanted()) return
+    for (const { link } of this.links.values()) {
+      const peer = link.isDialler ? this.peers.get(link.node) : undefined
+      if (peer) this.options.dial(peer, this, grant.credential)
+    }
   }
 
   /** Closes links to whoever has been revoked. */
@@ -219,6 +232,11 @@ export class SwarmLinks implements ListeningSwarm {
 
   onUploadWanted(): void {
     for (let next = this.uploads.peek(); next; next = this.uploads.peek()) {
+      const delayMs = this.options.uploadLimit.take(next.block.length)
+      if (delayMs > 0) {
+        this.uploadLater(delayMs)
+        return
+      }
       const link = next.lane as PeerLink
       if (!link.serve(next.block, this.options.stored, this.options.sendBuffers)) {
         this.options.sendBuffers.whenFree(() => this.onUploadWanted())
@@ -227,6 +245,13 @@ export class SwarmLinks implements ListeningSwarm {
       this.uploads.taken(next)
       this.bytesSent += next.block.length
     }
+  }
+
+  private uploadLater(delayMs: number): void {
+    this.uploadTimer ??= setTimeout(() => {
+      this.uploadTimer = undefined
+      this.onUploadWanted()
+    }, delayMs)
   }
 
   onClosed(link: PeerLink, reason: ShoalError | undefined): void {

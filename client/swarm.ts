@@ -8,6 +8,7 @@ import { Announcer } from './announcer.ts'
 import type { BlobKey, BlobProgress } from './client.ts'
 import { Bitfield } from './engine/bitfield.ts'
 import { type Assembly, Download } from './engine/download.ts'
+import type { RateLimit } from './engine/rate-limit.ts'
 import { BlobDistrustedError, ClientClosedError, PieceCorruptError, StoreWriteError } from './errors.ts'
 import type { Admission } from './net/admission.ts'
 import type { ClusterTrustState, PeerCredential } from './net/cluster-trust.ts'
@@ -32,6 +33,8 @@ export interface SwarmParts {
   tracker: TrackerClient
   buffers: PieceBuffers
   sendBuffers: SendBuffers
+  uploadLimit: RateLimit
+  downloadLimit: RateLimit
   verifier: Verifier
   log: Logger
   registry: RegistryClient
@@ -64,6 +67,7 @@ export class Swarm implements OriginHost {
   private credential: Credential = { scheme: 'none' }
   private failure: ShoalError | undefined
   private ticker: NodeJS.Timeout | undefined
+  private fillTimer: NodeJS.Timeout | undefined
   private bytesFromPeers = 0
   private isFinishing = false
   private savedAtMs = 0
@@ -82,6 +86,8 @@ export class Swarm implements OriginHost {
       onPiece: (assembly) => void this.verify(assembly),
       nowMs: () => performance.now(),
       random: Math.random,
+      allow: (bytes) => parts.downloadLimit.take(bytes),
+      wait: (delayMs) => this.fillLater(delayMs),
     })
     this.links = new SwarmLinks({
       ...parts,
@@ -203,6 +209,13 @@ export class Swarm implements OriginHost {
     if (this.origin.isDone) this.stopTicking()
   }
 
+  private fillLater(delayMs: number): void {
+    this.fillTimer ??= setTimeout(() => {
+      this.fillTimer = undefined
+      this.download.fillAll()
+    }, delayMs)
+  }
+
   private stopTicking(): void {
     clearInterval(this.ticker)
     this.ticker = undefined
@@ -246,6 +259,10 @@ export class Swarm implements OriginHost {
       to,
       signal,
     })
+  }
+
+  allowDownload(bytes: number): number {
+    return this.parts.downloadLimit.take(bytes)
   }
 
   async storeFromRegistry(piece: PieceIndex, buffer: PieceBuffer, length: number): Promise<Buffer> {

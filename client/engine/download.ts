@@ -65,6 +65,10 @@ export interface DownloadOptions {
   onPiece(assembly: Assembly): void
   nowMs(): number
   random(): number
+  /** @returns 0 when `bytes` may be asked for now, else the ms after which `fillAll` is to be called */
+  allow(bytes: number): number
+  /** Calls `fillAll` after so many ms; once, however often it is asked for meanwhile. */
+  wait(delayMs: number): void
 }
 
 /** Outstanding bytes of one blob, over all its peers. */
@@ -268,6 +272,11 @@ export class Download {
       const open = source.assemblies.find(({ requestedBytes, length }) => requestedBytes < length)
       const assembly = open ?? this.begin(source)
       if (!assembly) return
+      const delayMs = this.options.allow(source.limits.blockBytes)
+      if (delayMs > 0) {
+        this.options.wait(delayMs)
+        return
+      }
       this.requestNext(assembly)
     }
   }

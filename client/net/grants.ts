@@ -30,6 +30,7 @@ export interface GrantsOptions {
   /** Blobs that the image's manifest named beside the one asked for. */
   planned: (request: BlobRequest) => { digest: Digest; bytes: number }[]
   isInUse: (grant: Grant) => boolean
+  onRenewed: (grant: Grant) => void
 }
 
 /** A grant with less life than this is not built upon; a new one is asked for. */
@@ -167,6 +168,7 @@ export class Grants {
             privateKeyPem,
             answer.validForSeconds,
           )
+          this.options.onRenewed(grant)
           this.renewLater(grant, privateKeyPem, answer.validForSeconds)
         } catch {
           // The certificate has a third of its life left; a new request for the blob asks for a new grant.

@@ -1,4 +1,4 @@
-import { closeSync, ftruncateSync, openSync, renameSync, writeFileSync } from 'node:fs'
+import { closeSync, openSync, renameSync, writeFileSync } from 'node:fs'
 import { mkdir, readdir, readFile, rm, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
@@ -70,7 +70,6 @@ export class StoredBlob {
     this.hashes = restored?.hashes ?? new PieceHashes(this.layout.pieceCount)
     // O_RDWR | O_CREAT without truncation: a resumed blob keeps its bytes.
     this.fd = openSync(join(directory, 'data'), restored ? 'r+' : 'w+', 0o600)
-    if (!restored) ftruncateSync(this.fd, blob.bytes)
   }
 
   /** Whole, and matched against the digest: may be served as a seed and to local requests without more checks. */

@@ -1,0 +1,35 @@
+/** How much may pass at once after a pause: a tenth of a second's worth, but at least two large blocks. */
+const BURST_SECONDS = 0.1
+const BURST_BYTES_MIN = 256 * 1024
+
+/** A token bucket for bytes. Clock passed in, in ms. Pure. */
+export class RateLimit {
+  private readonly bytesPerMs: number
+  private readonly burstBytes: number
+  private readonly nowMs: () => number
+  private leftBytes: number
+  private filledAtMs: number
+
+  /** @param bytesPerSecond 0: no limit */
+  constructor(bytesPerSecond: number, nowMs: () => number) {
+    this.bytesPerMs = bytesPerSecond / 1000
+    this.burstBytes = Math.max(BURST_BYTES_MIN, bytesPerSecond * BURST_SECONDS)
+    this.nowMs = nowMs
+    this.leftBytes = this.burstBytes
+    this.filledAtMs = nowMs()
+  }
+
+  /**
+   * Takes `bytes` when some are left (the last taker may overdraw, so that no block is larger than the bucket).
+   * @returns 0 when taken, else the ms to wait before asking again
+   */
+  take(bytes: number): number {
+    if (this.bytesPerMs === 0) return 0
+    const now = this.nowMs()
+    this.leftBytes = Math.min(this.burstBytes, this.leftBytes + (now - this.filledAtMs) * this.bytesPerMs)
+    this.filledAtMs = now
+    if (this.leftBytes <= 0) return Math.ceil(-this.leftBytes / this.bytesPerMs) + 1
+    this.leftBytes -= bytes
+    return 0
+  }
+}
