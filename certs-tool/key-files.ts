@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { lstatSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { FileAccessError, FileExistsError } from './errors.ts'
 
@@ -53,13 +53,9 @@ function writeWhole({ path, content, isSecret }: NewFile): void {
   }
 }
 
+/** A link that leads nowhere exists too: writing through it is not what was asked for. */
 function exists(path: string): boolean {
-  try {
-    readFileSync(path)
-    return true
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== 'ENOENT'
-  }
+  return lstatSync(path, { throwIfNoEntry: false }) !== undefined
 }
 
 /** @throws FileAccessError */

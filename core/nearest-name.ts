@@ -1,18 +1,25 @@
 /** Longer names are not compared: nothing that is configured has one. */
 const NAME_CHARS_MAX = 100
+/** Fewer characters than these (the dashes of a flag count) begin too many names. */
+const CUT_NAME_CHARS_MIN = 4
 
 /**
  * What someone who wrote `name` probably meant: the candidate with the fewest edits (Levenshtein), when those are at
- * most a third of its length.
+ * most a third of its length. A name that is only cut short counts as one edit.
  */
 export function nearestName(name: string, candidates: Iterable<string>): string | undefined {
   let best: { candidate: string; edits: number } | undefined
   for (const candidate of candidates) {
-    const edits = editDistance(name.slice(0, NAME_CHARS_MAX).toLowerCase(), candidate.toLowerCase())
+    const edits = editsBetween(name.slice(0, NAME_CHARS_MAX).toLowerCase(), candidate.toLowerCase())
     const isNear = edits <= Math.ceil(candidate.length / 3)
     if (isNear && edits < (best?.edits ?? Number.POSITIVE_INFINITY)) best = { candidate, edits }
   }
   return best?.candidate
+}
+
+function editsBetween(name: string, candidate: string): number {
+  const isCut = name.length >= CUT_NAME_CHARS_MIN && candidate.startsWith(name) && name !== candidate
+  return isCut ? 1 : editDistance(name, candidate)
 }
 
 function editDistance(a: string, b: string): number {

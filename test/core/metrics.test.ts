@@ -1,0 +1,49 @@
+import { describe, expect, it } from 'vitest'
+import { createMetrics } from '../../core/metrics.ts'
+
+describe('metrics', () => {
+  it('start every series at zero and count what is added', async () => {
+    const metrics = createMetrics()
+    const bytes = metrics.counter({
+      name: 'x_bytes_total',
+      help: 'x',
+      labels: { source: ['registry', 'peers'] },
+    })
+    bytes.add({ source: 'peers' }, 5)
+    const text = await metrics.text()
+    expect(text).toContain('x_bytes_total{source="registry"} 0')
+    expect(text).toContain('x_bytes_total{source="peers"} 5')
+  })
+
+  it('of two instances do not meet', async () => {
+    const [one, other] = [createMetrics(), createMetrics()]
+    one.counter({ name: 'x_total', help: 'x' }).add({})
+    other.counter({ name: 'x_total', help: 'x' })
+    expect(await one.text()).toContain('x_total 1')
+    expect(await other.text()).toContain('x_total 0')
+  })
+
+  it('read gauges when they are asked for, and put observations into buckets', async () => {
+    const metrics = createMetrics()
+    let value = 1
+    metrics.gauge({ name: 'g', help: 'g', read: () => value })
+    metrics.histogram({ name: 'h_seconds', help: 'h', buckets: [1, 10] }).observe(5)
+    value = 7
+    const text = await metrics.text()
+    expect(text).toContain('g 7')
+    expect(text).toContain('h_seconds_bucket{le="1"} 0')
+    expect(text).toContain('h_seconds_bucket{le="10"} 1')
+  })
+
+  it('report the process when they are asked to', async () => {
+    const text = await createMetrics({ process: true }).text()
+    expect(Number(/process_resident_memory_bytes (\d+)/.exec(text)?.[1])).toBeGreaterThan(10_000_000)
+    expect(Number(/process_cpu_seconds_total ([\d.]+)/.exec(text)?.[1])).toBeGreaterThan(0)
+  })
+
+  it('refuse label sets that multiply beyond their bound', () => {
+    const many = Array.from({ length: 20 }, (_, index) => `v${index}`)
+    const labels = { a: many, b: many }
+    expect(() => createMetrics().counter({ name: 'x_total', help: 'x', labels })).toThrow(RangeError)
+  })
+})

@@ -1,0 +1,77 @@
+import { spawn } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+
+/**
+ * `npm test`: all tests, fast and system, and a last line `N passed, N failed[, N skipped]` with the totals of the run.
+ * Arguments go to vitest (file filters, --project fast).
+ */
+
+interface Totals {
+  passed: number
+  failed: number
+  skipped: number
+}
+
+/** What is read of vitest's JSON report (the format of Jest). */
+interface Report {
+  numPassedTests: number
+  numFailedTests: number
+  numPendingTests: number
+  numTodoTests: number
+  testResults: { status: string; assertionResults: unknown[] }[]
+}
+
+async function runTests(vitestArguments: string[]): Promise<number> {
+  const folder = mkdtempSync(join(tmpdir(), 'shoal-tests-'))
+  try {
+    const reportFile = join(folder, 'report.json')
+    const exitCode = await runVitest([
+      'run',
+      '--reporter=default',
+      '--reporter=json',
+      `--outputFile.json=${reportFile}`,
+      ...vitestArguments,
+    ])
+    return conclude(totalsOf(reportFile), exitCode)
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+function runVitest(vitestArguments: string[]): Promise<number> {
+  const vitest = join(dirname(createRequire(import.meta.url).resolve('vitest/package.json')), 'vitest.mjs')
+  const child = spawn(process.execPath, [vitest, ...vitestArguments], { stdio: 'inherit' })
+  return new Promise((resolve, reject) => {
+    child.on('error', reject)
+    child.on('close', (code) => resolve(code ?? 1))
+  })
+}
+
+/** A file that could not even be loaded has no tests of its own to count: it counts as one that failed. */
+function totalsOf(reportFile: string): Totals {
+  const report = JSON.parse(readFileSync(reportFile, 'utf8')) as Report
+  const unloaded = report.testResults.filter(
+    ({ status, assertionResults }) => status === 'failed' && assertionResults.length === 0,
+  )
+  return {
+    passed: report.numPassedTests,
+    failed: report.numFailedTests + unloaded.length,
+    skipped: report.numPendingTests + report.numTodoTests,
+  }
+}
+
+/** An error outside any test fails the run too, and a run without tests is no success. */
+function conclude(totals: Totals, exitCode: number): number {
+  const failed = totals.failed === 0 && exitCode !== 0 ? 1 : totals.failed
+  const skipped = totals.skipped === 0 ? '' : `, ${totals.skipped} skipped`
+  process.stdout.write(`${totals.passed} passed, ${failed} failed${skipped}\n`)
+  return failed === 0 && totals.passed > 0 ? 0 : 1
+}
+
+process.exitCode = await runTests(process.argv.slice(2)).catch((error: unknown) => {
+  process.stdout.write(`the tests could not be run: ${(error as Error).message}\n0 passed, 1 failed\n`)
+  return 1
+})
