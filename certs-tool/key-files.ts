@@ -1,4 +1,4 @@
-import { lstatSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { FileAccessError, FileExistsError } from './errors.ts'
 
@@ -30,7 +30,7 @@ export function writeNewFiles(files: NewFile[], force: boolean): void {
  * @throws FileExistsError
  */
 export function refuseExisting(paths: string[], force: boolean): void {
-  const existing = force ? undefined : paths.find(exists)
+  const existing = force ? undefined : paths.find((path) => existsSync(path))
   if (existing === undefined) return
   throw new FileExistsError(`${existing} exists`, {
     hint: 'Nothing was written. Name another place, or add --force to replace it.',
@@ -51,11 +51,6 @@ function writeWhole({ path, content, isSecret }: NewFile): void {
     rmSync(draft, { force: true })
     throw accessError('write', path, cause)
   }
-}
-
-/** A link that leads nowhere exists too: writing through it is not what was asked for. */
-function exists(path: string): boolean {
-  return lstatSync(path, { throwIfNoEntry: false }) !== undefined
 }
 
 /** @throws FileAccessError */
