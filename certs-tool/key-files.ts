@@ -48,7 +48,7 @@ function writeWhole({ path, content, isSecret }: NewFile): void {
     })
     renameSync(draft, path)
   } catch (cause) {
-    rmSync(draft, { force: true })
+    if (existsSync(draft)) rmSync(draft, { force: true })
     throw accessError('write', path, cause)
   }
 }
