@@ -99,6 +99,11 @@ export class SwarmLinks implements ListeningSwarm {
 
   /** A connection, dialled or accepted, whose TLS handshake is through. */
   attach(link: PeerLink): void {
+    // One peer that opens many connections and says nothing must not take the places of others.
+    for (const other of this.pending) {
+      const isRepeated = other.node === link.node && other.isDialler === link.isDialler
+      if (isRepeated) other.close(new PeerProtocolError('a second connection'))
+    }
     this.pending.add(link)
   }
 

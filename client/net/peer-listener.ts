@@ -1,4 +1,4 @@
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import { createServer, type SecureContext, type Server, type TLSSocket } from 'node:tls'
 import { claimsOf } from '../../core/certificate-claims.ts'
 import { ShoalError } from '../../core/errors.ts'
@@ -8,6 +8,8 @@ import { type LinkHost, PeerLink } from './peer-link.ts'
 
 /** Accepted connections of the node, TLS handshakes under way included: 48 KiB each. More are dropped before TLS. */
 export const ACCEPTED_MAX = 400
+/** Of these, connections whose TLS handshake is not through. One more ends the oldest: honest ones take milliseconds. */
+export const HANDSHAKING_MAX = 128
 const TLS_HANDSHAKE_MS_MAX = 10_000
 
 /** A swarm as the listener sees it. */
@@ -34,6 +36,9 @@ export interface PeerListenerOptions {
 export class PeerListener {
   private readonly options: PeerListenerOptions
   private readonly server: Server
+  /** Every accepted connection, and those still in their TLS handshake (oldest first), by the other side's address. */
+  private readonly accepted = new Map<string, Socket>()
+  private readonly handshaking = new Set<string>()
 
   constructor(options: PeerListenerOptions) {
     this.options = options
@@ -45,7 +50,11 @@ export class PeerListener {
       SNICallback: (name, done) => this.chooseContext(name, done),
     })
     this.server.maxConnections = ACCEPTED_MAX
-    this.server.on('secureConnection', (socket) => this.accept(socket))
+    this.server.on('connection', (socket) => this.beginHandshake(socket))
+    this.server.on('secureConnection', (socket) => {
+      this.handshaking.delete(endpointOf(socket))
+      this.accept(socket)
+    })
     this.server.on('tlsClientError', (cause, socket) =>
       options.onRefused(new PeerRefusedError('TLS handshake failed', { cause }), socket.remoteAddress),
     )
@@ -60,8 +69,26 @@ export class PeerListener {
     })
   }
 
+  /** Ends every accepted connection too: a stranger in its handshake must not hold up the end of the program. */
   close(): Promise<void> {
-    return new Promise((resolve) => this.server.close(() => resolve()))
+    return new Promise((resolve) => {
+      this.server.close(() => resolve())
+      for (const socket of this.accepted.values()) socket.destroy()
+    })
+  }
+
+  private beginHandshake(socket: Socket): void {
+    const endpoint = endpointOf(socket)
+    this.accepted.set(endpoint, socket)
+    this.handshaking.add(endpoint)
+    socket.once('close', () => {
+      this.accepted.delete(endpoint)
+      this.handshaking.delete(endpoint)
+    })
+    if (this.handshaking.size <= HANDSHAKING_MAX) return
+    const [oldest] = this.handshaking
+    this.handshaking.delete(oldest!)
+    this.accepted.get(oldest!)?.destroy()
   }
 
   private chooseContext(name: string, done: (error: Error | null, context?: SecureContext) => void): void {
@@ -97,4 +124,8 @@ export class PeerListener {
     if (swarm.isRevoked(claims)) throw new PeerRefusedError('revoked or banned')
     return swarm
   }
+}
+
+function endpointOf({ remoteAddress, remotePort }: Socket): string {
+  return `${remoteAddress} ${remotePort}`
 }
