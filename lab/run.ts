@@ -60,16 +60,21 @@ function makeRun(parts: Pick<LabRun, 'id' | 'dir' | 'processes' | 'network'>): L
 /** Exit codes after a signal, as shells count them: 128 and the signal's number. */
 const SIGNALS = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const
 
+/** npm hands the terminal's Ctrl-C on to what got it already: only a later one is a person's second. */
+const SAME_SIGNAL_MS = 700
+
 /**
  * From now on a signal closes the lab and ends this process; a second one does both at once. So does an error that
  * nobody caught.
  */
 export function closeOnSignals(run: LabRun, say: (line: string) => void): void {
-  let isClosing = false
+  let closingSinceMs: number | undefined
   for (const [signal, exitCode] of Object.entries(SIGNALS)) {
     process.on(signal, () => {
-      if (isClosing) process.exit(exitCode) // The exit handler removes everything at once.
-      isClosing = true
+      const sinceMs = performance.now() - (closingSinceMs ?? Number.POSITIVE_INFINITY)
+      if (sinceMs > SAME_SIGNAL_MS) process.exit(exitCode) // The exit handler removes everything at once.
+      if (closingSinceMs !== undefined) return
+      closingSinceMs = performance.now()
       say('stopping; once more to stop at once')
       void run.close().then(() => process.exit(exitCode))
     })
