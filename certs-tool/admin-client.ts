@@ -1,8 +1,9 @@
 import { type RequestOptions, request } from 'node:https'
 import { createSecureContext, type SecureContext } from 'node:tls'
 import { z } from 'zod'
+import { UsageError } from '../core/errors.ts'
 import type { ClusterId } from '../core/metainfo.ts'
-import { AdminRefusedError, AdminUnavailableError, NoCertificateError, UsageError } from './errors.ts'
+import { AdminRefusedError, AdminUnavailableError, NoCertificateError } from './errors.ts'
 import { readTextFile } from './key-files.ts'
 
 /** How the tool reaches a tracker's admin API: the file that the tracker wrote holds all the trust that is needed. */

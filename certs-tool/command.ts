@@ -1,6 +1,6 @@
 import { type ParseArgsOptionsConfig, parseArgs } from 'node:util'
+import { UsageError } from '../core/errors.ts'
 import { nearestName } from '../core/nearest-name.ts'
-import { UsageError } from './errors.ts'
 
 /** A flag of a command. Every flag but a boolean takes a value. */
 export interface Flag {

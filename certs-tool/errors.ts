@@ -1,10 +1,5 @@
 import { ShoalError } from '../core/errors.ts'
 
-/** The command line cannot be understood: print message and hint, and exit with 2. */
-export class UsageError extends ShoalError {
-  readonly code = 'USAGE'
-}
-
 /** A file that is to be made exists: nothing was written. */
 export class FileExistsError extends ShoalError {
   readonly code = 'FILE_EXISTS'

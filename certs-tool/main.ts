@@ -1,3 +1,4 @@
+import { UsageError } from '../core/errors.ts'
 import { nearestName } from '../core/nearest-name.ts'
 import { type Command, runCommand } from './command.ts'
 import { authorityCommand } from './commands/authority.ts'
@@ -6,7 +7,6 @@ import { inspectCommand } from './commands/inspect.ts'
 import { joinTokenCommand } from './commands/join-token.ts'
 import { trackerTlsCommand } from './commands/tracker-tls.ts'
 import { unlockKeyCommand } from './commands/unlock-key.ts'
-import { UsageError } from './errors.ts'
 
 const COMMANDS: Command[] = [
   authorityCommand,

@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto'
+import { UsageError } from '../core/errors.ts'
 import { type ClusterId, isClusterId } from '../core/metainfo.ts'
-import { UsageError } from './errors.ts'
 
 const SECRET_BYTES = 32
 const CLUSTER_ID_BYTES = 8

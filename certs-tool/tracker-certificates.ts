@@ -1,7 +1,7 @@
 import { isIP } from 'node:net'
 import { hostname } from 'node:os'
+import { UsageError } from '../core/errors.ts'
 import { issueLeaf, type KeyedCertificate, makeAuthority } from '../core/issue-certificate.ts'
-import { UsageError } from './errors.ts'
 
 const DAY_SECONDS = 24 * 3600
 /** Ten years: a lab's authority outlives the lab. */

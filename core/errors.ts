@@ -19,3 +19,8 @@ export abstract class ShoalError extends Error {
 export class InvalidInputError extends ShoalError {
   readonly code = 'INVALID_INPUT'
 }
+
+/** The command line cannot be understood: print message and hint, and exit with 2. */
+export class UsageError extends ShoalError {
+  readonly code = 'USAGE'
+}

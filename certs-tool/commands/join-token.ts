@@ -1,7 +1,7 @@
+import { UsageError } from '../../core/errors.ts'
 import { replaceJoinToken } from '../admin-client.ts'
 import { ADMIN_FLAGS, adminAccess, deliverJoinToken, JOIN_TOKEN_FLAGS } from '../admin-flags.ts'
 import { command } from '../command.ts'
-import { UsageError } from '../errors.ts'
 import { refuseExisting } from '../key-files.ts'
 import { joinTokenHash, newJoinToken, parseClusterId } from '../secrets.ts'
 

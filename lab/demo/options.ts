@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util'
+import { UsageError } from '../../core/errors.ts'
 import { nearestName } from '../../core/nearest-name.ts'
-import { DemoUsageError } from './errors.ts'
 
 export interface DemoOptions {
   isJson: boolean
@@ -27,7 +27,7 @@ client (dockerd, skopeo, podman), and pulls a private image: first one node, the
   --help                Prints this.
 `
 
-/** @throws DemoUsageError */
+/** @throws UsageError */
 export function parseDemoOptions(argv: string[]): DemoOptions {
   const { values } = parsed(argv)
   return {
@@ -53,7 +53,7 @@ function parsed(argv: string[]) {
     const unknown = /Unknown option '(--?[^' ]+)/.exec((cause as Error).message)?.[1]
     const nearest = unknown && nearestName(unknown, FLAGS)
     const message = unknown === undefined ? (cause as Error).message : `unknown flag: ${unknown}`
-    throw new DemoUsageError(message, {
+    throw new UsageError(message, {
       cause,
       hint: nearest ? `Did you mean ${nearest}?` : 'npm run demo -- --help lists the flags.',
     })
@@ -63,7 +63,7 @@ function parsed(argv: string[]) {
 function parseMib(text: string): number {
   const mib = Number(text)
   if (!/^\d{1,4}$/.test(text) || mib < 1 || mib > IMAGE_MIB_MAX) {
-    throw new DemoUsageError(`not a number of MiB: ${text.slice(0, 40)}`, {
+    throw new UsageError(`not a number of MiB: ${text.slice(0, 40)}`, {
       hint: `--image-mib takes a whole number from 1 to ${IMAGE_MIB_MAX}.`,
     })
   }
