@@ -56,6 +56,17 @@ describe('a host that is not a configured registry', () => {
     await once(other.resume(), 'end')
   })
 
+  test('is let go when the proxy stops', async () => {
+    proxy = await startTestProxy(alwaysStatus(200))
+    const upstream = Promise.withResolvers<Socket>()
+    const port = await listen(upstream.resolve)
+    const { socket } = await openTunnel(proxy.port, `127.0.0.1:${port}`)
+    const other = await upstream.promise
+    socket.resume()
+    await proxy.close()
+    await once(other.resume(), 'end')
+  })
+
   test('that cannot be reached is a 502 with its code, in the reason phrase too', async () => {
     proxy = await startTestProxy(alwaysStatus(200))
     for (const target of ['127.0.0.1:1', 'nowhere.invalid:443']) {

@@ -4,8 +4,9 @@ import { createServer as createHttpServer, type IncomingMessage } from 'node:htt
 import { type AddressInfo, connect, createServer } from 'node:net'
 import { Readable } from 'node:stream'
 import { afterEach, describe, expect, test } from 'vitest'
-import { openRegistries } from '../../core/registry-client.ts'
+import { openRegistries, type RegistryClient } from '../../core/registry-client.ts'
 import { registryConfig } from '../../core/registry-config.ts'
+import type { RegistryHost } from '../../core/repository.ts'
 import { alwaysStatus } from '../core/test-registry.ts'
 import { codeOf, readAll, startTestProxy, type TestProxy } from './test-proxy.ts'
 
@@ -205,6 +206,26 @@ describe('what passes', () => {
     expect(last.toString()).toBe('last')
   })
 
+  test('is fetched no faster than the client takes it', async () => {
+    let madeBytes = 0
+    proxy = await startTestProxy((_request, response) => {
+      const body = new Readable({
+        read() {
+          madeBytes += MEBIBYTE
+          this.push(madeBytes > 200 * MEBIBYTE ? null : Buffer.alloc(MEBIBYTE))
+        },
+      })
+      body.pipe(response.writeHead(200))
+    })
+    const secure = await proxy.secure()
+    secure.pause()
+    secure.write(`GET /v2/_catalog HTTP/1.1\r\nHost: ${proxy.registry.host}\r\n\r\n`)
+    await expect.poll(() => madeBytes).toBeGreaterThan(0)
+    await new Promise((resolve) => setTimeout(resolve, 500))
+    expect(madeBytes).toBeLessThan(40 * MEBIBYTE)
+    secure.destroy()
+  })
+
   test('is cut short for the client when the registry cuts it short', async () => {
     proxy = await startTestProxy((_request, response) => {
       response.writeHead(200)
@@ -254,6 +275,22 @@ describe('a registry that does not answer', () => {
     expect(answer.statusCode).toBe(502)
     expect(answer.statusText).toBe('Bad Gateway (REGISTRY_UNREACHABLE)')
     expect(await codeOf(answer)).toBe('REGISTRY_UNREACHABLE')
+  })
+
+  test('in time is a 504', async () => {
+    proxy = await startTestProxy(
+      () => {},
+      ({ clients }) => {
+        const [[host, registry]] = [...clients] as [[RegistryHost, RegistryClient]]
+        const impatient = registry.dispatcher.compose((dispatch) => (options, handler) => {
+          return dispatch({ ...options, headersTimeout: 100 }, handler)
+        })
+        return { registries: new Map([[host, { ...registry, host, dispatcher: impatient }]]) }
+      },
+    )
+    const answer = await proxy.ask('/v2/')
+    expect(answer.statusCode).toBe(504)
+    expect(await codeOf(answer)).toBe('UPSTREAM_TIMEOUT')
   })
 
   test('or whose certificate does not verify gets no request', async () => {

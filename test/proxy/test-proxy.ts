@@ -56,6 +56,12 @@ export async function startTestProxy(
     ...(typeof changes === 'function' ? changes(registry) : changes),
   })
   const { port } = proxy.address
+  let closing: Promise<void> | undefined
+  const close = async () => {
+    await agent.destroy()
+    await proxy.close()
+    await registry.close()
+  }
   const caPem = authority.certificatesPem
   const secure = () => secureThrough(port, registry.host, caPem)
   const agent = new Agent({
@@ -71,10 +77,9 @@ export async function startTestProxy(
     // Not a URL: those are normalised.
     ask: (path, options = {}) =>
       agent.request({ origin: `https://${registry.host}`, path, method: 'GET', ...options }),
-    async close() {
-      await agent.destroy()
-      await proxy.close()
-      await registry.close()
+    close() {
+      closing ??= close()
+      return closing
     },
   }
 }
