@@ -1,0 +1,129 @@
+import { describe, expect, it } from 'vitest'
+import { isSource, partOf, repositoryFiles, textOf } from './source-files.ts'
+
+const files = repositoryFiles()
+const sources = files.filter(isSource)
+const texts = files.filter((path) =>
+  /\.(ts|js|json|md|sh|yml|yaml|svg|service|conf)$|^\.ci\/|^\.npmrc$/.test(path),
+)
+const THIS = 'test/tidy/tree.test.ts'
+const LINES_MAX = 350
+
+describe('the tree', () => {
+  it('has no folder for whatever has no place', () => {
+    expect(files.filter((path) => /(^|\/)(utils?|helpers?|common|misc|shared)(\/|\.ts$)/.test(path))).toEqual(
+      [],
+    )
+  })
+
+  it('names its files in kebab case', () => {
+    expect(sources.filter((path) => !/^[a-z0-9.\-/]+$/.test(path))).toEqual([])
+  })
+
+  it('keeps files short', () => {
+    const long = sources
+      .filter((path) => partOf(path) !== 'test')
+      .map((path) => ({ path, lines: textOf(path).split('\n').length }))
+      .filter(({ lines }) => lines > LINES_MAX)
+    const share = long.length / sources.length
+    if (long.length > 0)
+      console.warn(
+        `over ${LINES_MAX} lines: ${long.map(({ path, lines }) => `${path} (${lines})`).join(', ')}`,
+      )
+    expect(share).toBeLessThan(0.1)
+    expect(long.filter(({ lines }) => lines > 2 * LINES_MAX)).toEqual([])
+  })
+
+  it('names no path of one machine, and no host that packages come from', () => {
+    const machine =
+      /(^|[\s'"`(=:])\/(root|work|home\/[a-z]+|Users)\/|\/tmp\/brief|registry\.npmjs\.org|deb\.debian\.org/m
+    const found = texts.filter(
+      (path) => path !== THIS && path !== 'package-lock.json' && machine.test(textOf(path)),
+    )
+    expect(found).toEqual([])
+  })
+
+  it('never turns verification off', () => {
+    // Attackers are what verification is for.
+    const ours = sources.filter((path) => path !== THIS && !path.startsWith('test/attacks/'))
+    const off =
+      /NODE_TLS_REJECT_UNAUTHORIZED|checkServerIdentity:\s*\(\)\s*=>\s*(undefined|\{\s*\})|--src-tls-verify=false|--tls-verify=false|insecure-registr/
+    expect(ours.filter((path) => off.test(textOf(path)))).toEqual([])
+    const lax = ours.filter((path) => /rejectUnauthorized:\s*false/.test(textOf(path)))
+    // A listener may accept callers without a certificate when it then judges each connection itself.
+    expect(lax.filter((path) => !/requestCert:\s*true/.test(textOf(path)))).toEqual([])
+  })
+
+  it('leaves no note of unfinished work', () => {
+    expect(sources.filter((path) => path !== THIS && /\b(TODO|FIXME|XXX|HACK)\b/.test(textOf(path)))).toEqual(
+      [],
+    )
+  })
+
+  it('skips no test and runs none alone', () => {
+    const tests = files.filter((path) => path.endsWith('.test.ts') && path !== THIS)
+    expect(tests.filter((path) => /\b(it|test|describe)\.(only|skip|todo)\b/.test(textOf(path)))).toEqual([])
+  })
+})
+
+describe('dependencies', () => {
+  const manifest = JSON.parse(textOf('package.json')) as Record<string, Record<string, string>>
+  const page = textOf('docs/decisions/0001-dependencies.md')
+  const groups = ['dependencies', 'devDependencies', 'optionalDependencies']
+  const names = groups.flatMap((group) => Object.keys(manifest[group] ?? {}))
+
+  it('each have their line with the reason', () => {
+    expect(names.length).toBeGreaterThan(10)
+    expect(names.filter((name) => !page.includes(`| \`${name}\``))).toEqual([])
+  })
+
+  it('are pinned to one version', () => {
+    const versions = groups.flatMap((group) => Object.values(manifest[group] ?? {}))
+    expect(
+      versions.filter((version) => !/^\d+\.\d+\.\d+$/.test(version) && !version.startsWith('file:')),
+    ).toEqual([])
+  })
+
+  it('that were considered and not taken are on the page too', () => {
+    for (const name of ['webtorrent', 'bittorrent-tracker', 'http-proxy', 'node-forge']) {
+      expect(page).toContain(`\`${name}\``)
+      expect(names).not.toContain(name)
+    }
+  })
+})
+
+describe('error codes', () => {
+  const declared = sources
+    .filter((path) => partOf(path) !== 'test')
+    .flatMap((path) =>
+      [...textOf(path).matchAll(/readonly code = '([A-Z][A-Z0-9_]*)'/g)].map(([, code = '']) => ({
+        code,
+        path,
+      })),
+    )
+  const tabled = [
+    ...(/STATUS_BY_CODE = \{([\s\S]*?)\n\}/.exec(textOf('tracker/errors.ts'))?.[1] ?? '').matchAll(
+      /^\s+([A-Z_]+):/gm,
+    ),
+  ]
+  const codes = [...new Set([...declared.map(({ code }) => code), ...tabled.map(([, code = '']) => code)])]
+  const page = textOf('docs/errors.md')
+
+  it('stand for one class each', () => {
+    const twice = declared.filter(
+      ({ code }, index) => declared.findIndex((other) => other.code === code) !== index,
+    )
+    expect(twice).toEqual([])
+  })
+
+  it('are all documented', () => {
+    expect(declared.length).toBeGreaterThan(30)
+    expect(tabled.length).toBeGreaterThan(30)
+    expect(codes.filter((code) => !page.includes(`| \`${code}\``))).toEqual([])
+  })
+
+  it('that are documented exist', () => {
+    const documented = [...page.matchAll(/^\| `([A-Z_]+)`/gm)].map(([, code = '']) => code)
+    expect(documented.filter((code) => !codes.includes(code))).toEqual([])
+  })
+})
