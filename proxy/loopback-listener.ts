@@ -16,9 +16,10 @@ export function isLoopbackAddress(address: string): boolean {
 
 /**
  * The address to listen on. A name is resolved here and the checked address is used, not the name again.
+ * @param purpose the config key, for messages
  * @throws ListenNotLoopbackError unless every address of the name is a loopback address
  */
-async function loopbackAddress(host: string, purpose: string): Promise<string> {
+export async function loopbackAddress(host: string, purpose: string): Promise<string> {
   const hint = `Use 127.0.0.1 or ::1 for ${purpose}: whoever reaches it is treated as a user of this machine.`
   const found = await lookup(host, { all: true }).catch((cause: unknown) => {
     throw new ListenNotLoopbackError(`${purpose} cannot be resolved: ${host}`, { cause, hint })

@@ -7,6 +7,7 @@ import { openRegistries, type RegistryClients } from '../core/registry-client.ts
 import { startAdmin } from './admin.ts'
 import type { NodeConfig } from './config.ts'
 import { ProxyAuthority } from './intercept/authority.ts'
+import { loopbackAddress } from './loopback-listener.ts'
 import { blobMetrics } from './metrics.ts'
 import { startProxy } from './proxy.ts'
 import { TrustFiles } from './trust-files.ts'
@@ -31,6 +32,9 @@ export async function startNode(
   log: Logger,
   start: (options: ClientOptions) => Promise<Client> = startClient,
 ): Promise<RunningNode> {
+  // First of all, before anything speaks to the tracker: a mistake in the configuration is told as what it is.
+  await loopbackAddress(config.proxyListen.host, 'proxyListen')
+  await loopbackAddress(config.adminListen.host, 'adminListen')
   const parts = new AsyncDisposableStack()
   try {
     const registries = openRegistries(config.registries)

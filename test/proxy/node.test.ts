@@ -15,10 +15,12 @@ const log = createLog({ level: 'silent', name: 'test' })
 
 let folder: string
 let client: FakeClient
+let startedClients: number
 let node: RunningNode | undefined
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'shoal-node-'))
   client = new FakeClient()
+  startedClients = 0
 })
 afterEach(async () => {
   await node?.close()
@@ -39,7 +41,10 @@ function config(changes: Record<string, unknown> = {}): NodeConfig {
 }
 
 async function start(changes: Parameters<typeof config>[0] = {}): Promise<RunningNode> {
-  node = await startNode(config(changes), log, async () => client)
+  node = await startNode(config(changes), log, async () => {
+    startedClients++
+    return client
+  })
   return node
 }
 
