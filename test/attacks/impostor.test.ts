@@ -29,6 +29,8 @@ import { expectLogged, expectNothingGiven, expectUnharmed, useTarget } from './t
 /** Members who pretend to be another node, and a rogue holder who passes on what honest downloaders show it. */
 const target = useTarget()
 const servers: Server[] = []
+let names = 0
+const newName = () => `victim${++names}`
 afterEach(() => {
   for (const server of servers.splice(0)) server.close()
 })
@@ -131,7 +133,7 @@ test('a proof that a downloader shows to a rogue holder opens nothing at another
     revocationsVersion: 0,
   })
   const mark = target.logged.length
-  const victim = await cluster.addNode()
+  const victim = await cluster.addNode({ name: newName() })
   expect((await pull(victim, cluster.request(blob))).equals(blob.bytes)).toBe(true)
   await expect.poll(() => relayed).toBeDefined()
   expectNothingGiven(await relayed!)
@@ -158,7 +160,7 @@ test('a downloader hangs up on a node that is not the one that the tracker named
     socket.on('data', (chunk) => shown.push(chunk))
   })
   await rogue.serve(port, [swarm])
-  const victim = await cluster.addNode()
+  const victim = await cluster.addNode({ name: newName() })
   expect((await pull(victim, cluster.request(blob))).equals(blob.bytes)).toBe(true)
   expect(progressOf(victim, blob).bytesFromPeers).toBe(blob.bytes.length)
   expect(Buffer.concat(shown).length).toBe(0)
@@ -180,7 +182,7 @@ test('a downloader shows nothing to a node with a node certificate, or one of an
       socket.on('data', (chunk) => shown.push(chunk))
     })
     await rogue.serve(port, [swarmOf(rogue, cluster, blob)])
-    const victim = await cluster.addNode()
+    const victim = await cluster.addNode({ name: newName() })
     expect((await pull(victim, cluster.request(blob))).equals(blob.bytes)).toBe(true)
     expect(Buffer.concat(shown).length).toBe(0)
     expect(new X509Certificate(certificate.certificatePem).subject).not.toBe('')

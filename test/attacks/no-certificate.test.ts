@@ -72,4 +72,22 @@ test('the peer protocol without TLS gets nothing but a TLS alert', async () => {
   expect(Buffer.concat(received).length).toBeLessThanOrEqual(7)
 })
 
+test('a TLS session is never resumed: an expired certificate would pass in one', async () => {
+  const { certificate } = await target.member.pull(target.cluster, target.blob)
+  const sessions: Buffer[] = []
+  await attack(asStranger({ certificate }), (line) => {
+    line.socket.on('session', (session) => sessions.push(session))
+    line.sendHandshakes(target.swarm, target.member.node)
+  })
+  for (const session of sessions) {
+    let isReused = false
+    const line = await attack(asStranger({ certificate, tls: { session } }), (line) => {
+      isReused = line.socket.isSessionReused()
+      speak(line)
+    })
+    expect(isReused && line.receivedBytes > 0).toBe(false)
+    expect(line.blockBytes).toBe(0)
+  }
+})
+
 expectUnharmed(target)

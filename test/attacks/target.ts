@@ -59,9 +59,11 @@ export function expectUnharmed(target: Target): void {
   })
 }
 
+let honestNodes = 0
+
 export async function expectServesHonestly({ cluster, blob }: Target): Promise<void> {
   const before = cluster.registry.sentBytes.get(blob.digest)
-  const honest = await cluster.addNode()
+  const honest = await cluster.addNode({ name: `honest${++honestNodes}` })
   expect((await pull(honest, cluster.request(blob))).equals(blob.bytes)).toBe(true)
   expect(progressOf(honest, blob).bytesFromPeers).toBe(blob.bytes.length)
   expect(cluster.registry.sentBytes.get(blob.digest)).toBe(before)

@@ -170,8 +170,8 @@ test('the signature itself is no proof', async () => {
 test('a right token with a certificate that is bound to another, or to none, is refused', async () => {
   const { signer } = target.cluster
   await expectRefused(signed(), signer, { tokenHash: 'a'.repeat(64) })
-  const { tokenHash: _, ...unbound } = pullClaimsFor(target.cluster, target.member, target.blob)
-  await expectRefused(signed(), signer, { ...unbound, tokenHash: undefined } as Partial<PullClaims>)
+  const hashless = { tokenHash: undefined } as unknown as Partial<PullClaims>
+  await expectRefused(signed(), signer, hashless)
 })
 
 test('a right token with a certificate for another registry is refused before the protocol begins', async () => {
