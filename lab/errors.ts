@@ -10,9 +10,14 @@ export class LabCommandError extends ShoalError {
   readonly code = 'LAB_COMMAND'
 }
 
-/** A part ended that should still run, or never became ready: close the lab. */
+/** A part does not answer, or did not become ready in time: ask again, or close the lab. */
 export class LabPartError extends ShoalError {
   readonly code = 'LAB_PART'
+}
+
+/** A part ended that nobody stopped: waiting for it is in vain. */
+export class LabPartEndedError extends ShoalError {
+  readonly code = 'LAB_PART_ENDED'
 }
 
 /** The lab is being closed: stop what you are doing. */

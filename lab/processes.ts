@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { closeSync, openSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { LabClosedError, LabCommandError, LabPartError } from './errors.ts'
+import { LabClosedError, LabCommandError, LabPartEndedError, LabPartError } from './errors.ts'
 import { LAB_PATH } from './requirements.ts'
 
 /**
@@ -12,6 +12,8 @@ import { LAB_PATH } from './requirements.ts'
 
 /** A part gets this long after SIGTERM; then SIGKILL. dockerd needs about one second. */
 const STOP_PATIENCE_MS = 8_000
+/** From the start of a part to its first answer, on a machine that is busy starting the others. */
+const PART_PATIENCE_MS = 30_000
 /** How much of a log an error message repeats. */
 const LOG_TAIL_LINES = 12
 /** Bound of what a command may print: an image listing or a log, never a layer. */
@@ -39,6 +41,8 @@ export interface LabProcess {
   readonly child: ChildProcess
   readonly logFile: string
   isRunning(): boolean
+  /** How it ended, when nobody stopped it. */
+  death(): LabPartEndedError | undefined
   /** Sends the signal at once; SIGKILL is how tests crash a part. */
   kill(signal: NodeJS.Signals): void
   /** SIGTERM, then SIGKILL; resolves when the process has ended. */
@@ -48,16 +52,16 @@ export interface LabProcess {
 export class LabProcesses {
   readonly #logDir: string
   readonly #live = new Map<ChildProcess, Promise<void>>()
-  readonly #deaths: ((error: LabPartError) => void)[] = []
+  readonly #deaths: LabPartEndedError[] = []
   #isClosing = false
 
   constructor(logDir: string) {
     this.#logDir = logDir
   }
 
-  /** Calls back when a part ends that nobody stopped. */
-  onDeath(listener: (error: LabPartError) => void): void {
-    this.#deaths.push(listener)
+  /** Parts that ended although nobody stopped them, in the order of their end. */
+  get deaths(): readonly LabPartEndedError[] {
+    return this.#deaths
   }
 
   /** Starts a part that runs until it is stopped; standard output and error go to `<name>.log` and `<name>.err.log`. */
@@ -131,13 +135,13 @@ export class LabProcesses {
 
   #part(name: string, child: ChildProcess, [logFile, errorLog]: [string, string]): LabProcess {
     let isStopped = false
+    let death: LabPartEndedError | undefined
     const isRunning = () => child.exitCode === null && child.signalCode === null && child.pid !== undefined
     void this.#live.get(child)!.then(() => {
       if (isStopped || this.#isClosing) return
-      const error = new LabPartError(
-        `${name} ended by itself: ${lastLines(readLog(errorLog) || readLog(logFile))}`,
-      )
-      for (const listener of this.#deaths) listener(error)
+      const words = lastLines(readLog(errorLog) || readLog(logFile))
+      death = new LabPartEndedError(`${name} ended by itself: ${words}`)
+      this.#deaths.push(death)
     })
     return {
       name,
@@ -145,6 +149,7 @@ export class LabProcesses {
       child,
       logFile,
       isRunning,
+      death: () => death,
       kill(signal) {
         isStopped = true
         signalGroup(child, signal)
@@ -171,7 +176,7 @@ export class LabProcesses {
 
 /**
  * Asks until the answer is neither undefined nor an error.
- * @throws LabPartError after `patienceMs`, with the last error
+ * @throws LabPartError after `patienceMs`, with the last error; LabClosedError and LabPartEndedError at once
  */
 export async function waitFor<Value>(
   what: string,
@@ -186,12 +191,24 @@ export async function waitFor<Value>(
       const value = await ask()
       if (value !== undefined) return value
     } catch (error) {
-      if (error instanceof LabClosedError) throw error
+      if (error instanceof LabClosedError || error instanceof LabPartEndedError) throw error
       cause = error
     }
     await delay(pauseMs)
   }
   throw new LabPartError(`${what} is not ready after ${patienceMs} ms`, { cause })
+}
+
+/**
+ * Waits until a part that was started answers.
+ * @throws LabPartEndedError with its last words when it has ended; LabPartError when it takes too long
+ */
+export function waitForPart(part: LabProcess, ask: () => Promise<unknown>): Promise<unknown> {
+  return waitFor(part.name, PART_PATIENCE_MS, async () => {
+    const death = part.death()
+    if (death !== undefined) throw death
+    return ask()
+  })
 }
 
 /** Nothing of the caller's proxies, daemons or credentials may reach a part; only where programs are. */

@@ -17,7 +17,9 @@ import type { TokenServerOptions, TokenUser } from './token-server.ts'
  */
 
 export const REGISTRY_HOST = 'registry.shoal.test'
+const REGISTRY_PORT = 443
 const TOKEN_HOST = 'auth.shoal.test'
+const TOKEN_PORT = 5001
 const TOKEN_ISSUER = 'Shoal lab'
 const CERTIFICATE_SECONDS = 7 * 24 * 3600
 
@@ -76,7 +78,9 @@ export async function startRegistry(options: RegistryOptions): Promise<LabRegist
   }
   const registry = startRegistryProcess(options, dir, tls, tokenKeysFile)
   parts.push(registry)
-  await waitUntilListening({ ...options, ports: parts.length === 2 ? [443, TOKEN_PORT] : [443] })
+  for (const part of parts) {
+    await waitUntilListening({ ...options, part, ports: [part === registry ? REGISTRY_PORT : TOKEN_PORT] })
+  }
   return {
     host: REGISTRY_HOST,
     repository: options.repository,
@@ -93,8 +97,6 @@ function usersOf(repository: string, publisher: Account, puller: Account): Recor
     [puller.user]: { password: puller.password, access: { [repository]: ['pull'] } },
   }
 }
-
-const TOKEN_PORT = 5001
 
 function startTokenProcess(
   { host, processes, tokenSeconds }: RegistryOptions,
@@ -137,7 +139,11 @@ function startRegistryProcess(
     version: '0.1',
     log: { level: 'warn', accesslog: { disabled: false } },
     storage: { filesystem: { rootdirectory: join(dir, 'storage') }, cache: { blobdescriptor: 'inmemory' } },
-    http: { addr: '0.0.0.0:443', tls: { certificate, key }, secret: randomBytes(16).toString('hex') },
+    http: {
+      addr: `0.0.0.0:${REGISTRY_PORT}`,
+      tls: { certificate, key },
+      secret: randomBytes(16).toString('hex'),
+    },
     ...(authentication === 'none' ? {} : { auth: { token } }),
   }
   const configFile = join(dir, 'config.yml')

@@ -6,7 +6,7 @@ import { AdminRelay } from './admin-relay.ts'
 import { LabPartError } from './errors.ts'
 import { waitUntilListening } from './listening.ts'
 import type { LabHost } from './network.ts'
-import { type LabProcess, type LabProcesses, waitFor } from './processes.ts'
+import { type LabProcess, type LabProcesses, waitForPart } from './processes.ts'
 import { REGISTRY_HOST } from './registry.ts'
 
 /** Shoal's own programs as parts of a lab, started and configured as an operator would: through the command line. */
@@ -19,7 +19,6 @@ const NODE_PROXY_PORT = 7070
 const NODE_ADMIN_PORT = 7072
 export const NODE_PROXY_URL = `http://127.0.0.1:${NODE_PROXY_PORT}`
 const COMMAND_PATIENCE_MS = 30_000
-const NODE_PATIENCE_MS = 30_000
 
 /** Keys of the programs' own configuration that a lab sets otherwise than by default. */
 export type ConfigOverrides = Record<string, unknown>
@@ -69,19 +68,16 @@ export async function startTracker(options: ShoalOptions): Promise<LabTracker> {
     registries: [options.registryConfig],
     ...options.overrides,
   })
-  const service = makeService(options, 'tracker', 'tracker', configFile, () =>
-    waitUntilListening({ ...options, ports: [TRACKER_PORT, TRACKER_ADMIN_PORT] }),
+  const service = makeService(options, 'tracker', 'tracker', configFile, (part) =>
+    waitUntilListening({ ...options, part, ports: [TRACKER_PORT, TRACKER_ADMIN_PORT] }),
   )
   await service.start()
   const joinTokenFile = join(dir, 'join-token')
   const adminPem = join(dir, 'data', 'admin.pem')
   await certs(options, 'cluster', 'lab', '--admin-pem', adminPem, '--out', joinTokenFile)
-  const join_ = {
-    trackerUrl: `https://${TRACKER_HOST}:${TRACKER_PORT}`,
-    trackerCaFile: join(dir, 'authority.crt'),
-    joinTokenFile,
-  }
-  return Object.assign(service, { join: join_ })
+  const trackerUrl = `https://${TRACKER_HOST}:${TRACKER_PORT}`
+  const trackerCaFile = join(dir, 'authority.crt')
+  return Object.assign(service, { join: { trackerUrl, trackerCaFile, joinTokenFile } })
 }
 
 export async function startShoalNode(options: ShoalOptions & { tracker: LabTracker }): Promise<LabShoalNode> {
@@ -99,11 +95,8 @@ export async function startShoalNode(options: ShoalOptions & { tracker: LabTrack
   })
   const relay = new AdminRelay(host, processes, NODE_ADMIN_PORT)
   const isHealthy = async () => JSON.parse(await relay.ask('/healthz')).status === 'ok' || undefined
-  const service = makeService(options, host.name, 'node', configFile, async (process) => {
-    await waitFor(`the Shoal node of ${host.name}`, NODE_PATIENCE_MS, () => {
-      if (!process.isRunning()) throw new LabPartError(`the Shoal node of ${host.name} has ended`)
-      return isHealthy()
-    })
+  const service = makeService(options, host.name, 'node', configFile, async (part) => {
+    await waitForPart(part, isHealthy)
   })
   await service.start()
   return Object.assign(service, {

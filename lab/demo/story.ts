@@ -33,7 +33,6 @@ export function openDemoLab({ imageMib }: DemoOptions, view: ProgressView): Prom
 /** Pulls, one after the other and then at once, and looks at what came of it. */
 export async function tellStory(lab: Lab, view: ProgressView): Promise<DemoFacts> {
   const failures: string[] = []
-  lab.run.processes.onDeath(({ message }) => failures.push(message))
   const [first, ...others] = lab.nodes
   view.say(`\n${first!.name} pulls ${lab.image.name}; nobody has it yet`)
   const alone = await pullTogether(lab, [first!], { view, failures })
@@ -48,7 +47,7 @@ export async function tellStory(lab: Lab, view: ProgressView): Promise<DemoFacts
     egress: lab.registryEgress(),
     nodes,
     hasImageRun: await runsImage(lab, first!, { view, failures }),
-    failures,
+    failures: [...lab.run.processes.deaths.map(({ message }) => message), ...failures],
   }
 }
 

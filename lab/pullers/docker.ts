@@ -1,6 +1,6 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { waitFor } from '../processes.ts'
+import { waitForPart } from '../processes.ts'
 import { ArchiveDigests } from './archive-digests.ts'
 import {
   authFile,
@@ -12,7 +12,6 @@ import {
   unpackedDigests,
 } from './puller.ts'
 
-const READY_PATIENCE_MS = 30_000
 const COMMAND_PATIENCE_MS = 60_000
 
 /** A Docker daemon of the host's own: its own data, socket, control groups, proxy and trust. */
@@ -23,7 +22,7 @@ export async function startDocker(options: PullerOptions): Promise<Puller> {
   writeFileSync(join(clientDir, 'config.json'), authFile(options), { mode: 0o600 })
   writeFileSync(join(dir, 'daemon.json'), '{}')
   const socket = join(dir, 'docker.sock')
-  options.processes.start({
+  const daemon = options.processes.start({
     name: `${options.host.name}-dockerd`,
     argv: options.host.command(daemonCommand(dir, socket, options.cgroupParent)),
     env: proxyEnvironment(options),
@@ -35,7 +34,7 @@ export async function startDocker(options: PullerOptions): Promise<Puller> {
       timeoutMs,
       ...(onOutput === undefined ? {} : { onOutput }),
     })
-  await waitFor(`${options.host.name}'s dockerd`, READY_PATIENCE_MS, () => docker(['info'], 5000))
+  await waitForPart(daemon, () => docker(['info'], 5000))
   return {
     kind: 'docker',
     async pull({ name }) {
