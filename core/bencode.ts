@@ -3,8 +3,14 @@ import { InvalidInputError } from './errors.ts'
 /** Bencoding (BEP 3). Byte strings are Buffers (views of the input), integers safe numbers, dictionaries Maps. */
 export type Bencoded = number | Buffer | Bencoded[] | BencodedDictionary
 export type BencodedDictionary = Map<string, Bencoded>
-/** What can be encoded: strings are UTF-8. */
-export type Encodable = number | string | Uint8Array | Encodable[] | { [key: string]: Encodable | undefined }
+/** What can be encoded: strings are UTF-8, keys of Maps latin1 (one byte a character), as they are decoded. */
+export type Encodable =
+  | number
+  | string
+  | Uint8Array
+  | Encodable[]
+  | ReadonlyMap<string, Encodable>
+  | { [key: string]: Encodable | undefined }
 
 /** Nesting of lists and dictionaries; a torrent needs four. */
 const DEPTH_MAX = 8
@@ -33,17 +39,26 @@ function encodeInto(value: Encodable, parts: Uint8Array[]): void {
     for (const item of value) encodeInto(item, parts)
     parts.push(Buffer.from('e'))
   } else {
-    encodeDictionary(value, parts)
+    encodeDictionary(entriesOf(value), parts)
   }
 }
 
-function encodeDictionary(dictionary: { [key: string]: Encodable | undefined }, parts: Uint8Array[]): void {
+type Entry = { key: Buffer; value: Encodable | undefined }
+
+function entriesOf(
+  dictionary: ReadonlyMap<string, Encodable> | { [key: string]: Encodable | undefined },
+): Entry[] {
+  if (dictionary instanceof Map) {
+    return [...dictionary].map(([key, value]) => ({ key: Buffer.from(key, 'latin1'), value }))
+  }
+  return Object.entries(dictionary).map(([key, value]) => ({ key: Buffer.from(key), value }))
+}
+
+function encodeDictionary(entries: Entry[], parts: Uint8Array[]): void {
   parts.push(Buffer.from('d'))
-  const keys = Object.keys(dictionary).map((key) => ({ key, bytes: Buffer.from(key) }))
-  for (const { key, bytes } of keys.sort((a, b) => Buffer.compare(a.bytes, b.bytes))) {
-    const value = dictionary[key]
+  for (const { key, value } of entries.sort((a, b) => Buffer.compare(a.key, b.key))) {
     if (value === undefined) continue
-    encodeInto(bytes, parts)
+    encodeInto(key, parts)
     encodeInto(value, parts)
   }
   parts.push(Buffer.from('e'))

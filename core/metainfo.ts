@@ -7,6 +7,8 @@ declare const checked: unique symbol
 
 /** 40 lower-case hex digits: the swarm's permanent id, its info-hash and the SNI between Shoal peers. */
 export type SwarmId = string & { readonly [checked]: 'SwarmId' }
+/** 40 lower-case hex digits: what two peers call the swarm, its id or the alias of stock clients (core/torrent.ts). */
+export type InfoHash = string & { readonly [checked]: 'SwarmId' | 'InfoHash' }
 /** 40 lower-case hex digits: first 20 bytes of SHA-256 of the node key's SubjectPublicKeyInfo; also its peer id. */
 export type NodeId = string & { readonly [checked]: 'NodeId' }
 /** A cluster's id: `c` and 16 lower-case hex digits. */
@@ -18,6 +20,7 @@ const HEX40 = /^[0-9a-f]{40}$/
 const CLUSTER_ID = /^c[0-9a-f]{16}$/
 
 export const isSwarmId = (text: string): text is SwarmId => HEX40.test(text)
+export const isInfoHash = (text: string): text is InfoHash => HEX40.test(text)
 export const isNodeId = (text: string): text is NodeId => HEX40.test(text)
 export const isClusterId = (text: string): text is ClusterId => CLUSTER_ID.test(text)
 
