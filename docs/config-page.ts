@@ -1,0 +1,50 @@
+import { configMarkdown } from '../core/config-help.ts'
+import { configKeys } from '../core/config-keys.ts'
+import { registryConfig } from '../core/registry-config.ts'
+import { nodeConfig } from '../proxy/config.ts'
+import { trackerConfig } from '../tracker/config.ts'
+import { upConfig } from '../up.ts'
+
+const INTRO = `# Configuration
+
+Written by \`npm run docs\` from the schemas that check it.
+
+Every setting has three names: a flag, an environment variable, and a key of a JSON file (\`--config-file\`). Flags win over
+the environment, the environment over the file. An unknown name in any of them stops the program, with the nearest known
+one as a hint. An empty string counts as absent. Booleans are \`true\` or \`false\`. Addresses are \`host:port\`, IPv6 in
+brackets; port 0 takes a free one. Secrets are never settings themselves: their settings name files.
+
+\`\`\`
+{
+  "trackerUrl": "https://tracker.example.com:7443",
+  "joinTokenFile": "/run/secrets/join-token",
+  "registries": [{ "host": "registry.example.com", "caFile": "/etc/shoal/registry-ca.crt" }]
+}
+\`\`\`
+`
+
+/** The text of docs/config.md. */
+export function configPage(): string {
+  const programs = [
+    { program: 'node', schema: nodeConfig, summary: 'On every node: the proxy and the transfers.' },
+    { program: 'tracker', schema: trackerConfig, summary: 'Once per site.' },
+    { program: 'up', schema: upConfig, summary: 'Both in one process, for one machine.' },
+  ]
+  return [INTRO, ...programs.map(configMarkdown), registries()].join('\n')
+}
+
+function registries(): string {
+  const rows = configKeys('node', registryConfig).map(({ key, isRequired, defaultText, description }) => {
+    const fallback = isRequired ? '**required**' : defaultText === undefined ? '' : `\`${defaultText}\``
+    return `| \`${key}\` | ${fallback} | ${description} |`
+  })
+  return `## registries
+
+In the file an array of objects with these keys. As a flag or in the environment the same as JSON, or just hosts:
+\`--registries registry.example.com,other.example.com:5000\`.
+
+| key | default | meaning |
+|---|---|---|
+${rows.join('\n')}
+`
+}
