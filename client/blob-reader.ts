@@ -22,6 +22,8 @@ export class BlobReader implements OpenBlob {
   private readonly request: BlobRequest
   private readonly registry: RegistryClient
   private readonly abort = new AbortController()
+  /** One buffer, used again for every chunk: fresh ones would be collected too late. */
+  private readonly chunk = Buffer.allocUnsafeSlow(CHUNK_BYTES)
 
   constructor(
     swarm: Swarm,
@@ -65,22 +67,23 @@ export class BlobReader implements OpenBlob {
   }
 
   private async nextChunk(at: number, end: number): Promise<Buffer> {
+    if (this.abort.signal.aborted) throw new ClientClosedError('the reader was closed')
     const { layout, stored } = this.swarm
     const piece = Math.floor(at / layout.pieceBytes) as PieceIndex
     this.swarm.setPosition(this, piece)
-    await this.swarm.until(() => stored.have.has(piece))
+    await this.swarm.until(this, () => stored.have.has(piece))
     const pieceEnd = Math.min((piece + 1) * layout.pieceBytes, end)
     let to = Math.min(at + CHUNK_BYTES, pieceEnd)
     // The last byte is held back until the whole blob is known to be what the digest says.
     if (to === layout.blobBytes && !stored.isMatched) {
       if (to - at > 1) to -= 1
-      else await this.swarm.until(() => stored.isMatched)
+      else await this.swarm.until(this, () => stored.isMatched)
     }
     return this.readFile(at, to)
   }
 
   private async readFile(from: number, to: number): Promise<Buffer> {
-    const buffer = Buffer.allocUnsafe(to - from)
+    const buffer = this.chunk.subarray(0, to - from)
     const { bytesRead } = await this.swarm.stored.withFile((fd) => readAt(fd, buffer, 0, buffer.length, from))
     if (bytesRead !== buffer.length) throw new BlobUnavailableError('the blob file is shorter than its blob')
     return buffer

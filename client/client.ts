@@ -28,7 +28,7 @@ export interface ImagePlan {
 export interface OpenBlob {
   readonly bytes: number
   /**
-   * The bytes [start, end) in order, each verified before it is yielded.
+   * The bytes [start, end) in order, each verified before it is yielded. A chunk is valid until the next is asked for.
    * @throws BlobUnavailableError when neither the swarm nor the registry yields a piece in time
    * @throws BlobDistrustedError when the whole blob does not match its digest; the last byte was then held back
    */

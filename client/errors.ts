@@ -67,3 +67,8 @@ export class StoreClosedError extends ShoalError {
 export class StoreWriteError extends ShoalError {
   readonly code = 'STORE_WRITE'
 }
+
+/** The local reader closed the blob while it waited: nothing more to do for it. */
+export class ReadClosedError extends ShoalError {
+  readonly code = 'READ_CLOSED'
+}

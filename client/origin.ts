@@ -28,6 +28,8 @@ export interface OriginHost {
   /** Verifies and stores a piece read from the registry. @returns its SHA-256 (32 bytes) */
   storeFromRegistry(piece: PieceIndex, buffer: PieceBuffer, length: number): Promise<Buffer>
   askHashes(request: Omit<HashesRequest, 'pull'>): Promise<HashesResponse>
+  /** Fetches have failed for so long, with no piece from anywhere, that readers must not wait on. */
+  starved(): void
   /** Takes what the tracker said: batches, peers, epoch. */
   learn(answer: HashesResponse): void
 }
@@ -38,6 +40,8 @@ const PATIENCE_MS = 3_000
 const ALONE_PIECES_MAX = 16
 /** Pause after a refusal or a broken connection of the registry, and after an unanswered call to the tracker. */
 const RETRY_MS = 1_000
+/** With no piece from anywhere, and fetches from the registry that fail, readers are told after so long. */
+const STARVED_MS = 10_000
 /** Hashes per publication: what one batch can carry. */
 const PUBLISH_PIECES_MAX = 4096
 
@@ -71,6 +75,8 @@ export class Origin {
   private movedAtMs = Date.now()
   private askAtMs = 0
   private fetchAtMs = 0
+  /** When fetches began to fail with no piece in between. */
+  private brokenAtMs: number | undefined
   private readonly unpublished = new Map<PieceIndex, { hash: Buffer; lease: string }>()
 
   constructor(host: OriginHost) {
@@ -80,6 +86,7 @@ export class Origin {
   /** @param lease what the grant came with */
   start(lease: Lease | null): void {
     this.isActive = true
+    this.brokenAtMs = undefined
     this.movedAtMs = Date.now()
     if (lease && !this.run) void this.follow(lease)
   }
@@ -104,6 +111,7 @@ export class Origin {
   /** A piece came in. */
   moved(from: 'registry' | 'peer'): void {
     this.movedAtMs = Date.now()
+    this.brokenAtMs = undefined
     if (from === 'peer') this.isAlone = false
   }
 
@@ -112,6 +120,7 @@ export class Origin {
     const now = Date.now()
     if (this.unpublished.size > 0 && now >= this.askAtMs) void this.publish()
     if (!this.isActive || this.host.have.isFull) return
+    if (now - (this.brokenAtMs ?? now) > STARVED_MS) this.host.starved()
     if (!this.run && now - this.movedAtMs > PATIENCE_MS) this.isAlone = true
     if (!this.run && this.isAlone && now >= this.fetchAtMs) void this.fetchAlone()
     else if (!this.run && !this.asking && now >= this.askAtMs && this.lacksPieces()) void this.ask()
@@ -171,6 +180,7 @@ export class Origin {
     } catch (error) {
       if (run.abort.signal.aborted) return false
       this.fetchAtMs = Date.now() + RETRY_MS
+      this.brokenAtMs ??= Date.now()
       this.host.log.warn({ err: error }, 'a fetch from the registry broke off')
       return false
     } finally {

@@ -1,7 +1,16 @@
+import { ReadClosedError } from './errors.ts'
+
+interface Waiter {
+  reader: object
+  isDone(): boolean
+  resolve(): void
+  reject(error: Error): void
+}
+
 /** The local readers of one blob: where each is, and what each waits for. */
 export class Readers {
   private readonly positions = new Map<object, number>()
-  private readonly waiters = new Set<{ isDone(): boolean; resolve(): void; reject(error: Error): void }>()
+  private readonly waiters = new Set<Waiter>()
 
   get count(): number {
     return this.positions.size
@@ -19,15 +28,16 @@ export class Readers {
     return isFirst
   }
 
-  /** @returns true when this was the last reader */
+  /** What the reader waits for ends with READ_CLOSED. @returns true when this was the last reader */
   remove(reader: object): boolean {
+    this.reject(new ReadClosedError('the reader was closed'), (waiter) => waiter.reader === reader)
     return this.positions.delete(reader) && this.positions.size === 0
   }
 
-  /** Resolves when `isDone`, which `wake` has checked; rejects with what `fail` is given. */
-  async until(isDone: () => boolean): Promise<void> {
+  /** Resolves when `isDone`, which `wake` checks; rejects with what `fail` is given, or when the reader is removed. */
+  async until(reader: object, isDone: () => boolean): Promise<void> {
     if (isDone()) return
-    await new Promise<void>((resolve, reject) => this.waiters.add({ isDone, resolve, reject }))
+    await new Promise<void>((resolve, reject) => this.waiters.add({ reader, isDone, resolve, reject }))
   }
 
   wake(): void {
@@ -39,7 +49,14 @@ export class Readers {
   }
 
   fail(reason: Error): void {
-    for (const waiter of this.waiters) waiter.reject(reason)
-    this.waiters.clear()
+    this.reject(reason, () => true)
+  }
+
+  private reject(reason: Error, isMeant: (waiter: Waiter) => boolean): void {
+    for (const waiter of this.waiters) {
+      if (!isMeant(waiter)) continue
+      this.waiters.delete(waiter)
+      waiter.reject(reason)
+    }
   }
 }

@@ -18,6 +18,7 @@ import { dialPeer } from './net/peer-dial.ts'
 import { PeerListener } from './net/peer-listener.ts'
 import { SendBuffers } from './net/send-buffers.ts'
 import { TrackerClient } from './net/tracker-client.ts'
+import { StockAliases } from './stock-aliases.ts'
 import { PieceBuffers } from './store/piece-buffers.ts'
 import { Verifier } from './store/verifier.ts'
 import type { Swarm } from './swarm.ts'
@@ -96,7 +97,7 @@ class NodeClient implements Client {
     })
     this.listener = new PeerListener({
       ...options.peerListen,
-      swarmOf: (id) => this.swarms.get(id)?.links,
+      swarmOf: (name) => this.swarms.named(name)?.links,
       contextOf: (links) => this.contextFor(links.swarm),
       onRefused: (error, address) => log.warn({ code: error.code, err: error, address }, 'peer refused'),
     })
@@ -110,6 +111,7 @@ class NodeClient implements Client {
       dataDir,
       cacheBytesMax,
       registries,
+      aliases: new StockAliases({ registries, trust: this.trust }),
       parts: {
         node: this.identity.node,
         version: VERSION,
@@ -128,6 +130,9 @@ class NodeClient implements Client {
       onFailed: (swarm, reason) => this.onFailed(swarm, reason),
     })
     this.listenPort = await this.listener.listen()
+    this.swarms
+      .completeAliases()
+      .catch((error) => this.options.log.warn({ err: error }, 'a stored blob has no name for stock clients'))
     try {
       await this.join()
     } catch (error) {

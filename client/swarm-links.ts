@@ -93,7 +93,8 @@ export class SwarmLinks implements ListeningSwarm {
   }
 
   addPeers(peers: readonly Peer[]): void {
-    this.peers.add(peers)
+    // A stock client has no token to prove: where one is required it is not a peer.
+    this.peers.add(peers.filter(({ infoHash }) => infoHash === undefined || !this.needsProof()))
     if (this.options.isWanted()) this.connect()
   }
 
@@ -257,6 +258,7 @@ export class SwarmLinks implements ListeningSwarm {
       this.uploadTimer = undefined
       this.onUploadWanted()
     }, delayMs)
+    this.uploadTimer.unref()
   }
 
   onClosed(link: PeerLink, reason: ShoalError | undefined): void {

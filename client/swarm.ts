@@ -9,7 +9,13 @@ import type { BlobKey, BlobProgress } from './client.ts'
 import { Bitfield } from './engine/bitfield.ts'
 import { type Assembly, Download } from './engine/download.ts'
 import type { RateLimit } from './engine/rate-limit.ts'
-import { BlobDistrustedError, ClientClosedError, PieceCorruptError, StoreWriteError } from './errors.ts'
+import {
+  BlobDistrustedError,
+  BlobUnavailableError,
+  ClientClosedError,
+  PieceCorruptError,
+  StoreWriteError,
+} from './errors.ts'
 import type { Admission } from './net/admission.ts'
 import type { ClusterTrustState, PeerCredential } from './net/cluster-trust.ts'
 import type { Grant } from './net/grants.ts'
@@ -163,6 +169,8 @@ export class Swarm implements OriginHost {
     this.origin.start(lease)
     this.ticker ??= setInterval(() => this.tick(), TICK_MS)
     this.tick()
+    // A node that was killed after the last piece has yet to match the whole.
+    if (this.have.isFull) void this.finish()
   }
 
   removeReader(reader: object): void {
@@ -170,9 +178,9 @@ export class Swarm implements OriginHost {
   }
 
   /** Resolves when `isDone`; checked whenever a piece comes in and when the blob is matched. */
-  async until(isDone: () => boolean): Promise<void> {
+  async until(reader: object, isDone: () => boolean): Promise<void> {
     if (this.failure && !isDone()) throw this.failure
-    await this.readers.until(isDone)
+    await this.readers.until(reader, isDone)
   }
 
   fail(reason: ShoalError): void {
@@ -183,10 +191,12 @@ export class Swarm implements OriginHost {
     this.parts.onFailed(this, reason)
   }
 
-  close(): void {
+  /** @param reason what readers in the middle of the blob get */
+  close(reason: ShoalError = new ClientClosedError('the node is stopping')): void {
+    this.failure ??= reason
     this.halt()
     this.stopTicking()
-    this.readers.fail(new ClientClosedError('the node is stopping'))
+    this.readers.fail(reason)
     this.links.close()
   }
 
@@ -214,11 +224,17 @@ export class Swarm implements OriginHost {
       this.fillTimer = undefined
       this.download.fillAll()
     }, delayMs)
+    this.fillTimer.unref()
   }
 
   private stopTicking(): void {
     clearInterval(this.ticker)
     this.ticker = undefined
+  }
+
+  /** Peers and registry are silent: readers end, what is stored stays for the next one. */
+  starved(): void {
+    this.readers.fail(new BlobUnavailableError('neither the swarm nor the registry gives a piece'))
   }
 
   // --- OriginHost ----------------------------------------------------------------------------------------------
@@ -353,6 +369,7 @@ export class Swarm implements OriginHost {
       this.parts.onComplete(this)
       await this.origin.drained()
       await this.report(isConfirmed ? 'pieces' : 'whole')
+      if (!this.links.needsProof()) await this.piecesSha1()
     } catch (cause) {
       this.failWriting(cause)
     } finally {
@@ -364,16 +381,25 @@ export class Swarm implements OriginHost {
   private async report(matched: 'whole' | 'pieces'): Promise<void> {
     if (!this.stored.hashes.isComplete) return
     try {
-      const answer = await this.parts.tracker.complete(this.swarm, {
-        epoch: this.epoch,
-        matched,
-        piecesSha1: null,
-      })
+      const complete = (piecesSha1: string | null) =>
+        this.parts.tracker.complete(this.swarm, { epoch: this.epoch, matched, piecesSha1 })
+      const answer = await complete(null)
       for (const batch of answer.batches) this.learnBatch(batch)
       this.stored.save()
+      if (answer.wantsSha1) await complete((await this.piecesSha1()).toString('base64url'))
     } catch (error) {
       this.log.debug({ err: error }, 'the tracker did not take the completion')
     }
+  }
+
+  /** SHA-1 of every piece of the whole blob, for stock clients: one pass over it, once, off the event loop. */
+  async piecesSha1(): Promise<Buffer> {
+    if (this.stored.piecesSha1) return this.stored.piecesSha1
+    const hashes = await this.stored.withFile((fd) => this.parts.verifier.sha1OfPieces(fd, this.layout))
+    this.stored.piecesSha1 = hashes
+    this.stored.markDirty()
+    this.stored.save()
+    return hashes
   }
 
   // --- hashes and announcements --------------------------------------------------------------------------------

@@ -1,8 +1,10 @@
 import { join } from 'node:path'
 import type { ShoalError } from '../core/errors.ts'
-import type { SwarmId } from '../core/metainfo.ts'
+import { type InfoHash, isSwarmId, type SwarmId } from '../core/metainfo.ts'
 import type { RegistryClients } from '../core/registry-client.ts'
 import type { BlobKey, BlobProgress, BlobRequest } from './client.ts'
+import { StoreClosedError } from './errors.ts'
+import type { StockAliases } from './stock-aliases.ts'
 import { BlobStore, type StoredBlob } from './store/blob-store.ts'
 import { Swarm, type SwarmParts } from './swarm.ts'
 
@@ -13,6 +15,7 @@ export interface SwarmsOptions {
   dataDir: string
   cacheBytesMax: number
   registries: RegistryClients
+  aliases: StockAliases
   parts: SharedParts
   onFailed(swarm: Swarm, reason: ShoalError): void
 }
@@ -25,6 +28,7 @@ export class Swarms {
   private readonly store: BlobStore
   private readonly parts: SharedParts
   private readonly registries: RegistryClients
+  private readonly aliases: StockAliases
   private readonly onFailed: (swarm: Swarm, reason: ShoalError) => void
   private readonly swarms = new Map<SwarmId, Swarm>()
   private readonly creating = new Map<SwarmId, Promise<Swarm>>()
@@ -33,6 +37,7 @@ export class Swarms {
     this.store = store
     this.parts = options.parts
     this.registries = options.registries
+    this.aliases = options.aliases
     this.onFailed = options.onFailed
   }
 
@@ -44,6 +49,22 @@ export class Swarms {
   get(id: SwarmId): Swarm | undefined {
     const stored = this.store.get(id)
     return stored && this.registries.has(stored.key.registry) ? this.on(stored) : undefined
+  }
+
+  /** The swarm that a dialling peer names: by its id, or by the alias of stock clients. */
+  named(name: InfoHash): Swarm | undefined {
+    const held = isSwarmId(name) ? this.get(name) : undefined
+    if (held) return held
+    const stored = this.store.all().find((blob) => this.aliases.isNamed(blob, name))
+    return stored && this.get(stored.swarm)
+  }
+
+  /** Computes the hashes that aliases are made of where they are missing: the node was stopped before it had them. */
+  async completeAliases(): Promise<void> {
+    for (const stored of this.store.all()) {
+      const isDue = stored.piecesSha1 === undefined && this.aliases.isOffered(stored)
+      if (isDue) await this.get(stored.swarm)?.piecesSha1()
+    }
   }
 
   find({ registry, digest }: BlobKey): Swarm | undefined {
@@ -112,7 +133,7 @@ export class Swarms {
   }
 
   private forget(id: SwarmId): void {
-    this.swarms.get(id)?.close()
+    this.swarms.get(id)?.close(new StoreClosedError('the blob left the store'))
     this.swarms.delete(id)
   }
 }

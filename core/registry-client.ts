@@ -114,6 +114,8 @@ class HttpsRegistry implements RegistryClient {
     try {
       const answer = await this.dispatcher.request({
         method: 'HEAD',
+        // undici closes the connection after a HEAD unless told otherwise; that would be a TLS handshake per blob.
+        reset: false,
         path: `/v2/${request.repository}/blobs/${request.digest}`,
         headers: request.authorization === undefined ? {} : { authorization: request.authorization },
         signal,

@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { CERTIFICATE_BLOBS_MAX } from './certificate-claims.ts'
 import { isDigest } from './digest.ts'
 import { BATCH_PIECES_MAX, type HashBatch } from './hash-batch.ts'
-import { BLOB_BYTES_MAX, isClusterId, isNodeId, isSwarmId, PIECE_HASH_BYTES } from './metainfo.ts'
+import { BLOB_BYTES_MAX, isClusterId, isInfoHash, isNodeId, isSwarmId, PIECE_HASH_BYTES } from './metainfo.ts'
 import { isRepository, parseRegistryHost, type RegistryHost } from './repository.ts'
 
 /**
@@ -58,6 +58,8 @@ export const peerSchema = z.object({
   port: z.int().min(1).max(65535),
   /** True when the peer holds the whole blob. */
   isSeed: z.boolean(),
+  /** For stock clients: the alias that both handshakes and the SNI carry instead of the swarm's id. */
+  infoHash: z.string().refine(isInfoHash).optional(),
 })
 
 export const hashBatchSchema = z

@@ -11,7 +11,7 @@ import { REGISTRY_HOST } from './registry.ts'
 
 /** Shoal's own programs as parts of a lab, started and configured as an operator would: through the command line. */
 
-const PROGRAM = fileURLToPath(new URL('../shoal.ts', import.meta.url))
+const PROGRAM = fileURLToPath(new URL('../bin/shoal.js', import.meta.url))
 export const TRACKER_HOST = 'tracker.shoal.test'
 const TRACKER_PORT = 7443
 const TRACKER_ADMIN_PORT = 7444

@@ -53,7 +53,7 @@ async function writeParts(
     // Only now: a blob whose first bytes do not come can still be asked of the registry.
     if (!response.headersSent) writeHead(response, blob.bytes, { digest, span })
     sent.bytes += chunk.length
-    if (!response.write(chunk) && !response.destroyed) await drained(response)
+    await written(response, chunk)
     if (response.destroyed) break
   }
   if (response.destroyed) sent.outcome = 'client_gone'
@@ -75,16 +75,15 @@ function writeHead(response: ServerResponse, blobBytes: number, { digest, span }
   })
 }
 
-/** Waits until the client has taken what was written, or has gone. */
-function drained(response: ServerResponse): Promise<void> {
+/** Resolves when the bytes have left, so that their buffer may be used again, or the client has gone. */
+function written(response: ServerResponse, chunk: Uint8Array): Promise<void> {
   return new Promise((resolve) => {
     const settle = () => {
-      response.off('drain', settle)
       response.off('close', settle)
       resolve()
     }
-    response.on('drain', settle)
-    response.on('close', settle)
+    response.once('close', settle)
+    response.write(chunk, settle)
   })
 }
 

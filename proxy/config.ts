@@ -48,6 +48,18 @@ export const nodeConfig = z.strictObject({
     .min(0)
     .default(20 * GIBIBYTE)
     .describe('Room for blobs that this node keeps and serves. Bytes.'),
+  uploadBytesPerSecondMax: z
+    .int()
+    .nonnegative()
+    .default(0)
+    .describe('What this node sends to peers, all together, in bytes per second; 0: no limit.'),
+  downloadBytesPerSecondMax: z
+    .int()
+    .nonnegative()
+    .default(0)
+    .describe(
+      'What this node takes from peers and registry for the swarm, in bytes per second; 0: no limit.',
+    ),
   trackerPatienceMs: z
     .int()
     .min(1)

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 
-const SHOAL = fileURLToPath(new URL('../shoal.ts', import.meta.url))
+const SHOAL = fileURLToPath(new URL('../bin/shoal.js', import.meta.url))
 const PATIENCE_MS = 20_000
 
 export interface Outcome {

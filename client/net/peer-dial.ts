@@ -26,11 +26,12 @@ export function dialPeer(
   },
 ): void {
   const { host, credential } = options
+  const infoHash = peer.infoHash ?? host.swarm
   let link: PeerLink | undefined
   const connection: ConnectionOptions & { onread: OnReadOpts } = {
     host: peer.address,
     port: peer.port,
-    servername: host.swarm,
+    servername: infoHash,
     secureContext: credential.context,
     minVersion: 'TLSv1.3',
     checkServerIdentity: (_name, certificate) => refusalOf(new X509Certificate(certificate.raw), peer, host),
@@ -55,7 +56,7 @@ export function dialPeer(
   socket.once('secureConnect', () => {
     clearTimeout(timer)
     try {
-      link = new PeerLink(socket, { host, isDialler: true })
+      link = new PeerLink(socket, { host, infoHash, isDialler: true })
       options.onLink(link)
     } catch (error) {
       failed(error as Error)

@@ -4,7 +4,7 @@ import type { TLSSocket } from 'node:tls'
 import { type CertificateClaims, claimsOf, type PullClaims } from '../../core/certificate-claims.ts'
 import { ShoalError } from '../../core/errors.ts'
 import type { HashBatch } from '../../core/hash-batch.ts'
-import type { NodeId, PieceIndex, PieceLayout, SwarmId } from '../../core/metainfo.ts'
+import type { InfoHash, NodeId, PieceIndex, PieceLayout, SwarmId } from '../../core/metainfo.ts'
 import type { ProofBinding, TokenProver } from '../../core/token-proof/index.ts'
 import type { BlobKey } from '../client.ts'
 import type { Bitfield } from '../engine/bitfield.ts'
@@ -21,10 +21,12 @@ import {
   encodeHashBatch,
   encodeProof,
   type ProofMessage,
+  REQUESTS_QUEUED_FOREIGN,
 } from '../wire/extensions.ts'
 import { FrameReader, type FrameSink } from '../wire/frame-reader.ts'
 import { encodeHandshake, type Handshake } from '../wire/handshake.ts'
 import {
+  BLOCK_BYTES_FOREIGN,
   BLOCK_BYTES_MAX,
   BLOCK_HEADER_BYTES,
   type BlockAddress,
@@ -80,7 +82,8 @@ const EXPORTER_BYTES = 32
 /**
  * One connection to one peer for one swarm, after TLS. Invariants: until the other side is admitted (certificate,
  * then proof) it is sent nothing but the handshakes and this side's own proof; the link ends no later than either
- * side's certificate.
+ * side's certificate. A link whose info-hash is not the swarm's id is to a stock client: it has no token and no Shoal
+ * extensions, so it opens with the first handshake, and only where no proof is needed.
  */
 export class PeerLink implements FrameSink, SourcePort, UploadLane {
   readonly isDialler: boolean
@@ -89,6 +92,7 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
   piece: number | undefined
   private readonly socket: TLSSocket
   private readonly host: LinkHost
+  private readonly infoHash: InfoHash
   private readonly remoteCertificate: X509Certificate
   private readonly localCertificate: X509Certificate
   private readonly reader = new FrameReader(this)
@@ -96,6 +100,7 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
   private readonly timers: NodeJS.Timeout[] = []
   private remote: ExtensionHandshake | undefined
   private handshake: Handshake | undefined
+  private limits: SourceLimits | undefined
   private laneBytes = 0
   private laneMovedAtMs = Date.now()
   private isAdmitted = false
@@ -104,9 +109,10 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
   private isFlushDue = false
 
   /** @param socket an authorised TLS 1.3 socket whose chain was verified against the cluster's authorities */
-  constructor(socket: TLSSocket, options: { host: LinkHost; isDialler: boolean }) {
+  constructor(socket: TLSSocket, options: { host: LinkHost; infoHash: InfoHash; isDialler: boolean }) {
     this.socket = socket
     this.host = options.host
+    this.infoHash = options.infoHash
     this.isDialler = options.isDialler
     this.remoteCertificate = socket.getPeerX509Certificate()!
     this.localCertificate = socket.getX509Certificate()!
@@ -118,7 +124,7 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
     socket.on('drain', () => this.host.onUploadWanted())
     this.after(
       HANDSHAKE_MS_MAX,
-      () => !this.remote && this.close(new PeerProtocolError('no handshake in time')),
+      () => !this.limits && this.close(new PeerProtocolError('no handshake in time')),
     )
     this.endWithCertificates()
     this.sendHandshakes()
@@ -126,6 +132,14 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
 
   get node(): NodeId {
     return this.claims.node
+  }
+
+  private get isStock(): boolean {
+    return this.infoHash !== this.host.swarm
+  }
+
+  private get hasFast(): boolean {
+    return this.handshake?.hasFast === true
   }
 
   /** The other side may be sent pieces. */
@@ -179,9 +193,9 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
   /** First words to an admitted peer: hashes, pieces, and that it may ask. */
   welcome(batches: readonly HashBatch[], have: Bitfield): void {
     this.announce(batches, [])
-    if (have.isFull) this.send({ type: 'have-all' })
-    else if (have.count === 0) this.send({ type: 'have-none' })
-    else this.send({ type: 'bitfield', bits: have.toBytes() })
+    if (have.isFull && this.hasFast) this.send({ type: 'have-all' })
+    else if (have.count > 0) this.send({ type: 'bitfield', bits: have.toBytes() })
+    else if (this.hasFast) this.send({ type: 'have-none' })
     this.send({ type: 'unchoke' })
   }
 
@@ -206,9 +220,13 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
   }
 
   private sendHandshakes(): void {
-    this.unsent.push(
-      encodeHandshake({ swarm: this.host.swarm, peer: this.host.node, hasFast: true, hasExtensions: true }),
+    this.write(
+      encodeHandshake({ swarm: this.infoHash, peer: this.host.node, hasFast: true, hasExtensions: true }),
     )
+    if (!this.isStock) this.sendExtensionHandshake()
+  }
+
+  private sendExtensionHandshake(): void {
     const payload = encodeExtensionHandshake({
       requestsQueuedMax: REQUESTS_QUEUED_MAX,
       blockBytesMax: BLOCK_BYTES_MAX,
@@ -218,9 +236,18 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
     this.send({ type: 'extended', extension: 0, payload })
   }
 
+  /** BEP 6: a request that gets no block gets this; without the extension, silence. */
+  private reject({ piece, begin, length }: BlockAddress): void {
+    if (this.hasFast) this.send({ type: 'reject', piece, begin, length })
+  }
+
   private send(message: Exclude<Message, { type: 'unknown' }>): void {
+    this.write(encodeMessage(message))
+  }
+
+  private write(bytes: Buffer): void {
     if (this.isClosed) return
-    this.unsent.push(encodeMessage(message))
+    this.unsent.push(bytes)
     if (this.isFlushDue) return
     // Joined into one write per turn: a TLS record for each small message would cost more than the message.
     this.isFlushDue = true
@@ -264,7 +291,7 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
     read(file.fd, buffer, BLOCK_HEADER_BYTES, block.length, position, (error, bytes) => {
       unpin()
       if (error || bytes !== block.length || this.isClosed) {
-        if (!this.isClosed) this.send({ type: 'reject', ...block })
+        this.reject(block)
         done()
         return
       }
@@ -278,11 +305,26 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
   // --- what the other side sends -------------------------------------------------------------------------------
 
   onHandshake(handshake: Handshake): void {
-    if (handshake.swarm !== this.host.swarm) throw new PeerProtocolError('handshake for another swarm')
-    if (handshake.peer !== this.claims.node)
+    if (handshake.swarm !== this.infoHash) throw new PeerProtocolError('handshake for another swarm')
+    if (!this.isStock && handshake.peer !== this.claims.node)
       throw new PeerRefusedError("peer id is not the certificate's node")
     if (handshake.peer === this.host.node) throw new PeerProtocolError('connected to itself')
     this.handshake = handshake
+    if (this.isStock) this.openStock(handshake)
+  }
+
+  /** BEP 6: what there is comes right after the handshake, also when that is nothing. */
+  private openStock({ hasFast, hasExtensions }: Handshake): void {
+    this.open({ blockBytes: BLOCK_BYTES_FOREIGN, requestsMax: REQUESTS_QUEUED_FOREIGN, hasFast })
+    if (!this.isAdmitted && hasFast) this.send({ type: 'have-none' })
+    if (hasExtensions) this.sendExtensionHandshake()
+    if (!this.host.isUploadOnly) this.send({ type: 'interested' })
+  }
+
+  private open(limits: SourceLimits): void {
+    this.limits = limits
+    this.host.onOpen(this, limits)
+    if (!this.host.needsProof() && this.claims.kind === 'pull') this.admit(this.claims)
   }
 
   onMessage(message: Message): void {
@@ -334,13 +376,13 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
   private onExtensionHandshake(remote: ExtensionHandshake): void {
     if (this.remote) return
     this.remote = remote
-    this.host.onOpen(this, {
-      blockBytes: remote.blockBytesMax,
-      requestsMax: remote.requestsQueuedMax,
-      hasFast: this.handshake!.hasFast,
-    })
+    const requestsMax = remote.requestsQueuedMax
+    if (this.isStock) {
+      this.limits!.requestsMax = requestsMax
+      return
+    }
+    this.open({ blockBytes: remote.blockBytesMax, requestsMax, hasFast: this.hasFast })
     this.proveToken()
-    if (!this.host.needsProof() && this.claims.kind === 'pull') this.admit(this.claims)
   }
 
   private onProof(message: ProofMessage): void {
@@ -373,7 +415,7 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
     if (!isBlock) throw new PeerProtocolError('asked for a block that does not exist')
     const { begin, length } = block
     if (!this.host.hasPiece(piece) || this.queue.length >= REQUESTS_QUEUED_MAX) {
-      this.send({ type: 'reject', piece, begin, length })
+      this.reject(block)
     } else {
       this.queue.push({ piece, begin, length })
       this.host.onUploadWanted()
@@ -385,7 +427,7 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
     const at = this.queue.findIndex((block) => block.piece === piece && block.begin === begin)
     if (at < 0) return
     this.queue.splice(at, 1)
-    this.send({ type: 'reject', piece, begin, length })
+    this.reject({ piece, begin, length })
   }
 
   private checkedPiece(piece: number): PieceIndex {

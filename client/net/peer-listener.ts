@@ -2,7 +2,7 @@ import type { AddressInfo, Socket } from 'node:net'
 import { createServer, type SecureContext, type Server, type TLSSocket } from 'node:tls'
 import { claimsOf } from '../../core/certificate-claims.ts'
 import { ShoalError } from '../../core/errors.ts'
-import { isSwarmId, type SwarmId } from '../../core/metainfo.ts'
+import { type InfoHash, isInfoHash } from '../../core/metainfo.ts'
 import { PeerProtocolError, PeerRefusedError } from '../errors.ts'
 import { type LinkHost, PeerLink } from './peer-link.ts'
 
@@ -21,15 +21,15 @@ export interface ListeningSwarm extends LinkHost {
 export interface PeerListenerOptions {
   host: string
   port: number
-  /** The swarm that an SNI names, if this node has something of it. */
-  swarmOf(swarm: SwarmId): ListeningSwarm | undefined
+  /** The swarm that an SNI names, by its id or its alias, if this node has something of it. */
+  swarmOf(name: InfoHash): ListeningSwarm | undefined
   /** What this node presents for the swarm: its pull certificate while it downloads, else its serve certificate. */
   contextOf(swarm: ListeningSwarm): SecureContext | undefined
   onRefused(error: ShoalError, address: string | undefined): void
 }
 
 /**
- * Accepts peers: TLS 1.3 only, both sides with certificates of the cluster's authority, SNI the swarm id. Tickets are
+ * Accepts peers: TLS 1.3 only, both sides with certificates of the cluster's authority, SNI the info-hash. Tickets are
  * off, and a resumed session would be refused: an expired certificate passes in one. The context of an SNI carries
  * certificate and authorities; without one there is no certificate to finish a handshake with.
  */
@@ -92,7 +92,7 @@ export class PeerListener {
   }
 
   private chooseContext(name: string, done: (error: Error | null, context?: SecureContext) => void): void {
-    const swarm = isSwarmId(name) ? this.options.swarmOf(name) : undefined
+    const swarm = isInfoHash(name) ? this.options.swarmOf(name) : undefined
     const context = swarm && this.options.contextOf(swarm)
     if (context) done(null, context)
     else done(new PeerRefusedError('no such swarm here'))
@@ -102,8 +102,8 @@ export class PeerListener {
     // Without this a reset before the link has its own listener would be an unhandled error.
     socket.on('error', () => undefined)
     try {
-      const swarm = this.swarmFor(socket)
-      const link = new PeerLink(socket, { host: swarm, isDialler: false })
+      const { swarm, infoHash } = this.swarmFor(socket)
+      const link = new PeerLink(socket, { host: swarm, infoHash, isDialler: false })
       swarm.attach(link)
       socket.on('data', (chunk) => link.receive(chunk))
     } catch (error) {
@@ -113,16 +113,17 @@ export class PeerListener {
     }
   }
 
-  private swarmFor(socket: TLSSocket): ListeningSwarm {
+  private swarmFor(socket: TLSSocket): { swarm: ListeningSwarm; infoHash: InfoHash } {
     const name = (socket as TLSSocket & { servername?: string | false }).servername
-    const swarm = typeof name === 'string' && isSwarmId(name) ? this.options.swarmOf(name) : undefined
+    const infoHash = typeof name === 'string' && isInfoHash(name) ? name : undefined
+    const swarm = infoHash && this.options.swarmOf(infoHash)
     const certificate = socket.getPeerX509Certificate()
     if (!swarm || !certificate || !socket.authorized) throw new PeerRefusedError('no such swarm here')
     if (socket.isSessionReused()) throw new PeerRefusedError('a resumed session')
     if (swarm.isFull) throw new PeerProtocolError('too many connections')
     const claims = swarm.checkCertificate(claimsOf(certificate))
     if (swarm.isRevoked(claims)) throw new PeerRefusedError('revoked or banned')
-    return swarm
+    return { swarm, infoHash }
   }
 }
 

@@ -32,6 +32,8 @@ const stateSchema = z.strictObject({
   pieces: z.string(),
   /** The whole blob has been matched against its digest, here or by confirmed hashes. */
   isMatched: z.boolean(),
+  /** Base64url of SHA-1 hashes, once they were needed. */
+  piecesSha1: z.string().optional(),
   usedAtMs: z.number(),
 })
 
@@ -50,6 +52,8 @@ export class StoredBlob {
   readonly fd: number
   repository: z.output<typeof repositorySchema>
   isMatched = false
+  /** SHA-1 of every piece, 20 bytes each, for stock clients; undefined until they were needed. */
+  piecesSha1: Buffer | undefined
   usedAtMs = Date.now()
   private readonly directory: string
   private isClosed = false
@@ -105,6 +109,7 @@ export class StoredBlob {
       batches: this.hashes.batches.map((batch: HashBatch) => hashBatchToJson(batch)),
       pieces: known.toBytes().toString('base64url'),
       isMatched: this.isMatched,
+      piecesSha1: this.piecesSha1?.toString('base64url'),
       usedAtMs: this.usedAtMs,
     }
     const path = join(this.directory, 'state.json')
@@ -248,6 +253,7 @@ async function restoreBlob(directory: string, swarm: SwarmId): Promise<StoredBlo
       { have, hashes },
     )
     blob.isMatched = state.isMatched
+    if (state.piecesSha1 !== undefined) blob.piecesSha1 = Buffer.from(state.piecesSha1, 'base64url')
     blob.usedAtMs = state.usedAtMs
     return blob
   } catch {

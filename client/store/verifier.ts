@@ -1,6 +1,10 @@
 import { Worker } from 'node:worker_threads'
+import { PIECE_BYTES_MAX, type PieceLayout } from '../../core/metainfo.ts'
 import type { PieceBuffer } from './piece-buffers.ts'
 import type { Job, JobResult } from './verify-worker.ts'
+
+/** How much is hashed in one job: whole pieces, whatever their length (a power of two). */
+const SHA1_STEP_BYTES = 2 * PIECE_BYTES_MAX
 
 type WithoutNumber<T> = T extends Job ? Omit<T, 'job'> : never
 
@@ -55,9 +59,14 @@ export class Verifier {
     return this.run({ kind: 'end', whole })
   }
 
-  /** @returns 20 bytes a piece */
-  async sha1OfPieces(fd: number, blobBytes: number, pieceBytes: number): Promise<Buffer> {
-    return Buffer.from(await this.run({ kind: 'sha1', fd, blobBytes, pieceBytes }), 'hex')
+  /** In steps, so that pieces waiting to be verified get their turn. @returns 20 bytes a piece */
+  async sha1OfPieces(fd: number, { blobBytes, pieceBytes }: PieceLayout): Promise<Buffer> {
+    const hashes: string[] = []
+    for (let from = 0; from < blobBytes; from += SHA1_STEP_BYTES) {
+      const to = Math.min(from + SHA1_STEP_BYTES, blobBytes)
+      hashes.push(await this.run({ kind: 'sha1', fd, from, to, pieceBytes }))
+    }
+    return Buffer.from(hashes.join(''), 'hex')
   }
 
   async close(): Promise<void> {

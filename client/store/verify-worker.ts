@@ -31,12 +31,13 @@ export interface WholeEndJob {
   job: number
   whole: number
 }
-/** SHA-1 of every piece, for stock BitTorrent v1 clients; answers them joined, in hex. */
+/** SHA-1 of the pieces in bytes [from, to), for stock BitTorrent v1 clients; answers them joined, in hex. */
 export interface Sha1Job {
   kind: 'sha1'
   job: number
   fd: number
-  blobBytes: number
+  from: number
+  to: number
   pieceBytes: number
 }
 export type Job = PieceJob | WholeAdvanceJob | WholeEndJob | Sha1Job
@@ -107,9 +108,9 @@ function endWhole(job: WholeEndJob): string {
 
 function sha1OfPieces(job: Sha1Job): string {
   const hashes: string[] = []
-  for (let from = 0; from < job.blobBytes; from += job.pieceBytes) {
+  for (let from = job.from; from < job.to; from += job.pieceBytes) {
     const piece = createHash('sha1')
-    readThrough(job.fd, from, Math.min(from + job.pieceBytes, job.blobBytes), (bytes) => piece.update(bytes))
+    readThrough(job.fd, from, Math.min(from + job.pieceBytes, job.to), (bytes) => piece.update(bytes))
     hashes.push(piece.digest('hex'))
   }
   return hashes.join('')

@@ -21,7 +21,8 @@ export interface ExtensionHandshake {
   isUploadOnly: boolean
 }
 
-const REQUESTS_QUEUED_FOREIGN = 250
+/** What a peer queues that does not say. */
+export const REQUESTS_QUEUED_FOREIGN = 250
 const REQUESTS_QUEUED_BOUND = 2000
 
 export function encodeExtensionHandshake(

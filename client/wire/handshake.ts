@@ -1,9 +1,10 @@
-import { isNodeId, isSwarmId, type NodeId, type SwarmId } from '../../core/metainfo.ts'
+import { type InfoHash, isInfoHash, isNodeId, type NodeId } from '../../core/metainfo.ts'
 import { PeerProtocolError } from '../errors.ts'
 
 /** The 68 bytes that open a connection (BEP 3): length, protocol name, reserved bits, info-hash, peer id. */
 export interface Handshake {
-  swarm: SwarmId
+  /** The swarm's id, or its alias with stock clients. */
+  swarm: InfoHash
   /** 20 bytes as 40 hex digits; between Shoal peers the node id. */
   peer: NodeId
   /** BEP 6: have all, have none, reject. */
@@ -35,7 +36,7 @@ export function decodeHandshake(bytes: Buffer): Handshake {
   }
   const swarm = bytes.toString('hex', SWARM_AT, PEER_AT)
   const peer = bytes.toString('hex', PEER_AT)
-  if (!isSwarmId(swarm) || !isNodeId(peer)) throw new PeerProtocolError('not a BitTorrent handshake')
+  if (!isInfoHash(swarm) || !isNodeId(peer)) throw new PeerProtocolError('not a BitTorrent handshake')
   return {
     swarm,
     peer,

@@ -58,6 +58,8 @@ export interface BlobRegistry extends TestRegistry {
   isDown: boolean
   /** Bodies go out 64 KiB at a time with this pause between them; 0 sends them at once. */
   chunkPauseMs: number
+  /** Goes down, and breaks off the answers under way. */
+  cut(): void
 }
 
 const SLOW_CHUNK_BYTES = 64 * 1024
@@ -73,6 +75,7 @@ export async function startBlobRegistry(
 ): Promise<BlobRegistry> {
   const blobs = new Map<string, Buffer>()
   const sentBytes = new Map<string, number>()
+  const answering = new Set<ServerResponse>()
   const door = async (request: IncomingMessage, response: ServerResponse) => {
     if (registry.isDown) return void request.socket.destroy()
     const [, repository, digest = ''] = /^\/v2\/(.+)\/blobs\/(.+)$/.exec(request.url ?? '') ?? []
@@ -92,6 +95,8 @@ export async function startBlobRegistry(
     response.writeHead(range ? 206 : 200, headers)
     if (request.method === 'HEAD') return void response.end()
     const sent = (bytes: number) => sentBytes.set(digest, (sentBytes.get(digest) ?? 0) + bytes)
+    answering.add(response)
+    response.once('close', () => answering.delete(response))
     let at = from
     while (registry.chunkPauseMs > 0 && at < to && !response.destroyed) {
       const chunk = blob.subarray(at, Math.min(to, at + SLOW_CHUNK_BYTES))
@@ -108,6 +113,10 @@ export async function startBlobRegistry(
     sentBytes,
     isDown: false,
     chunkPauseMs: 0,
+    cut() {
+      registry.isDown = true
+      for (const response of answering) response.destroy()
+    },
     add(bytes: Buffer): TestBlob {
       const digest = digestFromHex(createHash('sha256').update(bytes).digest('hex'))
       blobs.set(digest, bytes)
@@ -272,7 +281,7 @@ export async function pull(node: TestNode, request: BlobRequest): Promise<Buffer
   const blob = await node.client.open(request)
   try {
     const chunks: Uint8Array[] = []
-    for await (const chunk of blob.read(0, blob.bytes)) chunks.push(chunk)
+    for await (const chunk of blob.read(0, blob.bytes)) chunks.push(Buffer.from(chunk))
     return Buffer.concat(chunks)
   } finally {
     blob.close()
