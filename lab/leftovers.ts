@@ -46,14 +46,20 @@ export function removeLab(runId: string): void {
 
 /** Removes what labs left that ended without cleaning up. @returns their run ids */
 export function removeStaleLabs(): string[] {
-  const found = new Set(labNamespaces().map(({ runId }) => runId))
-  for (const entry of readdirSync(LABS_DIR)) {
-    const runId = new RegExp(`^${DIR_PREFIX}([0-9a-f]{8})$`).exec(entry)?.[1]
-    if (runId !== undefined) found.add(runId)
-  }
+  const found = new Set([...labNamespaces().map(({ runId }) => runId), ...labsWithDir()])
   const stale = [...found].filter((runId) => !hasLivingOwner(runId))
   for (const runId of stale) removeLab(runId)
   return stale
+}
+
+/** Run ids of the labs that this process has opened, whether it still runs or not. */
+export function labsOwnedBy(pid: number): string[] {
+  return labsWithDir().filter((runId) => ownerOf(runId)?.pid === pid)
+}
+
+function labsWithDir(): string[] {
+  const name = new RegExp(`^${DIR_PREFIX}([0-9a-f]{8})$`)
+  return readdirSync(LABS_DIR).flatMap((entry) => name.exec(entry)?.[1] ?? [])
 }
 
 /** What a lab still has on the machine, in words; [] when it is gone wholly. */
@@ -70,31 +76,41 @@ export function remainsOf(runId: string): string[] {
 /** Processes whose command line names the lab's folder or one of its namespaces. */
 function processesOf(runId: string): number[] {
   const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
-  return pids.filter((pid) => commandLineOf(pid).includes(runId)).map(Number)
+  return pids.filter((pid) => readProc(pid, 'cmdline').includes(runId)).map(Number)
 }
 
-function commandLineOf(pid: string): string {
+/** '' when the process has ended. */
+function readProc(pid: number | string, file: 'cmdline' | 'stat'): string {
   try {
-    return readFileSync(join('/proc', pid, 'cmdline'), 'utf8')
+    return readFileSync(join('/proc', String(pid), file), 'utf8')
   } catch {
-    return '' // It has ended.
+    return ''
+  }
+}
+
+interface Owner {
+  pid: number
+  startTicks: string
+}
+
+function ownerOf(runId: string): Owner | undefined {
+  try {
+    return JSON.parse(readFileSync(join(labDir(runId), OWNER_FILE), 'utf8'))
+  } catch {
+    return undefined
   }
 }
 
 function hasLivingOwner(runId: string): boolean {
-  try {
-    const owner = JSON.parse(readFileSync(join(labDir(runId), OWNER_FILE), 'utf8'))
-    return startTicksOf(owner.pid) === owner.startTicks
-  } catch {
-    return false
-  }
+  const owner = ownerOf(runId)
+  return owner !== undefined && startTicksOf(owner.pid) === owner.startTicks
 }
 
 /** When a process started (proc(5), /proc/pid/stat, field 22): with the pid, what no later process repeats. */
-function startTicksOf(pid: number): string {
-  const stat = readFileSync(join('/proc', String(pid), 'stat'), 'utf8')
+function startTicksOf(pid: number): string | undefined {
+  const stat = readProc(pid, 'stat')
   const fieldsAfterName = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-  return fieldsAfterName[22 - 3] ?? ''
+  return stat === '' ? undefined : fieldsAfterName[22 - 3]
 }
 
 /** Containers' shims leave the groups of those who started them; their namespace they cannot leave. */

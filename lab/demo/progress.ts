@@ -31,7 +31,8 @@ export function openProgressView(output: TextOutput): ProgressView {
   return output.isTTY ? barView(output) : lineView(output)
 }
 
-const BAR_WIDTH = 32
+/** With it a line has 80 characters, as narrow terminals have. */
+const BAR_WIDTH = 24
 const FROM_REGISTRY = '▒'
 const FROM_PEERS = '█'
 export const LEGEND = `${FROM_REGISTRY} from the registry   ${FROM_PEERS} from peers`
@@ -43,7 +44,7 @@ function barView(output: TextOutput): ProgressView {
   const clearLine = '\x1b[2K'
   return {
     update(rows) {
-      const lines = [LEGEND, ...rows.map(barLine)].map((line) => line.slice(0, (output.columns ?? 120) - 1))
+      const lines = [LEGEND, ...rows.map(barLine)].map((line) => line.slice(0, (output.columns ?? 81) - 1))
       output.write(lineUp.repeat(drawn) + lines.map((line) => `\r${clearLine}${line}\n`).join(''))
       drawn = lines.length
     },
@@ -62,7 +63,8 @@ export function barLine({ node, client, layer, bytes, registryBytes, peerBytes }
   const allCells = cells(registryBytes + peerBytes, bytes)
   const bar = FROM_REGISTRY.repeat(registryCells) + FROM_PEERS.repeat(allCells - registryCells)
   const name = `${node} ${client}`.padEnd(14)
-  const amounts = `registry ${mebibytes(registryBytes)}, peers ${mebibytes(peerBytes)}`
+  const mib = (part: number) => (part / 1024 ** 2).toFixed(1)
+  const amounts = `registry ${mib(registryBytes)}, peers ${mib(peerBytes)} MiB`
   return `${name} layer ${layer} [${bar.padEnd(BAR_WIDTH)}] ${amounts}`
 }
 

@@ -23,7 +23,7 @@ function output(isTTY: boolean) {
 test('a bar shows what came from the registry and what from peers, each in its share', () => {
   const line = barLine(row({ registryBytes: 2 * MIB, peerBytes: 4 * MIB }))
   expect(line).toBe(
-    `node1 docker   layer 1 [${'▒'.repeat(8)}${'█'.repeat(16)}${' '.repeat(8)}] registry 2.0 MiB, peers 4.0 MiB`,
+    `node1 docker   layer 1 [${'▒'.repeat(6)}${'█'.repeat(12)}${' '.repeat(6)}] registry 2.0, peers 4.0 MiB`,
   )
 })
 

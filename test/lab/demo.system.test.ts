@@ -3,8 +3,7 @@ import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { afterEach, describe, expect, test } from 'vitest'
 import { requirementsFor } from '../../lab/cluster.ts'
-import { remainsOf, removeStaleLabs } from '../../lab/leftovers.ts'
-import { labNamespaces } from '../../lab/network.ts'
+import { labsOwnedBy, remainsOf, removeStaleLabs } from '../../lab/leftovers.ts'
 import { waitFor } from '../../lab/processes.ts'
 import { mustSkipFor } from '../../lab/requirements.ts'
 
@@ -32,24 +31,18 @@ function registryOf(runId: string): number {
   return Number(found[0])
 }
 
-function labsThatAreThere(): string[] {
-  return [...new Set(labNamespaces().map(({ runId }) => runId))]
-}
-
 describe.skipIf(mustSkipFor(requirementsFor(['docker', 'skopeo', 'podman'])))('npm run demo', () => {
   afterEach(() => void removeStaleLabs())
 
-  /** The run id of the lab that this test's demonstration has opened, once `text` was said. */
-  async function labOf({ seen }: ReturnType<typeof demo>, before: string[], text: string): Promise<string> {
-    return waitFor(`"${text}"`, 60_000, async () => {
-      if (!seen.output.includes(text)) return undefined
-      return labsThatAreThere().find((runId) => !before.includes(runId))
-    })
+  /** The run id of the demonstration's lab, once `text` was said. */
+  async function labOf({ child, seen }: ReturnType<typeof demo>, text: string): Promise<string> {
+    return waitFor(`"${text}"`, 60_000, async () =>
+      seen.output.includes(text) ? labsOwnedBy(child.pid!)[0] : undefined,
+    )
   }
 
   test('pulls once from the registry for three clients, prints one JSON document and leaves nothing', async () => {
-    const before = labsThatAreThere()
-    const { exit, seen } = demo('--json', '--image-mib', '24')
+    const { child, exit, seen } = demo('--json', '--image-mib', '24')
     expect(await exit, seen.errors).toBe(0)
     expect(seen.output.trim().split('\n')).toHaveLength(1)
     const report = JSON.parse(seen.output)
@@ -72,7 +65,7 @@ describe.skipIf(mustSkipFor(requirementsFor(['docker', 'skopeo', 'podman'])))('n
     for (const node of report.nodes.slice(1)) {
       expect(node.peerBytes).toBeGreaterThanOrEqual(report.blobBytes * 0.95)
     }
-    expect(labsThatAreThere()).toEqual(before)
+    expect(labsOwnedBy(child.pid!)).toEqual([])
   })
 
   test.each([
@@ -80,7 +73,7 @@ describe.skipIf(mustSkipFor(requirementsFor(['docker', 'skopeo', 'podman'])))('n
     ['SIGTERM', 143, 'node1 pulls'],
   ] as const)('after %s, everything that it started is gone', async (signal, exitCode, moment) => {
     const running = demo('--image-mib', '24')
-    const runId = await labOf(running, labsThatAreThere(), moment)
+    const runId = await labOf(running, moment)
     expect(remainsOf(runId)).not.toEqual([])
     running.child.kill(signal)
     expect(await running.exit, running.seen.errors).toBe(exitCode)
@@ -89,7 +82,7 @@ describe.skipIf(mustSkipFor(requirementsFor(['docker', 'skopeo', 'podman'])))('n
 
   test('a second Ctrl-C ends it at once, and nothing is left then either', async () => {
     const running = demo('--image-mib', '24')
-    const runId = await labOf(running, labsThatAreThere(), 'node1 pulls')
+    const runId = await labOf(running, 'node1 pulls')
     running.child.kill('SIGINT')
     await waitFor(
       'the first to be heard',
@@ -104,7 +97,7 @@ describe.skipIf(mustSkipFor(requirementsFor(['docker', 'skopeo', 'podman'])))('n
 
   test('when it is killed its processes end by themselves, and the next lab removes the rest', async () => {
     const running = demo('--image-mib', '24')
-    const runId = await labOf(running, labsThatAreThere(), 'node1 pulls')
+    const runId = await labOf(running, 'node1 pulls')
     running.child.kill('SIGKILL')
     await running.exit
     await waitFor('the processes to end', 20_000, async () => {
@@ -117,7 +110,7 @@ describe.skipIf(mustSkipFor(requirementsFor(['docker', 'skopeo', 'podman'])))('n
 
   test('when a part dies it says which, is not ok, and leaves nothing', async () => {
     const running = demo('--image-mib', '24')
-    const runId = await labOf(running, labsThatAreThere(), 'starting: nodes')
+    const runId = await labOf(running, 'starting: nodes')
     process.kill(registryOf(runId), 'SIGKILL')
     expect(await running.exit).toBe(1)
     expect(running.seen.output + running.seen.errors).toContain('registry ended by itself')

@@ -1,0 +1,69 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { remainsOf } from '../../lab/leftovers.ts'
+import { waitUntilListening } from '../../lab/listening.ts'
+import type { LabHost } from '../../lab/network.ts'
+import { mustSkipFor } from '../../lab/requirements.ts'
+import { type LabRun, openRun } from '../../lab/run.ts'
+
+const PORT = 9000
+/** Sends as many bytes as it is asked for. */
+const SERVER = `require('net').createServer(socket => {
+  socket.on('error', () => {})
+  socket.once('data', text => socket.end(Buffer.alloc(Number(text))))
+}).listen(${PORT})`
+/** Asks for so many bytes by name; prints how many came, or why none did. */
+const CLIENT = `const [, host, bytes] = process.argv
+const socket = require('net').connect({ host, port: ${PORT}, timeout: 1500 }, () => socket.write(bytes))
+let got = 0
+socket.on('data', chunk => { got += chunk.length })
+socket.on('end', () => console.log(got)).on('error', error => console.log(error.code))
+socket.on('timeout', () => { console.log('silence'); process.exit() })`
+
+describe.skipIf(mustSkipFor(['linux', 'root', 'ip', 'tc', 'nsenter', 'unshare', 'setpriv']))(
+  'the lab network',
+  () => {
+    let run: LabRun
+    let server: LabHost
+    let client: LabHost
+
+    beforeAll(async () => {
+      run = await openRun()
+      server = await run.network.addHost('server', ['files.shoal.test'])
+      client = await run.network.addHost('client')
+      const { processes } = run
+      const part = processes.start({ name: 'server', argv: server.command([process.execPath, '-e', SERVER]) })
+      await waitUntilListening({ part, host: server, processes, ports: [PORT] })
+    })
+    afterAll(async () => {
+      await run?.close()
+      if (run) expect(remainsOf(run.id)).toEqual([])
+    })
+
+    async function fetchBytes(host: string, bytes: number): Promise<string> {
+      const argv = client.command([process.execPath, '-e', CLIENT, host, String(bytes)])
+      return (await run.processes.run({ argv, timeoutMs: 30_000 })).trim()
+    }
+
+    test('hosts know each other by every name', async () => {
+      expect(await fetchBytes('server', 1000)).toBe('1000')
+      expect(await fetchBytes(server.address, 1000)).toBe('1000')
+    })
+
+    test('a host that is cut off hears nothing, and is back when healed', async () => {
+      await run.network.cut(server)
+      expect(await fetchBytes('server', 1000)).toMatch(/silence|EHOSTUNREACH|ETIMEDOUT/)
+      await run.network.heal(server)
+      expect(await fetchBytes('server', 1000)).toBe('1000')
+    })
+
+    test('a shaped link carries its rate and no more', async () => {
+      await run.network.shape(client, 40e6)
+      const bytes = 8_000_000
+      const startedMs = performance.now()
+      expect(await fetchBytes('server', bytes)).toBe(String(bytes))
+      const seconds = (performance.now() - startedMs) / 1000
+      expect(seconds).toBeGreaterThan((bytes * 8) / 40e6 - 0.1)
+      expect(seconds).toBeLessThan(4)
+    })
+  },
+)
