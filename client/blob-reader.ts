@@ -4,7 +4,13 @@ import type { PieceIndex } from '../core/metainfo.ts'
 import type { RegistryClient } from '../core/registry-client.ts'
 import type { GrantedSwarm } from '../core/tracker-api.ts'
 import type { BlobRequest, OpenBlob } from './client.ts'
-import { BlobDistrustedError, BlobUnavailableError, ClientClosedError, OriginRefusedError } from './errors.ts'
+import {
+  BlobDistrustedError,
+  BlobUnavailableError,
+  ClientClosedError,
+  OriginRefusedError,
+  ReadClosedError,
+} from './errors.ts'
 import { readRange } from './net/registry-range.ts'
 import type { Swarm } from './swarm.ts'
 
@@ -67,7 +73,7 @@ export class BlobReader implements OpenBlob {
   }
 
   private async nextChunk(at: number, end: number): Promise<Buffer> {
-    if (this.abort.signal.aborted) throw new ClientClosedError('the reader was closed')
+    if (this.abort.signal.aborted) throw new ReadClosedError('the reader was closed')
     const { layout, stored } = this.swarm
     const piece = Math.floor(at / layout.pieceBytes) as PieceIndex
     this.swarm.setPosition(this, piece)
