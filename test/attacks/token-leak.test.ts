@@ -18,7 +18,7 @@ function tracesOf(token: string, algorithm: string): Buffer[] {
   // An ECDSA proof shows R, whose x coordinate is the signature's first half: the secret is the second.
   const secret =
     algorithm.startsWith('ES') || algorithm === 'EdDSA' ? signature.subarray(signature.length / 2) : signature
-  const traces = [Buffer.from(signature.toString('base64url')), Buffer.from(token)]
+  const traces: Buffer[] = [Buffer.from(signature.toString('base64url')), Buffer.from(token)]
   for (let at = 0; at + 16 <= secret.length; at += 8) traces.push(secret.subarray(at, at + 16))
   for (let at = 0; at + 16 <= secret.length; at += 16) {
     const hex = secret.subarray(at, at + 16).toString('hex')
