@@ -24,8 +24,3 @@ export class LabPartEndedError extends ShoalError {
 export class LabClosedError extends ShoalError {
   readonly code = 'LAB_CLOSED'
 }
-
-/** What a pulling client stored is not what was pushed. */
-export class LabImageError extends ShoalError {
-  readonly code = 'LAB_IMAGE'
-}
