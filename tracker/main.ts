@@ -19,6 +19,7 @@ import { trackerMetrics } from './metrics.ts'
 import type { TrackerParts } from './parts.ts'
 import { pruneRegularly } from './prune.ts'
 import { Memberships } from './pull/membership.ts'
+import { stockRoutes } from './stock/routes.ts'
 import { SqliteStore } from './store/sqlite-store.ts'
 import type { Store } from './store/store.ts'
 import { EpochNews } from './swarm/epoch-news.ts'
@@ -77,6 +78,7 @@ export async function startTracker(
     const nodeApi = makeHttpsListener(trusted(), log, parts.metrics)
     parts.clusters.onChange(() => nodeApi.server.setSecureContext(tlsOptions(trusted())))
     nodeRoutes(nodeApi.app, parts)
+    stockRoutes(nodeApi.app, parts)
     const admins = await openAdminAuthority(store, sealer, parts.nowMs())
     await ensureAdminPem(join(config.dataDir, 'admin.pem'), admins, parts.nowMs())
     const adminApi = makeHttpsListener(await adminTls(admins), log, parts.metrics)

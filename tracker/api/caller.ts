@@ -1,30 +1,59 @@
 import type { TLSSocket } from 'node:tls'
-import { claimsOf } from '../../core/certificate-claims.ts'
+import { type CertificateClaims, claimsOf } from '../../core/certificate-claims.ts'
+import type { Cluster } from '../authority/clusters.ts'
 import { RefusedError } from '../errors.ts'
 import type { NodeCaller, TrackerParts } from '../parts.ts'
 
-interface KnownCaller extends NodeCaller {
+interface KnownCaller {
+  /** Decided by the authority that verified the chain. */
+  cluster: Cluster
+  claims: CertificateClaims
+  address: string
   certificateEndsAtMs: number
+}
+
+/** The holder of a pull certificate: a stock client, which calls for its torrent and nothing else. */
+export interface PullCaller extends NodeCaller {
+  pull: string
 }
 
 /** One look at a connection's certificate serves all its requests: reading it costs more than a heartbeat. */
 const callers = new WeakMap<TLSSocket, KnownCaller>()
 
+type CallerParts = Pick<TrackerParts, 'clusters' | 'revocations' | 'nowMs'>
+
 /**
- * Who is on the other side of the connection.
+ * The node on the other side of the connection.
  * @throws RefusedError CERTIFICATE_REQUIRED, CERTIFICATE_REFUSED, CERTIFICATE_KIND, NODE_REVOKED
  */
-export function callerOn(
-  parts: Pick<TrackerParts, 'clusters' | 'revocations' | 'nowMs'>,
-  socket: TLSSocket,
-): NodeCaller {
+export function callerOn(parts: CallerParts, socket: TLSSocket): NodeCaller {
+  const { cluster, claims, address } = certifiedOn(parts, socket)
+  if (claims.kind !== 'node') throw wrongKind(claims)
+  return { cluster, node: claims.node, address }
+}
+
+/**
+ * The holder of a pull certificate on the other side of the connection; whether the pull is live is not decided here.
+ * @throws RefusedError as `callerOn`
+ */
+export function pullCallerOn(parts: CallerParts, socket: TLSSocket): PullCaller {
+  const { cluster, claims, address } = certifiedOn(parts, socket)
+  if (claims.kind !== 'pull') throw wrongKind(claims)
+  return { cluster, node: claims.node, address, pull: claims.pullId }
+}
+
+function wrongKind({ kind }: CertificateClaims): RefusedError {
+  return new RefusedError('CERTIFICATE_KIND', `a ${kind} certificate does not open this part of the API`)
+}
+
+function certifiedOn(parts: CallerParts, socket: TLSSocket): KnownCaller {
   const caller = callers.get(socket) ?? identify(parts, socket)
   callers.set(socket, caller)
   // A connection may outlive the certificate that opened it.
   if (caller.certificateEndsAtMs <= parts.nowMs()) {
-    throw new RefusedError('CERTIFICATE_REFUSED', 'the node certificate has ended')
+    throw new RefusedError('CERTIFICATE_REFUSED', 'the certificate has ended')
   }
-  if (parts.revocations.isNodeRevoked(caller.cluster.cluster, caller.node)) {
+  if (parts.revocations.isNodeRevoked(caller.cluster.cluster, caller.claims.node)) {
     throw new RefusedError('NODE_REVOKED', 'this node is revoked')
   }
   return caller
@@ -33,7 +62,7 @@ export function callerOn(
 function identify({ clusters }: Pick<TrackerParts, 'clusters'>, socket: TLSSocket): KnownCaller {
   const certificate = socket.getPeerX509Certificate()
   if (certificate === undefined)
-    throw new RefusedError('CERTIFICATE_REQUIRED', 'a node certificate is required')
+    throw new RefusedError('CERTIFICATE_REQUIRED', 'a certificate of a cluster is required')
   // The listener lets callers without a certificate in, for joining; so the verdict is ours to read.
   const issuer = socket.authorized ? socket.getPeerCertificate(true).issuerCertificate : undefined
   const cluster = issuer === undefined ? undefined : clusters.byAuthority(issuer.fingerprint256)
@@ -43,13 +72,9 @@ function identify({ clusters }: Pick<TrackerParts, 'clusters'>, socket: TLSSocke
       'the certificate is not of a cluster of this tracker, or has ended',
     )
   }
-  const claims = claimsOf(certificate)
-  if (claims.kind !== 'node') {
-    throw new RefusedError('CERTIFICATE_KIND', `a ${claims.kind} certificate does not open the tracker's API`)
-  }
   return {
     cluster,
-    node: claims.node,
+    claims: claimsOf(certificate),
     address: plainAddress(socket.remoteAddress ?? ''),
     certificateEndsAtMs: certificate.validToDate.getTime(),
   }

@@ -1,5 +1,6 @@
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Logger } from 'pino'
+import { encodeBencode } from '../../core/bencode.ts'
 import { ShoalError } from '../../core/errors.ts'
 import { type RefusalCode, RefusedError, STATUS_BY_CODE } from '../errors.ts'
 import type { TrackerMetrics } from '../metrics.ts'
@@ -14,26 +15,54 @@ export function answerErrors(
   metrics: TrackerMetrics,
 ): void {
   const answer = (request: FastifyRequest, reply: FastifyReply, code: RefusalCode, message: string) => {
-    const status = STATUS_BY_CODE[code]
-    metrics.refusals.inc({ code })
-    const facts = { code, route: request.routeOptions.url, address: request.ip }
-    // Who is turned away is for operators; the rest of a caller's mistakes is for debugging.
-    if (status === 401 || status === 403) log.info(facts, 'request refused')
-    else log.debug(facts, 'request refused')
-    return reply.code(status).send({ error: { code, message } })
+    noteRefusal(request, code, { log, metrics })
+    return reply.code(STATUS_BY_CODE[code]).send({ error: { code, message } })
   }
   app.setNotFoundHandler((request, reply) =>
     answer(request, reply, 'ROUTE_UNKNOWN', 'there is no such route'),
   )
   app.setErrorHandler((error: Error, request, reply) => {
-    const refusal = refusalOf(error)
-    if (refusal !== undefined) return answer(request, reply, refusal.code, refusal.message)
-    log.error({ err: error, route: request.routeOptions.url }, 'request failed')
-    return answer(request, reply, 'INTERNAL', 'internal error')
+    const { code, message } = refusalOf(error) ?? noteDefect(request, error, log)
+    return answer(request, reply, code, message)
   })
 }
 
-function refusalOf(error: Error): { code: RefusalCode; message: string } | undefined {
+/**
+ * An error handler for routes of stock clients: `failure reason` (BEP 3) with code and message, which they show. The
+ * status is 200, as they do not read the bodies of other answers.
+ */
+export function bencodedErrors(log: Logger, metrics: TrackerMetrics) {
+  return (error: Error, request: FastifyRequest, reply: FastifyReply) => {
+    const { code, message } = refusalOf(error) ?? noteDefect(request, error, log)
+    noteRefusal(request, code, { log, metrics })
+    return reply.type('text/plain').send(encodeBencode({ 'failure reason': `${code}: ${message}` }))
+  }
+}
+
+function noteRefusal(
+  request: FastifyRequest,
+  code: RefusalCode,
+  { log, metrics }: { log: Logger; metrics: TrackerMetrics },
+): void {
+  const status = STATUS_BY_CODE[code]
+  metrics.refusals.inc({ code })
+  const facts = { code, route: request.routeOptions.url, address: request.ip }
+  // Who is turned away is for operators; the rest of a caller's mistakes is for debugging.
+  if (status === 401 || status === 403) log.info(facts, 'request refused')
+  else log.debug(facts, 'request refused')
+}
+
+function noteDefect(request: FastifyRequest, error: Error, log: Logger): Refusal {
+  log.error({ err: error, route: request.routeOptions.url }, 'request failed')
+  return { code: 'INTERNAL', message: 'internal error' }
+}
+
+interface Refusal {
+  code: RefusalCode
+  message: string
+}
+
+function refusalOf(error: Error): Refusal | undefined {
   if (error instanceof RefusedError) return error
   if (error instanceof ShoalError) {
     return error.code in STATUS_BY_CODE
@@ -44,7 +73,7 @@ function refusalOf(error: Error): { code: RefusalCode; message: string } | undef
 }
 
 /** What fastify itself refuses, before any of our code. */
-function refusalOfFramework(error: FastifyError): { code: RefusalCode; message: string } | undefined {
+function refusalOfFramework(error: FastifyError): Refusal | undefined {
   switch (error.code) {
     case 'FST_ERR_CTP_BODY_TOO_LARGE':
       return { code: 'BODY_TOO_LARGE', message: 'the request body is too large' }

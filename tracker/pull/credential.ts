@@ -1,7 +1,13 @@
 import type { Digest } from '../../core/digest.ts'
 import { type RegistryClient, RegistryUnreachableError } from '../../core/registry-client.ts'
 import type { RegistryConfig } from '../../core/registry-config.ts'
-import { grantsPull, isValidAt, parseRegistryToken, type RegistryToken } from '../../core/registry-token.ts'
+import {
+  grantsPull,
+  isSignedBy,
+  isValidAt,
+  parseRegistryToken,
+  type RegistryToken,
+} from '../../core/registry-token.ts'
 import type { Repository } from '../../core/repository.ts'
 import type { TokenKeys } from '../../core/token-keys.ts'
 import type { Credential } from '../../core/tracker-api.ts'
@@ -63,6 +69,27 @@ async function verifyBearer(keys: TokenKeys, question: CredentialQuestion): Prom
   return { authorization: `Bearer ${credential.token}`, subject: token.subject, tokenHash: token.hash }
 }
 
+/**
+ * As a pull's bearer token is verified, with the keys that are trusted already: whoever is no node of a cluster must
+ * not make us ask the registry about a key.
+ * @throws RefusedError; RegistryTokenError when the token cannot be read
+ */
+export function verifyKnownBearer(
+  keys: TokenKeys,
+  question: { registry: RegistryClient; repository: Repository; jwt: string; nowMs: number },
+): VerifiedCredential {
+  const { registry, repository, jwt, nowMs } = question
+  if (registry.kind !== 'token') {
+    throw new RefusedError('CREDENTIAL_UNEXPECTED', `${registry.host} is not configured for signed tokens`)
+  }
+  const token = parseRegistryToken(jwt)
+  checkClaims(registry.config, token, repository, nowMs)
+  const key = keys.keyFor(registry.host, token)
+  if (key === undefined) throw keyUntrusted()
+  if (!isSignedBy(token, key)) throw signatureInvalid()
+  return { authorization: `Bearer ${jwt}`, subject: token.subject, tokenHash: token.hash }
+}
+
 /** What the token says; cheap, so that it comes before any question to the registry. */
 function checkClaims(
   config: RegistryConfig,
@@ -97,8 +124,13 @@ async function checkSignature(
       })
     if (key !== undefined) return
   }
-  if (keys.keyFor(registry.host, token) !== undefined) {
-    throw new RefusedError('TOKEN_SIGNATURE', "the token's signature is not valid")
-  }
-  throw new RefusedError('TOKEN_KEY_UNTRUSTED', "the registry does not vouch for the token's signing key")
+  throw keys.keyFor(registry.host, token) === undefined ? keyUntrusted() : signatureInvalid()
+}
+
+function signatureInvalid(): RefusedError {
+  return new RefusedError('TOKEN_SIGNATURE', "the token's signature is not valid")
+}
+
+function keyUntrusted(): RefusedError {
+  return new RefusedError('TOKEN_KEY_UNTRUSTED', "the registry does not vouch for the token's signing key")
 }

@@ -45,7 +45,8 @@ export async function completeBlob(
   if (step.isNewlyConfirmed) parts.metrics.confirmed.inc()
   await parts.store.completePullBlobs({ cluster, node: caller.node, swarm }, parts.nowMs())
   parts.peers.of(cluster).becameSeed(caller.node, swarm)
-  if (sha1 !== undefined && matched === 'whole') await keepSha1(parts, caller, step.state, sha1)
+  const isVouched = matched === 'whole' || step.state.status === 'confirmed'
+  if (sha1 !== undefined && isVouched) await keepSha1(parts, caller, step.state, sha1)
   return completeAnswer(parts, caller, step.state)
 }
 

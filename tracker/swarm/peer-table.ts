@@ -1,6 +1,7 @@
 import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
 import type { Peer } from '../../core/tracker-api.ts'
 import { choosePeers, type PeerCandidate } from '../handout/peers.ts'
+import { StockPeers } from '../stock/stock-peers.ts'
 
 /**
  * Who is in which swarm, in memory only (DESIGN §7): a node that is not heard of for `ttlMs` is forgotten, and tells
@@ -47,8 +48,17 @@ export interface Inventory {
   dropped: readonly SwarmId[]
 }
 
+interface Choice {
+  asker: NodeId
+  peersMax: number
+  random: () => number
+  nowMs: number
+}
+
 /** The peers of one cluster. */
 export class PeerTable {
+  /** Those that are no Shoal nodes: they announce themselves, and have no heartbeat. */
+  readonly stock = new StockPeers()
   readonly #ttlMs: number
   readonly #presences = new Map<NodeId, Presence>()
   readonly #swarms = new Map<SwarmId, SwarmPeers>()
@@ -99,6 +109,7 @@ export class PeerTable {
   forget(node: NodeId): void {
     const presence = this.#presences.get(node)
     if (presence !== undefined) this.#forget(presence)
+    this.stock.forget(node)
   }
 
   /** Epoch changes that the node must be told: remembers `newest` as told and returns what was told before. */
@@ -110,20 +121,29 @@ export class PeerTable {
     return told
   }
 
-  /** A random, load-spread choice of peers of the swarm, without the asker. */
-  choose(
-    swarm: SwarmId,
-    options: { asker: NodeId; peersMax: number; random: () => number; nowMs: number },
-  ): Peer[] {
-    this.#expire(options.nowMs)
-    const peers = this.#swarms.get(swarm)
+  /** A random, load-spread choice of peers of the swarm, without the asker; then a few stock clients. */
+  choose(swarm: SwarmId, choice: Choice): Peer[] {
+    this.#expire(choice.nowMs)
+    const stock = this.stock.choose(swarm, choice)
+    // Whose pull put it on the list, and who then announced as a stock client, is one.
+    const isStock = ({ node }: Peer) => stock.some((other) => other.node === node)
+    const nodes = this.#draw(this.#swarms.get(swarm), choice).filter((peer) => !isStock(peer))
+    return [...nodes, ...stock]
+  }
+
+  /** Nodes with the whole blob. */
+  chooseSeeds(swarm: SwarmId, choice: Choice): Peer[] {
+    this.#expire(choice.nowMs)
+    const seeds = this.#swarms.get(swarm)?.seeds
+    return this.#draw(seeds && { seeds, leechers: [] }, choice)
+  }
+
+  #draw(peers: SwarmPeers | undefined, { asker, peersMax, random }: Choice): Peer[] {
     if (peers === undefined) return []
-    return choosePeers({
-      ...peers,
-      peersMax: options.peersMax,
-      isEligible: ({ presence }) => presence.node !== options.asker,
-      random: options.random,
-    }).map(({ presence: { node, address, port }, isSeed }) => ({ node, address, port, isSeed }))
+    const isEligible = ({ presence }: Membership) => presence.node !== asker
+    return choosePeers({ ...peers, peersMax, isEligible, random }).map(
+      ({ presence: { node, address, port }, isSeed }) => ({ node, address, port, isSeed }),
+    )
   }
 
   count(swarm: SwarmId, nowMs: number): { seeds: number; leechers: number } {

@@ -1,0 +1,83 @@
+import { type Encodable, encodeBencode } from '../../core/bencode.ts'
+import type { InfoHash } from '../../core/metainfo.ts'
+import { infoHashOf } from '../../core/torrent.ts'
+import { PEERS_HANDED_OUT_MAX } from '../handout/peers.ts'
+import type { TrackerParts } from '../parts.ts'
+import type { Announce } from './announce-query.ts'
+import { compactPeers } from './compact-peers.ts'
+import type { StockCaller } from './stock-caller.ts'
+import { ANNOUNCE_INTERVAL_SECONDS } from './stock-peers.ts'
+import { checkAlias, stockTorrentOf } from './stock-torrent.ts'
+
+const TOKENS_REQUIRED = 'this registry requires tokens: only Shoal nodes can be peers (docs/stock-clients.md)'
+
+/**
+ * An announce of a stock client (BEP 3, 23): lists it, where it may be a peer, and tells it of Shoal nodes with the
+ * whole blob. Where peers must prove a token there is nobody to list and nobody to tell of.
+ * @returns the bencoded answer
+ * @throws RefusedError TORRENT_UNKNOWN, TORRENT_PENDING
+ */
+export async function announce(parts: TrackerParts, caller: StockCaller, asked: Announce): Promise<Buffer> {
+  await checkAlias(parts, caller, asked.infoHash)
+  const { peer, identity } = caller
+  const mayBePeer = peer !== undefined && parts.registries.get(identity.registry)?.kind === 'none'
+  if (mayBePeer) list(parts, caller, peer, asked)
+  const { seeds, leechers } = countsOf(parts, caller)
+  return encodeBencode({
+    interval: ANNOUNCE_INTERVAL_SECONDS,
+    complete: seeds,
+    incomplete: leechers,
+    ...(mayBePeer
+      ? seedsFor(parts, caller, peer)
+      : { ...compactPeers([]), 'warning message': TOKENS_REQUIRED }),
+  })
+}
+
+function list(
+  parts: TrackerParts,
+  { cluster, identity }: StockCaller,
+  { node, address }: NonNullable<StockCaller['peer']>,
+  { port, isSeed, infoHash, isStopping }: Announce,
+): void {
+  const { stock } = parts.peers.of(cluster.cluster)
+  if (isStopping) stock.stop(identity.swarm, node)
+  else stock.announce(identity.swarm, { node, address, port, isSeed, infoHash }, parts.nowMs())
+}
+
+function seedsFor(
+  parts: TrackerParts,
+  { cluster, identity }: StockCaller,
+  { node }: NonNullable<StockCaller['peer']>,
+): { peers: Buffer; peers6: Buffer } {
+  const seeds = parts.peers.of(cluster.cluster).chooseSeeds(identity.swarm, {
+    asker: node,
+    peersMax: PEERS_HANDED_OUT_MAX,
+    random: parts.random,
+    nowMs: parts.nowMs(),
+  })
+  return compactPeers(seeds)
+}
+
+/**
+ * A scrape (BEP 48) of the one swarm of the route. @param infoHash what it was asked for, if it said
+ * @throws RefusedError TORRENT_UNKNOWN, TORRENT_PENDING
+ */
+export async function scrape(
+  parts: TrackerParts,
+  caller: StockCaller,
+  infoHash: InfoHash | undefined,
+): Promise<Buffer> {
+  if (infoHash !== undefined) await checkAlias(parts, caller, infoHash)
+  const name = infoHash ?? infoHashOf(await stockTorrentOf(parts, caller))
+  const { seeds, leechers } = countsOf(parts, caller)
+  // Who completed and left again is not remembered, so that `downloaded` is who has it now.
+  const counts: Encodable = { complete: seeds, downloaded: seeds, incomplete: leechers }
+  return encodeBencode({ files: new Map([[Buffer.from(name, 'hex').toString('latin1'), counts]]) })
+}
+
+function countsOf(parts: TrackerParts, { cluster, identity }: StockCaller) {
+  const table = parts.peers.of(cluster.cluster)
+  const nodes = table.count(identity.swarm, parts.nowMs())
+  const stock = table.stock.count(identity.swarm, parts.nowMs())
+  return { seeds: nodes.seeds + stock.seeds, leechers: nodes.leechers + stock.leechers }
+}

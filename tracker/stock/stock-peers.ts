@@ -1,0 +1,86 @@
+import type { InfoHash, NodeId, SwarmId } from '../../core/metainfo.ts'
+import type { Peer } from '../../core/tracker-api.ts'
+
+/** How often a stock client is asked to announce. */
+export const ANNOUNCE_INTERVAL_SECONDS = 120
+/** A stock client that missed two announces is forgotten. */
+export const STOCK_PEER_MS = 2.5 * ANNOUNCE_INTERVAL_SECONDS * 1000
+/** Bound of stock clients in one swarm, and of those in one answer: Shoal nodes are the better peers. */
+export const STOCK_PEERS_PER_SWARM_MAX = 64
+export const STOCK_PEERS_HANDED_OUT_MAX = 4
+/** Bound of swarms with stock clients in a cluster; about 300 bytes for each client. */
+export const STOCK_SWARMS_MAX = 4096
+
+/** A stock BitTorrent client, as its certificate, its connection and its announce show it. */
+export interface StockPeer {
+  node: NodeId
+  address: string
+  port: number
+  isSeed: boolean
+  /** The alias that it knows the swarm by. */
+  infoHash: InfoHash
+}
+
+interface Announced extends StockPeer {
+  expiresAtMs: number
+}
+
+/**
+ * The stock clients of one cluster, in memory only. Invariant: in each swarm they are in the order of their last
+ * announce, so that the first to expire come first; no swarm is empty.
+ */
+export class StockPeers {
+  readonly #swarms = new Map<SwarmId, Map<NodeId, Announced>>()
+
+  announce(swarm: SwarmId, peer: StockPeer, nowMs: number): void {
+    const peers = this.#live(swarm, nowMs) ?? new Map<NodeId, Announced>()
+    peers.delete(peer.node)
+    peers.set(peer.node, { ...peer, expiresAtMs: nowMs + STOCK_PEER_MS })
+    dropOldest(peers, STOCK_PEERS_PER_SWARM_MAX)
+    this.#swarms.delete(swarm)
+    this.#swarms.set(swarm, peers)
+    dropOldest(this.#swarms, STOCK_SWARMS_MAX)
+  }
+
+  /** The client leaves the swarm. */
+  stop(swarm: SwarmId, node: NodeId): void {
+    const peers = this.#swarms.get(swarm)
+    peers?.delete(node)
+    if (peers?.size === 0) this.#swarms.delete(swarm)
+  }
+
+  forget(node: NodeId): void {
+    for (const swarm of [...this.#swarms.keys()]) this.stop(swarm, node)
+  }
+
+  /** Those that announced last, seeds first, without the asker. */
+  choose(swarm: SwarmId, { asker, nowMs }: { asker: NodeId; nowMs: number }): Peer[] {
+    return [...(this.#live(swarm, nowMs)?.values() ?? [])]
+      .filter(({ node }) => node !== asker)
+      .reverse()
+      .sort((a, b) => Number(b.isSeed) - Number(a.isSeed))
+      .slice(0, STOCK_PEERS_HANDED_OUT_MAX)
+      .map(({ expiresAtMs: _, ...peer }) => peer)
+  }
+
+  count(swarm: SwarmId, nowMs: number): { seeds: number; leechers: number } {
+    const peers = [...(this.#live(swarm, nowMs)?.values() ?? [])]
+    const seeds = peers.filter(({ isSeed }) => isSeed).length
+    return { seeds, leechers: peers.length - seeds }
+  }
+
+  #live(swarm: SwarmId, nowMs: number): Map<NodeId, Announced> | undefined {
+    for (const { node, expiresAtMs } of this.#swarms.get(swarm)?.values() ?? []) {
+      if (expiresAtMs > nowMs) break
+      this.stop(swarm, node)
+    }
+    return this.#swarms.get(swarm)
+  }
+}
+
+function dropOldest(map: Map<string, unknown>, sizeMax: number): void {
+  for (const oldest of map.keys()) {
+    if (map.size <= sizeMax) return
+    map.delete(oldest)
+  }
+}
