@@ -1,0 +1,349 @@
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { Bitfield } from '../../client/engine/bitfield.ts'
+import {
+  type Assembly,
+  BLOB_OUTSTANDING_BYTES_MAX,
+  Download,
+  type Source,
+  type SourceLimits,
+} from '../../client/engine/download.ts'
+import type { PieceBuffer, PieceBuffers } from '../../client/store/piece-buffers.ts'
+import type { BlockAddress } from '../../client/wire/messages.ts'
+import type { PieceIndex, PieceLayout } from '../../core/metainfo.ts'
+
+/** The download's decisions, driven by peers that do whatever they like, with a clock that the test turns. */
+
+const PIECE_BYTES = 64 * 1024
+
+function layoutOf(pieceCount: number): PieceLayout {
+  return { pieceCount, pieceBytes: PIECE_BYTES, blobBytes: pieceCount * PIECE_BYTES - 12345 }
+}
+
+/** Counts who has which buffer; gives out `max` at once. */
+class CountedBuffers {
+  readonly inUse = new Set<PieceBuffer>()
+  readonly max: number
+  constructor(max: number) {
+    this.max = max
+  }
+  acquire(bytes: number): PieceBuffer | undefined {
+    if (this.inUse.size >= this.max) return undefined
+    const shared = new SharedArrayBuffer(bytes)
+    const buffer = { shared, bytes: new Uint8Array(shared) }
+    this.inUse.add(buffer)
+    return buffer
+  }
+  release(buffer: PieceBuffer): void {
+    if (!this.inUse.delete(buffer)) throw new Error('a buffer was released twice')
+  }
+}
+
+/** What the invariants are about. */
+interface Inside {
+  sources: Set<Source>
+  underWay: Map<PieceIndex, Assembly[]>
+  verifying: Set<PieceIndex>
+  outstandingBytes: number
+  availability: Uint16Array
+}
+
+interface FakePeer {
+  source: Source
+  pending: { block: BlockAddress; isCancelled: boolean }[]
+  /** A block that has begun to arrive. */
+  arriving: BlockAddress | undefined
+}
+
+class World {
+  nowMs = 0
+  readonly layout: PieceLayout
+  readonly have: Bitfield
+  readonly buffers: CountedBuffers
+  readonly download: Download
+  readonly peers: FakePeer[] = []
+  readonly verifying: Assembly[] = []
+  readonly claimed = new Set<number>()
+  position: number | undefined = 0
+
+  constructor(pieceCount: number, buffersMax: number) {
+    this.layout = layoutOf(pieceCount)
+    this.have = new Bitfield(pieceCount)
+    this.buffers = new CountedBuffers(buffersMax)
+    let seed = 1
+    this.download = new Download({
+      layout: this.layout,
+      have: this.have,
+      buffers: this.buffers as unknown as PieceBuffers,
+      isAskable: (piece) => !this.claimed.has(piece),
+      position: () => this.position,
+      onPiece: (assembly) => void this.verifying.push(assembly),
+      nowMs: () => this.nowMs,
+      random: () => {
+        seed = (seed * 16807) % 2147483647
+        return seed / 2147483647
+      },
+      allow: () => 0,
+      wait: () => undefined,
+    })
+    this.download.resume()
+  }
+
+  get inside(): Inside {
+    return this.download as unknown as Inside
+  }
+
+  addPeer(limits: SourceLimits): FakePeer {
+    const peer = { pending: [], arriving: undefined } as unknown as FakePeer
+    peer.source = this.download.addSource(
+      {
+        request: (block) => {
+          expect(this.have.has(block.piece as PieceIndex)).toBe(false)
+          expect(this.claimed.has(block.piece)).toBe(false)
+          expect(this.download.isPaused).toBe(false)
+          peer.pending.push({ block, isCancelled: false })
+        },
+        cancel: (block) => {
+          const match = peer.pending.find((entry) => isSame(entry.block, block) && !entry.isCancelled)
+          if (match) match.isCancelled = true
+        },
+        discardBlock: () => undefined,
+      },
+      limits,
+    )
+    this.peers.push(peer)
+    return peer
+  }
+
+  /** Sends the block, in two steps so that something may happen in between. */
+  begin(peer: FakePeer, index: number): void {
+    if (peer.arriving || peer.pending.length === 0) return
+    const [entry] = peer.pending.splice(index % peer.pending.length, 1)
+    peer.arriving = entry!.block
+    const target = this.download.blockStarts(peer.source, entry!.block)
+    if (target) expect(target.length).toBe(entry!.block.length)
+  }
+
+  end(peer: FakePeer): void {
+    const block = peer.arriving
+    if (!block) return
+    peer.arriving = undefined
+    this.download.blockEnds(peer.source, block)
+  }
+
+  reject(peer: FakePeer, index: number): void {
+    if (peer.arriving || peer.pending.length === 0) return
+    const [entry] = peer.pending.splice(index % peer.pending.length, 1)
+    this.download.rejected(peer.source, entry!.block)
+  }
+
+  choke(peer: FakePeer): void {
+    if (peer.arriving) return
+    this.download.choked(peer.source)
+    // BEP 6: every request that was open is answered.
+    for (const { block } of peer.pending.splice(0)) this.download.rejected(peer.source, block)
+  }
+
+  remove(peer: FakePeer): void {
+    this.peers.splice(this.peers.indexOf(peer), 1)
+    this.download.removeSource(peer.source)
+  }
+
+  settle(isRight: boolean): void {
+    const assembly = this.verifying.shift()
+    if (!assembly) return
+    if (isRight) this.have.add(assembly.piece)
+    else {
+      const liar = this.peers.find(({ source }) => source === assembly.source)
+      if (liar) this.remove(liar)
+    }
+    this.download.settle(assembly)
+  }
+
+  check(): void {
+    const { sources, underWay, verifying, outstandingBytes, availability } = this.inside
+    const assemblies = [...sources].flatMap((source) => source.assemblies)
+    expect(this.buffers.inUse.size).toBe(assemblies.length + this.verifying.length)
+    let total = 0
+    for (const source of sources) {
+      const due = source.assemblies.flatMap(({ outstanding }) => [...outstanding.values()])
+      expect(source.outstandingBytes).toBe(due.reduce((sum, length) => sum + length, 0))
+      expect(source.outstandingRequests).toBe(due.length)
+      if (!source.isUnchoked) expect(source.assemblies).toHaveLength(0)
+      expect(source.outstandingRequests).toBeLessThanOrEqual(source.limits.requestsMax)
+      total += source.outstandingBytes
+    }
+    expect(outstandingBytes).toBe(total)
+    expect(total).toBeLessThanOrEqual(BLOB_OUTSTANDING_BYTES_MAX + PIECE_BYTES)
+    expect([...underWay.values()].flat()).toHaveLength(assemblies.length)
+    for (const [piece, list] of underWay) {
+      expect(list.length).toBeGreaterThan(0)
+      expect(list.length).toBeLessThanOrEqual(2)
+      expect(new Set(list.map(({ source }) => source)).size).toBe(list.length)
+      expect(list.every((assembly) => assembly.piece === piece)).toBe(true)
+    }
+    expect(verifying.size).toBe(this.verifying.length)
+    for (let piece = 0; piece < this.layout.pieceCount; piece++) {
+      const offering = [...sources].filter(({ offered }) => offered.has(piece as PieceIndex))
+      expect(availability[piece]).toBe(offering.length)
+    }
+    if (this.download.isPaused) expect(assemblies).toHaveLength(0)
+  }
+
+  /** From now on everybody is honest and prompt. @returns the steps until everything was there */
+  finish(): number {
+    this.claimed.clear()
+    for (const peer of [...this.peers]) this.end(peer)
+    while (this.verifying.length > 0) this.settle(true)
+    this.download.resume()
+    const helper = this.addPeer({ blockBytes: 16384, requestsMax: 250, hasFast: true })
+    this.download.offers(helper.source, allOf(this.layout))
+    this.download.unchoked(helper.source)
+    for (let step = 0; step < 2000; step++) {
+      if (this.have.isFull) return step
+      this.nowMs += 100
+      this.download.tick()
+      for (const peer of [...this.peers]) {
+        while (peer.pending.length > 0 && this.peers.includes(peer)) {
+          this.begin(peer, 0)
+          this.end(peer)
+        }
+      }
+      while (this.verifying.length > 0) this.settle(true)
+      this.check()
+    }
+    return Number.POSITIVE_INFINITY
+  }
+}
+
+const isSame = (a: BlockAddress, b: BlockAddress) =>
+  a.piece === b.piece && a.begin === b.begin && a.length === b.length
+const allOf = (layout: PieceLayout) => Array.from({ length: layout.pieceCount }, (_, at) => at as PieceIndex)
+
+const LIMITS: SourceLimits[] = [
+  { blockBytes: 16384, requestsMax: 250, hasFast: true },
+  { blockBytes: 131072, requestsMax: 256, hasFast: true },
+  { blockBytes: 16384, requestsMax: 2, hasFast: false },
+]
+
+/** What may happen next; `a` and `b` choose whom and what. */
+const ACTIONS: ((world: World, a: number, b: number) => void)[] = [
+  (world, a) => world.peers.length < 6 && world.addPeer(LIMITS[a % 3]!),
+  (world, a, b) =>
+    withPeer(world, a, (peer) =>
+      world.download.offers(peer.source, [(b % world.layout.pieceCount) as PieceIndex]),
+    ),
+  (world, a) => withPeer(world, a, (peer) => world.download.offers(peer.source, allOf(world.layout))),
+  (world, a) => withPeer(world, a, (peer) => world.download.unchoked(peer.source)),
+  (world, a) => withPeer(world, a, (peer) => world.download.unchoked(peer.source)),
+  (world, a) => withPeer(world, a, (peer) => world.choke(peer)),
+  (world, a, b) => withPeer(world, a, (peer) => world.begin(peer, b)),
+  (world, a, b) => withPeer(world, a, (peer) => world.begin(peer, b)),
+  (world, a) => withPeer(world, a, (peer) => world.end(peer)),
+  (world, a) => withPeer(world, a, (peer) => world.end(peer)),
+  (world, a, b) =>
+    withPeer(world, a, (peer) => {
+      for (let at = 0; at < 8; at++) {
+        world.begin(peer, b)
+        world.end(peer)
+      }
+    }),
+  (world, a, b) => withPeer(world, a, (peer) => world.reject(peer, b)),
+  (world, a) => withPeer(world, a, (peer) => world.remove(peer)),
+  (world) => world.settle(true),
+  (world) => world.settle(true),
+  (world) => world.settle(false),
+  (world, a) => {
+    world.nowMs += a % 5000
+    world.download.tick()
+  },
+  (world, a) => {
+    const piece = (a % world.layout.pieceCount) as PieceIndex
+    world.claimed.add(piece)
+    world.download.giveUp(piece)
+  },
+  (world, a) => {
+    world.claimed.delete(a % world.layout.pieceCount)
+    world.download.fillAll()
+  },
+  (world) => (world.download.isPaused ? world.download.resume() : world.download.pause()),
+  (world, a) => {
+    world.position = a % 4 === 0 ? undefined : a % world.layout.pieceCount
+  },
+]
+
+function withPeer(world: World, index: number, act: (peer: FakePeer) => void): void {
+  const peer = world.peers[index % Math.max(1, world.peers.length)]
+  if (peer) act(peer)
+}
+
+const step = fc.tuple(fc.nat(ACTIONS.length - 1), fc.nat(9999), fc.nat(9999))
+
+test('whatever peers do, buffers and outstanding bytes add up, and with one honest peer everything arrives', () => {
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 1, max: 12 }),
+      fc.integer({ min: 1, max: 8 }),
+      fc.array(step, { maxLength: 250 }),
+      (pieces, buffers, steps) => {
+        const world = new World(pieces, buffers)
+        for (const [action, a, b] of steps) {
+          ACTIONS[action]!(world, a, b)
+          world.check()
+        }
+        expect(world.finish()).toBeLessThan(2000)
+        expect(world.buffers.inUse.size).toBe(0)
+      },
+    ),
+    { numRuns: 300 },
+  )
+}, 20_000)
+
+test('in the end game a second peer is asked, and the slower one is told to stop', () => {
+  const world = new World(1, 4)
+  const [slow, fast] = [world.addPeer(LIMITS[0]!), world.addPeer(LIMITS[0]!)]
+  for (const peer of [slow, fast]) {
+    world.download.offers(peer.source, allOf(world.layout))
+    world.download.unchoked(peer.source)
+  }
+  world.download.tick()
+  expect(fast.pending.length).toBeGreaterThan(0)
+  while (fast.pending.length > 0) {
+    world.begin(fast, 0)
+    world.end(fast)
+  }
+  world.settle(true)
+  expect(world.have.isFull).toBe(true)
+  expect(slow.pending.every(({ isCancelled }) => isCancelled)).toBe(true)
+  world.check()
+})
+
+test('a peer that sends blocks that nobody asked for is tolerated for a while and then thrown out', () => {
+  const world = new World(4, 4)
+  const peer = world.addPeer(LIMITS[0]!)
+  const flood = (blocks: number) => {
+    for (let at = 0; at < blocks; at++) {
+      const block = { piece: 3, begin: 0, length: 131072 }
+      expect(world.download.blockStarts(peer.source, block)).toBeUndefined()
+      world.download.blockEnds(peer.source, block)
+    }
+  }
+  flood(64)
+  expect(() => flood(1)).toThrow(expect.objectContaining({ code: 'PEER_PROTOCOL' }))
+})
+
+test('a piece that stalls is taken to another peer, and one that nobody else has is waited for', () => {
+  const world = new World(2, 4)
+  const [silent, other] = [world.addPeer(LIMITS[0]!), world.addPeer(LIMITS[0]!)]
+  world.download.offers(silent.source, allOf(world.layout))
+  world.download.unchoked(silent.source)
+  expect(new Set(silent.pending.map(({ block }) => block.piece)).size).toBe(2)
+  world.download.offers(other.source, [0 as PieceIndex])
+  world.nowMs += 10_000
+  world.download.unchoked(other.source)
+  world.download.tick()
+  expect(other.pending.length).toBeGreaterThan(0)
+  expect(other.pending.every(({ block }) => block.piece === 0)).toBe(true)
+  expect(silent.pending.some(({ block, isCancelled }) => block.piece === 1 && !isCancelled)).toBe(true)
+  world.check()
+})
