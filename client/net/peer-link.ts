@@ -1,5 +1,4 @@
 import { createHash, type X509Certificate } from 'node:crypto'
-import { read } from 'node:fs'
 import type { TLSSocket } from 'node:tls'
 import { type CertificateClaims, claimsOf, type PullClaims } from '../../core/certificate-claims.ts'
 import { ShoalError } from '../../core/errors.ts'
@@ -11,6 +10,7 @@ import type { Bitfield } from '../engine/bitfield.ts'
 import type { SourceLimits, SourcePort } from '../engine/download.ts'
 import type { UploadLane } from '../engine/upload-queue.ts'
 import { PeerProtocolError, PeerRefusedError } from '../errors.ts'
+import type { StoredBlob } from '../store/blob-store.ts'
 import {
   decodeExtensionHandshake,
   decodeHashBatch,
@@ -276,10 +276,9 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
   }
 
   /** Reads the block and sends it. @returns false when no buffer is free: ask again when one is */
-  serve(block: BlockAddress, file: { fd: number; pin(): () => void }, buffers: SendBuffers): boolean {
+  serve(block: BlockAddress, file: Pick<StoredBlob, 'readBlock'>, buffers: SendBuffers): boolean {
     const buffer = buffers.acquire()
     if (!buffer) return false
-    const unpin = file.pin()
     this.laneBytes += block.length
     const done = () => {
       this.laneBytes -= block.length
@@ -288,9 +287,8 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
       this.host.onUploadWanted()
     }
     const position = block.piece * this.host.layout.pieceBytes + block.begin
-    read(file.fd, buffer, BLOCK_HEADER_BYTES, block.length, position, (error, bytes) => {
-      unpin()
-      if (error || bytes !== block.length || this.isClosed) {
+    file.readBlock(buffer, { at: BLOCK_HEADER_BYTES, length: block.length, position }, (isRead) => {
+      if (!isRead || this.isClosed) {
         this.reject(block)
         done()
         return
