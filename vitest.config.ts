@@ -11,8 +11,8 @@ export default defineConfig({
           exclude: ['**/*.system.test.ts', '**/node_modules/**'],
           pool: 'forks',
           sequence: { groupOrder: 0 },
-          testTimeout: 15_000,
-          hookTimeout: 15_000,
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
         },
       },
       {

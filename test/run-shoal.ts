@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 
 const SHOAL = fileURLToPath(new URL('../bin/shoal.js', import.meta.url))
-const PATIENCE_MS = 20_000
+const PATIENCE_MS = 50_000
 
 export interface Outcome {
   code: number | null

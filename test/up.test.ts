@@ -2,8 +2,8 @@ import { X509Certificate } from 'node:crypto'
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { runShoal, startShoal } from './run-shoal.ts'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { runShoal, type StartedShoal, startShoal } from './run-shoal.ts'
 
 /** Free ports, and nothing outside the data folder. */
 const SETTINGS = {
@@ -26,17 +26,24 @@ const SECRETS = [
 
 let parent: string
 let dataDir: string
-beforeEach(() => {
+function makeFolder(): void {
   parent = mkdtempSync(join(tmpdir(), 'shoal-up-'))
   dataDir = join(parent, 'data')
-})
-afterEach(() => rmSync(parent, { recursive: true, force: true }))
+}
+function removeFolder(): void {
+  rmSync(parent, { recursive: true, force: true })
+}
 
 function flags(settings: Record<string, string> = {}): string[] {
   const all = Object.entries({ ...SETTINGS, 'data-dir': dataDir, ...settings })
   return ['up', ...all.map(([name, value]) => `--${name}=${value}`)]
 }
 const inDataDir = (name: string) => readFileSync(join(dataDir, name), 'utf8')
+
+/** Lines of standard error that are no log. */
+function forPeople(stderr: string): string[] {
+  return stderr.split('\n').filter((line) => line !== '' && !line.startsWith('{'))
+}
 
 /** Starts, waits until the guide is printed, looks, and stops as Ctrl-C does. */
 async function upAndDown(
@@ -50,34 +57,83 @@ async function upAndDown(
     up.child.kill('SIGINT')
   }
   const { code, stderr } = await up.outcome
-  expect(stderr.split('\n').filter((line) => line !== '' && !line.startsWith('{'))).toEqual([])
+  expect(forPeople(stderr)).toEqual([])
   return code
 }
 
-describe('shoal up', () => {
-  it('makes everything at its first start, and a node that has joined answers', async () => {
-    const code = await upAndDown(flags(), async (guide) => {
-      const progress = /curl (http:\S+)/.exec(guide)?.[1]
-      const answer = await fetch(String(progress))
-      expect(answer.status).toBe(200)
-      expect(await answer.json()).toMatchObject({ blobs: [] })
-      expect(readdirSync(dataDir)).toContain('authority.crt')
-      for (const secret of SECRETS) expect(statSync(join(dataDir, secret)).mode & 0o777, secret).toBe(0o600)
-      expect(statSync(dataDir).mode & 0o777).toBe(0o700)
-      expect(inDataDir('join-token')).toMatch(/^SHOAL-1-c[0-9a-f]{16}-[\w-]{43}\n$/)
-    })
-    expect(code).toBe(0)
+describe('shoal up, started for the first time', () => {
+  // A fixed port: what the tool must be told.
+  const adminPort = 20_000 + Math.floor(Math.random() * 10_000)
+  let up: StartedShoal
+  let guide: string
+  beforeAll(async () => {
+    makeFolder()
+    up = startShoal(flags({ 'tracker-admin-listen': `127.0.0.1:${adminPort}`, 'log-level': 'trace' }))
+    guide = await up.printed('Undo:')
+  })
+  afterAll(removeFolder)
+
+  it('has made every file that it needs, the secret ones for their owner alone', () => {
+    expect(readdirSync(dataDir)).toContain('authority.crt')
+    for (const secret of SECRETS) expect(statSync(join(dataDir, secret)).mode & 0o777, secret).toBe(0o600)
+    expect(statSync(dataDir).mode & 0o777).toBe(0o700)
+    expect(inDataDir('join-token')).toMatch(/^SHOAL-1-c[0-9a-f]{16}-[\w-]{43}\n$/)
   })
 
-  it('says how to point Docker at it, and how to undo that', async () => {
-    await upAndDown(flags(), (guide) => {
-      const proxy = /proxy\s+(http:\S+)/.exec(guide)?.[1]
-      expect(guide).toContain(`Environment="HTTPS_PROXY=${proxy}"`)
-      expect(guide).toContain(`{"proxies": {"https-proxy": "${proxy}"}}`)
-      expect(guide).toContain('docker pull registry.example.com/')
-      expect(guide).toContain('remove shoal.conf')
-    })
+  it('runs a node that has joined and tells its progress', async () => {
+    expect(inDataDir('node/node.pem')).toContain('BEGIN CERTIFICATE')
+    const answer = await fetch(/curl (http:\S+)/.exec(guide)?.[1] ?? '')
+    expect(answer.status).toBe(200)
+    expect(await answer.json()).toMatchObject({ blobs: [] })
   })
+
+  it('says how to point Docker at it, and how to undo that', () => {
+    const proxy = /proxy\s+(http:\S+)/.exec(guide)?.[1]
+    expect(guide).toContain(`Environment="HTTPS_PROXY=${proxy}"`)
+    expect(guide).toContain(`{"proxies": {"https-proxy": "${proxy}"}}`)
+    expect(guide).toContain('docker pull registry.example.com/')
+    expect(guide).toContain('remove shoal.conf')
+  })
+
+  it('obeys shoal certs: a new cluster, a new join token, and a refusal', async () => {
+    const admin = [
+      `--admin-url=https://127.0.0.1:${adminPort}`,
+      `--admin-pem=${join(dataDir, 'tracker/admin.pem')}`,
+    ]
+    const made = await runShoal(['certs', 'cluster', 'second', ...admin])
+    expect(made.stderr).toBe('')
+    expect(made.stdout).toMatch(/^SHOAL-1-c[0-9a-f]{16}-[\w-]{43}\n$/)
+    const cluster = made.stdout.split('-')[2] ?? ''
+    const out = join(parent, 'token')
+    const replacing = ['certs', 'join-token', cluster, ...admin, '--out', out, '--valid-hours', '1']
+    expect(await runShoal(replacing)).toMatchObject({ code: 0, stderr: '' })
+    expect(readFileSync(out, 'utf8')).toMatch(new RegExp(`^SHOAL-1-${cluster}-`))
+    expect(readFileSync(out, 'utf8')).not.toBe(made.stdout)
+    expect(statSync(out).mode & 0o777).toBe(0o600)
+    // The file exists: refused before the tracker is asked, so the token that is in it stays good.
+    expect(await runShoal(replacing)).toMatchObject({ code: 1, stdout: '' })
+    const refused = await runShoal(['certs', 'join-token', 'c0000000000000000', ...admin])
+    expect(refused).toMatchObject({ code: 1, stdout: '' })
+    expect(refused.stderr).toMatch(/^shoal: the tracker refused: [^\n]+\nhint: [^\n]+\n$/)
+  })
+
+  it('ends well when it is told to, and has printed no secret', async () => {
+    up.child.kill('SIGTERM')
+    const { code, stdout, stderr } = await up.outcome
+    expect(code).toBe(0)
+    expect(forPeople(stderr)).toEqual([])
+    const secrets = [inDataDir('join-token').trim().slice(-43), inDataDir('unlock.key').trim().slice(-43)]
+    for (const key of ['authority.key', 'tracker.key']) secrets.push(inDataDir(key).split('\n')[1] ?? '')
+    for (const secret of secrets) {
+      expect(secret.length).toBeGreaterThan(40)
+      expect(stdout + stderr).not.toContain(secret)
+    }
+  })
+})
+
+describe('shoal up', () => {
+  beforeEach(makeFolder)
+  afterEach(removeFolder)
 
   it('starts without a registry, and says what to add', async () => {
     const code = await upAndDown(flags({ registries: '' }), (guide) => {
@@ -87,99 +143,44 @@ describe('shoal up', () => {
     expect(code).toBe(0)
   })
 
-  it('never prints the join token, the unlock key or a private key', async () => {
-    const up = startShoal(flags({ 'log-level': 'trace' }))
-    await up.printed('Undo:')
-    up.child.kill('SIGTERM')
-    const { stdout, stderr } = await up.outcome
-    const secrets = [inDataDir('join-token').trim().slice(-43), inDataDir('unlock.key').trim().slice(-43)]
-    for (const key of ['authority.key', 'tracker.key']) secrets.push(inDataDir(key).split('\n')[1] ?? '')
-    for (const secret of secrets) {
-      expect(secret.length).toBeGreaterThan(40)
-      expect(stdout + stderr).not.toContain(secret)
-    }
-  })
-
-  it('keeps its cluster, its authority and its node over a restart', async () => {
-    const files = ['join-token', 'authority.crt', 'tracker.crt', 'unlock.key', 'node/node-key.pem']
+  it('keeps cluster, authority and node over a restart, and takes a new name into its certificate', async () => {
     await upAndDown(flags(), () => {})
+    const files = ['join-token', 'authority.crt', 'unlock.key', 'node/node-key.pem']
     const before = files.map(inDataDir)
+    const certificateBefore = inDataDir('tracker.crt')
     await upAndDown(flags(), () => {})
+    expect(inDataDir('tracker.crt')).toBe(certificateBefore)
+    await upAndDown(flags({ listen: '127.0.0.2:0' }), (guide) => {
+      expect(guide).toMatch(/tracker\s+https:\/\/127\.0\.0\.2:/)
+    })
     expect(files.map(inDataDir)).toEqual(before)
+    const certificate = new X509Certificate(inDataDir('tracker.crt'))
+    expect(certificate.checkIP('127.0.0.2')).toBe('127.0.0.2')
+    expect(certificate.verify(new X509Certificate(inDataDir('authority.crt')).publicKey)).toBe(true)
   })
 
-  it('starts again when the join token was taken away, and says how to make one', async () => {
-    await upAndDown(flags(), () => {})
-    rmSync(join(dataDir, 'join-token'))
-    const reachable = { listen: '0.0.0.0:0', 'advertise-host': '127.0.0.1' }
-    await upAndDown(flags(reachable), (guide) => expect(guide).toContain('shoal certs join-token'))
-  })
-
-  it('tells how another machine joins, once others can reach it', async () => {
-    await upAndDown(flags({ listen: '0.0.0.0:0', 'advertise-host': 'localhost' }), (guide) => {
+  it('tells how another machine joins once others can reach it, also when the token was taken away', async () => {
+    const reachable = { listen: '0.0.0.0:0', 'advertise-host': 'localhost' }
+    await upAndDown(flags(reachable), (guide) => {
       expect(guide).toMatch(
         /shoal node --tracker-url https:\/\/localhost:\d+ --tracker-ca-file authority\.crt/,
       )
       expect(guide).toContain('--join-token-file join-token --registries registry.example.com')
     })
+    rmSync(join(dataDir, 'join-token'))
+    await upAndDown(flags(reachable), (guide) => expect(guide).toContain('shoal certs join-token'))
   })
 
-  it('puts a new name into the tracker’s certificate, under the same authority', async () => {
-    await upAndDown(flags(), () => {})
-    const authority = inDataDir('authority.crt')
-    await upAndDown(flags({ listen: '127.0.0.2:0' }), (guide) => {
-      expect(guide).toMatch(/tracker\s+https:\/\/127\.0\.0\.2:/)
-    })
-    expect(inDataDir('authority.crt')).toBe(authority)
-    const certificate = new X509Certificate(inDataDir('tracker.crt'))
-    expect(certificate.checkIP('127.0.0.2')).toBe('127.0.0.2')
-    expect(certificate.verify(new X509Certificate(authority).publicKey)).toBe(true)
-  })
+  it.each(['proxy-listen', 'tracker-admin-listen'])(
+    'does not start when others could reach %s',
+    async (name) => {
+      const { code, stdout, stderr } = await runShoal(flags({ [name]: '0.0.0.0:0' }))
+      expect(forPeople(stderr)).toEqual([
+        expect.stringMatching(/^shoal: .*loopback/),
+        expect.stringMatching(/^hint: /),
+      ])
+      expect(stdout).toBe('')
+      expect(code).not.toBe(0)
+    },
+  )
 })
-
-it('its admin API obeys shoal certs: a new cluster, a new join token, and a refusal', async () => {
-  // A fixed port: what the tool must be told.
-  const port = 20_000 + Math.floor(Math.random() * 10_000)
-  await upAndDown(flags({ 'tracker-admin-listen': `127.0.0.1:${port}` }), async () => {
-    const admin = [
-      `--admin-url=https://127.0.0.1:${port}`,
-      `--admin-pem=${join(dataDir, 'tracker/admin.pem')}`,
-    ]
-    const made = await runShoal(['certs', 'cluster', 'second', ...admin])
-    expect(made.stderr).toBe('')
-    expect(made.stdout).toMatch(/^SHOAL-1-c[0-9a-f]{16}-[\w-]{43}\n$/)
-    const cluster = made.stdout.split('-')[2] ?? ''
-    const out = join(parent, 'token')
-    const replaced = await runShoal([
-      'certs',
-      'join-token',
-      cluster,
-      ...admin,
-      '--out',
-      out,
-      '--valid-hours',
-      '1',
-    ])
-    expect(replaced).toMatchObject({ code: 0, stderr: '' })
-    expect(readFileSync(out, 'utf8')).toMatch(new RegExp(`^SHOAL-1-${cluster}-`))
-    expect(readFileSync(out, 'utf8')).not.toBe(made.stdout)
-    const refused = await runShoal(['certs', 'join-token', 'c0000000000000000', ...admin])
-    expect(refused).toMatchObject({ code: 1, stdout: '' })
-    expect(refused.stderr).toMatch(/^shoal: the tracker refused: [^\n]+\nhint: [^\n]+\n$/)
-    const occupied = await runShoal(['certs', 'cluster', 'third', ...admin, '--out', out])
-    expect(occupied.code).toBe(1)
-    const listed = await runShoal(['certs', 'cluster', 'Not A Name', ...admin])
-    expect(listed.code).toBe(1)
-  })
-})
-
-it.each(['proxy-listen', 'admin-listen', 'tracker-admin-listen'])(
-  '%s that others could reach stops it',
-  async (name) => {
-    const { code, stdout, stderr } = await runShoal(flags({ [name]: '0.0.0.0:0' }))
-    const forPeople = stderr.split('\n').filter((line) => line !== '' && !line.startsWith('{'))
-    expect(forPeople).toEqual([expect.stringMatching(/^shoal: .*loopback/), expect.stringMatching(/^hint: /)])
-    expect(stdout).toBe('')
-    expect(code).not.toBe(0)
-  },
-)

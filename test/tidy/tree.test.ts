@@ -87,9 +87,47 @@ describe('dependencies', () => {
   it('that were considered and not taken are on the page too', () => {
     for (const name of ['webtorrent', 'bittorrent-tracker', 'http-proxy', 'node-forge']) {
       expect(page).toContain(`\`${name}\``)
-      expect(names).not.toContain(name)
+      expect(Object.keys(manifest.dependencies ?? {})).not.toContain(name)
     }
   })
+})
+
+describe('the lock file', () => {
+  interface Locked {
+    link?: boolean
+    resolved?: string
+    dependencies?: Record<string, string>
+    optionalDependencies?: Record<string, string>
+  }
+  const { packages } = JSON.parse(textOf('package-lock.json')) as { packages: Record<string, Locked> }
+  const manifest = JSON.parse(textOf('package.json')) as Record<string, unknown>
+
+  it('says the same as package.json', () => {
+    const { bin: _bin, ...root } = packages[''] as Record<string, unknown>
+    for (const group of ['dependencies', 'devDependencies', 'optionalDependencies']) {
+      expect(root[group], group).toEqual(manifest[group])
+    }
+  })
+
+  it('has every package that another asks for, of all platforms: npm ci refuses it otherwise', () => {
+    const missing = Object.entries(packages).flatMap(([path, { dependencies, optionalDependencies }]) =>
+      Object.keys({ ...dependencies, ...optionalDependencies }).filter((name) => !isLocked(path, name)),
+    )
+    expect(missing).toEqual([])
+  })
+
+  it('names no place that packages come from', () => {
+    const places = Object.values(packages).filter(({ link, resolved }) => resolved !== undefined && !link)
+    expect(places).toEqual([])
+  })
+
+  /** As Node resolves: beside the package that asks, then in each folder above. */
+  function isLocked(path: string, name: string): boolean {
+    for (let at = path; ; at = at.slice(0, Math.max(0, at.lastIndexOf('/node_modules/')))) {
+      if (packages[`${at === '' ? '' : `${at}/`}node_modules/${name}`] !== undefined) return true
+      if (at === '') return false
+    }
+  }
 })
 
 describe('error codes', () => {

@@ -1,0 +1,32 @@
+import { describe, expect, it } from 'vitest'
+import { configPage } from '../../docs/config-page.ts'
+import { limitsPage } from '../../docs/limits-page.ts'
+import { textOf } from './source-files.ts'
+
+describe('pages that come from the source', () => {
+  it.each([
+    ['docs/config.md', configPage],
+    ['docs/limits.md', limitsPage],
+  ])('%s is current (npm run docs writes it)', (path, page) => {
+    expect(page().length).toBeGreaterThan(1000)
+    expect(textOf(path)).toBe(page())
+  })
+
+  it('name every setting of every program', () => {
+    const page = configPage()
+    for (const setting of [
+      '--tracker-url',
+      '--unlock-key-file',
+      '--advertise-host',
+      '--config-file',
+      '`tokenKeysFile`',
+    ]) {
+      expect(page).toContain(setting)
+    }
+    expect(page).toContain('| `127.0.0.1:7070` |')
+  })
+
+  it('name the bound of a frame', () => {
+    expect(limitsPage()).toContain('| `FRAME_BYTES_MAX` |')
+  })
+})
