@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { accessSync, constants, existsSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { LabRequirementError } from './errors.ts'
@@ -14,6 +15,8 @@ const PACKAGES = {
   nsenter: 'util-linux',
   unshare: 'util-linux',
   setpriv: 'util-linux',
+  /** A module of the system's Python, not a program. */
+  'python3-libtorrent': 'python3-libtorrent',
 } as const
 
 export type LabProgram = keyof typeof PACKAGES
@@ -26,6 +29,9 @@ export const LAB_BASE: readonly LabRequirement[] = [
   'root',
   ...(['ip', 'nsenter', 'unshare', 'setpriv', 'docker-registry', 'skopeo'] as const),
 ]
+
+/** Debian's own Python, which has Debian's modules; another may come first in the PATH. */
+export const SYSTEM_PYTHON = '/usr/bin/python3'
 
 /** Debian keeps daemons where the PATH of a plain login may not reach. */
 export const LAB_PATH = [process.env.PATH ?? '', '/usr/local/sbin', '/usr/sbin', '/sbin'].join(delimiter)
@@ -75,6 +81,9 @@ export function howToGet(missing: readonly LabRequirement[]): string {
 function isPresent(part: LabRequirement): boolean {
   if (part === 'linux') return process.platform === 'linux'
   if (part === 'root') return process.getuid?.() === 0
+  if (part === 'python3-libtorrent') {
+    return spawnSync(SYSTEM_PYTHON, ['-c', 'import libtorrent'], { stdio: 'ignore' }).status === 0
+  }
   return LAB_PATH.split(delimiter).some((folder) => folder !== '' && isExecutable(join(folder, part)))
 }
 
