@@ -75,6 +75,8 @@ export interface DownloadOptions {
 export const BLOB_OUTSTANDING_BYTES_MAX = 16 * 1024 * 1024
 /** Blocks that nobody asked for, per peer, before it is banned: a window's worth may cross a cancel. */
 const UNASKED_BYTES_MAX = 8 * 1024 * 1024
+/** New requests go out when less than this share of the window is outstanding. */
+const REFILL_BELOW_SHARE = 3 / 4
 const STALL_MS_MIN = 250
 const STALL_MEAN_TIMES = 4
 /** Before any piece has been timed. */
@@ -264,6 +266,8 @@ export class Download {
   private fill(source: Source): void {
     if (this.isPaused || !source.isUnchoked) return
     if (source.outstandingRequests === 0) source.window.resume(this.options.nowMs())
+    // A quarter of the window at a time: one write, and one TLS record, for several requests.
+    if (source.outstandingBytes > source.window.bytes * REFILL_BELOW_SHARE) return
     while (
       source.outstandingBytes < source.window.bytes &&
       source.outstandingRequests < source.limits.requestsMax &&
