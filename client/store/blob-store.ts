@@ -1,9 +1,9 @@
 import { closeSync, openSync, read, readSync, renameSync, writeFileSync } from 'node:fs'
-import { mkdir, readdir, readFile, rm, statfs } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rm, stat, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import type { HashBatch } from '../../core/hash-batch.ts'
-import { isSwarmId, type PieceLayout, pieceLayout, type SwarmId } from '../../core/metainfo.ts'
+import { allPieces, isSwarmId, type PieceLayout, pieceLayout, type SwarmId } from '../../core/metainfo.ts'
 import {
   digestSchema,
   hashBatchSchema,
@@ -156,7 +156,12 @@ export class StoredBlob {
       return
     }
     const startedAtMs = performance.now()
-    const bytes = readSync(this.fd, target, block.at, block.length, block.position)
+    let bytes = 0
+    try {
+      bytes = readSync(this.fd, target, block.at, block.length, block.position)
+    } catch {
+      // A broken disk costs this block, not the program: the peer is told that there is none.
+    }
     if (performance.now() - startedAtMs > COLD_READ_MS) this.coldReadsLeft = COLD_READS
     release()
     done(bytes === block.length)
@@ -194,6 +199,7 @@ export class BlobStore {
   private readonly directory: string
   private readonly bytesMax: number
   private readonly blobs = new Map<SwarmId, StoredBlob>()
+  private lastCreated: Promise<unknown> = Promise.resolve()
 
   private constructor(directory: string, bytesMax: number) {
     this.directory = directory
@@ -226,7 +232,17 @@ export class BlobStore {
    * @param isIdle tells which blobs may be evicted
    * @throws StoreFullError when evicting all idle blobs would not make enough room
    */
-  async create(
+  create(
+    blob: ConstructorParameters<typeof StoredBlob>[1],
+    isIdle: (blob: StoredBlob) => boolean,
+  ): Promise<{ created: StoredBlob; evicted: SwarmId[] }> {
+    // One after the other: two at once would both count on the same room.
+    const creating = this.lastCreated.then(() => this.createNow(blob, isIdle))
+    this.lastCreated = creating.catch(() => undefined)
+    return creating
+  }
+
+  private async createNow(
     blob: ConstructorParameters<typeof StoredBlob>[1],
     isIdle: (blob: StoredBlob) => boolean,
   ): Promise<{ created: StoredBlob; evicted: SwarmId[] }> {
@@ -250,6 +266,8 @@ export class BlobStore {
   }
 
   private async makeRoom(bytes: number, isIdle: (blob: StoredBlob) => boolean): Promise<SwarmId[]> {
+    // Nothing is evicted for a blob that would not fit an empty store.
+    if (bytes > this.bytesMax) throw new StoreFullError(`no room for a blob of ${bytes} bytes`)
     const evicted: SwarmId[] = []
     const idle = this.all()
       .filter(isIdle)
@@ -278,6 +296,8 @@ async function restoreBlob(directory: string, swarm: SwarmId): Promise<StoredBlo
     hashes.raiseEpoch(state.epoch)
     for (const batch of state.batches) hashes.add(batch)
     const have = Bitfield.fromBytes(Buffer.from(state.pieces, 'base64url'), pieceCount)
+    // A file that was cut lacks pieces that its state names.
+    if ((await stat(join(directory, 'data'))).size < endOfLast(have, state.bytes)) return undefined
     const key = { registry: state.registry, digest: state.digest }
     const blob = new StoredBlob(
       directory,
@@ -292,4 +312,12 @@ async function restoreBlob(directory: string, swarm: SwarmId): Promise<StoredBlo
     // Unreadable state means that nothing in the file can be trusted; the pieces come again.
     return undefined
   }
+}
+
+/** Bytes up to the end of the last piece that is there. */
+function endOfLast(have: Bitfield, blobBytes: number): number {
+  const layout = pieceLayout(blobBytes)
+  let last = -1
+  for (const piece of allPieces(layout)) if (have.has(piece)) last = piece
+  return Math.min((last + 1) * layout.pieceBytes, blobBytes)
 }
