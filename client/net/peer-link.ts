@@ -203,7 +203,8 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
   proveToken(): void {
     const extension = this.remote?.ids.shoal_proof
     const prover = this.host.prover()
-    if (!prover || extension === undefined || this.isProofSent) return
+    // A socket that has just been destroyed has no exporter any more; its close is on the way.
+    if (!prover || extension === undefined || this.isProofSent || this.socket.destroyed) return
     this.isProofSent = true
     const proof = prover.prove({
       role: this.isDialler ? 'dialler' : 'acceptor',
