@@ -1,0 +1,21 @@
+import { ShoalError } from '../../core/errors.ts'
+
+/** The command line is wrong: print the message and the hint. */
+export class BenchUsageError extends ShoalError {
+  readonly code = 'USAGE'
+}
+
+/** The machine lacks a program that a system needs: install what the hint names, or leave the system out. */
+export class BenchRequirementError extends ShoalError {
+  readonly code = 'BENCH_REQUIREMENT'
+}
+
+/** A peer of the benchmark failed, ended or took too long: the run is worth nothing. */
+export class BenchPeerError extends ShoalError {
+  readonly code = 'BENCH_PEER'
+}
+
+/** A downloaded file is not the blob: the run is worth nothing. */
+export class BenchContentError extends ShoalError {
+  readonly code = 'BENCH_CONTENT'
+}

@@ -1,0 +1,32 @@
+import { cpus, loadavg, release, totalmem } from 'node:os'
+
+/** Where and how a report was measured. */
+export interface Machine {
+  cpu: string
+  cores: number
+  memoryMib: number
+  kernel: string
+  /** Average of runnable processes over the minute before the run; a quiet machine is below 0.2. */
+  loadBefore: number
+  /** Of every program that took part. */
+  versions: Record<string, string>
+  measurement: Measurement
+}
+
+export interface Measurement {
+  isQuick: boolean
+  /** Every figure is the median of so many transfers. */
+  rounds: number
+  blobMib: { downloaders: number; mib: number }[]
+}
+
+/** Asked before the run loads the machine. */
+export function describeMachine(): Omit<Machine, 'versions' | 'measurement'> {
+  return {
+    cpu: cpus()[0]?.model.trim() ?? 'unknown',
+    cores: cpus().length,
+    memoryMib: Math.round(totalmem() / 2 ** 20),
+    kernel: release(),
+    loadBefore: Number(loadavg()[0]!.toFixed(2)),
+  }
+}

@@ -1,0 +1,79 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { ShoalError } from '../../core/errors.ts'
+import { describeMachine, type Machine } from './machine.ts'
+import { BENCH_USAGE, type BenchOptions, parseBenchOptions } from './options.ts'
+import { type Report, summarise } from './report.ts'
+import { type Cell, runRounds } from './rounds.ts'
+import { systemsNamed } from './systems/index.ts'
+import type { BenchSystem } from './systems/system.ts'
+import { renderReport } from './table.ts'
+
+/** `npm run bench:engine`: Shoal's engine beside others, on this machine, in the same minutes. */
+
+const EXIT_FAILED = 1
+const EXIT_MISUSED = 2
+
+async function main(argv: string[]): Promise<void> {
+  const options = parseBenchOptions(argv)
+  if (options.isHelp) return void process.stdout.write(BENCH_USAGE)
+  const report = await measure(options)
+  process.stdout.write(options.isJson ? `${JSON.stringify(report)}\n` : `${renderReport(report)}\n`)
+}
+
+async function measure(options: BenchOptions): Promise<Report> {
+  const deadlineMs = performance.now() + options.budgetSeconds * 1000
+  const machine = describeMachine()
+  const systems = systemsNamed(options.systems, options)
+  const versions = await versionsOf(systems)
+  const cells = cellsOf(options, systems)
+  await using running = new AsyncDisposableStack()
+  const folder = mkdtempSync(join(options.folder, 'shoal-bench-'))
+  const removeFolder = () => rmSync(folder, { recursive: true, force: true })
+  running.defer(removeFolder)
+  removeWhenInterrupted(removeFolder)
+  const say = (line: string) => void process.stderr.write(`${line}\n`)
+  const transfers = await runRounds({ ...options, cells, deadlineMs, folder, say, running })
+  const measurement: Machine['measurement'] = {
+    isQuick: options.isQuick,
+    rounds: transfers.length / cells.length,
+    blobMib: options.downloaders.map((downloaders) => ({ downloaders, mib: options.mibFor(downloaders) })),
+  }
+  return { machine: { ...machine, versions, measurement }, runs: summarise(transfers) }
+}
+
+async function versionsOf(systems: BenchSystem[]): Promise<Record<string, string>> {
+  const all = await Promise.all(systems.map((system) => system.versions()))
+  return Object.assign({ node: process.versions.node }, ...all)
+}
+
+function cellsOf({ downloaders, mibFor }: BenchOptions, systems: BenchSystem[]): Cell[] {
+  return downloaders.flatMap((count) =>
+    systems.map((system) => ({ system, downloaders: count, mib: mibFor(count) })),
+  )
+}
+
+/** The peers end by themselves when this process does (see line-process.ts); the files would stay. */
+function removeWhenInterrupted(removeFolder: () => void): void {
+  for (const [signal, exitCode] of [
+    ['SIGHUP', 129],
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const) {
+    process.once(signal, () => {
+      removeFolder()
+      process.exit(exitCode)
+    })
+  }
+}
+
+function fail(error: unknown): void {
+  const { message, stack } = error as Error
+  const isExpected = error instanceof ShoalError
+  process.stderr.write(`bench:engine: ${isExpected ? message : stack}\n`)
+  if (isExpected && error.hint !== undefined) process.stderr.write(`hint: ${error.hint}\n`)
+  // Not by and by: a peer that failed while it started may still run, and ends when this process does.
+  process.exit(isExpected && error.code === 'USAGE' ? EXIT_MISUSED : EXIT_FAILED)
+}
+
+await main(process.argv.slice(2)).catch(fail)

@@ -1,0 +1,153 @@
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { writeFile } from 'node:fs/promises'
+import { type AddressInfo, createServer } from 'node:net'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { type AnnounceServer, startAnnounceServer } from '../announce-server.ts'
+import { type BenchBlob, makeTorrent, sha256OfFile } from '../blob.ts'
+import { BenchRequirementError } from '../errors.ts'
+import { endOf, endWithin } from '../line-process.ts'
+import { Aria2Rpc } from './aria2-rpc.ts'
+import type { BenchPeer, BenchSystem, OpenSystem } from './system.ts'
+
+/** aria2 without encryption. Its peers cannot be told of each other, so they ask a tracker. */
+export const aria2: BenchSystem = {
+  name: 'aria2',
+  async versions() {
+    const found = await promisify(execFile)('aria2c', ['--version']).catch((cause: unknown) => {
+      throw new BenchRequirementError('this machine lacks aria2', {
+        cause,
+        hint: 'On Debian or Ubuntu: sudo apt-get install -y aria2; or leave it out with --systems.',
+      })
+    })
+    return { aria2: /version (\S+)/.exec(found.stdout)?.[1] ?? 'unknown' }
+  },
+  async open() {
+    return openAria2(await startAnnounceServer())
+  },
+}
+
+function openAria2(tracker: AnnounceServer): OpenSystem {
+  return {
+    servicePids: [],
+    async startHolder(folder, blobs) {
+      const peer = await Aria2Peer.start(tracker, folder)
+      for (const blob of blobs) await peer.hold(blob)
+      return peer
+    },
+    async startDownloader(folder, blob) {
+      tracker.forgetDownloaders(makeTorrent(blob).infoHash)
+      return Aria2Peer.start(tracker, folder)
+    },
+    async settle() {},
+    close: () => tracker.close(),
+  }
+}
+
+interface Aria2Parts {
+  tracker: AnnounceServer
+  folder: string
+  child: ChildProcess
+  ended: Promise<string>
+  rpc: Aria2Rpc
+}
+
+class Aria2Peer implements BenchPeer {
+  /** The tracker knows it. */
+  readonly port = 0
+  private readonly parts: Aria2Parts
+  private readonly gids = new Map<string, string>()
+
+  private constructor(parts: Aria2Parts) {
+    this.parts = parts
+  }
+
+  static async start(tracker: AnnounceServer, folder: string): Promise<Aria2Peer> {
+    const rpcPort = await freePort()
+    const secret = randomBytes(16).toString('hex')
+    const settingsFile = join(folder, 'aria2.conf')
+    const settings = { ...SETTINGS, dir: folder, 'rpc-listen-port': rpcPort, 'rpc-secret': secret }
+    const lines = Object.entries({ ...settings, 'listen-port': await freePort() }).map((pair) =>
+      pair.join('='),
+    )
+    await writeFile(settingsFile, lines.join('\n'), { mode: 0o600 })
+    const child = spawn('aria2c', [`--conf-path=${settingsFile}`], { stdio: 'ignore' })
+    const ended = endOf(child)
+    return new Aria2Peer({ tracker, folder, child, ended, rpc: await Aria2Rpc.connect(rpcPort, secret) })
+  }
+
+  get pid(): number {
+    return this.parts.child.pid ?? -1
+  }
+
+  /** Waits for the announce: the holder must be the first that the tracker hears of. */
+  async hold(blob: BenchBlob): Promise<void> {
+    const { tracker } = this.parts
+    const announced = tracker.announced(makeTorrent(blob).infoHash)
+    await this.add(blob, { dir: blob.folder, 'bt-seed-unverified': 'true' })
+    await announced
+  }
+
+  async download(blob: BenchBlob): Promise<void> {
+    await this.parts.rpc.downloaded(await this.add(blob, {}))
+  }
+
+  async sentBytes({ name }: BenchBlob): Promise<number> {
+    const gid = this.gids.get(name)
+    const { uploadLength } = await this.parts.rpc.call<{ uploadLength: string }>('aria2.tellStatus', gid, [
+      'uploadLength',
+    ])
+    return Number(uploadLength)
+  }
+
+  contentHash({ name }: BenchBlob): Promise<string> {
+    return sha256OfFile(join(this.parts.folder, name))
+  }
+
+  async stop(): Promise<void> {
+    const { child, ended, rpc } = this.parts
+    rpc.close()
+    // Its farewell on SIGTERM waits for the tracker and takes seconds.
+    child.kill('SIGKILL')
+    await endWithin(child, ended)
+  }
+
+  private async add(blob: BenchBlob, options: Record<string, string>): Promise<string> {
+    const { rpc, tracker } = this.parts
+    const { file } = makeTorrent(blob, { announce: tracker.url })
+    const gid = await rpc.call<string>('aria2.addTorrent', file.toString('base64'), [], options)
+    this.gids.set(blob.name, gid)
+    return gid
+  }
+}
+
+/** Everything that finds peers or encrypts is off; nothing is limited; what is downloaded goes on being served. */
+const SETTINGS = {
+  'enable-rpc': true,
+  'stop-with-process': process.pid,
+  'enable-dht': false,
+  'enable-dht6': false,
+  'bt-enable-lpd': false,
+  'enable-peer-exchange': false,
+  'disable-ipv6': true,
+  'bt-require-crypto': false,
+  'bt-min-crypto-level': 'plain',
+  'bt-max-peers': 0,
+  'seed-ratio': 0,
+  'file-allocation': 'none',
+  'allow-overwrite': true,
+  'max-concurrent-downloads': 16,
+  quiet: true,
+}
+
+/** A port that nothing listens on now; aria2 cannot choose one itself and say which. */
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
+}

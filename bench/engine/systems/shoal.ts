@@ -1,0 +1,123 @@
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { BlobRequest } from '../../../client/index.ts'
+import type { BenchBlob } from '../blob.ts'
+import { BenchPeerError } from '../errors.ts'
+import { type LineProcess, startLineProcess } from '../line-process.ts'
+import { REPOSITORY } from '../peers/blob-registry.ts'
+import type { ShoalServices } from '../peers/shoal-questions.ts'
+import type { BenchPeer, BenchSystem, OpenSystem } from './system.ts'
+
+const PEER_PROGRAM = join(import.meta.dirname, '../peers/shoal-peer.ts')
+const SERVICES_PROGRAM = join(import.meta.dirname, '../peers/shoal-services.ts')
+
+/**
+ * Shoal as a cluster has it: a tracker, a registry with tokens, and a blob that is warm, that is, held by one node and
+ * matched against its digest by two.
+ * @param isRead every downloader also reads the blob through its client while it arrives
+ */
+export function shoal({ isRead }: { isRead: boolean }): BenchSystem {
+  return {
+    name: 'shoal',
+    versions: async () => ({ node: process.versions.node, openssl: process.versions.openssl }),
+    async open(folder) {
+      const services = startLineProcess([process.execPath, SERVICES_PROGRAM])
+      const settings = await services.ask<ShoalServices>({ do: 'open', folder })
+      return new ShoalCluster({ services, settings, isRead })
+    },
+  }
+}
+
+interface ClusterParts {
+  services: LineProcess
+  settings: ShoalServices
+  isRead: boolean
+}
+
+class ShoalCluster implements OpenSystem {
+  readonly servicePids: number[]
+  private readonly parts: ClusterParts
+  private lastStopMs = 0
+
+  constructor(parts: ClusterParts) {
+    this.parts = parts
+    this.servicePids = [parts.services.pid]
+  }
+
+  /** The holder fetches from the registry; then a second node fetches from it, so that the hashes are confirmed. */
+  async startHolder(folder: string, blobs: BenchBlob[]): Promise<BenchPeer> {
+    const holder = await this.startPeer(folder)
+    const second = await this.startPeer(`${folder}-second`)
+    for (const blob of blobs) {
+      await this.parts.services.ask({ do: 'add', name: blob.name, path: blob.path, bytes: blob.bytes })
+      for (const peer of [holder, second]) {
+        await this.prepare(peer, blob)
+        await this.download(peer, blob)
+      }
+    }
+    await this.stopPeer(second)
+    return this.benchPeer(holder)
+  }
+
+  async startDownloader(folder: string, blob: BenchBlob): Promise<BenchPeer> {
+    const peer = await this.startPeer(folder)
+    await this.prepare(peer, blob)
+    return this.benchPeer(peer)
+  }
+
+  async settle(): Promise<void> {
+    const { peersForgottenAfterMs } = this.parts.settings
+    await delay(Math.max(0, this.lastStopMs + peersForgottenAfterMs - performance.now()))
+  }
+
+  async close(): Promise<void> {
+    await this.parts.services.stop()
+  }
+
+  private async startPeer(dataDir: string): Promise<LineProcess> {
+    const peer = startLineProcess([process.execPath, PEER_PROGRAM])
+    await peer.ask({ do: 'open', ...this.parts.settings, dataDir })
+    return peer
+  }
+
+  private async stopPeer(peer: LineProcess): Promise<void> {
+    await peer.stop()
+    this.lastStopMs = performance.now()
+  }
+
+  /** Every download has a token of its own, as every `docker pull` has. */
+  private async prepare(peer: LineProcess, { digest, bytes }: BenchBlob): Promise<void> {
+    const { services, settings } = this.parts
+    const { token } = await services.ask<{ token: string }>({ do: 'token' })
+    const request: BlobRequest = {
+      registry: settings.registry.host,
+      repository: REPOSITORY,
+      digest,
+      bytes,
+      credential: { scheme: 'bearer', token },
+    }
+    await peer.ask({ do: 'prepare', request })
+  }
+
+  /** @returns bytes that did not come from peers */
+  private async download(peer: LineProcess, { digest }: BenchBlob): Promise<number> {
+    const question = { do: 'download', digest, isRead: this.parts.isRead }
+    return (await peer.ask<{ bytesFromRegistry: number }>(question)).bytesFromRegistry
+  }
+
+  private benchPeer(peer: LineProcess): BenchPeer {
+    return {
+      pid: peer.pid,
+      port: 0,
+      download: async (blob) => {
+        const bytesFromRegistry = await this.download(peer, blob)
+        if (bytesFromRegistry > 0)
+          throw new BenchPeerError(`${bytesFromRegistry} bytes came from the registry`)
+      },
+      sentBytes: async ({ digest }) => (await peer.ask<{ bytes: number }>({ do: 'sent', digest })).bytes,
+      contentHash: async ({ digest }) =>
+        (await peer.ask<{ hash: string }>({ do: 'contentHash', digest })).hash,
+      stop: () => this.stopPeer(peer),
+    }
+  }
+}

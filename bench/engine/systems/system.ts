@@ -1,0 +1,44 @@
+import type { BenchBlob } from '../blob.ts'
+import type { SystemName } from '../report.ts'
+
+/** One BitTorrent implementation: a process of its own per peer, as on separate machines. */
+export interface BenchSystem {
+  readonly name: SystemName
+  /** Of the program or library itself, and of what runs it. */
+  versions(): Promise<Record<string, string>>
+  /**
+   * Starts whatever the peers need besides themselves.
+   * @param folder exists, is empty, and is removed after `close`
+   * @throws BenchPeerError
+   */
+  open(folder: string): Promise<OpenSystem>
+}
+
+export interface OpenSystem {
+  /** Processes other than the peers that work during a transfer; their CPU time counts. */
+  readonly servicePids: number[]
+  /** A peer that holds all of `blobs` and serves them for as long as it runs. */
+  startHolder(folder: string, blobs: BenchBlob[]): Promise<BenchPeer>
+  /** A peer that is ready to download `blob` but knows of no other peer. */
+  startDownloader(folder: string, blob: BenchBlob): Promise<BenchPeer>
+  /** Resolves when nothing of earlier transfers can disturb the next. */
+  settle(): Promise<void>
+  close(): Promise<void>
+}
+
+export interface BenchPeer {
+  readonly pid: number
+  /** Where it accepts connections, on 127.0.0.1; 0 where peers find each other without being told. */
+  readonly port: number
+  /**
+   * Downloads, from the holder and from other downloaders. Resolves when every byte is verified and in the file.
+   * @param peerPorts the holder, and downloaders that have been asked to download before
+   * @throws BenchPeerError
+   */
+  download(blob: BenchBlob, peerPorts: number[]): Promise<void>
+  /** Payload bytes of the blob sent since the peer began; null where it cannot tell. */
+  sentBytes(blob: BenchBlob): Promise<number | null>
+  /** SHA-256, in hex digits, of what is on its disk. */
+  contentHash(blob: BenchBlob): Promise<string>
+  stop(): Promise<void>
+}

@@ -1,0 +1,52 @@
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type BenchBlob, makeTorrent, sha256OfFile } from '../blob.ts'
+import type { LineProcess } from '../line-process.ts'
+import type { BenchPeer, OpenSystem } from './system.ts'
+
+interface TorrentPeers {
+  startProcess(): Promise<LineProcess>
+  /** Where .torrent files go. */
+  folder: string
+  sslAuthorityPem?: string
+}
+
+/** A system whose peers are asked to `add` a torrent, to `download` it, and how much of it they `sent`. */
+export function torrentPeers(system: TorrentPeers): OpenSystem {
+  return {
+    servicePids: [],
+    startHolder: (_folder, blobs) => startPeer(system, { blobs, folder: blobs[0]!.folder, isHolder: true }),
+    startDownloader: (folder, blob) => startPeer(system, { blobs: [blob], folder, isHolder: false }),
+    async settle() {},
+    async close() {},
+  }
+}
+
+async function startPeer(
+  system: TorrentPeers,
+  { blobs, folder, isHolder }: { blobs: BenchBlob[]; folder: string; isHolder: boolean },
+): Promise<BenchPeer> {
+  const peer = await system.startProcess()
+  let port = 0
+  for (const blob of blobs) {
+    const torrentFile = await writeTorrent(system, blob)
+    const torrent = { name: blob.name, torrentFile, folder, isHolder }
+    port = (await peer.ask<{ port: number }>({ do: 'add', ...torrent })).port
+  }
+  return {
+    pid: peer.pid,
+    port,
+    async download({ name }, peerPorts) {
+      await peer.ask({ do: 'download', name, peerPorts })
+    },
+    sentBytes: async ({ name }) => (await peer.ask<{ bytes: number }>({ do: 'sent', name })).bytes,
+    contentHash: ({ name }) => sha256OfFile(join(folder, name)),
+    stop: () => peer.stop(),
+  }
+}
+
+async function writeTorrent({ folder, sslAuthorityPem }: TorrentPeers, blob: BenchBlob): Promise<string> {
+  const path = join(folder, `${blob.name}.torrent`)
+  await writeFile(path, makeTorrent(blob, sslAuthorityPem === undefined ? {} : { sslAuthorityPem }).file)
+  return path
+}

@@ -1,0 +1,73 @@
+import type { Machine } from './machine.ts'
+import type { Report, Run } from './report.ts'
+
+/** The report as text for people; the table is Markdown, so that it goes into docs/performance.md as it is. */
+export function renderReport(report: Report): string {
+  return [...machineLines(report.machine), '', renderTable(report.runs), '', ...ratioLines(report.runs)].join(
+    '\n',
+  )
+}
+
+/** @returns lines that tell what was measured, where and how */
+export function machineLines({
+  cpu,
+  cores,
+  memoryMib,
+  kernel,
+  versions,
+  measurement,
+  loadBefore,
+}: Machine): string[] {
+  const blobs = measurement.blobMib.map(({ downloaders, mib }) => `${mib} MiB to each of ${downloaders}`)
+  return [
+    `Machine: ${cpu}, ${cores} cores, ${memoryMib} MiB of memory, Linux ${kernel}, load before the run ${loadBefore}`,
+    `Versions: ${Object.entries(versions)
+      .map((version) => version.join(' '))
+      .join(', ')}`,
+    `Blobs: ${blobs.join(', ')}. Medians of ${measurement.rounds} interleaved rounds.`,
+    ...(measurement.isQuick ? ['This was a quick run: few rounds of a small blob. Do not quote it.'] : []),
+  ]
+}
+
+const HEAD = [
+  'system',
+  'downloaders',
+  'MiB/s, all together',
+  'CPU s per GiB',
+  'peak memory, MiB',
+  'copies sent by the holder',
+]
+
+export function renderTable(runs: Run[]): string {
+  const rows = runs.map((run) => [
+    run.system,
+    String(run.downloaders),
+    run.mibPerSecond.toFixed(0),
+    run.cpuSecondsPerGib.toFixed(2),
+    run.peakRssMib.toFixed(0),
+    run.firstHolderCopies?.toFixed(2) ?? 'cannot tell',
+  ])
+  const widths = HEAD.map((title, column) =>
+    Math.max(title.length, ...rows.map((row) => row[column]!.length)),
+  )
+  const line = (cells: string[]) =>
+    `| ${cells.map((cell, column) => pad(cell, widths[column]!, column)).join(' | ')} |`
+  const rule = widths.map((width, column) => (column === 0 ? '-'.repeat(width) : `${'-'.repeat(width - 1)}:`))
+  return [line(HEAD), `| ${rule.join(' | ')} |`, ...rows.map(line)].join('\n')
+}
+
+/** Names to the left, numbers to the right. */
+function pad(cell: string, width: number, column: number): string {
+  return column === 0 ? cell.padEnd(width) : cell.padStart(width)
+}
+
+/** How many times as fast as each other system Shoal was, for every number of downloaders. */
+export function ratioLines(runs: Run[]): string[] {
+  return runs
+    .filter(({ system }) => system === 'shoal')
+    .flatMap(({ downloaders, mibPerSecond }) => {
+      const others = runs.filter((run) => run.downloaders === downloaders && run.system !== 'shoal')
+      const ratios = others.map((run) => `${(mibPerSecond / run.mibPerSecond).toFixed(2)} × ${run.system}`)
+      return ratios.length === 0 ? [] : [`Shoal to ${downloaders}: ${ratios.join(', ')}`]
+    })
+}

@@ -1,0 +1,91 @@
+import { mkdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { BenchBlob } from './blob.ts'
+import { BenchContentError, BenchPeerError } from './errors.ts'
+import { cpuSecondsOf, peakRssBytesOf, resetPeakRss } from './process-usage.ts'
+import type { Transfer } from './report.ts'
+import type { BenchPeer, OpenSystem } from './systems/system.ts'
+
+/** What a started process still does by itself has passed after so long. */
+const SETTLE_MS = 300
+/** A transfer that takes longer counts as failed. */
+const TRANSFER_SECONDS_MAX = 180
+
+export type Measured = Omit<Transfer, 'system'>
+
+interface TransferPlan {
+  system: OpenSystem
+  holder: BenchPeer
+  blob: BenchBlob
+  downloaders: number
+  /** Does not exist yet and is removed at the end. */
+  folder: string
+}
+
+/**
+ * Starts fresh downloaders, lets all of them download at once, checks what they have, and stops them.
+ * @throws BenchPeerError, BenchContentError
+ */
+export async function measureTransfer(plan: TransferPlan): Promise<Measured> {
+  const { system, blob, folder } = plan
+  const peers: BenchPeer[] = []
+  try {
+    await system.settle()
+    for (let index = 0; index < plan.downloaders; index++) {
+      const peerFolder = join(folder, String(index))
+      await mkdir(peerFolder, { recursive: true })
+      peers.push(await system.startDownloader(peerFolder, blob))
+    }
+    const measured = await timeTransfer(plan, peers)
+    for (const peer of peers) await checkContent(peer, blob)
+    return measured
+  } finally {
+    await Promise.all(peers.map((peer) => peer.stop()))
+    await rm(folder, { recursive: true, force: true })
+  }
+}
+
+/** The measured part: from the moment that the downloaders are asked until the last of them has everything. */
+async function timeTransfer({ system, holder, blob }: TransferPlan, peers: BenchPeer[]): Promise<Measured> {
+  const peerPids = [holder, ...peers].map(({ pid }) => pid)
+  const pids = [...peerPids, ...system.servicePids]
+  await delay(SETTLE_MS)
+  const sentBefore = await holder.sentBytes(blob)
+  resetPeakRss(peerPids)
+  const cpuBefore = cpuSecondsOf(pids)
+  const startedAtMs = performance.now()
+  await withinTime(downloadAll(holder, peers, blob))
+  const seconds = (performance.now() - startedAtMs) / 1000
+  const cpuSeconds = cpuSecondsOf(pids) - cpuBefore
+  const peakRssBytes = peakRssBytesOf(peerPids)
+  const sentAfter = await holder.sentBytes(blob)
+  const holderSentBytes = sentBefore === null || sentAfter === null ? null : sentAfter - sentBefore
+  return {
+    downloaders: peers.length,
+    blobBytes: blob.bytes,
+    seconds,
+    cpuSeconds,
+    peakRssBytes,
+    holderSentBytes,
+  }
+}
+
+async function downloadAll(holder: BenchPeer, peers: BenchPeer[], blob: BenchBlob): Promise<void> {
+  const ports = [holder, ...peers].map(({ port }) => port)
+  await Promise.all(peers.map((peer, index) => peer.download(blob, ports.slice(0, index + 1))))
+}
+
+async function withinTime(work: Promise<void>): Promise<void> {
+  const patience = new AbortController()
+  const tooLong = delay(TRANSFER_SECONDS_MAX * 1000, undefined, { signal: patience.signal }).then(() => {
+    throw new BenchPeerError(`a transfer took longer than ${TRANSFER_SECONDS_MAX} s`)
+  })
+  tooLong.catch(() => undefined) // Aborting it is no failure.
+  await Promise.race([work, tooLong]).finally(() => patience.abort())
+}
+
+async function checkContent(peer: BenchPeer, blob: BenchBlob): Promise<void> {
+  const hash = await peer.contentHash(blob)
+  if (hash !== blob.name) throw new BenchContentError(`a downloaded file is ${hash}, not ${blob.name}`)
+}
