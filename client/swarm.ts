@@ -1,18 +1,19 @@
 import type { Logger } from 'pino'
 import { ShoalError } from '../core/errors.ts'
-import { batchPieceCount, type HashBatch } from '../core/hash-batch.ts'
+import type { HashBatch } from '../core/hash-batch.ts'
 import { allPieces, type NodeId, type PieceIndex, type PieceLayout, type SwarmId } from '../core/metainfo.ts'
 import type { RegistryClient } from '../core/registry-client.ts'
 import type { Credential, GrantedSwarm, HashesRequest, HashesResponse, Peer } from '../core/tracker-api.ts'
 import { Announcer } from './announcer.ts'
 import type { BlobKey, BlobProgress } from './client.ts'
-import { Bitfield } from './engine/bitfield.ts'
+import type { Bitfield } from './engine/bitfield.ts'
 import { type Assembly, Download } from './engine/download.ts'
 import type { RateLimit } from './engine/rate-limit.ts'
 import {
   BlobDistrustedError,
   BlobUnavailableError,
   ClientClosedError,
+  OriginRefusedError,
   PieceCorruptError,
   StoreWriteError,
 } from './errors.ts'
@@ -23,6 +24,7 @@ import { readRange } from './net/registry-range.ts'
 import type { SendBuffers } from './net/send-buffers.ts'
 import type { TrackerClient } from './net/tracker-client.ts'
 import { Origin, type OriginHost } from './origin.ts'
+import { PieceBook } from './piece-book.ts'
 import { Readers } from './readers.ts'
 import type { StoredBlob } from './store/blob-store.ts'
 import type { PieceBuffer, PieceBuffers } from './store/piece-buffers.ts'
@@ -50,6 +52,8 @@ export interface SwarmParts {
 }
 
 const TICK_MS = 250
+/** Pieces named in one report of wrong hashes; one is enough to settle the matter. */
+const DISPUTES_TOLD_MAX = 64
 /** How much work a killed node may lose. */
 const SAVE_EVERY_MS = 1_000
 
@@ -67,6 +71,7 @@ export class Swarm implements OriginHost {
   private readonly download: Download
   private readonly origin: Origin
   private readonly whole: WholeCheck
+  private readonly book: PieceBook
   private readonly claimed = new Set<PieceIndex>()
   private readonly readers = new Readers()
   private readonly announcer = new Announcer((batches, pieces) => this.links.announce(batches, pieces))
@@ -103,10 +108,11 @@ export class Swarm implements OriginHost {
       isWanted: () => this.isWanted,
       grant: () => this.grant,
       onBatch: (batch) => this.onBatch(batch),
-      announceable: () => this.announceable(),
+      announceable: () => this.book.announceable(),
     })
     this.origin = new Origin(this)
     this.whole = new WholeCheck(parts.verifier, stored)
+    this.book = new PieceBook(stored)
   }
 
   get swarm(): SwarmId {
@@ -196,6 +202,7 @@ export class Swarm implements OriginHost {
     this.failure ??= reason
     this.halt()
     this.stopTicking()
+    this.whole.abandon()
     this.readers.fail(reason)
     this.links.close()
   }
@@ -282,10 +289,20 @@ export class Swarm implements OriginHost {
   }
 
   async storeFromRegistry(piece: PieceIndex, buffer: PieceBuffer, length: number): Promise<Buffer> {
-    const hash = await this.write(piece, buffer, length, undefined)
-    if (this.have.has(piece)) return Buffer.from(hash, 'hex')
-    this.origin.moved('registry')
-    this.keep(piece)
+    const { hashes } = this.stored
+    // Confirmed hashes are the digest's; anything else the registry sends now is not the blob.
+    const expected = hashes.isConfirmed ? hashes.get(piece)?.toString('hex') : undefined
+    const hash = await this.write(piece, buffer, length, expected)
+    if (expected !== undefined && hash !== expected) {
+      throw new OriginRefusedError(
+        `the registry sent other bytes for piece ${piece} than the digest stands for`,
+      )
+    }
+    if (!this.have.has(piece)) {
+      this.origin.moved('registry')
+      const isAnnounceable = this.book.addFromRegistry(piece, Buffer.from(hash, 'hex'))
+      this.onKept(piece, isAnnounceable)
+    }
     return Buffer.from(hash, 'hex')
   }
 
@@ -315,7 +332,8 @@ export class Swarm implements OriginHost {
       }
       this.bytesFromPeers += length
       this.origin.moved('peer')
-      this.keep(piece)
+      this.book.add(piece)
+      this.onKept(piece, true)
     } catch (cause) {
       this.failWriting(cause)
     } finally {
@@ -341,11 +359,9 @@ export class Swarm implements OriginHost {
     else this.fail(new StoreWriteError('a piece could not be written', { cause }))
   }
 
-  private keep(piece: PieceIndex): void {
-    this.have.add(piece)
-    this.stored.markDirty()
+  private onKept(piece: PieceIndex, isAnnounceable: boolean): void {
     this.download.giveUp(piece)
-    if (this.stored.hashes.has(piece)) this.announcer.add([], [piece])
+    if (isAnnounceable) this.announcer.add([], [piece])
     this.whole.advance()
     this.readers.wake()
     if (this.have.isFull) void this.finish()
@@ -380,7 +396,9 @@ export class Swarm implements OriginHost {
   /** Tells the tracker. Without hashes of every piece (it was not there to sign them) there is nothing to confirm. */
   private async report(matched: 'whole' | 'pieces'): Promise<void> {
     if (!this.stored.hashes.isComplete) return
+    const disputed = this.book.disputed().slice(0, DISPUTES_TOLD_MAX)
     try {
+      if (disputed.length > 0) return await this.reportMismatch(disputed)
       const complete = (piecesSha1: string | null) =>
         this.parts.tracker.complete(this.swarm, { epoch: this.epoch, matched, piecesSha1 })
       const answer = await complete(null)
@@ -390,6 +408,13 @@ export class Swarm implements OriginHost {
     } catch (error) {
       this.log.debug({ err: error }, 'the tracker did not take the completion')
     }
+  }
+
+  /** The whole blob is right and these pieces are what the registry sent: whoever published other hashes was wrong. */
+  private async reportMismatch(disputed: ReturnType<PieceBook['disputed']>): Promise<void> {
+    const pieces = disputed.map(({ piece, hash }) => ({ piece, hash: hash.toString('base64url') }))
+    const { epoch } = await this.parts.tracker.mismatch(this.swarm, { epoch: this.epoch, pieces })
+    this.raiseEpoch(epoch)
   }
 
   /** SHA-1 of every piece of the whole blob, for stock clients: one pass over it, once, off the event loop. */
@@ -405,11 +430,7 @@ export class Swarm implements OriginHost {
   // --- hashes and announcements --------------------------------------------------------------------------------
 
   raiseEpoch(epoch: number): void {
-    if (!this.stored.hashes.raiseEpoch(epoch) || this.stored.isMatched) return
-    // What was verified under claims of an older epoch may be what was lied about.
-    for (const piece of allPieces(this.layout)) this.have.delete(piece)
-    this.whole.restart()
-    this.stored.markDirty()
+    if (this.book.raiseEpoch(epoch)) this.whole.abandon()
   }
 
   private onBatch(batch: HashBatch): void {
@@ -420,24 +441,8 @@ export class Swarm implements OriginHost {
 
   /** @returns true when the batch said something new. Only for batches whose signature is known to be good. */
   private learnBatch(batch: HashBatch): boolean {
-    if (!this.stored.hashes.add(batch)) return false
-    this.stored.markDirty()
-    const pieces = Array.from(
-      { length: batchPieceCount(batch) },
-      (_, at) => (batch.firstPiece + at) as PieceIndex,
-    )
-    this.announcer.add(
-      [batch],
-      pieces.filter((piece) => this.have.has(piece)),
-    )
-    return true
-  }
-
-  private announceable(): Bitfield {
-    const field = new Bitfield(this.layout.pieceCount)
-    for (const piece of allPieces(this.layout)) {
-      if (this.have.has(piece) && this.stored.hashes.has(piece)) field.add(piece)
-    }
-    return field
+    const announced = this.book.learn(batch)
+    if (announced) this.announcer.add([batch], announced)
+    return announced !== undefined
   }
 }

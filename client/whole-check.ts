@@ -7,47 +7,55 @@ const STEP_BYTES = 16 * 1024 * 1024
 
 /**
  * SHA-256 over the whole blob while its piece hashes are claims. It follows the pieces that are there in order; a
- * piece that arrives in order is hashed from memory, the others are read back.
+ * piece that arrives in order is hashed from memory, the others are read back. Once the hashes are confirmed there is
+ * nothing to do: the pieces alone are enough, in one pass.
  */
 export class WholeCheck {
-  /** Passed along with every piece that is verified; undefined when no whole hash is needed. */
-  handle: number | undefined
   private readonly verifier: Verifier
   private readonly stored: StoredBlob
+  private begun: number | undefined
   private advancedBytes = 0
 
   constructor(verifier: Verifier, stored: StoredBlob) {
     this.verifier = verifier
     this.stored = stored
-    if (!stored.isMatched) this.handle = verifier.beginWhole()
+  }
+
+  /** Passed along with every piece that is verified; undefined when no whole hash is needed (any more). */
+  get handle(): number | undefined {
+    if (this.stored.isMatched || this.stored.hashes.isConfirmed) return undefined
+    this.begun ??= this.verifier.beginWhole()
+    return this.begun
   }
 
   /** A piece was stored: go on with what is there in order. */
   advance(): void {
-    if (this.handle === undefined || this.stored.hashes.isConfirmed) return
+    const { handle } = this
+    if (handle === undefined) return
     const { pieceBytes, blobBytes } = this.stored.layout
     const contiguous = Math.min(this.stored.have.firstMissing() * pieceBytes, blobBytes)
     while (this.advancedBytes < contiguous) {
       this.advancedBytes = Math.min(contiguous, this.advancedBytes + STEP_BYTES)
       // A failure to read shows again at the end, where someone waits for it.
-      this.advanceTo(this.handle, this.advancedBytes).catch(() => undefined)
+      this.advanceTo(handle, this.advancedBytes).catch(() => undefined)
     }
   }
 
-  /** With every piece there: whether the whole is what the digest says. */
+  /** With every piece there: whether the whole is what the digest says, or confirmed hashes say so already. */
   async isMatched(): Promise<boolean> {
-    if (this.handle === undefined) return true
-    this.advance()
     const { handle } = this
+    if (handle === undefined) return true
+    this.advance()
     await this.advanceTo(handle, this.stored.layout.blobBytes)
-    this.handle = undefined
+    this.begun = undefined
     return (await this.verifier.endWhole(handle)) === digestHex(this.stored.key.digest)
   }
 
-  /** Pieces were dropped: begin again. */
-  restart(): void {
-    if (this.handle !== undefined) void this.verifier.endWhole(this.handle).catch(() => undefined)
-    this.handle = this.verifier.beginWhole()
+  /** Pieces were dropped, or the blob is done with: what was hashed so far counts for nothing. */
+  abandon(): void {
+    // The verifier may be closed by now; then there is nothing to forget.
+    if (this.begun !== undefined) this.verifier.endWhole(this.begun).catch(() => undefined)
+    this.begun = undefined
     this.advancedBytes = 0
   }
 
