@@ -14,6 +14,8 @@ export interface LibtorrentSettings {
   key: string
   saveFolder: string
   isSeed: boolean
+  /** Where it is to accept SSL peers; a free port when left out. */
+  listenPort?: number
 }
 
 export interface LibtorrentStatus {
@@ -52,7 +54,7 @@ export class LibtorrentPeer {
   }
 
   static async start(settings: LibtorrentSettings): Promise<LibtorrentPeer> {
-    const port = await freePort()
+    const port = settings.listenPort ?? (await freePort())
     const child = spawn(SYSTEM_PYTHON, [SCRIPT], { stdio: ['pipe', 'pipe', 'inherit'] })
     const peer = new LibtorrentPeer(child, port)
     peer.tell({ ...settings, listenPort: port })
@@ -124,7 +126,7 @@ export class LibtorrentPeer {
   }
 }
 
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo

@@ -14,7 +14,7 @@ import {
   type TestCluster,
   type TestNode,
 } from '../pull/test-cluster.ts'
-import { LibtorrentPeer } from './libtorrent-peer.ts'
+import { freePort, LibtorrentPeer } from './libtorrent-peer.ts'
 import { becomeStockClient, type StockClient } from './stock-client.ts'
 
 const MIB = 1024 * 1024
@@ -28,10 +28,13 @@ afterEach(async () => {
   await cluster?.close()
 })
 
-async function startLibtorrent(client: StockClient, options: { isSeed: boolean }): Promise<LibtorrentPeer> {
+async function startLibtorrent(
+  client: StockClient,
+  options: { isSeed: boolean; listenPort?: number; torrent?: string },
+): Promise<LibtorrentPeer> {
   const { certificate, key, folder } = client
-  const torrent = await client.fetchTorrent()
-  const peer = await LibtorrentPeer.start({ torrent, certificate, key, saveFolder: folder, ...options })
+  const torrent = options.torrent ?? (await client.fetchTorrent())
+  const peer = await LibtorrentPeer.start({ certificate, key, saveFolder: folder, ...options, torrent })
   open.push(peer)
   return peer
 }
@@ -89,20 +92,84 @@ describe.skipIf(isSkipped)('with a registry without authentication, libtorrent',
     const { uploadedBytes } = await seeder.until((it) => it.uploadedBytes >= blob.bytes.length, 5_000)
     expect(uploadedBytes).toBe(blob.bytes.length)
   })
+
+  test('downloads beside a node that downloads too, each free to take pieces from the other', async () => {
+    const { blob, holder } = await startWithHolder(40 * MIB + 17)
+    const client = await stockClient(blob, { credential: NONE })
+    const leecher = await startLibtorrent(client, { isSeed: false })
+    const { infoHash } = await leecher.status()
+    await client.announce(infoHash, { port: leecher.port, left: blob.bytes.length, event: 'started' })
+    leecher.connect(holder.client.peerAddress.port)
+    await expectServedByPeers(await cluster.addNode(), blob, NONE)
+    expect(await leecher.until(({ isSeed }) => isSeed, 60_000)).toMatchObject({ isSeed: true })
+    expect(sha256OfDownload(client, blob)).toBe(digestHex(blob.digest))
+  })
+
+  test('gets nothing with a certificate for another layer', async () => {
+    const { blob, holder } = await startWithHolder(3 * MIB)
+    const other = cluster.registry.add(randomBlob(300_000).bytes)
+    const owner = await stockClient(blob, { credential: NONE })
+    const stranger = await stockClient(other, { credential: NONE })
+    const torrent = await owner.fetchTorrent()
+    const leecher = await startLibtorrent(stranger, { isSeed: false, torrent })
+    leecher.connect(holder.client.peerAddress.port)
+    await leecher.alerted(/^peer_(error|disconnected)_alert/, 20_000)
+    expect(await leecher.status()).toMatchObject({ downloadedBytes: 0, doneBytes: 0 })
+    await expectServedByPeers(await cluster.addNode(), blob, NONE)
+  })
+
+  test('cannot announce to the tracker by itself: it wants one whose certificate the torrent names', async () => {
+    const { blob } = await startWithHolder(300_000)
+    const leecher = await startLibtorrent(await stockClient(blob, { credential: NONE }), { isSeed: false })
+    expect(await leecher.alerted(/^tracker_error_alert/, 20_000)).toMatch(/certificate verify failed/)
+  })
 })
 
 describe.skipIf(isSkipped)('where tokens are required, libtorrent', () => {
-  test('is refused by a node that it dials, and gets nothing', async () => {
+  async function startWithHolder() {
     cluster = await startTestCluster({ nodes: 1 })
     const blob = cluster.registry.add(randomBlob(3 * MIB).bytes)
     const [holder] = cluster.nodes as [TestNode]
     await pull(holder, cluster.request(blob))
-    const client = await stockClient(blob, { credential: cluster.request(blob).credential })
+    return { blob, holder, credential: cluster.request(blob).credential }
+  }
+
+  test('is refused by a node that it dials, and gets nothing', async () => {
+    const { blob, holder, credential } = await startWithHolder()
+    const client = await stockClient(blob, { credential })
     const leecher = await startLibtorrent(client, { isSeed: false })
     leecher.connect(holder.client.peerAddress.port)
     await leecher.alerted(/^peer_(error|disconnected)_alert/, 20_000)
     expect(await leecher.status()).toMatchObject({ downloadedBytes: 0, doneBytes: 0, isSeed: false })
     expect(progressOf(holder, blob).bytesToPeers).toBe(0)
     await expectServedByPeers(await cluster.addNode(), blob)
+  })
+
+  test('gets nothing from nodes that dial it, and is no peer to the tracker', async () => {
+    const { blob, holder, credential } = await startWithHolder()
+    const listenPort = await freePort()
+    // Its pull has it listed as if it were a node, so that nodes do dial it.
+    const client = await stockClient(blob, { credential, listenPort })
+    const leecher = await startLibtorrent(client, { isSeed: false, listenPort })
+    const { infoHash } = await leecher.status()
+    const answer = await client.announce(infoHash, { port: listenPort, left: blob.bytes.length })
+    expect(answer.get('peers')).toEqual(Buffer.alloc(0))
+    await expectServedByPeers(await cluster.addNode(), blob)
+    await leecher.alerted(/^peer_(error|disconnected)_alert/, 20_000)
+    expect(await leecher.status()).toMatchObject({ downloadedBytes: 0, doneBytes: 0 })
+    expect(progressOf(holder, blob).bytesToPeers).toBe(blob.bytes.length)
+  })
+
+  test('is not downloaded from either', async () => {
+    const { blob, holder, credential } = await startWithHolder()
+    const client = await stockClient(blob, { credential })
+    writeFileSync(join(client.folder, digestHex(blob.digest)), blob.bytes)
+    const seeder = await startLibtorrent(client, { isSeed: true })
+    await client.announce((await seeder.status()).infoHash, { port: seeder.port, left: 0 })
+    await holder.stop()
+    const late = await cluster.addNode({ name: 'late' })
+    expect((await pull(late, cluster.request(blob))).equals(blob.bytes)).toBe(true)
+    expect(progressOf(late, blob)).toMatchObject({ bytesFromPeers: 0, bytesFromRegistry: blob.bytes.length })
+    expect((await seeder.status()).uploadedBytes).toBe(0)
   })
 })
