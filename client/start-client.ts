@@ -111,7 +111,7 @@ class NodeClient implements Client {
       dataDir,
       cacheBytesMax,
       registries,
-      aliases: new StockAliases({ registries, trust: this.trust }),
+      aliases: new StockAliases({ admission: this.admission, trust: this.trust }),
       parts: {
         node: this.identity.node,
         version: VERSION,

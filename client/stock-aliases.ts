@@ -1,6 +1,6 @@
 import type { InfoHash } from '../core/metainfo.ts'
-import type { RegistryClients } from '../core/registry-client.ts'
 import { infoHashOf } from '../core/torrent.ts'
+import type { Admission } from './net/admission.ts'
 import type { ClusterTrustState } from './net/cluster-trust.ts'
 import type { StoredBlob } from './store/blob-store.ts'
 
@@ -9,18 +9,18 @@ import type { StoredBlob } from './store/blob-store.ts'
  * blobs of registries without authentication have one, since a stock client has no token to prove.
  */
 export class StockAliases {
-  private readonly registries: RegistryClients
+  private readonly admission: Admission
   private readonly trust: ClusterTrustState
   /** By the authority that the alias is bound to; authorities change, and then both names count for a while. */
   private readonly known = new WeakMap<StoredBlob, Map<string, InfoHash>>()
 
-  constructor(options: { registries: RegistryClients; trust: ClusterTrustState }) {
-    this.registries = options.registries
+  constructor(options: { admission: Admission; trust: ClusterTrustState }) {
+    this.admission = options.admission
     this.trust = options.trust
   }
 
   isOffered({ key, isComplete }: StoredBlob): boolean {
-    return isComplete && this.registries.get(key.registry)?.kind === 'none'
+    return isComplete && !this.admission.needsProof(key)
   }
 
   /** False while the blob's SHA-1 hashes are unknown. */
