@@ -22,7 +22,7 @@ export interface OriginHost {
   /** From now on the piece comes from the registry, not from peers. */
   claim(piece: PieceIndex): void
   unclaim(piece: PieceIndex): void
-  readRange(from: number, to: number, signal: AbortSignal): AsyncIterable<Uint8Array>
+  readRange(from: number, to: number, signal: AbortSignal): AsyncIterable<Buffer>
   /** @returns 0 when `bytes` may come in now, else the ms to wait */
   allowDownload(bytes: number): number
   /** Verifies and stores a piece read from the registry. @returns its SHA-256 (32 bytes) */
@@ -218,7 +218,7 @@ export class Origin {
           buffer ??= await this.freeBuffer(signal)
           const length = pieceBytesAt(layout, piece)
           const taken = Math.min(length - filled, chunk.length - at)
-          buffer.bytes.set(chunk.subarray(at, at + taken), filled)
+          chunk.copy(buffer.bytes, filled, at, at + taken)
           filled += taken
           at += taken
           if (filled < length) continue

@@ -270,7 +270,7 @@ export class Swarm implements OriginHost {
     this.download.fillAll()
   }
 
-  readRange(from: number, to: number, signal: AbortSignal): AsyncIterable<Uint8Array> {
+  readRange(from: number, to: number, signal: AbortSignal): AsyncIterable<Buffer> {
     const { registry } = this.parts
     const { repository, key } = this.stored
     return readRange({

@@ -28,6 +28,7 @@ export function dialPeer(
   const { host, credential } = options
   const infoHash = peer.infoHash ?? host.swarm
   let link: PeerLink | undefined
+  const received = Buffer.allocUnsafeSlow(READ_BUFFER_BYTES)
   const connection: ConnectionOptions & { onread: OnReadOpts } = {
     host: peer.address,
     port: peer.port,
@@ -36,9 +37,9 @@ export function dialPeer(
     minVersion: 'TLSv1.3',
     checkServerIdentity: (_name, certificate) => refusalOf(new X509Certificate(certificate.raw), peer, host),
     onread: {
-      buffer: Buffer.allocUnsafeSlow(READ_BUFFER_BYTES),
-      callback: (bytes, buffer) => {
-        link?.receive(buffer.subarray(0, bytes))
+      buffer: received,
+      callback: (bytes) => {
+        link?.receive(received.subarray(0, bytes))
         return true
       },
     },

@@ -148,7 +148,7 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
   }
 
   /** @param chunk may be reused by the caller afterwards */
-  receive(chunk: Uint8Array): void {
+  receive(chunk: Buffer): void {
     if (this.isClosed) return
     try {
       this.reader.push(chunk)

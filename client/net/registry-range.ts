@@ -31,12 +31,12 @@ export function authorizationOf(credential: Credential): string | undefined {
  * skipped. Chunks are valid until the next is asked for.
  * @throws OriginRefusedError when the registry answers anything else, or ends early
  */
-export async function* readRange(request: RangeRequest): AsyncGenerator<Uint8Array> {
+export async function* readRange(request: RangeRequest): AsyncGenerator<Buffer> {
   const { statusCode, body } = await openRange(request)
   let skip = statusCode === 200 ? request.from : 0
   let left = request.to - request.from
   try {
-    for await (const chunk of body as AsyncIterable<Uint8Array>) {
+    for await (const chunk of body as AsyncIterable<Buffer>) {
       const fresh = skip >= chunk.length ? undefined : chunk.subarray(skip, skip + left)
       skip = Math.max(0, skip - chunk.length)
       if (!fresh) continue

@@ -45,7 +45,7 @@ for (const algorithm of ['ES256', 'ES384', 'EdDSA', 'RS256']) {
   test(`nothing that peers exchange, log or store holds the token's signature (${algorithm})`, async () => {
     const exchanged: Buffer[] = []
     const receive = PeerLink.prototype.receive
-    vi.spyOn(PeerLink.prototype, 'receive').mockImplementation(function (this: PeerLink, chunk: Uint8Array) {
+    vi.spyOn(PeerLink.prototype, 'receive').mockImplementation(function (this: PeerLink, chunk: Buffer) {
       exchanged.push(Buffer.from(chunk))
       return receive.call(this, chunk)
     })
