@@ -19,6 +19,15 @@ export class BoundedMap<Key, Value> {
     return this.entries.has(key)
   }
 
+  /** The oldest first. */
+  values(): IterableIterator<Value> {
+    return this.entries.values()
+  }
+
+  delete(key: Key): void {
+    this.entries.delete(key)
+  }
+
   /** Sets the entry as the newest. */
   set(key: Key, value: Value): void {
     this.entries.delete(key)

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import type { JsonWebKey } from 'node:crypto'
 import type { Logger } from 'pino'
+import { BoundedMap } from './bounded-map.ts'
 import type { Digest } from './digest.ts'
 import type { RegistryClients } from './registry-client.ts'
 import type { RegistryConfig } from './registry-config.ts'
@@ -54,10 +55,10 @@ export class TokenKeys {
   readonly #registries: RegistryClients
   readonly #configs: ReadonlyMap<RegistryHost, RegistryConfig>
   readonly #configured = new Map<RegistryHost, ConfiguredKey[]>()
-  readonly #probed = new Map<string, ProbedKey>()
+  readonly #probed = new BoundedMap<string, ProbedKey>(TOKEN_KEYS_MAX)
   #adopted: TokenKey[] = []
   readonly #probes = new Map<string, Promise<boolean>>()
-  readonly #refusedUntilMs = new Map<string, number>()
+  readonly #refusedUntilMs = new BoundedMap<string, number>(REFUSALS_MAX)
   readonly #log: TokenKeysOptions['log']
   readonly #nowMs: () => number
 
@@ -160,8 +161,8 @@ export class TokenKeys {
     this.#probes.set(id, probe)
     try {
       const isAccepted = await probe
-      if (isAccepted) this.#remember(id, key)
-      else remember(this.#refusedUntilMs, refusal, this.#nowMs() + REFUSAL_MS, REFUSALS_MAX)
+      if (isAccepted) this.#probed.set(id, { key, expiresAtMs: this.#nowMs() + KEY_TRUST_MS })
+      else this.#refusedUntilMs.set(refusal, this.#nowMs() + REFUSAL_MS)
       this.#log?.info(
         { registry, issuer: key.issuer, audience: key.audience, isAccepted },
         'token key probed',
@@ -170,10 +171,6 @@ export class TokenKeys {
     } finally {
       this.#probes.delete(id)
     }
-  }
-
-  #remember(id: string, key: TokenKey): void {
-    remember(this.#probed, id, { key, expiresAtMs: this.#nowMs() + KEY_TRUST_MS }, TOKEN_KEYS_MAX)
   }
 
   /**
@@ -248,14 +245,4 @@ function withOneBitFlipped(signature: Buffer): Buffer {
   const flipped = Buffer.from(signature)
   flipped[0] = flipped[0]! ^ 1
   return flipped
-}
-
-/** Sets the entry as the newest; beyond `entriesMax` the oldest go. */
-function remember<Value>(entries: Map<string, Value>, id: string, value: Value, entriesMax: number): void {
-  entries.delete(id)
-  entries.set(id, value)
-  for (const oldest of entries.keys()) {
-    if (entries.size <= entriesMax) break
-    entries.delete(oldest)
-  }
 }

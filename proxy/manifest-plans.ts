@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import { z } from 'zod'
 import type { Client, ImagePlan } from '../client/index.ts'
+import { BoundedMap } from '../core/bounded-map.ts'
 import type { Digest } from '../core/digest.ts'
 import { isRepository, type RegistryHost, type Repository } from '../core/repository.ts'
 import { digestSchema } from '../core/tracker-api.ts'
@@ -40,7 +41,7 @@ const manifestSchema = z.object({
 export class ManifestPlans {
   readonly #client: Pick<Client, 'plan'>
   readonly #blobBytesMin: number
-  readonly #sizes = new Map<string, number>()
+  readonly #sizes = new BoundedMap<string, number>(SIZES_MAX)
 
   /** @param blobBytesMin smaller blobs are not worth a plan */
   constructor(client: Pick<Client, 'plan'>, blobBytesMin: number) {
@@ -66,16 +67,10 @@ export class ManifestPlans {
 
   #accept(image: ImagePlan): void {
     for (const { digest, bytes } of image.blobs) {
-      this.#remember(`${image.registry}/${image.repository}@${digest}`, bytes)
+      this.#sizes.set(`${image.registry}/${image.repository}@${digest}`, bytes)
     }
     const blobs = image.blobs.filter(({ bytes }) => bytes >= this.#blobBytesMin)
     if (blobs.length > 0) this.#client.plan({ ...image, blobs })
-  }
-
-  #remember(key: string, bytes: number): void {
-    this.#sizes.delete(key)
-    if (this.#sizes.size >= SIZES_MAX) this.#sizes.delete(this.#sizes.keys().next().value!)
-    this.#sizes.set(key, bytes)
   }
 }
 

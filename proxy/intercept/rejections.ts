@@ -1,3 +1,4 @@
+import { BoundedMap } from '../../core/bounded-map.ts'
 import type { RegistryHost } from '../../core/repository.ts'
 
 /**
@@ -26,22 +27,19 @@ export function isRejection(error: { code?: string }): boolean {
 
 export class Rejections {
   readonly #nowMs: () => number
-  readonly #untilMs = new Map<string, number>()
+  readonly #untilMs = new BoundedMap<string, number>(REJECTIONS_MAX)
 
   constructor(nowMs: () => number = () => performance.now()) {
     this.#nowMs = nowMs
   }
 
   note(client: ConnectingClient): void {
-    if (this.#untilMs.size >= REJECTIONS_MAX) this.#untilMs.delete(this.#untilMs.keys().next().value!)
     this.#untilMs.set(keyOf(client), this.#nowMs() + TUNNEL_AFTER_REJECTION_MS)
   }
 
   has(client: ConnectingClient): boolean {
     const untilMs = this.#untilMs.get(keyOf(client))
-    if (untilMs === undefined || untilMs > this.#nowMs()) return untilMs !== undefined
-    this.#untilMs.delete(keyOf(client))
-    return false
+    return untilMs !== undefined && untilMs > this.#nowMs()
   }
 }
 

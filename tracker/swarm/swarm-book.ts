@@ -1,3 +1,4 @@
+import { BoundedMap } from '../../core/bounded-map.ts'
 import type { ClusterId, SwarmId } from '../../core/metainfo.ts'
 import { RefusedError, StoreConflictError } from '../errors.ts'
 import type { Store, SwarmIdentity } from '../store/store.ts'
@@ -19,7 +20,7 @@ interface CachedSwarm {
  */
 export class SwarmBook {
   readonly #store: Store
-  readonly #cache = new Map<SwarmId, CachedSwarm>()
+  readonly #cache = new BoundedMap<SwarmId, CachedSwarm>(SWARMS_CACHED_MAX)
   readonly #queues = new Map<SwarmId, Promise<unknown>>()
 
   constructor(store: Store) {
@@ -83,16 +84,7 @@ export class SwarmBook {
     const record = await this.#store.loadSwarm(cluster, swarm)
     if (record === undefined) throw new RefusedError('SWARM_UNKNOWN', `this cluster has no swarm ${swarm}`)
     const loaded = { state: new SwarmState(record), version: record.version }
-    this.#remember(swarm, loaded)
-    return loaded
-  }
-
-  #remember(swarm: SwarmId, loaded: CachedSwarm): void {
-    this.#cache.delete(swarm)
     this.#cache.set(swarm, loaded)
-    for (const oldest of this.#cache.keys()) {
-      if (this.#cache.size <= SWARMS_CACHED_MAX) return
-      this.#cache.delete(oldest)
-    }
+    return loaded
   }
 }
