@@ -1,5 +1,5 @@
 import type { Logger } from 'pino'
-import type { SwarmId } from '../core/metainfo.ts'
+import type { NodeId, SwarmId } from '../core/metainfo.ts'
 import type { HeartbeatRequest, HeartbeatResponse } from '../core/tracker-api.ts'
 import type { ClusterTrustState, PeerCredential } from './net/cluster-trust.ts'
 import { makeKey, RENEW_AT_SHARE } from './net/node-identity.ts'
@@ -13,6 +13,8 @@ export interface HeartbeatHost {
   /** Swarms that this node serves, whole or in part. */
   holds(): { swarm: SwarmId; isSeed: boolean }[]
   wantsPeers(): SwarmId[]
+  /** Takes the peers to be reported, each once. */
+  takeBadPeers(): { swarm: SwarmId; node: NodeId }[]
   onAnswer(answer: HeartbeatResponse): void
 }
 
@@ -112,6 +114,7 @@ export class Heartbeat {
       holds: [...holds].filter(isNews).map(([swarm, isSeed]) => ({ swarm, isSeed })),
       dropped: this.isFullWanted ? [] : [...this.told.keys()].filter((swarm) => !holds.has(swarm)),
       wantsPeers: this.host.wantsPeers().slice(0, WANTED_MAX),
+      badPeers: this.host.takeBadPeers(),
       servePublicKey: spki?.toString('base64url') ?? null,
       revocationsVersion: this.host.trust.revocationsVersion,
     }

@@ -1,7 +1,7 @@
 import type { SecureContext } from 'node:tls'
 import { BoundedMap } from '../core/bounded-map.ts'
 import { ShoalError } from '../core/errors.ts'
-import { type SwarmId, swarmIdOf } from '../core/metainfo.ts'
+import { type NodeId, type SwarmId, swarmIdOf } from '../core/metainfo.ts'
 import { grantsPull, isSignedBy, isValidAt, parseRegistryToken } from '../core/registry-token.ts'
 import { TokenKeys } from '../core/token-keys.ts'
 import type { GrantedSwarm, HeartbeatResponse, Peer } from '../core/tracker-api.ts'
@@ -33,6 +33,8 @@ const MEMBERSHIP_MS = 3600 * 1000
 const MEMBERSHIPS_MAX = 4096
 /** Blobs whose manifest is remembered. */
 const PLANNED_MAX = 1024
+/** Peers reported in one heartbeat. */
+const BAD_PEERS_MAX = 64
 const JOIN_RETRY_MS = 5_000
 const VERSION = 'Shoal 0.1'
 
@@ -60,6 +62,7 @@ class NodeClient implements Client {
   private readonly planned = new BoundedMap<string, ImagePlan>(PLANNED_MAX)
   private readonly distrustedUntilMs = new BoundedMap<SwarmId, number>(DISTRUSTED_MAX)
   private readonly membershipUntilMs = new BoundedMap<string, number>(MEMBERSHIPS_MAX)
+  private readonly badPeers: { swarm: SwarmId; node: NodeId }[] = []
   private identity!: NodeIdentity
   private swarms!: Swarms
   private joinTimer: NodeJS.Timeout | undefined
@@ -93,6 +96,7 @@ class NodeClient implements Client {
       log,
       holds: () => this.swarms.holds(),
       wantsPeers: () => this.swarmsThatWantPeers(),
+      takeBadPeers: () => this.badPeers.splice(0),
       onAnswer: (answer) => this.onHeartbeat(answer),
     })
     this.listener = new PeerListener({
@@ -126,6 +130,9 @@ class NodeClient implements Client {
         log: this.options.log,
         dial: (peer, host, credential) => this.dial(peer, host, credential),
         onComplete: () => this.heartbeat.soon(),
+        onBadPeer: (swarm, node) => {
+          if (this.badPeers.length < BAD_PEERS_MAX) this.badPeers.push({ swarm, node })
+        },
       },
       onFailed: (swarm, reason) => this.onFailed(swarm, reason),
     })

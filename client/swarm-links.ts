@@ -36,6 +36,7 @@ export interface SwarmLinksOptions {
   dial(peer: Peer, host: SwarmLinks, credential: PeerCredential): void
   /** A batch that the tracker signed. */
   onBatch(batch: HashBatch): void
+  onBadPeer(swarm: SwarmId, node: NodeId): void
   /** What may be announced: pieces whose hash is known. */
   announceable(): Bitfield
 }
@@ -53,6 +54,7 @@ export class SwarmLinks implements ListeningSwarm {
   bytesSent = 0
   private readonly options: SwarmLinksOptions
   private readonly links = new Map<NodeId, { link: PeerLink; source: Source }>()
+  private readonly linkOfSource = new WeakMap<Source, PeerLink>()
   private readonly pending = new Set<PeerLink>()
   private readonly dialling = new Set<NodeId>()
   private readonly peers = new KnownPeers()
@@ -178,7 +180,9 @@ export class SwarmLinks implements ListeningSwarm {
     if (before && !this.isPreferred(link, before.link)) throw new PeerProtocolError('a second connection')
     if (this.isRevoked(link.claims)) throw new PeerProtocolError('banned or revoked')
     before?.link.close(undefined)
-    this.links.set(link.node, { link, source: this.options.download.addSource(link, limits) })
+    const source = this.options.download.addSource(link, limits)
+    this.links.set(link.node, { link, source })
+    this.linkOfSource.set(source, link)
     this.uploads.add(link)
     this.peers.connected(link.node)
   }
@@ -285,13 +289,13 @@ export class SwarmLinks implements ListeningSwarm {
     for (const { link } of this.links.values()) link.proveToken()
   }
 
-  /** Pieces come whole from one source, so there is no doubt who sent a bad one. */
+  /** Pieces come whole from one source, so there is no doubt who sent a bad one, also when it has hung up since. */
   ban(source: Source, reason: PieceCorruptError): void {
-    for (const { link, source: candidate } of this.links.values()) {
-      if (candidate !== source) continue
-      this.peers.ban(link.node)
-      link.close(reason)
-    }
+    const link = this.linkOfSource.get(source)
+    if (!link) return
+    this.peers.ban(link.node)
+    link.close(reason)
+    this.options.onBadPeer(this.swarm, link.node)
   }
 
   close(): void {

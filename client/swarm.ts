@@ -48,6 +48,8 @@ export interface SwarmParts {
   registry: RegistryClient
   dial(peer: Peer, host: SwarmLinks, credential: PeerCredential): void
   onComplete(swarm: Swarm): void
+  /** A peer sent a piece that does not match its hash. */
+  onBadPeer(swarm: SwarmId, node: NodeId): void
   onFailed(swarm: Swarm, reason: ShoalError): void
 }
 

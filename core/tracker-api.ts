@@ -256,6 +256,8 @@ export const heartbeatRequest = z.strictObject({
   dropped: z.array(swarmIdSchema).max(10_000),
   /** Swarms for which fresh peers are wanted. */
   wantsPeers: z.array(swarmIdSchema).max(256),
+  /** Peers that sent a piece which does not match its signed hash, since the last heartbeat. */
+  badPeers: z.array(z.strictObject({ swarm: swarmIdSchema, node: nodeIdSchema })).max(64),
   /** A key for a serve certificate, when one is wanted. */
   servePublicKey: publicKey.nullable(),
   /** The newest revocation that this node knows. */

@@ -7,6 +7,7 @@ export interface TrackerMetrics {
   leases: Counter
   confirmed: Counter
   epochRises: Counter
+  badPeers: Counter
   refusals: Counter<'code'>
   requestSeconds: Histogram<'route'>
 }
@@ -30,6 +31,7 @@ export function trackerMetrics(registry: Registry, nodeCount: () => number): Tra
     leases: counter('leases_total', 'Origin leases given'),
     confirmed: counter('swarms_confirmed_total', 'Swarms whose hashes two nodes matched against the digest'),
     epochRises: counter('epoch_rises_total', 'Epoch rises after a conflict or a mismatch'),
+    badPeers: counter('bad_peer_reports_total', 'Peers reported for pieces that do not match their hash'),
     refusals: new Counter({
       name: 'shoal_tracker_refusals_total',
       help: 'Requests refused, by code',

@@ -90,6 +90,7 @@ export async function enrol(cluster: TestCluster, joinToken?: string): Promise<M
         dropped: [],
         wantsPeers: [],
         servePublicKey: serveKey.spki.toString('base64url'),
+        badPeers: [],
         revocationsVersion: 0,
       })
       return { certificatePem: answer.serveCertificate!.certificate, privateKeyPem: serveKey.privateKeyPem }

@@ -130,6 +130,7 @@ test('a proof that a downloader shows to a rogue holder opens nothing at another
     dropped: [],
     wantsPeers: [],
     servePublicKey: null,
+    badPeers: [],
     revocationsVersion: 0,
   })
   const mark = target.logged.length

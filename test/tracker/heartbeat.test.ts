@@ -54,6 +54,27 @@ describe('a heartbeat', () => {
     expect((await node.heartbeat({ wantsPeers: ['6'.repeat(40)] })).body.peers[0].peers).toEqual([])
   })
 
+  it('hands out a peer no more once two nodes reported it for corrupt pieces; one report changes nothing', async () => {
+    const reporters = [await world.joined(lab), await world.joined(lab)]
+    await node.heartbeat(seeding())
+    const asking = { holds: [{ swarm: SWARM, isSeed: false }], wantsPeers: [SWARM] }
+    const seeds = async (asker: TestNode) =>
+      ((await asker.heartbeat(asking)).body.peers[0].peers as { node: string; isSeed: boolean }[]).filter(
+        ({ isSeed }) => isSeed,
+      )
+    const asker = await world.joined(lab)
+    const badPeers = [{ swarm: SWARM, node: node.node }]
+    await reporters[0]!.heartbeat(asking)
+    await reporters[0]!.heartbeat({ badPeers })
+    await reporters[0]!.heartbeat({ badPeers })
+    expect(await seeds(asker)).toHaveLength(1)
+    await reporters[1]!.heartbeat({ badPeers })
+    expect(await seeds(asker), 'a node outside the swarm has no say').toHaveLength(1)
+    await reporters[1]!.heartbeat(asking)
+    await reporters[1]!.heartbeat({ badPeers })
+    expect(await seeds(asker)).toEqual([])
+  })
+
   it.each([
     ['was dropped', { dropped: [SWARM] }],
     ['is not in the full inventory', { isFullInventory: true }],

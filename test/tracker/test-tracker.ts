@@ -324,6 +324,7 @@ export class TestNode extends TestCaller {
       dropped: [],
       wantsPeers: [],
       servePublicKey: null,
+      badPeers: [],
       revocationsVersion: 0,
       ...changes,
     })

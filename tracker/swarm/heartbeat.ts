@@ -34,6 +34,7 @@ export function heartbeat(
     question.servePublicKey === null ? null : issueServe(caller, question.servePublicKey, nowMs)
   const contact = { node, address, port: question.listenPort }
   const { wantsFullInventory } = table.heartbeat(contact, question, nowMs)
+  noteBadPeers(parts, table, caller, question)
   return {
     nextInMs: Math.round(parts.times.heartbeatSeconds * 1000 * (1 - SPREAD + 2 * SPREAD * parts.random())),
     wantsFullInventory,
@@ -45,6 +46,24 @@ export function heartbeat(
       peers: peersFor(parts, table, caller, swarm, nowMs),
     })),
     instructions: instructionsFor(parts, table, caller),
+  }
+}
+
+/** Only of swarms that both take part in. */
+function noteBadPeers(
+  parts: TrackerParts,
+  table: PeerTable,
+  { node: reporter, cluster }: NodeCaller,
+  { badPeers }: HeartbeatQuestion,
+): void {
+  for (const { swarm, node } of badPeers) {
+    if (node === reporter || !table.holds(reporter, swarm) || !table.holds(node, swarm)) continue
+    if (!table.bad.report(reporter, { swarm, node }, parts.nowMs())) continue
+    parts.metrics.badPeers.inc()
+    parts.log.warn(
+      { cluster: cluster.cluster, swarm, peer: node, reporter },
+      'a peer was reported for corrupt pieces',
+    )
   }
 }
 

@@ -2,6 +2,7 @@ import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
 import type { Peer } from '../../core/tracker-api.ts'
 import { choosePeers, type PeerCandidate } from '../handout/peers.ts'
 import { StockPeers } from '../stock/stock-peers.ts'
+import { BadPeers } from './bad-peers.ts'
 
 /**
  * Who is in which swarm, in memory only (DESIGN §7): a node that is not heard of for `ttlMs` is forgotten, and tells
@@ -59,6 +60,7 @@ interface Choice {
 export class PeerTable {
   /** Those that are no Shoal nodes: they announce themselves, and have no heartbeat. */
   readonly stock = new StockPeers()
+  readonly bad = new BadPeers()
   readonly #ttlMs: number
   readonly #presences = new Map<NodeId, Presence>()
   readonly #swarms = new Map<SwarmId, SwarmPeers>()
@@ -127,7 +129,7 @@ export class PeerTable {
     const stock = this.stock.choose(swarm, choice)
     // Whose pull put it on the list, and who then announced as a stock client, is one.
     const isStock = ({ node }: Peer) => stock.some((other) => other.node === node)
-    const nodes = this.#draw(this.#swarms.get(swarm), choice).filter((peer) => !isStock(peer))
+    const nodes = this.#draw(swarm, this.#swarms.get(swarm), choice).filter((peer) => !isStock(peer))
     return [...nodes, ...stock]
   }
 
@@ -135,12 +137,13 @@ export class PeerTable {
   chooseSeeds(swarm: SwarmId, choice: Choice): Peer[] {
     this.#expire(choice.nowMs)
     const seeds = this.#swarms.get(swarm)?.seeds
-    return this.#draw(seeds && { seeds, leechers: [] }, choice)
+    return this.#draw(swarm, seeds && { seeds, leechers: [] }, choice)
   }
 
-  #draw(peers: SwarmPeers | undefined, { asker, peersMax, random }: Choice): Peer[] {
+  #draw(swarm: SwarmId, peers: SwarmPeers | undefined, { asker, peersMax, random, nowMs }: Choice): Peer[] {
     if (peers === undefined) return []
-    const isEligible = ({ presence }: Membership) => presence.node !== asker
+    const isEligible = ({ presence: { node } }: Membership) =>
+      node !== asker && !this.bad.isShunned(swarm, node, nowMs)
     return choosePeers({ ...peers, peersMax, isEligible, random }).map(
       ({ presence: { node, address, port }, isSeed }) => ({ node, address, port, isSeed }),
     )
