@@ -1,8 +1,8 @@
 import type { IncomingMessage } from 'node:http'
 import { type Digest, isDigest } from '../core/digest.ts'
 import { isRepository, type Repository } from '../core/repository.ts'
-import type { Credential } from '../core/tracker-api.ts'
-import { credentialSchema } from '../core/tracker-api.ts'
+import { type Credential, credentialSchema } from '../core/tracker-api.ts'
+import { hasBody } from './upstream/forward.ts'
 
 /** A GET for a blob (OCI distribution-spec, "Pulling blobs") that Shoal may answer. */
 export interface BlobGet {
@@ -25,7 +25,7 @@ const CONDITIONS = ['if-match', 'if-none-match', 'if-modified-since', 'if-unmodi
 export function readBlobGet(request: IncomingMessage): BlobGet | undefined {
   const [, repository = '', digest = ''] = BLOB_PATH.exec(request.url ?? '') ?? []
   if (request.method !== 'GET' || !isRepository(repository) || !isDigest(digest)) return undefined
-  if (CONDITIONS.some((name) => request.headers[name] !== undefined) || carriesBody(request)) return undefined
+  if (CONDITIONS.some((name) => request.headers[name] !== undefined) || hasBody(request)) return undefined
   const credential = readCredential(request)
   if (credential === undefined) return undefined
   return { repository, digest, credential, authorization: request.headers.authorization }
@@ -43,8 +43,4 @@ export function readCredential(request: IncomingMessage): Credential | undefined
   if (fields.length > 1 || (!isBearer && scheme.toLowerCase() !== 'basic')) return undefined
   const credential = isBearer ? { scheme: 'bearer', token: value } : { scheme: 'basic', value }
   return credentialSchema.safeParse(credential).data
-}
-
-function carriesBody({ headers }: IncomingMessage): boolean {
-  return headers['transfer-encoding'] !== undefined || (headers['content-length'] ?? '0') !== '0'
 }

@@ -76,11 +76,10 @@ export async function startNode(
 }
 
 function clientOptions(config: NodeConfig, registries: RegistryClients, log: Logger): ClientOptions {
-  const { trackerUrl, dataDir, peerListen, cacheBytesMax, trackerPatienceMs } = config
-  const { uploadBytesPerSecondMax, downloadBytesPerSecondMax } = config
   return {
-    ...{ trackerUrl, dataDir, peerListen, cacheBytesMax, trackerPatienceMs, registries, log },
-    ...{ uploadBytesPerSecondMax, downloadBytesPerSecondMax },
+    ...config,
+    registries,
+    log,
     ...(config.trackerCaFile === undefined ? {} : { trackerCaPem: readBundle(config.trackerCaFile) }),
     ...(config.joinTokenFile === undefined
       ? {}

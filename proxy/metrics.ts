@@ -24,7 +24,6 @@ export type ConnectOutcome = (typeof CONNECT_OUTCOMES)[number]
 const FALLBACK_CODES = [
   'TRACKER_UNAVAILABLE',
   'TRACKER_REFUSED',
-  'PULL_REFUSED',
   'BLOB_UNAVAILABLE',
   'BLOB_DISTRUSTED',
   'BLOB_SHORT',

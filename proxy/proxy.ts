@@ -11,7 +11,7 @@ import { answerConnect } from './connect.ts'
 import { respondWithError } from './error-response.ts'
 import { MisdirectedRequestError, ProxyRequestError } from './errors.ts'
 import type { ProxyAuthority } from './intercept/authority.ts'
-import { InterceptServer, refuseMalformed } from './intercept/intercept-server.ts'
+import { InterceptServer, refuseMalformed, SOCKET_IDLE_MS } from './intercept/intercept-server.ts'
 import { Rejections } from './intercept/rejections.ts'
 import { Connections, listenOnLoopback } from './loopback-listener.ts'
 import { ManifestPlans } from './manifest-plans.ts'
@@ -22,10 +22,9 @@ import { TargetPolicy } from './upstream/target.ts'
 
 /** Docker opens a handful per pull; the rest is for whatever else goes through tunnels. */
 export const PROXY_CONNECTIONS_MAX = 1024
+/** Of CONNECT and of plain requests; what is intercepted has larger bounds. */
 const HEADER_BYTES_MAX = 16 * 1024
 const HEADERS_PATIENCE_MS = 30_000
-/** Longer than any patience with an upstream, which must speak first. */
-const SOCKET_IDLE_MS = 10 * 60_000
 
 export interface ProxyOptions {
   listen: ListenAddress

@@ -47,7 +47,7 @@ export async function answer(parts: PullParts, exchange: Exchange): Promise<void
   }
 }
 
-/** Steps 3 to 8 of docs/a-pull.md. */
+/** Steps 2 to 7 of docs/a-pull.md, section 3. */
 async function answerBlob(parts: PullParts, exchange: Exchange, wanted: BlobGet): Promise<RequestOutcome> {
   if (isKnownSmall(parts, exchange, wanted)) return passThrough(parts, exchange, 'registry_small_blob')
 

@@ -48,7 +48,7 @@ export class TrustFiles {
       this.remove()
       throw new TrustFileError(`cannot write the proxy's authority: ${(cause as Error).message}`, {
         cause,
-        hint: "Run as a user who may write there, or set dockerCertsDir to '' and tell clients of the authority by hand.",
+        hint: "Run as a user who may write there, or set dockerCertsDir to 'none' and tell clients of the authority by hand.",
       })
     }
   }

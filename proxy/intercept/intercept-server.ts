@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { TLSSocket } from 'node:tls'
 import type { RegistryClient } from '../../core/registry-client.ts'
 import { refuseSocket } from '../error-response.ts'
@@ -13,7 +14,7 @@ const HANDSHAKE_PATIENCE_MS = 15_000
 /** Longer than Go's 90 s for idle connections: the client should be the one that lets go. */
 const KEEP_ALIVE_MS = 120_000
 /** Longer than any patience with an upstream, which must speak first. */
-const SOCKET_IDLE_MS = 10 * 60_000
+export const SOCKET_IDLE_MS = 10 * 60_000
 
 export interface InterceptOptions {
   authority: ProxyAuthority
@@ -92,10 +93,7 @@ function handshake(secure: TLSSocket): Promise<void> {
 }
 
 /** What the parser refused: conflicting lengths, bare line feeds, oversized headers (RFC 9112 §2.2, §6.3). */
-export function refuseMalformed(
-  error: Error & { code?: string },
-  socket: Socket | import('node:stream').Duplex,
-): void {
+export function refuseMalformed(error: Error & { code?: string }, socket: Duplex): void {
   if (error.code === 'ECONNRESET') return void socket.destroy()
   refuseSocket(socket as Socket, new ProxyRequestError(`malformed request (${error.code ?? 'unknown'})`))
 }

@@ -157,7 +157,7 @@ function requestHeaders({ rawHeaders }: IncomingMessage, host: string | undefine
 }
 
 /** RFC 9112 §6.3: a request has a body when it says how long it is. */
-function hasBody({ headers }: IncomingMessage): boolean {
+export function hasBody({ headers }: IncomingMessage): boolean {
   return headers['transfer-encoding'] !== undefined || (headers['content-length'] ?? '0') !== '0'
 }
 
