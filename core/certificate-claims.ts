@@ -1,5 +1,5 @@
 import type { X509Certificate } from 'node:crypto'
-import { type Digest, digestFromHex } from './digest.ts'
+import { type Digest, digestFromHex, digestHex } from './digest.ts'
 import { ShoalError } from './errors.ts'
 import { type ClusterId, isClusterId, isNodeId, type NodeId } from './metainfo.ts'
 import { parseRegistryHost, parseRepository, type RegistryHost, type Repository } from './repository.ts'
@@ -65,12 +65,7 @@ export function claimsToNames(claims: CertificateClaims): SubjectAltNames {
   }
   return {
     uris: fields.map(([name, value]) => `${PREFIX}${name}:${encodeURIComponent(value)}`),
-    dnsNames:
-      claims.kind === 'pull'
-        ? claims.blobs.map((d) => d.slice('sha256:'.length))
-        : claims.kind === 'serve'
-          ? ['*']
-          : [],
+    dnsNames: claims.kind === 'pull' ? claims.blobs.map(digestHex) : claims.kind === 'serve' ? ['*'] : [],
   }
 }
 

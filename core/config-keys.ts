@@ -24,7 +24,7 @@ export function flagName(key: string): string {
 }
 
 /** `listenPort` → `SHOAL_TRACKER_LISTEN_PORT`. */
-export function environmentName(program: string, key: string): string {
+function environmentName(program: string, key: string): string {
   return environmentPrefix(program) + words(key).join('_').toUpperCase()
 }
 

@@ -35,7 +35,7 @@ export interface LeafOptions {
   spki?: Uint8Array
 }
 
-export async function makeKeyPair(): Promise<webcrypto.CryptoKeyPair> {
+async function makeKeyPair(): Promise<webcrypto.CryptoKeyPair> {
   return (await webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify'])) as webcrypto.CryptoKeyPair
 }
 

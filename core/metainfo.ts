@@ -64,10 +64,6 @@ export function pieceLayout(blobBytes: number): PieceLayout {
   return { blobBytes, pieceBytes, pieceCount: Math.ceil(blobBytes / pieceBytes) }
 }
 
-export function isPieceIndex(layout: PieceLayout, index: number): index is PieceIndex {
-  return Number.isInteger(index) && index >= 0 && index < layout.pieceCount
-}
-
 export function* allPieces(layout: PieceLayout): Generator<PieceIndex> {
   for (let piece = 0; piece < layout.pieceCount; piece++) yield piece as PieceIndex
 }

@@ -50,7 +50,7 @@ export const REGISTRY_CONNECTIONS_MAX = 64
 export const REDIRECT_CONNECTIONS_MAX = 32
 /** From the first packet of a connection to the end of its TLS handshake. */
 const CONNECT_PATIENCE_MS = 10_000
-/** Docker waits for it: as long as `docker pull` bears without a sign of life. */
+/** A pull waits for this answer, at the proxy and at the tracker. */
 const HEAD_PATIENCE_MS = 10_000
 /** Long, because the same pool carries pushes: a registry may copy and hash a whole blob before it answers. */
 const HEADERS_PATIENCE_MS = 300_000
@@ -74,11 +74,6 @@ export function openRegistries(configs: RegistryConfig[], patience: RegistryPati
     return new HttpsRegistry(config, { secureContext }, patience.headPatienceMs ?? HEAD_PATIENCE_MS)
   })
   return new Map(clients.map((client) => [client.host, client]))
-}
-
-/** Ends the connections to all of them. */
-export async function closeRegistries(registries: RegistryClients): Promise<void> {
-  await Promise.all([...registries.values()].map((registry) => registry.close()))
 }
 
 class HttpsRegistry implements RegistryClient {

@@ -39,9 +39,6 @@ export function parseRegistryHost(text: string): RegistryHost {
 
 /** Host and port to connect to. IPv6 addresses come without their brackets. */
 export function registryAddress(registry: RegistryHost): { host: string; port: number } {
-  const at = /^(.*?)(?::(\d+))?$/.exec(
-    registry.startsWith('[') ? registry.slice(registry.indexOf(']') + 1) : registry,
-  )
-  const bare = registry.startsWith('[') ? registry.slice(1, registry.indexOf(']')) : (at?.[1] ?? registry)
-  return { host: bare, port: at?.[2] === undefined ? 443 : Number(at[2]) }
+  const [, ipv6, name, port] = /^(?:\[(.*)\]|([^:]*))(?::(\d+))?$/.exec(registry)!
+  return { host: ipv6 ?? name!, port: Number(port ?? 443) }
 }

@@ -1,5 +1,6 @@
 import type { z } from 'zod'
 import type { SwarmId } from '../../core/metainfo.ts'
+import { PIECE_SHA1_BYTES } from '../../core/torrent.ts'
 import type {
   completeRequest,
   completeResponse,
@@ -18,8 +19,6 @@ export type CompleteAnswer = z.output<typeof completeResponse>
 export type MismatchQuestion = z.output<typeof mismatchRequest>
 export type MismatchAnswer = z.output<typeof mismatchResponse>
 
-const SHA1_BYTES = 20
-
 /**
  * The node has the whole blob. The second distinct match of the whole digest confirms the hashes.
  * @throws RefusedError SWARM_UNKNOWN, SWARM_NOT_GRANTED, INVALID_INPUT
@@ -35,8 +34,8 @@ export async function completeBlob(
   const sha1 = question.piecesSha1 === null ? undefined : Buffer.from(question.piecesSha1, 'base64url')
   const { epoch, matched } = question
   const step = await parts.swarms.step(cluster, swarm, (state) => {
-    if (sha1 !== undefined && sha1.length !== state.layout.pieceCount * SHA1_BYTES) {
-      throw new RefusedError('INVALID_INPUT', `piecesSha1 is ${SHA1_BYTES} bytes a piece`)
+    if (sha1 !== undefined && sha1.length !== state.layout.pieceCount * PIECE_SHA1_BYTES) {
+      throw new RefusedError('INVALID_INPUT', `piecesSha1 is ${PIECE_SHA1_BYTES} bytes a piece`)
     }
     const before = state.status
     state.complete({ node: caller.node, epoch, matched })

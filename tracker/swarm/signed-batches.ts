@@ -1,5 +1,5 @@
 import type { KeyObject } from 'node:crypto'
-import { BATCH_PIECES_MAX, type HashBatch, signHashBatch } from '../../core/hash-batch.ts'
+import { BATCH_PIECES_MAX, batchPieceCount, type HashBatch, signHashBatch } from '../../core/hash-batch.ts'
 import type { SwarmState } from './swarm-state.ts'
 
 /**
@@ -26,7 +26,7 @@ export function batchesFrom(state: SwarmState, key: KeyObject, firstPiece: numbe
   const wanted: HashBatch[] = []
   let pieces = 0
   for (const batch of allBatches(state, key)) {
-    const count = batch.hashes.length / 32
+    const count = batchPieceCount(batch)
     if (batch.firstPiece + count <= firstPiece) continue
     if (pieces + count > ANSWER_PIECES_MAX) break
     pieces += count
