@@ -20,7 +20,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   tracker: ['core'],
   'certs-tool': ['core'],
   lab: ['core', 'client', 'proxy', 'tracker', 'certs-tool', ''],
-  test: ['core', 'client', 'proxy', 'tracker', 'certs-tool', 'lab', 'docs', ''],
+  test: ['core', 'client', 'proxy', 'tracker', 'certs-tool', 'lab', 'bench', 'docs', ''],
   bench: ['core', 'client', 'proxy', 'tracker', 'certs-tool', 'lab', ''],
   docs: ['core', 'proxy', 'tracker', ''],
   '': ['core', 'proxy', 'tracker', 'certs-tool'],

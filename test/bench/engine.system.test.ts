@@ -1,0 +1,56 @@
+import { execFile } from 'node:child_process'
+import { readdirSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import type { Report } from '../../bench/engine/report.ts'
+
+const PROGRAM = join(import.meta.dirname, '../../bench/engine/main.ts')
+
+let folder: string
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'shoal-bench-test-'))
+})
+afterAll(() => rm(folder, { recursive: true, force: true }))
+
+async function runBench(...flags: string[]): Promise<Report> {
+  const argv = [PROGRAM, '--json', '--folder', folder, ...flags]
+  const { stdout } = await promisify(execFile)(process.execPath, argv)
+  return JSON.parse(stdout) as Report
+}
+
+it('the quick run prints one document with both systems, and leaves nothing behind', async () => {
+  const { machine, runs } = await runBench('--quick', '--mib', '64', '--rounds', '1')
+  expect(machine).toMatchObject({ cores: expect.any(Number), measurement: { isQuick: true, rounds: 1 } })
+  expect(runs.map(({ system, downloaders }) => [system, downloaders])).toEqual([
+    ['shoal', 1],
+    ['libtorrent-ssl', 1],
+  ])
+  for (const run of runs) {
+    expect(Object.keys(run)).toEqual([
+      'system',
+      'downloaders',
+      'mibPerSecond',
+      'cpuSecondsPerGib',
+      'peakRssMib',
+      'firstHolderCopies',
+    ])
+    expect(run.mibPerSecond).toBeGreaterThan(1)
+    expect(run.cpuSecondsPerGib).toBeGreaterThan(0)
+    expect(run.firstHolderCopies).toBeGreaterThanOrEqual(0.99)
+  }
+  expect(readdirSync(folder)).toEqual([])
+}, 60_000)
+
+it('two downloaders each get the whole file, with every system', async () => {
+  const { runs } = await runBench('--downloaders', '2', '--mib', '16', '--rounds', '1')
+  expect(runs.map(({ system }) => system)).toEqual([
+    'shoal',
+    'libtorrent-ssl',
+    'libtorrent-plain',
+    'webtorrent',
+    'aria2',
+  ])
+}, 120_000)
