@@ -1,57 +1,12 @@
 import { type PieceIndex, type PieceLayout, pieceBytesAt } from '../../core/metainfo.ts'
 import { PeerProtocolError } from '../errors.ts'
-import type { PieceBuffer, PieceBuffers } from '../store/piece-buffers.ts'
+import type { PieceBuffers } from '../store/piece-buffers.ts'
 import type { BlockAddress } from '../wire/messages.ts'
-import { Bitfield } from './bitfield.ts'
+import type { Bitfield } from './bitfield.ts'
 import { pickPiece } from './picker.ts'
-import { RequestWindow } from './request-window.ts'
+import { type Assembly, newSource, type Source, type SourceLimits, type SourcePort } from './source.ts'
 
-/** A peer as a source: what the download tells it. Implemented by a connection, or by a simulator. */
-export interface SourcePort {
-  request(block: BlockAddress): void
-  cancel(block: BlockAddress): void
-  /** What is still coming of a block under way must go nowhere: its buffer is given back. */
-  discardBlock(): void
-}
-
-export interface SourceLimits {
-  blockBytes: number
-  /** Requests that the other side queues. */
-  requestsMax: number
-  /** BEP 6: every request is answered, a cancelled one too. */
-  hasFast: boolean
-}
-
-/** One peer that pieces can be had from. */
-export interface Source {
-  readonly port: SourcePort
-  readonly limits: SourceLimits
-  readonly offered: Bitfield
-  readonly window: RequestWindow
-  isUnchoked: boolean
-  outstandingBytes: number
-  outstandingRequests: number
-  readonly assemblies: Assembly[]
-  /** Gave no block in time: asked only for what nobody else offers, until it delivers again. */
-  isSnubbed: boolean
-  unaskedBytes: number
-  /** The block that is arriving right now. */
-  arriving: { assembly: Assembly; begin: number } | undefined
-  /** Answers still due to cancelled requests: blocks to drop, or rejects that mean nothing. */
-  readonly cancelled: Map<number, number>
-}
-
-/** A piece on its way from one source. Pieces come whole from one source, so that a bad one has one culprit. */
-export interface Assembly {
-  readonly piece: PieceIndex
-  readonly length: number
-  readonly buffer: PieceBuffer
-  readonly source: Source
-  readonly startedAtMs: number
-  readonly outstanding: Map<number, number>
-  requestedBytes: number
-  receivedBytes: number
-}
+export type { Assembly, Source, SourceLimits, SourcePort } from './source.ts'
 
 export interface DownloadOptions {
   layout: PieceLayout
@@ -77,13 +32,15 @@ export const BLOB_OUTSTANDING_BYTES_MAX = 16 * 1024 * 1024
 const UNASKED_BYTES_MAX = 8 * 1024 * 1024
 /** New requests go out when less than this share of the window is outstanding. */
 const REFILL_BELOW_SHARE = 3 / 4
-const STALL_MS_MIN = 250
+/** A piece stalls when it takes so many times the mean, and at least so long. */
 const STALL_MEAN_TIMES = 4
+const STALL_MS_MIN = 250
 /** Before any piece has been timed. */
 const STALL_MS_UNKNOWN = 2_000
+/** Weight of the newest piece in their mean time. */
 const SMOOTHING = 0.2
-/** Sources of one piece in the end game. */
-const DUPLICATES_MAX = 2
+/** In the end game a piece is asked of a second source only while less than this share of it is here. */
+const DUPLICATE_BELOW_SHARE = 1 / 2
 
 /**
  * Decides which blocks to ask whom for. No sockets, no clock of its own. Invariants: a piece is under way from at most
@@ -106,20 +63,8 @@ export class Download {
   }
 
   addSource(port: SourcePort, limits: SourceLimits): Source {
-    const source: Source = {
-      port,
-      limits,
-      offered: new Bitfield(this.options.layout.pieceCount),
-      window: new RequestWindow(this.options.nowMs()),
-      isUnchoked: false,
-      outstandingBytes: 0,
-      outstandingRequests: 0,
-      assemblies: [],
-      isSnubbed: false,
-      unaskedBytes: 0,
-      arriving: undefined,
-      cancelled: new Map(),
-    }
+    const { pieceCount } = this.options.layout
+    const source = newSource(port, limits, { pieceCount, nowMs: this.options.nowMs() })
     this.sources.add(source)
     return source
   }
@@ -157,7 +102,7 @@ export class Download {
    */
   blockStarts(source: Source, block: BlockAddress): Uint8Array | undefined {
     source.arriving = undefined
-    if (takeCancelled(source, block)) return undefined
+    if (source.cancelled.take(block)) return undefined
     const assembly = source.assemblies.find(
       ({ piece, outstanding }) => piece === block.piece && outstanding.get(block.begin) === block.length,
     )
@@ -183,7 +128,7 @@ export class Download {
 
   /** BEP 6: the peer will not serve this block. The piece goes to someone else. */
   rejected(source: Source, block: BlockAddress): void {
-    if (takeCancelled(source, block)) return
+    if (source.cancelled.take(block)) return
     const assembly = source.assemblies.find(
       ({ piece, outstanding }) => piece === block.piece && outstanding.has(block.begin),
     )
@@ -330,8 +275,7 @@ export class Download {
       if (!isFree || !source.offered.has(piece) || this.verifying.has(piece)) continue
       if (!oldest || first.startedAtMs < oldest.startedAtMs) oldest = first
     }
-    // A piece that is nearly here is not worth a second copy.
-    return oldest && oldest.receivedBytes < oldest.length / DUPLICATES_MAX ? oldest.piece : undefined
+    return oldest && oldest.receivedBytes < oldest.length * DUPLICATE_BELOW_SHARE ? oldest.piece : undefined
   }
 
   private requestNext(assembly: Assembly): void {
@@ -381,7 +325,7 @@ export class Download {
     }
     for (const [begin, length] of [...assembly.outstanding]) {
       this.takeOutstanding(assembly, begin)
-      addCancelled(source, { piece, begin })
+      if (source.limits.hasFast) source.cancelled.add({ piece, begin })
       if (isTold) source.port.cancel({ piece, begin, length })
     }
     this.detach(assembly)
@@ -395,22 +339,4 @@ export class Download {
     if (others.length > 0) this.underWay.set(assembly.piece, others)
     else this.underWay.delete(assembly.piece)
   }
-}
-
-/** One number per block: pieces are at most 4 MiB, indexes below 2^18. */
-function blockKey(block: { piece: number; begin: number }): number {
-  return block.piece * 2 ** 22 + block.begin
-}
-
-function addCancelled(source: Source, block: { piece: number; begin: number }): void {
-  if (!source.limits.hasFast) return
-  source.cancelled.set(blockKey(block), (source.cancelled.get(blockKey(block)) ?? 0) + 1)
-}
-
-function takeCancelled(source: Source, block: { piece: number; begin: number }): boolean {
-  const due = source.cancelled.get(blockKey(block))
-  if (due === undefined) return false
-  if (due === 1) source.cancelled.delete(blockKey(block))
-  else source.cancelled.set(blockKey(block), due - 1)
-  return true
 }

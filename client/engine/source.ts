@@ -1,0 +1,98 @@
+import type { PieceIndex } from '../../core/metainfo.ts'
+import type { PieceBuffer } from '../store/piece-buffers.ts'
+import type { BlockAddress } from '../wire/messages.ts'
+import { Bitfield } from './bitfield.ts'
+import { RequestWindow } from './request-window.ts'
+
+/** A peer as a source: what the download tells it. Implemented by a connection, or by a simulator. */
+export interface SourcePort {
+  request(block: BlockAddress): void
+  cancel(block: BlockAddress): void
+  /** What is still coming of a block under way must go nowhere: its buffer is given back. */
+  discardBlock(): void
+}
+
+export interface SourceLimits {
+  blockBytes: number
+  /** Requests that the other side queues. */
+  requestsMax: number
+  /** BEP 6: every request is answered, a cancelled one too. */
+  hasFast: boolean
+}
+
+/** One peer that pieces can be had from. */
+export interface Source {
+  readonly port: SourcePort
+  readonly limits: SourceLimits
+  readonly offered: Bitfield
+  readonly window: RequestWindow
+  isUnchoked: boolean
+  outstandingBytes: number
+  outstandingRequests: number
+  readonly assemblies: Assembly[]
+  /** Gave no block in time: asked only for what nobody else offers, until it delivers again. */
+  isSnubbed: boolean
+  unaskedBytes: number
+  /** The block that is arriving right now. */
+  arriving: { assembly: Assembly; begin: number } | undefined
+  readonly cancelled: CancelledBlocks
+}
+
+/** A piece on its way from one source. Pieces come whole from one source, so that a bad one has one culprit. */
+export interface Assembly {
+  readonly piece: PieceIndex
+  readonly length: number
+  readonly buffer: PieceBuffer
+  readonly source: Source
+  readonly startedAtMs: number
+  /** Blocks asked for and not here yet: where each begins, and its length. */
+  readonly outstanding: Map<number, number>
+  requestedBytes: number
+  receivedBytes: number
+}
+
+export function newSource(
+  port: SourcePort,
+  limits: SourceLimits,
+  { pieceCount, nowMs }: { pieceCount: number; nowMs: number },
+): Source {
+  return {
+    port,
+    limits,
+    offered: new Bitfield(pieceCount),
+    window: new RequestWindow(nowMs),
+    isUnchoked: false,
+    outstandingBytes: 0,
+    outstandingRequests: 0,
+    assemblies: [],
+    isSnubbed: false,
+    unaskedBytes: 0,
+    arriving: undefined,
+    cancelled: new CancelledBlocks(),
+  }
+}
+
+type BlockStart = Pick<BlockAddress, 'piece' | 'begin'>
+
+/** Answers still due to cancelled requests: blocks to drop, or rejects that mean nothing. */
+export class CancelledBlocks {
+  private readonly due = new Map<number, number>()
+
+  add(block: BlockStart): void {
+    this.due.set(keyOf(block), (this.due.get(keyOf(block)) ?? 0) + 1)
+  }
+
+  /** @returns false when no answer is due for this block */
+  take(block: BlockStart): boolean {
+    const count = this.due.get(keyOf(block))
+    if (count === undefined) return false
+    if (count === 1) this.due.delete(keyOf(block))
+    else this.due.set(keyOf(block), count - 1)
+    return true
+  }
+}
+
+/** One number per block: pieces are at most 4 MiB, indexes below 2^18. */
+function keyOf({ piece, begin }: BlockStart): number {
+  return piece * 2 ** 22 + begin
+}
