@@ -2,15 +2,16 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { digestFromHex } from '../../core/digest.ts'
 import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
 import type { RegistryHost, Repository } from '../../core/repository.ts'
-import type {
-  AuditEntry,
-  ClusterRecord,
-  LeaseRecord,
-  PublishedPiece,
-  PullRecord,
-  Store,
-  SwarmChange,
-  SwarmIdentity,
+import {
+  type AuditEntry,
+  type ClusterRecord,
+  emptyChange,
+  type LeaseRecord,
+  type PublishedPiece,
+  type PullRecord,
+  type Store,
+  type SwarmChange,
+  type SwarmIdentity,
 } from '../../tracker/store/store.ts'
 
 const RED = `c${'1'.repeat(16)}` as ClusterId
@@ -63,19 +64,7 @@ function pull(id: string, changes: Partial<PullRecord> = {}): PullRecord {
 }
 
 function change(changes: Partial<SwarmChange>): SwarmChange {
-  return {
-    epoch: 0,
-    isConfirmed: false,
-    dropPieces: [],
-    putPieces: [],
-    dropLeases: [],
-    putLeases: [],
-    dropCompletions: false,
-    addCompletions: [],
-    addDisputes: [],
-    audit: [],
-    ...changes,
-  }
+  return { ...emptyChange({ epoch: 0, isConfirmed: false }), ...changes }
 }
 
 const pieceAt = (piece: number): PublishedPiece => ({

@@ -4,6 +4,7 @@ import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
 import type { RegistryHost } from '../../core/repository.ts'
 import { firstFreeRun } from '../../tracker/handout/leases.ts'
 import { SqliteStore } from '../../tracker/store/sqlite-store.ts'
+import { emptyChange } from '../../tracker/store/store.ts'
 import { SwarmBook } from '../../tracker/swarm/swarm-book.ts'
 import type { SwarmState } from '../../tracker/swarm/swarm-state.ts'
 import { hashesOf, LAYER, LAYER_PIECES } from './test-tracker.ts'
@@ -64,7 +65,10 @@ describe('two publishers of one piece who disagree', () => {
       expiresAtMs: 1000,
     }
     const version = (await store.swarmVersion(cluster, swarm))!
-    await store.saveSwarm(swarm, version, { ...NO_CHANGE, putLeases: [record] })
+    await store.saveSwarm(swarm, version, {
+      ...emptyChange({ epoch: 0, isConfirmed: false }),
+      putLeases: [record],
+    })
     await book.step(cluster, swarm, (state) => publishPiece(state, ONE, 'first', 0))
     expect(await book.step(cluster, swarm, (state) => publishPiece(state, TWO, 'second', 0))).toBe(
       'published',
@@ -81,16 +85,3 @@ describe('two publishers of one piece who disagree', () => {
     await store.close()
   })
 })
-
-const NO_CHANGE = {
-  epoch: 0,
-  isConfirmed: false,
-  dropPieces: [],
-  putPieces: [],
-  dropLeases: [],
-  putLeases: [],
-  dropCompletions: false,
-  addCompletions: [],
-  addDisputes: [],
-  audit: [],
-}

@@ -96,3 +96,9 @@ export class SqliteDatabase {
     }
   }
 }
+
+/** SQLite answers blobs as Uint8Array; the rest of the tracker works on Buffers over the same memory. */
+export function bytes(value: unknown): Buffer {
+  const array = value as Uint8Array
+  return Buffer.from(array.buffer, array.byteOffset, array.byteLength)
+}

@@ -1,6 +1,13 @@
 import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
 import { StoreConflictError } from '../errors.ts'
-import { SqliteDatabase } from './sqlite-database.ts'
+import { bytes, SqliteDatabase } from './sqlite-database.ts'
+import {
+  completePullBlobRows,
+  deletePullRows,
+  hasPullRowSince,
+  insertPullRows,
+  loadPullRows,
+} from './sqlite-pulls.ts'
 import { changeSwarmRows, loadSwarmRows } from './sqlite-swarms.ts'
 import {
   type AuditEntry,
@@ -127,48 +134,13 @@ export class SqliteStore implements Store {
 
   async putPull(pull: PullRecord, audit: AuditEntry): Promise<void> {
     this.#db.atomically(() => {
-      this.#db.run(
-        'INSERT INTO pulls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
-        pull.pull,
-        pull.cluster,
-        pull.node,
-        pull.registry,
-        pull.repository,
-        pull.subject,
-        pull.tokenHash,
-        pull.spki,
-        pull.grantedAtMs,
-        pull.expiresAtMs,
-      )
-      const insert = 'INSERT INTO pull_blobs VALUES (?, ?, ?, ?, ?, ?, NULL)'
-      for (const blob of pull.blobs) {
-        this.#db.run(insert, pull.pull, blob.swarm, blob.digest, pull.cluster, pull.node, pull.grantedAtMs)
-      }
+      insertPullRows(this.#db, pull)
       this.#insertAudit(audit)
     })
   }
 
   async pull(id: string): Promise<PullRecord | undefined> {
-    const row = this.#db.get('SELECT * FROM pulls WHERE id = ?', id)
-    if (row === undefined) return undefined
-    const blobs = this.#db.all('SELECT * FROM pull_blobs WHERE pull = ?', id)
-    return {
-      pull: id,
-      cluster: row.cluster,
-      node: row.node,
-      registry: row.registry,
-      repository: row.repository,
-      subject: row.subject,
-      tokenHash: row.token_hash,
-      spki: bytes(row.spki),
-      grantedAtMs: row.granted_at_ms,
-      expiresAtMs: row.expires_at_ms,
-      blobs: blobs.map((blob) => ({
-        swarm: blob.swarm,
-        digest: blob.digest,
-        isComplete: blob.completed_at_ms !== null,
-      })),
-    } as PullRecord
+    return loadPullRows(this.#db, id)
   }
 
   async extendPull(id: string, expiresAtMs: number, audit: AuditEntry): Promise<void> {
@@ -179,25 +151,11 @@ export class SqliteStore implements Store {
   }
 
   async completePullBlobs(blob: NodeSwarm, atMs: number): Promise<void> {
-    this.#db.run(
-      `UPDATE pull_blobs SET completed_at_ms = ?
-       WHERE node = ? AND swarm = ? AND cluster = ? AND completed_at_ms IS NULL`,
-      atMs,
-      blob.node,
-      blob.swarm,
-      blob.cluster,
-    )
+    completePullBlobRows(this.#db, blob, atMs)
   }
 
   async hasPullSince(blob: NodeSwarm, sinceMs: number): Promise<boolean> {
-    const found = this.#db.get(
-      'SELECT 1 FROM pull_blobs WHERE node = ? AND swarm = ? AND granted_at_ms >= ? AND cluster = ? LIMIT 1',
-      blob.node,
-      blob.swarm,
-      sinceMs,
-      blob.cluster,
-    )
-    return found !== undefined
+    return hasPullRowSince(this.#db, blob, sinceMs)
   }
 
   async swarmVersion(cluster: ClusterId, swarm: SwarmId): Promise<number | undefined> {
@@ -221,12 +179,12 @@ export class SqliteStore implements Store {
   }
 
   async saveSwarm(swarm: SwarmId, expectedVersion: number, change: SwarmChange): Promise<void> {
-    const isEpochRise = change.dropCompletions
     const write = () => {
       changeSwarmRows(this.#db, swarm, expectedVersion, change)
       for (const entry of change.audit) this.#insertAudit(entry)
     }
-    if (isEpochRise) this.#db.durably(write)
+    // An epoch that rose must not fall back: what was signed since would be refused.
+    if (change.dropCompletions) this.#db.durably(write)
     else this.#db.atomically(write)
   }
 
@@ -315,9 +273,7 @@ export class SqliteStore implements Store {
 
   async prune(beforeMs: { pulls: number; audit: number }): Promise<void> {
     this.#db.atomically(() => {
-      const ended = 'SELECT id FROM pulls WHERE granted_at_ms < ?1'
-      this.#db.run(`DELETE FROM pull_blobs WHERE pull IN (${ended})`, beforeMs.pulls)
-      this.#db.run('DELETE FROM pulls WHERE granted_at_ms < ?1', beforeMs.pulls)
+      deletePullRows(this.#db, beforeMs.pulls)
       this.#db.run('DELETE FROM leases WHERE expires_at_ms < ?1', beforeMs.pulls)
       this.#db.run('DELETE FROM audit WHERE at_ms < ?1', beforeMs.audit)
     })
@@ -360,10 +316,4 @@ export class SqliteStore implements Store {
       entry.target,
     )
   }
-}
-
-/** SQLite answers blobs as Uint8Array; the rest of the tracker works on Buffers over the same memory. */
-function bytes(value: unknown): Buffer {
-  const array = value as Uint8Array
-  return Buffer.from(array.buffer, array.byteOffset, array.byteLength)
 }

@@ -1,6 +1,6 @@
 import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
 import { StoreConflictError } from '../errors.ts'
-import type { SqliteDatabase } from './sqlite-database.ts'
+import { bytes, type SqliteDatabase } from './sqlite-database.ts'
 import type { DisputeRecord, LeaseRecord, PublishedPiece, SwarmChange, SwarmRecord } from './store.ts'
 
 /** Disputes of a swarm that are loaded with it: the newest. */
@@ -35,7 +35,7 @@ export function loadSwarmRows(
 function loadPieces(db: SqliteDatabase, swarm: SwarmId): PublishedPiece[] {
   return db.all('SELECT * FROM pieces WHERE swarm = ? ORDER BY piece', swarm).map((row) => ({
     piece: row.piece as number,
-    hash: Buffer.from(row.hash as Uint8Array),
+    hash: bytes(row.hash),
     node: row.node as NodeId,
     pull: row.pull as string,
   }))
@@ -63,9 +63,9 @@ function loadDisputes(db: SqliteDatabase, swarm: SwarmId): DisputeRecord[] {
       piece: row.piece as number,
       publisher: row.publisher as NodeId,
       publisherPull: row.publisher_pull as string,
-      publishedHash: Buffer.from(row.published_hash as Uint8Array),
+      publishedHash: bytes(row.published_hash),
       reporter: row.reporter as NodeId,
-      reportedHash: Buffer.from(row.reported_hash as Uint8Array),
+      reportedHash: bytes(row.reported_hash),
       atMs: row.at_ms as number,
     }))
 }

@@ -201,6 +201,22 @@ export interface SwarmChange {
   audit: AuditEntry[]
 }
 
+/** A step that does nothing yet, to a swarm at this epoch. */
+export function emptyChange({ epoch, isConfirmed }: Pick<SwarmChange, 'epoch' | 'isConfirmed'>): SwarmChange {
+  return {
+    epoch,
+    isConfirmed,
+    dropPieces: [],
+    putPieces: [],
+    dropLeases: [],
+    putLeases: [],
+    dropCompletions: false,
+    addCompletions: [],
+    addDisputes: [],
+    audit: [],
+  }
+}
+
 export interface EpochChange {
   sequence: number
   cluster: ClusterId

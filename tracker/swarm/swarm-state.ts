@@ -1,17 +1,17 @@
 import { type NodeId, PIECE_HASH_BYTES, type PieceLayout, pieceLayout } from '../../core/metainfo.ts'
 import { RefusedError } from '../errors.ts'
-import type { LeasePolicy } from '../handout/leases.ts'
-import type {
-  AuditEntry,
-  DisputeRecord,
-  LeaseRecord,
-  SwarmChange,
-  SwarmIdentity,
-  SwarmRecord,
+import {
+  type DisputeRecord,
+  emptyChange,
+  type LeaseRecord,
+  type SwarmChange,
+  type SwarmIdentity,
+  type SwarmRecord,
 } from '../store/store.ts'
+import { type LeaseRequest, SwarmLeases } from './swarm-leases.ts'
 
 /**
- * One swarm: pieces and their hashes, leases, completions, epoch. No I/O; the clock is passed in. Invariant: what
+ * One swarm: pieces and their hashes, completions, disputes, epoch, and its leases. No I/O; the clock is passed in. Invariant: what
  * differs from the stored swarm is in `#change`, which `takeChange` hands over to be saved.
  */
 
@@ -21,8 +21,6 @@ export const COMPLETIONS_TO_CONFIRM = 2
 export const DISPUTE_MS = 60_000
 /** A node may report one mismatch per swarm in this time: after one it fetches from the registry for as long. */
 export const MISMATCH_INTERVAL_MS = 10 * 60_000
-/** Bound of leases of one swarm at a time. */
-export const LEASES_PER_SWARM_MAX = 4096
 
 export type SwarmStatus = 'cold' | 'claimed' | 'confirmed'
 
@@ -41,15 +39,6 @@ export interface Publication extends Publisher {
   leaseMs: number
 }
 
-export interface LeaseRequest extends Publisher {
-  /** The new lease's id. */
-  lease: string
-  position: number
-  nowMs: number
-  leaseMs: number
-  policy: LeasePolicy
-}
-
 export interface MismatchReport {
   node: NodeId
   epoch: number
@@ -62,7 +51,7 @@ export class SwarmState {
   readonly layout: PieceLayout
   readonly #hashes: Buffer
   readonly #publishers: (Publisher | undefined)[]
-  readonly #leases: Map<string, LeaseRecord>
+  readonly #leases: SwarmLeases
   readonly #completions: Set<NodeId>
   readonly #disputes: DisputeRecord[]
   #publishedCount = 0
@@ -78,7 +67,7 @@ export class SwarmState {
     this.#hasPiecesSha1 = record.hasPiecesSha1
     this.#hashes = Buffer.alloc(this.layout.pieceCount * PIECE_HASH_BYTES)
     this.#publishers = new Array(this.layout.pieceCount).fill(undefined)
-    this.#leases = new Map(record.leases.map((lease) => [lease.lease, lease]))
+    this.#leases = new SwarmLeases(record.leases, () => this.#changing())
     this.#completions = new Set(record.completions)
     this.#disputes = [...record.disputes]
     this.#epoch = record.epoch
@@ -120,9 +109,7 @@ export class SwarmState {
 
   /** Milliseconds until the first lease may be taken over; 0 when there is none. */
   nextLeaseExpiryInMs(nowMs: number): number {
-    let soonest = Number.POSITIVE_INFINITY
-    for (const lease of this.#leases.values()) soonest = Math.min(soonest, lease.expiresAtMs)
-    return soonest === Number.POSITIVE_INFINITY ? 0 : Math.max(0, soonest - nowMs)
+    return this.#leases.nextExpiryInMs(nowMs)
   }
 
   /**
@@ -145,42 +132,30 @@ export class SwarmState {
     const differing = run.filter(
       (piece) => !this.isPublished(piece) || !this.#hashAt(piece).equals(hashOf(piece)),
     )
-    this.#checkLease(publication, differing)
+    this.#leases.check(publication, differing)
     const disputed = differing.filter((piece) => this.isPublished(piece))
     if (disputed.length > 0) {
       this.#dispute('conflict', publication, disputed, hashOf)
       return 'conflict'
     }
     for (const piece of differing) this.#publishPiece(piece, hashOf(piece), publication)
-    this.#progressLease(publication)
+    this.#leases.progress(publication, (piece) => this.isPublished(piece))
     return 'published'
   }
 
   /** Gives a lease up; its rest is free at once. Another's lease is left alone. */
   release(lease: string, node: NodeId): void {
-    if (this.#leases.get(lease)?.node === node) this.#dropLease(lease)
+    this.#leases.release(lease, node)
   }
 
-  /**
-   * A lease for the asker, by the policy. Leases that ran out stand until someone takes one of their pieces: a slow
-   * holder may go on as long as nobody else would do better.
-   */
+  /** A lease for the asker, by the policy; undefined when there is nothing to do for it now. */
   lease(request: LeaseRequest): LeaseRecord | undefined {
-    const running = [...this.#leases.values()].filter(({ expiresAtMs }) => expiresAtMs > request.nowMs)
-    if (this.status !== 'cold' || running.length >= LEASES_PER_SWARM_MAX) return undefined
-    const taken = this.#piecesOf(running)
+    if (this.status !== 'cold') return undefined
     const barred = this.#barredPieces(request.node, request.nowMs)
-    const run = request.policy({
+    return this.#leases.take(request, {
       pieceCount: this.layout.pieceCount,
-      position: request.position,
-      isFree: (piece) => !this.isPublished(piece) && taken[piece] !== 1 && !barred.has(piece),
+      isOpen: (piece) => !this.isPublished(piece) && !barred.has(piece),
     })
-    if (run === undefined) return undefined
-    this.#dropExpiredLeases(run, request.nowMs)
-    const { lease, node, pull, nowMs, leaseMs } = request
-    const record = { lease, node, pull, ...run, expiresAtMs: nowMs + leaseMs }
-    this.#putLease(record)
-    return record
   }
 
   /**
@@ -233,18 +208,7 @@ export class SwarmState {
   }
 
   #changing(): SwarmChange {
-    this.#change ??= {
-      epoch: this.#epoch,
-      isConfirmed: this.#isConfirmed,
-      dropPieces: [],
-      putPieces: [],
-      dropLeases: [],
-      putLeases: [],
-      dropCompletions: false,
-      addCompletions: [],
-      addDisputes: [],
-      audit: [],
-    }
+    this.#change ??= emptyChange({ epoch: this.#epoch, isConfirmed: this.#isConfirmed })
     return this.#change
   }
 
@@ -263,61 +227,12 @@ export class SwarmState {
     this.#changing().putPieces.push({ piece, hash, node, pull })
   }
 
-  #checkLease({ lease: id, node }: Publication, pieces: readonly number[]): void {
-    if (pieces.length === 0) return
-    const lease = id === null ? undefined : this.#leases.get(id)
-    const isOwn = lease !== undefined && lease.node === node
-    const isWithin = (piece: number) =>
-      isOwn && piece >= lease.firstPiece && piece < lease.firstPiece + lease.pieces
-    if (!pieces.every(isWithin)) {
-      throw new RefusedError('LEASE_UNKNOWN', 'this node has no lease for these pieces')
-    }
-  }
-
-  /** Every publication keeps the lease alive; the last one ends it. */
-  #progressLease({ lease: id, node, nowMs, leaseMs }: Publication): void {
-    const lease = id === null ? undefined : this.#leases.get(id)
-    if (lease === undefined || lease.node !== node) return
-    const end = lease.firstPiece + lease.pieces
-    let piece = lease.firstPiece
-    while (piece < end && this.isPublished(piece)) piece += 1
-    if (piece === end) this.#dropLease(lease.lease)
-    else this.#putLease({ ...lease, expiresAtMs: nowMs + leaseMs })
-  }
-
-  #piecesOf(leases: readonly LeaseRecord[]): Uint8Array {
-    const taken = new Uint8Array(this.layout.pieceCount)
-    for (const { firstPiece, pieces } of leases) taken.fill(1, firstPiece, firstPiece + pieces)
-    return taken
-  }
-
   #barredPieces(node: NodeId, nowMs: number): Set<number> {
     const barring = this.#disputes.filter(
       ({ publisher, reporter, atMs }) =>
         atMs > nowMs - DISPUTE_MS && (publisher === node || reporter === node),
     )
     return new Set(barring.map(({ piece }) => piece))
-  }
-
-  #dropExpiredLeases(run: { firstPiece: number; pieces: number }, nowMs: number): void {
-    for (const lease of [...this.#leases.values()]) {
-      const isOverlapping =
-        lease.firstPiece < run.firstPiece + run.pieces && run.firstPiece < lease.firstPiece + lease.pieces
-      if (isOverlapping && lease.expiresAtMs <= nowMs) this.#dropLease(lease.lease)
-    }
-  }
-
-  #putLease(lease: LeaseRecord): void {
-    this.#leases.set(lease.lease, lease)
-    const change = this.#changing()
-    change.putLeases = [...change.putLeases.filter((other) => other.lease !== lease.lease), lease]
-  }
-
-  #dropLease(lease: string): void {
-    this.#leases.delete(lease)
-    const change = this.#changing()
-    change.putLeases = change.putLeases.filter((other) => other.lease !== lease)
-    change.dropLeases.push(lease)
   }
 
   #dispute(
@@ -336,10 +251,7 @@ export class SwarmState {
       change.dropPieces.push(piece)
     }
     // The reporter's leases must not hold the pieces that it is barred from.
-    for (const lease of [...this.#leases.values()]) {
-      const isHolding = pieces.some((it) => it >= lease.firstPiece && it < lease.firstPiece + lease.pieces)
-      if (isHolding) this.#dropLease(lease.lease)
-    }
+    this.#leases.dropCovering(pieces)
     this.#raiseEpoch(kind, by, change)
   }
 
@@ -372,14 +284,13 @@ export class SwarmState {
     change.dropCompletions = true
     change.addCompletions = []
     const { cluster, swarm } = this.identity
-    const entry: AuditEntry = {
+    change.audit.push({
       atMs: by.nowMs,
       actor: `node ${by.node}`,
       action: `epoch raised by ${kind}`,
       cluster,
       target: swarm,
-    }
-    change.audit.push(entry)
+    })
   }
 }
 
