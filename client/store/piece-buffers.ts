@@ -1,10 +1,13 @@
 /** All pieces under way on this node together: eight of the largest. Bounds memory whatever the blobs' sizes are. */
 export const PIECE_BUFFERS_BYTES_MAX = 32 * 1024 * 1024
 
-/** Memory for one piece while it arrives and is verified; shared with the verifying thread. */
+/**
+ * Memory for one piece while it arrives and is verified. It is handed over to the verifying thread and back (not
+ * shared: V8 copies into shared memory word by word); meanwhile `bytes` is empty.
+ */
 export interface PieceBuffer {
-  readonly shared: SharedArrayBuffer
-  readonly bytes: Uint8Array
+  bytes: Uint8Array<ArrayBuffer>
+  readonly pieceBytes: number
 }
 
 /**
@@ -23,15 +26,16 @@ export class PieceBuffers {
     if (this.totalBytes + pieceBytes > PIECE_BUFFERS_BYTES_MAX) this.dropFree(pieceBytes)
     if (this.totalBytes + pieceBytes > PIECE_BUFFERS_BYTES_MAX) return undefined
     this.totalBytes += pieceBytes
-    const shared = new SharedArrayBuffer(pieceBytes)
-    return { shared, bytes: new Uint8Array(shared) }
+    return { bytes: new Uint8Array(pieceBytes), pieceBytes }
   }
 
   release(buffer: PieceBuffer): void {
-    const size = buffer.shared.byteLength
-    const list = this.free.get(size)
-    if (list) list.push(buffer)
-    else this.free.set(size, [buffer])
+    const { pieceBytes } = buffer
+    const list = this.free.get(pieceBytes)
+    // Memory that did not come back from the verifying thread is gone.
+    if (buffer.bytes.length === 0) this.totalBytes -= pieceBytes
+    else if (list) list.push(buffer)
+    else this.free.set(pieceBytes, [buffer])
     for (const wake of this.waiting) wake()
   }
 

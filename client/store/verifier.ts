@@ -8,13 +8,17 @@ const SHA1_STEP_BYTES = 2 * PIECE_BYTES_MAX
 
 type WithoutNumber<T> = T extends Job ? Omit<T, 'job'> : never
 
+interface Waiter {
+  resolve(value: string): void
+  reject(error: Error): void
+  /** Whose memory is with the thread. */
+  buffer: PieceBuffer | undefined
+}
+
 /** The verifying thread, as promises. Jobs run in the order in which they are asked for. */
 export class Verifier {
   private readonly worker: Worker
-  private readonly waiting = new Map<
-    number,
-    { resolve: (value: string) => void; reject: (error: Error) => void }
-  >()
+  private readonly waiting = new Map<number, Waiter>()
   private jobs = 0
   private wholes = 0
 
@@ -41,7 +45,7 @@ export class Verifier {
       whole: number | undefined
     },
   ): Promise<string> {
-    return this.run({ kind: 'piece', shared: buffer.shared, ...job })
+    return this.run({ kind: 'piece', bytes: buffer.bytes, ...job }, buffer)
   }
 
   /** Begins the SHA-256 of a whole blob. @returns its handle */
@@ -74,20 +78,22 @@ export class Verifier {
     this.failAll(new Error('the verifier is closed'))
   }
 
-  private run(job: WithoutNumber<Job>): Promise<string> {
+  private run(job: WithoutNumber<Job>, buffer?: PieceBuffer): Promise<string> {
     this.jobs += 1
     const number = this.jobs
     return new Promise((resolve, reject) => {
-      this.waiting.set(number, { resolve, reject })
-      this.worker.postMessage({ ...job, job: number })
+      this.waiting.set(number, { resolve, reject, buffer })
+      this.worker.postMessage({ ...job, job: number }, buffer ? [buffer.bytes.buffer] : [])
     })
   }
 
   private settle(result: JobResult): void {
     const waiter = this.waiting.get(result.job)
+    if (!waiter) return
     this.waiting.delete(result.job)
-    if ('error' in result) waiter?.reject(result.error)
-    else waiter?.resolve(result.value)
+    if (waiter.buffer && result.bytes) waiter.buffer.bytes = result.bytes
+    if ('error' in result) waiter.reject(result.error)
+    else waiter.resolve(result.value)
   }
 
   private failAll(error: Error): void {

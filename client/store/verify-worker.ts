@@ -8,7 +8,8 @@ import { parentPort } from 'node:worker_threads'
 export interface PieceJob {
   kind: 'piece'
   job: number
-  shared: SharedArrayBuffer
+  /** Transferred here, and back with the result. */
+  bytes: Uint8Array<ArrayBuffer>
   length: number
   fd: number
   position: number
@@ -41,7 +42,11 @@ export interface Sha1Job {
   pieceBytes: number
 }
 export type Job = PieceJob | WholeAdvanceJob | WholeEndJob | Sha1Job
-export type JobResult = { job: number; value: string } | { job: number; error: Error & { code?: string } }
+export type JobResult = ({ value: string } | { error: Error & { code?: string } }) & {
+  job: number
+  /** A piece's memory, handed back. */
+  bytes?: Uint8Array<ArrayBuffer>
+}
 
 interface WholeHash {
   hash: Hash
@@ -71,7 +76,7 @@ function run(job: Job): string {
 }
 
 function verifyPiece(job: PieceJob): string {
-  const bytes = new Uint8Array(job.shared, 0, job.length)
+  const bytes = job.bytes.subarray(0, job.length)
   const actual = hash('sha256', bytes, 'hex')
   if (job.expected !== undefined && actual !== job.expected) return actual
   writeWholly(job.fd, bytes, job.position)
@@ -134,11 +139,15 @@ function wholeHash(id: number): WholeHash {
 }
 
 parentPort?.on('message', (job: Job) => {
-  let result: JobResult
-  try {
-    result = { job: job.job, value: run(job) }
-  } catch (error) {
-    result = { job: job.job, error: error as Error }
-  }
-  parentPort?.postMessage(result)
+  const result = resultOf(job)
+  if (job.kind === 'piece') parentPort?.postMessage({ ...result, bytes: job.bytes }, [job.bytes.buffer])
+  else parentPort?.postMessage(result)
 })
+
+function resultOf(job: Job): JobResult {
+  try {
+    return { job: job.job, value: run(job) }
+  } catch (error) {
+    return { job: job.job, error: error as Error }
+  }
+}

@@ -29,8 +29,7 @@ class CountedBuffers {
   }
   acquire(bytes: number): PieceBuffer | undefined {
     if (this.inUse.size >= this.max) return undefined
-    const shared = new SharedArrayBuffer(bytes)
-    const buffer = { shared, bytes: new Uint8Array(shared) }
+    const buffer = { bytes: new Uint8Array(bytes), pieceBytes: bytes }
     this.inUse.add(buffer)
     return buffer
   }
