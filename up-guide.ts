@@ -68,11 +68,12 @@ function secondMachine({
     ]
   }
   if (joinTokenFile === undefined) {
-    return ['To let another machine join, make a new join token: npx shoal certs join-token --help']
+    return ['To let another machine join, make a new join token: npm run shoal -- certs join-token --help']
   }
   return [
-    `Let another machine join: copy ${authorityFile} and ${joinTokenFile} there, and run`,
-    `  npx shoal node --tracker-url ${trackerUrl} --tracker-ca-file authority.crt \\`,
+    `Let another machine join: copy ${authorityFile} and ${joinTokenFile} into its clone of Shoal,`,
+    'and run there, as root and after npm ci, with the same settings of each registry as here',
+    `  npm run shoal -- node --tracker-url ${trackerUrl} --tracker-ca-file authority.crt \\`,
     `    --join-token-file join-token --registries ${registries.join(',') || '…'}`,
   ]
 }
