@@ -22,7 +22,7 @@ export function helpText({ program, schema, summary }: ConfigPage): string {
         : ` Default: ${key.defaultText}`
     return `  ${key.flag}${value}\n${wrapped(`${key.description}${note}`)}`
   })
-  const names = `Every flag is also an environment variable (--config-file: SHOAL_${program.toUpperCase()}_CONFIG_FILE) and a key of the JSON config file (trackerUrl for --tracker-url). Flags win over the environment, the environment over the file.`
+  const names = `Every flag is also an environment variable (--config-file: SHOAL_${program.toUpperCase()}_CONFIG_FILE) and a key of the JSON config file (logLevel for --log-level). Flags win over the environment, the environment over the file.`
   return `${summary}\n\nUsage: shoal ${program} [flags]\n\n${entries.join('\n')}\n\n${wrapped(names, '')}\n`
 }
 

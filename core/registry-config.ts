@@ -21,7 +21,9 @@ export const registryConfig = z.strictObject({
   kind: z
     .enum(['token', 'introspect', 'none'])
     .default('token')
-    .describe('How callers authenticate: signed tokens (JWT), opaque tokens or passwords, or not at all.'),
+    .describe(
+      'How callers authenticate: `token`, signed tokens (JWT); `introspect`, opaque tokens or passwords (not there yet: such pulls go to the registry); `none`, not at all.',
+    ),
   caFile: filePath
     .optional()
     .describe("PEM certificates that are trusted for this registry besides the system's."),

@@ -31,7 +31,9 @@ export const nodeConfig = z.strictObject({
     .describe('GET /healthz, /metrics, /v1/progress and /v1/ca; loopback only.'),
   registries: registriesConfig
     .default([])
-    .describe('The registries whose blobs Shoal serves; connections to all other hosts are tunnelled.'),
+    .describe(
+      'The registries whose blobs Shoal serves, as in image names: registry.example.com,other.example.com:5000. Connections to all other hosts are tunnelled.',
+    ),
   dockerCertsDir: z
     .string()
     .max(4096)

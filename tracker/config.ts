@@ -17,7 +17,11 @@ export const trackerConfig = z.strictObject({
   tlsKeyFile: path.describe("PEM file with the TLS certificate's private key."),
   dataDir: path.default('/var/lib/shoal-tracker').describe('Folder for the database and admin.pem.'),
   unlockKeyFile: path.describe('File with the unlock key (SHOALKEY-1-…) that opens the sealed secrets.'),
-  registries: registriesConfig.default([]).describe('Registries that pulls are granted for.'),
+  registries: registriesConfig
+    .default([])
+    .describe(
+      'Registries that pulls are granted for, as in image names: registry.example.com,other.example.com:5000.',
+    ),
   pullCertificateSeconds: z
     .int()
     .min(60)
