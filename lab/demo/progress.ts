@@ -44,7 +44,7 @@ function barView(output: TextOutput): ProgressView {
   const clearLine = '\x1b[2K'
   return {
     update(rows) {
-      const lines = [LEGEND, ...rows.map(barLine)].map((line) => line.slice(0, (output.columns ?? 81) - 1))
+      const lines = [LEGEND, ...rows.map(barLine)].map((line) => line.slice(0, (output.columns || 81) - 1))
       output.write(lineUp.repeat(drawn) + lines.map((line) => `\r${clearLine}${line}\n`).join(''))
       drawn = lines.length
     },
