@@ -267,6 +267,8 @@ export class SwarmLinks implements ListeningSwarm {
 
   onClosed(link: PeerLink, reason: ShoalError | undefined): void {
     this.pending.delete(link)
+    // It may end before it was open; then its peer is to be dialled again.
+    if (link.isDialler) this.dialling.delete(link.node)
     this.uploads.remove(link)
     const entry = this.links.get(link.node)
     if (entry?.link === link) {
