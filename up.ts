@@ -15,9 +15,9 @@ import {
 } from './certs-tool/secrets.ts'
 import { issueTrackerTls, makeLabAuthority, ownHostNames } from './certs-tool/tracker-certificates.ts'
 import { ConfigError, type ListenAddress, listenAddress } from './core/config.ts'
-import { nodeConfig } from './proxy/config.ts'
+import { type NodeConfig, nodeConfig } from './proxy/config.ts'
 import { type RunningNode, startNode } from './proxy/main.ts'
-import { trackerConfig } from './tracker/config.ts'
+import { type TrackerConfig, trackerConfig } from './tracker/config.ts'
 import { type RunningTracker, startTracker } from './tracker/main.ts'
 import { upGuide } from './up-guide.ts'
 
@@ -154,35 +154,32 @@ async function createFirstCluster(tracker: RunningTracker, files: UpFiles): Prom
   await tracker.createCluster({ cluster, name: CLUSTER_NAME, joinTokenHash: joinTokenHash(joinToken) })
 }
 
-function trackerSettings(config: UpConfig, files: UpFiles) {
-  return trackerConfig.parse({
-    listen: addressText(config.listen),
-    adminListen: addressText(config.trackerAdminListen),
+function trackerSettings(config: UpConfig, files: UpFiles): TrackerConfig {
+  const { listen, trackerAdminListen, registries, logLevel } = config
+  const defaults = trackerConfig.parse({
     tlsCertFile: files.trackerCertificate,
     tlsKeyFile: files.trackerKey,
     dataDir: files.trackerDir,
     unlockKeyFile: files.unlockKey,
-    registries: config.registries,
-    logLevel: config.logLevel,
   })
+  return { ...defaults, listen, adminListen: trackerAdminListen, registries, logLevel }
 }
 
-function nodeSettings(config: UpConfig, files: UpFiles, trackerUrl: string) {
+function nodeSettings(config: UpConfig, files: UpFiles, trackerUrl: string): NodeConfig {
+  const { proxyListen, adminListen, registries, dockerCertsDir } = config
+  const { p2pMinBytes, cacheBytesMax, logLevel } = config
   const peerHost = isLoopback(config.listen.host) ? '127.0.0.1' : '0.0.0.0'
-  return nodeConfig.parse({
+  const defaults = nodeConfig.parse({
     trackerUrl,
     trackerCaFile: files.authorityCertificate,
     ...(existsSync(files.joinToken) ? { joinTokenFile: files.joinToken } : {}),
     dataDir: files.nodeDir,
-    proxyListen: addressText(config.proxyListen),
-    peerListen: addressText(config.peerListen ?? { host: peerHost, port: PEER_PORT }),
-    adminListen: addressText(config.adminListen),
-    registries: config.registries,
-    dockerCertsDir: config.dockerCertsDir === '' ? 'none' : config.dockerCertsDir,
-    p2pMinBytes: config.p2pMinBytes,
-    cacheBytesMax: config.cacheBytesMax,
-    logLevel: config.logLevel,
   })
+  return {
+    ...defaults,
+    ...{ proxyListen, adminListen, registries, dockerCertsDir, p2pMinBytes, cacheBytesMax, logLevel },
+    peerListen: config.peerListen ?? { host: peerHost, port: PEER_PORT },
+  }
 }
 
 function guideText(config: UpConfig, files: UpFiles, up: { trackerUrl: string; node: RunningNode }): string {
