@@ -47,11 +47,7 @@ export async function replaceJoinToken(
  */
 async function call(access: AdminAccess, method: string, path: string, body: object): Promise<unknown> {
   const url = adminUrl(access.url, path)
-  const answer = await exchange(
-    url,
-    { method, secureContext: credentials(access.pemFile), agent: false },
-    body,
-  )
+  const answer = await exchange(url, { method, secureContext: credentials(access.pemFile) }, body)
   const parsed = parseJson(answer.text)
   if (answer.status < 300 && parsed !== undefined) return parsed
   const refused = refusal.safeParse(parsed)

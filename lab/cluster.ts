@@ -165,15 +165,8 @@ async function pushImage(options: LabOptions, run: LabRun, site: Site): Promise<
   writeFileSync(auth, authFile({ registryHost: registry.host, account }), { mode: 0o600 })
   await run.processes.run({
     argv: registryHost.command([
-      ...[
-        'skopeo',
-        '--insecure-policy',
-        '--tmpdir',
-        registryHost.dir,
-        'copy',
-        '--quiet',
-        '--preserve-digests',
-      ],
+      ...['skopeo', '--insecure-policy', '--tmpdir', registryHost.dir],
+      ...['copy', '--quiet', '--preserve-digests'],
       ...['--dest-authfile', auth, '--dest-cert-dir', join(registryHost.etcDocker, 'certs.d', registry.host)],
       ...[`oci:${dir}:${image.tag}`, `docker://${name}`],
     ]),

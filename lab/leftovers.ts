@@ -52,7 +52,7 @@ export function removeStaleLabs(): string[] {
   return stale
 }
 
-/** Run ids of the labs that this process has opened, whether it still runs or not. */
+/** Run ids of the labs that process `pid` has opened, whether it still runs or not. */
 export function labsOwnedBy(pid: number): string[] {
   return labsWithDir().filter((runId) => ownerOf(runId)?.pid === pid)
 }

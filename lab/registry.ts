@@ -45,13 +45,10 @@ export interface RegistryOptions {
 export interface LabRegistry {
   readonly host: string
   readonly repository: string
-  readonly issuer: string
   readonly isOpen: boolean
   /** May push and pull; `puller` may pull only. */
   readonly publisher: Account
   readonly puller: Account
-  /** PEM bundle of the token server's authority. */
-  readonly tokenKeysFile: string
   readonly parts: LabProcess[]
   /** From the registry's access log, since it started. */
   egress(): Map<Digest, BlobEgress>
@@ -84,9 +81,8 @@ export async function startRegistry(options: RegistryOptions): Promise<LabRegist
   return {
     host: REGISTRY_HOST,
     repository: options.repository,
-    issuer: TOKEN_ISSUER,
     isOpen: options.authentication === 'none',
-    ...{ publisher, puller, tokenKeysFile, parts },
+    ...{ publisher, puller, parts },
     egress: () => egressByBlob(readFileSync(registry.logFile, 'utf8')),
   }
 }

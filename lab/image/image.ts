@@ -32,11 +32,6 @@ export interface LabImage {
   readonly layers: readonly Layer[]
 }
 
-/** Bytes of all layers as they travel. */
-export function layerBytesOf(image: LabImage): number {
-  return image.layers.reduce((sum, { bytes }) => sum + bytes, 0)
-}
-
 export async function makeImage(options: ImageOptions): Promise<LabImage> {
   const blobsDir = join(options.dir, 'blobs', 'sha256')
   mkdirSync(blobsDir, { recursive: true })

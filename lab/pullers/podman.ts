@@ -17,23 +17,12 @@ const CONTAINER_LIMITS = ['--ulimit', 'nofile=1024:1024', '--ulimit', 'nproc=102
 
 /** Podman with a store of the host's own: no daemon, no overlay mounts, no locks in shared memory. */
 export function makePodman(options: PullerOptions): Puller {
-  const { host, processes, registryHost, cgroupParent } = options
+  const { host, registryHost, cgroupParent } = options
   const dir = join(host.dir, 'podman')
   mkdirSync(join(dir, 'tmp'), { recursive: true, mode: 0o700 })
   writeFileSync(join(dir, 'auth.json'), authFile(options), { mode: 0o600 })
   writeFileSync(join(dir, 'containers.conf'), containersConf(dir))
-  const podman = (argv: string[], timeoutMs = COMMAND_PATIENCE_MS, onOutput?: (chunk: Buffer) => void) =>
-    processes.run({
-      argv: host.command([...podmanCommand(dir), ...argv]),
-      env: {
-        ...proxyEnvironment(options),
-        HOME: dir,
-        TMPDIR: join(dir, 'tmp'),
-        CONTAINERS_CONF: join(dir, 'containers.conf'),
-      },
-      timeoutMs,
-      ...(onOutput === undefined ? {} : { onOutput }),
-    })
+  const podman = podmanIn(dir, options)
   return {
     kind: 'podman',
     async pull({ name }) {
@@ -44,25 +33,32 @@ export function makePodman(options: PullerOptions): Puller {
     async verify(image) {
       if (!(await isInspectedRight(podman, image))) return false
       const stored = new ArchiveDigests()
-      await podman(
-        ['save', '--quiet', '--format', 'docker-archive', image.name],
-        COMMAND_PATIENCE_MS,
-        stored.push,
-      )
+      const save = ['save', '--quiet', '--format', 'docker-archive', image.name]
+      await podman(save, COMMAND_PATIENCE_MS, stored.push)
       return stored.hasAll(unpackedDigests(image))
     },
-    run: ({ name }) =>
-      podman([
-        'run',
-        '--rm',
-        '--network',
-        'none',
-        '--cgroup-parent',
-        cgroupParent,
-        ...CONTAINER_LIMITS,
-        name,
-      ]),
+    run: ({ name }) => {
+      const isolation = ['--network', 'none', '--cgroup-parent', cgroupParent, ...CONTAINER_LIMITS]
+      return podman(['run', '--rm', ...isolation, name])
+    },
   }
+}
+
+/** Runs podman's commands on the host. */
+function podmanIn(dir: string, options: PullerOptions) {
+  const env = {
+    ...proxyEnvironment(options),
+    HOME: dir,
+    TMPDIR: join(dir, 'tmp'),
+    CONTAINERS_CONF: join(dir, 'containers.conf'),
+  }
+  return (argv: string[], timeoutMs = COMMAND_PATIENCE_MS, onOutput?: (chunk: Buffer) => void) =>
+    options.processes.run({
+      argv: options.host.command([...podmanCommand(dir), ...argv]),
+      env,
+      timeoutMs,
+      ...(onOutput === undefined ? {} : { onOutput }),
+    })
 }
 
 async function isInspectedRight(

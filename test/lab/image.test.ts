@@ -5,11 +5,14 @@ import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
 import { afterAll, expect, test } from 'vitest'
 import { digestHex } from '../../core/digest.ts'
-import { layerBytesOf, makeImage } from '../../lab/image/image.ts'
+import { type LabImage, makeImage } from '../../lab/image/image.ts'
 import { unpackedDigests } from '../../lab/pullers/puller.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'shoal-image-'))
 afterAll(() => rmSync(dir, { recursive: true }))
+
+/** Bytes of all layers as they travel. */
+const layerBytesOf = ({ layers }: LabImage) => layers.reduce((sum, { bytes }) => sum + bytes, 0)
 
 const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex')
 

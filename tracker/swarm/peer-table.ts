@@ -73,11 +73,6 @@ export class PeerTable {
     return this.#presences.size
   }
 
-  /** The swarms that this node is listed in, as far as it told. */
-  *swarmsOf(node: NodeId): Iterable<SwarmId> {
-    yield* this.#presences.get(node)?.memberships.keys() ?? []
-  }
-
   holds(node: NodeId, swarm: SwarmId): boolean {
     return this.#presences.get(node)?.memberships.has(swarm) === true
   }
