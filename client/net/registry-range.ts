@@ -63,7 +63,8 @@ async function openRange(request: RangeRequest): Promise<Dispatcher.ResponseData
   const answer = REDIRECTS.has(direct.statusCode) ? await followRedirect(request, direct, range) : direct
   const isPart = answer.statusCode === 206 && startsAt(answer.headers['content-range'], request.from)
   if (answer.statusCode === 200 || isPart) return answer
-  answer.body.destroy()
+  // undici tells an unread body of its end by an error event, which nobody hears: it would end the process.
+  answer.body.on('error', () => undefined).destroy()
   throw new OriginRefusedError(`the registry answered ${answer.statusCode} to a blob request`)
 }
 
