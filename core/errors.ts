@@ -24,3 +24,16 @@ export class InvalidInputError extends ShoalError {
 export class UsageError extends ShoalError {
   readonly code = 'USAGE'
 }
+
+/** A listener's address is taken, or cannot be used: stop the program. */
+export class ListenFailedError extends ShoalError {
+  readonly code = 'LISTEN_FAILED'
+
+  /** @param purpose the config key */
+  constructor(purpose: string, { host, port }: { host: string; port: number }, cause: Error) {
+    super(`${purpose} cannot listen on ${host}:${port}: ${cause.message}`, {
+      cause,
+      hint: 'Does another Shoal, or another program, use it? Stop that, or choose another address.',
+    })
+  }
+}

@@ -70,7 +70,9 @@ export function openRegistries(configs: RegistryConfig[], patience: RegistryPati
   const shared = configs.some((config) => config.caFile === undefined) ? trustingContext() : undefined
   const clients = configs.map((config) => {
     const secureContext =
-      config.caFile === undefined ? shared : trustingContext(readRegistryFile(config.caFile, 'caFile'))
+      config.caFile === undefined
+        ? shared
+        : trustingContext(readRegistryFile(config.caFile, 'caFile'), `caFile: ${config.caFile}`)
     return new HttpsRegistry(config, { secureContext }, patience.headPatienceMs ?? HEAD_PATIENCE_MS)
   })
   return new Map(clients.map((client) => [client.host, client]))

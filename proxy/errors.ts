@@ -5,11 +5,6 @@ export class ListenNotLoopbackError extends ShoalError {
   readonly code = 'LISTEN_NOT_LOOPBACK'
 }
 
-/** A listener's address is taken, or cannot be used: stop the program. */
-export class ListenFailedError extends ShoalError {
-  readonly code = 'LISTEN_FAILED'
-}
-
 /** A file with the proxy's public authority cannot be written: stop the program. */
 export class TrustFileError extends ShoalError {
   readonly code = 'TRUST_FILE'

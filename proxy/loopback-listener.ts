@@ -2,7 +2,8 @@ import { lookup } from 'node:dns/promises'
 import { once } from 'node:events'
 import { type AddressInfo, BlockList, isIP, type Server, type Socket } from 'node:net'
 import type { ListenAddress } from '../core/config.ts'
-import { ListenFailedError, ListenNotLoopbackError } from './errors.ts'
+import { ListenFailedError } from '../core/errors.ts'
+import { ListenNotLoopbackError } from './errors.ts'
 
 const LOOPBACK = new BlockList()
 LOOPBACK.addSubnet('127.0.0.0', 8, 'ipv4')
@@ -47,10 +48,7 @@ export async function listenOnLoopback(
   const host = await loopbackAddress(listen.host, purpose)
   server.listen({ host, port: listen.port })
   await once(server, 'listening').catch((cause: Error) => {
-    throw new ListenFailedError(`${purpose} cannot listen on ${host}:${listen.port}: ${cause.message}`, {
-      cause,
-      hint: 'Is another shoal node running? Choose another port.',
-    })
+    throw new ListenFailedError(purpose, { host, port: listen.port }, cause)
   })
   const { address, port } = server.address() as AddressInfo
   return { host: address, port }

@@ -3,6 +3,7 @@ import type { Logger } from 'pino'
 import type { Client, OpenBlob } from '../client/index.ts'
 import { ShoalError } from '../core/errors.ts'
 import { type RegistryClient, RegistryUnreachableError } from '../core/registry-client.ts'
+import { failureText } from '../core/trusted-authorities.ts'
 import { type BlobGet, readBlobGet } from './blob-request.ts'
 import { sendBlob } from './blob-response.ts'
 import { type ByteSpan, spanOf } from './byte-range.ts'
@@ -177,9 +178,12 @@ async function passThrough<Outcome extends RequestOutcome>(
     dispatcher: registry.dispatcher,
     path: request.url!,
     unreachable: (cause: Error) =>
-      new RegistryUnreachableError(`no answer from the registry ${registry.host}: ${cause.message}`, {
-        cause,
-      }),
+      new RegistryUnreachableError(
+        `no answer from the registry ${registry.host}: ${failureText(cause, 'caFile')}`,
+        {
+          cause,
+        },
+      ),
   }
   await forward(request, response, upstream, plans.watch(request, registry.host))
   return outcome

@@ -163,12 +163,12 @@ describe('shoal up', () => {
     const reachable = { listen: '0.0.0.0:0', 'advertise-host': 'localhost' }
     await upAndDown(flags(reachable), (guide) => {
       expect(guide).toMatch(
-        /shoal node --tracker-url https:\/\/localhost:\d+ --tracker-ca-file authority\.crt/,
+        /shoal -- node --tracker-url https:\/\/localhost:\d+ --tracker-ca-file authority\.crt/,
       )
       expect(guide).toContain('--join-token-file join-token --registries registry.example.com')
     })
     rmSync(join(dataDir, 'join-token'))
-    await upAndDown(flags(reachable), (guide) => expect(guide).toContain('shoal certs join-token'))
+    await upAndDown(flags(reachable), (guide) => expect(guide).toContain('shoal -- certs join-token'))
   })
 
   it.each(['proxy-listen', 'tracker-admin-listen'])(

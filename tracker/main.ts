@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { isReadableByOthers, type ListenAddress, readSecretFile } from '../core/config.ts'
+import { ListenFailedError } from '../core/errors.ts'
 import { createMetrics } from '../core/metrics.ts'
 import { openRegistries, type RegistryClients } from '../core/registry-client.ts'
 import { TokenKeys } from '../core/token-keys.ts'
@@ -84,8 +85,8 @@ export async function startTracker(
     const adminApi = makeHttpsListener(await adminTls(admins), log, parts.metrics)
     adminRoutes(adminApi.app, parts)
 
-    const address = await listen(nodeApi, config.listen, running)
-    const adminAddress = await listen(adminApi, config.adminListen, running)
+    const address = await listen(nodeApi, 'listen', config.listen, running)
+    const adminAddress = await listen(adminApi, 'adminListen', config.adminListen, running)
     const { clusters } = parts
     log.info({ address, adminAddress, clusters: clusters.list().length }, 'the tracker is ready')
     return {
@@ -139,10 +140,13 @@ async function closeAll(registries: RegistryClients): Promise<void> {
 
 async function listen(
   { app, server }: HttpsListener,
+  purpose: string,
   { host, port }: ListenAddress,
   running: AsyncDisposableStack,
 ): Promise<ListenAddress> {
   running.defer(() => app.close())
-  await app.listen({ host, port })
+  await app.listen({ host, port }).catch((cause: Error) => {
+    throw new ListenFailedError(purpose, { host, port }, cause)
+  })
   return { host, port: (server.address() as AddressInfo).port }
 }

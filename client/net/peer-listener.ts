@@ -1,7 +1,7 @@
 import type { AddressInfo, Socket } from 'node:net'
 import { createServer, type SecureContext, type Server, type TLSSocket } from 'node:tls'
 import { claimsOf } from '../../core/certificate-claims.ts'
-import { ShoalError } from '../../core/errors.ts'
+import { ListenFailedError, ShoalError } from '../../core/errors.ts'
 import { type InfoHash, isInfoHash } from '../../core/metainfo.ts'
 import { PeerProtocolError, PeerRefusedError } from '../errors.ts'
 import { type LinkHost, PeerLink } from './peer-link.ts'
@@ -60,10 +60,12 @@ export class PeerListener {
     )
   }
 
+  /** @throws ListenFailedError */
   listen(): Promise<number> {
+    const { host, port } = this.options
     return new Promise((resolve, reject) => {
-      this.server.once('error', reject)
-      this.server.listen(this.options.port, this.options.host, () => {
+      this.server.once('error', (cause) => reject(new ListenFailedError('peerListen', { host, port }, cause)))
+      this.server.listen(port, host, () => {
         resolve((this.server.address() as AddressInfo).port)
       })
     })

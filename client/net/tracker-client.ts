@@ -45,7 +45,7 @@ export class TrackerClient {
 
   constructor(options: { trackerUrl: string; trackerCaPem: string | undefined }) {
     this.origin = new URL(options.trackerUrl).origin
-    this.authorities = trustedAuthorities(options.trackerCaPem)
+    this.authorities = trustedAuthorities(options.trackerCaPem, 'trackerCaFile')
     this.agent = this.connect(undefined)
   }
 
