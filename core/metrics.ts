@@ -1,4 +1,4 @@
-import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import { Counter, Gauge, Registry } from 'prom-client'
 
 /**
  * Metrics of one process in the Prometheus text format, passed by argument; nothing is global. Label values come from
@@ -9,7 +9,6 @@ export interface Metrics {
   counter<Labels extends LabelSets = NoLabels>(options: MetricOptions<Labels>): CounterMetric<Labels>
   /** `read` is called at each scrape. */
   gauge(options: MetricOptions<NoLabels> & { read: () => number }): void
-  histogram(options: MetricOptions<NoLabels> & { buckets: number[] }): { observe(value: number): void }
   /** For metrics that need more of prom-client than the above. */
   readonly registry: Registry
   readonly contentType: string
@@ -53,7 +52,6 @@ export function createMetrics(options: { process?: boolean } = {}): Metrics {
         },
       })
     },
-    histogram: ({ name, help, buckets }) => new Histogram({ name, help, buckets, registers }),
     registry,
     contentType: registry.contentType,
     text: () => registry.metrics(),

@@ -23,16 +23,12 @@ describe('metrics', () => {
     expect(await other.text()).toContain('x_total 0')
   })
 
-  it('read gauges when they are asked for, and put observations into buckets', async () => {
+  it('read gauges when they are asked for', async () => {
     const metrics = createMetrics()
     let value = 1
     metrics.gauge({ name: 'g', help: 'g', read: () => value })
-    metrics.histogram({ name: 'h_seconds', help: 'h', buckets: [1, 10] }).observe(5)
     value = 7
-    const text = await metrics.text()
-    expect(text).toContain('g 7')
-    expect(text).toContain('h_seconds_bucket{le="1"} 0')
-    expect(text).toContain('h_seconds_bucket{le="10"} 1')
+    expect(await metrics.text()).toContain('g 7')
   })
 
   it('report the process when they are asked to', async () => {
