@@ -24,6 +24,8 @@ interface Program {
 
 /** The parts get this long to close after a signal; then the process ends all the same. */
 const CLOSE_PATIENCE_MS = 10_000
+/** One Ctrl-C arrives twice under npm: from the terminal and passed on by npm. A later one is another. */
+const SAME_SIGNAL_MS = 700
 /** Exit codes: 1 something failed, 2 it was started wrongly (sysexits' EX_USAGE is 64, but tools here use 2). */
 const EXIT_FAILED = 1
 const EXIT_MISUSED = 2
@@ -125,7 +127,7 @@ function awaitStopSignal(): { signal: Promise<void>; forget(): void } {
   let forget = () => {}
   const signal = new Promise<void>((resolve) => {
     const stop = () => {
-      forget()
+      setTimeout(forget, SAME_SIGNAL_MS).unref()
       resolve()
     }
     forget = () => {
