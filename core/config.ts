@@ -1,4 +1,4 @@
-import { readFileSync, statSync } from 'node:fs'
+import { accessSync, constants, mkdirSync, readFileSync, statSync } from 'node:fs'
 import { z } from 'zod'
 import { type ConfigKey, type ConfigSchema, configKeys, environmentPrefix, keysAt } from './config-keys.ts'
 import { ShoalError } from './errors.ts'
@@ -215,6 +215,23 @@ export function readSecretFile(path: string, name: string): string {
  */
 export function isReadableByOthers(path: string): boolean {
   return (statSync(path).mode & 0o044) !== 0
+}
+
+/**
+ * Makes the folder that setting `dataDir` names, for its owner alone.
+ * @throws ConfigError when it cannot be made or written
+ */
+export function ensureDataDir(path: string): void {
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 })
+    accessSync(path, constants.W_OK)
+  } catch (cause) {
+    const code = (cause as NodeJS.ErrnoException).code ?? 'unknown error'
+    throw new ConfigError(`dataDir: cannot write ${path} (${code})`, {
+      cause,
+      hint: 'Run as a user who may write there, or name another folder with --data-dir.',
+    })
+  }
 }
 
 function readBounded(path: string, name: string, bytesMax: number): string {

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import type { Logger } from 'pino'
 import { type Client, type ClientOptions, startClient } from '../client/index.ts'
-import { ConfigError, type ListenAddress, readSecretFile } from '../core/config.ts'
+import { ConfigError, ensureDataDir, type ListenAddress, readSecretFile } from '../core/config.ts'
 import { createMetrics } from '../core/metrics.ts'
 import { openRegistries, type RegistryClients } from '../core/registry-client.ts'
 import { startAdmin } from './admin.ts'
@@ -35,6 +35,7 @@ export async function startNode(
   // First of all, before anything speaks to the tracker: a mistake in the configuration is told as what it is.
   await loopbackAddress(config.proxyListen.host, 'proxyListen')
   await loopbackAddress(config.adminListen.host, 'adminListen')
+  ensureDataDir(config.dataDir)
   const parts = new AsyncDisposableStack()
   try {
     const registries = openRegistries(config.registries)

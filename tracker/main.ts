@@ -1,8 +1,7 @@
-import { mkdirSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
-import { isReadableByOthers, type ListenAddress, readSecretFile } from '../core/config.ts'
+import { ensureDataDir, isReadableByOthers, type ListenAddress, readSecretFile } from '../core/config.ts'
 import { ListenFailedError } from '../core/errors.ts'
 import { createMetrics } from '../core/metrics.ts'
 import { openRegistries, type RegistryClients } from '../core/registry-client.ts'
@@ -68,7 +67,7 @@ export async function startTracker(
       if (isReadableByOthers(config[name]))
         log.warn({ name, path: config[name] }, 'other users can read a secret')
     }
-    mkdirSync(config.dataDir, { recursive: true, mode: 0o700 })
+    ensureDataDir(config.dataDir)
     const store = running.adopt(new SqliteStore(join(config.dataDir, 'tracker.sqlite')), (it) => it.close())
     const sealer = await openSealer(store, unlockKey)
     const registries = running.adopt(openRegistries(config.registries), closeAll)
