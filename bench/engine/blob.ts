@@ -54,7 +54,7 @@ export interface Torrent {
  */
 export function makeTorrent(
   blob: BenchBlob,
-  extra: { announce?: string; sslAuthorityPem?: string } = {},
+  extra: { announce?: string; sslAuthorityPem?: string | undefined } = {},
 ): Torrent {
   const info = {
     name: blob.name,

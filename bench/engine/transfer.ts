@@ -29,14 +29,10 @@ interface TransferPlan {
  */
 export async function measureTransfer(plan: TransferPlan): Promise<Measured> {
   const { system, blob, folder } = plan
-  const peers: BenchPeer[] = []
+  let peers: BenchPeer[] = []
   try {
     await system.settle()
-    for (let index = 0; index < plan.downloaders; index++) {
-      const peerFolder = join(folder, String(index))
-      await mkdir(peerFolder, { recursive: true })
-      peers.push(await system.startDownloader(peerFolder, blob))
-    }
+    peers = await Promise.all(Array.from({ length: plan.downloaders }, (_, index) => startPeer(plan, index)))
     const measured = await timeTransfer(plan, peers)
     for (const peer of peers) await checkContent(peer, blob)
     return measured
@@ -44,6 +40,12 @@ export async function measureTransfer(plan: TransferPlan): Promise<Measured> {
     await Promise.all(peers.map((peer) => peer.stop()))
     await rm(folder, { recursive: true, force: true })
   }
+}
+
+async function startPeer({ system, blob, folder }: TransferPlan, index: number): Promise<BenchPeer> {
+  const peerFolder = join(folder, String(index))
+  await mkdir(peerFolder, { recursive: true })
+  return system.startDownloader(peerFolder, blob)
 }
 
 /** The measured part: from the moment that the downloaders are asked until the last of them has everything. */

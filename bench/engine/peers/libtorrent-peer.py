@@ -1,5 +1,6 @@
 """One libtorrent peer of the benchmark, asked by lines of JSON (see line-process.ts)."""
 
+import base64
 import json
 import os
 import sys
@@ -67,7 +68,7 @@ class Peer:
 
     def add(self, question):
         params = lt.add_torrent_params()
-        params.ti = lt.torrent_info(question["torrentFile"])
+        params.ti = lt.torrent_info(lt.bdecode(base64.b64decode(question["torrent"])))
         params.save_path = question["folder"]
         params.flags = lt.torrent_flags.seed_mode if question["isHolder"] else lt.torrent_flags.update_subscribe
         handle = self.session.add_torrent(params)

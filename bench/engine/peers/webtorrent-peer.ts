@@ -1,5 +1,4 @@
 import { once } from 'node:events'
-import { readFile } from 'node:fs/promises'
 import WebTorrent, { type WebTorrentTorrent } from 'webtorrent'
 import { answerLines } from './answer-lines.ts'
 
@@ -15,17 +14,17 @@ const torrents = new Map<string, WebTorrentTorrent>()
 
 interface Add {
   name: string
-  torrentFile: string
+  /** The .torrent file in base64. */
+  torrent: string
   folder: string
   isHolder: boolean
 }
 
-async function add({ name, torrentFile, folder, isHolder }: Add) {
-  // The default, in order, would make downloaders want the same pieces at the same time.
-  const options = { path: folder, strategy: 'rarest', skipVerify: isHolder }
-  const torrent = client.add(await readFile(torrentFile), options)
-  torrents.set(name, torrent)
-  if (!torrent.ready) await once(torrent, 'ready')
+async function add({ name, torrent, folder, isHolder }: Add) {
+  // Pieces in order, its default: rarest first costs it twice the CPU time at half the speed, to one peer or to four.
+  const added = client.add(Buffer.from(torrent, 'base64'), { path: folder, skipVerify: isHolder })
+  torrents.set(name, added)
+  if (!added.ready) await once(added, 'ready')
   if (!client.listening) await once(client, 'listening')
   return { port: client.torrentPort }
 }

@@ -17,14 +17,14 @@ const CERTIFICATE_SECONDS = 24 * 3600
 export const libtorrentPlain: BenchSystem = {
   name: 'libtorrent-plain',
   versions: libtorrentVersion,
-  async open(folder) {
+  async open() {
     const { python } = await findLibtorrent()
     const startProcess = async () => {
       const peer = startLineProcess([python, PEER_PROGRAM])
       await peer.ask({ do: 'open', ssl: null })
       return peer
     }
-    return torrentPeers({ folder, startProcess })
+    return torrentPeers({ startProcess })
   },
 }
 
@@ -44,7 +44,7 @@ export const libtorrentSsl: BenchSystem = {
       await peer.ask({ do: 'open', ssl: await issueCertificate(authority, join(folder, `peer-${peers++}`)) })
       return peer
     }
-    return torrentPeers({ folder, startProcess, sslAuthorityPem: authority.certificatePem })
+    return torrentPeers({ startProcess, sslAuthorityPem: authority.certificatePem })
   },
 }
 

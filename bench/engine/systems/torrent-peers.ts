@@ -1,4 +1,3 @@
-import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type BenchBlob, makeTorrent, sha256OfFile } from '../blob.ts'
 import type { LineProcess } from '../line-process.ts'
@@ -6,8 +5,6 @@ import type { BenchPeer, OpenSystem } from './system.ts'
 
 interface TorrentPeers {
   startProcess(): Promise<LineProcess>
-  /** Where .torrent files go. */
-  folder: string
   sslAuthorityPem?: string
 }
 
@@ -23,15 +20,14 @@ export function torrentPeers(system: TorrentPeers): OpenSystem {
 }
 
 async function startPeer(
-  system: TorrentPeers,
+  { startProcess, sslAuthorityPem }: TorrentPeers,
   { blobs, folder, isHolder }: { blobs: BenchBlob[]; folder: string; isHolder: boolean },
 ): Promise<BenchPeer> {
-  const peer = await system.startProcess()
+  const peer = await startProcess()
   let port = 0
   for (const blob of blobs) {
-    const torrentFile = await writeTorrent(system, blob)
-    const torrent = { name: blob.name, torrentFile, folder, isHolder }
-    port = (await peer.ask<{ port: number }>({ do: 'add', ...torrent })).port
+    const torrent = makeTorrent(blob, { sslAuthorityPem }).file.toString('base64')
+    port = (await peer.ask<{ port: number }>({ do: 'add', name: blob.name, torrent, folder, isHolder })).port
   }
   return {
     pid: peer.pid,
@@ -43,10 +39,4 @@ async function startPeer(
     contentHash: ({ name }) => sha256OfFile(join(folder, name)),
     stop: () => peer.stop(),
   }
-}
-
-async function writeTorrent({ folder, sslAuthorityPem }: TorrentPeers, blob: BenchBlob): Promise<string> {
-  const path = join(folder, `${blob.name}.torrent`)
-  await writeFile(path, makeTorrent(blob, sslAuthorityPem === undefined ? {} : { sslAuthorityPem }).file)
-  return path
 }

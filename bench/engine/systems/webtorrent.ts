@@ -14,9 +14,8 @@ export const webtorrent: BenchSystem = {
     const { version } = JSON.parse(await readFile(PACKAGE, 'utf8')) as { version: string }
     return { webtorrent: version }
   },
-  async open(folder) {
+  async open() {
     return torrentPeers({
-      folder,
       startProcess: async () => startLineProcess([process.execPath, PEER_PROGRAM]),
     })
   },
