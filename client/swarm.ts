@@ -99,7 +99,7 @@ export class Swarm implements OriginHost {
       onPiece: (assembly) => void this.verify(assembly),
       nowMs: () => performance.now(),
       random: Math.random,
-      allow: (bytes) => parts.downloadLimit.take(bytes),
+      limit: parts.downloadLimit,
       wait: (delayMs) => this.fillLater(delayMs),
     })
     this.links = new SwarmLinks({

@@ -4,6 +4,7 @@ import type { PieceBuffers } from '../store/piece-buffers.ts'
 import type { BlockAddress } from '../wire/messages.ts'
 import type { Bitfield } from './bitfield.ts'
 import { pickPiece } from './picker.ts'
+import type { RateLimit } from './rate-limit.ts'
 import { type Assembly, newSource, type Source, type SourceLimits, type SourcePort } from './source.ts'
 
 export type { Assembly, Source, SourceLimits, SourcePort } from './source.ts'
@@ -20,8 +21,8 @@ export interface DownloadOptions {
   onPiece(assembly: Assembly): void
   nowMs(): number
   random(): number
-  /** @returns 0 when `bytes` may be asked for now, else the ms after which `fillAll` is to be called */
-  allow(bytes: number): number
+  /** Of what this node takes in. */
+  limit: RateLimit
   /** Calls `fillAll` after so many ms; once, however often it is asked for meanwhile. */
   wait(delayMs: number): void
 }
@@ -218,14 +219,15 @@ export class Download {
       source.outstandingRequests < source.limits.requestsMax &&
       this.outstandingBytes < BLOB_OUTSTANDING_BYTES_MAX
     ) {
-      const open = source.assemblies.find(({ requestedBytes, length }) => requestedBytes < length)
-      const assembly = open ?? this.begin(source)
-      if (!assembly) return
-      const delayMs = this.options.allow(source.limits.blockBytes)
+      // Before a piece begins: its own wait must not count as its source's.
+      const delayMs = this.options.limit.waitMs()
       if (delayMs > 0) {
         this.options.wait(delayMs)
         return
       }
+      const open = source.assemblies.find(({ requestedBytes, length }) => requestedBytes < length)
+      const assembly = open ?? this.begin(source)
+      if (!assembly) return
       this.requestNext(assembly)
     }
   }
@@ -253,29 +255,56 @@ export class Download {
   }
 
   private pick(source: Source): PieceIndex | undefined {
+    const isSpared = source.isSnubbed || source.offered.isFull
     return pickPiece(source.offered, {
       pieceCount: this.options.layout.pieceCount,
       position: this.options.position(),
-      isTaken: (piece) =>
-        this.options.have.has(piece) ||
-        this.isUnderWay(piece) ||
-        !this.options.isAskable(piece) ||
-        (source.isSnubbed && this.hasAlternative(piece, source)),
+      isTaken: (piece) => !this.isToBeAsked(piece) || (isSpared && this.isOfferedBySwift(piece, source)),
       availability: this.availability,
       random: this.options.random,
     })
   }
 
-  /** End game: everything that this peer offers is under way elsewhere; it takes on what has been so the longest. */
+  private isToBeAsked(piece: PieceIndex): boolean {
+    return !this.options.have.has(piece) && !this.isUnderWay(piece) && this.options.isAskable(piece)
+  }
+
+  /**
+   * A seed is asked for what only seeds have, so that the first holder of a blob sends little more than one copy of it
+   * however many want it; a source that stalled, for what nobody else offers.
+   */
+  private isOfferedBySwift(piece: PieceIndex, besides: Source): boolean {
+    for (const source of this.sources) {
+      const isSwift = source.isUnchoked && !source.isSnubbed
+      if (source !== besides && isSwift && !source.offered.isFull && source.offered.has(piece)) return true
+    }
+    return besides.isSnubbed && this.hasAlternative(piece, besides)
+  }
+
+  /**
+   * End game, when everything that can be had is under way: this peer takes on, as a second source, what has been so
+   * the longest.
+   */
   private pickDuplicate(source: Source): PieceIndex | undefined {
-    if (source.isSnubbed || source.assemblies.length > 0) return undefined
+    if (source.isSnubbed || source.assemblies.length > 0 || !this.isEndGame()) return undefined
     let oldest: Assembly | undefined
     for (const [piece, [first, second]] of this.underWay) {
       const isFree = second === undefined && first !== undefined && first.source !== source
       if (!isFree || !source.offered.has(piece) || this.verifying.has(piece)) continue
       if (!oldest || first.startedAtMs < oldest.startedAtMs) oldest = first
     }
-    return oldest && oldest.receivedBytes < oldest.length * DUPLICATE_BELOW_SHARE ? oldest.piece : undefined
+    if (!oldest || oldest.receivedBytes >= oldest.length * DUPLICATE_BELOW_SHARE) return undefined
+    // Younger than a piece takes: it is not late.
+    const isLate = this.options.nowMs() - oldest.startedAtMs > (this.pieceMeanMs ?? STALL_MS_MIN)
+    return isLate ? oldest.piece : undefined
+  }
+
+  private isEndGame(): boolean {
+    const { pieceCount } = this.options.layout
+    for (let piece = this.options.have.firstMissing(); piece < pieceCount; piece++) {
+      if (this.isOffered(piece as PieceIndex) && this.isToBeAsked(piece as PieceIndex)) return false
+    }
+    return true
   }
 
   private requestNext(assembly: Assembly): void {
@@ -287,6 +316,7 @@ export class Download {
     source.outstandingBytes += length
     source.outstandingRequests += 1
     this.outstandingBytes += length
+    this.options.limit.spend(length)
     source.port.request({ piece: assembly.piece, begin, length })
   }
 

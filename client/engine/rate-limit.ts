@@ -19,17 +19,24 @@ export class RateLimit {
     this.filledAtMs = nowMs()
   }
 
-  /**
-   * Takes `bytes` when some are left (the last taker may overdraw, so that no block is larger than the bucket).
-   * @returns 0 when taken, else the ms to wait before asking again
-   */
-  take(bytes: number): number {
+  /** @returns 0 when bytes may pass now, else the ms to wait before asking again */
+  waitMs(): number {
     if (this.bytesPerMs === 0) return 0
     const now = this.nowMs()
     this.leftBytes = Math.min(this.burstBytes, this.leftBytes + (now - this.filledAtMs) * this.bytesPerMs)
     this.filledAtMs = now
-    if (this.leftBytes <= 0) return Math.ceil(-this.leftBytes / this.bytesPerMs) + 1
+    return this.leftBytes > 0 ? 0 : Math.ceil(-this.leftBytes / this.bytesPerMs) + 1
+  }
+
+  /** Bytes pass. The last may overdraw, so that no block is larger than the bucket. */
+  spend(bytes: number): void {
     this.leftBytes -= bytes
-    return 0
+  }
+
+  /** Spends `bytes` if they may pass. @returns 0 when they did, else the ms to wait */
+  take(bytes: number): number {
+    const waitMs = this.waitMs()
+    if (waitMs === 0) this.spend(bytes)
+    return waitMs
   }
 }

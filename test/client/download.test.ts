@@ -8,6 +8,7 @@ import {
   type Source,
   type SourceLimits,
 } from '../../client/engine/download.ts'
+import { RateLimit } from '../../client/engine/rate-limit.ts'
 import type { PieceBuffer, PieceBuffers } from '../../client/store/piece-buffers.ts'
 import type { BlockAddress } from '../../client/wire/messages.ts'
 import type { PieceIndex, PieceLayout } from '../../core/metainfo.ts'
@@ -82,7 +83,7 @@ class World {
         seed = (seed * 16807) % 2147483647
         return seed / 2147483647
       },
-      allow: () => 0,
+      limit: new RateLimit(0, () => this.nowMs),
       wait: () => undefined,
     })
     this.download.resume()
@@ -306,6 +307,9 @@ test('in the end game a second peer is asked, and the slower one is told to stop
     world.download.unchoked(peer.source)
   }
   world.download.tick()
+  expect(fast.pending.length, 'what began just now is not late').toBe(0)
+  world.nowMs += 1_000
+  world.download.tick()
   expect(fast.pending.length).toBeGreaterThan(0)
   while (fast.pending.length > 0) {
     world.begin(fast, 0)
@@ -315,6 +319,19 @@ test('in the end game a second peer is asked, and the slower one is told to stop
   expect(world.have.isFull).toBe(true)
   expect(slow.pending.every(({ isCancelled }) => isCancelled)).toBe(true)
   world.check()
+})
+
+test('a seed is asked for what only seeds have, while another peer has the rest', () => {
+  const world = new World(4, 4)
+  const [seed, other] = [world.addPeer(LIMITS[0]!), world.addPeer(LIMITS[0]!)]
+  world.download.offers(other.source, [0, 1] as PieceIndex[])
+  world.download.offers(seed.source, allOf(world.layout))
+  world.download.unchoked(other.source)
+  world.download.unchoked(seed.source)
+  world.download.tick()
+  const askedOf = ({ pending }: typeof seed) => new Set(pending.map(({ block }) => block.piece))
+  expect(askedOf(seed)).toEqual(new Set([2, 3]))
+  expect(askedOf(other)).toEqual(new Set([0, 1]))
 })
 
 test('a peer that sends blocks that nobody asked for is tolerated for a while and then thrown out', () => {

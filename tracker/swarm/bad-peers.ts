@@ -21,6 +21,7 @@ export class BadPeers {
   report(reporter: NodeId, bad: { swarm: SwarmId; node: NodeId }, nowMs: number): boolean {
     const known = this.reports.get(keyOf(bad)) ?? new Map<NodeId, number>()
     const isNew = (known.get(reporter) ?? 0) <= nowMs
+    for (const [other, untilMs] of known) if (untilMs <= nowMs) known.delete(other)
     if (known.size < REPORTERS_MAX || known.has(reporter)) known.set(reporter, nowMs + REPORT_MS)
     this.reports.set(keyOf(bad), known)
     return isNew
