@@ -1,4 +1,8 @@
-import { Counter, Gauge, Registry } from 'prom-client'
+import Counter from 'prom-client/lib/counter.js'
+import Gauge from 'prom-client/lib/gauge.js'
+import Registry from 'prom-client/lib/registry.js'
+
+// By path: the package's index also brings cluster support and OpenTelemetry, 7 MiB of a node's memory.
 
 /**
  * Metrics of one process in the Prometheus text format, passed by argument; nothing is global. Label values come from

@@ -1,6 +1,7 @@
-import { Agent, type Dispatcher, Pool } from 'undici'
+import type { Dispatcher } from 'undici'
 import type { Digest } from './digest.ts'
 import { ShoalError } from './errors.ts'
+import { Agent, Pool } from './http-dispatchers.ts'
 import { guardedLookup } from './redirect-rule.ts'
 import { type RegistryConfig, readRegistryFile } from './registry-config.ts'
 import type { RegistryHost, Repository } from './repository.ts'

@@ -1,5 +1,6 @@
-import { Agent, type Dispatcher } from 'undici'
+import type { Dispatcher } from 'undici'
 import type { z } from 'zod'
+import { Agent } from '../../core/http-dispatchers.ts'
 import type { SwarmId } from '../../core/metainfo.ts'
 import {
   type CompleteRequest,

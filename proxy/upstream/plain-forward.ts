@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { Client } from 'undici'
+import { Client } from '../../core/http-dispatchers.ts'
 import { ProxyRequestError, TargetUnreachableError } from '../errors.ts'
 import { forward } from './forward.ts'
 import { parseAuthority, type Target, type TargetPolicy } from './target.ts'
