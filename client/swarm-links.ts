@@ -60,6 +60,8 @@ export class SwarmLinks implements ListeningSwarm {
   private readonly peers = new KnownPeers()
   private readonly uploads: UploadQueue
   private uploadTimer: NodeJS.Timeout | undefined
+  /** One and the same function: a swarm waits once for a buffer, however often it is asked for blocks meanwhile. */
+  private readonly uploadWhenFree = () => this.onUploadWanted()
 
   constructor(options: SwarmLinksOptions) {
     this.options = options
@@ -249,7 +251,7 @@ export class SwarmLinks implements ListeningSwarm {
       }
       const link = next.lane as PeerLink
       if (!link.serve(next.block, this.options.stored, this.options.sendBuffers)) {
-        this.options.sendBuffers.whenFree(() => this.onUploadWanted())
+        this.options.sendBuffers.whenFree(this.uploadWhenFree)
         return
       }
       this.uploads.taken(next)

@@ -68,14 +68,16 @@ export interface LinkHost {
 
 /** Requests of one peer that wait for their answer; more are rejected (BEP 6). Announced as `reqq`. */
 export const REQUESTS_QUEUED_MAX = 256
-/** Bytes of blocks being read or written for one peer. */
-const LANE_BYTES_MAX = 1024 * 1024
+/** Blocks being read or written for one peer, whatever their size: an eighth of the node's send buffers, 1 MiB. */
+const LANE_BLOCKS_MAX = 8
 /** What may wait in a socket that the other side does not read: a full lane and a lot of small messages. */
 const UNSENT_BYTES_MAX = 8 * 1024 * 1024
 /** From the first byte to the end of both handshakes. */
 const HANDSHAKE_MS_MAX = 10_000
 /** A lane whose socket has taken nothing for so long does not keep others from being served. */
 const LANE_STALLED_MS = 500
+/** A socket that has taken nothing for so long is closed: what waits in it is send buffers that others lack. */
+const LANE_DEAD_MS = 5_000
 const EXPORTER_LABEL = 'EXPORTER-shoal-token-proof-v1'
 const EXPORTER_BYTES = 32
 
@@ -101,8 +103,9 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
   private remote: ExtensionHandshake | undefined
   private handshake: Handshake | undefined
   private limits: SourceLimits | undefined
-  private laneBytes = 0
+  private laneBlocks = 0
   private laneMovedAtMs = Date.now()
+  private laneTimer: NodeJS.Timeout | undefined
   private isAdmitted = false
   private isProofSent = false
   private isClosed = false
@@ -162,6 +165,7 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
     if (this.isClosed) return
     this.isClosed = true
     for (const timer of this.timers) clearTimeout(timer)
+    clearTimeout(this.laneTimer)
     this.socket.destroy()
     this.host.onClosed(this, reason)
   }
@@ -269,7 +273,7 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
   // --- serving -------------------------------------------------------------------------------------------------
 
   canWrite(): boolean {
-    return !this.isClosed && this.laneBytes < LANE_BYTES_MAX
+    return !this.isClosed && this.laneBlocks < LANE_BLOCKS_MAX
   }
 
   isStalled(): boolean {
@@ -280,9 +284,11 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
   serve(block: BlockAddress, file: Pick<StoredBlob, 'readBlock'>, buffers: SendBuffers): boolean {
     const buffer = buffers.acquire()
     if (!buffer) return false
-    this.laneBytes += block.length
+    if (this.laneBlocks === 0) this.laneMovedAtMs = Date.now()
+    this.laneBlocks += 1
+    this.watchLane()
     const done = () => {
-      this.laneBytes -= block.length
+      this.laneBlocks -= 1
       this.laneMovedAtMs = Date.now()
       buffers.release(buffer)
       this.host.onUploadWanted()
@@ -291,7 +297,8 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
     file.readBlock(buffer, { at: BLOCK_HEADER_BYTES, length: block.length, position }, (isRead) => {
       if (!isRead || this.isClosed) {
         this.reject(block)
-        done()
+        // Not at once: the queue still holds this block, and would be asked for it again from in here.
+        queueMicrotask(done)
         return
       }
       this.flush()
@@ -299,6 +306,18 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
       this.socket.write(buffer.subarray(0, BLOCK_HEADER_BYTES + block.length), done)
     })
     return true
+  }
+
+  private watchLane(): void {
+    if (this.laneTimer || this.isClosed) return
+    const leftMs = this.laneMovedAtMs + LANE_DEAD_MS - Date.now()
+    this.laneTimer = setTimeout(() => {
+      this.laneTimer = undefined
+      if (this.laneBlocks === 0) return
+      if (Date.now() - this.laneMovedAtMs < LANE_DEAD_MS) this.watchLane()
+      else this.close(new PeerProtocolError('the other side does not read'))
+    }, leftMs)
+    this.laneTimer.unref()
   }
 
   // --- what the other side sends -------------------------------------------------------------------------------

@@ -138,14 +138,18 @@ export class StoredBlob {
   /**
    * Reads a block for an upload into `target` at `at`, then calls `done`. What is in the page cache is read at once: a
    * hand-over to another thread and back costs more than the copy. A read that took long says that the data is cold;
-   * then the next ones go through the thread pool, so that a slow disk does not stall the event loop.
-   * @throws StoreClosedError
+   * then the next ones go through the thread pool, so that a slow disk does not stall the event loop. Of a blob that
+   * has left the store nothing is read.
    */
   readBlock(
     target: Buffer,
     block: { at: number; length: number; position: number },
     done: (isRead: boolean) => void,
   ): void {
+    if (this.isClosed) {
+      done(false)
+      return
+    }
     const release = this.pin()
     if (this.coldReadsLeft > 0) {
       this.coldReadsLeft -= 1

@@ -218,3 +218,12 @@ test('closing twice, and saving after, harm nothing', async () => {
   await store.remove(blob.swarm)
   expect(existsSync(folderOf('one'))).toBe(false)
 })
+
+test('a block of a blob that was deleted is told as unreadable, not thrown at whoever serves it', async () => {
+  const store = await open()
+  const blob = await create(store, 'one')
+  await store.remove(blob.swarm)
+  const read: boolean[] = []
+  blob.readBlock(Buffer.alloc(16), { at: 0, length: 16, position: 0 }, (isRead) => read.push(isRead))
+  expect(read).toEqual([false])
+})
