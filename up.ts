@@ -6,15 +6,10 @@ import { join, resolve } from 'node:path'
 import type { Logger } from 'pino'
 import { z } from 'zod'
 import { readTextFile, writeNewFiles } from './certs-tool/key-files.ts'
-import {
-  clusterOfJoinToken,
-  joinTokenHash,
-  newClusterId,
-  newJoinToken,
-  newUnlockKey,
-} from './certs-tool/secrets.ts'
+import { newClusterId, newJoinToken, newUnlockKey } from './certs-tool/secrets.ts'
 import { issueTrackerTls, makeLabAuthority, ownHostNames } from './certs-tool/tracker-certificates.ts'
 import { ConfigError, type ListenAddress, listenAddress } from './core/config.ts'
+import { clusterOfJoinToken, joinTokenHash } from './core/join-token.ts'
 import { type NodeConfig, nodeConfig } from './proxy/config.ts'
 import { type RunningNode, startNode } from './proxy/main.ts'
 import { type TrackerConfig, trackerConfig } from './tracker/config.ts'

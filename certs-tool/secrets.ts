@@ -1,10 +1,9 @@
-import { createHash, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { UsageError } from '../core/errors.ts'
 import { type ClusterId, isClusterId } from '../core/metainfo.ts'
 
 const SECRET_BYTES = 32
 const CLUSTER_ID_BYTES = 8
-const JOIN_TOKEN = /^SHOAL-1-(c[0-9a-f]{16})-[A-Za-z0-9_-]{43}$/
 
 /** 256 bits that seal a tracker's data key: `SHOALKEY-1-` and 43 characters of base64url. */
 export function newUnlockKey(): string {
@@ -18,16 +17,6 @@ export function newClusterId(): ClusterId {
 /** `SHOAL-1-<cluster>-<43 characters>`; the tracker learns only its hash. */
 export function newJoinToken(cluster: ClusterId): string {
   return `SHOAL-1-${cluster}-${randomBytes(SECRET_BYTES).toString('base64url')}`
-}
-
-/** SHA-256 of the whole token, 64 hex digits: what the tracker stores. */
-export function joinTokenHash(joinToken: string): string {
-  return createHash('sha256').update(joinToken).digest('hex')
-}
-
-/** The cluster that a join token is for, or undefined when it is none. */
-export function clusterOfJoinToken(joinToken: string): ClusterId | undefined {
-  return JOIN_TOKEN.exec(joinToken)?.[1] as ClusterId | undefined
 }
 
 /** @throws UsageError */

@@ -13,7 +13,7 @@ import { Heartbeat } from './heartbeat.ts'
 import { Admission } from './net/admission.ts'
 import { ClusterTrustState, type PeerCredential } from './net/cluster-trust.ts'
 import { Grants } from './net/grants.ts'
-import { NodeIdentity } from './net/node-identity.ts'
+import { JoinError, NodeIdentity } from './net/node-identity.ts'
 import { dialPeer } from './net/peer-dial.ts'
 import { PeerListener } from './net/peer-listener.ts'
 import { SendBuffers } from './net/send-buffers.ts'
@@ -145,7 +145,7 @@ class NodeClient implements Client {
     } catch (error) {
       if (!(error instanceof TrackerUnavailableError)) {
         await this.close()
-        throw error
+        throw error instanceof TrackerRefusedError ? refusedJoin(error) : error
       }
       this.options.log.warn({ err: error }, 'the tracker is out of reach; pulls go to the registry meanwhile')
       this.joinLater(JOIN_RETRY_MS)
@@ -283,6 +283,13 @@ class NodeClient implements Client {
     }, delayMs)
     this.joinTimer.unref()
   }
+}
+
+function refusedJoin(cause: TrackerRefusedError): JoinError {
+  return new JoinError(cause.message, {
+    cause,
+    hint: 'The join token may have been replaced or have ended: `shoal certs join-token` makes a new one.',
+  })
 }
 
 function blobOfRepository(blob: { registry: string; repository: string; digest: string }): string {

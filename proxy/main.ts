@@ -2,6 +2,8 @@ import { readFileSync } from 'node:fs'
 import type { Logger } from 'pino'
 import { type Client, type ClientOptions, startClient } from '../client/index.ts'
 import { ConfigError, ensureDataDir, type ListenAddress, readSecretFile } from '../core/config.ts'
+import { lockDataDir } from '../core/data-lock.ts'
+import { clusterOfJoinToken } from '../core/join-token.ts'
 import { createMetrics } from '../core/metrics.ts'
 import { openRegistries, type RegistryClients } from '../core/registry-client.ts'
 import { startAdmin } from './admin.ts'
@@ -38,6 +40,7 @@ export async function startNode(
   ensureDataDir(config.dataDir)
   const parts = new AsyncDisposableStack()
   try {
+    parts.defer(lockDataDir(config.dataDir))
     const registries = openRegistries(config.registries)
     parts.defer(() => closeAll(registries))
     const client = await start(clientOptions(config, registries, log))
@@ -82,10 +85,17 @@ function clientOptions(config: NodeConfig, registries: RegistryClients, log: Log
     registries,
     log,
     ...(config.trackerCaFile === undefined ? {} : { trackerCaPem: readBundle(config.trackerCaFile) }),
-    ...(config.joinTokenFile === undefined
-      ? {}
-      : { joinToken: readSecretFile(config.joinTokenFile, 'joinTokenFile') }),
+    ...(config.joinTokenFile === undefined ? {} : { joinToken: readJoinToken(config.joinTokenFile) }),
   }
+}
+
+function readJoinToken(path: string): string {
+  const joinToken = readSecretFile(path, 'joinTokenFile')
+  if (clusterOfJoinToken(joinToken) === undefined) {
+    const hint = 'It is one line, SHOAL-1-…, as `shoal certs cluster` or `shoal certs join-token` printed it.'
+    throw new ConfigError(`joinTokenFile: ${path} holds no join token`, { hint })
+  }
+  return joinToken
 }
 
 function readBundle(path: string): string {

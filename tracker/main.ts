@@ -2,6 +2,7 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { ensureDataDir, isReadableByOthers, type ListenAddress, readSecretFile } from '../core/config.ts'
+import { lockDataDir } from '../core/data-lock.ts'
 import { ListenFailedError } from '../core/errors.ts'
 import { createMetrics } from '../core/metrics.ts'
 import { openRegistries, type RegistryClients } from '../core/registry-client.ts'
@@ -68,6 +69,7 @@ export async function startTracker(
         log.warn({ name, path: config[name] }, 'other users can read a secret')
     }
     ensureDataDir(config.dataDir)
+    running.defer(lockDataDir(config.dataDir))
     const store = running.adopt(new SqliteStore(join(config.dataDir, 'tracker.sqlite')), (it) => it.close())
     const sealer = await openSealer(store, unlockKey)
     const registries = running.adopt(openRegistries(config.registries), closeAll)

@@ -1,8 +1,9 @@
+import { joinTokenHash } from '../../core/join-token.ts'
 import { createCluster } from '../admin-client.ts'
 import { ADMIN_FLAGS, adminAccess, deliverJoinToken, JOIN_TOKEN_FLAGS } from '../admin-flags.ts'
 import { command } from '../command.ts'
 import { refuseExisting } from '../key-files.ts'
-import { joinTokenHash, newClusterId, newJoinToken } from '../secrets.ts'
+import { newClusterId, newJoinToken } from '../secrets.ts'
 
 export const clusterCommand = command({
   name: 'cluster',

@@ -1,10 +1,10 @@
 import { X509Certificate } from 'node:crypto'
+import { clusterOfJoinToken } from '../../core/join-token.ts'
 import { factsOf } from '../certificate-facts.ts'
 import { certificateText } from '../certificate-text.ts'
 import { command } from '../command.ts'
 import { NoCertificateError } from '../errors.ts'
 import { readFileBytes } from '../key-files.ts'
-import { clusterOfJoinToken } from '../secrets.ts'
 
 /** Bound of certificates that are shown of one file: the system's own store holds about 150. */
 const CERTIFICATES_MAX = 500

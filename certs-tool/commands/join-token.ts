@@ -1,9 +1,10 @@
 import { UsageError } from '../../core/errors.ts'
+import { joinTokenHash } from '../../core/join-token.ts'
 import { replaceJoinToken } from '../admin-client.ts'
 import { ADMIN_FLAGS, adminAccess, deliverJoinToken, JOIN_TOKEN_FLAGS } from '../admin-flags.ts'
 import { command } from '../command.ts'
 import { refuseExisting } from '../key-files.ts'
-import { joinTokenHash, newJoinToken, parseClusterId } from '../secrets.ts'
+import { newJoinToken, parseClusterId } from '../secrets.ts'
 
 const HOUR_SECONDS = 3600
 const HOURS_MAX = 10 * 365 * 24

@@ -1,5 +1,4 @@
 import {
-  createHash,
   createPrivateKey,
   generateKeyPairSync,
   type KeyObject,
@@ -8,7 +7,8 @@ import {
 } from 'node:crypto'
 import { batchKeyToRaw } from '../../core/hash-batch.ts'
 import { makeAuthority } from '../../core/issue-certificate.ts'
-import { type ClusterId, isClusterId } from '../../core/metainfo.ts'
+import { clusterOfJoinToken, joinTokenHash } from '../../core/join-token.ts'
+import type { ClusterId } from '../../core/metainfo.ts'
 import type { ClusterTrust } from '../../core/tracker-api.ts'
 import { RefusedError, StoreConflictError } from '../errors.ts'
 import type { ClusterRecord, Store } from '../store/store.ts'
@@ -19,7 +19,6 @@ import type { Sealer } from './sealer.ts'
 const AUTHORITY_VALID_SECONDS = 10 * 365 * 24 * 3600
 /** Bound of clusters on one tracker: each is an authority that every TLS handshake may be checked against. */
 export const CLUSTERS_MAX = 256
-const JOIN_TOKEN = /^SHOAL-1-(c[0-9a-f]{16})-[A-Za-z0-9_-]{43}$/
 const NO_HASH = randomBytes(32)
 
 /** A cluster with its secrets unsealed. The first authority and batch key issue and sign; all are trusted. */
@@ -140,10 +139,12 @@ export class Clusters {
    * @throws RefusedError JOIN_REFUSED
    */
   byJoinToken(joinToken: string, nowMs: number): Cluster {
-    const id = JOIN_TOKEN.exec(joinToken)?.[1]
-    const cluster = id !== undefined && isClusterId(id) ? this.#byId.get(id) : undefined
-    const presented = createHash('sha256').update(joinToken).digest()
-    const isRight = timingSafeEqual(presented, cluster?.joinToken.hash ?? NO_HASH)
+    const id = clusterOfJoinToken(joinToken)
+    const cluster = id && this.#byId.get(id)
+    const isRight = timingSafeEqual(
+      Buffer.from(joinTokenHash(joinToken), 'hex'),
+      cluster?.joinToken.hash ?? NO_HASH,
+    )
     const isInTime = (cluster?.joinToken.validUntilMs ?? Number.POSITIVE_INFINITY) > nowMs
     if (cluster === undefined || !isRight || !isInTime) {
       throw new RefusedError('JOIN_REFUSED', 'the join token is not valid')

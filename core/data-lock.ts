@@ -1,0 +1,43 @@
+import { readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { ConfigError } from './config.ts'
+
+/**
+ * Takes a data folder for this process, so that two never write the same files. The file `lock` in it names the owner
+ * by process id and start time; one whose owner is gone (a crash) is taken over.
+ * @returns gives the folder back
+ * @throws ConfigError when a living process has it
+ */
+export function lockDataDir(dataDir: string): () => void {
+  const path = join(dataDir, 'lock')
+  const own = `${process.pid} ${startTicksOf(process.pid)}`
+  const owner = readIfThere(path)
+  if (owner !== undefined && owner !== own && isAlive(owner)) {
+    throw new ConfigError(`dataDir: ${dataDir} is in use by process ${owner.split(' ')[0]}`, {
+      hint: 'Stop that process, or name another folder with --data-dir.',
+    })
+  }
+  writeFileSync(path, own, { mode: 0o600 })
+  return () => {
+    if (readIfThere(path) === own) rmSync(path, { force: true })
+  }
+}
+
+function isAlive(owner: string): boolean {
+  const [pid, startTicks] = owner.split(' ')
+  return startTicksOf(Number(pid)) === startTicks
+}
+
+/** Start time in clock ticks since boot (proc(5), stat field 22), so that a process id used again is not mistaken. */
+function startTicksOf(pid: number): string | undefined {
+  const stat = readIfThere(`/proc/${pid}/stat`)
+  return stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[19]
+}
+
+function readIfThere(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch {
+    return undefined
+  }
+}
