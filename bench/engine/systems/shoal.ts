@@ -1,3 +1,4 @@
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { BlobRequest } from '../../../client/index.ts'
@@ -47,7 +48,8 @@ class ShoalCluster implements OpenSystem {
   /** The holder fetches from the registry; then a second node fetches from it, so that the hashes are confirmed. */
   async startHolder(folder: string, blobs: BenchBlob[]): Promise<BenchPeer> {
     const holder = await this.startPeer(folder)
-    const second = await this.startPeer(`${folder}-second`)
+    const secondFolder = `${folder}-second`
+    const second = await this.startPeer(secondFolder)
     for (const blob of blobs) {
       await this.parts.services.ask({ do: 'add', name: blob.name, path: blob.path, bytes: blob.bytes })
       for (const peer of [holder, second]) {
@@ -56,6 +58,7 @@ class ShoalCluster implements OpenSystem {
       }
     }
     await this.stopPeer(second)
+    await rm(secondFolder, { recursive: true })
     return this.benchPeer(holder)
   }
 
