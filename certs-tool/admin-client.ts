@@ -14,7 +14,9 @@ export interface AdminAccess {
   pemFile: string
 }
 
+/** The audit log's page is the largest answer. */
 const ANSWER_BYTES_MAX = 1024 * 1024
+/** The tracker is on this machine. */
 const PATIENCE_MS = 10_000
 const PEM_BLOCK = /-----BEGIN ([A-Z ]+)-----[\s\S]+?-----END \1-----/g
 

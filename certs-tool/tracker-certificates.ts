@@ -8,6 +8,7 @@ const DAY_SECONDS = 24 * 3600
 export const AUTHORITY_DAYS_DEFAULT = 3650
 /** What public authorities issued for at most until 2026 (CA/Browser Forum ballot SC-081); some clients insist. */
 export const TRACKER_DAYS_DEFAULT = 397
+/** A hundred years: beyond it dates stop making sense. */
 const DAYS_MAX = 36_500
 export const LAB_AUTHORITY_NAME = 'Shoal lab authority'
 export const TRACKER_NAME = 'Shoal tracker'

@@ -1,5 +1,7 @@
+import { createHash, type Hash } from 'node:crypto'
 import { read } from 'node:fs'
 import { promisify } from 'node:util'
+import { digestHex } from '../core/digest.ts'
 import type { PieceIndex } from '../core/metainfo.ts'
 import type { RegistryClient } from '../core/registry-client.ts'
 import type { GrantedSwarm } from '../core/tracker-api.ts'
@@ -21,7 +23,8 @@ const CHUNK_BYTES = 256 * 1024
 
 /**
  * One local reader of a swarm's blob. When the swarm fails (disk full, registry and peers silent) the rest comes from
- * the registry with the reader's own credential; a blob that does not match its digest is cut instead.
+ * the registry with the reader's own credential; a blob that does not match its digest is cut instead. Invariant: no
+ * read comes to its end with bytes that were delivered on claims which the whole blob's digest did not bear out.
  */
 export class BlobReader implements OpenBlob {
   private readonly swarm: Swarm
@@ -30,6 +33,11 @@ export class BlobReader implements OpenBlob {
   private readonly abort = new AbortController()
   /** One buffer, used again for every chunk: fresh ones would be collected too late. */
   private readonly chunk = Buffer.allocUnsafeSlow(CHUNK_BYTES)
+  /** What was delivered can still be read when the blob has left the store. */
+  private readonly unpin: () => void
+  /** The epoch of the claims that delivered bytes rest on; undefined while there are none. */
+  private claimsEpoch: number | undefined
+  private isClosed = false
 
   constructor(
     swarm: Swarm,
@@ -38,6 +46,7 @@ export class BlobReader implements OpenBlob {
     this.swarm = swarm
     this.request = options.request
     this.registry = options.registry
+    this.unpin = swarm.stored.pin()
     // From now on the blob is wanted, so that the download begins before the first read.
     swarm.setPosition(this, 0, options.lease)
   }
@@ -63,13 +72,17 @@ export class BlobReader implements OpenBlob {
         throw error
       }
       this.swarm.log.warn({ err: error, at }, 'the rest of the blob comes from the registry')
-      yield* this.readFromRegistry(at, end)
+      if (this.claimsEpoch === undefined || this.swarm.stored.isMatched) yield* this.readFromRegistry(at, end)
+      else yield* this.readAfterClaims(start, at, end)
     }
   }
 
   close(): void {
+    if (this.isClosed) return
+    this.isClosed = true
     this.abort.abort()
     this.swarm.removeReader(this)
+    this.unpin()
   }
 
   private async nextChunk(at: number, end: number): Promise<Buffer> {
@@ -85,7 +98,16 @@ export class BlobReader implements OpenBlob {
       if (to - at > 1) to -= 1
       else await this.swarm.until(this, () => stored.isMatched)
     }
+    this.checkClaims()
     return this.readFile(at, to)
+  }
+
+  /** A risen epoch says that a claim was wrong: what is here now may be right, what was delivered may not. */
+  private checkClaims(): void {
+    const { isMatched, hashes } = this.swarm.stored
+    if (this.claimsEpoch !== undefined && this.claimsEpoch !== hashes.epoch)
+      throw new BlobDistrustedError('a hash that delivered bytes rest on was withdrawn')
+    if (!isMatched && !hashes.isConfirmed) this.claimsEpoch = hashes.epoch
   }
 
   private async readFile(from: number, to: number): Promise<Buffer> {
@@ -93,6 +115,41 @@ export class BlobReader implements OpenBlob {
     const { bytesRead } = await this.swarm.stored.withFile((fd) => readAt(fd, buffer, 0, buffer.length, from))
     if (bytesRead !== buffer.length) throw new BlobUnavailableError('the blob file is shorter than its blob')
     return buffer
+  }
+
+  /**
+   * What was delivered was never matched as a whole, so that is done here: the end is held back until it is. Of a part
+   * of a blob nobody can tell.
+   */
+  private async *readAfterClaims(start: number, at: number, end: number): AsyncGenerator<Uint8Array> {
+    if (start !== 0 || end !== this.bytes || this.claimsEpoch !== this.swarm.stored.hashes.epoch)
+      throw new BlobDistrustedError('what was delivered of the blob cannot be checked any more')
+    const hash = await this.hashOfFile(at)
+    let left = end - at
+    for await (const bytes of this.readFromRegistry(at, end)) {
+      hash.update(bytes)
+      left -= bytes.length
+      if (left === 0 && hash.digest('hex') !== digestHex(this.request.digest))
+        throw new BlobDistrustedError('what was delivered of the blob was wrong')
+      yield bytes
+    }
+  }
+
+  private async hashOfFile(bytes: number): Promise<Hash> {
+    const hash = createHash('sha256')
+    for (let at = 0; at < bytes; ) {
+      const { bytesRead } = await readAt(
+        this.swarm.stored.fd,
+        this.chunk,
+        0,
+        Math.min(CHUNK_BYTES, bytes - at),
+        at,
+      )
+      if (bytesRead === 0) throw new BlobUnavailableError('the blob file is shorter than its blob')
+      hash.update(this.chunk.subarray(0, bytesRead))
+      at += bytesRead
+    }
+    return hash
   }
 
   private async *readFromRegistry(from: number, to: number): AsyncGenerator<Uint8Array> {

@@ -20,7 +20,9 @@ export interface HeartbeatHost {
 
 /** While the tracker does not answer. */
 const RETRY_MS = 2_000
+/** What one heartbeat may name (core/tracker-api.ts). */
 const SWARMS_MAX = 10_000
+/** Swarms for which one heartbeat may ask for peers (core/tracker-api.ts). */
 const WANTED_MAX = 256
 
 /**

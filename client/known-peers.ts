@@ -3,7 +3,9 @@ import type { Peer } from '../core/tracker-api.ts'
 
 /** Peers of one swarm that are remembered; the tracker hands out about 30 at a time. */
 const KNOWN_MAX = 200
+/** After a first failed dial; doubled after each further one. */
 const RETRY_MS = 1_000
+/** A node that restarts is found again within this time. */
 const RETRY_MS_MAX = 30_000
 
 interface Known {

@@ -27,14 +27,17 @@ import { Swarms } from './swarms.ts'
 
 /** How long a digest whose swarm copy was wrong goes straight to the registry. */
 const DISTRUST_MS = 10 * 60 * 1000
+/** Digests that are remembered as wrong; each is a swarm id and a time. */
 const DISTRUSTED_MAX = 1024
 /** How long "this blob belongs to this repository" is remembered, as at the tracker. */
 const MEMBERSHIP_MS = 3600 * 1000
+/** Blobs whose repository is remembered: some 30 images of full height. */
 const MEMBERSHIPS_MAX = 4096
 /** Blobs whose manifest is remembered. */
 const PLANNED_MAX = 1024
 /** Peers reported in one heartbeat. */
 const BAD_PEERS_MAX = 64
+/** While the tracker is out of reach or refuses. */
 const JOIN_RETRY_MS = 5_000
 const VERSION = 'Shoal 0.1'
 

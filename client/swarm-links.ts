@@ -43,6 +43,7 @@ export interface SwarmLinksOptions {
 
 /** Connections that a downloading node opens for one swarm, and how many it keeps for it in all. */
 export const DIALS_MAX = 12
+/** Dialled and accepted ones of one swarm: 12 and about 24, and room for those that cross. */
 export const LINKS_MAX = 40
 
 /**

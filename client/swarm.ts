@@ -53,6 +53,7 @@ export interface SwarmParts {
   onFailed(swarm: Swarm, reason: ShoalError): void
 }
 
+/** How often stalls, leases and dials are looked at: the shortest stall. */
 const TICK_MS = 250
 /** Pieces named in one report of wrong hashes; one is enough to settle the matter. */
 const DISPUTES_TOLD_MAX = 64

@@ -27,7 +27,9 @@ export const isClusterId = (text: string): text is ClusterId => CLUSTER_ID.test(
 /** Bytes of SHA-256 per piece in hash batches. */
 export const PIECE_HASH_BYTES = 32
 const PIECES_AIMED_AT = 128
+/** Smaller pieces cost more in hashes and messages than they gain in spread. */
 export const PIECE_BYTES_MIN = 256 * 1024
+/** Larger ones make a node wait long before it can pass anything on, and take more memory. */
 export const PIECE_BYTES_MAX = 4 * 1024 * 1024
 /** A blob above this is not swarmed: 2^18 pieces of 4 MiB keep every bitfield within one frame (32 KiB). */
 export const BLOB_BYTES_MAX = PIECE_BYTES_MAX * 2 ** 18

@@ -55,7 +55,9 @@ const CONNECT_PATIENCE_MS = 10_000
 const HEAD_PATIENCE_MS = 10_000
 /** Long, because the same pool carries pushes: a registry may copy and hash a whole blob before it answers. */
 const HEADERS_PATIENCE_MS = 300_000
+/** A registry that sends nothing for so long in the middle of a body is given up. */
 const BODY_IDLE_MS = 60_000
+/** Shorter than the idle time of common load balancers (60 s). */
 const KEEP_ALIVE_MS = 30_000
 
 /** For tests and for callers with less patience; milliseconds. */

@@ -32,7 +32,9 @@ export class RegistryTokenError extends ShoalError {
 export const TOKEN_CHARS_MAX = 32 * 1024
 /** Bound of `access` entries and of actions in one: a pull needs one entry. */
 export const TOKEN_ACCESS_MAX = 256
+/** Distribution knows pull, push, delete and *. */
 const TOKEN_ACTIONS_MAX = 32
+/** A token is for one service, rarely for several. */
 const TOKEN_AUDIENCES_MAX = 16
 /** Distribution's own leeway for `nbf` and `exp`. */
 export const TOKEN_SKEW_SECONDS = 60

@@ -9,9 +9,11 @@ export type Repository = string & { readonly [checked]: 'Repository' }
 export type RegistryHost = string & { readonly [checked]: 'RegistryHost' }
 
 const REPOSITORY = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$/
+/** Distribution's own bound of a name with its host. */
 const REPOSITORY_CHARS_MAX = 255
 const HOST = /^(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*$/
 const IPV6 = /^\[[0-9a-f:.]{2,45}\]$/
+/** The longest name that DNS can carry (RFC 1035 §2.3.4). */
 const HOST_CHARS_MAX = 253
 
 export function isRepository(text: string): text is Repository {

@@ -6,6 +6,7 @@ export type TokenAlgorithm = (typeof TOKEN_ALGORITHMS)[number]
 
 /** RSA moduli in bits; below is forgeable, above only costs time (RFC 7518 §3.3 asks for 2048). */
 export const RSA_BITS_MIN = 2048
+/** Verifying grows with the square of the length; nobody uses longer keys. */
 export const RSA_BITS_MAX = 8192
 
 const CURVE_OF: Partial<Record<TokenAlgorithm, string>> = { ES256: 'P-256', ES384: 'P-384', ES512: 'P-521' }

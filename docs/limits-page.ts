@@ -26,7 +26,7 @@ interface Limit {
   name: string
   value: string
   path: string
-  /** The first sentence says what it bounds; a constant without a comment shares that of the line above. */
+  /** The first sentence says what it bounds; one without a comment shares that of the line above when it begins with `Bounds`. */
   comment: string
 }
 
@@ -59,6 +59,7 @@ function limitsIn(path: string, lines: string[]): Limit[] {
       return []
     }
     if (COMMENT_END.test(lines[index - 1] ?? '')) shared = commentAbove(lines, index)
+    else if (!shared.startsWith('Bounds')) shared = ''
     return [{ name, value: escaped(value), path, comment: escaped(shared) }]
   })
 }

@@ -24,6 +24,7 @@ import { TargetPolicy } from './upstream/target.ts'
 export const PROXY_CONNECTIONS_MAX = 1024
 /** Of CONNECT and of plain requests; what is intercepted has larger bounds. */
 const HEADER_BYTES_MAX = 16 * 1024
+/** A local client sends its CONNECT at once; this bounds one that does not. */
 const HEADERS_PATIENCE_MS = 30_000
 
 export interface ProxyOptions {

@@ -2,6 +2,7 @@ import type { Logger } from 'pino'
 import { PULL_KEPT_MS } from './pull/pull-certificate.ts'
 import type { Store } from './store/store.ts'
 
+/** What is pruned is hours or months old. */
 const PRUNE_INTERVAL_MS = 10 * 60_000
 /** How long the audit log reaches back. */
 export const AUDIT_KEPT_MS = 90 * 24 * 3600 * 1000

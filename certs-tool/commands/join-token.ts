@@ -7,6 +7,7 @@ import { refuseExisting } from '../key-files.ts'
 import { newJoinToken, parseClusterId } from '../secrets.ts'
 
 const HOUR_SECONDS = 3600
+/** Ten years; without an end is said by leaving it out. */
 const HOURS_MAX = 10 * 365 * 24
 
 export const joinTokenCommand = command({

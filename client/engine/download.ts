@@ -35,6 +35,7 @@ const UNASKED_BYTES_MAX = 8 * 1024 * 1024
 const REFILL_BELOW_SHARE = 3 / 4
 /** A piece stalls when it takes so many times the mean, and at least so long. */
 const STALL_MEAN_TIMES = 4
+/** A piece is never taken from its source sooner: a busy machine pauses this long. */
 const STALL_MS_MIN = 250
 /** Before any piece has been timed. */
 const STALL_MS_UNKNOWN = 2_000

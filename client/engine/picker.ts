@@ -3,6 +3,7 @@ import type { Bitfield } from './bitfield.ts'
 
 /** Share of the pieces, from the consumer's position on, inside which the rarest goes first. */
 const WINDOW_SHARE = 1 / 8
+/** Small blobs have few pieces; below this there would be nothing to choose from. */
 const WINDOW_PIECES_MIN = 8
 
 export interface PickView {

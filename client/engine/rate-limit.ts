@@ -1,5 +1,6 @@
 /** How much may pass at once after a pause: a tenth of a second's worth, but at least two large blocks. */
 const BURST_SECONDS = 0.1
+/** Two large blocks: less would never let one pass whole. */
 const BURST_BYTES_MIN = 256 * 1024
 
 /** A token bucket for bytes. Clock passed in, in ms. Pure. */

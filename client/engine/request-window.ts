@@ -1,9 +1,12 @@
 /** Bytes on their way from one peer: rate times this, so that the link never waits for a request. */
 const WINDOW_MS = 50
+/** Two large blocks: one arrives while the other is asked for. */
 export const WINDOW_BYTES_MIN = 256 * 1024
+/** One piece of the largest size; more gains nothing on any link measured. */
 export const WINDOW_BYTES_MAX = 4 * 1024 * 1024
 /** Weight of the newest sample of the rate. */
 const SMOOTHING = 0.3
+/** Shorter samples measure the event loop, not the link. */
 const SAMPLE_MS_MIN = 20
 
 /** How many bytes may be outstanding at one peer: its bandwidth-delay product, clamped. Clock passed in, in ms. */

@@ -8,6 +8,7 @@ import { PeerRefusedError } from '../errors.ts'
 import type { PeerCredential } from './cluster-trust.ts'
 import { type LinkHost, PeerLink } from './peer-link.ts'
 
+/** TCP and TLS inside one site take milliseconds; a dead address must not hold a place for long. */
 const DIAL_MS_MAX = 5_000
 /** What one read takes from a dialled socket at most; reused, since fresh buffers are the main cost of receiving. */
 const READ_BUFFER_BYTES = 64 * 1024

@@ -10,6 +10,7 @@ import { type LinkHost, PeerLink } from './peer-link.ts'
 export const ACCEPTED_MAX = 400
 /** Of these, connections whose TLS handshake is not through. One more ends the oldest: honest ones take milliseconds. */
 export const HANDSHAKING_MAX = 128
+/** A handshake takes milliseconds; this bounds one that is never finished. */
 const TLS_HANDSHAKE_MS_MAX = 10_000
 
 /** A swarm as the listener sees it. */

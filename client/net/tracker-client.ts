@@ -32,6 +32,7 @@ import { TrackerRefusedError, TrackerUnavailableError } from '../errors.ts'
 const CALL_MS_MAX = 10_000
 /** Bound of one answer: a grant of 128 blobs with all their hashes stays far below. */
 const ANSWER_BYTES_MAX = 32 * 1024 * 1024
+/** Heartbeat, grants and publications side by side. */
 const CONNECTIONS_MAX = 4
 
 export interface TrackerIdentity {

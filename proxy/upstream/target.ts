@@ -13,6 +13,7 @@ export interface CheckedTarget extends Target {
   addresses: { address: string; family: number }[]
 }
 
+/** The longest name that DNS can carry (RFC 1035 §2.3.4). */
 const HOST_CHARS_MAX = 253
 /** How long a name may take to resolve. */
 const RESOLVE_PATIENCE_MS = 10_000

@@ -26,6 +26,10 @@ describe('pages that come from the source', () => {
     expect(page).toContain('| `127.0.0.1:7070` |')
   })
 
+  it('say what every bound is for', () => {
+    expect(limitsPage().match(/^.*\| {2}\|.*$/gm)).toBeNull()
+  })
+
   it('name the bound of a frame', () => {
     expect(limitsPage()).toContain('| `FRAME_BYTES_MAX` |')
   })

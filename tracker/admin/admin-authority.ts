@@ -10,10 +10,13 @@ import type { Store } from '../store/store.ts'
  * listener's certificate (new at every start) and the administrator's, which rests in `admin.pem`.
  */
 
+/** Ten years: it is changed by making a new one, not by running out. */
 const AUTHORITY_VALID_SECONDS = 10 * 365 * 24 * 3600
+/** A year; the tracker writes a new admin.pem when less than a month is left of it. */
 const ADMIN_VALID_SECONDS = 365 * 24 * 3600
 /** An admin certificate that ends sooner is replaced at the start. */
 const ADMIN_LEFT_SECONDS_MIN = 30 * 24 * 3600
+/** A year; made anew at every start. */
 const LISTENER_VALID_SECONDS = 365 * 24 * 3600
 const PLACE = 'admin authority key'
 

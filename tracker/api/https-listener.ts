@@ -19,13 +19,17 @@ export interface TlsMaterial {
 
 /** Bound of open connections: one idle connection over mutual TLS takes about 48 KiB, so that these take 576 MiB. */
 export const CONNECTIONS_MAX = 12_000
+/** A handshake takes milliseconds; this bounds one that is never finished. */
 const HANDSHAKE_PATIENCE_MS = 10_000
+/** A request's headers come in one packet. */
 const HEADERS_PATIENCE_MS = 10_000
+/** The largest body (a full inventory) over a slow link. */
 const REQUEST_PATIENCE_MS = 60_000
 /** Above the heartbeat interval, so that a node keeps one connection. */
 const KEEP_ALIVE_MS = 75_000
 /** Bound of a request's body where a route sets no other: a pull of 128 blobs with a 32 KiB token. */
 export const BODY_BYTES_MAX = 256 * 1024
+/** Ids in paths have at most 64 characters. */
 const PARAM_CHARS_MAX = 128
 
 /** Forward secrecy and authenticated encryption only (Mozilla's "intermediate", without its CBC and DHE rest). */

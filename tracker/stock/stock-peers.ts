@@ -7,6 +7,7 @@ export const ANNOUNCE_INTERVAL_SECONDS = 120
 export const STOCK_PEER_MS = 2.5 * ANNOUNCE_INTERVAL_SECONDS * 1000
 /** Bound of stock clients in one swarm, and of those in one answer: Shoal nodes are the better peers. */
 export const STOCK_PEERS_PER_SWARM_MAX = 64
+/** A few beside Shoal's own nodes, which come first. */
 export const STOCK_PEERS_HANDED_OUT_MAX = 4
 /** Bound of swarms with stock clients in a cluster; about 300 bytes for each client. */
 export const STOCK_SWARMS_MAX = 4096

@@ -3,6 +3,7 @@ import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlit
 import { StoreUnusableError } from '../errors.ts'
 import { MIGRATIONS } from './schema.ts'
 
+/** How long a write waits for another process's, a backup for instance. */
 const BUSY_TIMEOUT_MS = 5000
 
 type Row = Record<string, unknown>
