@@ -1,15 +1,26 @@
-import 'reflect-metadata'
-import { createPublicKey, type KeyObject, randomBytes, webcrypto } from 'node:crypto'
-import * as x509 from '@peculiar/x509'
+import { createPrivateKey, createPublicKey, generateKeyPair as generate, type KeyObject } from 'node:crypto'
+import { promisify } from 'node:util'
+import { der, oid } from './der.ts'
+import {
+  commonNameOf,
+  extendedKeyUsage,
+  extension,
+  issuerOf,
+  LAST_AUTHORITY,
+  NOT_AN_AUTHORITY,
+  SIGNS_CERTIFICATES,
+  SIGNS_ONLY,
+  subjectAltNames,
+  subjectKeyIdentifier,
+  writeCertificate,
+} from './write-certificate.ts'
 
 /**
  * Making certificates: authorities, and leaves that an authority issues directly (no intermediates: libtorrent loads
- * none). ECDSA P-256 with SHA-256 throughout. Not for hot paths (about 350 a second).
+ * none). ECDSA P-256 with SHA-256 throughout.
  */
 
-x509.cryptoProvider.set(webcrypto as unknown as Parameters<typeof x509.cryptoProvider.set>[0])
-
-const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' }
+const generateKeyPair = promisify(generate)
 /** Certificates start this early, so that nodes whose clocks are off by up to as much accept them at once. */
 export const CLOCK_SKEW_ALLOWED_SECONDS = 300
 
@@ -35,29 +46,16 @@ export interface LeafOptions {
   spki?: Uint8Array
 }
 
-async function makeKeyPair(): Promise<webcrypto.CryptoKeyPair> {
-  return (await webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify'])) as webcrypto.CryptoKeyPair
-}
-
 export async function makeAuthority(options: AuthorityOptions): Promise<KeyedCertificate> {
-  const keys = await makeKeyPair()
-  const extensions: x509.Extension[] = [
-    new x509.BasicConstraintsExtension(true, 0, true),
-    new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
-    await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
-  ]
+  const { privateKey } = await generateKeyPair('ec', { namedCurve: 'P-256' })
+  const spki = spkiOf(privateKey)
+  const subject = commonNameOf(options.commonName)
+  const extensions = [LAST_AUTHORITY, SIGNS_CERTIFICATES, subjectKeyIdentifier(spki)]
   if (options.permitted) extensions.push(nameConstraints(options.permitted))
-  const certificate = await x509.X509CertificateGenerator.createSelfSigned({
-    serialNumber: serialNumber(),
-    name: `CN=${options.commonName}`,
-    ...validity(options.validForSeconds),
-    keys,
-    signingAlgorithm: ALGORITHM,
-    extensions,
-  })
+  const fields = { subject, spki, ...validity(options.validForSeconds), extensions }
   return {
-    certificatePem: pemOf(certificate),
-    privateKeyPem: await privateKeyToPem(keys.privateKey),
+    certificatePem: writeCertificate({ key: privateKey, name: subject }, fields),
+    privateKeyPem: pemOf(privateKey),
   }
 }
 
@@ -66,59 +64,48 @@ export async function issueLeaf(
   authority: KeyedCertificate,
   options: LeafOptions,
 ): Promise<KeyedCertificate> {
-  const issuer = new x509.X509Certificate(authority.certificatePem)
-  const signingKey = await privateKeyFromPem(authority.privateKeyPem)
-  const made = options.spki === undefined ? await makeKeyPair() : undefined
+  const issuer = issuerOf(authority.certificatePem, p256Key(createPrivateKey(authority.privateKeyPem)))
+  const made = options.spki === undefined ? await generateKeyPair('ec', { namedCurve: 'P-256' }) : undefined
   const publicKey =
-    made?.publicKey ?? (await webcrypto.subtle.importKey('spki', options.spki!, ALGORITHM, true, ['verify']))
-  const certificate = await x509.X509CertificateGenerator.create({
-    serialNumber: serialNumber(),
-    subject: `CN=${options.commonName}`,
-    issuer: issuer.subject,
+    made?.publicKey ??
+    p256Key(createPublicKey({ key: Buffer.from(options.spki!), format: 'der', type: 'spki' }))
+  const certificatePem = writeCertificate(issuer, {
+    subject: commonNameOf(options.commonName),
+    spki: spkiOf(publicKey),
     ...validity(options.validForSeconds),
-    publicKey,
-    signingKey,
-    signingAlgorithm: ALGORITHM,
     extensions: [
-      new x509.BasicConstraintsExtension(false, undefined, true),
-      new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
-      new x509.ExtendedKeyUsageExtension(options.usages.map((usage) => x509.ExtendedKeyUsage[usage])),
-      new x509.SubjectAlternativeNameExtension(options.names),
-      await x509.AuthorityKeyIdentifierExtension.create(issuer.publicKey),
+      NOT_AN_AUTHORITY,
+      SIGNS_ONLY,
+      extendedKeyUsage(options.usages),
+      subjectAltNames(options.names.map(generalName)),
+      issuer.keyIdentifier,
     ],
   })
-  return {
-    certificatePem: pemOf(certificate),
-    privateKeyPem: made === undefined ? '' : await privateKeyToPem(made.privateKey),
-  }
+  return { certificatePem, privateKeyPem: made === undefined ? '' : pemOf(made.privateKey) }
 }
 
-/** Positive and 16 bytes long (CA/Browser Forum Baseline Requirements ask for 64 bits from a CSPRNG). */
-function serialNumber(): string {
-  const bytes = randomBytes(16)
-  bytes[0] = (bytes[0]! & 0x7f) | 0x40
-  return bytes.toString('hex')
-}
-
-function validity(validForSeconds: number): { notBefore: Date; notAfter: Date } {
+function validity(validForSeconds: number): { notBeforeMs: number; notAfterMs: number } {
   const now = Date.now()
   return {
-    notBefore: new Date(now - CLOCK_SKEW_ALLOWED_SECONDS * 1000),
-    notAfter: new Date(now + validForSeconds * 1000),
+    notBeforeMs: now - CLOCK_SKEW_ALLOWED_SECONDS * 1000,
+    notAfterMs: now + validForSeconds * 1000,
   }
 }
 
-async function privateKeyToPem(key: webcrypto.CryptoKey): Promise<string> {
-  return x509.PemConverter.encode(await webcrypto.subtle.exportKey('pkcs8', key), 'PRIVATE KEY')
+function pemOf(key: KeyObject): string {
+  return key.export({ type: 'pkcs8', format: 'pem' }) as string
 }
 
-async function privateKeyFromPem(pem: string): Promise<webcrypto.CryptoKey> {
-  return webcrypto.subtle.importKey('pkcs8', x509.PemConverter.decodeFirst(pem), ALGORITHM, false, ['sign'])
+/** @throws TypeError for another kind of key: the certificate would name the wrong algorithm */
+function p256Key(key: KeyObject): KeyObject {
+  if (key.asymmetricKeyDetails?.namedCurve !== 'prime256v1') throw new TypeError('not an ECDSA P-256 key')
+  return key
 }
 
-/** With a line end: PEM files are joined by putting one after the other, and Go finds nothing where it is missing. */
-function pemOf(certificate: x509.X509Certificate): string {
-  return `${certificate.toString('pem')}\n`
+/** RFC 5280 §4.2.1.6 */
+function generalName({ type, value }: LeafOptions['names'][number]): Buffer {
+  if (type === 'ip') return der(0x87, addressBytes(value))
+  return der(type === 'dns' ? 0x82 : 0x86, Buffer.from(value, 'ascii'))
 }
 
 /** DER SubjectPublicKeyInfo of a private or public key. */
@@ -128,10 +115,10 @@ export function spkiOf(key: KeyObject): Buffer {
 }
 
 /**
- * NameConstraints by hand: the library has no class for it. Where only dNSNames are permitted an IP SAN would still
+ * NameConstraints (RFC 5280 §4.2.1.10). Where only dNSNames are permitted an IP SAN would still
  * verify, so all addresses are excluded unless some are permitted (then all others are, by RFC 5280's rule).
  */
-function nameConstraints(permitted: { dnsNames: string[]; ipAddresses: string[] }): x509.Extension {
+function nameConstraints(permitted: { dnsNames: string[]; ipAddresses: string[] }): Buffer {
   const subtrees = [
     ...permitted.dnsNames.map((name) => der(0x30, der(0x82, Buffer.from(name, 'ascii')))),
     ...permitted.ipAddresses.map((address) => der(0x30, der(0x87, hostRange(address)))),
@@ -144,13 +131,17 @@ function nameConstraints(permitted: { dnsNames: string[]; ipAddresses: string[] 
   // With only addresses permitted, any dNSName would verify: the empty name excludes them all.
   if (permitted.dnsNames.length === 0) excluded.push(der(0x30, der(0x82, Buffer.alloc(0))))
   if (excluded.length > 0) parts.push(der(0xa1, ...excluded))
-  return new x509.Extension('2.5.29.30', true, new Uint8Array(der(0x30, ...parts)))
+  return extension(oid('551d1e'), der(0x30, ...parts), { isCritical: true })
 }
 
 /** One address as RFC 5280 writes a range: address, then an all-ones mask. */
 function hostRange(address: string): Buffer {
-  const bytes = address.includes(':') ? ipv6Bytes(address) : Buffer.from(address.split('.').map(Number))
+  const bytes = addressBytes(address)
   return Buffer.concat([bytes, Buffer.alloc(bytes.length, 0xff)])
+}
+
+function addressBytes(address: string): Buffer {
+  return address.includes(':') ? ipv6Bytes(address) : Buffer.from(address.split('.').map(Number))
 }
 
 function ipv6Bytes(address: string): Buffer {
@@ -162,11 +153,4 @@ function ipv6Bytes(address: string): Buffer {
   const bytes = Buffer.alloc(16)
   for (const [index, group] of all.entries()) bytes.writeUInt16BE(Number.parseInt(group, 16), index * 2)
   return bytes
-}
-
-function der(tag: number, ...contents: Buffer[]): Buffer {
-  const body = Buffer.concat(contents)
-  if (body.length < 0x80) return Buffer.concat([Buffer.from([tag, body.length]), body])
-  const length = Buffer.from(body.length.toString(16).padStart(body.length < 0x100 ? 2 : 4, '0'), 'hex')
-  return Buffer.concat([Buffer.from([tag, 0x80 | length.length]), length, body])
 }

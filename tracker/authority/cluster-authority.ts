@@ -1,7 +1,8 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { type CertificateClaims, claimsToNames } from '../../core/certificate-claims.ts'
 import { CLOCK_SKEW_ALLOWED_SECONDS } from '../../core/issue-certificate.ts'
-import { type Issuer, issuerOf, writeLeaf } from './leaf-certificate.ts'
+import { type Issuer, issuerOf } from '../../core/write-certificate.ts'
+import { writeLeaf } from './leaf-certificate.ts'
 
 /** Which side of a TLS connection each kind of certificate may take. */
 const USAGES = {
