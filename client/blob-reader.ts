@@ -72,7 +72,7 @@ export class BlobReader implements OpenBlob {
         throw error
       }
       this.swarm.log.warn({ err: error, at }, 'the rest of the blob comes from the registry')
-      if (this.claimsEpoch === undefined || this.swarm.stored.isMatched) yield* this.readFromRegistry(at, end)
+      if (this.claimsEpoch === undefined) yield* this.readFromRegistry(at, end)
       else yield* this.readAfterClaims(start, at, end)
     }
   }
@@ -107,7 +107,7 @@ export class BlobReader implements OpenBlob {
     const { isMatched, hashes } = this.swarm.stored
     if (this.claimsEpoch !== undefined && this.claimsEpoch !== hashes.epoch)
       throw new BlobDistrustedError('a hash that delivered bytes rest on was withdrawn')
-    if (!isMatched && !hashes.isConfirmed) this.claimsEpoch = hashes.epoch
+    this.claimsEpoch = isMatched || hashes.isConfirmed ? undefined : hashes.epoch
   }
 
   private async readFile(from: number, to: number): Promise<Buffer> {
@@ -138,6 +138,7 @@ export class BlobReader implements OpenBlob {
   private async hashOfFile(bytes: number): Promise<Hash> {
     const hash = createHash('sha256')
     for (let at = 0; at < bytes; ) {
+      this.abort.signal.throwIfAborted()
       const { bytesRead } = await readAt(
         this.swarm.stored.fd,
         this.chunk,

@@ -19,6 +19,8 @@ export type Behaviour =
   | 'trickle'
   /** Offers everything, takes requests and never answers. */
   | 'silent'
+  /** Offers everything, sends the first piece as fast as it can and rejects requests for any other. */
+  | 'first-piece'
   /** Offers everything and answers every request with a reject (BEP 6). */
   | 'reject'
   /** Finishes TLS and says nothing. */
@@ -97,7 +99,17 @@ export async function startHostileUploader(
   function answer(socket: TLSSocket, { piece, begin, length }: BlockAddress): void {
     state.requests += 1
     if (behaviour === 'reject') socket.write(encodeMessage({ type: 'reject', piece, begin, length }))
+    if (behaviour === 'first-piece' && piece === 0) sendBlock(socket, { piece, begin, length })
+    else if (behaviour === 'first-piece')
+      socket.write(encodeMessage({ type: 'reject', piece, begin, length }))
     if (behaviour === 'trickle') trickle(socket, { piece, begin, length })
+  }
+
+  function sendBlock(socket: TLSSocket, block: BlockAddress): void {
+    const header = Buffer.alloc(BLOCK_HEADER_BYTES)
+    writeBlockHeader(header, block)
+    socket.write(header)
+    socket.write(blob.bytes.subarray(block.begin, block.begin + block.length))
   }
 
   /** The first request only: an answer must be whole before the next may begin. */
