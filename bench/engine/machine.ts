@@ -15,9 +15,10 @@ export interface Machine {
 
 export interface Measurement {
   isQuick: boolean
-  /** Every figure is the median of so many transfers. */
-  rounds: number
-  blobMib: { downloaders: number; mib: number }[]
+  /** Every figure of a group is the median of so many transfers. */
+  groups: { downloaders: number; blobMib: number; rounds: number }[]
+  /** Of all transfers together: what Shoal's nodes fetched from the registry though a peer held it. Should be 0. */
+  mibFromRegistry: number
 }
 
 /** Asked before the run loads the machine. */

@@ -1,10 +1,10 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { ShoalError } from '../../core/errors.ts'
-import { describeMachine, type Machine } from './machine.ts'
+import { describeMachine, type Measurement } from './machine.ts'
 import { BENCH_USAGE, type BenchOptions, parseBenchOptions } from './options.ts'
-import { type Report, summarise } from './report.ts'
-import { type Cell, runRounds } from './rounds.ts'
+import { type Report, summarise, type Transfer } from './report.ts'
+import { type Group, runRounds } from './rounds.ts'
 import { systemsNamed } from './systems/index.ts'
 import type { BenchSystem } from './systems/system.ts'
 import { renderReport } from './table.ts'
@@ -26,31 +26,32 @@ async function measure(options: BenchOptions): Promise<Report> {
   const machine = describeMachine()
   const systems = systemsNamed(options.systems, options)
   const versions = await versionsOf(systems)
-  const cells = cellsOf(options, systems)
+  const groups = options.downloaders.map((downloaders) => ({ downloaders, mib: options.mibFor(downloaders) }))
   await using running = new AsyncDisposableStack()
   const folder = mkdtempSync(join(options.folder, 'shoal-bench-'))
   const removeFolder = () => rmSync(folder, { recursive: true, force: true })
   running.defer(removeFolder)
   removeWhenInterrupted(removeFolder)
   const say = (line: string) => void process.stderr.write(`${line}\n`)
-  const transfers = await runRounds({ ...options, cells, deadlineMs, folder, say, running })
-  const measurement: Machine['measurement'] = {
-    isQuick: options.isQuick,
-    rounds: transfers.length / cells.length,
-    blobMib: options.downloaders.map((downloaders) => ({ downloaders, mib: options.mibFor(downloaders) })),
-  }
+  const transfers = await runRounds({ ...options, systems, groups, deadlineMs, folder, say, running })
+  const measurement = { isQuick: options.isQuick, ...summaryOf(groups, transfers) }
   return { machine: { ...machine, versions, measurement }, runs: summarise(transfers) }
+}
+
+function summaryOf(groups: Group[], transfers: Transfer[]): Omit<Measurement, 'isQuick'> {
+  const systemCount = new Set(transfers.map(({ system }) => system)).size
+  const transfersTo = (count: number) => transfers.filter(({ downloaders }) => downloaders === count).length
+  return {
+    groups: groups.map(({ downloaders, mib }) => {
+      return { downloaders, blobMib: mib, rounds: transfersTo(downloaders) / systemCount }
+    }),
+    mibFromRegistry: transfers.reduce((sum, { registryBytes }) => sum + registryBytes, 0) / 2 ** 20,
+  }
 }
 
 async function versionsOf(systems: BenchSystem[]): Promise<Record<string, string>> {
   const all = await Promise.all(systems.map((system) => system.versions()))
   return Object.assign({ node: process.versions.node }, ...all)
-}
-
-function cellsOf({ downloaders, mibFor }: BenchOptions, systems: BenchSystem[]): Cell[] {
-  return downloaders.flatMap((count) =>
-    systems.map((system) => ({ system, downloaders: count, mib: mibFor(count) })),
-  )
 }
 
 /** The peers end by themselves when this process does (see line-process.ts); the files would stay. */

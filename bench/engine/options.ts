@@ -15,9 +15,9 @@ export interface BenchOptions {
   mibFor: (downloaders: number) => number
   /** Everything is put below this existing folder and removed at the end. */
   folder: string
-  /** Bound on full rounds; time may end them earlier. */
+  /** Bound on rounds; time may end them earlier. */
   roundsMax: number
-  /** No new round begins that would end later than this after the start. */
+  /** Nothing is begun that would end later than this after the start. */
   budgetSeconds: number
 }
 
@@ -29,11 +29,11 @@ const DOWNLOADERS = [1, 4, 8]
 const DOWNLOADERS_MAX = 32
 const MIB_MAX = 16 * 1024
 /**
- * At about 250 MiB/s, 1 GiB to each of eight downloaders takes the slower systems half a minute, and no more than one
- * round would fit. So 2 GiB are delivered in all from four downloaders on, and 1 GiB to a single one.
+ * 1 GiB to each of eight downloaders takes the slower systems a minute, and no more than one round would fit into the
+ * time. Half of it leaves room for medians.
  */
 const MIB_ALONE = 1024
-const MIB_DELIVERED_TOGETHER = 2048
+const MIB_TOGETHER = 512
 
 export const BENCH_USAGE = `Usage: npm run bench:engine -- [flags]
 
@@ -44,7 +44,7 @@ One holder and one, four and eight downloaders on loopback, system by system in 
   --systems <a,b>        Of ${SYSTEM_NAMES.join(', ')}. Default: all.
   --downloaders <1,4,8>  How many downloaders at once. Default: ${DOWNLOADERS.join(',')}.
   --mib <number>         Size of the blob for every count of downloaders. Default: ${MIB_ALONE} for one,
-                         together ${MIB_DELIVERED_TOGETHER} for several.
+                         ${MIB_TOGETHER} for several.
   --rounds <number>      At most so many rounds. Default: as many as fit in the time (${FULL.roundsMax} at most).
   --folder <path>        Where files go. Default: the system's folder for temporary files.
   --read                 Shoal's nodes also read every byte through their client while it arrives.
@@ -78,7 +78,7 @@ export function parseBenchOptions(argv: string[]): BenchOptions {
 }
 
 function defaultMib(downloaders: number): number {
-  return downloaders === 1 ? MIB_ALONE : Math.ceil(MIB_DELIVERED_TOGETHER / downloaders)
+  return downloaders === 1 ? MIB_ALONE : MIB_TOGETHER
 }
 
 function parsed(argv: string[]) {

@@ -18,6 +18,8 @@ export interface Transfer {
   peakRssBytes: number
   /** Null where the system cannot tell. */
   holderSentBytes: number | null
+  /** What did not come from peers; 0 where there is no other source. */
+  registryBytes: number
 }
 
 /** The medians of one system at one number of downloaders; `mibPerSecond` is the sum over the downloaders. */

@@ -5,17 +5,17 @@ import type { Transfer } from './report.ts'
 import type { BenchPeer, BenchSystem, OpenSystem } from './systems/system.ts'
 import { measureTransfer } from './transfer.ts'
 
-/** One combination that is measured once per round. */
-export interface Cell {
-  system: BenchSystem
+/** Transfers that are compared with each other: every system takes its turn. */
+export interface Group {
   downloaders: number
   mib: number
 }
 
 export interface RoundsPlan {
-  cells: Cell[]
+  systems: BenchSystem[]
+  groups: Group[]
   roundsMax: number
-  /** After this moment, as `performance.now()` counts, nothing may still run. */
+  /** No group begins that would end after this moment, as `performance.now()` counts. */
   deadlineMs: number
   /** Exists, and is removed by the caller. */
   folder: string
@@ -24,44 +24,65 @@ export interface RoundsPlan {
   running: AsyncDisposableStack
 }
 
-/** A round may take so much longer than the one before it. */
-const ROUND_TIME_MARGIN = 1.15
-
 interface HeldBlobs {
   system: OpenSystem
   holder: BenchPeer
 }
 
 /**
- * Opens every system with a holder of all blobs; then full rounds, at least one, as long as time allows. Each round
- * begins with another system, so that none always runs at the same moment of the machine's day.
+ * Opens every system with a holder of all blobs; then rounds of all groups, and of those that still fit when time runs
+ * short. Each round begins with another system, so that none always runs at the same moment of the machine's day.
  */
 export async function runRounds(plan: RoundsPlan): Promise<Transfer[]> {
   const blobs = await makeBlobs(plan)
   const held = await openSystems(plan, [...blobs.values()])
+  const budget = new TimeBudget(plan.deadlineMs)
   const transfers: Transfer[] = []
-  let roundMs = 0
   for (let round = 0; round < plan.roundsMax; round++) {
-    const startedAtMs = performance.now()
-    if (startedAtMs + roundMs * ROUND_TIME_MARGIN > plan.deadlineMs) break
-    for (const cell of rotated(plan.cells, round)) {
-      const name = `${round}-${cell.system.name}-${cell.downloaders}`
-      const task = { ...held.get(cell.system)!, blob: blobs.get(cell.mib)!, downloaders: cell.downloaders }
-      const measured = await measureTransfer({ ...task, folder: join(plan.folder, name) })
-      transfers.push({ system: cell.system.name, ...measured })
-      plan.say(`round ${round + 1}: ${describe(transfers.at(-1)!)}`)
+    for (const group of plan.groups) {
+      const startedAtMs = performance.now()
+      if (!budget.fits(group, startedAtMs)) continue
+      for (const bench of rotated(plan.systems, round)) {
+        const folder = join(plan.folder, `${round}-${bench.name}-${group.downloaders}`)
+        const task = { ...held.get(bench)!, blob: blobs.get(group.mib)!, downloaders: group.downloaders }
+        const transfer = { system: bench.name, ...(await measureTransfer({ ...task, folder })) }
+        plan.say(`round ${round + 1}: ${describe(transfer)}`)
+        transfers.push(transfer)
+      }
+      budget.took(group, performance.now() - startedAtMs)
     }
-    roundMs = performance.now() - startedAtMs
   }
   return transfers
 }
 
+/** A group may take so much longer than the last time. */
+const TIME_MARGIN = 1.15
+
+/** Which groups can still be measured in time; all times in milliseconds. */
+export class TimeBudget {
+  private readonly deadlineMs: number
+  private readonly lastMs = new Map<Group, number>()
+
+  constructor(deadlineMs: number) {
+    this.deadlineMs = deadlineMs
+  }
+
+  took(group: Group, durationMs: number): void {
+    this.lastMs.set(group, durationMs)
+  }
+
+  /** How long a group takes shows the first time. */
+  fits(group: Group, nowMs: number): boolean {
+    return nowMs + (this.lastMs.get(group) ?? 0) * TIME_MARGIN <= this.deadlineMs
+  }
+}
+
 /** @returns blobs by their size in MiB */
-async function makeBlobs({ cells, folder, say }: RoundsPlan): Promise<Map<number, BenchBlob>> {
+async function makeBlobs({ groups, folder, say }: RoundsPlan): Promise<Map<number, BenchBlob>> {
   const blobs = new Map<number, BenchBlob>()
   const blobFolder = join(folder, 'blobs')
   await mkdir(blobFolder)
-  for (const mib of new Set(cells.map((cell) => cell.mib))) {
+  for (const mib of new Set(groups.map((group) => group.mib))) {
     say(`making a blob of ${mib} MiB`)
     blobs.set(mib, await makeBlob(blobFolder, mib * 2 ** 20))
   }
@@ -69,11 +90,11 @@ async function makeBlobs({ cells, folder, say }: RoundsPlan): Promise<Map<number
 }
 
 async function openSystems(
-  { cells, folder, say, running }: RoundsPlan,
+  { systems, folder, say, running }: RoundsPlan,
   blobs: BenchBlob[],
 ): Promise<Map<BenchSystem, HeldBlobs>> {
   const held = new Map<BenchSystem, HeldBlobs>()
-  for (const bench of new Set(cells.map(({ system }) => system))) {
+  for (const bench of systems) {
     say(`starting ${bench.name}`)
     const paths = ['services', 'holder'].map((part) => join(folder, `${bench.name}-${part}`)) as [
       string,
@@ -93,7 +114,10 @@ export function rotated<Item>(items: Item[], by: number): Item[] {
   return [...items.slice(start), ...items.slice(0, start)]
 }
 
-function describe({ system, downloaders, blobBytes, seconds, cpuSeconds }: Transfer): string {
+function describe(transfer: Transfer): string {
+  const { system, downloaders, blobBytes, seconds, cpuSeconds, registryBytes } = transfer
   const mibPerSecond = (blobBytes * downloaders) / 2 ** 20 / seconds
-  return `${system} to ${downloaders}: ${mibPerSecond.toFixed(0)} MiB/s, ${cpuSeconds.toFixed(2)} CPU s`
+  const registry =
+    registryBytes === 0 ? '' : `, ${registryBytes / 2 ** 20} MiB not from peers but the registry`
+  return `${system} to ${downloaders}: ${mibPerSecond.toFixed(0)} MiB/s, ${cpuSeconds.toFixed(2)} CPU s${registry}`
 }

@@ -18,14 +18,20 @@ export function machineLines({
   measurement,
   loadBefore,
 }: Machine): string[] {
-  const blobs = measurement.blobMib.map(({ downloaders, mib }) => `${mib} MiB to each of ${downloaders}`)
+  const { groups, isQuick, mibFromRegistry } = measurement
+  const blobs = groups.map(
+    ({ downloaders, blobMib, rounds }) => `${blobMib} MiB to each of ${downloaders} (${rounds} rounds)`,
+  )
   return [
     `Machine: ${cpu}, ${cores} cores, ${memoryMib} MiB of memory, Linux ${kernel}, load before the run ${loadBefore}`,
     `Versions: ${Object.entries(versions)
       .map((version) => version.join(' '))
       .join(', ')}`,
-    `Blobs: ${blobs.join(', ')}. Medians of ${measurement.rounds} interleaved rounds.`,
-    ...(measurement.isQuick ? ['This was a quick run: few rounds of a small blob. Do not quote it.'] : []),
+    `Medians of interleaved rounds: ${blobs.join(', ')}`,
+    ...(mibFromRegistry === 0
+      ? []
+      : [`${mibFromRegistry} MiB of all that Shoal delivered came from the registry, not from peers.`]),
+    ...(isQuick ? ['This was a quick run: few rounds of a small blob. Do not quote it.'] : []),
   ]
 }
 

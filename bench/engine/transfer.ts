@@ -57,7 +57,7 @@ async function timeTransfer({ system, holder, blob }: TransferPlan, peers: Bench
   resetPeakRss(peerPids)
   const cpuBefore = cpuSecondsOf(pids)
   const startedAtMs = performance.now()
-  await withinTime(downloadAll(holder, peers, blob))
+  const registryBytes = await withinTime(downloadAll(holder, peers, blob))
   const seconds = (performance.now() - startedAtMs) / 1000
   const cpuSeconds = cpuSecondsOf(pids) - cpuBefore
   const peakRssBytes = peakRssBytesOf(peerPids)
@@ -73,18 +73,20 @@ async function timeTransfer({ system, holder, blob }: TransferPlan, peers: Bench
   }
 }
 
-async function downloadAll(holder: BenchPeer, peers: BenchPeer[], blob: BenchBlob): Promise<void> {
+/** @returns bytes that did not come from peers */
+async function downloadAll(holder: BenchPeer, peers: BenchPeer[], blob: BenchBlob): Promise<number> {
   const ports = [holder, ...peers].map(({ port }) => port)
-  await Promise.all(peers.map((peer, index) => peer.download(blob, ports.slice(0, index + 1))))
+  const downloads = peers.map((peer, index) => peer.download(blob, ports.slice(0, index + 1)))
+  return (await Promise.all(downloads)).reduce((sum, bytes) => sum + bytes, 0)
 }
 
-async function withinTime(work: Promise<void>): Promise<void> {
+async function withinTime<Result>(work: Promise<Result>): Promise<Result> {
   const patience = new AbortController()
   const tooLong = delay(TRANSFER_SECONDS_MAX * 1000, undefined, { signal: patience.signal }).then(() => {
     throw new BenchPeerError(`a transfer took longer than ${TRANSFER_SECONDS_MAX} s`)
   })
   tooLong.catch(() => undefined) // Aborting it is no failure.
-  await Promise.race([work, tooLong]).finally(() => patience.abort())
+  return Promise.race([work, tooLong]).finally(() => patience.abort())
 }
 
 async function checkContent(peer: BenchPeer, blob: BenchBlob): Promise<void> {

@@ -7,7 +7,7 @@ describe('the flags of bench:engine', () => {
     const options = parseBenchOptions([])
     expect(options.systems).toEqual(['shoal', 'libtorrent-ssl', 'libtorrent-plain', 'webtorrent', 'aria2'])
     expect(options.downloaders).toEqual([1, 4, 8])
-    expect(options.downloaders.map(options.mibFor)).toEqual([1024, 512, 256])
+    expect(options.downloaders.map(options.mibFor)).toEqual([1024, 512, 512])
     expect(options.budgetSeconds).toBeLessThan(600)
   })
 

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { renderPlot } from '../../bench/engine/plot.ts'
 import { median, type Report, summarise, type Transfer } from '../../bench/engine/report.ts'
 import { withResults } from '../../bench/engine/results-page.ts'
-import { rotated } from '../../bench/engine/rounds.ts'
+import { rotated, TimeBudget } from '../../bench/engine/rounds.ts'
 import { renderReport, renderTable } from '../../bench/engine/table.ts'
 
 const MIB = 2 ** 20
@@ -15,6 +15,7 @@ const transfer = (changes: Partial<Transfer>): Transfer => ({
   cpuSeconds: 3,
   peakRssBytes: 100 * MIB,
   holderSentBytes: 1024 * MIB,
+  registryBytes: 0,
   ...changes,
 })
 
@@ -26,7 +27,11 @@ const report: Report = {
     kernel: '6.1',
     loadBefore: 0.1,
     versions: { node: '24.0.0' },
-    measurement: { isQuick: false, rounds: 1, blobMib: [{ downloaders: 1, mib: 1024 }] },
+    measurement: {
+      isQuick: false,
+      groups: [{ downloaders: 1, blobMib: 1024, rounds: 3 }],
+      mibFromRegistry: 0,
+    },
   },
   runs: summarise([
     transfer({}),
@@ -92,10 +97,21 @@ describe('the report', () => {
 
   it('names machine, versions, blob and rounds for people, and how Shoal compares', () => {
     const text = renderReport(report)
-    for (const fact of ['A processor', 'node 24.0.0', '1024 MiB to each of 1', 'Shoal to 1: 2.50 × aria2']) {
+    for (const fact of [
+      'A processor',
+      'node 24.0.0',
+      '1024 MiB to each of 1 (3 rounds)',
+      'Shoal to 1: 2.50 × aria2',
+    ]) {
       expect(text).toContain(fact)
     }
-    expect(text).not.toContain('quick')
+    expect(text).not.toMatch(/quick|registry/)
+  })
+
+  it('says so when Shoal had to ask the registry for what a peer held', () => {
+    const measurement = { ...report.machine.measurement, mibFromRegistry: 64 }
+    const text = renderReport({ ...report, machine: { ...report.machine, measurement } })
+    expect(text).toContain('64 MiB of all that Shoal delivered came from the registry')
   })
 
   it('warns that a quick run is no result', () => {
@@ -164,5 +180,19 @@ describe('rounds', () => {
   it('each begin with another system and leave none out', () => {
     expect(rotated(['a', 'b', 'c'], 0)).toEqual(['a', 'b', 'c'])
     expect(rotated(['a', 'b', 'c'], 4)).toEqual(['b', 'c', 'a'])
+  })
+
+  it('go on with the groups that still fit when time runs short', () => {
+    const [quick, slow] = [
+      { downloaders: 1, mib: 1 },
+      { downloaders: 8, mib: 1 },
+    ]
+    const budget = new TimeBudget(1000)
+    expect(budget.fits(slow, 999)).toBe(true)
+    budget.took(quick, 100)
+    budget.took(slow, 500)
+    expect([quick, slow].map((group) => budget.fits(group, 400))).toEqual([true, true])
+    expect([quick, slow].map((group) => budget.fits(group, 600))).toEqual([true, false])
+    expect([quick, slow].map((group) => budget.fits(group, 900))).toEqual([false, false])
   })
 })

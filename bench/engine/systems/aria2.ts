@@ -90,8 +90,9 @@ class Aria2Peer implements BenchPeer {
     await announced
   }
 
-  async download(blob: BenchBlob): Promise<void> {
+  async download(blob: BenchBlob): Promise<number> {
     await this.parts.rpc.downloaded(await this.add(blob, {}))
+    return 0
   }
 
   async sentBytes({ name }: BenchBlob): Promise<number> {

@@ -33,9 +33,10 @@ export interface BenchPeer {
   /**
    * Downloads, from the holder and from other downloaders. Resolves when every byte is verified and in the file.
    * @param peerPorts the holder, and downloaders that have been asked to download before
+   * @returns bytes that came from elsewhere than peers
    * @throws BenchPeerError
    */
-  download(blob: BenchBlob, peerPorts: number[]): Promise<void>
+  download(blob: BenchBlob, peerPorts: number[]): Promise<number>
   /** Payload bytes of the blob sent since the peer began; null where it cannot tell. */
   sentBytes(blob: BenchBlob): Promise<number | null>
   /** SHA-256, in hex digits, of what is on its disk. */

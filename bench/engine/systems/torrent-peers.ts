@@ -34,6 +34,7 @@ async function startPeer(
     port,
     async download({ name }, peerPorts) {
       await peer.ask({ do: 'download', name, peerPorts })
+      return 0
     },
     sentBytes: async ({ name }) => (await peer.ask<{ bytes: number }>({ do: 'sent', name })).bytes,
     contentHash: ({ name }) => sha256OfFile(join(folder, name)),

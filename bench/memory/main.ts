@@ -1,0 +1,140 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { ShoalError } from '../../core/errors.ts'
+import { type BenchBlob, makeBlob } from '../engine/blob.ts'
+import { BenchPeerError } from '../engine/errors.ts'
+import { type LineProcess, startLineProcess } from '../engine/line-process.ts'
+import type { ShoalServices } from '../engine/peers/shoal-questions.ts'
+import { type NodeProcess, startNodeProcess } from './node-process.ts'
+import { MEMORY_USAGE, type MemoryOptions, parseMemoryOptions } from './options.ts'
+import { type MemoryReport, renderMemory } from './report.ts'
+
+/** `npm run bench:memory`: what a real node needs while layers pass through it. */
+
+const SERVICES_PROGRAM = join(import.meta.dirname, '../engine/peers/shoal-services.ts')
+const MIB = 2 ** 20
+/** Joined, heartbeats going, start-up garbage collected. */
+const IDLE_AFTER_MS = 5_000
+const EXIT_FAILED = 1
+const EXIT_MISUSED = 2
+
+interface Bench {
+  folder: string
+  services: LineProcess
+  settings: ShoalServices
+  say(line: string): void
+}
+
+async function main(argv: string[]): Promise<void> {
+  const options = parseMemoryOptions(argv)
+  if (options.isHelp) return void process.stdout.write(MEMORY_USAGE)
+  const report = await measure(options)
+  process.stdout.write(`${options.isJson ? JSON.stringify(report) : renderMemory(report)}\n`)
+}
+
+async function measure(options: MemoryOptions): Promise<MemoryReport> {
+  const folder = mkdtempSync(join(options.folder, 'shoal-memory-'))
+  const removeFolder = () => rmSync(folder, { recursive: true, force: true })
+  removeWhenInterrupted(removeFolder)
+  const services = startLineProcess([process.execPath, SERVICES_PROGRAM])
+  try {
+    const settings = await services.ask<ShoalServices>({ do: 'open', folder })
+    const say = (line: string) => void process.stderr.write(`${line}\n`)
+    return await measureAll({ folder, services, settings, say }, options)
+  } finally {
+    await services.stop()
+    removeFolder()
+  }
+}
+
+async function measureAll(bench: Bench, { smallMib, gib }: MemoryOptions): Promise<MemoryReport> {
+  await fillCompileCache(bench)
+  const small = await offer(bench, smallMib * MIB)
+  const first = await startNodeProcess(join(bench.folder, 'first'), bench.settings)
+  await delay(IDLE_AFTER_MS)
+  const idleMib = first.memory().now
+  bench.say(`idle ${idleMib} MiB`)
+  await pull(bench, first, small)
+  const smallPeak = first.memory().peak
+  const smallFromPeer = await peakFromPeer(bench, small)
+  const server = first.memory().peak
+  await first.stop()
+  rmSync(join(bench.folder, 'first'), { recursive: true })
+  const large = gib === 0 ? null : await peakOfLarge(bench, gib)
+  return {
+    smallMib,
+    largeGib: gib,
+    idleMib,
+    peakMib: { small: smallPeak, smallFromPeer, server, large },
+  }
+}
+
+/** Only the first start after an installation or a change compiles. */
+async function fillCompileCache({ folder, settings }: Bench): Promise<void> {
+  const node = await startNodeProcess(join(folder, 'cache-filler'), settings)
+  await delay(IDLE_AFTER_MS)
+  await node.stop()
+}
+
+async function peakFromPeer(bench: Bench, blob: BenchBlob): Promise<number> {
+  const folder = join(bench.folder, 'second')
+  const node = await startNodeProcess(folder, bench.settings)
+  try {
+    await pull(bench, node, blob)
+    const bytes = await node.bytesFromPeers()
+    if (bytes !== blob.bytes) throw new BenchPeerError(`${bytes} bytes came from the peer, not ${blob.bytes}`)
+    return node.memory().peak
+  } finally {
+    await node.stop()
+    rmSync(folder, { recursive: true })
+  }
+}
+
+async function peakOfLarge(bench: Bench, gib: number): Promise<number> {
+  const blob = await offer(bench, gib * 1024 * MIB)
+  const node = await startNodeProcess(join(bench.folder, 'third'), bench.settings)
+  try {
+    await pull(bench, node, blob)
+    return node.memory().peak
+  } finally {
+    await node.stop()
+  }
+}
+
+async function offer({ folder, services, say }: Bench, bytes: number): Promise<BenchBlob> {
+  say(`making a layer of ${bytes / MIB} MiB`)
+  const blob = await makeBlob(folder, bytes)
+  await services.ask({ do: 'add', name: blob.name, path: blob.path, bytes: blob.bytes })
+  return blob
+}
+
+async function pull({ services, say }: Bench, node: NodeProcess, blob: BenchBlob): Promise<void> {
+  const { token } = await services.ask<{ token: string }>({ do: 'token' })
+  const { seconds } = await node.pull(blob, token)
+  const { now, peak } = node.memory()
+  say(`${blob.bytes / MIB} MiB in ${seconds.toFixed(1)} s: peak ${peak} MiB, now ${now} MiB`)
+}
+
+function removeWhenInterrupted(removeFolder: () => void): void {
+  for (const [signal, exitCode] of [
+    ['SIGHUP', 129],
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const) {
+    process.once(signal, () => {
+      removeFolder()
+      process.exit(exitCode)
+    })
+  }
+}
+
+function fail(error: unknown): void {
+  const { message, stack } = error as Error
+  const isExpected = error instanceof ShoalError
+  process.stderr.write(`bench:memory: ${isExpected ? message : stack}\n`)
+  if (isExpected && error.hint !== undefined) process.stderr.write(`hint: ${error.hint}\n`)
+  process.exit(isExpected && error.code === 'USAGE' ? EXIT_MISUSED : EXIT_FAILED)
+}
+
+await main(process.argv.slice(2)).catch(fail)

@@ -1,0 +1,124 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { once } from 'node:events'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { ProxyAgent } from 'undici'
+import { BenchContentError, BenchPeerError } from '../engine/errors.ts'
+import { REPOSITORY } from '../engine/peers/blob-registry.ts'
+import type { ShoalServices } from '../engine/peers/shoal-questions.ts'
+
+const PROGRAM = join(import.meta.dirname, '../../bin/shoal.js')
+const START_PATIENCE_MS = 20_000
+const POLL_MS = 100
+
+/** What the kernel says of a process (proc(5)), in MiB. */
+export interface Memory {
+  /** VmRSS. */
+  now: number
+  /** VmHWM: the largest VmRSS so far. */
+  peak: number
+}
+
+/** One `shoal node` as operators run it, and a client that pulls through its proxy. */
+export interface NodeProcess {
+  memory(): Memory
+  /** Pulls the blob through the proxy, as Docker would. @throws BenchContentError when other bytes arrive */
+  pull(blob: { name: string; bytes: number }, token: string): Promise<{ seconds: number }>
+  bytesFromPeers(): Promise<number>
+  stop(): Promise<void>
+}
+
+/** @param folder its data, configuration and secrets; made when it is not there */
+export async function startNodeProcess(folder: string, services: ShoalServices): Promise<NodeProcess> {
+  mkdirSync(folder, { recursive: true })
+  const [proxyPort, adminPort] = [await freePort(), await freePort()]
+  const child = spawn(process.execPath, [PROGRAM, 'node', '--config-file', configFile()], {
+    stdio: ['ignore', 'inherit', 'inherit'],
+  })
+  const admin = `http://127.0.0.1:${adminPort}`
+  await untilReady(child, admin)
+  const authority = await (await fetch(`${admin}/v1/ca`)).text()
+
+  function configFile(): string {
+    const write = (name: string, text: string) => {
+      writeFileSync(join(folder, name), text, { mode: 0o600 })
+      return join(folder, name)
+    }
+    const config = {
+      trackerUrl: services.client.trackerUrl,
+      trackerCaFile: write('tracker-ca.pem', services.client.trackerCaPem),
+      joinTokenFile: write('join-token', services.client.joinToken),
+      dataDir: join(folder, 'data'),
+      proxyListen: `127.0.0.1:${proxyPort}`,
+      adminListen: `127.0.0.1:${adminPort}`,
+      peerListen: '127.0.0.1:0',
+      registries: [services.registry],
+      dockerCertsDir: 'none',
+      logLevel: 'warn',
+    }
+    return write('node.json', JSON.stringify(config))
+  }
+
+  return {
+    memory: () => memoryOf(child.pid!),
+    async pull(blob, token) {
+      const agent = new ProxyAgent({ uri: `http://127.0.0.1:${proxyPort}`, requestTls: { ca: authority } })
+      const startedAtMs = performance.now()
+      const response = await agent.request({
+        origin: `https://${services.registry.host}`,
+        path: `/v2/${REPOSITORY}/blobs/sha256:${blob.name}`,
+        method: 'GET',
+        headers: { authorization: `Bearer ${token}` },
+      })
+      const hash = createHash('sha256')
+      for await (const chunk of response.body) hash.update(chunk as Buffer)
+      const seconds = (performance.now() - startedAtMs) / 1000
+      await agent.close()
+      if (hash.digest('hex') !== blob.name) throw new BenchContentError('the proxy delivered other bytes')
+      return { seconds }
+    },
+    async bytesFromPeers() {
+      const answer = (await (await fetch(`${admin}/v1/progress`)).json()) as {
+        blobs: { bytesFromPeers: number }[]
+      }
+      return answer.blobs.reduce((sum, { bytesFromPeers }) => sum + bytesFromPeers, 0)
+    },
+    async stop() {
+      if (child.exitCode !== null) return
+      child.kill('SIGTERM')
+      await once(child, 'exit')
+    },
+  }
+}
+
+async function untilReady(child: ChildProcess, admin: string): Promise<void> {
+  const deadlineMs = performance.now() + START_PATIENCE_MS
+  for (;;) {
+    const answer = await fetch(`${admin}/healthz`).catch(() => undefined)
+    if (answer?.ok) return
+    if (child.exitCode !== null || performance.now() > deadlineMs) {
+      child.kill('SIGKILL')
+      throw new BenchPeerError('shoal node did not start')
+    }
+    await delay(POLL_MS)
+  }
+}
+
+export function memoryOf(pid: number): Memory {
+  const status = readFileSync(`/proc/${pid}/status`, 'latin1')
+  const mib = (name: string) =>
+    Math.round(Number(new RegExp(`${name}:\\s+(\\d+) kB`).exec(status)![1]) / 1024)
+  return { now: mib('VmRSS'), peak: mib('VmHWM') }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as { port: number }
+  server.close()
+  await once(server, 'close')
+  return port
+}

@@ -1,0 +1,57 @@
+import { tmpdir } from 'node:os'
+import { parseArgs } from 'node:util'
+import { BenchUsageError } from '../engine/errors.ts'
+
+export interface MemoryOptions {
+  isJson: boolean
+  isHelp: boolean
+  /** Size of the large layer in GiB; 0 leaves it out. */
+  gib: number
+  /** Size of the small layer in MiB. */
+  smallMib: number
+  /** Everything is put below this existing folder and removed at the end: twice the large layer. */
+  folder: string
+}
+
+const GIB_MAX = 64
+const SMALL_MIB_MAX = 4096
+
+export const MEMORY_USAGE = `Usage: npm run bench:memory -- [flags]
+
+Memory of \`shoal node\` while layers pass through its proxy: idle, 1 GiB and 10 GiB from the registry, 1 GiB from a peer.
+
+  --json            One JSON document on standard output; progress goes to standard error.
+  --gib <number>    Size of the large layer in GiB. Default: 10; 0 leaves it out.
+  --mib <number>    Size of the small layer in MiB. Default: 1024.
+  --folder <path>   Where files go, twice the large layer. Default: the system's folder for temporary files.
+  --help            Prints this.
+`
+
+/** @throws BenchUsageError */
+export function parseMemoryOptions(argv: string[]): MemoryOptions {
+  const values = parsed(argv)
+  return {
+    isJson: values.json ?? false,
+    isHelp: values.help ?? false,
+    gib: numberOf(values.gib ?? '10', '--gib', { min: 0, max: GIB_MAX }),
+    smallMib: numberOf(values.mib ?? '1024', '--mib', { min: 1, max: SMALL_MIB_MAX }),
+    folder: values.folder ?? tmpdir(),
+  }
+}
+
+function parsed(argv: string[]) {
+  const flag = { type: 'boolean' } as const
+  const text = { type: 'string' } as const
+  try {
+    return parseArgs({ args: argv, options: { json: flag, help: flag, gib: text, mib: text, folder: text } })
+      .values
+  } catch (cause) {
+    throw new BenchUsageError((cause as Error).message, { cause, hint: '--help lists the flags.' })
+  }
+}
+
+function numberOf(text: string, name: string, { min, max }: { min: number; max: number }): number {
+  const value = Number(text)
+  if (/^\d+$/.test(text) && value >= min && value <= max) return value
+  throw new BenchUsageError(`${name}: a whole number from ${min} to ${max}, not ${text.slice(0, 40)}`)
+}

@@ -1,0 +1,51 @@
+/** Memory of a node, in MiB. */
+export interface MemoryReport {
+  smallMib: number
+  largeGib: number
+  /** Joined, with nothing to do; not the first start, which loads the compiler that later ones have no need of. */
+  idleMib: number
+  peakMib: {
+    /** The small layer from the registry … */
+    small: number
+    /** … and from a peer. */
+    smallFromPeer: number
+    /** Of the node that served it to that peer. */
+    server: number
+    /** The large layer from the registry; null when it was left out. */
+    large: number | null
+  }
+}
+
+export interface Bar {
+  what: string
+  mib: number
+  mibMax: number
+}
+
+/** The bars of issues 2 and 3. */
+export function barsOf({ idleMib, peakMib, largeGib }: MemoryReport): Bar[] {
+  const { small, smallFromPeer, large } = peakMib
+  const bars = [
+    { what: 'idle', mib: idleMib, mibMax: 120 },
+    { what: 'peak, small layer from the registry', mib: small, mibMax: 250 },
+    { what: 'peak, small layer from a peer', mib: smallFromPeer, mibMax: 250 },
+  ]
+  if (large === null) return bars
+  return [
+    ...bars,
+    { what: `peak, ${largeGib} GiB`, mib: large, mibMax: 220 },
+    { what: `${largeGib} GiB above the small layer`, mib: large - small, mibMax: 30 },
+  ]
+}
+
+export function renderMemory(report: MemoryReport): string {
+  const rows = barsOf(report).map(
+    ({ what, mib, mibMax }) => `| ${what} | ${mib} | ${mibMax} | ${mib <= mibMax ? 'met' : 'missed'} |`,
+  )
+  return [
+    '| memory of `shoal node` | MiB | bar | |',
+    '|---|---:|---:|---|',
+    ...rows,
+    `| peak of the node that served the peer | ${report.peakMib.server} | | |`,
+  ].join('\n')
+}
