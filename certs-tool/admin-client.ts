@@ -99,7 +99,8 @@ function exchange(url: URL, call: CallOptions, body: object): Promise<{ status: 
     const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) }
     const signal = AbortSignal.timeout(PATIENCE_MS)
     // One connection per call: a tool that ends at once has nothing to keep.
-    const options: CallOptions = { ...call, headers, signal, agent: false }
+    // Said, because Node lets an environment variable change the default.
+    const options: CallOptions = { ...call, headers, signal, agent: false, rejectUnauthorized: true }
     const sent = request(url, options, (response) => {
       const chunks: Buffer[] = []
       let bytes = 0

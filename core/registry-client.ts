@@ -90,6 +90,8 @@ class HttpsRegistry implements RegistryClient {
   constructor(config: RegistryConfig, tls: object, headPatienceMs: number) {
     this.config = config
     this.#headPatienceMs = headPatienceMs
+    // Said, because Node lets an environment variable change the default.
+    const verified = { ...tls, rejectUnauthorized: true, timeout: CONNECT_PATIENCE_MS }
     const bounds = {
       headersTimeout: HEADERS_PATIENCE_MS,
       bodyTimeout: BODY_IDLE_MS,
@@ -98,12 +100,12 @@ class HttpsRegistry implements RegistryClient {
     this.dispatcher = new Pool(`https://${config.host}`, {
       ...bounds,
       connections: REGISTRY_CONNECTIONS_MAX,
-      connect: { ...tls, timeout: CONNECT_PATIENCE_MS },
+      connect: verified,
     })
     this.redirectDispatcher = new Agent({
       ...bounds,
       connections: REDIRECT_CONNECTIONS_MAX,
-      connect: { ...tls, timeout: CONNECT_PATIENCE_MS, lookup: guardedLookup(config) },
+      connect: { ...verified, lookup: guardedLookup(config) },
     })
   }
 

@@ -36,6 +36,8 @@ export function dialPeer(
     servername: infoHash,
     secureContext: credential.context,
     minVersion: 'TLSv1.3',
+    // Said, because Node lets an environment variable change the default.
+    rejectUnauthorized: true,
     checkServerIdentity: (_name, certificate) => refusalOf(new X509Certificate(certificate.raw), peer, host),
     onread: {
       buffer: received,

@@ -100,7 +100,12 @@ export class TrackerClient {
       maxResponseSize: ANSWER_BYTES_MAX,
       headersTimeout: CALL_MS_MAX,
       bodyTimeout: CALL_MS_MAX,
-      connect: { secureContext: createSecureContext(tls), timeout: CALL_MS_MAX },
+      // Said, because Node lets an environment variable change the default.
+      connect: {
+        secureContext: createSecureContext(tls),
+        rejectUnauthorized: true,
+        timeout: CALL_MS_MAX,
+      },
     })
   }
 
