@@ -63,14 +63,8 @@ async function timeTransfer({ system, holder, blob }: TransferPlan, peers: Bench
   const peakRssBytes = peakRssBytesOf(peerPids)
   const sentAfter = await holder.sentBytes(blob)
   const holderSentBytes = sentBefore === null || sentAfter === null ? null : sentAfter - sentBefore
-  return {
-    downloaders: peers.length,
-    blobBytes: blob.bytes,
-    seconds,
-    cpuSeconds,
-    peakRssBytes,
-    holderSentBytes,
-  }
+  const transfer = { downloaders: peers.length, blobBytes: blob.bytes, registryBytes }
+  return { ...transfer, seconds, cpuSeconds, peakRssBytes, holderSentBytes }
 }
 
 /** @returns bytes that did not come from peers */
