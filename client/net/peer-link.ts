@@ -78,6 +78,8 @@ const HANDSHAKE_MS_MAX = 10_000
 const LANE_STALLED_MS = 500
 /** A socket that has taken nothing for so long is closed: what waits in it is send buffers that others lack. */
 const LANE_DEAD_MS = 5_000
+/** Each costs a window of requests. BEP 3 advises one in ten seconds at most; no certificate lasts for so many. */
+const CHOKES_MAX = 1000
 const EXPORTER_LABEL = 'EXPORTER-shoal-token-proof-v1'
 const EXPORTER_BYTES = 32
 
@@ -106,6 +108,7 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
   private laneBlocks = 0
   private laneMovedAtMs = Date.now()
   private laneTimer: NodeJS.Timeout | undefined
+  private chokes = 0
   private isAdmitted = false
   private isProofSent = false
   private isClosed = false
@@ -367,6 +370,7 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
         break
       case 'choke':
       case 'unchoke':
+        this.countChokes(message.type)
         this.host.onChoke(this, message.type === 'choke')
         break
       case 'reject':
@@ -421,6 +425,11 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
     if (this.host.isRevoked(claims)) throw new PeerRefusedError('revoked')
     this.isAdmitted = true
     this.host.onAdmitted(this)
+  }
+
+  private countChokes(type: 'choke' | 'unchoke'): void {
+    if (type === 'choke') this.chokes += 1
+    if (this.chokes > CHOKES_MAX) throw new PeerProtocolError('chokes without end')
   }
 
   private onRequest(block: BlockAddress): void {

@@ -48,14 +48,20 @@ export function decodeExtensionHandshake(payload: Buffer): ExtensionHandshake {
   }
   return {
     ids,
-    requestsQueuedMax: clamped(dictionary.get('reqq'), REQUESTS_QUEUED_FOREIGN, REQUESTS_QUEUED_BOUND),
-    blockBytesMax: clamped(dictionary.get('shoal_block'), BLOCK_BYTES_FOREIGN, BLOCK_BYTES_MAX),
+    requestsQueuedMax: clamped(dictionary.get('reqq'), REQUESTS_QUEUED_FOREIGN, 1, REQUESTS_QUEUED_BOUND),
+    // Smaller blocks than everyone takes serve nobody: a piece of 4 MiB would cost as many requests as it has bytes.
+    blockBytesMax: clamped(
+      dictionary.get('shoal_block'),
+      BLOCK_BYTES_FOREIGN,
+      BLOCK_BYTES_FOREIGN,
+      BLOCK_BYTES_MAX,
+    ),
     isUploadOnly: dictionary.get('upload_only') === 1,
   }
 }
 
-function clamped(value: Bencoded | undefined, fallback: number, max: number): number {
-  return typeof value === 'number' && value > 0 ? Math.min(value, max) : fallback
+function clamped(value: Bencoded | undefined, fallback: number, min: number, max: number): number {
+  return typeof value === 'number' && value > 0 ? Math.max(min, Math.min(value, max)) : fallback
 }
 
 /** What a downloading side shows: the token's signing input, and the proof that it holds the signature over it. */

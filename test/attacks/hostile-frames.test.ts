@@ -56,6 +56,13 @@ for (const [what, lengthField] of [
 test('another protocol instead of the handshake ends the connection', () =>
   expectDropped((line) => line.send(Buffer.from('GET / HTTP/1.1\r\nHost: shoal\r\n\r\n'.padEnd(68, ' ')))))
 
+test('chokes without end, each of which would cost a window of requests, end the connection', () =>
+  expectDropped((line) => {
+    line.sendHandshakes(target.swarm, target.member.node)
+    const turn = Buffer.concat([encodeMessage({ type: 'unchoke' }), encodeMessage({ type: 'choke' })])
+    line.send(Buffer.concat(Array<Buffer>(1001).fill(turn)))
+  }))
+
 test('a handshake for another swarm ends the connection', () =>
   expectDropped((line) => {
     const swarm = 'e'.repeat(40) as typeof target.swarm

@@ -244,7 +244,7 @@ test('an extension handshake says what was put into it, within bounds', () => {
       expect(received.ids).toEqual({ shoal_proof: 1, shoal_hashes: 2 })
       expect(received.requestsQueuedMax).toBeGreaterThan(0)
       expect(received.requestsQueuedMax).toBeLessThanOrEqual(2000)
-      expect(received.blockBytesMax).toBeGreaterThan(0)
+      expect(received.blockBytesMax).toBeGreaterThanOrEqual(16 * 1024)
       expect(received.blockBytesMax).toBeLessThanOrEqual(128 * 1024)
       if (sent.requestsQueuedMax > 0 && sent.requestsQueuedMax <= 2000)
         expect(received.requestsQueuedMax).toBe(sent.requestsQueuedMax)
