@@ -222,7 +222,10 @@ export class Origin {
           filled += taken
           at += taken
           if (filled < length) continue
-          storing.push(this.store(run, piece, buffer, length))
+          const stored = this.store(run, piece, buffer, length)
+          // It may fail long before the stream ends, which is when it is waited for.
+          stored.catch(() => undefined)
+          storing.push(stored)
           buffer = undefined
           piece = (piece + 1) as PieceIndex
           filled = 0

@@ -295,7 +295,7 @@ export class Swarm implements OriginHost {
     const { hashes } = this.stored
     // Confirmed hashes are the digest's; anything else the registry sends now is not the blob.
     const expected = hashes.isConfirmed ? hashes.get(piece)?.toString('hex') : undefined
-    const hash = await this.write(piece, buffer, length, expected)
+    const hash = await this.writeOrFail(piece, buffer, length, expected)
     if (expected !== undefined && hash !== expected) {
       throw new OriginRefusedError(
         `the registry sent other bytes for piece ${piece} than the digest stands for`,
@@ -355,6 +355,16 @@ export class Swarm implements OriginHost {
     return this.stored.withFile((fd) =>
       this.parts.verifier.piece(buffer, { length, fd, position, expected, whole }),
     )
+  }
+
+  /** A disk that takes no more ends the download here; its readers go on with the registry. */
+  private async writeOrFail(...piece: Parameters<Swarm['write']>): Promise<string> {
+    try {
+      return await this.write(...piece)
+    } catch (cause) {
+      this.failWriting(cause)
+      throw cause
+    }
   }
 
   private failWriting(cause: unknown): void {

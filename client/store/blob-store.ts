@@ -118,8 +118,13 @@ export class StoredBlob {
       usedAtMs: this.usedAtMs,
     }
     const path = join(this.directory, 'state.json')
-    writeFileSync(`${path}.new`, JSON.stringify(state), { mode: 0o600 })
-    renameSync(`${path}.new`, path)
+    try {
+      writeFileSync(`${path}.new`, JSON.stringify(state), { mode: 0o600 })
+      renameSync(`${path}.new`, path)
+    } catch {
+      // A full disk: the state before stays, which names fewer pieces but none that is not there.
+      this.isDirty = true
+    }
   }
 
   /**
