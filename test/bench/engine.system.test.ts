@@ -1,8 +1,11 @@
-import { execFile } from 'node:child_process'
-import { readdirSync } from 'node:fs'
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, readdirSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import type { Readable } from 'node:stream'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import type { Report } from '../../bench/engine/report.ts'
@@ -56,3 +59,29 @@ it('two downloaders each get the whole file, with every system', async () => {
     'aria2',
   ])
 }, 120_000)
+
+it('ends with every peer and file gone when it is interrupted', async () => {
+  const argv = [PROGRAM, '--folder', folder, '--downloaders', '4', '--mib', '256', '--systems', 'shoal,aria2']
+  const child = spawn(process.execPath, argv, { stdio: ['ignore', 'ignore', 'pipe'] })
+  const ended = once(child, 'exit')
+  await lineWith(child.stderr, 'starting aria2')
+  const peers = await processesBelow(child.pid!)
+  expect(peers.length).toBeGreaterThan(1)
+  child.kill('SIGINT')
+  expect(await ended).toEqual([130, null])
+  await expect.poll(() => peers.filter(isRunning), { timeout: 10_000 }).toEqual([])
+  expect(readdirSync(folder)).toEqual([])
+}, 60_000)
+
+async function lineWith(stream: Readable, text: string): Promise<void> {
+  for await (const line of createInterface({ input: stream })) if (line.includes(text)) return
+}
+
+async function processesBelow(pid: number): Promise<number[]> {
+  const { stdout } = await promisify(execFile)('ps', ['-o', 'pid=', '--ppid', String(pid)])
+  return stdout.trim().split('\n').map(Number)
+}
+
+function isRunning(pid: number): boolean {
+  return existsSync(`/proc/${pid}`)
+}

@@ -1,17 +1,23 @@
 import { createInterface } from 'node:readline'
+import { setTimeout as delay } from 'node:timers/promises'
 
 /** The other side of `startLineProcess`: what a peer written for Node does with the questions it is asked. */
 export type Answers = Record<string, (question: never) => Promise<object>>
 
-/** Answers one question after the other until standard input ends; then the process ends. */
+/** How long an orderly end may take; whoever waits for it waits longer. */
+const CLOSE_PATIENCE_MS = 3_000
+
+/** Answers one question after the other until standard input ends, and then ends the process, answered or not. */
 export async function answerLines(answers: Answers, close: () => Promise<void>): Promise<void> {
-  for await (const line of createInterface({ input: process.stdin })) {
+  const lines = createInterface({ input: process.stdin })
+  lines.once('close', () => {
+    void Promise.race([close(), delay(CLOSE_PATIENCE_MS)]).finally(() => process.exit())
+  })
+  for await (const line of lines) {
     const question = JSON.parse(line) as { do: string }
     const answer = await answers[question.do]!(question as never).catch((error: Error) => ({
       error: error.stack,
     }))
     process.stdout.write(`${JSON.stringify(answer)}\n`)
   }
-  await close()
-  process.exit()
 }
