@@ -152,6 +152,8 @@ export async function startTestCluster(options: {
   kind?: RegistryConfig['kind']
   logLevel?: string
   leaseSeconds?: number
+  /** Shorter than operators may set it. */
+  pullCertificateSeconds?: number
   logTo?: pino.DestinationStream
 }): Promise<TestCluster> {
   const folder = mkdtempSync(join(tmpdir(), 'shoal-cluster-'))
@@ -181,6 +183,7 @@ export async function startTestCluster(options: {
     heartbeatSeconds: 1,
     leaseSeconds: options.leaseSeconds ?? 10,
   })
+  if (options.pullCertificateSeconds) config.pullCertificateSeconds = options.pullCertificateSeconds
   let tracker: RunningTracker | undefined = await startTracker(config, log)
   const port = tracker.address.port
   const main = makeJoinToken()

@@ -1,0 +1,47 @@
+import { afterEach, expect, test } from 'vitest'
+import { progressOf, pull, randomBlob, startTestCluster, type TestCluster } from './test-cluster.ts'
+
+let cluster: TestCluster
+afterEach(() => cluster?.close())
+const MIB = 1024 * 1024
+const LIMIT = 3 * MIB
+const BLOB_BYTES = 12 * MIB
+
+/** A transfer of BLOB_BYTES at LIMIT, give or take a fifth. */
+function expectLimited(startedAtMs: number, bytes = BLOB_BYTES): void {
+  const bytesPerSecond = (bytes / (performance.now() - startedAtMs)) * 1000
+  expect(bytesPerSecond / LIMIT).toBeGreaterThan(0.8)
+  expect(bytesPerSecond / LIMIT).toBeLessThan(1.2)
+}
+
+test('a node sends to all its peers together no faster than it may', async () => {
+  cluster = await startTestCluster({ nodes: 0 })
+  const holder = await cluster.addNode({ client: { uploadBytesPerSecondMax: LIMIT } })
+  const blob = cluster.registry.add(randomBlob(BLOB_BYTES).bytes)
+  await pull(holder, cluster.request(blob))
+  const downloaders = [await cluster.addNode(), await cluster.addNode()]
+  const startedAtMs = performance.now()
+  const all = await Promise.all(downloaders.map((node) => pull(node, cluster.request(blob))))
+  for (const bytes of all) expect(bytes.equals(blob.bytes)).toBe(true)
+  expectLimited(startedAtMs, progressOf(holder, blob).bytesToPeers)
+}, 30_000)
+
+test('a node takes from its peers no faster than it may', async () => {
+  cluster = await startTestCluster({ nodes: 2 })
+  const blob = cluster.registry.add(randomBlob(BLOB_BYTES).bytes)
+  for (const node of cluster.nodes) await pull(node, cluster.request(blob))
+  const limited = await cluster.addNode({ client: { downloadBytesPerSecondMax: LIMIT } })
+  const startedAtMs = performance.now()
+  expect((await pull(limited, cluster.request(blob))).equals(blob.bytes)).toBe(true)
+  expectLimited(startedAtMs)
+  expect(progressOf(limited, blob).bytesFromPeers).toBe(BLOB_BYTES)
+}, 30_000)
+
+test('a node takes from the registry no faster than it may', async () => {
+  cluster = await startTestCluster({ nodes: 0 })
+  const limited = await cluster.addNode({ client: { downloadBytesPerSecondMax: LIMIT } })
+  const blob = cluster.registry.add(randomBlob(BLOB_BYTES).bytes)
+  const startedAtMs = performance.now()
+  expect((await pull(limited, cluster.request(blob))).equals(blob.bytes)).toBe(true)
+  expectLimited(startedAtMs)
+}, 30_000)
