@@ -9,6 +9,8 @@ import type { ShoalServices } from '../peers/shoal-questions.ts'
 import type { BenchPeer, BenchSystem, OpenSystem } from './system.ts'
 
 const PEER_PROGRAM = join(import.meta.dirname, '../peers/shoal-peer.ts')
+/** Peers run as `bin/shoal.js` runs a node. */
+const LEAN = join(import.meta.dirname, '../../../bin/lean.js')
 const SERVICES_PROGRAM = join(import.meta.dirname, '../peers/shoal-services.ts')
 
 /**
@@ -77,7 +79,7 @@ class ShoalCluster implements OpenSystem {
   }
 
   private async startPeer(dataDir: string): Promise<LineProcess> {
-    const peer = startLineProcess([process.execPath, PEER_PROGRAM])
+    const peer = startLineProcess([process.execPath, '--import', LEAN, PEER_PROGRAM])
     await peer.ask({ do: 'open', ...this.parts.settings, dataDir })
     return peer
   }
