@@ -278,11 +278,11 @@ export class BlobStore {
     // Nothing is evicted for a blob that would not fit an empty store.
     if (bytes > this.bytesMax) throw new StoreFullError(`no room for a blob of ${bytes} bytes`)
     const evicted: SwarmId[] = []
-    const idle = this.all()
-      .filter(isIdle)
-      .sort((a, b) => a.usedAtMs - b.usedAtMs)
     while (!(await this.fits(bytes))) {
-      const victim = idle.shift()
+      // Asked only now: what was idle before the wait may have a reader since.
+      const [victim] = this.all()
+        .filter(isIdle)
+        .sort((a, b) => a.usedAtMs - b.usedAtMs)
       if (!victim) throw new StoreFullError(`no room for a blob of ${bytes} bytes`)
       evicted.push(victim.swarm)
       await this.remove(victim.swarm)

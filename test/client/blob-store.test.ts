@@ -227,3 +227,15 @@ test('a block of a blob that was deleted is told as unreadable, not thrown at wh
   blob.readBlock(Buffer.alloc(16), { at: 0, length: 16, position: 0 }, (isRead) => read.push(isRead))
   expect(read).toEqual([false])
 })
+
+test('a blob that came into use while room was looked for is not evicted', async () => {
+  const store = await open(2 * MIB)
+  const one = await create(store, 'one', 2 * MIB)
+  let isInUse = false
+  const creating = store.create(blobOf('two', 2 * MIB), () => !isInUse)
+  // Before the disk has answered how much room there is, after it was asked.
+  for (let turn = 0; turn < 20; turn++) await Promise.resolve()
+  isInUse = true
+  await expect(creating).rejects.toMatchObject({ code: 'STORE_FULL' })
+  expect(store.get(one.swarm)).toBe(one)
+})
