@@ -1,6 +1,13 @@
 import { defineConfig } from 'vitest/config'
 
-/** `fast`: no root, no Debian parts, in parallel. `system`: real daemons, registries and namespaces, one at a time. */
+/** Whole stories and attacks: seconds each, as they wait out real bounds. */
+const STORIES = ['test/pull/**/*.test.ts', 'test/attacks/**/*.test.ts', 'test/client/fuzz.test.ts']
+const SYSTEM = ['**/*.system.test.ts']
+
+/**
+ * `fast`: what `npm run check` runs. `stories`: clusters in one process, no root, no Debian parts. `system`: real
+ * daemons, registries and namespaces, one at a time.
+ */
 export default defineConfig({
   test: {
     projects: [
@@ -8,7 +15,7 @@ export default defineConfig({
         test: {
           name: 'fast',
           include: ['**/*.test.ts'],
-          exclude: ['**/*.system.test.ts', '**/node_modules/**'],
+          exclude: [...STORIES, ...SYSTEM, '**/node_modules/**'],
           pool: 'forks',
           sequence: { groupOrder: 0 },
           testTimeout: 60_000,
@@ -17,10 +24,22 @@ export default defineConfig({
       },
       {
         test: {
-          name: 'system',
-          include: ['**/*.system.test.ts'],
+          name: 'stories',
+          include: STORIES,
+          exclude: SYSTEM,
           pool: 'forks',
           sequence: { groupOrder: 1 },
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
+        },
+      },
+      {
+        test: {
+          name: 'system',
+          include: SYSTEM,
+          exclude: ['**/node_modules/**'],
+          pool: 'forks',
+          sequence: { groupOrder: 2 },
           fileParallelism: false,
           testTimeout: 240_000,
           hookTimeout: 240_000,

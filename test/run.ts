@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 
 /**
- * `npm test`: all tests, fast and system, and a last line `N passed, N failed[, N skipped]` with the totals of the run.
+ * `npm test`: all tests (fast, stories, system) and a last line `N passed, N failed[, N skipped]` with the totals of the run.
  * Arguments go to vitest (file filters, --project fast).
  */
 
