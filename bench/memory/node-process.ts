@@ -27,6 +27,12 @@ export interface NodeProcess {
   memory(): Memory
   /** Pulls the blob through the proxy, as Docker would. @throws BenchContentError when other bytes arrive */
   pull(blob: { name: string; bytes: number }, token: string): Promise<{ seconds: number }>
+  /** Takes so many bytes a second, and hangs up after so many seconds. */
+  readSlowly(
+    blob: { name: string },
+    token: string,
+    pace: { bytesPerSecond: number; seconds: number },
+  ): Promise<{ takenBytes: number }>
   bytesFromPeers(): Promise<number>
   stop(): Promise<void>
 }
@@ -62,23 +68,41 @@ export async function startNodeProcess(folder: string, services: ShoalServices):
     return write('node.json', JSON.stringify(config))
   }
 
+  async function request(blob: { name: string }, token: string) {
+    const agent = new ProxyAgent({ uri: `http://127.0.0.1:${proxyPort}`, requestTls: { ca: authority } })
+    const { body } = await agent.request({
+      origin: `https://${services.registry.host}`,
+      path: `/v2/${REPOSITORY}/blobs/sha256:${blob.name}`,
+      method: 'GET',
+      headers: { authorization: `Bearer ${token}` },
+    })
+    return { body, agent }
+  }
+
   return {
     memory: () => memoryOf(child.pid!),
     async pull(blob, token) {
-      const agent = new ProxyAgent({ uri: `http://127.0.0.1:${proxyPort}`, requestTls: { ca: authority } })
       const startedAtMs = performance.now()
-      const response = await agent.request({
-        origin: `https://${services.registry.host}`,
-        path: `/v2/${REPOSITORY}/blobs/sha256:${blob.name}`,
-        method: 'GET',
-        headers: { authorization: `Bearer ${token}` },
-      })
+      const { body, agent } = await request(blob, token)
       const hash = createHash('sha256')
-      for await (const chunk of response.body) hash.update(chunk as Buffer)
+      for await (const chunk of body) hash.update(chunk as Buffer)
       const seconds = (performance.now() - startedAtMs) / 1000
       await agent.close()
       if (hash.digest('hex') !== blob.name) throw new BenchContentError('the proxy delivered other bytes')
       return { seconds }
+    },
+    async readSlowly(blob, token, { bytesPerSecond, seconds }) {
+      const startedAtMs = performance.now()
+      const { body, agent } = await request(blob, token)
+      let takenBytes = 0
+      for await (const chunk of body) {
+        takenBytes += (chunk as Buffer).length
+        const elapsedMs = performance.now() - startedAtMs
+        if (elapsedMs > seconds * 1000) break
+        await delay(Math.max(0, (takenBytes / bytesPerSecond) * 1000 - elapsedMs))
+      }
+      await agent.destroy()
+      return { takenBytes }
     },
     async bytesFromPeers() {
       const answer = (await (await fetch(`${admin}/v1/progress`)).json()) as {

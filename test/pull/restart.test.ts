@@ -58,6 +58,26 @@ test('a node that was killed in the middle of a download resumes with the pieces
   expect(progressOf(node, blob).bytesFromRegistry).toBeLessThanOrEqual(blob.bytes.length - saved * 256 * 1024)
 }, 30_000)
 
+test('a node that was killed while peers sent takes from them only what it lacked', async () => {
+  cluster = await startTestCluster({ nodes: 0 })
+  const holder = await cluster.addNode({ client: { uploadBytesPerSecondMax: 6 * MIB } })
+  const blob = cluster.registry.add(randomBlob(16 * MIB).bytes)
+  await pull(holder, cluster.request(blob))
+  const argument = JSON.stringify({ options: cluster.nodeOptions('killed'), request: cluster.request(blob) })
+  const child = fork(join(import.meta.dirname, 'node-process.ts'), [argument], { stdio: 'inherit' })
+  children.push(child)
+  const folder = join(cluster.folder, 'killed', 'blobs')
+  await expect.poll(() => savedPieces(folder), { timeout: 10_000, interval: 10 }).toBeGreaterThan(8)
+  child.kill('SIGKILL')
+  await once(child, 'exit')
+  const saved = savedPieces(folder)
+  expect(saved).toBeLessThan(64)
+  const node = await cluster.addNode({ name: 'killed' })
+  expect((await pull(node, cluster.request(blob))).equals(blob.bytes)).toBe(true)
+  expect(progressOf(node, blob).bytesFromPeers).toBe(blob.bytes.length - saved * 256 * 1024)
+  expect(cluster.registry.sentBytes.get(blob.digest)).toBe(blob.bytes.length)
+}, 30_000)
+
 function savedPieces(folder: string): number {
   try {
     const state = stateIn(folder)
