@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { BenchBlob } from './blob.ts'
 import { BenchContentError, BenchPeerError } from './errors.ts'
+import { fillPageCache } from './lent-memory.ts'
 import { cpuSecondsOf, peakRssBytesOf, resetPeakRss } from './process-usage.ts'
 import type { Transfer } from './report.ts'
 import type { BenchPeer, OpenSystem } from './systems/system.ts'
@@ -33,6 +34,7 @@ export async function measureTransfer(plan: TransferPlan): Promise<Measured> {
   try {
     await system.settle()
     peers = await Promise.all(Array.from({ length: plan.downloaders }, (_, index) => startPeer(plan, index)))
+    await fillPageCache(join(folder, 'filler'), blob.bytes * plan.downloaders)
     const measured = await timeTransfer(plan, peers)
     for (const peer of peers) await checkContent(peer, blob)
     return measured
