@@ -1,7 +1,10 @@
 /** Bytes on their way from one peer: rate times this, so that the link never waits for a request. */
 const WINDOW_MS = 50
-/** Two large blocks: one arrives while the other is asked for. */
-export const WINDOW_BYTES_MIN = 256 * 1024
+/**
+ * Holders serve piece by piece: with a smaller window a peer's turn ends after a few blocks, and it waits for the next
+ * (four downloaders on one machine: 350 to 460 MiB/s against 130 to 350 with 256 KiB).
+ */
+export const WINDOW_BYTES_MIN = 1024 * 1024
 /** One piece of the largest size; more gains nothing on any link measured. */
 export const WINDOW_BYTES_MAX = 4 * 1024 * 1024
 /** Weight of the newest sample of the rate. */
