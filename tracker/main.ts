@@ -15,7 +15,7 @@ import { Clusters, type NewCluster } from './authority/clusters.ts'
 import { Revocations } from './authority/revocations.ts'
 import { openSealer, type Sealer } from './authority/sealer.ts'
 import type { TrackerConfig } from './config.ts'
-import { firstFreeRun } from './handout/leases.ts'
+import { fairShare, type LeasePolicy } from './handout/leases.ts'
 import { trackerMetrics } from './metrics.ts'
 import type { TrackerParts } from './parts.ts'
 import { pruneRegularly } from './prune.ts'
@@ -46,6 +46,7 @@ export interface RunningTracker {
 export interface TrackerSurroundings {
   nowMs?: () => number
   random?: () => number
+  leasePolicy?: LeasePolicy
 }
 
 /**
@@ -113,7 +114,8 @@ interface Foundation extends TrackerSurroundings {
 }
 
 async function assemble(config: TrackerConfig, foundation: Foundation): Promise<TrackerParts> {
-  const { log, store, sealer, registries, nowMs = Date.now, random = Math.random } = foundation
+  const { log, store, sealer, registries } = foundation
+  const { nowMs = Date.now, random = Math.random, leasePolicy = fairShare() } = foundation
   const peers = new PeerTables(config.heartbeatSeconds * 1000 * HEARTBEATS_MISSED_MAX)
   return {
     store,
@@ -126,7 +128,7 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
     registries,
     tokenKeys: new TokenKeys({ registries, log, nowMs }),
     memberships: new Memberships(),
-    leasePolicy: firstFreeRun(),
+    leasePolicy,
     times: config,
     metrics: trackerMetrics(createMetrics({ process: true }).registry, () => peers.nodeCount()),
     log,

@@ -1,6 +1,12 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { firstFreeRun, RETRY_MAX_MS, RETRY_MIN_MS, retryInMs } from '../../tracker/handout/leases.ts'
+import {
+  fairShare,
+  firstFreeRun,
+  RETRY_MAX_MS,
+  RETRY_MIN_MS,
+  retryInMs,
+} from '../../tracker/handout/leases.ts'
 import { choosePeers, HANDOUTS_PER_HEARTBEAT_MAX } from '../../tracker/handout/peers.ts'
 
 /** A small generator with a seed (mulberry32): the same choices in every run. */
@@ -34,6 +40,21 @@ describe('a run to lease', () => {
         return run.firstPiece === expected && taken.length === run.pieces && taken.every(Boolean) && isLongest
       }),
     )
+  })
+})
+
+describe('a share of a cold blob', () => {
+  const question = { pieceCount: 128, position: 0, isFree: () => true, sharers: 1, running: 0 }
+
+  it('is half of what the asker is due, at least a piece and at most a bounded run', () => {
+    const share = fairShare({ runPiecesMax: 16, runningMax: 4 })
+    const runs = [1, 4, 16, 1000].map((sharers) => share({ ...question, sharers })?.pieces)
+    expect(runs).toEqual([16, 16, 4, 1])
+  })
+
+  it('waits while enough leases are running', () => {
+    const share = fairShare({ runPiecesMax: 16, runningMax: 4 })
+    expect(share({ ...question, running: 4 })).toBeUndefined()
   })
 })
 

@@ -109,7 +109,7 @@ describe('a swarm', () => {
     await publish(one, 0, 1)
     world.clockOffsetMs = 9_000
     await publish(one, 1, 2)
-    world.clockOffsetMs = 18_000
+    world.clockOffsetMs = 12_000
     expect((await askLease(two)).body.lease).toBeNull()
     world.clockOffsetMs = 19_500
     const { body } = await askLease(two)

@@ -10,6 +10,7 @@ import { issueLeaf, makeAuthority, spkiOf } from '../../core/issue-certificate.t
 import { type ClusterId, PIECE_HASH_BYTES, pieceLayout } from '../../core/metainfo.ts'
 import type { RegistryConfig } from '../../core/registry-config.ts'
 import { type TrackerConfig, trackerConfig } from '../../tracker/config.ts'
+import { firstFreeRun, type LeasePolicy } from '../../tracker/handout/leases.ts'
 import { type RunningTracker, startTracker } from '../../tracker/main.ts'
 import { makeSigner, pullClaims, type Signer } from '../core/signed-tokens.ts'
 import { type Door, startTestRegistry, type TestRegistry } from '../core/test-registry.ts'
@@ -94,6 +95,7 @@ export interface WorldOptions {
   registry?: Partial<RegistryConfig>
   tracker?: Record<string, unknown>
   door?: Door
+  leasePolicy?: LeasePolicy
 }
 
 export async function startWorld(options: WorldOptions = {}): Promise<World> {
@@ -104,7 +106,11 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
   const log = pino({ level: 'debug' }, { write: (line: string) => lines.push(line) })
   const open: TestCaller[] = []
   const start = (changes: Partial<TrackerConfig> = {}) =>
-    startTracker({ ...config, ...changes }, log, { nowMs: () => Date.now() + world.clockOffsetMs })
+    startTracker({ ...config, ...changes }, log, {
+      nowMs: () => Date.now() + world.clockOffsetMs,
+      // One lease holds the blob: what these tests are about needs no second one. How blobs are shared: swarm-leases.
+      leasePolicy: options.leasePolicy ?? firstFreeRun(),
+    })
   const world: World = {
     registry,
     signer,

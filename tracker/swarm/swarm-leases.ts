@@ -1,6 +1,6 @@
 import type { NodeId } from '../../core/metainfo.ts'
 import { RefusedError } from '../errors.ts'
-import type { LeasePolicy, PieceRun } from '../handout/leases.ts'
+import { firstFreeRun, type LeasePolicy, type PieceRun } from '../handout/leases.ts'
 import type { LeaseRecord, SwarmChange } from '../store/store.ts'
 
 /**
@@ -11,6 +11,8 @@ import type { LeaseRecord, SwarmChange } from '../store/store.ts'
 
 /** Bound of leases of one swarm at a time. */
 export const LEASES_PER_SWARM_MAX = 4096
+/** Share of a lease's time without progress after which another node may fetch its pieces as well. */
+const SLOW_SHARE = 1 / 3
 
 export interface LeaseRequest {
   node: NodeId
@@ -20,6 +22,8 @@ export interface LeaseRequest {
   position: number
   nowMs: number
   leaseMs: number
+  /** Nodes that lack pieces, the asker included. */
+  sharers: number
   policy: LeasePolicy
 }
 
@@ -56,17 +60,42 @@ export class SwarmLeases {
     request: LeaseRequest,
     { pieceCount, isOpen }: { pieceCount: number; isOpen: (piece: number) => boolean },
   ): LeaseRecord | undefined {
-    const { lease, node, pull, position, nowMs, leaseMs, policy } = request
+    const { lease, node, pull, position, nowMs, leaseMs, sharers, policy } = request
     const running = [...this.#leases.values()].filter(({ expiresAtMs }) => expiresAtMs > nowMs)
     if (running.length >= LEASES_PER_SWARM_MAX) return undefined
     const taken = new Uint8Array(pieceCount)
     for (const { firstPiece, pieces } of running) taken.fill(1, firstPiece, firstPiece + pieces)
-    const run = policy({ pieceCount, position, isFree: (piece) => taken[piece] !== 1 && isOpen(piece) })
+    const isFree = (piece: number) => taken[piece] !== 1 && isOpen(piece)
+    const question = { pieceCount, position, isFree, sharers, running: running.length }
+    const run = policy(question) ?? this.#slowPiece(request, running, { pieceCount, isOpen })
     if (run === undefined) return undefined
     this.#dropExpired(run, nowMs)
     const record = { lease, node, pull, ...run, expiresAtMs: nowMs + leaseMs }
     this.#put(record)
     return record
+  }
+
+  /**
+   * Near the end: one piece of another node's lease that has made no progress for a while, and that nobody has doubled
+   * yet. Of the two, whoever is first publishes it.
+   */
+  #slowPiece(
+    { node, position, nowMs, leaseMs }: LeaseRequest,
+    running: readonly LeaseRecord[],
+    { pieceCount, isOpen }: { pieceCount: number; isOpen: (piece: number) => boolean },
+  ): PieceRun | undefined {
+    const holders = new Uint8Array(pieceCount)
+    const isSlow = new Uint8Array(pieceCount)
+    for (const lease of running) {
+      const idleMs = nowMs - (lease.expiresAtMs - leaseMs)
+      const slow = lease.node !== node && idleMs > leaseMs * SLOW_SHARE
+      for (let piece = lease.firstPiece; piece < lease.firstPiece + lease.pieces; piece += 1) {
+        holders[piece]! += 1
+        if (slow) isSlow[piece] = 1
+      }
+    }
+    const isFree = (piece: number) => isSlow[piece] === 1 && holders[piece] === 1 && isOpen(piece)
+    return firstFreeRun(1)({ pieceCount, position, isFree })
   }
 
   /** Gives a lease up; its rest is free at once. Another's lease is left alone. */

@@ -17,6 +17,7 @@ export function takeLease(
   { caller, pull, position }: LeaseAsker,
 ): Lease | null {
   const nowMs = parts.nowMs()
+  const { leechers } = parts.peers.of(caller.cluster.cluster).count(state.identity.swarm, nowMs)
   const taken = state.lease({
     lease: randomBytes(16).toString('hex'),
     node: caller.node,
@@ -24,6 +25,7 @@ export function takeLease(
     position,
     nowMs,
     leaseMs: parts.times.leaseSeconds * 1000,
+    sharers: Math.max(1, leechers),
     policy: parts.leasePolicy,
   })
   if (taken === undefined) return null
