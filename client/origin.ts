@@ -1,9 +1,9 @@
-import { setTimeout } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { type PieceIndex, type PieceLayout, pieceBytesAt } from '../core/metainfo.ts'
 import type { HashesRequest, HashesResponse, Lease } from '../core/tracker-api.ts'
 import type { Bitfield } from './engine/bitfield.ts'
 import { TrackerRefusedError } from './errors.ts'
+import { RegistryStream } from './registry-stream.ts'
 import type { PieceBuffer, PieceBuffers } from './store/piece-buffers.ts'
 
 /** What the origin needs of its swarm. */
@@ -22,6 +22,10 @@ export interface OriginHost {
   /** From now on the piece comes from the registry, not from peers. */
   claim(piece: PieceIndex): void
   unclaim(piece: PieceIndex): void
+  /** How long no block has come from a peer, in ms. */
+  peersIdleMs(): number
+  /** When the credential ends, as `Date.now()` tells it; undefined when nobody can tell. */
+  credentialEndsAtMs(): number | undefined
   readRange(from: number, to: number, signal: AbortSignal): AsyncIterable<Buffer>
   /** @returns 0 when `bytes` may come in now, else the ms to wait */
   allowDownload(bytes: number): number
@@ -34,8 +38,19 @@ export interface OriginHost {
   learn(answer: HashesResponse): void
 }
 
-/** With no new piece for so long while a reader waits, this node fetches for itself. */
+/**
+ * Ranges that this node fetches at the same time, each under a lease of its own: while one ends and asks for the next,
+ * another keeps the link busy.
+ */
+const RUNS_MAX = 2
+/** With no byte for so long while a reader waits, this node fetches for itself. */
 const PATIENCE_MS = 3_000
+/** The same with bytes that come, but no whole piece. */
+const PIECE_PATIENCE_MS = 20_000
+/** The tracker says that others fetch what is missing: so long it is believed. */
+const TRUST_MS = 30_000
+/** Before its credential ends a holder opens an answer without end, and reads on as the daemon itself would. */
+const OPEN_BEFORE_END_MS = 10_000
 /** Pieces of one such fetch; then it looks whether the swarm has come back. */
 const ALONE_PIECES_MAX = 16
 /** Pause after a refusal or a broken connection of the registry, and after an unanswered call to the tracker. */
@@ -52,6 +67,16 @@ interface Run {
   abort: AbortController
 }
 
+/** An answer to the end of the blob, opened while the credential was good; one run at a time reads on in it. */
+interface Lasting {
+  stream: RegistryStream
+  abort: AbortController
+  isInUse: boolean
+}
+
+/** What the tracker said: 'refused' when it does not take the call, undefined when it did not answer. */
+type Told = HashesResponse | 'refused' | undefined
+
 type Call = Pick<HashesRequest, 'lease' | 'isLeaseReleased' | 'wantsLease'> & {
   firstPiece?: number
   hashes?: string
@@ -60,20 +85,23 @@ type Call = Pick<HashesRequest, 'lease' | 'isLeaseReleased' | 'wantsLease'> & {
 /**
  * What this node fetches of one blob from the registry: what the tracker leased to it, and, when the swarm gives
  * nothing in time, what its reader waits for. Publishes the hashes of what it fetched under a lease. Invariant: at
- * most one run and one call to the tracker at a time.
+ * most RUNS_MAX runs and one call to the tracker at a time; no two runs fetch one piece.
  */
 export class Origin {
   /** Bytes of pieces that came from the registry. */
   bytes = 0
   private readonly host: OriginHost
-  private run: Run | undefined
-  private asking: Promise<HashesResponse | undefined> | undefined
+  private readonly runs = new Set<Run>()
+  private lasting: Lasting | undefined
+  private asking: Promise<Told> | undefined
   private publishing: Promise<void> | undefined
   private isActive = false
   /** The swarm has given nothing for a while: fetch on, without waiting again before every piece. */
   private isAlone = false
   private movedAtMs = Date.now()
   private askAtMs = 0
+  /** Since when the tracker has said that others fetch what is missing. */
+  private toldToWaitAtMs: number | undefined
   private fetchAtMs = 0
   /** When fetches began to fail with no piece in between. */
   private brokenAtMs: number | undefined
@@ -88,19 +116,21 @@ export class Origin {
     this.isActive = true
     this.brokenAtMs = undefined
     this.movedAtMs = Date.now()
-    if (lease && !this.run) void this.follow(lease)
+    this.toldToWaitAtMs = undefined
+    if (lease) void this.follow(lease)
   }
 
   /** Nobody reads any more: stop fetching, publish what was fetched, and let someone else have the rest at once. */
   stop(): void {
     this.isActive = false
     this.isAlone = false
-    this.run?.abort.abort()
+    for (const run of this.runs) run.abort.abort()
+    this.endLasting()
   }
 
   /** Nothing is being fetched or left to publish. */
   get isDone(): boolean {
-    return !this.run && this.unpublished.size === 0
+    return this.runs.size === 0 && this.unpublished.size === 0
   }
 
   /** Resolves when what was fetched so far is published, or the tracker did not take it. */
@@ -112,6 +142,7 @@ export class Origin {
   moved(from: 'registry' | 'peer'): void {
     this.movedAtMs = Date.now()
     this.brokenAtMs = undefined
+    this.toldToWaitAtMs &&= Date.now()
     if (from === 'peer') this.isAlone = false
   }
 
@@ -121,9 +152,22 @@ export class Origin {
     if (this.unpublished.size > 0 && now >= this.askAtMs) void this.publish()
     if (!this.isActive || this.host.have.isFull) return
     if (now - (this.brokenAtMs ?? now) > STARVED_MS) this.host.starved()
-    if (!this.run && now - this.movedAtMs > PATIENCE_MS) this.isAlone = true
-    if (!this.run && this.isAlone && now >= this.fetchAtMs) void this.fetchAlone()
-    else if (!this.run && !this.asking && now >= this.askAtMs && this.lacksPieces()) void this.ask()
+    if (this.runs.size === 0 && this.isOutOfPatience(now)) this.isAlone = true
+    if (this.runs.size === 0 && this.isAlone && now >= this.fetchAtMs) void this.fetchAlone()
+    else if (!this.asking && this.wantsLease()) void this.ask()
+    if (!this.lasting && this.runs.size === 0 && this.isCredentialEnding()) this.openLastingInTime()
+  }
+
+  private isOutOfPatience(now: number): boolean {
+    const idleMs = Math.min(now - this.movedAtMs, this.host.peersIdleMs())
+    if (this.toldToWaitAtMs !== undefined && now - this.toldToWaitAtMs < TRUST_MS) return false
+    return idleMs > PATIENCE_MS || now - this.movedAtMs > PIECE_PATIENCE_MS
+  }
+
+  private wantsLease(): boolean {
+    const now = Date.now()
+    const isFree = this.runs.size < RUNS_MAX && !this.lasting?.isInUse
+    return this.isActive && isFree && now >= this.askAtMs && now >= this.fetchAtMs && this.lacksPieces()
   }
 
   private lacksPieces(): boolean {
@@ -135,19 +179,18 @@ export class Origin {
   }
 
   private async ask(): Promise<void> {
-    const wantsLease = Date.now() >= this.fetchAtMs
-    const answer = await this.tell({ lease: null, isLeaseReleased: false, wantsLease })
-    this.askAtMs = Date.now() + (answer?.retryInMs ?? RETRY_MS)
-    if (answer?.lease && this.isActive && !this.run) void this.follow(answer.lease)
+    const answer = await this.tell({ lease: null, isLeaseReleased: false, wantsLease: true })
+    if (answer === undefined || answer === 'refused' || answer.lease) return
     // Every hash is known and nobody has the bytes: there is nothing to wait for.
-    if (answer && !answer.lease && answer.retryInMs === null && answer.peers.length === 0) this.isAlone = true
+    if (answer.retryInMs === null && answer.peers.length === 0) this.isAlone = true
   }
 
   private async follow({ lease, firstPiece, pieces }: Lease): Promise<void> {
     const isWhole = await this.fetch({ lease, first: firstPiece, end: firstPiece + pieces })
+    // Its last publication asks for the next lease; with nothing to publish, this does.
     await this.publish()
     if (!isWhole) await this.tell({ lease, isLeaseReleased: true, wantsLease: false })
-    this.askAtMs = 0
+    else if (!this.asking && this.wantsLease()) await this.ask()
   }
 
   private async fetchAlone(): Promise<void> {
@@ -166,7 +209,7 @@ export class Origin {
    */
   private async fetch({ lease, first, end }: Omit<Run, 'abort'>): Promise<boolean> {
     const run: Run = { lease, first, end, abort: new AbortController() }
-    this.run = run
+    this.runs.add(run)
     try {
       for (let piece = first; piece < end && !run.abort.signal.aborted; ) {
         const from = this.host.have.firstMissing(piece)
@@ -184,7 +227,7 @@ export class Origin {
       this.host.log.warn({ err: error }, 'a fetch from the registry broke off')
       return false
     } finally {
-      this.run = undefined
+      this.runs.delete(run)
     }
   }
 
@@ -201,39 +244,91 @@ export class Origin {
   }
 
   private async streamPieces(run: Run, first: number, end: number, storing: Promise<void>[]): Promise<void> {
-    const { layout } = this.host
-    const { signal } = run.abort
-    const from = first * layout.pieceBytes
-    const to = Math.min(end * layout.pieceBytes, layout.blobBytes)
-    let piece = first as PieceIndex
-    let filled = 0
-    let buffer: PieceBuffer | undefined
+    const { layout, buffers } = this.host
+    const { stream, done } = await this.openStream(run, first, end)
     try {
-      for await (const chunk of this.host.readRange(from, to, signal)) {
-        for (let waitMs = this.host.allowDownload(chunk.length); waitMs > 0; ) {
-          await setTimeout(waitMs, undefined, { signal })
-          waitMs = this.host.allowDownload(chunk.length)
-        }
-        for (let at = 0; at < chunk.length; ) {
-          buffer ??= await this.freeBuffer(signal)
-          const length = pieceBytesAt(layout, piece)
-          const taken = Math.min(length - filled, chunk.length - at)
-          chunk.copy(buffer.bytes, filled, at, at + taken)
-          filled += taken
-          at += taken
-          if (filled < length) continue
-          const stored = this.store(run, piece, buffer, length)
-          // It may fail long before the stream ends, which is when it is waited for.
-          stored.catch(() => undefined)
-          storing.push(stored)
-          buffer = undefined
-          piece = (piece + 1) as PieceIndex
-          filled = 0
-        }
+      await stream.skipTo(first as PieceIndex)
+      for (let at = first; at < end; at++) {
+        const piece = at as PieceIndex
+        const length = pieceBytesAt(layout, piece)
+        const buffer = await this.freeBuffer(run.abort.signal)
+        await stream.readPiece(buffer.bytes, length).catch((error: unknown) => {
+          buffers.release(buffer)
+          throw error
+        })
+        const stored = this.store(run, piece, buffer, length)
+        // It may fail long before the stream ends, which is when it is waited for.
+        stored.catch(() => undefined)
+        storing.push(stored)
       }
     } finally {
-      if (buffer) this.host.buffers.release(buffer)
+      await done()
     }
+  }
+
+  /** A range for just these pieces; near the credential's end and after it, the answer that lasts. */
+  private async openStream(
+    run: Run,
+    first: number,
+    end: number,
+  ): Promise<{ stream: RegistryStream; done: () => Promise<void> }> {
+    if (!this.lasting && this.isCredentialEnding()) this.openLasting(first)
+    const { lasting } = this
+    if (lasting && !lasting.isInUse && lasting.stream.piece <= first) {
+      lasting.isInUse = true
+      const stop = () => this.endLasting()
+      run.abort.signal.addEventListener('abort', stop, { once: true })
+      return {
+        stream: lasting.stream,
+        done: async () => {
+          run.abort.signal.removeEventListener('abort', stop)
+          lasting.isInUse = false
+          // An answer that broke in the middle of a piece is of no use any more.
+          if (lasting.stream.piece !== end) this.endLasting()
+        },
+      }
+    }
+    const stream = this.newStream(first, end, run.abort.signal)
+    return { stream, done: () => stream.end() }
+  }
+
+  private newStream(first: number, end: number, signal: AbortSignal): RegistryStream {
+    const { layout } = this.host
+    const from = first * layout.pieceBytes
+    const to = Math.min(end * layout.pieceBytes, layout.blobBytes)
+    return new RegistryStream({
+      layout,
+      firstPiece: first,
+      chunks: this.host.readRange(from, to, signal),
+      allowDownload: (bytes) => this.host.allowDownload(bytes),
+      signal,
+    })
+  }
+
+  private isCredentialEnding(): boolean {
+    const endsAtMs = this.host.credentialEndsAtMs()
+    return endsAtMs !== undefined && Date.now() > endsAtMs - OPEN_BEFORE_END_MS
+  }
+
+  /** Others hold the leases now; when they end, this node's credential will have ended as well. */
+  private openLastingInTime(): void {
+    const first = this.host.firstUnknownHash()
+    if (first === undefined) return
+    const { stream } = this.openLasting(first)
+    stream.open().catch(() => this.endLasting())
+  }
+
+  private openLasting(first: number): Lasting {
+    const abort = new AbortController()
+    const stream = this.newStream(first, this.host.layout.pieceCount, abort.signal)
+    this.lasting = { stream, abort, isInUse: false }
+    return this.lasting
+  }
+
+  private endLasting(): void {
+    this.lasting?.abort.abort()
+    this.lasting?.stream.end().catch(() => undefined)
+    this.lasting = undefined
   }
 
   private async store(run: Run, piece: PieceIndex, buffer: PieceBuffer, length: number): Promise<void> {
@@ -275,11 +370,12 @@ export class Origin {
       const answer = await this.tell({
         lease: next.lease,
         isLeaseReleased: false,
-        wantsLease: false,
+        wantsLease: this.wantsLease(),
         firstPiece: next.first,
         hashes: Buffer.concat(next.hashes).toString('base64url'),
       })
       if (!answer) return
+      // Taken, or not wanted (any more): then the pieces stay, for this node's own reader.
       for (let at = 0; at < next.hashes.length; at++) this.unpublished.delete((next.first + at) as PieceIndex)
     }
   }
@@ -297,8 +393,8 @@ export class Origin {
     return { first, lease, hashes }
   }
 
-  /** One call at a time. @returns undefined when the tracker did not take it */
-  private async tell(call: Call): Promise<HashesResponse | undefined> {
+  /** One call at a time. */
+  private async tell(call: Call): Promise<Told> {
     while (this.asking) await this.asking
     const asking = this.exchange(call)
     this.asking = asking
@@ -309,24 +405,35 @@ export class Origin {
     }
   }
 
-  private async exchange(call: Call): Promise<HashesResponse | undefined> {
+  private async exchange(call: Call): Promise<Told> {
     try {
       const answer = await this.host.askHashes({
         firstPiece: 0,
         hashes: '',
         ...call,
         epoch: this.host.epoch,
-        position: this.host.position(),
+        position: this.lasting?.stream.piece ?? this.host.position(),
         batchesFrom: this.host.firstUnknownHash() ?? null,
       })
       this.host.learn(answer)
+      if (call.wantsLease) this.noteLease(answer)
       return answer
     } catch (error) {
       this.askAtMs = Date.now() + RETRY_MS
-      // The tracker answered: these hashes are not wanted (any more). The pieces stay, for this node's own reader.
-      if (error instanceof TrackerRefusedError) this.unpublished.clear()
       this.host.log.debug({ err: error }, 'the tracker did not take the call')
-      return undefined
+      return error instanceof TrackerRefusedError ? 'refused' : undefined
     }
+  }
+
+  private noteLease({ lease, retryInMs }: HashesResponse): void {
+    if (lease) {
+      this.toldToWaitAtMs = undefined
+      // Asked for while someone read; the rest is another's at once.
+      if (this.isActive) void this.follow(lease)
+      else void this.tell({ lease: lease.lease, isLeaseReleased: true, wantsLease: false })
+      return
+    }
+    this.askAtMs = Date.now() + (retryInMs ?? RETRY_MS)
+    this.toldToWaitAtMs = retryInMs === null ? undefined : (this.toldToWaitAtMs ?? Date.now())
   }
 }

@@ -39,6 +39,8 @@ const PLANNED_MAX = 1024
 const BAD_PEERS_MAX = 64
 /** While the tracker is out of reach or refuses. */
 const JOIN_RETRY_MS = 5_000
+/** How long a node that stops waits for the tracker to take the hashes of what it fetched: others wait for them. */
+const PUBLISH_MS_MAX = 1_000
 const VERSION = 'Shoal 0.1'
 
 /**
@@ -193,6 +195,7 @@ class NodeClient implements Client {
     this.isClosed = true
     clearTimeout(this.joinTimer)
     this.heartbeat.close()
+    await this.swarms.published(PUBLISH_MS_MAX)
     this.grants.close()
     this.swarms.close()
     await this.listener.close()

@@ -6,6 +6,7 @@ import type { RegistryClient } from '../core/registry-client.ts'
 import type { Credential, GrantedSwarm, HashesRequest, HashesResponse, Peer } from '../core/tracker-api.ts'
 import { Announcer } from './announcer.ts'
 import type { BlobKey, BlobProgress } from './client.ts'
+import { endsAtMs } from './credential-end.ts'
 import type { Bitfield } from './engine/bitfield.ts'
 import { type Assembly, Download } from './engine/download.ts'
 import type { RateLimit } from './engine/rate-limit.ts'
@@ -79,6 +80,7 @@ export class Swarm implements OriginHost {
   private readonly readers = new Readers()
   private readonly announcer = new Announcer((batches, pieces) => this.links.announce(batches, pieces))
   private credential: Credential = { scheme: 'none' }
+  private credentialEnds: number | undefined
   private failure: ShoalError | undefined
   private ticker: NodeJS.Timeout | undefined
   private fillTimer: NodeJS.Timeout | undefined
@@ -161,6 +163,7 @@ export class Swarm implements OriginHost {
   admitReader(grant: Grant, granted: GrantedSwarm | undefined, credential: Credential): void {
     this.grant = grant
     this.credential = credential
+    this.credentialEnds = endsAtMs(credential, Date.now())
     this.failure = undefined
     if (!granted) return
     this.raiseEpoch(granted.epoch)
@@ -210,6 +213,11 @@ export class Swarm implements OriginHost {
     this.links.close()
   }
 
+  /** Resolves when the hashes of what this node fetched are published, or the tracker did not take them. */
+  published(): Promise<void> {
+    return this.origin.drained()
+  }
+
   private halt(): void {
     this.download.pause()
     this.origin.stop()
@@ -254,13 +262,21 @@ export class Swarm implements OriginHost {
   }
 
   isOutOfReach(piece: PieceIndex): boolean {
-    if (this.download.isUnderWay(piece)) return false
+    if (this.claimed.has(piece) || this.download.isUnderWay(piece)) return false
     return !this.download.isOffered(piece) || !this.stored.hashes.has(piece)
   }
 
   firstUnknownHash(): number | undefined {
     for (const piece of allPieces(this.layout)) if (!this.stored.hashes.has(piece)) return piece
     return undefined
+  }
+
+  peersIdleMs(): number {
+    return this.download.idleMs()
+  }
+
+  credentialEndsAtMs(): number | undefined {
+    return this.credentialEnds
   }
 
   claim(piece: PieceIndex): void {

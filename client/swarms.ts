@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import type { ShoalError } from '../core/errors.ts'
 import { type InfoHash, isSwarmId, type SwarmId } from '../core/metainfo.ts'
 import type { RegistryClients } from '../core/registry-client.ts'
@@ -102,6 +103,15 @@ export class Swarms {
   async remove(id: SwarmId): Promise<void> {
     this.forget(id)
     await this.store.remove(id)
+  }
+
+  /** Resolves when the hashes of what this node fetched are published, or `patienceMs` later. */
+  async published(patienceMs: number): Promise<void> {
+    const publishing = Promise.all([...this.swarms.values()].map((swarm) => swarm.published()))
+    const late = new AbortController()
+    const lateness = setTimeout(patienceMs, undefined, { signal: late.signal }).catch(() => undefined)
+    await Promise.race([publishing, lateness])
+    late.abort()
   }
 
   close(): void {

@@ -58,6 +58,7 @@ export class Download {
   private readonly availability: Uint16Array
   private outstandingBytes = 0
   private pieceMeanMs: number | undefined
+  private lastBlockAtMs = Number.NEGATIVE_INFINITY
 
   constructor(options: DownloadOptions) {
     this.options = options
@@ -122,6 +123,7 @@ export class Download {
     source.arriving = undefined
     if (!assembly || !this.takeOutstanding(assembly, block.begin)) return
     assembly.receivedBytes += block.length
+    this.lastBlockAtMs = this.options.nowMs()
     source.isSnubbed = false
     source.window.received(block.length, this.options.nowMs())
     if (assembly.receivedBytes === assembly.length) this.finish(assembly)
@@ -170,6 +172,11 @@ export class Download {
 
   isUnderWay(piece: PieceIndex): boolean {
     return this.underWay.has(piece) || this.verifying.has(piece)
+  }
+
+  /** How long no block that was asked for has come, in ms. */
+  idleMs(): number {
+    return this.options.nowMs() - this.lastBlockAtMs
   }
 
   /** Some connected peer offers the piece. */

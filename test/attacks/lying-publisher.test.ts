@@ -42,19 +42,24 @@ async function publishLie(liar: Member, blob: TestBlob): Promise<TestBlob> {
     },
     5000,
   )
-  const pieces = Math.ceil(blob.bytes.length / PIECE_BYTES)
-  const hashes = Array.from({ length: pieces }, (_, piece) => hashOf(pieceOf(lie, piece)))
-  await liar.tracker.hashes(swarmOf(liar, cluster, blob), {
-    pull: answer.pull,
-    lease: answer.swarms[0]!.lease!.lease,
-    epoch: 0,
-    firstPiece: 0,
-    hashes: Buffer.concat(hashes).toString('base64url'),
-    isLeaseReleased: false,
-    wantsLease: false,
-    position: 0,
-    batchesFrom: null,
-  })
+  const swarm = swarmOf(liar, cluster, blob)
+  // Lease after lease, until every piece has the liar's hash.
+  for (let lease = answer.swarms[0]!.lease; lease !== null; ) {
+    const { firstPiece, pieces } = lease
+    const hashes = Array.from({ length: pieces }, (_, at) => hashOf(pieceOf(lie, firstPiece + at)))
+    const next = await liar.tracker.hashes(swarm, {
+      pull: answer.pull,
+      lease: lease.lease,
+      epoch: 0,
+      firstPiece,
+      hashes: Buffer.concat(hashes).toString('base64url'),
+      isLeaseReleased: false,
+      wantsLease: true,
+      position: 0,
+      batchesFrom: null,
+    })
+    lease = next.lease
+  }
   return lie
 }
 
