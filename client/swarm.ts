@@ -4,6 +4,7 @@ import type { HashBatch } from '../core/hash-batch.ts'
 import { allPieces, type NodeId, type PieceIndex, type PieceLayout, type SwarmId } from '../core/metainfo.ts'
 import type { RegistryClient } from '../core/registry-client.ts'
 import type { Credential, GrantedSwarm, HashesRequest, HashesResponse, Peer } from '../core/tracker-api.ts'
+import { findWrongPiece } from './accuse.ts'
 import { Announcer } from './announcer.ts'
 import type { BlobKey, BlobProgress } from './client.ts'
 import { endsAtMs } from './credential-end.ts'
@@ -27,6 +28,7 @@ import type { TrackerClient } from './net/tracker-client.ts'
 import { Origin, type OriginHost } from './origin.ts'
 import { PieceBook } from './piece-book.ts'
 import { Readers } from './readers.ts'
+import { RegistryStream } from './registry-stream.ts'
 import type { StoredBlob } from './store/blob-store.ts'
 import type { PieceBuffer, PieceBuffers } from './store/piece-buffers.ts'
 import type { Verifier } from './store/verifier.ts'
@@ -58,6 +60,8 @@ export interface SwarmParts {
 const TICK_MS = 250
 /** Pieces named in one report of wrong hashes; one is enough to settle the matter. */
 const DISPUTES_TOLD_MAX = 64
+/** How long a node looks for the wrong piece of a blob that does not match its digest. */
+const ACCUSE_MS_MAX = 10 * 60_000
 /** How much work a killed node may lose. */
 const SAVE_EVERY_MS = 1_000
 
@@ -403,6 +407,7 @@ export class Swarm implements OriginHost {
     try {
       const isConfirmed = this.stored.hashes.isConfirmed
       if (!isConfirmed && !(await this.whole.isMatched())) {
+        void this.accuse()
         this.fail(new BlobDistrustedError('the pieces do not add up to the digest'))
         return
       }
@@ -445,6 +450,28 @@ export class Swarm implements OriginHost {
     const pieces = disputed.map(({ piece, hash }) => ({ piece, hash: hash.toString('base64url') }))
     const { epoch } = await this.parts.tracker.mismatch(this.swarm, { epoch: this.epoch, pieces })
     this.raiseEpoch(epoch)
+  }
+
+  /** Someone published a wrong hash: find out of which piece, from the registry, and tell the tracker. */
+  private async accuse(): Promise<void> {
+    const { epoch, layout, stored } = this
+    const signal = AbortSignal.timeout(ACCUSE_MS_MAX)
+    const stream = new RegistryStream({
+      layout,
+      firstPiece: 0,
+      chunks: this.readRange(0, layout.blobBytes, signal),
+      allowDownload: (bytes) => this.allowDownload(bytes),
+      signal,
+    })
+    try {
+      const wrong = await findWrongPiece(stream, layout, stored.hashes)
+      if (!wrong) return
+      this.log.warn({ piece: wrong.piece }, 'a published hash is not that of the registry')
+      const pieces = [{ piece: wrong.piece, hash: wrong.hash.toString('base64url') }]
+      await this.parts.tracker.mismatch(this.swarm, { epoch, pieces })
+    } catch (error) {
+      this.log.warn({ err: error }, 'the wrong piece could not be found or told')
+    }
   }
 
   /** SHA-1 of every piece of the whole blob, for stock clients: one pass over it, once, off the event loop. */

@@ -26,6 +26,7 @@ import type { Store } from './store/store.ts'
 import { EpochNews } from './swarm/epoch-news.ts'
 import { HEARTBEATS_MISSED_MAX } from './swarm/heartbeat.ts'
 import { PeerTables } from './swarm/peer-table.ts'
+import { PullAccesses } from './swarm/pull-accesses.ts'
 import { Sha1Askers } from './swarm/sha1-askers.ts'
 import { SwarmBook } from './swarm/swarm-book.ts'
 
@@ -128,6 +129,7 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
     registries,
     tokenKeys: new TokenKeys({ registries, log, nowMs }),
     memberships: new Memberships(),
+    accesses: new PullAccesses(),
     leasePolicy,
     times: config,
     metrics: trackerMetrics(createMetrics({ process: true }).registry, () => peers.nodeCount()),

@@ -9,6 +9,8 @@ export interface TrackerMetrics {
   epochRises: Counter
   badPeers: Counter
   refusals: Counter<'code'>
+  /** Disputed pieces, by who was wrong. */
+  verdicts: Counter<'verdict'>
   requestSeconds: Histogram<'route'>
 }
 
@@ -32,6 +34,12 @@ export function trackerMetrics(registry: Registry, nodeCount: () => number): Tra
     confirmed: counter('swarms_confirmed_total', 'Swarms whose hashes two nodes matched against the digest'),
     epochRises: counter('epoch_rises_total', 'Epoch rises after a conflict or a mismatch'),
     badPeers: counter('bad_peer_reports_total', 'Peers reported for pieces that do not match their hash'),
+    verdicts: new Counter({
+      name: 'shoal_tracker_verdicts_total',
+      help: 'Disputed pieces that the tracker looked at, by who was wrong',
+      labelNames: ['verdict'],
+      registers,
+    }),
     refusals: new Counter({
       name: 'shoal_tracker_refusals_total',
       help: 'Requests refused, by code',

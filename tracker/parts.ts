@@ -11,6 +11,7 @@ import type { Memberships } from './pull/membership.ts'
 import type { Store } from './store/store.ts'
 import type { EpochNews } from './swarm/epoch-news.ts'
 import type { PeerTables } from './swarm/peer-table.ts'
+import type { PullAccesses } from './swarm/pull-accesses.ts'
 import type { Sha1Askers } from './swarm/sha1-askers.ts'
 import type { SwarmBook } from './swarm/swarm-book.ts'
 
@@ -26,6 +27,7 @@ export interface TrackerParts {
   registries: RegistryClients
   tokenKeys: TokenKeys
   memberships: Memberships
+  accesses: PullAccesses
   leasePolicy: LeasePolicy
   times: TrackerTimes
   metrics: TrackerMetrics

@@ -46,6 +46,9 @@ export async function grantPull(
   const { granted, refused } = await checkBlobs(parts, registry, question, blobs, credential)
   const pull = pullRecord(caller, question, { spki, nowMs, credential, granted })
   const issued = await certifyPull(parts, caller, pull)
+  const { authorization } = credential
+  const access = { repository: question.repository, authorization }
+  for (const { swarm } of pull.blobs) parts.accesses.note(swarm, access, nowMs)
   return {
     pull: pull.pull,
     ...issued,

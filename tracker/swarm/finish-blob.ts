@@ -10,6 +10,7 @@ import type {
 import { RefusedError } from '../errors.ts'
 import type { NodeCaller, TrackerParts } from '../parts.ts'
 import { PULL_KEPT_MS } from '../pull/pull-certificate.ts'
+import { settleDispute } from './blame.ts'
 import { noteEpochRise } from './publish-hashes.ts'
 import { batchesFrom } from './signed-batches.ts'
 import type { SwarmState } from './swarm-state.ts'
@@ -71,8 +72,8 @@ function completeAnswer(parts: TrackerParts, caller: NodeCaller, state: SwarmSta
 }
 
 /**
- * The node found the whole blob wrong. Whom to believe is not decided here: both sides are recorded, and the pieces
- * are fetched again by others.
+ * The node found the whole blob wrong. Both sides are recorded, the pieces are fetched again by others, and the
+ * tracker looks at one of them itself.
  * @throws RefusedError SWARM_UNKNOWN, SWARM_NOT_GRANTED, MISMATCH_UNFOUNDED, MISMATCH_TOO_OFTEN, INVALID_INPUT
  */
 export async function reportMismatch(
@@ -83,11 +84,14 @@ export async function reportMismatch(
 ): Promise<MismatchAnswer> {
   await checkGranted(parts, caller, swarm)
   const pieces = question.pieces.map(({ piece, hash }) => ({ piece, hash: Buffer.from(hash, 'base64url') }))
-  const epoch = await parts.swarms.step(caller.cluster.cluster, swarm, (state) => {
+  const { epoch, identity, dispute } = await parts.swarms.step(caller.cluster.cluster, swarm, (state) => {
     state.reportMismatch({ node: caller.node, epoch: question.epoch, pieces, nowMs: parts.nowMs() })
-    return state.epoch
+    return { epoch: state.epoch, identity: state.identity, dispute: state.newestDispute }
   })
-  if (epoch !== question.epoch) await noteEpochRise(parts)
+  if (epoch === question.epoch) return { epoch }
+  await noteEpochRise(parts)
+  // Not waited for: the pieces are fetched again whoever was wrong.
+  if (dispute?.reporter === caller.node) void settleDispute(parts, identity, dispute)
   return { epoch }
 }
 

@@ -1,11 +1,12 @@
 import type { z } from 'zod'
-import { PIECE_HASH_BYTES, type SwarmId } from '../../core/metainfo.ts'
+import { type ClusterId, PIECE_HASH_BYTES, type SwarmId } from '../../core/metainfo.ts'
 import type { hashesRequest, hashesResponse } from '../../core/tracker-api.ts'
 import { RefusedError } from '../errors.ts'
 import { retryInMs } from '../handout/leases.ts'
 import { PEERS_HANDED_OUT_MAX } from '../handout/peers.ts'
 import type { NodeCaller, TrackerParts } from '../parts.ts'
 import { livePull } from '../pull/live-pull.ts'
+import { settleDispute } from './blame.ts'
 import { batchesFrom, batchOf } from './signed-batches.ts'
 import type { SwarmState } from './swarm-state.ts'
 import { takeLease } from './take-lease.ts'
@@ -32,6 +33,7 @@ export async function publishHashes(
   const answer = await parts.swarms.step(cluster, swarm, (state) => takeStep(parts, caller, state, question))
   if (answer === 'conflict') {
     await noteEpochRise(parts)
+    await settleNewest(parts, cluster, swarm, caller)
     throw new RefusedError(
       'HASH_CONFLICT',
       'another node published another hash: the pieces are fetched again',
@@ -45,6 +47,14 @@ export async function publishHashes(
     nowMs: parts.nowMs(),
   })
   return { ...answer, peers }
+}
+
+/** One of two publishers is wrong. Not waited for: the pieces are fetched again whoever it was. */
+async function settleNewest(parts: TrackerParts, cluster: ClusterId, swarm: SwarmId, { node }: NodeCaller) {
+  const { identity, dispute } = await parts.swarms.step(cluster, swarm, (state) => {
+    return { identity: state.identity, dispute: state.newestDispute }
+  })
+  if (dispute?.reporter === node) void settleDispute(parts, identity, dispute)
 }
 
 /** Nodes hear of it with their next heartbeat. */

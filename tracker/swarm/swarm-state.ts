@@ -200,6 +200,28 @@ export class SwarmState {
     this.#dispute('mismatch', report, differing, (piece) => named.get(piece)!)
   }
 
+  /** The newest disagreement about a piece; undefined when there was none. */
+  get newestDispute(): DisputeRecord | undefined {
+    return this.#disputes.at(-1)
+  }
+
+  /**
+   * Drops all that a liar published, unless the whole was matched under it.
+   * @returns true when there was anything, so that the epoch rose
+   */
+  dropPublisher(node: NodeId, nowMs: number): boolean {
+    if (this.#isConfirmed) return false
+    const pieces: number[] = []
+    for (let piece = 0; piece < this.layout.pieceCount; piece += 1) {
+      if (this.#publishers[piece]?.node === node) pieces.push(piece)
+    }
+    if (pieces.length === 0) return false
+    const change = this.#changing()
+    for (const piece of pieces) this.#unpublish(piece, change)
+    this.#raiseEpoch('conviction', { node, nowMs }, change)
+    return true
+  }
+
   /** What is to be saved, or undefined when nothing changed. */
   takeChange(): SwarmChange | undefined {
     const change = this.#change
@@ -246,13 +268,17 @@ export class SwarmState {
       const dispute = this.#disputeOf(kind, by, piece, hashOf(piece))
       this.#disputes.push(dispute)
       change.addDisputes.push(dispute)
-      this.#publishers[piece] = undefined
-      this.#publishedCount -= 1
-      change.dropPieces.push(piece)
+      this.#unpublish(piece, change)
     }
     // The reporter's leases must not hold the pieces that it is barred from.
     this.#leases.dropCovering(pieces)
     this.#raiseEpoch(kind, by, change)
+  }
+
+  #unpublish(piece: number, change: SwarmChange): void {
+    this.#publishers[piece] = undefined
+    this.#publishedCount -= 1
+    change.dropPieces.push(piece)
   }
 
   #disputeOf(

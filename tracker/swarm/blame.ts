@@ -1,0 +1,136 @@
+import { createHash } from 'node:crypto'
+import type { NodeId } from '../../core/metainfo.ts'
+import {
+  type ClusterId,
+  type PieceIndex,
+  pieceBytesAt,
+  pieceLayout,
+  type SwarmId,
+} from '../../core/metainfo.ts'
+import type { RegistryClient } from '../../core/registry-client.ts'
+import type { TrackerParts } from '../parts.ts'
+import type { DisputeRecord, SwarmIdentity } from '../store/store.ts'
+import type { PullAccess } from './pull-accesses.ts'
+
+/**
+ * Who of two lied about a piece: the tracker fetches the piece itself. It believes neither of them, only the registry;
+ * what it cannot fetch costs nobody anything.
+ */
+
+/** A piece is at most 4 MiB. */
+const FETCH_MS_MAX = 60_000
+
+export type Verdict = 'publisher' | 'reporter' | 'undecided'
+
+/** Settles a dispute that was just recorded. Never rejects: a verdict that cannot be had is none. */
+export async function settleDispute(
+  parts: TrackerParts,
+  identity: SwarmIdentity,
+  dispute: DisputeRecord,
+): Promise<Verdict> {
+  const { cluster, swarm } = identity
+  const facts = {
+    cluster,
+    swarm,
+    piece: dispute.piece,
+    publisher: dispute.publisher,
+    reporter: dispute.reporter,
+  }
+  try {
+    const verdict = judge(dispute, await hashFromRegistry(parts, identity, dispute.piece))
+    parts.metrics.verdicts.inc({ verdict })
+    if (verdict === 'undecided') {
+      parts.log.warn(facts, 'a disputed piece could not be settled: nobody is revoked')
+      return verdict
+    }
+    const liar = dispute[verdict]
+    parts.log.warn({ ...facts, code: 'HASH_LIE', liar }, 'a node lied about a piece and is revoked')
+    await convict(parts, { cluster, swarm }, liar)
+    return verdict
+  } catch (error) {
+    parts.log.error({ ...facts, err: error }, 'a dispute could not be settled')
+    return 'undecided'
+  }
+}
+
+function judge(
+  { publishedHash, reportedHash }: Pick<DisputeRecord, 'publishedHash' | 'reportedHash'>,
+  actual: Buffer | undefined,
+): Verdict {
+  if (actual?.equals(reportedHash)) return 'publisher'
+  if (actual?.equals(publishedHash)) return 'reporter'
+  return 'undecided'
+}
+
+/** The liar's other claims in this swarm are worth nothing either. */
+async function convict(
+  parts: TrackerParts,
+  { cluster, swarm }: { cluster: ClusterId; swarm: SwarmId },
+  liar: NodeId,
+): Promise<void> {
+  const nowMs = parts.nowMs()
+  await parts.revocations.revoke(cluster, { kind: 'node', node: liar }, { actor: 'tracker', nowMs })
+  parts.peers.of(cluster).forget(liar)
+  const isRisen = await parts.swarms.step(cluster, swarm, (state) => state.dropPublisher(liar, nowMs))
+  if (isRisen) {
+    parts.metrics.epochRises.inc()
+    await parts.epochs.refresh()
+  }
+}
+
+/** @returns SHA-256 of the piece as the registry has it; undefined when nobody's credential gets it */
+async function hashFromRegistry(
+  parts: TrackerParts,
+  { registry: host, swarm, digest, bytes }: SwarmIdentity,
+  piece: number,
+): Promise<Buffer | undefined> {
+  const registry = parts.registries.get(host)
+  const access = parts.accesses.newest(swarm, parts.nowMs())
+  if (registry === undefined || access === undefined) return undefined
+  const layout = pieceLayout(bytes)
+  const from = piece * layout.pieceBytes
+  const path = `/v2/${access.repository}/blobs/${digest}`
+  try {
+    return await hashOfRange(registry, access, {
+      path,
+      from,
+      length: pieceBytesAt(layout, piece as PieceIndex),
+    })
+  } catch (error) {
+    parts.log.warn({ err: error, registry: host }, 'a disputed piece could not be fetched')
+    return undefined
+  }
+}
+
+/** RFC 9110 §14. Nothing but the range itself will do; a redirect is not followed (DESIGN §3). */
+async function hashOfRange(
+  registry: RegistryClient,
+  { authorization }: PullAccess,
+  { path, from, length }: { path: string; from: number; length: number },
+): Promise<Buffer | undefined> {
+  const answer = await registry.dispatcher.request({
+    method: 'GET',
+    path,
+    headers: {
+      range: `bytes=${from}-${from + length - 1}`,
+      ...(authorization === undefined ? {} : { authorization }),
+    },
+    signal: AbortSignal.timeout(FETCH_MS_MAX),
+  })
+  // undici tells an unread body of its end by an error event, which nobody hears: it would end the process.
+  answer.body.on('error', () => undefined)
+  const range = answer.headers['content-range']
+  const isPiece = typeof range === 'string' && range.startsWith(`bytes ${from}-${from + length - 1}/`)
+  if (answer.statusCode !== 206 || !isPiece) {
+    answer.body.destroy()
+    return undefined
+  }
+  const hash = createHash('sha256')
+  let left = length
+  for await (const chunk of answer.body as AsyncIterable<Buffer>) {
+    left -= chunk.length
+    if (left < 0) break
+    hash.update(chunk)
+  }
+  return left === 0 ? hash.digest() : undefined
+}
