@@ -48,6 +48,11 @@ export class OriginRefusedError extends ShoalError {
   readonly code = 'ORIGIN_REFUSED'
 }
 
+/** The registry answers with the whole blob to a request for a part: one node must read it from the start. */
+export class RangeIgnoredError extends ShoalError {
+  readonly code = 'RANGE_IGNORED'
+}
+
 /** Not enough room in the blob store: the blob comes from the registry, uncached. */
 export class StoreFullError extends ShoalError {
   readonly code = 'STORE_FULL'

@@ -2,7 +2,7 @@ import type { Logger } from 'pino'
 import { type PieceIndex, type PieceLayout, pieceBytesAt } from '../core/metainfo.ts'
 import type { HashesRequest, HashesResponse, Lease } from '../core/tracker-api.ts'
 import type { Bitfield } from './engine/bitfield.ts'
-import { TrackerRefusedError } from './errors.ts'
+import { RangeIgnoredError, TrackerRefusedError } from './errors.ts'
 import { RegistryStream } from './registry-stream.ts'
 import type { PieceBuffer, PieceBuffers } from './store/piece-buffers.ts'
 
@@ -103,6 +103,7 @@ export class Origin {
   /** Since when the tracker has said that others fetch what is missing. */
   private toldToWaitAtMs: number | undefined
   private fetchAtMs = 0
+  private isRangeIgnored = false
   /** When fetches began to fail with no piece in between. */
   private brokenAtMs: number | undefined
   private readonly unpublished = new Map<PieceIndex, { hash: Buffer; lease: string }>()
@@ -166,7 +167,7 @@ export class Origin {
 
   private wantsLease(): boolean {
     const now = Date.now()
-    const isFree = this.runs.size < RUNS_MAX && !this.lasting?.isInUse
+    const isFree = this.runs.size < (this.lasting || this.isRangeIgnored ? 1 : RUNS_MAX)
     return this.isActive && isFree && now >= this.askAtMs && now >= this.fetchAtMs && this.lacksPieces()
   }
 
@@ -189,7 +190,7 @@ export class Origin {
     const isWhole = await this.fetch({ lease, first: firstPiece, end: firstPiece + pieces })
     // Its last publication asks for the next lease; with nothing to publish, this does.
     await this.publish()
-    if (!isWhole) await this.tell({ lease, isLeaseReleased: true, wantsLease: false })
+    if (!isWhole) await this.tell({ lease, isLeaseReleased: true, wantsLease: this.wantsLease() })
     else if (!this.asking && this.wantsLease()) await this.ask()
   }
 
@@ -222,6 +223,10 @@ export class Origin {
       return !run.abort.signal.aborted
     } catch (error) {
       if (run.abort.signal.aborted) return false
+      if (error instanceof RangeIgnoredError) {
+        this.isRangeIgnored = true
+        return false
+      }
       this.fetchAtMs = Date.now() + RETRY_MS
       this.brokenAtMs ??= Date.now()
       this.host.log.warn({ err: error }, 'a fetch from the registry broke off')
@@ -272,6 +277,8 @@ export class Origin {
     first: number,
     end: number,
   ): Promise<{ stream: RegistryStream; done: () => Promise<void> }> {
+    if (this.isRangeIgnored && (this.lasting?.stream.piece ?? 0) > first) this.endLasting()
+    if (!this.lasting && this.isRangeIgnored) this.openLasting(0)
     if (!this.lasting && this.isCredentialEnding()) this.openLasting(first)
     const { lasting } = this
     if (lasting && !lasting.isInUse && lasting.stream.piece <= first) {
@@ -412,6 +419,7 @@ export class Origin {
         hashes: '',
         ...call,
         epoch: this.host.epoch,
+        isRangeIgnored: this.isRangeIgnored,
         position: this.lasting?.stream.piece ?? this.host.position(),
         batchesFrom: this.host.firstUnknownHash() ?? null,
       })

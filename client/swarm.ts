@@ -304,6 +304,7 @@ export class Swarm implements OriginHost {
       from,
       to,
       signal,
+      isWholeRefused: from > 0 || to < this.layout.blobBytes,
     })
   }
 

@@ -202,6 +202,8 @@ export const hashesRequest = z.strictObject({
   /** The lease is given up: its rest goes to another node at once. */
   isLeaseReleased: z.boolean(),
   wantsLease: z.boolean(),
+  /** The registry answered with the whole blob to a request for a part: only one node should read it, from the start. */
+  isRangeIgnored: z.boolean().default(false),
   /** The first missing piece from the consumer's position on: leases are handed out from there when they can be. */
   position: count,
   /** The signed batches from this piece on that the asker lacks are wanted; null: none. */

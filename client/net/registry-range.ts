@@ -4,7 +4,7 @@ import { isRedirectPermitted } from '../../core/redirect-rule.ts'
 import type { RegistryClient } from '../../core/registry-client.ts'
 import type { Repository } from '../../core/repository.ts'
 import type { Credential } from '../../core/tracker-api.ts'
-import { OriginRefusedError } from '../errors.ts'
+import { OriginRefusedError, RangeIgnoredError } from '../errors.ts'
 
 export interface RangeRequest {
   registry: RegistryClient
@@ -15,6 +15,8 @@ export interface RangeRequest {
   from: number
   to: number
   signal: AbortSignal
+  /** The whole blob in answer to a part of it is refused instead of read from the start. */
+  isWholeRefused?: boolean
 }
 
 const REDIRECTS = new Set([301, 302, 303, 307, 308])
@@ -29,10 +31,14 @@ export function authorizationOf(credential: Credential): string | undefined {
  * Bytes [from, to) of a blob from its registry (OCI distribution-spec, "Pulling blobs"; RFC 9110 §14). One redirect is
  * followed, without the credential. A registry that ignores Range is read from the start and what comes before is
  * skipped. Chunks are valid until the next is asked for.
- * @throws OriginRefusedError when the registry answers anything else, or ends early
+ * @throws OriginRefusedError when the registry answers anything else, or ends early; RangeIgnoredError where asked for
  */
 export async function* readRange(request: RangeRequest): AsyncGenerator<Buffer> {
   const { statusCode, body } = await openRange(request)
+  if (statusCode === 200 && request.isWholeRefused) {
+    body.on('error', () => undefined).destroy()
+    throw new RangeIgnoredError('the registry ignores Range')
+  }
   let skip = statusCode === 200 ? request.from : 0
   let left = request.to - request.from
   try {

@@ -56,6 +56,8 @@ export interface BlobRegistry extends TestRegistry {
   /** Bytes of GET bodies sent so far, by digest. */
   sentBytes: Map<string, number>
   isDown: boolean
+  /** Answers with the whole blob, whatever part is asked for. */
+  ignoresRange: boolean
   /** Bodies go out 64 KiB at a time with this pause between them; 0 sends them at once. */
   chunkPauseMs: number
   /** Goes down, and breaks off the answers under way. */
@@ -86,7 +88,8 @@ export async function startBlobRegistry(
     }
     const blob = blobs.get(digest)
     if (!blob) return void response.writeHead(404).end()
-    const range = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? '')
+    const asked = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? '')
+    const range = registry.ignoresRange ? null : asked
     const [from, to] = range ? [Number(range[1]), Number(range[2]) + 1] : [0, blob.length]
     const headers = {
       'content-length': to - from,
@@ -112,6 +115,7 @@ export async function startBlobRegistry(
   const registry: BlobRegistry = Object.assign(await startTestRegistry(door, { kind }), {
     sentBytes,
     isDown: false,
+    ignoresRange: false,
     chunkPauseMs: 0,
     cut() {
       registry.isDown = true

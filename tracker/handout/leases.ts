@@ -55,6 +55,10 @@ export function fairShare({
   }
 }
 
+/** For a registry without Range: one reader at a time, from the first free piece to the end. */
+export const oneReader: LeasePolicy = (question) =>
+  question.running > 0 ? undefined : firstFreeRun()({ ...question, position: 0 })
+
 /**
  * The first free run from the asker's position on, else the first of all, at most `runPiecesMax` long. Without a
  * maximum the first asker takes the whole blob in one lease.

@@ -92,6 +92,9 @@ export class SwarmState {
     return this.#publishers[piece] !== undefined
   }
 
+  /** The registry does not serve parts of the blob. Not stored: the next reader finds it out again. */
+  isRangeIgnored = false
+
   /** Whether SHA-1 hashes for stock clients are in the store. */
   get hasPiecesSha1(): boolean {
     return this.#hasPiecesSha1

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import type { Lease } from '../../core/tracker-api.ts'
+import { oneReader } from '../handout/leases.ts'
 import type { NodeCaller, TrackerParts } from '../parts.ts'
 import type { SwarmState } from './swarm-state.ts'
 
@@ -26,7 +27,7 @@ export function takeLease(
     nowMs,
     leaseMs: parts.times.leaseSeconds * 1000,
     sharers: Math.max(1, leechers),
-    policy: parts.leasePolicy,
+    policy: state.isRangeIgnored ? oneReader : parts.leasePolicy,
   })
   if (taken === undefined) return null
   const { lease, firstPiece, pieces, expiresAtMs } = taken
