@@ -22,7 +22,7 @@ import {
 import type { Admission } from './net/admission.ts'
 import type { ClusterTrustState, PeerCredential } from './net/cluster-trust.ts'
 import type { Grant } from './net/grants.ts'
-import { readRange } from './net/registry-range.ts'
+import { type LastRedirect, readRange } from './net/registry-range.ts'
 import type { SendBuffers } from './net/send-buffers.ts'
 import type { TrackerClient } from './net/tracker-client.ts'
 import { Origin, type OriginHost } from './origin.ts'
@@ -85,6 +85,7 @@ export class Swarm implements OriginHost {
   private readonly announcer = new Announcer((batches, pieces) => this.links.announce(batches, pieces))
   private credential: Credential = { scheme: 'none' }
   private credentialEnds: number | undefined
+  private readonly redirect: LastRedirect = { url: undefined }
   private failure: ShoalError | undefined
   private ticker: NodeJS.Timeout | undefined
   private fillTimer: NodeJS.Timeout | undefined
@@ -304,6 +305,7 @@ export class Swarm implements OriginHost {
       from,
       to,
       signal,
+      redirect: this.redirect,
       isWholeRefused: from > 0 || to < this.layout.blobBytes,
     })
   }

@@ -17,6 +17,13 @@ export interface RangeRequest {
   signal: AbortSignal
   /** The whole blob in answer to a part of it is refused instead of read from the start. */
   isWholeRefused?: boolean
+  /** Where the registry sent the last request for this blob: asked again while it serves, also when the token has ended. */
+  redirect?: LastRedirect
+}
+
+/** Remembered per blob. Signed URLs of object stores last for minutes; one that serves no more is forgotten. */
+export interface LastRedirect {
+  url: URL | undefined
 }
 
 const REDIRECTS = new Set([301, 302, 303, 307, 308])
@@ -58,27 +65,49 @@ export async function* readRange(request: RangeRequest): AsyncGenerator<Buffer> 
 }
 
 async function openRange(request: RangeRequest): Promise<Dispatcher.ResponseData> {
-  const range = `bytes=${request.from}-${request.to - 1}`
+  const answer = (await askLastRedirect(request)) ?? (await askRegistry(request))
+  if (isAnswer(answer, request)) return answer
+  dropBody(answer)
+  throw new OriginRefusedError(`the registry answered ${answer.statusCode} to a blob request`)
+}
+
+async function askLastRedirect(request: RangeRequest): Promise<Dispatcher.ResponseData | undefined> {
+  const { redirect, registry } = request
+  if (!redirect?.url || !isRedirectPermitted(redirect.url, registry.config)) return undefined
+  const answer = await getFrom(redirect.url, request)
+  if (isAnswer(answer, request)) return answer
+  redirect.url = undefined
+  dropBody(answer)
+  return undefined
+}
+
+async function askRegistry(request: RangeRequest): Promise<Dispatcher.ResponseData> {
   const authorization = authorizationOf(request.credential)
   const direct = await request.registry.dispatcher.request({
     method: 'GET',
     path: `/v2/${request.repository}/blobs/${request.digest}`,
-    headers: { range, ...(authorization === undefined ? {} : { authorization }) },
+    headers: { range: rangeOf(request), ...(authorization === undefined ? {} : { authorization }) },
     signal: request.signal,
   })
-  const answer = REDIRECTS.has(direct.statusCode) ? await followRedirect(request, direct, range) : direct
-  const isPart = answer.statusCode === 206 && startsAt(answer.headers['content-range'], request.from)
-  if (answer.statusCode === 200 || isPart) return answer
-  // undici tells an unread body of its end by an error event, which nobody hears: it would end the process.
-  answer.body.on('error', () => undefined).destroy()
-  throw new OriginRefusedError(`the registry answered ${answer.statusCode} to a blob request`)
+  return REDIRECTS.has(direct.statusCode) ? followRedirect(request, direct) : direct
+}
+
+const rangeOf = ({ from, to }: RangeRequest) => `bytes=${from}-${to - 1}`
+
+function isAnswer({ statusCode, headers }: Dispatcher.ResponseData, { from }: RangeRequest): boolean {
+  return statusCode === 200 || (statusCode === 206 && startsAt(headers['content-range'], from))
+}
+
+/** undici tells an unread body of its end by an error event, which nobody hears: it would end the process. */
+function dropBody({ body }: Dispatcher.ResponseData): void {
+  body.on('error', () => undefined).destroy()
 }
 
 async function followRedirect(
-  { registry, repository, digest, signal }: RangeRequest,
+  request: RangeRequest,
   direct: Dispatcher.ResponseData,
-  range: string,
 ): Promise<Dispatcher.ResponseData> {
+  const { registry, repository, digest } = request
   await direct.body.dump()
   const location = direct.headers.location
   const base = `https://${registry.host}/v2/${repository}/blobs/${digest}`
@@ -87,12 +116,19 @@ async function followRedirect(
   if (!url || !isRedirectPermitted(url, registry.config)) {
     throw new OriginRefusedError('the registry redirects a blob to where it may not')
   }
-  return registry.redirectDispatcher.request({
+  const answer = await getFrom(url, request)
+  if (request.redirect && isAnswer(answer, request)) request.redirect.url = url
+  return answer
+}
+
+/** Without the credential: the URL is its own leave. */
+function getFrom(url: URL, request: RangeRequest): Promise<Dispatcher.ResponseData> {
+  return request.registry.redirectDispatcher.request({
     origin: url.origin,
     path: url.pathname + url.search,
     method: 'GET',
-    headers: { range },
-    signal,
+    headers: { range: rangeOf(request) },
+    signal: request.signal,
   })
 }
 

@@ -1,10 +1,12 @@
 import { once } from 'node:events'
 import { createServer, type Server, type ServerResponse } from 'node:http'
+import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { Agent, Pool } from 'undici'
 import { afterEach, expect, test } from 'vitest'
-import { readRange } from '../../client/net/registry-range.ts'
+import { type LastRedirect, readRange } from '../../client/net/registry-range.ts'
 import type { Digest } from '../../core/digest.ts'
+import { issueLeaf, makeAuthority } from '../../core/issue-certificate.ts'
 import type { RegistryClient } from '../../core/registry-client.ts'
 import type { Repository } from '../../core/repository.ts'
 
@@ -79,4 +81,64 @@ test.each([
 test('a registry that ignores Range and sends more is read as far as asked', async () => {
   expect(await readFrom(answering(200, {}, BODY))).toBe(100)
   expect(uncaught).toEqual([])
+})
+
+test('a redirect is used again while it serves, without asking the registry and without the token', async () => {
+  const authority = await makeAuthority({ commonName: 'storage', validForSeconds: 3600 })
+  const leaf = await issueLeaf(authority, {
+    commonName: 'localhost',
+    validForSeconds: 3600,
+    names: [{ type: 'dns', value: 'localhost' }],
+    usages: ['serverAuth'],
+  })
+  let isSigned = true
+  const authorizations: unknown[] = []
+  const storage = createTlsServer(
+    { cert: leaf.certificatePem, key: leaf.privateKeyPem },
+    (request, response) => {
+      authorizations.push(request.headers.authorization)
+      if (!isSigned) return void response.writeHead(403).end()
+      const [from, to] = /(\d+)-(\d+)/.exec(request.headers.range!)!.slice(1).map(Number) as [number, number]
+      response.writeHead(206, { 'content-range': `bytes ${from}-${to}/2000` })
+      response.end(BODY.subarray(from, to + 1))
+    },
+  ).listen(0, 'localhost')
+  await once(storage, 'listening')
+  const location = `https://localhost:${(storage.address() as AddressInfo).port}/blob?signature=1`
+  let asked = 0
+  server = createServer((_request, response) => {
+    asked += 1
+    isSigned = true
+    response.writeHead(307, { location }).end()
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  registry = {
+    host: 'registry.test',
+    config: { permitPrivateRedirects: true },
+    dispatcher: new Pool(`http://127.0.0.1:${(server.address() as AddressInfo).port}`),
+    redirectDispatcher: new Agent({ connect: { ca: authority.certificatePem } }),
+  } as unknown as RegistryClient
+  const redirect: LastRedirect = { url: undefined }
+  const readPart = async (from: number) => {
+    const range = readRange({
+      registry: registry!,
+      repository: 'team/app' as Repository,
+      digest: `sha256:${'0'.repeat(64)}` as Digest,
+      credential: { scheme: 'bearer', token: 'secret' },
+      ...{ from, to: from + 100, redirect },
+      signal: new AbortController().signal,
+    })
+    let bytes = 0
+    for await (const chunk of range) bytes += chunk.length
+    return bytes
+  }
+  try {
+    expect([await readPart(0), await readPart(100), asked]).toEqual([100, 100, 1])
+    isSigned = false
+    expect([await readPart(200), asked]).toEqual([100, 2])
+    expect(new Set(authorizations)).toEqual(new Set([undefined]))
+  } finally {
+    storage.closeAllConnections()
+    storage.close()
+  }
 })
