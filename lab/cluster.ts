@@ -3,12 +3,13 @@ import { join } from 'node:path'
 import type { BlobProgress } from '../client/index.ts'
 import type { Digest } from '../core/digest.ts'
 import { type KeyedCertificate, makeAuthority } from '../core/issue-certificate.ts'
-import { makeImage } from './image/image.ts'
+import { type FaultPart, makeFaults } from './faults.ts'
 import { labCgroup } from './leftovers.ts'
 import type { LabHost } from './network.ts'
+import { publishImage } from './publish.ts'
 import { startDocker } from './pullers/docker.ts'
 import { makePodman } from './pullers/podman.ts'
-import { authFile, type ImageReference, type Puller, type PullerKind } from './pullers/puller.ts'
+import type { ImageReference, Puller, PullerKind } from './pullers/puller.ts'
 import { makeSkopeo } from './pullers/skopeo.ts'
 import { type LabRegistry, REGISTRY_ALIASES, REGISTRY_HOST, startRegistry } from './registry.ts'
 import type { BlobEgress } from './registry-log.ts'
@@ -28,7 +29,8 @@ import type { TokenAlgorithm } from './token-authority.ts'
 
 /** A whole cluster from real parts on this machine: registry, token server, tracker, nodes, and a puller on each. */
 
-const PUSH_PATIENCE_MS = 5 * 60_000
+/** Starting a node takes a second of a core, and it must answer within its patience. */
+const NODES_STARTED_AT_ONCE = 4
 const AUTHORITY_SECONDS = 7 * 24 * 3600
 /** Long enough for a demonstration; tests that outlive their tokens set less. */
 const TOKEN_SECONDS = 300
@@ -48,6 +50,8 @@ export interface LabOptions {
   tokenSeconds?: number
   nodeConfig?: ConfigOverrides
   trackerConfig?: ConfigOverrides
+  /** Bounds of the links, each way for itself; unbounded by default. */
+  links?: { nodeBitsPerSecond: number; registryBitsPerSecond: number }
   /** Told of each step, in words. */
   onStep?: (step: string) => void
   /** Handed over as soon as there is something to close. */
@@ -66,6 +70,7 @@ export interface Lab {
   readonly run: LabRun
   readonly image: ImageReference
   readonly registry: LabRegistry
+  readonly registryHost: LabHost
   readonly tracker: LabTracker | undefined
   readonly nodes: LabNode[]
   node(name: string): LabNode
@@ -73,6 +78,15 @@ export interface Lab {
   pull(name: string): Promise<number>
   /** What each node's Shoal says about the image's layers. */
   progress(name: string): Promise<BlobProgress[]>
+  /** Makes an image of that many bytes of data per layer, which nobody has, and pushes it. */
+  publish(tag: string, layerDataBytes: number[]): Promise<ImageReference>
+  /** Pulls the plug of a part's host: `registry`, `tracker`, or a node's name. */
+  cut(part: FaultPart): Promise<void>
+  heal(part: FaultPart): Promise<void>
+  /** Ends a part with SIGKILL; of the registry, also its token server. */
+  kill(part: FaultPart): void
+  /** Starts what was killed again, with the same data. Resolves when it answers. */
+  revive(part: FaultPart): Promise<void>
   /** What left the registry per layer; a layer that nobody asked for is there with zeros. */
   registryEgress(): Map<Digest, BlobEgress>
   close(): Promise<void>
@@ -108,15 +122,35 @@ async function assemble(options: LabOptions, run: LabRun): Promise<Lab> {
   step('network, registry and token server')
   const site = await openSite(options, run)
   step('image')
-  const image = await pushImage(options, run, site)
+  const publish = (tag: string, layerDataBytes: number[]) =>
+    publishImage({ run, ...site, tag, layerDataBytes })
+  const image = await publish('v1', options.layerDataBytes)
   const hasShoal = options.hasShoal ?? true
   if (hasShoal) step('tracker')
   const tracker = hasShoal ? await openTracker(options, run, site) : undefined
   step(hasShoal ? 'nodes and their pulling clients' : 'pulling clients')
-  const nodes = await Promise.all(
-    options.nodes.map((plan, index) => openNode({ options, run, site, tracker }, plan, site.hosts[index]!)),
-  )
-  return makeLab({ run, image, registry: site.registry, tracker, nodes })
+  const nodes = await openNodes({ options, run, site, tracker })
+  await shapeLinks(options, run, site)
+  const { registry, registryHost } = site
+  return makeLab({ run, image, registry, registryHost, tracker, nodes, publish })
+}
+
+async function openNodes(surroundings: NodeSurroundings): Promise<LabNode[]> {
+  const { options, site } = surroundings
+  const nodes: LabNode[] = []
+  while (nodes.length < options.nodes.length) {
+    const plans = options.nodes.slice(nodes.length, nodes.length + NODES_STARTED_AT_ONCE)
+    const open = (plan: NodePlan, index: number) => openNode(surroundings, plan, site.hosts[index]!)
+    const first = nodes.length
+    nodes.push(...(await Promise.all(plans.map((plan, index) => open(plan, first + index)))))
+  }
+  return nodes
+}
+
+async function shapeLinks({ links }: LabOptions, { network }: LabRun, site: Site): Promise<void> {
+  if (links === undefined) return
+  await network.shape(site.registryHost, links.registryBitsPerSecond)
+  for (const host of site.hosts) await network.shape(host, links.nodeBitsPerSecond)
 }
 
 /** What is there before anything of Shoal is. */
@@ -153,27 +187,6 @@ function trustRegistry(host: LabHost, authority: KeyedCertificate): void {
   const dir = join(host.etcDocker, 'certs.d', REGISTRY_HOST)
   mkdirSync(dir, { recursive: true })
   writeFileSync(join(dir, 'lab.crt'), authority.certificatePem)
-}
-
-async function pushImage(options: LabOptions, run: LabRun, site: Site): Promise<ImageReference> {
-  const dir = join(run.dir, 'image')
-  const image = await makeImage({ dir, layerDataBytes: options.layerDataBytes, tag: 'v1' })
-  const { registry, registryHost } = site
-  const name = `${registry.host}/${registry.repository}:${image.tag}`
-  const auth = join(registryHost.dir, 'publisher.json')
-  const account = registry.isOpen ? undefined : registry.publisher
-  writeFileSync(auth, authFile({ registryHost: registry.host, account }), { mode: 0o600 })
-  await run.processes.run({
-    argv: registryHost.command([
-      ...['skopeo', '--insecure-policy', '--tmpdir', registryHost.dir],
-      ...['copy', '--quiet', '--preserve-digests'],
-      ...['--dest-authfile', auth, '--dest-cert-dir', join(registryHost.etcDocker, 'certs.d', registry.host)],
-      ...[`oci:${dir}:${image.tag}`, `docker://${name}`],
-    ]),
-    env: { HOME: registryHost.dir },
-    timeoutMs: PUSH_PATIENCE_MS,
-  })
-  return { ...image, name }
 }
 
 async function openTracker(options: LabOptions, run: LabRun, site: Site): Promise<LabTracker> {
@@ -217,7 +230,9 @@ async function startPuller(kind: PullerKind, options: Parameters<typeof startDoc
   return kind === 'skopeo' ? makeSkopeo(options) : makePodman(options)
 }
 
-function makeLab(parts: Pick<Lab, 'run' | 'image' | 'registry' | 'tracker' | 'nodes'>): Lab {
+type LabParts = Pick<Lab, 'run' | 'image' | 'registry' | 'registryHost' | 'tracker' | 'nodes' | 'publish'>
+
+function makeLab(parts: LabParts): Lab {
   const { run, image, registry, nodes } = parts
   const layers = new Set<string>(image.layers.map(({ digest }) => digest))
   const node = (name: string) => {
@@ -227,6 +242,7 @@ function makeLab(parts: Pick<Lab, 'run' | 'image' | 'registry' | 'tracker' | 'no
   }
   return {
     ...parts,
+    ...makeFaults(parts),
     node,
     async pull(name) {
       const { puller } = node(name)

@@ -37,6 +37,12 @@ interface HostLink {
   port: string
 }
 
+/** What a host's link has carried since it was made, in bytes, with all headers down to Ethernet's. */
+export interface LinkTraffic {
+  sentBytes: number
+  receivedBytes: number
+}
+
 export interface LabNetworkOptions {
   runId: string
   dir: string
@@ -92,6 +98,18 @@ export class LabNetwork {
     await this.#run('tc', '-n', this.#switch, 'qdisc', 'replace', 'dev', this.#portOf(host), ...limit)
   }
 
+  /** Takes the bound away again. */
+  async unshape(host: LabHost): Promise<void> {
+    await this.#run('tc', '-n', host.namespace, 'qdisc', 'delete', 'dev', 'eth0', 'root')
+    await this.#run('tc', '-n', this.#switch, 'qdisc', 'delete', 'dev', this.#portOf(host), 'root')
+  }
+
+  async traffic(host: LabHost): Promise<LinkTraffic> {
+    const text = await this.#run('ip', '-n', host.namespace, '-json', '-stats', 'link', 'show', 'eth0')
+    const [link] = JSON.parse(text) as [{ stats64: Record<'rx' | 'tx', { bytes: number }> }]
+    return { sentBytes: link.stats64.tx.bytes, receivedBytes: link.stats64.rx.bytes }
+  }
+
   /** Pulls the host's plug; `heal` puts it back. */
   async cut(host: LabHost): Promise<void> {
     await this.#ip('-n', this.#switch, 'link', 'set', this.#portOf(host), 'down')
@@ -134,8 +152,8 @@ export class LabNetwork {
     await this.#run('ip', ...argv)
   }
 
-  async #run(...argv: string[]): Promise<void> {
-    await this.#options.processes.run({ argv, timeoutMs: COMMAND_PATIENCE_MS })
+  #run(...argv: string[]): Promise<string> {
+    return this.#options.processes.run({ argv, timeoutMs: COMMAND_PATIENCE_MS })
   }
 }
 

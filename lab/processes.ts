@@ -28,7 +28,8 @@ export interface PartOptions {
 export interface CommandOptions {
   argv: string[]
   env?: Record<string, string>
-  input?: string
+  /** Standard input, which ends with it; the command can wait for one that is only promised. */
+  input?: string | Promise<string>
   timeoutMs: number
   /** Standard output as it comes, instead of in the result. */
   onOutput?: (chunk: Buffer) => void
@@ -91,7 +92,7 @@ export class LabProcesses {
   async run(options: CommandOptions): Promise<string> {
     const child = this.#spawn(options.argv, options.env, ['pipe', 'pipe', 'pipe'])
     child.stdin!.on('error', () => {}) // The command need not read all of it.
-    child.stdin!.end(options.input ?? '')
+    void Promise.resolve(options.input ?? '').then((input) => child.stdin!.end(input))
     const output: Buffer[] = []
     const errors: Buffer[] = []
     child.stdout!.on('data', options.onOutput ?? ((chunk: Buffer) => keep(output, chunk)))

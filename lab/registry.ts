@@ -50,6 +50,8 @@ export interface LabRegistry {
   readonly publisher: Account
   readonly puller: Account
   readonly parts: LabProcess[]
+  /** Starts whatever of it does not run, with the same configuration and data. Resolves when all of it answers. */
+  start(): Promise<void>
   /** From the registry's access log, since it started. */
   egress(): Map<Digest, BlobEgress>
 }
@@ -66,24 +68,48 @@ export async function startRegistry(options: RegistryOptions): Promise<LabRegist
   })
   const publisher = { user: 'publisher', password: randomBytes(18).toString('base64url') }
   const puller = { user: 'puller', password: randomBytes(18).toString('base64url') }
-  const parts: LabProcess[] = []
+  const starters: Starter[] = []
   if (options.authentication !== 'none') {
     const signingKey = await makeTokenSigningKey(options.authentication)
     writeFileSync(tokenKeysFile, signingKey.bundlePem)
     const users = usersOf(options.repository, publisher, puller)
-    parts.push(startTokenProcess(options, dir, { tls, signingKey, users }))
+    starters.push({
+      port: TOKEN_PORT,
+      start: () => startTokenProcess(options, dir, { tls, signingKey, users }),
+    })
   }
-  const registry = startRegistryProcess(options, dir, tls, tokenKeysFile)
-  parts.push(registry)
-  for (const part of parts) {
-    await waitUntilListening({ ...options, part, ports: [part === registry ? REGISTRY_PORT : TOKEN_PORT] })
-  }
+  starters.push({
+    port: REGISTRY_PORT,
+    start: () => startRegistryProcess(options, dir, tls, tokenKeysFile),
+  })
+  const parts: LabProcess[] = []
+  const start = () => startMissing(options, starters, parts)
+  await start()
   return {
     host: REGISTRY_HOST,
     repository: options.repository,
     isOpen: options.authentication === 'none',
-    ...{ publisher, puller, parts },
-    egress: () => egressByBlob(readFileSync(registry.logFile, 'utf8')),
+    ...{ publisher, puller, parts, start },
+    egress: () => egressByBlob(readFileSync(parts.at(-1)!.logFile, 'utf8')),
+  }
+}
+
+interface Starter {
+  port: number
+  start: () => LabProcess
+}
+
+/** Puts what runs into `parts`, in the order of `starters`. */
+async function startMissing(
+  options: RegistryOptions,
+  starters: Starter[],
+  parts: LabProcess[],
+): Promise<void> {
+  for (const [index, { start }] of starters.entries()) {
+    if (!parts[index]?.isRunning()) parts[index] = start()
+  }
+  for (const [index, { port }] of starters.entries()) {
+    await waitUntilListening({ ...options, part: parts[index]!, ports: [port] })
   }
 }
 

@@ -40,6 +40,7 @@ export interface ShoalService {
 }
 
 export interface LabTracker extends ShoalService {
+  readonly host: LabHost
   /** What a node needs to join. */
   readonly join: { trackerUrl: string; trackerCaFile: string; joinTokenFile: string }
 }
@@ -77,7 +78,7 @@ export async function startTracker(options: ShoalOptions): Promise<LabTracker> {
   await certs(options, 'cluster', 'lab', '--admin-pem', adminPem, '--out', joinTokenFile)
   const trackerUrl = `https://${TRACKER_HOST}:${TRACKER_PORT}`
   const trackerCaFile = join(dir, 'authority.crt')
-  return Object.assign(service, { join: { trackerUrl, trackerCaFile, joinTokenFile } })
+  return Object.assign(service, { host: options.host, join: { trackerUrl, trackerCaFile, joinTokenFile } })
 }
 
 export async function startShoalNode(options: ShoalOptions & { tracker: LabTracker }): Promise<LabShoalNode> {

@@ -4,6 +4,8 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { type Digest, digestFromHex, digestHex } from '../../core/digest.ts'
+import type { CommandOptions } from '../processes.ts'
+import type { StartingLine } from '../starting-line.ts'
 import {
   authFile,
   type ImageReference,
@@ -13,27 +15,41 @@ import {
   proxyEnvironment,
 } from './puller.ts'
 
-/** `skopeo copy` into a directory, which keeps every blob as it travelled. */
-export function makeSkopeo(options: PullerOptions): Puller {
-  const { host, processes, registryHost } = options
+export interface SkopeoOptions extends PullerOptions {
+  /** Each pull waits there until all that were called have come. */
+  line?: StartingLine
+  /** The copy goes into memory and is gone when the command ends, so that no disk bounds what is measured. */
+  isDiscarded?: boolean
+}
+
+/** Mounts memory over the folder, in the mount namespace that the command has to itself. */
+const INTO_MEMORY = ['sh', '-c', 'mount -t tmpfs -o mode=0700 tmpfs "$1" && shift && exec "$@"', 'sh']
+
+/** `skopeo copy` into a directory, which keeps every blob as it travelled and checks each against its digest. */
+export function makeSkopeo(options: SkopeoOptions): Puller {
+  const { host, processes, registryHost, line, isDiscarded } = options
+  const prefix = isDiscarded ? [...INTO_MEMORY, join(host.dir, 'skopeo', 'memory')] : []
   const dir = join(host.dir, 'skopeo')
-  const store = join(dir, 'image')
-  mkdirSync(dir, { recursive: true, mode: 0o700 })
+  const store = isDiscarded ? join(dir, 'memory', 'image') : join(dir, 'image')
+  mkdirSync(join(dir, 'memory'), { recursive: true, mode: 0o700 })
   writeFileSync(join(dir, 'auth.json'), authFile(options), { mode: 0o600 })
   return {
     kind: 'skopeo',
     async pull({ name }) {
       await rm(store, { recursive: true, force: true })
       const certificates = join(host.etcDocker, 'certs.d', registryHost)
-      await processes.run({
+      const command: CommandOptions = {
         argv: host.command([
+          ...(line?.waiting ?? []),
+          ...prefix,
           ...['skopeo', '--insecure-policy', '--tmpdir', dir, 'copy', '--quiet'],
           ...['--src-authfile', join(dir, 'auth.json'), '--src-cert-dir', certificates],
           ...[`docker://${name}`, `dir:${store}`],
         ]),
         env: { ...proxyEnvironment(options), HOME: dir },
         timeoutMs: PULL_PATIENCE_MS,
-      })
+      }
+      await (line === undefined ? processes.run(command) : line.run(processes, command))
     },
     verify: (image) => isStoredWhole(store, image),
     run: async () => undefined,

@@ -1,0 +1,136 @@
+import { type Lab, type LabNode, startLab } from '../../lab/cluster.ts'
+import { measureGoodput } from '../../lab/goodput.ts'
+import { labCgroup } from '../../lab/leftovers.ts'
+import type { ImageReference, Puller } from '../../lab/pullers/puller.ts'
+import { makeSkopeo } from '../../lab/pullers/skopeo.ts'
+import { closeOnSignals } from '../../lab/run.ts'
+import { NODE_PROXY_URL } from '../../lab/shoal.ts'
+import { StartingLine } from '../../lab/starting-line.ts'
+import { fleetImageOf, type Links, limitSeconds, type Mode } from './limit.ts'
+import type { Round } from './report.ts'
+
+/** The lab that the rounds run in. One for all of them: each round has an image of its own, which nobody has seen. */
+
+export const NODE_BITS_PER_SECOND = 64e6
+export const REGISTRY_BITS_PER_SECOND = 4 * NODE_BITS_PER_SECOND
+const MIB = 2 ** 20
+/** A little less than 128 MiB, so that with program and headers the layer is not more and has 128 pieces. */
+const LAYER_DATA_BYTES = [128 * MIB - 256 * 1024, 256 * 1024]
+const TINY_IMAGE = [1024]
+/** Room for the round's image and the one before. */
+const CACHE_BYTES_MAX = 384 * MIB
+const GOODPUT_BYTES = 24 * MIB
+const HOLDER = 'holder'
+
+export interface Fleet {
+  readonly lab: Lab
+  readonly links: Links
+  readonly layerBytes: () => number[]
+  measure(mode: Mode, nodes: number): Promise<Round>
+}
+
+export async function openFleet(nodes: number, say: (line: string) => void): Promise<Fleet> {
+  const names = [...Array.from({ length: nodes }, (_, index) => `node${index + 1}`), HOLDER]
+  const lab = await startLab({
+    nodes: names.map((name) => ({ name, puller: 'skopeo' })),
+    layerDataBytes: TINY_IMAGE,
+    links: { nodeBitsPerSecond: NODE_BITS_PER_SECOND, registryBitsPerSecond: REGISTRY_BITS_PER_SECOND },
+    nodeConfig: { cacheBytesMax: CACHE_BYTES_MAX },
+    onStep: (step) => say(`starting: ${step}`),
+    onRun: (run) => closeOnSignals(run, say),
+  })
+  try {
+    const links = await measureLinks(lab)
+    return makeFleet(lab, links)
+  } catch (error) {
+    await lab.close()
+    throw error
+  }
+}
+
+/** The registry's link is a multiple of a node's, and its goodput is taken to be the same multiple. */
+async function measureLinks({ run, registryHost, nodes }: Lab): Promise<Links> {
+  const goodput = await measureGoodput({ run, from: registryHost, to: nodes[0]!.host, bytes: GOODPUT_BYTES })
+  return {
+    nodeBytesPerSecond: goodput,
+    registryBytesPerSecond: goodput * (REGISTRY_BITS_PER_SECOND / NODE_BITS_PER_SECOND),
+  }
+}
+
+function makeFleet(lab: Lab, links: Links): Fleet {
+  const line = new StartingLine()
+  let image: ImageReference | undefined
+  let published = 0
+  const publish = async () => lab.publish(`round${++published}`, LAYER_DATA_BYTES)
+  return {
+    lab,
+    links,
+    layerBytes: () => image?.layers.map(({ bytes }) => bytes) ?? [],
+    async measure(mode, count) {
+      // Nothing is cached on the direct way: an image that is there already does as well.
+      image = mode === 'direct' && image !== undefined ? image : await publish()
+      if (mode === 'warm') await fillHolder(lab, image)
+      const downloaders = lab.nodes.slice(0, count)
+      const pullers = downloaders.map((node) => pullerOf(lab, node, { line, isDirect: mode === 'direct' }))
+      const egress = await watchEgress(lab, image)
+      const seconds = await pullTogether(line, pullers, image)
+      const fleetImage = fleetImageOf(image.layers.map(({ bytes }) => bytes))
+      const limit = limitSeconds(mode, count, fleetImage, links)
+      return { mode, nodes: count, limitSeconds: limit, seconds, ...(await egress()) }
+    },
+  }
+}
+
+/** Over links that are open for the moment: how the holder got the image is not what is measured. */
+async function fillHolder(lab: Lab, image: ImageReference): Promise<void> {
+  const { network } = lab.run
+  const holder = lab.node(HOLDER)
+  await network.unshape(lab.registryHost)
+  await network.unshape(holder.host)
+  await pullerOf(lab, holder, {}).pull(image)
+  await network.shape(lab.registryHost, REGISTRY_BITS_PER_SECOND)
+  await network.shape(holder.host, NODE_BITS_PER_SECOND)
+}
+
+function pullerOf(
+  { run, registry }: Lab,
+  { host }: LabNode,
+  { line, isDirect = false }: { line?: StartingLine; isDirect?: boolean },
+): Puller {
+  return makeSkopeo({
+    host,
+    processes: run.processes,
+    registryHost: registry.host,
+    account: registry.puller,
+    proxyUrl: isDirect ? undefined : NODE_PROXY_URL,
+    cgroupParent: labCgroup(run.id),
+    isDiscarded: true,
+    ...(line === undefined ? {} : { line }),
+  })
+}
+
+/** @returns seconds of each from the common start */
+async function pullTogether(line: StartingLine, pullers: Puller[], image: ImageReference): Promise<number[]> {
+  line.expect(pullers.length)
+  return Promise.all(
+    pullers.map(async (puller) => {
+      await puller.pull(image)
+      return (performance.now() - line.startedMs) / 1000
+    }),
+  )
+}
+
+/** @returns what left the registry from now until it is called, in images */
+async function watchEgress({ run, registry, registryHost }: Lab, { layers }: ImageReference) {
+  const size = layers.reduce((sum, { bytes }) => sum + bytes, 0)
+  const logged = () => {
+    const egress = registry.egress()
+    return layers.reduce((sum, { digest }) => sum + (egress.get(digest)?.bytes ?? 0), 0)
+  }
+  const sent = async () => (await run.network.traffic(registryHost)).sentBytes
+  const before = { logged: logged(), sent: await sent() }
+  return async () => ({
+    registryCopies: (logged() - before.logged) / size,
+    linkCopies: ((await sent()) - before.sent) / size,
+  })
+}

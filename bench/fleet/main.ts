@@ -1,0 +1,90 @@
+import { ShoalError } from '../../core/errors.ts'
+import { requirementsFor } from '../../lab/cluster.ts'
+import { LabClosedError } from '../../lab/errors.ts'
+import { requireParts } from '../../lab/requirements.ts'
+import { describeMachine } from '../engine/machine.ts'
+import { type Fleet, NODE_BITS_PER_SECOND, openFleet, REGISTRY_BITS_PER_SECOND } from './fleet.ts'
+import { FLEET_USAGE, type FleetOptions, parseFleetOptions } from './options.ts'
+import { type FleetReport, type Round, renderFleet, summariseRounds } from './report.ts'
+
+/** `npm run bench:fleet`: how long N nodes need until all have an image, beside what their links allow. */
+
+const EXIT_FAILED = 1
+const EXIT_MISUSED = 2
+
+async function main(argv: string[]): Promise<void> {
+  const options = parseFleetOptions(argv)
+  if (options.isHelp) return void process.stdout.write(FLEET_USAGE)
+  requireParts([...requirementsFor(['skopeo']), 'tc'])
+  const report = await measure(options)
+  process.stdout.write(`${options.isJson ? JSON.stringify(report) : renderFleet(report)}\n`)
+}
+
+async function measure(options: FleetOptions): Promise<FleetReport> {
+  const deadlineMs = performance.now() + options.budgetSeconds * 1000
+  const machine = describeMachine()
+  const say = (line: string) => void process.stderr.write(`${line}\n`)
+  const fleet = await openFleet(Math.max(...options.nodes), say)
+  try {
+    say(`one flow carries ${(fleet.links.nodeBytesPerSecond / 1e6).toFixed(3)} MB/s over a node's link`)
+    const { runs, counted } = summariseRounds(await runRounds(fleet, options, { deadlineMs, say }))
+    const measurement = {
+      isQuick: options.isQuick,
+      layerBytes: fleet.layerBytes(),
+      nodeBitsPerSecond: NODE_BITS_PER_SECOND,
+      registryBitsPerSecond: REGISTRY_BITS_PER_SECOND,
+      goodput: Math.round(fleet.links.nodeBytesPerSecond),
+      rounds: counted,
+    }
+    return { machine: { ...machine, versions: { node: process.versions.node }, measurement }, runs }
+  } finally {
+    await fleet.lab.close()
+  }
+}
+
+/** Runs one after the other, so that a machine that grows slower does so for all modes and counts. */
+async function runRounds(
+  fleet: Fleet,
+  { runs, nodes, modes }: FleetOptions,
+  { deadlineMs, say }: { deadlineMs: number; say: (line: string) => void },
+): Promise<Round[]> {
+  const rounds: Round[] = []
+  const tookMs = new Map<string, number>()
+  for (let run = 1; run <= runs; run++) {
+    const plans = nodes.flatMap((count) => modes.map((mode) => ({ mode, count })))
+    for (const { mode, count } of plans) {
+      const key = `${mode} ${count}`
+      if (mode === 'direct' && run > 1) continue
+      if (performance.now() + (tookMs.get(key) ?? 0) > deadlineMs) {
+        say(`no time is left for run ${run} of ${key}`)
+        continue
+      }
+      const startedMs = performance.now()
+      const round = await fleet.measure(mode, count)
+      tookMs.set(key, performance.now() - startedMs)
+      rounds.push(round)
+      say(describe(round, run))
+    }
+  }
+  return rounds
+}
+
+function describe({ mode, nodes, seconds, ...round }: Round, run: number): string {
+  const makespan = Math.max(...seconds)
+  return [
+    `run ${run}, ${mode} to ${nodes}: ${makespan.toFixed(1)} s, limit ${round.limitSeconds.toFixed(1)} s`,
+    `first done at ${Math.min(...seconds).toFixed(1)} s`,
+    `${round.registryCopies.toFixed(3)} copies from the registry (link ${round.linkCopies.toFixed(3)})`,
+  ].join('; ')
+}
+
+function fail(error: unknown): void {
+  if (error instanceof LabClosedError) return // The signal that closed it ends this process.
+  const { message, stack } = error as Error
+  const isExpected = error instanceof ShoalError
+  process.stderr.write(`bench:fleet: ${isExpected ? message : stack}\n`)
+  if (isExpected && error.hint !== undefined) process.stderr.write(`hint: ${error.hint}\n`)
+  process.exitCode = isExpected && error.code === 'USAGE' ? EXIT_MISUSED : EXIT_FAILED
+}
+
+await main(process.argv.slice(2)).catch(fail)
