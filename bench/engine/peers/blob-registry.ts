@@ -1,4 +1,4 @@
-import { generateKeyPairSync, type KeyObject } from 'node:crypto'
+import { generateKeyPairSync, type KeyObject, randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { createReadStream } from 'node:fs'
 import type { IncomingMessage, ServerResponse } from 'node:http'
@@ -12,7 +12,7 @@ import { parseRegistryHost, type RegistryHost, type Repository } from '../../../
 export interface BlobRegistry {
   readonly host: RegistryHost
   add(blob: { name: string; path: string; bytes: number }): void
-  /** Grants pull on REPOSITORY. */
+  /** Grants pull on REPOSITORY; no two tokens are the same. */
   issueToken(): Promise<string>
   close(): Promise<void>
 }
@@ -57,6 +57,7 @@ function issueToken(publicKey: KeyObject, privateKey: KeyObject): Promise<string
     .setIssuer(ISSUER)
     .setAudience(AUDIENCE)
     .setSubject('benchmark')
+    .setJti(randomUUID())
     .setIssuedAt()
     .setExpirationTime(TOKEN_LIFE)
     .sign(privateKey)

@@ -1,0 +1,134 @@
+import { generateKeyPairSync } from 'node:crypto'
+import type { ConnectionOptions } from 'node:tls'
+import { swarmIdOf } from '../../core/metainfo.ts'
+import { type HeartbeatRequest, joinResponse, type PullRequest } from '../../core/tracker-api.ts'
+import { answerLines } from '../engine/peers/answer-lines.ts'
+import { REPOSITORY } from '../engine/peers/blob-registry.ts'
+import { HttpConnection, postRequest } from './http-connection.ts'
+import type { LoadSettings, MeasureQuestion } from './questions.ts'
+import { type Operation, p99Of, type Sample } from './report.ts'
+
+/** The load generator: nodes that each ask one thing after the other, over a connection of their own. */
+
+/** One heartbeat in so many is of a node that downloads, and asks for peers. */
+const HEARTBEATS_PER_PEER_QUESTION = 8
+const LISTEN_PORT = 7071
+
+let settings: LoadSettings
+let connections: HttpConnection[] = []
+/** Requests for grants that were not sent yet: each has a key and a token of its own. */
+const grants: Buffer[] = []
+let heartbeats: Buffer[] = []
+
+async function open(given: LoadSettings) {
+  settings = given
+  connections = await Promise.all(Array.from({ length: settings.connections }, joinAndConnect))
+  heartbeats = await makeHeartbeats()
+  for (const connection of connections) await connection.exchange(inventory())
+  return {}
+}
+
+function tracker(): ConnectionOptions {
+  return { host: '127.0.0.1', port: settings.port, servername: 'localhost', ca: settings.trackerCaPem }
+}
+
+async function joinAndConnect(): Promise<HttpConnection> {
+  const { publicKey, privateKey } = generateKeyPairSync('ec', {
+    namedCurve: 'P-256',
+    publicKeyEncoding: { type: 'spki', format: 'der' },
+    privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
+  })
+  const joining = await HttpConnection.open(tracker())
+  const { joinToken } = settings
+  const request = postRequest('/v1/nodes', { joinToken, publicKey: publicKey.toString('base64url') })
+  const joined = joinResponse.parse(JSON.parse((await joining.exchange(request)).toString()))
+  joining.close()
+  return HttpConnection.open({ ...tracker(), cert: joined.certificate, key: privateKey })
+}
+
+/** Prepares a grant for every token. */
+async function prepare({ tokens }: { tokens: string[] }) {
+  for (const token of tokens) {
+    const { publicKey } = generateKeyPairSync('ec', {
+      namedCurve: 'P-256',
+      publicKeyEncoding: { type: 'spki', format: 'der' },
+      privateKeyEncoding: { type: 'pkcs8', format: 'der' },
+    })
+    const request: PullRequest = {
+      registry: settings.registry,
+      repository: REPOSITORY,
+      credential: { scheme: 'bearer', token },
+      publicKey: publicKey.toString('base64url'),
+      listenPort: LISTEN_PORT,
+      blobs: settings.images[grants.length % settings.images.length]!.map((blob) => {
+        return { ...blob, isWanted: true }
+      }),
+    }
+    grants.push(postRequest('/v1/pulls', request))
+  }
+  return { prepared: grants.length }
+}
+
+/** What a node with nothing new says, and what one that downloads says. */
+async function makeHeartbeats(): Promise<Buffer[]> {
+  return Array.from({ length: HEARTBEATS_PER_PEER_QUESTION }, (_, index) =>
+    postRequest('/v1/heartbeat', heartbeat({ wantsPeers: index === 0 ? swarms().slice(0, 1) : [] })),
+  )
+}
+
+/** The node holds the whole of everything: a full inventory, sent once. */
+function inventory(): Buffer {
+  const holds = swarms().map((swarm) => ({ swarm, isSeed: true }))
+  return postRequest('/v1/heartbeat', heartbeat({ isFullInventory: true, holds }))
+}
+
+function heartbeat(changes: Partial<HeartbeatRequest>): HeartbeatRequest {
+  return {
+    listenPort: LISTEN_PORT,
+    isFullInventory: false,
+    holds: [],
+    dropped: [],
+    wantsPeers: [],
+    badPeers: [],
+    servePublicKey: null,
+    revocationsVersion: 0,
+    ...changes,
+  }
+}
+
+function swarms() {
+  const cluster = settings.joinToken.split('-')[2] as Parameters<typeof swarmIdOf>[0]['cluster']
+  const { registry } = settings
+  return settings.images.flat().map((blob) => swarmIdOf({ cluster, registry, ...blob }))
+}
+
+/** Ends early when every prepared grant has been sent; the time is what it took. */
+async function measure({ operation, seconds }: MeasureQuestion): Promise<Sample> {
+  const startedMs = performance.now()
+  const untilMs = startedMs + seconds * 1000
+  const tookMs: number[] = []
+  const nextRequest = requestsOf(operation)
+  const run = async (connection: HttpConnection) => {
+    for (let sentMs = performance.now(); sentMs < untilMs; ) {
+      const request = nextRequest()
+      if (request === undefined) return
+      await connection.exchange(request)
+      const answeredMs = performance.now()
+      tookMs.push(answeredMs - sentMs)
+      sentMs = answeredMs
+    }
+  }
+  await Promise.all(connections.map(run))
+  const tookSeconds = (performance.now() - startedMs) / 1000
+  return { operation, answers: tookMs.length, seconds: tookSeconds, p99Ms: p99Of(tookMs) }
+}
+
+function requestsOf(operation: Operation): () => Buffer | undefined {
+  if (operation === 'grant') return () => grants.pop()
+  let sent = 0
+  return () => heartbeats[sent++ % heartbeats.length]
+}
+
+await answerLines({ open, prepare, measure }, async () => {
+  for (const connection of connections) connection.close()
+})

@@ -1,0 +1,134 @@
+import { createHash } from 'node:crypto'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { digestFromHex } from '../../core/digest.ts'
+import { ShoalError } from '../../core/errors.ts'
+import { issueLeaf, makeAuthority } from '../../core/issue-certificate.ts'
+import { type LineProcess, startLineProcess } from '../engine/line-process.ts'
+import { describeMachine } from '../engine/machine.ts'
+import { parseTrackerOptions, TRACKER_USAGE, type TrackerBenchOptions } from './options.ts'
+import type { LoadSettings, RegistryAnswer } from './questions.ts'
+import { OPERATIONS, renderTracker, type Sample, summariseSamples, type TrackerReport } from './report.ts'
+import { startTrackerProcess } from './tracker-process.ts'
+
+/** `npm run bench:tracker`: what one tracker process answers in a second. */
+
+const REGISTRY_PROGRAM = join(import.meta.dirname, 'registry-process.ts')
+const LOAD_PROGRAM = join(import.meta.dirname, 'load-process.ts')
+const CERTIFICATE_SECONDS = 24 * 3600
+const IMAGES = 16
+const BLOB_BYTES = 64 * 2 ** 20
+/** Prepared per second of measuring; a faster tracker ends its measurement early. */
+const GRANTS_PREPARED_PER_SECOND = 3_000
+const TOKENS_PER_QUESTION = 2_000
+/** Memberships, keys and code that the first requests of a tracker warm up are not measured. */
+const WARM_UP_SECONDS = 1
+const EXIT_FAILED = 1
+const EXIT_MISUSED = 2
+
+interface Bench {
+  registry: LineProcess
+  load: LineProcess
+}
+
+async function main(argv: string[]): Promise<void> {
+  const options = parseTrackerOptions(argv)
+  if (options.isHelp) return void process.stdout.write(TRACKER_USAGE)
+  const report = await measure(options)
+  process.stdout.write(`${options.isJson ? JSON.stringify(report) : renderTracker(report)}\n`)
+}
+
+async function measure(options: TrackerBenchOptions): Promise<TrackerReport> {
+  const { seconds, rounds, connections, blobs } = options
+  const machine = {
+    ...describeMachine(),
+    versions: { node: process.versions.node },
+    measurement: { seconds, rounds, connections, blobs },
+  }
+  await using running = new AsyncDisposableStack()
+  const folder = mkdtempSync(join(options.folder, 'shoal-tracker-'))
+  const removeFolder = () => rmSync(folder, { recursive: true, force: true })
+  running.defer(removeFolder)
+  const bench = await start(options, folder, running)
+  return { machine, runs: summariseSamples(await runRounds(bench, options)) }
+}
+
+async function start(
+  options: TrackerBenchOptions,
+  folder: string,
+  running: AsyncDisposableStack,
+): Promise<Bench> {
+  const start = (program: string) =>
+    running.adopt(startLineProcess([process.execPath, program]), (it) => it.stop())
+  const authority = await makeAuthority({ commonName: 'benchmark', validForSeconds: CERTIFICATE_SECONDS })
+  const caPem = authority.certificatePem
+  const tls = await issueLeaf(authority, {
+    commonName: 'localhost',
+    validForSeconds: CERTIFICATE_SECONDS,
+    names: [{ type: 'dns', value: 'localhost' }],
+    usages: ['serverAuth'],
+  })
+  const registry = start(REGISTRY_PROGRAM)
+  const { host } = await registry.ask<RegistryAnswer>({ do: 'open', ...tls })
+  const images = imagesOf(options.blobs)
+  await registry.ask({ do: 'add', images })
+  const { profileFolder, connections } = options
+  const tracker = await startTrackerProcess({ folder, tls, caPem, registry: host, profileFolder })
+  running.defer(() => tracker.stop())
+  const load = start(LOAD_PROGRAM)
+  const { port, joinToken } = tracker
+  const settings: LoadSettings = {
+    port,
+    trackerCaPem: caPem,
+    joinToken,
+    connections,
+    registry: host,
+    images,
+  }
+  await load.ask({ do: 'open', ...settings })
+  return { registry, load }
+}
+
+function imagesOf(blobs: number): LoadSettings['images'] {
+  const digest = (name: string) => digestFromHex(createHash('sha256').update(name).digest('hex'))
+  return Array.from({ length: IMAGES }, (_, image) =>
+    Array.from({ length: blobs }, (_, blob) => ({ digest: digest(`${image} ${blob}`), bytes: BLOB_BYTES })),
+  )
+}
+
+/** The operations take turns, so that what else the machine does falls on both. */
+async function runRounds(bench: Bench, { seconds, rounds }: TrackerBenchOptions): Promise<Sample[]> {
+  const samples: Sample[] = []
+  await measureEach(bench, WARM_UP_SECONDS)
+  for (let round = 1; round <= rounds; round += 1) samples.push(...(await measureEach(bench, seconds)))
+  return samples
+}
+
+async function measureEach(bench: Bench, seconds: number): Promise<Sample[]> {
+  const samples: Sample[] = []
+  await prepareGrants(bench, seconds * GRANTS_PREPARED_PER_SECOND)
+  for (const operation of OPERATIONS) {
+    const sample = await bench.load.ask<Sample>({ do: 'measure', operation, seconds })
+    process.stderr.write(`${operation}: ${Math.round(sample.answers / sample.seconds)} per second\n`)
+    samples.push(sample)
+  }
+  return samples
+}
+
+async function prepareGrants({ registry, load }: Bench, wanted: number): Promise<void> {
+  for (let prepared = 0; prepared < wanted; ) {
+    const question = { do: 'tokens', count: TOKENS_PER_QUESTION }
+    const { tokens } = await registry.ask<{ tokens: string[] }>(question)
+    prepared = (await load.ask<{ prepared: number }>({ do: 'prepare', tokens })).prepared
+  }
+}
+
+function fail(error: unknown): void {
+  const { message, stack } = error as Error
+  const isExpected = error instanceof ShoalError
+  process.stderr.write(`bench:tracker: ${isExpected ? message : stack}\n`)
+  if (isExpected && error.hint !== undefined) process.stderr.write(`hint: ${error.hint}\n`)
+  process.exit(isExpected && error.code === 'USAGE' ? EXIT_MISUSED : EXIT_FAILED)
+}
+
+await main(process.argv.slice(2)).catch(fail)

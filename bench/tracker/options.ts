@@ -1,0 +1,71 @@
+import { tmpdir } from 'node:os'
+import { parseArgs } from 'node:util'
+import { BenchUsageError } from '../engine/errors.ts'
+
+export interface TrackerBenchOptions {
+  isJson: boolean
+  isHelp: boolean
+  /** How long each operation is measured in each round. */
+  seconds: number
+  rounds: number
+  /** Nodes, each with its own certificate and one kept-alive connection. */
+  connections: number
+  /** Blobs of the image that a grant is asked for. */
+  blobs: number
+  /** Where the tracker's CPU profile goes when it ends; undefined: none is taken. */
+  profileFolder: string | undefined
+  /** Everything is put below this existing folder and removed at the end. */
+  folder: string
+}
+
+const SECONDS_MAX = 60
+const ROUNDS_MAX = 20
+const CONNECTIONS_MAX = 1024
+const BLOBS_MAX = 128
+
+export const TRACKER_USAGE = `Usage: npm run bench:tracker -- [flags]
+
+Pull grants and heartbeats per second of one \`shoal tracker\` process over kept-alive mutual TLS.
+
+  --json                  One JSON document on standard output; progress goes to standard error.
+  --seconds <number>      Length of a measurement. Default: 8.
+  --rounds <number>       Measurements of each operation, in turns; medians are told. Default: 3.
+  --connections <number>  Nodes, each with one connection. Default: 32.
+  --blobs <number>        Blobs in each pull. Default: 1.
+  --profile <folder>      Writes a CPU profile of the tracker there. The figures are then lower.
+  --folder <path>         Where the tracker's data goes. Default: the system's folder for temporary files.
+  --help                  Prints this.
+`
+
+/** @throws BenchUsageError */
+export function parseTrackerOptions(argv: string[]): TrackerBenchOptions {
+  const values = parsed(argv)
+  return {
+    isJson: values.json ?? false,
+    isHelp: values.help ?? false,
+    seconds: numberUpTo(SECONDS_MAX, '--seconds', values.seconds ?? '8'),
+    rounds: numberUpTo(ROUNDS_MAX, '--rounds', values.rounds ?? '3'),
+    connections: numberUpTo(CONNECTIONS_MAX, '--connections', values.connections ?? '32'),
+    blobs: numberUpTo(BLOBS_MAX, '--blobs', values.blobs ?? '1'),
+    profileFolder: values.profile,
+    folder: values.folder ?? tmpdir(),
+  }
+}
+
+function parsed(argv: string[]) {
+  const flag = { type: 'boolean' } as const
+  const text = { type: 'string' } as const
+  const numbers = { seconds: text, rounds: text, connections: text, blobs: text }
+  try {
+    const options = { json: flag, help: flag, ...numbers, profile: text, folder: text }
+    return parseArgs({ args: argv, options }).values
+  } catch (cause) {
+    throw new BenchUsageError((cause as Error).message, { cause, hint: '--help lists the flags.' })
+  }
+}
+
+function numberUpTo(max: number, name: string, text: string): number {
+  const value = Number(text)
+  if (/^\d+$/.test(text) && value >= 1 && value <= max) return value
+  throw new BenchUsageError(`${name}: a whole number from 1 to ${max}, not ${text.slice(0, 40)}`)
+}

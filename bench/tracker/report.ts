@@ -1,0 +1,66 @@
+import type { describeMachine } from '../engine/machine.ts'
+import { median } from '../engine/report.ts'
+
+export const OPERATIONS = ['grant', 'heartbeat'] as const
+export type Operation = (typeof OPERATIONS)[number]
+
+/** What one measurement saw. */
+export interface Sample {
+  operation: Operation
+  answers: number
+  seconds: number
+  p99Ms: number
+}
+
+/** The medians of one operation. */
+export interface TrackerRun {
+  operation: Operation
+  perSecond: number
+  p99Ms: number
+}
+
+/** What `--json` prints. */
+export interface TrackerReport {
+  machine: ReturnType<typeof describeMachine> & {
+    versions: { node: string }
+    measurement: { seconds: number; rounds: number; connections: number; blobs: number }
+  }
+  runs: TrackerRun[]
+}
+
+/** Least answers per second of one tracker process. */
+const BARS: Record<Operation, number> = { grant: 1_000, heartbeat: 5_000 }
+
+export function summariseSamples(samples: readonly Sample[]): TrackerRun[] {
+  return OPERATIONS.map((operation) => {
+    const own = samples.filter((sample) => sample.operation === operation)
+    return {
+      operation,
+      perSecond: median(own.map(({ answers, seconds }) => answers / seconds)),
+      p99Ms: median(own.map(({ p99Ms }) => p99Ms)),
+    }
+  })
+}
+
+/** The nearest-rank 99th percentile; 0 of nothing. */
+export function p99Of(values: readonly number[]): number {
+  const sorted = Float64Array.from(values).sort()
+  return sorted[Math.ceil(sorted.length * 0.99) - 1] ?? 0
+}
+
+export function renderTracker({ machine, runs }: TrackerReport): string {
+  const { seconds, rounds, connections, blobs } = machine.measurement
+  const rows = runs.map(({ operation, perSecond, p99Ms }) => {
+    const bar = BARS[operation]
+    const verdict = perSecond >= bar ? 'met' : 'missed'
+    return `| ${operation} | ${Math.round(perSecond)} | ${p99Ms.toFixed(1)} | ${bar} | ${verdict} |`
+  })
+  return [
+    `Machine: ${machine.cpu}, ${machine.cores} cores, ${machine.memoryMib} MiB of memory, Linux ${machine.kernel}, load before the run ${machine.loadBefore}, Node ${machine.versions.node}`,
+    `Medians of ${rounds} interleaved rounds of ${seconds} s, ${connections} connections, ${blobs} blobs in a pull; the load generator runs on the same machine`,
+    '',
+    '| operation | per second | p99, ms | bar, per second | |',
+    '|---|---:|---:|---:|---|',
+    ...rows,
+  ].join('\n')
+}

@@ -1,0 +1,98 @@
+import { spawn } from 'node:child_process'
+import { createHash, randomBytes } from 'node:crypto'
+import { writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { createCluster } from '../../certs-tool/admin-client.ts'
+import type { KeyedCertificate } from '../../core/issue-certificate.ts'
+import type { ClusterId } from '../../core/metainfo.ts'
+import type { RegistryHost } from '../../core/repository.ts'
+import { BenchPeerError } from '../engine/errors.ts'
+import { endOf, endWithin } from '../engine/line-process.ts'
+
+/** `shoal tracker` as operators run it, with one cluster. */
+export interface TrackerProcess {
+  readonly port: number
+  readonly joinToken: string
+  stop(): Promise<void>
+}
+
+export interface TrackerSettings {
+  folder: string
+  tls: KeyedCertificate
+  caPem: string
+  registry: RegistryHost
+  profileFolder: string | undefined
+}
+
+const PROGRAM = join(import.meta.dirname, '../../bin/shoal.js')
+const START_PATIENCE_MS = 30_000
+const POLL_MS = 100
+
+export async function startTrackerProcess(settings: TrackerSettings): Promise<TrackerProcess> {
+  const { folder, profileFolder } = settings
+  const [port, adminPort] = [await freePort(), await freePort()]
+  const profiling = profileFolder === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profileFolder}`]
+  const argv = [...profiling, PROGRAM, 'tracker', '--config-file', writeConfig(settings, port, adminPort)]
+  const child = spawn(process.execPath, argv, { stdio: ['ignore', 'ignore', 'inherit'] })
+  const ended = endOf(child)
+  const stop = async () => {
+    child.kill('SIGTERM')
+    await endWithin(child, ended)
+  }
+  const access = { url: `https://127.0.0.1:${adminPort}`, pemFile: join(folder, 'data', 'admin.pem') }
+  try {
+    return { port, joinToken: await makeCluster(access, ended), stop }
+  } catch (error) {
+    await stop()
+    throw error
+  }
+}
+
+function writeConfig(settings: TrackerSettings, port: number, adminPort: number): string {
+  const { folder, tls, caPem, registry } = settings
+  const write = (name: string, text: string) => {
+    writeFileSync(join(folder, name), text, { mode: 0o600 })
+    return join(folder, name)
+  }
+  const config = {
+    listen: `127.0.0.1:${port}`,
+    adminListen: `127.0.0.1:${adminPort}`,
+    tlsCertFile: write('tracker.crt', tls.certificatePem),
+    tlsKeyFile: write('tracker.key', tls.privateKeyPem),
+    dataDir: join(folder, 'data'),
+    unlockKeyFile: write('unlock-key', `SHOALKEY-1-${randomBytes(32).toString('base64url')}`),
+    registries: [{ host: registry, caFile: write('authority.pem', caPem) }],
+  }
+  return write('config.json', JSON.stringify(config))
+}
+
+/** Asks until the tracker has started. @returns the join token */
+async function makeCluster(
+  access: Parameters<typeof createCluster>[0],
+  ended: Promise<string>,
+): Promise<string> {
+  const cluster = `c${randomBytes(8).toString('hex')}` as ClusterId
+  const joinToken = `SHOAL-1-${cluster}-${randomBytes(32).toString('base64url')}`
+  const joinTokenHash = createHash('sha256').update(joinToken).digest('hex')
+  const giveUpMs = performance.now() + START_PATIENCE_MS
+  for (;;) {
+    try {
+      await createCluster(access, { cluster, name: 'benchmark', joinTokenHash })
+      return joinToken
+    } catch (cause) {
+      if (performance.now() > giveUpMs) throw new BenchPeerError('the tracker does not start', { cause })
+    }
+    const how = await Promise.race([ended, delay(POLL_MS, undefined)])
+    if (how !== undefined) throw new BenchPeerError(`the tracker ended ${how}`)
+  }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await new Promise((resolve) => server.once('listening', resolve))
+  const { port } = server.address() as { port: number }
+  await new Promise((resolve) => server.close(resolve))
+  return port
+}

@@ -1,0 +1,81 @@
+import { describe, expect, it } from 'vitest'
+import { postRequest, splitAnswer } from '../../bench/tracker/http-connection.ts'
+import { parseTrackerOptions } from '../../bench/tracker/options.ts'
+import { p99Of, renderTracker, type Sample, summariseSamples } from '../../bench/tracker/report.ts'
+
+const sample = (operation: Sample['operation'], answers: number, p99Ms = 10): Sample => {
+  return { operation, answers, seconds: 2, p99Ms }
+}
+
+describe('the flags', () => {
+  it('measure for eight seconds, three times, when none is given', () => {
+    expect(parseTrackerOptions([])).toMatchObject({ seconds: 8, rounds: 3, connections: 32, isJson: false })
+  })
+
+  it.each([['--seconds', '0'], ['--rounds', 'x'], ['--connections', '1025'], ['--unknown']])(
+    'are refused when they are wrong: %s %s',
+    (...argv) => {
+      expect(() => parseTrackerOptions(argv)).toThrow(expect.objectContaining({ code: 'USAGE' }))
+    },
+  )
+})
+
+describe('the report', () => {
+  it('tells the median of each operation', () => {
+    const samples = [
+      sample('grant', 2000, 30),
+      sample('heartbeat', 12_000),
+      sample('grant', 4000, 10),
+      sample('grant', 9000, 20),
+    ]
+    expect(summariseSamples(samples)).toEqual([
+      { operation: 'grant', perSecond: 2000, p99Ms: 20 },
+      { operation: 'heartbeat', perSecond: 6000, p99Ms: 10 },
+    ])
+  })
+
+  it('says which bars were missed', () => {
+    const runs = summariseSamples([sample('grant', 1998), sample('heartbeat', 10_000)])
+    const machine = {
+      cpu: 'A processor',
+      cores: 2,
+      memoryMib: 4096,
+      kernel: '6.1',
+      loadBefore: 0.1,
+      versions: { node: '24.0.0' },
+      measurement: { seconds: 2, rounds: 1, connections: 32, blobs: 1 },
+    }
+    const text = renderTracker({ machine, runs })
+    expect(text).toContain('| grant | 999 | 10.0 | 1000 | missed |')
+    expect(text).toContain('| heartbeat | 5000 | 10.0 | 5000 | met |')
+  })
+
+  it('takes the 99th percentile by nearest rank', () => {
+    const upTo = (count: number) => Array.from({ length: count }, (_, index) => count - index)
+    expect(p99Of(upTo(100))).toBe(99)
+    expect(p99Of(upTo(1000))).toBe(990)
+    expect(p99Of([7])).toBe(7)
+    expect(p99Of([])).toBe(0)
+  })
+})
+
+describe('the load generator', () => {
+  it('finds the answer once all of it has arrived', () => {
+    const answer = Buffer.from('HTTP/1.1 403 Forbidden\r\nContent-Length: 4\r\nX: y\r\n\r\nfour')
+    for (let bytes = 0; bytes < answer.length; bytes += 1) {
+      expect(splitAnswer(answer.subarray(0, bytes))).toBeUndefined()
+    }
+    expect(splitAnswer(answer)).toEqual({ status: 403, body: Buffer.from('four') })
+  })
+
+  it('refuses an answer that does not tell its length', () => {
+    const answer = Buffer.from('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n')
+    expect(() => splitAnswer(answer)).toThrow(expect.objectContaining({ code: 'BENCH_PEER' }))
+  })
+
+  it('counts bytes, not characters, in the length of a request', () => {
+    const request = postRequest('/v1/pulls', { name: 'é' }).toString()
+    expect(request).toContain('content-length: 13\r\n')
+    expect(request.endsWith('\r\n\r\n{"name":"é"}')).toBe(true)
+  })
+})
