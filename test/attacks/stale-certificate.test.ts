@@ -42,6 +42,7 @@ test('a connection that outlives its certificate ends with it', async () => {
   const line = new AttackLine(dial)
   expect(await line.ready).toBe(true)
   prove(line, token)
+  await expect.poll(() => line.messages.some(({ type }) => type !== 'extended'), { timeout: 2000 }).toBe(true)
   await Promise.race([line.closed, sleep(10_000)])
   expect(line.socket.destroyed).toBe(true)
   line.ask()
