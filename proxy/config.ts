@@ -2,9 +2,19 @@ import { z } from 'zod'
 import { listenAddress } from '../core/config.ts'
 import { LOG_LEVELS } from '../core/log.ts'
 import { registriesConfig } from '../core/registry-config.ts'
+import { parsePermittedTargets } from './upstream/target.ts'
 
 const GIBIBYTE = 1024 ** 3
 const filePath = z.string().min(1).max(4096)
+
+const permittedTargets = z.string().transform((text, context) => {
+  try {
+    return parsePermittedTargets(text)
+  } catch {
+    context.addIssue({ code: 'custom', message: 'expected address:port, separated by commas, or none' })
+    return z.NEVER
+  }
+})
 
 /** Everything that `shoal node` can be told (docs/config.md). */
 export const nodeConfig = z.strictObject({
@@ -72,6 +82,11 @@ export const nodeConfig = z.strictObject({
     .boolean()
     .default(false)
     .describe('Tunnels may lead to link-local addresses, where clouds have their metadata services.'),
+  permittedTargets: permittedTargets
+    .prefault('none')
+    .describe(
+      'Addresses with ports that tunnels may lead to although they are denied otherwise (this node itself, link-local and metadata addresses), as in 169.254.169.254:80,127.0.0.1:7072; `none` for no exception.',
+    ),
   logLevel: z.enum(LOG_LEVELS).default('info').describe('The least serious level that is logged.'),
 })
 

@@ -57,7 +57,7 @@ export async function startNode(
     const proxy = await startProxy({
       ...config,
       listen: config.proxyListen,
-      deniedPorts: [admin.address.port],
+      deniedPorts: [admin.address.port, client.peerAddress.port],
       publish: (pem) => trust.put(pem),
       client,
       registries,

@@ -18,7 +18,7 @@ import { ManifestPlans } from './manifest-plans.ts'
 import { proxyMetrics } from './metrics.ts'
 import { answer } from './pull.ts'
 import { forwardPlain } from './upstream/plain-forward.ts'
-import { TargetPolicy } from './upstream/target.ts'
+import { type PermittedTarget, TargetPolicy } from './upstream/target.ts'
 
 /** Docker opens a handful per pull; the rest is for whatever else goes through tunnels. */
 export const PROXY_CONNECTIONS_MAX = 1024
@@ -39,7 +39,9 @@ export interface ProxyOptions {
   p2pMinBytes: number
   /** Tunnels may lead to link-local and metadata addresses. */
   permitLinkLocal: boolean
-  /** Ports of this node's other listeners on loopback: not to be reached through the proxy. */
+  /** What tunnels may lead to although it is denied otherwise; [] unless given. */
+  permittedTargets?: readonly PermittedTarget[]
+  /** Ports of this node's other listeners: not to be reached through the proxy. */
   deniedPorts: number[]
   metrics: Metrics
   log: Logger

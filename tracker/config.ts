@@ -40,6 +40,26 @@ export const trackerConfig = z.strictObject({
     .max(300)
     .default(5)
     .describe('How often nodes report; 3 missed and a node is gone.'),
+  requestsPerSecondMax: z
+    .int()
+    .min(0)
+    .max(1_000_000)
+    .default(50)
+    .describe(
+      'Requests per second of one node (or, without a certificate, of one address) in the long run; 0: no limit.',
+    ),
+  requestsBurstMax: z
+    .int()
+    .min(1)
+    .max(1_000_000)
+    .default(200)
+    .describe('Requests that a node may make at once after a quiet time, before that rate holds.'),
+  requestsConcurrentMax: z
+    .int()
+    .min(0)
+    .max(100_000)
+    .default(64)
+    .describe('Requests of one node (or address) that may be under way; 0: no limit.'),
   logLevel: z.enum(LOG_LEVELS).default('info').describe('Least severe level that is logged.'),
 })
 

@@ -12,6 +12,7 @@ export const STATUS_BY_CODE = {
   BODY_TOO_LARGE: 413,
   UNSUPPORTED_MEDIA: 415,
   ROUTE_UNKNOWN: 404,
+  REQUESTS_TOO_MANY: 429,
   // who is asking
   CERTIFICATE_REQUIRED: 401,
   CERTIFICATE_REFUSED: 401,
@@ -71,6 +72,16 @@ export class RefusedError extends ShoalError {
   constructor(code: RefusalCode, message: string, options: { cause?: unknown } = {}) {
     super(message, options)
     this.code = code
+  }
+}
+
+/** The caller is over its limit of requests: answer 429 with Retry-After. */
+export class TooManyRequestsError extends RefusedError {
+  readonly retryAfterSeconds: number
+
+  constructor(retryAfterSeconds: number) {
+    super('REQUESTS_TOO_MANY', 'too many requests')
+    this.retryAfterSeconds = retryAfterSeconds
   }
 }
 

@@ -10,6 +10,7 @@ import { TokenKeys } from '../core/token-keys.ts'
 import { adminTls, ensureAdminPem, openAdminAuthority } from './admin/admin-authority.ts'
 import { adminRoutes } from './admin/routes.ts'
 import { type HttpsListener, makeHttpsListener, tlsOptions } from './api/https-listener.ts'
+import { limitRequests } from './api/request-limits.ts'
 import { nodeRoutes } from './api/routes.ts'
 import { Clusters, type NewCluster } from './authority/clusters.ts'
 import { Revocations } from './authority/revocations.ts'
@@ -81,10 +82,11 @@ export async function startTracker(
     const trusted = () => ({ ...tls, authorityPems: parts.clusters.authorityPems() })
     const nodeApi = makeHttpsListener(trusted(), log, parts.metrics)
     parts.clusters.onChange(() => nodeApi.server.setSecureContext(tlsOptions(trusted())))
+    limitRequests(nodeApi.app, parts, config)
     nodeRoutes(nodeApi.app, parts)
     stockRoutes(nodeApi.app, parts)
     const admins = await openAdminAuthority(store, sealer, parts.nowMs())
-    await ensureAdminPem(join(config.dataDir, 'admin.pem'), admins, parts.nowMs())
+    await ensureAdminPem(join(config.dataDir, 'admin.pem'), admins, { store, nowMs: parts.nowMs() })
     const adminApi = makeHttpsListener(await adminTls(admins), log, parts.metrics)
     adminRoutes(adminApi.app, parts)
 

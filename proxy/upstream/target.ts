@@ -1,5 +1,6 @@
 import { lookup } from 'node:dns/promises'
 import { BlockList, isIP } from 'node:net'
+import { networkInterfaces } from 'node:os'
 import { ConnectDeniedError, ProxyRequestError, TargetUnreachableError } from '../errors.ts'
 
 /** Host and port that a client wants to reach, as it wrote them; IPv6 addresses without their brackets. */
@@ -34,6 +35,31 @@ export function parseAuthority(text: string): Target {
   return { host, port }
 }
 
+/** An address, never a name: what a name leads to is judged by its addresses. */
+export type PermittedTarget = Target
+
+export interface TargetPermissions {
+  /** Link-local and metadata addresses may be reached. */
+  permitLinkLocal: boolean
+  /** These may be reached although they would be denied; [] unless given. */
+  permittedTargets?: readonly PermittedTarget[]
+}
+
+/** Bound of the list of permitted targets. */
+const PERMITTED_TARGETS_MAX = 64
+
+/**
+ * Reads `169.254.169.254:80,[fd00:ec2::254]:80`, or `none`.
+ * @throws ProxyRequestError for what is no address with a port
+ */
+export function parsePermittedTargets(text: string): PermittedTarget[] {
+  const entries = text === 'none' ? [] : text.split(',').map((entry) => parseAuthority(entry.trim()))
+  if (entries.length > PERMITTED_TARGETS_MAX || entries.some(({ host }) => isIP(host) === 0)) {
+    throw new ProxyRequestError('addresses with ports are expected')
+  }
+  return entries
+}
+
 function blockList(ranges: [string, number, 'ipv4' | 'ipv6'][]): BlockList {
   const list = new BlockList()
   for (const [net, bits, family] of ranges) list.addSubnet(net, bits, family)
@@ -63,12 +89,14 @@ const THIS_MACHINE = blockList([
 export class TargetPolicy {
   readonly #ownPorts = new Set<number>()
   readonly #permitLinkLocal: boolean
+  readonly #permitted: readonly PermittedTarget[]
 
-  constructor(options: { permitLinkLocal: boolean }) {
+  constructor(options: TargetPermissions) {
     this.#permitLinkLocal = options.permitLinkLocal
+    this.#permitted = options.permittedTargets ?? []
   }
 
-  /** A port on which this node listens on loopback: not to be reached through the proxy. */
+  /** A port on which this node listens: not to be reached through the proxy, at any address of this machine. */
   denyOwnPort(port: number): void {
     this.#ownPorts.add(port)
   }
@@ -86,9 +114,27 @@ export class TargetPolicy {
 
   #isDenied({ address, family }: { address: string; family: number }, port: number): boolean {
     const kind = family === 4 ? 'ipv4' : 'ipv6'
+    if (this.#isPermitted(address, kind, port)) return false
     if (LINK_LOCAL.check(address, kind) && !this.#permitLinkLocal) return true
-    return this.#ownPorts.has(port) && THIS_MACHINE.check(address, kind)
+    return this.#ownPorts.has(port) && (THIS_MACHINE.check(address, kind) || isOwnAddress(address, kind))
   }
+
+  #isPermitted(address: string, kind: 'ipv4' | 'ipv6', port: number): boolean {
+    return this.#permitted.some((target) => {
+      const list = new BlockList()
+      list.addAddress(target.host, isIP(target.host) === 4 ? 'ipv4' : 'ipv6')
+      return target.port === port && list.check(address, kind)
+    })
+  }
+}
+
+/** The peer listener is not on loopback alone. Read each time: addresses come and go. */
+function isOwnAddress(address: string, kind: 'ipv4' | 'ipv6'): boolean {
+  const own = new BlockList()
+  for (const found of Object.values(networkInterfaces()).flat()) {
+    if (found !== undefined) own.addAddress(found.address, found.family === 'IPv4' ? 'ipv4' : 'ipv6')
+  }
+  return own.check(address, kind)
 }
 
 async function resolve(host: string): Promise<{ address: string; family: number }[]> {

@@ -18,6 +18,8 @@ const ADMIN_VALID_SECONDS = 365 * 24 * 3600
 const ADMIN_LEFT_SECONDS_MIN = 30 * 24 * 3600
 /** A year; made anew at every start. */
 const LISTENER_VALID_SECONDS = 365 * 24 * 3600
+/** For the audit log. */
+const BY_TRACKER = { actor: 'tracker', cluster: null, target: 'admin.pem' }
 const PLACE = 'admin authority key'
 
 /** Unsealed, or made at the first start. */
@@ -35,6 +37,7 @@ export async function openAdminAuthority(
   const made = await makeAuthority({ commonName, validForSeconds: AUTHORITY_VALID_SECONDS })
   const sealedKey = sealer.seal(PLACE, Buffer.from(made.privateKeyPem))
   await store.putAdminAuthority({ certificatePem: made.certificatePem, sealedKey, createdAtMs: nowMs })
+  await store.addAudit({ ...BY_TRACKER, atMs: nowMs, action: 'admin authority created' })
   return made
 }
 
@@ -60,7 +63,7 @@ export async function adminTls(authority: KeyedCertificate): Promise<TlsMaterial
 export async function ensureAdminPem(
   path: string,
   authority: KeyedCertificate,
-  nowMs: number,
+  { store, nowMs }: { store: Store; nowMs: number },
 ): Promise<void> {
   if (isUsable(path, authority, nowMs)) return
   const admin = await issueLeaf(authority, {
@@ -69,6 +72,7 @@ export async function ensureAdminPem(
     names: [{ type: 'url', value: 'urn:shoal:kind:admin' }],
     usages: ['clientAuth'],
   })
+  await store.addAudit({ ...BY_TRACKER, atMs: nowMs, action: 'admin certificate issued' })
   const half = `${path}.new`
   const pems = [admin.privateKeyPem, admin.certificatePem, authority.certificatePem]
   writeFileSync(half, pems.map((pem) => `${pem.trimEnd()}\n`).join(''), { mode: 0o600 })

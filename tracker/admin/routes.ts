@@ -28,6 +28,8 @@ const newRevocation = z.union([
   z.strictObject({ cluster: clusterIdSchema, node: nodeIdSchema }),
   z.strictObject({ cluster: clusterIdSchema, pull: z.string().regex(/^[0-9a-f]{32}$/) }),
 ])
+/** Of an admin certificate's SHA-256, in the audit log: 64 bits tell certificates apart. */
+const FINGERPRINT_CHARS = 16
 const sequence = z.coerce.number().int().positive()
 const auditQuery = z.strictObject({
   limit: z.coerce.number().int().min(1).max(1000).default(100),
@@ -72,14 +74,14 @@ function checkAdmin(request: FastifyRequest): void {
 
 function clusterRoutes(app: FastifyInstance, parts: TrackerParts): void {
   app.post('/admin/v1/clusters', async (request, reply) => {
-    const cluster = await parts.clusters.create(checked(newCluster, request.body), byAdmin(parts))
+    const cluster = await parts.clusters.create(checked(newCluster, request.body), byAdmin(parts, request))
     reply.code(201)
     return { cluster: cluster.cluster, name: cluster.name }
   })
   app.get('/admin/v1/clusters', async () => ({ clusters: parts.clusters.list().map(clusterMessage) }))
   app.put<ClusterRoute>('/admin/v1/clusters/:cluster/join-token', async (request) => {
     const cluster = checked(clusterIdSchema, request.params.cluster)
-    await parts.clusters.putJoinToken(cluster, checked(newJoinToken, request.body), byAdmin(parts))
+    await parts.clusters.putJoinToken(cluster, checked(newJoinToken, request.body), byAdmin(parts, request))
     return { cluster }
   })
 }
@@ -100,14 +102,14 @@ function revocationRoutes(app: FastifyInstance, parts: TrackerParts): void {
     parts.clusters.get(asked.cluster)
     const target =
       'node' in asked ? ({ kind: 'node', node: asked.node } as const) : await pullTarget(parts, asked)
-    const revocation = await parts.revocations.revoke(asked.cluster, target, byAdmin(parts))
+    const revocation = await parts.revocations.revoke(asked.cluster, target, byAdmin(parts, request))
     if (target.kind === 'node') parts.peers.of(asked.cluster).forget(target.node)
     reply.code(201)
     return { revocation }
   })
   app.delete<RevocationRoute>('/admin/v1/revocations/:sequence', async (request) => {
     const revocation = checked(sequence, request.params.sequence)
-    await parts.revocations.clear(revocation, byAdmin(parts))
+    await parts.revocations.clear(revocation, byAdmin(parts, request))
     return { revocation }
   })
 }
@@ -123,6 +125,12 @@ async function pullTarget(
   return { kind: 'pull', pull: pull.pull, registry: pull.registry, subject: pull.subject }
 }
 
-function byAdmin(parts: TrackerParts) {
-  return { actor: 'admin', nowMs: parts.nowMs() }
+/** Who: the fingerprint tells apart what several admin certificates did. */
+function byAdmin(parts: TrackerParts, request: FastifyRequest) {
+  const certificate = (request.raw.socket as TLSSocket).getPeerX509Certificate()
+  const fingerprint = certificate?.fingerprint256
+    .replaceAll(':', '')
+    .slice(0, FINGERPRINT_CHARS)
+    .toLowerCase()
+  return { actor: `admin ${fingerprint}`, nowMs: parts.nowMs() }
 }

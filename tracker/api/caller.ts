@@ -42,6 +42,16 @@ export function pullCallerOn(parts: CallerParts, socket: TLSSocket): PullCaller 
   return { cluster, node: claims.node, address, pull: claims.pullId }
 }
 
+/** Names the caller for its limits: the node that its certificate proves, else where it comes from. */
+export function callerKeyOn(parts: CallerParts, socket: TLSSocket): string {
+  try {
+    const { cluster, claims } = certifiedOn(parts, socket)
+    return `${cluster.cluster}/${claims.node}`
+  } catch {
+    return plainAddress(socket.remoteAddress ?? '')
+  }
+}
+
 function wrongKind({ kind }: CertificateClaims): RefusedError {
   return new RefusedError('CERTIFICATE_KIND', `a ${kind} certificate does not open this part of the API`)
 }

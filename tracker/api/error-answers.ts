@@ -2,7 +2,7 @@ import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from
 import type { Logger } from 'pino'
 import { encodeBencode } from '../../core/bencode.ts'
 import { ShoalError } from '../../core/errors.ts'
-import { type RefusalCode, RefusedError, STATUS_BY_CODE } from '../errors.ts'
+import { type RefusalCode, RefusedError, STATUS_BY_CODE, TooManyRequestsError } from '../errors.ts'
 import type { TrackerMetrics } from '../metrics.ts'
 
 /**
@@ -23,6 +23,7 @@ export function answerErrors(
   )
   app.setErrorHandler((error: Error, request, reply) => {
     const { code, message } = refusalOf(error) ?? noteDefect(request, error, log)
+    if (error instanceof TooManyRequestsError) reply.header('retry-after', error.retryAfterSeconds)
     return answer(request, reply, code, message)
   })
 }

@@ -12,7 +12,7 @@ import {
   renewRequest,
   swarmIdSchema,
 } from '../../core/tracker-api.ts'
-import type { TrackerParts } from '../parts.ts'
+import type { NodeCaller, TrackerParts } from '../parts.ts'
 import { grantPull } from '../pull/grant-pull.ts'
 import { renewPull } from '../pull/renew-pull.ts'
 import { completeBlob, reportMismatch } from '../swarm/finish-blob.ts'
@@ -26,6 +26,8 @@ import { joinNode } from './join-node.ts'
 const HASHES_BODY_BYTES_MAX = 256 * 1024
 const COMPLETE_BODY_BYTES_MAX = 9 * 1024 * 1024
 const HEARTBEAT_BODY_BYTES_MAX = 2 * 1024 * 1024
+/** Of a join, which comes from anyone: a token and a public key are 300 bytes. */
+const JOIN_BODY_BYTES_MAX = 4 * 1024
 
 type SwarmRoute = { Params: { swarm: string } }
 type PullRoute = { Params: { pull: string } }
@@ -35,7 +37,9 @@ export function nodeRoutes(app: FastifyInstance, parts: TrackerParts): void {
   const caller = (request: FastifyRequest) => callerOn(parts, socketOf(request))
   const swarmOf = (request: FastifyRequest<SwarmRoute>) => checked(swarmIdSchema, request.params.swarm)
 
-  app.post('/v1/nodes', (request) => joinNode(parts, socketOf(request), checked(joinRequest, request.body)))
+  app.post('/v1/nodes', { bodyLimit: JOIN_BODY_BYTES_MAX }, (request) =>
+    joinNode(parts, socketOf(request), checked(joinRequest, request.body)),
+  )
 
   app.post('/v1/pulls', async (request) => {
     const answer = await grantPull(parts, caller(request), checked(pullRequest, request.body))
@@ -71,9 +75,19 @@ export function nodeRoutes(app: FastifyInstance, parts: TrackerParts): void {
     return reportMismatch(parts, node, swarmOf(request), checked(mismatchRequest, request.body))
   })
 
-  app.post('/v1/heartbeat', { bodyLimit: HEARTBEAT_BODY_BYTES_MAX }, async (request) =>
-    heartbeat(parts, caller(request), checked(heartbeatRequest, request.body)),
-  )
+  app.post('/v1/heartbeat', { bodyLimit: HEARTBEAT_BODY_BYTES_MAX }, async (request) => {
+    const node = caller(request)
+    const answer = heartbeat(parts, node, checked(heartbeatRequest, request.body))
+    if (answer.serveCertificate !== null) await recordServeCertificate(parts, node)
+    return answer
+  })
+}
+
+/** On record before it leaves, as every certificate. */
+function recordServeCertificate(parts: TrackerParts, { cluster, node }: NodeCaller): Promise<void> {
+  const action = 'serve certificate issued'
+  const entry = { actor: `node ${node}`, action, cluster: cluster.cluster, target: node }
+  return parts.store.addAudit({ atMs: parts.nowMs(), ...entry })
 }
 
 function socketOf(request: FastifyRequest): TLSSocket {

@@ -248,7 +248,7 @@ export interface RevocationsRecord {
 /** Who did what, when. Holds names and ids, never values. */
 export interface AuditEntry {
   atMs: number
-  /** `admin`, `tracker`, or `node <id>`. */
+  /** `admin <start of its certificate's SHA-256>`, `tracker`, or `node <id>`. */
   actor: string
   /** Constant text: `cluster created`, `pull granted`, … */
   action: string

@@ -1,0 +1,91 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { afterEach, expect, test } from 'vitest'
+import { readAll, startTestProxy, type TestProxy } from '../proxy/test-proxy.ts'
+
+/** A client whose requests mean one thing to the proxy and might mean another to the registry behind it. */
+let proxy: TestProxy
+afterEach(() => proxy.close())
+
+const seen: string[] = []
+const door = (request: IncomingMessage, response: ServerResponse) => {
+  seen.push(`${request.method} ${request.url} ${request.headers.host}`)
+  request.resume().on('end', () => response.writeHead(200, { 'content-length': 0 }).end())
+}
+
+/** Sends raw bytes inside an intercepted connection; `H` stands for the registry's own host. */
+async function send(text: string): Promise<string> {
+  seen.length = 0
+  proxy = await startTestProxy(door)
+  const secure = await proxy.secure()
+  // Not ended: a request must fail for what it is, not because its client went away.
+  secure.write(text.replaceAll('Host: H', `Host: ${proxy.registry.host}`))
+  const timer = setTimeout(() => secure.destroy(), PATIENCE_MS)
+  const answer = await readAll(secure)
+  clearTimeout(timer)
+  return answer
+}
+
+/** For a connection that the proxy would keep. */
+const PATIENCE_MS = 5000
+const HIDDEN = 'GET /v2/secret HTTP/1.1\r\nHost: H\r\n\r\n'
+
+for (const [what, text] of [
+  [
+    'CL and TE',
+    `POST /v2/ HTTP/1.1\r\nHost: H\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n${HIDDEN}`,
+  ],
+  [
+    'TE twice, of which one is obscure',
+    `POST /v2/ HTTP/1.1\r\nHost: H\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n${HIDDEN}`,
+  ],
+  [
+    'TE behind a tab and a letter',
+    `POST /v2/ HTTP/1.1\r\nHost: H\r\nTransfer-Encoding:\tchunked x\r\n\r\n0\r\n\r\n${HIDDEN}`,
+  ],
+  ['two lengths in one field', `POST /v2/ HTTP/1.1\r\nHost: H\r\nContent-Length: 0, 5\r\n\r\n${HIDDEN}`],
+  ['a signed length', `POST /v2/ HTTP/1.1\r\nHost: H\r\nContent-Length: +0\r\n\r\n${HIDDEN}`],
+  ['two hosts', `GET /v2/ HTTP/1.1\r\nHost: H\r\nHost: other.example\r\nConnection: close\r\n\r\n`],
+  ['a bare CR in a header', 'GET /v2/ HTTP/1.1\r\nHost: H\r\nX: a\rHost: other\r\nConnection: close\r\n\r\n'],
+  ['a NUL in a header', 'GET /v2/ HTTP/1.1\r\nHost: H\r\nX: a\0b\r\nConnection: close\r\n\r\n'],
+  ['a raw line end in the path', 'GET /v2/a\r\nHost: other HTTP/1.1\r\nHost: H\r\n\r\n'],
+  ['a space in the path', 'GET /v2/a b HTTP/1.1\r\nHost: H\r\nConnection: close\r\n\r\n'],
+  [
+    'absolute-form to another host',
+    'GET https://other.example/v2/ HTTP/1.1\r\nHost: H\r\nConnection: close\r\n\r\n',
+  ],
+  ['CONNECT inside the connection', 'CONNECT 169.254.169.254:80 HTTP/1.1\r\nHost: H\r\n\r\n'],
+] as const) {
+  test(`${what}: the registry sees nothing`, async () => {
+    const answer = await send(text)
+    expect(answer).not.toMatch(/HTTP\/1\.1 2/)
+    expect(seen).toEqual([])
+  })
+}
+
+for (const host of [
+  'other.example',
+  '127.0.0.1',
+  'localhost:1',
+  'localhost',
+  '',
+  'localhost, other.example',
+]) {
+  test(`a Host of ${JSON.stringify(host)}, which is not the CONNECT target, is refused`, async () => {
+    const answer = await send(`GET /v2/ HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`)
+    expect(answer).toMatch(/^HTTP\/1\.1 (421 [\s\S]*MISDIRECTED_REQUEST|400 )/)
+    expect(seen).toEqual([])
+  })
+}
+
+test('an encoded line end in a path stays encoded: it makes no header and no second request', async () => {
+  const path = '/v2/x%0d%0aHost:%20other%0d%0a%0d%0aGET%20/v2/secret'
+  await send(`GET ${path} HTTP/1.1\r\nHost: H\r\nConnection: close\r\n\r\n`)
+  expect(seen).toEqual([`GET ${path} ${proxy.registry.host}`])
+})
+
+test('requests in a row on one connection stay as many as they are', async () => {
+  const first = 'POST /v2/first HTTP/1.1\r\nHost: H\r\nContent-Length: 5\r\n\r\nGET /'
+  await send(`${first}GET /v2/second HTTP/1.1\r\nHost: H\r\nConnection: close\r\n\r\n`)
+  const { host } = proxy.registry
+  expect(seen).toEqual([`POST /v2/first ${host}`, `GET /v2/second ${host}`])
+})

@@ -1,0 +1,177 @@
+import { pino } from 'pino'
+import { Client } from 'undici'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { RequestLimits } from '../../tracker/api/request-limits.ts'
+import { newKey, publicKeyOf, startWorld, type TestNode, type World } from './test-tracker.ts'
+
+const silent = pino({ level: 'silent' })
+const bounds = { requestsPerSecondMax: 2, requestsBurstMax: 4, requestsConcurrentMax: 0 }
+
+describe('the limits of one caller', () => {
+  it('let a burst pass, then the rate, and say when to come again', () => {
+    const limits = new RequestLimits(bounds, silent)
+    for (let request = 0; request < 4; request++) limits.enter('node', 1000)()
+    expect(() => limits.enter('node', 1000)).toThrow(
+      expect.objectContaining({ code: 'REQUESTS_TOO_MANY', retryAfterSeconds: 1 }),
+    )
+    limits.enter('node', 1500)()
+    expect(() => limits.enter('node', 1500)).toThrow()
+    for (let request = 0; request < 4; request++) limits.enter('node', 100_000)()
+    expect(() => limits.enter('node', 100_000)).toThrow()
+  })
+
+  it('are not those of another, and a clock that is set back takes nothing', () => {
+    const limits = new RequestLimits(bounds, silent)
+    for (let request = 0; request < 4; request++) limits.enter('node', 1000)()
+    limits.enter('other', 1000)()
+    limits.enter('other', 0)()
+  })
+
+  it('bound what is under way, until it ends', () => {
+    const limits = new RequestLimits({ ...bounds, requestsPerSecondMax: 0, requestsConcurrentMax: 2 }, silent)
+    const leave = limits.enter('node', 0)
+    limits.enter('node', 0)
+    expect(() => limits.enter('node', 0)).toThrow(expect.objectContaining({ code: 'REQUESTS_TOO_MANY' }))
+    leave()
+    limits.enter('node', 0)
+  })
+
+  it('are none at 0', () => {
+    const limits = new RequestLimits({ ...bounds, requestsPerSecondMax: 0 }, silent)
+    for (let request = 0; request < 10_000; request++) limits.enter('node', 0)
+  })
+})
+
+describe('a tracker with limits', () => {
+  let world: World
+  let greedy: TestNode
+  let modest: TestNode
+
+  beforeAll(async () => {
+    world = await startWorld({ tracker: { requestsPerSecondMax: 1, requestsBurstMax: 8 } })
+    const cluster = await world.makeCluster()
+    greedy = await world.joined(cluster)
+    modest = await world.joined(cluster)
+  })
+  afterAll(() => world.close())
+
+  it('answers a node that asks too much with 429, and goes on answering others', async () => {
+    const answers = []
+    for (let request = 0; request < 20; request++) answers.push(await greedy.heartbeat())
+    const refused = answers.filter(({ status }) => status === 429)
+    expect(refused.length).toBeGreaterThan(5)
+    expect(refused[0]!.body.error.code).toBe('REQUESTS_TOO_MANY')
+    expect((await modest.heartbeat()).status).toBe(200)
+    expect((await world.admin().request('GET', '/metrics')).body).toMatch(
+      /refusals_total\{code="REQUESTS_TOO_MANY"\} [1-9]/,
+    )
+    const told = world
+      .logged()
+      .split('\n')
+      .filter((line) => line.includes('"level":40') && line.includes('REQUESTS_TOO_MANY'))
+    expect(told).toHaveLength(1)
+  })
+
+  it('says with Retry-After when to come again', async () => {
+    const bare = new Client(`https://localhost:${world.tracker.address.port}`, {
+      connect: { ca: world.caPem },
+    })
+    const body = JSON.stringify({ joinToken: 'guess', publicKey: publicKeyOf(newKey()) })
+    const headers = { 'content-type': 'application/json' }
+    const statuses: [number, unknown][] = []
+    for (let guess = 0; guess < 20; guess++) {
+      const answer = await bare.request({ method: 'POST', path: '/v1/nodes', headers, body })
+      await answer.body.dump()
+      statuses.push([answer.statusCode, answer.headers['retry-after']])
+    }
+    await bare.close()
+    expect(statuses).toContainEqual([429, '1'])
+    expect(statuses.filter(([status]) => status === 200)).toEqual([])
+    // Guesses from one address hinder no node: those are counted by their certificates.
+    expect((await modest.heartbeat()).status).toBe(200)
+  })
+
+  it('reads no more of a join than a join needs', async () => {
+    world.clockOffsetMs += 60_000
+    const stranger = world.newNode()
+    const answer = await stranger.post('/v1/nodes', { joinToken: 'x'.repeat(5000), publicKey: 'y' })
+    expect([answer.status, answer.body.error.code]).toEqual([413, 'BODY_TOO_LARGE'])
+  })
+})
+
+describe('the audit log', () => {
+  it('says who, what and when for every change, and no secret', async () => {
+    const world = await startWorld()
+    try {
+      const admin = world.admin()
+      const cluster = await world.makeCluster()
+      const node = await world.joined(cluster)
+      await node.post('/v1/nodes', { publicKey: publicKeyOf(node.key) })
+      const pull = await node.pull()
+      await node.post(`/v1/pulls/${pull.body.pull}/renew`, {})
+      await node.heartbeat({ servePublicKey: publicKeyOf(newKey()) })
+      const hash = 'a'.repeat(64)
+      await admin.request('PUT', `/admin/v1/clusters/${cluster.cluster}/join-token`, { hash })
+      const revoked = await admin.post('/admin/v1/revocations', { cluster: cluster.cluster, node: node.node })
+      await admin.request('DELETE', `/admin/v1/revocations/${revoked.body.revocation}`)
+      const { entries } = (await admin.request('GET', '/admin/v1/audit')).body
+      const told = entries.map(({ actor, action }: { actor: string; action: string }) => [
+        actor.replace(/ [0-9a-f]+$/, ' …'),
+        action,
+      ])
+      expect(told).toMatchInlineSnapshot(`
+        [
+          [
+            "admin …",
+            "revocation cleared",
+          ],
+          [
+            "admin …",
+            "node revoked",
+          ],
+          [
+            "admin …",
+            "join token changed",
+          ],
+          [
+            "node …",
+            "serve certificate issued",
+          ],
+          [
+            "node …",
+            "pull renewed",
+          ],
+          [
+            "node …",
+            "pull granted",
+          ],
+          [
+            "node …",
+            "node certificate renewed",
+          ],
+          [
+            "node …",
+            "node joined",
+          ],
+          [
+            "tracker",
+            "cluster created",
+          ],
+          [
+            "tracker",
+            "admin certificate issued",
+          ],
+          [
+            "tracker",
+            "admin authority created",
+          ],
+        ]
+      `)
+      for (const entry of entries) expect(Math.abs(entry.atMs - Date.now())).toBeLessThan(60_000)
+      const text = JSON.stringify(entries)
+      for (const secret of [hash, cluster.joinToken, 'PRIVATE', 'eyJ']) expect(text).not.toContain(secret)
+    } finally {
+      await world.close()
+    }
+  })
+})
