@@ -62,6 +62,8 @@ export interface Client {
    * confirmed within the hour that the blob belongs to the repository. Undefined otherwise.
    */
   authorisedWithoutRegistry(request: Omit<BlobRequest, 'bytes'>): Promise<number | undefined>
+  /** A request with a credential passed: one for a registry of kind `none` ends its sharing. Never throws. */
+  sawCredential(registry: RegistryHost): void
   /** Called for every manifest that passes. Plans only; returns at once and never throws. */
   plan(plan: ImagePlan): void
   progress(): BlobProgress[]

@@ -1,14 +1,21 @@
 import type { SecureContext } from 'node:tls'
 import { BoundedMap } from '../core/bounded-map.ts'
+import { CredentialsSeen } from '../core/credentials-seen.ts'
 import { ShoalError } from '../core/errors.ts'
 import { type NodeId, type SwarmId, swarmIdOf } from '../core/metainfo.ts'
 import { grantsPull, isSignedBy, isValidAt, parseRegistryToken } from '../core/registry-token.ts'
+import type { RegistryHost } from '../core/repository.ts'
 import { TokenKeys } from '../core/token-keys.ts'
 import type { GrantedSwarm, HeartbeatResponse, Peer } from '../core/tracker-api.ts'
 import { BlobReader } from './blob-reader.ts'
 import type { BlobProgress, BlobRequest, Client, ClientOptions, ImagePlan, OpenBlob } from './client.ts'
 import { RateLimit } from './engine/rate-limit.ts'
-import { BlobDistrustedError, TrackerRefusedError, TrackerUnavailableError } from './errors.ts'
+import {
+  BlobDistrustedError,
+  RegistryNotOpenError,
+  TrackerRefusedError,
+  TrackerUnavailableError,
+} from './errors.ts'
 import { Heartbeat } from './heartbeat.ts'
 import { Admission } from './net/admission.ts'
 import { ClusterTrustState, type PeerCredential } from './net/cluster-trust.ts'
@@ -58,6 +65,7 @@ class NodeClient implements Client {
   private readonly options: ClientOptions
   private readonly tracker: TrackerClient
   private readonly tokenKeys: TokenKeys
+  private readonly credentialsSeen: CredentialsSeen
   private readonly trust: ClusterTrustState
   private readonly admission: Admission
   private readonly grants: Grants
@@ -80,7 +88,13 @@ class NodeClient implements Client {
     this.tracker = new TrackerClient({ trackerUrl: options.trackerUrl, trackerCaPem: options.trackerCaPem })
     this.tokenKeys = new TokenKeys({ registries, log })
     this.trust = new ClusterTrustState(this.tokenKeys)
-    this.admission = new Admission({ registries, tokenKeys: this.tokenKeys })
+    this.credentialsSeen = new CredentialsSeen({ registries, dataDir: options.dataDir, log })
+    this.admission = new Admission({
+      registries,
+      tokenKeys: this.tokenKeys,
+      credentialsSeen: this.credentialsSeen,
+      cluster: () => this.trust.cluster,
+    })
     const shared = {
       tracker: this.tracker,
       trust: this.trust,
@@ -89,6 +103,7 @@ class NodeClient implements Client {
     this.grants = new Grants({
       ...shared,
       tokenKeys: this.tokenKeys,
+      hasSignedTokens: (registry) => registries.get(registry)?.kind === 'token',
       patienceMs: options.trackerPatienceMs,
       planned: (request) => this.planned.get(blobOfRepository(request))?.blobs ?? [],
       isInUse: (grant) => [...this.swarms.running()].some((swarm) => swarm.grant === grant && swarm.isWanted),
@@ -163,6 +178,9 @@ class NodeClient implements Client {
 
   async open(request: BlobRequest): Promise<OpenBlob> {
     const registry = this.options.registries.get(request.registry)!
+    if (request.credential.scheme !== 'none') this.sawCredential(request.registry)
+    if (registry.kind === 'none' && !this.credentialsSeen.isOpen(request.registry))
+      throw new RegistryNotOpenError(`credentials for ${request.registry} were seen`)
     const { swarm, lease } = await this.swarmFor(request)
     return new BlobReader(swarm, { request, registry, lease })
   }
@@ -172,6 +190,8 @@ class NodeClient implements Client {
     const swarm = this.swarms.find(request)
     const isMember = (this.membershipUntilMs.get(blobOfRepository(request)) ?? 0) > Date.now()
     if (!swarm || !isMember || credential.scheme !== 'bearer') return undefined
+    // Elsewhere the trusted keys are the tracker's, whose tokens are no credential of the registry's.
+    if (this.options.registries.get(registry)?.kind !== 'token') return undefined
     try {
       const token = parseRegistryToken(credential.token)
       const key = this.tokenKeys.keyFor(registry, token)
@@ -181,6 +201,10 @@ class NodeClient implements Client {
       if (error instanceof ShoalError) return undefined
       throw error
     }
+  }
+
+  sawCredential(registry: RegistryHost): void {
+    this.credentialsSeen.note(registry)
   }
 
   plan(plan: ImagePlan): void {

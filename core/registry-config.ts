@@ -22,7 +22,7 @@ export const registryConfig = z.strictObject({
     .enum(['token', 'introspect', 'none'])
     .default('token')
     .describe(
-      'How callers authenticate: `token`, signed tokens (JWT); `introspect`, opaque tokens or passwords (not there yet: such pulls go to the registry); `none`, not at all.',
+      'How callers authenticate: `token`, signed tokens (JWT); `introspect`, opaque tokens or passwords, which the tracker checks with the registry at every pull; `none`, not at all.',
     ),
   caFile: filePath
     .optional()

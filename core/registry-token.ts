@@ -60,6 +60,8 @@ export interface SignedClaims {
   notBeforeSeconds?: number
   expiresAtSeconds?: number
   access: TokenAccess[]
+  /** Of peer tokens: SHA-256 (64 hex digits) of the SubjectPublicKeyInfo of the only key that may present it. */
+  boundKey?: string
   /** The key that the token brings along (`x5c`, else `jwk`), in canonical form. It vouches for nothing. */
   embeddedKey?: JsonWebKey
   /** `kid`; only of use when no key is embedded. */
@@ -93,6 +95,11 @@ const payloadSchema = z.looseObject({
   nbf: seconds.nullish(),
   exp: seconds.nullish(),
   access: z.array(accessSchema).max(TOKEN_ACCESS_MAX).nullish(),
+  /** RFC 7800 §3.1. What registries may have there is none of Shoal's business. */
+  cnf: z
+    .looseObject({ 'spki-sha256': z.string().max(64) })
+    .optional()
+    .catch(undefined),
 })
 
 /**
@@ -126,6 +133,7 @@ export function parseSigningInput(signingInput: string): SignedClaims {
     ...(payload.nbf == null ? {} : { notBeforeSeconds: payload.nbf }),
     ...(payload.exp == null ? {} : { expiresAtSeconds: payload.exp }),
     access: (payload.access ?? []).map(({ type, name, actions }) => ({ type, name, actions: actions ?? [] })),
+    ...(payload.cnf === undefined ? {} : { boundKey: payload.cnf['spki-sha256'] }),
     ...(embeddedKey === undefined ? {} : { embeddedKey }),
     ...(header.kid === undefined ? {} : { keyId: header.kid }),
   }

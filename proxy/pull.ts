@@ -36,6 +36,8 @@ export interface Exchange {
 /** Answers a request. Never rejects: what goes wrong is an answer, or a connection that is cut. */
 export async function answer(parts: PullParts, exchange: Exchange): Promise<void> {
   try {
+    if (exchange.request.headers.authorization !== undefined)
+      parts.client.sawCredential(exchange.registry.host)
     const wanted = readBlobGet(exchange.request)
     const outcome =
       wanted === undefined

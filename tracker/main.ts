@@ -2,6 +2,7 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { ensureDataDir, isReadableByOthers, type ListenAddress, readSecretFile } from '../core/config.ts'
+import { CredentialsSeen } from '../core/credentials-seen.ts'
 import { lockDataDir } from '../core/data-lock.ts'
 import { ListenFailedError } from '../core/errors.ts'
 import { createMetrics } from '../core/metrics.ts'
@@ -130,6 +131,7 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
     sha1Askers: new Sha1Askers(),
     registries,
     tokenKeys: new TokenKeys({ registries, log, nowMs }),
+    credentialsSeen: new CredentialsSeen({ registries, dataDir: config.dataDir, log }),
     memberships: new Memberships(),
     accesses: new PullAccesses(),
     leasePolicy,

@@ -1,7 +1,9 @@
 import type { Logger } from 'pino'
+import type { CredentialsSeen } from '../core/credentials-seen.ts'
 import type { NodeId } from '../core/metainfo.ts'
+import { peerTokenTrust } from '../core/peer-token.ts'
 import type { RegistryClients } from '../core/registry-client.ts'
-import type { TokenKeys } from '../core/token-keys.ts'
+import { TOKEN_KEYS_MAX, type TokenKeys } from '../core/token-keys.ts'
 import type { ClusterTrust } from '../core/tracker-api.ts'
 import type { Cluster, Clusters } from './authority/clusters.ts'
 import type { Revocations } from './authority/revocations.ts'
@@ -26,6 +28,7 @@ export interface TrackerParts {
   sha1Askers: Sha1Askers
   registries: RegistryClients
   tokenKeys: TokenKeys
+  credentialsSeen: CredentialsSeen
   memberships: Memberships
   accesses: PullAccesses
   leasePolicy: LeasePolicy
@@ -54,6 +57,12 @@ export interface NodeCaller {
 }
 
 /** What members of the cluster must trust now. */
-export function trustOf(parts: Pick<TrackerParts, 'tokenKeys'>, cluster: Cluster): ClusterTrust {
-  return { ...cluster.trust, tokenKeys: parts.tokenKeys.all() }
+export function trustOf(
+  { registries, tokenKeys }: Pick<TrackerParts, 'registries' | 'tokenKeys'>,
+  cluster: Cluster,
+): ClusterTrust {
+  const ownKeys = [...registries.values()]
+    .filter(({ kind }) => kind === 'introspect')
+    .flatMap(({ host }) => cluster.peerTokenKeys.map((key) => peerTokenTrust(cluster.cluster, host, key)))
+  return { ...cluster.trust, tokenKeys: [...ownKeys, ...tokenKeys.all()].slice(0, TOKEN_KEYS_MAX) }
 }

@@ -1,7 +1,10 @@
 import type { CertificateClaims, PullClaims } from '../../core/certificate-claims.ts'
+import type { CredentialsSeen } from '../../core/credentials-seen.ts'
 import { ShoalError } from '../../core/errors.ts'
+import type { ClusterId } from '../../core/metainfo.ts'
+import { peerTokenIssuer } from '../../core/peer-token.ts'
 import type { RegistryClients } from '../../core/registry-client.ts'
-import { grantsPull, isValidAt, parseSigningInput } from '../../core/registry-token.ts'
+import { grantsPull, isValidAt, parseSigningInput, type SignedClaims } from '../../core/registry-token.ts'
 import { thumbprintOf } from '../../core/token-algorithms.ts'
 import type { TokenKeys } from '../../core/token-keys.ts'
 import { type ProofBinding, verifyTokenProof } from '../../core/token-proof/index.ts'
@@ -12,6 +15,14 @@ import type { ProofMessage } from '../wire/extensions.ts'
 /** Verified proofs that are remembered; each is two hashes. */
 const REMEMBERED_MAX = 4096
 
+export interface AdmissionOptions {
+  registries: RegistryClients
+  tokenKeys: TokenKeys
+  credentialsSeen: CredentialsSeen
+  /** The cluster that this node is in; undefined before it joined. */
+  cluster: () => ClusterId | undefined
+}
+
 /**
  * Decides who may download what from this node (DESIGN §3, "Business check"). The certificate has already been
  * verified by TLS against the cluster's authorities; revocation and expiry are the link's to check.
@@ -19,11 +30,15 @@ const REMEMBERED_MAX = 4096
 export class Admission {
   private readonly registries: RegistryClients
   private readonly tokenKeys: TokenKeys
+  private readonly credentialsSeen: CredentialsSeen
+  private readonly cluster: AdmissionOptions['cluster']
   /** Proofs that held: by certificate key, registry, token key and signing input. A certificate's key proves itself in every handshake. */
   private readonly proven = new Set<string>()
 
-  constructor(options: { registries: RegistryClients; tokenKeys: TokenKeys }) {
+  constructor(options: AdmissionOptions) {
     this.registries = options.registries
+    this.credentialsSeen = options.credentialsSeen
+    this.cluster = options.cluster
     this.tokenKeys = options.tokenKeys
   }
 
@@ -39,7 +54,7 @@ export class Admission {
 
   /** Registries without authentication have no token to prove. */
   needsProof(blob: BlobKey): boolean {
-    return this.registries.get(blob.registry)?.kind !== 'none'
+    return !this.credentialsSeen.isOpen(blob.registry)
   }
 
   /**
@@ -55,6 +70,7 @@ export class Admission {
       if (!grantsPull(token, claims.repository)) throw new PeerRefusedError('the token grants no pull')
       if (!isValidAt(token, claims.grantedAtSeconds))
         throw new PeerRefusedError('the token was not valid at the grant')
+      this.checkBinding(claims, token, certificateKey)
       const key = this.tokenKeys.keyFor(claims.registry, token)
       if (!key) throw new PeerRefusedError('the token is not signed with a trusted key')
       const remembered = [
@@ -73,6 +89,17 @@ export class Admission {
       }
       throw cause
     }
+  }
+
+  /** Registries of kind `introspect` sign nothing: only a token that this cluster's tracker minted for this very key counts. */
+  private checkBinding(claims: PullClaims, token: SignedClaims, certificateKey: string): void {
+    if (token.boundKey !== undefined && token.boundKey !== certificateKey)
+      throw new PeerRefusedError('the token is bound to another key')
+    if (this.registries.get(claims.registry)?.kind !== 'introspect') return
+    if (token.boundKey === undefined) throw new PeerRefusedError('the token is bound to no key')
+    const cluster = this.cluster()
+    if (cluster === undefined || token.issuer !== peerTokenIssuer(cluster))
+      throw new PeerRefusedError("the token is not of this cluster's tracker")
   }
 
   private remember(proof: string): void {

@@ -25,6 +25,8 @@ export interface GrantsOptions {
   tracker: TrackerClient
   trust: ClusterTrustState
   tokenKeys: TokenKeys
+  /** Whether the registry's own tokens are signed (kind `token`). */
+  hasSignedTokens: (registry: RegistryHost) => boolean
   patienceMs: number
   listenPort: () => number
   /** Blobs that the image's manifest named beside the one asked for. */
@@ -146,7 +148,8 @@ export class Grants {
     peerToken: string | null,
   ): TokenProver | undefined {
     const jwt = peerToken ?? (credential.scheme === 'bearer' ? credential.token : undefined)
-    if (jwt === undefined) return undefined
+    // A registry that is open here and not at the tracker, or the reverse, may have tokens that nothing can be made of.
+    if (jwt === undefined || (peerToken === null && !this.options.hasSignedTokens(registry))) return undefined
     const key = this.options.tokenKeys.keyFor(registry, parseRegistryToken(jwt))
     return key && prepareProver(jwt, key)
   }

@@ -1,9 +1,16 @@
-import { randomBytes } from 'node:crypto'
+import { generateKeyPairSync, randomBytes } from 'node:crypto'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import pino from 'pino'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { PeerRefusedError } from '../../client/errors.ts'
 import { Admission } from '../../client/net/admission.ts'
 import type { CertificateClaims, PullClaims } from '../../core/certificate-claims.ts'
+import { CredentialsSeen } from '../../core/credentials-seen.ts'
 import type { ClusterId, NodeId } from '../../core/metainfo.ts'
+import { keyThumbprint, mintPeerToken, peerTokenKey, peerTokenTrust } from '../../core/peer-token.ts'
+import { openRegistries } from '../../core/registry-client.ts'
 import { parseSigningInput } from '../../core/registry-token.ts'
 import { TokenKeys } from '../../core/token-keys.ts'
 import { type ProofBinding, prepareProver } from '../../core/token-proof/index.ts'
@@ -16,7 +23,19 @@ let registry: TestRegistry
 beforeAll(async () => {
   registry = await startTestRegistry(honestDoor(makeSigner('ES256')))
 })
-afterAll(() => registry.close())
+const folder = mkdtempSync(join(tmpdir(), 'shoal-admission-'))
+afterAll(async () => {
+  await registry.close()
+  rmSync(folder, { recursive: true })
+})
+
+const CLUSTER = 'c0123456789abcdef' as ClusterId
+const log = pino({ level: 'silent' })
+
+function admissionWith(tokenKeys: TokenKeys, registries = registry.clients) {
+  const credentialsSeen = new CredentialsSeen({ registries, dataDir: folder, log })
+  return new Admission({ registries, tokenKeys, credentialsSeen, cluster: () => CLUSTER })
+}
 
 function bindingOf(role: ProofBinding['role'] = 'dialler'): ProofBinding {
   return {
@@ -33,11 +52,11 @@ function setUp(algorithm: string) {
   tokenKeys.adopt([
     { registry: registry.host, issuer: 'token server', audience: 'registry', jwk: { ...signer.publicJwk } },
   ])
-  const admission = new Admission({ registries: registry.clients, tokenKeys })
+  const admission = admissionWith(tokenKeys)
   const token = signer.sign(pullClaims(REPOSITORY), { jwk: signer.publicJwk })
   const claims: PullClaims = {
     kind: 'pull',
-    cluster: 'c0123456789abcdef' as ClusterId,
+    cluster: CLUSTER,
     node: 'ab'.repeat(20) as NodeId,
     pullId: 'p',
     registry: registry.host,
@@ -132,4 +151,96 @@ test('a registry that is not configured, or needs tokens, always needs a proof',
   expect(admission.needsProof({ registry: 'unknown.example' as PullClaims['registry'], digest: BLOB })).toBe(
     true,
   )
+})
+
+/** A peer token, minted as this cluster's tracker does unless `changes` say otherwise, and the admission of a peer. */
+function setUpIntrospection(changes: Partial<Parameters<typeof mintPeerToken>[1]> = {}) {
+  const registries = openRegistries([{ ...registry.config, kind: 'introspect' }])
+  const key = peerTokenKey(CLUSTER, generateKeyPairSync('ed25519').privateKey)
+  const spki = randomBytes(91)
+  const nowMs = Date.now()
+  const minted = {
+    cluster: CLUSTER,
+    registry: registry.host,
+    repository: REPOSITORY,
+    spki,
+    nowMs,
+    ...changes,
+  }
+  const token = mintPeerToken(key, minted)
+  const tokenKeys = new TokenKeys({ registries })
+  tokenKeys.adopt([
+    peerTokenTrust(CLUSTER, registry.host, key),
+    peerTokenTrust(minted.cluster, registry.host, key),
+  ])
+  const claims: PullClaims = {
+    ...setUp('ES256').claims,
+    tokenHash: parseSigningInput(signingInputOf(token)).hash,
+  }
+  const admission = admissionWith(tokenKeys, registries)
+  const admit = (certificateKey = keyThumbprint(spki), bent: Partial<PullClaims> = {}) => {
+    const prover = prepareProver(token, peerTokenTrust(CLUSTER, registry.host, key).jwk)
+    const binding = bindingOf()
+    const message = { signingInput: prover.signingInput, proof: prover.prove(binding) }
+    admission.checkProof({ ...claims, ...bent }, message, binding, certificateKey)
+  }
+  return { admit, tokenKeys, admission, claims }
+}
+
+test("a peer token of the cluster's tracker is proof for the key that it names", () => {
+  expect(() => setUpIntrospection().admit()).not.toThrow()
+})
+
+test('a peer token is refused with another certificate key, repository, registry or grant time', () => {
+  const { admit } = setUpIntrospection()
+  expect(() => admit('f'.repeat(64))).toThrow(PeerRefusedError)
+  const hourAgo = Math.floor(Date.now() / 1000) - 3600
+  for (const bent of [{ repository: 'team/other' as typeof REPOSITORY }, { grantedAtSeconds: hourAgo }])
+    expect(() => admit(undefined, bent)).toThrow(PeerRefusedError)
+  const elsewhere = setUpIntrospection({ registry: 'elsewhere.example' as PullClaims['registry'] })
+  expect(() => elsewhere.admit()).toThrow(PeerRefusedError)
+})
+
+test("a peer token of another cluster's tracker is refused, even when its key is trusted", () => {
+  const { admit } = setUpIntrospection({ cluster: 'cfedcba9876543210' as ClusterId })
+  expect(() => admit()).toThrow(PeerRefusedError)
+})
+
+test('a peer token is refused once the tracker no longer vouches for its key', () => {
+  const { admit, tokenKeys } = setUpIntrospection()
+  tokenKeys.adopt([])
+  expect(() => admit()).toThrow(PeerRefusedError)
+})
+
+test('a signed token that names no key is refused for a registry whose credentials need introspection', () => {
+  const { tokenKeys, admission, claims } = setUpIntrospection()
+  const signer = makeSigner('ES256')
+  const issuer = `urn:shoal:tracker:${CLUSTER}`
+  tokenKeys.adopt([
+    { registry: registry.host, issuer, audience: registry.host, jwk: { ...signer.publicJwk } },
+  ])
+  const token = signer.sign(pullClaims(REPOSITORY, { iss: issuer, aud: registry.host }))
+  const prover = prepareProver(token, signer.publicJwk)
+  const binding = bindingOf()
+  const message = { signingInput: prover.signingInput, proof: prover.prove(binding) }
+  const bound = { ...claims, tokenHash: parseSigningInput(prover.signingInput).hash }
+  expect(() => admission.checkProof(bound, message, binding, 'key')).toThrow('bound to no key')
+})
+
+test('a registry of kind none needs a proof once somebody sent it a credential, also after a restart', () => {
+  const registries = openRegistries([{ ...registry.config, kind: 'none' }])
+  const blob = { registry: registry.host, digest: BLOB }
+  const begin = () => {
+    const seen = new CredentialsSeen({ registries, dataDir: folder, log })
+    const tokenKeys = new TokenKeys({ registries })
+    return {
+      seen,
+      admission: new Admission({ registries, tokenKeys, credentialsSeen: seen, cluster: () => CLUSTER }),
+    }
+  }
+  const first = begin()
+  expect(first.admission.needsProof(blob)).toBe(false)
+  first.seen.note(registry.host)
+  expect(first.admission.needsProof(blob)).toBe(true)
+  expect(begin().admission.needsProof(blob)).toBe(true)
 })

@@ -37,6 +37,11 @@ export class FakeClient implements Client {
     return this.standing
   }
 
+  readonly sawCredentials: string[] = []
+  sawCredential(registry: string): void {
+    this.sawCredentials.push(registry)
+  }
+
   plan(plan: ImagePlan): void {
     this.plans.push(plan)
   }

@@ -53,6 +53,8 @@ export interface TestBlob {
 /** Counts what leaves it; serves ranges; verifies every token with jose. */
 export interface BlobRegistry extends TestRegistry {
   add(bytes: Buffer): TestBlob
+  /** With kind `introspect`: the Authorization headers that are let in. */
+  accepted: Set<string>
   /** Bytes of GET bodies sent so far, by digest. */
   sentBytes: Map<string, number>
   isDown: boolean
@@ -86,6 +88,10 @@ export async function startBlobRegistry(
         .writeHead(401, { 'www-authenticate': 'Bearer realm="https://token.example"' })
         .end()
     }
+    if (kind === 'introspect' && !registry.accepted.has(request.headers.authorization ?? ''))
+      return void response
+        .writeHead(401, { 'www-authenticate': 'Bearer realm="https://token.example"' })
+        .end()
     const blob = blobs.get(digest)
     if (!blob) return void response.writeHead(404).end()
     const asked = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? '')
@@ -113,6 +119,7 @@ export async function startBlobRegistry(
     response.end(blob.subarray(at, to))
   }
   const registry: BlobRegistry = Object.assign(await startTestRegistry(door, { kind }), {
+    accepted: new Set<string>(),
     sentBytes,
     isDown: false,
     ignoresRange: false,
@@ -154,6 +161,8 @@ export async function startTestCluster(options: {
   nodes: number
   algorithm?: string
   kind?: RegistryConfig['kind']
+  /** Another registry than the one that comes with the cluster. */
+  registryConfig?: RegistryConfig
   logLevel?: string
   leaseSeconds?: number
   /** Shorter than operators may set it. */
@@ -165,6 +174,7 @@ export async function startTestCluster(options: {
   const log = pino({ level }, options.logTo ?? pino.destination(2))
   const signer = makeSigner(options.algorithm ?? 'ES256')
   const registry = await startBlobRegistry(signer, options.kind)
+  const registryConfig = options.registryConfig ?? registry.config
   const authority = await makeAuthority({ commonName: 'tracker authority', validForSeconds: 3600 })
   const leaf = await issueLeaf(authority, {
     commonName: 'localhost',
@@ -183,7 +193,7 @@ export async function startTestCluster(options: {
     tlsKeyFile: write('tracker.key', leaf.privateKeyPem),
     dataDir: join(folder, 'tracker'),
     unlockKeyFile: write('unlock', `SHOALKEY-1-${randomBytes(32).toString('base64url')}`),
-    registries: [registry.config],
+    registries: [registryConfig],
     heartbeatSeconds: 1,
     leaseSeconds: options.leaseSeconds ?? 10,
   })
@@ -212,7 +222,7 @@ export async function startTestCluster(options: {
       registry: changes = {},
       client: clientChanges = {},
     } = {}) {
-      const registries = openRegistries([{ ...registry.config, ...changes }])
+      const registries = openRegistries([{ ...registryConfig, ...changes }])
       opened.push(registries)
       const dataDir = join(folder, name)
       mkdirSync(dataDir, { recursive: true })
@@ -246,7 +256,7 @@ export async function startTestCluster(options: {
       joinToken: main.joinToken,
       dataDir: join(folder, name),
       peerListen: { host: '127.0.0.1', port: 0 },
-      registries: [registry.config],
+      registries: [registryConfig],
       cacheBytesMax: 64 * 2 ** 30,
       trackerPatienceMs: 5000,
     }),
@@ -264,7 +274,7 @@ export async function startTestCluster(options: {
       return made
     },
     request: (blob, changes = {}) => ({
-      registry: registry.host,
+      registry: registryConfig.host,
       repository: REPOSITORY,
       digest: blob.digest,
       bytes: blob.bytes.length,

@@ -1,11 +1,12 @@
-import { createPrivateKey, X509Certificate } from 'node:crypto'
+import { createHash, createPrivateKey, X509Certificate } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { claimsOf } from '../../core/certificate-claims.ts'
 import { swarmIdOf } from '../../core/metainfo.ts'
+import { isSignedBy, parseRegistryToken } from '../../core/registry-token.ts'
 import { pullResponse } from '../../core/tracker-api.ts'
 import { makeSigner, pullClaims } from '../core/signed-tokens.ts'
-import { alwaysStatus } from '../core/test-registry.ts'
+import { alwaysStatus, type Door } from '../core/test-registry.ts'
 import {
   APP,
   hashesOf,
@@ -245,15 +246,76 @@ describe('a pull from a registry without authentication', () => {
     expect(claimsOf(new X509Certificate(body.certificate))).not.toHaveProperty('tokenHash')
     expect([withToken.status, withToken.body.error.code]).toEqual([400, 'CREDENTIAL_UNEXPECTED'])
   })
+
+  it('is refused without a credential too, once one was seen', async () => {
+    const world = await startWorld({ door: openDoor, registry: { kind: 'none' } })
+    const node = await world.joined(await world.makeCluster())
+    await node.pull()
+    const { status, body } = await node.pull({ credential: { scheme: 'none' } })
+    await world.close()
+    expect([status, body.error.code]).toEqual([403, 'REGISTRY_NOT_OPEN'])
+  })
 })
 
 describe('a pull from a registry whose credentials need introspection', () => {
-  it('is refused for now', async () => {
+  const RIGHT = { scheme: 'basic', value: Buffer.from('alice:right').toString('base64') }
+  const OPAQUE = { scheme: 'bearer', token: 'opaque-0123456789' }
+  const accepted = new Set([`Basic ${RIGHT.value}`, `Bearer ${OPAQUE.token}`])
+  const door: Door = (request, response) => {
+    if (accepted.has(request.headers.authorization ?? '')) return openDoor(request, response)
+    response.writeHead(401, { 'www-authenticate': 'Basic realm="registry"' }).end()
+  }
+
+  it.each([
+    ['password', RIGHT, 2],
+    ['opaque token', OPAQUE, 3],
+  ])('is granted with the right %s, and a peer token for its key', async (_, credential, heads) => {
+    const world = await startWorld({ door, registry: { kind: 'introspect' } })
+    const node = await world.joined(await world.makeCluster())
+    const { status, body } = await node.pull({ credential })
+    const asked = world.registry.requests.length
+    await node.pull({ credential })
+    const askedAgain = world.registry.requests.length - asked
+    await world.close()
+    expect(status).toBe(200)
+    const certificate = new X509Certificate(body.certificate)
+    const token = parseRegistryToken(body.peerToken)
+    const [trusted] = body.trust.tokenKeys
+    expect(claimsOf(certificate)).toMatchObject({ tokenHash: token.hash })
+    expect(token.boundKey).toBe(
+      createHash('sha256')
+        .update(certificate.publicKey.export({ type: 'spki', format: 'der' }))
+        .digest('hex'),
+    )
+    expect(isSignedBy(token, trusted.jwk)).toBe(true)
+    expect(trusted).toMatchObject({ issuer: token.issuer, audience: world.registry.host })
+    // What is remembered is that the blob is in the repository, never that this caller may have it.
+    expect(askedAgain).toBe(heads)
+  })
+
+  it.each([
+    ['a wrong password', { scheme: 'basic', value: 'YTpi' }, 403, 'REGISTRY_REFUSED'],
+    ['a wrong token', { scheme: 'bearer', token: 'opaque-x' }, 403, 'REGISTRY_REFUSED'],
+    ['no credential', { scheme: 'none' }, 401, 'CREDENTIAL_REQUIRED'],
+  ])('is refused with %s', async (_, credential, status, code) => {
+    const world = await startWorld({ door, registry: { kind: 'introspect' } })
+    const node = await world.joined(await world.makeCluster())
+    await node.pull({ credential: RIGHT })
+    const answer = await node.pull({ credential })
+    await world.close()
+    expect([answer.status, answer.body.error.code]).toEqual([status, code])
+  })
+
+  it('is refused where the registry serves everybody, or every token', async () => {
     const world = await startWorld({ door: openDoor, registry: { kind: 'introspect' } })
     const node = await world.joined(await world.makeCluster())
-    const { status, body } = await node.pull({ credential: { scheme: 'basic', value: 'YTpi' } })
+    const open = await node.pull({ credential: RIGHT })
+    world.registry.door = (request, response) =>
+      request.headers.authorization === undefined ? door(request, response) : openDoor(request, response)
+    const lax = await node.pull({ credential: OPAQUE })
     await world.close()
-    expect([status, body.error.code]).toEqual([501, 'INTROSPECTION_UNAVAILABLE'])
+    for (const { status, body } of [open, lax])
+      expect([status, body.error.code]).toEqual([403, 'CREDENTIAL_UNPROVEN'])
   })
 })
 

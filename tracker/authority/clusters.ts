@@ -9,6 +9,7 @@ import { batchKeyToRaw } from '../../core/hash-batch.ts'
 import { makeAuthority } from '../../core/issue-certificate.ts'
 import { clusterOfJoinToken, joinTokenHash } from '../../core/join-token.ts'
 import type { ClusterId } from '../../core/metainfo.ts'
+import { peerTokenKey } from '../../core/peer-token.ts'
 import type { ClusterTrust } from '../../core/tracker-api.ts'
 import { RefusedError, StoreConflictError } from '../errors.ts'
 import type { ClusterRecord, Store } from '../store/store.ts'
@@ -27,6 +28,8 @@ export interface Cluster {
   readonly name: string
   readonly authorities: readonly ClusterAuthority[]
   readonly batchKeys: readonly KeyObject[]
+  /** Sign peer tokens; each is derived from a batch key, so they change together. */
+  readonly peerTokenKeys: readonly KeyObject[]
   readonly trust: Pick<ClusterTrust, 'authorities' | 'batchKeys'>
   joinToken: { hash: Buffer; validUntilMs: number | null }
 }
@@ -191,13 +194,15 @@ export class Clusters {
       ({ certificatePem, sealedKey }) =>
         new ClusterAuthority(certificatePem, open(authorityPlace(cluster), sealedKey).toString()),
     )
+    const batchKeys = record.batchKeys.map(({ sealedKey }) =>
+      createPrivateKey(open(batchKeyPlace(cluster), sealedKey)),
+    )
     const added: Cluster = {
       cluster,
       name: record.name,
       authorities,
-      batchKeys: record.batchKeys.map(({ sealedKey }) =>
-        createPrivateKey(open(batchKeyPlace(cluster), sealedKey)),
-      ),
+      batchKeys,
+      peerTokenKeys: batchKeys.map((key) => peerTokenKey(cluster, key)),
       trust: {
         authorities: authorities.map(({ certificatePem }) => certificatePem),
         batchKeys: record.batchKeys.map(({ publicKey }) => publicKey),

@@ -1,3 +1,4 @@
+import type { CredentialsSeen } from '../../core/credentials-seen.ts'
 import type { Digest } from '../../core/digest.ts'
 import { type RegistryClient, RegistryUnreachableError } from '../../core/registry-client.ts'
 import type { RegistryConfig } from '../../core/registry-config.ts'
@@ -12,6 +13,7 @@ import type { Repository } from '../../core/repository.ts'
 import type { TokenKeys } from '../../core/token-keys.ts'
 import type { Credential } from '../../core/tracker-api.ts'
 import { RefusedError } from '../errors.ts'
+import { introspect } from './introspect.ts'
 
 /** A credential that holds for pulling from the repository now. Lives no longer than the request. */
 export interface VerifiedCredential {
@@ -19,7 +21,7 @@ export interface VerifiedCredential {
   authorization: string | undefined
   /** '' when the registry knows no subjects. */
   subject: string
-  /** SHA-256 (hex) of the token's signing input. */
+  /** SHA-256 (hex) of the token's signing input; undefined where the registry's credential is no signed token. */
   tokenHash: string | undefined
 }
 
@@ -32,27 +34,59 @@ export interface CredentialQuestion {
   nowMs: number
 }
 
+/** As long as the subjects of tokens. */
+const SUBJECT_CHARS_MAX = 4096
 /** A key is probed with the first blobs only: a caller cannot make us send the registry a request for each. */
 const PROBED_BLOBS_MAX = 3
+
+export interface CredentialParts {
+  tokenKeys: TokenKeys
+  credentialsSeen: CredentialsSeen
+}
 
 /**
  * Decides whether the credential may pull from the repository.
  * @throws RefusedError with the code of what is wrong; RegistryTokenError when it cannot be read
  */
 export async function verifyCredential(
-  keys: TokenKeys,
+  { tokenKeys, credentialsSeen }: CredentialParts,
   question: CredentialQuestion,
 ): Promise<VerifiedCredential> {
-  const { registry, credential } = question
-  switch (registry.kind) {
+  switch (question.registry.kind) {
     case 'none':
-      if (credential.scheme === 'none') return { authorization: undefined, subject: '', tokenHash: undefined }
-      throw new RefusedError('CREDENTIAL_UNEXPECTED', `${registry.host} is configured without authentication`)
+      return verifyNone(credentialsSeen, question)
     case 'introspect':
-      throw new RefusedError('INTROSPECTION_UNAVAILABLE', `${registry.host}: introspection is not built yet`)
+      return verifyByIntrospection(question)
     case 'token':
-      return verifyBearer(keys, question)
+      return verifyBearer(tokenKeys, question)
   }
+}
+
+function verifyNone(seen: CredentialsSeen, { registry, credential }: CredentialQuestion): VerifiedCredential {
+  if (credential.scheme !== 'none') {
+    seen.note(registry.host)
+    throw new RefusedError('CREDENTIAL_UNEXPECTED', `${registry.host} is configured without authentication`)
+  }
+  if (!seen.isOpen(registry.host)) {
+    throw new RefusedError('REGISTRY_NOT_OPEN', `credentials for ${registry.host} were seen`)
+  }
+  return { authorization: undefined, subject: '', tokenHash: undefined }
+}
+
+async function verifyByIntrospection(question: CredentialQuestion): Promise<VerifiedCredential> {
+  const { credential, registry } = question
+  if (credential.scheme === 'none') {
+    throw new RefusedError('CREDENTIAL_REQUIRED', `${registry.host} requires a credential`)
+  }
+  const authorization = await introspect({ ...question, credential })
+  return { authorization, subject: userOf(credential), tokenHash: undefined }
+}
+
+/** The user of a basic credential (RFC 7617 §2). Opaque tokens name nobody. */
+function userOf(credential: Credential): string {
+  if (credential.scheme !== 'basic') return ''
+  const [user = ''] = Buffer.from(credential.value, 'base64').toString().split(':', 1)
+  return user.slice(0, SUBJECT_CHARS_MAX)
 }
 
 async function verifyBearer(keys: TokenKeys, question: CredentialQuestion): Promise<VerifiedCredential> {

@@ -2,7 +2,9 @@ import { randomBytes } from 'node:crypto'
 import type { z } from 'zod'
 import type { Digest } from '../../core/digest.ts'
 import { swarmIdOf } from '../../core/metainfo.ts'
+import { mintPeerToken } from '../../core/peer-token.ts'
 import type { RegistryClient } from '../../core/registry-client.ts'
+import { parseRegistryToken } from '../../core/registry-token.ts'
 import type { pullRequest, pullResponse } from '../../core/tracker-api.ts'
 import { checkedP256Spki } from '../authority/leaf-certificate.ts'
 import { RefusedError } from '../errors.ts'
@@ -35,7 +37,7 @@ export async function grantPull(
   }
   const blobs = distinctBlobs(question.blobs)
   const nowMs = parts.nowMs()
-  const credential = await verifyCredential(parts.tokenKeys, {
+  const credential = await verifyCredential(parts, {
     registry,
     repository: question.repository,
     credential: question.credential,
@@ -44,7 +46,14 @@ export async function grantPull(
   })
   checkSubject(parts, caller, question, credential)
   const { granted, refused } = await checkBlobs(parts, registry, question, blobs, credential)
-  const pull = pullRecord(caller, question, { spki, nowMs, credential, granted })
+  const peerToken = registry.kind === 'introspect' ? peerTokenFor(caller, question, { spki, nowMs }) : null
+  const tokenHash = peerToken === null ? credential.tokenHash : parseRegistryToken(peerToken).hash
+  const pull = pullRecord(caller, question, {
+    spki,
+    nowMs,
+    credential: { ...credential, tokenHash },
+    granted,
+  })
   const issued = await certifyPull(parts, caller, pull)
   const { authorization } = credential
   const access = { repository: question.repository, authorization }
@@ -55,8 +64,18 @@ export async function grantPull(
     trust: trustOf(parts, caller.cluster),
     swarms: await joinSwarms(parts, caller, { ...question, pull: pull.pull, blobs: granted }),
     refused: refused.map(({ digest, reason }) => ({ digest, code: reason.code })),
-    peerToken: null,
+    peerToken,
   }
+}
+
+/** What the caller proves to its peers, as the registry's own credential cannot be proven to them. */
+function peerTokenFor(
+  { cluster }: NodeCaller,
+  { registry, repository }: PullQuestion,
+  made: { spki: Buffer; nowMs: number },
+): string {
+  const claims = { cluster: cluster.cluster, registry, repository, ...made }
+  return mintPeerToken(cluster.peerTokenKeys[0]!, claims)
 }
 
 /** @throws RefusedError SUBJECT_REVOKED when the token's subject was barred with an earlier pull */

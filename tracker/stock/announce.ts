@@ -20,7 +20,7 @@ const TOKENS_REQUIRED = 'this registry requires tokens: only Shoal nodes can be 
 export async function announce(parts: TrackerParts, caller: StockCaller, asked: Announce): Promise<Buffer> {
   await checkAlias(parts, caller, asked.infoHash)
   const { peer, identity } = caller
-  const mayBePeer = peer !== undefined && parts.registries.get(identity.registry)?.kind === 'none'
+  const mayBePeer = peer !== undefined && parts.credentialsSeen.isOpen(identity.registry)
   if (mayBePeer) list(parts, caller, peer, asked)
   const { seeds, leechers } = countsOf(parts, caller)
   return encodeBencode({

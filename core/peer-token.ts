@@ -1,0 +1,83 @@
+import { createHash, createPrivateKey, createPublicKey, hkdfSync, type KeyObject, sign } from 'node:crypto'
+import type { ClusterId } from './metainfo.ts'
+import type { RegistryHost, Repository } from './repository.ts'
+import { canonicalKey, thumbprintOf } from './token-algorithms.ts'
+import type { TokenKey } from './tracker-api.ts'
+
+/**
+ * Peer tokens (DESIGN §3, "introspection"; docs/decisions/0003-peer-tokens.md): what the tracker mints once a registry
+ * of kind `introspect` has accepted a caller's credential. In form a registry token (EdDSA), so that the holder proves
+ * it to peers as any other; bound to the key of one pull, so that it is of no use with another certificate.
+ */
+
+/** Peers check a token at the time of the grant, which is when it is minted: it need not outlive clock skew. */
+export const PEER_TOKEN_SECONDS = 300
+/** PKCS#8 (RFC 8410) of an Ed25519 key, up to the 32 bytes of its seed. */
+const ED25519_PKCS8_HEAD = Buffer.from('302e020100300506032b657004220420', 'hex')
+
+export function peerTokenIssuer(cluster: ClusterId): string {
+  return `urn:shoal:tracker:${cluster}`
+}
+
+/** SHA-256 (64 hex digits) of a DER SubjectPublicKeyInfo: how a peer token names the pull's key. */
+export function keyThumbprint(spki: Uint8Array): string {
+  return createHash('sha256').update(spki).digest('hex')
+}
+
+/**
+ * The key with which a cluster's tracker signs peer tokens, derived from a key of the cluster that rests sealed: it is
+ * nowhere written, and changes with that key. HKDF (RFC 5869) keeps the two independent.
+ */
+export function peerTokenKey(cluster: ClusterId, batchKey: KeyObject): KeyObject {
+  const secret = Buffer.from(batchKey.export({ format: 'jwk' }).d!, 'base64url')
+  const seed = Buffer.from(hkdfSync('sha256', secret, cluster, 'shoal peer token key v1', 32))
+  return createPrivateKey({ key: Buffer.concat([ED25519_PKCS8_HEAD, seed]), format: 'der', type: 'pkcs8' })
+}
+
+/** What members of the cluster must trust to verify peer tokens for the registry. */
+export function peerTokenTrust(cluster: ClusterId, registry: RegistryHost, key: KeyObject): TokenKey {
+  const jwk = publicJwk(key)
+  return {
+    registry,
+    issuer: peerTokenIssuer(cluster),
+    audience: registry,
+    jwk: { ...jwk, kid: keyIdOf(jwk) },
+  }
+}
+
+export interface PeerTokenClaims {
+  cluster: ClusterId
+  registry: RegistryHost
+  repository: Repository
+  /** DER SubjectPublicKeyInfo of the pull's key. */
+  spki: Uint8Array
+  nowMs: number
+}
+
+/** @returns the token in compact form: to the node that asked, and to nobody else */
+export function mintPeerToken(key: KeyObject, claims: PeerTokenClaims): string {
+  const nowSeconds = Math.floor(claims.nowMs / 1000)
+  const header = { typ: 'JWT', alg: 'EdDSA', kid: keyIdOf(publicJwk(key)) }
+  const payload = {
+    iss: peerTokenIssuer(claims.cluster),
+    aud: claims.registry,
+    nbf: nowSeconds,
+    exp: nowSeconds + PEER_TOKEN_SECONDS,
+    access: [{ type: 'repository', name: claims.repository, actions: ['pull'] }],
+    cnf: { 'spki-sha256': keyThumbprint(claims.spki) },
+  }
+  const signingInput = [header, payload].map(encoded).join('.')
+  return `${signingInput}.${sign(null, Buffer.from(signingInput), key).toString('base64url')}`
+}
+
+function publicJwk(key: KeyObject) {
+  return canonicalKey(createPublicKey(key).export({ format: 'jwk' }))!
+}
+
+function keyIdOf(jwk: ReturnType<typeof publicJwk>): string {
+  return thumbprintOf(jwk).toString('base64url')
+}
+
+function encoded(part: object): string {
+  return Buffer.from(JSON.stringify(part)).toString('base64url')
+}

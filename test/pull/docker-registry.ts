@@ -1,0 +1,107 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { issueLeaf, makeAuthority } from '../../core/issue-certificate.ts'
+import { openRegistries, type RegistryClient } from '../../core/registry-client.ts'
+import { type RegistryConfig, registryConfig } from '../../core/registry-config.ts'
+import { REPOSITORY } from '../core/test-registry.ts'
+import type { TestBlob } from './test-cluster.ts'
+
+/** Debian's docker-registry as a process, over TLS on loopback. */
+export interface DockerRegistry {
+  config: RegistryConfig
+  push(blob: TestBlob): Promise<void>
+  close(): Promise<void>
+}
+
+export async function startDockerRegistry(options: {
+  kind: RegistryConfig['kind']
+  /** A line of an htpasswd file (bcrypt), and the Authorization header of its user; absent: no authentication. */
+  user?: { line: string; authorization: string }
+}): Promise<DockerRegistry> {
+  const folder = mkdtempSync(join(tmpdir(), 'shoal-docker-registry-'))
+  const inFolder = (name: string, text: string) => {
+    writeFileSync(join(folder, name), text, { mode: 0o600 })
+    return join(folder, name)
+  }
+  const authority = await makeAuthority({ commonName: 'test authority', validForSeconds: 3600 })
+  const leaf = await issueLeaf(authority, {
+    commonName: 'localhost',
+    validForSeconds: 3600,
+    names: [{ type: 'dns', value: 'localhost' }],
+    usages: ['serverAuth'],
+  })
+  const port = await freePort()
+  const tls = {
+    certificate: inFolder('tls.crt', leaf.certificatePem),
+    key: inFolder('tls.key', leaf.privateKeyPem),
+  }
+  const user = options.user
+  const settings = {
+    version: 0.1,
+    log: { level: 'error' },
+    storage: { inmemory: {} },
+    http: { addr: `127.0.0.1:${port}`, tls },
+    ...(user && { auth: { htpasswd: { realm: 'test', path: inFolder('htpasswd', `${user.line}\n`) } } }),
+  }
+  const file = inFolder('config.yml', JSON.stringify(settings))
+  const process = spawn('docker-registry', ['serve', file], { stdio: 'ignore' })
+  const caFile = inFolder('ca.pem', authority.certificatePem)
+  const config = registryConfig.parse({ host: `localhost:${port}`, caFile, kind: options.kind })
+  const client = openRegistries([config]).get(config.host)!
+  await untilItAnswers(client)
+  return {
+    config,
+    push: (blob) => push(client, blob, user?.authorization),
+    async close() {
+      await client.close()
+      if (process.exitCode === null) {
+        const ended = once(process, 'exit')
+        process.kill()
+        await ended
+      }
+      rmSync(folder, { recursive: true })
+    },
+  }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as { port: number }
+  await new Promise((resolve) => server.close(resolve))
+  return port
+}
+
+async function untilItAnswers({ dispatcher }: RegistryClient): Promise<void> {
+  for (let attempt = 0; attempt < 200; attempt++) {
+    const answer = await dispatcher.request({ method: 'GET', path: '/v2/' }).catch(() => undefined)
+    await answer?.body.dump()
+    if (answer !== undefined) return
+    await new Promise((resolve) => setTimeout(resolve, 50))
+  }
+  throw new Error('docker-registry did not start')
+}
+
+async function push({ dispatcher }: RegistryClient, blob: TestBlob, authorization?: string): Promise<void> {
+  const headers = authorization === undefined ? {} : { authorization }
+  const begun = await dispatcher.request({
+    method: 'POST',
+    path: `/v2/${REPOSITORY}/blobs/uploads/`,
+    headers,
+  })
+  await begun.body.dump()
+  const location = new URL(String(begun.headers.location))
+  location.searchParams.set('digest', blob.digest)
+  const done = await dispatcher.request({
+    method: 'PUT',
+    path: location.pathname + location.search,
+    headers: { ...headers, 'content-type': 'application/octet-stream' },
+    body: blob.bytes,
+  })
+  await done.body.dump()
+  if (done.statusCode !== 201) throw new Error(`the push was answered with ${done.statusCode}`)
+}
