@@ -26,6 +26,8 @@ export interface Fleet {
   readonly lab: Lab
   readonly links: Links
   readonly layerBytes: () => number[]
+  /** By arithmetic on what was measured of the links. */
+  limitSeconds(mode: Mode, nodes: number): number
   measure(mode: Mode, nodes: number): Promise<Round>
 }
 
@@ -65,6 +67,7 @@ function makeFleet(lab: Lab, links: Links): Fleet {
   return {
     lab,
     links,
+    limitSeconds: (mode, count) => limitSeconds(mode, count, fleetImageOf(LAYER_DATA_BYTES), links),
     layerBytes: () => image?.layers.map(({ bytes }) => bytes) ?? [],
     async measure(mode, count) {
       // Nothing is cached on the direct way: an image that is there already does as well.

@@ -9,6 +9,8 @@ import { type FleetReport, type Round, renderFleet, summariseRounds } from './re
 
 /** `npm run bench:fleet`: how long N nodes need until all have an image, beside what their links allow. */
 
+/** What a round that was never tried is given: its limit and a half, and time for its image. */
+const GUESS = { factor: 1.5, besidesMs: 10_000 }
 const EXIT_FAILED = 1
 const EXIT_MISUSED = 2
 
@@ -55,7 +57,8 @@ async function runRounds(
     for (const { mode, count } of plans) {
       const key = `${mode} ${count}`
       if (mode === 'direct' && run > 1) continue
-      if (performance.now() + (tookMs.get(key) ?? 0) > deadlineMs) {
+      const guessMs = fleet.limitSeconds(mode, count) * 1000 * GUESS.factor + GUESS.besidesMs
+      if (performance.now() + (tookMs.get(key) ?? guessMs) > deadlineMs) {
         say(`no time is left for run ${run} of ${key}`)
         continue
       }

@@ -18,7 +18,7 @@ export interface FleetOptions {
 const NODES_MAX = 32
 const RUNS_MAX = 9
 const ALL_MODES: Mode[] = ['cold', 'warm', 'direct']
-const FULL = { nodes: [1, 4, 8, 16], modes: ALL_MODES, runs: 2, budgetSeconds: 580 }
+const FULL = { nodes: [1, 4, 8, 16], modes: ALL_MODES, runs: 2, budgetSeconds: 575 }
 const QUICK = { nodes: [1, 4], modes: ['cold', 'direct'] as Mode[], runs: 1, budgetSeconds: 170 }
 
 export const FLEET_USAGE = `Usage: npm run bench:fleet -- [flags]
