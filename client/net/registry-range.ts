@@ -54,9 +54,11 @@ export async function* readRange(request: RangeRequest): AsyncGenerator<Buffer> 
       skip = Math.max(0, skip - chunk.length)
       if (!fresh) continue
       left -= fresh.length
-      yield fresh
-      if (left === 0) return
+      if (fresh.length > 0) yield fresh
+      // A range is read to its end, which is now: its connection serves the next one.
+      if (left === 0 && statusCode === 200) return
     }
+    if (left === 0) return
   } finally {
     // Destroys the connection when the body has not been read to its end.
     body.destroy()
