@@ -1,4 +1,5 @@
 import { createHash, createPublicKey, type JsonWebKey, type KeyObject } from 'node:crypto'
+import { BoundedMap } from './bounded-map.ts'
 
 /** Signature algorithms of registry tokens (RFC 7518 §3.1, RFC 8037): these and no others. */
 export const TOKEN_ALGORITHMS = ['RS256', 'RS384', 'RS512', 'ES256', 'ES384', 'ES512', 'EdDSA'] as const
@@ -20,12 +21,26 @@ export function hashOf(algorithm: TokenAlgorithm): 'sha256' | 'sha384' | 'sha512
   return algorithm === 'EdDSA' ? undefined : (`sha${algorithm.slice(2)}` as 'sha256' | 'sha384' | 'sha512')
 }
 
+/** Bound of keys that stay read: a registry has a few, and its every token names one of them. */
+const KEYS_READ_MAX = 64
+/** A fact about the text of a key, whoever presents it: it says nothing about trust. */
+const keysRead = new BoundedMap<string, KeyObject>(KEYS_READ_MAX)
+
 /**
  * The public key, when `jwk` is one that `algorithm` may be used with: key type, curve and size agree.
  * Undefined otherwise, also when the key is malformed.
  */
 export function publicKeyFor(algorithm: TokenAlgorithm, jwk: JsonWebKey): KeyObject | undefined {
   if (!isKeyTypeOf(algorithm, jwk)) return undefined
+  const text = `${algorithm} ${JSON.stringify(publicPartOf(jwk))}`
+  const known = keysRead.get(text)
+  if (known !== undefined) return known
+  const key = readPublicKey(algorithm, jwk)
+  if (key !== undefined) keysRead.set(text, key)
+  return key
+}
+
+function readPublicKey(algorithm: TokenAlgorithm, jwk: JsonWebKey): KeyObject | undefined {
   try {
     const key = createPublicKey({ key: publicPartOf(jwk), format: 'jwk' })
     const bits = key.asymmetricKeyDetails?.modulusLength

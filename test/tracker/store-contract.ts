@@ -142,6 +142,16 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       expect(await store.pull('q')).toMatchObject({ tokenHash: null, subject: '' })
     })
 
+    it('keeps every pull of many that come at once, but the one it cannot keep', async () => {
+      await store.putPull(pull('p'), audit('granted'))
+      const ids = ['q', 'p', 'r']
+      const puts = await Promise.allSettled(ids.map((id) => store.putPull(pull(id), audit('granted'))))
+      expect(puts.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled'])
+      expect(await store.pull('q')).toEqual(pull('q'))
+      expect(await store.pull('r')).toEqual(pull('r'))
+      expect(await store.audit({ limit: 10 })).toHaveLength(3)
+    })
+
     it("marks a blob complete in all of the node's pulls, and in nobody else's", async () => {
       const blobs = [SWARM, OTHER_SWARM].map((swarm) => ({ swarm, digest: DIGEST, isComplete: false }))
       await store.putPull(pull('p', { blobs }), audit('granted'))

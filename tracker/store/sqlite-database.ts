@@ -8,6 +8,10 @@ const BUSY_TIMEOUT_MS = 5000
 
 type Row = Record<string, unknown>
 
+interface Waiting extends PromiseWithResolvers<void> {
+  work: () => void
+}
+
 /**
  * One SQLite file with its prepared statements. Write-ahead log: a killed process loses nothing that was answered.
  * A power cut may lose the last commits with `synchronous = NORMAL`; what must never be lost is written inside
@@ -16,6 +20,7 @@ type Row = Record<string, unknown>
 export class SqliteDatabase {
   readonly #database: DatabaseSync
   readonly #statements = new Map<string, StatementSync>()
+  #waiting: Waiting[] = []
 
   /** @throws StoreUnusableError when the file is no database or was made by a newer version */
   constructor(path: string) {
@@ -60,6 +65,42 @@ export class SqliteDatabase {
     }
   }
 
+  /**
+   * Runs `work` in one transaction with all that is given in the same turn of the event loop: a commit costs more than
+   * the rows of many pulls. `work` may run twice, the first time in vain.
+   * @returns when it is committed; rejects with the error of this `work` alone
+   */
+  together(work: () => void): Promise<void> {
+    if (this.#waiting.length === 0) setImmediate(() => this.#commitWaiting())
+    const waiting = { ...Promise.withResolvers<void>(), work }
+    this.#waiting.push(waiting)
+    return waiting.promise
+  }
+
+  #commitWaiting(): void {
+    const group = this.#waiting
+    this.#waiting = []
+    if (group.length === 0) return
+    try {
+      this.atomically(() => {
+        for (const { work } of group) work()
+      })
+      for (const { resolve } of group) resolve()
+    } catch {
+      // One that fails must not take the others with it.
+      for (const waiting of group) this.#commitAlone(waiting)
+    }
+  }
+
+  #commitAlone({ work, resolve, reject }: Waiting): void {
+    try {
+      this.atomically(work)
+      resolve()
+    } catch (error) {
+      reject(error)
+    }
+  }
+
   /** As `atomically`, and returns only when the disk has it: for keys, revocations and epochs. */
   durably<T>(work: () => T): T {
     this.#database.exec('PRAGMA synchronous = FULL')
@@ -71,6 +112,7 @@ export class SqliteDatabase {
   }
 
   close(): void {
+    this.#commitWaiting()
     this.#statements.clear()
     this.#database.close()
   }

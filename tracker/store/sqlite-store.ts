@@ -132,8 +132,8 @@ export class SqliteStore implements Store {
     }))
   }
 
-  async putPull(pull: PullRecord, audit: AuditEntry): Promise<void> {
-    this.#db.atomically(() => {
+  putPull(pull: PullRecord, audit: AuditEntry): Promise<void> {
+    return this.#db.together(() => {
       insertPullRows(this.#db, pull)
       this.#insertAudit(audit)
     })
