@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { ShoalError } from '../../core/errors.ts'
 import { parseSimCommand, SIM_USAGE } from './options.ts'
 import { renderPlot } from './plot.ts'
@@ -14,7 +14,10 @@ function main(argv: string[]): void {
   const { isHelp, isJson, isPlot, nodeCounts } = parseSimCommand(argv)
   if (isHelp) return void process.stdout.write(SIM_USAGE)
   const runs = nodeCounts.flatMap((nodes) => SCENARIO_NAMES.map((scenario) => timed({ nodes, scenario })))
-  if (isPlot) writeFileSync(PLOT, renderPlot(runs))
+  if (isPlot) {
+    mkdirSync(new URL('.', PLOT), { recursive: true })
+    writeFileSync(PLOT, renderPlot(runs))
+  }
   process.stdout.write(isJson ? `${JSON.stringify({ runs })}\n` : `${renderTable(runs)}\n`)
 }
 
