@@ -34,11 +34,11 @@ const UNASKED_BYTES_MAX = 8 * 1024 * 1024
 /** New requests go out when less than this share of the window is outstanding. */
 const REFILL_BELOW_SHARE = 3 / 4
 /** A piece stalls when it takes so many times the mean, and at least so long. */
-const STALL_MEAN_TIMES = 4
+export const STALL_MEAN_TIMES = 4
 /** A piece is never taken from its source sooner: a busy machine pauses this long. */
-const STALL_MS_MIN = 250
+export const STALL_MS_MIN = 250
 /** Before any piece has been timed. */
-const STALL_MS_UNKNOWN = 2_000
+export const STALL_MS_UNKNOWN = 2_000
 /** Weight of the newest piece in their mean time. */
 const SMOOTHING = 0.2
 /** In the end game a piece is asked of a second source only while less than this share of it is here. */

@@ -1,0 +1,67 @@
+import { fairShare, type LeasePolicy } from '../../tracker/handout/leases.ts'
+import { limitMs, planNodes, type ScenarioName } from './scenarios.ts'
+import { World } from './world.ts'
+
+export interface SimRun {
+  nodes: number
+  scenario: ScenarioName
+  /** For `trickle` and `slow` the 99th percentile of each node's own time over its own limit. */
+  makespanOverLimit: number
+  originCopies: number
+  trackerRequestsPerNode: number
+}
+
+export interface SimOptions {
+  nodes: number
+  scenario: ScenarioName
+  seed?: number
+  policy?: LeasePolicy
+}
+
+export function simulate(options: SimOptions): SimRun {
+  return summarise(options, simulateWorld(options))
+}
+
+/** @returns the world when every node that lives has the blob */
+export function simulateWorld({ nodes, scenario, seed = 1, policy = fairShare() }: SimOptions): World {
+  const random = seededRandom(seed)
+  const plans = planNodes(scenario, nodes, random)
+  const world = new World({ plans, policy, doHoldersDie: scenario === 'deaths', random })
+  world.run()
+  return world
+}
+
+function summarise({ nodes, scenario }: SimOptions, world: World): SimRun {
+  const totalBytesPerMs = world.nodes.reduce((sum, { plan }) => sum + plan.bytesPerMs, 0)
+  const ratios = world.nodes
+    .filter(({ isUp, doneAtMs }) => isUp && doneAtMs !== undefined)
+    .map(({ plan, doneAtMs }) => {
+      // In a release that arrives by and by a node need not wait for the others' uplinks.
+      return (doneAtMs! - plan.arrivesAtMs) / limitMs(nodes, plan.bytesPerMs, totalBytesPerMs)
+    })
+    .sort((one, other) => one - other)
+  const isOwn = scenario === 'trickle' || scenario === 'slow'
+  const at = isOwn ? Math.ceil(ratios.length * 0.99) - 1 : ratios.length - 1
+  return {
+    nodes,
+    scenario,
+    makespanOverLimit: round(ratios[at]!),
+    originCopies: round(world.blobsFromOrigin),
+    trackerRequestsPerNode: round(world.tracker.requests / nodes),
+  }
+}
+
+function round(value: number): number {
+  return Math.round(value * 1000) / 1000
+}
+
+/** The same numbers in every run (mulberry32). */
+function seededRandom(seed: number): () => number {
+  let state = seed
+  return () => {
+    state = (state + 0x6d2b79f5) | 0
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
+  }
+}

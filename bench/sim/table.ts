@@ -1,0 +1,13 @@
+import type { SimRun } from './simulate.ts'
+
+export function renderTable(runs: SimRun[]): string {
+  const rows = runs.map(({ nodes, scenario, ...run }) => {
+    const figures = [run.makespanOverLimit, run.originCopies, run.trackerRequestsPerNode]
+    return `| ${nodes} | ${scenario} | ${figures.map((figure) => figure.toFixed(2)).join(' | ')} |`
+  })
+  return [
+    '| nodes | scenario | time over limit | copies from the registry | tracker requests per node |',
+    '|---|---|---|---|---|',
+    ...rows,
+  ].join('\n')
+}

@@ -1,0 +1,50 @@
+import { describe, expect, it } from 'vitest'
+import { EventHeap } from '../../bench/sim/event-heap.ts'
+import { parseSimCommand } from '../../bench/sim/options.ts'
+import { SCENARIO_NAMES } from '../../bench/sim/scenarios.ts'
+import { simulate, simulateWorld } from '../../bench/sim/simulate.ts'
+import { firstFreeRun } from '../../tracker/handout/leases.ts'
+
+describe('the simulation', () => {
+  it.each(SCENARIO_NAMES)('%s: brings every piece to every node that lives', (scenario) => {
+    const world = simulateWorld({ nodes: 40, scenario })
+    const living = world.nodes.filter(({ isUp }) => isUp)
+    expect(living.length).toBeGreaterThan(20)
+    expect(living.filter(({ have }) => !have.isFull)).toEqual([])
+    expect(world.blobsFromOrigin).toBeGreaterThanOrEqual(0.999)
+  })
+
+  it('shows how long the registry takes when one node fetches everything from it', () => {
+    const shared = simulateWorld({ nodes: 40, scenario: 'flash' })
+    const alone = simulateWorld({ nodes: 40, scenario: 'flash', policy: firstFreeRun() })
+    expect(alone.originDoneAtMs).toBeGreaterThan(shared.originDoneAtMs * 1.5)
+  })
+
+  it('gives the same figures for the same seed, and is never faster than the links', () => {
+    const run = simulate({ nodes: 30, scenario: 'flash', seed: 7 })
+    expect(simulate({ nodes: 30, scenario: 'flash', seed: 7 })).toEqual(run)
+    expect(run.makespanOverLimit).toBeGreaterThan(0.9)
+    expect(Object.keys(run)).toEqual([
+      'nodes',
+      'scenario',
+      'makespanOverLimit',
+      'originCopies',
+      'trackerRequestsPerNode',
+    ])
+  })
+
+  it('refuses flags that it does not know', () => {
+    expect(() => parseSimCommand(['--fast'])).toThrow(expect.objectContaining({ code: 'USAGE' }))
+    expect(parseSimCommand(['--quick']).nodeCounts).toEqual([100, 1_000])
+  })
+
+  it('takes events in the order of their time, moved and removed ones too', () => {
+    const heap = new EventHeap(5)
+    for (const [event, atMs] of [50, 10, 40, 20, 30].entries()) heap.set(event, atMs)
+    heap.set(0, 5)
+    heap.delete(3)
+    expect(
+      [heap.next(), heap.next(), heap.next(), heap.next(), heap.next()].map((next) => next?.event),
+    ).toEqual([0, 1, 4, 2, undefined])
+  })
+})
