@@ -41,10 +41,10 @@ describe('the leases of a swarm', () => {
     const { take, published } = makeLeases()
     for (let at = 1; at < 8; at += 1) published.add(at)
     take(nodeNamed('1'), 0)
-    expect(take(nodeNamed('2'), LEASE_MS / 3)).toBeUndefined()
-    expect(take(nodeNamed('1'), LEASE_MS / 3 + 1)).toBeUndefined()
-    expect(take(nodeNamed('2'), LEASE_MS / 3 + 1)).toMatchObject({ firstPiece: 0, pieces: 1 })
-    expect(take(nodeNamed('3'), LEASE_MS / 3 + 1)).toBeUndefined()
+    expect(take(nodeNamed('2'), LEASE_MS / 2)).toBeUndefined()
+    expect(take(nodeNamed('1'), LEASE_MS / 2 + 1)).toBeUndefined()
+    expect(take(nodeNamed('2'), LEASE_MS / 2 + 1)).toMatchObject({ firstPiece: 0, pieces: 1 })
+    expect(take(nodeNamed('3'), LEASE_MS / 2 + 1)).toBeUndefined()
   })
 
   it('go to another node when they have run out', () => {

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
-import type { NodeId } from '../../core/metainfo.ts'
 import {
   type ClusterId,
+  type NodeId,
   type PieceIndex,
   pieceBytesAt,
   pieceLayout,

@@ -12,7 +12,7 @@ import type { LeaseRecord, SwarmChange } from '../store/store.ts'
 /** Bound of leases of one swarm at a time. */
 export const LEASES_PER_SWARM_MAX = 4096
 /** Share of a lease's time without progress after which another node may fetch its pieces as well. */
-const SLOW_SHARE = 1 / 3
+const SLOW_SHARE = 1 / 2
 
 export interface LeaseRequest {
   node: NodeId
