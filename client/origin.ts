@@ -57,6 +57,8 @@ const ALONE_PIECES_MAX = 16
 const RETRY_MS = 1_000
 /** With no piece from anywhere, and fetches from the registry that fail, readers are told after so long. */
 const STARVED_MS = 10_000
+/** RFC 6585 §4: what was told is wanted, only later. */
+const TOO_MANY_REQUESTS = 429
 /** Hashes per publication: what one batch can carry. */
 const PUBLISH_PIECES_MAX = 4096
 
@@ -429,7 +431,9 @@ export class Origin {
     } catch (error) {
       this.askAtMs = Date.now() + RETRY_MS
       this.host.log.debug({ err: error }, 'the tracker did not take the call')
-      return error instanceof TrackerRefusedError ? 'refused' : undefined
+      return error instanceof TrackerRefusedError && error.status !== TOO_MANY_REQUESTS
+        ? 'refused'
+        : undefined
     }
   }
 

@@ -44,7 +44,7 @@ export const trackerConfig = z.strictObject({
     .int()
     .min(0)
     .max(1_000_000)
-    .default(50)
+    .default(250)
     .describe(
       'Requests per second of one node (or, without a certificate, of one address) in the long run; 0: no limit.',
     ),
@@ -52,7 +52,7 @@ export const trackerConfig = z.strictObject({
     .int()
     .min(1)
     .max(1_000_000)
-    .default(200)
+    .default(1000)
     .describe('Requests that a node may make at once after a quiet time, before that rate holds.'),
   requestsConcurrentMax: z
     .int()
