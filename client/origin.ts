@@ -168,9 +168,12 @@ export class Origin {
   }
 
   private wantsLease(): boolean {
-    const now = Date.now()
+    return Date.now() >= this.askAtMs && this.canFollowLease()
+  }
+
+  private canFollowLease(): boolean {
     const isFree = this.runs.size < (this.lasting || this.isRangeIgnored ? 1 : RUNS_MAX)
-    return this.isActive && isFree && now >= this.askAtMs && now >= this.fetchAtMs && this.lacksPieces()
+    return this.isActive && isFree && Date.now() >= this.fetchAtMs && this.lacksPieces()
   }
 
   private lacksPieces(): boolean {
@@ -379,7 +382,8 @@ export class Origin {
       const answer = await this.tell({
         lease: next.lease,
         isLeaseReleased: false,
-        wantsLease: this.wantsLease(),
+        // The call is made anyway, and what it publishes may end a lease that another one waits for.
+        wantsLease: this.canFollowLease(),
         firstPiece: next.first,
         hashes: Buffer.concat(next.hashes).toString('base64url'),
       })
