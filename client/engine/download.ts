@@ -83,30 +83,8 @@ export class Download {
   }
 
   offers(source: Source, pieces: Iterable<PieceIndex>): void {
-    const news: PieceIndex[] = []
-    for (const piece of pieces) if (source.offered.add(piece)) news.push(piece)
-    for (const piece of news) this.availability[piece]! += 1
-    if (this.letOffSeeds(source, news)) this.fillAll()
-    else this.fill(source)
-  }
-
-  /**
-   * A seed that has not begun with a piece need not send it once another downloader has it: the holder of a blob that
-   * many want at once would else send most pieces twice.
-   * @returns true when a request was taken back
-   */
-  private letOffSeeds(source: Source, news: readonly PieceIndex[]): boolean {
-    if (source.offered.isFull || source.isSnubbed || !source.isUnchoked) return false
-    let isAny = false
-    for (const piece of news) {
-      for (const assembly of [...(this.underWay.get(piece) ?? [])]) {
-        const isBegun = assembly.receivedBytes > 0 || assembly.source.arriving?.assembly === assembly
-        if (isBegun || !assembly.source.offered.isFull) continue
-        this.abandon(assembly, true)
-        isAny = true
-      }
-    }
-    return isAny
+    for (const piece of pieces) if (source.offered.add(piece)) this.availability[piece]! += 1
+    this.fill(source)
   }
 
   unchoked(source: Source): void {

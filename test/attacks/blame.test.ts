@@ -110,3 +110,24 @@ test('with the registry out of reach nobody is revoked', async () => {
   cluster.registry.isDown = false
   await expect(askPull(reporter, blob)).resolves.toMatchObject({ refused: [] })
 }, 30_000)
+
+test('an accuser that repeats an overtaken report does not make the tracker ask the registry each time', async () => {
+  cluster = await startTestCluster({ nodes: 1 })
+  const blob = cluster.registry.add(randomBlob(PIECES * PIECE_BYTES).bytes)
+  await pull(cluster.nodes[0]!, cluster.request(blob))
+  const reporter = await newMember()
+  await askPull(reporter, blob)
+  cluster.registry.isDown = true
+  const accuse = () =>
+    reporter.tracker.mismatch(swarmOf(reporter, cluster, blob), {
+      epoch: 0,
+      pieces: [{ piece: 2, hash: randomBytes(32).toString('base64url') }],
+    })
+  await accuse()
+  await new Promise((resolve) => setTimeout(resolve, 1_000))
+  cluster.registry.isDown = false
+  const sentBefore = cluster.registry.sentBytes.get(blob.digest)
+  for (let times = 0; times < 5; times += 1) await accuse()
+  await new Promise((resolve) => setTimeout(resolve, 1_000))
+  expect(cluster.registry.sentBytes.get(blob.digest)).toBe(sentBefore)
+}, 30_000)

@@ -85,13 +85,17 @@ export async function reportMismatch(
   await checkGranted(parts, caller, swarm)
   const pieces = question.pieces.map(({ piece, hash }) => ({ piece, hash: Buffer.from(hash, 'base64url') }))
   const { epoch, identity, dispute } = await parts.swarms.step(caller.cluster.cluster, swarm, (state) => {
+    const before = state.newestDispute
     state.reportMismatch({ node: caller.node, epoch: question.epoch, pieces, nowMs: parts.nowMs() })
-    return { epoch: state.epoch, identity: state.identity, dispute: state.newestDispute }
+    const { newestDispute } = state
+    // A report of an older epoch made none: the tracker must not fetch a piece for each of those.
+    const dispute = newestDispute === before ? undefined : newestDispute
+    return { epoch: state.epoch, identity: state.identity, dispute }
   })
   if (epoch === question.epoch) return { epoch }
   await noteEpochRise(parts)
   // Not waited for: the pieces are fetched again whoever was wrong.
-  if (dispute?.reporter === caller.node) void settleDispute(parts, identity, dispute)
+  if (dispute !== undefined) void settleDispute(parts, identity, dispute)
   return { epoch }
 }
 
