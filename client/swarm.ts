@@ -99,6 +99,7 @@ export class Swarm implements OriginHost {
     this.buffers = parts.buffers
     this.log = parts.log.child({ digest: stored.key.digest, swarm: stored.swarm })
     this.download = new Download({
+      node: parts.node,
       layout: stored.layout,
       have: stored.have,
       buffers: parts.buffers,

@@ -76,10 +76,11 @@ function makeFleet(lab: Lab, links: Links): Fleet {
       const downloaders = lab.nodes.slice(0, count)
       const pullers = downloaders.map((node) => pullerOf(lab, node, { line, isDirect: mode === 'direct' }))
       const egress = await watchEgress(lab, image)
+      const carried = await watchNodes(lab, downloaders, image)
       const seconds = await pullTogether(line, pullers, image)
       const fleetImage = fleetImageOf(image.layers.map(({ bytes }) => bytes))
       const limit = limitSeconds(mode, count, fleetImage, links)
-      return { mode, nodes: count, limitSeconds: limit, seconds, ...(await egress()) }
+      return { mode, nodes: count, limitSeconds: limit, seconds, ...(await egress()), ...(await carried()) }
     },
   }
 }
@@ -136,4 +137,22 @@ async function watchEgress({ run, registry, registryHost }: Lab, { layers }: Ima
     registryCopies: (logged() - before.logged) / size,
     linkCopies: ((await sent()) - before.sent) / size,
   })
+}
+
+/** @returns what the nodes' links carried from now until it is called, in images, headers and all */
+async function watchNodes({ run, node }: Lab, downloaders: LabNode[], { layers }: ImageReference) {
+  const size = layers.reduce((sum, { bytes }) => sum + bytes, 0)
+  const traffic = () =>
+    Promise.all([...downloaders, node(HOLDER)].map(({ host }) => run.network.traffic(host)))
+  const before = await traffic()
+  return async () => {
+    const after = await traffic()
+    const copies = (key: 'sentBytes' | 'receivedBytes') =>
+      after.map((link, index) => (link[key] - before[index]![key]) / size)
+    return {
+      holderCopies: copies('sentBytes').at(-1)!,
+      mostSentCopies: Math.max(...copies('sentBytes').slice(0, -1)),
+      mostReceivedCopies: Math.max(...copies('receivedBytes').slice(0, -1)),
+    }
+  }
 }

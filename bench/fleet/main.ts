@@ -78,6 +78,8 @@ function describe({ mode, nodes, seconds, ...round }: Round, run: number): strin
     `run ${run}, ${mode} to ${nodes}: ${makespan.toFixed(1)} s, limit ${round.limitSeconds.toFixed(1)} s`,
     `first done at ${Math.min(...seconds).toFixed(1)} s`,
     `${round.registryCopies.toFixed(3)} copies from the registry (link ${round.linkCopies.toFixed(3)})`,
+    `the holder sent ${round.holderCopies.toFixed(2)}, a downloader at most ${round.mostSentCopies.toFixed(2)}`,
+    `and received at most ${round.mostReceivedCopies.toFixed(2)}`,
   ].join('; ')
 }
 

@@ -12,6 +12,10 @@ export interface Round {
   registryCopies: number
   /** The same by its link's counters, with headers, tokens and manifests. */
   linkCopies: number
+  /** By the links' counters: what the warm holder sent, and what any downloader sent and received at the most. */
+  holderCopies: number
+  mostSentCopies: number
+  mostReceivedCopies: number
 }
 
 /** Medians over the rounds of one mode and count. */

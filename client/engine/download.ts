@@ -1,15 +1,17 @@
-import { type PieceIndex, type PieceLayout, pieceBytesAt } from '../../core/metainfo.ts'
+import { type NodeId, type PieceIndex, type PieceLayout, pieceBytesAt } from '../../core/metainfo.ts'
 import { PeerProtocolError } from '../errors.ts'
 import type { PieceBuffers } from '../store/piece-buffers.ts'
 import type { BlockAddress } from '../wire/messages.ts'
 import type { Bitfield } from './bitfield.ts'
-import { pickPiece } from './picker.ts'
+import { type PickView, pickPiece, rankFor } from './picker.ts'
 import type { RateLimit } from './rate-limit.ts'
-import { type Assembly, newSource, type Source, type SourceLimits, type SourcePort } from './source.ts'
+import { type Assembly, newSource, type Source, type SourceLimits, type SourcePort, shortOf } from './source.ts'
 
 export type { Assembly, Source, SourceLimits, SourcePort } from './source.ts'
 
 export interface DownloadOptions {
+  /** This one. */
+  node: NodeId
   layout: PieceLayout
   have: Bitfield
   buffers: PieceBuffers
@@ -52,6 +54,7 @@ const DUPLICATE_BELOW_SHARE = 1 / 2
 export class Download {
   isPaused = true
   private readonly options: DownloadOptions
+  private readonly node: number
   private readonly sources = new Set<Source>()
   private readonly underWay = new Map<PieceIndex, Assembly[]>()
   private readonly verifying = new Set<PieceIndex>()
@@ -62,6 +65,7 @@ export class Download {
 
   constructor(options: DownloadOptions) {
     this.options = options
+    this.node = shortOf(options.node)
     this.availability = new Uint16Array(options.layout.pieceCount)
   }
 
@@ -264,13 +268,29 @@ export class Download {
 
   private pick(source: Source): PieceIndex | undefined {
     const isSpared = source.isSnubbed || source.offered.isFull
-    return pickPiece(source.offered, {
+    const view: PickView = {
       pieceCount: this.options.layout.pieceCount,
       position: this.options.position(),
       isTaken: (piece) => !this.isToBeAsked(piece) || (isSpared && this.isOfferedBySwift(piece, source)),
       availability: this.availability,
       random: this.options.random,
-    })
+    }
+    if (!source.offered.isFull) return pickPiece(source.offered, view)
+    const isTaken = (piece: PieceIndex) => view.isTaken(piece) || !this.isThisNodes(piece)
+    // What others will fetch is taken far from where they are.
+    return (
+      pickPiece(source.offered, { ...view, isTaken }) ??
+      pickPiece(source.offered, { ...view, position: undefined })
+    )
+  }
+
+  /** Of the downloaders that this node knows of, it is the one to fetch the piece from a seed. */
+  private isThisNodes(piece: PieceIndex): boolean {
+    const rank = rankFor(piece, this.node)
+    for (const { offered, node } of this.sources) {
+      if (!offered.isFull && rankFor(piece, node) < rank) return false
+    }
+    return true
   }
 
   private isToBeAsked(piece: PieceIndex): boolean {

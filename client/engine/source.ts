@@ -1,4 +1,4 @@
-import type { PieceIndex } from '../../core/metainfo.ts'
+import type { NodeId, PieceIndex } from '../../core/metainfo.ts'
 import type { PieceBuffer } from '../store/piece-buffers.ts'
 import type { BlockAddress } from '../wire/messages.ts'
 import { Bitfield } from './bitfield.ts'
@@ -6,6 +6,7 @@ import { RequestWindow } from './request-window.ts'
 
 /** A peer as a source: what the download tells it. Implemented by a connection, or by a simulator. */
 export interface SourcePort {
+  readonly node: NodeId
   request(block: BlockAddress): void
   cancel(block: BlockAddress): void
   /** What is still coming of a block under way must go nowhere: its buffer is given back. */
@@ -23,6 +24,8 @@ export interface SourceLimits {
 /** One peer that pieces can be had from. */
 export interface Source {
   readonly port: SourcePort
+  /** The first 32 bits of the node id. */
+  readonly node: number
   readonly limits: SourceLimits
   readonly offered: Bitfield
   readonly window: RequestWindow
@@ -58,6 +61,7 @@ export function newSource(
 ): Source {
   return {
     port,
+    node: shortOf(port.node),
     limits,
     offered: new Bitfield(pieceCount),
     window: new RequestWindow(nowMs),
@@ -70,6 +74,11 @@ export function newSource(
     arriving: undefined,
     cancelled: new CancelledBlocks(),
   }
+}
+
+/** @returns the first 32 bits of a node id */
+export function shortOf(node: NodeId): number {
+  return Number.parseInt(node.slice(0, 8), 16)
 }
 
 type BlockStart = Pick<BlockAddress, 'piece' | 'begin'>

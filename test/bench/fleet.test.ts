@@ -46,6 +46,9 @@ const round = (changes: Partial<Round>): Round => ({
   seconds: [18, 19, 20, 22],
   registryCopies: 1,
   linkCopies: 1.01,
+  holderCopies: 0,
+  mostSentCopies: 0.9,
+  mostReceivedCopies: 1.05,
   ...changes,
 })
 

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { Bitfield } from '../../client/engine/bitfield.ts'
@@ -11,7 +12,7 @@ import {
 import { RateLimit } from '../../client/engine/rate-limit.ts'
 import type { PieceBuffer, PieceBuffers } from '../../client/store/piece-buffers.ts'
 import type { BlockAddress } from '../../client/wire/messages.ts'
-import type { PieceIndex, PieceLayout } from '../../core/metainfo.ts'
+import type { NodeId, PieceIndex, PieceLayout } from '../../core/metainfo.ts'
 
 /** The download's decisions, driven by peers that do whatever they like, with a clock that the test turns. */
 
@@ -19,6 +20,10 @@ const PIECE_BYTES = 64 * 1024
 
 function layoutOf(pieceCount: number): PieceLayout {
   return { pieceCount, pieceBytes: PIECE_BYTES, blobBytes: pieceCount * PIECE_BYTES - 12345 }
+}
+
+function nodeOf(index: number): NodeId {
+  return createHash('sha256').update(`node ${index}`).digest('hex').slice(0, 40) as NodeId
 }
 
 /** Counts who has which buffer; gives out `max` at once. */
@@ -66,12 +71,13 @@ class World {
   readonly claimed = new Set<number>()
   position: number | undefined = 0
 
-  constructor(pieceCount: number, buffersMax: number) {
+  constructor(pieceCount: number, buffersMax: number, node = nodeOf(0)) {
     this.layout = layoutOf(pieceCount)
     this.have = new Bitfield(pieceCount)
     this.buffers = new CountedBuffers(buffersMax)
     let seed = 1
     this.download = new Download({
+      node,
       layout: this.layout,
       have: this.have,
       buffers: this.buffers as unknown as PieceBuffers,
@@ -93,10 +99,11 @@ class World {
     return this.download as unknown as Inside
   }
 
-  addPeer(limits: SourceLimits): FakePeer {
+  addPeer(limits: SourceLimits, node = nodeOf(this.peers.length + 1)): FakePeer {
     const peer = { pending: [], arriving: undefined } as unknown as FakePeer
     peer.source = this.download.addSource(
       {
+        node,
         request: (block) => {
           expect(this.have.has(block.piece as PieceIndex)).toBe(false)
           expect(this.claimed.has(block.piece)).toBe(false)
@@ -332,6 +339,19 @@ test('a seed is asked for what only seeds have, while another peer has the rest'
   const askedOf = ({ pending }: typeof seed) => new Set(pending.map(({ block }) => block.piece))
   expect(askedOf(seed)).toEqual(new Set([2, 3]))
   expect(askedOf(other)).toEqual(new Set([0, 1]))
+})
+
+test('downloaders that know of each other ask a seed for different pieces first, in a share each', () => {
+  const worlds = [0, 1, 2, 3].map((index) => new World(64, 64, nodeOf(index)))
+  const asked = worlds.map((world, index) => {
+    for (const other of [0, 1, 2, 3]) if (other !== index) world.addPeer(LIMITS[0]!, nodeOf(other))
+    const seed = world.addPeer({ ...LIMITS[0]!, requestsMax: 8 * (PIECE_BYTES / 16384) }, nodeOf(9))
+    world.download.offers(seed.source, allOf(world.layout))
+    world.download.unchoked(seed.source)
+    return new Set(seed.pending.map(({ block }) => block.piece))
+  })
+  expect(asked.map(({ size }) => size)).toEqual([8, 8, 8, 8])
+  expect(new Set(asked.flatMap((pieces) => [...pieces])).size).toBe(32)
 })
 
 test('a peer that sends blocks that nobody asked for is tolerated for a while and then thrown out', () => {

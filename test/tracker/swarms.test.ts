@@ -130,6 +130,16 @@ describe('a swarm', () => {
     expect((await askLease(two)).body.lease).toMatchObject({ firstPiece: 1, pieces: LAYER_PIECES - 1 })
   })
 
+  it('has one reader from the start when two nodes met a registry without ranges; one alone is not believed', async () => {
+    const [two, three] = [await pulling(), await pulling()]
+    await publish(one, 0, 1, { isLeaseReleased: true, isRangeIgnored: true })
+    const first = await askLease(two, { position: 2 })
+    expect(first.body.lease).toMatchObject({ firstPiece: 2 })
+    const told = { lease: first.body.lease.lease, isLeaseReleased: true, isRangeIgnored: true }
+    await askLease(two, { ...told, wantsLease: false })
+    expect((await askLease(three, { position: 2 })).body.lease).toMatchObject({ firstPiece: 1 })
+  })
+
   it('leases from the position that the asker reads at', async () => {
     await publish(one, 0, 0, { isLeaseReleased: true })
     const { body } = await askLease(one, { position: 2 })

@@ -21,6 +21,8 @@ export const COMPLETIONS_TO_CONFIRM = 2
 export const DISPUTE_MS = 60_000
 /** A node may report one mismatch per swarm in this time: after one it fetches from the registry for as long. */
 export const MISMATCH_INTERVAL_MS = 10 * 60_000
+/** Nodes that must have met a registry without ranges: one alone could leave a swarm with a single reader. */
+export const RANGE_WITNESSES = 2
 
 export type SwarmStatus = 'cold' | 'claimed' | 'confirmed'
 
@@ -54,6 +56,7 @@ export class SwarmState {
   readonly #leases: SwarmLeases
   readonly #completions: Set<NodeId>
   readonly #disputes: DisputeRecord[]
+  readonly #rangeIgnoredBy = new Set<NodeId>()
   #publishedCount = 0
   #epoch: number
   #isConfirmed: boolean
@@ -92,8 +95,15 @@ export class SwarmState {
     return this.#publishers[piece] !== undefined
   }
 
-  /** The registry does not serve parts of the blob. Not stored: the next reader finds it out again. */
-  isRangeIgnored = false
+  /** The node saw the registry send all of the blob when it asked for a part. */
+  sawRangeIgnored(node: NodeId): void {
+    if (this.#rangeIgnoredBy.size < RANGE_WITNESSES) this.#rangeIgnoredBy.add(node)
+  }
+
+  /** The registry does not serve parts of the blob: so many nodes say. Not stored: readers find it out again. */
+  get isRangeIgnored(): boolean {
+    return this.#rangeIgnoredBy.size >= RANGE_WITNESSES
+  }
 
   /** Whether SHA-1 hashes for stock clients are in the store. */
   get hasPiecesSha1(): boolean {
