@@ -5,7 +5,14 @@ import type { BlockAddress } from '../wire/messages.ts'
 import type { Bitfield } from './bitfield.ts'
 import { type PickView, pickPiece, rankFor } from './picker.ts'
 import type { RateLimit } from './rate-limit.ts'
-import { type Assembly, newSource, type Source, type SourceLimits, type SourcePort, shortOf } from './source.ts'
+import {
+  type Assembly,
+  newSource,
+  type Source,
+  type SourceLimits,
+  type SourcePort,
+  shortOf,
+} from './source.ts'
 
 export type { Assembly, Source, SourceLimits, SourcePort } from './source.ts'
 
