@@ -3,16 +3,9 @@ import { PeerProtocolError } from '../errors.ts'
 import type { PieceBuffers } from '../store/piece-buffers.ts'
 import type { BlockAddress } from '../wire/messages.ts'
 import type { Bitfield } from './bitfield.ts'
-import { type PickView, pickPiece, rankFor } from './picker.ts'
+import { type PickView, pickPiece } from './picker.ts'
 import type { RateLimit } from './rate-limit.ts'
-import {
-  type Assembly,
-  newSource,
-  type Source,
-  type SourceLimits,
-  type SourcePort,
-  shortOf,
-} from './source.ts'
+import { type Assembly, newSource, type Source, type SourceLimits, type SourcePort } from './source.ts'
 
 export type { Assembly, Source, SourceLimits, SourcePort } from './source.ts'
 
@@ -61,7 +54,6 @@ const DUPLICATE_BELOW_SHARE = 1 / 2
 export class Download {
   isPaused = true
   private readonly options: DownloadOptions
-  private readonly node: number
   private readonly sources = new Set<Source>()
   private readonly underWay = new Map<PieceIndex, Assembly[]>()
   private readonly verifying = new Set<PieceIndex>()
@@ -72,7 +64,6 @@ export class Download {
 
   constructor(options: DownloadOptions) {
     this.options = options
-    this.node = shortOf(options.node)
     this.availability = new Uint16Array(options.layout.pieceCount)
   }
 
@@ -94,8 +85,24 @@ export class Download {
   }
 
   offers(source: Source, pieces: Iterable<PieceIndex>): void {
-    for (const piece of pieces) if (source.offered.add(piece)) this.availability[piece]! += 1
-    this.fill(source)
+    let isLetOff = false
+    for (const piece of pieces) {
+      if (!source.offered.add(piece)) continue
+      this.availability[piece]! += 1
+      isLetOff = this.letSeedOff(piece, source) || isLetOff
+    }
+    if (isLetOff) this.fillAll()
+    else this.fill(source)
+  }
+
+  /** A seed that has sent nothing of the piece yet need not: another downloader has it now. */
+  private letSeedOff(piece: PieceIndex, other: Source): boolean {
+    if (!other.isUnchoked || other.isSnubbed || other.offered.isFull) return false
+    const isWaiting = ({ source, receivedBytes }: Assembly) => source.offered.isFull && receivedBytes === 0
+    const waiting = this.underWay.get(piece)?.find(isWaiting)
+    if (!waiting || waiting.source.arriving?.assembly === waiting) return false
+    this.abandon(waiting, true)
+    return true
   }
 
   unchoked(source: Source): void {
@@ -283,21 +290,28 @@ export class Download {
       random: this.options.random,
     }
     if (!source.offered.isFull) return pickPiece(source.offered, view)
-    const isTaken = (piece: PieceIndex) => view.isTaken(piece) || !this.isThisNodes(piece)
-    // What others will fetch is taken far from where they are.
+    const { at, of } = this.place()
+    const isTaken = (piece: PieceIndex) => piece % of !== at || view.isTaken(piece)
+    // What falls to others is taken far from where they are.
     return (
       pickPiece(source.offered, { ...view, isTaken }) ??
       pickPiece(source.offered, { ...view, position: undefined })
     )
   }
 
-  /** Of the downloaders that this node knows of, it is the one to fetch the piece from a seed. */
-  private isThisNodes(piece: PieceIndex): boolean {
-    const rank = rankFor(piece, this.node)
-    for (const { offered, node } of this.sources) {
-      if (!offered.isFull && rankFor(piece, node) < rank) return false
+  /**
+   * Where this node stands among the downloaders that it knows of, by node id. Each fetches every nth piece from the
+   * seeds: those that know of each other share a seed's link without a word.
+   */
+  private place(): { at: number; of: number } {
+    let at = 0
+    let of = 1
+    for (const { offered, port } of this.sources) {
+      if (offered.isFull) continue
+      of += 1
+      if (port.node < this.options.node) at += 1
     }
-    return true
+    return { at, of }
   }
 
   private isToBeAsked(piece: PieceIndex): boolean {

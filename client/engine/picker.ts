@@ -48,15 +48,3 @@ function rarest(offered: Bitfield, view: PickView, from: number, to: number): Pi
   }
   return best
 }
-
-/**
- * How a node ranks for a piece among those that want it (rendezvous hashing, Thaler and Ravishankar 1998): the lowest
- * rank fetches it from the seeds, so that downloaders that know of each other share a seed's pieces without a word.
- * @param node the first 32 bits of a node id
- * @returns 32 bits
- */
-export function rankFor(piece: number, node: number): number {
-  let mixed = Math.imul(node ^ Math.imul(piece + 1, 0x9e3779b1), 0x85ebca6b)
-  mixed = Math.imul(mixed ^ (mixed >>> 13), 0xc2b2ae35)
-  return (mixed ^ (mixed >>> 16)) >>> 0
-}

@@ -24,8 +24,6 @@ export interface SourceLimits {
 /** One peer that pieces can be had from. */
 export interface Source {
   readonly port: SourcePort
-  /** The first 32 bits of the node id. */
-  readonly node: number
   readonly limits: SourceLimits
   readonly offered: Bitfield
   readonly window: RequestWindow
@@ -61,7 +59,6 @@ export function newSource(
 ): Source {
   return {
     port,
-    node: shortOf(port.node),
     limits,
     offered: new Bitfield(pieceCount),
     window: new RequestWindow(nowMs),
@@ -74,11 +71,6 @@ export function newSource(
     arriving: undefined,
     cancelled: new CancelledBlocks(),
   }
-}
-
-/** @returns the first 32 bits of a node id */
-export function shortOf(node: NodeId): number {
-  return Number.parseInt(node.slice(0, 8), 16)
 }
 
 type BlockStart = Pick<BlockAddress, 'piece' | 'begin'>

@@ -354,6 +354,22 @@ test('downloaders that know of each other ask a seed for different pieces first,
   expect(new Set(asked.flatMap((pieces) => [...pieces])).size).toBe(32)
 })
 
+test('a seed is told to stop when another downloader has what it was asked for, unless it has begun', () => {
+  const world = new World(4, 64)
+  const [seed, other] = [world.addPeer(LIMITS[0]!), world.addPeer(LIMITS[0]!)]
+  world.download.offers(seed.source, allOf(world.layout))
+  world.download.unchoked(other.source)
+  world.download.unchoked(seed.source)
+  const first = seed.pending[0]!.block.piece
+  world.begin(seed, 0)
+  world.end(seed)
+  world.download.offers(other.source, [0, 1, 2] as PieceIndex[])
+  const cancelled = seed.pending.filter(({ isCancelled }) => isCancelled).map(({ block }) => block.piece)
+  const taken = new Set(other.pending.map(({ block }) => block.piece))
+  expect(new Set(cancelled)).toEqual(taken)
+  expect(taken).toEqual(new Set([0, 1, 2].filter((piece) => piece !== first)))
+})
+
 test('a peer that sends blocks that nobody asked for is tolerated for a while and then thrown out', () => {
   const world = new World(4, 4)
   const peer = world.addPeer(LIMITS[0]!)
