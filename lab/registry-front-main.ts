@@ -31,7 +31,7 @@ const server = createServer(
       {
         ...{ host: '127.0.0.1', port: registryPort, path: request.url },
         method: isRedirected ? 'HEAD' : request.method,
-        headers: headersFor(request),
+        headers: headersFor(request, isRedirected || manners.ignoresRange === true),
       },
       (answer) => {
         if (isRedirected && answer.statusCode === 200) {
@@ -62,9 +62,9 @@ createInterface({ input: process.stdin }).on('line', (line) => {
 })
 
 /** A token that is not passed on is as good as one that the registry found to have ended: it answers with its challenge. */
-function headersFor({ headers }: IncomingMessage): OutgoingHttpHeaders {
+function headersFor({ headers }: IncomingMessage, isWhole: boolean): OutgoingHttpHeaders {
   const passed: OutgoingHttpHeaders = { ...headers, 'x-forwarded-proto': 'https' }
-  if (manners.ignoresRange) delete passed.range
+  if (isWhole) delete passed.range
   if (manners.isStrictAboutTime && isTokenOver(headers.authorization)) delete passed.authorization
   return passed
 }

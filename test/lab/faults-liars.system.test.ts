@@ -10,7 +10,7 @@ import type { LabHost } from '../../lab/network.ts'
 import type { ImageReference, PullerKind } from '../../lab/pullers/puller.ts'
 import { mustSkipFor } from '../../lab/requirements.ts'
 import type { AttackOptions } from './attacker-main.ts'
-import { expectWhole, loggedCodes, logLines, TINY_IMAGE, tell } from './fault-story.ts'
+import { expectWhole, logged, logLines, TINY_IMAGE, tell } from './fault-story.ts'
 
 const KINDS: PullerKind[] = ['docker', 'skopeo', 'podman']
 const LAYER_BYTES = 4_000_000
@@ -85,7 +85,7 @@ describe.skipIf(mustSkipFor(requirementsFor(KINDS)))('real clients in a cluster 
       expect(await tell(lab, image, [kind]).ended(kind)).toEqual([kind === 'docker' ? 'pulled' : 'failed'])
       if (kind !== 'docker') expect(await tell(lab, image, [kind]).ended(kind)).toEqual(['pulled'])
       await expectWhole(lab, image, [kind])
-      expect(loggedCodes(lab.node(kind).shoal!.process)).toContain('BLOB_DISTRUSTED')
+      expect(logged(lab.node(kind).shoal!.process)).toContain('BLOB_DISTRUSTED')
       expect(await liar.refusal()).toBe('NODE_REVOKED')
       expect(convicted()).toContain(liar.node)
     },
