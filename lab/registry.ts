@@ -101,28 +101,25 @@ export async function startRegistry(options: RegistryOptions): Promise<LabRegist
     port: storageHost ? BACK_PORT : REGISTRY_PORT,
     start: () => startRegistryProcess(options, dir, tls, tokenKeysFile),
   })
-  const back = starters.length - 1
   if (storageHost) starters.push(...frontStarters({ ...options, dir, tls, storageHost }))
   const parts: LabProcess[] = []
   const start = () => startMissing(options, starters, parts)
   await start()
-  const logs = () => (storageHost ? [parts[back]!, parts[back + 1]!] : [parts[back]!])
+  const part = (name: string) => parts.find((candidate) => candidate.name === name)
+  const accessLogs = () => ['registry', 'storage'].flatMap((name) => part(name)?.logFile ?? [])
   return {
     host: REGISTRY_HOST,
     repository: options.repository,
     isOpen: options.authentication === 'none',
     tokenUrl: TOKEN_URL,
     ...{ publisher, puller, parts, start },
-    front: storageHost && frontOf(() => parts[back + 2]!),
+    front: storageHost && frontOf(() => part('registry-front')!),
     blobFile: (digest) => storedBlobFile(join(dir, 'storage'), digest),
-    egress: () =>
-      egressByBlob(
-        logs()
-          .map(({ logFile }) => readFileSync(logFile, 'utf8'))
-          .join(''),
-      ),
+    egress: () => egressByBlob(accessLogs().map(readText).join('')),
   }
 }
+
+const readText = (path: string) => readFileSync(path, 'utf8')
 
 interface Starter {
   host: LabHost
