@@ -434,6 +434,8 @@ export class Origin {
       return answer
     } catch (error) {
       this.askAtMs = Date.now() + RETRY_MS
+      // Who does not answer vouches for nobody any more: what others fetch, they cannot publish either.
+      if (!(error instanceof TrackerRefusedError)) this.toldToWaitAtMs = undefined
       this.host.log.debug({ err: error }, 'the tracker did not take the call')
       return error instanceof TrackerRefusedError && error.status !== TOO_MANY_REQUESTS
         ? 'refused'

@@ -11,7 +11,7 @@ import { startDocker } from './pullers/docker.ts'
 import { makePodman } from './pullers/podman.ts'
 import type { ImageReference, Puller, PullerKind } from './pullers/puller.ts'
 import { makeSkopeo } from './pullers/skopeo.ts'
-import { type LabRegistry, REGISTRY_ALIASES, REGISTRY_HOST, startRegistry } from './registry.ts'
+import { type LabRegistry, REGISTRY_ALIASES, REGISTRY_HOST, STORAGE_HOST, startRegistry } from './registry.ts'
 import type { BlobEgress } from './registry-log.ts'
 import { LAB_BASE, type LabRequirement } from './requirements.ts'
 import { type LabRun, openRun } from './run.ts'
@@ -38,6 +38,8 @@ const TOKEN_SECONDS = 300
 export interface NodePlan {
   name: string
   puller: PullerKind
+  /** How far the clock of its Shoal is ahead of everybody else's; behind, if negative. */
+  clockOffsetSeconds?: number
 }
 
 export interface LabOptions {
@@ -48,6 +50,8 @@ export interface LabOptions {
   hasShoal?: boolean
   authentication?: TokenAlgorithm | 'none'
   tokenSeconds?: number
+  /** Puts a front before the registry, which can then behave like another one. */
+  hasRegistryFront?: boolean
   nodeConfig?: ConfigOverrides
   trackerConfig?: ConfigOverrides
   /** Bounds of the links, each way for itself; unbounded by default. */
@@ -83,6 +87,9 @@ export interface Lab {
   /** Pulls the plug of a part's host: `registry`, `tracker`, or a node's name. */
   cut(part: FaultPart): Promise<void>
   heal(part: FaultPart): Promise<void>
+  /** Cuts the parts of one side off from those of the other, and from nobody else. */
+  separate(left: FaultPart[], right: FaultPart[]): Promise<void>
+  reunite(left: FaultPart[], right: FaultPart[]): Promise<void>
   /** Ends a part with SIGKILL; of the registry, also its token server. */
   kill(part: FaultPart): void
   /** Starts what was killed again, with the same data. Resolves when it answers. */
@@ -168,6 +175,8 @@ async function openSite(options: LabOptions, run: LabRun): Promise<Site> {
   const caFile = join(run.dir, 'registry-ca.pem')
   writeFileSync(caFile, authority.certificatePem)
   const registryHost = await run.network.addHost('registry', REGISTRY_ALIASES)
+  const hasFront = options.hasRegistryFront ?? false
+  const storageHost = hasFront ? await run.network.addHost('storage', [STORAGE_HOST]) : undefined
   const hosts: LabHost[] = []
   for (const { name } of options.nodes) hosts.push(await run.network.addHost(name))
   for (const host of [registryHost, ...hosts]) trustRegistry(host, authority)
@@ -178,6 +187,7 @@ async function openSite(options: LabOptions, run: LabRun): Promise<Site> {
     repository: 'team/app',
     authentication: options.authentication ?? 'ES256',
     tokenSeconds: options.tokenSeconds ?? TOKEN_SECONDS,
+    storageHost,
   })
   return { registry, registryHost, hosts, caFile }
 }
@@ -213,7 +223,14 @@ async function openNode(
   const { processes } = run
   const registryConfig = labRegistryConfig(site.caFile, site.registry.isOpen)
   const overrides = options.nodeConfig ?? {}
-  const shoal = tracker && (await startShoalNode({ host, processes, registryConfig, overrides, tracker }))
+  const program = {
+    host,
+    processes,
+    registryConfig,
+    overrides,
+    clockOffsetSeconds: plan.clockOffsetSeconds ?? 0,
+  }
+  const shoal = tracker && (await startShoalNode({ ...program, tracker }))
   const puller = await startPuller(plan.puller, {
     host,
     processes,

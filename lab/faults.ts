@@ -1,20 +1,21 @@
 import type { Lab, LabNode } from './cluster.ts'
 import { LabPartError } from './errors.ts'
 import type { LabHost } from './network.ts'
+import type { LabProcess } from './processes.ts'
 
 /** `registry`, `tracker`, or a node's name. */
 export type FaultPart = string
 
 interface Breakable {
   host: LabHost
-  kill(): void
+  processes(): LabProcess[]
   start(): Promise<void>
 }
 
 /** What a script can do to a lab's parts: pull a host's plug, kill its programs, and put either right again. */
 export function makeFaults(
   parts: Pick<Lab, 'run' | 'registry' | 'registryHost' | 'tracker' | 'nodes'>,
-): Pick<Lab, 'cut' | 'heal' | 'kill' | 'revive'> {
+): Pick<Lab, 'cut' | 'heal' | 'separate' | 'reunite' | 'kill' | 'revive'> {
   const part = (name: FaultPart): Breakable => {
     if (name === 'registry') return breakableRegistry(parts)
     const node = parts.nodes.find((candidate) => candidate.name === name)
@@ -22,27 +23,33 @@ export function makeFaults(
     if (service === undefined) throw new LabPartError(`this lab has no part ${name}`)
     return {
       host: service.host,
-      kill: () => service.process.kill('SIGKILL'),
+      processes: () => [service.process],
       start: () => service.start(),
     }
   }
+  const hosts = (names: FaultPart[]) => names.map((name) => part(name).host)
+  const killed = new Map<FaultPart, LabProcess[]>()
   const { network } = parts.run
   return {
     cut: async (name) => network.cut(part(name).host),
     heal: async (name) => network.heal(part(name).host),
-    kill: (name) => part(name).kill(),
-    revive: async (name) => part(name).start(),
+    separate: async (left, right) => network.separate(hosts(left), hosts(right)),
+    reunite: async (left, right) => network.reunite(hosts(left), hosts(right)),
+    kill(name) {
+      const processes = part(name).processes()
+      for (const process of processes) process.kill('SIGKILL')
+      killed.set(name, processes)
+    },
+    async revive(name) {
+      // The ports and files of the dead are free when they have ended, and not before.
+      await Promise.all((killed.get(name) ?? []).map(({ ended }) => ended))
+      await part(name).start()
+    },
   }
 }
 
 function breakableRegistry({ registry, registryHost }: Pick<Lab, 'registry' | 'registryHost'>): Breakable {
-  return {
-    host: registryHost,
-    kill() {
-      for (const process of registry.parts) process.kill('SIGKILL')
-    },
-    start: () => registry.start(),
-  }
+  return { host: registryHost, processes: () => [...registry.parts], start: () => registry.start() }
 }
 
 function shoalOf({ name, host, shoal }: LabNode) {

@@ -119,6 +119,26 @@ export class LabNetwork {
     await this.#ip('-n', this.#switch, 'link', 'set', this.#portOf(host), 'up')
   }
 
+  /** Hosts of one side hear nothing of the other any more; both sides reach everybody else. */
+  async separate(left: LabHost[], right: LabHost[]): Promise<void> {
+    await this.#routeAcross('add', left, right)
+  }
+
+  async reunite(left: LabHost[], right: LabHost[]): Promise<void> {
+    await this.#routeAcross('delete', left, right)
+  }
+
+  /** What is routed into the loopback device for a foreign address is dropped there without a word, as by a dead switch. */
+  async #routeAcross(verb: 'add' | 'delete', left: LabHost[], right: LabHost[]): Promise<void> {
+    const pairs = left.flatMap((one) => right.map((other) => [one, other] as const))
+    for (const [from, to] of pairs.flatMap(([one, other]) => [
+      [one, other] as const,
+      [other, one] as const,
+    ])) {
+      await this.#ip('-n', from.namespace, 'route', verb, `${to.address}/32`, 'dev', 'lo')
+    }
+  }
+
   #makeHost(name: string, address: string): LabHost {
     const namespace = namespaceName(this.#options.runId, name)
     const dir = join(this.#options.dir, name)

@@ -40,10 +40,14 @@ export interface LabProcess {
   readonly name: string
   readonly pid: number
   readonly child: ChildProcess
+  /** Standard output, and standard error. */
   readonly logFile: string
+  readonly errorLogFile: string
   isRunning(): boolean
   /** How it ended, when nobody stopped it. */
   death(): LabPartEndedError | undefined
+  /** Resolves when it has ended, however. */
+  readonly ended: Promise<void>
   /** Sends the signal at once; SIGKILL is how tests crash a part. */
   kill(signal: NodeJS.Signals): void
   /** SIGTERM, then SIGKILL; resolves when the process has ended. */
@@ -138,7 +142,8 @@ export class LabProcesses {
     let isStopped = false
     let death: LabPartEndedError | undefined
     const isRunning = () => child.exitCode === null && child.signalCode === null && child.pid !== undefined
-    void this.#live.get(child)!.then(() => {
+    const end = this.#live.get(child)!
+    void end.then(() => {
       if (isStopped || this.#isClosing) return
       const words = lastLines(readLog(errorLog) || readLog(logFile))
       death = new LabPartEndedError(`${name} ended by itself: ${words}`)
@@ -149,7 +154,9 @@ export class LabProcesses {
       pid: child.pid ?? -1,
       child,
       logFile,
+      errorLogFile: errorLog,
       isRunning,
+      ended: end,
       death: () => death,
       kill(signal) {
         isStopped = true

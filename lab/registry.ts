@@ -7,7 +7,10 @@ import { issueLeaf, type KeyedCertificate } from '../core/issue-certificate.ts'
 import { waitUntilListening } from './listening.ts'
 import type { LabHost } from './network.ts'
 import type { LabProcess, LabProcesses } from './processes.ts'
+import { type FrontOptions, frontOf, type RegistryFront } from './registry-front.ts'
 import { type BlobEgress, egressByBlob } from './registry-log.ts'
+import type { StorageOptions } from './storage-main.ts'
+import { storedBlobFile } from './stored-blob.ts'
 import { makeTokenSigningKey, type TokenAlgorithm, type TokenSigningKey } from './token-authority.ts'
 import type { TokenServerOptions, TokenUser } from './token-server.ts'
 
@@ -18,8 +21,13 @@ import type { TokenServerOptions, TokenUser } from './token-server.ts'
 
 export const REGISTRY_HOST = 'registry.shoal.test'
 const REGISTRY_PORT = 443
+/** Of a registry that has a front at its port. */
+const BACK_PORT = 5000
+/** Where a registry with a front redirects blobs to. */
+export const STORAGE_HOST = 'storage.shoal.test'
 const TOKEN_HOST = 'auth.shoal.test'
 const TOKEN_PORT = 5001
+const TOKEN_URL = `https://${TOKEN_HOST}:${TOKEN_PORT}/token`
 const TOKEN_ISSUER = 'Shoal lab'
 const CERTIFICATE_SECONDS = 7 * 24 * 3600
 
@@ -40,19 +48,27 @@ export interface RegistryOptions {
   /** `none`: everybody may do everything. */
   authentication: TokenAlgorithm | 'none'
   tokenSeconds: number
+  /** The registry gets a front, which can redirect blobs to there. */
+  storageHost: LabHost | undefined
 }
 
 export interface LabRegistry {
   readonly host: string
   readonly repository: string
   readonly isOpen: boolean
+  /** Where tokens are to be had. */
+  readonly tokenUrl: string
   /** May push and pull; `puller` may pull only. */
   readonly publisher: Account
   readonly puller: Account
   readonly parts: LabProcess[]
+  /** Undefined where clients talk to the registry itself. */
+  readonly front: RegistryFront | undefined
   /** Starts whatever of it does not run, with the same configuration and data. Resolves when all of it answers. */
   start(): Promise<void>
-  /** From the registry's access log, since it started. */
+  /** The file that holds a blob as it was pushed. */
+  blobFile(digest: Digest): string
+  /** From the access logs of the registry and of its storage, since they started. */
   egress(): Map<Digest, BlobEgress>
 }
 
@@ -63,7 +79,7 @@ export async function startRegistry(options: RegistryOptions): Promise<LabRegist
   const tls = await issueLeaf(options.authority, {
     commonName: REGISTRY_HOST,
     validForSeconds: CERTIFICATE_SECONDS,
-    names: REGISTRY_ALIASES.map((value) => ({ type: 'dns' as const, value })),
+    names: [...REGISTRY_ALIASES, STORAGE_HOST].map((value) => ({ type: 'dns' as const, value })),
     usages: ['serverAuth'],
   })
   const publisher = { user: 'publisher', password: randomBytes(18).toString('base64url') }
@@ -74,27 +90,39 @@ export async function startRegistry(options: RegistryOptions): Promise<LabRegist
     writeFileSync(tokenKeysFile, signingKey.bundlePem)
     const users = usersOf(options.repository, publisher, puller)
     starters.push({
+      host: options.host,
       port: TOKEN_PORT,
       start: () => startTokenProcess(options, dir, { tls, signingKey, users }),
     })
   }
+  const { host, storageHost } = options
   starters.push({
-    port: REGISTRY_PORT,
+    host,
+    port: storageHost ? BACK_PORT : REGISTRY_PORT,
     start: () => startRegistryProcess(options, dir, tls, tokenKeysFile),
   })
+  if (storageHost) starters.push(...frontStarters({ ...options, dir, tls, storageHost }))
   const parts: LabProcess[] = []
   const start = () => startMissing(options, starters, parts)
   await start()
+  const part = (name: string) => parts.find((candidate) => candidate.name === name)
+  const accessLogs = () => ['registry', 'storage'].flatMap((name) => part(name)?.logFile ?? [])
   return {
     host: REGISTRY_HOST,
     repository: options.repository,
     isOpen: options.authentication === 'none',
+    tokenUrl: TOKEN_URL,
     ...{ publisher, puller, parts, start },
-    egress: () => egressByBlob(readFileSync(parts.at(-1)!.logFile, 'utf8')),
+    front: storageHost && frontOf(() => part('registry-front')!),
+    blobFile: (digest) => storedBlobFile(join(dir, 'storage'), digest),
+    egress: () => egressByBlob(accessLogs().map(readText).join('')),
   }
 }
 
+const readText = (path: string) => readFileSync(path, 'utf8')
+
 interface Starter {
+  host: LabHost
   port: number
   start: () => LabProcess
 }
@@ -108,9 +136,40 @@ async function startMissing(
   for (const [index, { start }] of starters.entries()) {
     if (!parts[index]?.isRunning()) parts[index] = start()
   }
-  for (const [index, { port }] of starters.entries()) {
-    await waitUntilListening({ ...options, part: parts[index]!, ports: [port] })
+  for (const [index, { host, port }] of starters.entries()) {
+    await waitUntilListening({ ...options, host, part: parts[index]!, ports: [port] })
   }
+}
+
+/** The storage, then the front. */
+function frontStarters(
+  options: RegistryOptions & { dir: string; tls: KeyedCertificate; storageHost: LabHost },
+): Starter[] {
+  const { dir, tls, host, storageHost, processes } = options
+  const program = (name: string, config: StorageOptions | FrontOptions) => {
+    const configFile = join(dir, `${name}.json`)
+    writeFileSync(configFile, JSON.stringify(config), { mode: 0o600 })
+    return [process.execPath, fileURLToPath(new URL(`./${name}-main.ts`, import.meta.url)), configFile]
+  }
+  const storage = program('storage', { listenPort: REGISTRY_PORT, storageDir: join(dir, 'storage'), tls })
+  const front = program('registry-front', {
+    listenPort: REGISTRY_PORT,
+    registryPort: BACK_PORT,
+    storageOrigin: `https://${STORAGE_HOST}`,
+    tls,
+  })
+  return [
+    {
+      host: storageHost,
+      port: REGISTRY_PORT,
+      start: () => processes.start({ name: 'storage', argv: storageHost.command(storage) }),
+    },
+    {
+      host,
+      port: REGISTRY_PORT,
+      start: () => processes.startPiped({ name: 'registry-front', argv: host.command(front) }),
+    },
+  ]
 }
 
 function usersOf(repository: string, publisher: Account, puller: Account): Record<string, TokenUser> {
@@ -142,7 +201,7 @@ function startTokenProcess(
 }
 
 function startRegistryProcess(
-  { host, processes, authentication }: RegistryOptions,
+  { host, processes, authentication, storageHost }: RegistryOptions,
   dir: string,
   tls: KeyedCertificate,
   bundle: string,
@@ -152,7 +211,7 @@ function startRegistryProcess(
   writeFileSync(certificate, tls.certificatePem)
   writeFileSync(key, tls.privateKeyPem, { mode: 0o600 })
   const token = {
-    realm: `https://${TOKEN_HOST}:${TOKEN_PORT}/token`,
+    realm: TOKEN_URL,
     service: REGISTRY_HOST,
     issuer: TOKEN_ISSUER,
     rootcertbundle: bundle,
@@ -162,8 +221,9 @@ function startRegistryProcess(
     log: { level: 'warn', accesslog: { disabled: false } },
     storage: { filesystem: { rootdirectory: join(dir, 'storage') }, cache: { blobdescriptor: 'inmemory' } },
     http: {
-      addr: `0.0.0.0:${REGISTRY_PORT}`,
-      tls: { certificate, key },
+      ...(storageHost
+        ? { addr: `127.0.0.1:${BACK_PORT}` }
+        : { addr: `0.0.0.0:${REGISTRY_PORT}`, tls: { certificate, key } }),
       secret: randomBytes(16).toString('hex'),
     },
     ...(authentication === 'none' ? {} : { auth: { token } }),

@@ -29,6 +29,8 @@ interface ShoalOptions {
   /** What both programs are told about the registry. */
   registryConfig: ConfigOverrides
   overrides: ConfigOverrides
+  /** How far its clock is ahead of this machine's; behind, if negative. */
+  clockOffsetSeconds?: number
 }
 
 /** A program that can be killed and started again with the same configuration and data. */
@@ -112,13 +114,14 @@ export function labRegistryConfig(registryCaFile: string, isOpen: boolean): Conf
 }
 
 function makeService(
-  { host, processes }: ShoalOptions,
+  { host, processes, clockOffsetSeconds = 0 }: ShoalOptions,
   name: string,
   program: 'node' | 'tracker',
   configFile: string,
   whenReady: (process: LabProcess) => Promise<void>,
 ): ShoalService {
-  const argv = host.command([process.execPath, PROGRAM, program, '--config-file', configFile])
+  const command = [process.execPath, PROGRAM, program, '--config-file', configFile]
+  const argv = host.command([...withClock(clockOffsetSeconds), ...command])
   let running: LabProcess | undefined
   return {
     name,
@@ -131,6 +134,17 @@ function makeService(
       await whenReady(running)
     },
   }
+}
+
+/**
+ * What stands before a command for it to see another time of day (libfaketime(1)); how fast time goes stays. The
+ * dynamic linker expands $LIB.
+ */
+function withClock(offsetSeconds: number): string[] {
+  if (offsetSeconds === 0) return []
+  const offset = `${offsetSeconds > 0 ? '+' : ''}${offsetSeconds}s`
+  const preload = 'LD_PRELOAD=/usr/$LIB/faketime/libfaketime.so.1'
+  return ['env', preload, `FAKETIME=${offset}`, 'FAKETIME_DONT_FAKE_MONOTONIC=1']
 }
 
 async function certs({ host, processes }: ShoalOptions, ...argv: string[]): Promise<void> {

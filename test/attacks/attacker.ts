@@ -39,7 +39,7 @@ export interface Member {
   authorities: string[]
   /** A real grant, with the real pull certificate. */
   pull(
-    cluster: TestCluster,
+    cluster: AttackedCluster,
     blob: TestBlob,
     token?: string,
   ): Promise<{ answer: PullResponse; certificate: KeyedCertificate }>
@@ -47,7 +47,10 @@ export interface Member {
   serve(listenPort: number, swarms?: SwarmId[]): Promise<KeyedCertificate>
 }
 
-export async function enrol(cluster: TestCluster, joinToken?: string): Promise<Member> {
+/** What an attacker must know of its surroundings; a lab can say it too. */
+export type AttackedCluster = Pick<TestCluster, 'nodeOptions' | 'request'>
+
+export async function enrol(cluster: AttackedCluster, joinToken?: string): Promise<Member> {
   const access = cluster.nodeOptions('attacker') as TrackerAccess
   const tracker = new TrackerClient(access)
   const key = makeKey()
@@ -163,7 +166,7 @@ export function pullClaimsFor(
 
 export const tokenHashOf = (token: string) => createHash('sha256').update(signingInputOf(token)).digest('hex')
 
-export function swarmOf(member: Member, cluster: TestCluster, blob: TestBlob): SwarmId {
+export function swarmOf(member: Member, cluster: AttackedCluster, blob: TestBlob): SwarmId {
   const { registry } = cluster.request(blob)
   return swarmIdOf({ cluster: member.cluster, registry, digest: blob.digest, bytes: blob.bytes.length })
 }

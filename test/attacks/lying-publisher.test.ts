@@ -1,9 +1,8 @@
-import { createHash } from 'node:crypto'
 import { afterEach, expect, test } from 'vitest'
-import { makeKey } from '../../client/net/node-identity.ts'
 import { type HostileUploader, startHostileUploader } from '../pull/hostile-uploader.ts'
 import { pull, randomBlob, startTestCluster, type TestBlob, type TestCluster } from '../pull/test-cluster.ts'
 import { enrol, type Member, swarmOf } from './attacker.ts'
+import { hashOf, PIECE_BYTES, pieceOf, publishLie } from './liar.ts'
 
 /** A member that holds a lease, publishes the hash of bytes of its own for the first piece, and serves those. */
 let cluster: TestCluster
@@ -14,53 +13,10 @@ afterEach(async () => {
   for (const member of members.splice(0)) await member.tracker.close()
   await cluster?.close()
 })
-const PIECE_BYTES = 256 * 1024
-
-const hashOf = (bytes: Buffer) => createHash('sha256').update(bytes).digest()
-const pieceOf = ({ bytes }: { bytes: Buffer }, piece: number) =>
-  bytes.subarray(piece * PIECE_BYTES, (piece + 1) * PIECE_BYTES)
-
 async function newMember(): Promise<Member> {
   const member = await enrol(cluster)
   members.push(member)
   return member
-}
-
-/** @returns the blob as the liar has it */
-async function publishLie(liar: Member, blob: TestBlob): Promise<TestBlob> {
-  const lie = { ...blob, bytes: Buffer.from(blob.bytes) }
-  lie.bytes.fill(0xee, 0, PIECE_BYTES)
-  const { registry, repository, credential } = cluster.request(blob)
-  const answer = await liar.tracker.pull(
-    {
-      registry,
-      repository,
-      credential,
-      publicKey: makeKey().spki.toString('base64url'),
-      listenPort: 9,
-      blobs: [{ digest: blob.digest, bytes: blob.bytes.length, isWanted: true }],
-    },
-    5000,
-  )
-  const swarm = swarmOf(liar, cluster, blob)
-  // Lease after lease, until every piece has the liar's hash.
-  for (let lease = answer.swarms[0]!.lease; lease !== null; ) {
-    const { firstPiece, pieces } = lease
-    const hashes = Array.from({ length: pieces }, (_, at) => hashOf(pieceOf(lie, firstPiece + at)))
-    const next = await liar.tracker.hashes(swarm, {
-      pull: answer.pull,
-      lease: lease.lease,
-      epoch: 0,
-      firstPiece,
-      hashes: Buffer.concat(hashes).toString('base64url'),
-      isLeaseReleased: false,
-      wantsLease: true,
-      position: 0,
-      batchesFrom: null,
-    })
-    lease = next.lease
-  }
-  return lie
 }
 
 /** Reads as Docker does. @returns what was delivered, and the code with which it was cut */
@@ -83,7 +39,7 @@ async function readBy(act: () => Promise<void>, blob: TestBlob) {
 async function startLie(): Promise<{ blob: TestBlob; lie: TestBlob }> {
   cluster = await startTestCluster({ nodes: 1 })
   const blob = cluster.registry.add(randomBlob(4 * PIECE_BYTES + 5).bytes)
-  const lie = await publishLie(await newMember(), blob)
+  const lie = await publishLie(await newMember(), cluster, blob)
   uploader = await startHostileUploader(cluster, lie, 'first-piece')
   return { blob, lie }
 }

@@ -25,11 +25,13 @@ describe.skipIf(mustSkipFor(['linux', 'root', 'ip', 'tc', 'nsenter', 'unshare', 
     let run: LabRun
     let server: LabHost
     let client: LabHost
+    let third: LabHost
 
     beforeAll(async () => {
       run = await openRun()
       server = await run.network.addHost('server', ['files.shoal.test'])
       client = await run.network.addHost('client')
+      third = await run.network.addHost('third')
       const { processes } = run
       const part = processes.start({ name: 'server', argv: server.command([process.execPath, '-e', SERVER]) })
       await waitUntilListening({ part, host: server, processes, ports: [PORT] })
@@ -39,8 +41,8 @@ describe.skipIf(mustSkipFor(['linux', 'root', 'ip', 'tc', 'nsenter', 'unshare', 
       if (run) expect(remainsOf(run.id)).toEqual([])
     })
 
-    async function fetchBytes(host: string, bytes: number): Promise<string> {
-      const argv = client.command([process.execPath, '-e', CLIENT, host, String(bytes)])
+    async function fetchBytes(host: string, bytes: number, from = client): Promise<string> {
+      const argv = from.command([process.execPath, '-e', CLIENT, host, String(bytes)])
       return (await run.processes.run({ argv, timeoutMs: 30_000 })).trim()
     }
 
@@ -53,6 +55,14 @@ describe.skipIf(mustSkipFor(['linux', 'root', 'ip', 'tc', 'nsenter', 'unshare', 
       await run.network.cut(server)
       expect(await fetchBytes('server', 1000)).toMatch(/silence|EHOSTUNREACH|ETIMEDOUT/)
       await run.network.heal(server)
+      expect(await fetchBytes('server', 1000)).toBe('1000')
+    })
+
+    test('hosts that are separated hear nothing of each other, and everything of a third', async () => {
+      await run.network.separate([server], [client])
+      expect(await fetchBytes('server', 1000)).toBe('silence')
+      expect(await fetchBytes('server', 1000, third)).toBe('1000')
+      await run.network.reunite([server], [client])
       expect(await fetchBytes('server', 1000)).toBe('1000')
     })
 

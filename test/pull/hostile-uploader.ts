@@ -10,8 +10,8 @@ import {
   type Message,
   writeBlockHeader,
 } from '../../client/wire/messages.ts'
-import { enrol, extensionHandshake, type Member, swarmOf } from '../attacks/attacker.ts'
-import type { TestBlob, TestCluster } from './test-cluster.ts'
+import { type AttackedCluster, enrol, extensionHandshake, type Member, swarmOf } from '../attacks/attacker.ts'
+import type { TestBlob } from './test-cluster.ts'
 
 /** How a hostile uploader treats who dials it. */
 export type Behaviour =
@@ -47,9 +47,10 @@ const BEAT_MS = 1_000
  * beating, so that it stays listed.
  */
 export async function startHostileUploader(
-  cluster: TestCluster,
+  cluster: AttackedCluster,
   blob: TestBlob,
   behaviour: Behaviour,
+  listenHost = '127.0.0.1',
 ): Promise<HostileUploader> {
   const member = await enrol(cluster)
   const swarm = swarmOf(member, cluster, blob)
@@ -128,7 +129,7 @@ export async function startHostileUploader(
     timers.add(timer)
   }
 
-  server.listen(0, '127.0.0.1')
+  server.listen(0, listenHost)
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo
   await member.serve(port, [swarm])

@@ -1,4 +1,6 @@
 import { afterEach, expect, test } from 'vitest'
+import { enrol } from '../attacks/attacker.ts'
+import { askPull } from '../attacks/liar.ts'
 import { progressOf, pull, randomBlob, startTestCluster, type TestCluster } from './test-cluster.ts'
 
 let cluster: TestCluster
@@ -52,6 +54,23 @@ test('two nodes in the middle of a cold blob both finish when the tracker goes',
   await cluster.stopTracker()
   cluster.registry.chunkPauseMs = 0
   for (const bytes of await Promise.all(both)) expect(bytes.equals(blob.bytes)).toBe(true)
+}, 20_000)
+
+test('a node that the tracker told to wait for others does not go on waiting when the tracker goes', async () => {
+  cluster = await startTestCluster({ nodes: 1, leaseSeconds: 60 })
+  const blob = cluster.registry.add(randomBlob(1000).bytes)
+  const other = await enrol(cluster)
+  const { swarms } = await askPull(other, cluster, blob)
+  expect(swarms[0]!.lease).toMatchObject({ firstPiece: 0, pieces: 1 })
+  const open = await cluster.nodes[0]!.client.open(cluster.request(blob))
+  // It asks within a quarter of a second, and then again when the tracker said.
+  await new Promise((resolve) => setTimeout(resolve, 1_000))
+  await cluster.stopTracker()
+  const chunks: Uint8Array[] = []
+  for await (const chunk of open.read(0, open.bytes)) chunks.push(Buffer.from(chunk))
+  open.close()
+  expect(Buffer.concat(chunks).equals(blob.bytes)).toBe(true)
+  await other.tracker.close()
 }, 20_000)
 
 test('a tracker that comes back knows what the nodes hold', async () => {

@@ -81,7 +81,7 @@ describe('a tracker that starts again', () => {
     expect((await world.newNode().join(joinToken)).status).toBe(200)
   })
 
-  it('keeps epochs, completions, revocations and the audit log', async () => {
+  it('keeps epochs, disputes, completions, revocations and the audit log', async () => {
     const lab = await world.makeCluster()
     const [one, two, bad] = [await world.joined(lab), await world.joined(lab), await world.joined(lab)]
     const { body: granted } = await one.pull()
@@ -106,7 +106,13 @@ describe('a tracker that starts again', () => {
       firstPiece: 3,
       hashes: wireHashes(HASHES, 3),
     }
-    expect((await three.hashes(swarm, last)).body.status).toBe('claimed')
+    expect((await three.hashes(swarm, last)).body.status).toBe('cold')
+    await world.restart()
+    for (const node of [one, two, three]) await node.close()
+    const four = await world.joined(lab)
+    const { body: fourth } = await four.pull()
+    const same = { ...last, pull: fourth.pull, lease: fourth.swarms[0].lease.lease }
+    expect((await four.hashes(swarm, same)).body.status).toBe('claimed')
     expect((await three.complete(swarm, { epoch: 1 })).body.status).toBe('claimed')
     await world.restart()
     await one.close()
@@ -121,6 +127,9 @@ describe('a tracker that starts again', () => {
       expect(actions).toContain(action)
     }
     expect(actions).toContain('epoch raised by mismatch')
+    expect(body.entries).toContainEqual(
+      expect.objectContaining({ action: 'two nodes found another hash than this one', target: two.node }),
+    )
   })
 
   it.each([

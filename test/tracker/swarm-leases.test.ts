@@ -7,7 +7,7 @@ import { SwarmLeases } from '../../tracker/swarm/swarm-leases.ts'
 const LEASE_MS = 9_000
 const nodeNamed = (digit: string) => digit.repeat(40) as NodeId
 
-function makeLeases() {
+function makeLeases(fetchersOf?: (piece: number) => number) {
   const change = emptyChange({ epoch: 0, isConfirmed: false })
   const leases = new SwarmLeases([], () => change)
   const published = new Set<number>()
@@ -20,7 +20,7 @@ function makeLeases() {
       const request = { node, pull: 'p', lease: `lease ${count}`, position: 0, nowMs, leaseMs: LEASE_MS }
       return leases.take(
         { ...request, sharers: 2, policy: fairShare({ runPiecesMax: 4 }) },
-        { pieceCount, isOpen: (piece) => !published.has(piece) },
+        { pieceCount, isOpen: (piece) => !published.has(piece), ...(fetchersOf && { fetchersOf }) },
       )
     },
   }
@@ -45,6 +45,15 @@ describe('the leases of a swarm', () => {
     expect(take(nodeNamed('1'), LEASE_MS / 2 + 1)).toBeUndefined()
     expect(take(nodeNamed('2'), LEASE_MS / 2 + 1)).toMatchObject({ firstPiece: 0, pieces: 1 })
     expect(take(nodeNamed('3'), LEASE_MS / 2 + 1)).toBeUndefined()
+  })
+
+  it('of a piece that two are to fetch are two, of different nodes', () => {
+    const { take, published } = makeLeases(() => 2)
+    for (let at = 1; at < 8; at += 1) published.add(at)
+    expect(take(nodeNamed('1'), 0)).toMatchObject({ firstPiece: 0, pieces: 1 })
+    expect(take(nodeNamed('1'), 0)).toBeUndefined()
+    expect(take(nodeNamed('2'), 0)).toMatchObject({ firstPiece: 0, pieces: 1 })
+    expect(take(nodeNamed('3'), 0)).toBeUndefined()
   })
 
   it('go to another node when they have run out', () => {

@@ -227,8 +227,41 @@ describe('a swarm', () => {
     ])
     const old = await publish({ ...three, lease }, 2, 3)
     expect(old.body.error.code).toBe('EPOCH_STALE')
-    expect((await publish({ ...three, lease }, 2, 3, { epoch: 1 })).body.status).toBe('claimed')
-    expect((await two.node.complete(one.swarm, { epoch: 1 })).body.status).toBe('claimed')
+    expect((await publish({ ...three, lease }, 2, 3, { epoch: 1 })).status).toBe(200)
+  })
+
+  it('has two other nodes fetch a disputed piece, and signs the hash that both found', async () => {
+    const [two, three, four, five] = [await pulling(), await pulling(), await pulling(), await pulling()]
+    await publish(one, 0, LAYER_PIECES)
+    await two.node.mismatch(one.swarm, { pieces: named([2]) })
+    const { lease } = (await askLease(three)).body
+    const second = (await askLease(four)).body.lease
+    expect([lease, second]).toMatchObject([
+      { firstPiece: 2, pieces: 1 },
+      { firstPiece: 2, pieces: 1 },
+    ])
+    expect((await askLease(five)).body.lease).toBeNull()
+    const first = await publish({ ...three, lease }, 2, 3, { epoch: 1 })
+    expect(first.body).toMatchObject({ status: 'cold', batches: [] })
+    const agreed = await publish({ ...four, lease: second }, 2, 3, { epoch: 1 })
+    expect(agreed.body).toMatchObject({ status: 'claimed', batches: [{ firstPiece: 2 }] })
+  })
+
+  it('signs no hash of a disputed piece that only one node found, whoever asks for it', async () => {
+    const [two, three, four, five] = [await pulling(), await pulling(), await pulling(), await pulling()]
+    await publish(one, 0, LAYER_PIECES)
+    await two.node.mismatch(one.swarm, { pieces: named([2]) })
+    const lying = { hashes: wireHashes(LYING, 2, 3), epoch: 1 }
+    const told = async (asker: Pulling, changes: object) => {
+      const { lease } = (await askLease(asker)).body
+      return (await publish({ ...asker, lease }, 2, 3, { epoch: 1, ...changes })).body.status
+    }
+    expect(await told(three, lying)).toBe('cold')
+    expect((await askLease(three)).body.lease).toBeNull()
+    expect(await told(four, {})).toBe('cold')
+    expect(await told(five, {})).toBe('claimed')
+    const { batches } = (await askLease(two, { batchesFrom: 2 })).body
+    expect(batches).toMatchObject([{ firstPiece: 0, hashes: wireHashes(HONEST, 0, LAYER_PIECES) }])
   })
 
   it('leases a disputed piece to anyone after a minute', async () => {

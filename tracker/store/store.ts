@@ -174,9 +174,13 @@ export interface LeaseRecord {
   expiresAtMs: number
 }
 
-/** Two nodes that say different things of one piece: two publishers, or a publisher and a node that checked. */
+/**
+ * Two nodes that say different things of one piece: two publishers (`conflict`), or a publisher and a node that checked
+ * (`mismatch`). And what came of it: a third node's hash of the piece (`witness`, which is publisher and reporter in one),
+ * or that the tracker found out itself who was wrong (`settled`).
+ */
 export interface DisputeRecord {
-  kind: 'conflict' | 'mismatch'
+  kind: 'conflict' | 'mismatch' | 'witness' | 'settled'
   epoch: number
   piece: number
   publisher: NodeId

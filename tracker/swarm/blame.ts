@@ -40,9 +40,13 @@ export async function settleDispute(
     const verdict = judge(dispute, await hashFromRegistry(parts, identity, dispute.piece))
     parts.metrics.verdicts.inc({ verdict })
     if (verdict === 'undecided') {
-      parts.log.warn(facts, 'a disputed piece could not be settled: nobody is revoked')
+      parts.log.warn(
+        facts,
+        'a disputed piece could not be settled: nobody is revoked, and two other nodes fetch it',
+      )
       return verdict
     }
+    await parts.swarms.step(cluster, swarm, (state) => state.settleDispute(dispute.piece, parts.nowMs()))
     const liar = dispute[verdict]
     parts.log.warn({ ...facts, code: 'HASH_LIE', liar }, 'a node lied about a piece and is revoked')
     await convict(parts, { cluster, swarm }, liar)

@@ -7,7 +7,7 @@ import { PEERS_HANDED_OUT_MAX } from '../handout/peers.ts'
 import type { NodeCaller, TrackerParts } from '../parts.ts'
 import { livePull } from '../pull/live-pull.ts'
 import { settleDispute } from './blame.ts'
-import { batchesFrom, batchOf } from './signed-batches.ts'
+import { batchesFrom, batchOf, publishedRuns } from './signed-batches.ts'
 import type { SwarmState } from './swarm-state.ts'
 import { takeLease } from './take-lease.ts'
 
@@ -78,7 +78,9 @@ function takeStep(
   const { pull, position } = question
   const lease = question.wantsLease ? takeLease(parts, state, { caller, pull, position }) : null
   const pieces = hashes.length / PIECE_HASH_BYTES
-  const published = pieces === 0 ? [] : [batchOf(state, key, question.firstPiece, pieces)]
+  const published = publishedRuns(state, question.firstPiece, question.firstPiece + pieces).map((run) =>
+    batchOf(state, key, run.firstPiece, run.pieces),
+  )
   const askedFor = question.batchesFrom === null ? [] : batchesFrom(state, key, question.batchesFrom)
   return {
     epoch: state.epoch,

@@ -56,17 +56,24 @@ function allBatches(state: SwarmState, key: KeyObject): HashBatch[] {
     known.status === status &&
     known.publishedCount === publishedCount
   if (isCurrent) return known.batches
-  const batches = [...publishedRuns(state)].map((run) => batchOf(state, key, run.firstPiece, run.pieces))
+  const runs = publishedRuns(state, 0, state.layout.pieceCount)
+  const batches = runs.map((run) => batchOf(state, key, run.firstPiece, run.pieces))
   signedBySwarm.set(state, { key, epoch, status, publishedCount, batches })
   return batches
 }
 
-function* publishedRuns(state: SwarmState): Iterable<{ firstPiece: number; pieces: number }> {
-  const { pieceCount } = state.layout
-  for (let piece = 0; piece < pieceCount; ) {
+/** What is published of pieces [from, to), in runs that one batch can carry. */
+export function publishedRuns(
+  state: SwarmState,
+  from: number,
+  to: number,
+): { firstPiece: number; pieces: number }[] {
+  const runs: { firstPiece: number; pieces: number }[] = []
+  for (let piece = from; piece < to; ) {
     const firstPiece = piece
-    while (piece < pieceCount && piece - firstPiece < BATCH_PIECES_MAX && state.isPublished(piece)) piece += 1
-    if (piece > firstPiece) yield { firstPiece, pieces: piece - firstPiece }
+    while (piece < to && piece - firstPiece < BATCH_PIECES_MAX && state.isPublished(piece)) piece += 1
+    if (piece > firstPiece) runs.push({ firstPiece, pieces: piece - firstPiece })
     else piece += 1
   }
+  return runs
 }

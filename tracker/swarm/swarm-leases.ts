@@ -35,6 +35,11 @@ export interface LeaseProgress {
   leaseMs: number
 }
 
+interface OpenPieces {
+  pieceCount: number
+  isOpen: (piece: number) => boolean
+}
+
 export class SwarmLeases {
   readonly #leases: Map<string, LeaseRecord>
   readonly #changing: () => SwarmChange
@@ -55,17 +60,25 @@ export class SwarmLeases {
   /**
    * A lease for the asker, by the policy; undefined when there is nothing to do for it now.
    * @param isOpen true for pieces that are to be fetched, and that the asker may fetch
+   * @param fetchersOf how many nodes are to fetch a piece at the same time
    */
   take(
     request: LeaseRequest,
-    { pieceCount, isOpen }: { pieceCount: number; isOpen: (piece: number) => boolean },
+    { pieceCount, isOpen, fetchersOf = () => 1 }: OpenPieces & { fetchersOf?: (piece: number) => number },
   ): LeaseRecord | undefined {
     const { lease, node, pull, position, nowMs, leaseMs, sharers, policy } = request
     const running = [...this.#leases.values()].filter(({ expiresAtMs }) => expiresAtMs > nowMs)
     if (running.length >= LEASES_PER_SWARM_MAX) return undefined
-    const taken = new Uint8Array(pieceCount)
-    for (const { firstPiece, pieces } of running) taken.fill(1, firstPiece, firstPiece + pieces)
-    const isFree = (piece: number) => taken[piece] !== 1 && isOpen(piece)
+    const holders = new Uint16Array(pieceCount)
+    const isOwn = new Uint8Array(pieceCount)
+    for (const held of running) {
+      for (let piece = held.firstPiece; piece < held.firstPiece + held.pieces; piece += 1) {
+        holders[piece]! += 1
+        if (held.node === node) isOwn[piece] = 1
+      }
+    }
+    const isFree = (piece: number) =>
+      (holders[piece] === 0 || (isOwn[piece] === 0 && holders[piece]! < fetchersOf(piece))) && isOpen(piece)
     const question = { pieceCount, position, isFree, sharers, running: running.length }
     const run = policy(question) ?? this.#slowPiece(request, running, { pieceCount, isOpen })
     if (run === undefined) return undefined
@@ -82,7 +95,7 @@ export class SwarmLeases {
   #slowPiece(
     { node, position, nowMs, leaseMs }: LeaseRequest,
     running: readonly LeaseRecord[],
-    { pieceCount, isOpen }: { pieceCount: number; isOpen: (piece: number) => boolean },
+    { pieceCount, isOpen }: OpenPieces,
   ): PieceRun | undefined {
     const holders = new Uint8Array(pieceCount)
     const isSlow = new Uint8Array(pieceCount)

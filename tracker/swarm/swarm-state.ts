@@ -8,6 +8,7 @@ import {
   type SwarmIdentity,
   type SwarmRecord,
 } from '../store/store.ts'
+import { SwarmDisputes } from './swarm-disputes.ts'
 import { type LeaseRequest, SwarmLeases } from './swarm-leases.ts'
 
 /**
@@ -17,10 +18,6 @@ import { type LeaseRequest, SwarmLeases } from './swarm-leases.ts'
 
 /** Distinct nodes that must match the whole blob before its hashes are confirmed (DESIGN §4). */
 export const COMPLETIONS_TO_CONFIRM = 2
-/** How long those who disagree about a piece are not given it again, so that others fetch it; then anyone may. */
-export const DISPUTE_MS = 60_000
-/** A node may report one mismatch per swarm in this time: after one it fetches from the registry for as long. */
-export const MISMATCH_INTERVAL_MS = 10 * 60_000
 /** Nodes that must have met a registry without ranges: one alone could leave a swarm with a single reader. */
 export const RANGE_WITNESSES = 2
 
@@ -55,7 +52,7 @@ export class SwarmState {
   readonly #publishers: (Publisher | undefined)[]
   readonly #leases: SwarmLeases
   readonly #completions: Set<NodeId>
-  readonly #disputes: DisputeRecord[]
+  readonly #disputes: SwarmDisputes
   readonly #rangeIgnoredBy = new Set<NodeId>()
   #publishedCount = 0
   #epoch: number
@@ -72,7 +69,7 @@ export class SwarmState {
     this.#publishers = new Array(this.layout.pieceCount).fill(undefined)
     this.#leases = new SwarmLeases(record.leases, () => this.#changing())
     this.#completions = new Set(record.completions)
-    this.#disputes = [...record.disputes]
+    this.#disputes = new SwarmDisputes(this.identity, record.disputes, () => this.#changing())
     this.#epoch = record.epoch
     this.#isConfirmed = record.isConfirmed
     for (const { piece, hash, node, pull } of record.pieces) this.#setPiece(piece, hash, { node, pull })
@@ -127,7 +124,8 @@ export class SwarmState {
 
   /**
    * Publishes hashes of leased pieces. The same hash again changes nothing and needs no lease. Another hash than the
-   * published one is a conflict: the pieces are cleared, the epoch rises, and neither side gets them for a while.
+   * published one is a conflict: the pieces are cleared, the epoch rises, and neither side gets them for a while. Of a
+   * disputed piece the first hash is noted and published when a second node has found the same.
    * @returns 'conflict' when it was one; the change is to be saved all the same
    * @throws RefusedError EPOCH_STALE, LEASE_UNKNOWN, INVALID_INPUT
    */
@@ -151,8 +149,14 @@ export class SwarmState {
       this.#dispute('conflict', publication, disputed, hashOf)
       return 'conflict'
     }
-    for (const piece of differing) this.#publishPiece(piece, hashOf(piece), publication)
-    this.#leases.progress(publication, (piece) => this.isPublished(piece))
+    for (const piece of differing) {
+      const hash = hashOf(piece)
+      if (this.#disputes.testify(piece, { ...publication, hash }))
+        this.#publishPiece(piece, hash, publication)
+    }
+    const { node } = publication
+    const isTold = (piece: number) => this.isPublished(piece) || this.#disputes.hasTestified(node, piece)
+    this.#leases.progress(publication, isTold)
     return 'published'
   }
 
@@ -164,10 +168,12 @@ export class SwarmState {
   /** A lease for the asker, by the policy; undefined when there is nothing to do for it now. */
   lease(request: LeaseRequest): LeaseRecord | undefined {
     if (this.status !== 'cold') return undefined
-    const barred = this.#barredPieces(request.node, request.nowMs)
+    const { node, nowMs } = request
+    const barred = this.#disputes.barredPieces(node, nowMs)
     return this.#leases.take(request, {
       pieceCount: this.layout.pieceCount,
       isOpen: (piece) => !this.isPublished(piece) && !barred.has(piece),
+      fetchersOf: (piece) => this.#disputes.fetchersOf(piece, nowMs),
     })
   }
 
@@ -205,9 +211,7 @@ export class SwarmState {
     if (differing.length === 0) {
       throw new RefusedError('MISMATCH_UNFOUNDED', 'no named piece differs from what was published')
     }
-    const isRecent = ({ kind, reporter, atMs }: DisputeRecord) =>
-      kind === 'mismatch' && reporter === report.node && atMs > report.nowMs - MISMATCH_INTERVAL_MS
-    if (this.#disputes.some(isRecent)) {
+    if (this.#disputes.hasReported(report.node, report.nowMs)) {
       throw new RefusedError('MISMATCH_TOO_OFTEN', 'this node reported a mismatch of this swarm lately')
     }
     this.#dispute('mismatch', report, differing, (piece) => named.get(piece)!)
@@ -215,7 +219,12 @@ export class SwarmState {
 
   /** The newest disagreement about a piece; undefined when there was none. */
   get newestDispute(): DisputeRecord | undefined {
-    return this.#disputes.at(-1)
+    return this.#disputes.newest
+  }
+
+  /** The tracker found out for itself who was wrong about the piece. */
+  settleDispute(piece: number, nowMs: number): void {
+    this.#disputes.settle(piece, nowMs)
   }
 
   /**
@@ -262,14 +271,6 @@ export class SwarmState {
     this.#changing().putPieces.push({ piece, hash, node, pull })
   }
 
-  #barredPieces(node: NodeId, nowMs: number): Set<number> {
-    const barring = this.#disputes.filter(
-      ({ publisher, reporter, atMs }) =>
-        atMs > nowMs - DISPUTE_MS && (publisher === node || reporter === node),
-    )
-    return new Set(barring.map(({ piece }) => piece))
-  }
-
   #dispute(
     kind: DisputeRecord['kind'],
     by: { node: NodeId; nowMs: number },
@@ -278,9 +279,7 @@ export class SwarmState {
   ): void {
     const change = this.#changing()
     for (const piece of pieces) {
-      const dispute = this.#disputeOf(kind, by, piece, hashOf(piece))
-      this.#disputes.push(dispute)
-      change.addDisputes.push(dispute)
+      this.#disputes.add(this.#disputeOf(kind, by, piece, hashOf(piece)))
       this.#unpublish(piece, change)
     }
     // The reporter's leases must not hold the pieces that it is barred from.
