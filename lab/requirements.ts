@@ -15,6 +15,8 @@ const PACKAGES = {
   nsenter: 'util-linux',
   unshare: 'util-linux',
   setpriv: 'util-linux',
+  nmap: 'nmap',
+  openssl: 'openssl',
   /** A module of the system's Python, not a program. */
   'python3-libtorrent': 'python3-libtorrent',
 } as const

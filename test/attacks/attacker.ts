@@ -20,8 +20,17 @@ import { openSealer } from '../../tracker/authority/sealer.ts'
 import { SqliteStore } from '../../tracker/store/sqlite-store.ts'
 import { signingInputOf } from '../core/signed-tokens.ts'
 import type { TestBlob, TestCluster, TestNode } from '../pull/test-cluster.ts'
+import { loot } from './ledger.ts'
 
 /** Attackers: they speak the peer protocol with Shoal's own encoders, over their own sockets, and count what they get. */
+
+/** What attackers need to know of a cluster, in one process or in many. */
+export type AttackedCluster = Pick<
+  TestCluster,
+  'request' | 'signer' | 'folder' | 'nodeOptions' | 'newCluster'
+> & {
+  tracker: { adminAddress: { port: number } }
+}
 
 /** The attacker's own trust: it must finish TLS handshakes, and verifies nothing else about whom it robs. */
 interface TrackerAccess {
@@ -39,7 +48,7 @@ export interface Member {
   authorities: string[]
   /** A real grant, with the real pull certificate. */
   pull(
-    cluster: TestCluster,
+    cluster: AttackedCluster,
     blob: TestBlob,
     token?: string,
   ): Promise<{ answer: PullResponse; certificate: KeyedCertificate }>
@@ -47,7 +56,7 @@ export interface Member {
   serve(listenPort: number, swarms?: SwarmId[]): Promise<KeyedCertificate>
 }
 
-export async function enrol(cluster: TestCluster, joinToken?: string): Promise<Member> {
+export async function enrol(cluster: AttackedCluster, joinToken?: string): Promise<Member> {
   const access = cluster.nodeOptions('attacker') as TrackerAccess
   const tracker = new TrackerClient(access)
   const key = makeKey()
@@ -100,7 +109,7 @@ export async function enrol(cluster: TestCluster, joinToken?: string): Promise<M
 }
 
 /** The cluster's authority itself, out of the tracker's sealed store: for certificates that no honest tracker issues. */
-export async function stealAuthority(cluster: TestCluster, id: ClusterId): Promise<Cluster> {
+export async function stealAuthority(cluster: AttackedCluster, id: ClusterId): Promise<Cluster> {
   const store = new SqliteStore(join(cluster.folder, 'tracker', 'tracker.sqlite'))
   try {
     const sealer = await openSealer(store, readFileSync(join(cluster.folder, 'unlock'), 'utf8').trim())
@@ -111,7 +120,7 @@ export async function stealAuthority(cluster: TestCluster, id: ClusterId): Promi
 }
 
 /** What the operator does against a node: a revocation through the admin API. */
-export async function revoke(cluster: TestCluster, { cluster: id, node }: Member): Promise<void> {
+export async function revoke(cluster: AttackedCluster, { cluster: id, node }: Member): Promise<void> {
   const pem = readFileSync(join(cluster.folder, 'tracker', 'admin.pem'), 'utf8')
   const origin = `https://localhost:${cluster.tracker.adminAddress.port}`
   const admin = new Client(origin, { connect: { ca: pem, cert: pem, key: pem } })
@@ -140,7 +149,7 @@ export function mint(authority: Cluster, claims: CertificateClaims, validForSeco
 
 /** Claims as the tracker would write them for this member, blob and token; what is wrong with them goes in `changes`. */
 export function pullClaimsFor(
-  cluster: TestCluster,
+  cluster: AttackedCluster,
   member: Member,
   blob: TestBlob,
   changes: Partial<PullClaims> & { token?: string } = {},
@@ -163,21 +172,18 @@ export function pullClaimsFor(
 
 export const tokenHashOf = (token: string) => createHash('sha256').update(signingInputOf(token)).digest('hex')
 
-export function swarmOf(member: Member, cluster: TestCluster, blob: TestBlob): SwarmId {
+export function swarmOf(member: Member, cluster: AttackedCluster, blob: TestBlob): SwarmId {
   const { registry } = cluster.request(blob)
   return swarmIdOf({ cluster: member.cluster, registry, digest: blob.digest, bytes: blob.bytes.length })
 }
 
 export interface DialOptions {
-  node: TestNode
+  node: { client: Pick<TestNode['client'], 'peerAddress'> }
   authorities: readonly string[]
   certificate?: KeyedCertificate
   sni?: string
   tls?: ConnectionOptions
 }
-
-/** Everything that attackers have been sent of blobs, in this file's process. Each file ends by comparing it with 0. */
-export const loot = { lines: 0, blockBytes: 0 }
 
 /** One connection of an attacker. What it gets is counted from the first byte. */
 export class AttackLine {
@@ -195,7 +201,6 @@ export class AttackLine {
   readonly ready: Promise<boolean>
 
   constructor(options: DialOptions) {
-    loot.lines += 1
     const { host, port } = options.node.client.peerAddress
     const credential = options.certificate && {
       cert: options.certificate.certificatePem,
@@ -215,7 +220,7 @@ export class AttackLine {
       onMessage: (message) => void this.messages.push(message),
       onBlockStart: ({ length }) => {
         this.blockBytes += length
-        loot.blockBytes += length
+        loot.bytes += length
         return undefined
       },
       onBlockEnd: () => undefined,
@@ -278,7 +283,7 @@ export class AttackLine {
 
   /** This was no attacker but a control: what it got was its due. */
   forget(): void {
-    loot.blockBytes -= this.blockBytes
+    loot.bytes -= this.blockBytes
     this.blockBytes = 0
   }
 }
@@ -301,7 +306,7 @@ export function extensionHandshake(): Buffer {
 export const fingerprint = (certificate: X509Certificate) =>
   createHash('sha256').update(certificate.raw).digest()
 
-export function proverFor(cluster: TestCluster, token: string): TokenProver {
+export function proverFor(cluster: AttackedCluster, token: string): TokenProver {
   return prepareProver(token, cluster.signer.publicJwk)
 }
 

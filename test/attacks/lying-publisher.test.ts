@@ -1,70 +1,16 @@
-import { createHash } from 'node:crypto'
-import { afterEach, expect, test } from 'vitest'
-import { makeKey } from '../../client/net/node-identity.ts'
-import { type HostileUploader, startHostileUploader } from '../pull/hostile-uploader.ts'
-import { pull, randomBlob, startTestCluster, type TestBlob, type TestCluster } from '../pull/test-cluster.ts'
-import { enrol, type Member, swarmOf } from './attacker.ts'
+import { expect, test } from 'vitest'
+import { pull, randomBlob, type TestBlob } from '../pull/test-cluster.ts'
+import { swarmOf } from './attacker.ts'
+import { attackTest } from './ledger.ts'
+import { hashOf, PIECE_BYTES, pieceOf, publishLie, useScene } from './liar.ts'
 
 /** A member that holds a lease, publishes the hash of bytes of its own for the first piece, and serves those. */
-let cluster: TestCluster
-let uploader: HostileUploader | undefined
-const members: Member[] = []
-afterEach(async () => {
-  await uploader?.close()
-  for (const member of members.splice(0)) await member.tracker.close()
-  await cluster?.close()
-})
-const PIECE_BYTES = 256 * 1024
-
-const hashOf = (bytes: Buffer) => createHash('sha256').update(bytes).digest()
-const pieceOf = ({ bytes }: { bytes: Buffer }, piece: number) =>
-  bytes.subarray(piece * PIECE_BYTES, (piece + 1) * PIECE_BYTES)
-
-async function newMember(): Promise<Member> {
-  const member = await enrol(cluster)
-  members.push(member)
-  return member
-}
-
-/** @returns the blob as the liar has it */
-async function publishLie(liar: Member, blob: TestBlob): Promise<TestBlob> {
-  const lie = { ...blob, bytes: Buffer.from(blob.bytes) }
-  lie.bytes.fill(0xee, 0, PIECE_BYTES)
-  const { registry, repository, credential } = cluster.request(blob)
-  const answer = await liar.tracker.pull(
-    {
-      registry,
-      repository,
-      credential,
-      publicKey: makeKey().spki.toString('base64url'),
-      listenPort: 9,
-      blobs: [{ digest: blob.digest, bytes: blob.bytes.length, isWanted: true }],
-    },
-    5000,
-  )
-  const swarm = swarmOf(liar, cluster, blob)
-  // Lease after lease, until every piece has the liar's hash.
-  for (let lease = answer.swarms[0]!.lease; lease !== null; ) {
-    const { firstPiece, pieces } = lease
-    const hashes = Array.from({ length: pieces }, (_, at) => hashOf(pieceOf(lie, firstPiece + at)))
-    const next = await liar.tracker.hashes(swarm, {
-      pull: answer.pull,
-      lease: lease.lease,
-      epoch: 0,
-      firstPiece,
-      hashes: Buffer.concat(hashes).toString('base64url'),
-      isLeaseReleased: false,
-      wantsLease: true,
-      position: 0,
-      batchesFrom: null,
-    })
-    lease = next.lease
-  }
-  return lie
-}
+const scene = useScene()
+const PATIENCE_MS = 20_000
 
 /** Reads as Docker does. @returns what was delivered, and the code with which it was cut */
 async function readBy(act: () => Promise<void>, blob: TestBlob) {
+  const { cluster } = scene
   const open = await cluster.nodes[0]!.client.open(cluster.request(blob))
   const got: Buffer[] = []
   try {
@@ -80,55 +26,70 @@ async function readBy(act: () => Promise<void>, blob: TestBlob) {
   }
 }
 
-async function startLie(): Promise<{ blob: TestBlob; lie: TestBlob }> {
-  cluster = await startTestCluster({ nodes: 1 })
-  const blob = cluster.registry.add(randomBlob(4 * PIECE_BYTES + 5).bytes)
-  const lie = await publishLie(await newMember(), blob)
-  uploader = await startHostileUploader(cluster, lie, 'first-piece')
-  return { blob, lie }
+/** As if the node had lost the swarm. */
+async function dropSwarm(swarm: string): Promise<void> {
+  const { swarms } = scene.cluster.nodes[0]!.client as unknown as {
+    swarms: { remove(swarm: string): Promise<void> }
+  }
+  await swarms.remove(swarm)
 }
 
-test('a lie that was delivered before its hash was withdrawn never becomes a whole answer', async () => {
-  const { blob, lie } = await startLie()
-  const accuse = async () => {
-    const accuser = await newMember()
-    await accuser.pull(cluster, blob)
-    const hash = hashOf(pieceOf(blob, 0)).toString('base64url')
-    await accuser.tracker.mismatch(swarmOf(accuser, cluster, blob), {
-      epoch: 0,
-      pieces: [{ piece: 0, hash }],
-    })
-  }
-  const read = await readBy(accuse, blob)
-  expect(read.bytes.subarray(0, PIECE_BYTES).equals(pieceOf(lie, 0))).toBe(true)
+async function startLie() {
+  await scene.start()
+  const blob = scene.cluster.registry.add(randomBlob(4 * PIECE_BYTES + 5).bytes)
+  const liar = await scene.newMember()
+  const lie = await publishLie(scene.cluster, liar, blob)
+  await scene.serve(lie)
+  return { blob, lie, swarm: swarmOf(liar, scene.cluster, blob) }
+}
+
+/** Cut, with its code; and the node goes on. */
+async function expectCut(read: { bytes: Buffer; code: string | undefined }, blob: TestBlob): Promise<void> {
   expect(read.code).toBe('BLOB_DISTRUSTED')
   expect(read.bytes.length).toBeLessThan(blob.bytes.length)
-  expect((await pull(cluster.nodes[0]!, cluster.request(blob))).equals(blob.bytes)).toBe(true)
-}, 20_000)
+  const { cluster } = scene
+  const other = cluster.registry.add(randomBlob(PIECE_BYTES).bytes)
+  expect((await pull(cluster.nodes[0]!, cluster.request(other))).equals(other.bytes)).toBe(true)
+}
 
-test('a lie that was delivered before the swarm failed never becomes a whole answer by the rest from the registry', async () => {
-  const { blob } = await startLie()
-  const fail = async () => {
-    const { swarms } = cluster.nodes[0]!.client as unknown as {
-      swarms: { remove(swarm: string): Promise<void> }
+attackTest(
+  'a lie that was delivered before its hash was withdrawn never becomes a whole answer',
+  async () => {
+    const { blob, lie, swarm } = await startLie()
+    const accuse = async () => {
+      const accuser = await scene.newMember()
+      await accuser.pull(scene.cluster, blob)
+      const hash = hashOf(pieceOf(blob, 0)).toString('base64url')
+      await accuser.tracker.mismatch(swarm, { epoch: 0, pieces: [{ piece: 0, hash }] })
     }
-    await swarms.remove(swarmOf(members[0]!, cluster, blob))
-  }
-  const read = await readBy(fail, blob)
-  expect(read.code).toBe('BLOB_DISTRUSTED')
-  expect(read.bytes.length).toBeLessThan(blob.bytes.length)
-}, 20_000)
+    const read = await readBy(accuse, blob)
+    expect(read.bytes.subarray(0, PIECE_BYTES).equals(pieceOf(lie, 0))).toBe(true)
+    await expectCut(read, blob)
+    const { nodes, request } = scene.cluster
+    expect((await pull(nodes[0]!, request(blob))).equals(blob.bytes)).toBe(true)
+  },
+  PATIENCE_MS,
+)
 
-test('without a lie the rest from the registry makes the answer whole', async () => {
-  cluster = await startTestCluster({ nodes: 1 })
-  const blob = cluster.registry.add(randomBlob(4 * PIECE_BYTES + 5).bytes)
-  cluster.registry.chunkPauseMs = 20
-  const fail = async () => {
-    const { swarms } = cluster.nodes[0]!.client as unknown as {
-      swarms: { remove(swarm: string): Promise<void> }
-    }
-    await swarms.remove(swarmOf(await newMember(), cluster, blob))
-  }
-  const read = await readBy(fail, blob)
-  expect(read.bytes.equals(blob.bytes)).toBe(true)
-}, 20_000)
+attackTest(
+  'a lie that was delivered before the swarm failed never becomes a whole answer by the rest from the registry',
+  async () => {
+    const { blob, swarm } = await startLie()
+    await expectCut(await readBy(() => dropSwarm(swarm), blob), blob)
+  },
+  PATIENCE_MS,
+)
+
+test(
+  'without a lie the rest from the registry makes the answer whole',
+  async () => {
+    await scene.start()
+    const { cluster } = scene
+    const blob = cluster.registry.add(randomBlob(4 * PIECE_BYTES + 5).bytes)
+    cluster.registry.chunkPauseMs = 20
+    const member = await scene.newMember()
+    const read = await readBy(() => dropSwarm(swarmOf(member, cluster, blob)), blob)
+    expect(read.bytes.equals(blob.bytes)).toBe(true)
+  },
+  PATIENCE_MS,
+)

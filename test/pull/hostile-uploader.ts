@@ -11,6 +11,7 @@ import {
   writeBlockHeader,
 } from '../../client/wire/messages.ts'
 import { enrol, extensionHandshake, type Member, swarmOf } from '../attacks/attacker.ts'
+import { loot } from '../attacks/ledger.ts'
 import type { TestBlob, TestCluster } from './test-cluster.ts'
 
 /** How a hostile uploader treats who dials it. */
@@ -90,7 +91,10 @@ export async function startHostileUploader(
         socket.write(encodeMessage({ type: 'unchoke' }))
       },
       onMessage: (message: Message) => void (message.type === 'request' && answer(socket, message)),
-      onBlockStart: () => undefined,
+      onBlockStart: ({ length }) => {
+        loot.bytes += length
+        return undefined
+      },
       onBlockEnd: () => undefined,
     })
     return { push: (chunk: Buffer) => reader.push(chunk) }
