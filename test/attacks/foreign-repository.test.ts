@@ -5,7 +5,7 @@ import { pullClaims } from '../core/signed-tokens.ts'
 import { REPOSITORY } from '../core/test-registry.ts'
 import { progressOf, pull, randomBlob, type TestBlob } from '../pull/test-cluster.ts'
 import { attackTest } from './ledger.ts'
-import { BLOB_BYTES, expectUnharmed, useTarget } from './target.ts'
+import { BLOB_BYTES, expectLogged, expectUnharmed, useTarget } from './target.ts'
 
 /** A user of the registry with rights to another repository only, who is after a blob that a node holds. */
 const target = useTarget()
@@ -39,12 +39,16 @@ function askTracker(blob: TestBlob, repository: Repository) {
 
 attackTest('the tracker grants no blob that is not in the repository which the token names', async () => {
   const blob = await privateBlob()
+  const mark = target.logged.length
   await expect(askTracker(blob, OTHER)).rejects.toMatchObject({ trackerCode: 'BLOB_NOT_IN_REPOSITORY' })
+  await expectLogged(target, mark, 'BLOB_NOT_IN_REPOSITORY')
 })
 
 attackTest('the tracker grants nothing in the repository which the token does not name', async () => {
   const blob = await privateBlob()
+  const mark = target.logged.length
   await expect(askTracker(blob, REPOSITORY)).rejects.toMatchObject({ trackerCode: 'TOKEN_SCOPE' })
+  await expectLogged(target, mark, 'TOKEN_SCOPE')
 })
 
 for (const [where, repository, trackerCode] of [
@@ -59,7 +63,7 @@ for (const [where, repository, trackerCode] of [
       const attacker = await cluster.addNode({ name: `attacker-${repository.replace('/', '-')}` })
       const credential = { scheme: 'bearer', token: tokenForOther() } as const
       const asking = pull(attacker, cluster.request(blob, { repository, credential }))
-      await expect(asking).rejects.toMatchObject({ code: 'PULL_REFUSED', trackerCode })
+      await expect(asking).rejects.toMatchObject({ code: 'TRACKER_REFUSED', trackerCode })
       expect(progressOf(attacker, blob)?.bytesFromPeers ?? 0).toBe(0)
       expect(progressOf(holder, blob).bytesToPeers).toBe(0)
       await attacker.stop()

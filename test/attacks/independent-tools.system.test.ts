@@ -96,7 +96,7 @@ describe.skipIf(mustSkipFor([...PROCESS_PARTS, 'nmap', 'openssl']))('independent
     attackTest(`openssl s_client ${what} gets nothing from a peer`, async () => {
       const before = refusals()
       const { port } = holder.client.peerAddress
-      const target = ['-connect', `127.0.0.1:${port}`, '-servername', swarm(), '-quiet', '-no_ign_eof']
+      const target = ['-connect', `127.0.0.1:${port}`, '-servername', swarm(), '-quiet']
       // What the peer protocol begins with; the answer, if there is one, comes on standard output.
       const { stdout, stderr } = await run('openssl', ['s_client', ...target, ...(await makeArguments())], {
         input: `\x13BitTorrent protocol${'\0'.repeat(48)}`,

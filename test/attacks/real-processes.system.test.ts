@@ -1,6 +1,5 @@
 import { spawnSync } from 'node:child_process'
 import { readdirSync } from 'node:fs'
-import { connect as connectPlain, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect } from 'vitest'
 import { makeKey } from '../../client/net/node-identity.ts'
@@ -25,6 +24,7 @@ import {
   stealAuthority,
   swarmOf,
 } from './attacker.ts'
+import { openHalf } from './half-open.ts'
 import { attackTest, controlTest, loot } from './ledger.ts'
 import {
   PROCESS_PARTS,
@@ -197,10 +197,9 @@ describe.skipIf(mustSkipFor(PROCESS_PARTS))('against running processes', () => {
     const ask = (repository: string) =>
       member.tracker.pull(
         {
-          ...cluster.request(blob, {
-            repository: repository as Repository,
-            credential: { scheme: 'bearer', token: foreign },
-          }),
+          registry: cluster.registry.config.host,
+          repository: repository as Repository,
+          credential: { scheme: 'bearer', token: foreign },
           publicKey: makeKey().spki.toString('base64url'),
           listenPort: 9,
           blobs: [{ digest: blob.digest, bytes: blob.bytes.length, isWanted: false }],
@@ -239,19 +238,16 @@ describe.skipIf(mustSkipFor(PROCESS_PARTS))('against running processes', () => {
 
   attackTest('three thousand half-open connections', async () => {
     const mark = countOf('PEER_REFUSED')
-    const { host, port } = holder.client.peerAddress
     const before = rssBytesOf(holder.process.pid)
-    const sockets: Socket[] = Array.from({ length: 3000 }, () => connectPlain(port, host))
-    for (const socket of sockets) socket.resume().on('error', () => undefined)
-    const openCount = () => sockets.filter(({ closed }) => !closed).length
-    await expect.poll(openCount, { timeout: 20_000 }).toBeLessThanOrEqual(HANDSHAKING_MAX)
+    const held = await openHalf(holder.client.peerAddress, 3000)
+    await expect.poll(() => held.count, { timeout: 5000 }).toBeLessThanOrEqual(HANDSHAKING_MAX)
     const late = await cluster.addNode('late')
     const { body } = await late.ask(blob, token())
     expect(body.equals(blob.bytes)).toBe(true)
     expect((await late.progressOf(blob))!.bytesFromPeers).toBe(blob.bytes.length)
     dueBytes += blob.bytes.length
     expect(rssBytesOf(holder.process.pid) - before).toBeLessThan(100 * 1024 * 1024)
-    for (const socket of sockets) socket.destroy()
+    held.close()
     await expectUnmoved(mark, 'PEER_REFUSED')
   })
 

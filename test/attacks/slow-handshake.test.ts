@@ -4,6 +4,7 @@ import { expect } from 'vitest'
 import { HANDSHAKING_MAX } from '../../client/net/peer-listener.ts'
 import { encodeHandshake } from '../../client/wire/handshake.ts'
 import { AttackLine } from './attacker.ts'
+import { openHalf } from './half-open.ts'
 import { attackTest } from './ledger.ts'
 import {
   expectLogged,
@@ -51,19 +52,16 @@ attackTest(
 )
 
 attackTest(`an honest peer is served while ${HALF_OPEN} connections never begin TLS`, async () => {
-  const { host, port } = target.holder.client.peerAddress
   const mark = target.logged.length
   const before = process.memoryUsage().rss
-  const sockets: Socket[] = Array.from({ length: HALF_OPEN }, () => connectPlain(port, host))
-  for (const socket of sockets) socket.resume().on('error', () => undefined)
-  await Promise.all(sockets.map((socket) => once(socket, 'connect')))
-  const stillOpen = () => sockets.filter(({ closed }) => !closed).length
-  await expect.poll(stillOpen, { timeout: 5000 }).toBeLessThanOrEqual(HANDSHAKING_MAX)
+  const held = await openHalf(target.holder.client.peerAddress, HALF_OPEN)
+  await expect.poll(() => held.count, { timeout: 5000 }).toBeLessThanOrEqual(HANDSHAKING_MAX)
+  expect(held.count).toBeGreaterThan(0)
   await expectServesHonestly(target)
   // Both ends of each are in this process.
   expect(process.memoryUsage().rss - before).toBeLessThan(HELD_BYTES_MAX)
   await expectLogged(target, mark, 'PEER_REFUSED')
-  for (const socket of sockets) socket.destroy()
+  held.close()
 })
 
 attackTest(

@@ -34,6 +34,7 @@ async function send(text: string, paths: string[] = []): Promise<string> {
   return answer
 }
 
+const loggedCodes = () => proxy.logged.map(({ code }) => code)
 /** For a connection that the proxy would keep. */
 const PATIENCE_MS = 5000
 const HIDDEN = 'GET /v2/secret HTTP/1.1\r\nHost: H\r\n\r\n'
@@ -68,6 +69,7 @@ for (const [what, text] of [
     const answer = await send(text)
     expect(answer).not.toMatch(/HTTP\/1\.1 2/)
     expect(seen).toEqual([])
+    expect(loggedCodes()).toContain('PROXY_REQUEST')
   })
 }
 
@@ -83,6 +85,9 @@ for (const host of [
     const answer = await send(`GET /v2/ HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`)
     expect(answer).toMatch(/^HTTP\/1\.1 (421 [\s\S]*MISDIRECTED_REQUEST|400 )/)
     expect(seen).toEqual([])
+    expect(loggedCodes()).toContain(
+      answer.startsWith('HTTP/1.1 421') ? 'MISDIRECTED_REQUEST' : 'PROXY_REQUEST',
+    )
   })
 }
 

@@ -12,6 +12,9 @@ let insideAt: string
 let connections = 0
 let redirectTo: string | undefined
 
+/** How often the tracker has logged the code so far. */
+const countOf = (code: string) => world.logged().split(`"code":"${code}"`).length - 1
+
 beforeAll(async () => {
   inside = createServer((socket) => {
     connections += 1
@@ -57,6 +60,7 @@ attackTest('a registry that is not configured is not contacted, however it is wr
     const { status, body } = await node.pull({ registry })
     expect([registry, [400, 404].includes(status)]).toEqual([registry, true])
     expect(['REGISTRY_UNKNOWN', 'INVALID_INPUT']).toContain(body.error.code)
+    expect(countOf(body.error.code)).toBeGreaterThan(0)
   }
   expect(connections).toBe(0)
   expect(world.registry.requests.length).toBe(asked)
@@ -81,8 +85,10 @@ for (const repository of [
 ]) {
   attackTest(`the repository ${JSON.stringify(repository.slice(0, 30))} reaches no registry`, async () => {
     const asked = world.registry.requests.length
+    const loggedBefore = countOf('INVALID_INPUT')
     const { status, body } = await node.pull({ repository })
     expect([status, body.error.code]).toEqual([400, 'INVALID_INPUT'])
+    expect(countOf('INVALID_INPUT')).toBe(loggedBefore + 1)
     expect([world.registry.requests.length, connections]).toEqual([asked, 0])
   })
 }
@@ -100,8 +106,10 @@ for (const digest of [
     `the digest ${JSON.stringify(digest.slice(0, 30))}… (${digest.length}) reaches no registry`,
     async () => {
       const asked = world.registry.requests.length
+      const loggedBefore = countOf('INVALID_INPUT')
       const { status, body } = await node.pull({ blobs: [{ ...LAYER, digest, isWanted: true }] })
       expect([status, body.error.code]).toEqual([400, 'INVALID_INPUT'])
+      expect(countOf('INVALID_INPUT')).toBe(loggedBefore + 1)
       expect([world.registry.requests.length, connections]).toEqual([asked, 0])
     },
   )

@@ -7,7 +7,7 @@ import { REPOSITORY } from '../core/test-registry.ts'
 /** Tokens that must open nothing, each with the best proof that their holder can make. */
 export interface WrongToken {
   token: string
-  prove(binding: ProofBinding): Uint8Array
+  prove(binding: ProofBinding): Buffer
 }
 
 /** The registry's own key, which signs what its token server would not, and the header that names it. */
