@@ -56,9 +56,9 @@ export function writeFileSync(file: BlobFile, bytes: Uint8Array, position: numbe
     return
   }
   for (let from = 0; from < bytes.length; from += UNIT_BYTES) {
-    const unit = bytes.subarray(from, from + UNIT_BYTES)
-    const sealed = encryptUnit(file.key, (position + from) / UNIT_BYTES, unit)
-    writeWholly(file.fd, sealed, position + from)
+    const index = (position + from) / UNIT_BYTES
+    const unit = { key: file.key, index, bytes: bytes.subarray(from, from + UNIT_BYTES) }
+    encryptUnit(unit, (sealed) => writeWholly(file.fd, sealed, position + from))
   }
 }
 
@@ -84,9 +84,11 @@ function decrypt({ bytes, key }: BlobFile, wanted: FileRead, stretch: FileRead):
   for (let from = stretch.position; from < position + length; from += UNIT_BYTES) {
     const index = from / UNIT_BYTES
     const at = stretch.at + from - stretch.position
-    const plain = decryptUnit(key, index, stretch.target.subarray(at, at + unitBytesAt(index, bytes)))
     const begin = Math.max(position, from)
     const end = Math.min(position + length, from + UNIT_BYTES)
-    wanted.target.set(plain.subarray(begin - from, end - from), wanted.at + begin - position)
+    const unit = { key, index, bytes: stretch.target.subarray(at, at + unitBytesAt(index, bytes)) }
+    decryptUnit(unit, (plain) => {
+      wanted.target.set(plain.subarray(begin - from, end - from), wanted.at + begin - position)
+    })
   }
 }
