@@ -45,6 +45,8 @@ export class InterceptServer {
       onRequest(request, response, this.#registryOf.get(request.socket)!)
     })
     this.#http.on('clientError', malformedRefusal(log))
+    // A tunnel inside an intercepted connection would lead past the rules for targets.
+    this.#http.on('connect', (_request, socket) => refuseRequest(log, 'CONNECT within a connection', socket))
     // Node enforces headersTimeout only on servers that have begun to listen.
     this.#http.emit('listening')
   }
@@ -98,8 +100,12 @@ function handshake(secure: TLSSocket): Promise<void> {
 export function malformedRefusal(log: Logger): (error: Error & { code?: string }, socket: Duplex) => void {
   return (error, socket) => {
     if (error.code === 'ECONNRESET') return void socket.destroy()
-    const refusal = new ProxyRequestError(`malformed request (${error.code ?? 'unknown'})`)
-    log.warn({ code: refusal.code, reason: refusal.message }, 'request refused')
-    refuseSocket(socket as Socket, refusal)
+    refuseRequest(log, `malformed request (${error.code ?? 'unknown'})`, socket)
   }
+}
+
+function refuseRequest(log: Logger, reason: string, socket: Duplex): void {
+  const refusal = new ProxyRequestError(reason)
+  log.warn({ code: refusal.code, reason }, 'request refused')
+  refuseSocket(socket as Socket, refusal)
 }

@@ -28,7 +28,7 @@ export interface ProcessCluster extends AttackedCluster {
   tokenFor(repository: string, actions?: string[]): string
   push(blob: TestBlob): Promise<void>
   addNode(name: string): Promise<ProcessNode>
-  /** Stable codes that tracker and nodes have logged since `mark`, a length of `logText()`. */
+  /** All that tracker and nodes have logged. */
   logText(): string
   close(): Promise<void>
 }
