@@ -1,12 +1,21 @@
+import { rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { defineConfig } from 'vitest/config'
 
 /** Whole stories and attacks: seconds each, as they wait out real bounds. */
 const STORIES = ['test/pull/**/*.test.ts', 'test/attacks/**/*.test.ts', 'test/client/fuzz.test.ts']
 const SYSTEM = ['**/*.system.test.ts']
+/** Sums up what the attacks of this run were served. */
+const LAST = ['test/attacks/all-attacks.test.ts']
+
+/** Attacks write down here what they were served (test/attacks/ledger.ts). */
+const env = { SHOAL_ATTACK_LEDGER: join(tmpdir(), `shoal-attacks-${process.pid}.jsonl`) }
+process.once('exit', () => rmSync(env.SHOAL_ATTACK_LEDGER, { force: true }))
 
 /**
  * `fast`: what `npm run check` runs. `stories`: clusters in one process, no root, no Debian parts. `system`: real
- * daemons, registries and namespaces, one at a time.
+ * daemons, registries and namespaces, one at a time. `last`: one check over all attacks.
  */
 export default defineConfig({
   test: {
@@ -26,7 +35,8 @@ export default defineConfig({
         test: {
           name: 'stories',
           include: STORIES,
-          exclude: SYSTEM,
+          exclude: [...SYSTEM, ...LAST],
+          env,
           pool: 'forks',
           sequence: { groupOrder: 1 },
           testTimeout: 60_000,
@@ -38,11 +48,21 @@ export default defineConfig({
           name: 'system',
           include: SYSTEM,
           exclude: ['**/node_modules/**'],
+          env,
           pool: 'forks',
           sequence: { groupOrder: 2 },
           fileParallelism: false,
           testTimeout: 240_000,
           hookTimeout: 240_000,
+        },
+      },
+      {
+        test: {
+          name: 'last',
+          include: LAST,
+          env,
+          pool: 'forks',
+          sequence: { groupOrder: 3 },
         },
       },
     ],

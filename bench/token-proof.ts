@@ -3,7 +3,7 @@ import { prepareProver, verifyTokenProof } from '../core/token-proof/index.ts'
 
 /**
  * What a token proof costs per side and connection (docs/decisions/0002-token-proof.md quotes it).
- * Run: node bench/token-proof.ts. Milliseconds are medians of RUNS after WARM_UP_RUNS.
+ * Run: npm run bench:proof. Milliseconds are medians of RUNS after WARM_UP_RUNS.
  */
 const RUNS = 51
 const WARM_UP_RUNS = 10

@@ -1,6 +1,4 @@
 import { createHash, type Hash } from 'node:crypto'
-import { read } from 'node:fs'
-import { promisify } from 'node:util'
 import { digestHex } from '../core/digest.ts'
 import type { PieceIndex } from '../core/metainfo.ts'
 import type { RegistryClient } from '../core/registry-client.ts'
@@ -14,9 +12,8 @@ import {
   ReadClosedError,
 } from './errors.ts'
 import { readRange } from './net/registry-range.ts'
+import { readFile } from './store/blob-file.ts'
 import type { Swarm } from './swarm.ts'
-
-const readAt = promisify(read)
 
 /** What one read of a local reader takes from the file. */
 const CHUNK_BYTES = 256 * 1024
@@ -99,7 +96,7 @@ export class BlobReader implements OpenBlob {
       else await this.swarm.until(this, () => stored.isMatched)
     }
     this.checkClaims()
-    return this.readFile(at, to)
+    return this.readStored(at, to)
   }
 
   /** A risen epoch says that a claim was wrong: what is here now may be right, what was delivered may not. */
@@ -110,10 +107,11 @@ export class BlobReader implements OpenBlob {
     this.claimsEpoch = isMatched || hashes.isConfirmed ? undefined : hashes.epoch
   }
 
-  private async readFile(from: number, to: number): Promise<Buffer> {
+  private async readStored(from: number, to: number): Promise<Buffer> {
     const buffer = this.chunk.subarray(0, to - from)
-    const { bytesRead } = await this.swarm.stored.withFile((fd) => readAt(fd, buffer, 0, buffer.length, from))
-    if (bytesRead !== buffer.length) throw new BlobUnavailableError('the blob file is shorter than its blob')
+    const wanted = { target: buffer, at: 0, length: buffer.length, position: from }
+    const isRead = await this.swarm.stored.withFile((file) => readFile(file, wanted))
+    if (!isRead) throw new BlobUnavailableError('the blob file is shorter than its blob')
     return buffer
   }
 
@@ -137,18 +135,14 @@ export class BlobReader implements OpenBlob {
 
   private async hashOfFile(bytes: number): Promise<Hash> {
     const hash = createHash('sha256')
-    for (let at = 0; at < bytes; ) {
+    for (let position = 0; position < bytes; ) {
       this.abort.signal.throwIfAborted()
-      const { bytesRead } = await readAt(
-        this.swarm.stored.fd,
-        this.chunk,
-        0,
-        Math.min(CHUNK_BYTES, bytes - at),
-        at,
-      )
-      if (bytesRead === 0) throw new BlobUnavailableError('the blob file is shorter than its blob')
-      hash.update(this.chunk.subarray(0, bytesRead))
-      at += bytesRead
+      const length = Math.min(CHUNK_BYTES, bytes - position)
+      const wanted = { target: this.chunk, at: 0, length, position }
+      const isRead = await readFile(this.swarm.stored.file, wanted)
+      if (!isRead) throw new BlobUnavailableError('the blob file is shorter than its blob')
+      hash.update(this.chunk.subarray(0, length))
+      position += length
     }
     return hash
   }

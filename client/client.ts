@@ -82,6 +82,8 @@ export interface ClientOptions {
   peerListen: { host: string; port: number }
   registries: RegistryClients
   cacheBytesMax: number
+  /** 32 bytes: blobs on the disk are encrypted; what is there under another secret, or under none, is dropped. */
+  cacheSecret?: Uint8Array
   /** Of this node, all blobs and peers together; 0 or absent: no limit. */
   uploadBytesPerSecondMax?: number
   /** Registry and peers together; 0 or absent: no limit. */

@@ -134,6 +134,7 @@ class NodeClient implements Client {
     this.swarms = await Swarms.open({
       dataDir,
       cacheBytesMax,
+      cacheSecret: this.options.cacheSecret,
       registries,
       aliases: new StockAliases({ admission: this.admission, trust: this.trust }),
       parts: {

@@ -10,7 +10,7 @@ import { Bitfield } from './engine/bitfield.ts'
 import type { Download, Source, SourceLimits } from './engine/download.ts'
 import type { RateLimit } from './engine/rate-limit.ts'
 import { UploadQueue } from './engine/upload-queue.ts'
-import { PeerProtocolError, type PieceCorruptError } from './errors.ts'
+import { PeerProtocolError, PeerRefusedError, type PieceCorruptError } from './errors.ts'
 import { KnownPeers } from './known-peers.ts'
 import type { Admission } from './net/admission.ts'
 import type { ClusterTrustState, PeerCredential } from './net/cluster-trust.ts'
@@ -130,7 +130,7 @@ export class SwarmLinks implements ListeningSwarm {
   /** Closes links to whoever has been revoked. */
   closeRevoked(): void {
     for (const { link } of this.links.values()) {
-      if (this.isRevoked(link.claims)) link.close(new PeerProtocolError('revoked'))
+      if (this.isRevoked(link.claims)) link.close(new PeerRefusedError('revoked'))
     }
   }
 
@@ -181,7 +181,7 @@ export class SwarmLinks implements ListeningSwarm {
     this.dialling.delete(link.node)
     const before = this.links.get(link.node)
     if (before && !this.isPreferred(link, before.link)) throw new PeerProtocolError('a second connection')
-    if (this.isRevoked(link.claims)) throw new PeerProtocolError('banned or revoked')
+    if (this.isRevoked(link.claims)) throw new PeerRefusedError('revoked or banned')
     before?.link.close(undefined)
     const source = this.options.download.addSource(link, limits)
     this.links.set(link.node, { link, source })

@@ -376,8 +376,8 @@ export class Swarm implements OriginHost {
   ): Promise<string> {
     const position = piece * this.layout.pieceBytes
     const whole = this.whole.handle
-    return this.stored.withFile((fd) =>
-      this.parts.verifier.piece(buffer, { length, fd, position, expected, whole }),
+    return this.stored.withFile((file) =>
+      this.parts.verifier.piece(buffer, { length, file, position, expected, whole }),
     )
   }
 
@@ -481,7 +481,7 @@ export class Swarm implements OriginHost {
   /** SHA-1 of every piece of the whole blob, for stock clients: one pass over it, once, off the event loop. */
   async piecesSha1(): Promise<Buffer> {
     if (this.stored.piecesSha1) return this.stored.piecesSha1
-    const hashes = await this.stored.withFile((fd) => this.parts.verifier.sha1OfPieces(fd, this.layout))
+    const hashes = await this.stored.withFile((file) => this.parts.verifier.sha1OfPieces(file, this.layout))
     this.stored.piecesSha1 = hashes
     this.stored.markDirty()
     this.stored.save()

@@ -6,6 +6,7 @@ import type { RegistryClients } from '../core/registry-client.ts'
 import type { BlobKey, BlobProgress, BlobRequest } from './client.ts'
 import { StoreClosedError } from './errors.ts'
 import type { StockAliases } from './stock-aliases.ts'
+import { CacheKey } from './store/blob-cipher.ts'
 import { BlobStore, type StoredBlob } from './store/blob-store.ts'
 import { Swarm, type SwarmParts } from './swarm.ts'
 
@@ -15,6 +16,7 @@ export type SharedParts = Omit<SwarmParts, 'registry' | 'onFailed'>
 export interface SwarmsOptions {
   dataDir: string
   cacheBytesMax: number
+  cacheSecret: Uint8Array | undefined
   registries: RegistryClients
   aliases: StockAliases
   parts: SharedParts
@@ -43,7 +45,9 @@ export class Swarms {
   }
 
   static async open(options: SwarmsOptions): Promise<Swarms> {
-    return new Swarms(await BlobStore.open(join(options.dataDir, 'blobs'), options.cacheBytesMax), options)
+    const { dataDir, cacheBytesMax, cacheSecret } = options
+    const cacheKey = cacheSecret && new CacheKey(cacheSecret)
+    return new Swarms(await BlobStore.open(join(dataDir, 'blobs'), cacheBytesMax, cacheKey), options)
   }
 
   /** The swarm of a blob that is in the store, of a registry that is (still) configured. */

@@ -60,6 +60,6 @@ export class WholeCheck {
   }
 
   private advanceTo(handle: number, bytes: number): Promise<string> {
-    return this.stored.withFile((fd) => this.verifier.advanceWhole(handle, fd, bytes))
+    return this.stored.withFile((file) => this.verifier.advanceWhole(handle, file, bytes))
   }
 }

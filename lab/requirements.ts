@@ -16,6 +16,8 @@ const PACKAGES = {
   unshare: 'util-linux',
   setpriv: 'util-linux',
   faketime: 'faketime',
+  nmap: 'nmap',
+  openssl: 'openssl',
   /** A module of the system's Python, not a program. */
   'python3-libtorrent': 'python3-libtorrent',
 } as const

@@ -1,11 +1,12 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { Logger } from 'pino'
 import type { Client } from '../client/index.ts'
 import type { ListenAddress } from '../core/config.ts'
 import type { ShoalError } from '../core/errors.ts'
 import type { Metrics } from '../core/metrics.ts'
 import { statusOf } from './error-response.ts'
 import { AdminHostError, AdminMethodError, AdminPathError } from './errors.ts'
-import { refuseMalformed } from './intercept/intercept-server.ts'
+import { malformedRefusal } from './intercept/intercept-server.ts'
 import { Connections, isLoopbackAddress, listenOnLoopback } from './loopback-listener.ts'
 
 /** Bounds of the admin listener: a scraper, a watcher and a person. */
@@ -19,6 +20,7 @@ export interface AdminOptions {
   metrics: Metrics
   /** PEM of what pulling clients must trust. */
   certificatesPem: () => string
+  log: Logger
 }
 
 interface Page {
@@ -51,7 +53,7 @@ function adminServer(parts: AdminOptions): Server {
     },
   )
   server.maxConnections = CONNECTIONS_MAX
-  server.on('clientError', refuseMalformed)
+  server.on('clientError', malformedRefusal(parts.log))
   return server
 }
 

@@ -60,6 +60,11 @@ export const nodeConfig = z.strictObject({
     .min(0)
     .default(20 * GIBIBYTE)
     .describe('Room for blobs that this node keeps and serves. Bytes.'),
+  cacheKeyFile: filePath
+    .default('none')
+    .describe(
+      'Blobs in the cache are encrypted with the key in this file (SHOALKEY-1-…, `shoal certs unlock-key` makes one); `memory` makes a key at each start, and the cache begins empty; `none` does not encrypt.',
+    ),
   uploadBytesPerSecondMax: z
     .int()
     .nonnegative()

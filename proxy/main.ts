@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import type { Logger } from 'pino'
 import { type Client, type ClientOptions, startClient } from '../client/index.ts'
@@ -49,7 +50,7 @@ export async function startNode(
     blobMetrics(metrics, client)
     const authority = await ProxyAuthority.make([...registries.keys()])
     const certificatesPem = () => authority.certificatesPem
-    const admin = await startAdmin({ listen: config.adminListen, client, metrics, certificatesPem })
+    const admin = await startAdmin({ listen: config.adminListen, client, metrics, certificatesPem, log })
     parts.defer(() => admin.close())
     const trust = new TrustFiles({ ...config, registries: registries.keys() })
     parts.defer(() => trust.remove())
@@ -84,9 +85,23 @@ function clientOptions(config: NodeConfig, registries: RegistryClients, log: Log
     ...config,
     registries,
     log,
+    ...cacheSecretOf(config.cacheKeyFile),
     ...(config.trackerCaFile === undefined ? {} : { trackerCaPem: readBundle(config.trackerCaFile) }),
     ...(config.joinTokenFile === undefined ? {} : { joinToken: readJoinToken(config.joinTokenFile) }),
   }
+}
+
+const CACHE_KEY = /^SHOALKEY-1-([A-Za-z0-9_-]{43})$/
+
+function cacheSecretOf(cacheKeyFile: string): Pick<ClientOptions, 'cacheSecret'> {
+  if (cacheKeyFile === 'none') return {}
+  if (cacheKeyFile === 'memory') return { cacheSecret: randomBytes(32) }
+  const [, key] = CACHE_KEY.exec(readSecretFile(cacheKeyFile, 'cacheKeyFile')) ?? []
+  if (key === undefined) {
+    const hint = 'It is one line, SHOALKEY-1-…; `shoal certs unlock-key --out <file>` makes one.'
+    throw new ConfigError(`cacheKeyFile: ${cacheKeyFile} holds no key`, { hint })
+  }
+  return { cacheSecret: Buffer.from(key, 'base64url') }
 }
 
 function readJoinToken(path: string): string {

@@ -11,7 +11,7 @@ import { answerConnect } from './connect.ts'
 import { respondWithError } from './error-response.ts'
 import { MisdirectedRequestError, ProxyRequestError } from './errors.ts'
 import type { ProxyAuthority } from './intercept/authority.ts'
-import { InterceptServer, refuseMalformed, SOCKET_IDLE_MS } from './intercept/intercept-server.ts'
+import { InterceptServer, malformedRefusal, SOCKET_IDLE_MS } from './intercept/intercept-server.ts'
 import { Rejections } from './intercept/rejections.ts'
 import { Connections, listenOnLoopback } from './loopback-listener.ts'
 import { ManifestPlans } from './manifest-plans.ts'
@@ -63,9 +63,10 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const pulls = { client, plans, metrics, log, p2pMinBytes: options.p2pMinBytes }
   const intercept = new InterceptServer({
     authority,
+    log,
     onRequest: (request, response, registry) => {
       const refusal = misdirection(request, registry)
-      if (refusal !== undefined) return respondWithError(response, refusal)
+      if (refusal !== undefined) return refuse(log, refusal, response)
       answer(pulls, { request, response, registry })
     },
   })
@@ -74,6 +75,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const server = listener({
     onConnect: (request, socket, head) => answerConnect(connects, { request, socket, head }),
     onPlain: (request, response) => answerPlain(policy, log, request, response),
+    onMalformed: malformedRefusal(log),
   })
   const connections = new Connections(server)
   const close = async () => {
@@ -94,9 +96,10 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
 interface Handlers {
   onConnect: (request: IncomingMessage, socket: Socket, head: Buffer) => void
   onPlain: (request: IncomingMessage, response: ServerResponse) => void
+  onMalformed: ReturnType<typeof malformedRefusal>
 }
 
-function listener({ onConnect, onPlain }: Handlers): Server {
+function listener({ onConnect, onPlain, onMalformed }: Handlers): Server {
   const server = createServer({
     maxHeaderSize: HEADER_BYTES_MAX,
     headersTimeout: HEADERS_PATIENCE_MS,
@@ -106,7 +109,7 @@ function listener({ onConnect, onPlain }: Handlers): Server {
   server.timeout = SOCKET_IDLE_MS
   server.on('connect', (request, socket, head) => onConnect(request, socket as Socket, head))
   server.on('request', onPlain)
-  server.on('clientError', refuseMalformed)
+  server.on('clientError', onMalformed)
   return server
 }
 
@@ -121,6 +124,12 @@ function misdirection(request: IncomingMessage, registry: RegistryClient): Shoal
   return new MisdirectedRequestError(`this connection is for ${registry.host}`)
 }
 
+/** What a local client may not ask is told to the operator too. */
+function refuse(log: Logger, refusal: ShoalError, response: ServerResponse): void {
+  log.warn({ code: refusal.code, reason: refusal.message }, 'request refused')
+  respondWithError(response, refusal)
+}
+
 async function answerPlain(
   policy: TargetPolicy,
   log: Logger,
@@ -130,7 +139,7 @@ async function answerPlain(
   try {
     await forwardPlain(policy, request, response)
   } catch (error) {
-    if (error instanceof ShoalError) return respondWithError(response, error)
+    if (error instanceof ShoalError) return refuse(log, error, response)
     log.error({ err: error }, 'unexpected error while passing on a request')
     response.destroy()
   }

@@ -13,6 +13,7 @@ const FONT = 'font-family="system-ui, sans-serif" fill="#1f2933"'
 
 const COLOURS: Record<SystemName, string> = {
   shoal: '#0b7285',
+  'shoal-encrypted': '#5c7cfa',
   'libtorrent-ssl': '#e8590c',
   'libtorrent-plain': '#f4a261',
   webtorrent: '#868e96',

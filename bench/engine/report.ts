@@ -1,6 +1,13 @@
 import type { Machine } from './machine.ts'
 
-export const SYSTEM_NAMES = ['shoal', 'libtorrent-ssl', 'libtorrent-plain', 'webtorrent', 'aria2'] as const
+export const SYSTEM_NAMES = [
+  'shoal',
+  'shoal-encrypted',
+  'libtorrent-ssl',
+  'libtorrent-plain',
+  'webtorrent',
+  'aria2',
+] as const
 export type SystemName = (typeof SYSTEM_NAMES)[number]
 
 export const isSystemName = (text: string): text is SystemName =>

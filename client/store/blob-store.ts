@@ -1,20 +1,17 @@
-import { closeSync, openSync, read, readSync, renameSync, writeFileSync } from 'node:fs'
+import { closeSync, openSync, renameSync, writeFileSync } from 'node:fs'
 import { mkdir, readdir, readFile, rm, stat, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
-import { z } from 'zod'
+import type { z } from 'zod'
 import type { HashBatch } from '../../core/hash-batch.ts'
 import { allPieces, isSwarmId, type PieceLayout, pieceLayout, type SwarmId } from '../../core/metainfo.ts'
-import {
-  digestSchema,
-  hashBatchSchema,
-  hashBatchToJson,
-  registryHostSchema,
-  repositorySchema,
-} from '../../core/tracker-api.ts'
+import { hashBatchToJson, type repositorySchema } from '../../core/tracker-api.ts'
 import type { BlobKey } from '../client.ts'
 import { Bitfield } from '../engine/bitfield.ts'
 import { PieceHashes } from '../engine/piece-hashes.ts'
 import { StoreClosedError, StoreFullError } from '../errors.ts'
+import type { CacheKey } from './blob-cipher.ts'
+import { type BlobFile, readFile as readBlobFile, readFileSync as readBlobFileSync } from './blob-file.ts'
+import { blobState } from './blob-state.ts'
 
 /** A block from the page cache takes some 20 µs; one from a disk, milliseconds. */
 const COLD_READ_MS = 1.5
@@ -22,24 +19,6 @@ const COLD_READ_MS = 1.5
 const COLD_READS = 32
 /** Left free on the disk beside the blobs. */
 const DISK_RESERVE_BYTES = 256 * 1024 * 1024
-
-const stateSchema = z.strictObject({
-  version: z.literal(1),
-  registry: registryHostSchema,
-  digest: digestSchema,
-  bytes: z.int().positive(),
-  /** Repositories that the tracker confirmed the blob in; for people and progress only. */
-  repository: repositorySchema,
-  epoch: z.int().nonnegative(),
-  batches: z.array(hashBatchSchema),
-  /** Base64url bitfield of pieces that are in the file and matched a signed hash. */
-  pieces: z.string(),
-  /** The whole blob has been matched against its digest, here or by confirmed hashes. */
-  isMatched: z.boolean(),
-  /** Base64url of SHA-1 hashes, once they were needed. */
-  piecesSha1: z.string().optional(),
-  usedAtMs: z.number(),
-})
 
 /**
  * A blob's verified pieces on disk: `<dir>/<swarm id>/data` (sparse until complete) and `state.json`, replaced
@@ -53,13 +32,14 @@ export class StoredBlob {
   readonly hashes: PieceHashes
   readonly have: Bitfield
   /** Only between `pin` and its release: a closed descriptor's number may be another file's. */
-  readonly fd: number
+  readonly file: BlobFile
   repository: z.output<typeof repositorySchema>
   isMatched = false
   /** SHA-1 of every piece, 20 bytes each, for stock clients; undefined until they were needed. */
   piecesSha1: Buffer | undefined
   usedAtMs = Date.now()
   private readonly directory: string
+  private readonly cacheKey: CacheKey | undefined
   private isClosed = false
   private isDirty = true
   private pins = 0
@@ -68,9 +48,13 @@ export class StoredBlob {
   constructor(
     directory: string,
     blob: { swarm: SwarmId; key: BlobKey; bytes: number; repository: z.output<typeof repositorySchema> },
-    restored?: { have: Bitfield; hashes: PieceHashes },
+    {
+      cacheKey,
+      restored,
+    }: { cacheKey: CacheKey | undefined; restored?: { have: Bitfield; hashes: PieceHashes } },
   ) {
     this.directory = directory
+    this.cacheKey = cacheKey
     this.swarm = blob.swarm
     this.key = blob.key
     this.repository = blob.repository
@@ -78,7 +62,8 @@ export class StoredBlob {
     this.have = restored?.have ?? new Bitfield(this.layout.pieceCount)
     this.hashes = restored?.hashes ?? new PieceHashes(this.layout.pieceCount)
     // O_RDWR | O_CREAT without truncation: a resumed blob keeps its bytes.
-    this.fd = openSync(join(directory, 'data'), restored ? 'r+' : 'w+', 0o600)
+    const fd = openSync(join(directory, 'data'), restored ? 'r+' : 'w+', 0o600)
+    this.file = { fd, bytes: blob.bytes, key: cacheKey?.keyFor(blob.swarm) }
   }
 
   /** Whole, and matched against the digest: may be served as a seed and to local requests without more checks. */
@@ -104,7 +89,7 @@ export class StoredBlob {
       const index = piece as Parameters<Bitfield['has']>[0]
       if (this.have.has(index) && (this.isMatched || this.hashes.has(index))) known.add(index)
     }
-    const state: z.input<typeof stateSchema> = {
+    const state: z.input<typeof blobState> = {
       version: 1,
       registry: this.key.registry,
       digest: this.key.digest,
@@ -114,6 +99,7 @@ export class StoredBlob {
       batches: this.hashes.batches.map((batch: HashBatch) => hashBatchToJson(batch)),
       pieces: known.toBytes().toString('base64url'),
       isMatched: this.isMatched,
+      cacheKey: this.cacheKey?.id,
       piecesSha1: this.piecesSha1?.toString('base64url'),
       usedAtMs: this.usedAtMs,
     }
@@ -136,7 +122,7 @@ export class StoredBlob {
     this.pins += 1
     return () => {
       this.pins -= 1
-      if (this.isClosed && this.pins === 0) closeSync(this.fd)
+      if (this.isClosed && this.pins === 0) closeSync(this.file.fd)
     }
   }
 
@@ -156,31 +142,33 @@ export class StoredBlob {
       return
     }
     const release = this.pin()
+    const wanted = { target, ...block }
     if (this.coldReadsLeft > 0) {
       this.coldReadsLeft -= 1
-      read(this.fd, target, block.at, block.length, block.position, (error, bytes) => {
+      const settle = (isRead: boolean) => {
         release()
-        done(error === null && bytes === block.length)
-      })
+        done(isRead)
+      }
+      readBlobFile(this.file, wanted).then(settle, () => settle(false))
       return
     }
     const startedAtMs = performance.now()
-    let bytes = 0
+    let isRead = false
     try {
-      bytes = readSync(this.fd, target, block.at, block.length, block.position)
+      isRead = readBlobFileSync(this.file, wanted)
     } catch {
       // A broken disk costs this block, not the program: the peer is told that there is none.
     }
     if (performance.now() - startedAtMs > COLD_READ_MS) this.coldReadsLeft = COLD_READS
     release()
-    done(bytes === block.length)
+    done(isRead)
   }
 
-  /** Runs `work` with the descriptor held open. @throws StoreClosedError */
-  async withFile<Result>(work: (fd: number) => Promise<Result>): Promise<Result> {
+  /** Runs `work` with the file held open. @throws StoreClosedError */
+  async withFile<Result>(work: (file: BlobFile) => Promise<Result>): Promise<Result> {
     const release = this.pin()
     try {
-      return await work(this.fd)
+      return await work(this.file)
     } finally {
       release()
     }
@@ -199,7 +187,7 @@ export class StoredBlob {
   private end(): void {
     if (this.isClosed) return
     this.isClosed = true
-    if (this.pins === 0) closeSync(this.fd)
+    if (this.pins === 0) closeSync(this.file.fd)
   }
 }
 
@@ -207,21 +195,26 @@ export class StoredBlob {
 export class BlobStore {
   private readonly directory: string
   private readonly bytesMax: number
+  private readonly cacheKey: CacheKey | undefined
   private readonly blobs = new Map<SwarmId, StoredBlob>()
   private lastCreated: Promise<unknown> = Promise.resolve()
 
-  private constructor(directory: string, bytesMax: number) {
+  private constructor(directory: string, bytesMax: number, cacheKey: CacheKey | undefined) {
     this.directory = directory
     this.bytesMax = bytesMax
+    this.cacheKey = cacheKey
   }
 
-  /** Opens the store and every blob whose state can be read; what cannot be is removed. */
-  static async open(directory: string, bytesMax: number): Promise<BlobStore> {
+  /**
+   * Opens the store and every blob whose state can be read; what cannot be is removed, and so is what is under another
+   * cache key than this one, or under one at all when there is none.
+   */
+  static async open(directory: string, bytesMax: number, cacheKey?: CacheKey): Promise<BlobStore> {
     await mkdir(directory, { recursive: true, mode: 0o700 })
-    const store = new BlobStore(directory, bytesMax)
+    const store = new BlobStore(directory, bytesMax, cacheKey)
     for (const name of await readdir(directory)) {
       const path = join(directory, name)
-      const blob = isSwarmId(name) ? await restoreBlob(path, name) : undefined
+      const blob = isSwarmId(name) ? await restoreBlob(path, name, cacheKey) : undefined
       if (blob) store.blobs.set(blob.swarm, blob)
       else await rm(path, { recursive: true, force: true })
     }
@@ -259,7 +252,7 @@ export class BlobStore {
     const directory = join(this.directory, blob.swarm)
     await rm(directory, { recursive: true, force: true })
     await mkdir(directory, { mode: 0o700 })
-    const created = new StoredBlob(directory, blob)
+    const created = new StoredBlob(directory, blob, { cacheKey: this.cacheKey })
     this.blobs.set(blob.swarm, created)
     return { created, evicted }
   }
@@ -297,9 +290,14 @@ export class BlobStore {
   }
 }
 
-async function restoreBlob(directory: string, swarm: SwarmId): Promise<StoredBlob | undefined> {
+async function restoreBlob(
+  directory: string,
+  swarm: SwarmId,
+  cacheKey: CacheKey | undefined,
+): Promise<StoredBlob | undefined> {
   try {
-    const state = stateSchema.parse(JSON.parse(await readFile(join(directory, 'state.json'), 'utf8')))
+    const state = blobState.parse(JSON.parse(await readFile(join(directory, 'state.json'), 'utf8')))
+    if (state.cacheKey !== cacheKey?.id) return undefined
     const { pieceCount } = pieceLayout(state.bytes)
     const hashes = new PieceHashes(pieceCount)
     hashes.raiseEpoch(state.epoch)
@@ -311,7 +309,7 @@ async function restoreBlob(directory: string, swarm: SwarmId): Promise<StoredBlo
     const blob = new StoredBlob(
       directory,
       { swarm, key, bytes: state.bytes, repository: state.repository },
-      { have, hashes },
+      { cacheKey, restored: { have, hashes } },
     )
     blob.isMatched = state.isMatched
     if (state.piecesSha1 !== undefined) blob.piecesSha1 = Buffer.from(state.piecesSha1, 'base64url')

@@ -1,5 +1,6 @@
 import { Worker } from 'node:worker_threads'
 import { PIECE_BYTES_MAX, type PieceLayout } from '../../core/metainfo.ts'
+import type { BlobFile } from './blob-file.ts'
 import type { PieceBuffer } from './piece-buffers.ts'
 import type { Job, JobResult } from './verify-worker.ts'
 
@@ -39,7 +40,7 @@ export class Verifier {
     buffer: PieceBuffer,
     job: {
       length: number
-      fd: number
+      file: BlobFile
       position: number
       expected: string | undefined
       whole: number | undefined
@@ -54,8 +55,8 @@ export class Verifier {
     return this.wholes
   }
 
-  advanceWhole(whole: number, fd: number, to: number): Promise<string> {
-    return this.run({ kind: 'advance', whole, fd, to })
+  advanceWhole(whole: number, file: BlobFile, to: number): Promise<string> {
+    return this.run({ kind: 'advance', whole, file, to })
   }
 
   /** @returns the hex digest */
@@ -64,11 +65,11 @@ export class Verifier {
   }
 
   /** In steps, so that pieces waiting to be verified get their turn. @returns 20 bytes a piece */
-  async sha1OfPieces(fd: number, { blobBytes, pieceBytes }: PieceLayout): Promise<Buffer> {
+  async sha1OfPieces(file: BlobFile, { blobBytes, pieceBytes }: PieceLayout): Promise<Buffer> {
     const hashes: string[] = []
     for (let from = 0; from < blobBytes; from += SHA1_STEP_BYTES) {
       const to = Math.min(from + SHA1_STEP_BYTES, blobBytes)
-      hashes.push(await this.run({ kind: 'sha1', fd, from, to, pieceBytes }))
+      hashes.push(await this.run({ kind: 'sha1', file, from, to, pieceBytes }))
     }
     return Buffer.from(hashes.join(''), 'hex')
   }

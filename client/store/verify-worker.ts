@@ -1,6 +1,6 @@
 import { createHash, type Hash, hash } from 'node:crypto'
-import { readSync, writeSync } from 'node:fs'
 import { parentPort } from 'node:worker_threads'
+import { type BlobFile, readFileSync, writeFileSync } from './blob-file.ts'
 
 /** Runs in a thread of its own: hashing and writing are what would stall the event loop most. */
 
@@ -11,7 +11,7 @@ export interface PieceJob {
   /** Transferred here, and back with the result. */
   bytes: Uint8Array<ArrayBuffer>
   length: number
-  fd: number
+  file: BlobFile
   position: number
   /** Hex SHA-256; undefined for a piece from the registry whose hash nobody has published. */
   expected: string | undefined
@@ -23,7 +23,7 @@ export interface WholeAdvanceJob {
   kind: 'advance'
   job: number
   whole: number
-  fd: number
+  file: BlobFile
   to: number
 }
 /** End a whole-blob hash; answers its hex digest. */
@@ -36,7 +36,7 @@ export interface WholeEndJob {
 export interface Sha1Job {
   kind: 'sha1'
   job: number
-  fd: number
+  file: BlobFile
   from: number
   to: number
   pieceBytes: number
@@ -54,11 +54,6 @@ interface WholeHash {
 }
 
 const wholes = new Map<number, WholeHash>()
-/**
- * What one write takes. Larger writes into a hole of a file make ext4 reserve and clear large folios: pieces of 4 MiB in
- * one write reached 500 MiB/s, in writes of 256 KiB 3,500 MiB/s (Linux 6.18, docs/performance.md).
- */
-const WRITE_BYTES = 256 * 1024
 /** Scratch for what is read back; one thread, so one is enough. */
 const scratch = Buffer.allocUnsafe(1024 * 1024)
 
@@ -79,7 +74,7 @@ function verifyPiece(job: PieceJob): string {
   const bytes = job.bytes.subarray(0, job.length)
   const actual = hash('sha256', bytes, 'hex')
   if (job.expected !== undefined && actual !== job.expected) return actual
-  writeWholly(job.fd, bytes, job.position)
+  writeFileSync(job.file, bytes, job.position)
   if (job.whole !== undefined) {
     const whole = wholeHash(job.whole)
     if (whole.bytes === job.position) {
@@ -90,17 +85,9 @@ function verifyPiece(job: PieceJob): string {
   return actual
 }
 
-function writeWholly(fd: number, bytes: Uint8Array, position: number): void {
-  let written = 0
-  while (written < bytes.length) {
-    const length = Math.min(WRITE_BYTES, bytes.length - written)
-    written += writeSync(fd, bytes, written, length, position + written)
-  }
-}
-
 function advanceWhole(job: WholeAdvanceJob): string {
   const whole = wholeHash(job.whole)
-  readThrough(job.fd, whole.bytes, job.to, (bytes) => whole.hash.update(bytes))
+  readThrough(job.file, whole.bytes, job.to, (bytes) => whole.hash.update(bytes))
   whole.bytes = Math.max(whole.bytes, job.to)
   return ''
 }
@@ -115,18 +102,19 @@ function sha1OfPieces(job: Sha1Job): string {
   const hashes: string[] = []
   for (let from = job.from; from < job.to; from += job.pieceBytes) {
     const piece = createHash('sha1')
-    readThrough(job.fd, from, Math.min(from + job.pieceBytes, job.to), (bytes) => piece.update(bytes))
+    readThrough(job.file, from, Math.min(from + job.pieceBytes, job.to), (bytes) => piece.update(bytes))
     hashes.push(piece.digest('hex'))
   }
   return hashes.join('')
 }
 
-function readThrough(fd: number, from: number, to: number, take: (bytes: Uint8Array) => void): void {
-  for (let at = from; at < to; ) {
-    const read = readSync(fd, scratch, 0, Math.min(scratch.length, to - at), at)
-    if (read === 0) throw new Error('the blob file is shorter than its blob')
-    take(scratch.subarray(0, read))
-    at += read
+function readThrough(file: BlobFile, from: number, to: number, take: (bytes: Uint8Array) => void): void {
+  for (let position = from; position < to; ) {
+    const length = Math.min(scratch.length, to - position)
+    const isRead = readFileSync(file, { target: scratch, at: 0, length, position })
+    if (!isRead) throw new Error('the blob file is shorter than its blob')
+    take(scratch.subarray(0, length))
+    position += length
   }
 }
 

@@ -2,6 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { TLSSocket } from 'node:tls'
+import type { Logger } from 'pino'
 import type { RegistryClient } from '../../core/registry-client.ts'
 import { refuseSocket } from '../error-response.ts'
 import { ProxyRequestError } from '../errors.ts'
@@ -20,6 +21,7 @@ export interface InterceptOptions {
   authority: ProxyAuthority
   /** Every request on every intercepted connection. */
   onRequest: (request: IncomingMessage, response: ServerResponse, registry: RegistryClient) => void
+  log: Logger
 }
 
 /** Speaks as the registry: TLS with a leaf of our authority, then HTTP/1.1. It listens nowhere; it is fed sockets. */
@@ -28,7 +30,7 @@ export class InterceptServer {
   readonly #http: Server
   readonly #registryOf = new WeakMap<object, RegistryClient>()
 
-  constructor({ authority, onRequest }: InterceptOptions) {
+  constructor({ authority, onRequest, log }: InterceptOptions) {
     this.#authority = authority
     this.#http = createServer({
       maxHeaderSize: HEADER_BYTES_MAX,
@@ -42,7 +44,9 @@ export class InterceptServer {
     this.#http.on('request', (request: IncomingMessage, response: ServerResponse) => {
       onRequest(request, response, this.#registryOf.get(request.socket)!)
     })
-    this.#http.on('clientError', refuseMalformed)
+    this.#http.on('clientError', malformedRefusal(log))
+    // A tunnel inside an intercepted connection would lead past the rules for targets.
+    this.#http.on('connect', (_request, socket) => refuseRequest(log, 'CONNECT within a connection', socket))
     // Node enforces headersTimeout only on servers that have begun to listen.
     this.#http.emit('listening')
   }
@@ -93,7 +97,15 @@ function handshake(secure: TLSSocket): Promise<void> {
 }
 
 /** What the parser refused: conflicting lengths, bare line feeds, oversized headers (RFC 9112 §2.2, §6.3). */
-export function refuseMalformed(error: Error & { code?: string }, socket: Duplex): void {
-  if (error.code === 'ECONNRESET') return void socket.destroy()
-  refuseSocket(socket as Socket, new ProxyRequestError(`malformed request (${error.code ?? 'unknown'})`))
+export function malformedRefusal(log: Logger): (error: Error & { code?: string }, socket: Duplex) => void {
+  return (error, socket) => {
+    if (error.code === 'ECONNRESET') return void socket.destroy()
+    refuseRequest(log, `malformed request (${error.code ?? 'unknown'})`, socket)
+  }
+}
+
+function refuseRequest(log: Logger, reason: string, socket: Duplex): void {
+  const refusal = new ProxyRequestError(reason)
+  log.warn({ code: refusal.code, reason }, 'request refused')
+  refuseSocket(socket as Socket, refusal)
 }

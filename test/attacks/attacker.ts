@@ -20,8 +20,17 @@ import { openSealer } from '../../tracker/authority/sealer.ts'
 import { SqliteStore } from '../../tracker/store/sqlite-store.ts'
 import { signingInputOf } from '../core/signed-tokens.ts'
 import type { TestBlob, TestCluster, TestNode } from '../pull/test-cluster.ts'
+import { loot } from './loot.ts'
 
 /** Attackers: they speak the peer protocol with Shoal's own encoders, over their own sockets, and count what they get. */
+
+/** What attackers need to know of a cluster, in one process or in many. */
+export type AttackedCluster = Pick<
+  TestCluster,
+  'request' | 'signer' | 'folder' | 'nodeOptions' | 'newCluster'
+> & {
+  tracker: { adminAddress: { port: number } }
+}
 
 /** The attacker's own trust: it must finish TLS handshakes, and verifies nothing else about whom it robs. */
 interface TrackerAccess {
@@ -47,10 +56,10 @@ export interface Member {
   serve(listenPort: number, swarms?: SwarmId[]): Promise<KeyedCertificate>
 }
 
-/** What an attacker must know of its surroundings; a lab can say it too. */
-export type AttackedCluster = Pick<TestCluster, 'nodeOptions' | 'request'>
+/** What a member must know of its surroundings; a lab can say it too. */
+export type Surroundings = Pick<TestCluster, 'nodeOptions' | 'request'>
 
-export async function enrol(cluster: AttackedCluster, joinToken?: string): Promise<Member> {
+export async function enrol(cluster: Surroundings, joinToken?: string): Promise<Member> {
   const access = cluster.nodeOptions('attacker') as TrackerAccess
   const tracker = new TrackerClient(access)
   const key = makeKey()
@@ -103,7 +112,7 @@ export async function enrol(cluster: AttackedCluster, joinToken?: string): Promi
 }
 
 /** The cluster's authority itself, out of the tracker's sealed store: for certificates that no honest tracker issues. */
-export async function stealAuthority(cluster: TestCluster, id: ClusterId): Promise<Cluster> {
+export async function stealAuthority(cluster: AttackedCluster, id: ClusterId): Promise<Cluster> {
   const store = new SqliteStore(join(cluster.folder, 'tracker', 'tracker.sqlite'))
   try {
     const sealer = await openSealer(store, readFileSync(join(cluster.folder, 'unlock'), 'utf8').trim())
@@ -114,7 +123,7 @@ export async function stealAuthority(cluster: TestCluster, id: ClusterId): Promi
 }
 
 /** What the operator does against a node: a revocation through the admin API. */
-export async function revoke(cluster: TestCluster, { cluster: id, node }: Member): Promise<void> {
+export async function revoke(cluster: AttackedCluster, { cluster: id, node }: Member): Promise<void> {
   const pem = readFileSync(join(cluster.folder, 'tracker', 'admin.pem'), 'utf8')
   const origin = `https://localhost:${cluster.tracker.adminAddress.port}`
   const admin = new Client(origin, { connect: { ca: pem, cert: pem, key: pem } })
@@ -143,7 +152,7 @@ export function mint(authority: Cluster, claims: CertificateClaims, validForSeco
 
 /** Claims as the tracker would write them for this member, blob and token; what is wrong with them goes in `changes`. */
 export function pullClaimsFor(
-  cluster: TestCluster,
+  cluster: AttackedCluster,
   member: Member,
   blob: TestBlob,
   changes: Partial<PullClaims> & { token?: string } = {},
@@ -166,21 +175,18 @@ export function pullClaimsFor(
 
 export const tokenHashOf = (token: string) => createHash('sha256').update(signingInputOf(token)).digest('hex')
 
-export function swarmOf(member: Member, cluster: AttackedCluster, blob: TestBlob): SwarmId {
+export function swarmOf(member: Member, cluster: Surroundings, blob: TestBlob): SwarmId {
   const { registry } = cluster.request(blob)
   return swarmIdOf({ cluster: member.cluster, registry, digest: blob.digest, bytes: blob.bytes.length })
 }
 
 export interface DialOptions {
-  node: TestNode
+  node: { client: Pick<TestNode['client'], 'peerAddress'> }
   authorities: readonly string[]
   certificate?: KeyedCertificate
   sni?: string
   tls?: ConnectionOptions
 }
-
-/** Everything that attackers have been sent of blobs, in this file's process. Each file ends by comparing it with 0. */
-export const loot = { lines: 0, blockBytes: 0 }
 
 /** One connection of an attacker. What it gets is counted from the first byte. */
 export class AttackLine {
@@ -198,7 +204,6 @@ export class AttackLine {
   readonly ready: Promise<boolean>
 
   constructor(options: DialOptions) {
-    loot.lines += 1
     const { host, port } = options.node.client.peerAddress
     const credential = options.certificate && {
       cert: options.certificate.certificatePem,
@@ -218,7 +223,7 @@ export class AttackLine {
       onMessage: (message) => void this.messages.push(message),
       onBlockStart: ({ length }) => {
         this.blockBytes += length
-        loot.blockBytes += length
+        loot.bytes += length
         return undefined
       },
       onBlockEnd: () => undefined,
@@ -281,7 +286,7 @@ export class AttackLine {
 
   /** This was no attacker but a control: what it got was its due. */
   forget(): void {
-    loot.blockBytes -= this.blockBytes
+    loot.bytes -= this.blockBytes
     this.blockBytes = 0
   }
 }
@@ -304,7 +309,7 @@ export function extensionHandshake(): Buffer {
 export const fingerprint = (certificate: X509Certificate) =>
   createHash('sha256').update(certificate.raw).digest()
 
-export function proverFor(cluster: TestCluster, token: string): TokenProver {
+export function proverFor(cluster: AttackedCluster, token: string): TokenProver {
   return prepareProver(token, cluster.signer.publicJwk)
 }
 

@@ -1,77 +1,98 @@
-import { afterEach, expect, test } from 'vitest'
-import { type HostileUploader, startHostileUploader } from '../pull/hostile-uploader.ts'
-import { pull, randomBlob, startTestCluster, type TestCluster } from '../pull/test-cluster.ts'
-import { enrol, type Member } from './attacker.ts'
-import { askPull, PIECE_BYTES, publishLie, refusalOf, slander } from './liar.ts'
+import { randomBytes } from 'node:crypto'
+import { expect } from 'vitest'
+import { pull, randomBlob, type TestBlob } from '../pull/test-cluster.ts'
+import { type Member, swarmOf } from './attacker.ts'
+import { attackTest } from './ledger.ts'
+import { askPull, PIECE_BYTES, publishLie } from './liar.ts'
+import { expectConvicted, useScene } from './scene.ts'
 
 /** Who lies about a piece is found out by the tracker's own look at the registry, and bars nobody but itself. */
-let cluster: TestCluster
-let uploader: HostileUploader | undefined
-const members: Member[] = []
-afterEach(async () => {
-  await uploader?.close()
-  for (const member of members.splice(0)) await member.tracker.close()
-  await cluster?.close()
-})
+const scene = useScene()
 const PIECES = 5
+const OVERTAKEN_MS = 1_000
 
-async function newMember(): Promise<Member> {
-  const member = await enrol(cluster)
-  members.push(member)
-  return member
+const sleep = (forMs: number) => new Promise((resolve) => setTimeout(resolve, forMs))
+
+function accuse({ tracker }: Member, swarm: ReturnType<typeof swarmOf>) {
+  const hash = randomBytes(32).toString('base64url')
+  return tracker.mismatch(swarm, { epoch: 0, pieces: [{ piece: 2, hash }] })
 }
 
-test('a publisher of a wrong hash is revoked by the node that its lie was told to, and that node is not', async () => {
-  cluster = await startTestCluster({ nodes: 1 })
-  const [victim] = cluster.nodes
-  const blob = cluster.registry.add(randomBlob((PIECES - 1) * PIECE_BYTES + 5).bytes)
-  const liar = await newMember()
-  uploader = await startHostileUploader(cluster, await publishLie(liar, cluster, blob), 'first-piece')
-  await expect(pull(victim!, cluster.request(blob))).rejects.toMatchObject({ code: 'BLOB_DISTRUSTED' })
-  expect(await refusalOf(liar, cluster, blob)).toBe('NODE_REVOKED')
-  const other = cluster.registry.add(randomBlob(PIECE_BYTES).bytes)
-  expect((await pull(victim!, cluster.request(other))).equals(other.bytes)).toBe(true)
-}, 30_000)
-
-test('a node that reports a right hash as wrong is revoked, and the honest publisher is not', async () => {
-  cluster = await startTestCluster({ nodes: 1 })
-  const [honest] = cluster.nodes
-  const blob = cluster.registry.add(randomBlob(PIECES * PIECE_BYTES).bytes)
-  await pull(honest!, cluster.request(blob))
-  const slanderer = await newMember()
-  await askPull(slanderer, cluster, blob)
-  await slander(slanderer, cluster, blob)
-  expect(await refusalOf(slanderer, cluster, blob)).toBe('NODE_REVOKED')
-  const other = cluster.registry.add(randomBlob(PIECE_BYTES).bytes)
-  expect((await pull(honest!, cluster.request(other))).equals(other.bytes)).toBe(true)
-}, 30_000)
-
-test('with the registry out of reach nobody is revoked', async () => {
-  cluster = await startTestCluster({ nodes: 1 })
+/** The one honest node has the blob; a member is in its swarm. */
+async function startWithPublished(): Promise<{ blob: TestBlob; reporter: Member }> {
+  await scene.start()
+  const { cluster } = scene
   const blob = cluster.registry.add(randomBlob(PIECES * PIECE_BYTES).bytes)
   await pull(cluster.nodes[0]!, cluster.request(blob))
-  const reporter = await newMember()
+  const reporter = await scene.newMember()
   await askPull(reporter, cluster, blob)
-  cluster.registry.isDown = true
-  await slander(reporter, cluster, blob)
-  await new Promise((resolve) => setTimeout(resolve, 1_000))
-  cluster.registry.isDown = false
-  await expect(askPull(reporter, cluster, blob)).resolves.toMatchObject({ refused: [] })
-}, 30_000)
+  return { blob, reporter }
+}
 
-test('an accuser that repeats an overtaken report does not make the tracker ask the registry each time', async () => {
-  cluster = await startTestCluster({ nodes: 1 })
-  const blob = cluster.registry.add(randomBlob(PIECES * PIECE_BYTES).bytes)
-  await pull(cluster.nodes[0]!, cluster.request(blob))
-  const reporter = await newMember()
-  await askPull(reporter, cluster, blob)
-  cluster.registry.isDown = true
-  const accuse = () => slander(reporter, cluster, blob)
-  await accuse()
-  await new Promise((resolve) => setTimeout(resolve, 1_000))
-  cluster.registry.isDown = false
-  const sentBefore = cluster.registry.sentBytes.get(blob.digest)
-  for (let times = 0; times < 5; times += 1) await accuse()
-  await new Promise((resolve) => setTimeout(resolve, 1_000))
-  expect(cluster.registry.sentBytes.get(blob.digest)).toBe(sentBefore)
-}, 30_000)
+async function expectHonestNodePulls(): Promise<void> {
+  const { cluster } = scene
+  const other = cluster.registry.add(randomBlob(PIECE_BYTES).bytes)
+  expect((await pull(cluster.nodes[0]!, cluster.request(other))).equals(other.bytes)).toBe(true)
+}
+
+attackTest(
+  'a publisher of a wrong hash is revoked by the node that its lie was told to, and that node is not',
+  async () => {
+    await scene.start()
+    const { cluster } = scene
+    const blob = cluster.registry.add(randomBlob((PIECES - 1) * PIECE_BYTES + 5).bytes)
+    const liar = await scene.newMember()
+    await scene.serve(await publishLie(liar, cluster, blob))
+    const reading = pull(cluster.nodes[0]!, cluster.request(blob))
+    await expect(reading).rejects.toMatchObject({ code: 'BLOB_DISTRUSTED' })
+    await expectConvicted(scene, liar, blob)
+    await expectHonestNodePulls()
+  },
+  30_000,
+)
+
+attackTest(
+  'a node that reports a right hash as wrong is revoked, and the honest publisher is not',
+  async () => {
+    const { blob, reporter } = await startWithPublished()
+    await accuse(reporter, swarmOf(reporter, scene.cluster, blob))
+    await expectConvicted(scene, reporter, blob)
+    await expectHonestNodePulls()
+  },
+  30_000,
+)
+
+attackTest(
+  'with the registry out of reach nobody is revoked',
+  async () => {
+    const { blob, reporter } = await startWithPublished()
+    const { registry } = scene.cluster
+    registry.isDown = true
+    await accuse(reporter, swarmOf(reporter, scene.cluster, blob))
+    await sleep(OVERTAKEN_MS)
+    registry.isDown = false
+    await expect(askPull(reporter, scene.cluster, blob)).resolves.toMatchObject({ refused: [] })
+    expect(scene.logged.filter(({ code }) => code === 'HASH_LIE')).toEqual([])
+    await expectHonestNodePulls()
+  },
+  30_000,
+)
+
+attackTest(
+  'an accuser that repeats an overtaken report does not make the tracker ask the registry each time',
+  async () => {
+    const { blob, reporter } = await startWithPublished()
+    const { registry } = scene.cluster
+    const swarm = swarmOf(reporter, scene.cluster, blob)
+    registry.isDown = true
+    await accuse(reporter, swarm)
+    await sleep(OVERTAKEN_MS)
+    registry.isDown = false
+    const sentBefore = registry.sentBytes.get(blob.digest)
+    for (let times = 0; times < 5; times += 1) await accuse(reporter, swarm)
+    await sleep(OVERTAKEN_MS)
+    expect(registry.sentBytes.get(blob.digest)).toBe(sentBefore)
+    await expectHonestNodePulls()
+  },
+  30_000,
+)

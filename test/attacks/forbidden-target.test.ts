@@ -5,11 +5,15 @@ import { afterEach, expect, test } from 'vitest'
 import { parsePermittedTargets, TargetPolicy } from '../../proxy/upstream/target.ts'
 import { alwaysStatus } from '../core/test-registry.ts'
 import { openTunnel, readAll, startTestProxy, type TestProxy } from '../proxy/test-proxy.ts'
+import { attackTest, controlTest } from './ledger.ts'
+import { loot } from './loot.ts'
 
 /** A user of the machine who asks the proxy, which may run with more rights, for what it must not fetch for anyone. */
 let proxy: TestProxy
 let own: { port: number; connections: number; server: Server } | undefined
 afterEach(async () => {
+  // Whatever it was asked, it still serves.
+  expect((await proxy.ask('/v2/')).statusCode).toBe(200)
   await proxy.close()
   own?.server.close()
   own = undefined
@@ -24,6 +28,13 @@ async function ownListener(): Promise<NonNullable<typeof own>> {
   await once(server, 'listening')
   own = { port: (server.address() as AddressInfo).port, connections: 0, server }
   return own
+}
+
+/** CONNECT; all that comes out of a tunnel that was opened is what the caller gained. */
+async function tunnelTo(target: string): Promise<{ status: number; text: string }> {
+  const { status, text, socket } = await openTunnel(proxy.port, target)
+  if (status === 200) loot.bytes += (await readAll(socket)).length
+  return { status, text }
 }
 
 const outsideAddress = () =>
@@ -44,39 +55,44 @@ for (const host of [
   '0xa9fea9fe',
   '0251.0376.0251.0376',
 ]) {
-  test(`CONNECT and plain requests to ${host} are denied, and logged with their code`, async () => {
+  attackTest(`CONNECT and plain requests to ${host} are denied, and logged with their code`, async () => {
     proxy = await startTestProxy(alwaysStatus(200))
-    const { status, text } = await openTunnel(proxy.port, `${host}:80`)
+    const { status, text } = await tunnelTo(`${host}:80`)
     expect([status, text.includes('CONNECT_DENIED')]).toEqual([403, true])
     const socket = connect(proxy.port, '127.0.0.1')
     socket.write(`GET http://${host}/latest HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`)
-    expect(await readAll(socket)).toMatch(/^HTTP\/1\.1 403 [\s\S]*CONNECT_DENIED/)
+    const answer = await readAll(socket)
+    if (!answer.startsWith('HTTP/1.1 403 ')) loot.bytes += answer.length
+    expect(answer).toMatch(/^HTTP\/1\.1 403 [\s\S]*CONNECT_DENIED/)
     expect(proxy.logged.map(({ code }) => code)).toContain('CONNECT_DENIED')
   })
 }
 
-test('the node’s own listeners are denied at every address of the machine, and see no connection', async () => {
-  const { port } = await ownListener()
-  proxy = await startTestProxy(alwaysStatus(200), { deniedPorts: [port] })
-  const hosts = ['127.0.0.1', '127.8.8.8', 'localhost', '[::1]', '0.0.0.0', outsideAddress()]
-  for (const host of hosts.filter((found) => found !== undefined)) {
-    const { status, text } = await openTunnel(proxy.port, `${host}:${port}`)
-    expect([host, status, text.includes('CONNECT_DENIED')]).toEqual([host, 403, true])
-  }
-  expect(own!.connections).toBe(0)
-})
+attackTest(
+  'the node’s own listeners are denied at every address of the machine, and see no connection',
+  async () => {
+    const { port } = await ownListener()
+    proxy = await startTestProxy(alwaysStatus(200), { deniedPorts: [port] })
+    const hosts = ['127.0.0.1', '127.8.8.8', 'localhost', '[::1]', '0.0.0.0', outsideAddress()]
+    for (const host of hosts.filter((found) => found !== undefined)) {
+      const { status, text } = await tunnelTo(`${host}:${port}`)
+      expect([host, status, text.includes('CONNECT_DENIED')]).toEqual([host, 403, true])
+    }
+    expect(own!.connections).toBe(0)
+    expect(proxy.logged.map(({ code }) => code)).toContain('CONNECT_DENIED')
+  },
+)
 
-test('a chosen target is permitted, and it alone', async () => {
+controlTest('a chosen target is permitted, and it alone', async () => {
   const { port } = await ownListener()
   proxy = await startTestProxy(alwaysStatus(200), {
     deniedPorts: [port],
     permittedTargets: parsePermittedTargets(`127.0.0.1:${port}`),
   })
-  const { status, socket } = await openTunnel(proxy.port, `127.0.0.1:${port}`)
-  expect(status).toBe(200)
-  expect(await readAll(socket)).toBe('secrets')
+  expect((await tunnelTo(`127.0.0.1:${port}`)).status).toBe(200)
+  expect(loot.bytes).toBe('secrets'.length)
   for (const target of [`127.0.0.2:${port}`, `[::1]:${port}`, `127.0.0.1:${proxy.port}`]) {
-    expect([target, (await openTunnel(proxy.port, target)).status]).toEqual([target, 403])
+    expect([target, (await tunnelTo(target)).status]).toEqual([target, 403])
   }
   expect(own!.connections).toBe(1)
 })

@@ -1,7 +1,8 @@
-import { expect, test } from 'vitest'
+import { expect } from 'vitest'
 import { claimsToNames } from '../../core/certificate-claims.ts'
 import { issueLeaf, type KeyedCertificate, makeAuthority } from '../../core/issue-certificate.ts'
 import { type AttackLine, attack, enrol, proverFor, pullClaimsFor } from './attacker.ts'
+import { attackTest } from './ledger.ts'
 import { expectLogged, expectNothingGiven, expectUnharmed, useTarget } from './target.ts'
 
 /** Attackers whose certificates say everything right, but were issued by somebody else. They hold a real token. */
@@ -41,13 +42,13 @@ async function expectRefused(certificate: KeyedCertificate, token: string): Prom
   await expectLogged(target, mark, 'PEER_REFUSED')
 }
 
-test('a certificate of an authority of its own is refused', async () => {
+attackTest('a certificate of an authority of its own is refused', async () => {
   const token = realToken()
   const own = await makeAuthority({ commonName: 'attacker', validForSeconds: 600 })
   await expectRefused(await forged(own, token), token)
 })
 
-test("a certificate of an authority with the cluster authority's name is refused", async () => {
+attackTest("a certificate of an authority with the cluster authority's name is refused", async () => {
   const token = realToken()
   const own = await makeAuthority({
     commonName: `shoal cluster ${target.member.cluster}`,
@@ -59,7 +60,7 @@ test("a certificate of an authority with the cluster authority's name is refused
   await expectRefused(chain, token)
 })
 
-test('a certificate that was issued with a leaf certificate of the cluster is refused', async () => {
+attackTest('a certificate that was issued with a leaf certificate of the cluster is refused', async () => {
   const token = realToken()
   const leaf = await forged(target.member.nodeCertificate, token)
   await expectRefused(
@@ -68,12 +69,12 @@ test('a certificate that was issued with a leaf certificate of the cluster is re
   )
 })
 
-test('a self-signed certificate is refused', async () => {
+attackTest('a self-signed certificate is refused', async () => {
   const token = realToken()
   await expectRefused(await makeAuthority({ commonName: 'shoal pull', validForSeconds: 600 }), token)
 })
 
-test('a pull certificate of another cluster of the same tracker is refused', async () => {
+attackTest('a pull certificate of another cluster of the same tracker is refused', async () => {
   const token = realToken()
   const { joinToken } = await target.cluster.newCluster()
   const foreigner = await enrol(target.cluster, joinToken)

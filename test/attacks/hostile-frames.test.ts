@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto'
-import { expect, test } from 'vitest'
+import { expect } from 'vitest'
 import { encodeHashBatch } from '../../client/wire/extensions.ts'
 import { encodeHandshake } from '../../client/wire/handshake.ts'
 import { encodeMessage, FRAME_BYTES_MAX } from '../../client/wire/messages.ts'
 import { type AttackLine, attack, type DialOptions } from './attacker.ts'
+import { attackTest } from './ledger.ts'
 import { expectLogged, expectNothingGiven, expectUnharmed, useTarget } from './target.ts'
 
 /** A member with a real pull certificate and no token, who sends what no peer should. */
@@ -42,7 +43,7 @@ for (const [what, lengthField] of [
     ['a block', 7],
     ['no id yet', undefined],
   ] as const) {
-    test(`a frame of ${what} (${kind}) ends the connection before it is buffered`, async () => {
+    attackTest(`a frame of ${what} (${kind}) ends the connection before it is buffered`, async () => {
       const heldBefore = process.memoryUsage().arrayBuffers
       await expectDropped((line) => {
         line.sendHandshakes(target.swarm, target.member.node)
@@ -53,21 +54,24 @@ for (const [what, lengthField] of [
   }
 }
 
-test('another protocol instead of the handshake ends the connection', () =>
-  expectDropped((line) => line.send(Buffer.from('GET / HTTP/1.1\r\nHost: shoal\r\n\r\n'.padEnd(68, ' ')))))
+attackTest('another protocol instead of the handshake ends the connection', () =>
+  expectDropped((line) => line.send(Buffer.from('GET / HTTP/1.1\r\nHost: shoal\r\n\r\n'.padEnd(68, ' ')))),
+)
 
-test('chokes without end, each of which would cost a window of requests, end the connection', () =>
+attackTest('chokes without end, each of which would cost a window of requests, end the connection', () =>
   expectDropped((line) => {
     line.sendHandshakes(target.swarm, target.member.node)
     const turn = Buffer.concat([encodeMessage({ type: 'unchoke' }), encodeMessage({ type: 'choke' })])
     line.send(Buffer.concat(Array<Buffer>(1001).fill(turn)))
-  }))
+  }),
+)
 
-test('a handshake for another swarm ends the connection', () =>
+attackTest('a handshake for another swarm ends the connection', () =>
   expectDropped((line) => {
     const swarm = 'e'.repeat(40) as typeof target.swarm
     line.send(encodeHandshake({ swarm, peer: target.member.node, hasFast: true, hasExtensions: true }))
-  }))
+  }),
+)
 
 for (const [what, bytes] of [
   ['a choke with a payload', frame(2, Buffer.of(0, 0))],
@@ -83,21 +87,23 @@ for (const [what, bytes] of [
   ['a proof nested deeply', extended(1, Buffer.from(`${'l'.repeat(60_000)}${'e'.repeat(60_000)}`))],
   ['a hash batch that is empty', extended(2, Buffer.from('de'))],
 ] as const) {
-  test(`${what} ends the connection`, () =>
+  attackTest(`${what} ends the connection`, () =>
     expectDropped((line) => {
       line.sendHandshakes(target.swarm, target.member.node)
       line.send(bytes)
-    }))
+    }),
+  )
 }
 
-test('an extension handshake that is no bencoding ends the connection', () =>
+attackTest('an extension handshake that is no bencoding ends the connection', () =>
   expectDropped((line) => {
     const swarm = target.swarm
     line.send(encodeHandshake({ swarm, peer: target.member.node, hasFast: true, hasExtensions: true }))
     line.send(extended(0, Buffer.from('d1:md')))
-  }))
+  }),
+)
 
-test('a hash batch that the tracker did not sign ends the connection', () =>
+attackTest('a hash batch that the tracker did not sign ends the connection', () =>
   expectDropped((line) => {
     line.sendHandshakes(target.swarm, target.member.node)
     const batch = {
@@ -109,9 +115,10 @@ test('a hash batch that the tracker did not sign ends the connection', () =>
       signature: randomBytes(64),
     } as const
     line.send(extended(2, encodeHashBatch(batch)))
-  }))
+  }),
+)
 
-test('blocks that nobody asked for end the connection once they are many', () =>
+attackTest('blocks that nobody asked for end the connection once they are many', () =>
   expectDropped((line) => {
     line.sendHandshakes(target.swarm, target.member.node)
     const block = frame(
@@ -119,9 +126,10 @@ test('blocks that nobody asked for end the connection once they are many', () =>
       Buffer.concat([Buffer.from([7, 0, 0, 0, 0, 0, 0, 0, 0]), Buffer.alloc(128 * 1024)]),
     )
     for (let sent = 0; sent < 9 * 1024 * 1024; sent += block.length) line.send(block)
-  }))
+  }),
+)
 
-test('a hundred thousand tiny frames are taken in, hold no memory, and earn nothing', async () => {
+attackTest('a hundred thousand tiny frames are taken in, hold no memory, and earn nothing', async () => {
   const heldBefore = process.memoryUsage().rss
   const line = await attack(
     await dial(),
@@ -139,7 +147,7 @@ test('a hundred thousand tiny frames are taken in, hold no memory, and earn noth
   expect(process.memoryUsage().rss - heldBefore).toBeLessThan(100 * 1024 * 1024)
 })
 
-test('cancels, rejects, chokes and suggestions out of nowhere are ignored', async () => {
+attackTest('cancels, rejects, chokes and suggestions out of nowhere are ignored', async () => {
   const line = await attack(await dial(), (line) => {
     line.sendHandshakes(target.swarm, target.member.node)
     const block = { piece: 0xffffffff, begin: 0xffffffff, length: 0xffffffff }
@@ -158,7 +166,8 @@ test('cancels, rejects, chokes and suggestions out of nowhere are ignored', asyn
   expectNothingGiven(line)
 })
 
-test('streams of noise after the handshakes never stop the node', async () => {
+attackTest('streams of noise after the handshakes never stop the node', async () => {
+  const mark = target.logged.length
   for (let round = 0; round < 20; round++) {
     const line = await attack(
       await dial(),
@@ -174,6 +183,7 @@ test('streams of noise after the handshakes never stop the node', async () => {
     )
     expect(line.blockBytes).toBe(0)
   }
+  await expectLogged(target, mark, 'PEER_PROTOCOL')
 })
 
 expectUnharmed(target)

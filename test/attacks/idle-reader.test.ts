@@ -2,6 +2,7 @@ import { readdirSync, truncateSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
 import { AttackLine, proverFor } from './attacker.ts'
+import { attackTest } from './ledger.ts'
 import { expectServesHonestly, useTarget } from './target.ts'
 
 /** Someone who may pull the blob, and proves it; what it then does must not keep others from being served. */
@@ -26,20 +27,24 @@ async function becomeAdmitted(): Promise<AttackLine> {
   return dialled
 }
 
-test('a peer that asks for more than its socket holds and reads nothing keeps nobody from being served', async () => {
-  line = await becomeAdmitted()
-  const mark = target.logged.length
-  line.socket.pause()
-  for (let round = 0; round < 20; round++) {
-    for (let at = 0; at < 250; at++) {
-      const begin = (at % 16) * STOCK_BLOCK_BYTES
-      line.send({ type: 'request', piece: at % 32, begin, length: STOCK_BLOCK_BYTES })
+attackTest(
+  'a peer that asks for more than its socket holds and reads nothing keeps nobody from being served',
+  async () => {
+    line = await becomeAdmitted()
+    const mark = target.logged.length
+    line.socket.pause()
+    for (let round = 0; round < 20; round++) {
+      for (let at = 0; at < 250; at++) {
+        const begin = (at % 16) * STOCK_BLOCK_BYTES
+        line.send({ type: 'request', piece: at % 32, begin, length: STOCK_BLOCK_BYTES })
+      }
+      await new Promise((resolve) => setTimeout(resolve, 25))
     }
-    await new Promise((resolve) => setTimeout(resolve, 25))
-  }
-  await expectServesHonestly(target)
-  await expect.poll(() => target.codesSince(mark), { timeout: 9000 }).toContain('PEER_PROTOCOL')
-}, 20_000)
+    await expectServesHonestly(target)
+    await expect.poll(() => target.codesSince(mark), { timeout: 9000 }).toContain('PEER_PROTOCOL')
+  },
+  20_000,
+)
 
 test('a block that cannot be read is refused, and costs neither the connection nor the node', async () => {
   const blobs = join(target.holder.dataDir, 'blobs')

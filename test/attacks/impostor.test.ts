@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { createServer, type Server, type TLSSocket } from 'node:tls'
-import { afterEach, expect, test } from 'vitest'
+import { afterEach, expect } from 'vitest'
 import { decodeProof, type ProofMessage } from '../../client/wire/extensions.ts'
 import { FrameReader } from '../../client/wire/frame-reader.ts'
 import { encodeHandshake } from '../../client/wire/handshake.ts'
@@ -24,6 +24,7 @@ import {
   stealAuthority,
   swarmOf,
 } from './attacker.ts'
+import { attackTest } from './ledger.ts'
 import { expectLogged, expectNothingGiven, expectUnharmed, useTarget } from './target.ts'
 
 /** Members who pretend to be another node, and a rogue holder who passes on what honest downloaders show it. */
@@ -40,7 +41,7 @@ const realToken = () => {
   return credential.scheme === 'bearer' ? credential.token : ''
 }
 
-test("a peer id that is not the certificate's node is refused", async () => {
+attackTest("a peer id that is not the certificate's node is refused", async () => {
   const { cluster, holder, member, blob, swarm } = target
   const holderNode = nodeIdOfHolder()
   for (const peer of [holderNode, nodeIdOf(Buffer.from('someone'))]) {
@@ -89,7 +90,7 @@ async function startRogueHolder(
   return (server.address() as AddressInfo).port
 }
 
-test('a proof that a downloader shows to a rogue holder opens nothing at another node', async () => {
+attackTest('a proof that a downloader shows to a rogue holder opens nothing at another node', async () => {
   const { cluster, holder } = target
   const rogue = await enrol(cluster)
   // Large enough that the downloader still needs the rogue when it has reached it.
@@ -148,7 +149,7 @@ function proofTokenHash(message: ProofMessage): string {
   return pullClaimsFor(cluster, member, target.blob, { token: `${message.signingInput}.x` }).tokenHash!
 }
 
-test('a downloader hangs up on a node that is not the one that the tracker named', async () => {
+attackTest('a downloader hangs up on a node that is not the one that the tracker named', async () => {
   const { cluster, holder } = target
   const rogue = await enrol(cluster)
   const accomplice = await enrol(cluster)
@@ -169,27 +170,30 @@ test('a downloader hangs up on a node that is not the one that the tracker named
   for (const member of [rogue, accomplice]) await member.tracker.close()
 })
 
-test('a downloader shows nothing to a node with a node certificate, or one of another cluster', async () => {
-  const { cluster, holder } = target
-  const { joinToken } = await cluster.newCluster()
-  const foreigner = await enrol(cluster, joinToken)
-  const rogue = await enrol(cluster)
-  for (const certificate of [rogue.nodeCertificate, await foreigner.serve(9)]) {
-    const blob = cluster.registry.add(randomBlob(target.blob.bytes.length).bytes)
-    await pull(holder, cluster.request(blob))
-    const shown: Buffer[] = []
-    const port = await startRogueHolder(certificate, (socket) => {
-      socket.on('error', () => undefined)
-      socket.on('data', (chunk) => shown.push(chunk))
-    })
-    await rogue.serve(port, [swarmOf(rogue, cluster, blob)])
-    const victim = await cluster.addNode({ name: newName() })
-    expect((await pull(victim, cluster.request(blob))).equals(blob.bytes)).toBe(true)
-    expect(Buffer.concat(shown).length).toBe(0)
-    expect(new X509Certificate(certificate.certificatePem).subject).not.toBe('')
-    await victim.stop()
-  }
-  for (const member of [rogue, foreigner]) await member.tracker.close()
-})
+attackTest(
+  'a downloader shows nothing to a node with a node certificate, or one of another cluster',
+  async () => {
+    const { cluster, holder } = target
+    const { joinToken } = await cluster.newCluster()
+    const foreigner = await enrol(cluster, joinToken)
+    const rogue = await enrol(cluster)
+    for (const certificate of [rogue.nodeCertificate, await foreigner.serve(9)]) {
+      const blob = cluster.registry.add(randomBlob(target.blob.bytes.length).bytes)
+      await pull(holder, cluster.request(blob))
+      const shown: Buffer[] = []
+      const port = await startRogueHolder(certificate, (socket) => {
+        socket.on('error', () => undefined)
+        socket.on('data', (chunk) => shown.push(chunk))
+      })
+      await rogue.serve(port, [swarmOf(rogue, cluster, blob)])
+      const victim = await cluster.addNode({ name: newName() })
+      expect((await pull(victim, cluster.request(blob))).equals(blob.bytes)).toBe(true)
+      expect(Buffer.concat(shown).length).toBe(0)
+      expect(new X509Certificate(certificate.certificatePem).subject).not.toBe('')
+      await victim.stop()
+    }
+    for (const member of [rogue, foreigner]) await member.tracker.close()
+  },
+)
 
 expectUnharmed(target)

@@ -1,10 +1,10 @@
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createServer } from 'node:tls'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect } from 'vitest'
 import { createCluster } from '../../certs-tool/admin-client.ts'
 import { writeNewFiles } from '../../certs-tool/key-files.ts'
 import { ClusterTrustState } from '../../client/net/cluster-trust.ts'
@@ -19,6 +19,8 @@ import { registryConfig } from '../../core/registry-config.ts'
 import type { TokenKeys } from '../../core/token-keys.ts'
 import type { Peer } from '../../core/tracker-api.ts'
 import { BLOB, REPOSITORY } from '../core/test-registry.ts'
+import { attackTest, controlTest } from './ledger.ts'
+import { loot } from './loot.ts'
 
 /** Node's own switch that turns verification off. Whoever can set it for a service must not blind it by that. */
 const SWITCH = 'NODE_TLS_REJECT_UNAUTHORIZED'
@@ -36,7 +38,9 @@ beforeEach(async () => {
   })
   const server = createServer({ cert: leaf.certificatePem, key: leaf.privateKeyPem }, (socket) => {
     socket.on('error', () => undefined)
-    socket.once('data', () => {
+    // Whatever is said to the impostor is what it gains.
+    socket.once('data', (chunk) => {
+      loot.bytes += chunk.length
       impostor.requests += 1
       socket.end('HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}')
     })
@@ -52,7 +56,22 @@ afterEach(() => {
   impostor.close()
 })
 
-test('a registry with a certificate of a stranger is asked nothing', async () => {
+controlTest(
+  'the same registry with its authority configured is asked: the attacks fail for the right reason',
+  async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'shoal-lax-'))
+    const caFile = join(folder, 'ca.pem')
+    writeFileSync(caFile, impostor.authority.certificatePem)
+    const config = registryConfig.parse({ host: `localhost:${impostor.port}`, caFile })
+    const registry = openRegistries([config]).get(config.host)!
+    await registry.headBlob({ repository: REPOSITORY, digest: BLOB, authorization: 'Bearer secret' })
+    await registry.close()
+    rmSync(folder, { recursive: true })
+    expect(impostor.requests).toBe(1)
+  },
+)
+
+attackTest('a registry with a certificate of a stranger is asked nothing', async () => {
   const config = registryConfig.parse({ host: `localhost:${impostor.port}` })
   const registry = openRegistries([config]).get(config.host)!
   const head = registry.headBlob({ repository: REPOSITORY, digest: BLOB, authorization: 'Bearer secret' })
@@ -61,7 +80,7 @@ test('a registry with a certificate of a stranger is asked nothing', async () =>
   expect(impostor.requests).toBe(0)
 })
 
-test('a tracker with a certificate of a stranger is asked nothing', async () => {
+attackTest('a tracker with a certificate of a stranger is asked nothing', async () => {
   const tracker = new TrackerClient({
     trackerUrl: `https://localhost:${impostor.port}`,
     trackerCaPem: undefined,
@@ -72,7 +91,7 @@ test('a tracker with a certificate of a stranger is asked nothing', async () => 
   expect(impostor.requests).toBe(0)
 })
 
-test('a peer with a certificate of a stranger gets no link', async () => {
+attackTest('a peer with a certificate of a stranger gets no link', async () => {
   const own = await makeAuthority({ commonName: 'own', validForSeconds: 600 })
   const client = await issueLeaf(own, {
     commonName: 'client',
@@ -99,7 +118,7 @@ test('a peer with a certificate of a stranger gets no link', async () => {
   expect(outcome).toMatch(/UNABLE_TO|SELF_SIGNED|DEPTH_ZERO/)
 })
 
-test("the tool does not give a join token's hash to a stranger on the admin API's port", async () => {
+attackTest("the tool does not give a join token's hash to a stranger on the admin API's port", async () => {
   const folder = mkdtempSync(join(tmpdir(), 'shoal-lax-'))
   const own = await makeAuthority({ commonName: 'own', validForSeconds: 600 })
   const admin = await issueLeaf(own, {

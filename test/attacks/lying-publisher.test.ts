@@ -1,26 +1,17 @@
-import { afterEach, expect, test } from 'vitest'
-import { type HostileUploader, startHostileUploader } from '../pull/hostile-uploader.ts'
-import { pull, randomBlob, startTestCluster, type TestBlob, type TestCluster } from '../pull/test-cluster.ts'
-import { enrol, type Member, swarmOf } from './attacker.ts'
+import { expect, test } from 'vitest'
+import { pull, randomBlob, type TestBlob } from '../pull/test-cluster.ts'
+import { swarmOf } from './attacker.ts'
+import { attackTest } from './ledger.ts'
 import { hashOf, PIECE_BYTES, pieceOf, publishLie } from './liar.ts'
+import { useScene } from './scene.ts'
 
 /** A member that holds a lease, publishes the hash of bytes of its own for the first piece, and serves those. */
-let cluster: TestCluster
-let uploader: HostileUploader | undefined
-const members: Member[] = []
-afterEach(async () => {
-  await uploader?.close()
-  for (const member of members.splice(0)) await member.tracker.close()
-  await cluster?.close()
-})
-async function newMember(): Promise<Member> {
-  const member = await enrol(cluster)
-  members.push(member)
-  return member
-}
+const scene = useScene()
+const PATIENCE_MS = 20_000
 
 /** Reads as Docker does. @returns what was delivered, and the code with which it was cut */
 async function readBy(act: () => Promise<void>, blob: TestBlob) {
+  const { cluster } = scene
   const open = await cluster.nodes[0]!.client.open(cluster.request(blob))
   const got: Buffer[] = []
   try {
@@ -36,55 +27,70 @@ async function readBy(act: () => Promise<void>, blob: TestBlob) {
   }
 }
 
-async function startLie(): Promise<{ blob: TestBlob; lie: TestBlob }> {
-  cluster = await startTestCluster({ nodes: 1 })
-  const blob = cluster.registry.add(randomBlob(4 * PIECE_BYTES + 5).bytes)
-  const lie = await publishLie(await newMember(), cluster, blob)
-  uploader = await startHostileUploader(cluster, lie, 'first-piece')
-  return { blob, lie }
+/** As if the node had lost the swarm. */
+async function dropSwarm(swarm: string): Promise<void> {
+  const { swarms } = scene.cluster.nodes[0]!.client as unknown as {
+    swarms: { remove(swarm: string): Promise<void> }
+  }
+  await swarms.remove(swarm)
 }
 
-test('a lie that was delivered before its hash was withdrawn never becomes a whole answer', async () => {
-  const { blob, lie } = await startLie()
-  const accuse = async () => {
-    const accuser = await newMember()
-    await accuser.pull(cluster, blob)
-    const hash = hashOf(pieceOf(blob, 0)).toString('base64url')
-    await accuser.tracker.mismatch(swarmOf(accuser, cluster, blob), {
-      epoch: 0,
-      pieces: [{ piece: 0, hash }],
-    })
-  }
-  const read = await readBy(accuse, blob)
-  expect(read.bytes.subarray(0, PIECE_BYTES).equals(pieceOf(lie, 0))).toBe(true)
+async function startLie() {
+  await scene.start()
+  const blob = scene.cluster.registry.add(randomBlob(4 * PIECE_BYTES + 5).bytes)
+  const liar = await scene.newMember()
+  const lie = await publishLie(liar, scene.cluster, blob)
+  await scene.serve(lie)
+  return { blob, lie, swarm: swarmOf(liar, scene.cluster, blob) }
+}
+
+/** Cut, with its code; and the node goes on. */
+async function expectCut(read: { bytes: Buffer; code: string | undefined }, blob: TestBlob): Promise<void> {
   expect(read.code).toBe('BLOB_DISTRUSTED')
   expect(read.bytes.length).toBeLessThan(blob.bytes.length)
-  expect((await pull(cluster.nodes[0]!, cluster.request(blob))).equals(blob.bytes)).toBe(true)
-}, 20_000)
+  const { cluster } = scene
+  const other = cluster.registry.add(randomBlob(PIECE_BYTES).bytes)
+  expect((await pull(cluster.nodes[0]!, cluster.request(other))).equals(other.bytes)).toBe(true)
+}
 
-test('a lie that was delivered before the swarm failed never becomes a whole answer by the rest from the registry', async () => {
-  const { blob } = await startLie()
-  const fail = async () => {
-    const { swarms } = cluster.nodes[0]!.client as unknown as {
-      swarms: { remove(swarm: string): Promise<void> }
+attackTest(
+  'a lie that was delivered before its hash was withdrawn never becomes a whole answer',
+  async () => {
+    const { blob, lie, swarm } = await startLie()
+    const accuse = async () => {
+      const accuser = await scene.newMember()
+      await accuser.pull(scene.cluster, blob)
+      const hash = hashOf(pieceOf(blob, 0)).toString('base64url')
+      await accuser.tracker.mismatch(swarm, { epoch: 0, pieces: [{ piece: 0, hash }] })
     }
-    await swarms.remove(swarmOf(members[0]!, cluster, blob))
-  }
-  const read = await readBy(fail, blob)
-  expect(read.code).toBe('BLOB_DISTRUSTED')
-  expect(read.bytes.length).toBeLessThan(blob.bytes.length)
-}, 20_000)
+    const read = await readBy(accuse, blob)
+    expect(read.bytes.subarray(0, PIECE_BYTES).equals(pieceOf(lie, 0))).toBe(true)
+    await expectCut(read, blob)
+    const { nodes, request } = scene.cluster
+    expect((await pull(nodes[0]!, request(blob))).equals(blob.bytes)).toBe(true)
+  },
+  PATIENCE_MS,
+)
 
-test('without a lie the rest from the registry makes the answer whole', async () => {
-  cluster = await startTestCluster({ nodes: 1 })
-  const blob = cluster.registry.add(randomBlob(4 * PIECE_BYTES + 5).bytes)
-  cluster.registry.chunkPauseMs = 20
-  const fail = async () => {
-    const { swarms } = cluster.nodes[0]!.client as unknown as {
-      swarms: { remove(swarm: string): Promise<void> }
-    }
-    await swarms.remove(swarmOf(await newMember(), cluster, blob))
-  }
-  const read = await readBy(fail, blob)
-  expect(read.bytes.equals(blob.bytes)).toBe(true)
-}, 20_000)
+attackTest(
+  'a lie that was delivered before the swarm failed never becomes a whole answer by the rest from the registry',
+  async () => {
+    const { blob, swarm } = await startLie()
+    await expectCut(await readBy(() => dropSwarm(swarm), blob), blob)
+  },
+  PATIENCE_MS,
+)
+
+test(
+  'without a lie the rest from the registry makes the answer whole',
+  async () => {
+    await scene.start()
+    const { cluster } = scene
+    const blob = cluster.registry.add(randomBlob(4 * PIECE_BYTES + 5).bytes)
+    cluster.registry.chunkPauseMs = 20
+    const member = await scene.newMember()
+    const read = await readBy(() => dropSwarm(swarmOf(member, cluster, blob)), blob)
+    expect(read.bytes.equals(blob.bytes)).toBe(true)
+  },
+  PATIENCE_MS,
+)

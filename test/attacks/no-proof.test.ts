@@ -1,5 +1,6 @@
-import { expect, test } from 'vitest'
+import { expect } from 'vitest'
 import { attack, type DialOptions, proverFor } from './attacker.ts'
+import { attackTest, controlTest } from './ledger.ts'
 import { expectLogged, expectNothingGiven, expectUnharmed, useTarget } from './target.ts'
 
 /** An attacker with a real pull certificate, stolen with its key, who does not hold the registry token. */
@@ -10,14 +11,14 @@ async function withPullCertificate(): Promise<DialOptions> {
   return { node: target.holder, authorities: target.member.authorities, certificate, sni: target.swarm }
 }
 
-test('who asks for blocks at once is refused', async () => {
+attackTest('who asks for blocks at once is refused', async () => {
   const mark = target.logged.length
   const line = await attack(await withPullCertificate(), (line) => line.ask())
   expectNothingGiven(line)
   await expectLogged(target, mark, 'PEER_PROTOCOL')
 })
 
-test('who asks after the handshakes is refused', async () => {
+attackTest('who asks after the handshakes is refused', async () => {
   const mark = target.logged.length
   const line = await attack(await withPullCertificate(), (line) => {
     line.sendHandshakes(target.swarm, target.member.node)
@@ -29,7 +30,7 @@ test('who asks after the handshakes is refused', async () => {
   await expectLogged(target, mark, 'PEER_REFUSED')
 })
 
-test('who only waits is told nothing of what there is', async () => {
+attackTest('who only waits is told nothing of what there is', async () => {
   const line = await attack(await withPullCertificate(), (line) => {
     line.sendHandshakes(target.swarm, target.member.node)
     line.send({ type: 'interested' }, { type: 'have-none' }, { type: 'unchoke' })
@@ -37,7 +38,7 @@ test('who only waits is told nothing of what there is', async () => {
   expectNothingGiven(line)
 })
 
-test('an empty proof is refused', async () => {
+attackTest('an empty proof is refused', async () => {
   const mark = target.logged.length
   const line = await attack(await withPullCertificate(), (line) => {
     line.sendHandshakes(target.swarm, target.member.node)
@@ -48,19 +49,26 @@ test('an empty proof is refused', async () => {
   await expectLogged(target, mark, 'PEER_REFUSED')
 })
 
-test('the same line with a proof would have been served: the attacks fail for the right reason', async () => {
-  const { credential } = target.cluster.request(target.blob)
-  const token = credential.scheme === 'bearer' ? credential.token : ''
-  const { certificate } = await target.member.pull(target.cluster, target.blob, token)
-  const dial = { node: target.holder, authorities: target.member.authorities, certificate, sni: target.swarm }
-  const line = await attack(dial, (line) => {
-    line.sendHandshakes(target.swarm, target.member.node)
-    const prover = proverFor(target.cluster, token)
-    line.sendProof({ signingInput: prover.signingInput, proof: prover.prove(line.binding()) })
-    line.ask()
-  })
-  expect(line.blockBytes).toBe(4 * 16384)
-  line.forget()
-})
+controlTest(
+  'the same line with a proof would have been served: the attacks fail for the right reason',
+  async () => {
+    const { credential } = target.cluster.request(target.blob)
+    const token = credential.scheme === 'bearer' ? credential.token : ''
+    const { certificate } = await target.member.pull(target.cluster, target.blob, token)
+    const dial = {
+      node: target.holder,
+      authorities: target.member.authorities,
+      certificate,
+      sni: target.swarm,
+    }
+    const line = await attack(dial, (line) => {
+      line.sendHandshakes(target.swarm, target.member.node)
+      const prover = proverFor(target.cluster, token)
+      line.sendProof({ signingInput: prover.signingInput, proof: prover.prove(line.binding()) })
+      line.ask()
+    })
+    expect(line.blockBytes).toBe(4 * 16384)
+  },
+)
 
 expectUnharmed(target)

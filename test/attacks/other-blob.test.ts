@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest'
+import { expect } from 'vitest'
 import type { SwarmId } from '../../core/metainfo.ts'
 import { pull, randomBlob, type TestBlob } from '../pull/test-cluster.ts'
 import {
@@ -10,6 +10,7 @@ import {
   stealAuthority,
   swarmOf,
 } from './attacker.ts'
+import { attackTest } from './ledger.ts'
 import { BLOB_BYTES, expectLogged, expectNothingGiven, expectUnharmed, useTarget } from './target.ts'
 
 /** A member with a right certificate and a right proof, for blob A, who is after blob B of the same holder. */
@@ -48,7 +49,7 @@ async function attempt(options: {
   return { line, mark }
 }
 
-test("B's swarm as SNI is refused before the protocol begins", async () => {
+attackTest("B's swarm as SNI is refused before the protocol begins", async () => {
   const { otherSwarm } = await otherBlob()
   const { line, mark } = await attempt({ sni: otherSwarm, handshake: otherSwarm })
   expectNothingGiven(line)
@@ -56,20 +57,21 @@ test("B's swarm as SNI is refused before the protocol begins", async () => {
   await expectLogged(target, mark, 'PEER_REFUSED')
 })
 
-test("B's swarm as SNI with A's handshake is refused", async () => {
+attackTest("B's swarm as SNI with A's handshake is refused", async () => {
   const { otherSwarm } = await otherBlob()
-  const { line } = await attempt({ sni: otherSwarm, handshake: target.swarm })
+  const { line, mark } = await attempt({ sni: otherSwarm, handshake: target.swarm })
   expect(line.receivedBytes).toBe(0)
+  await expectLogged(target, mark, 'PEER_REFUSED')
 })
 
-test("A's SNI with B's handshake is refused", async () => {
+attackTest("A's SNI with B's handshake is refused", async () => {
   const { otherSwarm } = await otherBlob()
   const { line, mark } = await attempt({ sni: target.swarm, handshake: otherSwarm })
   expectNothingGiven(line)
   await expectLogged(target, mark, 'PEER_PROTOCOL')
 })
 
-test('pieces beyond the end of A, where B might lie, are refused', async () => {
+attackTest('pieces beyond the end of A, where B might lie, are refused', async () => {
   const { cluster, holder, member, blob, swarm } = target
   for (const block of [
     { piece: 4, begin: 0, length: 16384 },
@@ -98,21 +100,28 @@ test('pieces beyond the end of A, where B might lie, are refused', async () => {
   }
 })
 
-test('a certificate that names no blob opens nothing', async () => {
+attackTest('a certificate that names no blob opens nothing', async () => {
   const { cluster, holder, member, blob, swarm } = target
   const claims = pullClaimsFor(cluster, member, blob, { token: realToken(), blobs: [] })
   const certificate = mint(await stealAuthority(cluster, member.cluster), claims)
+  const mark = target.logged.length
   const line = await attack(
     { node: holder, authorities: member.authorities, certificate, sni: swarm },
     (line) => line.ask(),
   )
   expect(line.receivedBytes).toBe(0)
+  await expectLogged(target, mark, 'PEER_REFUSED')
 })
 
-test('the tracker grants no blob that is not in the repository, so such a certificate cannot be had', async () => {
-  const { cluster, member } = target
-  const elsewhere = randomBlob(1000)
-  await expect(member.pull(cluster, elsewhere)).rejects.toMatchObject({ code: 'TRACKER_REFUSED' })
-})
+attackTest(
+  'the tracker grants no blob that is not in the repository, so such a certificate cannot be had',
+  async () => {
+    const { cluster, member } = target
+    const elsewhere = randomBlob(1000)
+    await expect(member.pull(cluster, elsewhere)).rejects.toMatchObject({
+      trackerCode: 'BLOB_NOT_IN_REPOSITORY',
+    })
+  },
+)
 
 expectUnharmed(target)

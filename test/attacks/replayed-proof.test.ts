@@ -1,5 +1,5 @@
 import { X509Certificate } from 'node:crypto'
-import { expect, test } from 'vitest'
+import { expect } from 'vitest'
 import type { ProofMessage } from '../../client/wire/extensions.ts'
 import type { KeyedCertificate } from '../../core/issue-certificate.ts'
 import type { ProofBinding } from '../../core/token-proof/index.ts'
@@ -12,6 +12,7 @@ import {
   pullClaimsFor,
   stealAuthority,
 } from './attacker.ts'
+import { attackTest } from './ledger.ts'
 import { expectLogged, expectNothingGiven, expectUnharmed, useTarget } from './target.ts'
 
 /**
@@ -56,7 +57,7 @@ function proofWith(token: string, changes: (line: AttackLine) => Partial<ProofBi
   })
 }
 
-test('a proof for one connection is refused on the next one, with the same certificate', async () => {
+attackTest('a proof for one connection is refused on the next one, with the same certificate', async () => {
   const token = realToken()
   const certificate = await boundTo(token)
   const first = new AttackLine(dialWith(certificate))
@@ -66,7 +67,7 @@ test('a proof for one connection is refused on the next one, with the same certi
   await expectRefused(certificate, () => message)
 })
 
-test('a proof that was accepted is refused from the holder of another certificate', async () => {
+attackTest('a proof that was accepted is refused from the holder of another certificate', async () => {
   const token = realToken()
   let accepted: ProofMessage | undefined
   const control = await attack(dialWith(await boundTo(token)), (line) => {
@@ -80,7 +81,7 @@ test('a proof that was accepted is refused from the holder of another certificat
   await expectRefused(await boundTo(token), () => accepted!)
 })
 
-test('a proof made for the other role is refused', async () => {
+attackTest('a proof made for the other role is refused', async () => {
   const token = realToken()
   await expectRefused(
     await boundTo(token),
@@ -88,7 +89,7 @@ test('a proof made for the other role is refused', async () => {
   )
 })
 
-test('a proof bound to another certificate of the prover is refused', async () => {
+attackTest('a proof bound to another certificate of the prover is refused', async () => {
   const token = realToken()
   const other = new X509Certificate((await boundTo(token)).certificatePem)
   await expectRefused(
@@ -97,7 +98,7 @@ test('a proof bound to another certificate of the prover is refused', async () =
   )
 })
 
-test('a proof that was made for another verifier is refused', async () => {
+attackTest('a proof that was made for another verifier is refused', async () => {
   const token = realToken()
   const serving = new X509Certificate((await target.member.serve(9)).certificatePem)
   await expectRefused(
@@ -106,7 +107,7 @@ test('a proof that was made for another verifier is refused', async () => {
   )
 })
 
-test('a proof with both certificates exchanged, as if it were reflected, is refused', async () => {
+attackTest('a proof with both certificates exchanged, as if it were reflected, is refused', async () => {
   const token = realToken()
   const reflected = (line: AttackLine) => {
     const { proverCertificate, verifierCertificate } = line.binding()
@@ -119,7 +120,7 @@ test('a proof with both certificates exchanged, as if it were reflected, is refu
   await expectRefused(await boundTo(token), proofWith(token, reflected))
 })
 
-test('a proof with another exporter is refused', async () => {
+attackTest('a proof with another exporter is refused', async () => {
   const token = realToken()
   await expectRefused(
     await boundTo(token),
@@ -127,7 +128,7 @@ test('a proof with another exporter is refused', async () => {
   )
 })
 
-test('a proof with any byte changed is refused', async () => {
+attackTest('a proof with any byte changed is refused', async () => {
   const token = realToken()
   const certificate = await boundTo(token)
   const make = proofWith(token, () => ({}))

@@ -1,20 +1,29 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { afterEach, expect, test } from 'vitest'
+import { afterEach, expect } from 'vitest'
 import { readAll, startTestProxy, type TestProxy } from '../proxy/test-proxy.ts'
+import { attackTest } from './ledger.ts'
+import { loot } from './loot.ts'
 
 /** A client whose requests mean one thing to the proxy and might mean another to the registry behind it. */
 let proxy: TestProxy
 afterEach(() => proxy.close())
 
 const seen: string[] = []
+const ALIVE = '/v2/alive'
+const ANSWER = 'what the registry has'
+/** Paths of requests that were made openly; what the registry answers to any other was had by smuggling. */
+let openPaths: string[] = []
 const door = (request: IncomingMessage, response: ServerResponse) => {
-  seen.push(`${request.method} ${request.url} ${request.headers.host}`)
-  request.resume().on('end', () => response.writeHead(200, { 'content-length': 0 }).end())
+  const { method, url = '', headers } = request
+  if (url !== ALIVE) seen.push(`${method} ${url} ${headers.host}`)
+  if (url !== ALIVE && !openPaths.includes(url)) loot.bytes += ANSWER.length
+  request.resume().on('end', () => response.writeHead(200, { 'content-length': ANSWER.length }).end(ANSWER))
 }
 
 /** Sends raw bytes inside an intercepted connection; `H` stands for the registry's own host. */
-async function send(text: string): Promise<string> {
+async function send(text: string, paths: string[] = []): Promise<string> {
   seen.length = 0
+  openPaths = paths
   proxy = await startTestProxy(door)
   const secure = await proxy.secure()
   // Not ended: a request must fail for what it is, not because its client went away.
@@ -22,9 +31,11 @@ async function send(text: string): Promise<string> {
   const timer = setTimeout(() => secure.destroy(), PATIENCE_MS)
   const answer = await readAll(secure)
   clearTimeout(timer)
+  expect((await proxy.ask(ALIVE)).statusCode).toBe(200)
   return answer
 }
 
+const loggedCodes = () => proxy.logged.map(({ code }) => code)
 /** For a connection that the proxy would keep. */
 const PATIENCE_MS = 5000
 const HIDDEN = 'GET /v2/secret HTTP/1.1\r\nHost: H\r\n\r\n'
@@ -55,10 +66,13 @@ for (const [what, text] of [
   ],
   ['CONNECT inside the connection', 'CONNECT 169.254.169.254:80 HTTP/1.1\r\nHost: H\r\n\r\n'],
 ] as const) {
-  test(`${what}: the registry sees nothing`, async () => {
+  attackTest(`${what}: the registry sees nothing`, async () => {
     const answer = await send(text)
     expect(answer).not.toMatch(/HTTP\/1\.1 2/)
     expect(seen).toEqual([])
+    expect(loggedCodes()).toContain(
+      what === 'a raw line end in the path' ? 'MISDIRECTED_REQUEST' : 'PROXY_REQUEST',
+    )
   })
 }
 
@@ -70,22 +84,29 @@ for (const host of [
   '',
   'localhost, other.example',
 ]) {
-  test(`a Host of ${JSON.stringify(host)}, which is not the CONNECT target, is refused`, async () => {
+  attackTest(`a Host of ${JSON.stringify(host)}, which is not the CONNECT target, is refused`, async () => {
     const answer = await send(`GET /v2/ HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`)
     expect(answer).toMatch(/^HTTP\/1\.1 (421 [\s\S]*MISDIRECTED_REQUEST|400 )/)
     expect(seen).toEqual([])
+    expect(loggedCodes()).toContain(
+      answer.startsWith('HTTP/1.1 421') ? 'MISDIRECTED_REQUEST' : 'PROXY_REQUEST',
+    )
   })
 }
 
-test('an encoded line end in a path stays encoded: it makes no header and no second request', async () => {
-  const path = '/v2/x%0d%0aHost:%20other%0d%0a%0d%0aGET%20/v2/secret'
-  await send(`GET ${path} HTTP/1.1\r\nHost: H\r\nConnection: close\r\n\r\n`)
-  expect(seen).toEqual([`GET ${path} ${proxy.registry.host}`])
-})
+attackTest(
+  'an encoded line end in a path stays encoded: it makes no header and no second request',
+  async () => {
+    const path = '/v2/x%0d%0aHost:%20other%0d%0a%0d%0aGET%20/v2/secret'
+    await send(`GET ${path} HTTP/1.1\r\nHost: H\r\nConnection: close\r\n\r\n`, [path])
+    expect(seen).toEqual([`GET ${path} ${proxy.registry.host}`])
+  },
+)
 
-test('requests in a row on one connection stay as many as they are', async () => {
+attackTest('requests in a row on one connection stay as many as they are', async () => {
   const first = 'POST /v2/first HTTP/1.1\r\nHost: H\r\nContent-Length: 5\r\n\r\nGET /'
-  await send(`${first}GET /v2/second HTTP/1.1\r\nHost: H\r\nConnection: close\r\n\r\n`)
+  const second = 'GET /v2/second HTTP/1.1\r\nHost: H\r\nConnection: close\r\n\r\n'
+  await send(first + second, ['/v2/first', '/v2/second'])
   const { host } = proxy.registry
   expect(seen).toEqual([`POST /v2/first ${host}`, `GET /v2/second ${host}`])
 })

@@ -1,9 +1,11 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterEach, expect, test, vi } from 'vitest'
+import { afterEach, expect, vi } from 'vitest'
 import { PeerLink } from '../../client/net/peer-link.ts'
 import { signatureOf, signingInputOf } from '../core/signed-tokens.ts'
 import { progressOf, pull, randomBlob, startTestCluster, type TestCluster } from '../pull/test-cluster.ts'
+import { attackTest } from './ledger.ts'
+import { loot } from './loot.ts'
 
 /** Whoever reads all that peers exchange, all logs and all files: the registry's signature must be in none of them. */
 let cluster: TestCluster
@@ -32,6 +34,7 @@ function tracesOf(token: string, algorithm: string): Buffer[] {
 
 function expectNoTrace(what: string, bytes: Buffer, traces: Buffer[]): void {
   const found = traces.filter((trace) => bytes.includes(trace))
+  for (const { length } of found) loot.bytes += length
   expect({ what, found: found.length }).toEqual({ what, found: 0 })
 }
 
@@ -42,41 +45,47 @@ function filesBelow(folder: string): string[] {
 }
 
 for (const algorithm of ['ES256', 'ES384', 'EdDSA', 'RS256']) {
-  test(`nothing that peers exchange, log or store holds the token's signature (${algorithm})`, async () => {
-    const exchanged: Buffer[] = []
-    const receive = PeerLink.prototype.receive
-    vi.spyOn(PeerLink.prototype, 'receive').mockImplementation(function (this: PeerLink, chunk: Buffer) {
-      exchanged.push(Buffer.from(chunk))
-      return receive.call(this, chunk)
-    })
-    const logged: string[] = []
-    const logTo = { write: (line: string) => void logged.push(line) }
-    cluster = await startTestCluster({ nodes: 3, algorithm, logLevel: 'trace', logTo })
-    const warm = cluster.registry.add(randomBlob(600_005).bytes)
-    const cold = cluster.registry.add(randomBlob(600_007).bytes)
-    const requests = [warm, warm, warm, cold, cold, cold].map((blob) => cluster.request(blob))
-    const [first, second, third] = cluster.nodes
-    // One after the other, then a cold blob by all at once; every pull has a token of its own.
-    for (const [at, node] of [first!, second!, third!].entries()) await pull(node, requests[at]!)
-    await Promise.all([first!, second!, third!].map((node, at) => pull(node, requests[3 + at]!)))
-    await expect(pull(second!, { ...cluster.request(randomBlob(1000)) })).rejects.toThrow()
+  attackTest(
+    `nothing that peers exchange, log or store holds the token's signature (${algorithm})`,
+    async () => {
+      const exchanged: Buffer[] = []
+      const receive = PeerLink.prototype.receive
+      vi.spyOn(PeerLink.prototype, 'receive').mockImplementation(function (this: PeerLink, chunk: Buffer) {
+        exchanged.push(Buffer.from(chunk))
+        return receive.call(this, chunk)
+      })
+      const logged: string[] = []
+      const logTo = { write: (line: string) => void logged.push(line) }
+      cluster = await startTestCluster({ nodes: 3, algorithm, logLevel: 'trace', logTo })
+      const warm = cluster.registry.add(randomBlob(600_005).bytes)
+      const cold = cluster.registry.add(randomBlob(600_007).bytes)
+      const requests = [warm, warm, warm, cold, cold, cold].map((blob) => cluster.request(blob))
+      const [first, second, third] = cluster.nodes
+      // One after the other, then a cold blob by all at once; every pull has a token of its own.
+      for (const [at, node] of [first!, second!, third!].entries()) await pull(node, requests[at]!)
+      await Promise.all([first!, second!, third!].map((node, at) => pull(node, requests[3 + at]!)))
+      await expect(pull(second!, { ...cluster.request(randomBlob(1000)) })).rejects.toThrow()
 
-    const received = Buffer.concat(exchanged)
-    const tokens = requests.map(({ credential }) => (credential.scheme === 'bearer' ? credential.token : ''))
-    const log = Buffer.from(logged.join(''))
-    const progress = Buffer.from(JSON.stringify(cluster.nodes.map(({ client }) => client.progress())))
-    const files = filesBelow(cluster.folder).map((path) => [path, readFileSync(path)] as const)
-    // The search is of use: peers did exchange blobs and proofs, and the signing input is to be found.
-    expect(progressOf(second!, warm).bytesFromPeers).toBe(warm.bytes.length)
-    expect(tokens.some((token) => received.includes(Buffer.from(signingInputOf(token))))).toBe(true)
-    expect(files.some(([path]) => path.endsWith('tracker.sqlite'))).toBe(true)
-    expect(log.length).toBeGreaterThan(1000)
-    for (const token of tokens) {
-      const traces = tracesOf(token, algorithm)
-      expectNoTrace('what peers exchange', received, traces)
-      expectNoTrace('logs', log, traces)
-      expectNoTrace('progress', progress, traces)
-      for (const [path, bytes] of files) expectNoTrace(path, bytes, traces)
-    }
-  }, 30_000)
+      const received = Buffer.concat(exchanged)
+      const tokens = requests.map(({ credential }) =>
+        credential.scheme === 'bearer' ? credential.token : '',
+      )
+      const log = Buffer.from(logged.join(''))
+      const progress = Buffer.from(JSON.stringify(cluster.nodes.map(({ client }) => client.progress())))
+      const files = filesBelow(cluster.folder).map((path) => [path, readFileSync(path)] as const)
+      // The search is of use: peers did exchange blobs and proofs, and the signing input is to be found.
+      expect(progressOf(second!, warm).bytesFromPeers).toBe(warm.bytes.length)
+      expect(tokens.some((token) => received.includes(Buffer.from(signingInputOf(token))))).toBe(true)
+      expect(files.some(([path]) => path.endsWith('tracker.sqlite'))).toBe(true)
+      expect(log.length).toBeGreaterThan(1000)
+      for (const token of tokens) {
+        const traces = tracesOf(token, algorithm)
+        expectNoTrace('what peers exchange', received, traces)
+        expectNoTrace('logs', log, traces)
+        expectNoTrace('progress', progress, traces)
+        for (const [path, bytes] of files) expectNoTrace(path, bytes, traces)
+      }
+    },
+    30_000,
+  )
 }

@@ -1,7 +1,9 @@
 import { once } from 'node:events'
 import { type AddressInfo, createServer, type Server } from 'node:net'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect } from 'vitest'
 import { APP, LAYER, SMALL, startWorld, type TestNode, type World } from '../tracker/test-tracker.ts'
+import { attackTest } from './ledger.ts'
+import { loot } from './loot.ts'
 
 /** A member who wants the tracker to fetch for it: from inside its network, or from another place of the registry. */
 let world: World
@@ -11,10 +13,18 @@ let insideAt: string
 let connections = 0
 let redirectTo: string | undefined
 
+/** How often the tracker has logged the code so far. */
+const countOf = (code: string) => world.logged().split(`"code":"${code}"`).length - 1
+
 beforeAll(async () => {
   inside = createServer((socket) => {
     connections += 1
-    socket.destroy()
+    // What the tracker says in there is what the attacker could have it say.
+    socket.on('data', (chunk) => {
+      loot.bytes += chunk.length
+      socket.destroy()
+    })
+    socket.on('error', () => undefined)
   }).listen(0, '127.0.0.1')
   await once(inside, 'listening')
   insideAt = `127.0.0.1:${(inside.address() as AddressInfo).port}`
@@ -33,7 +43,7 @@ afterAll(async () => {
   inside?.close()
 })
 
-test('a registry that is not configured is not contacted, however it is written', async () => {
+attackTest('a registry that is not configured is not contacted, however it is written', async () => {
   const asked = world.registry.requests.length
   const port = insideAt.split(':')[1]!
   for (const registry of [
@@ -51,6 +61,7 @@ test('a registry that is not configured is not contacted, however it is written'
     const { status, body } = await node.pull({ registry })
     expect([registry, [400, 404].includes(status)]).toEqual([registry, true])
     expect(['REGISTRY_UNKNOWN', 'INVALID_INPUT']).toContain(body.error.code)
+    expect(countOf(body.error.code)).toBeGreaterThan(0)
   }
   expect(connections).toBe(0)
   expect(world.registry.requests.length).toBe(asked)
@@ -73,10 +84,12 @@ for (const repository of [
   'Team/App',
   `${'a/'.repeat(127)}ab`,
 ]) {
-  test(`the repository ${JSON.stringify(repository.slice(0, 30))} reaches no registry`, async () => {
+  attackTest(`the repository ${JSON.stringify(repository.slice(0, 30))} reaches no registry`, async () => {
     const asked = world.registry.requests.length
+    const loggedBefore = countOf('INVALID_INPUT')
     const { status, body } = await node.pull({ repository })
     expect([status, body.error.code]).toEqual([400, 'INVALID_INPUT'])
+    expect(countOf('INVALID_INPUT')).toBe(loggedBefore + 1)
     expect([world.registry.requests.length, connections]).toEqual([asked, 0])
   })
 }
@@ -90,15 +103,20 @@ for (const digest of [
   `${LAYER.digest}\r\nX: y`,
   `${LAYER.digest}?x`,
 ]) {
-  test(`the digest ${JSON.stringify(digest.slice(0, 30))}… (${digest.length}) reaches no registry`, async () => {
-    const asked = world.registry.requests.length
-    const { status, body } = await node.pull({ blobs: [{ ...LAYER, digest, isWanted: true }] })
-    expect([status, body.error.code]).toEqual([400, 'INVALID_INPUT'])
-    expect([world.registry.requests.length, connections]).toEqual([asked, 0])
-  })
+  attackTest(
+    `the digest ${JSON.stringify(digest.slice(0, 30))}… (${digest.length}) reaches no registry`,
+    async () => {
+      const asked = world.registry.requests.length
+      const loggedBefore = countOf('INVALID_INPUT')
+      const { status, body } = await node.pull({ blobs: [{ ...LAYER, digest, isWanted: true }] })
+      expect([status, body.error.code]).toEqual([400, 'INVALID_INPUT'])
+      expect(countOf('INVALID_INPUT')).toBe(loggedBefore + 1)
+      expect([world.registry.requests.length, connections]).toEqual([asked, 0])
+    },
+  )
 }
 
-test('swarm and pull ids that are paths are no ids', async () => {
+attackTest('swarm and pull ids that are paths are no ids', async () => {
   for (const id of ['..%2f..%2fadmin', '%00', 'a'.repeat(41), '../clusters']) {
     const { status } = await node.heartbeat().then(() => node.hashes(id, {}))
     expect([400, 404]).toContain(status)
@@ -106,7 +124,7 @@ test('swarm and pull ids that are paths are no ids', async () => {
   }
 })
 
-test('a registry that redirects is not followed: nothing inside is contacted', async () => {
+attackTest('a registry that redirects is not followed: nothing inside is contacted', async () => {
   for (const scheme of ['http', 'https']) {
     redirectTo = `${scheme}://${insideAt}/v2/${APP}/blobs/${SMALL.digest}`
     const asked = world.registry.requests.length
@@ -118,20 +136,23 @@ test('a registry that redirects is not followed: nothing inside is contacted', a
   expect(connections).toBe(0)
 })
 
-test('a token that names its own key server, or embeds a link to one, has nothing fetched', async () => {
-  const asked = world.registry.requests.length
-  const link = `http://${insideAt}/jwks`
-  for (const header of [{ jku: link }, { x5u: link }, { kid: link }]) {
-    const token = world.signer.sign({ access: [] }, header)
-    const { status } = await node.pull({ credential: { scheme: 'bearer', token } })
-    expect(status).toBe(401)
-  }
-  expect(connections).toBe(0)
-  // What the tracker may ask is the configured registry alone.
-  for (const { line } of world.registry.requests.slice(asked)) expect(line).toContain(`/v2/${APP}/`)
-})
+attackTest(
+  'a token that names its own key server, or embeds a link to one, has nothing fetched',
+  async () => {
+    const asked = world.registry.requests.length
+    const link = `http://${insideAt}/jwks`
+    for (const header of [{ jku: link }, { x5u: link }, { kid: link }]) {
+      const token = world.signer.sign({ access: [] }, header)
+      const { status } = await node.pull({ credential: { scheme: 'bearer', token } })
+      expect(status).toBe(401)
+    }
+    expect(connections).toBe(0)
+    // What the tracker may ask is the configured registry alone.
+    for (const { line } of world.registry.requests.slice(asked)) expect(line).toContain(`/v2/${APP}/`)
+  },
+)
 
-test('after all this the tracker is alive, and grants what is due', async () => {
+attackTest('after all this the tracker is alive, and grants what is due', async () => {
   expect((await node.pull()).status).toBe(200)
   expect(connections).toBe(0)
 })

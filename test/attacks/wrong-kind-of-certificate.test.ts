@@ -1,6 +1,7 @@
-import { expect, test } from 'vitest'
+import { expect } from 'vitest'
 import type { KeyedCertificate } from '../../core/issue-certificate.ts'
 import { attack, proverFor } from './attacker.ts'
+import { attackTest } from './ledger.ts'
 import { expectLogged, expectNothingGiven, expectUnharmed, useTarget } from './target.ts'
 
 /** A member of the cluster, with a real token in hand, who uses its other certificates to download. */
@@ -22,8 +23,8 @@ async function expectRefused(certificate: KeyedCertificate): Promise<void> {
   await expectLogged(target, mark, 'PEER_REFUSED')
 }
 
-test('a node certificate downloads nothing', () => expectRefused(target.member.nodeCertificate))
+attackTest('a node certificate downloads nothing', () => expectRefused(target.member.nodeCertificate))
 
-test('a serve certificate downloads nothing', async () => expectRefused(await target.member.serve(9)))
+attackTest('a serve certificate downloads nothing', async () => expectRefused(await target.member.serve(9)))
 
 expectUnharmed(target)

@@ -53,7 +53,7 @@ const batchOf = (blob: StoredBlob, firstPiece: number, pieces: number): HashBatc
 
 async function create(store: BlobStore, name: string, bytes = MIB): Promise<StoredBlob> {
   const { created } = await store.create(blobOf(name, bytes), never)
-  writeSync(created.fd, Buffer.alloc(bytes), 0, bytes, 0)
+  writeSync(created.file.fd, Buffer.alloc(bytes), 0, bytes, 0)
   return created
 }
 
@@ -200,11 +200,11 @@ test('a descriptor stays open while it is pinned, also when its blob is deleted,
   const release = blob.pin()
   const other = blob.pin()
   await store.remove(blob.swarm)
-  expect(fstatSync(blob.fd).size).toBe(MIB)
+  expect(fstatSync(blob.file.fd).size).toBe(MIB)
   other()
-  expect(fstatSync(blob.fd).size).toBe(MIB)
+  expect(fstatSync(blob.file.fd).size).toBe(MIB)
   release()
-  expect(() => fstatSync(blob.fd)).toThrow(expect.objectContaining({ code: 'EBADF' }))
+  expect(() => fstatSync(blob.file.fd)).toThrow(expect.objectContaining({ code: 'EBADF' }))
   expect(() => blob.pin()).toThrow(expect.objectContaining({ code: 'STORE_CLOSED' }))
 })
 

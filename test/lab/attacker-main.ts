@@ -3,7 +3,7 @@ import { get } from 'node:https'
 import { createInterface } from 'node:readline'
 import type { Digest } from '../../core/digest.ts'
 import type { RegistryHost, Repository } from '../../core/repository.ts'
-import { type AttackedCluster, enrol, type Member } from '../attacks/attacker.ts'
+import { enrol, type Member, type Surroundings } from '../attacks/attacker.ts'
 import { askPull, publishLie, refusalOf, slander } from '../attacks/liar.ts'
 import { startHostileUploader } from '../pull/hostile-uploader.ts'
 
@@ -34,7 +34,7 @@ const options = JSON.parse(readFileSync(process.argv[2]!, 'utf8')) as AttackOpti
 const { registry, repository, digest } = options
 const blob = { digest, bytes: readFileSync(options.blobFile) }
 const credential = { scheme: 'bearer' as const, token: await askToken(options) }
-const cluster: AttackedCluster = {
+const cluster: Surroundings = {
   nodeOptions: () => ({
     trackerUrl: options.trackerUrl,
     trackerCaPem: readFileSync(options.trackerCaFile, 'utf8'),

@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -112,6 +112,34 @@ describe('a node', () => {
       code: 'LISTEN_FAILED',
     })
     expect(readFileSync(path, 'utf8')).toBe(before)
+  })
+
+  test.each([
+    ['memory', 32],
+    ['none', undefined],
+    ['file', 32],
+  ])('gives the client the cache key that it is told to use: %s', async (kind, bytes) => {
+    const path = join(folder, 'cache.key')
+    writeFileSync(path, `SHOALKEY-1-${Buffer.alloc(32, 5).toString('base64url')}\n`)
+    let secret: Uint8Array | undefined
+    const cacheKeyFile = kind === 'file' ? path : kind
+    node = await startNode(config({ cacheKeyFile }), log, async ({ cacheSecret }) => {
+      secret = cacheSecret
+      return client
+    })
+    expect(secret?.length).toBe(bytes)
+    if (kind === 'file') expect(secret).toEqual(Buffer.alloc(32, 5))
+    if (kind === 'memory') expect(secret).not.toEqual(Buffer.alloc(32))
+  })
+
+  test('with a cache key file that holds no key does not start', async () => {
+    const path = join(folder, 'cache.key')
+    writeFileSync(path, 'hunter2')
+    await expect(start({ cacheKeyFile: path })).rejects.toMatchObject({
+      code: 'CONFIG',
+      message: expect.not.stringContaining('hunter2'),
+    })
+    await expect(start({ cacheKeyFile: join(folder, 'none.key') })).rejects.toMatchObject({ code: 'CONFIG' })
   })
 
   test('with an unreadable join token file does not start', async () => {

@@ -64,14 +64,7 @@ export async function startTestProxy(
   }
   const caPem = authority.certificatesPem
   const secure = () => secureThrough(port, registry.host, caPem)
-  const agent = new Agent({
-    connect: (_options, callback) => {
-      secure().then(
-        (socket) => callback(null, socket),
-        (error: Error) => callback(error, null),
-      )
-    },
-  })
+  const agent = agentOver(secure)
   return {
     ...{ port, registry, client, caPem, metrics, logged, secure },
     // Not a URL: those are normalised.
@@ -81,6 +74,32 @@ export async function startTestProxy(
       closing ??= close()
       return closing
     },
+  }
+}
+
+function agentOver(secure: () => Promise<TLSSocket>): Agent {
+  return new Agent({
+    connect: (_options, callback) => {
+      secure().then(
+        (socket) => callback(null, socket),
+        (error: Error) => callback(error, null),
+      )
+    },
+  })
+}
+
+/** One GET through any proxy, in a connection of its own. @returns an empty body when the answer breaks off */
+export async function askThrough(
+  proxy: { port: number; host: string; caPem: string },
+  { path, headers = {} }: { path: string; headers?: Record<string, string> },
+): Promise<{ status: number; body: Buffer }> {
+  const agent = agentOver(() => secureThrough(proxy.port, proxy.host, proxy.caPem))
+  try {
+    const answer = await agent.request({ origin: `https://${proxy.host}`, path, method: 'GET', headers })
+    const body = await answer.body.arrayBuffer().catch(() => new ArrayBuffer(0))
+    return { status: answer.statusCode, body: Buffer.from(body) }
+  } finally {
+    await agent.destroy()
   }
 }
 

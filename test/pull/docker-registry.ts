@@ -13,7 +13,9 @@ import type { TestBlob } from './test-cluster.ts'
 /** Debian's docker-registry as a process, over TLS on loopback. */
 export interface DockerRegistry {
   config: RegistryConfig
-  push(blob: TestBlob): Promise<void>
+  isRunning(): boolean
+  /** @param authorization the header; that of the user unless given */
+  push(blob: TestBlob, authorization?: string): Promise<void>
   close(): Promise<void>
 }
 
@@ -21,6 +23,8 @@ export async function startDockerRegistry(options: {
   kind: RegistryConfig['kind']
   /** A line of an htpasswd file (bcrypt), and the Authorization header of its user; absent: no authentication. */
   user?: { line: string; authorization: string }
+  /** Signed tokens: what their signing key's certificate is verified with. */
+  tokenBundlePem?: string
 }): Promise<DockerRegistry> {
   const folder = mkdtempSync(join(tmpdir(), 'shoal-docker-registry-'))
   const inFolder = (name: string, text: string) => {
@@ -45,6 +49,16 @@ export async function startDockerRegistry(options: {
     log: { level: 'error' },
     storage: { inmemory: {} },
     http: { addr: `127.0.0.1:${port}`, tls },
+    ...(options.tokenBundlePem !== undefined && {
+      auth: {
+        token: {
+          realm: 'https://token.example/token',
+          service: 'registry',
+          issuer: 'token server',
+          rootcertbundle: inFolder('token-bundle.pem', options.tokenBundlePem),
+        },
+      },
+    }),
     ...(user && { auth: { htpasswd: { realm: 'test', path: inFolder('htpasswd', `${user.line}\n`) } } }),
   }
   const file = inFolder('config.yml', JSON.stringify(settings))
@@ -55,7 +69,8 @@ export async function startDockerRegistry(options: {
   await untilItAnswers(client)
   return {
     config,
-    push: (blob) => push(client, blob, user?.authorization),
+    isRunning: () => process.exitCode === null && process.signalCode === null,
+    push: (blob, authorization = user?.authorization) => push(client, blob, authorization),
     async close() {
       await client.close()
       if (process.exitCode === null) {
@@ -68,7 +83,7 @@ export async function startDockerRegistry(options: {
   }
 }
 
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = createServer()
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const { port } = server.address() as { port: number }

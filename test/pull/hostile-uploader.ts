@@ -10,7 +10,8 @@ import {
   type Message,
   writeBlockHeader,
 } from '../../client/wire/messages.ts'
-import { type AttackedCluster, enrol, extensionHandshake, type Member, swarmOf } from '../attacks/attacker.ts'
+import { enrol, extensionHandshake, type Member, type Surroundings, swarmOf } from '../attacks/attacker.ts'
+import { loot } from '../attacks/loot.ts'
 import type { TestBlob } from './test-cluster.ts'
 
 /** How a hostile uploader treats who dials it. */
@@ -47,7 +48,7 @@ const BEAT_MS = 1_000
  * beating, so that it stays listed.
  */
 export async function startHostileUploader(
-  cluster: AttackedCluster,
+  cluster: Surroundings,
   blob: TestBlob,
   behaviour: Behaviour,
   listenHost = '127.0.0.1',
@@ -91,7 +92,10 @@ export async function startHostileUploader(
         socket.write(encodeMessage({ type: 'unchoke' }))
       },
       onMessage: (message: Message) => void (message.type === 'request' && answer(socket, message)),
-      onBlockStart: () => undefined,
+      onBlockStart: ({ length }) => {
+        loot.bytes += length
+        return undefined
+      },
       onBlockEnd: () => undefined,
     })
     return { push: (chunk: Buffer) => reader.push(chunk) }

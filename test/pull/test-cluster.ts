@@ -52,7 +52,8 @@ export interface TestBlob {
 
 /** Counts what leaves it; serves ranges; verifies every token with jose. */
 export interface BlobRegistry extends TestRegistry {
-  add(bytes: Buffer): TestBlob
+  /** @param repository that alone has it; without one every repository does */
+  add(bytes: Buffer, repository?: string): TestBlob
   /** With kind `introspect`: the Authorization headers that are let in. */
   accepted: Set<string>
   /** Bytes of GET bodies sent so far, by digest. */
@@ -78,6 +79,7 @@ export async function startBlobRegistry(
   kind: RegistryConfig['kind'] = 'token',
 ): Promise<BlobRegistry> {
   const blobs = new Map<string, Buffer>()
+  const homes = new Map<string, string | undefined>()
   const sentBytes = new Map<string, number>()
   const answering = new Set<ServerResponse>()
   const door = async (request: IncomingMessage, response: ServerResponse) => {
@@ -93,7 +95,7 @@ export async function startBlobRegistry(
         .writeHead(401, { 'www-authenticate': 'Bearer realm="https://token.example"' })
         .end()
     const blob = blobs.get(digest)
-    if (!blob) return void response.writeHead(404).end()
+    if (!blob || (homes.get(digest) ?? repository) !== repository) return void response.writeHead(404).end()
     const asked = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? '')
     const range = registry.ignoresRange ? null : asked
     const [from, to] = range ? [Number(range[1]), Number(range[2]) + 1] : [0, blob.length]
@@ -128,9 +130,10 @@ export async function startBlobRegistry(
       registry.isDown = true
       for (const response of answering) response.destroy()
     },
-    add(bytes: Buffer): TestBlob {
+    add(bytes: Buffer, repository?: string): TestBlob {
       const digest = digestFromHex(createHash('sha256').update(bytes).digest('hex'))
       blobs.set(digest, bytes)
+      homes.set(digest, repository)
       return { digest, bytes }
     },
   })

@@ -1,6 +1,7 @@
 import { pino } from 'pino'
 import { Client } from 'undici'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { networkOf, plainAddress } from '../../tracker/api/caller.ts'
 import { RequestLimits } from '../../tracker/api/request-limits.ts'
 import { newKey, publicKeyOf, startWorld, type TestNode, type World } from './test-tracker.ts'
 
@@ -39,6 +40,34 @@ describe('the limits of one caller', () => {
   it('are none at 0', () => {
     const limits = new RequestLimits({ ...bounds, requestsPerSecondMax: 0 }, silent)
     for (let request = 0; request < 10_000; request++) limits.enter('node', 0)
+  })
+})
+
+describe('callers without a certificate', () => {
+  it.each([
+    ['2001:db8:1:2:3:4:5:6', '2001:db8:1:2::/64'],
+    ['2001:DB8:1:2::', '2001:db8:1:2::/64'],
+    ['2001:0db8:0001:0002:ffff::', '2001:db8:1:2::/64'],
+    ['2001:db8::1', '2001:db8:0:0::/64'],
+    ['2001:db8::2:0:0:1', '2001:db8:0:0::/64'],
+    ['2001:db8:0:0:1::', '2001:db8:0:0::/64'],
+    ['fe80::1%eth0', 'fe80:0:0:0::/64'],
+    ['::1', '0:0:0:0::/64'],
+    ['64:ff9b::192.0.2.1', '64:ff9b:0:0::/64'],
+    ['::ffff:192.0.2.1', '192.0.2.1'],
+    ['192.0.2.1', '192.0.2.1'],
+    ['', ''],
+  ])('at %s count as %s', (address, network) => {
+    expect(networkOf(plainAddress(address))).toBe(network)
+  })
+
+  it('share one limit in a /64 of IPv6, and have their own in another', () => {
+    const limits = new RequestLimits(bounds, silent)
+    for (let host = 1; host <= 4; host++) limits.enter(networkOf(`2001:db8:1:2::${host}`), 1000)()
+    expect(() => limits.enter(networkOf('2001:db8:1:2:ffff::5'), 1000)).toThrow(
+      expect.objectContaining({ code: 'REQUESTS_TOO_MANY' }),
+    )
+    limits.enter(networkOf('2001:db8:1:3::1'), 1000)()
   })
 })
 

@@ -1,3 +1,4 @@
+import { isIPv6 } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import { type CertificateClaims, claimsOf } from '../../core/certificate-claims.ts'
 import type { Cluster } from '../authority/clusters.ts'
@@ -42,13 +43,13 @@ export function pullCallerOn(parts: CallerParts, socket: TLSSocket): PullCaller 
   return { cluster, node: claims.node, address, pull: claims.pullId }
 }
 
-/** Names the caller for its limits: the node that its certificate proves, else where it comes from. */
+/** Names the caller for its limits: the node that its certificate proves, else the network that it comes from. */
 export function callerKeyOn(parts: CallerParts, socket: TLSSocket): string {
   try {
     const { cluster, claims } = certifiedOn(parts, socket)
     return `${cluster.cluster}/${claims.node}`
   } catch {
-    return plainAddress(socket.remoteAddress ?? '')
+    return networkOf(plainAddress(socket.remoteAddress ?? ''))
   }
 }
 
@@ -93,4 +94,24 @@ function identify({ clusters }: Pick<TrackerParts, 'clusters'>, socket: TLSSocke
 /** An IPv4 caller of a dual-stack listener, without its IPv6 prefix (RFC 4291 §2.5.5.2). */
 export function plainAddress(address: string): string {
   return address.startsWith('::ffff:') ? address.slice('::ffff:'.length) : address
+}
+
+/**
+ * What is one caller among those without a certificate: an IPv4 address, or of an IPv6 address its first 64 bits, as
+ * whoever has one has the 2^64 of its subnet (RFC 4291 §2.5.4, RFC 6177).
+ */
+export function networkOf(address: string): string {
+  if (!isIPv6(address)) return address
+  const [head = '', tail] = address.replace(/%.*$/, '').split('::')
+  const before = groupsOf(head)
+  const after = groupsOf(tail ?? '')
+  const zeros = Array<string>(8 - before.length - after.length).fill('0')
+  const prefix = [...before, ...zeros, ...after].slice(0, 4)
+  return `${prefix.map((group) => Number.parseInt(group, 16).toString(16)).join(':')}::/64`
+}
+
+/** The 16-bit groups of one side of `::`. A dotted quad at the end is two; which they are does not matter here. */
+function groupsOf(side: string): string[] {
+  if (side === '') return []
+  return side.split(':').flatMap((group) => (group.includes('.') ? ['0', '0'] : [group]))
 }

@@ -8,7 +8,7 @@ import { callerKeyOn } from './caller.ts'
 
 /**
  * How much one caller may ask: a bucket of tokens for the rate, and a count of requests under way. A caller is the node
- * that the certificate names, or for those without one (joins) the source address. Decided before a body is read.
+ * that the certificate names, or for those without one (joins) the source address; of IPv6 its /64. Decided before a body is read.
  */
 export interface RequestBounds {
   /** What the bucket gains per second; 0: no limit. */

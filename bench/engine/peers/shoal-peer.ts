@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import pino from 'pino'
 import { type BlobProgress, type BlobRequest, type Client, startClient } from '../../../client/index.ts'
@@ -26,6 +26,7 @@ async function open(settings: ShoalPeerSettings) {
     peerListen: { host: '127.0.0.1', port: 0 },
     registries,
     cacheBytesMax: CACHE_BYTES_MAX,
+    ...(settings.isEncrypted ? { cacheSecret: randomBytes(32) } : {}),
     trackerPatienceMs: TRACKER_PATIENCE_MS,
     log: pino({ level: 'warn' }, pino.destination(2)),
   })

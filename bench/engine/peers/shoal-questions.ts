@@ -12,4 +12,6 @@ export interface ShoalServices {
 /** How a Shoal peer is opened. */
 export interface ShoalPeerSettings extends ShoalServices {
   dataDir: string
+  /** The cache is encrypted, with a key in memory. */
+  isEncrypted: boolean
 }

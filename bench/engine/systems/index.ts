@@ -7,7 +7,8 @@ import { webtorrent } from './webtorrent.ts'
 
 export function systemsNamed(names: SystemName[], options: { isRead: boolean }): BenchSystem[] {
   const systems = {
-    shoal: shoal(options),
+    shoal: shoal({ ...options, isEncrypted: false }),
+    'shoal-encrypted': shoal({ ...options, isEncrypted: true }),
     'libtorrent-ssl': libtorrentSsl,
     'libtorrent-plain': libtorrentPlain,
     webtorrent,

@@ -17,15 +17,16 @@ const SERVICES_PROGRAM = join(import.meta.dirname, '../peers/shoal-services.ts')
  * Shoal as a cluster has it: a tracker, a registry with tokens, and a blob that is warm, that is, held by one node and
  * matched against its digest by two.
  * @param isRead every downloader also reads the blob through its client while it arrives
+ * @param isEncrypted every node encrypts its cache with a key of its own
  */
-export function shoal({ isRead }: { isRead: boolean }): BenchSystem {
+export function shoal({ isRead, isEncrypted }: { isRead: boolean; isEncrypted: boolean }): BenchSystem {
   return {
-    name: 'shoal',
+    name: isEncrypted ? 'shoal-encrypted' : 'shoal',
     versions: async () => ({ node: process.versions.node, openssl: process.versions.openssl }),
     async open(folder) {
       const services = startLineProcess([process.execPath, SERVICES_PROGRAM])
       const settings = await services.ask<ShoalServices>({ do: 'open', folder })
-      return new ShoalCluster({ services, settings, isRead })
+      return new ShoalCluster({ services, settings, isRead, isEncrypted })
     },
   }
 }
@@ -34,6 +35,7 @@ interface ClusterParts {
   services: LineProcess
   settings: ShoalServices
   isRead: boolean
+  isEncrypted: boolean
 }
 
 class ShoalCluster implements OpenSystem {
@@ -80,7 +82,7 @@ class ShoalCluster implements OpenSystem {
 
   private async startPeer(dataDir: string): Promise<LineProcess> {
     const peer = startLineProcess([process.execPath, '--import', LEAN, PEER_PROGRAM])
-    await peer.ask({ do: 'open', ...this.parts.settings, dataDir })
+    await peer.ask({ do: 'open', ...this.parts.settings, dataDir, isEncrypted: this.parts.isEncrypted })
     return peer
   }
 
