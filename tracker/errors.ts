@@ -61,6 +61,9 @@ export const STATUS_BY_CODE = {
   CLUSTER_UNKNOWN: 404,
   NODE_UNKNOWN: 404,
   REVOCATION_UNKNOWN: 404,
+  ROTATION_UNDER_WAY: 409,
+  ROTATION_TOO_EARLY: 409,
+  ROTATION_NONE: 409,
   INTERNAL: 500,
 } as const satisfies Record<string, number>
 

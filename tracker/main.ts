@@ -78,7 +78,8 @@ export async function startTracker(
     const sealer = await openSealer(store, unlockKey)
     const registries = running.adopt(openRegistries(config.registries), closeAll)
     const parts = await assemble(config, { log, store, sealer, registries, ...surroundings })
-    running.defer(pruneRegularly(store, log, parts.nowMs))
+    await parts.clusters.withdrawEnded(parts.nowMs())
+    running.defer(pruneRegularly(parts))
 
     const trusted = () => ({ ...tls, authorityPems: parts.clusters.authorityPems() })
     const nodeApi = makeHttpsListener(trusted(), log, parts.metrics)
@@ -120,10 +121,11 @@ interface Foundation extends TrackerSurroundings {
 async function assemble(config: TrackerConfig, foundation: Foundation): Promise<TrackerParts> {
   const { log, store, sealer, registries } = foundation
   const { nowMs = Date.now, random = Math.random, leasePolicy = fairShare() } = foundation
-  const peers = new PeerTables(config.heartbeatSeconds * 1000 * HEARTBEATS_MISSED_MAX)
+  const silentMsMax = config.heartbeatSeconds * 1000 * HEARTBEATS_MISSED_MAX
+  const peers = new PeerTables(silentMsMax)
   return {
     store,
-    clusters: await Clusters.load(store, sealer),
+    clusters: await Clusters.load(store, sealer, { nowMs, settleMs: silentMsMax }),
     revocations: await Revocations.load(store),
     swarms: new SwarmBook(store),
     epochs: await EpochNews.load(store),

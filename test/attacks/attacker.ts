@@ -15,7 +15,8 @@ import type { KeyedCertificate } from '../../core/issue-certificate.ts'
 import { type ClusterId, type NodeId, type SwarmId, swarmIdOf } from '../../core/metainfo.ts'
 import { type ProofBinding, prepareProver, type TokenProver } from '../../core/token-proof/index.ts'
 import type { PullResponse } from '../../core/tracker-api.ts'
-import { type Cluster, Clusters } from '../../tracker/authority/clusters.ts'
+import type { Cluster } from '../../tracker/authority/cluster.ts'
+import { Clusters } from '../../tracker/authority/clusters.ts'
 import { openSealer } from '../../tracker/authority/sealer.ts'
 import { SqliteStore } from '../../tracker/store/sqlite-store.ts'
 import { signingInputOf } from '../core/signed-tokens.ts'
@@ -104,7 +105,8 @@ export async function stealAuthority(cluster: TestCluster, id: ClusterId): Promi
   const store = new SqliteStore(join(cluster.folder, 'tracker', 'tracker.sqlite'))
   try {
     const sealer = await openSealer(store, readFileSync(join(cluster.folder, 'unlock'), 'utf8').trim())
-    return (await Clusters.load(store, sealer)).get(id)
+    const clock = { nowMs: Date.now, settleMs: 0 }
+    return (await Clusters.load(store, sealer, clock)).get(id)
   } finally {
     store.close()
   }

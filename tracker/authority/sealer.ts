@@ -1,6 +1,6 @@
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto'
 import { StoreConflictError, UnlockKeyError, UnsealError } from '../errors.ts'
-import type { Store } from '../store/store.ts'
+import type { SealedKind, Store } from '../store/store.ts'
 
 /**
  * Secrets at rest (DESIGN §3): AES-256-GCM with the data key, which itself is sealed by the unlock key. A sealed
@@ -15,9 +15,21 @@ const TAG_BYTES = 16
 const KEY_BYTES = 32
 const UNLOCK_KEY = /^SHOALKEY-1-([A-Za-z0-9_-]{43})$/
 const DATA_KEY_PLACE = 'data-key'
+const PLACES = {
+  joinToken: (cluster: string) => `join token of ${cluster}`,
+  authority: (cluster: string) => `authority key of ${cluster}`,
+  batchKey: (cluster: string) => `batch key of ${cluster}`,
+  adminAuthority: () => 'admin authority key',
+} satisfies Record<SealedKind, (cluster: string) => string>
+
+/** Where a sealed value belongs. @param cluster any text for the admin authority's key */
+export function placeOf(kind: SealedKind, cluster: string): string {
+  return PLACES[kind](cluster)
+}
 
 export class Sealer {
   readonly #key: Buffer
+  #turn: Promise<unknown> = Promise.resolve()
 
   /** @param key 32 bytes */
   constructor(key: Buffer) {
@@ -31,6 +43,13 @@ export class Sealer {
     cipher.setAAD(Buffer.from(place))
     const body = Buffer.concat([cipher.update(plain), cipher.final()])
     return Buffer.concat([Buffer.from([VERSION]), nonce, body, cipher.getAuthTag()])
+  }
+
+  /** Whoever seals and stores does both in one turn: nothing may be stored that an earlier data key sealed. */
+  inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#turn.then(work)
+    this.#turn = done.catch(() => undefined)
+    return done
   }
 
   /** @throws UnsealError when it was sealed with another key, for another place, or altered */
