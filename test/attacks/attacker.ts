@@ -3,7 +3,6 @@ import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls'
-import { Client } from 'undici'
 import { makeKey } from '../../client/net/node-identity.ts'
 import { TrackerClient } from '../../client/net/tracker-client.ts'
 import { encodeExtensionHandshake, encodeProof, type ProofMessage } from '../../client/wire/extensions.ts'
@@ -114,18 +113,8 @@ export async function stealAuthority(cluster: TestCluster, id: ClusterId): Promi
 
 /** What the operator does against a node: a revocation through the admin API. */
 export async function revoke(cluster: TestCluster, { cluster: id, node }: Member): Promise<void> {
-  const pem = readFileSync(join(cluster.folder, 'tracker', 'admin.pem'), 'utf8')
-  const origin = `https://localhost:${cluster.tracker.adminAddress.port}`
-  const admin = new Client(origin, { connect: { ca: pem, cert: pem, key: pem } })
-  const answer = await admin.request({
-    method: 'POST',
-    path: '/admin/v1/revocations',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ cluster: id, node }),
-  })
-  await answer.body.dump()
-  await admin.close()
-  if (answer.statusCode !== 201) throw new Error(`revocation answered ${answer.statusCode}`)
+  const { status } = await cluster.admin('/admin/v1/revocations', { cluster: id, node })
+  if (status !== 201) throw new Error(`revocation answered ${status}`)
 }
 
 /** A certificate with any claims, signed by the cluster's real authority. */
