@@ -18,7 +18,7 @@ const sleep = (forMs: number) => new Promise((resolve) => setTimeout(resolve, fo
 let stolen: Cluster
 const forge = (token: string) =>
   mint(stolen, pullClaimsFor(target.cluster, target.member, target.blob, { token }))
-const dial = (certificate: KeyedCertificate, authorities = target.member.authorities) => ({
+const dial = (certificate: KeyedCertificate, authorities: readonly string[]) => ({
   node: target.holder,
   authorities,
   certificate,
@@ -38,7 +38,8 @@ test('a connection on a certificate of the old authority ends with the authority
   expect((await cluster.admin(path, {})).status).toBe(201)
   await sleep(SETTLED_MS)
   // While both are trusted it would be served: that is what makes the change no outage.
-  const line = new AttackLine(dial(forge(token)))
+  const { authorities } = (await stealAuthority(cluster, member.cluster)).trust
+  const line = new AttackLine(dial(forge(token), authorities))
   expect(await line.ready).toBe(true)
   prove(line, token)
   await expect.poll(() => line.messages.some(({ type }) => type !== 'extended'), { timeout: 5000 }).toBe(true)

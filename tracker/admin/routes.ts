@@ -5,10 +5,11 @@ import { clusterIdSchema, nodeIdSchema } from '../../core/tracker-api.ts'
 import { checked } from '../api/checked-input.ts'
 import type { Cluster, Rotation } from '../authority/cluster.ts'
 import type { RevocationTarget } from '../authority/revocations.ts'
+import { reseal } from '../authority/sealer.ts'
 import { RefusedError } from '../errors.ts'
 import type { TrackerParts } from '../parts.ts'
 
-/** The admin API, version 1. No answer holds a secret: tokens come in as hashes and keys never leave. */
+/** The admin API, version 1. No answer holds a secret: tokens come in as hashes, and keys never leave. */
 
 const sha256Hex = z.string().regex(/^[0-9a-f]{64}$/, 'SHA-256 in hex expected')
 const joinTokenSeconds = z
@@ -24,6 +25,8 @@ const newCluster = z.strictObject({
 })
 const newJoinToken = z.strictObject({ hash: sha256Hex, validForSeconds: joinTokenSeconds })
 const withdrawal = z.strictObject({ isForced: z.boolean() })
+const unlockKey = z.string().max(128)
+const unlockKeys = z.strictObject({ unlockKey, newUnlockKey: unlockKey.optional() })
 const newRevocation = z.union([
   z.strictObject({ cluster: clusterIdSchema, node: nodeIdSchema }),
   z.strictObject({ cluster: clusterIdSchema, pull: z.string().regex(/^[0-9a-f]{32}$/) }),
@@ -53,6 +56,10 @@ export function adminRoutes(app: FastifyInstance, parts: TrackerParts): void {
     admin.get('/admin/v1/nodes', async (request) => {
       const { cluster } = checked(nodesQuery, request.query)
       return { nodes: await parts.store.nodes(cluster) }
+    })
+    admin.post('/admin/v1/reseal', async (request) => {
+      const keys = checked(unlockKeys, request.body)
+      return { sealed: await reseal(parts.store, parts.sealer, keys, byAdmin(parts, request)) }
     })
     admin.get('/admin/v1/audit', async (request) => {
       const { limit, before } = checked(auditQuery, request.query)
