@@ -47,8 +47,8 @@ const PROGRAMS: Record<string, Program> = {
     run: async (argv) => {
       const { trackerConfig } = await import('./tracker/config.ts')
       return runService('tracker', trackerConfig, argv, async (config, log) => {
-        const { startTracker } = await import('./tracker/main.ts')
-        return startTracker(config, log)
+        const { runTracker } = await import('./tracker/main.ts')
+        return runTracker(config, log)
       })
     },
   },

@@ -1,8 +1,11 @@
+import { type ClientRequest, request as httpRequest } from 'node:http'
 import { type RequestOptions, request } from 'node:https'
+import { join } from 'node:path'
 import { createSecureContext, type SecureContext } from 'node:tls'
 import { z } from 'zod'
 import { UsageError } from '../core/errors.ts'
 import type { ClusterId } from '../core/metainfo.ts'
+import { UNLOCK_SOCKET } from '../core/unlock-socket.ts'
 import { AdminRefusedError, AdminUnavailableError, NoCertificateError } from './errors.ts'
 import { readTextFile } from './key-files.ts'
 
@@ -20,16 +23,26 @@ const ANSWER_BYTES_MAX = 1024 * 1024
 const PATIENCE_MS = 10_000
 const PEM_BLOCK = /-----BEGIN ([A-Z ]+)-----[\s\S]+?-----END \1-----/g
 
+const ADMIN_HINT =
+  'It listens on the tracker’s own machine; check that the tracker runs, --admin-url, and that admin.pem is its own. A locked tracker wants `shoal certs unlock` first.'
+const LOCKED_HINT =
+  'It is there while the tracker waits for its key; check that the tracker runs, and --data-dir.'
+
 const refusal = z.object({ error: z.object({ code: z.string().max(64), message: z.string().max(1024) }) })
 const HINTS: Record<string, string> = {
   CLUSTER_UNKNOWN: 'Check the cluster id; it is the middle part of its join token.',
+  ROTATION_UNDER_WAY:
+    'An authority is withdrawn by itself a day after the next one began to issue; --withdraw does it now.',
+  ROTATION_TOO_EARLY: 'Wait: nodes renew by themselves. With --force, those left over must join again.',
+  ROTATION_NONE: 'Without --withdraw a rotation begins.',
+  UNLOCK_KEY: 'Give the key that this tracker is unlocked with now.',
   CERTIFICATE_REFUSED: 'Use the admin.pem that this tracker wrote into its data folder.',
 }
 
 /** The tracker learns the token's hash only. */
 export async function createCluster(
   access: AdminAccess,
-  cluster: { cluster: ClusterId; name: string; joinTokenHash: string },
+  cluster: { cluster: ClusterId; name: string; joinTokenHash: string; joinTokenValidForSeconds?: number },
 ): Promise<void> {
   await call(access, 'POST', '/admin/v1/clusters', cluster)
 }
@@ -43,18 +56,69 @@ export async function replaceJoinToken(
   await call(access, 'PUT', `/admin/v1/clusters/${cluster}/join-token`, token)
 }
 
+const rotationBegun = z.object({
+  rotation: z.object({ issuesAtMs: z.number(), previousEndsAtMs: z.number() }),
+})
+const rotationEnded = z.object({ nodesLeft: z.number() })
+const resealed = z.object({ sealed: z.number() })
+
+/** Begins a rotation. @returns when the new authority issues, and when the previous one is withdrawn by itself */
+export async function addAuthority(access: AdminAccess, cluster: ClusterId) {
+  const path = `/admin/v1/clusters/${cluster}/authorities`
+  return rotationBegun.parse(await call(access, 'POST', path, {})).rotation
+}
+
+/** Ends it. @returns how many nodes must join again */
+export async function withdrawAuthority(access: AdminAccess, cluster: ClusterId, isForced: boolean) {
+  const path = `/admin/v1/clusters/${cluster}/authorities/withdrawal`
+  return rotationEnded.parse(await call(access, 'POST', path, { isForced })).nodesLeft
+}
+
+/** A new data key, under the unlock key that is given or another. @returns how many values were sealed anew */
+export async function reseal(access: AdminAccess, keys: { unlockKey: string; newUnlockKey?: string }) {
+  return resealed.parse(await call(access, 'POST', '/admin/v1/reseal', keys)).sealed
+}
+
+/** Gives a locked tracker its unlock key, through the socket in its data folder. */
+export async function unlock(dataDir: string, unlockKey: string): Promise<void> {
+  const socketPath = join(dataDir, UNLOCK_SOCKET)
+  const sent = httpRequest({
+    socketPath,
+    method: 'POST',
+    path: '/',
+    headers: { 'content-type': 'text/plain' },
+  })
+  await answered(await exchange(sent, unlockKey, `the socket ${socketPath}`, LOCKED_HINT), socketPath)
+}
+
 /**
  * @throws AdminRefusedError when the tracker says no
  * @throws AdminUnavailableError when it does not answer as a tracker does
  */
 async function call(access: AdminAccess, method: string, path: string, body: object): Promise<unknown> {
   const url = adminUrl(access.url, path)
-  const answer = await exchange(url, { method, secureContext: credentials(access.pemFile) }, body)
+  // One connection per call: a tool that ends at once has nothing to keep.
+  // Said, because Node lets an environment variable change the default.
+  const options: CallOptions = {
+    method,
+    secureContext: credentials(access.pemFile),
+    headers: { 'content-type': 'application/json' },
+    agent: false,
+    rejectUnauthorized: true,
+  }
+  const sent = request(url, options)
+  return answered(
+    await exchange(sent, JSON.stringify(body), `the tracker's admin API at ${url.origin}`, ADMIN_HINT),
+    url.origin,
+  )
+}
+
+function answered(answer: Answer, where: string): unknown {
   const parsed = parseJson(answer.text)
   if (answer.status < 300 && parsed !== undefined) return parsed
   const refused = refusal.safeParse(parsed)
   if (!refused.success) {
-    throw new AdminUnavailableError(`${url.origin} answered ${answer.status}, not as a tracker does`, {
+    throw new AdminUnavailableError(`${where} answered ${answer.status}, not as a tracker does`, {
       hint: 'Check the admin address (--admin-url).',
     })
   }
@@ -93,15 +157,21 @@ function credentials(pemFile: string): SecureContext {
 /** Node takes a ready context (tls.connect), though its types for HTTPS do not say so. */
 type CallOptions = RequestOptions & { secureContext: SecureContext }
 
-function exchange(url: URL, call: CallOptions, body: object): Promise<{ status: number; text: string }> {
+interface Answer {
+  status: number
+  text: string
+}
+
+/** @param where for messages */
+function exchange(sent: ClientRequest, body: string, where: string, hint: string): Promise<Answer> {
   return new Promise((resolve, reject) => {
-    const text = JSON.stringify(body)
-    const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) }
-    const signal = AbortSignal.timeout(PATIENCE_MS)
-    // One connection per call: a tool that ends at once has nothing to keep.
-    // Said, because Node lets an environment variable change the default.
-    const options: CallOptions = { ...call, headers, signal, agent: false, rejectUnauthorized: true }
-    const sent = request(url, options, (response) => {
+    const fail = (cause: Error) => {
+      const why = (cause as NodeJS.ErrnoException).code ?? cause.message
+      reject(new AdminUnavailableError(`cannot reach ${where} (${why})`, { cause, hint }))
+    }
+    sent.setTimeout(PATIENCE_MS, () => sent.destroy(new Error('no answer in time')))
+    sent.on('error', fail)
+    sent.on('response', (response) => {
       const chunks: Buffer[] = []
       let bytes = 0
       response.on('data', (chunk: Buffer) => {
@@ -109,21 +179,12 @@ function exchange(url: URL, call: CallOptions, body: object): Promise<{ status: 
         if (bytes > ANSWER_BYTES_MAX) response.destroy(new Error('the answer is too long'))
         else chunks.push(chunk)
       })
-      response.on('error', (cause) => reject(unavailable(url, cause)))
+      response.on('error', fail)
       response.on('end', () =>
         resolve({ status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString('utf8') }),
       )
     })
-    sent.on('error', (cause) => reject(unavailable(url, cause)))
-    sent.end(text)
-  })
-}
-
-function unavailable(url: URL, cause: Error): AdminUnavailableError {
-  const why = (cause as NodeJS.ErrnoException).code ?? cause.message
-  return new AdminUnavailableError(`cannot reach the tracker's admin API at ${url.origin} (${why})`, {
-    cause,
-    hint: 'It listens on the tracker’s own machine; check that the tracker runs, --admin-url, and that admin.pem is its own.',
+    sent.end(body)
   })
 }
 

@@ -1,6 +1,10 @@
+import { UsageError } from '../core/errors.ts'
 import type { AdminAccess } from './admin-client.ts'
 import type { NewFile } from './key-files.ts'
-import { writeNewFiles } from './key-files.ts'
+import { readTextFile, writeNewFiles } from './key-files.ts'
+
+/** Ten years; without an end is said by leaving it out. */
+const HOURS_MAX = 10 * 365 * 24
 
 /** Flags of the commands that talk to a tracker. */
 export const ADMIN_FLAGS = {
@@ -23,6 +27,11 @@ export function adminAccess(values: { 'admin-url': string; 'admin-pem': string }
 }
 
 export const JOIN_TOKEN_FLAGS = {
+  'valid-hours': {
+    type: 'string',
+    value: 'number',
+    description: 'The join token ends by itself after so long; absent: never.',
+  },
   out: {
     type: 'string',
     value: 'file',
@@ -30,6 +39,20 @@ export const JOIN_TOKEN_FLAGS = {
   },
   force: { type: 'boolean', description: 'Replace a file that exists.' },
 } as const
+
+/** @throws UsageError @returns undefined: without an end */
+export function joinTokenSeconds(hours: string | undefined): number | undefined {
+  if (hours === undefined) return undefined
+  if (!/^\d{1,6}$/.test(hours) || Number(hours) < 1 || Number(hours) > HOURS_MAX) {
+    throw new UsageError(`not a number of hours: ${hours.slice(0, 80)}`, { hint: `Write 1 to ${HOURS_MAX}.` })
+  }
+  return Number(hours) * 3600
+}
+
+/** @param path `-` is standard input @throws FileAccessError */
+export function readSecret(path: string): string {
+  return readTextFile(path).trim()
+}
 
 /** Nothing but this result holds the token: the tracker knows its hash only. */
 export function deliverJoinToken(

@@ -5,7 +5,10 @@ import { authorityCommand } from './commands/authority.ts'
 import { clusterCommand } from './commands/cluster.ts'
 import { inspectCommand } from './commands/inspect.ts'
 import { joinTokenCommand } from './commands/join-token.ts'
+import { resealCommand } from './commands/reseal.ts'
+import { rotateAuthorityCommand } from './commands/rotate-authority.ts'
 import { trackerTlsCommand } from './commands/tracker-tls.ts'
+import { unlockCommand } from './commands/unlock.ts'
 import { unlockKeyCommand } from './commands/unlock-key.ts'
 
 const COMMANDS: Command[] = [
@@ -14,6 +17,9 @@ const COMMANDS: Command[] = [
   unlockKeyCommand,
   clusterCommand,
   joinTokenCommand,
+  rotateAuthorityCommand,
+  resealCommand,
+  unlockCommand,
   inspectCommand,
 ]
 
@@ -36,6 +42,6 @@ export async function runCerts([name, ...argv]: string[]): Promise<string> {
 }
 
 function overview(): string {
-  const lines = COMMANDS.map((one) => `  ${one.name.padEnd(12)} ${one.summary}`)
+  const lines = COMMANDS.map((one) => `  ${one.name.padEnd(16)} ${one.summary}`)
   return `Makes and explains Shoal's certificates and secrets.\n\nUsage: shoal certs <command> [flags]\n\n${lines.join('\n')}\n\nshoal certs <command> --help lists the flags of one.\n`
 }

@@ -16,6 +16,8 @@ export interface HeartbeatHost {
   /** Takes the peers to be reported, each once. */
   takeBadPeers(): { swarm: SwarmId; node: NodeId }[]
   onAnswer(answer: HeartbeatResponse): void
+  /** The tracker did not answer, or refused. */
+  onFailed(error: unknown): void
 }
 
 /** While the tracker does not answer. */
@@ -75,6 +77,7 @@ export class Heartbeat {
       nextMs = await this.send()
     } catch (error) {
       this.host.log.debug({ err: error }, 'no heartbeat')
+      this.host.onFailed(error)
     }
     if (this.isClosed) return
     const delayMs = this.isAgainWanted ? 0 : nextMs
@@ -84,7 +87,7 @@ export class Heartbeat {
   }
 
   private async send(): Promise<number> {
-    const key = Date.now() >= this.renewServingAtMs ? makeKey() : undefined
+    const key = this.isServingDue() ? makeKey() : undefined
     const holds = new Map(
       this.host
         .holds()
@@ -105,6 +108,11 @@ export class Heartbeat {
     }
     this.host.onAnswer(answer)
     return answer.wantsFullInventory ? 0 : answer.nextInMs
+  }
+
+  private isServingDue(): boolean {
+    if (this.serving === undefined || Date.now() >= this.renewServingAtMs) return true
+    return this.host.trust.isOutdated(this.serving.certificatePem)
   }
 
   private request(holds: Map<SwarmId, boolean>, spki: Buffer | undefined): HeartbeatRequest {

@@ -20,7 +20,7 @@ import { Heartbeat } from './heartbeat.ts'
 import { Admission } from './net/admission.ts'
 import { ClusterTrustState, type PeerCredential } from './net/cluster-trust.ts'
 import { Grants } from './net/grants.ts'
-import { JoinError, NodeIdentity } from './net/node-identity.ts'
+import { isCertificateRefused, JoinError, NodeIdentity } from './net/node-identity.ts'
 import { dialPeer } from './net/peer-dial.ts'
 import { PeerListener } from './net/peer-listener.ts'
 import { SendBuffers } from './net/send-buffers.ts'
@@ -80,6 +80,7 @@ class NodeClient implements Client {
   private swarms!: Swarms
   private joinTimer: NodeJS.Timeout | undefined
   private listenPort = 0
+  private isJoiningAgain = false
   private isClosed = false
 
   constructor(options: ClientOptions) {
@@ -118,6 +119,9 @@ class NodeClient implements Client {
       wantsPeers: () => this.swarmsThatWantPeers(),
       takeBadPeers: () => this.badPeers.splice(0),
       onAnswer: (answer) => this.onHeartbeat(answer),
+      onFailed: (error) => {
+        if (isCertificateRefused(error)) this.joinAgain()
+      },
     })
     this.listener = new PeerListener({
       ...options.peerListen,
@@ -290,22 +294,35 @@ class NodeClient implements Client {
       if (instruction.kind === 'epoch') this.swarms.get(instruction.swarm)?.raiseEpoch(instruction.epoch)
       else void this.swarms.remove(instruction.swarm)
     }
+    const { certificate } = this.identity
+    if (certificate !== undefined && this.trust.isOutdated(certificate)) this.joinAgain()
+    this.grants.renewOutdated()
     for (const swarm of this.swarms.running()) swarm.links.closeRevoked()
   }
 
   /** Joins or renews; the first time, the heartbeat begins with it. */
   private async join(): Promise<void> {
     const renewInMs = await this.identity.join(this.tracker, this.options.joinToken)
+    this.isJoiningAgain = false
     this.joinLater(renewInMs)
-    if (this.trust.cluster === this.identity.cluster) return
+    // Who had to join again has missed what the cluster trusts now.
+    if (this.trust.cluster === this.identity.cluster) return this.heartbeat.soon()
     this.trust.cluster = this.identity.cluster
     await this.heartbeat.start()
     const { node, cluster } = this.identity
     this.options.log.info({ node, cluster, port: this.listenPort }, 'the node is in its cluster')
   }
 
+  /** The node certificate counts no more, or soon will not: does not wait for two thirds of its life. */
+  private joinAgain(): void {
+    if (this.isJoiningAgain) return
+    this.isJoiningAgain = true
+    this.joinLater(0)
+  }
+
   private joinLater(delayMs: number): void {
     if (this.isClosed) return
+    clearTimeout(this.joinTimer)
     this.joinTimer = setTimeout(() => {
       this.join().catch((error) => {
         this.options.log.warn({ err: error }, 'the node certificate could not be had or renewed')

@@ -121,17 +121,27 @@ export class SwarmLinks implements ListeningSwarm {
   redial(): void {
     const grant = this.options.grant()
     if (!grant || !this.options.isWanted()) return
-    for (const { link } of this.links.values()) {
-      const peer = link.isDialler ? this.peers.get(link.node) : undefined
-      if (peer) this.options.dial(peer, this, grant.credential)
+    for (const { link } of this.links.values()) this.dialAgain(link, grant)
+  }
+
+  private dialAgain(link: PeerLink, { credential }: Grant): void {
+    const peer = link.isDialler ? this.peers.get(link.node) : undefined
+    if (peer) this.options.dial(peer, this, credential)
+  }
+
+  /** Closes links to whoever has been revoked, and those that rest on an authority that was withdrawn. */
+  closeRevoked(): void {
+    for (const link of [...this.pending, ...[...this.links.values()].map(({ link }) => link)]) {
+      if (this.isRevoked(link.claims)) link.close(new PeerRefusedError('revoked'))
+      else if (!this.options.trust.vouchesFor(link.certificates)) this.closeWithdrawn(link)
     }
   }
 
-  /** Closes links to whoever has been revoked. */
-  closeRevoked(): void {
-    for (const { link } of this.links.values()) {
-      if (this.isRevoked(link.claims)) link.close(new PeerRefusedError('revoked'))
-    }
+  /** The other side is no stranger for that, and may have a new certificate by now. */
+  private closeWithdrawn(link: PeerLink): void {
+    link.close(new PeerRefusedError('the authority of a certificate was withdrawn'))
+    const grant = this.options.grant()
+    if (grant && this.options.isWanted() && !this.isUploadOnly) this.dialAgain(link, grant)
   }
 
   /** Dials whom it may, up to DIALS_MAX. */

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { listenAddress } from '../core/config.ts'
+import { listenAddress, readSecretFile } from '../core/config.ts'
 import { LOG_LEVELS } from '../core/log.ts'
 import { registriesConfig } from '../core/registry-config.ts'
 
@@ -16,7 +16,11 @@ export const trackerConfig = z.strictObject({
   tlsCertFile: path.describe("PEM file with the tracker's TLS certificate and its chain."),
   tlsKeyFile: path.describe("PEM file with the TLS certificate's private key."),
   dataDir: path.default('/var/lib/shoal-tracker').describe('Folder for the database and admin.pem.'),
-  unlockKeyFile: path.describe('File with the unlock key (SHOALKEY-1-…) that opens the sealed secrets.'),
+  unlockKeyFile: path
+    .optional()
+    .describe(
+      'File with the unlock key (SHOALKEY-1-…) that opens the sealed secrets; absent: the tracker starts locked, and waits for `shoal certs unlock`.',
+    ),
   registries: registriesConfig
     .default([])
     .describe(
@@ -64,6 +68,14 @@ export const trackerConfig = z.strictObject({
 })
 
 export type TrackerConfig = z.output<typeof trackerConfig>
+
+/** @throws ConfigError */
+export function readTlsFiles({ tlsCertFile, tlsKeyFile }: TrackerConfig) {
+  return {
+    certificatePem: readSecretFile(tlsCertFile, 'tlsCertFile'),
+    privateKeyPem: readSecretFile(tlsKeyFile, 'tlsKeyFile'),
+  }
+}
 
 function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host)

@@ -61,6 +61,12 @@ export const STATUS_BY_CODE = {
   CLUSTER_UNKNOWN: 404,
   NODE_UNKNOWN: 404,
   REVOCATION_UNKNOWN: 404,
+  ROTATION_UNDER_WAY: 409,
+  ROTATION_TOO_EARLY: 409,
+  ROTATION_NONE: 409,
+  UNLOCK_KEY: 403,
+  // whatever is asked
+  TRACKER_LOCKED: 503,
   INTERNAL: 500,
 } as const satisfies Record<string, number>
 

@@ -1,23 +1,22 @@
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { ensureDataDir, isReadableByOthers, type ListenAddress, readSecretFile } from '../core/config.ts'
 import { CredentialsSeen } from '../core/credentials-seen.ts'
 import { lockDataDir } from '../core/data-lock.ts'
-import { ListenFailedError } from '../core/errors.ts'
 import { createMetrics } from '../core/metrics.ts'
 import { openRegistries, type RegistryClients } from '../core/registry-client.ts'
 import { TokenKeys } from '../core/token-keys.ts'
 import { adminTls, ensureAdminPem, openAdminAuthority } from './admin/admin-authority.ts'
 import { adminRoutes } from './admin/routes.ts'
-import { type HttpsListener, makeHttpsListener, tlsOptions } from './api/https-listener.ts'
+import { listen, makeHttpsListener, tlsOptions } from './api/https-listener.ts'
 import { limitRequests } from './api/request-limits.ts'
 import { nodeRoutes } from './api/routes.ts'
 import { Clusters, type NewCluster } from './authority/clusters.ts'
 import { Revocations } from './authority/revocations.ts'
 import { openSealer, type Sealer } from './authority/sealer.ts'
-import type { TrackerConfig } from './config.ts'
+import { readTlsFiles, type TrackerConfig } from './config.ts'
 import { fairShare, type LeasePolicy } from './handout/leases.ts'
+import { startLocked } from './locked.ts'
 import { trackerMetrics } from './metrics.ts'
 import type { TrackerParts } from './parts.ts'
 import { pruneRegularly } from './prune.ts'
@@ -45,6 +44,9 @@ export interface RunningTracker {
   close(): Promise<void>
 }
 
+/** For the audit log. */
+const UNLOCKED = { actor: 'operator', action: 'tracker unlocked', cluster: null, target: 'data key' }
+
 /** What tests replace. */
 export interface TrackerSurroundings {
   nowMs?: () => number
@@ -52,33 +54,41 @@ export interface TrackerSurroundings {
   leasePolicy?: LeasePolicy
 }
 
+/** Starts the tracker, locked when its configuration names no unlock key. @throws as `startTracker` */
+export function runTracker(config: TrackerConfig, log: Logger): Promise<{ close(): Promise<void> }> {
+  if (config.unlockKeyFile !== undefined) return startTracker(config, log)
+  return startLocked(config, log, (unlockKey) => startTracker(config, log, {}, unlockKey))
+}
+
 /**
  * Starts the tracker: store, secrets, state, then the two listeners.
+ * @param unlockKey absent: from the configured file
  * @throws ConfigError, UnlockKeyError, StoreUnusableError, UnsealError, and errors of the registries' files
  */
 export async function startTracker(
   config: TrackerConfig,
   log: Logger,
   surroundings: TrackerSurroundings = {},
+  unlockKey?: string,
 ): Promise<RunningTracker> {
   const running = new AsyncDisposableStack()
   try {
-    const tls = {
-      certificatePem: readSecretFile(config.tlsCertFile, 'tlsCertFile'),
-      privateKeyPem: readSecretFile(config.tlsKeyFile, 'tlsKeyFile'),
-    }
-    const unlockKey = readSecretFile(config.unlockKeyFile, 'unlockKeyFile')
+    const tls = readTlsFiles(config)
+    const key = unlockKey ?? readSecretFile(config.unlockKeyFile ?? '', 'unlockKeyFile')
     for (const name of ['tlsKeyFile', 'unlockKeyFile'] as const) {
-      if (isReadableByOthers(config[name]))
-        log.warn({ name, path: config[name] }, 'other users can read a secret')
+      const path = config[name]
+      if (path !== undefined && isReadableByOthers(path))
+        log.warn({ name, path }, 'other users can read a secret')
     }
     ensureDataDir(config.dataDir)
     running.defer(lockDataDir(config.dataDir))
     const store = running.adopt(new SqliteStore(join(config.dataDir, 'tracker.sqlite')), (it) => it.close())
-    const sealer = await openSealer(store, unlockKey)
+    const sealer = await openSealer(store, key)
     const registries = running.adopt(openRegistries(config.registries), closeAll)
     const parts = await assemble(config, { log, store, sealer, registries, ...surroundings })
-    running.defer(pruneRegularly(store, log, parts.nowMs))
+    if (unlockKey !== undefined) await store.addAudit({ ...UNLOCKED, atMs: parts.nowMs() })
+    await parts.clusters.withdrawEnded(parts.nowMs())
+    running.defer(pruneRegularly(parts))
 
     const trusted = () => ({ ...tls, authorityPems: parts.clusters.authorityPems() })
     const nodeApi = makeHttpsListener(trusted(), log, parts.metrics)
@@ -91,8 +101,10 @@ export async function startTracker(
     const adminApi = makeHttpsListener(await adminTls(admins), log, parts.metrics)
     adminRoutes(adminApi.app, parts)
 
-    const address = await listen(nodeApi, 'listen', config.listen, running)
-    const adminAddress = await listen(adminApi, 'adminListen', config.adminListen, running)
+    running.defer(() => nodeApi.app.close())
+    const address = await listen(nodeApi, 'listen', config.listen)
+    running.defer(() => adminApi.app.close())
+    const adminAddress = await listen(adminApi, 'adminListen', config.adminListen)
     const { clusters } = parts
     log.info({ address, adminAddress, clusters: clusters.list().length }, 'the tracker is ready')
     return {
@@ -120,10 +132,12 @@ interface Foundation extends TrackerSurroundings {
 async function assemble(config: TrackerConfig, foundation: Foundation): Promise<TrackerParts> {
   const { log, store, sealer, registries } = foundation
   const { nowMs = Date.now, random = Math.random, leasePolicy = fairShare() } = foundation
-  const peers = new PeerTables(config.heartbeatSeconds * 1000 * HEARTBEATS_MISSED_MAX)
+  const silentMsMax = config.heartbeatSeconds * 1000 * HEARTBEATS_MISSED_MAX
+  const peers = new PeerTables(silentMsMax)
   return {
     store,
-    clusters: await Clusters.load(store, sealer),
+    sealer,
+    clusters: await Clusters.load(store, sealer, { nowMs, settleMs: silentMsMax }),
     revocations: await Revocations.load(store),
     swarms: new SwarmBook(store),
     epochs: await EpochNews.load(store),
@@ -145,17 +159,4 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
 
 async function closeAll(registries: RegistryClients): Promise<void> {
   await Promise.all([...registries.values()].map((registry) => registry.close()))
-}
-
-async function listen(
-  { app, server }: HttpsListener,
-  purpose: string,
-  { host, port }: ListenAddress,
-  running: AsyncDisposableStack,
-): Promise<ListenAddress> {
-  running.defer(() => app.close())
-  await app.listen({ host, port }).catch((cause: Error) => {
-    throw new ListenFailedError(purpose, { host, port }, cause)
-  })
-  return { host, port: (server.address() as AddressInfo).port }
 }

@@ -5,8 +5,10 @@ import { peerTokenTrust } from '../core/peer-token.ts'
 import type { RegistryClients } from '../core/registry-client.ts'
 import { TOKEN_KEYS_MAX, type TokenKeys } from '../core/token-keys.ts'
 import type { ClusterTrust } from '../core/tracker-api.ts'
-import type { Cluster, Clusters } from './authority/clusters.ts'
+import type { Cluster } from './authority/cluster.ts'
+import type { Clusters } from './authority/clusters.ts'
 import type { Revocations } from './authority/revocations.ts'
+import type { Sealer } from './authority/sealer.ts'
 import type { LeasePolicy } from './handout/leases.ts'
 import type { TrackerMetrics } from './metrics.ts'
 import type { Memberships } from './pull/membership.ts'
@@ -20,6 +22,7 @@ import type { SwarmBook } from './swarm/swarm-book.ts'
 /** What the tracker is made of, made once in main.ts and handed to the APIs. */
 export interface TrackerParts {
   store: Store
+  sealer: Sealer
   clusters: Clusters
   revocations: Revocations
   swarms: SwarmBook

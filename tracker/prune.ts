@@ -1,17 +1,19 @@
-import type { Logger } from 'pino'
+import type { TrackerParts } from './parts.ts'
 import { PULL_KEPT_MS } from './pull/pull-certificate.ts'
-import type { Store } from './store/store.ts'
 
 /** What is pruned is hours or months old. */
 const PRUNE_INTERVAL_MS = 10 * 60_000
 /** How long the audit log reaches back. */
 export const AUDIT_KEPT_MS = 90 * 24 * 3600 * 1000
 
-/** Forgets what has ended, now and then. @returns what stops it */
-export function pruneRegularly(store: Store, log: Logger, nowMs: () => number): () => Promise<void> {
+type Pruned = Pick<TrackerParts, 'store' | 'clusters' | 'log' | 'nowMs'>
+
+/** Forgets what has ended, now and then: pulls, audit entries, previous authorities. @returns what stops it */
+export function pruneRegularly({ store, clusters, log, nowMs }: Pruned): () => Promise<void> {
   const prune = async () => {
     try {
       await store.prune({ pulls: nowMs() - PULL_KEPT_MS, audit: nowMs() - AUDIT_KEPT_MS })
+      await clusters.withdrawEnded(nowMs())
     } catch (error) {
       log.error({ err: error }, 'old records could not be removed')
     }

@@ -1,6 +1,12 @@
 import { joinTokenHash } from '../../core/join-token.ts'
 import { createCluster } from '../admin-client.ts'
-import { ADMIN_FLAGS, adminAccess, deliverJoinToken, JOIN_TOKEN_FLAGS } from '../admin-flags.ts'
+import {
+  ADMIN_FLAGS,
+  adminAccess,
+  deliverJoinToken,
+  JOIN_TOKEN_FLAGS,
+  joinTokenSeconds,
+} from '../admin-flags.ts'
 import { command } from '../command.ts'
 import { refuseExisting } from '../key-files.ts'
 import { newClusterId, newJoinToken } from '../secrets.ts'
@@ -14,7 +20,13 @@ export const clusterCommand = command({
     if (values.out !== undefined) refuseExisting([values.out], values.force)
     const cluster = newClusterId()
     const joinToken = newJoinToken(cluster)
-    await createCluster(adminAccess(values), { cluster, name, joinTokenHash: joinTokenHash(joinToken) })
+    const joinTokenValidForSeconds = joinTokenSeconds(values['valid-hours'])
+    await createCluster(adminAccess(values), {
+      cluster,
+      name,
+      joinTokenHash: joinTokenHash(joinToken),
+      ...(joinTokenValidForSeconds === undefined ? {} : { joinTokenValidForSeconds }),
+    })
     return deliverJoinToken(joinToken, values)
   },
 })

@@ -1,4 +1,4 @@
-import type { KeyObject } from 'node:crypto'
+import { type KeyObject, X509Certificate } from 'node:crypto'
 import { createSecureContext, type SecureContext } from 'node:tls'
 import type { CertificateClaims } from '../../core/certificate-claims.ts'
 import { batchKeyFromRaw, type HashBatch, isHashBatchSigned } from '../../core/hash-batch.ts'
@@ -8,9 +8,10 @@ import type { ClusterTrust, Revocation } from '../../core/tracker-api.ts'
 
 /** A certificate of this node towards peers, ready for use, with what the proof binds to. */
 export interface PeerCredential {
-  context: SecureContext
-  certificatePem: string
-  expiresAtMs: number
+  /** Trusts the authorities that the cluster has now. */
+  readonly context: SecureContext
+  readonly certificatePem: string
+  readonly expiresAtMs: number
 }
 
 /**
@@ -21,7 +22,10 @@ export class ClusterTrustState {
   /** Undefined until the node has joined. */
   cluster: ClusterId | undefined
   private readonly tokenKeys: TokenKeys
+  /** A new list only when something in it changed. */
   private authoritiesPem: readonly string[] = []
+  private authorityCertificates: X509Certificate[] = []
+  private hasChanged = false
   private batchKeys: KeyObject[] = []
   private readonly revokedNodes = new Set<NodeId>()
   private readonly revokedPulls = new Set<string>()
@@ -40,7 +44,7 @@ export class ClusterTrustState {
   }
 
   update(trust: ClusterTrust): void {
-    this.authoritiesPem = trust.authorities
+    this.updateAuthorities(trust.authorities)
     this.batchKeys = trust.batchKeys.map(batchKeyFromRaw)
     this.tokenKeys.adopt(trust.tokenKeys)
   }
@@ -67,17 +71,55 @@ export class ClusterTrustState {
     return this.cluster !== undefined && isHashBatchSigned(this.batchKeys, this.cluster, batch)
   }
 
+  /**
+   * True when another authority issues now than the one of this certificate: it is to be replaced while both are
+   * trusted. The tracker names the one that issues first.
+   */
+  isOutdated(certificatePem: string): boolean {
+    const [issuing] = this.authorityCertificates
+    return issuing !== undefined && !new X509Certificate(certificatePem).checkIssued(issuing)
+  }
+
+  /**
+   * Whether the certificates of a connection, whose chains TLS has verified once, are still of trusted authorities.
+   * The signature decides: someone with a withdrawn authority's key can write any issuer into a certificate.
+   */
+  vouchesFor(certificates: readonly X509Certificate[]): boolean {
+    if (!this.hasChanged) return true
+    return certificates.every((certificate) =>
+      this.authorityCertificates.some(({ publicKey }) => certificate.verify(publicKey)),
+    )
+  }
+
   /** A TLS context that presents this certificate and trusts the cluster's authorities and nobody else. */
   credential(certificatePem: string, privateKeyPem: string, validForSeconds: number): PeerCredential {
-    return {
+    const make = () => ({
+      authorities: this.authoritiesPem,
       context: createSecureContext({
         cert: certificatePem,
         key: privateKeyPem,
         ca: [...this.authoritiesPem],
         minVersion: 'TLSv1.3',
       }),
+    })
+    let made = make()
+    const currentContext = () => {
+      if (made.authorities !== this.authoritiesPem) made = make()
+      return made.context
+    }
+    return {
+      get context() {
+        return currentContext()
+      },
       certificatePem,
       expiresAtMs: Date.now() + validForSeconds * 1000,
     }
+  }
+
+  private updateAuthorities(authorities: readonly string[]): void {
+    if (authorities.join() === this.authoritiesPem.join()) return
+    this.hasChanged = this.authoritiesPem.length > 0
+    this.authoritiesPem = authorities
+    this.authorityCertificates = authorities.map((pem) => new X509Certificate(pem))
   }
 }

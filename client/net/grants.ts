@@ -43,9 +43,9 @@ const BLOBS_MAX = 128
 /** The grants of this node. One request to the tracker per image: blobs of one manifest share a grant. */
 export class Grants {
   private readonly options: GrantsOptions
-  private readonly granted = new Set<Grant>()
+  /** Each with the key of its certificates. */
+  private readonly granted = new Map<Grant, { privateKeyPem: string; timer: NodeJS.Timeout | undefined }>()
   private readonly underWay = new Map<string, Promise<Grant>>()
-  private readonly timers = new Set<NodeJS.Timeout>()
 
   constructor(options: GrantsOptions) {
     this.options = options
@@ -74,12 +74,22 @@ export class Grants {
     }
   }
 
+  /** Another authority issues now: what rests on the previous one is renewed, or given up where nothing needs it. */
+  renewOutdated(): void {
+    for (const grant of this.granted.keys()) {
+      if (!this.options.trust.isOutdated(grant.credential.certificatePem)) continue
+      if (!this.options.isInUse(grant)) this.forget(grant)
+      // When it fails the certificate is still good: the next heartbeat tries again.
+      else this.renew(grant).catch(() => undefined)
+    }
+  }
+
   close(): void {
-    for (const timer of this.timers) clearTimeout(timer)
+    for (const grant of this.granted.keys()) this.forget(grant)
   }
 
   private find(request: BlobRequest): { grant: Grant; swarm: GrantedSwarm } | undefined {
-    for (const grant of this.granted) {
+    for (const grant of this.granted.keys()) {
       const swarm = grant.swarms.get(request.digest)
       const isFor = grant.registry === request.registry && grant.repository === request.repository
       if (isFor && swarm && grant.credential.expiresAtMs - Date.now() > LIFE_MS_MIN) return { grant, swarm }
@@ -111,8 +121,8 @@ export class Grants {
     trust.update(answer.trust)
     await established
     const grant = this.grantOf(request, answer, key.privateKeyPem)
-    this.granted.add(grant)
-    this.renewLater(grant, key.privateKeyPem, answer.validForSeconds)
+    this.granted.set(grant, { privateKeyPem: key.privateKeyPem, timer: undefined })
+    this.renewLater(grant, answer.validForSeconds)
     return grant
   }
 
@@ -155,33 +165,34 @@ export class Grants {
   }
 
   /** Renewal keeps key, grant time and blobs, and goes on only while a download needs it. */
-  private renewLater(grant: Grant, privateKeyPem: string, validForSeconds: number): void {
-    const timer = setTimeout(
-      async () => {
-        this.timers.delete(timer)
-        if (!this.options.isInUse(grant)) {
-          this.granted.delete(grant)
-          return
-        }
-        try {
-          const answer = await this.options.tracker.renew(grant.pull)
-          this.options.trust.update(answer.trust)
-          grant.credential = this.options.trust.credential(
-            answer.certificate,
-            privateKeyPem,
-            answer.validForSeconds,
-          )
-          this.options.onRenewed(grant)
-          this.renewLater(grant, privateKeyPem, answer.validForSeconds)
-        } catch {
-          // The certificate has a third of its life left; a new request for the blob asks for a new grant.
-          this.granted.delete(grant)
-        }
-      },
-      validForSeconds * 1000 * RENEW_AT_SHARE,
-    )
-    timer.unref()
-    this.timers.add(timer)
+  private renewLater(grant: Grant, validForSeconds: number): void {
+    const held = this.granted.get(grant)
+    if (held === undefined) return
+    const renew = () => {
+      if (!this.options.isInUse(grant)) return this.forget(grant)
+      // The certificate has a third of its life left; a new request for the blob asks for a new grant.
+      this.renew(grant).catch(() => this.forget(grant))
+    }
+    clearTimeout(held.timer)
+    held.timer = setTimeout(renew, validForSeconds * 1000 * RENEW_AT_SHARE)
+    held.timer.unref()
+  }
+
+  /** @throws TrackerUnavailableError, TrackerRefusedError */
+  private async renew(grant: Grant): Promise<void> {
+    const { tracker, trust } = this.options
+    const answer = await tracker.renew(grant.pull)
+    const held = this.granted.get(grant)
+    if (held === undefined) return
+    trust.update(answer.trust)
+    grant.credential = trust.credential(answer.certificate, held.privateKeyPem, answer.validForSeconds)
+    this.options.onRenewed(grant)
+    this.renewLater(grant, answer.validForSeconds)
+  }
+
+  private forget(grant: Grant): void {
+    clearTimeout(this.granted.get(grant)?.timer)
+    this.granted.delete(grant)
   }
 }
 

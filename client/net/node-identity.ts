@@ -5,6 +5,8 @@ import { claimsOf } from '../../core/certificate-claims.ts'
 import { ShoalError } from '../../core/errors.ts'
 import { spkiOf } from '../../core/issue-certificate.ts'
 import { type ClusterId, type NodeId, nodeIdOf } from '../../core/metainfo.ts'
+import type { JoinResponse } from '../../core/tracker-api.ts'
+import { TrackerRefusedError } from '../errors.ts'
 import type { TrackerClient, TrackerIdentity } from './tracker-client.ts'
 
 /** The node cannot become a member of a cluster: stop the program. */
@@ -51,6 +53,11 @@ export class NodeIdentity {
     return new NodeIdentity(directory, privateKeyPem, await readIfThere(join(directory, 'node.pem')))
   }
 
+  /** The node certificate; undefined until the node has joined for the first time. */
+  get certificate(): string | undefined {
+    return this.certificatePem
+  }
+
   /** Undefined until the node has joined for the first time. */
   get cluster(): ClusterId | undefined {
     return this.certificatePem === undefined
@@ -64,21 +71,40 @@ export class NodeIdentity {
    * @throws TrackerUnavailableError, TrackerRefusedError
    */
   async join(tracker: TrackerClient, joinToken: string | undefined): Promise<number> {
-    const current = this.currentIdentity()
-    if (current) tracker.identify(current)
-    else if (joinToken === undefined) {
-      throw new JoinError('this node is in no cluster yet and was given no join token', {
-        hint: 'name the file that holds the join token with --join-token-file',
-      })
-    }
-    const answer = await tracker.join({
-      ...(current || joinToken === undefined ? {} : { joinToken }),
-      publicKey: spkiOf(createPrivateKey(this.privateKeyPem)).toString('base64url'),
-    })
+    const answer = (await this.renewed(tracker)) ?? (await this.joined(tracker, joinToken))
     this.certificatePem = answer.certificate
     await replaceFile(join(this.directory, 'node.pem'), answer.certificate)
     tracker.identify({ certificatePem: answer.certificate, privateKeyPem: this.privateKeyPem })
     return answer.validForSeconds * 1000 * RENEW_AT_SHARE
+  }
+
+  /** Undefined when there is no certificate that the tracker still accepts. */
+  private async renewed(tracker: TrackerClient): Promise<JoinResponse | undefined> {
+    const current = this.currentIdentity()
+    if (current === undefined) return undefined
+    tracker.identify(current)
+    try {
+      return await tracker.join({ publicKey: this.publicKey })
+    } catch (error) {
+      // Its authority was withdrawn while this node was off, or cut off.
+      if (isCertificateRefused(error)) return undefined
+      throw error
+    }
+  }
+
+  private joined(tracker: TrackerClient, joinToken: string | undefined): Promise<JoinResponse> {
+    if (joinToken !== undefined) return tracker.join({ joinToken, publicKey: this.publicKey })
+    const why =
+      this.certificatePem === undefined
+        ? 'this node is in no cluster yet'
+        : "this node's certificate has ended, or its authority was withdrawn,"
+    throw new JoinError(`${why} and it was given no join token`, {
+      hint: 'name the file that holds the join token with --join-token-file',
+    })
+  }
+
+  private get publicKey(): string {
+    return spkiOf(createPrivateKey(this.privateKeyPem)).toString('base64url')
   }
 
   private currentIdentity(): TrackerIdentity | undefined {
@@ -86,6 +112,11 @@ export class NodeIdentity {
     const isOver = new X509Certificate(this.certificatePem).validToDate.getTime() <= Date.now()
     return isOver ? undefined : { certificatePem: this.certificatePem, privateKeyPem: this.privateKeyPem }
   }
+}
+
+/** The tracker does not accept the node certificate (any more): join again. */
+export function isCertificateRefused(error: unknown): boolean {
+  return error instanceof TrackerRefusedError && error.trackerCode === 'CERTIFICATE_REFUSED'
 }
 
 async function readIfThere(path: string): Promise<string | undefined> {

@@ -140,6 +140,11 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
     return this.claims.node
   }
 
+  /** Of both sides. */
+  get certificates(): X509Certificate[] {
+    return [this.remoteCertificate, this.localCertificate]
+  }
+
   private get isStock(): boolean {
     return this.infoHash !== this.host.swarm
   }

@@ -3,7 +3,6 @@ import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls'
-import { Client } from 'undici'
 import { makeKey } from '../../client/net/node-identity.ts'
 import { TrackerClient } from '../../client/net/tracker-client.ts'
 import { encodeExtensionHandshake, encodeProof, type ProofMessage } from '../../client/wire/extensions.ts'
@@ -15,7 +14,8 @@ import type { KeyedCertificate } from '../../core/issue-certificate.ts'
 import { type ClusterId, type NodeId, type SwarmId, swarmIdOf } from '../../core/metainfo.ts'
 import { type ProofBinding, prepareProver, type TokenProver } from '../../core/token-proof/index.ts'
 import type { PullResponse } from '../../core/tracker-api.ts'
-import { type Cluster, Clusters } from '../../tracker/authority/clusters.ts'
+import type { Cluster } from '../../tracker/authority/cluster.ts'
+import { Clusters } from '../../tracker/authority/clusters.ts'
 import { openSealer } from '../../tracker/authority/sealer.ts'
 import { SqliteStore } from '../../tracker/store/sqlite-store.ts'
 import { signingInputOf } from '../core/signed-tokens.ts'
@@ -27,10 +27,8 @@ import { loot } from './loot.ts'
 /** What attackers need to know of a cluster, in one process or in many. */
 export type AttackedCluster = Pick<
   TestCluster,
-  'request' | 'signer' | 'folder' | 'nodeOptions' | 'newCluster'
-> & {
-  tracker: { adminAddress: { port: number } }
-}
+  'request' | 'signer' | 'folder' | 'nodeOptions' | 'newCluster' | 'admin'
+>
 
 /** The attacker's own trust: it must finish TLS handshakes, and verifies nothing else about whom it robs. */
 interface TrackerAccess {
@@ -116,7 +114,8 @@ export async function stealAuthority(cluster: AttackedCluster, id: ClusterId): P
   const store = new SqliteStore(join(cluster.folder, 'tracker', 'tracker.sqlite'))
   try {
     const sealer = await openSealer(store, readFileSync(join(cluster.folder, 'unlock'), 'utf8').trim())
-    return (await Clusters.load(store, sealer)).get(id)
+    const clock = { nowMs: Date.now, settleMs: 0 }
+    return (await Clusters.load(store, sealer, clock)).get(id)
   } finally {
     store.close()
   }
@@ -124,18 +123,8 @@ export async function stealAuthority(cluster: AttackedCluster, id: ClusterId): P
 
 /** What the operator does against a node: a revocation through the admin API. */
 export async function revoke(cluster: AttackedCluster, { cluster: id, node }: Member): Promise<void> {
-  const pem = readFileSync(join(cluster.folder, 'tracker', 'admin.pem'), 'utf8')
-  const origin = `https://localhost:${cluster.tracker.adminAddress.port}`
-  const admin = new Client(origin, { connect: { ca: pem, cert: pem, key: pem } })
-  const answer = await admin.request({
-    method: 'POST',
-    path: '/admin/v1/revocations',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ cluster: id, node }),
-  })
-  await answer.body.dump()
-  await admin.close()
-  if (answer.statusCode !== 201) throw new Error(`revocation answered ${answer.statusCode}`)
+  const { status } = await cluster.admin('/admin/v1/revocations', { cluster: id, node })
+  if (status !== 201) throw new Error(`revocation answered ${status}`)
 }
 
 /** A certificate with any claims, signed by the cluster's real authority. */

@@ -5,7 +5,7 @@ import type { KeyedCertificate } from '../../core/issue-certificate.ts'
 import { mintPeerToken, PEER_TOKEN_SECONDS } from '../../core/peer-token.ts'
 import type { Repository } from '../../core/repository.ts'
 import { prepareProver } from '../../core/token-proof/index.ts'
-import type { Cluster } from '../../tracker/authority/clusters.ts'
+import type { Cluster } from '../../tracker/authority/cluster.ts'
 import { makeSigner, pullClaims } from '../core/signed-tokens.ts'
 import { REPOSITORY } from '../core/test-registry.ts'
 import {

@@ -11,7 +11,7 @@ import { makeSigner, pullClaims, type Signer } from '../core/signed-tokens.ts'
 import { REPOSITORY } from '../core/test-registry.ts'
 import { askThrough } from '../proxy/test-proxy.ts'
 import { type DockerRegistry, freePort, startDockerRegistry } from '../pull/docker-registry.ts'
-import { makeJoinToken, randomBlob, type TestBlob } from '../pull/test-cluster.ts'
+import { makeJoinToken, postAdmin, randomBlob, type TestBlob } from '../pull/test-cluster.ts'
 import type { AttackedCluster } from './attacker.ts'
 
 /**
@@ -93,7 +93,7 @@ export async function startProcessCluster(): Promise<ProcessCluster> {
     ...{ folder, registry, nodes, tokens, tokenFor, logText, signer: tokens.signer },
     trackerPort: tracker.port,
     trackerProcess: tracker.process,
-    tracker: { adminAddress: { port: tracker.adminPort } },
+    admin: (path, body) => postAdmin(join(folder, 'tracker'), tracker.adminPort, { path, body }),
     nodeOptions: () => ({ trackerUrl, trackerCaPem: tracker.caPem, joinToken: main.joinToken }),
     newCluster: () => create(makeJoinToken()),
     request: (blob, changes = {}) => ({

@@ -1,10 +1,11 @@
 import { createHash, randomBytes } from 'node:crypto'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { jwtVerify } from 'jose'
 import pino from 'pino'
+import { Client as HttpClient } from 'undici'
 import type { BlobRequest } from '../../client/client.ts'
 import { type Client, type ClientOptions, startClient } from '../../client/index.ts'
 import { type Digest, digestFromHex } from '../../core/digest.ts'
@@ -34,6 +35,10 @@ export interface TestCluster {
   restartTracker(): Promise<void>
   stopTracker(): Promise<void>
   newCluster(): Promise<{ cluster: string; joinToken: string }>
+  /** The cluster that the nodes are in. */
+  id: string
+  /** POST to the admin API, as the operator. */
+  admin(path: string, body: object): Promise<{ status: number; body: unknown }>
   request(blob: TestBlob, changes?: Partial<BlobRequest>): BlobRequest
   close(): Promise<void>
 }
@@ -271,6 +276,8 @@ export async function startTestCluster(options: {
       await tracker?.close()
       tracker = await startTracker({ ...config, listen: { ...config.listen, port } }, log)
     },
+    id: main.cluster,
+    admin: (path, body) => postAdmin(config.dataDir, tracker!.adminAddress.port, { path, body }),
     async newCluster() {
       const made = makeJoinToken()
       await create(made)
@@ -310,4 +317,19 @@ export async function pull(node: TestNode, request: BlobRequest): Promise<Buffer
 
 export function progressOf(node: TestNode, blob: TestBlob) {
   return node.client.progress().find(({ digest }) => digest === blob.digest)!
+}
+
+/** POST to a tracker's admin API with the certificate that it wrote. @param dataDir the tracker's */
+export async function postAdmin(
+  dataDir: string,
+  port: number,
+  { path, body }: { path: string; body: object },
+): Promise<{ status: number; body: unknown }> {
+  const pem = readFileSync(join(dataDir, 'admin.pem'), 'utf8')
+  const client = new HttpClient(`https://localhost:${port}`, { connect: { ca: pem, cert: pem, key: pem } })
+  const headers = { 'content-type': 'application/json' }
+  const answer = await client.request({ method: 'POST', path, headers, body: JSON.stringify(body) })
+  const answered = { status: answer.statusCode, body: await answer.body.json() }
+  await client.close()
+  return answered
 }

@@ -137,7 +137,7 @@ describe('a tracker that starts again', () => {
     ['a malformed unlock key', 'open sesame', 'UNLOCK_KEY'],
     ['an empty unlock key file', '', 'CONFIG'],
   ])('does not with %s, and says so', async (_, text, code) => {
-    writeFileSync(world.config.unlockKeyFile, text)
+    writeFileSync(world.config.unlockKeyFile!, text)
     const failure = await world.restart().catch((error: unknown) => error)
     expect(failure).toMatchObject({ code, hint: expect.any(String) })
     world.tracker = { ...world.tracker, close: async () => {} }

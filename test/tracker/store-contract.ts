@@ -123,6 +123,48 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       expect((await store.clusters()).map((it) => it.joinToken)).toEqual([joinToken, cluster(BLUE).joinToken])
     })
 
+    it('adds an authority to a cluster, newest first, and removes one', async () => {
+      await store.createCluster(cluster(RED), audit('made'))
+      const newer = { certificatePem: 'newer', sealedKey: Buffer.from([8]), createdAtMs: 9 }
+      await store.addAuthority(RED, newer, audit('added'))
+      expect((await store.clusters())[0]?.authorities).toEqual([newer, ...cluster(RED).authorities])
+      await store.removeAuthority(RED, 'pem', audit('withdrawn'))
+      expect((await store.clusters())[0]?.authorities).toEqual([newer])
+      expect((await store.audit({ limit: 2 })).map(({ action }) => action)).toEqual(['withdrawn', 'added'])
+    })
+
+    it('replaces the data key with all that it seals, or nothing', async () => {
+      await store.putSealedDataKey(Buffer.from([7]))
+      const authority = { certificatePem: 'pem', sealedKey: Buffer.from([1]), createdAtMs: 3 }
+      await store.putAdminAuthority(authority)
+      await store.createCluster(cluster(RED), audit('made'))
+      const seen: string[] = []
+      const failing = store.replaceDataKey(
+        Buffer.from([9]),
+        (kind, of, sealed) => {
+          seen.push(`${kind} ${of} ${sealed[0]}`)
+          if (seen.length === 3) throw new RangeError()
+          return Buffer.from([0])
+        },
+        audit('sealed'),
+      )
+      await expect(failing).rejects.toThrow(RangeError)
+      expect(await store.clusters()).toEqual([cluster(RED)])
+      expect(await store.sealedDataKey()).toEqual(Buffer.from([7]))
+
+      seen.length = 0
+      const again: Parameters<Store['replaceDataKey']>[1] = (kind, of, sealed) => {
+        seen.push(`${kind} ${of} ${sealed[0]}`)
+        return Buffer.from([sealed[0]! + 100])
+      }
+      await store.replaceDataKey(Buffer.from([9]), again, audit('sealed'))
+      const all = ['adminAuthority  1', `authority ${RED} 3`, `batchKey ${RED} 4`, `joinToken ${RED} 1`]
+      expect(seen.toSorted()).toEqual(all)
+      expect(await store.sealedDataKey()).toEqual(Buffer.from([9]))
+      expect((await store.adminAuthority())?.sealedKey).toEqual(Buffer.from([101]))
+      expect((await store.clusters())[0]?.authorities[0]?.sealedKey).toEqual(Buffer.from([103]))
+    })
+
     it('keeps when a node first joined, and where it was last', async () => {
       const record = { cluster: RED, node: ONE, address: '10.0.0.1', joinedAtMs: 1, renewedAtMs: 1 }
       await store.putNode(record, audit('joined'))

@@ -2,7 +2,7 @@ import { X509Certificate } from 'node:crypto'
 import { readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { issueLeaf, type KeyedCertificate, makeAuthority } from '../../core/issue-certificate.ts'
 import type { TlsMaterial } from '../api/https-listener.ts'
-import type { Sealer } from '../authority/sealer.ts'
+import { placeOf, type Sealer } from '../authority/sealer.ts'
 import type { Store } from '../store/store.ts'
 
 /**
@@ -20,7 +20,7 @@ const ADMIN_LEFT_SECONDS_MIN = 30 * 24 * 3600
 const LISTENER_VALID_SECONDS = 365 * 24 * 3600
 /** For the audit log. */
 const BY_TRACKER = { actor: 'tracker', cluster: null, target: 'admin.pem' }
-const PLACE = 'admin authority key'
+const PLACE = placeOf('adminAuthority', '')
 
 /** Unsealed, or made at the first start. */
 export async function openAdminAuthority(

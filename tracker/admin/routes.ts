@@ -3,27 +3,30 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import { clusterIdSchema, nodeIdSchema } from '../../core/tracker-api.ts'
 import { checked } from '../api/checked-input.ts'
-import type { Cluster } from '../authority/clusters.ts'
+import type { Cluster, Rotation } from '../authority/cluster.ts'
 import type { RevocationTarget } from '../authority/revocations.ts'
+import { reseal } from '../authority/sealer.ts'
 import { RefusedError } from '../errors.ts'
 import type { TrackerParts } from '../parts.ts'
 
-/** The admin API, version 1. No answer holds a secret: tokens come in as hashes and keys never leave. */
+/** The admin API, version 1. No answer holds a secret: tokens come in as hashes, and keys never leave. */
 
 const sha256Hex = z.string().regex(/^[0-9a-f]{64}$/, 'SHA-256 in hex expected')
+const joinTokenSeconds = z
+  .int()
+  .positive()
+  .max(10 * 365 * 24 * 3600)
+  .optional()
 const newCluster = z.strictObject({
   cluster: clusterIdSchema,
   name: z.string().regex(/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/, 'lower-case letters, digits and hyphens'),
   joinTokenHash: sha256Hex,
+  joinTokenValidForSeconds: joinTokenSeconds,
 })
-const newJoinToken = z.strictObject({
-  hash: sha256Hex,
-  validForSeconds: z
-    .int()
-    .positive()
-    .max(10 * 365 * 24 * 3600)
-    .optional(),
-})
+const newJoinToken = z.strictObject({ hash: sha256Hex, validForSeconds: joinTokenSeconds })
+const withdrawal = z.strictObject({ isForced: z.boolean() })
+const unlockKey = z.string().max(128)
+const unlockKeys = z.strictObject({ unlockKey, newUnlockKey: unlockKey.optional() })
 const newRevocation = z.union([
   z.strictObject({ cluster: clusterIdSchema, node: nodeIdSchema }),
   z.strictObject({ cluster: clusterIdSchema, pull: z.string().regex(/^[0-9a-f]{32}$/) }),
@@ -53,6 +56,10 @@ export function adminRoutes(app: FastifyInstance, parts: TrackerParts): void {
     admin.get('/admin/v1/nodes', async (request) => {
       const { cluster } = checked(nodesQuery, request.query)
       return { nodes: await parts.store.nodes(cluster) }
+    })
+    admin.post('/admin/v1/reseal', async (request) => {
+      const keys = checked(unlockKeys, request.body)
+      return { sealed: await reseal(parts.store, parts.sealer, keys, byAdmin(parts, request)) }
     })
     admin.get('/admin/v1/audit', async (request) => {
       const { limit, before } = checked(auditQuery, request.query)
@@ -84,15 +91,32 @@ function clusterRoutes(app: FastifyInstance, parts: TrackerParts): void {
     await parts.clusters.putJoinToken(cluster, checked(newJoinToken, request.body), byAdmin(parts, request))
     return { cluster }
   })
+  app.post<ClusterRoute>('/admin/v1/clusters/:cluster/authorities', async (request, reply) => {
+    const cluster = checked(clusterIdSchema, request.params.cluster)
+    const rotation = await parts.clusters.addAuthority(cluster, byAdmin(parts, request))
+    reply.code(201)
+    return { cluster, rotation: rotationMessage(rotation) }
+  })
+  app.post<ClusterRoute>('/admin/v1/clusters/:cluster/authorities/withdrawal', async (request) => {
+    const cluster = checked(clusterIdSchema, request.params.cluster)
+    const how = checked(withdrawal, request.body)
+    return { cluster, ...(await parts.clusters.withdrawAuthority(cluster, how, byAdmin(parts, request))) }
+  })
 }
 
-function clusterMessage({ cluster, name, trust, joinToken }: Cluster) {
+function clusterMessage({ cluster, name, trust, joinToken, rotation }: Cluster) {
   return {
     cluster,
     name,
+    /** The first issues. */
     authorities: trust.authorities,
+    rotation: rotation === undefined ? null : rotationMessage(rotation),
     joinTokenValidUntilMs: joinToken.validUntilMs,
   }
+}
+
+function rotationMessage({ issuesAtMs, previousEndsAtMs }: Rotation) {
+  return { issuesAtMs, previousEndsAtMs }
 }
 
 function revocationRoutes(app: FastifyInstance, parts: TrackerParts): void {

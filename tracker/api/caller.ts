@@ -1,13 +1,13 @@
 import { isIPv6 } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import { type CertificateClaims, claimsOf } from '../../core/certificate-claims.ts'
-import type { Cluster } from '../authority/clusters.ts'
+import type { Cluster } from '../authority/cluster.ts'
 import { RefusedError } from '../errors.ts'
 import type { NodeCaller, TrackerParts } from '../parts.ts'
 
 interface KnownCaller {
-  /** Decided by the authority that verified the chain. */
-  cluster: Cluster
+  /** SHA-256 fingerprint of the authority that verified the chain: it decides the cluster. */
+  authority: string
   claims: CertificateClaims
   address: string
   certificateEndsAtMs: number
@@ -57,38 +57,41 @@ function wrongKind({ kind }: CertificateClaims): RefusedError {
   return new RefusedError('CERTIFICATE_KIND', `a ${kind} certificate does not open this part of the API`)
 }
 
-function certifiedOn(parts: CallerParts, socket: TLSSocket): KnownCaller {
-  const caller = callers.get(socket) ?? identify(parts, socket)
+function certifiedOn(parts: CallerParts, socket: TLSSocket): KnownCaller & { cluster: Cluster } {
+  const caller = callers.get(socket) ?? identify(socket)
   callers.set(socket, caller)
-  // A connection may outlive the certificate that opened it.
+  // A connection may outlive the certificate that opened it, and the authority that verified it.
+  const cluster = parts.clusters.byAuthority(caller.authority)
+  if (cluster === undefined) throw foreign()
   if (caller.certificateEndsAtMs <= parts.nowMs()) {
     throw new RefusedError('CERTIFICATE_REFUSED', 'the certificate has ended')
   }
-  if (parts.revocations.isNodeRevoked(caller.cluster.cluster, caller.claims.node)) {
+  if (parts.revocations.isNodeRevoked(cluster.cluster, caller.claims.node)) {
     throw new RefusedError('NODE_REVOKED', 'this node is revoked')
   }
-  return caller
+  return { ...caller, cluster }
 }
 
-function identify({ clusters }: Pick<TrackerParts, 'clusters'>, socket: TLSSocket): KnownCaller {
+function identify(socket: TLSSocket): KnownCaller {
   const certificate = socket.getPeerX509Certificate()
   if (certificate === undefined)
     throw new RefusedError('CERTIFICATE_REQUIRED', 'a certificate of a cluster is required')
   // The listener lets callers without a certificate in, for joining; so the verdict is ours to read.
   const issuer = socket.authorized ? socket.getPeerCertificate(true).issuerCertificate : undefined
-  const cluster = issuer === undefined ? undefined : clusters.byAuthority(issuer.fingerprint256)
-  if (cluster === undefined) {
-    throw new RefusedError(
-      'CERTIFICATE_REFUSED',
-      'the certificate is not of a cluster of this tracker, or has ended',
-    )
-  }
+  if (issuer === undefined) throw foreign()
   return {
-    cluster,
+    authority: issuer.fingerprint256,
     claims: claimsOf(certificate),
     address: plainAddress(socket.remoteAddress ?? ''),
     certificateEndsAtMs: certificate.validToDate.getTime(),
   }
+}
+
+function foreign(): RefusedError {
+  return new RefusedError(
+    'CERTIFICATE_REFUSED',
+    'the certificate is not of a cluster of this tracker, or has ended',
+  )
 }
 
 /** An IPv4 caller of a dual-stack listener, without its IPv6 prefix (RFC 4291 §2.5.5.2). */

@@ -1,7 +1,10 @@
 import { constants } from 'node:crypto'
 import { Server as HttpsServer, type ServerOptions } from 'node:https'
+import type { AddressInfo } from 'node:net'
 import Fastify, { type FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
+import type { ListenAddress } from '../../core/config.ts'
+import { ListenFailedError } from '../../core/errors.ts'
 import type { TrackerMetrics } from '../metrics.ts'
 import { answerErrors, answerUnreadableUrl } from './error-answers.ts'
 
@@ -85,6 +88,18 @@ export function makeHttpsListener(tls: TlsMaterial, log: Logger, metrics: Tracke
   answerErrors(app, log, metrics)
   timeRequests(app, metrics)
   return { app, server }
+}
+
+/** @param purpose the config key @throws ListenFailedError */
+export async function listen(
+  { app, server }: HttpsListener,
+  purpose: string,
+  { host, port }: ListenAddress,
+): Promise<ListenAddress> {
+  await app.listen({ host, port }).catch((cause: Error) => {
+    throw new ListenFailedError(purpose, { host, port }, cause)
+  })
+  return { host, port: (server.address() as AddressInfo).port }
 }
 
 function timeRequests(app: FastifyInstance, metrics: TrackerMetrics): void {

@@ -2,13 +2,11 @@ import type { TLSSocket } from 'node:tls'
 import type { z } from 'zod'
 import { nodeIdOf } from '../../core/metainfo.ts'
 import type { JoinResponse, joinRequest } from '../../core/tracker-api.ts'
+import { NODE_CERTIFICATE_SECONDS } from '../authority/cluster-authority.ts'
 import { checkedP256Spki } from '../authority/leaf-certificate.ts'
 import { RefusedError } from '../errors.ts'
 import type { TrackerParts } from '../parts.ts'
 import { callerOn, plainAddress } from './caller.ts'
-
-/** Nodes renew at two thirds; a stolen certificate is of no use after a day, nor after a revocation. */
-export const NODE_CERTIFICATE_SECONDS = 24 * 3600
 
 /**
  * A node joins its cluster with the join token, or renews over the connection that its certificate opened, with the

@@ -4,6 +4,11 @@ import { CLOCK_SKEW_ALLOWED_SECONDS } from '../../core/issue-certificate.ts'
 import { type Issuer, issuerOf } from '../../core/write-certificate.ts'
 import { writeLeaf } from './leaf-certificate.ts'
 
+/**
+ * A node certificate's life, the longest of all. Nodes renew at two thirds; a stolen certificate is of no use after a
+ * day, nor after a revocation.
+ */
+export const NODE_CERTIFICATE_SECONDS = 24 * 3600
 /** Which side of a TLS connection each kind of certificate may take. */
 const USAGES = {
   node: ['clientAuth'],
@@ -29,15 +34,19 @@ export class ClusterAuthority {
   readonly certificatePem: string
   /** SHA-256 of the certificate's DER, as Node prints it. */
   readonly fingerprint: string
+  readonly createdAtMs: number
   readonly #issuer: Issuer
 
-  constructor(certificatePem: string, privateKeyPem: string) {
+  constructor(certificatePem: string, privateKeyPem: string, createdAtMs: number) {
     this.certificatePem = certificatePem
+    this.createdAtMs = createdAtMs
     this.fingerprint = new X509Certificate(certificatePem).fingerprint256
     this.#issuer = issuerOf(certificatePem, createPrivateKey(privateKeyPem))
   }
 
   issue({ claims, spki, nowMs, validForSeconds }: IssueRequest): IssuedCertificate {
+    // When a previous authority's last certificate has ended is reckoned from this bound (cluster.ts).
+    if (validForSeconds > NODE_CERTIFICATE_SECONDS) throw new RangeError('no certificate lasts that long')
     const certificate = writeLeaf(this.#issuer, {
       commonName: `shoal ${claims.kind} ${claims.node}`,
       spki,

@@ -1,44 +1,44 @@
-import {
-  createPrivateKey,
-  generateKeyPairSync,
-  type KeyObject,
-  randomBytes,
-  timingSafeEqual,
-} from 'node:crypto'
+import { createPrivateKey, generateKeyPairSync, randomBytes, timingSafeEqual } from 'node:crypto'
 import { batchKeyToRaw } from '../../core/hash-batch.ts'
 import { makeAuthority } from '../../core/issue-certificate.ts'
 import { clusterOfJoinToken, joinTokenHash } from '../../core/join-token.ts'
 import type { ClusterId } from '../../core/metainfo.ts'
 import { peerTokenKey } from '../../core/peer-token.ts'
-import type { ClusterTrust } from '../../core/tracker-api.ts'
 import { RefusedError, StoreConflictError } from '../errors.ts'
-import type { ClusterRecord, Store } from '../store/store.ts'
-import { ClusterAuthority } from './cluster-authority.ts'
-import type { Sealer } from './sealer.ts'
+import type {
+  AuditEntry,
+  AuthorityRecord,
+  ClusterRecord,
+  JoinTokenRecord,
+  NodeRecord,
+  Store,
+} from '../store/store.ts'
+import { Cluster, type Rotation, type RotationClock } from './cluster.ts'
+import { ClusterAuthority, NODE_CERTIFICATE_SECONDS } from './cluster-authority.ts'
+import { placeOf, type Sealer } from './sealer.ts'
 
 /** Ten years: an authority is changed by rotation, not by running out. */
 const AUTHORITY_VALID_SECONDS = 10 * 365 * 24 * 3600
 /** Bound of clusters on one tracker: each is an authority that every TLS handshake may be checked against. */
 export const CLUSTERS_MAX = 256
+/** Of an authority's SHA-256, in the audit log: 64 bits tell authorities apart. */
+const FINGERPRINT_CHARS = 16
 const NO_HASH = randomBytes(32)
-
-/** A cluster with its secrets unsealed. The first authority and batch key issue and sign; all are trusted. */
-export interface Cluster {
-  readonly cluster: ClusterId
-  readonly name: string
-  readonly authorities: readonly ClusterAuthority[]
-  readonly batchKeys: readonly KeyObject[]
-  /** Sign peer tokens; each is derived from a batch key, so they change together. */
-  readonly peerTokenKeys: readonly KeyObject[]
-  readonly trust: Pick<ClusterTrust, 'authorities' | 'batchKeys'>
-  joinToken: { hash: Buffer; validUntilMs: number | null }
-}
 
 export interface NewCluster {
   cluster: ClusterId
   name: string
   /** SHA-256 (64 hex digits) of the whole join token. */
   joinTokenHash: string
+  /** Absent: until it is replaced. */
+  joinTokenValidForSeconds?: number | undefined
+}
+
+export interface NewJoinToken {
+  /** SHA-256 (64 hex digits) of the whole token. */
+  hash: string
+  /** Absent: until it is replaced. */
+  validForSeconds?: number | undefined
 }
 
 /** Who asked for a change, and when: for the audit log. */
@@ -51,18 +51,20 @@ export interface ActedBy {
 export class Clusters {
   readonly #store: Store
   readonly #sealer: Sealer
+  readonly #clock: RotationClock
   readonly #byId = new Map<ClusterId, Cluster>()
   readonly #byAuthority = new Map<string, Cluster>()
   readonly #onChange: (() => void)[] = []
 
-  private constructor(store: Store, sealer: Sealer) {
+  private constructor(store: Store, sealer: Sealer, clock: RotationClock) {
     this.#store = store
     this.#sealer = sealer
+    this.#clock = clock
   }
 
   /** @throws UnsealError when the store was tampered with */
-  static async load(store: Store, sealer: Sealer): Promise<Clusters> {
-    const clusters = new Clusters(store, sealer)
+  static async load(store: Store, sealer: Sealer, clock: RotationClock): Promise<Clusters> {
+    const clusters = new Clusters(store, sealer, clock)
     for (const record of await store.clusters()) clusters.#add(record)
     return clusters
   }
@@ -93,48 +95,96 @@ export class Clusters {
   }
 
   /** @throws RefusedError CLUSTER_EXISTS */
-  async create(options: NewCluster, by: ActedBy): Promise<Cluster> {
-    if (this.#byId.size >= CLUSTERS_MAX) throw new RefusedError('CLUSTER_EXISTS', 'this tracker is full')
-    const record = await this.#makeRecord(options, by.nowMs)
-    try {
-      await this.#store.createCluster(record, {
-        atMs: by.nowMs,
-        actor: by.actor,
-        action: 'cluster created',
-        cluster: options.cluster,
-        target: options.name,
-      })
-    } catch (cause) {
-      if (!(cause instanceof StoreConflictError)) throw cause
-      throw new RefusedError('CLUSTER_EXISTS', `cluster ${options.cluster} exists`, { cause })
-    }
-    const cluster = this.#add(record)
-    for (const listener of this.#onChange) listener()
-    return cluster
+  create(options: NewCluster, by: ActedBy): Promise<Cluster> {
+    return this.#sealer.inTurn(async () => {
+      if (this.#byId.size >= CLUSTERS_MAX) throw new RefusedError('CLUSTER_EXISTS', 'this tracker is full')
+      const record = await this.#makeRecord(options, by.nowMs)
+      const { cluster, name } = options
+      try {
+        await this.#store.createCluster(record, auditOf(by, 'cluster created', cluster, name))
+      } catch (cause) {
+        if (!(cause instanceof StoreConflictError)) throw cause
+        throw new RefusedError('CLUSTER_EXISTS', `cluster ${cluster} exists`, { cause })
+      }
+      const added = this.#add(record)
+      this.#changed()
+      return added
+    })
   }
 
   /** Replaces the join token; the old one ends at once. */
-  async putJoinToken(
+  putJoinToken(clusterId: ClusterId, token: NewJoinToken, by: ActedBy): Promise<void> {
+    return this.#sealer.inTurn(async () => {
+      const cluster = this.get(clusterId)
+      await this.#store.putJoinToken(
+        clusterId,
+        this.#sealedJoinToken(clusterId, token, by.nowMs),
+        auditOf(by, 'join token changed', clusterId, clusterId),
+      )
+      cluster.joinToken = {
+        hash: Buffer.from(token.hash, 'hex'),
+        validUntilMs: endOf(token, by.nowMs),
+      }
+    })
+  }
+
+  /**
+   * Begins a rotation: a new authority, which all nodes come to trust before it issues.
+   * @throws RefusedError CLUSTER_UNKNOWN; ROTATION_UNDER_WAY while an earlier authority is still trusted
+   */
+  addAuthority(clusterId: ClusterId, by: ActedBy): Promise<Rotation> {
+    return this.#sealer.inTurn(async () => {
+      const cluster = this.get(clusterId)
+      if (cluster.rotation !== undefined) {
+        throw new RefusedError('ROTATION_UNDER_WAY', 'an earlier authority of this cluster is still trusted')
+      }
+      const record = await this.#makeAuthority(clusterId, by.nowMs)
+      const added = this.#opened(clusterId, record)
+      const audit = auditOf(by, 'authority added', clusterId, shortOf(added))
+      await this.#store.addAuthority(clusterId, record, audit)
+      cluster.addAuthority(added)
+      this.#byAuthority.set(added.fingerprint, cluster)
+      this.#changed()
+      return cluster.rotation!
+    })
+  }
+
+  /**
+   * Ends a rotation: what the previous authority issued counts no more, neither here nor, a heartbeat later, at nodes.
+   * @param isForced also while nodes hold certificates of it: they must join again
+   * @throws RefusedError CLUSTER_UNKNOWN, ROTATION_NONE, ROTATION_TOO_EARLY
+   */
+  async withdrawAuthority(
     clusterId: ClusterId,
-    token: { hash: string; validForSeconds?: number | undefined },
+    { isForced }: { isForced: boolean },
     by: ActedBy,
-  ): Promise<void> {
+  ): Promise<{ nodesLeft: number }> {
     const cluster = this.get(clusterId)
-    const hash = Buffer.from(token.hash, 'hex')
-    const validUntilMs = token.validForSeconds === undefined ? null : by.nowMs + token.validForSeconds * 1000
-    const sealedHash = this.#sealer.seal(joinTokenPlace(clusterId), hash)
-    await this.#store.putJoinToken(
-      clusterId,
-      { sealedHash, validUntilMs },
-      {
-        atMs: by.nowMs,
-        actor: by.actor,
-        action: 'join token changed',
-        cluster: clusterId,
-        target: clusterId,
-      },
-    )
-    cluster.joinToken = { hash, validUntilMs }
+    const { rotation } = cluster
+    if (rotation === undefined) throw new RefusedError('ROTATION_NONE', 'the cluster has one authority')
+    if (by.nowMs < rotation.issuesAtMs) {
+      throw new RefusedError('ROTATION_TOO_EARLY', 'nodes are still hearing of the new authority')
+    }
+    const nodesLeft = await this.#nodesOnPrevious(clusterId, rotation, by.nowMs)
+    if (nodesLeft > 0 && !isForced) {
+      const which = `${nodesLeft} ${nodesLeft === 1 ? 'node holds a certificate' : 'nodes hold certificates'}`
+      throw new RefusedError('ROTATION_TOO_EARLY', `${which} of the previous authority`)
+    }
+    const { previous } = rotation
+    const audit = auditOf(by, 'authority withdrawn', clusterId, shortOf(previous))
+    await this.#store.removeAuthority(clusterId, previous.certificatePem, audit)
+    cluster.dropAuthority(previous)
+    this.#byAuthority.delete(previous.fingerprint)
+    this.#changed()
+    return { nodesLeft }
+  }
+
+  /** Withdraws the authorities whose last certificate has ended. */
+  async withdrawEnded(nowMs: number): Promise<void> {
+    for (const { cluster, rotation } of this.list()) {
+      if (rotation === undefined || nowMs < rotation.previousEndsAtMs) continue
+      await this.withdrawAuthority(cluster, { isForced: true }, { actor: 'tracker', nowMs })
+    }
   }
 
   /**
@@ -155,69 +205,87 @@ export class Clusters {
     return cluster
   }
 
-  async #makeRecord({ cluster, name, joinTokenHash }: NewCluster, nowMs: number): Promise<ClusterRecord> {
-    const authority = await makeAuthority({
-      commonName: `shoal cluster ${cluster}`,
-      validForSeconds: AUTHORITY_VALID_SECONDS,
-    })
+  #changed(): void {
+    for (const listener of this.#onChange) listener()
+  }
+
+  /** Nodes whose certificate is the previous authority's, and has not ended. */
+  async #nodesOnPrevious(cluster: ClusterId, { issuesAtMs }: Rotation, nowMs: number): Promise<number> {
+    const nodes = await this.#store.nodes(cluster)
+    const endsAtMs = ({ renewedAtMs }: NodeRecord) => renewedAtMs + NODE_CERTIFICATE_SECONDS * 1000
+    return nodes.filter((node) => node.renewedAtMs < issuesAtMs && endsAtMs(node) > nowMs).length
+  }
+
+  async #makeRecord({ cluster, name, ...options }: NewCluster, nowMs: number): Promise<ClusterRecord> {
     const batchKey = generateKeyPairSync('ed25519').privateKey
     const batchKeyPem = batchKey.export({ type: 'pkcs8', format: 'pem' }) as string
+    const token = { hash: options.joinTokenHash, validForSeconds: options.joinTokenValidForSeconds }
     return {
       cluster,
       name,
       createdAtMs: nowMs,
-      joinToken: {
-        sealedHash: this.#sealer.seal(joinTokenPlace(cluster), Buffer.from(joinTokenHash, 'hex')),
-        validUntilMs: null,
-      },
-      authorities: [
-        {
-          certificatePem: authority.certificatePem,
-          sealedKey: this.#sealer.seal(authorityPlace(cluster), Buffer.from(authority.privateKeyPem)),
-          createdAtMs: nowMs,
-        },
-      ],
+      joinToken: this.#sealedJoinToken(cluster, token, nowMs),
+      authorities: [await this.#makeAuthority(cluster, nowMs)],
       batchKeys: [
         {
           publicKey: batchKeyToRaw(batchKey),
-          sealedKey: this.#sealer.seal(batchKeyPlace(cluster), Buffer.from(batchKeyPem)),
+          sealedKey: this.#sealer.seal(placeOf('batchKey', cluster), Buffer.from(batchKeyPem)),
           createdAtMs: nowMs,
         },
       ],
     }
   }
 
+  async #makeAuthority(cluster: ClusterId, nowMs: number): Promise<AuthorityRecord> {
+    const { certificatePem, privateKeyPem } = await makeAuthority({
+      commonName: `shoal cluster ${cluster}`,
+      validForSeconds: AUTHORITY_VALID_SECONDS,
+    })
+    const sealedKey = this.#sealer.seal(placeOf('authority', cluster), Buffer.from(privateKeyPem))
+    return { certificatePem, sealedKey, createdAtMs: nowMs }
+  }
+
+  #sealedJoinToken(cluster: ClusterId, token: NewJoinToken, nowMs: number): JoinTokenRecord {
+    const sealedHash = this.#sealer.seal(placeOf('joinToken', cluster), Buffer.from(token.hash, 'hex'))
+    return { sealedHash, validUntilMs: endOf(token, nowMs) }
+  }
+
+  #opened(cluster: ClusterId, { certificatePem, sealedKey, createdAtMs }: AuthorityRecord): ClusterAuthority {
+    const privateKeyPem = this.#sealer.open(placeOf('authority', cluster), sealedKey).toString()
+    return new ClusterAuthority(certificatePem, privateKeyPem, createdAtMs)
+  }
+
   #add(record: ClusterRecord): Cluster {
-    const open = (place: string, sealed: Buffer) => this.#sealer.open(place, sealed)
-    const { cluster } = record
-    const authorities = record.authorities.map(
-      ({ certificatePem, sealedKey }) =>
-        new ClusterAuthority(certificatePem, open(authorityPlace(cluster), sealedKey).toString()),
-    )
+    const { cluster, name, joinToken } = record
     const batchKeys = record.batchKeys.map(({ sealedKey }) =>
-      createPrivateKey(open(batchKeyPlace(cluster), sealedKey)),
+      createPrivateKey(this.#sealer.open(placeOf('batchKey', cluster), sealedKey)),
     )
-    const added: Cluster = {
-      cluster,
-      name: record.name,
+    const authorities = record.authorities.map((authority) => this.#opened(cluster, authority))
+    const secrets = {
       authorities,
       batchKeys,
+      batchKeysPublic: record.batchKeys.map(({ publicKey }) => publicKey),
       peerTokenKeys: batchKeys.map((key) => peerTokenKey(cluster, key)),
-      trust: {
-        authorities: authorities.map(({ certificatePem }) => certificatePem),
-        batchKeys: record.batchKeys.map(({ publicKey }) => publicKey),
-      },
       joinToken: {
-        hash: open(joinTokenPlace(cluster), record.joinToken.sealedHash),
-        validUntilMs: record.joinToken.validUntilMs,
+        hash: this.#sealer.open(placeOf('joinToken', cluster), joinToken.sealedHash),
+        validUntilMs: joinToken.validUntilMs,
       },
     }
+    const added = new Cluster({ cluster, name, ...secrets }, this.#clock)
     this.#byId.set(cluster, added)
     for (const { fingerprint } of authorities) this.#byAuthority.set(fingerprint, added)
     return added
   }
 }
 
-const joinTokenPlace = (cluster: ClusterId) => `join token of ${cluster}`
-const authorityPlace = (cluster: ClusterId) => `authority key of ${cluster}`
-const batchKeyPlace = (cluster: ClusterId) => `batch key of ${cluster}`
+function endOf({ validForSeconds }: NewJoinToken, nowMs: number): number | null {
+  return validForSeconds === undefined ? null : nowMs + validForSeconds * 1000
+}
+
+function auditOf({ actor, nowMs }: ActedBy, action: string, cluster: ClusterId, target: string): AuditEntry {
+  return { atMs: nowMs, actor, action, cluster, target }
+}
+
+function shortOf({ fingerprint }: ClusterAuthority): string {
+  return fingerprint.replaceAll(':', '').slice(0, FINGERPRINT_CHARS).toLowerCase()
+}

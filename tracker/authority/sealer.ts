@@ -1,6 +1,7 @@
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto'
 import { StoreConflictError, UnlockKeyError, UnsealError } from '../errors.ts'
-import type { Store } from '../store/store.ts'
+import type { Reseal, SealedKind, Store } from '../store/store.ts'
+import type { ActedBy } from './clusters.ts'
 
 /**
  * Secrets at rest (DESIGN §3): AES-256-GCM with the data key, which itself is sealed by the unlock key. A sealed
@@ -15,9 +16,21 @@ const TAG_BYTES = 16
 const KEY_BYTES = 32
 const UNLOCK_KEY = /^SHOALKEY-1-([A-Za-z0-9_-]{43})$/
 const DATA_KEY_PLACE = 'data-key'
+const PLACES = {
+  joinToken: (cluster: string) => `join token of ${cluster}`,
+  authority: (cluster: string) => `authority key of ${cluster}`,
+  batchKey: (cluster: string) => `batch key of ${cluster}`,
+  adminAuthority: () => 'admin authority key',
+} satisfies Record<SealedKind, (cluster: string) => string>
+
+/** Where a sealed value belongs. @param cluster any text for the admin authority's key */
+export function placeOf(kind: SealedKind, cluster: string): string {
+  return PLACES[kind](cluster)
+}
 
 export class Sealer {
-  readonly #key: Buffer
+  #key: Buffer
+  #turn: Promise<unknown> = Promise.resolve()
 
   /** @param key 32 bytes */
   constructor(key: Buffer) {
@@ -31,6 +44,18 @@ export class Sealer {
     cipher.setAAD(Buffer.from(place))
     const body = Buffer.concat([cipher.update(plain), cipher.final()])
     return Buffer.concat([Buffer.from([VERSION]), nonce, body, cipher.getAuthTag()])
+  }
+
+  /** From now on seals and opens with another key; for `reseal`. */
+  rekey(key: Buffer): void {
+    this.#key = key
+  }
+
+  /** Whoever seals and stores does both in one turn: nothing may be stored that an earlier data key sealed. */
+  inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#turn.then(work)
+    this.#turn = done.catch(() => undefined)
+    return done
   }
 
   /** @throws UnsealError when it was sealed with another key, for another place, or altered */
@@ -65,6 +90,43 @@ export async function openSealer(store: Store, unlockKey: string): Promise<Seale
       hint: 'Give the unlock key file that was made with this data folder.',
     })
   }
+}
+
+export interface UnlockKeys {
+  /** The one in force, as proof: who may call the admin API does not for that have what opens the store's file. */
+  unlockKey: string
+  /** Absent: it stays. */
+  newUnlockKey?: string | undefined
+}
+
+/**
+ * Makes a new data key and seals everything with it, in one step of the store; and the data key with another unlock
+ * key, when one is given.
+ * @returns how many values it sealed
+ * @throws UnlockKeyError, and nothing is changed
+ */
+export function reseal(store: Store, sealer: Sealer, keys: UnlockKeys, by: ActedBy): Promise<number> {
+  return sealer.inTurn(async () => {
+    await openSealer(store, keys.unlockKey)
+    const unlocker = new Sealer(unlockKeyBytes(keys.newUnlockKey ?? keys.unlockKey))
+    const key = randomBytes(KEY_BYTES)
+    const next = new Sealer(key)
+    let count = 0
+    const again: Reseal = (kind, cluster, sealed) => {
+      count += 1
+      const place = placeOf(kind, cluster)
+      return next.seal(place, sealer.open(place, sealed))
+    }
+    await store.replaceDataKey(unlocker.seal(DATA_KEY_PLACE, key), again, {
+      atMs: by.nowMs,
+      actor: by.actor,
+      action: 'secrets sealed anew',
+      cluster: null,
+      target: keys.newUnlockKey === undefined ? 'data key' : 'data key and unlock key',
+    })
+    sealer.rekey(key)
+    return count
+  })
 }
 
 async function makeDataKey(store: Store, unlocker: Sealer): Promise<Buffer> {

@@ -1,5 +1,5 @@
+import type { Cluster } from '../authority/cluster.ts'
 import type { IssuedCertificate } from '../authority/cluster-authority.ts'
-import type { Cluster } from '../authority/clusters.ts'
 import { RefusedError } from '../errors.ts'
 import type { PullRecord } from '../store/store.ts'
 

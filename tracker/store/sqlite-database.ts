@@ -111,6 +111,26 @@ export class SqliteDatabase {
     }
   }
 
+  /** As `durably`, and what was replaced or deleted is nowhere in the files afterwards: for secrets. */
+  erasing<T>(work: () => T): T {
+    this.#database.exec('PRAGMA secure_delete = ON')
+    try {
+      return this.durably(work)
+    } finally {
+      this.#database.exec('PRAGMA secure_delete = OFF')
+      this.#emptyLog()
+    }
+  }
+
+  /** Old pages stay in the write-ahead log until the new ones are in the database itself. */
+  #emptyLog(): void {
+    try {
+      this.#database.exec('PRAGMA wal_checkpoint(TRUNCATE)')
+    } catch {
+      // Another process reads (a backup): the work is committed all the same, and the next checkpoint empties the log.
+    }
+  }
+
   close(): void {
     this.#commitWaiting()
     this.#statements.clear()

@@ -8,11 +8,18 @@ import {
   insertPullRows,
   loadPullRows,
 } from './sqlite-pulls.ts'
+import {
+  ADMIN_CLUSTER,
+  authorityRows,
+  clusterRows,
+  insertAuthorityRow,
+  insertClusterRows,
+  resealRows,
+} from './sqlite-secrets.ts'
 import { changeSwarmRows, loadSwarmRows } from './sqlite-swarms.ts'
 import {
   type AuditEntry,
   type AuthorityRecord,
-  type BatchKeyRecord,
   type ClusterRecord,
   EPOCH_CHANGES_MAX,
   type EpochChange,
@@ -21,6 +28,7 @@ import {
   type NodeRecord,
   type NodeSwarm,
   type PullRecord,
+  type Reseal,
   type RevocationRecord,
   type RevocationsRecord,
   type Store,
@@ -28,9 +36,6 @@ import {
   type SwarmIdentity,
   type SwarmRecord,
 } from './store.ts'
-
-/** The admin authority rests among the clusters' under this name, which no cluster can have. */
-const ADMIN_CLUSTER = ''
 
 /** The embedded store: one SQLite file, one process. */
 export class SqliteStore implements Store {
@@ -49,6 +54,14 @@ export class SqliteStore implements Store {
     return row === undefined ? undefined : bytes(row.value)
   }
 
+  async replaceDataKey(sealedDataKey: Buffer, reseal: Reseal, audit: AuditEntry): Promise<void> {
+    this.#db.erasing(() => {
+      resealRows(this.#db, reseal)
+      this.#db.run("UPDATE meta SET value = ? WHERE name = 'sealed-data-key'", sealedDataKey)
+      this.#insertAudit(audit)
+    })
+  }
+
   async putSealedDataKey(sealed: Buffer): Promise<void> {
     this.#db.durably(() => {
       const insert = "INSERT INTO meta (name, value) VALUES ('sealed-data-key', ?) ON CONFLICT DO NOTHING"
@@ -57,43 +70,20 @@ export class SqliteStore implements Store {
   }
 
   async adminAuthority(): Promise<AuthorityRecord | undefined> {
-    return this.#authorities(ADMIN_CLUSTER)[0]
+    return authorityRows(this.#db, ADMIN_CLUSTER)[0]
   }
 
   async putAdminAuthority(authority: AuthorityRecord): Promise<void> {
-    this.#db.durably(() => this.#insertAuthority(ADMIN_CLUSTER, authority))
+    this.#db.durably(() => insertAuthorityRow(this.#db, ADMIN_CLUSTER, authority))
   }
 
   async clusters(): Promise<ClusterRecord[]> {
-    return this.#db.all('SELECT * FROM clusters ORDER BY created_at_ms, id').map((row) => ({
-      cluster: row.id as ClusterId,
-      name: row.name as string,
-      createdAtMs: row.created_at_ms as number,
-      joinToken: {
-        sealedHash: bytes(row.sealed_join_token),
-        validUntilMs: row.join_token_valid_until_ms as number | null,
-      },
-      authorities: this.#authorities(row.id as string),
-      batchKeys: this.#batchKeys(row.id as string),
-    }))
+    return clusterRows(this.#db)
   }
 
   async createCluster(cluster: ClusterRecord, audit: AuditEntry): Promise<void> {
     this.#db.durably(() => {
-      const { changes } = this.#db.run(
-        'INSERT INTO clusters VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING',
-        cluster.cluster,
-        cluster.name,
-        cluster.createdAtMs,
-        cluster.joinToken.sealedHash,
-        cluster.joinToken.validUntilMs,
-      )
-      if (changes === 0) throw new StoreConflictError(`cluster ${cluster.cluster} exists`)
-      for (const authority of cluster.authorities) this.#insertAuthority(cluster.cluster, authority)
-      for (const key of cluster.batchKeys) {
-        const insert = 'INSERT INTO batch_keys VALUES (?, ?, ?, ?)'
-        this.#db.run(insert, cluster.cluster, key.createdAtMs, key.publicKey, key.sealedKey)
-      }
+      insertClusterRows(this.#db, cluster)
       this.#insertAudit(audit)
     })
   }
@@ -102,6 +92,21 @@ export class SqliteStore implements Store {
     this.#db.durably(() => {
       const update = 'UPDATE clusters SET sealed_join_token = ?, join_token_valid_until_ms = ? WHERE id = ?'
       this.#db.run(update, token.sealedHash, token.validUntilMs, cluster)
+      this.#insertAudit(audit)
+    })
+  }
+
+  async addAuthority(cluster: ClusterId, authority: AuthorityRecord, audit: AuditEntry): Promise<void> {
+    this.#db.durably(() => {
+      insertAuthorityRow(this.#db, cluster, authority)
+      this.#insertAudit(audit)
+    })
+  }
+
+  async removeAuthority(cluster: ClusterId, certificatePem: string, audit: AuditEntry): Promise<void> {
+    this.#db.erasing(() => {
+      const remove = 'DELETE FROM authorities WHERE cluster = ? AND certificate_pem = ?'
+      this.#db.run(remove, cluster, certificatePem)
       this.#insertAudit(audit)
     })
   }
@@ -281,29 +286,6 @@ export class SqliteStore implements Store {
 
   async close(): Promise<void> {
     this.#db.close()
-  }
-
-  #authorities(cluster: string): AuthorityRecord[] {
-    const newestFirst = 'SELECT * FROM authorities WHERE cluster = ? ORDER BY created_at_ms DESC'
-    return this.#db.all(newestFirst, cluster).map((row) => ({
-      certificatePem: row.certificate_pem as string,
-      sealedKey: bytes(row.sealed_key),
-      createdAtMs: row.created_at_ms as number,
-    }))
-  }
-
-  #batchKeys(cluster: string): BatchKeyRecord[] {
-    const newestFirst = 'SELECT * FROM batch_keys WHERE cluster = ? ORDER BY created_at_ms DESC'
-    return this.#db.all(newestFirst, cluster).map((row) => ({
-      publicKey: row.public_key as string,
-      sealedKey: bytes(row.sealed_key),
-      createdAtMs: row.created_at_ms as number,
-    }))
-  }
-
-  #insertAuthority(cluster: string, authority: AuthorityRecord): void {
-    const insert = 'INSERT INTO authorities VALUES (?, ?, ?, ?)'
-    this.#db.run(insert, cluster, authority.createdAtMs, authority.certificatePem, authority.sealedKey)
   }
 
   #insertAudit(entry: AuditEntry): void {

@@ -12,6 +12,12 @@ export interface Store {
   sealedDataKey(): Promise<Buffer | undefined>
   /** @throws StoreConflictError when there is one already */
   putSealedDataKey(sealed: Buffer): Promise<void>
+  /**
+   * Replaces the data key and every value that it seals, or nothing at all; nor can the old ones be read from the
+   * store's file afterwards.
+   * @param reseal whose error leaves all as it was
+   */
+  replaceDataKey(sealedDataKey: Buffer, reseal: Reseal, audit: AuditEntry): Promise<void>
   adminAuthority(): Promise<AuthorityRecord | undefined>
   putAdminAuthority(authority: AuthorityRecord): Promise<void>
 
@@ -19,6 +25,8 @@ export interface Store {
   /** @throws StoreConflictError when the id is taken */
   createCluster(cluster: ClusterRecord, audit: AuditEntry): Promise<void>
   putJoinToken(cluster: ClusterId, token: JoinTokenRecord, audit: AuditEntry): Promise<void>
+  addAuthority(cluster: ClusterId, authority: AuthorityRecord, audit: AuditEntry): Promise<void>
+  removeAuthority(cluster: ClusterId, certificatePem: string, audit: AuditEntry): Promise<void>
 
   putNode(node: NodeRecord, audit: AuditEntry): Promise<void>
   /** Of one cluster, or of all; by cluster and node. */
@@ -67,6 +75,11 @@ export interface Store {
 
 /** Bound of one answer of `epochChanges`. */
 export const EPOCH_CHANGES_MAX = 10_000
+
+/** What the data key seals. */
+export type SealedKind = 'joinToken' | 'authority' | 'batchKey' | 'adminAuthority'
+/** @param cluster '' for the admin authority */
+export type Reseal = (kind: SealedKind, cluster: ClusterId | '', sealed: Buffer) => Buffer
 
 export interface AuthorityRecord {
   certificatePem: string

@@ -1,0 +1,34 @@
+import { reseal } from '../admin-client.ts'
+import { ADMIN_FLAGS, adminAccess, readSecret } from '../admin-flags.ts'
+import { command } from '../command.ts'
+
+export const resealCommand = command({
+  name: 'reseal',
+  summary:
+    "Seals a running tracker's secrets anew: with a new data key, and if you like under another unlock key.",
+  positionals: [],
+  flags: {
+    ...ADMIN_FLAGS,
+    'unlock-key-file': {
+      type: 'string',
+      value: 'file',
+      default: 'unlock.key',
+      description: 'The unlock key that is in force; - is standard input.',
+    },
+    'new-unlock-key-file': {
+      type: 'string',
+      value: 'file',
+      description: 'The next one, of `shoal certs unlock-key`; absent: the unlock key stays.',
+    },
+  },
+  async run(values) {
+    const next = values['new-unlock-key-file']
+    const unlockKey = readSecret(values['unlock-key-file'])
+    const keys = next === undefined ? { unlockKey } : { unlockKey, newUnlockKey: readSecret(next) }
+    const sealed = await reseal(adminAccess(values), keys)
+    const line = `sealed anew: ${sealed} secrets\n`
+    return next === undefined
+      ? line
+      : `${line}${next}  shoal tracker --unlock-key-file, from the next start on\n`
+  },
+})

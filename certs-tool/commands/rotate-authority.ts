@@ -1,0 +1,44 @@
+import { UsageError } from '../../core/errors.ts'
+import { addAuthority, withdrawAuthority } from '../admin-client.ts'
+import { ADMIN_FLAGS, adminAccess } from '../admin-flags.ts'
+import { command } from '../command.ts'
+import { parseClusterId } from '../secrets.ts'
+
+export const rotateAuthorityCommand = command({
+  name: 'rotate-authority',
+  summary:
+    'Gives a cluster a new authority while it runs. The previous one stays trusted for a day, or until --withdraw.',
+  positionals: ['cluster id'],
+  flags: {
+    ...ADMIN_FLAGS,
+    withdraw: {
+      type: 'boolean',
+      description: 'Ends the rotation now: certificates of the previous authority count no more.',
+    },
+    force: {
+      type: 'boolean',
+      description:
+        'With --withdraw: also while nodes hold such certificates. They need the join token again.',
+    },
+  },
+  async run(values, [id = '']) {
+    const cluster = parseClusterId(id)
+    const access = adminAccess(values)
+    if (values.withdraw) return withdrawnText(await withdrawAuthority(access, cluster, values.force))
+    if (values.force) throw new UsageError('--force goes with --withdraw', { hint: 'Nothing was changed.' })
+    const { issuesAtMs, previousEndsAtMs } = await addAuthority(access, cluster)
+    return [
+      `the new authority of ${cluster} issues from ${timeText(issuesAtMs)} on; nodes renew by themselves`,
+      `the previous one is withdrawn at ${timeText(previousEndsAtMs)}, or before by --withdraw\n`,
+    ].join('\n')
+  },
+})
+
+function withdrawnText(nodesLeft: number): string {
+  const rest = nodesLeft === 0 ? '' : `; nodes that must join again with the join token: ${nodesLeft}`
+  return `the previous authority is withdrawn${rest}\n`
+}
+
+function timeText(atMs: number): string {
+  return `${new Date(atMs).toISOString().slice(0, 19)}Z`
+}

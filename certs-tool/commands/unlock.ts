@@ -1,0 +1,27 @@
+import { unlock } from '../admin-client.ts'
+import { readSecret } from '../admin-flags.ts'
+import { command } from '../command.ts'
+
+export const unlockCommand = command({
+  name: 'unlock',
+  summary: 'Gives a tracker that was started without its unlock key that key, on the tracker’s own machine.',
+  positionals: [],
+  flags: {
+    'data-dir': {
+      type: 'string',
+      value: 'folder',
+      default: '/var/lib/shoal-tracker',
+      description: "The tracker's data folder.",
+    },
+    'unlock-key-file': {
+      type: 'string',
+      value: 'file',
+      default: '-',
+      description: 'The unlock key; - is standard input.',
+    },
+  },
+  async run(values) {
+    await unlock(values['data-dir'], readSecret(values['unlock-key-file']))
+    return 'the tracker is unlocked\n'
+  },
+})

@@ -1,0 +1,178 @@
+import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { type AddressInfo, createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { makeKey } from '../../client/net/node-identity.ts'
+import { TrackerClient } from '../../client/net/tracker-client.ts'
+import { runShoal, type StartedShoal, startShoal } from '../run-shoal.ts'
+
+/** What an operator does to a running tracker, from outside: programs, files, standard input. */
+
+const folder = mkdtempSync(join(tmpdir(), 'shoal-operator-'))
+const inFolder = (name: string) => join(folder, name)
+const dataDir = inFolder('data')
+let ports: { listen: number; admin: number }
+let running: StartedShoal | undefined
+
+const certs = (...argv: string[]) => runShoal(['certs', ...argv])
+const administer = (...argv: string[]) =>
+  certs(...argv, `--admin-url=https://127.0.0.1:${ports.admin}`, `--admin-pem=${join(dataDir, 'admin.pem')}`)
+
+async function freePort(): Promise<number> {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  await new Promise((resolve) => server.close(resolve))
+  return port
+}
+
+/** Starts the tracker, and waits until its log says `ready`. */
+async function start(ready: string, ...flags: string[]): Promise<void> {
+  running = startShoal([
+    'tracker',
+    `--data-dir=${dataDir}`,
+    `--tls-cert-file=${inFolder('tracker.crt')}`,
+    `--tls-key-file=${inFolder('tracker.key')}`,
+    `--listen=127.0.0.1:${ports.listen}`,
+    `--admin-listen=127.0.0.1:${ports.admin}`,
+    ...flags,
+  ])
+  await logged(ready)
+}
+
+async function logged(text: string): Promise<void> {
+  let log = ''
+  running!.child.stderr!.on('data', (chunk: string) => {
+    log += chunk
+  })
+  await expect.poll(() => log, { timeout: 30_000 }).toContain(text)
+}
+
+async function stop(): Promise<void> {
+  running?.child.kill('SIGTERM')
+  await running?.outcome
+  running = undefined
+}
+
+async function joinWith(joinToken: string): Promise<string> {
+  const trackerCaPem = readFileSync(inFolder('authority.crt'), 'utf8')
+  const tracker = new TrackerClient({ trackerUrl: `https://localhost:${ports.listen}`, trackerCaPem })
+  const publicKey = makeKey().spki.toString('base64url')
+  try {
+    await tracker.join({ joinToken: joinToken.trim(), publicKey })
+    return 'joined'
+  } catch (error) {
+    return (error as { trackerCode?: string }).trackerCode ?? (error as Error).message
+  } finally {
+    await tracker.close()
+  }
+}
+
+describe('an operator', () => {
+  let joinToken: string
+  let cluster: string
+
+  beforeAll(async () => {
+    ports = { listen: await freePort(), admin: await freePort() }
+    for (const argv of [
+      ['authority', '--out-dir', folder],
+      ['tracker-tls', '--authority-dir', folder, '--out-dir', folder],
+      ['unlock-key', '--out', inFolder('unlock.key')],
+    ]) {
+      expect(await certs(...argv)).toMatchObject({ code: 0 })
+    }
+  })
+  afterAll(async () => {
+    await stop()
+    rmSync(folder, { recursive: true, force: true })
+  })
+
+  it('cannot start a new tracker without an unlock key, and is told so', async () => {
+    const flags = [`--tls-cert-file=${inFolder('tracker.crt')}`, `--tls-key-file=${inFolder('tracker.key')}`]
+    const outcome = await runShoal(['tracker', `--data-dir=${dataDir}`, '--listen=127.0.0.1:0', ...flags])
+    expect(outcome.code).toBe(1)
+    expect(outcome.stderr).toContain('hint: Start it once with --unlock-key-file')
+  })
+
+  it('makes a cluster with a join token that ends by itself', async () => {
+    await start('the tracker is ready', `--unlock-key-file=${inFolder('unlock.key')}`)
+    const made = await administer('cluster', 'main', '--valid-hours', '2')
+    expect(made).toMatchObject({ code: 0, stderr: '' })
+    joinToken = made.stdout
+    cluster = joinToken.split('-')[2]!
+    expect(await joinWith(joinToken)).toBe('joined')
+    expect((await administer('cluster', 'other', '--valid-hours', '0')).code).toBe(2)
+  })
+
+  it('replaces the join token: the old one is refused at once, the new one joins', async () => {
+    const replaced = await administer('join-token', cluster)
+    expect(replaced.code).toBe(0)
+    expect(await joinWith(joinToken)).toBe('JOIN_REFUSED')
+    joinToken = replaced.stdout
+    expect(await joinWith(joinToken)).toBe('joined')
+  })
+
+  it('changes the authority of the cluster, once at a time', async () => {
+    const begun = await administer('rotate-authority', cluster)
+    expect(begun).toMatchObject({ code: 0, stderr: '' })
+    expect(begun.stdout).toMatch(/issues from 20\d\d-\S+Z on/)
+    for (const [flags, hint] of [
+      [[], '--withdraw does it now'],
+      [['--withdraw'], 'nodes renew by themselves'],
+      [['--force'], 'Nothing was changed'],
+    ] as const) {
+      const refused = await administer('rotate-authority', cluster, ...flags)
+      expect(refused.code).not.toBe(0)
+      expect(refused.stderr).toContain(hint)
+    }
+    expect(await joinWith(joinToken)).toBe('joined')
+  })
+
+  it('seals the secrets anew under another unlock key, and no key is printed', async () => {
+    await certs('unlock-key', '--out', inFolder('next.key'))
+    const wrong = await administer('reseal', `--unlock-key-file=${inFolder('next.key')}`)
+    expect(wrong.code).toBe(1)
+    expect(wrong.stderr).toContain('hint: Give the key that this tracker is unlocked with now.')
+    const keys = [
+      `--unlock-key-file=${inFolder('unlock.key')}`,
+      `--new-unlock-key-file=${inFolder('next.key')}`,
+    ]
+    const sealed = await administer('reseal', ...keys)
+    expect(sealed.code).toBe(0)
+    // One cluster with two authorities, a batch key and a join token; and the admin authority.
+    expect(sealed.stdout).toContain('sealed anew: 5 secrets')
+    expect(sealed.stdout + sealed.stderr).not.toContain('SHOALKEY')
+  })
+
+  it('starts it without a key: it stays locked, says so to nodes, and takes the right key from standard input', async () => {
+    await stop()
+    await start('the tracker is locked')
+    expect(await joinWith(joinToken)).toContain('503')
+    expect(statSync(join(dataDir, 'unlock.sock')).mode & 0o777).toBe(0o600)
+    const closed = await administer('join-token', cluster)
+    expect(closed.stderr).toContain('shoal certs unlock')
+
+    const unlock = (name: string) =>
+      runShoal(['certs', 'unlock', `--data-dir=${dataDir}`], { input: readFileSync(inFolder(name), 'utf8') })
+    const wrong = await unlock('unlock.key')
+    expect(wrong).toMatchObject({ code: 1, stdout: '' })
+    expect(await joinWith(joinToken)).toContain('503')
+    const right = await unlock('next.key')
+    expect(right).toMatchObject({ code: 0, stderr: '', stdout: 'the tracker is unlocked\n' })
+    expect(await joinWith(joinToken)).toBe('joined')
+    expect((await administer('join-token', cluster)).code).toBe(0)
+
+    const again = await unlock('next.key')
+    expect(again.code).toBe(1)
+    expect(again.stderr).toContain('while the tracker waits for its key')
+  })
+
+  it('stops it while it is locked, as ever', async () => {
+    await stop()
+    await start('the tracker is locked')
+    running!.child.kill('SIGTERM')
+    expect((await running!.outcome).code).toBe(0)
+    running = undefined
+  })
+})

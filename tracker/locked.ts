@@ -1,0 +1,127 @@
+import { chmodSync, rmSync } from 'node:fs'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import { join } from 'node:path'
+import type { Logger } from 'pino'
+import { ensureDataDir } from '../core/config.ts'
+import { lockDataDir } from '../core/data-lock.ts'
+import { ShoalError } from '../core/errors.ts'
+import { createMetrics } from '../core/metrics.ts'
+import { UNLOCK_SOCKET } from '../core/unlock-socket.ts'
+import { listen, makeHttpsListener } from './api/https-listener.ts'
+import { openSealer } from './authority/sealer.ts'
+import { readTlsFiles, type TrackerConfig } from './config.ts'
+import { RefusedError, UnlockKeyError } from './errors.ts'
+import { trackerMetrics } from './metrics.ts'
+import { SqliteStore } from './store/sqlite-store.ts'
+
+/**
+ * A tracker that was started without its unlock key (the model of Docker Swarm's autolock): it answers every node with
+ * TRACKER_LOCKED, and takes the key through a socket in its data folder, which only its own user can open. The admin
+ * API needs the sealed admin authority, so it is not there yet.
+ */
+
+interface Closable {
+  close(): Promise<void>
+}
+
+/** A key is 54 characters. */
+const BODY_BYTES_MAX = 1024
+const BODY_PATIENCE_MS = 10_000
+
+/**
+ * @param start the tracker itself, once the key is known to be right
+ * @throws UnlockKeyError for a new store, which has no key yet; ConfigError, StoreUnusableError, ListenFailedError
+ */
+export async function startLocked(
+  config: TrackerConfig,
+  log: Logger,
+  start: (unlockKey: string) => Promise<Closable>,
+): Promise<Closable> {
+  const locked = new AsyncDisposableStack()
+  let tracker: Closable | undefined
+  const path = join(config.dataDir, UNLOCK_SOCKET)
+  const socket = createServer((request, response) => void answer(request, response))
+  let turn: Promise<unknown> = Promise.resolve()
+
+  async function unlock(unlockKey: string): Promise<void> {
+    if (tracker !== undefined) return
+    await withStore(config, (store) => openSealer(store, unlockKey))
+    await locked.disposeAsync()
+    tracker = await start(unlockKey)
+  }
+
+  async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    try {
+      const unlockKey = await bodyOf(request)
+      turn = turn.catch(() => undefined).then(() => unlock(unlockKey))
+      await turn
+      send(response, 200, {})
+      socket.close()
+    } catch (error) {
+      const { code, message } = error instanceof ShoalError ? error : { code: 'INTERNAL', message: 'failed' }
+      log.warn({ err: error, code }, 'the tracker was not unlocked')
+      send(response, 403, { error: { code, message } })
+      // With the right key, and all the same no tracker: as when it fails at an ordinary start.
+      if (locked.disposed) throw error
+    }
+  }
+
+  try {
+    ensureDataDir(config.dataDir)
+    locked.defer(lockDataDir(config.dataDir))
+    await withStore(config, refuseNewStore)
+    const metrics = trackerMetrics(createMetrics({ process: false }).registry, () => 0)
+    const nodeApi = makeHttpsListener({ ...readTlsFiles(config), authorityPems: [] }, log, metrics)
+    nodeApi.app.addHook('onRequest', async () => {
+      throw new RefusedError('TRACKER_LOCKED', 'the tracker waits for its unlock key')
+    })
+    locked.defer(() => nodeApi.app.close())
+    await listen(nodeApi, 'listen', config.listen)
+    rmSync(path, { force: true })
+    await new Promise<void>((resolve, reject) => socket.once('error', reject).listen(path, resolve))
+    chmodSync(path, 0o600)
+  } catch (error) {
+    await locked.disposeAsync()
+    throw error
+  }
+  log.warn({ dataDir: config.dataDir }, 'the tracker is locked: shoal certs unlock gives it the unlock key')
+  return {
+    close: async () => {
+      socket.close()
+      socket.closeAllConnections()
+      await turn.catch(() => undefined)
+      await (tracker ?? { close: () => locked.disposeAsync() }).close()
+    },
+  }
+}
+
+async function refuseNewStore(store: SqliteStore): Promise<void> {
+  if ((await store.sealedDataKey()) !== undefined) return
+  throw new UnlockKeyError('this tracker is new, and has no unlock key yet', {
+    hint: 'Start it once with --unlock-key-file; `shoal certs unlock-key` makes the key.',
+  })
+}
+
+async function withStore(config: TrackerConfig, use: (store: SqliteStore) => Promise<unknown>) {
+  const store = new SqliteStore(join(config.dataDir, 'tracker.sqlite'))
+  try {
+    await use(store)
+  } finally {
+    await store.close()
+  }
+}
+
+async function bodyOf(request: IncomingMessage): Promise<string> {
+  request.setTimeout(BODY_PATIENCE_MS, () => request.destroy())
+  let text = ''
+  for await (const chunk of request) {
+    text += chunk
+    if (text.length > BODY_BYTES_MAX) throw new RefusedError('BODY_TOO_LARGE', 'that is no unlock key')
+  }
+  return text.trim()
+}
+
+function send(response: ServerResponse, status: number, body: object): void {
+  response.writeHead(status, { 'content-type': 'application/json', connection: 'close' })
+  response.end(JSON.stringify(body))
+}

@@ -1,0 +1,84 @@
+import type { ClusterId } from '../../core/metainfo.ts'
+import { StoreConflictError } from '../errors.ts'
+import { bytes, type SqliteDatabase } from './sqlite-database.ts'
+import type { AuthorityRecord, BatchKeyRecord, ClusterRecord, Reseal } from './store.ts'
+
+/** Rows that hold sealed values: clusters, their authorities and batch keys, and the admin authority. */
+
+/** The admin authority rests among the clusters' under this name, which no cluster can have. */
+export const ADMIN_CLUSTER = ''
+
+export function clusterRows(db: SqliteDatabase): ClusterRecord[] {
+  return db.all('SELECT * FROM clusters ORDER BY created_at_ms, id').map((row) => ({
+    cluster: row.id as ClusterId,
+    name: row.name as string,
+    createdAtMs: row.created_at_ms as number,
+    joinToken: {
+      sealedHash: bytes(row.sealed_join_token),
+      validUntilMs: row.join_token_valid_until_ms as number | null,
+    },
+    authorities: authorityRows(db, row.id as string),
+    batchKeys: batchKeyRows(db, row.id as string),
+  }))
+}
+
+/** @throws StoreConflictError when the id is taken */
+export function insertClusterRows(db: SqliteDatabase, cluster: ClusterRecord): void {
+  const { changes } = db.run(
+    'INSERT INTO clusters VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING',
+    cluster.cluster,
+    cluster.name,
+    cluster.createdAtMs,
+    cluster.joinToken.sealedHash,
+    cluster.joinToken.validUntilMs,
+  )
+  if (changes === 0) throw new StoreConflictError(`cluster ${cluster.cluster} exists`)
+  for (const authority of cluster.authorities) insertAuthorityRow(db, cluster.cluster, authority)
+  for (const key of cluster.batchKeys) {
+    const insert = 'INSERT INTO batch_keys VALUES (?, ?, ?, ?)'
+    db.run(insert, cluster.cluster, key.createdAtMs, key.publicKey, key.sealedKey)
+  }
+}
+
+/** Newest first. */
+export function authorityRows(db: SqliteDatabase, cluster: string): AuthorityRecord[] {
+  const newestFirst = 'SELECT * FROM authorities WHERE cluster = ? ORDER BY created_at_ms DESC, rowid DESC'
+  return db.all(newestFirst, cluster).map((row) => ({
+    certificatePem: row.certificate_pem as string,
+    sealedKey: bytes(row.sealed_key),
+    createdAtMs: row.created_at_ms as number,
+  }))
+}
+
+function batchKeyRows(db: SqliteDatabase, cluster: string): BatchKeyRecord[] {
+  const newestFirst = 'SELECT * FROM batch_keys WHERE cluster = ? ORDER BY created_at_ms DESC'
+  return db.all(newestFirst, cluster).map((row) => ({
+    publicKey: row.public_key as string,
+    sealedKey: bytes(row.sealed_key),
+    createdAtMs: row.created_at_ms as number,
+  }))
+}
+
+export function insertAuthorityRow(db: SqliteDatabase, cluster: string, authority: AuthorityRecord): void {
+  const insert = 'INSERT INTO authorities VALUES (?, ?, ?, ?)'
+  db.run(insert, cluster, authority.createdAtMs, authority.certificatePem, authority.sealedKey)
+}
+
+/** Every sealed value, each replaced by what `reseal` makes of it; for a transaction. */
+export function resealRows(db: SqliteDatabase, reseal: Reseal): void {
+  for (const row of db.all('SELECT id, sealed_join_token FROM clusters')) {
+    const cluster = row.id as ClusterId
+    const sealed = reseal('joinToken', cluster, bytes(row.sealed_join_token))
+    db.run('UPDATE clusters SET sealed_join_token = ? WHERE id = ?', sealed, cluster)
+  }
+  for (const row of db.all('SELECT rowid, cluster, sealed_key FROM authorities')) {
+    const cluster = row.cluster as ClusterId | ''
+    const kind = cluster === ADMIN_CLUSTER ? 'adminAuthority' : 'authority'
+    const sealed = reseal(kind, cluster, bytes(row.sealed_key))
+    db.run('UPDATE authorities SET sealed_key = ? WHERE rowid = ?', sealed, row.rowid as number)
+  }
+  for (const row of db.all('SELECT rowid, cluster, sealed_key FROM batch_keys')) {
+    const sealed = reseal('batchKey', row.cluster as ClusterId, bytes(row.sealed_key))
+    db.run('UPDATE batch_keys SET sealed_key = ? WHERE rowid = ?', sealed, row.rowid as number)
+  }
+}
