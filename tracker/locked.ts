@@ -26,6 +26,7 @@ interface Closable {
 
 /** A key is 54 characters. */
 const BODY_BYTES_MAX = 1024
+/** It comes from the same machine. */
 const BODY_PATIENCE_MS = 10_000
 
 /**
