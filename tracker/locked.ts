@@ -26,7 +26,7 @@ interface Closable {
 
 /** A key is 54 characters. */
 const BODY_BYTES_MAX = 1024
-/** Whoever connects to the unlock socket has so long to send the key. */
+/** It comes from the same machine. */
 const BODY_PATIENCE_MS = 10_000
 
 /**

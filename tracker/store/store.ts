@@ -265,7 +265,7 @@ export interface RevocationsRecord {
 /** Who did what, when. Holds names and ids, never values. */
 export interface AuditEntry {
   atMs: number
-  /** `admin <start of its certificate's SHA-256>`, `tracker`, or `node <id>`. */
+  /** `admin <start of its certificate's SHA-256>`, `tracker`, `node <id>`, or `operator` (on the tracker's machine). */
   actor: string
   /** Constant text: `cluster created`, `pull granted`, … */
   action: string
