@@ -130,14 +130,21 @@ describe('a swarm', () => {
     expect((await askLease(two)).body.lease).toMatchObject({ firstPiece: 1, pieces: LAYER_PIECES - 1 })
   })
 
-  it('has one reader from the start when two nodes met a registry without ranges; one alone is not believed', async () => {
+  it('has one reader from the start while a node says that the registry ignores ranges: alone for the time of a lease, two for good', async () => {
     const [two, three] = [await pulling(), await pulling()]
+    const position = 2
     await publish(one, 0, 1, { isLeaseReleased: true, isRangeIgnored: true })
-    const first = await askLease(two, { position: 2 })
-    expect(first.body.lease).toMatchObject({ firstPiece: 2 })
-    const told = { lease: first.body.lease.lease, isLeaseReleased: true, isRangeIgnored: true }
+    const first = await askLease(two, { position })
+    expect(first.body.lease).toMatchObject({ firstPiece: 1 })
+    await askLease(two, { lease: first.body.lease.lease, isLeaseReleased: true, wantsLease: false })
+    world.clockOffsetMs = 10_500
+    await askLease(one, { isRangeIgnored: true, wantsLease: false })
+    const second = await askLease(two, { position })
+    expect(second.body.lease).toMatchObject({ firstPiece: position })
+    const told = { lease: second.body.lease.lease, isLeaseReleased: true, isRangeIgnored: true }
     await askLease(two, { ...told, wantsLease: false })
-    expect((await askLease(three, { position: 2 })).body.lease).toMatchObject({ firstPiece: 1 })
+    world.clockOffsetMs = 60_000
+    expect((await askLease(three, { position })).body.lease).toMatchObject({ firstPiece: 1 })
   })
 
   it('leases from the position that the asker reads at', async () => {

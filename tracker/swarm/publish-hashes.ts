@@ -74,7 +74,7 @@ function takeStep(
   const hashes = Buffer.from(question.hashes, 'base64url')
   if (hashes.length > 0 && publish(parts, caller, state, question, hashes) === 'conflict') return 'conflict'
   if (question.isLeaseReleased && question.lease !== null) state.release(question.lease, caller.node)
-  if (question.isRangeIgnored) state.sawRangeIgnored(caller.node)
+  if (question.isRangeIgnored) state.sawRangeIgnored(caller.node, nowMs)
   const { pull, position } = question
   const lease = question.wantsLease ? takeLease(parts, state, { caller, pull, position }) : null
   const pieces = hashes.length / PIECE_HASH_BYTES

@@ -18,7 +18,7 @@ import { type LeaseRequest, SwarmLeases } from './swarm-leases.ts'
 
 /** Distinct nodes that must match the whole blob before its hashes are confirmed (DESIGN §4). */
 export const COMPLETIONS_TO_CONFIRM = 2
-/** Nodes that must have met a registry without ranges: one alone could leave a swarm with a single reader. */
+/** Nodes whose word for a registry without ranges stands; one alone could leave a swarm with a single reader. */
 export const RANGE_WITNESSES = 2
 
 export type SwarmStatus = 'cold' | 'claimed' | 'confirmed'
@@ -54,6 +54,7 @@ export class SwarmState {
   readonly #completions: Set<NodeId>
   readonly #disputes: SwarmDisputes
   readonly #rangeIgnoredBy = new Set<NodeId>()
+  #rangeIgnoredAtMs = Number.NEGATIVE_INFINITY
   #publishedCount = 0
   #epoch: number
   #isConfirmed: boolean
@@ -92,14 +93,19 @@ export class SwarmState {
     return this.#publishers[piece] !== undefined
   }
 
-  /** The node saw the registry send all of the blob when it asked for a part. */
-  sawRangeIgnored(node: NodeId): void {
-    if (this.#rangeIgnoredBy.size < RANGE_WITNESSES) this.#rangeIgnoredBy.add(node)
+  /** The node saw the registry send all of the blob when it was asked for a part. Counts once. */
+  sawRangeIgnored(node: NodeId, nowMs: number): void {
+    if (this.#rangeIgnoredBy.size >= RANGE_WITNESSES || this.#rangeIgnoredBy.has(node)) return
+    this.#rangeIgnoredBy.add(node)
+    this.#rangeIgnoredAtMs = nowMs
   }
 
-  /** The registry does not serve parts of the blob: so many nodes say. Not stored: readers find it out again. */
-  get isRangeIgnored(): boolean {
-    return this.#rangeIgnoredBy.size >= RANGE_WITNESSES
+  /**
+   * The registry does not serve parts of the blob. One node is believed for the time of a lease: others that try just
+   * then say the same; when nobody does, parts are leased again. Not stored: readers find it out again.
+   */
+  isRangeIgnored({ nowMs, leaseMs }: { nowMs: number; leaseMs: number }): boolean {
+    return this.#rangeIgnoredBy.size >= RANGE_WITNESSES || nowMs < this.#rangeIgnoredAtMs + leaseMs
   }
 
   /** Whether SHA-1 hashes for stock clients are in the store. */

@@ -18,6 +18,7 @@ export function takeLease(
   { caller, pull, position }: LeaseAsker,
 ): Lease | null {
   const nowMs = parts.nowMs()
+  const leaseMs = parts.times.leaseSeconds * 1000
   const { leechers } = parts.peers.of(caller.cluster.cluster).count(state.identity.swarm, nowMs)
   const taken = state.lease({
     lease: randomBytes(16).toString('hex'),
@@ -25,9 +26,9 @@ export function takeLease(
     pull,
     position,
     nowMs,
-    leaseMs: parts.times.leaseSeconds * 1000,
+    leaseMs,
     sharers: Math.max(1, leechers),
-    policy: state.isRangeIgnored ? oneReader : parts.leasePolicy,
+    policy: state.isRangeIgnored({ nowMs, leaseMs }) ? oneReader : parts.leasePolicy,
   })
   if (taken === undefined) return null
   const { lease, firstPiece, pieces, expiresAtMs } = taken
