@@ -3,7 +3,7 @@ import { PeerProtocolError } from '../errors.ts'
 import type { PieceBuffers } from '../store/piece-buffers.ts'
 import type { BlockAddress } from '../wire/messages.ts'
 import type { Bitfield } from './bitfield.ts'
-import { type PickView, pickPiece } from './picker.ts'
+import { type PickView, pickPiece, windowPieces } from './picker.ts'
 import type { RateLimit } from './rate-limit.ts'
 import { type Assembly, newSource, type Source, type SourceLimits, type SourcePort } from './source.ts'
 
@@ -45,6 +45,10 @@ export const STALL_MS_UNKNOWN = 2_000
 const SMOOTHING = 0.2
 /** In the end game a piece is asked of a second source only while less than this share of it is here. */
 const DUPLICATE_BELOW_SHARE = 1 / 2
+/** So far ahead of the reader a node fetches its own share of a seed's pieces, before it fetches what falls to others. */
+const SHARE_AHEAD_WINDOWS = 2
+/** And at least so many times what it has on its way, so that there is always some of its own to ask for. */
+const SHARE_AHEAD_TIMES = 2
 
 /**
  * Decides which blocks to ask whom for. No sockets, no clock of its own. Invariants: a piece is under way from at most
@@ -159,6 +163,8 @@ export class Download {
       source.offered.delete(assembly.piece)
       this.availability[assembly.piece]! -= 1
     }
+    // Or it could take requests back from seeds, time and again, by announcing what it then rejects.
+    source.isSnubbed = true
     this.takeOutstanding(assembly, block.begin)
     this.abandon(assembly, true)
     this.fillAll()
@@ -290,13 +296,22 @@ export class Download {
       random: this.options.random,
     }
     if (!source.offered.isFull) return pickPiece(source.offered, view)
+    return pickPiece(source.offered, this.ownShare(source, view)) ?? pickPiece(source.offered, view)
+  }
+
+  /**
+   * What falls to this node of what the seeds have, not far ahead of the reader: a downloader that is connected
+   * and fetches nothing must not hold the reader up.
+   */
+  private ownShare({ window }: Source, view: PickView): PickView {
     const { at, of } = this.place()
-    const isTaken = (piece: PieceIndex) => piece % of !== at || view.isTaken(piece)
-    // What falls to others is taken far from where they are.
-    return (
-      pickPiece(source.offered, { ...view, isTaken }) ??
-      pickPiece(source.offered, { ...view, position: undefined })
+    const onTheWay = Math.ceil(window.bytes / this.options.layout.pieceBytes)
+    const ahead = Math.max(
+      SHARE_AHEAD_WINDOWS * windowPieces(view.pieceCount),
+      SHARE_AHEAD_TIMES * onTheWay * of,
     )
+    const end = view.position === undefined ? view.pieceCount : view.position + ahead
+    return { ...view, isTaken: (piece) => piece % of !== at || piece >= end || view.isTaken(piece) }
   }
 
   /**

@@ -18,14 +18,18 @@ export interface PickView {
   random(): number
 }
 
+/** How many pieces from the consumer's position on are looked at first. */
+export function windowPieces(pieceCount: number): number {
+  return Math.max(WINDOW_PIECES_MIN, Math.ceil(pieceCount * WINDOW_SHARE))
+}
+
 /**
  * Chooses the next piece to ask a peer for: the rarest inside a window from the consumer's position; outside it when
  * the peer offers nothing inside. Pure.
  */
 export function pickPiece(offered: Bitfield, view: PickView): PieceIndex | undefined {
   if (view.position === undefined) return rarest(offered, view, 0, view.pieceCount)
-  const window = Math.max(WINDOW_PIECES_MIN, Math.ceil(view.pieceCount * WINDOW_SHARE))
-  const windowEnd = Math.min(view.pieceCount, view.position + window)
+  const windowEnd = Math.min(view.pieceCount, view.position + windowPieces(view.pieceCount))
   return (
     rarest(offered, view, view.position, windowEnd) ??
     rarest(offered, view, windowEnd, view.pieceCount) ??

@@ -370,6 +370,38 @@ test('a seed is told to stop when another downloader has what it was asked for, 
   expect(taken).toEqual(new Set([0, 1, 2].filter((piece) => piece !== first)))
 })
 
+test('a downloader that announces what it then rejects lets no seed off again', () => {
+  const world = new World(2, 64)
+  const [seed, other] = [world.addPeer(LIMITS[0]!), world.addPeer(LIMITS[0]!)]
+  world.download.offers(seed.source, allOf(world.layout))
+  world.download.unchoked(other.source)
+  world.download.unchoked(seed.source)
+  world.download.offers(other.source, [0] as PieceIndex[])
+  world.reject(other, 0)
+  const asked = () =>
+    seed.pending.filter(({ block, isCancelled }) => block.piece === 0 && !isCancelled).length
+  const before = asked()
+  expect(before).toBeGreaterThan(0)
+  world.download.offers(other.source, [0] as PieceIndex[])
+  expect(asked()).toBe(before)
+})
+
+test('a downloader that is connected and fetches nothing holds the reader up for no longer than its share ahead', () => {
+  const world = new World(512, 64)
+  world.download.unchoked(world.addPeer(LIMITS[0]!).source)
+  const seed = world.addPeer(LIMITS[0]!)
+  world.download.offers(seed.source, allOf(world.layout))
+  world.download.unchoked(seed.source)
+  while (world.have.firstMissing() < 64 && world.have.count < 512) {
+    world.begin(seed, 0)
+    world.end(seed)
+    world.settle(true)
+    world.position = world.have.firstMissing()
+  }
+  expect(world.have.firstMissing()).toBeGreaterThanOrEqual(64)
+  expect(world.have.count).toBeLessThan(256)
+})
+
 test('a peer that sends blocks that nobody asked for is tolerated for a while and then thrown out', () => {
   const world = new World(4, 4)
   const peer = world.addPeer(LIMITS[0]!)
