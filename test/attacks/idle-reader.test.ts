@@ -46,12 +46,15 @@ attackTest(
   20_000,
 )
 
+/** A busy machine answers late. */
+const PATIENCE = { timeout: 9000 }
+
 test('a block that cannot be read is refused, and costs neither the connection nor the node', async () => {
   const blobs = join(target.holder.dataDir, 'blobs')
   truncateSync(join(blobs, readdirSync(blobs)[0]!, 'data'), 300 * 1024)
   line = await becomeAdmitted()
   line.send({ type: 'request', piece: 5, begin: 0, length: STOCK_BLOCK_BYTES })
-  await expect.poll(() => line.messages.filter(({ type }) => type === 'reject').length).toBe(1)
+  await expect.poll(() => line.messages.filter(({ type }) => type === 'reject').length, PATIENCE).toBe(1)
   line.send({ type: 'request', piece: 0, begin: 0, length: STOCK_BLOCK_BYTES })
-  await expect.poll(() => line.blockBytes).toBe(STOCK_BLOCK_BYTES)
+  await expect.poll(() => line.blockBytes, PATIENCE).toBe(STOCK_BLOCK_BYTES)
 })
