@@ -3,9 +3,10 @@ import { PeerProtocolError } from '../errors.ts'
 import type { PieceBuffers } from '../store/piece-buffers.ts'
 import type { BlockAddress } from '../wire/messages.ts'
 import type { Bitfield } from './bitfield.ts'
-import { type PickView, pickPiece, windowPieces } from './picker.ts'
+import { type PickView, pickPiece, shareOf } from './picker.ts'
 import type { RateLimit } from './rate-limit.ts'
 import { type Assembly, newSource, type Source, type SourceLimits, type SourcePort } from './source.ts'
+import { Sources } from './sources.ts'
 
 export type { Assembly, Source, SourceLimits, SourcePort } from './source.ts'
 
@@ -45,11 +46,6 @@ export const STALL_MS_UNKNOWN = 2_000
 const SMOOTHING = 0.2
 /** In the end game a piece is asked of a second source only while less than this share of it is here. */
 const DUPLICATE_BELOW_SHARE = 1 / 2
-/** So far ahead of the reader a node fetches its own share of a seed's pieces, before it fetches what falls to others. */
-const SHARE_AHEAD_WINDOWS = 2
-/** And at least so many times what it has on its way, so that there is always some of its own to ask for. */
-const SHARE_AHEAD_TIMES = 2
-
 /**
  * Decides which blocks to ask whom for. No sockets, no clock of its own. Invariants: a piece is under way from at most
  * one source, two in the end game; every buffer belongs to exactly one assembly and goes back to the pool when that is
@@ -58,17 +54,16 @@ const SHARE_AHEAD_TIMES = 2
 export class Download {
   isPaused = true
   private readonly options: DownloadOptions
-  private readonly sources = new Set<Source>()
+  private readonly sources: Sources
   private readonly underWay = new Map<PieceIndex, Assembly[]>()
   private readonly verifying = new Set<PieceIndex>()
-  private readonly availability: Uint16Array
   private outstandingBytes = 0
   private pieceMeanMs: number | undefined
   private lastBlockAtMs = Number.NEGATIVE_INFINITY
 
   constructor(options: DownloadOptions) {
     this.options = options
-    this.availability = new Uint16Array(options.layout.pieceCount)
+    this.sources = new Sources(options.layout.pieceCount)
   }
 
   addSource(port: SourcePort, limits: SourceLimits): Source {
@@ -79,21 +74,16 @@ export class Download {
   }
 
   removeSource(source: Source): void {
-    if (!this.sources.delete(source)) return
+    if (!this.sources.remove(source)) return
     source.isUnchoked = false
     for (const assembly of [...source.assemblies]) this.abandon(assembly, false)
-    for (let piece = 0; piece < this.availability.length; piece++) {
-      if (source.offered.has(piece as PieceIndex)) this.availability[piece]! -= 1
-    }
     this.fillAll()
   }
 
   offers(source: Source, pieces: Iterable<PieceIndex>): void {
     let isLetOff = false
     for (const piece of pieces) {
-      if (!source.offered.add(piece)) continue
-      this.availability[piece]! += 1
-      isLetOff = this.letSeedOff(piece, source) || isLetOff
+      if (this.sources.offer(source, piece)) isLetOff = this.letSeedOff(piece, source) || isLetOff
     }
     if (isLetOff) this.fillAll()
     else this.fill(source)
@@ -159,10 +149,7 @@ export class Download {
       ({ piece, outstanding }) => piece === block.piece && outstanding.has(block.begin),
     )
     if (!assembly) return
-    if (source.offered.has(assembly.piece)) {
-      source.offered.delete(assembly.piece)
-      this.availability[assembly.piece]! -= 1
-    }
+    this.sources.withdraw(source, assembly.piece)
     // Or it could take requests back from seeds, time and again, by announcing what it then rejects.
     source.isSnubbed = true
     this.takeOutstanding(assembly, block.begin)
@@ -205,7 +192,7 @@ export class Download {
 
   /** Some connected peer offers the piece. */
   isOffered(piece: PieceIndex): boolean {
-    return this.availability[piece]! > 0
+    return this.sources.isOffered(piece)
   }
 
   /** Call a few times a second: takes pieces from sources that stall, where someone else offers them. */
@@ -214,7 +201,7 @@ export class Download {
     const limitMs = this.stallLimitMs()
     for (const source of this.sources) {
       const stalled = source.assemblies.filter(
-        ({ startedAtMs, piece }) => now - startedAtMs > limitMs && this.hasAlternative(piece, source),
+        ({ startedAtMs, piece }) => now - startedAtMs > limitMs && this.sources.hasAlternative(piece, source),
       )
       for (const assembly of stalled) {
         source.isSnubbed = true
@@ -231,14 +218,6 @@ export class Download {
   private stallLimitMs(): number {
     if (this.pieceMeanMs === undefined) return STALL_MS_UNKNOWN
     return Math.max(STALL_MS_MIN, STALL_MEAN_TIMES * this.pieceMeanMs)
-  }
-
-  private hasAlternative(piece: PieceIndex, besides: Source): boolean {
-    for (const source of this.sources) {
-      if (source !== besides && source.isUnchoked && !source.isSnubbed && source.offered.has(piece))
-        return true
-    }
-    return false
   }
 
   private fill(source: Source): void {
@@ -287,62 +266,23 @@ export class Download {
   }
 
   private pick(source: Source): PieceIndex | undefined {
-    const isSpared = source.isSnubbed || source.offered.isFull
     const view: PickView = {
       pieceCount: this.options.layout.pieceCount,
       position: this.options.position(),
-      isTaken: (piece) => !this.isToBeAsked(piece) || (isSpared && this.isOfferedBySwift(piece, source)),
-      availability: this.availability,
+      isTaken: (piece) => !this.isToBeAsked(piece) || this.sources.isSparedFor(piece, source),
+      availability: this.sources.availability,
       random: this.options.random,
     }
     if (!source.offered.isFull) return pickPiece(source.offered, view)
-    return pickPiece(source.offered, this.ownShare(source, view)) ?? pickPiece(source.offered, view)
-  }
-
-  /**
-   * What falls to this node of what the seeds have, not far ahead of the reader: a downloader that is connected
-   * and fetches nothing must not hold the reader up.
-   */
-  private ownShare({ window }: Source, view: PickView): PickView {
-    const { at, of } = this.place()
-    const onTheWay = Math.ceil(window.bytes / this.options.layout.pieceBytes)
-    const ahead = Math.max(
-      SHARE_AHEAD_WINDOWS * windowPieces(view.pieceCount),
-      SHARE_AHEAD_TIMES * onTheWay * of,
-    )
-    const end = view.position === undefined ? view.pieceCount : view.position + ahead
-    return { ...view, isTaken: (piece) => piece % of !== at || piece >= end || view.isTaken(piece) }
-  }
-
-  /**
-   * Where this node stands among the downloaders that it knows of, by node id. Each fetches every nth piece from the
-   * seeds: those that know of each other share a seed's link without a word.
-   */
-  private place(): { at: number; of: number } {
-    let at = 0
-    let of = 1
-    for (const { offered, port } of this.sources) {
-      if (offered.isFull) continue
-      of += 1
-      if (port.node < this.options.node) at += 1
+    const share = {
+      ...this.sources.placeOf(this.options.node),
+      piecesAsked: Math.ceil(source.window.bytes / this.options.layout.pieceBytes),
     }
-    return { at, of }
+    return pickPiece(source.offered, shareOf(view, share)) ?? pickPiece(source.offered, view)
   }
 
   private isToBeAsked(piece: PieceIndex): boolean {
     return !this.options.have.has(piece) && !this.isUnderWay(piece) && this.options.isAskable(piece)
-  }
-
-  /**
-   * A seed is asked for what only seeds have, so that the first holder of a blob sends little more than one copy of it
-   * however many want it; a source that stalled, for what nobody else offers.
-   */
-  private isOfferedBySwift(piece: PieceIndex, besides: Source): boolean {
-    for (const source of this.sources) {
-      const isSwift = source.isUnchoked && !source.isSnubbed
-      if (source !== besides && isSwift && !source.offered.isFull && source.offered.has(piece)) return true
-    }
-    return besides.isSnubbed && this.hasAlternative(piece, besides)
   }
 
   /**

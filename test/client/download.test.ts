@@ -10,6 +10,7 @@ import {
   type SourceLimits,
 } from '../../client/engine/download.ts'
 import { RateLimit } from '../../client/engine/rate-limit.ts'
+import type { Sources } from '../../client/engine/sources.ts'
 import type { PieceBuffer, PieceBuffers } from '../../client/store/piece-buffers.ts'
 import type { BlockAddress } from '../../client/wire/messages.ts'
 import type { NodeId, PieceIndex, PieceLayout } from '../../core/metainfo.ts'
@@ -46,11 +47,10 @@ class CountedBuffers {
 
 /** What the invariants are about. */
 interface Inside {
-  sources: Set<Source>
+  sources: Sources
   underWay: Map<PieceIndex, Assembly[]>
   verifying: Set<PieceIndex>
   outstandingBytes: number
-  availability: Uint16Array
 }
 
 interface FakePeer {
@@ -168,7 +168,7 @@ class World {
   }
 
   check(): void {
-    const { sources, underWay, verifying, outstandingBytes, availability } = this.inside
+    const { sources, underWay, verifying, outstandingBytes } = this.inside
     const assemblies = [...sources].flatMap((source) => source.assemblies)
     expect(this.buffers.inUse.size).toBe(assemblies.length + this.verifying.length)
     let total = 0
@@ -192,7 +192,7 @@ class World {
     expect(verifying.size).toBe(this.verifying.length)
     for (let piece = 0; piece < this.layout.pieceCount; piece++) {
       const offering = [...sources].filter(({ offered }) => offered.has(piece as PieceIndex))
-      expect(availability[piece]).toBe(offering.length)
+      expect(sources.availability[piece]).toBe(offering.length)
     }
     if (this.download.isPaused) expect(assemblies).toHaveLength(0)
   }

@@ -1,0 +1,85 @@
+import type { NodeId, PieceIndex } from '../../core/metainfo.ts'
+import type { Source } from './source.ts'
+
+/** The peers of one blob as sources: who offers what, and who stands where. Pure. */
+export class Sources implements Iterable<Source> {
+  /** How many of them offer each piece. */
+  readonly availability: Uint16Array
+  private readonly all = new Set<Source>()
+
+  constructor(pieceCount: number) {
+    this.availability = new Uint16Array(pieceCount)
+  }
+
+  [Symbol.iterator](): Iterator<Source> {
+    return this.all.values()
+  }
+
+  add(source: Source): void {
+    this.all.add(source)
+  }
+
+  /** @returns false when it is none of these */
+  remove(source: Source): boolean {
+    if (!this.all.delete(source)) return false
+    for (let piece = 0; piece < this.availability.length; piece++) {
+      if (source.offered.has(piece as PieceIndex)) this.availability[piece]! -= 1
+    }
+    return true
+  }
+
+  /** @returns false when it was known */
+  offer(source: Source, piece: PieceIndex): boolean {
+    if (!source.offered.add(piece)) return false
+    this.availability[piece]! += 1
+    return true
+  }
+
+  withdraw(source: Source, piece: PieceIndex): void {
+    if (!source.offered.has(piece)) return
+    source.offered.delete(piece)
+    this.availability[piece]! -= 1
+  }
+
+  isOffered(piece: PieceIndex): boolean {
+    return this.availability[piece]! > 0
+  }
+
+  /** Another source that has not stalled offers the piece. */
+  hasAlternative(piece: PieceIndex, besides: Source): boolean {
+    for (const source of this.all) if (source !== besides && isSwift(source, piece)) return true
+    return false
+  }
+
+  /**
+   * A seed is asked for what only seeds have, so that the first holder of a blob sends little more than one copy of it
+   * however many want it; a source that stalled, for what nobody else offers.
+   */
+  isSparedFor(piece: PieceIndex, source: Source): boolean {
+    if (source.isSnubbed && this.hasAlternative(piece, source)) return true
+    if (!source.isSnubbed && !source.offered.isFull) return false
+    for (const other of this.all) {
+      if (other !== source && !other.offered.isFull && isSwift(other, piece)) return true
+    }
+    return false
+  }
+
+  /**
+   * Where a node stands among the downloaders that it knows of, by node id. Each fetches every nth piece from the
+   * seeds: those that know of each other share a seed's link without a word.
+   */
+  placeOf(node: NodeId): { at: number; of: number } {
+    let at = 0
+    let of = 1
+    for (const { offered, port } of this.all) {
+      if (offered.isFull) continue
+      of += 1
+      if (port.node < node) at += 1
+    }
+    return { at, of }
+  }
+}
+
+function isSwift({ isUnchoked, isSnubbed, offered }: Source, piece: PieceIndex): boolean {
+  return isUnchoked && !isSnubbed && offered.has(piece)
+}
