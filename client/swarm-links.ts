@@ -266,6 +266,7 @@ export class SwarmLinks implements ListeningSwarm {
         return
       }
       this.uploads.taken(next)
+      this.options.stored.served()
       this.bytesSent += next.block.length
     }
   }

@@ -145,10 +145,6 @@ export class Swarm implements OriginHost {
   get isWanted(): boolean {
     return this.readers.count > 0
   }
-  /** Nobody here or elsewhere uses it now. */
-  get isIdle(): boolean {
-    return this.readers.count === 0 && this.links.size === 0
-  }
 
   progress(): BlobProgress {
     return {

@@ -124,7 +124,8 @@ export class Swarms {
   }
 
   private async create(id: SwarmId, { registry, repository, digest, bytes }: BlobRequest): Promise<Swarm> {
-    const isIdle = (blob: StoredBlob) => this.swarms.get(blob.swarm)?.isIdle ?? true
+    // Peers are connected for a blob for as long as their certificates last: that must not keep it here.
+    const isIdle = (blob: StoredBlob) => !this.swarms.get(blob.swarm)?.isWanted
     const blob = { swarm: id, key: { registry, digest }, bytes, repository }
     const { created, evicted } = await this.store.create(blob, isIdle)
     for (const swarm of evicted) this.forget(swarm)

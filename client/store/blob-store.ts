@@ -71,6 +71,11 @@ export class StoredBlob {
     return this.isMatched && this.have.isFull
   }
 
+  /** A peer was given some of it: it is in use, though not so that it would have to be written down at once. */
+  served(): void {
+    this.usedAtMs = Date.now()
+  }
+
   touch(): void {
     this.usedAtMs = Date.now()
     this.isDirty = true

@@ -28,6 +28,18 @@ test('blobs that nobody uses make room for new ones, the least recently used fir
   expect(progressOf(node, second!)).toBeUndefined()
 })
 
+test('blobs whose peers are still connected make room too: nodes that share image after image keep sharing', async () => {
+  cluster = await startTestCluster({ nodes: 0 })
+  const client = { cacheBytesMax: 5 * MIB }
+  const nodes = [await cluster.addNode({ client }), await cluster.addNode({ client })]
+  for (let image = 0; image < 4; image += 1) {
+    const blob = cluster.registry.add(randomBlob(2 * MIB).bytes)
+    for (const node of nodes) expect((await pull(node, cluster.request(blob))).equals(blob.bytes)).toBe(true)
+    expect(progressOf(nodes[1]!, blob)).toMatchObject({ bytesFromPeers: 2 * MIB, bytesFromRegistry: 0 })
+    expect(cluster.registry.sentBytes.get(blob.digest)).toBe(2 * MIB)
+  }
+})
+
 test('blobs that are asked for at the same moment never outgrow the cache together', async () => {
   cluster = await startTestCluster({ nodes: 0 })
   const node = await cluster.addNode({ client: { cacheBytesMax: 3 * MIB } })
