@@ -3,7 +3,7 @@ import { PeerProtocolError } from '../errors.ts'
 import type { PieceBuffers } from '../store/piece-buffers.ts'
 import type { BlockAddress } from '../wire/messages.ts'
 import type { Bitfield } from './bitfield.ts'
-import { type PickView, pickPiece, shareOf } from './picker.ts'
+import { type PickView, pickPiece } from './picker.ts'
 import type { RateLimit } from './rate-limit.ts'
 import { type Assembly, newSource, type Source, type SourceLimits, type SourcePort } from './source.ts'
 import { Sources } from './sources.ts'
@@ -81,9 +81,10 @@ export class Download {
   }
 
   offers(source: Source, pieces: Iterable<PieceIndex>): void {
+    const nowMs = this.options.nowMs()
     let isLetOff = false
     for (const piece of pieces) {
-      if (this.sources.offer(source, piece)) isLetOff = this.letSeedOff(piece, source) || isLetOff
+      if (this.sources.offer(source, piece, nowMs)) isLetOff = this.letSeedOff(piece, source) || isLetOff
     }
     if (isLetOff) this.fillAll()
     else this.fill(source)
@@ -274,11 +275,13 @@ export class Download {
       random: this.options.random,
     }
     if (!source.offered.isFull) return pickPiece(source.offered, view)
-    const share = {
-      ...this.sources.placeOf(this.options.node),
-      piecesAsked: Math.ceil(source.window.bytes / this.options.layout.pieceBytes),
-    }
-    return pickPiece(source.offered, shareOf(view, share)) ?? pickPiece(source.offered, view)
+    const { at, of } = this.sources.placeOf(this.options.node, this.options.nowMs())
+    const isTaken = (piece: PieceIndex) => piece % of !== at || view.isTaken(piece)
+    // What falls to others is taken far from where they are.
+    return (
+      pickPiece(source.offered, { ...view, isTaken }) ??
+      pickPiece(source.offered, { ...view, position: undefined })
+    )
   }
 
   private isToBeAsked(piece: PieceIndex): boolean {

@@ -5,10 +5,6 @@ import type { Bitfield } from './bitfield.ts'
 const WINDOW_SHARE = 1 / 8
 /** Small blobs have few pieces; below this there would be nothing to choose from. */
 const WINDOW_PIECES_MIN = 8
-/** So far ahead of the reader a node fetches its own share of a seed's pieces, before it fetches what falls to others. */
-const SHARE_AHEAD_WINDOWS = 2
-/** And at least so many times what it has asked for, so that there is always some of its own to ask for next. */
-const SHARE_AHEAD_TIMES = 2
 
 export interface PickView {
   pieceCount: number
@@ -22,38 +18,19 @@ export interface PickView {
   random(): number
 }
 
-/** How many pieces from the consumer's position on are looked at first. */
-function windowPieces(pieceCount: number): number {
-  return Math.max(WINDOW_PIECES_MIN, Math.ceil(pieceCount * WINDOW_SHARE))
-}
-
 /**
  * Chooses the next piece to ask a peer for: the rarest inside a window from the consumer's position; outside it when
  * the peer offers nothing inside. Pure.
  */
 export function pickPiece(offered: Bitfield, view: PickView): PieceIndex | undefined {
   if (view.position === undefined) return rarest(offered, view, 0, view.pieceCount)
-  const windowEnd = Math.min(view.pieceCount, view.position + windowPieces(view.pieceCount))
+  const window = Math.max(WINDOW_PIECES_MIN, Math.ceil(view.pieceCount * WINDOW_SHARE))
+  const windowEnd = Math.min(view.pieceCount, view.position + window)
   return (
     rarest(offered, view, view.position, windowEnd) ??
     rarest(offered, view, windowEnd, view.pieceCount) ??
     rarest(offered, view, 0, view.position)
   )
-}
-
-/**
- * What falls to one of `of` downloaders of what the seeds have: every nth piece, not far ahead of the reader, as a
- * downloader that is connected and fetches nothing must not hold it up.
- * @param piecesAsked how many pieces are asked of a seed at a time
- */
-export function shareOf(
-  view: PickView,
-  { at, of, piecesAsked }: { at: number; of: number; piecesAsked: number },
-): PickView {
-  const windows = SHARE_AHEAD_WINDOWS * windowPieces(view.pieceCount)
-  const ahead = Math.max(windows, SHARE_AHEAD_TIMES * piecesAsked * of)
-  const end = view.position === undefined ? view.pieceCount : view.position + ahead
-  return { ...view, isTaken: (piece) => piece % of !== at || piece >= end || view.isTaken(piece) }
 }
 
 function rarest(offered: Bitfield, view: PickView, from: number, to: number): PieceIndex | undefined {

@@ -27,6 +27,8 @@ export interface Source {
   readonly limits: SourceLimits
   readonly offered: Bitfield
   readonly window: RequestWindow
+  /** When it was connected, or announced its last piece. */
+  offeredAtMs: number
   isUnchoked: boolean
   outstandingBytes: number
   outstandingRequests: number
@@ -62,6 +64,7 @@ export function newSource(
     limits,
     offered: new Bitfield(pieceCount),
     window: new RequestWindow(nowMs),
+    offeredAtMs: nowMs,
     isUnchoked: false,
     outstandingBytes: 0,
     outstandingRequests: 0,

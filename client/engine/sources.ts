@@ -1,6 +1,9 @@
 import type { NodeId, PieceIndex } from '../../core/metainfo.ts'
 import type { Source } from './source.ts'
 
+/** A downloader that has announced nothing for so long takes no share of a seed's pieces: it may have stopped. */
+const SHARING_MS = 5_000
+
 /** The peers of one blob as sources: who offers what, and who stands where. Pure. */
 export class Sources implements Iterable<Source> {
   /** How many of them offer each piece. */
@@ -29,8 +32,9 @@ export class Sources implements Iterable<Source> {
   }
 
   /** @returns false when it was known */
-  offer(source: Source, piece: PieceIndex): boolean {
+  offer(source: Source, piece: PieceIndex, nowMs: number): boolean {
     if (!source.offered.add(piece)) return false
+    source.offeredAtMs = nowMs
     this.availability[piece]! += 1
     return true
   }
@@ -65,14 +69,14 @@ export class Sources implements Iterable<Source> {
   }
 
   /**
-   * Where a node stands among the downloaders that it knows of, by node id. Each fetches every nth piece from the
+   * Where a node stands among the downloaders at work that it knows of, by node id. Each fetches every nth piece from the
    * seeds: those that know of each other share a seed's link without a word.
    */
-  placeOf(node: NodeId): { at: number; of: number } {
+  placeOf(node: NodeId, nowMs: number): { at: number; of: number } {
     let at = 0
     let of = 1
-    for (const { offered, port } of this.all) {
-      if (offered.isFull) continue
+    for (const { offered, port, offeredAtMs } of this.all) {
+      if (offered.isFull || nowMs - offeredAtMs > SHARING_MS) continue
       of += 1
       if (port.node < node) at += 1
     }
