@@ -72,6 +72,9 @@ export class UploadQueue {
     if (!best) return undefined
     this.sentCounts[best.piece]! += 1
     best.lane.piece = best.piece
+    // Of equals, whoever waited longest comes first: else the first to connect would have a seed for itself.
+    this.lanes.delete(best.lane)
+    this.lanes.add(best.lane)
     return best.lane
   }
 }

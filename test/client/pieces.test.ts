@@ -260,6 +260,19 @@ test('the least-sent piece goes first', () => {
   expect(order).toEqual([0, 1, 2, 2])
 })
 
+test('of peers that ask for pieces sent equally often, each has its turn', () => {
+  const queue = new UploadQueue(12)
+  const lanes = [0, 1, 2].map(() => new FakeLane())
+  for (const lane of lanes) queue.add(lane)
+  for (let piece = 0; piece < 12; piece += 1) lanes[piece % 3]!.queue.push({ piece, begin: 0, length: 1 })
+  const order: number[] = []
+  for (let next = queue.peek(); next; next = queue.peek()) {
+    order.push(lanes.indexOf(next.lane as FakeLane))
+    queue.taken(next)
+  }
+  expect(order).toEqual([0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2])
+})
+
 const nodeOf = (at: number) => at.toString(16).padStart(40, '0') as NodeId
 const peerOf = (at: number) => ({ node: nodeOf(at), address: '127.0.0.1', port: 1 + at, isSeed: false })
 
