@@ -1,22 +1,16 @@
 import type { Logger } from 'pino'
-import { type PieceIndex, type PieceLayout, pieceBytesAt } from '../core/metainfo.ts'
+import { type PieceIndex, pieceBytesAt } from '../core/metainfo.ts'
 import type { HashesRequest, HashesResponse, Lease } from '../core/tracker-api.ts'
-import type { Bitfield } from './engine/bitfield.ts'
+import { type AloneView, aloneRun } from './alone-run.ts'
 import { RangeIgnoredError, TrackerRefusedError } from './errors.ts'
 import { RegistryStream } from './registry-stream.ts'
 import type { PieceBuffer, PieceBuffers } from './store/piece-buffers.ts'
 
 /** What the origin needs of its swarm. */
-export interface OriginHost {
-  readonly layout: PieceLayout
-  readonly have: Bitfield
+export interface OriginHost extends AloneView {
   readonly epoch: number
   readonly buffers: PieceBuffers
   readonly log: Logger
-  /** First piece that a reader waits for. */
-  position(): number
-  /** No source offers it and none is delivering it. */
-  isOutOfReach(piece: PieceIndex): boolean
   /** The first piece whose hash is not known; undefined when all are. */
   firstUnknownHash(): number | undefined
   /** From now on the piece comes from the registry, not from peers. */
@@ -51,8 +45,6 @@ const PIECE_PATIENCE_MS = 20_000
 const TRUST_MS = 30_000
 /** Before its credential ends a holder opens an answer without end, and reads on as the daemon itself would. */
 const OPEN_BEFORE_END_MS = 10_000
-/** Pieces of one such fetch; then it looks whether the swarm has come back. */
-const ALONE_PIECES_MAX = 16
 /** Pause after a refusal or a broken connection of the registry, and after an unanswered call to the tracker. */
 const RETRY_MS = 1_000
 /** With no piece from anywhere, and fetches from the registry that fail, readers are told after so long. */
@@ -100,6 +92,8 @@ export class Origin {
   private isActive = false
   /** The swarm has given nothing for a while: fetch on, without waiting again before every piece. */
   private isAlone = false
+  /** The tracker said that every piece has a hash: it leases none. */
+  private isAllPublished = false
   private movedAtMs = Date.now()
   private askAtMs = 0
   /** Since when the tracker has said that others fetch what is missing. */
@@ -146,7 +140,8 @@ export class Origin {
     this.movedAtMs = Date.now()
     this.brokenAtMs = undefined
     this.toldToWaitAtMs &&= Date.now()
-    if (from === 'peer') this.isAlone = false
+    // What nobody offers and nobody will be leased comes from the registry all the same.
+    if (from === 'peer' && this.isAlone && !(this.isAllPublished && this.lacksPieces())) this.isAlone = false
   }
 
   /** Call a few times a second. */
@@ -188,7 +183,7 @@ export class Origin {
     const answer = await this.tell({ lease: null, isLeaseReleased: false, wantsLease: true })
     if (answer === undefined || answer === 'refused' || answer.lease) return
     // Every hash is known and nobody has the bytes: there is nothing to wait for.
-    if (answer.retryInMs === null && answer.peers.length === 0) this.isAlone = true
+    if (this.isAllPublished && answer.peers.length === 0) this.isAlone = true
   }
 
   private async follow({ lease, firstPiece, pieces }: Lease): Promise<void> {
@@ -200,13 +195,10 @@ export class Origin {
   }
 
   private async fetchAlone(): Promise<void> {
-    const { have, layout } = this.host
-    const first = have.firstMissing(this.host.position())
-    if (first >= layout.pieceCount) return
-    let end = first + 1
-    while (end < layout.pieceCount && end - first < ALONE_PIECES_MAX && !have.has(end as PieceIndex)) end += 1
-    this.host.log.info({ first, end }, 'the swarm gives nothing; fetching from the registry')
-    await this.fetch({ lease: null, first, end })
+    const next = aloneRun(this.host)
+    if (!next) return
+    this.host.log.info(next, 'the swarm gives nothing; fetching from the registry')
+    await this.fetch({ lease: null, ...next })
   }
 
   /**
@@ -444,6 +436,7 @@ export class Origin {
   }
 
   private noteLease({ lease, retryInMs }: HashesResponse): void {
+    this.isAllPublished = lease === null && retryInMs === null
     if (lease) {
       this.toldToWaitAtMs = undefined
       // Asked for while someone read; the rest is another's at once.

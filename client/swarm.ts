@@ -263,6 +263,10 @@ export class Swarm implements OriginHost {
     return this.readers.position ?? 0
   }
 
+  place(): { at: number; of: number } {
+    return this.download.place()
+  }
+
   isOutOfReach(piece: PieceIndex): boolean {
     if (this.claimed.has(piece) || this.download.isUnderWay(piece)) return false
     return !this.download.isOffered(piece) || !this.stored.hashes.has(piece)

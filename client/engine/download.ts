@@ -191,6 +191,11 @@ export class Download {
     return this.options.nowMs() - this.lastBlockAtMs
   }
 
+  /** Where this node stands among the downloaders at work that it knows of. */
+  place(): { at: number; of: number } {
+    return this.sources.placeOf(this.options.node, this.options.nowMs())
+  }
+
   /** Some connected peer offers the piece. */
   isOffered(piece: PieceIndex): boolean {
     return this.sources.isOffered(piece)
@@ -275,7 +280,7 @@ export class Download {
       random: this.options.random,
     }
     if (!source.offered.isFull) return pickPiece(source.offered, view)
-    const { at, of } = this.sources.placeOf(this.options.node, this.options.nowMs())
+    const { at, of } = this.place()
     const isTaken = (piece: PieceIndex) => piece % of !== at || view.isTaken(piece)
     // What falls to others is taken far from where they are.
     return (
