@@ -2,7 +2,6 @@ import { createHash, type Hash } from 'node:crypto'
 import { digestHex } from '../core/digest.ts'
 import type { PieceIndex } from '../core/metainfo.ts'
 import type { RegistryClient } from '../core/registry-client.ts'
-import type { GrantedSwarm } from '../core/tracker-api.ts'
 import type { BlobRequest, OpenBlob } from './client.ts'
 import {
   BlobDistrustedError,
@@ -36,16 +35,13 @@ export class BlobReader implements OpenBlob {
   private claimsEpoch: number | undefined
   private isClosed = false
 
-  constructor(
-    swarm: Swarm,
-    options: { request: BlobRequest; registry: RegistryClient; lease: GrantedSwarm['lease'] },
-  ) {
+  constructor(swarm: Swarm, options: { request: BlobRequest; registry: RegistryClient }) {
     this.swarm = swarm
     this.request = options.request
     this.registry = options.registry
     this.unpin = swarm.stored.pin()
     // From now on the blob is wanted, so that the download begins before the first read.
-    swarm.setPosition(this, 0, options.lease)
+    swarm.setPosition(this, 0)
   }
 
   get bytes(): number {

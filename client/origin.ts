@@ -90,6 +90,8 @@ export class Origin {
   private asking: Promise<Told> | undefined
   private publishing: Promise<void> | undefined
   private isActive = false
+  /** Came before the reader that will have it followed. */
+  private offered: Lease | undefined
   /** The swarm has given nothing for a while: fetch on, without waiting again before every piece. */
   private isAlone = false
   /** The tracker said that every piece has a hash: it leases none. */
@@ -108,8 +110,16 @@ export class Origin {
     this.host = host
   }
 
-  /** @param lease what the grant came with */
-  start(lease: Lease | null): void {
+  /** A lease that came with a grant: the reader whose grant it is makes this node follow it. */
+  offer(lease: Lease): void {
+    if (!this.isActive) this.offered = lease
+    else if (this.canFollowLease()) void this.follow(lease)
+    else this.release(lease)
+  }
+
+  start(): void {
+    const lease = this.offered
+    this.offered = undefined
     this.isActive = true
     this.brokenAtMs = undefined
     this.movedAtMs = Date.now()
@@ -192,6 +202,10 @@ export class Origin {
     await this.publish()
     if (!isWhole) await this.tell({ lease, isLeaseReleased: true, wantsLease: this.wantsLease() })
     else if (!this.asking && this.wantsLease()) await this.ask()
+  }
+
+  private release({ lease }: Lease): void {
+    void this.tell({ lease, isLeaseReleased: true, wantsLease: false })
   }
 
   private async fetchAlone(): Promise<void> {
@@ -441,7 +455,7 @@ export class Origin {
       this.toldToWaitAtMs = undefined
       // Asked for while someone read; the rest is another's at once.
       if (this.isActive) void this.follow(lease)
-      else void this.tell({ lease: lease.lease, isLeaseReleased: true, wantsLease: false })
+      else this.release(lease)
       return
     }
     this.askAtMs = Date.now() + (retryInMs ?? RETRY_MS)

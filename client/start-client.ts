@@ -6,7 +6,7 @@ import { type NodeId, type SwarmId, swarmIdOf } from '../core/metainfo.ts'
 import { grantsPull, isSignedBy, isValidAt, parseRegistryToken } from '../core/registry-token.ts'
 import type { RegistryHost } from '../core/repository.ts'
 import { TokenKeys } from '../core/token-keys.ts'
-import type { GrantedSwarm, HeartbeatResponse, Peer } from '../core/tracker-api.ts'
+import type { HeartbeatResponse, Peer } from '../core/tracker-api.ts'
 import { BlobReader } from './blob-reader.ts'
 import type { BlobProgress, BlobRequest, Client, ClientOptions, ImagePlan, OpenBlob } from './client.ts'
 import { RateLimit } from './engine/rate-limit.ts'
@@ -186,8 +186,7 @@ class NodeClient implements Client {
     if (request.credential.scheme !== 'none') this.sawCredential(request.registry)
     if (registry.kind === 'none' && !this.credentialsSeen.isOpen(request.registry))
       throw new RegistryNotOpenError(`credentials for ${request.registry} were seen`)
-    const { swarm, lease } = await this.swarmFor(request)
-    return new BlobReader(swarm, { request, registry, lease })
+    return new BlobReader(await this.swarmFor(request), { request, registry })
   }
 
   async authorisedWithoutRegistry(request: Omit<BlobRequest, 'bytes'>): Promise<number | undefined> {
@@ -234,7 +233,7 @@ class NodeClient implements Client {
 
   // --- opening -------------------------------------------------------------------------------------------------
 
-  private async swarmFor(request: BlobRequest): Promise<{ swarm: Swarm; lease: GrantedSwarm['lease'] }> {
+  private async swarmFor(request: BlobRequest): Promise<Swarm> {
     const { cluster } = this.identity
     if (!cluster) throw new TrackerUnavailableError('this node has not joined its cluster yet')
     const id = swarmIdOf({ cluster, ...request })
@@ -242,7 +241,7 @@ class NodeClient implements Client {
       throw new BlobDistrustedError('a copy of this blob from the swarm was wrong')
     }
     const held = this.swarms.get(id)
-    if (held?.stored.isComplete) return { swarm: held, lease: null }
+    if (held?.stored.isComplete) return held
     const { grant, swarm: granted } = await this.grants.obtain(request)
     if (granted.swarm !== id) {
       throw new TrackerRefusedError('the tracker granted another swarm', {
@@ -254,7 +253,7 @@ class NodeClient implements Client {
     const swarm = await this.swarms.ensure(id, request)
     const isNews = swarm.grant !== grant
     swarm.admitReader(grant, isNews ? granted : undefined, request.credential)
-    return { swarm, lease: isNews ? granted.lease : null }
+    return swarm
   }
 
   private onFailed(swarm: Swarm, reason: ShoalError): void {

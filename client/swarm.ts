@@ -172,15 +172,16 @@ export class Swarm implements OriginHost {
     for (const batch of granted.batches) this.learnBatch(batch)
     this.links.addPeers(granted.peers)
     this.links.proveTokens()
+    if (granted.lease) this.origin.offer(granted.lease)
   }
 
   /** A reader waits for what comes from `piece` on; the first one starts the download. */
-  setPosition(reader: object, piece: number, lease: GrantedSwarm['lease'] = null): void {
+  setPosition(reader: object, piece: number): void {
     if (!this.readers.move(reader, piece)) return
     this.stored.touch()
     if (this.stored.isComplete) return
     this.download.resume()
-    this.origin.start(lease)
+    this.origin.start()
     this.ticker ??= setInterval(() => this.tick(), TICK_MS)
     this.tick()
     // A node that was killed after the last piece has yet to match the whole.
