@@ -1,0 +1,93 @@
+import pino from 'pino'
+import { afterEach, expect, test, vi } from 'vitest'
+import { Bitfield } from '../../client/engine/bitfield.ts'
+import { Origin, type OriginHost } from '../../client/origin.ts'
+import { PieceBuffers } from '../../client/store/piece-buffers.ts'
+import type { PieceIndex, SwarmId } from '../../core/metainfo.ts'
+import type { HashesRequest, Lease } from '../../core/tracker-api.ts'
+
+const PIECE_BYTES = 1024
+const PIECES = 8
+const origins: Origin[] = []
+afterEach(() => {
+  for (const origin of origins.splice(0)) origin.stop()
+})
+
+/** A swarm in which nobody offers anything, and a registry that answers when `open` is called. */
+function setUp() {
+  const have = new Bitfield(PIECES)
+  const calls: Omit<HashesRequest, 'pull'>[] = []
+  const ranges: { from: number; to: number }[] = []
+  let open = () => {}
+  const opened = new Promise<void>((resolve) => {
+    open = resolve
+  })
+  const host: OriginHost = {
+    layout: { blobBytes: PIECES * PIECE_BYTES, pieceBytes: PIECE_BYTES, pieceCount: PIECES },
+    have,
+    epoch: 0,
+    buffers: new PieceBuffers(),
+    log: pino({ level: 'silent' }),
+    position: () => 0,
+    place: () => ({ at: 0, of: 1 }),
+    isOutOfReach: (piece) => !have.has(piece),
+    firstUnknownHash: () => 0,
+    claim: () => {},
+    unclaim: () => {},
+    peersIdleMs: () => 0,
+    credentialEndsAtMs: () => undefined,
+    async *readRange(from, to) {
+      ranges.push({ from: from / PIECE_BYTES, to: to / PIECE_BYTES })
+      await opened
+      yield Buffer.alloc(to - from)
+    },
+    allowDownload: () => 0,
+    async storeFromRegistry(piece) {
+      have.add(piece)
+      return Buffer.alloc(32)
+    },
+    async askHashes(request) {
+      calls.push(request)
+      return { epoch: 0, status: 'cold', batches: [], peers: [], lease: null, retryInMs: 60_000 }
+    },
+    starved: () => {},
+    learn: () => {},
+  }
+  const origin = new Origin(host)
+  origins.push(origin)
+  return { origin, have, calls, ranges, open }
+}
+
+const leaseOf = (firstPiece: number): Lease => ({
+  lease: `lease-${firstPiece}`,
+  swarm: 'a'.repeat(64) as SwarmId,
+  firstPiece: firstPiece as PieceIndex,
+  pieces: 2,
+  expiresInMs: 60_000,
+})
+
+test('a lease that comes before its reader is followed when the reader comes', async () => {
+  const { origin, have, ranges, open } = setUp()
+  origin.offer(leaseOf(2))
+  expect(ranges).toEqual([])
+  open()
+  origin.start()
+  await vi.waitFor(() => expect([2, 3].every((piece) => have.has(piece as PieceIndex))).toBe(true))
+  expect(ranges).toEqual([{ from: 2, to: 4 }])
+})
+
+test('a second lease is followed beside the first; a third goes back at once', async () => {
+  const { origin, calls, ranges, open } = setUp()
+  origin.offer(leaseOf(0))
+  origin.start()
+  origin.offer(leaseOf(2))
+  origin.offer(leaseOf(4))
+  const released = () => calls.filter((call) => call.isLeaseReleased).map((call) => call.lease)
+  await vi.waitFor(() => expect(released()).toEqual(['lease-4']))
+  open()
+  await vi.waitFor(() => expect(origin.isDone).toBe(true))
+  expect(ranges).toEqual([
+    { from: 0, to: 2 },
+    { from: 2, to: 4 },
+  ])
+})
