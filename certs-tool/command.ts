@@ -95,7 +95,7 @@ function absent(flag: Flag): string | boolean | string[] | undefined {
   return flag.multiple ? [] : flag.default
 }
 
-export function usageLine(found: Command): string {
+function usageLine(found: Command): string {
   const positionals = found.positionals.map((name) => ` <${name}>`).join('')
   return `Usage: shoal certs ${found.name}${positionals} [flags]`
 }

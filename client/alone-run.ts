@@ -20,7 +20,7 @@ export interface AloneView {
  * What a node that its swarm gives nothing fetches next from the registry: from the reader's position on, and first what
  * nobody offers. Others that lost the same source do the same at the same moment, so each begins with a share of its own
  * and gets theirs from them.
- * @returns pieces from `first` to before `end`; undefined when none is missing
+ * @returns pieces from `first` to before `end`; undefined when none is missing from the reader's position on
  */
 export function aloneRun(view: AloneView): { first: number; end: number } | undefined {
   const missing = missingPieces(view)

@@ -53,7 +53,7 @@ export interface Client {
   readonly peerAddress: { host: string; port: number }
   /**
    * Opens a blob: from the store, from the download under way, or from a new one (tracker, then peers and registry).
-   * @throws ShoalError with TRACKER_UNAVAILABLE, PULL_REFUSED, BLOB_DISTRUSTED, …: ask the registry instead
+   * @throws ShoalError with TRACKER_UNAVAILABLE, TRACKER_REFUSED, STORE_FULL, BLOB_DISTRUSTED, …: ask the registry instead
    */
   open(request: BlobRequest): Promise<OpenBlob>
   /**

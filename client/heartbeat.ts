@@ -1,6 +1,11 @@
 import type { Logger } from 'pino'
 import type { NodeId, SwarmId } from '../core/metainfo.ts'
-import type { HeartbeatRequest, HeartbeatResponse } from '../core/tracker-api.ts'
+import {
+  type HeartbeatRequest,
+  type HeartbeatResponse,
+  NODE_SWARMS_MAX,
+  WANTED_SWARMS_MAX,
+} from '../core/tracker-api.ts'
 import type { ClusterTrustState, PeerCredential } from './net/cluster-trust.ts'
 import { makeKey, RENEW_AT_SHARE } from './net/node-identity.ts'
 import type { TrackerClient } from './net/tracker-client.ts'
@@ -22,10 +27,6 @@ export interface HeartbeatHost {
 
 /** While the tracker does not answer. */
 const RETRY_MS = 2_000
-/** What one heartbeat may name (core/tracker-api.ts). */
-const SWARMS_MAX = 10_000
-/** Swarms for which one heartbeat may ask for peers (core/tracker-api.ts). */
-const WANTED_MAX = 256
 
 /**
  * Tells the tracker what this node holds and hears what it must know: peers, revocations, trust, and its serve
@@ -91,7 +92,7 @@ export class Heartbeat {
     const holds = new Map(
       this.host
         .holds()
-        .slice(0, SWARMS_MAX)
+        .slice(0, NODE_SWARMS_MAX)
         .map(({ swarm, isSeed }) => [swarm, isSeed]),
     )
     const request = this.request(holds, key?.spki)
@@ -123,7 +124,7 @@ export class Heartbeat {
       isFullInventory: this.isFullWanted,
       holds: [...holds].filter(isNews).map(([swarm, isSeed]) => ({ swarm, isSeed })),
       dropped: this.isFullWanted ? [] : [...this.told.keys()].filter((swarm) => !holds.has(swarm)),
-      wantsPeers: this.host.wantsPeers().slice(0, WANTED_MAX),
+      wantsPeers: this.host.wantsPeers().slice(0, WANTED_SWARMS_MAX),
       badPeers: this.host.takeBadPeers(),
       servePublicKey: spki?.toString('base64url') ?? null,
       revocationsVersion: this.host.trust.revocationsVersion,

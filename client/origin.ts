@@ -1,4 +1,5 @@
 import type { Logger } from 'pino'
+import { BATCH_PIECES_MAX } from '../core/hash-batch.ts'
 import { type PieceIndex, pieceBytesAt } from '../core/metainfo.ts'
 import type { HashesRequest, HashesResponse, Lease } from '../core/tracker-api.ts'
 import { type AloneView, aloneRun } from './alone-run.ts'
@@ -51,8 +52,6 @@ const RETRY_MS = 1_000
 const STARVED_MS = 10_000
 /** RFC 6585 §4: what was told is wanted, only later. */
 const TOO_MANY_REQUESTS = 429
-/** Hashes per publication: what one batch can carry. */
-const PUBLISH_PIECES_MAX = 4096
 
 interface Run {
   lease: string | null
@@ -404,7 +403,7 @@ export class Origin {
     if (first === undefined) return undefined
     const { lease } = this.unpublished.get(first)!
     const hashes: Buffer[] = []
-    for (let piece = first; hashes.length < PUBLISH_PIECES_MAX; piece = (piece + 1) as PieceIndex) {
+    for (let piece = first; hashes.length < BATCH_PIECES_MAX; piece = (piece + 1) as PieceIndex) {
       const entry = this.unpublished.get(piece)
       if (entry?.lease !== lease) break
       hashes.push(entry.hash)

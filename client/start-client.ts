@@ -6,7 +6,7 @@ import { type NodeId, type SwarmId, swarmIdOf } from '../core/metainfo.ts'
 import { grantsPull, isSignedBy, isValidAt, parseRegistryToken } from '../core/registry-token.ts'
 import type { RegistryHost } from '../core/repository.ts'
 import { TokenKeys } from '../core/token-keys.ts'
-import type { HeartbeatResponse, Peer } from '../core/tracker-api.ts'
+import { BAD_PEERS_MAX, type HeartbeatResponse, type Peer } from '../core/tracker-api.ts'
 import { BlobReader } from './blob-reader.ts'
 import type { BlobProgress, BlobRequest, Client, ClientOptions, ImagePlan, OpenBlob } from './client.ts'
 import { RateLimit } from './engine/rate-limit.ts'
@@ -42,8 +42,6 @@ const MEMBERSHIP_MS = 3600 * 1000
 const MEMBERSHIPS_MAX = 4096
 /** Blobs whose manifest is remembered. */
 const PLANNED_MAX = 1024
-/** Peers reported in one heartbeat. */
-const BAD_PEERS_MAX = 64
 /** While the tracker is out of reach or refuses. */
 const JOIN_RETRY_MS = 5_000
 /** How long a node that stops waits for the tracker to take the hashes of what it fetched: others wait for them. */

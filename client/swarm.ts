@@ -3,7 +3,14 @@ import { ShoalError } from '../core/errors.ts'
 import type { HashBatch } from '../core/hash-batch.ts'
 import { allPieces, type NodeId, type PieceIndex, type PieceLayout, type SwarmId } from '../core/metainfo.ts'
 import type { RegistryClient } from '../core/registry-client.ts'
-import type { Credential, GrantedSwarm, HashesRequest, HashesResponse, Peer } from '../core/tracker-api.ts'
+import {
+  type Credential,
+  type GrantedSwarm,
+  type HashesRequest,
+  type HashesResponse,
+  MISMATCH_PIECES_MAX,
+  type Peer,
+} from '../core/tracker-api.ts'
 import { findWrongPiece } from './accuse.ts'
 import { Announcer } from './announcer.ts'
 import type { BlobKey, BlobProgress } from './client.ts'
@@ -58,8 +65,6 @@ export interface SwarmParts {
 
 /** How often stalls, leases and dials are looked at: the shortest stall. */
 const TICK_MS = 250
-/** Pieces named in one report of wrong hashes; one is enough to settle the matter. */
-const DISPUTES_TOLD_MAX = 64
 /** How long a node looks for the wrong piece of a blob that does not match its digest. */
 const ACCUSE_MS_MAX = 10 * 60_000
 /** How much work a killed node may lose. */
@@ -253,7 +258,7 @@ export class Swarm implements OriginHost {
     this.ticker = undefined
   }
 
-  /** Peers and registry are silent: readers end, what is stored stays for the next one. */
+  /** Peers and registry are silent: readers go on by themselves, what is stored stays for the next one. */
   starved(): void {
     this.readers.fail(new BlobUnavailableError('neither the swarm nor the registry gives a piece'))
   }
@@ -436,7 +441,7 @@ export class Swarm implements OriginHost {
   /** Tells the tracker. Without hashes of every piece (it was not there to sign them) there is nothing to confirm. */
   private async report(matched: 'whole' | 'pieces'): Promise<void> {
     if (!this.stored.hashes.isComplete) return
-    const disputed = this.book.disputed().slice(0, DISPUTES_TOLD_MAX)
+    const disputed = this.book.disputed().slice(0, MISMATCH_PIECES_MAX)
     try {
       if (disputed.length > 0) return await this.reportMismatch(disputed)
       const complete = (piecesSha1: string | null) =>

@@ -14,7 +14,7 @@ const fileSchema = z.array(registryHostSchema).max(REGISTRIES_MAX)
 
 /**
  * Registries that somebody sent a credential to. A client sends one only when it was asked to, so such a registry is
- * not open, whatever the configuration says (DESIGN §3, "Registry kinds"). Invariant: only grows, and only by
+ * not open, whatever the configuration says. Invariant: only grows, and only by
  * configured registries of kind `none`; outlives a restart.
  */
 export class CredentialsSeen {

@@ -46,7 +46,7 @@ export interface SwarmKey {
  * Piece length in bytes: the next power of two of size/128, clamped to 256 KiB and 4 MiB. A function of size alone,
  * so that every node computes the same one without asking.
  */
-export function pieceBytesFor(blobBytes: number): number {
+function pieceBytesFor(blobBytes: number): number {
   if (!Number.isSafeInteger(blobBytes) || blobBytes < 1 || blobBytes > BLOB_BYTES_MAX) {
     throw new InvalidInputError(`a blob of ${blobBytes} bytes cannot be swarmed`)
   }

@@ -5,7 +5,7 @@ import { canonicalKey, thumbprintOf } from './token-algorithms.ts'
 import type { TokenKey } from './tracker-api.ts'
 
 /**
- * Peer tokens (DESIGN §3, "introspection"; docs/decisions/0003-peer-tokens.md): what the tracker mints once a registry
+ * Peer tokens (docs/decisions/0003-peer-tokens.md): what the tracker mints once a registry
  * of kind `introspect` has accepted a caller's credential. In form a registry token (EdDSA), so that the holder proves
  * it to peers as any other; bound to the key of one pull, so that it is of no use with another certificate.
  */

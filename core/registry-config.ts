@@ -15,7 +15,7 @@ export const REGISTRIES_MAX = 64
 
 const filePath = z.string().min(1).max(4096)
 
-/** One configured registry (DESIGN §3, "Registry kinds"). Hosts that are not configured are tunnelled untouched. */
+/** One configured registry. Hosts that are not configured are tunnelled untouched. */
 export const registryConfig = z.strictObject({
   host: registryHostSchema.describe('The registry as in image names: host or host:port.'),
   kind: z

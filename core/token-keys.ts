@@ -47,7 +47,7 @@ interface ProbedKey {
 }
 
 /**
- * The public keys that registry tokens are verified with (DESIGN §3, "Trusted token keys"). Invariant: a key gets in
+ * The public keys that registry tokens are verified with. Invariant: a key gets in
  * by configuration, by a probe of the registry, or by the tracker's word, never because a token embeds it; and always
  * for one registry, issuer and audience.
  */

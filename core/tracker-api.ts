@@ -6,10 +6,19 @@ import { BLOB_BYTES_MAX, isClusterId, isInfoHash, isNodeId, isSwarmId, PIECE_HAS
 import { isRepository, parseRegistryHost, type RegistryHost } from './repository.ts'
 
 /**
- * The tracker's API (DESIGN §6): one schema per message, used by both sides. JSON over HTTPS. Binary values are
+ * The tracker's API: one schema per message, used by both sides. JSON over HTTPS. Binary values are
  * base64url, certificates PEM, times relative (`…InSeconds`, `…InMs`) wherever a clock of either side could be off.
  * Every call but the join runs over mutual TLS with the node certificate.
  */
+
+/** Swarms that one heartbeat names, and so the bound of swarms that a node serves. */
+export const NODE_SWARMS_MAX = 10_000
+/** Swarms for which one heartbeat asks for peers. */
+export const WANTED_SWARMS_MAX = 256
+/** Peers reported in one heartbeat. */
+export const BAD_PEERS_MAX = 64
+/** Pieces named in one report of wrong hashes; one is enough to settle the matter. */
+export const MISMATCH_PIECES_MAX = 64
 
 const binary = z.string().regex(/^[A-Za-z0-9_-]*$/, 'base64url expected')
 const pem = z.string().max(64 * 1024)
@@ -243,7 +252,7 @@ export const mismatchRequest = z.strictObject({
   pieces: z
     .array(z.strictObject({ piece: count, hash: binary.length(43) }))
     .min(1)
-    .max(64),
+    .max(MISMATCH_PIECES_MAX),
 })
 export const mismatchResponse = z.object({ epoch: count })
 
@@ -254,12 +263,12 @@ export const heartbeatRequest = z.strictObject({
   /** True: `holds` is everything; what is not in it is gone. */
   isFullInventory: z.boolean(),
   /** Swarms that this node serves. */
-  holds: z.array(z.strictObject({ swarm: swarmIdSchema, isSeed: z.boolean() })).max(10_000),
-  dropped: z.array(swarmIdSchema).max(10_000),
+  holds: z.array(z.strictObject({ swarm: swarmIdSchema, isSeed: z.boolean() })).max(NODE_SWARMS_MAX),
+  dropped: z.array(swarmIdSchema).max(NODE_SWARMS_MAX),
   /** Swarms for which fresh peers are wanted. */
-  wantsPeers: z.array(swarmIdSchema).max(256),
+  wantsPeers: z.array(swarmIdSchema).max(WANTED_SWARMS_MAX),
   /** Peers that sent a piece which does not match its signed hash, since the last heartbeat. */
-  badPeers: z.array(z.strictObject({ swarm: swarmIdSchema, node: nodeIdSchema })).max(64),
+  badPeers: z.array(z.strictObject({ swarm: swarmIdSchema, node: nodeIdSchema })).max(BAD_PEERS_MAX),
   /** A key for a serve certificate, when one is wanted. */
   servePublicKey: publicKey.nullable(),
   /** The newest revocation that this node knows. */

@@ -45,7 +45,7 @@ export function limitsPage(): string {
   return [INTRO, ...sections].join('\n')
 }
 
-export function limitsOf(part: string): Limit[] {
+function limitsOf(part: string): Limit[] {
   const paths = globSync(`${part}/**/*.ts`, { cwd: ROOT }).sort()
   return paths.flatMap((path) => limitsIn(path, readFileSync(`${ROOT}/${path}`, 'utf8').split('\n')))
 }

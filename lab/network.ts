@@ -188,7 +188,7 @@ function addressOf(index: number): string {
   return `10.77.${Math.floor(index / HOSTS_PER_BLOCK)}.${(index % HOSTS_PER_BLOCK) + 1}`
 }
 
-export function namespaceName(runId: string, host: string): string {
+function namespaceName(runId: string, host: string): string {
   return `${NAME_PREFIX}${runId}-${host}`
 }
 

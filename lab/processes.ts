@@ -256,6 +256,6 @@ function readLog(path: string): string {
   }
 }
 
-export function lastLines(text: string): string {
+function lastLines(text: string): string {
   return text.trim().split('\n').slice(-LOG_TAIL_LINES).join('\n')
 }

@@ -26,12 +26,12 @@ export function statusOf(error: ShoalError): number {
  * The reason phrase carries the code: of a proxy's refusal, Docker and other Go programs print nothing else
  * (`Bad Gateway (TARGET_UNREACHABLE)`).
  */
-export function reasonPhrase(error: ShoalError): string {
+function reasonPhrase(error: ShoalError): string {
   return `${STATUS_CODES[statusOf(error)]} (${error.code})`
 }
 
 /** OCI distribution-spec, "Error Codes": the form that pulling clients read and print. */
-export function ociErrorBody(error: ShoalError): string {
+function ociErrorBody(error: ShoalError): string {
   return JSON.stringify({ errors: [{ code: error.code, message: error.message }] })
 }
 

@@ -22,8 +22,8 @@ export interface Bar {
   mibMax: number
 }
 
-/** The bars of issues 2 and 3. */
-export function barsOf({ idleMib, peakMib, largeGib }: MemoryReport): Bar[] {
+/** What a node may need, and what it does. */
+function barsOf({ idleMib, peakMib, largeGib }: MemoryReport): Bar[] {
   const { small, smallFromPeer, large } = peakMib
   const bars = [
     { what: 'idle', mib: idleMib, mibMax: 120 },

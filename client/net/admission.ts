@@ -24,7 +24,7 @@ export interface AdmissionOptions {
 }
 
 /**
- * Decides who may download what from this node (DESIGN §3, "Business check"). The certificate has already been
+ * Decides who may download what from this node (docs/security.md, "Malicious node in the same cluster"). The certificate has already been
  * verified by TLS against the cluster's authorities; revocation and expiry are the link's to check.
  */
 export class Admission {

@@ -1,3 +1,4 @@
+import { CERTIFICATE_BLOBS_MAX } from '../../core/certificate-claims.ts'
 import type { Digest } from '../../core/digest.ts'
 import { parseRegistryToken } from '../../core/registry-token.ts'
 import type { RegistryHost, Repository } from '../../core/repository.ts'
@@ -37,8 +38,6 @@ export interface GrantsOptions {
 
 /** A grant with less life than this is not built upon; a new one is asked for. */
 const LIFE_MS_MIN = 60_000
-/** Blobs in one request: what a pull certificate can name. */
-const BLOBS_MAX = 128
 
 /** The grants of this node. One request to the tracker per image: blobs of one manifest share a grant. */
 export class Grants {
@@ -52,7 +51,7 @@ export class Grants {
   }
 
   /**
-   * A grant that covers the blob; `isNew` when its tracker answer is fresh.
+   * A grant that covers the blob.
    * @throws TrackerUnavailableError, TrackerRefusedError
    */
   async obtain(request: BlobRequest): Promise<{ grant: Grant; swarm: GrantedSwarm }> {
@@ -113,7 +112,7 @@ export class Grants {
         listenPort: this.options.listenPort(),
         blobs: [
           { digest: request.digest, bytes: request.bytes, isWanted: true },
-          ...planned.slice(0, BLOBS_MAX - 1).map((blob) => ({ ...blob, isWanted: false })),
+          ...planned.slice(0, CERTIFICATE_BLOBS_MAX - 1).map((blob) => ({ ...blob, isWanted: false })),
         ],
       },
       patienceMs,

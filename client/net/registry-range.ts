@@ -29,7 +29,7 @@ export interface LastRedirect {
 const REDIRECTS = new Set([301, 302, 303, 307, 308])
 
 /** The Authorization header with which a credential goes to its registry, and nowhere else. */
-export function authorizationOf(credential: Credential): string | undefined {
+function authorizationOf(credential: Credential): string | undefined {
   if (credential.scheme === 'bearer') return `Bearer ${credential.token}`
   return credential.scheme === 'basic' ? `Basic ${credential.value}` : undefined
 }

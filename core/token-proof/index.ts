@@ -19,7 +19,7 @@ export type { ProofBinding } from './transcript.ts'
 
 /**
  * Zero-knowledge proofs that their maker holds the registry's signature over a token, bound to one TLS connection
- * (DESIGN §3; docs/decisions/0002-token-proof.md has statement, transcript and argument).
+ * (docs/decisions/0002-token-proof.md has statement, transcript and argument).
  * A proof is a version byte and the scheme's body, of a length that the key decides.
  */
 const VERSION = 1

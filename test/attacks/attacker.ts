@@ -280,9 +280,9 @@ export class AttackLine {
   }
 }
 
-export const firstBlock = (at: number): BlockAddress => ({ piece: 0, begin: at * 16384, length: 16384 })
+const firstBlock = (at: number): BlockAddress => ({ piece: 0, begin: at * 16384, length: 16384 })
 
-export const exporterOf = (socket: TLSSocket) =>
+const exporterOf = (socket: TLSSocket) =>
   socket.exportKeyingMaterial(32, 'EXPORTER-shoal-token-proof-v1', Buffer.alloc(0))
 
 export function extensionHandshake(): Buffer {

@@ -88,7 +88,7 @@ export class FakeBlob implements OpenBlob {
 
 const CHUNK_BYTES = 64 * 1024
 
-export function inChunks(content: Buffer): Read {
+function inChunks(content: Buffer): Read {
   return async function* (start, end) {
     for (let at = start; at < end; at += CHUNK_BYTES) {
       yield content.subarray(at, Math.min(at + CHUNK_BYTES, end))

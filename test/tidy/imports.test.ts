@@ -12,7 +12,7 @@ interface Edge {
 const edges: Edge[] = sources.flatMap((from) => importsOf(from).map((to) => ({ from, to })))
 const inner = edges.filter(({ to }) => ours(to))
 
-/** Which parts each part may import besides itself (DESIGN: `proxy → client → core`, `tracker → core`, …). */
+/** Which parts each part may import besides itself (`proxy → client → core`, `tracker → core`, …). */
 const MAY_IMPORT: Record<string, string[]> = {
   core: [],
   client: ['core'],

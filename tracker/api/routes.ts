@@ -32,7 +32,7 @@ const JOIN_BODY_BYTES_MAX = 4 * 1024
 type SwarmRoute = { Params: { swarm: string } }
 type PullRoute = { Params: { pull: string } }
 
-/** The nodes' API (DESIGN §6). Each route: who calls, what is asked, the step, the answer. */
+/** The nodes' API (messages: core/tracker-api.ts). Each route: who calls, what is asked, the step, the answer. */
 export function nodeRoutes(app: FastifyInstance, parts: TrackerParts): void {
   const caller = (request: FastifyRequest) => callerOn(parts, socketOf(request))
   const swarmOf = (request: FastifyRequest<SwarmRoute>) => checked(swarmIdSchema, request.params.swarm)

@@ -17,7 +17,7 @@ export interface RevocationNews {
 }
 
 /**
- * Revocations in force (DESIGN §3). Their sequence numbers are the version that nodes report back: a node that is
+ * Revocations in force. Their sequence numbers are the version that nodes report back: a node that is
  * behind gets what came since, or everything when something was cleared since.
  */
 export class Revocations {

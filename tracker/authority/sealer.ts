@@ -4,7 +4,7 @@ import type { Reseal, SealedKind, Store } from '../store/store.ts'
 import type { ActedBy } from './clusters.ts'
 
 /**
- * Secrets at rest (DESIGN §3): AES-256-GCM with the data key, which itself is sealed by the unlock key. A sealed
+ * Secrets at rest (docs/security.md, "Stolen disk"): AES-256-GCM with the data key, which itself is sealed by the unlock key. A sealed
  * value is `version (1 byte) | nonce (12) | ciphertext | tag (16)`; the place it belongs to is authenticated with it,
  * so that a value moved to another place does not open.
  */

@@ -21,7 +21,7 @@ export type PullAnswer = z.output<typeof pullResponse>
 const HEADS_PER_PULL_MAX = 8
 
 /**
- * Grants a pull (DESIGN §2, step 4): who asks, with what credential, for which blobs of the repository; then the
+ * Grants a pull (docs/a-pull.md, "Leave to pull"): who asks, with what credential, for which blobs of the repository; then the
  * certificate, and for every blob its swarm.
  * @throws RefusedError, RegistryTokenError, InvalidInputError
  */

@@ -3,7 +3,7 @@ import type { IssuedCertificate } from '../authority/cluster-authority.ts'
 import { RefusedError } from '../errors.ts'
 import type { PullRecord } from '../store/store.ts'
 
-/** However often it is renewed, no certificate of a pull outlives its grant by more (DESIGN §3). */
+/** However often it is renewed, no certificate of a pull outlives its grant by more. */
 export const PULL_SECONDS_MAX = 6 * 3600
 /** Pulls are remembered for this long: who pulled a blob within it may report on it. */
 export const PULL_KEPT_MS = 24 * 3600 * 1000

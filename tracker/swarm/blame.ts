@@ -106,7 +106,7 @@ async function hashFromRegistry(
   }
 }
 
-/** RFC 9110 §14. Nothing but the range itself will do; a redirect is not followed (DESIGN §3). */
+/** RFC 9110 §14. Nothing but the range itself will do; a redirect is not followed, so that the tracker contacts only configured hosts. */
 async function hashOfRange(
   registry: RegistryClient,
   { authorization }: PullAccess,

@@ -1,17 +1,14 @@
 import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
-import type { Peer } from '../../core/tracker-api.ts'
+import { NODE_SWARMS_MAX, type Peer } from '../../core/tracker-api.ts'
 import { choosePeers, type PeerCandidate } from '../handout/peers.ts'
 import { StockPeers } from '../stock/stock-peers.ts'
 import { BadPeers } from './bad-peers.ts'
 
 /**
- * Who is in which swarm, in memory only (DESIGN §7): a node that is not heard of for `ttlMs` is forgotten, and tells
+ * Who is in which swarm, in memory only: a node that is not heard of for `ttlMs` is forgotten, and tells
  * everything again after a restart. Invariant: a presence is in the order of its last sign of life, and every
  * membership is in exactly one list, at the index that it knows.
  */
-
-/** Bound of swarms that one node is listed in: as many as one heartbeat may name. */
-export const SWARMS_PER_NODE_MAX = 10_000
 
 interface Presence {
   readonly node: NodeId
@@ -191,7 +188,7 @@ export class PeerTable {
     const known = presence.memberships.get(swarm)
     if (known?.isSeed === isSeed) return
     if (known !== undefined) this.#remove(presence, swarm)
-    if (presence.memberships.size >= SWARMS_PER_NODE_MAX) return
+    if (presence.memberships.size >= NODE_SWARMS_MAX) return
     const list = this.#listOf(swarm, isSeed)
     const membership: Membership = { presence, isSeed, index: list.length, handouts: known?.handouts ?? 0 }
     list.push(membership)

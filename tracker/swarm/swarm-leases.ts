@@ -3,12 +3,6 @@ import { RefusedError } from '../errors.ts'
 import { firstFreeRun, type LeasePolicy, type PieceRun } from '../handout/leases.ts'
 import type { LeaseRecord, SwarmChange } from '../store/store.ts'
 
-/**
- * The leases of one swarm: who fetches which of its pieces from the registry. Invariant: every change here is in the
- * swarm's change as well. Leases that ran out stand until someone takes one of their pieces: a slow holder may go on
- * as long as nobody else would do better.
- */
-
 /** Bound of leases of one swarm at a time. */
 export const LEASES_PER_SWARM_MAX = 4096
 /** Share of a lease's time without progress after which another node may fetch its pieces as well. */
@@ -40,6 +34,11 @@ interface OpenPieces {
   isOpen: (piece: number) => boolean
 }
 
+/**
+ * The leases of one swarm: who fetches which of its pieces from the registry. Invariant: every change here is in the
+ * swarm's change as well. Leases that ran out stand until someone takes one of their pieces: a slow holder may go on
+ * as long as nobody else would do better.
+ */
 export class SwarmLeases {
   readonly #leases: Map<string, LeaseRecord>
   readonly #changing: () => SwarmChange

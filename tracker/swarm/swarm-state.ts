@@ -11,12 +11,7 @@ import {
 import { SwarmDisputes } from './swarm-disputes.ts'
 import { type LeaseRequest, SwarmLeases } from './swarm-leases.ts'
 
-/**
- * One swarm: pieces and their hashes, completions, disputes, epoch, and its leases. No I/O; the clock is passed in. Invariant: what
- * differs from the stored swarm is in `#change`, which `takeChange` hands over to be saved.
- */
-
-/** Distinct nodes that must match the whole blob before its hashes are confirmed (DESIGN §4). */
+/** Distinct nodes that must match the whole blob before its hashes are confirmed (docs/swarms.md). */
 export const COMPLETIONS_TO_CONFIRM = 2
 /** Nodes whose word for a registry without ranges stands; one alone could leave a swarm with a single reader. */
 export const RANGE_WITNESSES = 2
@@ -45,6 +40,10 @@ export interface MismatchReport {
   nowMs: number
 }
 
+/**
+ * One swarm: pieces and their hashes, completions, disputes, epoch, and its leases. No I/O; the clock is passed in.
+ * Invariant: what differs from the stored swarm is in `#change`, which `takeChange` hands over to be saved.
+ */
 export class SwarmState {
   readonly identity: SwarmIdentity
   readonly layout: PieceLayout
