@@ -35,6 +35,15 @@ export function aloneRun(view: AloneView): { first: number; end: number } | unde
   return { first, end: first + 1 + (gap === -1 ? others.length : gap) }
 }
 
+/** Some missing piece is out of reach: of no peer, and not under way. */
+export function lacksPieces(view: AloneView): boolean {
+  const { have, layout } = view
+  for (let piece = have.firstMissing(); piece < layout.pieceCount; piece = have.firstMissing(piece + 1)) {
+    if (view.isOutOfReach(piece as PieceIndex)) return true
+  }
+  return false
+}
+
 function missingPieces(view: AloneView): PieceIndex[] {
   const { have, layout } = view
   const pieces: PieceIndex[] = []

@@ -1,16 +1,20 @@
 import type { Logger } from 'pino'
-import { BATCH_PIECES_MAX } from '../core/hash-batch.ts'
 import { type PieceIndex, pieceBytesAt } from '../core/metainfo.ts'
 import type { HashesRequest, HashesResponse, Lease } from '../core/tracker-api.ts'
-import { type AloneView, aloneRun } from './alone-run.ts'
+import { type AloneView, aloneRun, lacksPieces } from './alone-run.ts'
 import { RangeIgnoredError, TrackerRefusedError } from './errors.ts'
-import { RegistryStream } from './registry-stream.ts'
+import { LastingAnswer } from './lasting-answer.ts'
+import { Patience } from './patience.ts'
+import type { RegistryAccess } from './registry-access.ts'
+import type { RegistryStream } from './registry-stream.ts'
 import type { PieceBuffer, PieceBuffers } from './store/piece-buffers.ts'
+import { Unpublished } from './unpublished.ts'
 
 /** What the origin needs of its swarm. */
 export interface OriginHost extends AloneView {
   readonly epoch: number
   readonly buffers: PieceBuffers
+  readonly access: Pick<RegistryAccess, 'endsAtMs' | 'stream'>
   readonly log: Logger
   /** The first piece whose hash is not known; undefined when all are. */
   firstUnknownHash(): number | undefined
@@ -19,11 +23,6 @@ export interface OriginHost extends AloneView {
   unclaim(piece: PieceIndex): void
   /** How long no block has come from a peer, in ms. */
   peersIdleMs(): number
-  /** When the credential ends, as `Date.now()` tells it; undefined when nobody can tell. */
-  credentialEndsAtMs(): number | undefined
-  readRange(from: number, to: number, signal: AbortSignal): AsyncIterable<Buffer>
-  /** @returns 0 when `bytes` may come in now, else the ms to wait */
-  allowDownload(bytes: number): number
   /** Verifies and stores a piece read from the registry. @returns its SHA-256 (32 bytes) */
   storeFromRegistry(piece: PieceIndex, buffer: PieceBuffer, length: number): Promise<Buffer>
   askHashes(request: Omit<HashesRequest, 'pull'>): Promise<HashesResponse>
@@ -38,18 +37,8 @@ export interface OriginHost extends AloneView {
  * another keeps the link busy.
  */
 const RUNS_MAX = 2
-/** With no byte for so long while a reader waits, this node fetches for itself. */
-const PATIENCE_MS = 3_000
-/** The same with bytes that come, but no whole piece. */
-const PIECE_PATIENCE_MS = 20_000
-/** The tracker says that others fetch what is missing: so long it is believed. */
-const TRUST_MS = 30_000
-/** Before its credential ends a holder opens an answer without end, and reads on as the daemon itself would. */
-const OPEN_BEFORE_END_MS = 10_000
 /** Pause after a refusal or a broken connection of the registry, and after an unanswered call to the tracker. */
 const RETRY_MS = 1_000
-/** With no piece from anywhere, and fetches from the registry that fail, readers are told after so long. */
-const STARVED_MS = 10_000
 /** RFC 6585 §4: what was told is wanted, only later. */
 const TOO_MANY_REQUESTS = 429
 
@@ -58,13 +47,6 @@ interface Run {
   first: number
   end: number
   abort: AbortController
-}
-
-/** An answer to the end of the blob, opened while the credential was good; one run at a time reads on in it. */
-interface Lasting {
-  stream: RegistryStream
-  abort: AbortController
-  isInUse: boolean
 }
 
 /** What the tracker said: 'refused' when it does not take the call, undefined when it did not answer. */
@@ -85,7 +67,8 @@ export class Origin {
   bytes = 0
   private readonly host: OriginHost
   private readonly runs = new Set<Run>()
-  private lasting: Lasting | undefined
+  private readonly lasting: LastingAnswer
+  private readonly patience = new Patience(Date.now())
   private asking: Promise<Told> | undefined
   private publishing: Promise<void> | undefined
   private isActive = false
@@ -95,18 +78,14 @@ export class Origin {
   private isAlone = false
   /** The tracker said that every piece has a hash: it leases none. */
   private isAllPublished = false
-  private movedAtMs = Date.now()
   private askAtMs = 0
-  /** Since when the tracker has said that others fetch what is missing. */
-  private toldToWaitAtMs: number | undefined
   private fetchAtMs = 0
   private isRangeIgnored = false
-  /** When fetches began to fail with no piece in between. */
-  private brokenAtMs: number | undefined
-  private readonly unpublished = new Map<PieceIndex, { hash: Buffer; lease: string }>()
+  private readonly unpublished = new Unpublished()
 
   constructor(host: OriginHost) {
     this.host = host
+    this.lasting = new LastingAnswer(host.access, host.layout.pieceCount)
   }
 
   /** A lease that came with a grant: the reader whose grant it is makes this node follow it. */
@@ -120,9 +99,7 @@ export class Origin {
     const lease = this.offered
     this.offered = undefined
     this.isActive = true
-    this.brokenAtMs = undefined
-    this.movedAtMs = Date.now()
-    this.toldToWaitAtMs = undefined
+    this.patience.begin(Date.now())
     if (lease) void this.follow(lease)
   }
 
@@ -131,7 +108,7 @@ export class Origin {
     this.isActive = false
     this.isAlone = false
     for (const run of this.runs) run.abort.abort()
-    this.endLasting()
+    this.lasting.end()
   }
 
   /** Nothing is being fetched or left to publish. */
@@ -139,18 +116,12 @@ export class Origin {
     return this.runs.size === 0 && this.unpublished.size === 0
   }
 
-  /** Resolves when what was fetched so far is published, or the tracker did not take it. */
-  async drained(): Promise<void> {
-    await this.publish()
-  }
-
   /** A piece came in. */
   moved(from: 'registry' | 'peer'): void {
-    this.movedAtMs = Date.now()
-    this.brokenAtMs = undefined
-    this.toldToWaitAtMs &&= Date.now()
+    this.patience.moved(Date.now())
     // What nobody offers and nobody will be leased comes from the registry all the same.
-    if (from === 'peer' && this.isAlone && !(this.isAllPublished && this.lacksPieces())) this.isAlone = false
+    if (from === 'peer' && this.isAlone && !(this.isAllPublished && lacksPieces(this.host)))
+      this.isAlone = false
   }
 
   /** Call a few times a second. */
@@ -158,17 +129,13 @@ export class Origin {
     const now = Date.now()
     if (this.unpublished.size > 0 && now >= this.askAtMs) void this.publish()
     if (!this.isActive || this.host.have.isFull) return
-    if (now - (this.brokenAtMs ?? now) > STARVED_MS) this.host.starved()
-    if (this.runs.size === 0 && this.isOutOfPatience(now)) this.isAlone = true
+    if (this.patience.isStarved(now)) this.host.starved()
+    if (this.runs.size === 0 && this.patience.isOut(now, this.host.peersIdleMs())) this.isAlone = true
     if (this.runs.size === 0 && this.isAlone && now >= this.fetchAtMs) void this.fetchAlone()
     else if (!this.asking && this.wantsLease()) void this.ask()
-    if (!this.lasting && this.runs.size === 0 && this.isCredentialEnding()) this.openLastingInTime()
-  }
-
-  private isOutOfPatience(now: number): boolean {
-    const idleMs = Math.min(now - this.movedAtMs, this.host.peersIdleMs())
-    if (this.toldToWaitAtMs !== undefined && now - this.toldToWaitAtMs < TRUST_MS) return false
-    return idleMs > PATIENCE_MS || now - this.movedAtMs > PIECE_PATIENCE_MS
+    // Others hold the leases now; when they end, this node's credential will have ended as well.
+    const first = this.runs.size === 0 && this.lasting.isDue ? this.host.firstUnknownHash() : undefined
+    if (first !== undefined) this.lasting.openInTime(first)
   }
 
   private wantsLease(): boolean {
@@ -176,16 +143,8 @@ export class Origin {
   }
 
   private canFollowLease(): boolean {
-    const isFree = this.runs.size < (this.lasting || this.isRangeIgnored ? 1 : RUNS_MAX)
-    return this.isActive && isFree && Date.now() >= this.fetchAtMs && this.lacksPieces()
-  }
-
-  private lacksPieces(): boolean {
-    for (let piece = this.host.have.firstMissing(); piece < this.host.layout.pieceCount; piece++) {
-      const index = piece as PieceIndex
-      if (!this.host.have.has(index) && this.host.isOutOfReach(index)) return true
-    }
-    return false
+    const isFree = this.runs.size < (this.lasting.isOpen || this.isRangeIgnored ? 1 : RUNS_MAX)
+    return this.isActive && isFree && Date.now() >= this.fetchAtMs && lacksPieces(this.host)
   }
 
   private async ask(): Promise<void> {
@@ -238,7 +197,7 @@ export class Origin {
         return false
       }
       this.fetchAtMs = Date.now() + RETRY_MS
-      this.brokenAtMs ??= Date.now()
+      this.patience.broke(Date.now())
       this.host.log.warn({ err: error }, 'a fetch from the registry broke off')
       return false
     } finally {
@@ -260,13 +219,13 @@ export class Origin {
 
   private async streamPieces(run: Run, first: number, end: number, storing: Promise<void>[]): Promise<void> {
     const { layout, buffers } = this.host
-    const { stream, done } = await this.openStream(run, first, end)
+    const { stream, done } = this.openStream(run, first, end)
     try {
       await stream.skipTo(first as PieceIndex)
       for (let at = first; at < end; at++) {
         const piece = at as PieceIndex
         const length = pieceBytesAt(layout, piece)
-        const buffer = await this.freeBuffer(run.abort.signal)
+        const buffer = await buffers.whenFree(layout.pieceBytes, run.abort.signal)
         await stream.readPiece(buffer.bytes, length).catch((error: unknown) => {
           buffers.release(buffer)
           throw error
@@ -282,70 +241,19 @@ export class Origin {
   }
 
   /** A range for just these pieces; near the credential's end and after it, the answer that lasts. */
-  private async openStream(
-    run: Run,
+  private openStream(
+    { abort: { signal } }: Run,
     first: number,
     end: number,
-  ): Promise<{ stream: RegistryStream; done: () => Promise<void> }> {
-    if (this.isRangeIgnored && (this.lasting?.stream.piece ?? 0) > first) this.endLasting()
-    if (!this.lasting && this.isRangeIgnored) this.openLasting(0)
-    if (!this.lasting && this.isCredentialEnding()) this.openLasting(first)
+  ): { stream: RegistryStream; done: () => Promise<void> } {
     const { lasting } = this
-    if (lasting && !lasting.isInUse && lasting.stream.piece <= first) {
-      lasting.isInUse = true
-      const stop = () => this.endLasting()
-      run.abort.signal.addEventListener('abort', stop, { once: true })
-      return {
-        stream: lasting.stream,
-        done: async () => {
-          run.abort.signal.removeEventListener('abort', stop)
-          lasting.isInUse = false
-          // An answer that broke in the middle of a piece is of no use any more.
-          if (lasting.stream.piece !== end) this.endLasting()
-        },
-      }
-    }
-    const stream = this.newStream(first, end, run.abort.signal)
+    if (this.isRangeIgnored && (lasting.piece ?? 0) > first) lasting.end()
+    if (!lasting.isOpen && this.isRangeIgnored) lasting.openFrom(0)
+    if (lasting.isDue) lasting.openFrom(first)
+    const used = lasting.use(first, end, signal)
+    if (used) return used
+    const stream = this.host.access.stream(first, end, signal)
     return { stream, done: () => stream.end() }
-  }
-
-  private newStream(first: number, end: number, signal: AbortSignal): RegistryStream {
-    const { layout } = this.host
-    const from = first * layout.pieceBytes
-    const to = Math.min(end * layout.pieceBytes, layout.blobBytes)
-    return new RegistryStream({
-      layout,
-      firstPiece: first,
-      chunks: this.host.readRange(from, to, signal),
-      allowDownload: (bytes) => this.host.allowDownload(bytes),
-      signal,
-    })
-  }
-
-  private isCredentialEnding(): boolean {
-    const endsAtMs = this.host.credentialEndsAtMs()
-    return endsAtMs !== undefined && Date.now() > endsAtMs - OPEN_BEFORE_END_MS
-  }
-
-  /** Others hold the leases now; when they end, this node's credential will have ended as well. */
-  private openLastingInTime(): void {
-    const first = this.host.firstUnknownHash()
-    if (first === undefined) return
-    const { stream } = this.openLasting(first)
-    stream.open().catch(() => this.endLasting())
-  }
-
-  private openLasting(first: number): Lasting {
-    const abort = new AbortController()
-    const stream = this.newStream(first, this.host.layout.pieceCount, abort.signal)
-    this.lasting = { stream, abort, isInUse: false }
-    return this.lasting
-  }
-
-  private endLasting(): void {
-    this.lasting?.abort.abort()
-    this.lasting?.stream.end().catch(() => undefined)
-    this.lasting = undefined
   }
 
   private async store(run: Run, piece: PieceIndex, buffer: PieceBuffer, length: number): Promise<void> {
@@ -353,29 +261,18 @@ export class Origin {
       const hash = await this.host.storeFromRegistry(piece, buffer, length)
       this.bytes += length
       if (run.lease === null) return
-      this.unpublished.set(piece, { hash, lease: run.lease })
+      this.unpublished.add(piece, hash, run.lease)
       void this.publish()
     } finally {
       this.host.buffers.release(buffer)
     }
   }
 
-  private async freeBuffer(signal: AbortSignal): Promise<PieceBuffer> {
-    for (;;) {
-      signal.throwIfAborted()
-      const buffer = this.host.buffers.acquire(this.host.layout.pieceBytes)
-      if (buffer) return buffer
-      await new Promise<void>((resolve) => {
-        const off = this.host.buffers.onRelease(() => {
-          off()
-          resolve()
-        })
-      })
-    }
-  }
-
-  /** Publishes what has been fetched, in runs; whatever comes meanwhile goes with the next call. */
-  private publish(): Promise<void> {
+  /**
+   * Publishes what has been fetched, in runs; whatever comes meanwhile goes with the next call. Resolves when it is
+   * published, or the tracker did not take it.
+   */
+  publish(): Promise<void> {
     this.publishing ??= this.publishAll().finally(() => {
       this.publishing = undefined
     })
@@ -383,7 +280,7 @@ export class Origin {
   }
 
   private async publishAll(): Promise<void> {
-    for (let next = this.nextPublication(); next; next = this.nextPublication()) {
+    for (let next = this.unpublished.next(); next; next = this.unpublished.next()) {
       const answer = await this.tell({
         lease: next.lease,
         isLeaseReleased: false,
@@ -393,22 +290,8 @@ export class Origin {
         hashes: Buffer.concat(next.hashes).toString('base64url'),
       })
       if (!answer) return
-      // Taken, or not wanted (any more): then the pieces stay, for this node's own reader.
-      for (let at = 0; at < next.hashes.length; at++) this.unpublished.delete((next.first + at) as PieceIndex)
+      this.unpublished.settle(next)
     }
-  }
-
-  private nextPublication(): { first: PieceIndex; lease: string; hashes: Buffer[] } | undefined {
-    const first = [...this.unpublished.keys()].sort((a, b) => a - b)[0]
-    if (first === undefined) return undefined
-    const { lease } = this.unpublished.get(first)!
-    const hashes: Buffer[] = []
-    for (let piece = first; hashes.length < BATCH_PIECES_MAX; piece = (piece + 1) as PieceIndex) {
-      const entry = this.unpublished.get(piece)
-      if (entry?.lease !== lease) break
-      hashes.push(entry.hash)
-    }
-    return { first, lease, hashes }
   }
 
   /** One call at a time. */
@@ -431,7 +314,7 @@ export class Origin {
         ...call,
         epoch: this.host.epoch,
         isRangeIgnored: this.isRangeIgnored,
-        position: this.lasting?.stream.piece ?? this.host.position(),
+        position: this.lasting.piece ?? this.host.position(),
         batchesFrom: this.host.firstUnknownHash() ?? null,
       })
       this.host.learn(answer)
@@ -440,7 +323,7 @@ export class Origin {
     } catch (error) {
       this.askAtMs = Date.now() + RETRY_MS
       // Who does not answer vouches for nobody any more: what others fetch, they cannot publish either.
-      if (!(error instanceof TrackerRefusedError)) this.toldToWaitAtMs = undefined
+      if (!(error instanceof TrackerRefusedError)) this.patience.notToldToWait()
       this.host.log.debug({ err: error }, 'the tracker did not take the call')
       return error instanceof TrackerRefusedError && error.status !== TOO_MANY_REQUESTS
         ? 'refused'
@@ -451,13 +334,14 @@ export class Origin {
   private noteLease({ lease, retryInMs }: HashesResponse): void {
     this.isAllPublished = lease === null && retryInMs === null
     if (lease) {
-      this.toldToWaitAtMs = undefined
+      this.patience.notToldToWait()
       // Asked for while someone read; the rest is another's at once.
       if (this.isActive) void this.follow(lease)
       else this.release(lease)
       return
     }
     this.askAtMs = Date.now() + (retryInMs ?? RETRY_MS)
-    this.toldToWaitAtMs = retryInMs === null ? undefined : (this.toldToWaitAtMs ?? Date.now())
+    if (retryInMs === null) this.patience.notToldToWait()
+    else this.patience.toldToWait(Date.now())
   }
 }

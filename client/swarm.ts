@@ -1,20 +1,12 @@
 import type { Logger } from 'pino'
 import { ShoalError } from '../core/errors.ts'
 import type { HashBatch } from '../core/hash-batch.ts'
-import { allPieces, type NodeId, type PieceIndex, type PieceLayout, type SwarmId } from '../core/metainfo.ts'
+import type { NodeId, PieceIndex, PieceLayout, SwarmId } from '../core/metainfo.ts'
 import type { RegistryClient } from '../core/registry-client.ts'
-import {
-  type Credential,
-  type GrantedSwarm,
-  type HashesRequest,
-  type HashesResponse,
-  MISMATCH_PIECES_MAX,
-  type Peer,
-} from '../core/tracker-api.ts'
-import { findWrongPiece } from './accuse.ts'
+import type { Credential, GrantedSwarm, HashesRequest, HashesResponse, Peer } from '../core/tracker-api.ts'
 import { Announcer } from './announcer.ts'
 import type { BlobKey, BlobProgress } from './client.ts'
-import { endsAtMs } from './credential-end.ts'
+import { Completion } from './completion.ts'
 import type { Bitfield } from './engine/bitfield.ts'
 import { type Assembly, Download } from './engine/download.ts'
 import type { RateLimit } from './engine/rate-limit.ts'
@@ -29,13 +21,12 @@ import {
 import type { Admission } from './net/admission.ts'
 import type { ClusterTrustState, PeerCredential } from './net/cluster-trust.ts'
 import type { Grant } from './net/grants.ts'
-import { type LastRedirect, readRange } from './net/registry-range.ts'
 import type { SendBuffers } from './net/send-buffers.ts'
 import type { TrackerClient } from './net/tracker-client.ts'
 import { Origin, type OriginHost } from './origin.ts'
 import { PieceBook } from './piece-book.ts'
 import { Readers } from './readers.ts'
-import { RegistryStream } from './registry-stream.ts'
+import { RegistryAccess } from './registry-access.ts'
 import type { StoredBlob } from './store/blob-store.ts'
 import type { PieceBuffer, PieceBuffers } from './store/piece-buffers.ts'
 import type { Verifier } from './store/verifier.ts'
@@ -65,8 +56,6 @@ export interface SwarmParts {
 
 /** How often stalls, leases and dials are looked at: the shortest stall. */
 const TICK_MS = 250
-/** How long a node looks for the wrong piece of a blob that does not match its digest. */
-const ACCUSE_MS_MAX = 10 * 60_000
 /** How much work a killed node may lose. */
 const SAVE_EVERY_MS = 1_000
 
@@ -79,18 +68,17 @@ export class Swarm implements OriginHost {
   readonly stored: StoredBlob
   readonly buffers: PieceBuffers
   readonly log: Logger
+  readonly access: RegistryAccess
   grant: Grant | undefined
   private readonly parts: SwarmParts
   private readonly download: Download
   private readonly origin: Origin
   private readonly whole: WholeCheck
   private readonly book: PieceBook
+  private readonly completion: Completion
   private readonly claimed = new Set<PieceIndex>()
   private readonly readers = new Readers()
   private readonly announcer = new Announcer((batches, pieces) => this.links.announce(batches, pieces))
-  private credential: Credential = { scheme: 'none' }
-  private credentialEnds: number | undefined
-  private readonly redirect: LastRedirect = { url: undefined }
   private failure: ShoalError | undefined
   private ticker: NodeJS.Timeout | undefined
   private fillTimer: NodeJS.Timeout | undefined
@@ -126,9 +114,21 @@ export class Swarm implements OriginHost {
       onBatch: (batch) => this.onBatch(batch),
       announceable: () => this.book.announceable(),
     })
+    this.access = new RegistryAccess(stored, parts)
     this.origin = new Origin(this)
     this.whole = new WholeCheck(parts.verifier, stored)
     this.book = new PieceBook(stored)
+    this.completion = new Completion({
+      ...parts,
+      stored,
+      book: this.book,
+      access: this.access,
+      log: this.log,
+      host: {
+        raiseEpoch: (epoch) => this.raiseEpoch(epoch),
+        learnBatches: (batches) => this.learnBatches(batches),
+      },
+    })
   }
 
   get swarm(): SwarmId {
@@ -169,12 +169,11 @@ export class Swarm implements OriginHost {
   /** A grant, and the credential of the request that it answers: with both this node may download. */
   admitReader(grant: Grant, granted: GrantedSwarm | undefined, credential: Credential): void {
     this.grant = grant
-    this.credential = credential
-    this.credentialEnds = endsAtMs(credential, Date.now())
+    this.access.admit(credential)
     this.failure = undefined
     if (!granted) return
     this.raiseEpoch(granted.epoch)
-    for (const batch of granted.batches) this.learnBatch(batch)
+    this.learnBatches(granted.batches)
     this.links.addPeers(granted.peers)
     this.links.proveTokens()
     if (granted.lease) this.origin.offer(granted.lease)
@@ -223,7 +222,7 @@ export class Swarm implements OriginHost {
 
   /** Resolves when the hashes of what this node fetched are published, or the tracker did not take them. */
   published(): Promise<void> {
-    return this.origin.drained()
+    return this.origin.publish()
   }
 
   private halt(): void {
@@ -279,16 +278,11 @@ export class Swarm implements OriginHost {
   }
 
   firstUnknownHash(): number | undefined {
-    for (const piece of allPieces(this.layout)) if (!this.stored.hashes.has(piece)) return piece
-    return undefined
+    return this.stored.hashes.firstUnknown()
   }
 
   peersIdleMs(): number {
     return this.download.idleMs()
-  }
-
-  credentialEndsAtMs(): number | undefined {
-    return this.credentialEnds
   }
 
   claim(piece: PieceIndex): void {
@@ -299,26 +293,6 @@ export class Swarm implements OriginHost {
   unclaim(piece: PieceIndex): void {
     this.claimed.delete(piece)
     this.download.fillAll()
-  }
-
-  readRange(from: number, to: number, signal: AbortSignal): AsyncIterable<Buffer> {
-    const { registry } = this.parts
-    const { repository, key } = this.stored
-    return readRange({
-      registry,
-      repository,
-      digest: key.digest,
-      credential: this.credential,
-      from,
-      to,
-      signal,
-      redirect: this.redirect,
-      isWholeRefused: from > 0 || to < this.layout.blobBytes,
-    })
-  }
-
-  allowDownload(bytes: number): number {
-    return this.parts.downloadLimit.take(bytes)
   }
 
   async storeFromRegistry(piece: PieceIndex, buffer: PieceBuffer, length: number): Promise<Buffer> {
@@ -345,7 +319,7 @@ export class Swarm implements OriginHost {
 
   learn(answer: HashesResponse): void {
     this.raiseEpoch(answer.epoch)
-    for (const batch of answer.batches) this.learnBatch(batch)
+    this.learnBatches(answer.batches)
     this.links.addPeers(answer.peers)
     this.download.fillAll()
   }
@@ -417,7 +391,7 @@ export class Swarm implements OriginHost {
     try {
       const isConfirmed = this.stored.hashes.isConfirmed
       if (!isConfirmed && !(await this.whole.isMatched())) {
-        void this.accuse()
+        void this.completion.accuse()
         this.fail(new BlobDistrustedError('the pieces do not add up to the digest'))
         return
       }
@@ -428,9 +402,9 @@ export class Swarm implements OriginHost {
       const { bytes, bytesFromRegistry, bytesFromPeers } = this.progress()
       this.log.info({ bytes, bytesFromRegistry, bytesFromPeers }, 'blob complete')
       this.parts.onComplete(this)
-      await this.origin.drained()
-      await this.report(isConfirmed ? 'pieces' : 'whole')
-      if (!this.links.needsProof()) await this.piecesSha1()
+      await this.origin.publish()
+      await this.completion.report(isConfirmed ? 'pieces' : 'whole')
+      if (!this.links.needsProof()) await this.completion.piecesSha1()
     } catch (cause) {
       this.failWriting(cause)
     } finally {
@@ -438,60 +412,9 @@ export class Swarm implements OriginHost {
     }
   }
 
-  /** Tells the tracker. Without hashes of every piece (it was not there to sign them) there is nothing to confirm. */
-  private async report(matched: 'whole' | 'pieces'): Promise<void> {
-    if (!this.stored.hashes.isComplete) return
-    const disputed = this.book.disputed().slice(0, MISMATCH_PIECES_MAX)
-    try {
-      if (disputed.length > 0) return await this.reportMismatch(disputed)
-      const complete = (piecesSha1: string | null) =>
-        this.parts.tracker.complete(this.swarm, { epoch: this.epoch, matched, piecesSha1 })
-      const answer = await complete(null)
-      for (const batch of answer.batches) this.learnBatch(batch)
-      this.stored.save()
-      if (answer.wantsSha1) await complete((await this.piecesSha1()).toString('base64url'))
-    } catch (error) {
-      this.log.debug({ err: error }, 'the tracker did not take the completion')
-    }
-  }
-
-  /** The whole blob is right and these pieces are what the registry sent: whoever published other hashes was wrong. */
-  private async reportMismatch(disputed: ReturnType<PieceBook['disputed']>): Promise<void> {
-    const pieces = disputed.map(({ piece, hash }) => ({ piece, hash: hash.toString('base64url') }))
-    const { epoch } = await this.parts.tracker.mismatch(this.swarm, { epoch: this.epoch, pieces })
-    this.raiseEpoch(epoch)
-  }
-
-  /** Someone published a wrong hash: find out of which piece, from the registry, and tell the tracker. */
-  private async accuse(): Promise<void> {
-    const { epoch, layout, stored } = this
-    const signal = AbortSignal.timeout(ACCUSE_MS_MAX)
-    const stream = new RegistryStream({
-      layout,
-      firstPiece: 0,
-      chunks: this.readRange(0, layout.blobBytes, signal),
-      allowDownload: (bytes) => this.allowDownload(bytes),
-      signal,
-    })
-    try {
-      const wrong = await findWrongPiece(stream, layout, stored.hashes)
-      if (!wrong) return
-      this.log.warn({ piece: wrong.piece }, 'a published hash is not that of the registry')
-      const pieces = [{ piece: wrong.piece, hash: wrong.hash.toString('base64url') }]
-      await this.parts.tracker.mismatch(this.swarm, { epoch, pieces })
-    } catch (error) {
-      this.log.warn({ err: error }, 'the wrong piece could not be found or told')
-    }
-  }
-
-  /** SHA-1 of every piece of the whole blob, for stock clients: one pass over it, once, off the event loop. */
-  async piecesSha1(): Promise<Buffer> {
-    if (this.stored.piecesSha1) return this.stored.piecesSha1
-    const hashes = await this.stored.withFile((file) => this.parts.verifier.sha1OfPieces(file, this.layout))
-    this.stored.piecesSha1 = hashes
-    this.stored.markDirty()
-    this.stored.save()
-    return hashes
+  /** SHA-1 of every piece of the whole blob, for stock clients. */
+  piecesSha1(): Promise<Buffer> {
+    return this.completion.piecesSha1()
   }
 
   // --- hashes and announcements --------------------------------------------------------------------------------
@@ -504,6 +427,10 @@ export class Swarm implements OriginHost {
     if (batch.epoch < this.epoch) return
     this.raiseEpoch(batch.epoch)
     if (this.learnBatch(batch)) this.download.fillAll()
+  }
+
+  private learnBatches(batches: readonly HashBatch[]): void {
+    for (const batch of batches) this.learnBatch(batch)
   }
 
   /** @returns true when the batch said something new. Only for batches whose signature is known to be good. */

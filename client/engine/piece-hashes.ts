@@ -44,6 +44,12 @@ export class PieceHashes {
     return this.known.has(piece)
   }
 
+  /** Undefined when all are known. */
+  firstUnknown(): PieceIndex | undefined {
+    const piece = this.known.firstMissing()
+    return piece < this.pieceCount ? (piece as PieceIndex) : undefined
+  }
+
   /** 32 bytes, or undefined while unknown. */
   get(piece: PieceIndex): Buffer | undefined {
     if (!this.known.has(piece)) return undefined

@@ -29,6 +29,21 @@ export class PieceBuffers {
     return { bytes: new Uint8Array(pieceBytes), pieceBytes }
   }
 
+  /** Waits for memory. @throws the signal's reason */
+  async whenFree(pieceBytes: number, signal: AbortSignal): Promise<PieceBuffer> {
+    for (;;) {
+      signal.throwIfAborted()
+      const buffer = this.acquire(pieceBytes)
+      if (buffer) return buffer
+      await new Promise<void>((resolve) => {
+        const off = this.onRelease(() => {
+          off()
+          resolve()
+        })
+      })
+    }
+  }
+
   release(buffer: PieceBuffer): void {
     const { pieceBytes } = buffer
     const list = this.free.get(pieceBytes)

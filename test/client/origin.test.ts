@@ -2,6 +2,7 @@ import pino from 'pino'
 import { afterEach, expect, test, vi } from 'vitest'
 import { Bitfield } from '../../client/engine/bitfield.ts'
 import { Origin, type OriginHost } from '../../client/origin.ts'
+import { RegistryStream } from '../../client/registry-stream.ts'
 import { PieceBuffers } from '../../client/store/piece-buffers.ts'
 import type { PieceIndex, SwarmId } from '../../core/metainfo.ts'
 import type { HashesRequest, Lease } from '../../core/tracker-api.ts'
@@ -22,8 +23,14 @@ function setUp() {
   const opened = new Promise<void>((resolve) => {
     open = resolve
   })
+  const layout = { blobBytes: PIECES * PIECE_BYTES, pieceBytes: PIECE_BYTES, pieceCount: PIECES }
+  async function* answer(from: number, to: number) {
+    ranges.push({ from, to })
+    await opened
+    yield Buffer.alloc((to - from) * PIECE_BYTES)
+  }
   const host: OriginHost = {
-    layout: { blobBytes: PIECES * PIECE_BYTES, pieceBytes: PIECE_BYTES, pieceCount: PIECES },
+    layout,
     have,
     epoch: 0,
     buffers: new PieceBuffers(),
@@ -35,13 +42,17 @@ function setUp() {
     claim: () => {},
     unclaim: () => {},
     peersIdleMs: () => 0,
-    credentialEndsAtMs: () => undefined,
-    async *readRange(from, to) {
-      ranges.push({ from: from / PIECE_BYTES, to: to / PIECE_BYTES })
-      await opened
-      yield Buffer.alloc(to - from)
+    access: {
+      endsAtMs: undefined,
+      stream: (first, end, signal) =>
+        new RegistryStream({
+          layout,
+          firstPiece: first,
+          chunks: answer(first, end),
+          allowDownload: () => 0,
+          signal,
+        }),
     },
-    allowDownload: () => 0,
     async storeFromRegistry(piece) {
       have.add(piece)
       return Buffer.alloc(32)

@@ -1,0 +1,88 @@
+import type { Logger } from 'pino'
+import { type CompleteResponse, MISMATCH_PIECES_MAX } from '../core/tracker-api.ts'
+import { findWrongPiece } from './accuse.ts'
+import type { TrackerClient } from './net/tracker-client.ts'
+import type { PieceBook } from './piece-book.ts'
+import type { RegistryAccess } from './registry-access.ts'
+import type { StoredBlob } from './store/blob-store.ts'
+import type { Verifier } from './store/verifier.ts'
+
+/** How long a node looks for the wrong piece of a blob that does not match its digest. */
+const ACCUSE_MS_MAX = 10 * 60_000
+
+/** What the swarm does with the tracker's answers. */
+export interface CompletionHost {
+  raiseEpoch(epoch: number): void
+  learnBatches(batches: CompleteResponse['batches']): void
+}
+
+/** What a node tells the tracker of a blob that it has whole: that it matched, or whose hashes were wrong. */
+export class Completion {
+  private readonly parts: {
+    stored: StoredBlob
+    book: PieceBook
+    access: RegistryAccess
+    tracker: TrackerClient
+    verifier: Verifier
+    log: Logger
+    host: CompletionHost
+  }
+
+  constructor(parts: Completion['parts']) {
+    this.parts = parts
+  }
+
+  /** Without hashes of every piece (the tracker was not there to sign them) there is nothing to confirm. */
+  async report(matched: 'whole' | 'pieces'): Promise<void> {
+    const { stored, book, tracker, host, log } = this.parts
+    if (!stored.hashes.isComplete) return
+    const disputed = book.disputed().slice(0, MISMATCH_PIECES_MAX)
+    try {
+      if (disputed.length > 0) return await this.reportMismatch(disputed)
+      const complete = (piecesSha1: string | null) =>
+        tracker.complete(stored.swarm, { epoch: stored.hashes.epoch, matched, piecesSha1 })
+      const answer = await complete(null)
+      host.learnBatches(answer.batches)
+      stored.save()
+      if (answer.wantsSha1) await complete((await this.piecesSha1()).toString('base64url'))
+    } catch (error) {
+      log.debug({ err: error }, 'the tracker did not take the completion')
+    }
+  }
+
+  /** Someone published a wrong hash: finds out of which piece, from the registry, and tells the tracker. */
+  async accuse(): Promise<void> {
+    const { stored, access, tracker, log } = this.parts
+    const { layout, hashes } = stored
+    const { epoch } = hashes
+    const stream = access.stream(0, layout.pieceCount, AbortSignal.timeout(ACCUSE_MS_MAX))
+    try {
+      const wrong = await findWrongPiece(stream, layout, hashes)
+      if (!wrong) return
+      log.warn({ piece: wrong.piece }, 'a published hash is not that of the registry')
+      const pieces = [{ piece: wrong.piece, hash: wrong.hash.toString('base64url') }]
+      await tracker.mismatch(stored.swarm, { epoch, pieces })
+    } catch (error) {
+      log.warn({ err: error }, 'the wrong piece could not be found or told')
+    }
+  }
+
+  /** SHA-1 of every piece of the whole blob, for stock clients: one pass over it, once, off the event loop. */
+  async piecesSha1(): Promise<Buffer> {
+    const { stored, verifier } = this.parts
+    if (stored.piecesSha1) return stored.piecesSha1
+    const hashes = await stored.withFile((file) => verifier.sha1OfPieces(file, stored.layout))
+    stored.piecesSha1 = hashes
+    stored.markDirty()
+    stored.save()
+    return hashes
+  }
+
+  /** The whole blob is right and these pieces are what the registry sent: whoever published other hashes was wrong. */
+  private async reportMismatch(disputed: ReturnType<PieceBook['disputed']>): Promise<void> {
+    const { stored, tracker, host } = this.parts
+    const pieces = disputed.map(({ piece, hash }) => ({ piece, hash: hash.toString('base64url') }))
+    const { epoch } = await tracker.mismatch(stored.swarm, { epoch: stored.hashes.epoch, pieces })
+    host.raiseEpoch(epoch)
+  }
+}

@@ -1,0 +1,80 @@
+import type { RegistryAccess } from './registry-access.ts'
+import type { RegistryStream } from './registry-stream.ts'
+
+/** Before its credential ends a holder opens an answer without end, and reads on as the daemon itself would. */
+const OPEN_BEFORE_END_MS = 10_000
+
+/**
+ * An answer of the registry to the end of the blob, opened while the credential was good; one run at a time reads on in
+ * it. Invariant: at most one is open.
+ */
+export class LastingAnswer {
+  private readonly access: Pick<RegistryAccess, 'endsAtMs' | 'stream'>
+  private readonly pieceCount: number
+  private open: { stream: RegistryStream; abort: AbortController; isInUse: boolean } | undefined
+
+  constructor(access: Pick<RegistryAccess, 'endsAtMs' | 'stream'>, pieceCount: number) {
+    this.access = access
+    this.pieceCount = pieceCount
+  }
+
+  get isOpen(): boolean {
+    return this.open !== undefined
+  }
+
+  /** The next piece that it gives. */
+  get piece(): number | undefined {
+    return this.open?.stream.piece
+  }
+
+  /** The credential ends soon, or has ended: what is opened now can still be read then. */
+  get isDue(): boolean {
+    const { endsAtMs } = this.access
+    return !this.isOpen && endsAtMs !== undefined && Date.now() > endsAtMs - OPEN_BEFORE_END_MS
+  }
+
+  /** Has the registry begin its answer at piece `first`; the rest waits in the connection. */
+  openInTime(first: number): void {
+    this.openFrom(first)
+      .open()
+      .catch(() => this.end())
+  }
+
+  openFrom(first: number): RegistryStream {
+    const abort = new AbortController()
+    const stream = this.access.stream(first, this.pieceCount, abort.signal)
+    this.open = { stream, abort, isInUse: false }
+    return stream
+  }
+
+  /**
+   * The stream for pieces [first, end), when it can still give them and nobody reads it. `done` must be called.
+   * @param signal the run's: its abort ends the answer
+   */
+  use(
+    first: number,
+    end: number,
+    signal: AbortSignal,
+  ): { stream: RegistryStream; done: () => Promise<void> } | undefined {
+    const { open } = this
+    if (!open || open.isInUse || open.stream.piece > first) return undefined
+    open.isInUse = true
+    const stop = () => this.end()
+    signal.addEventListener('abort', stop, { once: true })
+    return {
+      stream: open.stream,
+      done: async () => {
+        signal.removeEventListener('abort', stop)
+        open.isInUse = false
+        // An answer that broke in the middle of a piece is of no use any more.
+        if (open.stream.piece !== end) this.end()
+      },
+    }
+  }
+
+  end(): void {
+    this.open?.abort.abort()
+    this.open?.stream.end().catch(() => undefined)
+    this.open = undefined
+  }
+}

@@ -1,0 +1,62 @@
+/** With no byte for so long while a reader waits, this node fetches for itself. */
+const PATIENCE_MS = 3_000
+/** The same with bytes that come, but no whole piece. */
+const PIECE_PATIENCE_MS = 20_000
+/** The tracker says that others fetch what is missing: so long it is believed. */
+const TRUST_MS = 30_000
+/** With no piece from anywhere, and fetches from the registry that fail, readers are told after so long. */
+const STARVED_MS = 10_000
+
+/** How long a reader's blob has stood still, and what speaks for waiting on. Pure: all times are `Date.now()`'s. */
+export class Patience {
+  private movedAtMs: number
+  /** Since when the tracker has said that others fetch what is missing. */
+  private toldToWaitAtMs: number | undefined
+  /** When fetches began to fail with no piece in between. */
+  private brokenAtMs: number | undefined
+
+  constructor(nowMs: number) {
+    this.movedAtMs = nowMs
+  }
+
+  /** A reader came: everything counts from now. */
+  begin(nowMs: number): void {
+    this.movedAtMs = nowMs
+    this.brokenAtMs = undefined
+    this.toldToWaitAtMs = undefined
+  }
+
+  /** A piece came in. */
+  moved(nowMs: number): void {
+    this.movedAtMs = nowMs
+    this.brokenAtMs = undefined
+    if (this.toldToWaitAtMs !== undefined) this.toldToWaitAtMs = nowMs
+  }
+
+  /** A fetch from the registry failed. */
+  broke(nowMs: number): void {
+    this.brokenAtMs ??= nowMs
+  }
+
+  /** The tracker says that others fetch what is missing. */
+  toldToWait(nowMs: number): void {
+    this.toldToWaitAtMs ??= nowMs
+  }
+
+  /** Nobody says so any more. */
+  notToldToWait(): void {
+    this.toldToWaitAtMs = undefined
+  }
+
+  /** @param peersIdleMs how long no block has come from a peer */
+  isOut(nowMs: number, peersIdleMs: number): boolean {
+    const stoodMs = nowMs - this.movedAtMs
+    if (this.toldToWaitAtMs !== undefined && nowMs - this.toldToWaitAtMs < TRUST_MS) return false
+    return Math.min(stoodMs, peersIdleMs) > PATIENCE_MS || stoodMs > PIECE_PATIENCE_MS
+  }
+
+  /** Nothing comes, and the registry does not give it either. */
+  isStarved(nowMs: number): boolean {
+    return nowMs - (this.brokenAtMs ?? nowMs) > STARVED_MS
+  }
+}

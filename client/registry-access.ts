@@ -1,0 +1,61 @@
+import type { PieceLayout } from '../core/metainfo.ts'
+import type { RegistryClient } from '../core/registry-client.ts'
+import type { Credential } from '../core/tracker-api.ts'
+import { endsAtMs } from './credential-end.ts'
+import type { RateLimit } from './engine/rate-limit.ts'
+import { type LastRedirect, readRange } from './net/registry-range.ts'
+import { RegistryStream } from './registry-stream.ts'
+import type { StoredBlob } from './store/blob-store.ts'
+
+/** One blob as its registry gives it to this node: with the credential of the newest request, at the permitted rate. */
+export class RegistryAccess {
+  private readonly stored: StoredBlob
+  private readonly registry: RegistryClient
+  private readonly limit: RateLimit
+  private readonly redirect: LastRedirect = { url: undefined }
+  private credential: Credential = { scheme: 'none' }
+  private endsAt: number | undefined
+
+  constructor(stored: StoredBlob, parts: { registry: RegistryClient; downloadLimit: RateLimit }) {
+    this.stored = stored
+    this.registry = parts.registry
+    this.limit = parts.downloadLimit
+  }
+
+  /** A request came with this credential. */
+  admit(credential: Credential): void {
+    this.credential = credential
+    this.endsAt = endsAtMs(credential, Date.now())
+  }
+
+  /** When the credential ends, as `Date.now()` tells it; undefined when nobody can tell. */
+  get endsAtMs(): number | undefined {
+    return this.endsAt
+  }
+
+  /**
+   * Pieces [first, end). A registry that answers with the whole is read only where the whole is asked for: the stream
+   * ends with RangeIgnoredError otherwise.
+   */
+  stream(first: number, end: number, signal: AbortSignal): RegistryStream {
+    const { layout, repository, key } = this.stored
+    const { from, to } = bytesOf(layout, first, end)
+    const chunks = readRange({
+      registry: this.registry,
+      repository,
+      digest: key.digest,
+      credential: this.credential,
+      from,
+      to,
+      signal,
+      redirect: this.redirect,
+      isWholeRefused: from > 0 || to < layout.blobBytes,
+    })
+    const allowDownload = (bytes: number) => this.limit.take(bytes)
+    return new RegistryStream({ layout, firstPiece: first, chunks, allowDownload, signal })
+  }
+}
+
+function bytesOf(layout: PieceLayout, first: number, end: number): { from: number; to: number } {
+  return { from: first * layout.pieceBytes, to: Math.min(end * layout.pieceBytes, layout.blobBytes) }
+}

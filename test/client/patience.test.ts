@@ -1,0 +1,44 @@
+import { expect, test } from 'vitest'
+import { Patience } from '../../client/patience.ts'
+
+const SECOND = 1000
+const NEVER = Number.POSITIVE_INFINITY
+
+test('a node waits three seconds without a byte, and twenty with bytes but no piece', () => {
+  const patience = new Patience(0)
+  expect(patience.isOut(3 * SECOND, NEVER)).toBe(false)
+  expect(patience.isOut(3 * SECOND + 1, NEVER)).toBe(true)
+  expect(patience.isOut(20 * SECOND, 0)).toBe(false)
+  expect(patience.isOut(20 * SECOND + 1, 0)).toBe(true)
+})
+
+test('every piece begins the wait anew', () => {
+  const patience = new Patience(0)
+  patience.moved(10 * SECOND)
+  expect(patience.isOut(12 * SECOND, NEVER)).toBe(false)
+  expect(patience.isOut(14 * SECOND, NEVER)).toBe(true)
+})
+
+test('the tracker that says "others fetch it" is believed for thirty seconds without a piece, however often it says so', () => {
+  const patience = new Patience(0)
+  patience.toldToWait(0)
+  patience.toldToWait(25 * SECOND)
+  expect(patience.isOut(29 * SECOND, NEVER)).toBe(false)
+  expect(patience.isOut(30 * SECOND, NEVER)).toBe(true)
+  patience.toldToWait(30 * SECOND)
+  patience.moved(31 * SECOND)
+  expect(patience.isOut(60 * SECOND, NEVER)).toBe(false)
+  patience.notToldToWait()
+  expect(patience.isOut(60 * SECOND, NEVER)).toBe(true)
+})
+
+test('readers are told ten seconds after fetches began to fail, unless a piece came in between', () => {
+  const patience = new Patience(0)
+  expect(patience.isStarved(60 * SECOND)).toBe(false)
+  patience.broke(SECOND)
+  patience.broke(9 * SECOND)
+  expect(patience.isStarved(11 * SECOND)).toBe(false)
+  expect(patience.isStarved(12 * SECOND)).toBe(true)
+  patience.moved(12 * SECOND)
+  expect(patience.isStarved(60 * SECOND)).toBe(false)
+})
