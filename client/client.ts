@@ -88,6 +88,8 @@ export interface ClientOptions {
   uploadBytesPerSecondMax?: number
   /** Registry and peers together; 0 or absent: no limit. */
   downloadBytesPerSecondMax?: number
+  /** Share of blobs that are hashed as a whole although two nodes vouch for their piece hashes. Default: one in eight. */
+  auditedShare?: number
   /** How long a pull waits for the tracker before it goes straight to the registry. */
   trackerPatienceMs: number
   log: Logger

@@ -1,6 +1,6 @@
 import type { Logger } from 'pino'
 import { type CompleteResponse, MISMATCH_PIECES_MAX } from '../core/tracker-api.ts'
-import { findWrongPiece } from './accuse.ts'
+import { findWrongPiece, type WrongPiece } from './accuse.ts'
 import type { TrackerClient } from './net/tracker-client.ts'
 import type { PieceBook } from './piece-book.ts'
 import type { RegistryAccess } from './registry-access.ts'
@@ -52,18 +52,27 @@ export class Completion {
 
   /** Someone published a wrong hash: finds out of which piece, from the registry, and tells the tracker. */
   async accuse(): Promise<void> {
-    const { stored, access, tracker, log } = this.parts
+    const { stored, access, log } = this.parts
     const { layout, hashes } = stored
     const { epoch } = hashes
     const stream = access.stream(0, layout.pieceCount, AbortSignal.timeout(ACCUSE_MS_MAX))
     try {
       const wrong = await findWrongPiece(stream, layout, hashes)
       if (!wrong) return
-      log.warn({ piece: wrong.piece }, 'a published hash is not that of the registry')
-      const pieces = [{ piece: wrong.piece, hash: wrong.hash.toString('base64url') }]
-      await tracker.mismatch(stored.swarm, { epoch, pieces })
+      await this.reportWrong(wrong, epoch)
     } catch (error) {
-      log.warn({ err: error }, 'the wrong piece could not be found or told')
+      log.warn({ err: error }, 'the wrong piece could not be found')
+    }
+  }
+
+  /** A piece that came from the registry is not what its published hash says. */
+  async reportWrong({ piece, hash }: WrongPiece, epoch = this.parts.stored.hashes.epoch): Promise<void> {
+    const { stored, tracker, log } = this.parts
+    log.warn({ piece }, 'a published hash is not that of the registry')
+    try {
+      await tracker.mismatch(stored.swarm, { epoch, pieces: [{ piece, hash: hash.toString('base64url') }] })
+    } catch (error) {
+      log.warn({ err: error }, 'the tracker did not take the report of a wrong hash')
     }
   }
 

@@ -31,6 +31,7 @@ import { Verifier } from './store/verifier.ts'
 import type { Swarm } from './swarm.ts'
 import type { SwarmLinks } from './swarm-links.ts'
 import { Swarms } from './swarms.ts'
+import { AUDITED_SHARE } from './whole-check.ts'
 
 /** How long a digest whose swarm copy was wrong goes straight to the registry. */
 const DISTRUST_MS = 10 * 60 * 1000
@@ -145,6 +146,7 @@ class NodeClient implements Client {
         trust: this.trust,
         admission: this.admission,
         tracker: this.tracker,
+        auditedShare: this.options.auditedShare ?? AUDITED_SHARE,
         buffers: new PieceBuffers(),
         sendBuffers: new SendBuffers(),
         uploadLimit: new RateLimit(uploadBytesPerSecondMax, () => performance.now()),
@@ -239,7 +241,11 @@ class NodeClient implements Client {
       throw new BlobDistrustedError('a copy of this blob from the swarm was wrong')
     }
     const held = this.swarms.get(id)
-    if (held?.stored.isComplete) return held
+    if (held?.stored.isComplete) {
+      held.access.admit(request.credential)
+      await held.recheck()
+      return held
+    }
     const { grant, swarm: granted } = await this.grants.obtain(request)
     if (granted.swarm !== id) {
       throw new TrackerRefusedError('the tracker granted another swarm', {

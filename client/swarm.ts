@@ -14,7 +14,6 @@ import {
   BlobDistrustedError,
   BlobUnavailableError,
   ClientClosedError,
-  OriginRefusedError,
   PieceCorruptError,
   StoreWriteError,
 } from './errors.ts'
@@ -40,6 +39,8 @@ export interface SwarmParts {
   trust: ClusterTrustState
   admission: Admission
   tracker: TrackerClient
+  /** Share of blobs that are hashed as a whole although two nodes vouch for their hashes. */
+  auditedShare: number
   buffers: PieceBuffers
   sendBuffers: SendBuffers
   uploadLimit: RateLimit
@@ -84,6 +85,7 @@ export class Swarm implements OriginHost {
   private fillTimer: NodeJS.Timeout | undefined
   private bytesFromPeers = 0
   private isFinishing = false
+  private rechecking: Promise<void> | undefined
   private savedAtMs = 0
 
   constructor(stored: StoredBlob, parts: SwarmParts) {
@@ -116,7 +118,7 @@ export class Swarm implements OriginHost {
     })
     this.access = new RegistryAccess(stored, parts)
     this.origin = new Origin(this)
-    this.whole = new WholeCheck(parts.verifier, stored)
+    this.whole = new WholeCheck(parts.verifier, stored, { isAudit: Math.random() < parts.auditedShare })
     this.book = new PieceBook(stored)
     this.completion = new Completion({
       ...parts,
@@ -297,13 +299,16 @@ export class Swarm implements OriginHost {
 
   async storeFromRegistry(piece: PieceIndex, buffer: PieceBuffer, length: number): Promise<Buffer> {
     const { hashes } = this.stored
-    // Confirmed hashes are the digest's; anything else the registry sends now is not the blob.
+    // Two nodes vouched for confirmed hashes; where the registry says otherwise, the tracker finds out who is right.
     const expected = hashes.isConfirmed ? hashes.get(piece)?.toString('hex') : undefined
     const hash = await this.writeOrFail(piece, buffer, length, expected)
     if (expected !== undefined && hash !== expected) {
-      throw new OriginRefusedError(
-        `the registry sent other bytes for piece ${piece} than the digest stands for`,
+      void this.completion.reportWrong({ piece, hash: Buffer.from(hash, 'hex') })
+      const reason = new BlobDistrustedError(
+        `the registry has other bytes for piece ${piece} than two nodes vouched for`,
       )
+      this.fail(reason)
+      throw reason
     }
     if (!this.have.has(piece)) {
       this.origin.moved('registry')
@@ -384,18 +389,46 @@ export class Swarm implements OriginHost {
     if (this.have.isFull) void this.finish()
   }
 
+  /**
+   * Of a blob that was believed on confirmed hashes: hashes the whole, once. One that is asked for again may be one that
+   * its reader found wrong.
+   * @throws BlobDistrustedError when it is not what the digest says; the copy is dropped
+   */
+  recheck(): Promise<void> {
+    if (!this.stored.isComplete || this.stored.isHashed) return Promise.resolve()
+    this.rechecking ??= this.hashStored().finally(() => {
+      this.rechecking = undefined
+    })
+    return this.rechecking
+  }
+
+  private async hashStored(): Promise<void> {
+    if (await this.whole.isStoredMatching()) {
+      this.stored.isHashed = true
+      this.stored.markDirty()
+      this.stored.save()
+      return
+    }
+    const reason = new BlobDistrustedError('a blob that two nodes vouched for is not what its digest says')
+    this.stored.isMatched = false
+    void this.completion.accuse()
+    this.fail(reason)
+    throw reason
+  }
+
   /** All pieces are here: match the whole, unless two other nodes' matches make these hashes enough. */
   private async finish(): Promise<void> {
     if (this.isFinishing || this.stored.isMatched) return
     this.isFinishing = true
     try {
-      const isConfirmed = this.stored.hashes.isConfirmed
-      if (!isConfirmed && !(await this.whole.isMatched())) {
+      const isHashed = this.whole.isNeeded
+      if (!(await this.whole.isMatched())) {
         void this.completion.accuse()
         this.fail(new BlobDistrustedError('the pieces do not add up to the digest'))
         return
       }
       this.stored.isMatched = true
+      this.stored.isHashed = isHashed
       this.stored.markDirty()
       this.halt()
       this.readers.wake()
@@ -403,7 +436,7 @@ export class Swarm implements OriginHost {
       this.log.info({ bytes, bytesFromRegistry, bytesFromPeers }, 'blob complete')
       this.parts.onComplete(this)
       await this.origin.publish()
-      await this.completion.report(isConfirmed ? 'pieces' : 'whole')
+      await this.completion.report(isHashed ? 'whole' : 'pieces')
       if (!this.links.needsProof()) await this.completion.piecesSha1()
     } catch (cause) {
       this.failWriting(cause)
@@ -420,6 +453,8 @@ export class Swarm implements OriginHost {
   // --- hashes and announcements --------------------------------------------------------------------------------
 
   raiseEpoch(epoch: number): void {
+    // A hash was wrong that may be what this copy was believed on.
+    if (epoch > this.epoch) this.recheck().catch(() => undefined)
     if (this.book.raiseEpoch(epoch)) this.whole.abandon()
   }
 

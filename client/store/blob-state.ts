@@ -20,6 +20,8 @@ export const blobState = z.strictObject({
   pieces: z.string(),
   /** The whole blob has been matched against its digest, here or by confirmed hashes. */
   isMatched: z.boolean(),
+  /** That whole was hashed here; absent or false: confirmed hashes were believed. */
+  isHashed: z.boolean().optional(),
   /** Of the cache key that the file is encrypted with (hex); absent: it is not. */
   cacheKey: z.string().optional(),
   /** Base64url of SHA-1 hashes, once they were needed. */

@@ -35,6 +35,8 @@ export class StoredBlob {
   readonly file: BlobFile
   repository: z.output<typeof repositorySchema>
   isMatched = false
+  /** The whole was hashed here, so that nobody else's word stands for it. */
+  isHashed = false
   /** SHA-1 of every piece, 20 bytes each, for stock clients; undefined until they were needed. */
   piecesSha1: Buffer | undefined
   usedAtMs = Date.now()
@@ -104,6 +106,7 @@ export class StoredBlob {
       batches: this.hashes.batches.map((batch: HashBatch) => hashBatchToJson(batch)),
       pieces: known.toBytes().toString('base64url'),
       isMatched: this.isMatched,
+      isHashed: this.isHashed,
       cacheKey: this.cacheKey?.id,
       piecesSha1: this.piecesSha1?.toString('base64url'),
       usedAtMs: this.usedAtMs,
@@ -317,6 +320,7 @@ async function restoreBlob(
       { cacheKey, restored: { have, hashes } },
     )
     blob.isMatched = state.isMatched
+    blob.isHashed = state.isHashed ?? false
     if (state.piecesSha1 !== undefined) blob.piecesSha1 = Buffer.from(state.piecesSha1, 'base64url')
     blob.usedAtMs = state.usedAtMs
     return blob

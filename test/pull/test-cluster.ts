@@ -242,6 +242,8 @@ export async function startTestCluster(options: {
         peerListen: { host: '127.0.0.1', port: 0 },
         registries,
         cacheBytesMax: 8 * 2 ** 30,
+        // Chance has no place in a test; those about audits say so.
+        auditedShare: 0,
         trackerPatienceMs: 5000,
         log: log.child({ name }),
         ...clientChanges,
