@@ -118,7 +118,8 @@ async function measure({ operation, seconds }: MeasureQuestion): Promise<Sample>
     for (let sentMs = performance.now(); sentMs < untilMs; ) {
       const request = nextRequest()
       if (request === undefined) return
-      bytes += (await connection.exchange(request)).length
+      const answer = await connection.exchange(request)
+      bytes += answer.length
       const answeredMs = performance.now()
       tookMs.push(answeredMs - sentMs)
       sentMs = answeredMs
