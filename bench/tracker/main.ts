@@ -22,8 +22,8 @@ const BLOB_BYTES = 64 * 2 ** 20
 /** Prepared per second of measuring; a faster tracker ends its measurement early. */
 const GRANTS_PREPARED_PER_SECOND = 3_000
 const TOKENS_PER_QUESTION = 2_000
-/** Memberships, keys and code that the first requests of a tracker warm up are not measured. */
-const WARM_UP_SECONDS = 1
+/** A tracker runs for days: its first thousands of requests, while its code is still compiled, are not measured. */
+const WARM_UP_SECONDS = 4
 const EXIT_FAILED = 1
 const EXIT_MISUSED = 2
 
