@@ -4,6 +4,7 @@ import { ShoalError } from './errors.ts'
 import {
   canonicalKey,
   hashOf,
+  isSameKey,
   isTokenAlgorithm,
   publicKeyFor,
   publicPartOf,
@@ -158,7 +159,7 @@ function embeddedKeyOf(header: z.output<typeof headerSchema>): JsonWebKey | unde
   const fromJwk = canonicalKey(header.jwk as JsonWebKey)
   if (fromJwk === undefined) throw malformed('the embedded key is not a public key')
   // Two different keys would let the registry and us each pick another one.
-  if (fromChain !== undefined && JSON.stringify(fromChain) !== JSON.stringify(fromJwk)) {
+  if (fromChain !== undefined && !isSameKey(fromChain, fromJwk)) {
     throw malformed('x5c and jwk name different keys')
   }
   return fromJwk

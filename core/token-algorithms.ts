@@ -23,8 +23,9 @@ export function hashOf(algorithm: TokenAlgorithm): 'sha256' | 'sha384' | 'sha512
 
 /** Bound of keys that stay read: a registry has a few, and its every token names one of them. */
 const KEYS_READ_MAX = 64
-/** A fact about the text of a key, whoever presents it: it says nothing about trust. */
+/** Facts about the text of a key, whoever presents it: they say nothing about trust. */
 const keysRead = new BoundedMap<string, KeyObject>(KEYS_READ_MAX)
+const canonicalForms = new BoundedMap<string, JsonWebKey>(KEYS_READ_MAX)
 
 /**
  * The public key, when `jwk` is one that `algorithm` may be used with: key type, curve and size agree.
@@ -32,7 +33,7 @@ const keysRead = new BoundedMap<string, KeyObject>(KEYS_READ_MAX)
  */
 export function publicKeyFor(algorithm: TokenAlgorithm, jwk: JsonWebKey): KeyObject | undefined {
   if (!isKeyTypeOf(algorithm, jwk)) return undefined
-  const text = `${algorithm} ${JSON.stringify(publicPartOf(jwk))}`
+  const text = `${algorithm} ${textOf(jwk)}`
   const known = keysRead.get(text)
   if (known !== undefined) return known
   const key = readPublicKey(algorithm, jwk)
@@ -66,11 +67,19 @@ export function publicPartOf(jwk: JsonWebKey): JsonWebKey {
   return { crv: jwk.crv, kty: jwk.kty, x: jwk.x } as JsonWebKey
 }
 
-/** RFC 7638 thumbprint with SHA-256: 32 bytes. Call it on keys that `canonicalKey` made, where equal keys have equal text. */
+/** What RFC 7638 hashes. Of keys that `canonicalKey` made, equal keys have equal text. */
+function textOf(jwk: JsonWebKey): string {
+  return JSON.stringify(publicPartOf(jwk))
+}
+
+/** Whether two keys that `canonicalKey` made are the same one. */
+export function isSameKey(one: JsonWebKey, other: JsonWebKey): boolean {
+  return textOf(one) === textOf(other)
+}
+
+/** RFC 7638 thumbprint with SHA-256: 32 bytes. Call it on keys that `canonicalKey` made. */
 export function thumbprintOf(jwk: JsonWebKey): Buffer {
-  return createHash('sha256')
-    .update(JSON.stringify(publicPartOf(jwk)))
-    .digest()
+  return createHash('sha256').update(textOf(jwk)).digest()
 }
 
 /**
@@ -78,8 +87,14 @@ export function thumbprintOf(jwk: JsonWebKey): Buffer {
  * @returns undefined when it is not a well-formed RSA, EC or OKP key
  */
 export function canonicalKey(jwk: JsonWebKey): JsonWebKey | undefined {
+  const text = textOf(jwk)
+  const known = canonicalForms.get(text)
+  if (known !== undefined) return known
   try {
-    return publicPartOf(createPublicKey({ key: publicPartOf(jwk), format: 'jwk' }).export({ format: 'jwk' }))
+    const read = createPublicKey({ key: publicPartOf(jwk), format: 'jwk' })
+    const canonical = Object.freeze(publicPartOf(read.export({ format: 'jwk' })))
+    canonicalForms.set(text, canonical)
+    return canonical
   } catch {
     return undefined
   }

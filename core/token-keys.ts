@@ -7,7 +7,7 @@ import type { RegistryClients } from './registry-client.ts'
 import type { RegistryConfig } from './registry-config.ts'
 import { grantsPull, isSignedBy, isValidAt, type RegistryToken, type SignedClaims } from './registry-token.ts'
 import type { RegistryHost, Repository } from './repository.ts'
-import { canonicalKey, publicKeyFor, thumbprintOf } from './token-algorithms.ts'
+import { canonicalKey, isSameKey, publicKeyFor, thumbprintOf } from './token-algorithms.ts'
 import { type ConfiguredKey, readTokenKeys } from './token-key-bundle.ts'
 import type { TokenKey } from './tracker-api.ts'
 
@@ -210,7 +210,7 @@ function referredTo(keys: readonly ConfiguredKey[], token: SignedClaims): JsonWe
 }
 
 function isNamedBy({ jwk, keyIds }: ConfiguredKey, { embeddedKey, keyId }: SignedClaims): boolean {
-  if (embeddedKey !== undefined) return thumbprintOf(jwk).equals(thumbprintOf(embeddedKey))
+  if (embeddedKey !== undefined) return isSameKey(jwk, embeddedKey)
   return keyId === undefined || keyIds.has(keyId)
 }
 

@@ -29,7 +29,18 @@ export function peakRssBytesOf(pids: number[]): number {
   return Math.max(...pids.map(peakRssBytes))
 }
 
+/** Resident memory of the process now. */
+export function rssBytesOf(pid: number): number {
+  return statusBytes(pid, 'VmRSS')
+}
+
 function peakRssBytes(pid: number): number {
-  const kib = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1]
+  return statusBytes(pid, 'VmHWM')
+}
+
+function statusBytes(pid: number, field: 'VmHWM' | 'VmRSS'): number {
+  const kib = new RegExp(`^${field}:\\s+(\\d+) kB$`, 'm').exec(
+    readFileSync(`/proc/${pid}/status`, 'latin1'),
+  )?.[1]
   return Number(kib) * 1024
 }

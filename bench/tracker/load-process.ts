@@ -13,16 +13,21 @@ import { type Operation, p99Of, type Sample } from './report.ts'
 /** One heartbeat in so many is of a node that downloads, and asks for peers. */
 const HEARTBEATS_PER_PEER_QUESTION = 8
 const LISTEN_PORT = 7071
+/** Nodes that join at the same time: more would only wait for their handshakes. */
+const JOINING_MAX = 64
 
 let settings: LoadSettings
-let connections: HttpConnection[] = []
+const connections: HttpConnection[] = []
 /** Requests for grants that were not sent yet: each has a key and a token of its own. */
 const grants: Buffer[] = []
 let heartbeats: Buffer[] = []
 
 async function open(given: LoadSettings) {
   settings = given
-  connections = await Promise.all(Array.from({ length: settings.connections }, joinAndConnect))
+  while (connections.length < settings.connections) {
+    const joining = Math.min(JOINING_MAX, settings.connections - connections.length)
+    connections.push(...(await Promise.all(Array.from({ length: joining }, joinAndConnect))))
+  }
   heartbeats = await makeHeartbeats()
   for (const connection of connections) await connection.exchange(inventory())
   return {}
@@ -107,12 +112,14 @@ async function measure({ operation, seconds }: MeasureQuestion): Promise<Sample>
   const startedMs = performance.now()
   const untilMs = startedMs + seconds * 1000
   const tookMs: number[] = []
+  let bytes = 0
   const nextRequest = requestsOf(operation)
   const run = async (connection: HttpConnection) => {
     for (let sentMs = performance.now(); sentMs < untilMs; ) {
       const request = nextRequest()
       if (request === undefined) return
-      await connection.exchange(request)
+      const answer = await connection.exchange(request)
+      bytes += answer.length
       const answeredMs = performance.now()
       tookMs.push(answeredMs - sentMs)
       sentMs = answeredMs
@@ -120,7 +127,7 @@ async function measure({ operation, seconds }: MeasureQuestion): Promise<Sample>
   }
   await Promise.all(connections.map(run))
   const tookSeconds = (performance.now() - startedMs) / 1000
-  return { operation, answers: tookMs.length, seconds: tookSeconds, p99Ms: p99Of(tookMs) }
+  return { operation, answers: tookMs.length, seconds: tookSeconds, p99Ms: p99Of(tookMs), bytes }
 }
 
 function requestsOf(operation: Operation): () => Buffer | undefined {

@@ -6,6 +6,7 @@ import { ShoalError } from '../../core/errors.ts'
 import { issueLeaf, makeAuthority } from '../../core/issue-certificate.ts'
 import { type LineProcess, startLineProcess } from '../engine/line-process.ts'
 import { describeMachine } from '../engine/machine.ts'
+import { cpuSecondsOf, rssBytesOf } from '../engine/process-usage.ts'
 import { parseTrackerOptions, TRACKER_USAGE, type TrackerBenchOptions } from './options.ts'
 import type { LoadSettings, RegistryAnswer } from './questions.ts'
 import { OPERATIONS, renderTracker, type Sample, summariseSamples, type TrackerReport } from './report.ts'
@@ -21,14 +22,15 @@ const BLOB_BYTES = 64 * 2 ** 20
 /** Prepared per second of measuring; a faster tracker ends its measurement early. */
 const GRANTS_PREPARED_PER_SECOND = 3_000
 const TOKENS_PER_QUESTION = 2_000
-/** Memberships, keys and code that the first requests of a tracker warm up are not measured. */
-const WARM_UP_SECONDS = 1
+/** A tracker runs for days: its first thousands of requests, while its code is still compiled, are not measured. */
+const WARM_UP_SECONDS = 4
 const EXIT_FAILED = 1
 const EXIT_MISUSED = 2
 
 interface Bench {
   registry: LineProcess
   load: LineProcess
+  trackerPid: number
 }
 
 async function main(argv: string[]): Promise<void> {
@@ -86,7 +88,8 @@ async function start(
     images,
   }
   await load.ask({ do: 'open', ...settings })
-  return { registry, load }
+  note(`memory of the tracker with ${connections} nodes joined: ${memoryOf(tracker.pid)}`)
+  return { registry, load, trackerPid: tracker.pid }
 }
 
 function imagesOf(blobs: number): LoadSettings['images'] {
@@ -101,6 +104,7 @@ async function runRounds(bench: Bench, { seconds, rounds }: TrackerBenchOptions)
   const samples: Sample[] = []
   await measureEach(bench, WARM_UP_SECONDS)
   for (let round = 1; round <= rounds; round += 1) samples.push(...(await measureEach(bench, seconds)))
+  note(`memory of the tracker at the end: ${memoryOf(bench.trackerPid)}`)
   return samples
 }
 
@@ -108,11 +112,31 @@ async function measureEach(bench: Bench, seconds: number): Promise<Sample[]> {
   const samples: Sample[] = []
   await prepareGrants(bench, seconds * GRANTS_PREPARED_PER_SECOND)
   for (const operation of OPERATIONS) {
+    const processes = [bench.trackerPid, bench.load.pid]
+    const before = processes.map((pid) => cpuSecondsOf([pid]))
     const sample = await bench.load.ask<Sample>({ do: 'measure', operation, seconds })
-    process.stderr.write(`${operation}: ${Math.round(sample.answers / sample.seconds)} per second\n`)
+    const used = processes.map((pid, index) => cpuSecondsOf([pid]) - before[index]!)
+    noteSample(sample, used)
     samples.push(sample)
   }
   return samples
+}
+
+/** @param cpuSeconds of the tracker and of the load generator */
+function noteSample({ operation, answers, seconds, bytes }: Sample, cpuSeconds: number[]): void {
+  const [tracker, load] = cpuSeconds.map((used) => Math.round((used * 1e6) / answers))
+  note(
+    `${operation}: ${Math.round(answers / seconds)} per second; each ${Math.round(bytes / answers)} bytes, ` +
+      `${tracker} µs of CPU in the tracker and ${load} µs in the load generator`,
+  )
+}
+
+function memoryOf(pid: number): string {
+  return `${Math.round(rssBytesOf(pid) / 2 ** 20)} MiB`
+}
+
+function note(line: string): void {
+  process.stderr.write(`${line}\n`)
 }
 
 async function prepareGrants({ registry, load }: Bench, wanted: number): Promise<void> {

@@ -20,7 +20,7 @@ export interface TrackerBenchOptions {
 
 const SECONDS_MAX = 60
 const ROUNDS_MAX = 20
-const CONNECTIONS_MAX = 1024
+const CONNECTIONS_MAX = 8192
 const BLOBS_MAX = 128
 
 export const TRACKER_USAGE = `Usage: npm run bench:tracker -- [flags]

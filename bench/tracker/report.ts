@@ -10,6 +10,8 @@ export interface Sample {
   answers: number
   seconds: number
   p99Ms: number
+  /** Bodies of all answers together. */
+  bytes: number
 }
 
 /** The medians of one operation. */

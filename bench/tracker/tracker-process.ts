@@ -13,6 +13,7 @@ import { endOf, endWithin } from '../engine/line-process.ts'
 
 /** `shoal tracker` as operators run it, with one cluster. */
 export interface TrackerProcess {
+  readonly pid: number
   readonly port: number
   readonly joinToken: string
   stop(): Promise<void>
@@ -43,7 +44,7 @@ export async function startTrackerProcess(settings: TrackerSettings): Promise<Tr
   }
   const access = { url: `https://127.0.0.1:${adminPort}`, pemFile: join(folder, 'data', 'admin.pem') }
   try {
-    return { port, joinToken: await makeCluster(access, ended), stop }
+    return { pid: child.pid!, port, joinToken: await makeCluster(access, ended), stop }
   } catch (error) {
     await stop()
     throw error

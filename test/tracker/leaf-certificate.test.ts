@@ -4,6 +4,7 @@ import { generateKeyPairSync, X509Certificate } from 'node:crypto'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { p256 } from '@noble/curves/nist.js'
 import * as x509 from '@peculiar/x509'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -33,6 +34,25 @@ function pullClaims(blobs: number): CertificateClaims {
     tokenHash: 'e'.repeat(64),
     blobs: Array.from({ length: blobs }, (_, at) => digestFromHex(at.toString(16).padStart(64, '0'))),
   }
+}
+
+/** A point whose x coordinate is written with the field's prime added: on the curve only for who reduces it. */
+function secondEncoding(): Buffer {
+  const { p } = p256.Point.CURVE()
+  const small = Array.from({ length: 64 }, (_, x) => x).find((x) => {
+    try {
+      return p256.Point.fromBytes(compressedPoint(x))
+    } catch {
+      return false
+    }
+  })!
+  const { y } = p256.Point.fromBytes(compressedPoint(small))
+  const coordinates = [p + BigInt(small), y].map((value) => value.toString(16).padStart(64, '0')).join('')
+  return Buffer.concat([spki.subarray(0, 27), Buffer.from(coordinates, 'hex')])
+}
+
+function compressedPoint(x: number): Buffer {
+  return Buffer.from(`02${x.toString(16).padStart(64, '0')}`, 'hex')
 }
 
 describe('a certificate of a cluster authority', () => {
@@ -120,10 +140,14 @@ describe('a certificate of a cluster authority', () => {
     const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 }).publicKey
     const offCurve = Buffer.from(spki)
     offCurve[90]! ^= 1
+    const compressed = Buffer.from(spki)
+    compressed[26] = 2
     for (const bytes of [
       spkiOf(other),
       spkiOf(rsa),
       offCurve,
+      compressed,
+      secondEncoding(),
       Buffer.concat([spki, spki]),
       Buffer.alloc(0),
     ]) {

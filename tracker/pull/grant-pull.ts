@@ -17,6 +17,8 @@ import { issuePullCertificate } from './pull-certificate.ts'
 export type PullQuestion = z.output<typeof pullRequest>
 export type PullAnswer = z.output<typeof pullResponse>
 
+/** Of milliseconds since 1970, until the year 10889. */
+const TIME_HEX_DIGITS = 12
 /** HEAD requests under way for one pull: a caller with 128 blobs must not have the registry's pool to itself. */
 const HEADS_PER_PULL_MAX = 8
 
@@ -159,6 +161,14 @@ function distinctBlobs(blobs: readonly WantedBlob[]): WantedBlob[] {
   return [...byDigest.values()]
 }
 
+/**
+ * Unique, and in the order of grants (as UUIDs of version 7 are, RFC 9562 §5.7): what is written together is then on the
+ * same pages of the store.
+ */
+function pullIdAt(nowMs: number): string {
+  return nowMs.toString(16).padStart(TIME_HEX_DIGITS, '0') + randomBytes(10).toString('hex')
+}
+
 function pullRecord(
   caller: NodeCaller,
   { registry, repository }: PullQuestion,
@@ -166,7 +176,7 @@ function pullRecord(
 ): PullRecord {
   const { cluster } = caller.cluster
   return {
-    pull: randomBytes(16).toString('hex'),
+    pull: pullIdAt(made.nowMs),
     cluster,
     node: caller.node,
     registry,

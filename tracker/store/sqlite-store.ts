@@ -190,7 +190,7 @@ export class SqliteStore implements Store {
     }
     // An epoch that rose must not fall back: what was signed since would be refused.
     if (change.dropCompletions) this.#db.durably(write)
-    else this.#db.atomically(write)
+    else await this.#db.together(write)
   }
 
   async putPiecesSha1(swarm: SwarmId, node: NodeId, hashes: Buffer): Promise<void> {

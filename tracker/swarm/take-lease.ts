@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { randomUUID } from 'node:crypto'
 import type { Lease } from '../../core/tracker-api.ts'
 import { oneReader } from '../handout/leases.ts'
 import type { NodeCaller, TrackerParts } from '../parts.ts'
@@ -21,7 +21,7 @@ export function takeLease(
   const leaseMs = parts.times.leaseSeconds * 1000
   const { leechers } = parts.peers.of(caller.cluster.cluster).count(state.identity.swarm, nowMs)
   const taken = state.lease({
-    lease: randomBytes(16).toString('hex'),
+    lease: randomUUID(),
     node: caller.node,
     pull,
     position,
