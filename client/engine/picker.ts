@@ -33,6 +33,18 @@ export function pickPiece(offered: Bitfield, view: PickView): PieceIndex | undef
   )
 }
 
+/** The piece that the consumer needs first, of those that may be asked for. Pure. */
+export function nearestPiece(
+  offered: Bitfield,
+  { pieceCount, position = 0, isTaken }: PickView,
+): PieceIndex | undefined {
+  for (let offset = 0; offset < pieceCount; offset++) {
+    const piece = ((position + offset) % pieceCount) as PieceIndex
+    if (offered.has(piece) && !isTaken(piece)) return piece
+  }
+  return undefined
+}
+
 function rarest(offered: Bitfield, view: PickView, from: number, to: number): PieceIndex | undefined {
   let best: PieceIndex | undefined
   let bestAvailability = Number.POSITIVE_INFINITY
