@@ -211,6 +211,8 @@ export class SwarmLinks implements ListeningSwarm {
   }
 
   onBatch(_link: PeerLink, batch: HashBatch): void {
+    // Each peer passes it on: in a cold swarm, checking them all cost more than everything else together.
+    if (this.options.stored.hashes.includes(batch)) return
     if (!this.options.trust.isSigned(batch))
       throw new PeerProtocolError('a hash batch that the tracker did not sign')
     this.options.onBatch(batch)

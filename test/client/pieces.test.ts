@@ -91,7 +91,10 @@ test('the picker never picks what is taken or not offered, and the rarest inside
       }
       const end = position === undefined ? pieceCount : position + Math.max(8, Math.ceil(pieceCount / 8))
       const inside = candidates.filter((piece) => piece >= (position ?? 0) && piece < end)
-      const after = candidates.filter((piece) => piece >= end)
+      const [next] = candidates.filter((piece) => piece >= end)
+      const span = end - (position ?? 0)
+      const windowOf = (piece: number) => Math.floor((piece - end) / span)
+      const after = candidates.filter((piece) => piece >= end && windowOf(piece) === windowOf(next!))
       const best = inside.length > 0 ? inside : after.length > 0 ? after : candidates
       expect(best).toContain(picked)
       expect(availability[picked!]).toBe(Math.min(...best.map((piece) => availability[piece]!)))
@@ -128,6 +131,18 @@ const batchOf = (
   firstPiece,
   hashes: Buffer.concat(fills.map((fill) => Buffer.alloc(32, fill))),
   signature: Buffer.alloc(64),
+})
+
+test('piece hashes tell a batch that says what is known from one that says anything else', () => {
+  const hashes = new PieceHashes(8)
+  expect(hashes.includes(batchOf(0, 0, 'claimed', [1]))).toBe(false)
+  hashes.add(batchOf(0, 0, 'claimed', [1, 2, 3]))
+  expect(hashes.includes(batchOf(0, 1, 'claimed', [2, 3]))).toBe(true)
+  expect(hashes.includes(batchOf(0, 1, 'claimed', [2, 4]))).toBe(false)
+  expect(hashes.includes(batchOf(0, 1, 'claimed', [2, 3, 4]))).toBe(false)
+  expect(hashes.includes(batchOf(0, 1, 'confirmed', [2, 3]))).toBe(false)
+  expect(hashes.includes(batchOf(1, 1, 'claimed', [2, 3]))).toBe(false)
+  expect(hashes.includes(batchOf(0, 7, 'claimed', [1, 2]))).toBe(false)
 })
 
 test('piece hashes: confirmed ones are never replaced by claims, older epochs never heard, newer ones replace all', () => {
