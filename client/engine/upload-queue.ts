@@ -1,10 +1,12 @@
 import type { BlockAddress } from '../wire/messages.ts'
 
 /**
- * Peers that are served at the same moment; others wait their turn, so that pieces go out whole and fast. With fewer, a
- * holder's link idles when those that it serves are busy receiving from others (docs/performance-fleet-network.md).
+ * Peers that a seed serves at the same moment; others wait their turn, so that what nobody else has goes out whole, fast
+ * and once. With fewer, its link idles when those that it serves are busy receiving from others.
  */
-export const SERVED_AT_ONCE = 4
+export const SEED_SERVES_AT_ONCE = 4
+/** The same of a downloader: others have most of what it has, and what counts is that its link never idles. */
+export const SERVED_AT_ONCE = 8
 
 /** Requests of one peer that have not been answered yet. */
 export interface UploadLane {
@@ -29,7 +31,10 @@ export class UploadQueue {
   /** 1 for a piece of which anything was sent. */
   private readonly isSent: Uint8Array
 
-  constructor(pieceCount: number) {
+  private readonly servedAtOnce: () => number
+
+  constructor(pieceCount: number, servedAtOnce: () => number = () => SERVED_AT_ONCE) {
+    this.servedAtOnce = servedAtOnce
     this.isSent = new Uint8Array(pieceCount)
   }
 
@@ -73,7 +78,7 @@ export class UploadQueue {
       if (lane.piece === undefined) isAwaited ||= lane.queue.length > 0
       else if (!lane.isStalled()) busy += 1
     }
-    if (isAwaited && busy >= SERVED_AT_ONCE) return undefined
+    if (isAwaited && busy >= this.servedAtOnce()) return undefined
     let best: { lane: UploadLane; piece: number; sent: number } | undefined
     for (const lane of this.lanes) {
       // With nobody waiting, a lane need not have sent one piece before it begins the next.
