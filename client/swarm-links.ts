@@ -9,7 +9,7 @@ import type { BlobKey } from './client.ts'
 import { Bitfield } from './engine/bitfield.ts'
 import type { Download, Source, SourceLimits } from './engine/download.ts'
 import type { RateLimit } from './engine/rate-limit.ts'
-import { UploadQueue } from './engine/upload-queue.ts'
+import { SEED_SERVES_AT_ONCE, SERVED_AT_ONCE, UploadQueue } from './engine/upload-queue.ts'
 import { PeerProtocolError, PeerRefusedError, type PieceCorruptError } from './errors.ts'
 import { KnownPeers } from './known-peers.ts'
 import type { Admission } from './net/admission.ts'
@@ -66,7 +66,9 @@ export class SwarmLinks implements ListeningSwarm {
 
   constructor(options: SwarmLinksOptions) {
     this.options = options
-    this.uploads = new UploadQueue(options.stored.layout.pieceCount)
+    this.uploads = new UploadQueue(options.stored.layout.pieceCount, () =>
+      this.isUploadOnly ? SEED_SERVES_AT_ONCE : SERVED_AT_ONCE,
+    )
   }
 
   get swarm(): SwarmId {
@@ -211,6 +213,8 @@ export class SwarmLinks implements ListeningSwarm {
   }
 
   onBatch(_link: PeerLink, batch: HashBatch): void {
+    // Each peer passes it on: in a cold swarm, checking them all cost more than everything else together.
+    if (this.options.stored.hashes.includes(batch)) return
     if (!this.options.trust.isSigned(batch))
       throw new PeerProtocolError('a hash batch that the tracker did not sign')
     this.options.onBatch(batch)

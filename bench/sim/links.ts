@@ -104,6 +104,7 @@ export function newConn(from: SimNode, to: SimNode): Conn {
     queue: [],
     piece: undefined,
     canWrite: () => conn.slot < 0,
+    isSending: () => false,
     isStalled: () => false,
   }
   const idle = { piece: -1, askedAtMs: 0, isSnubbed: false, slot: -1 }

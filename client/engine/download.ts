@@ -3,7 +3,7 @@ import { PeerProtocolError } from '../errors.ts'
 import type { PieceBuffers } from '../store/piece-buffers.ts'
 import type { BlockAddress } from '../wire/messages.ts'
 import type { Bitfield } from './bitfield.ts'
-import { type PickView, pickPiece } from './picker.ts'
+import { nearestPiece, type PickView, pickPiece } from './picker.ts'
 import type { RateLimit } from './rate-limit.ts'
 import { type Assembly, newSource, type Source, type SourceLimits, type SourcePort } from './source.ts'
 import { Sources } from './sources.ts'
@@ -40,6 +40,8 @@ const REFILL_BELOW_SHARE = 3 / 4
 export const STALL_MEAN_TIMES = 4
 /** A piece is never taken from its source sooner: a busy machine pauses this long. */
 export const STALL_MS_MIN = 250
+/** A source that was too slow is asked again after so long: it may have been busy with others. */
+const SNUBBED_MS = 5_000
 /** Before any piece has been timed. */
 export const STALL_MS_UNKNOWN = 2_000
 /** Weight of the newest piece in their mean time. */
@@ -153,6 +155,7 @@ export class Download {
     this.sources.withdraw(source, assembly.piece)
     // Or it could take requests back from seeds, time and again, by announcing what it then rejects.
     source.isSnubbed = true
+    source.snubEndsAtMs = Number.POSITIVE_INFINITY
     this.takeOutstanding(assembly, block.begin)
     this.abandon(assembly, true)
     this.fillAll()
@@ -206,11 +209,13 @@ export class Download {
     const now = this.options.nowMs()
     const limitMs = this.stallLimitMs()
     for (const source of this.sources) {
+      if (now >= source.snubEndsAtMs) source.isSnubbed = false
       const stalled = source.assemblies.filter(
         ({ startedAtMs, piece }) => now - startedAtMs > limitMs && this.sources.hasAlternative(piece, source),
       )
       for (const assembly of stalled) {
         source.isSnubbed = true
+        source.snubEndsAtMs = now + SNUBBED_MS
         this.abandon(assembly, true)
       }
     }
@@ -282,9 +287,9 @@ export class Download {
     if (!source.offered.isFull) return pickPiece(source.offered, view)
     const { at, of } = this.place()
     const isTaken = (piece: PieceIndex) => piece % of !== at || view.isTaken(piece)
-    // What falls to others is taken far from where they are.
+    // A share is nobody else's, so it comes in the reader's order; what falls to others is taken far from where they are.
     return (
-      pickPiece(source.offered, { ...view, isTaken }) ??
+      nearestPiece(source.offered, { ...view, isTaken }) ??
       pickPiece(source.offered, { ...view, position: undefined })
     )
   }
@@ -346,6 +351,7 @@ export class Download {
     const tookMs = this.options.nowMs() - assembly.startedAtMs
     this.pieceMeanMs =
       this.pieceMeanMs === undefined ? tookMs : this.pieceMeanMs * (1 - SMOOTHING) + tookMs * SMOOTHING
+    assembly.source.port.received(assembly.piece)
     this.detach(assembly)
     if (this.options.have.has(assembly.piece) || this.verifying.has(assembly.piece)) {
       this.options.buffers.release(assembly.buffer)

@@ -19,18 +19,29 @@ export interface PickView {
 }
 
 /**
- * Chooses the next piece to ask a peer for: the rarest inside a window from the consumer's position; outside it when
- * the peer offers nothing inside. Pure.
+ * Chooses the next piece to ask a peer for: the rarest inside a window from the consumer's position, or in the first
+ * window after it in which the peer offers something: a consumer that gets most of a blob at the end is done late. Pure.
  */
 export function pickPiece(offered: Bitfield, view: PickView): PieceIndex | undefined {
   if (view.position === undefined) return rarest(offered, view, 0, view.pieceCount)
   const window = Math.max(WINDOW_PIECES_MIN, Math.ceil(view.pieceCount * WINDOW_SHARE))
-  const windowEnd = Math.min(view.pieceCount, view.position + window)
-  return (
-    rarest(offered, view, view.position, windowEnd) ??
-    rarest(offered, view, windowEnd, view.pieceCount) ??
-    rarest(offered, view, 0, view.position)
-  )
+  for (let from = view.position; from < view.pieceCount; from += window) {
+    const found = rarest(offered, view, from, Math.min(view.pieceCount, from + window))
+    if (found !== undefined) return found
+  }
+  return rarest(offered, view, 0, view.position)
+}
+
+/** The piece that the consumer needs first, of those that may be asked for. Pure. */
+export function nearestPiece(
+  offered: Bitfield,
+  { pieceCount, position = 0, isTaken }: PickView,
+): PieceIndex | undefined {
+  for (let offset = 0; offset < pieceCount; offset++) {
+    const piece = ((position + offset) % pieceCount) as PieceIndex
+    if (offered.has(piece) && !isTaken(piece)) return piece
+  }
+  return undefined
 }
 
 function rarest(offered: Bitfield, view: PickView, from: number, to: number): PieceIndex | undefined {

@@ -56,6 +56,15 @@ export class PieceHashes {
     return this.hashes.subarray(piece * PIECE_HASH_BYTES, (piece + 1) * PIECE_HASH_BYTES)
   }
 
+  /** The batch says what is known already, to the byte; one that says something else must show its signature. */
+  includes({ epoch, status, firstPiece, hashes }: HashBatch): boolean {
+    if (epoch !== this.epochNow) return false
+    const end = firstPiece + batchPieceCount({ hashes })
+    const settled = status === 'confirmed' ? this.confirmed : this.known
+    if (settled.firstMissing(firstPiece) < end) return false
+    return this.hashes.subarray(firstPiece * PIECE_HASH_BYTES, end * PIECE_HASH_BYTES).equals(hashes)
+  }
+
   /** Drops everything of epochs before `epoch`. @returns true when it did */
   raiseEpoch(epoch: number): boolean {
     if (epoch <= this.epochNow) return false

@@ -9,6 +9,8 @@ export interface SourcePort {
   readonly node: NodeId
   request(block: BlockAddress): void
   cancel(block: BlockAddress): void
+  /** The whole piece has come. */
+  received(piece: PieceIndex): void
   /** What is still coming of a block under way must go nowhere: its buffer is given back. */
   discardBlock(): void
 }
@@ -33,8 +35,10 @@ export interface Source {
   outstandingBytes: number
   outstandingRequests: number
   readonly assemblies: Assembly[]
-  /** Gave no block in time: asked only for what nobody else offers, until it delivers again. */
+  /** Gave no block in time: asked only for what nobody else offers, until it delivers again or some time has passed. */
   isSnubbed: boolean
+  /** When that time has passed; never for one that rejects what it announced. */
+  snubEndsAtMs: number
   unaskedBytes: number
   /** The block that is arriving right now. */
   arriving: { assembly: Assembly; begin: number } | undefined
@@ -70,6 +74,7 @@ export function newSource(
     outstandingRequests: 0,
     assemblies: [],
     isSnubbed: false,
+    snubEndsAtMs: 0,
     unaskedBytes: 0,
     arriving: undefined,
     cancelled: new CancelledBlocks(),

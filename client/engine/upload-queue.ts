@@ -1,7 +1,12 @@
 import type { BlockAddress } from '../wire/messages.ts'
 
-/** Peers that are served at the same moment; others wait their turn, so that pieces go out whole and fast. */
-export const SERVED_AT_ONCE = 2
+/**
+ * Peers that a seed serves at the same moment; others wait their turn, so that what nobody else has goes out whole, fast
+ * and once. With fewer, its link idles when those that it serves are busy receiving from others.
+ */
+export const SEED_SERVES_AT_ONCE = 4
+/** The same of a downloader: others have most of what it has, and what counts is that its link never idles. */
+export const SERVED_AT_ONCE = 8
 
 /** Requests of one peer that have not been answered yet. */
 export interface UploadLane {
@@ -10,20 +15,27 @@ export interface UploadLane {
   piece: number | undefined
   /** The connection takes more bytes now. */
   canWrite(): boolean
+  /** What was served has not all arrived, as far as is known: the kernel takes megabytes at once. */
+  isSending(): boolean
   /** The connection has taken nothing for a while: it must not keep others from being served. */
   isStalled(): boolean
 }
 
 /**
- * Which request is answered next. A holder of scarce pieces serves the least-sent piece first, and piece by piece:
- * this matters more for a cold swarm than anything else (docs/performance.md). Pure.
+ * Which request is answered next. A holder of scarce pieces serves first what it has never sent, and piece by piece:
+ * this matters more for a cold swarm than anything else (docs/performance.md). Between pieces that were sent it makes
+ * no difference how often: who is behind the others asks for those, and would fall back further. Pure.
  */
 export class UploadQueue {
   private readonly lanes = new Set<UploadLane>()
-  private readonly sentCounts: Uint32Array
+  /** 1 for a piece of which anything was sent. */
+  private readonly isSent: Uint8Array
 
-  constructor(pieceCount: number) {
-    this.sentCounts = new Uint32Array(pieceCount)
+  private readonly servedAtOnce: () => number
+
+  constructor(pieceCount: number, servedAtOnce: () => number = () => SERVED_AT_ONCE) {
+    this.servedAtOnce = servedAtOnce
+    this.isSent = new Uint8Array(pieceCount)
   }
 
   add(lane: UploadLane): void {
@@ -36,7 +48,7 @@ export class UploadQueue {
 
   /** The next block to send, with its lane; undefined when there is none that could go out now. */
   peek(): { lane: UploadLane; block: BlockAddress } | undefined {
-    const lane = this.laneInPiece() ?? this.laneWithLeastSent()
+    const lane = this.laneInPiece() ?? this.nextLane()
     const block = lane?.queue.find(({ piece }) => piece === lane.piece)
     return lane && block && { lane, block }
   }
@@ -44,37 +56,48 @@ export class UploadQueue {
   /** The block of a `peek` is on its way. */
   taken({ lane, block }: { lane: UploadLane; block: BlockAddress }): void {
     lane.queue.splice(lane.queue.indexOf(block), 1)
-    if (!lane.queue.some(({ piece }) => piece === lane.piece)) lane.piece = undefined
+    this.isSent[block.piece] = 1
+    if (!hasMore(lane) && !lane.isSending()) lane.piece = undefined
   }
 
   /** A lane that is in the middle of a piece goes on with it. */
   private laneInPiece(): UploadLane | undefined {
     for (const lane of this.lanes) {
       if (lane.piece === undefined) continue
-      if (!lane.queue.some(({ piece }) => piece === lane.piece)) lane.piece = undefined
-      else if (lane.canWrite()) return lane
+      if (hasMore(lane)) {
+        if (lane.canWrite()) return lane
+      } else if (!lane.isSending()) lane.piece = undefined
     }
     return undefined
   }
 
-  private laneWithLeastSent(): UploadLane | undefined {
-    let best: { lane: UploadLane; piece: number; sent: number } | undefined
+  private nextLane(): UploadLane | undefined {
     let busy = 0
-    for (const lane of this.lanes) if (lane.piece !== undefined && !lane.isStalled()) busy += 1
-    if (busy >= SERVED_AT_ONCE) return undefined
+    let isAwaited = false
     for (const lane of this.lanes) {
-      if (lane.queue.length === 0 || lane.piece !== undefined || !lane.canWrite()) continue
+      if (lane.piece === undefined) isAwaited ||= lane.queue.length > 0
+      else if (!lane.isStalled()) busy += 1
+    }
+    if (isAwaited && busy >= this.servedAtOnce()) return undefined
+    let best: { lane: UploadLane; piece: number; sent: number } | undefined
+    for (const lane of this.lanes) {
+      // With nobody waiting, a lane need not have sent one piece before it begins the next.
+      const isFree = lane.piece === undefined || (!hasMore(lane) && (!isAwaited || lane.isStalled()))
+      if (!isFree || !lane.canWrite()) continue
       for (const { piece } of lane.queue) {
-        const sent = this.sentCounts[piece]!
+        const sent = this.isSent[piece]!
         if (!best || sent < best.sent) best = { lane, piece, sent }
       }
     }
     if (!best) return undefined
-    this.sentCounts[best.piece]! += 1
     best.lane.piece = best.piece
     // Of equals, whoever waited longest comes first: else the first to connect would have a seed for itself.
     this.lanes.delete(best.lane)
     this.lanes.add(best.lane)
     return best.lane
   }
+}
+
+function hasMore(lane: UploadLane): boolean {
+  return lane.queue.some(({ piece }) => piece === lane.piece)
 }

@@ -74,8 +74,8 @@ const LANE_BLOCKS_MAX = 8
 const UNSENT_BYTES_MAX = 8 * 1024 * 1024
 /** From the first byte to the end of both handshakes. */
 const HANDSHAKE_MS_MAX = 10_000
-/** A lane whose socket has taken nothing for so long does not keep others from being served. */
-const LANE_STALLED_MS = 500
+/** A lane whose socket takes nothing, or whose piece does not arrive, for so long keeps nobody from being served. */
+const LANE_STALLED_MS = 1_000
 /** A socket that has taken nothing for so long is closed: what waits in it is send buffers that others lack. */
 const LANE_DEAD_MS = 5_000
 /** Each costs a window of requests. BEP 3 advises one in ten seconds at most; no certificate lasts for so many. */
@@ -106,6 +106,8 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
   private handshake: Handshake | undefined
   private limits: SourceLimits | undefined
   private laneBlocks = 0
+  /** The last piece served, until the other side says that it has come or is not wanted any more. */
+  private unconfirmed: number | undefined
   private laneMovedAtMs = Date.now()
   private laneTimer: NodeJS.Timeout | undefined
   private chokes = 0
@@ -186,6 +188,14 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
 
   cancel(block: BlockAddress): void {
     this.send({ type: 'cancel', ...block })
+  }
+
+  /**
+   * A cancel of what has come changes nothing by BEP 3. Since a kernel buffers whole pieces, this is how a holder learns
+   * that one has arrived; a `have` is not for those who have proven no token.
+   */
+  received(piece: PieceIndex): void {
+    if (!this.isStock) this.cancel({ piece, begin: 0, length: this.limits!.blockBytes })
   }
 
   discardBlock(): void {
@@ -284,8 +294,12 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
     return !this.isClosed && this.laneBlocks < LANE_BLOCKS_MAX
   }
 
+  isSending(): boolean {
+    return this.laneBlocks > 0 || this.unconfirmed !== undefined
+  }
+
   isStalled(): boolean {
-    return !this.canWrite() && Date.now() - this.laneMovedAtMs > LANE_STALLED_MS
+    return this.isSending() && Date.now() - this.laneMovedAtMs > LANE_STALLED_MS
   }
 
   /** Reads the block and sends it. @returns false when no buffer is free: ask again when one is */
@@ -294,6 +308,7 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
     if (!buffer) return false
     if (this.laneBlocks === 0) this.laneMovedAtMs = Date.now()
     this.laneBlocks += 1
+    if (!this.isStock) this.unconfirmed = block.piece
     this.watchLane()
     const done = () => {
       this.laneBlocks -= 1
@@ -316,15 +331,25 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
     return true
   }
 
+  /** The other side has received the piece, or wants no more of it. */
+  private confirm(piece: number): void {
+    if (piece !== this.unconfirmed) return
+    this.unconfirmed = undefined
+    this.laneMovedAtMs = Date.now()
+    this.host.onUploadWanted()
+  }
+
   private watchLane(): void {
     if (this.laneTimer || this.isClosed) return
-    const leftMs = this.laneMovedAtMs + LANE_DEAD_MS - Date.now()
     this.laneTimer = setTimeout(() => {
       this.laneTimer = undefined
-      if (this.laneBlocks === 0) return
-      if (Date.now() - this.laneMovedAtMs < LANE_DEAD_MS) this.watchLane()
-      else this.close(new PeerProtocolError('the other side does not read'))
-    }, leftMs)
+      if (!this.isSending()) return
+      const isDead = this.laneBlocks > 0 && Date.now() - this.laneMovedAtMs > LANE_DEAD_MS
+      if (isDead) return this.close(new PeerProtocolError('the other side does not read'))
+      if (this.laneBlocks > 0 || !this.isStalled()) this.watchLane()
+      // Others may have waited for this lane.
+      this.host.onUploadWanted()
+    }, LANE_STALLED_MS)
     this.laneTimer.unref()
   }
 
@@ -457,9 +482,11 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
   /** BEP 6: a cancelled request is answered too, by the block when it is on its way, else by a reject. */
   private onCancel({ piece, begin, length }: BlockAddress): void {
     const at = this.queue.findIndex((block) => block.piece === piece && block.begin === begin)
-    if (at < 0) return
-    this.queue.splice(at, 1)
-    this.reject({ piece, begin, length })
+    if (at >= 0) {
+      this.queue.splice(at, 1)
+      this.reject({ piece, begin, length })
+    }
+    this.confirm(piece)
   }
 
   private checkedPiece(piece: number): PieceIndex {

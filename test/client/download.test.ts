@@ -115,6 +115,7 @@ class World {
           if (match) match.isCancelled = true
         },
         discardBlock: () => undefined,
+        received: () => undefined,
       },
       limits,
     )
@@ -354,6 +355,18 @@ test('downloaders that know of each other ask a seed for different pieces first,
   expect(new Set(asked.flatMap((pieces) => [...pieces])).size).toBe(32)
 })
 
+test('what falls to a downloader is asked of a seed in the order of its reader', () => {
+  const world = new World(64, 64)
+  for (const other of [1, 2, 3]) world.addPeer(LIMITS[0]!, nodeOf(other))
+  world.position = 20
+  const seed = world.addPeer({ ...LIMITS[0]!, requestsMax: 8 * (PIECE_BYTES / 16384) }, nodeOf(9))
+  world.download.offers(seed.source, allOf(world.layout))
+  world.download.unchoked(seed.source)
+  const pieces = [...new Set(seed.pending.map(({ block }) => block.piece))]
+  expect(Math.floor(pieces[0]! / 4)).toBe(5)
+  expect(pieces).toEqual(pieces.map((_, index) => pieces[0]! + 4 * index))
+})
+
 test('a seed is told to stop when another downloader has what it was asked for, unless it has begun', () => {
   const world = new World(4, 64)
   const [seed, other] = [world.addPeer(LIMITS[0]!), world.addPeer(LIMITS[0]!)]
@@ -384,6 +397,12 @@ test('a downloader that announces what it then rejects lets no seed off again', 
   expect(before).toBeGreaterThan(0)
   world.download.offers(other.source, [0] as PieceIndex[])
   expect(asked()).toBe(before)
+  world.nowMs += 3_600_000
+  world.download.tick()
+  const cancelled = () => seed.pending.filter(({ isCancelled }) => isCancelled).length
+  const cancelledBefore = cancelled()
+  world.download.offers(other.source, [1] as PieceIndex[])
+  expect(cancelled()).toBe(cancelledBefore)
 })
 
 test('a downloader that is connected and fetches nothing soon takes no share any more, and holds no reader up', () => {
@@ -430,5 +449,22 @@ test('a piece that stalls is taken to another peer, and one that nobody else has
   expect(other.pending.length).toBeGreaterThan(0)
   expect(other.pending.every(({ block }) => block.piece === 0)).toBe(true)
   expect(silent.pending.some(({ block, isCancelled }) => block.piece === 1 && !isCancelled)).toBe(true)
+  world.check()
+})
+
+test('a peer that was too slow is asked again after a while', () => {
+  const world = new World(64, 64)
+  const [slow, other] = [world.addPeer(LIMITS[0]!), world.addPeer(LIMITS[0]!)]
+  for (const { source } of [slow, other]) {
+    world.download.offers(source, allOf(world.layout).slice(0, 60))
+    world.download.unchoked(source)
+  }
+  const asksOf = ({ pending }: FakePeer) => pending.filter(({ isCancelled }) => !isCancelled).length
+  world.nowMs += 3_000
+  world.download.tick()
+  expect(asksOf(slow)).toBe(0)
+  world.nowMs += 5_000
+  world.download.tick()
+  expect(asksOf(slow)).toBeGreaterThan(0)
   world.check()
 })

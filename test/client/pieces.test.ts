@@ -91,7 +91,10 @@ test('the picker never picks what is taken or not offered, and the rarest inside
       }
       const end = position === undefined ? pieceCount : position + Math.max(8, Math.ceil(pieceCount / 8))
       const inside = candidates.filter((piece) => piece >= (position ?? 0) && piece < end)
-      const after = candidates.filter((piece) => piece >= end)
+      const [next] = candidates.filter((piece) => piece >= end)
+      const span = end - (position ?? 0)
+      const windowOf = (piece: number) => Math.floor((piece - end) / span)
+      const after = candidates.filter((piece) => piece >= end && windowOf(piece) === windowOf(next!))
       const best = inside.length > 0 ? inside : after.length > 0 ? after : candidates
       expect(best).toContain(picked)
       expect(availability[picked!]).toBe(Math.min(...best.map((piece) => availability[piece]!)))
@@ -128,6 +131,18 @@ const batchOf = (
   firstPiece,
   hashes: Buffer.concat(fills.map((fill) => Buffer.alloc(32, fill))),
   signature: Buffer.alloc(64),
+})
+
+test('piece hashes tell a batch that says what is known from one that says anything else', () => {
+  const hashes = new PieceHashes(8)
+  expect(hashes.includes(batchOf(0, 0, 'claimed', [1]))).toBe(false)
+  hashes.add(batchOf(0, 0, 'claimed', [1, 2, 3]))
+  expect(hashes.includes(batchOf(0, 1, 'claimed', [2, 3]))).toBe(true)
+  expect(hashes.includes(batchOf(0, 1, 'claimed', [2, 4]))).toBe(false)
+  expect(hashes.includes(batchOf(0, 1, 'claimed', [2, 3, 4]))).toBe(false)
+  expect(hashes.includes(batchOf(0, 1, 'confirmed', [2, 3]))).toBe(false)
+  expect(hashes.includes(batchOf(1, 1, 'claimed', [2, 3]))).toBe(false)
+  expect(hashes.includes(batchOf(0, 7, 'claimed', [1, 2]))).toBe(false)
 })
 
 test('piece hashes: confirmed ones are never replaced by claims, older epochs never heard, newer ones replace all', () => {
@@ -211,6 +226,8 @@ class FakeLane implements UploadLane {
   piece: number | undefined
   isOpen = true
   canWrite = () => this.isOpen
+  isUnsent = false
+  isSending = () => this.isUnsent
   isStalled = () => !this.isOpen
 }
 
@@ -271,6 +288,63 @@ test('of peers that ask for pieces sent equally often, each has its turn', () =>
     queue.taken(next)
   }
   expect(order).toEqual([0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2])
+})
+
+test('a peer is being served until what it was sent has arrived, and alone it need not wait for that', () => {
+  const queue = new UploadQueue(16)
+  const lanes = Array.from({ length: SERVED_AT_ONCE + 2 }, () => new FakeLane())
+  const serve = () => {
+    const next = queue.peek()
+    if (!next) return undefined
+    const lane = next.lane as FakeLane
+    lane.isUnsent = true
+    queue.taken(next)
+    return lanes.indexOf(lane)
+  }
+  queue.add(lanes[0]!)
+  for (let piece = 0; piece < 3; piece += 1) lanes[0]!.queue.push({ piece, begin: 0, length: 1 })
+  expect([serve(), serve()]).toEqual([0, 0])
+  for (const lane of lanes.slice(1)) {
+    queue.add(lane)
+    lane.queue.push({ piece: 5, begin: 0, length: 1 })
+  }
+  const others = lanes.slice(1, SERVED_AT_ONCE).map((_, index) => index + 1)
+  expect(others.map(serve)).toEqual(others)
+  expect(serve()).toBeUndefined()
+  lanes[1]!.isUnsent = false
+  expect(serve()).toBe(SERVED_AT_ONCE)
+  expect(serve()).toBeUndefined()
+  // Nothing is heard of it any more.
+  lanes[2]!.isOpen = false
+  expect(serve()).toBe(SERVED_AT_ONCE + 1)
+})
+
+test('a piece that was sent once, in however many requests, waits behind those that were not', () => {
+  const queue = new UploadQueue(3)
+  const [behind, ahead] = [new FakeLane(), new FakeLane()]
+  for (const lane of [behind, ahead]) queue.add(lane)
+  const order: number[] = []
+  const ask = (lane: FakeLane, piece: number, begin: number) => lane.queue.push({ piece, begin, length: 1 })
+  const serve = () => {
+    const next = queue.peek()!
+    order.push(lanes.indexOf(next.lane as FakeLane) * 10 + next.block.piece)
+    queue.taken(next)
+  }
+  const lanes = [behind, ahead]
+  for (const begin of [0, 1]) {
+    ask(ahead, 0, begin)
+    serve()
+  }
+  ask(ahead, 1, 0)
+  serve()
+  // Both were sent: who waited longer is next, although piece 0 was sent in more requests.
+  ask(ahead, 1, 1)
+  ask(behind, 0, 0)
+  serve()
+  ask(behind, 0, 1)
+  ask(behind, 2, 0)
+  serve()
+  expect(order).toEqual([10, 10, 11, 0, 2])
 })
 
 const nodeOf = (at: number) => at.toString(16).padStart(40, '0') as NodeId
