@@ -15,6 +15,8 @@ export class PublishedPieces {
   readonly #pieceCount: number
   #hashes: Buffer = NO_HASHES
   #publishers: (Publisher | undefined)[] = []
+  /** Each once, by its pull: one publishes many pieces. */
+  readonly #known = new Map<string, Publisher>()
   #count = 0
 
   constructor(pieceCount: number) {
@@ -58,8 +60,15 @@ export class PublishedPieces {
       this.#publishers = new Array(this.#pieceCount).fill(undefined)
     }
     hash.copy(this.#hashes, piece * PIECE_HASH_BYTES)
-    this.#publishers[piece] = publisher
+    this.#publishers[piece] = this.#knownAs(publisher)
     this.#count += 1
+  }
+
+  #knownAs(publisher: Publisher): Publisher {
+    const known = this.#known.get(publisher.pull)
+    if (known?.node === publisher.node) return known
+    this.#known.set(publisher.pull, publisher)
+    return publisher
   }
 
   drop(piece: number): void {

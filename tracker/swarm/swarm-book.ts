@@ -5,7 +5,10 @@ import { SwarmState } from './swarm-state.ts'
 
 /** Bound of swarms kept in memory: about 2 KiB each, without their pieces. */
 export const SWARMS_CACHED_MAX = 4096
-/** Bound of their pieces: 128 take about 10 KiB, so that these take about 40 MiB. The largest blob has half as many. */
+/**
+ * Bound of their pieces: 128 take about 10 KiB where one pull published four at a time, so that these take about 40 MiB,
+ * and 58 KiB where each comes from another pull. The largest blob has half as many.
+ */
 export const PIECES_CACHED_MAX = 2 ** 19
 /** Another tracker may be first this often before the request fails. */
 const SAVE_ATTEMPTS_MAX = 5
