@@ -78,10 +78,12 @@ attackTest(
     const pulls = () =>
       Promise.all(Array.from({ length: 32 }, async () => (await node.pull({ ...NONE, blobs })).status))
     const before = storedBytes()
-    const statuses = [...(await pulls()), ...(await pulls())]
+    const statuses: number[] = []
+    for (let at = 0; at < 8; at += 1) statuses.push(...(await pulls()))
     expect(statuses.filter((status) => status === 200).length).toBeLessThanOrEqual(18)
     expect(new Set(statuses)).toEqual(new Set([200, 429]))
-    expect(storedBytes() - before).toBeLessThan(4 * MIB)
+    // All 256 of them would be 15 MiB, without the log of the database, which takes up to 4.
+    expect(storedBytes() - before).toBeLessThan(8 * MIB)
     expect((await honest.pull({ ...NONE, blobs: [{ ...LAYER, isWanted: true }] })).status).toBe(200)
   },
   PATIENCE_MS,
