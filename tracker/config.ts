@@ -64,6 +64,20 @@ export const trackerConfig = z.strictObject({
     .max(100_000)
     .default(64)
     .describe('Requests of one node (or address) that may be under way; 0: no limit.'),
+  pullsPerMinuteMax: z
+    .int()
+    .min(0)
+    .max(1_000_000)
+    .default(15)
+    .describe(
+      'Pulls (one per image) granted to one node per minute in the long run: each is some rows of the database; 0: no limit.',
+    ),
+  pullsBurstMax: z
+    .int()
+    .min(1)
+    .max(1_000_000)
+    .default(256)
+    .describe('Pulls granted to a node at once after a quiet time, before that rate holds.'),
   logLevel: z.enum(LOG_LEVELS).default('info').describe('Least severe level that is logged.'),
 })
 

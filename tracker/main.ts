@@ -9,7 +9,7 @@ import { TokenKeys } from '../core/token-keys.ts'
 import { adminTls, ensureAdminPem, openAdminAuthority } from './admin/admin-authority.ts'
 import { adminRoutes } from './admin/routes.ts'
 import { listen, makeHttpsListener, tlsOptions } from './api/https-listener.ts'
-import { limitRequests } from './api/request-limits.ts'
+import { limitRequests, RequestLimits } from './api/request-limits.ts'
 import { nodeRoutes } from './api/routes.ts'
 import { Clusters, type NewCluster } from './authority/clusters.ts'
 import { Revocations } from './authority/revocations.ts'
@@ -28,7 +28,7 @@ import { EpochNews } from './swarm/epoch-news.ts'
 import { HEARTBEATS_MISSED_MAX } from './swarm/heartbeat.ts'
 import { PeerTables } from './swarm/peer-table.ts'
 import { PullAccesses } from './swarm/pull-accesses.ts'
-import { Sha1Askers } from './swarm/sha1-askers.ts'
+import { Sha1Claims } from './swarm/sha1-claims.ts'
 import { SwarmBook } from './swarm/swarm-book.ts'
 
 export interface RunningTracker {
@@ -142,12 +142,13 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
     swarms: new SwarmBook(store),
     epochs: await EpochNews.load(store),
     peers,
-    sha1Askers: new Sha1Askers(),
+    sha1Claims: new Sha1Claims(),
     registries,
     tokenKeys: new TokenKeys({ registries, log, nowMs }),
     credentialsSeen: new CredentialsSeen({ registries, dataDir: config.dataDir, log }),
     memberships: new Memberships(),
     accesses: new PullAccesses(),
+    pullLimits: pullLimits(config, log),
     leasePolicy,
     times: config,
     metrics: trackerMetrics(createMetrics({ process: true }).registry, () => peers.nodeCount()),
@@ -155,6 +156,16 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
     nowMs,
     random,
   }
+}
+
+/** Of pulls that are granted, as each leaves rows in the store: beside the limits of requests. */
+function pullLimits({ pullsPerMinuteMax, pullsBurstMax }: TrackerConfig, log: Logger): RequestLimits {
+  const bounds = {
+    requestsPerSecondMax: pullsPerMinuteMax / 60,
+    requestsBurstMax: pullsBurstMax,
+    requestsConcurrentMax: 0,
+  }
+  return new RequestLimits(bounds, log)
 }
 
 async function closeAll(registries: RegistryClients): Promise<void> {

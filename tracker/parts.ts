@@ -5,6 +5,7 @@ import { peerTokenTrust } from '../core/peer-token.ts'
 import type { RegistryClients } from '../core/registry-client.ts'
 import { TOKEN_KEYS_MAX, type TokenKeys } from '../core/token-keys.ts'
 import type { ClusterTrust } from '../core/tracker-api.ts'
+import type { RequestLimits } from './api/request-limits.ts'
 import type { Cluster } from './authority/cluster.ts'
 import type { Clusters } from './authority/clusters.ts'
 import type { Revocations } from './authority/revocations.ts'
@@ -16,7 +17,7 @@ import type { Store } from './store/store.ts'
 import type { EpochNews } from './swarm/epoch-news.ts'
 import type { PeerTables } from './swarm/peer-table.ts'
 import type { PullAccesses } from './swarm/pull-accesses.ts'
-import type { Sha1Askers } from './swarm/sha1-askers.ts'
+import type { Sha1Claims } from './swarm/sha1-claims.ts'
 import type { SwarmBook } from './swarm/swarm-book.ts'
 
 /** What the tracker is made of, made once in main.ts and handed to the APIs. */
@@ -28,12 +29,14 @@ export interface TrackerParts {
   swarms: SwarmBook
   epochs: EpochNews
   peers: PeerTables
-  sha1Askers: Sha1Askers
+  sha1Claims: Sha1Claims
   registries: RegistryClients
   tokenKeys: TokenKeys
   credentialsSeen: CredentialsSeen
   memberships: Memberships
   accesses: PullAccesses
+  /** By cluster and node. */
+  pullLimits: RequestLimits
   leasePolicy: LeasePolicy
   times: TrackerTimes
   metrics: TrackerMetrics

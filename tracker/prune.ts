@@ -3,6 +3,8 @@ import { PULL_KEPT_MS } from './pull/pull-certificate.ts'
 
 /** What is pruned is hours or months old. */
 const PRUNE_INTERVAL_MS = 10 * 60_000
+/** Pulls of one node that are remembered, beside those that have not ended: 59 KiB each with 128 blobs. */
+export const PULLS_KEPT_PER_NODE_MAX = 1024
 /** How long the audit log reaches back. */
 export const AUDIT_KEPT_MS = 90 * 24 * 3600 * 1000
 
@@ -12,7 +14,13 @@ type Pruned = Pick<TrackerParts, 'store' | 'clusters' | 'log' | 'nowMs'>
 export function pruneRegularly({ store, clusters, log, nowMs }: Pruned): () => Promise<void> {
   const prune = async () => {
     try {
-      await store.prune({ pulls: nowMs() - PULL_KEPT_MS, audit: nowMs() - AUDIT_KEPT_MS })
+      const now = nowMs()
+      await store.prune({
+        pulls: now - PULL_KEPT_MS,
+        audit: now - AUDIT_KEPT_MS,
+        now,
+        pullsPerNodeMax: PULLS_KEPT_PER_NODE_MAX,
+      })
       await clusters.withdrawEnded(nowMs())
     } catch (error) {
       log.error({ err: error }, 'old records could not be removed')

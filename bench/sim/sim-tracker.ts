@@ -80,8 +80,9 @@ export class SimTracker {
   }
 
   publish(node: number, lease: string, piece: number, nowMs: number): void {
+    const newPieces = 1 - this.published[piece]!
     this.published[piece] = 1
-    const progress = { node: idOf(node), lease, nowMs, leaseMs: LEASE_MS }
+    const progress = { node: idOf(node), lease, newPieces, nowMs, leaseMs: LEASE_MS }
     this.leases.progress(progress, (other) => this.published[other] === 1)
   }
 

@@ -65,6 +65,7 @@ function writeConfig(settings: TrackerSettings, port: number, adminPort: number)
     dataDir: join(folder, 'data'),
     // Each load-generating node stands for hundreds.
     requestsPerSecondMax: 0,
+    pullsPerMinuteMax: 0,
     requestsConcurrentMax: 0,
     unlockKeyFile: write('unlock-key', `SHOALKEY-1-${randomBytes(32).toString('base64url')}`),
     registries: [{ host: registry, caFile: write('authority.pem', caPem) }],

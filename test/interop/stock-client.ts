@@ -1,10 +1,11 @@
+import { createHash } from 'node:crypto'
 import { mkdtempSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Agent } from 'undici'
 import { makeKey } from '../../client/net/node-identity.ts'
 import { TrackerClient } from '../../client/net/tracker-client.ts'
 import { type BencodedDictionary, decodeBencode } from '../../core/bencode.ts'
-import { type SwarmId, swarmIdOf } from '../../core/metainfo.ts'
+import { pieceLayout, type SwarmId, swarmIdOf } from '../../core/metainfo.ts'
 import { type Credential, errorBody } from '../../core/tracker-api.ts'
 import type { TestBlob, TestCluster } from '../pull/test-cluster.ts'
 
@@ -18,13 +19,62 @@ export interface StockClient {
   folder: string
   /** GET below the swarm's path, with the pull certificate. */
   get(path: string): Promise<{ status: number; body: Buffer; type: string }>
-  /** Waits for the torrent: the node computes its hashes after the pull. @returns its path */
+  /**
+   * Waits for the torrent: the node computes its hashes after the pull, and a second node, which has no part in anything
+   * else, brings the same. @returns its path
+   */
   fetchTorrent(): Promise<string>
   announce(
     infoHash: string,
     query: { port: number; left: number; event?: string },
   ): Promise<BencodedDictionary>
   close(): Promise<void>
+}
+
+/**
+ * A node that holds the blob and says so to the tracker alone: no peer learns of it.
+ * @returns what has it say its word, if the tracker asks for it by now
+ */
+async function secondHolder(cluster: TestCluster, blob: TestBlob, credential: Credential) {
+  const access = cluster.nodeOptions('second') as {
+    trackerUrl: string
+    trackerCaPem: string
+    joinToken: string
+  }
+  const tracker = new TrackerClient(access)
+  const [key, pullKey] = [makeKey(), makeKey()]
+  const publicKey = key.spki.toString('base64url')
+  const joined = await tracker.join({ joinToken: access.joinToken, publicKey })
+  tracker.identify({ certificatePem: joined.certificate, privateKeyPem: key.privateKeyPem })
+  const { registry, repository, digest } = cluster.request(blob)
+  const { swarms } = await tracker.pull(
+    {
+      ...{ registry, repository, credential, listenPort: 9 },
+      publicKey: pullKey.spki.toString('base64url'),
+      blobs: [{ digest, bytes: blob.bytes.length, isWanted: false }],
+    },
+    10_000,
+  )
+  const { swarm, epoch } = swarms[0]!
+  const complete = (piecesSha1: string | null) =>
+    tracker.complete(swarm, { epoch, matched: 'whole', piecesSha1 })
+  const inventory = { isFullInventory: true, holds: [], dropped: [], wantsPeers: [], badPeers: [] }
+  return {
+    async speak() {
+      const { wantsSha1 } = await complete(null)
+      if (wantsSha1) await complete(sha1OfPieces(blob).toString('base64url'))
+      await tracker.heartbeat({ ...inventory, listenPort: 9, servePublicKey: null, revocationsVersion: 0 })
+    },
+    close: () => tracker.close(),
+  }
+}
+
+function sha1OfPieces({ bytes }: TestBlob): Buffer {
+  const { pieceBytes, pieceCount } = pieceLayout(bytes.length)
+  const pieces = Array.from({ length: pieceCount }, (_, at) =>
+    bytes.subarray(at * pieceBytes, (at + 1) * pieceBytes),
+  )
+  return Buffer.concat(pieces.map((piece) => createHash('sha1').update(piece).digest()))
 }
 
 const TORRENT_MS_MAX = 10_000
@@ -85,12 +135,18 @@ export async function becomeStockClient(
     get,
     async fetchTorrent() {
       const endMs = Date.now() + TORRENT_MS_MAX
-      for (;;) {
-        const { status, body } = await get('torrent')
-        if (status === 200) return write('blob.torrent', body)
-        const { code } = errorBody.parse(JSON.parse(String(body))).error
-        if (code !== 'TORRENT_PENDING' || Date.now() > endMs) throw new Error(`no torrent: ${code}`)
-        await new Promise((resolve) => setTimeout(resolve, RETRY_MS))
+      const second = await secondHolder(cluster, blob, options.credential)
+      try {
+        for (;;) {
+          const { status, body } = await get('torrent')
+          if (status === 200) return write('blob.torrent', body)
+          const { code } = errorBody.parse(JSON.parse(String(body))).error
+          if (code !== 'TORRENT_PENDING' || Date.now() > endMs) throw new Error(`no torrent: ${code}`)
+          await second.speak()
+          await new Promise((resolve) => setTimeout(resolve, RETRY_MS))
+        }
+      } finally {
+        await second.close()
       }
     },
     async announce(infoHash, { port, left, event }) {

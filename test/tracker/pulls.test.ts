@@ -5,6 +5,7 @@ import { claimsOf } from '../../core/certificate-claims.ts'
 import { swarmIdOf } from '../../core/metainfo.ts'
 import { isSignedBy, parseRegistryToken } from '../../core/registry-token.ts'
 import { pullResponse } from '../../core/tracker-api.ts'
+import { UNVERIFIED_BYTES_MAX } from '../../tracker/pull/membership.ts'
 import { makeSigner, pullClaims } from '../core/signed-tokens.ts'
 import { alwaysStatus, type Door } from '../core/test-registry.ts'
 import {
@@ -332,6 +333,26 @@ describe('a pull with a configured issuer and audience', () => {
     ]
     await world.close()
     expect(codes.map(({ body }) => body.error?.code)).toEqual(['TOKEN_ISSUER', 'TOKEN_AUDIENCE', undefined])
+  })
+})
+
+describe('a pull from a registry that redirects, and tells no length', () => {
+  it('is granted at the length that the caller says, up to a bound', async () => {
+    const redirecting: Door = (_, response) =>
+      void response.writeHead(307, { location: 'https://store.example/blob' }).end()
+    const world = await startWorld({ door: redirecting, registry: { kind: 'none' } })
+    const node = await world.joined(await world.makeCluster())
+    const pull = async (bytes: number) => {
+      const blobs = [wanted({ digest: LAYER.digest, bytes })]
+      const { status, body } = await node.pull({ credential: { scheme: 'none' }, blobs })
+      return [status, body.error?.code]
+    }
+    const answers = [await pull(UNVERIFIED_BYTES_MAX), await pull(UNVERIFIED_BYTES_MAX + 1)]
+    await world.close()
+    expect(answers).toEqual([
+      [200, undefined],
+      [409, 'BLOB_SIZE_UNPROVEN'],
+    ])
   })
 })
 

@@ -71,6 +71,28 @@ describe('callers without a certificate', () => {
   })
 })
 
+describe('a tracker that grants so many pulls', () => {
+  it('refuses one node more, lets another pull, and the first again later', async () => {
+    const world = await startWorld({ tracker: { pullsBurstMax: 2, pullsPerMinuteMax: 1 } })
+    try {
+      const cluster = await world.makeCluster()
+      const [greedy, modest] = [await world.joined(cluster), await world.joined(cluster)]
+      const pull = async (node: TestNode, changes = {}) => (await node.pull(changes)).status
+      // What is not granted is not counted.
+      for (let at = 0; at < 5; at += 1) expect(await pull(greedy, { repository: 'team/none' })).toBe(403)
+      expect([await pull(greedy), await pull(greedy)]).toEqual([200, 200])
+      const { status, body } = await greedy.pull()
+      expect([status, body.error.code]).toEqual([429, 'REQUESTS_TOO_MANY'])
+      expect(await pull(modest)).toBe(200)
+      expect((await greedy.heartbeat()).status).toBe(200)
+      world.clockOffsetMs = 60_000
+      expect([await pull(greedy), await pull(greedy)]).toEqual([200, 429])
+    } finally {
+      await world.close()
+    }
+  })
+})
+
 describe('a tracker with limits', () => {
   let world: World
   let greedy: TestNode

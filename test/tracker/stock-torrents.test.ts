@@ -69,13 +69,28 @@ async function holder(changes: Record<string, unknown> = {}): Promise<{ node: Te
   const { swarm, lease } = swarms[0]
   const hashes = wireHashes(hashesOf(LAYER_PIECES))
   await node.hashes(swarm, { pull, lease: lease.lease, hashes })
-  expect((await node.complete(swarm)).body.wantsSha1).toBe(true)
+  await bringSha1(node, swarm)
   return { node, swarm }
+}
+
+/** Of a node that was granted the layer, and asked. */
+async function bringSha1(node: TestNode, swarm: string, sha1s = SHA1S): Promise<void> {
+  expect((await node.complete(swarm)).body.wantsSha1).toBe(true)
+  expect((await node.complete(swarm, { piecesSha1: sha1s.toString('base64url') })).status).toBe(200)
+}
+
+async function secondHolder(swarm: string, sha1s = SHA1S, changes: Record<string, unknown> = {}) {
+  const node = await world.joined(cluster)
+  await node.pull(changes)
+  await bringSha1(node, swarm, sha1s)
+  return node
 }
 
 async function holderWithSha1(changes: Record<string, unknown> = {}) {
   const held = await holder(changes)
-  await held.node.complete(held.swarm, { piecesSha1: SHA1S.toString('base64url') })
+  const second = await secondHolder(held.swarm, SHA1S, changes)
+  // What is there stays; the tests below count peers.
+  await second.heartbeat({ isFullInventory: true })
   return held
 }
 
@@ -92,12 +107,17 @@ function announcePath(swarm: string, infoHash: string, query = `port=${STOCK_POR
 describe('the torrent of a blob', () => {
   beforeEach(() => begin())
 
-  it('is there once a node has brought the SHA-1 hashes', async () => {
+  it('is there once two nodes have brought the same SHA-1 hashes', async () => {
     const { node, swarm } = await holder()
     const { caller, get, pull } = await stockClient(await world.joined(cluster))
-    const pending = await caller.request('GET', `/v1/swarms/${swarm}/torrent`)
-    expect([pending.status, codeOf(pending)]).toEqual([404, 'TORRENT_PENDING'])
+    const expectPending = async () => {
+      const pending = await caller.request('GET', `/v1/swarms/${swarm}/torrent`)
+      expect([pending.status, codeOf(pending)]).toEqual([404, 'TORRENT_PENDING'])
+    }
+    await expectPending()
     await node.complete(swarm, { piecesSha1: SHA1S.toString('base64url') })
+    await expectPending()
+    await secondHolder(swarm)
     const file = await get(`/v1/swarms/${swarm}/torrent`)
     expect(String(file.get('announce'))).toMatch(
       new RegExp(`^https://localhost:\\d+/v1/swarms/${swarm}/announce$`),
@@ -106,6 +126,28 @@ describe('the torrent of a blob', () => {
     expect(info.get('pieces')).toEqual(SHA1S)
     expect(String(info.get('ssl-cert'))).toBe(pull.trust.authorities[0])
     expect(encodeBencode(info).length).toBeGreaterThan(SHA1S.length)
+  })
+
+  it('is not there when two nodes brought different ones, and is when the next two bring the same', async () => {
+    const { node, swarm } = await holder()
+    const liar = await secondHolder(swarm, Buffer.alloc(20 * LAYER_PIECES, 0xee))
+    const { caller, get } = await stockClient(await world.joined(cluster))
+    expect(codeOf(await caller.request('GET', `/v1/swarms/${swarm}/torrent`))).toBe('TORRENT_PENDING')
+    for (const spoken of [node, liar]) expect((await spoken.complete(swarm)).body.wantsSha1).toBe(false)
+    for (let next = 0; next < 2; next += 1) await secondHolder(swarm)
+    const info = (await get(`/v1/swarms/${swarm}/torrent`)).get('info') as BencodedDictionary
+    expect(info.get('pieces')).toEqual(SHA1S)
+  })
+
+  it('is gone when a hash of the blob proves wrong', async () => {
+    const { swarm } = await holderWithSha1()
+    const { caller, pull } = await stockClient(await world.joined(cluster))
+    const reporter = await world.joined(cluster)
+    await reporter.pull()
+    const pieces = [{ piece: 0, hash: Buffer.alloc(32).toString('base64url') }]
+    expect((await reporter.mismatch(swarm, { pieces })).status).toBe(200)
+    expect(pull.swarms[0].status).toBe('confirmed')
+    expect(codeOf(await caller.request('GET', `/v1/swarms/${swarm}/torrent`))).toBe('TORRENT_PENDING')
   })
 
   it('is for holders of a live pull certificate that names the blob', async () => {

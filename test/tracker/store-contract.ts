@@ -316,13 +316,15 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       expect((await store.loadSwarm(RED, SWARM))?.pieces).toEqual([pieceAt(1), other])
     })
 
-    it('keeps the first SHA-1 hashes of a swarm', async () => {
+    it('keeps the first SHA-1 hashes of a swarm, until its epoch rises', async () => {
       await store.ensureSwarm(IDENTITY)
       expect(await store.piecesSha1(SWARM)).toBeUndefined()
       await store.putPiecesSha1(SWARM, ONE, Buffer.alloc(20, 1))
       await store.putPiecesSha1(SWARM, TWO, Buffer.alloc(20, 2))
       expect(await store.piecesSha1(SWARM)).toEqual(Buffer.alloc(20, 1))
       expect(await store.loadSwarm(RED, SWARM)).toMatchObject({ hasPiecesSha1: true })
+      await store.saveSwarm(SWARM, 0, change({ epoch: 1, dropCompletions: true }))
+      expect(await store.piecesSha1(SWARM)).toBeUndefined()
     })
 
     it('numbers revocations and clearings upwards, and keeps what is in force', async () => {
@@ -362,12 +364,42 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       await store.saveSwarm(SWARM, 0, change({ putPieces: [pieceAt(0)] }))
       await store.putPull(pull('old', { grantedAtMs: 99 }), audit('granted', 10))
       await store.putPull(pull('new', { grantedAtMs: 100 }), audit('granted', 20))
-      await store.prune({ pulls: 100, audit: 20 })
+      await store.prune({ pulls: 100, audit: 20, now: 150, pullsPerNodeMax: 1 })
       expect(await store.pull('old')).toBeUndefined()
       expect(await store.pull('new')).toBeDefined()
       expect(await store.hasPullSince({ cluster: RED, node: ONE, swarm: SWARM }, 0)).toBe(true)
       expect(await store.audit({ limit: 10 })).toMatchObject([{ atMs: 20 }])
       expect((await store.loadSwarm(RED, SWARM))?.pieces).toHaveLength(1)
+    })
+
+    it("forgets the oldest of one node's ended pulls when they are many, and no live one", async () => {
+      const put = (id: string, grantedAtMs: number, changes: Partial<PullRecord> = {}) =>
+        store.putPull(pull(id, { grantedAtMs, expiresAtMs: 200, ...changes }), audit('granted'))
+      await put('oldest, live', 101, { expiresAtMs: 400 })
+      for (const [index, id] of ['a', 'b', 'c'].entries()) await put(id, 102 + index)
+      await put("another node's", 101, { node: TWO })
+      await store.prune({ pulls: 100, audit: 0, now: 300, pullsPerNodeMax: 2 })
+      const left = async (id: string) => (await store.pull(id)) !== undefined
+      expect(await Promise.all(['oldest, live', 'a', 'b', 'c', "another node's"].map(left))).toEqual([
+        ...[true, false, true, true, true],
+      ])
+    })
+
+    it('forgets swarms that no pull names, unless a hash was ever published', async () => {
+      const third = { ...IDENTITY, swarm: 'e'.repeat(40) as SwarmId }
+      for (const identity of [IDENTITY, { ...IDENTITY, swarm: OTHER_SWARM }, third])
+        await store.ensureSwarm(identity)
+      await store.saveSwarm(OTHER_SWARM, 0, change({ putPieces: [pieceAt(0)] }))
+      await store.saveSwarm(third.swarm, 0, change({ putLeases: [leaseOf('l', 1000)] }))
+      await store.putPull(pull('of the first', { grantedAtMs: 100 }), audit('granted'))
+      const prune = (pulls: number) => store.prune({ pulls, audit: 0, now: 0, pullsPerNodeMax: 9 })
+      const left = async (swarm: SwarmId) => (await store.loadSwarm(RED, swarm)) !== undefined
+      await prune(100)
+      expect(await Promise.all([SWARM, OTHER_SWARM, third.swarm].map(left))).toEqual([true, true, false])
+      await prune(101)
+      expect(await Promise.all([SWARM, OTHER_SWARM].map(left))).toEqual([false, true])
+      await store.ensureSwarm(third)
+      expect((await store.loadSwarm(RED, third.swarm))?.leases).toEqual([])
     })
   })
 }

@@ -5,7 +5,7 @@ import type { RegistryHost } from '../../core/repository.ts'
 import { firstFreeRun } from '../../tracker/handout/leases.ts'
 import { SqliteStore } from '../../tracker/store/sqlite-store.ts'
 import { emptyChange } from '../../tracker/store/store.ts'
-import { SwarmBook } from '../../tracker/swarm/swarm-book.ts'
+import { PIECES_CACHED_MAX, SwarmBook } from '../../tracker/swarm/swarm-book.ts'
 import type { SwarmState } from '../../tracker/swarm/swarm-state.ts'
 import { hashesOf, LAYER, LAYER_PIECES } from './test-tracker.ts'
 
@@ -45,6 +45,56 @@ describe('two trackers on one store', () => {
     const { lease, firstPiece } = leases[0]!
     await books[1]!.step(cluster, swarm, (state) => publishPiece(state, ONE, lease, firstPiece))
     expect(await books[0]!.step(cluster, swarm, (state) => state.isPublished(firstPiece))).toBe(true)
+    await store.close()
+  })
+})
+
+describe('the swarms in memory', () => {
+  const LARGE_PIECES = 2 ** 18
+  const largeAt = (index: number) => ({
+    ...IDENTITY,
+    swarm: String(index).padStart(40, '0') as SwarmId,
+    bytes: LARGE_PIECES * 4 * 2 ** 20,
+  })
+
+  it('take no memory for pieces that nobody published', async () => {
+    const store = new SqliteStore(':memory:')
+    const book = new SwarmBook(store)
+    const before = process.memoryUsage().arrayBuffers
+    for (let index = 0; index < 32; index += 1) await book.open(largeAt(index), (state) => state.epoch)
+    expect(book.piecesCached).toBe(0)
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(32 * LARGE_PIECES)
+    await store.close()
+  })
+
+  it('are no more than their pieces have room, and what was forgotten is read again', async () => {
+    const store = new SqliteStore(':memory:')
+    const book = new SwarmBook(store)
+    const publishAt = (index: number) =>
+      book.open(largeAt(index), (state) => {
+        takeLease(state, ONE, 'lease')
+        publishPiece(state, ONE, 'lease', 0)
+      })
+    for (let index = 0; index < 6; index += 1) {
+      await publishAt(index)
+      expect(book.piecesCached).toBeLessThanOrEqual(PIECES_CACHED_MAX)
+    }
+    expect(book.piecesCached).toBe(PIECES_CACHED_MAX)
+    const { cluster, swarm } = largeAt(0)
+    expect(await book.step(cluster, swarm, (state) => state.isPublished(0))).toBe(true)
+    await store.close()
+  })
+
+  it('are made again when the store forgot them', async () => {
+    const store = new SqliteStore(':memory:')
+    const book = new SwarmBook(store)
+    await book.open(IDENTITY, (state) => state.epoch)
+    await store.prune({ pulls: 0, audit: 0, now: 0, pullsPerNodeMax: 1 })
+    const { cluster, swarm } = IDENTITY
+    await expect(book.step(cluster, swarm, (state) => state.epoch)).rejects.toMatchObject({
+      code: 'SWARM_UNKNOWN',
+    })
+    expect(await book.open(IDENTITY, (state) => state.epoch)).toBe(0)
     await store.close()
   })
 })

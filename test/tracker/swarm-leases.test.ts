@@ -1,13 +1,13 @@
 import { describe, expect, it } from 'vitest'
 import type { NodeId } from '../../core/metainfo.ts'
-import { fairShare } from '../../tracker/handout/leases.ts'
-import { emptyChange } from '../../tracker/store/store.ts'
-import { SwarmLeases } from '../../tracker/swarm/swarm-leases.ts'
+import { fairShare, oneReader } from '../../tracker/handout/leases.ts'
+import { emptyChange, type LeaseRecord } from '../../tracker/store/store.ts'
+import { LEASES_PER_NODE_MAX, SwarmLeases } from '../../tracker/swarm/swarm-leases.ts'
 
 const LEASE_MS = 9_000
 const nodeNamed = (digit: string) => digit.repeat(40) as NodeId
 
-function makeLeases(fetchersOf?: (piece: number) => number) {
+function makeLeases(fetchersOf?: (piece: number) => number, policy = fairShare({ runPiecesMax: 4 })) {
   const change = emptyChange({ epoch: 0, isConfirmed: false })
   const leases = new SwarmLeases([], () => change)
   const published = new Set<number>()
@@ -19,7 +19,7 @@ function makeLeases(fetchersOf?: (piece: number) => number) {
       count += 1
       const request = { node, pull: 'p', lease: `lease ${count}`, position: 0, nowMs, leaseMs: LEASE_MS }
       return leases.take(
-        { ...request, sharers: 2, policy: fairShare({ runPiecesMax: 4 }) },
+        { ...request, sharers: 2, policy },
         { pieceCount, isOpen: (piece) => !published.has(piece), ...(fetchersOf && { fetchersOf }) },
       )
     },
@@ -63,5 +63,54 @@ describe('the leases of a swarm', () => {
     const next = take(nodeNamed('3'), LEASE_MS)
     expect(next).toMatchObject({ firstPiece: 0, node: nodeNamed('3') })
     expect(next!.lease).not.toBe(first!.lease)
+  })
+})
+
+describe('one node that takes what it can', () => {
+  it('holds a few leases at a time, and more when those have ended', () => {
+    const { take, leases } = makeLeases()
+    const takeAll = (nowMs: number) => {
+      const taken: LeaseRecord[] = []
+      for (let lease = take(nodeNamed('1'), nowMs, 100); lease; lease = take(nodeNamed('1'), nowMs, 100))
+        taken.push(lease)
+      return taken
+    }
+    const first = takeAll(0)
+    expect(first).toHaveLength(LEASES_PER_NODE_MAX)
+    leases.release(first[0]!.lease, nodeNamed('1'))
+    expect(takeAll(1)).toHaveLength(1)
+    expect(take(nodeNamed('2'), 1, 100)).toMatchObject({ pieces: 4 })
+  })
+
+  it('keeps no lease alive by what was said before', () => {
+    const { take, leases } = makeLeases()
+    const { lease } = take(nodeNamed('1'), 0)!
+    const progress = { node: nodeNamed('1'), lease, leaseMs: LEASE_MS }
+    leases.progress({ ...progress, newPieces: 1, nowMs: 1000 }, () => false)
+    leases.progress({ ...progress, newPieces: 0, nowMs: 2000 }, () => false)
+    expect(leases.nextExpiryInMs(2000)).toBe(LEASE_MS - 1000)
+  })
+})
+
+describe('a reader from the start', () => {
+  /** It publishes a piece each `pieceMs`, and for so long that one lease's time is over. @returns the time */
+  function read(pieceMs: number) {
+    const { take, leases } = makeLeases(undefined, oneReader)
+    const { lease } = take(nodeNamed('1'), 0, 64)!
+    let nowMs = 0
+    while (nowMs < 2 * LEASE_MS) {
+      nowMs += pieceMs
+      const progress = { node: nodeNamed('1'), lease, newPieces: 1, nowMs, leaseMs: LEASE_MS }
+      leases.progress(progress, (piece) => piece < nowMs / pieceMs)
+    }
+    return take(nodeNamed('2'), nowMs, 64)
+  }
+
+  it('is alone while it gets on', () => {
+    expect(read(LEASE_MS / 20)).toBeUndefined()
+  })
+
+  it('is not waited for when it is slow, though it never stops', () => {
+    expect(read(LEASE_MS / 4)).toMatchObject({ node: nodeNamed('2'), pieces: 1 })
   })
 })

@@ -119,6 +119,15 @@ describe('a swarm', () => {
     expect((await publish({ ...two, lease: body.lease }, 2, LAYER_PIECES)).body.status).toBe('claimed')
   })
 
+  it('gives the rest of a lease to another node, though its holder says again what is known', async () => {
+    const two = await pulling()
+    await publish(one, 0, 1)
+    for (world.clockOffsetMs = 3_000; world.clockOffsetMs < 10_000; world.clockOffsetMs += 3_000)
+      expect((await publish(one, 0, 1)).status).toBe(200)
+    world.clockOffsetMs = 10_500
+    expect((await askLease(two)).body.lease).toMatchObject({ firstPiece: 1, pieces: LAYER_PIECES - 1 })
+  })
+
   it('lets a slow holder go on as long as nobody took its lease', async () => {
     world.clockOffsetMs = 60_000
     expect((await publish(one, 0, 1)).status).toBe(200)
@@ -205,17 +214,25 @@ describe('a swarm', () => {
     })
   })
 
-  it('asks the first node that completes for the SHA-1 hashes, until it has them', async () => {
-    const two = await pulling()
+  it('asks two nodes that complete for the SHA-1 hashes, others when those do not bring them, and nobody any more when two gave the same', async () => {
+    const [two, three, four] = [await pulling(), await pulling(), await pulling()]
+    const wantsSha1 = async ({ node, swarm }: Pulling, piecesSha1: string | null = null) =>
+      (await node.complete(swarm, { piecesSha1 })).body.wantsSha1
+    await two.node.complete(one.swarm)
+    expect(await wantsSha1(one)).toBe(false)
     await publish(one, 0, LAYER_PIECES)
-    expect((await one.node.complete(one.swarm)).body.wantsSha1).toBe(true)
-    expect((await two.node.complete(one.swarm)).body.wantsSha1).toBe(false)
+    expect(await wantsSha1(one)).toBe(true)
+    expect(await wantsSha1(two)).toBe(true)
+    expect(await wantsSha1(three)).toBe(false)
     const short = await one.node.complete(one.swarm, { piecesSha1: Buffer.alloc(19).toString('base64url') })
     expect([short.status, short.body.error.code]).toEqual([400, 'INVALID_INPUT'])
     const piecesSha1 = Buffer.alloc(20 * LAYER_PIECES, 1).toString('base64url')
-    expect((await one.node.complete(one.swarm, { piecesSha1 })).body.wantsSha1).toBe(false)
-    world.clockOffsetMs = 120_000
-    expect((await two.node.complete(one.swarm)).body.wantsSha1).toBe(false)
+    expect(await wantsSha1(one, piecesSha1)).toBe(false)
+    expect(await wantsSha1(three)).toBe(false)
+    world.clockOffsetMs = 61_000
+    expect(await wantsSha1(three)).toBe(true)
+    await wantsSha1(three, piecesSha1)
+    expect(await wantsSha1(four)).toBe(false)
   })
 
   it('drops the pieces of a mismatch, raises the epoch and leases them to a third node', async () => {

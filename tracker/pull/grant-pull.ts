@@ -48,6 +48,7 @@ export async function grantPull(
   })
   checkSubject(parts, caller, question, credential)
   const { granted, refused } = await checkBlobs(parts, registry, question, blobs, credential)
+  parts.pullLimits.enter(`${caller.cluster.cluster} ${caller.node}`, nowMs)()
   const peerToken = registry.kind === 'introspect' ? peerTokenFor(caller, question, { spki, nowMs }) : null
   const tokenHash = peerToken === null ? credential.tokenHash : parseRegistryToken(peerToken).hash
   const pull = pullRecord(caller, question, {

@@ -6,6 +6,11 @@ import { RefusedError } from '../errors.ts'
 
 /** How long "this blob is in this repository" is remembered. It never says who may read it. */
 export const MEMBERSHIP_MS = 3600 * 1000
+/**
+ * The longest blob that is believed on the caller's word, where the registry answers HEAD by a redirect and tells no
+ * length: 16,384 pieces. Layers above it are rare, and come from the registry.
+ */
+export const UNVERIFIED_BYTES_MAX = 64 * 1024 ** 3
 /** Bound of remembered memberships: about 300 bytes each. */
 export const MEMBERSHIPS_MAX = 100_000
 
@@ -32,13 +37,20 @@ export class Memberships {
 
   /**
    * Makes sure that the blob is in the repository and as long as the caller says.
-   * @throws RefusedError BLOB_NOT_IN_REPOSITORY, BLOB_SIZE_MISMATCH, REGISTRY_REFUSED, REGISTRY_UNREACHABLE
+   * @throws RefusedError BLOB_NOT_IN_REPOSITORY, BLOB_SIZE_MISMATCH, BLOB_SIZE_UNPROVEN, REGISTRY_REFUSED,
+   *   REGISTRY_UNREACHABLE
    */
   async check(question: MembershipQuestion): Promise<void> {
     const id = [question.registry.host, question.repository, question.digest].join(' ')
     const membership = await this.#find(id, question)
     if (membership.bytes !== undefined && membership.bytes !== question.bytes) {
       throw new RefusedError('BLOB_SIZE_MISMATCH', `${question.digest} is ${membership.bytes} bytes long`)
+    }
+    if (membership.bytes === undefined && question.bytes > UNVERIFIED_BYTES_MAX) {
+      throw new RefusedError(
+        'BLOB_SIZE_UNPROVEN',
+        'the registry tells no length, and this one is not believed',
+      )
     }
   }
 

@@ -65,9 +65,19 @@ export function hasPullRowSince(
   return db.get(find, node, swarm, sinceMs, cluster) !== undefined
 }
 
-/** Pulls of grants before `beforeMs`, with their blobs; to be run inside a transaction. */
-export function deletePullRows(db: SqliteDatabase, beforeMs: number): void {
-  const ended = 'SELECT id FROM pulls WHERE granted_at_ms < ?1'
-  db.run(`DELETE FROM pull_blobs WHERE pull IN (${ended})`, beforeMs)
-  db.run('DELETE FROM pulls WHERE granted_at_ms < ?1', beforeMs)
+/**
+ * Pulls of grants before `pulls`, and of each node those that have ended beyond the newest `pullsPerNodeMax`, with their
+ * blobs; to be run inside a transaction.
+ */
+export function deletePullRows(
+  db: SqliteDatabase,
+  { pulls, now, pullsPerNodeMax }: { pulls: number; now: number; pullsPerNodeMax: number },
+): void {
+  const placed = `SELECT id, granted_at_ms, expires_at_ms,
+    row_number() OVER (PARTITION BY cluster, node ORDER BY granted_at_ms DESC) AS place FROM pulls`
+  const old = `SELECT id FROM (${placed}) WHERE granted_at_ms < ? OR (place > ? AND expires_at_ms < ?)`
+  for (const { id } of db.all(old, pulls, pullsPerNodeMax, now)) {
+    db.run('DELETE FROM pull_blobs WHERE pull = ?', id as string)
+    db.run('DELETE FROM pulls WHERE id = ?', id as string)
+  }
 }

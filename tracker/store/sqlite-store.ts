@@ -16,7 +16,7 @@ import {
   insertClusterRows,
   resealRows,
 } from './sqlite-secrets.ts'
-import { changeSwarmRows, loadSwarmRows } from './sqlite-swarms.ts'
+import { changeSwarmRows, deleteUnpublishedSwarmRows, loadSwarmRows } from './sqlite-swarms.ts'
 import {
   type AuditEntry,
   type AuthorityRecord,
@@ -276,11 +276,12 @@ export class SqliteStore implements Store {
     }))
   }
 
-  async prune(beforeMs: { pulls: number; audit: number }): Promise<void> {
+  async prune(before: Parameters<Store['prune']>[0]): Promise<void> {
     this.#db.atomically(() => {
-      deletePullRows(this.#db, beforeMs.pulls)
-      this.#db.run('DELETE FROM leases WHERE expires_at_ms < ?1', beforeMs.pulls)
-      this.#db.run('DELETE FROM audit WHERE at_ms < ?1', beforeMs.audit)
+      deletePullRows(this.#db, before)
+      this.#db.run('DELETE FROM leases WHERE expires_at_ms < ?1', before.pulls)
+      this.#db.run('DELETE FROM audit WHERE at_ms < ?1', before.audit)
+      deleteUnpublishedSwarmRows(this.#db)
     })
   }
 

@@ -109,10 +109,25 @@ function changeLeases(db: SqliteDatabase, swarm: SwarmId, change: SwarmChange): 
   }
 }
 
-/** Completions end with their epoch; the rise is noted for the nodes that hold the swarm. */
+/**
+ * Swarms that no pull names any more, and of which nothing was ever signed: of those whose epoch rose something was. To
+ * be run inside a transaction.
+ */
+export function deleteUnpublishedSwarmRows(db: SqliteDatabase): void {
+  const hasPieces = 'EXISTS (SELECT 1 FROM pieces WHERE swarm = swarms.id)'
+  const unpublished = `SELECT id FROM swarms WHERE epoch = 0 AND NOT ${hasPieces}`
+  const unnamed = db.all(`${unpublished} AND id NOT IN (SELECT swarm FROM pull_blobs)`)
+  for (const { id } of unnamed) {
+    db.run('DELETE FROM leases WHERE swarm = ?', id as string)
+    db.run('DELETE FROM swarms WHERE id = ?', id as string)
+  }
+}
+
+/** Completions and SHA-1 hashes end with their epoch; the rise is noted for the nodes that hold the swarm. */
 function changeCompletions(db: SqliteDatabase, swarm: SwarmId, change: SwarmChange): void {
   if (change.dropCompletions) {
     db.run('DELETE FROM completions WHERE swarm = ?', swarm)
+    db.run('DELETE FROM pieces_sha1 WHERE swarm = ?', swarm)
     const note =
       'INSERT INTO epoch_changes (cluster, swarm, epoch) SELECT cluster, id, epoch FROM swarms WHERE id = ?'
     db.run(note, swarm)

@@ -51,7 +51,7 @@ export interface Store {
    * @throws StoreConflictError when the swarm is not at `expectedVersion` any more: load it and decide again
    */
   saveSwarm(swarm: SwarmId, expectedVersion: number, change: SwarmChange): Promise<void>
-  /** SHA-1 of every piece, 20 bytes each, for stock clients. Kept as first given. */
+  /** SHA-1 of every piece, 20 bytes each, for stock clients. Kept as first given, until the epoch rises. */
   putPiecesSha1(swarm: SwarmId, node: NodeId, hashes: Buffer): Promise<void>
   piecesSha1(swarm: SwarmId): Promise<Buffer | undefined>
   /** Epoch rises after `sequence`, oldest first, at most EPOCH_CHANGES_MAX of the newest. */
@@ -68,8 +68,12 @@ export interface Store {
   /** Newest first, below `beforeSequence` when given. */
   audit(options: { limit: number; beforeSequence?: number }): Promise<(AuditEntry & { sequence: number })[]>
 
-  /** Forgets pulls and leases that ended, and audit entries, from before `beforeMs`. */
-  prune(beforeMs: { pulls: number; audit: number }): Promise<void>
+  /**
+   * Forgets pulls and leases that ended, and audit entries, from before `before`; of each node's pulls also those that
+   * have ended beyond the newest `pullsPerNodeMax`; and swarms of which nobody had ever published a hash, once no pull
+   * names them.
+   */
+  prune(before: { pulls: number; audit: number; now: number; pullsPerNodeMax: number }): Promise<void>
   close(): Promise<void>
 }
 

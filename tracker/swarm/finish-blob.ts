@@ -45,18 +45,22 @@ export async function completeBlob(
   if (step.isNewlyConfirmed) parts.metrics.confirmed.inc()
   await parts.store.completePullBlobs({ cluster, node: caller.node, swarm }, parts.nowMs())
   parts.peers.of(cluster).becameSeed(caller.node, swarm)
-  const isVouched = matched === 'whole' || step.state.status === 'confirmed'
-  if (sha1 !== undefined && isVouched) await keepSha1(parts, caller, step.state, sha1)
+  if (sha1 !== undefined && epoch === step.state.epoch) await takeSha1(parts, caller, step.state, sha1)
   return completeAnswer(parts, caller, step.state)
 }
 
-async function keepSha1(
+/** Kept once the swarm is confirmed and two nodes gave the same: stock clients have nothing else to check a piece with. */
+async function takeSha1(
   parts: TrackerParts,
-  caller: NodeCaller,
+  { node }: NodeCaller,
   state: SwarmState,
   sha1: Buffer,
 ): Promise<void> {
-  await parts.store.putPiecesSha1(state.identity.swarm, caller.node, sha1)
+  const { epoch, identity, status } = state
+  if (state.hasPiecesSha1) return
+  const isAgreed = parts.sha1Claims.take({ swarm: identity.swarm, epoch, node }, sha1, status === 'confirmed')
+  if (!isAgreed) return
+  await parts.store.putPiecesSha1(identity.swarm, node, sha1)
   state.gotPiecesSha1()
 }
 
@@ -67,7 +71,10 @@ function completeAnswer(parts: TrackerParts, caller: NodeCaller, state: SwarmSta
     epoch,
     status,
     batches: status === 'confirmed' ? batchesFrom(state, caller.cluster.batchKeys[0]!, 0) : [],
-    wantsSha1: !state.hasPiecesSha1 && parts.sha1Askers.isAsked(swarm, caller.node, parts.nowMs()),
+    wantsSha1:
+      !state.hasPiecesSha1 &&
+      status !== 'cold' &&
+      parts.sha1Claims.isAsked({ swarm, epoch, node: caller.node }, parts.nowMs()),
   }
 }
 

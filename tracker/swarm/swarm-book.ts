@@ -1,26 +1,34 @@
-import { BoundedMap } from '../../core/bounded-map.ts'
 import type { ClusterId, SwarmId } from '../../core/metainfo.ts'
 import { RefusedError, StoreConflictError } from '../errors.ts'
 import type { Store, SwarmIdentity } from '../store/store.ts'
 import { SwarmState } from './swarm-state.ts'
 
-/** Bound of swarms kept in memory: 128 pieces take about 10 KiB, so that these take about 40 MiB. */
+/** Bound of swarms kept in memory: about 2 KiB each, without their pieces. */
 export const SWARMS_CACHED_MAX = 4096
+/**
+ * Bound of their pieces: 128 take about 10 KiB where one pull published four at a time, so that these take about 40 MiB,
+ * and 58 KiB where each comes from another pull. The largest blob has half as many.
+ */
+export const PIECES_CACHED_MAX = 2 ** 19
 /** Another tracker may be first this often before the request fails. */
 const SAVE_ATTEMPTS_MAX = 5
 
 interface CachedSwarm {
   state: SwarmState
   version: number
+  /** `state.piecesHeld`, as it is counted. */
+  pieces: number
 }
 
 /**
  * Swarms, read through a cache. Steps on one swarm run one after the other; each sees the newest stored version, and
- * its change is saved before its result is told, so that a killed tracker never promised what it forgot.
+ * its change is saved before its result is told, so that a killed tracker never promised what it forgot. Invariant:
+ * `#pieces` is the sum over the cache, which holds no more than its bounds; what was loaded the longest ago goes first.
  */
 export class SwarmBook {
   readonly #store: Store
-  readonly #cache = new BoundedMap<SwarmId, CachedSwarm>(SWARMS_CACHED_MAX)
+  readonly #cache = new Map<SwarmId, CachedSwarm>()
+  #pieces = 0
   readonly #queues = new Map<SwarmId, Promise<unknown>>()
 
   constructor(store: Store) {
@@ -28,21 +36,27 @@ export class SwarmBook {
   }
 
   /** As `step`, for a swarm that is made when it is new. */
-  async open<T>(identity: SwarmIdentity, work: (state: SwarmState) => T): Promise<T> {
-    if (!this.#cache.has(identity.swarm)) await this.#store.ensureSwarm(identity)
-    return this.step(identity.cluster, identity.swarm, work)
+  open<T>(identity: SwarmIdentity, work: (state: SwarmState) => T): Promise<T> {
+    return this.#inTurn(identity.swarm, () =>
+      this.#attempt(identity, work, () => this.#store.ensureSwarm(identity)),
+    )
+  }
+
+  get piecesCached(): number {
+    return this.#pieces
   }
 
   /**
    * Runs `work` on the swarm and saves what it changed. `work` may run again when another tracker was first.
    * @throws RefusedError SWARM_UNKNOWN when the cluster has no such swarm
    */
-  async step<T>(cluster: ClusterId, swarm: SwarmId, work: (state: SwarmState) => T): Promise<T> {
+  step<T>(cluster: ClusterId, swarm: SwarmId, work: (state: SwarmState) => T): Promise<T> {
+    return this.#inTurn(swarm, () => this.#attempt({ cluster, swarm }, work))
+  }
+
+  async #inTurn<T>(swarm: SwarmId, work: () => Promise<T>): Promise<T> {
     const before = this.#queues.get(swarm) ?? Promise.resolve()
-    const running = before.then(
-      () => this.#attempt(cluster, swarm, work),
-      () => this.#attempt(cluster, swarm, work),
-    )
+    const running = before.then(work, work)
     this.#queues.set(swarm, running)
     try {
       return await running
@@ -51,16 +65,21 @@ export class SwarmBook {
     }
   }
 
-  async #attempt<T>(cluster: ClusterId, swarm: SwarmId, work: (state: SwarmState) => T): Promise<T> {
+  /** @param make makes the swarm when the store has none (any more) */
+  async #attempt<T>(
+    { cluster, swarm }: Pick<SwarmIdentity, 'cluster' | 'swarm'>,
+    work: (state: SwarmState) => T,
+    make?: () => Promise<void>,
+  ): Promise<T> {
     for (let attempt = 1; ; attempt += 1) {
-      const cached = await this.#load(cluster, swarm)
+      const cached = await this.#load(cluster, swarm, make)
       try {
         return await this.#apply(cached, work)
       } catch (error) {
         const isUntouched = error instanceof RefusedError && cached.state.takeChange() === undefined
         if (isUntouched) throw error
         // What is in memory may be ahead of the store now: the next step reads it again.
-        this.#cache.delete(swarm)
+        this.#forget(swarm)
         if (!(error instanceof StoreConflictError) || attempt === SAVE_ATTEMPTS_MAX) throw error
       }
     }
@@ -73,18 +92,38 @@ export class SwarmBook {
       await this.#store.saveSwarm(cached.state.identity.swarm, cached.version, change)
       cached.version += 1
     }
+    this.#weigh(cached)
     return result
   }
 
-  async #load(cluster: ClusterId, swarm: SwarmId): Promise<CachedSwarm> {
+  async #load(cluster: ClusterId, swarm: SwarmId, make?: () => Promise<void>): Promise<CachedSwarm> {
     const cached = this.#cache.get(swarm)
     const version = await this.#store.swarmVersion(cluster, swarm)
-    if (version === undefined) throw new RefusedError('SWARM_UNKNOWN', `this cluster has no swarm ${swarm}`)
+    if (version === undefined) await make?.()
     if (cached !== undefined && cached.version === version) return cached
     const record = await this.#store.loadSwarm(cluster, swarm)
     if (record === undefined) throw new RefusedError('SWARM_UNKNOWN', `this cluster has no swarm ${swarm}`)
-    const loaded = { state: new SwarmState(record), version: record.version }
+    this.#forget(swarm)
+    const loaded = { state: new SwarmState(record), version: record.version, pieces: 0 }
     this.#cache.set(swarm, loaded)
+    this.#weigh(loaded)
     return loaded
+  }
+
+  /** Counts what the swarm holds now, and makes room. */
+  #weigh(cached: CachedSwarm): void {
+    const { swarm } = cached.state.identity
+    if (this.#cache.get(swarm) !== cached) return
+    this.#pieces += cached.state.piecesHeld - cached.pieces
+    cached.pieces = cached.state.piecesHeld
+    for (const other of this.#cache.keys()) {
+      if (this.#cache.size <= SWARMS_CACHED_MAX && this.#pieces <= PIECES_CACHED_MAX) return
+      if (other !== swarm) this.#forget(other)
+    }
+  }
+
+  #forget(swarm: SwarmId): void {
+    this.#pieces -= this.#cache.get(swarm)?.pieces ?? 0
+    this.#cache.delete(swarm)
   }
 }

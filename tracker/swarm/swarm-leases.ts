@@ -1,10 +1,17 @@
 import type { NodeId } from '../../core/metainfo.ts'
 import { RefusedError } from '../errors.ts'
-import { firstFreeRun, type LeasePolicy, type PieceRun } from '../handout/leases.ts'
+import { firstFreeRun, type LeasePolicy, type PieceRun, RUN_PIECES_MAX } from '../handout/leases.ts'
 import type { LeaseRecord, SwarmChange } from '../store/store.ts'
 
 /** Bound of leases of one swarm at a time. */
 export const LEASES_PER_SWARM_MAX = 4096
+/** Live leases of one node in a swarm: a client follows two, and the next two may come before those have ended. */
+export const LEASES_PER_NODE_MAX = 4
+/**
+ * A lease that is longer than a share is that of a reader without ranges. It must publish so many pieces in a lease's
+ * time, on the average: 3.2 MiB/s with the largest pieces and the usual 10 s.
+ */
+const READER_PIECES_MIN = 8
 /** Share of a lease's time without progress after which another node may fetch its pieces as well. */
 const SLOW_SHARE = 1 / 2
 
@@ -25,6 +32,8 @@ export interface LeaseRequest {
 export interface LeaseProgress {
   node: NodeId
   lease: string | null
+  /** Pieces that nobody, or not this node, had told before. */
+  newPieces: number
   nowMs: number
   leaseMs: number
 }
@@ -42,6 +51,8 @@ interface OpenPieces {
 export class SwarmLeases {
   readonly #leases: Map<string, LeaseRecord>
   readonly #changing: () => SwarmChange
+  /** How leases go since they were taken, or since this tracker knows of them: not stored. */
+  readonly #paces = new Map<string, { sinceMs: number; pieces: number }>()
 
   /** @param changing the swarm's change, made when there is none yet */
   constructor(records: readonly LeaseRecord[], changing: () => SwarmChange) {
@@ -68,6 +79,7 @@ export class SwarmLeases {
     const { lease, node, pull, position, nowMs, leaseMs, sharers, policy } = request
     const running = [...this.#leases.values()].filter(({ expiresAtMs }) => expiresAtMs > nowMs)
     if (running.length >= LEASES_PER_SWARM_MAX) return undefined
+    if (running.filter((held) => held.node === node).length >= LEASES_PER_NODE_MAX) return undefined
     const holders = new Uint16Array(pieceCount)
     const isOwn = new Uint8Array(pieceCount)
     for (const held of running) {
@@ -83,6 +95,7 @@ export class SwarmLeases {
     if (run === undefined) return undefined
     this.#dropExpired(run, nowMs)
     const record = { lease, node, pull, ...run, expiresAtMs: nowMs + leaseMs }
+    this.#paces.set(lease, { sinceMs: nowMs, pieces: 0 })
     this.#put(record)
     return record
   }
@@ -99,8 +112,7 @@ export class SwarmLeases {
     const holders = new Uint8Array(pieceCount)
     const isSlow = new Uint8Array(pieceCount)
     for (const lease of running) {
-      const idleMs = nowMs - (lease.expiresAtMs - leaseMs)
-      const slow = lease.node !== node && idleMs > leaseMs * SLOW_SHARE
+      const slow = lease.node !== node && this.#isSlow(lease, nowMs, leaseMs)
       for (let piece = lease.firstPiece; piece < lease.firstPiece + lease.pieces; piece += 1) {
         holders[piece]! += 1
         if (slow) isSlow[piece] = 1
@@ -108,6 +120,22 @@ export class SwarmLeases {
     }
     const isFree = (piece: number) => isSlow[piece] === 1 && holders[piece] === 1 && isOpen(piece)
     return firstFreeRun(1)({ pieceCount, position, isFree })
+  }
+
+  /** Nothing new for a while; or a reader's lease that goes on, but so slowly that nobody should wait for it. */
+  #isSlow(lease: LeaseRecord, nowMs: number, leaseMs: number): boolean {
+    const movedAtMs = lease.expiresAtMs - leaseMs
+    if (nowMs - movedAtMs > leaseMs * SLOW_SHARE) return true
+    if (lease.pieces <= RUN_PIECES_MAX) return false
+    const { sinceMs, pieces } = this.#paceOf(lease, movedAtMs)
+    const elapsed = (nowMs - sinceMs) / leaseMs
+    return elapsed > 1 && pieces < elapsed * READER_PIECES_MIN
+  }
+
+  #paceOf({ lease }: LeaseRecord, movedAtMs: number): { sinceMs: number; pieces: number } {
+    const pace = this.#paces.get(lease) ?? { sinceMs: movedAtMs, pieces: 0 }
+    this.#paces.set(lease, pace)
+    return pace
   }
 
   /** Gives a lease up; its rest is free at once. Another's lease is left alone. */
@@ -124,15 +152,21 @@ export class SwarmLeases {
     }
   }
 
-  /** Every publication keeps the lease alive; the last one ends it. */
-  progress({ lease, node, nowMs, leaseMs }: LeaseProgress, isPublished: (piece: number) => boolean): void {
+  /** What is new keeps the lease alive, and nothing else does; the last of it ends the lease. */
+  progress(
+    { lease, node, newPieces, nowMs, leaseMs }: LeaseProgress,
+    isPublished: (piece: number) => boolean,
+  ): void {
     const own = this.#ownLease(lease, node)
     if (own === undefined) return
     const end = own.firstPiece + own.pieces
     let piece = own.firstPiece
     while (piece < end && isPublished(piece)) piece += 1
     if (piece === end) this.#drop(own.lease)
-    else this.#put({ ...own, expiresAtMs: nowMs + leaseMs })
+    else if (newPieces > 0) {
+      this.#paceOf(own, own.expiresAtMs - leaseMs).pieces += newPieces
+      this.#put({ ...own, expiresAtMs: nowMs + leaseMs })
+    }
   }
 
   /** Drops the leases that cover any of `pieces`. */
@@ -163,6 +197,7 @@ export class SwarmLeases {
 
   #drop(lease: string): void {
     this.#leases.delete(lease)
+    this.#paces.delete(lease)
     const change = this.#changing()
     change.putLeases = change.putLeases.filter((other) => other.lease !== lease)
     change.dropLeases.push(lease)

@@ -8,6 +8,7 @@ import {
   type SwarmIdentity,
   type SwarmRecord,
 } from '../store/store.ts'
+import { PublishedPieces, type Publisher } from './published-pieces.ts'
 import { SwarmDisputes } from './swarm-disputes.ts'
 import { type LeaseRequest, SwarmLeases } from './swarm-leases.ts'
 
@@ -17,11 +18,6 @@ export const COMPLETIONS_TO_CONFIRM = 2
 export const RANGE_WITNESSES = 2
 
 export type SwarmStatus = 'cold' | 'claimed' | 'confirmed'
-
-export interface Publisher {
-  node: NodeId
-  pull: string
-}
 
 export interface Publication extends Publisher {
   lease: string | null
@@ -47,14 +43,12 @@ export interface MismatchReport {
 export class SwarmState {
   readonly identity: SwarmIdentity
   readonly layout: PieceLayout
-  readonly #hashes: Buffer
-  readonly #publishers: (Publisher | undefined)[]
+  readonly #pieces: PublishedPieces
   readonly #leases: SwarmLeases
   readonly #completions: Set<NodeId>
   readonly #disputes: SwarmDisputes
   readonly #rangeIgnoredBy = new Set<NodeId>()
   #rangeIgnoredAtMs = Number.NEGATIVE_INFINITY
-  #publishedCount = 0
   #epoch: number
   #isConfirmed: boolean
   #hasPiecesSha1: boolean
@@ -65,14 +59,13 @@ export class SwarmState {
     this.identity = { cluster, swarm, registry, digest, bytes }
     this.layout = pieceLayout(bytes)
     this.#hasPiecesSha1 = record.hasPiecesSha1
-    this.#hashes = Buffer.alloc(this.layout.pieceCount * PIECE_HASH_BYTES)
-    this.#publishers = new Array(this.layout.pieceCount).fill(undefined)
+    this.#pieces = new PublishedPieces(this.layout.pieceCount)
     this.#leases = new SwarmLeases(record.leases, () => this.#changing())
     this.#completions = new Set(record.completions)
     this.#disputes = new SwarmDisputes(this.identity, record.disputes, () => this.#changing())
     this.#epoch = record.epoch
     this.#isConfirmed = record.isConfirmed
-    for (const { piece, hash, node, pull } of record.pieces) this.#setPiece(piece, hash, { node, pull })
+    for (const { piece, hash, node, pull } of record.pieces) this.#pieces.put(piece, hash, { node, pull })
   }
 
   get epoch(): number {
@@ -81,15 +74,20 @@ export class SwarmState {
 
   get status(): SwarmStatus {
     if (this.#isConfirmed) return 'confirmed'
-    return this.#publishedCount === this.layout.pieceCount ? 'claimed' : 'cold'
+    return this.publishedCount === this.layout.pieceCount ? 'claimed' : 'cold'
   }
 
   get publishedCount(): number {
-    return this.#publishedCount
+    return this.#pieces.count
+  }
+
+  /** Pieces that there is memory for. */
+  get piecesHeld(): number {
+    return this.#pieces.held
   }
 
   isPublished(piece: number): boolean {
-    return this.#publishers[piece] !== undefined
+    return this.#pieces.has(piece)
   }
 
   /** The node saw the registry send all of the blob when it was asked for a part. Counts once. */
@@ -119,7 +117,7 @@ export class SwarmState {
 
   /** SHA-256 of pieces [firstPiece, firstPiece + pieces), which must all be published. */
   hashesOf(firstPiece: number, pieces: number): Buffer {
-    return this.#hashes.subarray(offsetOf(firstPiece), offsetOf(firstPiece + pieces))
+    return this.#pieces.hashesOf(firstPiece, pieces)
   }
 
   /** Milliseconds until the first lease may be taken over; 0 when there is none. */
@@ -145,23 +143,22 @@ export class SwarmState {
     const run = Array.from({ length: pieces }, (_, index) => firstPiece + index)
     const hashOf = (piece: number) =>
       hashes.subarray(offsetOf(piece - firstPiece), offsetOf(piece - firstPiece + 1))
-    const differing = run.filter(
-      (piece) => !this.isPublished(piece) || !this.#hashAt(piece).equals(hashOf(piece)),
-    )
+    const differing = run.filter((piece) => !this.#pieces.isHash(piece, hashOf(piece)))
     this.#leases.check(publication, differing)
     const disputed = differing.filter((piece) => this.isPublished(piece))
     if (disputed.length > 0) {
       this.#dispute('conflict', publication, disputed, hashOf)
       return 'conflict'
     }
+    const { node } = publication
+    const newPieces = differing.filter((piece) => !this.#disputes.hasTestified(node, piece)).length
     for (const piece of differing) {
       const hash = hashOf(piece)
       if (this.#disputes.testify(piece, { ...publication, hash }))
         this.#publishPiece(piece, hash, publication)
     }
-    const { node } = publication
     const isTold = (piece: number) => this.isPublished(piece) || this.#disputes.hasTestified(node, piece)
-    this.#leases.progress(publication, isTold)
+    this.#leases.progress({ ...publication, newPieces }, isTold)
     return 'published'
   }
 
@@ -211,7 +208,7 @@ export class SwarmState {
       throw new RefusedError('INVALID_INPUT', `the blob has ${this.layout.pieceCount} pieces`)
     }
     const differing = [...named.keys()].filter(
-      (piece) => this.isPublished(piece) && !this.#hashAt(piece).equals(named.get(piece)!),
+      (piece) => this.isPublished(piece) && !this.#pieces.isHash(piece, named.get(piece)!),
     )
     if (differing.length === 0) {
       throw new RefusedError('MISMATCH_UNFOUNDED', 'no named piece differs from what was published')
@@ -238,10 +235,7 @@ export class SwarmState {
    */
   dropPublisher(node: NodeId, nowMs: number): boolean {
     if (this.#isConfirmed) return false
-    const pieces: number[] = []
-    for (let piece = 0; piece < this.layout.pieceCount; piece += 1) {
-      if (this.#publishers[piece]?.node === node) pieces.push(piece)
-    }
+    const pieces = this.#pieces.publishedBy(node)
     if (pieces.length === 0) return false
     const change = this.#changing()
     for (const piece of pieces) this.#unpublish(piece, change)
@@ -261,18 +255,8 @@ export class SwarmState {
     return this.#change
   }
 
-  #hashAt(piece: number): Buffer {
-    return this.hashesOf(piece, 1)
-  }
-
-  #setPiece(piece: number, hash: Buffer, publisher: Publisher): void {
-    hash.copy(this.#hashes, offsetOf(piece))
-    this.#publishers[piece] = publisher
-    this.#publishedCount += 1
-  }
-
   #publishPiece(piece: number, hash: Buffer, { node, pull }: Publisher): void {
-    this.#setPiece(piece, hash, { node, pull })
+    this.#pieces.put(piece, hash, { node, pull })
     this.#changing().putPieces.push({ piece, hash, node, pull })
   }
 
@@ -293,8 +277,7 @@ export class SwarmState {
   }
 
   #unpublish(piece: number, change: SwarmChange): void {
-    this.#publishers[piece] = undefined
-    this.#publishedCount -= 1
+    this.#pieces.drop(piece)
     change.dropPieces.push(piece)
   }
 
@@ -304,14 +287,14 @@ export class SwarmState {
     piece: number,
     reportedHash: Buffer,
   ): DisputeRecord {
-    const publisher = this.#publishers[piece]!
+    const publisher = this.#pieces.publisherOf(piece)!
     return {
       kind,
       epoch: this.#epoch,
       piece,
       publisher: publisher.node,
       publisherPull: publisher.pull,
-      publishedHash: Buffer.from(this.#hashAt(piece)),
+      publishedHash: Buffer.from(this.hashesOf(piece, 1)),
       reporter: by.node,
       reportedHash: Buffer.from(reportedHash),
       atMs: by.nowMs,
@@ -321,6 +304,7 @@ export class SwarmState {
   #raiseEpoch(kind: string, by: { node: NodeId; nowMs: number }, change: SwarmChange): void {
     this.#epoch += 1
     this.#isConfirmed = false
+    this.#hasPiecesSha1 = false
     this.#completions.clear()
     change.epoch = this.#epoch
     change.isConfirmed = false
