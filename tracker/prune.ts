@@ -6,14 +6,15 @@ const PRUNE_INTERVAL_MS = 10 * 60_000
 /** How long the audit log reaches back. */
 export const AUDIT_KEPT_MS = 90 * 24 * 3600 * 1000
 
-type Pruned = Pick<TrackerParts, 'store' | 'clusters' | 'log' | 'nowMs'>
+type Pruned = Pick<TrackerParts, 'store' | 'clusters' | 'revocations' | 'log' | 'nowMs'>
 
-/** Forgets what has ended, now and then: pulls, audit entries, previous authorities. @returns what stops it */
-export function pruneRegularly({ store, clusters, log, nowMs }: Pruned): () => Promise<void> {
+/** Forgets what has ended, now and then: pulls, audit entries, convictions, previous authorities. @returns what stops it */
+export function pruneRegularly({ store, clusters, revocations, log, nowMs }: Pruned): () => Promise<void> {
   const prune = async () => {
     try {
       await store.prune({ pulls: nowMs() - PULL_KEPT_MS, audit: nowMs() - AUDIT_KEPT_MS })
       await clusters.withdrawEnded(nowMs())
+      await revocations.clearEnded(nowMs())
     } catch (error) {
       log.error({ err: error }, 'old records could not be removed')
     }

@@ -1,6 +1,8 @@
+import type { X509Certificate } from 'node:crypto'
 import { isIPv6 } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import { type CertificateClaims, claimsOf } from '../../core/certificate-claims.ts'
+import { nodeIdOf } from '../../core/metainfo.ts'
 import type { Cluster } from '../authority/cluster.ts'
 import { RefusedError } from '../errors.ts'
 import type { NodeCaller, TrackerParts } from '../parts.ts'
@@ -79,12 +81,21 @@ function identify(socket: TLSSocket): KnownCaller {
   // The listener lets callers without a certificate in, for joining; so the verdict is ours to read.
   const issuer = socket.authorized ? socket.getPeerCertificate(true).issuerCertificate : undefined
   if (issuer === undefined) throw foreign()
+  const claims = claimsOf(certificate)
+  // Someone with an authority's key writes any node into a certificate; no key of theirs has that node's id.
+  if (claims.kind === 'node' && nodeIdOf(spkiOf(certificate)) !== claims.node) {
+    throw new RefusedError('CERTIFICATE_REFUSED', "the certificate's key is not the node's")
+  }
   return {
     authority: issuer.fingerprint256,
-    claims: claimsOf(certificate),
+    claims,
     address: plainAddress(socket.remoteAddress ?? ''),
     certificateEndsAtMs: certificate.validToDate.getTime(),
   }
+}
+
+function spkiOf({ publicKey }: X509Certificate): Buffer {
+  return publicKey.export({ type: 'spki', format: 'der' })
 }
 
 function foreign(): RefusedError {

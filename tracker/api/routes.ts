@@ -77,7 +77,7 @@ export function nodeRoutes(app: FastifyInstance, parts: TrackerParts): void {
 
   app.post('/v1/heartbeat', { bodyLimit: HEARTBEAT_BODY_BYTES_MAX }, async (request) => {
     const node = caller(request)
-    const answer = heartbeat(parts, node, checked(heartbeatRequest, request.body))
+    const answer = await heartbeat(parts, node, checked(heartbeatRequest, request.body))
     if (answer.serveCertificate !== null) await recordServeCertificate(parts, node)
     return answer
   })
