@@ -7,6 +7,7 @@ import { type NodeId, nodeIdOf } from '../../core/metainfo.ts'
 import type { Cluster } from '../../tracker/authority/cluster.ts'
 import { enrol, type Member, mint, stealAuthority } from './attacker.ts'
 import { attackTest, controlTest } from './ledger.ts'
+import { askPull } from './liar.ts'
 import { loot } from './loot.ts'
 import { expectUnharmed, useTarget } from './target.ts'
 
@@ -56,6 +57,16 @@ attackTest('a certificate for a key that never joined is not renewed, by whateve
   expect((await target.cluster.admin(authorities(), {})).status).toBe(201)
   await sleep(SETTLED_MS)
   expect(await renewalOf(forger, forger.publicKey)).toBe('CERTIFICATE_REFUSED')
+  // Nor does it get one of the other kinds, which the new authority would issue.
+  const serving = forger.tracker.heartbeat({
+    ...{ listenPort: 9, isFullInventory: true, holds: [], dropped: [], wantsPeers: [], badPeers: [] },
+    ...{ servePublicKey: forger.publicKey, revocationsVersion: 0 },
+  })
+  await expect(serving).rejects.toMatchObject({ trackerCode: 'CERTIFICATE_REFUSED' })
+  const { tracker } = forger
+  await expect(askPull({ tracker } as Member, target.cluster, target.blob)).rejects.toMatchObject({
+    trackerCode: 'CERTIFICATE_REFUSED',
+  })
 })
 
 attackTest('a certificate that names a member, for another key, opens nothing', async () => {

@@ -182,12 +182,14 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       for (const of of [RED, BLUE]) await store.putNode({ ...record, cluster: of }, audit('joined'))
       expect(await store.renewNode(renewed, audit('renewed'))).toBe(true)
       expect(await store.nodes(RED)).toEqual([{ ...renewed, joinedAtMs: 1 }])
+      expect([await store.hasNode(RED, ONE), await store.hasNode(RED, TWO)]).toEqual([true, false])
       const [authority] = cluster(RED).authorities
       await store.createCluster(cluster(RED), audit('made'))
       await store.addAuthority(RED, authority!, { forgetsNodes: false }, audit('added'))
       expect(await store.nodes(RED)).toHaveLength(1)
       await store.addAuthority(RED, authority!, { forgetsNodes: true }, audit('added'))
       expect((await store.nodes()).map((node) => node.cluster)).toEqual([BLUE])
+      expect([await store.hasNode(RED, ONE), await store.hasNode(BLUE, ONE)]).toEqual([false, true])
       expect(await store.renewNode(renewed, audit('renewed'))).toBe(false)
     })
 

@@ -36,6 +36,23 @@ export function callerOn(parts: CallerParts, socket: TLSSocket): NodeCaller {
 }
 
 /**
+ * As `callerOn`, for a node that joined with a join token: a certificate alone may come from a stolen authority.
+ * @throws RefusedError as `callerOn`
+ */
+export async function memberOn(
+  parts: CallerParts & Pick<TrackerParts, 'store'>,
+  socket: TLSSocket,
+): Promise<NodeCaller> {
+  const caller = callerOn(parts, socket)
+  if (!(await parts.store.hasNode(caller.cluster.cluster, caller.node))) throw offRecord()
+  return caller
+}
+
+export function offRecord(): RefusedError {
+  return new RefusedError('CERTIFICATE_REFUSED', 'this node is not on record: it joins with the join token')
+}
+
+/**
  * The holder of a pull certificate on the other side of the connection; whether the pull is live is not decided here.
  * @throws RefusedError as `callerOn`
  */

@@ -6,7 +6,7 @@ import { NODE_CERTIFICATE_SECONDS } from '../authority/cluster-authority.ts'
 import { checkedP256Spki } from '../authority/leaf-certificate.ts'
 import { RefusedError } from '../errors.ts'
 import type { TrackerParts } from '../parts.ts'
-import { callerOn, plainAddress } from './caller.ts'
+import { callerOn, offRecord, plainAddress } from './caller.ts'
 
 /**
  * A node joins its cluster with the join token, or renews over the connection that its certificate opened, with the
@@ -38,7 +38,7 @@ export async function joinNode(
   const audit = { atMs: nowMs, actor: `node ${node}`, action, cluster: cluster.cluster, target: node }
   if (!isRenewal) await parts.store.putNode(record, audit)
   else if (!(await parts.store.renewNode(record, audit))) {
-    throw new RefusedError('CERTIFICATE_REFUSED', 'this node is not on record: it joins with the join token')
+    throw offRecord()
   }
   return { cluster: cluster.cluster, node, ...issued, authorities: cluster.trust.authorities }
 }

@@ -142,6 +142,10 @@ export class SqliteStore implements Store {
     })
   }
 
+  async hasNode(cluster: ClusterId, node: NodeId): Promise<boolean> {
+    return this.#db.get('SELECT 1 FROM nodes WHERE cluster = ? AND node = ?', cluster, node) !== undefined
+  }
+
   async nodes(cluster?: ClusterId): Promise<NodeRecord[]> {
     const all = 'SELECT * FROM nodes WHERE ?1 IS NULL OR cluster = ?1 ORDER BY cluster, node'
     return this.#db.all(all, cluster ?? null).map((row) => ({

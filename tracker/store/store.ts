@@ -38,6 +38,8 @@ export interface Store {
   putNode(node: NodeRecord, audit: AuditEntry): Promise<void>
   /** As `putNode` for a node that is on record. @returns false, and nothing is changed, when it is not */
   renewNode(node: NodeRecord, audit: AuditEntry): Promise<boolean>
+  /** Whether the node is on record. */
+  hasNode(cluster: ClusterId, node: NodeId): Promise<boolean>
   /** Of one cluster, or of all; by cluster and node. */
   nodes(cluster?: ClusterId): Promise<NodeRecord[]>
 
