@@ -121,6 +121,8 @@ describe('an operator', () => {
       [[], '--withdraw does it now'],
       [['--withdraw'], 'nodes renew by themselves'],
       [['--force'], 'Nothing was changed'],
+      [['--withdraw', '--leaked'], 'Nothing was changed'],
+      [['--leaked'], '--withdraw does it now'],
     ] as const) {
       const refused = await administer('rotate-authority', cluster, ...flags)
       expect(refused.code).not.toBe(0)
