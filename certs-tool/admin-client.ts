@@ -63,9 +63,9 @@ const rotationEnded = z.object({ nodesLeft: z.number() })
 const resealed = z.object({ sealed: z.number() })
 
 /** Begins a rotation. @returns when the new authority issues, and when the previous one is withdrawn by itself */
-export async function addAuthority(access: AdminAccess, cluster: ClusterId) {
+export async function addAuthority(access: AdminAccess, cluster: ClusterId, isLeaked: boolean) {
   const path = `/admin/v1/clusters/${cluster}/authorities`
-  return rotationBegun.parse(await call(access, 'POST', path, {})).rotation
+  return rotationBegun.parse(await call(access, 'POST', path, { isLeaked })).rotation
 }
 
 /** Ends it. @returns how many nodes must join again */

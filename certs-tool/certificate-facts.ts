@@ -41,7 +41,7 @@ export type CertificateKind =
 
 /** Common names of what Shoal makes apart from the certificates with claims. */
 const KIND_BY_NAME: [RegExp, CertificateKind][] = [
-  [/^shoal cluster c[0-9a-f]{16}$/, 'cluster-authority'],
+  [/^shoal (?:cluster c|authority )[0-9a-f]{16}$/, 'cluster-authority'],
   [new RegExp(`^${LAB_AUTHORITY_NAME}$`), 'lab-authority'],
   [new RegExp(`^${TRACKER_NAME}$`), 'tracker'],
   [/^Shoal proxy \(/, 'proxy-authority'],

@@ -88,6 +88,7 @@ export async function startTracker(
     const parts = await assemble(config, { log, store, sealer, registries, ...surroundings })
     if (unlockKey !== undefined) await store.addAudit({ ...UNLOCKED, atMs: parts.nowMs() })
     await parts.clusters.withdrawEnded(parts.nowMs())
+    await parts.revocations.clearEnded(parts.nowMs())
     running.defer(pruneRegularly(parts))
 
     const trusted = () => ({ ...tls, authorityPems: parts.clusters.authorityPems() })

@@ -8,10 +8,10 @@ export const PULLS_KEPT_PER_NODE_MAX = 1024
 /** How long the audit log reaches back. */
 export const AUDIT_KEPT_MS = 90 * 24 * 3600 * 1000
 
-type Pruned = Pick<TrackerParts, 'store' | 'clusters' | 'log' | 'nowMs'>
+type Pruned = Pick<TrackerParts, 'store' | 'clusters' | 'revocations' | 'log' | 'nowMs'>
 
-/** Forgets what has ended, now and then: pulls, audit entries, previous authorities. @returns what stops it */
-export function pruneRegularly({ store, clusters, log, nowMs }: Pruned): () => Promise<void> {
+/** Forgets what has ended, now and then: pulls, audit entries, convictions, previous authorities. @returns what stops it */
+export function pruneRegularly({ store, clusters, revocations, log, nowMs }: Pruned): () => Promise<void> {
   const prune = async () => {
     try {
       const now = nowMs()
@@ -22,6 +22,7 @@ export function pruneRegularly({ store, clusters, log, nowMs }: Pruned): () => P
         pullsPerNodeMax: PULLS_KEPT_PER_NODE_MAX,
       })
       await clusters.withdrawEnded(nowMs())
+      await revocations.clearEnded(nowMs())
     } catch (error) {
       log.error({ err: error }, 'old records could not be removed')
     }

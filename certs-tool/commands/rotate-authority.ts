@@ -20,15 +20,26 @@ export const rotateAuthorityCommand = command({
       description:
         'With --withdraw: also while nodes hold such certificates. They need the join token again.',
     },
+    leaked: {
+      type: 'boolean',
+      description:
+        "Somebody else has the previous authority's key: none of its certificates is renewed, every node joins again with the join token.",
+    },
   },
   async run(values, [id = '']) {
     const cluster = parseClusterId(id)
     const access = adminAccess(values)
+    if (values.withdraw && values.leaked) {
+      throw new UsageError('--leaked goes with the beginning of a rotation, not with --withdraw', {
+        hint: 'Nothing was changed.',
+      })
+    }
     if (values.withdraw) return withdrawnText(await withdrawAuthority(access, cluster, values.force))
     if (values.force) throw new UsageError('--force goes with --withdraw', { hint: 'Nothing was changed.' })
-    const { issuesAtMs, previousEndsAtMs } = await addAuthority(access, cluster)
+    const { issuesAtMs, previousEndsAtMs } = await addAuthority(access, cluster, values.leaked)
+    const then = values.leaked ? 'every node joins again with the join token' : 'nodes renew by themselves'
     return [
-      `the new authority of ${cluster} issues from ${timeText(issuesAtMs)} on; nodes renew by themselves`,
+      `the new authority of ${cluster} issues from ${timeText(issuesAtMs)} on; ${then}`,
       `the previous one is withdrawn at ${timeText(previousEndsAtMs)}, or before by --withdraw\n`,
     ].join('\n')
   },

@@ -55,9 +55,13 @@ async function stop(): Promise<void> {
   running = undefined
 }
 
-async function joinWith(joinToken: string): Promise<string> {
+function newTracker(): TrackerClient {
   const trackerCaPem = readFileSync(inFolder('authority.crt'), 'utf8')
-  const tracker = new TrackerClient({ trackerUrl: `https://localhost:${ports.listen}`, trackerCaPem })
+  return new TrackerClient({ trackerUrl: `https://localhost:${ports.listen}`, trackerCaPem })
+}
+
+async function joinWith(joinToken: string): Promise<string> {
+  const tracker = newTracker()
   const publicKey = makeKey().spki.toString('base64url')
   try {
     await tracker.join({ joinToken: joinToken.trim(), publicKey })
@@ -121,6 +125,8 @@ describe('an operator', () => {
       [[], '--withdraw does it now'],
       [['--withdraw'], 'nodes renew by themselves'],
       [['--force'], 'Nothing was changed'],
+      [['--withdraw', '--leaked'], 'Nothing was changed'],
+      [['--leaked'], '--withdraw does it now'],
     ] as const) {
       const refused = await administer('rotate-authority', cluster, ...flags)
       expect(refused.code).not.toBe(0)
@@ -143,6 +149,22 @@ describe('an operator', () => {
     // One cluster with two authorities, a batch key and a join token; and the admin authority.
     expect(sealed.stdout).toContain('sealed anew: 5 secrets')
     expect(sealed.stdout + sealed.stderr).not.toContain('SHOALKEY')
+  })
+
+  it('changes a leaked authority: a node that joined before is not renewed, and joins again', async () => {
+    const made = await administer('cluster', 'leaky')
+    const tracker = newTracker()
+    const { privateKeyPem, spki } = makeKey()
+    const publicKey = spki.toString('base64url')
+    const { certificate } = await tracker.join({ joinToken: made.stdout.trim(), publicKey })
+    tracker.identify({ certificatePem: certificate, privateKeyPem })
+    await tracker.join({ publicKey })
+    const begun = await administer('rotate-authority', made.stdout.split('-')[2]!, '--leaked')
+    expect(begun).toMatchObject({ code: 0, stderr: '' })
+    expect(begun.stdout).toContain('every node joins again with the join token')
+    await expect(tracker.join({ publicKey })).rejects.toMatchObject({ trackerCode: 'CERTIFICATE_REFUSED' })
+    await tracker.join({ joinToken: made.stdout.trim(), publicKey })
+    await tracker.close()
   })
 
   it('starts it without a key: it stays locked, says so to nodes, and takes the right key from standard input', async () => {

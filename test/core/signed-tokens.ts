@@ -1,4 +1,4 @@
-import { generateKeyPairSync, type JsonWebKey, type KeyObject, sign } from 'node:crypto'
+import { generateKeyPairSync, type JsonWebKey, type KeyObject, randomUUID, sign } from 'node:crypto'
 
 /** A token server's key pair for tests, and tokens that it really signs. */
 export interface Signer {
@@ -55,7 +55,8 @@ export function pullClaims(
     nbf: nowSeconds - 10,
     iat: nowSeconds,
     exp: nowSeconds + 300,
-    jti: 'a-token',
+    // As registries' token servers do: no two tokens are the same.
+    jti: randomUUID(),
     access: [{ type: 'repository', name: repository, actions: ['pull'] }],
     ...changes,
   }

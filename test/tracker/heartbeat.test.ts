@@ -1,9 +1,13 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto'
+import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { claimsOf } from '../../core/certificate-claims.ts'
+import { swarmIdOf } from '../../core/metainfo.ts'
 import { heartbeatResponse } from '../../core/tracker-api.ts'
+import { SqliteStore } from '../../tracker/store/sqlite-store.ts'
 import {
   hashesOf,
+  LAYER,
   LAYER_PIECES,
   newKey,
   publicKeyOf,
@@ -14,12 +18,12 @@ import {
   wireHashes,
 } from './test-tracker.ts'
 
-const SWARM = '5'.repeat(40)
-
 describe('a heartbeat', () => {
   let world: World
   let lab: TestCluster
   let node: TestNode
+  /** Of LAYER, which `downloader` was granted. */
+  let layer: string
 
   beforeAll(async () => {
     world = await startWorld()
@@ -29,9 +33,16 @@ describe('a heartbeat', () => {
     world.clockOffsetMs = 0
     lab = await world.makeCluster()
     node = await world.joined(lab)
+    layer = swarmIdOf({ cluster: lab.cluster, registry: world.registry.config.host, ...LAYER })
   })
 
-  const seeding = (swarm = SWARM) => ({ isFullInventory: true, holds: [{ swarm, isSeed: true }] })
+  async function downloader(): Promise<TestNode> {
+    const downloading = await world.joined(lab)
+    expect((await downloading.pull()).body.swarms[0].swarm).toBe(layer)
+    return downloading
+  }
+
+  const seeding = (swarm = layer) => ({ isFullInventory: true, holds: [{ swarm, isSeed: true }] })
 
   it('asks for the full inventory until it was told', async () => {
     const { body } = await node.heartbeat()
@@ -43,52 +54,78 @@ describe('a heartbeat', () => {
   })
 
   it('makes a seed known to those who take part in the swarm, and to nobody else', async () => {
-    const [asker, outsider] = [await world.joined(lab), await world.joined(await world.makeCluster())]
+    const [asker, outsider] = [await downloader(), await world.joined(await world.makeCluster())]
     await node.heartbeat({ ...seeding(), listenPort: 6001 })
-    const asking = { holds: [{ swarm: SWARM, isSeed: false }], wantsPeers: [SWARM] }
+    const asking = { holds: [{ swarm: layer, isSeed: false }], wantsPeers: [layer] }
     const { body } = await asker.heartbeat(asking)
     expect(body.peers).toEqual([
-      { swarm: SWARM, peers: [{ node: node.node, address: '127.0.0.1', port: 6001, isSeed: true }] },
+      { swarm: layer, peers: [{ node: node.node, address: '127.0.0.1', port: 6001, isSeed: true }] },
     ])
-    expect((await outsider.heartbeat(asking)).body.peers).toEqual([{ swarm: SWARM, peers: [] }])
+    expect((await outsider.heartbeat(asking)).body.peers).toEqual([{ swarm: layer, peers: [] }])
     expect((await node.heartbeat({ wantsPeers: ['6'.repeat(40)] })).body.peers[0].peers).toEqual([])
   })
 
-  it('hands out a peer no more once two nodes reported it for corrupt pieces; one report changes nothing', async () => {
-    const reporters = [await world.joined(lab), await world.joined(lab)]
+  it('gives no peers of a swarm to a node that has no grant for it, whatever it says it holds', async () => {
     await node.heartbeat(seeding())
-    const asking = { holds: [{ swarm: SWARM, isSeed: false }], wantsPeers: [SWARM] }
+    const liar = await world.joined(lab)
+    const claiming = (isSeed: boolean) => ({ holds: [{ swarm: layer, isSeed }], wantsPeers: [layer] })
+    expect((await liar.heartbeat(claiming(false))).body.peers[0].peers).toEqual([])
+    expect((await liar.heartbeat(claiming(true))).body.peers[0].peers).toEqual([])
+    await liar.pull()
+    expect((await liar.heartbeat(claiming(false))).body.peers[0].peers).toHaveLength(1)
+  })
+
+  it('lists a holder whose grant is long forgotten, after a restart of the tracker too', async () => {
+    const holder = await downloader()
+    await holder.heartbeat(seeding())
+    const store = new SqliteStore(join(world.dataDir, 'tracker.sqlite'))
+    await store.prune({ pulls: Date.now() + 1000, audit: 0, now: Date.now(), pullsPerNodeMax: 100 })
+    await store.close()
+    await world.restart()
+    await holder.close()
+    expect((await holder.heartbeat()).body.wantsFullInventory).toBe(true)
+    await holder.heartbeat(seeding())
+    const { body } = await (await world.joined(lab)).pull()
+    expect(body.swarms[0].peers).toMatchObject([{ node: holder.node, isSeed: true }])
+  })
+
+  it('hands out a peer no more once two nodes reported it for corrupt pieces; one report changes nothing', async () => {
+    const reporters = [await downloader(), await world.joined(lab)]
+    await node.heartbeat(seeding())
+    const asking = { holds: [{ swarm: layer, isSeed: false }], wantsPeers: [layer] }
     const seeds = async (asker: TestNode) =>
       ((await asker.heartbeat(asking)).body.peers[0].peers as { node: string; isSeed: boolean }[]).filter(
         ({ isSeed }) => isSeed,
       )
-    const asker = await world.joined(lab)
-    const badPeers = [{ swarm: SWARM, node: node.node }]
+    const asker = await downloader()
+    const badPeers = [{ swarm: layer, node: node.node }]
     await reporters[0]!.heartbeat(asking)
     await reporters[0]!.heartbeat({ badPeers })
     await reporters[0]!.heartbeat({ badPeers })
     expect(await seeds(asker)).toHaveLength(1)
     await reporters[1]!.heartbeat({ badPeers })
     expect(await seeds(asker), 'a node outside the swarm has no say').toHaveLength(1)
-    await reporters[1]!.heartbeat(asking)
+    await reporters[1]!.heartbeat({ ...asking, badPeers })
+    expect(await seeds(asker), 'nor one that only says that it is inside').toHaveLength(1)
+    await reporters[1]!.pull()
     await reporters[1]!.heartbeat({ badPeers })
     expect(await seeds(asker)).toEqual([])
   })
 
   it.each([
-    ['was dropped', { dropped: [SWARM] }],
-    ['is not in the full inventory', { isFullInventory: true }],
+    ['was dropped', () => ({ dropped: [layer] })],
+    ['is not in the full inventory', () => ({ isFullInventory: true })],
   ])('withdraws a swarm that %s', async (_, change) => {
-    const asker = await world.joined(lab)
-    const asking = { holds: [{ swarm: SWARM, isSeed: false }], wantsPeers: [SWARM] }
+    const asker = await downloader()
+    const asking = { holds: [{ swarm: layer, isSeed: false }], wantsPeers: [layer] }
     await node.heartbeat(seeding())
-    await node.heartbeat(change)
+    await node.heartbeat(change())
     expect((await asker.heartbeat(asking)).body.peers[0].peers).toEqual([])
   })
 
   it('that is missed three times takes the node off the list, and the next one asks for everything', async () => {
-    const asker = await world.joined(lab)
-    const asking = { holds: [{ swarm: SWARM, isSeed: false }], wantsPeers: [SWARM] }
+    const asker = await downloader()
+    const asking = { holds: [{ swarm: layer, isSeed: false }], wantsPeers: [layer] }
     await node.heartbeat(seeding())
     world.clockOffsetMs = 14_000
     expect((await asker.heartbeat(asking)).body.peers[0].peers).toHaveLength(1)
@@ -121,7 +158,7 @@ describe('a heartbeat', () => {
       await world.joined(lab),
     ]
     await holder.heartbeat(seeding(swarm))
-    await other.heartbeat(seeding())
+    await other.heartbeat(seeding('5'.repeat(40)))
     await reporter.pull()
     const hash = wireHashes(hashesOf(LAYER_PIECES, 'lying'), 0, 1)
     await reporter.mismatch(swarm, { pieces: [{ piece: 0, hash }] })
@@ -163,14 +200,14 @@ describe('a heartbeat', () => {
 
   it('of a revoked node is refused, as are its joins and pulls, and it is handed out no more', async () => {
     const admin = world.admin()
-    const asker = await world.joined(lab)
+    const asker = await downloader()
     await node.heartbeat(seeding())
     const revoked = await admin.post('/admin/v1/revocations', { cluster: lab.cluster, node: node.node })
     const answers = [await node.heartbeat(), await node.pull(), await node.join(lab.joinToken)]
     expect(answers.map(({ status, body }) => [status, body.error.code])).toEqual(
       Array(3).fill([403, 'NODE_REVOKED']),
     )
-    const asking = { holds: [{ swarm: SWARM, isSeed: false }], wantsPeers: [SWARM] }
+    const asking = { holds: [{ swarm: layer, isSeed: false }], wantsPeers: [layer] }
     expect((await asker.heartbeat(asking)).body.peers[0].peers).toEqual([])
     await admin.request('DELETE', `/admin/v1/revocations/${revoked.body.revocation}`)
     expect((await node.heartbeat()).status).toBe(200)

@@ -248,13 +248,27 @@ describe('a pull from a registry without authentication', () => {
     expect([withToken.status, withToken.body.error.code]).toEqual([400, 'CREDENTIAL_UNEXPECTED'])
   })
 
-  it('is refused without a credential too, once one was seen', async () => {
-    const world = await startWorld({ door: openDoor, registry: { kind: 'none' } })
+  it('is refused without a credential too, once one was seen that the registry asks for', async () => {
+    const world = await startWorld({ door: alwaysStatus(401), registry: { kind: 'none' } })
     const node = await world.joined(await world.makeCluster())
     await node.pull()
+    world.registry.door = openDoor
     const { status, body } = await node.pull({ credential: { scheme: 'none' } })
     await world.close()
     expect([status, body.error.code]).toEqual([403, 'REGISTRY_NOT_OPEN'])
+  })
+
+  it.each([
+    ['does not ask for', openDoor],
+    ['could not be asked about', alwaysStatus(503)],
+  ])('goes on after somebody sent a credential that the registry %s', async (_, door) => {
+    const world = await startWorld({ door, registry: { kind: 'none' } })
+    const node = await world.joined(await world.makeCluster())
+    const refused = await node.pull()
+    world.registry.door = openDoor
+    const { status } = await node.pull({ credential: { scheme: 'none' } })
+    await world.close()
+    expect([refused.body.error.code, status]).toEqual(['CREDENTIAL_UNEXPECTED', 200])
   })
 })
 

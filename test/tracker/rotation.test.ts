@@ -20,6 +20,7 @@ describe('the authority of a cluster', () => {
 
   const path = (of = lab) => `/admin/v1/clusters/${of.cluster}/authorities`
   const rotate = (of = lab) => world.admin().post(path(of), {})
+  const leaked = () => world.admin().post(path(), { isLeaked: true })
   const withdraw = (isForced = false) => world.admin().post(`${path()}/withdrawal`, { isForced })
   const trusted = async () => (await node.heartbeat()).body.trust.authorities as string[]
   const isBy = (certificate: string, authority: string) =>
@@ -88,6 +89,41 @@ describe('the authority of a cluster', () => {
     expect((await withdraw()).status).toBe(200)
     const none = await withdraw()
     expect([none.status, none.body.error.code]).toEqual([409, 'ROTATION_NONE'])
+  })
+
+  it('after a leak renews nothing of the old one: every node joins again, and renews from then on', async () => {
+    const other = await world.joined(await world.makeCluster('other'))
+    expect((await leaked()).status).toBe(201)
+    for (const offsetMs of [0, SETTLED_MS]) {
+      world.clockOffsetMs = offsetMs
+      const renewal = await node.post('/v1/nodes', { publicKey: publicKeyOf(node.key) })
+      for (const { status, body } of [renewal, await node.heartbeat(), await node.pull()])
+        expect([status, body.error.code]).toEqual([401, 'CERTIFICATE_REFUSED'])
+    }
+    const { body: nodes } = await world.admin().request('GET', `/admin/v1/nodes?cluster=${lab.cluster}`)
+    expect(nodes.nodes).toEqual([])
+    expect((await node.join(lab.joinToken)).status).toBe(200)
+    expect(isBy(node.certificate, (await trusted())[0]!)).toBe(true)
+    expect((await withdraw()).body).toMatchObject({ nodesLeft: 0 })
+    await renew(node)
+    expect((await node.heartbeat()).status).toBe(200)
+    await renew(other)
+    expect((await other.heartbeat()).status).toBe(200)
+    const { entries } = (await world.admin().request('GET', '/admin/v1/audit')).body
+    expect(entries.map(({ action }: { action: string }) => action)).toContain(
+      'authority added after a leak, nodes must join again',
+    )
+  })
+
+  it('names no cluster to whoever dials', async () => {
+    const [authority] = await trusted()
+    const next = (await world.makeCluster('other')).cluster
+    const { body } = await world.admin().request('GET', '/admin/v1/clusters')
+    const all = body.clusters.flatMap(({ authorities }: { authorities: string[] }) => authorities) as string[]
+    const names = all.map((pem) => new X509Certificate(pem).subject)
+    expect(names).toContain(new X509Certificate(authority!).subject)
+    expect(new Set(names).size).toBe(2)
+    for (const name of names) for (const id of [lab.cluster, next]) expect(name).not.toContain(id)
   })
 
   it('is changed once at a time', async () => {

@@ -189,6 +189,36 @@ describe('the torrent of a blob', () => {
     expect(codeOf(await ask('x'))).toBe('TOKEN_MALFORMED')
   })
 
+  it('is there for a stranger with a token as little as one that does not exist', async () => {
+    const { swarm } = await holderWithSha1()
+    const tokens = {
+      unread: 'x.y.z',
+      forged: world.token({}, makeSigner('ES256')),
+      past: world.token({ exp: 1000 }),
+      elsewhere: world.token({ access: [{ type: 'repository', name: OTHER, actions: ['pull'] }] }),
+    }
+    for (const [name, token] of Object.entries(tokens)) {
+      const answers = []
+      for (const id of [swarm, 'ab'.repeat(20)]) {
+        const headers = { authorization: `Bearer ${token}` }
+        answers.push(await world.newNode().request('GET', `/v1/swarms/${id}/torrent`, undefined, headers))
+      }
+      expect(answers[1], name).toEqual(answers[0])
+      expect(answers[0]!.status).toBeGreaterThanOrEqual(401)
+    }
+  })
+
+  it('is refused to a token of a barred subject', async () => {
+    const { swarm } = await holderWithSha1()
+    const token = world.token({ sub: 'mallory' })
+    const { pull } = (await (await world.joined(cluster)).pull({ credential: { scheme: 'bearer', token } }))
+      .body
+    await world.admin().post('/admin/v1/revocations', { cluster: cluster.cluster, pull })
+    const headers = { authorization: `Bearer ${token}` }
+    const answer = await world.newNode().request('GET', `/v1/swarms/${swarm}/torrent`, undefined, headers)
+    expect(codeOf(answer)).toBe('SUBJECT_REVOKED')
+  })
+
   it("is not worth a question to the registry when a stranger's own key signed the token", async () => {
     const { swarm } = await holderWithSha1()
     const asked = world.registry.requests.length

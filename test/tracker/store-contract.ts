@@ -126,7 +126,7 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
     it('adds an authority to a cluster, newest first, and removes one', async () => {
       await store.createCluster(cluster(RED), audit('made'))
       const newer = { certificatePem: 'newer', sealedKey: Buffer.from([8]), createdAtMs: 9 }
-      await store.addAuthority(RED, newer, audit('added'))
+      await store.addAuthority(RED, newer, { forgetsNodes: false }, audit('added'))
       expect((await store.clusters())[0]?.authorities).toEqual([newer, ...cluster(RED).authorities])
       await store.removeAuthority(RED, 'pem', audit('withdrawn'))
       expect((await store.clusters())[0]?.authorities).toEqual([newer])
@@ -172,6 +172,34 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       await store.putNode({ ...record, cluster: BLUE }, audit('joined'))
       expect(await store.nodes(RED)).toEqual([{ ...record, address: '10.0.0.2', renewedAtMs: 9 }])
       expect(await store.nodes()).toHaveLength(2)
+    })
+
+    it('renews nodes that are on record, until an authority comes that forgets those of its cluster', async () => {
+      const record = { cluster: RED, node: ONE, address: '10.0.0.1', joinedAtMs: 1, renewedAtMs: 1 }
+      const renewed = { ...record, address: '10.0.0.2', joinedAtMs: 9, renewedAtMs: 9 }
+      expect(await store.renewNode(renewed, audit('renewed'))).toBe(false)
+      expect([await store.nodes(), await store.audit({ limit: 10 })]).toEqual([[], []])
+      for (const of of [RED, BLUE]) await store.putNode({ ...record, cluster: of }, audit('joined'))
+      expect(await store.renewNode(renewed, audit('renewed'))).toBe(true)
+      expect(await store.nodes(RED)).toEqual([{ ...renewed, joinedAtMs: 1 }])
+      expect([await store.hasNode(RED, ONE), await store.hasNode(RED, TWO)]).toEqual([true, false])
+      const [authority] = cluster(RED).authorities
+      await store.createCluster(cluster(RED), audit('made'))
+      await store.addAuthority(RED, authority!, { forgetsNodes: false }, audit('added'))
+      expect(await store.nodes(RED)).toHaveLength(1)
+      await store.addAuthority(RED, authority!, { forgetsNodes: true }, audit('added'))
+      expect((await store.nodes()).map((node) => node.cluster)).toEqual([BLUE])
+      expect([await store.hasNode(RED, ONE), await store.hasNode(BLUE, ONE)]).toEqual([false, true])
+      expect(await store.renewNode(renewed, audit('renewed'))).toBe(false)
+    })
+
+    it('finds the newest pull that gave a node a swarm', async () => {
+      await store.putPull(pull('old', { grantedAtMs: 100 }), audit('granted'))
+      await store.putPull(pull('new', { grantedAtMs: 200 }), audit('granted'))
+      await store.putPull(pull('others', { grantedAtMs: 300, node: TWO }), audit('granted'))
+      const of = { cluster: RED, node: ONE, swarm: SWARM }
+      expect((await store.newestPull(of))?.pull).toBe('new')
+      expect(await store.newestPull({ ...of, cluster: BLUE })).toBeUndefined()
     })
 
     it('keeps pulls and when their certificates end', async () => {
@@ -335,12 +363,18 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
         target: ONE,
         registry: null,
         subject: null,
+        tokenHash: null,
         atMs: 1,
+        endsAtMs: null,
       } as const
       const ofPull = { ...node, kind: 'pull', target: 'p', registry: REGISTRY, subject: 'alice' } as const
       const first = await store.addRevocation(node, audit('revoked'))
       const second = await store.addRevocation(ofPull, audit('revoked'))
       expect(second).toBeGreaterThan(first)
+      const ending = { ...node, tokenHash: 'ab'.repeat(32), endsAtMs: 5 }
+      const third = await store.addRevocation(ending, audit('revoked'))
+      expect((await store.revocations()).inForce.at(-1)).toEqual({ ...ending, sequence: third })
+      expect(await store.clearRevocation(third, audit('cleared'))).toBe(true)
       expect(await store.clearRevocation(first, audit('cleared'))).toBe(true)
       expect(await store.clearRevocation(first, audit('cleared'))).toBe(false)
       expect(await store.clearRevocation(999, audit('cleared'))).toBe(false)
@@ -348,7 +382,7 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       expect(inForce).toMatchObject([{ ...ofPull, sequence: second }])
       expect([newestSequence, newestClearing]).toEqual([newestClearing, newestSequence])
       expect(newestClearing).toBeGreaterThan(second)
-      expect(await store.audit({ limit: 10 })).toHaveLength(3)
+      expect(await store.audit({ limit: 10 })).toHaveLength(5)
     })
 
     it('pages through the audit log, newest first', async () => {

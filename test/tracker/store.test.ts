@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { MIGRATIONS } from '../../tracker/store/schema.ts'
 import { SqliteStore } from '../../tracker/store/sqlite-store.ts'
 import { storeContract } from './store-contract.ts'
 
@@ -25,6 +26,22 @@ describe('a SQLite store in a file', () => {
     const second = new SqliteStore(path)
     expect(await second.sealedDataKey()).toEqual(Buffer.from([1]))
     await second.close()
+  })
+
+  it('takes over what an earlier version wrote: its nodes renew, its revocations stay without an end', async () => {
+    const path = join(folder, 'earlier.sqlite')
+    const earlier = new DatabaseSync(path)
+    earlier.exec(`${MIGRATIONS[0]}; PRAGMA user_version = 1;
+      INSERT INTO nodes VALUES ('c0', 'n0', '10.0.0.1', 1, 1);
+      INSERT INTO revocations (cluster, kind, target, at_ms) VALUES ('c0', 'node', 'n1', 2);`)
+    earlier.close()
+    const store = new SqliteStore(path)
+    const audit = { atMs: 3, actor: 'tracker', action: 'renewed', cluster: null, target: 'n0' }
+    const [node] = await store.nodes()
+    expect(await store.renewNode({ ...node!, renewedAtMs: 3 }, audit)).toBe(true)
+    const { inForce } = await store.revocations()
+    expect(inForce).toMatchObject([{ target: 'n1', tokenHash: null, endsAtMs: null }])
+    await store.close()
   })
 
   it('is refused when it is no database, or of a newer version', () => {

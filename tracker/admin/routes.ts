@@ -24,6 +24,7 @@ const newCluster = z.strictObject({
   joinTokenValidForSeconds: joinTokenSeconds,
 })
 const newJoinToken = z.strictObject({ hash: sha256Hex, validForSeconds: joinTokenSeconds })
+const newAuthority = z.strictObject({ isLeaked: z.boolean().default(false) })
 const withdrawal = z.strictObject({ isForced: z.boolean() })
 const unlockKey = z.string().max(128)
 const unlockKeys = z.strictObject({ unlockKey, newUnlockKey: unlockKey.optional() })
@@ -93,7 +94,8 @@ function clusterRoutes(app: FastifyInstance, parts: TrackerParts): void {
   })
   app.post<ClusterRoute>('/admin/v1/clusters/:cluster/authorities', async (request, reply) => {
     const cluster = checked(clusterIdSchema, request.params.cluster)
-    const rotation = await parts.clusters.addAuthority(cluster, byAdmin(parts, request))
+    const how = checked(newAuthority, request.body)
+    const rotation = await parts.clusters.addAuthority(cluster, how, byAdmin(parts, request))
     reply.code(201)
     return { cluster, rotation: rotationMessage(rotation) }
   })

@@ -1,6 +1,8 @@
+import type { X509Certificate } from 'node:crypto'
 import { isIPv6 } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import { type CertificateClaims, claimsOf } from '../../core/certificate-claims.ts'
+import { nodeIdOf } from '../../core/metainfo.ts'
 import type { Cluster } from '../authority/cluster.ts'
 import { RefusedError } from '../errors.ts'
 import type { NodeCaller, TrackerParts } from '../parts.ts'
@@ -31,6 +33,23 @@ export function callerOn(parts: CallerParts, socket: TLSSocket): NodeCaller {
   const { cluster, claims, address } = certifiedOn(parts, socket)
   if (claims.kind !== 'node') throw wrongKind(claims)
   return { cluster, node: claims.node, address }
+}
+
+/**
+ * As `callerOn`, for a node that joined with a join token: a certificate alone may come from a stolen authority.
+ * @throws RefusedError as `callerOn`
+ */
+export async function memberOn(
+  parts: CallerParts & Pick<TrackerParts, 'store'>,
+  socket: TLSSocket,
+): Promise<NodeCaller> {
+  const caller = callerOn(parts, socket)
+  if (!(await parts.store.hasNode(caller.cluster.cluster, caller.node))) throw offRecord()
+  return caller
+}
+
+export function offRecord(): RefusedError {
+  return new RefusedError('CERTIFICATE_REFUSED', 'this node is not on record: it joins with the join token')
 }
 
 /**
@@ -79,12 +98,21 @@ function identify(socket: TLSSocket): KnownCaller {
   // The listener lets callers without a certificate in, for joining; so the verdict is ours to read.
   const issuer = socket.authorized ? socket.getPeerCertificate(true).issuerCertificate : undefined
   if (issuer === undefined) throw foreign()
+  const claims = claimsOf(certificate)
+  // Someone with an authority's key writes any node into a certificate; no key of theirs has that node's id.
+  if (claims.kind === 'node' && nodeIdOf(spkiOf(certificate)) !== claims.node) {
+    throw new RefusedError('CERTIFICATE_REFUSED', "the certificate's key is not the node's")
+  }
   return {
     authority: issuer.fingerprint256,
-    claims: claimsOf(certificate),
+    claims,
     address: plainAddress(socket.remoteAddress ?? ''),
     certificateEndsAtMs: certificate.validToDate.getTime(),
   }
+}
+
+function spkiOf({ publicKey }: X509Certificate): Buffer {
+  return publicKey.export({ type: 'spki', format: 'der' })
 }
 
 function foreign(): RefusedError {

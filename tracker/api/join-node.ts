@@ -6,12 +6,13 @@ import { NODE_CERTIFICATE_SECONDS } from '../authority/cluster-authority.ts'
 import { checkedP256Spki } from '../authority/leaf-certificate.ts'
 import { RefusedError } from '../errors.ts'
 import type { TrackerParts } from '../parts.ts'
-import { callerOn, plainAddress } from './caller.ts'
+import { callerOn, offRecord, plainAddress } from './caller.ts'
 
 /**
  * A node joins its cluster with the join token, or renews over the connection that its certificate opened, with the
- * same key and no token.
- * @throws RefusedError JOIN_REFUSED, KEY_MISMATCH, NODE_REVOKED, CERTIFICATE_REQUIRED, …; InvalidInputError
+ * same key and no token. Only who is on record as joined renews: a certificate alone may come from a stolen authority.
+ * @throws RefusedError JOIN_REFUSED, KEY_MISMATCH, NODE_REVOKED, CERTIFICATE_REQUIRED, CERTIFICATE_REFUSED, …;
+ *   InvalidInputError
  */
 export async function joinNode(
   parts: TrackerParts,
@@ -32,16 +33,13 @@ export async function joinNode(
   const validForSeconds = NODE_CERTIFICATE_SECONDS
   const issued = cluster.authorities[0]!.issue({ claims, spki, nowMs, validForSeconds })
   const address = plainAddress(socket.remoteAddress ?? '')
-  await parts.store.putNode(
-    { cluster: cluster.cluster, node, address, joinedAtMs: nowMs, renewedAtMs: nowMs },
-    {
-      atMs: nowMs,
-      actor: `node ${node}`,
-      action: isRenewal ? 'node certificate renewed' : 'node joined',
-      cluster: cluster.cluster,
-      target: node,
-    },
-  )
+  const record = { cluster: cluster.cluster, node, address, joinedAtMs: nowMs, renewedAtMs: nowMs }
+  const action = isRenewal ? 'node certificate renewed' : 'node joined'
+  const audit = { atMs: nowMs, actor: `node ${node}`, action, cluster: cluster.cluster, target: node }
+  if (!isRenewal) await parts.store.putNode(record, audit)
+  else if (!(await parts.store.renewNode(record, audit))) {
+    throw offRecord()
+  }
   return { cluster: cluster.cluster, node, ...issued, authorities: cluster.trust.authorities }
 }
 

@@ -18,7 +18,7 @@ import { renewPull } from '../pull/renew-pull.ts'
 import { completeBlob, reportMismatch } from '../swarm/finish-blob.ts'
 import { heartbeat } from '../swarm/heartbeat.ts'
 import { publishHashes } from '../swarm/publish-hashes.ts'
-import { callerOn } from './caller.ts'
+import { memberOn } from './caller.ts'
 import { checked } from './checked-input.ts'
 import { joinNode } from './join-node.ts'
 
@@ -34,7 +34,7 @@ type PullRoute = { Params: { pull: string } }
 
 /** The nodes' API (messages: core/tracker-api.ts). Each route: who calls, what is asked, the step, the answer. */
 export function nodeRoutes(app: FastifyInstance, parts: TrackerParts): void {
-  const caller = (request: FastifyRequest) => callerOn(parts, socketOf(request))
+  const caller = (request: FastifyRequest) => memberOn(parts, socketOf(request))
   const swarmOf = (request: FastifyRequest<SwarmRoute>) => checked(swarmIdSchema, request.params.swarm)
 
   app.post('/v1/nodes', { bodyLimit: JOIN_BODY_BYTES_MAX }, (request) =>
@@ -42,18 +42,18 @@ export function nodeRoutes(app: FastifyInstance, parts: TrackerParts): void {
   )
 
   app.post('/v1/pulls', async (request) => {
-    const answer = await grantPull(parts, caller(request), checked(pullRequest, request.body))
+    const answer = await grantPull(parts, await caller(request), checked(pullRequest, request.body))
     return { ...answer, swarms: answer.swarms.map(withJsonBatches) }
   })
 
   app.post<PullRoute>('/v1/pulls/:pull/renew', async (request) => {
-    const node = caller(request)
+    const node = await caller(request)
     checked(renewRequest, request.body)
     return renewPull(parts, node, request.params.pull)
   })
 
   app.post<SwarmRoute>('/v1/swarms/:swarm/hashes', { bodyLimit: HASHES_BODY_BYTES_MAX }, async (request) => {
-    const node = caller(request)
+    const node = await caller(request)
     return withJsonBatches(
       await publishHashes(parts, node, swarmOf(request), checked(hashesRequest, request.body)),
     )
@@ -63,7 +63,7 @@ export function nodeRoutes(app: FastifyInstance, parts: TrackerParts): void {
     '/v1/swarms/:swarm/complete',
     { bodyLimit: COMPLETE_BODY_BYTES_MAX },
     async (request) => {
-      const node = caller(request)
+      const node = await caller(request)
       return withJsonBatches(
         await completeBlob(parts, node, swarmOf(request), checked(completeRequest, request.body)),
       )
@@ -71,13 +71,13 @@ export function nodeRoutes(app: FastifyInstance, parts: TrackerParts): void {
   )
 
   app.post<SwarmRoute>('/v1/swarms/:swarm/mismatch', async (request) => {
-    const node = caller(request)
+    const node = await caller(request)
     return reportMismatch(parts, node, swarmOf(request), checked(mismatchRequest, request.body))
   })
 
   app.post('/v1/heartbeat', { bodyLimit: HEARTBEAT_BODY_BYTES_MAX }, async (request) => {
-    const node = caller(request)
-    const answer = heartbeat(parts, node, checked(heartbeatRequest, request.body))
+    const node = await caller(request)
+    const answer = await heartbeat(parts, node, checked(heartbeatRequest, request.body))
     if (answer.serveCertificate !== null) await recordServeCertificate(parts, node)
     return answer
   })

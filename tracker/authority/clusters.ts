@@ -130,9 +130,10 @@ export class Clusters {
 
   /**
    * Begins a rotation: a new authority, which all nodes come to trust before it issues.
+   * @param isLeaked somebody else has the earlier one's key: what it signed is not renewed, every node joins again
    * @throws RefusedError CLUSTER_UNKNOWN; ROTATION_UNDER_WAY while an earlier authority is still trusted
    */
-  addAuthority(clusterId: ClusterId, by: ActedBy): Promise<Rotation> {
+  addAuthority(clusterId: ClusterId, { isLeaked }: { isLeaked: boolean }, by: ActedBy): Promise<Rotation> {
     return this.#sealer.inTurn(async () => {
       const cluster = this.get(clusterId)
       if (cluster.rotation !== undefined) {
@@ -140,8 +141,9 @@ export class Clusters {
       }
       const record = await this.#makeAuthority(clusterId, by.nowMs)
       const added = this.#opened(clusterId, record)
-      const audit = auditOf(by, 'authority added', clusterId, shortOf(added))
-      await this.#store.addAuthority(clusterId, record, audit)
+      const action = isLeaked ? 'authority added after a leak, nodes must join again' : 'authority added'
+      const audit = auditOf(by, action, clusterId, shortOf(added))
+      await this.#store.addAuthority(clusterId, record, { forgetsNodes: isLeaked }, audit)
       cluster.addAuthority(added)
       this.#byAuthority.set(added.fingerprint, cluster)
       this.#changed()
@@ -238,7 +240,8 @@ export class Clusters {
 
   async #makeAuthority(cluster: ClusterId, nowMs: number): Promise<AuthorityRecord> {
     const { certificatePem, privateKeyPem } = await makeAuthority({
-      commonName: `shoal cluster ${cluster}`,
+      // A TLS listener names the authorities it trusts to everybody: no cluster's id in it, and no name twice.
+      commonName: `shoal authority ${randomBytes(8).toString('hex')}`,
       validForSeconds: AUTHORITY_VALID_SECONDS,
     })
     const sealedKey = this.#sealer.seal(placeOf('authority', cluster), Buffer.from(privateKeyPem))

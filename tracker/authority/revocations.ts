@@ -5,9 +5,18 @@ import { RefusedError } from '../errors.ts'
 import type { RevocationRecord, RevocationsRecord, Store } from '../store/store.ts'
 import type { ActedBy } from './clusters.ts'
 
-/** What is revoked. A revoked pull bars its token's subject as well, until the revocation is cleared. */
+/** After that a convicted node's certificate has ended, which it cannot renew: it comes back with the join token only. */
+export const CONVICTION_MS = 24 * 3600 * 1000
+/** Bound of convictions in force, all clusters': nodes are told of each. The oldest go first. */
+export const CONVICTIONS_MAX = 256
+
+/**
+ * What is revoked. A revoked pull bars its token's subject as well, until the revocation is cleared. A conviction is the
+ * tracker's own verdict: it ends by itself, and bars beside the node the token of its pull. Not the token's subject: all
+ * nodes of a cluster may pull by one account, and one liar among them would shut out all.
+ */
 export type RevocationTarget =
-  | { kind: 'node'; node: NodeId }
+  | { kind: 'node'; node: NodeId; conviction?: { tokenHash: string | null } }
   | { kind: 'pull'; pull: string; registry: RegistryHost; subject: string }
 
 export interface RevocationNews {
@@ -26,6 +35,7 @@ export class Revocations {
   #nodes = new Set<string>()
   #pulls = new Set<string>()
   #subjects = new Set<string>()
+  #tokens = new Set<string>()
 
   private constructor(store: Store, record: RevocationsRecord) {
     this.#store = store
@@ -53,10 +63,25 @@ export class Revocations {
     return this.#subjects.has(subjectKey(cluster, registry, subject))
   }
 
+  /** @throws RefusedError SUBJECT_REVOKED for a barred subject's token, PULL_REVOKED for a convicted node's */
+  checkBearer(
+    cluster: ClusterId,
+    registry: RegistryHost,
+    { subject, tokenHash }: { subject: string; tokenHash: string | undefined },
+  ): void {
+    if (this.isSubjectBarred(cluster, registry, subject)) {
+      throw new RefusedError('SUBJECT_REVOKED', "the token's subject is barred from pulling")
+    }
+    if (tokenHash !== undefined && this.#tokens.has(`${cluster} ${tokenHash}`)) {
+      throw new RefusedError('PULL_REVOKED', 'a node that lied pulled with this token')
+    }
+  }
+
   /** @returns the revocation's sequence number */
   async revoke(cluster: ClusterId, target: RevocationTarget, by: ActedBy): Promise<number> {
     const isPull = target.kind === 'pull'
     const id = isPull ? target.pull : target.node
+    const conviction = isPull ? undefined : target.conviction
     const sequence = await this.#store.addRevocation(
       {
         cluster,
@@ -65,12 +90,22 @@ export class Revocations {
         registry: isPull ? target.registry : null,
         // Tokens without a subject are everyone's: barring '' would bar the innocent.
         subject: isPull && target.subject !== '' ? target.subject : null,
+        tokenHash: conviction?.tokenHash ?? null,
         atMs: by.nowMs,
+        endsAtMs: conviction === undefined ? null : by.nowMs + CONVICTION_MS,
       },
       { atMs: by.nowMs, actor: by.actor, action: `${target.kind} revoked`, cluster, target: id },
     )
     await this.#reload()
     return sequence
+  }
+
+  /** Clears the convictions that are over, and the oldest of too many. */
+  async clearEnded(nowMs: number): Promise<void> {
+    const convictions = this.#record.inForce.filter(({ endsAtMs }) => endsAtMs !== null)
+    const excess = convictions.length - CONVICTIONS_MAX
+    const ended = convictions.filter(({ endsAtMs }, index) => index < excess || endsAtMs! <= nowMs)
+    for (const { sequence } of ended) await this.clear(sequence, { actor: 'tracker', nowMs })
   }
 
   /** @throws RefusedError REVOCATION_UNKNOWN */
@@ -116,6 +151,9 @@ export class Revocations {
       new Set(inForce.filter((it) => it.kind === kind).map((it) => `${it.cluster} ${it.target}`))
     this.#nodes = targets('node')
     this.#pulls = targets('pull')
+    this.#tokens = new Set(
+      inForce.flatMap((it) => (it.tokenHash === null ? [] : [`${it.cluster} ${it.tokenHash}`])),
+    )
     this.#subjects = new Set(
       inForce.flatMap((it) =>
         it.registry === null || it.subject === null ? [] : [subjectKey(it.cluster, it.registry, it.subject)],

@@ -13,7 +13,7 @@ import type { Repository } from '../../core/repository.ts'
 import type { TokenKeys } from '../../core/token-keys.ts'
 import type { Credential } from '../../core/tracker-api.ts'
 import { RefusedError } from '../errors.ts'
-import { introspect } from './introspect.ts'
+import { introspect, refusesStrangers } from './introspect.ts'
 
 /** A credential that holds for pulling from the repository now. Lives no longer than the request. */
 export interface VerifiedCredential {
@@ -23,6 +23,8 @@ export interface VerifiedCredential {
   subject: string
   /** SHA-256 (hex) of the token's signing input; undefined where the registry's credential is no signed token. */
   tokenHash: string | undefined
+  /** When the token ends, without leeway; undefined where it does not say. */
+  endsAtMs: number | undefined
 }
 
 export interface CredentialQuestion {
@@ -62,15 +64,21 @@ export async function verifyCredential(
   }
 }
 
-function verifyNone(seen: CredentialsSeen, { registry, credential }: CredentialQuestion): VerifiedCredential {
+async function verifyNone(
+  seen: CredentialsSeen,
+  { registry, credential, ...question }: CredentialQuestion,
+): Promise<VerifiedCredential> {
   if (credential.scheme !== 'none') {
-    seen.note(registry.host)
+    // A node's word alone must not end the sharing in all clusters: the registry says whether it asks for credentials.
+    if (seen.isOpen(registry.host) && (await refusesStrangers({ registry, ...question }))) {
+      seen.note(registry.host)
+    }
     throw new RefusedError('CREDENTIAL_UNEXPECTED', `${registry.host} is configured without authentication`)
   }
   if (!seen.isOpen(registry.host)) {
     throw new RefusedError('REGISTRY_NOT_OPEN', `credentials for ${registry.host} were seen`)
   }
-  return { authorization: undefined, subject: '', tokenHash: undefined }
+  return { authorization: undefined, subject: '', tokenHash: undefined, endsAtMs: undefined }
 }
 
 async function verifyByIntrospection(question: CredentialQuestion): Promise<VerifiedCredential> {
@@ -79,7 +87,7 @@ async function verifyByIntrospection(question: CredentialQuestion): Promise<Veri
     throw new RefusedError('CREDENTIAL_REQUIRED', `${registry.host} requires a credential`)
   }
   const authorization = await introspect({ ...question, credential })
-  return { authorization, subject: userOf(credential), tokenHash: undefined }
+  return { authorization, subject: userOf(credential), tokenHash: undefined, endsAtMs: undefined }
 }
 
 /** The user of a basic credential (RFC 7617 §2). Opaque tokens name nobody. */
@@ -100,7 +108,7 @@ async function verifyBearer(keys: TokenKeys, question: CredentialQuestion): Prom
   const token = parseRegistryToken(credential.token)
   checkClaims(registry.config, token, repository, nowMs)
   await checkSignature(keys, question, token, credential.token)
-  return { authorization: `Bearer ${credential.token}`, subject: token.subject, tokenHash: token.hash }
+  return verifiedBearer(token, credential.token)
 }
 
 /**
@@ -121,7 +129,13 @@ export function verifyKnownBearer(
   const key = keys.keyFor(registry.host, token)
   if (key === undefined) throw keyUntrusted()
   if (!isSignedBy(token, key)) throw signatureInvalid()
-  return { authorization: `Bearer ${jwt}`, subject: token.subject, tokenHash: token.hash }
+  return verifiedBearer(token, jwt)
+}
+
+function verifiedBearer(token: RegistryToken, jwt: string): VerifiedCredential {
+  const { subject, hash: tokenHash, expiresAtSeconds } = token
+  const endsAtMs = expiresAtSeconds === undefined ? undefined : expiresAtSeconds * 1000
+  return { authorization: `Bearer ${jwt}`, subject, tokenHash, endsAtMs }
 }
 
 /** What the token says; cheap, so that it comes before any question to the registry. */

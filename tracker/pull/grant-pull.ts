@@ -46,7 +46,7 @@ export async function grantPull(
     digests: blobs.map(({ digest }) => digest),
     nowMs,
   })
-  checkSubject(parts, caller, question, credential)
+  parts.revocations.checkBearer(caller.cluster.cluster, registry.host, credential)
   const { granted, refused } = await checkBlobs(parts, registry, question, blobs, credential)
   parts.pullLimits.enter(`${caller.cluster.cluster} ${caller.node}`, nowMs)()
   const peerToken = registry.kind === 'introspect' ? peerTokenFor(caller, question, { spki, nowMs }) : null
@@ -58,9 +58,9 @@ export async function grantPull(
     granted,
   })
   const issued = await certifyPull(parts, caller, pull)
-  const { authorization } = credential
-  const access = { repository: question.repository, authorization }
-  for (const { swarm } of pull.blobs) parts.accesses.note(swarm, access, nowMs)
+  const { authorization, endsAtMs } = credential
+  const access = { node: caller.node, repository: question.repository, authorization }
+  for (const { swarm } of pull.blobs) parts.accesses.note(swarm, access, endsAtMs, nowMs)
   return {
     pull: pull.pull,
     ...issued,
@@ -79,18 +79,6 @@ function peerTokenFor(
 ): string {
   const claims = { cluster: cluster.cluster, registry, repository, ...made }
   return mintPeerToken(cluster.peerTokenKeys[0]!, claims)
-}
-
-/** @throws RefusedError SUBJECT_REVOKED when the token's subject was barred with an earlier pull */
-function checkSubject(
-  { revocations }: TrackerParts,
-  { cluster }: NodeCaller,
-  { registry }: PullQuestion,
-  { subject }: VerifiedCredential,
-): void {
-  if (subject !== '' && revocations.isSubjectBarred(cluster.cluster, registry, subject)) {
-    throw new RefusedError('SUBJECT_REVOKED', "the token's subject is barred from pulling")
-  }
 }
 
 /** The pull is on record before its certificate leaves. */

@@ -49,6 +49,26 @@ export async function introspect({
   return authorization
 }
 
+/**
+ * Whether the registry asks for a credential where it is shown none. A registry that cannot be asked has not done so.
+ */
+export async function refusesStrangers({
+  registry,
+  repository,
+  digests,
+}: Omit<Introspection, 'credential'>): Promise<boolean> {
+  for (const digest of digests.slice(0, 1)) {
+    const head = await registry
+      .headBlob({ repository, digest, authorization: undefined })
+      .catch((error: unknown) => {
+        if (!(error instanceof RegistryUnreachableError)) throw error
+        return undefined
+      })
+    return head !== undefined && !head.isPresent && (head.status === 401 || head.status === 403)
+  }
+  return false
+}
+
 /** The first of the blobs that the registry serves; undefined when it knows none of them. */
 async function acceptedBlob(
   digests: readonly Digest[],

@@ -1,12 +1,12 @@
 import type { TLSSocket } from 'node:tls'
 import type { NodeId, SwarmId } from '../../core/metainfo.ts'
 import { grantsPull, parseRegistryToken } from '../../core/registry-token.ts'
-import { isRepository, type Repository } from '../../core/repository.ts'
+import { isRepository, type RegistryHost, type Repository } from '../../core/repository.ts'
 import { pullCallerOn } from '../api/caller.ts'
 import type { Cluster } from '../authority/cluster.ts'
 import { RefusedError } from '../errors.ts'
 import type { TrackerParts } from '../parts.ts'
-import { verifyKnownBearer } from '../pull/credential.ts'
+import { type VerifiedCredential, verifyKnownBearer } from '../pull/credential.ts'
 import { livePull } from '../pull/live-pull.ts'
 import type { SwarmIdentity } from '../store/store.ts'
 
@@ -44,52 +44,81 @@ async function byCertificate(parts: TrackerParts, socket: TLSSocket, swarm: Swar
   return { cluster, identity: await identityOf(parts, cluster, swarm), peer: { node, address } }
 }
 
+/**
+ * What is wrong with the token itself is said before any swarm is looked up; after that there is one answer, for a swarm
+ * that is unknown and for one that the token does not open. Strangers learn nothing of what clusters have.
+ */
 async function byToken(parts: TrackerParts, jwt: string, swarm: SwarmId): Promise<StockCaller> {
+  const repositories = repositoriesOf(jwt)
+  const verified = verifiedAt(parts, jwt, repositories)
   const cluster = await clusterOf(parts, swarm)
+  if (cluster === undefined) throw notGranted()
   const identity = await identityOf(parts, cluster, swarm)
-  await checkToken(parts, cluster, identity, jwt)
+  const credential = verified.get(identity.registry)
+  if (credential === undefined) throw notGranted()
+  await checkBlob(parts, identity, repositories, credential)
+  parts.revocations.checkBearer(cluster.cluster, identity.registry, credential)
   return { cluster, identity, peer: undefined }
 }
 
-/** A swarm's id is of one cluster only. @throws RefusedError SWARM_UNKNOWN */
-async function clusterOf(parts: TrackerParts, swarm: SwarmId): Promise<Cluster> {
+function notGranted(): RefusedError {
+  return new RefusedError('TOKEN_SCOPE', 'the token grants no pull on a repository with this blob')
+}
+
+/** The registries whose token it is. @throws RefusedError when there is none */
+function verifiedAt(
+  { registries, tokenKeys, nowMs }: TrackerParts,
+  jwt: string,
+  [repository]: readonly Repository[],
+): Map<RegistryHost, VerifiedCredential> {
+  if (repository === undefined) throw notGranted()
+  const verified = new Map<RegistryHost, VerifiedCredential>()
+  let refusal = new RefusedError('CREDENTIAL_UNEXPECTED', 'no registry is configured for signed tokens')
+  for (const registry of registries.values()) {
+    if (registry.kind !== 'token') continue
+    try {
+      verified.set(registry.host, verifyKnownBearer(tokenKeys, { registry, repository, jwt, nowMs: nowMs() }))
+    } catch (error) {
+      if (!(error instanceof RefusedError)) throw error
+      refusal = error
+    }
+  }
+  if (verified.size === 0) throw refusal
+  return verified
+}
+
+/** A swarm's id is of one cluster only. */
+async function clusterOf(parts: TrackerParts, swarm: SwarmId): Promise<Cluster | undefined> {
   for (const cluster of parts.clusters.list()) {
     if ((await parts.store.swarmVersion(cluster.cluster, swarm)) !== undefined) return cluster
   }
-  throw new RefusedError('SWARM_UNKNOWN', `there is no swarm ${swarm}`)
+  return undefined
 }
 
 function identityOf(parts: TrackerParts, { cluster }: Cluster, swarm: SwarmId): Promise<SwarmIdentity> {
   return parts.swarms.step(cluster, swarm, (state) => state.identity)
 }
 
-/** The token must grant pull on a repository that holds the blob. */
-async function checkToken(
+/**
+ * One of the token's repositories must hold the blob.
+ * @throws RefusedError TOKEN_SCOPE; REGISTRY_UNREACHABLE, which only the registry's own users can meet
+ */
+async function checkBlob(
   parts: TrackerParts,
-  { cluster }: Cluster,
   { registry: host, digest, bytes }: SwarmIdentity,
-  jwt: string,
+  repositories: readonly Repository[],
+  { authorization }: VerifiedCredential,
 ): Promise<void> {
-  const registry = parts.registries.get(host)
-  if (registry === undefined) throw new RefusedError('REGISTRY_UNKNOWN', `${host} is not configured`)
-  const nowMs = parts.nowMs()
-  let refusal = new RefusedError('TOKEN_SCOPE', 'the token grants no pull on a repository with this blob')
-  for (const repository of repositoriesOf(jwt)) {
-    const { authorization, subject } = verifyKnownBearer(parts.tokenKeys, {
-      registry,
-      repository,
-      jwt,
-      nowMs,
-    })
-    if (parts.revocations.isSubjectBarred(cluster, host, subject)) {
-      throw new RefusedError('SUBJECT_REVOKED', "the token's subject is barred from pulling")
-    }
+  const registry = parts.registries.get(host)!
+  let refusal = notGranted()
+  for (const repository of repositories) {
+    const nowMs = parts.nowMs()
     try {
       await parts.memberships.check({ registry, repository, digest, bytes, authorization, nowMs })
       return
     } catch (error) {
       if (!(error instanceof RefusedError)) throw error
-      if (error.code !== 'BLOB_NOT_IN_REPOSITORY') refusal = error
+      if (error.code === 'REGISTRY_UNREACHABLE') refusal = error
     }
   }
   throw refusal

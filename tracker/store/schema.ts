@@ -66,4 +66,8 @@ export const MIGRATIONS: readonly string[] = [
     cluster TEXT, target TEXT NOT NULL
   ) STRICT;
   `,
+  `
+  ALTER TABLE revocations ADD COLUMN token_hash TEXT;
+  ALTER TABLE revocations ADD COLUMN ends_at_ms INTEGER;
+  `,
 ]

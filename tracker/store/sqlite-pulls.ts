@@ -65,6 +65,16 @@ export function hasPullRowSince(
   return db.get(find, node, swarm, sinceMs, cluster) !== undefined
 }
 
+export function newestPullRow(
+  db: SqliteDatabase,
+  { node, swarm, cluster }: NodeSwarm,
+): PullRecord | undefined {
+  const find = `SELECT pull FROM pull_blobs WHERE node = ? AND swarm = ? AND cluster = ?
+    ORDER BY granted_at_ms DESC LIMIT 1`
+  const row = db.get(find, node, swarm, cluster)
+  return row === undefined ? undefined : loadPullRows(db, row.pull as string)
+}
+
 /**
  * Pulls of grants before `pulls`, and of each node those that have ended beyond the newest `pullsPerNodeMax`, with their
  * blobs; to be run inside a transaction.

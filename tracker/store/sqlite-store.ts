@@ -7,6 +7,7 @@ import {
   hasPullRowSince,
   insertPullRows,
   loadPullRows,
+  newestPullRow,
 } from './sqlite-pulls.ts'
 import {
   ADMIN_CLUSTER,
@@ -96,9 +97,15 @@ export class SqliteStore implements Store {
     })
   }
 
-  async addAuthority(cluster: ClusterId, authority: AuthorityRecord, audit: AuditEntry): Promise<void> {
+  async addAuthority(
+    cluster: ClusterId,
+    authority: AuthorityRecord,
+    { forgetsNodes }: { forgetsNodes: boolean },
+    audit: AuditEntry,
+  ): Promise<void> {
     this.#db.durably(() => {
       insertAuthorityRow(this.#db, cluster, authority)
+      if (forgetsNodes) this.#db.run('DELETE FROM nodes WHERE cluster = ?', cluster)
       this.#insertAudit(audit)
     })
   }
@@ -124,6 +131,19 @@ export class SqliteStore implements Store {
       )
       this.#insertAudit(audit)
     })
+  }
+
+  async renewNode({ cluster, node, address, renewedAtMs }: NodeRecord, audit: AuditEntry): Promise<boolean> {
+    return this.#db.atomically(() => {
+      const update = 'UPDATE nodes SET address = ?, renewed_at_ms = ? WHERE cluster = ? AND node = ?'
+      if (this.#db.run(update, address, renewedAtMs, cluster, node).changes === 0) return false
+      this.#insertAudit(audit)
+      return true
+    })
+  }
+
+  async hasNode(cluster: ClusterId, node: NodeId): Promise<boolean> {
+    return this.#db.get('SELECT 1 FROM nodes WHERE cluster = ? AND node = ?', cluster, node) !== undefined
   }
 
   async nodes(cluster?: ClusterId): Promise<NodeRecord[]> {
@@ -161,6 +181,10 @@ export class SqliteStore implements Store {
 
   async hasPullSince(blob: NodeSwarm, sinceMs: number): Promise<boolean> {
     return hasPullRowSince(this.#db, blob, sinceMs)
+  }
+
+  async newestPull(blob: NodeSwarm): Promise<PullRecord | undefined> {
+    return newestPullRow(this.#db, blob)
   }
 
   async swarmVersion(cluster: ClusterId, swarm: SwarmId): Promise<number | undefined> {
@@ -214,13 +238,16 @@ export class SqliteStore implements Store {
     return this.#db.durably(() => {
       this.#insertAudit(audit)
       return this.#db.run(
-        'INSERT INTO revocations (cluster, kind, target, registry, subject, at_ms) VALUES (?, ?, ?, ?, ?, ?)',
+        `INSERT INTO revocations (cluster, kind, target, registry, subject, token_hash, at_ms, ends_at_ms)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
         revocation.cluster,
         revocation.kind,
         revocation.target,
         revocation.registry,
         revocation.subject,
+        revocation.tokenHash,
         revocation.atMs,
+        revocation.endsAtMs,
       ).rowId
     })
   }
@@ -251,9 +278,13 @@ export class SqliteStore implements Store {
               coalesce(max(CASE is_clearing WHEN 1 THEN sequence END), 0) AS clearing FROM revocations`,
     )
     return {
-      inForce: this.#db
-        .all(inForce)
-        .map((row) => ({ ...row, atMs: row.at_ms }) as unknown as RevocationRecord),
+      inForce: this.#db.all(inForce).map(
+        ({ sequence, cluster, kind, target, registry, subject, ...row }) =>
+          ({
+            ...{ sequence, cluster, kind, target, registry, subject },
+            ...{ tokenHash: row.token_hash, atMs: row.at_ms, endsAtMs: row.ends_at_ms },
+          }) as RevocationRecord,
+      ),
       newestSequence: newest?.newest as number,
       newestClearing: newest?.clearing as number,
     }

@@ -25,10 +25,21 @@ export interface Store {
   /** @throws StoreConflictError when the id is taken */
   createCluster(cluster: ClusterRecord, audit: AuditEntry): Promise<void>
   putJoinToken(cluster: ClusterId, token: JoinTokenRecord, audit: AuditEntry): Promise<void>
-  addAuthority(cluster: ClusterId, authority: AuthorityRecord, audit: AuditEntry): Promise<void>
+  /** @param forgetsNodes in the same step, so that each must join again */
+  addAuthority(
+    cluster: ClusterId,
+    authority: AuthorityRecord,
+    how: { forgetsNodes: boolean },
+    audit: AuditEntry,
+  ): Promise<void>
   removeAuthority(cluster: ClusterId, certificatePem: string, audit: AuditEntry): Promise<void>
 
+  /** The node joined. */
   putNode(node: NodeRecord, audit: AuditEntry): Promise<void>
+  /** As `putNode` for a node that is on record. @returns false, and nothing is changed, when it is not */
+  renewNode(node: NodeRecord, audit: AuditEntry): Promise<boolean>
+  /** Whether the node is on record. */
+  hasNode(cluster: ClusterId, node: NodeId): Promise<boolean>
   /** Of one cluster, or of all; by cluster and node. */
   nodes(cluster?: ClusterId): Promise<NodeRecord[]>
 
@@ -40,6 +51,8 @@ export interface Store {
   completePullBlobs(blob: NodeSwarm, atMs: number): Promise<void>
   /** True when a pull that was granted at `sinceMs` or later gave the node this swarm. */
   hasPullSince(blob: NodeSwarm, sinceMs: number): Promise<boolean>
+  /** The newest pull on record that gave the node this swarm. */
+  newestPull(blob: NodeSwarm): Promise<PullRecord | undefined>
 
   /** The swarm's version, to see whether a copy in memory is still the newest. */
   swarmVersion(cluster: ClusterId, swarm: SwarmId): Promise<number | undefined>
@@ -253,7 +266,11 @@ export interface NewRevocation {
   /** Whose tokens are barred as well: the pull's registry and subject; null for none. */
   registry: RegistryHost | null
   subject: string | null
+  /** SHA-256 (hex) of the signing input of a token that is barred as well; null for none. */
+  tokenHash: string | null
   atMs: number
+  /** When it is to be cleared; null: by an administrator only. */
+  endsAtMs: number | null
 }
 
 export interface RevocationRecord extends NewRevocation {

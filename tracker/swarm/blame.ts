@@ -9,7 +9,7 @@ import {
 } from '../../core/metainfo.ts'
 import type { RegistryClient } from '../../core/registry-client.ts'
 import type { TrackerParts } from '../parts.ts'
-import type { DisputeRecord, SwarmIdentity } from '../store/store.ts'
+import type { DisputeRecord, PullRecord, SwarmIdentity } from '../store/store.ts'
 import type { PullAccess } from './pull-accesses.ts'
 
 /**
@@ -17,7 +17,7 @@ import type { PullAccess } from './pull-accesses.ts'
  * what it cannot fetch costs nobody anything.
  */
 
-/** A piece is at most 4 MiB. */
+/** A piece is at most 4 MiB; all tries together. */
 const FETCH_MS_MAX = 60_000
 
 export type Verdict = 'publisher' | 'reporter' | 'undecided'
@@ -37,7 +37,7 @@ export async function settleDispute(
     reporter: dispute.reporter,
   }
   try {
-    const verdict = judge(dispute, await hashFromRegistry(parts, identity, dispute.piece))
+    const verdict = judge(dispute, await hashFromRegistry(parts, identity, dispute))
     parts.metrics.verdicts.inc({ verdict })
     if (verdict === 'undecided') {
       parts.log.warn(
@@ -49,7 +49,11 @@ export async function settleDispute(
     await parts.swarms.step(cluster, swarm, (state) => state.settleDispute(dispute.piece, parts.nowMs()))
     const liar = dispute[verdict]
     parts.log.warn({ ...facts, code: 'HASH_LIE', liar }, 'a node lied about a piece and is revoked')
-    await convict(parts, { cluster, swarm }, liar)
+    const pull =
+      verdict === 'publisher'
+        ? await parts.store.pull(dispute.publisherPull)
+        : await parts.store.newestPull({ cluster, node: liar, swarm })
+    await convict(parts, { cluster, swarm }, liar, pull)
     return verdict
   } catch (error) {
     parts.log.error({ ...facts, err: error }, 'a dispute could not be settled')
@@ -66,51 +70,63 @@ function judge(
   return 'undecided'
 }
 
-/** The liar's other claims in this swarm are worth nothing either. */
+/**
+ * The liar's other claims in this swarm are worth nothing either; with the node all its pulls end.
+ * @param pull in which it lied
+ */
 async function convict(
   parts: TrackerParts,
   { cluster, swarm }: { cluster: ClusterId; swarm: SwarmId },
   liar: NodeId,
+  pull: PullRecord | undefined,
 ): Promise<void> {
   const nowMs = parts.nowMs()
-  await parts.revocations.revoke(cluster, { kind: 'node', node: liar }, { actor: 'tracker', nowMs })
+  const conviction = { tokenHash: pull?.tokenHash ?? null }
+  const target = { kind: 'node', node: liar, conviction } as const
+  await parts.revocations.revoke(cluster, target, { actor: 'tracker', nowMs })
   parts.peers.of(cluster).forget(liar)
   const isRisen = await parts.swarms.step(cluster, swarm, (state) => state.dropPublisher(liar, nowMs))
   if (isRisen) {
     parts.metrics.epochRises.inc()
     await parts.epochs.refresh()
   }
+  await parts.revocations.clearEnded(nowMs)
 }
 
-/** @returns SHA-256 of the piece as the registry has it; undefined when nobody's credential gets it */
+/**
+ * Asks with one node's credential after the other, those of the two who disagree last: a credential that the registry
+ * refuses must not spare its owner the verdict.
+ * @returns SHA-256 of the piece as the registry has it; undefined when nobody's credential gets it
+ */
 async function hashFromRegistry(
   parts: TrackerParts,
   { registry: host, swarm, digest, bytes }: SwarmIdentity,
-  piece: number,
+  { piece, publisher, reporter }: DisputeRecord,
 ): Promise<Buffer | undefined> {
   const registry = parts.registries.get(host)
-  const access = parts.accesses.newest(swarm, parts.nowMs())
-  if (registry === undefined || access === undefined) return undefined
+  if (registry === undefined) return undefined
   const layout = pieceLayout(bytes)
-  const from = piece * layout.pieceBytes
-  const path = `/v2/${access.repository}/blobs/${digest}`
-  try {
-    return await hashOfRange(registry, access, {
-      path,
-      from,
-      length: pieceBytesAt(layout, piece as PieceIndex),
-    })
-  } catch (error) {
-    parts.log.warn({ err: error, registry: host }, 'a disputed piece could not be fetched')
-    return undefined
+  const range = { from: piece * layout.pieceBytes, length: pieceBytesAt(layout, piece as PieceIndex) }
+  const signal = AbortSignal.timeout(FETCH_MS_MAX)
+  const isParty = ({ node }: PullAccess) => node === publisher || node === reporter
+  const accesses = parts.accesses.usable(swarm, parts.nowMs())
+  for (const access of accesses.sort((one, other) => Number(isParty(one)) - Number(isParty(other)))) {
+    const path = `/v2/${access.repository}/blobs/${digest}`
+    try {
+      const hash = await hashOfRange(registry, access, { path, ...range, signal })
+      if (hash !== undefined) return hash
+    } catch (error) {
+      parts.log.warn({ err: error, registry: host }, 'a disputed piece could not be fetched')
+    }
   }
+  return undefined
 }
 
 /** RFC 9110 §14. Nothing but the range itself will do; a redirect is not followed, so that the tracker contacts only configured hosts. */
 async function hashOfRange(
   registry: RegistryClient,
   { authorization }: PullAccess,
-  { path, from, length }: { path: string; from: number; length: number },
+  { path, from, length, signal }: { path: string; from: number; length: number; signal: AbortSignal },
 ): Promise<Buffer | undefined> {
   const answer = await registry.dispatcher.request({
     method: 'GET',
@@ -119,7 +135,7 @@ async function hashOfRange(
       range: `bytes=${from}-${from + length - 1}`,
       ...(authorization === undefined ? {} : { authorization }),
     },
-    signal: AbortSignal.timeout(FETCH_MS_MAX),
+    signal,
   })
   // undici tells an unread body of its end by an error event, which nobody hears: it would end the process.
   answer.body.on('error', () => undefined)

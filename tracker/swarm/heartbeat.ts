@@ -4,6 +4,7 @@ import type { heartbeatRequest, heartbeatResponse, instructionSchema } from '../
 import { checkedP256Spki } from '../authority/leaf-certificate.ts'
 import { PEERS_HANDED_OUT_MAX } from '../handout/peers.ts'
 import { type NodeCaller, type TrackerParts, trustOf } from '../parts.ts'
+import { PULL_SECONDS_MAX } from '../pull/pull-certificate.ts'
 import type { PeerTable } from './peer-table.ts'
 
 export type HeartbeatQuestion = z.output<typeof heartbeatRequest>
@@ -21,12 +22,16 @@ export const SERVE_CERTIFICATE_SECONDS = 3600
 /** Heartbeats are spread by up to this share of the interval either way, so that nodes do not fall into step. */
 const SPREAD = 0.1
 
-/** One call in which a node says what it serves and hears what is new. @throws InvalidInputError for a bad key */
-export function heartbeat(
+/**
+ * One call in which a node says what it serves and hears what is new. It is listed as a holder on its word, for the
+ * record of its pull may be gone when it says again what it has; of others it hears where a grant is on record.
+ * @throws InvalidInputError for a bad key
+ */
+export async function heartbeat(
   parts: TrackerParts,
   caller: NodeCaller,
   question: HeartbeatQuestion,
-): HeartbeatAnswer {
+): Promise<HeartbeatAnswer> {
   const nowMs = parts.nowMs()
   const { node, address, cluster } = caller
   const table = parts.peers.of(cluster.cluster)
@@ -34,30 +39,32 @@ export function heartbeat(
     question.servePublicKey === null ? null : issueServe(caller, question.servePublicKey, nowMs)
   const contact = { node, address, port: question.listenPort }
   const { wantsFullInventory } = table.heartbeat(contact, question, nowMs)
-  noteBadPeers(parts, table, caller, question)
+  await noteBadPeers(parts, table, caller, question)
+  const peers: HeartbeatAnswer['peers'] = []
+  for (const swarm of question.wantsPeers)
+    peers.push({ swarm, peers: await peersFor(parts, table, caller, swarm) })
   return {
     nextInMs: Math.round(parts.times.heartbeatSeconds * 1000 * (1 - SPREAD + 2 * SPREAD * parts.random())),
     wantsFullInventory,
     serveCertificate,
     trust: trustOf(parts, cluster),
     ...parts.revocations.newsSince(cluster.cluster, question.revocationsVersion),
-    peers: question.wantsPeers.map((swarm) => ({
-      swarm,
-      peers: peersFor(parts, table, caller, swarm, nowMs),
-    })),
+    peers,
     instructions: instructionsFor(parts, table, caller),
   }
 }
 
-/** Only of swarms that both take part in. */
-function noteBadPeers(
+/** Only of swarms that both take part in, and by grant. */
+async function noteBadPeers(
   parts: TrackerParts,
   table: PeerTable,
-  { node: reporter, cluster }: NodeCaller,
+  caller: NodeCaller,
   { badPeers }: HeartbeatQuestion,
-): void {
+): Promise<void> {
+  const { node: reporter, cluster } = caller
   for (const { swarm, node } of badPeers) {
-    if (node === reporter || !table.holds(reporter, swarm) || !table.holds(node, swarm)) continue
+    if (node === reporter || !table.holds(node, swarm)) continue
+    if (!(await isDownloader(parts, table, caller, swarm))) continue
     if (!table.bad.report(reporter, { swarm, node }, parts.nowMs())) continue
     parts.metrics.badPeers.inc()
     parts.log.warn(
@@ -76,16 +83,23 @@ function issueServe({ cluster, node }: NodeCaller, publicKey: string, nowMs: num
   })
 }
 
-/** Only of swarms that the node takes part in. */
-function peersFor(
+/** Only of swarms that the node takes part in by grant. */
+async function peersFor(parts: TrackerParts, table: PeerTable, caller: NodeCaller, swarm: SwarmId) {
+  if (!(await isDownloader(parts, table, caller, swarm))) return []
+  const { random } = parts
+  const nowMs = parts.nowMs()
+  return table.choose(swarm, { asker: caller.node, peersMax: PEERS_HANDED_OUT_MAX, random, nowMs })
+}
+
+/** Whether the node is in the swarm, and was granted it as lately as the grant of a download under way can be. */
+async function isDownloader(
   parts: TrackerParts,
   table: PeerTable,
-  { node }: NodeCaller,
+  { cluster: { cluster }, node }: NodeCaller,
   swarm: SwarmId,
-  nowMs: number,
-) {
-  if (!table.holds(node, swarm)) return []
-  return table.choose(swarm, { asker: node, peersMax: PEERS_HANDED_OUT_MAX, random: parts.random, nowMs })
+): Promise<boolean> {
+  if (!table.holds(node, swarm)) return false
+  return parts.store.hasPullSince({ cluster, node, swarm }, parts.nowMs() - PULL_SECONDS_MAX * 1000)
 }
 
 /** Epochs that rose since the node was last told, of swarms that it holds. */
