@@ -9,7 +9,7 @@ import type { BlobKey } from './client.ts'
 import { Bitfield } from './engine/bitfield.ts'
 import type { Download, Source, SourceLimits } from './engine/download.ts'
 import type { RateLimit } from './engine/rate-limit.ts'
-import { UploadQueue } from './engine/upload-queue.ts'
+import { type UploadLane, UploadQueue } from './engine/upload-queue.ts'
 import { PeerProtocolError, PeerRefusedError, type PieceCorruptError } from './errors.ts'
 import { KnownPeers } from './known-peers.ts'
 import type { Admission } from './net/admission.ts'
@@ -56,6 +56,7 @@ export class SwarmLinks implements ListeningSwarm {
   private readonly options: SwarmLinksOptions
   private readonly links = new Map<NodeId, { link: PeerLink; source: Source }>()
   private readonly linkOfSource = new WeakMap<Source, PeerLink>()
+  private readonly linkOfLane = new WeakMap<UploadLane, PeerLink>()
   private readonly pending = new Set<PeerLink>()
   private readonly dialling = new Set<NodeId>()
   private readonly peers = new KnownPeers()
@@ -196,7 +197,8 @@ export class SwarmLinks implements ListeningSwarm {
     const source = this.options.download.addSource(link, limits)
     this.links.set(link.node, { link, source })
     this.linkOfSource.set(source, link)
-    this.uploads.add(link)
+    this.linkOfLane.set(link.lane, link)
+    this.uploads.add(link.lane)
     this.peers.connected(link.node)
   }
 
@@ -210,15 +212,19 @@ export class SwarmLinks implements ListeningSwarm {
     link.welcome(this.options.stored.hashes.batches, this.options.announceable())
   }
 
-  onBatch(_link: PeerLink, batch: HashBatch): void {
+  onBatch(_link: PeerLink, batch: HashBatch): boolean {
+    // Every peer passes every batch on: a signature is verified once.
+    if (!this.options.stored.hashes.isNews(batch)) return false
     if (!this.options.trust.isSigned(batch))
       throw new PeerProtocolError('a hash batch that the tracker did not sign')
     this.options.onBatch(batch)
+    return true
   }
 
-  onOffer(link: PeerLink, pieces: PieceIndex[] | 'all'): void {
+  onOffer(link: PeerLink, pieces: PieceIndex[] | 'all'): boolean {
     const source = this.sourceOf(link)
-    if (source) this.options.download.offers(source, pieces === 'all' ? allPieces(this.layout) : pieces)
+    if (!source) return false
+    return this.options.download.offers(source, pieces === 'all' ? allPieces(this.layout) : pieces)
   }
 
   onOfferBits(link: PeerLink, bits: Buffer): void {
@@ -231,11 +237,12 @@ export class SwarmLinks implements ListeningSwarm {
       )
   }
 
-  onChoke(link: PeerLink, isChoked: boolean): void {
+  onChoke(link: PeerLink, isChoked: boolean): boolean {
     const source = this.sourceOf(link)
-    if (!source) return
+    if (!source || source.isUnchoked === !isChoked) return false
     if (isChoked) this.options.download.choked(source)
     else this.options.download.unchoked(source)
+    return true
   }
 
   onBlockStart(link: PeerLink, block: Parameters<Download['blockStarts']>[1]): Uint8Array | undefined {
@@ -248,9 +255,9 @@ export class SwarmLinks implements ListeningSwarm {
     if (source) this.options.download.blockEnds(source, block)
   }
 
-  onReject(link: PeerLink, block: Parameters<Download['rejected']>[1]): void {
+  onReject(link: PeerLink, block: Parameters<Download['rejected']>[1]): boolean {
     const source = this.sourceOf(link)
-    if (source) this.options.download.rejected(source, block)
+    return source !== undefined && this.options.download.rejected(source, block)
   }
 
   onUploadWanted(): void {
@@ -260,12 +267,13 @@ export class SwarmLinks implements ListeningSwarm {
         this.uploadLater(delayMs)
         return
       }
-      const link = next.lane as PeerLink
-      if (!link.serve(next.block, this.options.stored, this.options.sendBuffers)) {
+      const link = this.linkOfLane.get(next.lane)!
+      if (!link.lane.serve(next.block, this.options.stored, this.options.sendBuffers)) {
         this.options.sendBuffers.whenFree(this.uploadWhenFree)
         return
       }
       this.uploads.taken(next)
+      link.served(next.block)
       this.options.stored.served()
       this.bytesSent += next.block.length
     }
@@ -283,7 +291,7 @@ export class SwarmLinks implements ListeningSwarm {
     this.pending.delete(link)
     // It may end before it was open; then its peer is to be dialled again.
     if (link.isDialler) this.dialling.delete(link.node)
-    this.uploads.remove(link)
+    this.uploads.remove(link.lane)
     const entry = this.links.get(link.node)
     if (entry?.link === link) {
       this.links.delete(link.node)

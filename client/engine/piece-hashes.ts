@@ -66,6 +66,14 @@ export class PieceHashes {
     return true
   }
 
+  /** Whether `add` would find something new in the batch; the caller need not have checked its signature yet. */
+  isNews(batch: HashBatch): boolean {
+    if (batch.epoch !== this.epochNow) return batch.epoch > this.epochNow
+    const end = batch.firstPiece + batchPieceCount(batch)
+    const field = batch.status === 'confirmed' ? this.confirmed : this.known
+    return end <= this.pieceCount && field.firstMissing(batch.firstPiece) < end
+  }
+
   /** @returns true when the batch said something new */
   add(batch: HashBatch): boolean {
     if (batch.epoch < this.epochNow || batch.firstPiece + batchPieceCount(batch) > this.pieceCount)

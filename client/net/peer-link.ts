@@ -1,4 +1,4 @@
-import { createHash, type X509Certificate } from 'node:crypto'
+import type { X509Certificate } from 'node:crypto'
 import type { TLSSocket } from 'node:tls'
 import { type CertificateClaims, claimsOf, type PullClaims } from '../../core/certificate-claims.ts'
 import { ShoalError } from '../../core/errors.ts'
@@ -8,9 +8,7 @@ import type { ProofBinding, TokenProver } from '../../core/token-proof/index.ts'
 import type { BlobKey } from '../client.ts'
 import type { Bitfield } from '../engine/bitfield.ts'
 import type { SourceLimits, SourcePort } from '../engine/download.ts'
-import type { UploadLane } from '../engine/upload-queue.ts'
 import { PeerProtocolError, PeerRefusedError } from '../errors.ts'
-import type { StoredBlob } from '../store/blob-store.ts'
 import {
   decodeExtensionHandshake,
   decodeHashBatch,
@@ -23,20 +21,23 @@ import {
   type ProofMessage,
   REQUESTS_QUEUED_FOREIGN,
 } from '../wire/extensions.ts'
+import { FrameBudget } from '../wire/frame-budget.ts'
 import { FrameReader, type FrameSink } from '../wire/frame-reader.ts'
 import { encodeHandshake, type Handshake } from '../wire/handshake.ts'
 import {
   BLOCK_BYTES_FOREIGN,
   BLOCK_BYTES_MAX,
-  BLOCK_HEADER_BYTES,
   type BlockAddress,
   encodeMessage,
   type Message,
-  writeBlockHeader,
 } from '../wire/messages.ts'
-import type { SendBuffers } from './send-buffers.ts'
+import { keyOf, proofBinding } from './proof-binding.ts'
+import { PeerLane } from './upload-lane.ts'
 
-/** What a link tells the swarm that it belongs to. Everything may throw a ShoalError to end the link. */
+/**
+ * What a link tells the swarm that it belongs to. Everything may throw a ShoalError to end the link; what returns a
+ * boolean returns false when the message changed nothing.
+ */
 export interface LinkHost {
   readonly swarm: SwarmId
   readonly node: NodeId
@@ -55,33 +56,24 @@ export interface LinkHost {
   onOpen(link: PeerLink, limits: SourceLimits): void
   /** The other side may download: tell it what there is. */
   onAdmitted(link: PeerLink): void
-  onBatch(link: PeerLink, batch: HashBatch): void
-  onOffer(link: PeerLink, pieces: PieceIndex[] | 'all'): void
+  onBatch(link: PeerLink, batch: HashBatch): boolean
+  onOffer(link: PeerLink, pieces: PieceIndex[] | 'all'): boolean
   onOfferBits(link: PeerLink, bits: Buffer): void
-  onChoke(link: PeerLink, isChoked: boolean): void
+  onChoke(link: PeerLink, isChoked: boolean): boolean
   onBlockStart(link: PeerLink, block: BlockAddress): Uint8Array | undefined
   onBlockEnd(link: PeerLink, block: BlockAddress): void
-  onReject(link: PeerLink, block: BlockAddress): void
+  /** @returns false when it answers no cancel */
+  onReject(link: PeerLink, block: BlockAddress): boolean
   onUploadWanted(): void
   onClosed(link: PeerLink, reason: ShoalError | undefined): void
 }
 
 /** Requests of one peer that wait for their answer; more are rejected (BEP 6). Announced as `reqq`. */
 export const REQUESTS_QUEUED_MAX = 256
-/** Blocks being read or written for one peer, whatever their size: an eighth of the node's send buffers, 1 MiB. */
-const LANE_BLOCKS_MAX = 8
 /** What may wait in a socket that the other side does not read: a full lane and a lot of small messages. */
 const UNSENT_BYTES_MAX = 8 * 1024 * 1024
 /** From the first byte to the end of both handshakes. */
 const HANDSHAKE_MS_MAX = 10_000
-/** A lane whose socket has taken nothing for so long does not keep others from being served. */
-const LANE_STALLED_MS = 500
-/** A socket that has taken nothing for so long is closed: what waits in it is send buffers that others lack. */
-const LANE_DEAD_MS = 5_000
-/** Each costs a window of requests. BEP 3 advises one in ten seconds at most; no certificate lasts for so many. */
-const CHOKES_MAX = 1000
-const EXPORTER_LABEL = 'EXPORTER-shoal-token-proof-v1'
-const EXPORTER_BYTES = 32
 
 /**
  * One connection to one peer for one swarm, after TLS. Invariants: until the other side is admitted (certificate,
@@ -89,26 +81,22 @@ const EXPORTER_BYTES = 32
  * side's certificate. A link whose info-hash is not the swarm's id is to a stock client: it has no token and no Shoal
  * extensions, so it opens with the first handshake, and only where no proof is needed.
  */
-export class PeerLink implements FrameSink, SourcePort, UploadLane {
+export class PeerLink implements FrameSink, SourcePort {
   readonly isDialler: boolean
   readonly claims: CertificateClaims
-  readonly queue: BlockAddress[] = []
-  piece: number | undefined
+  readonly lane: PeerLane
   private readonly socket: TLSSocket
   private readonly host: LinkHost
   private readonly infoHash: InfoHash
   private readonly remoteCertificate: X509Certificate
   private readonly localCertificate: X509Certificate
   private readonly reader = new FrameReader(this)
+  private readonly budget: FrameBudget
   private readonly unsent: Buffer[] = []
   private readonly timers: NodeJS.Timeout[] = []
   private remote: ExtensionHandshake | undefined
   private handshake: Handshake | undefined
   private limits: SourceLimits | undefined
-  private laneBlocks = 0
-  private laneMovedAtMs = Date.now()
-  private laneTimer: NodeJS.Timeout | undefined
-  private chokes = 0
   private isAdmitted = false
   private isProofSent = false
   private isClosed = false
@@ -123,6 +111,14 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
     this.remoteCertificate = socket.getPeerX509Certificate()!
     this.localCertificate = socket.getX509Certificate()!
     this.claims = claimsOf(this.remoteCertificate)
+    const { pieceBytes, pieceCount } = options.host.layout
+    this.budget = new FrameBudget(pieceCount, Date.now())
+    this.lane = new PeerLane(socket, pieceBytes, {
+      flush: () => this.flush(),
+      reject: (block) => this.reject(block),
+      onFree: () => this.host.onUploadWanted(),
+      onDead: () => this.close(new PeerProtocolError('the other side does not read')),
+    })
     socket.setNoDelay(true)
     socket.setKeepAlive(true, 30_000)
     socket.on('error', (error) => this.close(new PeerProtocolError('connection error', { cause: error })))
@@ -153,11 +149,6 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
     return this.handshake?.hasFast === true
   }
 
-  /** The other side may be sent pieces. */
-  get isServing(): boolean {
-    return this.isAdmitted
-  }
-
   /** @param chunk may be reused by the caller afterwards */
   receive(chunk: Buffer): void {
     if (this.isClosed) return
@@ -173,7 +164,7 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
     if (this.isClosed) return
     this.isClosed = true
     for (const timer of this.timers) clearTimeout(timer)
-    clearTimeout(this.laneTimer)
+    this.lane.close()
     this.socket.destroy()
     this.host.onClosed(this, reason)
   }
@@ -218,17 +209,13 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
     // A socket that has just been destroyed has no exporter any more; its close is on the way.
     if (!prover || extension === undefined || this.isProofSent || this.socket.destroyed) return
     this.isProofSent = true
-    const proof = prover.prove({
+    const binding = proofBinding(this.socket, {
       role: this.isDialler ? 'dialler' : 'acceptor',
-      exporter: this.exporter(),
-      proverCertificate: fingerprintOf(this.localCertificate),
-      verifierCertificate: fingerprintOf(this.remoteCertificate),
+      prover: this.localCertificate,
+      verifier: this.remoteCertificate,
     })
-    this.send({
-      type: 'extended',
-      extension,
-      payload: encodeProof({ signingInput: prover.signingInput, proof }),
-    })
+    const payload = encodeProof({ signingInput: prover.signingInput, proof: prover.prove(binding) })
+    this.send({ type: 'extended', extension, payload })
     this.send({ type: 'interested' })
   }
 
@@ -278,56 +265,6 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
     }
   }
 
-  // --- serving -------------------------------------------------------------------------------------------------
-
-  canWrite(): boolean {
-    return !this.isClosed && this.laneBlocks < LANE_BLOCKS_MAX
-  }
-
-  isStalled(): boolean {
-    return !this.canWrite() && Date.now() - this.laneMovedAtMs > LANE_STALLED_MS
-  }
-
-  /** Reads the block and sends it. @returns false when no buffer is free: ask again when one is */
-  serve(block: BlockAddress, file: Pick<StoredBlob, 'readBlock'>, buffers: SendBuffers): boolean {
-    const buffer = buffers.acquire()
-    if (!buffer) return false
-    if (this.laneBlocks === 0) this.laneMovedAtMs = Date.now()
-    this.laneBlocks += 1
-    this.watchLane()
-    const done = () => {
-      this.laneBlocks -= 1
-      this.laneMovedAtMs = Date.now()
-      buffers.release(buffer)
-      this.host.onUploadWanted()
-    }
-    const position = block.piece * this.host.layout.pieceBytes + block.begin
-    file.readBlock(buffer, { at: BLOCK_HEADER_BYTES, length: block.length, position }, (isRead) => {
-      if (!isRead || this.isClosed) {
-        this.reject(block)
-        // Not at once: the queue still holds this block, and would be asked for it again from in here.
-        queueMicrotask(done)
-        return
-      }
-      this.flush()
-      writeBlockHeader(buffer, block)
-      this.socket.write(buffer.subarray(0, BLOCK_HEADER_BYTES + block.length), done)
-    })
-    return true
-  }
-
-  private watchLane(): void {
-    if (this.laneTimer || this.isClosed) return
-    const leftMs = this.laneMovedAtMs + LANE_DEAD_MS - Date.now()
-    this.laneTimer = setTimeout(() => {
-      this.laneTimer = undefined
-      if (this.laneBlocks === 0) return
-      if (Date.now() - this.laneMovedAtMs < LANE_DEAD_MS) this.watchLane()
-      else this.close(new PeerProtocolError('the other side does not read'))
-    }, leftMs)
-    this.laneTimer.unref()
-  }
-
   // --- what the other side sends -------------------------------------------------------------------------------
 
   onHandshake(handshake: Handshake): void {
@@ -354,75 +291,89 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
   }
 
   onMessage(message: Message): void {
+    if (!this.take(message)) this.budget.spend(message, Date.now())
+  }
+
+  onKeepAlive(): void {
+    this.budget.spend({ type: 'keep-alive' }, Date.now())
+  }
+
+  /** @returns false for a message that changed nothing, and for one of those that cost this side much */
+  private take(message: Message): boolean {
     switch (message.type) {
       case 'extended':
-        this.onExtended(message.extension, message.payload)
-        break
+        return this.onExtended(message.extension, message.payload)
       case 'request':
-        this.onRequest(message)
-        break
+        return this.onRequest(message)
       case 'cancel':
         this.onCancel(message)
-        break
+        return false
       case 'have':
-        this.host.onOffer(this, [this.checkedPiece(message.piece)])
-        break
+        return this.host.onOffer(this, [this.checkedPiece(message.piece)])
       case 'have-all':
         this.host.onOffer(this, 'all')
-        break
+        return false
       case 'bitfield':
         this.host.onOfferBits(this, message.bits)
-        break
+        return false
       case 'choke':
+        this.host.onChoke(this, true)
+        return false
       case 'unchoke':
-        this.countChokes(message.type)
-        this.host.onChoke(this, message.type === 'choke')
-        break
+        return this.host.onChoke(this, false)
       case 'reject':
-        this.host.onReject(this, message)
-        break
-      // Interest changes nothing here: every admitted peer is unchoked. Suggestions are not needed.
+        return this.host.onReject(this, message)
+      default:
+        // Interest changes nothing here: every admitted peer is unchoked. Suggestions are not needed.
+        return false
     }
   }
 
   onBlockStart(block: BlockAddress): Uint8Array | undefined {
-    return this.host.onBlockStart(this, block)
+    const target = this.host.onBlockStart(this, block)
+    if (target && block.length >= BLOCK_BYTES_FOREIGN) this.budget.earn()
+    return target
   }
 
   onBlockEnd(block: BlockAddress): void {
     this.host.onBlockEnd(this, block)
   }
 
-  private onExtended(extension: number, payload: Buffer): void {
-    if (extension === 0) this.onExtensionHandshake(decodeExtensionHandshake(payload))
-    else if (extension === EXTENSION_IDS.shoal_proof) this.onProof(decodeProof(payload))
-    else if (extension === EXTENSION_IDS.shoal_hashes)
-      this.host.onBatch(this, decodeHashBatch(payload, this.host.swarm))
+  private onExtended(extension: number, payload: Buffer): boolean {
+    switch (extension) {
+      case 0:
+        return this.remote === undefined && this.onExtensionHandshake(decodeExtensionHandshake(payload))
+      case EXTENSION_IDS.shoal_proof:
+        return !this.isAdmitted && this.onProof(decodeProof(payload))
+      case EXTENSION_IDS.shoal_hashes:
+        return this.host.onBatch(this, decodeHashBatch(payload, this.host.swarm))
+      default:
+        return false
+    }
   }
 
-  private onExtensionHandshake(remote: ExtensionHandshake): void {
-    if (this.remote) return
+  private onExtensionHandshake(remote: ExtensionHandshake): true {
     this.remote = remote
     const requestsMax = remote.requestsQueuedMax
     if (this.isStock) {
       this.limits!.requestsMax = requestsMax
-      return
+      return true
     }
     this.open({ blockBytes: remote.blockBytesMax, requestsMax, hasFast: this.hasFast })
     this.proveToken()
+    return true
   }
 
-  private onProof(message: ProofMessage): void {
-    if (this.isAdmitted) return
+  private onProof(message: ProofMessage): true {
     const claims = this.host.checkCertificate(this.claims)
-    const binding: ProofBinding = {
+    const binding = proofBinding(this.socket, {
       role: this.isDialler ? 'acceptor' : 'dialler',
-      exporter: this.exporter(),
-      proverCertificate: fingerprintOf(this.remoteCertificate),
-      verifierCertificate: fingerprintOf(this.localCertificate),
-    }
+      prover: this.remoteCertificate,
+      verifier: this.localCertificate,
+    })
     this.host.checkProof(claims, message, binding, keyOf(this.remoteCertificate))
     this.admit(claims)
+    return true
   }
 
   private admit(claims: CertificateClaims): void {
@@ -432,12 +383,8 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
     this.host.onAdmitted(this)
   }
 
-  private countChokes(type: 'choke' | 'unchoke'): void {
-    if (type === 'choke') this.chokes += 1
-    if (this.chokes > CHOKES_MAX) throw new PeerProtocolError('chokes without end')
-  }
-
-  private onRequest(block: BlockAddress): void {
+  /** @returns false for one that is rejected, and for one that costs more than it gives */
+  private onRequest(block: BlockAddress): boolean {
     if (!this.isAdmitted) throw new PeerRefusedError('asked for a piece before it was admitted')
     const piece = this.checkedPiece(block.piece)
     const { layout } = this.host
@@ -446,29 +393,32 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
       block.length > 0 && block.length <= BLOCK_BYTES_MAX && block.begin + block.length <= pieceEnd
     if (!isBlock) throw new PeerProtocolError('asked for a block that does not exist')
     const { begin, length } = block
-    if (!this.host.hasPiece(piece) || this.queue.length >= REQUESTS_QUEUED_MAX) {
+    if (!this.host.hasPiece(piece) || this.lane.queue.length >= REQUESTS_QUEUED_MAX) {
       this.reject(block)
-    } else {
-      this.queue.push({ piece, begin, length })
-      this.host.onUploadWanted()
+      return false
     }
+    this.lane.queue.push({ piece, begin, length })
+    this.host.onUploadWanted()
+    return length >= BLOCK_BYTES_FOREIGN
+  }
+
+  /** A block is on its way to the other side. */
+  served({ length }: BlockAddress): void {
+    if (length >= BLOCK_BYTES_FOREIGN) this.budget.earn()
   }
 
   /** BEP 6: a cancelled request is answered too, by the block when it is on its way, else by a reject. */
   private onCancel({ piece, begin, length }: BlockAddress): void {
-    const at = this.queue.findIndex((block) => block.piece === piece && block.begin === begin)
+    const { queue } = this.lane
+    const at = queue.findIndex((block) => block.piece === piece && block.begin === begin)
     if (at < 0) return
-    this.queue.splice(at, 1)
+    queue.splice(at, 1)
     this.reject({ piece, begin, length })
   }
 
   private checkedPiece(piece: number): PieceIndex {
     if (piece >= this.host.layout.pieceCount) throw new PeerProtocolError(`no piece ${piece} in this torrent`)
     return piece as PieceIndex
-  }
-
-  private exporter(): Buffer {
-    return this.socket.exportKeyingMaterial(EXPORTER_BYTES, EXPORTER_LABEL, Buffer.alloc(0))
   }
 
   private endWithCertificates(): void {
@@ -485,13 +435,4 @@ export class PeerLink implements FrameSink, SourcePort, UploadLane {
     timer.unref()
     this.timers.push(timer)
   }
-}
-
-function fingerprintOf(certificate: X509Certificate): Buffer {
-  return createHash('sha256').update(certificate.raw).digest()
-}
-
-function keyOf(certificate: X509Certificate): string {
-  const spki = certificate.publicKey.export({ type: 'spki', format: 'der' })
-  return createHash('sha256').update(spki).digest('hex')
 }

@@ -72,6 +72,7 @@ function listener(): { events: unknown[]; reader: FrameReader } {
   const events: unknown[] = []
   let target: Buffer
   const reader = new FrameReader({
+    onKeepAlive: () => undefined,
     onHandshake: (handshake) => void events.push(handshake),
     onMessage: (message) => void events.push(message),
     onBlockStart: ({ length }) => {
@@ -170,6 +171,7 @@ test('a discarded block is read to its end and goes nowhere', () => {
       const target = Buffer.alloc(block.data.length)
       const ends: unknown[] = []
       const reader = new FrameReader({
+        onKeepAlive: () => undefined,
         onHandshake: () => undefined,
         onMessage: (message) => void ends.push(message),
         onBlockStart: () => target,
