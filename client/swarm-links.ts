@@ -1,3 +1,4 @@
+import type { X509Certificate } from 'node:crypto'
 import type { Logger } from 'pino'
 import type { CertificateClaims, PullClaims } from '../core/certificate-claims.ts'
 import type { ShoalError } from '../core/errors.ts'
@@ -9,7 +10,7 @@ import type { BlobKey } from './client.ts'
 import { Bitfield } from './engine/bitfield.ts'
 import type { Download, Source, SourceLimits } from './engine/download.ts'
 import type { RateLimit } from './engine/rate-limit.ts'
-import { type UploadLane, UploadQueue } from './engine/upload-queue.ts'
+import { UploadQueue } from './engine/upload-queue.ts'
 import { PeerProtocolError, PeerRefusedError, type PieceCorruptError } from './errors.ts'
 import { KnownPeers } from './known-peers.ts'
 import type { Admission } from './net/admission.ts'
@@ -18,6 +19,7 @@ import type { Grant } from './net/grants.ts'
 import type { PeerLink } from './net/peer-link.ts'
 import type { ListeningSwarm } from './net/peer-listener.ts'
 import type { SendBuffers } from './net/send-buffers.ts'
+import type { PeerLane } from './net/upload-lane.ts'
 import type { StoredBlob } from './store/blob-store.ts'
 
 export interface SwarmLinksOptions {
@@ -56,7 +58,6 @@ export class SwarmLinks implements ListeningSwarm {
   private readonly options: SwarmLinksOptions
   private readonly links = new Map<NodeId, { link: PeerLink; source: Source }>()
   private readonly linkOfSource = new WeakMap<Source, PeerLink>()
-  private readonly linkOfLane = new WeakMap<UploadLane, PeerLink>()
   private readonly pending = new Set<PeerLink>()
   private readonly dialling = new Set<NodeId>()
   private readonly peers = new KnownPeers()
@@ -169,6 +170,15 @@ export class SwarmLinks implements ListeningSwarm {
     return this.isUploadOnly ? undefined : this.options.grant()?.prover
   }
 
+  pullCredential(): PeerCredential | undefined {
+    const credential = this.isUploadOnly ? undefined : this.options.grant()?.credential
+    return credential && credential.expiresAtMs > Date.now() ? credential : undefined
+  }
+
+  hasIssued(certificate: X509Certificate): boolean {
+    return this.options.trust.hasIssued(certificate)
+  }
+
   needsProof(): boolean {
     return this.options.admission.needsProof(this.blob)
   }
@@ -197,7 +207,6 @@ export class SwarmLinks implements ListeningSwarm {
     const source = this.options.download.addSource(link, limits)
     this.links.set(link.node, { link, source })
     this.linkOfSource.set(source, link)
-    this.linkOfLane.set(link.lane, link)
     this.uploads.add(link.lane)
     this.peers.connected(link.node)
   }
@@ -267,13 +276,12 @@ export class SwarmLinks implements ListeningSwarm {
         this.uploadLater(delayMs)
         return
       }
-      const link = this.linkOfLane.get(next.lane)!
-      if (!link.lane.serve(next.block, this.options.stored, this.options.sendBuffers)) {
+      const lane = next.lane as PeerLane
+      if (!lane.serve(next.block, this.options.stored, this.options.sendBuffers)) {
         this.options.sendBuffers.whenFree(this.uploadWhenFree)
         return
       }
       this.uploads.taken(next)
-      link.served(next.block)
       this.options.stored.served()
       this.bytesSent += next.block.length
     }

@@ -1,24 +1,19 @@
 import type { X509Certificate } from 'node:crypto'
 import type { TLSSocket } from 'node:tls'
-import { type CertificateClaims, claimsOf, type PullClaims } from '../../core/certificate-claims.ts'
+import type { CertificateClaims } from '../../core/certificate-claims.ts'
 import { ShoalError } from '../../core/errors.ts'
 import type { HashBatch } from '../../core/hash-batch.ts'
-import type { InfoHash, NodeId, PieceIndex, PieceLayout, SwarmId } from '../../core/metainfo.ts'
-import type { ProofBinding, TokenProver } from '../../core/token-proof/index.ts'
-import type { BlobKey } from '../client.ts'
+import type { InfoHash, NodeId, PieceIndex } from '../../core/metainfo.ts'
 import type { Bitfield } from '../engine/bitfield.ts'
 import type { SourceLimits, SourcePort } from '../engine/download.ts'
 import { PeerProtocolError, PeerRefusedError } from '../errors.ts'
 import {
   decodeExtensionHandshake,
   decodeHashBatch,
-  decodeProof,
   EXTENSION_IDS,
   type ExtensionHandshake,
   encodeExtensionHandshake,
   encodeHashBatch,
-  encodeProof,
-  type ProofMessage,
   REQUESTS_QUEUED_FOREIGN,
 } from '../wire/extensions.ts'
 import { FrameBudget } from '../wire/frame-budget.ts'
@@ -31,45 +26,10 @@ import {
   encodeMessage,
   type Message,
 } from '../wire/messages.ts'
-import { keyOf, proofBinding } from './proof-binding.ts'
-import { PeerLane } from './upload-lane.ts'
+import type { LinkHost } from './link-host.ts'
+import { PullProof } from './pull-proof.ts'
+import { PeerLane, REQUESTS_QUEUED_MAX } from './upload-lane.ts'
 
-/**
- * What a link tells the swarm that it belongs to. Everything may throw a ShoalError to end the link; what returns a
- * boolean returns false when the message changed nothing.
- */
-export interface LinkHost {
-  readonly swarm: SwarmId
-  readonly node: NodeId
-  readonly blob: BlobKey
-  readonly layout: PieceLayout
-  readonly version: string
-  readonly isUploadOnly: boolean
-  isRevoked(claims: CertificateClaims): boolean
-  /** Present while this node downloads with a token. */
-  prover(): TokenProver | undefined
-  needsProof(): boolean
-  checkCertificate(claims: CertificateClaims): PullClaims
-  checkProof(claims: PullClaims, message: ProofMessage, binding: ProofBinding, certificateKey: string): void
-  hasPiece(piece: PieceIndex): boolean
-  /** Both handshakes are through: the link counts as connected. */
-  onOpen(link: PeerLink, limits: SourceLimits): void
-  /** The other side may download: tell it what there is. */
-  onAdmitted(link: PeerLink): void
-  onBatch(link: PeerLink, batch: HashBatch): boolean
-  onOffer(link: PeerLink, pieces: PieceIndex[] | 'all'): boolean
-  onOfferBits(link: PeerLink, bits: Buffer): void
-  onChoke(link: PeerLink, isChoked: boolean): boolean
-  onBlockStart(link: PeerLink, block: BlockAddress): Uint8Array | undefined
-  onBlockEnd(link: PeerLink, block: BlockAddress): void
-  /** @returns false when it answers no cancel */
-  onReject(link: PeerLink, block: BlockAddress): boolean
-  onUploadWanted(): void
-  onClosed(link: PeerLink, reason: ShoalError | undefined): void
-}
-
-/** Requests of one peer that wait for their answer; more are rejected (BEP 6). Announced as `reqq`. */
-export const REQUESTS_QUEUED_MAX = 256
 /** What may wait in a socket that the other side does not read: a full lane and a lot of small messages. */
 const UNSENT_BYTES_MAX = 8 * 1024 * 1024
 /** From the first byte to the end of both handshakes. */
@@ -83,13 +43,11 @@ const HANDSHAKE_MS_MAX = 10_000
  */
 export class PeerLink implements FrameSink, SourcePort {
   readonly isDialler: boolean
-  readonly claims: CertificateClaims
   readonly lane: PeerLane
   private readonly socket: TLSSocket
   private readonly host: LinkHost
   private readonly infoHash: InfoHash
-  private readonly remoteCertificate: X509Certificate
-  private readonly localCertificate: X509Certificate
+  private readonly proof: PullProof
   private readonly reader = new FrameReader(this)
   private readonly budget: FrameBudget
   private readonly unsent: Buffer[] = []
@@ -98,7 +56,6 @@ export class PeerLink implements FrameSink, SourcePort {
   private handshake: Handshake | undefined
   private limits: SourceLimits | undefined
   private isAdmitted = false
-  private isProofSent = false
   private isClosed = false
   private isFlushDue = false
 
@@ -108,15 +65,15 @@ export class PeerLink implements FrameSink, SourcePort {
     this.host = options.host
     this.infoHash = options.infoHash
     this.isDialler = options.isDialler
-    this.remoteCertificate = socket.getPeerX509Certificate()!
-    this.localCertificate = socket.getX509Certificate()!
-    this.claims = claimsOf(this.remoteCertificate)
-    const { pieceBytes, pieceCount } = options.host.layout
-    this.budget = new FrameBudget(pieceCount, Date.now())
-    this.lane = new PeerLane(socket, pieceBytes, {
+    this.proof = new PullProof(socket, options)
+    this.budget = new FrameBudget(this.host.layout.pieceCount, Date.now())
+    this.lane = new PeerLane(socket, {
+      layout: this.host.layout,
+      hasPiece: (piece) => this.host.hasPiece(piece),
       flush: () => this.flush(),
       reject: (block) => this.reject(block),
-      onFree: () => this.host.onUploadWanted(),
+      onServed: (block) => this.budget.moved(block),
+      onReady: () => this.host.onUploadWanted(),
       onDead: () => this.close(new PeerProtocolError('the other side does not read')),
     })
     socket.setNoDelay(true)
@@ -126,10 +83,14 @@ export class PeerLink implements FrameSink, SourcePort {
     socket.on('drain', () => this.host.onUploadWanted())
     this.after(
       HANDSHAKE_MS_MAX,
-      () => !this.limits && this.close(new PeerProtocolError('no handshake in time')),
+      () => this.limits ?? this.close(new PeerProtocolError('no handshake in time')),
     )
-    this.endWithCertificates()
+    for (const certificate of this.certificates) this.endWith(certificate)
     this.sendHandshakes()
+  }
+
+  get claims(): CertificateClaims {
+    return this.proof.claims
   }
 
   get node(): NodeId {
@@ -138,7 +99,7 @@ export class PeerLink implements FrameSink, SourcePort {
 
   /** Of both sides. */
   get certificates(): X509Certificate[] {
-    return [this.remoteCertificate, this.localCertificate]
+    return this.proof.certificates
   }
 
   private get isStock(): boolean {
@@ -202,21 +163,11 @@ export class PeerLink implements FrameSink, SourcePort {
     this.send({ type: 'unchoke' })
   }
 
-  /** Shows the token's signing input and a proof of its signature, bound to this connection; once. */
+  /** This side may download, and shows that it may; once. */
   proveToken(): void {
-    const extension = this.remote?.ids.shoal_proof
-    const prover = this.host.prover()
-    // A socket that has just been destroyed has no exporter any more; its close is on the way.
-    if (!prover || extension === undefined || this.isProofSent || this.socket.destroyed) return
-    this.isProofSent = true
-    const binding = proofBinding(this.socket, {
-      role: this.isDialler ? 'dialler' : 'acceptor',
-      prover: this.localCertificate,
-      verifier: this.remoteCertificate,
-    })
-    const payload = encodeProof({ signingInput: prover.signingInput, proof: prover.prove(binding) })
-    this.send({ type: 'extended', extension, payload })
-    this.send({ type: 'interested' })
+    const messages = this.remote ? this.proof.messages(this.remote.ids) : []
+    for (const message of messages) this.send(message)
+    if (messages.length > 0) this.send({ type: 'interested' })
   }
 
   private sendHandshakes(): void {
@@ -306,32 +257,31 @@ export class PeerLink implements FrameSink, SourcePort {
       case 'request':
         return this.onRequest(message)
       case 'cancel':
-        this.onCancel(message)
-        return false
+        this.lane.cancel(message)
+        break
       case 'have':
         return this.host.onOffer(this, [this.checkedPiece(message.piece)])
       case 'have-all':
         this.host.onOffer(this, 'all')
-        return false
+        break
       case 'bitfield':
         this.host.onOfferBits(this, message.bits)
-        return false
+        break
       case 'choke':
         this.host.onChoke(this, true)
-        return false
+        break
       case 'unchoke':
         return this.host.onChoke(this, false)
       case 'reject':
         return this.host.onReject(this, message)
-      default:
-        // Interest changes nothing here: every admitted peer is unchoked. Suggestions are not needed.
-        return false
+      // Interest changes nothing here: every admitted peer is unchoked. Suggestions are not needed.
     }
+    return false
   }
 
   onBlockStart(block: BlockAddress): Uint8Array | undefined {
     const target = this.host.onBlockStart(this, block)
-    if (target && block.length >= BLOCK_BYTES_FOREIGN) this.budget.earn()
+    if (target) this.budget.moved(block)
     return target
   }
 
@@ -344,7 +294,9 @@ export class PeerLink implements FrameSink, SourcePort {
       case 0:
         return this.remote === undefined && this.onExtensionHandshake(decodeExtensionHandshake(payload))
       case EXTENSION_IDS.shoal_proof:
-        return !this.isAdmitted && this.onProof(decodeProof(payload))
+        return !this.isAdmitted && this.admit(this.proof.takeProof(payload))
+      case EXTENSION_IDS.shoal_certificate:
+        return this.proof.awaitsCertificate && this.onCertificate(payload)
       case EXTENSION_IDS.shoal_hashes:
         return this.host.onBatch(this, decodeHashBatch(payload, this.host.swarm))
       default:
@@ -355,65 +307,32 @@ export class PeerLink implements FrameSink, SourcePort {
   private onExtensionHandshake(remote: ExtensionHandshake): true {
     this.remote = remote
     const requestsMax = remote.requestsQueuedMax
-    if (this.isStock) {
-      this.limits!.requestsMax = requestsMax
-      return true
+    if (this.isStock) this.limits!.requestsMax = requestsMax
+    else {
+      this.open({ blockBytes: remote.blockBytesMax, requestsMax, hasFast: this.hasFast })
+      this.proveToken()
     }
-    this.open({ blockBytes: remote.blockBytesMax, requestsMax, hasFast: this.hasFast })
-    this.proveToken()
     return true
   }
 
-  private onProof(message: ProofMessage): true {
-    const claims = this.host.checkCertificate(this.claims)
-    const binding = proofBinding(this.socket, {
-      role: this.isDialler ? 'acceptor' : 'dialler',
-      prover: this.remoteCertificate,
-      verifier: this.localCertificate,
-    })
-    this.host.checkProof(claims, message, binding, keyOf(this.remoteCertificate))
-    this.admit(claims)
+  private onCertificate(payload: Buffer): true {
+    const { claims, certificate } = this.proof.takeCertificate(payload)
+    this.endWith(certificate)
+    if (!this.host.needsProof()) this.admit(claims)
     return true
   }
 
-  private admit(claims: CertificateClaims): void {
+  private admit(claims: CertificateClaims): true {
     this.host.checkCertificate(claims)
     if (this.host.isRevoked(claims)) throw new PeerRefusedError('revoked')
     this.isAdmitted = true
     this.host.onAdmitted(this)
+    return true
   }
 
-  /** @returns false for one that is rejected, and for one that costs more than it gives */
   private onRequest(block: BlockAddress): boolean {
     if (!this.isAdmitted) throw new PeerRefusedError('asked for a piece before it was admitted')
-    const piece = this.checkedPiece(block.piece)
-    const { layout } = this.host
-    const pieceEnd = Math.min(layout.pieceBytes, layout.blobBytes - piece * layout.pieceBytes)
-    const isBlock =
-      block.length > 0 && block.length <= BLOCK_BYTES_MAX && block.begin + block.length <= pieceEnd
-    if (!isBlock) throw new PeerProtocolError('asked for a block that does not exist')
-    const { begin, length } = block
-    if (!this.host.hasPiece(piece) || this.lane.queue.length >= REQUESTS_QUEUED_MAX) {
-      this.reject(block)
-      return false
-    }
-    this.lane.queue.push({ piece, begin, length })
-    this.host.onUploadWanted()
-    return length >= BLOCK_BYTES_FOREIGN
-  }
-
-  /** A block is on its way to the other side. */
-  served({ length }: BlockAddress): void {
-    if (length >= BLOCK_BYTES_FOREIGN) this.budget.earn()
-  }
-
-  /** BEP 6: a cancelled request is answered too, by the block when it is on its way, else by a reject. */
-  private onCancel({ piece, begin, length }: BlockAddress): void {
-    const { queue } = this.lane
-    const at = queue.findIndex((block) => block.piece === piece && block.begin === begin)
-    if (at < 0) return
-    queue.splice(at, 1)
-    this.reject({ piece, begin, length })
+    return this.lane.ask({ ...block, piece: this.checkedPiece(block.piece) })
   }
 
   private checkedPiece(piece: number): PieceIndex {
@@ -421,11 +340,8 @@ export class PeerLink implements FrameSink, SourcePort {
     return piece as PieceIndex
   }
 
-  private endWithCertificates(): void {
-    const ends = [this.remoteCertificate, this.localCertificate].map(({ validToDate }) =>
-      validToDate.getTime(),
-    )
-    this.after(Math.min(...ends) - Date.now(), () =>
+  private endWith({ validToDate }: X509Certificate): void {
+    this.after(validToDate.getTime() - Date.now(), () =>
       this.close(new PeerRefusedError('a certificate has ended')),
     )
   }

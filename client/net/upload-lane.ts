@@ -1,9 +1,19 @@
 import type { TLSSocket } from 'node:tls'
+import { type PieceIndex, type PieceLayout, pieceBytesAt } from '../../core/metainfo.ts'
 import type { UploadLane } from '../engine/upload-queue.ts'
+import { PeerProtocolError } from '../errors.ts'
 import type { StoredBlob } from '../store/blob-store.ts'
-import { BLOCK_HEADER_BYTES, type BlockAddress, writeBlockHeader } from '../wire/messages.ts'
+import {
+  BLOCK_BYTES_FOREIGN,
+  BLOCK_BYTES_MAX,
+  BLOCK_HEADER_BYTES,
+  type BlockAddress,
+  writeBlockHeader,
+} from '../wire/messages.ts'
 import type { SendBuffers } from './send-buffers.ts'
 
+/** Requests of one peer that wait for their answer; more are rejected (BEP 6). Announced as `reqq`. */
+export const REQUESTS_QUEUED_MAX = 256
 /** Blocks being read or written for one peer, whatever their size: an eighth of the node's send buffers, 1 MiB. */
 const LANE_BLOCKS_MAX = 8
 /** A lane whose socket has taken nothing for so long does not keep others from being served. */
@@ -12,12 +22,16 @@ const LANE_STALLED_MS = 500
 const LANE_DEAD_MS = 5_000
 
 export interface PeerLaneHost {
+  readonly layout: PieceLayout
+  hasPiece(piece: PieceIndex): boolean
   /** What was said before goes out before the block. */
   flush(): void
-  /** The block cannot be read. */
+  /** The block is not to be had. */
   reject(block: BlockAddress): void
-  /** There is room for another block. */
-  onFree(): void
+  /** A block is on its way. */
+  onServed(block: BlockAddress): void
+  /** A block is asked for, or there is room for another. */
+  onReady(): void
   /** The other side takes nothing any more. */
   onDead(): void
 }
@@ -27,17 +41,40 @@ export class PeerLane implements UploadLane {
   readonly queue: BlockAddress[] = []
   piece: number | undefined
   private readonly socket: TLSSocket
-  private readonly pieceBytes: number
   private readonly host: PeerLaneHost
   private blocks = 0
   private movedAtMs = Date.now()
   private timer: NodeJS.Timeout | undefined
   private isClosed = false
 
-  constructor(socket: TLSSocket, pieceBytes: number, host: PeerLaneHost) {
+  constructor(socket: TLSSocket, host: PeerLaneHost) {
     this.socket = socket
-    this.pieceBytes = pieceBytes
     this.host = host
+  }
+
+  /**
+   * @returns false for a request that is rejected, and for one that costs more than it gives
+   * @throws PeerProtocolError for a block that does not exist
+   */
+  ask({ piece, begin, length }: BlockAddress & { piece: PieceIndex }): boolean {
+    const pieceEnd = pieceBytesAt(this.host.layout, piece)
+    if (length <= 0 || length > BLOCK_BYTES_MAX || begin + length > pieceEnd)
+      throw new PeerProtocolError('asked for a block that does not exist')
+    if (!this.host.hasPiece(piece) || this.queue.length >= REQUESTS_QUEUED_MAX) {
+      this.host.reject({ piece, begin, length })
+      return false
+    }
+    this.queue.push({ piece, begin, length })
+    this.host.onReady()
+    return length >= BLOCK_BYTES_FOREIGN
+  }
+
+  /** BEP 6: a cancelled request is answered too, by the block when it is on its way, else by a reject. */
+  cancel({ piece, begin, length }: BlockAddress): void {
+    const at = this.queue.findIndex((block) => block.piece === piece && block.begin === begin)
+    if (at < 0) return
+    this.queue.splice(at, 1)
+    this.host.reject({ piece, begin, length })
   }
 
   canWrite(): boolean {
@@ -59,9 +96,9 @@ export class PeerLane implements UploadLane {
       this.blocks -= 1
       this.movedAtMs = Date.now()
       buffers.release(buffer)
-      this.host.onFree()
+      this.host.onReady()
     }
-    const position = block.piece * this.pieceBytes + block.begin
+    const position = block.piece * this.host.layout.pieceBytes + block.begin
     file.readBlock(buffer, { at: BLOCK_HEADER_BYTES, length: block.length, position }, (isRead) => {
       if (!isRead || this.isClosed) {
         this.host.reject(block)
@@ -70,6 +107,7 @@ export class PeerLane implements UploadLane {
         return
       }
       this.host.flush()
+      this.host.onServed(block)
       writeBlockHeader(buffer, block)
       this.socket.write(buffer.subarray(0, BLOCK_HEADER_BYTES + block.length), done)
     })

@@ -1,5 +1,5 @@
 import { PeerProtocolError } from '../errors.ts'
-import type { Message } from './messages.ts'
+import { BLOCK_BYTES_FOREIGN, type BlockAddress, type Message } from './messages.ts'
 
 /**
  * Frames that change nothing for either side, per connection: keep-alives, repeats, interest that flips, cancels that
@@ -42,7 +42,8 @@ export class FrameBudget {
   }
 
   /** A block was served or taken. */
-  earn(): void {
+  moved({ length }: BlockAddress): void {
+    if (length < BLOCK_BYTES_FOREIGN) return
     this.left = Math.min(this.max, this.left + IDLE_FRAMES_PER_BLOCK)
   }
 

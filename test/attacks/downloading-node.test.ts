@@ -1,8 +1,11 @@
+import type { X509Certificate } from 'node:crypto'
 import { afterEach, expect } from 'vitest'
 import { encodeMessage } from '../../client/wire/messages.ts'
+import { claimsOf } from '../../core/certificate-claims.ts'
 import { pull, randomBlob, type TestBlob } from '../pull/test-cluster.ts'
 import { type AttackLine, attack, swarmOf } from './attacker.ts'
 import { attackTest } from './ledger.ts'
+import { loot } from './loot.ts'
 import { expectLogged, expectUnharmed, useTarget } from './target.ts'
 
 /** Attacks on a node in the middle of a pull: it has a pull certificate, peers that it waits for, and work to do. */
@@ -58,6 +61,21 @@ for (const [what, frame] of [
     expect(line.socket.bytesWritten).toBeLessThan(FLOOD_BYTES_MAX)
   })
 }
+
+attackTest(
+  'a stranger who knows the name of a swarm reads nothing of the image in the certificate',
+  async () => {
+    const dial = await startPull()
+    let certificate: X509Certificate | undefined
+    await attack(dial, ({ socket }) => {
+      certificate = socket.getPeerX509Certificate()
+    })
+    // It is given before the stranger is asked for its own.
+    const names = certificate!.subjectAltName!
+    if (/urn:shoal:(registry|repository|token|pull):|DNS:[0-9a-f]{64}/.test(names)) loot.bytes += names.length
+    expect(claimsOf(certificate!).kind).toBe('serve')
+  },
+)
 
 /** As fast as the other side reads. */
 function flood({ socket }: AttackLine, frame: Buffer): void {

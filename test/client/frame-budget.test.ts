@@ -235,7 +235,7 @@ test('whoever moves blocks may cancel some of them, and whoever moves none may n
   const idler = new FrameBudget(1, 0)
   const cancel = { type: 'cancel', ...block } as const
   for (let at = 0; at < 100_000; at++) {
-    mover.earn()
+    mover.moved(block)
     for (let cancels = 0; cancels < 4; cancels++) mover.spend(cancel, 0)
   }
   const idle = () => {

@@ -243,7 +243,7 @@ test('an extension handshake says what was put into it, within bounds', () => {
     fc.property(shape, (sent) => {
       const received = decodeExtensionHandshake(encodeExtensionHandshake(sent))
       expect(received.isUploadOnly).toBe(sent.isUploadOnly)
-      expect(received.ids).toEqual({ shoal_proof: 1, shoal_hashes: 2 })
+      expect(received.ids).toEqual({ shoal_proof: 1, shoal_hashes: 2, shoal_certificate: 3 })
       expect(received.requestsQueuedMax).toBeGreaterThan(0)
       expect(received.requestsQueuedMax).toBeLessThanOrEqual(2000)
       expect(received.blockBytesMax).toBeGreaterThanOrEqual(16 * 1024)
