@@ -135,7 +135,7 @@ export class SwarmLinks implements ListeningSwarm {
   closeRevoked(): void {
     for (const link of [...this.pending, ...[...this.links.values()].map(({ link }) => link)]) {
       if (this.isRevoked(link.claims)) link.close(new PeerRefusedError('revoked'))
-      else if (!this.options.trust.vouchesFor(link.certificates)) this.closeWithdrawn(link)
+      else if (!this.options.trust.vouchesFor(link.proof.certificates)) this.closeWithdrawn(link)
     }
   }
 

@@ -44,10 +44,10 @@ const HANDSHAKE_MS_MAX = 10_000
 export class PeerLink implements FrameSink, SourcePort {
   readonly isDialler: boolean
   readonly lane: PeerLane
+  readonly proof: PullProof
   private readonly socket: TLSSocket
   private readonly host: LinkHost
   private readonly infoHash: InfoHash
-  private readonly proof: PullProof
   private readonly reader = new FrameReader(this)
   private readonly budget: FrameBudget
   private readonly unsent: Buffer[] = []
@@ -85,7 +85,7 @@ export class PeerLink implements FrameSink, SourcePort {
       HANDSHAKE_MS_MAX,
       () => this.limits ?? this.close(new PeerProtocolError('no handshake in time')),
     )
-    for (const certificate of this.certificates) this.endWith(certificate)
+    for (const certificate of this.proof.certificates) this.endWith(certificate)
     this.sendHandshakes()
   }
 
@@ -95,11 +95,6 @@ export class PeerLink implements FrameSink, SourcePort {
 
   get node(): NodeId {
     return this.claims.node
-  }
-
-  /** Of both sides. */
-  get certificates(): X509Certificate[] {
-    return this.proof.certificates
   }
 
   private get isStock(): boolean {
@@ -255,7 +250,8 @@ export class PeerLink implements FrameSink, SourcePort {
       case 'extended':
         return this.onExtended(message.extension, message.payload)
       case 'request':
-        return this.onRequest(message)
+        if (!this.isAdmitted) throw new PeerRefusedError('asked for a piece before it was admitted')
+        return this.lane.ask({ ...message, piece: this.checkedPiece(message.piece) })
       case 'cancel':
         this.lane.cancel(message)
         break
@@ -328,11 +324,6 @@ export class PeerLink implements FrameSink, SourcePort {
     this.isAdmitted = true
     this.host.onAdmitted(this)
     return true
-  }
-
-  private onRequest(block: BlockAddress): boolean {
-    if (!this.isAdmitted) throw new PeerRefusedError('asked for a piece before it was admitted')
-    return this.lane.ask({ ...block, piece: this.checkedPiece(block.piece) })
   }
 
   private checkedPiece(piece: number): PieceIndex {

@@ -69,7 +69,7 @@ export class PullProof {
     const prover = this.host.prover()
     const credential = this.isDialler ? undefined : this.host.pullCredential()
     const own = this.isDialler ? this.local : credential && new X509Certificate(credential.certificatePem)
-    if (own === undefined) return []
+    if (own === undefined || (credential ?? prover) === undefined) return []
     const binding = this.binding(this.isDialler ? 'dialler' : 'acceptor', own, this.remote)
     if (credential && ids.shoal_certificate !== undefined) {
       const payload = encodeShownCertificate({
