@@ -33,7 +33,7 @@ const RETRY_MS = 2_000
  * certificate. Only changes of the inventory are sent, until the tracker asks for all of it.
  */
 export class Heartbeat {
-  /** What this node presents when it only serves. */
+  /** What this node presents to whoever dials it. */
   serving: PeerCredential | undefined
   private readonly host: HeartbeatHost
   private readonly told = new Map<SwarmId, boolean>()

@@ -1,5 +1,6 @@
 import type { PieceLayout } from '../core/metainfo.ts'
 import type { RegistryClient } from '../core/registry-client.ts'
+import type { Repository } from '../core/repository.ts'
 import type { Credential } from '../core/tracker-api.ts'
 import { endsAtMs } from './credential-end.ts'
 import type { RateLimit } from './engine/rate-limit.ts'
@@ -7,23 +8,29 @@ import { type LastRedirect, readRange } from './net/registry-range.ts'
 import { RegistryStream } from './registry-stream.ts'
 import type { StoredBlob } from './store/blob-store.ts'
 
-/** One blob as its registry gives it to this node: with the credential of the newest request, at the permitted rate. */
+/**
+ * One blob as its registry gives it to this node: from the repository and with the credential of the newest request,
+ * which go together, at the permitted rate.
+ */
 export class RegistryAccess {
   private readonly stored: StoredBlob
   private readonly registry: RegistryClient
   private readonly limit: RateLimit
   private readonly redirect: LastRedirect = { url: undefined }
+  private repository: Repository
   private credential: Credential = { scheme: 'none' }
   private endsAt: number | undefined
 
   constructor(stored: StoredBlob, parts: { registry: RegistryClient; downloadLimit: RateLimit }) {
     this.stored = stored
+    this.repository = stored.repository
     this.registry = parts.registry
     this.limit = parts.downloadLimit
   }
 
-  /** A request came with this credential. */
-  admit(credential: Credential): void {
+  /** A request for the blob came. */
+  admit({ repository, credential }: { repository: Repository; credential: Credential }): void {
+    this.repository = repository
     this.credential = credential
     this.endsAt = endsAtMs(credential, Date.now())
   }
@@ -38,11 +45,11 @@ export class RegistryAccess {
    * ends with RangeIgnoredError otherwise.
    */
   stream(first: number, end: number, signal: AbortSignal): RegistryStream {
-    const { layout, repository, key } = this.stored
+    const { layout, key } = this.stored
     const { from, to } = bytesOf(layout, first, end)
     const chunks = readRange({
       registry: this.registry,
-      repository,
+      repository: this.repository,
       digest: key.digest,
       credential: this.credential,
       from,

@@ -1,4 +1,3 @@
-import type { SecureContext } from 'node:tls'
 import { BoundedMap } from '../core/bounded-map.ts'
 import { CredentialsSeen } from '../core/credentials-seen.ts'
 import { ShoalError } from '../core/errors.ts'
@@ -125,7 +124,7 @@ class NodeClient implements Client {
     this.listener = new PeerListener({
       ...options.peerListen,
       swarmOf: (name) => this.swarms.named(name)?.links,
-      contextOf: (links) => this.contextFor(links.swarm),
+      context: () => this.heartbeat.serving?.context,
       onRefused: (error, address) => log.warn({ code: error.code, err: error, address }, 'peer refused'),
     })
   }
@@ -242,7 +241,7 @@ class NodeClient implements Client {
     }
     const held = this.swarms.get(id)
     if (held?.stored.isComplete) {
-      held.access.admit(request.credential)
+      held.access.admit(request)
       await held.recheck()
       return held
     }
@@ -256,7 +255,7 @@ class NodeClient implements Client {
     this.membershipUntilMs.set(blobOfRepository(request), Date.now() + MEMBERSHIP_MS)
     const swarm = await this.swarms.ensure(id, request)
     const isNews = swarm.grant !== grant
-    swarm.admitReader(grant, isNews ? granted : undefined, request.credential)
+    swarm.admitReader(grant, isNews ? granted : undefined, request)
     return swarm
   }
 
@@ -278,13 +277,6 @@ class NodeClient implements Client {
         this.options.log.debug({ err: error, peer: peer.node }, 'dial failed')
       },
     })
-  }
-
-  private contextFor(id: SwarmId): SecureContext | undefined {
-    const swarm = this.swarms.get(id)
-    const grant = swarm?.stored.isComplete ? undefined : swarm?.grant
-    const isAlive = grant !== undefined && grant.credential.expiresAtMs > Date.now()
-    return isAlive ? grant.credential.context : this.heartbeat.serving?.context
   }
 
   private swarmsThatWantPeers(): SwarmId[] {

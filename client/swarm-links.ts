@@ -1,3 +1,4 @@
+import type { X509Certificate } from 'node:crypto'
 import type { Logger } from 'pino'
 import type { CertificateClaims, PullClaims } from '../core/certificate-claims.ts'
 import type { ShoalError } from '../core/errors.ts'
@@ -18,6 +19,7 @@ import type { Grant } from './net/grants.ts'
 import type { PeerLink } from './net/peer-link.ts'
 import type { ListeningSwarm } from './net/peer-listener.ts'
 import type { SendBuffers } from './net/send-buffers.ts'
+import type { PeerLane } from './net/upload-lane.ts'
 import type { StoredBlob } from './store/blob-store.ts'
 
 export interface SwarmLinksOptions {
@@ -135,7 +137,7 @@ export class SwarmLinks implements ListeningSwarm {
   closeRevoked(): void {
     for (const link of [...this.pending, ...[...this.links.values()].map(({ link }) => link)]) {
       if (this.isRevoked(link.claims)) link.close(new PeerRefusedError('revoked'))
-      else if (!this.options.trust.vouchesFor(link.certificates)) this.closeWithdrawn(link)
+      else if (!this.options.trust.vouchesFor(link.proof.certificates)) this.closeWithdrawn(link)
     }
   }
 
@@ -170,6 +172,15 @@ export class SwarmLinks implements ListeningSwarm {
     return this.isUploadOnly ? undefined : this.options.grant()?.prover
   }
 
+  pullCredential(): PeerCredential | undefined {
+    const credential = this.isUploadOnly ? undefined : this.options.grant()?.credential
+    return credential && credential.expiresAtMs > Date.now() ? credential : undefined
+  }
+
+  hasIssued(certificate: X509Certificate): boolean {
+    return this.options.trust.hasIssued(certificate)
+  }
+
   needsProof(): boolean {
     return this.options.admission.needsProof(this.blob)
   }
@@ -198,7 +209,7 @@ export class SwarmLinks implements ListeningSwarm {
     const source = this.options.download.addSource(link, limits)
     this.links.set(link.node, { link, source })
     this.linkOfSource.set(source, link)
-    this.uploads.add(link)
+    this.uploads.add(link.lane)
     this.peers.connected(link.node)
   }
 
@@ -212,17 +223,20 @@ export class SwarmLinks implements ListeningSwarm {
     link.welcome(this.options.stored.hashes.batches, this.options.announceable())
   }
 
-  onBatch(_link: PeerLink, batch: HashBatch): void {
+  onBatch(_link: PeerLink, batch: HashBatch): boolean {
+    const { hashes } = this.options.stored
     // Each peer passes it on: in a cold swarm, checking them all cost more than everything else together.
-    if (this.options.stored.hashes.includes(batch)) return
+    if (batch.epoch < hashes.epoch || hashes.includes(batch)) return false
     if (!this.options.trust.isSigned(batch))
       throw new PeerProtocolError('a hash batch that the tracker did not sign')
     this.options.onBatch(batch)
+    return true
   }
 
-  onOffer(link: PeerLink, pieces: PieceIndex[] | 'all'): void {
+  onOffer(link: PeerLink, pieces: PieceIndex[] | 'all'): boolean {
     const source = this.sourceOf(link)
-    if (source) this.options.download.offers(source, pieces === 'all' ? allPieces(this.layout) : pieces)
+    if (!source) return false
+    return this.options.download.offers(source, pieces === 'all' ? allPieces(this.layout) : pieces)
   }
 
   onOfferBits(link: PeerLink, bits: Buffer): void {
@@ -235,11 +249,12 @@ export class SwarmLinks implements ListeningSwarm {
       )
   }
 
-  onChoke(link: PeerLink, isChoked: boolean): void {
+  onChoke(link: PeerLink, isChoked: boolean): boolean {
     const source = this.sourceOf(link)
-    if (!source) return
+    if (!source || source.isUnchoked === !isChoked) return false
     if (isChoked) this.options.download.choked(source)
     else this.options.download.unchoked(source)
+    return true
   }
 
   onBlockStart(link: PeerLink, block: Parameters<Download['blockStarts']>[1]): Uint8Array | undefined {
@@ -252,9 +267,9 @@ export class SwarmLinks implements ListeningSwarm {
     if (source) this.options.download.blockEnds(source, block)
   }
 
-  onReject(link: PeerLink, block: Parameters<Download['rejected']>[1]): void {
+  onReject(link: PeerLink, block: Parameters<Download['rejected']>[1]): boolean {
     const source = this.sourceOf(link)
-    if (source) this.options.download.rejected(source, block)
+    return source !== undefined && this.options.download.rejected(source, block)
   }
 
   onUploadWanted(): void {
@@ -264,8 +279,8 @@ export class SwarmLinks implements ListeningSwarm {
         this.uploadLater(delayMs)
         return
       }
-      const link = next.lane as PeerLink
-      if (!link.serve(next.block, this.options.stored, this.options.sendBuffers)) {
+      const lane = next.lane as PeerLane
+      if (!lane.serve(next.block, this.options.stored, this.options.sendBuffers)) {
         this.options.sendBuffers.whenFree(this.uploadWhenFree)
         return
       }
@@ -287,7 +302,7 @@ export class SwarmLinks implements ListeningSwarm {
     this.pending.delete(link)
     // It may end before it was open; then its peer is to be dialled again.
     if (link.isDialler) this.dialling.delete(link.node)
-    this.uploads.remove(link)
+    this.uploads.remove(link.lane)
     const entry = this.links.get(link.node)
     if (entry?.link === link) {
       this.links.delete(link.node)

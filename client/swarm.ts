@@ -3,7 +3,7 @@ import { ShoalError } from '../core/errors.ts'
 import type { HashBatch } from '../core/hash-batch.ts'
 import type { NodeId, PieceIndex, PieceLayout, SwarmId } from '../core/metainfo.ts'
 import type { RegistryClient } from '../core/registry-client.ts'
-import type { Credential, GrantedSwarm, HashesRequest, HashesResponse, Peer } from '../core/tracker-api.ts'
+import type { GrantedSwarm, HashesRequest, HashesResponse, Peer } from '../core/tracker-api.ts'
 import { Announcer } from './announcer.ts'
 import type { BlobKey, BlobProgress } from './client.ts'
 import { Completion } from './completion.ts'
@@ -168,10 +168,14 @@ export class Swarm implements OriginHost {
 
   // --- local readers -------------------------------------------------------------------------------------------
 
-  /** A grant, and the credential of the request that it answers: with both this node may download. */
-  admitReader(grant: Grant, granted: GrantedSwarm | undefined, credential: Credential): void {
+  /** A grant, and the request that it answers: with both this node may download. */
+  admitReader(
+    grant: Grant,
+    granted: GrantedSwarm | undefined,
+    request: Parameters<RegistryAccess['admit']>[0],
+  ): void {
     this.grant = grant
-    this.access.admit(credential)
+    this.access.admit(request)
     this.failure = undefined
     if (!granted) return
     this.raiseEpoch(granted.epoch)

@@ -1,6 +1,7 @@
 import { lookup as resolve } from 'node:dns'
 import { BlockList, isIP, type LookupFunction } from 'node:net'
 import { ShoalError } from './errors.ts'
+import { isMetadataAddress } from './metadata-addresses.ts'
 import type { RegistryConfig } from './registry-config.ts'
 
 /** A blob's redirect leads where it may not: do not follow it; let Docker ask the registry itself. */
@@ -11,25 +12,22 @@ export class RedirectRefusedError extends ShoalError {
 type RedirectPolicy = Pick<RegistryConfig, 'permitPrivateRedirects'>
 
 /**
- * Addresses that reach this machine, its link or its cloud's metadata service. Private ranges (RFC 1918) are not among
- * them: object stores beside an on-premises registry live there.
+ * Addresses that reach this machine; those that reach its link or its cloud's metadata service are forbidden as well.
+ * Private ranges (RFC 1918) are not among them: object stores beside an on-premises registry live there.
  */
 function forbiddenAddresses(): BlockList {
   const list = new BlockList()
   const ipv4: [string, number][] = [
     ['0.0.0.0', 8], // "this network": Linux connects to itself
     ['127.0.0.0', 8],
-    ['169.254.0.0', 16], // link-local: metadata services
-    ['100.100.100.200', 32], // metadata service of Alibaba Cloud
     ['224.0.0.0', 4],
     ['240.0.0.0', 4],
   ]
   const ipv6: [string, number][] = [
     ['::', 96], // unspecified, loopback, IPv4-compatible
-    ['fe80::', 10],
-    ['fd00:ec2::', 32], // metadata service of AWS
     ['ff00::', 8],
     ['64:ff9b::', 96], // NAT64 and 6to4 carry an IPv4 address that the list above would have to see
+    ['64:ff9b:1::', 48],
     ['2002::', 16],
   ]
   for (const [net, bits] of ipv4) list.addSubnet(net, bits, 'ipv4')
@@ -43,7 +41,7 @@ const FORBIDDEN = forbiddenAddresses()
 export function isForbiddenAddress(address: string): boolean {
   const family = isIP(address)
   if (family === 0) return true
-  return FORBIDDEN.check(address, family === 4 ? 'ipv4' : 'ipv6')
+  return isMetadataAddress(address) || FORBIDDEN.check(address, family === 4 ? 'ipv4' : 'ipv6')
 }
 
 /**

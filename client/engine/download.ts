@@ -1,7 +1,7 @@
 import { type NodeId, type PieceIndex, type PieceLayout, pieceBytesAt } from '../../core/metainfo.ts'
 import { PeerProtocolError } from '../errors.ts'
 import type { PieceBuffers } from '../store/piece-buffers.ts'
-import type { BlockAddress } from '../wire/messages.ts'
+import { BLOCK_BYTES_FOREIGN, type BlockAddress } from '../wire/messages.ts'
 import type { Bitfield } from './bitfield.ts'
 import { nearestPiece, type PickView, pickPiece } from './picker.ts'
 import type { RateLimit } from './rate-limit.ts'
@@ -82,14 +82,19 @@ export class Download {
     this.fillAll()
   }
 
-  offers(source: Source, pieces: Iterable<PieceIndex>): void {
+  /** @returns false when all of them were offered before */
+  offers(source: Source, pieces: Iterable<PieceIndex>): boolean {
     const nowMs = this.options.nowMs()
+    let isNews = false
     let isLetOff = false
     for (const piece of pieces) {
-      if (this.sources.offer(source, piece, nowMs)) isLetOff = this.letSeedOff(piece, source) || isLetOff
+      if (!this.sources.offer(source, piece, nowMs)) continue
+      isNews = true
+      isLetOff = this.letSeedOff(piece, source) || isLetOff
     }
     if (isLetOff) this.fillAll()
-    else this.fill(source)
+    else if (isNews) this.fill(source)
+    return isNews
   }
 
   /** A seed that has sent nothing of the piece yet need not: another downloader has it now. */
@@ -128,7 +133,8 @@ export class Download {
       source.arriving = { assembly, begin: block.begin }
       return assembly.buffer.bytes.subarray(block.begin, block.begin + block.length)
     }
-    source.unaskedBytes += block.length
+    // Small ones cost as much to take in.
+    source.unaskedBytes += Math.max(block.length, BLOCK_BYTES_FOREIGN)
     if (source.unaskedBytes > UNASKED_BYTES_MAX) throw new PeerProtocolError('blocks that nobody asked for')
     return undefined
   }
@@ -145,13 +151,16 @@ export class Download {
     this.fill(source)
   }
 
-  /** BEP 6: the peer will not serve this block. The piece goes to someone else. */
-  rejected(source: Source, block: BlockAddress): void {
-    if (source.cancelled.take(block)) return
+  /**
+   * BEP 6: the peer will not serve this block. The piece goes to someone else.
+   * @returns true when it only answers a cancel
+   */
+  rejected(source: Source, block: BlockAddress): boolean {
+    if (source.cancelled.take(block)) return true
     const assembly = source.assemblies.find(
       ({ piece, outstanding }) => piece === block.piece && outstanding.has(block.begin),
     )
-    if (!assembly) return
+    if (!assembly) return false
     this.sources.withdraw(source, assembly.piece)
     // Or it could take requests back from seeds, time and again, by announcing what it then rejects.
     source.isSnubbed = true
@@ -159,6 +168,7 @@ export class Download {
     this.takeOutstanding(assembly, block.begin)
     this.abandon(assembly, true)
     this.fillAll()
+    return false
   }
 
   /** The verdict on a piece that `onPiece` handed out. */

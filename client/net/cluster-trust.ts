@@ -1,4 +1,4 @@
-import { type KeyObject, X509Certificate } from 'node:crypto'
+import { createPrivateKey, type KeyObject, sign, X509Certificate } from 'node:crypto'
 import { createSecureContext, type SecureContext } from 'node:tls'
 import type { CertificateClaims } from '../../core/certificate-claims.ts'
 import { batchKeyFromRaw, type HashBatch, isHashBatchSigned } from '../../core/hash-batch.ts'
@@ -12,6 +12,8 @@ export interface PeerCredential {
   readonly context: SecureContext
   readonly certificatePem: string
   readonly expiresAtMs: number
+  /** ECDSA with SHA-256, by the certificate's key. */
+  sign(bytes: Buffer): Buffer
 }
 
 /**
@@ -86,9 +88,14 @@ export class ClusterTrustState {
    */
   vouchesFor(certificates: readonly X509Certificate[]): boolean {
     if (!this.hasChanged) return true
-    return certificates.every((certificate) =>
-      this.authorityCertificates.some(({ publicKey }) => certificate.verify(publicKey)),
-    )
+    return certificates.every((certificate) => this.isOfAuthority(certificate))
+  }
+
+  /** What TLS checks of the certificates that it carries: a trusted authority issued it, and it is valid now. */
+  hasIssued(certificate: X509Certificate): boolean {
+    const now = new Date()
+    const { ca, validFromDate, validToDate } = certificate
+    return !ca && validFromDate <= now && now < validToDate && this.isOfAuthority(certificate)
   }
 
   /** A TLS context that presents this certificate and trusts the cluster's authorities and nobody else. */
@@ -112,8 +119,13 @@ export class ClusterTrustState {
         return currentContext()
       },
       certificatePem,
+      sign: (bytes) => sign('sha256', bytes, createPrivateKey(privateKeyPem)),
       expiresAtMs: Date.now() + validForSeconds * 1000,
     }
+  }
+
+  private isOfAuthority(certificate: X509Certificate): boolean {
+    return this.authorityCertificates.some(({ publicKey }) => certificate.verify(publicKey))
   }
 
   private updateAuthorities(authorities: readonly string[]): void {

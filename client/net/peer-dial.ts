@@ -6,7 +6,8 @@ import { ShoalError } from '../../core/errors.ts'
 import type { Peer } from '../../core/tracker-api.ts'
 import { PeerRefusedError } from '../errors.ts'
 import type { PeerCredential } from './cluster-trust.ts'
-import { type LinkHost, PeerLink } from './peer-link.ts'
+import type { LinkHost } from './link-host.ts'
+import { PeerLink } from './peer-link.ts'
 
 /** TCP and TLS inside one site take milliseconds; a dead address must not hold a place for long. */
 const DIAL_MS_MAX = 5_000

@@ -4,7 +4,8 @@ import { claimsOf } from '../../core/certificate-claims.ts'
 import { ListenFailedError, ShoalError } from '../../core/errors.ts'
 import { type InfoHash, isInfoHash } from '../../core/metainfo.ts'
 import { PeerProtocolError, PeerRefusedError } from '../errors.ts'
-import { type LinkHost, PeerLink } from './peer-link.ts'
+import type { LinkHost } from './link-host.ts'
+import { PeerLink } from './peer-link.ts'
 
 /** Accepted connections of the node, TLS handshakes under way included: 48 KiB each. More are dropped before TLS. */
 export const ACCEPTED_MAX = 400
@@ -24,8 +25,11 @@ export interface PeerListenerOptions {
   port: number
   /** The swarm that an SNI names, by its id or its alias, if this node has something of it. */
   swarmOf(name: InfoHash): ListeningSwarm | undefined
-  /** What this node presents for the swarm: its pull certificate while it downloads, else its serve certificate. */
-  contextOf(swarm: ListeningSwarm): SecureContext | undefined
+  /**
+   * What this node presents: its serve certificate, never a pull certificate, since whoever dials is given it before
+   * showing one. Undefined until the tracker has issued one, which a node asks for as it joins: then nobody is let in.
+   */
+  context(): SecureContext | undefined
   onRefused(error: ShoalError, address: string | undefined): void
 }
 
@@ -96,7 +100,7 @@ export class PeerListener {
 
   private chooseContext(name: string, done: (error: Error | null, context?: SecureContext) => void): void {
     const swarm = isInfoHash(name) ? this.options.swarmOf(name) : undefined
-    const context = swarm && this.options.contextOf(swarm)
+    const context = swarm && this.options.context()
     if (context) done(null, context)
     else done(new PeerRefusedError('no such swarm here'))
   }

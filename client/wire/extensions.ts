@@ -6,7 +6,7 @@ import { PeerProtocolError } from '../errors.ts'
 import { BLOCK_BYTES_FOREIGN, BLOCK_BYTES_MAX } from './messages.ts'
 
 /** Ids under which this side wants extension messages (BEP 10: the receiver chooses). 0 is the handshake. */
-export const EXTENSION_IDS = { shoal_proof: 1, shoal_hashes: 2 } as const
+export const EXTENSION_IDS = { shoal_proof: 1, shoal_hashes: 2, shoal_certificate: 3 } as const
 export type ExtensionName = keyof typeof EXTENSION_IDS
 
 /** The extension handshake (BEP 10), with Shoal's keys. */
@@ -80,6 +80,25 @@ export function decodeProof(payload: Buffer): ProofMessage {
   return {
     signingInput: bytesOf(dictionary, 'signing_input').toString('latin1'),
     proof: Buffer.from(bytesOf(dictionary, 'proof')),
+  }
+}
+
+/** What an acceptor shows: its pull certificate (DER), and its key's signature over the connection. */
+export interface ShownCertificate {
+  certificate: Buffer
+  signature: Buffer
+}
+
+export function encodeShownCertificate(message: ShownCertificate): Buffer {
+  return encodeBencode({ certificate: message.certificate, signature: message.signature })
+}
+
+/** Shape only. @throws PeerProtocolError */
+export function decodeShownCertificate(payload: Buffer): ShownCertificate {
+  const dictionary = decodeDictionary(payload)
+  return {
+    certificate: Buffer.from(bytesOf(dictionary, 'certificate')),
+    signature: Buffer.from(bytesOf(dictionary, 'signature')),
   }
 }
 

@@ -13,6 +13,8 @@ import {
 export interface FrameSink {
   onHandshake(handshake: Handshake): void
   onMessage(message: Message): void
+  /** A frame without a body (BEP 3). */
+  onKeepAlive(): void
   /**
    * A block begins. @returns where its bytes go (`block.length` of them), or undefined to drop them: a block that was
    * cancelled or came too late is no fault of its sender.
@@ -104,8 +106,9 @@ export class FrameReader {
     }
     const bodyBytes = readBodyBytes(this.held)
     if (wanted === 4) {
-      // A keep-alive (BEP 3) has no body.
-      if (bodyBytes === 0) this.heldBytes = 0
+      if (bodyBytes > 0) return
+      this.heldBytes = 0
+      this.sink.onKeepAlive()
     } else if (this.held[4] === PIECE_MESSAGE_ID) {
       if (wanted === BLOCK_HEADER_BYTES) this.beginBlock(bodyBytes)
       else if (bodyBytes <= 9) throw new PeerProtocolError('a block without bytes')

@@ -1,6 +1,7 @@
 import { lookup } from 'node:dns/promises'
 import { BlockList, isIP } from 'node:net'
 import { networkInterfaces } from 'node:os'
+import { isMetadataAddress } from '../../core/metadata-addresses.ts'
 import { ConnectDeniedError, ProxyRequestError, TargetUnreachableError } from '../errors.ts'
 
 /** Host and port that a client wants to reach, as it wrote them; IPv6 addresses without their brackets. */
@@ -66,15 +67,6 @@ function blockList(ranges: [string, number, 'ipv4' | 'ipv6'][]): BlockList {
   return list
 }
 
-/** Where clouds put their metadata services: credentials for whoever can ask from this machine. */
-const LINK_LOCAL = blockList([
-  ['169.254.0.0', 16, 'ipv4'], // RFC 3927
-  ['fe80::', 10, 'ipv6'], // RFC 4291 §2.5.6
-  ['100.100.100.200', 32, 'ipv4'], // Alibaba Cloud
-  ['fd00:ec2::', 32, 'ipv6'], // AWS over IPv6
-  ['64:ff9b::a9fe:0', 112, 'ipv6'], // NAT64 (RFC 6052) of 169.254.0.0/16
-])
-
 /** Addresses that lead to a listener on loopback. The unspecified ones do: Linux connects to itself. */
 const THIS_MACHINE = blockList([
   ['127.0.0.0', 8, 'ipv4'],
@@ -115,7 +107,7 @@ export class TargetPolicy {
   #isDenied({ address, family }: { address: string; family: number }, port: number): boolean {
     const kind = family === 4 ? 'ipv4' : 'ipv6'
     if (this.#isPermitted(address, kind, port)) return false
-    if (LINK_LOCAL.check(address, kind) && !this.#permitLinkLocal) return true
+    if (!this.#permitLinkLocal && isMetadataAddress(address)) return true
     return this.#ownPorts.has(port) && (THIS_MACHINE.check(address, kind) || isOwnAddress(address, kind))
   }
 

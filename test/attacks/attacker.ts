@@ -208,6 +208,7 @@ export class AttackLine {
       ...options.tls,
     })
     const reader = new FrameReader({
+      onKeepAlive: () => undefined,
       onHandshake: (handshake) => void this.handshakes.push(handshake),
       onMessage: (message) => void this.messages.push(message),
       onBlockStart: ({ length }) => {

@@ -51,6 +51,14 @@ for (const host of [
   '[fd00:ec2::254]',
   '[64:ff9b::a9fe:a9fe]',
   '100.100.100.200',
+  '168.63.129.16', // Azure
+  '192.0.0.192', // Oracle Cloud
+  '[fd20:ce::254]', // Google Cloud
+  '[fd00:42::42]', // Scaleway
+  '[fd00:a9fe:a9fe::1]', // Akamai
+  '[64:ff9b::6464:64c8]',
+  '[64:ff9b:1::a9fe:a9fe]',
+  '[2002:a9fe:a9fe::1]',
   '2852039166', // 169.254.169.254 as one number
   '0xa9fea9fe',
   '0251.0376.0251.0376',

@@ -114,6 +114,7 @@ attackTest('a proof that a downloader shows to a rogue holder opens nothing at a
     socket.write(encodeHandshake({ swarm, peer: rogue.node, hasFast: true, hasExtensions: true }))
     socket.write(extensionHandshake())
     const reader = new FrameReader({
+      onKeepAlive: () => undefined,
       onHandshake: () => undefined,
       onMessage: (message: Message) => {
         if (message.type === 'extended' && message.extension === 1)

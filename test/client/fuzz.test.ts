@@ -152,6 +152,7 @@ const [header, payload, signature] = token.split('.') as [string, string, string
 const json = (part: string) => Buffer.from(part, 'base64url')
 
 const sink = {
+  onKeepAlive: () => undefined,
   onHandshake: () => undefined,
   onMessage: () => undefined,
   onBlockStart: ({ length }: { length: number }) =>

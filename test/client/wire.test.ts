@@ -72,6 +72,7 @@ function listener(): { events: unknown[]; reader: FrameReader } {
   const events: unknown[] = []
   let target: Buffer
   const reader = new FrameReader({
+    onKeepAlive: () => undefined,
     onHandshake: (handshake) => void events.push(handshake),
     onMessage: (message) => void events.push(message),
     onBlockStart: ({ length }) => {
@@ -170,6 +171,7 @@ test('a discarded block is read to its end and goes nowhere', () => {
       const target = Buffer.alloc(block.data.length)
       const ends: unknown[] = []
       const reader = new FrameReader({
+        onKeepAlive: () => undefined,
         onHandshake: () => undefined,
         onMessage: (message) => void ends.push(message),
         onBlockStart: () => target,
@@ -241,7 +243,7 @@ test('an extension handshake says what was put into it, within bounds', () => {
     fc.property(shape, (sent) => {
       const received = decodeExtensionHandshake(encodeExtensionHandshake(sent))
       expect(received.isUploadOnly).toBe(sent.isUploadOnly)
-      expect(received.ids).toEqual({ shoal_proof: 1, shoal_hashes: 2 })
+      expect(received.ids).toEqual({ shoal_proof: 1, shoal_hashes: 2, shoal_certificate: 3 })
       expect(received.requestsQueuedMax).toBeGreaterThan(0)
       expect(received.requestsQueuedMax).toBeLessThanOrEqual(2000)
       expect(received.blockBytesMax).toBeGreaterThanOrEqual(16 * 1024)

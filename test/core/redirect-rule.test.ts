@@ -31,7 +31,13 @@ describe('a redirect', () => {
     'https://[::ffff:169.254.169.254]/blob',
     'https://[fe80::1]/blob',
     'https://[fd00:ec2::254]/latest',
+    'https://168.63.129.16/latest',
+    'https://192.0.0.192/latest',
+    'https://[fd20:ce::254]/latest',
+    'https://[fd00:42::42]/latest',
+    'https://[fd00:a9fe:a9fe::1]/latest',
     'https://[64:ff9b::7f00:1]/blob',
+    'https://[64:ff9b:1::7f00:1]/blob',
     'https://[2002:7f00:1::]/blob',
   ])('may not lead to %s', (url) => {
     expect(isRedirectPermitted(new URL(url), strict)).toBe(false)

@@ -70,6 +70,8 @@ export class Bep3Peer implements FrameSink {
   }
 
   onBlockEnd(): void {}
+
+  onKeepAlive(): void {}
 }
 
 interface Terms {

@@ -12,6 +12,37 @@ test('a link-local address passes where that is configured, and nowhere else', a
   })
 })
 
+const NEAR_METADATA = [
+  '168.63.129.17',
+  '192.0.0.193',
+  'fd20:ce::255',
+  'fd00:42::43',
+  '64:ff9b::c000:201',
+  '64:ff9b:1::c000:201',
+  '64:ff9b:1:c000:2:100::',
+  '2002:c000:201::1',
+]
+test.each(NEAR_METADATA)('%s is no metadata address, nor does it carry one', async (host) => {
+  await new TargetPolicy({ permitLinkLocal: false }).check({ host, port: 80 })
+})
+
+test.each([
+  'fd20:ce::254',
+  '::ffff:168.63.129.16',
+  '64:ff9b::6464:64c8',
+  '64:ff9b:1::a9fe:a9fe',
+  '64:ff9b:1:2:3:4:a9fe:a9fe',
+  '64:ff9b:1:a9fe:a9:fe00::', // RFC 6052 §2.2: a prefix of 48 bits
+  '64:ff9b:1:2a9:fe:a9fe::', // 56 bits
+  '64:ff9b:1:2:a9:fea9:fe00:0', // 64 bits
+  '2002:a9fe:a9fe::1',
+])('%s is denied, and passes where it is a permitted target', async (host) => {
+  const strict = new TargetPolicy({ permitLinkLocal: false })
+  await expect(strict.check({ host, port: 80 })).rejects.toMatchObject({ code: 'CONNECT_DENIED' })
+  const permittedTargets = [{ host, port: 80 }]
+  await new TargetPolicy({ permitLinkLocal: false, permittedTargets }).check({ host, port: 80 })
+})
+
 test('a checked name carries the addresses that were checked', async () => {
   const { addresses } = await new TargetPolicy({ permitLinkLocal: false }).check({
     host: 'localhost',

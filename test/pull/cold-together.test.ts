@@ -1,4 +1,6 @@
 import { afterEach, expect, test } from 'vitest'
+import { parseRepository } from '../../core/repository.ts'
+import { pullClaims } from '../core/signed-tokens.ts'
 import { progressOf, pull, randomBlob, startTestCluster, type TestCluster } from './test-cluster.ts'
 
 let cluster: TestCluster
@@ -22,6 +24,26 @@ test('two readers of one cold blob on one node share one download', async () => 
   const all = await Promise.all([1, 2, 3].map(() => pull(node!, cluster.request(blob))))
   for (const bytes of all) expect(bytes.equals(blob.bytes)).toBe(true)
   expect(cluster.registry.sentBytes.get(blob.digest)).toBe(blob.bytes.length)
+})
+
+test('readers of one cold blob through two repositories: each is asked with its own token', async () => {
+  const broken: unknown[] = []
+  const logTo = {
+    write: (line: string) => void (line.includes('broke off') && broken.push(JSON.parse(line))),
+  }
+  cluster = await startTestCluster({ nodes: 1, logLevel: 'warn', logTo })
+  const { signer, registry } = cluster
+  const [node] = cluster.nodes
+  const blob = registry.add(randomBlob(6_000_000).bytes)
+  registry.chunkPauseMs = 20
+  const first = pull(node!, cluster.request(blob))
+  await expect.poll(() => registry.sentBytes.get(blob.digest) ?? 0).toBeGreaterThan(1_000_000)
+  const token = signer.sign(pullClaims('team/other'), { jwk: signer.publicJwk })
+  const repository = parseRepository('team/other')
+  const other = cluster.request(blob, { repository, credential: { scheme: 'bearer', token } })
+  for (const got of await Promise.all([first, pull(node!, other)])) expect(got.equals(blob.bytes)).toBe(true)
+  expect(broken).toEqual([])
+  expect(registry.sentBytes.get(blob.digest)).toBe(blob.bytes.length)
 })
 
 test('a blob of one byte, one of exactly one piece and one a byte longer all arrive whole', async () => {

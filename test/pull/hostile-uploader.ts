@@ -84,6 +84,7 @@ export async function startHostileUploader(
 
   function readerOf(socket: TLSSocket) {
     const reader = new FrameReader({
+      onKeepAlive: () => undefined,
       onHandshake() {
         if (behaviour === 'mute') return
         socket.write(encodeHandshake({ swarm, peer: member.node, hasFast: true, hasExtensions: true }))

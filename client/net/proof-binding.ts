@@ -1,0 +1,33 @@
+import { createHash, type X509Certificate } from 'node:crypto'
+import type { TLSSocket } from 'node:tls'
+import type { ProofBinding } from '../../core/token-proof/index.ts'
+
+const EXPORTER_LABEL = 'EXPORTER-shoal-token-proof-v1'
+const EXPORTER_BYTES = 32
+
+/** What a token proof is bound to: this connection, the prover's part in it, and both certificates. */
+export function proofBinding(
+  socket: TLSSocket,
+  {
+    role,
+    prover,
+    verifier,
+  }: { role: ProofBinding['role']; prover: X509Certificate; verifier: X509Certificate },
+): ProofBinding {
+  return {
+    role,
+    exporter: socket.exportKeyingMaterial(EXPORTER_BYTES, EXPORTER_LABEL, Buffer.alloc(0)),
+    proverCertificate: fingerprintOf(prover),
+    verifierCertificate: fingerprintOf(verifier),
+  }
+}
+
+function fingerprintOf(certificate: X509Certificate): Buffer {
+  return createHash('sha256').update(certificate.raw).digest()
+}
+
+/** Hex of the SHA-256 of the certificate's public key (SPKI). */
+export function keyOf(certificate: X509Certificate): string {
+  const spki = certificate.publicKey.export({ type: 'spki', format: 'der' })
+  return createHash('sha256').update(spki).digest('hex')
+}

@@ -1,0 +1,158 @@
+import type { TLSSocket } from 'node:tls'
+import { type PieceIndex, type PieceLayout, pieceBytesAt } from '../../core/metainfo.ts'
+import type { UploadLane } from '../engine/upload-queue.ts'
+import { PeerProtocolError } from '../errors.ts'
+import type { StoredBlob } from '../store/blob-store.ts'
+import {
+  BLOCK_BYTES_FOREIGN,
+  BLOCK_BYTES_MAX,
+  BLOCK_HEADER_BYTES,
+  type BlockAddress,
+  writeBlockHeader,
+} from '../wire/messages.ts'
+import type { SendBuffers } from './send-buffers.ts'
+
+/** Requests of one peer that wait for their answer; more are rejected (BEP 6). Announced as `reqq`. */
+export const REQUESTS_QUEUED_MAX = 256
+/** Blocks being read or written for one peer, whatever their size: an eighth of the node's send buffers, 1 MiB. */
+const LANE_BLOCKS_MAX = 8
+/** A lane whose socket takes nothing, or whose piece does not arrive, for so long keeps nobody from being served. */
+const LANE_STALLED_MS = 1_000
+/** A socket that has taken nothing for so long is closed: what waits in it is send buffers that others lack. */
+const LANE_DEAD_MS = 5_000
+
+export interface PeerLaneHost {
+  readonly layout: PieceLayout
+  /** The other side says when a piece has come (`PeerLink.received`); stock clients do not. */
+  readonly confirmsPieces: boolean
+  hasPiece(piece: PieceIndex): boolean
+  /** What was said before goes out before the block. */
+  flush(): void
+  /** The block is not to be had. */
+  reject(block: BlockAddress): void
+  /** A block is on its way. */
+  onServed(block: BlockAddress): void
+  /** A block is asked for, or there is room for another. */
+  onReady(): void
+  /** The other side takes nothing any more. */
+  onDead(): void
+}
+
+/** Answers to one peer's requests, on their way from the store into its socket. */
+export class PeerLane implements UploadLane {
+  readonly queue: BlockAddress[] = []
+  piece: number | undefined
+  private readonly socket: TLSSocket
+  private readonly host: PeerLaneHost
+  private blocks = 0
+  /** The last piece served, until the other side says that it has come or is not wanted any more. */
+  private unconfirmed: number | undefined
+  private movedAtMs = Date.now()
+  private timer: NodeJS.Timeout | undefined
+  private isClosed = false
+
+  constructor(socket: TLSSocket, host: PeerLaneHost) {
+    this.socket = socket
+    this.host = host
+  }
+
+  /**
+   * @returns false for a request that is rejected, and for one that costs more than it gives
+   * @throws PeerProtocolError for a block that does not exist
+   */
+  ask({ piece, begin, length }: BlockAddress & { piece: PieceIndex }): boolean {
+    const pieceEnd = pieceBytesAt(this.host.layout, piece)
+    if (length <= 0 || length > BLOCK_BYTES_MAX || begin + length > pieceEnd)
+      throw new PeerProtocolError('asked for a block that does not exist')
+    if (!this.host.hasPiece(piece) || this.queue.length >= REQUESTS_QUEUED_MAX) {
+      this.host.reject({ piece, begin, length })
+      return false
+    }
+    this.queue.push({ piece, begin, length })
+    this.host.onReady()
+    return length >= BLOCK_BYTES_FOREIGN
+  }
+
+  /**
+   * BEP 6: a cancelled request is answered too, by the block when it is on its way, else by a reject. The other side has
+   * received the piece, or wants no more of it.
+   * @returns false when it changed nothing
+   */
+  cancel({ piece, begin, length }: BlockAddress): boolean {
+    const at = this.queue.findIndex((block) => block.piece === piece && block.begin === begin)
+    if (at >= 0) {
+      this.queue.splice(at, 1)
+      this.host.reject({ piece, begin, length })
+    }
+    return this.confirm(piece)
+  }
+
+  canWrite(): boolean {
+    return !this.isClosed && this.blocks < LANE_BLOCKS_MAX
+  }
+
+  isSending(): boolean {
+    return this.blocks > 0 || this.unconfirmed !== undefined
+  }
+
+  isStalled(): boolean {
+    return this.isSending() && Date.now() - this.movedAtMs > LANE_STALLED_MS
+  }
+
+  /** Reads the block and sends it. @returns false when no buffer is free: ask again when one is */
+  serve(block: BlockAddress, file: Pick<StoredBlob, 'readBlock'>, buffers: SendBuffers): boolean {
+    const buffer = buffers.acquire()
+    if (!buffer) return false
+    if (this.blocks === 0) this.movedAtMs = Date.now()
+    this.blocks += 1
+    if (this.host.confirmsPieces) this.unconfirmed = block.piece
+    this.watch()
+    const done = () => {
+      this.blocks -= 1
+      this.movedAtMs = Date.now()
+      buffers.release(buffer)
+      this.host.onReady()
+    }
+    const position = block.piece * this.host.layout.pieceBytes + block.begin
+    file.readBlock(buffer, { at: BLOCK_HEADER_BYTES, length: block.length, position }, (isRead) => {
+      if (!isRead || this.isClosed) {
+        this.host.reject(block)
+        // Not at once: the queue still holds this block, and would be asked for it again from in here.
+        queueMicrotask(done)
+        return
+      }
+      this.host.flush()
+      this.host.onServed(block)
+      writeBlockHeader(buffer, block)
+      this.socket.write(buffer.subarray(0, BLOCK_HEADER_BYTES + block.length), done)
+    })
+    return true
+  }
+
+  close(): void {
+    this.isClosed = true
+    clearTimeout(this.timer)
+  }
+
+  private confirm(piece: number): boolean {
+    if (piece !== this.unconfirmed) return false
+    this.unconfirmed = undefined
+    this.movedAtMs = Date.now()
+    this.host.onReady()
+    return true
+  }
+
+  private watch(): void {
+    if (this.timer || this.isClosed) return
+    this.timer = setTimeout(() => {
+      this.timer = undefined
+      if (!this.isSending()) return
+      const isDead = this.blocks > 0 && Date.now() - this.movedAtMs > LANE_DEAD_MS
+      if (isDead) return this.host.onDead()
+      if (this.blocks > 0 || !this.isStalled()) this.watch()
+      // Others may have waited for this lane.
+      this.host.onReady()
+    }, LANE_STALLED_MS)
+    this.timer.unref()
+  }
+}
