@@ -56,7 +56,7 @@ export interface SwarmParts {
 }
 
 /** How often stalls, leases and dials are looked at: the shortest stall. */
-const TICK_MS = 250
+export const TICK_MS = 250
 /** How much work a killed node may lose. */
 const SAVE_EVERY_MS = 1_000
 

@@ -5,6 +5,8 @@ export class EventHeap {
   /** Where in the heap an event is; -1 when it is not. */
   private readonly places: Int32Array
   private size = 0
+  /** When the event that `next` took out happens. */
+  atMs = 0
 
   /** @param eventsMax events are numbered [0, eventsMax) */
   constructor(eventsMax: number) {
@@ -35,12 +37,13 @@ export class EventHeap {
     this.sink(this.rise(place))
   }
 
-  /** Takes the first event out; undefined when there is none. */
-  next(): { event: number; atMs: number } | undefined {
-    if (this.size === 0) return undefined
+  /** Takes the first event out; -1 when there is none. Its time is in `atMs`. */
+  next(): number {
+    if (this.size === 0) return -1
     const event = this.heap[0]!
+    this.atMs = this.times[event]!
     this.delete(event)
-    return { event, atMs: this.times[event]! }
+    return event
   }
 
   private put(event: number, place: number): void {

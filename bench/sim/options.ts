@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util'
 import { ShoalError } from '../../core/errors.ts'
+import { SCENARIO_NAMES, type ScenarioName } from './scenarios.ts'
 
 /** The command line is wrong: print the message and the hint. */
 export class SimUsageError extends ShoalError {
@@ -11,36 +12,66 @@ export interface SimCommand {
   isPlot: boolean
   isHelp: boolean
   nodeCounts: number[]
+  scenarios: ScenarioName[]
 }
 
 const NODE_COUNTS = [100, 1_000, 10_000]
 const QUICK_NODE_COUNTS = [100, 1_000]
+/** Memory and time grow with the nodes. */
+const NODES_MAX = 10_000
 
 export const SIM_USAGE = `Usage: npm run sim -- [flags]
 
-The shipped picker, upload queue, handout and lease policies under a simulated clock.
+The shipped download, picker, upload queue, handout and lease policies under a simulated clock.
 
-  --json   One JSON document on standard output; progress goes to standard error.
-  --quick  ${QUICK_NODE_COUNTS.join(' and ')} nodes only.
-  --plot   Also writes docs/performance/sim.svg.
-  --help   Prints this.
+  --json               One JSON document on standard output; progress goes to standard error.
+  --quick              ${QUICK_NODE_COUNTS.join(' and ')} nodes only.
+  --nodes <100,1000>   How many nodes, up to ${NODES_MAX}. Default: ${NODE_COUNTS.join(',')}.
+  --scenarios <a,b>    Of ${SCENARIO_NAMES.join(', ')}. Default: all.
+  --plot               Also writes docs/performance/sim.svg.
+  --help               Prints this.
 `
 
 /** @throws SimUsageError */
 export function parseSimCommand(argv: string[]): SimCommand {
-  const { json = false, quick = false, plot = false, help = false } = parsed(argv)
-  const nodeCounts = quick ? QUICK_NODE_COUNTS : NODE_COUNTS
-  return { isJson: json, isPlot: plot, isHelp: help, nodeCounts }
+  const { json = false, quick = false, plot = false, help = false, nodes, scenarios } = parsed(argv)
+  const defaults = quick ? QUICK_NODE_COUNTS : NODE_COUNTS
+  return {
+    isJson: json,
+    isPlot: plot,
+    isHelp: help,
+    nodeCounts: nodes === undefined ? defaults : countsOf(nodes),
+    scenarios: scenarios === undefined ? [...SCENARIO_NAMES] : scenariosOf(scenarios),
+  }
 }
 
 function parsed(argv: string[]) {
   const flag = { type: 'boolean' } as const
+  const text = { type: 'string' } as const
+  const options = { json: flag, quick: flag, plot: flag, help: flag, nodes: text, scenarios: text }
   try {
-    return parseArgs({ args: argv, options: { json: flag, quick: flag, plot: flag, help: flag } }).values
+    return parseArgs({ args: argv, options }).values
   } catch (cause) {
-    throw new SimUsageError((cause as Error).message, {
-      cause,
-      hint: 'npm run sim -- --help lists the flags.',
-    })
+    throw usageError((cause as Error).message, cause)
   }
+}
+
+function countsOf(text: string): number[] {
+  const counts = text.split(',').map((count) => {
+    const value = Number(count)
+    if (/^\d{1,5}$/.test(count) && value >= 1 && value <= NODES_MAX) return value
+    throw usageError(`--nodes takes whole numbers from 1 to ${NODES_MAX}, not ${count.slice(0, 40)}`)
+  })
+  return [...new Set(counts)].sort((one, other) => one - other)
+}
+
+function scenariosOf(text: string): ScenarioName[] {
+  const names = text.split(',')
+  const unknown = names.find((name) => !SCENARIO_NAMES.some((scenario) => scenario === name))
+  if (unknown !== undefined) throw usageError(`--scenarios: there is no scenario ${unknown.slice(0, 40)}`)
+  return SCENARIO_NAMES.filter((scenario) => names.includes(scenario))
+}
+
+function usageError(message: string, cause?: unknown): SimUsageError {
+  return new SimUsageError(message, { cause, hint: 'npm run sim -- --help lists the flags.' })
 }

@@ -1,15 +1,18 @@
+import { pieceLayout } from '../../core/metainfo.ts'
+
 /** What is simulated: the links, the blob, and how the nodes of each scenario differ. */
 
 export const SCENARIO_NAMES = ['flash', 'trickle', 'slow', 'deaths'] as const
 export type ScenarioName = (typeof SCENARIO_NAMES)[number]
 
-export const PIECE_COUNT = 128
-export const PIECE_BYTES = 4 * 1024 * 1024
-export const BLOB_BYTES = PIECE_COUNT * PIECE_BYTES
-/** 1 Gbit/s each way. */
-export const NODE_BYTES_PER_MS = 125_000
+/** As in `npm run bench:fleet`, so that the two can be compared: a layer of 128 pieces. */
+export const LAYOUT = pieceLayout(128 * 1024 * 1024)
+/** Coarser than the client's, for speed: four make a piece. */
+export const BLOCK_BYTES = LAYOUT.pieceBytes / 4
+/** 64 Mbit/s each way, less what the headers take. */
+export const NODE_BYTES_PER_MS = 7_650
 export const REGISTRY_BYTES_PER_MS = 4 * NODE_BYTES_PER_MS
-export const BLOB_MS = BLOB_BYTES / NODE_BYTES_PER_MS
+export const BLOB_MS = LAYOUT.blobBytes / NODE_BYTES_PER_MS
 
 /** Blob times that the arrivals of `trickle` are spread over. */
 const TRICKLE_BLOBS = 10
@@ -22,26 +25,31 @@ export interface NodePlan {
   bytesPerMs: number
   /** Infinity for a node that lives. */
   diesAtMs: number
+  /** Has the blob from the start. */
+  isSeed: boolean
 }
 
-export function planNodes(scenario: ScenarioName, nodes: number, random: () => number): NodePlan[] {
-  return Array.from({ length: nodes }, () => {
+/** Nodes of a scenario; `warm` is `flash` with one more node, the first, that has the blob. */
+export function planNodes(scenario: ScenarioName | 'warm', nodes: number, random: () => number): NodePlan[] {
+  return Array.from({ length: scenario === 'warm' ? nodes + 1 : nodes }, (_, id) => {
     const isOdd = random() < ODD_SHARE
     return {
       arrivesAtMs: scenario === 'trickle' ? random() * TRICKLE_BLOBS * BLOB_MS : 0,
       bytesPerMs: scenario === 'slow' && isOdd ? NODE_BYTES_PER_MS * SLOW_SPEED : NODE_BYTES_PER_MS,
       diesAtMs: scenario === 'deaths' && isOdd ? random() * BLOB_MS : Number.POSITIVE_INFINITY,
+      isSeed: scenario === 'warm' && id === 0,
     }
   })
 }
 
 /**
- * The least time in which a node can have the blob: (K + log2 N)/K × max(S/R, S/B, N·S/(R + ΣB)).
+ * The least time in which a node can have the blob, (K + log2 N)/K × max(S/R, S/B, N·S/(R + N·B)), with this node's own
+ * link as the B of S/B and that of an ordinary node as the B of what all share: others' slow links are no excuse.
  * @param bytesPerMs this node's own link
- * @param totalBytesPerMs of all nodes' uplinks
  */
-export function limitMs(nodes: number, bytesPerMs: number, totalBytesPerMs: number): number {
-  const rounds = (PIECE_COUNT + Math.log2(nodes)) / PIECE_COUNT
-  const shared = (nodes * BLOB_BYTES) / (REGISTRY_BYTES_PER_MS + totalBytesPerMs)
-  return rounds * Math.max(BLOB_BYTES / REGISTRY_BYTES_PER_MS, BLOB_BYTES / bytesPerMs, shared)
+export function limitMs(nodes: number, bytesPerMs: number): number {
+  const { blobBytes, pieceCount } = LAYOUT
+  const rounds = (pieceCount + Math.log2(nodes)) / pieceCount
+  const shared = (nodes * blobBytes) / (REGISTRY_BYTES_PER_MS + nodes * NODE_BYTES_PER_MS)
+  return rounds * Math.max(blobBytes / REGISTRY_BYTES_PER_MS, blobBytes / bytesPerMs, shared)
 }

@@ -1,11 +1,13 @@
 import type { NodeId } from '../../core/metainfo.ts'
+import { trackerConfig } from '../../tracker/config.ts'
 import { type LeasePolicy, retryInMs } from '../../tracker/handout/leases.ts'
 import { choosePeers, PEERS_HANDED_OUT_MAX, type PeerCandidate } from '../../tracker/handout/peers.ts'
 import type { LeaseRecord } from '../../tracker/store/store.ts'
 import { SwarmLeases } from '../../tracker/swarm/swarm-leases.ts'
 
-/** The tracker's default for `leaseSeconds`. */
-export const LEASE_MS = 10_000
+const { leaseSeconds, heartbeatSeconds } = trackerConfig.shape
+const LEASE_MS = leaseSeconds.parse(undefined) * 1000
+export const HEARTBEAT_MS = heartbeatSeconds.parse(undefined) * 1000
 
 interface Candidate extends PeerCandidate {
   node: number
@@ -19,10 +21,12 @@ export interface SimTrackerOptions {
 
 /** The tracker's own policies and book of leases, around the state of one simulated swarm. */
 export class SimTracker {
+  /** Calls that nodes made about the image: pulls, hashes and leases, completions. */
   requests = 0
   private readonly options: SimTrackerOptions
   private readonly leases = new SwarmLeases([], () => ({ putLeases: [], dropLeases: [] }) as never)
   private readonly published: Uint8Array
+  private unpublished: number
   private readonly candidates = new Map<number, Candidate>()
   private readonly seeds: Candidate[] = []
   private readonly leechers: Candidate[] = []
@@ -31,6 +35,7 @@ export class SimTracker {
   constructor(options: SimTrackerOptions) {
     this.options = options
     this.published = new Uint8Array(options.pieceCount)
+    this.unpublished = options.pieceCount
   }
 
   join(node: number): void {
@@ -43,6 +48,12 @@ export class SimTracker {
     const candidate = this.candidates.get(node)!
     remove(this.leechers, candidate)
     this.seeds.push(candidate)
+  }
+
+  /** Every hash is known: the blob is in the cluster. */
+  setWarm(): void {
+    this.published.fill(1)
+    this.unpublished = 0
   }
 
   /** The node has been silent for too long. */
@@ -62,42 +73,47 @@ export class SimTracker {
     return choosePeers({ ...question, isEligible: ({ node }) => node !== asker }).map(({ node }) => node)
   }
 
-  lease(node: number, position: number, nowMs: number): LeaseRecord | undefined {
+  /** As tracker/swarm/publish-hashes.ts answers: a lease, or when to ask again while some pieces have no hash. */
+  lease(asker: { node: NodeId; position: number; nowMs: number }): {
+    lease: LeaseRecord | undefined
+    retryInMs: number | undefined
+  } {
+    if (!this.isCold) return { lease: undefined, retryInMs: undefined }
     this.leaseNumber += 1
-    return this.leases.take(
+    const lease = this.leases.take(
       {
-        node: idOf(node),
+        ...asker,
         pull: '',
         lease: String(this.leaseNumber),
-        position,
-        nowMs,
         leaseMs: LEASE_MS,
         sharers: Math.max(1, this.leechers.length),
         policy: this.options.policy,
       },
-      { pieceCount: this.options.pieceCount, isOpen: (piece) => this.published[piece] === 0 },
+      {
+        pieceCount: this.options.pieceCount,
+        isOpen: (piece) => this.published[piece] === 0,
+      },
     )
+    if (lease) return { lease, retryInMs: undefined }
+    const nextExpiryInMs = this.leases.nextExpiryInMs(asker.nowMs)
+    return { lease, retryInMs: retryInMs({ nextExpiryInMs, random: this.options.random() }) }
   }
 
-  publish(node: number, lease: string, piece: number, nowMs: number): void {
-    const newPieces = 1 - this.published[piece]!
+  publish(publication: { node: NodeId; lease: string; piece: number; nowMs: number }): void {
+    const { piece, ...progress } = publication
+    const newPieces = this.published[piece] === 0 ? 1 : 0
+    this.unpublished -= newPieces
     this.published[piece] = 1
-    const progress = { node: idOf(node), lease, newPieces, nowMs, leaseMs: LEASE_MS }
-    this.leases.progress(progress, (other) => this.published[other] === 1)
+    this.leases.progress(
+      { ...progress, newPieces, leaseMs: LEASE_MS },
+      (other) => this.published[other] === 1,
+    )
   }
 
   /** Some pieces are not published yet. */
   get isCold(): boolean {
-    return this.published.includes(0)
+    return this.unpublished > 0
   }
-
-  retryInMs(nowMs: number): number {
-    return retryInMs({ nextExpiryInMs: this.leases.nextExpiryInMs(nowMs), random: this.options.random() })
-  }
-}
-
-function idOf(node: number): NodeId {
-  return String(node) as NodeId
 }
 
 function remove(pool: Candidate[], candidate: Candidate): void {

@@ -15,6 +15,7 @@ export interface SimOptions {
   nodes: number
   scenario: ScenarioName
   seed?: number
+  /** Instead of the shipped one. */
   policy?: LeasePolicy
 }
 
@@ -23,7 +24,12 @@ export function simulate(options: SimOptions): SimRun {
 }
 
 /** @returns the world when every node that lives has the blob */
-export function simulateWorld({ nodes, scenario, seed = 1, policy = fairShare() }: SimOptions): World {
+export function simulateWorld({
+  nodes,
+  scenario,
+  seed = 1,
+  policy = fairShare(),
+}: Omit<SimOptions, 'scenario'> & { scenario: ScenarioName | 'warm' }): World {
   const random = seededRandom(seed)
   const plans = planNodes(scenario, nodes, random)
   const world = new World({ plans, policy, doHoldersDie: scenario === 'deaths', random })
@@ -31,14 +37,10 @@ export function simulateWorld({ nodes, scenario, seed = 1, policy = fairShare() 
   return world
 }
 
-function summarise({ nodes, scenario }: SimOptions, world: World): SimRun {
-  const totalBytesPerMs = world.nodes.reduce((sum, { plan }) => sum + plan.bytesPerMs, 0)
+export function summarise({ nodes, scenario }: SimOptions, world: World): SimRun {
   const ratios = world.nodes
-    .filter(({ isUp, doneAtMs }) => isUp && doneAtMs !== undefined)
-    .map(({ plan, doneAtMs }) => {
-      // In a release that arrives by and by a node need not wait for the others' uplinks.
-      return (doneAtMs! - plan.arrivesAtMs) / limitMs(nodes, plan.bytesPerMs, totalBytesPerMs)
-    })
+    .filter(({ isUp, plan, doneAtMs }) => isUp && !plan.isSeed && doneAtMs !== undefined)
+    .map(({ plan, doneAtMs }) => (doneAtMs! - plan.arrivesAtMs) / limitMs(nodes, plan.bytesPerMs))
     .sort((one, other) => one - other)
   const isOwn = scenario === 'trickle' || scenario === 'slow'
   const at = isOwn ? Math.ceil(ratios.length * 0.99) - 1 : ratios.length - 1
@@ -56,7 +58,7 @@ function round(value: number): number {
 }
 
 /** The same numbers in every run (mulberry32). */
-function seededRandom(seed: number): () => number {
+export function seededRandom(seed: number): () => number {
   let state = seed
   return () => {
     state = (state + 0x6d2b79f5) | 0

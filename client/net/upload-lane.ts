@@ -15,9 +15,9 @@ import type { SendBuffers } from './send-buffers.ts'
 /** Requests of one peer that wait for their answer; more are rejected (BEP 6). Announced as `reqq`. */
 export const REQUESTS_QUEUED_MAX = 256
 /** Blocks being read or written for one peer, whatever their size: an eighth of the node's send buffers, 1 MiB. */
-const LANE_BLOCKS_MAX = 8
+export const LANE_BLOCKS_MAX = 8
 /** A lane whose socket takes nothing, or whose piece does not arrive, for so long keeps nobody from being served. */
-const LANE_STALLED_MS = 1_000
+export const LANE_STALLED_MS = 1_000
 /** A socket that has taken nothing for so long is closed: what waits in it is send buffers that others lack. */
 const LANE_DEAD_MS = 5_000
 

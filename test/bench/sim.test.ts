@@ -3,6 +3,7 @@ import { EventHeap } from '../../bench/sim/event-heap.ts'
 import { parseSimCommand } from '../../bench/sim/options.ts'
 import { SCENARIO_NAMES } from '../../bench/sim/scenarios.ts'
 import { simulate, simulateWorld } from '../../bench/sim/simulate.ts'
+import { simulateAll } from '../../bench/sim/simulate-all.ts'
 import { firstFreeRun } from '../../tracker/handout/leases.ts'
 
 describe('the simulation', () => {
@@ -18,6 +19,14 @@ describe('the simulation', () => {
     const shared = simulateWorld({ nodes: 40, scenario: 'flash' })
     const alone = simulateWorld({ nodes: 40, scenario: 'flash', policy: firstFreeRun() })
     expect(alone.originDoneAtMs).toBeGreaterThan(shared.originDoneAtMs * 1.5)
+  })
+
+  it('is near the limit: a holder that served two at a time, or whoever asked first, would take half as long again', () => {
+    for (const seed of [1, 2]) {
+      const run = simulate({ nodes: 60, scenario: 'flash', seed })
+      expect(run.makespanOverLimit).toBeLessThan(1.35)
+      expect(run.originCopies).toBeLessThan(1.05)
+    }
   })
 
   it('gives the same figures for the same seed, and is never faster than the links', () => {
@@ -36,6 +45,14 @@ describe('the simulation', () => {
   it('refuses flags that it does not know', () => {
     expect(() => parseSimCommand(['--fast'])).toThrow(expect.objectContaining({ code: 'USAGE' }))
     expect(parseSimCommand(['--quick']).nodeCounts).toEqual([100, 1_000])
+    expect(parseSimCommand(['--nodes', '50,20', '--scenarios', 'slow'])).toMatchObject({
+      nodeCounts: [20, 50],
+      scenarios: ['slow'],
+    })
+    expect(() => parseSimCommand(['--nodes', '20000'])).toThrow(expect.objectContaining({ code: 'USAGE' }))
+    expect(() => parseSimCommand(['--scenarios', 'flood'])).toThrow(
+      expect.objectContaining({ code: 'USAGE' }),
+    )
   })
 
   it('takes events in the order of their time, moved and removed ones too', () => {
@@ -43,8 +60,15 @@ describe('the simulation', () => {
     for (const [event, atMs] of [50, 10, 40, 20, 30].entries()) heap.set(event, atMs)
     heap.set(0, 5)
     heap.delete(3)
-    expect(
-      [heap.next(), heap.next(), heap.next(), heap.next(), heap.next()].map((next) => next?.event),
-    ).toEqual([0, 1, 4, 2, undefined])
+    const taken = [heap.next(), heap.next(), heap.next(), heap.next(), heap.next()]
+    expect(taken).toEqual([0, 1, 4, 2, -1])
+  })
+
+  it('runs each simulation in a thread and gives the results in the order asked for', async () => {
+    const wanted = [
+      { nodes: 5, scenario: 'flash' },
+      { nodes: 10, scenario: 'trickle' },
+    ] as const
+    expect(await simulateAll(wanted)).toEqual(wanted.map((options) => simulate(options)))
   })
 })

@@ -1,0 +1,104 @@
+import type { Source, SourcePort } from '../../client/engine/download.ts'
+import type { UploadLane } from '../../client/engine/upload-queue.ts'
+import { LANE_BLOCKS_MAX, LANE_STALLED_MS } from '../../client/net/upload-lane.ts'
+import { BLOCK_BYTES_MAX, type BlockAddress } from '../../client/wire/messages.ts'
+import type { NodeId, PieceIndex } from '../../core/metainfo.ts'
+import type { Flow, Port } from './port.ts'
+import { BLOCK_BYTES } from './scenarios.ts'
+import type { SimNode } from './sim-node.ts'
+
+/** Blocks that a connection's socket takes: as many bytes as the client gives to one. */
+const SOCKET_BLOCKS_MAX = (LANE_BLOCKS_MAX * BLOCK_BYTES_MAX) / BLOCK_BYTES
+
+/** One direction of a connection between two nodes: a source to the one, a lane to the other. Messages take no time. */
+export class Conn implements Flow, SourcePort, UploadLane {
+  readonly node: NodeId
+  readonly sender: SimNode
+  readonly receiver: SimNode
+  readonly from: Port
+  readonly to: Port
+  readonly socket: BlockAddress[] = []
+  readonly queue: BlockAddress[] = []
+  readonly source: Source
+  piece: number | undefined
+  /** As in client/net/upload-lane.ts. */
+  private unconfirmed: number | undefined
+  isClosed = false
+  private movedAtMs = 0
+
+  constructor(sender: SimNode, receiver: SimNode) {
+    this.node = sender.node
+    this.sender = sender
+    this.receiver = receiver
+    this.from = sender.port
+    this.to = receiver.port
+    const limits = { blockBytes: BLOCK_BYTES, requestsMax: Number.POSITIVE_INFINITY, hasFast: true }
+    this.source = receiver.download.addSource(this, limits)
+  }
+
+  // --- to the receiver: where it asks ---
+
+  request(block: BlockAddress): void {
+    this.queue.push(block)
+    // What waited before this block waits on, and so does this.
+    if (this.queue.length === 1 || this.piece === block.piece) this.sender.serve()
+  }
+
+  cancel({ piece, begin }: BlockAddress): void {
+    const at = this.queue.findIndex((block) => block.piece === piece && block.begin === begin)
+    // A block on its way answers the request, too.
+    if (at >= 0) this.receiver.download.rejected(this.source, this.queue.splice(at, 1)[0]!)
+    this.received(piece as PieceIndex)
+  }
+
+  received(piece: PieceIndex): void {
+    if (this.unconfirmed !== piece) return
+    this.unconfirmed = undefined
+    this.movedAtMs = this.sender.nowMs
+    if (!this.isClosed) this.sender.serve()
+  }
+
+  discardBlock(): void {}
+
+  // --- to the sender: whom it serves ---
+
+  canWrite(): boolean {
+    return this.socket.length < SOCKET_BLOCKS_MAX
+  }
+
+  isSending(): boolean {
+    return this.socket.length > 0 || this.unconfirmed !== undefined
+  }
+
+  isStalled(): boolean {
+    return this.isSending() && this.sender.nowMs - this.movedAtMs > LANE_STALLED_MS
+  }
+
+  write(block: BlockAddress): void {
+    if (this.socket.length === 0) this.movedAtMs = this.sender.nowMs
+    this.unconfirmed = block.piece
+    this.sender.inSockets += 1
+    this.from.send(this, block)
+  }
+
+  onSent(): void {
+    this.movedAtMs = this.sender.nowMs
+    this.sender.inSockets -= 1
+    if (!this.isClosed) this.sender.serve()
+  }
+
+  onArrived(block: BlockAddress): void {
+    if (this.isClosed) return
+    const { download } = this.receiver
+    if (download.blockStarts(this.source, block)) download.blockEnds(this.source, block)
+  }
+
+  close(): void {
+    this.isClosed = true
+    this.queue.length = 0
+    this.piece = undefined
+    this.sender.inSockets -= this.from.close(this)
+    this.sender.uploads.remove(this)
+    this.receiver.download.removeSource(this.source)
+  }
+}

@@ -1,0 +1,135 @@
+import type { BlockAddress } from '../../client/wire/messages.ts'
+import type { EventHeap } from './event-heap.ts'
+
+/** Blocks on their way to one machine: 512 KiB, about what a queue of 50 ms before its link of 64 Mbit/s holds. */
+const COMING_MAX = 2
+
+/** One direction of one connection. */
+export interface Flow {
+  readonly from: Port
+  readonly to: Port
+  /** Given to the socket and not sent yet, in order. */
+  readonly socket: BlockAddress[]
+  /** A block has left: the socket takes another. */
+  onSent(): void
+  onArrived(block: BlockAddress): void
+}
+
+interface Arrival {
+  flow: Flow
+  block: BlockAddress
+  atMs: number
+}
+
+/** What ports share: the clock, and when each has something to do. */
+export interface Wires {
+  readonly clock: { nowMs: number }
+  readonly heap: EventHeap
+}
+
+/**
+ * A machine's link, so many bytes per ms each way. Sending, its connections take turns, block by block, but for those
+ * whose receiver does not keep up; senders to one receiver take turns, too. Invariant: `current` is the flow whose first block is
+ * leaving; arrivals are in the order of their time.
+ */
+export class Port {
+  /** Bytes that were sent, for the share of time that the link was busy. */
+  sentBytes = 0
+  private readonly wires: Wires
+  private readonly bytesPerMs: number
+  private readonly sendEvent: number
+  private readonly receiveEvent: number
+  private readonly waiting: Flow[] = []
+  private current: Flow | undefined
+  private startedAtMs = 0
+  private readonly arrivals: Arrival[] = []
+  private receivedUntilMs = 0
+  private coming = 0
+  /** Senders that have something for this machine and wait until less is on its way, longest first. */
+  private readonly blocked = new Set<Port>()
+  /** A block begins to come in where none was coming. */
+  onComing: () => void = () => undefined
+  /** A block is here; more of them are coming, or not. */
+  onTurn: (isMoreComing: boolean) => void = () => undefined
+
+  constructor(wires: Wires, options: { bytesPerMs: number; sendEvent: number; receiveEvent: number }) {
+    this.wires = wires
+    this.bytesPerMs = options.bytesPerMs
+    this.sendEvent = options.sendEvent
+    this.receiveEvent = options.receiveEvent
+  }
+
+  send(flow: Flow, block: BlockAddress): void {
+    flow.socket.push(block)
+    if (flow.socket.length === 1) this.waiting.push(flow)
+    this.sendNext()
+  }
+
+  /** The connection is closed: what is in its socket is gone but for what is leaving. @returns how many blocks that is */
+  close(flow: Flow): number {
+    const kept = flow === this.current ? 1 : 0
+    const gone = flow.socket.length - kept
+    flow.socket.length = kept
+    const at = this.waiting.indexOf(flow)
+    if (at >= 0) this.waiting.splice(at, 1)
+    return gone
+  }
+
+  /** The block that was leaving has left. */
+  sent(): void {
+    const flow = this.current!
+    const block = flow.socket.shift()!
+    this.current = undefined
+    this.sentBytes += block.length
+    if (flow.socket.length > 0) this.waiting.push(flow)
+    flow.to.receive(flow, block, this.startedAtMs)
+    flow.onSent()
+    this.sendNext()
+  }
+
+  /** The first block of the queue has arrived. */
+  received(): void {
+    const { flow, block } = this.arrivals.shift()!
+    if (this.arrivals.length > 0) this.wires.heap.set(this.receiveEvent, this.arrivals[0]!.atMs)
+    this.coming -= 1
+    this.onTurn(this.arrivals.length > 0)
+    flow.onArrived(block)
+    this.wake()
+  }
+
+  /** A block passes this link while it leaves the sender's, but not before those that came earlier. */
+  private receive(flow: Flow, block: BlockAddress, startedAtMs: number): void {
+    const beganAtMs = Math.max(this.receivedUntilMs, startedAtMs)
+    this.receivedUntilMs = Math.max(this.wires.clock.nowMs, beganAtMs + block.length / this.bytesPerMs)
+    this.arrivals.push({ flow, block, atMs: this.receivedUntilMs })
+    if (this.arrivals.length > 1) return
+    this.wires.heap.set(this.receiveEvent, this.receivedUntilMs)
+    this.onComing()
+  }
+
+  /** There is room for another block. */
+  private wake(): void {
+    for (let left = this.blocked.size; left > 0 && this.coming < COMING_MAX; left -= 1) {
+      const [sender] = this.blocked
+      this.blocked.delete(sender!)
+      sender!.sendNext()
+    }
+  }
+
+  private sendNext(): void {
+    if (this.current) return
+    for (let at = 0; at < this.waiting.length; at += 1) {
+      const flow = this.waiting[at]!
+      if (flow.to.coming >= COMING_MAX) {
+        flow.to.blocked.add(this)
+        continue
+      }
+      flow.to.coming += 1
+      this.waiting.splice(at, 1)
+      this.current = flow
+      this.startedAtMs = this.wires.clock.nowMs
+      this.wires.heap.set(this.sendEvent, this.startedAtMs + flow.socket[0]!.length / this.bytesPerMs)
+      return
+    }
+  }
+}

@@ -1,0 +1,135 @@
+import { createHash } from 'node:crypto'
+import { Bitfield } from '../../client/engine/bitfield.ts'
+import { type Assembly, Download } from '../../client/engine/download.ts'
+import { RateLimit } from '../../client/engine/rate-limit.ts'
+import { SEED_SERVES_AT_ONCE, SERVED_AT_ONCE, UploadQueue } from '../../client/engine/upload-queue.ts'
+import { SEND_BUFFERS_MAX } from '../../client/net/send-buffers.ts'
+import type { PieceBuffers } from '../../client/store/piece-buffers.ts'
+import { BLOCK_BYTES_MAX } from '../../client/wire/messages.ts'
+import type { NodeId, PieceIndex } from '../../core/metainfo.ts'
+import type { Announcements } from './announcements.ts'
+import type { Conn } from './conn.ts'
+import type { Port } from './port.ts'
+import { BLOCK_BYTES, LAYOUT, type NodePlan } from './scenarios.ts'
+import type { SimOrigin } from './sim-origin.ts'
+
+/** Blocks in all of a node's sockets: as many bytes as the client has buffers for. */
+const IN_SOCKETS_MAX = (SEND_BUFFERS_MAX * BLOCK_BYTES_MAX) / BLOCK_BYTES
+/** Nothing is written into them: one piece buffer does for all. */
+const BUFFER = { bytes: new Uint8Array(0), pieceBytes: LAYOUT.pieceBytes }
+const BUFFERS = { acquire: () => BUFFER, release() {} } as unknown as PieceBuffers
+
+export interface SimNodeOptions {
+  id: number
+  plan: NodePlan
+  port: Port
+  clock: { nowMs: number }
+  announcements: Announcements
+  random(): number
+  /** A piece is here. */
+  onPiece(piece: PieceIndex): void
+}
+
+/** A connection, as one of its ends sees it. */
+export interface SimLink {
+  other: SimNode
+  incoming: Conn
+  outgoing: Conn
+}
+
+/** A node: the shipped download and upload queue, and what the client would know around them. */
+export class SimNode {
+  readonly id: number
+  readonly node: NodeId
+  readonly plan: NodePlan
+  readonly port: Port
+  readonly have = new Bitfield(LAYOUT.pieceCount)
+  readonly download: Download
+  readonly uploads = new UploadQueue(LAYOUT.pieceCount, () =>
+    this.have.isFull ? SEED_SERVES_AT_ONCE : SERVED_AT_ONCE,
+  )
+  /** Connections in the order in which they were opened: each as a source and as a lane. */
+  readonly links: SimLink[] = []
+  /** Pieces that come from the registry. */
+  readonly claimed = new Uint8Array(LAYOUT.pieceCount)
+  /** Peers that the tracker named and that have not been tried. */
+  known: number[] = []
+  inSockets = 0
+  /** Of each of the links, in their order: whose it is, and how many of its announcements were taken in. */
+  readonly peerIds: number[] = []
+  private readonly heard: number[] = []
+  isUp = false
+  doneAtMs: number | undefined
+  heartbeatAtMs = 0
+  origin!: SimOrigin
+  private readonly clock: { nowMs: number }
+  private readonly announcements: Announcements
+
+  constructor({ id, plan, port, clock, announcements, random, onPiece }: SimNodeOptions) {
+    this.id = id
+    this.node = createHash('sha256').update(`node ${id}`).digest('hex').slice(0, 40) as NodeId
+    this.plan = plan
+    this.port = port
+    this.clock = clock
+    this.announcements = announcements
+    this.download = new Download({
+      node: this.node,
+      layout: LAYOUT,
+      have: this.have,
+      buffers: BUFFERS,
+      isAskable: (piece) => this.claimed[piece] === 0,
+      position: () => this.have.firstMissing(),
+      onPiece: (assembly: Assembly) => {
+        onPiece(assembly.piece)
+        this.download.settle(assembly)
+      },
+      nowMs: () => clock.nowMs,
+      random,
+      limit: new RateLimit(0, () => clock.nowMs),
+      wait() {},
+    })
+  }
+
+  get nowMs(): number {
+    return this.clock.nowMs
+  }
+
+  addLink(link: SimLink): void {
+    this.links.push(link)
+    this.peerIds.push(link.other.id)
+    this.heard.push(0)
+  }
+
+  dropLink(other: SimNode): void {
+    const at = this.peerIds.indexOf(other.id)
+    this.peerIds.splice(at, 1)
+    this.heard.splice(at, 1)
+    this.links.splice(at, 1)[0]!.outgoing.close()
+  }
+
+  /** Takes in what peers have announced since the last time: with each block, or at once when none is coming. */
+  listen(): void {
+    const { peerIds, heard, announcements } = this
+    for (let at = 0; at < peerIds.length; at += 1) {
+      const seen = heard[at]!
+      const count = announcements.counts[peerIds[at]!]!
+      if (seen === count) continue
+      heard[at] = count
+      this.download.offers(this.links[at]!.incoming.source, announcements.since(peerIds[at]!, seen))
+    }
+  }
+
+  /** Downloads now. */
+  get isWanting(): boolean {
+    return this.isUp && this.doneAtMs === undefined
+  }
+
+  serve(): void {
+    while (this.inSockets < IN_SOCKETS_MAX) {
+      const next = this.uploads.peek()
+      if (!next) return
+      this.uploads.taken(next)
+      ;(next.lane as Conn).write(next.block)
+    }
+  }
+}
