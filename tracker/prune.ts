@@ -3,7 +3,7 @@ import { PULL_KEPT_MS } from './pull/pull-certificate.ts'
 
 /** What is pruned is hours or months old. */
 const PRUNE_INTERVAL_MS = 10 * 60_000
-/** Pulls of one node that are remembered, beside those that have not ended: 59 KiB each with 128 blobs. */
+/** Pulls of one node that are remembered, beside those that have not ended: 60 to 70 KiB each with 128 blobs. */
 export const PULLS_KEPT_PER_NODE_MAX = 1024
 /** How long the audit log reaches back. */
 export const AUDIT_KEPT_MS = 90 * 24 * 3600 * 1000

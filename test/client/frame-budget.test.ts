@@ -134,8 +134,8 @@ const batchOf = (firstPiece: number) =>
 const message = (message: Exclude<Message, { type: 'unknown' }>) => encodeMessage(message)
 const block = { piece: 1, begin: 0, length: 128 * 1024 }
 
-/** By 256 pieces: 2,000 frames, 16 for each piece, and a few for the time that the test takes. */
-const FLOOD_FRAMES_MAX = 2_000 + 256 * 16 + 200
+/** By 256 pieces: 2,000 frames, 64 for each piece, and a few for the time that the test takes. */
+const FLOOD_FRAMES_MAX = 2_000 + 256 * 64 + 1_000
 
 for (const [what, frame, first = Buffer.alloc(0)] of [
   ['keep-alives', Buffer.alloc(4)],
