@@ -197,6 +197,10 @@ export class SwarmLinks implements ListeningSwarm {
     return this.options.stored.have.has(piece)
   }
 
+  piecesOf(link: PeerLink): number {
+    return this.sourceOf(link)?.offered.count ?? 0
+  }
+
   // --- LinkHost: events ----------------------------------------------------------------------------------------
 
   onOpen(link: PeerLink, limits: SourceLimits): void {

@@ -66,6 +66,10 @@ export class Conn implements Flow, SourcePort, UploadLane {
     return this.socket.length < SOCKET_BLOCKS_MAX
   }
 
+  piecesHad(): number {
+    return this.receiver.have.count
+  }
+
   isSending(): boolean {
     return this.socket.length > 0 || this.unconfirmed !== undefined
   }

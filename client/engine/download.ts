@@ -5,6 +5,7 @@ import { BLOCK_BYTES_FOREIGN, type BlockAddress } from '../wire/messages.ts'
 import type { Bitfield } from './bitfield.ts'
 import { nearestPiece, type PickView, pickPiece } from './picker.ts'
 import type { RateLimit } from './rate-limit.ts'
+import { RequestWindow } from './request-window.ts'
 import { type Assembly, newSource, type Source, type SourceLimits, type SourcePort } from './source.ts'
 import { Sources } from './sources.ts'
 
@@ -40,6 +41,8 @@ const REFILL_BELOW_SHARE = 3 / 4
 export const STALL_MEAN_TIMES = 4
 /** A piece is never taken from its source sooner: a busy machine pauses this long. */
 export const STALL_MS_MIN = 250
+/** Nor sooner than so many times what all that is outstanding takes: this node's own link may be what is slow. */
+const STALL_OWN_TIMES = 2
 /** A source that was too slow is asked again after so long: it may have been busy with others. */
 const SNUBBED_MS = 5_000
 /** Before any piece has been timed. */
@@ -61,11 +64,14 @@ export class Download {
   private readonly verifying = new Set<PieceIndex>()
   private outstandingBytes = 0
   private pieceMeanMs: number | undefined
+  /** Of all sources together. */
+  private readonly rate: RequestWindow
   private lastBlockAtMs = Number.NEGATIVE_INFINITY
 
   constructor(options: DownloadOptions) {
     this.options = options
     this.sources = new Sources(options.layout.pieceCount)
+    this.rate = new RequestWindow(options.nowMs())
   }
 
   addSource(port: SourcePort, limits: SourceLimits): Source {
@@ -146,7 +152,8 @@ export class Download {
     assembly.receivedBytes += block.length
     this.lastBlockAtMs = this.options.nowMs()
     source.isSnubbed = false
-    source.window.received(block.length, this.options.nowMs())
+    source.window.received(block.length, this.lastBlockAtMs)
+    this.rate.received(block.length, this.lastBlockAtMs)
     if (assembly.receivedBytes === assembly.length) this.finish(assembly)
     this.fill(source)
   }
@@ -237,13 +244,15 @@ export class Download {
   }
 
   private stallLimitMs(): number {
-    if (this.pieceMeanMs === undefined) return STALL_MS_UNKNOWN
-    return Math.max(STALL_MS_MIN, STALL_MEAN_TIMES * this.pieceMeanMs)
+    const ownMs = STALL_OWN_TIMES * this.rate.msFor(this.outstandingBytes)
+    if (this.pieceMeanMs === undefined) return Math.max(STALL_MS_UNKNOWN, ownMs)
+    return Math.max(STALL_MS_MIN, STALL_MEAN_TIMES * this.pieceMeanMs, ownMs)
   }
 
   private fill(source: Source): void {
     if (this.isPaused || !source.isUnchoked) return
     if (source.outstandingRequests === 0) source.window.resume(this.options.nowMs())
+    if (this.outstandingBytes === 0) this.rate.resume(this.options.nowMs())
     // A quarter of the window at a time: one write, and one TLS record, for several requests.
     if (source.outstandingBytes > source.window.bytes * REFILL_BELOW_SHARE) return
     while (

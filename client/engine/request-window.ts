@@ -39,6 +39,11 @@ export class RequestWindow {
     this.sampleStartMs = nowMs
   }
 
+  /** How long so many bytes take at the rate of late; 0 before it is known. */
+  msFor(bytes: number): number {
+    return this.rateBytesPerMs === 0 ? 0 : bytes / this.rateBytesPerMs
+  }
+
   get bytes(): number {
     return Math.min(WINDOW_BYTES_MAX, Math.max(WINDOW_BYTES_MIN, this.rateBytesPerMs * WINDOW_MS))
   }

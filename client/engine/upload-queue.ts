@@ -7,12 +7,16 @@ import type { BlockAddress } from '../wire/messages.ts'
 export const SEED_SERVES_AT_ONCE = 4
 /** The same of a downloader: others have most of what it has, and what counts is that its link never idles. */
 export const SERVED_AT_ONCE = 8
+/** A peer that waited while so many others were begun with is next, whatever it asks for. */
+const PASSED_OVER_MAX = 32
 
 /** Requests of one peer that have not been answered yet. */
 export interface UploadLane {
   readonly queue: BlockAddress[]
   /** The piece being served on this lane, so that it is finished before another begins. */
   piece: number | undefined
+  /** How many pieces the other side has announced. */
+  piecesHad(): number
   /** The connection takes more bytes now. */
   canWrite(): boolean
   /** What was served has not all arrived, as far as is known: the kernel takes megabytes at once. */
@@ -24,13 +28,17 @@ export interface UploadLane {
 /**
  * Which request is answered next. A holder of scarce pieces serves first what it has never sent, and piece by piece:
  * this matters more for a cold swarm than anything else (docs/performance.md). Between pieces that were sent it makes
- * no difference how often: who is behind the others asks for those, and would fall back further. Pure.
+ * no difference how often: who is behind the others asks for those, and would fall back further. Among peers that ask for
+ * such, whoever has least comes first: the last one is what a release waits for. Pure.
  */
 export class UploadQueue {
   private readonly lanes = new Set<UploadLane>()
   /** 1 for a piece of which anything was sent. */
   private readonly isSent: Uint8Array
-
+  /** How many pieces were begun. */
+  private turn = 0
+  /** Since which turn a lane waits. */
+  private readonly waitingSince = new Map<UploadLane, number>()
   private readonly servedAtOnce: () => number
 
   constructor(pieceCount: number, servedAtOnce: () => number = () => SERVED_AT_ONCE) {
@@ -44,6 +52,7 @@ export class UploadQueue {
 
   remove(lane: UploadLane): void {
     this.lanes.delete(lane)
+    this.waitingSince.delete(lane)
   }
 
   /** The next block to send, with its lane; undefined when there is none that could go out now. */
@@ -79,22 +88,33 @@ export class UploadQueue {
       else if (!lane.isStalled()) busy += 1
     }
     if (isAwaited && busy >= this.servedAtOnce()) return undefined
-    let best: { lane: UploadLane; piece: number; sent: number } | undefined
+    let best: { lane: UploadLane; piece: number; rank: number } | undefined
     for (const lane of this.lanes) {
       // With nobody waiting, a lane need not have sent one piece before it begins the next.
       const isFree = lane.piece === undefined || (!hasMore(lane) && (!isAwaited || lane.isStalled()))
-      if (!isFree || !lane.canWrite()) continue
+      if (!isFree || !lane.canWrite() || lane.queue.length === 0) continue
+      const passedOver = this.passedOver(lane)
+      const piecesHad = lane.piecesHad()
       for (const { piece } of lane.queue) {
-        const sent = this.isSent[piece]!
-        if (!best || sent < best.sent) best = { lane, piece, sent }
+        const sent = this.isSent[piece]! * this.isSent.length + piecesHad
+        const rank = passedOver > PASSED_OVER_MAX ? -passedOver : sent
+        if (!best || rank < best.rank) best = { lane, piece, rank }
       }
     }
     if (!best) return undefined
     best.lane.piece = best.piece
+    this.turn += 1
+    this.waitingSince.delete(best.lane)
     // Of equals, whoever waited longest comes first: else the first to connect would have a seed for itself.
     this.lanes.delete(best.lane)
     this.lanes.add(best.lane)
     return best.lane
+  }
+
+  private passedOver(lane: UploadLane): number {
+    const since = this.waitingSince.get(lane)
+    if (since === undefined) this.waitingSince.set(lane, this.turn)
+    return since === undefined ? 0 : this.turn - since
   }
 }
 

@@ -33,6 +33,8 @@ export interface LinkHost {
   checkCertificate(claims: CertificateClaims): PullClaims
   checkProof(claims: PullClaims, message: ProofMessage, binding: ProofBinding, certificateKey: string): void
   hasPiece(piece: PieceIndex): boolean
+  /** How many pieces the other side has announced. */
+  piecesOf(link: PeerLink): number
   /** Both handshakes are through: the link counts as connected. */
   onOpen(link: PeerLink, limits: SourceLimits): void
   /** The other side may download: tell it what there is. */

@@ -71,6 +71,7 @@ export class PeerLink implements FrameSink, SourcePort {
       layout: this.host.layout,
       confirmsPieces: !this.isStock,
       hasPiece: (piece) => this.host.hasPiece(piece),
+      piecesHad: () => this.host.piecesOf(this),
       flush: () => this.flush(),
       reject: (block) => this.reject(block),
       onServed: (block) => this.budget.moved(block),

@@ -26,6 +26,7 @@ export interface PeerLaneHost {
   /** The other side says when a piece has come (`PeerLink.received`); stock clients do not. */
   readonly confirmsPieces: boolean
   hasPiece(piece: PieceIndex): boolean
+  piecesHad(): number
   /** What was said before goes out before the block. */
   flush(): void
   /** The block is not to be had. */
@@ -85,6 +86,10 @@ export class PeerLane implements UploadLane {
       this.host.reject({ piece, begin, length })
     }
     return this.confirm(piece)
+  }
+
+  piecesHad(): number {
+    return this.host.piecesHad()
   }
 
   canWrite(): boolean {

@@ -452,6 +452,27 @@ test('a piece that stalls is taken to another peer, and one that nobody else has
   world.check()
 })
 
+test('pieces that come slowly because the own link is slow are not taken from their sources', () => {
+  const world = new World(64, 64)
+  const peers = [0, 1, 2, 3].map(() => world.addPeer(LIMITS[1]!))
+  for (const peer of peers) {
+    world.download.offers(peer.source, allOf(world.layout).slice(0, 60))
+    world.download.unchoked(peer.source)
+  }
+  // One piece in two seconds, from one peer after the other: each is silent for eight.
+  for (let at = 0; at < 24; at += 1) {
+    for (let part = 0; part < 8; part += 1) {
+      world.nowMs += 250
+      world.download.tick()
+    }
+    world.begin(peers[at % 4]!, 0)
+    world.end(peers[at % 4]!)
+    world.settle(true)
+  }
+  expect(world.have.count).toBe(24)
+  expect(peers.map(({ source }) => source.isSnubbed)).toEqual([false, false, false, false])
+})
+
 test('a peer that was too slow is asked again after a while', () => {
   const world = new World(64, 64)
   const [slow, other] = [world.addPeer(LIMITS[0]!), world.addPeer(LIMITS[0]!)]

@@ -226,6 +226,8 @@ class FakeLane implements UploadLane {
   piece: number | undefined
   isOpen = true
   canWrite = () => this.isOpen
+  had = 0
+  piecesHad = () => this.had
   isUnsent = false
   isSending = () => this.isUnsent
   isStalled = () => !this.isOpen
@@ -288,6 +290,29 @@ test('of peers that ask for pieces sent equally often, each has its turn', () =>
     queue.taken(next)
   }
   expect(order).toEqual([0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2])
+})
+
+test('of peers that ask for what was sent before, whoever has least comes first, but nobody is passed over for ever', () => {
+  const queue = new UploadQueue(2)
+  const [rich, poor] = [new FakeLane(), new FakeLane()]
+  rich.had = 1
+  for (const lane of [rich, poor]) queue.add(lane)
+  const ask = (lane: FakeLane) => lane.queue.push({ piece: 0, begin: 0, length: 1 })
+  const serve = () => {
+    const next = queue.peek()!
+    queue.taken(next)
+    return next.lane === rich ? 'rich' : 'poor'
+  }
+  ask(rich)
+  expect(serve()).toBe('rich')
+  ask(rich)
+  const served: string[] = []
+  while (!served.includes('rich')) {
+    ask(poor)
+    served.push(serve())
+  }
+  expect(served.length).toBeGreaterThan(8)
+  expect(served.length).toBeLessThan(64)
 })
 
 test('a peer is being served until what it was sent has arrived, and alone it need not wait for that', () => {
