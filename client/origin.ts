@@ -39,10 +39,7 @@ export interface OriginHost extends AloneView {
 export const RUNS_MAX = 2
 /** Pause after a refusal or a broken connection of the registry, and after an unanswered call to the tracker. */
 const RETRY_MS = 1_000
-/**
- * Every hash is known, and a piece is out of reach: no lease will come of asking, and peers come with each heartbeat. At
- * RETRY_MS a node of a large swarm asked 12 to 16 times while the rarest pieces spread.
- */
+/** Every hash is known and a piece is out of reach: no lease will come of asking, and peers come with heartbeats. */
 export const WARM_RETRY_MS = 15_000
 /** RFC 6585 §4: what was told is wanted, only later. */
 const TOO_MANY_REQUESTS = 429

@@ -135,7 +135,6 @@ export class PeerLink implements FrameSink, SourcePort {
   cancel(block: BlockAddress): void {
     this.send({ type: 'cancel', ...block })
   }
-
   /** By BEP 3 a cancel of what has come changes nothing: a holder learns that the piece has left the kernels' buffers. */
   received(piece: PieceIndex): void {
     if (!this.isStock) this.cancel({ piece, begin: 0, length: this.limits!.blockBytes })

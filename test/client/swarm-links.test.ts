@@ -14,7 +14,12 @@ test('a swarm that waits for a send buffer waits once, however often peers ask f
   const link = {
     node: 'a',
     claims: { node: 'a' },
-    lane: { queue: [{ piece: 0, begin: 0, length: 1 }], canWrite: () => true, serve: () => false },
+    lane: {
+      queue: [{ piece: 0, begin: 0, length: 1 }],
+      piecesHad: () => 0,
+      canWrite: () => true,
+      serve: () => false,
+    },
   } as unknown as PeerLink
   links.onOpen(link, { blockBytes: 1, requestsMax: 1, hasFast: true })
   for (let asked = 0; asked < 1000; asked++) links.onUploadWanted()
