@@ -100,7 +100,8 @@ export class BlobReader implements OpenBlob {
     const { isMatched, hashes } = this.swarm.stored
     if (this.claimsEpoch !== undefined && this.claimsEpoch !== hashes.epoch)
       throw new BlobDistrustedError('a hash that delivered bytes rest on was withdrawn')
-    this.claimsEpoch = isMatched || hashes.isConfirmed ? undefined : hashes.epoch
+    // Confirmed hashes are claims of two: what they let through still has to match the digest with what follows.
+    this.claimsEpoch = isMatched ? undefined : hashes.epoch
   }
 
   private async readStored(from: number, to: number): Promise<Buffer> {

@@ -18,6 +18,11 @@ export const REQUESTS_QUEUED_MAX = 256
 export const LANE_BLOCKS_MAX = 8
 /** A lane whose socket takes nothing, or whose piece does not arrive, for so long keeps nobody from being served. */
 export const LANE_STALLED_MS = 1_000
+/**
+ * The same for a piece that does not arrive at a peer that has never said of one that it did; half of it each time that it
+ * does not say so: whoever never does must not keep others waiting, block by block.
+ */
+const UNCONFIRMED_MS = LANE_STALLED_MS / 4
 /** A socket that has taken nothing for so long is closed: what waits in it is send buffers that others lack. */
 const LANE_DEAD_MS = 5_000
 
@@ -49,6 +54,7 @@ export class PeerLane implements UploadLane {
   /** The last piece served, until the other side says that it has come or is not wanted any more. */
   private unconfirmed: number | undefined
   private movedAtMs = Date.now()
+  private confirmedInMs = UNCONFIRMED_MS
   private timer: NodeJS.Timeout | undefined
   private isClosed = false
 
@@ -101,7 +107,8 @@ export class PeerLane implements UploadLane {
   }
 
   isStalled(): boolean {
-    return this.isSending() && Date.now() - this.movedAtMs > LANE_STALLED_MS
+    const patienceMs = this.blocks > 0 ? LANE_STALLED_MS : this.confirmedInMs
+    return this.isSending() && Date.now() - this.movedAtMs > patienceMs
   }
 
   /** Reads the block and sends it. @returns false when no buffer is free: ask again when one is */
@@ -142,6 +149,7 @@ export class PeerLane implements UploadLane {
   private confirm(piece: number): boolean {
     if (piece !== this.unconfirmed) return false
     this.unconfirmed = undefined
+    this.confirmedInMs = LANE_STALLED_MS
     this.movedAtMs = Date.now()
     this.host.onReady()
     return true
@@ -155,9 +163,10 @@ export class PeerLane implements UploadLane {
       const isDead = this.blocks > 0 && Date.now() - this.movedAtMs > LANE_DEAD_MS
       if (isDead) return this.host.onDead()
       if (this.blocks > 0 || !this.isStalled()) this.watch()
+      else this.confirmedInMs /= 2
       // Others may have waited for this lane.
       this.host.onReady()
-    }, LANE_STALLED_MS)
+    }, UNCONFIRMED_MS)
     this.timer.unref()
   }
 }

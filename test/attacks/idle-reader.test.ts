@@ -16,12 +16,13 @@ afterEach(() => {
 
 async function becomeAdmitted(): Promise<AttackLine> {
   const { cluster, blob, holder, member, swarm } = target
-  const { certificate } = await member.pull(cluster, blob)
+  const { credential } = cluster.request(blob)
+  const { token } = credential as { token: string }
+  const { certificate } = await member.pull(cluster, blob, token)
   const dialled = new AttackLine({ node: holder, authorities: member.authorities, certificate, sni: swarm })
   expect(await dialled.ready).toBe(true)
   dialled.sendHandshakes(swarm, member.node)
-  const { credential } = cluster.request(blob)
-  const prover = proverFor(cluster, (credential as { token: string }).token)
+  const prover = proverFor(cluster, token)
   dialled.sendProof({ signingInput: prover.signingInput, proof: prover.prove(dialled.binding()) })
   await expect.poll(() => dialled.messages.some(({ type }) => type === 'unchoke')).toBe(true)
   return dialled
