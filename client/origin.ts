@@ -39,8 +39,6 @@ export interface OriginHost extends AloneView {
 export const RUNS_MAX = 2
 /** Pause after a refusal or a broken connection of the registry, and after an unanswered call to the tracker. */
 const RETRY_MS = 1_000
-/** Every hash is known and a piece is out of reach: no lease will come of asking, and peers come with heartbeats. */
-export const WARM_RETRY_MS = 15_000
 /** RFC 6585 §4: what was told is wanted, only later. */
 const TOO_MANY_REQUESTS = 429
 
@@ -342,7 +340,7 @@ export class Origin {
       else this.release(lease)
       return
     }
-    this.askAtMs = Date.now() + (retryInMs ?? WARM_RETRY_MS)
+    this.askAtMs = Date.now() + (retryInMs ?? this.patience.nextAskInMs())
     if (retryInMs === null) this.patience.notToldToWait()
     else this.patience.toldToWait(Date.now())
   }

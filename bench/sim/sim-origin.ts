@@ -1,5 +1,5 @@
 import { type AloneView, aloneRun, lacksPieces } from '../../client/alone-run.ts'
-import { RUNS_MAX, WARM_RETRY_MS } from '../../client/origin.ts'
+import { RUNS_MAX } from '../../client/origin.ts'
 import { Patience } from '../../client/patience.ts'
 import type { PieceIndex } from '../../core/metainfo.ts'
 import type { Port } from './port.ts'
@@ -102,7 +102,7 @@ export class SimOrigin implements AloneView {
       this.fetch({ lease: lease.lease, first: lease.firstPiece, end: lease.firstPiece + lease.pieces })
       return
     }
-    this.askAtMs = this.nowMs + (retryInMs ?? WARM_RETRY_MS)
+    this.askAtMs = this.nowMs + (retryInMs ?? this.patience.nextAskInMs())
     if (retryInMs === undefined) this.patience.notToldToWait()
     else this.patience.toldToWait(this.nowMs)
     if (this.isAllPublished && peers === 0) this.isAlone = true

@@ -24,7 +24,7 @@ describe('the simulation', () => {
   it('is near the limit: a holder that served two at a time, or whoever asked first, would take half as long again', () => {
     for (const seed of [1, 2]) {
       const run = simulate({ nodes: 60, scenario: 'flash', seed })
-      expect(run.makespanOverLimit).toBeLessThan(1.35)
+      expect(run.makespanOverLimit).toBeLessThan(1.45)
       expect(run.originCopies).toBeLessThan(1.05)
     }
   })
