@@ -163,7 +163,7 @@ export class Origin {
   }
 
   private release({ lease }: Lease): void {
-    void this.tell({ lease, isLeaseReleased: true, wantsLease: false })
+    void this.tell({ lease, isLeaseReleased: true, wantsLease: this.wantsLease() })
   }
 
   private async fetchAlone(): Promise<void> {
@@ -307,18 +307,19 @@ export class Origin {
   }
 
   private async exchange(call: Call): Promise<Told> {
+    const { isRangeIgnored } = this
     try {
       const answer = await this.host.askHashes({
         firstPiece: 0,
         hashes: '',
         ...call,
         epoch: this.host.epoch,
-        isRangeIgnored: this.isRangeIgnored,
+        isRangeIgnored,
         position: this.lasting.piece ?? this.host.position(),
         batchesFrom: this.host.firstUnknownHash() ?? null,
       })
       this.host.learn(answer)
-      if (call.wantsLease) this.noteLease(answer)
+      if (call.wantsLease) this.noteLease(answer, { isStale: isRangeIgnored !== this.isRangeIgnored })
       return answer
     } catch (error) {
       this.askAtMs = Date.now() + RETRY_MS
@@ -331,12 +332,13 @@ export class Origin {
     }
   }
 
-  private noteLease({ lease, retryInMs }: HashesResponse): void {
+  /** @param isStale the registry has shown since the call that it gives no parts: others would wait for one of them */
+  private noteLease({ lease, retryInMs }: HashesResponse, { isStale }: { isStale: boolean }): void {
     this.isAllPublished = lease === null && retryInMs === null
     if (lease) {
       this.patience.notToldToWait()
       // Asked for while someone read; the rest is another's at once.
-      if (this.isActive) void this.follow(lease)
+      if (this.isActive && !isStale) void this.follow(lease)
       else this.release(lease)
       return
     }

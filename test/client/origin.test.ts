@@ -1,6 +1,7 @@
 import pino from 'pino'
 import { afterEach, expect, test, vi } from 'vitest'
 import { Bitfield } from '../../client/engine/bitfield.ts'
+import { RangeIgnoredError } from '../../client/errors.ts'
 import { Origin, type OriginHost } from '../../client/origin.ts'
 import { RegistryStream } from '../../client/registry-stream.ts'
 import { PieceBuffers } from '../../client/store/piece-buffers.ts'
@@ -15,11 +16,12 @@ afterEach(() => {
 })
 
 /** A swarm in which nobody offers anything, and a registry that answers when `open` is called. */
-function setUp() {
+function setUp({ isRangeless = false } = {}) {
   const have = new Bitfield(PIECES)
   const calls: Omit<HashesRequest, 'pull'>[] = []
   const ranges: { from: number; to: number }[] = []
   let open = () => {}
+  let answerCall = async (): Promise<Lease | null> => null
   const opened = new Promise<void>((resolve) => {
     open = resolve
   })
@@ -27,6 +29,7 @@ function setUp() {
   async function* answer(from: number, to: number) {
     ranges.push({ from, to })
     await opened
+    if (isRangeless) throw new RangeIgnoredError('the registry ignores Range')
     yield Buffer.alloc((to - from) * PIECE_BYTES)
   }
   const host: OriginHost = {
@@ -59,14 +62,24 @@ function setUp() {
     },
     async askHashes(request) {
       calls.push(request)
-      return { epoch: 0, status: 'cold', batches: [], peers: [], lease: null, retryInMs: 60_000 }
+      return {
+        epoch: 0,
+        status: 'cold',
+        batches: [],
+        peers: [],
+        lease: await answerCall(),
+        retryInMs: 60_000,
+      }
     },
     starved: () => {},
     learn: () => {},
   }
   const origin = new Origin(host)
   origins.push(origin)
-  return { origin, have, calls, ranges, open }
+  const answerWith = (answer: typeof answerCall) => {
+    answerCall = answer
+  }
+  return { origin, have, calls, ranges, open, answerWith }
 }
 
 const leaseOf = (firstPiece: number): Lease => ({
@@ -101,4 +114,24 @@ test('a second lease is followed beside the first; a third goes back at once', a
     { from: 0, to: 2 },
     { from: 2, to: 4 },
   ])
+})
+
+test('a part that was asked for before the registry showed that it gives none goes back at once', async () => {
+  const { origin, calls, ranges, open, answerWith } = setUp({ isRangeless: true })
+  let answer = (_: Lease | null) => {}
+  const answered = new Promise<Lease | null>((resolve) => {
+    answer = resolve
+  })
+  answerWith(() => answered)
+  origin.offer(leaseOf(0))
+  origin.start()
+  origin.tick()
+  await vi.waitFor(() => expect(calls).toHaveLength(1))
+  open()
+  await vi.waitFor(() => expect(origin.isDone).toBe(true))
+  answerWith(async () => null)
+  answer(leaseOf(4))
+  const released = () => calls.filter((call) => call.isLeaseReleased).map((call) => call.lease)
+  await vi.waitFor(() => expect(released().sort()).toEqual(['lease-0', 'lease-4']))
+  expect(ranges).toEqual([{ from: 0, to: 2 }])
 })
