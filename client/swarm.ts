@@ -396,7 +396,7 @@ export class Swarm implements OriginHost {
   /**
    * Of a blob that was believed on confirmed hashes: hashes the whole, once. One that is asked for again may be one that
    * its reader found wrong.
-   * @throws BlobDistrustedError when it is not what the digest says; the copy is dropped
+   * @throws BlobDistrustedError when it is not what the digest says, and the copy is dropped; BlobUnavailableError
    */
   recheck(): Promise<void> {
     if (!this.stored.isComplete || this.stored.isHashed) return Promise.resolve()
@@ -407,7 +407,10 @@ export class Swarm implements OriginHost {
   }
 
   private async hashStored(): Promise<void> {
-    if (await this.whole.isStoredMatching()) {
+    const isMatching = await this.whole.isStoredMatching().catch((cause) => {
+      throw new BlobUnavailableError('the blob could not be read again', { cause })
+    })
+    if (isMatching) {
       this.stored.isHashed = true
       this.stored.markDirty()
       this.stored.save()
@@ -415,7 +418,8 @@ export class Swarm implements OriginHost {
     }
     const reason = new BlobDistrustedError('a blob that two nodes vouched for is not what its digest says')
     this.stored.isMatched = false
-    void this.completion.accuse()
+    // After a risen epoch there is no hash left to accuse anybody of.
+    if (this.stored.hashes.isComplete) void this.completion.accuse()
     this.fail(reason)
     throw reason
   }
