@@ -2,7 +2,7 @@ import { expect } from 'vitest'
 import { pull, randomBlob, type TestBlob, type TestNode } from '../pull/test-cluster.ts'
 import { type Member, swarmOf } from './attacker.ts'
 import { attackTest } from './ledger.ts'
-import { askPull, lieAbout, PIECE_BYTES, publishLie } from './liar.ts'
+import { askPull, hashOf, lieAbout, PIECE_BYTES, pieceOf, publishLie } from './liar.ts'
 import { expectConvicted, useScene } from './scene.ts'
 
 /**
@@ -58,6 +58,26 @@ attackTest(
     await expectConvicted(scene, liar, blob)
     const other = await scene.cluster.addNode()
     expect(await outcomeOf(other, blob)).toEqual(blob.bytes)
+  },
+  PATIENCE_MS,
+)
+
+attackTest(
+  'a node that believed it drops its copy when the hash is withdrawn, without being asked again',
+  async () => {
+    const { blob, lie, liar } = await startVouchedLie()
+    await scene.serve(lie)
+    const [node] = scene.cluster.nodes
+    expect(await outcomeOf(node!, blob)).toEqual(lie.bytes)
+    const isKept = () =>
+      node!.client.progress().some(({ digest, state }) => digest === blob.digest && state === 'complete')
+    expect(isKept()).toBe(true)
+    const reporter = await scene.newMember()
+    await askPull(reporter, scene.cluster, blob)
+    const pieces = [{ piece: 0, hash: hashOf(pieceOf(blob, 0)).toString('base64url') }]
+    await reporter.tracker.mismatch(swarmOf(reporter, scene.cluster, blob), { epoch: 0, pieces })
+    await expectConvicted(scene, liar, blob)
+    await expect.poll(isKept, { timeout: 10_000 }).toBe(false)
   },
   PATIENCE_MS,
 )
