@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { pull, randomBlob, type TestBlob } from '../pull/test-cluster.ts'
 import { swarmOf } from './attacker.ts'
 import { attackTest } from './ledger.ts'
-import { hashOf, PIECE_BYTES, pieceOf, publishLie } from './liar.ts'
+import { askPull, hashOf, PIECE_BYTES, pieceOf, publishLie, vouch } from './liar.ts'
 import { useScene } from './scene.ts'
 
 /** A member that holds a lease, publishes the hash of bytes of its own for the first piece, and serves those. */
@@ -35,12 +35,18 @@ async function dropSwarm(swarm: string): Promise<void> {
   await swarms.remove(swarm)
 }
 
-async function startLie() {
+/** @param isVouched two members say that the lie is the blob, so that its hashes are confirmed */
+async function startLie({ isVouched = false } = {}) {
   await scene.start()
   const blob = scene.cluster.registry.add(randomBlob(4 * PIECE_BYTES + 5).bytes)
   const liar = await scene.newMember()
   const lie = await publishLie(liar, scene.cluster, blob)
   await scene.serve(lie)
+  if (isVouched) {
+    const accomplice = await scene.newMember()
+    await askPull(accomplice, scene.cluster, blob)
+    for (const member of [liar, accomplice]) await vouch(member, scene.cluster, blob)
+  }
   return { blob, lie, swarm: swarmOf(liar, scene.cluster, blob) }
 }
 
@@ -72,14 +78,16 @@ attackTest(
   PATIENCE_MS,
 )
 
-attackTest(
-  'a lie that was delivered before the swarm failed never becomes a whole answer by the rest from the registry',
-  async () => {
-    const { blob, swarm } = await startLie()
-    await expectCut(await readBy(() => dropSwarm(swarm), blob), blob)
-  },
-  PATIENCE_MS,
-)
+for (const isVouched of [false, true]) {
+  attackTest(
+    `a lie that ${isVouched ? 'two vouched for and that ' : ''}was delivered before the swarm failed never becomes a whole answer by the rest from the registry`,
+    async () => {
+      const { blob, swarm } = await startLie({ isVouched })
+      await expectCut(await readBy(() => dropSwarm(swarm), blob), blob)
+    },
+    PATIENCE_MS,
+  )
+}
 
 test(
   'without a lie the rest from the registry makes the answer whole',

@@ -2,7 +2,7 @@ import { expect } from 'vitest'
 import { pull, randomBlob, type TestBlob, type TestNode } from '../pull/test-cluster.ts'
 import { type Member, swarmOf } from './attacker.ts'
 import { attackTest } from './ledger.ts'
-import { askPull, hashOf, lieAbout, PIECE_BYTES, pieceOf, publishLie } from './liar.ts'
+import { askPull, hashOf, lieAbout, PIECE_BYTES, pieceOf, publishLie, vouch } from './liar.ts'
 import { expectConvicted, useScene } from './scene.ts'
 
 /**
@@ -19,13 +19,8 @@ async function startVouchedLie(): Promise<{ blob: TestBlob; lie: TestBlob; liar:
   const accomplice = await scene.newMember()
   const lie = await publishLie(liar, scene.cluster, blob)
   await askPull(accomplice, scene.cluster, blob)
-  for (const member of [liar, accomplice]) await vouch(member, blob)
+  for (const member of [liar, accomplice]) await vouch(member, scene.cluster, blob)
   return { blob, lie, liar }
-}
-
-async function vouch(member: Member, blob: TestBlob): Promise<void> {
-  const said = { epoch: 0, matched: 'whole' as const, piecesSha1: null }
-  await member.tracker.complete(swarmOf(member, scene.cluster, blob), said)
 }
 
 /** @returns the bytes of a whole answer, or the code with which there was none */
