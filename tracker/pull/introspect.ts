@@ -57,16 +57,15 @@ export async function refusesStrangers({
   repository,
   digests,
 }: Omit<Introspection, 'credential'>): Promise<boolean> {
-  for (const digest of digests.slice(0, 1)) {
-    const head = await registry
-      .headBlob({ repository, digest, authorization: undefined })
-      .catch((error: unknown) => {
-        if (!(error instanceof RegistryUnreachableError)) throw error
-        return undefined
-      })
-    return head !== undefined && !head.isPresent && (head.status === 401 || head.status === 403)
-  }
-  return false
+  const [digest] = digests
+  if (digest === undefined) return false
+  const head = await registry
+    .headBlob({ repository, digest, authorization: undefined })
+    .catch((error: unknown) => {
+      if (!(error instanceof RegistryUnreachableError)) throw error
+      return undefined
+    })
+  return head !== undefined && !head.isPresent && (head.status === 401 || head.status === 403)
 }
 
 /** The first of the blobs that the registry serves; undefined when it knows none of them. */
