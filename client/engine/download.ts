@@ -63,6 +63,13 @@ export class Download {
   private readonly underWay = new Map<PieceIndex, Assembly[]>()
   private readonly verifying = new Set<PieceIndex>()
   private outstandingBytes = 0
+  /**
+   * How often a piece may have become one to be asked for, or a source one to be asked. Looking in vain through all
+   * pieces of all sources whenever a block comes would be most of what a large swarm costs.
+   */
+  private changes = 0
+  /** At which of these changes everything that could be had was under way; -1 when it may not be. */
+  private endGameAt = -1
   private pieceMeanMs: number | undefined
   /** Of all sources together. */
   private readonly rate: RequestWindow
@@ -92,14 +99,22 @@ export class Download {
   offers(source: Source, pieces: Iterable<PieceIndex>): boolean {
     const nowMs = this.options.nowMs()
     let isNews = false
+    let isUseful = false
     let isLetOff = false
     for (const piece of pieces) {
       if (!this.sources.offer(source, piece, nowMs)) continue
       isNews = true
+      isUseful ||= this.isToBeAsked(piece)
       isLetOff = this.letSeedOff(piece, source) || isLetOff
     }
-    if (isLetOff) this.fillAll()
-    else if (isNews) this.fill(source)
+    if (isUseful) {
+      source.exhaustedAt = -1
+      this.endGameAt = -1
+    }
+    // It is no downloader any more, for whose sake seeds are spared.
+    if (isNews && source.offered.isFull) this.changes += 1
+    if (isLetOff) this.refill()
+    else if (isUseful) this.fill(source)
     return isNews
   }
 
@@ -151,7 +166,7 @@ export class Download {
     if (!assembly || !this.takeOutstanding(assembly, block.begin)) return
     assembly.receivedBytes += block.length
     this.lastBlockAtMs = this.options.nowMs()
-    source.isSnubbed = false
+    this.setSnubbed(source, false)
     source.window.received(block.length, this.lastBlockAtMs)
     this.rate.received(block.length, this.lastBlockAtMs)
     if (assembly.receivedBytes === assembly.length) this.finish(assembly)
@@ -170,11 +185,11 @@ export class Download {
     if (!assembly) return false
     this.sources.withdraw(source, assembly.piece)
     // Or it could take requests back from seeds, time and again, by announcing what it then rejects.
-    source.isSnubbed = true
+    this.setSnubbed(source, true)
     source.snubEndsAtMs = Number.POSITIVE_INFINITY
     this.takeOutstanding(assembly, block.begin)
     this.abandon(assembly, true)
-    this.fillAll()
+    this.refill()
     return false
   }
 
@@ -183,7 +198,8 @@ export class Download {
     this.verifying.delete(assembly.piece)
     this.options.buffers.release(assembly.buffer)
     if (this.options.have.has(assembly.piece)) this.giveUp(assembly.piece)
-    this.fillAll()
+    else this.changes += 1
+    this.refill()
   }
 
   /** The piece comes from elsewhere, or is here: whatever is under way for it stops. */
@@ -226,21 +242,32 @@ export class Download {
     const now = this.options.nowMs()
     const limitMs = this.stallLimitMs()
     for (const source of this.sources) {
-      if (now >= source.snubEndsAtMs) source.isSnubbed = false
+      if (now >= source.snubEndsAtMs) this.setSnubbed(source, false)
       const stalled = source.assemblies.filter(
         ({ startedAtMs, piece }) => now - startedAtMs > limitMs && this.sources.hasAlternative(piece, source),
       )
       for (const assembly of stalled) {
-        source.isSnubbed = true
+        this.setSnubbed(source, true)
         source.snubEndsAtMs = now + SNUBBED_MS
         this.abandon(assembly, true)
       }
     }
-    this.fillAll()
+    this.refill()
   }
 
+  /** Pieces may be asked for that were not before: their hashes are known, or they do not come from elsewhere. */
   fillAll(): void {
+    this.changes += 1
+    this.refill()
+  }
+
+  private refill(): void {
     for (const source of this.sources) this.fill(source)
+  }
+
+  private setSnubbed(source: Source, isSnubbed: boolean): void {
+    if (source.isSnubbed !== isSnubbed) this.changes += 1
+    source.isSnubbed = isSnubbed
   }
 
   private stallLimitMs(): number {
@@ -296,6 +323,13 @@ export class Download {
   }
 
   private pick(source: Source): PieceIndex | undefined {
+    if (source.exhaustedAt === this.changes) return undefined
+    const piece = this.pickOpen(source)
+    if (piece === undefined) source.exhaustedAt = this.changes
+    return piece
+  }
+
+  private pickOpen(source: Source): PieceIndex | undefined {
     const view: PickView = {
       pieceCount: this.options.layout.pieceCount,
       position: this.options.position(),
@@ -336,10 +370,12 @@ export class Download {
   }
 
   private isEndGame(): boolean {
+    if (this.endGameAt === this.changes) return true
     const { pieceCount } = this.options.layout
     for (let piece = this.options.have.firstMissing(); piece < pieceCount; piece++) {
       if (this.isOffered(piece as PieceIndex) && this.isToBeAsked(piece as PieceIndex)) return false
     }
+    this.endGameAt = this.changes
     return true
   }
 
@@ -397,6 +433,7 @@ export class Download {
     }
     this.detach(assembly)
     this.options.buffers.release(assembly.buffer)
+    this.changes += 1
   }
 
   private detach(assembly: Assembly): void {

@@ -40,6 +40,8 @@ export interface Source {
   /** When that time has passed; never for one that rejects what it announced. */
   snubEndsAtMs: number
   unaskedBytes: number
+  /** At which of the download's changes nothing could be asked of it any more; -1 when something may be. */
+  exhaustedAt: number
   /** The block that is arriving right now. */
   arriving: { assembly: Assembly; begin: number } | undefined
   readonly cancelled: CancelledBlocks
@@ -76,6 +78,7 @@ export function newSource(
     isSnubbed: false,
     snubEndsAtMs: 0,
     unaskedBytes: 0,
+    exhaustedAt: -1,
     arriving: undefined,
     cancelled: new CancelledBlocks(),
   }
