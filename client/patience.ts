@@ -7,7 +7,7 @@ const TRUST_MS = 30_000
 /** With no piece from anywhere, and fetches from the registry that fail, readers are told after so long. */
 const STARVED_MS = 10_000
 /** Between the first two calls to the tracker that no lease can come of. */
-const ASK_MS_MIN = 1_000
+const ASK_MS_MIN = 4_000
 /** Between any two of them. */
 const ASK_MS_MAX = 15_000
 
@@ -56,7 +56,7 @@ export class Patience {
 
   /**
    * Every hash is known and a piece is out of reach: no lease comes of asking, peers come with heartbeats too. Asked every
-   * second, a tracker hears 12 to 16 calls of each node of a large swarm while the rarest pieces spread.
+   * second, a tracker hears 12 to 16 calls of each node of a large swarm while the rarest pieces spread; beginning after one second, 7.
    * @returns ms to the next call, twice as long each time
    */
   nextAskInMs(): number {

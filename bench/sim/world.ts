@@ -1,3 +1,4 @@
+import { LANE_STALLED_MS } from '../../client/net/upload-lane.ts'
 import { TICK_MS } from '../../client/swarm.ts'
 import { DIALS_MAX, LINKS_MAX } from '../../client/swarm-links.ts'
 import { allPieces, type PieceIndex } from '../../core/metainfo.ts'
@@ -168,8 +169,10 @@ export class World {
       node.serve()
       node.origin.tick()
       this.connect(node)
-    }
-    const nextAtMs = node.isWanting ? this.nowMs + TICK_MS : node.heartbeatAtMs
+    } else node.serve()
+    const nextAtMs = node.isWanting
+      ? this.nowMs + TICK_MS
+      : Math.min(node.heartbeatAtMs, this.nowMs + LANE_STALLED_MS)
     this.heap.set(node.id * EVENT_KINDS + EVENTS.turn, nextAtMs)
   }
 
@@ -182,7 +185,7 @@ export class World {
   /** @returns how many were named */
   private hearOfPeers(node: SimNode): number {
     const peers = this.tracker.peersFor(node.id)
-    if (node.links.length < DIALS_MAX) node.known = peers
+    if (node.links.length < DIALS_MAX) node.known = peers.reverse()
     return peers.length
   }
 

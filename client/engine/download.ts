@@ -170,7 +170,8 @@ export class Download {
     source.window.received(block.length, this.lastBlockAtMs)
     this.rate.received(block.length, this.lastBlockAtMs)
     if (assembly.receivedBytes === assembly.length) this.finish(assembly)
-    this.fill(source)
+    if (source.assemblies.length > 0) this.fill(source)
+    else this.refill()
   }
 
   /**
@@ -261,8 +262,11 @@ export class Download {
     this.refill()
   }
 
+  /** Where not all can be asked, those go first that are asked for least: what waits at one must not keep others idle. */
   private refill(): void {
-    for (const source of this.sources) this.fill(source)
+    if (this.isPaused || this.outstandingBytes >= BLOB_OUTSTANDING_BYTES_MAX) return
+    const sources = [...this.sources].sort((one, other) => one.outstandingBytes - other.outstandingBytes)
+    for (const source of sources) this.fill(source)
   }
 
   private setSnubbed(source: Source, isSnubbed: boolean): void {
@@ -335,6 +339,7 @@ export class Download {
       position: this.options.position(),
       isTaken: (piece) => !this.isToBeAsked(piece) || this.sources.isSparedFor(piece, source),
       availability: this.sources.availability,
+      sources: this.sources.count,
       random: this.options.random,
     }
     if (!source.offered.isFull) return pickPiece(source.offered, view)

@@ -3,6 +3,12 @@ import type { Bitfield } from './bitfield.ts'
 
 /** Share of the pieces, from the consumer's position on, inside which the rarest goes first. */
 const WINDOW_SHARE = 1 / 8
+/**
+ * A piece that at most this share of the peers offer comes first, wherever it is: else those at the end of a blob stay
+ * with whoever read them from the registry until all others have arrived there, and then all wait for him (1,000 nodes
+ * in simulation: 1.60 times the limit, 1.3 with it).
+ */
+const RARE_SHARE = 1 / 10
 /** Small blobs have few pieces; below this there would be nothing to choose from. */
 const WINDOW_PIECES_MIN = 8
 
@@ -14,16 +20,20 @@ export interface PickView {
   isTaken(piece: PieceIndex): boolean
   /** How many connected peers have the piece. */
   availability: Uint16Array
+  /** How many there are. */
+  sources: number
   /** In [0, 1); breaks ties between equally rare pieces. */
   random(): number
 }
 
 /**
- * Chooses the next piece to ask a peer for: the rarest inside a window from the consumer's position, or in the first
+ * Chooses the next piece to ask a peer for: one that hardly anybody offers; else the rarest inside a window from the consumer's position, or in the first
  * window after it in which the peer offers something: a consumer that gets most of a blob at the end is done late. Pure.
  */
 export function pickPiece(offered: Bitfield, view: PickView): PieceIndex | undefined {
   if (view.position === undefined) return rarest(offered, view, 0, view.pieceCount)
+  const rare = rarest(offered, view, 0, view.pieceCount, view.sources * RARE_SHARE)
+  if (rare !== undefined) return rare
   const window = Math.max(WINDOW_PIECES_MIN, Math.ceil(view.pieceCount * WINDOW_SHARE))
   for (let from = view.position; from < view.pieceCount; from += window) {
     const found = rarest(offered, view, from, Math.min(view.pieceCount, from + window))
@@ -44,15 +54,21 @@ export function nearestPiece(
   return undefined
 }
 
-function rarest(offered: Bitfield, view: PickView, from: number, to: number): PieceIndex | undefined {
+function rarest(
+  offered: Bitfield,
+  view: PickView,
+  from: number,
+  to: number,
+  availabilityMax: number = Number.POSITIVE_INFINITY,
+): PieceIndex | undefined {
   let best: PieceIndex | undefined
-  let bestAvailability = Number.POSITIVE_INFINITY
+  let bestAvailability = availabilityMax
   let ties = 0
   for (let at = from; at < to; at++) {
     const piece = at as PieceIndex
     const availability = view.availability[at]!
     if (availability > bestAvailability || !offered.has(piece) || view.isTaken(piece)) continue
-    ties = availability < bestAvailability ? 1 : ties + 1
+    ties = availability < bestAvailability || best === undefined ? 1 : ties + 1
     bestAvailability = availability
     // Each of n equally rare pieces is chosen with probability 1/n (reservoir sampling).
     if (view.random() * ties < 1) best = piece

@@ -14,6 +14,10 @@ export class Sources implements Iterable<Source> {
     this.availability = new Uint16Array(pieceCount)
   }
 
+  get count(): number {
+    return this.all.size
+  }
+
   [Symbol.iterator](): Iterator<Source> {
     return this.all.values()
   }

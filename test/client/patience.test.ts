@@ -45,7 +45,7 @@ test('readers are told ten seconds after fetches began to fail, unless a piece c
 
 test('calls that no lease can come of are made ever less often, and often again for the next reader', () => {
   const patience = new Patience(0)
-  expect([1, 2, 3, 4, 5, 6].map(() => patience.nextAskInMs() / SECOND)).toEqual([1, 2, 4, 8, 15, 15])
+  expect([1, 2, 3, 4, 5, 6].map(() => patience.nextAskInMs() / SECOND)).toEqual([4, 8, 15, 15, 15, 15])
   patience.begin(0)
-  expect(patience.nextAskInMs()).toBe(SECOND)
+  expect(patience.nextAskInMs()).toBe(4 * SECOND)
 })

@@ -4,7 +4,7 @@ import { Bitfield } from '../../client/engine/bitfield.ts'
 import { pickPiece } from '../../client/engine/picker.ts'
 import { PieceHashes } from '../../client/engine/piece-hashes.ts'
 import { RequestWindow, WINDOW_BYTES_MAX, WINDOW_BYTES_MIN } from '../../client/engine/request-window.ts'
-import { SERVED_AT_ONCE, type UploadLane, UploadQueue } from '../../client/engine/upload-queue.ts'
+import { SERVED_AT_ONCE_MAX, type UploadLane, UploadQueue } from '../../client/engine/upload-queue.ts'
 import { KnownPeers } from '../../client/known-peers.ts'
 import type { HashBatch } from '../../core/hash-batch.ts'
 import type { NodeId, PieceIndex, SwarmId } from '../../core/metainfo.ts'
@@ -58,7 +58,7 @@ test('a bitfield of the wrong length or with spare bits is refused', () => {
   )
 })
 
-test('the picker never picks what is taken or not offered, and the rarest inside its window', () => {
+test('the picker never picks what is taken or not offered; what hardly anybody has, else the rarest inside its window', () => {
   const world = pieceCounts.chain((pieceCount) =>
     fc.record({
       pieceCount: fc.constant(pieceCount),
@@ -69,11 +69,12 @@ test('the picker never picks what is taken or not offered, and the rarest inside
         maxLength: pieceCount,
       }),
       position: fc.option(fc.nat(pieceCount - 1), { nil: undefined }),
+      sources: fc.nat(30),
       random: fc.array(fc.double({ min: 0, max: 0.999999, noNaN: true }), { minLength: 1, maxLength: 5 }),
     }),
   )
   fc.assert(
-    fc.property(world, ({ pieceCount, offered, taken, availability, position, random }) => {
+    fc.property(world, ({ pieceCount, offered, taken, availability, position, sources, random }) => {
       const field = new Bitfield(pieceCount)
       for (const [piece, isOffered] of offered.entries()) if (isOffered) field.add(piece as PieceIndex)
       let calls = 0
@@ -82,6 +83,7 @@ test('the picker never picks what is taken or not offered, and the rarest inside
         position,
         isTaken: (piece) => taken[piece]!,
         availability: Uint16Array.from(availability),
+        sources,
         random: () => random[calls++ % random.length]!,
       })
       const candidates = [...offered.keys()].filter((piece) => offered[piece] && !taken[piece])
@@ -95,7 +97,9 @@ test('the picker never picks what is taken or not offered, and the rarest inside
       const span = end - (position ?? 0)
       const windowOf = (piece: number) => Math.floor((piece - end) / span)
       const after = candidates.filter((piece) => piece >= end && windowOf(piece) === windowOf(next!))
-      const best = inside.length > 0 ? inside : after.length > 0 ? after : candidates
+      const scarce = candidates.filter((piece) => availability[piece]! <= sources / 10)
+      const inOrder = inside.length > 0 ? inside : after.length > 0 ? after : candidates
+      const best = position !== undefined && scarce.length > 0 ? scarce : inOrder
       expect(best).toContain(picked)
       expect(availability[picked!]).toBe(Math.min(...best.map((piece) => availability[piece]!)))
     }),
@@ -112,6 +116,7 @@ test('equally rare pieces are picked about equally often', () => {
       position: undefined,
       isTaken: () => false,
       availability: new Uint16Array(4),
+      sources: 4,
       random: Math.random,
     }
     counts[pickPiece(field, view)!]! += 1
@@ -252,7 +257,7 @@ test('the upload queue answers every request once, piece by piece, at most two p
           expect(lane.queue).toContain(block)
           expect(lane.piece).toBe(block.piece)
           const busy = lanes.filter((other) => other.piece !== undefined && other.canWrite())
-          expect(busy.length).toBeLessThanOrEqual(SERVED_AT_ONCE + toggles.length)
+          expect(busy.length).toBeLessThanOrEqual(SERVED_AT_ONCE_MAX + toggles.length)
           queue.taken(next)
           served += 1
           if (toggled !== undefined) break
@@ -317,7 +322,7 @@ test('of peers that ask for what was sent before, whoever has least comes first,
 
 test('a peer is being served until what it was sent has arrived, and alone it need not wait for that', () => {
   const queue = new UploadQueue(16)
-  const lanes = Array.from({ length: SERVED_AT_ONCE + 2 }, () => new FakeLane())
+  const lanes = Array.from({ length: SERVED_AT_ONCE_MAX + 2 }, () => new FakeLane())
   const serve = () => {
     const next = queue.peek()
     if (!next) return undefined
@@ -333,15 +338,15 @@ test('a peer is being served until what it was sent has arrived, and alone it ne
     queue.add(lane)
     lane.queue.push({ piece: 5, begin: 0, length: 1 })
   }
-  const others = lanes.slice(1, SERVED_AT_ONCE).map((_, index) => index + 1)
+  const others = lanes.slice(1, SERVED_AT_ONCE_MAX).map((_, index) => index + 1)
   expect(others.map(serve)).toEqual(others)
   expect(serve()).toBeUndefined()
   lanes[1]!.isUnsent = false
-  expect(serve()).toBe(SERVED_AT_ONCE)
+  expect(serve()).toBe(SERVED_AT_ONCE_MAX)
   expect(serve()).toBeUndefined()
   // Nothing is heard of it any more.
   lanes[2]!.isOpen = false
-  expect(serve()).toBe(SERVED_AT_ONCE + 1)
+  expect(serve()).toBe(SERVED_AT_ONCE_MAX + 1)
 })
 
 test('a piece that was sent once, in however many requests, waits behind those that were not', () => {

@@ -5,7 +5,7 @@ import { SwarmLinks, type SwarmLinksOptions } from '../../client/swarm-links.ts'
 test('a swarm that waits for a send buffer waits once, however often peers ask for blocks meanwhile', () => {
   const waiting = new Set<() => void>()
   const links = new SwarmLinks({
-    stored: { layout: { pieceCount: 1 } },
+    stored: { layout: { pieceCount: 1 }, have: { count: 0 } },
     download: { addSource: () => ({}) },
     trust: { isRevoked: () => false },
     uploadLimit: { take: () => 0 },
