@@ -1,8 +1,9 @@
 import type { BlockAddress } from '../../client/wire/messages.ts'
 import type { EventHeap } from './event-heap.ts'
+import { BLOCK_BYTES } from './scenarios.ts'
 
-/** Blocks on their way to one machine: 512 KiB, about what a queue of 50 ms before its link of 64 Mbit/s holds. */
-const COMING_MAX = 2
+/** On their way to one machine: about what a queue of 50 ms before its link of 64 Mbit/s holds. */
+const COMING_MAX = (512 * 1024) / BLOCK_BYTES
 
 /** One direction of one connection. */
 export interface Flow {
@@ -45,8 +46,8 @@ export class Port {
   private readonly arrivals: Arrival[] = []
   private receivedUntilMs = 0
   private coming = 0
-  /** Senders that have something for this machine and wait until less is on its way, longest first. */
-  private readonly blocked = new Set<Port>()
+  /** What waits until less is on its way to this machine, longest first. */
+  private readonly blocked = new Set<Flow>()
   /** A block begins to come in where none was coming. */
   onComing: () => void = () => undefined
   /** A block is here; more of them are coming, or not. */
@@ -92,7 +93,7 @@ export class Port {
     const { flow, block } = this.arrivals.shift()!
     if (this.arrivals.length > 0) this.wires.heap.set(this.receiveEvent, this.arrivals[0]!.atMs)
     this.coming -= 1
-    this.onTurn(this.arrivals.length > 0)
+    this.onTurn(this.coming > 0)
     flow.onArrived(block)
     this.wake()
   }
@@ -102,18 +103,22 @@ export class Port {
     const beganAtMs = Math.max(this.receivedUntilMs, startedAtMs)
     this.receivedUntilMs = Math.max(this.wires.clock.nowMs, beganAtMs + block.length / this.bytesPerMs)
     this.arrivals.push({ flow, block, atMs: this.receivedUntilMs })
-    if (this.arrivals.length > 1) return
-    this.wires.heap.set(this.receiveEvent, this.receivedUntilMs)
-    this.onComing()
+    if (this.arrivals.length === 1) this.wires.heap.set(this.receiveEvent, this.receivedUntilMs)
   }
 
   /** There is room for another block. */
   private wake(): void {
-    for (let left = this.blocked.size; left > 0 && this.coming < COMING_MAX; left -= 1) {
-      const [sender] = this.blocked
-      this.blocked.delete(sender!)
-      sender!.sendNext()
+    for (const flow of this.blocked) {
+      if (this.coming >= COMING_MAX) return
+      this.blocked.delete(flow)
+      if (flow.socket.length > 0) flow.from.sendOf(flow)
     }
+  }
+
+  private sendOf(flow: Flow): void {
+    if (this.current) return
+    this.waiting.splice(this.waiting.indexOf(flow), 1)
+    this.start(flow)
   }
 
   private sendNext(): void {
@@ -121,15 +126,20 @@ export class Port {
     for (let at = 0; at < this.waiting.length; at += 1) {
       const flow = this.waiting[at]!
       if (flow.to.coming >= COMING_MAX) {
-        flow.to.blocked.add(this)
+        flow.to.blocked.add(flow)
         continue
       }
-      flow.to.coming += 1
       this.waiting.splice(at, 1)
-      this.current = flow
-      this.startedAtMs = this.wires.clock.nowMs
-      this.wires.heap.set(this.sendEvent, this.startedAtMs + flow.socket[0]!.length / this.bytesPerMs)
+      this.start(flow)
       return
     }
+  }
+
+  private start(flow: Flow): void {
+    flow.to.coming += 1
+    if (flow.to.coming === 1) flow.to.onComing()
+    this.current = flow
+    this.startedAtMs = this.wires.clock.nowMs
+    this.wires.heap.set(this.sendEvent, this.startedAtMs + flow.socket[0]!.length / this.bytesPerMs)
   }
 }

@@ -7,8 +7,8 @@ export type ScenarioName = (typeof SCENARIO_NAMES)[number]
 
 /** As in `npm run bench:fleet`, so that the two can be compared: a layer of 128 pieces. */
 export const LAYOUT = pieceLayout(128 * 1024 * 1024)
-/** Coarser than the client's, for speed: four make a piece. */
-export const BLOCK_BYTES = LAYOUT.pieceBytes / 4
+/** Coarser than the client's, for speed: two make a piece. */
+export const BLOCK_BYTES = LAYOUT.pieceBytes / 2
 /** 64 Mbit/s each way, less what the headers take. */
 export const NODE_BYTES_PER_MS = 7_650
 export const REGISTRY_BYTES_PER_MS = 4 * NODE_BYTES_PER_MS

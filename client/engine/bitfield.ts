@@ -4,13 +4,13 @@ import { PeerProtocolError } from '../errors.ts'
 /** A set of pieces, in BitTorrent's bit order (BEP 3: the high bit of the first byte is piece 0). */
 export class Bitfield {
   readonly pieceCount: number
-  private readonly bytes: Buffer
+  private readonly bytes: Uint8Array
   private countSet = 0
   private lowestUnset = 0
 
   constructor(pieceCount: number) {
     this.pieceCount = pieceCount
-    this.bytes = Buffer.alloc(Math.ceil(pieceCount / 8))
+    this.bytes = new Uint8Array(Math.ceil(pieceCount / 8))
   }
 
   /** @throws PeerProtocolError when the length is wrong or a spare bit is set (BEP 3) */

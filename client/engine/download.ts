@@ -43,6 +43,8 @@ export const STALL_MEAN_TIMES = 4
 export const STALL_MS_MIN = 250
 /** Nor sooner than so many times what all that is outstanding takes: this node's own link may be what is slow. */
 const STALL_OWN_TIMES = 2
+/** No more than this of what is cancelled is on its way from one source: what the client gives to one socket. */
+const CANCELLED_BYTES_MAX = 1024 * 1024
 /** A source that was too slow is asked again after so long: it may have been busy with others. */
 const SNUBBED_MS = 5_000
 /** Before any piece has been timed. */
@@ -242,12 +244,11 @@ export class Download {
   tick(): void {
     const now = this.options.nowMs()
     const limitMs = this.stallLimitMs()
-    for (const source of this.sources) {
-      if (now >= source.snubEndsAtMs) this.setSnubbed(source, false)
-      const stalled = source.assemblies.filter(
-        ({ startedAtMs, piece }) => now - startedAtMs > limitMs && this.sources.hasAlternative(piece, source),
-      )
-      for (const assembly of stalled) {
+    for (const source of this.sources) if (now >= source.snubEndsAtMs) this.setSnubbed(source, false)
+    for (const assemblies of [...this.underWay.values()]) {
+      for (const assembly of assemblies) {
+        const { source, startedAtMs, piece } = assembly
+        if (now - startedAtMs <= limitMs || !this.sources.hasAlternative(piece, source)) continue
         this.setSnubbed(source, true)
         source.snubEndsAtMs = now + SNUBBED_MS
         this.abandon(assembly, true)
@@ -275,9 +276,17 @@ export class Download {
   }
 
   private stallLimitMs(): number {
-    const ownMs = STALL_OWN_TIMES * this.rate.msFor(this.outstandingBytes)
+    const ownMs = STALL_OWN_TIMES * this.rate.msFor(this.dueBytes())
     if (this.pieceMeanMs === undefined) return Math.max(STALL_MS_UNKNOWN, ownMs)
     return Math.max(STALL_MS_MIN, STALL_MEAN_TIMES * this.pieceMeanMs, ownMs)
+  }
+
+  /** What is cancelled comes all the same when it was on its way, and all else after it. */
+  private dueBytes(): number {
+    let bytes = this.outstandingBytes
+    for (const { cancelled, limits } of this.sources)
+      bytes += Math.min(cancelled.size * limits.blockBytes, CANCELLED_BYTES_MAX)
+    return bytes
   }
 
   private fill(source: Source): void {

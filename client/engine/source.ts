@@ -88,16 +88,23 @@ type BlockStart = Pick<BlockAddress, 'piece' | 'begin'>
 
 /** Answers still due to cancelled requests: blocks to drop, or rejects that mean nothing. */
 export class CancelledBlocks {
-  private readonly due = new Map<number, number>()
+  /** Made when the first is cancelled: most sources have none. */
+  private due: Map<number, number> | undefined
+
+  /** How many there are. */
+  get size(): number {
+    return this.due?.size ?? 0
+  }
 
   add(block: BlockStart): void {
+    this.due ??= new Map()
     this.due.set(keyOf(block), (this.due.get(keyOf(block)) ?? 0) + 1)
   }
 
   /** @returns false when no answer is due for this block */
   take(block: BlockStart): boolean {
-    const count = this.due.get(keyOf(block))
-    if (count === undefined) return false
+    const count = this.due?.get(keyOf(block))
+    if (this.due === undefined || count === undefined) return false
     if (count === 1) this.due.delete(keyOf(block))
     else this.due.set(keyOf(block), count - 1)
     return true

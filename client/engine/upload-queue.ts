@@ -44,6 +44,8 @@ export interface UploadLane {
  */
 export class UploadQueue {
   private readonly lanes = new Set<UploadLane>()
+  /** Those of them that are in the middle of a piece, or were until just now: far fewer. */
+  private readonly serving = new Set<UploadLane>()
   /** 1 for a piece of which anything was sent. */
   private readonly isSent: Uint8Array
   /** How many pieces were begun. */
@@ -63,6 +65,7 @@ export class UploadQueue {
 
   remove(lane: UploadLane): void {
     this.lanes.delete(lane)
+    this.serving.delete(lane)
     this.waitingSince.delete(lane)
   }
 
@@ -82,8 +85,7 @@ export class UploadQueue {
 
   /** A lane that is in the middle of a piece goes on with it. */
   private laneInPiece(): UploadLane | undefined {
-    for (const lane of this.lanes) {
-      if (lane.piece === undefined) continue
+    for (const lane of this.serving) {
       if (hasMore(lane)) {
         if (lane.canWrite()) return lane
       } else if (!lane.isSending()) lane.piece = undefined
@@ -92,13 +94,9 @@ export class UploadQueue {
   }
 
   private nextLane(): UploadLane | undefined {
-    let busy = 0
-    let isAwaited = false
-    for (const lane of this.lanes) {
-      if (lane.piece === undefined) isAwaited ||= lane.queue.length > 0
-      else if (!lane.isStalled()) busy += 1
-    }
-    if (isAwaited && busy >= this.atOnce()) return undefined
+    const isFull = this.busy() >= this.atOnce()
+    const isAwaited = this.isAwaited()
+    if (isAwaited && isFull) return undefined
     let best: { lane: UploadLane; piece: number; rank: number } | undefined
     for (const lane of this.lanes) {
       // With nobody waiting, a lane need not have sent one piece before it begins the next.
@@ -117,9 +115,26 @@ export class UploadQueue {
     this.turn += 1
     this.waitingSince.delete(best.lane)
     // Of equals, whoever waited longest comes first: else the first to connect would have a seed for itself.
-    this.lanes.delete(best.lane)
-    this.lanes.add(best.lane)
+    for (const lanes of [this.lanes, this.serving]) {
+      lanes.delete(best.lane)
+      lanes.add(best.lane)
+    }
     return best.lane
+  }
+
+  private busy(): number {
+    let busy = 0
+    for (const lane of this.serving) {
+      if (lane.piece === undefined) this.serving.delete(lane)
+      else if (!lane.isStalled()) busy += 1
+    }
+    return busy
+  }
+
+  /** Somebody who is not being served waits. */
+  private isAwaited(): boolean {
+    for (const lane of this.lanes) if (lane.piece === undefined && lane.queue.length > 0) return true
+    return false
   }
 
   private passedOver(lane: UploadLane): number {
