@@ -106,8 +106,10 @@ export class BlobReader implements OpenBlob {
 
   private async readStored(from: number, to: number): Promise<Buffer> {
     const buffer = this.chunk.subarray(0, to - from)
-    const wanted = { target: buffer, at: 0, length: buffer.length, position: from }
-    const isRead = await this.swarm.stored.withFile((file) => readFile(file, wanted))
+    const wanted = { at: 0, length: buffer.length, position: from }
+    const isRead = await new Promise<boolean>((resolve) => {
+      this.swarm.stored.readBlock(buffer, wanted, resolve)
+    })
     if (!isRead) throw new BlobUnavailableError('the blob file is shorter than its blob')
     return buffer
   }

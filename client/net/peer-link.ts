@@ -27,6 +27,7 @@ import {
   type Message,
 } from '../wire/messages.ts'
 import type { LinkHost } from './link-host.ts'
+import { LinkWriter } from './link-writer.ts'
 import { PullProof } from './pull-proof.ts'
 import { PeerLane, REQUESTS_QUEUED_MAX } from './upload-lane.ts'
 
@@ -50,7 +51,7 @@ export class PeerLink implements FrameSink, SourcePort {
   private readonly infoHash: InfoHash
   private readonly reader = new FrameReader(this)
   private readonly budget: FrameBudget
-  private readonly unsent: Buffer[] = []
+  private readonly writer: LinkWriter
   private readonly timers: NodeJS.Timeout[] = []
   private remote: ExtensionHandshake | undefined
   private handshake: Handshake | undefined
@@ -67,12 +68,12 @@ export class PeerLink implements FrameSink, SourcePort {
     this.isDialler = options.isDialler
     this.proof = new PullProof(socket, options)
     this.budget = new FrameBudget(this.host.layout.pieceCount, Date.now())
-    this.lane = new PeerLane(socket, {
+    this.writer = new LinkWriter(socket)
+    this.lane = new PeerLane(this.writer, {
       layout: this.host.layout,
       confirmsPieces: !this.isStock,
       hasPiece: (piece) => this.host.hasPiece(piece),
       piecesHad: () => this.host.piecesOf(this),
-      flush: () => this.flush(),
       reject: (block) => this.reject(block),
       onServed: (block) => this.budget.moved(block),
       onReady: () => this.host.onUploadWanted(),
@@ -82,7 +83,6 @@ export class PeerLink implements FrameSink, SourcePort {
     socket.setKeepAlive(true, 30_000)
     socket.on('error', (error) => this.close(new PeerProtocolError('connection error', { cause: error })))
     socket.on('close', () => this.close(undefined))
-    socket.on('drain', () => this.host.onUploadWanted())
     this.after(
       HANDSHAKE_MS_MAX,
       () => this.limits ?? this.close(new PeerProtocolError('no handshake in time')),
@@ -122,6 +122,7 @@ export class PeerLink implements FrameSink, SourcePort {
     this.isClosed = true
     for (const timer of this.timers) clearTimeout(timer)
     this.lane.close()
+    this.writer.close()
     this.socket.destroy()
     this.host.onClosed(this, reason)
   }
@@ -198,20 +199,18 @@ export class PeerLink implements FrameSink, SourcePort {
 
   private write(bytes: Buffer): void {
     if (this.isClosed) return
-    this.unsent.push(bytes)
+    this.writer.addMessage(bytes)
     if (this.isFlushDue) return
-    // Joined into one write per turn: a TLS record for each small message would cost more than the message.
+    // Once a turn, for all that is said in it.
     this.isFlushDue = true
     queueMicrotask(() => this.flush())
   }
 
   private flush(): void {
     this.isFlushDue = false
-    if (this.isClosed || this.unsent.length === 0) return
-    const bytes = this.unsent.length === 1 ? this.unsent[0]! : Buffer.concat(this.unsent)
-    this.unsent.length = 0
-    this.socket.write(bytes)
-    if (this.socket.writableLength > UNSENT_BYTES_MAX) {
+    if (this.isClosed) return
+    this.writer.flush()
+    if (this.writer.unsentBytes > UNSENT_BYTES_MAX) {
       this.close(new PeerProtocolError('the other side does not read'))
     }
   }

@@ -1,4 +1,3 @@
-import type { TLSSocket } from 'node:tls'
 import { type PieceIndex, type PieceLayout, pieceBytesAt } from '../../core/metainfo.ts'
 import type { UploadLane } from '../engine/upload-queue.ts'
 import { PeerProtocolError } from '../errors.ts'
@@ -10,6 +9,7 @@ import {
   type BlockAddress,
   writeBlockHeader,
 } from '../wire/messages.ts'
+import type { LinkWriter } from './link-writer.ts'
 import type { SendBuffers } from './send-buffers.ts'
 
 /** Requests of one peer that wait for their answer; more are rejected (BEP 6). Announced as `reqq`. */
@@ -32,8 +32,6 @@ export interface PeerLaneHost {
   readonly confirmsPieces: boolean
   hasPiece(piece: PieceIndex): boolean
   piecesHad(): number
-  /** What was said before goes out before the block. */
-  flush(): void
   /** The block is not to be had. */
   reject(block: BlockAddress): void
   /** A block is on its way. */
@@ -48,7 +46,7 @@ export interface PeerLaneHost {
 export class PeerLane implements UploadLane {
   readonly queue: BlockAddress[] = []
   piece: number | undefined
-  private readonly socket: TLSSocket
+  private readonly writer: LinkWriter
   private readonly host: PeerLaneHost
   private blocks = 0
   /** The last piece served, until the other side says that it has come or is not wanted any more. */
@@ -58,8 +56,8 @@ export class PeerLane implements UploadLane {
   private timer: NodeJS.Timeout | undefined
   private isClosed = false
 
-  constructor(socket: TLSSocket, host: PeerLaneHost) {
-    this.socket = socket
+  constructor(writer: LinkWriter, host: PeerLaneHost) {
+    this.writer = writer
     this.host = host
   }
 
@@ -133,10 +131,9 @@ export class PeerLane implements UploadLane {
         queueMicrotask(done)
         return
       }
-      this.host.flush()
       this.host.onServed(block)
       writeBlockHeader(buffer, block)
-      this.socket.write(buffer.subarray(0, BLOCK_HEADER_BYTES + block.length), done)
+      this.writer.sendBlock(buffer.subarray(0, BLOCK_HEADER_BYTES + block.length), done)
     })
     return true
   }

@@ -12,11 +12,8 @@ import { StoreClosedError, StoreFullError } from '../errors.ts'
 import type { CacheKey } from './blob-cipher.ts'
 import { type BlobFile, readFile as readBlobFile, readFileSync as readBlobFileSync } from './blob-file.ts'
 import { blobState } from './blob-state.ts'
+import { ColdReads } from './cold-reads.ts'
 
-/** A block from the page cache takes some 20 µs; one from a disk, milliseconds. */
-const COLD_READ_MS = 1.5
-/** How many reads go through the thread pool after a cold one: 4 MiB of large blocks. */
-const COLD_READS = 32
 /** Left free on the disk beside the blobs. */
 const DISK_RESERVE_BYTES = 256 * 1024 * 1024
 
@@ -45,7 +42,7 @@ export class StoredBlob {
   private isClosed = false
   private isDirty = true
   private pins = 0
-  private coldReadsLeft = 0
+  private readonly coldReads = new ColdReads()
 
   constructor(
     directory: string,
@@ -135,10 +132,8 @@ export class StoredBlob {
   }
 
   /**
-   * Reads a block for an upload into `target` at `at`, then calls `done`. What is in the page cache is read at once: a
-   * hand-over to another thread and back costs more than the copy. A read that took long says that the data is cold;
-   * then the next ones go through the thread pool, so that a slow disk does not stall the event loop. Of a blob that
-   * has left the store nothing is read.
+   * Reads bytes for a peer or a local reader into `target` at `at`, then calls `done`: before it returns, when the data
+   * is in the page cache (cold-reads.ts). Of a blob that has left the store nothing is read.
    */
   readBlock(
     target: Buffer,
@@ -151,8 +146,7 @@ export class StoredBlob {
     }
     const release = this.pin()
     const wanted = { target, ...block }
-    if (this.coldReadsLeft > 0) {
-      this.coldReadsLeft -= 1
+    if (this.coldReads.take()) {
       const settle = (isRead: boolean) => {
         release()
         done(isRead)
@@ -165,9 +159,9 @@ export class StoredBlob {
     try {
       isRead = readBlobFileSync(this.file, wanted)
     } catch {
-      // A broken disk costs this block, not the program: the peer is told that there is none.
+      // A broken disk costs this block, not the program: whoever asked is told that there is none.
     }
-    if (performance.now() - startedAtMs > COLD_READ_MS) this.coldReadsLeft = COLD_READS
+    this.coldReads.took(performance.now() - startedAtMs)
     release()
     done(isRead)
   }

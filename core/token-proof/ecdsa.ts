@@ -12,6 +12,14 @@ import type { Challenger, ProofScheme, Statement } from './scheme.ts'
  * Body: R, commitment A = k·R (compressed points, SEC 1 §2.3.3), answer t = k + c·s mod n.
  */
 type Point = WeierstrassPoint<bigint>
+
+/**
+ * A proof for each connection multiplies the same point. With a table of its multiples that costs a quarter, and the table
+ * as much as two proofs (128 KiB, kept as long as the prover): from this proof on it is worth it.
+ */
+const PROOFS_WITHOUT_TABLE = 3
+const TABLE_WINDOW_BITS = 4
+
 type Curve = typeof p256
 
 class EcdsaProof implements ProofScheme {
@@ -36,9 +44,12 @@ class EcdsaProof implements ProofScheme {
     const s = checkedAnswer(integerOf(sBytes!), this.#order)
     const nonce = this.#noncePoint(statement, integerOf(rBytes!), s)
     const nonceBytes = nonce.toBytes(true)
+    let proofs = 0
     return (challenger) => {
+      if (proofs === PROOFS_WITHOUT_TABLE) nonce.precompute(TABLE_WINDOW_BITS)
+      proofs += 1
       const k = randomBelow(this.#order)
-      // `multiply` runs in constant time: k, like s, is secret.
+      // `multiply` runs in constant time, with and without the table: k, like s, is secret.
       const commitment = nonce.multiply(k).toBytes(true)
       const challenge = integerOf(challenger([nonceBytes, commitment]))
       const answer = reduced(k + challenge * s, this.#order)
@@ -66,9 +77,12 @@ class EcdsaProof implements ProofScheme {
 
   /** R = (z/s)·G + (r/s)·Q. Both factors are secret: with z public they would give s away. */
   #noncePoint(statement: Statement, r: bigint, s: bigint): Point {
-    const { BASE, Fn } = this.#curve.Point
+    const { Point } = this.#curve
+    const { Fn } = Point
     const inverse = Fn.inv(s)
-    const fromBase = BASE.multiply(Fn.mul(Fn.create(this.#hashOf(statement)), inverse))
+    // A point of its own: the library's comes with a table of 2,000 multiples, which one product per token is not worth.
+    const base = Point.fromAffine(Point.BASE.toAffine())
+    const fromBase = base.multiply(Fn.mul(Fn.create(this.#hashOf(statement)), inverse))
     const nonce = fromBase.add(this.#publicPoint(statement.key).multiply(Fn.mul(r, inverse)))
     if (this.#checkedR(nonce) !== r) throw new TokenProofError('the token is not signed by this key')
     return nonce
