@@ -1,4 +1,5 @@
 import type { PieceIndex, PieceLayout } from '../core/metainfo.ts'
+import { AWAITED_RUNS_MAX } from '../core/tracker-api.ts'
 import type { Bitfield } from './engine/bitfield.ts'
 
 /** Pieces of one such fetch; then it looks whether the swarm has come back. */
@@ -42,6 +43,20 @@ export function lacksPieces(view: AloneView): boolean {
     if (view.isOutOfReach(piece as PieceIndex)) return true
   }
   return false
+}
+
+/** All such pieces, in runs, at most AWAITED_RUNS_MAX: what the tracker is told when the swarm gives nothing. */
+export function outOfReachRuns(view: AloneView): { firstPiece: number; pieces: number }[] {
+  const { have, layout } = view
+  const runs: { firstPiece: number; pieces: number }[] = []
+  for (let piece = have.firstMissing(); piece < layout.pieceCount; piece = have.firstMissing(piece + 1)) {
+    if (!view.isOutOfReach(piece as PieceIndex)) continue
+    const last = runs.at(-1)
+    if (last && last.firstPiece + last.pieces === piece) last.pieces += 1
+    else if (runs.length === AWAITED_RUNS_MAX) break
+    else runs.push({ firstPiece: piece, pieces: 1 })
+  }
+  return runs
 }
 
 function missingPieces(view: AloneView): PieceIndex[] {

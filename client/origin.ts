@@ -1,7 +1,7 @@
 import type { Logger } from 'pino'
 import { type PieceIndex, pieceBytesAt } from '../core/metainfo.ts'
 import type { HashesRequest, HashesResponse, Lease } from '../core/tracker-api.ts'
-import { type AloneView, aloneRun, lacksPieces } from './alone-run.ts'
+import { type AloneView, aloneRun, lacksPieces, outOfReachRuns } from './alone-run.ts'
 import { RangeIgnoredError, TrackerRefusedError } from './errors.ts'
 import { LastingAnswer } from './lasting-answer.ts'
 import { Patience } from './patience.ts'
@@ -79,6 +79,8 @@ export class Origin {
   /** The tracker said that every piece has a hash: it leases none. */
   private isAllPublished = false
   private askAtMs = 0
+  /** No peer has sent anything for a while: the tracker is told what is missing. */
+  private starves = false
   private fetchAtMs = 0
   private isRangeIgnored = false
   private readonly unpublished = new Unpublished()
@@ -107,6 +109,7 @@ export class Origin {
   stop(): void {
     this.isActive = false
     this.isAlone = false
+    this.starves = false
     for (const run of this.runs) run.abort.abort()
     this.lasting.end()
   }
@@ -120,8 +123,9 @@ export class Origin {
   moved(from: 'registry' | 'peer'): void {
     this.patience.moved(Date.now())
     // What nobody offers and nobody will be leased comes from the registry all the same.
-    if (from === 'peer' && this.isAlone && !(this.isAllPublished && lacksPieces(this.host)))
-      this.isAlone = false
+    if (from === 'registry' || (this.isAllPublished && lacksPieces(this.host))) return
+    this.isAlone = false
+    this.starves = false
   }
 
   /** Call a few times a second. */
@@ -129,13 +133,23 @@ export class Origin {
     const now = Date.now()
     if (this.unpublished.size > 0 && now >= this.askAtMs) void this.publish()
     if (!this.isActive || this.host.have.isFull) return
-    if (this.patience.isStarved(now)) this.host.starved()
-    if (this.runs.size === 0 && this.patience.isOut(now, this.host.peersIdleMs())) this.isAlone = true
+    if (this.patience.isBroken(now)) this.host.starved()
+    if (this.runs.size === 0) this.lookForHelp(now)
     if (this.runs.size === 0 && this.isAlone && now >= this.fetchAtMs) void this.fetchAlone()
     else if (!this.asking && this.wantsLease()) void this.ask()
     // Others hold the leases now; when they end, this node's credential will have ended as well.
     const first = this.runs.size === 0 && this.lasting.isDue ? this.host.firstUnknownHash() : undefined
     if (first !== undefined) this.lasting.openInTime(first)
+  }
+
+  /** Nothing comes: the tracker may send somebody for what is missing. When that does not help, this node helps itself. */
+  private lookForHelp(now: number): void {
+    const peersIdleMs = this.host.peersIdleMs()
+    if (!this.starves && !this.patience.isToldToWait && this.patience.isStarving(now, peersIdleMs)) {
+      this.starves = true
+      this.askAtMs = now
+    }
+    if (this.patience.isOut(now, peersIdleMs)) this.isAlone = true
   }
 
   private wantsLease(): boolean {
@@ -150,7 +164,7 @@ export class Origin {
   private async ask(): Promise<void> {
     const answer = await this.tell({ lease: null, isLeaseReleased: false, wantsLease: true })
     if (answer === undefined || answer === 'refused' || answer.lease) return
-    // Every hash is known and nobody has the bytes: there is nothing to wait for.
+    // Every hash is known, and nobody has the bytes or is fetching them: there is nothing to wait for.
     if (this.isAllPublished && answer.peers.length === 0) this.isAlone = true
   }
 
@@ -315,6 +329,7 @@ export class Origin {
         ...call,
         epoch: this.host.epoch,
         isRangeIgnored,
+        awaited: this.starves ? outOfReachRuns(this.host) : [],
         position: this.lasting.piece ?? this.host.position(),
         batchesFrom: this.host.firstUnknownHash() ?? null,
       })

@@ -1,6 +1,8 @@
 /** With no byte for so long while a reader waits, this node fetches for itself. */
 const PATIENCE_MS = 3_000
-/** The same with bytes that come, but no whole piece. */
+/** With no byte for so long it tells the tracker, which knows whether others fetch what is missing, or sends somebody. */
+const STARVES_AFTER_MS = 1_500
+/** With bytes that come, but no whole piece. */
 const PIECE_PATIENCE_MS = 20_000
 /** The tracker says that others fetch what is missing: so long it is believed. */
 const TRUST_MS = 30_000
@@ -49,6 +51,10 @@ export class Patience {
     this.toldToWaitAtMs ??= nowMs
   }
 
+  get isToldToWait(): boolean {
+    return this.toldToWaitAtMs !== undefined
+  }
+
   /** Nobody says so any more. */
   notToldToWait(): void {
     this.toldToWaitAtMs = undefined
@@ -66,6 +72,11 @@ export class Patience {
   }
 
   /** @param peersIdleMs how long no block has come from a peer */
+  isStarving(nowMs: number, peersIdleMs: number): boolean {
+    return Math.min(nowMs - this.movedAtMs, peersIdleMs) > STARVES_AFTER_MS
+  }
+
+  /** @param peersIdleMs how long no block has come from a peer */
   isOut(nowMs: number, peersIdleMs: number): boolean {
     const stoodMs = nowMs - this.movedAtMs
     if (this.toldToWaitAtMs !== undefined && nowMs - this.toldToWaitAtMs < TRUST_MS) return false
@@ -73,7 +84,7 @@ export class Patience {
   }
 
   /** Nothing comes, and the registry does not give it either. */
-  isStarved(nowMs: number): boolean {
+  isBroken(nowMs: number): boolean {
     return nowMs - (this.brokenAtMs ?? nowMs) > STARVED_MS
   }
 }

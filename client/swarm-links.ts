@@ -68,9 +68,10 @@ export class SwarmLinks implements ListeningSwarm {
 
   constructor(options: SwarmLinksOptions) {
     this.options = options
-    this.uploads = new UploadQueue(options.stored.layout.pieceCount, () =>
-      this.isUploadOnly ? SEED_SERVES_AT_ONCE : servedAtOnce(options.stored.have.count),
-    )
+    this.uploads = new UploadQueue(options.stored.layout.pieceCount, {
+      atOnce: () => (this.isUploadOnly ? SEED_SERVES_AT_ONCE : servedAtOnce(options.stored.have.count)),
+      nowMs: () => performance.now(),
+    })
   }
 
   get swarm(): SwarmId {

@@ -19,6 +19,8 @@ export const WANTED_SWARMS_MAX = 256
 export const BAD_PEERS_MAX = 64
 /** Pieces named in one report of wrong hashes; one is enough to settle the matter. */
 export const MISMATCH_PIECES_MAX = 64
+/** Of one call; who lacks more tells the first ones. */
+export const AWAITED_RUNS_MAX = 64
 
 const binary = z.string().regex(/^[A-Za-z0-9_-]*$/, 'base64url expected')
 const pem = z.string().max(64 * 1024)
@@ -215,6 +217,14 @@ export const hashesRequest = z.strictObject({
   isRangeIgnored: z.boolean().default(false),
   /** The first missing piece from the consumer's position on: leases are handed out from there when they can be. */
   position: count,
+  /**
+   * Missing pieces that nobody whom the asker knows has, told when no peer has sent a byte for a while: they may be leased
+   * again although their hashes are known.
+   */
+  awaited: z
+    .array(z.strictObject({ firstPiece: count, pieces: count }))
+    .max(AWAITED_RUNS_MAX)
+    .default([]),
   /** The signed batches from this piece on that the asker lacks are wanted; null: none. */
   batchesFrom: count.nullable(),
 })
@@ -224,7 +234,7 @@ export const hashesResponse = z.object({
   /** The published hashes, signed; and those asked for with `batchesFrom`. */
   batches: z.array(hashBatchSchema),
   lease: leaseSchema.nullable(),
-  /** With no lease while pieces are missing: when to ask again. */
+  /** With no lease while pieces are missing, or while others fetch what was waited for in vain: when to ask again. */
   retryInMs: count.nullable(),
   peers: z.array(peerSchema),
 })

@@ -45,9 +45,10 @@ export class SimNode {
   readonly port: Port
   readonly have = new Bitfield(LAYOUT.pieceCount)
   readonly download: Download
-  readonly uploads = new UploadQueue(LAYOUT.pieceCount, () =>
-    this.have.isFull ? SEED_SERVES_AT_ONCE : servedAtOnce(this.have.count),
-  )
+  readonly uploads = new UploadQueue(LAYOUT.pieceCount, {
+    atOnce: () => (this.have.isFull ? SEED_SERVES_AT_ONCE : servedAtOnce(this.have.count)),
+    nowMs: () => this.nowMs,
+  })
   /** Connections in the order in which they were opened: each as a source and as a lane. */
   readonly links: SimLink[] = []
   /** Pieces that come from the registry. */
@@ -128,8 +129,8 @@ export class SimNode {
     while (this.inSockets < IN_SOCKETS_MAX) {
       const next = this.uploads.peek()
       if (!next) return
-      this.uploads.taken(next)
       ;(next.lane as Conn).write(next.block)
+      this.uploads.taken(next)
     }
   }
 }

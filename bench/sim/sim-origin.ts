@@ -1,4 +1,4 @@
-import { type AloneView, aloneRun, lacksPieces } from '../../client/alone-run.ts'
+import { type AloneView, aloneRun, lacksPieces, outOfReachRuns } from '../../client/alone-run.ts'
 import { RUNS_MAX } from '../../client/origin.ts'
 import { Patience } from '../../client/patience.ts'
 import type { PieceIndex } from '../../core/metainfo.ts'
@@ -28,6 +28,7 @@ export class SimOrigin implements AloneView {
   private readonly runs = new Set<RegistryRun>()
   private readonly patience = new Patience(0)
   private askAtMs = 0
+  private starves = false
   private isAlone = false
   private isAllPublished = false
 
@@ -65,15 +66,25 @@ export class SimOrigin implements AloneView {
 
   moved(from: 'registry' | 'peer'): void {
     this.patience.moved(this.nowMs)
-    if (from === 'peer' && this.isAlone && !(this.isAllPublished && lacksPieces(this))) this.isAlone = false
+    if (from === 'registry' || (this.isAllPublished && lacksPieces(this))) return
+    this.isAlone = false
+    this.starves = false
   }
 
   tick(): void {
     if (this.have.isFull) return
-    if (this.runs.size === 0 && this.patience.isOut(this.nowMs, this.options.node.download.idleMs()))
-      this.isAlone = true
+    if (this.runs.size === 0) this.lookForHelp()
     if (this.runs.size === 0 && this.isAlone) this.fetchAlone()
     else if (this.nowMs >= this.askAtMs && this.canFollowLease()) this.ask(true)
+  }
+
+  private lookForHelp(): void {
+    const peersIdleMs = this.options.node.download.idleMs()
+    if (!this.starves && !this.patience.isToldToWait && this.patience.isStarving(this.nowMs, peersIdleMs)) {
+      this.starves = true
+      this.askAtMs = this.nowMs
+    }
+    if (this.patience.isOut(this.nowMs, peersIdleMs)) this.isAlone = true
   }
 
   private get nowMs(): number {
@@ -94,6 +105,7 @@ export class SimOrigin implements AloneView {
       node: node.node,
       position: this.position(),
       nowMs: this.nowMs,
+      awaited: this.starves ? outOfReachRuns(this) : [],
     })
     this.isAllPublished = lease === undefined && retryInMs === undefined
     if (lease) {

@@ -1,8 +1,9 @@
 import type { NodeId } from '../../core/metainfo.ts'
 import { trackerConfig } from '../../tracker/config.ts'
-import { type LeasePolicy, retryInMs } from '../../tracker/handout/leases.ts'
+import { type LeasePolicy, type PieceRun, retryInMs } from '../../tracker/handout/leases.ts'
 import { choosePeers, PEERS_HANDED_OUT_MAX, type PeerCandidate } from '../../tracker/handout/peers.ts'
 import type { LeaseRecord } from '../../tracker/store/store.ts'
+import { Refetches } from '../../tracker/swarm/refetches.ts'
 import { SwarmLeases } from '../../tracker/swarm/swarm-leases.ts'
 
 const { leaseSeconds, heartbeatSeconds } = trackerConfig.shape
@@ -25,6 +26,7 @@ export class SimTracker {
   requests = 0
   private readonly options: SimTrackerOptions
   private readonly leases = new SwarmLeases([], () => ({ putLeases: [], dropLeases: [] }) as never)
+  private readonly refetches = new Refetches()
   private readonly published: Uint8Array
   private unpublished: number
   private readonly candidates = new Map<number, Candidate>()
@@ -73,12 +75,17 @@ export class SimTracker {
     return choosePeers({ ...question, isEligible: ({ node }) => node !== asker }).map(({ node }) => node)
   }
 
-  /** As tracker/swarm/publish-hashes.ts answers: a lease, or when to ask again while some pieces have no hash. */
-  lease(asker: { node: NodeId; position: number; nowMs: number }): {
+  /**
+   * As tracker/swarm/publish-hashes.ts answers: a lease, or when to ask again while some pieces have no hash or others
+   * fetch what is out of reach.
+   */
+  lease(asker: { node: NodeId; position: number; nowMs: number; awaited: PieceRun[] }): {
     lease: LeaseRecord | undefined
     retryInMs: number | undefined
   } {
-    if (!this.isCold) return { lease: undefined, retryInMs: undefined }
+    const { awaited, nowMs } = asker
+    if (!this.isCold && awaited.length === 0) return { lease: undefined, retryInMs: undefined }
+    const isPublished = (piece: number) => this.published[piece] === 1
     this.leaseNumber += 1
     const lease = this.leases.take(
       {
@@ -91,12 +98,19 @@ export class SimTracker {
       },
       {
         pieceCount: this.options.pieceCount,
-        isOpen: (piece) => this.published[piece] === 0,
+        isOpen: (piece) => !isPublished(piece) || this.refetches.isDue(piece, { awaited, nowMs }),
       },
     )
-    if (lease) return { lease, retryInMs: undefined }
-    const nextExpiryInMs = this.leases.nextExpiryInMs(asker.nowMs)
-    return { lease, retryInMs: retryInMs({ nextExpiryInMs, random: this.options.random() }) }
+    if (lease) {
+      this.refetches.begin(lease, { nowMs, isPublished })
+      return { lease, retryInMs: undefined }
+    }
+    const fetchedInMs = this.isCold
+      ? this.leases.nextExpiryInMs(nowMs)
+      : this.refetches.endInMs(awaited, nowMs)
+    if (fetchedInMs === undefined) return { lease: undefined, retryInMs: undefined }
+    const random = this.options.random()
+    return { lease: undefined, retryInMs: retryInMs({ nextExpiryInMs: fetchedInMs, random }) }
   }
 
   publish(publication: { node: NodeId; lease: string; piece: number; nowMs: number }): void {

@@ -75,7 +75,8 @@ export class Download {
   private pieceMeanMs: number | undefined
   /** Of all sources together. */
   private readonly rate: RequestWindow
-  private lastBlockAtMs = Number.NEGATIVE_INFINITY
+  /** When a block came, or some peer had what none had had. */
+  private movedAtMs = Number.NEGATIVE_INFINITY
 
   constructor(options: DownloadOptions) {
     this.options = options
@@ -106,7 +107,10 @@ export class Download {
     for (const piece of pieces) {
       if (!this.sources.offer(source, piece, nowMs)) continue
       isNews = true
-      isUseful ||= this.isToBeAsked(piece)
+      if (this.isToBeAsked(piece)) {
+        isUseful = true
+        if (this.sources.availability[piece] === 1) this.movedAtMs = nowMs
+      }
       isLetOff = this.letSeedOff(piece, source) || isLetOff
     }
     if (isUseful) {
@@ -167,10 +171,10 @@ export class Download {
     source.arriving = undefined
     if (!assembly || !this.takeOutstanding(assembly, block.begin)) return
     assembly.receivedBytes += block.length
-    this.lastBlockAtMs = this.options.nowMs()
+    this.movedAtMs = this.options.nowMs()
     this.setSnubbed(source, false)
-    source.window.received(block.length, this.lastBlockAtMs)
-    this.rate.received(block.length, this.lastBlockAtMs)
+    source.window.received(block.length, this.movedAtMs)
+    this.rate.received(block.length, this.movedAtMs)
     if (assembly.receivedBytes === assembly.length) this.finish(assembly)
     if (source.assemblies.length > 0) this.fill(source)
     else this.refill()
@@ -225,9 +229,9 @@ export class Download {
     return this.underWay.has(piece) || this.verifying.has(piece)
   }
 
-  /** How long no block that was asked for has come, in ms. */
+  /** How long no block that was asked for has come, and no piece within reach that was not, in ms. */
   idleMs(): number {
-    return this.options.nowMs() - this.lastBlockAtMs
+    return this.options.nowMs() - this.movedAtMs
   }
 
   /** Where this node stands among the downloaders at work that it knows of. */

@@ -21,6 +21,24 @@ export function servedAtOnce(piecesHad: number): number {
   return Math.min(SERVED_AT_ONCE_MAX, SERVED_AT_ONCE_MIN + Math.floor(piecesHad / PIECES_PER_SERVED))
 }
 
+/**
+ * A piece that takes so many times what the fastest of late took is held up by the other side's link, which others fill
+ * as well: it counts no more, and one more peer is served.
+ */
+const SLOW_TIMES = 2
+/** Never sooner: a busy machine pauses this long. */
+const SLOW_MS_MIN = 250
+/** How much slower the fastest may become from piece to piece. */
+const FASTEST_RISE = 1.05
+
+export interface UploadQueueOptions {
+  /** How many peers are served at the same moment. */
+  atOnce(): number
+  nowMs(): number
+}
+
+const DEFAULTS: UploadQueueOptions = { atOnce: () => SERVED_AT_ONCE_MAX, nowMs: () => 0 }
+
 /** Requests of one peer that have not been answered yet. */
 export interface UploadLane {
   readonly queue: BlockAddress[]
@@ -44,8 +62,10 @@ export interface UploadLane {
  */
 export class UploadQueue {
   private readonly lanes = new Set<UploadLane>()
-  /** Those of them that are in the middle of a piece, or were until just now: far fewer. */
-  private readonly serving = new Set<UploadLane>()
+  /** Those of them that are in the middle of a piece, or were until just now, and since when. */
+  private readonly serving = new Map<UploadLane, number>()
+  /** How long the fastest piece of late was under way. */
+  private fastestMs = Number.POSITIVE_INFINITY
   /** 1 for a piece of which anything was sent. */
   private readonly isSent: Uint8Array
   /** How many pieces were begun. */
@@ -53,9 +73,11 @@ export class UploadQueue {
   /** Since which turn a lane waits. */
   private readonly waitingSince = new Map<UploadLane, number>()
   private readonly atOnce: () => number
+  private readonly nowMs: () => number
 
-  constructor(pieceCount: number, atOnce: () => number = () => SERVED_AT_ONCE_MAX) {
+  constructor(pieceCount: number, { atOnce, nowMs }: UploadQueueOptions = DEFAULTS) {
     this.atOnce = atOnce
+    this.nowMs = nowMs
     this.isSent = new Uint8Array(pieceCount)
   }
 
@@ -80,15 +102,15 @@ export class UploadQueue {
   taken({ lane, block }: { lane: UploadLane; block: BlockAddress }): void {
     lane.queue.splice(lane.queue.indexOf(block), 1)
     this.isSent[block.piece] = 1
-    if (!hasMore(lane) && !lane.isSending()) lane.piece = undefined
+    if (!hasMore(lane) && !lane.isSending()) this.finish(lane)
   }
 
   /** A lane that is in the middle of a piece goes on with it. */
   private laneInPiece(): UploadLane | undefined {
-    for (const lane of this.serving) {
+    for (const lane of this.serving.keys()) {
       if (hasMore(lane)) {
         if (lane.canWrite()) return lane
-      } else if (!lane.isSending()) lane.piece = undefined
+      } else if (!lane.isSending()) this.finish(lane)
     }
     return undefined
   }
@@ -111,22 +133,32 @@ export class UploadQueue {
       }
     }
     if (!best) return undefined
+    if (best.lane.piece !== undefined) this.finish(best.lane)
     best.lane.piece = best.piece
     this.turn += 1
     this.waitingSince.delete(best.lane)
+    this.serving.delete(best.lane)
+    this.serving.set(best.lane, this.nowMs())
     // Of equals, whoever waited longest comes first: else the first to connect would have a seed for itself.
-    for (const lanes of [this.lanes, this.serving]) {
-      lanes.delete(best.lane)
-      lanes.add(best.lane)
-    }
+    this.lanes.delete(best.lane)
+    this.lanes.add(best.lane)
     return best.lane
   }
 
+  private finish(lane: UploadLane): void {
+    lane.piece = undefined
+    const sinceMs = this.serving.get(lane)
+    if (sinceMs === undefined) return
+    this.serving.delete(lane)
+    this.fastestMs = Math.min(this.nowMs() - sinceMs, this.fastestMs * FASTEST_RISE)
+  }
+
   private busy(): number {
+    const slowSinceMs = this.nowMs() - Math.max(SLOW_MS_MIN, this.fastestMs * SLOW_TIMES)
     let busy = 0
-    for (const lane of this.serving) {
+    for (const [lane, sinceMs] of this.serving) {
       if (lane.piece === undefined) this.serving.delete(lane)
-      else if (!lane.isStalled()) busy += 1
+      else if (sinceMs > slowSinceMs && !lane.isStalled()) busy += 1
     }
     return busy
   }

@@ -34,13 +34,13 @@ test('the tracker that says "others fetch it" is believed for thirty seconds wit
 
 test('readers are told ten seconds after fetches began to fail, unless a piece came in between', () => {
   const patience = new Patience(0)
-  expect(patience.isStarved(60 * SECOND)).toBe(false)
+  expect(patience.isBroken(60 * SECOND)).toBe(false)
   patience.broke(SECOND)
   patience.broke(9 * SECOND)
-  expect(patience.isStarved(11 * SECOND)).toBe(false)
-  expect(patience.isStarved(12 * SECOND)).toBe(true)
+  expect(patience.isBroken(11 * SECOND)).toBe(false)
+  expect(patience.isBroken(12 * SECOND)).toBe(true)
   patience.moved(12 * SECOND)
-  expect(patience.isStarved(60 * SECOND)).toBe(false)
+  expect(patience.isBroken(60 * SECOND)).toBe(false)
 })
 
 test('calls that no lease can come of are made ever less often, and often again for the next reader', () => {

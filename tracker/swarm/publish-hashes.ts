@@ -75,8 +75,8 @@ function takeStep(
   if (hashes.length > 0 && publish(parts, caller, state, question, hashes) === 'conflict') return 'conflict'
   if (question.isLeaseReleased && question.lease !== null) state.release(question.lease, caller.node)
   if (question.isRangeIgnored) state.sawRangeIgnored(caller.node, nowMs)
-  const { pull, position } = question
-  const lease = question.wantsLease ? takeLease(parts, state, { caller, pull, position }) : null
+  const { pull, position, awaited } = question
+  const lease = question.wantsLease ? takeLease(parts, state, { caller, pull, position, awaited }) : null
   const pieces = hashes.length / PIECE_HASH_BYTES
   const published = publishedRuns(state, question.firstPiece, question.firstPiece + pieces).map((run) =>
     batchOf(state, key, run.firstPiece, run.pieces),
@@ -87,7 +87,7 @@ function takeStep(
     status: state.status,
     batches: [...published, ...askedFor],
     lease,
-    retryInMs: lease === null && state.status === 'cold' ? retryAfter(parts, state, nowMs) : null,
+    retryInMs: lease === null ? retryAfter(parts, state.fetchedInMs(awaited, nowMs)) : null,
   }
 }
 
@@ -103,6 +103,6 @@ function publish(
   return state.publish({ node: caller.node, pull, lease, epoch, firstPiece, hashes, nowMs, leaseMs })
 }
 
-function retryAfter(parts: TrackerParts, state: SwarmState, nowMs: number): number {
-  return retryInMs({ nextExpiryInMs: state.nextLeaseExpiryInMs(nowMs), random: parts.random() })
+function retryAfter({ random }: TrackerParts, fetchedInMs: number | undefined): number | null {
+  return fetchedInMs === undefined ? null : retryInMs({ nextExpiryInMs: fetchedInMs, random: random() })
 }

@@ -26,6 +26,8 @@ export interface LeaseRequest {
   /** Nodes that lack pieces, the asker included. */
   sharers: number
   policy: LeasePolicy
+  /** What the asker has waited for in vain. */
+  awaited?: readonly PieceRun[]
 }
 
 /** Progress under a lease. */
@@ -60,11 +62,15 @@ export class SwarmLeases {
     this.#changing = changing
   }
 
-  /** Milliseconds until the first lease may be taken over; 0 when there is none. */
+  /**
+   * Milliseconds until the first of the leases that run may be taken over; 0 when none does. One that ran out and still
+   * stands has only pieces that others fetch as well, or the asker would have them.
+   */
   nextExpiryInMs(nowMs: number): number {
-    let soonest = Number.POSITIVE_INFINITY
-    for (const lease of this.#leases.values()) soonest = Math.min(soonest, lease.expiresAtMs)
-    return soonest === Number.POSITIVE_INFINITY ? 0 : Math.max(0, soonest - nowMs)
+    let soonestMs = Number.POSITIVE_INFINITY
+    for (const { expiresAtMs } of this.#leases.values())
+      if (expiresAtMs > nowMs) soonestMs = Math.min(soonestMs, expiresAtMs)
+    return soonestMs === Number.POSITIVE_INFINITY ? 0 : soonestMs - nowMs
   }
 
   /**
@@ -204,6 +210,6 @@ export class SwarmLeases {
   }
 }
 
-function covers({ firstPiece, pieces }: LeaseRecord, piece: number): boolean {
+function covers({ firstPiece, pieces }: PieceRun, piece: number): boolean {
   return piece >= firstPiece && piece < firstPiece + pieces
 }

@@ -1,5 +1,6 @@
 import { type NodeId, PIECE_HASH_BYTES, type PieceLayout, pieceLayout } from '../../core/metainfo.ts'
 import { RefusedError } from '../errors.ts'
+import type { PieceRun } from '../handout/leases.ts'
 import {
   type DisputeRecord,
   emptyChange,
@@ -9,6 +10,7 @@ import {
   type SwarmRecord,
 } from '../store/store.ts'
 import { PublishedPieces, type Publisher } from './published-pieces.ts'
+import { Refetches } from './refetches.ts'
 import { SwarmDisputes } from './swarm-disputes.ts'
 import { type LeaseRequest, SwarmLeases } from './swarm-leases.ts'
 
@@ -47,6 +49,7 @@ export class SwarmState {
   readonly #leases: SwarmLeases
   readonly #completions: Set<NodeId>
   readonly #disputes: SwarmDisputes
+  readonly #refetches = new Refetches()
   readonly #rangeIgnoredBy = new Set<NodeId>()
   #rangeIgnoredAtMs = Number.NEGATIVE_INFINITY
   #epoch: number
@@ -120,11 +123,6 @@ export class SwarmState {
     return this.#pieces.hashesOf(firstPiece, pieces)
   }
 
-  /** Milliseconds until the first lease may be taken over; 0 when there is none. */
-  nextLeaseExpiryInMs(nowMs: number): number {
-    return this.#leases.nextExpiryInMs(nowMs)
-  }
-
   /**
    * Publishes hashes of leased pieces. The same hash again changes nothing and needs no lease. Another hash than the
    * published one is a conflict: the pieces are cleared, the epoch rises, and neither side gets them for a while. Of a
@@ -169,14 +167,25 @@ export class SwarmState {
 
   /** A lease for the asker, by the policy; undefined when there is nothing to do for it now. */
   lease(request: LeaseRequest): LeaseRecord | undefined {
-    if (this.status !== 'cold') return undefined
-    const { node, nowMs } = request
+    const { node, nowMs, awaited = [] } = request
+    if (this.status !== 'cold' && awaited.length === 0) return undefined
     const barred = this.#disputes.barredPieces(node, nowMs)
-    return this.#leases.take(request, {
+    const isWanted = (piece: number) =>
+      !this.isPublished(piece) || this.#refetches.isDue(piece, { awaited, nowMs })
+    const lease = this.#leases.take(request, {
       pieceCount: this.layout.pieceCount,
-      isOpen: (piece) => !this.isPublished(piece) && !barred.has(piece),
+      isOpen: (piece) => isWanted(piece) && !barred.has(piece),
       fetchersOf: (piece) => this.#disputes.fetchersOf(piece, nowMs),
     })
+    if (lease) this.#refetches.begin(lease, { nowMs, isPublished: (piece) => this.isPublished(piece) })
+    return lease
+  }
+
+  /** Others fetch what has no hash, or what the asker waits for in vain: when it should ask again; undefined: nobody does. */
+  fetchedInMs(awaited: readonly PieceRun[], nowMs: number): number | undefined {
+    return this.status === 'cold'
+      ? this.#leases.nextExpiryInMs(nowMs)
+      : this.#refetches.endInMs(awaited, nowMs)
   }
 
   /**

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { Lease } from '../../core/tracker-api.ts'
-import { oneReader } from '../handout/leases.ts'
+import { oneReader, type PieceRun } from '../handout/leases.ts'
 import type { NodeCaller, TrackerParts } from '../parts.ts'
 import type { SwarmState } from './swarm-state.ts'
 
@@ -9,13 +9,15 @@ export interface LeaseAsker {
   caller: NodeCaller
   pull: string
   position: number
+  /** What the asker has waited for in vain. */
+  awaited?: readonly PieceRun[]
 }
 
 /** The next lease by the tracker's policy, as it travels (its end is relative, as clocks differ), or null. */
 export function takeLease(
   parts: TrackerParts,
   state: SwarmState,
-  { caller, pull, position }: LeaseAsker,
+  { caller, pull, position, awaited = [] }: LeaseAsker,
 ): Lease | null {
   const nowMs = parts.nowMs()
   const leaseMs = parts.times.leaseSeconds * 1000
@@ -25,6 +27,7 @@ export function takeLease(
     node: caller.node,
     pull,
     position,
+    awaited,
     nowMs,
     leaseMs,
     sharers: Math.max(1, leechers),
