@@ -10,7 +10,7 @@ import type { BlobKey } from './client.ts'
 import { Bitfield } from './engine/bitfield.ts'
 import type { Download, Source, SourceLimits } from './engine/download.ts'
 import type { RateLimit } from './engine/rate-limit.ts'
-import { SEED_SERVES_AT_ONCE, servedAtOnce, UploadQueue } from './engine/upload-queue.ts'
+import { UploadQueue } from './engine/upload-queue.ts'
 import { PeerProtocolError, PeerRefusedError, type PieceCorruptError } from './errors.ts'
 import { KnownPeers } from './known-peers.ts'
 import type { Admission } from './net/admission.ts'
@@ -68,10 +68,9 @@ export class SwarmLinks implements ListeningSwarm {
 
   constructor(options: SwarmLinksOptions) {
     this.options = options
-    this.uploads = new UploadQueue(options.stored.layout.pieceCount, {
-      atOnce: () => (this.isUploadOnly ? SEED_SERVES_AT_ONCE : servedAtOnce(options.stored.have.count)),
-      nowMs: () => performance.now(),
-    })
+    const [isSeed, nowMs] = [() => this.isUploadOnly, () => performance.now()]
+    const piecesHad = () => options.stored.have.count
+    this.uploads = new UploadQueue(options.stored.layout.pieceCount, { isSeed, piecesHad, nowMs })
   }
 
   get swarm(): SwarmId {

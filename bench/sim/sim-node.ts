@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { Bitfield } from '../../client/engine/bitfield.ts'
 import { type Assembly, Download } from '../../client/engine/download.ts'
 import { RateLimit } from '../../client/engine/rate-limit.ts'
-import { SEED_SERVES_AT_ONCE, servedAtOnce, UploadQueue } from '../../client/engine/upload-queue.ts'
+import { UploadQueue } from '../../client/engine/upload-queue.ts'
 import { SEND_BUFFERS_MAX } from '../../client/net/send-buffers.ts'
 import type { PieceBuffers } from '../../client/store/piece-buffers.ts'
 import { BLOCK_BYTES_MAX } from '../../client/wire/messages.ts'
@@ -46,7 +46,8 @@ export class SimNode {
   readonly have = new Bitfield(LAYOUT.pieceCount)
   readonly download: Download
   readonly uploads = new UploadQueue(LAYOUT.pieceCount, {
-    atOnce: () => (this.have.isFull ? SEED_SERVES_AT_ONCE : servedAtOnce(this.have.count)),
+    isSeed: () => this.have.isFull,
+    piecesHad: () => this.have.count,
     nowMs: () => this.nowMs,
   })
   /** Connections in the order in which they were opened: each as a source and as a lane. */

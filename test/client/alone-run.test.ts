@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest'
-import { ALONE_PIECES_MAX, aloneRun } from '../../client/alone-run.ts'
+import { ALONE_PIECES_MAX, aloneRun, outOfReachRuns } from '../../client/alone-run.ts'
 import { Bitfield } from '../../client/engine/bitfield.ts'
 import type { PieceIndex, PieceLayout } from '../../core/metainfo.ts'
+import { AWAITED_RUNS_MAX } from '../../core/tracker-api.ts'
 
 interface Situation {
   pieceCount: number
@@ -11,17 +12,19 @@ interface Situation {
   offered?: number[]
 }
 
-function runOf({ pieceCount, have = [], position = 0, place = { at: 0, of: 1 }, offered = [] }: Situation) {
+function viewOf({ pieceCount, have = [], position = 0, place = { at: 0, of: 1 }, offered = [] }: Situation) {
   const field = new Bitfield(pieceCount)
   for (const piece of have) field.add(piece as PieceIndex)
-  return aloneRun({
+  return {
     have: field,
     layout: { pieceCount } as PieceLayout,
     position: () => position,
     place: () => place,
-    isOutOfReach: (piece) => !offered.includes(piece),
-  })
+    isOutOfReach: (piece: PieceIndex) => !offered.includes(piece),
+  }
 }
+
+const runOf = (situation: Situation) => aloneRun(viewOf(situation))
 
 test('a node alone fetches from the reader on, up to the first piece that it has', () => {
   expect(runOf({ pieceCount: 10, have: [0, 1, 5] })).toEqual({ first: 2, end: 5 })
@@ -58,3 +61,14 @@ test('those that lose the same source at the same moment fetch different pieces,
 function range(first: number, end: number): number[] {
   return Array.from({ length: end - first }, (_, index) => first + index)
 }
+
+test('the tracker is told what is missing and out of reach, in runs, and of a bounded number of them', () => {
+  const view = viewOf({ pieceCount: 10, have: [0, 4], offered: [1, 7] })
+  expect(outOfReachRuns(view)).toEqual([
+    { firstPiece: 2, pieces: 2 },
+    { firstPiece: 5, pieces: 2 },
+    { firstPiece: 8, pieces: 2 },
+  ])
+  const odd = Array.from({ length: 150 }, (_, index) => 2 * index + 1)
+  expect(outOfReachRuns(viewOf({ pieceCount: 300, have: odd }))).toHaveLength(AWAITED_RUNS_MAX)
+})

@@ -2,22 +2,31 @@ import pino from 'pino'
 import { afterEach, expect, test, vi } from 'vitest'
 import { Bitfield } from '../../client/engine/bitfield.ts'
 import { RangeIgnoredError } from '../../client/errors.ts'
-import { Origin, type OriginHost } from '../../client/origin.ts'
+import { Origin } from '../../client/origin.ts'
+import type { OriginHost } from '../../client/origin-host.ts'
 import { RegistryStream } from '../../client/registry-stream.ts'
 import { PieceBuffers } from '../../client/store/piece-buffers.ts'
 import type { PieceIndex, SwarmId } from '../../core/metainfo.ts'
-import type { HashesRequest, Lease } from '../../core/tracker-api.ts'
+import type { HashesRequest, Lease, Peer } from '../../core/tracker-api.ts'
 
 const PIECE_BYTES = 1024
 const PIECES = 8
 const origins: Origin[] = []
 afterEach(() => {
   for (const origin of origins.splice(0)) origin.stop()
+  vi.useRealTimers()
 })
 
 /** A swarm in which nobody offers anything, and a registry that answers when `open` is called. */
-function setUp({ isRangeless = false } = {}) {
+function setUp({
+  isRangeless = false,
+  status = 'cold',
+}: {
+  isRangeless?: boolean
+  status?: 'cold' | 'claimed'
+} = {}) {
   const have = new Bitfield(PIECES)
+  const startedAtMs = performance.now()
   const calls: Omit<HashesRequest, 'pull'>[] = []
   const ranges: { from: number; to: number }[] = []
   let open = () => {}
@@ -44,7 +53,7 @@ function setUp({ isRangeless = false } = {}) {
     firstUnknownHash: () => 0,
     claim: () => {},
     unclaim: () => {},
-    peersIdleMs: () => 0,
+    peersIdleMs: () => performance.now() - startedAtMs,
     access: {
       endsAtMs: undefined,
       stream: (first, end, signal) =>
@@ -64,11 +73,11 @@ function setUp({ isRangeless = false } = {}) {
       calls.push(request)
       return {
         epoch: 0,
-        status: 'cold',
+        status,
         batches: [],
-        peers: [],
+        peers: status === 'cold' ? [] : [{} as Peer],
         lease: await answerCall(),
-        retryInMs: 60_000,
+        retryInMs: status === 'cold' ? 60_000 : null,
       }
     },
     starved: () => {},
@@ -134,4 +143,22 @@ test('a part that was asked for before the registry showed that it gives none go
   const released = () => calls.filter((call) => call.isLeaseReleased).map((call) => call.lease)
   await vi.waitFor(() => expect(released().sort()).toEqual(['lease-0', 'lease-4']))
   expect(ranges).toEqual([{ from: 0, to: 2 }])
+})
+
+test('a node that gets nothing for a while tells the tracker what it waits for, before it helps itself', async () => {
+  vi.useFakeTimers({ toFake: ['Date', 'performance'] })
+  const { origin, calls, open, ranges, answerWith } = setUp({ status: 'claimed' })
+  open()
+  answerWith(async () => null)
+  origin.start()
+  origin.tick()
+  await vi.waitFor(() => expect(calls).toHaveLength(1))
+  expect(calls[0]!.awaited).toEqual([])
+  vi.advanceTimersByTime(2_000)
+  answerWith(async () => leaseOf(4))
+  await vi.waitFor(() => {
+    origin.tick()
+    expect(ranges).toEqual([{ from: 4, to: 6 }])
+  })
+  expect(calls[1]!.awaited).toEqual([{ firstPiece: 0, pieces: PIECES }])
 })

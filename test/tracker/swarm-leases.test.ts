@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import type { NodeId } from '../../core/metainfo.ts'
 import { fairShare, oneReader } from '../../tracker/handout/leases.ts'
 import { emptyChange, type LeaseRecord } from '../../tracker/store/store.ts'
+import { Refetches } from '../../tracker/swarm/refetches.ts'
 import { LEASES_PER_NODE_MAX, SwarmLeases } from '../../tracker/swarm/swarm-leases.ts'
 
 const LEASE_MS = 9_000
@@ -64,6 +65,14 @@ describe('the leases of a swarm', () => {
     expect(next).toMatchObject({ firstPiece: 0, node: nodeNamed('3') })
     expect(next!.lease).not.toBe(first!.lease)
   })
+
+  it('that ran out beside one that runs bring nobody back at once', () => {
+    const { leases, take, published } = makeLeases()
+    for (let at = 1; at < 8; at += 1) published.add(at)
+    take(nodeNamed('1'), 0)
+    take(nodeNamed('2'), LEASE_MS - 1_000)
+    expect(leases.nextExpiryInMs(LEASE_MS + 1)).toBe(LEASE_MS - 1_001)
+  })
 })
 
 describe('one node that takes what it can', () => {
@@ -112,5 +121,31 @@ describe('a reader from the start', () => {
 
   it('is not waited for when it is slow, though it never stops', () => {
     expect(read(LEASE_MS / 4)).toMatchObject({ node: nodeNamed('2'), pieces: 1 })
+  })
+})
+
+describe('pieces whose hashes are known and that somebody waits for in vain', () => {
+  const isPublished = () => true
+  const awaited = [{ firstPiece: 2, pieces: 2 }]
+
+  it('are due once, and again after a while', () => {
+    const refetches = new Refetches()
+    const due = (nowMs: number) =>
+      [0, 1, 2, 3, 4].filter((piece) => refetches.isDue(piece, { awaited, nowMs }))
+    expect(due(0)).toEqual([2, 3])
+    expect(refetches.endInMs(awaited, 0)).toBeUndefined()
+    refetches.begin({ firstPiece: 2, pieces: 1 }, { nowMs: 0, isPublished })
+    expect(due(4_999)).toEqual([3])
+    expect(refetches.endInMs(awaited, 1_000)).toBe(4_000)
+    expect(refetches.endInMs([{ firstPiece: 3, pieces: 1 }], 1_000)).toBeUndefined()
+    expect(due(5_000)).toEqual([2, 3])
+    expect(refetches.endInMs(awaited, 5_000)).toBeUndefined()
+  })
+
+  it('are not counted while they have no hash: those are leased anyway', () => {
+    const refetches = new Refetches()
+    refetches.begin({ firstPiece: 2, pieces: 2 }, { nowMs: 0, isPublished: (piece) => piece === 3 })
+    expect(refetches.isDue(2, { awaited, nowMs: 1 })).toBe(true)
+    expect(refetches.isDue(3, { awaited, nowMs: 1 })).toBe(false)
   })
 })

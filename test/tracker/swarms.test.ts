@@ -97,6 +97,22 @@ describe('a swarm', () => {
     expect((await askLease(await pulling())).body).toMatchObject({ lease: null, retryInMs: null })
   })
 
+  it('leases again what an asker waits for in vain, to one node at a time', async () => {
+    await publish(one, 0, LAYER_PIECES)
+    const [two, three] = [await pulling(), await pulling()]
+    const awaited = [{ firstPiece: 1, pieces: 1 }]
+    const leased = await askLease(two, { awaited })
+    expect(leased.body.lease).toMatchObject({ firstPiece: 1, pieces: 1 })
+    const told = await askLease(three, { awaited })
+    expect(told.body.lease).toBeNull()
+    expect(told.body.retryInMs).toBeGreaterThan(1_000)
+    expect((await askLease(three, { awaited: [{ firstPiece: 0, pieces: 1 }] })).body.lease).not.toBeNull()
+    const again = await publish({ ...two, lease: leased.body.lease }, 1, 2)
+    expect(again).toMatchObject({ status: 200, body: { epoch: 0, status: 'claimed' } })
+    world.clockOffsetMs = 6_000
+    expect((await askLease(three, { awaited })).body.lease).toMatchObject({ firstPiece: 1 })
+  })
+
   it('takes the same publication twice', async () => {
     const first = await publish(one, 0, LAYER_PIECES)
     const second = await publish(one, 0, LAYER_PIECES)
