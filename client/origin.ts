@@ -122,7 +122,8 @@ export class Origin {
   /** Nothing comes: the tracker may send somebody for what is missing. When that does not help, this node helps itself. */
   private lookForHelp(now: number): void {
     const peersIdleMs = this.host.peersIdleMs()
-    if (!this.starves && !this.patience.isToldToWait && this.patience.isStarving(now, peersIdleMs)) {
+    const isFree = !this.asking && !this.patience.isToldToWait
+    if (!this.starves && isFree && this.patience.isStarving(now, peersIdleMs)) {
       this.starves = true
       this.askAtMs = now
     }
