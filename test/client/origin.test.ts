@@ -155,7 +155,8 @@ test('a node that gets nothing for a while tells the tracker what it waits for, 
   await vi.waitFor(() => expect(calls).toHaveLength(1))
   expect(calls[0]!.awaited).toEqual([])
   vi.advanceTimersByTime(2_000)
-  answerWith(async () => leaseOf(4))
+  const leases = [leaseOf(4)]
+  answerWith(async () => leases.shift() ?? null)
   await vi.waitFor(() => {
     origin.tick()
     expect(ranges).toEqual([{ from: 4, to: 6 }])
