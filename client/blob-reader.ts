@@ -110,7 +110,7 @@ export class BlobReader implements OpenBlob {
     const isRead = await new Promise<boolean>((resolve) => {
       this.swarm.stored.readBlock(buffer, wanted, resolve)
     })
-    if (!isRead) throw new BlobUnavailableError('the blob file is shorter than its blob')
+    if (!isRead) throw new BlobUnavailableError('the blob file cannot be read')
     return buffer
   }
 

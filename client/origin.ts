@@ -53,7 +53,7 @@ export class Origin {
   private offered: Lease | undefined
   /** The swarm has given nothing for a while: fetch on, without waiting again before every piece. */
   private isAlone = false
-  /** The tracker said that every piece has a hash: it leases none. */
+  /** The tracker said that every piece has a hash: it leases only what is awaited in vain. */
   private isAllPublished = false
   private askAtMs = 0
   /** No peer has sent anything for a while: the tracker is told what is missing. */
@@ -143,7 +143,8 @@ export class Origin {
     const answer = await this.tell({ lease: null, isLeaseReleased: false, wantsLease: true })
     if (answer === undefined || answer === 'refused' || answer.lease) return
     // Every hash is known, and nobody has the bytes or is fetching them: there is nothing to wait for.
-    if (this.isAllPublished && answer.peers.length === 0) this.isAlone = true
+    const isFetched = answer.retryInMs !== null
+    if (this.isAllPublished && !isFetched && answer.peers.length === 0) this.isAlone = true
   }
 
   private async follow({ lease, firstPiece, pieces }: Lease): Promise<void> {
@@ -326,8 +327,8 @@ export class Origin {
   }
 
   /** @param isStale the registry has shown since the call that it gives no parts: others would wait for one of them */
-  private noteLease({ lease, retryInMs }: HashesResponse, { isStale }: { isStale: boolean }): void {
-    this.isAllPublished = lease === null && retryInMs === null
+  private noteLease({ lease, retryInMs, status }: HashesResponse, { isStale }: { isStale: boolean }): void {
+    this.isAllPublished = status !== 'cold'
     if (lease) {
       this.patience.notToldToWait()
       // Asked for while someone read; the rest is another's at once.
@@ -337,6 +338,6 @@ export class Origin {
     }
     this.askAtMs = Date.now() + (retryInMs ?? this.patience.nextAskInMs())
     if (retryInMs === null) this.patience.notToldToWait()
-    else this.patience.toldToWait(Date.now())
+    else this.patience.toldToWait(Date.now(), { isCold: status === 'cold' })
   }
 }

@@ -6,6 +6,8 @@ const STARVES_AFTER_MS = 1_500
 const PIECE_PATIENCE_MS = 20_000
 /** The tracker says that others fetch what is missing: so long it is believed. */
 const TRUST_MS = 30_000
+/** The tracker has sent somebody for what lost its holders: the time of a lease, and for the piece to spread. */
+const REFETCH_TRUST_MS = 12_000
 /** With no piece from anywhere, and fetches from the registry that fail, readers are told after so long. */
 const STARVED_MS = 10_000
 /** Between the first two calls to the tracker that no lease can come of. */
@@ -18,6 +20,7 @@ export class Patience {
   private movedAtMs: number
   /** Since when the tracker has said that others fetch what is missing. */
   private toldToWaitAtMs: number | undefined
+  private trustMs = TRUST_MS
   /** When fetches began to fail with no piece in between. */
   private brokenAtMs: number | undefined
   private asked = 0
@@ -38,7 +41,7 @@ export class Patience {
   moved(nowMs: number): void {
     this.movedAtMs = nowMs
     this.brokenAtMs = undefined
-    if (this.toldToWaitAtMs !== undefined) this.toldToWaitAtMs = nowMs
+    if (this.toldToWaitAtMs !== undefined && this.trustMs === TRUST_MS) this.toldToWaitAtMs = nowMs
   }
 
   /** A fetch from the registry failed. */
@@ -46,9 +49,13 @@ export class Patience {
     this.brokenAtMs ??= nowMs
   }
 
-  /** The tracker says that others fetch what is missing. */
-  toldToWait(nowMs: number): void {
+  /**
+   * The tracker says that others fetch what is missing.
+   * @param isCold it has no hash yet, so that they tell the tracker of each piece; else nobody hears how they get on
+   */
+  toldToWait(nowMs: number, { isCold }: { isCold: boolean }): void {
     this.toldToWaitAtMs ??= nowMs
+    this.trustMs = isCold ? TRUST_MS : REFETCH_TRUST_MS
   }
 
   get isToldToWait(): boolean {
@@ -71,7 +78,7 @@ export class Patience {
     return delayMs
   }
 
-  /** @param peersIdleMs how long no block has come from a peer */
+  /** @param peersIdleMs how long no block has come from a peer, and no piece within reach */
   isStarving(nowMs: number, peersIdleMs: number): boolean {
     return Math.min(nowMs - this.movedAtMs, peersIdleMs) > STARVES_AFTER_MS
   }
@@ -79,7 +86,7 @@ export class Patience {
   /** @param peersIdleMs how long no block has come from a peer */
   isOut(nowMs: number, peersIdleMs: number): boolean {
     const stoodMs = nowMs - this.movedAtMs
-    if (this.toldToWaitAtMs !== undefined && nowMs - this.toldToWaitAtMs < TRUST_MS) return false
+    if (this.toldToWaitAtMs !== undefined && nowMs - this.toldToWaitAtMs < this.trustMs) return false
     return Math.min(stoodMs, peersIdleMs) > PATIENCE_MS || stoodMs > PIECE_PATIENCE_MS
   }
 

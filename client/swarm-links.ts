@@ -68,9 +68,10 @@ export class SwarmLinks implements ListeningSwarm {
 
   constructor(options: SwarmLinksOptions) {
     this.options = options
-    const [isSeed, nowMs] = [() => this.isUploadOnly, () => performance.now()]
-    const piecesHad = () => options.stored.have.count
-    this.uploads = new UploadQueue(options.stored.layout.pieceCount, { isSeed, piecesHad, nowMs })
+    const { layout, have } = options.stored
+    const [isSeed, piecesHad] = [() => this.isUploadOnly, () => have.count]
+    const nowMs = () => performance.now()
+    this.uploads = new UploadQueue(layout, { isSeed, piecesHad, nowMs })
   }
 
   get swarm(): SwarmId {

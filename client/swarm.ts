@@ -184,6 +184,7 @@ export class Swarm implements OriginHost {
     this.links.addPeers(granted.peers)
     this.links.proveTokens()
     if (granted.lease) this.origin.offer(granted.lease)
+    this.download.fillAll()
   }
 
   /** A reader waits for what comes from `piece` on; the first one starts the download. */

@@ -45,7 +45,7 @@ export class SimNode {
   readonly port: Port
   readonly have = new Bitfield(LAYOUT.pieceCount)
   readonly download: Download
-  readonly uploads = new UploadQueue(LAYOUT.pieceCount, {
+  readonly uploads = new UploadQueue(LAYOUT, {
     isSeed: () => this.have.isFull,
     piecesHad: () => this.have.count,
     nowMs: () => this.nowMs,

@@ -107,7 +107,7 @@ export class SimOrigin implements AloneView {
       nowMs: this.nowMs,
       awaited: this.starves ? outOfReachRuns(this) : [],
     })
-    this.isAllPublished = lease === undefined && retryInMs === undefined
+    this.isAllPublished = !tracker.isCold
     if (lease) {
       this.patience.notToldToWait()
       onLeased()
@@ -116,8 +116,8 @@ export class SimOrigin implements AloneView {
     }
     this.askAtMs = this.nowMs + (retryInMs ?? this.patience.nextAskInMs())
     if (retryInMs === undefined) this.patience.notToldToWait()
-    else this.patience.toldToWait(this.nowMs)
-    if (this.isAllPublished && peers === 0) this.isAlone = true
+    else this.patience.toldToWait(this.nowMs, { isCold: tracker.isCold })
+    if (this.isAllPublished && retryInMs === undefined && peers === 0) this.isAlone = true
   }
 
   private fetchAlone(): void {

@@ -258,7 +258,7 @@ export class Download {
         this.abandon(assembly, true)
       }
     }
-    this.refill()
+    this.fillAll()
   }
 
   /** Pieces may be asked for that were not before: their hashes are known, or they do not come from elsewhere. */
@@ -288,8 +288,9 @@ export class Download {
   /** What is cancelled comes all the same when it was on its way, and all else after it. */
   private dueBytes(): number {
     let bytes = this.outstandingBytes
-    for (const { cancelled, limits } of this.sources)
-      bytes += Math.min(cancelled.size * limits.blockBytes, CANCELLED_BYTES_MAX)
+    const sinceMs = this.options.nowMs() - SNUBBED_MS
+    for (const { cancelled, cancelledAtMs, limits } of this.sources)
+      if (cancelledAtMs > sinceMs) bytes += Math.min(cancelled.size * limits.blockBytes, CANCELLED_BYTES_MAX)
     return bytes
   }
 
@@ -447,6 +448,7 @@ export class Download {
     for (const [begin, length] of [...assembly.outstanding]) {
       this.takeOutstanding(assembly, begin)
       if (source.limits.hasFast) source.cancelled.add({ piece, begin })
+      source.cancelledAtMs = this.options.nowMs()
       if (isTold) source.port.cancel({ piece, begin, length })
     }
     this.detach(assembly)

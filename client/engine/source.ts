@@ -45,6 +45,8 @@ export interface Source {
   /** The block that is arriving right now. */
   arriving: { assembly: Assembly; begin: number } | undefined
   readonly cancelled: CancelledBlocks
+  /** When the last of them was. */
+  cancelledAtMs: number
 }
 
 /** A piece on its way from one source. Pieces come whole from one source, so that a bad one has one culprit. */
@@ -81,6 +83,7 @@ export function newSource(
     exhaustedAt: -1,
     arriving: undefined,
     cancelled: new CancelledBlocks(),
+    cancelledAtMs: Number.NEGATIVE_INFINITY,
   }
 }
 

@@ -1,3 +1,4 @@
+import type { PieceLayout } from '../../core/metainfo.ts'
 import type { BlockAddress } from '../wire/messages.ts'
 
 /**
@@ -29,6 +30,8 @@ function servedAtOnce(piecesHad: number): number {
 const SLOW_TIMES = 2
 /** Never sooner: a busy machine pauses this long. */
 const SLOW_MS_MIN = 250
+/** Before a whole piece went out: the first peers must not keep a place by taking a block now and then. */
+const FASTEST_MS_UNKNOWN = 500
 /** How much slower the fastest may become from piece to piece. */
 const FASTEST_RISE = 1.05
 
@@ -69,10 +72,10 @@ export interface UploadLane {
  */
 export class UploadQueue {
   private readonly lanes = new Set<UploadLane>()
-  /** Those of them that are in the middle of a piece, or were until just now, and since when. */
-  private readonly serving = new Map<UploadLane, number>()
-  /** How long the fastest piece of late was under way. */
-  private fastestMs = Number.POSITIVE_INFINITY
+  /** Those of them that are in the middle of a piece: since when, and what they were sent of it. */
+  private readonly serving = new Map<UploadLane, { sinceMs: number; bytes: number }>()
+  /** How long the fastest whole piece of late was under way. */
+  private fastestMs = FASTEST_MS_UNKNOWN
   /** 1 for a piece of which anything was sent. */
   private readonly isSent: Uint8Array
   /** How many pieces were begun. */
@@ -80,9 +83,14 @@ export class UploadQueue {
   /** Since which turn a lane waits. */
   private readonly waitingSince = new Map<UploadLane, number>()
   private readonly options: UploadQueueOptions
+  private readonly pieceBytes: number
 
-  constructor(pieceCount: number, options: UploadQueueOptions = DEFAULTS) {
+  constructor(
+    { pieceCount, pieceBytes }: Pick<PieceLayout, 'pieceCount' | 'pieceBytes'>,
+    options: UploadQueueOptions = DEFAULTS,
+  ) {
     this.options = options
+    this.pieceBytes = pieceBytes
     this.isSent = new Uint8Array(pieceCount)
   }
 
@@ -107,6 +115,8 @@ export class UploadQueue {
   taken({ lane, block }: { lane: UploadLane; block: BlockAddress }): void {
     lane.queue.splice(lane.queue.indexOf(block), 1)
     this.isSent[block.piece] = 1
+    const turn = this.serving.get(lane)
+    if (turn) turn.bytes += block.length
     if (!hasMore(lane) && !lane.isSending()) this.finish(lane)
   }
 
@@ -140,12 +150,11 @@ export class UploadQueue {
       }
     }
     if (!best) return undefined
-    if (best.lane.piece !== undefined) this.finish(best.lane)
     best.lane.piece = best.piece
     this.turn += 1
     this.waitingSince.delete(best.lane)
     this.serving.delete(best.lane)
-    this.serving.set(best.lane, this.options.nowMs())
+    this.serving.set(best.lane, { sinceMs: this.options.nowMs(), bytes: 0 })
     // Of equals, whoever waited longest comes first: else the first to connect would have a seed for itself.
     this.lanes.delete(best.lane)
     this.lanes.add(best.lane)
@@ -154,10 +163,11 @@ export class UploadQueue {
 
   private finish(lane: UploadLane): void {
     lane.piece = undefined
-    const sinceMs = this.serving.get(lane)
-    if (sinceMs === undefined) return
+    const turn = this.serving.get(lane)
     this.serving.delete(lane)
-    this.fastestMs = Math.min(this.options.nowMs() - sinceMs, this.fastestMs * FASTEST_RISE)
+    // Of a turn that brought a part, or was cancelled, the time says nothing.
+    if (!turn || turn.bytes < this.pieceBytes) return
+    this.fastestMs = Math.min(this.options.nowMs() - turn.sinceMs, this.fastestMs * FASTEST_RISE)
   }
 
   private busy(): number {
@@ -166,7 +176,7 @@ export class UploadQueue {
       : Math.max(SLOW_MS_MIN, this.fastestMs * SLOW_TIMES)
     const slowSinceMs = this.options.nowMs() - slowMs
     let busy = 0
-    for (const [lane, sinceMs] of this.serving) {
+    for (const [lane, { sinceMs }] of this.serving) {
       if (lane.piece === undefined) this.serving.delete(lane)
       else if (sinceMs > slowSinceMs && !lane.isStalled()) busy += 1
     }

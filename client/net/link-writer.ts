@@ -48,7 +48,7 @@ export class LinkWriter {
   flush(): void {
     if (this.isWriting || this.isClosed) return
     if (this.messages.length > 0) this.writeMessages()
-    else if (this.blocks.length > 0) this.writeBlock(this.blocks.shift()!)
+    else this.writeBlock(this.blocks.shift())
   }
 
   /** Nothing more goes out. What is being written is done with by the socket's own end. */
@@ -64,8 +64,8 @@ export class LinkWriter {
     this.write(bytes)
   }
 
-  private writeBlock({ bytes, done }: Block): void {
-    this.write(bytes, done)
+  private writeBlock(block: Block | undefined): void {
+    if (block) this.write(block.bytes, block.done)
   }
 
   private write(bytes: Uint8Array, done?: () => void): void {

@@ -21,11 +21,11 @@ test('every piece begins the wait anew', () => {
 
 test('the tracker that says "others fetch it" is believed for thirty seconds without a piece, however often it says so', () => {
   const patience = new Patience(0)
-  patience.toldToWait(0)
-  patience.toldToWait(25 * SECOND)
+  patience.toldToWait(0, { isCold: true })
+  patience.toldToWait(25 * SECOND, { isCold: true })
   expect(patience.isOut(29 * SECOND, NEVER)).toBe(false)
   expect(patience.isOut(30 * SECOND, NEVER)).toBe(true)
-  patience.toldToWait(30 * SECOND)
+  patience.toldToWait(30 * SECOND, { isCold: true })
   patience.moved(31 * SECOND)
   expect(patience.isOut(60 * SECOND, NEVER)).toBe(false)
   patience.notToldToWait()
@@ -48,4 +48,13 @@ test('calls that no lease can come of are made ever less often, and often again 
   expect([1, 2, 3, 4, 5, 6].map(() => patience.nextAskInMs() / SECOND)).toEqual([4, 8, 15, 15, 15, 15])
   patience.begin(0)
   expect(patience.nextAskInMs()).toBe(4 * SECOND)
+})
+
+test('that somebody was sent for lost pieces is believed for a lease and a little, whatever comes meanwhile', () => {
+  const patience = new Patience(0)
+  patience.toldToWait(0, { isCold: false })
+  expect(patience.isOut(11 * SECOND, 11 * SECOND)).toBe(false)
+  patience.moved(11 * SECOND)
+  patience.toldToWait(11 * SECOND, { isCold: false })
+  expect(patience.isOut(15 * SECOND, 15 * SECOND)).toBe(true)
 })

@@ -242,7 +242,7 @@ test('the upload queue answers every request once, piece by piece, at most two p
   const requests = fc.array(fc.tuple(fc.nat(3), fc.nat(9), fc.nat(3)), { maxLength: 80 })
   fc.assert(
     fc.property(requests, fc.array(fc.nat(3), { maxLength: 80 }), (requests, toggles) => {
-      const queue = new UploadQueue(10)
+      const queue = new UploadQueue({ pieceCount: 10, pieceBytes: 1 })
       const lanes = Array.from({ length: 4 }, () => new FakeLane())
       for (const lane of lanes) queue.add(lane)
       for (const [lane, piece, block] of requests)
@@ -269,7 +269,7 @@ test('the upload queue answers every request once, piece by piece, at most two p
 })
 
 test('the least-sent piece goes first', () => {
-  const queue = new UploadQueue(3)
+  const queue = new UploadQueue({ pieceCount: 3, pieceBytes: 1 })
   const lane = new FakeLane()
   queue.add(lane)
   const order: number[] = []
@@ -285,7 +285,7 @@ test('the least-sent piece goes first', () => {
 })
 
 test('of peers that ask for pieces sent equally often, each has its turn', () => {
-  const queue = new UploadQueue(12)
+  const queue = new UploadQueue({ pieceCount: 12, pieceBytes: 1 })
   const lanes = [0, 1, 2].map(() => new FakeLane())
   for (const lane of lanes) queue.add(lane)
   for (let piece = 0; piece < 12; piece += 1) lanes[piece % 3]!.queue.push({ piece, begin: 0, length: 1 })
@@ -298,7 +298,7 @@ test('of peers that ask for pieces sent equally often, each has its turn', () =>
 })
 
 test('of peers that ask for what was sent before, whoever has least comes first, but nobody is passed over for ever', () => {
-  const queue = new UploadQueue(2)
+  const queue = new UploadQueue({ pieceCount: 2, pieceBytes: 1 })
   const [rich, poor] = [new FakeLane(), new FakeLane()]
   rich.had = 1
   for (const lane of [rich, poor]) queue.add(lane)
@@ -321,7 +321,7 @@ test('of peers that ask for what was sent before, whoever has least comes first,
 })
 
 test('a peer is being served until what it was sent has arrived, and alone it need not wait for that', () => {
-  const queue = new UploadQueue(16)
+  const queue = new UploadQueue({ pieceCount: 16, pieceBytes: 1 })
   const lanes = Array.from({ length: SERVED_AT_ONCE_MAX + 2 }, () => new FakeLane())
   const serve = () => {
     const next = queue.peek()
@@ -350,7 +350,7 @@ test('a peer is being served until what it was sent has arrived, and alone it ne
 })
 
 test('a piece that was sent once, in however many requests, waits behind those that were not', () => {
-  const queue = new UploadQueue(3)
+  const queue = new UploadQueue({ pieceCount: 3, pieceBytes: 1 })
   const [behind, ahead] = [new FakeLane(), new FakeLane()]
   for (const lane of [behind, ahead]) queue.add(lane)
   const order: number[] = []
@@ -424,4 +424,31 @@ test('what is banned stays banned however often it is added again', () => {
   for (let round = 0; round < 300; round++) peers.add([peerOf(1), peerOf(round + 2)])
   expect(peers.isBanned(nodeOf(1))).toBe(true)
   expect(peers.due(0, 1000, () => false).map(({ node }) => node)).not.toContain(nodeOf(1))
+})
+
+test('a peer that is held up keeps a place only for a while, and a turn that brought a part says nothing of how long', () => {
+  let nowMs = 0
+  const options = { isSeed: () => false, piecesHad: () => 0, nowMs: () => nowMs }
+  const queue = new UploadQueue({ pieceCount: 16, pieceBytes: 4 }, options)
+  const lanes = Array.from({ length: 4 }, () => new FakeLane())
+  const ask = (lane: FakeLane, length: number) => lane.queue.push({ piece: 1, begin: 0, length })
+  const serve = () => {
+    const next = queue.peek()
+    if (!next) return undefined
+    const lane = next.lane as FakeLane
+    lane.isUnsent = true
+    queue.taken(next)
+    return lanes.indexOf(lane)
+  }
+  for (const lane of lanes) queue.add(lane)
+  for (const lane of lanes.slice(0, 3)) ask(lane, 1)
+  expect([serve(), serve(), serve()]).toEqual([0, 1, undefined])
+  lanes[0]!.isUnsent = false
+  nowMs = 3
+  expect(serve()).toBe(2)
+  ask(lanes[3]!, 4)
+  nowMs = 300
+  expect(serve(), 'the turn of 3 ms was one block of four').toBeUndefined()
+  nowMs = 1_004
+  expect(serve()).toBe(3)
 })

@@ -127,6 +127,13 @@ describe('a reader from the start', () => {
 describe('pieces whose hashes are known and that somebody waits for in vain', () => {
   const isPublished = () => true
   const awaited = [{ firstPiece: 2, pieces: 2 }]
+  const leaseOf = (run: { firstPiece: number; pieces: number }): LeaseRecord => ({
+    ...run,
+    lease: 'lease',
+    node: nodeNamed('1'),
+    pull: 'p',
+    expiresAtMs: LEASE_MS,
+  })
 
   it('are due once, and again after a while', () => {
     const refetches = new Refetches()
@@ -134,17 +141,31 @@ describe('pieces whose hashes are known and that somebody waits for in vain', ()
       [0, 1, 2, 3, 4].filter((piece) => refetches.isDue(piece, { awaited, nowMs }))
     expect(due(0)).toEqual([2, 3])
     expect(refetches.endInMs(awaited, 0)).toBeUndefined()
-    refetches.begin({ firstPiece: 2, pieces: 1 }, { nowMs: 0, isPublished })
-    expect(due(4_999)).toEqual([3])
-    expect(refetches.endInMs(awaited, 1_000)).toBe(4_000)
+    refetches.begin(leaseOf({ firstPiece: 2, pieces: 1 }), { nowMs: 0, isPublished })
+    expect(due(LEASE_MS - 1)).toEqual([3])
+    expect(refetches.isRefetch(2, 'lease')).toBe(true)
+    expect(refetches.isRefetch(3, 'lease')).toBe(false)
+    expect(refetches.endInMs(awaited, 1_000)).toBe(LEASE_MS - 1_000)
     expect(refetches.endInMs([{ firstPiece: 3, pieces: 1 }], 1_000)).toBeUndefined()
-    expect(due(5_000)).toEqual([2, 3])
-    expect(refetches.endInMs(awaited, 5_000)).toBeUndefined()
+    expect(due(LEASE_MS)).toEqual([2, 3])
+    expect(refetches.endInMs(awaited, LEASE_MS)).toBeUndefined()
+  })
+
+  it('are due at once when whoever was sent gives up', () => {
+    const refetches = new Refetches()
+    refetches.begin(leaseOf({ firstPiece: 2, pieces: 2 }), { nowMs: 0, isPublished })
+    refetches.release('another')
+    expect(refetches.isDue(2, { awaited, nowMs: 1 })).toBe(false)
+    refetches.release('lease')
+    expect(refetches.isDue(2, { awaited, nowMs: 1 })).toBe(true)
   })
 
   it('are not counted while they have no hash: those are leased anyway', () => {
     const refetches = new Refetches()
-    refetches.begin({ firstPiece: 2, pieces: 2 }, { nowMs: 0, isPublished: (piece) => piece === 3 })
+    refetches.begin(leaseOf({ firstPiece: 2, pieces: 2 }), {
+      nowMs: 0,
+      isPublished: (piece) => piece === 3,
+    })
     expect(refetches.isDue(2, { awaited, nowMs: 1 })).toBe(true)
     expect(refetches.isDue(3, { awaited, nowMs: 1 })).toBe(false)
   })

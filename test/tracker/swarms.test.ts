@@ -107,9 +107,13 @@ describe('a swarm', () => {
     expect(told.body.lease).toBeNull()
     expect(told.body.retryInMs).toBeGreaterThan(1_000)
     expect((await askLease(three, { awaited: [{ firstPiece: 0, pieces: 1 }] })).body.lease).not.toBeNull()
+    const lying = await publish({ ...two, lease: leased.body.lease }, 1, 2, {
+      hashes: wireHashes(LYING, 1, 2),
+    })
+    expect(lying).toMatchObject({ status: 409, body: { error: { code: 'LEASE_UNKNOWN' } } })
     const again = await publish({ ...two, lease: leased.body.lease }, 1, 2)
     expect(again).toMatchObject({ status: 200, body: { epoch: 0, status: 'claimed' } })
-    world.clockOffsetMs = 6_000
+    world.clockOffsetMs = 11_000
     expect((await askLease(three, { awaited })).body.lease).toMatchObject({ firstPiece: 1 })
   })
 

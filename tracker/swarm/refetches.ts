@@ -1,45 +1,50 @@
 import type { PieceRun } from '../handout/leases.ts'
-
-/** A piece that was leased again is leased to nobody else for so long: it is being fetched, and then it spreads. */
-const REFETCH_MS = 5_000
+import type { LeaseRecord } from '../store/store.ts'
 
 /**
  * Published pieces that are fetched once more, because their holders are gone before anybody had them from them: without
- * it, all that lack such a piece would fetch it for themselves. Not stored. Pure.
+ * it, all that lack such a piece would fetch it for themselves. A piece that was leased again is leased to nobody else for
+ * the time of a lease, unless that is given back: it is being fetched, and then it spreads. Not stored. Pure.
  */
 export class Refetches {
-  /** Until when a piece is left alone; in the order of these times. */
-  readonly #untilMs = new Map<number, number>()
+  /** In the order of their ends. */
+  readonly #marks = new Map<number, { untilMs: number; lease: string }>()
 
   /** The asker has waited for the piece in vain, and nobody was sent for it lately. */
   isDue(piece: number, { awaited, nowMs }: { awaited: readonly PieceRun[]; nowMs: number }): boolean {
-    return !this.#isLeftAlone(piece, nowMs) && isAmong(piece, awaited)
+    return (this.#marks.get(piece)?.untilMs ?? 0) <= nowMs && isAmong(piece, awaited)
+  }
+
+  /** The piece had a hash when it was leased: the lease is no right to another one. */
+  isRefetch(piece: number, lease: string | null): boolean {
+    return lease !== null && this.#marks.get(piece)?.lease === lease
   }
 
   /** How long the first of these pieces is left alone; undefined when none is. */
   endInMs(awaited: readonly PieceRun[], nowMs: number): number | undefined {
-    for (const [piece, untilMs] of this.#untilMs)
+    for (const [piece, { untilMs }] of this.#marks)
       if (untilMs > nowMs && isAmong(piece, awaited)) return untilMs - nowMs
     return undefined
   }
 
   begin(
-    { firstPiece, pieces }: PieceRun,
+    { lease, firstPiece, pieces, expiresAtMs: untilMs }: LeaseRecord,
     { nowMs, isPublished }: { nowMs: number; isPublished(piece: number): boolean },
   ): void {
-    for (const [piece, untilMs] of this.#untilMs) {
-      if (untilMs > nowMs) break
-      this.#untilMs.delete(piece)
+    for (const [piece, mark] of this.#marks) {
+      if (mark.untilMs > nowMs) break
+      this.#marks.delete(piece)
     }
     for (let piece = firstPiece; piece < firstPiece + pieces; piece += 1) {
       if (!isPublished(piece)) continue
-      this.#untilMs.delete(piece)
-      this.#untilMs.set(piece, nowMs + REFETCH_MS)
+      this.#marks.delete(piece)
+      this.#marks.set(piece, { untilMs, lease })
     }
   }
 
-  #isLeftAlone(piece: number, nowMs: number): boolean {
-    return (this.#untilMs.get(piece) ?? nowMs) > nowMs
+  /** Whoever was sent has given up. */
+  release(lease: string): void {
+    for (const [piece, mark] of this.#marks) if (mark.lease === lease) this.#marks.delete(piece)
   }
 }
 

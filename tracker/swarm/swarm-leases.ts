@@ -144,9 +144,15 @@ export class SwarmLeases {
     return pace
   }
 
-  /** Gives a lease up; its rest is free at once. Another's lease is left alone. */
-  release(lease: string, node: NodeId): void {
-    if (this.#leases.get(lease)?.node === node) this.#drop(lease)
+  isRunning(lease: string | null, nowMs: number): boolean {
+    return lease !== null && (this.#leases.get(lease)?.expiresAtMs ?? 0) > nowMs
+  }
+
+  /** Gives a lease up; its rest is free at once. @returns false for another's lease, which is left alone */
+  release(lease: string, node: NodeId): boolean {
+    if (this.#leases.get(lease)?.node !== node) return false
+    this.#drop(lease)
+    return true
   }
 
   /** @throws RefusedError LEASE_UNKNOWN unless the node's lease covers all of `pieces` */

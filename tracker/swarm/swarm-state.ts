@@ -145,6 +145,7 @@ export class SwarmState {
     this.#leases.check(publication, differing)
     const disputed = differing.filter((piece) => this.isPublished(piece))
     if (disputed.length > 0) {
+      this.#checkDispute(publication, disputed)
       this.#dispute('conflict', publication, disputed, hashOf)
       return 'conflict'
     }
@@ -160,9 +161,16 @@ export class SwarmState {
     return 'published'
   }
 
+  /** Who was sent for a piece whose hash is known may report it as wrong, like anybody, and not raise the epoch at will. */
+  #checkDispute({ lease, nowMs }: Publication, disputed: readonly number[]): void {
+    const isRefetch = disputed.some((piece) => this.#refetches.isRefetch(piece, lease))
+    if (isRefetch || !this.#leases.isRunning(lease, nowMs))
+      throw new RefusedError('LEASE_UNKNOWN', 'this node has no lease to find these hashes')
+  }
+
   /** Gives a lease up; its rest is free at once. Another's lease is left alone. */
   release(lease: string, node: NodeId): void {
-    this.#leases.release(lease, node)
+    if (this.#leases.release(lease, node)) this.#refetches.release(lease)
   }
 
   /** A lease for the asker, by the policy; undefined when there is nothing to do for it now. */
