@@ -70,8 +70,7 @@ export class SwarmLinks implements ListeningSwarm {
     this.options = options
     const { layout, have } = options.stored
     const [isSeed, piecesHad] = [() => this.isUploadOnly, () => have.count]
-    const nowMs = () => performance.now()
-    this.uploads = new UploadQueue(layout, { isSeed, piecesHad, nowMs })
+    this.uploads = new UploadQueue(layout, { isSeed, piecesHad, nowMs: () => performance.now() })
   }
 
   get swarm(): SwarmId {
