@@ -16,7 +16,7 @@ export interface OriginHost extends AloneView {
   /** From now on the piece comes from the registry, not from peers. */
   claim(piece: PieceIndex): void
   unclaim(piece: PieceIndex): void
-  /** How long no block has come from a peer, in ms. */
+  /** How long no block has come from a peer, and no piece within reach, in ms. */
   peersIdleMs(): number
   /** Verifies and stores a piece read from the registry. @returns its SHA-256 (32 bytes) */
   storeFromRegistry(piece: PieceIndex, buffer: PieceBuffer, length: number): Promise<Buffer>

@@ -7,7 +7,7 @@ export interface LeaseQuestion {
   pieceCount: number
   /** The first missing piece from the asker's consumer on. */
   position: number
-  /** True for pieces that have no hash, that nobody else is fetching, and that this asker may fetch. */
+  /** True for pieces that have no hash, or are awaited in vain, that nobody else is fetching, and that this asker may fetch. */
   isFree(piece: number): boolean
   /** Nodes that the free pieces are shared among: those in the swarm without the whole blob, the asker included. */
   sharers: number
