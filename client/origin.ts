@@ -308,7 +308,8 @@ export class Origin {
         ...call,
         epoch: this.host.epoch,
         isRangeIgnored,
-        awaited: this.starves ? outOfReachRuns(this.host) : [],
+        // Not in every call: a tracker that is older refuses what it does not know.
+        ...(this.starves && { awaited: outOfReachRuns(this.host) }),
         position: this.lasting.piece ?? this.host.position(),
         batchesFrom: this.host.firstUnknownHash() ?? null,
       })

@@ -69,7 +69,8 @@ export class Patience {
 
   /**
    * Every hash is known and a piece is out of reach: no lease comes of asking, peers come with heartbeats too. Asked every
-   * second, a tracker hears 12 to 16 calls of each node of a large swarm while the rarest pieces spread; beginning after one second, 7.
+   * second, a tracker hears 12 to 16 calls of each node of a large swarm while the rarest pieces spread; beginning after one
+   * second, 7.
    * @returns ms to the next call, twice as long each time
    */
   nextAskInMs(): number {
@@ -83,7 +84,7 @@ export class Patience {
     return Math.min(nowMs - this.movedAtMs, peersIdleMs) > STARVES_AFTER_MS
   }
 
-  /** @param peersIdleMs how long no block has come from a peer */
+  /** @param peersIdleMs how long no block has come from a peer, and no piece within reach */
   isOut(nowMs: number, peersIdleMs: number): boolean {
     const stoodMs = nowMs - this.movedAtMs
     if (this.toldToWaitAtMs !== undefined && nowMs - this.toldToWaitAtMs < this.trustMs) return false

@@ -320,17 +320,20 @@ test('of peers that ask for what was sent before, whoever has least comes first,
   expect(served.length).toBeLessThan(64)
 })
 
+/** @returns which lane sends a block, that does not arrive yet; undefined when none does */
+function serveNext(queue: UploadQueue, lanes: FakeLane[]): number | undefined {
+  const next = queue.peek()
+  if (!next) return undefined
+  const lane = next.lane as FakeLane
+  lane.isUnsent = true
+  queue.taken(next)
+  return lanes.indexOf(lane)
+}
+
 test('a peer is being served until what it was sent has arrived, and alone it need not wait for that', () => {
   const queue = new UploadQueue({ pieceCount: 16, pieceBytes: 1 })
   const lanes = Array.from({ length: SERVED_AT_ONCE_MAX + 2 }, () => new FakeLane())
-  const serve = () => {
-    const next = queue.peek()
-    if (!next) return undefined
-    const lane = next.lane as FakeLane
-    lane.isUnsent = true
-    queue.taken(next)
-    return lanes.indexOf(lane)
-  }
+  const serve = () => serveNext(queue, lanes)
   queue.add(lanes[0]!)
   for (let piece = 0; piece < 3; piece += 1) lanes[0]!.queue.push({ piece, begin: 0, length: 1 })
   expect([serve(), serve()]).toEqual([0, 0])
@@ -432,14 +435,7 @@ test('a peer that is held up keeps a place only for a while, and a turn that bro
   const queue = new UploadQueue({ pieceCount: 16, pieceBytes: 4 }, options)
   const lanes = Array.from({ length: 4 }, () => new FakeLane())
   const ask = (lane: FakeLane, length: number) => lane.queue.push({ piece: 1, begin: 0, length })
-  const serve = () => {
-    const next = queue.peek()
-    if (!next) return undefined
-    const lane = next.lane as FakeLane
-    lane.isUnsent = true
-    queue.taken(next)
-    return lanes.indexOf(lane)
-  }
+  const serve = () => serveNext(queue, lanes)
   for (const lane of lanes) queue.add(lane)
   for (const lane of lanes.slice(0, 3)) ask(lane, 1)
   expect([serve(), serve(), serve()]).toEqual([0, 1, undefined])
