@@ -51,6 +51,7 @@ interface Inside {
   underWay: Map<PieceIndex, Assembly[]>
   verifying: Set<PieceIndex>
   outstandingBytes: number
+  dueBytes(): number
 }
 
 interface FakePeer {
@@ -488,4 +489,34 @@ test('a peer that was too slow is asked again after a while', () => {
   world.download.tick()
   expect(asksOf(slow)).toBeGreaterThan(0)
   world.check()
+})
+
+test('where not all can be asked, room goes to the peer that is asked for least', () => {
+  const world = new World(8, 2)
+  const [busy, idle] = [world.addPeer(LIMITS[0]!), world.addPeer(LIMITS[0]!)]
+  for (const peer of [busy, idle]) {
+    world.download.offers(peer.source, allOf(world.layout))
+    world.download.unchoked(peer.source)
+  }
+  expect(idle.pending).toEqual([])
+  while (world.verifying.length === 0) {
+    world.begin(busy, 0)
+    world.end(busy)
+  }
+  world.settle(true)
+  expect(idle.pending.length).toBeGreaterThan(0)
+  world.check()
+})
+
+test('what is cancelled counts as on its way for a while, and not for ever', () => {
+  const world = new World(2, 2)
+  const peer = world.addPeer(LIMITS[0]!)
+  world.download.offers(peer.source, allOf(world.layout))
+  world.download.unchoked(peer.source)
+  const asked = world.inside.outstandingBytes
+  world.download.pause()
+  expect(world.inside.outstandingBytes).toBe(0)
+  expect(world.inside.dueBytes()).toBeGreaterThanOrEqual(asked)
+  world.nowMs += 5_001
+  expect(world.inside.dueBytes()).toBe(0)
 })
