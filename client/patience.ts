@@ -11,7 +11,7 @@ const REFETCH_TRUST_MS = 12_000
 /** With no piece from anywhere, and fetches from the registry that fail, readers are told after so long. */
 const STARVED_MS = 10_000
 /** Between the first two calls to the tracker that no lease can come of. */
-const ASK_MS_MIN = 4_000
+const ASK_MS_MIN = 6_000
 /** Between any two of them. */
 const ASK_MS_MAX = 15_000
 

@@ -69,8 +69,8 @@ export class SwarmLinks implements ListeningSwarm {
   constructor(options: SwarmLinksOptions) {
     this.options = options
     const { layout, have } = options.stored
-    const [isSeed, piecesHad] = [() => this.isUploadOnly, () => have.count]
-    this.uploads = new UploadQueue(layout, { isSeed, piecesHad, nowMs: () => performance.now() })
+    const [isSeed, piecesHad, nowMs] = [() => this.isUploadOnly, () => have.count, () => performance.now()]
+    this.uploads = new UploadQueue(layout, { isSeed, piecesHad, nowMs, random: Math.random })
   }
 
   get swarm(): SwarmId {

@@ -5,6 +5,12 @@ import { BLOCK_BYTES } from './scenarios.ts'
 /** On their way to one machine: about what a queue of 50 ms before its link of 64 Mbit/s holds. */
 const COMING_MAX = (512 * 1024) / BLOCK_BYTES
 
+/**
+ * A receiver so much slower than the sender has its turn even while the sender is busy: what it waits for then is little to
+ * it. Senders with much to do would never find it ready otherwise, as connections of TCP that share a link do.
+ */
+const SLOWER_TIMES = 8
+
 /** One direction of one connection. */
 export interface Flow {
   readonly from: Port
@@ -41,6 +47,8 @@ export class Port {
   private readonly sendEvent: number
   private readonly receiveEvent: number
   private readonly waiting: Flow[] = []
+  /** Those whose receivers keep room for them, as soon as what is leaving has left. */
+  private readonly due: Flow[] = []
   private current: Flow | undefined
   private startedAtMs = 0
   private readonly arrivals: Arrival[] = []
@@ -73,6 +81,12 @@ export class Port {
     flow.socket.length = kept
     const at = this.waiting.indexOf(flow)
     if (at >= 0) this.waiting.splice(at, 1)
+    const dueAt = this.due.indexOf(flow)
+    if (dueAt >= 0) {
+      this.due.splice(dueAt, 1)
+      flow.to.coming -= 1
+      flow.to.wake()
+    }
     return gone
   }
 
@@ -116,13 +130,25 @@ export class Port {
   }
 
   private sendOf(flow: Flow): void {
-    if (this.current) return
-    this.waiting.splice(this.waiting.indexOf(flow), 1)
-    this.start(flow)
+    const at = this.waiting.indexOf(flow)
+    if (!this.current) {
+      this.waiting.splice(at, 1)
+      this.start(flow)
+    } else if (at >= 0 && flow.to.bytesPerMs * SLOWER_TIMES <= this.bytesPerMs) {
+      this.waiting.splice(at, 1)
+      flow.to.coming += 1
+      this.due.push(flow)
+    }
   }
 
   private sendNext(): void {
     if (this.current) return
+    const due = this.due.shift()
+    if (due) {
+      due.to.coming -= 1
+      this.start(due)
+      return
+    }
     for (let at = 0; at < this.waiting.length; at += 1) {
       const flow = this.waiting[at]!
       if (flow.to.coming >= COMING_MAX) {

@@ -45,11 +45,7 @@ export class SimNode {
   readonly port: Port
   readonly have = new Bitfield(LAYOUT.pieceCount)
   readonly download: Download
-  readonly uploads = new UploadQueue(LAYOUT, {
-    isSeed: () => this.have.isFull,
-    piecesHad: () => this.have.count,
-    nowMs: () => this.nowMs,
-  })
+  readonly uploads: UploadQueue
   /** Connections in the order in which they were opened: each as a source and as a lane. */
   readonly links: SimLink[] = []
   /** Pieces that come from the registry. */
@@ -74,6 +70,12 @@ export class SimNode {
     this.port = port
     this.clock = clock
     this.announcements = announcements
+    this.uploads = new UploadQueue(LAYOUT, {
+      isSeed: () => this.have.isFull,
+      piecesHad: () => this.have.count,
+      nowMs: () => this.nowMs,
+      random,
+    })
     this.download = new Download({
       node: this.node,
       layout: LAYOUT,

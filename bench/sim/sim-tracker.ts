@@ -86,6 +86,7 @@ export class SimTracker {
     const { awaited, nowMs } = asker
     if (!this.isCold && awaited.length === 0) return { lease: undefined, retryInMs: undefined }
     const isPublished = (piece: number) => this.published[piece] === 1
+    const sharers = Math.max(1, this.leechers.length)
     this.leaseNumber += 1
     const lease = this.leases.take(
       {
@@ -93,7 +94,7 @@ export class SimTracker {
         pull: '',
         lease: String(this.leaseNumber),
         leaseMs: LEASE_MS,
-        sharers: Math.max(1, this.leechers.length),
+        sharers,
         policy: this.options.policy,
       },
       {
@@ -110,7 +111,7 @@ export class SimTracker {
       : this.refetches.endInMs(awaited, nowMs)
     if (fetchedInMs === undefined) return { lease: undefined, retryInMs: undefined }
     const random = this.options.random()
-    return { lease: undefined, retryInMs: retryInMs({ nextExpiryInMs: fetchedInMs, random }) }
+    return { lease: undefined, retryInMs: retryInMs({ nextExpiryInMs: fetchedInMs, sharers, random }) }
   }
 
   publish(publication: { node: NodeId; lease: string; piece: number; nowMs: number }): void {

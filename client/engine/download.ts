@@ -3,9 +3,9 @@ import { PeerProtocolError } from '../errors.ts'
 import type { PieceBuffers } from '../store/piece-buffers.ts'
 import { BLOCK_BYTES_FOREIGN, type BlockAddress } from '../wire/messages.ts'
 import type { Bitfield } from './bitfield.ts'
+import { Pace } from './pace.ts'
 import { nearestPiece, type PickView, pickPiece } from './picker.ts'
 import type { RateLimit } from './rate-limit.ts'
-import { RequestWindow } from './request-window.ts'
 import { type Assembly, newSource, type Source, type SourceLimits, type SourcePort } from './source.ts'
 import { Sources } from './sources.ts'
 
@@ -31,26 +31,14 @@ export interface DownloadOptions {
   wait(delayMs: number): void
 }
 
-/** Outstanding bytes of one blob, over all its peers. */
-export const BLOB_OUTSTANDING_BYTES_MAX = 16 * 1024 * 1024
 /** Blocks that nobody asked for, per peer, before it is banned: a window's worth may cross a cancel. */
 const UNASKED_BYTES_MAX = 8 * 1024 * 1024
 /** New requests go out when less than this share of the window is outstanding. */
 const REFILL_BELOW_SHARE = 3 / 4
-/** A piece stalls when it takes so many times the mean, and at least so long. */
-export const STALL_MEAN_TIMES = 4
-/** A piece is never taken from its source sooner: a busy machine pauses this long. */
-export const STALL_MS_MIN = 250
-/** Nor sooner than so many times what all that is outstanding takes: this node's own link may be what is slow. */
-const STALL_OWN_TIMES = 2
 /** No more than this of what is cancelled is on its way from one source: what the client gives to one socket. */
 const CANCELLED_BYTES_MAX = 1024 * 1024
 /** A source that was too slow is asked again after so long: it may have been busy with others. */
 const SNUBBED_MS = 5_000
-/** Before any piece has been timed. */
-export const STALL_MS_UNKNOWN = 2_000
-/** Weight of the newest piece in their mean time. */
-const SMOOTHING = 0.2
 /** In the end game a piece is asked of a second source only while less than this share of it is here. */
 const DUPLICATE_BELOW_SHARE = 1 / 2
 /**
@@ -64,7 +52,6 @@ export class Download {
   private readonly sources: Sources
   private readonly underWay = new Map<PieceIndex, Assembly[]>()
   private readonly verifying = new Set<PieceIndex>()
-  private outstandingBytes = 0
   /**
    * How often a piece may have become one to be asked for, or a source one to be asked. Looking in vain through all
    * pieces of all sources whenever a block comes would be most of what a large swarm costs.
@@ -72,16 +59,14 @@ export class Download {
   private changes = 0
   /** At which of these changes everything that could be had was under way; -1 when it may not be. */
   private endGameAt = -1
-  private pieceMeanMs: number | undefined
-  /** Of all sources together. */
-  private readonly rate: RequestWindow
+  private readonly pace: Pace
   /** When a block came, or some peer had what none had had. */
   private movedAtMs = Number.NEGATIVE_INFINITY
 
   constructor(options: DownloadOptions) {
     this.options = options
     this.sources = new Sources(options.layout.pieceCount)
-    this.rate = new RequestWindow(options.nowMs())
+    this.pace = new Pace(options.nowMs())
   }
 
   addSource(port: SourcePort, limits: SourceLimits): Source {
@@ -126,7 +111,8 @@ export class Download {
 
   /** A seed that has sent nothing of the piece yet need not: another downloader has it now. */
   private letSeedOff(piece: PieceIndex, other: Source): boolean {
-    if (!other.isUnchoked || other.isSnubbed || other.offered.isFull) return false
+    if (!this.sources.areSeedsFew || !other.isUnchoked || other.isSnubbed || other.offered.isFull)
+      return false
     const isWaiting = ({ source, receivedBytes }: Assembly) => source.offered.isFull && receivedBytes === 0
     const waiting = this.underWay.get(piece)?.find(isWaiting)
     if (!waiting || waiting.source.arriving?.assembly === waiting) return false
@@ -152,7 +138,11 @@ export class Download {
    */
   blockStarts(source: Source, block: BlockAddress): Uint8Array | undefined {
     source.arriving = undefined
-    if (source.cancelled.take(block)) return undefined
+    if (source.cancelled.take(block)) {
+      // Nobody is idle whose link still brings what was asked for once.
+      this.movedAtMs = this.options.nowMs()
+      return undefined
+    }
     const assembly = source.assemblies.find(
       ({ piece, outstanding }) => piece === block.piece && outstanding.get(block.begin) === block.length,
     )
@@ -174,7 +164,7 @@ export class Download {
     this.movedAtMs = this.options.nowMs()
     this.setSnubbed(source, false)
     source.window.received(block.length, this.movedAtMs)
-    this.rate.received(block.length, this.movedAtMs)
+    this.pace.received(block.length, this.movedAtMs)
     if (assembly.receivedBytes === assembly.length) this.finish(assembly)
     if (source.assemblies.length > 0) this.fill(source)
     else this.refill()
@@ -247,7 +237,7 @@ export class Download {
   /** Call a few times a second: takes pieces from sources that stall, where someone else offers them. */
   tick(): void {
     const now = this.options.nowMs()
-    const limitMs = this.stallLimitMs()
+    const limitMs = this.pace.stallLimitMs(this.cancelledBytes())
     for (const source of this.sources) if (now >= source.snubEndsAtMs) this.setSnubbed(source, false)
     for (const assemblies of [...this.underWay.values()]) {
       for (const assembly of assemblies) {
@@ -269,7 +259,7 @@ export class Download {
 
   /** Where not all can be asked, those go first that are asked for least: what waits at one must not keep others idle. */
   private refill(): void {
-    if (this.isPaused || this.outstandingBytes >= BLOB_OUTSTANDING_BYTES_MAX) return
+    if (this.isPaused || !this.pace.hasRoom) return
     const sources = [...this.sources].sort((one, other) => one.outstandingBytes - other.outstandingBytes)
     for (const source of sources) this.fill(source)
   }
@@ -279,15 +269,9 @@ export class Download {
     source.isSnubbed = isSnubbed
   }
 
-  private stallLimitMs(): number {
-    const ownMs = STALL_OWN_TIMES * this.rate.msFor(this.dueBytes())
-    if (this.pieceMeanMs === undefined) return Math.max(STALL_MS_UNKNOWN, ownMs)
-    return Math.max(STALL_MS_MIN, STALL_MEAN_TIMES * this.pieceMeanMs, ownMs)
-  }
-
   /** What is cancelled comes all the same when it was on its way, and all else after it. */
-  private dueBytes(): number {
-    let bytes = this.outstandingBytes
+  private cancelledBytes(): number {
+    let bytes = 0
     const sinceMs = this.options.nowMs() - SNUBBED_MS
     for (const { cancelled, cancelledAtMs, limits } of this.sources)
       if (cancelledAtMs > sinceMs) bytes += Math.min(cancelled.size * limits.blockBytes, CANCELLED_BYTES_MAX)
@@ -297,13 +281,13 @@ export class Download {
   private fill(source: Source): void {
     if (this.isPaused || !source.isUnchoked) return
     if (source.outstandingRequests === 0) source.window.resume(this.options.nowMs())
-    if (this.outstandingBytes === 0) this.rate.resume(this.options.nowMs())
+    this.pace.begin(this.options.nowMs())
     // A quarter of the window at a time: one write, and one TLS record, for several requests.
     if (source.outstandingBytes > source.window.bytes * REFILL_BELOW_SHARE) return
     while (
       source.outstandingBytes < source.window.bytes &&
       source.outstandingRequests < source.limits.requestsMax &&
-      this.outstandingBytes < BLOB_OUTSTANDING_BYTES_MAX
+      this.pace.hasRoom
     ) {
       // Before a piece begins: its own wait must not count as its source's.
       const delayMs = this.options.limit.waitMs()
@@ -383,8 +367,7 @@ export class Download {
       if (!oldest || first.startedAtMs < oldest.startedAtMs) oldest = first
     }
     if (!oldest || oldest.receivedBytes >= oldest.length * DUPLICATE_BELOW_SHARE) return undefined
-    // Younger than a piece takes: it is not late.
-    const isLate = this.options.nowMs() - oldest.startedAtMs > (this.pieceMeanMs ?? STALL_MS_MIN)
+    const isLate = this.options.nowMs() - oldest.startedAtMs > this.pace.lateAfterMs(this.cancelledBytes())
     return isLate ? oldest.piece : undefined
   }
 
@@ -406,7 +389,7 @@ export class Download {
     assembly.requestedBytes += length
     source.outstandingBytes += length
     source.outstandingRequests += 1
-    this.outstandingBytes += length
+    this.pace.outstandingBytes += length
     this.options.limit.spend(length)
     source.port.request({ piece: assembly.piece, begin, length })
   }
@@ -417,14 +400,12 @@ export class Download {
     assembly.outstanding.delete(begin)
     assembly.source.outstandingBytes -= length
     assembly.source.outstandingRequests -= 1
-    this.outstandingBytes -= length
+    this.pace.outstandingBytes -= length
     return true
   }
 
   private finish(assembly: Assembly): void {
-    const tookMs = this.options.nowMs() - assembly.startedAtMs
-    this.pieceMeanMs =
-      this.pieceMeanMs === undefined ? tookMs : this.pieceMeanMs * (1 - SMOOTHING) + tookMs * SMOOTHING
+    this.pace.finished(this.options.nowMs() - assembly.startedAtMs)
     assembly.source.port.received(assembly.piece)
     this.detach(assembly)
     if (this.options.have.has(assembly.piece) || this.verifying.has(assembly.piece)) {

@@ -44,6 +44,11 @@ export class RequestWindow {
     return this.rateBytesPerMs === 0 ? 0 : bytes / this.rateBytesPerMs
   }
 
+  /** What comes in so long at the rate of late; undefined before it is known. */
+  bytesIn(ms: number): number | undefined {
+    return this.rateBytesPerMs === 0 ? undefined : this.rateBytesPerMs * ms
+  }
+
   get bytes(): number {
     return Math.min(WINDOW_BYTES_MAX, Math.max(WINDOW_BYTES_MIN, this.rateBytesPerMs * WINDOW_MS))
   }

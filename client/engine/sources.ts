@@ -9,6 +9,7 @@ export class Sources implements Iterable<Source> {
   /** How many of them offer each piece. */
   readonly availability: Uint16Array
   private readonly all = new Set<Source>()
+  private seeds = 0
 
   constructor(pieceCount: number) {
     this.availability = new Uint16Array(pieceCount)
@@ -29,6 +30,7 @@ export class Sources implements Iterable<Source> {
   /** @returns false when it is none of these */
   remove(source: Source): boolean {
     if (!this.all.delete(source)) return false
+    if (source.offered.isFull) this.seeds -= 1
     for (let piece = 0; piece < this.availability.length; piece++) {
       if (source.offered.has(piece as PieceIndex)) this.availability[piece]! -= 1
     }
@@ -38,6 +40,7 @@ export class Sources implements Iterable<Source> {
   /** @returns false when it was known */
   offer(source: Source, piece: PieceIndex, nowMs: number): boolean {
     if (!source.offered.add(piece)) return false
+    if (source.offered.isFull) this.seeds += 1
     source.offeredAtMs = nowMs
     this.availability[piece]! += 1
     return true
@@ -45,8 +48,14 @@ export class Sources implements Iterable<Source> {
 
   withdraw(source: Source, piece: PieceIndex): void {
     if (!source.offered.has(piece)) return
+    if (source.offered.isFull) this.seeds -= 1
     source.offered.delete(piece)
     this.availability[piece]! -= 1
+  }
+
+  /** No more than there are downloaders: each is asked for what only seeds have. */
+  get areSeedsFew(): boolean {
+    return this.seeds * 2 <= this.all.size
   }
 
   isOffered(piece: PieceIndex): boolean {
@@ -60,12 +69,12 @@ export class Sources implements Iterable<Source> {
   }
 
   /**
-   * A seed is asked for what only seeds have, so that the first holder of a blob sends little more than one copy of it
-   * however many want it; a source that stalled, for what nobody else offers.
+   * Where seeds are few, one is asked for what only seeds have, so that the first holder of a blob sends little more than one
+   * copy of it however many want it; a source that stalled, for what nobody else offers.
    */
   isSparedFor(piece: PieceIndex, source: Source): boolean {
     if (source.isSnubbed && this.hasAlternative(piece, source)) return true
-    if (!source.isSnubbed && !source.offered.isFull) return false
+    if (!source.isSnubbed && !(source.offered.isFull && this.areSeedsFew)) return false
     for (const other of this.all) {
       if (other !== source && !other.offered.isFull && isSwift(other, piece)) return true
     }

@@ -2,13 +2,8 @@ import { createHash } from 'node:crypto'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { Bitfield } from '../../client/engine/bitfield.ts'
-import {
-  type Assembly,
-  BLOB_OUTSTANDING_BYTES_MAX,
-  Download,
-  type Source,
-  type SourceLimits,
-} from '../../client/engine/download.ts'
+import { type Assembly, Download, type Source, type SourceLimits } from '../../client/engine/download.ts'
+import { BLOB_OUTSTANDING_BYTES_MAX, type Pace } from '../../client/engine/pace.ts'
 import { RateLimit } from '../../client/engine/rate-limit.ts'
 import type { Sources } from '../../client/engine/sources.ts'
 import type { PieceBuffer, PieceBuffers } from '../../client/store/piece-buffers.ts'
@@ -50,8 +45,8 @@ interface Inside {
   sources: Sources
   underWay: Map<PieceIndex, Assembly[]>
   verifying: Set<PieceIndex>
-  outstandingBytes: number
-  dueBytes(): number
+  pace: Pace
+  cancelledBytes(): number
 }
 
 interface FakePeer {
@@ -170,7 +165,7 @@ class World {
   }
 
   check(): void {
-    const { sources, underWay, verifying, outstandingBytes } = this.inside
+    const { sources, underWay, verifying, pace } = this.inside
     const assemblies = [...sources].flatMap((source) => source.assemblies)
     expect(this.buffers.inUse.size).toBe(assemblies.length + this.verifying.length)
     let total = 0
@@ -182,7 +177,7 @@ class World {
       expect(source.outstandingRequests).toBeLessThanOrEqual(source.limits.requestsMax)
       total += source.outstandingBytes
     }
-    expect(outstandingBytes).toBe(total)
+    expect(pace.outstandingBytes).toBe(total)
     expect(total).toBeLessThanOrEqual(BLOB_OUTSTANDING_BYTES_MAX + PIECE_BYTES)
     expect([...underWay.values()].flat()).toHaveLength(assemblies.length)
     for (const [piece, list] of underWay) {
@@ -513,10 +508,38 @@ test('what is cancelled counts as on its way for a while, and not for ever', () 
   const peer = world.addPeer(LIMITS[0]!)
   world.download.offers(peer.source, allOf(world.layout))
   world.download.unchoked(peer.source)
-  const asked = world.inside.outstandingBytes
+  const asked = world.inside.pace.outstandingBytes
   world.download.pause()
-  expect(world.inside.outstandingBytes).toBe(0)
-  expect(world.inside.dueBytes()).toBeGreaterThanOrEqual(asked)
+  expect(world.inside.pace.outstandingBytes).toBe(0)
+  expect(world.inside.cancelledBytes()).toBeGreaterThanOrEqual(asked)
   world.nowMs += 5_001
-  expect(world.inside.dueBytes()).toBe(0)
+  expect(world.inside.cancelledBytes()).toBe(0)
+})
+
+test('where most peers are seeds none is spared, and none is told to stop for another downloader', () => {
+  const world = new World(4, 64)
+  const seeds = [0, 1].map(() => world.addPeer(LIMITS[0]!))
+  const other = world.addPeer(LIMITS[0]!)
+  for (const { source } of seeds) world.download.offers(source, allOf(world.layout))
+  world.download.unchoked(other.source)
+  world.download.unchoked(seeds[0]!.source)
+  world.download.offers(other.source, [0, 1] as PieceIndex[])
+  expect(seeds[0]!.pending.some(({ isCancelled }) => isCancelled)).toBe(false)
+  expect(new Set(seeds[0]!.pending.map(({ block }) => block.piece)).size).toBe(4)
+  // One leaves, and they are few again.
+  world.remove(seeds[1]!)
+  world.download.offers(other.source, [2] as PieceIndex[])
+  expect(seeds[0]!.pending.some(({ isCancelled }) => isCancelled)).toBe(true)
+})
+
+test('a block that was cancelled and comes all the same shows that the link is not idle', () => {
+  const world = new World(2, 2)
+  const peer = world.addPeer(LIMITS[0]!)
+  world.download.offers(peer.source, allOf(world.layout))
+  world.download.unchoked(peer.source)
+  world.download.pause()
+  world.nowMs += 5_000
+  expect(world.download.idleMs()).toBe(5_000)
+  world.begin(peer, 0)
+  expect(world.download.idleMs()).toBe(0)
 })

@@ -45,9 +45,9 @@ test('readers are told ten seconds after fetches began to fail, unless a piece c
 
 test('calls that no lease can come of are made ever less often, and often again for the next reader', () => {
   const patience = new Patience(0)
-  expect([1, 2, 3, 4, 5, 6].map(() => patience.nextAskInMs() / SECOND)).toEqual([4, 8, 15, 15, 15, 15])
+  expect([1, 2, 3, 4, 5, 6].map(() => patience.nextAskInMs() / SECOND)).toEqual([6, 12, 15, 15, 15, 15])
   patience.begin(0)
-  expect(patience.nextAskInMs()).toBe(4 * SECOND)
+  expect(patience.nextAskInMs()).toBe(6 * SECOND)
 })
 
 test('that somebody was sent for lost pieces is believed for a lease and a little, whatever comes meanwhile', () => {

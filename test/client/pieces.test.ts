@@ -297,6 +297,21 @@ test('of peers that ask for pieces sent equally often, each has its turn', () =>
   expect(order).toEqual([0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2])
 })
 
+test('of peers that were never served any may be first, whoever connected first', () => {
+  const numbers = [0.2, 0.9, 0.5]
+  const options = { isSeed: () => false, piecesHad: () => 0, nowMs: () => 0, random: () => numbers.shift()! }
+  const queue = new UploadQueue({ pieceCount: 3, pieceBytes: 1 }, options)
+  const lanes = [0, 1, 2].map(() => new FakeLane())
+  for (const lane of lanes) queue.add(lane)
+  for (const [piece, lane] of lanes.entries()) lane.queue.push({ piece, begin: 0, length: 1 })
+  const order: number[] = []
+  for (let next = queue.peek(); next; next = queue.peek()) {
+    order.push(lanes.indexOf(next.lane as FakeLane))
+    queue.taken(next)
+  }
+  expect(order).toEqual([1, 2, 0])
+})
+
 test('of peers that ask for what was sent before, whoever has least comes first, but nobody is passed over for ever', () => {
   const queue = new UploadQueue({ pieceCount: 2, pieceBytes: 1 })
   const [rich, poor] = [new FakeLane(), new FakeLane()]
@@ -431,7 +446,7 @@ test('what is banned stays banned however often it is added again', () => {
 
 test('a peer that is held up keeps a place only for a while, and a turn that brought a part says nothing of how long', () => {
   let nowMs = 0
-  const options = { isSeed: () => false, piecesHad: () => 0, nowMs: () => nowMs }
+  const options = { isSeed: () => false, piecesHad: () => 0, nowMs: () => nowMs, random: () => 0 }
   const queue = new UploadQueue({ pieceCount: 16, pieceBytes: 4 }, options)
   const lanes = Array.from({ length: 4 }, () => new FakeLane())
   const ask = (lane: FakeLane, length: number) => lane.queue.push({ piece: 1, begin: 0, length })

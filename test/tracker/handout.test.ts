@@ -5,6 +5,7 @@ import {
   firstFreeRun,
   RETRY_MAX_MS,
   RETRY_MIN_MS,
+  RETRY_SPREAD_MAX_MS,
   retryInMs,
 } from '../../tracker/handout/leases.ts'
 import { choosePeers, HANDOUTS_PER_HEARTBEAT_MAX } from '../../tracker/handout/peers.ts'
@@ -63,14 +64,23 @@ describe('the time to ask again', () => {
     fc.assert(
       fc.property(
         fc.nat(60_000),
+        fc.integer({ min: 1, max: 20_000 }),
         fc.double({ min: 0, max: 0.999, noNaN: true }),
-        (nextExpiryInMs, random) => {
-          const ms = retryInMs({ nextExpiryInMs, random })
+        (nextExpiryInMs, sharers, random) => {
+          const ms = retryInMs({ nextExpiryInMs, sharers, random })
           expect(ms).toBeGreaterThanOrEqual(Math.min(RETRY_MAX_MS, Math.max(RETRY_MIN_MS, nextExpiryInMs)))
-          expect(ms).toBeLessThanOrEqual(RETRY_MAX_MS * 1.25)
+          expect(ms).toBeLessThanOrEqual(RETRY_MAX_MS + RETRY_SPREAD_MAX_MS)
+          if (sharers <= 60) expect(ms).toBeLessThanOrEqual(RETRY_MAX_MS * 1.25)
         },
       ),
     )
+  })
+
+  it('lets no more than fifty of one swarm ask in a second, until that would take too long', () => {
+    const last = (sharers: number) => retryInMs({ nextExpiryInMs: 1_000, sharers, random: 0.999 })
+    expect(last(10)).toBeLessThanOrEqual(1_250)
+    expect(last(500)).toBeGreaterThan(1_000 + 9_900)
+    expect(last(10_000)).toBeLessThanOrEqual(1_000 + RETRY_SPREAD_MAX_MS)
   })
 })
 

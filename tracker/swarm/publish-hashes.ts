@@ -9,7 +9,7 @@ import { livePull } from '../pull/live-pull.ts'
 import { settleDispute } from './blame.ts'
 import { batchesFrom, batchOf, publishedRuns } from './signed-batches.ts'
 import type { SwarmState } from './swarm-state.ts'
-import { takeLease } from './take-lease.ts'
+import { sharersOf, takeLease } from './take-lease.ts'
 
 export type HashesQuestion = z.output<typeof hashesRequest>
 export type HashesAnswer = z.output<typeof hashesResponse>
@@ -87,7 +87,7 @@ function takeStep(
     status: state.status,
     batches: [...published, ...askedFor],
     lease,
-    retryInMs: lease === null ? retryAfter(parts, state.fetchedInMs(awaited, nowMs)) : null,
+    retryInMs: lease === null ? retryAfter(parts, caller, state, state.fetchedInMs(awaited, nowMs)) : null,
   }
 }
 
@@ -103,6 +103,13 @@ function publish(
   return state.publish({ node: caller.node, pull, lease, epoch, firstPiece, hashes, nowMs, leaseMs })
 }
 
-function retryAfter({ random }: TrackerParts, fetchedInMs: number | undefined): number | null {
-  return fetchedInMs === undefined ? null : retryInMs({ nextExpiryInMs: fetchedInMs, random: random() })
+/** @param nextExpiryInMs when the first of the leases that the caller waits for runs out; undefined when it waits for none */
+function retryAfter(
+  parts: TrackerParts,
+  caller: NodeCaller,
+  state: SwarmState,
+  nextExpiryInMs: number | undefined,
+): number | null {
+  if (nextExpiryInMs === undefined) return null
+  return retryInMs({ nextExpiryInMs, sharers: sharersOf(parts, caller, state), random: parts.random() })
 }
