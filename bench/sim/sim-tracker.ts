@@ -1,7 +1,8 @@
 import type { NodeId } from '../../core/metainfo.ts'
 import { trackerConfig } from '../../tracker/config.ts'
-import { type LeasePolicy, type PieceRun, retryInMs } from '../../tracker/handout/leases.ts'
+import type { LeasePolicy, PieceRun } from '../../tracker/handout/leases.ts'
 import { choosePeers, PEERS_HANDED_OUT_MAX, type PeerCandidate } from '../../tracker/handout/peers.ts'
+import { Retries } from '../../tracker/handout/retries.ts'
 import type { LeaseRecord } from '../../tracker/store/store.ts'
 import { Refetches } from '../../tracker/swarm/refetches.ts'
 import { SwarmLeases } from '../../tracker/swarm/swarm-leases.ts'
@@ -27,6 +28,7 @@ export class SimTracker {
   private readonly options: SimTrackerOptions
   private readonly leases = new SwarmLeases([], () => ({ putLeases: [], dropLeases: [] }) as never)
   private readonly refetches = new Refetches()
+  private readonly retries = new Retries()
   private readonly published: Uint8Array
   private unpublished: number
   private readonly candidates = new Map<number, Candidate>()
@@ -86,7 +88,6 @@ export class SimTracker {
     const { awaited, nowMs } = asker
     if (!this.isCold && awaited.length === 0) return { lease: undefined, retryInMs: undefined }
     const isPublished = (piece: number) => this.published[piece] === 1
-    const sharers = Math.max(1, this.leechers.length)
     this.leaseNumber += 1
     const lease = this.leases.take(
       {
@@ -94,7 +95,7 @@ export class SimTracker {
         pull: '',
         lease: String(this.leaseNumber),
         leaseMs: LEASE_MS,
-        sharers,
+        sharers: Math.max(1, this.leechers.length),
         policy: this.options.policy,
       },
       {
@@ -106,12 +107,15 @@ export class SimTracker {
       this.refetches.begin(lease, { nowMs, isPublished })
       return { lease, retryInMs: undefined }
     }
-    const fetchedInMs = this.isCold
+    const nextExpiryInMs = this.isCold
       ? this.leases.nextExpiryInMs(nowMs)
       : this.refetches.endInMs(awaited, nowMs)
-    if (fetchedInMs === undefined) return { lease: undefined, retryInMs: undefined }
+    if (nextExpiryInMs === undefined) return { lease: undefined, retryInMs: undefined }
     const random = this.options.random()
-    return { lease: undefined, retryInMs: retryInMs({ nextExpiryInMs: fetchedInMs, sharers, random }) }
+    return {
+      lease: undefined,
+      retryInMs: this.retries.inMs({ nextExpiryInMs, isCold: this.isCold, nowMs, random }),
+    }
   }
 
   publish(publication: { node: NodeId; lease: string; piece: number; nowMs: number }): void {

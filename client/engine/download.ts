@@ -37,6 +37,8 @@ const UNASKED_BYTES_MAX = 8 * 1024 * 1024
 const REFILL_BELOW_SHARE = 3 / 4
 /** No more than this of what is cancelled is on its way from one source: what the client gives to one socket. */
 const CANCELLED_BYTES_MAX = 1024 * 1024
+/** Without a block for so long, other peers are asked, whatever is outstanding at those that bring nothing. */
+const IDLE_MS = 1_000
 /** A source that was too slow is asked again after so long: it may have been busy with others. */
 const SNUBBED_MS = 5_000
 /** In the end game a piece is asked of a second source only while less than this share of it is here. */
@@ -111,11 +113,10 @@ export class Download {
 
   /** A seed that has sent nothing of the piece yet need not: another downloader has it now. */
   private letSeedOff(piece: PieceIndex, other: Source): boolean {
-    if (!this.sources.areSeedsFew || !other.isUnchoked || other.isSnubbed || other.offered.isFull)
-      return false
+    if (!other.isUnchoked || other.isSnubbed || other.offered.isFull) return false
     const isWaiting = ({ source, receivedBytes }: Assembly) => source.offered.isFull && receivedBytes === 0
     const waiting = this.underWay.get(piece)?.find(isWaiting)
-    if (!waiting || waiting.source.arriving?.assembly === waiting) return false
+    if (!waiting || waiting.source.arriving?.assembly === waiting || !this.sources.areSeedsFew()) return false
     this.abandon(waiting, true)
     return true
   }
@@ -237,11 +238,12 @@ export class Download {
   /** Call a few times a second: takes pieces from sources that stall, where someone else offers them. */
   tick(): void {
     const now = this.options.nowMs()
-    const limitMs = this.pace.stallLimitMs(this.cancelledBytes())
+    const dueBytes = this.dueBytes()
     for (const source of this.sources) if (now >= source.snubEndsAtMs) this.setSnubbed(source, false)
     for (const assemblies of [...this.underWay.values()]) {
       for (const assembly of assemblies) {
         const { source, startedAtMs, piece } = assembly
+        const limitMs = this.pace.stallLimitMs(dueBytes - source.outstandingBytes)
         if (now - startedAtMs <= limitMs || !this.sources.hasAlternative(piece, source)) continue
         this.setSnubbed(source, true)
         source.snubEndsAtMs = now + SNUBBED_MS
@@ -259,7 +261,7 @@ export class Download {
 
   /** Where not all can be asked, those go first that are asked for least: what waits at one must not keep others idle. */
   private refill(): void {
-    if (this.isPaused || !this.pace.hasRoom) return
+    if (this.isPaused || !this.hasRoom) return
     const sources = [...this.sources].sort((one, other) => one.outstandingBytes - other.outstandingBytes)
     for (const source of sources) this.fill(source)
   }
@@ -270,24 +272,28 @@ export class Download {
   }
 
   /** What is cancelled comes all the same when it was on its way, and all else after it. */
-  private cancelledBytes(): number {
-    let bytes = 0
+  private dueBytes(): number {
+    let bytes = this.pace.outstandingBytes
     const sinceMs = this.options.nowMs() - SNUBBED_MS
     for (const { cancelled, cancelledAtMs, limits } of this.sources)
       if (cancelledAtMs > sinceMs) bytes += Math.min(cancelled.size * limits.blockBytes, CANCELLED_BYTES_MAX)
     return bytes
   }
 
+  private get hasRoom(): boolean {
+    return this.pace.hasRoom(this.idleMs() > IDLE_MS)
+  }
+
   private fill(source: Source): void {
     if (this.isPaused || !source.isUnchoked) return
     if (source.outstandingRequests === 0) source.window.resume(this.options.nowMs())
-    this.pace.begin(this.options.nowMs())
+    this.pace.resume(this.options.nowMs())
     // A quarter of the window at a time: one write, and one TLS record, for several requests.
     if (source.outstandingBytes > source.window.bytes * REFILL_BELOW_SHARE) return
     while (
       source.outstandingBytes < source.window.bytes &&
       source.outstandingRequests < source.limits.requestsMax &&
-      this.pace.hasRoom
+      this.hasRoom
     ) {
       // Before a piece begins: its own wait must not count as its source's.
       const delayMs = this.options.limit.waitMs()
@@ -367,8 +373,8 @@ export class Download {
       if (!oldest || first.startedAtMs < oldest.startedAtMs) oldest = first
     }
     if (!oldest || oldest.receivedBytes >= oldest.length * DUPLICATE_BELOW_SHARE) return undefined
-    const isLate = this.options.nowMs() - oldest.startedAtMs > this.pace.lateAfterMs(this.cancelledBytes())
-    return isLate ? oldest.piece : undefined
+    const lateAfterMs = this.pace.lateAfterMs(this.dueBytes() - oldest.source.outstandingBytes)
+    return this.options.nowMs() - oldest.startedAtMs > lateAfterMs ? oldest.piece : undefined
   }
 
   private isEndGame(): boolean {

@@ -17,12 +17,12 @@ export const STALL_MS_MIN = 250
 /** Before any piece has been timed. */
 const STALL_MS_UNKNOWN = 2_000
 /**
- * Nor sooner than so many times what all that is due takes: this node's own link may be what is slow, and peers that
- * serve others do not share it evenly.
+ * Nor sooner than so many times what all that is due from others takes: this node's own link may be what is slow, and
+ * peers that serve others do not share it evenly.
  */
 const STALL_OWN_TIMES = 4
 /**
- * In the end game a piece is late after so many times what all that is due takes: asked twice over a link that is busy,
+ * In the end game a piece is late after so many times what is due from others takes: asked twice over a link that is busy,
  * each comes twice (the last of 1,000 nodes took 3.7 s for 13 pieces that fill 1.8).
  */
 const LATE_OWN_TIMES = 2
@@ -44,7 +44,7 @@ export class Pace {
   }
 
   /** Call before requests go out. */
-  begin(nowMs: number): void {
+  resume(nowMs: number): void {
     if (this.outstandingBytes === 0) this.rate.resume(nowMs)
   }
 
@@ -58,32 +58,31 @@ export class Pace {
       this.pieceMeanMs === undefined ? tookMs : this.pieceMeanMs * (1 - SMOOTHING) + tookMs * SMOOTHING
   }
 
-  /** More may be asked for. */
-  get hasRoom(): boolean {
-    const bytes = this.rate.bytesIn(OUTSTANDING_MS) ?? Number.POSITIVE_INFINITY
-    const most = Math.min(BLOB_OUTSTANDING_BYTES_MAX, Math.max(BLOB_OUTSTANDING_BYTES_MIN, bytes))
-    return this.outstandingBytes < most
+  /**
+   * More may be asked for.
+   * @param isIdle nothing comes: peers that bring nothing must not keep others from being asked
+   */
+  hasRoom(isIdle: boolean): boolean {
+    const bytes = isIdle ? undefined : this.rate.bytesIn(OUTSTANDING_MS)
+    const most = Math.max(BLOB_OUTSTANDING_BYTES_MIN, bytes ?? BLOB_OUTSTANDING_BYTES_MAX)
+    return this.outstandingBytes < Math.min(BLOB_OUTSTANDING_BYTES_MAX, most)
   }
 
   /**
    * How long a piece may take before it is taken from its source.
-   * @param cancelledBytes that are on their way all the same
+   * @param othersBytes due from all other sources: whoever is slow must not set the time by which it is judged
    */
-  stallLimitMs(cancelledBytes: number): number {
-    const ownMs = STALL_OWN_TIMES * this.dueMs(cancelledBytes)
+  stallLimitMs(othersBytes: number): number {
+    const ownMs = STALL_OWN_TIMES * this.rate.msFor(othersBytes)
     if (this.pieceMeanMs === undefined) return Math.max(STALL_MS_UNKNOWN, ownMs)
     return Math.max(STALL_MS_MIN, STALL_MEAN_TIMES * this.pieceMeanMs, ownMs)
   }
 
   /**
    * How long one may take before a second source is asked for it.
-   * @param cancelledBytes that are on their way all the same
+   * @param othersBytes due from all other sources
    */
-  lateAfterMs(cancelledBytes: number): number {
-    return Math.max(this.pieceMeanMs ?? STALL_MS_MIN, LATE_OWN_TIMES * this.dueMs(cancelledBytes))
-  }
-
-  private dueMs(cancelledBytes: number): number {
-    return this.rate.msFor(this.outstandingBytes + cancelledBytes)
+  lateAfterMs(othersBytes: number): number {
+    return Math.max(this.pieceMeanMs ?? STALL_MS_MIN, LATE_OWN_TIMES * this.rate.msFor(othersBytes))
   }
 }

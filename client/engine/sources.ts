@@ -9,7 +9,6 @@ export class Sources implements Iterable<Source> {
   /** How many of them offer each piece. */
   readonly availability: Uint16Array
   private readonly all = new Set<Source>()
-  private seeds = 0
 
   constructor(pieceCount: number) {
     this.availability = new Uint16Array(pieceCount)
@@ -30,7 +29,6 @@ export class Sources implements Iterable<Source> {
   /** @returns false when it is none of these */
   remove(source: Source): boolean {
     if (!this.all.delete(source)) return false
-    if (source.offered.isFull) this.seeds -= 1
     for (let piece = 0; piece < this.availability.length; piece++) {
       if (source.offered.has(piece as PieceIndex)) this.availability[piece]! -= 1
     }
@@ -40,7 +38,6 @@ export class Sources implements Iterable<Source> {
   /** @returns false when it was known */
   offer(source: Source, piece: PieceIndex, nowMs: number): boolean {
     if (!source.offered.add(piece)) return false
-    if (source.offered.isFull) this.seeds += 1
     source.offeredAtMs = nowMs
     this.availability[piece]! += 1
     return true
@@ -48,14 +45,16 @@ export class Sources implements Iterable<Source> {
 
   withdraw(source: Source, piece: PieceIndex): void {
     if (!source.offered.has(piece)) return
-    if (source.offered.isFull) this.seeds -= 1
     source.offered.delete(piece)
     this.availability[piece]! -= 1
   }
 
-  /** No more than there are downloaders: each is asked for what only seeds have. */
-  get areSeedsFew(): boolean {
-    return this.seeds * 2 <= this.all.size
+  /** Not more of those that serve have everything than have a part: seeds are to be spared. */
+  areSeedsFew(): boolean {
+    let balance = 0
+    for (const { isUnchoked, isSnubbed, offered } of this.all)
+      if (isUnchoked && !isSnubbed) balance += offered.isFull ? 1 : -1
+    return balance <= 0
   }
 
   isOffered(piece: PieceIndex): boolean {
@@ -74,7 +73,7 @@ export class Sources implements Iterable<Source> {
    */
   isSparedFor(piece: PieceIndex, source: Source): boolean {
     if (source.isSnubbed && this.hasAlternative(piece, source)) return true
-    if (!source.isSnubbed && !(source.offered.isFull && this.areSeedsFew)) return false
+    if (!source.isSnubbed && !(source.offered.isFull && this.areSeedsFew())) return false
     for (const other of this.all) {
       if (other !== source && !other.offered.isFull && isSwift(other, piece)) return true
     }

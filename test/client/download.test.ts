@@ -46,7 +46,7 @@ interface Inside {
   underWay: Map<PieceIndex, Assembly[]>
   verifying: Set<PieceIndex>
   pace: Pace
-  cancelledBytes(): number
+  dueBytes(): number
 }
 
 interface FakePeer {
@@ -511,9 +511,9 @@ test('what is cancelled counts as on its way for a while, and not for ever', () 
   const asked = world.inside.pace.outstandingBytes
   world.download.pause()
   expect(world.inside.pace.outstandingBytes).toBe(0)
-  expect(world.inside.cancelledBytes()).toBeGreaterThanOrEqual(asked)
+  expect(world.inside.dueBytes()).toBeGreaterThanOrEqual(asked)
   world.nowMs += 5_001
-  expect(world.inside.cancelledBytes()).toBe(0)
+  expect(world.inside.dueBytes()).toBe(0)
 })
 
 test('where most peers are seeds none is spared, and none is told to stop for another downloader', () => {
@@ -521,8 +521,7 @@ test('where most peers are seeds none is spared, and none is told to stop for an
   const seeds = [0, 1].map(() => world.addPeer(LIMITS[0]!))
   const other = world.addPeer(LIMITS[0]!)
   for (const { source } of seeds) world.download.offers(source, allOf(world.layout))
-  world.download.unchoked(other.source)
-  world.download.unchoked(seeds[0]!.source)
+  for (const { source } of [other, ...seeds]) world.download.unchoked(source)
   world.download.offers(other.source, [0, 1] as PieceIndex[])
   expect(seeds[0]!.pending.some(({ isCancelled }) => isCancelled)).toBe(false)
   expect(new Set(seeds[0]!.pending.map(({ block }) => block.piece)).size).toBe(4)
@@ -542,4 +541,49 @@ test('a block that was cancelled and comes all the same shows that the link is n
   expect(world.download.idleMs()).toBe(5_000)
   world.begin(peer, 0)
   expect(world.download.idleMs()).toBe(0)
+})
+
+test('peers that bring nothing do not keep an honest one from being asked, however slow it is', () => {
+  const world = new World(256, 256)
+  for (let at = 0; at < 15; at += 1) {
+    const silent = world.addPeer(LIMITS[1]!)
+    const own = allOf(world.layout).slice(16 * at, 16 * at + 16)
+    world.download.offers(silent.source, own)
+    world.download.unchoked(silent.source)
+  }
+  const honest = world.addPeer(LIMITS[1]!)
+  world.download.offers(honest.source, allOf(world.layout).slice(240))
+  world.download.unchoked(honest.source)
+  for (let at = 0; at < 200; at += 1) {
+    world.nowMs += 250
+    world.download.tick()
+    world.begin(honest, 0)
+    world.end(honest)
+    world.settle(true)
+  }
+  expect(world.have.count).toBe(16)
+})
+
+test('whoever is slow does not set the time after which another is asked', () => {
+  const world = new World(8, 64)
+  const [slow, swift] = [world.addPeer(LIMITS[0]!), world.addPeer(LIMITS[0]!)]
+  for (const { source } of [slow, swift]) world.download.unchoked(source)
+  world.download.offers(slow.source, [0, 1] as PieceIndex[])
+  world.download.offers(swift.source, allOf(world.layout))
+  let sinceMs = 0
+  while (!world.have.isFull && sinceMs < 60_000) {
+    world.nowMs += 100
+    sinceMs += 100
+    world.download.tick()
+    for (let block = 0; block < 4; block += 1) {
+      world.begin(swift, 0)
+      world.end(swift)
+    }
+    if (sinceMs % 1_400 === 0) {
+      world.begin(slow, 0)
+      world.end(slow)
+    }
+    world.settle(true)
+  }
+  expect(sinceMs).toBeLessThan(10_000)
 })

@@ -1,14 +1,14 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { fairShare, firstFreeRun } from '../../tracker/handout/leases.ts'
+import { choosePeers, HANDOUTS_PER_HEARTBEAT_MAX } from '../../tracker/handout/peers.ts'
 import {
-  fairShare,
-  firstFreeRun,
+  REFETCH_SPREAD_MAX_MS,
   RETRY_MAX_MS,
   RETRY_MIN_MS,
   RETRY_SPREAD_MAX_MS,
-  retryInMs,
-} from '../../tracker/handout/leases.ts'
-import { choosePeers, HANDOUTS_PER_HEARTBEAT_MAX } from '../../tracker/handout/peers.ts'
+  Retries,
+} from '../../tracker/handout/retries.ts'
 
 /** A small generator with a seed (mulberry32): the same choices in every run. */
 function seeded(seed: number): () => number {
@@ -60,27 +60,40 @@ describe('a share of a cold blob', () => {
 })
 
 describe('the time to ask again', () => {
+  const inMs = (retries: Retries, options: Partial<Parameters<Retries['inMs']>[0]>) =>
+    retries.inMs({ nextExpiryInMs: 1_000, isCold: true, nowMs: 0, random: 0.5, ...options })
+
   it('is after the next lease may run out, and bounded', () => {
     fc.assert(
       fc.property(
-        fc.nat(60_000),
-        fc.integer({ min: 1, max: 20_000 }),
-        fc.double({ min: 0, max: 0.999, noNaN: true }),
-        (nextExpiryInMs, sharers, random) => {
-          const ms = retryInMs({ nextExpiryInMs, sharers, random })
-          expect(ms).toBeGreaterThanOrEqual(Math.min(RETRY_MAX_MS, Math.max(RETRY_MIN_MS, nextExpiryInMs)))
-          expect(ms).toBeLessThanOrEqual(RETRY_MAX_MS + RETRY_SPREAD_MAX_MS)
-          if (sharers <= 60) expect(ms).toBeLessThanOrEqual(RETRY_MAX_MS * 1.25)
+        fc.array(fc.tuple(fc.nat(60_000), fc.nat(100), fc.double({ min: 0, max: 0.999, noNaN: true }))),
+        (asks) => {
+          const retries = new Retries()
+          let nowMs = 0
+          for (const [nextExpiryInMs, passedMs, random] of asks) {
+            nowMs += passedMs
+            const ms = inMs(retries, { nextExpiryInMs, nowMs, random })
+            const firstMs = Math.min(RETRY_MAX_MS, Math.max(RETRY_MIN_MS, nextExpiryInMs))
+            expect(ms).toBeGreaterThanOrEqual(firstMs)
+            expect(ms).toBeLessThanOrEqual(firstMs + RETRY_SPREAD_MAX_MS)
+          }
         },
       ),
     )
   })
 
-  it('lets no more than fifty of one swarm ask in a second, until that would take too long', () => {
-    const last = (sharers: number) => retryInMs({ nextExpiryInMs: 1_000, sharers, random: 0.999 })
-    expect(last(10)).toBeLessThanOrEqual(1_250)
-    expect(last(500)).toBeGreaterThan(1_000 + 9_900)
-    expect(last(10_000)).toBeLessThanOrEqual(1_000 + RETRY_SPREAD_MAX_MS)
+  it('is the first moment for whoever waits alone, and later for each that waits as well', () => {
+    const retries = new Retries()
+    expect([1, 2, 3].map(() => inMs(retries, {}))).toEqual([1_000, 1_020, 1_040])
+    expect(inMs(retries, { nowMs: 500 })).toBe(1_000)
+    expect(inMs(new Retries(), { nowMs: 500 })).toBe(1_000)
+  })
+
+  it('is any moment of the spread for those that do not fit into it', () => {
+    const retries = new Retries()
+    const all = Array.from({ length: 1_000 }, (_, at) => inMs(retries, { isCold: false, random: at / 1_000 }))
+    expect(Math.max(...all)).toBeLessThanOrEqual(1_000 + REFETCH_SPREAD_MAX_MS)
+    expect(new Set(all.slice(500)).size).toBeGreaterThan(400)
   })
 })
 

@@ -70,6 +70,13 @@ describe('a swarm', () => {
     expect(body.retryInMs).toBeGreaterThan(0)
   })
 
+  it('has those that wait ask again one after the other', async () => {
+    const waiting = await pulling()
+    const answers = await Promise.all(Array.from({ length: 30 }, () => askLease(waiting)))
+    const retriesInMs = answers.map(({ body }) => body.retryInMs!)
+    expect(new Set(retriesInMs).size).toBeGreaterThan(10)
+  })
+
   it('signs published hashes for its own cluster', async () => {
     const { status, body } = await publish(one, 0, 2)
     expect(status).toBe(200)

@@ -78,26 +78,3 @@ export function firstFreeRun(
     return { firstPiece, pieces: end - firstPiece }
   }
 }
-
-/** Bounds of how long an asker with no lease waits before it asks again, in milliseconds. */
-export const RETRY_MIN_MS = 250
-export const RETRY_MAX_MS = 5000
-
-/**
- * Between two askers of one swarm: enough of them come for whatever a lease that runs out leaves, and ten thousand that wait
- * do not ask two thousand times a second (a release of which one lease holder died took 7 calls a node, and 5 with this).
- */
-const ASKERS_APART_MS = 20
-/** The last of them comes so much later than the first. */
-export const RETRY_SPREAD_MAX_MS = 15_000
-
-/**
- * When an asker that got no lease should ask again: when the first lease may run out, and then one after the other.
- * @param options.sharers nodes that may be asking
- * @param options.random in [0, 1)
- */
-export function retryInMs(options: { nextExpiryInMs: number; sharers: number; random: number }): number {
-  const base = Math.min(RETRY_MAX_MS, Math.max(RETRY_MIN_MS, options.nextExpiryInMs))
-  const spread = Math.max(base / 4, Math.min(RETRY_SPREAD_MAX_MS, options.sharers * ASKERS_APART_MS))
-  return Math.round(base + options.random * spread)
-}

@@ -2,14 +2,13 @@ import type { z } from 'zod'
 import { type ClusterId, PIECE_HASH_BYTES, type SwarmId } from '../../core/metainfo.ts'
 import type { hashesRequest, hashesResponse } from '../../core/tracker-api.ts'
 import { RefusedError } from '../errors.ts'
-import { retryInMs } from '../handout/leases.ts'
 import { PEERS_HANDED_OUT_MAX } from '../handout/peers.ts'
 import type { NodeCaller, TrackerParts } from '../parts.ts'
 import { livePull } from '../pull/live-pull.ts'
 import { settleDispute } from './blame.ts'
 import { batchesFrom, batchOf, publishedRuns } from './signed-batches.ts'
 import type { SwarmState } from './swarm-state.ts'
-import { sharersOf, takeLease } from './take-lease.ts'
+import { takeLease } from './take-lease.ts'
 
 export type HashesQuestion = z.output<typeof hashesRequest>
 export type HashesAnswer = z.output<typeof hashesResponse>
@@ -87,7 +86,7 @@ function takeStep(
     status: state.status,
     batches: [...published, ...askedFor],
     lease,
-    retryInMs: lease === null ? retryAfter(parts, caller, state, state.fetchedInMs(awaited, nowMs)) : null,
+    retryInMs: lease === null ? (state.retryInMs(awaited, { nowMs, random: parts.random() }) ?? null) : null,
   }
 }
 
@@ -101,15 +100,4 @@ function publish(
   const leaseMs = parts.times.leaseSeconds * 1000
   const nowMs = parts.nowMs()
   return state.publish({ node: caller.node, pull, lease, epoch, firstPiece, hashes, nowMs, leaseMs })
-}
-
-/** @param nextExpiryInMs when the first of the leases that the caller waits for runs out; undefined when it waits for none */
-function retryAfter(
-  parts: TrackerParts,
-  caller: NodeCaller,
-  state: SwarmState,
-  nextExpiryInMs: number | undefined,
-): number | null {
-  if (nextExpiryInMs === undefined) return null
-  return retryInMs({ nextExpiryInMs, sharers: sharersOf(parts, caller, state), random: parts.random() })
 }

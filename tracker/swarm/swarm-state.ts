@@ -1,6 +1,7 @@
 import { type NodeId, PIECE_HASH_BYTES, type PieceLayout, pieceLayout } from '../../core/metainfo.ts'
 import { RefusedError } from '../errors.ts'
 import type { PieceRun } from '../handout/leases.ts'
+import { Retries } from '../handout/retries.ts'
 import {
   type DisputeRecord,
   emptyChange,
@@ -50,6 +51,7 @@ export class SwarmState {
   readonly #completions: Set<NodeId>
   readonly #disputes: SwarmDisputes
   readonly #refetches = new Refetches()
+  readonly #retries = new Retries()
   readonly #rangeIgnoredBy = new Set<NodeId>()
   #rangeIgnoredAtMs = Number.NEGATIVE_INFINITY
   #epoch: number
@@ -190,10 +192,12 @@ export class SwarmState {
   }
 
   /** Others fetch what has no hash, or what the asker waits for in vain: when it should ask again; undefined: nobody does. */
-  fetchedInMs(awaited: readonly PieceRun[], nowMs: number): number | undefined {
-    return this.status === 'cold'
-      ? this.#leases.nextExpiryInMs(nowMs)
-      : this.#refetches.endInMs(awaited, nowMs)
+  retryInMs(awaited: readonly PieceRun[], now: { nowMs: number; random: number }): number | undefined {
+    const isCold = this.status === 'cold'
+    const endInMs = isCold
+      ? this.#leases.nextExpiryInMs(now.nowMs)
+      : this.#refetches.endInMs(awaited, now.nowMs)
+    return endInMs === undefined ? undefined : this.#retries.inMs({ nextExpiryInMs: endInMs, isCold, ...now })
   }
 
   /**

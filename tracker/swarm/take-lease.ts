@@ -21,6 +21,7 @@ export function takeLease(
 ): Lease | null {
   const nowMs = parts.nowMs()
   const leaseMs = parts.times.leaseSeconds * 1000
+  const { leechers } = parts.peers.of(caller.cluster.cluster).count(state.identity.swarm, nowMs)
   const taken = state.lease({
     lease: randomUUID(),
     node: caller.node,
@@ -29,16 +30,10 @@ export function takeLease(
     awaited,
     nowMs,
     leaseMs,
-    sharers: sharersOf(parts, caller, state),
+    sharers: Math.max(1, leechers),
     policy: state.isRangeIgnored({ nowMs, leaseMs }) ? oneReader : parts.leasePolicy,
   })
   if (taken === undefined) return null
   const { lease, firstPiece, pieces, expiresAtMs } = taken
   return { lease, swarm: state.identity.swarm, firstPiece, pieces, expiresInMs: expiresAtMs - nowMs }
-}
-
-/** Nodes that a swarm's missing pieces are shared among: the caller, and all others without the whole blob. */
-export function sharersOf(parts: TrackerParts, caller: NodeCaller, state: SwarmState): number {
-  const { leechers } = parts.peers.of(caller.cluster.cluster).count(state.identity.swarm, parts.nowMs())
-  return Math.max(1, leechers)
 }

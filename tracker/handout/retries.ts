@@ -1,0 +1,32 @@
+/** Bounds of when the first asker with no lease asks again, in milliseconds. */
+export const RETRY_MIN_MS = 250
+export const RETRY_MAX_MS = 5000
+/**
+ * Between two askers of one swarm: enough of them come for whatever a lease that runs out leaves, and ten thousand that wait
+ * do not ask two thousand times a second.
+ */
+const ASKERS_APART_MS = 20
+/** The last comes at most so much later than the first may. */
+export const RETRY_SPREAD_MAX_MS = 15_000
+/** The same for those that wait for a lost piece: they believe the tracker for 12 s. */
+export const REFETCH_SPREAD_MAX_MS = 6_000
+
+/** When those that got no lease of one swarm ask again. Not stored. Pure: clock and chance are passed in. */
+export class Retries {
+  #lastAtMs = Number.NEGATIVE_INFINITY
+
+  /**
+   * When the first lease may run out, and one after the other.
+   * @param options.isCold some piece has no hash yet; else the asker waits for one that lost its holders
+   * @param options.random in [0, 1)
+   */
+  inMs(options: { nextExpiryInMs: number; isCold: boolean; nowMs: number; random: number }): number {
+    const { nextExpiryInMs, isCold, nowMs, random } = options
+    const spreadMaxMs = isCold ? RETRY_SPREAD_MAX_MS : REFETCH_SPREAD_MAX_MS
+    const base = Math.min(RETRY_MAX_MS, Math.max(RETRY_MIN_MS, nextExpiryInMs))
+    const inTurn = Math.max(base, this.#lastAtMs + ASKERS_APART_MS - nowMs)
+    if (inTurn > base + spreadMaxMs) return Math.round(base + random * spreadMaxMs)
+    this.#lastAtMs = nowMs + inTurn
+    return Math.round(inTurn)
+  }
+}
