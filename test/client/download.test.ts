@@ -587,3 +587,54 @@ test('whoever is slow does not set the time after which another is asked', () =>
   }
   expect(sinceMs).toBeLessThan(10_000)
 })
+
+/** The peers' blocks come in turns, one each so many ms. */
+function bring(
+  world: World,
+  peers: FakePeer[],
+  { blocks, everyMs }: { blocks: number; everyMs: number },
+): void {
+  for (let at = 0; at < blocks; at += 1) {
+    world.nowMs += everyMs
+    world.download.tick()
+    const peer = peers[at % peers.length]!
+    world.begin(peer, 0)
+    world.end(peer)
+    world.settle(true)
+  }
+}
+
+/** Offers all of the blob, so many pieces at a time. */
+function addOffering(world: World, pieces: number): FakePeer {
+  const peer = world.addPeer({ ...LIMITS[0]!, requestsMax: pieces * (PIECE_BYTES / 16384) })
+  world.download.offers(peer.source, allOf(world.layout))
+  world.download.unchoked(peer.source)
+  return peer
+}
+
+test('over a busy link nothing is asked for twice, though all of it is under way', () => {
+  const world = new World(16, 64)
+  const busy = [addOffering(world, 8), addOffering(world, 8)]
+  const other = addOffering(world, 8)
+  bring(world, busy, { blocks: 24, everyMs: 250 })
+  expect(world.have.count).toBeGreaterThan(2)
+  expect(other.pending).toEqual([])
+})
+
+test('a link that becomes slow does not make its sources slow', () => {
+  const world = new World(64, 64)
+  const peers = [addOffering(world, 2), addOffering(world, 2)]
+  bring(world, peers, { blocks: 80, everyMs: 25 })
+  bring(world, peers, { blocks: 16, everyMs: 250 })
+  expect(peers.map(({ source }) => source.isSnubbed)).toEqual([false, false])
+})
+
+test('a slow link has no more outstanding than four MiB, however many peers there are', () => {
+  const world = new World(512, 512)
+  const first = addOffering(world, 16)
+  bring(world, [first], { blocks: 20, everyMs: 160 })
+  const others = Array.from({ length: 9 }, () => addOffering(world, 16))
+  bring(world, [first, ...others], { blocks: 20, everyMs: 160 })
+  expect(world.inside.pace.outstandingBytes).toBeLessThanOrEqual(4 * 1024 * 1024 + PIECE_BYTES)
+  expect(world.inside.pace.outstandingBytes).toBeGreaterThan(3 * 1024 * 1024)
+})
