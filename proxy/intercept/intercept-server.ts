@@ -17,6 +17,9 @@ const KEEP_ALIVE_MS = 120_000
 /** Longer than any patience with an upstream, which must speak first. */
 export const SOCKET_IDLE_MS = 10 * 60_000
 
+/** Requests of one connection that wait while one before them is answered. No pulling client sends even two. */
+const PIPELINED_MAX = 16
+
 export interface InterceptOptions {
   authority: ProxyAuthority
   /** Every request on every intercepted connection. */
@@ -28,10 +31,14 @@ export interface InterceptOptions {
 export class InterceptServer {
   readonly #authority: ProxyAuthority
   readonly #http: Server
+  readonly #log: Logger
   readonly #registryOf = new WeakMap<object, RegistryClient>()
+  /** Of each connection: what answers its requests, the first of which is being answered. */
+  readonly #answersOf = new WeakMap<object, (() => void)[]>()
 
   constructor({ authority, onRequest, log }: InterceptOptions) {
     this.#authority = authority
+    this.#log = log
     this.#http = createServer({
       maxHeaderSize: HEADER_BYTES_MAX,
       headersTimeout: HEADERS_PATIENCE_MS,
@@ -42,7 +49,9 @@ export class InterceptServer {
     })
     this.#http.timeout = SOCKET_IDLE_MS
     this.#http.on('request', (request: IncomingMessage, response: ServerResponse) => {
-      onRequest(request, response, this.#registryOf.get(request.socket)!)
+      this.#inTurn(request, response, () =>
+        onRequest(request, response, this.#registryOf.get(request.socket)!),
+      )
     })
     this.#http.on('clientError', malformedRefusal(log))
     // A tunnel inside an intercepted connection would lead past the rules for targets.
@@ -68,6 +77,27 @@ export class InterceptServer {
     await handshake(secure)
     this.#registryOf.set(secure, registry)
     this.#http.emit('connection', secure)
+  }
+
+  /**
+   * Pipelined requests go on one by one: the connections to the registry are several and keep no order, and a request
+   * that is not safe must not be overtaken (RFC 9112 §9.3.2).
+   */
+  #inTurn(request: IncomingMessage, response: ServerResponse, answer: () => void): void {
+    const { socket } = request
+    const answers = this.#answersOf.get(socket) ?? []
+    this.#answersOf.set(socket, answers)
+    if (!socket.writable) return
+    if (answers.length > PIPELINED_MAX) {
+      refuseRequest(this.#log, 'too many pipelined requests', socket)
+      return
+    }
+    answers.push(answer)
+    response.once('close', () => {
+      answers.shift()
+      if (socket.writable) answers[0]?.()
+    })
+    if (answers.length === 1) answer()
   }
 
   close(): void {

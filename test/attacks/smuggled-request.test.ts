@@ -11,18 +11,29 @@ afterEach(() => proxy.close())
 const seen: string[] = []
 const ALIVE = '/v2/alive'
 const ANSWER = 'what the registry has'
+/** For a request that another would overtake if it could. */
+const SLOW_MS = 200
+let unanswered = 0
+let unansweredMax = 0
 /** Paths of requests that were made openly; what the registry answers to any other was had by smuggling. */
 let openPaths: string[] = []
 const door = (request: IncomingMessage, response: ServerResponse) => {
   const { method, url = '', headers } = request
   if (url !== ALIVE) seen.push(`${method} ${url} ${headers.host}`)
   if (url !== ALIVE && !openPaths.includes(url)) loot.bytes += ANSWER.length
-  request.resume().on('end', () => response.writeHead(200, { 'content-length': ANSWER.length }).end(ANSWER))
+  unanswered += 1
+  unansweredMax = Math.max(unansweredMax, unanswered)
+  const answer = () => {
+    unanswered -= 1
+    response.writeHead(200, { 'content-length': ANSWER.length }).end(ANSWER)
+  }
+  request.resume().on('end', () => setTimeout(answer, url === '/v2/first' ? SLOW_MS : 0))
 }
 
 /** Sends raw bytes inside an intercepted connection; `H` stands for the registry's own host. */
 async function send(text: string, paths: string[] = []): Promise<string> {
   seen.length = 0
+  unansweredMax = 0
   openPaths = paths
   proxy = await startTestProxy(door)
   const secure = await proxy.secure()
@@ -103,10 +114,23 @@ attackTest(
   },
 )
 
-attackTest('requests in a row on one connection stay as many as they are', async () => {
+attackTest('requests in a row on one connection stay as many as they are, and none overtakes', async () => {
   const first = 'POST /v2/first HTTP/1.1\r\nHost: H\r\nContent-Length: 5\r\n\r\nGET /'
   const second = 'GET /v2/second HTTP/1.1\r\nHost: H\r\nConnection: close\r\n\r\n'
-  await send(first + second, ['/v2/first', '/v2/second'])
+  const answer = await send(first + second, ['/v2/first', '/v2/second'])
   const { host } = proxy.registry
   expect(seen).toEqual([`POST /v2/first ${host}`, `GET /v2/second ${host}`])
+  expect(unansweredMax).toBe(1)
+  expect(answer.split(ANSWER)).toHaveLength(3)
 })
+
+attackTest(
+  'a flood of requests in a row ends the connection, and few of them reach the registry',
+  async () => {
+    const paths = ['/v2/first', '/v2/second']
+    const second = 'GET /v2/second HTTP/1.1\r\nHost: H\r\n\r\n'
+    await send(second.replace('second', 'first') + second.repeat(1000), paths)
+    expect(seen.length).toBeLessThan(3)
+    expect(loggedCodes().filter((code) => code === 'PROXY_REQUEST')).toHaveLength(1)
+  },
+)
