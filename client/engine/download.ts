@@ -238,12 +238,11 @@ export class Download {
   /** Call a few times a second: takes pieces from sources that stall, where someone else offers them. */
   tick(): void {
     const now = this.options.nowMs()
-    const dueBytes = this.dueBytes()
     for (const source of this.sources) if (now >= source.snubEndsAtMs) this.setSnubbed(source, false)
     for (const assemblies of [...this.underWay.values()]) {
       for (const assembly of assemblies) {
         const { source, startedAtMs, piece } = assembly
-        const limitMs = this.pace.stallLimitMs(dueBytes - source.outstandingBytes)
+        const limitMs = this.pace.stallLimitMs(this.dueBesides(source))
         if (now - startedAtMs <= limitMs || !this.sources.hasAlternative(piece, source)) continue
         this.setSnubbed(source, true)
         source.snubEndsAtMs = now + SNUBBED_MS
@@ -271,12 +270,14 @@ export class Download {
     source.isSnubbed = isSnubbed
   }
 
-  /** What is cancelled comes all the same when it was on its way, and all else after it. */
-  private dueBytes(): number {
-    let bytes = this.pace.outstandingBytes
+  /** What all other sources owe. What is cancelled comes all the same when it was on its way, and all else after it. */
+  private dueBesides(source: Source): number {
+    let bytes = this.pace.outstandingBytes - source.outstandingBytes
     const sinceMs = this.options.nowMs() - SNUBBED_MS
-    for (const { cancelled, cancelledAtMs, limits } of this.sources)
-      if (cancelledAtMs > sinceMs) bytes += Math.min(cancelled.size * limits.blockBytes, CANCELLED_BYTES_MAX)
+    for (const other of this.sources) {
+      if (other === source || other.cancelledAtMs <= sinceMs) continue
+      bytes += Math.min(other.cancelled.size * other.limits.blockBytes, CANCELLED_BYTES_MAX)
+    }
     return bytes
   }
 
@@ -373,7 +374,7 @@ export class Download {
       if (!oldest || first.startedAtMs < oldest.startedAtMs) oldest = first
     }
     if (!oldest || oldest.receivedBytes >= oldest.length * DUPLICATE_BELOW_SHARE) return undefined
-    const lateAfterMs = this.pace.lateAfterMs(this.dueBytes() - oldest.source.outstandingBytes)
+    const lateAfterMs = this.pace.lateAfterMs(this.dueBesides(oldest.source))
     return this.options.nowMs() - oldest.startedAtMs > lateAfterMs ? oldest.piece : undefined
   }
 
