@@ -132,6 +132,18 @@ describe('handing out peers', () => {
     expect(chosen.filter(({ name }) => name.startsWith('s'))).toHaveLength(15)
   })
 
+  it('names seeds and leechers in any order: the dozen that a node dials has both', () => {
+    const [seeds, leechers] = [peersNamed('s', 15), peersNamed('l', 1000)]
+    const random = seeded(3)
+    const ask = () =>
+      choosePeers({ seeds, leechers, peersMax: 30, isEligible: () => true, random })
+        .slice(0, 12)
+        .filter(({ name }) => name.startsWith('s')).length
+    const dialled = Array.from({ length: 4 }, ask)
+    expect(Math.min(...dialled)).toBeGreaterThan(1)
+    expect(Math.max(...dialled)).toBeLessThan(11)
+  })
+
   it('spreads a flash crowd: the only seed is not named to everyone, and no leecher far above the mean', () => {
     const [seeds, leechers] = [peersNamed('s', 1), peersNamed('l', 1000)]
     const random = seeded(2)
