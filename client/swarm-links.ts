@@ -69,8 +69,13 @@ export class SwarmLinks implements ListeningSwarm {
   constructor(options: SwarmLinksOptions) {
     this.options = options
     const { layout, have } = options.stored
-    const [isSeed, piecesHad, nowMs] = [() => this.isUploadOnly, () => have.count, () => performance.now()]
-    this.uploads = new UploadQueue(layout, { isSeed, piecesHad, nowMs, random: Math.random })
+    this.uploads = new UploadQueue(layout, {
+      isSeed: () => this.isUploadOnly,
+      piecesHad: () => have.count,
+      holdersOf: (piece) => options.download.holdersOf(piece),
+      nowMs: () => performance.now(),
+      random: Math.random,
+    })
   }
 
   get swarm(): SwarmId {

@@ -2,8 +2,10 @@ import type { BlockAddress } from '../../client/wire/messages.ts'
 import type { EventHeap } from './event-heap.ts'
 import { BLOCK_BYTES } from './scenarios.ts'
 
-/** On their way to one machine: about what a queue of 50 ms before its link of 64 Mbit/s holds. */
+/** Blocks on their way to one machine: about what a queue of 50 ms before its link of 64 Mbit/s holds. */
 const COMING_MAX = (512 * 1024) / BLOCK_BYTES
+/** Shares of the receiver's link are counted in such parts, so that sums are exact. */
+const SHARES = 16
 
 /**
  * A receiver so much slower than the sender has its turn even while the sender is busy: what it waits for then is little to
@@ -54,6 +56,8 @@ export class Port {
   private readonly arrivals: Arrival[] = []
   private receivedUntilMs = 0
   private coming = 0
+  /** How much of this link they take: a block from a slow sender a small share, for a longer time. */
+  private comingShare = 0
   /** What waits until less is on its way to this machine, longest first. */
   private readonly blocked = new Set<Flow>()
   /** A block begins to come in where none was coming. */
@@ -84,7 +88,7 @@ export class Port {
     const dueAt = this.due.indexOf(flow)
     if (dueAt >= 0) {
       this.due.splice(dueAt, 1)
-      flow.to.coming -= 1
+      flow.to.comes(flow, -1)
       flow.to.wake()
     }
     return gone
@@ -106,7 +110,7 @@ export class Port {
   received(): void {
     const { flow, block } = this.arrivals.shift()!
     if (this.arrivals.length > 0) this.wires.heap.set(this.receiveEvent, this.arrivals[0]!.atMs)
-    this.coming -= 1
+    this.comes(flow, -1)
     this.onTurn(this.coming > 0)
     flow.onArrived(block)
     this.wake()
@@ -123,10 +127,16 @@ export class Port {
   /** There is room for another block. */
   private wake(): void {
     for (const flow of this.blocked) {
-      if (this.coming >= COMING_MAX) return
+      if (this.comingShare >= COMING_MAX) return
       this.blocked.delete(flow)
       if (flow.socket.length > 0) flow.from.sendOf(flow)
     }
+  }
+
+  private comes(flow: Flow, blocks: 1 | -1): void {
+    this.coming += blocks
+    const share = Math.min(1, Math.ceil((SHARES * flow.from.bytesPerMs) / this.bytesPerMs) / SHARES)
+    this.comingShare += blocks * share
   }
 
   private sendOf(flow: Flow): void {
@@ -136,7 +146,7 @@ export class Port {
       this.start(flow)
     } else if (at >= 0 && flow.to.bytesPerMs * SLOWER_TIMES <= this.bytesPerMs) {
       this.waiting.splice(at, 1)
-      flow.to.coming += 1
+      flow.to.comes(flow, 1)
       this.due.push(flow)
     }
   }
@@ -145,13 +155,13 @@ export class Port {
     if (this.current) return
     const due = this.due.shift()
     if (due) {
-      due.to.coming -= 1
+      due.to.comes(due, -1)
       this.start(due)
       return
     }
     for (let at = 0; at < this.waiting.length; at += 1) {
       const flow = this.waiting[at]!
-      if (flow.to.coming >= COMING_MAX) {
+      if (flow.to.comingShare >= COMING_MAX) {
         flow.to.blocked.add(flow)
         continue
       }
@@ -162,7 +172,7 @@ export class Port {
   }
 
   private start(flow: Flow): void {
-    flow.to.coming += 1
+    flow.to.comes(flow, 1)
     if (flow.to.coming === 1) flow.to.onComing()
     this.current = flow
     this.startedAtMs = this.wires.clock.nowMs

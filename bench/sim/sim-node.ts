@@ -73,6 +73,7 @@ export class SimNode {
     this.uploads = new UploadQueue(LAYOUT, {
       isSeed: () => this.have.isFull,
       piecesHad: () => this.have.count,
+      holdersOf: (piece) => this.download.holdersOf(piece),
       nowMs: () => this.nowMs,
       random,
     })

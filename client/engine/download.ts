@@ -3,6 +3,7 @@ import { PeerProtocolError } from '../errors.ts'
 import type { PieceBuffers } from '../store/piece-buffers.ts'
 import { BLOCK_BYTES_FOREIGN, type BlockAddress } from '../wire/messages.ts'
 import type { Bitfield } from './bitfield.ts'
+import { IDLE_MS, othersToLetOff, pickDuplicate } from './end-game.ts'
 import { Pace } from './pace.ts'
 import { nearestPiece, type PickView, pickPiece } from './picker.ts'
 import type { RateLimit } from './rate-limit.ts'
@@ -37,15 +38,11 @@ const UNASKED_BYTES_MAX = 8 * 1024 * 1024
 const REFILL_BELOW_SHARE = 3 / 4
 /** No more than this of what is cancelled is on its way from one source: what the client gives to one socket. */
 const CANCELLED_BYTES_MAX = 1024 * 1024
-/** Without a block for so long, other peers are asked, whatever is outstanding at those that bring nothing. */
-const IDLE_MS = 1_000
 /** A source that was too slow is asked again after so long: it may have been busy with others. */
 const SNUBBED_MS = 5_000
-/** In the end game a piece is asked of a second source only while less than this share of it is here. */
-const DUPLICATE_BELOW_SHARE = 1 / 2
 /**
  * Decides which blocks to ask whom for. No sockets, no clock of its own. Invariants: a piece is under way from at most
- * one source, two in the end game; every buffer belongs to exactly one assembly and goes back to the pool when that is
+ * one source, more in the end game; every buffer belongs to exactly one assembly and goes back to the pool when that is
  * settled or abandoned; nothing is asked for while `isPaused`.
  */
 export class Download {
@@ -161,6 +158,7 @@ export class Download {
     const assembly = source.arriving?.assembly
     source.arriving = undefined
     if (!assembly || !this.takeOutstanding(assembly, block.begin)) return
+    if (assembly.receivedBytes === 0) this.letOthersOff(assembly)
     assembly.receivedBytes += block.length
     this.movedAtMs = this.options.nowMs()
     this.setSnubbed(source, false)
@@ -235,6 +233,11 @@ export class Download {
     return this.sources.isOffered(piece)
   }
 
+  /** How many connected peers do. */
+  holdersOf(piece: PieceIndex): number {
+    return this.sources.availability[piece]!
+  }
+
   /** Call a few times a second: takes pieces from sources that stall, where someone else offers them. */
   tick(): void {
     const now = this.options.nowMs()
@@ -281,8 +284,13 @@ export class Download {
     return bytes
   }
 
+  /** Without a block for so long, others are asked, whatever is outstanding at those that bring nothing, and whoever stalled. */
+  private get isIdle(): boolean {
+    return this.idleMs() > IDLE_MS
+  }
+
   private get hasRoom(): boolean {
-    return this.pace.hasRoom(this.idleMs() > IDLE_MS)
+    return this.pace.hasRoom(this.isIdle)
   }
 
   private fill(source: Source): void {
@@ -310,7 +318,7 @@ export class Download {
   }
 
   private begin(source: Source): Assembly | undefined {
-    const piece = this.pick(source) ?? this.pickDuplicate(source)
+    const piece = this.pick(source) ?? this.pickAgain(source)
     if (piece === undefined) return undefined
     const buffer = this.options.buffers.acquire(this.options.layout.pieceBytes)
     if (!buffer) return undefined
@@ -339,10 +347,11 @@ export class Download {
   }
 
   private pickOpen(source: Source): PieceIndex | undefined {
+    const { isIdle } = this
     const view: PickView = {
       pieceCount: this.options.layout.pieceCount,
       position: this.options.position(),
-      isTaken: (piece) => !this.isToBeAsked(piece) || this.sources.isSparedFor(piece, source),
+      isTaken: (piece) => !this.isToBeAsked(piece) || (!isIdle && this.sources.isSparedFor(piece, source)),
       availability: this.sources.availability,
       sources: this.sources.count,
       random: this.options.random,
@@ -361,21 +370,21 @@ export class Download {
     return !this.options.have.has(piece) && !this.isUnderWay(piece) && this.options.isAskable(piece)
   }
 
-  /**
-   * End game, when everything that can be had is under way: this peer takes on, as a second source, what has been so
-   * the longest.
-   */
-  private pickDuplicate(source: Source): PieceIndex | undefined {
-    if (source.isSnubbed || source.assemblies.length > 0 || !this.isEndGame()) return undefined
-    let oldest: Assembly | undefined
-    for (const [piece, [first, second]] of this.underWay) {
-      const isFree = second === undefined && first !== undefined && first.source !== source
-      if (!isFree || !source.offered.has(piece) || this.verifying.has(piece)) continue
-      if (!oldest || first.startedAtMs < oldest.startedAtMs) oldest = first
-    }
-    if (!oldest || oldest.receivedBytes >= oldest.length * DUPLICATE_BELOW_SHARE) return undefined
-    const lateAfterMs = this.pace.lateAfterMs(this.dueBesides(oldest.source))
-    return this.options.nowMs() - oldest.startedAtMs > lateAfterMs ? oldest.piece : undefined
+  /** Of what is under way from others, when there is nothing else to ask this one for. */
+  private pickAgain(source: Source): PieceIndex | undefined {
+    if (source.assemblies.length > 0 || !this.isEndGame()) return undefined
+    return pickDuplicate(source, {
+      underWay: this.underWay,
+      nowMs: this.options.nowMs(),
+      idleMs: this.idleMs(),
+      isVerifying: (piece) => this.verifying.has(piece),
+      lateAfterMs: (oldest) => this.pace.lateAfterMs(this.dueBesides(oldest.source)),
+    })
+  }
+
+  private letOthersOff(assembly: Assembly): void {
+    const others = this.underWay.get(assembly.piece) ?? []
+    if (others.length > 1) for (const other of othersToLetOff(assembly, others)) this.abandon(other, true)
   }
 
   private isEndGame(): boolean {

@@ -12,6 +12,11 @@ const RARE_SHARE = 1 / 10
 /** Small blobs have few pieces; below this there would be nothing to choose from. */
 const WINDOW_PIECES_MIN = 8
 
+/** Of so many peers: how many may offer a piece that is rare. */
+export function rareMax(peers: number): number {
+  return peers * RARE_SHARE
+}
+
 export interface PickView {
   pieceCount: number
   /** First piece that the consumer still waits for; undefined when no one is reading (then: pure rarest first). */
@@ -32,7 +37,7 @@ export interface PickView {
  */
 export function pickPiece(offered: Bitfield, view: PickView): PieceIndex | undefined {
   if (view.position === undefined) return rarest(offered, view, 0, view.pieceCount)
-  const rare = rarest(offered, view, 0, view.pieceCount, view.sources * RARE_SHARE)
+  const rare = rarest(offered, view, 0, view.pieceCount, rareMax(view.sources))
   if (rare !== undefined) return rare
   const window = Math.max(WINDOW_PIECES_MIN, Math.ceil(view.pieceCount * WINDOW_SHARE))
   for (let from = view.position; from < view.pieceCount; from += window) {

@@ -5,9 +5,9 @@ import type { UploadLane } from './upload-queue.ts'
  * as well: it counts no more, and one more peer is served. Not by a seed: what nobody else has goes out whole and once (with
  * it the only holder of a blob sent 1.28 copies to eight, without it 1.14).
  */
-const SLOW_TIMES = 2
+const SLOW_TIMES = 1.3
 /** Never sooner: a busy machine pauses this long. */
-const SLOW_MS_MIN = 250
+const SLOW_MS_MIN = 150
 /** Before a whole piece went out: the first peers must not keep a place by taking a block now and then. */
 const FASTEST_MS_UNKNOWN = 500
 /** How much slower the fastest may become from piece to piece. */

@@ -182,7 +182,7 @@ class World {
     expect([...underWay.values()].flat()).toHaveLength(assemblies.length)
     for (const [piece, list] of underWay) {
       expect(list.length).toBeGreaterThan(0)
-      expect(list.length).toBeLessThanOrEqual(2)
+      expect(list.length).toBeLessThanOrEqual(6)
       expect(new Set(list.map(({ source }) => source)).size).toBe(list.length)
       expect(list.every((assembly) => assembly.piece === piece)).toBe(true)
     }
@@ -470,18 +470,12 @@ test('pieces that come slowly because the own link is slow are not taken from th
 })
 
 test('a peer that was too slow is asked again after a while', () => {
-  const world = new World(64, 64)
-  const [slow, other] = [world.addPeer(LIMITS[0]!), world.addPeer(LIMITS[0]!)]
-  for (const { source } of [slow, other]) {
-    world.download.offers(source, allOf(world.layout).slice(0, 60))
-    world.download.unchoked(source)
-  }
+  const world = new World(256, 256)
+  const [slow, other] = [addOffering(world, 4), addOffering(world, 4)]
   const asksOf = ({ pending }: FakePeer) => pending.filter(({ isCancelled }) => !isCancelled).length
-  world.nowMs += 3_000
-  world.download.tick()
+  bring(world, [other], { blocks: 100, everyMs: 30 })
   expect(asksOf(slow)).toBe(0)
-  world.nowMs += 5_000
-  world.download.tick()
+  bring(world, [other], { blocks: 170, everyMs: 30 })
   expect(asksOf(slow)).toBeGreaterThan(0)
   world.check()
 })
@@ -616,11 +610,69 @@ function addOffering(world: World, pieces: number): FakePeer {
 
 test('over a busy link nothing is asked for twice, though all of it is under way', () => {
   const world = new World(16, 64)
-  const busy = [addOffering(world, 8), addOffering(world, 8)]
-  const other = addOffering(world, 8)
+  const busy = Array.from({ length: 6 }, () => addOffering(world, 2))
+  for (const [at, peer] of busy.entries()) bring(world, [peer], { blocks: at % 4, everyMs: 100 })
+  const other = addOffering(world, 4)
   bring(world, busy, { blocks: 24, everyMs: 250 })
-  expect(world.have.count).toBeGreaterThan(2)
+  expect(world.have.count).toBeGreaterThan(4)
   expect(other.pending).toEqual([])
+})
+
+test('over a link with room what waits at a peer is asked of another as well, which keeps it', () => {
+  const world = new World(8, 64)
+  const [busy, waiting] = [addOffering(world, 4), addOffering(world, 4)]
+  const other = addOffering(world, 4)
+  expect(other.pending, 'all of it is under way').toEqual([])
+  bring(world, [busy], { blocks: 4, everyMs: 200 })
+  const asked = new Set(other.pending.map(({ block }) => block.piece))
+  expect(asked.size).toBe(1)
+  world.begin(other, 0)
+  world.end(other)
+  const [piece] = asked
+  const isLetOff = ({ block, isCancelled }: FakePeer['pending'][number]) =>
+    block.piece !== piece || isCancelled
+  expect([...busy.pending, ...waiting.pending].every(isLetOff), 'the peer that it waited at').toBe(true)
+  expect(other.pending.every(({ isCancelled }) => !isCancelled)).toBe(true)
+  world.check()
+})
+
+test('a peer that has begun with a piece keeps it when another begins, too', () => {
+  const world = new World(1, 64)
+  const [slow, other] = [addOffering(world, 1), addOffering(world, 1)]
+  bring(world, [slow], { blocks: 1, everyMs: 100 })
+  bring(world, [other], { blocks: 1, everyMs: 1_500 })
+  expect(other.pending.length, 'it was late').toBeGreaterThan(0)
+  expect(slow.pending.some(({ isCancelled }) => isCancelled)).toBe(false)
+  world.check()
+})
+
+test('when nothing comes more and more peers are asked, and no more than six', () => {
+  const world = new World(1, 64)
+  const peers = Array.from({ length: 9 }, () => addOffering(world, 1))
+  const asked = () => peers.filter(({ pending }) => pending.some(({ isCancelled }) => !isCancelled)).length
+  const after = (ms: number) => {
+    world.nowMs += ms
+    world.download.tick()
+    return asked()
+  }
+  expect(after(200)).toBe(1)
+  expect(after(400)).toBe(2)
+  expect(after(500)).toBe(4)
+  expect(after(1_000)).toBe(6)
+  expect(after(1_000)).toBe(6)
+  world.check()
+})
+
+test('when nothing comes peers that stalled are asked again at once', () => {
+  const world = new World(256, 256)
+  const [slow, silent] = [addOffering(world, 4), addOffering(world, 4)]
+  bring(world, [silent], { blocks: 100, everyMs: 30 })
+  expect(slow.source.isSnubbed).toBe(true)
+  world.nowMs += 1_100
+  world.download.tick()
+  expect(slow.source.isSnubbed).toBe(true)
+  expect(slow.pending.some(({ isCancelled }) => !isCancelled)).toBe(true)
+  world.check()
 })
 
 test('a link that becomes slow does not make its sources slow', () => {

@@ -4,7 +4,12 @@ import { Bitfield } from '../../client/engine/bitfield.ts'
 import { pickPiece } from '../../client/engine/picker.ts'
 import { PieceHashes } from '../../client/engine/piece-hashes.ts'
 import { RequestWindow, WINDOW_BYTES_MAX, WINDOW_BYTES_MIN } from '../../client/engine/request-window.ts'
-import { SERVED_AT_ONCE_MAX, type UploadLane, UploadQueue } from '../../client/engine/upload-queue.ts'
+import {
+  SERVED_AT_ONCE_MAX,
+  type UploadLane,
+  UploadQueue,
+  type UploadQueueOptions,
+} from '../../client/engine/upload-queue.ts'
 import { KnownPeers } from '../../client/known-peers.ts'
 import type { HashBatch } from '../../core/hash-batch.ts'
 import type { NodeId, PieceIndex, SwarmId } from '../../core/metainfo.ts'
@@ -297,10 +302,63 @@ test('of peers that ask for pieces sent equally often, each has its turn', () =>
   expect(order).toEqual([0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2])
 })
 
+const queueOptions = (some: Partial<UploadQueueOptions>): UploadQueueOptions => ({
+  isSeed: () => false,
+  piecesHad: () => 0,
+  holdersOf: () => 0,
+  nowMs: () => 0,
+  random: () => 0,
+  ...some,
+})
+
+test('of what was sent before, what hardly any peer has goes out before what many have, whoever asks', () => {
+  const holders = [2, 1]
+  const queue = new UploadQueue(
+    { pieceCount: 2, pieceBytes: 1 },
+    queueOptions({ holdersOf: (piece) => holders[piece]! }),
+  )
+  const lanes = Array.from({ length: 10 }, () => new FakeLane())
+  for (const lane of lanes) queue.add(lane)
+  const [poor, rich] = [lanes[0]!, lanes[1]!]
+  rich.had = 1
+  const order: string[] = []
+  for (let round = 0; round < 3; round += 1) {
+    poor.queue.push({ piece: 0, begin: 0, length: 1 })
+    rich.queue.push({ piece: 1, begin: 0, length: 1 })
+    for (let next = queue.peek(); next; next = queue.peek()) {
+      order.push(next.lane === poor ? 'poor' : 'rich')
+      queue.taken(next)
+    }
+  }
+  expect(order).toEqual(['poor', 'rich', 'rich', 'poor', 'rich', 'poor'])
+})
+
+test('a node that has next to nothing serves one peer at a time, and more with more pieces', () => {
+  let had = 0
+  const queue = new UploadQueue({ pieceCount: 64, pieceBytes: 1 }, queueOptions({ piecesHad: () => had }))
+  const lanes = Array.from({ length: 8 }, () => new FakeLane())
+  for (const [piece, lane] of lanes.entries()) {
+    queue.add(lane)
+    lane.queue.push({ piece, begin: 0, length: 1 })
+  }
+  const serveAll = () => {
+    let served = 0
+    while (serveNext(queue, lanes) !== undefined) served += 1
+    return served
+  }
+  expect(serveAll()).toBe(1)
+  had = 4
+  expect(serveAll()).toBe(1)
+  had = 60
+  expect(serveAll()).toBe(2)
+})
+
 test('of peers that were never served any may be first, whoever connected first', () => {
   const numbers = [0.2, 0.9, 0.5]
-  const options = { isSeed: () => false, piecesHad: () => 0, nowMs: () => 0, random: () => numbers.shift()! }
-  const queue = new UploadQueue({ pieceCount: 3, pieceBytes: 1 }, options)
+  const queue = new UploadQueue(
+    { pieceCount: 3, pieceBytes: 1 },
+    queueOptions({ random: () => numbers.shift()! }),
+  )
   const lanes = [0, 1, 2].map(() => new FakeLane())
   for (const lane of lanes) queue.add(lane)
   for (const [piece, lane] of lanes.entries()) lane.queue.push({ piece, begin: 0, length: 1 })
@@ -446,7 +504,7 @@ test('what is banned stays banned however often it is added again', () => {
 
 test('a peer that is held up keeps a place only for a while, and a turn that brought a part says nothing of how long', () => {
   let nowMs = 0
-  const options = { isSeed: () => false, piecesHad: () => 0, nowMs: () => nowMs, random: () => 0 }
+  const options = queueOptions({ piecesHad: () => 4, nowMs: () => nowMs })
   const queue = new UploadQueue({ pieceCount: 16, pieceBytes: 4 }, options)
   const lanes = Array.from({ length: 4 }, () => new FakeLane())
   const ask = (lane: FakeLane, length: number) => lane.queue.push({ piece: 1, begin: 0, length })
