@@ -68,14 +68,10 @@ export class SwarmLinks implements ListeningSwarm {
 
   constructor(options: SwarmLinksOptions) {
     this.options = options
-    const { layout, have } = options.stored
-    this.uploads = new UploadQueue(layout, {
-      isSeed: () => this.isUploadOnly,
-      piecesHad: () => have.count,
-      holdersOf: (piece) => options.download.holdersOf(piece),
-      nowMs: () => performance.now(),
-      random: Math.random,
-    })
+    const [isSeed, nowMs] = [() => this.isUploadOnly, () => performance.now()]
+    const piecesHad = () => options.stored.have.count
+    const holdersOf = (piece: PieceIndex) => options.download.holdersOf(piece)
+    this.uploads = new UploadQueue(this.layout, { isSeed, piecesHad, holdersOf, nowMs, random: Math.random })
   }
 
   get swarm(): SwarmId {
@@ -303,8 +299,7 @@ export class SwarmLinks implements ListeningSwarm {
     this.uploadTimer ??= setTimeout(() => {
       this.uploadTimer = undefined
       this.onUploadWanted()
-    }, delayMs)
-    this.uploadTimer.unref()
+    }, delayMs).unref()
   }
 
   onClosed(link: PeerLink, reason: ShoalError | undefined): void {

@@ -284,7 +284,6 @@ export class Download {
     return bytes
   }
 
-  /** Without a block for so long, others are asked, whatever is outstanding at those that bring nothing, and whoever stalled. */
   private get isIdle(): boolean {
     return this.idleMs() > IDLE_MS
   }

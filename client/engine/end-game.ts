@@ -3,17 +3,15 @@ import type { Assembly, Source } from './source.ts'
 
 /** Sources that a piece is asked of at the same time. */
 const SOURCES_MAX = 2
-/** So many more for each of these times in which nothing comes, and no more than so many in all. */
+/** Without a block for so long, others are asked, whatever is outstanding at those that bring nothing, and whoever stalled. */
 export const IDLE_MS = 1_000
-const SOURCES_MORE = 2
+/** Sources that a piece is asked of when nothing comes: two more for each IDLE_MS. */
 const SOURCES_IDLE_MAX = 6
 /** A further source is asked only while less than this share of the piece is here. */
 const BELOW_SHARE = 1 / 2
-/**
- * With fewer pieces coming in, this node's own link has room: what waits at one source for so long is asked of another as
- * well, though it is not late. Whoever begins first keeps it.
- */
+/** With fewer pieces coming in, this node's own link has room. */
 const COMING_MIN = 3
+/** Then what waits at one source for so long is asked of another as well, though it is not late. */
 const WAITS_MS = 500
 
 export interface EndGameView {
@@ -53,7 +51,7 @@ export function othersToLetOff(first: Assembly, assemblies: readonly Assembly[])
 }
 
 function sourcesMax(idleMs: number): number {
-  return Math.min(SOURCES_IDLE_MAX, SOURCES_MAX + SOURCES_MORE * Math.floor(idleMs / IDLE_MS))
+  return Math.min(SOURCES_IDLE_MAX, SOURCES_MAX + 2 * Math.floor(idleMs / IDLE_MS))
 }
 
 function oldestFor(
