@@ -2,10 +2,10 @@ import type { BlockAddress } from '../../client/wire/messages.ts'
 import type { EventHeap } from './event-heap.ts'
 import { BLOCK_BYTES } from './scenarios.ts'
 
-/** Blocks on their way to one machine: about what a queue of 50 ms before its link of 64 Mbit/s holds. */
+/** On their way to one machine, in blocks, each by its share of the link: about what a queue of 50 ms before 64 Mbit/s holds. */
 const COMING_MAX = (512 * 1024) / BLOCK_BYTES
 /** Shares of the receiver's link are counted in such parts, so that sums are exact. */
-const SHARES = 16
+const SHARE_PARTS = 16
 
 /**
  * A receiver so much slower than the sender has its turn even while the sender is busy: what it waits for then is little to
@@ -55,8 +55,9 @@ export class Port {
   private startedAtMs = 0
   private readonly arrivals: Arrival[] = []
   private receivedUntilMs = 0
+  /** Blocks on their way here, or for which room is kept. */
   private coming = 0
-  /** How much of this link they take: a block from a slow sender a small share, for a longer time. */
+  /** The same by the share of this link that each takes: one from a slow sender little, for a longer time. */
   private comingShare = 0
   /** What waits until less is on its way to this machine, longest first. */
   private readonly blocked = new Set<Flow>()
@@ -88,7 +89,7 @@ export class Port {
     const dueAt = this.due.indexOf(flow)
     if (dueAt >= 0) {
       this.due.splice(dueAt, 1)
-      flow.to.comes(flow, -1)
+      flow.to.count(flow, -1)
       flow.to.wake()
     }
     return gone
@@ -110,7 +111,7 @@ export class Port {
   received(): void {
     const { flow, block } = this.arrivals.shift()!
     if (this.arrivals.length > 0) this.wires.heap.set(this.receiveEvent, this.arrivals[0]!.atMs)
-    this.comes(flow, -1)
+    this.count(flow, -1)
     this.onTurn(this.coming > 0)
     flow.onArrived(block)
     this.wake()
@@ -133,9 +134,10 @@ export class Port {
     }
   }
 
-  private comes(flow: Flow, blocks: 1 | -1): void {
+  /** A block comes, or has come. */
+  private count(flow: Flow, blocks: 1 | -1): void {
     this.coming += blocks
-    const share = Math.min(1, Math.ceil((SHARES * flow.from.bytesPerMs) / this.bytesPerMs) / SHARES)
+    const share = Math.min(1, Math.ceil((SHARE_PARTS * flow.from.bytesPerMs) / this.bytesPerMs) / SHARE_PARTS)
     this.comingShare += blocks * share
   }
 
@@ -146,7 +148,7 @@ export class Port {
       this.start(flow)
     } else if (at >= 0 && flow.to.bytesPerMs * SLOWER_TIMES <= this.bytesPerMs) {
       this.waiting.splice(at, 1)
-      flow.to.comes(flow, 1)
+      flow.to.count(flow, 1)
       this.due.push(flow)
     }
   }
@@ -155,7 +157,7 @@ export class Port {
     if (this.current) return
     const due = this.due.shift()
     if (due) {
-      due.to.comes(due, -1)
+      due.to.count(due, -1)
       this.start(due)
       return
     }
@@ -172,7 +174,7 @@ export class Port {
   }
 
   private start(flow: Flow): void {
-    flow.to.comes(flow, 1)
+    flow.to.count(flow, 1)
     if (flow.to.coming === 1) flow.to.onComing()
     this.current = flow
     this.startedAtMs = this.wires.clock.nowMs

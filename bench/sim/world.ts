@@ -185,7 +185,7 @@ export class World {
   /** @returns how many were named */
   private hearOfPeers(node: SimNode): number {
     const peers = this.tracker.peersFor(node.id)
-    if (node.links.length < DIALS_MAX) node.known = peers.reverse()
+    if (node.links.length < DIALS_MAX) node.known = peers
     return peers.length
   }
 

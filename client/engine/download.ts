@@ -7,7 +7,14 @@ import { IDLE_MS, othersToLetOff, pickDuplicate } from './end-game.ts'
 import { Pace } from './pace.ts'
 import { nearestPiece, type PickView, pickPiece } from './picker.ts'
 import type { RateLimit } from './rate-limit.ts'
-import { type Assembly, newSource, type Source, type SourceLimits, type SourcePort } from './source.ts'
+import {
+  type Assembly,
+  hasBegun,
+  newSource,
+  type Source,
+  type SourceLimits,
+  type SourcePort,
+} from './source.ts'
 import { Sources } from './sources.ts'
 
 export type { Assembly, Source, SourceLimits, SourcePort } from './source.ts'
@@ -41,8 +48,8 @@ const CANCELLED_BYTES_MAX = 1024 * 1024
 /** A source that was too slow is asked again after so long: it may have been busy with others. */
 const SNUBBED_MS = 5_000
 /**
- * Decides which blocks to ask whom for. No sockets, no clock of its own. Invariants: a piece is under way from at most
- * one source, more in the end game; every buffer belongs to exactly one assembly and goes back to the pool when that is
+ * Decides which blocks to ask whom for. No sockets, no clock of its own. Invariants: a piece is under way from one source
+ * at most, in the end game from two, and from up to six when nothing comes; every buffer belongs to exactly one assembly and goes back to the pool when that is
  * settled or abandoned; nothing is asked for while `isPaused`.
  */
 export class Download {
@@ -111,9 +118,9 @@ export class Download {
   /** A seed that has sent nothing of the piece yet need not: another downloader has it now. */
   private letSeedOff(piece: PieceIndex, other: Source): boolean {
     if (!other.isUnchoked || other.isSnubbed || other.offered.isFull) return false
-    const isWaiting = ({ source, receivedBytes }: Assembly) => source.offered.isFull && receivedBytes === 0
+    const isWaiting = (assembly: Assembly) => assembly.source.offered.isFull && !hasBegun(assembly)
     const waiting = this.underWay.get(piece)?.find(isWaiting)
-    if (!waiting || waiting.source.arriving?.assembly === waiting || !this.sources.areSeedsFew()) return false
+    if (!waiting || !this.sources.areSeedsFew()) return false
     this.abandon(waiting, true)
     return true
   }
@@ -158,14 +165,14 @@ export class Download {
     const assembly = source.arriving?.assembly
     source.arriving = undefined
     if (!assembly || !this.takeOutstanding(assembly, block.begin)) return
-    if (assembly.receivedBytes === 0) this.letOthersOff(assembly)
+    const isLetOff = assembly.receivedBytes === 0 && this.letOthersOff(assembly)
     assembly.receivedBytes += block.length
     this.movedAtMs = this.options.nowMs()
     this.setSnubbed(source, false)
     source.window.received(block.length, this.movedAtMs)
     this.pace.received(block.length, this.movedAtMs)
     if (assembly.receivedBytes === assembly.length) this.finish(assembly)
-    if (source.assemblies.length > 0) this.fill(source)
+    if (source.assemblies.length > 0 && !isLetOff) this.fill(source)
     else this.refill()
   }
 
@@ -210,6 +217,8 @@ export class Download {
   }
 
   resume(): void {
+    // Nothing was asked for meanwhile.
+    if (this.isPaused) this.movedAtMs = this.options.nowMs()
     this.isPaused = false
     this.fillAll()
   }
@@ -233,7 +242,7 @@ export class Download {
     return this.sources.isOffered(piece)
   }
 
-  /** How many connected peers do. */
+  /** How many connected peers offer the piece. */
   holdersOf(piece: PieceIndex): number {
     return this.sources.availability[piece]!
   }
@@ -245,7 +254,7 @@ export class Download {
     for (const assemblies of [...this.underWay.values()]) {
       for (const assembly of assemblies) {
         const { source, startedAtMs, piece } = assembly
-        const limitMs = this.pace.stallLimitMs(this.dueBesides(source))
+        const limitMs = this.pace.stallLimitMs(this.othersDueBytes(source))
         if (now - startedAtMs <= limitMs || !this.sources.hasAlternative(piece, source)) continue
         this.setSnubbed(source, true)
         source.snubEndsAtMs = now + SNUBBED_MS
@@ -274,7 +283,7 @@ export class Download {
   }
 
   /** What all other sources owe. What is cancelled comes all the same when it was on its way, and all else after it. */
-  private dueBesides(source: Source): number {
+  private othersDueBytes(source: Source): number {
     let bytes = this.pace.outstandingBytes - source.outstandingBytes
     const sinceMs = this.options.nowMs() - SNUBBED_MS
     for (const other of this.sources) {
@@ -346,6 +355,7 @@ export class Download {
   }
 
   private pickOpen(source: Source): PieceIndex | undefined {
+    // While nothing comes: rather of a seed, or of one that stalled, than not at all.
     const { isIdle } = this
     const view: PickView = {
       pieceCount: this.options.layout.pieceCount,
@@ -377,13 +387,15 @@ export class Download {
       nowMs: this.options.nowMs(),
       idleMs: this.idleMs(),
       isVerifying: (piece) => this.verifying.has(piece),
-      lateAfterMs: (oldest) => this.pace.lateAfterMs(this.dueBesides(oldest.source)),
+      lateAfterMs: (oldest) => this.pace.lateAfterMs(this.othersDueBytes(oldest.source)),
     })
   }
 
-  private letOthersOff(assembly: Assembly): void {
-    const others = this.underWay.get(assembly.piece) ?? []
-    if (others.length > 1) for (const other of othersToLetOff(assembly, others)) this.abandon(other, true)
+  /** @returns true when there were others */
+  private letOthersOff(begun: Assembly): boolean {
+    const others = othersToLetOff(begun, this.underWay.get(begun.piece)!)
+    for (const other of others) this.abandon(other, true)
+    return others.length > 0
   }
 
   private isEndGame(): boolean {

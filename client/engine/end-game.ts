@@ -1,17 +1,17 @@
 import type { PieceIndex } from '../../core/metainfo.ts'
-import type { Assembly, Source } from './source.ts'
+import { type Assembly, hasBegun, type Source } from './source.ts'
 
-/** Sources that a piece is asked of at the same time. */
+/** Sources that a piece is asked of at the same time, in the end game. */
 const SOURCES_MAX = 2
-/** Without a block for so long, others are asked, whatever is outstanding at those that bring nothing, and whoever stalled. */
+/** Without a block for so long anybody is asked: seeds that were spared, whoever stalled, and whatever is outstanding elsewhere. */
 export const IDLE_MS = 1_000
-/** Sources that a piece is asked of when nothing comes: two more for each IDLE_MS. */
-const SOURCES_IDLE_MAX = 6
-/** A further source is asked only while less than this share of the piece is here. */
+/** Sources that a piece is asked of when nothing comes: SOURCES_MAX more for each IDLE_MS. */
+export const SOURCES_IDLE_MAX = 6
+/** What is late is asked of a further source only while less than this share of it is here. */
 const BELOW_SHARE = 1 / 2
-/** With fewer pieces coming in, this node's own link has room. */
-const COMING_MIN = 3
-/** Then what waits at one source for so long is asked of another as well, though it is not late. */
+/** With fewer pieces begun, this node's own link has room. */
+const BEGUN_MIN = 3
+/** Then the one that has been under way the longest is asked of another as well when nothing of it has come for so long. */
 const WAITS_MS = 500
 
 export interface EndGameView {
@@ -21,7 +21,7 @@ export interface EndGameView {
   /** How long nothing has come. */
   idleMs: number
   isVerifying(piece: PieceIndex): boolean
-  /** How long a piece may take before it is late. */
+  /** How long a piece may take before it is late, in ms. */
   lateAfterMs(assembly: Assembly): number
 }
 
@@ -36,41 +36,39 @@ export function pickDuplicate(source: Source, view: EndGameView): PieceIndex | u
   if (source.isSnubbed && !isIdle) return undefined
   const oldest = oldestFor(source, view, sourcesMax(idleMs))
   if (!oldest) return undefined
-  const waitedMs = nowMs - oldest.startedAtMs
-  const hasRoom = oldest.receivedBytes === 0 && waitedMs > WAITS_MS && coming(view) < COMING_MIN
-  const isLate = () =>
-    oldest.receivedBytes < oldest.length * BELOW_SHARE && waitedMs > view.lateAfterMs(oldest)
-  return isIdle || hasRoom || isLate() ? oldest.piece : undefined
+  const { piece, receivedBytes, length, startedAtMs } = oldest
+  if (isIdle) return piece
+  const waitedMs = nowMs - startedAtMs
+  if (receivedBytes === 0 && waitedMs > WAITS_MS && countBegun(view) < BEGUN_MIN) return piece
+  return receivedBytes < length * BELOW_SHARE && waitedMs > view.lateAfterMs(oldest) ? piece : undefined
 }
 
-/** The others that nothing has come from yet need not bring the piece: this one begins to. */
-export function othersToLetOff(first: Assembly, assemblies: readonly Assembly[]): Assembly[] {
-  return assemblies.filter(
-    (other) => other !== first && other.receivedBytes === 0 && other.source.arriving?.assembly !== other,
-  )
+/** Of one piece: those from which nothing has come yet, when another begins, need not bring it. */
+export function othersToLetOff(begun: Assembly, assemblies: readonly Assembly[]): Assembly[] {
+  return assemblies.filter((other) => other !== begun && !hasBegun(other))
 }
 
 function sourcesMax(idleMs: number): number {
-  return Math.min(SOURCES_IDLE_MAX, SOURCES_MAX + 2 * Math.floor(idleMs / IDLE_MS))
+  return Math.min(SOURCES_IDLE_MAX, SOURCES_MAX * (1 + Math.floor(idleMs / IDLE_MS)))
 }
 
 function oldestFor(
   source: Source,
   { underWay, isVerifying }: EndGameView,
-  most: number,
+  assembliesMax: number,
 ): Assembly | undefined {
   let oldest: Assembly | undefined
   for (const [piece, assemblies] of underWay) {
     const [first] = assemblies
-    if (!first || assemblies.length >= most || assemblies.some((other) => other.source === source)) continue
+    if (!first || assemblies.length >= assembliesMax) continue
+    if (assemblies.some((other) => other.source === source)) continue
     if (!source.offered.has(piece) || isVerifying(piece)) continue
     if (!oldest || first.startedAtMs < oldest.startedAtMs) oldest = first
   }
   return oldest
 }
 
-/** Pieces of which something has come. */
-function coming({ underWay }: EndGameView): number {
+function countBegun({ underWay }: EndGameView): number {
   let pieces = 0
   for (const assemblies of underWay.values())
     if (assemblies.some(({ receivedBytes }) => receivedBytes > 0)) pieces += 1

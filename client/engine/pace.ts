@@ -79,7 +79,7 @@ export class Pace {
   }
 
   /**
-   * How long one may take before a second source is asked for it.
+   * How long one may take before a further source is asked for it.
    * @param othersBytes due from all other sources
    */
   lateAfterMs(othersBytes: number): number {

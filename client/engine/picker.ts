@@ -12,7 +12,7 @@ const RARE_SHARE = 1 / 10
 /** Small blobs have few pieces; below this there would be nothing to choose from. */
 const WINDOW_PIECES_MIN = 8
 
-/** Of so many peers: how many may offer a piece that is rare. */
+/** A piece is rare when at most so many of these peers offer it; may be a fraction. */
 export function rareMax(peers: number): number {
   return peers * RARE_SHARE
 }

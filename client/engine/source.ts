@@ -35,7 +35,7 @@ export interface Source {
   outstandingBytes: number
   outstandingRequests: number
   readonly assemblies: Assembly[]
-  /** Gave no block in time: asked only for what nobody else offers, until it delivers again or some time has passed. */
+  /** Gave no block in time: asked only for what nobody else offers, until it delivers again, time has passed, or nothing comes at all. */
   isSnubbed: boolean
   /** When that time has passed; never for one that rejects what it announced. */
   snubEndsAtMs: number
@@ -60,6 +60,11 @@ export interface Assembly {
   readonly outstanding: Map<number, number>
   requestedBytes: number
   receivedBytes: number
+}
+
+/** Something of it has come, or is coming right now: what is stopped then was for nothing. */
+export function hasBegun(assembly: Assembly): boolean {
+  return assembly.receivedBytes > 0 || assembly.source.arriving?.assembly === assembly
 }
 
 export function newSource(

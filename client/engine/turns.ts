@@ -3,10 +3,10 @@ import type { UploadLane } from './upload-queue.ts'
 /**
  * A piece that takes so many times what the fastest of late took is held up by the other side's link, which others fill
  * as well: it counts no more, and one more peer is served. Not by a seed: what nobody else has goes out whole and once (with
- * it the only holder of a blob sent 1.28 copies to eight, without it 1.14).
+ * it, at twice the fastest, the only holder of a blob sent 1.28 copies to eight, without it 1.14).
  */
 const SLOW_TIMES = 1.3
-/** Never sooner: a busy machine pauses this long. */
+/** Never sooner: on a fast link all are through by then. */
 const SLOW_MS_MIN = 150
 /** Before a whole piece went out: the first peers must not keep a place by taking a block now and then. */
 const FASTEST_MS_UNKNOWN = 500

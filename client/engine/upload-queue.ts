@@ -8,16 +8,13 @@ import { Turns } from './turns.ts'
  * fewer, the link idles when those that are served are busy receiving from others.
  */
 export const SERVED_AT_ONCE_MAX = 4
-/** The same of a downloader that has nothing yet; one more for every so many pieces that it has. */
+/** The same of a downloader that has next to nothing; one more for every so many pieces that it has. */
 const SERVED_AT_ONCE_MIN = 1
 const PIECES_PER_SERVED = 4
 /** A peer that waited while so many others were begun with is next, whatever it asks for. */
 const PASSED_OVER_MAX = 32
 
-/**
- * How many peers a downloader serves at the same moment: while there is little of a blob in the cluster, one. With eight at
- * once from the start 1,000 nodes are busy a second later.
- */
+/** How many peers a downloader serves at the same moment: while it has little, one, so that a piece is whole there, and passed on, soon. */
 function servedAtOnce(piecesHad: number): number {
   return Math.min(SERVED_AT_ONCE_MAX, SERVED_AT_ONCE_MIN + Math.floor(piecesHad / PIECES_PER_SERVED))
 }
@@ -32,14 +29,6 @@ export interface UploadQueueOptions {
   nowMs(): number
   /** In [0, 1); says who comes first of those that were never served. */
   random(): number
-}
-
-const DEFAULTS: UploadQueueOptions = {
-  isSeed: () => false,
-  piecesHad: () => Number.POSITIVE_INFINITY,
-  holdersOf: () => 0,
-  nowMs: () => 0,
-  random: () => 0,
 }
 
 /** Requests of one peer that have not been answered yet. */
@@ -59,13 +48,13 @@ export interface UploadLane {
 
 /**
  * Which request is answered next. A holder of scarce pieces serves first what it has never sent, and piece by piece:
- * this matters more for a cold swarm than anything else (docs/performance.md). Then what is still scarce: of 10,000 nodes
- * a fifth had nothing to send for two seconds, when the first third of the blob was everywhere and the rest nowhere. Between
- * other pieces it makes no difference how often they were sent: who is behind the others asks for those, and would fall back
- * further. Among peers that ask for such, whoever has least comes first: the last one is what a release waits for. Of equals, whoever waited longest, or
- * else the first to connect would have a seed for itself; and of those that were never served, any: all nodes know the first
- * to arrive, and would serve them first, all at once (of 1,000 nodes 180 had a piece after two seconds, and 629 in any
- * order). Pure but for its randomness.
+ * this matters more for a cold swarm than anything else (docs/performance-fleet.md). Then what is still scarce: of 10,000
+ * nodes a fifth had nothing to send for two seconds, when the first third of the blob was everywhere and the rest nowhere.
+ * Between other pieces it makes no difference how often they were sent: who is behind the others asks for those, and would
+ * fall back further. Within each of these, whoever has least comes first: the last one is what a release waits for. Of
+ * equals, whoever waited longest, or else the first to connect would have a seed for itself; and of those that were never
+ * served, any: all nodes know the first to arrive, and would serve them first, all at once (of 1,000 nodes 180 had a piece
+ * after two seconds, and 629 in any order). Pure but for its randomness.
  */
 export class UploadQueue {
   /** With the turn in which each was served last; those that never were stand in any order before them. */
@@ -82,7 +71,7 @@ export class UploadQueue {
 
   constructor(
     { pieceCount, pieceBytes }: Pick<PieceLayout, 'pieceCount' | 'pieceBytes'>,
-    options: UploadQueueOptions = DEFAULTS,
+    options: UploadQueueOptions,
   ) {
     this.options = options
     this.turns = new Turns(pieceBytes)
@@ -139,8 +128,8 @@ export class UploadQueue {
       const passedOver = this.passedOver(lane)
       const piecesHad = lane.piecesHad()
       for (const { piece } of lane.queue) {
-        const sent = this.tierOf(piece) * this.isSent.length + piecesHad
-        const rank = passedOver > PASSED_OVER_MAX ? -passedOver : sent
+        const need = this.tierOf(piece) * this.isSent.length + piecesHad
+        const rank = passedOver > PASSED_OVER_MAX ? -passedOver : need
         if (best && (rank > best.rank || (rank === best.rank && servedAt >= best.servedAt))) continue
         best = { lane, piece, rank, servedAt }
       }
@@ -154,10 +143,11 @@ export class UploadQueue {
     return best.lane
   }
 
-  /** 0: never sent; 1: still scarce; 2: most of those that ask for it can have it elsewhere. */
+  /** 0: never sent; 1: hardly any peer has it; 2: all others. With a few peers, 1 would be what is on its way to one of them. */
   private tierOf(piece: number): 0 | 1 | 2 {
     if (this.isSent[piece] === 0) return 0
-    return this.options.holdersOf(piece as PieceIndex) <= rareMax(this.lanes.size) ? 1 : 2
+    const fewMax = rareMax(this.lanes.size)
+    return fewMax >= 1 && this.options.holdersOf(piece as PieceIndex) <= fewMax ? 1 : 2
   }
 
   private finish(lane: UploadLane): void {

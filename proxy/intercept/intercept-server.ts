@@ -22,7 +22,7 @@ const PIPELINED_MAX = 16
 
 export interface InterceptOptions {
   authority: ProxyAuthority
-  /** Every request on every intercepted connection. */
+  /** Every request on every intercepted connection, of each connection one at a time. */
   onRequest: (request: IncomingMessage, response: ServerResponse, registry: RegistryClient) => void
   log: Logger
 }
@@ -49,7 +49,7 @@ export class InterceptServer {
     })
     this.#http.timeout = SOCKET_IDLE_MS
     this.#http.on('request', (request: IncomingMessage, response: ServerResponse) => {
-      this.#inTurn(request, response, () =>
+      this.#inTurn(request.socket, response, () =>
         onRequest(request, response, this.#registryOf.get(request.socket)!),
       )
     })
@@ -76,6 +76,7 @@ export class InterceptServer {
     })
     await handshake(secure)
     this.#registryOf.set(secure, registry)
+    this.#answersOf.set(secure, [])
     this.#http.emit('connection', secure)
   }
 
@@ -83,19 +84,21 @@ export class InterceptServer {
    * Pipelined requests go on one by one: the connections to the registry are several and keep no order, and a request
    * that is not safe must not be overtaken (RFC 9112 §9.3.2).
    */
-  #inTurn(request: IncomingMessage, response: ServerResponse, answer: () => void): void {
-    const { socket } = request
-    const answers = this.#answersOf.get(socket) ?? []
-    this.#answersOf.set(socket, answers)
-    if (!socket.writable) return
+  #inTurn(socket: Socket, response: ServerResponse, answer: () => void): void {
+    // Cut already: what still comes is dropped.
+    if (socket.destroyed) return
+    const answers = this.#answersOf.get(socket)!
     if (answers.length > PIPELINED_MAX) {
-      refuseRequest(this.#log, 'too many pipelined requests', socket)
+      const { code } = new ProxyRequestError('too many pipelined requests')
+      this.#log.warn({ code, reason: 'too many pipelined requests' }, 'request refused')
+      // Not answered: an answer may be half sent.
+      socket.destroy()
       return
     }
     answers.push(answer)
     response.once('close', () => {
       answers.shift()
-      if (socket.writable) answers[0]?.()
+      if (!socket.destroyed) answers[0]?.()
     })
     if (answers.length === 1) answer()
   }

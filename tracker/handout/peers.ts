@@ -27,9 +27,9 @@ export interface PeerQuestion<Candidate extends PeerCandidate> {
 
 /**
  * Up to `peersMax` distinct peers, at most half of them seeds while there are enough leechers, each the less handed
- * out of two drawn at random: load spreads without any order over the swarm. In any order: a node dials the first dozen, and
- * with the seeds at the head newcomers knew the few first seeds and not each other (1,000 nodes over ten blob times in
- * simulation: those that came as the first were done took twice as long).
+ * out of two drawn at random: load spreads without any order over the swarm. They are named in any order: a
+ * node dials the first dozen, and with the seeds at the head newcomers knew the few first seeds and not each other (1,000
+ * nodes over ten blob times in simulation: those that came when the first were done took twice as long).
  */
 export function choosePeers<Candidate extends PeerCandidate>(question: PeerQuestion<Candidate>): Candidate[] {
   const { seeds, leechers, peersMax } = question
@@ -39,7 +39,7 @@ export function choosePeers<Candidate extends PeerCandidate>(question: PeerQuest
   draw(question, seeds, peersMax, chosen)
   if (chosen.size === 0) fill(question, chosen)
   for (const candidate of chosen) candidate.handouts += 1
-  return shuffled([...chosen], question.random)
+  return shuffle([...chosen], question.random)
 }
 
 /** Draws from `pool` until `chosen` has `target` members or the tries are used up. */
@@ -97,7 +97,7 @@ function fill<Candidate extends PeerCandidate>(
 }
 
 /** In place (Fisher and Yates). */
-function shuffled<Item>(items: Item[], random: () => number): Item[] {
+function shuffle<Item>(items: Item[], random: () => number): Item[] {
   for (let left = items.length; left > 1; left -= 1) {
     const at = Math.floor(random() * left)
     ;[items[left - 1], items[at]] = [items[at]!, items[left - 1]!]
