@@ -66,6 +66,8 @@ export class Download {
   /** At which of these changes everything that could be had was under way; -1 when it may not be. */
   private endGameAt = -1
   private readonly pace: Pace
+  /** Pieces of which one source let others off: once each, or a few could keep a piece from who would bring it. */
+  private readonly letOff = new Set<PieceIndex>()
   /** When a block came, or some peer had what none had had. */
   private movedAtMs = Number.NEGATIVE_INFINITY
 
@@ -152,7 +154,7 @@ export class Download {
       ({ piece, outstanding }) => piece === block.piece && outstanding.get(block.begin) === block.length,
     )
     if (assembly) {
-      source.arriving = { assembly, begin: block.begin }
+      source.arriving = { assembly, begin: block.begin, sinceMs: this.options.nowMs() }
       return assembly.buffer.bytes.subarray(block.begin, block.begin + block.length)
     }
     // Small ones cost as much to take in.
@@ -270,10 +272,16 @@ export class Download {
     this.refill()
   }
 
-  /** Where not all can be asked, those go first that are asked for least: what waits at one must not keep others idle. */
+  /**
+   * Where not all can be asked, those go first that are asked for least: what waits at one must not keep others idle. Last
+   * those that stalled: what was just taken from one must not go back to it.
+   */
   private refill(): void {
     if (this.isPaused || !this.hasRoom) return
-    const sources = [...this.sources].sort((one, other) => one.outstandingBytes - other.outstandingBytes)
+    const sources = [...this.sources].sort(
+      (one, other) =>
+        Number(one.isSnubbed) - Number(other.isSnubbed) || one.outstandingBytes - other.outstandingBytes,
+    )
     for (const source of sources) this.fill(source)
   }
 
@@ -294,7 +302,16 @@ export class Download {
   }
 
   private get isIdle(): boolean {
-    return this.idleMs() > IDLE_MS
+    return this.standstillMs() >= IDLE_MS
+  }
+
+  /** How long nothing has come, in ms; 0 while a block is coming, but for one that takes too long. */
+  private standstillMs(): number {
+    const idleMs = this.idleMs()
+    const sinceMs = this.options.nowMs() - SNUBBED_MS
+    if (idleMs >= IDLE_MS)
+      for (const { arriving } of this.sources) if (arriving && arriving.sinceMs > sinceMs) return 0
+    return idleMs
   }
 
   private get hasRoom(): boolean {
@@ -385,7 +402,7 @@ export class Download {
     return pickDuplicate(source, {
       underWay: this.underWay,
       nowMs: this.options.nowMs(),
-      idleMs: this.idleMs(),
+      idleMs: this.standstillMs(),
       isVerifying: (piece) => this.verifying.has(piece),
       lateAfterMs: (oldest) => this.pace.lateAfterMs(this.othersDueBytes(oldest.source)),
     })
@@ -393,16 +410,20 @@ export class Download {
 
   /** @returns true when there were others */
   private letOthersOff(begun: Assembly): boolean {
-    const others = othersToLetOff(begun, this.underWay.get(begun.piece)!)
+    const { piece } = begun
+    const others = this.letOff.has(piece) ? [] : othersToLetOff(begun, this.underWay.get(piece)!)
+    if (others.length === 0) return false
+    this.letOff.add(piece)
     for (const other of others) this.abandon(other, true)
-    return others.length > 0
+    return true
   }
 
   private isEndGame(): boolean {
     if (this.endGameAt === this.changes) return true
     const { pieceCount } = this.options.layout
     for (let piece = this.options.have.firstMissing(); piece < pieceCount; piece++) {
-      if (this.isOffered(piece as PieceIndex) && this.isToBeAsked(piece as PieceIndex)) return false
+      if (this.isToBeAsked(piece as PieceIndex) && this.sources.isWithinReach(piece as PieceIndex))
+        return false
     }
     this.endGameAt = this.changes
     return true

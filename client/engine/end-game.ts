@@ -1,4 +1,5 @@
 import type { PieceIndex } from '../../core/metainfo.ts'
+import { BLOB_OUTSTANDING_BYTES_MAX } from './pace.ts'
 import { type Assembly, hasBegun, type Source } from './source.ts'
 
 /** Sources that a piece is asked of at the same time, in the end game. */
@@ -32,45 +33,54 @@ export interface EndGameView {
  */
 export function pickDuplicate(source: Source, view: EndGameView): PieceIndex | undefined {
   const { nowMs, idleMs } = view
-  const isIdle = idleMs > IDLE_MS
+  const isIdle = idleMs >= IDLE_MS
   if (source.isSnubbed && !isIdle) return undefined
-  const oldest = oldestFor(source, view, sourcesMax(idleMs))
+  const oldest = oldestFor(source, view)
   if (!oldest) return undefined
-  const { piece, receivedBytes, length, startedAtMs } = oldest
-  if (isIdle) return piece
+  const { piece, length, receivedBytes, startedAtMs } = oldest
+  if (isIdle) return isWithinBudget(view, length) ? piece : undefined
   const waitedMs = nowMs - startedAtMs
   if (receivedBytes === 0 && waitedMs > WAITS_MS && countBegun(view) < BEGUN_MIN) return piece
-  return receivedBytes < length * BELOW_SHARE && waitedMs > view.lateAfterMs(oldest) ? piece : undefined
+  return waitedMs > view.lateAfterMs(oldest) ? piece : undefined
 }
 
-/** Of one piece: those from which nothing has come yet, when another begins, need not bring it. */
+/**
+ * Of one piece: those from which nothing has come yet, when another begins, need not bring it. Without BEP 6 they are not
+ * stopped: what came all the same would count as what nobody asked for.
+ */
 export function othersToLetOff(begun: Assembly, assemblies: readonly Assembly[]): Assembly[] {
-  return assemblies.filter((other) => other !== begun && !hasBegun(other))
+  return assemblies.filter((other) => other !== begun && other.source.limits.hasFast && !hasBegun(other))
 }
 
 function sourcesMax(idleMs: number): number {
   return Math.min(SOURCES_IDLE_MAX, SOURCES_MAX * (1 + Math.floor(idleMs / IDLE_MS)))
 }
 
-function oldestFor(
-  source: Source,
-  { underWay, isVerifying }: EndGameView,
-  assembliesMax: number,
-): Assembly | undefined {
+function oldestFor(source: Source, { underWay, isVerifying, idleMs }: EndGameView): Assembly | undefined {
+  const isIdle = idleMs >= IDLE_MS
+  const assembliesMax = sourcesMax(idleMs)
   let oldest: Assembly | undefined
   for (const [piece, assemblies] of underWay) {
     const [first] = assemblies
     if (!first || assemblies.length >= assembliesMax) continue
     if (assemblies.some((other) => other.source === source)) continue
     if (!source.offered.has(piece) || isVerifying(piece)) continue
+    // Half of one that stalls must not keep those from being asked for that wait.
+    if (!isIdle && first.receivedBytes >= first.length * BELOW_SHARE) continue
     if (!oldest || first.startedAtMs < oldest.startedAtMs) oldest = first
   }
   return oldest
 }
 
+/** Each holds a buffer, also of those that bring nothing: what other blobs need is left to them. */
+function isWithinBudget({ underWay }: EndGameView, pieceBytes: number): boolean {
+  let assemblies = 1
+  for (const each of underWay.values()) assemblies += each.length
+  return assemblies * pieceBytes <= BLOB_OUTSTANDING_BYTES_MAX
+}
+
 function countBegun({ underWay }: EndGameView): number {
   let pieces = 0
-  for (const assemblies of underWay.values())
-    if (assemblies.some(({ receivedBytes }) => receivedBytes > 0)) pieces += 1
+  for (const assemblies of underWay.values()) if (assemblies.some(hasBegun)) pieces += 1
   return pieces
 }

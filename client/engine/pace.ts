@@ -26,6 +26,8 @@ const STALL_OWN_TIMES = 4
  * each comes twice (the last of 1,000 nodes took 3.7 s for 13 pieces that fill 1.8).
  */
 const LATE_OWN_TIMES = 2
+/** Before any piece has been timed. */
+const LATE_MS_UNKNOWN = 500
 /** Weight of the newest piece in their mean time. */
 const SMOOTHING = 0.2
 
@@ -83,6 +85,6 @@ export class Pace {
    * @param othersBytes due from all other sources
    */
   lateAfterMs(othersBytes: number): number {
-    return Math.max(this.pieceMeanMs ?? STALL_MS_MIN, LATE_OWN_TIMES * this.rate.msFor(othersBytes))
+    return Math.max(this.pieceMeanMs ?? LATE_MS_UNKNOWN, LATE_OWN_TIMES * this.rate.msFor(othersBytes))
   }
 }

@@ -43,7 +43,7 @@ export interface Source {
   /** At which of the download's changes nothing could be asked of it any more; -1 when something may be. */
   exhaustedAt: number
   /** The block that is arriving right now. */
-  arriving: { assembly: Assembly; begin: number } | undefined
+  arriving: { assembly: Assembly; begin: number; sinceMs: number } | undefined
   readonly cancelled: CancelledBlocks
   /** When the last of them was. */
   cancelledAtMs: number

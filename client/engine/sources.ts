@@ -61,6 +61,13 @@ export class Sources implements Iterable<Source> {
     return this.availability[piece]! > 0
   }
 
+  /** Some source that serves offers the piece: not one that rejected what it had announced. */
+  isWithinReach(piece: PieceIndex): boolean {
+    for (const { isUnchoked, snubEndsAtMs, offered } of this.all)
+      if (isUnchoked && snubEndsAtMs !== Number.POSITIVE_INFINITY && offered.has(piece)) return true
+    return false
+  }
+
   /** Another source that has not stalled offers the piece. */
   hasAlternative(piece: PieceIndex, besides: Source): boolean {
     for (const source of this.all) if (source !== besides && isSwift(source, piece)) return true

@@ -124,6 +124,8 @@ export class UploadQueue {
     for (const [lane, servedAt] of this.lanes) {
       // With nobody waiting, a lane need not have sent one piece before it begins the next.
       const isFree = lane.piece === undefined || (!hasMore(lane) && (!isAwaited || lane.isStalled()))
+      // Whoever takes back what it asked for waits no more.
+      if (lane.queue.length === 0) this.waitingSince.delete(lane)
       if (!isFree || !lane.canWrite() || lane.queue.length === 0) continue
       const passedOver = this.passedOver(lane)
       const piecesHad = lane.piecesHad()

@@ -33,8 +33,8 @@ export class InterceptServer {
   readonly #http: Server
   readonly #log: Logger
   readonly #registryOf = new WeakMap<object, RegistryClient>()
-  /** Of each connection: what answers its requests, the first of which is being answered. */
-  readonly #answersOf = new WeakMap<object, (() => void)[]>()
+  /** Of each connection: its requests, the first of which is being answered. */
+  readonly #exchangesOf = new WeakMap<object, { response: ServerResponse; answer: () => void }[]>()
 
   constructor({ authority, onRequest, log }: InterceptOptions) {
     this.#authority = authority
@@ -53,9 +53,12 @@ export class InterceptServer {
         onRequest(request, response, this.#registryOf.get(request.socket)!),
       )
     })
-    this.#http.on('clientError', malformedRefusal(log))
+    this.#http.on(
+      'clientError',
+      malformedRefusal(log, (reason, socket) => this.#refuse(reason, socket)),
+    )
     // A tunnel inside an intercepted connection would lead past the rules for targets.
-    this.#http.on('connect', (_request, socket) => refuseRequest(log, 'CONNECT within a connection', socket))
+    this.#http.on('connect', (_request, socket) => this.#refuse('CONNECT within a connection', socket))
     // Node enforces headersTimeout only on servers that have begun to listen.
     this.#http.emit('listening')
   }
@@ -76,7 +79,7 @@ export class InterceptServer {
     })
     await handshake(secure)
     this.#registryOf.set(secure, registry)
-    this.#answersOf.set(secure, [])
+    this.#exchangesOf.set(secure, [])
     this.#http.emit('connection', secure)
   }
 
@@ -85,22 +88,25 @@ export class InterceptServer {
    * that is not safe must not be overtaken (RFC 9112 §9.3.2).
    */
   #inTurn(socket: Socket, response: ServerResponse, answer: () => void): void {
-    // Cut already: what still comes is dropped.
-    if (socket.destroyed) return
-    const answers = this.#answersOf.get(socket)!
-    if (answers.length > PIPELINED_MAX) {
-      const { code } = new ProxyRequestError('too many pipelined requests')
-      this.#log.warn({ code, reason: 'too many pipelined requests' }, 'request refused')
-      // Not answered: an answer may be half sent.
-      socket.destroy()
+    // Refused already: what still comes is dropped.
+    if (!socket.writable) return
+    const exchanges = this.#exchangesOf.get(socket)!
+    if (exchanges.length > PIPELINED_MAX) {
+      this.#refuse('too many pipelined requests', socket)
       return
     }
-    answers.push(answer)
+    exchanges.push({ response, answer })
     response.once('close', () => {
-      answers.shift()
-      if (!socket.destroyed) answers[0]?.()
+      exchanges.shift()
+      if (socket.writable) exchanges[0]?.answer()
     })
-    if (answers.length === 1) answer()
+    if (exchanges.length === 1) answer()
+  }
+
+  /** A connection on which an answer is half sent is cut: a refusal would be taken for a part of it. */
+  #refuse(reason: string, socket: Duplex): void {
+    const isHalfSent = this.#exchangesOf.get(socket)?.[0]?.response.headersSent
+    refuseRequest(this.#log, reason, socket, isHalfSent)
   }
 
   close(): void {
@@ -129,16 +135,23 @@ function handshake(secure: TLSSocket): Promise<void> {
   })
 }
 
-/** What the parser refused: conflicting lengths, bare line feeds, oversized headers (RFC 9112 §2.2, §6.3). */
-export function malformedRefusal(log: Logger): (error: Error & { code?: string }, socket: Duplex) => void {
+/**
+ * What the parser refused: conflicting lengths, bare line feeds, oversized headers (RFC 9112 §2.2, §6.3).
+ * @param refuse answers with an error, or cuts the connection
+ */
+export function malformedRefusal(
+  log: Logger,
+  refuse = (reason: string, socket: Duplex) => refuseRequest(log, reason, socket),
+): (error: Error & { code?: string }, socket: Duplex) => void {
   return (error, socket) => {
     if (error.code === 'ECONNRESET') return void socket.destroy()
-    refuseRequest(log, `malformed request (${error.code ?? 'unknown'})`, socket)
+    refuse(`malformed request (${error.code ?? 'unknown'})`, socket)
   }
 }
 
-function refuseRequest(log: Logger, reason: string, socket: Duplex): void {
+function refuseRequest(log: Logger, reason: string, socket: Duplex, isCut = false): void {
   const refusal = new ProxyRequestError(reason)
   log.warn({ code: refusal.code, reason }, 'request refused')
-  refuseSocket(socket as Socket, refusal)
+  if (isCut) socket.destroy()
+  else refuseSocket(socket as Socket, refusal)
 }

@@ -10,6 +10,8 @@ afterEach(() => proxy.close())
 
 const seen: string[] = []
 const ALIVE = '/v2/alive'
+/** Of its answer only the beginning comes. */
+const HALF = '/v2/half'
 const ANSWER = 'what the registry has'
 /** For a request that another would overtake if it could. */
 const SLOW_MS = 200
@@ -21,6 +23,10 @@ const door = (request: IncomingMessage, response: ServerResponse) => {
   const { method, url = '', headers } = request
   if (url !== ALIVE) seen.push(`${method} ${url} ${headers.host}`)
   if (url !== ALIVE && !openPaths.includes(url)) loot.bytes += ANSWER.length
+  if (url === HALF) {
+    response.writeHead(200, { 'content-length': ANSWER.length }).write(ANSWER.slice(0, 8))
+    return
+  }
   unanswered += 1
   unansweredMax = Math.max(unansweredMax, unanswered)
   const answer = () => {
@@ -30,8 +36,11 @@ const door = (request: IncomingMessage, response: ServerResponse) => {
   request.resume().on('end', () => setTimeout(answer, url === '/v2/first' ? SLOW_MS : 0))
 }
 
-/** Sends raw bytes inside an intercepted connection; `H` stands for the registry's own host. */
-async function send(text: string, paths: string[] = []): Promise<string> {
+/**
+ * Sends raw bytes inside an intercepted connection; `H` stands for the registry's own host.
+ * @param next sent when the first bytes of an answer are here
+ */
+async function send(text: string, paths: string[] = [], next = ''): Promise<string> {
   seen.length = 0
   unanswered = 0
   unansweredMax = 0
@@ -39,7 +48,9 @@ async function send(text: string, paths: string[] = []): Promise<string> {
   proxy = await startTestProxy(door)
   const secure = await proxy.secure()
   // Not ended: a request must fail for what it is, not because its client went away.
-  secure.write(text.replaceAll('Host: H', `Host: ${proxy.registry.host}`))
+  const write = (bytes: string) => secure.write(bytes.replaceAll('Host: H', `Host: ${proxy.registry.host}`))
+  write(text)
+  if (next) secure.once('data', () => write(next))
   const timer = setTimeout(() => secure.destroy(), PATIENCE_MS)
   const answer = await readAll(secure)
   clearTimeout(timer)
@@ -123,6 +134,14 @@ attackTest('requests in a row on one connection stay as many as they are, and no
   expect(seen).toEqual([`POST /v2/first ${host}`, `GET /v2/second ${host}`])
   expect(unansweredMax).toBe(1)
   expect(answer.split(ANSWER)).toHaveLength(3)
+})
+
+attackTest('a refusal is no part of an answer that is half sent: the connection is cut', async () => {
+  const first = `GET ${HALF} HTTP/1.1\r\nHost: H\r\n\r\n`
+  const tunnel = 'CONNECT 169.254.169.254:80 HTTP/1.1\r\nHost: H\r\n\r\n'
+  const answer = await send(first, [HALF], tunnel)
+  expect(answer).toMatch(/^HTTP\/1\.1 200 [\s\S]*what the$/)
+  expect(loggedCodes()).toContain('PROXY_REQUEST')
 })
 
 attackTest(

@@ -680,6 +680,75 @@ test('when nothing comes peers that stalled are asked before their time is over'
   world.check()
 })
 
+test('what was taken from a peer that stalled does not go back to it while another has it', () => {
+  const world = new World(8, 64)
+  addOffering(world, 8)
+  const swift = addOffering(world, 8)
+  // What it has nobody can have: it is no reason to wait with the end game either.
+  const choked = world.addPeer(LIMITS[0]!)
+  world.download.offers(choked.source, [7] as PieceIndex[])
+  for (let at = 0; at < 40 && !world.have.isFull; at += 1) {
+    world.nowMs += 250
+    world.download.tick()
+    while (swift.pending.length > 0) {
+      world.begin(swift, 0)
+      world.end(swift)
+    }
+    while (world.verifying.length > 0) world.settle(true)
+  }
+  expect(world.have.isFull).toBe(true)
+  world.check()
+})
+
+test('what comes is not called nothing while a block is on its way, but for one that takes too long', () => {
+  const world = new World(1, 64)
+  const peers = Array.from({ length: 9 }, () => addOffering(world, 1))
+  const asked = () =>
+    peers.filter(({ pending, arriving }) => arriving || pending.some(({ isCancelled }) => !isCancelled))
+      .length
+  world.begin(peers[0]!, 0)
+  world.nowMs += 1_900
+  world.download.tick()
+  expect(asked()).toBeLessThanOrEqual(2)
+  world.nowMs += 5_000
+  world.download.tick()
+  expect(asked()).toBeGreaterThan(2)
+})
+
+test('of one piece others are let off once: a few that begin and stop do not keep it from who brings it', () => {
+  const world = new World(1, 64)
+  const [liar, other, honest] = [addOffering(world, 1), addOffering(world, 1), addOffering(world, 1)]
+  world.nowMs += 700
+  world.download.tick()
+  const cancelsOf = ({ pending }: FakePeer) => pending.filter(({ isCancelled }) => isCancelled).length
+  const askedOf = (peer: FakePeer) => peer.pending.some(({ isCancelled }) => !isCancelled)
+  const second = [other, honest].find(askedOf)!
+  world.begin(liar, 0)
+  world.end(liar)
+  expect(cancelsOf(second)).toBeGreaterThan(0)
+  const before = cancelsOf(other) + cancelsOf(honest)
+  world.nowMs += 1_500
+  world.download.tick()
+  const third = [other, honest].filter(askedOf)
+  expect(third.length).toBeGreaterThan(0)
+  world.begin(
+    third[0]!,
+    third[0]!.pending.findIndex(({ isCancelled }) => !isCancelled),
+  )
+  world.end(third[0]!)
+  expect(cancelsOf(other) + cancelsOf(honest)).toBe(before)
+})
+
+test('a pause does not count as time in which nothing came', () => {
+  const world = new World(1, 64)
+  const peers = Array.from({ length: 9 }, () => addOffering(world, 1))
+  world.download.pause()
+  world.nowMs += 60_000
+  for (const { pending } of peers) pending.length = 0
+  world.download.resume()
+  expect(peers.filter(({ pending }) => pending.length > 0)).toHaveLength(1)
+})
+
 test('a link that becomes slow does not make its sources slow', () => {
   const world = new World(64, 64)
   const peers = [addOffering(world, 2), addOffering(world, 2)]
