@@ -146,8 +146,10 @@ export class Download {
   blockStarts(source: Source, block: BlockAddress): Uint8Array | undefined {
     source.arriving = undefined
     if (source.cancelled.take(block)) {
-      // Nobody is idle whose link still brings what was asked for once.
+      // Nobody is idle whose link still brings what was asked for once, and it says how fast that link is: where all is
+      // cancelled before it comes, nothing else does.
       this.movedAtMs = this.options.nowMs()
+      this.pace.received(block.length, this.movedAtMs)
       return undefined
     }
     const assembly = source.assemblies.find(

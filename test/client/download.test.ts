@@ -739,6 +739,16 @@ test('of one piece others are let off once: a few that begin and stop do not kee
   expect(cancelsOf(other) + cancelsOf(honest)).toBe(before)
 })
 
+test('over a link on which nothing comes in time at first, what was cancelled says how slow it is', () => {
+  const world = new World(64, 64)
+  const peers = Array.from({ length: 12 }, () => addOffering(world, 4))
+  let steps = 0
+  for (; steps < 2_000 && !world.have.isFull; steps += 1)
+    bring(world, [peers[steps % 12]!], { blocks: 1, everyMs: 250 })
+  expect(world.have.isFull).toBe(true)
+  expect(steps * 16384).toBeLessThan(2 * 64 * PIECE_BYTES)
+})
+
 test('a pause does not count as time in which nothing came', () => {
   const world = new World(1, 64)
   const peers = Array.from({ length: 9 }, () => addOffering(world, 1))
