@@ -47,10 +47,11 @@ const REFILL_BELOW_SHARE = 3 / 4
 const CANCELLED_BYTES_MAX = 1024 * 1024
 /** A source that was too slow is asked again after so long: it may have been busy with others. */
 const SNUBBED_MS = 5_000
+
 /**
  * Decides which blocks to ask whom for. No sockets, no clock of its own. Invariants: a piece is under way from one source
- * at most, in the end game from two, and from up to six when nothing comes; every buffer belongs to exactly one assembly and goes back to the pool when that is
- * settled or abandoned; nothing is asked for while `isPaused`.
+ * at most, in the end game from two, and from up to six when nothing comes; every buffer belongs to exactly one assembly
+ * and goes back to the pool when that is settled or abandoned; nothing is asked for while `isPaused`.
  */
 export class Download {
   isPaused = true

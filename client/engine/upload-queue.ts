@@ -14,7 +14,7 @@ const PIECES_PER_SERVED = 4
 /** A peer that waited while so many others were begun with is next, whatever it asks for. */
 const PASSED_OVER_MAX = 32
 
-/** How many peers a downloader serves at the same moment: while it has little, one, so that a piece is whole there, and passed on, soon. */
+/** How many peers a downloader serves at once: while it has little, one, so that a piece is whole there, and passed on, soon. */
 function servedAtOnce(piecesHad: number): number {
   return Math.min(SERVED_AT_ONCE_MAX, SERVED_AT_ONCE_MIN + Math.floor(piecesHad / PIECES_PER_SERVED))
 }
@@ -145,7 +145,10 @@ export class UploadQueue {
     return best.lane
   }
 
-  /** 0: never sent; 1: hardly any peer has it; 2: all others. With a few peers, 1 would be what is on its way to one of them. */
+  /**
+   * 0: never sent; 1: hardly any peer has it; 2: all others. With a few peers, 1 would be what is on its way to one of
+   * them.
+   */
   private tierOf(piece: number): 0 | 1 | 2 {
     if (this.isSent[piece] === 0) return 0
     const fewMax = rareMax(this.lanes.size)
