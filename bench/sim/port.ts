@@ -112,9 +112,10 @@ export class Port {
     const { flow, block } = this.arrivals.shift()!
     if (this.arrivals.length > 0) this.wires.heap.set(this.receiveEvent, this.arrivals[0]!.atMs)
     this.count(flow, -1)
+    // Those that wait come before this flow's next: else who serves a slow machine once has it for itself.
+    this.wake()
     this.onTurn(this.coming > 0)
     flow.onArrived(block)
-    this.wake()
   }
 
   /** A block passes this link while it leaves the sender's, but not before those that came earlier. */

@@ -130,6 +130,8 @@ export class Download {
 
   unchoked(source: Source): void {
     source.isUnchoked = true
+    // What only this one has is within reach now.
+    this.endGameAt = -1
     this.fill(source)
   }
 
@@ -256,17 +258,20 @@ export class Download {
   tick(): void {
     const now = this.options.nowMs()
     for (const source of this.sources) if (now >= source.snubEndsAtMs) this.setSnubbed(source, false)
+    const dueBytes = this.dueBytes()
     for (const assemblies of [...this.underWay.values()]) {
       for (const assembly of assemblies) {
         const { source, startedAtMs, piece } = assembly
-        const limitMs = this.pace.stallLimitMs(this.othersDueBytes(source))
+        const limitMs = this.pace.stallLimitMs(dueBytes - this.dueBytesOf(source))
         if (now - startedAtMs <= limitMs || !this.sources.hasAlternative(piece, source)) continue
         this.setSnubbed(source, true)
         source.snubEndsAtMs = now + SNUBBED_MS
         this.abandon(assembly, true)
       }
     }
-    this.fillAll()
+    // What is spared otherwise may be asked for now.
+    if (this.isIdle) this.changes += 1
+    this.refill()
   }
 
   /** Pieces may be asked for that were not before: their hashes are known, or they do not come from elsewhere. */
@@ -295,13 +300,18 @@ export class Download {
 
   /** What all other sources owe. What is cancelled comes all the same when it was on its way, and all else after it. */
   private othersDueBytes(source: Source): number {
-    let bytes = this.pace.outstandingBytes - source.outstandingBytes
-    const sinceMs = this.options.nowMs() - SNUBBED_MS
-    for (const other of this.sources) {
-      if (other === source || other.cancelledAtMs <= sinceMs) continue
-      bytes += Math.min(other.cancelled.size * other.limits.blockBytes, CANCELLED_BYTES_MAX)
-    }
+    return this.dueBytes() - this.dueBytesOf(source)
+  }
+
+  private dueBytes(): number {
+    let bytes = 0
+    for (const source of this.sources) bytes += this.dueBytesOf(source)
     return bytes
+  }
+
+  private dueBytesOf({ outstandingBytes, cancelled, cancelledAtMs, limits }: Source): number {
+    if (cancelledAtMs <= this.options.nowMs() - SNUBBED_MS) return outstandingBytes
+    return outstandingBytes + Math.min(cancelled.size * limits.blockBytes, CANCELLED_BYTES_MAX)
   }
 
   private get isIdle(): boolean {
@@ -407,7 +417,7 @@ export class Download {
       nowMs: this.options.nowMs(),
       idleMs: this.standstillMs(),
       isVerifying: (piece) => this.verifying.has(piece),
-      lateAfterMs: (oldest) => this.pace.lateAfterMs(this.othersDueBytes(oldest.source)),
+      lateAfterMs: ({ source }) => this.pace.lateAfterMs(this.othersDueBytes(source), this.options.nowMs()),
     })
   }
 

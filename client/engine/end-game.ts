@@ -10,10 +10,6 @@ export const IDLE_MS = 1_000
 export const SOURCES_IDLE_MAX = 6
 /** What is late is asked of a further source only while less than this share of it is here. */
 const BELOW_SHARE = 1 / 2
-/** With fewer pieces begun, this node's own link has room. */
-const BEGUN_MIN = 3
-/** Then the one that has been under way the longest is asked of another as well when nothing of it has come for so long. */
-const WAITS_MS = 500
 
 export interface EndGameView {
   /** Of each piece that is under way: from whom, the first that was asked first. */
@@ -22,14 +18,14 @@ export interface EndGameView {
   /** How long nothing has come. */
   idleMs: number
   isVerifying(piece: PieceIndex): boolean
-  /** How long a piece may take before it is late, in ms. */
+  /** How long a piece may take before it is late, in ms; endless while this node's link is full. */
   lateAfterMs(assembly: Assembly): number
 }
 
 /**
  * When everything that can be had is under way: what a further source is asked for, as well as another. That is what has
- * been under way the longest, when it is late, or this node's link has room, or nothing comes at all: then more and more
- * sources are asked, since what is taken from one for another may go in a circle. Pure.
+ * been under way the longest, when it is late, or nothing comes at all: then more and more sources are asked, since what
+ * is taken from one for another may go in a circle. Pure.
  */
 export function pickDuplicate(source: Source, view: EndGameView): PieceIndex | undefined {
   const { nowMs, idleMs } = view
@@ -37,11 +33,9 @@ export function pickDuplicate(source: Source, view: EndGameView): PieceIndex | u
   if (source.isSnubbed && !isIdle) return undefined
   const oldest = oldestFor(source, view)
   if (!oldest) return undefined
-  const { piece, length, receivedBytes, startedAtMs } = oldest
+  const { piece, length, startedAtMs } = oldest
   if (isIdle) return isWithinBudget(view, length) ? piece : undefined
-  const waitedMs = nowMs - startedAtMs
-  if (receivedBytes === 0 && waitedMs > WAITS_MS && countBegun(view) < BEGUN_MIN) return piece
-  return waitedMs > view.lateAfterMs(oldest) ? piece : undefined
+  return nowMs - startedAtMs > view.lateAfterMs(oldest) ? piece : undefined
 }
 
 /**
@@ -77,10 +71,4 @@ function isWithinBudget({ underWay }: EndGameView, pieceBytes: number): boolean 
   let assemblies = 1
   for (const each of underWay.values()) assemblies += each.length
   return assemblies * pieceBytes <= BLOB_OUTSTANDING_BYTES_MAX
-}
-
-function countBegun({ underWay }: EndGameView): number {
-  let pieces = 0
-  for (const assemblies of underWay.values()) if (assemblies.some(hasBegun)) pieces += 1
-  return pieces
 }

@@ -1,3 +1,4 @@
+import { LinkRate } from './link-rate.ts'
 import { RequestWindow } from './request-window.ts'
 
 /** Outstanding bytes of one blob, over all its peers. */
@@ -21,13 +22,10 @@ const STALL_MS_UNKNOWN = 2_000
  * peers that serve others do not share it evenly.
  */
 const STALL_OWN_TIMES = 4
-/**
- * In the end game a piece is late after so many times what is due from others takes: asked twice over a link that is busy,
- * each comes twice (the last of 1,000 nodes took 3.7 s for 13 pieces that fill 1.8).
- */
+/** In the end game a piece is late after so many times what is due from others takes, and at least after the mean. */
 const LATE_OWN_TIMES = 2
-/** Before any piece has been timed. */
-const LATE_MS_UNKNOWN = 500
+/** Later than this nothing is late that this node's own link has room for. */
+const LATE_MS_MAX = 300
 /** Weight of the newest piece in their mean time. */
 const SMOOTHING = 0.2
 
@@ -40,9 +38,11 @@ export class Pace {
   outstandingBytes = 0
   private pieceMeanMs: number | undefined
   private readonly rate: RequestWindow
+  private readonly link: LinkRate
 
   constructor(nowMs: number) {
     this.rate = new RequestWindow(nowMs)
+    this.link = new LinkRate(nowMs)
   }
 
   /** Call before requests go out. */
@@ -52,6 +52,7 @@ export class Pace {
 
   received(bytes: number, nowMs: number): void {
     this.rate.received(bytes, nowMs)
+    this.link.received(bytes, nowMs)
   }
 
   /** A piece has come, so long after it was asked for. */
@@ -81,10 +82,14 @@ export class Pace {
   }
 
   /**
-   * How long one may take before a further source is asked for it.
+   * How long one may take, in the end game, before a further source is asked for it. Never while this node's link is full:
+   * asked twice then, each comes twice, after all else (the last fiftieth of 1,000 nodes wasted more than a second of
+   * their links, a twentieth of the time that they need).
    * @param othersBytes due from all other sources
    */
-  lateAfterMs(othersBytes: number): number {
-    return Math.max(this.pieceMeanMs ?? LATE_MS_UNKNOWN, LATE_OWN_TIMES * this.rate.msFor(othersBytes))
+  lateAfterMs(othersBytes: number, nowMs: number): number {
+    if (!this.link.hasRoom(nowMs)) return Number.POSITIVE_INFINITY
+    const ownMs = LATE_OWN_TIMES * this.rate.msFor(othersBytes)
+    return Math.min(LATE_MS_MAX, Math.max(this.pieceMeanMs ?? LATE_MS_MAX, ownMs))
   }
 }

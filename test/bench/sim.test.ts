@@ -1,10 +1,31 @@
 import { describe, expect, it } from 'vitest'
 import { EventHeap } from '../../bench/sim/event-heap.ts'
 import { parseSimCommand } from '../../bench/sim/options.ts'
-import { SCENARIO_NAMES } from '../../bench/sim/scenarios.ts'
+import { Port } from '../../bench/sim/port.ts'
+import { BLOCK_BYTES, SCENARIO_NAMES } from '../../bench/sim/scenarios.ts'
 import { simulate, simulateWorld } from '../../bench/sim/simulate.ts'
 import { simulateAll } from '../../bench/sim/simulate-all.ts'
 import { firstFreeRun } from '../../tracker/handout/leases.ts'
+
+/** Machines with links of the same speed, by number, and the clock between them. */
+function newWires(machines: number) {
+  const clock = { nowMs: 0 }
+  const heap = new EventHeap(machines * 2)
+  const ports = Array.from(
+    { length: machines },
+    (_, at) => new Port({ clock, heap }, { bytesPerMs: 7_650, sendEvent: at * 2, receiveEvent: at * 2 + 1 }),
+  )
+  const run = (events: number) => {
+    for (let count = 0; count < events; count += 1) {
+      const event = heap.next()
+      clock.nowMs = heap.atMs
+      const port = ports[event >> 1]!
+      if (event % 2 === 0) port.sent()
+      else port.received()
+    }
+  }
+  return { machine: (at: number) => ports[at]!, run }
+}
 
 describe('the simulation', () => {
   it.each(SCENARIO_NAMES)('%s: brings every piece to every node that lives', (scenario) => {
@@ -62,6 +83,29 @@ describe('the simulation', () => {
     heap.delete(3)
     const taken = [heap.next(), heap.next(), heap.next(), heap.next(), heap.next()]
     expect(taken).toEqual([0, 1, 4, 2, -1])
+  })
+
+  it('lets all that send to one machine take turns, however soon one of them has more', () => {
+    const { machine, run } = newWires(4)
+    const sent = [0, 0, 0]
+    const flows = sent.map((_, at) => {
+      const flow = {
+        from: machine(at + 1),
+        to: machine(0),
+        socket: [],
+        onSent() {},
+        onArrived: () => more(at),
+      }
+      return flow
+    })
+    const more = (at: number) => {
+      sent[at]! += 1
+      const { from } = flows[at]!
+      from.send(flows[at]!, { piece: 0, begin: 0, length: BLOCK_BYTES })
+    }
+    for (const at of [0, 1, 2]) more(at)
+    run(90)
+    expect(Math.max(...sent) - Math.min(...sent)).toBeLessThanOrEqual(1)
   })
 
   it('runs each simulation in a thread and gives the results in the order asked for', async () => {

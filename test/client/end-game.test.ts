@@ -45,26 +45,6 @@ function viewOf(assemblies: Assembly[], some: Partial<EndGameView> = {}): EndGam
 }
 
 describe('a further source', () => {
-  const begun = [3, 4, 5].map((piece) => makeAssembly(piece, { receivedBytes: 1, startedAtMs: 400 }))
-
-  it('is asked for what waits when the link has room, after half a second and not before', () => {
-    const waiting = makeAssembly(2)
-    const at = (nowMs: number) => pickDuplicate(makeSource(), viewOf([waiting, ...begun.slice(1)], { nowMs }))
-    expect(at(500)).toBeUndefined()
-    expect(at(501)).toBe(2)
-  })
-
-  it('is not while three pieces come in, a block that is arriving included', () => {
-    const waiting = makeAssembly(2)
-    const view = (others: Assembly[]) => viewOf([waiting, ...others], { nowMs: 600 })
-    expect(pickDuplicate(makeSource(), view(begun))).toBeUndefined()
-    const arriving = makeAssembly(5, { startedAtMs: 400 })
-    arriving.source.arriving = { assembly: arriving, begin: 0, sinceMs: 500 }
-    expect(pickDuplicate(makeSource(), view([...begun.slice(0, 2), arriving]))).toBeUndefined()
-    arriving.source.arriving = undefined
-    expect(pickDuplicate(makeSource(), view([...begun.slice(0, 2), arriving]))).toBe(2)
-  })
-
   it('is asked for what is late and not half here, the longest under way first', () => {
     const lateAfterMs = () => 1_000
     const half = makeAssembly(0, { receivedBytes: MIB / 2 })
@@ -72,7 +52,7 @@ describe('a further source', () => {
       makeAssembly(2, { startedAtMs: 5, receivedBytes: 1 }),
       makeAssembly(1, { startedAtMs: 9 }),
     ]
-    const assemblies = [newer, half, older, ...begun]
+    const assemblies = [newer, half, older]
     expect(pickDuplicate(makeSource(), viewOf(assemblies, { nowMs: 1_005, lateAfterMs }))).toBeUndefined()
     expect(pickDuplicate(makeSource(), viewOf(assemblies, { nowMs: 1_006, lateAfterMs }))).toBe(2)
   })

@@ -1,4 +1,5 @@
-import { expect, test } from 'vitest'
+import { describe, expect, it, test } from 'vitest'
+import { LinkRate } from '../../client/engine/link-rate.ts'
 import { BLOB_OUTSTANDING_BYTES_MAX, Pace } from '../../client/engine/pace.ts'
 
 const MIB = 1024 * 1024
@@ -24,23 +25,58 @@ test('a fast link has sixteen MiB outstanding, a slow one what it brings in six 
   expect([stuck.hasRoom(false), stuck.hasRoom(true)]).toEqual([false, true])
 })
 
-test('nothing is late before what others owe could have come twice, nor stalls before it could four times', () => {
+test('nothing stalls before what others owe could have come four times', () => {
   const pace = paceOf(1_000)
   pace.finished(100)
-  expect([pace.stallLimitMs(0), pace.lateAfterMs(0)]).toEqual([400, 100])
-  expect(pace.lateAfterMs(4_000_000)).toBeCloseTo(8_000)
+  expect(pace.stallLimitMs(0)).toBe(400)
   expect(pace.stallLimitMs(4_000_000)).toBeCloseTo(16_000)
+})
+
+test('over a full link nothing is late; with room, after twice what others owe and a mean piece, or 300 ms', () => {
+  const pace = paceOf(1_000)
+  pace.finished(100)
+  expect(pace.lateAfterMs(0, 10_000)).toBe(Number.POSITIVE_INFINITY)
+  expect(pace.lateAfterMs(0, 10_400)).toBe(100)
+  expect(pace.lateAfterMs(75_000, 10_400)).toBeCloseTo(150)
+  expect(pace.lateAfterMs(4_000_000, 10_400)).toBe(300)
 })
 
 test('a pause in which nothing was asked for does not count as slowness', () => {
   const pace = paceOf(1_000)
   pace.resume(100_000)
   pace.received(100_000, 100_100)
-  expect(pace.lateAfterMs(1_000_000)).toBeCloseTo(2_000)
+  expect(pace.stallLimitMs(1_000_000)).toBeCloseTo(4_000)
 })
 
-test('before a piece has been timed one may take two seconds, and is late after half of one', () => {
+test('before a piece has been timed one may take two seconds, and is late after 300 ms', () => {
   const pace = new Pace(0)
   expect(pace.stallLimitMs(0)).toBe(2_000)
-  expect(pace.lateAfterMs(0)).toBe(500)
+  expect(pace.lateAfterMs(0, 0)).toBe(300)
+})
+
+describe('a link has room', () => {
+  it('when less than half comes in of what came in before', () => {
+    const link = new LinkRate(0)
+    expect(link.hasRoom(0), 'nothing is known').toBe(true)
+    for (let nowMs = 100; nowMs <= 3_000; nowMs += 100) link.received(100_000, nowMs)
+    expect(link.hasRoom(3_000)).toBe(false)
+    for (let nowMs = 3_100; nowMs <= 5_000; nowMs += 100) link.received(70_000, nowMs)
+    expect(link.hasRoom(5_000)).toBe(false)
+    for (let nowMs = 5_100; nowMs <= 6_000; nowMs += 100) link.received(30_000, nowMs)
+    expect(link.hasRoom(6_000)).toBe(true)
+  })
+
+  it('not between two blocks, however slow it is', () => {
+    const link = new LinkRate(0)
+    for (let nowMs = 700; nowMs <= 14_000; nowMs += 700) link.received(512 * 1024, nowMs)
+    expect(link.hasRoom(14_690)).toBe(false)
+    expect(link.hasRoom(16_800)).toBe(true)
+  })
+
+  it('not for ever because it was faster once', () => {
+    const link = new LinkRate(0)
+    for (let nowMs = 100; nowMs <= 2_000; nowMs += 100) link.received(300_000, nowMs)
+    for (let nowMs = 2_100; nowMs <= 60_000; nowMs += 100) link.received(100_000, nowMs)
+    expect(link.hasRoom(60_000)).toBe(false)
+  })
 })
