@@ -1,5 +1,6 @@
-/** The rate of now is a mean over about so long, and over at least BLOCKS_MIN blocks. */
+/** The rate of now is a mean over about so long. */
 const NOW_MS = 300
+/** And over no fewer blocks, however long those take. */
 const BLOCKS_MIN = 4
 /** The best rate is that of a window of so long: in shorter ones what waited in the kernel comes at once. */
 const BEST_MS = 1_000
