@@ -102,7 +102,8 @@ export class SimNode {
   addLink(link: SimLink): void {
     this.links.push(link)
     this.peerIds.push(link.other.id)
-    this.heard.push(0)
+    // Who has all asks for nothing, so proves nothing, and is told nothing (client/net/peer-link.ts).
+    this.heard.push(this.isWanting ? 0 : Number.POSITIVE_INFINITY)
   }
 
   dropLink(other: SimNode): void {
@@ -118,7 +119,7 @@ export class SimNode {
     for (let at = 0; at < peerIds.length; at += 1) {
       const seen = heard[at]!
       const count = announcements.counts[peerIds[at]!]!
-      if (seen === count) continue
+      if (seen >= count) continue
       heard[at] = count
       this.download.offers(this.links[at]!.incoming.source, announcements.since(peerIds[at]!, seen))
     }

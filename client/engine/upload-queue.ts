@@ -11,12 +11,25 @@ export const SERVED_AT_ONCE_MAX = 4
 /** The same of a downloader that has next to nothing; one more for every so many pieces that it has. */
 const SERVED_AT_ONCE_MIN = 1
 const PIECES_PER_SERVED = 4
+/**
+ * The same of a seed. The first pieces go out one after the other, so that each is whole somewhere, and passed on, soon;
+ * then more at a time, since whoever receives from others as well cannot take a piece at the link's speed (one seed and
+ * eight downloaders in simulation: 1.15 times the limit with four from the start, 1.09 with this; sixteen: 1.26 and 1.20).
+ */
+const SERVED_BY_SEED_MAX = 6
+/** One more at a time for every so many pieces that a seed has sent since it had nobody to serve. */
+const FINISHED_PER_SERVED = 2
 /** A peer that waited while so many others were begun with is next, whatever it asks for. */
 const PASSED_OVER_MAX = 32
 
 /** How many peers a downloader serves at once: while it has little, one, so that a piece is whole there, and passed on, soon. */
 function servedAtOnce(piecesHad: number): number {
   return Math.min(SERVED_AT_ONCE_MAX, SERVED_AT_ONCE_MIN + Math.floor(piecesHad / PIECES_PER_SERVED))
+}
+
+/** @param finished pieces that it has sent */
+function servedBySeed(finished: number): number {
+  return Math.min(SERVED_BY_SEED_MAX, SERVED_AT_ONCE_MIN + Math.floor(finished / FINISHED_PER_SERVED))
 }
 
 export interface UploadQueueOptions {
@@ -65,6 +78,8 @@ export class UploadQueue {
   private readonly isSent: Uint8Array
   /** How many pieces were begun. */
   private turn = 0
+  /** How many pieces have gone out since nobody asked for any. */
+  private finished = 0
   /** Since which turn a lane waits. */
   private readonly waitingSince = new Map<UploadLane, number>()
   private readonly options: UploadQueueOptions
@@ -79,6 +94,7 @@ export class UploadQueue {
   }
 
   add(lane: UploadLane): void {
+    if (![...this.lanes.keys()].some(({ queue, piece }) => queue.length > 0 || piece !== undefined)) this.finished = 0
     this.lanes.set(lane, -this.options.random())
   }
 
@@ -116,7 +132,7 @@ export class UploadQueue {
   private nextLane(): UploadLane | undefined {
     const { piecesHad, nowMs } = this.options
     const isSeed = this.options.isSeed()
-    const atOnce = isSeed ? SERVED_AT_ONCE_MAX : servedAtOnce(piecesHad())
+    const atOnce = isSeed ? servedBySeed(this.finished) : servedAtOnce(piecesHad())
     const isFull = this.turns.busy({ nowMs: nowMs(), isSeed }) >= atOnce
     const isAwaited = this.isAwaited()
     if (isAwaited && isFull) return undefined
@@ -157,6 +173,7 @@ export class UploadQueue {
 
   private finish(lane: UploadLane): void {
     lane.piece = undefined
+    this.finished += 1
     this.turns.end(lane, this.options.nowMs())
   }
 
