@@ -94,7 +94,8 @@ export class UploadQueue {
   }
 
   add(lane: UploadLane): void {
-    if (![...this.lanes.keys()].some(({ queue, piece }) => queue.length > 0 || piece !== undefined)) this.finished = 0
+    if (![...this.lanes.keys()].some(({ queue, piece }) => queue.length > 0 || piece !== undefined))
+      this.finished = 0
     this.lanes.set(lane, -this.options.random())
   }
 
