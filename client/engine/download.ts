@@ -3,7 +3,7 @@ import { PeerProtocolError } from '../errors.ts'
 import type { PieceBuffers } from '../store/piece-buffers.ts'
 import { BLOCK_BYTES_FOREIGN, type BlockAddress } from '../wire/messages.ts'
 import type { Bitfield } from './bitfield.ts'
-import { IDLE_MS, othersToLetOff, pickDuplicate } from './end-game.ts'
+import { othersToLetOff, pickDuplicate } from './end-game.ts'
 import { Pace } from './pace.ts'
 import { nearestPiece, type PickView, pickPiece } from './picker.ts'
 import type { RateLimit } from './rate-limit.ts'
@@ -16,6 +16,7 @@ import {
   type SourcePort,
 } from './source.ts'
 import { Sources } from './sources.ts'
+import { SNUBBED_MS, Stalls } from './stalls.ts'
 
 export type { Assembly, Source, SourceLimits, SourcePort } from './source.ts'
 
@@ -43,10 +44,6 @@ export interface DownloadOptions {
 const UNASKED_BYTES_MAX = 8 * 1024 * 1024
 /** New requests go out when less than this share of the window is outstanding. */
 const REFILL_BELOW_SHARE = 3 / 4
-/** No more than this of what is cancelled is on its way from one source: what the client gives to one socket. */
-const CANCELLED_BYTES_MAX = 1024 * 1024
-/** A source that was too slow is asked again after so long: it may have been busy with others. */
-const SNUBBED_MS = 5_000
 
 /**
  * Decides which blocks to ask whom for. No sockets, no clock of its own. Invariants: a piece is under way from one source
@@ -67,15 +64,15 @@ export class Download {
   /** At which of these changes everything that could be had was under way; -1 when it may not be. */
   private endGameAt = -1
   private readonly pace: Pace
+  private readonly stalls: Stalls
   /** Pieces of which one source let others off: once each, or a few could keep a piece from who would bring it. */
   private readonly letOff = new Set<PieceIndex>()
-  /** When a block came, or some peer had what none had had. */
-  private movedAtMs = Number.NEGATIVE_INFINITY
 
   constructor(options: DownloadOptions) {
     this.options = options
     this.sources = new Sources(options.layout.pieceCount)
     this.pace = new Pace(options.nowMs())
+    this.stalls = new Stalls(this.sources, this.pace)
   }
 
   addSource(port: SourcePort, limits: SourceLimits): Source {
@@ -103,7 +100,7 @@ export class Download {
       isNews = true
       if (this.isToBeAsked(piece)) {
         isUseful = true
-        if (this.sources.availability[piece] === 1) this.movedAtMs = nowMs
+        if (this.sources.availability[piece] === 1) this.stalls.moved(nowMs)
       }
       isLetOff = this.letSeedOff(piece, source) || isLetOff
     }
@@ -151,8 +148,7 @@ export class Download {
     if (source.cancelled.take(block)) {
       // Nobody is idle whose link still brings what was asked for once, and it says how fast that link is: where all is
       // cancelled before it comes, nothing else does.
-      this.movedAtMs = this.options.nowMs()
-      this.pace.received(block.length, this.movedAtMs)
+      this.received(block.length)
       return undefined
     }
     const assembly = source.assemblies.find(
@@ -174,10 +170,9 @@ export class Download {
     if (!assembly || !this.takeOutstanding(assembly, block.begin)) return
     const isLetOff = assembly.receivedBytes === 0 && this.letOthersOff(assembly)
     assembly.receivedBytes += block.length
-    this.movedAtMs = this.options.nowMs()
     this.setSnubbed(source, false)
-    source.window.received(block.length, this.movedAtMs)
-    this.pace.received(block.length, this.movedAtMs)
+    source.window.received(block.length, this.options.nowMs())
+    this.received(block.length)
     if (assembly.receivedBytes === assembly.length) this.finish(assembly)
     if (source.assemblies.length > 0 && !isLetOff) this.fill(source)
     else this.refill()
@@ -225,7 +220,7 @@ export class Download {
 
   resume(): void {
     // Nothing was asked for meanwhile.
-    if (this.isPaused) this.movedAtMs = this.options.nowMs()
+    if (this.isPaused) this.stalls.moved(this.options.nowMs())
     this.isPaused = false
     this.fillAll()
   }
@@ -236,7 +231,7 @@ export class Download {
 
   /** How long no block that was asked for has come, and no piece within reach that was not, in ms. */
   idleMs(): number {
-    return this.options.nowMs() - this.movedAtMs
+    return this.stalls.idleMs(this.options.nowMs())
   }
 
   /** Where this node stands among the downloaders at work that it knows of. */
@@ -256,18 +251,12 @@ export class Download {
 
   /** Call a few times a second: takes pieces from sources that stall, where someone else offers them. */
   tick(): void {
-    const now = this.options.nowMs()
-    for (const source of this.sources) if (now >= source.snubEndsAtMs) this.setSnubbed(source, false)
-    const dueBytes = this.dueBytes()
-    for (const assemblies of [...this.underWay.values()]) {
-      for (const assembly of assemblies) {
-        const { source, startedAtMs, piece } = assembly
-        const limitMs = this.pace.stallLimitMs(dueBytes - this.dueBytesOf(source))
-        if (now - startedAtMs <= limitMs || !this.sources.hasAlternative(piece, source)) continue
-        this.setSnubbed(source, true)
-        source.snubEndsAtMs = now + SNUBBED_MS
-        this.abandon(assembly, true)
-      }
+    const nowMs = this.options.nowMs()
+    for (const source of this.sources) if (nowMs >= source.snubEndsAtMs) this.setSnubbed(source, false)
+    for (const assembly of this.stalls.stalled(this.underWay, nowMs)) {
+      this.setSnubbed(assembly.source, true)
+      assembly.source.snubEndsAtMs = nowMs + SNUBBED_MS
+      this.abandon(assembly, true)
     }
     // What is spared otherwise may be asked for now.
     if (this.isIdle) this.changes += 1
@@ -298,33 +287,14 @@ export class Download {
     source.isSnubbed = isSnubbed
   }
 
-  /** What all other sources owe. What is cancelled comes all the same when it was on its way, and all else after it. */
-  private othersDueBytes(source: Source): number {
-    return this.dueBytes() - this.dueBytesOf(source)
-  }
-
-  private dueBytes(): number {
-    let bytes = 0
-    for (const source of this.sources) bytes += this.dueBytesOf(source)
-    return bytes
-  }
-
-  private dueBytesOf({ outstandingBytes, cancelled, cancelledAtMs, limits }: Source): number {
-    if (cancelledAtMs <= this.options.nowMs() - SNUBBED_MS) return outstandingBytes
-    return outstandingBytes + Math.min(cancelled.size * limits.blockBytes, CANCELLED_BYTES_MAX)
+  private received(bytes: number): void {
+    const nowMs = this.options.nowMs()
+    this.stalls.moved(nowMs)
+    this.pace.received(bytes, nowMs)
   }
 
   private get isIdle(): boolean {
-    return this.standstillMs() >= IDLE_MS
-  }
-
-  /** How long nothing has come, in ms; 0 while a block is coming, but for one that takes too long. */
-  private standstillMs(): number {
-    const idleMs = this.idleMs()
-    const sinceMs = this.options.nowMs() - SNUBBED_MS
-    if (idleMs >= IDLE_MS)
-      for (const { arriving } of this.sources) if (arriving && arriving.sinceMs > sinceMs) return 0
-    return idleMs
+    return this.stalls.isIdle(this.options.nowMs())
   }
 
   private get hasRoom(): boolean {
@@ -412,12 +382,13 @@ export class Download {
   /** Of what is under way from others, when there is nothing else to ask this one for. */
   private pickAgain(source: Source): PieceIndex | undefined {
     if (source.assemblies.length > 0 || !this.isEndGame()) return undefined
+    const nowMs = this.options.nowMs()
     return pickDuplicate(source, {
       underWay: this.underWay,
-      nowMs: this.options.nowMs(),
-      idleMs: this.standstillMs(),
+      nowMs,
+      idleMs: this.stalls.standstillMs(nowMs),
       isVerifying: (piece) => this.verifying.has(piece),
-      lateAfterMs: ({ source }) => this.pace.lateAfterMs(this.othersDueBytes(source), this.options.nowMs()),
+      lateAfterMs: ({ source }) => this.pace.lateAfterMs(this.stalls.othersDueBytes(source, nowMs), nowMs),
     })
   }
 

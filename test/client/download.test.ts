@@ -7,6 +7,7 @@ import { SOURCES_IDLE_MAX } from '../../client/engine/end-game.ts'
 import { BLOB_OUTSTANDING_BYTES_MAX, type Pace } from '../../client/engine/pace.ts'
 import { RateLimit } from '../../client/engine/rate-limit.ts'
 import type { Sources } from '../../client/engine/sources.ts'
+import type { Stalls } from '../../client/engine/stalls.ts'
 import type { PieceBuffer, PieceBuffers } from '../../client/store/piece-buffers.ts'
 import type { BlockAddress } from '../../client/wire/messages.ts'
 import type { NodeId, PieceIndex, PieceLayout } from '../../core/metainfo.ts'
@@ -47,7 +48,7 @@ interface Inside {
   underWay: Map<PieceIndex, Assembly[]>
   verifying: Set<PieceIndex>
   pace: Pace
-  othersDueBytes(source: Source): number
+  stalls: Stalls
 }
 
 interface FakePeer {
@@ -506,10 +507,10 @@ test('what is cancelled counts as on its way for a while, and not for ever', () 
   const asked = world.inside.pace.outstandingBytes
   world.download.pause()
   expect(world.inside.pace.outstandingBytes).toBe(0)
-  expect(world.inside.othersDueBytes(other.source)).toBeGreaterThanOrEqual(asked)
-  expect(world.inside.othersDueBytes(peer.source), 'it must not set its own time').toBe(0)
+  expect(world.inside.stalls.othersDueBytes(other.source, world.nowMs)).toBeGreaterThanOrEqual(asked)
+  expect(world.inside.stalls.othersDueBytes(peer.source, world.nowMs), 'it must not set its own time').toBe(0)
   world.nowMs += 5_001
-  expect(world.inside.othersDueBytes(other.source)).toBe(0)
+  expect(world.inside.stalls.othersDueBytes(other.source, world.nowMs)).toBe(0)
 })
 
 test('where most peers are seeds none is spared, and none is told to stop for another downloader', () => {
