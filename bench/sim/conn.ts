@@ -20,6 +20,8 @@ export class Conn implements Flow, SourcePort, UploadLane {
   readonly socket: BlockAddress[] = []
   readonly queue: BlockAddress[] = []
   readonly source: Source
+  /** The other direction. */
+  back!: Conn
   piece: number | undefined
   /** As in client/net/upload-lane.ts. */
   private unconfirmed: number | undefined
@@ -67,7 +69,7 @@ export class Conn implements Flow, SourcePort, UploadLane {
   }
 
   piecesHad(): number {
-    return this.receiver.have.count
+    return this.back.source.offered.count
   }
 
   isSending(): boolean {

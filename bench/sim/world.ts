@@ -224,6 +224,8 @@ export class World {
 
   private link(one: SimNode, other: SimNode): void {
     const [there, back] = [new Conn(one, other), new Conn(other, one)]
+    there.back = back
+    back.back = there
     one.addLink({ other, outgoing: there, incoming: back })
     other.addLink({ other: one, outgoing: back, incoming: there })
     for (const conn of [there, back]) {

@@ -22,9 +22,12 @@ const STALL_MS_UNKNOWN = 2_000
  * peers that serve others do not share it evenly.
  */
 const STALL_OWN_TIMES = 4
-/** In the end game a piece is late after so many times what is due from others takes, and at least after the mean. */
+/**
+ * In the end game a piece is late after the mean, and so many times what is due from others takes. It matters on fast
+ * links only.
+ */
 const LATE_OWN_TIMES = 2
-/** Later than this nothing is late that this node's own link has room for. */
+/** Or after so long, which is less on a link of 64 Mbit/s. */
 const LATE_MS_MAX = 300
 /** Weight of the newest piece in their mean time. */
 const SMOOTHING = 0.2
@@ -82,13 +85,13 @@ export class Pace {
   }
 
   /**
-   * How long one may take, in the end game, before a further source is asked for it. Never while this node's link is full:
-   * asked twice then, each comes twice, after all else (the last fiftieth of 1,000 nodes wasted more than a second of
-   * their links, a twentieth of the time that they need).
+   * How long one may take, in the end game, before a further source is asked for it. Endless while this node's link is
+   * full: asked twice then, each comes twice, after all else (before this, the last fiftieth of 1,000 nodes wasted more
+   * than a second of their links, a twentieth of the time that they need).
    * @param othersBytes due from all other sources
    */
   lateAfterMs(othersBytes: number, nowMs: number): number {
-    if (!this.link.hasRoom(nowMs)) return Number.POSITIVE_INFINITY
+    if (this.link.isFull(nowMs)) return Number.POSITIVE_INFINITY
     const ownMs = LATE_OWN_TIMES * this.rate.msFor(othersBytes)
     return Math.min(LATE_MS_MAX, Math.max(this.pieceMeanMs ?? LATE_MS_MAX, ownMs))
   }

@@ -88,16 +88,13 @@ describe('the simulation', () => {
   it('lets all that send to one machine take turns, however soon one of them has more', () => {
     const { machine, run } = newWires(4)
     const sent = [0, 0, 0]
-    const flows = sent.map((_, at) => {
-      const flow = {
-        from: machine(at + 1),
-        to: machine(0),
-        socket: [],
-        onSent() {},
-        onArrived: () => more(at),
-      }
-      return flow
-    })
+    const flows = sent.map((_, at) => ({
+      from: machine(at + 1),
+      to: machine(0),
+      socket: [],
+      onSent() {},
+      onArrived: () => more(at),
+    }))
     const more = (at: number) => {
       sent[at]! += 1
       const { from } = flows[at]!

@@ -614,7 +614,7 @@ function addOffering(world: World, pieces: number): FakePeer {
 test('over a busy link nothing is asked for twice, though all of it is under way', () => {
   const world = new World(16, 64)
   const busy = Array.from({ length: 6 }, () => addOffering(world, 2))
-  // Each is at another block, so that three pieces are always coming in and none is left for the other.
+  // Each is at another block, so that they come evenly, and the link is never seen to have room.
   for (const [at, peer] of busy.entries()) bring(world, [peer], { blocks: at % 4, everyMs: 250 })
   const other = addOffering(world, 4)
   bring(world, busy, { blocks: 24, everyMs: 250 })

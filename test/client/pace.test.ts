@@ -54,29 +54,29 @@ test('before a piece has been timed one may take two seconds, and is late after 
   expect(pace.lateAfterMs(0, 0)).toBe(300)
 })
 
-describe('a link has room', () => {
-  it('when less than half comes in of what came in before', () => {
+describe('a link is full', () => {
+  it('while at least half comes in of what came in before', () => {
     const link = new LinkRate(0)
-    expect(link.hasRoom(0), 'nothing is known').toBe(true)
+    expect(link.isFull(0), 'nothing is known').toBe(false)
     for (let nowMs = 100; nowMs <= 3_000; nowMs += 100) link.received(100_000, nowMs)
-    expect(link.hasRoom(3_000)).toBe(false)
+    expect(link.isFull(3_000)).toBe(true)
     for (let nowMs = 3_100; nowMs <= 5_000; nowMs += 100) link.received(70_000, nowMs)
-    expect(link.hasRoom(5_000)).toBe(false)
+    expect(link.isFull(5_000)).toBe(true)
     for (let nowMs = 5_100; nowMs <= 6_000; nowMs += 100) link.received(30_000, nowMs)
-    expect(link.hasRoom(6_000)).toBe(true)
+    expect(link.isFull(6_000)).toBe(false)
   })
 
-  it('not between two blocks, however slow it is', () => {
+  it('also between two blocks, however slow it is', () => {
     const link = new LinkRate(0)
     for (let nowMs = 700; nowMs <= 14_000; nowMs += 700) link.received(512 * 1024, nowMs)
-    expect(link.hasRoom(14_690)).toBe(false)
-    expect(link.hasRoom(16_800)).toBe(true)
+    expect(link.isFull(14_690)).toBe(true)
+    expect(link.isFull(16_800)).toBe(false)
   })
 
-  it('not for ever because it was faster once', () => {
+  it('also when it was faster once', () => {
     const link = new LinkRate(0)
     for (let nowMs = 100; nowMs <= 2_000; nowMs += 100) link.received(300_000, nowMs)
     for (let nowMs = 2_100; nowMs <= 60_000; nowMs += 100) link.received(100_000, nowMs)
-    expect(link.hasRoom(60_000)).toBe(false)
+    expect(link.isFull(60_000)).toBe(true)
   })
 })

@@ -354,6 +354,38 @@ test('a node that has next to nothing serves one peer at a time, and more with m
   expect(serveMore()).toBe(2)
 })
 
+test('a seed serves one peer, then one more for every two turns that have ended, up to six, and begins anew', () => {
+  const queue = new UploadQueue({ pieceCount: 64, pieceBytes: 1 }, queueOptions({ isSeed: () => true }))
+  const lanes = Array.from({ length: 10 }, () => new FakeLane())
+  for (const lane of lanes) queue.add(lane)
+  let piece = 0
+  const serveMore = () => {
+    for (const lane of lanes)
+      if (lane.queue.length === 0) lane.queue.push({ piece: piece++, begin: 0, length: 1 })
+    while (serveNext(queue, lanes) !== undefined);
+    return lanes.filter(({ isUnsent }) => isUnsent).length
+  }
+  const confirm = (count: number) => {
+    for (const lane of lanes.filter(({ isUnsent }) => isUnsent).slice(0, count)) lane.isUnsent = false
+  }
+  expect(serveMore()).toBe(1)
+  confirm(1)
+  expect(serveMore()).toBe(1)
+  confirm(1)
+  expect(serveMore()).toBe(2)
+  for (let round = 0; round < 12; round += 1) {
+    confirm(2)
+    serveMore()
+  }
+  expect(serveMore()).toBe(6)
+  confirm(6)
+  for (const lane of lanes) lane.queue.length = 0
+  expect(queue.peek()).toBeUndefined()
+  lanes.push(new FakeLane())
+  queue.add(lanes.at(-1)!)
+  expect(serveMore()).toBe(1)
+})
+
 test('of peers that were never served any may be first, whoever connected first', () => {
   const numbers = [0.2, 0.9, 0.5]
   const queue = new UploadQueue(
