@@ -127,8 +127,8 @@ export class Download {
 
   unchoked(source: Source): void {
     source.isUnchoked = true
-    // What only this one has is within reach now.
-    this.endGameAt = -1
+    // What only this one has is within reach now, and seeds need not be spared any more where it is one of them.
+    this.changes += 1
     this.fill(source)
   }
 

@@ -23,6 +23,13 @@ export class LinkRate {
     this.receivedAtMs = nowMs
   }
 
+  /** Call before anything is asked for when nothing is: a pause says nothing about the link. */
+  resume(nowMs: number): void {
+    if (nowMs - this.receivedAtMs < BEST_WINDOW_MS) return
+    this.windowBytes = 0
+    this.windowSinceMs = nowMs
+  }
+
   received(bytes: number, nowMs: number): void {
     this.windowBytes += bytes
     const elapsedMs = nowMs - this.windowSinceMs

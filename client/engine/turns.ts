@@ -40,21 +40,23 @@ export class Turns {
     if (turn) turn.bytes += bytes
   }
 
-  end(lane: UploadLane, nowMs: number): void {
+  /** @returns whether a whole piece went out */
+  end(lane: UploadLane, nowMs: number): boolean {
     const turn = this.begun.get(lane)
     this.begun.delete(lane)
     // Of a turn that brought a part, or was cancelled, the time says nothing.
-    if (!turn || turn.bytes < this.pieceBytes) return
+    if (!turn || turn.bytes < this.pieceBytes) return false
     this.fastestMs = Math.min(nowMs - turn.sinceMs, this.fastestMs * FASTEST_RISE)
+    return true
   }
 
   drop(lane: UploadLane): void {
     this.begun.delete(lane)
   }
 
-  /** How many of them are not held up. */
-  busy({ nowMs, isSeed }: { nowMs: number; isSeed: boolean }): number {
-    const slowMs = isSeed ? Number.POSITIVE_INFINITY : Math.max(SLOW_MS_MIN, this.fastestMs * SLOW_TIMES)
+  /** How many of them are not held up, or by a patient count have not stalled. */
+  busy({ nowMs, isPatient }: { nowMs: number; isPatient: boolean }): number {
+    const slowMs = isPatient ? Number.POSITIVE_INFINITY : Math.max(SLOW_MS_MIN, this.fastestMs * SLOW_TIMES)
     let busy = 0
     for (const [lane, { sinceMs }] of this.begun) {
       if (lane.piece === undefined) this.begun.delete(lane)

@@ -17,7 +17,7 @@ const PIECES_PER_SERVED = 4
  * downloaders in simulation, with blocks of 128 KiB: 1.26 times the limit with four from the start, 1.16 with this).
  */
 const SERVED_BY_SEED_MAX = 6
-/** A seed serves one more for every so many turns that have ended. */
+/** A seed serves one more for every so many pieces that have gone out whole since it had nobody to serve. */
 const TURNS_PER_SERVED = 2
 /** A peer that waited while so many others were begun with is next, whatever it asks for. */
 const PASSED_OVER_MAX = 32
@@ -68,8 +68,8 @@ export class UploadQueue {
   private readonly isSent: Uint8Array
   /** How many pieces were begun. */
   private turn = 0
-  /** How many turns have ended since a peer came while nobody was served or waited. */
-  private turnsEnded = 0
+  /** In how many turns a whole piece went out, since nobody was served or waited. */
+  private wholeTurns = 0
   /** Since which turn a lane waits. */
   private readonly waitingSince = new Map<UploadLane, number>()
   private readonly options: UploadQueueOptions
@@ -84,7 +84,6 @@ export class UploadQueue {
   }
 
   add(lane: UploadLane): void {
-    if (!this.hasWork()) this.turnsEnded = 0
     this.lanes.set(lane, -this.options.random())
   }
 
@@ -123,9 +122,11 @@ export class UploadQueue {
     const { piecesHad, nowMs } = this.options
     const isSeed = this.options.isSeed()
     const atOnce = isSeed
-      ? atOnceOf(this.turnsEnded, { each: TURNS_PER_SERVED, max: SERVED_BY_SEED_MAX })
+      ? atOnceOf(this.wholeTurns, { each: TURNS_PER_SERVED, max: SERVED_BY_SEED_MAX })
       : atOnceOf(piecesHad(), { each: PIECES_PER_SERVED, max: SERVED_AT_ONCE_MAX })
-    const isFull = this.turns.busy({ nowMs: nowMs(), isSeed }) >= atOnce
+    // With few at a time, one that takes little must not keep all others waiting.
+    const isPatient = isSeed && this.turns.busy({ nowMs: nowMs(), isPatient: true }) >= SERVED_AT_ONCE_MAX
+    const isFull = this.turns.busy({ nowMs: nowMs(), isPatient }) >= atOnce
     const isAwaited = this.isAwaited()
     if (isAwaited && isFull) return undefined
     let best: { lane: UploadLane; piece: number; rank: number; servedAt: number } | undefined
@@ -144,7 +145,10 @@ export class UploadQueue {
         best = { lane, piece, rank, servedAt }
       }
     }
-    if (!best) return undefined
+    if (!best) {
+      if (!this.hasWork()) this.wholeTurns = 0
+      return undefined
+    }
     best.lane.piece = best.piece
     this.turn += 1
     this.waitingSince.delete(best.lane)
@@ -165,8 +169,7 @@ export class UploadQueue {
 
   private finish(lane: UploadLane): void {
     lane.piece = undefined
-    this.turnsEnded += 1
-    this.turns.end(lane, this.options.nowMs())
+    if (this.turns.end(lane, this.options.nowMs())) this.wholeTurns += 1
   }
 
   private hasWork(): boolean {

@@ -612,13 +612,14 @@ function addOffering(world: World, pieces: number): FakePeer {
 }
 
 test('over a busy link nothing is asked for twice, though all of it is under way', () => {
-  const world = new World(16, 64)
+  const world = new World(32, 64)
   const busy = Array.from({ length: 6 }, () => addOffering(world, 2))
   // Each is at another block, so that they come evenly, and the link is never seen to have room.
   for (const [at, peer] of busy.entries()) bring(world, [peer], { blocks: at % 4, everyMs: 250 })
+  bring(world, busy, { blocks: 84, everyMs: 250 })
   const other = addOffering(world, 4)
   bring(world, busy, { blocks: 24, everyMs: 250 })
-  expect(world.have.count).toBeGreaterThan(4)
+  expect(world.have.count).toBeGreaterThan(24)
   expect(other.pending).toEqual([])
 })
 
@@ -781,4 +782,22 @@ test('a slow link has no more outstanding than four MiB, however many peers ther
   bring(world, [first, ...others], { blocks: 20, everyMs: 160 })
   expect(world.inside.pace.outstandingBytes).toBeLessThanOrEqual(4 * 1024 * 1024 + PIECE_BYTES)
   expect(world.inside.pace.outstandingBytes).toBeGreaterThan(3 * 1024 * 1024)
+})
+
+test('a seed that was spared is asked again when another seed serves as well', () => {
+  const world = new World(64, 64)
+  const limits = { ...LIMITS[0]!, requestsMax: 8 }
+  const [partial, seed, second] = [world.addPeer(limits), world.addPeer(limits), world.addPeer(limits)]
+  world.download.offers(partial.source, [...allOf(world.layout)].slice(0, -1))
+  world.download.offers(seed.source, allOf(world.layout))
+  world.download.unchoked(partial.source)
+  world.download.unchoked(seed.source)
+  while (seed.pending.length > 0) bring(world, [seed], { blocks: 1, everyMs: 20 })
+  bring(world, [partial], { blocks: 4, everyMs: 20 })
+  world.download.offers(second.source, allOf(world.layout))
+  bring(world, [partial], { blocks: 4, everyMs: 20 })
+  expect(seed.pending).toEqual([])
+  world.download.unchoked(second.source)
+  bring(world, [partial], { blocks: 4, everyMs: 20 })
+  expect(seed.pending.length).toBeGreaterThan(0)
 })

@@ -41,6 +41,15 @@ test('over a full link nothing is late; with room, after twice what others owe a
   expect(pace.lateAfterMs(4_000_000, 10_400)).toBe(300)
 })
 
+test('a link is not called full by the little that slow peers bring of a small blob', () => {
+  const pace = new Pace(0)
+  pace.outstandingBytes = MIB
+  for (let nowMs = 200; nowMs <= 3_000; nowMs += 200) pace.received(16_384, nowMs)
+  expect(pace.lateAfterMs(0, 3_000)).toBe(300)
+  pace.outstandingBytes = 128 * 1024
+  expect(pace.lateAfterMs(0, 3_000)).toBe(Number.POSITIVE_INFINITY)
+})
+
 test('a pause in which nothing was asked for does not count as slowness', () => {
   const pace = paceOf(1_000)
   pace.resume(100_000)
@@ -78,5 +87,12 @@ describe('a link is full', () => {
     for (let nowMs = 100; nowMs <= 2_000; nowMs += 100) link.received(300_000, nowMs)
     for (let nowMs = 2_100; nowMs <= 60_000; nowMs += 100) link.received(100_000, nowMs)
     expect(link.isFull(60_000)).toBe(true)
+  })
+
+  it('by what comes, not by the time before anything was asked for', () => {
+    const link = new LinkRate(0)
+    link.resume(60_000)
+    for (let nowMs = 60_100; nowMs <= 61_500; nowMs += 100) link.received(100_000, nowMs)
+    expect([link.isFull(61_500), link.isFull(62_500)]).toEqual([true, false])
   })
 })

@@ -386,6 +386,20 @@ test('a seed serves one peer, then one more for every two turns that have ended,
   expect(serveMore()).toBe(1)
 })
 
+test('a seed that begins serves another when one takes little', () => {
+  let nowMs = 0
+  const options = queueOptions({ isSeed: () => true, nowMs: () => nowMs })
+  const queue = new UploadQueue({ pieceCount: 64, pieceBytes: 1 }, options)
+  const lanes = Array.from({ length: 3 }, () => new FakeLane())
+  for (const [piece, lane] of lanes.entries()) {
+    queue.add(lane)
+    lane.queue.push({ piece, begin: 0, length: 1 })
+  }
+  expect([serveNext(queue, lanes), serveNext(queue, lanes)]).toEqual([0, undefined])
+  nowMs = 10_000
+  expect([serveNext(queue, lanes), serveNext(queue, lanes)]).toEqual([1, undefined])
+})
+
 test('of peers that were never served any may be first, whoever connected first', () => {
   const numbers = [0.2, 0.9, 0.5]
   const queue = new UploadQueue(
