@@ -40,14 +40,12 @@ export class Turns {
     if (turn) turn.bytes += bytes
   }
 
-  /** @returns whether a whole piece went out */
-  end(lane: UploadLane, nowMs: number): boolean {
+  end(lane: UploadLane, nowMs: number): void {
     const turn = this.begun.get(lane)
     this.begun.delete(lane)
     // Of a turn that brought a part, or was cancelled, the time says nothing.
-    if (!turn || turn.bytes < this.pieceBytes) return false
+    if (!turn || turn.bytes < this.pieceBytes) return
     this.fastestMs = Math.min(nowMs - turn.sinceMs, this.fastestMs * FASTEST_RISE)
-    return true
   }
 
   drop(lane: UploadLane): void {

@@ -17,7 +17,7 @@ const PIECES_PER_SERVED = 4
  * downloaders in simulation, with blocks of 128 KiB: 1.26 times the limit with four from the start, 1.16 with this).
  */
 const SERVED_BY_SEED_MAX = 6
-/** A seed serves one more for every so many pieces that have gone out whole since it had nobody to serve. */
+/** A seed serves one more for every so many turns that are over, or stalled, since it had nobody to serve. */
 const TURNS_PER_SERVED = 2
 /** A peer that waited while so many others were begun with is next, whatever it asks for. */
 const PASSED_OVER_MAX = 32
@@ -68,8 +68,8 @@ export class UploadQueue {
   private readonly isSent: Uint8Array
   /** How many pieces were begun. */
   private turn = 0
-  /** In how many turns a whole piece went out, since nobody was served or waited. */
-  private wholeTurns = 0
+  /** What that was when nobody was served or waited. */
+  private idleAtTurn = 0
   /** Since which turn a lane waits. */
   private readonly waitingSince = new Map<UploadLane, number>()
   private readonly options: UploadQueueOptions
@@ -108,6 +108,20 @@ export class UploadQueue {
     if (!hasMore(lane) && !lane.isSending()) this.finish(lane)
   }
 
+  private isDownloaderFull(): boolean {
+    const atOnce = atOnceOf(this.options.piecesHad(), { each: PIECES_PER_SERVED, max: SERVED_AT_ONCE_MAX })
+    return this.turns.busy({ nowMs: this.options.nowMs(), isPatient: false }) >= atOnce
+  }
+
+  private isSeedFull(): boolean {
+    const nowMs = this.options.nowMs()
+    const busy = this.turns.busy({ nowMs, isPatient: true })
+    const over = this.turn - this.idleAtTurn - busy
+    const atOnce = atOnceOf(over, { each: TURNS_PER_SERVED, max: SERVED_BY_SEED_MAX })
+    // With few at a time, one that takes little must not keep all others waiting.
+    return (busy < SERVED_AT_ONCE_MAX ? this.turns.busy({ nowMs, isPatient: false }) : busy) >= atOnce
+  }
+
   /** A lane that is in the middle of a piece goes on with it. */
   private laneInPiece(): UploadLane | undefined {
     for (const lane of this.turns.lanes()) {
@@ -119,14 +133,7 @@ export class UploadQueue {
   }
 
   private nextLane(): UploadLane | undefined {
-    const { piecesHad, nowMs } = this.options
-    const isSeed = this.options.isSeed()
-    const atOnce = isSeed
-      ? atOnceOf(this.wholeTurns, { each: TURNS_PER_SERVED, max: SERVED_BY_SEED_MAX })
-      : atOnceOf(piecesHad(), { each: PIECES_PER_SERVED, max: SERVED_AT_ONCE_MAX })
-    // With few at a time, one that takes little must not keep all others waiting.
-    const isPatient = isSeed && this.turns.busy({ nowMs: nowMs(), isPatient: true }) >= SERVED_AT_ONCE_MAX
-    const isFull = this.turns.busy({ nowMs: nowMs(), isPatient }) >= atOnce
+    const isFull = this.options.isSeed() ? this.isSeedFull() : this.isDownloaderFull()
     const isAwaited = this.isAwaited()
     if (isAwaited && isFull) return undefined
     let best: { lane: UploadLane; piece: number; rank: number; servedAt: number } | undefined
@@ -146,7 +153,7 @@ export class UploadQueue {
       }
     }
     if (!best) {
-      if (!this.hasWork()) this.wholeTurns = 0
+      if (!this.hasWork()) this.idleAtTurn = this.turn
       return undefined
     }
     best.lane.piece = best.piece
@@ -169,7 +176,7 @@ export class UploadQueue {
 
   private finish(lane: UploadLane): void {
     lane.piece = undefined
-    if (this.turns.end(lane, this.options.nowMs())) this.wholeTurns += 1
+    this.turns.end(lane, this.options.nowMs())
   }
 
   private hasWork(): boolean {
