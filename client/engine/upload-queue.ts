@@ -14,7 +14,7 @@ const SERVED_AT_ONCE_MIN = 1
 const PIECES_PER_SERVED = 4
 /**
  * The same of a seed: whoever receives from others as well cannot take a piece at the link's speed (one seed and sixteen
- * downloaders in simulation, with blocks of 128 KiB: 1.26 times the limit with four from the start, 1.16 with this).
+ * downloaders in simulation, with blocks of 128 KiB: 1.26 times the limit with four from the start, 1.17 with this).
  */
 const SERVED_BY_SEED_MAX = 6
 /** A seed serves one more for every so many turns that are over, or stalled, since it had nobody to serve. */
