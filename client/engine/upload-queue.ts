@@ -108,20 +108,6 @@ export class UploadQueue {
     if (!hasMore(lane) && !lane.isSending()) this.finish(lane)
   }
 
-  private isDownloaderFull(): boolean {
-    const atOnce = atOnceOf(this.options.piecesHad(), { each: PIECES_PER_SERVED, max: SERVED_AT_ONCE_MAX })
-    return this.turns.busy({ nowMs: this.options.nowMs(), isPatient: false }) >= atOnce
-  }
-
-  private isSeedFull(): boolean {
-    const nowMs = this.options.nowMs()
-    const busy = this.turns.busy({ nowMs, isPatient: true })
-    const over = this.turn - this.idleAtTurn - busy
-    const atOnce = atOnceOf(over, { each: TURNS_PER_SERVED, max: SERVED_BY_SEED_MAX })
-    // With few at a time, one that takes little must not keep all others waiting.
-    return (busy < SERVED_AT_ONCE_MAX ? this.turns.busy({ nowMs, isPatient: false }) : busy) >= atOnce
-  }
-
   /** A lane that is in the middle of a piece goes on with it. */
   private laneInPiece(): UploadLane | undefined {
     for (const lane of this.turns.lanes()) {
@@ -162,6 +148,20 @@ export class UploadQueue {
     this.turns.begin(best.lane, this.options.nowMs())
     this.lanes.set(best.lane, this.turn)
     return best.lane
+  }
+
+  private isDownloaderFull(): boolean {
+    const atOnce = atOnceOf(this.options.piecesHad(), { each: PIECES_PER_SERVED, max: SERVED_AT_ONCE_MAX })
+    return this.turns.busy({ nowMs: this.options.nowMs(), isPatient: false }) >= atOnce
+  }
+
+  private isSeedFull(): boolean {
+    const nowMs = this.options.nowMs()
+    const busy = this.turns.busy({ nowMs, isPatient: true })
+    const over = this.turn - this.idleAtTurn - busy
+    const atOnce = atOnceOf(over, { each: TURNS_PER_SERVED, max: SERVED_BY_SEED_MAX })
+    // With few at a time, one that takes little must not keep all others waiting.
+    return (busy < SERVED_AT_ONCE_MAX ? this.turns.busy({ nowMs, isPatient: false }) : busy) >= atOnce
   }
 
   /**
