@@ -60,8 +60,8 @@ test('a pause in which nothing was asked for does not count as slowness', () => 
 test('the time before anything was asked for does not make a link seem slow, and so full', () => {
   const pace = new Pace(0)
   pace.resume(60_000)
-  for (let nowMs = 60_100; nowMs <= 61_500; nowMs += 100) pace.received(100_000, nowMs)
-  expect([pace.lateAfterMs(0, 61_500), pace.lateAfterMs(0, 62_500)]).toEqual([Number.POSITIVE_INFINITY, 300])
+  for (let nowMs = 60_100; nowMs <= 60_500; nowMs += 100) pace.received(100_000, nowMs)
+  expect(pace.lateAfterMs(0, 61_500)).toBe(300)
 })
 
 test('before a piece has been timed one may take two seconds, and is late after 300 ms', () => {
