@@ -11,6 +11,7 @@ import {
   type Assembly,
   hasBegun,
   newSource,
+  openAssembly,
   type Source,
   type SourceLimits,
   type SourcePort,
@@ -271,11 +272,12 @@ export class Download {
 
   /**
    * Where not all can be asked, those go first that are asked for least: what waits at one must not keep others idle. Last
-   * those that stalled: what was just taken from one must not go back to it.
+   * those that stalled: what was just taken from one must not go back to it. What was begun goes on without room, too.
    */
   private refill(): void {
-    if (this.isPaused || !this.hasRoom) return
-    const sources = [...this.sources].sort(
+    if (this.isPaused) return
+    const sources = this.hasRoom ? [...this.sources] : [...this.sources].filter(openAssembly)
+    sources.sort(
       (one, other) =>
         Number(one.isSnubbed) - Number(other.isSnubbed) || one.outstandingBytes - other.outstandingBytes,
     )
@@ -309,8 +311,7 @@ export class Download {
     if (source.outstandingBytes > source.window.bytes * REFILL_BELOW_SHARE) return
     while (
       source.outstandingBytes < source.window.bytes &&
-      source.outstandingRequests < source.limits.requestsMax &&
-      this.hasRoom
+      source.outstandingRequests < source.limits.requestsMax
     ) {
       // Before a piece begins: its own wait must not count as its source's.
       const delayMs = this.options.limit.waitMs()
@@ -318,14 +319,14 @@ export class Download {
         this.options.wait(delayMs)
         return
       }
-      const open = source.assemblies.find(({ requestedBytes, length }) => requestedBytes < length)
-      const assembly = open ?? this.begin(source)
+      const assembly = openAssembly(source) ?? this.begin(source)
       if (!assembly) return
       this.requestNext(assembly)
     }
   }
 
   private begin(source: Source): Assembly | undefined {
+    if (!this.hasRoom) return undefined
     const piece = this.pick(source) ?? this.pickAgain(source)
     if (piece === undefined) return undefined
     const buffer = this.options.buffers.acquire(this.options.layout.pieceBytes)
@@ -341,6 +342,7 @@ export class Download {
       receivedBytes: 0,
     }
     source.assemblies.push(assembly)
+    this.pace.underWayBytes += assembly.length
     const others = this.underWay.get(piece)
     if (others) others.push(assembly)
     else this.underWay.set(piece, [assembly])
@@ -421,7 +423,6 @@ export class Download {
     assembly.requestedBytes += length
     source.outstandingBytes += length
     source.outstandingRequests += 1
-    this.pace.outstandingBytes += length
     this.options.limit.spend(length)
     source.port.request({ piece: assembly.piece, begin, length })
   }
@@ -432,7 +433,6 @@ export class Download {
     assembly.outstanding.delete(begin)
     assembly.source.outstandingBytes -= length
     assembly.source.outstandingRequests -= 1
-    this.pace.outstandingBytes -= length
     return true
   }
 
@@ -471,6 +471,7 @@ export class Download {
 
   private detach(assembly: Assembly): void {
     const { assemblies } = assembly.source
+    this.pace.underWayBytes -= assembly.length
     assemblies.splice(assemblies.indexOf(assembly), 1)
     const others = this.underWay.get(assembly.piece)?.filter((other) => other !== assembly) ?? []
     if (others.length > 0) this.underWay.set(assembly.piece, others)

@@ -1,5 +1,5 @@
 import type { PieceIndex } from '../../core/metainfo.ts'
-import { BLOB_OUTSTANDING_BYTES_MAX } from './pace.ts'
+import { BLOB_UNDER_WAY_BYTES_MAX } from './pace.ts'
 import { type Assembly, hasBegun, type Source } from './source.ts'
 
 /** Sources that a piece is asked of at the same time, in the end game. */
@@ -70,5 +70,5 @@ function oldestFor(source: Source, { underWay, isVerifying, idleMs }: EndGameVie
 function isWithinBudget({ underWay }: EndGameView, pieceBytes: number): boolean {
   let assemblies = 1
   for (const each of underWay.values()) assemblies += each.length
-  return assemblies * pieceBytes <= BLOB_OUTSTANDING_BYTES_MAX
+  return assemblies * pieceBytes <= BLOB_UNDER_WAY_BYTES_MAX
 }

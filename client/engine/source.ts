@@ -67,6 +67,11 @@ export function hasBegun(assembly: Assembly): boolean {
   return assembly.receivedBytes > 0 || assembly.source.arriving?.assembly === assembly
 }
 
+/** What was begun at the source, and not all of it asked for. */
+export function openAssembly({ assemblies }: Source): Assembly | undefined {
+  return assemblies.find(({ requestedBytes, length }) => requestedBytes < length)
+}
+
 export function newSource(
   port: SourcePort,
   limits: SourceLimits,

@@ -1,5 +1,5 @@
-/** All pieces under way on this node together: eight of the largest. Bounds memory whatever the blobs' sizes are. */
-export const PIECE_BUFFERS_BYTES_MAX = 32 * 1024 * 1024
+/** All pieces under way on this node together: sixteen of the largest. Bounds memory whatever the blobs' sizes are. */
+export const PIECE_BUFFERS_BYTES_MAX = 64 * 1024 * 1024
 
 /**
  * Memory for one piece while it arrives and is verified. It is handed over to the verifying thread and back (not

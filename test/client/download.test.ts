@@ -4,7 +4,7 @@ import { expect, test } from 'vitest'
 import { Bitfield } from '../../client/engine/bitfield.ts'
 import { type Assembly, Download, type Source, type SourceLimits } from '../../client/engine/download.ts'
 import { SOURCES_IDLE_MAX } from '../../client/engine/end-game.ts'
-import { BLOB_OUTSTANDING_BYTES_MAX, type Pace } from '../../client/engine/pace.ts'
+import { BLOB_UNDER_WAY_BYTES_MAX, type Pace } from '../../client/engine/pace.ts'
 import { RateLimit } from '../../client/engine/rate-limit.ts'
 import type { Sources } from '../../client/engine/sources.ts'
 import type { Stalls } from '../../client/engine/stalls.ts'
@@ -69,7 +69,8 @@ class World {
   readonly claimed = new Set<number>()
   position: number | undefined = 0
 
-  constructor(pieceCount: number, buffersMax: number, node = nodeOf(0)) {
+  /** @param bytesPerSecond that this node may take in; 0: as many as come */
+  constructor(pieceCount: number, buffersMax: number, { node = nodeOf(0), bytesPerSecond = 0 } = {}) {
     this.layout = layoutOf(pieceCount)
     this.have = new Bitfield(pieceCount)
     this.buffers = new CountedBuffers(buffersMax)
@@ -87,7 +88,7 @@ class World {
         seed = (seed * 16807) % 2147483647
         return seed / 2147483647
       },
-      limit: new RateLimit(0, () => this.nowMs),
+      limit: new RateLimit(bytesPerSecond, () => this.nowMs),
       wait: () => undefined,
     })
     this.download.resume()
@@ -170,17 +171,15 @@ class World {
     const { sources, underWay, verifying, pace } = this.inside
     const assemblies = [...sources].flatMap((source) => source.assemblies)
     expect(this.buffers.inUse.size).toBe(assemblies.length + this.verifying.length)
-    let total = 0
     for (const source of sources) {
       const due = source.assemblies.flatMap(({ outstanding }) => [...outstanding.values()])
       expect(source.outstandingBytes).toBe(due.reduce((sum, length) => sum + length, 0))
       expect(source.outstandingRequests).toBe(due.length)
       if (!source.isUnchoked) expect(source.assemblies).toHaveLength(0)
       expect(source.outstandingRequests).toBeLessThanOrEqual(source.limits.requestsMax)
-      total += source.outstandingBytes
     }
-    expect(pace.outstandingBytes).toBe(total)
-    expect(total).toBeLessThanOrEqual(BLOB_OUTSTANDING_BYTES_MAX + PIECE_BYTES)
+    expect(pace.underWayBytes).toBe(assemblies.reduce((sum, { length }) => sum + length, 0))
+    expect(pace.underWayBytes).toBeLessThanOrEqual(BLOB_UNDER_WAY_BYTES_MAX + PIECE_BYTES)
     expect([...underWay.values()].flat()).toHaveLength(assemblies.length)
     for (const [piece, list] of underWay) {
       expect(list.length).toBeGreaterThan(0)
@@ -341,7 +340,7 @@ test('a seed is asked for what only seeds have, while another peer has the rest'
 })
 
 test('downloaders that know of each other ask a seed for different pieces first, in a share each', () => {
-  const worlds = [0, 1, 2, 3].map((index) => new World(64, 64, nodeOf(index)))
+  const worlds = [0, 1, 2, 3].map((index) => new World(64, 64, { node: nodeOf(index) }))
   const asked = worlds.map((world, index) => {
     for (const other of [0, 1, 2, 3]) if (other !== index) world.addPeer(LIMITS[0]!, nodeOf(other))
     const seed = world.addPeer({ ...LIMITS[0]!, requestsMax: 8 * (PIECE_BYTES / 16384) }, nodeOf(9))
@@ -504,9 +503,9 @@ test('what is cancelled counts as on its way for a while, and not for ever', () 
   const [peer, other] = [world.addPeer(LIMITS[0]!), world.addPeer(LIMITS[0]!)]
   world.download.offers(peer.source, allOf(world.layout))
   world.download.unchoked(peer.source)
-  const asked = world.inside.pace.outstandingBytes
+  const asked = world.inside.pace.underWayBytes
   world.download.pause()
-  expect(world.inside.pace.outstandingBytes).toBe(0)
+  expect(world.inside.pace.underWayBytes).toBe(0)
   expect(world.inside.stalls.othersDueBytes(other.source, world.nowMs)).toBeGreaterThanOrEqual(asked)
   expect(world.inside.stalls.othersDueBytes(peer.source, world.nowMs), 'it must not set its own time').toBe(0)
   world.nowMs += 5_001
@@ -774,14 +773,29 @@ test('a link that becomes slow does not make its sources slow', () => {
   }
 })
 
-test('a slow link has no more outstanding than four MiB, however many peers there are', () => {
+test('a slow link has no more under way than four MiB of whole pieces, however many peers bring a block now and then', () => {
   const world = new World(512, 512)
   const first = addOffering(world, 16)
   bring(world, [first], { blocks: 20, everyMs: 160 })
   const others = Array.from({ length: 9 }, () => addOffering(world, 16))
   bring(world, [first, ...others], { blocks: 20, everyMs: 160 })
-  expect(world.inside.pace.outstandingBytes).toBeLessThanOrEqual(4 * 1024 * 1024 + PIECE_BYTES)
-  expect(world.inside.pace.outstandingBytes).toBeGreaterThan(3 * 1024 * 1024)
+  const pieces = world.inside.underWay.size
+  expect(pieces * PIECE_BYTES).toBeLessThanOrEqual(4 * 1024 * 1024)
+  expect(pieces * PIECE_BYTES).toBeGreaterThan(3 * 1024 * 1024)
+})
+
+test('what was begun goes on after a pause for the limit to what is taken in, though there is room for no other', () => {
+  const world = new World(8, 8, { bytesPerSecond: 1024 * 1024 })
+  // Two blocks of each piece are all that may pass at once.
+  const peers = Array.from({ length: 8 }, () => world.addPeer(LIMITS[2]!))
+  for (const { source } of peers) world.download.offers(source, allOf(world.layout))
+  for (const { source } of peers) world.download.unchoked(source)
+  for (const peer of peers) bring(world, [peer, peer], { blocks: 2, everyMs: 0 })
+  expect(peers.flatMap(({ pending }) => pending)).toEqual([])
+  world.inside.pace.underWayBytes += BLOB_UNDER_WAY_BYTES_MAX
+  world.nowMs += 500
+  world.download.fillAll()
+  expect(peers.flatMap(({ pending }) => pending).length).toBeGreaterThan(0)
 })
 
 test('a seed that was spared is asked again when another seed serves as well', () => {

@@ -1,6 +1,6 @@
 import { describe, expect, it, test } from 'vitest'
 import { LinkRate } from '../../client/engine/link-rate.ts'
-import { BLOB_OUTSTANDING_BYTES_MAX, Pace } from '../../client/engine/pace.ts'
+import { Pace } from '../../client/engine/pace.ts'
 
 const MIB = 1024 * 1024
 
@@ -11,17 +11,17 @@ function paceOf(bytesPerMs: number): Pace {
   return pace
 }
 
-test('a fast link has sixteen MiB outstanding, a slow one what it brings in six seconds, and never less than four', () => {
+test('a fast link has pieces of 32 MiB under way, a slow one what it brings in six seconds, and never less than four MiB', () => {
   const roomOf = (pace: Pace) => {
-    while (pace.hasRoom(false)) pace.outstandingBytes += MIB
-    return pace.outstandingBytes
+    while (pace.hasRoom(false)) pace.underWayBytes += MIB
+    return pace.underWayBytes
   }
-  expect(roomOf(new Pace(0))).toBe(BLOB_OUTSTANDING_BYTES_MAX)
-  expect(roomOf(paceOf(10_000))).toBe(BLOB_OUTSTANDING_BYTES_MAX)
+  expect(roomOf(new Pace(0))).toBe(32 * MIB)
+  expect(roomOf(paceOf(10_000))).toBe(32 * MIB)
   expect(roomOf(paceOf(1_500))).toBe(9 * MIB)
   expect(roomOf(paceOf(100))).toBe(4 * MIB)
   const stuck = paceOf(100)
-  stuck.outstandingBytes = 4 * MIB
+  stuck.underWayBytes = 4 * MIB
   expect([stuck.hasRoom(false), stuck.hasRoom(true)]).toEqual([false, true])
 })
 
@@ -43,10 +43,10 @@ test('over a full link nothing is late; with room, after twice what others owe a
 
 test('a link is not called full by the little that slow peers bring of a small blob', () => {
   const pace = new Pace(0)
-  pace.outstandingBytes = MIB
+  pace.underWayBytes = MIB
   for (let nowMs = 200; nowMs <= 3_000; nowMs += 200) pace.received(16_384, nowMs)
   expect(pace.lateAfterMs(0, 3_000)).toBe(300)
-  pace.outstandingBytes = 128 * 1024
+  pace.underWayBytes = 128 * 1024
   expect(pace.lateAfterMs(0, 3_000)).toBe(Number.POSITIVE_INFINITY)
 })
 
