@@ -1,9 +1,12 @@
 import type { BlockAddress } from '../../client/wire/messages.ts'
 import type { EventHeap } from './event-heap.ts'
-import { BLOCK_BYTES } from './scenarios.ts'
 
-/** On their way to one machine, in blocks, each by its share of the link: about what a queue of 50 ms before 64 Mbit/s holds. */
-const COMING_MAX = (512 * 1024) / BLOCK_BYTES
+/**
+ * Blocks on their way to one machine, each by its share of the link. With one of 512 KiB the link is idle while the next
+ * sender is still busy elsewhere, which smaller blocks hardly show; with two a swarm takes as long as with four of the
+ * client's 128 KiB, about what a queue of 50 ms before 64 Mbit/s holds (docs/performance-sim.md).
+ */
+const COMING_MAX = 2
 /** Shares of the receiver's link are counted in such parts, so that sums are exact. */
 const SHARE_PARTS = 16
 

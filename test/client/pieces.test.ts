@@ -311,10 +311,10 @@ test('of peers that ask for pieces sent equally often, each has its turn', () =>
   expect(order).toEqual([0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2])
 })
 
-test('of what was sent before, what hardly any peer has goes out before what many have, whoever asks', () => {
-  const holders = [2, 1]
+test('what hardly any peer has goes out before what many have, sent before or not, whoever asks', () => {
+  const holders = [2, 1, 2]
   const queue = new UploadQueue(
-    { pieceCount: 2, pieceBytes: 1 },
+    { pieceCount: 3, pieceBytes: 1 },
     queueOptions({ holdersOf: (piece) => holders[piece]! }),
   )
   // Eight ask for nothing: of ten, one is few.
@@ -324,14 +324,15 @@ test('of what was sent before, what hardly any peer has goes out before what man
   rich.had = 1
   const order: string[] = []
   for (let round = 0; round < 2; round += 1) {
-    poor.queue.push({ piece: 0, begin: 0, length: 1 })
+    // What many have was sent in neither round.
+    poor.queue.push({ piece: round === 0 ? 0 : 2, begin: 0, length: 1 })
     rich.queue.push({ piece: 1, begin: 0, length: 1 })
     for (let next = queue.peek(); next; next = queue.peek()) {
       order.push(next.lane === poor ? 'poor' : 'rich')
       queue.taken(next)
     }
   }
-  expect(order).toEqual(['poor', 'rich', 'rich', 'poor'])
+  expect(order).toEqual(['rich', 'poor', 'rich', 'poor'])
 })
 
 test('a node that has next to nothing serves one peer at a time, and more with more pieces', () => {
