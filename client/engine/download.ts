@@ -300,7 +300,16 @@ export class Download {
   }
 
   private get hasRoom(): boolean {
-    return this.pace.hasRoom(this.isIdle)
+    return this.pace.hasRoom(this.isIdle, (ms) => this.dueOfLast(ms))
+  }
+
+  private dueOfLast(ms: number): number {
+    const sinceMs = this.options.nowMs() - ms
+    let bytes = 0
+    for (const assemblies of this.underWay.values())
+      for (const { startedAtMs, length, receivedBytes } of assemblies)
+        if (startedAtMs > sinceMs) bytes += length - receivedBytes
+    return bytes
   }
 
   private fill(source: Source): void {
@@ -342,7 +351,7 @@ export class Download {
       receivedBytes: 0,
     }
     source.assemblies.push(assembly)
-    this.pace.underWayBytes += assembly.length
+    this.pace.begun(assembly.length)
     const others = this.underWay.get(piece)
     if (others) others.push(assembly)
     else this.underWay.set(piece, [assembly])
@@ -433,6 +442,7 @@ export class Download {
     assembly.outstanding.delete(begin)
     assembly.source.outstandingBytes -= length
     assembly.source.outstandingRequests -= 1
+    this.pace.dueBytes -= length
     return true
   }
 
@@ -464,6 +474,7 @@ export class Download {
       source.cancelledAtMs = this.options.nowMs()
       if (isTold) source.port.cancel({ piece, begin, length })
     }
+    this.pace.dueBytes -= assembly.length - assembly.requestedBytes
     this.detach(assembly)
     this.options.buffers.release(assembly.buffer)
     this.changes += 1

@@ -1,15 +1,13 @@
 import type { PieceIndex } from '../../core/metainfo.ts'
-import { BLOB_UNDER_WAY_BYTES_MAX } from './pace.ts'
 import { type Assembly, hasBegun, type Source } from './source.ts'
 
 /** Sources that a piece is asked of at the same time, in the end game. */
 const SOURCES_MAX = 2
 /**
- * Pieces that are asked of two at the same time while something comes: a pause of 300 ms had a node ask for eight or twelve
- * twice, which filled its link for the next second and a half (3,000 nodes in simulation, the last one in a thousand: 1.20 times
- * the limit, with this 1.18).
+ * Further sources asked in the time after which a piece is late, while something comes: a pause of 300 ms had a node ask for
+ * eight or twelve pieces twice, which filled its link for the next second and a half.
  */
-const TWICE_MAX = 3
+const FURTHER_MAX = 3
 /** Without a block for so long anybody is asked: seeds that were spared, whoever stalled, and whatever is outstanding elsewhere. */
 export const IDLE_MS = 1_000
 /** Sources that a piece is asked of when nothing comes: SOURCES_MAX more for each IDLE_MS. */
@@ -37,12 +35,13 @@ export function pickDuplicate(source: Source, view: EndGameView): PieceIndex | u
   const { nowMs, idleMs } = view
   const isIdle = idleMs >= IDLE_MS
   if (source.isSnubbed && !isIdle) return undefined
-  if (!isIdle && askedTwice(view) >= TWICE_MAX) return undefined
   const oldest = oldestFor(source, view)
   if (!oldest) return undefined
-  const { piece, length, startedAtMs } = oldest
-  if (isIdle) return isWithinBudget(view, length) ? piece : undefined
-  return nowMs - startedAtMs > view.lateAfterMs(oldest) ? piece : undefined
+  const { piece, startedAtMs } = oldest
+  if (isIdle) return piece
+  const lateMs = view.lateAfterMs(oldest)
+  if (nowMs - startedAtMs <= lateMs) return undefined
+  return furtherSince(view, nowMs - lateMs) < FURTHER_MAX ? piece : undefined
 }
 
 /**
@@ -73,15 +72,10 @@ function oldestFor(source: Source, { underWay, isVerifying, idleMs }: EndGameVie
   return oldest
 }
 
-function askedTwice({ underWay }: EndGameView): number {
-  let pieces = 0
-  for (const assemblies of underWay.values()) if (assemblies.length > 1) pieces += 1
-  return pieces
-}
-
-/** Each holds a buffer, also of those that bring nothing: what other blobs need is left to them. */
-function isWithinBudget({ underWay }: EndGameView, pieceBytes: number): boolean {
-  let assemblies = 1
-  for (const each of underWay.values()) assemblies += each.length
-  return assemblies * pieceBytes <= BLOB_UNDER_WAY_BYTES_MAX
+/** How many sources were asked for what another was asked for before. */
+function furtherSince({ underWay }: EndGameView, sinceMs: number): number {
+  let count = 0
+  for (const [, ...further] of underWay.values())
+    count += further.filter(({ startedAtMs }) => startedAtMs > sinceMs).length
+  return count
 }

@@ -8,14 +8,14 @@ import { RequestWindow } from './request-window.ts'
  * times the limit).
  */
 export const BLOB_UNDER_WAY_BYTES_MAX = PIECE_BUFFERS_BYTES_MAX / 2
-/** The same for a link that is slow; below it there would be too few peers to choose from. */
-const BLOB_UNDER_WAY_BYTES_MIN = 4 * 1024 * 1024
+/** Due of them on a slow link; with less there would be too few peers to choose from. */
+const BLOB_DUE_BYTES_MIN = 4 * 1024 * 1024
 /**
- * No more is under way than comes in so long. A slow link that has asked for much more has each piece late, from
+ * No more of them is due than comes in so long. A slow link that has asked for much more has each piece late, from
  * peers that could serve others; a shorter time leaves peers idle while a swarm begins (1,000 nodes in simulation: 1.20
  * times the limit in the median with 3 s, 1.18 with 6).
  */
-const UNDER_WAY_MS = 6_000
+const DUE_MS = 6_000
 /** A piece stalls when it takes so many times the mean, and at least so long. */
 const STALL_MEAN_TIMES = 4
 /** A piece is never taken from its source sooner: a busy machine pauses this long. */
@@ -42,8 +42,10 @@ const SMOOTHING = 0.2
  * a piece is late. Pure: the clock is passed in, in ms.
  */
 export class Pace {
-  /** Of pieces that were begun and are not here yet, each whole, as they have their buffers. */
+  /** Pieces that were begun, each whole, as they have their buffers. */
   underWayBytes = 0
+  /** What of them is not here yet, asked for or still to be. */
+  dueBytes = 0
   private receivedBytes = 0
   private pieceMeanMs: number | undefined
   private readonly rate: RequestWindow
@@ -61,6 +63,11 @@ export class Pace {
     this.link.resume(nowMs)
   }
 
+  begun(pieceBytes: number): void {
+    this.underWayBytes += pieceBytes
+    this.dueBytes += pieceBytes
+  }
+
   received(bytes: number, nowMs: number): void {
     this.receivedBytes += bytes
     this.rate.received(bytes, nowMs)
@@ -74,14 +81,18 @@ export class Pace {
   }
 
   /**
-   * Another piece may be begun. Counted by blocks, a slow link had one or two of each of 28 pieces on their way, no piece
-   * was whole in twenty seconds, and its node went to the registry (1.8 copies of the blob in simulation).
+   * Another piece may be begun. What is due is counted of whole pieces: by blocks asked for, a slow link had one or two of
+   * each of 28 pieces on their way, no piece was whole in twenty seconds, and its node went to the registry (1.8 copies of
+   * the blob in simulation). What should have come by now does not count: slow sources that were asked first would keep all
+   * others from being asked.
    * @param isIdle nothing comes: peers that bring nothing must not keep others from being asked
+   * @param dueOfLast bytes due of pieces that were begun in the last so many ms
    */
-  hasRoom(isIdle: boolean): boolean {
-    const bytes = isIdle ? undefined : this.rate.bytesIn(UNDER_WAY_MS)
-    const most = Math.max(BLOB_UNDER_WAY_BYTES_MIN, bytes ?? BLOB_UNDER_WAY_BYTES_MAX)
-    return this.underWayBytes < Math.min(BLOB_UNDER_WAY_BYTES_MAX, most)
+  hasRoom(isIdle: boolean, dueOfLast: (ms: number) => number): boolean {
+    if (this.underWayBytes >= BLOB_UNDER_WAY_BYTES_MAX) return false
+    const bytes = isIdle ? undefined : this.rate.bytesIn(DUE_MS)
+    const most = Math.max(BLOB_DUE_BYTES_MIN, bytes ?? BLOB_UNDER_WAY_BYTES_MAX)
+    return this.dueBytes < most || dueOfLast(DUE_MS) < most
   }
 
   /**
@@ -103,7 +114,7 @@ export class Pace {
    */
   lateAfterMs(othersBytes: number, nowMs: number): number {
     // What little has come may be all that slow peers bring: it does not say how fast the link is.
-    const isLinkKnown = this.receivedBytes > this.underWayBytes
+    const isLinkKnown = this.receivedBytes > this.dueBytes
     if (isLinkKnown && this.link.isFull(nowMs)) return Number.POSITIVE_INFINITY
     const ownMs = LATE_OWN_TIMES * this.rate.msFor(othersBytes)
     return Math.min(LATE_MS_MAX, Math.max(this.pieceMeanMs ?? LATE_MS_MAX, ownMs))

@@ -16,8 +16,8 @@ import type { NodeId, PieceIndex, PieceLayout } from '../../core/metainfo.ts'
 
 const PIECE_BYTES = 64 * 1024
 
-function layoutOf(pieceCount: number): PieceLayout {
-  return { pieceCount, pieceBytes: PIECE_BYTES, blobBytes: pieceCount * PIECE_BYTES - 12345 }
+function layoutOf(pieceCount: number, pieceBytes: number): PieceLayout {
+  return { pieceCount, pieceBytes, blobBytes: pieceCount * pieceBytes - 12345 }
 }
 
 function nodeOf(index: number): NodeId {
@@ -70,8 +70,12 @@ class World {
   position: number | undefined = 0
 
   /** @param bytesPerSecond that this node may take in; 0: as many as come */
-  constructor(pieceCount: number, buffersMax: number, { node = nodeOf(0), bytesPerSecond = 0 } = {}) {
-    this.layout = layoutOf(pieceCount)
+  constructor(
+    pieceCount: number,
+    buffersMax: number,
+    { node = nodeOf(0), bytesPerSecond = 0, pieceBytes = PIECE_BYTES } = {},
+  ) {
+    this.layout = layoutOf(pieceCount, pieceBytes)
     this.have = new Bitfield(pieceCount)
     this.buffers = new CountedBuffers(buffersMax)
     let seed = 1
@@ -178,7 +182,10 @@ class World {
       if (!source.isUnchoked) expect(source.assemblies).toHaveLength(0)
       expect(source.outstandingRequests).toBeLessThanOrEqual(source.limits.requestsMax)
     }
-    expect(pace.underWayBytes).toBe(assemblies.reduce((sum, { length }) => sum + length, 0))
+    const sumOf = (bytesOf: (assembly: Assembly) => number) =>
+      assemblies.reduce((sum, assembly) => sum + bytesOf(assembly), 0)
+    expect(pace.underWayBytes).toBe(sumOf(({ length }) => length))
+    expect(pace.dueBytes).toBe(sumOf(({ length, receivedBytes }) => length - receivedBytes))
     expect(pace.underWayBytes).toBeLessThanOrEqual(BLOB_UNDER_WAY_BYTES_MAX + PIECE_BYTES)
     expect([...underWay.values()].flat()).toHaveLength(assemblies.length)
     for (const [piece, list] of underWay) {
@@ -773,15 +780,26 @@ test('a link that becomes slow does not make its sources slow', () => {
   }
 })
 
-test('a slow link has no more under way than four MiB of whole pieces, however many peers bring a block now and then', () => {
+test('on a slow link no more than four MiB of whole pieces are due, however many peers there are', () => {
   const world = new World(512, 512)
   const first = addOffering(world, 16)
   bring(world, [first], { blocks: 20, everyMs: 160 })
   const others = Array.from({ length: 9 }, () => addOffering(world, 16))
-  bring(world, [first, ...others], { blocks: 20, everyMs: 160 })
-  const pieces = world.inside.underWay.size
-  expect(pieces * PIECE_BYTES).toBeLessThanOrEqual(4 * 1024 * 1024)
-  expect(pieces * PIECE_BYTES).toBeGreaterThan(3 * 1024 * 1024)
+  bring(world, [first, ...others], { blocks: 10, everyMs: 160 })
+  const { dueBytes } = world.inside.pace
+  expect(dueBytes).toBeLessThanOrEqual(4 * 1024 * 1024 + PIECE_BYTES)
+  expect(dueBytes).toBeGreaterThan(3 * 1024 * 1024)
+  world.check()
+})
+
+test('some that trickle, asked first for pieces as large as all that is due on a slow link, keep no others from being asked', () => {
+  const world = new World(16, 16, { pieceBytes: 4 * 1024 * 1024 })
+  const slow = [0, 1, 2, 3].map(() => addOffering(world, 1))
+  bring(world, slow, { blocks: 4, everyMs: 400 })
+  const swift = [0, 1, 2, 3].map(() => addOffering(world, 1))
+  for (let at = 0; !world.have.isFull && world.nowMs < 60_000; at += 1)
+    bring(world, at % 80 === 0 ? slow : swift, { blocks: 4, everyMs: 2.5 })
+  expect(world.nowMs).toBeLessThan(30_000)
 })
 
 test('what was begun goes on after a pause for the limit to what is taken in, though there is room for no other', () => {

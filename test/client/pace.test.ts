@@ -13,7 +13,7 @@ function paceOf(bytesPerMs: number): Pace {
 
 test('a fast link has pieces of 32 MiB under way, a slow one what it brings in six seconds, and never less than four MiB', () => {
   const roomOf = (pace: Pace) => {
-    while (pace.hasRoom(false)) pace.underWayBytes += MIB
+    while (pace.hasRoom(false, () => pace.dueBytes)) pace.begun(MIB)
     return pace.underWayBytes
   }
   expect(roomOf(new Pace(0))).toBe(32 * MIB)
@@ -21,8 +21,12 @@ test('a fast link has pieces of 32 MiB under way, a slow one what it brings in s
   expect(roomOf(paceOf(1_500))).toBe(9 * MIB)
   expect(roomOf(paceOf(100))).toBe(4 * MIB)
   const stuck = paceOf(100)
-  stuck.underWayBytes = 4 * MIB
-  expect([stuck.hasRoom(false), stuck.hasRoom(true)]).toEqual([false, true])
+  stuck.dueBytes = 4 * MIB
+  expect([stuck.hasRoom(false, () => stuck.dueBytes), stuck.hasRoom(true, () => stuck.dueBytes)]).toEqual([
+    false,
+    true,
+  ])
+  expect(stuck.hasRoom(false, () => 4 * MIB - 1)).toBe(true)
 })
 
 test('nothing stalls before what others owe could have come four times', () => {
@@ -43,10 +47,10 @@ test('over a full link nothing is late; with room, after twice what others owe a
 
 test('a link is not called full by the little that slow peers bring of a small blob', () => {
   const pace = new Pace(0)
-  pace.underWayBytes = MIB
+  pace.dueBytes = MIB
   for (let nowMs = 200; nowMs <= 3_000; nowMs += 200) pace.received(16_384, nowMs)
   expect(pace.lateAfterMs(0, 3_000)).toBe(300)
-  pace.underWayBytes = 128 * 1024
+  pace.dueBytes = 128 * 1024
   expect(pace.lateAfterMs(0, 3_000)).toBe(Number.POSITIVE_INFINITY)
 })
 
