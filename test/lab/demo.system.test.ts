@@ -22,11 +22,18 @@ function demo(...flags: string[]) {
   return { child, seen, exit }
 }
 
+/** Empty when it has ended since it was listed. */
+function commandOf(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8')
+  } catch {
+    return ''
+  }
+}
+
 function registryOf(runId: string): number {
   const pids = remainsOf(runId).flatMap((remnant) => /^process (\d+)$/.exec(remnant)?.[1] ?? [])
-  const isRegistry = (pid: string) =>
-    readFileSync(`/proc/${pid}/cmdline`, 'utf8').startsWith('docker-registry\0')
-  const found = pids.filter(isRegistry)
+  const found = pids.filter((pid) => commandOf(pid).startsWith('docker-registry\0'))
   expect(found).toHaveLength(1)
   return Number(found[0])
 }
