@@ -17,7 +17,7 @@ import {
   type SourcePort,
 } from './source.ts'
 import { Sources } from './sources.ts'
-import { SNUBBED_MS, Stalls } from './stalls.ts'
+import { dueSince, SNUBBED_MS, Stalls } from './stalls.ts'
 
 export type { Assembly, Source, SourceLimits, SourcePort } from './source.ts'
 
@@ -300,16 +300,7 @@ export class Download {
   }
 
   private get hasRoom(): boolean {
-    return this.pace.hasRoom(this.isIdle, (ms) => this.dueOfLast(ms))
-  }
-
-  private dueOfLast(ms: number): number {
-    const sinceMs = this.options.nowMs() - ms
-    let bytes = 0
-    for (const assemblies of this.underWay.values())
-      for (const { startedAtMs, length, receivedBytes } of assemblies)
-        if (startedAtMs > sinceMs) bytes += length - receivedBytes
-    return bytes
+    return this.pace.hasRoom(this.isIdle, (ms) => dueSince(this.underWay, this.options.nowMs() - ms))
   }
 
   private fill(source: Source): void {

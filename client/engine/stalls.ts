@@ -72,6 +72,15 @@ export class Stalls {
   }
 }
 
+/** What is not here yet of pieces that were begun after that moment, in bytes. */
+export function dueSince(underWay: ReadonlyMap<PieceIndex, readonly Assembly[]>, sinceMs: number): number {
+  let bytes = 0
+  for (const assemblies of underWay.values())
+    for (const { startedAtMs, length, receivedBytes } of assemblies)
+      if (startedAtMs > sinceMs) bytes += length - receivedBytes
+  return bytes
+}
+
 /** What a source owes. What is cancelled comes all the same when it was on its way, and all else after it. */
 function dueBytesOf({ outstandingBytes, cancelled, cancelledAtMs, limits }: Source, nowMs: number): number {
   if (cancelledAtMs <= nowMs - SNUBBED_MS) return outstandingBytes
