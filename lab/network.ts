@@ -15,6 +15,12 @@ const COMMAND_PATIENCE_MS = 10_000
 /** Bound of hosts: addresses are 10.77.x.y with y from 1 to 250. */
 export const HOSTS_MAX = 1000
 const HOSTS_PER_BLOCK = 250
+const SUBNET = '10.77.0.0/16'
+/**
+ * Linux's default, and of the distributions that Docker runs on. This machine's may be another, and figures would depend on
+ * it: BBR needs long to find how much of a link is left by flows that begin and end with every piece.
+ */
+const CONGESTION_CONTROL = 'cubic'
 /** `tbf` with a small burst loses 5 % to overhead; 256 kB carries the rate (measured, research/parts.md). */
 const SHAPE = ['burst', '256kb', 'latency', '50ms']
 
@@ -85,6 +91,10 @@ export class LabNetwork {
     await this.#ip('-n', host.namespace, 'address', 'add', `${host.address}/16`, 'dev', 'eth0')
     await this.#ip('-n', host.namespace, 'link', 'set', 'lo', 'up')
     await this.#ip('-n', host.namespace, 'link', 'set', 'eth0', 'up')
+    await this.#ip(
+      ...['-n', host.namespace, 'route', 'change', SUBNET, 'dev', 'eth0', 'proto', 'kernel', 'scope', 'link'],
+      ...['src', host.address, 'congctl', CONGESTION_CONTROL],
+    )
     await this.#ip('-n', this.#switch, 'link', 'set', port, 'master', 'br0', 'up')
     this.#links.set(name, { host, port })
     this.#writeHosts(`${host.address} ${[name, ...aliases].join(' ')}\n`)

@@ -75,5 +75,17 @@ describe.skipIf(mustSkipFor(['linux', 'root', 'ip', 'tc', 'nsenter', 'unshare', 
       expect(seconds).toBeGreaterThan((bytes * 8) / 40e6 - 0.1)
       expect(seconds).toBeLessThan(4)
     })
+
+    test("connections have Linux's congestion control, whatever this machine's is", async () => {
+      const fetched = fetchBytes('server', 8_000_000)
+      let sockets = ''
+      for (let tries = 0; tries < 50 && !sockets.includes(' rto:'); tries += 1)
+        sockets = await run.processes.run({
+          argv: server.command(['ss', '-tinH', 'state', 'established']),
+          timeoutMs: 5_000,
+        })
+      expect(sockets).toMatch(/^\s+cubic /m)
+      await fetched
+    })
   },
 )
