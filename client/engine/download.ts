@@ -18,6 +18,7 @@ import {
 } from './source.ts'
 import { Sources } from './sources.ts'
 import { dueSince, SNUBBED_MS, Stalls } from './stalls.ts'
+import { UnderWay } from './under-way.ts'
 
 export type { Assembly, Source, SourceLimits, SourcePort } from './source.ts'
 
@@ -55,7 +56,7 @@ export class Download {
   isPaused = true
   private readonly options: DownloadOptions
   private readonly sources: Sources
-  private readonly underWay = new Map<PieceIndex, Assembly[]>()
+  private readonly underWay: UnderWay
   private readonly verifying = new Set<PieceIndex>()
   /**
    * How often a piece may have become one to be asked for, or a source one to be asked. Looking in vain through all
@@ -73,6 +74,7 @@ export class Download {
     this.options = options
     this.sources = new Sources(options.layout.pieceCount)
     this.pace = new Pace(options.nowMs())
+    this.underWay = new UnderWay(this.pace)
     this.stalls = new Stalls(this.sources, this.pace)
   }
 
@@ -120,7 +122,7 @@ export class Download {
   private letSeedOff(piece: PieceIndex, other: Source): boolean {
     if (!other.isUnchoked || other.isSnubbed || other.offered.isFull) return false
     const isWaiting = (assembly: Assembly) => assembly.source.offered.isFull && !hasBegun(assembly)
-    const waiting = this.underWay.get(piece)?.find(isWaiting)
+    const waiting = this.underWay.of(piece).find(isWaiting)
     if (!waiting || !this.sources.areSeedsFew()) return false
     this.abandon(waiting, true)
     return true
@@ -146,6 +148,7 @@ export class Download {
    */
   blockStarts(source: Source, block: BlockAddress): Uint8Array | undefined {
     source.arriving = undefined
+    this.takeBack(source, block)
     if (source.cancelled.take(block)) {
       // Nobody is idle whose link still brings what was asked for once, and it says how fast that link is: where all is
       // cancelled before it comes, nothing else does.
@@ -165,11 +168,36 @@ export class Download {
     return undefined
   }
 
+  /**
+   * What is cancelled and comes all the same, since it was in the other side's socket, is taken in while the piece is still
+   * missing and nothing of it comes from elsewhere: else it takes as much of this node's link in vain, and that again from
+   * another (1,000 nodes in simulation that come one by one: 7.5 MiB of 128 each, 2.3 with this).
+   */
+  private takeBack(source: Source, { piece: number, begin }: BlockAddress): void {
+    const piece = number as PieceIndex
+    const length = pieceBytesAt(this.options.layout, piece)
+    const { blockBytes } = source.limits
+    if (begin !== 0 || !source.cancelled.hasAll(piece, { length, blockBytes })) return
+    const isMissing = !this.options.have.has(piece) && !this.verifying.has(piece)
+    if (this.isPaused || !source.isUnchoked || !isMissing || !this.options.isAskable(piece)) return
+    const others = this.underWay.of(piece)
+    if (others.some((other) => hasBegun(other) || !other.source.limits.hasFast)) return
+    const hasRoom = others.length > 0 ? this.letOffAll(piece, [...others]) : !this.pace.isFull
+    const assembly = hasRoom ? this.open(source, piece) : undefined
+    if (!assembly) return
+    assembly.isTakenBack = true
+    while (assembly.requestedBytes < length) {
+      source.cancelled.take({ piece, begin: assembly.requestedBytes })
+      this.underWay.asked(assembly, Math.min(blockBytes, length - assembly.requestedBytes))
+    }
+  }
+
   blockEnds(source: Source, block: BlockAddress): void {
     const assembly = source.arriving?.assembly
     source.arriving = undefined
-    if (!assembly || !this.takeOutstanding(assembly, block.begin)) return
-    const isLetOff = assembly.receivedBytes === 0 && this.letOthersOff(assembly)
+    if (!assembly || !this.underWay.answered(assembly, block.begin)) return
+    const isFirst = assembly.receivedBytes === 0
+    const isLetOff = isFirst && (this.letOthersOff(assembly) || assembly.isTakenBack)
     assembly.receivedBytes += block.length
     this.setSnubbed(source, false)
     source.window.received(block.length, this.options.nowMs())
@@ -189,11 +217,18 @@ export class Download {
       ({ piece, outstanding }) => piece === block.piece && outstanding.has(block.begin),
     )
     if (!assembly) return false
+    if (assembly.isTakenBack) {
+      // The answer to the cancel, after all.
+      this.underWay.answered(assembly, block.begin)
+      this.abandon(assembly, false)
+      this.refill()
+      return true
+    }
     this.sources.withdraw(source, assembly.piece)
     // Or it could take requests back from seeds, time and again, by announcing what it then rejects.
     this.setSnubbed(source, true)
     source.snubEndsAtMs = Number.POSITIVE_INFINITY
-    this.takeOutstanding(assembly, block.begin)
+    this.underWay.answered(assembly, block.begin)
     this.abandon(assembly, true)
     this.refill()
     return false
@@ -210,7 +245,7 @@ export class Download {
 
   /** The piece comes from elsewhere, or is here: whatever is under way for it stops. */
   giveUp(piece: PieceIndex): void {
-    for (const assembly of [...(this.underWay.get(piece) ?? [])]) this.abandon(assembly, true)
+    for (const assembly of [...this.underWay.of(piece)]) this.abandon(assembly, true)
   }
 
   pause(): void {
@@ -254,7 +289,7 @@ export class Download {
   tick(): void {
     const nowMs = this.options.nowMs()
     for (const source of this.sources) if (nowMs >= source.snubEndsAtMs) this.setSnubbed(source, false)
-    for (const assembly of this.stalls.stalled(this.underWay, nowMs)) {
+    for (const assembly of this.stalls.stalled(this.underWay.pieces, nowMs)) {
       this.setSnubbed(assembly.source, true)
       assembly.source.snubEndsAtMs = nowMs + SNUBBED_MS
       this.abandon(assembly, true)
@@ -300,7 +335,7 @@ export class Download {
   }
 
   private get hasRoom(): boolean {
-    return this.pace.hasRoom(this.isIdle, (ms) => dueSince(this.underWay, this.options.nowMs() - ms))
+    return this.pace.hasRoom(this.isIdle, (ms) => dueSince(this.underWay.pieces, this.options.nowMs() - ms))
   }
 
   private fill(source: Source): void {
@@ -329,23 +364,22 @@ export class Download {
     if (!this.hasRoom) return undefined
     const piece = this.pick(source) ?? this.pickAgain(source)
     if (piece === undefined) return undefined
-    const buffer = this.options.buffers.acquire(this.options.layout.pieceBytes)
+    return this.open(source, piece)
+  }
+
+  /** @returns undefined when no buffer is free */
+  private open(source: Source, piece: PieceIndex): Assembly | undefined {
+    const { buffers, layout, nowMs } = this.options
+    const buffer = buffers.acquire(layout.pieceBytes)
     if (!buffer) return undefined
     const assembly: Assembly = {
-      piece,
-      length: pieceBytesAt(this.options.layout, piece),
-      buffer,
-      source,
-      startedAtMs: this.options.nowMs(),
+      ...{ piece, length: pieceBytesAt(layout, piece), buffer, source, startedAtMs: nowMs() },
       outstanding: new Map(),
       requestedBytes: 0,
       receivedBytes: 0,
+      isTakenBack: false,
     }
-    source.assemblies.push(assembly)
-    this.pace.begun(assembly.length)
-    const others = this.underWay.get(piece)
-    if (others) others.push(assembly)
-    else this.underWay.set(piece, [assembly])
+    this.underWay.add(assembly)
     return assembly
   }
 
@@ -386,7 +420,7 @@ export class Download {
     if (source.assemblies.length > 0 || !this.isEndGame()) return undefined
     const nowMs = this.options.nowMs()
     return pickDuplicate(source, {
-      underWay: this.underWay,
+      underWay: this.underWay.pieces,
       nowMs,
       idleMs: this.stalls.standstillMs(nowMs),
       isVerifying: (piece) => this.verifying.has(piece),
@@ -396,9 +430,13 @@ export class Download {
 
   /** @returns true when there were others */
   private letOthersOff(begun: Assembly): boolean {
-    const { piece } = begun
-    const others = this.letOff.has(piece) ? [] : othersToLetOff(begun, this.underWay.get(piece)!)
-    if (others.length === 0) return false
+    const others = othersToLetOff(begun, this.underWay.of(begun.piece))
+    return others.length > 0 && this.letOffAll(begun.piece, others)
+  }
+
+  /** @returns false when others were let off of this piece before */
+  private letOffAll(piece: PieceIndex, others: readonly Assembly[]): boolean {
+    if (this.letOff.has(piece)) return false
     this.letOff.add(piece)
     for (const other of others) this.abandon(other, true)
     return true
@@ -417,30 +455,18 @@ export class Download {
 
   private requestNext(assembly: Assembly): void {
     const { source } = assembly
-    const begin = assembly.requestedBytes
-    const length = Math.min(source.limits.blockBytes, assembly.length - begin)
-    assembly.outstanding.set(begin, length)
-    assembly.requestedBytes += length
-    source.outstandingBytes += length
-    source.outstandingRequests += 1
+    const length = Math.min(source.limits.blockBytes, assembly.length - assembly.requestedBytes)
+    const begin = this.underWay.asked(assembly, length)
     this.options.limit.spend(length)
     source.port.request({ piece: assembly.piece, begin, length })
   }
 
-  private takeOutstanding(assembly: Assembly, begin: number): boolean {
-    const length = assembly.outstanding.get(begin)
-    if (length === undefined) return false
-    assembly.outstanding.delete(begin)
-    assembly.source.outstandingBytes -= length
-    assembly.source.outstandingRequests -= 1
-    this.pace.dueBytes -= length
-    return true
-  }
-
   private finish(assembly: Assembly): void {
-    this.pace.finished(this.options.nowMs() - assembly.startedAtMs)
-    assembly.source.port.received(assembly.piece)
-    this.detach(assembly)
+    if (!assembly.isTakenBack) {
+      this.pace.finished(this.options.nowMs() - assembly.startedAtMs)
+      assembly.source.port.received(assembly.piece)
+    }
+    this.underWay.remove(assembly)
     if (this.options.have.has(assembly.piece) || this.verifying.has(assembly.piece)) {
       this.options.buffers.release(assembly.buffer)
       return
@@ -457,26 +483,16 @@ export class Download {
       // Its buffer is about to be used for something else.
       source.arriving = undefined
       source.port.discardBlock()
-      this.takeOutstanding(assembly, arrivingBegin)
+      this.underWay.answered(assembly, arrivingBegin)
     }
     for (const [begin, length] of [...assembly.outstanding]) {
-      this.takeOutstanding(assembly, begin)
+      this.underWay.answered(assembly, begin)
       if (source.limits.hasFast) source.cancelled.add({ piece, begin })
       source.cancelledAtMs = this.options.nowMs()
       if (isTold) source.port.cancel({ piece, begin, length })
     }
-    this.pace.dueBytes -= assembly.length - assembly.requestedBytes
-    this.detach(assembly)
+    this.underWay.remove(assembly)
     this.options.buffers.release(assembly.buffer)
     this.changes += 1
-  }
-
-  private detach(assembly: Assembly): void {
-    const { assemblies } = assembly.source
-    this.pace.underWayBytes -= assembly.length
-    assemblies.splice(assemblies.indexOf(assembly), 1)
-    const others = this.underWay.get(assembly.piece)?.filter((other) => other !== assembly) ?? []
-    if (others.length > 0) this.underWay.set(assembly.piece, others)
-    else this.underWay.delete(assembly.piece)
   }
 }

@@ -80,6 +80,11 @@ export class Pace {
       this.pieceMeanMs === undefined ? tookMs : this.pieceMeanMs * (1 - SMOOTHING) + tookMs * SMOOTHING
   }
 
+  /** As many pieces are under way as may be. */
+  get isFull(): boolean {
+    return this.underWayBytes >= BLOB_UNDER_WAY_BYTES_MAX
+  }
+
   /**
    * Another piece may be begun. What is due is counted of whole pieces: by blocks asked for, a slow link had one or two of
    * each of 28 pieces on their way, no piece was whole in twenty seconds, and its node went to the registry (1.8 copies of
@@ -89,7 +94,7 @@ export class Pace {
    * @param dueOfLast bytes due of pieces that were begun in the last so many ms
    */
   hasRoom(isIdle: boolean, dueOfLast: (ms: number) => number): boolean {
-    if (this.underWayBytes >= BLOB_UNDER_WAY_BYTES_MAX) return false
+    if (this.isFull) return false
     const bytes = isIdle ? undefined : this.rate.bytesIn(DUE_MS)
     const most = Math.max(BLOB_DUE_BYTES_MIN, bytes ?? BLOB_UNDER_WAY_BYTES_MAX)
     return this.dueBytes < most || dueOfLast(DUE_MS) < most

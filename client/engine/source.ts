@@ -60,6 +60,8 @@ export interface Assembly {
   readonly outstanding: Map<number, number>
   requestedBytes: number
   receivedBytes: number
+  /** It was cancelled before, and comes all the same: how long it took says nothing. */
+  isTakenBack: boolean
 }
 
 /** Something of it has come, or is coming right now: what is stopped then was for nothing. */
@@ -112,6 +114,14 @@ export class CancelledBlocks {
   add(block: BlockStart): void {
     this.due ??= new Map()
     this.due.set(keyOf(block), (this.due.get(keyOf(block)) ?? 0) + 1)
+  }
+
+  /** An answer is due for each block of the piece. */
+  hasAll(piece: number, { length, blockBytes }: { length: number; blockBytes: number }): boolean {
+    if (this.due === undefined) return false
+    for (let begin = 0; begin < length; begin += blockBytes)
+      if (!this.due.has(keyOf({ piece, begin }))) return false
+    return true
   }
 
   /** @returns false when no answer is due for this block */

@@ -8,6 +8,7 @@ import { BLOB_UNDER_WAY_BYTES_MAX, type Pace } from '../../client/engine/pace.ts
 import { RateLimit } from '../../client/engine/rate-limit.ts'
 import type { Sources } from '../../client/engine/sources.ts'
 import type { Stalls } from '../../client/engine/stalls.ts'
+import type { UnderWay } from '../../client/engine/under-way.ts'
 import type { PieceBuffer, PieceBuffers } from '../../client/store/piece-buffers.ts'
 import type { BlockAddress } from '../../client/wire/messages.ts'
 import type { NodeId, PieceIndex, PieceLayout } from '../../core/metainfo.ts'
@@ -45,7 +46,7 @@ class CountedBuffers {
 /** What the invariants are about. */
 interface Inside {
   sources: Sources
-  underWay: Map<PieceIndex, Assembly[]>
+  underWay: UnderWay
   verifying: Set<PieceIndex>
   pace: Pace
   stalls: Stalls
@@ -187,8 +188,8 @@ class World {
     expect(pace.underWayBytes).toBe(sumOf(({ length }) => length))
     expect(pace.dueBytes).toBe(sumOf(({ length, receivedBytes }) => length - receivedBytes))
     expect(pace.underWayBytes).toBeLessThanOrEqual(BLOB_UNDER_WAY_BYTES_MAX + PIECE_BYTES)
-    expect([...underWay.values()].flat()).toHaveLength(assemblies.length)
-    for (const [piece, list] of underWay) {
+    expect([...underWay.pieces.values()].flat()).toHaveLength(assemblies.length)
+    for (const [piece, list] of underWay.pieces) {
       expect(list.length).toBeGreaterThan(0)
       expect(list.length).toBeLessThanOrEqual(SOURCES_IDLE_MAX)
       expect(new Set(list.map(({ source }) => source)).size).toBe(list.length)
@@ -745,6 +746,104 @@ test('of one piece others are let off once: a few that begin and stop do not kee
   )
   world.end(third[0]!)
   expect(cancelsOf(other) + cancelsOf(honest)).toBe(before)
+})
+
+/** One piece of four blocks: `told` was asked for it and told to stop, now `asked` is. */
+function toldToStop(): { world: World; told: FakePeer; asked: FakePeer; third: FakePeer } {
+  const world = new World(1, 64)
+  const [asked, told, third] = [world.addPeer(LIMITS[0]!), addOffering(world, 1), world.addPeer(LIMITS[0]!)]
+  world.claimed.add(0)
+  world.download.giveUp(0 as PieceIndex)
+  for (const { source } of [asked, third]) {
+    world.download.offers(source, allOf(world.layout))
+    world.download.unchoked(source)
+  }
+  world.nowMs += 100
+  world.claimed.clear()
+  world.download.fillAll()
+  expect(told.pending.map(({ isCancelled }) => isCancelled)).toEqual([true, true, true, true])
+  expect(asked.pending.map(({ isCancelled }) => isCancelled)).toEqual([false, false, false, false])
+  expect(third.pending).toHaveLength(0)
+  return { world, told, asked, third }
+}
+
+function deliver(world: World, peer: FakePeer): void {
+  world.begin(peer, 0)
+  world.end(peer)
+}
+
+test('what was cancelled and comes all the same is taken in while nothing of its piece comes from elsewhere', () => {
+  const { world, told, asked } = toldToStop()
+  const limitMs = world.inside.pace.stallLimitMs(0)
+  while (told.pending.length > 0) {
+    deliver(world, told)
+    world.check()
+  }
+  expect(world.verifying.map(({ source }) => source)).toEqual([told.source])
+  expect(asked.pending.every(({ isCancelled }) => isCancelled)).toBe(true)
+  // It came at once, after a time that nobody counted.
+  expect(world.inside.pace.stallLimitMs(0)).toBe(limitMs)
+})
+
+test('what was cancelled is dropped when it comes after another has begun', () => {
+  const { world, told, asked } = toldToStop()
+  world.begin(asked, 0)
+  world.begin(told, 0)
+  world.end(asked)
+  world.end(told)
+  while (told.pending.length > 0) deliver(world, told)
+  expect(world.verifying).toHaveLength(0)
+  while (asked.pending.length > 0) deliver(world, asked)
+  expect(world.verifying.map(({ source }) => source)).toEqual([asked.source])
+  world.check()
+})
+
+test('what was cancelled is dropped when the piece is here, or comes from the registry', () => {
+  const { world, told, asked } = toldToStop()
+  while (asked.pending.length > 0) deliver(world, asked)
+  deliver(world, told)
+  expect(world.inside.underWay.pieces.size).toBe(0)
+  world.settle(true)
+  deliver(world, told)
+  expect(world.inside.underWay.pieces.size).toBe(0)
+  const claimed = toldToStop()
+  claimed.world.claimed.add(0)
+  claimed.world.download.giveUp(0 as PieceIndex)
+  while (claimed.told.pending.length > 0) deliver(claimed.world, claimed.told)
+  expect(claimed.world.verifying).toHaveLength(0)
+})
+
+test('who is told to stop and does so half way has rejected nothing, and another is asked', () => {
+  const { world, told, asked, third } = toldToStop()
+  deliver(world, told)
+  expect(asked.pending.every(({ isCancelled }) => isCancelled)).toBe(true)
+  world.reject(told, 0)
+  expect(told.source.offered.has(0 as PieceIndex)).toBe(true)
+  expect(told.source.isSnubbed).toBe(false)
+  const isAsked = ({ pending }: FakePeer) => pending.some(({ isCancelled }) => !isCancelled)
+  expect([told, asked, third].filter(isAsked)).toHaveLength(1)
+  world.check()
+})
+
+test('what was cancelled is dropped when a part of it does not come', () => {
+  const { world, told, asked } = toldToStop()
+  world.reject(told, 3)
+  deliver(world, told)
+  expect(asked.pending.some(({ isCancelled }) => isCancelled)).toBe(false)
+  world.check()
+})
+
+test('of one piece others are told to stop once for what comes all the same', () => {
+  const { world, told, asked, third } = toldToStop()
+  deliver(world, told)
+  world.reject(told, 0)
+  const isOpen = ({ isCancelled }: { isCancelled: boolean }) => !isCancelled
+  const next = [told, third].find(({ pending }) => pending.some(isOpen)) ?? asked
+  const open = next.pending.filter(isOpen)
+  expect(open.length).toBeGreaterThan(0)
+  deliver(world, asked)
+  expect(next.pending.filter(isOpen)).toEqual(open)
+  world.check()
 })
 
 test('what was cancelled and comes all the same says how slow the link is', () => {

@@ -32,6 +32,7 @@ function makeAssembly(piece: number, some: Partial<Assembly> = {}): Assembly {
     outstanding: new Map(),
     requestedBytes: MIB,
     receivedBytes: 0,
+    isTakenBack: false,
     ...some,
   }
 }
