@@ -65,6 +65,8 @@ export class Download {
   private changes = 0
   /** At which of these changes everything that could be had was under way; -1 when it may not be. */
   private endGameAt = -1
+  /** The piece for which it was not the end game when that was asked last. */
+  private waitingPiece = 0 as PieceIndex
   private readonly pace: Pace
   private readonly stalls: Stalls
   /** Pieces of which one source let others off: once each, or a few could keep a piece from who would bring it. */
@@ -444,13 +446,20 @@ export class Download {
 
   private isEndGame(): boolean {
     if (this.endGameAt === this.changes) return true
+    if (this.isWaiting(this.waitingPiece)) return false
     const { pieceCount } = this.options.layout
     for (let piece = this.options.have.firstMissing(); piece < pieceCount; piece++) {
-      if (this.isToBeAsked(piece as PieceIndex) && this.sources.isWithinReach(piece as PieceIndex))
-        return false
+      if (!this.isWaiting(piece as PieceIndex)) continue
+      this.waitingPiece = piece as PieceIndex
+      return false
     }
     this.endGameAt = this.changes
     return true
+  }
+
+  /** It could be asked for, and is not. */
+  private isWaiting(piece: PieceIndex): boolean {
+    return this.isToBeAsked(piece) && this.sources.isWithinReach(piece)
   }
 
   private requestNext(assembly: Assembly): void {

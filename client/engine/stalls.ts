@@ -55,13 +55,14 @@ export class Stalls {
    * alternative for the next.
    */
   *stalled(underWay: ReadonlyMap<PieceIndex, readonly Assembly[]>, nowMs: number): Generator<Assembly> {
+    const leastMs = this.pace.stallLimitMs(0)
+    const old = [...underWay.values()].flat().filter(({ startedAtMs }) => nowMs - startedAtMs > leastMs)
+    if (old.length === 0) return
     const dueBytes = this.dueBytes(nowMs)
-    for (const assemblies of [...underWay.values()]) {
-      for (const assembly of assemblies) {
-        const { source, startedAtMs, piece } = assembly
-        const limitMs = this.pace.stallLimitMs(dueBytes - dueBytesOf(source, nowMs))
-        if (nowMs - startedAtMs > limitMs && this.sources.hasAlternative(piece, source)) yield assembly
-      }
+    for (const assembly of old) {
+      const { source, startedAtMs, piece } = assembly
+      const limitMs = this.pace.stallLimitMs(dueBytes - dueBytesOf(source, nowMs))
+      if (nowMs - startedAtMs > limitMs && this.sources.hasAlternative(piece, source)) yield assembly
     }
   }
 
