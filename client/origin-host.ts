@@ -3,12 +3,12 @@ import type { PieceIndex } from '../core/metainfo.ts'
 import type { HashesRequest, HashesResponse } from '../core/tracker-api.ts'
 import type { AloneView } from './alone-run.ts'
 import type { RegistryAccess } from './registry-access.ts'
-import type { PieceBuffer, PieceBuffers } from './store/piece-buffers.ts'
+import type { PieceBuffer, PieceBufferShare } from './store/piece-buffers.ts'
 
 /** What the origin needs of its swarm. */
 export interface OriginHost extends AloneView {
   readonly epoch: number
-  readonly buffers: PieceBuffers
+  readonly buffers: PieceBufferShare
   readonly access: Pick<RegistryAccess, 'endsAtMs' | 'stream'>
   readonly log: Logger
   /** The first piece whose hash is not known; undefined when all are. */

@@ -28,7 +28,7 @@ import { PieceBook } from './piece-book.ts'
 import { Readers } from './readers.ts'
 import { RegistryAccess } from './registry-access.ts'
 import type { StoredBlob } from './store/blob-store.ts'
-import type { PieceBuffer, PieceBuffers } from './store/piece-buffers.ts'
+import type { PieceBuffer, PieceBufferShare, PieceBuffers } from './store/piece-buffers.ts'
 import type { Verifier } from './store/verifier.ts'
 import { SwarmLinks } from './swarm-links.ts'
 import { WholeCheck } from './whole-check.ts'
@@ -68,7 +68,7 @@ const SAVE_EVERY_MS = 1_000
 export class Swarm implements OriginHost {
   readonly links: SwarmLinks
   readonly stored: StoredBlob
-  readonly buffers: PieceBuffers
+  readonly buffers: PieceBufferShare
   readonly log: Logger
   readonly access: RegistryAccess
   grant: Grant | undefined
@@ -92,13 +92,13 @@ export class Swarm implements OriginHost {
   constructor(stored: StoredBlob, parts: SwarmParts) {
     this.stored = stored
     this.parts = parts
-    this.buffers = parts.buffers
+    this.buffers = parts.buffers.share()
     this.log = parts.log.child({ digest: stored.key.digest, swarm: stored.swarm })
     this.download = new Download({
       node: parts.node,
       layout: stored.layout,
       have: stored.have,
-      buffers: parts.buffers,
+      buffers: this.buffers,
       isAskable: (piece) => stored.hashes.has(piece) && !this.claimed.has(piece),
       position: () => this.readers.position,
       onPiece: (assembly) => void this.verify(assembly),

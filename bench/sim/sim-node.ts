@@ -4,7 +4,6 @@ import { type Assembly, Download } from '../../client/engine/download.ts'
 import { RateLimit } from '../../client/engine/rate-limit.ts'
 import { UploadQueue } from '../../client/engine/upload-queue.ts'
 import { SEND_BUFFERS_MAX } from '../../client/net/send-buffers.ts'
-import type { PieceBuffers } from '../../client/store/piece-buffers.ts'
 import { BLOCK_BYTES_MAX } from '../../client/wire/messages.ts'
 import type { NodeId, PieceIndex } from '../../core/metainfo.ts'
 import type { Announcements } from './announcements.ts'
@@ -17,7 +16,7 @@ import type { SimOrigin } from './sim-origin.ts'
 const IN_SOCKETS_MAX = (SEND_BUFFERS_MAX * BLOCK_BYTES_MAX) / BLOCK_BYTES
 /** Nothing is written into them: one piece buffer does for all. */
 const BUFFER = { bytes: new Uint8Array(0), pieceBytes: LAYOUT.pieceBytes }
-const BUFFERS = { acquire: () => BUFFER, release() {} } as unknown as PieceBuffers
+const BUFFERS = { acquire: () => BUFFER, release() {} }
 
 export interface SimNodeOptions {
   id: number

@@ -1,6 +1,6 @@
 import { type NodeId, type PieceIndex, type PieceLayout, pieceBytesAt } from '../../core/metainfo.ts'
 import { PeerProtocolError } from '../errors.ts'
-import type { PieceBuffers } from '../store/piece-buffers.ts'
+import type { PieceBufferShare } from '../store/piece-buffers.ts'
 import { BLOCK_BYTES_FOREIGN, type BlockAddress } from '../wire/messages.ts'
 import type { Bitfield } from './bitfield.ts'
 import { othersToLetOff, pickDuplicate } from './end-game.ts'
@@ -27,7 +27,7 @@ export interface DownloadOptions {
   node: NodeId
   layout: PieceLayout
   have: Bitfield
-  buffers: PieceBuffers
+  buffers: Pick<PieceBufferShare, 'acquire' | 'release'>
   /** False for pieces that must not be asked of peers: no hash yet, or this node fetches them from the registry. */
   isAskable(piece: PieceIndex): boolean
   /** First piece that a reader waits for; undefined when no one reads in order. */

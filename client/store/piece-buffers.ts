@@ -1,5 +1,7 @@
 /** All pieces under way on this node together: sixteen of the largest. Bounds memory whatever the blobs' sizes are. */
 export const PIECE_BUFFERS_BYTES_MAX = 64 * 1024 * 1024
+/** A blob that was refused memory is taken to wait for it for so long: while it downloads it asks again within 250 ms. */
+const WAITING_MS = 1_000
 
 /**
  * Memory for one piece while it arrives and is verified. It is handed over to the verifying thread and back (not
@@ -11,16 +13,31 @@ export interface PieceBuffer {
 }
 
 /**
- * Reused piece buffers. Reuse matters: fresh buffers for every piece cost more than the cipher.
+ * Reused piece buffers. Reuse matters: fresh buffers for every piece cost more than the cipher. Each blob has a share:
+ * Docker pulls three layers at a time, and the first two would leave nothing for the third.
  * Invariant: in use plus free never exceeds PIECE_BUFFERS_BYTES_MAX.
  */
 export class PieceBuffers {
   private readonly free = new Map<number, PieceBuffer[]>()
   private totalBytes = 0
   private readonly waiting = new Set<() => void>()
+  /** Those that hold something, or wait. */
+  private readonly shares = new Set<PieceBufferShare>()
+  private readonly nowMs: () => number
 
-  /** @returns undefined when the bound is reached: ask again after `onRelease` */
-  acquire(pieceBytes: number): PieceBuffer | undefined {
+  constructor(nowMs: () => number = () => performance.now()) {
+    this.nowMs = nowMs
+  }
+
+  /** For one blob. */
+  share(): PieceBufferShare {
+    return new PieceBufferShare(this, this.nowMs)
+  }
+
+  /** @returns undefined when the bound is reached, or others come first: ask again after `onRelease` */
+  take(share: PieceBufferShare, pieceBytes: number): PieceBuffer | undefined {
+    this.shares.add(share)
+    if (this.mustYield(share, pieceBytes)) return undefined
     const reused = this.free.get(pieceBytes)?.pop()
     if (reused) return reused
     if (this.totalBytes + pieceBytes > PIECE_BUFFERS_BYTES_MAX) this.dropFree(pieceBytes)
@@ -29,22 +46,7 @@ export class PieceBuffers {
     return { bytes: new Uint8Array(pieceBytes), pieceBytes }
   }
 
-  /** Waits for memory. @throws the signal's reason */
-  async whenFree(pieceBytes: number, signal: AbortSignal): Promise<PieceBuffer> {
-    for (;;) {
-      signal.throwIfAborted()
-      const buffer = this.acquire(pieceBytes)
-      if (buffer) return buffer
-      await new Promise<void>((resolve) => {
-        const off = this.onRelease(() => {
-          off()
-          resolve()
-        })
-      })
-    }
-  }
-
-  release(buffer: PieceBuffer): void {
+  give(buffer: PieceBuffer): void {
     const { pieceBytes } = buffer
     const list = this.free.get(pieceBytes)
     // Memory that did not come back from the verifying thread is gone.
@@ -60,6 +62,17 @@ export class PieceBuffers {
     return () => this.waiting.delete(wake)
   }
 
+  /** It would have more than an equal part while one that has less waits. */
+  private mustYield(share: PieceBufferShare, pieceBytes: number): boolean {
+    for (const other of this.shares)
+      if (other !== share && other.heldBytes === 0 && !other.isWaiting) this.shares.delete(other)
+    const part = PIECE_BUFFERS_BYTES_MAX / this.shares.size
+    if (share.heldBytes + pieceBytes <= part) return false
+    for (const other of this.shares)
+      if (other !== share && other.isWaiting && other.heldBytes + pieceBytes <= part) return true
+    return false
+  }
+
   /** Gives up free buffers of other sizes until `bytes` more fit. */
   private dropFree(bytes: number): void {
     for (const [size, list] of this.free) {
@@ -68,5 +81,51 @@ export class PieceBuffers {
         this.totalBytes -= size
       }
     }
+  }
+}
+
+/** What one blob has of them. */
+export class PieceBufferShare {
+  heldBytes = 0
+  private waitsUntilMs = 0
+  private readonly all: PieceBuffers
+  private readonly nowMs: () => number
+
+  constructor(all: PieceBuffers, nowMs: () => number) {
+    this.all = all
+    this.nowMs = nowMs
+  }
+
+  /** It was refused a buffer a moment ago. */
+  get isWaiting(): boolean {
+    return this.nowMs() < this.waitsUntilMs
+  }
+
+  /** @returns undefined when there is none now: ask again soon */
+  acquire(pieceBytes: number): PieceBuffer | undefined {
+    const buffer = this.all.take(this, pieceBytes)
+    this.waitsUntilMs = buffer ? 0 : this.nowMs() + WAITING_MS
+    if (buffer) this.heldBytes += pieceBytes
+    return buffer
+  }
+
+  /** Waits for memory. @throws the signal's reason */
+  async whenFree(pieceBytes: number, signal: AbortSignal): Promise<PieceBuffer> {
+    for (;;) {
+      signal.throwIfAborted()
+      const buffer = this.acquire(pieceBytes)
+      if (buffer) return buffer
+      await new Promise<void>((resolve) => {
+        const off = this.all.onRelease(() => {
+          off()
+          resolve()
+        })
+      })
+    }
+  }
+
+  release(buffer: PieceBuffer): void {
+    this.heldBytes -= buffer.pieceBytes
+    this.all.give(buffer)
   }
 }

@@ -9,7 +9,7 @@ import { RateLimit } from '../../client/engine/rate-limit.ts'
 import type { Sources } from '../../client/engine/sources.ts'
 import type { Stalls } from '../../client/engine/stalls.ts'
 import type { UnderWay } from '../../client/engine/under-way.ts'
-import type { PieceBuffer, PieceBuffers } from '../../client/store/piece-buffers.ts'
+import type { PieceBuffer } from '../../client/store/piece-buffers.ts'
 import type { BlockAddress } from '../../client/wire/messages.ts'
 import type { NodeId, PieceIndex, PieceLayout } from '../../core/metainfo.ts'
 
@@ -84,7 +84,7 @@ class World {
       node,
       layout: this.layout,
       have: this.have,
-      buffers: this.buffers as unknown as PieceBuffers,
+      buffers: this.buffers,
       isAskable: (piece) => !this.claimed.has(piece),
       position: () => this.position,
       onPiece: (assembly) => void this.verifying.push(assembly),

@@ -49,7 +49,7 @@ function connected({ pieceCount = 256, pieceBytes = 256 * 1024 } = {}) {
     node: 'b'.repeat(40) as NodeId,
     layout,
     have,
-    buffers: new PieceBuffers(),
+    buffers: new PieceBuffers().share(),
     // Nothing can be asked for: what the picker is called for is called for in vain.
     isAskable: () => false,
     position: () => {

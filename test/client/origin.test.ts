@@ -45,7 +45,7 @@ function setUp({
     layout,
     have,
     epoch: 0,
-    buffers: new PieceBuffers(),
+    buffers: new PieceBuffers().share(),
     log: pino({ level: 'silent' }),
     position: () => 0,
     place: () => ({ at: 0, of: 1 }),
