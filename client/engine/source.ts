@@ -60,13 +60,24 @@ export interface Assembly {
   readonly outstanding: Map<number, number>
   requestedBytes: number
   receivedBytes: number
-  /** It was cancelled before, and comes all the same: how long it took says nothing. */
+  /** It was cancelled before, and comes all the same: how long it took says nothing, and a reject answers the cancel. */
   isTakenBack: boolean
 }
 
 /** Something of it has come, or is coming right now: what is stopped then was for nothing. */
 export function hasBegun(assembly: Assembly): boolean {
   return assembly.receivedBytes > 0 || assembly.source.arriving?.assembly === assembly
+}
+
+/** The block is the first of a piece that the source was told not to send, and all of it is still due. */
+export function isComingAllTheSame(
+  { cancelled, limits }: Source,
+  block: BlockAddress,
+  length: number,
+): boolean {
+  const { blockBytes } = limits
+  if (block.begin !== 0 || block.length !== Math.min(blockBytes, length)) return false
+  return cancelled.hasAll(block.piece, { length, blockBytes })
 }
 
 /** What was begun at the source, and not all of it asked for. */
@@ -101,7 +112,7 @@ export function newSource(
 
 type BlockStart = Pick<BlockAddress, 'piece' | 'begin'>
 
-/** Answers still due to cancelled requests: blocks to drop, or rejects that mean nothing. */
+/** Answers still due to cancelled requests: blocks that may be dropped, or rejects that mean nothing. */
 export class CancelledBlocks {
   /** Made when the first is cancelled: most sources have none. */
   private due: Map<number, number> | undefined
@@ -116,11 +127,11 @@ export class CancelledBlocks {
     this.due.set(keyOf(block), (this.due.get(keyOf(block)) ?? 0) + 1)
   }
 
-  /** An answer is due for each block of the piece. */
+  /** One answer is due for each block of the piece: of two, nobody knows which one a block is. */
   hasAll(piece: number, { length, blockBytes }: { length: number; blockBytes: number }): boolean {
     if (this.due === undefined) return false
     for (let begin = 0; begin < length; begin += blockBytes)
-      if (!this.due.has(keyOf({ piece, begin }))) return false
+      if (this.due.get(keyOf({ piece, begin })) !== 1) return false
     return true
   }
 

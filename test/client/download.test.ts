@@ -749,8 +749,8 @@ test('of one piece others are let off once: a few that begin and stop do not kee
 })
 
 /** One piece of four blocks: `told` was asked for it and told to stop, now `asked` is. */
-function toldToStop(): { world: World; told: FakePeer; asked: FakePeer; third: FakePeer } {
-  const world = new World(1, 64)
+function toldToStop(buffersMax = 64): { world: World; told: FakePeer; asked: FakePeer; third: FakePeer } {
+  const world = new World(1, buffersMax)
   const [asked, told, third] = [world.addPeer(LIMITS[0]!), addOffering(world, 1), world.addPeer(LIMITS[0]!)]
   world.claimed.add(0)
   world.download.giveUp(0 as PieceIndex)
@@ -833,16 +833,56 @@ test('what was cancelled is dropped when a part of it does not come', () => {
   world.check()
 })
 
+test('what was asked for once more of the same peer is taken in once', () => {
+  const { world, told: peer, asked, third } = toldToStop()
+  world.remove(asked)
+  world.remove(third)
+  const open = peer.pending.filter(({ isCancelled }) => !isCancelled)
+  expect(open).toHaveLength(4)
+  for (let block = 0; block < 4; block += 1) deliver(world, peer)
+  expect(open.some(({ isCancelled }) => isCancelled)).toBe(false)
+  for (let block = 0; block < 4; block += 1) deliver(world, peer)
+  expect(world.verifying.map(({ source }) => source)).toEqual([peer.source])
+  world.check()
+})
+
+test('a byte in place of a block that was cancelled stops nobody else and holds no buffer', () => {
+  const { world, told, asked } = toldToStop()
+  expect(world.download.blockStarts(told.source, { piece: 0, begin: 0, length: 1 })).toBeUndefined()
+  expect(asked.pending.some(({ isCancelled }) => isCancelled)).toBe(false)
+  expect(world.buffers.inUse.size).toBe(1)
+  world.check()
+})
+
+test('without a free buffer nobody is told to stop for what was cancelled', () => {
+  const { world, told, asked } = toldToStop(1)
+  deliver(world, told)
+  expect(asked.pending.some(({ isCancelled }) => isCancelled)).toBe(false)
+  world.check()
+})
+
+test('a peer that stalled is asked again when all of a piece has come that was cancelled, not for a block of it', () => {
+  const { world, told } = toldToStop()
+  told.source.isSnubbed = true
+  told.source.snubEndsAtMs = Number.POSITIVE_INFINITY
+  for (let block = 0; block < 3; block += 1) deliver(world, told)
+  expect(told.source.isSnubbed).toBe(true)
+  deliver(world, told)
+  expect(told.source.isSnubbed).toBe(false)
+})
+
 test('of one piece others are told to stop once for what comes all the same', () => {
   const { world, told, asked, third } = toldToStop()
   deliver(world, told)
+  for (const { source } of [told, asked]) {
+    source.isSnubbed = true
+    source.snubEndsAtMs = Number.POSITIVE_INFINITY
+  }
   world.reject(told, 0)
-  const isOpen = ({ isCancelled }: { isCancelled: boolean }) => !isCancelled
-  const next = [told, third].find(({ pending }) => pending.some(isOpen)) ?? asked
-  const open = next.pending.filter(isOpen)
-  expect(open.length).toBeGreaterThan(0)
+  expect(third.pending).toHaveLength(4)
   deliver(world, asked)
-  expect(next.pending.filter(isOpen)).toEqual(open)
+  expect(third.pending.some(({ isCancelled }) => isCancelled)).toBe(false)
+  expect(world.inside.underWay.of(0 as PieceIndex).map(({ source }) => source)).toEqual([third.source])
   world.check()
 })
 
