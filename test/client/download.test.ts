@@ -861,6 +861,14 @@ test('without a free buffer nobody is told to stop for what was cancelled', () =
   world.check()
 })
 
+test('with as much under way as may be, what was cancelled and nobody else is asked for is dropped', () => {
+  const { world, told } = toldToStop()
+  world.download.giveUp(0 as PieceIndex)
+  world.inside.pace.underWayBytes += BLOB_UNDER_WAY_BYTES_MAX
+  deliver(world, told)
+  expect(world.inside.underWay.pieces.size).toBe(0)
+})
+
 test('a peer that stalled is asked again when all of a piece has come that was cancelled, not for a block of it', () => {
   const { world, told } = toldToStop()
   told.source.isSnubbed = true
