@@ -12,10 +12,11 @@ import type { LabProcesses } from './processes.ts'
 export const NAMESPACES_DIR = '/run/netns'
 const NAME_PREFIX = 'shoal-'
 const COMMAND_PATIENCE_MS = 10_000
-/** Bound of hosts: addresses are 10.77.x.y with y from 1 to 250. */
+/** Bound of hosts: addresses are SUBNET.x.y with y from 1 to 250. */
 export const HOSTS_MAX = 1000
 const HOSTS_PER_BLOCK = 250
-const SUBNET = '10.77.0.0/16'
+const SUBNET = '10.77'
+const SUBNET_BITS = 16
 /**
  * Linux's default, and of the distributions that Docker runs on. This machine's may be another, and figures would depend on
  * it: BBR needs long to find how much of a link is left by flows that begin and end with every piece.
@@ -88,12 +89,12 @@ export class LabNetwork {
       ...['link', 'add', 'eth0', 'netns', host.namespace, 'type', 'veth'],
       ...['peer', 'name', port, 'netns', this.#switch],
     )
-    await this.#ip('-n', host.namespace, 'address', 'add', `${host.address}/16`, 'dev', 'eth0')
+    await this.#ip('-n', host.namespace, 'address', 'add', `${host.address}/${SUBNET_BITS}`, 'dev', 'eth0')
     await this.#ip('-n', host.namespace, 'link', 'set', 'lo', 'up')
     await this.#ip('-n', host.namespace, 'link', 'set', 'eth0', 'up')
     await this.#ip(
-      ...['-n', host.namespace, 'route', 'change', SUBNET, 'dev', 'eth0', 'proto', 'kernel', 'scope', 'link'],
-      ...['src', host.address, 'congctl', CONGESTION_CONTROL],
+      ...['-n', host.namespace, 'route', 'change', `${SUBNET}.0.0/${SUBNET_BITS}`, 'dev', 'eth0'],
+      ...['proto', 'kernel', 'scope', 'link', 'src', host.address, 'congctl', CONGESTION_CONTROL],
     )
     await this.#ip('-n', this.#switch, 'link', 'set', port, 'master', 'br0', 'up')
     this.#links.set(name, { host, port })
@@ -195,7 +196,7 @@ const MOUNT_AND_RUN =
   'mount --bind "$1" /etc/hosts && mount --bind "$2" /etc/docker && mount --bind "$3" /run && shift 4 && exec "$@"'
 
 function addressOf(index: number): string {
-  return `10.77.${Math.floor(index / HOSTS_PER_BLOCK)}.${(index % HOSTS_PER_BLOCK) + 1}`
+  return `${SUBNET}.${Math.floor(index / HOSTS_PER_BLOCK)}.${(index % HOSTS_PER_BLOCK) + 1}`
 }
 
 function namespaceName(runId: string, host: string): string {
