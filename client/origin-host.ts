@@ -1,12 +1,12 @@
 import type { Logger } from 'pino'
 import type { PieceIndex } from '../core/metainfo.ts'
 import type { HashesRequest, HashesResponse } from '../core/tracker-api.ts'
-import type { AloneView } from './alone-run.ts'
+import type { FallbackView } from './fallback-run.ts'
 import type { RegistryAccess } from './registry-access.ts'
 import type { PieceBuffer, PieceBufferShare } from './store/piece-buffers.ts'
 
 /** What the origin needs of its swarm. */
-export interface OriginHost extends AloneView {
+export interface OriginHost extends FallbackView {
   readonly epoch: number
   readonly buffers: PieceBufferShare
   readonly access: Pick<RegistryAccess, 'endsAtMs' | 'stream'>

@@ -1,21 +1,14 @@
 import { type PieceIndex, pieceBytesAt } from '../core/metainfo.ts'
 import type { HashesRequest, HashesResponse, Lease } from '../core/tracker-api.ts'
-import { aloneRun, lacksPieces, outOfReachRuns } from './alone-run.ts'
 import { RangeIgnoredError, TrackerRefusedError } from './errors.ts'
+import type { MissingRun } from './fallback-run.ts'
 import { LastingAnswer } from './lasting-answer.ts'
 import type { OriginHost } from './origin-host.ts'
-import { Patience } from './patience.ts'
+import { missingRuns, OriginPlan, type OriginView } from './origin-plan.ts'
 import type { RegistryStream } from './registry-stream.ts'
 import type { PieceBuffer } from './store/piece-buffers.ts'
 import { Unpublished } from './unpublished.ts'
 
-/**
- * Ranges that this node fetches at the same time, each under a lease of its own: while one ends and asks for the next,
- * another keeps the link busy.
- */
-export const RUNS_MAX = 2
-/** Pause after a refusal or a broken connection of the registry, and after an unanswered call to the tracker. */
-const RETRY_MS = 1_000
 /** RFC 6585 §4: what was told is wanted, only later. */
 const TOO_MANY_REQUESTS = 429
 
@@ -35,58 +28,61 @@ type Call = Pick<HashesRequest, 'lease' | 'isLeaseReleased' | 'wantsLease'> & {
 }
 
 /**
- * What this node fetches of one blob from the registry: what the tracker leased to it, and, when the swarm gives
- * nothing in time, what its reader waits for. Publishes the hashes of what it fetched under a lease. Invariant: at
- * most RUNS_MAX runs and one call to the tracker at a time; no two runs fetch one piece.
+ * Fetches from the registry what the plan decides (origin-plan.ts): the pieces leased to this node, and, when the swarm
+ * gives nothing in time, those that its reader waits for. Publishes the hashes of what it fetched under a lease.
+ * Invariant: at most RUNS_MAX runs and one call to the tracker at a time; no two runs fetch one piece.
  */
 export class Origin {
   /** Bytes of pieces that came from the registry. */
   bytes = 0
   private readonly host: OriginHost
+  private readonly plan: OriginPlan
   private readonly runs = new Set<Run>()
   private readonly lasting: LastingAnswer
-  private readonly patience = new Patience(Date.now())
   private asking: Promise<Told> | undefined
   private publishing: Promise<void> | undefined
-  private isActive = false
   /** Came before the reader that will have it followed. */
   private offered: Lease | undefined
-  /** The swarm has given nothing for a while: fetch on, without waiting again before every piece. */
-  private isAlone = false
-  /** The tracker said that every piece has a hash: it leases only what is awaited in vain. */
-  private isAllPublished = false
-  private askAtMs = 0
-  /** No peer has sent anything for a while: the tracker is told what is missing. */
-  private starves = false
-  private fetchAtMs = 0
-  private isRangeIgnored = false
   private readonly unpublished = new Unpublished()
 
   constructor(host: OriginHost) {
     this.host = host
     this.lasting = new LastingAnswer(host.access, host.layout.pieceCount)
+    this.plan = new OriginPlan(this.view(), Date.now())
+  }
+
+  private view(): OriginView {
+    const { host } = this
+    return {
+      layout: host.layout,
+      have: host.have,
+      position: () => host.position(),
+      place: () => host.place(),
+      isOutOfReach: (piece) => host.isOutOfReach(piece),
+      peersIdleMs: () => host.peersIdleMs(),
+      runsActive: () => this.runs.size,
+      isReadingOn: () => this.lasting.isOpen,
+      isAsking: () => this.asking !== undefined,
+    }
   }
 
   /** A lease that came with a grant: the reader whose grant it is makes this node follow it. */
   offer(lease: Lease): void {
-    if (!this.isActive) this.offered = lease
-    else if (this.canFollowLease()) void this.follow(lease)
+    if (!this.plan.isActive) this.offered = lease
+    else if (this.plan.mayFollowLease(Date.now())) void this.follow(lease)
     else this.release(lease)
   }
 
   start(): void {
     const lease = this.offered
     this.offered = undefined
-    this.isActive = true
-    this.patience.begin(Date.now())
+    this.plan.start(Date.now())
     if (lease) void this.follow(lease)
   }
 
   /** Nobody reads any more: stop fetching, publish what was fetched, and let someone else have the rest at once. */
   stop(): void {
-    this.isActive = false
-    this.isAlone = false
-    this.starves = false
+    this.plan.stop()
     for (const run of this.runs) run.abort.abort()
     this.lasting.end()
   }
@@ -96,74 +92,41 @@ export class Origin {
     return this.runs.size === 0 && this.unpublished.size === 0
   }
 
-  /** A piece came in. */
+  /** A piece was stored. */
   moved(from: 'registry' | 'peer'): void {
-    this.patience.moved(Date.now())
-    // What nobody offers and nobody will be leased comes from the registry all the same.
-    if (from === 'registry' || (this.isAllPublished && lacksPieces(this.host))) return
-    this.isAlone = false
-    this.starves = false
+    this.plan.pieceArrived(from, Date.now())
   }
 
   /** Call a few times a second. */
   tick(): void {
     const now = Date.now()
-    if (this.unpublished.size > 0 && now >= this.askAtMs) void this.publish()
-    if (!this.isActive || this.host.have.isFull) return
-    if (this.patience.isBroken(now)) this.host.starved()
-    if (this.runs.size === 0) this.lookForHelp(now)
-    if (this.runs.size === 0 && this.isAlone && now >= this.fetchAtMs) void this.fetchAlone()
-    else if (!this.asking && this.wantsLease()) void this.ask()
+    if (this.unpublished.size > 0 && this.plan.mayCall(now)) void this.publish()
+    if (!this.plan.isActive || this.host.have.isFull) return
+    if (this.plan.isBroken(now)) this.host.starved()
+    const step = this.plan.next(now)
+    if (step?.do === 'fetch') void this.fetchAlone(step)
+    else if (step?.do === 'ask') void this.tell({ lease: null, isLeaseReleased: false, wantsLease: true })
     // Others hold the leases now; when they end, this node's credential will have ended as well.
     const first = this.runs.size === 0 && this.lasting.isDue ? this.host.firstUnknownHash() : undefined
     if (first !== undefined) this.lasting.openInTime(first)
-  }
-
-  /** Nothing comes: the tracker may send somebody for what is missing. When that does not help, this node helps itself. */
-  private lookForHelp(now: number): void {
-    const peersIdleMs = this.host.peersIdleMs()
-    const isFree = !this.asking && !this.patience.isToldToWait
-    if (!this.starves && isFree && this.patience.isStarving(now, peersIdleMs)) {
-      this.starves = true
-      this.askAtMs = now
-    }
-    if (this.patience.isOut(now, peersIdleMs)) this.isAlone = true
-  }
-
-  private wantsLease(): boolean {
-    return Date.now() >= this.askAtMs && this.canFollowLease()
-  }
-
-  private canFollowLease(): boolean {
-    const isFree = this.runs.size < (this.lasting.isOpen || this.isRangeIgnored ? 1 : RUNS_MAX)
-    return this.isActive && isFree && Date.now() >= this.fetchAtMs && lacksPieces(this.host)
-  }
-
-  private async ask(): Promise<void> {
-    const answer = await this.tell({ lease: null, isLeaseReleased: false, wantsLease: true })
-    if (answer === undefined || answer === 'refused' || answer.lease) return
-    // Every hash is known, and nobody has the bytes or is fetching them: there is nothing to wait for.
-    const isFetched = answer.retryInMs !== null
-    if (this.isAllPublished && !isFetched && answer.peers.length === 0) this.isAlone = true
   }
 
   private async follow({ lease, firstPiece, pieces }: Lease): Promise<void> {
     const isWhole = await this.fetch({ lease, first: firstPiece, end: firstPiece + pieces })
     // Its last publication asks for the next lease; with nothing to publish, this does.
     await this.publish()
-    if (!isWhole) await this.tell({ lease, isLeaseReleased: true, wantsLease: this.wantsLease() })
-    else if (!this.asking && this.wantsLease()) await this.ask()
+    const wantsLease = this.plan.mayAsk(Date.now())
+    if (!isWhole) await this.tell({ lease, isLeaseReleased: true, wantsLease })
+    else if (!this.asking && wantsLease) await this.tell({ lease: null, isLeaseReleased: false, wantsLease })
   }
 
   private release({ lease }: Lease): void {
-    void this.tell({ lease, isLeaseReleased: true, wantsLease: this.wantsLease() })
+    void this.tell({ lease, isLeaseReleased: true, wantsLease: this.plan.mayAsk(Date.now()) })
   }
 
-  private async fetchAlone(): Promise<void> {
-    const next = aloneRun(this.host)
-    if (!next) return
-    this.host.log.info(next, 'the swarm gives nothing; fetching from the registry')
-    await this.fetch({ lease: null, ...next })
+  private async fetchAlone({ first, end }: MissingRun): Promise<void> {
+    this.host.log.info({ first, end }, 'the swarm gives nothing; fetching from the registry')
+    await this.fetch({ lease: null, first, end })
   }
 
   /**
@@ -174,23 +137,18 @@ export class Origin {
     const run: Run = { lease, first, end, abort: new AbortController() }
     this.runs.add(run)
     try {
-      for (let piece = first; piece < end && !run.abort.signal.aborted; ) {
-        const from = this.host.have.firstMissing(piece)
-        if (from >= end) break
-        let to = from + 1
-        while (to < end && !this.host.have.has(to as PieceIndex)) to += 1
-        await this.fetchRun(run, from, to)
-        piece = to
+      for (const missing of missingRuns(this.host.have, { first, end })) {
+        if (run.abort.signal.aborted) break
+        await this.fetchRun(run, missing.first, missing.end)
       }
       return !run.abort.signal.aborted
     } catch (error) {
       if (run.abort.signal.aborted) return false
       if (error instanceof RangeIgnoredError) {
-        this.isRangeIgnored = true
+        this.plan.rangeIgnored()
         return false
       }
-      this.fetchAtMs = Date.now() + RETRY_MS
-      this.patience.broke(Date.now())
+      this.plan.fetchFailed(Date.now())
       this.host.log.warn({ err: error }, 'a fetch from the registry broke off')
       return false
     } finally {
@@ -239,9 +197,9 @@ export class Origin {
     first: number,
     end: number,
   ): { stream: RegistryStream; done: () => Promise<void> } {
-    const { lasting } = this
-    if (this.isRangeIgnored && (lasting.piece ?? 0) > first) lasting.end()
-    if (!lasting.isOpen && this.isRangeIgnored) lasting.openFrom(0)
+    const { lasting, plan } = this
+    if (plan.isRangeIgnored && (lasting.piece ?? 0) > first) lasting.end()
+    if (!lasting.isOpen && plan.isRangeIgnored) lasting.openFrom(0)
     if (lasting.isDue) lasting.openFrom(first)
     const used = lasting.use(first, end, signal)
     if (used) return used
@@ -278,7 +236,7 @@ export class Origin {
         lease: next.lease,
         isLeaseReleased: false,
         // The call is made anyway, and what it publishes may end a lease that another one waits for.
-        wantsLease: this.canFollowLease(),
+        wantsLease: this.plan.mayFollowLease(Date.now()),
         firstPiece: next.first,
         hashes: Buffer.concat(next.hashes).toString('base64url'),
       })
@@ -300,7 +258,8 @@ export class Origin {
   }
 
   private async exchange(call: Call): Promise<Told> {
-    const { isRangeIgnored } = this
+    const { isRangeIgnored } = this.plan
+    const awaited = this.plan.awaited()
     try {
       const answer = await this.host.askHashes({
         firstPiece: 0,
@@ -309,36 +268,28 @@ export class Origin {
         epoch: this.host.epoch,
         isRangeIgnored,
         // Not in every call: a tracker that is older refuses what it does not know.
-        ...(this.starves && { awaited: outOfReachRuns(this.host) }),
+        ...(awaited && { awaited }),
         position: this.lasting.piece ?? this.host.position(),
         batchesFrom: this.host.firstUnknownHash() ?? null,
       })
       this.host.learn(answer)
-      if (call.wantsLease) this.noteLease(answer, { isStale: isRangeIgnored !== this.isRangeIgnored })
+      if (call.wantsLease) this.noteLease(answer, { isStale: isRangeIgnored !== this.plan.isRangeIgnored })
       return answer
     } catch (error) {
-      this.askAtMs = Date.now() + RETRY_MS
-      // Who does not answer vouches for nobody any more: what others fetch, they cannot publish either.
-      if (!(error instanceof TrackerRefusedError)) this.patience.notToldToWait()
+      const isSilent = !(error instanceof TrackerRefusedError)
+      this.plan.callFailed({ isSilent }, Date.now())
       this.host.log.debug({ err: error }, 'the tracker did not take the call')
-      return error instanceof TrackerRefusedError && error.status !== TOO_MANY_REQUESTS
-        ? 'refused'
-        : undefined
+      return !isSilent && error.status !== TOO_MANY_REQUESTS ? 'refused' : undefined
     }
   }
 
   /** @param isStale the registry has shown since the call that it gives no parts: others would wait for one of them */
-  private noteLease({ lease, retryInMs, status }: HashesResponse, { isStale }: { isStale: boolean }): void {
-    this.isAllPublished = status !== 'cold'
-    if (lease) {
-      this.patience.notToldToWait()
-      // Asked for while someone read; the rest is another's at once.
-      if (this.isActive && !isStale) void this.follow(lease)
-      else this.release(lease)
-      return
-    }
-    this.askAtMs = Date.now() + (retryInMs ?? this.patience.nextAskInMs())
-    if (retryInMs === null) this.patience.notToldToWait()
-    else this.patience.toldToWait(Date.now(), { isCold: status === 'cold' })
+  private noteLease(answer: HashesResponse, { isStale }: { isStale: boolean }): void {
+    const { lease, status, retryInMs, peers } = answer
+    this.plan.answered({ isLeased: lease !== null, status, retryInMs, peers: peers.length }, Date.now())
+    if (!lease) return
+    // Asked for while someone read; the rest is another's at once.
+    if (this.plan.isActive && !isStale) void this.follow(lease)
+    else this.release(lease)
   }
 }

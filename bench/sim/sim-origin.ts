@@ -1,6 +1,4 @@
-import { type AloneView, aloneRun, lacksPieces, outOfReachRuns } from '../../client/alone-run.ts'
-import { RUNS_MAX } from '../../client/origin.ts'
-import { Patience } from '../../client/patience.ts'
+import { missingRuns, OriginPlan, type OriginView } from '../../client/origin-plan.ts'
 import type { PieceIndex } from '../../core/metainfo.ts'
 import type { Port } from './port.ts'
 import { RegistryRun } from './registry-run.ts'
@@ -19,18 +17,14 @@ export interface SimOriginOptions {
 }
 
 /**
- * What a node fetches from the registry, as client/origin.ts has it, without what goes wrong there: runs under leases,
- * each piece published, and with it the next lease asked for; on its own when the swarm gives nothing.
+ * Carries out the client's plan of what a node fetches from the registry (client/origin-plan.ts), without what goes wrong
+ * there: a registry and a tracker that answer at once, and no credential that ends.
  */
-export class SimOrigin implements AloneView {
+export class SimOrigin implements OriginView {
   readonly layout = LAYOUT
   private readonly options: SimOriginOptions
+  private readonly plan = new OriginPlan(this, 0)
   private readonly runs = new Set<RegistryRun>()
-  private readonly patience = new Patience(0)
-  private askAtMs = 0
-  private starves = false
-  private isAlone = false
-  private isAllPublished = false
 
   constructor(options: SimOriginOptions) {
     this.options = options
@@ -53,46 +47,46 @@ export class SimOrigin implements AloneView {
     return claimed[piece] === 0 && !download.isUnderWay(piece) && !download.isOffered(piece)
   }
 
+  peersIdleMs(): number {
+    return this.options.node.download.idleMs()
+  }
+
+  runsActive(): number {
+    return this.runs.size
+  }
+
+  isReadingOn(): boolean {
+    return false
+  }
+
+  isAsking(): boolean {
+    return false
+  }
+
   /** A pull: one call that tells of peers and may come with a lease. */
   start(): void {
-    this.patience.begin(this.nowMs)
+    this.plan.start(this.nowMs)
     this.ask(true)
   }
 
   stop(): void {
+    this.plan.stop()
     for (const run of this.runs) run.stop()
     this.runs.clear()
   }
 
   moved(from: 'registry' | 'peer'): void {
-    this.patience.moved(this.nowMs)
-    if (from === 'registry' || (this.isAllPublished && lacksPieces(this))) return
-    this.isAlone = false
-    this.starves = false
+    this.plan.pieceArrived(from, this.nowMs)
   }
 
   tick(): void {
-    if (this.have.isFull) return
-    if (this.runs.size === 0) this.lookForHelp()
-    if (this.runs.size === 0 && this.isAlone) this.fetchAlone()
-    else if (this.nowMs >= this.askAtMs && this.canFollowLease()) this.ask(true)
-  }
-
-  private lookForHelp(): void {
-    const peersIdleMs = this.options.node.download.idleMs()
-    if (!this.starves && !this.patience.isToldToWait && this.patience.isStarving(this.nowMs, peersIdleMs)) {
-      this.starves = true
-      this.askAtMs = this.nowMs
-    }
-    if (this.patience.isOut(this.nowMs, peersIdleMs)) this.isAlone = true
+    const step = this.plan.next(this.nowMs)
+    if (step?.do === 'fetch') this.fetch(undefined, step)
+    else if (step?.do === 'ask') this.ask(true)
   }
 
   private get nowMs(): number {
     return this.options.node.nowMs
-  }
-
-  private canFollowLease(): boolean {
-    return this.runs.size < RUNS_MAX && this.options.node.isWanting && lacksPieces(this)
   }
 
   /** One call to the tracker. */
@@ -101,35 +95,24 @@ export class SimOrigin implements AloneView {
     tracker.requests += 1
     const peers = onPeers()
     if (!wantsLease) return
-    const { lease, retryInMs } = tracker.lease({
+    const { lease, retryInMs = null } = tracker.lease({
       node: node.node,
       position: this.position(),
       nowMs: this.nowMs,
-      awaited: this.starves ? outOfReachRuns(this) : [],
+      awaited: this.plan.awaited() ?? [],
     })
-    this.isAllPublished = !tracker.isCold
-    if (lease) {
-      this.patience.notToldToWait()
-      onLeased()
-      this.fetch({ lease: lease.lease, first: lease.firstPiece, end: lease.firstPiece + lease.pieces })
-      return
-    }
-    this.askAtMs = this.nowMs + (retryInMs ?? this.patience.nextAskInMs())
-    if (retryInMs === undefined) this.patience.notToldToWait()
-    else this.patience.toldToWait(this.nowMs, { isCold: tracker.isCold })
-    if (this.isAllPublished && retryInMs === undefined && peers === 0) this.isAlone = true
+    const status = tracker.isCold ? 'cold' : 'claimed'
+    this.plan.answered({ isLeased: lease !== undefined, status, retryInMs, peers }, this.nowMs)
+    if (!lease) return
+    onLeased()
+    this.fetch(lease.lease, { first: lease.firstPiece, end: lease.firstPiece + lease.pieces })
   }
 
-  private fetchAlone(): void {
-    const next = aloneRun(this)
-    if (next) this.fetch({ lease: undefined, ...next })
-  }
-
-  private fetch({ lease, first, end }: { lease: string | undefined; first: number; end: number }): void {
+  private fetch(lease: string | undefined, range: { first: number; end: number }): void {
     const { node, registry } = this.options
-    const pieces: PieceIndex[] = []
-    for (let piece = first; piece < end; piece += 1)
-      if (!node.have.has(piece as PieceIndex)) pieces.push(piece as PieceIndex)
+    const pieces = [...missingRuns(node.have, range)].flatMap(({ first, end }) =>
+      Array.from({ length: end - first }, (_, at) => (first + at) as PieceIndex),
+    )
     if (pieces.length === 0) return
     const run = new RegistryRun({
       from: registry,
@@ -155,6 +138,6 @@ export class SimOrigin implements AloneView {
       for (const claimed of run.pieces) node.claimed[claimed] = 0
       node.download.fillAll()
     }
-    if (lease !== undefined) this.ask(this.canFollowLease())
+    if (lease !== undefined) this.ask(this.plan.mayFollowLease(this.nowMs))
   }
 }

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
-import { ALONE_PIECES_MAX, aloneRun, outOfReachRuns } from '../../client/alone-run.ts'
 import { Bitfield } from '../../client/engine/bitfield.ts'
+import { FALLBACK_PIECES_MAX, fallbackRun, outOfReachRuns } from '../../client/fallback-run.ts'
 import type { PieceIndex, PieceLayout } from '../../core/metainfo.ts'
 import { AWAITED_RUNS_MAX } from '../../core/tracker-api.ts'
 
@@ -24,7 +24,7 @@ function viewOf({ pieceCount, have = [], position = 0, place = { at: 0, of: 1 },
   }
 }
 
-const runOf = (situation: Situation) => aloneRun(viewOf(situation))
+const runOf = (situation: Situation) => fallbackRun(viewOf(situation))
 
 test('a node alone fetches from the reader on, up to the first piece that it has', () => {
   expect(runOf({ pieceCount: 10, have: [0, 1, 5] })).toEqual({ first: 2, end: 5 })
@@ -37,7 +37,7 @@ test('nothing is fetched when nothing is missing', () => {
 })
 
 test('one fetch has a bound', () => {
-  expect(runOf({ pieceCount: 100 })).toEqual({ first: 0, end: ALONE_PIECES_MAX })
+  expect(runOf({ pieceCount: 100 })).toEqual({ first: 0, end: FALLBACK_PIECES_MAX })
 })
 
 test('what nobody offers goes first, and what is offered follows when nothing else is left', () => {

@@ -2,11 +2,17 @@ import type { PieceIndex, PieceLayout } from '../core/metainfo.ts'
 import { AWAITED_RUNS_MAX } from '../core/tracker-api.ts'
 import type { Bitfield } from './engine/bitfield.ts'
 
-/** Pieces of one such fetch; then it looks whether the swarm has come back. */
-export const ALONE_PIECES_MAX = 16
+/** Pieces of one fetch without a lease; then the node looks whether the swarm has come back. */
+export const FALLBACK_PIECES_MAX = 16
+
+/** Pieces from `first` to before `end`. */
+export interface MissingRun {
+  first: number
+  end: number
+}
 
 /** What a node knows when its swarm gives it nothing. */
-export interface AloneView {
+export interface FallbackView {
   readonly layout: PieceLayout
   readonly have: Bitfield
   /** First piece that a reader waits for. */
@@ -18,26 +24,26 @@ export interface AloneView {
 }
 
 /**
- * What a node that its swarm gives nothing fetches next from the registry: from the reader's position on, and first what
- * nobody offers. Others that lost the same source do the same at the same moment, so each begins with a share of its own
- * and gets theirs from them.
- * @returns pieces from `first` to before `end`; undefined when none is missing from the reader's position on
+ * Chooses what a node fetches from the registry when its swarm gives it nothing: from the reader's position on, pieces
+ * that nobody offers first. Others that lost the same source do the same at the same moment, so each begins with a share
+ * of its own and gets theirs from them.
+ * @returns undefined when no piece is missing from the reader's position on
  */
-export function aloneRun(view: AloneView): { first: number; end: number } | undefined {
+export function fallbackRun(view: FallbackView): MissingRun | undefined {
   const missing = missingPieces(view)
   const outOfReach = missing.filter((piece) => view.isOutOfReach(piece))
   const wanted = outOfReach.length > 0 ? outOfReach : missing
   const { at, of } = view.place()
   const share = Math.ceil(wanted.length / of)
   const from = wanted.length > 0 ? (at * share) % wanted.length : 0
-  const [first, ...others] = wanted.slice(from, from + Math.min(share, ALONE_PIECES_MAX))
+  const [first, ...others] = wanted.slice(from, from + Math.min(share, FALLBACK_PIECES_MAX))
   if (first === undefined) return undefined
   const gap = others.findIndex((piece, index) => piece !== first + 1 + index)
   return { first, end: first + 1 + (gap === -1 ? others.length : gap) }
 }
 
-/** Some missing piece is out of reach: of no peer, and not under way. */
-export function lacksPieces(view: AloneView): boolean {
+/** Some missing piece is out of reach: no peer offers it, and it is not in flight. */
+export function lacksPieces(view: FallbackView): boolean {
   const { have, layout } = view
   for (let piece = have.firstMissing(); piece < layout.pieceCount; piece = have.firstMissing(piece + 1)) {
     if (view.isOutOfReach(piece as PieceIndex)) return true
@@ -45,8 +51,8 @@ export function lacksPieces(view: AloneView): boolean {
   return false
 }
 
-/** All such pieces, in runs, at most AWAITED_RUNS_MAX: what the tracker is told when the swarm gives nothing. */
-export function outOfReachRuns(view: AloneView): { firstPiece: number; pieces: number }[] {
+/** All pieces that are out of reach, in runs, at most AWAITED_RUNS_MAX. */
+export function outOfReachRuns(view: FallbackView): { firstPiece: number; pieces: number }[] {
   const { have, layout } = view
   const runs: { firstPiece: number; pieces: number }[] = []
   for (let piece = have.firstMissing(); piece < layout.pieceCount; piece = have.firstMissing(piece + 1)) {
@@ -59,7 +65,7 @@ export function outOfReachRuns(view: AloneView): { firstPiece: number; pieces: n
   return runs
 }
 
-function missingPieces(view: AloneView): PieceIndex[] {
+function missingPieces(view: FallbackView): PieceIndex[] {
   const { have, layout } = view
   const pieces: PieceIndex[] = []
   for (
