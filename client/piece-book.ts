@@ -17,17 +17,11 @@ export class PieceBook {
     this.stored = stored
   }
 
-  /** The piece was written and has its signed hash. */
-  add(piece: PieceIndex): void {
+  /** The piece was verified and written. */
+  add(piece: PieceIndex, hash: Buffer): void {
+    if (!this.stored.hashes.get(piece)?.equals(hash)) this.unsigned.set(piece, hash)
     this.stored.have.add(piece)
     this.stored.markDirty()
-  }
-
-  /** The piece was read from the registry and written. @returns true when it may be announced */
-  addFromRegistry(piece: PieceIndex, hash: Buffer): boolean {
-    if (!this.stored.hashes.get(piece)?.equals(hash)) this.unsigned.set(piece, hash)
-    this.add(piece)
-    return this.isAnnounceable(piece)
   }
 
   isAnnounceable(piece: PieceIndex): boolean {

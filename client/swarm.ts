@@ -25,6 +25,7 @@ import type { TrackerClient } from './net/tracker-client.ts'
 import { Origin } from './origin.ts'
 import type { OriginHost } from './origin-host.ts'
 import { PieceBook } from './piece-book.ts'
+import { PieceIntake } from './piece-intake.ts'
 import { Readers } from './readers.ts'
 import { RegistryAccess } from './registry-access.ts'
 import type { StoredBlob } from './store/blob-store.ts'
@@ -77,10 +78,10 @@ export class Swarm implements OriginHost {
   private readonly origin: Origin
   private readonly whole: WholeCheck
   private readonly book: PieceBook
+  private readonly intake: PieceIntake
   private readonly completion: Completion
   private readonly claimed = new Set<PieceIndex>()
   private readonly readers = new Readers()
-  private readonly announcer = new Announcer((batches, pieces) => this.links.announce(batches, pieces))
   private failure: ShoalError | undefined
   private ticker: NodeJS.Timeout | undefined
   private fillTimer: NodeJS.Timeout | undefined
@@ -101,7 +102,7 @@ export class Swarm implements OriginHost {
       buffers: this.buffers,
       isAskable: (piece) => stored.hashes.has(piece) && !this.claimed.has(piece),
       position: () => this.readers.position,
-      onPiece: (assembly) => void this.verify(assembly),
+      onPiece: (assembly) => void this.takeFromPeer(assembly),
       nowMs: () => performance.now(),
       random: Math.random,
       limit: parts.downloadLimit,
@@ -121,6 +122,13 @@ export class Swarm implements OriginHost {
     this.origin = new Origin(this)
     this.whole = new WholeCheck(parts.verifier, stored, { isAudit: Math.random() < parts.auditedShare })
     this.book = new PieceBook(stored)
+    this.intake = new PieceIntake({
+      stored,
+      verifier: parts.verifier,
+      whole: this.whole,
+      book: this.book,
+      announcer: new Announcer((batches, pieces) => this.links.announce(batches, pieces)),
+    })
     this.completion = new Completion({
       ...parts,
       stored,
@@ -304,24 +312,19 @@ export class Swarm implements OriginHost {
   }
 
   async storeFromRegistry(piece: PieceIndex, buffer: PieceBuffer, length: number): Promise<Buffer> {
-    const { hashes } = this.stored
-    // Two nodes vouched for confirmed hashes; where the registry says otherwise, the tracker finds out who is right.
-    const expected = hashes.isConfirmed ? hashes.get(piece)?.toString('hex') : undefined
-    const hash = await this.writeOrFail(piece, buffer, length, expected)
-    if (expected !== undefined && hash !== expected) {
-      void this.completion.reportWrong({ piece, hash: Buffer.from(hash, 'hex') })
+    const incoming = { piece, buffer, length }
+    const { outcome, hash } = await this.writing(this.intake.fromRegistry(incoming))
+    if (outcome === 'wrong') {
+      // Two nodes vouched for the hash; the tracker finds out who is right.
+      void this.completion.reportWrong({ piece, hash })
       const reason = new BlobDistrustedError(
         `the registry has other bytes for piece ${piece} than two nodes vouched for`,
       )
       this.fail(reason)
       throw reason
     }
-    if (!this.have.has(piece)) {
-      this.origin.moved('registry')
-      const isAnnounceable = this.book.addFromRegistry(piece, Buffer.from(hash, 'hex'))
-      this.onKept(piece, isAnnounceable)
-    }
-    return Buffer.from(hash, 'hex')
+    if (outcome === 'kept') this.onKept(piece, 'registry')
+    return hash
   }
 
   askHashes(request: Omit<HashesRequest, 'pull'>): Promise<HashesResponse> {
@@ -337,49 +340,25 @@ export class Swarm implements OriginHost {
 
   // --- pieces --------------------------------------------------------------------------------------------------
 
-  private async verify(assembly: Assembly): Promise<void> {
-    const { piece, buffer, length } = assembly
-    const expected = this.stored.hashes.get(piece)?.toString('hex')
+  private async takeFromPeer(assembly: Assembly): Promise<void> {
+    const { piece, length, source } = assembly
     try {
-      // The epoch may have risen while the piece was on its way: then it is simply asked for again.
-      if (expected === undefined) return
-      const actual = await this.write(piece, buffer, length, expected)
-      if (actual !== expected) {
-        this.links.ban(assembly.source, new PieceCorruptError(`piece ${piece} does not match its hash`))
-        return
-      }
-      this.bytesFromPeers += length
-      this.origin.moved('peer')
-      this.book.add(piece)
-      this.onKept(piece, true)
-    } catch (cause) {
-      this.failWriting(cause)
+      const outcome = await this.writing(this.intake.fromPeer(assembly)).catch(() => 'unwritten' as const)
+      if (outcome === 'wrong')
+        this.links.ban(source, new PieceCorruptError(`piece ${piece} does not match its hash`))
+      if (outcome === 'kept' || outcome === 'known') this.bytesFromPeers += length
+      if (outcome === 'kept') this.onKept(piece, 'peer')
     } finally {
       this.download.settle(assembly)
     }
   }
 
-  private write(
-    piece: PieceIndex,
-    buffer: PieceBuffer,
-    length: number,
-    expected: string | undefined,
-  ): Promise<string> {
-    const position = piece * this.layout.pieceBytes
-    const whole = this.whole.handle
-    return this.stored.withFile((file) =>
-      this.parts.verifier.piece(buffer, { length, file, position, expected, whole }),
-    )
-  }
-
   /** A disk that takes no more ends the download here; its readers go on with the registry. */
-  private async writeOrFail(...piece: Parameters<Swarm['write']>): Promise<string> {
-    try {
-      return await this.write(...piece)
-    } catch (cause) {
+  private writing<Result>(piece: Promise<Result>): Promise<Result> {
+    return piece.catch((cause: unknown) => {
       this.failWriting(cause)
       throw cause
-    }
+    })
   }
 
   private failWriting(cause: unknown): void {
@@ -387,10 +366,9 @@ export class Swarm implements OriginHost {
     else this.fail(new StoreWriteError('a piece could not be written', { cause }))
   }
 
-  private onKept(piece: PieceIndex, isAnnounceable: boolean): void {
+  private onKept(piece: PieceIndex, from: 'registry' | 'peer'): void {
+    this.origin.moved(from)
     this.download.giveUp(piece)
-    if (isAnnounceable) this.announcer.add([], [piece])
-    this.whole.advance()
     this.readers.wake()
     if (this.have.isFull) void this.finish()
   }
@@ -471,17 +449,11 @@ export class Swarm implements OriginHost {
   private onBatch(batch: HashBatch): void {
     if (batch.epoch < this.epoch) return
     this.raiseEpoch(batch.epoch)
-    if (this.learnBatch(batch)) this.download.fillAll()
+    if (this.intake.learn(batch)) this.download.fillAll()
   }
 
+  /** Only for batches whose signature is known to be good. */
   private learnBatches(batches: readonly HashBatch[]): void {
-    for (const batch of batches) this.learnBatch(batch)
-  }
-
-  /** @returns true when the batch said something new. Only for batches whose signature is known to be good. */
-  private learnBatch(batch: HashBatch): boolean {
-    const announced = this.book.learn(batch)
-    if (announced) this.announcer.add([batch], announced)
-    return announced !== undefined
+    for (const batch of batches) this.intake.learn(batch)
   }
 }
