@@ -1,39 +1,117 @@
 import type { Logger } from 'pino'
+import type { ShoalError } from '../core/errors.ts'
 import { type CompleteResponse, MISMATCH_PIECES_MAX } from '../core/tracker-api.ts'
 import { findWrongPiece, type WrongPiece } from './accuse.ts'
+import { BlobDistrustedError, BlobUnavailableError } from './errors.ts'
 import type { TrackerClient } from './net/tracker-client.ts'
 import type { PieceBook } from './piece-book.ts'
 import type { RegistryAccess } from './registry-access.ts'
 import type { StoredBlob } from './store/blob-store.ts'
 import type { Verifier } from './store/verifier.ts'
+import type { WholeCheck } from './whole-check.ts'
 
 /** How long a node looks for the wrong piece of a blob that does not match its digest. */
 const ACCUSE_MS_MAX = 10 * 60_000
 
-/** What the swarm does with the tracker's answers. */
+/** What completing a blob needs of its swarm. */
 export interface CompletionHost {
+  /** The pieces add up to the digest. */
+  onMatched(): void
+  fail(reason: ShoalError): void
+  /** Reading or writing the file failed. */
+  failWriting(cause: unknown): void
+  /** Resolves when the hashes of what this node fetched are published, or the tracker did not take them. */
+  publish(): Promise<void>
+  servesStockClients(): boolean
   raiseEpoch(epoch: number): void
   learnBatches(batches: CompleteResponse['batches']): void
 }
 
-/** What a node tells the tracker of a blob that it has whole: that it matched, or whose hashes were wrong. */
-export class Completion {
-  private readonly parts: {
-    stored: StoredBlob
-    book: PieceBook
-    access: RegistryAccess
-    tracker: TrackerClient
-    verifier: Verifier
-    log: Logger
-    host: CompletionHost
-  }
+export interface CompletionParts {
+  stored: StoredBlob
+  book: PieceBook
+  whole: WholeCheck
+  access: RegistryAccess
+  tracker: TrackerClient
+  verifier: Verifier
+  log: Logger
+  host: CompletionHost
+}
 
-  constructor(parts: Completion['parts']) {
+/**
+ * The end of a blob: all pieces are here. It is matched against its digest, and the tracker is told that it matched, or
+ * whose hashes were wrong.
+ */
+export class Completion {
+  private readonly parts: CompletionParts
+  private isFinishing = false
+  private rechecking: Promise<void> | undefined
+
+  constructor(parts: CompletionParts) {
     this.parts = parts
   }
 
+  /** Matches the whole, unless two other nodes' matches make these hashes enough; then reports. */
+  async finish(): Promise<void> {
+    const { stored, whole, host } = this.parts
+    if (this.isFinishing || stored.isMatched) return
+    this.isFinishing = true
+    try {
+      const isHashed = whole.isNeeded
+      if (!(await whole.isMatched())) {
+        void this.accuse()
+        host.fail(new BlobDistrustedError('the pieces do not add up to the digest'))
+        return
+      }
+      stored.isMatched = true
+      stored.isHashed = isHashed
+      stored.markDirty()
+      host.onMatched()
+      await host.publish()
+      await this.report(isHashed ? 'whole' : 'pieces')
+      if (host.servesStockClients()) await this.piecesSha1()
+    } catch (cause) {
+      host.failWriting(cause)
+    } finally {
+      this.isFinishing = false
+    }
+  }
+
+  /**
+   * Hashes the whole of a blob that was believed on confirmed hashes, once: a reader that asks for it again may have found
+   * it wrong.
+   * @throws BlobDistrustedError when it is not what the digest says, and the copy is dropped; BlobUnavailableError
+   */
+  recheck(): Promise<void> {
+    const { stored } = this.parts
+    if (!stored.isComplete || stored.isHashed) return Promise.resolve()
+    this.rechecking ??= this.hashStored().finally(() => {
+      this.rechecking = undefined
+    })
+    return this.rechecking
+  }
+
+  private async hashStored(): Promise<void> {
+    const { stored, whole, host } = this.parts
+    const isMatching = await whole.isStoredMatching().catch((cause) => {
+      throw new BlobUnavailableError('the blob could not be read again', { cause })
+    })
+    if (isMatching) {
+      stored.isHashed = true
+      stored.markDirty()
+      stored.save()
+      return
+    }
+    const reason = new BlobDistrustedError('a blob that two nodes vouched for is not what its digest says')
+    stored.isMatched = false
+    // After a risen epoch there is no hash left to accuse anybody of.
+    if (stored.hashes.isComplete) void this.accuse()
+    host.fail(reason)
+    throw reason
+  }
+
   /** Without hashes of every piece (the tracker was not there to sign them) there is nothing to confirm. */
-  async report(matched: 'whole' | 'pieces'): Promise<void> {
+  private async report(matched: 'whole' | 'pieces'): Promise<void> {
     const { stored, book, tracker, host, log } = this.parts
     if (!stored.hashes.isComplete) return
     const disputed = book.disputed().slice(0, MISMATCH_PIECES_MAX)
@@ -51,7 +129,7 @@ export class Completion {
   }
 
   /** Someone published a wrong hash: finds out of which piece, from the registry, and tells the tracker. */
-  async accuse(): Promise<void> {
+  private async accuse(): Promise<void> {
     const { stored, access, log } = this.parts
     const { layout, hashes } = stored
     const { epoch } = hashes

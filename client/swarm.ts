@@ -86,8 +86,6 @@ export class Swarm implements OriginHost {
   private ticker: NodeJS.Timeout | undefined
   private fillTimer: NodeJS.Timeout | undefined
   private bytesFromPeers = 0
-  private isFinishing = false
-  private rechecking: Promise<void> | undefined
   private savedAtMs = 0
 
   constructor(stored: StoredBlob, parts: SwarmParts) {
@@ -130,12 +128,19 @@ export class Swarm implements OriginHost {
       announcer: new Announcer((batches, pieces) => this.links.announce(batches, pieces)),
     })
     this.completion = new Completion({
-      ...parts,
       stored,
       book: this.book,
+      whole: this.whole,
       access: this.access,
+      tracker: parts.tracker,
+      verifier: parts.verifier,
       log: this.log,
       host: {
+        onMatched: () => this.onMatched(),
+        fail: (reason) => this.fail(reason),
+        failWriting: (cause) => this.failWriting(cause),
+        publish: () => this.origin.publish(),
+        servesStockClients: () => !this.links.needsProof(),
         raiseEpoch: (epoch) => this.raiseEpoch(epoch),
         learnBatches: (batches) => this.learnBatches(batches),
       },
@@ -205,7 +210,7 @@ export class Swarm implements OriginHost {
     this.ticker ??= setInterval(() => this.tick(), TICK_MS)
     this.tick()
     // A node that was killed after the last piece has yet to match the whole.
-    if (this.have.isFull) void this.finish()
+    if (this.have.isFull) void this.completion.finish()
   }
 
   removeReader(reader: object): void {
@@ -370,67 +375,20 @@ export class Swarm implements OriginHost {
     this.origin.moved(from)
     this.download.giveUp(piece)
     this.readers.wake()
-    if (this.have.isFull) void this.finish()
+    if (this.have.isFull) void this.completion.finish()
   }
 
-  /**
-   * Of a blob that was believed on confirmed hashes: hashes the whole, once. One that is asked for again may be one that
-   * its reader found wrong.
-   * @throws BlobDistrustedError when it is not what the digest says, and the copy is dropped; BlobUnavailableError
-   */
+  /** @throws as `Completion.recheck` */
   recheck(): Promise<void> {
-    if (!this.stored.isComplete || this.stored.isHashed) return Promise.resolve()
-    this.rechecking ??= this.hashStored().finally(() => {
-      this.rechecking = undefined
-    })
-    return this.rechecking
+    return this.completion.recheck()
   }
 
-  private async hashStored(): Promise<void> {
-    const isMatching = await this.whole.isStoredMatching().catch((cause) => {
-      throw new BlobUnavailableError('the blob could not be read again', { cause })
-    })
-    if (isMatching) {
-      this.stored.isHashed = true
-      this.stored.markDirty()
-      this.stored.save()
-      return
-    }
-    const reason = new BlobDistrustedError('a blob that two nodes vouched for is not what its digest says')
-    this.stored.isMatched = false
-    // After a risen epoch there is no hash left to accuse anybody of.
-    if (this.stored.hashes.isComplete) void this.completion.accuse()
-    this.fail(reason)
-    throw reason
-  }
-
-  /** All pieces are here: match the whole, unless two other nodes' matches make these hashes enough. */
-  private async finish(): Promise<void> {
-    if (this.isFinishing || this.stored.isMatched) return
-    this.isFinishing = true
-    try {
-      const isHashed = this.whole.isNeeded
-      if (!(await this.whole.isMatched())) {
-        void this.completion.accuse()
-        this.fail(new BlobDistrustedError('the pieces do not add up to the digest'))
-        return
-      }
-      this.stored.isMatched = true
-      this.stored.isHashed = isHashed
-      this.stored.markDirty()
-      this.halt()
-      this.readers.wake()
-      const { bytes, bytesFromRegistry, bytesFromPeers } = this.progress()
-      this.log.info({ bytes, bytesFromRegistry, bytesFromPeers }, 'blob complete')
-      this.parts.onComplete(this)
-      await this.origin.publish()
-      await this.completion.report(isHashed ? 'whole' : 'pieces')
-      if (!this.links.needsProof()) await this.completion.piecesSha1()
-    } catch (cause) {
-      this.failWriting(cause)
-    } finally {
-      this.isFinishing = false
-    }
+  private onMatched(): void {
+    this.halt()
+    this.readers.wake()
+    const { bytes, bytesFromRegistry, bytesFromPeers } = this.progress()
+    this.log.info({ bytes, bytesFromRegistry, bytesFromPeers }, 'blob complete')
+    this.parts.onComplete(this)
   }
 
   /** SHA-1 of every piece of the whole blob, for stock clients. */
@@ -442,7 +400,7 @@ export class Swarm implements OriginHost {
 
   raiseEpoch(epoch: number): void {
     // A hash was wrong that may be what this copy was believed on.
-    if (epoch > this.epoch) this.recheck().catch(() => undefined)
+    if (epoch > this.epoch) this.completion.recheck().catch(() => undefined)
     if (this.book.raiseEpoch(epoch)) this.whole.abandon()
   }
 
