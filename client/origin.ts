@@ -1,3 +1,4 @@
+import { isDefect } from '../core/defects.ts'
 import { type PieceIndex, pieceBytesAt } from '../core/metainfo.ts'
 import type { HashesRequest, HashesResponse, Lease } from '../core/tracker-api.ts'
 import { aloneRun, lacksPieces, outOfReachRuns } from './alone-run.ts'
@@ -70,7 +71,7 @@ export class Origin {
   /** A lease that came with a grant: the reader whose grant it is makes this node follow it. */
   offer(lease: Lease): void {
     if (!this.isActive) this.offered = lease
-    else if (this.canFollowLease()) void this.follow(lease)
+    else if (this.canFollowLease()) this.host.boundary.run(() => this.follow(lease))
     else this.release(lease)
   }
 
@@ -79,7 +80,7 @@ export class Origin {
     this.offered = undefined
     this.isActive = true
     this.patience.begin(Date.now())
-    if (lease) void this.follow(lease)
+    if (lease) this.host.boundary.run(() => this.follow(lease))
   }
 
   /** Nobody reads any more: stop fetching, publish what was fetched, and let someone else have the rest at once. */
@@ -108,12 +109,13 @@ export class Origin {
   /** Call a few times a second. */
   tick(): void {
     const now = Date.now()
-    if (this.unpublished.size > 0 && now >= this.askAtMs) void this.publish()
+    if (this.unpublished.size > 0 && now >= this.askAtMs) this.host.boundary.run(() => this.publish())
     if (!this.isActive || this.host.have.isFull) return
     if (this.patience.isBroken(now)) this.host.starved()
     if (this.runs.size === 0) this.lookForHelp(now)
-    if (this.runs.size === 0 && this.isAlone && now >= this.fetchAtMs) void this.fetchAlone()
-    else if (!this.asking && this.wantsLease()) void this.ask()
+    if (this.runs.size === 0 && this.isAlone && now >= this.fetchAtMs)
+      this.host.boundary.run(() => this.fetchAlone())
+    else if (!this.asking && this.wantsLease()) this.host.boundary.run(() => this.ask())
     // Others hold the leases now; when they end, this node's credential will have ended as well.
     const first = this.runs.size === 0 && this.lasting.isDue ? this.host.firstUnknownHash() : undefined
     if (first !== undefined) this.lasting.openInTime(first)
@@ -156,7 +158,8 @@ export class Origin {
   }
 
   private release({ lease }: Lease): void {
-    void this.tell({ lease, isLeaseReleased: true, wantsLease: this.wantsLease() })
+    const released = { lease, isLeaseReleased: true, wantsLease: this.wantsLease() }
+    this.host.boundary.run(() => this.tell(released))
   }
 
   private async fetchAlone(): Promise<void> {
@@ -189,6 +192,7 @@ export class Origin {
         this.isRangeIgnored = true
         return false
       }
+      if (isDefect(error)) this.host.boundary.fail(error)
       this.fetchAtMs = Date.now() + RETRY_MS
       this.patience.broke(Date.now())
       this.host.log.warn({ err: error }, 'a fetch from the registry broke off')
@@ -255,7 +259,7 @@ export class Origin {
       this.bytes += length
       if (run.lease === null) return
       this.unpublished.add(piece, hash, run.lease)
-      void this.publish()
+      this.host.boundary.run(() => this.publish())
     } finally {
       this.host.buffers.release(buffer)
     }
@@ -318,6 +322,7 @@ export class Origin {
       return answer
     } catch (error) {
       this.askAtMs = Date.now() + RETRY_MS
+      if (isDefect(error)) this.host.boundary.fail(error)
       // Who does not answer vouches for nobody any more: what others fetch, they cannot publish either.
       if (!(error instanceof TrackerRefusedError)) this.patience.notToldToWait()
       this.host.log.debug({ err: error }, 'the tracker did not take the call')
@@ -333,7 +338,7 @@ export class Origin {
     if (lease) {
       this.patience.notToldToWait()
       // Asked for while someone read; the rest is another's at once.
-      if (this.isActive && !isStale) void this.follow(lease)
+      if (this.isActive && !isStale) this.host.boundary.run(() => this.follow(lease))
       else this.release(lease)
       return
     }

@@ -1,5 +1,6 @@
 import type { Logger } from 'pino'
-import { ShoalError } from '../core/errors.ts'
+import { type Boundary, type Defects, isSystemError } from '../core/defects.ts'
+import type { ShoalError } from '../core/errors.ts'
 import type { HashBatch } from '../core/hash-batch.ts'
 import type { NodeId, PieceIndex, PieceLayout, SwarmId } from '../core/metainfo.ts'
 import type { RegistryClient } from '../core/registry-client.ts'
@@ -48,6 +49,7 @@ export interface SwarmParts {
   downloadLimit: RateLimit
   verifier: Verifier
   log: Logger
+  defects: Defects
   registry: RegistryClient
   dial(peer: Peer, host: SwarmLinks, credential: PeerCredential): void
   onComplete(swarm: Swarm): void
@@ -71,6 +73,8 @@ export class Swarm implements OriginHost {
   readonly buffers: PieceBufferShare
   readonly log: Logger
   readonly access: RegistryAccess
+  /** Whatever fails in here fails this blob: its readers go on with the registry. */
+  readonly boundary: Boundary
   grant: Grant | undefined
   private readonly parts: SwarmParts
   private readonly download: Download
@@ -80,7 +84,7 @@ export class Swarm implements OriginHost {
   private readonly completion: Completion
   private readonly claimed = new Set<PieceIndex>()
   private readonly readers = new Readers()
-  private readonly announcer = new Announcer((batches, pieces) => this.links.announce(batches, pieces))
+  private readonly announcer: Announcer
   private failure: ShoalError | undefined
   private ticker: NodeJS.Timeout | undefined
   private fillTimer: NodeJS.Timeout | undefined
@@ -94,6 +98,11 @@ export class Swarm implements OriginHost {
     this.parts = parts
     this.buffers = parts.buffers.share()
     this.log = parts.log.child({ digest: stored.key.digest, swarm: stored.swarm })
+    this.boundary = parts.defects.boundary('swarm', (reason) => this.fail(reason))
+    const announce = this.boundary.callback((...news: Parameters<SwarmLinks['announce']>) =>
+      this.links.announce(...news),
+    )
+    this.announcer = new Announcer(announce)
     this.download = new Download({
       node: parts.node,
       layout: stored.layout,
@@ -101,7 +110,7 @@ export class Swarm implements OriginHost {
       buffers: this.buffers,
       isAskable: (piece) => stored.hashes.has(piece) && !this.claimed.has(piece),
       position: () => this.readers.position,
-      onPiece: (assembly) => void this.verify(assembly),
+      onPiece: this.boundary.callback((assembly: Assembly) => this.verify(assembly)),
       nowMs: () => performance.now(),
       random: Math.random,
       limit: parts.downloadLimit,
@@ -112,6 +121,7 @@ export class Swarm implements OriginHost {
       stored,
       download: this.download,
       log: this.log,
+      boundary: this.boundary,
       isWanted: () => this.isWanted,
       grant: () => this.grant,
       onBatch: (batch) => this.onBatch(batch),
@@ -194,10 +204,13 @@ export class Swarm implements OriginHost {
     if (this.stored.isComplete) return
     this.download.resume()
     this.origin.start()
-    this.ticker ??= setInterval(() => this.tick(), TICK_MS)
+    this.ticker ??= setInterval(
+      this.boundary.callback(() => this.tick()),
+      TICK_MS,
+    )
     this.tick()
     // A node that was killed after the last piece has yet to match the whole.
-    if (this.have.isFull) void this.finish()
+    if (this.have.isFull) this.boundary.run(() => this.finish())
   }
 
   removeReader(reader: object): void {
@@ -253,10 +266,11 @@ export class Swarm implements OriginHost {
   }
 
   private fillLater(delayMs: number): void {
-    this.fillTimer ??= setTimeout(() => {
+    const fill = () => {
       this.fillTimer = undefined
       this.download.fillAll()
-    }, delayMs)
+    }
+    this.fillTimer ??= setTimeout(this.boundary.callback(fill), delayMs)
     this.fillTimer.unref()
   }
 
@@ -309,7 +323,7 @@ export class Swarm implements OriginHost {
     const expected = hashes.isConfirmed ? hashes.get(piece)?.toString('hex') : undefined
     const hash = await this.writeOrFail(piece, buffer, length, expected)
     if (expected !== undefined && hash !== expected) {
-      void this.completion.reportWrong({ piece, hash: Buffer.from(hash, 'hex') })
+      this.boundary.run(() => this.completion.reportWrong({ piece, hash: Buffer.from(hash, 'hex') }))
       const reason = new BlobDistrustedError(
         `the registry has other bytes for piece ${piece} than two nodes vouched for`,
       )
@@ -383,8 +397,8 @@ export class Swarm implements OriginHost {
   }
 
   private failWriting(cause: unknown): void {
-    if (cause instanceof ShoalError) this.fail(cause)
-    else this.fail(new StoreWriteError('a piece could not be written', { cause }))
+    if (isSystemError(cause)) this.fail(new StoreWriteError('a piece could not be written', { cause }))
+    else this.boundary.fail(cause)
   }
 
   private onKept(piece: PieceIndex, isAnnounceable: boolean): void {
@@ -392,7 +406,7 @@ export class Swarm implements OriginHost {
     if (isAnnounceable) this.announcer.add([], [piece])
     this.whole.advance()
     this.readers.wake()
-    if (this.have.isFull) void this.finish()
+    if (this.have.isFull) this.boundary.run(() => this.finish())
   }
 
   /**
@@ -421,7 +435,7 @@ export class Swarm implements OriginHost {
     const reason = new BlobDistrustedError('a blob that two nodes vouched for is not what its digest says')
     this.stored.isMatched = false
     // After a risen epoch there is no hash left to accuse anybody of.
-    if (this.stored.hashes.isComplete) void this.completion.accuse()
+    if (this.stored.hashes.isComplete) this.boundary.run(() => this.completion.accuse())
     this.fail(reason)
     throw reason
   }
@@ -433,7 +447,7 @@ export class Swarm implements OriginHost {
     try {
       const isHashed = this.whole.isNeeded
       if (!(await this.whole.isMatched())) {
-        void this.completion.accuse()
+        this.boundary.run(() => this.completion.accuse())
         this.fail(new BlobDistrustedError('the pieces do not add up to the digest'))
         return
       }
