@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import type { Logger } from 'pino'
 import type { z } from 'zod'
 import type { ConfigSchema } from './core/config-keys.ts'
+import type { Defects } from './core/defects.ts'
 import { ShoalError } from './core/errors.ts'
 import { scrubSecrets } from './core/scrub-secrets.ts'
 
@@ -13,6 +14,9 @@ import { scrubSecrets } from './core/scrub-secrets.ts'
 
 /** What a long-running program has started. */
 interface Running {
+  readonly defects: Defects
+  /** Rejects when it has to end by itself. */
+  readonly failed?: Promise<never>
   close(): Promise<void>
 }
 
@@ -110,9 +114,22 @@ async function main([name, ...argv]: string[]): Promise<void> {
   const stopping = awaitStopSignal()
   const running = await program.run(argv)
   if (running === undefined) return stopping.forget()
-  await stopping.signal
+  surviveDefects(running.defects)
+  await Promise.race([stopping.signal, ...(running.failed === undefined ? [] : [running.failed])])
   await closeWithin(running, CLOSE_PATIENCE_MS)
   process.exit()
+}
+
+/**
+ * From the moment that a program runs, an error that belongs to no connection, request or job is noted, and the program
+ * goes on. To end it would be no safer: bytes are matched against their digest before they are given out, and rights are
+ * checked anew for each connection and request, so that nothing rests on what the broken step left behind. And whoever
+ * finds such an error could repeat it: every pull of the machine would end with the process, as often as they like.
+ */
+function surviveDefects(defects: Defects): void {
+  const note = (error: unknown) => void defects.note('process', error)
+  process.on('uncaughtException', note).on('unhandledRejection', note)
+  process.off('uncaughtException', fail).off('unhandledRejection', fail)
 }
 
 async function unknownProgram(name: string): Promise<string> {

@@ -50,6 +50,8 @@ export type UpConfig = z.output<typeof upConfig>
 export interface RunningUp {
   tracker: RunningTracker
   node: RunningNode
+  /** Of the node; the tracker counts its own. */
+  defects: RunningNode['defects']
   close(): Promise<void>
 }
 
@@ -91,7 +93,7 @@ export async function startUp(
     const node = await startNode(nodeSettings(config, files, trackerUrl), log.child({ part: 'node' }))
     parts.defer(() => node.close())
     print(guideText(config, files, { trackerUrl, node }))
-    return { tracker, node, close: () => parts.disposeAsync() }
+    return { tracker, node, defects: node.defects, close: () => parts.disposeAsync() }
   } catch (error) {
     await parts.disposeAsync()
     throw error

@@ -1,4 +1,5 @@
 import type { Logger } from 'pino'
+import type { Defects } from '../core/defects.ts'
 import type { Digest } from '../core/digest.ts'
 import type { RegistryClients } from '../core/registry-client.ts'
 import type { RegistryHost, Repository } from '../core/repository.ts'
@@ -93,4 +94,6 @@ export interface ClientOptions {
   /** How long a pull waits for the tracker before it goes straight to the registry. */
   trackerPatienceMs: number
   log: Logger
+  /** Absent: they are logged, and counted nowhere. */
+  defects?: Defects
 }

@@ -1,4 +1,5 @@
 import type { Logger } from 'pino'
+import type { Boundary } from '../core/defects.ts'
 import type { ShoalError } from '../core/errors.ts'
 import { type CompleteResponse, MISMATCH_PIECES_MAX } from '../core/tracker-api.ts'
 import { findWrongPiece, type WrongPiece } from './accuse.ts'
@@ -35,6 +36,8 @@ export interface CompletionParts {
   tracker: TrackerClient
   verifier: Verifier
   log: Logger
+  /** Of the swarm: for what nobody waits for. */
+  boundary: Boundary
   host: CompletionHost
 }
 
@@ -53,13 +56,13 @@ export class Completion {
 
   /** Matches the whole, unless two other nodes' matches make these hashes enough; then reports. */
   async finish(): Promise<void> {
-    const { stored, whole, host } = this.parts
+    const { stored, whole, host, boundary } = this.parts
     if (this.isFinishing || stored.isMatched) return
     this.isFinishing = true
     try {
       const isHashed = whole.isNeeded
       if (!(await whole.isMatched())) {
-        void this.accuse()
+        boundary.run(() => this.accuse())
         host.fail(new BlobDistrustedError('the pieces do not add up to the digest'))
         return
       }
@@ -92,7 +95,7 @@ export class Completion {
   }
 
   private async hashStored(): Promise<void> {
-    const { stored, whole, host } = this.parts
+    const { stored, whole, host, boundary } = this.parts
     const isMatching = await whole.isStoredMatching().catch((cause) => {
       throw new BlobUnavailableError('the blob could not be read again', { cause })
     })
@@ -105,7 +108,7 @@ export class Completion {
     const reason = new BlobDistrustedError('a blob that two nodes vouched for is not what its digest says')
     stored.isMatched = false
     // After a risen epoch there is no hash left to accuse anybody of.
-    if (stored.hashes.isComplete) void this.accuse()
+    if (stored.hashes.isComplete) boundary.run(() => this.accuse())
     host.fail(reason)
     throw reason
   }

@@ -1,4 +1,5 @@
 import type { Logger } from 'pino'
+import { type Defects, isDefect } from '../core/defects.ts'
 import type { NodeId, SwarmId } from '../core/metainfo.ts'
 import {
   type HeartbeatRequest,
@@ -14,6 +15,7 @@ export interface HeartbeatHost {
   readonly tracker: TrackerClient
   readonly trust: ClusterTrustState
   readonly log: Logger
+  readonly defects: Defects
   listenPort(): number
   /** Swarms that this node serves, whole or in part. */
   holds(): { swarm: SwarmId; isSeed: boolean }[]
@@ -56,7 +58,7 @@ export class Heartbeat {
   /** Something changed that others should know soon. */
   soon(): void {
     if (this.running) this.isAgainWanted = true
-    else void this.beat()
+    else this.run(() => this.beat())
   }
 
   close(): void {
@@ -77,14 +79,25 @@ export class Heartbeat {
     try {
       nextMs = await this.send()
     } catch (error) {
-      this.host.log.debug({ err: error }, 'no heartbeat')
-      this.host.onFailed(error)
+      // Whatever it was, the node beats on.
+      this.run(() => this.failed(error))
     }
     if (this.isClosed) return
     const delayMs = this.isAgainWanted ? 0 : nextMs
     this.isAgainWanted = false
-    this.timer = setTimeout(() => void this.beat(), delayMs)
+    this.timer = setTimeout(() => this.run(() => this.beat()), delayMs)
     this.timer.unref()
+  }
+
+  private failed(error: unknown): void {
+    if (isDefect(error)) this.host.defects.note('membership', error)
+    this.host.log.debug({ err: error }, 'no heartbeat')
+    this.host.onFailed(error)
+  }
+
+  /** An unexpected error costs one heartbeat. */
+  private run(work: () => unknown): void {
+    this.host.defects.boundary('membership', () => undefined).run(work)
   }
 
   private async send(): Promise<number> {

@@ -1,4 +1,5 @@
 import type { Logger } from 'pino'
+import type { Boundary } from '../core/defects.ts'
 import type { PieceIndex } from '../core/metainfo.ts'
 import type { HashesRequest, HashesResponse } from '../core/tracker-api.ts'
 import type { FallbackView } from './fallback-run.ts'
@@ -11,6 +12,8 @@ export interface OriginHost extends FallbackView {
   readonly buffers: PieceBufferShare
   readonly access: Pick<RegistryAccess, 'endsAtMs' | 'stream'>
   readonly log: Logger
+  /** Of the swarm: for what nobody waits for. */
+  readonly boundary: Boundary
   /** The first piece whose hash is not known; undefined when all are. */
   firstUnknownHash(): number | undefined
   /** From now on the piece comes from the registry, not from peers. */

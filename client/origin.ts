@@ -1,3 +1,4 @@
+import { isDefect } from '../core/defects.ts'
 import { type PieceIndex, pieceBytesAt } from '../core/metainfo.ts'
 import type { HashesRequest, HashesResponse, Lease } from '../core/tracker-api.ts'
 import { RangeIgnoredError, TrackerRefusedError } from './errors.ts'
@@ -69,7 +70,7 @@ export class Origin {
   /** A lease that came with a grant: the reader whose grant it is makes this node follow it. */
   offer(lease: Lease): void {
     if (!this.plan.isActive) this.offered = lease
-    else if (this.plan.mayFollowLease(Date.now())) void this.follow(lease)
+    else if (this.plan.mayFollowLease(Date.now())) this.host.boundary.run(() => this.follow(lease))
     else this.release(lease)
   }
 
@@ -77,7 +78,7 @@ export class Origin {
     const lease = this.offered
     this.offered = undefined
     this.plan.start(Date.now())
-    if (lease) void this.follow(lease)
+    if (lease) this.host.boundary.run(() => this.follow(lease))
   }
 
   /** Nobody reads any more: stop fetching, publish what was fetched, and let someone else have the rest at once. */
@@ -100,12 +101,12 @@ export class Origin {
   /** Call a few times a second. */
   tick(): void {
     const now = Date.now()
-    if (this.unpublished.size > 0 && this.plan.mayCall(now)) void this.publish()
+    if (this.unpublished.size > 0 && this.plan.mayCall(now)) this.host.boundary.run(() => this.publish())
     if (!this.plan.isActive || this.host.have.isFull) return
     if (this.plan.isBroken(now)) this.host.starved()
     const step = this.plan.next(now)
-    if (step?.do === 'fetch') void this.fetchAlone(step)
-    else if (step?.do === 'ask') void this.tell({ lease: null, isLeaseReleased: false, wantsLease: true })
+    if (step?.do === 'fetch') this.host.boundary.run(() => this.fetchAlone(step))
+    else if (step?.do === 'ask') this.host.boundary.run(() => this.askForLease())
     // Others hold the leases now; when they end, this node's credential will have ended as well.
     const first = this.runs.size === 0 && this.lasting.isDue ? this.host.firstUnknownHash() : undefined
     if (first !== undefined) this.lasting.openInTime(first)
@@ -117,11 +118,16 @@ export class Origin {
     await this.publish()
     const wantsLease = this.plan.mayAsk(Date.now())
     if (!isWhole) await this.tell({ lease, isLeaseReleased: true, wantsLease })
-    else if (!this.asking && wantsLease) await this.tell({ lease: null, isLeaseReleased: false, wantsLease })
+    else if (!this.asking && wantsLease) await this.askForLease()
+  }
+
+  private askForLease(): Promise<Told> {
+    return this.tell({ lease: null, isLeaseReleased: false, wantsLease: true })
   }
 
   private release({ lease }: Lease): void {
-    void this.tell({ lease, isLeaseReleased: true, wantsLease: this.plan.mayAsk(Date.now()) })
+    const released = { lease, isLeaseReleased: true, wantsLease: this.plan.mayAsk(Date.now()) }
+    this.host.boundary.run(() => this.tell(released))
   }
 
   private async fetchAlone({ first, end }: MissingRun): Promise<void> {
@@ -148,6 +154,7 @@ export class Origin {
         this.plan.rangeIgnored()
         return false
       }
+      if (isDefect(error)) this.host.boundary.fail(error)
       this.plan.fetchFailed(Date.now())
       this.host.log.warn({ err: error }, 'a fetch from the registry broke off')
       return false
@@ -213,7 +220,7 @@ export class Origin {
       this.bytes += length
       if (run.lease === null) return
       this.unpublished.add(piece, hash, run.lease)
-      void this.publish()
+      this.host.boundary.run(() => this.publish())
     } finally {
       this.host.buffers.release(buffer)
     }
@@ -276,6 +283,7 @@ export class Origin {
       if (call.wantsLease) this.noteLease(answer, { isStale: isRangeIgnored !== this.plan.isRangeIgnored })
       return answer
     } catch (error) {
+      if (isDefect(error)) this.host.boundary.fail(error)
       const isSilent = !(error instanceof TrackerRefusedError)
       this.plan.callFailed({ isSilent }, Date.now())
       this.host.log.debug({ err: error }, 'the tracker did not take the call')
@@ -289,7 +297,7 @@ export class Origin {
     this.plan.answered({ isLeased: lease !== null, status, retryInMs, peers: peers.length }, Date.now())
     if (!lease) return
     // Asked for while someone read; the rest is another's at once.
-    if (this.plan.isActive && !isStale) void this.follow(lease)
+    if (this.plan.isActive && !isStale) this.host.boundary.run(() => this.follow(lease))
     else this.release(lease)
   }
 }

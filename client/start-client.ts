@@ -1,5 +1,6 @@
 import { BoundedMap } from '../core/bounded-map.ts'
 import { CredentialsSeen } from '../core/credentials-seen.ts'
+import { Defects, isDefect } from '../core/defects.ts'
 import { ShoalError } from '../core/errors.ts'
 import { type NodeId, type SwarmId, swarmIdOf } from '../core/metainfo.ts'
 import { grantsPull, isSignedBy, isValidAt, parseRegistryToken } from '../core/registry-token.ts'
@@ -69,7 +70,8 @@ class NodeClient implements Client {
   private readonly grants: Grants
   private readonly heartbeat: Heartbeat
   private readonly listener: PeerListener
-  private readonly verifier = new Verifier()
+  private readonly defects: Defects
+  private readonly verifier: Verifier
   private readonly planned = new BoundedMap<string, ImagePlan>(PLANNED_MAX)
   private readonly distrustedUntilMs = new BoundedMap<SwarmId, number>(DISTRUSTED_MAX)
   private readonly membershipUntilMs = new BoundedMap<string, number>(MEMBERSHIPS_MAX)
@@ -84,6 +86,8 @@ class NodeClient implements Client {
   constructor(options: ClientOptions) {
     const { log, registries } = options
     this.options = options
+    this.defects = options.defects ?? new Defects({ log, count: () => undefined })
+    this.verifier = new Verifier(this.defects)
     this.tracker = new TrackerClient({ trackerUrl: options.trackerUrl, trackerCaPem: options.trackerCaPem })
     this.tokenKeys = new TokenKeys({ registries, log })
     this.trust = new ClusterTrustState(this.tokenKeys)
@@ -95,6 +99,7 @@ class NodeClient implements Client {
       cluster: () => this.trust.cluster,
     })
     const shared = {
+      defects: this.defects,
       tracker: this.tracker,
       trust: this.trust,
       listenPort: () => this.listenPort,
@@ -125,6 +130,7 @@ class NodeClient implements Client {
       ...options.peerListen,
       swarmOf: (name) => this.swarms.named(name)?.links,
       context: () => this.heartbeat.serving?.context,
+      defects: this.defects,
       onRefused: (error, address) => log.warn({ code: error.code, err: error, address }, 'peer refused'),
     })
   }
@@ -152,6 +158,7 @@ class NodeClient implements Client {
         downloadLimit: new RateLimit(downloadBytesPerSecondMax, () => performance.now()),
         verifier: this.verifier,
         log: this.options.log,
+        defects: this.defects,
         dial: (peer, host, credential) => this.dial(peer, host, credential),
         onComplete: () => this.heartbeat.soon(),
         onBadPeer: (swarm, node) => {
@@ -287,7 +294,7 @@ class NodeClient implements Client {
     for (const { swarm, peers } of answer.peers) this.swarms.get(swarm)?.links.addPeers(peers)
     for (const instruction of answer.instructions) {
       if (instruction.kind === 'epoch') this.swarms.get(instruction.swarm)?.raiseEpoch(instruction.epoch)
-      else void this.swarms.remove(instruction.swarm)
+      else this.swarms.drop(instruction.swarm)
     }
     const { certificate } = this.identity
     if (certificate !== undefined && this.trust.isOutdated(certificate)) this.joinAgain()
@@ -319,7 +326,8 @@ class NodeClient implements Client {
     if (this.isClosed) return
     clearTimeout(this.joinTimer)
     this.joinTimer = setTimeout(() => {
-      this.join().catch((error) => {
+      this.join().catch((error: unknown) => {
+        if (isDefect(error)) this.defects.note('membership', error)
         this.options.log.warn({ err: error }, 'the node certificate could not be had or renewed')
         this.joinLater(JOIN_RETRY_MS)
       })

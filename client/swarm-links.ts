@@ -1,6 +1,7 @@
 import type { X509Certificate } from 'node:crypto'
 import type { Logger } from 'pino'
 import type { CertificateClaims, PullClaims } from '../core/certificate-claims.ts'
+import type { Boundary, Defects } from '../core/defects.ts'
 import type { ShoalError } from '../core/errors.ts'
 import type { HashBatch } from '../core/hash-batch.ts'
 import { allPieces, type NodeId, type PieceIndex, type PieceLayout, type SwarmId } from '../core/metainfo.ts'
@@ -10,7 +11,6 @@ import type { BlobKey } from './client.ts'
 import { Bitfield } from './engine/bitfield.ts'
 import type { Download, Source, SourceLimits } from './engine/download.ts'
 import type { RateLimit } from './engine/rate-limit.ts'
-import { UploadQueue } from './engine/upload-queue.ts'
 import { PeerProtocolError, PeerRefusedError, type PieceCorruptError } from './errors.ts'
 import { KnownPeers } from './known-peers.ts'
 import type { Admission } from './net/admission.ts'
@@ -19,8 +19,8 @@ import type { Grant } from './net/grants.ts'
 import type { PeerLink } from './net/peer-link.ts'
 import type { ListeningSwarm } from './net/peer-listener.ts'
 import type { SendBuffers } from './net/send-buffers.ts'
-import type { PeerLane } from './net/upload-lane.ts'
 import type { StoredBlob } from './store/blob-store.ts'
+import { Uploads } from './uploads.ts'
 
 export interface SwarmLinksOptions {
   stored: StoredBlob
@@ -32,6 +32,9 @@ export interface SwarmLinksOptions {
   admission: Admission
   sendBuffers: SendBuffers
   uploadLimit: RateLimit
+  defects: Defects
+  /** Of the swarm: what belongs to no one connection. */
+  boundary: Boundary
   /** This node downloads now. */
   isWanted(): boolean
   grant(): Grant | undefined
@@ -53,25 +56,22 @@ export const LINKS_MAX = 40
  * link is in `links` only once both handshakes are through, one per peer.
  */
 export class SwarmLinks implements ListeningSwarm {
-  /** Bytes of blocks given to peers' connections. */
-  bytesSent = 0
+  readonly defects: Defects
   private readonly options: SwarmLinksOptions
   private readonly links = new Map<NodeId, { link: PeerLink; source: Source }>()
   private readonly linkOfSource = new WeakMap<Source, PeerLink>()
   private readonly pending = new Set<PeerLink>()
   private readonly dialling = new Set<NodeId>()
   private readonly peers = new KnownPeers()
-  private readonly uploads: UploadQueue
-  private uploadTimer: NodeJS.Timeout | undefined
-  /** One and the same function: a swarm waits once for a buffer, however often it is asked for blocks meanwhile. */
-  private readonly uploadWhenFree = () => this.onUploadWanted()
+  private readonly uploads: Uploads
 
   constructor(options: SwarmLinksOptions) {
     this.options = options
+    this.defects = options.defects
     const [isSeed, nowMs] = [() => this.isUploadOnly, () => performance.now()]
     const piecesHad = () => options.stored.have.count
     const holdersOf = (piece: PieceIndex) => options.download.holdersOf(piece)
-    this.uploads = new UploadQueue(this.layout, { isSeed, piecesHad, holdersOf, nowMs, random: Math.random })
+    this.uploads = new Uploads(options, { isSeed, piecesHad, holdersOf, nowMs, random: Math.random })
   }
 
   get swarm(): SwarmId {
@@ -91,6 +91,9 @@ export class SwarmLinks implements ListeningSwarm {
   }
   get isUploadOnly(): boolean {
     return this.options.stored.isComplete
+  }
+  get bytesSent(): number {
+    return this.uploads.bytesSent
   }
   get size(): number {
     return this.links.size
@@ -136,9 +139,12 @@ export class SwarmLinks implements ListeningSwarm {
 
   /** Closes links to whoever has been revoked, and those that rest on an authority that was withdrawn. */
   closeRevoked(): void {
-    for (const link of [...this.pending, ...[...this.links.values()].map(({ link }) => link)]) {
-      if (this.isRevoked(link.claims)) link.close(new PeerRefusedError('revoked'))
-      else if (!this.options.trust.vouchesFor(link.proof.certificates)) this.closeWithdrawn(link)
+    for (const link of this.all()) {
+      // One that cannot be looked at ends as well, and keeps none of the others.
+      link.boundary.run(() => {
+        if (this.isRevoked(link.claims)) link.close(new PeerRefusedError('revoked'))
+        else if (!this.options.trust.vouchesFor(link.proof.certificates)) this.closeWithdrawn(link)
+      })
     }
   }
 
@@ -278,28 +284,7 @@ export class SwarmLinks implements ListeningSwarm {
   }
 
   onUploadWanted(): void {
-    for (let next = this.uploads.peek(); next; next = this.uploads.peek()) {
-      const delayMs = this.options.uploadLimit.take(next.block.length)
-      if (delayMs > 0) {
-        this.uploadLater(delayMs)
-        return
-      }
-      const lane = next.lane as PeerLane
-      if (!lane.serve(next.block, this.options.stored, this.options.sendBuffers)) {
-        this.options.sendBuffers.whenFree(this.uploadWhenFree)
-        return
-      }
-      this.uploads.taken(next)
-      this.options.stored.served()
-      this.bytesSent += next.block.length
-    }
-  }
-
-  private uploadLater(delayMs: number): void {
-    this.uploadTimer ??= setTimeout(() => {
-      this.uploadTimer = undefined
-      this.onUploadWanted()
-    }, delayMs).unref()
+    this.uploads.send()
   }
 
   onClosed(link: PeerLink, reason: ShoalError | undefined): void {
@@ -320,12 +305,12 @@ export class SwarmLinks implements ListeningSwarm {
   }
 
   announce(batches: readonly HashBatch[], pieces: readonly PieceIndex[]): void {
-    for (const { link } of this.links.values()) link.announce(batches, pieces)
+    for (const { link } of this.links.values()) link.boundary.run(() => link.announce(batches, pieces))
   }
 
   /** The grant is new: peers that this node could only serve so far can be asked now. */
   proveTokens(): void {
-    for (const { link } of this.links.values()) link.proveToken()
+    for (const { link } of this.links.values()) link.boundary.run(() => link.proveToken())
   }
 
   /** Pieces come whole from one source, so there is no doubt who sent a bad one, also when it has hung up since. */
@@ -338,8 +323,11 @@ export class SwarmLinks implements ListeningSwarm {
   }
 
   close(): void {
-    for (const link of [...this.pending, ...[...this.links.values()].map(({ link }) => link)])
-      link.close(undefined)
+    for (const link of this.all()) link.close(undefined)
+  }
+
+  private all(): PeerLink[] {
+    return [...this.pending, ...[...this.links.values()].map(({ link }) => link)]
   }
 
   private sourceOf(link: PeerLink): Source | undefined {

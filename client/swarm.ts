@@ -1,5 +1,6 @@
 import type { Logger } from 'pino'
-import { ShoalError } from '../core/errors.ts'
+import { type Boundary, type Defects, isSystemError } from '../core/defects.ts'
+import type { ShoalError } from '../core/errors.ts'
 import type { HashBatch } from '../core/hash-batch.ts'
 import type { NodeId, PieceIndex, PieceLayout, SwarmId } from '../core/metainfo.ts'
 import type { RegistryClient } from '../core/registry-client.ts'
@@ -49,6 +50,7 @@ export interface SwarmParts {
   downloadLimit: RateLimit
   verifier: Verifier
   log: Logger
+  defects: Defects
   registry: RegistryClient
   dial(peer: Peer, host: SwarmLinks, credential: PeerCredential): void
   onComplete(swarm: Swarm): void
@@ -72,6 +74,8 @@ export class Swarm implements OriginHost {
   readonly buffers: PieceBufferShare
   readonly log: Logger
   readonly access: RegistryAccess
+  /** Whatever fails in here fails this blob: its readers go on with the registry. */
+  readonly boundary: Boundary
   grant: Grant | undefined
   private readonly parts: SwarmParts
   private readonly download: Download
@@ -93,6 +97,10 @@ export class Swarm implements OriginHost {
     this.parts = parts
     this.buffers = parts.buffers.share()
     this.log = parts.log.child({ digest: stored.key.digest, swarm: stored.swarm })
+    this.boundary = parts.defects.boundary('swarm', (reason) => this.fail(reason))
+    const announce = this.boundary.callback((...news: Parameters<SwarmLinks['announce']>) =>
+      this.links.announce(...news),
+    )
     this.download = new Download({
       node: parts.node,
       layout: stored.layout,
@@ -100,7 +108,7 @@ export class Swarm implements OriginHost {
       buffers: this.buffers,
       isAskable: (piece) => stored.hashes.has(piece) && !this.claimed.has(piece),
       position: () => this.readers.position,
-      onPiece: (assembly) => void this.takeFromPeer(assembly),
+      onPiece: this.boundary.callback((assembly: Assembly) => this.takeFromPeer(assembly)),
       nowMs: () => performance.now(),
       random: Math.random,
       limit: parts.downloadLimit,
@@ -111,6 +119,7 @@ export class Swarm implements OriginHost {
       stored,
       download: this.download,
       log: this.log,
+      boundary: this.boundary,
       isWanted: () => this.isWanted,
       grant: () => this.grant,
       onBatch: (batch) => this.onBatch(batch),
@@ -125,7 +134,7 @@ export class Swarm implements OriginHost {
       verifier: parts.verifier,
       whole: this.whole,
       book: this.book,
-      announcer: new Announcer((batches, pieces) => this.links.announce(batches, pieces)),
+      announcer: new Announcer(announce),
     })
     this.completion = new Completion({
       stored,
@@ -135,6 +144,7 @@ export class Swarm implements OriginHost {
       tracker: parts.tracker,
       verifier: parts.verifier,
       log: this.log,
+      boundary: this.boundary,
       host: {
         onMatched: () => this.onMatched(),
         fail: (reason) => this.fail(reason),
@@ -207,10 +217,13 @@ export class Swarm implements OriginHost {
     if (this.stored.isComplete) return
     this.download.resume()
     this.origin.start()
-    this.ticker ??= setInterval(() => this.tick(), TICK_MS)
+    this.ticker ??= setInterval(
+      this.boundary.callback(() => this.tick()),
+      TICK_MS,
+    )
     this.tick()
     // A node that was killed after the last piece has yet to match the whole.
-    if (this.have.isFull) void this.completion.finish()
+    if (this.have.isFull) this.boundary.run(() => this.completion.finish())
   }
 
   removeReader(reader: object): void {
@@ -266,10 +279,11 @@ export class Swarm implements OriginHost {
   }
 
   private fillLater(delayMs: number): void {
-    this.fillTimer ??= setTimeout(() => {
+    const fill = () => {
       this.fillTimer = undefined
       this.download.fillAll()
-    }, delayMs)
+    }
+    this.fillTimer ??= setTimeout(this.boundary.callback(fill), delayMs)
     this.fillTimer.unref()
   }
 
@@ -321,7 +335,7 @@ export class Swarm implements OriginHost {
     const { outcome, hash } = await this.writing(this.intake.fromRegistry(incoming))
     if (outcome === 'wrong') {
       // Two nodes vouched for the hash; the tracker finds out who is right.
-      void this.completion.reportWrong({ piece, hash })
+      this.boundary.run(() => this.completion.reportWrong({ piece, hash }))
       const reason = new BlobDistrustedError(
         `the registry has other bytes for piece ${piece} than two nodes vouched for`,
       )
@@ -367,15 +381,15 @@ export class Swarm implements OriginHost {
   }
 
   private failWriting(cause: unknown): void {
-    if (cause instanceof ShoalError) this.fail(cause)
-    else this.fail(new StoreWriteError('a piece could not be written', { cause }))
+    if (isSystemError(cause)) this.fail(new StoreWriteError('a piece could not be written', { cause }))
+    else this.boundary.fail(cause)
   }
 
   private onKept(piece: PieceIndex, from: 'registry' | 'peer'): void {
     this.origin.moved(from)
     this.download.giveUp(piece)
     this.readers.wake()
-    if (this.have.isFull) void this.completion.finish()
+    if (this.have.isFull) this.boundary.run(() => this.completion.finish())
   }
 
   /** @throws as `Completion.recheck` */

@@ -109,6 +109,12 @@ export class Swarms {
     await this.store.remove(id)
   }
 
+  /** Removes a blob without anybody who waits for it. */
+  drop(id: SwarmId): void {
+    // With what cannot be removed from the disk nothing else ends: it is not served any more, and goes at the next start.
+    this.parts.defects.boundary('swarm', () => undefined).run(() => this.remove(id))
+  }
+
   /** Resolves when the hashes of what this node fetched are published, or `patienceMs` later. */
   async published(patienceMs: number): Promise<void> {
     const publishing = Promise.all([...this.swarms.values()].map((swarm) => swarm.published()))
@@ -140,7 +146,7 @@ export class Swarms {
       registry: this.registries.get(stored.key.registry)!,
       onFailed: (failed, reason) => {
         this.onFailed(failed, reason)
-        void this.remove(failed.swarm)
+        this.drop(failed.swarm)
       },
     })
     this.swarms.set(stored.swarm, swarm)

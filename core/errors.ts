@@ -1,6 +1,7 @@
 /**
  * Base of every expected failure in Shoal. `code` is stable and documented in docs/errors.md; the message is for
- * people. A bug is an assertion, not a ShoalError.
+ * people. A bug is an assertion, not a ShoalError: it costs one
+ * connection, request or job (defects.ts).
  */
 export abstract class ShoalError extends Error {
   /** Stable, upper snake case; what callers and tests compare. */

@@ -1,13 +1,14 @@
 import { createHash, type JsonWebKey, verify, X509Certificate } from 'node:crypto'
 import { z } from 'zod'
+import { parseBoundedJson } from './bounded-json.ts'
 import { ShoalError } from './errors.ts'
 import {
   canonicalKey,
   hashOf,
   isSameKey,
   isTokenAlgorithm,
+  JWK_TEXT_CHARS_MAX,
   publicKeyFor,
-  publicPartOf,
   type TokenAlgorithm,
 } from './token-algorithms.ts'
 
@@ -31,6 +32,11 @@ export class RegistryTokenError extends ShoalError {
 
 /** Bound of a token: what one request header can carry. */
 export const TOKEN_CHARS_MAX = 32 * 1024
+/** Nesting of a token's header and payload: `access` needs 3, and some token servers write structured claims. */
+export const TOKEN_DEPTH_MAX = 16
+/** Bounds of `x5c`: certificates, of which the first is read, and the base64 of one. */
+const X5C_CERTIFICATES_MAX = 8
+const X5C_CHARS_MAX = 16 * 1024
 /** Bound of `access` entries and of actions in one: a pull needs one entry. */
 export const TOKEN_ACCESS_MAX = 256
 /** Distribution knows pull, push, delete and *. */
@@ -53,7 +59,6 @@ export interface SignedClaims {
   /** SHA-256 of the signing input: 64 hex digits, as pull certificates name it. */
   hash: string
   algorithm: TokenAlgorithm
-  header: Readonly<Record<string, unknown>>
   issuer: string
   audience: string[]
   subject: string
@@ -76,12 +81,26 @@ export interface RegistryToken extends SignedClaims {
 const seconds = z.number().nonnegative().max(1e12)
 const optionalText = z.string().max(4096).nullish()
 
-const headerSchema = z.looseObject({
-  alg: z.string(),
-  kid: z.string().min(1).max(1024).optional(),
-  x5c: z.array(z.string()).min(1).max(8).optional(),
-  jwk: z.looseObject({ kty: z.string() }).optional(),
+const headerText = z.string().max(JWK_TEXT_CHARS_MAX)
+
+/**
+ * Every parameter that RFC 7515 §4.1 registers, typed and bounded. Others must be ignored (§4), so they are left behind
+ * here: nothing untyped goes on. `jwk` is checked as it is read (`canonicalKey`).
+ */
+const headerSchema = z.object({
+  alg: headerText,
+  typ: headerText.optional(),
+  cty: headerText.optional(),
+  kid: headerText.min(1).optional(),
+  jku: headerText.optional(),
+  x5u: headerText.optional(),
+  x5t: headerText.optional(),
+  'x5t#S256': headerText.optional(),
+  x5c: z.array(z.string().max(X5C_CHARS_MAX)).min(1).max(X5C_CERTIFICATES_MAX).optional(),
+  jwk: z.unknown().optional(),
+  crit: z.unknown().optional(),
 })
+type Header = Omit<z.output<typeof headerSchema>, 'alg'> & { alg: TokenAlgorithm }
 
 const accessSchema = z.object({
   type: z.string().max(256),
@@ -89,7 +108,7 @@ const accessSchema = z.object({
   actions: z.array(z.string().max(256)).max(TOKEN_ACTIONS_MAX).nullish(),
 })
 
-const payloadSchema = z.looseObject({
+const payloadSchema = z.object({
   iss: z.string().min(1).max(1024),
   aud: z.union([z.string().max(1024), z.array(z.string().max(1024)).min(1).max(TOKEN_AUDIENCES_MAX)]),
   sub: optionalText,
@@ -98,7 +117,7 @@ const payloadSchema = z.looseObject({
   access: z.array(accessSchema).max(TOKEN_ACCESS_MAX).nullish(),
   /** RFC 7800 §3.1. What registries may have there is none of Shoal's business. */
   cnf: z
-    .looseObject({ 'spki-sha256': z.string().max(64) })
+    .object({ 'spki-sha256': z.string().max(64) })
     .optional()
     .catch(undefined),
 })
@@ -125,9 +144,8 @@ export function parseSigningInput(signingInput: string): SignedClaims {
   const embeddedKey = embeddedKeyOf(header)
   return {
     signingInput,
-    hash: createHash('sha256').update(signingInput).digest('hex'),
-    algorithm: header.alg as TokenAlgorithm,
-    header,
+    hash: signingInputHash(signingInput),
+    algorithm: header.alg,
     issuer: payload.iss,
     audience: typeof payload.aud === 'string' ? [payload.aud] : payload.aud,
     subject: payload.sub ?? '',
@@ -140,24 +158,27 @@ export function parseSigningInput(signingInput: string): SignedClaims {
   }
 }
 
-function parseHeader(text: string): z.output<typeof headerSchema> {
-  const header = shaped(headerSchema, jsonOf(text))
-  if (!isTokenAlgorithm(header.alg)) {
-    throw new RegistryTokenError(
-      'TOKEN_ALGORITHM',
-      `tokens signed with ${header.alg.slice(0, 20)} are refused`,
-    )
-  }
-  // RFC 7515 §4.1.11: whoever does not understand a critical header must refuse the token.
-  if ('crit' in header) throw new RegistryTokenError('TOKEN_CRITICAL_HEADER', 'the token has a crit header')
-  return header
+/** SHA-256 (64 hex digits) of a signing input, of whatever text it is: cheap, so it is compared before any is parsed. */
+export function signingInputHash(signingInput: string): string {
+  return createHash('sha256').update(signingInput).digest('hex')
 }
 
-function embeddedKeyOf(header: z.output<typeof headerSchema>): JsonWebKey | undefined {
+function parseHeader(text: string): Header {
+  const { alg, ...header } = shaped(headerSchema, jsonOf(text))
+  if (!isTokenAlgorithm(alg)) {
+    throw new RegistryTokenError('TOKEN_ALGORITHM', `tokens signed with ${alg.slice(0, 20)} are refused`)
+  }
+  // RFC 7515 §4.1.11: whoever does not understand a critical header must refuse the token.
+  if (header.crit !== undefined)
+    throw new RegistryTokenError('TOKEN_CRITICAL_HEADER', 'the token has a crit header')
+  return { alg, ...header }
+}
+
+function embeddedKeyOf(header: Header): JsonWebKey | undefined {
   const fromChain = header.x5c === undefined ? undefined : keyOfCertificate(header.x5c[0]!)
   if (header.jwk === undefined) return fromChain
-  const fromJwk = canonicalKey(header.jwk as JsonWebKey)
-  if (fromJwk === undefined) throw malformed('the embedded key is not a public key')
+  const fromJwk = canonicalKey(header.jwk)
+  if (fromJwk === undefined) throw malformed('the embedded key is none that tokens are signed with')
   // Two different keys would let the registry and us each pick another one.
   if (fromChain !== undefined && !isSameKey(fromChain, fromJwk)) {
     throw malformed('x5c and jwk name different keys')
@@ -167,9 +188,14 @@ function embeddedKeyOf(header: z.output<typeof headerSchema>): JsonWebKey | unde
 
 /** RFC 7515 §4.1.6: standard base64 of DER; the first certificate holds the key that signed. */
 function keyOfCertificate(base64: string): JsonWebKey {
+  const key = canonicalKey(exportedKeyOf(base64))
+  if (key === undefined) throw malformed('the key of x5c is none that tokens are signed with')
+  return key
+}
+
+function exportedKeyOf(base64: string): JsonWebKey {
   try {
-    const certificate = new X509Certificate(Buffer.from(base64, 'base64'))
-    return publicPartOf(certificate.publicKey.export({ format: 'jwk' }))
+    return new X509Certificate(Buffer.from(base64, 'base64')).publicKey.export({ format: 'jwk' })
   } catch (cause) {
     throw malformed('x5c does not begin with a certificate', cause)
   }
@@ -177,7 +203,8 @@ function keyOfCertificate(base64: string): JsonWebKey {
 
 function jsonOf(part: string): unknown {
   try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytesOf(part)))
+    const text = new TextDecoder('utf-8', { fatal: true }).decode(bytesOf(part))
+    return parseBoundedJson(text, { charsMax: TOKEN_CHARS_MAX, depthMax: TOKEN_DEPTH_MAX })
   } catch {
     // No cause: it would quote the token into logs.
     throw malformed('not JSON in base64url')

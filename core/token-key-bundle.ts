@@ -1,7 +1,8 @@
 import { createPublicKey, type JsonWebKey, type KeyObject } from 'node:crypto'
 import { z } from 'zod'
+import { parseBoundedJson } from './bounded-json.ts'
 import { RegistryFileError, readRegistryFile } from './registry-config.ts'
-import { libtrustKeyId, publicPartOf, thumbprintOf } from './token-algorithms.ts'
+import { canonicalKey, JWK_TEXT_CHARS_MAX, libtrustKeyId, thumbprintOf } from './token-algorithms.ts'
 import { certificatesOf } from './trusted-authorities.ts'
 
 /** A public key of a token server, from configuration. */
@@ -13,40 +14,57 @@ export interface ConfiguredKey {
 
 /** Bound of keys per file. */
 export const CONFIGURED_KEYS_MAX = 64
+/** Of a JWKS: 64 keys, each with a chain of certificates. */
+const JWKS_CHARS_MAX = 4 * 1024 * 1024
+/** Of the set, its list, a key and what the key may hold. */
+const JWKS_DEPTH_MAX = 8
 
-const jwksSchema = z.object({
-  keys: z
-    .array(z.looseObject({ kty: z.string(), kid: z.string().max(1024).optional() }))
-    .min(1)
-    .max(CONFIGURED_KEYS_MAX),
-})
+const jwksSchema = z.object({ keys: z.array(z.unknown()).min(1).max(CONFIGURED_KEYS_MAX) })
+const namedSchema = z.object({ kid: z.string().max(JWK_TEXT_CHARS_MAX).optional() })
 
 /**
  * The keys of a `tokenKeysFile`: a JWKS (RFC 7517 §5), or PEM certificates as in Distribution's `rootcertbundle`.
- * A certificate stands for its own key only: what it may have signed is not trusted through it.
+ * A certificate stands for its own key only: what it may have signed is not trusted through it. Keys that no token is
+ * verified with are left out (RFC 7517 §5): other types, RSA keys of other lengths or exponents.
  * @throws RegistryFileError, AuthorityBundleError
  */
 export function readTokenKeys(path: string): ConfiguredKey[] {
   const text = readRegistryFile(path, 'tokenKeysFile')
-  if (text.trimStart().startsWith('{')) return keysFromJwks(text, path)
-  return certificatesOf(text)
-    .slice(0, CONFIGURED_KEYS_MAX)
-    .map((certificate) => configuredKey(certificate.publicKey))
+  const keys = text.trimStart().startsWith('{') ? keysFromJwks(text, path) : keysFromBundle(text)
+  if (keys.length > 0) return keys
+  throw new RegistryFileError(`tokenKeysFile has no key that tokens can be verified with: ${path}`, {
+    hint: 'RSA keys of 2048 to 4096 bits with the exponent 65537, EC keys (P-256, P-384, P-521) or Ed25519 keys.',
+  })
 }
 
-function configuredKey(key: KeyObject, name?: string): ConfiguredKey {
-  const jwk = publicPartOf(key.export({ format: 'jwk' }))
-  const keyIds = [thumbprintOf(jwk).toString('base64url'), libtrustKeyId(key)]
-  return { jwk, keyIds: new Set(name === undefined ? keyIds : [name, ...keyIds]) }
+function keysFromBundle(text: string): ConfiguredKey[] {
+  return certificatesOf(text)
+    .slice(0, CONFIGURED_KEYS_MAX)
+    .flatMap(({ publicKey }) => configuredKey(exportedJwk(publicKey)))
+}
+
+/** @returns undefined for a kind of key that has no JWK */
+function exportedJwk(key: KeyObject): JsonWebKey | undefined {
+  try {
+    return key.export({ format: 'jwk' })
+  } catch {
+    return undefined
+  }
+}
+
+/** @returns one key, or none for what no token is verified with */
+function configuredKey(key: unknown, name?: string): ConfiguredKey[] {
+  const jwk = canonicalKey(key)
+  if (jwk === undefined) return []
+  const libtrustId = libtrustKeyId(createPublicKey({ key: jwk, format: 'jwk' }))
+  const keyIds = [thumbprintOf(jwk).toString('base64url'), libtrustId]
+  return [{ jwk, keyIds: new Set(name === undefined ? keyIds : [name, ...keyIds]) }]
 }
 
 function keysFromJwks(text: string, path: string): ConfiguredKey[] {
   try {
-    return jwksSchema
-      .parse(JSON.parse(text))
-      .keys.map(({ kid, ...jwk }) =>
-        configuredKey(createPublicKey({ key: jwk as JsonWebKey, format: 'jwk' }), kid),
-      )
+    const json = parseBoundedJson(text, { charsMax: JWKS_CHARS_MAX, depthMax: JWKS_DEPTH_MAX })
+    return jwksSchema.parse(json).keys.flatMap((key) => configuredKey(key, namedSchema.parse(key).kid))
   } catch (cause) {
     throw new RegistryFileError(`tokenKeysFile is not a set of public keys: ${path}`, {
       cause,

@@ -2,6 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Logger } from 'pino'
 import type { Client } from '../client/index.ts'
 import type { ListenAddress } from '../core/config.ts'
+import type { Defects } from '../core/defects.ts'
 import type { ShoalError } from '../core/errors.ts'
 import type { Metrics } from '../core/metrics.ts'
 import { statusOf } from './error-response.ts'
@@ -21,6 +22,7 @@ export interface AdminOptions {
   /** PEM of what pulling clients must trust. */
   certificatesPem: () => string
   log: Logger
+  defects: Defects
 }
 
 interface Page {
@@ -47,9 +49,10 @@ function adminServer(parts: AdminOptions): Server {
       headersTimeout: REQUEST_PATIENCE_MS,
     },
     (request, response) => {
-      answerAdmin(parts, request)
-        .then((page) => send(response, 200, page))
-        .catch((error: ShoalError) => send(response, statusOf(error), errorPage(error)))
+      const refuse = (error: ShoalError) => send(response, statusOf(error), errorPage(error))
+      const answer = async () => send(response, 200, await answerAdmin(parts, request))
+      const boundary = parts.defects.boundary('admin_request', refuse)
+      boundary.run(answer)
     },
   )
   server.maxConnections = CONNECTIONS_MAX

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Logger } from 'pino'
+import type { Defects } from '../core/defects.ts'
 import { ShoalError } from '../core/errors.ts'
 import type { RegistryClient, RegistryClients } from '../core/registry-client.ts'
 import { parseRegistryHost } from '../core/repository.ts'
@@ -21,6 +22,7 @@ export interface ConnectParts {
   policy: TargetPolicy
   metrics: ProxyMetrics
   log: Logger
+  defects: Defects
 }
 
 /** A CONNECT request and its connection, which HTTP has let go of. */
@@ -35,7 +37,7 @@ export interface ConnectExchange {
 export async function answerConnect(parts: ConnectParts, exchange: ConnectExchange): Promise<void> {
   const { socket } = exchange
   socket.setTimeout(0)
-  // HTTP took its own listener with it; without one an error would end the process.
+  // HTTP took its own listener with it; without one an error would be a defect.
   socket.on('error', () => socket.destroy())
   try {
     const target = parseAuthority(exchange.request.url ?? '')
@@ -100,7 +102,11 @@ function clientOf({ request }: ConnectExchange, { host }: RegistryClient) {
   return { registry: host, userAgent: request.headers['user-agent'] ?? '' }
 }
 
-function refuse({ metrics, log }: ConnectParts, { request, socket }: ConnectExchange, error: unknown): void {
+function refuse(
+  { metrics, log, defects }: ConnectParts,
+  { request, socket }: ConnectExchange,
+  error: unknown,
+): void {
   const isDenied = error instanceof ShoalError && error.code === 'CONNECT_DENIED'
   metrics.connectAnswered(isDenied ? 'denied' : 'failed')
   if (error instanceof ShoalError) {
@@ -108,6 +114,6 @@ function refuse({ metrics, log }: ConnectParts, { request, socket }: ConnectExch
     refuseSocket(socket, error)
     return
   }
-  log.error({ err: error }, 'unexpected error while answering CONNECT')
+  defects.note('proxy_connect', error)
   socket.destroy()
 }

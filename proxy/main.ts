@@ -4,6 +4,7 @@ import type { Logger } from 'pino'
 import { type Client, type ClientOptions, startClient } from '../client/index.ts'
 import { ConfigError, ensureDataDir, type ListenAddress, readSecretFile } from '../core/config.ts'
 import { lockDataDir } from '../core/data-lock.ts'
+import { Defects, defectCounter } from '../core/defects.ts'
 import { clusterOfJoinToken } from '../core/join-token.ts'
 import { createMetrics } from '../core/metrics.ts'
 import { openRegistries, type RegistryClients } from '../core/registry-client.ts'
@@ -22,6 +23,7 @@ export interface RunningNode {
   readonly proxyAddress: ListenAddress
   readonly peerAddress: ListenAddress
   readonly adminAddress: ListenAddress
+  readonly defects: Defects
   close(): Promise<void>
 }
 
@@ -44,13 +46,21 @@ export async function startNode(
     parts.defer(lockDataDir(config.dataDir))
     const registries = openRegistries(config.registries)
     parts.defer(() => closeAll(registries))
-    const client = await start(clientOptions(config, registries, log))
-    parts.defer(() => client.close())
     const metrics = createMetrics({ process: true })
+    const defects = new Defects({ log, count: defectCounter(metrics) })
+    const client = await start({ ...clientOptions(config, registries, log), defects })
+    parts.defer(() => client.close())
     blobMetrics(metrics, client)
     const authority = await ProxyAuthority.make([...registries.keys()])
     const certificatesPem = () => authority.certificatesPem
-    const admin = await startAdmin({ listen: config.adminListen, client, metrics, certificatesPem, log })
+    const admin = await startAdmin({
+      listen: config.adminListen,
+      client,
+      metrics,
+      certificatesPem,
+      log,
+      defects,
+    })
     parts.defer(() => admin.close())
     const trust = new TrustFiles({ ...config, registries: registries.keys() })
     parts.defer(() => trust.remove())
@@ -65,6 +75,7 @@ export async function startNode(
       authority,
       metrics,
       log,
+      defects,
     })
     parts.defer(() => proxy.close())
     const addresses = {
@@ -73,7 +84,7 @@ export async function startNode(
       adminAddress: admin.address,
     }
     log.info({ ...addresses, registries: [...registries.keys()] }, 'the node is ready')
-    return { ...addresses, close: () => parts.disposeAsync() }
+    return { ...addresses, defects, close: () => parts.disposeAsync() }
   } catch (error) {
     await parts.disposeAsync()
     throw error

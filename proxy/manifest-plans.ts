@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import { z } from 'zod'
 import type { Client, ImagePlan } from '../client/index.ts'
+import { parseBoundedJson } from '../core/bounded-json.ts'
 import { BoundedMap } from '../core/bounded-map.ts'
 import type { Digest } from '../core/digest.ts'
 import { isRepository, type RegistryHost, type Repository } from '../core/repository.ts'
@@ -15,6 +16,8 @@ import type { ResponseWatcher } from './upstream/forward.ts'
 
 /** OCI distribution-spec, "Pushing manifests": registries accept 4 MiB, so images hardly have larger ones. */
 export const MANIFEST_BYTES_MAX = 4 * 1024 * 1024
+/** Nesting of a manifest: its list of layers, a layer, its annotations; and whatever else newer ones hold. */
+const MANIFEST_DEPTH_MAX = 16
 /** An OCI image has at most 127 layers and a config; with more entries it is something else. */
 const MANIFEST_LAYERS_MAX = 1024
 /** Bound of remembered blob sizes: some 30 images of full height, about 1 MiB. */
@@ -106,7 +109,7 @@ class ManifestReader implements ResponseWatcher {
 function blobsOf(text: string): ImagePlan['blobs'] {
   let json: unknown
   try {
-    json = JSON.parse(text)
+    json = parseBoundedJson(text, { charsMax: MANIFEST_BYTES_MAX, depthMax: MANIFEST_DEPTH_MAX })
   } catch {
     return []
   }

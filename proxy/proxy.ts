@@ -3,6 +3,7 @@ import type { Socket } from 'node:net'
 import type { Logger } from 'pino'
 import type { Client } from '../client/index.ts'
 import type { ListenAddress } from '../core/config.ts'
+import { type Boundary, Defects } from '../core/defects.ts'
 import { ShoalError } from '../core/errors.ts'
 import type { Metrics } from '../core/metrics.ts'
 import type { RegistryClient, RegistryClients } from '../core/registry-client.ts'
@@ -45,6 +46,8 @@ export interface ProxyOptions {
   deniedPorts: number[]
   metrics: Metrics
   log: Logger
+  /** Absent: they are logged, and counted nowhere. */
+  defects?: Defects
 }
 
 export interface RunningProxy {
@@ -58,23 +61,29 @@ export interface RunningProxy {
  */
 export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const { client, registries, authority, log } = options
+  const { defects = new Defects({ log, count: () => undefined }) } = options
   const metrics = proxyMetrics(options.metrics)
   const plans = new ManifestPlans(client, options.p2pMinBytes)
-  const pulls = { client, plans, metrics, log, p2pMinBytes: options.p2pMinBytes }
+  const pulls = { client, plans, metrics, log, defects, p2pMinBytes: options.p2pMinBytes }
   const intercept = new InterceptServer({
     authority,
     log,
-    onRequest: (request, response, registry) => {
-      const refusal = misdirection(request, registry)
-      if (refusal !== undefined) return refuse(log, refusal, response)
-      answer(pulls, { request, response, registry })
-    },
+    onRequest: (request, response, registry) =>
+      requestBoundary(defects, response).run(() => {
+        const refusal = misdirection(request, registry)
+        if (refusal !== undefined) return refuse(log, refusal, response)
+        return answer(pulls, { request, response, registry })
+      }),
   })
   const policy = new TargetPolicy(options)
-  const connects = { registries, intercept, rejections: new Rejections(), policy, metrics, log }
+  const connects = { registries, intercept, rejections: new Rejections(), policy, metrics, log, defects }
   const server = listener({
-    onConnect: (request, socket, head) => answerConnect(connects, { request, socket, head }),
-    onPlain: (request, response) => answerPlain(policy, log, request, response),
+    onConnect: (request, socket, head) =>
+      defects
+        .boundary('proxy_connect', () => socket.destroy())
+        .run(() => answerConnect(connects, { request, socket, head })),
+    onPlain: (request, response) =>
+      requestBoundary(defects, response).run(() => answerPlain(policy, log, request, response)),
     onMalformed: malformedRefusal(log),
   })
   const connections = new Connections(server)
@@ -130,6 +139,11 @@ function refuse(log: Logger, refusal: ShoalError, response: ServerResponse): voi
   respondWithError(response, refusal)
 }
 
+/** Of one request: an answer that has begun is cut, so that nobody takes it for whole. */
+function requestBoundary(defects: Defects, response: ServerResponse): Boundary {
+  return defects.boundary('proxy_request', () => response.destroy())
+}
+
 async function answerPlain(
   policy: TargetPolicy,
   log: Logger,
@@ -140,7 +154,6 @@ async function answerPlain(
     await forwardPlain(policy, request, response)
   } catch (error) {
     if (error instanceof ShoalError) return refuse(log, error, response)
-    log.error({ err: error }, 'unexpected error while passing on a request')
-    response.destroy()
+    throw error
   }
 }

@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Logger } from 'pino'
 import type { Client, OpenBlob } from '../client/index.ts'
+import type { Defects } from '../core/defects.ts'
 import { ShoalError } from '../core/errors.ts'
 import { type RegistryClient, RegistryUnreachableError } from '../core/registry-client.ts'
 import { failureText } from '../core/trusted-authorities.ts'
@@ -22,6 +23,7 @@ export interface PullParts {
   plans: ManifestPlans
   metrics: ProxyMetrics
   log: Logger
+  defects: Defects
   /** Smaller blobs come from the registry: asking the swarm would take longer than they do. Bytes. */
   p2pMinBytes: number
 }
@@ -157,7 +159,7 @@ async function openBlob(
 
 /** Logs why a blob does not come from the swarm. An unexpected error is a bug, but Docker still gets its layer. */
 function noteFailure(
-  { log, metrics }: PullParts,
+  { log, metrics, defects }: PullParts,
   { registry }: Exchange,
   wanted: BlobGet,
   error: unknown,
@@ -165,7 +167,7 @@ function noteFailure(
   const code = error instanceof ShoalError ? error.code : 'UNEXPECTED'
   const facts = { registry: registry.host, repository: wanted.repository, digest: wanted.digest, code }
   metrics.fellBack(code)
-  if (code === 'UNEXPECTED') log.error({ ...facts, err: error }, 'unexpected error while serving a blob')
+  if (code === 'UNEXPECTED') defects.note('proxy_request', error, facts)
   else log.warn({ ...facts, reason: (error as ShoalError).message }, 'the swarm could not serve a blob')
 }
 
@@ -191,7 +193,11 @@ async function passThrough<Outcome extends RequestOutcome>(
   return outcome
 }
 
-function answerFailure({ log }: PullParts, { response, registry, request }: Exchange, error: unknown): void {
+function answerFailure(
+  { log, defects }: PullParts,
+  { response, registry, request }: Exchange,
+  error: unknown,
+): void {
   if (response.destroyed) return
   if (error instanceof ShoalError) {
     log.warn(
@@ -202,7 +208,7 @@ function answerFailure({ log }: PullParts, { response, registry, request }: Exch
     return
   }
   // A bug costs this request and no other: other pulls run in this process.
-  log.error({ err: error, registry: registry.host }, 'unexpected error while answering a request')
+  defects.note('proxy_request', error, { registry: registry.host })
   response.destroy()
 }
 

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { ensureDataDir } from '../core/config.ts'
 import { lockDataDir } from '../core/data-lock.ts'
+import { Defects } from '../core/defects.ts'
 import { ShoalError } from '../core/errors.ts'
 import { createMetrics } from '../core/metrics.ts'
 import { UNLOCK_SOCKET } from '../core/unlock-socket.ts'
@@ -20,7 +21,10 @@ import { SqliteStore } from './store/sqlite-store.ts'
  * API needs the sealed admin authority, so it is not there yet.
  */
 
-interface Closable {
+interface Running {
+  readonly defects: Defects
+  /** Rejects when the key was right and the tracker could not be started all the same. */
+  readonly failed?: Promise<never>
   close(): Promise<void>
 }
 
@@ -36,12 +40,16 @@ const BODY_PATIENCE_MS = 10_000
 export async function startLocked(
   config: TrackerConfig,
   log: Logger,
-  start: (unlockKey: string) => Promise<Closable>,
-): Promise<Closable> {
+  start: (unlockKey: string) => Promise<Running>,
+): Promise<Running> {
   const locked = new AsyncDisposableStack()
-  let tracker: Closable | undefined
+  let tracker: Running | undefined
   const path = join(config.dataDir, UNLOCK_SOCKET)
   const socket = createServer((request, response) => void answer(request, response))
+  const metrics = trackerMetrics(createMetrics({ process: false }).registry, () => 0)
+  const defects = new Defects({ log, count: metrics.countDefect })
+  const failed = Promise.withResolvers<never>()
+  failed.promise.catch(() => undefined)
   let turn: Promise<unknown> = Promise.resolve()
 
   async function unlock(unlockKey: string): Promise<void> {
@@ -62,8 +70,8 @@ export async function startLocked(
       const { code, message } = error instanceof ShoalError ? error : { code: 'INTERNAL', message: 'failed' }
       log.warn({ err: error, code }, 'the tracker was not unlocked')
       send(response, 403, { error: { code, message } })
-      // With the right key, and all the same no tracker: as when it fails at an ordinary start.
-      if (locked.disposed) throw error
+      // As when it fails at an ordinary start.
+      if (locked.disposed) failed.reject(error)
     }
   }
 
@@ -71,7 +79,6 @@ export async function startLocked(
     ensureDataDir(config.dataDir)
     locked.defer(lockDataDir(config.dataDir))
     await withStore(config, refuseNewStore)
-    const metrics = trackerMetrics(createMetrics({ process: false }).registry, () => 0)
     const nodeApi = makeHttpsListener({ ...readTlsFiles(config), authorityPems: [] }, log, metrics)
     nodeApi.app.addHook('onRequest', async () => {
       throw new RefusedError('TRACKER_LOCKED', 'the tracker waits for its unlock key')
@@ -87,11 +94,15 @@ export async function startLocked(
   }
   log.warn({ dataDir: config.dataDir }, 'the tracker is locked: shoal certs unlock gives it the unlock key')
   return {
+    failed: failed.promise,
+    get defects() {
+      return tracker?.defects ?? defects
+    },
     close: async () => {
       socket.close()
       socket.closeAllConnections()
       await turn.catch(() => undefined)
-      await (tracker ?? { close: () => locked.disposeAsync() }).close()
+      await (tracker === undefined ? locked.disposeAsync() : tracker.close())
     },
   }
 }

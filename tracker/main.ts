@@ -3,6 +3,7 @@ import type { Logger } from 'pino'
 import { ensureDataDir, isReadableByOthers, type ListenAddress, readSecretFile } from '../core/config.ts'
 import { CredentialsSeen } from '../core/credentials-seen.ts'
 import { lockDataDir } from '../core/data-lock.ts'
+import { Defects } from '../core/defects.ts'
 import { createMetrics } from '../core/metrics.ts'
 import { openRegistries, type RegistryClients } from '../core/registry-client.ts'
 import { TokenKeys } from '../core/token-keys.ts'
@@ -35,6 +36,7 @@ export interface RunningTracker {
   /** Where nodes reach it. */
   readonly address: ListenAddress
   readonly adminAddress: ListenAddress
+  readonly defects: Defects
   /**
    * What the admin API does, for a program that runs the tracker inside itself.
    * @throws RefusedError CLUSTER_EXISTS
@@ -47,6 +49,14 @@ export interface RunningTracker {
 /** For the audit log. */
 const UNLOCKED = { actor: 'operator', action: 'tracker unlocked', cluster: null, target: 'data key' }
 
+/** What the command line needs of a running program. */
+export interface RunningProgram {
+  readonly defects: Defects
+  /** Rejects when it has to end by itself. */
+  readonly failed?: Promise<never>
+  close(): Promise<void>
+}
+
 /** What tests replace. */
 export interface TrackerSurroundings {
   nowMs?: () => number
@@ -55,7 +65,7 @@ export interface TrackerSurroundings {
 }
 
 /** Starts the tracker, locked when its configuration names no unlock key. @throws as `startTracker` */
-export function runTracker(config: TrackerConfig, log: Logger): Promise<{ close(): Promise<void> }> {
+export function runTracker(config: TrackerConfig, log: Logger): Promise<RunningProgram> {
   if (config.unlockKeyFile !== undefined) return startTracker(config, log)
   return startLocked(config, log, (unlockKey) => startTracker(config, log, {}, unlockKey))
 }
@@ -111,6 +121,7 @@ export async function startTracker(
     return {
       address,
       adminAddress,
+      defects: parts.defects,
       createCluster: async (cluster) => {
         await clusters.create(cluster, { actor: 'tracker', nowMs: parts.nowMs() })
       },
@@ -135,6 +146,7 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
   const { nowMs = Date.now, random = Math.random, leasePolicy = fairShare() } = foundation
   const silentMsMax = config.heartbeatSeconds * 1000 * HEARTBEATS_MISSED_MAX
   const peers = new PeerTables(silentMsMax)
+  const metrics = trackerMetrics(createMetrics({ process: true }).registry, () => peers.nodeCount())
   return {
     store,
     sealer,
@@ -152,8 +164,9 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
     pullLimits: pullLimits(config, log),
     leasePolicy,
     times: config,
-    metrics: trackerMetrics(createMetrics({ process: true }).registry, () => peers.nodeCount()),
+    metrics,
     log,
+    defects: new Defects({ log, count: metrics.countDefect }),
     nowMs,
     random,
   }

@@ -1,4 +1,5 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
+import { DEFECT_PLACES, DEFECTS_METRIC, type DefectPlace } from '../core/defects.ts'
 
 /** The tracker's own figures. Labels come from small fixed sets: routes and codes. */
 export interface TrackerMetrics {
@@ -12,6 +13,7 @@ export interface TrackerMetrics {
   /** Disputed pieces, by who was wrong. */
   verdicts: Counter<'verdict'>
   requestSeconds: Histogram<'route'>
+  countDefect(where: DefectPlace): void
 }
 
 /** @param nodeCount read when the metrics are asked for */
@@ -27,8 +29,11 @@ export function trackerMetrics(registry: Registry, nodeCount: () => number): Tra
       this.set(nodeCount())
     },
   })
+  const defects = new Counter({ ...DEFECTS_METRIC, labelNames: ['where'], registers })
+  for (const where of DEFECT_PLACES) defects.inc({ where }, 0)
   return {
     registry,
+    countDefect: (where) => defects.inc({ where }),
     grants: counter('pull_grants_total', 'Pulls granted'),
     leases: counter('leases_total', 'Origin leases given'),
     confirmed: counter('swarms_confirmed_total', 'Swarms whose hashes two nodes matched against the digest'),

@@ -1,5 +1,6 @@
 import type { Logger } from 'pino'
 import type { CredentialsSeen } from '../core/credentials-seen.ts'
+import type { Defects } from '../core/defects.ts'
 import type { NodeId } from '../core/metainfo.ts'
 import { peerTokenTrust } from '../core/peer-token.ts'
 import type { RegistryClients } from '../core/registry-client.ts'
@@ -41,6 +42,7 @@ export interface TrackerParts {
   times: TrackerTimes
   metrics: TrackerMetrics
   log: Logger
+  defects: Defects
   /** Milliseconds since 1970. */
   nowMs(): number
   /** In [0, 1); for choices that need not be secret. */

@@ -1,3 +1,4 @@
+import { isDefect } from '../core/defects.ts'
 import type { TrackerParts } from './parts.ts'
 import { PULL_KEPT_MS } from './pull/pull-certificate.ts'
 
@@ -8,10 +9,17 @@ export const PULLS_KEPT_PER_NODE_MAX = 1024
 /** How long the audit log reaches back. */
 export const AUDIT_KEPT_MS = 90 * 24 * 3600 * 1000
 
-type Pruned = Pick<TrackerParts, 'store' | 'clusters' | 'revocations' | 'log' | 'nowMs'>
+type Pruned = Pick<TrackerParts, 'store' | 'clusters' | 'revocations' | 'log' | 'defects' | 'nowMs'>
 
 /** Forgets what has ended, now and then: pulls, audit entries, convictions, previous authorities. @returns what stops it */
-export function pruneRegularly({ store, clusters, revocations, log, nowMs }: Pruned): () => Promise<void> {
+export function pruneRegularly({
+  store,
+  clusters,
+  revocations,
+  log,
+  defects,
+  nowMs,
+}: Pruned): () => Promise<void> {
   const prune = async () => {
     try {
       const now = nowMs()
@@ -24,6 +32,7 @@ export function pruneRegularly({ store, clusters, revocations, log, nowMs }: Pru
       await clusters.withdrawEnded(nowMs())
       await revocations.clearEnded(nowMs())
     } catch (error) {
+      if (isDefect(error)) defects.note('tracker_job', error)
       log.error({ err: error }, 'old records could not be removed')
     }
   }

@@ -4,7 +4,13 @@ import { ShoalError } from '../../core/errors.ts'
 import type { ClusterId } from '../../core/metainfo.ts'
 import { peerTokenIssuer } from '../../core/peer-token.ts'
 import type { RegistryClients } from '../../core/registry-client.ts'
-import { grantsPull, isValidAt, parseSigningInput, type SignedClaims } from '../../core/registry-token.ts'
+import {
+  grantsPull,
+  isValidAt,
+  parseSigningInput,
+  type SignedClaims,
+  signingInputHash,
+} from '../../core/registry-token.ts'
 import { thumbprintOf } from '../../core/token-algorithms.ts'
 import type { TokenKeys } from '../../core/token-keys.ts'
 import { type ProofBinding, verifyTokenProof } from '../../core/token-proof/index.ts'
@@ -63,10 +69,11 @@ export class Admission {
    *   was valid when the grant was made, is the one the certificate is bound to, and is signed with a trusted key
    */
   checkProof(claims: PullClaims, message: ProofMessage, binding: ProofBinding, certificateKey: string): void {
+    // Before any of it is parsed: the tracker has read the token that it bound the certificate to, and nobody any other.
+    if (signingInputHash(message.signingInput) !== claims.tokenHash)
+      throw new PeerRefusedError('the certificate is bound to another token')
     try {
       const token = parseSigningInput(message.signingInput)
-      if (token.hash !== claims.tokenHash)
-        throw new PeerRefusedError('the certificate is bound to another token')
       if (!grantsPull(token, claims.repository)) throw new PeerRefusedError('the token grants no pull')
       if (!isValidAt(token, claims.grantedAtSeconds))
         throw new PeerRefusedError('the token was not valid at the grant')

@@ -1,4 +1,5 @@
 import { CERTIFICATE_BLOBS_MAX } from '../../core/certificate-claims.ts'
+import type { Defects } from '../../core/defects.ts'
 import type { Digest } from '../../core/digest.ts'
 import { parseRegistryToken } from '../../core/registry-token.ts'
 import type { RegistryHost, Repository } from '../../core/repository.ts'
@@ -25,6 +26,7 @@ export interface Grant {
 export interface GrantsOptions {
   tracker: TrackerClient
   trust: ClusterTrustState
+  defects: Defects
   tokenKeys: TokenKeys
   /** Whether the registry's own tokens are signed (kind `token`). */
   hasSignedTokens: (registry: RegistryHost) => boolean
@@ -173,7 +175,9 @@ export class Grants {
       this.renew(grant).catch(() => this.forget(grant))
     }
     clearTimeout(held.timer)
-    held.timer = setTimeout(renew, validForSeconds * 1000 * RENEW_AT_SHARE)
+    const { defects } = this.options
+    const boundary = defects.boundary('membership', () => this.forget(grant))
+    held.timer = setTimeout(boundary.callback(renew), validForSeconds * 1000 * RENEW_AT_SHARE)
     held.timer.unref()
   }
 

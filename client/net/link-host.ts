@@ -1,5 +1,6 @@
 import type { X509Certificate } from 'node:crypto'
 import type { CertificateClaims, PullClaims } from '../../core/certificate-claims.ts'
+import type { Defects } from '../../core/defects.ts'
 import type { ShoalError } from '../../core/errors.ts'
 import type { HashBatch } from '../../core/hash-batch.ts'
 import type { NodeId, PieceIndex, PieceLayout, SwarmId } from '../../core/metainfo.ts'
@@ -22,6 +23,7 @@ export interface LinkHost {
   readonly layout: PieceLayout
   readonly version: string
   readonly isUploadOnly: boolean
+  readonly defects: Defects
   isRevoked(claims: CertificateClaims): boolean
   /** Present while this node downloads with a token. */
   prover(): TokenProver | undefined

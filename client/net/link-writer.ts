@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net'
+import type { Boundary } from '../../core/defects.ts'
 
 interface Block {
   bytes: Uint8Array
@@ -13,14 +14,17 @@ interface Block {
  */
 export class LinkWriter {
   private readonly socket: Socket
+  private readonly boundary: Boundary
   private readonly messages: Buffer[] = []
   private readonly blocks: Block[] = []
   private waitingBytes = 0
   private isWriting = false
   private isClosed = false
 
-  constructor(socket: Socket) {
+  /** @param boundary of the connection */
+  constructor(socket: Socket, boundary: Boundary) {
     this.socket = socket
+    this.boundary = boundary
   }
 
   /** What the kernel has not taken yet. */
@@ -37,7 +41,7 @@ export class LinkWriter {
   /** Goes out after every message that was added before. */
   sendBlock(bytes: Uint8Array, done: () => void): void {
     if (this.isClosed) {
-      queueMicrotask(done)
+      queueMicrotask(this.boundary.callback(done))
       return
     }
     this.blocks.push({ bytes, done })
@@ -54,7 +58,7 @@ export class LinkWriter {
   /** Nothing more goes out. What is being written is done with by the socket's own end. */
   close(): void {
     this.isClosed = true
-    for (const { done } of this.blocks.splice(0)) queueMicrotask(done)
+    for (const { done } of this.blocks.splice(0)) queueMicrotask(this.boundary.callback(done))
   }
 
   /** Joined: a TLS record for each small message would cost more than the message. */
@@ -71,10 +75,14 @@ export class LinkWriter {
   private write(bytes: Uint8Array, done?: () => void): void {
     this.waitingBytes -= bytes.length
     this.isWriting = true
-    this.socket.write(bytes, () => {
+    const written = () => {
       this.isWriting = false
-      this.flush()
-      done?.()
-    })
+      try {
+        this.flush()
+      } finally {
+        done?.()
+      }
+    }
+    this.socket.write(bytes, this.boundary.callback(written))
   }
 }

@@ -39,7 +39,7 @@ export function dialPeer(
     minVersion: 'TLSv1.3',
     // Said, because Node lets an environment variable change the default.
     rejectUnauthorized: true,
-    checkServerIdentity: (_name, certificate) => refusalOf(new X509Certificate(certificate.raw), peer, host),
+    checkServerIdentity: (_name, certificate) => refusalOf(certificate.raw, peer, host),
     onread: {
       buffer: received,
       callback: (bytes) => {
@@ -54,31 +54,30 @@ export function dialPeer(
     socket.destroy()
     if (!link) options.onFailed(error)
   }
-  const timer = setTimeout(() => failed(new PeerRefusedError('no TLS handshake in time')), DIAL_MS_MAX)
+  const boundary = host.defects.boundary('peer_handshake', failed)
+  const ended = (why: string) => boundary.callback(() => failed(new PeerRefusedError(why)))
+  const timer = setTimeout(ended('no TLS handshake in time'), DIAL_MS_MAX)
   timer.unref()
-  socket.once('error', failed)
-  socket.once('close', () => failed(new PeerRefusedError('closed before the handshake')))
-  socket.once('secureConnect', () => {
+  socket.once('error', boundary.callback(failed))
+  socket.once('close', ended('closed before the handshake'))
+  const connected = () => {
     clearTimeout(timer)
-    try {
-      link = new PeerLink(socket, { host, infoHash, isDialler: true })
-      options.onLink(link)
-    } catch (error) {
-      failed(error as Error)
-    }
-  })
+    const made = new PeerLink(socket, { host, infoHash, isDialler: true })
+    options.onLink(made)
+    link = made
+  }
+  socket.once('secureConnect', boundary.callback(connected))
 }
 
-function refusalOf(certificate: X509Certificate, peer: Peer, host: LinkHost): Error | undefined {
+function refusalOf(der: Buffer, peer: Peer, host: LinkHost): Error | undefined {
   try {
-    const claims = claimsOf(certificate)
+    const claims = claimsOf(new X509Certificate(der))
     if (claims.node !== peer.node) return new PeerRefusedError('another node answers at that address')
     if (claims.kind === 'pull') host.checkCertificate(claims)
     else if (claims.kind !== 'serve')
       return new PeerRefusedError(`a ${claims.kind} certificate serves nothing`)
     return host.isRevoked(claims) ? new PeerRefusedError('revoked or banned') : undefined
   } catch (error) {
-    if (error instanceof ShoalError) return error
-    throw error
+    return error instanceof ShoalError ? error : host.defects.note('peer_handshake', error)
   }
 }

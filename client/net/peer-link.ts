@@ -1,7 +1,8 @@
 import type { X509Certificate } from 'node:crypto'
 import type { TLSSocket } from 'node:tls'
 import type { CertificateClaims } from '../../core/certificate-claims.ts'
-import { ShoalError } from '../../core/errors.ts'
+import type { Boundary } from '../../core/defects.ts'
+import type { ShoalError } from '../../core/errors.ts'
 import type { HashBatch } from '../../core/hash-batch.ts'
 import type { InfoHash, NodeId, PieceIndex } from '../../core/metainfo.ts'
 import type { Bitfield } from '../engine/bitfield.ts'
@@ -46,6 +47,8 @@ export class PeerLink implements FrameSink, SourcePort {
   readonly isDialler: boolean
   readonly lane: PeerLane
   readonly proof: PullProof
+  /** Whatever fails in here ends this connection, and nothing else. */
+  readonly boundary: Boundary
   private readonly socket: TLSSocket
   private readonly host: LinkHost
   private readonly infoHash: InfoHash
@@ -66,10 +69,12 @@ export class PeerLink implements FrameSink, SourcePort {
     this.host = options.host
     this.infoHash = options.infoHash
     this.isDialler = options.isDialler
+    this.boundary = this.host.defects.boundary('peer_link', (reason) => this.close(reason))
     this.proof = new PullProof(socket, options)
     this.budget = new FrameBudget(this.host.layout.pieceCount, Date.now())
-    this.writer = new LinkWriter(socket)
+    this.writer = new LinkWriter(socket, this.boundary)
     this.lane = new PeerLane(this.writer, {
+      boundary: this.boundary,
       layout: this.host.layout,
       confirmsPieces: !this.isStock,
       hasPiece: (piece) => this.host.hasPiece(piece),
@@ -81,12 +86,12 @@ export class PeerLink implements FrameSink, SourcePort {
     })
     socket.setNoDelay(true)
     socket.setKeepAlive(true, 30_000)
-    socket.on('error', (error) => this.close(new PeerProtocolError('connection error', { cause: error })))
-    socket.on('close', () => this.close(undefined))
-    this.after(
-      HANDSHAKE_MS_MAX,
-      () => this.limits ?? this.close(new PeerProtocolError('no handshake in time')),
-    )
+    const broken = (cause: Error) => this.close(new PeerProtocolError('connection error', { cause }))
+    socket.on('error', this.boundary.callback(broken))
+    const gone = () => this.close(undefined)
+    socket.on('close', this.boundary.callback(gone))
+    const late = () => this.limits ?? this.close(new PeerProtocolError('no handshake in time'))
+    this.after(HANDSHAKE_MS_MAX, late)
     for (const certificate of this.proof.certificates) this.endWith(certificate)
     this.sendHandshakes()
   }
@@ -108,23 +113,19 @@ export class PeerLink implements FrameSink, SourcePort {
 
   /** @param chunk may be reused by the caller afterwards */
   receive(chunk: Buffer): void {
-    if (this.isClosed) return
-    try {
-      this.reader.push(chunk)
-    } catch (error) {
-      if (!(error instanceof ShoalError)) throw error
-      this.close(error)
-    }
+    if (!this.isClosed) this.boundary.run(() => this.reader.push(chunk))
   }
 
+  /** Never throws, so that of many each ends. */
   close(reason: ShoalError | undefined): void {
     if (this.isClosed) return
     this.isClosed = true
+    // First: whatever goes wrong after it, nothing more is sent.
+    this.socket.destroy()
     for (const timer of this.timers) clearTimeout(timer)
     this.lane.close()
     this.writer.close()
-    this.socket.destroy()
-    this.host.onClosed(this, reason)
+    this.boundary.run(() => this.host.onClosed(this, reason))
   }
 
   // --- what this side sends ----------------------------------------------------------------------------------
@@ -203,7 +204,7 @@ export class PeerLink implements FrameSink, SourcePort {
     if (this.isFlushDue) return
     // Once a turn, for all that is said in it.
     this.isFlushDue = true
-    queueMicrotask(() => this.flush())
+    queueMicrotask(this.boundary.callback(() => this.flush()))
   }
 
   private flush(): void {
@@ -341,7 +342,7 @@ export class PeerLink implements FrameSink, SourcePort {
   }
 
   private after(delayMs: number, act: () => void): void {
-    const timer = setTimeout(act, Math.max(0, Math.min(delayMs, 2 ** 31 - 1)))
+    const timer = setTimeout(this.boundary.callback(act), Math.max(0, Math.min(delayMs, 2 ** 31 - 1)))
     timer.unref()
     this.timers.push(timer)
   }

@@ -1,7 +1,8 @@
 import type { AddressInfo, Socket } from 'node:net'
 import { createServer, type SecureContext, type Server, type TLSSocket } from 'node:tls'
 import { claimsOf } from '../../core/certificate-claims.ts'
-import { ListenFailedError, ShoalError } from '../../core/errors.ts'
+import type { Boundary, Defects } from '../../core/defects.ts'
+import { ListenFailedError, type ShoalError } from '../../core/errors.ts'
 import { type InfoHash, isInfoHash } from '../../core/metainfo.ts'
 import { PeerProtocolError, PeerRefusedError } from '../errors.ts'
 import type { LinkHost } from './link-host.ts'
@@ -31,6 +32,7 @@ export interface PeerListenerOptions {
    */
   context(): SecureContext | undefined
   onRefused(error: ShoalError, address: string | undefined): void
+  defects: Defects
 }
 
 /**
@@ -55,14 +57,19 @@ export class PeerListener {
       SNICallback: (name, done) => this.chooseContext(name, done),
     })
     this.server.maxConnections = ACCEPTED_MAX
-    this.server.on('connection', (socket) => this.beginHandshake(socket))
-    this.server.on('secureConnection', (socket) => {
-      this.handshaking.delete(endpointOf(socket))
-      this.accept(socket)
-    })
+    this.server.on('connection', (socket) => this.boundaryOf(socket).run(() => this.beginHandshake(socket)))
+    this.server.on('secureConnection', (socket) => this.boundaryOf(socket).run(() => this.accept(socket)))
     this.server.on('tlsClientError', (cause, socket) =>
-      options.onRefused(new PeerRefusedError('TLS handshake failed', { cause }), socket.remoteAddress),
+      this.boundaryOf(socket).fail(new PeerRefusedError('TLS handshake failed', { cause })),
     )
+  }
+
+  /** Of a connection that is no link yet. */
+  private boundaryOf(socket: Socket): Boundary {
+    return this.options.defects.boundary('peer_handshake', (reason) => {
+      socket.destroy()
+      this.options.onRefused(reason, socket.remoteAddress)
+    })
   }
 
   /** @throws ListenFailedError */
@@ -99,25 +106,24 @@ export class PeerListener {
   }
 
   private chooseContext(name: string, done: (error: Error | null, context?: SecureContext) => void): void {
-    const swarm = isInfoHash(name) ? this.options.swarmOf(name) : undefined
-    const context = swarm && this.options.context()
+    const boundary = this.options.defects.boundary('peer_handshake', done)
+    const context = boundary.run(() => {
+      const swarm = isInfoHash(name) ? this.options.swarmOf(name) : undefined
+      const found = swarm && this.options.context()
+      if (found === undefined) throw new PeerRefusedError('no such swarm here')
+      return found
+    })
     if (context) done(null, context)
-    else done(new PeerRefusedError('no such swarm here'))
   }
 
   private accept(socket: TLSSocket): void {
     // Without this a reset before the link has its own listener would be an unhandled error.
     socket.on('error', () => undefined)
-    try {
-      const { swarm, infoHash } = this.swarmFor(socket)
-      const link = new PeerLink(socket, { host: swarm, infoHash, isDialler: false })
-      swarm.attach(link)
-      socket.on('data', (chunk) => link.receive(chunk))
-    } catch (error) {
-      if (!(error instanceof ShoalError)) throw error
-      socket.destroy()
-      this.options.onRefused(error, socket.remoteAddress)
-    }
+    this.handshaking.delete(endpointOf(socket))
+    const { swarm, infoHash } = this.swarmFor(socket)
+    const link = new PeerLink(socket, { host: swarm, infoHash, isDialler: false })
+    swarm.attach(link)
+    socket.on('data', (chunk) => link.receive(chunk))
   }
 
   private swarmFor(socket: TLSSocket): { swarm: ListeningSwarm; infoHash: InfoHash } {

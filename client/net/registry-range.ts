@@ -100,7 +100,7 @@ function isAnswer({ statusCode, headers }: Dispatcher.ResponseData, { from }: Ra
   return statusCode === 200 || (statusCode === 206 && startsAt(headers['content-range'], from))
 }
 
-/** undici tells an unread body of its end by an error event, which nobody hears: it would end the process. */
+/** undici tells an unread body of its end by an error event, which nobody hears: a defect. */
 function dropBody({ body }: Dispatcher.ResponseData): void {
   body.on('error', () => undefined).destroy()
 }

@@ -1,6 +1,7 @@
 import { createSecureContext, type SecureContextOptions } from 'node:tls'
 import type { Dispatcher } from 'undici'
 import type { z } from 'zod'
+import { parseBoundedJson } from '../../core/bounded-json.ts'
 import { Agent } from '../../core/http-dispatchers.ts'
 import type { SwarmId } from '../../core/metainfo.ts'
 import {
@@ -32,6 +33,8 @@ import { TrackerRefusedError, TrackerUnavailableError } from '../errors.ts'
 const CALL_MS_MAX = 10_000
 /** Bound of one answer: a grant of 128 blobs with all their hashes stays far below. */
 const ANSWER_BYTES_MAX = 32 * 1024 * 1024
+/** Nesting of an answer: a grant, its swarms, a swarm, its batches, a batch; a token key is as deep. */
+const ANSWER_DEPTH_MAX = 8
 /** Heartbeat, grants and publications side by side. */
 const CONNECTIONS_MAX = 4
 
@@ -138,7 +141,9 @@ export class TrackerClient {
     }
     try {
       const response = await this.agent.request(request)
-      return { status: response.statusCode, body: await response.body.json() }
+      const text = await response.body.text()
+      const body = parseBoundedJson(text, { charsMax: ANSWER_BYTES_MAX, depthMax: ANSWER_DEPTH_MAX })
+      return { status: response.statusCode, body }
     } catch (cause) {
       throw new TrackerUnavailableError(`no answer from the tracker to ${path}`, { cause })
     }

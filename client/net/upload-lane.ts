@@ -1,3 +1,4 @@
+import type { Boundary } from '../../core/defects.ts'
 import { type PieceIndex, type PieceLayout, pieceBytesAt } from '../../core/metainfo.ts'
 import type { UploadLane } from '../engine/upload-queue.ts'
 import { PeerProtocolError } from '../errors.ts'
@@ -27,6 +28,8 @@ const UNCONFIRMED_MS = LANE_STALLED_MS / 4
 const LANE_DEAD_MS = 5_000
 
 export interface PeerLaneHost {
+  /** Of the connection. */
+  readonly boundary: Boundary
   readonly layout: PieceLayout
   /** The other side says when a piece has come (`PeerLink.received`); stock clients do not. */
   readonly confirmsPieces: boolean
@@ -109,32 +112,46 @@ export class PeerLane implements UploadLane {
     return this.isSending() && Date.now() - this.movedAtMs > patienceMs
   }
 
-  /** Reads the block and sends it. @returns false when no buffer is free: ask again when one is */
-  serve(block: BlockAddress, file: Pick<StoredBlob, 'readBlock'>, buffers: SendBuffers): boolean {
+  /**
+   * Reads the block and sends it.
+   * @returns false when no buffer is free: ask again when one is; undefined when the connection ended over it
+   */
+  serve(...served: Parameters<PeerLane['begin']>): boolean | undefined {
+    return this.host.boundary.run(() => this.begin(...served))
+  }
+
+  private begin(block: BlockAddress, file: Pick<StoredBlob, 'readBlock'>, buffers: SendBuffers): boolean {
     const buffer = buffers.acquire()
     if (!buffer) return false
     if (this.blocks === 0) this.movedAtMs = Date.now()
     this.blocks += 1
     if (this.host.confirmsPieces) this.unconfirmed = block.piece
     this.watch()
+    let isDone = false
+    // Once, whatever fails: a buffer that is given back twice would carry two blocks at once.
     const done = () => {
+      if (isDone) return
+      isDone = true
       this.blocks -= 1
       this.movedAtMs = Date.now()
       buffers.release(buffer)
       this.host.onReady()
     }
-    const position = block.piece * this.host.layout.pieceBytes + block.begin
-    file.readBlock(buffer, { at: BLOCK_HEADER_BYTES, length: block.length, position }, (isRead) => {
+    // Not at once: the queue still holds this block, and would be asked for it again from in here.
+    const doneSoon = () => queueMicrotask(this.host.boundary.callback(done))
+    const send = (isRead: boolean) => {
       if (!isRead || this.isClosed) {
+        doneSoon()
         this.host.reject(block)
-        // Not at once: the queue still holds this block, and would be asked for it again from in here.
-        queueMicrotask(done)
         return
       }
       this.host.onServed(block)
       writeBlockHeader(buffer, block)
       this.writer.sendBlock(buffer.subarray(0, BLOCK_HEADER_BYTES + block.length), done)
-    })
+    }
+    const position = block.piece * this.host.layout.pieceBytes + block.begin
+    const wanted = { at: BLOCK_HEADER_BYTES, length: block.length, position }
+    file.readBlock(buffer, wanted, this.host.boundary.callback(releasing(send, doneSoon)))
     return true
   }
 
@@ -154,7 +171,7 @@ export class PeerLane implements UploadLane {
 
   private watch(): void {
     if (this.timer || this.isClosed) return
-    this.timer = setTimeout(() => {
+    const look = () => {
       this.timer = undefined
       if (!this.isSending()) return
       const isDead = this.blocks > 0 && Date.now() - this.movedAtMs > LANE_DEAD_MS
@@ -163,7 +180,20 @@ export class PeerLane implements UploadLane {
       else this.confirmedInMs /= 2
       // Others may have waited for this lane.
       this.host.onReady()
-    }, UNCONFIRMED_MS)
+    }
+    this.timer = setTimeout(this.host.boundary.callback(look), UNCONFIRMED_MS)
     this.timer.unref()
+  }
+}
+
+/** `send`, after whose failure `release` gives back what it held. */
+function releasing(send: (isRead: boolean) => void, release: () => void): (isRead: boolean) => void {
+  return (isRead) => {
+    try {
+      send(isRead)
+    } catch (error) {
+      release()
+      throw error
+    }
   }
 }

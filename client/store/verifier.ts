@@ -1,8 +1,10 @@
 import { Worker } from 'node:worker_threads'
+import type { Defects } from '../../core/defects.ts'
 import { PIECE_BYTES_MAX, type PieceLayout } from '../../core/metainfo.ts'
+import { StoreWriteError } from '../errors.ts'
 import type { BlobFile } from './blob-file.ts'
 import type { PieceBuffer } from './piece-buffers.ts'
-import type { Job, JobResult } from './verify-worker.ts'
+import type { Job, JobError, JobResult } from './verify-worker.ts'
 
 /** How much is hashed in one job: whole pieces, whatever their length (a power of two). */
 const SHA1_STEP_BYTES = 2 * PIECE_BYTES_MAX
@@ -16,25 +18,45 @@ interface Waiter {
   buffer: PieceBuffer | undefined
 }
 
-/** The verifying thread, as promises. Jobs run in the order in which they are asked for. */
+/**
+ * The verifying thread, as promises. Jobs run in the order in which they are asked for. A job that fails costs that job;
+ * a thread that ends costs the jobs that it had, and another one takes its place: what it knew of whole blobs is read back.
+ */
 export class Verifier {
-  private readonly worker: Worker
+  private worker: Worker
+  private isClosed = false
+  private readonly defects: Defects
   private readonly waiting = new Map<number, Waiter>()
   private jobs = 0
   private wholes = 0
 
-  constructor() {
-    this.worker = new Worker(new URL('./verify-worker.ts', import.meta.url), {
+  constructor(defects: Defects) {
+    this.defects = defects
+    this.worker = this.start()
+  }
+
+  private start(): Worker {
+    const worker = new Worker(new URL('./verify-worker.ts', import.meta.url), {
       resourceLimits: { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 4 },
     })
-    this.worker.unref()
-    this.worker.on('message', (result: JobResult) => this.settle(result))
-    this.worker.on('error', (error) => this.failAll(error))
+    worker.unref()
+    worker.on('message', (result: JobResult) => this.settle(result))
+    let cause: unknown
+    worker.on('error', (error) => {
+      cause = error
+    })
+    worker.once('exit', (code) => {
+      if (this.isClosed) return
+      this.failAll(this.defects.note('verify_job', cause ?? new Error(`the thread ended with ${code}`)))
+      this.worker = this.start()
+    })
+    return worker
   }
 
   /**
    * Hashes a piece and, when it has the expected hash or none is expected, writes it.
    * @returns its SHA-256 in hex
+   * @throws StoreWriteError when the disk does not take it; DefectError; as all jobs
    */
   piece(
     buffer: PieceBuffer,
@@ -75,6 +97,7 @@ export class Verifier {
   }
 
   async close(): Promise<void> {
+    this.isClosed = true
     await this.worker.terminate()
     this.failAll(new Error('the verifier is closed'))
   }
@@ -93,8 +116,14 @@ export class Verifier {
     if (!waiter) return
     this.waiting.delete(result.job)
     if (waiter.buffer && result.bytes) waiter.buffer.bytes = result.bytes
-    if ('error' in result) waiter.reject(result.error)
+    if ('error' in result) waiter.reject(this.errorOf(result.error))
     else waiter.resolve(result.value)
+  }
+
+  private errorOf({ message, stack, isOfStorage }: JobError): Error {
+    const cause = Object.assign(new Error(message), { stack })
+    if (isOfStorage) return new StoreWriteError('the blob file cannot be read or written', { cause })
+    return this.defects.note('verify_job', cause)
   }
 
   private failAll(error: Error): void {

@@ -1,5 +1,6 @@
 import { createHash, type Hash, hash } from 'node:crypto'
 import { parentPort } from 'node:worker_threads'
+import { isSystemError } from '../../core/defects.ts'
 import { type BlobFile, readFileSync, writeFileSync } from './blob-file.ts'
 
 /** Runs in a thread of its own: hashing and writing are what would stall the event loop most. */
@@ -42,11 +43,20 @@ export interface Sha1Job {
   pieceBytes: number
 }
 export type Job = PieceJob | WholeAdvanceJob | WholeEndJob | Sha1Job
-export type JobResult = ({ value: string } | { error: Error & { code?: string } }) & {
+/** Errors are told by their text: as they are, not everything that can be thrown passes between threads. */
+export interface JobError {
+  message: string
+  stack: string | undefined
+  /** The disk's or the file's fault, not the code's. */
+  isOfStorage: boolean
+}
+export type JobResult = ({ value: string } | { error: JobError }) & {
   job: number
   /** A piece's memory, handed back. */
   bytes?: Uint8Array<ArrayBuffer>
 }
+
+class ShortFileError extends Error {}
 
 interface WholeHash {
   hash: Hash
@@ -112,7 +122,7 @@ function readThrough(file: BlobFile, from: number, to: number, take: (bytes: Uin
   for (let position = from; position < to; ) {
     const length = Math.min(scratch.length, to - position)
     const isRead = readFileSync(file, { target: scratch, at: 0, length, position })
-    if (!isRead) throw new Error('the blob file is shorter than its blob')
+    if (!isRead) throw new ShortFileError('the blob file is shorter than its blob')
     take(scratch.subarray(0, length))
     position += length
   }
@@ -136,6 +146,8 @@ function resultOf(job: Job): JobResult {
   try {
     return { job: job.job, value: run(job) }
   } catch (error) {
-    return { job: job.job, error: error as Error }
+    const { message, stack } = error instanceof Error ? error : new Error(`thrown: ${typeof error}`)
+    const isOfStorage = error instanceof ShortFileError || isSystemError(error)
+    return { job: job.job, error: { message, stack, isOfStorage } }
   }
 }

@@ -5,7 +5,7 @@ export class TokenProofError extends ShoalError {
   readonly code = 'TOKEN_PROOF'
 }
 
-/** No proof exists for this algorithm or key: such a token goes through introspection, or the pull to the registry. */
+/** No proof exists for this algorithm: such a token goes through introspection, or the pull to the registry. */
 export class TokenProofUnsupportedError extends ShoalError {
   readonly code = 'TOKEN_PROOF_UNSUPPORTED'
 }

@@ -24,7 +24,7 @@ export type { ProofBinding } from './transcript.ts'
  */
 const VERSION = 1
 
-/** Bound of a proof: version, and sixteen numbers as long as the longest RSA modulus (8192 bits). */
+/** Bound of a proof: version, and sixteen numbers as long as the longest RSA modulus (4096 bits). */
 export const PROOF_BYTES_MAX = 1 + (2 * ROUNDS * RSA_BITS_MAX) / 8
 
 /** ES512 has none: no registry is known to use it, and P-521 would cost more than 10 ms. It goes by introspection. */

@@ -3,6 +3,7 @@ import type { JsonWebKey } from 'node:crypto'
 /** A token's signing input and the key that is said to have signed it. */
 export interface Statement {
   signingInput: string
+  /** What `canonicalKey` made. */
   key: JsonWebKey
 }
 
@@ -14,9 +15,8 @@ export interface ProofScheme {
   /**
    * What depends on the token alone.
    * @returns makes a proof's body; every call draws fresh randomness
-   * @throws TokenProofUnsupportedError when the key admits no proof
    */
   prepare(statement: Statement, signature: Buffer): (challenger: Challenger) => Buffer
-  /** @throws TokenProofError when the proof does not hold; TokenProofUnsupportedError when the key admits none */
+  /** @throws TokenProofError when the proof does not hold */
   verify(statement: Statement, body: Buffer, challenger: Challenger): void
 }

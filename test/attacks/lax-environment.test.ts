@@ -18,6 +18,7 @@ import { openRegistries } from '../../core/registry-client.ts'
 import { registryConfig } from '../../core/registry-config.ts'
 import type { TokenKeys } from '../../core/token-keys.ts'
 import type { Peer } from '../../core/tracker-api.ts'
+import { noteDefects } from '../core/noted-defects.ts'
 import { BLOB, REPOSITORY } from '../core/test-registry.ts'
 import { attackTest, controlTest } from './ledger.ts'
 import { loot } from './loot.ts'
@@ -109,7 +110,7 @@ attackTest('a peer with a certificate of a stranger gets no link', async () => {
   }
   const outcome = await new Promise<string>((resolve) => {
     dialPeer(peer, {
-      host: { swarm: 'b'.repeat(40) } as unknown as LinkHost,
+      host: { swarm: 'b'.repeat(40), ...noteDefects() } as unknown as LinkHost,
       credential: trust.credential(client.certificatePem, client.privateKeyPem, 600),
       onLink: () => resolve('linked'),
       onFailed: (error) => resolve((error as { code?: string }).code ?? error.message),

@@ -19,6 +19,7 @@ import { digestFromHex } from '../../core/digest.ts'
 import { issueLeaf, makeAuthority } from '../../core/issue-certificate.ts'
 import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
 import { parseRegistryHost } from '../../core/repository.ts'
+import { noteDefects } from '../core/noted-defects.ts'
 
 /** A downloading node's end of a connection, without the network: what a peer may send that changes nothing. */
 
@@ -76,6 +77,7 @@ function connected({ pieceCount = 256, pieceBytes = 256 * 1024 } = {}) {
     },
     download,
     log: pino({ level: 'silent' }),
+    ...noteDefects(),
     admission: { needsProof: () => true },
     trust: {
       isRevoked: () => false,

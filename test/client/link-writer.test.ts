@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { LinkWriter } from '../../client/net/link-writer.ts'
+import { noteDefects } from '../core/noted-defects.ts'
 
 /** Far more than the kernel takes of a socket that nobody reads. */
 const BLOCK_BYTES = 16 * 1024 * 1024
@@ -16,7 +17,7 @@ beforeEach(async () => {
   ours = connect((server.address() as AddressInfo).port, '127.0.0.1')
   ;[theirs] = (await once(server, 'connection')) as [Socket]
   server.close()
-  writer = new LinkWriter(ours)
+  writer = new LinkWriter(ours, noteDefects().boundary)
 })
 
 afterEach(() => {

@@ -8,6 +8,7 @@ import { RegistryStream } from '../../client/registry-stream.ts'
 import { PieceBuffers } from '../../client/store/piece-buffers.ts'
 import type { PieceIndex, SwarmId } from '../../core/metainfo.ts'
 import type { HashesRequest, Lease, Peer } from '../../core/tracker-api.ts'
+import { noteDefects } from '../core/noted-defects.ts'
 
 const PIECE_BYTES = 1024
 const PIECES = 8
@@ -47,6 +48,7 @@ function setUp({
     epoch: 0,
     buffers: new PieceBuffers().share(),
     log: pino({ level: 'silent' }),
+    boundary: noteDefects().boundary,
     position: () => 0,
     place: () => ({ at: 0, of: 1 }),
     isOutOfReach: (piece) => !have.has(piece),

@@ -4,6 +4,7 @@ import { digestFromHex } from '../../core/digest.ts'
 import { type InfoHash, type NodeId, pieceLayout, type SwarmId } from '../../core/metainfo.ts'
 import { parseRegistryHost } from '../../core/repository.ts'
 import type { Peer } from '../../core/tracker-api.ts'
+import { noteDefects } from '../core/noted-defects.ts'
 
 const nodePeer: Peer = { node: '1'.repeat(40) as NodeId, address: '192.0.2.1', port: 7071, isSeed: true }
 const stockPeer: Peer = {
@@ -17,6 +18,7 @@ function dialledWhere(needsProof: boolean): Peer[] {
   const dialled: Peer[] = []
   const options: Partial<Record<keyof SwarmLinksOptions, unknown>> = {
     node: '0'.repeat(40),
+    ...noteDefects(),
     stored: {
       swarm: 'f'.repeat(40) as SwarmId,
       key: { registry: parseRegistryHost('registry.example'), digest: digestFromHex('b'.repeat(64)) },

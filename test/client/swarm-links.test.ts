@@ -1,10 +1,12 @@
 import { expect, test } from 'vitest'
 import type { PeerLink } from '../../client/net/peer-link.ts'
 import { SwarmLinks, type SwarmLinksOptions } from '../../client/swarm-links.ts'
+import { noteDefects } from '../core/noted-defects.ts'
 
 test('a swarm that waits for a send buffer waits once, however often peers ask for blocks meanwhile', () => {
   const waiting = new Set<() => void>()
   const links = new SwarmLinks({
+    ...noteDefects(),
     stored: { layout: { pieceCount: 1 }, have: { count: 0 } },
     download: { addSource: () => ({}) },
     trust: { isRevoked: () => false },

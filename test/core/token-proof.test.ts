@@ -173,15 +173,17 @@ describe.each(ALGORITHMS)('a proof for a token signed with %s', (algorithm) => {
 
 describe('tokens that admit no proof', () => {
   it.each([
-    ['ES512', {}],
-    ['RS256', { exponent: 3 }],
-  ])('%s with %j goes by introspection', (algorithm, rsa) => {
+    ['ES512', {}, 'TOKEN_PROOF_UNSUPPORTED'],
+    // Keys that no token is verified with, so that there is nothing to prove either.
+    ['RS256', { exponent: 3 }, 'TOKEN_PROOF'],
+    ['RS256', { bits: 4104 }, 'TOKEN_PROOF'],
+  ])('%s with %j is refused on both sides', (algorithm, rsa, code) => {
     const signer = makeSigner(algorithm, rsa)
     const jwt = signer.sign(pullClaims('team/app'))
-    const unsupported = expect.objectContaining({ code: 'TOKEN_PROOF_UNSUPPORTED' })
-    expect(() => prepareProver(jwt, signer.publicJwk)).toThrowError(unsupported)
+    const refused = expect.objectContaining({ code })
+    expect(() => prepareProver(jwt, signer.publicJwk)).toThrowError(refused)
     const presented = { signingInput: signingInputOf(jwt), key: signer.publicJwk, binding: makeBinding() }
-    expect(() => verifyTokenProof({ ...presented, proof: Buffer.alloc(4097, 1) })).toThrowError(unsupported)
+    expect(() => verifyTokenProof({ ...presented, proof: Buffer.alloc(4097, 1) })).toThrowError(refused)
   })
 })
 

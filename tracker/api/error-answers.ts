@@ -1,19 +1,21 @@
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Logger } from 'pino'
 import { encodeBencode } from '../../core/bencode.ts'
+import { Defects } from '../../core/defects.ts'
 import { ShoalError } from '../../core/errors.ts'
 import { type RefusalCode, RefusedError, STATUS_BY_CODE, TooManyRequestsError } from '../errors.ts'
 import type { TrackerMetrics } from '../metrics.ts'
 
 /**
  * The one place where an error becomes an answer: `{"error":{"code","message"}}` with the status of its code. What is
- * not an expected error is logged here, and its text stays here.
+ * not an expected error costs this request: it is logged and counted as a defect, and its text stays here.
  */
 export function answerErrors(
   app: Pick<FastifyInstance, 'setErrorHandler' | 'setNotFoundHandler'>,
   log: Logger,
   metrics: TrackerMetrics,
 ): void {
+  const defects = new Defects({ log, count: metrics.countDefect })
   const answer = (request: FastifyRequest, reply: FastifyReply, code: RefusalCode, message: string) => {
     noteRefusal(request, code, { log, metrics })
     return reply.code(STATUS_BY_CODE[code]).send({ error: { code, message } })
@@ -22,7 +24,7 @@ export function answerErrors(
     answer(request, reply, 'ROUTE_UNKNOWN', 'there is no such route'),
   )
   app.setErrorHandler((error: Error, request, reply) => {
-    const { code, message } = refusalOf(error) ?? noteDefect(request, error, log)
+    const { code, message } = refusalOf(error) ?? noteDefect(request, error, defects)
     if (error instanceof TooManyRequestsError) reply.header('retry-after', error.retryAfterSeconds)
     return answer(request, reply, code, message)
   })
@@ -33,8 +35,9 @@ export function answerErrors(
  * status is 200, as they do not read the bodies of other answers.
  */
 export function bencodedErrors(log: Logger, metrics: TrackerMetrics) {
+  const defects = new Defects({ log, count: metrics.countDefect })
   return (error: Error, request: FastifyRequest, reply: FastifyReply) => {
-    const { code, message } = refusalOf(error) ?? noteDefect(request, error, log)
+    const { code, message } = refusalOf(error) ?? noteDefect(request, error, defects)
     noteRefusal(request, code, { log, metrics })
     return reply.type('text/plain').send(encodeBencode({ 'failure reason': `${code}: ${message}` }))
   }
@@ -53,8 +56,8 @@ function noteRefusal(
   else log.debug(facts, 'request refused')
 }
 
-function noteDefect(request: FastifyRequest, error: Error, log: Logger): Refusal {
-  log.error({ err: error, route: request.routeOptions.url }, 'request failed')
+function noteDefect(request: FastifyRequest, error: Error, defects: Defects): Refusal {
+  defects.note('tracker_request', error, { route: request.routeOptions.url })
   return { code: 'INTERNAL', message: 'internal error' }
 }
 

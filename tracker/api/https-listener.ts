@@ -7,6 +7,7 @@ import type { ListenAddress } from '../../core/config.ts'
 import { ListenFailedError } from '../../core/errors.ts'
 import type { TrackerMetrics } from '../metrics.ts'
 import { answerErrors, answerUnreadableUrl } from './error-answers.ts'
+import { readJsonBodies } from './json-bodies.ts'
 
 /**
  * An HTTPS listener that asks for client certificates without insisting: joining needs none. Whoever needs one reads
@@ -85,6 +86,7 @@ export function makeHttpsListener(tls: TlsMaterial, log: Logger, metrics: Tracke
     frameworkErrors: answerUnreadableUrl,
     routerOptions: { maxParamLength: PARAM_CHARS_MAX },
   }) as never
+  readJsonBodies(app)
   answerErrors(app, log, metrics)
   timeRequests(app, metrics)
   return { app, server }

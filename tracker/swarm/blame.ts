@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { isDefect } from '../../core/defects.ts'
 import {
   type ClusterId,
   type NodeId,
@@ -56,6 +57,7 @@ export async function settleDispute(
     await convict(parts, { cluster, swarm }, liar, pull)
     return verdict
   } catch (error) {
+    if (isDefect(error)) parts.defects.note('tracker_job', error, facts)
     parts.log.error({ ...facts, err: error }, 'a dispute could not be settled')
     return 'undecided'
   }
@@ -137,7 +139,7 @@ async function hashOfRange(
     },
     signal,
   })
-  // undici tells an unread body of its end by an error event, which nobody hears: it would end the process.
+  // undici tells an unread body of its end by an error event, which nobody hears: a defect.
   answer.body.on('error', () => undefined)
   const range = answer.headers['content-range']
   const isPiece = typeof range === 'string' && range.startsWith(`bytes ${from}-${from + length - 1}/`)

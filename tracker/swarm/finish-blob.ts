@@ -22,7 +22,7 @@ export type MismatchAnswer = z.output<typeof mismatchResponse>
 
 /**
  * The node has the whole blob. The second distinct match of the whole digest confirms the hashes.
- * @throws RefusedError SWARM_UNKNOWN, SWARM_NOT_GRANTED, INVALID_INPUT
+ * @throws RefusedError SWARM_NOT_GRANTED, INVALID_INPUT
  */
 export async function completeBlob(
   parts: TrackerParts,
@@ -81,7 +81,7 @@ function completeAnswer(parts: TrackerParts, caller: NodeCaller, state: SwarmSta
 /**
  * The node found the whole blob wrong. Both sides are recorded, the pieces are fetched again by others, and the
  * tracker looks at one of them itself.
- * @throws RefusedError SWARM_UNKNOWN, SWARM_NOT_GRANTED, MISMATCH_UNFOUNDED, MISMATCH_TOO_OFTEN, INVALID_INPUT
+ * @throws RefusedError SWARM_NOT_GRANTED, MISMATCH_UNFOUNDED, MISMATCH_TOO_OFTEN, INVALID_INPUT
  */
 export async function reportMismatch(
   parts: TrackerParts,
@@ -106,12 +106,12 @@ export async function reportMismatch(
   return { epoch }
 }
 
-/** Only who was granted the blob lately has anything to say about it. */
+/**
+ * Only who was granted the blob lately has anything to say about it. One answer for everybody else, also about a swarm
+ * that there is not: which blobs a cluster has is not for those to know who were granted none of them.
+ */
 async function checkGranted(parts: TrackerParts, caller: NodeCaller, swarm: SwarmId): Promise<void> {
   const { cluster } = caller.cluster
-  if ((await parts.store.swarmVersion(cluster, swarm)) === undefined) {
-    throw new RefusedError('SWARM_UNKNOWN', `this cluster has no swarm ${swarm}`)
-  }
   const sinceMs = parts.nowMs() - PULL_KEPT_MS
   if (!(await parts.store.hasPullSince({ cluster, node: caller.node, swarm }, sinceMs))) {
     throw new RefusedError('SWARM_NOT_GRANTED', 'this node was not granted the blob')
