@@ -13,7 +13,7 @@ import { digestFromHex } from '../../core/digest.ts'
 import type { HashBatch } from '../../core/hash-batch.ts'
 import type { PieceIndex, SwarmId } from '../../core/metainfo.ts'
 import { parseRegistryHost, type Repository } from '../../core/repository.ts'
-import { notedDefects } from '../core/noted-defects.ts'
+import { noteDefects } from '../core/noted-defects.ts'
 
 const PIECE_BYTES = 256 * 1024
 const PIECE = 1 as PieceIndex
@@ -40,7 +40,7 @@ async function setUp() {
     },
     () => false,
   )
-  const verifier = new Verifier(notedDefects().defects)
+  const verifier = new Verifier(noteDefects().defects)
   opened.push(verifier)
   const announced: PieceIndex[] = []
   const intake = new PieceIntake({
