@@ -74,7 +74,7 @@ export const REGISTRY_CONNECTIONS_MAX = 64
 export const HEAD_CONNECTIONS_MAX = 64
 /** Connections to one registry for requests with a body: `docker push` has five at a time. */
 export const UPLOAD_CONNECTIONS_MAX = 32
-/** Connections to one storage host that a registry redirects to. */
+/** Connections to the storage hosts that a registry redirects to, all together: it is one, as a rule. */
 export const REDIRECT_CONNECTIONS_MAX = 32
 /** From the first packet of a connection to the end of its TLS handshake. */
 const CONNECT_PATIENCE_MS = 10_000
@@ -120,7 +120,7 @@ class HttpsRegistry implements RegistryClient {
   readonly config: RegistryConfig
   readonly dispatcher: Dispatcher
   readonly passThrough: Dispatcher
-  readonly redirectDispatcher: Agent
+  readonly redirectDispatcher: Dispatcher
   readonly #heads: Pool
   readonly #headDispatcher: Dispatcher
   readonly #pools: (Pool | Agent)[]
@@ -153,12 +153,13 @@ class HttpsRegistry implements RegistryClient {
     this.#headDispatcher = this.#heads.compose(
       fairly({ ...patience, placesMax: HEAD_CONNECTIONS_MAX, waitMs: HEAD_WAIT_MS }),
     )
-    this.redirectDispatcher = new Agent({
+    const redirects = new Agent({
       ...bounds,
       connections: REDIRECT_CONNECTIONS_MAX,
       connect: { ...verified, lookup: guardedLookup(config) },
     })
-    this.#pools = [own, passed, uploads, this.#heads, this.redirectDispatcher]
+    this.redirectDispatcher = redirects.compose(fairly({ ...patience, placesMax: REDIRECT_CONNECTIONS_MAX }))
+    this.#pools = [own, passed, uploads, this.#heads, redirects]
   }
 
   get host(): RegistryHost {
