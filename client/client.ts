@@ -58,11 +58,13 @@ export interface Client {
    */
   open(request: BlobRequest): Promise<OpenBlob>
   /**
-   * For a registry that cannot be reached: the blob's bytes when this node holds the blob (or is fetching it), the
-   * credential is a token whose signature verifies with a trusted key, is unexpired and grants pull, and it was
-   * confirmed within the hour that the blob belongs to the repository. Undefined otherwise.
+   * For a registry that cannot be reached: the blob's bytes when this node holds the blob (or is fetching it), it saw
+   * the registry accept this very credential for the repository before (`sawAccepted`), and it was confirmed within
+   * the hour that the blob belongs to the repository. Undefined otherwise.
    */
   authorisedWithoutRegistry(request: Omit<BlobRequest, 'bytes'>): Promise<number | undefined>
+  /** The registry itself has just accepted the credential for this blob, which is open here. Never throws. */
+  sawAccepted(request: BlobRequest): void
   /** A request with a credential passed: one for a registry of kind `none` ends its sharing. Never throws. */
   sawCredential(registry: RegistryHost): void
   /** Called for every manifest that passes. Plans only; returns at once and never throws. */

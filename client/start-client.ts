@@ -1,12 +1,12 @@
 import { BoundedMap } from '../core/bounded-map.ts'
 import { CredentialsSeen } from '../core/credentials-seen.ts'
 import { Defects, isDefect } from '../core/defects.ts'
-import { ShoalError } from '../core/errors.ts'
+import type { ShoalError } from '../core/errors.ts'
 import { type NodeId, type SwarmId, swarmIdOf } from '../core/metainfo.ts'
-import { grantsPull, isSignedBy, isValidAt, parseRegistryToken } from '../core/registry-token.ts'
 import type { RegistryHost } from '../core/repository.ts'
 import { TokenKeys } from '../core/token-keys.ts'
 import { BAD_PEERS_MAX, type HeartbeatResponse, type Peer } from '../core/tracker-api.ts'
+import { AcceptedCredentials } from './accepted-credentials.ts'
 import { BlobReader } from './blob-reader.ts'
 import type { BlobProgress, BlobRequest, Client, ClientOptions, ImagePlan, OpenBlob } from './client.ts'
 import { RateLimit } from './engine/rate-limit.ts'
@@ -65,6 +65,7 @@ class NodeClient implements Client {
   private readonly tracker: TrackerClient
   private readonly tokenKeys: TokenKeys
   private readonly credentialsSeen: CredentialsSeen
+  private readonly acceptedCredentials = new AcceptedCredentials()
   private readonly trust: ClusterTrustState
   private readonly admission: Admission
   private readonly grants: Grants
@@ -196,21 +197,17 @@ class NodeClient implements Client {
   }
 
   async authorisedWithoutRegistry(request: Omit<BlobRequest, 'bytes'>): Promise<number | undefined> {
-    const { registry, repository, credential } = request
-    const swarm = this.swarms.find(request)
-    const isMember = (this.membershipUntilMs.get(blobOfRepository(request)) ?? 0) > Date.now()
-    if (!swarm || !isMember || credential.scheme !== 'bearer') return undefined
-    // Elsewhere the trusted keys are the tracker's, whose tokens are no credential of the registry's.
-    if (this.options.registries.get(registry)?.kind !== 'token') return undefined
-    try {
-      const token = parseRegistryToken(credential.token)
-      const key = this.tokenKeys.keyFor(registry, token)
-      const isGood = key && isSignedBy(token, key) && isValidAt(token, Date.now() / 1000)
-      return isGood && grantsPull(token, repository) ? swarm.layout.blobBytes : undefined
-    } catch (error) {
-      if (error instanceof ShoalError) return undefined
-      throw error
-    }
+    const nowMs = Date.now()
+    const isMember = (this.membershipUntilMs.get(blobOfRepository(request)) ?? 0) > nowMs
+    if (!isMember || !this.acceptedCredentials.has(request, nowMs)) return undefined
+    return this.swarms.find(request)?.layout.blobBytes
+  }
+
+  sawAccepted(request: BlobRequest): void {
+    const nowMs = Date.now()
+    const isOpen = this.credentialsSeen.isOpen(request.registry)
+    this.acceptedCredentials.note(request, { isOpen, nowMs })
+    this.membershipUntilMs.set(blobOfRepository(request), nowMs + MEMBERSHIP_MS)
   }
 
   sawCredential(registry: RegistryHost): void {

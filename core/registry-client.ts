@@ -1,6 +1,8 @@
+import type { LookupFunction } from 'node:net'
 import type { Dispatcher } from 'undici'
 import type { Digest } from './digest.ts'
 import { ShoalError } from './errors.ts'
+import { fairly, RegistryBusyError } from './fair-pool.ts'
 import { Agent, Pool } from './http-dispatchers.ts'
 import { guardedLookup } from './redirect-rule.ts'
 import { type RegistryConfig, readRegistryFile } from './registry-config.ts'
@@ -10,10 +12,22 @@ import { trustingContext } from './trusted-authorities.ts'
 /** The registry gave no answer in time, or not over a connection that verifies: try later, or use what the cluster holds. */
 export class RegistryUnreachableError extends ShoalError {
   readonly code = 'REGISTRY_UNREACHABLE'
+  /** False: this process has too much under way to ask, so nothing is known of the registry; ask it otherwise. */
+  readonly wasAsked: boolean
+
+  constructor(message: string, options: { cause?: unknown; wasAsked?: boolean } = {}) {
+    super(message, options)
+    this.wasAsked = options.wasAsked ?? true
+  }
 }
 
-/** A registry's answer to a HEAD request for a blob. A redirect counts as present; its length is then unknown. */
-export type BlobHead = { isPresent: true; bytes: number | undefined } | { isPresent: false; status: number }
+/**
+ * A registry's answer to a HEAD request for a blob. A redirect counts as present, and its length is then unknown; it
+ * shows that this caller may have the blob only where the registry refuses strangers (`Strangers`).
+ */
+export type BlobHead =
+  | { isPresent: true; bytes: number | undefined; isRedirect: boolean }
+  | { isPresent: false; status: number }
 
 /**
  * One configured registry, over HTTPS with its certificate verified. The one place from which the proxy, the client
@@ -23,14 +37,23 @@ export interface RegistryClient {
   readonly host: RegistryHost
   readonly kind: 'token' | 'introspect' | 'none'
   readonly config: RegistryConfig
-  /** Keep-alive pool of the registry's origin; never follows redirects. */
+  /** For what this process asks for itself, without bodies. Keep-alive pool of the origin; never follows redirects. */
   readonly dispatcher: Dispatcher
+  /**
+   * For requests of others, passed on as they are: they cannot take this process's own connections, nor each other's.
+   * Requests with a body have a connection of their own, which ends with the answer: a registry that does not read
+   * a body would take it for the next caller's request (RFC 9112 §11.2).
+   */
+  readonly passThrough: Dispatcher
   /**
    * For following a blob's redirect, once `isRedirectPermitted(url, config)` said yes: refuses names that resolve to
    * forbidden addresses (RedirectRefusedError), verifies certificates, follows no further redirect by itself.
    */
   readonly redirectDispatcher: Dispatcher
-  /** @throws RegistryUnreachableError when there is no answer within `headPatienceMs` */
+  /**
+   * On connections that are for this alone.
+   * @throws RegistryUnreachableError when there is no answer within `headPatienceMs`, all waiting included
+   */
   headBlob(request: BlobHeadRequest): Promise<BlobHead>
   close(): Promise<void>
 }
@@ -45,14 +68,24 @@ export interface BlobHeadRequest {
 
 export type RegistryClients = ReadonlyMap<RegistryHost, RegistryClient>
 
-/** Connections to one registry: Docker opens 3 per pull; leases and pass-through share the rest. */
+/** Connections to one registry for leases, and as many for what is passed on: Docker opens 3 per pull. */
 export const REGISTRY_CONNECTIONS_MAX = 64
-/** Connections to one storage host that a registry redirects to. */
+/** Connections to one registry for HEAD requests: at 50 ms an answer 1,280 a second. */
+export const HEAD_CONNECTIONS_MAX = 64
+/** Connections to one registry for requests with a body: `docker push` has five at a time. */
+export const UPLOAD_CONNECTIONS_MAX = 32
+/** Connections to the storage hosts that a registry redirects to, all together: it is one, as a rule. */
 export const REDIRECT_CONNECTIONS_MAX = 32
 /** From the first packet of a connection to the end of its TLS handshake. */
 const CONNECT_PATIENCE_MS = 10_000
-/** A pull waits for this answer, at the proxy and at the tracker. */
+/** A pull waits for this answer, at the proxy and at the tracker; the wait for a connection is part of it. */
 const HEAD_PATIENCE_MS = 10_000
+/** How long a HEAD request waits for a connection. Longer than that the registry can be asked otherwise. */
+const HEAD_WAIT_MS = 2_000
+/** How long a registry, or the sender of a body, may be silent while others wait for its connection. */
+const SILENT_MS_MAX = 10_000
+/** How long any other request waits for a connection: longer than it takes to end the transfers that stand still. */
+const CONNECTION_WAIT_MS = 15_000
 /** Long, because the same pool carries pushes: a registry may copy and hash a whole blob before it answers. */
 const HEADERS_PATIENCE_MS = 300_000
 /** A registry that sends nothing for so long in the middle of a body is given up. */
@@ -63,6 +96,8 @@ const KEEP_ALIVE_MS = 30_000
 /** For tests and for callers with less patience; milliseconds. */
 export interface RegistryPatience {
   headPatienceMs?: number
+  /** Of the registry's name; the system's own unless given. */
+  lookup?: LookupFunction
 }
 
 /**
@@ -76,20 +111,24 @@ export function openRegistries(configs: RegistryConfig[], patience: RegistryPati
       config.caFile === undefined
         ? shared
         : trustingContext(readRegistryFile(config.caFile, 'caFile'), `caFile: ${config.caFile}`)
-    return new HttpsRegistry(config, { secureContext }, patience.headPatienceMs ?? HEAD_PATIENCE_MS)
+    return new HttpsRegistry(config, { secureContext }, patience)
   })
   return new Map(clients.map((client) => [client.host, client]))
 }
 
 class HttpsRegistry implements RegistryClient {
   readonly config: RegistryConfig
-  readonly dispatcher: Pool
-  readonly redirectDispatcher: Agent
+  readonly dispatcher: Dispatcher
+  readonly passThrough: Dispatcher
+  readonly redirectDispatcher: Dispatcher
+  readonly #heads: Pool
+  readonly #headDispatcher: Dispatcher
+  readonly #pools: (Pool | Agent)[]
   readonly #headPatienceMs: number
 
-  constructor(config: RegistryConfig, tls: object, headPatienceMs: number) {
+  constructor(config: RegistryConfig, tls: object, { headPatienceMs, lookup }: RegistryPatience) {
     this.config = config
-    this.#headPatienceMs = headPatienceMs
+    this.#headPatienceMs = headPatienceMs ?? HEAD_PATIENCE_MS
     // Said, because Node lets an environment variable change the default.
     const verified = { ...tls, rejectUnauthorized: true, timeout: CONNECT_PATIENCE_MS }
     const bounds = {
@@ -97,16 +136,30 @@ class HttpsRegistry implements RegistryClient {
       bodyTimeout: BODY_IDLE_MS,
       keepAliveTimeout: KEEP_ALIVE_MS,
     }
-    this.dispatcher = new Pool(`https://${config.host}`, {
-      ...bounds,
-      connections: REGISTRY_CONNECTIONS_MAX,
-      connect: verified,
-    })
-    this.redirectDispatcher = new Agent({
+    const connect = lookup === undefined ? verified : { ...verified, lookup }
+    const pool = (connections: number) =>
+      new Pool(`https://${config.host}`, { ...bounds, connections, connect })
+    const patience = { waitMs: CONNECTION_WAIT_MS, silentMs: SILENT_MS_MAX }
+    const shared = { ...patience, placesMax: REGISTRY_CONNECTIONS_MAX }
+    const own = pool(REGISTRY_CONNECTIONS_MAX)
+    const passed = pool(REGISTRY_CONNECTIONS_MAX)
+    const uploads = pool(UPLOAD_CONNECTIONS_MAX)
+    this.#heads = pool(HEAD_CONNECTIONS_MAX)
+    this.dispatcher = own.compose(fairly(shared))
+    this.passThrough = passed.compose(
+      fairly(shared),
+      withBodiesApart(uploads.compose(fairly({ ...patience, placesMax: UPLOAD_CONNECTIONS_MAX }))),
+    )
+    this.#headDispatcher = this.#heads.compose(
+      fairly({ ...patience, placesMax: HEAD_CONNECTIONS_MAX, waitMs: HEAD_WAIT_MS }),
+    )
+    const redirects = new Agent({
       ...bounds,
       connections: REDIRECT_CONNECTIONS_MAX,
       connect: { ...verified, lookup: guardedLookup(config) },
     })
+    this.redirectDispatcher = redirects.compose(fairly({ ...patience, placesMax: REDIRECT_CONNECTIONS_MAX }))
+    this.#pools = [own, passed, uploads, this.#heads, redirects]
   }
 
   get host(): RegistryHost {
@@ -118,28 +171,55 @@ class HttpsRegistry implements RegistryClient {
   }
 
   async headBlob(request: BlobHeadRequest): Promise<BlobHead> {
-    const patience = AbortSignal.timeout(this.#headPatienceMs)
-    const signal = request.signal === undefined ? patience : AbortSignal.any([patience, request.signal])
+    request.signal?.throwIfAborted()
+    const end = new AbortController()
+    const give = () => end.abort(request.signal?.reason)
+    const timer = setTimeout(() => end.abort(new Error('no answer in time')), this.#headPatienceMs)
+    request.signal?.addEventListener('abort', give)
     try {
-      const answer = await this.dispatcher.request({
-        method: 'HEAD',
-        // undici closes the connection after a HEAD unless told otherwise; that would be a TLS handshake per blob.
-        reset: false,
-        path: `/v2/${request.repository}/blobs/${request.digest}`,
-        headers: request.authorization === undefined ? {} : { authorization: request.authorization },
-        signal,
-      })
-      await answer.body.dump()
-      return blobHeadFrom(answer)
+      return await orAborted(this.#askHead(request, end.signal), end.signal)
     } catch (cause) {
       request.signal?.throwIfAborted()
-      throw new RegistryUnreachableError(`no answer from the registry ${this.host}`, { cause })
+      // Without any connection, those who hold the places wait for the registry themselves: it was asked.
+      const wasAsked = !(cause instanceof RegistryBusyError) || this.#heads.stats.connected === 0
+      throw new RegistryUnreachableError(`no answer from the registry ${this.host}`, { cause, wasAsked })
+    } finally {
+      clearTimeout(timer)
+      request.signal?.removeEventListener('abort', give)
     }
   }
 
-  async close(): Promise<void> {
-    await Promise.all([this.dispatcher.destroy(), this.redirectDispatcher.destroy()])
+  async #askHead(request: BlobHeadRequest, signal: AbortSignal): Promise<BlobHead> {
+    const answer = await this.#headDispatcher.request({
+      method: 'HEAD',
+      // undici closes the connection after a HEAD unless told otherwise; that would be a TLS handshake per blob.
+      reset: false,
+      path: `/v2/${request.repository}/blobs/${request.digest}`,
+      headers: request.authorization === undefined ? {} : { authorization: request.authorization },
+      signal,
+    })
+    await answer.body.dump()
+    return blobHeadFrom(answer)
   }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#pools.map((pool) => pool.destroy()))
+  }
+}
+
+/** undici heeds a signal only once the request has a connection. */
+function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    work.then(resolve, reject)
+    // After what undici, or the wait for a connection, has to say itself.
+    signal.addEventListener('abort', () => setImmediate(() => reject(signal.reason)), { once: true })
+  })
+}
+
+/** Of requests with a body, each has a connection of its own. */
+function withBodiesApart(uploads: Dispatcher): Dispatcher.DispatcherComposeInterceptor {
+  return (dispatch) => (options, handler) =>
+    options.body == null ? dispatch(options, handler) : uploads.dispatch({ ...options, reset: true }, handler)
 }
 
 /** OCI distribution-spec, "Checking if content exists in the registry": 200 with Content-Length, else absent. */
@@ -147,9 +227,10 @@ function blobHeadFrom({
   statusCode,
   headers,
 }: Pick<Dispatcher.ResponseData, 'statusCode' | 'headers'>): BlobHead {
-  if ([301, 302, 303, 307, 308].includes(statusCode)) return { isPresent: true, bytes: undefined }
+  if ([301, 302, 303, 307, 308].includes(statusCode))
+    return { isPresent: true, bytes: undefined, isRedirect: true }
   if (statusCode !== 200) return { isPresent: false, status: statusCode }
   const length = headers['content-length']
   const isLength = typeof length === 'string' && /^\d{1,15}$/.test(length)
-  return { isPresent: true, bytes: isLength ? Number(length) : undefined }
+  return { isPresent: true, bytes: isLength ? Number(length) : undefined, isRedirect: false }
 }

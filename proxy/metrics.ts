@@ -8,6 +8,8 @@ const REQUEST_OUTCOMES = [
   'registry_small_blob',
   'registry_length_unknown',
   'registry_refused',
+  'registry_unproven',
+  'registry_busy',
   'registry_fallback',
   'range_unsatisfiable',
   'client_gone',

@@ -8,6 +8,7 @@ import { ShoalError } from '../core/errors.ts'
 import type { Metrics } from '../core/metrics.ts'
 import type { RegistryClient, RegistryClients } from '../core/registry-client.ts'
 import { parseRegistryHost } from '../core/repository.ts'
+import { Strangers } from '../core/strangers.ts'
 import { answerConnect } from './connect.ts'
 import { respondWithError } from './error-response.ts'
 import { MisdirectedRequestError, ProxyRequestError } from './errors.ts'
@@ -64,7 +65,8 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const { defects = new Defects({ log, count: () => undefined }) } = options
   const metrics = proxyMetrics(options.metrics)
   const plans = new ManifestPlans(client, options.p2pMinBytes)
-  const pulls = { client, plans, metrics, log, defects, p2pMinBytes: options.p2pMinBytes }
+  const strangers = new Strangers()
+  const pulls = { client, plans, strangers, metrics, log, defects, p2pMinBytes: options.p2pMinBytes }
   const intercept = new InterceptServer({
     authority,
     log,

@@ -1,9 +1,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Logger } from 'pino'
-import type { Client, OpenBlob } from '../client/index.ts'
+import type { BlobRequest, Client, OpenBlob } from '../client/index.ts'
 import type { Defects } from '../core/defects.ts'
 import { ShoalError } from '../core/errors.ts'
-import { type RegistryClient, RegistryUnreachableError } from '../core/registry-client.ts'
+import { type BlobHead, type RegistryClient, RegistryUnreachableError } from '../core/registry-client.ts'
+import type { Strangers } from '../core/strangers.ts'
 import { failureText } from '../core/trusted-authorities.ts'
 import { type BlobGet, readBlobGet } from './blob-request.ts'
 import { sendBlob } from './blob-response.ts'
@@ -11,7 +12,7 @@ import { type ByteSpan, spanOf } from './byte-range.ts'
 import { respondWithError } from './error-response.ts'
 import type { ManifestPlans } from './manifest-plans.ts'
 import type { ProxyMetrics, RequestOutcome } from './metrics.ts'
-import { forward } from './upstream/forward.ts'
+import { forward, goneSignal } from './upstream/forward.ts'
 
 /**
  * The life of a request inside an intercepted connection, in the order of docs/a-pull.md. The rule of every step: as
@@ -21,6 +22,7 @@ import { forward } from './upstream/forward.ts'
 export interface PullParts {
   client: Client
   plans: ManifestPlans
+  strangers: Strangers
   metrics: ProxyMetrics
   log: Logger
   defects: Defects
@@ -57,7 +59,7 @@ async function answerBlob(parts: PullParts, exchange: Exchange, wanted: BlobGet)
   if (isKnownSmall(parts, exchange, wanted)) return passThrough(parts, exchange, 'registry_small_blob')
 
   const authorised = await authorise(parts, exchange, wanted)
-  if (authorised === undefined) return passThrough(parts, exchange, 'registry_refused')
+  if (authorised.refusal !== undefined) return passThrough(parts, exchange, authorised.refusal)
 
   const bytes = authorised.bytes ?? plannedBytes(parts, exchange, wanted)
   if (bytes === undefined) return passThrough(parts, exchange, 'registry_length_unknown')
@@ -68,6 +70,7 @@ async function answerBlob(parts: PullParts, exchange: Exchange, wanted: BlobGet)
 
   const blob = await openBlob(parts, exchange, wanted, bytes)
   if (blob === undefined) return passThrough(parts, exchange, 'registry_fallback')
+  if (authorised.byRegistry) parts.client.sawAccepted(blobRequest(exchange, wanted, bytes))
 
   const sent = await sendBlob(exchange.response, blob, { digest: wanted.digest, span })
   parts.metrics.served(sent.bytes)
@@ -84,28 +87,48 @@ function plannedBytes({ plans }: PullParts, { registry }: Exchange, wanted: Blob
   return plans.bytesOf(registry.host, wanted.repository, wanted.digest)
 }
 
+/** Whether a request may have its blob, and how long the blob is where that was said. */
+type Authorised =
+  | { refusal?: undefined; byRegistry: boolean; bytes: number | undefined }
+  | { refusal: 'registry_refused' | 'registry_unproven' | 'registry_busy' }
+
 /**
  * Asks the registry whether it would serve the blob to this very request: whatever this node holds, only that counts.
- * @returns undefined when it would not; `bytes` is undefined when it would, but does not say how many
  * @throws RegistryUnreachableError when there is no answer and nothing that stands in for it
  */
-async function authorise(
-  parts: PullParts,
-  exchange: Exchange,
-  wanted: BlobGet,
-): Promise<{ bytes: number | undefined } | undefined> {
+async function authorise(parts: PullParts, exchange: Exchange, wanted: BlobGet): Promise<Authorised> {
   const { repository, digest, authorization } = wanted
   try {
     const signal = goneSignal(exchange.response)
     const head = await exchange.registry.headBlob({ repository, digest, authorization, signal })
-    if (head.isPresent) return { bytes: head.bytes }
-    return head.status >= 500 ? authoriseWithoutRegistry(parts, exchange, wanted) : undefined
+    if (head.isPresent) {
+      const isLeave = await showsLeave(parts, exchange, wanted, head)
+      return isLeave ? { byRegistry: true, bytes: head.bytes } : { refusal: 'registry_unproven' }
+    }
+    const standing = head.status >= 500 ? await authoriseWithoutRegistry(parts, exchange, wanted) : undefined
+    return standing ?? { refusal: 'registry_refused' }
   } catch (error) {
     if (!(error instanceof RegistryUnreachableError)) throw error
+    // Who fills our own connections must not make the registry seem to be away.
+    if (!error.wasAsked) return { refusal: 'registry_busy' }
     const standing = await authoriseWithoutRegistry(parts, exchange, wanted)
     if (standing === undefined) throw error
     return standing
   }
+}
+
+/**
+ * Whether the answer is for this caller alone. A length is: it is part of the swarm's name, so a page that says 200 to
+ * everybody leads to no blob. A redirect, or a 200 without length, may be such a page.
+ */
+async function showsLeave(
+  { strangers }: PullParts,
+  { registry }: Exchange,
+  { repository, digest, authorization }: BlobGet,
+  { bytes }: BlobHead & { isPresent: true },
+): Promise<boolean> {
+  if (bytes !== undefined || registry.kind === 'none') return true
+  return authorization !== undefined && strangers.areRefused(registry, { repository, digest })
 }
 
 /** What the client may vouch for when the registry cannot be asked. */
@@ -113,14 +136,14 @@ async function authoriseWithoutRegistry(
   { client }: PullParts,
   { registry }: Exchange,
   { repository, digest, credential }: BlobGet,
-): Promise<{ bytes: number } | undefined> {
+): Promise<Authorised | undefined> {
   const bytes = await client.authorisedWithoutRegistry({
     registry: registry.host,
     repository,
     digest,
     credential,
   })
-  return bytes === undefined ? undefined : { bytes }
+  return bytes === undefined ? undefined : { byRegistry: false, bytes }
 }
 
 function requestedSpan({ request }: Exchange, { digest }: BlobGet, bytes: number): ByteSpan {
@@ -142,19 +165,20 @@ async function openBlob(
   wanted: BlobGet,
   bytes: number,
 ): Promise<OpenBlob | undefined> {
-  const { repository, digest, credential } = wanted
   try {
-    return await parts.client.open({
-      registry: exchange.registry.host,
-      repository,
-      digest,
-      bytes,
-      credential,
-    })
+    return await parts.client.open(blobRequest(exchange, wanted, bytes))
   } catch (error) {
     noteFailure(parts, exchange, wanted, error)
     return undefined
   }
+}
+
+function blobRequest(
+  { registry }: Exchange,
+  { repository, digest, credential }: BlobGet,
+  bytes: number,
+): BlobRequest {
+  return { registry: registry.host, repository, digest, bytes, credential }
 }
 
 /** Logs why a blob does not come from the swarm. An unexpected error is a bug, but Docker still gets its layer. */
@@ -179,7 +203,7 @@ async function passThrough<Outcome extends RequestOutcome>(
 ): Promise<Outcome> {
   if (response.destroyed) return outcome
   const upstream = {
-    dispatcher: registry.dispatcher,
+    dispatcher: registry.passThrough,
     path: request.url!,
     unreachable: (cause: Error) =>
       new RegistryUnreachableError(
@@ -210,12 +234,4 @@ function answerFailure(
   // A bug costs this request and no other: other pulls run in this process.
   defects.note('proxy_request', error, { registry: registry.host })
   response.destroy()
-}
-
-/** Aborts when the client has gone away. */
-function goneSignal(response: ServerResponse): AbortSignal {
-  const gone = new AbortController()
-  if (response.destroyed) gone.abort()
-  response.once('close', () => gone.abort())
-  return gone.signal
 }

@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Dispatcher } from 'undici'
-import type { ShoalError } from '../../core/errors.ts'
+import { ShoalError } from '../../core/errors.ts'
 import { ProxyRequestError, UpstreamTimeoutError } from '../errors.ts'
 import { endToEndHeaders } from './end-to-end-headers.ts'
 
@@ -63,7 +63,7 @@ function dispatchOnce(
 ): Promise<void> {
   return new Promise((resolve, reject) => {
     const body = hasBody(request) ? request : null
-    const options: Dispatcher.DispatchOptions = {
+    const options: Dispatcher.DispatchOptions & { signal: AbortSignal } = {
       method: request.method!,
       path,
       headers: requestHeaders(request, host),
@@ -71,9 +71,19 @@ function dispatchOnce(
       ...(body === null ? { headersTimeout: ANSWER_PATIENCE_MS } : {}),
       // By default undici closes a connection after each HEAD; Docker sends one per manifest and per pushed layer.
       reset: false,
+      // While it waits for a connection; from then on the relay looks to it.
+      signal: goneSignal(response),
     }
     dispatcher.dispatch(options, new AnswerRelay(response, watcher, { resolve, reject }))
   })
+}
+
+/** Aborts when the client has gone away. */
+export function goneSignal(response: ServerResponse): AbortSignal {
+  const gone = new AbortController()
+  if (response.destroyed) gone.abort()
+  response.once('close', () => gone.abort())
+  return gone.signal
 }
 
 /** Writes an upstream's answer to the client's response. */
@@ -171,6 +181,7 @@ function isStale(error: { code?: string }): boolean {
 }
 
 function explain(error: Error & { code?: string }, upstream: Upstream): ShoalError {
+  if (error instanceof ShoalError) return error
   if (error.code === 'UND_ERR_HEADERS_TIMEOUT') {
     return new UpstreamTimeoutError('the upstream did not answer in time', { cause: error })
   }

@@ -37,7 +37,7 @@ function head(registry: TestRegistry, signal?: AbortSignal) {
 describe('a HEAD request for a blob', () => {
   it('says that the blob is there, and how long it is', async () => {
     const registry = await start(alwaysStatus(200, { 'content-length': 4096 }))
-    expect(await head(registry)).toEqual({ isPresent: true, bytes: 4096 })
+    expect(await head(registry)).toEqual({ isPresent: true, bytes: 4096, isRedirect: false })
     expect(registry.requests).toEqual([
       { line: `HEAD /v2/${REPOSITORY}/blobs/${BLOB}`, authorization: 'Bearer a-token' },
     ])
@@ -45,7 +45,7 @@ describe('a HEAD request for a blob', () => {
 
   it('counts a redirect as presence, and does not follow it', async () => {
     const registry = await start(alwaysStatus(307, { location: '/elsewhere' }))
-    expect(await head(registry)).toEqual({ isPresent: true, bytes: undefined })
+    expect(await head(registry)).toEqual({ isPresent: true, bytes: undefined, isRedirect: true })
     expect(registry.requests).toHaveLength(1)
   })
 

@@ -37,6 +37,11 @@ export class FakeClient implements Client {
     return this.standing
   }
 
+  readonly accepted: BlobRequest[] = []
+  sawAccepted(request: BlobRequest): void {
+    this.accepted.push(request)
+  }
+
   readonly sawCredentials: string[] = []
   sawCredential(registry: string): void {
     this.sawCredentials.push(registry)

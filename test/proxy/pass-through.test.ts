@@ -282,10 +282,10 @@ describe('a registry that does not answer', () => {
       () => {},
       ({ clients }) => {
         const [[host, registry]] = [...clients] as [[RegistryHost, RegistryClient]]
-        const impatient = registry.dispatcher.compose((dispatch) => (options, handler) => {
+        const impatient = registry.passThrough.compose((dispatch) => (options, handler) => {
           return dispatch({ ...options, headersTimeout: 100 }, handler)
         })
-        return { registries: new Map([[host, { ...registry, host, dispatcher: impatient }]]) }
+        return { registries: new Map([[host, { ...registry, host, passThrough: impatient }]]) }
       },
     )
     const answer = await proxy.ask('/v2/')

@@ -2,6 +2,9 @@ import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { afterEach, describe, expect, test } from 'vitest'
+import type { Digest } from '../../core/digest.ts'
+import { HEAD_CONNECTIONS_MAX, openRegistries } from '../../core/registry-client.ts'
+import type { Repository } from '../../core/repository.ts'
 import type { Door } from '../core/test-registry.ts'
 import { NoSwarmError } from './fake-client.ts'
 import { codeOf, P2P_MIN_BYTES, startTestProxy, type TestProxy } from './test-proxy.ts'
@@ -182,6 +185,97 @@ describe('who may have a blob', () => {
   })
 })
 
+describe('a registry that answers by a redirect', () => {
+  const plan = {
+    schemaVersion: 2,
+    config: { mediaType: 'c', digest: `sha256:${'0'.repeat(64)}`, size: 10 },
+    layers: [{ mediaType: 'l', digest, size: content.length }],
+  }
+  /** @param stranger status for whoever brings no credential; the manifest has no secrets here */
+  const redirectDoor =
+    (stranger: number, head: number): Door =>
+    ({ url, method, headers }, response) => {
+      if (url === '/v2/team/app/manifests/v1')
+        return void response
+          .writeHead(200, { 'content-type': 'application/vnd.oci.image.manifest.v1+json' })
+          .end(JSON.stringify(plan))
+      const isStranger = headers.authorization === undefined
+      const status = isStranger ? stranger : head
+      response.writeHead(method === 'HEAD' ? status : 418, { location: 'https://elsewhere.example/' })
+      response.end()
+    }
+
+  async function start(stranger: number, head = 307, kind: 'token' | 'none' = 'token'): Promise<void> {
+    proxy = await startTestProxy(redirectDoor(stranger, head), ({ config }) => ({
+      registries: openRegistries([{ ...config, kind }]),
+    }))
+    proxy.client.hold(digest, content)
+    await (await proxy.ask('/v2/team/app/manifests/v1')).body.dump()
+    proxy.registry.requests.length = 0
+  }
+
+  test('says that the caller may have it where strangers are refused, who are asked for once', async () => {
+    await start(401)
+    for (let count = 0; count < 3; count++) {
+      const answer = await proxy.ask(blobPath, { headers: { authorization } })
+      expect((await answer.body.arrayBuffer()).byteLength).toBe(content.length)
+    }
+    expect(proxy.registry.requests.map((asked) => asked.authorization)).toEqual([
+      authorization,
+      undefined,
+      authorization,
+      authorization,
+    ])
+  })
+
+  test.each([302, 307, 200, 404])('says nothing where strangers get %i', async (stranger) => {
+    await start(stranger)
+    expect((await proxy.ask(blobPath, { headers: { authorization } })).statusCode).toBe(418)
+    expect(proxy.client.requests).toEqual([])
+    expect(await proxy.metrics.text()).toContain('shoal_proxy_requests_total{outcome="registry_unproven"} 1')
+  })
+
+  test.each([302, 307, 200])('never lets in who brings no credential, with %i', async (status) => {
+    await start(status, status)
+    expect((await proxy.ask(blobPath)).statusCode).toBe(418)
+    expect(proxy.client.requests).toEqual([])
+  })
+
+  test('or by a 200 without length, is not believed either where strangers get the same', async () => {
+    await start(200, 200)
+    expect((await proxy.ask(blobPath, { headers: { authorization } })).statusCode).toBe(418)
+    expect(proxy.client.requests).toEqual([])
+  })
+
+  test('is believed where nobody needs a credential', async () => {
+    await start(307, 307, 'none')
+    const answer = await proxy.ask(blobPath)
+    expect((await answer.body.arrayBuffer()).byteLength).toBe(content.length)
+    expect(proxy.registry.requests).toHaveLength(1)
+  })
+})
+
+describe('what the client is told that the registry accepted', () => {
+  test('is a request whose blob is open, by the registry’s own word', async () => {
+    proxy = await startTestProxy(registryDoor)
+    await (await proxy.ask(blobPath, { headers: { authorization } })).body.dump()
+    expect(proxy.client.accepted).toEqual([])
+    proxy.client.hold(digest, content)
+    await (await proxy.ask(blobPath, { headers: { authorization } })).body.dump()
+    await (await proxy.ask(blobPath, { headers: { authorization: 'Bearer bad' } })).body.dump()
+    expect(proxy.client.accepted).toMatchObject([{ digest, credential: { scheme: 'bearer', token: 'good' } }])
+  })
+
+  test('is not a request for which the client vouched: it would vouch for ever', async () => {
+    proxy = await startTestProxy(cutOff)
+    proxy.client.hold(digest, content)
+    proxy.client.standing = content.length
+    await (await proxy.ask(blobPath, { headers: { authorization } })).body.dump()
+    expect(proxy.client.opened).toHaveLength(1)
+    expect(proxy.client.accepted).toEqual([])
+  })
+})
+
 describe('when Shoal cannot help', () => {
   test('a blob that the client cannot open comes from the registry, and the code is counted', async () => {
     proxy = await startTestProxy(registryDoor)
@@ -249,6 +343,37 @@ describe('when Shoal cannot help', () => {
     expect(Buffer.from(await answer.body.arrayBuffer()).equals(content)).toBe(true)
   })
 
+  test('a registry that could not be asked, as too much is under way here, is no registry that is down', async () => {
+    const hanging = '/v2/other/app/'
+    proxy = await startTestProxy((request, response) => {
+      if (request.url?.startsWith(hanging)) return
+      registryDoor(request, response)
+    })
+    proxy.client.hold(digest, content)
+    proxy.client.standing = content.length
+    const registry = proxy.registry.clients.get(proxy.registry.host)!
+    const asked = {
+      repository: 'other/app' as Repository,
+      digest: digest as Digest,
+      authorization: undefined,
+    }
+    const held = Array.from({ length: HEAD_CONNECTIONS_MAX }, () =>
+      registry.headBlob(asked).catch(() => undefined),
+    )
+    await expect.poll(() => proxy.registry.requests.length).toBe(HEAD_CONNECTIONS_MAX)
+    const startedMs = performance.now()
+    const answers = await Promise.all(
+      [authorization, 'Bearer bad'].map((value) =>
+        proxy.ask(blobPath, { headers: { authorization: value } }),
+      ),
+    )
+    expect(answers.map(({ statusCode }) => statusCode)).toEqual([200, 401])
+    expect(performance.now() - startedMs).toBeLessThan(5000)
+    expect(proxy.client.requests).toEqual([])
+    await proxy.close()
+    await Promise.all(held)
+  })
+
   test('with the registry down and no grant the answer is 502 with a code, at once', async () => {
     proxy = await startTestProxy(cutOff)
     proxy.client.hold(digest, content)
@@ -270,6 +395,7 @@ describe('manifests that pass', () => {
     (request: IncomingMessage, response: ServerResponse) => {
       if (request.url === '/v2/team/app/manifests/v1') response.writeHead(200, headers).end(body)
       // As registries on object stores do: present, but without a length.
+      else if (request.method === 'HEAD' && request.headers.authorization === undefined) refuse(response)
       else if (request.method === 'HEAD')
         response.writeHead(307, { location: 'https://store.example/' }).end()
       else response.writeHead(200, { 'x-from': 'registry' }).end(content)
@@ -292,8 +418,8 @@ describe('manifests that pass', () => {
   test('give the length of a blob for which the registry answers with a redirect', async () => {
     proxy = await startTestProxy(manifestDoor({ 'content-type': type }, manifest))
     proxy.client.hold(digest, content)
-    await (await proxy.ask('/v2/team/app/manifests/v1')).body.dump()
-    const answer = await proxy.ask(blobPath)
+    await (await proxy.ask('/v2/team/app/manifests/v1', { headers: { authorization } })).body.dump()
+    const answer = await proxy.ask(blobPath, { headers: { authorization } })
     expect(answer.headers['x-from']).toBeUndefined()
     expect((await answer.body.arrayBuffer()).byteLength).toBe(content.length)
   })
@@ -301,7 +427,8 @@ describe('manifests that pass', () => {
   test('that did not pass leave a blob without a length to the registry', async () => {
     proxy = await startTestProxy(manifestDoor({ 'content-type': type }, manifest))
     proxy.client.hold(digest, content)
-    expect((await proxy.ask(blobPath)).headers['x-from']).toBe('registry')
+    const answer = await proxy.ask(blobPath, { headers: { authorization } })
+    expect(answer.headers['x-from']).toBe('registry')
   })
 
   test.each([

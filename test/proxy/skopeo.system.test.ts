@@ -6,12 +6,12 @@ import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
-import { type Dispatcher, Pool } from 'undici'
+import { Pool } from 'undici'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { issueLeaf, makeAuthority } from '../../core/issue-certificate.ts'
 import { createLog } from '../../core/log.ts'
 import { createMetrics } from '../../core/metrics.ts'
-import { openRegistries, type RegistryClient, type RegistryClients } from '../../core/registry-client.ts'
+import { openRegistries, type RegistryClients } from '../../core/registry-client.ts'
 import { registryConfig } from '../../core/registry-config.ts'
 import { ProxyAuthority } from '../../proxy/intercept/authority.ts'
 import { type RunningProxy, startProxy } from '../../proxy/proxy.ts'
@@ -134,17 +134,11 @@ async function isListening(port: number): Promise<boolean> {
 
 /** The registry's clients, for a name that only this process can resolve. */
 function resolvedHere(name: string): RegistryClients {
-  const clients = openRegistries([registryConfig.parse({ host: name, kind: 'none' })])
-  const dispatcher = new Pool(`https://${name}`, {
-    connect: {
-      ca: readFileSync(join(folder, 'registry-ca.pem'), 'utf8'),
-      lookup: (_name, options, done) =>
-        options.all ? done(null, [{ address: '127.0.0.1', family: 4 }]) : done(null, '127.0.0.1', 4),
-    },
+  const config = registryConfig.parse({ host: name, kind: 'none', caFile: join(folder, 'registry-ca.pem') })
+  return openRegistries([config], {
+    lookup: (_name, options, done) =>
+      options.all ? done(null, [{ address: '127.0.0.1', family: 4 }]) : done(null, '127.0.0.1', 4),
   })
-  for (const one of clients.values())
-    (one as { dispatcher: Dispatcher } & RegistryClient).dispatcher = dispatcher
-  return clients
 }
 
 async function skopeo(...command: string[]): Promise<{ code: number | null; errors: string }> {

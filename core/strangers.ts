@@ -1,0 +1,55 @@
+import { BoundedMap } from './bounded-map.ts'
+import { type BlobHeadRequest, type RegistryClient, RegistryUnreachableError } from './registry-client.ts'
+
+/** How long a registry's answer to a stranger is remembered, for one repository. */
+export const STRANGER_MS = 60_000
+/** Bound of repositories whose answer is remembered. */
+export const STRANGERS_MAX = 4096
+
+interface Answer {
+  isRefused: Promise<boolean>
+  untilMs: number
+}
+
+/**
+ * What registries answer to whoever brings no credential. A registry, or an ingress before it, may send everybody to a
+ * login page or a moved host, so a redirect shows that a caller may have a blob only where a stranger is refused.
+ */
+export class Strangers {
+  readonly #answers = new BoundedMap<string, Answer>(STRANGERS_MAX)
+  readonly #nowMs: () => number
+
+  constructor(nowMs: () => number = Date.now) {
+    this.#nowMs = nowMs
+  }
+
+  /** Whether a stranger gets 401 or 403 for the blob. Asks once for all who want to know; never rejects. */
+  areRefused(
+    registry: RegistryClient,
+    blob: Pick<BlobHeadRequest, 'repository' | 'digest'>,
+  ): Promise<boolean> {
+    const id = `${registry.host} ${blob.repository}`
+    const known = this.#answers.get(id)
+    if (known !== undefined && known.untilMs > this.#nowMs()) return known.isRefused
+    const isRefused = this.#ask(registry, blob, () => {
+      if (this.#answers.get(id)?.isRefused === isRefused) this.#answers.delete(id)
+    })
+    this.#answers.set(id, { isRefused, untilMs: this.#nowMs() + STRANGER_MS })
+    return isRefused
+  }
+
+  async #ask(
+    registry: RegistryClient,
+    { repository, digest }: Pick<BlobHeadRequest, 'repository' | 'digest'>,
+    forget: () => void,
+  ): Promise<boolean> {
+    try {
+      const head = await registry.headBlob({ repository, digest, authorization: undefined })
+      return !head.isPresent && (head.status === 401 || head.status === 403)
+    } catch (error) {
+      if (!(error instanceof RegistryUnreachableError)) throw error
+      forget()
+      return false
+    }
+  }
+}
