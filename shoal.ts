@@ -33,7 +33,14 @@ const SAME_SIGNAL_MS = 700
 /** Exit codes: 1 something failed, 2 it was started wrongly (sysexits' EX_USAGE is 64, but tools here use 2). */
 const EXIT_FAILED = 1
 const EXIT_MISUSED = 2
-const MISUSE_CODES = new Set(['CONFIG', 'USAGE', 'LISTEN_NOT_LOOPBACK', 'REGISTRY_FILE', 'AUTHORITY_BUNDLE'])
+const MISUSE_CODES = new Set([
+  'CONFIG',
+  'USAGE',
+  'LISTEN_NOT_LOOPBACK',
+  'REGISTRY_FILE',
+  'AUTHORITY_BUNDLE',
+  'DATA_FOLDER',
+])
 
 const PROGRAMS: Record<string, Program> = {
   node: {

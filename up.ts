@@ -8,7 +8,7 @@ import { z } from 'zod'
 import { readTextFile, writeNewFiles } from './certs-tool/key-files.ts'
 import { newClusterId, newJoinToken, newUnlockKey } from './certs-tool/secrets.ts'
 import { issueTrackerTls, makeLabAuthority, ownHostNames } from './certs-tool/tracker-certificates.ts'
-import { ConfigError, type ListenAddress, listenAddress } from './core/config.ts'
+import { ConfigError, ensureDataDir, type ListenAddress, listenAddress } from './core/config.ts'
 import { clusterOfJoinToken, joinTokenHash } from './core/join-token.ts'
 import { type NodeConfig, nodeConfig } from './proxy/config.ts'
 import { type RunningNode, startNode } from './proxy/main.ts'
@@ -81,6 +81,7 @@ export async function startUp(
   log: Logger,
   print: (text: string) => void = (text) => process.stdout.write(text),
 ): Promise<RunningUp> {
+  ensureDataDir(config.dataDir)
   const files = filesIn(resolve(config.dataDir))
   await ensureTrackerTls(files, trackerNames(config))
   if (!existsSync(files.unlockKey)) writeSecret(files.unlockKey, newUnlockKey())

@@ -59,9 +59,11 @@ function claimLines({ claims }: CertificateFacts): [string, string | undefined][
 
 function constraintLines(constraints: NameConstraints | null): [string, string][] {
   if (constraints === null) return []
+  const { excluded } = constraints
+  const permitted = constraints.permitted.filter((names) => !excluded.includes(names))
   return [
-    ['only for', constraints.permitted.join(', ') || 'no restriction'],
-    ['never for', constraints.excluded.join(', ') || 'no restriction'],
+    ['only for', permitted.join(', ') || 'no restriction'],
+    ['never for', excluded.join(', ') || 'no restriction'],
   ]
 }
 

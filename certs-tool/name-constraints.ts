@@ -1,6 +1,6 @@
 import { UnreadableExtensionError } from './errors.ts'
 
-/** What an authority may issue for (RFC 5280 §4.2.1.10), as text: DNS names, and addresses in CIDR form. */
+/** What an authority may issue for (RFC 5280 §4.2.1.10), as text: DNS names, addresses in CIDR form, other forms named. */
 export interface NameConstraints {
   permitted: string[]
   excluded: string[]
@@ -11,7 +11,15 @@ interface Element {
   content: Buffer
 }
 
-const TAG = { sequence: 0x30, permitted: 0xa0, excluded: 0xa1, dnsName: 0x82, ipAddress: 0x87 } as const
+const TAG = {
+  sequence: 0x30,
+  permitted: 0xa0,
+  excluded: 0xa1,
+  email: 0x81,
+  dnsName: 0x82,
+  uri: 0x86,
+  ipAddress: 0x87,
+} as const
 
 /**
  * Reads the DER of a NameConstraints extension.
@@ -32,6 +40,8 @@ function subtreeText(subtree: Element): string {
   if (base?.tag === TAG.dnsName)
     return base.content.length === 0 ? 'any name' : base.content.toString('ascii')
   if (base?.tag === TAG.ipAddress) return rangeText(base.content)
+  if (base?.tag === TAG.email) return `email addresses at ${base.content.toString('ascii')}`
+  if (base?.tag === TAG.uri) return `URIs at ${base.content.toString('ascii')}`
   return 'other names'
 }
 

@@ -1,6 +1,7 @@
-import { accessSync, constants, mkdirSync, readFileSync, statSync } from 'node:fs'
+import { accessSync, constants, readFileSync, statSync } from 'node:fs'
 import { z } from 'zod'
 import { type ConfigKey, type ConfigSchema, configKeys, environmentPrefix, keysAt } from './config-keys.ts'
+import { ensureFolder } from './data-folder.ts'
 import { ShoalError } from './errors.ts'
 import { nearestName } from './nearest-name.ts'
 
@@ -219,13 +220,14 @@ export function isReadableByOthers(path: string): boolean {
 
 /**
  * Makes the folder that setting `dataDir` names, for its owner alone.
- * @throws ConfigError when it cannot be made or written
+ * @throws ConfigError when it cannot be made or written, DataFolderError when others can change what is in it
  */
 export function ensureDataDir(path: string): void {
   try {
-    mkdirSync(path, { recursive: true, mode: 0o700 })
+    ensureFolder(path)
     accessSync(path, constants.W_OK)
   } catch (cause) {
+    if (cause instanceof ShoalError) throw cause
     const code = (cause as NodeJS.ErrnoException).code ?? 'unknown error'
     throw new ConfigError(`dataDir: cannot write ${path} (${code})`, {
       cause,

@@ -1,7 +1,7 @@
-import { readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { z } from 'zod'
+import { readOwnFile, replaceFile } from './data-folder.ts'
 import type { RegistryClients } from './registry-client.ts'
 import { REGISTRIES_MAX } from './registry-config.ts'
 import type { RegistryHost } from './repository.ts'
@@ -45,8 +45,7 @@ export class CredentialsSeen {
       'a registry of kind none is sent credentials; it is not shared until its kind is right',
     )
     try {
-      writeFileSync(`${this.#path}.new`, JSON.stringify([...this.#hosts]), { mode: 0o600 })
-      renameSync(`${this.#path}.new`, this.#path)
+      replaceFile(this.#path, JSON.stringify([...this.#hosts]))
     } catch (error) {
       this.#log.error({ ...facts, err: error }, 'what was seen is remembered until this process ends only')
     }
@@ -55,9 +54,9 @@ export class CredentialsSeen {
   /** A file that cannot be read says nothing about any registry, so none is taken for open. */
   #read(): Set<RegistryHost> {
     try {
-      return new Set(fileSchema.parse(JSON.parse(readFileSync(this.#path, 'utf8'))))
+      const text = readOwnFile(this.#path)
+      return new Set(text === undefined ? [] : fileSchema.parse(JSON.parse(text)))
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return new Set()
       this.#log.error(
         { err: error, path: this.#path },
         'the list of registries with credentials cannot be read',

@@ -1,23 +1,24 @@
-import { readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { ConfigError } from './config.ts'
+import { readOwnFile, replaceFile } from './data-folder.ts'
 
 /**
  * Takes a data folder for this process, so that two never write the same files. The file `lock` in it names the owner
  * by process id and start time; one whose owner is gone (a crash) is taken over.
  * @returns gives the folder back
- * @throws ConfigError when a living process has it
+ * @throws ConfigError when a living process has it, DataFolderError when the file is not ours
  */
 export function lockDataDir(dataDir: string): () => void {
   const path = join(dataDir, 'lock')
   const own = `${process.pid} ${startTicksOf(process.pid)}`
-  const owner = readIfThere(path)
+  const owner = readOwnFile(path)
   if (owner !== undefined && owner !== own && isAlive(owner)) {
     throw new ConfigError(`dataDir: ${dataDir} is in use by process ${owner.split(' ')[0]}`, {
       hint: 'Stop that process, or name another folder with --data-dir.',
     })
   }
-  writeFileSync(path, own, { mode: 0o600 })
+  replaceFile(path, own)
   return () => {
     if (readIfThere(path) === own) rmSync(path, { force: true })
   }

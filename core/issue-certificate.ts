@@ -33,14 +33,14 @@ export interface KeyedCertificate {
 export interface AuthorityOptions {
   commonName: string
   validForSeconds: number
-  /** Critical name constraints (RFC 5280 §4.2.1.10): nothing but these names can be issued for. */
+  /** Critical name constraints (RFC 5280 §4.2.1.10): nothing but these hosts can be issued for. */
   permitted?: { dnsNames: string[]; ipAddresses: string[] }
 }
 
 export interface LeafOptions {
   commonName: string
   validForSeconds: number
-  names: { type: 'dns' | 'ip' | 'url'; value: string }[]
+  names: { type: 'dns' | 'ip' | 'url' | 'email'; value: string }[]
   usages: ('serverAuth' | 'clientAuth')[]
   /** DER SubjectPublicKeyInfo of the holder's key; made here when absent. */
   spki?: Uint8Array
@@ -104,8 +104,8 @@ function p256Key(key: KeyObject): KeyObject {
 
 /** RFC 5280 §4.2.1.6 */
 function generalName({ type, value }: LeafOptions['names'][number]): Buffer {
-  if (type === 'ip') return der(0x87, addressBytes(value))
-  return der(type === 'dns' ? 0x82 : 0x86, Buffer.from(value, 'ascii'))
+  if (type === 'ip') return der(NAME_TAG.ip, addressBytes(value))
+  return der(NAME_TAG[type === 'url' ? 'uri' : type], Buffer.from(value, 'ascii'))
 }
 
 /** DER SubjectPublicKeyInfo of a private or public key. */
@@ -114,24 +114,44 @@ export function spkiOf(key: KeyObject): Buffer {
   return publicKey.export({ type: 'spki', format: 'der' })
 }
 
+/** Resolves nowhere (RFC 6761 §6.4). */
+const NOBODY = 'nobody.invalid'
+/** GeneralName tags (RFC 5280 §4.2.1.6). */
+const NAME_TAG = { email: 0x81, dns: 0x82, uri: 0x86, ip: 0x87 } as const
+
 /**
- * NameConstraints (RFC 5280 §4.2.1.10). Where only dNSNames are permitted an IP SAN would still
- * verify, so all addresses are excluded unless some are permitted (then all others are, by RFC 5280's rule).
+ * NameConstraints (RFC 5280 §4.2.1.10) that leave the permitted hosts and no other name. A form of name that no subtree
+ * mentions is free, so every form that verifiers know is mentioned:
+ * - A permitted dNSName takes its subdomains with it; these are excluded by the name with a leading dot, which OpenSSL and
+ *   Go read as "at least one label more" (erratum 5997 of RFC 5280). GnuTLS finds no name that it matches, and goes on to
+ *   permit subdomains; the verifier of Python's `cryptography` (not its `ssl`) refuses the authority.
+ * - Addresses are all excluded unless some are permitted; DNS names likewise, by the empty name.
+ * - Of email addresses and URIs one host is permitted and the same one excluded: OpenSSL reads an empty name as no host
+ *   at all in these forms, so that it would exclude nothing.
+ * Directory names and other names (SRV among them) are left out: Go refuses an authority with a critical constraint on them.
  */
-function nameConstraints(permitted: { dnsNames: string[]; ipAddresses: string[] }): Buffer {
-  const subtrees = [
-    ...permitted.dnsNames.map((name) => der(0x30, der(0x82, Buffer.from(name, 'ascii')))),
-    ...permitted.ipAddresses.map((address) => der(0x30, der(0x87, hostRange(address)))),
+function nameConstraints({ dnsNames, ipAddresses }: { dnsNames: string[]; ipAddresses: string[] }): Buffer {
+  const nobody = [subtree(NAME_TAG.email, NOBODY), subtree(NAME_TAG.uri, NOBODY)]
+  const permitted = [
+    ...dnsNames.map((name) => subtree(NAME_TAG.dns, name)),
+    ...ipAddresses.map((address) => subtree(NAME_TAG.ip, hostRange(address))),
+    ...nobody,
   ]
-  const parts = [der(0xa0, ...subtrees)]
-  const excluded = []
-  if (permitted.ipAddresses.length === 0) {
-    excluded.push(der(0x30, der(0x87, Buffer.alloc(8))), der(0x30, der(0x87, Buffer.alloc(32))))
-  }
-  // With only addresses permitted, any dNSName would verify: the empty name excludes them all.
-  if (permitted.dnsNames.length === 0) excluded.push(der(0x30, der(0x82, Buffer.alloc(0))))
-  if (excluded.length > 0) parts.push(der(0xa1, ...excluded))
-  return extension(oid('551d1e'), der(0x30, ...parts), { isCritical: true })
+  const allAddresses = [Buffer.alloc(8), Buffer.alloc(32)].map((range) => subtree(NAME_TAG.ip, range))
+  const excluded = [
+    ...(dnsNames.length === 0 ? [''] : dnsNames.map((name) => `.${name}`)).map((name) =>
+      subtree(NAME_TAG.dns, name),
+    ),
+    ...(ipAddresses.length === 0 ? allAddresses : []),
+    ...nobody,
+  ]
+  return extension(oid('551d1e'), der(0x30, der(0xa0, ...permitted), der(0xa1, ...excluded)), {
+    isCritical: true,
+  })
+}
+
+function subtree(tag: number, base: string | Buffer): Buffer {
+  return der(0x30, der(tag, typeof base === 'string' ? Buffer.from(base, 'ascii') : base))
 }
 
 /** One address as RFC 5280 writes a range: address, then an all-ones mask. */

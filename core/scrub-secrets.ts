@@ -13,12 +13,29 @@ const PRIVATE_KEY =
 const SHOAL_SECRET = /\b(SHOAL-1-c[0-9a-f]{16}|SHOALKEY-1)-[\w-]{43}/g
 /** Credentials of an Authorization header (RFC 9110 §11.6.2) that someone put into a text. */
 const CREDENTIALS = /\b(Bearer|Basic) +[\w+/.~-]{8,}=*/gi
+/**
+ * User info (RFC 3986 §3.2.1) of a URL, and of an authority without a scheme (CONNECT's target) where it has a password.
+ * Up to the last `@`, as people write passwords with one. An image by tag and digest (`app:v1@sha256:…`) is none.
+ */
+const URL_USER_INFO = /(:\/\/)[^\s"/?#]*@/g
+const AUTHORITY_USER_INFO = /(?<![^\s"/?#])[^\s"/?#]+@(?!sha(?:256|512):)/g
+/** Values in a URL's query: where a registry redirects to, they are what opens the object. */
+const QUERY_VALUE = /([?&][^\s"=&#\\]{1,64}=)[^\s"&#\\]+/g
 
 /** `text` without anything that looks like a secret. */
 export function scrubSecrets(text: string): string {
-  return text
+  return withoutUserInfo(text)
     .replace(DOTTED_PARTS, (parts) => (parts.includes('eyJ') ? REDACTED : parts))
     .replace(PRIVATE_KEY, REDACTED)
     .replace(SHOAL_SECRET, `$1-${REDACTED}`)
     .replace(CREDENTIALS, `$1 ${REDACTED}`)
+    .replace(QUERY_VALUE, `$1${REDACTED}`)
+}
+
+function withoutUserInfo(text: string): string {
+  // Most lines have none: looking for one costs more than all else.
+  if (!text.includes('@')) return text
+  return text
+    .replace(URL_USER_INFO, `$1${REDACTED}@`)
+    .replace(AUTHORITY_USER_INFO, (info) => (info.includes(':') ? `${REDACTED}@` : info))
 }

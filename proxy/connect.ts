@@ -15,6 +15,9 @@ import { connectTarget, joinSockets } from './upstream/tunnel.ts'
 /** RFC 9110 §9.3.6. */
 const CONNECTED = 'HTTP/1.1 200 Connection established\r\n\r\n'
 
+/** As much of a refused target as is logged: the longest name and port. */
+const TARGET_CHARS_LOGGED_MAX = 260
+
 export interface ConnectParts {
   registries: RegistryClients
   intercept: InterceptServer
@@ -110,10 +113,16 @@ function refuse(
   const isDenied = error instanceof ShoalError && error.code === 'CONNECT_DENIED'
   metrics.connectAnswered(isDenied ? 'denied' : 'failed')
   if (error instanceof ShoalError) {
-    log.warn({ target: request.url, code: error.code, reason: error.message }, 'CONNECT refused')
+    const facts = { target: hostOf(request.url ?? ''), code: error.code, reason: error.message }
+    log.warn(facts, 'CONNECT refused')
     refuseSocket(socket, error)
     return
   }
   defects.note('proxy_connect', error)
   socket.destroy()
+}
+
+/** Of a target that may be none: without user info, which may be a password, and cut. */
+function hostOf(target: string): string {
+  return target.slice(target.lastIndexOf('@') + 1).slice(0, TARGET_CHARS_LOGGED_MAX)
 }

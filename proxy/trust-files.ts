@@ -1,5 +1,6 @@
-import { mkdirSync, readFileSync, renameSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
+import { rmdirSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { ensureFolder, readOwnFile, replaceFile } from '../core/data-folder.ts'
 import type { RegistryHost } from '../core/repository.ts'
 import { TrustFileError } from './errors.ts'
 
@@ -8,6 +9,8 @@ import { TrustFileError } from './errors.ts'
  * `certs.d/<registry>/` at each pull, so ours stands beside whatever is there, and nothing but ours is ever touched.
  */
 
+/** Docker reads them with the rights of root, people look into them. Who may write there, an administrator has said. */
+const DOCKER_FOLDERS = { mode: 0o755, isGroupTrusted: true }
 const DOCKER_FILE_NAME = 'shoal.crt'
 /** For podman, skopeo and other clients that are told by hand; in the node's data directory. */
 export const AUTHORITY_FILE_NAME = 'proxy-ca.crt'
@@ -39,8 +42,9 @@ export class TrustFiles {
     const contents = `${certificatesPem.trim()}\n`
     try {
       for (const path of this.#paths) {
-        this.#makeDir(dirname(path))
-        replaceFile(path, contents)
+        this.#madeDirs.push(...ensureFolder(dirname(path), DOCKER_FOLDERS))
+        // Docker must not read half a certificate; the draft's name does not end in `.crt`.
+        replaceFile(path, contents, 0o644, `${path}.${process.pid}.new`)
       }
       this.#contents = contents
     } catch (cause) {
@@ -61,29 +65,11 @@ export class TrustFiles {
     const innermostFirst = this.#madeDirs.splice(0).sort((one, other) => other.length - one.length)
     for (const dir of innermostFirst) removeIfEmpty(dir)
   }
-
-  #makeDir(dir: string): void {
-    const outermost = mkdirSync(dir, { recursive: true, mode: 0o755 })
-    if (outermost === undefined) return
-    for (let made = dir; made.length >= outermost.length; made = dirname(made)) this.#madeDirs.push(made)
-  }
-}
-
-/** All or nothing: Docker must not read half a certificate. Its own name does not end in `.crt` before it is whole. */
-function replaceFile(path: string, contents: string): void {
-  const draft = `${path}.${process.pid}.new`
-  try {
-    writeFileSync(draft, contents, { mode: 0o644, flag: 'w' })
-    renameSync(draft, path)
-  } catch (error) {
-    rmSync(draft, { force: true })
-    throw error
-  }
 }
 
 function readIfThere(path: string): string | undefined {
   try {
-    return readFileSync(path, 'utf8')
+    return readOwnFile(path)
   } catch {
     return undefined
   }

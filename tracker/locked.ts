@@ -1,5 +1,5 @@
-import { chmodSync, rmSync } from 'node:fs'
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import { rmSync } from 'node:fs'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { ensureDataDir } from '../core/config.ts'
@@ -86,8 +86,7 @@ export async function startLocked(
     locked.defer(() => nodeApi.app.close())
     await listen(nodeApi, 'listen', config.listen)
     rmSync(path, { force: true })
-    await new Promise<void>((resolve, reject) => socket.once('error', reject).listen(path, resolve))
-    chmodSync(path, 0o600)
+    await listenPrivately(socket, path)
   } catch (error) {
     await locked.disposeAsync()
     throw error
@@ -105,6 +104,20 @@ export async function startLocked(
       await (tracker === undefined ? locked.disposeAsync() : tracker.close())
     },
   }
+}
+
+/** The socket has its mode from the start on: the kernel takes the umask of the moment when it is bound, within listen(). */
+async function listenPrivately(server: Server, path: string): Promise<void> {
+  const listening = new Promise<void>((resolve, reject) => {
+    server.once('error', reject).once('listening', resolve)
+  })
+  const umask = process.umask(0o177)
+  try {
+    server.listen(path)
+  } finally {
+    process.umask(umask)
+  }
+  await listening
 }
 
 async function refuseNewStore(store: SqliteStore): Promise<void> {

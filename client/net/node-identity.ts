@@ -1,7 +1,7 @@
 import { createPrivateKey, generateKeyPairSync, X509Certificate } from 'node:crypto'
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { claimsOf } from '../../core/certificate-claims.ts'
+import { ensureFolder, readOwnFile, replaceFile } from '../../core/data-folder.ts'
 import { ShoalError } from '../../core/errors.ts'
 import { spkiOf } from '../../core/issue-certificate.ts'
 import { type ClusterId, type NodeId, nodeIdOf } from '../../core/metainfo.ts'
@@ -44,13 +44,13 @@ export class NodeIdentity {
   }
 
   static async load(directory: string): Promise<NodeIdentity> {
-    await mkdir(directory, { recursive: true, mode: 0o700 })
-    let privateKeyPem = await readIfThere(join(directory, 'node-key.pem'))
+    ensureFolder(directory)
+    let privateKeyPem = readOwnFile(join(directory, 'node-key.pem'))
     if (privateKeyPem === undefined) {
       privateKeyPem = makeKey().privateKeyPem
-      await replaceFile(join(directory, 'node-key.pem'), privateKeyPem)
+      replaceFile(join(directory, 'node-key.pem'), privateKeyPem)
     }
-    return new NodeIdentity(directory, privateKeyPem, await readIfThere(join(directory, 'node.pem')))
+    return new NodeIdentity(directory, privateKeyPem, readOwnFile(join(directory, 'node.pem')))
   }
 
   /** The node certificate; undefined until the node has joined for the first time. */
@@ -73,7 +73,7 @@ export class NodeIdentity {
   async join(tracker: TrackerClient, joinToken: string | undefined): Promise<number> {
     const answer = (await this.renewed(tracker)) ?? (await this.joined(tracker, joinToken))
     this.certificatePem = answer.certificate
-    await replaceFile(join(this.directory, 'node.pem'), answer.certificate)
+    replaceFile(join(this.directory, 'node.pem'), answer.certificate)
     tracker.identify({ certificatePem: answer.certificate, privateKeyPem: this.privateKeyPem })
     return answer.validForSeconds * 1000 * RENEW_AT_SHARE
   }
@@ -117,18 +117,4 @@ export class NodeIdentity {
 /** The tracker does not accept the node certificate (any more): join again. */
 export function isCertificateRefused(error: unknown): boolean {
   return error instanceof TrackerRefusedError && error.trackerCode === 'CERTIFICATE_REFUSED'
-}
-
-async function readIfThere(path: string): Promise<string | undefined> {
-  try {
-    return await readFile(path, 'utf8')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
-    throw error
-  }
-}
-
-async function replaceFile(path: string, text: string): Promise<void> {
-  await writeFile(`${path}.new`, text, { mode: 0o600 })
-  await rename(`${path}.new`, path)
 }

@@ -1,7 +1,8 @@
-import { closeSync, openSync, renameSync, writeFileSync } from 'node:fs'
-import { mkdir, readdir, readFile, rm, stat, statfs } from 'node:fs/promises'
+import { closeSync, constants, fstatSync, openSync } from 'node:fs'
+import { mkdir, readdir, rm, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { z } from 'zod'
+import { ensureFolder, openOwnFile, readOwnFile, replaceFile } from '../../core/data-folder.ts'
 import type { HashBatch } from '../../core/hash-batch.ts'
 import { allPieces, isSwarmId, type PieceLayout, pieceLayout, type SwarmId } from '../../core/metainfo.ts'
 import { hashBatchToJson, type repositorySchema } from '../../core/tracker-api.ts'
@@ -50,7 +51,11 @@ export class StoredBlob {
     {
       cacheKey,
       restored,
-    }: { cacheKey: CacheKey | undefined; restored?: { have: Bitfield; hashes: PieceHashes } },
+    }: {
+      cacheKey: CacheKey | undefined
+      /** With the open file, which is read and written. */
+      restored?: { fd: number; have: Bitfield; hashes: PieceHashes }
+    },
   ) {
     this.directory = directory
     this.cacheKey = cacheKey
@@ -60,8 +65,8 @@ export class StoredBlob {
     this.layout = pieceLayout(blob.bytes)
     this.have = restored?.have ?? new Bitfield(this.layout.pieceCount)
     this.hashes = restored?.hashes ?? new PieceHashes(this.layout.pieceCount)
-    // O_RDWR | O_CREAT without truncation: a resumed blob keeps its bytes.
-    const fd = openSync(join(directory, 'data'), restored ? 'r+' : 'w+', 0o600)
+    // Exclusive: nothing is there, and a link that is would not be followed.
+    const fd = restored?.fd ?? openSync(join(directory, 'data'), 'wx+', 0o600)
     this.file = { fd, bytes: blob.bytes, key: cacheKey?.keyFor(blob.swarm) }
   }
 
@@ -108,10 +113,8 @@ export class StoredBlob {
       piecesSha1: this.piecesSha1?.toString('base64url'),
       usedAtMs: this.usedAtMs,
     }
-    const path = join(this.directory, 'state.json')
     try {
-      writeFileSync(`${path}.new`, JSON.stringify(state), { mode: 0o600 })
-      renameSync(`${path}.new`, path)
+      replaceFile(join(this.directory, 'state.json'), JSON.stringify(state))
     } catch {
       // A full disk: the state before stays, which names fewer pieces but none that is not there.
       this.isDirty = true
@@ -210,13 +213,14 @@ export class BlobStore {
   /**
    * Opens the store and every blob whose state can be read; what cannot be is removed, and so is what is under another
    * cache key than this one, or under one at all when there is none.
+   * @throws DataFolderError when the folder is a link, or others can write to it: not a file is touched then
    */
   static async open(directory: string, bytesMax: number, cacheKey?: CacheKey): Promise<BlobStore> {
-    await mkdir(directory, { recursive: true, mode: 0o700 })
+    ensureFolder(directory, { isPart: true })
     const store = new BlobStore(directory, bytesMax, cacheKey)
     for (const name of await readdir(directory)) {
       const path = join(directory, name)
-      const blob = isSwarmId(name) ? await restoreBlob(path, name, cacheKey) : undefined
+      const blob = isSwarmId(name) ? restoreBlob(path, name, cacheKey) : undefined
       if (blob) store.blobs.set(blob.swarm, blob)
       else await rm(path, { recursive: true, force: true })
     }
@@ -292,13 +296,14 @@ export class BlobStore {
   }
 }
 
-async function restoreBlob(
+function restoreBlob(
   directory: string,
   swarm: SwarmId,
   cacheKey: CacheKey | undefined,
-): Promise<StoredBlob | undefined> {
+): StoredBlob | undefined {
   try {
-    const state = blobState.parse(JSON.parse(await readFile(join(directory, 'state.json'), 'utf8')))
+    ensureFolder(directory, { isPart: true })
+    const state = blobState.parse(JSON.parse(readOwnFile(join(directory, 'state.json')) ?? ''))
     if (state.cacheKey !== cacheKey?.id) return undefined
     const { pieceCount } = pieceLayout(state.bytes)
     const hashes = new PieceHashes(pieceCount)
@@ -306,12 +311,17 @@ async function restoreBlob(
     for (const batch of state.batches) hashes.add(batch)
     const have = Bitfield.fromBytes(Buffer.from(state.pieces, 'base64url'), pieceCount)
     // A file that was cut lacks pieces that its state names.
-    if ((await stat(join(directory, 'data'))).size < endOfLast(have, state.bytes)) return undefined
+    const fd = openOwnFile(join(directory, 'data'), constants.O_RDWR)
+    if (fd === undefined) return undefined
+    if (fstatSync(fd).size < endOfLast(have, state.bytes)) {
+      closeSync(fd)
+      return undefined
+    }
     const key = { registry: state.registry, digest: state.digest }
     const blob = new StoredBlob(
       directory,
       { swarm, key, bytes: state.bytes, repository: state.repository },
-      { cacheKey, restored: { have, hashes } },
+      { cacheKey, restored: { fd, have, hashes } },
     )
     blob.isMatched = state.isMatched
     blob.isHashed = state.isHashed ?? false

@@ -4,9 +4,10 @@ import { issueLeaf, type KeyedCertificate, makeAuthority } from '../../core/issu
 import { type RegistryHost, registryAddress } from '../../core/repository.ts'
 
 /**
- * The authority behind interception. Its key and the leaves' keys exist in this object only, and it can issue for the
- * configured registries only (critical name constraints), so neither a stolen disk nor the file that Docker trusts is
- * worth anything elsewhere.
+ * The authority behind interception: one certificate and key for each registry's host. The keys and the leaves' keys
+ * exist in this object only, and each can issue for its own host only (critical name constraints), so neither a stolen
+ * disk nor the file that Docker trusts is worth anything elsewhere. One each, because constraints that exclude a host's
+ * subdomains would exclude a second registry that is one of them.
  */
 
 const DAY_SECONDS = 24 * 3600
@@ -26,7 +27,9 @@ const LEAF_VALID_SECONDS = DAY_SECONDS
 const TLS12_CIPHERS =
   'ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305'
 
-interface DatedAuthority extends KeyedCertificate {
+interface DatedAuthority {
+  /** By the registry's name or address, without its port. */
+  of: Map<string, KeyedCertificate>
   endsAtSeconds: number
 }
 
@@ -57,9 +60,10 @@ export class ProxyAuthority {
     return new ProxyAuthority(hosts, nowSeconds, await newAuthority(hosts, nowSeconds()))
   }
 
-  /** What clients must trust: one certificate, or two around a change. */
+  /** What clients must trust: one certificate for each host, or two around a change. */
   get certificatesPem(): string {
-    return [this.#current, this.#next].map((authority) => authority?.certificatePem.trim() ?? '').join('\n')
+    const trusted = [this.#current, this.#next].flatMap((authority) => [...(authority?.of.values() ?? [])])
+    return trusted.map(({ certificatePem }) => certificatePem.trim()).join('\n')
   }
 
   /**
@@ -103,7 +107,7 @@ export class ProxyAuthority {
   async #makeContext(host: RegistryHost): Promise<DatedContext> {
     const authority = this.#current
     const name = registryAddress(host).host
-    const leaf = await issueLeaf(authority, {
+    const leaf = await issueLeaf(authority.of.get(name)!, {
       commonName: 'Shoal proxy',
       validForSeconds: LEAF_VALID_SECONDS,
       names: [{ type: isIP(name) === 0 ? 'dns' : 'ip', value: name }],
@@ -120,14 +124,15 @@ export class ProxyAuthority {
 }
 
 async function newAuthority(hosts: RegistryHost[], nowSeconds: number): Promise<DatedAuthority> {
-  const names = hosts.map((host) => registryAddress(host).host)
-  const made = await makeAuthority({
-    commonName: 'Shoal proxy (this machine, until it restarts)',
-    validForSeconds: AUTHORITY_VALID_SECONDS,
-    permitted: {
-      dnsNames: names.filter((name) => isIP(name) === 0),
-      ipAddresses: names.filter((name) => isIP(name) !== 0),
-    },
-  })
-  return { ...made, endsAtSeconds: nowSeconds + AUTHORITY_VALID_SECONDS }
+  const of = new Map<string, KeyedCertificate>()
+  for (const name of new Set(hosts.map((host) => registryAddress(host).host))) {
+    const isName = isIP(name) === 0
+    const made = await makeAuthority({
+      commonName: 'Shoal proxy (this machine, until it restarts)',
+      validForSeconds: AUTHORITY_VALID_SECONDS,
+      permitted: { dnsNames: isName ? [name] : [], ipAddresses: isName ? [] : [name] },
+    })
+    of.set(name, made)
+  }
+  return { of, endsAtSeconds: nowSeconds + AUTHORITY_VALID_SECONDS }
 }

@@ -1,37 +1,51 @@
 import { execFileSync } from 'node:child_process'
 import { X509Certificate } from 'node:crypto'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { once } from 'node:events'
+import type { AddressInfo } from 'node:net'
+import { connect, createServer } from 'node:tls'
+import { expect, test } from 'vitest'
 import { parseRegistryHost } from '../../core/repository.ts'
 import { ProxyAuthority } from '../../proxy/intercept/authority.ts'
 
 const DAY = 24 * 3600
 const registry = parseRegistryHost('registry.example:5000')
 
-let folder: string
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'shoal-authority-'))
-})
-afterEach(() => rmSync(folder, { recursive: true }))
-
 const pemBlocks = (pem: string) => pem.match(/-----BEGIN[\s\S]+?-----END CERTIFICATE-----/g) ?? []
 
-test('the authority permits the configured hosts alone, names and addresses apart', async () => {
+const textsOf = (pem: string) =>
+  pemBlocks(pem).map((input) => execFileSync('openssl', ['x509', '-noout', '-text'], { input }).toString())
+
+test('each configured host has an authority of its own, for it alone', async () => {
   const hosts = ['registry.example:5000', '192.0.2.7:5000', '[2001:db8::1]:5000'].map(parseRegistryHost)
-  const { certificatesPem } = await ProxyAuthority.make(hosts)
-  const text = execFileSync('openssl', ['x509', '-noout', '-text'], { input: certificatesPem }).toString()
-  expect(text).toMatch(
-    /Name Constraints: critical\s+Permitted:\s+DNS:registry\.example\s+IP:192\.0\.2\.7\/255\.255\.255\.255\s+IP:2001:DB8:0:0:0:0:0:1\/FFFF/,
-  )
+  const texts = textsOf((await ProxyAuthority.make(hosts)).certificatesPem)
+  const nobody = String.raw`email:nobody\.invalid\s+URI:nobody\.invalid`
+  const noAddress = String.raw`IP:0\.0\.0\.0/0\.0\.0\.0\s+IP:0:0:0:0:0:0:0:0/0:0:0:0:0:0:0:0`
+  for (const [index, [permitted, excluded]] of [
+    [String.raw`DNS:registry\.example`, String.raw`DNS:\.registry\.example\s+${noAddress}`],
+    [String.raw`IP:192\.0\.2\.7/255\.255\.255\.255`, 'DNS:'],
+    ['IP:2001:DB8:0:0:0:0:0:1/FFFF(:FFFF){7}', 'DNS:'],
+  ].entries()) {
+    const constraints = String.raw`Name Constraints: critical\s+Permitted:\s+${permitted}\s+${nobody}\s+Excluded:\s+${excluded}\s+${nobody}\n`
+    expect(texts[index]).toMatch(new RegExp(constraints))
+  }
+  expect(texts).toHaveLength(3)
 })
 
-test('with names alone no address can be issued for', async () => {
-  const { certificatesPem } = await ProxyAuthority.make([registry])
-  writeFileSync(join(folder, 'ca.pem'), certificatesPem)
-  const text = execFileSync('openssl', ['x509', '-noout', '-text'], { input: certificatesPem }).toString()
-  expect(text).toMatch(/Excluded:\s+IP:0\.0\.0\.0\/0\.0\.0\.0\s+IP:0:0:0:0:0:0:0:0\/0/)
+test('a registry and one on its subdomain can both be spoken for', async () => {
+  const hosts = ['example.com', 'hub.example.com', 'hub.example.com:5000'].map(parseRegistryHost)
+  const authority = await ProxyAuthority.make(hosts)
+  expect(pemBlocks(authority.certificatesPem)).toHaveLength(2)
+  for (const host of hosts) {
+    const secureContext = await authority.contextFor(host)
+    const server = createServer({ SNICallback: (_name, done) => done(null, secureContext) }).listen(0)
+    await once(server, 'listening')
+    const { port } = server.address() as AddressInfo
+    const servername = host.split(':')[0]!
+    const socket = connect({ port, servername, ca: authority.certificatesPem })
+    await once(socket, 'secureConnect')
+    socket.destroy()
+    server.close()
+  }
 })
 
 test('it ends within 30 days and is another at every start', async () => {

@@ -2,6 +2,8 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer as createHttpServer } from 'node:http'
+import { createServer as createHttpsServer } from 'node:https'
 import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -81,6 +83,14 @@ test('skopeo takes the layer from the swarm without noticing', async () => {
   expect(client.opened.map(({ yielded, closes }) => [yielded, closes])).toEqual([[LAYER.length, 1]])
 })
 
+test("skopeo, and so Go, refuses what the proxy's authority signs for a subdomain, and takes its own leaf", async () => {
+  expect(await inspectOver(`sub.${NAME}`)).toMatch(
+    /x509: a root or intermediate certificate is not authorized/,
+  )
+  // TLS is through: the answer is no registry's.
+  expect(await inspectOver(NAME)).toMatch(/418/)
+})
+
 test('skopeo is told clearly and soon when the registry is down', async () => {
   await stop(registry)
   const startedMs = performance.now()
@@ -89,6 +99,42 @@ test('skopeo is told clearly and soon when the registry is down', async () => {
   expect(errors).toMatch(/502/)
   expect(performance.now() - startedMs).toBeLessThan(15_000)
 })
+
+/** What skopeo says of a server that shows a leaf for `name` of an authority for NAME. */
+async function inspectOver(name: string): Promise<string> {
+  const permitted = { dnsNames: [NAME], ipAddresses: [] }
+  const authority = await makeAuthority({ commonName: 'stolen', validForSeconds: 3600, permitted })
+  const leaf = await issueLeaf(authority, {
+    ...{ commonName: 'leaf', validForSeconds: 3600, usages: ['serverAuth'] },
+    names: [{ type: 'dns', value: name }],
+  })
+  const certDir = mkdtempSync(join(folder, 'stolen-'))
+  writeFileSync(join(certDir, 'ca.crt'), authority.certificatePem)
+  const tls = { cert: leaf.certificatePem, key: leaf.privateKeyPem }
+  const site = createHttpsServer(tls, (_request, response) => response.writeHead(418).end())
+  const relay = createHttpServer().on('connect', (_request, socket) => {
+    socket.write('HTTP/1.1 200 OK\r\n\r\n')
+    site.emit('connection', socket)
+  })
+  relay.listen(0, '127.0.0.1')
+  await once(relay, 'listening')
+  const child = spawn('skopeo', ['inspect', '--cert-dir', certDir, `docker://${name}/team/app:v1`], {
+    env: {
+      PATH: process.env.PATH,
+      HOME: folder,
+      HTTPS_PROXY: `http://127.0.0.1:${(relay.address() as AddressInfo).port}`,
+    },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  })
+  let errors = ''
+  child.stderr.on('data', (chunk) => {
+    errors += chunk
+  })
+  await once(child, 'close')
+  relay.closeAllConnections()
+  relay.close()
+  return errors
+}
 
 function layerIn(image: string): Buffer {
   return readFileSync(join(folder, image, 'blobs', ...layerDigest.split(':')))

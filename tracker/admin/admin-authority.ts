@@ -1,5 +1,6 @@
 import { X509Certificate } from 'node:crypto'
-import { readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
+import { replaceFile } from '../../core/data-folder.ts'
 import { issueLeaf, type KeyedCertificate, makeAuthority } from '../../core/issue-certificate.ts'
 import type { TlsMaterial } from '../api/https-listener.ts'
 import { placeOf, type Sealer } from '../authority/sealer.ts'
@@ -73,10 +74,8 @@ export async function ensureAdminPem(
     usages: ['clientAuth'],
   })
   await store.addAudit({ ...BY_TRACKER, atMs: nowMs, action: 'admin certificate issued' })
-  const half = `${path}.new`
   const pems = [admin.privateKeyPem, admin.certificatePem, authority.certificatePem]
-  writeFileSync(half, pems.map((pem) => `${pem.trimEnd()}\n`).join(''), { mode: 0o600 })
-  renameSync(half, path)
+  replaceFile(path, pems.map((pem) => `${pem.trimEnd()}\n`).join(''))
 }
 
 function isUsable(path: string, authority: KeyedCertificate, nowMs: number): boolean {

@@ -1,5 +1,6 @@
 import { closeSync, openSync } from 'node:fs'
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite'
+import { checkOwnFiles, DataFolderError } from '../../core/data-folder.ts'
 import { StoreUnusableError } from '../errors.ts'
 import { MIGRATIONS } from './schema.ts'
 
@@ -22,11 +23,14 @@ export class SqliteDatabase {
   readonly #statements = new Map<string, StatementSync>()
   #waiting: Waiting[] = []
 
-  /** @throws StoreUnusableError when the file is no database or was made by a newer version */
+  /** @throws StoreUnusableError when the file is no database or was made by a newer version, DataFolderError */
   constructor(path: string) {
     try {
-      // SQLite gives its journals the mode of the database.
-      if (path !== ':memory:') closeSync(openSync(path, 'a', 0o600))
+      if (path !== ':memory:') {
+        checkOwnFiles(['', '-wal', '-shm', '-journal'].map((suffix) => `${path}${suffix}`))
+        // SQLite gives its journals the mode of the database.
+        closeSync(openSync(path, 'a', 0o600))
+      }
       this.#database = new DatabaseSync(path, {
         timeout: BUSY_TIMEOUT_MS,
         enableForeignKeyConstraints: false,
@@ -34,7 +38,7 @@ export class SqliteDatabase {
       this.#database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL')
       this.#migrate()
     } catch (cause) {
-      if (cause instanceof StoreUnusableError) throw cause
+      if (cause instanceof StoreUnusableError || cause instanceof DataFolderError) throw cause
       throw new StoreUnusableError(`cannot open the store ${path}: ${(cause as Error).message}`, { cause })
     }
   }
