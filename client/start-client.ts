@@ -43,8 +43,10 @@ const MEMBERSHIP_MS = 3600 * 1000
 const MEMBERSHIPS_MAX = 4096
 /** Blobs whose manifest is remembered. */
 const PLANNED_MAX = 1024
-/** While the tracker is out of reach or refuses. */
+/** While the tracker is out of reach or refuses: doubled each time. */
 const JOIN_RETRY_MS = 5_000
+/** At last; less by chance, so that nodes that were all refused at once do not all come again at once. */
+const JOIN_RETRY_MS_MAX = 60_000
 /** How long a node that stops waits for the tracker to take the hashes of what it fetched: others wait for them. */
 const PUBLISH_MS_MAX = 1_000
 const VERSION = 'Shoal 0.1'
@@ -82,6 +84,7 @@ class NodeClient implements Client {
   private joinTimer: NodeJS.Timeout | undefined
   private listenPort = 0
   private isJoiningAgain = false
+  private joinFailures = 0
   private isClosed = false
 
   constructor(options: ClientOptions) {
@@ -175,12 +178,12 @@ class NodeClient implements Client {
     try {
       await this.join()
     } catch (error) {
-      if (!(error instanceof TrackerUnavailableError)) {
+      if (!isPassing(error)) {
         await this.close()
         throw error instanceof TrackerRefusedError ? refusedJoin(error) : error
       }
       this.options.log.warn({ err: error }, 'the tracker is out of reach; pulls go to the registry meanwhile')
-      this.joinLater(JOIN_RETRY_MS)
+      this.joinLater(this.nextRetryMs())
     }
   }
 
@@ -303,6 +306,7 @@ class NodeClient implements Client {
   private async join(): Promise<void> {
     const renewInMs = await this.identity.join(this.tracker, this.options.joinToken)
     this.isJoiningAgain = false
+    this.joinFailures = 0
     this.joinLater(renewInMs)
     // Who had to join again has missed what the cluster trusts now.
     if (this.trust.cluster === this.identity.cluster) return this.heartbeat.soon()
@@ -319,6 +323,11 @@ class NodeClient implements Client {
     this.joinLater(0)
   }
 
+  private nextRetryMs(): number {
+    const delayMs = Math.min(JOIN_RETRY_MS_MAX, JOIN_RETRY_MS * 2 ** this.joinFailures++)
+    return delayMs * (0.5 + Math.random() / 2)
+  }
+
   private joinLater(delayMs: number): void {
     if (this.isClosed) return
     clearTimeout(this.joinTimer)
@@ -326,11 +335,17 @@ class NodeClient implements Client {
       this.join().catch((error: unknown) => {
         if (isDefect(error)) this.defects.note('membership', error)
         this.options.log.warn({ err: error }, 'the node certificate could not be had or renewed')
-        this.joinLater(JOIN_RETRY_MS)
+        this.joinLater(this.nextRetryMs())
       })
     }, delayMs)
     this.joinTimer.unref()
   }
+}
+
+/** The tracker is out of reach, or has too much to do: nothing that a person must mend. */
+function isPassing(error: unknown): boolean {
+  if (error instanceof TrackerUnavailableError) return true
+  return error instanceof TrackerRefusedError && error.trackerCode === 'REQUESTS_TOO_MANY'
 }
 
 function refusedJoin(cause: TrackerRefusedError): JoinError {

@@ -10,6 +10,7 @@ import type { Peer } from '../core/tracker-api.ts'
 import type { BlobKey } from './client.ts'
 import { Bitfield } from './engine/bitfield.ts'
 import type { Download, Source, SourceLimits } from './engine/download.ts'
+import { type Place, whoGivesWay } from './engine/link-places.ts'
 import type { RateLimit } from './engine/rate-limit.ts'
 import { PeerProtocolError, PeerRefusedError, type PieceCorruptError } from './errors.ts'
 import { KnownPeers } from './known-peers.ts'
@@ -59,6 +60,8 @@ export class SwarmLinks implements ListeningSwarm {
   readonly defects: Defects
   private readonly options: SwarmLinksOptions
   private readonly links = new Map<NodeId, { link: PeerLink; source: Source }>()
+  /** Of accepted links where they come from, and when a block last came from them. */
+  private readonly origins = new WeakMap<PeerLink, { network: string; receivedAtMs: number }>()
   private readonly linkOfSource = new WeakMap<Source, PeerLink>()
   private readonly pending = new Set<PeerLink>()
   private readonly dialling = new Set<NodeId>()
@@ -98,9 +101,6 @@ export class SwarmLinks implements ListeningSwarm {
   get size(): number {
     return this.links.size
   }
-  get isFull(): boolean {
-    return this.links.size + this.pending.size >= LINKS_MAX
-  }
   get wantsPeers(): boolean {
     return this.options.isWanted() && !this.isUploadOnly && this.links.size < DIALS_MAX
   }
@@ -111,8 +111,29 @@ export class SwarmLinks implements ListeningSwarm {
     if (this.options.isWanted()) this.connect()
   }
 
-  /** A connection, dialled or accepted, whose TLS handshake is through. */
-  attach(link: PeerLink): void {
+  /** A newcomer from this network asks for a place. @returns false when nobody gives way to it */
+  makeRoom(network: string): boolean {
+    const all = [...this.pending, ...[...this.links.values()].map(({ link }) => link)]
+    if (all.length < LINKS_MAX) return true
+    const placeOf = (link: PeerLink) => this.placeOf(link)
+    const leaving = whoGivesWay(all, { placeOf, network, nowMs: Date.now() })
+    leaving?.close(new PeerProtocolError('its place goes to a newcomer'))
+    return leaving !== undefined
+  }
+
+  placeOf(link: PeerLink): Place {
+    const { network, receivedAtMs = 0 } = this.origins.get(link) ?? {}
+    const movedAtMs = Math.max(link.lane.movedAtMs, receivedAtMs)
+    const isAsking = link.lane.queue.length > 0
+    return { network, movedAtMs, state: this.pending.has(link) ? 'opening' : isAsking ? 'asking' : 'quiet' }
+  }
+
+  /**
+   * A connection whose TLS handshake is through.
+   * @param network that it was accepted from; undefined for one that this node dialled
+   */
+  attach(link: PeerLink, network?: string): void {
+    if (network !== undefined) this.origins.set(link, { network, receivedAtMs: 0 })
     // One peer that opens many connections and says nothing must not take the places of others.
     for (const other of this.pending) {
       const isRepeated = other.node === link.node && other.isDialler === link.isDialler
@@ -274,6 +295,8 @@ export class SwarmLinks implements ListeningSwarm {
   }
 
   onBlockEnd(link: PeerLink, block: Parameters<Download['blockEnds']>[1]): void {
+    const origin = this.origins.get(link)
+    if (origin) origin.receivedAtMs = Date.now()
     const source = this.sourceOf(link)
     if (source) this.options.download.blockEnds(source, block)
   }

@@ -78,6 +78,30 @@ export const trackerConfig = z.strictObject({
     .max(1_000_000)
     .default(256)
     .describe('Pulls granted to a node at once after a quiet time, before that rate holds.'),
+  joinsBurstMax: z
+    .int()
+    .min(1)
+    .max(1_000_000)
+    .default(1000)
+    .describe(
+      'New nodes that one address (IPv6: /64) may join at once: all that share it, which join again together after an authority leaked; 8 times as many with one join token.',
+    ),
+  joinsPerHourMax: z
+    .int()
+    .min(0)
+    .max(1_000_000)
+    .default(600)
+    .describe(
+      'New nodes that one address may join per hour in the long run, and 4 times as many with one join token: each is a row of the database; 0: no limit.',
+    ),
+  silentNodeHoursMax: z
+    .int()
+    .min(25)
+    .max(10 * 365 * 24)
+    .default(7 * 24)
+    .describe(
+      'A node that has not renewed its certificate for so many hours is forgotten; after 24 it must join again anyway.',
+    ),
   logLevel: z.enum(LOG_LEVELS).default('info').describe('Least severe level that is logged.'),
 })
 

@@ -79,8 +79,11 @@ export async function startLocked(
     ensureDataDir(config.dataDir)
     locked.defer(lockDataDir(config.dataDir))
     await withStore(config, refuseNewStore)
-    const nodeApi = makeHttpsListener({ ...readTlsFiles(config), authorityPems: [] }, log, metrics)
-    nodeApi.app.addHook('onRequest', async () => {
+    const tls = { ...readTlsFiles(config), authorityPems: [] }
+    // Nobody can be told from a stranger, so everybody makes room for the next.
+    const nodeApi = makeHttpsListener(tls, { log, metrics }, async () => undefined)
+    nodeApi.app.addHook('onRequest', async (_request, reply) => {
+      reply.header('connection', 'close')
       throw new RefusedError('TRACKER_LOCKED', 'the tracker waits for its unlock key')
     })
     locked.defer(() => nodeApi.app.close())

@@ -9,8 +9,11 @@ import { openRegistries, type RegistryClients } from '../core/registry-client.ts
 import { TokenKeys } from '../core/token-keys.ts'
 import { adminTls, ensureAdminPem, openAdminAuthority } from './admin/admin-authority.ts'
 import { adminRoutes } from './admin/routes.ts'
+import { admitRequests } from './api/admit-requests.ts'
+import { callerOf } from './api/caller.ts'
 import { listen, makeHttpsListener, tlsOptions } from './api/https-listener.ts'
-import { limitRequests, RequestLimits } from './api/request-limits.ts'
+import { JoinLimits } from './api/join-limits.ts'
+import { RequestLimits } from './api/request-limits.ts'
 import { nodeRoutes } from './api/routes.ts'
 import { Clusters, type NewCluster } from './authority/clusters.ts'
 import { Revocations } from './authority/revocations.ts'
@@ -56,6 +59,8 @@ export interface RunningProgram {
   readonly failed?: Promise<never>
   close(): Promise<void>
 }
+/** Of one node: one is renewed every 16 hours and one every 40 minutes, and a node that restarts asks for both. */
+const CERTIFICATE_BOUNDS = { requestsPerSecondMax: 1 / 60, requestsBurstMax: 16, requestsConcurrentMax: 0 }
 
 /** What tests replace. */
 export interface TrackerSurroundings {
@@ -99,17 +104,22 @@ export async function startTracker(
     if (unlockKey !== undefined) await store.addAudit({ ...UNLOCKED, atMs: parts.nowMs() })
     await parts.clusters.withdrawEnded(parts.nowMs())
     await parts.revocations.clearEnded(parts.nowMs())
-    running.defer(pruneRegularly(parts))
+    running.defer(pruneRegularly(parts, config))
 
     const trusted = () => ({ ...tls, authorityPems: parts.clusters.authorityPems() })
-    const nodeApi = makeHttpsListener(trusted(), log, parts.metrics)
+    const nodeApi = makeHttpsListener(trusted(), parts, async (socket) => {
+      const caller = await callerOf(parts, socket)
+      return caller.kind === 'stranger' ? undefined : caller.key
+    })
     parts.clusters.onChange(() => nodeApi.server.setSecureContext(tlsOptions(trusted())))
-    limitRequests(nodeApi.app, parts, config)
+    admitRequests(nodeApi.app, parts, config)
     nodeRoutes(nodeApi.app, parts)
     stockRoutes(nodeApi.app, parts)
     const admins = await openAdminAuthority(store, sealer, parts.nowMs())
     await ensureAdminPem(join(config.dataDir, 'admin.pem'), admins, { store, nowMs: parts.nowMs() })
-    const adminApi = makeHttpsListener(await adminTls(admins), log, parts.metrics)
+    const adminApi = makeHttpsListener(await adminTls(admins), parts, async (socket) =>
+      socket.authorized ? 'admin' : undefined,
+    )
     adminRoutes(adminApi.app, parts)
 
     running.defer(() => nodeApi.app.close())
@@ -162,6 +172,9 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
     memberships: new Memberships(),
     accesses: new PullAccesses(),
     pullLimits: pullLimits(config, log),
+    renewLimits: pullLimits(config, log),
+    certificateLimits: new RequestLimits(CERTIFICATE_BOUNDS, log),
+    joinLimits: new JoinLimits(config, log),
     leasePolicy,
     times: config,
     metrics,

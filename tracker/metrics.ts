@@ -12,6 +12,8 @@ export interface TrackerMetrics {
   refusals: Counter<'code'>
   /** Disputed pieces, by who was wrong. */
   verdicts: Counter<'verdict'>
+  /** Connections that were ended for others, or in the middle of their handshake. */
+  connectionsDropped: Counter<'reason'>
   requestSeconds: Histogram<'route'>
   countDefect(where: DefectPlace): void
 }
@@ -49,6 +51,12 @@ export function trackerMetrics(registry: Registry, nodeCount: () => number): Tra
       name: 'shoal_tracker_refusals_total',
       help: 'Requests refused, by code',
       labelNames: ['code'],
+      registers,
+    }),
+    connectionsDropped: new Counter({
+      name: 'shoal_tracker_connections_dropped_total',
+      help: 'Connections ended: for a newcomer (place), or with no handshake in time (handshake)',
+      labelNames: ['reason'],
       registers,
     }),
     requestSeconds: new Histogram({

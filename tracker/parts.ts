@@ -6,6 +6,7 @@ import { peerTokenTrust } from '../core/peer-token.ts'
 import type { RegistryClients } from '../core/registry-client.ts'
 import { TOKEN_KEYS_MAX, type TokenKeys } from '../core/token-keys.ts'
 import type { ClusterTrust } from '../core/tracker-api.ts'
+import type { JoinLimits } from './api/join-limits.ts'
 import type { RequestLimits } from './api/request-limits.ts'
 import type { Cluster } from './authority/cluster.ts'
 import type { Clusters } from './authority/clusters.ts'
@@ -36,8 +37,12 @@ export interface TrackerParts {
   credentialsSeen: CredentialsSeen
   memberships: Memberships
   accesses: PullAccesses
-  /** By cluster and node. */
+  /** By cluster and node; of pulls that are granted, and of those that are renewed. */
   pullLimits: RequestLimits
+  renewLimits: RequestLimits
+  /** By cluster and node; of certificates that a node is given beside its pulls'. */
+  certificateLimits: RequestLimits
+  joinLimits: JoinLimits
   leasePolicy: LeasePolicy
   times: TrackerTimes
   metrics: TrackerMetrics

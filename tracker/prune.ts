@@ -1,4 +1,5 @@
 import { isDefect } from '../core/defects.ts'
+import type { TrackerConfig } from './config.ts'
 import type { TrackerParts } from './parts.ts'
 import { PULL_KEPT_MS } from './pull/pull-certificate.ts'
 
@@ -11,24 +12,22 @@ export const AUDIT_KEPT_MS = 90 * 24 * 3600 * 1000
 
 type Pruned = Pick<TrackerParts, 'store' | 'clusters' | 'revocations' | 'log' | 'defects' | 'nowMs'>
 
-/** Forgets what has ended, now and then: pulls, audit entries, convictions, previous authorities. @returns what stops it */
-export function pruneRegularly({
-  store,
-  clusters,
-  revocations,
-  log,
-  defects,
-  nowMs,
-}: Pruned): () => Promise<void> {
+/** Forgets what has ended, now and then: pulls, silent nodes, audit entries, convictions, previous authorities. @returns what stops it */
+export function pruneRegularly(
+  { store, clusters, revocations, log, defects, nowMs }: Pruned,
+  { silentNodeHoursMax }: Pick<TrackerConfig, 'silentNodeHoursMax'>,
+): () => Promise<void> {
   const prune = async () => {
     try {
       const now = nowMs()
-      await store.prune({
+      const { nodes } = await store.prune({
         pulls: now - PULL_KEPT_MS,
         audit: now - AUDIT_KEPT_MS,
+        nodes: now - silentNodeHoursMax * 3600 * 1000,
         now,
         pullsPerNodeMax: PULLS_KEPT_PER_NODE_MAX,
       })
+      if (nodes > 0) log.info({ nodes }, 'nodes that were silent for long are forgotten')
       await clusters.withdrawEnded(nowMs())
       await revocations.clearEnded(nowMs())
     } catch (error) {

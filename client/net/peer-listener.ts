@@ -4,21 +4,36 @@ import { claimsOf } from '../../core/certificate-claims.ts'
 import type { Boundary, Defects } from '../../core/defects.ts'
 import { ListenFailedError, type ShoalError } from '../../core/errors.ts'
 import { type InfoHash, isInfoHash } from '../../core/metainfo.ts'
+import { networkOf, plainAddress } from '../../core/network.ts'
+import { type Place, whoGivesWay } from '../engine/link-places.ts'
 import { PeerProtocolError, PeerRefusedError } from '../errors.ts'
 import type { LinkHost } from './link-host.ts'
 import { PeerLink } from './peer-link.ts'
 
-/** Accepted connections of the node, TLS handshakes under way included: 48 KiB each. More are dropped before TLS. */
+/** Accepted connections of the node, TLS handshakes under way included: 48 KiB each. One more needs another's place. */
 export const ACCEPTED_MAX = 400
-/** Of these, connections whose TLS handshake is not through. One more ends the oldest: honest ones take milliseconds. */
+/**
+ * Of these, connections whose TLS handshake is not through. One more ends the oldest of the network that has most: honest
+ * ones take milliseconds.
+ */
 export const HANDSHAKING_MAX = 128
 /** A handshake takes milliseconds; this bounds one that is never finished. */
 const TLS_HANDSHAKE_MS_MAX = 10_000
 
 /** A swarm as the listener sees it. */
 export interface ListeningSwarm extends LinkHost {
-  readonly isFull: boolean
-  attach(link: PeerLink): void
+  /** @returns false when it is full of others that stay */
+  makeRoom(network: string): boolean
+  placeOf(link: PeerLink): Place
+  attach(link: PeerLink, network: string): void
+}
+
+/** An accepted connection; the link once its TLS handshake is through. */
+interface Accepted {
+  socket: Socket
+  network: string
+  acceptedAtMs: number
+  peer?: { swarm: ListeningSwarm; link: PeerLink }
 }
 
 export interface PeerListenerOptions {
@@ -44,8 +59,8 @@ export class PeerListener {
   private readonly options: PeerListenerOptions
   private readonly server: Server
   /** Every accepted connection, and those still in their TLS handshake (oldest first), by the other side's address. */
-  private readonly accepted = new Map<string, Socket>()
-  private readonly handshaking = new Set<string>()
+  private readonly accepted = new Map<string, Accepted>()
+  private readonly handshaking = new Set<Accepted>()
 
   constructor(options: PeerListenerOptions) {
     this.options = options
@@ -56,7 +71,6 @@ export class PeerListener {
       handshakeTimeout: TLS_HANDSHAKE_MS_MAX,
       SNICallback: (name, done) => this.chooseContext(name, done),
     })
-    this.server.maxConnections = ACCEPTED_MAX
     this.server.on('connection', (socket) => this.boundaryOf(socket).run(() => this.beginHandshake(socket)))
     this.server.on('secureConnection', (socket) => this.boundaryOf(socket).run(() => this.accept(socket)))
     this.server.on('tlsClientError', (cause, socket) =>
@@ -87,22 +101,41 @@ export class PeerListener {
   close(): Promise<void> {
     return new Promise((resolve) => {
       this.server.close(() => resolve())
-      for (const socket of this.accepted.values()) socket.destroy()
+      for (const { socket } of this.accepted.values()) socket.destroy()
     })
   }
 
   private beginHandshake(socket: Socket): void {
     const endpoint = endpointOf(socket)
-    this.accepted.set(endpoint, socket)
-    this.handshaking.add(endpoint)
+    const network = networkOf(plainAddress(socket.remoteAddress ?? ''))
+    if (!this.makeRoom(network)) return void socket.destroy()
+    const accepted: Accepted = { socket, network, acceptedAtMs: Date.now() }
+    this.accepted.set(endpoint, accepted)
+    this.handshaking.add(accepted)
     socket.once('close', () => {
-      this.accepted.delete(endpoint)
-      this.handshaking.delete(endpoint)
+      this.handshaking.delete(accepted)
+      if (this.accepted.get(endpoint) === accepted) this.accepted.delete(endpoint)
     })
-    if (this.handshaking.size <= HANDSHAKING_MAX) return
-    const [oldest] = this.handshaking
+    if (this.handshaking.size > HANDSHAKING_MAX) this.endHandshake()
+  }
+
+  private makeRoom(network: string): boolean {
+    const all = [...this.accepted.values()].filter(({ socket }) => !socket.destroyed)
+    if (all.length < ACCEPTED_MAX) return true
+    const placeOf = ({ peer, network, acceptedAtMs }: Accepted): Place =>
+      peer?.swarm.placeOf(peer.link) ?? { network, movedAtMs: acceptedAtMs, state: 'opening' }
+    const leaving = whoGivesWay(all, { placeOf, network, nowMs: Date.now() })
+    leaving?.peer?.link.close(new PeerProtocolError('its place goes to a newcomer'))
+    leaving?.socket.destroy()
+    return leaving !== undefined
+  }
+
+  private endHandshake(): void {
+    const byNetwork = Map.groupBy(this.handshaking, ({ network }) => network)
+    const [most] = [...byNetwork.values()].sort((a, b) => b.length - a.length)
+    const [oldest] = most!
     this.handshaking.delete(oldest!)
-    this.accepted.get(oldest!)?.destroy()
+    oldest!.socket.destroy()
   }
 
   private chooseContext(name: string, done: (error: Error | null, context?: SecureContext) => void): void {
@@ -119,10 +152,14 @@ export class PeerListener {
   private accept(socket: TLSSocket): void {
     // Without this a reset before the link has its own listener would be an unhandled error.
     socket.on('error', () => undefined)
-    this.handshaking.delete(endpointOf(socket))
+    const accepted = this.accepted.get(endpointOf(socket))
+    if (accepted === undefined) return void socket.destroy()
+    this.handshaking.delete(accepted)
     const { swarm, infoHash } = this.swarmFor(socket)
+    if (!swarm.makeRoom(accepted.network)) throw new PeerProtocolError('too many connections')
     const link = new PeerLink(socket, { host: swarm, infoHash, isDialler: false })
-    swarm.attach(link)
+    accepted.peer = { swarm, link }
+    swarm.attach(link, accepted.network)
     socket.on('data', (chunk) => link.receive(chunk))
   }
 
@@ -133,7 +170,6 @@ export class PeerListener {
     const certificate = socket.getPeerX509Certificate()
     if (!swarm || !certificate || !socket.authorized) throw new PeerRefusedError('no such swarm here')
     if (socket.isSessionReused()) throw new PeerRefusedError('a resumed session')
-    if (swarm.isFull) throw new PeerProtocolError('too many connections')
     const claims = swarm.checkCertificate(claimsOf(certificate))
     if (swarm.isRevoked(claims)) throw new PeerRefusedError('revoked or banned')
     return { swarm, infoHash }

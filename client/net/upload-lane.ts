@@ -51,10 +51,11 @@ export class PeerLane implements UploadLane {
   piece: number | undefined
   private readonly writer: LinkWriter
   private readonly host: PeerLaneHost
+  /** When the socket last took a block, or the lane began. */
+  movedAtMs = Date.now()
   private blocks = 0
   /** The last piece served, until the other side says that it has come or is not wanted any more. */
   private unconfirmed: number | undefined
-  private movedAtMs = Date.now()
   private confirmedInMs = UNCONFIRMED_MS
   private timer: NodeJS.Timeout | undefined
   private isClosed = false

@@ -398,7 +398,7 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       await store.saveSwarm(SWARM, 0, change({ putPieces: [pieceAt(0)] }))
       await store.putPull(pull('old', { grantedAtMs: 99 }), audit('granted', 10))
       await store.putPull(pull('new', { grantedAtMs: 100 }), audit('granted', 20))
-      await store.prune({ pulls: 100, audit: 20, now: 150, pullsPerNodeMax: 1 })
+      await store.prune({ pulls: 100, audit: 20, nodes: 0, now: 150, pullsPerNodeMax: 1 })
       expect(await store.pull('old')).toBeUndefined()
       expect(await store.pull('new')).toBeDefined()
       expect(await store.hasPullSince({ cluster: RED, node: ONE, swarm: SWARM }, 0)).toBe(true)
@@ -412,7 +412,7 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       await put('oldest, live', 101, { expiresAtMs: 400 })
       for (const [index, id] of ['a', 'b', 'c'].entries()) await put(id, 102 + index)
       await put("another node's", 101, { node: TWO })
-      await store.prune({ pulls: 100, audit: 0, now: 300, pullsPerNodeMax: 2 })
+      await store.prune({ pulls: 100, audit: 0, nodes: 0, now: 300, pullsPerNodeMax: 2 })
       const left = async (id: string) => (await store.pull(id)) !== undefined
       expect(await Promise.all(['oldest, live', 'a', 'b', 'c', "another node's"].map(left))).toEqual([
         ...[true, false, true, true, true],
@@ -426,7 +426,7 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       await store.saveSwarm(OTHER_SWARM, 0, change({ putPieces: [pieceAt(0)] }))
       await store.saveSwarm(third.swarm, 0, change({ putLeases: [leaseOf('l', 1000)] }))
       await store.putPull(pull('of the first', { grantedAtMs: 100 }), audit('granted'))
-      const prune = (pulls: number) => store.prune({ pulls, audit: 0, now: 0, pullsPerNodeMax: 9 })
+      const prune = (pulls: number) => store.prune({ pulls, audit: 0, nodes: 0, now: 0, pullsPerNodeMax: 9 })
       const left = async (swarm: SwarmId) => (await store.loadSwarm(RED, swarm)) !== undefined
       await prune(100)
       expect(await Promise.all([SWARM, OTHER_SWARM, third.swarm].map(left))).toEqual([true, true, false])

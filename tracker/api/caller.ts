@@ -1,8 +1,8 @@
 import type { X509Certificate } from 'node:crypto'
-import { isIPv6 } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import { type CertificateClaims, claimsOf } from '../../core/certificate-claims.ts'
 import { nodeIdOf } from '../../core/metainfo.ts'
+import { networkOf, plainAddress } from '../../core/network.ts'
 import type { Cluster } from '../authority/cluster.ts'
 import { RefusedError } from '../errors.ts'
 import type { NodeCaller, TrackerParts } from '../parts.ts'
@@ -35,17 +35,33 @@ export function callerOn(parts: CallerParts, socket: TLSSocket): NodeCaller {
   return { cluster, node: claims.node, address }
 }
 
+/** Who calls, as far as its connection shows it. */
+export type ApiCaller =
+  | { kind: 'member'; node: NodeCaller; key: string }
+  | { kind: 'stockClient'; key: string }
+  /** Somebody who may join, and nothing else. */
+  | { kind: 'stranger'; refusal: RefusedError; key: string }
+
 /**
- * As `callerOn`, for a node that joined with a join token: a certificate alone may come from a stolen authority.
- * @throws RefusedError as `callerOn`
+ * A member is a node that joined with a join token: a certificate alone may come from a stolen authority. `key` names
+ * the caller for its limits: the node that is on record, else the network that it comes from.
  */
-export async function memberOn(
+export async function callerOf(
   parts: CallerParts & Pick<TrackerParts, 'store'>,
   socket: TLSSocket,
-): Promise<NodeCaller> {
-  const caller = callerOn(parts, socket)
-  if (!(await parts.store.hasNode(caller.cluster.cluster, caller.node))) throw offRecord()
-  return caller
+): Promise<ApiCaller> {
+  try {
+    const { cluster, claims, address } = certifiedOn(parts, socket)
+    const { cluster: id } = cluster
+    const key = `${id}/${claims.node}`
+    if (!(await parts.store.hasNode(id, claims.node))) throw offRecord()
+    if (claims.kind === 'pull') return { kind: 'stockClient', key }
+    if (claims.kind !== 'node') throw wrongKind(claims)
+    return { kind: 'member', node: { cluster, node: claims.node, address }, key }
+  } catch (refusal) {
+    if (!(refusal instanceof RefusedError)) throw refusal
+    return { kind: 'stranger', refusal, key: networkOf(plainAddress(socket.remoteAddress ?? '')) }
+  }
 }
 
 export function offRecord(): RefusedError {
@@ -60,16 +76,6 @@ export function pullCallerOn(parts: CallerParts, socket: TLSSocket): PullCaller 
   const { cluster, claims, address } = certifiedOn(parts, socket)
   if (claims.kind !== 'pull') throw wrongKind(claims)
   return { cluster, node: claims.node, address, pull: claims.pullId }
-}
-
-/** Names the caller for its limits: the node that its certificate proves, else the network that it comes from. */
-export function callerKeyOn(parts: CallerParts, socket: TLSSocket): string {
-  try {
-    const { cluster, claims } = certifiedOn(parts, socket)
-    return `${cluster.cluster}/${claims.node}`
-  } catch {
-    return networkOf(plainAddress(socket.remoteAddress ?? ''))
-  }
 }
 
 function wrongKind({ kind }: CertificateClaims): RefusedError {
@@ -120,29 +126,4 @@ function foreign(): RefusedError {
     'CERTIFICATE_REFUSED',
     'the certificate is not of a cluster of this tracker, or has ended',
   )
-}
-
-/** An IPv4 caller of a dual-stack listener, without its IPv6 prefix (RFC 4291 §2.5.5.2). */
-export function plainAddress(address: string): string {
-  return address.startsWith('::ffff:') ? address.slice('::ffff:'.length) : address
-}
-
-/**
- * What is one caller among those without a certificate: an IPv4 address, or of an IPv6 address its first 64 bits, as
- * whoever has one has the 2^64 of its subnet (RFC 4291 §2.5.4, RFC 6177).
- */
-export function networkOf(address: string): string {
-  if (!isIPv6(address)) return address
-  const [head = '', tail] = address.replace(/%.*$/, '').split('::')
-  const before = groupsOf(head)
-  const after = groupsOf(tail ?? '')
-  const zeros = Array<string>(8 - before.length - after.length).fill('0')
-  const prefix = [...before, ...zeros, ...after].slice(0, 4)
-  return `${prefix.map((group) => Number.parseInt(group, 16).toString(16)).join(':')}::/64`
-}
-
-/** The 16-bit groups of one side of `::`. A dotted quad at the end is two; which they are does not matter here. */
-function groupsOf(side: string): string[] {
-  if (side === '') return []
-  return side.split(':').flatMap((group) => (group.includes('.') ? ['0', '0'] : [group]))
 }

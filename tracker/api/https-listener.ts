@@ -6,8 +6,9 @@ import type { Logger } from 'pino'
 import type { ListenAddress } from '../../core/config.ts'
 import { ListenFailedError } from '../../core/errors.ts'
 import type { TrackerMetrics } from '../metrics.ts'
+import { ConnectionGate, type GateOptions } from './connection-gate.ts'
 import { answerErrors, answerUnreadableUrl } from './error-answers.ts'
-import { readJsonBodies } from './json-bodies.ts'
+import { readJsonBodies } from './json-body.ts'
 
 /**
  * An HTTPS listener that asks for client certificates without insisting: joining needs none. Whoever needs one reads
@@ -21,14 +22,14 @@ export interface TlsMaterial {
   authorityPems: string[]
 }
 
-/** Bound of open connections: one idle connection over mutual TLS takes about 48 KiB, so that these take 576 MiB. */
-export const CONNECTIONS_MAX = 12_000
 /** A handshake takes milliseconds; this bounds one that is never finished. */
 const HANDSHAKE_PATIENCE_MS = 10_000
-/** A request's headers come in one packet. */
-const HEADERS_PATIENCE_MS = 10_000
-/** The largest body (a full inventory) over a slow link. */
-const REQUEST_PATIENCE_MS = 60_000
+/** A request's headers come in one packet; also from the handshake to the first of them. */
+const HEADERS_PATIENCE_MS = 5_000
+/** From a request's first byte to the last of its body: nodes wait no longer for the answer than 10 s. */
+const REQUEST_PATIENCE_MS = 15_000
+/** How often these are looked at. */
+const PATIENCE_LOOK_MS = 1_000
 /** Above the heartbeat interval, so that a node keeps one connection. */
 const KEEP_ALIVE_MS = 75_000
 /** Bound of a request's body where a route sets no other: a pull of 128 blobs with a 32 KiB token. */
@@ -70,15 +71,21 @@ export interface HttpsListener {
   server: HttpsServer
 }
 
-export function makeHttpsListener(tls: TlsMaterial, log: Logger, metrics: TrackerMetrics): HttpsListener {
+/** @param memberOn names the member whose certificate a connection has shown */
+export function makeHttpsListener(
+  tls: TlsMaterial,
+  { log, metrics }: { log: Logger; metrics: TrackerMetrics },
+  memberOn: GateOptions['memberOn'],
+): HttpsListener {
   const server = new HttpsServer({
     ...tlsOptions(tls),
     handshakeTimeout: HANDSHAKE_PATIENCE_MS,
     headersTimeout: HEADERS_PATIENCE_MS,
     requestTimeout: REQUEST_PATIENCE_MS,
     keepAliveTimeout: KEEP_ALIVE_MS,
+    connectionsCheckingInterval: PATIENCE_LOOK_MS,
   })
-  server.maxConnections = CONNECTIONS_MAX
+  const gate = new ConnectionGate(server, { memberOn, metrics })
   const app: FastifyInstance = Fastify({
     serverFactory: (handler) => server.on('request', handler),
     bodyLimit: BODY_BYTES_MAX,
@@ -86,6 +93,7 @@ export function makeHttpsListener(tls: TlsMaterial, log: Logger, metrics: Tracke
     frameworkErrors: answerUnreadableUrl,
     routerOptions: { maxParamLength: PARAM_CHARS_MAX },
   }) as never
+  app.addHook('preClose', async () => gate.close())
   readJsonBodies(app)
   answerErrors(app, log, metrics)
   timeRequests(app, metrics)

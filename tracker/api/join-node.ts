@@ -1,17 +1,20 @@
 import type { TLSSocket } from 'node:tls'
 import type { z } from 'zod'
 import { nodeIdOf } from '../../core/metainfo.ts'
+import { networkOf, plainAddress } from '../../core/network.ts'
 import type { JoinResponse, joinRequest } from '../../core/tracker-api.ts'
 import { NODE_CERTIFICATE_SECONDS } from '../authority/cluster-authority.ts'
 import { checkedP256Spki } from '../authority/leaf-certificate.ts'
 import { RefusedError } from '../errors.ts'
 import type { TrackerParts } from '../parts.ts'
-import { callerOn, offRecord, plainAddress } from './caller.ts'
+import { callerOn, offRecord } from './caller.ts'
 
 /**
  * A node joins its cluster with the join token, or renews over the connection that its certificate opened, with the
  * same key and no token. Only who is on record as joined renews: a certificate alone may come from a stolen authority.
- * @throws RefusedError JOIN_REFUSED, KEY_MISMATCH, NODE_REVOKED, CERTIFICATE_REQUIRED, CERTIFICATE_REFUSED, …;
+ * A key that is new takes a row of the store, so that joins are counted; one that is known keeps its row.
+ * @throws RefusedError JOIN_REFUSED, KEY_MISMATCH, NODE_REVOKED, CERTIFICATE_REQUIRED, CERTIFICATE_REFUSED,
+ *   REQUESTS_TOO_MANY, …;
  *   InvalidInputError
  */
 export async function joinNode(
@@ -29,10 +32,13 @@ export async function joinNode(
   if (parts.revocations.isNodeRevoked(cluster.cluster, node)) {
     throw new RefusedError('NODE_REVOKED', "this node's key is barred from joining")
   }
+  const address = plainAddress(socket.remoteAddress ?? '')
+  if (isRenewal || (await parts.store.hasNode(cluster.cluster, node))) {
+    parts.certificateLimits.enter(`${cluster.cluster}/${node}`, nowMs)()
+  } else parts.joinLimits.enter(networkOf(address), cluster.cluster, nowMs)
   const claims = { kind: 'node', cluster: cluster.cluster, node } as const
   const validForSeconds = NODE_CERTIFICATE_SECONDS
   const issued = cluster.authorities[0]!.issue({ claims, spki, nowMs, validForSeconds })
-  const address = plainAddress(socket.remoteAddress ?? '')
   const record = { cluster: cluster.cluster, node, address, joinedAtMs: nowMs, renewedAtMs: nowMs }
   const action = isRenewal ? 'node certificate renewed' : 'node joined'
   const audit = { atMs: nowMs, actor: `node ${node}`, action, cluster: cluster.cluster, target: node }

@@ -1,10 +1,7 @@
-import type { TLSSocket } from 'node:tls'
-import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Logger } from 'pino'
 import { BoundedMap } from '../../core/bounded-map.ts'
 import { TooManyRequestsError } from '../errors.ts'
-import type { TrackerParts } from '../parts.ts'
-import { callerKeyOn } from './caller.ts'
+import { TokenBucket } from './token-bucket.ts'
 
 /**
  * How much one caller may ask: a bucket of tokens for the rate, and a count of requests under way. A caller is the node
@@ -27,8 +24,7 @@ const LOG_PAUSE_MS = 60_000
 const CONCURRENT_RETRY_SECONDS = 1
 
 interface Caller {
-  tokens: number
-  filledAtMs: number
+  bucket: TokenBucket
   underWay: number
   loggedAtMs: number
 }
@@ -45,16 +41,19 @@ export class RequestLimits {
 
   /**
    * Counts a request of the caller.
+   * @param cost in ordinary requests
    * @returns what ends it, to be called once
    * @throws TooManyRequestsError
    */
-  enter(key: string, nowMs: number): () => void {
+  enter(key: string, nowMs: number, cost = 1): () => void {
     const caller = this.#callerAt(key, nowMs)
-    const { requestsConcurrentMax } = this.#bounds
+    const { requestsPerSecondMax, requestsConcurrentMax } = this.#bounds
     if (requestsConcurrentMax > 0 && caller.underWay >= requestsConcurrentMax) {
       throw this.#refusal(key, caller, nowMs, CONCURRENT_RETRY_SECONDS)
     }
-    this.#takeToken(key, caller, nowMs)
+    if (requestsPerSecondMax > 0 && !caller.bucket.take(nowMs, cost)) {
+      throw this.#refusal(key, caller, nowMs, caller.bucket.secondsUntil(cost))
+    }
     caller.underWay += 1
     return () => {
       caller.underWay -= 1
@@ -62,29 +61,14 @@ export class RequestLimits {
   }
 
   #callerAt(key: string, nowMs: number): Caller {
-    const known = this.#callers.get(key)
-    const full = {
-      tokens: this.#bounds.requestsBurstMax,
-      filledAtMs: nowMs,
+    const { requestsPerSecondMax: perSecond, requestsBurstMax: burst } = this.#bounds
+    const caller = this.#callers.get(key) ?? {
+      bucket: new TokenBucket({ perSecond, burst }, nowMs),
       underWay: 0,
       loggedAtMs: -Infinity,
     }
-    const caller = known ?? full
     this.#callers.set(key, caller)
     return caller
-  }
-
-  #takeToken(key: string, caller: Caller, nowMs: number): void {
-    const { requestsPerSecondMax, requestsBurstMax } = this.#bounds
-    if (requestsPerSecondMax === 0) return
-    // A clock that was set back gains nobody anything, and takes nothing away.
-    const gained = (Math.max(0, nowMs - caller.filledAtMs) / 1000) * requestsPerSecondMax
-    caller.tokens = Math.min(requestsBurstMax, caller.tokens + gained)
-    caller.filledAtMs = nowMs
-    if (caller.tokens < 1) {
-      throw this.#refusal(key, caller, nowMs, Math.ceil((1 - caller.tokens) / requestsPerSecondMax))
-    }
-    caller.tokens -= 1
   }
 
   #refusal(caller: string, state: Caller, nowMs: number, retryAfterSeconds: number): TooManyRequestsError {
@@ -95,13 +79,4 @@ export class RequestLimits {
     }
     return error
   }
-}
-
-/** Puts the limits before every route of the listener. To be called before routes are added. */
-export function limitRequests(app: FastifyInstance, parts: TrackerParts, bounds: RequestBounds): void {
-  const limits = new RequestLimits(bounds, parts.log)
-  app.addHook('onRequest', async (request: FastifyRequest, reply) => {
-    const leave = limits.enter(callerKeyOn(parts, request.raw.socket as TLSSocket), parts.nowMs())
-    reply.raw.once('close', leave)
-  })
 }

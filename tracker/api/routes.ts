@@ -8,6 +8,7 @@ import {
   heartbeatRequest,
   joinRequest,
   mismatchRequest,
+  NODE_SWARMS_MAX,
   pullRequest,
   renewRequest,
   swarmIdSchema,
@@ -18,7 +19,7 @@ import { renewPull } from '../pull/renew-pull.ts'
 import { completeBlob, reportMismatch } from '../swarm/finish-blob.ts'
 import { heartbeat } from '../swarm/heartbeat.ts'
 import { publishHashes } from '../swarm/publish-hashes.ts'
-import { memberOn } from './caller.ts'
+import { memberIn, STRANGER_BODY_BYTES_MAX } from './admit-requests.ts'
 import { checked } from './checked-input.ts'
 import { joinNode } from './join-node.ts'
 
@@ -26,34 +27,36 @@ import { joinNode } from './join-node.ts'
 const HASHES_BODY_BYTES_MAX = 256 * 1024
 const COMPLETE_BODY_BYTES_MAX = 9 * 1024 * 1024
 const HEARTBEAT_BODY_BYTES_MAX = 2 * 1024 * 1024
-/** Of a join, which comes from anyone: a token and a public key are 300 bytes. */
-const JOIN_BODY_BYTES_MAX = 4 * 1024
+/** And of its values: of each swarm three, and its name where it was dropped; half as many again for all else. */
+const HEARTBEAT_VALUES_MAX = 6 * NODE_SWARMS_MAX
 
 type SwarmRoute = { Params: { swarm: string } }
 type PullRoute = { Params: { pull: string } }
 
 /** The nodes' API (messages: core/tracker-api.ts). Each route: who calls, what is asked, the step, the answer. */
 export function nodeRoutes(app: FastifyInstance, parts: TrackerParts): void {
-  const caller = (request: FastifyRequest) => memberOn(parts, socketOf(request))
+  const caller = ({ caller }: FastifyRequest) => memberIn(caller)
   const swarmOf = (request: FastifyRequest<SwarmRoute>) => checked(swarmIdSchema, request.params.swarm)
 
-  app.post('/v1/nodes', { bodyLimit: JOIN_BODY_BYTES_MAX }, (request) =>
+  const join = { bodyLimit: STRANGER_BODY_BYTES_MAX, config: { isOpen: true } }
+  app.post('/v1/nodes', join, (request) =>
     joinNode(parts, socketOf(request), checked(joinRequest, request.body)),
   )
 
   app.post('/v1/pulls', async (request) => {
-    const answer = await grantPull(parts, await caller(request), checked(pullRequest, request.body))
+    const answer = await grantPull(parts, caller(request), checked(pullRequest, request.body))
     return { ...answer, swarms: answer.swarms.map(withJsonBatches) }
   })
 
   app.post<PullRoute>('/v1/pulls/:pull/renew', async (request) => {
-    const node = await caller(request)
+    const node = caller(request)
     checked(renewRequest, request.body)
+    parts.renewLimits.enter(`${node.cluster.cluster}/${node.node}`, parts.nowMs())()
     return renewPull(parts, node, request.params.pull)
   })
 
   app.post<SwarmRoute>('/v1/swarms/:swarm/hashes', { bodyLimit: HASHES_BODY_BYTES_MAX }, async (request) => {
-    const node = await caller(request)
+    const node = caller(request)
     return withJsonBatches(
       await publishHashes(parts, node, swarmOf(request), checked(hashesRequest, request.body)),
     )
@@ -63,7 +66,7 @@ export function nodeRoutes(app: FastifyInstance, parts: TrackerParts): void {
     '/v1/swarms/:swarm/complete',
     { bodyLimit: COMPLETE_BODY_BYTES_MAX },
     async (request) => {
-      const node = await caller(request)
+      const node = caller(request)
       return withJsonBatches(
         await completeBlob(parts, node, swarmOf(request), checked(completeRequest, request.body)),
       )
@@ -71,16 +74,27 @@ export function nodeRoutes(app: FastifyInstance, parts: TrackerParts): void {
   )
 
   app.post<SwarmRoute>('/v1/swarms/:swarm/mismatch', async (request) => {
-    const node = await caller(request)
+    const node = caller(request)
     return reportMismatch(parts, node, swarmOf(request), checked(mismatchRequest, request.body))
   })
 
-  app.post('/v1/heartbeat', { bodyLimit: HEARTBEAT_BODY_BYTES_MAX }, async (request) => {
-    const node = await caller(request)
-    const answer = await heartbeat(parts, node, checked(heartbeatRequest, request.body))
+  const beat = {
+    bodyLimit: HEARTBEAT_BODY_BYTES_MAX,
+    config: { jsonValuesMax: HEARTBEAT_VALUES_MAX },
+  }
+  app.post('/v1/heartbeat', beat, async (request) => {
+    const node = caller(request)
+    const question = checked(heartbeatRequest, request.body)
+    if (question.servePublicKey !== null) limitCertificates(parts, node)
+    const answer = await heartbeat(parts, node, question)
     if (answer.serveCertificate !== null) await recordServeCertificate(parts, node)
     return answer
   })
+}
+
+/** Each leaves a line in the audit log. */
+function limitCertificates(parts: TrackerParts, { cluster, node }: NodeCaller): void {
+  parts.certificateLimits.enter(`${cluster.cluster}/${node}`, parts.nowMs())()
 }
 
 /** On record before it leaves, as every certificate. */

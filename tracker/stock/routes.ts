@@ -24,10 +24,11 @@ export function stockRoutes(app: FastifyInstance, parts: TrackerParts): void {
       { socket: request.raw.socket as TLSSocket, authorization: request.headers.authorization },
       checked(swarmIdSchema, request.params.swarm),
     )
-  const bencoded = { errorHandler: bencodedErrors(parts.log, parts.metrics) }
+  const config = { isOpen: true }
+  const bencoded = { config, errorHandler: bencodedErrors(parts.log, parts.metrics) }
   const answer = (reply: FastifyReply, body: Buffer) => reply.type('text/plain').send(body)
 
-  app.get<SwarmRoute>('/v1/swarms/:swarm/torrent', async (request, reply) => {
+  app.get<SwarmRoute>('/v1/swarms/:swarm/torrent', { config }, async (request, reply) => {
     const torrent = await stockTorrentOf(parts, await callerOf(request))
     const { swarm } = request.params
     const file = torrentFile(torrent, `https://${request.headers.host}/v1/swarms/${swarm}/announce`)

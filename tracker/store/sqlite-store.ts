@@ -28,6 +28,7 @@ import {
   type NewRevocation,
   type NodeRecord,
   type NodeSwarm,
+  type PruneBounds,
   type PullRecord,
   type Reseal,
   type RevocationRecord,
@@ -307,12 +308,14 @@ export class SqliteStore implements Store {
     }))
   }
 
-  async prune(before: Parameters<Store['prune']>[0]): Promise<void> {
-    this.#db.atomically(() => {
+  async prune(before: PruneBounds): Promise<{ nodes: number }> {
+    return this.#db.atomically(() => {
+      const { changes } = this.#db.run('DELETE FROM nodes WHERE renewed_at_ms < ?1', before.nodes)
       deletePullRows(this.#db, before)
       this.#db.run('DELETE FROM leases WHERE expires_at_ms < ?1', before.pulls)
       this.#db.run('DELETE FROM audit WHERE at_ms < ?1', before.audit)
       deleteUnpublishedSwarmRows(this.#db)
+      return { nodes: changes }
     })
   }
 

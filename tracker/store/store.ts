@@ -82,12 +82,22 @@ export interface Store {
   audit(options: { limit: number; beforeSequence?: number }): Promise<(AuditEntry & { sequence: number })[]>
 
   /**
-   * Forgets pulls and leases that ended, and audit entries, from before `before`; of each node's pulls also those that
+   * Forgets pulls and leases that ended, audit entries, and nodes whose newest certificate is, from before `before`; of each node's pulls also those that
    * have ended beyond the newest `pullsPerNodeMax`; and swarms of which nobody had ever published a hash, once no pull
    * names them.
+   * @returns how many nodes it forgot
    */
-  prune(before: { pulls: number; audit: number; now: number; pullsPerNodeMax: number }): Promise<void>
+  prune(before: PruneBounds): Promise<{ nodes: number }>
   close(): Promise<void>
+}
+
+/** Times in ms, before which is forgotten. */
+export interface PruneBounds {
+  pulls: number
+  audit: number
+  nodes: number
+  now: number
+  pullsPerNodeMax: number
 }
 
 /** Bound of one answer of `epochChanges`. */

@@ -1,0 +1,80 @@
+import type { TLSSocket } from 'node:tls'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { RefusedError } from '../errors.ts'
+import type { NodeCaller, TrackerParts } from '../parts.ts'
+import { BodyBudget } from './body-budget.ts'
+import { type ApiCaller, callerOf } from './caller.ts'
+import { type RequestBounds, RequestLimits } from './request-limits.ts'
+
+/** What anybody but a member may send: of a join, a token and a public key are 300 bytes. */
+export const STRANGER_BODY_BYTES_MAX = 4 * 1024
+/** A body counts as one request more for each so many bytes: 2 MiB, which take some 15 ms, are 256. */
+const BYTES_PER_REQUEST = 8 * 1024
+/** A member that is refused may go on with its connection when no more of the request is still to come. */
+const UNREAD_BYTES_MAX = 64 * 1024
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    caller: ApiCaller
+  }
+  interface FastifyContextConfig {
+    /** Callers without a member's certificate get in; the route looks at them itself. */
+    isOpen?: boolean
+  }
+}
+
+/**
+ * Puts before every route of the listener who may call it and how much they may send; all of it before a byte of the
+ * body is read. To be called before routes are added.
+ */
+export function admitRequests(app: FastifyInstance, parts: TrackerParts, bounds: RequestBounds): void {
+  const limits = new RequestLimits(bounds, parts.log)
+  const bodies = new BodyBudget()
+  app.decorateRequest('caller', undefined as never)
+  app.addHook('onRequest', async (request, reply) => {
+    const caller = await callerOf(parts, request.raw.socket as TLSSocket)
+    request.caller = caller
+    const bytes = announcedBytes(request)
+    if (caller.kind === 'stranger') reply.header('connection', 'close')
+    try {
+      // Of a stranger no more is read than counts as one.
+      const cost = caller.kind === 'member' ? 1 + bytes / BYTES_PER_REQUEST : 1
+      atEnd(reply, limits.enter(caller.key, parts.nowMs(), cost))
+      checkMay(request, caller)
+      checkBytes(request, caller, bytes)
+      if (caller.kind === 'member') atEnd(reply, bodies.reserve(caller.key, bytes))
+    } catch (error) {
+      if (bytes > UNREAD_BYTES_MAX) reply.header('connection', 'close')
+      throw error
+    }
+  })
+}
+
+/** @throws its refusal when it is none */
+export function memberIn(caller: ApiCaller): NodeCaller {
+  if (caller.kind === 'member') return caller.node
+  throw caller.kind === 'stranger' ? caller.refusal : pullCertificate()
+}
+
+function checkMay({ routeOptions }: FastifyRequest, caller: ApiCaller): void {
+  if (routeOptions.config.isOpen !== true) memberIn(caller)
+}
+
+function checkBytes({ routeOptions }: FastifyRequest, { kind }: ApiCaller, bytes: number): void {
+  const bytesMax = kind === 'member' ? routeOptions.bodyLimit! : STRANGER_BODY_BYTES_MAX
+  if (bytes > bytesMax) throw new RefusedError('BODY_TOO_LARGE', 'the request body is too large')
+}
+
+function pullCertificate(): RefusedError {
+  return new RefusedError('CERTIFICATE_KIND', 'a pull certificate does not open this part of the API')
+}
+
+/** Of a body whose length is not said: all that the route may read. */
+function announcedBytes({ headers, routeOptions }: FastifyRequest): number {
+  if (headers['transfer-encoding'] !== undefined) return routeOptions.bodyLimit!
+  return Number(headers['content-length'] ?? 0)
+}
+
+function atEnd(reply: FastifyReply, act: () => void): void {
+  reply.raw.once('close', act)
+}

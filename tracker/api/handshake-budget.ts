@@ -1,0 +1,52 @@
+import { BoundedMap } from '../../core/bounded-map.ts'
+import { TokenBucket } from './token-bucket.ts'
+
+/**
+ * TLS handshakes of strangers: about 1.5 ms of the one thread that also answers heartbeats. One network may take some 6 %
+ * of it, all together 25 %. 1,000 nodes behind one address that all join at once are through in 25 s.
+ */
+export const HANDSHAKES_PER_SECOND_MAX = 40
+export const HANDSHAKES_BURST_MAX = 80
+export const ALL_HANDSHAKES_PER_SECOND_MAX = 160
+export const ALL_HANDSHAKES_BURST_MAX = 320
+/** Handshakes of one member that cost its network nothing: it keeps its connections, and opens new ones now and then. */
+const MEMBER_HANDSHAKES_PER_SECOND_MAX = 2
+const MEMBER_HANDSHAKES_BURST_MAX = 16
+/** Networks and members that are remembered; whoever is forgotten begins anew. */
+const REMEMBERED_MAX = 20_000
+
+/** How many handshakes may begin. A member's is given back once its certificate is seen; before that nobody knows. */
+export class HandshakeBudget {
+  readonly #all = new TokenBucket(
+    { perSecond: ALL_HANDSHAKES_PER_SECOND_MAX, burst: ALL_HANDSHAKES_BURST_MAX },
+    0,
+  )
+  readonly #networks = new BoundedMap<string, TokenBucket>(REMEMBERED_MAX)
+  readonly #members = new BoundedMap<string, TokenBucket>(REMEMBERED_MAX)
+
+  take(network: string, nowMs: number): boolean {
+    const own = this.#networks.get(network) ?? bucketOfNetwork(nowMs)
+    this.#networks.set(network, own)
+    if (!own.take(nowMs)) return false
+    if (this.#all.take(nowMs)) return true
+    own.giveBack()
+    return false
+  }
+
+  giveBack(network: string, member: string, nowMs: number): void {
+    const own = this.#members.get(member) ?? bucketOfMember(nowMs)
+    this.#members.set(member, own)
+    if (!own.take(nowMs)) return
+    this.#networks.get(network)?.giveBack()
+    this.#all.giveBack()
+  }
+}
+
+function bucketOfNetwork(nowMs: number): TokenBucket {
+  return new TokenBucket({ perSecond: HANDSHAKES_PER_SECOND_MAX, burst: HANDSHAKES_BURST_MAX }, nowMs)
+}
+
+function bucketOfMember(nowMs: number): TokenBucket {
+  const bounds = { perSecond: MEMBER_HANDSHAKES_PER_SECOND_MAX, burst: MEMBER_HANDSHAKES_BURST_MAX }
+  return new TokenBucket(bounds, nowMs)
+}
