@@ -85,7 +85,7 @@ class NodeClient implements Client {
     const { log, registries } = options
     this.options = options
     this.tracker = new TrackerClient({ trackerUrl: options.trackerUrl, trackerCaPem: options.trackerCaPem })
-    this.tokenKeys = new TokenKeys({ registries, log })
+    this.tokenKeys = new TokenKeys({ registries })
     this.trust = new ClusterTrustState(this.tokenKeys)
     this.credentialsSeen = new CredentialsSeen({ registries, dataDir: options.dataDir, log })
     this.admission = new Admission({

@@ -20,7 +20,10 @@ import { startLocked } from './locked.ts'
 import { trackerMetrics } from './metrics.ts'
 import type { TrackerParts } from './parts.ts'
 import { pruneRegularly } from './prune.ts'
+import { Acceptances } from './pull/acceptances.ts'
+import { FailedGrants } from './pull/failed-grants.ts'
 import { Memberships } from './pull/membership.ts'
+import { TrustedKeys } from './pull/trusted-keys.ts'
 import { stockRoutes } from './stock/routes.ts'
 import { SqliteStore } from './store/sqlite-store.ts'
 import type { Store } from './store/store.ts'
@@ -89,6 +92,7 @@ export async function startTracker(
     if (unlockKey !== undefined) await store.addAudit({ ...UNLOCKED, atMs: parts.nowMs() })
     await parts.clusters.withdrawEnded(parts.nowMs())
     await parts.revocations.clearEnded(parts.nowMs())
+    await parts.tokenKeys.forgetEnded()
     running.defer(pruneRegularly(parts))
 
     const trusted = () => ({ ...tls, authorityPems: parts.clusters.authorityPems() })
@@ -135,6 +139,8 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
   const { nowMs = Date.now, random = Math.random, leasePolicy = fairShare() } = foundation
   const silentMsMax = config.heartbeatSeconds * 1000 * HEARTBEATS_MISSED_MAX
   const peers = new PeerTables(silentMsMax)
+  const memberships = new Memberships()
+  const tokenKeys = new TokenKeys({ registries })
   return {
     store,
     sealer,
@@ -145,11 +151,13 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
     peers,
     sha1Claims: new Sha1Claims(),
     registries,
-    tokenKeys: new TokenKeys({ registries, log, nowMs }),
+    tokenKeys: await TrustedKeys.load({ tokenKeys, registries, store, log, nowMs }),
+    acceptances: new Acceptances(memberships),
     credentialsSeen: new CredentialsSeen({ registries, dataDir: config.dataDir, log }),
-    memberships: new Memberships(),
+    memberships,
     accesses: new PullAccesses(),
     pullLimits: pullLimits(config, log),
+    failedGrants: new FailedGrants(log),
     leasePolicy,
     times: config,
     metrics: trackerMetrics(createMetrics({ process: true }).registry, () => peers.nodeCount()),

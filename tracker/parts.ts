@@ -3,7 +3,7 @@ import type { CredentialsSeen } from '../core/credentials-seen.ts'
 import type { NodeId } from '../core/metainfo.ts'
 import { peerTokenTrust } from '../core/peer-token.ts'
 import type { RegistryClients } from '../core/registry-client.ts'
-import { TOKEN_KEYS_MAX, type TokenKeys } from '../core/token-keys.ts'
+import { TOKEN_KEYS_MAX } from '../core/token-keys.ts'
 import type { ClusterTrust } from '../core/tracker-api.ts'
 import type { RequestLimits } from './api/request-limits.ts'
 import type { Cluster } from './authority/cluster.ts'
@@ -12,7 +12,10 @@ import type { Revocations } from './authority/revocations.ts'
 import type { Sealer } from './authority/sealer.ts'
 import type { LeasePolicy } from './handout/leases.ts'
 import type { TrackerMetrics } from './metrics.ts'
+import type { Acceptances } from './pull/acceptances.ts'
+import type { FailedGrants } from './pull/failed-grants.ts'
 import type { Memberships } from './pull/membership.ts'
+import type { TrustedKeys } from './pull/trusted-keys.ts'
 import type { Store } from './store/store.ts'
 import type { EpochNews } from './swarm/epoch-news.ts'
 import type { PeerTables } from './swarm/peer-table.ts'
@@ -31,12 +34,14 @@ export interface TrackerParts {
   peers: PeerTables
   sha1Claims: Sha1Claims
   registries: RegistryClients
-  tokenKeys: TokenKeys
+  tokenKeys: TrustedKeys
+  acceptances: Acceptances
   credentialsSeen: CredentialsSeen
   memberships: Memberships
   accesses: PullAccesses
   /** By cluster and node. */
   pullLimits: RequestLimits
+  failedGrants: FailedGrants
   leasePolicy: LeasePolicy
   times: TrackerTimes
   metrics: TrackerMetrics

@@ -8,10 +8,10 @@ export const PULLS_KEPT_PER_NODE_MAX = 1024
 /** How long the audit log reaches back. */
 export const AUDIT_KEPT_MS = 90 * 24 * 3600 * 1000
 
-type Pruned = Pick<TrackerParts, 'store' | 'clusters' | 'revocations' | 'log' | 'nowMs'>
+type Pruned = Pick<TrackerParts, 'store' | 'clusters' | 'revocations' | 'tokenKeys' | 'log' | 'nowMs'>
 
-/** Forgets what has ended, now and then: pulls, audit entries, convictions, previous authorities. @returns what stops it */
-export function pruneRegularly({ store, clusters, revocations, log, nowMs }: Pruned): () => Promise<void> {
+/** Forgets what has ended, now and then: pulls, audit entries, convictions, previous authorities, token keys. @returns what stops it */
+export function pruneRegularly({ store, clusters, revocations, tokenKeys, log, nowMs }: Pruned): () => Promise<void> {
   const prune = async () => {
     try {
       const now = nowMs()
@@ -23,6 +23,7 @@ export function pruneRegularly({ store, clusters, revocations, log, nowMs }: Pru
       })
       await clusters.withdrawEnded(nowMs())
       await revocations.clearEnded(nowMs())
+      await tokenKeys.forgetEnded()
     } catch (error) {
       log.error({ err: error }, 'old records could not be removed')
     }

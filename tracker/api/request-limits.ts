@@ -61,6 +61,12 @@ export class RequestLimits {
     }
   }
 
+  /** The caller's request was not of the kind that is bounded after all. */
+  giveBack(key: string): void {
+    const caller = this.#callers.get(key)
+    if (caller !== undefined) caller.tokens = Math.min(this.#bounds.requestsBurstMax, caller.tokens + 1)
+  }
+
   #callerAt(key: string, nowMs: number): Caller {
     const known = this.#callers.get(key)
     const full = {
