@@ -11,7 +11,14 @@ export const AUDIT_KEPT_MS = 90 * 24 * 3600 * 1000
 type Pruned = Pick<TrackerParts, 'store' | 'clusters' | 'revocations' | 'tokenKeys' | 'log' | 'nowMs'>
 
 /** Forgets what has ended, now and then: pulls, audit entries, convictions, previous authorities, token keys. @returns what stops it */
-export function pruneRegularly({ store, clusters, revocations, tokenKeys, log, nowMs }: Pruned): () => Promise<void> {
+export function pruneRegularly({
+  store,
+  clusters,
+  revocations,
+  tokenKeys,
+  log,
+  nowMs,
+}: Pruned): () => Promise<void> {
   const prune = async () => {
     try {
       const now = nowMs()

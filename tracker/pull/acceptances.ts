@@ -112,9 +112,7 @@ async function servedBlob({ registry, repository, authorization, digests }: Acce
 
 /** SHA-256; no part can hold the NUL between them. */
 function idOf({ registry, repository, authorization }: AcceptanceQuestion): string {
-  return createHash('sha256')
-    .update([registry.host, repository, authorization].join('\0'))
-    .digest('base64')
+  return createHash('sha256').update([registry.host, repository, authorization].join('\0')).digest('base64')
 }
 
 /** @throws RefusedError CREDENTIAL_UNPROVEN */

@@ -112,7 +112,9 @@ export class TrustedKeys {
 
   /** Probed keys that count now, and withdrawn ones. */
   list(): TokenKeyRecord[] {
-    return [...this.#records.values()].filter((record) => record.withdrawnAtMs !== null || this.#counts(record))
+    return [...this.#records.values()].filter(
+      (record) => record.withdrawnAtMs !== null || this.#counts(record),
+    )
   }
 
   /**
@@ -222,7 +224,10 @@ export class TrustedKeys {
 
   async #forget(record: TokenKeyRecord, atMs: number): Promise<void> {
     this.#records.delete(record.id)
-    await this.#store.removeTokenKey(record.id, auditOf(record, 'token key expired', { actor: 'tracker', atMs }))
+    await this.#store.removeTokenKey(
+      record.id,
+      auditOf(record, 'token key expired', { actor: 'tracker', atMs }),
+    )
   }
 
   #counts({ key, trustedUntilMs, withdrawnAtMs }: TokenKeyRecord): boolean {
