@@ -6,13 +6,7 @@ import type { RegistryHost } from '../../core/repository.ts'
 import { canonicalKey, libtrustKeyId } from '../../core/token-algorithms.ts'
 import { TOKEN_KEYS_MAX, TokenKeys, type TokenKeysOptions, tokenKeyOf } from '../../core/token-keys.ts'
 import { makeSigner, pullClaims, type Signer } from './signed-tokens.ts'
-import {
-  type Door,
-  honestDoor,
-  REPOSITORY,
-  startTestRegistry,
-  type TestRegistry,
-} from './test-registry.ts'
+import { type Door, honestDoor, REPOSITORY, startTestRegistry, type TestRegistry } from './test-registry.ts'
 
 const server = makeSigner('ES256')
 const stranger = makeSigner('ES256')
