@@ -35,6 +35,7 @@ const HINTS: Record<string, string> = {
     'An authority is withdrawn by itself a day after the next one began to issue; --withdraw does it now.',
   ROTATION_TOO_EARLY: 'Wait: nodes renew by themselves. With --force, those left over must join again.',
   ROTATION_NONE: 'Without --withdraw a rotation begins.',
+  TOKEN_KEY_UNKNOWN: '`shoal certs token-keys` lists the keys with their ids.',
   UNLOCK_KEY: 'Give the key that this tracker is unlocked with now.',
   CERTIFICATE_REFUSED: 'Use the admin.pem that this tracker wrote into its data folder.',
 }
@@ -77,6 +78,32 @@ export async function withdrawAuthority(access: AdminAccess, cluster: ClusterId,
 /** A new data key, under the unlock key that is given or another. @returns how many values were sealed anew */
 export async function reseal(access: AdminAccess, keys: { unlockKey: string; newUnlockKey?: string }) {
   return resealed.parse(await call(access, 'POST', '/admin/v1/reseal', keys)).sealed
+}
+
+const tokenKeyLines = z.object({
+  tokenKeys: z.array(
+    z.object({
+      id: z.string(),
+      registry: z.string(),
+      issuer: z.string(),
+      audience: z.string(),
+      probedAtMs: z.number(),
+      trustedUntilMs: z.number(),
+      withdrawnAtMs: z.number().nullable(),
+    }),
+  ),
+})
+export type TokenKeyLine = z.output<typeof tokenKeyLines>['tokenKeys'][number]
+
+/** Keys of registry tokens that a probe of the registry confirmed, and withdrawn ones. */
+export async function tokenKeys(access: AdminAccess): Promise<TokenKeyLine[]> {
+  return tokenKeyLines.parse(await call(access, 'GET', '/admin/v1/token-keys', {})).tokenKeys
+}
+
+/** @returns what was withdrawn: the key, under every issuer and audience */
+export async function withdrawTokenKey(access: AdminAccess, id: string): Promise<TokenKeyLine[]> {
+  const path = `/admin/v1/token-keys/${id}/withdrawal`
+  return tokenKeyLines.parse(await call(access, 'POST', path, {})).tokenKeys
 }
 
 /** Gives a locked tracker its unlock key, through the socket in its data folder. */

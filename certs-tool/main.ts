@@ -7,6 +7,7 @@ import { inspectCommand } from './commands/inspect.ts'
 import { joinTokenCommand } from './commands/join-token.ts'
 import { resealCommand } from './commands/reseal.ts'
 import { rotateAuthorityCommand } from './commands/rotate-authority.ts'
+import { tokenKeysCommand } from './commands/token-keys.ts'
 import { trackerTlsCommand } from './commands/tracker-tls.ts'
 import { unlockCommand } from './commands/unlock.ts'
 import { unlockKeyCommand } from './commands/unlock-key.ts'
@@ -19,6 +20,7 @@ const COMMANDS: Command[] = [
   joinTokenCommand,
   rotateAuthorityCommand,
   resealCommand,
+  tokenKeysCommand,
   unlockCommand,
   inspectCommand,
 ]

@@ -93,7 +93,7 @@ class NodeClient implements Client {
     this.defects = options.defects ?? new Defects({ log, count: () => undefined })
     this.verifier = new Verifier(this.defects)
     this.tracker = new TrackerClient({ trackerUrl: options.trackerUrl, trackerCaPem: options.trackerCaPem })
-    this.tokenKeys = new TokenKeys({ registries, log })
+    this.tokenKeys = new TokenKeys({ registries })
     this.trust = new ClusterTrustState(this.tokenKeys)
     this.credentialsSeen = new CredentialsSeen({ registries, dataDir: options.dataDir, log })
     this.admission = new Admission({

@@ -22,7 +22,7 @@ export const registryConfig = z.strictObject({
     .enum(['token', 'introspect', 'none'])
     .default('token')
     .describe(
-      'How callers authenticate: `token`, signed tokens (JWT); `introspect`, opaque tokens or passwords, which the tracker checks with the registry at every pull; `none`, not at all.',
+      'How callers authenticate: `token`, signed tokens (JWT); `introspect`, opaque tokens or passwords, which the tracker checks with the registry; `none`, not at all.',
     ),
   caFile: filePath
     .optional()
@@ -30,7 +30,7 @@ export const registryConfig = z.strictObject({
   tokenKeysFile: filePath
     .optional()
     .describe(
-      "The token server's public keys: a JWKS (JSON), or the PEM bundle that the registry itself is given.",
+      "The token server's public keys: a JWKS (JSON), or the PEM bundle that the registry itself is given. No other key counts then; with `issuer` and `audience` beside it the tracker asks the registry about no token.",
     ),
   issuer: z.string().min(1).max(1024).optional().describe('Only tokens with this `iss` count.'),
   audience: z.string().min(1).max(1024).optional().describe('Only tokens with this `aud` count.'),

@@ -24,7 +24,10 @@ import { startLocked } from './locked.ts'
 import { trackerMetrics } from './metrics.ts'
 import type { TrackerParts } from './parts.ts'
 import { pruneRegularly } from './prune.ts'
+import { Acceptances } from './pull/acceptances.ts'
+import { FailedGrants } from './pull/failed-grants.ts'
 import { Memberships } from './pull/membership.ts'
+import { TrustedKeys } from './pull/trusted-keys.ts'
 import { stockRoutes } from './stock/routes.ts'
 import { SqliteStore } from './store/sqlite-store.ts'
 import type { Store } from './store/store.ts'
@@ -105,6 +108,7 @@ export async function startTracker(
     await parts.clusters.withdrawEnded(parts.nowMs())
     await parts.revocations.clearEnded(parts.nowMs())
     running.defer(pruneRegularly(parts, config))
+    await parts.tokenKeys.forgetEnded()
 
     const trusted = () => ({ ...tls, authorityPems: parts.clusters.authorityPems() })
     const nodeApi = makeHttpsListener(trusted(), parts, async (socket) => {
@@ -157,6 +161,8 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
   const silentMsMax = config.heartbeatSeconds * 1000 * HEARTBEATS_MISSED_MAX
   const peers = new PeerTables(silentMsMax)
   const metrics = trackerMetrics(createMetrics({ process: true }).registry, () => peers.nodeCount())
+  const memberships = new Memberships()
+  const tokenKeys = new TokenKeys({ registries })
   return {
     store,
     sealer,
@@ -167,14 +173,16 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
     peers,
     sha1Claims: new Sha1Claims(),
     registries,
-    tokenKeys: new TokenKeys({ registries, log, nowMs }),
+    tokenKeys: await TrustedKeys.load({ tokenKeys, registries, store, log, nowMs }),
+    acceptances: new Acceptances(memberships),
     credentialsSeen: new CredentialsSeen({ registries, dataDir: config.dataDir, log }),
-    memberships: new Memberships(),
+    memberships,
     accesses: new PullAccesses(),
     pullLimits: pullLimits(config, log),
     renewLimits: pullLimits(config, log),
     certificateLimits: new RequestLimits(CERTIFICATE_BOUNDS, log),
     joinLimits: new JoinLimits(config, log),
+    failedGrants: new FailedGrants(log),
     leasePolicy,
     times: config,
     metrics,

@@ -4,7 +4,7 @@ import type { Defects } from '../core/defects.ts'
 import type { NodeId } from '../core/metainfo.ts'
 import { peerTokenTrust } from '../core/peer-token.ts'
 import type { RegistryClients } from '../core/registry-client.ts'
-import { TOKEN_KEYS_MAX, type TokenKeys } from '../core/token-keys.ts'
+import { TOKEN_KEYS_MAX } from '../core/token-keys.ts'
 import type { ClusterTrust } from '../core/tracker-api.ts'
 import type { JoinLimits } from './api/join-limits.ts'
 import type { RequestLimits } from './api/request-limits.ts'
@@ -14,7 +14,10 @@ import type { Revocations } from './authority/revocations.ts'
 import type { Sealer } from './authority/sealer.ts'
 import type { LeasePolicy } from './handout/leases.ts'
 import type { TrackerMetrics } from './metrics.ts'
+import type { Acceptances } from './pull/acceptances.ts'
+import type { FailedGrants } from './pull/failed-grants.ts'
 import type { Memberships } from './pull/membership.ts'
+import type { TrustedKeys } from './pull/trusted-keys.ts'
 import type { Store } from './store/store.ts'
 import type { EpochNews } from './swarm/epoch-news.ts'
 import type { PeerTables } from './swarm/peer-table.ts'
@@ -33,7 +36,8 @@ export interface TrackerParts {
   peers: PeerTables
   sha1Claims: Sha1Claims
   registries: RegistryClients
-  tokenKeys: TokenKeys
+  tokenKeys: TrustedKeys
+  acceptances: Acceptances
   credentialsSeen: CredentialsSeen
   memberships: Memberships
   accesses: PullAccesses
@@ -43,6 +47,7 @@ export interface TrackerParts {
   /** By cluster and node; of certificates that a node is given beside its pulls'. */
   certificateLimits: RequestLimits
   joinLimits: JoinLimits
+  failedGrants: FailedGrants
   leasePolicy: LeasePolicy
   times: TrackerTimes
   metrics: TrackerMetrics

@@ -10,11 +10,14 @@ export const PULLS_KEPT_PER_NODE_MAX = 1024
 /** How long the audit log reaches back. */
 export const AUDIT_KEPT_MS = 90 * 24 * 3600 * 1000
 
-type Pruned = Pick<TrackerParts, 'store' | 'clusters' | 'revocations' | 'log' | 'defects' | 'nowMs'>
+type Pruned = Pick<
+  TrackerParts,
+  'store' | 'clusters' | 'revocations' | 'tokenKeys' | 'log' | 'defects' | 'nowMs'
+>
 
-/** Forgets what has ended, now and then: pulls, silent nodes, audit entries, convictions, previous authorities. @returns what stops it */
+/** Forgets what has ended, now and then: pulls, silent nodes, audit entries, convictions, previous authorities, token keys. @returns what stops it */
 export function pruneRegularly(
-  { store, clusters, revocations, log, defects, nowMs }: Pruned,
+  { store, clusters, revocations, tokenKeys, log, defects, nowMs }: Pruned,
   { silentNodeHoursMax }: Pick<TrackerConfig, 'silentNodeHoursMax'>,
 ): () => Promise<void> {
   const prune = async () => {
@@ -30,6 +33,7 @@ export function pruneRegularly(
       if (nodes > 0) log.info({ nodes }, 'nodes that were silent for long are forgotten')
       await clusters.withdrawEnded(nowMs())
       await revocations.clearEnded(nowMs())
+      await tokenKeys.forgetEnded()
     } catch (error) {
       if (isDefect(error)) defects.note('tracker_job', error)
       log.error({ err: error }, 'old records could not be removed')

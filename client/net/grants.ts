@@ -101,9 +101,6 @@ export class Grants {
   private async ask(request: BlobRequest): Promise<Grant> {
     const { tracker, trust, patienceMs } = this.options
     const key = makeKey()
-    // The tracker verifies the token for itself; meanwhile this node makes sure of the key that signed it, because its
-    // peers' tokens will be signed with the same one.
-    const established = this.establishKey(request)
     const planned = this.options.planned(request).filter(({ digest }) => digest !== request.digest)
     const answer = await tracker.pull(
       {
@@ -119,27 +116,12 @@ export class Grants {
       },
       patienceMs,
     )
+    // It has the key of this very token, too, before anything is proven with it.
     trust.update(answer.trust)
-    await established
     const grant = this.grantOf(request, answer, key.privateKeyPem)
     this.granted.set(grant, { privateKeyPem: key.privateKeyPem, timer: undefined })
     this.renewLater(grant, answer.validForSeconds)
     return grant
-  }
-
-  private async establishKey({ registry, repository, digest, credential }: BlobRequest): Promise<void> {
-    if (credential.scheme !== 'bearer') return
-    const { token: jwt } = credential
-    // What cannot be established here may still be vouched for by the tracker; peers' proofs decide then.
-    try {
-      await this.options.tokenKeys.establish({
-        registry,
-        token: parseRegistryToken(jwt),
-        jwt,
-        repository,
-        digest,
-      })
-    } catch {}
   }
 
   private grantOf(request: BlobRequest, answer: PullResponse, privateKeyPem: string): Grant {

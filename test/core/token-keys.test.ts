@@ -1,28 +1,12 @@
 import { afterEach, describe, expect, it } from 'vitest'
-import type { Digest } from '../../core/digest.ts'
-import { digestFromHex } from '../../core/digest.ts'
 import { issueLeaf, makeAuthority, spkiOf } from '../../core/issue-certificate.ts'
 import type { RegistryConfig } from '../../core/registry-config.ts'
 import { parseRegistryToken } from '../../core/registry-token.ts'
 import type { RegistryHost } from '../../core/repository.ts'
 import { canonicalKey, libtrustKeyId } from '../../core/token-algorithms.ts'
-import {
-  KEY_TRUST_MS,
-  REFUSAL_MS,
-  TOKEN_KEYS_MAX,
-  TokenKeys,
-  type TokenKeysOptions,
-} from '../../core/token-keys.ts'
-import { makeSigner, pullClaims, type Signer, signingInputOf } from './signed-tokens.ts'
-import {
-  alwaysStatus,
-  BLOB,
-  type Door,
-  honestDoor,
-  REPOSITORY,
-  startTestRegistry,
-  type TestRegistry,
-} from './test-registry.ts'
+import { TOKEN_KEYS_MAX, TokenKeys, type TokenKeysOptions, tokenKeyOf } from '../../core/token-keys.ts'
+import { makeSigner, pullClaims, type Signer } from './signed-tokens.ts'
+import { type Door, honestDoor, REPOSITORY, startTestRegistry, type TestRegistry } from './test-registry.ts'
 
 const server = makeSigner('ES256')
 const stranger = makeSigner('ES256')
@@ -45,221 +29,54 @@ const keysOf = (registry: TestRegistry, options: Partial<TokenKeysOptions> = {})
 const embedding = (signer: Signer, changes: Record<string, unknown> = {}) =>
   signer.sign(pullClaims(REPOSITORY, changes), { jwk: signer.publicJwk })
 
-function establish(keys: TokenKeys, registry: TestRegistry, jwt: string, digest: Digest = BLOB) {
-  const token = parseRegistryToken(jwt)
-  return keys.establish({ registry: registry.host, token, jwt, repository: REPOSITORY, digest })
-}
+const parsed = (jwt: string) => parseRegistryToken(jwt)
+
+/** What a tracker that trusts the key of this token tells its nodes, as it travels. */
+const toldOf = (registry: TestRegistry, jwt: string, signer: Signer = server) =>
+  JSON.parse(JSON.stringify(tokenKeyOf(registry.host, parsed(jwt), canonicalKey(signer.publicJwk)!)))
 
 describe('a key that a token embeds', () => {
-  it('is trusted once the registry accepted the token and refused it with one bit flipped', async () => {
+  it('is trusted by nobody for that', async () => {
     const registry = await start()
     const keys = keysOf(registry)
-    const jwt = embedding(server)
-    expect(keys.keyFor(registry.host, parseRegistryToken(jwt))).toBeUndefined()
-    expect(await establish(keys, registry, jwt)).toEqual(canonicalKey(server.publicJwk))
-    expect(registry.requests.map(({ line }) => line)).toEqual(
-      Array(2).fill(`HEAD /v2/${REPOSITORY}/blobs/${BLOB}`),
-    )
-    const shown = registry.requests.map(({ authorization }) => authorization!.slice('Bearer '.length))
-    expect(shown[0]).toBe(jwt)
-    expect(shown[1]).not.toBe(jwt)
-    expect(signingInputOf(shown[1]!)).toBe(signingInputOf(jwt))
-    // From now on without the registry, for other tokens of the key too, and for those who only see a signing input.
-    expect(await establish(keys, registry, embedding(server, { sub: 'bob' }))).toEqual(
-      canonicalKey(server.publicJwk),
-    )
-    expect(keys.keyFor(registry.host, parseRegistryToken(jwt))).toEqual(canonicalKey(server.publicJwk))
-    expect(registry.requests).toHaveLength(2)
-  })
-
-  it('is read from x5c as well', async () => {
-    const registry = await start()
-    const authority = await makeAuthority({ commonName: 'token authority', validForSeconds: 60 })
-    const leaf = await issueLeaf(authority, {
-      commonName: 'token server',
-      validForSeconds: 60,
-      names: [{ type: 'dns', value: 'token.example' }],
-      usages: ['serverAuth'],
-      spki: spkiOf(server.publicKey),
-    })
-    const x5c = [leaf.certificatePem.replace(/-----[^-]+-----|\s/g, '')]
-    const jwt = server.sign(pullClaims(REPOSITORY), { x5c })
-    expect(await establish(keysOf(registry), registry, jwt)).toEqual(canonicalKey(server.publicJwk))
-  })
-
-  it('is not trusted when the registry refuses the token: a stranger with a key of their own', async () => {
-    const registry = await start()
-    const keys = keysOf(registry)
-    expect(await establish(keys, registry, embedding(stranger))).toBeUndefined()
-    expect(keys.keyFor(registry.host, parseRegistryToken(embedding(stranger)))).toBeUndefined()
+    expect(keys.keyFor(registry.host, parsed(embedding(server)))).toBeUndefined()
     expect(keys.all()).toEqual([])
-    expect(registry.requests).toHaveLength(1)
+    expect(registry.requests).toHaveLength(0)
   })
 
-  it('is not trusted by a registry that accepts everything', async () => {
-    const registry = await start(alwaysStatus(200, { 'content-length': 10 }))
-    const keys = keysOf(registry)
-    expect(await establish(keys, registry, embedding(server))).toBeUndefined()
-    expect(await establish(keys, registry, embedding(stranger))).toBeUndefined()
-    expect(keys.all()).toEqual([])
-  })
-
-  it.each([401, 403, 404, 429, 500])(
-    'is not trusted by a registry that answers everything with %i',
-    async (status) => {
-      const registry = await start(alwaysStatus(status))
-      const keys = keysOf(registry)
-      expect(await establish(keys, registry, embedding(server))).toBeUndefined()
-      expect(keys.all()).toEqual([])
-    },
-  )
-
-  it.each([403, 404, 429, 500])(
-    'is not trusted when the flipped token is answered with %i',
-    async (status) => {
-      let requests = 0
-      const registry = await start((_, response) => {
-        response.writeHead(requests++ === 0 ? 200 : status).end()
-      })
-      expect(await establish(keysOf(registry), registry, embedding(server))).toBeUndefined()
-      expect(requests).toBe(2)
-    },
-  )
-
-  it('is trusted when the registry answers the token with a redirect', async () => {
-    let requests = 0
-    const registry = await start((_, response) => {
-      const status = requests++ === 0 ? 307 : 401
-      response.writeHead(status, { location: 'https://storage.example/blob' }).end()
-    })
-    expect(await establish(keysOf(registry), registry, embedding(server))).toBeDefined()
-  })
-
-  it('does not spread to another issuer or audience', async () => {
+  it('is one to ask the registry about, from x5c as well', async () => {
     const registry = await start()
     const keys = keysOf(registry)
-    await establish(keys, registry, embedding(server))
-    for (const changes of [
-      { aud: 'another service' },
-      { iss: 'another issuer' },
-      { aud: ['registry', 'x'] },
-    ]) {
-      expect(keys.keyFor(registry.host, parseRegistryToken(embedding(server, changes)))).toBeUndefined()
-    }
-    expect(await establish(keys, registry, embedding(server, { aud: 'another service' }))).toBeUndefined()
-  })
-
-  it('does not spread from several audiences to one of them', async () => {
-    const registry = await start()
-    const keys = keysOf(registry)
-    expect(await establish(keys, registry, embedding(server, { aud: ['other', 'registry'] }))).toBeDefined()
-    expect(
-      keys.keyFor(registry.host, parseRegistryToken(embedding(server, { aud: ['registry', 'other'] }))),
-    ).toBeDefined()
-    for (const aud of ['other', 'registry', '["other","registry"]']) {
-      expect(keys.keyFor(registry.host, parseRegistryToken(embedding(server, { aud })))).toBeUndefined()
+    const x5c = [(await certificateOf(server)).replace(/-----[^-]+-----|\s/g, '')]
+    for (const jwt of [embedding(server), server.sign(pullClaims(REPOSITORY), { x5c })]) {
+      expect(keys.candidateFor(registry.host, parsed(jwt))).toEqual(canonicalKey(server.publicJwk))
     }
   })
 
-  it('does not spread to another registry', async () => {
-    const [registry, other] = [await start(), await start()]
-    const keys = new TokenKeys({ registries: new Map([...registry.clients, ...other.clients]) })
-    await establish(keys, registry, embedding(server))
-    expect(keys.keyFor(other.host, parseRegistryToken(embedding(server)))).toBeUndefined()
-    expect(
-      keys.keyFor('elsewhere.example' as RegistryHost, parseRegistryToken(embedding(server))),
-    ).toBeUndefined()
-  })
-})
-
-describe('the registry is not asked', () => {
   it.each([
-    ['about a token whose signature its own key refutes', () => `${embedding(server).slice(0, -4)}AAAA`],
-    ['about a token that is over', () => embedding(server, { exp: 1000 })],
-    ['about a token that has not begun', () => embedding(server, { nbf: 3e9 })],
-    ['about a token that grants nothing', () => embedding(server, { access: [] })],
-    ['about a token without any key', () => server.sign(pullClaims(REPOSITORY))],
-    [
-      'about a key id that it has not configured',
-      () => server.sign(pullClaims(REPOSITORY), { kid: 'unknown' }),
-    ],
-  ])('%s', async (_, makeToken) => {
-    const registry = await start()
-    expect(await establish(keysOf(registry), registry, makeToken())).toBeUndefined()
-    expect(registry.requests).toHaveLength(0)
-  })
-
-  it('about a token of another issuer or audience than configured', async () => {
-    const registry = await start(honestDoor(server), { issuer: 'token server', audience: 'registry' })
-    const keys = keysOf(registry)
-    expect(await establish(keys, registry, embedding(server, { iss: 'another' }))).toBeUndefined()
-    expect(await establish(keys, registry, embedding(server, { aud: 'another' }))).toBeUndefined()
-    expect(registry.requests).toHaveLength(0)
-    expect(await establish(keys, registry, embedding(server))).toBeDefined()
-  })
-
-  it.each(['introspect', 'none'] as const)('about tokens when its kind is %s', async (kind) => {
-    const registry = await start(honestDoor(server), { kind })
-    expect(await establish(keysOf(registry), registry, embedding(server))).toBeUndefined()
-    expect(registry.requests).toHaveLength(0)
-  })
-
-  it('twice for callers that come at the same time with the same key', async () => {
-    const registry = await start()
-    const keys = keysOf(registry)
-    const tokens = Array.from({ length: 20 }, (_, index) => embedding(server, { sub: `user ${index}` }))
-    const established = await Promise.all(tokens.map((jwt) => establish(keys, registry, jwt)))
-    expect(established.every((key) => key !== undefined)).toBe(true)
-    expect(registry.requests).toHaveLength(2)
-  })
-
-  it('again about a token that it just refused, until a while has passed', async () => {
-    const registry = await start(alwaysStatus(401))
-    let nowMs = Date.now()
-    const keys = keysOf(registry, { nowMs: () => nowMs })
-    const jwt = embedding(server)
-    await establish(keys, registry, jwt)
-    await establish(keys, registry, jwt)
-    expect(registry.requests).toHaveLength(1)
-    nowMs += REFUSAL_MS + 1
-    registry.door = honestDoor(server)
-    expect(await establish(keys, registry, jwt)).toBeDefined()
+    ['a token without any key', () => server.sign(pullClaims(REPOSITORY)), {}],
+    ['a key id that is not configured', () => server.sign(pullClaims(REPOSITORY), { kid: 'unknown' }), {}],
+    ['another issuer than configured', () => embedding(server, { iss: 'x' }), { issuer: 'token server' }],
+    ['another audience than configured', () => embedding(server, { aud: 'x' }), { audience: 'registry' }],
+    ['a registry of kind introspect', () => embedding(server), { kind: 'introspect' as const }],
+    ['a registry of kind none', () => embedding(server), { kind: 'none' as const }],
+  ])('is none to ask about with %s', async (_, makeToken, changes) => {
+    const registry = await start(honestDoor(server), changes)
+    expect(keysOf(registry).candidateFor(registry.host, parsed(makeToken()))).toBeUndefined()
   })
 })
 
-describe('somebody else’s failure', () => {
-  it('does not keep an honest token of the same key out', async () => {
-    const registry = await start()
-    const keys = keysOf(registry)
-    const absent = digestFromHex('b'.repeat(64))
-    const failing = establish(keys, registry, embedding(server, { sub: 'mallory' }), absent)
-    const honest = establish(keys, registry, embedding(server, { sub: 'alice' }))
-    expect(await failing).toBeUndefined()
-    expect(await honest).toEqual(canonicalKey(server.publicJwk))
+async function certificateOf(signer: Signer): Promise<string> {
+  const authority = await makeAuthority({ commonName: 'token authority', validForSeconds: 60 })
+  const leaf = await issueLeaf(authority, {
+    commonName: 'token server',
+    validForSeconds: 60,
+    names: [{ type: 'dns', value: 'token.example' }],
+    usages: ['serverAuth'],
+    spki: spkiOf(signer.publicKey),
   })
-})
-
-describe('trust by probe', () => {
-  it('ends, and is asked for again', async () => {
-    const registry = await start()
-    let nowMs = Date.now()
-    const keys = keysOf(registry, { nowMs: () => nowMs })
-    const jwt = embedding(server, { exp: 1e10 })
-    await establish(keys, registry, jwt)
-    nowMs += KEY_TRUST_MS + 1
-    expect(keys.keyFor(registry.host, parseRegistryToken(jwt))).toBeUndefined()
-    expect(keys.all()).toEqual([])
-  })
-
-  it('needs a registry that can be reached', async () => {
-    const registry = await start()
-    await registry.close()
-    open.length = 0
-    await expect(establish(keysOf(registry), registry, embedding(server))).rejects.toMatchObject({
-      code: 'REGISTRY_UNREACHABLE',
-    })
-  })
-})
+  return leaf.certificatePem
+}
 
 describe('configured keys', () => {
   const pinned = { issuer: 'token server', audience: 'registry' }
@@ -274,48 +91,48 @@ describe('configured keys', () => {
     return { registry, keys }
   }
 
-  it('are trusted for their issuer and audience without a question', async () => {
+  it('are trusted for their issuer and audience', async () => {
     const { registry, keys } = await startWith(jwks, pinned)
     for (const jwt of [server.sign(pullClaims(REPOSITORY), { kid: 'key-1' }), embedding(server)]) {
-      expect(await establish(keys, registry, jwt)).toEqual(canonicalKey(server.publicJwk))
+      const jwk = canonicalKey(server.publicJwk)
+      expect(keys.find(registry.host, parsed(jwt))).toEqual({ jwk, isConfigured: true })
     }
-    expect(registry.requests).toHaveLength(0)
     const other = server.sign(pullClaims(REPOSITORY, { aud: 'another' }), { kid: 'key-1' })
-    expect(keys.keyFor(registry.host, parseRegistryToken(other))).toBeUndefined()
+    expect(keys.keyFor(registry.host, parsed(other))).toBeUndefined()
     expect(keys.all()).toContainEqual(expect.objectContaining({ ...pinned, registry: registry.host }))
   })
 
   it('without issuer and audience name a key only: the registry decides whether it takes these tokens', async () => {
     const { registry, keys } = await startWith(jwks, {})
     const jwt = server.sign(pullClaims(REPOSITORY), { kid: 'key-1' })
-    expect(keys.keyFor(registry.host, parseRegistryToken(jwt))).toBeUndefined()
-    expect(await establish(keys, registry, jwt)).toEqual(canonicalKey(server.publicJwk))
-    expect(registry.requests).toHaveLength(2)
+    expect(keys.keyFor(registry.host, parsed(jwt))).toBeUndefined()
+    expect(keys.candidateFor(registry.host, parsed(jwt))).toEqual(canonicalKey(server.publicJwk))
+    keys.adopt([toldOf(registry, jwt)])
+    expect(keys.find(registry.host, parsed(jwt))).toMatchObject({ isConfigured: false })
     const elsewhere = server.sign(pullClaims(REPOSITORY, { aud: 'another' }), { kid: 'key-1' })
-    expect(await establish(keys, registry, elsewhere)).toBeUndefined()
+    expect(keys.keyFor(registry.host, parsed(elsewhere))).toBeUndefined()
   })
 
   it('may be the PEM bundle of the registry, with the key id that Distribution computes', async () => {
-    const authority = await makeAuthority({ commonName: 'x', validForSeconds: 60 })
-    const leaf = await issueLeaf(authority, {
-      commonName: 'token server',
-      validForSeconds: 60,
-      names: [{ type: 'dns', value: 'token.example' }],
-      usages: ['serverAuth'],
-      spki: spkiOf(server.publicKey),
-    })
-    const { registry, keys } = await startWith(leaf.certificatePem, pinned)
+    const { registry, keys } = await startWith(await certificateOf(server), pinned)
     const kid = libtrustKeyId(server.publicKey)
     expect(kid).toMatch(/^(?:[A-Z2-7]{4}:){11}[A-Z2-7]{4}$/)
-    expect(await establish(keys, registry, server.sign(pullClaims(REPOSITORY), { kid }))).toBeDefined()
-    expect(registry.requests).toHaveLength(0)
+    expect(keys.keyFor(registry.host, parsed(server.sign(pullClaims(REPOSITORY), { kid })))).toBeDefined()
   })
 
-  it('do not extend to a stranger’s token that names them', async () => {
-    const { registry, keys } = await startWith(jwks, pinned)
-    const forged = stranger.sign(pullClaims(REPOSITORY), { kid: 'key-1' })
-    expect(await establish(keys, registry, forged)).toBeUndefined()
-    expect(registry.requests).toHaveLength(0)
+  it.each([
+    ['with issuer and audience', pinned],
+    ['without', {}],
+  ])('%s are the only ones: none that a token embeds, nor that somebody vouches for', async (_, changes) => {
+    const { registry, keys } = await startWith(jwks, changes)
+    const x5c = [(await certificateOf(stranger)).replace(/-----[^-]+-----|\s/g, '')]
+    const foreign = [embedding(stranger), stranger.sign(pullClaims(REPOSITORY), { x5c })]
+    keys.adopt(foreign.map((jwt) => toldOf(registry, jwt, stranger)))
+    for (const jwt of foreign) {
+      expect(keys.candidateFor(registry.host, parsed(jwt))).toBeUndefined()
+      expect(keys.keyFor(registry.host, parsed(jwt))).toBeUndefined()
+    }
+    expect(keys.all().map(({ jwk }) => jwk.x)).not.toContain(stranger.publicJwk.x)
   })
 
   it.each(['', 'neither', '{"keys": []}', '{"keys": [{"kty": "oct", "k": "AA"}]}'])(
@@ -336,18 +153,37 @@ describe('configured keys', () => {
 })
 
 describe('keys that the tracker vouches for', () => {
-  it('are trusted until it vouches for others', async () => {
+  it('are trusted until it vouches for others, never by their signature alone', async () => {
     const registry = await start()
-    const tracker = keysOf(registry)
-    await establish(tracker, registry, embedding(server))
     const node = keysOf(registry)
-    node.adopt(JSON.parse(JSON.stringify(tracker.all())))
-    expect(node.keyFor(registry.host, parseRegistryToken(embedding(server)))).toEqual(
-      canonicalKey(server.publicJwk),
-    )
-    expect(node.all()).toEqual([])
+    const token = parsed(embedding(server))
+    node.adopt([toldOf(registry, embedding(server))])
+    expect(node.find(registry.host, token)).toEqual({
+      jwk: canonicalKey(server.publicJwk),
+      isConfigured: false,
+    })
     node.adopt([])
-    expect(node.keyFor(registry.host, parseRegistryToken(embedding(server)))).toBeUndefined()
+    expect(node.keyFor(registry.host, token)).toBeUndefined()
+  })
+
+  it('count for their issuer and their whole set of audiences', async () => {
+    const registry = await start()
+    const node = keysOf(registry)
+    node.adopt([toldOf(registry, embedding(server, { aud: ['other', 'registry'] }))])
+    const isTrusted = (changes: object) =>
+      node.keyFor(registry.host, parsed(embedding(server, { ...changes }))) !== undefined
+    expect(isTrusted({ aud: ['registry', 'other'] })).toBe(true)
+    for (const aud of ['other', 'registry', '["other","registry"]', ['registry', 'x']])
+      expect(isTrusted({ aud })).toBe(false)
+    expect(isTrusted({ aud: ['registry', 'other'], iss: 'another issuer' })).toBe(false)
+  })
+
+  it('do not count for another registry', async () => {
+    const [registry, other] = [await start(), await start()]
+    const node = new TokenKeys({ registries: new Map([...registry.clients, ...other.clients]) })
+    node.adopt([toldOf(registry, embedding(server))])
+    expect(node.keyFor(other.host, parsed(embedding(server)))).toBeUndefined()
+    expect(node.keyFor('elsewhere.example' as RegistryHost, parsed(embedding(server)))).toBeUndefined()
   })
 
   it('are found by their key id when the token embeds none', async () => {

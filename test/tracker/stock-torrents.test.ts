@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type BencodedDictionary, decodeBencode, encodeBencode } from '../../core/bencode.ts'
 import { infoHashOf } from '../../core/torrent.ts'
 import { makeSigner } from '../core/signed-tokens.ts'
+import { alwaysStatus } from '../core/test-registry.ts'
 import {
   APP,
   hashesOf,
@@ -206,6 +207,21 @@ describe('the torrent of a blob', () => {
       expect(answers[1], name).toEqual(answers[0])
       expect(answers[0]!.status).toBeGreaterThanOrEqual(401)
     }
+  })
+
+  it('is for tokens that the registry accepts: a signature by a key that was only probed is not enough', async () => {
+    const { swarm } = await holderWithSha1()
+    const accepted = world.token()
+    await (await world.joined(cluster)).pull({ credential: { scheme: 'bearer', token: accepted } })
+    // The key is trusted, and the blob remembered; the registry takes no token of it any more.
+    world.registry.door = alwaysStatus(401)
+    const get = (token: string) => {
+      const headers = { authorization: `Bearer ${token}` }
+      return world.newNode().request('GET', `/v1/swarms/${swarm}/torrent`, undefined, headers)
+    }
+    expect((await get(accepted)).status).toBe(200)
+    const forged = await get(world.token())
+    expect([forged.status, codeOf(forged)]).toEqual([403, 'TOKEN_SCOPE'])
   })
 
   it('is refused to a token of a barred subject', async () => {

@@ -55,6 +55,7 @@ function pull(id: string, changes: Partial<PullRecord> = {}): PullRecord {
     repository: 'team/app' as Repository,
     subject: 'alice',
     tokenHash: 'e'.repeat(64),
+    tokenKey: null,
     spki: Buffer.from([9, 9]),
     grantedAtMs: 100,
     expiresAtMs: 200,

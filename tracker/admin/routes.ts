@@ -8,6 +8,7 @@ import type { RevocationTarget } from '../authority/revocations.ts'
 import { reseal } from '../authority/sealer.ts'
 import { RefusedError } from '../errors.ts'
 import type { TrackerParts } from '../parts.ts'
+import { tokenKeyRoutes } from './token-key-routes.ts'
 
 /** The admin API, version 1. No answer holds a secret: tokens come in as hashes, and keys never leave. */
 
@@ -54,6 +55,7 @@ export function adminRoutes(app: FastifyInstance, parts: TrackerParts): void {
     admin.addHook('onRequest', async (request) => checkAdmin(request))
     clusterRoutes(admin, parts)
     revocationRoutes(admin, parts)
+    tokenKeyRoutes(admin, parts, (request) => byAdmin(parts, request))
     admin.get('/admin/v1/nodes', async (request) => {
       const { cluster } = checked(nodesQuery, request.query)
       return { nodes: await parts.store.nodes(cluster) }

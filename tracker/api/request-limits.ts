@@ -60,6 +60,11 @@ export class RequestLimits {
     }
   }
 
+  /** The caller's request was not of the kind that is bounded after all. */
+  giveBack(key: string): void {
+    this.#callers.get(key)?.bucket.giveBack()
+  }
+
   #callerAt(key: string, nowMs: number): Caller {
     const { requestsPerSecondMax: perSecond, requestsBurstMax: burst } = this.#bounds
     const caller = this.#callers.get(key) ?? {

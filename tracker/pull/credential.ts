@@ -10,10 +10,11 @@ import {
   type RegistryToken,
 } from '../../core/registry-token.ts'
 import type { Repository } from '../../core/repository.ts'
-import type { TokenKeys } from '../../core/token-keys.ts'
 import type { Credential } from '../../core/tracker-api.ts'
-import { RefusedError } from '../errors.ts'
-import { introspect, refusesStrangers } from './introspect.ts'
+import { type RefusalCode, RefusedError } from '../errors.ts'
+import type { NodeCaller } from '../parts.ts'
+import { type Acceptances, refusesStrangers } from './acceptances.ts'
+import type { Signer, TrustedKeys } from './trusted-keys.ts'
 
 /** A credential that holds for pulling from the repository now. Lives no longer than the request. */
 export interface VerifiedCredential {
@@ -23,6 +24,8 @@ export interface VerifiedCredential {
   subject: string
   /** SHA-256 (hex) of the token's signing input; undefined where the registry's credential is no signed token. */
   tokenHash: string | undefined
+  /** Thumbprint of the probed key that signed the token; null where the key is configured, or there is none. */
+  tokenKey: string | null
   /** When the token ends, without leeway; undefined where it does not say. */
   endsAtMs: number | undefined
 }
@@ -31,18 +34,19 @@ export interface CredentialQuestion {
   registry: RegistryClient
   repository: Repository
   credential: Credential
-  /** Blobs of the repository, as the caller says: what a new token key is probed with. */
+  /** Blobs of the repository, as the caller says: what the registry is asked for. */
   digests: readonly Digest[]
+  /** Whose token a probed key came with, for the record. */
+  caller: NodeCaller
   nowMs: number
 }
 
 /** As long as the subjects of tokens. */
 const SUBJECT_CHARS_MAX = 4096
-/** A key is probed with the first blobs only: a caller cannot make us send the registry a request for each. */
-const PROBED_BLOBS_MAX = 3
 
 export interface CredentialParts {
-  tokenKeys: TokenKeys
+  tokenKeys: TrustedKeys
+  acceptances: Acceptances
   credentialsSeen: CredentialsSeen
 }
 
@@ -51,16 +55,16 @@ export interface CredentialParts {
  * @throws RefusedError with the code of what is wrong; RegistryTokenError when it cannot be read
  */
 export async function verifyCredential(
-  { tokenKeys, credentialsSeen }: CredentialParts,
+  parts: CredentialParts,
   question: CredentialQuestion,
 ): Promise<VerifiedCredential> {
   switch (question.registry.kind) {
     case 'none':
-      return verifyNone(credentialsSeen, question)
+      return verifyNone(parts.credentialsSeen, question)
     case 'introspect':
-      return verifyByIntrospection(question)
+      return verifyByIntrospection(parts.acceptances, question)
     case 'token':
-      return verifyBearer(tokenKeys, question)
+      return verifyBearer(parts, question)
   }
 }
 
@@ -78,16 +82,29 @@ async function verifyNone(
   if (!seen.isOpen(registry.host)) {
     throw new RefusedError('REGISTRY_NOT_OPEN', `credentials for ${registry.host} were seen`)
   }
-  return { authorization: undefined, subject: '', tokenHash: undefined, endsAtMs: undefined }
+  return { authorization: undefined, subject: '', tokenHash: undefined, tokenKey: null, endsAtMs: undefined }
 }
 
-async function verifyByIntrospection(question: CredentialQuestion): Promise<VerifiedCredential> {
+async function verifyByIntrospection(
+  acceptances: Acceptances,
+  question: CredentialQuestion,
+): Promise<VerifiedCredential> {
   const { credential, registry } = question
   if (credential.scheme === 'none') {
     throw new RefusedError('CREDENTIAL_REQUIRED', `${registry.host} requires a credential`)
   }
-  const authorization = await introspect({ ...question, credential })
-  return { authorization, subject: userOf(credential), tokenHash: undefined, endsAtMs: undefined }
+  const isBearer = credential.scheme === 'bearer'
+  const authorization = isBearer ? `Bearer ${credential.token}` : `Basic ${credential.value}`
+  const alteredToken = isBearer ? { alteredToken: altered(credential.token) } : {}
+  await acceptances.check({ ...question, ...alteredToken, authorization, endsAtMs: undefined })
+  const subject = userOf(credential)
+  return { authorization, subject, tokenHash: undefined, tokenKey: null, endsAtMs: undefined }
+}
+
+/** Another token of the same length. The middle is changed: last characters can be padding that nobody compares. */
+function altered(token: string): string {
+  const middle = Math.floor(token.length / 2)
+  return `${token.slice(0, middle)}${token[middle] === 'A' ? 'B' : 'A'}${token.slice(middle + 1)}`
 }
 
 /** The user of a basic credential (RFC 7617 §2). Opaque tokens name nobody. */
@@ -97,7 +114,10 @@ function userOf(credential: Credential): string {
   return user.slice(0, SUBJECT_CHARS_MAX)
 }
 
-async function verifyBearer(keys: TokenKeys, question: CredentialQuestion): Promise<VerifiedCredential> {
+async function verifyBearer(
+  parts: CredentialParts,
+  question: CredentialQuestion,
+): Promise<VerifiedCredential> {
   const { registry, credential, repository, nowMs } = question
   if (credential.scheme === 'none') {
     throw new RefusedError('CREDENTIAL_REQUIRED', `${registry.host} requires a token`)
@@ -105,37 +125,78 @@ async function verifyBearer(keys: TokenKeys, question: CredentialQuestion): Prom
   if (credential.scheme === 'basic') {
     throw new RefusedError('CREDENTIAL_UNSUPPORTED', `${registry.host} is configured for signed tokens`)
   }
-  const token = parseRegistryToken(credential.token)
+  const jwt = credential.token
+  const token = parseRegistryToken(jwt)
   checkClaims(registry.config, token, repository, nowMs)
-  await checkSignature(keys, question, token, credential.token)
-  return verifiedBearer(token, credential.token)
+  const signer = parts.tokenKeys.signerOf(registry.host, token)
+  if (signer === undefined) throw keyUntrusted()
+  checkSignature(token, signer)
+  const verified = verifiedBearer(token, jwt, signer)
+  if (signer.standing === 'configured') return verified
+  const digest = await acceptedBlob(parts, { ...question, token: verified, signer })
+  const probe = { registry, token, jwt, repository, digest }
+  const { cluster, node } = question.caller
+  const by = { cluster: cluster.cluster, node }
+  if (signer.standing === 'probed') parts.tokenKeys.renewBeforeEnd(probe, signer.jwk, by)
+  else if (!(await parts.tokenKeys.probe(probe, signer.jwk, by).catch(throwUnreachable))) throw keyUntrusted()
+  return verified
 }
 
 /**
- * As a pull's bearer token is verified, with the keys that are trusted already: whoever is no node of a cluster must
- * not make us ask the registry about a key.
+ * A blob that the registry served to the token. Without that a token under a key that was only probed grants nothing:
+ * whoever got a key of their own through a probe could sign tokens for every repository.
+ */
+async function acceptedBlob(
+  { acceptances }: CredentialParts,
+  {
+    token: { authorization, endsAtMs },
+    signer,
+    ...question
+  }: CredentialQuestion & { token: VerifiedBearer; signer: Signer },
+): Promise<Digest> {
+  try {
+    return await acceptances.check({ ...question, authorization, endsAtMs })
+  } catch (error) {
+    const isRefusal = error instanceof RefusedError && UNACCEPTED.has(error.code)
+    if (isRefusal && signer.standing === 'unknown') throw keyUntrusted(error)
+    throw error
+  }
+}
+
+const UNACCEPTED: ReadonlySet<RefusalCode> = new Set(['REGISTRY_REFUSED', 'CREDENTIAL_UNPROVEN'])
+
+/**
+ * What the signature alone says, by a key that is trusted already: whoever is no node of a cluster must not make us ask
+ * the registry about a key. Under a probed key the registry must still accept the token (Acceptances).
+ * @param isSigned the verification, for callers that try several registries with one token
  * @throws RefusedError; RegistryTokenError when the token cannot be read
  */
 export function verifyKnownBearer(
-  keys: TokenKeys,
+  keys: TrustedKeys,
   question: { registry: RegistryClient; repository: Repository; jwt: string; nowMs: number },
-): VerifiedCredential {
+  isSigned: typeof isSignedBy = isSignedBy,
+): VerifiedBearer {
   const { registry, repository, jwt, nowMs } = question
   if (registry.kind !== 'token') {
     throw new RefusedError('CREDENTIAL_UNEXPECTED', `${registry.host} is not configured for signed tokens`)
   }
   const token = parseRegistryToken(jwt)
   checkClaims(registry.config, token, repository, nowMs)
-  const key = keys.keyFor(registry.host, token)
-  if (key === undefined) throw keyUntrusted()
-  if (!isSignedBy(token, key)) throw signatureInvalid()
-  return verifiedBearer(token, jwt)
+  const signer = keys.signerOf(registry.host, token)
+  if (signer === undefined || signer.standing === 'unknown') throw keyUntrusted()
+  checkSignature(token, signer, isSigned)
+  return verifiedBearer(token, jwt, signer)
 }
 
-function verifiedBearer(token: RegistryToken, jwt: string): VerifiedCredential {
+/** Its authorization is a bearer token. */
+export interface VerifiedBearer extends VerifiedCredential {
+  authorization: string
+}
+
+function verifiedBearer(token: RegistryToken, jwt: string, { thumbprint }: Signer): VerifiedBearer {
   const { subject, hash: tokenHash, expiresAtSeconds } = token
   const endsAtMs = expiresAtSeconds === undefined ? undefined : expiresAtSeconds * 1000
-  return { authorization: `Bearer ${jwt}`, subject, tokenHash, endsAtMs }
+  return { authorization: `Bearer ${jwt}`, subject, tokenHash, tokenKey: thumbprint, endsAtMs }
 }
 
 /** What the token says; cheap, so that it comes before any question to the registry. */
@@ -157,28 +218,20 @@ function checkClaims(
   }
 }
 
-async function checkSignature(
-  keys: TokenKeys,
-  { registry, repository, digests }: CredentialQuestion,
-  token: RegistryToken,
-  jwt: string,
-): Promise<void> {
-  for (const digest of digests.slice(0, PROBED_BLOBS_MAX)) {
-    const key = await keys
-      .establish({ registry: registry.host, token, jwt, repository, digest })
-      .catch((cause: unknown) => {
-        if (!(cause instanceof RegistryUnreachableError)) throw cause
-        throw new RefusedError('REGISTRY_UNREACHABLE', cause.message, { cause })
-      })
-    if (key !== undefined) return
-  }
-  throw keys.keyFor(registry.host, token) === undefined ? keyUntrusted() : signatureInvalid()
+/** The only verification of a request: its cost is the caller's to choose, up to the longest key. */
+function checkSignature(token: RegistryToken, { jwk, standing }: Signer, isSigned = isSignedBy): void {
+  if (isSigned(token, jwk)) return
+  throw standing === 'unknown'
+    ? keyUntrusted()
+    : new RefusedError('TOKEN_SIGNATURE', "the token's signature is not valid")
 }
 
-function signatureInvalid(): RefusedError {
-  return new RefusedError('TOKEN_SIGNATURE', "the token's signature is not valid")
+function throwUnreachable(cause: unknown): never {
+  if (!(cause instanceof RegistryUnreachableError)) throw cause
+  throw new RefusedError('REGISTRY_UNREACHABLE', cause.message, { cause })
 }
 
-function keyUntrusted(): RefusedError {
-  return new RefusedError('TOKEN_KEY_UNTRUSTED', "the registry does not vouch for the token's signing key")
+function keyUntrusted(cause?: unknown): RefusedError {
+  const message = "the registry does not vouch for the token's signing key"
+  return new RefusedError('TOKEN_KEY_UNTRUSTED', message, cause === undefined ? {} : { cause })
 }

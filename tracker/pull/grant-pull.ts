@@ -23,20 +23,35 @@ const TIME_HEX_DIGITS = 12
 const HEADS_PER_PULL_MAX = 8
 
 /**
- * Grants a pull (docs/a-pull.md, "Leave to pull"): who asks, with what credential, for which blobs of the repository; then the
- * certificate, and for every blob its swarm.
- * @throws RefusedError, RegistryTokenError, InvalidInputError
+ * As `grant`, and counts it when it is refused.
+ * @throws TooManyRequestsError when too many of the caller's were refused lately; as `grant`
  */
 export async function grantPull(
   parts: TrackerParts,
   caller: NodeCaller,
   question: PullQuestion,
 ): Promise<PullAnswer> {
-  const spki = checkedP256Spki(Buffer.from(question.publicKey, 'base64url'))
   const registry = parts.registries.get(question.registry)
   if (registry === undefined) {
     throw new RefusedError('REGISTRY_UNKNOWN', `${question.registry} is not configured`)
   }
+  const key = `${caller.cluster.cluster} ${caller.node} ${registry.host}`
+  const limits = { key, kind: registry.kind, nowMs: parts.nowMs() }
+  return parts.failedGrants.run(limits, () => grant(parts, caller, registry, question))
+}
+
+/**
+ * Grants a pull (docs/a-pull.md, "Leave to pull"): who asks, with what credential, for which blobs of the repository; then the
+ * certificate, and for every blob its swarm.
+ * @throws RefusedError, RegistryTokenError, InvalidInputError
+ */
+async function grant(
+  parts: TrackerParts,
+  caller: NodeCaller,
+  registry: RegistryClient,
+  question: PullQuestion,
+): Promise<PullAnswer> {
+  const spki = checkedP256Spki(Buffer.from(question.publicKey, 'base64url'))
   const blobs = distinctBlobs(question.blobs)
   const nowMs = parts.nowMs()
   const credential = await verifyCredential(parts, {
@@ -44,6 +59,7 @@ export async function grantPull(
     repository: question.repository,
     credential: question.credential,
     digests: blobs.map(({ digest }) => digest),
+    caller,
     nowMs,
   })
   parts.revocations.checkBearer(caller.cluster.cluster, registry.host, credential)
@@ -172,6 +188,7 @@ function pullRecord(
     repository,
     subject: made.credential.subject,
     tokenHash: made.credential.tokenHash ?? null,
+    tokenKey: made.credential.tokenKey,
     spki: made.spki,
     grantedAtMs: made.nowMs,
     expiresAtMs: made.nowMs,

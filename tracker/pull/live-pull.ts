@@ -14,6 +14,8 @@ export async function ownPull(parts: TrackerParts, caller: NodeCaller, id: strin
   }
   if (parts.revocations.isPullRevoked(cluster, id))
     throw new RefusedError('PULL_REVOKED', 'the pull is revoked')
+  if (pull.tokenKey !== null && parts.tokenKeys.isWithdrawn(pull.registry, pull.tokenKey))
+    throw new RefusedError('PULL_REVOKED', "the key of the pull's token is withdrawn")
   if (pull.subject !== '' && parts.revocations.isSubjectBarred(cluster, pull.registry, pull.subject)) {
     throw new RefusedError('SUBJECT_REVOKED', "the token's subject is barred from pulling")
   }

@@ -54,6 +54,14 @@ export class Memberships {
     }
   }
 
+  /** The registry has just said so, to whoever asked. @param bytes undefined when it told no length */
+  note(
+    { registry, repository, digest, nowMs }: Omit<MembershipQuestion, 'bytes' | 'authorization'>,
+    bytes: number | undefined,
+  ): void {
+    this.#remember([registry.host, repository, digest].join(' '), { bytes, untilMs: nowMs + MEMBERSHIP_MS })
+  }
+
   async #find(id: string, question: MembershipQuestion): Promise<Membership> {
     const known = this.#known.get(id)
     if (known !== undefined && known.untilMs > question.nowMs) return known

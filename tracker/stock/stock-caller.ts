@@ -1,12 +1,13 @@
 import type { TLSSocket } from 'node:tls'
 import type { NodeId, SwarmId } from '../../core/metainfo.ts'
-import { grantsPull, parseRegistryToken } from '../../core/registry-token.ts'
+import { grantsPull, isSignedBy, parseRegistryToken } from '../../core/registry-token.ts'
 import { isRepository, type RegistryHost, type Repository } from '../../core/repository.ts'
-import { pullCallerOn } from '../api/caller.ts'
+import { thumbprintOf } from '../../core/token-algorithms.ts'
+import { callerOf, pullCallerOn } from '../api/caller.ts'
 import type { Cluster } from '../authority/cluster.ts'
 import { RefusedError } from '../errors.ts'
 import type { TrackerParts } from '../parts.ts'
-import { type VerifiedCredential, verifyKnownBearer } from '../pull/credential.ts'
+import { type VerifiedBearer, verifyKnownBearer } from '../pull/credential.ts'
 import { livePull } from '../pull/live-pull.ts'
 import type { SwarmIdentity } from '../store/store.ts'
 
@@ -25,13 +26,16 @@ export interface StockCaller {
  * A registry token counts before a certificate: who sends one means it.
  * @throws RefusedError, RegistryTokenError
  */
-export function stockCallerOf(
+export async function stockCallerOf(
   parts: TrackerParts,
   request: { socket: TLSSocket; authorization: string | undefined },
   swarm: SwarmId,
 ): Promise<StockCaller> {
   const jwt = /^Bearer +(\S+)$/i.exec(request.authorization ?? '')?.[1]
-  return jwt === undefined ? byCertificate(parts, request.socket, swarm) : byToken(parts, jwt, swarm)
+  if (jwt === undefined) return byCertificate(parts, request.socket, swarm)
+  const { key } = await callerOf(parts, request.socket)
+  const limits = { key, kind: 'token', nowMs: parts.nowMs() } as const
+  return parts.failedGrants.run(limits, () => byToken(parts, jwt, swarm))
 }
 
 async function byCertificate(parts: TrackerParts, socket: TLSSocket, swarm: SwarmId): Promise<StockCaller> {
@@ -70,14 +74,16 @@ function verifiedAt(
   { registries, tokenKeys, nowMs }: TrackerParts,
   jwt: string,
   [repository]: readonly Repository[],
-): Map<RegistryHost, VerifiedCredential> {
+): Map<RegistryHost, VerifiedBearer> {
   if (repository === undefined) throw notGranted()
-  const verified = new Map<RegistryHost, VerifiedCredential>()
+  const verified = new Map<RegistryHost, VerifiedBearer>()
+  const isSigned = oncePerKey()
   let refusal = new RefusedError('CREDENTIAL_UNEXPECTED', 'no registry is configured for signed tokens')
   for (const registry of registries.values()) {
     if (registry.kind !== 'token') continue
+    const question = { registry, repository, jwt, nowMs: nowMs() }
     try {
-      verified.set(registry.host, verifyKnownBearer(tokenKeys, { registry, repository, jwt, nowMs: nowMs() }))
+      verified.set(registry.host, verifyKnownBearer(tokenKeys, question, isSigned))
     } catch (error) {
       if (!(error instanceof RefusedError)) throw error
       refusal = error
@@ -85,6 +91,17 @@ function verifiedAt(
   }
   if (verified.size === 0) throw refusal
   return verified
+}
+
+/** Registries that share a token server share its key: one token is verified once with it. */
+function oncePerKey(): typeof isSignedBy {
+  const verdicts = new Map<string, boolean>()
+  return (token, jwk) => {
+    const key = thumbprintOf(jwk).toString('hex')
+    const verdict = verdicts.get(key) ?? isSignedBy(token, jwk)
+    verdicts.set(key, verdict)
+    return verdict
+  }
 }
 
 /** A swarm's id is of one cluster only. */
@@ -100,21 +117,24 @@ function identityOf(parts: TrackerParts, { cluster }: Cluster, swarm: SwarmId): 
 }
 
 /**
- * One of the token's repositories must hold the blob.
+ * One of the token's repositories must hold the blob; under a probed key, whose signature is not enough, the registry
+ * must also have accepted the token for it.
  * @throws RefusedError TOKEN_SCOPE; REGISTRY_UNREACHABLE, which only the registry's own users can meet
  */
 async function checkBlob(
   parts: TrackerParts,
   { registry: host, digest, bytes }: SwarmIdentity,
   repositories: readonly Repository[],
-  { authorization }: VerifiedCredential,
+  { authorization, endsAtMs, tokenKey }: VerifiedBearer,
 ): Promise<void> {
   const registry = parts.registries.get(host)!
   let refusal = notGranted()
   for (const repository of repositories) {
     const nowMs = parts.nowMs()
+    const question = { registry, repository, authorization, nowMs }
     try {
-      await parts.memberships.check({ registry, repository, digest, bytes, authorization, nowMs })
+      if (tokenKey !== null) await parts.acceptances.check({ ...question, digests: [digest], endsAtMs })
+      await parts.memberships.check({ ...question, digest, bytes })
       return
     } catch (error) {
       if (!(error instanceof RefusedError)) throw error

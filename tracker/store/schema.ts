@@ -70,4 +70,12 @@ export const MIGRATIONS: readonly string[] = [
   ALTER TABLE revocations ADD COLUMN token_hash TEXT;
   ALTER TABLE revocations ADD COLUMN ends_at_ms INTEGER;
   `,
+  `
+  -- key: what core/tracker-api.ts calls a token key, as JSON
+  CREATE TABLE token_keys (
+    id TEXT PRIMARY KEY, key TEXT NOT NULL, probed_at_ms INTEGER NOT NULL, trusted_until_ms INTEGER NOT NULL,
+    withdrawn_at_ms INTEGER
+  ) STRICT, WITHOUT ROWID;
+  ALTER TABLE pulls ADD COLUMN token_key TEXT;
+  `,
 ]

@@ -4,7 +4,7 @@ import type { NodeSwarm, PullRecord } from './store.ts'
 /** To be run inside a transaction. */
 export function insertPullRows(db: SqliteDatabase, pull: PullRecord): void {
   db.run(
-    'INSERT INTO pulls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
+    'INSERT INTO pulls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
     pull.pull,
     pull.cluster,
     pull.node,
@@ -15,6 +15,7 @@ export function insertPullRows(db: SqliteDatabase, pull: PullRecord): void {
     pull.spki,
     pull.grantedAtMs,
     pull.expiresAtMs,
+    pull.tokenKey,
   )
   const insert = 'INSERT INTO pull_blobs VALUES (?, ?, ?, ?, ?, ?, NULL)'
   for (const blob of pull.blobs) {
@@ -34,6 +35,7 @@ export function loadPullRows(db: SqliteDatabase, id: string): PullRecord | undef
     repository: row.repository,
     subject: row.subject,
     tokenHash: row.token_hash,
+    tokenKey: row.token_key,
     spki: bytes(row.spki),
     grantedAtMs: row.granted_at_ms,
     expiresAtMs: row.expires_at_ms,

@@ -37,6 +37,7 @@ import {
   type SwarmChange,
   type SwarmIdentity,
   type SwarmRecord,
+  type TokenKeyRecord,
 } from './store.ts'
 
 /** The embedded store: one SQLite file, one process. */
@@ -289,6 +290,32 @@ export class SqliteStore implements Store {
       newestSequence: newest?.newest as number,
       newestClearing: newest?.clearing as number,
     }
+  }
+
+  async tokenKeys(): Promise<TokenKeyRecord[]> {
+    return this.#db.all('SELECT * FROM token_keys ORDER BY probed_at_ms').map((row) => ({
+      id: row.id as string,
+      key: JSON.parse(row.key as string),
+      probedAtMs: row.probed_at_ms as number,
+      trustedUntilMs: row.trusted_until_ms as number,
+      withdrawnAtMs: row.withdrawn_at_ms as number | null,
+    }))
+  }
+
+  async putTokenKey(record: TokenKeyRecord, audit: AuditEntry): Promise<void> {
+    const { id, key, probedAtMs, trustedUntilMs, withdrawnAtMs } = record
+    this.#db.durably(() => {
+      const put = 'INSERT OR REPLACE INTO token_keys VALUES (?, ?, ?, ?, ?)'
+      this.#db.run(put, id, JSON.stringify(key), probedAtMs, trustedUntilMs, withdrawnAtMs)
+      this.#insertAudit(audit)
+    })
+  }
+
+  async removeTokenKey(id: string, audit: AuditEntry): Promise<void> {
+    this.#db.atomically(() => {
+      this.#db.run('DELETE FROM token_keys WHERE id = ?', id)
+      this.#insertAudit(audit)
+    })
   }
 
   async addAudit(entry: AuditEntry): Promise<void> {

@@ -1,6 +1,7 @@
 import type { Digest } from '../../core/digest.ts'
 import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
 import type { RegistryHost, Repository } from '../../core/repository.ts'
+import type { TokenKey } from '../../core/tracker-api.ts'
 
 /**
  * Everything of the tracker that outlives it. Two trackers may share one store: every method is one atomic step,
@@ -76,6 +77,12 @@ export interface Store {
   clearRevocation(sequence: number, audit: AuditEntry): Promise<boolean>
   /** All that is in force, and the newest sequence number of a revocation and of a clearing. */
   revocations(): Promise<RevocationsRecord>
+
+  /** Token keys that a probe confirmed, and withdrawn ones; the oldest probe first. */
+  tokenKeys(): Promise<TokenKeyRecord[]>
+  /** In place of what was on record under its id. */
+  putTokenKey(key: TokenKeyRecord, audit: AuditEntry): Promise<void>
+  removeTokenKey(id: string, audit: AuditEntry): Promise<void>
 
   addAudit(entry: AuditEntry): Promise<void>
   /** Newest first, below `beforeSequence` when given. */
@@ -165,6 +172,8 @@ export interface PullRecord {
   subject: string
   /** SHA-256 (hex) of the token's signing input; null without a token. The token itself is never stored. */
   tokenHash: string | null
+  /** RFC 7638 thumbprint (base64url) of the probed key that the token was signed with; null where none was needed. */
+  tokenKey: string | null
   spki: Buffer
   grantedAtMs: number
   expiresAtMs: number
@@ -175,6 +184,16 @@ export interface PullBlobRecord {
   swarm: SwarmId
   digest: Digest
   isComplete: boolean
+}
+
+export interface TokenKeyRecord {
+  /** 16 hex digits: of the registry, issuer, audience and key. */
+  id: string
+  key: TokenKey
+  probedAtMs: number
+  trustedUntilMs: number
+  /** Null: not withdrawn. Withdrawn keys stay on record, so that they are not trusted again. */
+  withdrawnAtMs: number | null
 }
 
 export interface SwarmIdentity {

@@ -1,0 +1,55 @@
+import { UsageError } from '../../core/errors.ts'
+import { type TokenKeyLine, tokenKeys, withdrawTokenKey } from '../admin-client.ts'
+import { ADMIN_FLAGS, adminAccess } from '../admin-flags.ts'
+import { command } from '../command.ts'
+
+/** Of what a token says of itself. */
+const TEXT_CHARS_MAX = 60
+
+export const tokenKeysCommand = command({
+  name: 'token-keys',
+  summary:
+    'Lists the keys of registry tokens that a tracker came to trust by asking the registry, and withdraws one.',
+  positionals: [],
+  flags: {
+    ...ADMIN_FLAGS,
+    withdraw: {
+      type: 'string',
+      value: 'key id',
+      description:
+        'This key counts no more for its registry: pulls under it end, and it is not asked about again. To trust it all the same, name it in tokenKeysFile.',
+    },
+  },
+  async run(values) {
+    const access = adminAccess(values)
+    if (values.withdraw === undefined) return listText(await tokenKeys(access))
+    if (!/^[0-9a-f]{16}$/.test(values.withdraw)) {
+      throw new UsageError(`not the id of a token key: ${values.withdraw.slice(0, 80)}`, {
+        hint: 'It is the first column of `shoal certs token-keys`.',
+      })
+    }
+    return listText(await withdrawTokenKey(access, values.withdraw))
+  },
+})
+
+function listText(keys: readonly TokenKeyLine[]): string {
+  if (keys.length === 0) return 'no token key was found by asking a registry\n'
+  return keys.map((key) => `${lineOf(key)}\n`).join('')
+}
+
+function lineOf({ id, registry, issuer, audience, ...key }: TokenKeyLine): string {
+  const standing =
+    key.withdrawnAtMs === null
+      ? `trusted from ${timeText(key.probedAtMs)} to ${timeText(key.trustedUntilMs)}`
+      : `withdrawn ${timeText(key.withdrawnAtMs)}`
+  return `${id}  ${registry}  issuer ${quoted(issuer)}, audience ${quoted(audience)}: ${standing}`
+}
+
+/** Whoever signs a token chooses these: nothing in them may move a terminal's cursor. */
+function quoted(text: string): string {
+  return JSON.stringify(text.slice(0, TEXT_CHARS_MAX)).replace(/[^\x20-\x7e]/g, '?')
+}
+
+function timeText(atMs: number): string {
+  return `${new Date(atMs).toISOString().slice(0, 19)}Z`
+}

@@ -1,0 +1,163 @@
+import { createHash } from 'node:crypto'
+import { BoundedMap } from '../../core/bounded-map.ts'
+import type { Digest } from '../../core/digest.ts'
+import { type BlobHead, type RegistryClient, RegistryUnreachableError } from '../../core/registry-client.ts'
+import type { Repository } from '../../core/repository.ts'
+import { RefusedError } from '../errors.ts'
+import type { Memberships } from './membership.ts'
+
+/** How long an opaque credential counts as accepted: nobody can tell when it ends. */
+export const OPAQUE_ACCEPTANCE_MS = 60_000
+/** How long "the registry refuses strangers this repository" is remembered. */
+export const STRANGERS_REFUSED_MS = 60_000
+/** Bound of remembered acceptances: about 200 bytes each. The oldest are asked about again. */
+export const ACCEPTANCES_MAX = 50_000
+/** Bound of repositories that are remembered to refuse strangers: about 300 bytes each. */
+export const CLOSED_REPOSITORIES_MAX = 10_000
+/** A caller cannot make us send the registry a request for each of its blobs. */
+const ASKED_BLOBS_MAX = 3
+
+export interface AcceptanceQuestion {
+  registry: RegistryClient
+  repository: Repository
+  /** The Authorization header, whole. */
+  authorization: string
+  /** A bearer token that must be refused as well: of registries whose tokens prove nothing by themselves. */
+  alteredToken?: string
+  /** Blobs of the repository, as the caller says. */
+  digests: readonly Digest[]
+  /** When the credential ends; undefined for opaque ones. */
+  endsAtMs: number | undefined
+  nowMs: number
+}
+
+interface Acceptance {
+  /** The blob that the registry served. */
+  digest: Digest
+  untilMs: number
+}
+
+/**
+ * Which credentials the registry accepted for which repository: what decides a grant, except under a configured token
+ * key. Invariant: remembered by a hash of the whole Authorization, of which peers see a part only (a token's signing
+ * input), and of the repository; that a blob is in a repository is another memory (membership.ts) and accepts nobody.
+ */
+export class Acceptances {
+  readonly #memberships: Memberships
+  readonly #accepted = new BoundedMap<string, Acceptance>(ACCEPTANCES_MAX)
+  readonly #asking = new Map<string, Promise<Acceptance>>()
+  readonly #closedUntilMs = new BoundedMap<string, number>(CLOSED_REPOSITORIES_MAX)
+
+  constructor(memberships: Memberships) {
+    this.#memberships = memberships
+  }
+
+  /**
+   * Makes sure that the registry accepts the credential for the repository, and refuses it to strangers: what it serves
+   * to everybody, or redirects to a login page, proves nothing. Wrong passwords are not tried, because registries lock
+   * accounts for them.
+   * @returns a blob that the registry served
+   * @throws RefusedError REGISTRY_REFUSED, BLOB_NOT_IN_REPOSITORY, CREDENTIAL_UNPROVEN, REGISTRY_UNREACHABLE
+   */
+  async check(question: AcceptanceQuestion): Promise<Digest> {
+    const id = idOf(question)
+    const known = this.#accepted.get(id)
+    if (known !== undefined && known.untilMs > question.nowMs) return known.digest
+    // Somebody else's failure may be for the blobs that they named.
+    const theirs = await this.#asking.get(id)?.catch(() => undefined)
+    return (theirs ?? (await this.#askOnce(id, question))).digest
+  }
+
+  async #askOnce(id: string, question: AcceptanceQuestion): Promise<Acceptance> {
+    const asking = this.#ask(question)
+    this.#asking.set(id, asking)
+    try {
+      const acceptance = await asking
+      this.#accepted.set(id, acceptance)
+      return acceptance
+    } finally {
+      if (this.#asking.get(id) === asking) this.#asking.delete(id)
+    }
+  }
+
+  async #ask(question: AcceptanceQuestion): Promise<Acceptance> {
+    const { nowMs, endsAtMs = nowMs + OPAQUE_ACCEPTANCE_MS } = question
+    const { digest, bytes } = await servedBlob(question)
+    await this.#checkStrangers(question, digest)
+    if (question.alteredToken !== undefined)
+      await expectRefusal(question, digest, `Bearer ${question.alteredToken}`)
+    // Not before: a redirect to a login page says nothing about the blob.
+    this.#memberships.note({ ...question, digest }, bytes)
+    return { digest, untilMs: endsAtMs }
+  }
+
+  async #checkStrangers(question: AcceptanceQuestion, digest: Digest): Promise<void> {
+    const id = `${question.registry.host} ${question.repository}`
+    if ((this.#closedUntilMs.get(id) ?? 0) > question.nowMs) return
+    await expectRefusal(question, digest, undefined)
+    this.#closedUntilMs.set(id, question.nowMs + STRANGERS_REFUSED_MS)
+  }
+}
+
+/** The first of the blobs that the registry serves to this credential. */
+async function servedBlob({ registry, repository, authorization, digests }: AcceptanceQuestion) {
+  for (const digest of digests.slice(0, ASKED_BLOBS_MAX)) {
+    const head = await headOf(registry, { repository, digest, authorization })
+    if (head.isPresent) return { digest, bytes: head.bytes }
+    if (head.status !== 404)
+      throw new RefusedError('REGISTRY_REFUSED', `the registry answered ${head.status}`)
+  }
+  throw new RefusedError('BLOB_NOT_IN_REPOSITORY', `none of the blobs asked about is in ${repository}`)
+}
+
+/** SHA-256; no part can hold the NUL between them. */
+function idOf({ registry, repository, authorization }: AcceptanceQuestion): string {
+  return createHash('sha256').update([registry.host, repository, authorization].join('\0')).digest('base64')
+}
+
+/** @throws RefusedError CREDENTIAL_UNPROVEN */
+async function expectRefusal(
+  { registry, repository }: AcceptanceQuestion,
+  digest: Digest,
+  authorization: string | undefined,
+): Promise<void> {
+  const head = await headOf(registry, { repository, digest, authorization })
+  if (isRefusal(head)) return
+  throw new RefusedError('CREDENTIAL_UNPROVEN', 'the registry does not refuse strangers what was asked for')
+}
+
+/**
+ * Whether the registry asks for a credential where it is shown none. A registry that cannot be asked has not done so.
+ */
+export async function refusesStrangers({
+  registry,
+  repository,
+  digests,
+}: Pick<AcceptanceQuestion, 'registry' | 'repository' | 'digests'>): Promise<boolean> {
+  const [digest] = digests
+  if (digest === undefined) return false
+  const head = await registry
+    .headBlob({ repository, digest, authorization: undefined })
+    .catch((error: unknown) => {
+      if (!(error instanceof RegistryUnreachableError)) throw error
+      return undefined
+    })
+  return head !== undefined && isRefusal(head)
+}
+
+function isRefusal(head: BlobHead): boolean {
+  return !head.isPresent && (head.status === 401 || head.status === 403)
+}
+
+async function headOf(
+  registry: RegistryClient,
+  request: Parameters<RegistryClient['headBlob']>[0],
+): Promise<BlobHead> {
+  const head = await registry.headBlob(request).catch((cause: unknown) => {
+    if (!(cause instanceof RegistryUnreachableError)) throw cause
+    throw new RefusedError('REGISTRY_UNREACHABLE', cause.message, { cause })
+  })
+  if (!head.isPresent && head.status >= 500)
+    throw new RefusedError('REGISTRY_UNREACHABLE', `the registry answered ${head.status}`)
+  return head
+}

@@ -1,0 +1,77 @@
+import assert from 'node:assert/strict'
+import { randomInt } from 'node:crypto'
+import type { Digest } from '../../core/digest.ts'
+import type { BlobHead, RegistryClient } from '../../core/registry-client.ts'
+import type { RegistryToken } from '../../core/registry-token.ts'
+import type { Repository } from '../../core/repository.ts'
+
+/**
+ * Rounds of a probe, of three requests each. Whoever switches a repository's visibility while it runs, and even knows
+ * when each request comes, guesses the order of all rounds once in 3^6 = 729 tries; whoever does not know it, and hits
+ * each answer by chance, at best once in (27/4)^6, or 95,000.
+ */
+export const PROBE_ROUNDS = 6
+
+export interface ProbeQuestion {
+  registry: RegistryClient
+  /** What `parseRegistryToken(jwt)` returned. */
+  token: RegistryToken
+  jwt: string
+  /** A repository that the token grants pull on, and a blob of it that the registry served to this token. */
+  repository: Repository
+  digest: Digest
+}
+
+/**
+ * Whether the registry verifies the token's signature: it serves the blob to the token, and answers 401 to the same token
+ * with one bit of the signature flipped and to who shows none. Serving it alone proves nothing, as a registry may answer
+ * 200 to a bad token on a public repository (Harbor does). The three requests of a round leave together, in random order.
+ * @throws RegistryUnreachableError
+ */
+export async function isKeyOfRegistry({
+  registry,
+  token,
+  jwt,
+  repository,
+  digest,
+}: ProbeQuestion): Promise<boolean> {
+  const { signingInput, signature } = token
+  // A token that differs from what the registry is shown would gain trust by another token's acceptance.
+  assert(jwt === compactForm(signingInput, signature), 'the token is not the one that was parsed')
+  const flipped = compactForm(signingInput, withOneBitFlipped(signature))
+  const ask = (authorization: string | undefined) => registry.headBlob({ repository, digest, authorization })
+  const requests = [
+    async () => (await ask(`Bearer ${jwt}`)).isPresent,
+    async () => isUnauthorized(await ask(`Bearer ${flipped}`)),
+    async () => isUnauthorized(await ask(undefined)),
+  ]
+  for (let round = 0; round < PROBE_ROUNDS; round += 1) {
+    const answers = await Promise.all(inRandomOrder(requests).map((request) => request()))
+    if (answers.includes(false)) return false
+  }
+  return true
+}
+
+function isUnauthorized(head: BlobHead): boolean {
+  return !head.isPresent && head.status === 401
+}
+
+/** Fisher and Yates; the order must not be foreseen. */
+function inRandomOrder<Item>(items: readonly Item[]): Item[] {
+  const mixed = [...items]
+  for (let last = mixed.length - 1; last > 0; last -= 1) {
+    const other = randomInt(last + 1)
+    ;[mixed[last], mixed[other]] = [mixed[other]!, mixed[last]!]
+  }
+  return mixed
+}
+
+function compactForm(signingInput: string, signature: Buffer): string {
+  return `${signingInput}.${signature.toString('base64url')}`
+}
+
+function withOneBitFlipped(signature: Buffer): Buffer {
+  const flipped = Buffer.from(signature)
+  flipped[0] = flipped[0]! ^ 1
+  return flipped
+}

@@ -1,0 +1,285 @@
+import { createHash, type JsonWebKey } from 'node:crypto'
+import type { Logger } from 'pino'
+import type { ClusterId, NodeId } from '../../core/metainfo.ts'
+import type { RegistryClients } from '../../core/registry-client.ts'
+import type { SignedClaims } from '../../core/registry-token.ts'
+import type { RegistryHost } from '../../core/repository.ts'
+import { thumbprintOf } from '../../core/token-algorithms.ts'
+import { TOKEN_KEYS_MAX, type TokenKeys, tokenKeyOf } from '../../core/token-keys.ts'
+import type { TokenKey } from '../../core/tracker-api.ts'
+import { RequestLimits } from '../api/request-limits.ts'
+import type { ActedBy } from '../authority/clusters.ts'
+import { RefusedError, TooManyRequestsError } from '../errors.ts'
+import type { AuditEntry, Store, TokenKeyRecord } from '../store/store.ts'
+import { isKeyOfRegistry, type ProbeQuestion } from './probe-key.ts'
+
+/** How long a probe's result stands. */
+export const KEY_TRUST_MS = 24 * 3600 * 1000
+/** With less trust left a key is probed again beside the next grant: longer than a pull lasts (PULL_SECONDS_MAX). */
+export const KEY_RENEWED_BEFORE_MS = 8 * 3600 * 1000
+/** Probes of one key a day, whoever asks: a probe is 18 HEAD requests, six of them with a bad signature. */
+export const PROBES_PER_KEY_AND_DAY_MAX = 4
+/** Failed probes of one node a day: who makes keys of their own has as many keys as they like. */
+export const FAILED_PROBES_PER_NODE_AND_DAY_MAX = 8
+/** Failed probes at one registry a day: who makes nodes of their own has more than one. Trusted keys are probed again all the same. */
+export const FAILED_PROBES_PER_REGISTRY_AND_DAY_MAX = 64
+/** Bound of probes under way. */
+export const PROBES_MAX = 32
+const DAY_SECONDS = 24 * 3600
+/** Of a key's id: 64 bits tell keys apart. */
+const ID_HEX_DIGITS = 16
+/** Of an issuer in the audit log: tokens say what they like. */
+const ISSUER_CHARS_MAX = 200
+
+/** The key that a token says it is signed with, and how far it is trusted. The caller verifies the signature, once. */
+export interface Signer {
+  jwk: JsonWebKey
+  /**
+   * `configured`: the signature is enough. `probed`: the registry verifies signatures with it; it must have accepted the
+   * token too. `unknown`: worth a probe, once the registry has accepted the token.
+   */
+  standing: 'configured' | 'probed' | 'unknown'
+  /** RFC 7638, base64url; null for configured keys. */
+  thumbprint: string | null
+}
+
+interface Asker {
+  cluster: ClusterId
+  node: NodeId
+}
+
+/**
+ * The token keys that this tracker trusts: configured ones, and those that a probe confirmed. Invariant: a probed key
+ * is on record with the node whose token led to it before it is told to anybody, and a withdrawn one never counts for
+ * its registry again, under whatever issuer and audience, unless it is configured.
+ */
+export class TrustedKeys {
+  readonly #keys: TokenKeys
+  readonly #registries: RegistryClients
+  readonly #store: Store
+  readonly #log: Logger
+  readonly #nowMs: () => number
+  readonly #records: Map<string, TokenKeyRecord>
+  readonly #probes = new Map<string, Promise<boolean>>()
+  readonly #probesOfKey: RequestLimits
+  readonly #failuresOfNode: RequestLimits
+  readonly #failuresAtRegistry: RequestLimits
+  /** When the next key ends. */
+  #changesAtMs = 0
+
+  static async load(options: TrustedKeysOptions): Promise<TrustedKeys> {
+    return new TrustedKeys(options, await options.store.tokenKeys())
+  }
+
+  private constructor(options: TrustedKeysOptions, records: readonly TokenKeyRecord[]) {
+    this.#keys = options.tokenKeys
+    this.#registries = options.registries
+    this.#store = options.store
+    this.#log = options.log
+    this.#nowMs = options.nowMs
+    this.#records = new Map(records.map((record) => [record.id, record]))
+    this.#probesOfKey = daily(PROBES_PER_KEY_AND_DAY_MAX, options.log)
+    this.#failuresOfNode = daily(FAILED_PROBES_PER_NODE_AND_DAY_MAX, options.log)
+    this.#failuresAtRegistry = daily(FAILED_PROBES_PER_REGISTRY_AND_DAY_MAX, options.log)
+    this.#refresh()
+  }
+
+  /** Undefined: no key that counts, or could. */
+  signerOf(registry: RegistryHost, token: SignedClaims): Signer | undefined {
+    if (this.#nowMs() >= this.#changesAtMs) this.#refresh()
+    const trusted = this.#keys.find(registry, token)
+    if (trusted?.isConfigured) return { jwk: trusted.jwk, standing: 'configured', thumbprint: null }
+    const jwk = trusted?.jwk ?? this.#keys.candidateFor(registry, token)
+    if (jwk === undefined) return undefined
+    const thumbprint = thumbprintTextOf(jwk)
+    if (this.isWithdrawn(registry, thumbprint)) return undefined
+    return { jwk, standing: trusted === undefined ? 'unknown' : 'probed', thumbprint }
+  }
+
+  isWithdrawn(registry: RegistryHost, thumbprint: string): boolean {
+    for (const { key, withdrawnAtMs } of this.#records.values()) {
+      if (withdrawnAtMs === null || key.registry !== registry) continue
+      if (thumbprintTextOf(key.jwk) === thumbprint) return true
+    }
+    return false
+  }
+
+  /** What members of clusters are told: keys that count now. */
+  all(): TokenKey[] {
+    if (this.#nowMs() >= this.#changesAtMs) this.#refresh()
+    return this.#keys.all()
+  }
+
+  /** Probed keys that count now, and withdrawn ones. */
+  list(): TokenKeyRecord[] {
+    return [...this.#records.values()].filter(
+      (record) => record.withdrawnAtMs !== null || this.#counts(record),
+    )
+  }
+
+  /**
+   * Asks the registry about a key with a token that it has accepted, unless somebody's question is under way.
+   * @param jwk the key that verified the token's signature
+   * @returns whether the key is trusted now
+   * @throws RegistryUnreachableError
+   */
+  async probe(question: ProbeQuestion, jwk: JsonWebKey, by: Asker): Promise<boolean> {
+    const key = tokenKeyOf(question.registry.host, question.token, jwk)
+    const id = idOf(key)
+    // After somebody else's failed (their token, not the key), ours has its turn.
+    for (let running = this.#probes.get(id); running !== undefined; running = this.#probes.get(id)) {
+      if (await running.catch(() => false)) return true
+    }
+    if (this.#probes.size >= PROBES_MAX) return false
+    const probe = this.#probeNow(question, { id, key }, by)
+    this.#probes.set(id, probe)
+    try {
+      return await probe
+    } finally {
+      this.#probes.delete(id)
+    }
+  }
+
+  /** As `probe`, for a trusted key whose trust ends before long; nobody waits for it, and a failure changes nothing. */
+  renewBeforeEnd(question: ProbeQuestion, jwk: JsonWebKey, by: Asker): void {
+    const id = idOf(tokenKeyOf(question.registry.host, question.token, jwk))
+    const record = this.#records.get(id)
+    if (record === undefined || this.#probes.has(id)) return
+    if (record.trustedUntilMs - this.#nowMs() > KEY_RENEWED_BEFORE_MS) return
+    this.probe(question, jwk, by).catch((error) => {
+      this.#log.warn({ err: error, tokenKey: id }, 'a token key could not be probed again')
+    })
+  }
+
+  /** @throws RefusedError TOKEN_KEY_UNKNOWN */
+  async withdraw(id: string, { actor, nowMs }: ActedBy): Promise<TokenKeyRecord[]> {
+    const named = this.#records.get(id)
+    if (named === undefined) throw new RefusedError('TOKEN_KEY_UNKNOWN', 'no such token key is on record')
+    const same = [...this.#records.values()].filter(
+      ({ key }) =>
+        key.registry === named.key.registry && thumbprintTextOf(key.jwk) === thumbprintTextOf(named.key.jwk),
+    )
+    const withdrawn = same.map((record) => ({ ...record, withdrawnAtMs: record.withdrawnAtMs ?? nowMs }))
+    for (const record of withdrawn) {
+      await this.#store.putTokenKey(record, auditOf(record, 'token key withdrawn', { actor, atMs: nowMs }))
+      this.#records.set(record.id, record)
+    }
+    this.#refresh()
+    return withdrawn
+  }
+
+  /** Forgets the keys whose trust has ended, and says so in the audit log. */
+  async forgetEnded(): Promise<void> {
+    const atMs = this.#nowMs()
+    for (const record of this.#records.values()) {
+      if (record.withdrawnAtMs === null && record.trustedUntilMs <= atMs) await this.#forget(record, atMs)
+    }
+  }
+
+  async #probeNow(
+    question: ProbeQuestion,
+    { id, key }: { id: string; key: TokenKey },
+    by: Asker,
+  ): Promise<boolean> {
+    const { host } = question.registry
+    const bounds = this.#boundsOf(id, host, by)
+    if (!bounds.every(({ limits, name }) => hasRoom(limits, name, this.#nowMs()))) return false
+    const isTrusted = await isKeyOfRegistry(question).catch((error: unknown) => {
+      // Not the key's fault, nor the node's.
+      for (const { limits, name } of bounds) limits.giveBack(name)
+      throw error
+    })
+    const facts = { registry: host, issuer: key.issuer, audience: key.audience, tokenKey: id, node: by.node }
+    this.#log[isTrusted ? 'info' : 'warn']({ ...facts, isTrusted }, 'token key probed')
+    if (!isTrusted) return false
+    for (const { limits, name, isOfFailures } of bounds) if (isOfFailures) limits.giveBack(name)
+    // A withdrawal in the meantime stands.
+    if (this.isWithdrawn(host, thumbprintTextOf(key.jwk))) return false
+    const probedAtMs = this.#nowMs()
+    const trustedUntilMs = probedAtMs + KEY_TRUST_MS
+    await this.#put({ id, key, probedAtMs, trustedUntilMs, withdrawnAtMs: null }, by)
+    return true
+  }
+
+  #boundsOf(id: string, registry: RegistryHost, { cluster, node }: Asker) {
+    const ofNode = { limits: this.#failuresOfNode, name: `${cluster} ${node}`, isOfFailures: true }
+    const ofRegistry = { limits: this.#failuresAtRegistry, name: registry, isOfFailures: true }
+    const ofKey = { limits: this.#probesOfKey, name: id, isOfFailures: false }
+    const record = this.#records.get(id)
+    const isTrusted = record !== undefined && this.#counts(record)
+    // What others try and fail must not end the trust in a key that has it.
+    return isTrusted ? [ofNode, ofKey] : [ofNode, ofRegistry, ofKey]
+  }
+
+  async #put(record: TokenKeyRecord, { cluster, node }: Asker): Promise<void> {
+    const audit = auditOf(record, 'token key probed', { actor: `node ${node}`, atMs: record.probedAtMs })
+    await this.#store.putTokenKey(record, { ...audit, cluster })
+    // Sets it as the newest.
+    this.#records.delete(record.id)
+    this.#records.set(record.id, record)
+    const trusted = [...this.#records.values()].filter(({ withdrawnAtMs }) => withdrawnAtMs === null)
+    for (const oldest of trusted.slice(0, -TOKEN_KEYS_MAX)) await this.#forget(oldest, record.probedAtMs)
+    this.#refresh()
+  }
+
+  async #forget(record: TokenKeyRecord, atMs: number): Promise<void> {
+    this.#records.delete(record.id)
+    await this.#store.removeTokenKey(
+      record.id,
+      auditOf(record, 'token key expired', { actor: 'tracker', atMs }),
+    )
+  }
+
+  #counts({ key, trustedUntilMs, withdrawnAtMs }: TokenKeyRecord): boolean {
+    const isToken = this.#registries.get(key.registry)?.kind === 'token'
+    return isToken && withdrawnAtMs === null && trustedUntilMs > this.#nowMs()
+  }
+
+  #refresh(): void {
+    const live = [...this.#records.values()].filter((record) => this.#counts(record))
+    this.#keys.adopt(live.map(({ key }) => key))
+    this.#changesAtMs = Math.min(...live.map(({ trustedUntilMs }) => trustedUntilMs))
+  }
+}
+
+export interface TrustedKeysOptions {
+  tokenKeys: TokenKeys
+  registries: RegistryClients
+  store: Store
+  log: Logger
+  nowMs: () => number
+}
+
+function daily(perDayMax: number, log: Logger): RequestLimits {
+  const bounds = { requestsPerSecondMax: perDayMax / DAY_SECONDS, requestsBurstMax: perDayMax }
+  return new RequestLimits({ ...bounds, requestsConcurrentMax: 0 }, log)
+}
+
+/** Takes one, when there is one left. */
+function hasRoom(limits: RequestLimits, name: string, nowMs: number): boolean {
+  try {
+    limits.enter(name, nowMs)()
+    return true
+  } catch (error) {
+    if (error instanceof TooManyRequestsError) return false
+    throw error
+  }
+}
+
+function thumbprintTextOf(jwk: JsonWebKey): string {
+  return thumbprintOf(jwk).toString('base64url')
+}
+
+function idOf({ registry, issuer, audience, jwk }: TokenKey): string {
+  const text = JSON.stringify([registry, issuer, audience, jwk.kid ?? null, thumbprintTextOf(jwk)])
+  return createHash('sha256').update(text).digest('hex').slice(0, ID_HEX_DIGITS)
+}
+
+function auditOf(
+  { id, key }: TokenKeyRecord,
+  action: string,
+  { actor, atMs }: { actor: string; atMs: number },
+): AuditEntry {
+  const target = `${id} of ${key.registry}, issuer ${key.issuer.slice(0, ISSUER_CHARS_MAX)}`
+  return { atMs, actor, action, cluster: null, target }
+}
