@@ -16,7 +16,7 @@ import {
   TOKEN_CHARS_MAX,
 } from '../../core/registry-token.ts'
 import { canonicalKey, publicKeyFor, thumbprintOf } from '../../core/token-algorithms.ts'
-import { encoded, makeSigner, pullClaims, type Signer, signatureOf, signingInputOf } from './signed-tokens.ts'
+import { encoded, makeSigner, pullClaims, signatureOf, signingInputOf } from './signed-tokens.ts'
 
 const signer = makeSigner('ES256')
 const REPOSITORY = 'team/app'
