@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Logger } from 'pino'
-import type { Defects } from '../core/defects.ts'
+import { type Defects, isDefect } from '../core/defects.ts'
 import { ShoalError } from '../core/errors.ts'
 import type { RegistryClient, RegistryClients } from '../core/registry-client.ts'
 import { parseRegistryHost } from '../core/repository.ts'
@@ -60,7 +60,8 @@ export async function answerConnect(parts: ConnectParts, exchange: ConnectExchan
 function registryAt(registries: RegistryClients, { host, port }: Target): RegistryClient | undefined {
   try {
     return registries.get(parseRegistryHost(`${host.includes(':') ? `[${host}]` : host}:${port}`))
-  } catch {
+  } catch (error) {
+    if (!(error instanceof ShoalError)) throw error
     return undefined
   }
 }
@@ -79,7 +80,7 @@ async function tunnel(
 }
 
 async function intercept(
-  { intercept, rejections, log }: ConnectParts,
+  { intercept, rejections, log, defects }: ConnectParts,
   exchange: ConnectExchange,
   registry: RegistryClient,
 ): Promise<ConnectOutcome> {
@@ -88,6 +89,7 @@ async function intercept(
     await intercept.accept(exchange.socket, exchange.head, registry)
     return 'intercepted'
   } catch (error) {
+    if (isDefect(error)) defects.note('proxy_connect', error)
     const client = clientOf(exchange, registry)
     if (isRejection(error as { code?: string })) {
       rejections.note(client)

@@ -1,4 +1,6 @@
-import { generateKeyPairSync } from 'node:crypto'
+import { generateKeyPairSync, type JsonWebKey } from 'node:crypto'
+import 'reflect-metadata'
+import { X509CertificateGenerator } from '@peculiar/x509'
 import fc from 'fast-check'
 import { compactVerify, exportJWK, importJWK } from 'jose'
 import { describe, expect, it } from 'vitest'
@@ -13,7 +15,7 @@ import {
   TOKEN_ACCESS_MAX,
   TOKEN_CHARS_MAX,
 } from '../../core/registry-token.ts'
-import { canonicalKey, thumbprintOf } from '../../core/token-algorithms.ts'
+import { canonicalKey, publicKeyFor, thumbprintOf } from '../../core/token-algorithms.ts'
 import { encoded, makeSigner, pullClaims, signatureOf, signingInputOf } from './signed-tokens.ts'
 
 const signer = makeSigner('ES256')
@@ -53,6 +55,17 @@ describe('reading a registry token', () => {
     expect(token.signature).toEqual(signatureOf(jwt))
     expect(token.hash).toMatch(/^[0-9a-f]{64}$/)
     expect(parseSigningInput(token.signingInput).hash).toBe(token.hash)
+  })
+
+  it('leaves unknown parameters and claims behind, whatever they are, and takes no name twice', () => {
+    const odd = { nested: [{ a: [1] }], constructor: 7 }
+    const plain = parseRegistryToken(signer.sign(pullClaims(REPOSITORY, { jti: 'a' })))
+    const more = parseRegistryToken(signer.sign(pullClaims(REPOSITORY, { jti: 'a', odd }), { odd }))
+    expect(Object.keys(more)).toEqual(Object.keys(plain))
+    const twice = encoded('{"alg":"ES256","alg":"ES256"}')
+    expect(codeOf(() => parseSigningInput(`${twice}.${encoded(pullClaims(REPOSITORY))}`))).toBe(
+      'TOKEN_MALFORMED',
+    )
   })
 
   it('takes several audiences, and access that is absent, null or without actions', () => {
@@ -98,6 +111,14 @@ describe('reading a registry token', () => {
     ['a chain that is none', { x5c: ['AAAA'] }],
     ['an empty chain', { x5c: [] }],
     ['a key id that is a number', { kid: 7 }],
+    ['a type that is a list', { typ: ['JWT'] }],
+    ['a key address that is an object', { jku: {} }],
+    ['a chain of numbers', { x5c: [7] }],
+    ['an embedded key that is null', { jwk: null }],
+    [
+      'an unknown parameter that is nested too deeply',
+      { other: JSON.parse(`${'['.repeat(20)}${']'.repeat(20)}`) },
+    ],
   ])('refuses %s', (_, header) => {
     expect(codeOfHeader(header)).toBe('TOKEN_MALFORMED')
   })
@@ -250,9 +271,46 @@ describe.each(['RS256', 'RS384', 'RS512', 'ES256', 'ES384', 'ES512', 'EdDSA'])(
 )
 
 describe('keys', () => {
-  it('below 2048 bits of RSA are refused', () => {
-    const weak = makeSigner('RS256', { bits: 1024 })
-    expect(isSignedBy(parseRegistryToken(weak.sign(pullClaims(REPOSITORY))), weak.publicJwk)).toBe(false)
+  /** Large exponents make verifying slow by as much: 4096 bits of it take 200 times as long. */
+  const exponentOf = (bits: number) => Buffer.alloc(bits / 8, 0xff).toString('base64url')
+  it.each<[string, () => { jwk: object; jwt?: string }]>([
+    ['of 1024 bits of RSA', () => ofSigner({ bits: 1024 })],
+    ['of 4104 bits of RSA', () => ofSigner({ bits: 4104 })],
+    ['with the exponent 3', () => ofSigner({ exponent: 3 })],
+    ['with an exponent of 32 bits', () => ({ jwk: { ...rsa.publicJwk, e: exponentOf(32) } })],
+    ['with an exponent of 2048 bits', () => ({ jwk: { ...rsa.publicJwk, e: exponentOf(2048) } })],
+    ['with a modulus that is a list', () => ({ jwk: { ...rsa.publicJwk, n: [rsa.publicJwk.n] } })],
+    ['with a modulus that is a number', () => ({ jwk: { ...rsa.publicJwk, n: 7 } })],
+    ['without an exponent', () => ({ jwk: { ...rsa.publicJwk, e: undefined } })],
+    ['with a coordinate that is an object', () => ({ jwk: { ...signer.publicJwk, x: {} } })],
+    ['with a coordinate that is long', () => ({ jwk: { ...signer.publicJwk, x: 'A'.repeat(1000) } })],
+    ['of another curve', () => ({ jwk: { ...signer.publicJwk, crv: 'secp256k1' } })],
+    ['that are lists', () => ({ jwk: [signer.publicJwk] })],
+  ])('%s are no keys, embedded or used', (_, make) => {
+    const { jwk, jwt } = make()
+    expect(canonicalKey(jwk)).toBeUndefined()
+    expect(publicKeyFor('RS256', jwk as JsonWebKey)).toBeUndefined()
+    expect(publicKeyFor('ES256', jwk as JsonWebKey)).toBeUndefined()
+    expect(codeOfHeader({ jwk })).toBe('TOKEN_MALFORMED')
+    if (jwt !== undefined) expect(isSignedBy(parseRegistryToken(jwt), jwk as JsonWebKey)).toBe(false)
+  })
+
+  const rsa = makeSigner('RS256')
+  function ofSigner(changes: { bits?: number; exponent?: number }) {
+    const weak = makeSigner('RS256', changes)
+    return { jwk: weak.publicJwk, jwt: weak.sign(pullClaims(REPOSITORY)) }
+  }
+
+  it('of x5c are bound by the same rules', async () => {
+    const chainOf = async (exponent: number[]) => {
+      const algorithm = { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' }
+      const rsaKey = { ...algorithm, modulusLength: 2048, publicExponent: new Uint8Array(exponent) }
+      const keys = await crypto.subtle.generateKey(rsaKey, true, ['sign', 'verify'])
+      const made = await X509CertificateGenerator.createSelfSigned({ keys, signingAlgorithm: algorithm })
+      return [Buffer.from(made.rawData).toString('base64')]
+    }
+    const codes = [[1, 0, 1], [3]].map(async (exponent) => codeOfHeader({ x5c: await chainOf(exponent) }))
+    expect(await Promise.all(codes)).toEqual([undefined, 'TOKEN_MALFORMED'])
   })
 
   it('have one canonical form and the thumbprint of RFC 7638', async () => {

@@ -15,6 +15,8 @@ describe("the nodes' API", () => {
   it.each([
     ['a body that is not JSON', '/v1/heartbeat', '{"listenPort":', 400, 'BAD_JSON'],
     ['a body that tampers with prototypes', '/v1/heartbeat', '{"__proto__":{"a":1}}', 400, 'BAD_JSON'],
+    ['a body that is nested too deeply', '/v1/heartbeat', '['.repeat(200_000), 400, 'BAD_JSON'],
+    ['a body that says a thing twice', '/v1/nodes', '{"publicKey":"AA","publicKey":"AA"}', 400, 'BAD_JSON'],
     ['an empty body', '/v1/heartbeat', '', 400, 'BAD_JSON'],
     ['a body of another shape', '/v1/heartbeat', '[]', 400, 'INVALID_INPUT'],
     ['an unknown key', '/v1/nodes', '{"publicKey":"AA","extra":1}', 400, 'INVALID_INPUT'],
