@@ -84,7 +84,7 @@ describe('while all connections are held by answers that nobody reads', () => {
     const cut: Error[] = []
     for (const body of bodies) body.on('error', (error) => cut.push(error))
     const trickle = setInterval(() => {
-      for (const body of bodies) body.read(4096)
+      for (const body of bodies) body.read(8192)
     }, 50)
     expect(await wordOf(ask('/word'))).toBe('a word')
     clearInterval(trickle)
