@@ -20,10 +20,10 @@ export class TransferStalledError extends ShoalError {
 
 /** Bound of requests that wait for one pool: as many as the proxy has connections. */
 export const POOL_WAITING_MAX = 1024
-/** How long an answer may wait for its reader, in all, until `READ_STEP_BYTES` more of it are read. */
+/** How long an answer may wait for its reader, in all, until `READ_STEP_BYTES_MIN` more of it are read. */
 export const UNREAD_MS_MAX = 1_000
 /** What a reader has to take to count as one that reads. A few bytes now and then would hold a connection for ever. */
-const READ_STEP_BYTES = 256 * 1024
+const READ_STEP_BYTES_MIN = 256 * 1024
 /** How often those who wait look for a place that is held up. */
 const LOOK_MS = 200
 
@@ -132,7 +132,7 @@ class Places {
 /** One request and its answer: hands everything on, and notes what moves. */
 class Transfer implements Dispatcher.DispatchHandler {
   onEnd = () => {}
-  /** When the answer last got `READ_STEP_BYTES` further. */
+  /** When the answer last got `READ_STEP_BYTES_MIN` further. */
   movedAtMs = performance.now()
   readonly #handler: Dispatcher.DispatchHandler
   readonly #body: Readable | undefined
@@ -207,7 +207,7 @@ class Transfer implements Dispatcher.DispatchHandler {
 
   #step(bytes: number): void {
     this.#stepBytes += bytes
-    if (this.#stepBytes < READ_STEP_BYTES) return
+    if (this.#stepBytes < READ_STEP_BYTES_MIN) return
     this.#stepBytes = 0
     this.#unreadMs = 0
     this.movedAtMs = this.#heardAtMs

@@ -88,16 +88,24 @@ function agentOver(secure: () => Promise<TLSSocket>): Agent {
   })
 }
 
-/** One GET through any proxy, in a connection of its own. @returns an empty body when the answer breaks off */
+interface AskThrough {
+  path: string
+  headers?: Record<string, string>
+  method?: string
+  body?: string
+}
+
+/** One request through any proxy, a GET unless said otherwise, in a connection of its own. @returns an empty body when the answer breaks off */
 export async function askThrough(
   proxy: { port: number; host: string; caPem: string },
-  { path, headers = {} }: { path: string; headers?: Record<string, string> },
+  { path, headers = {}, method = 'GET', body }: AskThrough,
 ): Promise<{ status: number; body: Buffer }> {
   const agent = agentOver(() => secureThrough(proxy.port, proxy.host, proxy.caPem))
   try {
-    const answer = await agent.request({ origin: `https://${proxy.host}`, path, method: 'GET', headers })
-    const body = await answer.body.arrayBuffer().catch(() => new ArrayBuffer(0))
-    return { status: answer.statusCode, body: Buffer.from(body) }
+    const origin = `https://${proxy.host}`
+    const answer = await agent.request({ origin, path, method, headers, body: body || null })
+    const answered = await answer.body.arrayBuffer().catch(() => new ArrayBuffer(0))
+    return { status: answer.statusCode, body: Buffer.from(answered) }
   } finally {
     await agent.destroy()
   }
