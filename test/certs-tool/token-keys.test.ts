@@ -30,7 +30,9 @@ it('shows an issuer that a token made up as harmless text', async () => {
   const iss = `\u001b[2J\u009b${'x'.repeat(500)}`
   const other = await startWorld()
   const member = await other.joined(await other.makeCluster())
-  expect((await member.pull({ credential: { scheme: 'bearer', token: other.token({ iss }) } })).status).toBe(200)
+  expect((await member.pull({ credential: { scheme: 'bearer', token: other.token({ iss }) } })).status).toBe(
+    200,
+  )
   const text = await tokenKeysOf(other)
   await other.close()
   expect(text).toContain('issuer "\\u001b[2J?xxx')
@@ -42,7 +44,9 @@ it('lists the key, withdraws it by its id, and lists it as withdrawn', async () 
   const [line, ...more] = (await tokenKeys()).trimEnd().split('\n')
   expect(more).toEqual([])
   const id = line!.slice(0, 16)
-  expect(line).toMatch(/^[0-9a-f]{16} {2}localhost:\d+ {2}issuer "token server", audience "registry": trusted from 20/)
+  expect(line).toMatch(
+    /^[0-9a-f]{16} {2}localhost:\d+ {2}issuer "token server", audience "registry": trusted from 20/,
+  )
   expect(await tokenKeys('--withdraw', id)).toMatch(new RegExp(`^${id} .*: withdrawn 20\\d\\d-\\S+Z\n$`))
   expect(await tokenKeys()).toMatch(/: withdrawn 20/)
   expect((await node.pull()).body.error.code).toBe('TOKEN_KEY_UNTRUSTED')

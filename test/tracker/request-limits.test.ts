@@ -198,6 +198,10 @@ describe('the audit log', () => {
           ],
           [
             "node …",
+            "token key probed",
+          ],
+          [
+            "node …",
             "node certificate renewed",
           ],
           [
