@@ -97,7 +97,7 @@ export type TokenKeyLine = z.output<typeof tokenKeyLines>['tokenKeys'][number]
 
 /** Keys of registry tokens that a probe of the registry confirmed, and withdrawn ones. */
 export async function tokenKeys(access: AdminAccess): Promise<TokenKeyLine[]> {
-  return tokenKeyLines.parse(await call(access, 'GET', '/admin/v1/token-keys', {})).tokenKeys
+  return tokenKeyLines.parse(await call(access, 'GET', '/admin/v1/token-keys')).tokenKeys
 }
 
 /** @returns what was withdrawn: the key, under every issuer and audience */
@@ -122,20 +122,21 @@ export async function unlock(dataDir: string, unlockKey: string): Promise<void> 
  * @throws AdminRefusedError when the tracker says no
  * @throws AdminUnavailableError when it does not answer as a tracker does
  */
-async function call(access: AdminAccess, method: string, path: string, body: object): Promise<unknown> {
+async function call(access: AdminAccess, method: string, path: string, body?: object): Promise<unknown> {
   const url = adminUrl(access.url, path)
   // One connection per call: a tool that ends at once has nothing to keep.
   // Said, because Node lets an environment variable change the default.
   const options: CallOptions = {
     method,
     secureContext: credentials(access.pemFile),
-    headers: { 'content-type': 'application/json' },
+    headers: body === undefined ? {} : { 'content-type': 'application/json' },
     agent: false,
     rejectUnauthorized: true,
   }
   const sent = request(url, options)
+  const text = body === undefined ? '' : JSON.stringify(body)
   return answered(
-    await exchange(sent, JSON.stringify(body), `the tracker's admin API at ${url.origin}`, ADMIN_HINT),
+    await exchange(sent, text, `the tracker's admin API at ${url.origin}`, ADMIN_HINT),
     url.origin,
   )
 }

@@ -41,11 +41,11 @@ async function main(argv: string[]): Promise<void> {
 }
 
 async function measure(options: TrackerBenchOptions): Promise<TrackerReport> {
-  const { seconds, rounds, connections, blobs } = options
+  const { seconds, rounds, connections, blobs, isProbed } = options
   const machine = {
     ...describeMachine(),
     versions: { node: process.versions.node },
-    measurement: { seconds, rounds, connections, blobs },
+    measurement: { seconds, rounds, connections, blobs, keys: isProbed ? 'probed' : 'configured' },
   }
   await using running = new AsyncDisposableStack()
   const folder = mkdtempSync(join(options.folder, 'shoal-tracker-'))
@@ -71,11 +71,12 @@ async function start(
     usages: ['serverAuth'],
   })
   const registry = start(REGISTRY_PROGRAM)
-  const { host } = await registry.ask<RegistryAnswer>({ do: 'open', ...tls })
+  const { host, tokenKeys: keys } = await registry.ask<RegistryAnswer>({ do: 'open', ...tls })
   const images = imagesOf(options.blobs)
   await registry.ask({ do: 'add', images })
   const { profileFolder, connections } = options
-  const tracker = await startTrackerProcess({ folder, tls, caPem, registry: host, profileFolder })
+  const tokenKeys = options.isProbed ? undefined : keys
+  const tracker = await startTrackerProcess({ folder, tls, caPem, registry: host, tokenKeys, profileFolder })
   running.defer(() => tracker.stop())
   const load = start(LOAD_PROGRAM)
   const { port, joinToken } = tracker

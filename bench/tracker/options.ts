@@ -12,6 +12,8 @@ export interface TrackerBenchOptions {
   connections: number
   /** Blobs of the image that a grant is asked for. */
   blobs: number
+  /** The registry's token key is not configured: the tracker asks the registry about every token. */
+  isProbed: boolean
   /** Where the tracker's CPU profile goes when it ends; undefined: none is taken. */
   profileFolder: string | undefined
   /** Everything is put below this existing folder and removed at the end. */
@@ -32,6 +34,7 @@ Pull grants and heartbeats per second of one \`shoal tracker\` process over kept
   --rounds <number>       Measurements of each operation, in turns; medians are told. Default: 3.
   --connections <number>  Nodes, each with one connection. Default: 32.
   --blobs <number>        Blobs in each pull. Default: 1.
+  --probed                The registry's token key is not configured: every token is one request to it.
   --profile <folder>      Writes a CPU profile of the tracker there. The figures are then lower.
   --folder <path>         Where the tracker's data goes. Default: the system's folder for temporary files.
   --help                  Prints this.
@@ -47,6 +50,7 @@ export function parseTrackerOptions(argv: string[]): TrackerBenchOptions {
     rounds: numberUpTo(ROUNDS_MAX, '--rounds', values.rounds ?? '3'),
     connections: numberUpTo(CONNECTIONS_MAX, '--connections', values.connections ?? '32'),
     blobs: numberUpTo(BLOBS_MAX, '--blobs', values.blobs ?? '1'),
+    isProbed: values.probed ?? false,
     profileFolder: values.profile,
     folder: values.folder ?? tmpdir(),
   }
@@ -57,7 +61,7 @@ function parsed(argv: string[]) {
   const text = { type: 'string' } as const
   const numbers = { seconds: text, rounds: text, connections: text, blobs: text }
   try {
-    const options = { json: flag, help: flag, ...numbers, profile: text, folder: text }
+    const options = { json: flag, help: flag, probed: flag, ...numbers, profile: text, folder: text }
     return parseArgs({ args: argv, options }).values
   } catch (cause) {
     throw new BenchUsageError((cause as Error).message, { cause, hint: '--help lists the flags.' })

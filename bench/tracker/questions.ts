@@ -1,11 +1,13 @@
 import type { Digest } from '../../core/digest.ts'
 import type { RegistryHost } from '../../core/repository.ts'
+import type { TokenKeysAnswer } from '../engine/peers/blob-registry.ts'
 import type { Operation } from './report.ts'
 
 /** What the benchmark's own processes are asked. */
 
 export interface RegistryAnswer {
   host: RegistryHost
+  tokenKeys: TokenKeysAnswer
 }
 
 export interface LoadSettings {

@@ -8,7 +8,7 @@ let registry: BlobRegistry | undefined
 
 async function open(tls: { certificatePem: string; privateKeyPem: string }): Promise<RegistryAnswer> {
   registry = await startBlobRegistry(tls)
-  return { host: registry.host }
+  return { host: registry.host, tokenKeys: registry.tokenKeys }
 }
 
 async function add({ images }: Pick<LoadSettings, 'images'>) {

@@ -10,6 +10,7 @@ import type { ClusterId } from '../../core/metainfo.ts'
 import type { RegistryHost } from '../../core/repository.ts'
 import { BenchPeerError } from '../engine/errors.ts'
 import { endOf, endWithin } from '../engine/line-process.ts'
+import type { TokenKeysAnswer } from '../engine/peers/blob-registry.ts'
 
 /** `shoal tracker` as operators run it, with one cluster. */
 export interface TrackerProcess {
@@ -24,6 +25,8 @@ export interface TrackerSettings {
   tls: KeyedCertificate
   caPem: string
   registry: RegistryHost
+  /** Undefined: the tracker asks the registry about its key, and about every token. */
+  tokenKeys: TokenKeysAnswer | undefined
   profileFolder: string | undefined
 }
 
@@ -52,11 +55,19 @@ export async function startTrackerProcess(settings: TrackerSettings): Promise<Tr
 }
 
 function writeConfig(settings: TrackerSettings, port: number, adminPort: number): string {
-  const { folder, tls, caPem, registry } = settings
+  const { folder, tls, caPem, registry, tokenKeys } = settings
   const write = (name: string, text: string) => {
     writeFileSync(join(folder, name), text, { mode: 0o600 })
     return join(folder, name)
   }
+  const keys =
+    tokenKeys === undefined
+      ? {}
+      : {
+          tokenKeysFile: write('keys.json', tokenKeys.jwks),
+          issuer: tokenKeys.issuer,
+          audience: tokenKeys.audience,
+        }
   const config = {
     listen: `127.0.0.1:${port}`,
     adminListen: `127.0.0.1:${adminPort}`,
@@ -68,7 +79,7 @@ function writeConfig(settings: TrackerSettings, port: number, adminPort: number)
     pullsPerMinuteMax: 0,
     requestsConcurrentMax: 0,
     unlockKeyFile: write('unlock-key', `SHOALKEY-1-${randomBytes(32).toString('base64url')}`),
-    registries: [{ host: registry, caFile: write('authority.pem', caPem) }],
+    registries: [{ host: registry, caFile: write('authority.pem', caPem), ...keys }],
   }
   return write('config.json', JSON.stringify(config))
 }

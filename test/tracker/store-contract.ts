@@ -213,6 +213,25 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       expect(await store.pull('q')).toMatchObject({ tokenHash: null, subject: '' })
     })
 
+    it('keeps token keys with what became of them, each on record as it changes', async () => {
+      const key = (id: string, changes: object = {}) => ({
+        id,
+        key: { registry: REGISTRY, issuer: 'i', audience: 'a', jwk: { kty: 'EC', x: '1' } },
+        ...{ probedAtMs: 5, trustedUntilMs: 9, withdrawnAtMs: null },
+        ...changes,
+      })
+      await store.putTokenKey(key('late', { probedAtMs: 7 }), audit('probed'))
+      await store.putTokenKey(key('early'), audit('probed'))
+      expect(await store.tokenKeys()).toEqual([key('early'), key('late', { probedAtMs: 7 })])
+      await store.putTokenKey(key('early', { withdrawnAtMs: 8 }), audit('withdrawn'))
+      await store.removeTokenKey('late', audit('expired'))
+      expect(await store.tokenKeys()).toEqual([key('early', { withdrawnAtMs: 8 })])
+      const actions = (await store.audit({ limit: 9 })).map(({ action }) => action)
+      expect(actions).toEqual(['expired', 'withdrawn', 'probed', 'probed'])
+      await store.putPull(pull('p', { tokenKey: 'thumbprint' }), audit('granted'))
+      expect((await store.pull('p'))?.tokenKey).toBe('thumbprint')
+    })
+
     it('keeps every pull of many that come at once, but the one it cannot keep', async () => {
       await store.putPull(pull('p'), audit('granted'))
       const ids = ['q', 'p', 'r']

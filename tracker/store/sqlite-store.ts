@@ -1,5 +1,6 @@
 import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
 import { StoreConflictError } from '../errors.ts'
+import { auditRows, insertAuditRow } from './sqlite-audit.ts'
 import { bytes, SqliteDatabase } from './sqlite-database.ts'
 import {
   completePullBlobRows,
@@ -18,6 +19,7 @@ import {
   resealRows,
 } from './sqlite-secrets.ts'
 import { changeSwarmRows, deleteUnpublishedSwarmRows, loadSwarmRows } from './sqlite-swarms.ts'
+import { putTokenKeyRow, tokenKeyRows } from './sqlite-token-keys.ts'
 import {
   type AuditEntry,
   type AuthorityRecord,
@@ -293,20 +295,12 @@ export class SqliteStore implements Store {
   }
 
   async tokenKeys(): Promise<TokenKeyRecord[]> {
-    return this.#db.all('SELECT * FROM token_keys ORDER BY probed_at_ms').map((row) => ({
-      id: row.id as string,
-      key: JSON.parse(row.key as string),
-      probedAtMs: row.probed_at_ms as number,
-      trustedUntilMs: row.trusted_until_ms as number,
-      withdrawnAtMs: row.withdrawn_at_ms as number | null,
-    }))
+    return tokenKeyRows(this.#db)
   }
 
   async putTokenKey(record: TokenKeyRecord, audit: AuditEntry): Promise<void> {
-    const { id, key, probedAtMs, trustedUntilMs, withdrawnAtMs } = record
     this.#db.durably(() => {
-      const put = 'INSERT OR REPLACE INTO token_keys VALUES (?, ?, ?, ?, ?)'
-      this.#db.run(put, id, JSON.stringify(key), probedAtMs, trustedUntilMs, withdrawnAtMs)
+      putTokenKeyRow(this.#db, record)
       this.#insertAudit(audit)
     })
   }
@@ -323,16 +317,7 @@ export class SqliteStore implements Store {
   }
 
   async audit(options: { limit: number; beforeSequence?: number }) {
-    const newest = 'SELECT * FROM audit WHERE sequence < ? ORDER BY sequence DESC LIMIT ?'
-    const before = options.beforeSequence ?? Number.MAX_SAFE_INTEGER
-    return this.#db.all(newest, before, options.limit).map((row) => ({
-      sequence: row.sequence as number,
-      atMs: row.at_ms as number,
-      actor: row.actor as string,
-      action: row.action as string,
-      cluster: row.cluster as ClusterId | null,
-      target: row.target as string,
-    }))
+    return auditRows(this.#db, options)
   }
 
   async prune(before: PruneBounds): Promise<{ nodes: number }> {
@@ -351,13 +336,6 @@ export class SqliteStore implements Store {
   }
 
   #insertAudit(entry: AuditEntry): void {
-    this.#db.run(
-      'INSERT INTO audit (at_ms, actor, action, cluster, target) VALUES (?, ?, ?, ?, ?)',
-      entry.atMs,
-      entry.actor,
-      entry.action,
-      entry.cluster,
-      entry.target,
-    )
+    insertAuditRow(this.#db, entry)
   }
 }

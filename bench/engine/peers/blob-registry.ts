@@ -14,6 +14,8 @@ export interface BlobRegistry {
   add(blob: { name: string; path: string; bytes: number }): void
   /** Grants pull on REPOSITORY; no two tokens are the same. */
   issueToken(): Promise<string>
+  /** What its tokens are verified with, as a registry's configuration names it. */
+  readonly tokenKeys: TokenKeysAnswer
   close(): Promise<void>
 }
 
@@ -23,6 +25,13 @@ const AUDIENCE = 'benchmark registry'
 const TOKEN_LIFE = '15 minutes'
 const BLOB_PATH = new RegExp(`^/v2/${REPOSITORY}/blobs/sha256:([0-9a-f]{64})$`)
 const READ_BYTES = 256 * 1024
+
+export interface TokenKeysAnswer {
+  issuer: string
+  audience: string
+  /** RFC 7517 §5. */
+  jwks: string
+}
 
 interface Blob {
   path: string
@@ -41,6 +50,11 @@ export async function startBlobRegistry(tls: KeyedCertificate): Promise<BlobRegi
     host: parseRegistryHost(`localhost:${(server.address() as AddressInfo).port}`),
     add: ({ name, path, bytes }) => void blobs.set(name, { path, bytes }),
     issueToken: () => issueToken(publicKey, privateKey),
+    tokenKeys: {
+      issuer: ISSUER,
+      audience: AUDIENCE,
+      jwks: JSON.stringify({ keys: [publicKey.export({ format: 'jwk' })] }),
+    },
     async close() {
       server.closeAllConnections()
       server.close()

@@ -1,0 +1,18 @@
+import type { SqliteDatabase } from './sqlite-database.ts'
+import type { TokenKeyRecord } from './store.ts'
+
+export function tokenKeyRows(db: SqliteDatabase): TokenKeyRecord[] {
+  return db.all('SELECT * FROM token_keys ORDER BY probed_at_ms').map((row) => ({
+    id: row.id as string,
+    key: JSON.parse(row.key as string),
+    probedAtMs: row.probed_at_ms as number,
+    trustedUntilMs: row.trusted_until_ms as number,
+    withdrawnAtMs: row.withdrawn_at_ms as number | null,
+  }))
+}
+
+export function putTokenKeyRow(db: SqliteDatabase, record: TokenKeyRecord): void {
+  const { id, key, probedAtMs, trustedUntilMs, withdrawnAtMs } = record
+  const put = 'INSERT OR REPLACE INTO token_keys VALUES (?, ?, ?, ?, ?)'
+  db.run(put, id, JSON.stringify(key), probedAtMs, trustedUntilMs, withdrawnAtMs)
+}
