@@ -57,7 +57,12 @@ describe('a holder whose places are all taken', () => {
   })
 
   it('takes none of it for another of the same address: who share one are served one after the other', () => {
-    expect(leaving(links(PLACES, () => ({})), '10.0.0.1')).toBeUndefined()
+    expect(
+      leaving(
+        links(PLACES, () => ({})),
+        '10.0.0.1',
+      ),
+    ).toBeUndefined()
   })
 
   it('keeps what it dialled itself', () => {

@@ -23,20 +23,26 @@ export function readJsonBodies(app: FastifyInstance): void {
   const parse = app.getDefaultJsonParser('error', 'error')
   let turn: Promise<unknown> = Promise.resolve()
   const read: FastifyBodyParser<Buffer> = (request, body, done) => {
-    if (valuesIn(body) > (request.routeOptions.config.jsonValuesMax ?? JSON_VALUES_MAX)) {
-      return done(new RefusedError('BODY_TOO_LARGE', 'the request body has too many values'))
-    }
-    if (body.length < LARGE_BODY_BYTES) return parse(request, body.toString(), done)
+    if (hasMoreValues(body, request.routeOptions.config.jsonValuesMax ?? JSON_VALUES_MAX)) {
+      done(new RefusedError('BODY_TOO_LARGE', 'the request body has too many values'))
+    } else parse(request, body.toString(), done)
+  }
+  const readInTurn: typeof read = (request, body, done) => {
+    if (body.length < LARGE_BODY_BYTES) return read(request, body, done)
     turn = turn.then(() => new Promise((resolve) => setImmediate(resolve)))
-    void turn.then(() => parse(request, body.toString(), done))
+    void turn.then(() => read(request, body, done))
   }
   app.removeContentTypeParser('application/json')
-  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, read)
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, readInTurn)
 }
 
-/** At least as many as there are: what looks like the begin of a value in a text counts too. */
-export function valuesIn(json: Buffer): number {
+/** What looks like the beginning of a value inside a text counts too. */
+export function hasMoreValues(json: Buffer, valuesMax: number): boolean {
   let values = 1
-  for (const byte of json) if (byte === COMMA || byte === BRACKET || byte === BRACE) values += 1
-  return values
+  // An iterator over the bytes takes ten times as long.
+  for (let at = 0; at < json.length && values <= valuesMax; at += 1) {
+    const byte = json[at]
+    if (byte === COMMA || byte === BRACKET || byte === BRACE) values += 1
+  }
+  return values > valuesMax
 }
