@@ -4,7 +4,7 @@ import { TooManyRequestsError } from '../errors.ts'
 export const BODIES_BYTES_MAX = 64 * 1024 * 1024
 /** Up to so many bytes a body is none of these: a connection has one, so that they are 176 MiB at the very worst. */
 export const SMALL_BODY_BYTES_MAX = 16 * 1024
-/** One network's bodies may have so much of what nobody has: 12.8 MiB when it is the only one, and the next 10.2 MiB. */
+/** One network's bodies may have so much of what nobody else's have yet: at most 16 MiB. */
 const NETWORK_SHARE = 1 / 4
 /** What a caller with too many bytes under way is told to wait. */
 const RETRY_SECONDS = 1
