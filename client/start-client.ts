@@ -20,7 +20,7 @@ import { Heartbeat } from './heartbeat.ts'
 import { Admission } from './net/admission.ts'
 import { ClusterTrustState, type PeerCredential } from './net/cluster-trust.ts'
 import { Grants } from './net/grants.ts'
-import { isCertificateRefused, JoinError, NodeIdentity } from './net/node-identity.ts'
+import { isCertificateRefused, isPassing, NodeIdentity, refusedJoin } from './net/node-identity.ts'
 import { dialPeer } from './net/peer-dial.ts'
 import { PeerListener } from './net/peer-listener.ts'
 import { SendBuffers } from './net/send-buffers.ts'
@@ -340,19 +340,6 @@ class NodeClient implements Client {
     }, delayMs)
     this.joinTimer.unref()
   }
-}
-
-/** The tracker is out of reach, or has too much to do: nothing that a person must mend. */
-function isPassing(error: unknown): boolean {
-  if (error instanceof TrackerUnavailableError) return true
-  return error instanceof TrackerRefusedError && error.trackerCode === 'REQUESTS_TOO_MANY'
-}
-
-function refusedJoin(cause: TrackerRefusedError): JoinError {
-  return new JoinError(cause.message, {
-    cause,
-    hint: 'The join token may have been replaced or have ended: `shoal certs join-token` makes a new one.',
-  })
 }
 
 function blobOfRepository(blob: { registry: string; repository: string; digest: string }): string {

@@ -7,10 +7,11 @@ import type { HashBatch } from '../core/hash-batch.ts'
 import { allPieces, type NodeId, type PieceIndex, type PieceLayout, type SwarmId } from '../core/metainfo.ts'
 import type { TokenProver } from '../core/token-proof/index.ts'
 import type { Peer } from '../core/tracker-api.ts'
+import { AcceptedLinks } from './accepted-links.ts'
 import type { BlobKey } from './client.ts'
 import { Bitfield } from './engine/bitfield.ts'
 import type { Download, Source, SourceLimits } from './engine/download.ts'
-import { type Place, whoGivesWay } from './engine/link-places.ts'
+import type { Place } from './engine/link-places.ts'
 import type { RateLimit } from './engine/rate-limit.ts'
 import { PeerProtocolError, PeerRefusedError, type PieceCorruptError } from './errors.ts'
 import { KnownPeers } from './known-peers.ts'
@@ -60,8 +61,7 @@ export class SwarmLinks implements ListeningSwarm {
   readonly defects: Defects
   private readonly options: SwarmLinksOptions
   private readonly links = new Map<NodeId, { link: PeerLink; source: Source }>()
-  /** Of accepted links where they come from, and when a block last came from them. */
-  private readonly origins = new WeakMap<PeerLink, { network: string; receivedAtMs: number }>()
+  private readonly accepted = new AcceptedLinks()
   private readonly linkOfSource = new WeakMap<Source, PeerLink>()
   private readonly pending = new Set<PeerLink>()
   private readonly dialling = new Set<NodeId>()
@@ -113,19 +113,15 @@ export class SwarmLinks implements ListeningSwarm {
 
   /** A newcomer from this network asks for a place. @returns false when nobody gives way to it */
   makeRoom(network: string): boolean {
-    const all = [...this.pending, ...[...this.links.values()].map(({ link }) => link)]
+    const all = this.all()
     if (all.length < LINKS_MAX) return true
-    const placeOf = (link: PeerLink) => this.placeOf(link)
-    const leaving = whoGivesWay(all, { placeOf, network, nowMs: Date.now() })
+    const leaving = this.accepted.whoGivesWay(all, this.pending, network)
     leaving?.close(new PeerProtocolError('its place goes to a newcomer'))
     return leaving !== undefined
   }
 
   placeOf(link: PeerLink): Place {
-    const { network, receivedAtMs = 0 } = this.origins.get(link) ?? {}
-    const movedAtMs = Math.max(link.lane.movedAtMs, receivedAtMs)
-    const isAsking = link.lane.queue.length > 0
-    return { network, movedAtMs, state: this.pending.has(link) ? 'opening' : isAsking ? 'asking' : 'quiet' }
+    return this.accepted.placeOf(link, this.pending.has(link))
   }
 
   /**
@@ -133,7 +129,7 @@ export class SwarmLinks implements ListeningSwarm {
    * @param network that it was accepted from; undefined for one that this node dialled
    */
   attach(link: PeerLink, network?: string): void {
-    if (network !== undefined) this.origins.set(link, { network, receivedAtMs: 0 })
+    if (network !== undefined) this.accepted.add(link, network)
     // One peer that opens many connections and says nothing must not take the places of others.
     for (const other of this.pending) {
       const isRepeated = other.node === link.node && other.isDialler === link.isDialler
@@ -295,8 +291,7 @@ export class SwarmLinks implements ListeningSwarm {
   }
 
   onBlockEnd(link: PeerLink, block: Parameters<Download['blockEnds']>[1]): void {
-    const origin = this.origins.get(link)
-    if (origin) origin.receivedAtMs = Date.now()
+    this.accepted.received(link)
     const source = this.sourceOf(link)
     if (source) this.options.download.blockEnds(source, block)
   }

@@ -6,7 +6,7 @@ import { ShoalError } from '../../core/errors.ts'
 import { spkiOf } from '../../core/issue-certificate.ts'
 import { type ClusterId, type NodeId, nodeIdOf } from '../../core/metainfo.ts'
 import type { JoinResponse } from '../../core/tracker-api.ts'
-import { TrackerRefusedError } from '../errors.ts'
+import { TrackerRefusedError, TrackerUnavailableError } from '../errors.ts'
 import type { TrackerClient, TrackerIdentity } from './tracker-client.ts'
 
 /** The node cannot become a member of a cluster: stop the program. */
@@ -117,4 +117,17 @@ export class NodeIdentity {
 /** The tracker does not accept the node certificate (any more): join again. */
 export function isCertificateRefused(error: unknown): boolean {
   return error instanceof TrackerRefusedError && error.trackerCode === 'CERTIFICATE_REFUSED'
+}
+
+/** The tracker is out of reach, or has too much to do: nothing that a person must mend. */
+export function isPassing(error: unknown): boolean {
+  if (error instanceof TrackerUnavailableError) return true
+  return error instanceof TrackerRefusedError && error.trackerCode === 'REQUESTS_TOO_MANY'
+}
+
+export function refusedJoin(cause: TrackerRefusedError): JoinError {
+  return new JoinError(cause.message, {
+    cause,
+    hint: 'The join token may have been replaced or have ended: `shoal certs join-token` makes a new one.',
+  })
 }

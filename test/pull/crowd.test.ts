@@ -24,7 +24,7 @@ async function askForBlock(line: AttackLine, member: Member, swarm: string, toke
   line.send({ type: 'request', piece: 0, begin: 0, length: BLOCK_BYTES })
 }
 
-test(`${CROWD} members who dial one node at once: it serves as many as it keeps links, in bounded memory`, async () => {
+test(`${CROWD} members who dial one node at once: it serves no fewer than it keeps links, in bounded memory`, async () => {
   cluster = await startTestCluster({ nodes: 1 })
   const [holder] = cluster.nodes
   const blob = cluster.registry.add(randomBlob(4 * MIB).bytes)
@@ -48,7 +48,8 @@ test(`${CROWD} members who dial one node at once: it serves as many as it keeps 
     expect(lines.length).toBeLessThan(ACCEPTED_MAX)
     await Promise.all(lines.map((line, at) => askForBlock(line, members[at]!, swarm, token)))
     const served = () => lines.filter(({ blockBytes }) => blockBytes === BLOCK_BYTES).length
-    await expect.poll(served, { timeout: 10_000 }).toBe(LINKS_MAX)
+    // Whoever was served and asks for nothing more makes room for others.
+    await expect.poll(served, { timeout: 10_000 }).toBeGreaterThanOrEqual(LINKS_MAX)
     await expect.poll(() => connectionsTo(holder!.client.peerAddress.port).length).toBe(LINKS_MAX)
     expect(progressOf(holder!, blob).peers).toBe(LINKS_MAX)
     // Both ends of every connection are in this process, and its own heap moves too.

@@ -176,6 +176,7 @@ export async function startTestCluster(options: {
   /** Shorter than operators may set it. */
   pullCertificateSeconds?: number
   logTo?: pino.DestinationStream
+  tracker?: { joinsBurstMax: number; joinsPerHourMax: number }
 }): Promise<TestCluster> {
   const folder = mkdtempSync(join(tmpdir(), 'shoal-cluster-'))
   const level = options.logLevel ?? process.env.SHOAL_TEST_LOG ?? 'silent'
@@ -204,6 +205,7 @@ export async function startTestCluster(options: {
     registries: [registryConfig],
     heartbeatSeconds: 1,
     leaseSeconds: options.leaseSeconds ?? 10,
+    ...options.tracker,
   })
   if (options.pullCertificateSeconds) config.pullCertificateSeconds = options.pullCertificateSeconds
   let tracker: RunningTracker | undefined = await startTracker(config, log)

@@ -1,8 +1,6 @@
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
+import type { ChildProcess } from 'node:child_process'
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import {
   hashesOf,
@@ -14,9 +12,9 @@ import {
   type World,
   wireHashes,
 } from './test-tracker.ts'
+import { kill, spawnTracker as spawnProcess } from './tracker-process.ts'
 
 const HASHES = hashesOf(LAYER_PIECES)
-const RUN_TRACKER = fileURLToPath(new URL('run-tracker.ts', import.meta.url))
 
 describe('a tracker that starts again', () => {
   let world: World
@@ -30,24 +28,9 @@ describe('a tracker that starts again', () => {
     await world.close()
   })
 
-  async function kill(child: ChildProcess): Promise<void> {
-    if (child.exitCode !== null || child.signalCode !== null) return
-    child.kill('SIGKILL')
-    await once(child, 'exit')
-  }
-
-  /** Another tracker, as a process, on the same folder; the world's own is stopped. */
-  async function spawnTracker(cluster?: object): Promise<ChildProcess> {
-    await world.tracker.close()
-    const { listen, adminListen, ...rest } = world.config
-    const text = ({ host, port }: typeof listen) => `${host}:${port}`
-    const config = { ...rest, listen: text(listen), adminListen: text(adminListen) }
-    const args = [JSON.stringify(config), ...(cluster === undefined ? [] : [JSON.stringify(cluster)])]
-    const child = spawn(process.execPath, [RUN_TRACKER, ...args], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const spawnTracker = async (cluster?: object) => {
+    const child = await spawnProcess(world, cluster)
     running.push(child)
-    const [line] = (await once(child.stdout!, 'data')) as [Buffer]
-    const { address, adminAddress } = JSON.parse(String(line))
-    world.tracker = { ...world.tracker, address, adminAddress, close: async () => {} }
     return child
   }
 

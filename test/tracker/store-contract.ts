@@ -426,6 +426,19 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       expect((await store.loadSwarm(RED, SWARM))?.pieces).toHaveLength(1)
     })
 
+    it('forgets nodes whose newest certificate is from before the given time', async () => {
+      const node = (id: NodeId, renewedAtMs: number) => ({
+        ...{ cluster: RED, node: id, address: '10.0.0.1', joinedAtMs: 1, renewedAtMs },
+      })
+      await store.putNode(node(ONE, 50), audit('joined'))
+      await store.putNode(node(TWO, 50), audit('joined'))
+      await store.renewNode(node(TWO, 60), audit('renewed'))
+      const prune = () => store.prune({ pulls: 0, audit: 0, nodes: 60, now: 70, pullsPerNodeMax: 9 })
+      expect(await prune()).toEqual({ nodes: 1 })
+      expect([await store.hasNode(RED, ONE), await store.hasNode(RED, TWO)]).toEqual([false, true])
+      expect(await prune()).toEqual({ nodes: 0 })
+    })
+
     it("forgets the oldest of one node's ended pulls when they are many, and no live one", async () => {
       const put = (id: string, grantedAtMs: number, changes: Partial<PullRecord> = {}) =>
         store.putPull(pull(id, { grantedAtMs, expiresAtMs: 200, ...changes }), audit('granted'))

@@ -2,14 +2,14 @@ import { BoundedMap } from '../../core/bounded-map.ts'
 import { TokenBucket } from './token-bucket.ts'
 
 /**
- * TLS handshakes of strangers: about 1.5 ms of the one thread that also answers heartbeats. One network may take some 6 %
+ * Bounds of strangers' TLS handshakes: about 1.5 ms of the one thread that also answers heartbeats. One network may take some 6 %
  * of it, all together 25 %. 1,000 nodes behind one address that all join at once are through in 25 s.
  */
 export const HANDSHAKES_PER_SECOND_MAX = 40
 export const HANDSHAKES_BURST_MAX = 80
 export const ALL_HANDSHAKES_PER_SECOND_MAX = 160
 export const ALL_HANDSHAKES_BURST_MAX = 320
-/** Handshakes of one member that cost its network nothing: it keeps its connections, and opens new ones now and then. */
+/** Bounds of one member's that cost its network nothing: it keeps its connections, and opens new ones now and then. */
 const MEMBER_HANDSHAKES_PER_SECOND_MAX = 2
 const MEMBER_HANDSHAKES_BURST_MAX = 16
 /** Networks and members that are remembered; whoever is forgotten begins anew. */

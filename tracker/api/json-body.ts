@@ -27,13 +27,13 @@ declare module 'fastify' {
 export function readJsonBodies(app: FastifyInstance): void {
   let turn: Promise<unknown> = Promise.resolve()
   const read = async (request: FastifyRequest, body: Buffer): Promise<unknown> => {
-    const { jsonValuesMax = JSON_VALUES_MAX }: FastifyContextConfig = request.routeOptions.config
-    if (valuesIn(body) > jsonValuesMax) {
-      throw new RefusedError('BODY_TOO_LARGE', 'the request body has too many values')
-    }
     if (body.length >= LARGE_BODY_BYTES) {
       turn = turn.then(() => new Promise((resolve) => setImmediate(resolve)))
       await turn
+    }
+    const { jsonValuesMax = JSON_VALUES_MAX }: FastifyContextConfig = request.routeOptions.config
+    if (hasMoreValues(body, jsonValuesMax)) {
+      throw new RefusedError('BODY_TOO_LARGE', 'the request body has too many values')
     }
     return parsed(body.toString())
   }
@@ -49,9 +49,13 @@ function parsed(text: string): unknown {
   }
 }
 
-/** At least as many as there are: what looks like the begin of a value in a text counts too. */
-export function valuesIn(json: Buffer): number {
+/** What looks like the beginning of a value inside a text counts too. */
+export function hasMoreValues(json: Buffer, valuesMax: number): boolean {
   let values = 1
-  for (const byte of json) if (byte === COMMA || byte === BRACKET || byte === BRACE) values += 1
-  return values
+  // An iterator over the bytes takes ten times as long.
+  for (let at = 0; at < json.length && values <= valuesMax; at += 1) {
+    const byte = json[at]
+    if (byte === COMMA || byte === BRACKET || byte === BRACE) values += 1
+  }
+  return values > valuesMax
 }
