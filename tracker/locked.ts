@@ -1,4 +1,3 @@
-import { chmodSync, rmSync } from 'node:fs'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
@@ -6,7 +5,8 @@ import { ensureDataDir } from '../core/config.ts'
 import { lockDataDir } from '../core/data-lock.ts'
 import { ShoalError } from '../core/errors.ts'
 import { createMetrics } from '../core/metrics.ts'
-import { UNLOCK_SOCKET } from '../core/unlock-socket.ts'
+import { UNLOCK_SOCKET } from '../core/tracker-sockets.ts'
+import { listenLocally } from './admin/local-socket.ts'
 import { listen, makeHttpsListener } from './api/https-listener.ts'
 import { openSealer } from './authority/sealer.ts'
 import { readTlsFiles, type TrackerConfig } from './config.ts'
@@ -17,7 +17,7 @@ import { SqliteStore } from './store/sqlite-store.ts'
 /**
  * A tracker that was started without its unlock key (the model of Docker Swarm's autolock): it answers every node with
  * TRACKER_LOCKED, and takes the key through a socket in its data folder, which only its own user can open. The admin
- * API needs the sealed admin authority, so it is not there yet.
+ * API is not there yet.
  */
 
 interface Closable {
@@ -78,9 +78,7 @@ export async function startLocked(
     })
     locked.defer(() => nodeApi.app.close())
     await listen(nodeApi, 'listen', config.listen)
-    rmSync(path, { force: true })
-    await new Promise<void>((resolve, reject) => socket.once('error', reject).listen(path, resolve))
-    chmodSync(path, 0o600)
+    await listenLocally(socket, path)
   } catch (error) {
     await locked.disposeAsync()
     throw error

@@ -6,8 +6,9 @@ import { lockDataDir } from '../core/data-lock.ts'
 import { createMetrics } from '../core/metrics.ts'
 import { openRegistries, type RegistryClients } from '../core/registry-client.ts'
 import { TokenKeys } from '../core/token-keys.ts'
-import { adminTls, ensureAdminPem, openAdminAuthority } from './admin/admin-authority.ts'
-import { adminRoutes } from './admin/routes.ts'
+import { AdminAuthorities, removeAdminPem } from './admin/admin-authority.ts'
+import { openAdminSocket } from './admin/admin-socket.ts'
+import { adminRoutes, certifiedAdmin } from './admin/routes.ts'
 import { listen, makeHttpsListener, tlsOptions } from './api/https-listener.ts'
 import { limitRequests, RequestLimits } from './api/request-limits.ts'
 import { nodeRoutes } from './api/routes.ts'
@@ -89,7 +90,10 @@ export async function startTracker(
     if (unlockKey !== undefined) await store.addAudit({ ...UNLOCKED, atMs: parts.nowMs() })
     await parts.clusters.withdrawEnded(parts.nowMs())
     await parts.revocations.clearEnded(parts.nowMs())
-    running.defer(pruneRegularly(parts))
+    const admins = await AdminAuthorities.load(store, sealer, parts.nowMs())
+    await admins.withdrawEnded(parts.nowMs())
+    removeAdminPem(config.dataDir, log)
+    running.defer(pruneRegularly({ ...parts, admins }))
 
     const trusted = () => ({ ...tls, authorityPems: parts.clusters.authorityPems() })
     const nodeApi = makeHttpsListener(trusted(), log, parts.metrics)
@@ -97,13 +101,17 @@ export async function startTracker(
     limitRequests(nodeApi.app, parts, config)
     nodeRoutes(nodeApi.app, parts)
     stockRoutes(nodeApi.app, parts)
-    const admins = await openAdminAuthority(store, sealer, parts.nowMs())
-    await ensureAdminPem(join(config.dataDir, 'admin.pem'), admins, { store, nowMs: parts.nowMs() })
-    const adminApi = makeHttpsListener(await adminTls(admins), log, parts.metrics)
-    adminRoutes(adminApi.app, parts)
+    const adminApi = makeHttpsListener(await admins.listenerTls(), log, parts.metrics)
+    admins.onChange(async () => adminApi.server.setSecureContext(tlsOptions(await admins.listenerTls())))
+    adminRoutes(adminApi.app, {
+      ...parts,
+      admins,
+      actorOf: (request) => certifiedAdmin({ admins, nowMs: parts.nowMs }, request),
+    })
 
     running.defer(() => nodeApi.app.close())
     const address = await listen(nodeApi, 'listen', config.listen)
+    running.defer(await openAdminSocket(config.dataDir, { ...parts, admins }))
     running.defer(() => adminApi.app.close())
     const adminAddress = await listen(adminApi, 'adminListen', config.adminListen)
     const { clusters } = parts

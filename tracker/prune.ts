@@ -1,3 +1,4 @@
+import type { AdminAuthorities } from './admin/admin-authority.ts'
 import type { TrackerParts } from './parts.ts'
 import { PULL_KEPT_MS } from './pull/pull-certificate.ts'
 
@@ -8,10 +9,19 @@ export const PULLS_KEPT_PER_NODE_MAX = 1024
 /** How long the audit log reaches back. */
 export const AUDIT_KEPT_MS = 90 * 24 * 3600 * 1000
 
-type Pruned = Pick<TrackerParts, 'store' | 'clusters' | 'revocations' | 'log' | 'nowMs'>
+type Pruned = Pick<TrackerParts, 'store' | 'clusters' | 'revocations' | 'log' | 'nowMs'> & {
+  admins: AdminAuthorities
+}
 
 /** Forgets what has ended, now and then: pulls, audit entries, convictions, previous authorities. @returns what stops it */
-export function pruneRegularly({ store, clusters, revocations, log, nowMs }: Pruned): () => Promise<void> {
+export function pruneRegularly({
+  store,
+  clusters,
+  admins,
+  revocations,
+  log,
+  nowMs,
+}: Pruned): () => Promise<void> {
   const prune = async () => {
     try {
       const now = nowMs()
@@ -22,6 +32,7 @@ export function pruneRegularly({ store, clusters, revocations, log, nowMs }: Pru
         pullsPerNodeMax: PULLS_KEPT_PER_NODE_MAX,
       })
       await clusters.withdrawEnded(nowMs())
+      await admins.withdrawEnded(nowMs())
       await revocations.clearEnded(nowMs())
     } catch (error) {
       log.error({ err: error }, 'old records could not be removed')

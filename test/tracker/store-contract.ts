@@ -98,12 +98,23 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       expect(await store.sealedDataKey()).toEqual(Buffer.from([7]))
     })
 
-    it('keeps the admin authority apart from the clusters', async () => {
-      expect(await store.adminAuthority()).toBeUndefined()
-      const authority = { certificatePem: 'pem', sealedKey: Buffer.from([1]), createdAtMs: 3 }
-      await store.putAdminAuthority(authority)
-      expect(await store.adminAuthority()).toEqual(authority)
+    it('keeps the admin authorities apart from the clusters, newest first, until one goes or another replaces all', async () => {
+      expect(await store.adminAuthorities()).toEqual([])
+      const [one, two, three] = [3, 5, 7].map((at) => ({
+        certificatePem: `pem ${at}`,
+        sealedKey: Buffer.from([at]),
+        createdAtMs: at,
+      }))
+      await store.addAdminAuthority(one!, { replaces: false }, audit('one'))
+      await store.addAdminAuthority(two!, { replaces: false }, audit('two'))
+      expect(await store.adminAuthorities()).toEqual([two, one])
+      await store.removeAdminAuthority('pem 3', audit('gone'))
+      expect(await store.adminAuthorities()).toEqual([two])
+      await store.addAdminAuthority(three!, { replaces: true }, audit('three'))
+      expect(await store.adminAuthorities()).toEqual([three])
       expect(await store.clusters()).toEqual([])
+      const actions = (await store.audit({ limit: 4 })).map(({ action }) => action)
+      expect(actions).toEqual(['three', 'gone', 'two', 'one'])
     })
 
     it('keeps clusters with their secrets, each id once', async () => {
@@ -136,7 +147,7 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
     it('replaces the data key with all that it seals, or nothing', async () => {
       await store.putSealedDataKey(Buffer.from([7]))
       const authority = { certificatePem: 'pem', sealedKey: Buffer.from([1]), createdAtMs: 3 }
-      await store.putAdminAuthority(authority)
+      await store.addAdminAuthority(authority, { replaces: false }, audit('made'))
       await store.createCluster(cluster(RED), audit('made'))
       const seen: string[] = []
       const failing = store.replaceDataKey(
@@ -161,7 +172,7 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       const all = ['adminAuthority  1', `authority ${RED} 3`, `batchKey ${RED} 4`, `joinToken ${RED} 1`]
       expect(seen.toSorted()).toEqual(all)
       expect(await store.sealedDataKey()).toEqual(Buffer.from([9]))
-      expect((await store.adminAuthority())?.sealedKey).toEqual(Buffer.from([101]))
+      expect((await store.adminAuthorities())[0]?.sealedKey).toEqual(Buffer.from([101]))
       expect((await store.clusters())[0]?.authorities[0]?.sealedKey).toEqual(Buffer.from([103]))
     })
 

@@ -9,7 +9,7 @@ export const MIGRATIONS: readonly string[] = [
     id TEXT PRIMARY KEY, name TEXT NOT NULL, created_at_ms INTEGER NOT NULL,
     sealed_join_token BLOB NOT NULL, join_token_valid_until_ms INTEGER
   ) STRICT, WITHOUT ROWID;
-  -- cluster '' is the tracker's own admin authority
+  -- cluster '' is for the tracker's own admin authorities
   CREATE TABLE authorities (
     cluster TEXT NOT NULL, created_at_ms INTEGER NOT NULL, certificate_pem TEXT NOT NULL, sealed_key BLOB NOT NULL
   ) STRICT;
@@ -69,5 +69,10 @@ export const MIGRATIONS: readonly string[] = [
   `
   ALTER TABLE revocations ADD COLUMN token_hash TEXT;
   ALTER TABLE revocations ADD COLUMN ends_at_ms INTEGER;
+  `,
+  // Administrators' keys rested in the data folder, and in its backups, with certificates of a year: with their
+  // authority they all end. The next start makes another.
+  `
+  DELETE FROM authorities WHERE cluster = '';
   `,
 ]

@@ -3,9 +3,9 @@ import { StoreConflictError } from '../errors.ts'
 import { bytes, type SqliteDatabase } from './sqlite-database.ts'
 import type { AuthorityRecord, BatchKeyRecord, ClusterRecord, Reseal } from './store.ts'
 
-/** Rows that hold sealed values: clusters, their authorities and batch keys, and the admin authority. */
+/** Rows that hold sealed values: clusters, their authorities and batch keys, and the admin authorities. */
 
-/** The admin authority rests among the clusters' under this name, which no cluster can have. */
+/** The admin authorities rest among the clusters' under this name, which no cluster can have. */
 export const ADMIN_CLUSTER = ''
 
 export function clusterRows(db: SqliteDatabase): ClusterRecord[] {

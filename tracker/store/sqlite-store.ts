@@ -70,12 +70,24 @@ export class SqliteStore implements Store {
     })
   }
 
-  async adminAuthority(): Promise<AuthorityRecord | undefined> {
-    return authorityRows(this.#db, ADMIN_CLUSTER)[0]
+  async adminAuthorities(): Promise<AuthorityRecord[]> {
+    return authorityRows(this.#db, ADMIN_CLUSTER)
   }
 
-  async putAdminAuthority(authority: AuthorityRecord): Promise<void> {
-    this.#db.durably(() => insertAuthorityRow(this.#db, ADMIN_CLUSTER, authority))
+  async addAdminAuthority(
+    authority: AuthorityRecord,
+    { replaces }: { replaces: boolean },
+    audit: AuditEntry,
+  ): Promise<void> {
+    this.#db.erasing(() => {
+      if (replaces) this.#db.run('DELETE FROM authorities WHERE cluster = ?', ADMIN_CLUSTER)
+      insertAuthorityRow(this.#db, ADMIN_CLUSTER, authority)
+      this.#insertAudit(audit)
+    })
+  }
+
+  async removeAdminAuthority(certificatePem: string, audit: AuditEntry): Promise<void> {
+    this.#removeAuthority(ADMIN_CLUSTER, certificatePem, audit)
   }
 
   async clusters(): Promise<ClusterRecord[]> {
@@ -111,11 +123,7 @@ export class SqliteStore implements Store {
   }
 
   async removeAuthority(cluster: ClusterId, certificatePem: string, audit: AuditEntry): Promise<void> {
-    this.#db.erasing(() => {
-      const remove = 'DELETE FROM authorities WHERE cluster = ? AND certificate_pem = ?'
-      this.#db.run(remove, cluster, certificatePem)
-      this.#insertAudit(audit)
-    })
+    this.#removeAuthority(cluster, certificatePem, audit)
   }
 
   async putNode(node: NodeRecord, audit: AuditEntry): Promise<void> {
@@ -318,6 +326,14 @@ export class SqliteStore implements Store {
 
   async close(): Promise<void> {
     this.#db.close()
+  }
+
+  #removeAuthority(cluster: string, certificatePem: string, audit: AuditEntry): void {
+    this.#db.erasing(() => {
+      const remove = 'DELETE FROM authorities WHERE cluster = ? AND certificate_pem = ?'
+      this.#db.run(remove, cluster, certificatePem)
+      this.#insertAudit(audit)
+    })
   }
 
   #insertAudit(entry: AuditEntry): void {

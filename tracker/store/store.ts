@@ -18,8 +18,11 @@ export interface Store {
    * @param reseal whose error leaves all as it was
    */
   replaceDataKey(sealedDataKey: Buffer, reseal: Reseal, audit: AuditEntry): Promise<void>
-  adminAuthority(): Promise<AuthorityRecord | undefined>
-  putAdminAuthority(authority: AuthorityRecord): Promise<void>
+  /** Newest first. */
+  adminAuthorities(): Promise<AuthorityRecord[]>
+  /** @param replaces in the same step: the earlier ones are gone */
+  addAdminAuthority(authority: AuthorityRecord, how: { replaces: boolean }, audit: AuditEntry): Promise<void>
+  removeAdminAuthority(certificatePem: string, audit: AuditEntry): Promise<void>
 
   clusters(): Promise<ClusterRecord[]>
   /** @throws StoreConflictError when the id is taken */
