@@ -39,9 +39,9 @@ const LOCKED_HINT =
 const refusal = z.object({ error: z.object({ code: z.string().max(64), message: z.string().max(1024) }) })
 const HINTS: Record<string, string> = {
   CLUSTER_UNKNOWN: 'Check the cluster id; it is the middle part of its join token.',
-  ROTATION_UNDER_WAY:
-    'An authority is withdrawn by itself a day after the next one began to issue; --withdraw does it now.',
-  ROTATION_TOO_EARLY: 'Wait: nodes renew by themselves. With --force, those left over must join again.',
+  ROTATION_UNDER_WAY: 'The previous one is withdrawn by itself within a day or so; --withdraw does it now.',
+  ROTATION_TOO_EARLY:
+    'Wait: nodes renew by themselves. With --force, those left over must join again (authority) or fetch from the registry meanwhile (signing key).',
   ROTATION_NONE: 'Without --withdraw a rotation begins.',
   UNLOCK_KEY: 'Give the key that this tracker is unlocked with now.',
   CERTIFICATE_REFUSED:
@@ -81,6 +81,24 @@ export async function addAuthority(access: AdminAccess, cluster: ClusterId, isLe
 export async function withdrawAuthority(access: AdminAccess, cluster: ClusterId, isForced: boolean) {
   const path = `/admin/v1/clusters/${cluster}/authorities/withdrawal`
   return rotationEnded.parse(await call(access, 'POST', path, { isForced })).nodesLeft
+}
+
+const keyRotationBegun = z.object({
+  rotation: z.object({ signsAtMs: z.number(), previousEndsAtMs: z.number() }),
+})
+
+/** Begins a change of the signing key. @returns when the new one signs, and when the previous one is withdrawn */
+export async function addSigningKey(access: AdminAccess, cluster: ClusterId, isLeaked: boolean) {
+  const path = `/admin/v1/clusters/${cluster}/signing-keys`
+  return keyRotationBegun.parse(await call(access, 'POST', path, { isLeaked })).rotation
+}
+
+export async function withdrawSigningKey(
+  access: AdminAccess,
+  cluster: ClusterId,
+  isForced: boolean,
+): Promise<void> {
+  await call(access, 'POST', `/admin/v1/clusters/${cluster}/signing-keys/withdrawal`, { isForced })
 }
 
 /** A new data key, under the unlock key that is given or another. @returns how many values were sealed anew */

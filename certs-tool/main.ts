@@ -7,7 +7,12 @@ import { clusterCommand } from './commands/cluster.ts'
 import { inspectCommand } from './commands/inspect.ts'
 import { joinTokenCommand } from './commands/join-token.ts'
 import { resealCommand } from './commands/reseal.ts'
-import { oldRotateAuthorityCommand, rotateAdminCommand, rotateAuthorityCommand } from './commands/rotate.ts'
+import {
+  oldRotateAuthorityCommand,
+  rotateAdminCommand,
+  rotateAuthorityCommand,
+  rotateSigningKeyCommand,
+} from './commands/rotate.ts'
 import { trackerTlsCommand } from './commands/tracker-tls.ts'
 import { unlockCommand } from './commands/unlock.ts'
 import { unlockKeyCommand } from './commands/unlock-key.ts'
@@ -19,6 +24,7 @@ const COMMANDS: Command[] = [
   clusterCommand,
   joinTokenCommand,
   rotateAuthorityCommand,
+  rotateSigningKeyCommand,
   rotateAdminCommand,
   adminCertificateCommand,
   resealCommand,

@@ -2,8 +2,10 @@ import { UsageError } from '../../core/errors.ts'
 import {
   addAdminAuthority,
   addAuthority,
+  addSigningKey,
   withdrawAdminAuthority,
   withdrawAuthority,
+  withdrawSigningKey,
 } from '../admin-client.ts'
 import { ADMIN_FLAGS, adminAccess } from '../admin-flags.ts'
 import { type Command, command } from '../command.ts'
@@ -64,6 +66,42 @@ function authorityCommand(name: string): Command {
 export const rotateAuthorityCommand = authorityCommand('rotate authority')
 /** As it was called before `rotate` took more than authorities. */
 export const oldRotateAuthorityCommand = authorityCommand('rotate-authority')
+
+export const rotateSigningKeyCommand = command({
+  name: 'rotate signing-key',
+  summary:
+    'Gives a cluster a new key for piece hashes and peer tokens while it runs. The previous one counts for a day, or until --withdraw.',
+  positionals: ['cluster id'],
+  flags: {
+    ...ADMIN_FLAGS,
+    withdraw: WITHDRAW,
+    force: {
+      type: 'boolean',
+      description:
+        'With --withdraw: also while nodes are still renewing what the previous key signed. Their downloads may turn to the registry.',
+    },
+    leaked: {
+      type: 'boolean',
+      description:
+        'Somebody else has the previous key: it is withdrawn by itself as soon as the new one signs.',
+    },
+  },
+  async run(values, [id = '']) {
+    const cluster = parseClusterId(id)
+    const access = adminAccess(values)
+    checkFlags(values)
+    if (values.withdraw) {
+      await withdrawSigningKey(access, cluster, values.force)
+      return 'the previous signing key is withdrawn\n'
+    }
+    const { signsAtMs, previousEndsAtMs } = await addSigningKey(access, cluster, values.leaked)
+    const before = values.leaked ? '' : ', or before by --withdraw'
+    return [
+      `the new signing key of ${cluster} signs from ${timeText(signsAtMs)} on; nodes renew by themselves`,
+      `the previous one is withdrawn at ${timeText(previousEndsAtMs)}${before}\n`,
+    ].join('\n')
+  },
+})
 
 export const rotateAdminCommand = command({
   name: 'rotate admin',

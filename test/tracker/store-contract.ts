@@ -42,7 +42,7 @@ function cluster(id: ClusterId): ClusterRecord {
     createdAtMs: 5,
     joinToken: { sealedHash: Buffer.from([1, 2]), validUntilMs: null },
     authorities: [{ certificatePem: 'pem', sealedKey: Buffer.from([3]), createdAtMs: 5 }],
-    batchKeys: [{ publicKey: 'raw', sealedKey: Buffer.from([4]), createdAtMs: 5 }],
+    batchKeys: [{ publicKey: 'raw', sealedKey: Buffer.from([4]), createdAtMs: 5, endsAtMs: null }],
   }
 }
 
@@ -144,6 +144,27 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       expect((await store.audit({ limit: 2 })).map(({ action }) => action)).toEqual(['withdrawn', 'added'])
     })
 
+    it('adds a batch key to a cluster, newest first, with the end of the one before, and removes one', async () => {
+      await store.createCluster(cluster(RED), audit('made'))
+      await store.createCluster(cluster(BLUE), audit('made'))
+      const newer = { publicKey: 'newer', sealedKey: Buffer.from([8]), createdAtMs: 5, endsAtMs: null }
+      await store.addBatchKey(RED, newer, { previousEndsAtMs: 99 }, audit('added'))
+      const [older] = cluster(RED).batchKeys
+      const [red, blue] = await store.clusters()
+      expect(red?.batchKeys).toEqual([newer, { ...older, endsAtMs: 99 }])
+      expect(blue).toEqual(cluster(BLUE))
+      const newest = { ...newer, publicKey: 'newest', createdAtMs: 6 }
+      await store.addBatchKey(RED, newest, { previousEndsAtMs: 111 }, audit('added'))
+      expect((await store.clusters())[0]?.batchKeys.map(({ endsAtMs }) => endsAtMs)).toEqual([null, 111, 99])
+      await store.removeBatchKey(RED, 'raw', audit('withdrawn'))
+      await store.removeBatchKey(RED, 'newer', audit('withdrawn'))
+      expect((await store.clusters())[0]?.batchKeys).toEqual([newest])
+      expect((await store.audit({ limit: 2 })).map(({ action }) => action)).toEqual([
+        'withdrawn',
+        'withdrawn',
+      ])
+    })
+
     it('replaces the data key with all that it seals, or nothing', async () => {
       await store.putSealedDataKey(Buffer.from([7]))
       const authority = { certificatePem: 'pem', sealedKey: Buffer.from([1]), createdAtMs: 3 }
@@ -217,8 +238,9 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       await store.putPull(pull('p'), audit('granted'))
       expect(await store.pull('p')).toEqual(pull('p'))
       expect(await store.pull('q')).toBeUndefined()
-      await store.extendPull('p', 500, audit('renewed'))
-      expect((await store.pull('p'))?.expiresAtMs).toBe(500)
+      const renewed = { expiresAtMs: 500, tokenHash: 'f'.repeat(64) }
+      await store.extendPull('p', renewed, audit('renewed'))
+      expect(await store.pull('p')).toEqual(pull('p', renewed))
       await store.putPull(pull('q', { tokenHash: null, subject: '' }), audit('granted'))
       expect(await store.pull('q')).toMatchObject({ tokenHash: null, subject: '' })
     })

@@ -3,7 +3,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import { clusterIdSchema, nodeIdSchema } from '../../core/tracker-api.ts'
 import { checked } from '../api/checked-input.ts'
-import type { Cluster, Rotation } from '../authority/cluster.ts'
+import type { Cluster, KeyRotation, Rotation } from '../authority/cluster.ts'
 import type { ActedBy } from '../authority/clusters.ts'
 import { checkedP256Spki } from '../authority/leaf-certificate.ts'
 import type { RevocationTarget } from '../authority/revocations.ts'
@@ -27,7 +27,7 @@ const newCluster = z.strictObject({
   joinTokenValidForSeconds: joinTokenSeconds,
 })
 const newJoinToken = z.strictObject({ hash: sha256Hex, validForSeconds: joinTokenSeconds })
-const newAuthority = z.strictObject({ isLeaked: z.boolean().default(false) })
+const newKey = z.strictObject({ isLeaked: z.boolean().default(false) })
 const withdrawal = z.strictObject({ isForced: z.boolean() })
 const unlockKey = z.string().max(128)
 const unlockKeys = z.strictObject({ unlockKey, newUnlockKey: unlockKey.optional() })
@@ -68,6 +68,7 @@ export function adminRoutes(app: FastifyInstance, parts: AdminParts): void {
   app.register(async (admin) => {
     admin.addHook('onRequest', async (request) => void parts.actorOf(request))
     clusterRoutes(admin, parts)
+    signingKeyRoutes(admin, parts)
     revocationRoutes(admin, parts)
     adminAuthorityRoutes(admin, parts)
     admin.get('/admin/v1/nodes', async (request) => {
@@ -127,7 +128,7 @@ export function certifiedAdmin(
 function adminAuthorityRoutes(app: FastifyInstance, parts: AdminParts): void {
   const { admins } = parts
   app.post('/admin/v1/admin-authorities', async (request, reply) => {
-    const rotation = await admins.rotate(checked(newAuthority, request.body), byAdmin(parts, request))
+    const rotation = await admins.rotate(checked(newKey, request.body), byAdmin(parts, request))
     reply.code(201)
     return { previousEndsAtMs: rotation?.previousEndsAtMs ?? null }
   })
@@ -152,7 +153,7 @@ function clusterRoutes(app: FastifyInstance, parts: AdminParts): void {
   })
   app.post<ClusterRoute>('/admin/v1/clusters/:cluster/authorities', async (request, reply) => {
     const cluster = checked(clusterIdSchema, request.params.cluster)
-    const how = checked(newAuthority, request.body)
+    const how = checked(newKey, request.body)
     const rotation = await parts.clusters.addAuthority(cluster, how, byAdmin(parts, request))
     reply.code(201)
     return { cluster, rotation: rotationMessage(rotation) }
@@ -164,19 +165,42 @@ function clusterRoutes(app: FastifyInstance, parts: AdminParts): void {
   })
 }
 
-function clusterMessage({ cluster, name, trust, joinToken, rotation }: Cluster) {
+function signingKeyRoutes(app: FastifyInstance, parts: AdminParts): void {
+  app.post<ClusterRoute>('/admin/v1/clusters/:cluster/signing-keys', async (request, reply) => {
+    const cluster = checked(clusterIdSchema, request.params.cluster)
+    const how = checked(newKey, request.body)
+    const rotation = await parts.clusters.addSigningKey(cluster, how, byAdmin(parts, request))
+    reply.code(201)
+    return { cluster, rotation: keyRotationMessage(rotation) }
+  })
+  app.post<ClusterRoute>('/admin/v1/clusters/:cluster/signing-keys/withdrawal', async (request) => {
+    const cluster = checked(clusterIdSchema, request.params.cluster)
+    const how = checked(withdrawal, request.body)
+    await parts.clusters.withdrawSigningKey(cluster, how, byAdmin(parts, request))
+    return { cluster }
+  })
+}
+
+function clusterMessage({ cluster, name, trust, joinToken, rotation, keyRotation }: Cluster) {
   return {
     cluster,
     name,
     /** The first issues. */
     authorities: trust.authorities,
     rotation: rotation === undefined ? null : rotationMessage(rotation),
+    /** Public keys, raw, base64url; the first signs. */
+    signingKeys: trust.batchKeys,
+    keyRotation: keyRotation === undefined ? null : keyRotationMessage(keyRotation),
     joinTokenValidUntilMs: joinToken.validUntilMs,
   }
 }
 
 function rotationMessage({ issuesAtMs, previousEndsAtMs }: Rotation) {
   return { issuesAtMs, previousEndsAtMs }
+}
+
+function keyRotationMessage({ signsAtMs, previousEndsAtMs }: KeyRotation) {
+  return { signsAtMs, previousEndsAtMs }
 }
 
 function revocationRoutes(app: FastifyInstance, parts: AdminParts): void {

@@ -2,6 +2,7 @@ import type { TLSSocket } from 'node:tls'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { HashBatch } from '../../core/hash-batch.ts'
 import {
+  batchesRequest,
   completeRequest,
   hashBatchToJson,
   hashesRequest,
@@ -18,6 +19,7 @@ import { renewPull } from '../pull/renew-pull.ts'
 import { completeBlob, reportMismatch } from '../swarm/finish-blob.ts'
 import { heartbeat } from '../swarm/heartbeat.ts'
 import { publishHashes } from '../swarm/publish-hashes.ts'
+import { renewBatches } from '../swarm/renew-batches.ts'
 import { memberOn } from './caller.ts'
 import { checked } from './checked-input.ts'
 import { joinNode } from './join-node.ts'
@@ -48,14 +50,20 @@ export function nodeRoutes(app: FastifyInstance, parts: TrackerParts): void {
 
   app.post<PullRoute>('/v1/pulls/:pull/renew', async (request) => {
     const node = await caller(request)
-    checked(renewRequest, request.body)
-    return renewPull(parts, node, request.params.pull)
+    return renewPull(parts, node, request.params.pull, checked(renewRequest, request.body))
   })
 
   app.post<SwarmRoute>('/v1/swarms/:swarm/hashes', { bodyLimit: HASHES_BODY_BYTES_MAX }, async (request) => {
     const node = await caller(request)
     return withJsonBatches(
       await publishHashes(parts, node, swarmOf(request), checked(hashesRequest, request.body)),
+    )
+  })
+
+  app.post<SwarmRoute>('/v1/swarms/:swarm/batches', async (request) => {
+    const node = await caller(request)
+    return withJsonBatches(
+      await renewBatches(parts, node, swarmOf(request), checked(batchesRequest, request.body)),
     )
   })
 

@@ -74,5 +74,6 @@ export const MIGRATIONS: readonly string[] = [
   // authority they all end. The next start makes another.
   `
   DELETE FROM authorities WHERE cluster = '';
+  ALTER TABLE batch_keys ADD COLUMN ends_at_ms INTEGER;
   `,
 ]

@@ -14,6 +14,7 @@ import {
   authorityRows,
   clusterRows,
   insertAuthorityRow,
+  insertBatchKeyRow,
   insertClusterRows,
   resealRows,
 } from './sqlite-secrets.ts'
@@ -21,6 +22,7 @@ import { changeSwarmRows, deleteUnpublishedSwarmRows, loadSwarmRows } from './sq
 import {
   type AuditEntry,
   type AuthorityRecord,
+  type BatchKeyRecord,
   type ClusterRecord,
   EPOCH_CHANGES_MAX,
   type EpochChange,
@@ -28,6 +30,7 @@ import {
   type NewRevocation,
   type NodeRecord,
   type NodeSwarm,
+  type PullExtension,
   type PullRecord,
   type Reseal,
   type RevocationRecord,
@@ -126,6 +129,27 @@ export class SqliteStore implements Store {
     this.#removeAuthority(cluster, certificatePem, audit)
   }
 
+  async addBatchKey(
+    cluster: ClusterId,
+    key: BatchKeyRecord,
+    { previousEndsAtMs }: { previousEndsAtMs: number },
+    audit: AuditEntry,
+  ): Promise<void> {
+    this.#db.durably(() => {
+      const end = 'UPDATE batch_keys SET ends_at_ms = ? WHERE cluster = ? AND ends_at_ms IS NULL'
+      this.#db.run(end, previousEndsAtMs, cluster)
+      insertBatchKeyRow(this.#db, cluster, key)
+      this.#insertAudit(audit)
+    })
+  }
+
+  async removeBatchKey(cluster: ClusterId, publicKey: string, audit: AuditEntry): Promise<void> {
+    this.#db.erasing(() => {
+      this.#db.run('DELETE FROM batch_keys WHERE cluster = ? AND public_key = ?', cluster, publicKey)
+      this.#insertAudit(audit)
+    })
+  }
+
   async putNode(node: NodeRecord, audit: AuditEntry): Promise<void> {
     this.#db.atomically(() => {
       this.#db.run(
@@ -176,9 +200,10 @@ export class SqliteStore implements Store {
     return loadPullRows(this.#db, id)
   }
 
-  async extendPull(id: string, expiresAtMs: number, audit: AuditEntry): Promise<void> {
+  async extendPull(id: string, { expiresAtMs, tokenHash }: PullExtension, audit: AuditEntry): Promise<void> {
     this.#db.atomically(() => {
-      this.#db.run('UPDATE pulls SET expires_at_ms = ? WHERE id = ?', expiresAtMs, id)
+      const update = 'UPDATE pulls SET expires_at_ms = ?, token_hash = ? WHERE id = ?'
+      this.#db.run(update, expiresAtMs, tokenHash, id)
       this.#insertAudit(audit)
     })
   }
