@@ -14,6 +14,7 @@ import {
   enrol,
   mint,
   pullClaimsFor,
+  spkiOf,
   stealAuthority,
   tokenHashOf,
 } from './attacker.ts'
@@ -61,9 +62,6 @@ async function expectRefused(certificate: KeyedCertificate, token: string, key: 
   expectNothingGiven(line)
   await expectLogged(target, mark, 'PEER_REFUSED')
 }
-
-const spkiOf = ({ privateKeyPem }: KeyedCertificate) =>
-  createPublicKey(createPrivateKey(privateKeyPem)).export({ type: 'spki', format: 'der' })
 
 /** As the tracker mints it, but for what `changes` say; bound to the key of `certificate`. */
 async function minted(
