@@ -5,17 +5,22 @@ import { createSecureContext, type SecureContext } from 'node:tls'
 import { z } from 'zod'
 import { UsageError } from '../core/errors.ts'
 import type { ClusterId } from '../core/metainfo.ts'
-import { UNLOCK_SOCKET } from '../core/unlock-socket.ts'
+import { ADMIN_SOCKET, UNLOCK_SOCKET } from '../core/tracker-sockets.ts'
 import { AdminRefusedError, AdminUnavailableError, NoCertificateError } from './errors.ts'
 import { readTextFile } from './key-files.ts'
 
-/** How the tool reaches a tracker's admin API: the file that the tracker wrote holds all the trust that is needed. */
-export interface AdminAccess {
-  /** `https://127.0.0.1:7444` */
-  url: string
-  /** The tracker's `admin.pem`: key, certificate, and the authority that the listener is recognised by. */
-  pemFile: string
-}
+/**
+ * How the tool reaches a tracker's admin API: through the socket in its data folder, or over TLS with a file of
+ * `shoal certs admin-certificate`, which holds all the trust that is needed.
+ */
+export type AdminAccess =
+  | { dataDir: string }
+  | {
+      /** `https://127.0.0.1:7444` */
+      url: string
+      /** Key, certificate, and the authorities that the listener is recognised by. */
+      pemFile: string
+    }
 
 /** The audit log's page is the largest answer. */
 const ANSWER_BYTES_MAX = 1024 * 1024
@@ -24,20 +29,24 @@ const PATIENCE_MS = 10_000
 const PEM_BLOCK = /-----BEGIN ([A-Z ]+)-----[\s\S]+?-----END \1-----/g
 
 const ADMIN_HINT =
-  'It listens on the tracker’s own machine; check that the tracker runs, --admin-url, and that admin.pem is its own. A locked tracker wants `shoal certs unlock` first.'
+  'It listens on the tracker’s own machine; check that the tracker runs, and --admin-url. A locked tracker wants `shoal certs unlock` first.'
+const SOCKET_HINT =
+  'Run this on the tracker’s machine, and check that the tracker runs, and --data-dir. A locked tracker wants `shoal certs unlock` first.'
+const NOT_YOURS_HINT = 'Run this as the user that the tracker runs as, or as root.'
 const LOCKED_HINT =
   'It is there while the tracker waits for its key; check that the tracker runs, and --data-dir.'
 
 const refusal = z.object({ error: z.object({ code: z.string().max(64), message: z.string().max(1024) }) })
 const HINTS: Record<string, string> = {
   CLUSTER_UNKNOWN: 'Check the cluster id; it is the middle part of its join token.',
-  ROTATION_UNDER_WAY:
-    'An authority is withdrawn by itself a day after the next one began to issue; --withdraw does it now.',
-  ROTATION_TOO_EARLY: 'Wait: nodes renew by themselves. With --force, those left over must join again.',
+  ROTATION_UNDER_WAY: 'The previous one is withdrawn by itself within a day or so; --withdraw does it now.',
+  ROTATION_TOO_EARLY:
+    'Wait: nodes renew by themselves. With --force, those left over must join again (authority) or fetch from the registry meanwhile (signing key).',
   ROTATION_NONE: 'Without --withdraw a rotation begins.',
   TOKEN_KEY_UNKNOWN: '`shoal certs token-keys` lists the keys with their ids.',
   UNLOCK_KEY: 'Give the key that this tracker is unlocked with now.',
-  CERTIFICATE_REFUSED: 'Use the admin.pem that this tracker wrote into its data folder.',
+  CERTIFICATE_REFUSED:
+    'It has ended, or the admin authority was changed: `shoal certs admin-certificate` makes another.',
 }
 
 /** The tracker learns the token's hash only. */
@@ -75,9 +84,46 @@ export async function withdrawAuthority(access: AdminAccess, cluster: ClusterId,
   return rotationEnded.parse(await call(access, 'POST', path, { isForced })).nodesLeft
 }
 
+const keyRotationBegun = z.object({
+  rotation: z.object({ signsAtMs: z.number(), previousEndsAtMs: z.number() }),
+})
+
+/** Begins a change of the signing key. @returns when the new one signs, and when the previous one is withdrawn */
+export async function addSigningKey(access: AdminAccess, cluster: ClusterId, isLeaked: boolean) {
+  const path = `/admin/v1/clusters/${cluster}/signing-keys`
+  return keyRotationBegun.parse(await call(access, 'POST', path, { isLeaked })).rotation
+}
+
+export async function withdrawSigningKey(
+  access: AdminAccess,
+  cluster: ClusterId,
+  isForced: boolean,
+): Promise<void> {
+  await call(access, 'POST', `/admin/v1/clusters/${cluster}/signing-keys/withdrawal`, { isForced })
+}
+
 /** A new data key, under the unlock key that is given or another. @returns how many values were sealed anew */
 export async function reseal(access: AdminAccess, keys: { unlockKey: string; newUnlockKey?: string }) {
   return resealed.parse(await call(access, 'POST', '/admin/v1/reseal', keys)).sealed
+}
+
+const certified = z.object({ certificate: z.string(), authorities: z.array(z.string()).min(1) })
+
+/** Certifies an administrator's key; the tracker answers that on its socket only. */
+export async function certifyAdmin(dataDir: string, key: { publicKey: string; validForSeconds: number }) {
+  return certified.parse(await call({ dataDir }, 'POST', '/admin/v1/certificates', key))
+}
+
+const adminRotation = z.object({ previousEndsAtMs: z.number().nullable() })
+
+/** A new admin authority. @returns when the previous one is withdrawn by itself; null: it is gone */
+export async function addAdminAuthority(access: AdminAccess, isLeaked: boolean) {
+  const answer = await call(access, 'POST', '/admin/v1/admin-authorities', { isLeaked })
+  return adminRotation.parse(answer).previousEndsAtMs
+}
+
+export async function withdrawAdminAuthority(access: AdminAccess): Promise<void> {
+  await call(access, 'POST', '/admin/v1/admin-authorities/withdrawal', {})
 }
 
 const tokenKeyLines = z.object({
@@ -115,7 +161,7 @@ export async function unlock(dataDir: string, unlockKey: string): Promise<void> 
     path: '/',
     headers: { 'content-type': 'text/plain' },
   })
-  await answered(await exchange(sent, unlockKey, `the socket ${socketPath}`, LOCKED_HINT), socketPath)
+  await answered(await exchange(sent, unlockKey, { where: `the socket ${socketPath}`, hint: LOCKED_HINT }))
 }
 
 /**
@@ -123,31 +169,57 @@ export async function unlock(dataDir: string, unlockKey: string): Promise<void> 
  * @throws AdminUnavailableError when it does not answer as a tracker does
  */
 async function call(access: AdminAccess, method: string, path: string, body?: object): Promise<unknown> {
-  const url = adminUrl(access.url, path)
+  const headers = body === undefined ? {} : { 'content-type': 'application/json' }
+  const asked = { method, path, headers }
+  const { sent, at } = 'dataDir' in access ? throughSocket(access, asked) : overTls(access, asked)
+  return answered(await exchange(sent, body === undefined ? '' : JSON.stringify(body), at))
+}
+
+interface Call {
+  sent: ClientRequest
+  at: Place
+}
+
+/** What a message says of where the tool asked. */
+interface Place {
+  where: string
+  hint: string
+}
+
+interface Asked {
+  method: string
+  path: string
+  headers: Record<string, string>
+}
+
+function throughSocket({ dataDir }: { dataDir: string }, asked: Asked): Call {
+  const socketPath = join(dataDir, ADMIN_SOCKET)
+  const sent = httpRequest({ ...asked, socketPath, agent: false })
+  return { sent, at: { where: `the tracker's socket ${socketPath}`, hint: SOCKET_HINT } }
+}
+
+function overTls({ url: base, pemFile }: { url: string; pemFile: string }, asked: Asked): Call {
+  const url = adminUrl(base, asked.path)
   // One connection per call: a tool that ends at once has nothing to keep.
   // Said, because Node lets an environment variable change the default.
   const options: CallOptions = {
-    method,
-    secureContext: credentials(access.pemFile),
-    headers: body === undefined ? {} : { 'content-type': 'application/json' },
+    method: asked.method,
+    headers: asked.headers,
+    secureContext: credentials(pemFile),
     agent: false,
     rejectUnauthorized: true,
   }
-  const sent = request(url, options)
-  const text = body === undefined ? '' : JSON.stringify(body)
-  return answered(
-    await exchange(sent, text, `the tracker's admin API at ${url.origin}`, ADMIN_HINT),
-    url.origin,
-  )
+  const where = `the tracker's admin API at ${url.origin}`
+  return { sent: request(url, options), at: { where, hint: ADMIN_HINT } }
 }
 
-function answered(answer: Answer, where: string): unknown {
+function answered(answer: Answer): unknown {
   const parsed = parseJson(answer.text)
   if (answer.status < 300 && parsed !== undefined) return parsed
   const refused = refusal.safeParse(parsed)
   if (!refused.success) {
-    throw new AdminUnavailableError(`${where} answered ${answer.status}, not as a tracker does`, {
-      hint: 'Check the admin address (--admin-url).',
+    throw new AdminUnavailableError(`${answer.where} answered ${answer.status}, not as a tracker does`, {
+      hint: 'Check that this is the tracker (--data-dir, --admin-url).',
     })
   }
   const { code, message } = refused.data.error
@@ -168,17 +240,23 @@ function adminUrl(base: string, path: string): URL {
 function credentials(pemFile: string): SecureContext {
   const blocks = [...readTextFile(pemFile).matchAll(PEM_BLOCK)]
   const key = blocks.find(([, label]) => label?.endsWith('PRIVATE KEY'))?.[0]
-  const [cert, ca] = blocks.filter(([, label]) => label === 'CERTIFICATE').map(([pem]) => pem)
-  const hint = 'The tracker writes it into its data folder at every start.'
-  if (key === undefined || cert === undefined || ca === undefined) {
-    throw new NoCertificateError(`${pemFile} is not an admin.pem: key, certificate and authority expected`, {
-      hint,
-    })
+  const [cert, ...ca] = blocks.filter(([, label]) => label === 'CERTIFICATE').map(([pem]) => pem)
+  const hint = '`shoal certs admin-certificate` makes one, on the tracker’s machine.'
+  if (key === undefined || cert === undefined || ca.length === 0) {
+    throw new NoCertificateError(
+      `${pemFile} is no administrator’s file: key, certificate and authority expected`,
+      {
+        hint,
+      },
+    )
   }
   try {
     return createSecureContext({ key, cert, ca, minVersion: 'TLSv1.3' })
   } catch (cause) {
-    throw new NoCertificateError(`${pemFile} is not an admin.pem: its parts do not fit`, { cause, hint })
+    throw new NoCertificateError(`${pemFile} is no administrator’s file: its parts do not fit`, {
+      cause,
+      hint,
+    })
   }
 }
 
@@ -186,16 +264,22 @@ function credentials(pemFile: string): SecureContext {
 type CallOptions = RequestOptions & { secureContext: SecureContext }
 
 interface Answer {
+  where: string
   status: number
   text: string
 }
 
-/** @param where for messages */
-function exchange(sent: ClientRequest, body: string, where: string, hint: string): Promise<Answer> {
+function exchange(sent: ClientRequest, body: string, { where, hint }: Place): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const fail = (cause: Error) => {
       const why = (cause as NodeJS.ErrnoException).code ?? cause.message
-      reject(new AdminUnavailableError(`cannot reach ${where} (${why})`, { cause, hint }))
+      const isClosed = why === 'EACCES' || why === 'EPERM'
+      reject(
+        new AdminUnavailableError(`cannot reach ${where} (${why})`, {
+          cause,
+          hint: isClosed ? NOT_YOURS_HINT : hint,
+        }),
+      )
     }
     sent.setTimeout(PATIENCE_MS, () => sent.destroy(new Error('no answer in time')))
     sent.on('error', fail)
@@ -209,7 +293,7 @@ function exchange(sent: ClientRequest, body: string, where: string, hint: string
       })
       response.on('error', fail)
       response.on('end', () =>
-        resolve({ status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString('utf8') }),
+        resolve({ where, status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString('utf8') }),
       )
     })
     sent.end(body)

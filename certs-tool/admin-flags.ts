@@ -6,24 +6,38 @@ import { readTextFile, writeNewFiles } from './key-files.ts'
 /** Ten years; without an end is said by leaving it out. */
 const HOURS_MAX = 10 * 365 * 24
 
+/** Where the tracker keeps its data, as `shoal tracker --data-dir`. */
+export const DATA_DIR_FLAG = {
+  type: 'string',
+  value: 'folder',
+  default: '/var/lib/shoal-tracker',
+  description: "The tracker's data folder: a running tracker takes orders through a socket in it.",
+} as const
+
 /** Flags of the commands that talk to a tracker. */
 export const ADMIN_FLAGS = {
+  'data-dir': DATA_DIR_FLAG,
+  'admin-pem': {
+    type: 'string',
+    value: 'file',
+    description:
+      'Goes to the admin API over TLS instead, with the key and certificate in a file of `shoal certs admin-certificate`.',
+  },
   'admin-url': {
     type: 'string',
     value: 'url',
     default: 'https://127.0.0.1:7444',
-    description: "The tracker's admin API.",
-  },
-  'admin-pem': {
-    type: 'string',
-    value: 'file',
-    default: '/var/lib/shoal-tracker/admin.pem',
-    description: 'The admin key and certificate that the tracker wrote into its data folder.',
+    description: "With --admin-pem: the tracker's admin API.",
   },
 } as const
 
-export function adminAccess(values: { 'admin-url': string; 'admin-pem': string }): AdminAccess {
-  return { url: values['admin-url'], pemFile: values['admin-pem'] }
+export function adminAccess(values: {
+  'data-dir': string
+  'admin-url': string
+  'admin-pem': string | undefined
+}): AdminAccess {
+  const pemFile = values['admin-pem']
+  return pemFile === undefined ? { dataDir: values['data-dir'] } : { url: values['admin-url'], pemFile }
 }
 
 export const JOIN_TOKEN_FLAGS = {

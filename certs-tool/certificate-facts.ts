@@ -46,7 +46,7 @@ const KIND_BY_NAME: [RegExp, CertificateKind][] = [
   [new RegExp(`^${TRACKER_NAME}$`), 'tracker'],
   [/^Shoal proxy \(/, 'proxy-authority'],
   [/^Shoal proxy$/, 'proxy'],
-  [/^shoal tracker admin$/, 'admin-authority'],
+  [/^shoal tracker admin(?: [0-9a-f]{16})?$/, 'admin-authority'],
   [/^shoal tracker admin listener$/, 'admin-listener'],
   [/^shoal administrator$/, 'admin'],
 ]

@@ -60,6 +60,22 @@ export class PieceBook {
   }
 
   /**
+   * Drops the hashes of batches that no trusted key signed, and what was verified under them: whoever has a key that was
+   * withdrawn may have made them up. A blob that was matched as a whole stays.
+   * @returns true when hashes were dropped
+   */
+  retain(isSigned: (batch: HashBatch) => boolean): boolean {
+    const dropped = this.stored.hashes.retain(isSigned)
+    if (dropped.length === 0) return false
+    if (!this.stored.isMatched) {
+      // What came from the registry and is not what such a hash says is right all the same.
+      for (const piece of dropped) if (!this.unsigned.has(piece)) this.stored.have.delete(piece)
+    }
+    this.stored.markDirty()
+    return true
+  }
+
+  /**
    * Drops what was verified under claims of an older epoch: it may be what was lied about. A blob that was matched as
    * a whole stays.
    * @returns true when pieces were dropped

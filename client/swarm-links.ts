@@ -41,6 +41,8 @@ export interface SwarmLinksOptions {
   isWanted(): boolean
   grant(): Grant | undefined
   dial(peer: Peer, host: SwarmLinks, credential: PeerCredential): void
+  /** Somebody is about to be told what there is. */
+  onAdmitted(): void
   /** A batch that the tracker signed. */
   onBatch(batch: HashBatch): void
   onBadPeer(swarm: SwarmId, node: NodeId): void
@@ -154,22 +156,29 @@ export class SwarmLinks implements ListeningSwarm {
     if (peer) this.options.dial(peer, this, credential)
   }
 
-  /** Closes links to whoever has been revoked, and those that rest on an authority that was withdrawn. */
+  /** Closes links to whoever has been revoked, and those that rest on an authority or a key that was withdrawn. */
   closeRevoked(): void {
     for (const link of this.all()) {
       // One that cannot be looked at ends as well, and keeps none of the others.
       link.boundary.run(() => {
         if (this.isRevoked(link.claims)) link.close(new PeerRefusedError('revoked'))
-        else if (!this.options.trust.vouchesFor(link.proof.certificates)) this.closeWithdrawn(link)
+        else if (!this.options.trust.vouchesFor(link.proof.certificates))
+          this.closeWithdrawn(link, 'the authority of a certificate was withdrawn')
+        else if (this.isTokenWithdrawn(link))
+          this.closeWithdrawn(link, 'the key of a peer token was withdrawn')
       })
     }
   }
 
   /** The other side is no stranger for that, and may have a new certificate by now. */
-  private closeWithdrawn(link: PeerLink): void {
-    link.close(new PeerRefusedError('the authority of a certificate was withdrawn'))
+  private closeWithdrawn(link: PeerLink, why: string): void {
+    link.close(new PeerRefusedError(why))
     const grant = this.options.grant()
     if (grant && this.options.isWanted() && !this.isUploadOnly) this.dialAgain(link, grant)
+  }
+
+  private isTokenWithdrawn({ proof: { proven } }: PeerLink): boolean {
+    return proven !== undefined && this.options.admission.isWithdrawn(proven.registry, proven.token)
   }
 
   /** Dials whom it may, up to DIALS_MAX. */
@@ -213,8 +222,8 @@ export class SwarmLinks implements ListeningSwarm {
     return this.options.admission.checkCertificate(claims, this.blob)
   }
 
-  checkProof(...proof: Parameters<Admission['checkProof']>): void {
-    this.options.admission.checkProof(...proof)
+  checkProof(...proof: Parameters<Admission['checkProof']>): ReturnType<Admission['checkProof']> {
+    return this.options.admission.checkProof(...proof)
   }
 
   hasPiece(piece: PieceIndex): boolean {
@@ -248,6 +257,7 @@ export class SwarmLinks implements ListeningSwarm {
   }
 
   onAdmitted(link: PeerLink): void {
+    this.options.onAdmitted()
     link.welcome(this.options.stored.hashes.batches, this.options.announceable())
   }
 
@@ -255,8 +265,10 @@ export class SwarmLinks implements ListeningSwarm {
     const { hashes } = this.options.stored
     // Each peer passes it on: in a cold swarm, checking them all cost more than everything else together.
     if (batch.epoch < hashes.epoch || hashes.includes(batch)) return false
-    if (!this.options.trust.isSigned(batch))
+    if (!this.options.trust.isSigned(batch)) {
+      if (this.options.trust.wasSigned(batch)) return false
       throw new PeerProtocolError('a hash batch that the tracker did not sign')
+    }
     this.options.onBatch(batch)
     return true
   }

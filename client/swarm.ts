@@ -6,6 +6,7 @@ import type { NodeId, PieceIndex, PieceLayout, SwarmId } from '../core/metainfo.
 import type { RegistryClient } from '../core/registry-client.ts'
 import type { GrantedSwarm, HashesRequest, HashesResponse, Peer } from '../core/tracker-api.ts'
 import { Announcer } from './announcer.ts'
+import { BatchRenewal } from './batch-renewal.ts'
 import type { BlobKey, BlobProgress } from './client.ts'
 import { Completion } from './completion.ts'
 import type { Bitfield } from './engine/bitfield.ts'
@@ -84,6 +85,7 @@ export class Swarm implements OriginHost {
   private readonly book: PieceBook
   private readonly intake: PieceIntake
   private readonly completion: Completion
+  private readonly renewal: BatchRenewal
   private readonly claimed = new Set<PieceIndex>()
   private readonly readers = new Readers()
   private failure: ShoalError | undefined
@@ -122,6 +124,7 @@ export class Swarm implements OriginHost {
       boundary: this.boundary,
       isWanted: () => this.isWanted,
       grant: () => this.grant,
+      onAdmitted: () => void this.renewal.run(),
       onBatch: (batch) => this.onBatch(batch),
       announceable: () => this.book.announceable(),
     })
@@ -154,6 +157,13 @@ export class Swarm implements OriginHost {
         raiseEpoch: (epoch) => this.raiseEpoch(epoch),
         learnBatches: (batches) => this.learnBatches(batches),
       },
+    })
+    this.renewal = new BatchRenewal({
+      ...parts,
+      stored,
+      log: this.log,
+      learnBatches: (batches) => this.learnBatches(batches),
+      retain: (isSigned) => this.retainHashes(isSigned),
     })
   }
 
@@ -416,6 +426,19 @@ export class Swarm implements OriginHost {
     // A hash was wrong that may be what this copy was believed on.
     if (epoch > this.epoch) this.completion.recheck().catch(() => undefined)
     if (this.book.raiseEpoch(epoch)) this.whole.abandon()
+  }
+
+  /** The tracker signs with another key: has what peers are told signed anew, if there are any. */
+  async renewBatches(): Promise<void> {
+    if (this.isWanted || this.links.size > 0) await this.renewal.run()
+  }
+
+  private retainHashes(isSigned: (batch: HashBatch) => boolean): void {
+    if (!this.book.retain(isSigned)) return
+    // This copy may be what was believed on them.
+    this.recheck().catch(() => undefined)
+    if (!this.stored.isMatched) this.whole.abandon()
+    this.download.fillAll()
   }
 
   private onBatch(batch: HashBatch): void {

@@ -76,8 +76,7 @@ export async function startTracker(options: ShoalOptions): Promise<LabTracker> {
   )
   await service.start()
   const joinTokenFile = join(dir, 'join-token')
-  const adminPem = join(dir, 'data', 'admin.pem')
-  await certs(options, 'cluster', 'lab', '--admin-pem', adminPem, '--out', joinTokenFile)
+  await certs(options, 'cluster', 'lab', '--data-dir', join(dir, 'data'), '--out', joinTokenFile)
   const trackerUrl = `https://${TRACKER_HOST}:${TRACKER_PORT}`
   const trackerCaFile = join(dir, 'authority.crt')
   return Object.assign(service, { host: options.host, join: { trackerUrl, trackerCaFile, joinTokenFile } })

@@ -20,7 +20,7 @@ const SECRETS = [
   'tracker.key',
   'unlock.key',
   'join-token',
-  'tracker/admin.pem',
+  'tracker/admin.sock',
   'node/node-key.pem',
 ]
 
@@ -62,13 +62,11 @@ async function upAndDown(
 }
 
 describe('shoal up, started for the first time', () => {
-  // A fixed port: what the tool must be told.
-  const adminPort = 20_000 + Math.floor(Math.random() * 10_000)
   let up: StartedShoal
   let guide: string
   beforeAll(async () => {
     makeFolder()
-    up = startShoal(flags({ 'tracker-admin-listen': `127.0.0.1:${adminPort}`, 'log-level': 'trace' }))
+    up = startShoal(flags({ 'log-level': 'trace' }))
     guide = await up.printed('Undo:')
   })
   afterAll(removeFolder)
@@ -96,10 +94,7 @@ describe('shoal up, started for the first time', () => {
   })
 
   it('obeys shoal certs: a new cluster, a new join token, and a refusal', async () => {
-    const admin = [
-      `--admin-url=https://127.0.0.1:${adminPort}`,
-      `--admin-pem=${join(dataDir, 'tracker/admin.pem')}`,
-    ]
+    const admin = [`--data-dir=${join(dataDir, 'tracker')}`]
     const made = await runShoal(['certs', 'cluster', 'second', ...admin])
     expect(made.stderr).toBe('')
     expect(made.stdout).toMatch(/^SHOAL-1-c[0-9a-f]{16}-[\w-]{43}\n$/)

@@ -15,7 +15,9 @@ export const trackerConfig = z.strictObject({
     .describe('Where the admin API, /metrics and /healthz listen: loopback only.'),
   tlsCertFile: path.describe("PEM file with the tracker's TLS certificate and its chain."),
   tlsKeyFile: path.describe("PEM file with the TLS certificate's private key."),
-  dataDir: path.default('/var/lib/shoal-tracker').describe('Folder for the database and admin.pem.'),
+  dataDir: path
+    .default('/var/lib/shoal-tracker')
+    .describe('Folder for the database, and the socket that `shoal certs` talks to.'),
   unlockKeyFile: path
     .optional()
     .describe(

@@ -1,5 +1,4 @@
-import { rmSync } from 'node:fs'
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { ensureDataDir } from '../core/config.ts'
@@ -7,7 +6,8 @@ import { lockDataDir } from '../core/data-lock.ts'
 import { Defects } from '../core/defects.ts'
 import { ShoalError } from '../core/errors.ts'
 import { createMetrics } from '../core/metrics.ts'
-import { UNLOCK_SOCKET } from '../core/unlock-socket.ts'
+import { UNLOCK_SOCKET } from '../core/tracker-sockets.ts'
+import { listenLocally } from './admin/local-socket.ts'
 import { listen, makeHttpsListener } from './api/https-listener.ts'
 import { openSealer } from './authority/sealer.ts'
 import { readTlsFiles, type TrackerConfig } from './config.ts'
@@ -18,7 +18,7 @@ import { SqliteStore } from './store/sqlite-store.ts'
 /**
  * A tracker that was started without its unlock key (the model of Docker Swarm's autolock): it answers every node with
  * TRACKER_LOCKED, and takes the key through a socket in its data folder, which only its own user can open. The admin
- * API needs the sealed admin authority, so it is not there yet.
+ * API is not there yet.
  */
 
 interface Running {
@@ -88,8 +88,7 @@ export async function startLocked(
     })
     locked.defer(() => nodeApi.app.close())
     await listen(nodeApi, 'listen', config.listen)
-    rmSync(path, { force: true })
-    await listenPrivately(socket, path)
+    await listenLocally(socket, path)
   } catch (error) {
     await locked.disposeAsync()
     throw error
@@ -107,20 +106,6 @@ export async function startLocked(
       await (tracker === undefined ? locked.disposeAsync() : tracker.close())
     },
   }
-}
-
-/** The socket has its mode from the start on: the kernel takes the umask of the moment when it is bound, within listen(). */
-async function listenPrivately(server: Server, path: string): Promise<void> {
-  const listening = new Promise<void>((resolve, reject) => {
-    server.once('error', reject).once('listening', resolve)
-  })
-  const umask = process.umask(0o177)
-  try {
-    server.listen(path)
-  } finally {
-    process.umask(umask)
-  }
-  await listening
 }
 
 async function refuseNewStore(store: SqliteStore): Promise<void> {

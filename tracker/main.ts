@@ -7,8 +7,9 @@ import { Defects } from '../core/defects.ts'
 import { createMetrics } from '../core/metrics.ts'
 import { openRegistries, type RegistryClients } from '../core/registry-client.ts'
 import { TokenKeys } from '../core/token-keys.ts'
-import { adminTls, ensureAdminPem, openAdminAuthority } from './admin/admin-authority.ts'
-import { adminRoutes } from './admin/routes.ts'
+import { AdminAuthorities, removeAdminPem } from './admin/admin-authority.ts'
+import { openAdminSocket } from './admin/admin-socket.ts'
+import { adminRoutes, certifiedAdmin } from './admin/routes.ts'
 import { admitRequests } from './api/admit-requests.ts'
 import { callerOf } from './api/caller.ts'
 import { listen, makeHttpsListener, tlsOptions } from './api/https-listener.ts'
@@ -107,8 +108,11 @@ export async function startTracker(
     if (unlockKey !== undefined) await store.addAudit({ ...UNLOCKED, atMs: parts.nowMs() })
     await parts.clusters.withdrawEnded(parts.nowMs())
     await parts.revocations.clearEnded(parts.nowMs())
-    running.defer(pruneRegularly(parts, config))
+    const admins = await AdminAuthorities.load(store, sealer, parts.nowMs())
+    await admins.withdrawEnded(parts.nowMs())
+    removeAdminPem(config.dataDir, log)
     await parts.tokenKeys.forgetEnded()
+    running.defer(pruneRegularly({ ...parts, admins }, config))
 
     const trusted = () => ({ ...tls, authorityPems: parts.clusters.authorityPems() })
     const nodeApi = makeHttpsListener(trusted(), parts, async (socket) => {
@@ -119,15 +123,19 @@ export async function startTracker(
     admitRequests(nodeApi.app, parts, config)
     nodeRoutes(nodeApi.app, parts)
     stockRoutes(nodeApi.app, parts)
-    const admins = await openAdminAuthority(store, sealer, parts.nowMs())
-    await ensureAdminPem(join(config.dataDir, 'admin.pem'), admins, { store, nowMs: parts.nowMs() })
-    const adminApi = makeHttpsListener(await adminTls(admins), parts, async (socket) =>
+    const adminApi = makeHttpsListener(await admins.listenerTls(), parts, async (socket) =>
       socket.authorized ? 'admin' : undefined,
     )
-    adminRoutes(adminApi.app, parts)
+    admins.onChange(async () => adminApi.server.setSecureContext(tlsOptions(await admins.listenerTls())))
+    adminRoutes(adminApi.app, {
+      ...parts,
+      admins,
+      actorOf: (request) => certifiedAdmin({ admins, nowMs: parts.nowMs }, request),
+    })
 
     running.defer(() => nodeApi.app.close())
     const address = await listen(nodeApi, 'listen', config.listen)
+    running.defer(await openAdminSocket(config.dataDir, { ...parts, admins }))
     running.defer(() => adminApi.app.close())
     const adminAddress = await listen(adminApi, 'adminListen', config.adminListen)
     const { clusters } = parts

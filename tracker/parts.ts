@@ -79,8 +79,10 @@ export function trustOf(
   { registries, tokenKeys }: Pick<TrackerParts, 'registries' | 'tokenKeys'>,
   cluster: Cluster,
 ): ClusterTrust {
-  const ownKeys = [...registries.values()]
-    .filter(({ kind }) => kind === 'introspect')
-    .flatMap(({ host }) => cluster.peerTokenKeys.map((key) => peerTokenTrust(cluster.cluster, host, key)))
+  const minting = [...registries.values()].filter(({ kind }) => kind === 'introspect')
+  // The signing key's come first, for every registry: what is cut off by the bound is a previous key's.
+  const ownKeys = cluster.signingKeys.flatMap(({ peerTokenKey }) =>
+    minting.map(({ host }) => peerTokenTrust(cluster.cluster, host, peerTokenKey)),
+  )
   return { ...cluster.trust, tokenKeys: [...ownKeys, ...tokenKeys.all()].slice(0, TOKEN_KEYS_MAX) }
 }

@@ -1,4 +1,5 @@
 import { isDefect } from '../core/defects.ts'
+import type { AdminAuthorities } from './admin/admin-authority.ts'
 import type { TrackerConfig } from './config.ts'
 import type { TrackerParts } from './parts.ts'
 import { PULL_KEPT_MS } from './pull/pull-certificate.ts'
@@ -13,11 +14,11 @@ export const AUDIT_KEPT_MS = 90 * 24 * 3600 * 1000
 type Pruned = Pick<
   TrackerParts,
   'store' | 'clusters' | 'revocations' | 'tokenKeys' | 'log' | 'defects' | 'nowMs'
->
+> & { admins: AdminAuthorities }
 
 /** Forgets what has ended, now and then: pulls, silent nodes, audit entries, convictions, previous authorities, token keys. @returns what stops it */
 export function pruneRegularly(
-  { store, clusters, revocations, tokenKeys, log, defects, nowMs }: Pruned,
+  { store, clusters, admins, revocations, tokenKeys, log, defects, nowMs }: Pruned,
   { silentNodeHoursMax }: Pick<TrackerConfig, 'silentNodeHoursMax'>,
 ): () => Promise<void> {
   const prune = async () => {
@@ -32,6 +33,7 @@ export function pruneRegularly(
       })
       if (nodes > 0) log.info({ nodes }, 'nodes that were silent for long are forgotten')
       await clusters.withdrawEnded(nowMs())
+      await admins.withdrawEnded(nowMs())
       await revocations.clearEnded(nowMs())
       await tokenKeys.forgetEnded()
     } catch (error) {

@@ -45,7 +45,7 @@ export async function startTrackerProcess(settings: TrackerSettings): Promise<Tr
     child.kill('SIGTERM')
     await endWithin(child, ended)
   }
-  const access = { url: `https://127.0.0.1:${adminPort}`, pemFile: join(folder, 'data', 'admin.pem') }
+  const access = { dataDir: join(folder, 'data') }
   try {
     return { pid: child.pid!, port, joinToken: await makeCluster(access, ended), stop }
   } catch (error) {

@@ -1,5 +1,5 @@
 import { unlock } from '../admin-client.ts'
-import { readSecret } from '../admin-flags.ts'
+import { DATA_DIR_FLAG, readSecret } from '../admin-flags.ts'
 import { command } from '../command.ts'
 
 export const unlockCommand = command({
@@ -7,12 +7,7 @@ export const unlockCommand = command({
   summary: 'Gives a tracker that was started without its unlock key that key, on the tracker’s own machine.',
   positionals: [],
   flags: {
-    'data-dir': {
-      type: 'string',
-      value: 'folder',
-      default: '/var/lib/shoal-tracker',
-      description: "The tracker's data folder.",
-    },
+    'data-dir': { ...DATA_DIR_FLAG, description: "The tracker's data folder." },
     'unlock-key-file': {
       type: 'string',
       value: 'file',

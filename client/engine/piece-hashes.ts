@@ -1,4 +1,4 @@
-import { batchPieceCount, type HashBatch } from '../../core/hash-batch.ts'
+import { BATCH_PIECES_MAX, batchPieceCount, type HashBatch } from '../../core/hash-batch.ts'
 import { PIECE_HASH_BYTES, type PieceIndex } from '../../core/metainfo.ts'
 import { Bitfield } from './bitfield.ts'
 
@@ -62,7 +62,44 @@ export class PieceHashes {
     const end = firstPiece + batchPieceCount({ hashes })
     const settled = status === 'confirmed' ? this.confirmed : this.known
     if (settled.firstMissing(firstPiece) < end) return false
-    return this.hashes.subarray(firstPiece * PIECE_HASH_BYTES, end * PIECE_HASH_BYTES).equals(hashes)
+    return this.slice(firstPiece, end).equals(hashes)
+  }
+
+  /** All that is known, in runs that one batch can carry, with their hashes. */
+  runs(): { firstPiece: number; pieces: number; hashes: Buffer }[] {
+    const runs: { firstPiece: number; pieces: number; hashes: Buffer }[] = []
+    for (let at = 0; at < this.pieceCount; ) {
+      const firstPiece = at
+      while (at < this.pieceCount && at - firstPiece < BATCH_PIECES_MAX && this.known.has(at as PieceIndex))
+        at++
+      if (at === firstPiece) at++
+      else runs.push({ firstPiece, pieces: at - firstPiece, hashes: this.slice(firstPiece, at) })
+    }
+    return runs
+  }
+
+  /**
+   * The same hashes under another signature: these batches are kept in place of those that they cover. What they do not
+   * confirm is no longer confirmed.
+   */
+  renew(batches: readonly HashBatch[]): void {
+    const renewed = batches.filter((batch) => this.includes(batch))
+    const covered = new Bitfield(this.pieceCount)
+    for (const batch of renewed) for (const piece of piecesOf(batch)) covered.add(piece)
+    const left = this.kept.filter((batch) => !piecesOf(batch).every((piece) => covered.has(piece)))
+    this.rebuild([...left, ...renewed])
+  }
+
+  /** Forgets all but what batches for which `isGood` say. @returns the pieces that have no hash any more */
+  retain(isGood: (batch: HashBatch) => boolean): PieceIndex[] {
+    const good = this.kept.filter(isGood)
+    if (good.length === this.kept.length) return []
+    const before = this.known
+    this.rebuild(good)
+    const lost: PieceIndex[] = []
+    for (let piece = 0 as PieceIndex; piece < this.pieceCount; piece++)
+      if (before.has(piece) && !this.known.has(piece)) lost.push(piece)
+    return lost
   }
 
   /** Drops everything of epochs before `epoch`. @returns true when it did */
@@ -83,6 +120,17 @@ export class PieceHashes {
     const isNews = this.take(batch)
     if (isNews) this.keep(batch)
     return isNews
+  }
+
+  private rebuild(batches: readonly HashBatch[]): void {
+    this.known = new Bitfield(this.pieceCount)
+    this.confirmed = new Bitfield(this.pieceCount)
+    this.kept = []
+    for (const batch of batches) this.add(batch)
+  }
+
+  private slice(from: number, to: number): Buffer {
+    return this.hashes.subarray(from * PIECE_HASH_BYTES, to * PIECE_HASH_BYTES)
   }
 
   private take(batch: HashBatch): boolean {
@@ -112,4 +160,8 @@ export class PieceHashes {
     if (batch.status === 'confirmed') this.kept = this.kept.filter((other) => !isCovered(other))
     this.kept.push(batch)
   }
+}
+
+function piecesOf(batch: HashBatch): PieceIndex[] {
+  return Array.from({ length: batchPieceCount(batch) }, (_, at) => (batch.firstPiece + at) as PieceIndex)
 }

@@ -67,8 +67,14 @@ export class Admission {
    * @param certificateKey identifies the other side's certificate key (hex of a hash of its SPKI)
    * @throws PeerRefusedError unless the other side holds a token that grants pull on the certificate's repository,
    *   was valid when the grant was made, is the one the certificate is bound to, and is signed with a trusted key
+   * @returns the token that was proven
    */
-  checkProof(claims: PullClaims, message: ProofMessage, binding: ProofBinding, certificateKey: string): void {
+  checkProof(
+    claims: PullClaims,
+    message: ProofMessage,
+    binding: ProofBinding,
+    certificateKey: string,
+  ): SignedClaims {
     // Before any of it is parsed: the tracker has read the token that it bound the certificate to, and nobody any other.
     if (signingInputHash(message.signingInput) !== claims.tokenHash)
       throw new PeerRefusedError('the certificate is bound to another token')
@@ -86,9 +92,10 @@ export class Admission {
         thumbprintOf(key).toString('hex'),
         token.hash,
       ].join(' ')
-      if (this.proven.has(remembered)) return
+      if (this.proven.has(remembered)) return token
       verifyTokenProof({ signingInput: message.signingInput, proof: message.proof, key, binding })
       this.remember(remembered)
+      return token
     } catch (cause) {
       if (cause instanceof PeerRefusedError) throw cause
       if (cause instanceof ShoalError) {
@@ -96,6 +103,13 @@ export class Admission {
       }
       throw cause
     }
+  }
+
+  /** Whether the key that this cluster's tracker minted the token with was withdrawn since it was proven. */
+  isWithdrawn(registry: PullClaims['registry'], token: SignedClaims): boolean {
+    const cluster = this.cluster()
+    const isMinted = cluster !== undefined && token.issuer === peerTokenIssuer(cluster)
+    return isMinted && this.tokenKeys.keyFor(registry, token) === undefined
   }
 
   /** Registries of kind `introspect` sign nothing: only a token that this cluster's tracker minted for this very key counts. */

@@ -3,8 +3,10 @@ import { createSecureContext, type SecureContext } from 'node:tls'
 import type { CertificateClaims } from '../../core/certificate-claims.ts'
 import { batchKeyFromRaw, type HashBatch, isHashBatchSigned } from '../../core/hash-batch.ts'
 import type { ClusterId, NodeId } from '../../core/metainfo.ts'
+import { peerTokenIssuer } from '../../core/peer-token.ts'
+import type { RegistryHost } from '../../core/repository.ts'
 import type { TokenKeys } from '../../core/token-keys.ts'
-import type { ClusterTrust, Revocation } from '../../core/tracker-api.ts'
+import type { ClusterTrust, Revocation, TokenKey } from '../../core/tracker-api.ts'
 
 /** A certificate of this node towards peers, ready for use, with what the proof binds to. */
 export interface PeerCredential {
@@ -15,6 +17,9 @@ export interface PeerCredential {
   /** ECDSA with SHA-256, by the certificate's key. */
   sign(bytes: Buffer): Buffer
 }
+
+/** Keys that signed batches in former times: some changes, should they follow close on each other. */
+const FORMER_KEYS_MAX = 4
 
 /**
  * What this node trusts in its cluster, as the tracker last said: authorities, keys that sign hash batches, token
@@ -28,7 +33,12 @@ export class ClusterTrustState {
   private authoritiesPem: readonly string[] = []
   private authorityCertificates: X509Certificate[] = []
   private hasChanged = false
+  /** The first signs. */
   private batchKeys: KeyObject[] = []
+  private batchKeysRaw: readonly string[] = []
+  private formerBatchKeys: KeyObject[] = []
+  private batchKeyChanges = 0
+  private peerTokenKeys: readonly TokenKey[] = []
   private readonly revokedNodes = new Set<NodeId>()
   private readonly revokedPulls = new Set<string>()
   private revocationsSeen = 0
@@ -47,8 +57,14 @@ export class ClusterTrustState {
 
   update(trust: ClusterTrust): void {
     this.updateAuthorities(trust.authorities)
-    this.batchKeys = trust.batchKeys.map(batchKeyFromRaw)
+    this.updateBatchKeys(trust.batchKeys)
+    this.peerTokenKeys = trust.tokenKeys
     this.tokenKeys.adopt(trust.tokenKeys)
+  }
+
+  /** Rises whenever other keys are trusted for batches, or another one signs. */
+  get batchKeysVersion(): number {
+    return this.batchKeyChanges
   }
 
   revoke(version: number, revocations: readonly Revocation[], isFull: boolean): void {
@@ -71,6 +87,24 @@ export class ClusterTrustState {
 
   isSigned(batch: HashBatch): boolean {
     return this.cluster !== undefined && isHashBatchSigned(this.batchKeys, this.cluster, batch)
+  }
+
+  /** By the key that signs now. */
+  isNewlySigned(batch: HashBatch): boolean {
+    return this.cluster !== undefined && isHashBatchSigned(this.batchKeys.slice(0, 1), this.cluster, batch)
+  }
+
+  /** By a key that was withdrawn: the batch counts no more, and whoever passes it on may not have heard yet. */
+  wasSigned(batch: HashBatch): boolean {
+    return this.cluster !== undefined && isHashBatchSigned(this.formerBatchKeys, this.cluster, batch)
+  }
+
+  /** True when the tracker mints peer tokens for the registry with another key now than the one of this id. */
+  isPeerTokenOutdated(registry: RegistryHost, keyId: string | undefined): boolean {
+    const issuer = this.cluster === undefined ? undefined : peerTokenIssuer(this.cluster)
+    // The tracker names the one that signs first.
+    const signing = this.peerTokenKeys.find((key) => key.registry === registry && key.issuer === issuer)
+    return signing !== undefined && signing.jwk.kid !== keyId
   }
 
   /**
@@ -122,6 +156,15 @@ export class ClusterTrustState {
       sign: (bytes) => sign('sha256', bytes, createPrivateKey(privateKeyPem)),
       expiresAtMs: Date.now() + validForSeconds * 1000,
     }
+  }
+
+  private updateBatchKeys(raw: readonly string[]): void {
+    if (raw.join() === this.batchKeysRaw.join()) return
+    const former = this.batchKeys.filter((_, at) => !raw.includes(this.batchKeysRaw[at]!))
+    this.formerBatchKeys = [...former, ...this.formerBatchKeys].slice(0, FORMER_KEYS_MAX)
+    this.batchKeysRaw = raw
+    this.batchKeys = raw.map(batchKeyFromRaw)
+    this.batchKeyChanges += 1
   }
 
   private isOfAuthority(certificate: X509Certificate): boolean {

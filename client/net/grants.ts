@@ -18,9 +18,19 @@ export interface Grant {
   readonly registry: RegistryHost
   readonly repository: Repository
   readonly swarms: ReadonlyMap<Digest, GrantedSwarm>
-  readonly prover: TokenProver | undefined
+  /** Replaced with a certificate that is bound to another token. */
+  prover: TokenProver | undefined
   /** Replaced by every renewal. */
   credential: PeerCredential
+}
+
+/** What belongs to a grant and is nobody else's. */
+interface Held {
+  /** Of its certificates. */
+  privateKeyPem: string
+  /** Of its peer token: which key signed it; absent: it has none. */
+  peerTokenKeyId: string | undefined
+  timer: NodeJS.Timeout | undefined
 }
 
 export interface GrantsOptions {
@@ -44,8 +54,7 @@ const LIFE_MS_MIN = 60_000
 /** The grants of this node. One request to the tracker per image: blobs of one manifest share a grant. */
 export class Grants {
   private readonly options: GrantsOptions
-  /** Each with the key of its certificates. */
-  private readonly granted = new Map<Grant, { privateKeyPem: string; timer: NodeJS.Timeout | undefined }>()
+  private readonly granted = new Map<Grant, Held>()
   private readonly underWay = new Map<string, Promise<Grant>>()
 
   constructor(options: GrantsOptions) {
@@ -75,10 +84,14 @@ export class Grants {
     }
   }
 
-  /** Another authority issues now: what rests on the previous one is renewed, or given up where nothing needs it. */
+  /**
+   * Another authority issues now, or another key mints peer tokens: what rests on the previous one is renewed, or given
+   * up where nothing needs it.
+   */
   renewOutdated(): void {
-    for (const grant of this.granted.keys()) {
-      if (!this.options.trust.isOutdated(grant.credential.certificatePem)) continue
+    for (const [grant, held] of this.granted) {
+      const isOutdated = this.options.trust.isOutdated(grant.credential.certificatePem)
+      if (!isOutdated && !this.isTokenOutdated(grant, held)) continue
       if (!this.options.isInUse(grant)) this.forget(grant)
       // When it fails the certificate is still good: the next heartbeat tries again.
       else this.renew(grant).catch(() => undefined)
@@ -119,7 +132,9 @@ export class Grants {
     // It has the key of this very token, too, before anything is proven with it.
     trust.update(answer.trust)
     const grant = this.grantOf(request, answer, key.privateKeyPem)
-    this.granted.set(grant, { privateKeyPem: key.privateKeyPem, timer: undefined })
+    const { peerToken } = answer
+    const peerTokenKeyId = peerToken === null ? undefined : parseRegistryToken(peerToken).keyId
+    this.granted.set(grant, { privateKeyPem: key.privateKeyPem, peerTokenKeyId, timer: undefined })
     this.renewLater(grant, answer.validForSeconds)
     return grant
   }
@@ -143,6 +158,10 @@ export class Grants {
     const jwt = peerToken ?? (credential.scheme === 'bearer' ? credential.token : undefined)
     // A registry that is open here and not at the tracker, or the reverse, may have tokens that nothing can be made of.
     if (jwt === undefined || (peerToken === null && !this.options.hasSignedTokens(registry))) return undefined
+    return this.proverWith(registry, jwt)
+  }
+
+  private proverWith(registry: RegistryHost, jwt: string): TokenProver | undefined {
     const key = this.options.tokenKeys.keyFor(registry, parseRegistryToken(jwt))
     return key && prepareProver(jwt, key)
   }
@@ -166,13 +185,25 @@ export class Grants {
   /** @throws TrackerUnavailableError, TrackerRefusedError */
   private async renew(grant: Grant): Promise<void> {
     const { tracker, trust } = this.options
-    const answer = await tracker.renew(grant.pull)
+    const before = this.granted.get(grant)
+    if (before === undefined) return
+    // Not in every call: a tracker that is older refuses what it does not know.
+    const request = this.isTokenOutdated(grant, before) ? { wantsPeerToken: true } : {}
+    const answer = await tracker.renew(grant.pull, request)
     const held = this.granted.get(grant)
     if (held === undefined) return
     trust.update(answer.trust)
+    if (answer.peerToken !== null) {
+      grant.prover = this.proverWith(grant.registry, answer.peerToken)
+      held.peerTokenKeyId = parseRegistryToken(answer.peerToken).keyId
+    }
     grant.credential = trust.credential(answer.certificate, held.privateKeyPem, answer.validForSeconds)
     this.options.onRenewed(grant)
     this.renewLater(grant, answer.validForSeconds)
+  }
+
+  private isTokenOutdated({ registry }: Grant, { peerTokenKeyId }: Held): boolean {
+    return peerTokenKeyId !== undefined && this.options.trust.isPeerTokenOutdated(registry, peerTokenKeyId)
   }
 
   private forget(grant: Grant): void {

@@ -4,6 +4,7 @@ import type { Defects } from '../../core/defects.ts'
 import type { ShoalError } from '../../core/errors.ts'
 import type { HashBatch } from '../../core/hash-batch.ts'
 import type { NodeId, PieceIndex, PieceLayout, SwarmId } from '../../core/metainfo.ts'
+import type { SignedClaims } from '../../core/registry-token.ts'
 import type { ProofBinding, TokenProver } from '../../core/token-proof/index.ts'
 import type { BlobKey } from '../client.ts'
 import type { SourceLimits } from '../engine/download.ts'
@@ -33,7 +34,12 @@ export interface LinkHost {
   hasIssued(certificate: X509Certificate): boolean
   needsProof(): boolean
   checkCertificate(claims: CertificateClaims): PullClaims
-  checkProof(claims: PullClaims, message: ProofMessage, binding: ProofBinding, certificateKey: string): void
+  checkProof(
+    claims: PullClaims,
+    message: ProofMessage,
+    binding: ProofBinding,
+    certificateKey: string,
+  ): SignedClaims
   hasPiece(piece: PieceIndex): boolean
   /** How many pieces the other side has announced. */
   piecesOf(link: PeerLink): number

@@ -1,6 +1,7 @@
 import { verify, X509Certificate } from 'node:crypto'
 import type { TLSSocket } from 'node:tls'
 import { type CertificateClaims, claimsOf, type PullClaims } from '../../core/certificate-claims.ts'
+import type { SignedClaims } from '../../core/registry-token.ts'
 import type { ProofBinding } from '../../core/token-proof/index.ts'
 import { PeerRefusedError } from '../errors.ts'
 import {
@@ -37,6 +38,8 @@ export class PullProof {
   private shown: X509Certificate | undefined
   private claimed: CertificateClaims
   private isSent = false
+  /** What the other side has proven, and for which registry. */
+  proven: { registry: PullClaims['registry']; token: SignedClaims } | undefined
 
   constructor(socket: TLSSocket, { host, isDialler }: { host: ProofHost; isDialler: boolean }) {
     this.socket = socket
@@ -116,7 +119,8 @@ export class PullProof {
     const claims = this.host.checkCertificate(this.claimed)
     const certificate = this.shown ?? this.remote
     const binding = this.binding(this.isDialler ? 'acceptor' : 'dialler', certificate, this.local)
-    this.host.checkProof(claims, message, binding, keyOf(certificate))
+    const token = this.host.checkProof(claims, message, binding, keyOf(certificate))
+    this.proven = { registry: claims.registry, token }
     return claims
   }
 

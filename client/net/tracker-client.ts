@@ -5,6 +5,9 @@ import { parseBoundedJson } from '../../core/bounded-json.ts'
 import { Agent } from '../../core/http-dispatchers.ts'
 import type { SwarmId } from '../../core/metainfo.ts'
 import {
+  type BatchesRequest,
+  type BatchesResponse,
+  batchesResponse,
   type CompleteRequest,
   type CompleteResponse,
   completeResponse,
@@ -23,6 +26,7 @@ import {
   type PullRequest,
   type PullResponse,
   pullResponse,
+  type RenewRequest,
   type RenewResponse,
   renewResponse,
 } from '../../core/tracker-api.ts'
@@ -70,8 +74,12 @@ export class TrackerClient {
     return this.call('/v1/pulls', request, pullResponse, patienceMs)
   }
 
-  renew(pull: string): Promise<RenewResponse> {
-    return this.call(`/v1/pulls/${encodeURIComponent(pull)}/renew`, {}, renewResponse)
+  renew(pull: string, request: RenewRequest = {}): Promise<RenewResponse> {
+    return this.call(`/v1/pulls/${encodeURIComponent(pull)}/renew`, request, renewResponse)
+  }
+
+  batches(swarm: SwarmId, request: BatchesRequest): Promise<BatchesResponse> {
+    return this.call(`/v1/swarms/${swarm}/batches`, request, batchesResponse)
   }
 
   hashes(swarm: SwarmId, request: HashesRequest): Promise<HashesResponse> {

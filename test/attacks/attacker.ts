@@ -1,4 +1,4 @@
-import { createHash, randomBytes, type X509Certificate } from 'node:crypto'
+import { createHash, createPrivateKey, createPublicKey, randomBytes, type X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -138,6 +138,10 @@ export function mint(authority: Cluster, claims: CertificateClaims, validForSeco
   })
   return { certificatePem: certificate, privateKeyPem: key.privateKeyPem }
 }
+
+/** SubjectPublicKeyInfo (DER) of a certificate's key. */
+export const spkiOf = ({ privateKeyPem }: KeyedCertificate): Buffer =>
+  createPublicKey(createPrivateKey(privateKeyPem)).export({ type: 'spki', format: 'der' })
 
 /** Claims as the tracker would write them for this member, blob and token; what is wrong with them goes in `changes`. */
 export function pullClaimsFor(

@@ -14,6 +14,7 @@ import {
   enrol,
   mint,
   pullClaimsFor,
+  spkiOf,
   stealAuthority,
   tokenHashOf,
 } from './attacker.ts'
@@ -26,7 +27,7 @@ import { expectLogged, expectNothingGiven, expectUnharmed, useTarget } from './t
  */
 const target = useTarget({ opaqueToken: 'opaque_9f8e7d6c5b4a' })
 
-type Key = Cluster['peerTokenKeys'][number]
+type Key = Cluster['signingKey']['peerTokenKey']
 
 async function authority(): Promise<Cluster> {
   return stealAuthority(target.cluster, target.member.cluster)
@@ -61,9 +62,6 @@ async function expectRefused(certificate: KeyedCertificate, token: string, key: 
   expectNothingGiven(line)
   await expectLogged(target, mark, 'PEER_REFUSED')
 }
-
-const spkiOf = ({ privateKeyPem }: KeyedCertificate) =>
-  createPublicKey(createPrivateKey(privateKeyPem)).export({ type: 'spki', format: 'der' })
 
 /** As the tracker mints it, but for what `changes` say; bound to the key of `certificate`. */
 async function minted(
@@ -103,36 +101,37 @@ async function boundBothWays(
 
 controlTest('the peer token of the own pull is served: the attacks fail for the right reason', async () => {
   const { answer, certificate } = await target.member.pull(target.cluster, target.blob, 'opaque_9f8e7d6c5b4a')
-  const [key] = (await authority()).peerTokenKeys
-  const line = await dial(certificate, proofOf(answer.peerToken!, key!))
+  const { peerTokenKey: key } = (await authority()).signingKey
+  const line = await dial(certificate, proofOf(answer.peerToken!, key))
   expect(line.blockBytes).toBe(4 * 16384)
 })
 
 controlTest('so is one that is made as the tracker makes them', async () => {
-  const [key] = (await authority()).peerTokenKeys
-  const { certificate, token } = await boundBothWays(key!)
-  expect((await dial(certificate, proofOf(token, key!))).blockBytes).toBe(4 * 16384)
+  const { peerTokenKey: key } = (await authority()).signingKey
+  const { certificate, token } = await boundBothWays(key)
+  expect((await dial(certificate, proofOf(token, key))).blockBytes).toBe(4 * 16384)
 })
 
 attackTest('the peer token of another pull is refused, with a certificate that is bound to it', async () => {
   const { answer } = await target.member.pull(target.cluster, target.blob)
-  const [key] = (await authority()).peerTokenKeys
-  await expectRefused(await boundTo(answer.peerToken!), answer.peerToken!, key!)
+  const { peerTokenKey: key } = (await authority()).signingKey
+  await expectRefused(await boundTo(answer.peerToken!), answer.peerToken!, key)
 })
 
 attackTest("the peer token of the attacker's own other pull is refused", async () => {
   const first = await target.member.pull(target.cluster, target.blob)
   const second = await target.member.pull(target.cluster, target.blob)
-  const [key] = (await authority()).peerTokenKeys
-  await expectRefused(second.certificate, first.answer.peerToken!, key!)
+  const { peerTokenKey: key } = (await authority()).signingKey
+  await expectRefused(second.certificate, first.answer.peerToken!, key)
 })
 
 attackTest("a peer token that another cluster's tracker minted is refused", async () => {
   const { joinToken } = await target.cluster.newCluster()
   const foreigner = await enrol(target.cluster, joinToken)
-  const [key] = (await stealAuthority(target.cluster, foreigner.cluster)).peerTokenKeys
-  const { certificate, token } = await boundBothWays(key!)
-  await expectRefused(certificate, token, key!)
+  const foreign = await stealAuthority(target.cluster, foreigner.cluster)
+  const key = foreign.signingKey.peerTokenKey
+  const { certificate, token } = await boundBothWays(key)
+  await expectRefused(certificate, token, key)
   await foreigner.tracker.close()
 })
 
@@ -147,16 +146,16 @@ attackTest(
 )
 
 attackTest('a peer token for another repository is refused', async () => {
-  const [key] = (await authority()).peerTokenKeys
-  const { certificate, token } = await boundBothWays(key!, { repository: 'team/other' as Repository })
-  await expectRefused(certificate, token, key!)
+  const { peerTokenKey: key } = (await authority()).signingKey
+  const { certificate, token } = await boundBothWays(key, { repository: 'team/other' as Repository })
+  await expectRefused(certificate, token, key)
 })
 
 attackTest('a peer token that had ended before the grant is refused', async () => {
-  const [key] = (await authority()).peerTokenKeys
+  const { peerTokenKey: key } = (await authority()).signingKey
   const nowMs = Date.now() - (PEER_TOKEN_SECONDS + 120) * 1000
-  const { certificate, token } = await boundBothWays(key!, { nowMs })
-  await expectRefused(certificate, token, key!)
+  const { certificate, token } = await boundBothWays(key, { nowMs })
+  await expectRefused(certificate, token, key)
 })
 
 attackTest('a registry token of the usual form is no peer token: it is bound to no key', async () => {

@@ -17,11 +17,10 @@ import { makeKey, NodeIdentity } from '../../client/net/node-identity.ts'
 import { BlobStore } from '../../client/store/blob-store.ts'
 import { CredentialsSeen } from '../../core/credentials-seen.ts'
 import { lockDataDir } from '../../core/data-lock.ts'
-import { makeAuthority } from '../../core/issue-certificate.ts'
 import { parseRegistryHost } from '../../core/repository.ts'
 import { mustSkipFor } from '../../lab/requirements.ts'
 import { TrustFiles } from '../../proxy/trust-files.ts'
-import { ensureAdminPem } from '../../tracker/admin/admin-authority.ts'
+import { removeAdminPem } from '../../tracker/admin/admin-authority.ts'
 import { SqliteStore } from '../../tracker/store/sqlite-store.ts'
 import { runShoal } from '../run-shoal.ts'
 import { attackTest, controlTest } from './ledger.ts'
@@ -95,11 +94,7 @@ const uses: Record<string, { names: string[]; run: () => unknown }> = {
   },
   'admin.pem': {
     names: ['admin.pem', 'admin.pem.new'],
-    run: async () => {
-      const authority = await makeAuthority({ commonName: 'admin', validForSeconds: 3600 })
-      const store = { addAudit: async () => undefined } as never
-      await ensureAdminPem(data('admin.pem'), authority, { store, nowMs: Date.now() })
-    },
+    run: () => removeAdminPem(data(), { warn: () => undefined }),
   },
   'the trust files': {
     names: ['proxy-ca.crt', `proxy-ca.crt.${process.pid}.new`, `certs.d/${registry}/shoal.crt`],

@@ -69,10 +69,7 @@ export async function startProcessCluster(): Promise<ProcessCluster> {
   const registry = await startDockerRegistry({ kind: 'token', tokenBundlePem: tokens.bundlePem })
   const tracker = await startTrackerProcess({ folder, processes, write, registry })
   const main = makeJoinToken()
-  const access = {
-    url: `https://127.0.0.1:${tracker.adminPort}`,
-    pemFile: join(folder, 'tracker', 'admin.pem'),
-  }
+  const access = { dataDir: join(folder, 'tracker') }
   const create = async (made: ReturnType<typeof makeJoinToken>) => {
     const { cluster, joinTokenHash } = made
     await createCluster(access, { cluster, name: cluster, joinTokenHash } as Parameters<
@@ -93,7 +90,7 @@ export async function startProcessCluster(): Promise<ProcessCluster> {
     ...{ folder, registry, nodes, tokens, tokenFor, logText, signer: tokens.signer },
     trackerPort: tracker.port,
     trackerProcess: tracker.process,
-    admin: (path, body) => postAdmin(join(folder, 'tracker'), tracker.adminPort, { path, body }),
+    admin: (path, body) => postAdmin(join(folder, 'tracker'), path, body),
     nodeOptions: () => ({ trackerUrl, trackerCaPem: tracker.caPem, joinToken: main.joinToken }),
     newCluster: () => create(makeJoinToken()),
     request: (blob, changes = {}) => ({
@@ -164,11 +161,10 @@ async function startTrackerProcess({ folder, processes, write, registry }: Place
   const configFile = write('tracker.json', JSON.stringify(config))
   const argv = [process.execPath, PROGRAM, 'tracker', '--config-file', configFile]
   const started = processes.start({ name: 'tracker', argv })
-  const isReady = async () =>
-    readFileSync(join(folder, 'tracker', 'admin.pem')).length > 0 && isOpen(adminPort)
-  await waitForPart(started, async () => (await isReady()) || undefined)
+  // The socket is there before the listener.
+  await waitForPart(started, async () => (await isOpen(adminPort)) || undefined)
   const caFile = write('tracker-ca.pem', authority.certificatePem)
-  return { port, adminPort, process: started, caFile, caPem: authority.certificatePem }
+  return { port, process: started, caFile, caPem: authority.certificatePem }
 }
 
 async function isOpen(port: number): Promise<boolean> {

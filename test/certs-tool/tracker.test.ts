@@ -16,8 +16,7 @@ let ports: { listen: number; admin: number }
 let running: StartedShoal | undefined
 
 const certs = (...argv: string[]) => runShoal(['certs', ...argv])
-const administer = (...argv: string[]) =>
-  certs(...argv, `--admin-url=https://127.0.0.1:${ports.admin}`, `--admin-pem=${join(dataDir, 'admin.pem')}`)
+const administer = (...argv: string[]) => certs(...argv, `--data-dir=${dataDir}`)
 
 async function freePort(): Promise<number> {
   const server = createServer()

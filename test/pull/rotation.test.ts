@@ -3,7 +3,14 @@ import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
 import type { BlobProgress } from '../../client/client.ts'
 import { connectionsTo } from './connections.ts'
-import { progressOf, pull, randomBlob, startTestCluster, type TestCluster } from './test-cluster.ts'
+import {
+  progressOf,
+  pull,
+  randomBlob,
+  startTestCluster,
+  type TestBlob,
+  type TestCluster,
+} from './test-cluster.ts'
 
 let cluster: TestCluster
 const children: ChildProcess[] = []
@@ -50,6 +57,80 @@ test('a download goes on from peers alone while the authority is changed under i
   const late = await cluster.addNode()
   expect((await pull(late, cluster.request(blob))).equals(blob.bytes)).toBe(true)
   expect(progressOf(late, blob).bytesFromRegistry).toBe(0)
+}, 60_000)
+
+const signingKeys = () => `/admin/v1/clusters/${cluster.id}/signing-keys`
+async function rotateSigningKey(isLeaked = false): Promise<void> {
+  expect((await cluster.admin(signingKeys(), { isLeaked })).status).toBe(201)
+}
+const withdrawSigningKey = (isForced = false) => cluster.admin(`${signingKeys()}/withdrawal`, { isForced })
+
+/** Of a registry that knows no signed tokens: what peers are shown is minted by the tracker. */
+const OPAQUE = { scheme: 'bearer' as const, token: 'opaque_5b4a3c2d1e0f' }
+async function startOpaqueCluster(nodes: number): Promise<void> {
+  cluster = await startTestCluster({ nodes, kind: 'introspect' })
+  cluster.registry.accepted.add(`Bearer ${OPAQUE.token}`)
+}
+const opaqueRequest = (blob: TestBlob) => cluster.request(blob, { credential: OPAQUE })
+
+test('a download goes on from peers alone while the signing key is changed under it', async () => {
+  await startOpaqueCluster(1)
+  const [holder] = cluster.nodes
+  const blob = cluster.registry.add(randomBlob(14 * MIB).bytes)
+  await pull(holder!, opaqueRequest(blob))
+  const slow = await cluster.addNode({ client: { downloadBytesPerSecondMax: MIB } })
+  const { port } = holder!.client.peerAddress
+  const pulled = pull(slow, opaqueRequest(blob))
+  await expect.poll(() => connectionsTo(port).length, { timeout: 3000 }).toBe(1)
+  const [first] = connectionsTo(port)
+
+  await rotateSigningKey()
+  await expect
+    .poll(async () => (await withdrawSigningKey()).status, { timeout: 2 * SETTLE_MS + 2000, interval: 200 })
+    .toBe(200)
+  expect(progressOf(slow, blob).state).toBe('downloading')
+  // A heartbeat later nobody takes the old peer token any more: the node has redialled with another before.
+  await sleep(2500)
+  expect(progressOf(slow, blob).state).toBe('downloading')
+  expect(connectionsTo(port)).toHaveLength(1)
+  expect(connectionsTo(port)).not.toContain(first)
+
+  expect((await pulled).equals(blob.bytes)).toBe(true)
+  expect(progressOf(slow, blob)).toMatchObject({ bytesFromPeers: blob.bytes.length, bytesFromRegistry: 0 })
+  expect(cluster.registry.sentBytes.get(blob.digest)).toBe(blob.bytes.length)
+  const late = await cluster.addNode()
+  expect((await pull(late, opaqueRequest(blob))).equals(blob.bytes)).toBe(true)
+  expect(progressOf(late, blob).bytesFromRegistry).toBe(0)
+}, 60_000)
+
+test('nodes that fetch a cold blob together share it while a leaked signing key is changed under them', async () => {
+  await startOpaqueCluster(4)
+  const blob = cluster.registry.add(randomBlob(12 * MIB).bytes)
+  // Some seconds for the four; the old key ends after three.
+  cluster.registry.chunkPauseMs = 40
+  const pulls = cluster.nodes.map((node) => pull(node, opaqueRequest(blob)))
+  const sent = () => cluster.registry.sentBytes.get(blob.digest) ?? 0
+  await expect.poll(sent, { timeout: 10_000 }).toBeGreaterThan(MIB)
+  await rotateSigningKey(true)
+  await sleep(SETTLE_MS)
+  const states = cluster.nodes.map((node) => progressOf(node, blob).state)
+  expect(states).toEqual(Array(4).fill('downloading'))
+  for (const got of await Promise.all(pulls)) expect(got.equals(blob.bytes)).toBe(true)
+  expect(sent()).toBeLessThan(1.25 * blob.bytes.length)
+}, 60_000)
+
+test('a seed that was off for the whole change of the signing key serves again', async () => {
+  cluster = await startTestCluster({ nodes: 1 })
+  const [holder] = cluster.nodes
+  const blob = cluster.registry.add(randomBlob(MIB).bytes)
+  await pull(holder!, cluster.request(blob))
+  await holder!.stop()
+  await rotateSigningKey(true)
+  await sleep(SETTLE_MS + 500)
+  await cluster.addNode({ name: holder!.name })
+  const late = await cluster.addNode()
+  expect((await pull(late, cluster.request(blob))).equals(blob.bytes)).toBe(true)
+  expect(progressOf(late, blob).bytesFromPeers).toBe(blob.bytes.length)
 }, 60_000)
 
 test('a node that was off for the whole change joins again with the join token, and says so without one', async () => {

@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -12,6 +12,7 @@ import { type Digest, digestFromHex } from '../../core/digest.ts'
 import { issueLeaf, makeAuthority } from '../../core/issue-certificate.ts'
 import { openRegistries, type RegistryClients } from '../../core/registry-client.ts'
 import type { RegistryConfig } from '../../core/registry-config.ts'
+import { ADMIN_SOCKET } from '../../core/tracker-sockets.ts'
 import { trackerConfig } from '../../tracker/config.ts'
 import { type RunningTracker, startTracker } from '../../tracker/main.ts'
 import { makeSigner, pullClaims, type Signer } from '../core/signed-tokens.ts'
@@ -281,7 +282,7 @@ export async function startTestCluster(options: {
       tracker = await startTracker({ ...config, listen: { ...config.listen, port } }, log)
     },
     id: main.cluster,
-    admin: (path, body) => postAdmin(config.dataDir, tracker!.adminAddress.port, { path, body }),
+    admin: (path, body) => postAdmin(config.dataDir, path, body),
     async newCluster() {
       const made = makeJoinToken()
       await create(made)
@@ -323,14 +324,13 @@ export function progressOf(node: TestNode, blob: TestBlob) {
   return node.client.progress().find(({ digest }) => digest === blob.digest)!
 }
 
-/** POST to a tracker's admin API with the certificate that it wrote. @param dataDir the tracker's */
+/** POST to a tracker's admin API, through the socket. @param dataDir the tracker's */
 export async function postAdmin(
   dataDir: string,
-  port: number,
-  { path, body }: { path: string; body: object },
+  path: string,
+  body: object,
 ): Promise<{ status: number; body: unknown }> {
-  const pem = readFileSync(join(dataDir, 'admin.pem'), 'utf8')
-  const client = new HttpClient(`https://localhost:${port}`, { connect: { ca: pem, cert: pem, key: pem } })
+  const client = new HttpClient('http://localhost', { socketPath: join(dataDir, ADMIN_SOCKET) })
   const headers = { 'content-type': 'application/json' }
   const answer = await client.request({ method: 'POST', path, headers, body: JSON.stringify(body) })
   const answered = { status: answer.statusCode, body: await answer.body.json() }

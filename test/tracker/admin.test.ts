@@ -1,8 +1,16 @@
-import { statSync } from 'node:fs'
+import { readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { ADMIN_SOCKET } from '../../core/tracker-sockets.ts'
 import { trackerConfig } from '../../tracker/config.ts'
-import { newClusterSecrets, startWorld, type TestCaller, type World } from './test-tracker.ts'
+import {
+  newClusterSecrets,
+  newKey,
+  publicKeyOf,
+  startWorld,
+  type TestCaller,
+  type World,
+} from './test-tracker.ts'
 
 describe('the admin API', () => {
   let world: World
@@ -14,8 +22,9 @@ describe('the admin API', () => {
   })
   afterAll(() => world.close())
 
-  it('is opened by admin.pem, which only its owner may read', () => {
-    expect(statSync(join(world.dataDir, 'admin.pem')).mode & 0o777).toBe(0o600)
+  it('is opened through a socket that its owner alone may connect to, and leaves no key in the folder', () => {
+    expect(statSync(join(world.dataDir, ADMIN_SOCKET)).mode & 0o777).toBe(0o600)
+    expect(readdirSync(world.dataDir)).not.toContain('admin.pem')
   })
 
   it('creates a cluster that nodes can join at once, and lists it without its secrets', async () => {
@@ -93,14 +102,39 @@ describe('the admin API', () => {
   const existing = { cluster: made.cluster, name: 'lab', joinTokenHash: made.joinTokenHash }
   const hash = { hash: 'a'.repeat(64) }
 
-  it('lets nobody in without the admin certificate, not even a node', async () => {
-    const bare = await world.admin(false).request('GET', '/admin/v1/clusters')
+  it('lets nobody in over TLS without an admin certificate, not even a node', async () => {
+    const { ca } = await world.adminIdentity()
+    const bare = await world.remoteAdmin({ ca }).request('GET', '/admin/v1/clusters')
     expect([bare.status, bare.body.error.code]).toEqual([401, 'CERTIFICATE_REQUIRED'])
     const node = await world.joined(await world.makeCluster('curious'))
-    const disguised = world.admin(false)
-    await disguised.present(node.identity)
-    const refused = await disguised.request('GET', '/admin/v1/clusters')
-    expect([refused.status, refused.body.error.code]).toEqual([401, 'CERTIFICATE_REFUSED'])
+    const disguised = await world.remoteAdmin({ ca, ...node.identity }).request('GET', '/admin/v1/clusters')
+    expect([disguised.status, disguised.body.error.code]).toEqual([401, 'CERTIFICATE_REFUSED'])
+  })
+
+  it('opens over TLS to a certificate that the socket gave, until it ends, also on an open connection', async () => {
+    const remote = world.remoteAdmin(await world.adminIdentity())
+    const { cluster, joinTokenHash } = newClusterSecrets()
+    expect((await remote.post('/admin/v1/clusters', { cluster, name: 'far', joinTokenHash })).status).toBe(
+      201,
+    )
+    const { entries } = (await admin.request('GET', '/admin/v1/audit?limit=2')).body
+    const [made, issued] = entries
+    expect(issued).toMatchObject({ action: 'admin certificate issued', actor: 'operator' })
+    expect(made).toMatchObject({ action: 'cluster created', actor: `admin ${issued.target}` })
+    world.clockOffsetMs = 3601 * 1000
+    const late = await remote.request('GET', '/admin/v1/clusters')
+    world.clockOffsetMs = 0
+    expect([late.status, late.body.error.code]).toEqual([401, 'CERTIFICATE_REFUSED'])
+  })
+
+  it.each([
+    ['too long a life', { validForSeconds: 24 * 3600 + 1 }],
+    ['no life', { validForSeconds: 0 }],
+    ['a key of another kind', { publicKey: 'AAAA' }],
+  ])('certifies nobody with %s', async (_, changes) => {
+    const asked = { publicKey: publicKeyOf(newKey()), validForSeconds: 3600, ...changes }
+    const { status, body } = await admin.post('/admin/v1/certificates', asked)
+    expect([status, body.error.code]).toEqual([400, 'INVALID_INPUT'])
   })
 
   it('pages through the audit log, newest first', async () => {
@@ -111,7 +145,7 @@ describe('the admin API', () => {
   })
 
   it('answers health and metrics to anyone on this machine', async () => {
-    const anyone = world.admin(false)
+    const anyone = world.remoteAdmin({ ca: (await world.adminIdentity()).ca })
     expect((await anyone.request('GET', '/healthz')).body).toEqual({ status: 'ok' })
     const { status, body } = await anyone.request('GET', '/metrics')
     expect(status).toBe(200)

@@ -137,7 +137,7 @@ describe('a tracker that starts again', () => {
     await world.joined(lab)
     await world.tracker.close()
     world.tracker = { ...world.tracker, close: async () => {} }
-    const files = readdirSync(world.dataDir).filter((name) => name !== 'admin.pem')
+    const files = readdirSync(world.dataDir)
     const written = files.map((name) => readFileSync(join(world.dataDir, name), 'latin1')).join('')
     expect(written).toContain(lab.cluster)
     expect(written).not.toContain('PRIVATE KEY')

@@ -42,7 +42,7 @@ function cluster(id: ClusterId): ClusterRecord {
     createdAtMs: 5,
     joinToken: { sealedHash: Buffer.from([1, 2]), validUntilMs: null },
     authorities: [{ certificatePem: 'pem', sealedKey: Buffer.from([3]), createdAtMs: 5 }],
-    batchKeys: [{ publicKey: 'raw', sealedKey: Buffer.from([4]), createdAtMs: 5 }],
+    batchKeys: [{ publicKey: 'raw', sealedKey: Buffer.from([4]), createdAtMs: 5, endsAtMs: null }],
   }
 }
 
@@ -99,12 +99,23 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       expect(await store.sealedDataKey()).toEqual(Buffer.from([7]))
     })
 
-    it('keeps the admin authority apart from the clusters', async () => {
-      expect(await store.adminAuthority()).toBeUndefined()
-      const authority = { certificatePem: 'pem', sealedKey: Buffer.from([1]), createdAtMs: 3 }
-      await store.putAdminAuthority(authority)
-      expect(await store.adminAuthority()).toEqual(authority)
+    it('keeps the admin authorities apart from the clusters, newest first, until one goes or another replaces all', async () => {
+      expect(await store.adminAuthorities()).toEqual([])
+      const [one, two, three] = [3, 5, 7].map((at) => ({
+        certificatePem: `pem ${at}`,
+        sealedKey: Buffer.from([at]),
+        createdAtMs: at,
+      }))
+      await store.addAdminAuthority(one!, { replaces: false }, audit('one'))
+      await store.addAdminAuthority(two!, { replaces: false }, audit('two'))
+      expect(await store.adminAuthorities()).toEqual([two, one])
+      await store.removeAdminAuthority('pem 3', audit('gone'))
+      expect(await store.adminAuthorities()).toEqual([two])
+      await store.addAdminAuthority(three!, { replaces: true }, audit('three'))
+      expect(await store.adminAuthorities()).toEqual([three])
       expect(await store.clusters()).toEqual([])
+      const actions = (await store.audit({ limit: 4 })).map(({ action }) => action)
+      expect(actions).toEqual(['three', 'gone', 'two', 'one'])
     })
 
     it('keeps clusters with their secrets, each id once', async () => {
@@ -134,10 +145,31 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       expect((await store.audit({ limit: 2 })).map(({ action }) => action)).toEqual(['withdrawn', 'added'])
     })
 
+    it('adds a batch key to a cluster, newest first, with the end of the one before, and removes one', async () => {
+      await store.createCluster(cluster(RED), audit('made'))
+      await store.createCluster(cluster(BLUE), audit('made'))
+      const newer = { publicKey: 'newer', sealedKey: Buffer.from([8]), createdAtMs: 5, endsAtMs: null }
+      await store.addBatchKey(RED, newer, { previousEndsAtMs: 99 }, audit('added'))
+      const [older] = cluster(RED).batchKeys
+      const [red, blue] = await store.clusters()
+      expect(red?.batchKeys).toEqual([newer, { ...older, endsAtMs: 99 }])
+      expect(blue).toEqual(cluster(BLUE))
+      const newest = { ...newer, publicKey: 'newest', createdAtMs: 6 }
+      await store.addBatchKey(RED, newest, { previousEndsAtMs: 111 }, audit('added'))
+      expect((await store.clusters())[0]?.batchKeys.map(({ endsAtMs }) => endsAtMs)).toEqual([null, 111, 99])
+      await store.removeBatchKey(RED, 'raw', audit('withdrawn'))
+      await store.removeBatchKey(RED, 'newer', audit('withdrawn'))
+      expect((await store.clusters())[0]?.batchKeys).toEqual([newest])
+      expect((await store.audit({ limit: 2 })).map(({ action }) => action)).toEqual([
+        'withdrawn',
+        'withdrawn',
+      ])
+    })
+
     it('replaces the data key with all that it seals, or nothing', async () => {
       await store.putSealedDataKey(Buffer.from([7]))
       const authority = { certificatePem: 'pem', sealedKey: Buffer.from([1]), createdAtMs: 3 }
-      await store.putAdminAuthority(authority)
+      await store.addAdminAuthority(authority, { replaces: false }, audit('made'))
       await store.createCluster(cluster(RED), audit('made'))
       const seen: string[] = []
       const failing = store.replaceDataKey(
@@ -162,7 +194,7 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       const all = ['adminAuthority  1', `authority ${RED} 3`, `batchKey ${RED} 4`, `joinToken ${RED} 1`]
       expect(seen.toSorted()).toEqual(all)
       expect(await store.sealedDataKey()).toEqual(Buffer.from([9]))
-      expect((await store.adminAuthority())?.sealedKey).toEqual(Buffer.from([101]))
+      expect((await store.adminAuthorities())[0]?.sealedKey).toEqual(Buffer.from([101]))
       expect((await store.clusters())[0]?.authorities[0]?.sealedKey).toEqual(Buffer.from([103]))
     })
 
@@ -207,8 +239,9 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       await store.putPull(pull('p'), audit('granted'))
       expect(await store.pull('p')).toEqual(pull('p'))
       expect(await store.pull('q')).toBeUndefined()
-      await store.extendPull('p', 500, audit('renewed'))
-      expect((await store.pull('p'))?.expiresAtMs).toBe(500)
+      const renewed = { expiresAtMs: 500, tokenHash: 'f'.repeat(64) }
+      await store.extendPull('p', renewed, audit('renewed'))
+      expect(await store.pull('p')).toEqual(pull('p', renewed))
       await store.putPull(pull('q', { tokenHash: null, subject: '' }), audit('granted'))
       expect(await store.pull('q')).toMatchObject({ tokenHash: null, subject: '' })
     })

@@ -1,5 +1,5 @@
 import { createHash, generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { jwtVerify } from 'jose'
@@ -9,6 +9,7 @@ import { type Digest, digestFromHex } from '../../core/digest.ts'
 import { issueLeaf, makeAuthority, spkiOf } from '../../core/issue-certificate.ts'
 import { type ClusterId, PIECE_HASH_BYTES, pieceLayout } from '../../core/metainfo.ts'
 import type { RegistryConfig } from '../../core/registry-config.ts'
+import { ADMIN_SOCKET } from '../../core/tracker-sockets.ts'
 import { type TrackerConfig, trackerConfig } from '../../tracker/config.ts'
 import { firstFreeRun, type LeasePolicy } from '../../tracker/handout/leases.ts'
 import { type RunningTracker, startTracker } from '../../tracker/main.ts'
@@ -87,7 +88,12 @@ export interface World {
   newNode(): TestNode
   joined(cluster: TestCluster): Promise<TestNode>
   restart(changes?: Partial<TrackerConfig>): Promise<void>
-  admin(certified?: boolean): TestCaller
+  /** Through the socket. */
+  admin(dataDir?: string): TestCaller
+  /** Over TLS. */
+  remoteAdmin(identity: AdminIdentity): TestCaller
+  /** What `shoal certs admin-certificate` makes. */
+  adminIdentity(dataDir?: string): Promise<Required<AdminIdentity>>
   close(): Promise<void>
 }
 
@@ -137,14 +143,22 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
       await world.tracker.close()
       world.tracker = await start(changes)
     },
-    admin: (certified = true) => {
-      const pem = readFileSync(join(dataDir, 'admin.pem'), 'utf8')
-      const caller = new TestCaller(() => world.tracker.adminAddress.port, {
-        ca: pem,
-        ...(certified ? { cert: pem, key: pem } : {}),
-      })
+    admin: (of = dataDir) => {
+      const caller = new SocketCaller(join(of, ADMIN_SOCKET))
       open.push(caller)
       return caller
+    },
+    remoteAdmin: (identity) => {
+      const caller = new TestCaller(() => world.tracker.adminAddress.port, identity)
+      open.push(caller)
+      return caller
+    },
+    adminIdentity: async (of) => {
+      const key = newKey()
+      const asked = { publicKey: publicKeyOf(key), validForSeconds: 3600 }
+      const { body } = await world.admin(of).post('/admin/v1/certificates', asked)
+      const pem = key.export({ type: 'pkcs8', format: 'pem' }) as string
+      return { ca: body.authorities.join(''), cert: body.certificate, key: pem }
     },
     close: async () => {
       for (const caller of open) await caller.close()
@@ -209,13 +223,20 @@ export function sha256(text: string): string {
   return createHash('sha256').update(text).digest('hex')
 }
 
+/** What an administrator over TLS trusts and presents. */
+export interface AdminIdentity {
+  ca: string
+  cert?: string
+  key?: string
+}
+
 /** Calls one listener over TLS with verification on. */
 export class TestCaller {
   readonly #port: () => number
-  #tls: { ca: string; cert?: string; key?: string }
+  #tls: AdminIdentity
   #client: Client | undefined
 
-  constructor(port: () => number, tls: { ca: string; cert?: string; key?: string }) {
+  constructor(port: () => number, tls: AdminIdentity) {
     this.#port = port
     this.#tls = tls
   }
@@ -232,7 +253,7 @@ export class TestCaller {
     body?: unknown,
     headers: Record<string, string> = {},
   ): Promise<Answer> {
-    this.#client ??= new Client(`https://localhost:${this.#port()}`, { connect: this.#tls })
+    this.#client ??= this.connect()
     const answer = await this.#client.request({
       method: method as 'POST',
       path,
@@ -244,6 +265,10 @@ export class TestCaller {
     return { status: answer.statusCode, body: isJson ? JSON.parse(text) : text }
   }
 
+  protected connect(): Client {
+    return new Client(`https://localhost:${this.#port()}`, { connect: this.#tls })
+  }
+
   post(path: string, body: unknown): Promise<Answer> {
     return this.request('POST', path, body)
   }
@@ -251,6 +276,20 @@ export class TestCaller {
   async close(): Promise<void> {
     await this.#client?.destroy()
     this.#client = undefined
+  }
+}
+
+/** Calls a listener on a Unix socket. */
+class SocketCaller extends TestCaller {
+  readonly #path: string
+
+  constructor(path: string) {
+    super(() => 0, { ca: '' })
+    this.#path = path
+  }
+
+  protected override connect(): Client {
+    return new Client('http://localhost', { socketPath: this.#path })
   }
 }
 

@@ -1,91 +1,200 @@
-import { X509Certificate } from 'node:crypto'
-import { readFileSync } from 'node:fs'
-import { replaceFile } from '../../core/data-folder.ts'
+import { randomBytes, X509Certificate } from 'node:crypto'
+import { existsSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Logger } from 'pino'
 import { issueLeaf, type KeyedCertificate, makeAuthority } from '../../core/issue-certificate.ts'
 import type { TlsMaterial } from '../api/https-listener.ts'
+import type { ActedBy } from '../authority/clusters.ts'
 import { placeOf, type Sealer } from '../authority/sealer.ts'
-import type { Store } from '../store/store.ts'
+import { RefusedError } from '../errors.ts'
+import type { AuditEntry, AuthorityRecord, Store } from '../store/store.ts'
 
-/**
- * The admin API's own authority: apart from the clusters', so that no node certificate ever opens it. It issues the
- * listener's certificate (new at every start) and the administrator's, which rests in `admin.pem`.
- */
-
-/** Ten years: it is changed by making a new one, not by running out. */
+/** Ten years: an authority is changed by rotation, not by running out. */
 const AUTHORITY_VALID_SECONDS = 10 * 365 * 24 * 3600
-/** A year; the tracker writes a new admin.pem when less than a month is left of it. */
-const ADMIN_VALID_SECONDS = 365 * 24 * 3600
-/** An admin certificate that ends sooner is replaced at the start. */
-const ADMIN_LEFT_SECONDS_MIN = 30 * 24 * 3600
-/** A year; made anew at every start. */
+/** Bound of an administrator's certificate: it is one file, and whoever has it is an administrator. */
+export const ADMIN_CERTIFICATE_SECONDS_MAX = 24 * 3600
+/** A year; made anew at every start and at every change of the authority. */
 const LISTENER_VALID_SECONDS = 365 * 24 * 3600
-/** For the audit log. */
-const BY_TRACKER = { actor: 'tracker', cluster: null, target: 'admin.pem' }
+/** Of a certificate's SHA-256, in the audit log: 64 bits tell certificates apart. */
+const FINGERPRINT_CHARS = 16
 const PLACE = placeOf('adminAuthority', '')
 
-/** Unsealed, or made at the first start. */
-export async function openAdminAuthority(
-  store: Store,
-  sealer: Sealer,
-  nowMs: number,
-): Promise<KeyedCertificate> {
-  const known = await store.adminAuthority()
-  if (known !== undefined) {
-    const privateKeyPem = sealer.open(PLACE, known.sealedKey).toString()
-    return { certificatePem: known.certificatePem, privateKeyPem }
-  }
-  const commonName = 'shoal tracker admin'
-  const made = await makeAuthority({ commonName, validForSeconds: AUTHORITY_VALID_SECONDS })
-  const sealedKey = sealer.seal(PLACE, Buffer.from(made.privateKeyPem))
-  await store.putAdminAuthority({ certificatePem: made.certificatePem, sealedKey, createdAtMs: nowMs })
-  await store.addAudit({ ...BY_TRACKER, atMs: nowMs, action: 'admin authority created' })
-  return made
+/** A change of the admin authority that is under way. */
+export interface AdminRotation {
+  previous: AdminAuthority
+  /** By then every certificate of the previous authority has ended. */
+  previousEndsAtMs: number
 }
 
-/** What the admin listener presents, and whom it lets in: holders of a certificate of this authority. */
-export async function adminTls(authority: KeyedCertificate): Promise<TlsMaterial> {
-  const listener = await issueLeaf(authority, {
-    commonName: 'shoal tracker admin listener',
-    validForSeconds: LISTENER_VALID_SECONDS,
-    names: [
-      { type: 'dns', value: 'localhost' },
-      { type: 'ip', value: '127.0.0.1' },
-      { type: 'ip', value: '::1' },
-    ],
-    usages: ['serverAuth'],
-  })
-  return { ...listener, authorityPems: [authority.certificatePem] }
+/** One authority, unsealed: it lives in this process's memory only. */
+interface AdminAuthority extends KeyedCertificate {
+  certificate: X509Certificate
+  createdAtMs: number
+}
+
+/** What an administrator's key is certified with, and what the listener is recognised by. */
+export interface AdminCertificate {
+  certificate: string
+  /** All that are trusted now: the listener's certificate is of one of them. */
+  authorities: string[]
 }
 
 /**
- * Makes sure that `path` holds an administrator's key and certificate, and after them the authority, by which the
- * listener is recognised. Written with mode 0600, whole or not at all.
+ * The admin API's own authorities: apart from the clusters', so that no node certificate ever opens it. The newest
+ * issues administrators' certificates, at once, as only this tracker verifies them. The listener's certificate is of
+ * the oldest one: during a change those who know only the previous authority must still recognise it.
+ * Invariant: what is in memory is in the store, sealed.
  */
-export async function ensureAdminPem(
-  path: string,
-  authority: KeyedCertificate,
-  { store, nowMs }: { store: Store; nowMs: number },
-): Promise<void> {
-  if (isUsable(path, authority, nowMs)) return
-  const admin = await issueLeaf(authority, {
-    commonName: 'shoal administrator',
-    validForSeconds: ADMIN_VALID_SECONDS,
-    names: [{ type: 'url', value: 'urn:shoal:kind:admin' }],
-    usages: ['clientAuth'],
-  })
-  await store.addAudit({ ...BY_TRACKER, atMs: nowMs, action: 'admin certificate issued' })
-  const pems = [admin.privateKeyPem, admin.certificatePem, authority.certificatePem]
-  replaceFile(path, pems.map((pem) => `${pem.trimEnd()}\n`).join(''))
+export class AdminAuthorities {
+  readonly #store: Store
+  readonly #sealer: Sealer
+  #newestFirst: readonly AdminAuthority[] = []
+  readonly #onChange: (() => Promise<void>)[] = []
+
+  private constructor(store: Store, sealer: Sealer) {
+    this.#store = store
+    this.#sealer = sealer
+  }
+
+  /** Unsealed, or made at the first start. @throws UnsealError when the store was tampered with */
+  static async load(store: Store, sealer: Sealer, nowMs: number): Promise<AdminAuthorities> {
+    const admins = new AdminAuthorities(store, sealer)
+    const known = await store.adminAuthorities()
+    admins.#newestFirst = known.map((record) => admins.#opened(record))
+    if (known.length === 0) {
+      await admins.#add({ replaces: false }, 'admin authority created', { actor: 'tracker', nowMs })
+    }
+    return admins
+  }
+
+  /** Called after every change, so that the listener trusts and presents what it should. */
+  onChange(listener: () => Promise<void>): void {
+    this.#onChange.push(listener)
+  }
+
+  /** Undefined while there is one authority. */
+  get rotation(): AdminRotation | undefined {
+    const [newest, previous] = this.#newestFirst
+    if (newest === undefined || previous === undefined) return undefined
+    return { previous, previousEndsAtMs: newest.createdAtMs + ADMIN_CERTIFICATE_SECONDS_MAX * 1000 }
+  }
+
+  hasIssued(certificate: X509Certificate): boolean {
+    return this.#newestFirst.some((authority) => certificate.verify(authority.certificate.publicKey))
+  }
+
+  /** What the admin listener presents, and whom it lets in: holders of a certificate of these authorities. */
+  async listenerTls(): Promise<TlsMaterial> {
+    const listener = await issueLeaf(this.#newestFirst.at(-1)!, {
+      commonName: 'shoal tracker admin listener',
+      validForSeconds: LISTENER_VALID_SECONDS,
+      names: [
+        { type: 'dns', value: 'localhost' },
+        { type: 'ip', value: '127.0.0.1' },
+        { type: 'ip', value: '::1' },
+      ],
+      usages: ['serverAuth'],
+    })
+    return { ...listener, authorityPems: this.#pems }
+  }
+
+  /** @param spki checked by `checkedP256Spki`; the key stays with whoever made it */
+  async issue(spki: Buffer, validForSeconds: number, by: ActedBy): Promise<AdminCertificate> {
+    if (validForSeconds > ADMIN_CERTIFICATE_SECONDS_MAX)
+      throw new RangeError('no certificate lasts that long')
+    const { certificatePem } = await issueLeaf(this.#newestFirst[0]!, {
+      commonName: 'shoal administrator',
+      validForSeconds,
+      names: [{ type: 'url', value: 'urn:shoal:kind:admin' }],
+      usages: ['clientAuth'],
+      spki,
+    })
+    const target = shortOf(new X509Certificate(certificatePem))
+    await this.#store.addAudit(auditOf(by, 'admin certificate issued', target))
+    return { certificate: certificatePem, authorities: this.#pems }
+  }
+
+  /**
+   * A new authority, which issues from now on.
+   * @param isLeaked somebody else has the previous one's key, or a certificate of it: it ends in the same step
+   * @throws RefusedError ROTATION_UNDER_WAY while an earlier authority is still trusted, unless it leaked
+   */
+  rotate({ isLeaked }: { isLeaked: boolean }, by: ActedBy): Promise<AdminRotation | undefined> {
+    return this.#sealer.inTurn(async () => {
+      if (this.rotation !== undefined && !isLeaked) {
+        throw new RefusedError('ROTATION_UNDER_WAY', 'an earlier admin authority is still trusted')
+      }
+      const action = isLeaked
+        ? 'admin authority added after a leak, earlier ones withdrawn'
+        : 'admin authority added'
+      await this.#add({ replaces: isLeaked }, action, by)
+      return this.rotation
+    })
+  }
+
+  /** Ends a rotation: certificates of the previous authority count no more. @throws RefusedError ROTATION_NONE */
+  withdraw(by: ActedBy): Promise<void> {
+    return this.#sealer.inTurn(async () => {
+      const { rotation } = this
+      if (rotation === undefined) throw new RefusedError('ROTATION_NONE', 'there is one admin authority')
+      const { previous } = rotation
+      const audit = auditOf(by, 'admin authority withdrawn', shortOf(previous.certificate))
+      await this.#store.removeAdminAuthority(previous.certificatePem, audit)
+      this.#newestFirst = this.#newestFirst.filter((one) => one !== previous)
+      await this.#changed()
+    })
+  }
+
+  /** Withdraws an authority whose last certificate has ended. */
+  async withdrawEnded(nowMs: number): Promise<void> {
+    const { rotation } = this
+    if (rotation === undefined || nowMs < rotation.previousEndsAtMs) return
+    await this.withdraw({ actor: 'tracker', nowMs })
+  }
+
+  get #pems(): string[] {
+    return this.#newestFirst.map(({ certificatePem }) => certificatePem)
+  }
+
+  async #add({ replaces }: { replaces: boolean }, action: string, by: ActedBy): Promise<void> {
+    const made = await makeAuthority({
+      // No name twice: TLS looks an issuer up by it.
+      commonName: `shoal tracker admin ${randomBytes(8).toString('hex')}`,
+      validForSeconds: AUTHORITY_VALID_SECONDS,
+    })
+    const sealedKey = this.#sealer.seal(PLACE, Buffer.from(made.privateKeyPem))
+    const record = { certificatePem: made.certificatePem, sealedKey, createdAtMs: by.nowMs }
+    const added = this.#opened(record)
+    await this.#store.addAdminAuthority(record, { replaces }, auditOf(by, action, shortOf(added.certificate)))
+    this.#newestFirst = replaces ? [added] : [added, ...this.#newestFirst]
+    await this.#changed()
+  }
+
+  #opened({ certificatePem, sealedKey, createdAtMs }: AuthorityRecord): AdminAuthority {
+    const privateKeyPem = this.#sealer.open(PLACE, sealedKey).toString()
+    return { certificatePem, privateKeyPem, createdAtMs, certificate: new X509Certificate(certificatePem) }
+  }
+
+  async #changed(): Promise<void> {
+    for (const listener of this.#onChange) await listener()
+  }
 }
 
-function isUsable(path: string, authority: KeyedCertificate, nowMs: number): boolean {
-  try {
-    const certificate = new X509Certificate(readFileSync(path))
-    const leftMs = certificate.validToDate.getTime() - nowMs
-    const issuer = new X509Certificate(authority.certificatePem)
-    return certificate.verify(issuer.publicKey) && leftMs > ADMIN_LEFT_SECONDS_MIN * 1000
-  } catch {
-    // Absent or unreadable: it is written anew.
-    return false
-  }
+/**
+ * Until 0.1 an administrator's key rested in the data folder. The certificate in it ended when its authority was
+ * dropped from the store (store/schema.ts); here goes the file.
+ */
+export function removeAdminPem(dataDir: string, log: Pick<Logger, 'warn'>): void {
+  const path = join(dataDir, 'admin.pem')
+  if (existsSync(path)) log.warn({ path }, 'an old admin.pem was removed: its certificate counts no more')
+  for (const old of [path, `${path}.new`]) rmSync(old, { force: true })
+}
+
+/** For the audit log. */
+export function shortOf({ fingerprint256 }: X509Certificate): string {
+  return fingerprint256.replaceAll(':', '').slice(0, FINGERPRINT_CHARS).toLowerCase()
+}
+
+function auditOf({ actor, nowMs }: ActedBy, action: string, target: string): AuditEntry {
+  return { atMs: nowMs, actor, action, cluster: null, target }
 }

@@ -3,11 +3,14 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import { clusterIdSchema, nodeIdSchema } from '../../core/tracker-api.ts'
 import { checked } from '../api/checked-input.ts'
-import type { Cluster, Rotation } from '../authority/cluster.ts'
+import type { Cluster, KeyRotation, Rotation } from '../authority/cluster.ts'
+import type { ActedBy } from '../authority/clusters.ts'
+import { checkedP256Spki } from '../authority/leaf-certificate.ts'
 import type { RevocationTarget } from '../authority/revocations.ts'
 import { reseal } from '../authority/sealer.ts'
 import { RefusedError } from '../errors.ts'
 import type { TrackerParts } from '../parts.ts'
+import { ADMIN_CERTIFICATE_SECONDS_MAX, type AdminAuthorities, shortOf } from './admin-authority.ts'
 import { tokenKeyRoutes } from './token-key-routes.ts'
 
 /** The admin API, version 1. No answer holds a secret: tokens come in as hashes, and keys never leave. */
@@ -25,7 +28,7 @@ const newCluster = z.strictObject({
   joinTokenValidForSeconds: joinTokenSeconds,
 })
 const newJoinToken = z.strictObject({ hash: sha256Hex, validForSeconds: joinTokenSeconds })
-const newAuthority = z.strictObject({ isLeaked: z.boolean().default(false) })
+const newKey = z.strictObject({ isLeaked: z.boolean().default(false) })
 const withdrawal = z.strictObject({ isForced: z.boolean() })
 const unlockKey = z.string().max(128)
 const unlockKeys = z.strictObject({ unlockKey, newUnlockKey: unlockKey.optional() })
@@ -33,8 +36,11 @@ const newRevocation = z.union([
   z.strictObject({ cluster: clusterIdSchema, node: nodeIdSchema }),
   z.strictObject({ cluster: clusterIdSchema, pull: z.string().regex(/^[0-9a-f]{32}$/) }),
 ])
-/** Of an admin certificate's SHA-256, in the audit log: 64 bits tell certificates apart. */
-const FINGERPRINT_CHARS = 16
+const newCertificate = z.strictObject({
+  /** SubjectPublicKeyInfo (DER) of an ECDSA P-256 key that the caller made and keeps. */
+  publicKey: z.string().max(200),
+  validForSeconds: z.int().min(60).max(ADMIN_CERTIFICATE_SECONDS_MAX),
+})
 const sequence = z.coerce.number().int().positive()
 const auditQuery = z.strictObject({
   limit: z.coerce.number().int().min(1).max(1000).default(100),
@@ -45,17 +51,28 @@ const nodesQuery = z.strictObject({ cluster: clusterIdSchema.optional() })
 type ClusterRoute = { Params: { cluster: string } }
 type RevocationRoute = { Params: { sequence: string } }
 
-export function adminRoutes(app: FastifyInstance, parts: TrackerParts): void {
+export interface AdminParts extends TrackerParts {
+  admins: AdminAuthorities
+  /**
+   * Who calls, for the audit log.
+   * @throws RefusedError when the caller is no administrator
+   */
+  actorOf(request: FastifyRequest): string
+}
+
+export function adminRoutes(app: FastifyInstance, parts: AdminParts): void {
   app.get('/healthz', async () => ({ status: 'ok' }))
   app.get('/metrics', async (_request, reply) => {
     reply.type(parts.metrics.registry.contentType)
     return parts.metrics.registry.metrics()
   })
   app.register(async (admin) => {
-    admin.addHook('onRequest', async (request) => checkAdmin(request))
+    admin.addHook('onRequest', async (request) => void parts.actorOf(request))
     clusterRoutes(admin, parts)
+    signingKeyRoutes(admin, parts)
     revocationRoutes(admin, parts)
     tokenKeyRoutes(admin, parts, (request) => byAdmin(parts, request))
+    adminAuthorityRoutes(admin, parts)
     admin.get('/admin/v1/nodes', async (request) => {
       const { cluster } = checked(nodesQuery, request.query)
       return { nodes: await parts.store.nodes(cluster) }
@@ -72,17 +89,59 @@ export function adminRoutes(app: FastifyInstance, parts: TrackerParts): void {
   })
 }
 
-/** The listener trusts the admin authority alone, so a verified certificate is an administrator's. */
-function checkAdmin(request: FastifyRequest): void {
-  const socket = request.raw.socket as TLSSocket
-  if (socket.authorized) return
-  const hasCertificate = socket.getPeerX509Certificate() !== undefined
-  throw hasCertificate
-    ? new RefusedError('CERTIFICATE_REFUSED', 'the certificate is not of the admin authority, or has ended')
-    : new RefusedError('CERTIFICATE_REQUIRED', 'an admin certificate is required')
+/**
+ * Certifies an administrator. For the socket alone: over TLS a certificate that was stolen could make itself the next
+ * one, and would never end.
+ */
+export function certificateRoute(app: FastifyInstance, parts: AdminParts): void {
+  app.post('/admin/v1/certificates', async (request, reply) => {
+    const { publicKey, validForSeconds } = checked(newCertificate, request.body)
+    const spki = checkedP256Spki(Buffer.from(publicKey, 'base64url'))
+    const issued = await parts.admins.issue(spki, validForSeconds, byAdmin(parts, request))
+    reply.code(201)
+    return issued
+  })
 }
 
-function clusterRoutes(app: FastifyInstance, parts: TrackerParts): void {
+/**
+ * The administrator whose certificate this is. Asked at every request: a connection may outlive its certificate, and
+ * the authority that issued it.
+ */
+export function certifiedAdmin(
+  { admins, nowMs }: { admins: AdminAuthorities; nowMs: () => number },
+  request: FastifyRequest,
+): string {
+  const socket = request.raw.socket as TLSSocket
+  const certificate = socket.getPeerX509Certificate()
+  if (certificate === undefined) {
+    throw new RefusedError('CERTIFICATE_REQUIRED', 'an admin certificate is required')
+  }
+  // TLS has checked that it is for clients, and the chain as it was then.
+  const isLive = certificate.validToDate.getTime() > nowMs()
+  if (!socket.authorized || !isLive || !admins.hasIssued(certificate)) {
+    throw new RefusedError(
+      'CERTIFICATE_REFUSED',
+      'the certificate is not of the admin authority, or has ended',
+    )
+  }
+  return `admin ${shortOf(certificate)}`
+}
+
+function adminAuthorityRoutes(app: FastifyInstance, parts: AdminParts): void {
+  const { admins } = parts
+  app.post('/admin/v1/admin-authorities', async (request, reply) => {
+    const rotation = await admins.rotate(checked(newKey, request.body), byAdmin(parts, request))
+    reply.code(201)
+    return { previousEndsAtMs: rotation?.previousEndsAtMs ?? null }
+  })
+  app.post('/admin/v1/admin-authorities/withdrawal', async (request) => {
+    checked(z.strictObject({}), request.body)
+    await admins.withdraw(byAdmin(parts, request))
+    return {}
+  })
+}
+
+function clusterRoutes(app: FastifyInstance, parts: AdminParts): void {
   app.post('/admin/v1/clusters', async (request, reply) => {
     const cluster = await parts.clusters.create(checked(newCluster, request.body), byAdmin(parts, request))
     reply.code(201)
@@ -96,7 +155,7 @@ function clusterRoutes(app: FastifyInstance, parts: TrackerParts): void {
   })
   app.post<ClusterRoute>('/admin/v1/clusters/:cluster/authorities', async (request, reply) => {
     const cluster = checked(clusterIdSchema, request.params.cluster)
-    const how = checked(newAuthority, request.body)
+    const how = checked(newKey, request.body)
     const rotation = await parts.clusters.addAuthority(cluster, how, byAdmin(parts, request))
     reply.code(201)
     return { cluster, rotation: rotationMessage(rotation) }
@@ -108,13 +167,32 @@ function clusterRoutes(app: FastifyInstance, parts: TrackerParts): void {
   })
 }
 
-function clusterMessage({ cluster, name, trust, joinToken, rotation }: Cluster) {
+function signingKeyRoutes(app: FastifyInstance, parts: AdminParts): void {
+  app.post<ClusterRoute>('/admin/v1/clusters/:cluster/signing-keys', async (request, reply) => {
+    const cluster = checked(clusterIdSchema, request.params.cluster)
+    const how = checked(newKey, request.body)
+    const rotation = await parts.clusters.addSigningKey(cluster, how, byAdmin(parts, request))
+    reply.code(201)
+    return { cluster, rotation: keyRotationMessage(rotation) }
+  })
+  app.post<ClusterRoute>('/admin/v1/clusters/:cluster/signing-keys/withdrawal', async (request) => {
+    const cluster = checked(clusterIdSchema, request.params.cluster)
+    const how = checked(withdrawal, request.body)
+    await parts.clusters.withdrawSigningKey(cluster, how, byAdmin(parts, request))
+    return { cluster }
+  })
+}
+
+function clusterMessage({ cluster, name, trust, joinToken, rotation, keyRotation }: Cluster) {
   return {
     cluster,
     name,
     /** The first issues. */
     authorities: trust.authorities,
     rotation: rotation === undefined ? null : rotationMessage(rotation),
+    /** Public keys, raw, base64url; the first signs. */
+    signingKeys: trust.batchKeys,
+    keyRotation: keyRotation === undefined ? null : keyRotationMessage(keyRotation),
     joinTokenValidUntilMs: joinToken.validUntilMs,
   }
 }
@@ -123,7 +201,11 @@ function rotationMessage({ issuesAtMs, previousEndsAtMs }: Rotation) {
   return { issuesAtMs, previousEndsAtMs }
 }
 
-function revocationRoutes(app: FastifyInstance, parts: TrackerParts): void {
+function keyRotationMessage({ signsAtMs, previousEndsAtMs }: KeyRotation) {
+  return { signsAtMs, previousEndsAtMs }
+}
+
+function revocationRoutes(app: FastifyInstance, parts: AdminParts): void {
   app.get('/admin/v1/revocations', async () => ({ revocations: parts.revocations.list() }))
   app.post('/admin/v1/revocations', async (request, reply) => {
     const asked = checked(newRevocation, request.body)
@@ -153,12 +235,6 @@ async function pullTarget(
   return { kind: 'pull', pull: pull.pull, registry: pull.registry, subject: pull.subject }
 }
 
-/** Who: the fingerprint tells apart what several admin certificates did. */
-function byAdmin(parts: TrackerParts, request: FastifyRequest) {
-  const certificate = (request.raw.socket as TLSSocket).getPeerX509Certificate()
-  const fingerprint = certificate?.fingerprint256
-    .replaceAll(':', '')
-    .slice(0, FINGERPRINT_CHARS)
-    .toLowerCase()
-  return { actor: `admin ${fingerprint}`, nowMs: parts.nowMs() }
+function byAdmin(parts: AdminParts, request: FastifyRequest): ActedBy {
+  return { actor: parts.actorOf(request), nowMs: parts.nowMs() }
 }

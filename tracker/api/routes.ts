@@ -2,6 +2,7 @@ import type { TLSSocket } from 'node:tls'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { HashBatch } from '../../core/hash-batch.ts'
 import {
+  batchesRequest,
   completeRequest,
   hashBatchToJson,
   hashesRequest,
@@ -19,6 +20,7 @@ import { renewPull } from '../pull/renew-pull.ts'
 import { completeBlob, reportMismatch } from '../swarm/finish-blob.ts'
 import { heartbeat } from '../swarm/heartbeat.ts'
 import { publishHashes } from '../swarm/publish-hashes.ts'
+import { renewBatches } from '../swarm/renew-batches.ts'
 import { memberIn, STRANGER_BODY_BYTES_MAX } from './admit-requests.ts'
 import { checked } from './checked-input.ts'
 import { joinNode } from './join-node.ts'
@@ -50,15 +52,22 @@ export function nodeRoutes(app: FastifyInstance, parts: TrackerParts): void {
 
   app.post<PullRoute>('/v1/pulls/:pull/renew', async (request) => {
     const node = caller(request)
-    checked(renewRequest, request.body)
+    const asked = checked(renewRequest, request.body)
     parts.renewLimits.enter(`${node.cluster.cluster}/${node.node}`, parts.nowMs())()
-    return renewPull(parts, node, request.params.pull)
+    return renewPull(parts, node, request.params.pull, asked)
   })
 
   app.post<SwarmRoute>('/v1/swarms/:swarm/hashes', { bodyLimit: HASHES_BODY_BYTES_MAX }, async (request) => {
     const node = caller(request)
     return withJsonBatches(
       await publishHashes(parts, node, swarmOf(request), checked(hashesRequest, request.body)),
+    )
+  })
+
+  app.post<SwarmRoute>('/v1/swarms/:swarm/batches', async (request) => {
+    const node = await caller(request)
+    return withJsonBatches(
+      await renewBatches(parts, node, swarmOf(request), checked(batchesRequest, request.body)),
     )
   })
 

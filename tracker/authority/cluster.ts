@@ -3,14 +3,35 @@ import type { ClusterId } from '../../core/metainfo.ts'
 import type { ClusterTrust } from '../../core/tracker-api.ts'
 import { type ClusterAuthority, NODE_CERTIFICATE_SECONDS } from './cluster-authority.ts'
 
-/** When a new authority begins to issue. */
+/** When a new authority begins to issue, and a new key to sign. */
 export interface RotationClock {
   nowMs(): number
   /**
-   * From a new authority's birth to its first certificate. Of the nodes that are handed out as peers each has then had
-   * a heartbeat, and knows it: whoever is silent for as long is handed out no more.
+   * From a new authority's birth to its first certificate, and a new key's to its first signature. Of the nodes that are
+   * handed out as peers each has then had a heartbeat, and knows it: whoever is silent for as long is handed out no more.
    */
   settleMs: number
+}
+
+/** Signs hash batches; and peer tokens, with a key that is derived from it (docs/decisions/0005-signing-keys.md). */
+export interface SigningKey {
+  batchKey: KeyObject
+  /** The public half of `batchKey`, raw, base64url. */
+  batchKeyPublic: string
+  peerTokenKey: KeyObject
+  createdAtMs: number
+  /** From then on what it signed counts no more; null: until another one comes. */
+  endsAtMs: number | null
+}
+
+/** A change of a cluster's signing key that is under way. */
+export interface KeyRotation {
+  previous: SigningKey
+  /** From then on the new key signs, and the previous one is only trusted. */
+  signsAtMs: number
+  /** Each node that had a heartbeat since `signsAtMs` has had what it holds signed anew. */
+  renewedAtMs: number
+  previousEndsAtMs: number
 }
 
 /** A change of a cluster's authority that is under way. */
@@ -27,33 +48,26 @@ export interface ClusterOptions {
   name: string
   /** Newest first; two during a rotation. */
   authorities: ClusterAuthority[]
-  batchKeys: KeyObject[]
-  /** The public halves, raw, base64url. */
-  batchKeysPublic: string[]
-  peerTokenKeys: KeyObject[]
+  /** Newest first. */
+  signingKeys: SigningKey[]
   joinToken: { hash: Buffer; validUntilMs: number | null }
 }
 
-/** A cluster with its secrets unsealed. The first batch key signs; all are trusted. */
+/** A cluster with its secrets unsealed. */
 export class Cluster {
   readonly cluster: ClusterId
   readonly name: string
-  readonly batchKeys: readonly KeyObject[]
-  /** Sign peer tokens; each is derived from a batch key, so they change together. */
-  readonly peerTokenKeys: readonly KeyObject[]
   joinToken: { hash: Buffer; validUntilMs: number | null }
-  readonly #batchKeysPublic: string[]
   readonly #clock: RotationClock
   #newestFirst: readonly ClusterAuthority[]
+  #keysNewestFirst: readonly SigningKey[]
 
   constructor(options: ClusterOptions, clock: RotationClock) {
     this.cluster = options.cluster
     this.name = options.name
-    this.batchKeys = options.batchKeys
-    this.peerTokenKeys = options.peerTokenKeys
     this.joinToken = options.joinToken
-    this.#batchKeysPublic = options.batchKeysPublic
     this.#newestFirst = options.authorities
+    this.#keysNewestFirst = options.signingKeys
     this.#clock = clock
   }
 
@@ -75,8 +89,61 @@ export class Cluster {
   get trust(): Pick<ClusterTrust, 'authorities' | 'batchKeys'> {
     return {
       authorities: this.authorities.map(({ certificatePem }) => certificatePem),
-      batchKeys: this.#batchKeysPublic,
+      batchKeys: this.signingKeys.map(({ batchKeyPublic }) => batchKeyPublic),
     }
+  }
+
+  /** All are trusted; the first signs. */
+  get signingKeys(): readonly SigningKey[] {
+    const { keyRotation } = this
+    const live = this.#liveKeys
+    const isSettling = keyRotation !== undefined && this.#clock.nowMs() < keyRotation.signsAtMs
+    return isSettling ? live.toReversed() : live
+  }
+
+  /** What signs now. */
+  get signingKey(): SigningKey {
+    return this.signingKeys[0]!
+  }
+
+  /** Undefined while there is one key. */
+  get keyRotation(): KeyRotation | undefined {
+    const [newest, previous] = this.#liveKeys
+    if (newest === undefined || previous?.endsAtMs == null) return undefined
+    const signsAtMs = newest.createdAtMs + this.#clock.settleMs
+    const renewedAtMs = signsAtMs + this.#clock.settleMs
+    return { previous, signsAtMs, renewedAtMs, previousEndsAtMs: previous.endsAtMs }
+  }
+
+  /** Keys whose time is over: they count no more, and are to be erased. */
+  get endedKeys(): readonly SigningKey[] {
+    return this.#keysNewestFirst.filter((key) => !this.#isLive(key))
+  }
+
+  get #liveKeys(): readonly SigningKey[] {
+    return this.#keysNewestFirst.filter((key) => this.#isLive(key))
+  }
+
+  #isLive({ endsAtMs }: SigningKey): boolean {
+    return endsAtMs === null || this.#clock.nowMs() < endsAtMs
+  }
+
+  /** When a key that is made now signs. */
+  signsAtMs(nowMs: number): number {
+    return nowMs + this.#clock.settleMs
+  }
+
+  /** Begins a rotation. */
+  addSigningKey(key: SigningKey, { previousEndsAtMs }: { previousEndsAtMs: number }): void {
+    const earlier = this.#keysNewestFirst.map((one) => ({
+      ...one,
+      endsAtMs: one.endsAtMs ?? previousEndsAtMs,
+    }))
+    this.#keysNewestFirst = [key, ...earlier]
+  }
+
+  dropSigningKey({ batchKeyPublic }: SigningKey): void {
+    this.#keysNewestFirst = this.#keysNewestFirst.filter((one) => one.batchKeyPublic !== batchKeyPublic)
   }
 
   /** Begins a rotation. */

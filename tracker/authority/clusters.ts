@@ -8,12 +8,13 @@ import { RefusedError, StoreConflictError } from '../errors.ts'
 import type {
   AuditEntry,
   AuthorityRecord,
+  BatchKeyRecord,
   ClusterRecord,
   JoinTokenRecord,
   NodeRecord,
   Store,
 } from '../store/store.ts'
-import { Cluster, type Rotation, type RotationClock } from './cluster.ts'
+import { Cluster, type KeyRotation, type Rotation, type RotationClock, type SigningKey } from './cluster.ts'
 import { ClusterAuthority, NODE_CERTIFICATE_SECONDS } from './cluster-authority.ts'
 import { placeOf, type Sealer } from './sealer.ts'
 
@@ -21,7 +22,9 @@ import { placeOf, type Sealer } from './sealer.ts'
 const AUTHORITY_VALID_SECONDS = 10 * 365 * 24 * 3600
 /** Bound of clusters on one tracker: each is an authority that every TLS handshake may be checked against. */
 export const CLUSTERS_MAX = 256
-/** Of an authority's SHA-256, in the audit log: 64 bits tell authorities apart. */
+/** Nodes have what a previous key signed renewed within heartbeats; one that is cut off for longer has no certificate. */
+const PREVIOUS_KEY_SECONDS = NODE_CERTIFICATE_SECONDS
+/** Of an authority's SHA-256, or of a public key, in the audit log: 64 bits tell them apart. */
 const FINGERPRINT_CHARS = 16
 const NO_HASH = randomBytes(32)
 
@@ -181,11 +184,66 @@ export class Clusters {
     return { nodesLeft }
   }
 
-  /** Withdraws the authorities whose last certificate has ended. */
+  /**
+   * Begins a change of the key that signs hash batches, and of the one for peer tokens, which follows from it: all nodes
+   * come to trust the new one before it signs.
+   * @param isLeaked somebody else has the earlier one: it ends as soon as the new one signs
+   * @throws RefusedError CLUSTER_UNKNOWN; ROTATION_UNDER_WAY while an earlier key is still trusted
+   */
+  addSigningKey(
+    clusterId: ClusterId,
+    { isLeaked }: { isLeaked: boolean },
+    by: ActedBy,
+  ): Promise<KeyRotation> {
+    return this.#sealer.inTurn(async () => {
+      const cluster = this.get(clusterId)
+      if (cluster.keyRotation !== undefined) {
+        throw new RefusedError(
+          'ROTATION_UNDER_WAY',
+          'an earlier signing key of this cluster is still trusted',
+        )
+      }
+      const record = this.#makeSigningKey(clusterId, by.nowMs)
+      const signsAtMs = cluster.signsAtMs(by.nowMs)
+      const previousEndsAtMs = isLeaked ? signsAtMs : signsAtMs + PREVIOUS_KEY_SECONDS * 1000
+      const action = isLeaked ? 'signing key added after a leak' : 'signing key added'
+      const audit = auditOf(by, action, clusterId, shortOfKey(record.publicKey))
+      await this.#store.addBatchKey(clusterId, record, { previousEndsAtMs }, audit)
+      cluster.addSigningKey(this.#openedKey(clusterId, record), { previousEndsAtMs })
+      return cluster.keyRotation!
+    })
+  }
+
+  /**
+   * Ends it: what the previous key signed counts no more, here at once, at nodes a heartbeat later.
+   * @param isForced also while nodes are still having renewed what it signed
+   * @throws RefusedError CLUSTER_UNKNOWN, ROTATION_NONE, ROTATION_TOO_EARLY
+   */
+  async withdrawSigningKey(
+    clusterId: ClusterId,
+    { isForced }: { isForced: boolean },
+    by: ActedBy,
+  ): Promise<void> {
+    const cluster = this.get(clusterId)
+    const { keyRotation } = cluster
+    if (keyRotation === undefined) throw new RefusedError('ROTATION_NONE', 'the cluster has one signing key')
+    if (by.nowMs < keyRotation.signsAtMs) {
+      throw new RefusedError('ROTATION_TOO_EARLY', 'nodes are still hearing of the new key')
+    }
+    if (by.nowMs < keyRotation.renewedAtMs && !isForced) {
+      throw new RefusedError('ROTATION_TOO_EARLY', 'nodes are still renewing what the previous key signed')
+    }
+    await this.#removeKey(cluster, keyRotation.previous, by)
+  }
+
+  /** Withdraws the authorities whose last certificate has ended, and erases the signing keys whose time is over. */
   async withdrawEnded(nowMs: number): Promise<void> {
-    for (const { cluster, rotation } of this.list()) {
+    const by = { actor: 'tracker', nowMs }
+    for (const cluster of this.list()) {
+      for (const key of cluster.endedKeys) await this.#removeKey(cluster, key, by)
+      const { rotation } = cluster
       if (rotation === undefined || nowMs < rotation.previousEndsAtMs) continue
-      await this.withdrawAuthority(cluster, { isForced: true }, { actor: 'tracker', nowMs })
+      await this.withdrawAuthority(cluster.cluster, { isForced: true }, by)
     }
   }
 
@@ -219,8 +277,6 @@ export class Clusters {
   }
 
   async #makeRecord({ cluster, name, ...options }: NewCluster, nowMs: number): Promise<ClusterRecord> {
-    const batchKey = generateKeyPairSync('ed25519').privateKey
-    const batchKeyPem = batchKey.export({ type: 'pkcs8', format: 'pem' }) as string
     const token = { hash: options.joinTokenHash, validForSeconds: options.joinTokenValidForSeconds }
     return {
       cluster,
@@ -228,14 +284,25 @@ export class Clusters {
       createdAtMs: nowMs,
       joinToken: this.#sealedJoinToken(cluster, token, nowMs),
       authorities: [await this.#makeAuthority(cluster, nowMs)],
-      batchKeys: [
-        {
-          publicKey: batchKeyToRaw(batchKey),
-          sealedKey: this.#sealer.seal(placeOf('batchKey', cluster), Buffer.from(batchKeyPem)),
-          createdAtMs: nowMs,
-        },
-      ],
+      batchKeys: [this.#makeSigningKey(cluster, nowMs)],
     }
+  }
+
+  #makeSigningKey(cluster: ClusterId, nowMs: number): BatchKeyRecord {
+    const { privateKey } = generateKeyPairSync('ed25519')
+    const pem = privateKey.export({ type: 'pkcs8', format: 'pem' }) as string
+    return {
+      publicKey: batchKeyToRaw(privateKey),
+      sealedKey: this.#sealer.seal(placeOf('batchKey', cluster), Buffer.from(pem)),
+      createdAtMs: nowMs,
+      endsAtMs: null,
+    }
+  }
+
+  async #removeKey(cluster: Cluster, key: SigningKey, by: ActedBy): Promise<void> {
+    const audit = auditOf(by, 'signing key withdrawn', cluster.cluster, shortOfKey(key.batchKeyPublic))
+    await this.#store.removeBatchKey(cluster.cluster, key.batchKeyPublic, audit)
+    cluster.dropSigningKey(key)
   }
 
   async #makeAuthority(cluster: ClusterId, nowMs: number): Promise<AuthorityRecord> {
@@ -258,17 +325,21 @@ export class Clusters {
     return new ClusterAuthority(certificatePem, privateKeyPem, createdAtMs)
   }
 
+  #openedKey(
+    cluster: ClusterId,
+    { publicKey, sealedKey, createdAtMs, endsAtMs }: BatchKeyRecord,
+  ): SigningKey {
+    const batchKey = createPrivateKey(this.#sealer.open(placeOf('batchKey', cluster), sealedKey))
+    const peerToken = peerTokenKey(cluster, batchKey)
+    return { batchKey, batchKeyPublic: publicKey, peerTokenKey: peerToken, createdAtMs, endsAtMs }
+  }
+
   #add(record: ClusterRecord): Cluster {
     const { cluster, name, joinToken } = record
-    const batchKeys = record.batchKeys.map(({ sealedKey }) =>
-      createPrivateKey(this.#sealer.open(placeOf('batchKey', cluster), sealedKey)),
-    )
     const authorities = record.authorities.map((authority) => this.#opened(cluster, authority))
     const secrets = {
       authorities,
-      batchKeys,
-      batchKeysPublic: record.batchKeys.map(({ publicKey }) => publicKey),
-      peerTokenKeys: batchKeys.map((key) => peerTokenKey(cluster, key)),
+      signingKeys: record.batchKeys.map((key) => this.#openedKey(cluster, key)),
       joinToken: {
         hash: this.#sealer.open(placeOf('joinToken', cluster), joinToken.sealedHash),
         validUntilMs: joinToken.validUntilMs,
@@ -287,6 +358,10 @@ function endOf({ validForSeconds }: NewJoinToken, nowMs: number): number | null 
 
 function auditOf({ actor, nowMs }: ActedBy, action: string, cluster: ClusterId, target: string): AuditEntry {
   return { atMs: nowMs, actor, action, cluster, target }
+}
+
+function shortOfKey(publicKey: string): string {
+  return Buffer.from(publicKey, 'base64url').toString('hex').slice(0, FINGERPRINT_CHARS)
 }
 
 function shortOf({ fingerprint }: ClusterAuthority): string {

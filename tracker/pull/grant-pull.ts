@@ -94,7 +94,7 @@ function peerTokenFor(
   made: { spki: Buffer; nowMs: number },
 ): string {
   const claims = { cluster: cluster.cluster, registry, repository, ...made }
-  return mintPeerToken(cluster.peerTokenKeys[0]!, claims)
+  return mintPeerToken(cluster.signingKey.peerTokenKey, claims)
 }
 
 /** The pull is on record before its certificate leaves. */

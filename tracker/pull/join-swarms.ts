@@ -72,5 +72,5 @@ function meetPeers(
 }
 
 function knownBatches(state: SwarmState, { cluster }: NodeCaller, piecesMax: number) {
-  return state.publishedCount > piecesMax ? [] : batchesFrom(state, cluster.batchKeys[0]!, 0)
+  return state.publishedCount > piecesMax ? [] : batchesFrom(state, cluster.signingKey.batchKey, 0)
 }

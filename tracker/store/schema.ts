@@ -9,7 +9,7 @@ export const MIGRATIONS: readonly string[] = [
     id TEXT PRIMARY KEY, name TEXT NOT NULL, created_at_ms INTEGER NOT NULL,
     sealed_join_token BLOB NOT NULL, join_token_valid_until_ms INTEGER
   ) STRICT, WITHOUT ROWID;
-  -- cluster '' is the tracker's own admin authority
+  -- cluster '' is for the tracker's own admin authorities
   CREATE TABLE authorities (
     cluster TEXT NOT NULL, created_at_ms INTEGER NOT NULL, certificate_pem TEXT NOT NULL, sealed_key BLOB NOT NULL
   ) STRICT;
@@ -77,5 +77,11 @@ export const MIGRATIONS: readonly string[] = [
     withdrawn_at_ms INTEGER
   ) STRICT, WITHOUT ROWID;
   ALTER TABLE pulls ADD COLUMN token_key TEXT;
+  `,
+  // Administrators' keys rested in the data folder, and in its backups, with certificates of a year: with their
+  // authority they all end. The next start makes another.
+  `
+  DELETE FROM authorities WHERE cluster = '';
+  ALTER TABLE batch_keys ADD COLUMN ends_at_ms INTEGER;
   `,
 ]

@@ -3,9 +3,9 @@ import { StoreConflictError } from '../errors.ts'
 import { bytes, type SqliteDatabase } from './sqlite-database.ts'
 import type { AuthorityRecord, BatchKeyRecord, ClusterRecord, Reseal } from './store.ts'
 
-/** Rows that hold sealed values: clusters, their authorities and batch keys, and the admin authority. */
+/** Rows that hold sealed values: clusters, their authorities and batch keys, and the admin authorities. */
 
-/** The admin authority rests among the clusters' under this name, which no cluster can have. */
+/** The admin authorities rest among the clusters' under this name, which no cluster can have. */
 export const ADMIN_CLUSTER = ''
 
 export function clusterRows(db: SqliteDatabase): ClusterRecord[] {
@@ -34,10 +34,7 @@ export function insertClusterRows(db: SqliteDatabase, cluster: ClusterRecord): v
   )
   if (changes === 0) throw new StoreConflictError(`cluster ${cluster.cluster} exists`)
   for (const authority of cluster.authorities) insertAuthorityRow(db, cluster.cluster, authority)
-  for (const key of cluster.batchKeys) {
-    const insert = 'INSERT INTO batch_keys VALUES (?, ?, ?, ?)'
-    db.run(insert, cluster.cluster, key.createdAtMs, key.publicKey, key.sealedKey)
-  }
+  for (const key of cluster.batchKeys) insertBatchKeyRow(db, cluster.cluster, key)
 }
 
 /** Newest first. */
@@ -51,12 +48,18 @@ export function authorityRows(db: SqliteDatabase, cluster: string): AuthorityRec
 }
 
 function batchKeyRows(db: SqliteDatabase, cluster: string): BatchKeyRecord[] {
-  const newestFirst = 'SELECT * FROM batch_keys WHERE cluster = ? ORDER BY created_at_ms DESC'
+  const newestFirst = 'SELECT * FROM batch_keys WHERE cluster = ? ORDER BY created_at_ms DESC, rowid DESC'
   return db.all(newestFirst, cluster).map((row) => ({
     publicKey: row.public_key as string,
     sealedKey: bytes(row.sealed_key),
     createdAtMs: row.created_at_ms as number,
+    endsAtMs: row.ends_at_ms as number | null,
   }))
+}
+
+export function insertBatchKeyRow(db: SqliteDatabase, cluster: string, key: BatchKeyRecord): void {
+  const insert = 'INSERT INTO batch_keys VALUES (?, ?, ?, ?, ?)'
+  db.run(insert, cluster, key.createdAtMs, key.publicKey, key.sealedKey, key.endsAtMs)
 }
 
 export function insertAuthorityRow(db: SqliteDatabase, cluster: string, authority: AuthorityRecord): void {

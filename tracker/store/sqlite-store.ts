@@ -15,6 +15,7 @@ import {
   authorityRows,
   clusterRows,
   insertAuthorityRow,
+  insertBatchKeyRow,
   insertClusterRows,
   resealRows,
 } from './sqlite-secrets.ts'
@@ -23,6 +24,7 @@ import { putTokenKeyRow, tokenKeyRows } from './sqlite-token-keys.ts'
 import {
   type AuditEntry,
   type AuthorityRecord,
+  type BatchKeyRecord,
   type ClusterRecord,
   EPOCH_CHANGES_MAX,
   type EpochChange,
@@ -31,6 +33,7 @@ import {
   type NodeRecord,
   type NodeSwarm,
   type PruneBounds,
+  type PullExtension,
   type PullRecord,
   type Reseal,
   type RevocationRecord,
@@ -74,12 +77,24 @@ export class SqliteStore implements Store {
     })
   }
 
-  async adminAuthority(): Promise<AuthorityRecord | undefined> {
-    return authorityRows(this.#db, ADMIN_CLUSTER)[0]
+  async adminAuthorities(): Promise<AuthorityRecord[]> {
+    return authorityRows(this.#db, ADMIN_CLUSTER)
   }
 
-  async putAdminAuthority(authority: AuthorityRecord): Promise<void> {
-    this.#db.durably(() => insertAuthorityRow(this.#db, ADMIN_CLUSTER, authority))
+  async addAdminAuthority(
+    authority: AuthorityRecord,
+    { replaces }: { replaces: boolean },
+    audit: AuditEntry,
+  ): Promise<void> {
+    this.#db.erasing(() => {
+      if (replaces) this.#db.run('DELETE FROM authorities WHERE cluster = ?', ADMIN_CLUSTER)
+      insertAuthorityRow(this.#db, ADMIN_CLUSTER, authority)
+      this.#insertAudit(audit)
+    })
+  }
+
+  async removeAdminAuthority(certificatePem: string, audit: AuditEntry): Promise<void> {
+    this.#removeAuthority(ADMIN_CLUSTER, certificatePem, audit)
   }
 
   async clusters(): Promise<ClusterRecord[]> {
@@ -115,9 +130,26 @@ export class SqliteStore implements Store {
   }
 
   async removeAuthority(cluster: ClusterId, certificatePem: string, audit: AuditEntry): Promise<void> {
+    this.#removeAuthority(cluster, certificatePem, audit)
+  }
+
+  async addBatchKey(
+    cluster: ClusterId,
+    key: BatchKeyRecord,
+    { previousEndsAtMs }: { previousEndsAtMs: number },
+    audit: AuditEntry,
+  ): Promise<void> {
+    this.#db.durably(() => {
+      const end = 'UPDATE batch_keys SET ends_at_ms = ? WHERE cluster = ? AND ends_at_ms IS NULL'
+      this.#db.run(end, previousEndsAtMs, cluster)
+      insertBatchKeyRow(this.#db, cluster, key)
+      this.#insertAudit(audit)
+    })
+  }
+
+  async removeBatchKey(cluster: ClusterId, publicKey: string, audit: AuditEntry): Promise<void> {
     this.#db.erasing(() => {
-      const remove = 'DELETE FROM authorities WHERE cluster = ? AND certificate_pem = ?'
-      this.#db.run(remove, cluster, certificatePem)
+      this.#db.run('DELETE FROM batch_keys WHERE cluster = ? AND public_key = ?', cluster, publicKey)
       this.#insertAudit(audit)
     })
   }
@@ -172,9 +204,10 @@ export class SqliteStore implements Store {
     return loadPullRows(this.#db, id)
   }
 
-  async extendPull(id: string, expiresAtMs: number, audit: AuditEntry): Promise<void> {
+  async extendPull(id: string, { expiresAtMs, tokenHash }: PullExtension, audit: AuditEntry): Promise<void> {
     this.#db.atomically(() => {
-      this.#db.run('UPDATE pulls SET expires_at_ms = ? WHERE id = ?', expiresAtMs, id)
+      const update = 'UPDATE pulls SET expires_at_ms = ?, token_hash = ? WHERE id = ?'
+      this.#db.run(update, expiresAtMs, tokenHash, id)
       this.#insertAudit(audit)
     })
   }
@@ -333,6 +366,14 @@ export class SqliteStore implements Store {
 
   async close(): Promise<void> {
     this.#db.close()
+  }
+
+  #removeAuthority(cluster: string, certificatePem: string, audit: AuditEntry): void {
+    this.#db.erasing(() => {
+      const remove = 'DELETE FROM authorities WHERE cluster = ? AND certificate_pem = ?'
+      this.#db.run(remove, cluster, certificatePem)
+      this.#insertAudit(audit)
+    })
   }
 
   #insertAudit(entry: AuditEntry): void {

@@ -19,8 +19,11 @@ export interface Store {
    * @param reseal whose error leaves all as it was
    */
   replaceDataKey(sealedDataKey: Buffer, reseal: Reseal, audit: AuditEntry): Promise<void>
-  adminAuthority(): Promise<AuthorityRecord | undefined>
-  putAdminAuthority(authority: AuthorityRecord): Promise<void>
+  /** Newest first. */
+  adminAuthorities(): Promise<AuthorityRecord[]>
+  /** @param replaces in the same step: the earlier ones are gone */
+  addAdminAuthority(authority: AuthorityRecord, how: { replaces: boolean }, audit: AuditEntry): Promise<void>
+  removeAdminAuthority(certificatePem: string, audit: AuditEntry): Promise<void>
 
   clusters(): Promise<ClusterRecord[]>
   /** @throws StoreConflictError when the id is taken */
@@ -34,6 +37,14 @@ export interface Store {
     audit: AuditEntry,
   ): Promise<void>
   removeAuthority(cluster: ClusterId, certificatePem: string, audit: AuditEntry): Promise<void>
+  /** @param previousEndsAtMs when the key that has no end yet ends, in the same step */
+  addBatchKey(
+    cluster: ClusterId,
+    key: BatchKeyRecord,
+    how: { previousEndsAtMs: number },
+    audit: AuditEntry,
+  ): Promise<void>
+  removeBatchKey(cluster: ClusterId, publicKey: string, audit: AuditEntry): Promise<void>
 
   /** The node joined. */
   putNode(node: NodeRecord, audit: AuditEntry): Promise<void>
@@ -46,8 +57,8 @@ export interface Store {
 
   putPull(pull: PullRecord, audit: AuditEntry): Promise<void>
   pull(id: string): Promise<PullRecord | undefined>
-  /** Sets when the pull's newest certificate ends. */
-  extendPull(id: string, expiresAtMs: number, audit: AuditEntry): Promise<void>
+  /** Sets when the pull's newest certificate ends, and which token it is bound to. */
+  extendPull(id: string, to: PullExtension, audit: AuditEntry): Promise<void>
   /** Marks the blob complete in all pulls of the node. */
   completePullBlobs(blob: NodeSwarm, atMs: number): Promise<void>
   /** True when a pull that was granted at `sinceMs` or later gave the node this swarm. */
@@ -127,6 +138,8 @@ export interface BatchKeyRecord {
   publicKey: string
   sealedKey: Buffer
   createdAtMs: number
+  /** From then on what it signed counts no more; null: until another one comes. */
+  endsAtMs: number | null
 }
 
 export interface JoinTokenRecord {
@@ -143,6 +156,7 @@ export interface ClusterRecord {
   joinToken: JoinTokenRecord
   /** Newest first: the first one issues, all are trusted. */
   authorities: AuthorityRecord[]
+  /** Newest first, as the authorities. */
   batchKeys: BatchKeyRecord[]
 }
 
@@ -179,6 +193,8 @@ export interface PullRecord {
   expiresAtMs: number
   blobs: PullBlobRecord[]
 }
+
+export type PullExtension = Pick<PullRecord, 'expiresAtMs' | 'tokenHash'>
 
 export interface PullBlobRecord {
   swarm: SwarmId

@@ -70,7 +70,7 @@ function completeAnswer(parts: TrackerParts, caller: NodeCaller, state: SwarmSta
   return {
     epoch,
     status,
-    batches: status === 'confirmed' ? batchesFrom(state, caller.cluster.batchKeys[0]!, 0) : [],
+    batches: status === 'confirmed' ? batchesFrom(state, caller.cluster.signingKey.batchKey, 0) : [],
     wantsSha1:
       !state.hasPiecesSha1 &&
       status !== 'cold' &&

@@ -69,7 +69,7 @@ function takeStep(
   question: HashesQuestion,
 ): Omit<HashesAnswer, 'peers'> | 'conflict' {
   const nowMs = parts.nowMs()
-  const key = caller.cluster.batchKeys[0]!
+  const key = caller.cluster.signingKey.batchKey
   const hashes = Buffer.from(question.hashes, 'base64url')
   if (hashes.length > 0 && publish(parts, caller, state, question, hashes) === 'conflict') return 'conflict'
   if (question.isLeaseReleased && question.lease !== null) state.release(question.lease, caller.node)

@@ -1,0 +1,52 @@
+import { generateKeyPairSync } from 'node:crypto'
+import { UsageError } from '../../core/errors.ts'
+import { spkiOf } from '../../core/issue-certificate.ts'
+import { certifyAdmin } from '../admin-client.ts'
+import { DATA_DIR_FLAG } from '../admin-flags.ts'
+import { command } from '../command.ts'
+import { refuseExisting, writeNewFiles } from '../key-files.ts'
+
+/** As the tracker bounds it. */
+const HOURS_MAX = 24
+
+export const adminCertificateCommand = command({
+  name: 'admin-certificate',
+  summary:
+    'Makes an administrator’s key and certificate for the admin API over TLS. It ends after hours; the tracker keeps no copy.',
+  positionals: [],
+  flags: {
+    'data-dir': DATA_DIR_FLAG,
+    'valid-hours': {
+      type: 'string',
+      value: 'number',
+      default: '1',
+      description: `The certificate ends by itself after so long; ${HOURS_MAX} at most.`,
+    },
+    out: {
+      type: 'string',
+      value: 'file',
+      default: 'admin.pem',
+      description: 'Where key, certificate and authority go (mode 0600).',
+    },
+    force: { type: 'boolean', description: 'Replace a file that exists.' },
+  },
+  async run({ 'data-dir': dataDir, 'valid-hours': hours, out, force }) {
+    const validForSeconds = secondsOf(hours)
+    refuseExisting([out], force)
+    const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+    const publicKey = spkiOf(privateKey).toString('base64url')
+    const { certificate, authorities } = await certifyAdmin(dataDir, { publicKey, validForSeconds })
+    const key = privateKey.export({ type: 'pkcs8', format: 'pem' }) as string
+    const content = [key, certificate, ...authorities].map((pem) => `${pem.trimEnd()}\n`).join('')
+    writeNewFiles([{ path: out, content, isSecret: true }], force)
+    return `${out}  shoal certs … --admin-pem, for ${validForSeconds / 3600} h\n`
+  },
+})
+
+/** @throws UsageError */
+function secondsOf(hours: string): number {
+  if (!/^\d{1,2}$/.test(hours) || Number(hours) < 1 || Number(hours) > HOURS_MAX) {
+    throw new UsageError(`not a number of hours: ${hours.slice(0, 80)}`, { hint: `Write 1 to ${HOURS_MAX}.` })
+  }
+  return Number(hours) * 3600
+}

@@ -1,0 +1,143 @@
+import { UsageError } from '../../core/errors.ts'
+import {
+  addAdminAuthority,
+  addAuthority,
+  addSigningKey,
+  withdrawAdminAuthority,
+  withdrawAuthority,
+  withdrawSigningKey,
+} from '../admin-client.ts'
+import { ADMIN_FLAGS, adminAccess } from '../admin-flags.ts'
+import { type Command, command } from '../command.ts'
+import { parseClusterId } from '../secrets.ts'
+
+/**
+ * Changes of keys, all of one shape: without a flag a change begins, and the previous key is withdrawn by itself later;
+ * `--withdraw` ends the change now; `--leaked` begins one because somebody else has the key.
+ */
+
+const WITHDRAW = {
+  type: 'boolean',
+  description: 'Ends the change now: what the previous key signed counts no more.',
+} as const
+const FORCE_DESCRIPTION =
+  'With --withdraw: also while nodes hold certificates of the previous authority. They need the join token again.'
+
+/** @throws UsageError, before anything is asked of the tracker */
+function checkFlags(given: { withdraw: boolean; leaked: boolean; force?: boolean }): void {
+  const hint = 'Nothing was changed.'
+  if (given.withdraw && given.leaked) {
+    throw new UsageError('--leaked goes with the beginning of a change, not with --withdraw', { hint })
+  }
+  if (given.force && !given.withdraw) throw new UsageError('--force goes with --withdraw', { hint })
+}
+
+function authorityCommand(name: string): Command {
+  return command({
+    name,
+    summary:
+      'Gives a cluster a new authority while it runs. The previous one stays trusted for a day, or until --withdraw.',
+    positionals: ['cluster id'],
+    flags: {
+      ...ADMIN_FLAGS,
+      withdraw: WITHDRAW,
+      force: { type: 'boolean', description: FORCE_DESCRIPTION },
+      leaked: {
+        type: 'boolean',
+        description:
+          "Somebody else has the previous authority's key: none of its certificates is renewed, every node joins again with the join token.",
+      },
+    },
+    async run(values, [id = '']) {
+      const cluster = parseClusterId(id)
+      const access = adminAccess(values)
+      checkFlags(values)
+      if (values.withdraw) return withdrawnText(await withdrawAuthority(access, cluster, values.force))
+      const { issuesAtMs, previousEndsAtMs } = await addAuthority(access, cluster, values.leaked)
+      const then = values.leaked ? 'every node joins again with the join token' : 'nodes renew by themselves'
+      return [
+        `the new authority of ${cluster} issues from ${timeText(issuesAtMs)} on; ${then}`,
+        `the previous one is withdrawn at ${timeText(previousEndsAtMs)}, or before by --withdraw\n`,
+      ].join('\n')
+    },
+  })
+}
+
+export const rotateAuthorityCommand = authorityCommand('rotate authority')
+/** As it was called before `rotate` took more than authorities. */
+export const oldRotateAuthorityCommand = authorityCommand('rotate-authority')
+
+export const rotateSigningKeyCommand = command({
+  name: 'rotate signing-key',
+  summary:
+    'Gives a cluster a new key for piece hashes and peer tokens while it runs. The previous one counts for a day, or until --withdraw.',
+  positionals: ['cluster id'],
+  flags: {
+    ...ADMIN_FLAGS,
+    withdraw: WITHDRAW,
+    force: {
+      type: 'boolean',
+      description:
+        'With --withdraw: also while nodes are still renewing what the previous key signed. Their downloads may turn to the registry.',
+    },
+    leaked: {
+      type: 'boolean',
+      description:
+        'Somebody else has the previous key: it is withdrawn by itself as soon as the new one signs.',
+    },
+  },
+  async run(values, [id = '']) {
+    const cluster = parseClusterId(id)
+    const access = adminAccess(values)
+    checkFlags(values)
+    if (values.withdraw) {
+      await withdrawSigningKey(access, cluster, values.force)
+      return 'the previous signing key is withdrawn\n'
+    }
+    const { signsAtMs, previousEndsAtMs } = await addSigningKey(access, cluster, values.leaked)
+    const before = values.leaked ? '' : ', or before by --withdraw'
+    return [
+      `the new signing key of ${cluster} signs from ${timeText(signsAtMs)} on; nodes renew by themselves`,
+      `the previous one is withdrawn at ${timeText(previousEndsAtMs)}${before}\n`,
+    ].join('\n')
+  },
+})
+
+export const rotateAdminCommand = command({
+  name: 'rotate admin',
+  summary:
+    'Gives the admin API a new authority. Certificates of the previous one count for a day, or until --withdraw.',
+  positionals: [],
+  flags: {
+    ...ADMIN_FLAGS,
+    withdraw: WITHDRAW,
+    leaked: {
+      type: 'boolean',
+      description:
+        'A certificate or the key is lost: all administrators’ certificates end at once. The socket needs none.',
+    },
+  },
+  async run(values) {
+    const access = adminAccess(values)
+    checkFlags(values)
+    if (values.withdraw) {
+      await withdrawAdminAuthority(access)
+      return 'the previous admin authority is withdrawn\n'
+    }
+    const endsAtMs = await addAdminAuthority(access, values.leaked)
+    const then =
+      endsAtMs === null
+        ? 'all certificates of earlier ones have ended'
+        : `the previous one is withdrawn at ${timeText(endsAtMs)}, or before by --withdraw`
+    return `the new admin authority issues from now on; ${then}\n`
+  },
+})
+
+function withdrawnText(nodesLeft: number): string {
+  const rest = nodesLeft === 0 ? '' : `; nodes that must join again with the join token: ${nodesLeft}`
+  return `the previous authority is withdrawn${rest}\n`
+}
+
+function timeText(atMs: number): string {
+  return `${new Date(atMs).toISOString().slice(0, 19)}Z`
+}

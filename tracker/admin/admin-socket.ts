@@ -1,0 +1,41 @@
+import { createServer } from 'node:http'
+import { join } from 'node:path'
+import Fastify, { type FastifyInstance } from 'fastify'
+import { ADMIN_SOCKET } from '../../core/tracker-sockets.ts'
+import { answerErrors, answerUnreadableUrl } from '../api/error-answers.ts'
+import { listenLocally } from './local-socket.ts'
+import { type AdminParts, adminRoutes, certificateRoute } from './routes.ts'
+
+/**
+ * The admin API on a Unix socket in the data folder (docs/decisions/0004-admin-access.md): who can open it is the
+ * tracker's own user, or root, and could as well read the tracker's memory. No key at rest stands for that.
+ */
+
+/** For the audit log: somebody on the tracker's machine. */
+const OPERATOR = 'operator'
+/** It comes from the same machine. */
+const REQUEST_PATIENCE_MS = 10_000
+
+/** @returns what closes it @throws ConfigError */
+export async function openAdminSocket(
+  dataDir: string,
+  parts: Omit<AdminParts, 'actorOf'>,
+): Promise<() => Promise<void>> {
+  const server = createServer({ requestTimeout: REQUEST_PATIENCE_MS, headersTimeout: REQUEST_PATIENCE_MS })
+  const app: FastifyInstance = Fastify({
+    serverFactory: (handler) => server.on('request', handler),
+    frameworkErrors: answerUnreadableUrl,
+  })
+  answerErrors(app, parts.log, parts.metrics)
+  const here = { ...parts, actorOf: () => OPERATOR }
+  adminRoutes(app, here)
+  certificateRoute(app, here)
+  await app.ready()
+  await listenLocally(server, join(dataDir, ADMIN_SOCKET))
+  return async () => {
+    const closed = new Promise((resolve) => server.close(resolve))
+    server.closeAllConnections()
+    await closed
+    await app.close()
+  }
+}
