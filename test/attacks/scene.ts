@@ -13,7 +13,7 @@ export interface Scene {
   newMember(): Promise<Member>
   /** Serves the first piece of the lie. */
   serve(lie: TestBlob): Promise<HostileUploader>
-  start(options?: { leaseSeconds?: number }): Promise<void>
+  start(options?: { leaseSeconds?: number; configuresKeys?: boolean }): Promise<void>
 }
 
 /** One cluster per test; call `start` first. */

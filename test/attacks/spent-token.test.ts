@@ -24,7 +24,7 @@ const signed = (changes: Record<string, unknown> = {}) => {
   const { signer } = scene.cluster
   return signer.sign(pullClaims(REPOSITORY, changes), { jwk: signer.publicJwk } as never)
 }
-/** The tracker still takes it, by its leeway of a minute; the registry does not. */
+/** Under a configured key the tracker still takes it, by its leeway of a minute; the registry does not. */
 const spentToken = () => signed({ nbf: nowSeconds() - 320, exp: nowSeconds() - 20 })
 const newBlob = () => scene.cluster.registry.add(randomBlob(4 * PIECE_BYTES + 5).bytes)
 
@@ -42,7 +42,7 @@ function report({ tracker }: Member, swarm: ReturnType<typeof swarmOf>, blob: Te
 attackTest(
   'a publisher of a wrong hash who pulled last, with a token that is over, is convicted all the same',
   async () => {
-    await scene.start()
+    await scene.start({ configuresKeys: true })
     const { cluster } = scene
     const blob = newBlob()
     const [liar, accuser] = [await scene.newMember(), await scene.newMember()]
@@ -59,7 +59,7 @@ attackTest(
 attackTest(
   'a slanderer whose names have all pulled last, with tokens that are over, is convicted, and the publisher is not',
   async () => {
-    await scene.start()
+    await scene.start({ configuresKeys: true })
     const { cluster } = scene
     const blob = newBlob()
     const honest = await scene.newMember()

@@ -172,6 +172,8 @@ export async function startTestCluster(options: {
   kind?: RegistryConfig['kind']
   /** Another registry than the one that comes with the cluster. */
   registryConfig?: RegistryConfig
+  /** Tracker and nodes know the registry's token key: its signature is enough for a grant. */
+  configuresKeys?: boolean
   logLevel?: string
   leaseSeconds?: number
   /** Shorter than operators may set it. */
@@ -184,7 +186,15 @@ export async function startTestCluster(options: {
   const log = pino({ level }, options.logTo ?? pino.destination(2))
   const signer = makeSigner(options.algorithm ?? 'ES256')
   const registry = await startBlobRegistry(signer, options.kind)
-  const registryConfig = options.registryConfig ?? registry.config
+  const jwks = JSON.stringify({ keys: [signer.publicJwk] })
+  const keys = () => ({
+    ...{ issuer: 'token server', audience: 'registry' },
+    tokenKeysFile: registry.writeFile('token-keys.json', jwks),
+  })
+  const registryConfig = options.registryConfig ?? {
+    ...registry.config,
+    ...(options.configuresKeys ? keys() : {}),
+  }
   const authority = await makeAuthority({ commonName: 'tracker authority', validForSeconds: 3600 })
   const leaf = await issueLeaf(authority, {
     commonName: 'localhost',

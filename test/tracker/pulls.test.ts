@@ -312,6 +312,19 @@ describe('a pull from a registry whose credentials need introspection', () => {
     expect([askedAtOnce, askedAgain]).toEqual([0, heads])
   })
 
+  it('learns from a redirect to a login page neither who may pull nor what is where', async () => {
+    const login: Door = (_, response) => void response.writeHead(302, { location: '/login' }).end()
+    const world = await startWorld({ door: login, registry: { kind: 'introspect' } })
+    const node = await world.joined(await world.makeCluster())
+    const blobs = [wanted(SECRET), wanted(LAYER)]
+    const refused = await node.pull({ credential: OPAQUE, blobs })
+    world.registry.door = door
+    const { body } = await node.pull({ credential: OPAQUE, blobs })
+    await world.close()
+    expect(refused.body.error.code).toBe('CREDENTIAL_UNPROVEN')
+    expect(body.refused).toEqual([{ digest: SECRET.digest, code: 'BLOB_NOT_IN_REPOSITORY' }])
+  })
+
   it.each([
     ['a wrong password', { scheme: 'basic', value: 'YTpi' }, 403, 'REGISTRY_REFUSED'],
     ['a wrong token', { scheme: 'bearer', token: 'opaque-x' }, 403, 'REGISTRY_REFUSED'],
