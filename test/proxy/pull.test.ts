@@ -360,7 +360,7 @@ describe('when Shoal cannot help', () => {
     const held = Array.from({ length: HEAD_CONNECTIONS_MAX }, () =>
       registry.headBlob(asked).catch(() => undefined),
     )
-    await expect.poll(() => proxy.registry.requests.length).toBe(HEAD_CONNECTIONS_MAX)
+    await expect.poll(() => proxy.registry.requests.length, { timeout: 5000 }).toBe(HEAD_CONNECTIONS_MAX)
     const startedMs = performance.now()
     const answers = await Promise.all(
       [authorization, 'Bearer bad'].map((value) =>
