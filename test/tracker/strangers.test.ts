@@ -95,6 +95,11 @@ describe('a tracker', () => {
   })
 
   it('ends the oldest connection that says nothing for one more than it keeps', async () => {
+    const droppedForPlace = async () => {
+      const { body } = await world.admin().request('GET', '/metrics')
+      return Number(/connections_dropped_total\{reason="place"\} (\d+)/.exec(body)?.[1] ?? 0)
+    }
+    const before = await droppedForPlace()
     const { port } = world.tracker.address
     const first = connectPlain(port, '127.0.0.1')
     first.resume().on('error', () => undefined)
@@ -107,6 +112,7 @@ describe('a tracker', () => {
       others.push(...opened)
     }
     if (!first.closed) await once(first, 'close')
+    expect(await droppedForPlace()).toBeGreaterThan(before)
     expect((await node.heartbeat()).status).toBe(200)
     for (const socket of others) socket.destroy()
   })
