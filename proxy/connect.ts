@@ -6,8 +6,9 @@ import type { RegistryClient, RegistryClients } from '../core/registry-client.ts
 import { parseRegistryHost } from '../core/repository.ts'
 import { refuseSocket } from './error-response.ts'
 import type { InterceptServer } from './intercept/intercept-server.ts'
-import { isRejection, type Rejections, TUNNEL_AFTER_REJECTION_MS } from './intercept/rejections.ts'
+import { isRejection, type Rejections } from './intercept/rejections.ts'
 import type { ConnectOutcome, ProxyMetrics } from './metrics.ts'
+import type { SocketOwners } from './socket-owner.ts'
 import { parseAuthority, type Target, type TargetPolicy } from './upstream/target.ts'
 import { connectTarget, joinSockets } from './upstream/tunnel.ts'
 
@@ -21,6 +22,7 @@ export interface ConnectParts {
   registries: RegistryClients
   intercept: InterceptServer
   rejections: Rejections
+  owners: SocketOwners
   policy: TargetPolicy
   metrics: ProxyMetrics
   log: Logger
@@ -43,7 +45,7 @@ export async function answerConnect(parts: ConnectParts, exchange: ConnectExchan
   try {
     const target = parseAuthority(exchange.request.url ?? '')
     const registry = registryAt(parts.registries, target)
-    const isRejected = registry !== undefined && parts.rejections.has(clientOf(exchange, registry))
+    const isRejected = registry !== undefined && (await hasRejected(parts, exchange, registry))
     const outcome =
       registry === undefined || isRejected
         ? await tunnel(parts, exchange, target, isRejected)
@@ -76,31 +78,42 @@ async function tunnel(
   return isRejected ? 'tunnelled_rejected' : 'tunnelled'
 }
 
+/** Most users have rejected nothing; then there is no need to wait for their program's name. */
+async function hasRejected(
+  { rejections, owners }: ConnectParts,
+  { socket }: ConnectExchange,
+  { host }: RegistryClient,
+): Promise<boolean> {
+  if (!rejections.hasOf(await owners.userOf(socket))) return false
+  return rejections.has(host, await owners.ownerOf(socket))
+}
+
 async function intercept(
-  { intercept, rejections, log }: ConnectParts,
+  { intercept, rejections, owners, log }: ConnectParts,
   exchange: ConnectExchange,
   registry: RegistryClient,
 ): Promise<ConnectOutcome> {
-  exchange.socket.write(CONNECTED)
+  const { socket, head, request } = exchange
+  // Looked for now: a program that rejects us may be gone a moment later.
+  const owning = owners.ownerOf(socket)
+  socket.write(CONNECTED)
   try {
-    await intercept.accept(exchange.socket, exchange.head, registry)
+    await intercept.accept(socket, head, registry)
+    void owning.then((owner) => rejections.clear(registry.host, owner))
     return 'intercepted'
   } catch (error) {
-    const client = clientOf(exchange, registry)
+    const owner = await owning
+    const client = { registry: registry.host, ...owner, userAgent: request.headers['user-agent'] ?? '' }
     if (isRejection(error as { code?: string })) {
-      rejections.note(client)
+      const tunnelledForMs = rejections.note(registry.host, owner)
       log.warn(
-        { ...client, tunnelledForMs: TUNNEL_AFTER_REJECTION_MS },
+        { ...client, tunnelledForMs },
         'a client does not trust the proxy for this registry: its connections are tunnelled for a while',
       )
     } else log.debug({ ...client, reason: (error as Error).message }, 'no TLS with a client')
-    exchange.socket.destroy()
+    socket.destroy()
     return 'failed'
   }
-}
-
-function clientOf({ request }: ConnectExchange, { host }: RegistryClient) {
-  return { registry: host, userAgent: request.headers['user-agent'] ?? '' }
 }
 
 function refuse({ metrics, log }: ConnectParts, { request, socket }: ConnectExchange, error: unknown): void {

@@ -1,0 +1,254 @@
+import { opendirSync, readFileSync, readlinkSync, statSync } from 'node:fs'
+import { readdir, readFile } from 'node:fs/promises'
+import { isIPv4, type Socket } from 'node:net'
+import { endianness } from 'node:os'
+import { basename } from 'node:path'
+import { setImmediate as turn, setTimeout as wait } from 'node:timers/promises'
+import { BoundedMap } from '../core/bounded-map.ts'
+
+/** Who holds the other end of a connection to one of our loopback ports. */
+export interface SocketOwner {
+  /** 0 is root. */
+  uid: number
+  /** Absolute path of the program; absent when this process may not see it (it needs root, or the same user). */
+  executable?: string
+  /** The systemd service or scope that the program runs in, as `docker.service`. */
+  unit?: string
+}
+
+/** Asked about a connection while it is open; the answer is kept as long as the connection. Never rejects. */
+export interface SocketOwners {
+  /** The user alone, which needs no rights; undefined when the kernel's tables do not tell (the other end is closed). */
+  userOf(socket: Socket): Promise<number | undefined>
+  ownerOf(socket: Socket): Promise<SocketOwner | undefined>
+}
+
+/** Under a flood of connections the kernel's tables, which may be megabytes, are read this often. */
+const TABLES_INTERVAL_MS = 20
+/** Searches for the program of one user's connections that may wait for each other; of more the user alone is known. */
+export const OWNER_SEARCHES_PER_USER_MAX = 32
+/** Processes of one user that are looked through, the newest first. */
+export const OWNER_PROCESSES_MAX = 512
+/** Descriptors of one process that are looked through: a dockerd has some per container. */
+export const OWNER_DESCRIPTORS_MAX = 8192
+/** After so many others have their turn. Each takes about 3 microseconds. */
+const SYSTEM_CALLS_PER_TURN = 64
+/** Processes that were found to hold a connection: looked at first, as a daemon makes many. */
+const KNOWN_PROCESSES_MAX = 32
+
+interface TableEntry {
+  uid: number
+  inode: string
+}
+
+/** By the text of the entry's two addresses, as the table has it. */
+type Table = Map<string, TableEntry>
+
+/**
+ * From the kernel's tables of connections (proc(5), /proc/net/tcp and tcp6), and for the program from the descriptors
+ * of processes: a connection's other end on loopback is an entry of its own, with the user who made it and an inode. An
+ * entry without an inode is of an end that was closed, and says root whoever it was: it counts as unknown.
+ */
+export class KernelSocketOwners implements SocketOwners {
+  readonly #entries = new WeakMap<Socket, Promise<TableEntry | undefined>>()
+  readonly #owners = new WeakMap<Socket, Promise<SocketOwner | undefined>>()
+  readonly #knownProcesses = new BoundedMap<number, true>(KNOWN_PROCESSES_MAX)
+  /** Of each user: the end of the last search, and how many there are. */
+  readonly #searches = new Map<number, { last: Promise<unknown>; count: number }>()
+  readonly #ports = new Set<number>()
+  #tables: Promise<Table> | undefined
+  #lastReadAtMs = Number.NEGATIVE_INFINITY
+
+  async userOf(socket: Socket): Promise<number | undefined> {
+    return (await this.#entryOf(socket))?.uid
+  }
+
+  ownerOf(socket: Socket): Promise<SocketOwner | undefined> {
+    const known = this.#owners.get(socket)
+    if (known !== undefined) return known
+    const owner = this.#entryOf(socket).then((entry) =>
+      entry === undefined ? undefined : this.#ownerOf(entry),
+    )
+    this.#owners.set(socket, owner)
+    return owner
+  }
+
+  #entryOf(socket: Socket): Promise<TableEntry | undefined> {
+    const known = this.#entries.get(socket)
+    if (known !== undefined) return known
+    const entry = this.#lookUp(socket).catch(() => undefined)
+    this.#entries.set(socket, entry)
+    return entry
+  }
+
+  async #lookUp(socket: Socket): Promise<TableEntry | undefined> {
+    const { remoteAddress, remotePort, localAddress, localPort } = socket
+    if (!remoteAddress || !remotePort || !localAddress || !localPort) return undefined
+    this.#ports.add(localPort)
+    const names = entryNames(
+      { address: remoteAddress, port: remotePort },
+      { address: localAddress, port: localPort },
+    )
+    // An entry may be missed while others come and go.
+    for (let attempt = 0; attempt < 2; attempt++) {
+      const table = await this.#tableFromNowOn()
+      const entry = names.map((name) => table.get(name)).find((found) => found !== undefined)
+      if (entry !== undefined) return entry.inode === '0' ? undefined : entry
+    }
+    return undefined
+  }
+
+  /** A table that is read from now on; one reading serves all who ask before it begins. */
+  #tableFromNowOn(): Promise<Table> {
+    this.#tables ??= this.#readSoon()
+    return this.#tables
+  }
+
+  async #readSoon(): Promise<Table> {
+    // Also without a wait: whoever asks in this turn takes part.
+    await wait(Math.max(0, this.#lastReadAtMs + TABLES_INTERVAL_MS - performance.now()))
+    this.#tables = undefined
+    this.#lastReadAtMs = performance.now()
+    const texts = await Promise.all(
+      ['/proc/net/tcp', '/proc/net/tcp6'].map((path) => readFile(path, 'latin1').catch(() => '')),
+    )
+    return parseTable(texts.join(''), this.#ports)
+  }
+
+  async #ownerOf({ uid, inode }: TableEntry): Promise<SocketOwner> {
+    const searches = this.#searches.get(uid) ?? { last: Promise.resolve(), count: 0 }
+    if (searches.count >= OWNER_SEARCHES_PER_USER_MAX) return { uid }
+    this.#searches.set(uid, searches)
+    searches.count += 1
+    const search = searches.last.then(() => this.#search(uid, `socket:[${inode}]`)).catch(() => undefined)
+    searches.last = search
+    const pid = await search
+    searches.count -= 1
+    if (searches.count === 0) this.#searches.delete(uid)
+    return { uid, ...(pid === undefined ? {} : programOf(pid)) }
+  }
+
+  /** The process of this user that holds the socket. */
+  async #search(uid: number, link: string): Promise<number | undefined> {
+    const known = [...this.#knownProcesses.keys()].reverse()
+    const all = (await readdir('/proc')).map(Number).filter(Number.isInteger)
+    const newestFirst = all.sort((one, other) => other - one)
+    let searched = 0
+    let seen = 0
+    for (const pid of new Set([...known, ...newestFirst])) {
+      seen += 1
+      if (seen % SYSTEM_CALLS_PER_TURN === 0) await turn()
+      if (userOfProcess(pid) !== uid) continue
+      searched += 1
+      if (searched > OWNER_PROCESSES_MAX) return undefined
+      if (!(await holds(pid, link))) continue
+      this.#knownProcesses.set(pid, true)
+      return pid
+    }
+    return undefined
+  }
+}
+
+interface Endpoint {
+  address: string
+  port: number
+}
+
+/** How the tables write the client's end: its own address first. An IPv4 address may be in the table for IPv6. */
+function entryNames(client: Endpoint, server: Endpoint): string[] {
+  const texts = [client, server].map(({ address, port }) => {
+    const plain = address.replace(/^::ffff:(?=\d+\.)/i, '')
+    const text = `:${port.toString(16).toUpperCase().padStart(4, '0')}`
+    if (!isIPv4(plain)) return [`${words(ipv6Bytes(plain))}${text}`]
+    const bytes = Buffer.from(plain.split('.').map(Number))
+    return [`${words(bytes)}${text}`, `${words(Buffer.from([...MAPPED, ...bytes]))}${text}`]
+  })
+  return texts[0]!.flatMap((from, index) =>
+    texts[1]![index] === undefined ? [] : [`${from} ${texts[1]![index]}`],
+  )
+}
+
+/** ::ffff:0:0/96 */
+const MAPPED = [...Buffer.alloc(10), 0xff, 0xff]
+
+/** Four bytes at a time, each as a number of this machine. */
+function words(bytes: Buffer): string {
+  const numbers = []
+  for (let at = 0; at < bytes.length; at += 4) {
+    numbers.push(endianness() === 'LE' ? bytes.readUInt32LE(at) : bytes.readUInt32BE(at))
+  }
+  return numbers.map((number) => number.toString(16).toUpperCase().padStart(8, '0')).join('')
+}
+
+function ipv6Bytes(address: string): Buffer {
+  const [left = '', right] = address.split('::')
+  const groups = (text: string | undefined) =>
+    text ? text.split(':').map((group) => Number.parseInt(group, 16)) : []
+  const [head, tail] = [groups(left), groups(right)]
+  const all = [...head, ...Array<number>(8 - head.length - tail.length).fill(0), ...tail]
+  const bytes = Buffer.alloc(16)
+  for (const [index, group] of all.entries()) bytes.writeUInt16BE(group, index * 2)
+  return bytes
+}
+
+/** The entries whose other end is one of our ports. */
+function parseTable(text: string, ports: Iterable<number>): Table {
+  const table: Table = new Map()
+  const ours = [...ports].map((port) => port.toString(16).toUpperCase().padStart(4, '0')).join('|')
+  // sl, local address, remote address, state, queues, timer, retransmits, uid, timeout, inode
+  const entry = new RegExp(
+    String.raw`: ([0-9A-F]+:[0-9A-F]{4} [0-9A-F]+:(?:${ours})) [0-9A-F]{2} \S+ \S+ \S+ +(\d+) +\d+ (\d+) `,
+    'g',
+  )
+  for (const [, name = '', uid, inode = ''] of text.matchAll(entry))
+    table.set(name, { uid: Number(uid), inode })
+  return table
+}
+
+function userOfProcess(pid: number): number | undefined {
+  try {
+    return statSync(`/proc/${pid}`).uid
+  } catch {
+    return undefined
+  }
+}
+
+async function holds(pid: number, link: string): Promise<boolean> {
+  try {
+    using descriptors = opendirSync(`/proc/${pid}/fd`)
+    for (let count = 1; count <= OWNER_DESCRIPTORS_MAX; count++) {
+      const entry = descriptors.readSync()
+      if (entry === null) return false
+      if (readlinkOf(`/proc/${pid}/fd/${entry.name}`) === link) return true
+      if (count % SYSTEM_CALLS_PER_TURN === 0) await turn()
+    }
+  } catch {
+    // Ended meanwhile, or not ours to see.
+  }
+  return false
+}
+
+function programOf(pid: number): Omit<SocketOwner, 'uid'> {
+  // A program that was replaced on disk while it runs is the same one.
+  const executable = readlinkOf(`/proc/${pid}/exe`)?.replace(/ \(deleted\)$/, '')
+  const unit = unitOf(pid)
+  return { ...(executable === undefined ? {} : { executable }), ...(unit === undefined ? {} : { unit }) }
+}
+
+function readlinkOf(path: string): string | undefined {
+  try {
+    return readlinkSync(path)
+  } catch {
+    return undefined
+  }
+}
+
+/** The control group's last part (cgroups(7)), where systemd made it. */
+function unitOf(pid: number): string | undefined {
+  try {
+    const group = /^0::(.*)$/m.exec(readFileSync(`/proc/${pid}/cgroup`, 'utf8'))?.[1] ?? ''
+    return /\.(service|scope)$/.test(group) ? basename(group) : undefined
+  } catch {
+    return undefined
+  }
+}
