@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
+import { setTimeout as wait } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { ShoalError } from '../core/errors.ts'
 import type { RegistryClient, RegistryClients } from '../core/registry-client.ts'
@@ -8,13 +9,15 @@ import { refuseSocket } from './error-response.ts'
 import type { InterceptServer } from './intercept/intercept-server.ts'
 import { isRejection, type Rejections } from './intercept/rejections.ts'
 import type { ConnectOutcome, ProxyMetrics } from './metrics.ts'
-import type { SocketOwners } from './socket-owner.ts'
+import type { SocketOwner, SocketOwners } from './socket-owner.ts'
 import { parseAuthority, type Target, type TargetPolicy } from './upstream/target.ts'
 import { connectTarget, joinSockets } from './upstream/tunnel.ts'
 
 /** RFC 9110 §9.3.6. */
 const CONNECTED = 'HTTP/1.1 200 Connection established\r\n\r\n'
 
+/** Under a flood of connections the kernel's tables are late: a pull goes on without knowing whose it is. */
+const OWNER_PATIENCE_MS = 250
 /** As much of a refused target as is logged: the longest name and port. */
 const TARGET_CHARS_LOGGED_MAX = 260
 
@@ -45,11 +48,13 @@ export async function answerConnect(parts: ConnectParts, exchange: ConnectExchan
   try {
     const target = parseAuthority(exchange.request.url ?? '')
     const registry = registryAt(parts.registries, target)
-    const isRejected = registry !== undefined && (await hasRejected(parts, exchange, registry))
+    // Known before TLS: a program that rejects our certificate may be gone a moment later.
+    const owner = registry === undefined ? undefined : await ownerSoon(parts.owners, socket)
+    const isRejected = registry !== undefined && parts.rejections.has(registry.host, owner)
     const outcome =
       registry === undefined || isRejected
         ? await tunnel(parts, exchange, target, isRejected)
-        : await intercept(parts, exchange, registry)
+        : await intercept(parts, exchange, registry, owner)
     parts.metrics.connectAnswered(outcome)
   } catch (error) {
     refuse(parts, exchange, error)
@@ -78,31 +83,29 @@ async function tunnel(
   return isRejected ? 'tunnelled_rejected' : 'tunnelled'
 }
 
-/** Most users have rejected nothing; then there is no need to wait for their program's name. */
-async function hasRejected(
-  { rejections, owners }: ConnectParts,
-  { socket }: ConnectExchange,
-  { host }: RegistryClient,
-): Promise<boolean> {
-  if (!rejections.hasOf(await owners.userOf(socket))) return false
-  return rejections.has(host, await owners.ownerOf(socket))
+async function ownerSoon(owners: SocketOwners, socket: Socket): Promise<SocketOwner | undefined> {
+  const late = new AbortController()
+  const patience = wait(OWNER_PATIENCE_MS, undefined, late).catch(() => undefined)
+  try {
+    return await Promise.race([owners.ownerOf(socket), patience])
+  } finally {
+    late.abort()
+  }
 }
 
 async function intercept(
-  { intercept, rejections, owners, log }: ConnectParts,
+  { intercept, rejections, log }: ConnectParts,
   exchange: ConnectExchange,
   registry: RegistryClient,
+  owner: SocketOwner | undefined,
 ): Promise<ConnectOutcome> {
   const { socket, head, request } = exchange
-  // Looked for now: a program that rejects us may be gone a moment later.
-  const owning = owners.ownerOf(socket)
   socket.write(CONNECTED)
   try {
     await intercept.accept(socket, head, registry)
-    void owning.then((owner) => rejections.clear(registry.host, owner))
+    rejections.clear(registry.host, owner)
     return 'intercepted'
   } catch (error) {
-    const owner = await owning
     const client = { registry: registry.host, ...owner, userAgent: request.headers['user-agent'] ?? '' }
     if (isRejection(error as { code?: string })) {
       const tunnelledForMs = rejections.note(registry.host, owner)

@@ -1,5 +1,5 @@
-import { opendirSync, readFileSync, readlinkSync, statSync } from 'node:fs'
-import { readdir, readFile } from 'node:fs/promises'
+import { opendirSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
 import { isIPv4, type Socket } from 'node:net'
 import { endianness } from 'node:os'
 import { basename } from 'node:path'
@@ -23,8 +23,8 @@ export interface SocketOwners {
   ownerOf(socket: Socket): Promise<SocketOwner | undefined>
 }
 
-/** Under a flood of connections the kernel's tables, which may be megabytes, are read this often. */
-const TABLES_INTERVAL_MS = 20
+/** Between two readings of one table: what is asked meanwhile shares the next. A reading costs 5 ms and more. */
+const TABLE_REST_MS = 20
 /** Searches for the program of one user's connections that may wait for each other; of more the user alone is known. */
 export const OWNER_SEARCHES_PER_USER_MAX = 32
 /** Processes of one user that are looked through, the newest first. */
@@ -55,9 +55,8 @@ export class KernelSocketOwners implements SocketOwners {
   readonly #knownProcesses = new BoundedMap<number, true>(KNOWN_PROCESSES_MAX)
   /** Of each user: the end of the last search, and how many there are. */
   readonly #searches = new Map<number, { last: Promise<unknown>; count: number }>()
-  readonly #ports = new Set<number>()
-  #tables: Promise<Table> | undefined
-  #lastReadAtMs = Number.NEGATIVE_INFINITY
+  readonly #ipv4 = new KernelTable('/proc/net/tcp')
+  readonly #ipv6 = new KernelTable('/proc/net/tcp6')
 
   async userOf(socket: Socket): Promise<number | undefined> {
     return (await this.#entryOf(socket))?.uid
@@ -81,38 +80,25 @@ export class KernelSocketOwners implements SocketOwners {
     return entry
   }
 
-  async #lookUp(socket: Socket): Promise<TableEntry | undefined> {
-    const { remoteAddress, remotePort, localAddress, localPort } = socket
+  async #lookUp({
+    remoteAddress,
+    remotePort,
+    localAddress,
+    localPort,
+  }: Socket): Promise<TableEntry | undefined> {
     if (!remoteAddress || !remotePort || !localAddress || !localPort) return undefined
-    this.#ports.add(localPort)
-    const names = entryNames(
-      { address: remoteAddress, port: remotePort },
-      { address: localAddress, port: localPort },
-    )
-    // An entry may be missed while others come and go.
-    for (let attempt = 0; attempt < 2; attempt++) {
-      const table = await this.#tableFromNowOn()
-      const entry = names.map((name) => table.get(name)).find((found) => found !== undefined)
+    const client = endpointText(remoteAddress, remotePort)
+    const own = endpointText(localAddress, localPort)
+    // A program may speak IPv4 through a socket for IPv6, which is in that table. And an entry may be missed while others
+    // come and go.
+    const places = client.includes(':', IPV4_DIGITS + 1)
+      ? [[this.#ipv6, client, own] as const]
+      : [[this.#ipv4, client, own] as const, [this.#ipv6, `${MAPPED}${client}`, `${MAPPED}${own}`] as const]
+    for (const [table, from, to] of [...places, ...places]) {
+      const entry = (await table.from(localPort)).get(`${from} ${to}`)
       if (entry !== undefined) return entry.inode === '0' ? undefined : entry
     }
     return undefined
-  }
-
-  /** A table that is read from now on; one reading serves all who ask before it begins. */
-  #tableFromNowOn(): Promise<Table> {
-    this.#tables ??= this.#readSoon()
-    return this.#tables
-  }
-
-  async #readSoon(): Promise<Table> {
-    // Also without a wait: whoever asks in this turn takes part.
-    await wait(Math.max(0, this.#lastReadAtMs + TABLES_INTERVAL_MS - performance.now()))
-    this.#tables = undefined
-    this.#lastReadAtMs = performance.now()
-    const texts = await Promise.all(
-      ['/proc/net/tcp', '/proc/net/tcp6'].map((path) => readFile(path, 'latin1').catch(() => '')),
-    )
-    return parseTable(texts.join(''), this.#ports)
   }
 
   async #ownerOf({ uid, inode }: TableEntry): Promise<SocketOwner> {
@@ -131,7 +117,7 @@ export class KernelSocketOwners implements SocketOwners {
   /** The process of this user that holds the socket. */
   async #search(uid: number, link: string): Promise<number | undefined> {
     const known = [...this.#knownProcesses.keys()].reverse()
-    const all = (await readdir('/proc')).map(Number).filter(Number.isInteger)
+    const all = readdirSync('/proc').map(Number).filter(Number.isInteger)
     const newestFirst = all.sort((one, other) => other - one)
     let searched = 0
     let seen = 0
@@ -149,36 +135,56 @@ export class KernelSocketOwners implements SocketOwners {
   }
 }
 
-interface Endpoint {
-  address: string
-  port: number
+/** One of the kernel's tables; a reading serves all who ask before it begins. */
+class KernelTable {
+  readonly #path: string
+  readonly #ports = new Set<number>()
+  #next: Promise<Table> | undefined
+  #reading: Promise<unknown> = Promise.resolve()
+
+  constructor(path: string) {
+    this.#path = path
+  }
+
+  /** As it is from now on: the entries of connections to `port`, and to those that were asked for before. */
+  from(port: number): Promise<Table> {
+    this.#ports.add(port)
+    this.#next ??= this.#read()
+    return this.#next
+  }
+
+  async #read(): Promise<Table> {
+    await this.#reading
+    this.#next = undefined
+    const reading = readTable(this.#path, this.#ports)
+    this.#reading = reading.then(() => wait(TABLE_REST_MS))
+    return reading
+  }
 }
 
-/** How the tables write the client's end: its own address first. An IPv4 address may be in the table for IPv6. */
-function entryNames(client: Endpoint, server: Endpoint): string[] {
-  const texts = [client, server].map(({ address, port }) => {
-    const plain = address.replace(/^::ffff:(?=\d+\.)/i, '')
-    const text = `:${port.toString(16).toUpperCase().padStart(4, '0')}`
-    if (!isIPv4(plain)) return [`${words(ipv6Bytes(plain))}${text}`]
-    const bytes = Buffer.from(plain.split('.').map(Number))
-    return [`${words(bytes)}${text}`, `${words(Buffer.from([...MAPPED, ...bytes]))}${text}`]
-  })
-  return texts[0]!.flatMap((from, index) =>
-    texts[1]![index] === undefined ? [] : [`${from} ${texts[1]![index]}`],
-  )
+/** As the tables write it: of an address four bytes at a time, each as a number of this machine, then the port. */
+function endpointText(address: string, port: number): string {
+  const plain = address.replace(/^::ffff:(?=\d+\.)/i, '')
+  const bytes = isIPv4(plain) ? Buffer.from(plain.split('.').map(Number)) : ipv6Bytes(plain)
+  return `${words(bytes)}:${hexOf(port, 4)}`
 }
 
-/** ::ffff:0:0/96 */
-const MAPPED = [...Buffer.alloc(10), 0xff, 0xff]
-
-/** Four bytes at a time, each as a number of this machine. */
 function words(bytes: Buffer): string {
   const numbers = []
   for (let at = 0; at < bytes.length; at += 4) {
     numbers.push(endianness() === 'LE' ? bytes.readUInt32LE(at) : bytes.readUInt32BE(at))
   }
-  return numbers.map((number) => number.toString(16).toUpperCase().padStart(8, '0')).join('')
+  return numbers.map((number) => hexOf(number, 8)).join('')
 }
+
+function hexOf(number: number, digits: number): string {
+  return number.toString(16).toUpperCase().padStart(digits, '0')
+}
+
+/** Of an IPv4 address, in the tables. */
+const IPV4_DIGITS = 8
+/** ::ffff:0:0/96, before an IPv4 address. */
+const MAPPED = words(Buffer.from([...Buffer.alloc(10), 0xff, 0xff]))
 
 function ipv6Bytes(address: string): Buffer {
   const [left = '', right] = address.split('::')
@@ -191,15 +197,16 @@ function ipv6Bytes(address: string): Buffer {
   return bytes
 }
 
-/** The entries whose other end is one of our ports. */
-function parseTable(text: string, ports: Iterable<number>): Table {
-  const table: Table = new Map()
-  const ours = [...ports].map((port) => port.toString(16).toUpperCase().padStart(4, '0')).join('|')
+/** @returns nothing where there is no such table: no IPv6 in this kernel, or no Linux */
+async function readTable(path: string, ports: Iterable<number>): Promise<Table> {
+  const ours = [...ports].map((port) => hexOf(port, 4)).join('|')
   // sl, local address, remote address, state, queues, timer, retransmits, uid, timeout, inode
   const entry = new RegExp(
     String.raw`: ([0-9A-F]+:[0-9A-F]{4} [0-9A-F]+:(?:${ours})) [0-9A-F]{2} \S+ \S+ \S+ +(\d+) +\d+ (\d+) `,
     'g',
   )
+  const table: Table = new Map()
+  const text = await readFile(path, 'latin1').catch(() => '')
   for (const [, name = '', uid, inode = ''] of text.matchAll(entry))
     table.set(name, { uid: Number(uid), inode })
   return table

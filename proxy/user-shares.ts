@@ -7,8 +7,9 @@ import type { SocketOwners } from './socket-owner.ts'
 /**
  * Keeps one local user from taking all connections of a listener. Invariant: users other than root hold at most
  * `perUserMax` each and `connectionsMax - rootReserve` together, those that cannot be told from each other count as
- * one, so that root (dockerd, containerd, kubelet) always finds a place. A connection is judged as soon as its user is
- * known; until then it is served, and counts among the listener's `UNJUDGED_CONNECTIONS_MAX`.
+ * one, so that root (dockerd, containerd, kubelet) always finds a place. While there are no more connections than one
+ * user may have, nobody's user is looked up; beyond that a connection is judged as soon as its user is known, and until
+ * then it is served and counts among the listener's `UNJUDGED_CONNECTIONS_MAX`.
  */
 
 export interface ShareBounds {
@@ -18,7 +19,7 @@ export interface ShareBounds {
 }
 
 /** Connections whose user is being looked up, beside those that a listener serves. */
-export const UNJUDGED_CONNECTIONS_MAX = 512
+export const UNJUDGED_CONNECTIONS_MAX = 1024
 /** A refusal is logged this often, with how many there were. */
 const LOG_INTERVAL_MS = 60_000
 const ROOT = 0
@@ -38,7 +39,9 @@ export class UserShares {
   readonly #onExcess: (socket: Socket, uid: number | undefined) => void
   /** Connections by user; undefined: those whose user is unknown. */
   readonly #held = new Map<number | undefined, number>()
-  #total = 0
+  readonly #unjudged = new Set<Socket>()
+  #judged = 0
+  #open = 0
   #refused = 0
   #loggedAtMs = Number.NEGATIVE_INFINITY
 
@@ -52,10 +55,20 @@ export class UserShares {
   /** Judges every connection that the server takes, and bounds how many it takes. */
   watch(server: Server): void {
     server.maxConnections = this.#bounds.connectionsMax + UNJUDGED_CONNECTIONS_MAX
-    server.on('connection', (socket: Socket) => void this.#judge(socket))
+    server.on('connection', (socket: Socket) => {
+      this.#open += 1
+      this.#unjudged.add(socket)
+      socket.once('close', () => {
+        this.#open -= 1
+        this.#unjudged.delete(socket)
+      })
+      if (this.#open <= this.#bounds.perUserMax) return
+      for (const waiting of this.#unjudged) void this.#judge(waiting)
+    })
   }
 
   async #judge(socket: Socket): Promise<void> {
+    this.#unjudged.delete(socket)
     const uid = await this.#owners.userOf(socket)
     if (socket.destroyed) return
     if (this.#isFull(uid)) {
@@ -69,14 +82,14 @@ export class UserShares {
 
   #isFull(uid: number | undefined): boolean {
     const { connectionsMax, perUserMax, rootReserve } = this.#bounds
-    if (this.#total >= connectionsMax) return true
+    if (this.#judged >= connectionsMax) return true
     if (uid === ROOT) return false
-    const others = this.#total - (this.#held.get(ROOT) ?? 0)
+    const others = this.#judged - (this.#held.get(ROOT) ?? 0)
     return (this.#held.get(uid) ?? 0) >= perUserMax || others >= connectionsMax - rootReserve
   }
 
   #count(uid: number | undefined, change: 1 | -1): void {
-    this.#total += change
+    this.#judged += change
     const held = (this.#held.get(uid) ?? 0) + change
     if (held === 0) this.#held.delete(uid)
     else this.#held.set(uid, held)

@@ -56,11 +56,6 @@ export class Rejections {
     this.#users.get(owner?.uid)?.delete(keyOf(registry, owner))
   }
 
-  /** Whether anything is remembered of a user: where not, his program need not be looked for. */
-  hasOf(uid: number | undefined): boolean {
-    return (this.#users.get(uid)?.size ?? 0) > 0
-  }
-
   has(registry: RegistryHost, owner: SocketOwner | undefined): boolean {
     const rejection = this.#users.get(owner?.uid)?.get(keyOf(registry, owner))
     return rejection !== undefined && rejection.untilMs > this.#nowMs()
