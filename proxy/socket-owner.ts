@@ -25,8 +25,10 @@ export interface SocketOwners {
 
 /** Between two readings of one table: what is asked meanwhile shares the next. A reading costs 5 ms and more. */
 const TABLE_REST_MS = 20
-/** Searches for the program of one user's connections that may wait for each other; of more the user alone is known. */
-export const OWNER_SEARCHES_PER_USER_MAX = 32
+/** Looking through processes takes one part in so many of our time, whoever connects how often … */
+const SEARCH_TIME_PARTS = 5
+/** … but no search waits longer than so for the one before it. */
+const SEARCH_REST_MS_MAX = 50
 /** Processes of one user that are looked through, the newest first. */
 export const OWNER_PROCESSES_MAX = 512
 /** Descriptors of one process that are looked through: a dockerd has some per container. */
@@ -52,9 +54,7 @@ type Table = Map<string, TableEntry>
 export class KernelSocketOwners implements SocketOwners {
   readonly #entries = new WeakMap<Socket, Promise<TableEntry | undefined>>()
   readonly #owners = new WeakMap<Socket, Promise<SocketOwner | undefined>>()
-  readonly #knownProcesses = new BoundedMap<number, true>(KNOWN_PROCESSES_MAX)
-  /** Of each user: the end of the last search, and how many there are. */
-  readonly #searches = new Map<number, { last: Promise<unknown>; count: number }>()
+  readonly #holders = new SocketHolders()
   readonly #ipv4 = new KernelTable('/proc/net/tcp')
   readonly #ipv6 = new KernelTable('/proc/net/tcp6')
 
@@ -102,37 +102,81 @@ export class KernelSocketOwners implements SocketOwners {
   }
 
   async #ownerOf({ uid, inode }: TableEntry): Promise<SocketOwner> {
-    const searches = this.#searches.get(uid) ?? { last: Promise.resolve(), count: 0 }
-    if (searches.count >= OWNER_SEARCHES_PER_USER_MAX) return { uid }
-    this.#searches.set(uid, searches)
-    searches.count += 1
-    const search = searches.last.then(() => this.#search(uid, `socket:[${inode}]`)).catch(() => undefined)
-    searches.last = search
-    const pid = await search
-    searches.count -= 1
-    if (searches.count === 0) this.#searches.delete(uid)
+    const pid = await this.#holders.find(uid, `socket:[${inode}]`)
     return { uid, ...(pid === undefined ? {} : programOf(pid)) }
   }
+}
 
-  /** The process of this user that holds the socket. */
-  async #search(uid: number, link: string): Promise<number | undefined> {
-    const known = [...this.#knownProcesses.keys()].reverse()
-    const all = readdirSync('/proc').map(Number).filter(Number.isInteger)
-    const newestFirst = all.sort((one, other) => other - one)
-    let searched = 0
+type Found = (pid: number | undefined) => void
+
+/** Finds the processes that hold sockets: one search after the other, each for all that is wanted of one user. */
+class SocketHolders {
+  readonly #wanted = new Map<number, Map<string, Found>>()
+  readonly #known = new BoundedMap<number, true>(KNOWN_PROCESSES_MAX)
+  #isSearching = false
+
+  /** @param link as it stands in /proc/<pid>/fd */
+  find(uid: number, link: string): Promise<number | undefined> {
+    const wanted = this.#wanted.get(uid) ?? new Map<string, Found>()
+    this.#wanted.set(uid, wanted)
+    const found = new Promise<number | undefined>((resolve) => wanted.set(link, resolve))
+    if (!this.#isSearching) void this.#searchAll()
+    return found
+  }
+
+  /** Users in the order in which they began to wait. */
+  async #searchAll(): Promise<void> {
+    this.#isSearching = true
+    for (const [uid, wanted] of this.#wanted) {
+      this.#wanted.delete(uid)
+      const beganAtMs = performance.now()
+      await this.#search(uid, wanted).catch(() => undefined)
+      for (const notFound of wanted.values()) notFound(undefined)
+      await wait(Math.min((SEARCH_TIME_PARTS - 1) * (performance.now() - beganAtMs), SEARCH_REST_MS_MAX))
+    }
+    this.#isSearching = false
+  }
+
+  async #search(uid: number, wanted: Map<string, Found>): Promise<void> {
     let seen = 0
-    for (const pid of new Set([...known, ...newestFirst])) {
+    let searched = 0
+    for (const pid of new Set([...this.#known.keys()].reverse().concat(processesNewestFirst()))) {
       seen += 1
       if (seen % SYSTEM_CALLS_PER_TURN === 0) await turn()
       if (userOfProcess(pid) !== uid) continue
       searched += 1
-      if (searched > OWNER_PROCESSES_MAX) return undefined
-      if (!(await holds(pid, link))) continue
-      this.#knownProcesses.set(pid, true)
-      return pid
+      if (searched > OWNER_PROCESSES_MAX) return
+      await this.#searchIn(pid, wanted)
+      if (wanted.size === 0) return
     }
-    return undefined
   }
+
+  async #searchIn(pid: number, wanted: Map<string, Found>): Promise<void> {
+    try {
+      using descriptors = opendirSync(`/proc/${pid}/fd`)
+      for (let count = 1; count <= OWNER_DESCRIPTORS_MAX && wanted.size > 0; count++) {
+        const entry = descriptors.readSync()
+        if (entry === null) return
+        this.#compare(pid, readlinkOf(`/proc/${pid}/fd/${entry.name}`) ?? '', wanted)
+        if (count % SYSTEM_CALLS_PER_TURN === 0) await turn()
+      }
+    } catch {
+      // Ended meanwhile, or not ours to see.
+    }
+  }
+
+  #compare(pid: number, link: string, wanted: Map<string, Found>): void {
+    const found = wanted.get(link)
+    if (found === undefined) return
+    wanted.delete(link)
+    this.#known.set(pid, true)
+    found(pid)
+  }
+}
+
+function processesNewestFirst(): number[] {
+  const all = readdirSync('/proc').map(Number).filter(Number.isInteger)
+  return all.sort((one, other) => other - one)
 }
 
 /** One of the kernel's tables; a reading serves all who ask before it begins. */
@@ -218,21 +262,6 @@ function userOfProcess(pid: number): number | undefined {
   } catch {
     return undefined
   }
-}
-
-async function holds(pid: number, link: string): Promise<boolean> {
-  try {
-    using descriptors = opendirSync(`/proc/${pid}/fd`)
-    for (let count = 1; count <= OWNER_DESCRIPTORS_MAX; count++) {
-      const entry = descriptors.readSync()
-      if (entry === null) return false
-      if (readlinkOf(`/proc/${pid}/fd/${entry.name}`) === link) return true
-      if (count % SYSTEM_CALLS_PER_TURN === 0) await turn()
-    }
-  } catch {
-    // Ended meanwhile, or not ours to see.
-  }
-  return false
 }
 
 function programOf(pid: number): Omit<SocketOwner, 'uid'> {

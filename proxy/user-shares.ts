@@ -19,7 +19,7 @@ export interface ShareBounds {
 }
 
 /** Connections whose user is being looked up, beside those that a listener serves. */
-export const UNJUDGED_CONNECTIONS_MAX = 1024
+export const UNJUDGED_CONNECTIONS_MAX = 2048
 /** A refusal is logged this often, with how many there were. */
 const LOG_INTERVAL_MS = 60_000
 const ROOT = 0
