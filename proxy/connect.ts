@@ -85,7 +85,7 @@ async function tunnel(
 
 async function ownerSoon(owners: SocketOwners, socket: Socket): Promise<SocketOwner | undefined> {
   const late = new AbortController()
-  const patience = wait(OWNER_PATIENCE_MS, undefined, late).catch(() => undefined)
+  const patience = wait(OWNER_PATIENCE_MS, undefined, { signal: late.signal }).catch(() => undefined)
   try {
     return await Promise.race([owners.ownerOf(socket), patience])
   } finally {
