@@ -20,6 +20,11 @@ export class BoundedMap<Key, Value> {
   }
 
   /** The oldest first. */
+  keys(): IterableIterator<Key> {
+    return this.entries.keys()
+  }
+
+  /** The oldest first. */
   values(): IterableIterator<Value> {
     return this.entries.values()
   }

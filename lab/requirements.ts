@@ -17,6 +17,7 @@ const PACKAGES = {
   setpriv: 'util-linux',
   faketime: 'faketime',
   nmap: 'nmap',
+  curl: 'curl',
   openssl: 'openssl',
   /** A module of the system's Python, not a program. */
   'python3-libtorrent': 'python3-libtorrent',

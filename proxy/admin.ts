@@ -1,4 +1,5 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import type { Logger } from 'pino'
 import type { Client } from '../client/index.ts'
 import type { ListenAddress } from '../core/config.ts'
@@ -6,12 +7,19 @@ import type { Defects } from '../core/defects.ts'
 import type { ShoalError } from '../core/errors.ts'
 import type { Metrics } from '../core/metrics.ts'
 import { statusOf } from './error-response.ts'
-import { AdminHostError, AdminMethodError, AdminPathError } from './errors.ts'
+import { AdminHostError, AdminMethodError, AdminPathError, ConnectionsTooManyError } from './errors.ts'
 import { malformedRefusal } from './intercept/intercept-server.ts'
 import { Connections, isLoopbackAddress, listenOnLoopback } from './loopback-listener.ts'
+import type { SocketOwners } from './socket-owner.ts'
+import { type ShareBounds, UserShares } from './user-shares.ts'
 
 /** Bounds of the admin listener: a scraper, a watcher and a person. */
-const CONNECTIONS_MAX = 64
+const CONNECTIONS: ShareBounds = { connectionsMax: 64, perUserMax: 16, rootReserve: 16 }
+/** Beside them, connections that may ask for `/healthz` and nothing else. */
+export const HEALTH_CONNECTIONS_MAX = 16
+/** How long such a connection may take to ask, and to read the answer. */
+const HEALTH_PATIENCE_MS = 1000
+const HEALTH_PATH = '/healthz'
 const HEADER_BYTES_MAX = 16 * 1024
 const REQUEST_PATIENCE_MS = 10_000
 
@@ -19,6 +27,7 @@ export interface AdminOptions {
   listen: ListenAddress
   client: Pick<Client, 'progress'>
   metrics: Metrics
+  owners: SocketOwners
   /** PEM of what pulling clients must trust. */
   certificatesPem: () => string
   log: Logger
@@ -42,6 +51,7 @@ export async function startAdmin(options: AdminOptions) {
 }
 
 function adminServer(parts: AdminOptions): Server {
+  const reserve = new HealthReserve()
   const server = createServer(
     {
       maxHeaderSize: HEADER_BYTES_MAX,
@@ -50,19 +60,57 @@ function adminServer(parts: AdminOptions): Server {
     },
     (request, response) => {
       const refuse = (error: ShoalError) => send(response, statusOf(error), errorPage(error))
-      const answer = async () => send(response, 200, await answerAdmin(parts, request))
+      const isHealthOnly = reserve.has(request.socket)
+      const answer = async () => send(response, 200, await answerAdmin(parts, request, isHealthOnly))
       const boundary = parts.defects.boundary('admin_request', refuse)
       boundary.run(answer)
     },
   )
-  server.maxConnections = CONNECTIONS_MAX
+  const onExcess = (socket: Socket, uid: number | undefined) => reserve.take(socket, uid)
+  new UserShares({ ...parts, bounds: CONNECTIONS, onExcess }).watch(server)
   server.on('clientError', malformedRefusal(parts.log))
   return server
 }
 
-async function answerAdmin(parts: AdminOptions, request: IncomingMessage): Promise<Page> {
+/**
+ * Connections beyond their user's share: they may ask whether the node is well, which must be answered whoever else is
+ * there. Of too many the oldest of the user with the most goes, so that he drives out none but his own.
+ */
+class HealthReserve {
+  readonly #taken = new Map<Socket, number | undefined>()
+
+  has(socket: Socket): boolean {
+    return this.#taken.has(socket)
+  }
+
+  take(socket: Socket, uid: number | undefined): void {
+    this.#taken.set(socket, uid)
+    setTimeout(() => socket.destroy(), HEALTH_PATIENCE_MS).unref()
+    socket.once('close', () => this.#taken.delete(socket))
+    if (this.#taken.size <= HEALTH_CONNECTIONS_MAX) return
+    const driven = this.#oldestOfGreediest()
+    this.#taken.delete(driven)
+    driven.destroy()
+  }
+
+  #oldestOfGreediest(): Socket {
+    const byUser = Map.groupBy(this.#taken, ([, uid]) => uid)
+    const [most = []] = [...byUser.values()].sort((one, other) => other.length - one.length)
+    return most[0]![0]
+  }
+}
+
+async function answerAdmin(
+  parts: AdminOptions,
+  request: IncomingMessage,
+  isInReserve: boolean,
+): Promise<Page> {
   refuseForeignName(request.headers.host ?? '')
-  const render = pages(parts).get(request.url?.split('?')[0] ?? '')
+  const path = request.url?.split('?')[0] ?? ''
+  if (isInReserve && path !== HEALTH_PATH) {
+    throw new ConnectionsTooManyError('this user has too many connections to this page')
+  }
+  const render = pages(parts).get(path)
   if (render === undefined) throw new AdminPathError('there is no such page')
   if (request.method !== 'GET' && request.method !== 'HEAD')
     throw new AdminMethodError('this page can only be read')
@@ -71,7 +119,7 @@ async function answerAdmin(parts: AdminOptions, request: IncomingMessage): Promi
 
 function pages({ client, metrics, certificatesPem }: AdminOptions): Map<string, () => Page | Promise<Page>> {
   return new Map<string, () => Page | Promise<Page>>([
-    ['/healthz', () => jsonPage({ status: 'ok' })],
+    [HEALTH_PATH, () => jsonPage({ status: 'ok' })],
     ['/metrics', async () => ({ type: metrics.contentType, body: await metrics.text() })],
     ['/v1/progress', () => jsonPage(progressOf(client))],
     ['/v1/ca', () => ({ type: 'application/x-pem-file', body: `${certificatesPem().trim()}\n` })],

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
+import { setTimeout as wait } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { type Defects, isDefect } from '../core/defects.ts'
 import { ShoalError } from '../core/errors.ts'
@@ -7,14 +8,17 @@ import type { RegistryClient, RegistryClients } from '../core/registry-client.ts
 import { parseRegistryHost } from '../core/repository.ts'
 import { refuseSocket } from './error-response.ts'
 import type { InterceptServer } from './intercept/intercept-server.ts'
-import { isRejection, type Rejections, TUNNEL_AFTER_REJECTION_MS } from './intercept/rejections.ts'
+import { isRejection, type Rejections } from './intercept/rejections.ts'
 import type { ConnectOutcome, ProxyMetrics } from './metrics.ts'
+import type { SocketOwner, SocketOwners } from './socket-owner.ts'
 import { parseAuthority, type Target, type TargetPolicy } from './upstream/target.ts'
 import { connectTarget, joinSockets } from './upstream/tunnel.ts'
 
 /** RFC 9110 §9.3.6. */
 const CONNECTED = 'HTTP/1.1 200 Connection established\r\n\r\n'
 
+/** Under a flood of connections the kernel's tables are late: a pull goes on without knowing whose it is. */
+const OWNER_PATIENCE_MS = 250
 /** As much of a refused target as is logged: the longest name and port. */
 const TARGET_CHARS_LOGGED_MAX = 260
 
@@ -22,6 +26,7 @@ export interface ConnectParts {
   registries: RegistryClients
   intercept: InterceptServer
   rejections: Rejections
+  owners: SocketOwners
   policy: TargetPolicy
   metrics: ProxyMetrics
   log: Logger
@@ -45,11 +50,13 @@ export async function answerConnect(parts: ConnectParts, exchange: ConnectExchan
   try {
     const target = parseAuthority(exchange.request.url ?? '')
     const registry = registryAt(parts.registries, target)
-    const isRejected = registry !== undefined && parts.rejections.has(clientOf(exchange, registry))
+    // Known before TLS: a program that rejects our certificate may be gone a moment later.
+    const owner = registry === undefined ? undefined : await ownerSoon(parts.owners, socket)
+    const isRejected = registry !== undefined && parts.rejections.has(registry.host, owner)
     const outcome =
       registry === undefined || isRejected
         ? await tunnel(parts, exchange, target, isRejected)
-        : await intercept(parts, exchange, registry)
+        : await intercept(parts, exchange, registry, owner)
     parts.metrics.connectAnswered(outcome)
   } catch (error) {
     refuse(parts, exchange, error)
@@ -79,32 +86,41 @@ async function tunnel(
   return isRejected ? 'tunnelled_rejected' : 'tunnelled'
 }
 
+async function ownerSoon(owners: SocketOwners, socket: Socket): Promise<SocketOwner | undefined> {
+  const late = new AbortController()
+  const patience = wait(OWNER_PATIENCE_MS, undefined, { signal: late.signal }).catch(() => undefined)
+  try {
+    return await Promise.race([owners.ownerOf(socket), patience])
+  } finally {
+    late.abort()
+  }
+}
+
 async function intercept(
   { intercept, rejections, log, defects }: ConnectParts,
   exchange: ConnectExchange,
   registry: RegistryClient,
+  owner: SocketOwner | undefined,
 ): Promise<ConnectOutcome> {
-  exchange.socket.write(CONNECTED)
+  const { socket, head, request } = exchange
+  socket.write(CONNECTED)
   try {
-    await intercept.accept(exchange.socket, exchange.head, registry)
+    await intercept.accept(socket, head, registry)
+    rejections.clear(registry.host, owner)
     return 'intercepted'
   } catch (error) {
     if (isDefect(error)) defects.note('proxy_connect', error)
-    const client = clientOf(exchange, registry)
+    const client = { registry: registry.host, ...owner, userAgent: request.headers['user-agent'] ?? '' }
     if (isRejection(error as { code?: string })) {
-      rejections.note(client)
+      const tunnelledForMs = rejections.note(registry.host, owner)
       log.warn(
-        { ...client, tunnelledForMs: TUNNEL_AFTER_REJECTION_MS },
+        { ...client, tunnelledForMs },
         'a client does not trust the proxy for this registry: its connections are tunnelled for a while',
       )
     } else log.debug({ ...client, reason: (error as Error).message }, 'no TLS with a client')
-    exchange.socket.destroy()
+    socket.destroy()
     return 'failed'
   }
-}
-
-function clientOf({ request }: ConnectExchange, { host }: RegistryClient) {
-  return { registry: host, userAgent: request.headers['user-agent'] ?? '' }
 }
 
 function refuse(

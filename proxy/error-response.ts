@@ -14,6 +14,7 @@ const STATUS_OF_CODE: Readonly<Record<string, number>> = {
   REGISTRY_BUSY: 503,
   TRANSFER_STALLED: 504,
   TARGET_UNREACHABLE: 502,
+  CONNECTIONS_TOO_MANY: 503,
   UPSTREAM_TIMEOUT: 504,
 }
 
@@ -54,7 +55,7 @@ export function respondWithError(response: ServerResponse, error: ShoalError): v
 }
 
 /** The same for a connection that has no response object: a CONNECT request, or one that could not be parsed. */
-export function refuseSocket(socket: Socket, error: ShoalError): void {
+export function refuseSocket(socket: Socket, error: ShoalError, lingerMs = LINGER_MS): void {
   if (!socket.writable) return
   const body = ociErrorBody(error)
   socket.end(
@@ -65,5 +66,5 @@ export function refuseSocket(socket: Socket, error: ShoalError): void {
   )
   // RFC 9112 §9.6: closed at once, what the client still sends would make its kernel drop this answer.
   socket.resume()
-  setTimeout(() => socket.destroy(), LINGER_MS).unref()
+  setTimeout(() => socket.destroy(), lingerMs).unref()
 }

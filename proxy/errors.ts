@@ -50,6 +50,11 @@ export class AdminMethodError extends ShoalError {
   readonly code = 'METHOD_NOT_ALLOWED'
 }
 
+/** A local user has as many connections as one may have, and may ask for `/healthz` only: answer 503. */
+export class ConnectionsTooManyError extends ShoalError {
+  readonly code = 'CONNECTIONS_TOO_MANY'
+}
+
 /** A browser was led to the admin listener under a foreign name (DNS rebinding): answer 403. */
 export class AdminHostError extends ShoalError {
   readonly code = 'ADMIN_HOST'

@@ -14,6 +14,7 @@ import { ProxyAuthority } from './intercept/authority.ts'
 import { loopbackAddress } from './loopback-listener.ts'
 import { blobMetrics } from './metrics.ts'
 import { startProxy } from './proxy.ts'
+import { KernelSocketOwners } from './socket-owner.ts'
 import { TrustFiles } from './trust-files.ts'
 
 /** Often enough for steps that are days apart. */
@@ -53,10 +54,12 @@ export async function startNode(
     blobMetrics(metrics, client)
     const authority = await ProxyAuthority.make([...registries.keys()])
     const certificatesPem = () => authority.certificatesPem
+    const owners = new KernelSocketOwners()
     const admin = await startAdmin({
       listen: config.adminListen,
       client,
       metrics,
+      owners,
       certificatesPem,
       log,
       defects,
@@ -70,6 +73,7 @@ export async function startNode(
       listen: config.proxyListen,
       deniedPorts: [admin.address.port, client.peerAddress.port],
       publish: (pem) => trust.put(pem),
+      owners,
       client,
       registries,
       authority,

@@ -19,11 +19,17 @@ import { Connections, listenOnLoopback } from './loopback-listener.ts'
 import { ManifestPlans } from './manifest-plans.ts'
 import { proxyMetrics } from './metrics.ts'
 import { answer } from './pull.ts'
+import { KernelSocketOwners, type SocketOwners } from './socket-owner.ts'
 import { forwardPlain } from './upstream/plain-forward.ts'
 import { type PermittedTarget, TargetPolicy } from './upstream/target.ts'
+import { UserShares } from './user-shares.ts'
 
 /** Docker opens a handful per pull; the rest is for whatever else goes through tunnels. */
 export const PROXY_CONNECTIONS_MAX = 1024
+/** Of them, those of one local user other than root. */
+export const PROXY_CONNECTIONS_PER_USER_MAX = 256
+/** Of them, those that root alone may have: dockerd and containerd run as root. */
+export const PROXY_CONNECTIONS_OF_ROOT = 256
 /** Of CONNECT and of plain requests; what is intercepted has larger bounds. */
 const HEADER_BYTES_MAX = 16 * 1024
 /** A local client sends its CONNECT at once; this bounds one that does not. */
@@ -43,6 +49,8 @@ export interface ProxyOptions {
   permitLinkLocal: boolean
   /** What tunnels may lead to although it is denied otherwise; [] unless given. */
   permittedTargets?: readonly PermittedTarget[]
+  /** Who is at the other end of a connection; from the kernel unless given. */
+  owners?: SocketOwners
   /** Ports of this node's other listeners: not to be reached through the proxy. */
   deniedPorts: number[]
   metrics: Metrics
@@ -78,7 +86,9 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
       }),
   })
   const policy = new TargetPolicy(options)
-  const connects = { registries, intercept, rejections: new Rejections(), policy, metrics, log, defects }
+  const owners = options.owners ?? new KernelSocketOwners()
+  const rejections = new Rejections()
+  const connects = { registries, intercept, rejections, owners, policy, metrics, log, defects }
   const server = listener({
     onConnect: (request, socket, head) =>
       defects
@@ -88,6 +98,12 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
       requestBoundary(defects, response).run(() => answerPlain(policy, log, request, response)),
     onMalformed: malformedRefusal(log),
   })
+  const bounds = {
+    connectionsMax: PROXY_CONNECTIONS_MAX,
+    perUserMax: PROXY_CONNECTIONS_PER_USER_MAX,
+    rootReserve: PROXY_CONNECTIONS_OF_ROOT,
+  }
+  new UserShares({ bounds, owners, log }).watch(server)
   const connections = new Connections(server)
   const close = async () => {
     intercept.close()
@@ -116,7 +132,6 @@ function listener({ onConnect, onPlain, onMalformed }: Handlers): Server {
     headersTimeout: HEADERS_PATIENCE_MS,
     requestTimeout: 0,
   })
-  server.maxConnections = PROXY_CONNECTIONS_MAX
   server.timeout = SOCKET_IDLE_MS
   server.on('connect', (request, socket, head) => onConnect(request, socket as Socket, head))
   server.on('request', onPlain)

@@ -1,4 +1,3 @@
-import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { runCerts } from '../../certs-tool/main.ts'
 import { startWorld, type TestNode, type World } from '../tracker/test-tracker.ts'
@@ -13,13 +12,8 @@ beforeAll(async () => {
 })
 afterAll(() => world.close())
 
-const tokenKeysOf = ({ tracker, dataDir }: World, ...flags: string[]) =>
-  runCerts([
-    'token-keys',
-    `--admin-url=https://127.0.0.1:${tracker.adminAddress.port}`,
-    `--admin-pem=${join(dataDir, 'admin.pem')}`,
-    ...flags,
-  ])
+const tokenKeysOf = ({ dataDir }: World, ...flags: string[]) =>
+  runCerts(['token-keys', `--data-dir=${dataDir}`, ...flags])
 const tokenKeys = (...flags: string[]) => tokenKeysOf(world, ...flags)
 
 it('says that there is none before the first pull', async () => {

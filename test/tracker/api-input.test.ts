@@ -15,7 +15,8 @@ describe("the nodes' API", () => {
   it.each([
     ['a body that is not JSON', '/v1/heartbeat', '{"listenPort":', 400, 'BAD_JSON'],
     ['a body that tampers with prototypes', '/v1/heartbeat', '{"__proto__":{"a":1}}', 400, 'BAD_JSON'],
-    ['a body that is nested too deeply', '/v1/heartbeat', '['.repeat(200_000), 400, 'BAD_JSON'],
+    ['a body that is nested too deeply', '/v1/heartbeat', '['.repeat(2_000), 400, 'BAD_JSON'],
+    ['a body of too many values', '/v1/heartbeat', '['.repeat(200_000), 413, 'BODY_TOO_LARGE'],
     ['a body that says a thing twice', '/v1/nodes', '{"publicKey":"AA","publicKey":"AA"}', 400, 'BAD_JSON'],
     ['an empty body', '/v1/heartbeat', '', 400, 'BAD_JSON'],
     ['a body of another shape', '/v1/heartbeat', '[]', 400, 'INVALID_INPUT'],

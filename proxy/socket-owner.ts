@@ -1,0 +1,290 @@
+import { opendirSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import { isIPv4, type Socket } from 'node:net'
+import { endianness } from 'node:os'
+import { basename } from 'node:path'
+import { setImmediate as turn, setTimeout as wait } from 'node:timers/promises'
+import { BoundedMap } from '../core/bounded-map.ts'
+
+/** Who holds the other end of a connection to one of our loopback ports. */
+export interface SocketOwner {
+  /** 0 is root. */
+  uid: number
+  /** Absolute path of the program; absent when this process may not see it (it needs root, or the same user). */
+  executable?: string
+  /** The systemd service or scope that the program runs in, as `docker.service`. */
+  unit?: string
+}
+
+/** Asked about a connection while it is open; the answer is kept as long as the connection. Never rejects. */
+export interface SocketOwners {
+  /** The user alone, which needs no rights; undefined when the kernel's tables do not tell (the other end is closed). */
+  userOf(socket: Socket): Promise<number | undefined>
+  ownerOf(socket: Socket): Promise<SocketOwner | undefined>
+}
+
+/** Between two readings of one table: what is asked meanwhile shares the next. A reading costs 5 ms and more. */
+const TABLE_REST_MS = 20
+/** Looking through processes takes one part in so many of our time, whoever connects how often … */
+const SEARCH_TIME_PARTS = 5
+/** … but no search waits longer than so for the one before it. */
+const SEARCH_REST_MS_MAX = 50
+/** Processes of one user that are looked through, the newest first. */
+export const OWNER_PROCESSES_MAX = 512
+/** Descriptors of one process that are looked through: a dockerd has some per container. */
+export const OWNER_DESCRIPTORS_MAX = 8192
+/** After so many others have their turn. Each takes about 3 microseconds. */
+const SYSTEM_CALLS_PER_TURN = 64
+/** Processes that were found to hold a connection: looked at first, as a daemon makes many. */
+const KNOWN_PROCESSES_MAX = 32
+
+interface TableEntry {
+  uid: number
+  inode: string
+}
+
+/** By the text of the entry's two addresses, as the table has it. */
+type Table = Map<string, TableEntry>
+
+/**
+ * From the kernel's tables of connections (proc(5), /proc/net/tcp and tcp6), and for the program from the descriptors
+ * of processes: a connection's other end on loopback is an entry of its own, with the user who made it and an inode. An
+ * entry without an inode is of an end that was closed, and says root whoever it was: it counts as unknown.
+ */
+export class KernelSocketOwners implements SocketOwners {
+  readonly #entries = new WeakMap<Socket, Promise<TableEntry | undefined>>()
+  readonly #owners = new WeakMap<Socket, Promise<SocketOwner | undefined>>()
+  readonly #holders = new SocketHolders()
+  readonly #ipv4 = new KernelTable('/proc/net/tcp')
+  readonly #ipv6 = new KernelTable('/proc/net/tcp6')
+
+  async userOf(socket: Socket): Promise<number | undefined> {
+    return (await this.#entryOf(socket))?.uid
+  }
+
+  ownerOf(socket: Socket): Promise<SocketOwner | undefined> {
+    const known = this.#owners.get(socket)
+    if (known !== undefined) return known
+    const owner = this.#entryOf(socket).then((entry) =>
+      entry === undefined ? undefined : this.#ownerOf(entry),
+    )
+    this.#owners.set(socket, owner)
+    return owner
+  }
+
+  #entryOf(socket: Socket): Promise<TableEntry | undefined> {
+    const known = this.#entries.get(socket)
+    if (known !== undefined) return known
+    const entry = this.#lookUp(socket).catch(() => undefined)
+    this.#entries.set(socket, entry)
+    return entry
+  }
+
+  async #lookUp({
+    remoteAddress,
+    remotePort,
+    localAddress,
+    localPort,
+  }: Socket): Promise<TableEntry | undefined> {
+    if (!remoteAddress || !remotePort || !localAddress || !localPort) return undefined
+    const client = endpointText(remoteAddress, remotePort)
+    const own = endpointText(localAddress, localPort)
+    // A program may speak IPv4 through a socket for IPv6, which is in that table. And an entry may be missed while others
+    // come and go.
+    const places = client.includes(':', IPV4_DIGITS + 1)
+      ? [[this.#ipv6, client, own] as const]
+      : [[this.#ipv4, client, own] as const, [this.#ipv6, `${MAPPED}${client}`, `${MAPPED}${own}`] as const]
+    for (const [table, from, to] of [...places, ...places]) {
+      const entry = (await table.from(localPort)).get(`${from} ${to}`)
+      if (entry !== undefined) return entry.inode === '0' ? undefined : entry
+    }
+    return undefined
+  }
+
+  async #ownerOf({ uid, inode }: TableEntry): Promise<SocketOwner> {
+    const pid = await this.#holders.find(uid, `socket:[${inode}]`)
+    return { uid, ...(pid === undefined ? {} : programOf(pid)) }
+  }
+}
+
+type Found = (pid: number | undefined) => void
+
+/** Finds the processes that hold sockets: one search after the other, each for all that is wanted of one user. */
+class SocketHolders {
+  readonly #wanted = new Map<number, Map<string, Found>>()
+  readonly #known = new BoundedMap<number, true>(KNOWN_PROCESSES_MAX)
+  #isSearching = false
+
+  /** @param link as it stands in /proc/<pid>/fd */
+  find(uid: number, link: string): Promise<number | undefined> {
+    const wanted = this.#wanted.get(uid) ?? new Map<string, Found>()
+    this.#wanted.set(uid, wanted)
+    const found = new Promise<number | undefined>((resolve) => wanted.set(link, resolve))
+    if (!this.#isSearching) void this.#searchAll()
+    return found
+  }
+
+  /** Users in the order in which they began to wait. */
+  async #searchAll(): Promise<void> {
+    this.#isSearching = true
+    for (const [uid, wanted] of this.#wanted) {
+      this.#wanted.delete(uid)
+      const beganAtMs = performance.now()
+      await this.#search(uid, wanted).catch(() => undefined)
+      for (const notFound of wanted.values()) notFound(undefined)
+      await wait(Math.min((SEARCH_TIME_PARTS - 1) * (performance.now() - beganAtMs), SEARCH_REST_MS_MAX))
+    }
+    this.#isSearching = false
+  }
+
+  async #search(uid: number, wanted: Map<string, Found>): Promise<void> {
+    let seen = 0
+    let searched = 0
+    for (const pid of new Set([...this.#known.keys()].reverse().concat(processesNewestFirst()))) {
+      seen += 1
+      if (seen % SYSTEM_CALLS_PER_TURN === 0) await turn()
+      if (userOfProcess(pid) !== uid) continue
+      searched += 1
+      if (searched > OWNER_PROCESSES_MAX) return
+      await this.#searchIn(pid, wanted)
+      if (wanted.size === 0) return
+    }
+  }
+
+  async #searchIn(pid: number, wanted: Map<string, Found>): Promise<void> {
+    try {
+      using descriptors = opendirSync(`/proc/${pid}/fd`)
+      for (let count = 1; count <= OWNER_DESCRIPTORS_MAX && wanted.size > 0; count++) {
+        const entry = descriptors.readSync()
+        if (entry === null) return
+        this.#compare(pid, readlinkOf(`/proc/${pid}/fd/${entry.name}`) ?? '', wanted)
+        if (count % SYSTEM_CALLS_PER_TURN === 0) await turn()
+      }
+    } catch {
+      // Ended meanwhile, or not ours to see.
+    }
+  }
+
+  #compare(pid: number, link: string, wanted: Map<string, Found>): void {
+    const found = wanted.get(link)
+    if (found === undefined) return
+    wanted.delete(link)
+    this.#known.set(pid, true)
+    found(pid)
+  }
+}
+
+function processesNewestFirst(): number[] {
+  const all = readdirSync('/proc').map(Number).filter(Number.isInteger)
+  return all.sort((one, other) => other - one)
+}
+
+/** One of the kernel's tables; a reading serves all who ask before it begins. */
+class KernelTable {
+  readonly #path: string
+  readonly #ports = new Set<number>()
+  #next: Promise<Table> | undefined
+  #reading: Promise<unknown> = Promise.resolve()
+
+  constructor(path: string) {
+    this.#path = path
+  }
+
+  /** As it is from now on: the entries of connections to `port`, and to those that were asked for before. */
+  from(port: number): Promise<Table> {
+    this.#ports.add(port)
+    this.#next ??= this.#read()
+    return this.#next
+  }
+
+  async #read(): Promise<Table> {
+    await this.#reading
+    this.#next = undefined
+    const reading = readTable(this.#path, this.#ports)
+    this.#reading = reading.then(() => wait(TABLE_REST_MS))
+    return reading
+  }
+}
+
+/** As the tables write it: of an address four bytes at a time, each as a number of this machine, then the port. */
+function endpointText(address: string, port: number): string {
+  const plain = address.replace(/^::ffff:(?=\d+\.)/i, '')
+  const bytes = isIPv4(plain) ? Buffer.from(plain.split('.').map(Number)) : ipv6Bytes(plain)
+  return `${words(bytes)}:${hexOf(port, 4)}`
+}
+
+function words(bytes: Buffer): string {
+  const numbers = []
+  for (let at = 0; at < bytes.length; at += 4) {
+    numbers.push(endianness() === 'LE' ? bytes.readUInt32LE(at) : bytes.readUInt32BE(at))
+  }
+  return numbers.map((number) => hexOf(number, 8)).join('')
+}
+
+function hexOf(number: number, digits: number): string {
+  return number.toString(16).toUpperCase().padStart(digits, '0')
+}
+
+/** Of an IPv4 address, in the tables. */
+const IPV4_DIGITS = 8
+/** ::ffff:0:0/96, before an IPv4 address. */
+const MAPPED = words(Buffer.from([...Buffer.alloc(10), 0xff, 0xff]))
+
+function ipv6Bytes(address: string): Buffer {
+  const [left = '', right] = address.split('::')
+  const groups = (text: string | undefined) =>
+    text ? text.split(':').map((group) => Number.parseInt(group, 16)) : []
+  const [head, tail] = [groups(left), groups(right)]
+  const all = [...head, ...Array<number>(8 - head.length - tail.length).fill(0), ...tail]
+  const bytes = Buffer.alloc(16)
+  for (const [index, group] of all.entries()) bytes.writeUInt16BE(group, index * 2)
+  return bytes
+}
+
+/** @returns nothing where there is no such table: no IPv6 in this kernel, or no Linux */
+async function readTable(path: string, ports: Iterable<number>): Promise<Table> {
+  const ours = [...ports].map((port) => hexOf(port, 4)).join('|')
+  // sl, local address, remote address, state, queues, timer, retransmits, uid, timeout, inode
+  const entry = new RegExp(
+    String.raw`: ([0-9A-F]+:[0-9A-F]{4} [0-9A-F]+:(?:${ours})) [0-9A-F]{2} \S+ \S+ \S+ +(\d+) +\d+ (\d+) `,
+    'g',
+  )
+  const table: Table = new Map()
+  const text = await readFile(path, 'latin1').catch(() => '')
+  for (const [, name = '', uid, inode = ''] of text.matchAll(entry))
+    table.set(name, { uid: Number(uid), inode })
+  return table
+}
+
+function userOfProcess(pid: number): number | undefined {
+  try {
+    return statSync(`/proc/${pid}`).uid
+  } catch {
+    return undefined
+  }
+}
+
+function programOf(pid: number): Omit<SocketOwner, 'uid'> {
+  // A program that was replaced on disk while it runs is the same one.
+  const executable = readlinkOf(`/proc/${pid}/exe`)?.replace(/ \(deleted\)$/, '')
+  const unit = unitOf(pid)
+  return { ...(executable === undefined ? {} : { executable }), ...(unit === undefined ? {} : { unit }) }
+}
+
+function readlinkOf(path: string): string | undefined {
+  try {
+    return readlinkSync(path)
+  } catch {
+    return undefined
+  }
+}
+
+/** The control group's last part (cgroups(7)), where systemd made it. */
+function unitOf(pid: number): string | undefined {
+  try {
+    const group = /^0::(.*)$/m.exec(readFileSync(`/proc/${pid}/cgroup`, 'utf8'))?.[1] ?? ''
+    return /\.(service|scope)$/.test(group) ? basename(group) : undefined
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,115 @@
+import type { Server, Socket } from 'node:net'
+import type { Logger } from 'pino'
+import { refuseSocket } from './error-response.ts'
+import { ConnectionsTooManyError } from './errors.ts'
+import type { SocketOwners } from './socket-owner.ts'
+
+/**
+ * Keeps one local user from taking all connections of a listener. Invariant: users other than root hold at most
+ * `perUserMax` each and `connectionsMax - rootReserve` together, those that cannot be told from each other count as
+ * one, so that root (dockerd, containerd, kubelet) always finds a place. While there are no more connections than one
+ * user may have, nobody's user is looked up; beyond that a connection is judged as soon as its user is known, and until
+ * then it is served and counts among the listener's `UNJUDGED_CONNECTIONS_MAX`.
+ */
+
+export interface ShareBounds {
+  connectionsMax: number
+  perUserMax: number
+  rootReserve: number
+}
+
+/** Connections whose user is being looked up, beside those that a listener serves. */
+export const UNJUDGED_CONNECTIONS_MAX = 2048
+/** A refusal is logged this often, with how many there were. */
+const LOG_INTERVAL_MS = 60_000
+const ROOT = 0
+
+export interface SharesOptions {
+  bounds: ShareBounds
+  owners: SocketOwners
+  log: Logger
+  /** What becomes of a connection beyond its user's share; refused with 503 unless given. */
+  onExcess?: (socket: Socket, uid: number | undefined) => void
+}
+
+export class UserShares {
+  readonly #bounds: ShareBounds
+  readonly #owners: SocketOwners
+  readonly #log: Logger
+  readonly #onExcess: (socket: Socket, uid: number | undefined) => void
+  /** Connections by user; undefined: those whose user is unknown. */
+  readonly #held = new Map<number | undefined, number>()
+  readonly #unjudged = new Set<Socket>()
+  #judged = 0
+  #open = 0
+  #refused = 0
+  #loggedAtMs = Number.NEGATIVE_INFINITY
+
+  constructor({ bounds, owners, log, onExcess }: SharesOptions) {
+    this.#bounds = bounds
+    this.#owners = owners
+    this.#log = log
+    this.#onExcess = onExcess ?? refuseExcess
+  }
+
+  /** Judges every connection that the server takes, and bounds how many it takes. */
+  watch(server: Server): void {
+    server.maxConnections = this.#bounds.connectionsMax + UNJUDGED_CONNECTIONS_MAX
+    server.on('connection', (socket: Socket) => {
+      this.#open += 1
+      this.#unjudged.add(socket)
+      socket.once('close', () => {
+        this.#open -= 1
+        this.#unjudged.delete(socket)
+      })
+      if (this.#open <= this.#bounds.perUserMax) return
+      for (const waiting of this.#unjudged) void this.#judge(waiting)
+    })
+  }
+
+  async #judge(socket: Socket): Promise<void> {
+    this.#unjudged.delete(socket)
+    const uid = await this.#owners.userOf(socket)
+    if (socket.destroyed) return
+    if (this.#isFull(uid)) {
+      this.#tell(uid)
+      this.#onExcess(socket, uid)
+      return
+    }
+    this.#count(uid, 1)
+    socket.once('close', () => this.#count(uid, -1))
+  }
+
+  #isFull(uid: number | undefined): boolean {
+    const { connectionsMax, perUserMax, rootReserve } = this.#bounds
+    if (this.#judged >= connectionsMax) return true
+    if (uid === ROOT) return false
+    const others = this.#judged - (this.#held.get(ROOT) ?? 0)
+    return (this.#held.get(uid) ?? 0) >= perUserMax || others >= connectionsMax - rootReserve
+  }
+
+  #count(uid: number | undefined, change: 1 | -1): void {
+    this.#judged += change
+    const held = (this.#held.get(uid) ?? 0) + change
+    if (held === 0) this.#held.delete(uid)
+    else this.#held.set(uid, held)
+  }
+
+  #tell(uid: number | undefined): void {
+    this.#refused += 1
+    const nowMs = performance.now()
+    if (nowMs - this.#loggedAtMs < LOG_INTERVAL_MS) return
+    const { code } = EXCESS
+    this.#log.warn({ code, uid, refused: this.#refused }, 'a local user has too many connections to the node')
+    this.#loggedAtMs = nowMs
+    this.#refused = 0
+  }
+}
+
+const EXCESS = new ConnectionsTooManyError('this user has too many connections to the node')
+
+/** Not read on: what is refused must not hold a place. */
+function refuseExcess(socket: Socket): void {
+  if (socket.bytesWritten === 0) refuseSocket(socket, EXCESS, 0)
+  else socket.destroy()
+}

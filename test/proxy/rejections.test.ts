@@ -1,0 +1,66 @@
+import { expect, test } from 'vitest'
+import { parseRegistryHost } from '../../core/repository.ts'
+import {
+  REJECTIONS_PER_USER_MAX,
+  Rejections,
+  TUNNEL_FIRST_MS,
+  TUNNEL_MAX_MS,
+} from '../../proxy/intercept/rejections.ts'
+
+const registry = parseRegistryHost('registry.example')
+const docker = { uid: 0, executable: '/usr/bin/dockerd' }
+const curl = { uid: 0, executable: '/usr/bin/curl' }
+const mallory = { uid: 1000, executable: '/usr/bin/dockerd' }
+
+test('a rejection counts against user and program, and no other', () => {
+  const rejections = new Rejections(() => 0)
+  rejections.note(registry, curl)
+  rejections.note(registry, mallory)
+  rejections.note(registry, undefined)
+  for (const owner of [curl, mallory, undefined]) expect(rejections.has(registry, owner)).toBe(true)
+  for (const owner of [docker, { uid: 0 }, { uid: 1000 }]) expect(rejections.has(registry, owner)).toBe(false)
+  expect(rejections.has(parseRegistryHost('other.example'), curl)).toBe(false)
+})
+
+test('where programs cannot be seen it counts against the user', () => {
+  const rejections = new Rejections(() => 0)
+  rejections.note(registry, { uid: 1000 })
+  expect(rejections.has(registry, { uid: 1000 })).toBe(true)
+  expect(rejections.has(registry, { uid: 0 })).toBe(false)
+})
+
+test('the first is remembered for half a minute, each in a row for twice as long, up to ten minutes', () => {
+  let nowMs = 0
+  const rejections = new Rejections(() => nowMs)
+  const times = Array.from({ length: 7 }, () => {
+    const tunnelMs = rejections.note(registry, curl)
+    nowMs += tunnelMs - 1
+    expect(rejections.has(registry, curl)).toBe(true)
+    nowMs += 1
+    expect(rejections.has(registry, curl)).toBe(false)
+    return tunnelMs / 1000
+  })
+  expect(times).toEqual([30, 60, 120, 240, 480, 600, 600])
+  expect([TUNNEL_FIRST_MS, TUNNEL_MAX_MS]).toEqual([30_000, 600_000])
+})
+
+test('one success clears it, and the next counts as the first', () => {
+  const rejections = new Rejections(() => 0)
+  for (let count = 0; count < 5; count++) rejections.note(registry, docker)
+  rejections.clear(registry, curl)
+  expect(rejections.has(registry, docker)).toBe(true)
+  rejections.clear(registry, docker)
+  expect(rejections.has(registry, docker)).toBe(false)
+  expect(rejections.note(registry, docker)).toBe(TUNNEL_FIRST_MS)
+})
+
+test('a user with many programs pushes out none but his own', () => {
+  const rejections = new Rejections(() => 0)
+  rejections.note(registry, curl)
+  for (let count = 0; count <= REJECTIONS_PER_USER_MAX; count++) {
+    rejections.note(registry, { uid: 1000, executable: `/tmp/copy${count}` })
+  }
+  expect(rejections.has(registry, curl)).toBe(true)
+  expect(rejections.has(registry, { uid: 1000, executable: '/tmp/copy0' })).toBe(false)
+  expect(rejections.has(registry, { uid: 1000, executable: '/tmp/copy1' })).toBe(true)
+})

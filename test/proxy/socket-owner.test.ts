@@ -1,0 +1,95 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { realpathSync } from 'node:fs'
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { mustSkipFor } from '../../lab/requirements.ts'
+import { KernelSocketOwners } from '../../proxy/socket-owner.ts'
+
+const NOBODY = 65534
+const own = { uid: process.getuid!(), executable: realpathSync(process.execPath) }
+
+let owners: KernelSocketOwners
+let server: Server
+const clients: Socket[] = []
+const children: ChildProcess[] = []
+beforeEach(() => {
+  owners = new KernelSocketOwners()
+})
+afterEach(async () => {
+  for (const client of clients.splice(0)) client.destroy()
+  for (const child of children.splice(0)) child.kill()
+  server.close()
+})
+
+async function listen(host: string): Promise<number> {
+  server = createServer({ allowHalfOpen: true }).listen(0, host)
+  await once(server, 'listening')
+  return (server.address() as AddressInfo).port
+}
+
+async function accept(port: number, host: string): Promise<Socket> {
+  const accepted = once(server, 'connection')
+  clients.push(connect(port, host).on('error', () => {}))
+  return (await accepted)[0]
+}
+
+describe('a connection’s other end', () => {
+  test.each([
+    ['127.0.0.1', '127.0.0.1'],
+    ['127.0.0.1', '::ffff:127.0.0.1'],
+    ['127.3.2.1', '127.3.2.1'],
+    ['::1', '::1'],
+    ['::', '127.0.0.1'],
+  ])('of a listener on %s, called as %s, is told by user and program', async (listening, called) => {
+    const socket = await accept(await listen(listening), called)
+    expect(await owners.userOf(socket)).toBe(own.uid)
+    expect(await owners.ownerOf(socket)).toMatchObject(own)
+  })
+
+  test('that was closed is nobody’s, though the kernel then says root', async () => {
+    const socket = await accept(await listen('127.0.0.1'), '127.0.0.1')
+    const closed = once(clients[0]!, 'close')
+    clients[0]!.destroy()
+    await closed
+    expect(await owners.userOf(socket)).toBe(undefined)
+    expect(await owners.ownerOf(socket)).toBe(undefined)
+    socket.destroy()
+  })
+
+  test('is still known after it went away, once it was asked for', async () => {
+    const socket = await accept(await listen('127.0.0.1'), '127.0.0.1')
+    expect(await owners.ownerOf(socket)).toMatchObject(own)
+    clients[0]!.destroy()
+    await once(socket.resume(), 'end')
+    expect(await owners.ownerOf(socket)).toMatchObject(own)
+    socket.destroy()
+  })
+
+  test('is told of hundreds of connections at once, soon', async () => {
+    const port = await listen('127.0.0.1')
+    const sockets: Socket[] = []
+    server.on('connection', (socket) => sockets.push(socket))
+    for (let count = 0; count < 300; count++) clients.push(connect(port, '127.0.0.1'))
+    await expect.poll(() => sockets.length).toBe(300)
+    const startedAtMs = performance.now()
+    const users = await Promise.all(sockets.map((socket) => owners.userOf(socket)))
+    expect(performance.now() - startedAtMs).toBeLessThan(2000)
+    expect(new Set(users)).toEqual(new Set([own.uid]))
+    for (const socket of sockets) socket.destroy()
+  })
+
+  describe.skipIf(mustSkipFor(['root', 'setpriv']))('of another user', () => {
+    test('is his', async () => {
+      const port = await listen('127.0.0.1')
+      const accepted = once(server, 'connection')
+      const user = ['--reuid', `${NOBODY}`, '--regid', `${NOBODY}`, '--clear-groups']
+      // A program that everybody may run, wherever this checkout lies.
+      const dial = ['/bin/bash', '-c', `exec 3<>/dev/tcp/127.0.0.1/${port}; read -r <&3`]
+      children.push(spawn('setpriv', [...user, ...dial], { cwd: '/' }))
+      const [socket] = (await accepted) as [Socket]
+      const executable = realpathSync('/bin/bash')
+      expect(await owners.ownerOf(socket)).toMatchObject({ uid: NOBODY, executable })
+    })
+  })
+})
