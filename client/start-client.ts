@@ -79,7 +79,6 @@ class NodeClient implements Client {
   private joinTimer: NodeJS.Timeout | undefined
   private listenPort = 0
   private isJoiningAgain = false
-  private renewing: Promise<void> | undefined
   private isClosed = false
 
   constructor(options: ClientOptions) {
@@ -294,14 +293,7 @@ class NodeClient implements Client {
     if (certificate !== undefined && this.trust.isOutdated(certificate)) this.joinAgain()
     this.grants.renewOutdated()
     for (const swarm of this.swarms.running()) swarm.links.closeRevoked()
-    this.renewing ??= this.renewBatches().finally(() => {
-      this.renewing = undefined
-    })
-  }
-
-  /** One after the other: all nodes hear of another key at the same time. */
-  private async renewBatches(): Promise<void> {
-    for (const swarm of [...this.swarms.running()]) await swarm.renewBatches()
+    this.swarms.renewBatches()
   }
 
   /** Joins or renews; the first time, the heartbeat begins with it. */

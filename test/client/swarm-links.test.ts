@@ -1,7 +1,6 @@
 import { expect, test } from 'vitest'
 import type { PeerLink } from '../../client/net/peer-link.ts'
 import { SwarmLinks, type SwarmLinksOptions } from '../../client/swarm-links.ts'
-import type { HashBatch } from '../../core/hash-batch.ts'
 
 test('a swarm that waits for a send buffer waits once, however often peers ask for blocks meanwhile', () => {
   const waiting = new Set<() => void>()
@@ -25,19 +24,4 @@ test('a swarm that waits for a send buffer waits once, however often peers ask f
   links.onOpen(link, { blockBytes: 1, requestsMax: 1, hasFast: true })
   for (let asked = 0; asked < 1000; asked++) links.onUploadWanted()
   expect(waiting.size).toBe(1)
-})
-
-test('a batch of a withdrawn key is passed over, as its sender may not have heard yet; one of a stranger ends the link', () => {
-  const signed = { isNow: false, wasOnce: false }
-  const links = new SwarmLinks({
-    stored: { layout: { pieceCount: 1 }, hashes: { epoch: 0, includes: () => false } },
-    trust: { isSigned: () => signed.isNow, wasSigned: () => signed.wasOnce },
-    onBatch: () => undefined,
-  } as unknown as SwarmLinksOptions)
-  const say = () => links.onBatch({} as PeerLink, { epoch: 0 } as HashBatch)
-  expect(say).toThrow(expect.objectContaining({ code: 'PEER_PROTOCOL' }))
-  signed.wasOnce = true
-  expect(say()).toBe(false)
-  signed.isNow = true
-  expect(say()).toBe(true)
 })
