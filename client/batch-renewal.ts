@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { Logger } from 'pino'
+import { RENEWED_RUNS_MAX } from '../core/batches-api.ts'
 import type { HashBatch } from '../core/hash-batch.ts'
-import { RENEWED_RUNS_MAX } from '../core/tracker-api.ts'
 import type { ClusterTrustState } from './net/cluster-trust.ts'
 import type { TrackerClient } from './net/tracker-client.ts'
 import type { StoredBlob } from './store/blob-store.ts'

@@ -85,7 +85,6 @@ class NodeClient implements Client {
   private listenPort = 0
   private isJoiningAgain = false
   private joinFailures = 0
-  private renewing: Promise<void> | undefined
   private isClosed = false
 
   constructor(options: ClientOptions) {
@@ -301,14 +300,7 @@ class NodeClient implements Client {
     if (certificate !== undefined && this.trust.isOutdated(certificate)) this.joinAgain()
     this.grants.renewOutdated()
     for (const swarm of this.swarms.running()) swarm.links.closeRevoked()
-    this.renewing ??= this.renewBatches().finally(() => {
-      this.renewing = undefined
-    })
-  }
-
-  /** One after the other: all nodes hear of another key at the same time. */
-  private async renewBatches(): Promise<void> {
-    for (const swarm of [...this.swarms.running()]) await swarm.renewBatches()
+    this.swarms.renewBatches()
   }
 
   /** Joins or renews; the first time, the heartbeat begins with it. */

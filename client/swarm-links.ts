@@ -41,7 +41,6 @@ export interface SwarmLinksOptions {
   isWanted(): boolean
   grant(): Grant | undefined
   dial(peer: Peer, host: SwarmLinks, credential: PeerCredential): void
-  /** Somebody is about to be told what there is. */
   onAdmitted(): void
   /** A batch that the tracker signed. */
   onBatch(batch: HashBatch): void
@@ -158,27 +157,22 @@ export class SwarmLinks implements ListeningSwarm {
 
   /** Closes links to whoever has been revoked, and those that rest on an authority or a key that was withdrawn. */
   closeRevoked(): void {
+    const { trust, admission } = this.options
     for (const link of this.all()) {
       // One that cannot be looked at ends as well, and keeps none of the others.
       link.boundary.run(() => {
         if (this.isRevoked(link.claims)) link.close(new PeerRefusedError('revoked'))
-        else if (!this.options.trust.vouchesFor(link.proof.certificates))
-          this.closeWithdrawn(link, 'the authority of a certificate was withdrawn')
-        else if (this.isTokenWithdrawn(link))
-          this.closeWithdrawn(link, 'the key of a peer token was withdrawn')
+        else if (!trust.vouchesFor(link.proof.certificates)) this.closeWithdrawn(link)
+        else if (admission.isWithdrawn(link.proof.proven)) this.closeWithdrawn(link)
       })
     }
   }
 
   /** The other side is no stranger for that, and may have a new certificate by now. */
-  private closeWithdrawn(link: PeerLink, why: string): void {
-    link.close(new PeerRefusedError(why))
+  private closeWithdrawn(link: PeerLink): void {
+    link.close(new PeerRefusedError('the authority of a certificate, or the key of a token, was withdrawn'))
     const grant = this.options.grant()
     if (grant && this.options.isWanted() && !this.isUploadOnly) this.dialAgain(link, grant)
-  }
-
-  private isTokenWithdrawn({ proof: { proven } }: PeerLink): boolean {
-    return proven !== undefined && this.options.admission.isWithdrawn(proven.registry, proven.token)
   }
 
   /** Dials whom it may, up to DIALS_MAX. */
@@ -265,10 +259,7 @@ export class SwarmLinks implements ListeningSwarm {
     const { hashes } = this.options.stored
     // Each peer passes it on: in a cold swarm, checking them all cost more than everything else together.
     if (batch.epoch < hashes.epoch || hashes.includes(batch)) return false
-    if (!this.options.trust.isSigned(batch)) {
-      if (this.options.trust.wasSigned(batch)) return false
-      throw new PeerProtocolError('a hash batch that the tracker did not sign')
-    }
+    if (!this.options.trust.isCounted(batch)) return false
     this.options.onBatch(batch)
     return true
   }
@@ -282,11 +273,8 @@ export class SwarmLinks implements ListeningSwarm {
   onOfferBits(link: PeerLink, bits: Buffer): void {
     const field = Bitfield.fromBytes(bits, this.layout.pieceCount)
     const source = this.sourceOf(link)
-    if (source)
-      this.options.download.offers(
-        source,
-        [...allPieces(this.layout)].filter((piece) => field.has(piece)),
-      )
+    const offered = [...allPieces(this.layout)].filter((piece) => field.has(piece))
+    if (source) this.options.download.offers(source, offered)
   }
 
   onChoke(link: PeerLink, isChoked: boolean): boolean {

@@ -124,7 +124,7 @@ export class Swarm implements OriginHost {
       boundary: this.boundary,
       isWanted: () => this.isWanted,
       grant: () => this.grant,
-      onAdmitted: () => void this.renewal.run(),
+      onAdmitted: () => this.boundary.run(() => this.renewal.run()),
       onBatch: (batch) => this.onBatch(batch),
       announceable: () => this.book.announceable(),
     })

@@ -35,6 +35,7 @@ export class Swarms {
   private readonly onFailed: (swarm: Swarm, reason: ShoalError) => void
   private readonly swarms = new Map<SwarmId, Swarm>()
   private readonly creating = new Map<SwarmId, Promise<Swarm>>()
+  private renewing: Promise<void> | undefined
 
   private constructor(store: BlobStore, options: SwarmsOptions) {
     this.store = store
@@ -98,6 +99,16 @@ export class Swarms {
       .all()
       .filter(({ key, have }) => this.registries.has(key.registry) && have.count > 0)
       .map(({ swarm, isComplete }) => ({ swarm, isSeed: isComplete }))
+  }
+
+  /** Another key signs hashes, maybe. One swarm after the other: all nodes hear of it at the same time. */
+  renewBatches(): void {
+    const renewAll = async () => {
+      for (const swarm of [...this.swarms.values()]) await swarm.renewBatches()
+    }
+    this.renewing ??= renewAll().finally(() => {
+      this.renewing = undefined
+    })
   }
 
   progress(): BlobProgress[] {

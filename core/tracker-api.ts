@@ -22,9 +22,6 @@ export const MISMATCH_PIECES_MAX = 64
 /** Of one call; who lacks more tells the first ones. */
 export const AWAITED_RUNS_MAX = 64
 
-/** Runs of hashes that are signed anew in one call: as many pieces as there are in the largest answer. */
-export const RENEWED_RUNS_MAX = 4
-
 const binary = z.string().regex(/^[A-Za-z0-9_-]*$/, 'base64url expected')
 const pem = z.string().max(64 * 1024)
 const count = z.int().nonnegative()
@@ -251,29 +248,6 @@ export const hashesResponse = z.object({
   peers: z.array(peerSchema),
 })
 
-// --- POST /v1/swarms/:id/batches ------------------------------------------------------------------------------
-
-/**
- * The tracker signs with another key than the one that signed what this node has: it wants the same hashes signed anew.
- * It names them by their SHA-256, which only who has them can know; so the answer says nothing new.
- */
-export const batchesRequest = z.strictObject({
-  epoch: count,
-  runs: z
-    .array(
-      z.strictObject({
-        firstPiece: count,
-        pieces: z.int().min(1).max(BATCH_PIECES_MAX),
-        /** Over the hashes of these pieces, 32 bytes each. */
-        sha256: binary.length(43),
-      }),
-    )
-    .min(1)
-    .max(RENEWED_RUNS_MAX),
-})
-/** A batch for every run that is what the tracker has in this epoch. */
-export const batchesResponse = z.object({ batches: z.array(hashBatchSchema) })
-
 // --- POST /v1/swarms/:id/complete, POST /v1/swarms/:id/mismatch -----------------------------------------------
 
 /** The node has the whole blob. `matched`: 'whole' when it compared the whole blob's SHA-256 with the digest. */
@@ -356,8 +330,6 @@ export type RenewRequest = z.input<typeof renewRequest>
 export type RenewResponse = z.output<typeof renewResponse>
 export type HashesRequest = z.input<typeof hashesRequest>
 export type HashesResponse = z.output<typeof hashesResponse>
-export type BatchesRequest = z.input<typeof batchesRequest>
-export type BatchesResponse = z.output<typeof batchesResponse>
 export type CompleteRequest = z.input<typeof completeRequest>
 export type CompleteResponse = z.output<typeof completeResponse>
 export type MismatchRequest = z.input<typeof mismatchRequest>

@@ -21,6 +21,12 @@ import type { ProofMessage } from '../wire/extensions.ts'
 /** Verified proofs that are remembered; each is two hashes. */
 const REMEMBERED_MAX = 4096
 
+/** What the other side of a link has proven. */
+export interface ProvenToken {
+  registry: PullClaims['registry']
+  token: SignedClaims
+}
+
 export interface AdmissionOptions {
   registries: RegistryClients
   tokenKeys: TokenKeys
@@ -106,10 +112,11 @@ export class Admission {
   }
 
   /** Whether the key that this cluster's tracker minted the token with was withdrawn since it was proven. */
-  isWithdrawn(registry: PullClaims['registry'], token: SignedClaims): boolean {
+  isWithdrawn(proven: ProvenToken | undefined): boolean {
     const cluster = this.cluster()
-    const isMinted = cluster !== undefined && token.issuer === peerTokenIssuer(cluster)
-    return isMinted && this.tokenKeys.keyFor(registry, token) === undefined
+    if (proven === undefined || cluster === undefined) return false
+    const isMinted = proven.token.issuer === peerTokenIssuer(cluster)
+    return isMinted && this.tokenKeys.keyFor(proven.registry, proven.token) === undefined
   }
 
   /** Registries of kind `introspect` sign nothing: only a token that this cluster's tracker minted for this very key counts. */

@@ -7,6 +7,7 @@ import { peerTokenIssuer } from '../../core/peer-token.ts'
 import type { RegistryHost } from '../../core/repository.ts'
 import type { TokenKeys } from '../../core/token-keys.ts'
 import type { ClusterTrust, Revocation, TokenKey } from '../../core/tracker-api.ts'
+import { PeerProtocolError } from '../errors.ts'
 
 /** A certificate of this node towards peers, ready for use, with what the proof binds to. */
 export interface PeerCredential {
@@ -94,9 +95,16 @@ export class ClusterTrustState {
     return this.cluster !== undefined && isHashBatchSigned(this.batchKeys.slice(0, 1), this.cluster, batch)
   }
 
-  /** By a key that was withdrawn: the batch counts no more, and whoever passes it on may not have heard yet. */
-  wasSigned(batch: HashBatch): boolean {
-    return this.cluster !== undefined && isHashBatchSigned(this.formerBatchKeys, this.cluster, batch)
+  /**
+   * Whether a batch from a peer counts. One of a key that was withdrawn does not: whoever passes it on may not have heard.
+   * @throws PeerProtocolError when no key of this cluster's tracker ever signed it
+   */
+  isCounted(batch: HashBatch): boolean {
+    if (this.isSigned(batch)) return true
+    const wasSigned =
+      this.cluster !== undefined && isHashBatchSigned(this.formerBatchKeys, this.cluster, batch)
+    if (wasSigned) return false
+    throw new PeerProtocolError('a hash batch that the tracker did not sign')
   }
 
   /** True when the tracker mints peer tokens for the registry with another key now than the one of this id. */

@@ -1,7 +1,6 @@
 import { verify, X509Certificate } from 'node:crypto'
 import type { TLSSocket } from 'node:tls'
 import { type CertificateClaims, claimsOf, type PullClaims } from '../../core/certificate-claims.ts'
-import type { SignedClaims } from '../../core/registry-token.ts'
 import type { ProofBinding } from '../../core/token-proof/index.ts'
 import { PeerRefusedError } from '../errors.ts'
 import {
@@ -12,6 +11,7 @@ import {
   encodeShownCertificate,
 } from '../wire/extensions.ts'
 import type { Message } from '../wire/messages.ts'
+import type { ProvenToken } from './admission.ts'
 import type { LinkHost } from './link-host.ts'
 import { keyOf, proofBinding } from './proof-binding.ts'
 
@@ -38,8 +38,8 @@ export class PullProof {
   private shown: X509Certificate | undefined
   private claimed: CertificateClaims
   private isSent = false
-  /** What the other side has proven, and for which registry. */
-  proven: { registry: PullClaims['registry']; token: SignedClaims } | undefined
+  /** By the other side; undefined until then. */
+  proven: ProvenToken | undefined
 
   constructor(socket: TLSSocket, { host, isDialler }: { host: ProofHost; isDialler: boolean }) {
     this.socket = socket

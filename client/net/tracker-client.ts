@@ -1,13 +1,11 @@
 import { createSecureContext, type SecureContextOptions } from 'node:tls'
 import type { Dispatcher } from 'undici'
 import type { z } from 'zod'
+import { type BatchesRequest, type BatchesResponse, batchesResponse } from '../../core/batches-api.ts'
 import { parseBoundedJson } from '../../core/bounded-json.ts'
 import { Agent } from '../../core/http-dispatchers.ts'
 import type { SwarmId } from '../../core/metainfo.ts'
 import {
-  type BatchesRequest,
-  type BatchesResponse,
-  batchesResponse,
   type CompleteRequest,
   type CompleteResponse,
   completeResponse,

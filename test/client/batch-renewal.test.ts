@@ -8,10 +8,10 @@ import { ClusterTrustState } from '../../client/net/cluster-trust.ts'
 import type { TrackerClient } from '../../client/net/tracker-client.ts'
 import { PieceBook } from '../../client/piece-book.ts'
 import type { StoredBlob } from '../../client/store/blob-store.ts'
+import type { BatchesRequest } from '../../core/batches-api.ts'
 import { batchKeyToRaw, type HashBatch, signHashBatch } from '../../core/hash-batch.ts'
 import { type ClusterId, PIECE_HASH_BYTES, type PieceIndex, type SwarmId } from '../../core/metainfo.ts'
 import type { TokenKeys } from '../../core/token-keys.ts'
-import type { BatchesRequest } from '../../core/tracker-api.ts'
 
 const CLUSTER = 'c0123456789abcdef' as ClusterId
 const SWARM = 'a'.repeat(40) as SwarmId
@@ -166,5 +166,17 @@ describe('a blob whose hashes a previous key signed', () => {
     await renewal.run()
     expect(stored.hashes.isConfirmed).toBe(true)
     expect(stored.hashes.batches).toHaveLength(1)
+  })
+
+  it('is passed on by peers that have not heard yet: their batches do not count, and are no breach', () => {
+    const [before, stranger] = [signed(old, HONEST, 0, 2), signed(newKey(), HONEST, 0, 2)]
+    expect(trust.isCounted(before)).toBe(true)
+    trustIn(next)
+    expect(trust.isCounted(before)).toBe(false)
+    expect(trust.isCounted(signed(next, HONEST, 0, 2))).toBe(true)
+    expect(() => trust.isCounted(stranger)).toThrow(expect.objectContaining({ code: 'PEER_PROTOCOL' }))
+    // Not for ever.
+    for (let change = 0; change < 5; change += 1) trustIn(newKey())
+    expect(() => trust.isCounted(before)).toThrow(expect.objectContaining({ code: 'PEER_PROTOCOL' }))
   })
 })

@@ -1,8 +1,8 @@
 import type { TLSSocket } from 'node:tls'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { batchesRequest } from '../../core/batches-api.ts'
 import type { HashBatch } from '../../core/hash-batch.ts'
 import {
-  batchesRequest,
   completeRequest,
   hashBatchToJson,
   hashesRequest,

@@ -1,7 +1,7 @@
-import type { KeyObject } from 'node:crypto'
 import type { ClusterId } from '../../core/metainfo.ts'
 import type { ClusterTrust } from '../../core/tracker-api.ts'
 import { type ClusterAuthority, NODE_CERTIFICATE_SECONDS } from './cluster-authority.ts'
+import type { KeyRotation, SigningKey } from './signing-key.ts'
 
 /** When a new authority begins to issue, and a new key to sign. */
 export interface RotationClock {
@@ -11,27 +11,6 @@ export interface RotationClock {
    * handed out as peers each has then had a heartbeat, and knows it: whoever is silent for as long is handed out no more.
    */
   settleMs: number
-}
-
-/** Signs hash batches; and peer tokens, with a key that is derived from it (docs/decisions/0005-signing-keys.md). */
-export interface SigningKey {
-  batchKey: KeyObject
-  /** The public half of `batchKey`, raw, base64url. */
-  batchKeyPublic: string
-  peerTokenKey: KeyObject
-  createdAtMs: number
-  /** From then on what it signed counts no more; null: until another one comes. */
-  endsAtMs: number | null
-}
-
-/** A change of a cluster's signing key that is under way. */
-export interface KeyRotation {
-  previous: SigningKey
-  /** From then on the new key signs, and the previous one is only trusted. */
-  signsAtMs: number
-  /** Each node that had a heartbeat since `signsAtMs` has had what it holds signed anew. */
-  renewedAtMs: number
-  previousEndsAtMs: number
 }
 
 /** A change of a cluster's authority that is under way. */

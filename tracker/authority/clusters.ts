@@ -1,30 +1,33 @@
-import { createPrivateKey, generateKeyPairSync, randomBytes, timingSafeEqual } from 'node:crypto'
-import { batchKeyToRaw } from '../../core/hash-batch.ts'
+import { randomBytes, timingSafeEqual } from 'node:crypto'
 import { makeAuthority } from '../../core/issue-certificate.ts'
 import { clusterOfJoinToken, joinTokenHash } from '../../core/join-token.ts'
 import type { ClusterId } from '../../core/metainfo.ts'
-import { peerTokenKey } from '../../core/peer-token.ts'
 import { RefusedError, StoreConflictError } from '../errors.ts'
 import type {
   AuditEntry,
   AuthorityRecord,
-  BatchKeyRecord,
   ClusterRecord,
   JoinTokenRecord,
   NodeRecord,
   Store,
 } from '../store/store.ts'
-import { Cluster, type KeyRotation, type Rotation, type RotationClock, type SigningKey } from './cluster.ts'
+import { Cluster, type Rotation, type RotationClock } from './cluster.ts'
 import { ClusterAuthority, NODE_CERTIFICATE_SECONDS } from './cluster-authority.ts'
 import { placeOf, type Sealer } from './sealer.ts'
+import {
+  type KeyRotation,
+  makeSigningKey,
+  openSigningKey,
+  PREVIOUS_KEY_SECONDS,
+  type SigningKey,
+  shortOfKey,
+} from './signing-key.ts'
 
 /** Ten years: an authority is changed by rotation, not by running out. */
 const AUTHORITY_VALID_SECONDS = 10 * 365 * 24 * 3600
 /** Bound of clusters on one tracker: each is an authority that every TLS handshake may be checked against. */
 export const CLUSTERS_MAX = 256
-/** Nodes have what a previous key signed renewed within heartbeats; one that is cut off for longer has no certificate. */
-const PREVIOUS_KEY_SECONDS = NODE_CERTIFICATE_SECONDS
-/** Of an authority's SHA-256, or of a public key, in the audit log: 64 bits tell them apart. */
+/** Of an authority's SHA-256, in the audit log: 64 bits tell authorities apart. */
 const FINGERPRINT_CHARS = 16
 const NO_HASH = randomBytes(32)
 
@@ -203,13 +206,13 @@ export class Clusters {
           'an earlier signing key of this cluster is still trusted',
         )
       }
-      const record = this.#makeSigningKey(clusterId, by.nowMs)
+      const record = makeSigningKey(this.#sealer, clusterId, by.nowMs)
       const signsAtMs = cluster.signsAtMs(by.nowMs)
       const previousEndsAtMs = isLeaked ? signsAtMs : signsAtMs + PREVIOUS_KEY_SECONDS * 1000
       const action = isLeaked ? 'signing key added after a leak' : 'signing key added'
       const audit = auditOf(by, action, clusterId, shortOfKey(record.publicKey))
       await this.#store.addBatchKey(clusterId, record, { previousEndsAtMs }, audit)
-      cluster.addSigningKey(this.#openedKey(clusterId, record), { previousEndsAtMs })
+      cluster.addSigningKey(openSigningKey(this.#sealer, clusterId, record), { previousEndsAtMs })
       return cluster.keyRotation!
     })
   }
@@ -284,18 +287,7 @@ export class Clusters {
       createdAtMs: nowMs,
       joinToken: this.#sealedJoinToken(cluster, token, nowMs),
       authorities: [await this.#makeAuthority(cluster, nowMs)],
-      batchKeys: [this.#makeSigningKey(cluster, nowMs)],
-    }
-  }
-
-  #makeSigningKey(cluster: ClusterId, nowMs: number): BatchKeyRecord {
-    const { privateKey } = generateKeyPairSync('ed25519')
-    const pem = privateKey.export({ type: 'pkcs8', format: 'pem' }) as string
-    return {
-      publicKey: batchKeyToRaw(privateKey),
-      sealedKey: this.#sealer.seal(placeOf('batchKey', cluster), Buffer.from(pem)),
-      createdAtMs: nowMs,
-      endsAtMs: null,
+      batchKeys: [makeSigningKey(this.#sealer, cluster, nowMs)],
     }
   }
 
@@ -325,21 +317,12 @@ export class Clusters {
     return new ClusterAuthority(certificatePem, privateKeyPem, createdAtMs)
   }
 
-  #openedKey(
-    cluster: ClusterId,
-    { publicKey, sealedKey, createdAtMs, endsAtMs }: BatchKeyRecord,
-  ): SigningKey {
-    const batchKey = createPrivateKey(this.#sealer.open(placeOf('batchKey', cluster), sealedKey))
-    const peerToken = peerTokenKey(cluster, batchKey)
-    return { batchKey, batchKeyPublic: publicKey, peerTokenKey: peerToken, createdAtMs, endsAtMs }
-  }
-
   #add(record: ClusterRecord): Cluster {
     const { cluster, name, joinToken } = record
     const authorities = record.authorities.map((authority) => this.#opened(cluster, authority))
     const secrets = {
       authorities,
-      signingKeys: record.batchKeys.map((key) => this.#openedKey(cluster, key)),
+      signingKeys: record.batchKeys.map((key) => openSigningKey(this.#sealer, cluster, key)),
       joinToken: {
         hash: this.#sealer.open(placeOf('joinToken', cluster), joinToken.sealedHash),
         validUntilMs: joinToken.validUntilMs,
@@ -358,10 +341,6 @@ function endOf({ validForSeconds }: NewJoinToken, nowMs: number): number | null 
 
 function auditOf({ actor, nowMs }: ActedBy, action: string, cluster: ClusterId, target: string): AuditEntry {
   return { atMs: nowMs, actor, action, cluster, target }
-}
-
-function shortOfKey(publicKey: string): string {
-  return Buffer.from(publicKey, 'base64url').toString('hex').slice(0, FINGERPRINT_CHARS)
 }
 
 function shortOf({ fingerprint }: ClusterAuthority): string {

@@ -10,6 +10,7 @@ import {
   loadPullRows,
   newestPullRow,
 } from './sqlite-pulls.ts'
+import { clearRevocationRow, insertRevocationRow, revocationRows } from './sqlite-revocations.ts'
 import {
   ADMIN_CLUSTER,
   authorityRows,
@@ -36,7 +37,6 @@ import {
   type PullExtension,
   type PullRecord,
   type Reseal,
-  type RevocationRecord,
   type RevocationsRecord,
   type Store,
   type SwarmChange,
@@ -274,57 +274,20 @@ export class SqliteStore implements Store {
   async addRevocation(revocation: NewRevocation, audit: AuditEntry): Promise<number> {
     return this.#db.durably(() => {
       this.#insertAudit(audit)
-      return this.#db.run(
-        `INSERT INTO revocations (cluster, kind, target, registry, subject, token_hash, at_ms, ends_at_ms)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-        revocation.cluster,
-        revocation.kind,
-        revocation.target,
-        revocation.registry,
-        revocation.subject,
-        revocation.tokenHash,
-        revocation.atMs,
-        revocation.endsAtMs,
-      ).rowId
+      return insertRevocationRow(this.#db, revocation)
     })
   }
 
   async clearRevocation(sequence: number, audit: AuditEntry): Promise<boolean> {
     return this.#db.durably(() => {
-      const inForce =
-        'SELECT * FROM revocations WHERE sequence = ? AND is_clearing = 0 AND cleared_by IS NULL'
-      const row = this.#db.get(inForce, sequence)
-      if (row === undefined) return false
-      const { rowId } = this.#db.run(
-        'INSERT INTO revocations (cluster, kind, target, at_ms, is_clearing) VALUES (?, ?, ?, ?, 1)',
-        row.cluster as string,
-        row.kind as string,
-        row.target as string,
-        audit.atMs,
-      )
-      this.#db.run('UPDATE revocations SET cleared_by = ? WHERE sequence = ?', rowId, sequence)
-      this.#insertAudit(audit)
-      return true
+      const isCleared = clearRevocationRow(this.#db, sequence, audit.atMs)
+      if (isCleared) this.#insertAudit(audit)
+      return isCleared
     })
   }
 
   async revocations(): Promise<RevocationsRecord> {
-    const inForce = 'SELECT * FROM revocations WHERE is_clearing = 0 AND cleared_by IS NULL ORDER BY sequence'
-    const newest = this.#db.get(
-      `SELECT coalesce(max(sequence), 0) AS newest,
-              coalesce(max(CASE is_clearing WHEN 1 THEN sequence END), 0) AS clearing FROM revocations`,
-    )
-    return {
-      inForce: this.#db.all(inForce).map(
-        ({ sequence, cluster, kind, target, registry, subject, ...row }) =>
-          ({
-            ...{ sequence, cluster, kind, target, registry, subject },
-            ...{ tokenHash: row.token_hash, atMs: row.at_ms, endsAtMs: row.ends_at_ms },
-          }) as RevocationRecord,
-      ),
-      newestSequence: newest?.newest as number,
-      newestClearing: newest?.clearing as number,
-    }
+    return revocationRows(this.#db)
   }
 
   async tokenKeys(): Promise<TokenKeyRecord[]> {

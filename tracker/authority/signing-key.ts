@@ -1,0 +1,65 @@
+import { createPrivateKey, generateKeyPairSync, type KeyObject } from 'node:crypto'
+import { batchKeyToRaw } from '../../core/hash-batch.ts'
+import type { ClusterId } from '../../core/metainfo.ts'
+import { peerTokenKey } from '../../core/peer-token.ts'
+import type { BatchKeyRecord } from '../store/store.ts'
+import { NODE_CERTIFICATE_SECONDS } from './cluster-authority.ts'
+import { placeOf, type Sealer } from './sealer.ts'
+
+/** Nodes have what a previous key signed renewed within heartbeats; one that is cut off for longer has no certificate. */
+export const PREVIOUS_KEY_SECONDS = NODE_CERTIFICATE_SECONDS
+/** Of a public key, in the audit log: 64 bits tell keys apart. */
+const PUBLIC_KEY_CHARS = 16
+
+/** Signs hash batches; and peer tokens, with a key that is derived from it (docs/decisions/0005-signing-keys.md). */
+export interface SigningKey {
+  batchKey: KeyObject
+  /** The public half of `batchKey`, raw, base64url. */
+  batchKeyPublic: string
+  peerTokenKey: KeyObject
+  createdAtMs: number
+  /** From then on what it signed counts no more; null: until another one comes. */
+  endsAtMs: number | null
+}
+
+/** A change of a cluster's signing key that is under way. */
+export interface KeyRotation {
+  previous: SigningKey
+  /** From then on the new key signs, and the previous one is only trusted. */
+  signsAtMs: number
+  /** Each node that had a heartbeat since `signsAtMs` has had what it holds signed anew. */
+  renewedAtMs: number
+  previousEndsAtMs: number
+}
+
+/** To be stored in the turn of the sealer in which it is made. */
+export function makeSigningKey(sealer: Sealer, cluster: ClusterId, nowMs: number): BatchKeyRecord {
+  const { privateKey } = generateKeyPairSync('ed25519')
+  const pem = privateKey.export({ type: 'pkcs8', format: 'pem' }) as string
+  return {
+    publicKey: batchKeyToRaw(privateKey),
+    sealedKey: sealer.seal(placeOf('batchKey', cluster), Buffer.from(pem)),
+    createdAtMs: nowMs,
+    endsAtMs: null,
+  }
+}
+
+/** @throws UnsealError when the store was tampered with */
+export function openSigningKey(
+  sealer: Sealer,
+  cluster: ClusterId,
+  { publicKey, sealedKey, createdAtMs, endsAtMs }: BatchKeyRecord,
+): SigningKey {
+  const batchKey = createPrivateKey(sealer.open(placeOf('batchKey', cluster), sealedKey))
+  return {
+    batchKey,
+    batchKeyPublic: publicKey,
+    peerTokenKey: peerTokenKey(cluster, batchKey),
+    createdAtMs,
+    endsAtMs,
+  }
+}
+
+export function shortOfKey(publicKey: string): string {
+  return Buffer.from(publicKey, 'base64url').toString('hex').slice(0, PUBLIC_KEY_CHARS)
+}
