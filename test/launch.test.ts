@@ -140,9 +140,9 @@ it('shoal itself, started on Node 18, runs on the Node that comes with the depen
   expect(code).toBe(2)
 })
 
-it('every script of npm starts through it', () => {
+it('every script of npm starts through it, or installs a package', () => {
   const others = Object.values(manifest.scripts)
     .flatMap((script) => script.split(' && '))
     .filter((command) => !/^(exec )?node bin\/(launch\.js [a-z]|shoal\.js)/.test(command))
-  expect(others).toEqual([])
+  expect(others).toEqual(['exec npm ci --prefix bench/peers'])
 })
