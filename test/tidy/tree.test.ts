@@ -93,7 +93,9 @@ describe('dependencies', () => {
 describe.each(['', 'bench/peers/'])('the lock file %spackage-lock.json', (folder) => {
   interface Locked {
     link?: boolean
+    optional?: boolean
     resolved?: string
+    engines?: { node?: string }
     dependencies?: Record<string, string>
     optionalDependencies?: Record<string, string>
   }
@@ -114,6 +116,14 @@ describe.each(['', 'bench/peers/'])('the lock file %spackage-lock.json', (folder
       Object.keys({ ...dependencies, ...optionalDependencies }).filter((name) => !isLocked(path, name)),
     )
     expect(missing).toEqual([])
+  })
+
+  it('has no optional package that npm leaves out on Node 18: it may be what another one runs on', () => {
+    const refusing = Object.entries(packages).filter(([, { optional, engines }]) => {
+      const oldest = Number(/>=\s*(\d+)[.\d]*$/.exec(engines?.node ?? '>=0')?.[1] ?? Infinity)
+      return optional && oldest > 18
+    })
+    expect(refusing.map(([path]) => path)).toEqual([])
   })
 
   it('names no place that packages come from', () => {
