@@ -1,13 +1,11 @@
 #!/usr/bin/env node
-// Plain JavaScript on purpose: a Node too old to run TypeScript must still be able to say so.
-const NODE_MAJOR_MIN = 24
-if (Number(process.versions.node.split('.')[0]) < NODE_MAJOR_MIN) {
-  process.stderr.write(
-    `shoal: Node ${process.versions.node} is too old; Shoal needs Node ${NODE_MAJOR_MIN} or newer\n` +
-      'hint: after `npm ci`, `npm run shoal -- …` runs it on the Node that comes with the dependencies.\n',
-  )
-  process.exit(1)
-}
+// Plain JavaScript on purpose: a Node too old to run TypeScript still starts Shoal, on the Node that comes with it.
+import { fileURLToPath } from 'node:url'
+import { isThisNodeNewEnough, launch } from './pinned-node.js'
 
-await import('./lean.js')
-await import('../shoal.ts')
+if (isThisNodeNewEnough()) {
+  await import('./lean.js')
+  await import('../shoal.ts')
+} else {
+  launch([fileURLToPath(import.meta.url), ...process.argv.slice(2)])
+}

@@ -1,8 +1,6 @@
-import { spawnSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { afterAll, describe, expect, it } from 'vitest'
 import { runShoal } from './run-shoal.ts'
 
@@ -67,19 +65,4 @@ describe('a wrong start ends with 2, what is wrong, and a hint', () => {
     expect(stderr).toContain('Did you mean trackerUrl?')
     expect(code).toBe(2)
   })
-})
-
-it('an older Node is told so in plain words', () => {
-  const launcher = fileURLToPath(new URL('../bin/shoal.js', import.meta.url))
-  const asOldNode = `Object.defineProperty(process.versions, 'node', { value: '20.20.2' }); await import(${JSON.stringify(launcher)})`
-  const { status, stderr } = spawnSync(process.execPath, ['--input-type=module', '--eval', asOldNode], {
-    encoding: 'utf8',
-  })
-  expect(stderr).toContain('Node 20.20.2 is too old; Shoal needs Node 24 or newer')
-  expect(status).toBe(1)
-  // An older Node must get as far as the message: it checks named imports before it runs anything.
-  const imports = readFileSync(launcher, 'utf8').match(/^import .*$/gm) ?? []
-  expect(
-    imports.filter((line) => !/^import \w+ from 'node:\w+'$|^import \{ fileURLToPath \} /.test(line)),
-  ).toEqual([])
 })

@@ -33,7 +33,7 @@ describe('the tree', () => {
     const machine =
       /(^|[\s'"`(=:])\/(root|work|home\/[a-z]+|Users)\/|\/tmp\/brief|registry\.npmjs\.org|deb\.debian\.org/m
     const found = texts.filter(
-      (path) => path !== THIS && path !== 'package-lock.json' && machine.test(textOf(path)),
+      (path) => path !== THIS && !path.endsWith('package-lock.json') && machine.test(textOf(path)),
     )
     expect(found).toEqual([])
   })
@@ -62,10 +62,13 @@ describe('the tree', () => {
 })
 
 describe('dependencies', () => {
-  const manifest = JSON.parse(textOf('package.json')) as Record<string, Record<string, string>>
+  type Manifest = Record<string, Record<string, string>>
+  const manifest = JSON.parse(textOf('package.json')) as Manifest
+  const peers = JSON.parse(textOf('bench/peers/package.json')) as Manifest
   const page = textOf('docs/decisions/0001-dependencies.md')
   const groups = ['dependencies', 'devDependencies', 'optionalDependencies']
-  const names = groups.flatMap((group) => Object.keys(manifest[group] ?? {}))
+  const taken = [manifest, peers].flatMap((it) => groups.flatMap((group) => Object.entries(it[group] ?? {})))
+  const names = taken.map(([name]) => name)
 
   it('each have their line with the reason', () => {
     expect(names.length).toBeGreaterThan(10)
@@ -73,7 +76,7 @@ describe('dependencies', () => {
   })
 
   it('are pinned to one version', () => {
-    const versions = groups.flatMap((group) => Object.values(manifest[group] ?? {}))
+    const versions = taken.map(([, version]) => version)
     expect(
       versions.filter((version) => !/^\d+\.\d+\.\d+$/.test(version) && !version.startsWith('file:')),
     ).toEqual([])
@@ -87,15 +90,19 @@ describe('dependencies', () => {
   })
 })
 
-describe('the lock file', () => {
+describe.each(['', 'bench/peers/'])('the lock file %spackage-lock.json', (folder) => {
   interface Locked {
     link?: boolean
+    optional?: boolean
     resolved?: string
+    engines?: { node?: string }
     dependencies?: Record<string, string>
     optionalDependencies?: Record<string, string>
   }
-  const { packages } = JSON.parse(textOf('package-lock.json')) as { packages: Record<string, Locked> }
-  const manifest = JSON.parse(textOf('package.json')) as Record<string, unknown>
+  const { packages } = JSON.parse(textOf(`${folder}package-lock.json`)) as {
+    packages: Record<string, Locked>
+  }
+  const manifest = JSON.parse(textOf(`${folder}package.json`)) as Record<string, unknown>
 
   it('says the same as package.json', () => {
     const { bin: _bin, ...root } = packages[''] as Record<string, unknown>
@@ -109,6 +116,14 @@ describe('the lock file', () => {
       Object.keys({ ...dependencies, ...optionalDependencies }).filter((name) => !isLocked(path, name)),
     )
     expect(missing).toEqual([])
+  })
+
+  it('has no optional package that npm leaves out on Node 18: it may be what another one runs on', () => {
+    const refusing = Object.entries(packages).filter(([, { optional, engines }]) => {
+      const oldest = Number(/>=\s*(\d+)[.\d]*$/.exec(engines?.node ?? '>=0')?.[1] ?? Infinity)
+      return optional && oldest > 18
+    })
+    expect(refusing.map(([path]) => path)).toEqual([])
   })
 
   it('names no place that packages come from', () => {
@@ -126,10 +141,10 @@ describe('the lock file', () => {
 })
 
 describe('error codes', () => {
-  const declared = sources
-    .filter((path) => !['test', 'bench'].includes(partOf(path)))
+  const declared = files
+    .filter((path) => /\.[jt]s$/.test(path) && !['test', 'bench'].includes(partOf(path)))
     .flatMap((path) =>
-      [...textOf(path).matchAll(/readonly code = '([A-Z][A-Z0-9_]*)'/g)].map(([, code = '']) => ({
+      [...textOf(path).matchAll(/^ {2}(?:readonly )?code = '([A-Z][A-Z0-9_]*)'/gm)].map(([, code = '']) => ({
         code,
         path,
       })),

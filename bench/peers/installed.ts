@@ -1,0 +1,24 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { BenchRequirementError } from '../engine/errors.ts'
+
+/** A package of `bench/peers/package.json`: who neither compares nor tests with it does not install it. */
+export type IndependentPeer = 'bittorrent-tracker' | 'webtorrent'
+
+export function isPeerInstalled(name: IndependentPeer): boolean {
+  return existsSync(manifestOf(name))
+}
+
+/** @throws BenchRequirementError that says how to install it */
+export function versionOfPeer(name: IndependentPeer): string {
+  if (!isPeerInstalled(name)) {
+    throw new BenchRequirementError(`${name} is not installed`, {
+      hint: '`npm run peers` installs it from its lock file; or leave it out with --systems.',
+    })
+  }
+  return (JSON.parse(readFileSync(manifestOf(name), 'utf8')) as { version: string }).version
+}
+
+function manifestOf(name: IndependentPeer): string {
+  return join(import.meta.dirname, 'node_modules', name, 'package.json')
+}

@@ -1,0 +1,77 @@
+import { cpSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { COMMAND_MS_MAX, canMakeFreshDebian, type FreshDebian, makeFreshDebian } from './fresh-debian.ts'
+import { ROOT, repositoryFiles } from './tidy/source-files.ts'
+
+const MAKE_MS_MAX = 2 * COMMAND_MS_MAX
+/** Where the checkout is, inside. */
+const CHECKOUT = '/srv/shoal'
+const PACKAGES_MAX = 140
+/** What the demonstration needs besides. */
+const DEMO_PARTS = ['docker.io', 'docker-registry', 'skopeo', 'podman', 'iproute2', 'iptables']
+
+const isSkipped = !canMakeFreshDebian() && !process.env.CI
+if (isSkipped) console.warn('skipped: a fresh Debian needs root and the package debootstrap')
+
+describe.skipIf(isSkipped)(
+  'on a fresh Debian 12 with its own nodejs and npm',
+  { timeout: COMMAND_MS_MAX },
+  () => {
+    let debian: FreshDebian
+    beforeAll(async () => {
+      debian = await makeFreshDebian(['nodejs', 'npm', 'ca-certificates', ...DEMO_PARTS])
+      for (const path of repositoryFiles()) cpSync(join(ROOT, path), join(debian.root, CHECKOUT, path))
+    }, MAKE_MS_MAX)
+    afterAll(() => debian?.remove(), COMMAND_MS_MAX)
+
+    const run = (command: string) => debian.run(`cd ${CHECKOUT} && ${command}`)
+
+    test('npm ci installs what Shoal needs, and no independent peers', async () => {
+      expect((await run('node --version && npm --version')).stdout).toMatch(/^v18\.\S+\n9\.2\.\d+\n$/)
+      const { code, output } = await run('npm ci')
+      expect(code, output).toBe(0)
+      const added = Number(/added (\d+) packages/.exec(output)?.[1])
+      expect(added).toBeGreaterThan(100)
+      expect(added).toBeLessThan(PACKAGES_MAX)
+      expect((await run('ls node_modules')).stdout).not.toMatch(/^(webtorrent|bittorrent-tracker)$/m)
+    })
+
+    test('shoal starts, and ends with its own status', async () => {
+      expect(await run('npm run --silent shoal -- --version')).toMatchObject({ code: 0, output: /^shoal \d/ })
+      expect(await run('bin/shoal.js trackr')).toMatchObject({ code: 2 })
+    })
+
+    test('npm run check formats, lints and checks types of all, and runs tests', async () => {
+      const { code, output } = await run('npm run check -- test/launch.test.ts test/shoal.test.ts')
+      expect(code, output).toBe(0)
+    })
+
+    test('npm test runs tests and ends with their totals', async () => {
+      const { code, output } = await run('npm test -- test/up.test.ts test/core/bencode.test.ts')
+      expect(code, output).toBe(0)
+      expect(output).toMatch(/\n\d\d+ passed, 0 failed\n$/)
+    })
+
+    test('npm run demo shows a pull', async () => {
+      const { code, stdout, output } = await run('npm run --silent demo -- --json --image-mib 24')
+      expect(code, output).toBe(0)
+      expect(JSON.parse(stdout)).toMatchObject({ ok: true })
+    })
+
+    test('an interrupted demo stops in order', async () => {
+      const interrupted = 'timeout --preserve-status --signal=INT 5 node bin/launch.js lab/demo/main.ts'
+      const { code, output } = await run(interrupted)
+      expect(output).toContain('stopping; once more to stop at once')
+      expect(code, output).toBe(130)
+    })
+
+    test('npm run peers installs the independent peers, and npm’s tracker client works', async () => {
+      const { code, output } = await run(
+        'npm run peers && CI=true npm test -- test/interop/tracker-client.system.test.ts',
+      )
+      expect(code, output).toBe(0)
+      expect(output).toMatch(/\n4 passed, 0 failed\n$/)
+    })
+  },
+)
