@@ -258,6 +258,15 @@ describe('a pull from a registry without authentication', () => {
     expect([status, body.error.code]).toEqual([403, 'REGISTRY_NOT_OPEN'])
   })
 
+  it('is one that is configured so: that it serves strangers makes no registry open', async () => {
+    const world = await startWorld({ door: openDoor })
+    const node = await world.joined(await world.makeCluster())
+    const { status, body } = await node.pull({ credential: { scheme: 'none' } })
+    await world.close()
+    expect([status, body.error.code]).toEqual([401, 'CREDENTIAL_REQUIRED'])
+    expect(world.registry.requests).toEqual([])
+  })
+
   it.each([
     ['does not ask for', openDoor],
     ['could not be asked about', alwaysStatus(503)],
