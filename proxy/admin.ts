@@ -11,17 +11,21 @@ import { AdminHostError, AdminMethodError, AdminPathError, ConnectionsTooManyErr
 import { malformedRefusal } from './intercept/intercept-server.ts'
 import { Connections, isLoopbackAddress, listenOnLoopback } from './loopback-listener.ts'
 import type { SocketOwners } from './socket-owner.ts'
-import { type ShareBounds, UserShares } from './user-shares.ts'
+import { UserShares } from './user-shares.ts'
 
 /** Bounds of the admin listener: a scraper, a watcher and a person. */
-const CONNECTIONS: ShareBounds = { connectionsMax: 64, perUserMax: 16, rootReserve: 16 }
-/** Beside them, connections that may ask for `/healthz` and nothing else. */
+const CONNECTIONS_MAX = 64
+const HEADER_BYTES_MAX = 16 * 1024
+const REQUEST_PATIENCE_MS = 10_000
+/** Of the admin listener's connections, those of one local user other than root. */
+export const ADMIN_CONNECTIONS_PER_USER_MAX = 16
+/** Of them, those that are left to root. */
+export const ADMIN_CONNECTIONS_OF_ROOT_MIN = 16
+/** Beside the admin listener's connections, those that may ask for `/healthz` and nothing else. */
 export const HEALTH_CONNECTIONS_MAX = 16
 /** How long such a connection may take to ask, and to read the answer. */
 const HEALTH_PATIENCE_MS = 1000
 const HEALTH_PATH = '/healthz'
-const HEADER_BYTES_MAX = 16 * 1024
-const REQUEST_PATIENCE_MS = 10_000
 
 export interface AdminOptions {
   listen: ListenAddress
@@ -67,7 +71,12 @@ function adminServer(parts: AdminOptions): Server {
     },
   )
   const onExcess = (socket: Socket, uid: number | undefined) => reserve.take(socket, uid)
-  new UserShares({ ...parts, bounds: CONNECTIONS, onExcess }).watch(server)
+  const bounds = {
+    connectionsMax: CONNECTIONS_MAX,
+    perUserMax: ADMIN_CONNECTIONS_PER_USER_MAX,
+    rootReserve: ADMIN_CONNECTIONS_OF_ROOT_MIN,
+  }
+  new UserShares({ ...parts, bounds, onExcess }).watch(server)
   server.on('clientError', malformedRefusal(parts.log))
   return server
 }

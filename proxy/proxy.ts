@@ -26,10 +26,10 @@ import { UserShares } from './user-shares.ts'
 
 /** Docker opens a handful per pull; the rest is for whatever else goes through tunnels. */
 export const PROXY_CONNECTIONS_MAX = 1024
-/** Of them, those of one local user other than root. */
+/** Of the proxy's connections, those of one local user other than root. */
 export const PROXY_CONNECTIONS_PER_USER_MAX = 256
-/** Of them, those that root alone may have: dockerd and containerd run as root. */
-export const PROXY_CONNECTIONS_OF_ROOT = 256
+/** Of them, those that are left to root: dockerd and containerd run as root. */
+export const PROXY_CONNECTIONS_OF_ROOT_MIN = 256
 /** Of CONNECT and of plain requests; what is intercepted has larger bounds. */
 const HEADER_BYTES_MAX = 16 * 1024
 /** A local client sends its CONNECT at once; this bounds one that does not. */
@@ -101,7 +101,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const bounds = {
     connectionsMax: PROXY_CONNECTIONS_MAX,
     perUserMax: PROXY_CONNECTIONS_PER_USER_MAX,
-    rootReserve: PROXY_CONNECTIONS_OF_ROOT,
+    rootReserve: PROXY_CONNECTIONS_OF_ROOT_MIN,
   }
   new UserShares({ bounds, owners, log }).watch(server)
   const connections = new Connections(server)

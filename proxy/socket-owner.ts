@@ -25,9 +25,9 @@ export interface SocketOwners {
 
 /** Between two readings of one table: what is asked meanwhile shares the next. A reading costs 5 ms and more. */
 const TABLE_REST_MS = 20
-/** Looking through processes takes one part in so many of our time, whoever connects how often … */
+/** Searches for processes take one part in so many of our time, whoever connects how often. */
 const SEARCH_TIME_PARTS = 5
-/** … but no search waits longer than so for the one before it. */
+/** The longest rest after a search, all the same: somebody may wait for the next. */
 const SEARCH_REST_MS_MAX = 50
 /** Processes of one user that are looked through, the newest first. */
 export const OWNER_PROCESSES_MAX = 512
