@@ -5,7 +5,7 @@ import { isThisNodeNewEnough, launch } from './pinned-node.js'
 
 if (isThisNodeNewEnough()) {
   await import('./lean.js')
-  await import('../shoal.ts')
+  await import('../cli/shoal.ts')
 } else {
   launch([fileURLToPath(import.meta.url), ...process.argv.slice(2)])
 }

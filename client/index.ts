@@ -11,4 +11,4 @@ export type {
   ImagePlan,
   OpenBlob,
 } from './client.ts'
-export { startClient } from './start-client.ts'
+export { startClient } from './node-client.ts'

@@ -1,9 +1,9 @@
+import { upConfig } from '../cli/up.ts'
 import { configMarkdown } from '../core/config-help.ts'
 import { configKeys } from '../core/config-keys.ts'
 import { registryConfig } from '../core/registry-config.ts'
-import { nodeConfig } from '../proxy/config.ts'
+import { nodeConfig } from '../node/config.ts'
 import { trackerConfig } from '../tracker/config.ts'
-import { upConfig } from '../up.ts'
 
 const INTRO = `# Configuration
 

@@ -4,6 +4,8 @@ import { fileURLToPath } from 'node:url'
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)))
 const PARTS = {
+  cli: 'The command line',
+  node: 'What starts a node',
   proxy: 'The proxy',
   client: 'The client: transfers between nodes',
   tracker: 'The tracker',

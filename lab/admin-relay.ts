@@ -1,8 +1,8 @@
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { LabPartError } from './errors.ts'
-import type { LabHost } from './network.ts'
-import type { LabProcess, LabProcesses } from './processes.ts'
+import type { LabHost } from './machine/network.ts'
+import type { LabProcess, LabProcesses } from './machine/processes.ts'
 
 /** Questions that wait for their answer at one time; a watcher asks one. */
 const WAITING_MAX = 64

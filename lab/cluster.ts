@@ -4,17 +4,24 @@ import type { BlobProgress } from '../client/index.ts'
 import type { Digest } from '../core/digest.ts'
 import { type KeyedCertificate, makeAuthority } from '../core/issue-certificate.ts'
 import { type FaultPart, makeFaults } from './faults.ts'
-import { labCgroup } from './leftovers.ts'
-import type { LabHost } from './network.ts'
+import { labCgroup } from './machine/leftovers.ts'
+import type { LabHost } from './machine/network.ts'
+import { LAB_BASE, type LabRequirement } from './machine/requirements.ts'
+import { type LabRun, openRun } from './machine/run.ts'
 import { publishImage } from './publish.ts'
 import { startDocker } from './pullers/docker.ts'
 import { makePodman } from './pullers/podman.ts'
 import type { ImageReference, Puller, PullerKind } from './pullers/puller.ts'
 import { makeSkopeo } from './pullers/skopeo.ts'
-import { type LabRegistry, REGISTRY_ALIASES, REGISTRY_HOST, STORAGE_HOST, startRegistry } from './registry.ts'
-import type { BlobEgress } from './registry-log.ts'
-import { LAB_BASE, type LabRequirement } from './requirements.ts'
-import { type LabRun, openRun } from './run.ts'
+import {
+  type LabRegistry,
+  REGISTRY_ALIASES,
+  REGISTRY_HOST,
+  STORAGE_HOST,
+  startRegistry,
+} from './registry/registry.ts'
+import type { BlobEgress } from './registry/registry-log.ts'
+import type { TokenAlgorithm } from './registry/token-authority.ts'
 import {
   type ConfigOverrides,
   type LabShoalNode,
@@ -25,7 +32,6 @@ import {
   startTracker,
   TRACKER_HOST,
 } from './shoal.ts'
-import type { TokenAlgorithm } from './token-authority.ts'
 
 /** A whole cluster from real parts on this machine: registry, token server, tracker, nodes, and a puller on each. */
 

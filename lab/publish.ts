@@ -2,10 +2,10 @@ import { writeFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { makeImage } from './image/image.ts'
-import type { LabHost } from './network.ts'
+import type { LabHost } from './machine/network.ts'
+import type { LabRun } from './machine/run.ts'
 import { authFile, type ImageReference } from './pullers/puller.ts'
-import type { LabRegistry } from './registry.ts'
-import type { LabRun } from './run.ts'
+import type { LabRegistry } from './registry/registry.ts'
 
 const PUSH_PATIENCE_MS = 5 * 60_000
 

@@ -4,10 +4,10 @@ import { fileURLToPath } from 'node:url'
 import type { BlobProgress } from '../client/index.ts'
 import { AdminRelay } from './admin-relay.ts'
 import { LabPartError } from './errors.ts'
-import { waitUntilListening } from './listening.ts'
-import type { LabHost } from './network.ts'
-import { type LabProcess, type LabProcesses, waitForPart } from './processes.ts'
-import { REGISTRY_HOST } from './registry.ts'
+import { waitUntilListening } from './machine/listening.ts'
+import type { LabHost } from './machine/network.ts'
+import { type LabProcess, type LabProcesses, waitForPart } from './machine/processes.ts'
+import { REGISTRY_HOST } from './registry/registry.ts'
 
 /** Shoal's own programs as parts of a lab, started and configured as an operator would: through the command line. */
 

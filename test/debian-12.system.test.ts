@@ -43,12 +43,12 @@ describe.skipIf(isSkipped)(
     })
 
     test('npm run check formats, lints and checks types of all, and runs tests', async () => {
-      const { code, output } = await run('npm run check -- test/launch.test.ts test/shoal.test.ts')
+      const { code, output } = await run('npm run check -- test/launch.test.ts test/cli/shoal.test.ts')
       expect(code, output).toBe(0)
     })
 
     test('npm test runs tests and ends with their totals', async () => {
-      const { code, output } = await run('npm test -- test/up.test.ts test/core/bencode.test.ts')
+      const { code, output } = await run('npm test -- test/cli/up.test.ts test/core/bencode.test.ts')
       expect(code, output).toBe(0)
       expect(output).toMatch(/\n\d\d+ passed, 0 failed\n$/)
     })

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, expect, it } from 'vitest'
-import { startShoal } from './run-shoal.ts'
+import { startShoal } from './cli/run-shoal.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'shoal-stray-'))
 afterEach(() => rmSync(folder, { recursive: true, force: true }))

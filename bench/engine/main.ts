@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { ShoalError } from '../../core/errors.ts'
-import { describeMachine, type Measurement } from './machine.ts'
+import { describeMachine, type Measurement } from '../measure/machine.ts'
 import { BENCH_USAGE, type BenchOptions, parseBenchOptions } from './options.ts'
 import { type Report, summarise, type Transfer } from './report.ts'
 import { type Group, runRounds } from './rounds.ts'

@@ -1,6 +1,6 @@
 import { tmpdir } from 'node:os'
 import { parseArgs } from 'node:util'
-import { BenchUsageError } from './errors.ts'
+import { BenchUsageError } from '../measure/errors.ts'
 import { isSystemName, SYSTEM_NAMES, type SystemName } from './report.ts'
 
 export interface BenchOptions {

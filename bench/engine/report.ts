@@ -1,4 +1,4 @@
-import type { Machine } from './machine.ts'
+import type { Machine } from '../measure/machine.ts'
 
 export const SYSTEM_NAMES = [
   'shoal',

@@ -1,6 +1,6 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type BenchBlob, makeBlob } from './blob.ts'
+import { type BenchBlob, makeBlob } from '../measure/blob.ts'
 import type { Transfer } from './report.ts'
 import type { BenchPeer, BenchSystem, OpenSystem } from './systems/system.ts'
 import { measureTransfer } from './transfer.ts'

@@ -1,4 +1,4 @@
-import type { Machine } from './machine.ts'
+import type { Machine } from '../measure/machine.ts'
 import type { Report, Run } from './report.ts'
 
 /** The report as text for people; the table is Markdown, so that it goes into docs/performance.md as it is. */

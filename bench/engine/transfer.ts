@@ -1,10 +1,10 @@
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { BenchBlob } from './blob.ts'
-import { BenchContentError, BenchPeerError } from './errors.ts'
+import type { BenchBlob } from '../measure/blob.ts'
+import { BenchContentError, BenchPeerError } from '../measure/errors.ts'
+import { cpuSecondsOf, peakRssBytesOf, resetPeakRss } from '../measure/process-usage.ts'
 import { fillPageCache } from './lent-memory.ts'
-import { cpuSecondsOf, peakRssBytesOf, resetPeakRss } from './process-usage.ts'
 import type { Transfer } from './report.ts'
 import type { BenchPeer, OpenSystem } from './systems/system.ts'
 

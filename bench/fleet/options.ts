@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util'
-import { BenchUsageError } from '../engine/errors.ts'
+import { BenchUsageError } from '../measure/errors.ts'
 import type { Mode } from './limit.ts'
 
 export interface FleetOptions {

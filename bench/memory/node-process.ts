@@ -6,9 +6,9 @@ import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { ProxyAgent } from 'undici'
-import { BenchContentError, BenchPeerError } from '../engine/errors.ts'
-import { REPOSITORY } from '../engine/peers/blob-registry.ts'
-import type { ShoalServices } from '../engine/peers/shoal-questions.ts'
+import { REPOSITORY } from '../measure/blob-registry.ts'
+import { BenchContentError, BenchPeerError } from '../measure/errors.ts'
+import type { ShoalServices } from '../measure/shoal-questions.ts'
 
 const PROGRAM = join(import.meta.dirname, '../../bin/shoal.js')
 const START_PATIENCE_MS = 20_000

@@ -1,6 +1,6 @@
 import { tmpdir } from 'node:os'
 import { parseArgs } from 'node:util'
-import { BenchUsageError } from '../engine/errors.ts'
+import { BenchUsageError } from '../measure/errors.ts'
 
 export interface MemoryOptions {
   isJson: boolean

@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { BenchRequirementError } from '../engine/errors.ts'
+import { BenchRequirementError } from '../measure/errors.ts'
 
 /** A package of `bench/peers/package.json`: who neither compares nor tests with it does not install it. */
 export type IndependentPeer = 'bittorrent-tracker' | 'webtorrent'

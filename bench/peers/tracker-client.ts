@@ -1,7 +1,7 @@
 import { setImmediate as soon } from 'node:timers/promises'
 import TrackerClient from 'bittorrent-tracker/client'
 import { Agent } from 'undici'
-import { answerLines } from '../engine/peers/answer-lines.ts'
+import { answerLines } from '../measure/answer-lines.ts'
 
 /** npm's `bittorrent-tracker` client: an independent caller of announce (BEP 3, 23) and scrape (BEP 48). */
 

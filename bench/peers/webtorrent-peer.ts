@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import WebTorrent, { type WebTorrentTorrent } from 'webtorrent'
-import { answerLines } from '../engine/peers/answer-lines.ts'
+import { answerLines } from '../measure/answer-lines.ts'
 
 /** One WebTorrent peer of the benchmark: plain TCP, no discovery. */
 

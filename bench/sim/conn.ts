@@ -1,6 +1,6 @@
 import type { Source, SourcePort } from '../../client/engine/download.ts'
 import type { UploadLane } from '../../client/engine/upload-queue.ts'
-import { LANE_BLOCKS_MAX, LANE_STALLED_MS } from '../../client/net/upload-lane.ts'
+import { LANE_BLOCKS_MAX, LANE_STALLED_MS } from '../../client/peer/upload-lane.ts'
 import { BLOCK_BYTES_MAX, type BlockAddress } from '../../client/wire/messages.ts'
 import type { NodeId, PieceIndex } from '../../core/metainfo.ts'
 import type { Flow, Port } from './port.ts'
@@ -23,7 +23,7 @@ export class Conn implements Flow, SourcePort, UploadLane {
   /** The other direction. */
   back!: Conn
   piece: number | undefined
-  /** As in client/net/upload-lane.ts. */
+  /** As in client/peer/upload-lane.ts. */
   private unconfirmed: number | undefined
   isClosed = false
   private movedAtMs = 0

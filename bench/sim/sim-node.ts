@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto'
-import { Bitfield } from '../../client/engine/bitfield.ts'
 import { type Assembly, Download } from '../../client/engine/download.ts'
 import { RateLimit } from '../../client/engine/rate-limit.ts'
 import { UploadQueue } from '../../client/engine/upload-queue.ts'
-import { SEND_BUFFERS_MAX } from '../../client/net/send-buffers.ts'
+import { SEND_BUFFERS_MAX } from '../../client/peer/send-buffers.ts'
+import { Bitfield } from '../../client/store/bitfield.ts'
 import { BLOCK_BYTES_MAX } from '../../client/wire/messages.ts'
 import type { NodeId, PieceIndex } from '../../core/metainfo.ts'
 import type { Announcements } from './announcements.ts'
@@ -101,7 +101,7 @@ export class SimNode {
   addLink(link: SimLink): void {
     this.links.push(link)
     this.peerIds.push(link.other.id)
-    // Who has all asks for nothing, so proves nothing, and is told nothing (client/net/peer-link.ts).
+    // Who has all asks for nothing, so proves nothing, and is told nothing (client/peer/peer-link.ts).
     this.heard.push(this.isWanting ? 0 : Number.POSITIVE_INFINITY)
   }
 

@@ -1,4 +1,4 @@
-import { missingRuns, OriginPlan, type OriginView } from '../../client/origin-plan.ts'
+import { missingRuns, OriginPlan, type OriginView } from '../../client/origin/origin-plan.ts'
 import type { PieceIndex } from '../../core/metainfo.ts'
 import type { Port } from './port.ts'
 import { RegistryRun } from './registry-run.ts'
@@ -17,7 +17,7 @@ export interface SimOriginOptions {
 }
 
 /**
- * Carries out the client's plan of what a node fetches from the registry (client/origin-plan.ts), without what goes wrong
+ * Carries out the client's plan of what a node fetches from the registry (client/origin/origin-plan.ts), without what goes wrong
  * there: a registry and a tracker that answer at once, and no credential that ends.
  */
 export class SimOrigin implements OriginView {

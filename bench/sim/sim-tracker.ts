@@ -78,7 +78,7 @@ export class SimTracker {
   }
 
   /**
-   * As tracker/swarm/publish-hashes.ts answers: a lease, or when to ask again while some pieces have no hash or others
+   * As tracker/calls/publish-hashes.ts answers: a lease, or when to ask again while some pieces have no hash or others
    * fetch what is out of reach.
    */
   lease(asker: { node: NodeId; position: number; nowMs: number; awaited: PieceRun[] }): {

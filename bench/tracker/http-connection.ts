@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls'
-import { BenchPeerError } from '../engine/errors.ts'
+import { BenchPeerError } from '../measure/errors.ts'
 
 /**
  * A kept-alive HTTP/1.1 connection that costs next to nothing, so that the load generator leaves the machine to the

@@ -1,6 +1,6 @@
 import type { Digest } from '../../core/digest.ts'
 import type { RegistryHost } from '../../core/repository.ts'
-import type { TokenKeysAnswer } from '../engine/peers/blob-registry.ts'
+import type { TokenKeysAnswer } from '../measure/blob-registry.ts'
 import type { Operation } from './report.ts'
 
 /** What the benchmark's own processes are asked. */

@@ -1,5 +1,5 @@
-import { answerLines } from '../engine/peers/answer-lines.ts'
-import { type BlobRegistry, startBlobRegistry } from '../engine/peers/blob-registry.ts'
+import { answerLines } from '../measure/answer-lines.ts'
+import { type BlobRegistry, startBlobRegistry } from '../measure/blob-registry.ts'
 import type { LoadSettings, RegistryAnswer } from './questions.ts'
 
 /** A registry that tells who may read which blobs; the tracker never reads one. */

@@ -1,5 +1,5 @@
-import type { describeMachine } from '../engine/machine.ts'
 import { median } from '../engine/report.ts'
+import type { describeMachine } from '../measure/machine.ts'
 
 export const OPERATIONS = ['grant', 'heartbeat'] as const
 export type Operation = (typeof OPERATIONS)[number]

@@ -8,9 +8,9 @@ import { createCluster } from '../../certs-tool/admin-client.ts'
 import type { KeyedCertificate } from '../../core/issue-certificate.ts'
 import type { ClusterId } from '../../core/metainfo.ts'
 import type { RegistryHost } from '../../core/repository.ts'
-import { BenchPeerError } from '../engine/errors.ts'
-import { endOf, endWithin } from '../engine/line-process.ts'
-import type { TokenKeysAnswer } from '../engine/peers/blob-registry.ts'
+import type { TokenKeysAnswer } from '../measure/blob-registry.ts'
+import { BenchPeerError } from '../measure/errors.ts'
+import { endOf, endWithin } from '../measure/line-process.ts'
 
 /** `shoal tracker` as operators run it, with one cluster. */
 export interface TrackerProcess {

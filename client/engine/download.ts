@@ -1,9 +1,10 @@
 import { type NodeId, type PieceIndex, type PieceLayout, pieceBytesAt } from '../../core/metainfo.ts'
 import { PeerProtocolError } from '../errors.ts'
+import type { Bitfield } from '../store/bitfield.ts'
 import type { PieceBufferShare } from '../store/piece-buffers.ts'
 import { BLOCK_BYTES_FOREIGN, type BlockAddress } from '../wire/messages.ts'
-import type { Bitfield } from './bitfield.ts'
 import { othersToLetOff, pickDuplicate } from './end-game.ts'
+import { UnderWay } from './in-flight.ts'
 import { Pace } from './pace.ts'
 import { nearestPiece, type PickView, pickPiece } from './picker.ts'
 import type { RateLimit } from './rate-limit.ts'
@@ -19,7 +20,6 @@ import {
 } from './source.ts'
 import { Sources } from './sources.ts'
 import { dueSince, SNUBBED_MS, Stalls } from './stalls.ts'
-import { UnderWay } from './under-way.ts'
 
 export type { Assembly, Source, SourceLimits, SourcePort } from './source.ts'
 

@@ -1,5 +1,5 @@
 import type { PieceIndex } from '../../core/metainfo.ts'
-import type { Bitfield } from './bitfield.ts'
+import type { Bitfield } from '../store/bitfield.ts'
 
 /** Share of the pieces, from the consumer's position on, inside which the rarest goes first. */
 const WINDOW_SHARE = 1 / 8

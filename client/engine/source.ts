@@ -1,7 +1,7 @@
 import type { NodeId, PieceIndex } from '../../core/metainfo.ts'
+import { Bitfield } from '../store/bitfield.ts'
 import type { PieceBuffer } from '../store/piece-buffers.ts'
 import type { BlockAddress } from '../wire/messages.ts'
-import { Bitfield } from './bitfield.ts'
 import { RequestWindow } from './request-window.ts'
 
 /** A peer as a source: what the download tells it. Implemented by a connection, or by a simulator. */

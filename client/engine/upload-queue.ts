@@ -1,7 +1,7 @@
 import type { PieceIndex, PieceLayout } from '../../core/metainfo.ts'
 import type { BlockAddress } from '../wire/messages.ts'
 import { rareMax } from './picker.ts'
-import { Turns } from './turns.ts'
+import { Turns } from './upload-slots.ts'
 
 /**
  * Peers that a downloader serves at the same moment; others wait their turn, so that a piece goes out fast and is passed on

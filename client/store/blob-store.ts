@@ -7,13 +7,13 @@ import type { HashBatch } from '../../core/hash-batch.ts'
 import { allPieces, isSwarmId, type PieceLayout, pieceLayout, type SwarmId } from '../../core/metainfo.ts'
 import { hashBatchToJson, type repositorySchema } from '../../core/tracker-api.ts'
 import type { BlobKey } from '../client.ts'
-import { Bitfield } from '../engine/bitfield.ts'
-import { PieceHashes } from '../engine/piece-hashes.ts'
 import { StoreClosedError, StoreFullError } from '../errors.ts'
+import { Bitfield } from './bitfield.ts'
 import type { CacheKey } from './blob-cipher.ts'
 import { type BlobFile, readFile as readBlobFile, readFileSync as readBlobFileSync } from './blob-file.ts'
 import { blobState } from './blob-state.ts'
 import { ColdReads } from './cold-reads.ts'
+import { PieceHashes } from './piece-hashes.ts'
 
 /** Left free on the disk beside the blobs. */
 const DISK_RESERVE_BYTES = 256 * 1024 * 1024

@@ -1,5 +1,5 @@
 import type { Digest } from '../../core/digest.ts'
-import type { BlobEgress } from '../registry-log.ts'
+import type { BlobEgress } from '../registry/registry-log.ts'
 
 /** What `--json` prints. All byte fields count layers only. */
 export interface DemoReport {

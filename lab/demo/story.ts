@@ -1,7 +1,7 @@
 import { type Lab, type LabNode, type NodePlan, startLab } from '../cluster.ts'
 import { LabClosedError } from '../errors.ts'
 import { PROGRAM_LINE } from '../image/image.ts'
-import { closeOnSignals } from '../run.ts'
+import { closeOnSignals } from '../machine/run.ts'
 import type { DemoOptions } from './options.ts'
 import type { ProgressView } from './progress.ts'
 import type { DemoFacts, NodeReport } from './report.ts'

@@ -1,6 +1,6 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { waitForPart } from '../processes.ts'
+import { waitForPart } from '../machine/processes.ts'
 import { ArchiveDigests } from './archive-digests.ts'
 import {
   authFile,

@@ -1,8 +1,8 @@
 import type { Digest } from '../../core/digest.ts'
 import type { LabImage } from '../image/image.ts'
-import type { LabHost } from '../network.ts'
-import type { LabProcesses } from '../processes.ts'
-import type { Account } from '../registry.ts'
+import type { LabHost } from '../machine/network.ts'
+import type { LabProcesses } from '../machine/processes.ts'
+import type { Account } from '../registry/registry.ts'
 
 /** A pull of the largest image that a lab uses, on a shaped link, fits in. */
 export const PULL_PATIENCE_MS = 10 * 60_000

@@ -4,8 +4,8 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { type Digest, digestFromHex, digestHex } from '../../core/digest.ts'
-import type { CommandOptions } from '../processes.ts'
-import type { StartingLine } from '../starting-line.ts'
+import type { CommandOptions } from '../machine/processes.ts'
+import type { StartingLine } from '../machine/starting-line.ts'
 import {
   authFile,
   type ImageReference,

@@ -1,5 +1,5 @@
 import { expect } from 'vitest'
-import { LINKS_MAX } from '../../client/swarm-links.ts'
+import { LINKS_MAX } from '../../client/swarm/swarm-links.ts'
 import { AttackLine, enrol, type Member, proverFor, swarmOf } from './attacker.ts'
 import { attackTest } from './ledger.ts'
 import { expectServesHonestly, expectUnharmed, useTarget } from './target.ts'

@@ -1,6 +1,6 @@
 import { Agent, request } from 'node:https'
 import { connect, type Socket } from 'node:net'
-import { makeKey } from '../../client/net/node-identity.ts'
+import { makeKey } from '../../client/membership/node-identity.ts'
 
 /** An attacker of the tracker as a process of its own, so that the honest ones are slowed by the tracker alone. */
 

@@ -1,5 +1,5 @@
 import { expect } from 'vitest'
-import { makeKey } from '../../client/net/node-identity.ts'
+import { makeKey } from '../../client/membership/node-identity.ts'
 import type { Repository } from '../../core/repository.ts'
 import { pullClaims } from '../core/signed-tokens.ts'
 import { REPOSITORY } from '../core/test-registry.ts'

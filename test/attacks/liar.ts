@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto'
-import { makeKey } from '../../client/net/node-identity.ts'
+import { makeKey } from '../../client/membership/node-identity.ts'
 import type { Lease, PullResponse } from '../../core/tracker-api.ts'
 import type { TestBlob } from '../pull/test-cluster.ts'
 import { type Member, type Surroundings, swarmOf } from './attacker.ts'

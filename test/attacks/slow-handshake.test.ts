@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { connect as connectPlain, type Socket } from 'node:net'
 import { expect } from 'vitest'
-import { HANDSHAKING_MAX } from '../../client/net/peer-listener.ts'
+import { HANDSHAKING_MAX } from '../../client/peer/peer-listener.ts'
 import { encodeHandshake } from '../../client/wire/handshake.ts'
 import { AttackLine } from './attacker.ts'
 import { openHalf } from './half-open.ts'

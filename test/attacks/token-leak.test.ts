@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, expect, vi } from 'vitest'
-import { PeerLink } from '../../client/net/peer-link.ts'
+import { PeerLink } from '../../client/peer/peer-link.ts'
 import { signatureOf, signingInputOf } from '../core/signed-tokens.ts'
 import { progressOf, pull, randomBlob, startTestCluster, type TestCluster } from '../pull/test-cluster.ts'
 import { attackTest } from './ledger.ts'

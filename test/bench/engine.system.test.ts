@@ -8,9 +8,9 @@ import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { BenchRequirementError } from '../../bench/engine/errors.ts'
 import type { Report, SystemName } from '../../bench/engine/report.ts'
 import { systemsNamed } from '../../bench/engine/systems/index.ts'
+import { BenchRequirementError } from '../../bench/measure/errors.ts'
 
 const ALL: SystemName[] = ['shoal', 'libtorrent-ssl', 'libtorrent-plain', 'webtorrent', 'aria2']
 const PROGRAM = join(import.meta.dirname, '../../bench/engine/main.ts')

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { BenchUsageError } from '../../bench/engine/errors.ts'
 import { parseBenchOptions } from '../../bench/engine/options.ts'
+import { BenchUsageError } from '../../bench/measure/errors.ts'
 
 describe('the flags of bench:engine', () => {
   it('measure every system at one, four and eight downloaders when there are none', () => {

@@ -5,9 +5,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { startAnnounceServer } from '../../bench/engine/announce-server.ts'
-import { makeBlob, makeTorrent, sha256OfFile, TORRENT_PIECE_BYTES } from '../../bench/engine/blob.ts'
-import { startLineProcess } from '../../bench/engine/line-process.ts'
-import { cpuSecondsOf, peakRssBytesOf, resetPeakRss } from '../../bench/engine/process-usage.ts'
+import { makeBlob, makeTorrent, sha256OfFile, TORRENT_PIECE_BYTES } from '../../bench/measure/blob.ts'
+import { startLineProcess } from '../../bench/measure/line-process.ts'
+import { cpuSecondsOf, peakRssBytesOf, resetPeakRss } from '../../bench/measure/process-usage.ts'
 import { decodeBencode } from '../../core/bencode.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'shoal-bench-test-'))

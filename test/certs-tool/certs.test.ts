@@ -15,7 +15,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect, createServer } from 'node:tls'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { runShoal } from '../run-shoal.ts'
+import { runShoal } from '../cli/run-shoal.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'shoal-certs-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))

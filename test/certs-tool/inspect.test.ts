@@ -11,7 +11,7 @@ import { parseDigest } from '../../core/digest.ts'
 import { issueLeaf, type KeyedCertificate, makeAuthority } from '../../core/issue-certificate.ts'
 import type { ClusterId, NodeId } from '../../core/metainfo.ts'
 import { parseRegistryHost, parseRepository } from '../../core/repository.ts'
-import { runShoal } from '../run-shoal.ts'
+import { runShoal } from '../cli/run-shoal.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'shoal-inspect-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))

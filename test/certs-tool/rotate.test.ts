@@ -1,7 +1,7 @@
 import { statSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { runShoal } from '../run-shoal.ts'
+import { runShoal } from '../cli/run-shoal.ts'
 import { startWorld, type World } from '../tracker/test-tracker.ts'
 
 /** What an operator does about keys, from outside: programs and files. */

@@ -3,9 +3,9 @@ import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { makeKey } from '../../client/net/node-identity.ts'
-import { TrackerClient } from '../../client/net/tracker-client.ts'
-import { runShoal, type StartedShoal, startShoal } from '../run-shoal.ts'
+import { makeKey } from '../../client/membership/node-identity.ts'
+import { TrackerClient } from '../../client/membership/tracker-client.ts'
+import { runShoal, type StartedShoal, startShoal } from '../cli/run-shoal.ts'
 
 /** What an operator does to a running tracker, from outside: programs, files, standard input. */
 

@@ -18,7 +18,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { checkOwnFiles, ensureFolder, readOwnFile, replaceFile } from '../../core/data-folder.ts'
-import { mustSkipFor } from '../../lab/requirements.ts'
+import { mustSkipFor } from '../../lab/machine/requirements.ts'
 
 const NOBODY = 65534
 const REFUSED = expect.objectContaining({ code: 'DATA_FOLDER', hint: expect.any(String) })

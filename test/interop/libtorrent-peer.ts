@@ -5,7 +5,7 @@ import { createServer } from 'node:net'
 import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { SYSTEM_PYTHON } from '../../lab/requirements.ts'
+import { SYSTEM_PYTHON } from '../../lab/machine/requirements.ts'
 
 export interface LibtorrentSettings {
   /** Paths. */

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { digestHex } from '../../core/digest.ts'
 import type { Credential } from '../../core/tracker-api.ts'
-import { mustSkipFor } from '../../lab/requirements.ts'
+import { mustSkipFor } from '../../lab/machine/requirements.ts'
 import {
   progressOf,
   pull,

@@ -1,14 +1,14 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
-import { type LineProcess, startLineProcess } from '../../bench/engine/line-process.ts'
+import { type LineProcess, startLineProcess } from '../../bench/measure/line-process.ts'
 import { isPeerInstalled } from '../../bench/peers/installed.ts'
 import type { Understood } from '../../bench/peers/tracker-client.ts'
 import { type BencodedDictionary, decodeBencode } from '../../core/bencode.ts'
 import type { InfoHash } from '../../core/metainfo.ts'
 import { infoHashOf } from '../../core/torrent.ts'
 import type { Credential } from '../../core/tracker-api.ts'
-import { ANNOUNCE_INTERVAL_SECONDS } from '../../tracker/stock/stock-peers.ts'
+import { ANNOUNCE_INTERVAL_SECONDS } from '../../tracker/swarm/stock-peers.ts'
 import {
   pull,
   randomBlob,

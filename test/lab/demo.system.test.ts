@@ -3,9 +3,9 @@ import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { afterEach, describe, expect, test } from 'vitest'
 import { requirementsFor } from '../../lab/cluster.ts'
-import { labsOwnedBy, remainsOf, removeStaleLabs } from '../../lab/leftovers.ts'
-import { waitFor } from '../../lab/processes.ts'
-import { mustSkipFor } from '../../lab/requirements.ts'
+import { labsOwnedBy, remainsOf, removeStaleLabs } from '../../lab/machine/leftovers.ts'
+import { waitFor } from '../../lab/machine/processes.ts'
+import { mustSkipFor } from '../../lab/machine/requirements.ts'
 
 const PROGRAM = fileURLToPath(new URL('../../lab/demo/main.ts', import.meta.url))
 

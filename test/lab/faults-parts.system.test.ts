@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { type Lab, requirementsFor, startLab } from '../../lab/cluster.ts'
-import { remainsOf } from '../../lab/leftovers.ts'
-import { mustSkipFor } from '../../lab/requirements.ts'
+import { remainsOf } from '../../lab/machine/leftovers.ts'
+import { mustSkipFor } from '../../lab/machine/requirements.ts'
 import {
   BLOB_BYTES,
   expectWhole,

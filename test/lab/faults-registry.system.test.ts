@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Lab, requirementsFor, startLab } from '../../lab/cluster.ts'
-import { remainsOf } from '../../lab/leftovers.ts'
-import { waitFor } from '../../lab/processes.ts'
-import { mustSkipFor } from '../../lab/requirements.ts'
+import { remainsOf } from '../../lab/machine/leftovers.ts'
+import { waitFor } from '../../lab/machine/processes.ts'
+import { mustSkipFor } from '../../lab/machine/requirements.ts'
 import { expectWhole, LINKS, logged, pullTogether, TINY_IMAGE } from './fault-story.ts'
 
 const HANG_UP_MS = 5_000

@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Lab, requirementsFor, startLab } from '../../lab/cluster.ts'
 import { PROGRAM_LINE } from '../../lab/image/image.ts'
-import { remainsOf } from '../../lab/leftovers.ts'
-import { mustSkipFor } from '../../lab/requirements.ts'
+import { remainsOf } from '../../lab/machine/leftovers.ts'
+import { mustSkipFor } from '../../lab/machine/requirements.ts'
 
 /** Stories of real clients whose cluster loses a part; told in order, in one lab. */
 describe.skipIf(mustSkipFor(requirementsFor(['docker', 'skopeo'])))(

@@ -4,9 +4,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { digestHex, parseDigest } from '../../core/digest.ts'
 import { type Lab, requirementsFor, startLab } from '../../lab/cluster.ts'
 import { PROGRAM_LINE } from '../../lab/image/image.ts'
-import { remainsOf } from '../../lab/leftovers.ts'
+import { remainsOf } from '../../lab/machine/leftovers.ts'
+import { mustSkipFor } from '../../lab/machine/requirements.ts'
 import type { PullerKind } from '../../lab/pullers/puller.ts'
-import { mustSkipFor } from '../../lab/requirements.ts'
 
 const KINDS: PullerKind[] = ['docker', 'skopeo', 'podman']
 

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { realpathSync } from 'node:fs'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { mustSkipFor } from '../../lab/requirements.ts'
+import { mustSkipFor } from '../../lab/machine/requirements.ts'
 import { KernelSocketOwners } from '../../proxy/socket-owner.ts'
 
 const NOBODY = 65534

@@ -1,6 +1,6 @@
 import { afterEach, expect, test } from 'vitest'
-import { ACCEPTED_MAX } from '../../client/net/peer-listener.ts'
-import { LINKS_MAX } from '../../client/swarm-links.ts'
+import { ACCEPTED_MAX } from '../../client/peer/peer-listener.ts'
+import { LINKS_MAX } from '../../client/swarm/swarm-links.ts'
 import { AttackLine, enrol, type Member, proverFor, swarmOf } from '../attacks/attacker.ts'
 import { connectionsTo } from './connections.ts'
 import { progressOf, pull, randomBlob, startTestCluster, type TestCluster } from './test-cluster.ts'

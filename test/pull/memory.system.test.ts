@@ -2,9 +2,9 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { type BenchBlob, makeBlob } from '../../bench/engine/blob.ts'
-import { type LineProcess, startLineProcess } from '../../bench/engine/line-process.ts'
-import type { ShoalServices } from '../../bench/engine/peers/shoal-questions.ts'
+import { type BenchBlob, makeBlob } from '../../bench/measure/blob.ts'
+import { type LineProcess, startLineProcess } from '../../bench/measure/line-process.ts'
+import type { ShoalServices } from '../../bench/measure/shoal-questions.ts'
 import { type NodeProcess, startNodeProcess } from '../../bench/memory/node-process.ts'
 
 /** Memory of real nodes, from the kernel's books; `npm run bench:memory` measures more and larger. */

@@ -32,7 +32,7 @@ const breaches = (isBreach: (edge: Edge) => boolean, among = inner) => among.fil
 describe('imports', () => {
   it('are found at all', () => {
     expect(inner.length).toBeGreaterThan(200)
-    expect(inner.map(text)).toContain('shoal.ts imports proxy/main.ts')
+    expect(inner.map(text)).toContain('cli/shoal.ts imports node/main.ts')
     expect(edges.map(text)).toContain('core/config.ts imports zod')
   })
 
@@ -55,9 +55,9 @@ describe('imports', () => {
     ).toEqual([])
   })
 
-  it('of programs are for shoal.ts and up.ts: nobody else starts several', () => {
+  it('of programs are for cli/shoal.ts and cli/up.ts: nobody else starts several', () => {
     const isMain = (path: string) => /^(proxy|tracker|certs-tool)\/main\.ts$/.test(path)
-    const starters = ['shoal.ts', 'up.ts']
+    const starters = ['cli/shoal.ts', 'cli/up.ts']
     expect(
       breaches(({ from, to }) => isMain(to) && !starters.includes(from) && !/^(test|lab|bench)\//.test(from)),
     ).toEqual([])
@@ -96,7 +96,7 @@ describe('imports', () => {
   })
 
   it('never bring fastify to a node', () => {
-    const reached = reachedFrom(['proxy/main.ts'])
+    const reached = reachedFrom(['node/main.ts'])
     expect(reached.size).toBeGreaterThan(30)
     expect([...reached].filter((path) => /^@?fastify/.test(path) || partOf(path) === 'tracker')).toEqual([])
   })
@@ -158,7 +158,7 @@ function isTypeOnly(from: string, to: string): boolean {
 describe('surroundings', () => {
   it('are read by programs only: process.env and process.argv are for what is started', () => {
     const isProgram = (path: string) =>
-      ['shoal.ts', 'vitest.config.ts'].includes(path) || /(^|\/)(main|run|[a-z-]+-main)\.ts$/.test(path)
+      ['cli/shoal.ts', 'vitest.config.ts'].includes(path) || /(^|\/)(main|run|[a-z-]+-main)\.ts$/.test(path)
     const readers = sources.filter(
       (path) => !path.startsWith('test/') && /process\.(env|argv)\b/.test(textOf(path)),
     )
@@ -169,5 +169,5 @@ describe('surroundings', () => {
 /** Files that may read the environment though they are no program; say why beside each. */
 const EXCEPTIONS: string[] = [
   // Looks for the parts that it needs where the shell would.
-  'lab/requirements.ts',
+  'lab/machine/requirements.ts',
 ]

@@ -22,7 +22,7 @@ export function isSource(path: string): boolean {
   return path.endsWith('.ts')
 }
 
-/** A file's folder at the top: `client` of `client/net/x.ts`, '' of `shoal.ts`. */
+/** A file's folder at the top: `client` of `client/net/x.ts`, '' of `cli/shoal.ts`. */
 export function partOf(path: string): string {
   return path.includes('/') ? path.slice(0, path.indexOf('/')) : ''
 }

@@ -1,7 +1,7 @@
 import { pino } from 'pino'
 import { afterEach, describe, expect, it } from 'vitest'
 import type { ClusterId } from '../../core/metainfo.ts'
-import { JoinLimits } from '../../tracker/api/join-limits.ts'
+import { JoinLimits } from '../../tracker/join-limits.ts'
 import { newKey, publicKeyOf, startWorld, type World } from './test-tracker.ts'
 
 const silent = pino({ level: 'silent' })

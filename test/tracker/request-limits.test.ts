@@ -2,7 +2,7 @@ import { pino } from 'pino'
 import { Client } from 'undici'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { networkOf, plainAddress } from '../../core/network.ts'
-import { RequestLimits } from '../../tracker/api/request-limits.ts'
+import { RequestLimits } from '../../tracker/request-limits.ts'
 import { newKey, publicKeyOf, startWorld, type TestNode, type World } from './test-tracker.ts'
 
 const silent = pino({ level: 'silent' })

@@ -9,7 +9,7 @@ import {
   STOCK_PEERS_PER_SWARM_MAX,
   STOCK_SWARMS_MAX,
   StockPeers,
-} from '../../tracker/stock/stock-peers.ts'
+} from '../../tracker/swarm/stock-peers.ts'
 
 const nodeAt = (index: number) => String(index).padStart(40, '0') as NodeId
 const swarmAt = (index: number) => String(index).padStart(40, 'f') as SwarmId

@@ -3,9 +3,9 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { networkOf } from '../../core/network.ts'
 import { RefusedError } from '../errors.ts'
 import type { NodeCaller, TrackerParts } from '../parts.ts'
+import { type RequestBounds, RequestLimits } from '../request-limits.ts'
 import { BodyBudget } from './body-budget.ts'
 import { type ApiCaller, callerOf } from './caller.ts'
-import { type RequestBounds, RequestLimits } from './request-limits.ts'
 
 /** What anybody but a member may send: of a join, a token and a public key are 300 bytes. */
 export const STRANGER_BODY_BYTES_MAX = 4 * 1024

@@ -1,5 +1,5 @@
 import { BoundedMap } from '../../core/bounded-map.ts'
-import { TokenBucket } from './token-bucket.ts'
+import { TokenBucket } from '../token-bucket.ts'
 
 /**
  * Bounds of strangers' TLS handshakes: about 1.5 ms of the one thread that also answers heartbeats. One network may take some 6 %

@@ -1,7 +1,7 @@
 import type { Logger } from 'pino'
 import type { RegistryClient } from '../../core/registry-client.ts'
-import { RequestLimits } from '../api/request-limits.ts'
 import { RefusedError } from '../errors.ts'
+import { RequestLimits } from '../request-limits.ts'
 
 /** Grants refused to one caller per minute in the long run … */
 export const FAILED_GRANTS_PER_MINUTE_MAX = 30

@@ -5,10 +5,10 @@ import { isRepository, type RegistryHost, type Repository } from '../../core/rep
 import { thumbprintOf } from '../../core/token-algorithms.ts'
 import { callerOf, pullCallerOn } from '../api/caller.ts'
 import type { Cluster } from '../authority/cluster.ts'
+import { livePull } from '../calls/live-pull.ts'
 import { RefusedError } from '../errors.ts'
 import type { TrackerParts } from '../parts.ts'
 import { type VerifiedBearer, verifyKnownBearer } from '../pull/credential.ts'
-import { livePull } from '../pull/live-pull.ts'
 import type { SwarmIdentity } from '../store/store.ts'
 
 /** Repositories of one token that are looked at. */

@@ -1,8 +1,8 @@
 import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
 import { NODE_SWARMS_MAX, type Peer } from '../../core/tracker-api.ts'
 import { choosePeers, type PeerCandidate } from '../handout/peers.ts'
-import { StockPeers } from '../stock/stock-peers.ts'
 import { BadPeers } from './bad-peers.ts'
+import { StockPeers } from './stock-peers.ts'
 
 /**
  * Who is in which swarm, in memory only: a node that is not heard of for `ttlMs` is forgotten, and tells

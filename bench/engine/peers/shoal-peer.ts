@@ -4,8 +4,8 @@ import pino from 'pino'
 import { type BlobProgress, type BlobRequest, type Client, startClient } from '../../../client/index.ts'
 import type { Digest } from '../../../core/digest.ts'
 import { openRegistries, type RegistryClients } from '../../../core/registry-client.ts'
-import { answerLines } from './answer-lines.ts'
-import type { ShoalPeerSettings } from './shoal-questions.ts'
+import { answerLines } from '../../measure/answer-lines.ts'
+import type { ShoalPeerSettings } from '../../measure/shoal-questions.ts'
 
 /** One Shoal node of the benchmark: the client as `shoal node` starts it, without the proxy in front. */
 

@@ -6,9 +6,9 @@ import { issueLeaf, makeAuthority } from '../../../core/issue-certificate.ts'
 import { type RegistryConfig, registryConfig } from '../../../core/registry-config.ts'
 import { trackerConfig } from '../../../tracker/config.ts'
 import { type RunningTracker, startTracker } from '../../../tracker/main.ts'
-import { answerLines } from './answer-lines.ts'
-import { type BlobRegistry, startBlobRegistry } from './blob-registry.ts'
-import type { ShoalServices } from './shoal-questions.ts'
+import { answerLines } from '../../measure/answer-lines.ts'
+import { type BlobRegistry, startBlobRegistry } from '../../measure/blob-registry.ts'
+import type { ShoalServices } from '../../measure/shoal-questions.ts'
 
 /** What Shoal's nodes need besides themselves, in one process: a tracker, and a registry with tokens. */
 

@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
-import { BenchPeerError } from '../errors.ts'
+import { BenchPeerError } from '../../measure/errors.ts'
 
 const RETRY_MS = 20
 /** aria2 opens its port within a few hundred milliseconds of its start. */

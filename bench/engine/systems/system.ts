@@ -1,4 +1,4 @@
-import type { BenchBlob } from '../blob.ts'
+import type { BenchBlob } from '../../measure/blob.ts'
 import type { SystemName } from '../report.ts'
 
 /** One BitTorrent implementation: a process of its own per peer, as on separate machines. */

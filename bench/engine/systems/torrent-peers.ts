@@ -1,6 +1,6 @@
 import { join } from 'node:path'
-import { type BenchBlob, makeTorrent, sha256OfFile } from '../blob.ts'
-import type { LineProcess } from '../line-process.ts'
+import { type BenchBlob, makeTorrent, sha256OfFile } from '../../measure/blob.ts'
+import type { LineProcess } from '../../measure/line-process.ts'
 import type { BenchPeer, OpenSystem } from './system.ts'
 
 interface TorrentPeers {

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
+import { startLineProcess } from '../../measure/line-process.ts'
 import { versionOfPeer } from '../../peers/installed.ts'
-import { startLineProcess } from '../line-process.ts'
 import type { BenchSystem } from './system.ts'
 import { torrentPeers } from './torrent-peers.ts'
 

@@ -1,0 +1,79 @@
+import type { PieceIndex, PieceLayout } from '../../core/metainfo.ts'
+import { AWAITED_RUNS_MAX } from '../../core/tracker-api.ts'
+import type { Bitfield } from '../store/bitfield.ts'
+
+/** Pieces of one fetch without a lease; then the node looks whether the swarm has come back. */
+export const FALLBACK_PIECES_MAX = 16
+
+/** Pieces from `first` to before `end`. */
+export interface MissingRun {
+  first: number
+  end: number
+}
+
+/** What a node knows when its swarm gives it nothing. */
+export interface FallbackView {
+  readonly layout: PieceLayout
+  readonly have: Bitfield
+  /** First piece that a reader waits for. */
+  position(): number
+  /** Where this node stands among the downloaders at work that it knows of; `at` is below `of`. */
+  place(): { at: number; of: number }
+  /** No source offers it and none is delivering it. */
+  isOutOfReach(piece: PieceIndex): boolean
+}
+
+/**
+ * Chooses what a node fetches from the registry when its swarm gives it nothing: from the reader's position on, pieces
+ * that nobody offers first. Others that lost the same source do the same at the same moment, so each begins with a share
+ * of its own and gets theirs from them.
+ * @returns undefined when no piece is missing from the reader's position on
+ */
+export function fallbackRun(view: FallbackView): MissingRun | undefined {
+  const missing = missingPieces(view)
+  const outOfReach = missing.filter((piece) => view.isOutOfReach(piece))
+  const wanted = outOfReach.length > 0 ? outOfReach : missing
+  const { at, of } = view.place()
+  const share = Math.ceil(wanted.length / of)
+  const from = wanted.length > 0 ? (at * share) % wanted.length : 0
+  const [first, ...others] = wanted.slice(from, from + Math.min(share, FALLBACK_PIECES_MAX))
+  if (first === undefined) return undefined
+  const gap = others.findIndex((piece, index) => piece !== first + 1 + index)
+  return { first, end: first + 1 + (gap === -1 ? others.length : gap) }
+}
+
+/** Some missing piece is out of reach: no peer offers it, and it is not in flight. */
+export function lacksPieces(view: FallbackView): boolean {
+  const { have, layout } = view
+  for (let piece = have.firstMissing(); piece < layout.pieceCount; piece = have.firstMissing(piece + 1)) {
+    if (view.isOutOfReach(piece as PieceIndex)) return true
+  }
+  return false
+}
+
+/** All pieces that are out of reach, in runs, at most AWAITED_RUNS_MAX. */
+export function outOfReachRuns(view: FallbackView): { firstPiece: number; pieces: number }[] {
+  const { have, layout } = view
+  const runs: { firstPiece: number; pieces: number }[] = []
+  for (let piece = have.firstMissing(); piece < layout.pieceCount; piece = have.firstMissing(piece + 1)) {
+    if (!view.isOutOfReach(piece as PieceIndex)) continue
+    const last = runs.at(-1)
+    if (last && last.firstPiece + last.pieces === piece) last.pieces += 1
+    else if (runs.length === AWAITED_RUNS_MAX) break
+    else runs.push({ firstPiece: piece, pieces: 1 })
+  }
+  return runs
+}
+
+function missingPieces(view: FallbackView): PieceIndex[] {
+  const { have, layout } = view
+  const pieces: PieceIndex[] = []
+  for (
+    let piece = have.firstMissing(view.position());
+    piece < layout.pieceCount;
+    piece = have.firstMissing(piece + 1)
+  ) {
+    pieces.push(piece as PieceIndex)
+  }
+  return pieces
+}

@@ -1,0 +1,250 @@
+import type { PieceIndex } from '../../core/metainfo.ts'
+import type { HashesResponse } from '../../core/tracker-api.ts'
+import {
+  type FallbackView,
+  fallbackRun,
+  lacksPieces,
+  type MissingRun,
+  outOfReachRuns,
+} from './fallback-run.ts'
+
+/**
+ * Who fetches what from the registry, when this node waits for others, and when it helps itself. Decisions only: no
+ * socket, no clock, no random numbers; all times are milliseconds of one clock that the caller passes in. The client
+ * (origin.ts) and the simulation (bench/sim/sim-origin.ts) carry out the same plan.
+ *
+ *                          a lease arrives: fetch its pieces, publish their hashes
+ *                                              ┌───┐
+ *      start()                                 │   ▼
+ *   ──────────────────────────────────────►  FLOWING  ◄─────────────────────────┐
+ *                                               │                               │
+ *              1.5 s without a byte, and the    │         a piece arrives from  │
+ *              tracker did not say "wait"       ▼         a peer                │
+ *                                            STARVING  ──────────────────────►──┤
+ *              the tracker is told which        │                               │
+ *              pieces are out of reach; it      │                               │
+ *              says "wait" or sends somebody    │                               │
+ *                                               │                               │
+ *              3 s without a byte, or 20 s      ▼                               │
+ *              without a piece, and no "wait" ALONE  ────────────────────────►──┘
+ *              that still counts                │ ▲
+ *                                               └─┘ fetch a run without a lease
+ *
+ * STARVING and ALONE begin only while this node fetches nothing. "Wait" means that others fetch what is missing: it
+ * counts for 30 s without a piece while the blob is cold, and for 12 s after that. Where every piece has a hash and some
+ * piece is out of reach, a peer's piece does not end STARVING or ALONE: nobody will be leased that piece.
+ */
+
+/**
+ * Ranges that this node fetches at the same time, each under a lease of its own: while one ends and asks for the next,
+ * another keeps the link busy.
+ */
+export const RUNS_MAX = 2
+/** After so long without a byte the tracker is told: it knows whether others fetch what is missing, or sends somebody. */
+const STARVING_AFTER_MS = 1_500
+/** After so long without a byte this node fetches for itself. */
+const ALONE_AFTER_MS = 3_000
+/** The same, where bytes come but no whole piece does. */
+const ALONE_AFTER_NO_PIECE_MS = 20_000
+/** How long "wait" counts while the blob is cold: others publish each piece that they fetch. */
+const WAIT_COLD_MS = 30_000
+/** How long "wait" counts when all hashes are known: the time of a lease, and for the piece to spread. */
+const WAIT_REFETCH_MS = 12_000
+/** Readers are told when fetches from the registry have failed for so long and no piece came from anywhere. */
+const BROKEN_AFTER_MS = 10_000
+/** Pause after a refusal or a broken connection of the registry, and after a call that the tracker did not take. */
+const RETRY_MS = 1_000
+/** Pause after the first call to the tracker that no lease can come of; it doubles with each further one. */
+const ASK_PAUSE_MS_MIN = 6_000
+const ASK_PAUSE_MS_MAX = 15_000
+
+/** What the plan looks at: this node's copy of the blob, and its surroundings. */
+export interface OriginView extends FallbackView {
+  /** Runs of pieces that this node fetches from the registry now. */
+  runsActive(): number
+  /** An open-ended answer of the registry is being read: one run at a time can use it. */
+  isReadingOn(): boolean
+  /** How long no block has come from a peer, and no piece within reach, in ms. */
+  peersIdleMs(): number
+  /** A call to the tracker is under way. */
+  isAsking(): boolean
+}
+
+/** What the tracker answered to a call that asked for a lease. */
+export type LeaseAnswer = Pick<HashesResponse, 'status' | 'retryInMs'> & {
+  isLeased: boolean
+  /** Peers that it named. */
+  peers: number
+}
+
+/** What to do next: fetch pieces [first, end) without a lease, or ask the tracker for one. */
+export type OriginStep = ({ do: 'fetch' } & MissingRun) | { do: 'ask' }
+
+export class OriginPlan {
+  private readonly view: OriginView
+  private state: 'flowing' | 'starving' | 'alone' = 'flowing'
+  private isStarted = false
+  private pieceAtMs: number
+  /** Since when the tracker has said "wait", or since the last piece under it. */
+  private waitSinceMs: number | undefined
+  private waitMs = WAIT_COLD_MS
+  /** Since when fetches have failed with no piece in between. */
+  private brokenSinceMs: number | undefined
+  /** Every piece has a hash: the tracker leases only what is out of reach. */
+  private isAllPublished = false
+  private areRangesIgnored = false
+  private callAfterMs = 0
+  private fetchAfterMs = 0
+  private fruitlessAsks = 0
+
+  constructor(view: OriginView, nowMs: number) {
+    this.view = view
+    this.pieceAtMs = nowMs
+  }
+
+  /** A reader came: every wait begins now. */
+  start(nowMs: number): void {
+    this.isStarted = true
+    this.pieceAtMs = nowMs
+    this.brokenSinceMs = undefined
+    this.waitSinceMs = undefined
+    this.fruitlessAsks = 0
+  }
+
+  /** Nobody reads any more. */
+  stop(): void {
+    this.isStarted = false
+    this.state = 'flowing'
+  }
+
+  get isActive(): boolean {
+    return this.isStarted
+  }
+
+  get isRangeIgnored(): boolean {
+    return this.areRangesIgnored
+  }
+
+  /** Call a few times a second. @returns undefined: wait */
+  next(nowMs: number): OriginStep | undefined {
+    if (!this.isStarted || this.view.have.isFull) return undefined
+    const isIdle = this.view.runsActive() === 0
+    if (isIdle) this.lookForHelp(nowMs)
+    if (isIdle && this.state === 'alone' && nowMs >= this.fetchAfterMs) {
+      const run = fallbackRun(this.view)
+      return run && { do: 'fetch', ...run }
+    }
+    return !this.view.isAsking() && this.mayAsk(nowMs) ? { do: 'ask' } : undefined
+  }
+
+  private lookForHelp(nowMs: number): void {
+    const peersIdleMs = this.view.peersIdleMs()
+    const pieceIdleMs = nowMs - this.pieceAtMs
+    const idleMs = Math.min(pieceIdleMs, peersIdleMs)
+    const isAskedToWait = this.waitSinceMs !== undefined
+    if (this.state === 'flowing' && idleMs > STARVING_AFTER_MS && !isAskedToWait && !this.view.isAsking()) {
+      this.state = 'starving'
+      this.callAfterMs = nowMs
+    }
+    const isWaitOver = this.waitSinceMs === undefined || nowMs - this.waitSinceMs >= this.waitMs
+    if (isWaitOver && (idleMs > ALONE_AFTER_MS || pieceIdleMs > ALONE_AFTER_NO_PIECE_MS)) this.state = 'alone'
+  }
+
+  /** This node has room for a run, and some piece is neither offered nor under way. */
+  mayFollowLease(nowMs: number): boolean {
+    const runsMax = this.view.isReadingOn() || this.areRangesIgnored ? 1 : RUNS_MAX
+    const isFree = this.view.runsActive() < runsMax && nowMs >= this.fetchAfterMs
+    return this.isStarted && isFree && lacksPieces(this.view)
+  }
+
+  /** A call that asks for a lease may be made now. */
+  mayAsk(nowMs: number): boolean {
+    return this.mayCall(nowMs) && this.mayFollowLease(nowMs)
+  }
+
+  /** The tracker may be called; after a call that failed, or that said when to come back, it may not. */
+  mayCall(nowMs: number): boolean {
+    return nowMs >= this.callAfterMs
+  }
+
+  /** What a call to the tracker says is out of reach. While pieces flow that is nobody's business. */
+  awaited(): { firstPiece: number; pieces: number }[] | undefined {
+    return this.state === 'flowing' ? undefined : outOfReachRuns(this.view)
+  }
+
+  /** The tracker answered a call that asked for a lease. */
+  answered({ isLeased, status, retryInMs, peers }: LeaseAnswer, nowMs: number): void {
+    this.isAllPublished = status !== 'cold'
+    if (isLeased) {
+      this.waitSinceMs = undefined
+      return
+    }
+    this.callAfterMs = nowMs + (retryInMs ?? this.nextAskPauseMs())
+    if (retryInMs !== null) {
+      this.waitSinceMs ??= nowMs
+      this.waitMs = this.isAllPublished ? WAIT_REFETCH_MS : WAIT_COLD_MS
+      return
+    }
+    this.waitSinceMs = undefined
+    // Every hash is known, and nobody has the bytes or is fetching them: there is nothing to wait for.
+    if (this.isStarted && this.isAllPublished && peers === 0) this.state = 'alone'
+  }
+
+  /**
+   * Every hash is known and a piece is out of reach: no lease comes of asking, and peers come with heartbeats too. Asked
+   * every second, a tracker hears 12 to 16 calls of each node of a large swarm while the rarest pieces spread; with pauses
+   * that begin at one second, 7.
+   */
+  private nextAskPauseMs(): number {
+    const pauseMs = Math.min(ASK_PAUSE_MS_MAX, ASK_PAUSE_MS_MIN * 2 ** this.fruitlessAsks)
+    this.fruitlessAsks += 1
+    return pauseMs
+  }
+
+  /**
+   * The tracker did not take a call.
+   * @param isSilent it did not answer: it vouches for nobody, and what others fetch they cannot publish either
+   */
+  callFailed({ isSilent }: { isSilent: boolean }, nowMs: number): void {
+    this.callAfterMs = nowMs + RETRY_MS
+    if (isSilent) this.waitSinceMs = undefined
+  }
+
+  /** A piece was stored. */
+  pieceArrived(from: 'registry' | 'peer', nowMs: number): void {
+    this.pieceAtMs = nowMs
+    this.brokenSinceMs = undefined
+    // While the blob is cold, a piece shows that whoever fetches gets on.
+    if (this.waitSinceMs !== undefined && this.waitMs === WAIT_COLD_MS) this.waitSinceMs = nowMs
+    if (from === 'registry' || (this.isAllPublished && lacksPieces(this.view))) return
+    this.state = 'flowing'
+  }
+
+  /** The registry refused, or its connection broke. */
+  fetchFailed(nowMs: number): void {
+    this.fetchAfterMs = nowMs + RETRY_MS
+    this.brokenSinceMs ??= nowMs
+  }
+
+  /** The registry answers with the whole where a part was asked for. */
+  rangeIgnored(): void {
+    this.areRangesIgnored = true
+  }
+
+  /** No piece comes from anywhere, and the registry does not give any either: readers must not wait on. */
+  isBroken(nowMs: number): boolean {
+    return this.brokenSinceMs !== undefined && nowMs - this.brokenSinceMs > BROKEN_AFTER_MS
+  }
+}
+
+/** The pieces of [first, end) that are missing, in order, as contiguous runs. */
+export function* missingRuns(have: FallbackView['have'], { first, end }: MissingRun): Generator<MissingRun> {
+  for (let piece = first; piece < end; ) {
+    const from = have.firstMissing(piece)
+    if (from >= end) return
+    let to = from + 1
+    while (to < end && !have.has(to as PieceIndex)) to += 1
+    yield { first: from, end: to }
+    piece = to
+  }
+}

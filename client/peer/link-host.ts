@@ -1,0 +1,60 @@
+import type { X509Certificate } from 'node:crypto'
+import type { CertificateClaims, PullClaims } from '../../core/certificate-claims.ts'
+import type { Defects } from '../../core/defects.ts'
+import type { ShoalError } from '../../core/errors.ts'
+import type { HashBatch } from '../../core/hash-batch.ts'
+import type { NodeId, PieceIndex, PieceLayout, SwarmId } from '../../core/metainfo.ts'
+import type { SignedClaims } from '../../core/registry-token.ts'
+import type { ProofBinding, TokenProver } from '../../core/token-proof/index.ts'
+import type { BlobKey } from '../client.ts'
+import type { SourceLimits } from '../engine/download.ts'
+import type { PeerCredential } from '../membership/cluster-trust.ts'
+import type { ProofMessage } from '../wire/extensions.ts'
+import type { BlockAddress } from '../wire/messages.ts'
+import type { PeerLink } from './peer-link.ts'
+
+/**
+ * What a link tells the swarm that it belongs to. Everything may throw a ShoalError to end the link; what returns a
+ * boolean returns false when the message changed nothing.
+ */
+export interface LinkHost {
+  readonly swarm: SwarmId
+  readonly node: NodeId
+  readonly blob: BlobKey
+  readonly layout: PieceLayout
+  readonly version: string
+  readonly isUploadOnly: boolean
+  readonly defects: Defects
+  isRevoked(claims: CertificateClaims): boolean
+  /** Present while this node downloads with a token. */
+  prover(): TokenProver | undefined
+  /** The pull certificate; present while this node downloads. */
+  pullCredential(): PeerCredential | undefined
+  /** A trusted authority issued the certificate, and it is valid now: what TLS checks of those that it carries. */
+  hasIssued(certificate: X509Certificate): boolean
+  needsProof(): boolean
+  checkCertificate(claims: CertificateClaims): PullClaims
+  checkProof(
+    claims: PullClaims,
+    message: ProofMessage,
+    binding: ProofBinding,
+    certificateKey: string,
+  ): SignedClaims
+  hasPiece(piece: PieceIndex): boolean
+  /** How many pieces the other side has announced. */
+  piecesOf(link: PeerLink): number
+  /** Both handshakes are through: the link counts as connected. */
+  onOpen(link: PeerLink, limits: SourceLimits): void
+  /** The other side may download: tell it what there is. */
+  onAdmitted(link: PeerLink): void
+  onBatch(link: PeerLink, batch: HashBatch): boolean
+  onOffer(link: PeerLink, pieces: PieceIndex[] | 'all'): boolean
+  onOfferBits(link: PeerLink, bits: Buffer): void
+  onChoke(link: PeerLink, isChoked: boolean): boolean
+  onBlockStart(link: PeerLink, block: BlockAddress): Uint8Array | undefined
+  onBlockEnd(link: PeerLink, block: BlockAddress): void
+  /** @returns false when it answers no cancel */
+  onReject(link: PeerLink, block: BlockAddress): boolean
+  onUploadWanted(): void
+  onClosed(link: PeerLink, reason: ShoalError | undefined): void
+}

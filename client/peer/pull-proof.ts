@@ -1,0 +1,146 @@
+import { verify, X509Certificate } from 'node:crypto'
+import type { TLSSocket } from 'node:tls'
+import { type CertificateClaims, claimsOf, type PullClaims } from '../../core/certificate-claims.ts'
+import type { ProofBinding } from '../../core/token-proof/index.ts'
+import { PeerRefusedError } from '../errors.ts'
+import type { ProvenToken } from '../membership/admission.ts'
+import {
+  decodeProof,
+  decodeShownCertificate,
+  type ExtensionName,
+  encodeProof,
+  encodeShownCertificate,
+} from '../wire/extensions.ts'
+import type { Message } from '../wire/messages.ts'
+import type { LinkHost } from './link-host.ts'
+import { keyOf, proofBinding } from './proof-binding.ts'
+
+const SHOWN_LABEL = Buffer.from('shoal-shown-certificate-v1\0')
+
+type ProofHost = Pick<
+  LinkHost,
+  'prover' | 'pullCredential' | 'checkCertificate' | 'checkProof' | 'hasIssued' | 'isRevoked'
+>
+
+/**
+ * How each end of a connection shows the other that it may download: its pull certificate, then the token's proof
+ * under it. A dialler presents the certificate in TLS. An acceptor presents its serve certificate there, because TLS
+ * gives that to whoever dials, known or not; the pull certificate it shows inside the connection, with a signature of
+ * its key over this connection. Invariant: `claims` are those of a certificate that a trusted authority issued to the
+ * node at the other end.
+ */
+export class PullProof {
+  private readonly socket: TLSSocket
+  private readonly host: ProofHost
+  private readonly isDialler: boolean
+  private readonly remote: X509Certificate
+  private readonly local: X509Certificate
+  private shown: X509Certificate | undefined
+  private claimed: CertificateClaims
+  private isSent = false
+  /** By the other side; undefined until then. */
+  proven: ProvenToken | undefined
+
+  constructor(socket: TLSSocket, { host, isDialler }: { host: ProofHost; isDialler: boolean }) {
+    this.socket = socket
+    this.host = host
+    this.isDialler = isDialler
+    this.remote = socket.getPeerX509Certificate()!
+    this.local = socket.getX509Certificate()!
+    this.claimed = claimsOf(this.remote)
+  }
+
+  /** The other side's. */
+  get claims(): CertificateClaims {
+    return this.claimed
+  }
+
+  /** Of both sides. */
+  get certificates(): X509Certificate[] {
+    return [this.remote, this.local, ...(this.shown ? [this.shown] : [])]
+  }
+
+  /**
+   * What this side says for itself; once.
+   * @param ids under which the other side takes it
+   * @returns nothing when this side downloads nothing, or has said so before
+   */
+  messages(ids: Partial<Record<ExtensionName, number>>): Extract<Message, { type: 'extended' }>[] {
+    // A socket that has just been destroyed has no exporter any more; its close is on the way.
+    if (this.isSent || this.socket.destroyed) return []
+    const messages: ReturnType<PullProof['messages']> = []
+    const prover = this.host.prover()
+    const credential = this.isDialler ? undefined : this.host.pullCredential()
+    const own = this.isDialler ? this.local : credential && new X509Certificate(credential.certificatePem)
+    if (own === undefined || (credential ?? prover) === undefined) return []
+    const binding = this.binding(this.isDialler ? 'dialler' : 'acceptor', own, this.remote)
+    if (credential && ids.shoal_certificate !== undefined) {
+      const payload = encodeShownCertificate({
+        certificate: own.raw,
+        signature: credential.sign(shownBytes(binding)),
+      })
+      messages.push({ type: 'extended', extension: ids.shoal_certificate, payload })
+    }
+    if (prover && ids.shoal_proof !== undefined) {
+      const payload = encodeProof({ signingInput: prover.signingInput, proof: prover.prove(binding) })
+      messages.push({ type: 'extended', extension: ids.shoal_proof, payload })
+    }
+    this.isSent = messages.length > 0
+    return messages
+  }
+
+  /** Whether the other side may still show a certificate: an acceptor whom TLS has named a server, once. */
+  get awaitsCertificate(): boolean {
+    return this.isDialler && this.claimed.kind === 'serve'
+  }
+
+  /**
+   * The acceptor shows its pull certificate.
+   * @throws PeerProtocolError, PeerRefusedError, CertificateClaimsError
+   */
+  takeCertificate(payload: Buffer): { claims: PullClaims; certificate: X509Certificate } {
+    const message = decodeShownCertificate(payload)
+    const certificate = parseCertificate(message.certificate)
+    if (!this.host.hasIssued(certificate)) throw new PeerRefusedError('a certificate of no trusted authority')
+    const signed = shownBytes(this.binding('acceptor', certificate, this.local))
+    if (!verify('sha256', signed, certificate.publicKey, message.signature))
+      throw new PeerRefusedError("the certificate is not the other side's own")
+    const claims = this.host.checkCertificate(claimsOf(certificate))
+    if (claims.node !== this.claimed.node) throw new PeerRefusedError("another node's certificate")
+    if (this.host.isRevoked(claims)) throw new PeerRefusedError('revoked')
+    this.shown = certificate
+    this.claimed = claims
+    return { claims, certificate }
+  }
+
+  /** The other side proves that it holds its token. @throws PeerProtocolError, PeerRefusedError */
+  takeProof(payload: Buffer): PullClaims {
+    const message = decodeProof(payload)
+    const claims = this.host.checkCertificate(this.claimed)
+    const certificate = this.shown ?? this.remote
+    const binding = this.binding(this.isDialler ? 'acceptor' : 'dialler', certificate, this.local)
+    const token = this.host.checkProof(claims, message, binding, keyOf(certificate))
+    this.proven = { registry: claims.registry, token }
+    return claims
+  }
+
+  private binding(
+    role: ProofBinding['role'],
+    prover: X509Certificate,
+    verifier: X509Certificate,
+  ): ProofBinding {
+    return proofBinding(this.socket, { role, prover, verifier })
+  }
+}
+
+function shownBytes({ exporter, proverCertificate, verifierCertificate }: ProofBinding): Buffer {
+  return Buffer.concat([SHOWN_LABEL, exporter, proverCertificate, verifierCertificate])
+}
+
+function parseCertificate(der: Buffer): X509Certificate {
+  try {
+    return new X509Certificate(der)
+  } catch (cause) {
+    throw new PeerRefusedError('a certificate that is none', { cause })
+  }
+}

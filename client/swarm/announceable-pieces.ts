@@ -1,0 +1,90 @@
+import { batchPieceCount, type HashBatch } from '../../core/hash-batch.ts'
+import { allPieces, type PieceIndex } from '../../core/metainfo.ts'
+import { Bitfield } from '../store/bitfield.ts'
+import type { StoredBlob } from '../store/blob-store.ts'
+
+/**
+ * Which of a blob's pieces are here, and which of those may be announced. Invariant: a piece is announced only when
+ * its signed hash is known and is the hash of what is stored. A piece that came from the registry is kept for this
+ * node's own reader also without one; when its signed hash turns out to be another, that is a dispute.
+ */
+export class PieceBook {
+  private readonly stored: StoredBlob
+  /** Hashes of stored pieces that no signed hash agrees with (yet). */
+  private readonly unsigned = new Map<PieceIndex, Buffer>()
+
+  constructor(stored: StoredBlob) {
+    this.stored = stored
+  }
+
+  /** The piece was verified and written. */
+  add(piece: PieceIndex, hash: Buffer): void {
+    if (!this.stored.hashes.get(piece)?.equals(hash)) this.unsigned.set(piece, hash)
+    this.stored.have.add(piece)
+    this.stored.markDirty()
+  }
+
+  isAnnounceable(piece: PieceIndex): boolean {
+    return this.stored.have.has(piece) && this.stored.hashes.has(piece) && !this.unsigned.has(piece)
+  }
+
+  announceable(): Bitfield {
+    const field = new Bitfield(this.stored.layout.pieceCount)
+    for (const piece of allPieces(this.stored.layout)) if (this.isAnnounceable(piece)) field.add(piece)
+    return field
+  }
+
+  /**
+   * Takes a batch whose signature is known to be good.
+   * @returns the stored pieces that may be announced by it; undefined when it said nothing new
+   */
+  learn(batch: HashBatch): PieceIndex[] | undefined {
+    if (!this.stored.hashes.add(batch)) return undefined
+    this.stored.markDirty()
+    const pieces = Array.from(
+      { length: batchPieceCount(batch) },
+      (_, at) => (batch.firstPiece + at) as PieceIndex,
+    )
+    for (const piece of pieces) {
+      const own = this.unsigned.get(piece)
+      if (own && this.stored.hashes.get(piece)?.equals(own)) this.unsigned.delete(piece)
+    }
+    return pieces.filter((piece) => this.isAnnounceable(piece))
+  }
+
+  /** Pieces whose signed hash is not that of what the registry sent. */
+  disputed(): { piece: PieceIndex; hash: Buffer }[] {
+    return [...this.unsigned]
+      .filter(([piece]) => this.stored.hashes.has(piece))
+      .map(([piece, hash]) => ({ piece, hash }))
+  }
+
+  /**
+   * Drops the hashes of batches that no trusted key signed, and what was verified under them: whoever has a key that was
+   * withdrawn may have made them up. A blob that was matched as a whole stays.
+   * @returns true when hashes were dropped
+   */
+  retain(isSigned: (batch: HashBatch) => boolean): boolean {
+    const dropped = this.stored.hashes.retain(isSigned)
+    if (dropped.length === 0) return false
+    if (!this.stored.isMatched) {
+      // What came from the registry and is not what such a hash says is right all the same.
+      for (const piece of dropped) if (!this.unsigned.has(piece)) this.stored.have.delete(piece)
+    }
+    this.stored.markDirty()
+    return true
+  }
+
+  /**
+   * Drops what was verified under claims of an older epoch: it may be what was lied about. A blob that was matched as
+   * a whole stays.
+   * @returns true when pieces were dropped
+   */
+  raiseEpoch(epoch: number): boolean {
+    if (!this.stored.hashes.raiseEpoch(epoch) || this.stored.isMatched) return false
+    for (const piece of allPieces(this.stored.layout)) this.stored.have.delete(piece)
+    this.unsigned.clear()
+    this.stored.markDirty()
+    return true
+  }
+}

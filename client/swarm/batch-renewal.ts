@@ -1,0 +1,74 @@
+import { createHash } from 'node:crypto'
+import type { Logger } from 'pino'
+import { RENEWED_RUNS_MAX } from '../../core/batches-api.ts'
+import type { HashBatch } from '../../core/hash-batch.ts'
+import type { ClusterTrustState } from '../membership/cluster-trust.ts'
+import type { TrackerClient } from '../membership/tracker-client.ts'
+import type { StoredBlob } from '../store/blob-store.ts'
+
+interface BatchRenewalParts {
+  stored: StoredBlob
+  trust: ClusterTrustState
+  tracker: TrackerClient
+  log: Logger
+  /** The tracker's own answer. */
+  learnBatches(batches: readonly HashBatch[]): void
+  /** Hashes for which no trusted key stands are to be dropped. */
+  retain(isSigned: (batch: HashBatch) => boolean): void
+}
+
+/**
+ * Has a swarm's hashes signed anew when the tracker signs with another key: peers would refuse them once the previous
+ * key is withdrawn. What the tracker does not sign again, and no trusted key signed, counts no more: it may be the work
+ * of whoever the key was withdrawn for. Invariant: `settledVersion` is the state of the keys for which that was done.
+ */
+export class BatchRenewal {
+  private readonly parts: BatchRenewalParts
+  private settledVersion = -1
+  private running: Promise<void> | undefined
+
+  constructor(parts: BatchRenewalParts) {
+    this.parts = parts
+  }
+
+  /** Does what is due; when the tracker does not answer, the next call tries again. */
+  run(): Promise<void> {
+    if (this.settledVersion === this.parts.trust.batchKeysVersion) return Promise.resolve()
+    this.running ??= this.renew()
+      .catch((error) => this.parts.log.debug({ err: error }, 'the hashes were not signed anew'))
+      .finally(() => {
+        this.running = undefined
+      })
+    return this.running
+  }
+
+  private async renew(): Promise<void> {
+    const { stored, trust } = this.parts
+    const { batchKeysVersion } = trust
+    const isOutdated = (batch: HashBatch) => !trust.isNewlySigned(batch)
+    if (stored.hashes.batches.some(isOutdated)) {
+      await this.askAnew()
+      this.parts.retain((batch) => trust.isSigned(batch))
+      stored.markDirty()
+      stored.save()
+    }
+    this.settledVersion = batchKeysVersion
+  }
+
+  private async askAnew(): Promise<void> {
+    const { stored, tracker } = this.parts
+    const { hashes } = stored
+    const { epoch } = hashes
+    const runs = hashes.runs().map(({ hashes: bytes, ...run }) => ({
+      ...run,
+      sha256: createHash('sha256').update(bytes).digest('base64url'),
+    }))
+    for (let at = 0; at < runs.length; at += RENEWED_RUNS_MAX) {
+      const some = runs.slice(at, at + RENEWED_RUNS_MAX)
+      const { batches } = await tracker.batches(stored.swarm, { epoch, runs: some })
+      // News when the tracker has them confirmed by now.
+      this.parts.learnBatches(batches)
+      hashes.renew(batches)
+    }
+  }
+}

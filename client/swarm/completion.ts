@@ -1,0 +1,178 @@
+import type { Logger } from 'pino'
+import type { Boundary } from '../../core/defects.ts'
+import type { ShoalError } from '../../core/errors.ts'
+import { type CompleteResponse, MISMATCH_PIECES_MAX } from '../../core/tracker-api.ts'
+import { BlobDistrustedError, BlobUnavailableError } from '../errors.ts'
+import type { TrackerClient } from '../membership/tracker-client.ts'
+import type { RegistryAccess } from '../origin/registry-access.ts'
+import type { StoredBlob } from '../store/blob-store.ts'
+import type { Verifier } from '../store/verifier.ts'
+import type { PieceBook } from './announceable-pieces.ts'
+import type { WholeCheck } from './digest-check.ts'
+import { findWrongPiece, type WrongPiece } from './find-wrong-piece.ts'
+
+/** How long a node looks for the wrong piece of a blob that does not match its digest. */
+const ACCUSE_MS_MAX = 10 * 60_000
+
+/** What completing a blob needs of its swarm. */
+export interface CompletionHost {
+  /** The pieces add up to the digest. */
+  onMatched(): void
+  fail(reason: ShoalError): void
+  /** Reading or writing the file failed. */
+  failWriting(cause: unknown): void
+  /** Resolves when the hashes of what this node fetched are published, or the tracker did not take them. */
+  publish(): Promise<void>
+  servesStockClients(): boolean
+  raiseEpoch(epoch: number): void
+  learnBatches(batches: CompleteResponse['batches']): void
+}
+
+export interface CompletionParts {
+  stored: StoredBlob
+  book: PieceBook
+  whole: WholeCheck
+  access: RegistryAccess
+  tracker: TrackerClient
+  verifier: Verifier
+  log: Logger
+  /** Of the swarm: for what nobody waits for. */
+  boundary: Boundary
+  host: CompletionHost
+}
+
+/**
+ * The end of a blob: all pieces are here. It is matched against its digest, and the tracker is told that it matched, or
+ * whose hashes were wrong.
+ */
+export class Completion {
+  private readonly parts: CompletionParts
+  private isFinishing = false
+  private rechecking: Promise<void> | undefined
+
+  constructor(parts: CompletionParts) {
+    this.parts = parts
+  }
+
+  /** Matches the whole, unless two other nodes' matches make these hashes enough; then reports. */
+  async finish(): Promise<void> {
+    const { stored, whole, host, boundary } = this.parts
+    if (this.isFinishing || stored.isMatched) return
+    this.isFinishing = true
+    try {
+      const isHashed = whole.isNeeded
+      if (!(await whole.isMatched())) {
+        boundary.run(() => this.accuse())
+        host.fail(new BlobDistrustedError('the pieces do not add up to the digest'))
+        return
+      }
+      stored.isMatched = true
+      stored.isHashed = isHashed
+      stored.markDirty()
+      host.onMatched()
+      await host.publish()
+      await this.report(isHashed ? 'whole' : 'pieces')
+      if (host.servesStockClients()) await this.piecesSha1()
+    } catch (cause) {
+      host.failWriting(cause)
+    } finally {
+      this.isFinishing = false
+    }
+  }
+
+  /**
+   * Hashes the whole of a blob that was believed on confirmed hashes, once: a reader that asks for it again may have found
+   * it wrong.
+   * @throws BlobDistrustedError when it is not what the digest says, and the copy is dropped; BlobUnavailableError
+   */
+  recheck(): Promise<void> {
+    const { stored } = this.parts
+    if (!stored.isComplete || stored.isHashed) return Promise.resolve()
+    this.rechecking ??= this.hashStored().finally(() => {
+      this.rechecking = undefined
+    })
+    return this.rechecking
+  }
+
+  private async hashStored(): Promise<void> {
+    const { stored, whole, host, boundary } = this.parts
+    const isMatching = await whole.isStoredMatching().catch((cause) => {
+      throw new BlobUnavailableError('the blob could not be read again', { cause })
+    })
+    if (isMatching) {
+      stored.isHashed = true
+      stored.markDirty()
+      stored.save()
+      return
+    }
+    const reason = new BlobDistrustedError('a blob that two nodes vouched for is not what its digest says')
+    stored.isMatched = false
+    // After a risen epoch there is no hash left to accuse anybody of.
+    if (stored.hashes.isComplete) boundary.run(() => this.accuse())
+    host.fail(reason)
+    throw reason
+  }
+
+  /** Without hashes of every piece (the tracker was not there to sign them) there is nothing to confirm. */
+  private async report(matched: 'whole' | 'pieces'): Promise<void> {
+    const { stored, book, tracker, host, log } = this.parts
+    if (!stored.hashes.isComplete) return
+    const disputed = book.disputed().slice(0, MISMATCH_PIECES_MAX)
+    try {
+      if (disputed.length > 0) return await this.reportMismatch(disputed)
+      const complete = (piecesSha1: string | null) =>
+        tracker.complete(stored.swarm, { epoch: stored.hashes.epoch, matched, piecesSha1 })
+      const answer = await complete(null)
+      host.learnBatches(answer.batches)
+      stored.save()
+      if (answer.wantsSha1) await complete((await this.piecesSha1()).toString('base64url'))
+    } catch (error) {
+      log.debug({ err: error }, 'the tracker did not take the completion')
+    }
+  }
+
+  /** Someone published a wrong hash: finds out of which piece, from the registry, and tells the tracker. */
+  private async accuse(): Promise<void> {
+    const { stored, access, log } = this.parts
+    const { layout, hashes } = stored
+    const { epoch } = hashes
+    const stream = access.stream(0, layout.pieceCount, AbortSignal.timeout(ACCUSE_MS_MAX))
+    try {
+      const wrong = await findWrongPiece(stream, layout, hashes)
+      if (!wrong) return
+      await this.reportWrong(wrong, epoch)
+    } catch (error) {
+      log.warn({ err: error }, 'the wrong piece could not be found')
+    }
+  }
+
+  /** A piece that came from the registry is not what its published hash says. */
+  async reportWrong({ piece, hash }: WrongPiece, epoch = this.parts.stored.hashes.epoch): Promise<void> {
+    const { stored, tracker, log } = this.parts
+    log.warn({ piece }, 'a published hash is not that of the registry')
+    try {
+      await tracker.mismatch(stored.swarm, { epoch, pieces: [{ piece, hash: hash.toString('base64url') }] })
+    } catch (error) {
+      log.warn({ err: error }, 'the tracker did not take the report of a wrong hash')
+    }
+  }
+
+  /** SHA-1 of every piece of the whole blob, for stock clients: one pass over it, once, off the event loop. */
+  async piecesSha1(): Promise<Buffer> {
+    const { stored, verifier } = this.parts
+    if (stored.piecesSha1) return stored.piecesSha1
+    const hashes = await stored.withFile((file) => verifier.sha1OfPieces(file, stored.layout))
+    stored.piecesSha1 = hashes
+    stored.markDirty()
+    stored.save()
+    return hashes
+  }
+
+  /** The whole blob is right and these pieces are what the registry sent: whoever published other hashes was wrong. */
+  private async reportMismatch(disputed: ReturnType<PieceBook['disputed']>): Promise<void> {
+    const { stored, tracker, host } = this.parts
+    const pieces = disputed.map(({ piece, hash }) => ({ piece, hash: hash.toString('base64url') }))
+    const { epoch } = await tracker.mismatch(stored.swarm, { epoch: stored.hashes.epoch, pieces })
+    host.raiseEpoch(epoch)
+  }
+}

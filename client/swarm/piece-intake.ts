@@ -1,0 +1,94 @@
+import type { HashBatch } from '../../core/hash-batch.ts'
+import type { PieceIndex } from '../../core/metainfo.ts'
+import type { StoredBlob } from '../store/blob-store.ts'
+import type { PieceBuffer } from '../store/piece-buffers.ts'
+import type { Verifier } from '../store/verifier.ts'
+import type { PieceBook } from './announceable-pieces.ts'
+import type { Announcer } from './announcements.ts'
+import type { WholeCheck } from './digest-check.ts'
+
+/** A whole piece in memory. */
+export interface IncomingPiece {
+  piece: PieceIndex
+  buffer: PieceBuffer
+  /** Bytes of the buffer that are the piece. */
+  length: number
+}
+
+/** `known`: it was stored before. `wrong`: its hash is not the one that it must have; it is not readable. */
+export type IntakeOutcome = 'kept' | 'known' | 'wrong'
+
+export interface PieceIntakeParts {
+  stored: StoredBlob
+  verifier: Verifier
+  whole: WholeCheck
+  book: PieceBook
+  announcer: Announcer
+}
+
+/**
+ * The one way of a piece into the store: verify, write, announce. Invariant: a piece is in `stored.have` only after it
+ * was verified and written, and is announced only where its signed hash is known and right.
+ */
+export class PieceIntake {
+  private readonly parts: PieceIntakeParts
+
+  constructor(parts: PieceIntakeParts) {
+    this.parts = parts
+  }
+
+  /**
+   * Takes a piece that must match its signed hash.
+   * @returns `unhashed`: no hash of it is known, or it changed meanwhile (the epoch rose): the piece is asked for again
+   * @throws what writing throws
+   */
+  async fromPeer(incoming: IncomingPiece): Promise<IntakeOutcome | 'unhashed'> {
+    const expected = this.signedHash(incoming.piece)
+    if (expected === undefined) return 'unhashed'
+    const hash = await this.write(incoming, expected)
+    if (hash !== expected) return 'wrong'
+    return this.signedHash(incoming.piece) === expected ? this.keep(incoming.piece, hash) : 'unhashed'
+  }
+
+  /**
+   * Takes a piece from the registry, which must match only where two nodes vouched for its hash.
+   * @throws what writing throws
+   */
+  async fromRegistry(incoming: IncomingPiece): Promise<{ outcome: IntakeOutcome; hash: Buffer }> {
+    const expected = this.parts.stored.hashes.isConfirmed ? this.signedHash(incoming.piece) : undefined
+    const hash = await this.write(incoming, expected)
+    const isWrong = expected !== undefined && hash !== expected
+    return { outcome: isWrong ? 'wrong' : this.keep(incoming.piece, hash), hash: Buffer.from(hash, 'hex') }
+  }
+
+  /** In hex, as it is now: the bytes change when another hash is confirmed. */
+  private signedHash(piece: PieceIndex): string | undefined {
+    return this.parts.stored.hashes.get(piece)?.toString('hex')
+  }
+
+  /** Writes the piece when it has the expected hash, or none is expected. @returns its SHA-256 in hex */
+  private write({ piece, buffer, length }: IncomingPiece, expected: string | undefined): Promise<string> {
+    const { stored, verifier, whole } = this.parts
+    const job = { length, position: piece * stored.layout.pieceBytes, expected, whole: whole.handle }
+    return stored.withFile((file) => verifier.piece(buffer, { ...job, file }))
+  }
+
+  private keep(piece: PieceIndex, hash: string): IntakeOutcome {
+    const { stored, book, announcer, whole } = this.parts
+    if (stored.have.has(piece)) return 'known'
+    book.add(piece, Buffer.from(hash, 'hex'))
+    if (book.isAnnounceable(piece)) announcer.add([], [piece])
+    whole.advance()
+    return 'kept'
+  }
+
+  /**
+   * Takes a batch whose signature is known to be good, and announces it with the stored pieces that it covers.
+   * @returns true when it said something new
+   */
+  learn(batch: HashBatch): boolean {
+    const announced = this.parts.book.learn(batch)
+    if (announced) this.parts.announcer.add([batch], announced)
+    return announced !== undefined
+  }
+}

@@ -1,0 +1,454 @@
+import type { Logger } from 'pino'
+import { type Boundary, type Defects, isSystemError } from '../../core/defects.ts'
+import type { ShoalError } from '../../core/errors.ts'
+import type { HashBatch } from '../../core/hash-batch.ts'
+import type { NodeId, PieceIndex, PieceLayout, SwarmId } from '../../core/metainfo.ts'
+import type { RegistryClient } from '../../core/registry-client.ts'
+import type { GrantedSwarm, HashesRequest, HashesResponse, Peer } from '../../core/tracker-api.ts'
+import type { BlobKey, BlobProgress } from '../client.ts'
+import { type Assembly, Download } from '../engine/download.ts'
+import type { RateLimit } from '../engine/rate-limit.ts'
+import {
+  BlobDistrustedError,
+  BlobUnavailableError,
+  ClientClosedError,
+  PieceCorruptError,
+  StoreWriteError,
+} from '../errors.ts'
+import type { Admission } from '../membership/admission.ts'
+import type { ClusterTrustState, PeerCredential } from '../membership/cluster-trust.ts'
+import type { Grant } from '../membership/grants.ts'
+import type { TrackerClient } from '../membership/tracker-client.ts'
+import { Origin } from '../origin/origin.ts'
+import type { OriginHost } from '../origin/origin-host.ts'
+import { RegistryAccess } from '../origin/registry-access.ts'
+import type { SendBuffers } from '../peer/send-buffers.ts'
+import type { Bitfield } from '../store/bitfield.ts'
+import type { StoredBlob } from '../store/blob-store.ts'
+import type { PieceBuffer, PieceBufferShare, PieceBuffers } from '../store/piece-buffers.ts'
+import type { Verifier } from '../store/verifier.ts'
+import { PieceBook } from './announceable-pieces.ts'
+import { Announcer } from './announcements.ts'
+import { BatchRenewal } from './batch-renewal.ts'
+import { Completion } from './completion.ts'
+import { WholeCheck } from './digest-check.ts'
+import { PieceIntake } from './piece-intake.ts'
+import { Readers } from './readers.ts'
+import { SwarmLinks } from './swarm-links.ts'
+
+/** What every swarm of a node shares. */
+export interface SwarmParts {
+  node: NodeId
+  version: string
+  trust: ClusterTrustState
+  admission: Admission
+  tracker: TrackerClient
+  /** Share of blobs that are hashed as a whole although two nodes vouch for their hashes. */
+  auditedShare: number
+  buffers: PieceBuffers
+  sendBuffers: SendBuffers
+  uploadLimit: RateLimit
+  downloadLimit: RateLimit
+  verifier: Verifier
+  log: Logger
+  defects: Defects
+  registry: RegistryClient
+  dial(peer: Peer, host: SwarmLinks, credential: PeerCredential): void
+  onComplete(swarm: Swarm): void
+  /** A peer sent a piece that does not match its hash. */
+  onBadPeer(swarm: SwarmId, node: NodeId): void
+  onFailed(swarm: Swarm, reason: ShoalError): void
+}
+
+/** How often stalls, leases and dials are looked at: the shortest stall. */
+export const TICK_MS = 250
+/** How much work a killed node may lose. */
+const SAVE_EVERY_MS = 1_000
+
+/**
+ * One blob on this node: what is stored of it, who is connected for it, and what goes which way. Invariants: a piece
+ * is in `stored.have` only after it was verified and written; downloading goes on only while someone reads.
+ */
+export class Swarm implements OriginHost {
+  readonly links: SwarmLinks
+  readonly stored: StoredBlob
+  readonly buffers: PieceBufferShare
+  readonly log: Logger
+  readonly access: RegistryAccess
+  /** Whatever fails in here fails this blob: its readers go on with the registry. */
+  readonly boundary: Boundary
+  grant: Grant | undefined
+  private readonly parts: SwarmParts
+  private readonly download: Download
+  private readonly origin: Origin
+  private readonly whole: WholeCheck
+  private readonly book: PieceBook
+  private readonly intake: PieceIntake
+  private readonly completion: Completion
+  private readonly renewal: BatchRenewal
+  private readonly claimed = new Set<PieceIndex>()
+  private readonly readers = new Readers()
+  private failure: ShoalError | undefined
+  private ticker: NodeJS.Timeout | undefined
+  private fillTimer: NodeJS.Timeout | undefined
+  private bytesFromPeers = 0
+  private savedAtMs = 0
+
+  constructor(stored: StoredBlob, parts: SwarmParts) {
+    this.stored = stored
+    this.parts = parts
+    this.buffers = parts.buffers.share()
+    this.log = parts.log.child({ digest: stored.key.digest, swarm: stored.swarm })
+    this.boundary = parts.defects.boundary('swarm', (reason) => this.fail(reason))
+    const announce = this.boundary.callback((...news: Parameters<SwarmLinks['announce']>) =>
+      this.links.announce(...news),
+    )
+    this.download = new Download({
+      node: parts.node,
+      layout: stored.layout,
+      have: stored.have,
+      buffers: this.buffers,
+      isAskable: (piece) => stored.hashes.has(piece) && !this.claimed.has(piece),
+      position: () => this.readers.position,
+      onPiece: this.boundary.callback((assembly: Assembly) => this.takeFromPeer(assembly)),
+      nowMs: () => performance.now(),
+      random: Math.random,
+      limit: parts.downloadLimit,
+      wait: (delayMs) => this.fillLater(delayMs),
+    })
+    this.links = new SwarmLinks({
+      ...parts,
+      stored,
+      download: this.download,
+      log: this.log,
+      boundary: this.boundary,
+      isWanted: () => this.isWanted,
+      grant: () => this.grant,
+      onAdmitted: () => this.boundary.run(() => this.renewal.run()),
+      onBatch: (batch) => this.onBatch(batch),
+      announceable: () => this.book.announceable(),
+    })
+    this.access = new RegistryAccess(stored, parts)
+    this.origin = new Origin(this)
+    this.whole = new WholeCheck(parts.verifier, stored, { isAudit: Math.random() < parts.auditedShare })
+    this.book = new PieceBook(stored)
+    this.intake = new PieceIntake({
+      stored,
+      verifier: parts.verifier,
+      whole: this.whole,
+      book: this.book,
+      announcer: new Announcer(announce),
+    })
+    this.completion = new Completion({
+      stored,
+      book: this.book,
+      whole: this.whole,
+      access: this.access,
+      tracker: parts.tracker,
+      verifier: parts.verifier,
+      log: this.log,
+      boundary: this.boundary,
+      host: {
+        onMatched: () => this.onMatched(),
+        fail: (reason) => this.fail(reason),
+        failWriting: (cause) => this.failWriting(cause),
+        publish: () => this.origin.publish(),
+        servesStockClients: () => !this.links.needsProof(),
+        raiseEpoch: (epoch) => this.raiseEpoch(epoch),
+        learnBatches: (batches) => this.learnBatches(batches),
+      },
+    })
+    this.renewal = new BatchRenewal({
+      ...parts,
+      stored,
+      log: this.log,
+      learnBatches: (batches) => this.learnBatches(batches),
+      retain: (isSigned) => this.retainHashes(isSigned),
+    })
+  }
+
+  get swarm(): SwarmId {
+    return this.stored.swarm
+  }
+  get blob(): BlobKey {
+    return this.stored.key
+  }
+  get layout(): PieceLayout {
+    return this.stored.layout
+  }
+  get have(): Bitfield {
+    return this.stored.have
+  }
+  get epoch(): number {
+    return this.stored.hashes.epoch
+  }
+  /** Someone reads the blob, so what is missing of it is fetched. */
+  get isWanted(): boolean {
+    return this.readers.count > 0
+  }
+
+  progress(): BlobProgress {
+    return {
+      ...this.blob,
+      repository: this.stored.repository,
+      bytes: this.layout.blobBytes,
+      bytesFromRegistry: this.origin.bytes,
+      bytesFromPeers: this.bytesFromPeers,
+      bytesToPeers: this.links.bytesSent,
+      state: this.failure ? 'failed' : this.stored.isComplete ? 'complete' : 'downloading',
+      peers: this.links.size,
+    }
+  }
+
+  // --- local readers -------------------------------------------------------------------------------------------
+
+  /** A grant, and the request that it answers: with both this node may download. */
+  admitReader(
+    grant: Grant,
+    granted: GrantedSwarm | undefined,
+    request: Parameters<RegistryAccess['admit']>[0],
+  ): void {
+    this.grant = grant
+    this.access.admit(request)
+    this.failure = undefined
+    if (!granted) return
+    this.raiseEpoch(granted.epoch)
+    this.learnBatches(granted.batches)
+    this.links.addPeers(granted.peers)
+    this.links.proveTokens()
+    if (granted.lease) this.origin.offer(granted.lease)
+    this.download.fillAll()
+  }
+
+  /** A reader waits for what comes from `piece` on; the first one starts the download. */
+  setPosition(reader: object, piece: number): void {
+    if (!this.readers.move(reader, piece)) return
+    this.stored.touch()
+    if (this.stored.isComplete) return
+    this.download.resume()
+    this.origin.start()
+    this.ticker ??= setInterval(
+      this.boundary.callback(() => this.tick()),
+      TICK_MS,
+    )
+    this.tick()
+    // A node that was killed after the last piece has yet to match the whole.
+    if (this.have.isFull) this.boundary.run(() => this.completion.finish())
+  }
+
+  removeReader(reader: object): void {
+    if (this.readers.remove(reader)) this.halt()
+  }
+
+  /** Resolves when `isDone`; checked whenever a piece comes in and when the blob is matched. */
+  async until(reader: object, isDone: () => boolean): Promise<void> {
+    if (this.failure && !isDone()) throw this.failure
+    await this.readers.until(reader, isDone)
+  }
+
+  fail(reason: ShoalError): void {
+    if (this.failure || this.stored.isComplete) return
+    this.failure = reason
+    this.halt()
+    this.readers.fail(reason)
+    this.parts.onFailed(this, reason)
+  }
+
+  /** @param reason what readers in the middle of the blob get */
+  close(reason: ShoalError = new ClientClosedError('the node is stopping')): void {
+    this.failure ??= reason
+    this.halt()
+    this.stopTicking()
+    this.whole.abandon()
+    this.readers.fail(reason)
+    this.links.close()
+  }
+
+  /** Resolves when the hashes of what this node fetched are published, or the tracker did not take them. */
+  published(): Promise<void> {
+    return this.origin.publish()
+  }
+
+  private halt(): void {
+    this.download.pause()
+    this.origin.stop()
+    this.stored.save()
+  }
+
+  private tick(): void {
+    this.download.tick()
+    this.origin.tick()
+    this.links.connect()
+    if (Date.now() - this.savedAtMs > SAVE_EVERY_MS) {
+      this.savedAtMs = Date.now()
+      this.stored.save()
+    }
+    if (this.isWanted && !this.stored.isComplete) return
+    // What was fetched under a lease is still published: others wait for its hashes.
+    if (this.origin.isDone) this.stopTicking()
+  }
+
+  private fillLater(delayMs: number): void {
+    const fill = () => {
+      this.fillTimer = undefined
+      this.download.fillAll()
+    }
+    this.fillTimer ??= setTimeout(this.boundary.callback(fill), delayMs)
+    this.fillTimer.unref()
+  }
+
+  private stopTicking(): void {
+    clearInterval(this.ticker)
+    this.ticker = undefined
+  }
+
+  /** Peers and registry are silent: readers go on by themselves, what is stored stays for the next one. */
+  starved(): void {
+    this.readers.fail(new BlobUnavailableError('neither the swarm nor the registry gives a piece'))
+  }
+
+  // --- OriginHost ----------------------------------------------------------------------------------------------
+
+  position(): number {
+    return this.readers.position ?? 0
+  }
+
+  place(): { at: number; of: number } {
+    return this.download.place()
+  }
+
+  isOutOfReach(piece: PieceIndex): boolean {
+    if (this.claimed.has(piece) || this.download.isUnderWay(piece)) return false
+    return !this.download.isOffered(piece) || !this.stored.hashes.has(piece)
+  }
+
+  firstUnknownHash(): number | undefined {
+    return this.stored.hashes.firstUnknown()
+  }
+
+  peersIdleMs(): number {
+    return this.download.idleMs()
+  }
+
+  claim(piece: PieceIndex): void {
+    this.claimed.add(piece)
+    this.download.giveUp(piece)
+  }
+
+  unclaim(piece: PieceIndex): void {
+    this.claimed.delete(piece)
+    this.download.fillAll()
+  }
+
+  async storeFromRegistry(piece: PieceIndex, buffer: PieceBuffer, length: number): Promise<Buffer> {
+    const incoming = { piece, buffer, length }
+    const { outcome, hash } = await this.writing(this.intake.fromRegistry(incoming))
+    if (outcome === 'wrong') {
+      // Two nodes vouched for the hash; the tracker finds out who is right.
+      this.boundary.run(() => this.completion.reportWrong({ piece, hash }))
+      const reason = new BlobDistrustedError(
+        `the registry has other bytes for piece ${piece} than two nodes vouched for`,
+      )
+      this.fail(reason)
+      throw reason
+    }
+    if (outcome === 'kept') this.onKept(piece, 'registry')
+    return hash
+  }
+
+  askHashes(request: Omit<HashesRequest, 'pull'>): Promise<HashesResponse> {
+    return this.parts.tracker.hashes(this.swarm, { pull: this.grant!.pull, ...request })
+  }
+
+  learn(answer: HashesResponse): void {
+    this.raiseEpoch(answer.epoch)
+    this.learnBatches(answer.batches)
+    this.links.addPeers(answer.peers)
+    this.download.fillAll()
+  }
+
+  // --- pieces --------------------------------------------------------------------------------------------------
+
+  private async takeFromPeer(assembly: Assembly): Promise<void> {
+    const { piece, length, source } = assembly
+    try {
+      const outcome = await this.writing(this.intake.fromPeer(assembly)).catch(() => 'unwritten' as const)
+      if (outcome === 'wrong')
+        this.links.ban(source, new PieceCorruptError(`piece ${piece} does not match its hash`))
+      if (outcome === 'kept' || outcome === 'known') this.bytesFromPeers += length
+      if (outcome === 'kept') this.onKept(piece, 'peer')
+    } finally {
+      this.download.settle(assembly)
+    }
+  }
+
+  /** A disk that takes no more ends the download here; its readers go on with the registry. */
+  private writing<Result>(piece: Promise<Result>): Promise<Result> {
+    return piece.catch((cause: unknown) => {
+      this.failWriting(cause)
+      throw cause
+    })
+  }
+
+  private failWriting(cause: unknown): void {
+    if (isSystemError(cause)) this.fail(new StoreWriteError('a piece could not be written', { cause }))
+    else this.boundary.fail(cause)
+  }
+
+  private onKept(piece: PieceIndex, from: 'registry' | 'peer'): void {
+    this.origin.moved(from)
+    this.download.giveUp(piece)
+    this.readers.wake()
+    if (this.have.isFull) this.boundary.run(() => this.completion.finish())
+  }
+
+  /** @throws as `Completion.recheck` */
+  recheck(): Promise<void> {
+    return this.completion.recheck()
+  }
+
+  private onMatched(): void {
+    this.halt()
+    this.readers.wake()
+    const { bytes, bytesFromRegistry, bytesFromPeers } = this.progress()
+    this.log.info({ bytes, bytesFromRegistry, bytesFromPeers }, 'blob complete')
+    this.parts.onComplete(this)
+  }
+
+  /** SHA-1 of every piece of the whole blob, for stock clients. */
+  piecesSha1(): Promise<Buffer> {
+    return this.completion.piecesSha1()
+  }
+
+  // --- hashes and announcements --------------------------------------------------------------------------------
+
+  raiseEpoch(epoch: number): void {
+    // A hash was wrong that may be what this copy was believed on.
+    if (epoch > this.epoch) this.completion.recheck().catch(() => undefined)
+    if (this.book.raiseEpoch(epoch)) this.whole.abandon()
+  }
+
+  /** The tracker signs with another key: has what peers are told signed anew, if there are any. */
+  async renewBatches(): Promise<void> {
+    if (this.isWanted || this.links.size > 0) await this.renewal.run()
+  }
+
+  private retainHashes(isSigned: (batch: HashBatch) => boolean): void {
+    if (!this.book.retain(isSigned)) return
+    // This copy may be what was believed on them.
+    this.recheck().catch(() => undefined)
+    if (!this.stored.isMatched) this.whole.abandon()
+    this.download.fillAll()
+  }
+
+  private onBatch(batch: HashBatch): void {
+    if (batch.epoch < this.epoch) return
+    this.raiseEpoch(batch.epoch)
+    if (this.intake.learn(batch)) this.download.fillAll()
+  }
+
+  /** Only for batches whose signature is known to be good. */
+  private learnBatches(batches: readonly HashBatch[]): void {
+    for (const batch of batches) this.intake.learn(batch)
+  }
+}

@@ -1,0 +1,171 @@
+import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
+import type { ShoalError } from '../../core/errors.ts'
+import { type InfoHash, isSwarmId, type SwarmId } from '../../core/metainfo.ts'
+import type { RegistryClients } from '../../core/registry-client.ts'
+import type { BlobKey, BlobProgress, BlobRequest } from '../client.ts'
+import { StoreClosedError } from '../errors.ts'
+import { CacheKey } from '../store/blob-cipher.ts'
+import { BlobStore, type StoredBlob } from '../store/blob-store.ts'
+import type { StockAliases } from './stock-aliases.ts'
+import { Swarm, type SwarmParts } from './swarm.ts'
+
+/** What all swarms share; the registry is each blob's own. */
+export type SharedParts = Omit<SwarmParts, 'registry' | 'onFailed'>
+
+export interface SwarmsOptions {
+  dataDir: string
+  cacheBytesMax: number
+  cacheSecret: Uint8Array | undefined
+  registries: RegistryClients
+  aliases: StockAliases
+  parts: SharedParts
+  onFailed(swarm: Swarm, reason: ShoalError): void
+}
+
+/**
+ * The blobs of this node, each with its swarm. Invariant: a swarm is here only while its blob is in the store; one
+ * that failed is removed with what it had.
+ */
+export class Swarms {
+  private readonly store: BlobStore
+  private readonly parts: SharedParts
+  private readonly registries: RegistryClients
+  private readonly aliases: StockAliases
+  private readonly onFailed: (swarm: Swarm, reason: ShoalError) => void
+  private readonly swarms = new Map<SwarmId, Swarm>()
+  private readonly creating = new Map<SwarmId, Promise<Swarm>>()
+  private renewing: Promise<void> | undefined
+
+  private constructor(store: BlobStore, options: SwarmsOptions) {
+    this.store = store
+    this.parts = options.parts
+    this.registries = options.registries
+    this.aliases = options.aliases
+    this.onFailed = options.onFailed
+  }
+
+  static async open(options: SwarmsOptions): Promise<Swarms> {
+    const { dataDir, cacheBytesMax, cacheSecret } = options
+    const cacheKey = cacheSecret && new CacheKey(cacheSecret)
+    return new Swarms(await BlobStore.open(join(dataDir, 'blobs'), cacheBytesMax, cacheKey), options)
+  }
+
+  /** The swarm of a blob that is in the store, of a registry that is (still) configured. */
+  get(id: SwarmId): Swarm | undefined {
+    const stored = this.store.get(id)
+    return stored && this.registries.has(stored.key.registry) ? this.on(stored) : undefined
+  }
+
+  /** The swarm that a dialling peer names: by its id, or by the alias of stock clients. */
+  named(name: InfoHash): Swarm | undefined {
+    const held = isSwarmId(name) ? this.get(name) : undefined
+    if (held) return held
+    const stored = this.store.all().find((blob) => this.aliases.isNamed(blob, name))
+    return stored && this.get(stored.swarm)
+  }
+
+  /** Computes the hashes that aliases are made of where they are missing: the node was stopped before it had them. */
+  async completeAliases(): Promise<void> {
+    for (const stored of this.store.all()) {
+      const isDue = stored.piecesSha1 === undefined && this.aliases.isOffered(stored)
+      if (isDue) await this.get(stored.swarm)?.piecesSha1()
+    }
+  }
+
+  find({ registry, digest }: BlobKey): Swarm | undefined {
+    const stored = this.store.all().find(({ key }) => key.registry === registry && key.digest === digest)
+    return stored && this.get(stored.swarm)
+  }
+
+  running(): IterableIterator<Swarm> {
+    return this.swarms.values()
+  }
+
+  /** @throws StoreFullError */
+  ensure(id: SwarmId, request: BlobRequest): Promise<Swarm> {
+    const held = this.store.get(id)
+    if (held) return Promise.resolve(this.on(held))
+    const running = this.creating.get(id)
+    if (running) return running
+    const creating = this.create(id, request).finally(() => this.creating.delete(id))
+    this.creating.set(id, creating)
+    return creating
+  }
+
+  /** What peers can have from this node. */
+  holds(): { swarm: SwarmId; isSeed: boolean }[] {
+    return this.store
+      .all()
+      .filter(({ key, have }) => this.registries.has(key.registry) && have.count > 0)
+      .map(({ swarm, isComplete }) => ({ swarm, isSeed: isComplete }))
+  }
+
+  /** Another key signs hashes, maybe. One swarm after the other: all nodes hear of it at the same time. */
+  renewBatches(): void {
+    const renewAll = async () => {
+      for (const swarm of [...this.swarms.values()]) await swarm.renewBatches()
+    }
+    this.renewing ??= renewAll().finally(() => {
+      this.renewing = undefined
+    })
+  }
+
+  progress(): BlobProgress[] {
+    return [...this.swarms.values()].map((swarm) => swarm.progress())
+  }
+
+  async remove(id: SwarmId): Promise<void> {
+    this.forget(id)
+    await this.store.remove(id)
+  }
+
+  /** Removes a blob without anybody who waits for it. */
+  drop(id: SwarmId): void {
+    // With what cannot be removed from the disk nothing else ends: it is not served any more, and goes at the next start.
+    this.parts.defects.boundary('swarm', () => undefined).run(() => this.remove(id))
+  }
+
+  /** Resolves when the hashes of what this node fetched are published, or `patienceMs` later. */
+  async published(patienceMs: number): Promise<void> {
+    const publishing = Promise.all([...this.swarms.values()].map((swarm) => swarm.published()))
+    const late = new AbortController()
+    const lateness = setTimeout(patienceMs, undefined, { signal: late.signal }).catch(() => undefined)
+    await Promise.race([publishing, lateness])
+    late.abort()
+  }
+
+  close(): void {
+    for (const swarm of this.swarms.values()) swarm.close()
+    this.store.close()
+  }
+
+  private async create(id: SwarmId, { registry, repository, digest, bytes }: BlobRequest): Promise<Swarm> {
+    // Peers are connected for a blob for as long as their certificates last: that must not keep it here.
+    const isIdle = (blob: StoredBlob) => !this.swarms.get(blob.swarm)?.isWanted
+    const blob = { swarm: id, key: { registry, digest }, bytes, repository }
+    const { created, evicted } = await this.store.create(blob, isIdle)
+    for (const swarm of evicted) this.forget(swarm)
+    return this.on(created)
+  }
+
+  private on(stored: StoredBlob): Swarm {
+    const existing = this.swarms.get(stored.swarm)
+    if (existing) return existing
+    const swarm = new Swarm(stored, {
+      ...this.parts,
+      registry: this.registries.get(stored.key.registry)!,
+      onFailed: (failed, reason) => {
+        this.onFailed(failed, reason)
+        this.drop(failed.swarm)
+      },
+    })
+    this.swarms.set(stored.swarm, swarm)
+    return swarm
+  }
+
+  private forget(id: SwarmId): void {
+    this.swarms.get(id)?.close(new StoreClosedError('the blob left the store'))
+    this.swarms.delete(id)
+  }
+}

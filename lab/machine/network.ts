@@ -1,0 +1,220 @@
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { LabCommandError } from '../errors.ts'
+import type { LabProcesses } from './processes.ts'
+
+/**
+ * A network of its own for one lab: each host is a network namespace with one link to a bridge, which lives in a
+ * namespace too. Nothing is made in the machine's own network, so that no address, name, route or firewall rule there
+ * can meet ours, in either direction.
+ */
+
+export const NAMESPACES_DIR = '/run/netns'
+const NAME_PREFIX = 'shoal-'
+const COMMAND_PATIENCE_MS = 10_000
+/** Bound of hosts: addresses are SUBNET.x.y with y from 1 to 250. */
+export const HOSTS_MAX = 1000
+const HOSTS_PER_BLOCK = 250
+const SUBNET = '10.77'
+const SUBNET_BITS = 16
+/**
+ * Linux's default, and of the distributions that Docker runs on. This machine's may be another, and figures would depend on
+ * it: BBR needs long to find how much of a link is left by flows that begin and end with every piece.
+ */
+const CONGESTION_CONTROL = 'cubic'
+/** `tbf` with a small burst loses 5 % to overhead; 256 kB carries the rate (measured, research/parts.md). */
+const SHAPE = ['burst', '256kb', 'latency', '50ms']
+
+/** One machine of the lab, as far as network, names and trust are concerned. */
+export interface LabHost {
+  readonly name: string
+  readonly namespace: string
+  readonly address: string
+  /** What the host's programs see as /etc/docker. */
+  readonly etcDocker: string
+  /** A folder of this host's own. */
+  readonly dir: string
+  /** The command line that runs `argv` on this host; the process is replaced by it. */
+  command(argv: string[]): string[]
+}
+
+interface HostLink {
+  host: LabHost
+  /** The bridge's end of the link. */
+  port: string
+}
+
+/** What a host's link has carried since it was made, in bytes, with all headers down to Ethernet's. */
+export interface LinkTraffic {
+  sentBytes: number
+  receivedBytes: number
+}
+
+export interface LabNetworkOptions {
+  runId: string
+  dir: string
+  processes: LabProcesses
+}
+
+export class LabNetwork {
+  readonly #options: LabNetworkOptions
+  readonly #switch: string
+  readonly #links = new Map<string, HostLink>()
+  readonly #hostsFile: string
+
+  constructor(options: LabNetworkOptions) {
+    this.#options = options
+    this.#switch = namespaceName(options.runId, 'switch')
+    this.#hostsFile = join(options.dir, 'hosts')
+  }
+
+  async open(): Promise<void> {
+    this.#writeHosts()
+    await this.#ip('netns', 'add', this.#switch)
+    await this.#ip('-n', this.#switch, 'link', 'add', 'br0', 'type', 'bridge', 'forward_delay', '0')
+    await this.#ip('-n', this.#switch, 'link', 'set', 'br0', 'up')
+  }
+
+  /**
+   * Adds a host; every host then knows it by `name` and by `aliases`.
+   * @throws LabCommandError
+   */
+  async addHost(name: string, aliases: string[] = []): Promise<LabHost> {
+    const index = this.#links.size
+    if (index >= HOSTS_MAX) throw new LabCommandError(`a lab has at most ${HOSTS_MAX} hosts`)
+    const host = this.#makeHost(name, addressOf(index))
+    const port = `port${index}`
+    await this.#ip('netns', 'add', host.namespace)
+    await this.#ip(
+      ...['link', 'add', 'eth0', 'netns', host.namespace, 'type', 'veth'],
+      ...['peer', 'name', port, 'netns', this.#switch],
+    )
+    await this.#ip('-n', host.namespace, 'address', 'add', `${host.address}/${SUBNET_BITS}`, 'dev', 'eth0')
+    await this.#ip('-n', host.namespace, 'link', 'set', 'lo', 'up')
+    await this.#ip('-n', host.namespace, 'link', 'set', 'eth0', 'up')
+    await this.#ip(
+      ...['-n', host.namespace, 'route', 'change', `${SUBNET}.0.0/${SUBNET_BITS}`, 'dev', 'eth0'],
+      ...['proto', 'kernel', 'scope', 'link', 'src', host.address, 'congctl', CONGESTION_CONTROL],
+    )
+    await this.#ip('-n', this.#switch, 'link', 'set', port, 'master', 'br0', 'up')
+    this.#links.set(name, { host, port })
+    this.#writeHosts(`${host.address} ${[name, ...aliases].join(' ')}\n`)
+    return host
+  }
+
+  /** Bounds the host's link, each way for itself. */
+  async shape(host: LabHost, bitsPerSecond: number): Promise<void> {
+    const limit = ['root', 'tbf', 'rate', `${Math.round(bitsPerSecond)}bit`, ...SHAPE]
+    await this.#run('tc', '-n', host.namespace, 'qdisc', 'replace', 'dev', 'eth0', ...limit)
+    await this.#run('tc', '-n', this.#switch, 'qdisc', 'replace', 'dev', this.#portOf(host), ...limit)
+  }
+
+  /** Takes the bound away again. */
+  async unshape(host: LabHost): Promise<void> {
+    await this.#run('tc', '-n', host.namespace, 'qdisc', 'delete', 'dev', 'eth0', 'root')
+    await this.#run('tc', '-n', this.#switch, 'qdisc', 'delete', 'dev', this.#portOf(host), 'root')
+  }
+
+  async traffic(host: LabHost): Promise<LinkTraffic> {
+    const text = await this.#run('ip', '-n', host.namespace, '-json', '-stats', 'link', 'show', 'eth0')
+    const [link] = JSON.parse(text) as [{ stats64: Record<'rx' | 'tx', { bytes: number }> }]
+    return { sentBytes: link.stats64.tx.bytes, receivedBytes: link.stats64.rx.bytes }
+  }
+
+  /** Pulls the host's plug; `heal` puts it back. */
+  async cut(host: LabHost): Promise<void> {
+    await this.#ip('-n', this.#switch, 'link', 'set', this.#portOf(host), 'down')
+  }
+
+  async heal(host: LabHost): Promise<void> {
+    await this.#ip('-n', this.#switch, 'link', 'set', this.#portOf(host), 'up')
+  }
+
+  /** Hosts of one side hear nothing of the other any more; both sides reach everybody else. */
+  async separate(left: LabHost[], right: LabHost[]): Promise<void> {
+    await this.#routeAcross('add', left, right)
+  }
+
+  async reunite(left: LabHost[], right: LabHost[]): Promise<void> {
+    await this.#routeAcross('delete', left, right)
+  }
+
+  /** What is routed into the loopback device for a foreign address is dropped there without a word, as by a dead switch. */
+  async #routeAcross(verb: 'add' | 'delete', left: LabHost[], right: LabHost[]): Promise<void> {
+    const pairs = left.flatMap((one) => right.map((other) => [one, other] as const))
+    for (const [from, to] of pairs.flatMap(([one, other]) => [
+      [one, other] as const,
+      [other, one] as const,
+    ])) {
+      await this.#ip('-n', from.namespace, 'route', verb, `${to.address}/32`, 'dev', 'lo')
+    }
+  }
+
+  #makeHost(name: string, address: string): LabHost {
+    const namespace = namespaceName(this.#options.runId, name)
+    const dir = join(this.#options.dir, name)
+    const etcDocker = join(dir, 'etc-docker')
+    const run = join(dir, 'run')
+    for (const folder of [etcDocker, run]) mkdirSync(folder, { recursive: true, mode: 0o700 })
+    const hosts = this.#hostsFile
+    return {
+      ...{ name, namespace, address, etcDocker, dir },
+      command: (argv) => [
+        ...['nsenter', `--net=${join(NAMESPACES_DIR, namespace)}`, '--'],
+        ...['unshare', '--mount', '--propagation', 'private', '--', 'sh', '-c', MOUNT_AND_RUN, 'sh'],
+        ...[hosts, etcDocker, run, '--', ...argv],
+      ],
+    }
+  }
+
+  #portOf(host: LabHost): string {
+    const link = this.#links.get(host.name)
+    if (link === undefined) throw new LabCommandError(`${host.name} is not a host of this lab`)
+    return link.port
+  }
+
+  /** In place, for running hosts have the file itself mounted. */
+  #writeHosts(line?: string): void {
+    if (line === undefined) writeFileSync(this.#hostsFile, '127.0.0.1 localhost\n', { mode: 0o644 })
+    else writeFileSync(this.#hostsFile, line, { flag: 'a' })
+  }
+
+  async #ip(...argv: string[]): Promise<void> {
+    await this.#run('ip', ...argv)
+  }
+
+  #run(...argv: string[]): Promise<string> {
+    return this.#options.processes.run({ argv, timeoutMs: COMMAND_PATIENCE_MS })
+  }
+}
+
+/**
+ * A mount namespace per process: the lab's names, the host's trust, and a /run of its own (Docker's containerd shims
+ * and podman keep sockets there under fixed names). It ends with its last process, and the mounts with it.
+ */
+const MOUNT_AND_RUN =
+  'mount --bind "$1" /etc/hosts && mount --bind "$2" /etc/docker && mount --bind "$3" /run && shift 4 && exec "$@"'
+
+function addressOf(index: number): string {
+  return `${SUBNET}.${Math.floor(index / HOSTS_PER_BLOCK)}.${(index % HOSTS_PER_BLOCK) + 1}`
+}
+
+function namespaceName(runId: string, host: string): string {
+  return `${NAME_PREFIX}${runId}-${host}`
+}
+
+/** The namespaces on this machine that belong to a lab, with its run id. */
+export function labNamespaces(): { namespace: string; runId: string }[] {
+  return namespaces().flatMap((namespace) => {
+    const runId = /^shoal-([0-9a-f]{8})-/.exec(namespace)?.[1]
+    return runId === undefined ? [] : [{ namespace, runId }]
+  })
+}
+
+function namespaces(): string[] {
+  try {
+    return readdirSync(NAMESPACES_DIR)
+  } catch {
+    return [] // Nobody has made one since the machine started.
+  }
+}

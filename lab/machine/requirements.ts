@@ -1,0 +1,102 @@
+import { spawnSync } from 'node:child_process'
+import { accessSync, constants, existsSync } from 'node:fs'
+import { delimiter, join } from 'node:path'
+import { LabRequirementError } from '../errors.ts'
+
+/** What the lab can need, by the name of the program, and the Debian package that brings it. */
+const PACKAGES = {
+  dockerd: 'docker.io',
+  docker: 'docker.io',
+  'docker-registry': 'docker-registry',
+  skopeo: 'skopeo',
+  podman: 'podman',
+  ip: 'iproute2',
+  tc: 'iproute2',
+  nsenter: 'util-linux',
+  unshare: 'util-linux',
+  setpriv: 'util-linux',
+  faketime: 'faketime',
+  nmap: 'nmap',
+  curl: 'curl',
+  openssl: 'openssl',
+  /** A module of the system's Python, not a program. */
+  'python3-libtorrent': 'python3-libtorrent',
+} as const
+
+export type LabProgram = keyof typeof PACKAGES
+/** A program, `root`, or `linux`. */
+export type LabRequirement = LabProgram | 'root' | 'linux'
+
+/** What every lab needs: namespaces, and a registry with something to push into it. */
+export const LAB_BASE: readonly LabRequirement[] = [
+  'linux',
+  'root',
+  ...(['ip', 'nsenter', 'unshare', 'setpriv', 'docker-registry', 'skopeo'] as const),
+]
+
+/** Debian's own Python, which has Debian's modules; another may come first in the PATH. */
+export const SYSTEM_PYTHON = '/usr/bin/python3'
+
+/** Debian keeps daemons where the PATH of a plain login may not reach. */
+export const LAB_PATH = [process.env.PATH ?? '', '/usr/local/sbin', '/usr/sbin', '/sbin'].join(delimiter)
+
+/** Those of `wanted` that this machine and this user do not have. */
+export function missingParts(wanted: readonly LabRequirement[]): LabRequirement[] {
+  return [...new Set(wanted)].filter((part) => !isPresent(part))
+}
+
+/**
+ * For tests that need real parts: true when they must be skipped. On continuous integration (`CI` is set) nothing is
+ * skipped, so that the missing part fails the run.
+ */
+export function mustSkipFor(wanted: readonly LabRequirement[]): boolean {
+  const missing = missingParts(wanted)
+  if (missing.length === 0 || process.env.CI) return false
+  console.warn(`skipped, for this machine lacks: ${missing.join(', ')}`)
+  return true
+}
+
+/** @throws LabRequirementError that says what is missing and how to get it */
+export function requireParts(wanted: readonly LabRequirement[]): void {
+  const missing = missingParts(wanted)
+  if (missing.length === 0) return
+  throw new LabRequirementError(`this machine lacks: ${missing.map(describePart).join(', ')}`, {
+    hint: howToGet(missing),
+  })
+}
+
+function describePart(part: LabRequirement): string {
+  if (part === 'root') return 'the rights of root'
+  return part === 'linux' ? 'a Linux kernel' : part
+}
+
+export function howToGet(missing: readonly LabRequirement[]): string {
+  if (missing.includes('linux'))
+    return 'The lab uses network namespaces: run it on Linux, for example in a virtual machine.'
+  const programs = missing.filter((part) => part !== 'root' && part !== 'linux')
+  const packages = [...new Set(programs.map((program) => PACKAGES[program]))]
+  const steps = []
+  if (packages.length > 0) steps.push(`on Debian or Ubuntu: sudo apt-get install -y ${packages.join(' ')}`)
+  if (missing.includes('root')) steps.push('run it as root: sudo npm run demo')
+  const hint = steps.join('; then ')
+  return `${hint.charAt(0).toUpperCase()}${hint.slice(1)}`
+}
+
+function isPresent(part: LabRequirement): boolean {
+  if (part === 'linux') return process.platform === 'linux'
+  if (part === 'root') return process.getuid?.() === 0
+  if (part === 'python3-libtorrent') {
+    return spawnSync(SYSTEM_PYTHON, ['-c', 'import libtorrent'], { stdio: 'ignore' }).status === 0
+  }
+  return LAB_PATH.split(delimiter).some((folder) => folder !== '' && isExecutable(join(folder, part)))
+}
+
+function isExecutable(path: string): boolean {
+  if (!existsSync(path)) return false
+  try {
+    accessSync(path, constants.X_OK)
+    return true
+  } catch {
+    return false
+  }
+}

@@ -1,0 +1,180 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import type { Logger } from 'pino'
+import type { Client } from '../client/index.ts'
+import type { ListenAddress } from '../core/config.ts'
+import type { Defects } from '../core/defects.ts'
+import type { ShoalError } from '../core/errors.ts'
+import type { Metrics } from '../core/metrics.ts'
+import { statusOf } from '../proxy/error-response.ts'
+import { AdminHostError, AdminMethodError, AdminPathError, ConnectionsTooManyError } from '../proxy/errors.ts'
+import { malformedRefusal } from '../proxy/intercept/intercept-server.ts'
+import { Connections, isLoopbackAddress, listenOnLoopback } from '../proxy/loopback-listener.ts'
+import type { SocketOwners } from '../proxy/socket-owner.ts'
+import { UserShares } from '../proxy/user-shares.ts'
+
+/** Bounds of the admin listener: a scraper, a watcher and a person. */
+const CONNECTIONS_MAX = 64
+const HEADER_BYTES_MAX = 16 * 1024
+const REQUEST_PATIENCE_MS = 10_000
+/** Of the admin listener's connections, those of one local user other than root. */
+export const ADMIN_CONNECTIONS_PER_USER_MAX = 16
+/** Of them, those that are left to root. */
+export const ADMIN_CONNECTIONS_OF_ROOT_MIN = 16
+/** Beside the admin listener's connections, those that may ask for `/healthz` and nothing else. */
+export const HEALTH_CONNECTIONS_MAX = 16
+/** How long such a connection may take to ask, and to read the answer. */
+const HEALTH_PATIENCE_MS = 1000
+const HEALTH_PATH = '/healthz'
+
+export interface AdminOptions {
+  listen: ListenAddress
+  client: Pick<Client, 'progress'>
+  metrics: Metrics
+  owners: SocketOwners
+  /** PEM of what pulling clients must trust. */
+  certificatesPem: () => string
+  log: Logger
+  defects: Defects
+}
+
+interface Page {
+  type: string
+  body: string
+}
+
+/**
+ * Starts the listener of the node's own pages: read only, without secrets, for this machine only.
+ * @throws ListenNotLoopbackError, ListenFailedError
+ */
+export async function startAdmin(options: AdminOptions) {
+  const server = adminServer(options)
+  const connections = new Connections(server)
+  const address = await listenOnLoopback(server, options.listen, 'adminListen')
+  return { address, close: () => connections.closeWith(server) }
+}
+
+function adminServer(parts: AdminOptions): Server {
+  const reserve = new HealthReserve()
+  const server = createServer(
+    {
+      maxHeaderSize: HEADER_BYTES_MAX,
+      requestTimeout: REQUEST_PATIENCE_MS,
+      headersTimeout: REQUEST_PATIENCE_MS,
+    },
+    (request, response) => {
+      const refuse = (error: ShoalError) => send(response, statusOf(error), errorPage(error))
+      const isHealthOnly = reserve.has(request.socket)
+      const answer = async () => send(response, 200, await answerAdmin(parts, request, isHealthOnly))
+      const boundary = parts.defects.boundary('admin_request', refuse)
+      boundary.run(answer)
+    },
+  )
+  const onExcess = (socket: Socket, uid: number | undefined) => reserve.take(socket, uid)
+  const bounds = {
+    connectionsMax: CONNECTIONS_MAX,
+    perUserMax: ADMIN_CONNECTIONS_PER_USER_MAX,
+    rootReserve: ADMIN_CONNECTIONS_OF_ROOT_MIN,
+  }
+  new UserShares({ ...parts, bounds, onExcess }).watch(server)
+  server.on('clientError', malformedRefusal(parts.log))
+  return server
+}
+
+/**
+ * Connections beyond their user's share: they may ask whether the node is well, which must be answered whoever else is
+ * there. Of too many the oldest of the user with the most goes, so that he drives out none but his own.
+ */
+class HealthReserve {
+  readonly #taken = new Map<Socket, number | undefined>()
+
+  has(socket: Socket): boolean {
+    return this.#taken.has(socket)
+  }
+
+  take(socket: Socket, uid: number | undefined): void {
+    this.#taken.set(socket, uid)
+    setTimeout(() => socket.destroy(), HEALTH_PATIENCE_MS).unref()
+    socket.once('close', () => this.#taken.delete(socket))
+    if (this.#taken.size <= HEALTH_CONNECTIONS_MAX) return
+    const driven = this.#oldestOfGreediest()
+    this.#taken.delete(driven)
+    driven.destroy()
+  }
+
+  #oldestOfGreediest(): Socket {
+    const byUser = Map.groupBy(this.#taken, ([, uid]) => uid)
+    const [most = []] = [...byUser.values()].sort((one, other) => other.length - one.length)
+    return most[0]![0]
+  }
+}
+
+async function answerAdmin(
+  parts: AdminOptions,
+  request: IncomingMessage,
+  isInReserve: boolean,
+): Promise<Page> {
+  refuseForeignName(request.headers.host ?? '')
+  const path = request.url?.split('?')[0] ?? ''
+  if (isInReserve && path !== HEALTH_PATH) {
+    throw new ConnectionsTooManyError('this user has too many connections to this page')
+  }
+  const render = pages(parts).get(path)
+  if (render === undefined) throw new AdminPathError('there is no such page')
+  if (request.method !== 'GET' && request.method !== 'HEAD')
+    throw new AdminMethodError('this page can only be read')
+  return render()
+}
+
+function pages({ client, metrics, certificatesPem }: AdminOptions): Map<string, () => Page | Promise<Page>> {
+  return new Map<string, () => Page | Promise<Page>>([
+    [HEALTH_PATH, () => jsonPage({ status: 'ok' })],
+    ['/metrics', async () => ({ type: metrics.contentType, body: await metrics.text() })],
+    ['/v1/progress', () => jsonPage(progressOf(client))],
+    ['/v1/ca', () => ({ type: 'application/x-pem-file', body: `${certificatesPem().trim()}\n` })],
+  ])
+}
+
+/** Bytes are of blobs, counted since this process started. */
+function progressOf(client: Pick<Client, 'progress'>): object {
+  const kibibyte = 1024
+  return {
+    blobs: client.progress(),
+    memory: {
+      rssBytes: process.memoryUsage.rss(),
+      peakRssBytes: process.resourceUsage().maxRSS * kibibyte,
+    },
+  }
+}
+
+/**
+ * A page in a browser may resolve its own name to 127.0.0.1 and then read what it finds here (DNS rebinding); its
+ * requests still carry its name.
+ */
+function refuseForeignName(host: string): void {
+  const name = host
+    .replace(/:\d{1,5}$/, '')
+    .replace(/^\[(.*)\]$/, '$1')
+    .toLowerCase()
+  if (name !== 'localhost' && !isLoopbackAddress(name)) {
+    throw new AdminHostError('ask for this page by localhost or a loopback address')
+  }
+}
+
+function jsonPage(value: unknown): Page {
+  return { type: 'application/json', body: JSON.stringify(value) }
+}
+
+function errorPage({ code, message }: ShoalError): Page {
+  return jsonPage({ error: { code: code ?? 'INTERNAL', message } })
+}
+
+function send(response: ServerResponse, status: number, { type, body }: Page): void {
+  response.writeHead(status, {
+    'content-type': type,
+    'content-length': Buffer.byteLength(body),
+    'cache-control': 'no-store',
+    'x-content-type-options': 'nosniff',
+  })
+  response.end(response.req.method === 'HEAD' ? undefined : body)
+}

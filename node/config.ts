@@ -1,0 +1,98 @@
+import { z } from 'zod'
+import { listenAddress } from '../core/config.ts'
+import { LOG_LEVELS } from '../core/log.ts'
+import { registriesConfig } from '../core/registry-config.ts'
+import { parsePermittedTargets } from '../proxy/upstream/target.ts'
+
+const GIBIBYTE = 1024 ** 3
+const filePath = z.string().min(1).max(4096)
+
+const permittedTargets = z.string().transform((text, context) => {
+  try {
+    return parsePermittedTargets(text)
+  } catch {
+    context.addIssue({ code: 'custom', message: 'expected address:port, separated by commas, or none' })
+    return z.NEVER
+  }
+})
+
+/** Everything that `shoal node` can be told (docs/config.md). */
+export const nodeConfig = z.strictObject({
+  trackerUrl: z
+    .url({ protocol: /^https$/, error: 'expected an https:// URL' })
+    .describe('The tracker of this cluster, as https://tracker.example.com:7443.'),
+  trackerCaFile: filePath
+    .optional()
+    .describe("PEM certificates that are trusted for the tracker besides the system's."),
+  joinTokenFile: filePath
+    .optional()
+    .describe(
+      "File with the cluster's join token. Needed at the first start; later the node certificate is enough.",
+    ),
+  dataDir: filePath
+    .default('/var/lib/shoal')
+    .describe('Folder of the node key, its certificate and the blobs.'),
+  proxyListen: listenAddress
+    .prefault('127.0.0.1:7070')
+    .describe('Where pulling clients on this machine find the proxy; loopback only.'),
+  peerListen: listenAddress.prefault('0.0.0.0:7071').describe('Where other nodes find this one.'),
+  adminListen: listenAddress
+    .prefault('127.0.0.1:7072')
+    .describe('GET /healthz, /metrics, /v1/progress and /v1/ca; loopback only.'),
+  registries: registriesConfig
+    .default([])
+    .describe(
+      'The registries whose blobs Shoal serves, as in image names: registry.example.com,other.example.com:5000. Connections to all other hosts are tunnelled.',
+    ),
+  dockerCertsDir: z
+    .string()
+    .max(4096)
+    .transform((path) => (path === 'none' ? '' : path))
+    .default('/etc/docker/certs.d')
+    .describe("Docker's folder of trusted authorities, where shoal.crt is put; `none` writes nothing there."),
+  p2pMinBytes: z
+    .int()
+    .min(1)
+    .default(256 * 1024)
+    .describe('Smaller blobs come straight from the registry. Bytes.'),
+  cacheBytesMax: z
+    .int()
+    .min(0)
+    .default(20 * GIBIBYTE)
+    .describe('Room for blobs that this node keeps and serves. Bytes.'),
+  cacheKeyFile: filePath
+    .default('none')
+    .describe(
+      'Blobs in the cache are encrypted with the key in this file (SHOALKEY-1-…, `shoal certs unlock-key` makes one); `memory` makes a key at each start, and the cache begins empty; `none` does not encrypt.',
+    ),
+  uploadBytesPerSecondMax: z
+    .int()
+    .nonnegative()
+    .default(0)
+    .describe('What this node sends to peers, all together, in bytes per second; 0: no limit.'),
+  downloadBytesPerSecondMax: z
+    .int()
+    .nonnegative()
+    .default(0)
+    .describe(
+      'What this node takes from peers and registry for the swarm, in bytes per second; 0: no limit.',
+    ),
+  trackerPatienceMs: z
+    .int()
+    .min(1)
+    .max(600_000)
+    .default(2000)
+    .describe('How long a pull waits for the tracker before it goes straight to the registry. Milliseconds.'),
+  permitLinkLocal: z
+    .boolean()
+    .default(false)
+    .describe('Tunnels may lead to link-local addresses, where clouds have their metadata services.'),
+  permittedTargets: permittedTargets
+    .prefault('none')
+    .describe(
+      'Addresses with ports that tunnels may lead to although they are denied otherwise (this node itself, link-local and metadata addresses), as in 169.254.169.254:80,127.0.0.1:7072; `none` for no exception.',
+    ),
+  logLevel: z.enum(LOG_LEVELS).default('info').describe('The least serious level that is logged.'),
+})
+
+export type NodeConfig = z.output<typeof nodeConfig>

@@ -1,0 +1,155 @@
+import { randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import type { Logger } from 'pino'
+import { type Client, type ClientOptions, startClient } from '../client/index.ts'
+import { ConfigError, ensureDataDir, type ListenAddress, readSecretFile } from '../core/config.ts'
+import { lockDataDir } from '../core/data-lock.ts'
+import { Defects, defectCounter } from '../core/defects.ts'
+import { clusterOfJoinToken } from '../core/join-token.ts'
+import { createMetrics } from '../core/metrics.ts'
+import { openRegistries, type RegistryClients } from '../core/registry-client.ts'
+import { ProxyAuthority } from '../proxy/intercept/authority.ts'
+import { loopbackAddress } from '../proxy/loopback-listener.ts'
+import { blobMetrics } from '../proxy/metrics.ts'
+import { startProxy } from '../proxy/proxy.ts'
+import { KernelSocketOwners } from '../proxy/socket-owner.ts'
+import { TrustFiles } from '../proxy/trust-files.ts'
+import { startAdmin } from './admin.ts'
+import type { NodeConfig } from './config.ts'
+
+/** Often enough for steps that are days apart. */
+const AUTHORITY_CHECK_MS = 3_600_000
+
+export interface RunningNode {
+  readonly proxyAddress: ListenAddress
+  readonly peerAddress: ListenAddress
+  readonly adminAddress: ListenAddress
+  readonly defects: Defects
+  close(): Promise<void>
+}
+
+/**
+ * `shoal node`: the client that moves blobs, and the proxy through which this machine pulls them.
+ * @param start tests bring their own client
+ * @throws ShoalError with a hint when it cannot start; what had been started is then closed again
+ */
+export async function startNode(
+  config: NodeConfig,
+  log: Logger,
+  start: (options: ClientOptions) => Promise<Client> = startClient,
+): Promise<RunningNode> {
+  // First of all, before anything speaks to the tracker: a mistake in the configuration is told as what it is.
+  await loopbackAddress(config.proxyListen.host, 'proxyListen')
+  await loopbackAddress(config.adminListen.host, 'adminListen')
+  ensureDataDir(config.dataDir)
+  const parts = new AsyncDisposableStack()
+  try {
+    parts.defer(lockDataDir(config.dataDir))
+    const registries = openRegistries(config.registries)
+    parts.defer(() => closeAll(registries))
+    const metrics = createMetrics({ process: true })
+    const defects = new Defects({ log, count: defectCounter(metrics) })
+    const client = await start({ ...clientOptions(config, registries, log), defects })
+    parts.defer(() => client.close())
+    blobMetrics(metrics, client)
+    const authority = await ProxyAuthority.make([...registries.keys()])
+    const certificatesPem = () => authority.certificatesPem
+    const owners = new KernelSocketOwners()
+    const admin = await startAdmin({
+      listen: config.adminListen,
+      client,
+      metrics,
+      owners,
+      certificatesPem,
+      log,
+      defects,
+    })
+    parts.defer(() => admin.close())
+    const trust = new TrustFiles({ ...config, registries: registries.keys() })
+    parts.defer(() => trust.remove())
+    parts.defer(keepAuthorityFresh(authority, trust, log))
+    const proxy = await startProxy({
+      ...config,
+      listen: config.proxyListen,
+      deniedPorts: [admin.address.port, client.peerAddress.port],
+      publish: (pem) => trust.put(pem),
+      owners,
+      client,
+      registries,
+      authority,
+      metrics,
+      log,
+      defects,
+    })
+    parts.defer(() => proxy.close())
+    const addresses = {
+      proxyAddress: proxy.address,
+      peerAddress: client.peerAddress,
+      adminAddress: admin.address,
+    }
+    log.info({ ...addresses, registries: [...registries.keys()] }, 'the node is ready')
+    return { ...addresses, defects, close: () => parts.disposeAsync() }
+  } catch (error) {
+    await parts.disposeAsync()
+    throw error
+  }
+}
+
+function clientOptions(config: NodeConfig, registries: RegistryClients, log: Logger): ClientOptions {
+  return {
+    ...config,
+    registries,
+    log,
+    ...cacheSecretOf(config.cacheKeyFile),
+    ...(config.trackerCaFile === undefined ? {} : { trackerCaPem: readBundle(config.trackerCaFile) }),
+    ...(config.joinTokenFile === undefined ? {} : { joinToken: readJoinToken(config.joinTokenFile) }),
+  }
+}
+
+const CACHE_KEY = /^SHOALKEY-1-([A-Za-z0-9_-]{43})$/
+
+function cacheSecretOf(cacheKeyFile: string): Pick<ClientOptions, 'cacheSecret'> {
+  if (cacheKeyFile === 'none') return {}
+  if (cacheKeyFile === 'memory') return { cacheSecret: randomBytes(32) }
+  const [, key] = CACHE_KEY.exec(readSecretFile(cacheKeyFile, 'cacheKeyFile')) ?? []
+  if (key === undefined) {
+    const hint = 'It is one line, SHOALKEY-1-…; `shoal certs unlock-key --out <file>` makes one.'
+    throw new ConfigError(`cacheKeyFile: ${cacheKeyFile} holds no key`, { hint })
+  }
+  return { cacheSecret: Buffer.from(key, 'base64url') }
+}
+
+function readJoinToken(path: string): string {
+  const joinToken = readSecretFile(path, 'joinTokenFile')
+  if (clusterOfJoinToken(joinToken) === undefined) {
+    const hint = 'It is one line, SHOAL-1-…, as `shoal certs cluster` or `shoal certs join-token` printed it.'
+    throw new ConfigError(`joinTokenFile: ${path} holds no join token`, { hint })
+  }
+  return joinToken
+}
+
+function readBundle(path: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch (cause) {
+    const hint = 'It must hold the PEM certificates of the authority that signed the tracker’s certificate.'
+    throw new ConfigError(`trackerCaFile: cannot read ${path}`, { cause, hint })
+  }
+}
+
+/** Changes the authority before it ends, in a process that runs for weeks. */
+function keepAuthorityFresh(authority: ProxyAuthority, trust: TrustFiles, log: Logger): () => void {
+  const renew = async () => {
+    if (!(await authority.renewWhenDue())) return
+    trust.put(authority.certificatesPem)
+    log.info('the proxy changed its authority')
+  }
+  const timer = setInterval(() => {
+    renew().catch((err: unknown) => log.error({ err }, 'the proxy could not change its authority'))
+  }, AUTHORITY_CHECK_MS)
+  return () => clearInterval(timer)
+}
+
+async function closeAll(registries: RegistryClients): Promise<void> {
+  await Promise.all([...registries.values()].map((registry) => registry.close()))
+}

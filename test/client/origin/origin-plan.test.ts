@@ -1,0 +1,185 @@
+import { expect, test } from 'vitest'
+import { missingRuns, OriginPlan, type OriginView, RUNS_MAX } from '../../../client/origin/origin-plan.ts'
+import { Bitfield } from '../../../client/store/bitfield.ts'
+import type { PieceIndex, PieceLayout } from '../../../core/metainfo.ts'
+
+const SECOND = 1000
+const PIECES = 8
+const NEVER = Number.POSITIVE_INFINITY
+const FETCH_ALL = { do: 'fetch', first: 0, end: PIECES }
+const ASK = { do: 'ask' }
+
+/** A node without a piece, in a swarm where nobody offers one; what differs is said. */
+function viewOf(differences: Partial<OriginView> = {}): OriginView {
+  return {
+    layout: { pieceCount: PIECES } as PieceLayout,
+    have: new Bitfield(PIECES),
+    position: () => 0,
+    place: () => ({ at: 0, of: 1 }),
+    isOutOfReach: () => true,
+    peersIdleMs: () => NEVER,
+    runsActive: () => 0,
+    isReadingOn: () => false,
+    isAsking: () => false,
+    ...differences,
+  }
+}
+
+function startedPlan(differences: Partial<OriginView> = {}): OriginPlan {
+  const plan = new OriginPlan(viewOf(differences), 0)
+  plan.start(0)
+  return plan
+}
+
+const wait = { isLeased: false, status: 'cold', retryInMs: 500, peers: 0 } as const
+const allPublished = { isLeased: false, status: 'claimed', retryInMs: null, peers: 3 } as const
+
+test('nothing is decided before a reader comes, after it left, and when the blob is whole', () => {
+  expect(new OriginPlan(viewOf(), 0).next(60 * SECOND)).toBeUndefined()
+  const left = startedPlan()
+  left.stop()
+  expect(left.next(60 * SECOND)).toBeUndefined()
+  const whole = new Bitfield(PIECES)
+  for (let piece = 0; piece < PIECES; piece++) whole.add(piece as PieceIndex)
+  expect(startedPlan({ have: whole }).next(60 * SECOND)).toBeUndefined()
+})
+
+test('a node asks for a lease while some piece is out of reach and it has room for a run', () => {
+  expect(startedPlan().next(0)).toEqual(ASK)
+  expect(startedPlan({ isOutOfReach: () => false }).next(0)).toBeUndefined()
+  expect(startedPlan({ isAsking: () => true }).next(0)).toBeUndefined()
+  expect(startedPlan({ runsActive: () => RUNS_MAX - 1 }).next(0)).toEqual(ASK)
+  expect(startedPlan({ runsActive: () => RUNS_MAX }).next(0)).toBeUndefined()
+})
+
+test('a node that reads on in one answer, or whose registry ignores ranges, fetches one run at a time', () => {
+  expect(startedPlan({ runsActive: () => 1, isReadingOn: () => true }).next(0)).toBeUndefined()
+  const plan = startedPlan({ runsActive: () => 1 })
+  plan.rangeIgnored()
+  expect(plan.next(0)).toBeUndefined()
+})
+
+test('a node fetches for itself after three seconds without a byte, and after twenty with bytes but no piece', () => {
+  const silent = startedPlan()
+  expect(silent.next(3 * SECOND)).toEqual(ASK)
+  expect(silent.next(3 * SECOND + 1)).toEqual(FETCH_ALL)
+  const trickling = startedPlan({ peersIdleMs: () => 0 })
+  expect(trickling.next(20 * SECOND)).toEqual(ASK)
+  expect(trickling.next(20 * SECOND + 1)).toEqual(FETCH_ALL)
+})
+
+test('every piece begins the wait anew; one from a peer ends the fetching alone, one from the registry does not', () => {
+  const plan = startedPlan()
+  plan.pieceArrived('peer', 10 * SECOND)
+  expect(plan.next(12 * SECOND)).toEqual(ASK)
+  expect(plan.next(14 * SECOND)).toEqual(FETCH_ALL)
+  plan.pieceArrived('registry', 14 * SECOND)
+  expect(plan.next(14 * SECOND)).toEqual(FETCH_ALL)
+  plan.pieceArrived('peer', 14 * SECOND)
+  expect(plan.next(14 * SECOND)).toEqual(ASK)
+})
+
+test('a piece from a peer does not end the fetching of what nobody offers and nobody will be leased', () => {
+  const plan = startedPlan()
+  plan.answered(allPublished, 0)
+  expect(plan.next(4 * SECOND)).toEqual(FETCH_ALL)
+  plan.pieceArrived('peer', 4 * SECOND)
+  expect(plan.next(4 * SECOND)).toEqual(FETCH_ALL)
+})
+
+test('"wait" counts for thirty seconds without a piece while the blob is cold, however often it is said', () => {
+  const plan = startedPlan()
+  plan.answered(wait, 0)
+  plan.answered(wait, 25 * SECOND)
+  expect(plan.next(29 * SECOND)).toEqual(ASK)
+  expect(plan.next(30 * SECOND)).toEqual(FETCH_ALL)
+})
+
+test('a piece renews "wait" while the blob is cold, and a lease or a silent tracker ends it', () => {
+  const plan = startedPlan()
+  plan.answered(wait, 0)
+  plan.pieceArrived('peer', 29 * SECOND)
+  expect(plan.next(58 * SECOND)).toEqual(ASK)
+  const leased = startedPlan()
+  leased.answered(wait, 0)
+  leased.answered({ ...wait, isLeased: true, retryInMs: null }, SECOND)
+  expect(leased.next(4 * SECOND)).toEqual(FETCH_ALL)
+  const silent = startedPlan()
+  silent.answered(wait, 0)
+  silent.callFailed({ isSilent: true }, SECOND)
+  expect(silent.next(4 * SECOND)).toEqual(FETCH_ALL)
+  const refused = startedPlan()
+  refused.answered(wait, 0)
+  refused.callFailed({ isSilent: false }, SECOND)
+  expect(refused.next(4 * SECOND)).toEqual(ASK)
+})
+
+test('that somebody was sent for lost pieces counts for twelve seconds, whatever arrives meanwhile', () => {
+  const plan = startedPlan({ peersIdleMs: () => 11 * SECOND })
+  plan.answered({ ...allPublished, retryInMs: 500 }, 0)
+  expect(plan.next(11 * SECOND)).toEqual(ASK)
+  plan.pieceArrived('peer', 11 * SECOND)
+  plan.answered({ ...allPublished, retryInMs: 500 }, 11 * SECOND)
+  expect(plan.next(15 * SECOND)).toEqual(FETCH_ALL)
+})
+
+test('nobody waits for pieces that all have a hash, that nobody has and nobody fetches', () => {
+  const plan = startedPlan()
+  plan.answered({ ...allPublished, peers: 0 }, 0)
+  expect(plan.next(1)).toEqual(FETCH_ALL)
+})
+
+test('the tracker hears what is out of reach after 1.5 seconds without a byte, before the node helps itself', () => {
+  const plan = startedPlan()
+  plan.answered(allPublished, 0)
+  expect(plan.next(1.5 * SECOND)).toBeUndefined()
+  expect(plan.awaited()).toBeUndefined()
+  expect(plan.next(1.5 * SECOND + 1)).toEqual(ASK)
+  expect(plan.awaited()).toEqual([{ firstPiece: 0, pieces: PIECES }])
+  plan.answered({ ...allPublished, retryInMs: 500 }, 2 * SECOND)
+  expect(plan.next(10 * SECOND)).toEqual(ASK)
+})
+
+test('calls that no lease can come of become rarer, and frequent again for the next reader', () => {
+  const plan = startedPlan({ peersIdleMs: () => 0 })
+  let now = 0
+  const pauses = () => {
+    plan.answered(allPublished, now)
+    const from = now
+    plan.pieceArrived('registry', now)
+    while (!plan.mayCall(now)) now += SECOND
+    return (now - from) / SECOND
+  }
+  expect([pauses(), pauses(), pauses(), pauses()]).toEqual([6, 12, 15, 15])
+  plan.start(now)
+  expect(pauses()).toBe(6)
+})
+
+test('after a refusal of the registry the next fetch waits a second', () => {
+  const plan = startedPlan()
+  plan.fetchFailed(4 * SECOND)
+  expect(plan.next(4 * SECOND)).toBeUndefined()
+  expect(plan.mayFollowLease(4 * SECOND)).toBe(false)
+  expect(plan.next(5 * SECOND)).toEqual(FETCH_ALL)
+})
+
+test('readers are told ten seconds after fetches began to fail, unless a piece arrived in between', () => {
+  const plan = startedPlan()
+  expect(plan.isBroken(60 * SECOND)).toBe(false)
+  plan.fetchFailed(SECOND)
+  plan.fetchFailed(9 * SECOND)
+  expect(plan.isBroken(11 * SECOND)).toBe(false)
+  expect(plan.isBroken(12 * SECOND)).toBe(true)
+  plan.pieceArrived('peer', 12 * SECOND)
+  expect(plan.isBroken(60 * SECOND)).toBe(false)
+})
+
+test('a leased range is fetched without the pieces that are here already', () => {
+  const have = new Bitfield(PIECES)
+  for (const piece of [0, 3, 4]) have.add(piece as PieceIndex)
+  expect([...missingRuns(have, { first: 0, end: 7 })]).toEqual([
+    { first: 1, end: 3 },
+    { first: 5, end: 7 },
+  ])
+  expect([...missingRuns(have, { first: 3, end: 5 })]).toEqual([])
+})

@@ -1,0 +1,167 @@
+import pino from 'pino'
+import { afterEach, expect, test, vi } from 'vitest'
+import { RangeIgnoredError } from '../../../client/errors.ts'
+import { Origin } from '../../../client/origin/origin.ts'
+import type { OriginHost } from '../../../client/origin/origin-host.ts'
+import { RegistryStream } from '../../../client/origin/registry-stream.ts'
+import { Bitfield } from '../../../client/store/bitfield.ts'
+import { PieceBuffers } from '../../../client/store/piece-buffers.ts'
+import type { PieceIndex, SwarmId } from '../../../core/metainfo.ts'
+import type { HashesRequest, Lease, Peer } from '../../../core/tracker-api.ts'
+import { noteDefects } from '../../core/noted-defects.ts'
+
+const PIECE_BYTES = 1024
+const PIECES = 8
+const origins: Origin[] = []
+afterEach(() => {
+  for (const origin of origins.splice(0)) origin.stop()
+  vi.useRealTimers()
+})
+
+/** A swarm in which nobody offers anything, and a registry that answers when `open` is called. */
+function setUp({
+  isRangeless = false,
+  status = 'cold',
+}: {
+  isRangeless?: boolean
+  status?: 'cold' | 'claimed'
+} = {}) {
+  const have = new Bitfield(PIECES)
+  const startedAtMs = performance.now()
+  const calls: Omit<HashesRequest, 'pull'>[] = []
+  const ranges: { from: number; to: number }[] = []
+  let open = () => {}
+  let answerCall = async (): Promise<Lease | null> => null
+  const opened = new Promise<void>((resolve) => {
+    open = resolve
+  })
+  const layout = { blobBytes: PIECES * PIECE_BYTES, pieceBytes: PIECE_BYTES, pieceCount: PIECES }
+  async function* answer(from: number, to: number) {
+    ranges.push({ from, to })
+    await opened
+    if (isRangeless) throw new RangeIgnoredError('the registry ignores Range')
+    yield Buffer.alloc((to - from) * PIECE_BYTES)
+  }
+  const host: OriginHost = {
+    layout,
+    have,
+    epoch: 0,
+    buffers: new PieceBuffers().share(),
+    log: pino({ level: 'silent' }),
+    boundary: noteDefects().boundary,
+    position: () => 0,
+    place: () => ({ at: 0, of: 1 }),
+    isOutOfReach: (piece) => !have.has(piece),
+    firstUnknownHash: () => 0,
+    claim: () => {},
+    unclaim: () => {},
+    peersIdleMs: () => performance.now() - startedAtMs,
+    access: {
+      endsAtMs: undefined,
+      stream: (first, end, signal) =>
+        new RegistryStream({
+          layout,
+          firstPiece: first,
+          chunks: answer(first, end),
+          allowDownload: () => 0,
+          signal,
+        }),
+    },
+    async storeFromRegistry(piece) {
+      have.add(piece)
+      return Buffer.alloc(32)
+    },
+    async askHashes(request) {
+      calls.push(request)
+      return {
+        epoch: 0,
+        status,
+        batches: [],
+        peers: status === 'cold' ? [] : [{} as Peer],
+        lease: await answerCall(),
+        retryInMs: status === 'cold' ? 60_000 : null,
+      }
+    },
+    starved: () => {},
+    learn: () => {},
+  }
+  const origin = new Origin(host)
+  origins.push(origin)
+  const answerWith = (answer: typeof answerCall) => {
+    answerCall = answer
+  }
+  return { origin, have, calls, ranges, open, answerWith }
+}
+
+const leaseOf = (firstPiece: number): Lease => ({
+  lease: `lease-${firstPiece}`,
+  swarm: 'a'.repeat(64) as SwarmId,
+  firstPiece: firstPiece as PieceIndex,
+  pieces: 2,
+  expiresInMs: 60_000,
+})
+
+test('a lease that comes before its reader is followed when the reader comes', async () => {
+  const { origin, have, ranges, open } = setUp()
+  origin.offer(leaseOf(2))
+  expect(ranges).toEqual([])
+  open()
+  origin.start()
+  await vi.waitFor(() => expect([2, 3].every((piece) => have.has(piece as PieceIndex))).toBe(true))
+  expect(ranges).toEqual([{ from: 2, to: 4 }])
+})
+
+test('a second lease is followed beside the first; a third goes back at once', async () => {
+  const { origin, calls, ranges, open } = setUp()
+  origin.offer(leaseOf(0))
+  origin.start()
+  origin.offer(leaseOf(2))
+  origin.offer(leaseOf(4))
+  const released = () => calls.filter((call) => call.isLeaseReleased).map((call) => call.lease)
+  await vi.waitFor(() => expect(released()).toEqual(['lease-4']))
+  open()
+  await vi.waitFor(() => expect(origin.isDone).toBe(true))
+  expect(ranges).toEqual([
+    { from: 0, to: 2 },
+    { from: 2, to: 4 },
+  ])
+})
+
+test('a part that was asked for before the registry showed that it gives none goes back at once', async () => {
+  const { origin, calls, ranges, open, answerWith } = setUp({ isRangeless: true })
+  let answer = (_: Lease | null) => {}
+  const answered = new Promise<Lease | null>((resolve) => {
+    answer = resolve
+  })
+  answerWith(() => answered)
+  origin.offer(leaseOf(0))
+  origin.start()
+  origin.tick()
+  await vi.waitFor(() => expect(calls).toHaveLength(1))
+  open()
+  await vi.waitFor(() => expect(origin.isDone).toBe(true))
+  answerWith(async () => null)
+  answer(leaseOf(4))
+  const released = () => calls.filter((call) => call.isLeaseReleased).map((call) => call.lease)
+  await vi.waitFor(() => expect(released().sort()).toEqual(['lease-0', 'lease-4']))
+  expect(ranges).toEqual([{ from: 0, to: 2 }])
+})
+
+test('a node that gets nothing for a while tells the tracker what it waits for, before it helps itself', async () => {
+  vi.useFakeTimers({ toFake: ['Date', 'performance'] })
+  const { origin, calls, open, ranges, answerWith } = setUp({ status: 'claimed' })
+  open()
+  answerWith(async () => null)
+  origin.start()
+  origin.tick()
+  await vi.waitFor(() => expect(calls).toHaveLength(1))
+  expect(calls[0]).not.toHaveProperty('awaited')
+  vi.advanceTimersByTime(2_000)
+  const leases = [leaseOf(4)]
+  answerWith(async () => leases.shift() ?? null)
+  await vi.waitFor(() => {
+    origin.tick()
+    expect(ranges).toEqual([{ from: 4, to: 6 }])
+  })
+  expect(calls[1]!.awaited).toEqual([{ firstPiece: 0, pieces: PIECES }])
+})

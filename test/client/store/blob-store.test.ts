@@ -1,0 +1,241 @@
+import { createHash, randomBytes } from 'node:crypto'
+import {
+  existsSync,
+  fstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { BlobStore, type StoredBlob } from '../../../client/store/blob-store.ts'
+import { digestFromHex } from '../../../core/digest.ts'
+import type { HashBatch } from '../../../core/hash-batch.ts'
+import type { PieceIndex, SwarmId } from '../../../core/metainfo.ts'
+import { parseRegistryHost, type Repository } from '../../../core/repository.ts'
+
+const MIB = 1024 * 1024
+let directory: string
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'shoal-store-'))
+})
+afterEach(() => rmSync(directory, { recursive: true, force: true }))
+
+const open = (bytesMax = 100 * MIB) => BlobStore.open(join(directory, 'blobs'), bytesMax)
+const always = () => true
+const never = () => false
+
+function blobOf(name: string, bytes = MIB) {
+  const hex = createHash('sha256').update(name).digest('hex')
+  return {
+    swarm: hex.slice(0, 40) as SwarmId,
+    key: { registry: parseRegistryHost('registry.example'), digest: digestFromHex(hex) },
+    bytes,
+    repository: 'team/app' as Repository,
+  }
+}
+
+const batchOf = (blob: StoredBlob, firstPiece: number, pieces: number): HashBatch => ({
+  swarm: blob.swarm,
+  epoch: 0,
+  status: 'claimed',
+  firstPiece,
+  hashes: randomBytes(32 * pieces),
+  signature: randomBytes(64),
+})
+
+async function create(store: BlobStore, name: string, bytes = MIB): Promise<StoredBlob> {
+  const { created } = await store.create(blobOf(name, bytes), never)
+  writeSync(created.file.fd, Buffer.alloc(bytes), 0, bytes, 0)
+  return created
+}
+
+const folderOf = (name: string) => join(directory, 'blobs', blobOf(name).swarm)
+
+test('a store that was closed is what it was when it is opened again', async () => {
+  const store = await open()
+  const blob = await create(store, 'one')
+  blob.hashes.add(batchOf(blob, 0, 3))
+  for (const piece of [0, 2]) blob.have.add(piece as PieceIndex)
+  store.close()
+  const again = (await open()).get(blob.swarm)!
+  expect(again.have.toBytes().equals(blob.have.toBytes())).toBe(true)
+  expect(again.hashes.batches).toEqual(blob.hashes.batches)
+  expect(again).toMatchObject({ key: blob.key, repository: 'team/app', isMatched: false, isComplete: false })
+})
+
+test('after a kill there is what was saved, and nothing that was not', async () => {
+  const store = await open()
+  const blob = await create(store, 'one')
+  blob.hashes.add(batchOf(blob, 0, 4))
+  blob.have.add(0 as PieceIndex)
+  blob.markDirty()
+  blob.save()
+  blob.have.add(1 as PieceIndex)
+  blob.markDirty()
+  const again = (await open()).get(blob.swarm)!
+  expect([0, 1].map((piece) => again.have.has(piece as PieceIndex))).toEqual([true, false])
+})
+
+test('a piece whose hash nobody signed is not in the state file: it could not be checked later', async () => {
+  const store = await open()
+  const blob = await create(store, 'one')
+  blob.hashes.add(batchOf(blob, 0, 1))
+  for (const piece of [0, 1]) blob.have.add(piece as PieceIndex)
+  store.close()
+  const again = (await open()).get(blob.swarm)!
+  expect([0, 1].map((piece) => again.have.has(piece as PieceIndex))).toEqual([true, false])
+})
+
+test('a blob that was created and never saved is gone after a kill, with its folder', async () => {
+  await create(await open(), 'one')
+  expect(existsSync(folderOf('one'))).toBe(true)
+  const again = await open()
+  expect(again.all()).toEqual([])
+  expect(existsSync(folderOf('one'))).toBe(false)
+})
+
+const good = (path: string) => JSON.parse(readFileSync(path, 'utf8'))
+for (const [what, spoil] of [
+  ['is empty', () => ''],
+  ['is cut short', (path: string) => readFileSync(path, 'utf8').slice(0, 50)],
+  ['is no object', () => '[1]'],
+  ['has an unknown version', (path: string) => JSON.stringify({ ...good(path), version: 99 })],
+  ['has an unknown key', (path: string) => JSON.stringify({ ...good(path), extra: 1 })],
+  ['has a malformed digest', (path: string) => JSON.stringify({ ...good(path), digest: '../../etc/passwd' })],
+  [
+    'has a bitfield of the wrong length',
+    (path: string) => JSON.stringify({ ...good(path), pieces: 'AAAAAAAA' }),
+  ],
+  ['has spare bits set', (path: string) => JSON.stringify({ ...good(path), pieces: '_w' })],
+  ['has an impossible size', (path: string) => JSON.stringify({ ...good(path), bytes: 2 ** 52 })],
+] as const) {
+  test(`a blob whose state file ${what} is removed, and others stay`, async () => {
+    const store = await open()
+    for (const name of ['one', 'two']) await create(store, name)
+    store.close()
+    const path = join(folderOf('one'), 'state.json')
+    writeFileSync(path, spoil(path))
+    const again = await open()
+    expect(again.all().map(({ swarm }) => swarm)).toEqual([blobOf('two').swarm])
+    expect(existsSync(folderOf('one'))).toBe(false)
+  })
+}
+
+test('a blob whose data file is missing is removed', async () => {
+  const store = await open()
+  await create(store, 'one')
+  store.close()
+  rmSync(join(folderOf('one'), 'data'))
+  expect((await open()).all()).toEqual([])
+})
+
+test('a blob whose data file is shorter than its blob is removed: its pieces are not there', async () => {
+  const store = await open()
+  const blob = await create(store, 'one')
+  blob.isMatched = true
+  for (let piece = 0; piece < 4; piece++) blob.have.add(piece as PieceIndex)
+  blob.markDirty()
+  store.close()
+  truncateSync(join(folderOf('one'), 'data'), 1000)
+  expect((await open()).all()).toEqual([])
+})
+
+test('what does not belong into the folder is cleared away', async () => {
+  mkdirSync(join(directory, 'blobs', 'not-a-swarm'), { recursive: true })
+  writeFileSync(join(directory, 'blobs', 'stray'), 'x')
+  await open()
+  expect(readdirSync(join(directory, 'blobs'))).toEqual([])
+})
+
+test('folders and files are for their owner only', async () => {
+  const store = await open()
+  await create(store, 'one')
+  store.close()
+  expect(statSync(join(directory, 'blobs')).mode & 0o77).toBe(0)
+  for (const name of ['', 'data', 'state.json'])
+    expect(statSync(join(folderOf('one'), name)).mode & 0o77).toBe(0)
+})
+
+test('the least recently used idle blobs make room, in use ones never', async () => {
+  const store = await open(3 * MIB)
+  const blobs: StoredBlob[] = []
+  for (const [at, name] of ['one', 'two', 'three'].entries()) {
+    blobs.push(await create(store, name))
+    blobs[at]!.usedAtMs = 1000 + at
+  }
+  const isIdle = ({ swarm }: StoredBlob) => swarm !== blobs[0]!.swarm
+  const { evicted } = await store.create(blobOf('four'), isIdle)
+  expect(evicted).toEqual([blobs[1]!.swarm])
+  expect(existsSync(folderOf('two'))).toBe(false)
+  await expect(store.create(blobOf('five', 2 * MIB + 1), isIdle)).rejects.toMatchObject({
+    code: 'STORE_FULL',
+  })
+})
+
+test('blobs created at the same moment never outgrow the store together', async () => {
+  const store = await open(3 * MIB)
+  const names = ['one', 'two', 'three', 'four', 'five']
+  await Promise.allSettled(names.map((name) => store.create(blobOf(name), never)))
+  expect(store.all().length).toBeLessThanOrEqual(3)
+})
+
+test('a blob larger than the store fails at once and evicts nothing', async () => {
+  const store = await open(3 * MIB)
+  await create(store, 'one')
+  await expect(store.create(blobOf('large', 4 * MIB), always)).rejects.toMatchObject({ code: 'STORE_FULL' })
+  expect(store.all()).toHaveLength(1)
+})
+
+test('a descriptor stays open while it is pinned, also when its blob is deleted, and closes after', async () => {
+  const store = await open()
+  const blob = await create(store, 'one')
+  const release = blob.pin()
+  const other = blob.pin()
+  await store.remove(blob.swarm)
+  expect(fstatSync(blob.file.fd).size).toBe(MIB)
+  other()
+  expect(fstatSync(blob.file.fd).size).toBe(MIB)
+  release()
+  expect(() => fstatSync(blob.file.fd)).toThrow(expect.objectContaining({ code: 'EBADF' }))
+  expect(() => blob.pin()).toThrow(expect.objectContaining({ code: 'STORE_CLOSED' }))
+})
+
+test('closing twice, and saving after, harm nothing', async () => {
+  const store = await open()
+  const blob = await create(store, 'one')
+  store.close()
+  store.close()
+  blob.markDirty()
+  blob.save()
+  await store.remove(blob.swarm)
+  expect(existsSync(folderOf('one'))).toBe(false)
+})
+
+test('a block of a blob that was deleted is told as unreadable, not thrown at whoever serves it', async () => {
+  const store = await open()
+  const blob = await create(store, 'one')
+  await store.remove(blob.swarm)
+  const read: boolean[] = []
+  blob.readBlock(Buffer.alloc(16), { at: 0, length: 16, position: 0 }, (isRead) => read.push(isRead))
+  expect(read).toEqual([false])
+})
+
+test('a blob that came into use while room was looked for is not evicted', async () => {
+  const store = await open(2 * MIB)
+  const one = await create(store, 'one', 2 * MIB)
+  let isInUse = false
+  const creating = store.create(blobOf('two', 2 * MIB), () => !isInUse)
+  // Before the disk has answered how much room there is, after it was asked.
+  for (let turn = 0; turn < 20; turn++) await Promise.resolve()
+  isInUse = true
+  await expect(creating).rejects.toMatchObject({ code: 'STORE_FULL' })
+  expect(store.get(one.swarm)).toBe(one)
+})

@@ -1,0 +1,96 @@
+import { describe, expect, it } from 'vitest'
+import {
+  PIECE_BUFFERS_BYTES_MAX,
+  type PieceBuffer,
+  type PieceBufferShare,
+  PieceBuffers,
+} from '../../../client/store/piece-buffers.ts'
+
+const MIB = 1024 * 1024
+const ALL = PIECE_BUFFERS_BYTES_MAX / MIB
+
+let nowMs = 0
+const makeBuffers = () => new PieceBuffers(() => nowMs)
+
+/** Takes until none is to be had. */
+function takeAll(share: PieceBufferShare, pieceBytes = MIB, most = Number.POSITIVE_INFINITY): PieceBuffer[] {
+  const taken: PieceBuffer[] = []
+  while (taken.length < most) {
+    const buffer = share.acquire(pieceBytes)
+    if (!buffer) return taken
+    taken.push(buffer)
+  }
+  return taken
+}
+
+/** A downloading blob: whatever is free again it takes at once. */
+function turnOver(share: PieceBufferShare, held: PieceBuffer[]): void {
+  for (let at = held.length; at > 0; at -= 1) {
+    share.release(held.shift()!)
+    const next = share.acquire(MIB)
+    if (next) held.push(next)
+  }
+}
+
+describe('piece buffers', () => {
+  it('are all for one blob while no other wants any', () => {
+    const buffers = makeBuffers()
+    const [one, other] = [buffers.share(), buffers.share()]
+    const [small] = takeAll(other, MIB, 1)
+    expect(takeAll(one)).toHaveLength(ALL - 1)
+    other.release(small!)
+    expect(takeAll(one)).toHaveLength(1)
+  })
+
+  it('come to a third blob when two have them all, in equal parts', () => {
+    const buffers = makeBuffers()
+    const shares = [buffers.share(), buffers.share(), buffers.share()] as const
+    const held = [takeAll(shares[0], MIB, ALL / 2), takeAll(shares[1]), takeAll(shares[2])]
+    expect(held.map(({ length }) => length)).toEqual([ALL / 2, ALL / 2, 0])
+    for (let round = 0; round < 100; round += 1) {
+      nowMs += 250
+      held[2]!.push(...takeAll(shares[2]))
+      turnOver(shares[0], held[0]!)
+      turnOver(shares[1], held[1]!)
+    }
+    const part = Math.floor(ALL / 3)
+    for (const { length } of held) expect(length).toBeGreaterThanOrEqual(part)
+  })
+
+  it('are kept for nobody who has stopped asking', () => {
+    const buffers = makeBuffers()
+    const [one, other] = [buffers.share(), buffers.share()]
+    const held = takeAll(one)
+    expect(other.acquire(MIB)).toBeUndefined()
+    one.release(held.pop()!)
+    expect(one.acquire(MIB)).toBeUndefined()
+    nowMs += 1_000
+    expect(one.acquire(MIB)).toBeDefined()
+  })
+
+  it('lie idle for nobody who has an equal part already', () => {
+    const buffers = makeBuffers()
+    const [one, other, small] = [buffers.share(), buffers.share(), buffers.share()]
+    takeAll(small, MIB, 1)
+    takeAll(one, MIB, 25)
+    takeAll(other, MIB, 30)
+    const big = takeAll(buffers.share(), MIB, 8)
+    expect(big).toHaveLength(8)
+    // All that is left is taken, though two blobs wait for more.
+    expect(one.acquire(MIB)).toBeUndefined()
+    expect(other.acquire(MIB)).toBeUndefined()
+    small.release({ bytes: new Uint8Array(MIB), pieceBytes: MIB })
+    expect(one.acquire(MIB)).toBeDefined()
+  })
+
+  it('wake whoever waits for one, as it comes first now', async () => {
+    const buffers = makeBuffers()
+    const [one, other] = [buffers.share(), buffers.share()]
+    const held = takeAll(one)
+    const waiting = other.whenFree(MIB, new AbortController().signal)
+    one.release(held.pop()!)
+    expect(one.acquire(MIB)).toBeUndefined()
+    expect((await waiting).bytes).toHaveLength(MIB)
+    expect(other.heldBytes).toBe(MIB)
+  })
+})

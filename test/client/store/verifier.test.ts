@@ -1,0 +1,70 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import type { BlobFile } from '../../../client/store/blob-file.ts'
+import { Verifier } from '../../../client/store/verifier.ts'
+import { noteDefects } from '../../core/noted-defects.ts'
+
+/** A real thread and a real file; jobs that no code gives it make it fail. */
+const PIECE_BYTES = 256 * 1024
+let folder: string
+let file: BlobFile
+let verifier: Verifier
+let noted: ReturnType<typeof noteDefects>
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'shoal-verifier-'))
+  file = { fd: openSync(join(folder, 'data'), 'w+'), bytes: 2 * PIECE_BYTES, key: undefined }
+  noted = noteDefects()
+  verifier = new Verifier(noted.defects)
+})
+afterEach(async () => {
+  await verifier.close()
+  closeSync(file.fd)
+  rmSync(folder, { recursive: true })
+})
+
+const bufferOf = (bytes: Buffer) => ({ bytes: new Uint8Array(bytes), pieceBytes: bytes.length })
+const hashOf = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex')
+
+function verify(bytes: Buffer, position: number, changes: object = {}): Promise<string> {
+  const job = { length: bytes.length, file, position, expected: hashOf(bytes), whole: undefined, ...changes }
+  return verifier.piece(bufferOf(bytes), job)
+}
+
+test('a job that fails as no code expects costs that job, and is told with its stack', async () => {
+  const bytes = randomBytes(PIECE_BYTES)
+  await expect(verify(bytes, 0, { file: null })).rejects.toMatchObject({ code: 'DEFECT' })
+  expect(noted.places).toEqual(['verify_job'])
+  expect(noted.lines[0]).toMatchObject({ err: { stack: expect.stringContaining('verify-worker.ts') } })
+  expect(await verify(bytes, 0)).toBe(hashOf(bytes))
+  expect(readFileSync(join(folder, 'data')).equals(bytes)).toBe(true)
+})
+
+test('a disk that takes nothing is no defect', async () => {
+  const bytes = randomBytes(PIECE_BYTES)
+  const readOnly = { ...file, fd: openSync(join(folder, 'data'), 'r') }
+  await expect(verify(bytes, 0, { file: readOnly })).rejects.toMatchObject({ code: 'STORE_WRITE' })
+  closeSync(readOnly.fd)
+  await expect(verifier.advanceWhole(verifier.beginWhole(), file, 1)).rejects.toMatchObject({
+    code: 'STORE_WRITE',
+  })
+  expect(noted.places).toEqual([])
+})
+
+test('a thread that ends costs the jobs that it has; the next one goes on, with whole blobs too', async () => {
+  const [first, second] = [randomBytes(PIECE_BYTES), randomBytes(PIECE_BYTES)]
+  const whole = verifier.beginWhole()
+  await verify(first, 0, { whole })
+  // SHA-1 in steps of nothing: it collects hashes until its memory has ended.
+  const ended = verifier.sha1OfPieces(file, { blobBytes: 1, pieceBytes: 0, pieceCount: 1 })
+  const waiting = verify(second, PIECE_BYTES, { whole })
+  await expect(ended).rejects.toMatchObject({ code: 'DEFECT' })
+  await expect(waiting).rejects.toMatchObject({ code: 'DEFECT' })
+  expect(noted.places).toEqual(['verify_job'])
+  await verify(second, PIECE_BYTES, { whole })
+  await verifier.advanceWhole(whole, file, 2 * PIECE_BYTES)
+  expect(await verifier.endWhole(whole)).toBe(hashOf(Buffer.concat([first, second])))
+})

@@ -1,0 +1,133 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { mkdtempSync, readSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, expect, test } from 'vitest'
+import { BlobStore } from '../../../client/store/blob-store.ts'
+import { Verifier } from '../../../client/store/verifier.ts'
+import { PieceBook } from '../../../client/swarm/announceable-pieces.ts'
+import { Announcer } from '../../../client/swarm/announcements.ts'
+import { WholeCheck } from '../../../client/swarm/digest-check.ts'
+import { PieceIntake } from '../../../client/swarm/piece-intake.ts'
+import { digestFromHex } from '../../../core/digest.ts'
+import type { HashBatch } from '../../../core/hash-batch.ts'
+import type { PieceIndex, SwarmId } from '../../../core/metainfo.ts'
+import { parseRegistryHost, type Repository } from '../../../core/repository.ts'
+import { noteDefects } from '../../core/noted-defects.ts'
+
+const PIECE_BYTES = 256 * 1024
+const PIECE = 1 as PieceIndex
+const opened: { close(): unknown }[] = []
+afterEach(async () => {
+  for (const one of opened.splice(0).reverse()) await one.close()
+})
+
+const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest()
+
+/** The intake of a blob of four pieces, with a real store and a real verifying thread. */
+async function setUp() {
+  const folder = mkdtempSync(join(tmpdir(), 'shoal-intake-'))
+  opened.push({ close: () => rmSync(folder, { recursive: true, force: true }) })
+  const store = await BlobStore.open(join(folder, 'blobs'), 100 * PIECE_BYTES)
+  opened.push(store)
+  const hex = randomBytes(32).toString('hex')
+  const { created: stored } = await store.create(
+    {
+      swarm: hex.slice(0, 40) as SwarmId,
+      key: { registry: parseRegistryHost('registry.example'), digest: digestFromHex(hex) },
+      bytes: 4 * PIECE_BYTES,
+      repository: 'team/app' as Repository,
+    },
+    () => false,
+  )
+  const verifier = new Verifier(noteDefects().defects)
+  opened.push(verifier)
+  const announced: PieceIndex[] = []
+  const intake = new PieceIntake({
+    stored,
+    verifier,
+    whole: new WholeCheck(verifier, stored, { isAudit: false }),
+    book: new PieceBook(stored),
+    announcer: new Announcer((_, pieces) => void announced.push(...pieces)),
+  })
+  const incoming = (bytes: Uint8Array) => ({
+    piece: PIECE,
+    buffer: { bytes: Uint8Array.from(bytes), pieceBytes: PIECE_BYTES },
+    length: bytes.length,
+  })
+  const learn = (hash: Buffer, differences: Partial<HashBatch> = {}) =>
+    intake.learn({
+      swarm: stored.swarm,
+      epoch: 0,
+      status: 'claimed',
+      firstPiece: PIECE,
+      hashes: hash,
+      signature: randomBytes(64),
+      ...differences,
+    })
+  const onDisk = () => {
+    const bytes = Buffer.alloc(PIECE_BYTES)
+    readSync(stored.file.fd, bytes, 0, PIECE_BYTES, PIECE * PIECE_BYTES)
+    return bytes
+  }
+  const afterTurn = () => new Promise(setImmediate)
+  return { stored, intake, announced, incoming, learn, onDisk, afterTurn }
+}
+
+test("a peer's piece that has its signed hash is written, kept and announced", async () => {
+  const { stored, intake, announced, incoming, learn, onDisk, afterTurn } = await setUp()
+  const bytes = randomBytes(PIECE_BYTES)
+  learn(sha256(bytes))
+  expect(await intake.fromPeer(incoming(bytes))).toBe('kept')
+  expect(stored.have.has(PIECE)).toBe(true)
+  expect(onDisk()).toEqual(bytes)
+  await afterTurn()
+  expect(announced).toEqual([PIECE])
+  expect(await intake.fromPeer(incoming(bytes))).toBe('known')
+})
+
+test("a peer's piece with another hash is not written, and one without a known hash is not looked at", async () => {
+  const { stored, intake, announced, incoming, learn, onDisk, afterTurn } = await setUp()
+  expect(await intake.fromPeer(incoming(randomBytes(PIECE_BYTES)))).toBe('unhashed')
+  learn(randomBytes(32))
+  expect(await intake.fromPeer(incoming(randomBytes(PIECE_BYTES)))).toBe('wrong')
+  expect(stored.have.has(PIECE)).toBe(false)
+  expect(onDisk()).toEqual(Buffer.alloc(PIECE_BYTES))
+  await afterTurn()
+  expect(announced).toEqual([])
+})
+
+test("a peer's piece is not kept when the epoch rises while it is written", async () => {
+  const { stored, intake, incoming, learn } = await setUp()
+  const bytes = randomBytes(PIECE_BYTES)
+  learn(sha256(bytes))
+  const taking = intake.fromPeer(incoming(bytes))
+  learn(randomBytes(32), { epoch: 1 })
+  expect(await taking).toBe('unhashed')
+  expect(stored.have.has(PIECE)).toBe(false)
+})
+
+test("the registry's piece is kept without a hash, and announced once its signed hash is known", async () => {
+  const { stored, intake, announced, incoming, learn, afterTurn } = await setUp()
+  const bytes = randomBytes(PIECE_BYTES)
+  expect(await intake.fromRegistry(incoming(bytes))).toEqual({ outcome: 'kept', hash: sha256(bytes) })
+  expect(stored.have.has(PIECE)).toBe(true)
+  await afterTurn()
+  expect(announced).toEqual([])
+  learn(sha256(bytes))
+  await afterTurn()
+  expect(announced).toEqual([PIECE])
+})
+
+test("the registry's piece may differ from a claimed hash, and not from one that two nodes vouched for", async () => {
+  const claimed = await setUp()
+  const bytes = randomBytes(PIECE_BYTES)
+  claimed.learn(randomBytes(32))
+  expect((await claimed.intake.fromRegistry(claimed.incoming(bytes))).outcome).toBe('kept')
+  await claimed.afterTurn()
+  expect(claimed.announced).toEqual([])
+  const confirmed = await setUp()
+  confirmed.learn(randomBytes(4 * 32), { status: 'confirmed', firstPiece: 0 })
+  expect((await confirmed.intake.fromRegistry(confirmed.incoming(bytes))).outcome).toBe('wrong')
+  expect(confirmed.stored.have.has(PIECE)).toBe(false)
+})

@@ -1,0 +1,137 @@
+import { describe, expect, it } from 'vitest'
+import { digestFromHex } from '../../core/digest.ts'
+import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
+import type { RegistryHost } from '../../core/repository.ts'
+import { firstFreeRun } from '../../tracker/handout/leases.ts'
+import { SqliteStore } from '../../tracker/store/sqlite-store.ts'
+import { emptyChange } from '../../tracker/store/store.ts'
+import { PIECES_CACHED_MAX, SwarmBook } from '../../tracker/swarm/swarm-cache.ts'
+import type { SwarmState } from '../../tracker/swarm/swarm-state.ts'
+import { hashesOf, LAYER, LAYER_PIECES } from './test-tracker.ts'
+
+const ONE = '1'.repeat(40) as NodeId
+const TWO = '2'.repeat(40) as NodeId
+const IDENTITY = {
+  cluster: `c${'1'.repeat(16)}` as ClusterId,
+  swarm: 'a'.repeat(40) as SwarmId,
+  registry: 'registry.example.com' as RegistryHost,
+  digest: digestFromHex('d'.repeat(64)),
+  bytes: LAYER.bytes,
+}
+
+function takeLease(state: SwarmState, node: NodeId, lease: string, runPiecesMax = 1) {
+  const policy = firstFreeRun(runPiecesMax)
+  return state.lease({ lease, node, pull: 'p', position: 0, nowMs: 0, leaseMs: 1000, sharers: 1, policy })
+}
+
+function publishPiece(state: SwarmState, node: NodeId, lease: string, piece: number, seed?: string) {
+  const hashes = hashesOf(LAYER_PIECES, seed).subarray(piece * 32, piece * 32 + 32)
+  const at = { epoch: state.epoch, firstPiece: piece, nowMs: 1, leaseMs: 1000 }
+  return state.publish({ node, pull: 'p', lease, hashes, ...at })
+}
+
+describe('two trackers on one store', () => {
+  it('never lease one piece twice, and see what the other published', async () => {
+    const store = new SqliteStore(':memory:')
+    const books = [new SwarmBook(store), new SwarmBook(store)]
+    const leases = await Promise.all(
+      Array.from({ length: LAYER_PIECES }, (_, index) =>
+        books[index % 2]!.open(IDENTITY, (state) => takeLease(state, ONE, `lease ${index}`)),
+      ),
+    )
+    const pieces = leases.map((lease) => lease?.firstPiece)
+    expect(pieces.toSorted()).toEqual(Array.from({ length: LAYER_PIECES }, (_, piece) => piece))
+    const { cluster, swarm } = IDENTITY
+    const { lease, firstPiece } = leases[0]!
+    await books[1]!.step(cluster, swarm, (state) => publishPiece(state, ONE, lease, firstPiece))
+    expect(await books[0]!.step(cluster, swarm, (state) => state.isPublished(firstPiece))).toBe(true)
+    await store.close()
+  })
+})
+
+describe('the swarms in memory', () => {
+  const LARGE_PIECES = 2 ** 18
+  const largeAt = (index: number) => ({
+    ...IDENTITY,
+    swarm: String(index).padStart(40, '0') as SwarmId,
+    bytes: LARGE_PIECES * 4 * 2 ** 20,
+  })
+
+  it('take no memory for pieces that nobody published', async () => {
+    const store = new SqliteStore(':memory:')
+    const book = new SwarmBook(store)
+    const before = process.memoryUsage().arrayBuffers
+    for (let index = 0; index < 32; index += 1) await book.open(largeAt(index), (state) => state.epoch)
+    expect(book.piecesCached).toBe(0)
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(32 * LARGE_PIECES)
+    await store.close()
+  })
+
+  it('are no more than their pieces have room, and what was forgotten is read again', async () => {
+    const store = new SqliteStore(':memory:')
+    const book = new SwarmBook(store)
+    const publishAt = (index: number) =>
+      book.open(largeAt(index), (state) => {
+        takeLease(state, ONE, 'lease')
+        publishPiece(state, ONE, 'lease', 0)
+      })
+    for (let index = 0; index < 6; index += 1) {
+      await publishAt(index)
+      expect(book.piecesCached).toBeLessThanOrEqual(PIECES_CACHED_MAX)
+    }
+    expect(book.piecesCached).toBe(PIECES_CACHED_MAX)
+    const { cluster, swarm } = largeAt(0)
+    expect(await book.step(cluster, swarm, (state) => state.isPublished(0))).toBe(true)
+    await store.close()
+  })
+
+  it('are made again when the store forgot them', async () => {
+    const store = new SqliteStore(':memory:')
+    const book = new SwarmBook(store)
+    await book.open(IDENTITY, (state) => state.epoch)
+    await store.prune({ pulls: 0, audit: 0, nodes: 0, now: 0, pullsPerNodeMax: 1 })
+    const { cluster, swarm } = IDENTITY
+    await expect(book.step(cluster, swarm, (state) => state.epoch)).rejects.toMatchObject({
+      code: 'SWARM_UNKNOWN',
+    })
+    expect(await book.open(IDENTITY, (state) => state.epoch)).toBe(0)
+    await store.close()
+  })
+})
+
+describe('two publishers of one piece who disagree', () => {
+  it('are both distrusted: the piece is cleared, the epoch rises, and a third node gets it', async () => {
+    const store = new SqliteStore(':memory:')
+    const book = new SwarmBook(store)
+    const { cluster, swarm } = IDENTITY
+    // The slow tail is leased twice: a second lease over pieces of the first, as a later policy gives them.
+    await book.open(IDENTITY, (state) => takeLease(state, ONE, 'first', LAYER_PIECES))
+    const record = {
+      lease: 'second',
+      node: TWO,
+      pull: 'q',
+      firstPiece: 0,
+      pieces: LAYER_PIECES,
+      expiresAtMs: 1000,
+    }
+    const version = (await store.swarmVersion(cluster, swarm))!
+    await store.saveSwarm(swarm, version, {
+      ...emptyChange({ epoch: 0, isConfirmed: false }),
+      putLeases: [record],
+    })
+    await book.step(cluster, swarm, (state) => publishPiece(state, ONE, 'first', 0))
+    expect(await book.step(cluster, swarm, (state) => publishPiece(state, TWO, 'second', 0))).toBe(
+      'published',
+    )
+    const outcome = await book.step(cluster, swarm, (state) => publishPiece(state, TWO, 'second', 0, 'lying'))
+    expect(outcome).toBe('conflict')
+    const after = await store.loadSwarm(cluster, swarm)
+    expect(after).toMatchObject({ epoch: 1, pieces: [], leases: [] })
+    expect(after?.disputes).toMatchObject([{ kind: 'conflict', piece: 0, publisher: ONE, reporter: TWO }])
+    const next = (node: NodeId) => book.step(cluster, swarm, (state) => takeLease(state, node, `of ${node}`))
+    expect((await next(ONE))?.firstPiece).toBe(1)
+    expect((await next(TWO))?.firstPiece).toBe(2)
+    expect((await next('3'.repeat(40) as NodeId))?.firstPiece).toBe(0)
+    await store.close()
+  })
+})

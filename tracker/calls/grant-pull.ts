@@ -1,0 +1,201 @@
+import { randomBytes } from 'node:crypto'
+import type { z } from 'zod'
+import type { Digest } from '../../core/digest.ts'
+import { swarmIdOf } from '../../core/metainfo.ts'
+import { mintPeerToken } from '../../core/peer-token.ts'
+import type { RegistryClient } from '../../core/registry-client.ts'
+import { parseRegistryToken } from '../../core/registry-token.ts'
+import type { pullRequest, pullResponse } from '../../core/tracker-api.ts'
+import { checkedP256Spki } from '../authority/leaf-certificate.ts'
+import { RefusedError } from '../errors.ts'
+import { type NodeCaller, type TrackerParts, trustOf } from '../parts.ts'
+import { type VerifiedCredential, verifyCredential } from '../pull/credential.ts'
+import { issuePullCertificate } from '../pull/pull-certificate.ts'
+import type { PullRecord } from '../store/store.ts'
+import { joinSwarms, type WantedBlob } from './join-swarms.ts'
+
+export type PullQuestion = z.output<typeof pullRequest>
+export type PullAnswer = z.output<typeof pullResponse>
+
+/** Of milliseconds since 1970, until the year 10889. */
+const TIME_HEX_DIGITS = 12
+/** HEAD requests under way for one pull: a caller with 128 blobs must not have the registry's pool to itself. */
+const HEADS_PER_PULL_MAX = 8
+
+/**
+ * As `grant`, and counts it when it is refused.
+ * @throws TooManyRequestsError when too many of the caller's were refused lately; as `grant`
+ */
+export async function grantPull(
+  parts: TrackerParts,
+  caller: NodeCaller,
+  question: PullQuestion,
+): Promise<PullAnswer> {
+  const registry = parts.registries.get(question.registry)
+  if (registry === undefined) {
+    throw new RefusedError('REGISTRY_UNKNOWN', `${question.registry} is not configured`)
+  }
+  const key = `${caller.cluster.cluster} ${caller.node} ${registry.host}`
+  const limits = { key, kind: registry.kind, nowMs: parts.nowMs() }
+  return parts.failedGrants.run(limits, () => grant(parts, caller, registry, question))
+}
+
+/**
+ * Grants a pull (docs/a-pull.md, "Leave to pull"): who asks, with what credential, for which blobs of the repository; then the
+ * certificate, and for every blob its swarm.
+ * @throws RefusedError, RegistryTokenError, InvalidInputError
+ */
+async function grant(
+  parts: TrackerParts,
+  caller: NodeCaller,
+  registry: RegistryClient,
+  question: PullQuestion,
+): Promise<PullAnswer> {
+  const spki = checkedP256Spki(Buffer.from(question.publicKey, 'base64url'))
+  const blobs = distinctBlobs(question.blobs)
+  const nowMs = parts.nowMs()
+  const credential = await verifyCredential(parts, {
+    registry,
+    repository: question.repository,
+    credential: question.credential,
+    digests: blobs.map(({ digest }) => digest),
+    caller,
+    nowMs,
+  })
+  parts.revocations.checkBearer(caller.cluster.cluster, registry.host, credential)
+  const { granted, refused } = await checkBlobs(parts, registry, question, blobs, credential)
+  parts.pullLimits.enter(`${caller.cluster.cluster} ${caller.node}`, nowMs)()
+  const peerToken = registry.kind === 'introspect' ? peerTokenFor(caller, question, { spki, nowMs }) : null
+  const tokenHash = peerToken === null ? credential.tokenHash : parseRegistryToken(peerToken).hash
+  const pull = pullRecord(caller, question, {
+    spki,
+    nowMs,
+    credential: { ...credential, tokenHash },
+    granted,
+  })
+  const issued = await certifyPull(parts, caller, pull)
+  const { authorization, endsAtMs } = credential
+  const access = { node: caller.node, repository: question.repository, authorization }
+  for (const { swarm } of pull.blobs) parts.accesses.note(swarm, access, endsAtMs, nowMs)
+  return {
+    pull: pull.pull,
+    ...issued,
+    trust: trustOf(parts, caller.cluster),
+    swarms: await joinSwarms(parts, caller, { ...question, pull: pull.pull, blobs: granted }),
+    refused: refused.map(({ digest, reason }) => ({ digest, code: reason.code })),
+    peerToken,
+  }
+}
+
+/** What the caller proves to its peers, as the registry's own credential cannot be proven to them. */
+function peerTokenFor(
+  { cluster }: NodeCaller,
+  { registry, repository }: PullQuestion,
+  made: { spki: Buffer; nowMs: number },
+): string {
+  const claims = { cluster: cluster.cluster, registry, repository, ...made }
+  return mintPeerToken(cluster.signingKey.peerTokenKey, claims)
+}
+
+/** The pull is on record before its certificate leaves. */
+async function certifyPull(parts: TrackerParts, caller: NodeCaller, pull: PullRecord) {
+  const { grantedAtMs: nowMs, cluster } = pull
+  const validForSeconds = parts.times.pullCertificateSeconds
+  const issued = issuePullCertificate(caller.cluster, pull, { nowMs, validForSeconds })
+  await parts.store.putPull(
+    { ...pull, expiresAtMs: nowMs + issued.validForSeconds * 1000 },
+    { atMs: nowMs, actor: `node ${caller.node}`, action: 'pull granted', cluster, target: pull.pull },
+  )
+  parts.metrics.grants.inc()
+  return issued
+}
+
+interface Refused {
+  digest: Digest
+  reason: RefusedError
+}
+
+async function checkBlobs(
+  parts: TrackerParts,
+  registry: RegistryClient,
+  { repository }: PullQuestion,
+  blobs: readonly WantedBlob[],
+  { authorization }: VerifiedCredential,
+): Promise<{ granted: WantedBlob[]; refused: Refused[] }> {
+  const granted: WantedBlob[] = []
+  const refused: Refused[] = []
+  const check = async (blob: WantedBlob) => {
+    try {
+      const { digest, bytes } = blob
+      const nowMs = parts.nowMs()
+      await parts.memberships.check({ registry, repository, digest, bytes, authorization, nowMs })
+      granted.push(blob)
+    } catch (error) {
+      if (!(error instanceof RefusedError)) throw error
+      refused.push({ digest: blob.digest, reason: error })
+    }
+  }
+  await inTurns(blobs, HEADS_PER_PULL_MAX, check)
+  if (granted.length === 0) throw refused[0]!.reason
+  return { granted: blobs.filter((blob) => granted.includes(blob)), refused }
+}
+
+/** Runs `work` for every item, at most `runningMax` at a time. */
+async function inTurns<Item>(
+  items: readonly Item[],
+  runningMax: number,
+  work: (item: Item) => Promise<void>,
+) {
+  const queue = items.values()
+  const runner = async () => {
+    for (const item of queue) await work(item)
+  }
+  await Promise.all(Array.from({ length: Math.min(runningMax, items.length) }, runner))
+}
+
+/** @throws RefusedError INVALID_INPUT when one digest comes with two sizes; a repetition is dropped */
+function distinctBlobs(blobs: readonly WantedBlob[]): WantedBlob[] {
+  const byDigest = new Map<Digest, WantedBlob>()
+  for (const blob of blobs) {
+    const known = byDigest.get(blob.digest)
+    if (known !== undefined && known.bytes !== blob.bytes) {
+      throw new RefusedError('INVALID_INPUT', `${blob.digest} is given with two sizes`)
+    }
+    byDigest.set(blob.digest, { ...blob, isWanted: blob.isWanted || known?.isWanted === true })
+  }
+  return [...byDigest.values()]
+}
+
+/**
+ * Unique, and in the order of grants (as UUIDs of version 7 are, RFC 9562 §5.7): what is written together is then on the
+ * same pages of the store.
+ */
+function pullIdAt(nowMs: number): string {
+  return nowMs.toString(16).padStart(TIME_HEX_DIGITS, '0') + randomBytes(10).toString('hex')
+}
+
+function pullRecord(
+  caller: NodeCaller,
+  { registry, repository }: PullQuestion,
+  made: { spki: Buffer; nowMs: number; credential: VerifiedCredential; granted: readonly WantedBlob[] },
+): PullRecord {
+  const { cluster } = caller.cluster
+  return {
+    pull: pullIdAt(made.nowMs),
+    cluster,
+    node: caller.node,
+    registry,
+    repository,
+    subject: made.credential.subject,
+    tokenHash: made.credential.tokenHash ?? null,
+    tokenKey: made.credential.tokenKey,
+    spki: made.spki,
+    grantedAtMs: made.nowMs,
+    expiresAtMs: made.nowMs,
+    blobs: made.granted.map(({ digest, bytes }) => ({
+      swarm: swarmIdOf({ cluster, registry, digest, bytes }),
+      digest,
+      isComplete: false,
+    })),
+  }
+}

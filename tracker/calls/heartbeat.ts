@@ -1,0 +1,116 @@
+import type { z } from 'zod'
+import type { SwarmId } from '../../core/metainfo.ts'
+import type { heartbeatRequest, heartbeatResponse, instructionSchema } from '../../core/tracker-api.ts'
+import { checkedP256Spki } from '../authority/leaf-certificate.ts'
+import { PEERS_HANDED_OUT_MAX } from '../handout/peers.ts'
+import { type NodeCaller, type TrackerParts, trustOf } from '../parts.ts'
+import { PULL_SECONDS_MAX } from '../pull/pull-certificate.ts'
+import type { PeerTable } from '../swarm/peer-table.ts'
+
+export type HeartbeatQuestion = z.output<typeof heartbeatRequest>
+export type HeartbeatAnswer = z.output<typeof heartbeatResponse>
+type Instruction = z.output<typeof instructionSchema>
+
+/** A node that is silent for this many heartbeats is not handed out any more. */
+export const HEARTBEATS_MISSED_MAX = 3
+/**
+ * A node that is cut off from the tracker hears of no revocation, but the certificates that it meets end within
+ * minutes (pulls) or this hour (serving). Longer would outlive a revocation; shorter would stop a cluster's serving
+ * soon after its tracker. Nodes renew at two thirds.
+ */
+export const SERVE_CERTIFICATE_SECONDS = 3600
+/** Heartbeats are spread by up to this share of the interval either way, so that nodes do not fall into step. */
+const SPREAD = 0.1
+
+/**
+ * One call in which a node says what it serves and hears what is new. It is listed as a holder on its word, for the
+ * record of its pull may be gone when it says again what it has; of others it hears where a grant is on record.
+ * @throws InvalidInputError for a bad key
+ */
+export async function heartbeat(
+  parts: TrackerParts,
+  caller: NodeCaller,
+  question: HeartbeatQuestion,
+): Promise<HeartbeatAnswer> {
+  const nowMs = parts.nowMs()
+  const { node, address, cluster } = caller
+  const table = parts.peers.of(cluster.cluster)
+  const serveCertificate =
+    question.servePublicKey === null ? null : issueServe(caller, question.servePublicKey, nowMs)
+  const contact = { node, address, port: question.listenPort }
+  const { wantsFullInventory } = table.heartbeat(contact, question, nowMs)
+  await noteBadPeers(parts, table, caller, question)
+  const peers: HeartbeatAnswer['peers'] = []
+  for (const swarm of question.wantsPeers)
+    peers.push({ swarm, peers: await peersFor(parts, table, caller, swarm) })
+  return {
+    nextInMs: Math.round(parts.times.heartbeatSeconds * 1000 * (1 - SPREAD + 2 * SPREAD * parts.random())),
+    wantsFullInventory,
+    serveCertificate,
+    trust: trustOf(parts, cluster),
+    ...parts.revocations.newsSince(cluster.cluster, question.revocationsVersion),
+    peers,
+    instructions: instructionsFor(parts, table, caller),
+  }
+}
+
+/** Only of swarms that both take part in, and by grant. */
+async function noteBadPeers(
+  parts: TrackerParts,
+  table: PeerTable,
+  caller: NodeCaller,
+  { badPeers }: HeartbeatQuestion,
+): Promise<void> {
+  const { node: reporter, cluster } = caller
+  for (const { swarm, node } of badPeers) {
+    if (node === reporter || !table.holds(node, swarm)) continue
+    if (!(await isDownloader(parts, table, caller, swarm))) continue
+    if (!table.bad.report(reporter, { swarm, node }, parts.nowMs())) continue
+    parts.metrics.badPeers.inc()
+    parts.log.warn(
+      { cluster: cluster.cluster, swarm, peer: node, reporter },
+      'a peer was reported for corrupt pieces',
+    )
+  }
+}
+
+function issueServe({ cluster, node }: NodeCaller, publicKey: string, nowMs: number) {
+  return cluster.authorities[0]!.issue({
+    claims: { kind: 'serve', cluster: cluster.cluster, node },
+    spki: checkedP256Spki(Buffer.from(publicKey, 'base64url')),
+    nowMs,
+    validForSeconds: SERVE_CERTIFICATE_SECONDS,
+  })
+}
+
+/** Only of swarms that the node takes part in by grant. */
+async function peersFor(parts: TrackerParts, table: PeerTable, caller: NodeCaller, swarm: SwarmId) {
+  if (!(await isDownloader(parts, table, caller, swarm))) return []
+  const { random } = parts
+  const nowMs = parts.nowMs()
+  return table.choose(swarm, { asker: caller.node, peersMax: PEERS_HANDED_OUT_MAX, random, nowMs })
+}
+
+/** Whether the node is in the swarm, and was granted it as lately as the grant of a download under way can be. */
+async function isDownloader(
+  parts: TrackerParts,
+  table: PeerTable,
+  { cluster: { cluster }, node }: NodeCaller,
+  swarm: SwarmId,
+): Promise<boolean> {
+  if (!table.holds(node, swarm)) return false
+  return parts.store.hasPullSince({ cluster, node, swarm }, parts.nowMs() - PULL_SECONDS_MAX * 1000)
+}
+
+/** Epochs that rose since the node was last told, of swarms that it holds. */
+function instructionsFor(
+  parts: TrackerParts,
+  table: PeerTable,
+  { cluster, node }: NodeCaller,
+): Instruction[] {
+  const { newest } = parts.epochs
+  const told = table.takeToldEpochs(node, newest)
+  if (told === newest) return []
+  const risen = parts.epochs.since(told, cluster.cluster, (swarm) => table.holds(node, swarm))
+  return [...risen].map(([swarm, epoch]) => ({ kind: 'epoch', swarm, epoch }))
+}

@@ -1,0 +1,76 @@
+import type { z } from 'zod'
+import type { Digest } from '../../core/digest.ts'
+import { swarmIdOf } from '../../core/metainfo.ts'
+import type { grantedSwarm, pullRequest } from '../../core/tracker-api.ts'
+import { PEERS_HANDED_OUT_MAX } from '../handout/peers.ts'
+import type { NodeCaller, TrackerParts } from '../parts.ts'
+import type { SwarmIdentity } from '../store/store.ts'
+import { ANSWER_PIECES_MAX, batchesFrom } from '../swarm/signed-batches.ts'
+import type { SwarmState } from '../swarm/swarm-state.ts'
+import { takeLease } from './take-lease.ts'
+
+export type WantedBlob = z.output<typeof pullRequest>['blobs'][number]
+type SwarmAnswer = z.output<typeof grantedSwarm>
+
+/** A granted pull, and where its node's peer listener is. */
+export interface JoiningPull {
+  pull: string
+  registry: SwarmIdentity['registry']
+  listenPort: number
+  blobs: readonly WantedBlob[]
+}
+
+/**
+ * Makes the node a peer of every blob's swarm and tells what is known of each. Wanted blobs come first for their
+ * hashes: an answer carries those of ANSWER_PIECES_MAX pieces, the rest is asked for afterwards.
+ */
+export async function joinSwarms(
+  parts: TrackerParts,
+  caller: NodeCaller,
+  pull: JoiningPull,
+): Promise<SwarmAnswer[]> {
+  const answers = new Map<Digest, SwarmAnswer>()
+  const wantedFirst = [...pull.blobs].sort((one, other) => Number(other.isWanted) - Number(one.isWanted))
+  let budget = ANSWER_PIECES_MAX
+  for (const blob of wantedFirst) {
+    const answer = await joinSwarm(parts, caller, { pull, blob, piecesMax: budget })
+    budget -= answer.batches.reduce((sum, { hashes }) => sum + hashes.length / 32, 0)
+    answers.set(blob.digest, answer)
+  }
+  return pull.blobs.map(({ digest }) => answers.get(digest)!)
+}
+
+async function joinSwarm(
+  parts: TrackerParts,
+  caller: NodeCaller,
+  { pull, blob, piecesMax }: { pull: JoiningPull; blob: WantedBlob; piecesMax: number },
+): Promise<SwarmAnswer> {
+  const { digest, bytes, isWanted } = blob
+  const key = { cluster: caller.cluster.cluster, registry: pull.registry, digest, bytes }
+  const identity = { ...key, swarm: swarmIdOf(key) }
+  const peers = meetPeers(parts, caller, identity.swarm, pull.listenPort)
+  const answer = await parts.swarms.open(identity, (state) => ({
+    epoch: state.epoch,
+    batches: knownBatches(state, caller, piecesMax),
+    lease: isWanted ? takeLease(parts, state, { caller, pull: pull.pull, position: 0 }) : null,
+    status: state.status,
+  }))
+  if (answer.lease !== null) parts.metrics.leases.inc()
+  return { digest, bytes, swarm: identity.swarm, peers, ...answer }
+}
+
+function meetPeers(
+  parts: TrackerParts,
+  { cluster, node, address }: NodeCaller,
+  swarm: SwarmIdentity['swarm'],
+  port: number,
+) {
+  const nowMs = parts.nowMs()
+  const table = parts.peers.of(cluster.cluster)
+  table.join({ node, address, port }, swarm, nowMs)
+  return table.choose(swarm, { asker: node, peersMax: PEERS_HANDED_OUT_MAX, random: parts.random, nowMs })
+}
+
+function knownBatches(state: SwarmState, { cluster }: NodeCaller, piecesMax: number) {
+  return state.publishedCount > piecesMax ? [] : batchesFrom(state, cluster.signingKey.batchKey, 0)
+}

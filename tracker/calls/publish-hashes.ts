@@ -1,0 +1,103 @@
+import type { z } from 'zod'
+import { type ClusterId, PIECE_HASH_BYTES, type SwarmId } from '../../core/metainfo.ts'
+import type { hashesRequest, hashesResponse } from '../../core/tracker-api.ts'
+import { RefusedError } from '../errors.ts'
+import { PEERS_HANDED_OUT_MAX } from '../handout/peers.ts'
+import type { NodeCaller, TrackerParts } from '../parts.ts'
+import { batchesFrom, batchOf, publishedRuns } from '../swarm/signed-batches.ts'
+import type { SwarmState } from '../swarm/swarm-state.ts'
+import { livePull } from './live-pull.ts'
+import { settleDispute } from './settle-dispute.ts'
+import { takeLease } from './take-lease.ts'
+
+export type HashesQuestion = z.output<typeof hashesRequest>
+export type HashesAnswer = z.output<typeof hashesResponse>
+
+/**
+ * Publishes hashes of leased pieces, gives a lease back or takes the next one, and hands out batches: all that a node
+ * says about a swarm that it is fetching, in one call and one step.
+ * @throws RefusedError SWARM_NOT_GRANTED, EPOCH_STALE, LEASE_UNKNOWN, HASH_CONFLICT, and those of `livePull`
+ */
+export async function publishHashes(
+  parts: TrackerParts,
+  caller: NodeCaller,
+  swarm: SwarmId,
+  question: HashesQuestion,
+): Promise<HashesAnswer> {
+  const pull = await livePull(parts, caller, question.pull)
+  if (!pull.blobs.some((blob) => blob.swarm === swarm)) {
+    throw new RefusedError('SWARM_NOT_GRANTED', 'the pull does not name this swarm')
+  }
+  const { cluster } = caller.cluster
+  const answer = await parts.swarms.step(cluster, swarm, (state) => takeStep(parts, caller, state, question))
+  if (answer === 'conflict') {
+    await noteEpochRise(parts)
+    await settleNewest(parts, cluster, swarm, caller)
+    throw new RefusedError(
+      'HASH_CONFLICT',
+      'another node published another hash: the pieces are fetched again',
+    )
+  }
+  if (answer.lease !== null) parts.metrics.leases.inc()
+  const peers = parts.peers.of(cluster).choose(swarm, {
+    asker: caller.node,
+    peersMax: PEERS_HANDED_OUT_MAX,
+    random: parts.random,
+    nowMs: parts.nowMs(),
+  })
+  return { ...answer, peers }
+}
+
+/** One of two publishers is wrong. Not waited for: the pieces are fetched again whoever it was. */
+async function settleNewest(parts: TrackerParts, cluster: ClusterId, swarm: SwarmId, { node }: NodeCaller) {
+  const { identity, dispute } = await parts.swarms.step(cluster, swarm, (state) => {
+    return { identity: state.identity, dispute: state.newestDispute }
+  })
+  if (dispute?.reporter === node) void settleDispute(parts, identity, dispute)
+}
+
+/** Nodes hear of it with their next heartbeat. */
+export async function noteEpochRise(parts: TrackerParts): Promise<void> {
+  parts.metrics.epochRises.inc()
+  await parts.epochs.refresh()
+}
+
+function takeStep(
+  parts: TrackerParts,
+  caller: NodeCaller,
+  state: SwarmState,
+  question: HashesQuestion,
+): Omit<HashesAnswer, 'peers'> | 'conflict' {
+  const nowMs = parts.nowMs()
+  const key = caller.cluster.signingKey.batchKey
+  const hashes = Buffer.from(question.hashes, 'base64url')
+  if (hashes.length > 0 && publish(parts, caller, state, question, hashes) === 'conflict') return 'conflict'
+  if (question.isLeaseReleased && question.lease !== null) state.release(question.lease, caller.node)
+  if (question.isRangeIgnored) state.sawRangeIgnored(caller.node, nowMs)
+  const { pull, position, awaited } = question
+  const lease = question.wantsLease ? takeLease(parts, state, { caller, pull, position, awaited }) : null
+  const pieces = hashes.length / PIECE_HASH_BYTES
+  const published = publishedRuns(state, question.firstPiece, question.firstPiece + pieces).map((run) =>
+    batchOf(state, key, run.firstPiece, run.pieces),
+  )
+  const askedFor = question.batchesFrom === null ? [] : batchesFrom(state, key, question.batchesFrom)
+  return {
+    epoch: state.epoch,
+    status: state.status,
+    batches: [...published, ...askedFor],
+    lease,
+    retryInMs: lease === null ? (state.retryInMs(awaited, { nowMs, random: parts.random() }) ?? null) : null,
+  }
+}
+
+function publish(
+  parts: TrackerParts,
+  caller: NodeCaller,
+  state: SwarmState,
+  { pull, lease, epoch, firstPiece }: HashesQuestion,
+  hashes: Buffer,
+): 'published' | 'conflict' {
+  const leaseMs = parts.times.leaseSeconds * 1000
+  const nowMs = parts.nowMs()
+  return state.publish({ node: caller.node, pull, lease, epoch, firstPiece, hashes, nowMs, leaseMs })
+}

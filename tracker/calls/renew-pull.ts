@@ -1,0 +1,57 @@
+import type { z } from 'zod'
+import { mintPeerToken } from '../../core/peer-token.ts'
+import { parseRegistryToken } from '../../core/registry-token.ts'
+import type { RenewResponse, renewRequest } from '../../core/tracker-api.ts'
+import { RefusedError } from '../errors.ts'
+import { type NodeCaller, type TrackerParts, trustOf } from '../parts.ts'
+import { issuePullCertificate } from '../pull/pull-certificate.ts'
+import type { PullRecord } from '../store/store.ts'
+import { ownPull } from './live-pull.ts'
+
+export type RenewQuestion = z.output<typeof renewRequest>
+
+/**
+ * A new certificate for the pull's own key, with its grant time and blobs, so that a download outlives a short
+ * registry token: while a blob is missing and at most PULL_SECONDS_MAX after the grant. When the key that signed its
+ * peer token is being withdrawn, with a peer token of the next one.
+ * @throws RefusedError PULL_UNKNOWN, PULL_REVOKED, SUBJECT_REVOKED, PULL_COMPLETE, PULL_ENDED
+ */
+export async function renewPull(
+  parts: TrackerParts,
+  caller: NodeCaller,
+  id: string,
+  { wantsPeerToken }: RenewQuestion,
+): Promise<RenewResponse> {
+  const pull = await ownPull(parts, caller, id)
+  if (pull.blobs.every(({ isComplete }) => isComplete)) {
+    throw new RefusedError('PULL_COMPLETE', 'this node has all blobs of the pull')
+  }
+  const isMinted = parts.registries.get(pull.registry)?.kind === 'introspect'
+  const peerToken = wantsPeerToken && isMinted ? mintAgain(caller, pull) : null
+  const tokenHash = peerToken === null ? pull.tokenHash : parseRegistryToken(peerToken).hash
+  const nowMs = parts.nowMs()
+  const bound = { ...pull, tokenHash }
+  const issued = issuePullCertificate(caller.cluster, bound, {
+    nowMs,
+    validForSeconds: parts.times.pullCertificateSeconds,
+  })
+  const expiresAtMs = nowMs + issued.validForSeconds * 1000
+  await parts.store.extendPull(
+    id,
+    { expiresAtMs, tokenHash },
+    {
+      atMs: nowMs,
+      actor: `node ${caller.node}`,
+      action: 'pull renewed',
+      cluster: pull.cluster,
+      target: id,
+    },
+  )
+  return { ...issued, trust: trustOf(parts, caller.cluster), peerToken }
+}
+
+/** As it was minted at the grant, for peers look whether it was valid then. */
+function mintAgain({ cluster }: NodeCaller, { registry, repository, spki, grantedAtMs }: PullRecord): string {
+  const claims = { cluster: cluster.cluster, registry, repository, spki, nowMs: grantedAtMs }
+  return mintPeerToken(cluster.signingKey.peerTokenKey, claims)
+}

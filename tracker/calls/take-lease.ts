@@ -1,0 +1,39 @@
+import { randomUUID } from 'node:crypto'
+import type { Lease } from '../../core/tracker-api.ts'
+import { oneReader, type PieceRun } from '../handout/leases.ts'
+import type { NodeCaller, TrackerParts } from '../parts.ts'
+import type { SwarmState } from '../swarm/swarm-state.ts'
+
+/** Whose lease it is to be, and from where on the blob is being read. */
+export interface LeaseAsker {
+  caller: NodeCaller
+  pull: string
+  position: number
+  /** What the asker has waited for in vain. */
+  awaited?: readonly PieceRun[]
+}
+
+/** The next lease by the tracker's policy, as it travels (its end is relative, as clocks differ), or null. */
+export function takeLease(
+  parts: TrackerParts,
+  state: SwarmState,
+  { caller, pull, position, awaited = [] }: LeaseAsker,
+): Lease | null {
+  const nowMs = parts.nowMs()
+  const leaseMs = parts.times.leaseSeconds * 1000
+  const { leechers } = parts.peers.of(caller.cluster.cluster).count(state.identity.swarm, nowMs)
+  const taken = state.lease({
+    lease: randomUUID(),
+    node: caller.node,
+    pull,
+    position,
+    awaited,
+    nowMs,
+    leaseMs,
+    sharers: Math.max(1, leechers),
+    policy: state.isRangeIgnored({ nowMs, leaseMs }) ? oneReader : parts.leasePolicy,
+  })
+  if (taken === undefined) return null
+  const { lease, firstPiece, pieces, expiresAtMs } = taken
+  return { lease, swarm: state.identity.swarm, firstPiece, pieces, expiresInMs: expiresAtMs - nowMs }
+}
