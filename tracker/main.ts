@@ -37,7 +37,7 @@ import { EpochNews } from './swarm/epoch-news.ts'
 import { PeerTables } from './swarm/peer-table.ts'
 import { PullAccesses } from './swarm/pull-accesses.ts'
 import { Sha1Claims } from './swarm/sha1-claims.ts'
-import { SwarmBook } from './swarm/swarm-cache.ts'
+import { SwarmCache } from './swarm/swarm-cache.ts'
 
 export interface RunningTracker {
   /** Where nodes reach it. */
@@ -176,7 +176,7 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
     sealer,
     clusters: await Clusters.load(store, sealer, { nowMs, settleMs: silentMsMax }),
     revocations: await Revocations.load(store),
-    swarms: new SwarmBook(store),
+    swarms: new SwarmCache(store),
     epochs: await EpochNews.load(store),
     peers,
     sha1Claims: new Sha1Claims(),

@@ -23,7 +23,7 @@ import type { EpochNews } from './swarm/epoch-news.ts'
 import type { PeerTables } from './swarm/peer-table.ts'
 import type { PullAccesses } from './swarm/pull-accesses.ts'
 import type { Sha1Claims } from './swarm/sha1-claims.ts'
-import type { SwarmBook } from './swarm/swarm-cache.ts'
+import type { SwarmCache } from './swarm/swarm-cache.ts'
 
 /** What the tracker is made of, made once in main.ts and handed to the APIs. */
 export interface TrackerParts {
@@ -31,7 +31,7 @@ export interface TrackerParts {
   sealer: Sealer
   clusters: Clusters
   revocations: Revocations
-  swarms: SwarmBook
+  swarms: SwarmCache
   epochs: EpochNews
   peers: PeerTables
   sha1Claims: Sha1Claims

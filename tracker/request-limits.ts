@@ -25,7 +25,7 @@ const CONCURRENT_RETRY_SECONDS = 1
 
 interface Caller {
   bucket: TokenBucket
-  underWay: number
+  inFlight: number
   loggedAtMs: number
 }
 
@@ -48,15 +48,15 @@ export class RequestLimits {
   enter(key: string, nowMs: number, cost = 1): () => void {
     const caller = this.#callerAt(key, nowMs)
     const { requestsPerSecondMax, requestsConcurrentMax } = this.#bounds
-    if (requestsConcurrentMax > 0 && caller.underWay >= requestsConcurrentMax) {
+    if (requestsConcurrentMax > 0 && caller.inFlight >= requestsConcurrentMax) {
       throw this.#refusal(key, caller, nowMs, CONCURRENT_RETRY_SECONDS)
     }
     if (requestsPerSecondMax > 0 && !caller.bucket.take(nowMs, cost)) {
       throw this.#refusal(key, caller, nowMs, caller.bucket.secondsUntil(cost))
     }
-    caller.underWay += 1
+    caller.inFlight += 1
     return () => {
-      caller.underWay -= 1
+      caller.inFlight -= 1
     }
   }
 
@@ -69,7 +69,7 @@ export class RequestLimits {
     const { requestsPerSecondMax: perSecond, requestsBurstMax: burst } = this.#bounds
     const caller = this.#callers.get(key) ?? {
       bucket: new TokenBucket({ perSecond, burst }, nowMs),
-      underWay: 0,
+      inFlight: 0,
       loggedAtMs: -Infinity,
     }
     this.#callers.set(key, caller)

@@ -44,7 +44,7 @@ export class SimOrigin implements OriginView {
 
   isOutOfReach(piece: PieceIndex): boolean {
     const { claimed, download } = this.options.node
-    return claimed[piece] === 0 && !download.isUnderWay(piece) && !download.isOffered(piece)
+    return claimed[piece] === 0 && !download.isInFlight(piece) && !download.isOffered(piece)
   }
 
   peersIdleMs(): number {

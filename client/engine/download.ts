@@ -4,7 +4,7 @@ import type { Bitfield } from '../store/bitfield.ts'
 import type { PieceBufferShare } from '../store/piece-buffers.ts'
 import { BLOCK_BYTES_FOREIGN, type BlockAddress } from '../wire/messages.ts'
 import { othersToLetOff, pickDuplicate } from './end-game.ts'
-import { UnderWay } from './in-flight.ts'
+import { InFlight } from './in-flight.ts'
 import { Pace } from './pace.ts'
 import { nearestPiece, type PickView, pickPiece } from './picker.ts'
 import type { RateLimit } from './rate-limit.ts'
@@ -57,7 +57,7 @@ export class Download {
   isPaused = true
   private readonly options: DownloadOptions
   private readonly sources: Sources
-  private readonly underWay: UnderWay
+  private readonly inFlight: InFlight
   private readonly verifying = new Set<PieceIndex>()
   /**
    * How often a piece may have become one to be asked for, or a source one to be asked. Looking in vain through all
@@ -77,7 +77,7 @@ export class Download {
     this.options = options
     this.sources = new Sources(options.layout.pieceCount)
     this.pace = new Pace(options.nowMs())
-    this.underWay = new UnderWay(this.pace)
+    this.inFlight = new InFlight(this.pace)
     this.stalls = new Stalls(this.sources, this.pace)
   }
 
@@ -125,7 +125,7 @@ export class Download {
   private letSeedOff(piece: PieceIndex, other: Source): boolean {
     if (!other.isUnchoked || other.isSnubbed || other.offered.isFull) return false
     const isWaiting = (assembly: Assembly) => assembly.source.offered.isFull && !hasBegun(assembly)
-    const waiting = this.underWay.of(piece).find(isWaiting)
+    const waiting = this.inFlight.of(piece).find(isWaiting)
     if (!waiting || !this.sources.areSeedsFew()) return false
     this.abandon(waiting, true)
     return true
@@ -183,7 +183,7 @@ export class Download {
     if (!isComingAllTheSame(source, block, length)) return
     const isMissing = !this.options.have.has(piece) && !this.verifying.has(piece)
     if (this.isPaused || !source.isUnchoked || !isMissing || !this.options.isAskable(piece)) return
-    const others = this.underWay.of(piece)
+    const others = this.inFlight.of(piece)
     if (others.some((other) => other.source === source || hasBegun(other) || !other.source.limits.hasFast))
       return
     if (others.length > 0 ? this.letOff.has(piece) : this.pace.isFull) return
@@ -192,14 +192,14 @@ export class Download {
     assembly.isTakenBack = true
     while (assembly.requestedBytes < length) {
       source.cancelled.take({ piece, begin: assembly.requestedBytes })
-      this.underWay.asked(assembly, Math.min(source.limits.blockBytes, length - assembly.requestedBytes))
+      this.inFlight.asked(assembly, Math.min(source.limits.blockBytes, length - assembly.requestedBytes))
     }
   }
 
   blockEnds(source: Source, block: BlockAddress): void {
     const assembly = source.arriving?.assembly
     source.arriving = undefined
-    if (!assembly || !this.underWay.answered(assembly, block.begin)) return
+    if (!assembly || !this.inFlight.answered(assembly, block.begin)) return
     const isLetOff = assembly.receivedBytes === 0 && this.letOthersOff(assembly)
     assembly.receivedBytes += block.length
     // One block of what it was told to stop does not make it one to be asked again.
@@ -223,7 +223,7 @@ export class Download {
     if (!assembly) return false
     if (assembly.isTakenBack) {
       // The answer to the cancel, after all.
-      this.underWay.answered(assembly, block.begin)
+      this.inFlight.answered(assembly, block.begin)
       this.abandon(assembly, false)
       this.refill()
       return true
@@ -232,7 +232,7 @@ export class Download {
     // Or it could take requests back from seeds, time and again, by announcing what it then rejects.
     this.setSnubbed(source, true)
     source.snubEndsAtMs = Number.POSITIVE_INFINITY
-    this.underWay.answered(assembly, block.begin)
+    this.inFlight.answered(assembly, block.begin)
     this.abandon(assembly, true)
     this.refill()
     return false
@@ -249,7 +249,7 @@ export class Download {
 
   /** The piece comes from elsewhere, or is here: whatever is under way for it stops. */
   giveUp(piece: PieceIndex): void {
-    for (const assembly of [...this.underWay.of(piece)]) this.abandon(assembly, true)
+    for (const assembly of [...this.inFlight.of(piece)]) this.abandon(assembly, true)
   }
 
   pause(): void {
@@ -265,8 +265,8 @@ export class Download {
     this.fillAll()
   }
 
-  isUnderWay(piece: PieceIndex): boolean {
-    return this.underWay.has(piece) || this.verifying.has(piece)
+  isInFlight(piece: PieceIndex): boolean {
+    return this.inFlight.has(piece) || this.verifying.has(piece)
   }
 
   /** How long no block that was asked for has come, and no piece within reach that was not, in ms. */
@@ -293,7 +293,7 @@ export class Download {
   tick(): void {
     const nowMs = this.options.nowMs()
     for (const source of this.sources) if (nowMs >= source.snubEndsAtMs) this.setSnubbed(source, false)
-    for (const assembly of this.stalls.stalled(this.underWay.pieces, nowMs)) {
+    for (const assembly of this.stalls.stalled(this.inFlight.pieces, nowMs)) {
       this.setSnubbed(assembly.source, true)
       assembly.source.snubEndsAtMs = nowMs + SNUBBED_MS
       this.abandon(assembly, true)
@@ -339,7 +339,7 @@ export class Download {
   }
 
   private get hasRoom(): boolean {
-    return this.pace.hasRoom(this.isIdle, (ms) => dueSince(this.underWay.pieces, this.options.nowMs() - ms))
+    return this.pace.hasRoom(this.isIdle, (ms) => dueSince(this.inFlight.pieces, this.options.nowMs() - ms))
   }
 
   private fill(source: Source): void {
@@ -383,7 +383,7 @@ export class Download {
       receivedBytes: 0,
       isTakenBack: false,
     }
-    this.underWay.add(assembly)
+    this.inFlight.add(assembly)
     return assembly
   }
 
@@ -416,7 +416,7 @@ export class Download {
   }
 
   private isToBeAsked(piece: PieceIndex): boolean {
-    return !this.options.have.has(piece) && !this.isUnderWay(piece) && this.options.isAskable(piece)
+    return !this.options.have.has(piece) && !this.isInFlight(piece) && this.options.isAskable(piece)
   }
 
   /** Of what is under way from others, when there is nothing else to ask this one for. */
@@ -424,7 +424,7 @@ export class Download {
     if (source.assemblies.length > 0 || !this.isEndGame()) return undefined
     const nowMs = this.options.nowMs()
     return pickDuplicate(source, {
-      underWay: this.underWay.pieces,
+      inFlight: this.inFlight.pieces,
       nowMs,
       idleMs: this.stalls.standstillMs(nowMs),
       isVerifying: (piece) => this.verifying.has(piece),
@@ -434,7 +434,7 @@ export class Download {
 
   /** @returns true when there were others */
   private letOthersOff(begun: Assembly): boolean {
-    const others = this.letOff.has(begun.piece) ? [] : othersToLetOff(begun, this.underWay.of(begun.piece))
+    const others = this.letOff.has(begun.piece) ? [] : othersToLetOff(begun, this.inFlight.of(begun.piece))
     if (others.length === 0) return false
     this.letOff.add(begun.piece)
     for (const other of others) this.abandon(other, true)
@@ -462,7 +462,7 @@ export class Download {
   private requestNext(assembly: Assembly): void {
     const { source } = assembly
     const length = Math.min(source.limits.blockBytes, assembly.length - assembly.requestedBytes)
-    const begin = this.underWay.asked(assembly, length)
+    const begin = this.inFlight.asked(assembly, length)
     this.options.limit.spend(length)
     source.port.request({ piece: assembly.piece, begin, length })
   }
@@ -472,7 +472,7 @@ export class Download {
       this.pace.finished(this.options.nowMs() - assembly.startedAtMs)
       assembly.source.port.received(assembly.piece)
     }
-    this.underWay.remove(assembly)
+    this.inFlight.remove(assembly)
     if (this.options.have.has(assembly.piece) || this.verifying.has(assembly.piece)) {
       this.options.buffers.release(assembly.buffer)
       return
@@ -489,15 +489,15 @@ export class Download {
       // Its buffer is about to be used for something else.
       source.arriving = undefined
       source.port.discardBlock()
-      this.underWay.answered(assembly, arrivingBegin)
+      this.inFlight.answered(assembly, arrivingBegin)
     }
     for (const [begin, length] of [...assembly.outstanding]) {
-      this.underWay.answered(assembly, begin)
+      this.inFlight.answered(assembly, begin)
       if (source.limits.hasFast) source.cancelled.add({ piece, begin })
       source.cancelledAtMs = this.options.nowMs()
       if (isTold) source.port.cancel({ piece, begin, length })
     }
-    this.underWay.remove(assembly)
+    this.inFlight.remove(assembly)
     this.options.buffers.release(assembly.buffer)
     this.changes += 1
   }

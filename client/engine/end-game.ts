@@ -17,7 +17,7 @@ const BELOW_SHARE = 1 / 2
 
 export interface EndGameView {
   /** Of each piece that is under way: from whom, the first that was asked first. */
-  underWay: ReadonlyMap<PieceIndex, readonly Assembly[]>
+  inFlight: ReadonlyMap<PieceIndex, readonly Assembly[]>
   nowMs: number
   /** How long nothing has come. */
   idleMs: number
@@ -56,11 +56,11 @@ function sourcesMax(idleMs: number): number {
   return Math.min(SOURCES_IDLE_MAX, SOURCES_MAX * (1 + Math.floor(idleMs / IDLE_MS)))
 }
 
-function oldestFor(source: Source, { underWay, isVerifying, idleMs }: EndGameView): Assembly | undefined {
+function oldestFor(source: Source, { inFlight, isVerifying, idleMs }: EndGameView): Assembly | undefined {
   const isIdle = idleMs >= IDLE_MS
   const assembliesMax = sourcesMax(idleMs)
   let oldest: Assembly | undefined
-  for (const [piece, assemblies] of underWay) {
+  for (const [piece, assemblies] of inFlight) {
     const [first] = assemblies
     if (!first || assemblies.length >= assembliesMax) continue
     if (assemblies.some((other) => other.source === source)) continue
@@ -73,9 +73,9 @@ function oldestFor(source: Source, { underWay, isVerifying, idleMs }: EndGameVie
 }
 
 /** How many sources were asked for what another was asked for before. */
-function furtherSince({ underWay }: EndGameView, sinceMs: number): number {
+function furtherSince({ inFlight }: EndGameView, sinceMs: number): number {
   let count = 0
-  for (const [, ...further] of underWay.values())
+  for (const [, ...further] of inFlight.values())
     count += further.filter(({ startedAtMs }) => startedAtMs > sinceMs).length
   return count
 }

@@ -3,7 +3,7 @@ import type { Pace } from './pace.ts'
 import type { Assembly } from './source.ts'
 
 /** The book of what is under way. Invariant: what sources and pace count as outstanding is the sum of what stands in it. */
-export class UnderWay {
+export class InFlight {
   /** Of each piece from whom it comes, the first that was asked first. */
   private readonly byPiece = new Map<PieceIndex, Assembly[]>()
   private readonly pace: Pace
@@ -56,7 +56,7 @@ export class UnderWay {
   /** All blocks that were asked for have been answered. */
   remove(assembly: Assembly): void {
     const { assemblies } = assembly.source
-    this.pace.underWayBytes -= assembly.length
+    this.pace.inFlightBytes -= assembly.length
     this.pace.dueBytes -= assembly.length - assembly.requestedBytes
     assemblies.splice(assemblies.indexOf(assembly), 1)
     const others = this.byPiece.get(assembly.piece)?.filter((other) => other !== assembly) ?? []

@@ -7,7 +7,7 @@ import { RequestWindow } from './request-window.ts'
  * peers and may ask few of them is last (1,000 nodes in simulation, with 16, 24, 32 and 40 MiB: 1.55, 1.25, 1.18 and 1.17
  * times the limit).
  */
-export const BLOB_UNDER_WAY_BYTES_MAX = PIECE_BUFFERS_BYTES_MAX / 2
+export const BLOB_IN_FLIGHT_BYTES_MAX = PIECE_BUFFERS_BYTES_MAX / 2
 /** Due of them on a slow link; with less there would be too few peers to choose from. */
 const BLOB_DUE_BYTES_MIN = 4 * 1024 * 1024
 /**
@@ -43,7 +43,7 @@ const SMOOTHING = 0.2
  */
 export class Pace {
   /** Pieces that were begun, each whole, as they have their buffers. */
-  underWayBytes = 0
+  inFlightBytes = 0
   /** What of them is not here yet, asked for or still to be. */
   dueBytes = 0
   private receivedBytes = 0
@@ -58,13 +58,13 @@ export class Pace {
 
   /** Call before requests go out. */
   resume(nowMs: number): void {
-    if (this.underWayBytes > 0) return
+    if (this.inFlightBytes > 0) return
     this.rate.resume(nowMs)
     this.link.resume(nowMs)
   }
 
   begun(pieceBytes: number): void {
-    this.underWayBytes += pieceBytes
+    this.inFlightBytes += pieceBytes
     this.dueBytes += pieceBytes
   }
 
@@ -82,7 +82,7 @@ export class Pace {
 
   /** As many pieces are under way as may be. */
   get isFull(): boolean {
-    return this.underWayBytes >= BLOB_UNDER_WAY_BYTES_MAX
+    return this.inFlightBytes >= BLOB_IN_FLIGHT_BYTES_MAX
   }
 
   /**
@@ -96,7 +96,7 @@ export class Pace {
   hasRoom(isIdle: boolean, dueOfLast: (ms: number) => number): boolean {
     if (this.isFull) return false
     const bytes = isIdle ? undefined : this.rate.bytesIn(DUE_MS)
-    const most = Math.max(BLOB_DUE_BYTES_MIN, bytes ?? BLOB_UNDER_WAY_BYTES_MAX)
+    const most = Math.max(BLOB_DUE_BYTES_MIN, bytes ?? BLOB_IN_FLIGHT_BYTES_MAX)
     return this.dueBytes < most || dueOfLast(DUE_MS) < most
   }
 

@@ -54,9 +54,9 @@ export class Stalls {
    * What takes too long where another source offers it. One by one: a source that is snubbed for the first is no
    * alternative for the next.
    */
-  *stalled(underWay: ReadonlyMap<PieceIndex, readonly Assembly[]>, nowMs: number): Generator<Assembly> {
+  *stalled(inFlight: ReadonlyMap<PieceIndex, readonly Assembly[]>, nowMs: number): Generator<Assembly> {
     const leastMs = this.pace.stallLimitMs(0)
-    const old = [...underWay.values()].flat().filter(({ startedAtMs }) => nowMs - startedAtMs > leastMs)
+    const old = [...inFlight.values()].flat().filter(({ startedAtMs }) => nowMs - startedAtMs > leastMs)
     if (old.length === 0) return
     const dueBytes = this.dueBytes(nowMs)
     for (const assembly of old) {
@@ -74,9 +74,9 @@ export class Stalls {
 }
 
 /** What is not here yet of pieces that were begun after that moment, in bytes. */
-export function dueSince(underWay: ReadonlyMap<PieceIndex, readonly Assembly[]>, sinceMs: number): number {
+export function dueSince(inFlight: ReadonlyMap<PieceIndex, readonly Assembly[]>, sinceMs: number): number {
   let bytes = 0
-  for (const assemblies of underWay.values())
+  for (const assemblies of inFlight.values())
     for (const { startedAtMs, length, receivedBytes } of assemblies)
       if (startedAtMs > sinceMs) bytes += length - receivedBytes
   return bytes

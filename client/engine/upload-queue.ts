@@ -1,7 +1,7 @@
 import type { PieceIndex, PieceLayout } from '../../core/metainfo.ts'
 import type { BlockAddress } from '../wire/messages.ts'
 import { rareMax } from './picker.ts'
-import { Turns } from './upload-slots.ts'
+import { UploadSlots } from './upload-slots.ts'
 
 /**
  * Peers that a downloader serves at the same moment; others wait their turn, so that a piece goes out fast and is passed on
@@ -64,7 +64,7 @@ export class UploadQueue {
   /** With the turn in which each was served last; those that never were stand in any order before them. */
   private readonly lanes = new Map<UploadLane, number>()
   /** Of those that are in the middle of a piece. */
-  private readonly turns: Turns
+  private readonly slots: UploadSlots
   /** 1 for a piece of which anything was sent. */
   private readonly isSent: Uint8Array
   /** How many pieces were begun. */
@@ -80,7 +80,7 @@ export class UploadQueue {
     options: UploadQueueOptions,
   ) {
     this.options = options
-    this.turns = new Turns(pieceBytes)
+    this.slots = new UploadSlots(pieceBytes)
     this.isSent = new Uint8Array(pieceCount)
   }
 
@@ -90,7 +90,7 @@ export class UploadQueue {
 
   remove(lane: UploadLane): void {
     this.lanes.delete(lane)
-    this.turns.drop(lane)
+    this.slots.drop(lane)
     this.waitingSince.delete(lane)
   }
 
@@ -105,13 +105,13 @@ export class UploadQueue {
   taken({ lane, block }: { lane: UploadLane; block: BlockAddress }): void {
     lane.queue.splice(lane.queue.indexOf(block), 1)
     this.isSent[block.piece] = 1
-    this.turns.sent(lane, block.length)
+    this.slots.sent(lane, block.length)
     if (!hasMore(lane) && !lane.isSending()) this.finish(lane)
   }
 
   /** A lane that is in the middle of a piece goes on with it. */
   private laneInPiece(): UploadLane | undefined {
-    for (const lane of this.turns.lanes()) {
+    for (const lane of this.slots.lanes()) {
       if (hasMore(lane)) {
         if (lane.canWrite()) return lane
       } else if (!lane.isSending()) this.finish(lane)
@@ -146,23 +146,23 @@ export class UploadQueue {
     best.lane.piece = best.piece
     this.turn += 1
     this.waitingSince.delete(best.lane)
-    this.turns.begin(best.lane, this.options.nowMs())
+    this.slots.begin(best.lane, this.options.nowMs())
     this.lanes.set(best.lane, this.turn)
     return best.lane
   }
 
   private isDownloaderFull(): boolean {
     const atOnce = atOnceOf(this.options.piecesHad(), { each: PIECES_PER_SERVED, max: SERVED_AT_ONCE_MAX })
-    return this.turns.busy({ nowMs: this.options.nowMs(), isPatient: false }) >= atOnce
+    return this.slots.busy({ nowMs: this.options.nowMs(), isPatient: false }) >= atOnce
   }
 
   private isSeedFull(): boolean {
     const nowMs = this.options.nowMs()
-    const busy = this.turns.busy({ nowMs, isPatient: true })
+    const busy = this.slots.busy({ nowMs, isPatient: true })
     const over = this.turn - this.idleAtTurn - busy
     const atOnce = atOnceOf(over, { each: TURNS_PER_SERVED, max: SERVED_BY_SEED_MAX })
     // With few at a time, one that takes little must not keep all others waiting.
-    return (busy < SERVED_AT_ONCE_MAX ? this.turns.busy({ nowMs, isPatient: false }) : busy) >= atOnce
+    return (busy < SERVED_AT_ONCE_MAX ? this.slots.busy({ nowMs, isPatient: false }) : busy) >= atOnce
   }
 
   /**
@@ -177,7 +177,7 @@ export class UploadQueue {
 
   private finish(lane: UploadLane): void {
     lane.piece = undefined
-    this.turns.end(lane, this.options.nowMs())
+    this.slots.end(lane, this.options.nowMs())
   }
 
   private hasWork(): boolean {

@@ -14,7 +14,7 @@ const FASTEST_MS_UNKNOWN = 500
 const FASTEST_RISE = 1.05
 
 /** The lanes that are in the middle of a piece, and how long pieces take of late. Pure: the clock is passed in, in ms. */
-export class Turns {
+export class UploadSlots {
   /** Since when, and what was sent of the piece. */
   private readonly begun = new Map<UploadLane, { sinceMs: number; bytes: number }>()
   /** How long the fastest whole piece of late was under way. */
@@ -36,16 +36,16 @@ export class Turns {
   }
 
   sent(lane: UploadLane, bytes: number): void {
-    const turn = this.begun.get(lane)
-    if (turn) turn.bytes += bytes
+    const slot = this.begun.get(lane)
+    if (slot) slot.bytes += bytes
   }
 
   end(lane: UploadLane, nowMs: number): void {
-    const turn = this.begun.get(lane)
+    const slot = this.begun.get(lane)
     this.begun.delete(lane)
     // Of a turn that brought a part, or was cancelled, the time says nothing.
-    if (!turn || turn.bytes < this.pieceBytes) return
-    this.fastestMs = Math.min(nowMs - turn.sinceMs, this.fastestMs * FASTEST_RISE)
+    if (!slot || slot.bytes < this.pieceBytes) return
+    this.fastestMs = Math.min(nowMs - slot.sinceMs, this.fastestMs * FASTEST_RISE)
   }
 
   drop(lane: UploadLane): void {

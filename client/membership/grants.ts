@@ -55,7 +55,7 @@ const LIFE_MS_MIN = 60_000
 export class Grants {
   private readonly options: GrantsOptions
   private readonly granted = new Map<Grant, Held>()
-  private readonly underWay = new Map<string, Promise<Grant>>()
+  private readonly inFlight = new Map<string, Promise<Grant>>()
 
   constructor(options: GrantsOptions) {
     this.options = options
@@ -69,18 +69,18 @@ export class Grants {
     const ready = this.find(request)
     if (ready) return ready
     const key = `${request.registry}/${request.repository}`
-    const running = this.underWay.get(key)
+    const running = this.inFlight.get(key)
     if (running) {
       await running.catch(() => undefined)
       const shared = this.find(request)
       if (shared) return shared
     }
     const asked = this.ask(request)
-    this.underWay.set(key, asked)
+    this.inFlight.set(key, asked)
     try {
       return covering(await asked, request.digest)
     } finally {
-      if (this.underWay.get(key) === asked) this.underWay.delete(key)
+      if (this.inFlight.get(key) === asked) this.inFlight.delete(key)
     }
   }
 

@@ -8,7 +8,7 @@ const OPEN_BEFORE_END_MS = 10_000
  * An answer of the registry to the end of the blob, opened while the credential was good; one run at a time reads on in
  * it. Invariant: at most one is open.
  */
-export class LastingAnswer {
+export class OpenEndedRead {
   private readonly access: Pick<RegistryAccess, 'endsAtMs' | 'stream'>
   private readonly pieceCount: number
   private open: { stream: RegistryStream; abort: AbortController; isInUse: boolean } | undefined

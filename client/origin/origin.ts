@@ -4,10 +4,10 @@ import type { HashesRequest, HashesResponse, Lease } from '../../core/tracker-ap
 import { RangeIgnoredError, TrackerRefusedError } from '../errors.ts'
 import type { PieceBuffer } from '../store/piece-buffers.ts'
 import type { MissingRun } from './fallback-run.ts'
-import { LastingAnswer } from './open-ended-read.ts'
+import { OpenEndedRead } from './open-ended-read.ts'
 import type { OriginHost } from './origin-host.ts'
 import { missingRuns, OriginPlan, type OriginView } from './origin-plan.ts'
-import { Unpublished } from './pending-hashes.ts'
+import { PendingHashes } from './pending-hashes.ts'
 import type { RegistryStream } from './registry-stream.ts'
 
 /** RFC 6585 §4: what was told is wanted, only later. */
@@ -39,16 +39,16 @@ export class Origin {
   private readonly host: OriginHost
   private readonly plan: OriginPlan
   private readonly runs = new Set<Run>()
-  private readonly lasting: LastingAnswer
+  private readonly openEnded: OpenEndedRead
   private asking: Promise<Told> | undefined
   private publishing: Promise<void> | undefined
   /** Came before the reader that will have it followed. */
   private offered: Lease | undefined
-  private readonly unpublished = new Unpublished()
+  private readonly pendingHashes = new PendingHashes()
 
   constructor(host: OriginHost) {
     this.host = host
-    this.lasting = new LastingAnswer(host.access, host.layout.pieceCount)
+    this.openEnded = new OpenEndedRead(host.access, host.layout.pieceCount)
     this.plan = new OriginPlan(this.view(), Date.now())
   }
 
@@ -62,7 +62,7 @@ export class Origin {
       isOutOfReach: (piece) => host.isOutOfReach(piece),
       peersIdleMs: () => host.peersIdleMs(),
       runsActive: () => this.runs.size,
-      isReadingOn: () => this.lasting.isOpen,
+      isReadingOn: () => this.openEnded.isOpen,
       isAsking: () => this.asking !== undefined,
     }
   }
@@ -85,12 +85,12 @@ export class Origin {
   stop(): void {
     this.plan.stop()
     for (const run of this.runs) run.abort.abort()
-    this.lasting.end()
+    this.openEnded.end()
   }
 
   /** Nothing is being fetched or left to publish. */
   get isDone(): boolean {
-    return this.runs.size === 0 && this.unpublished.size === 0
+    return this.runs.size === 0 && this.pendingHashes.size === 0
   }
 
   /** A piece was stored. */
@@ -101,15 +101,15 @@ export class Origin {
   /** Call a few times a second. */
   tick(): void {
     const now = Date.now()
-    if (this.unpublished.size > 0 && this.plan.mayCall(now)) this.host.boundary.run(() => this.publish())
+    if (this.pendingHashes.size > 0 && this.plan.mayCall(now)) this.host.boundary.run(() => this.publish())
     if (!this.plan.isActive || this.host.have.isFull) return
     if (this.plan.isBroken(now)) this.host.starved()
     const step = this.plan.next(now)
-    if (step?.do === 'fetch') this.host.boundary.run(() => this.fetchAlone(step))
+    if (step?.do === 'fetch') this.host.boundary.run(() => this.fetchFallback(step))
     else if (step?.do === 'ask') this.host.boundary.run(() => this.askForLease())
     // Others hold the leases now; when they end, this node's credential will have ended as well.
-    const first = this.runs.size === 0 && this.lasting.isDue ? this.host.firstUnknownHash() : undefined
-    if (first !== undefined) this.lasting.openInTime(first)
+    const first = this.runs.size === 0 && this.openEnded.isDue ? this.host.firstUnknownHash() : undefined
+    if (first !== undefined) this.openEnded.openInTime(first)
   }
 
   private async follow({ lease, firstPiece, pieces }: Lease): Promise<void> {
@@ -130,7 +130,7 @@ export class Origin {
     this.host.boundary.run(() => this.tell(released))
   }
 
-  private async fetchAlone({ first, end }: MissingRun): Promise<void> {
+  private async fetchFallback({ first, end }: MissingRun): Promise<void> {
     this.host.log.info({ first, end }, 'the swarm gives nothing; fetching from the registry')
     await this.fetch({ lease: null, first, end })
   }
@@ -204,11 +204,11 @@ export class Origin {
     first: number,
     end: number,
   ): { stream: RegistryStream; done: () => Promise<void> } {
-    const { lasting, plan } = this
-    if (plan.isRangeIgnored && (lasting.piece ?? 0) > first) lasting.end()
-    if (!lasting.isOpen && plan.isRangeIgnored) lasting.openFrom(0)
-    if (lasting.isDue) lasting.openFrom(first)
-    const used = lasting.use(first, end, signal)
+    const { openEnded, plan } = this
+    if (plan.isRangeIgnored && (openEnded.piece ?? 0) > first) openEnded.end()
+    if (!openEnded.isOpen && plan.isRangeIgnored) openEnded.openFrom(0)
+    if (openEnded.isDue) openEnded.openFrom(first)
+    const used = openEnded.use(first, end, signal)
     if (used) return used
     const stream = this.host.access.stream(first, end, signal)
     return { stream, done: () => stream.end() }
@@ -219,7 +219,7 @@ export class Origin {
       const hash = await this.host.storeFromRegistry(piece, buffer, length)
       this.bytes += length
       if (run.lease === null) return
-      this.unpublished.add(piece, hash, run.lease)
+      this.pendingHashes.add(piece, hash, run.lease)
       this.host.boundary.run(() => this.publish())
     } finally {
       this.host.buffers.release(buffer)
@@ -238,7 +238,7 @@ export class Origin {
   }
 
   private async publishAll(): Promise<void> {
-    for (let next = this.unpublished.next(); next; next = this.unpublished.next()) {
+    for (let next = this.pendingHashes.next(); next; next = this.pendingHashes.next()) {
       const answer = await this.tell({
         lease: next.lease,
         isLeaseReleased: false,
@@ -248,7 +248,7 @@ export class Origin {
         hashes: Buffer.concat(next.hashes).toString('base64url'),
       })
       if (!answer) return
-      this.unpublished.settle(next)
+      this.pendingHashes.settle(next)
     }
   }
 
@@ -276,7 +276,7 @@ export class Origin {
         isRangeIgnored,
         // Not in every call: a tracker that is older refuses what it does not know.
         ...(awaited && { awaited }),
-        position: this.lasting.piece ?? this.host.position(),
+        position: this.openEnded.piece ?? this.host.position(),
         batchesFrom: this.host.firstUnknownHash() ?? null,
       })
       this.host.learn(answer)

@@ -10,7 +10,7 @@ export interface Publication {
 }
 
 /** Pieces that this node fetched under a lease, and whose hashes the tracker does not have yet. */
-export class Unpublished {
+export class PendingHashes {
   private readonly pieces = new Map<PieceIndex, { hash: Buffer; lease: string }>()
 
   get size(): number {

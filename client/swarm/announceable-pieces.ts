@@ -8,7 +8,7 @@ import type { StoredBlob } from '../store/blob-store.ts'
  * its signed hash is known and is the hash of what is stored. A piece that came from the registry is kept for this
  * node's own reader also without one; when its signed hash turns out to be another, that is a dispute.
  */
-export class PieceBook {
+export class AnnounceablePieces {
   private readonly stored: StoredBlob
   /** Hashes of stored pieces that no signed hash agrees with (yet). */
   private readonly unsigned = new Map<PieceIndex, Buffer>()

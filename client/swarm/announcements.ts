@@ -2,7 +2,7 @@ import type { HashBatch } from '../../core/hash-batch.ts'
 import type { PieceIndex } from '../../core/metainfo.ts'
 
 /** Joins the announcements of one turn of the event loop, so that every peer gets them in one write. */
-export class Announcer {
+export class Announcements {
   private readonly send: (batches: HashBatch[], pieces: PieceIndex[]) => void
   private due: { pieces: PieceIndex[]; batches: HashBatch[] } | undefined
 

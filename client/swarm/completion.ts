@@ -7,12 +7,12 @@ import type { TrackerClient } from '../membership/tracker-client.ts'
 import type { RegistryAccess } from '../origin/registry-access.ts'
 import type { StoredBlob } from '../store/blob-store.ts'
 import type { Verifier } from '../store/verifier.ts'
-import type { PieceBook } from './announceable-pieces.ts'
-import type { WholeCheck } from './digest-check.ts'
+import type { AnnounceablePieces } from './announceable-pieces.ts'
+import type { DigestCheck } from './digest-check.ts'
 import { findWrongPiece, type WrongPiece } from './find-wrong-piece.ts'
 
 /** How long a node looks for the wrong piece of a blob that does not match its digest. */
-const ACCUSE_MS_MAX = 10 * 60_000
+const FIND_WRONG_PIECE_MS_MAX = 10 * 60_000
 
 /** What completing a blob needs of its swarm. */
 export interface CompletionHost {
@@ -30,8 +30,8 @@ export interface CompletionHost {
 
 export interface CompletionParts {
   stored: StoredBlob
-  book: PieceBook
-  whole: WholeCheck
+  pieces: AnnounceablePieces
+  digestCheck: DigestCheck
   access: RegistryAccess
   tracker: TrackerClient
   verifier: Verifier
@@ -56,13 +56,13 @@ export class Completion {
 
   /** Matches the whole, unless two other nodes' matches make these hashes enough; then reports. */
   async finish(): Promise<void> {
-    const { stored, whole, host, boundary } = this.parts
+    const { stored, digestCheck, host, boundary } = this.parts
     if (this.isFinishing || stored.isMatched) return
     this.isFinishing = true
     try {
-      const isHashed = whole.isNeeded
-      if (!(await whole.isMatched())) {
-        boundary.run(() => this.accuse())
+      const isHashed = digestCheck.isNeeded
+      if (!(await digestCheck.isMatched())) {
+        boundary.run(() => this.reportWrongPiece())
         host.fail(new BlobDistrustedError('the pieces do not add up to the digest'))
         return
       }
@@ -95,8 +95,8 @@ export class Completion {
   }
 
   private async hashStored(): Promise<void> {
-    const { stored, whole, host, boundary } = this.parts
-    const isMatching = await whole.isStoredMatching().catch((cause) => {
+    const { stored, digestCheck, host, boundary } = this.parts
+    const isMatching = await digestCheck.isStoredMatching().catch((cause) => {
       throw new BlobUnavailableError('the blob could not be read again', { cause })
     })
     if (isMatching) {
@@ -108,16 +108,16 @@ export class Completion {
     const reason = new BlobDistrustedError('a blob that two nodes vouched for is not what its digest says')
     stored.isMatched = false
     // After a risen epoch there is no hash left to accuse anybody of.
-    if (stored.hashes.isComplete) boundary.run(() => this.accuse())
+    if (stored.hashes.isComplete) boundary.run(() => this.reportWrongPiece())
     host.fail(reason)
     throw reason
   }
 
   /** Without hashes of every piece (the tracker was not there to sign them) there is nothing to confirm. */
   private async report(matched: 'whole' | 'pieces'): Promise<void> {
-    const { stored, book, tracker, host, log } = this.parts
+    const { stored, pieces, tracker, host, log } = this.parts
     if (!stored.hashes.isComplete) return
-    const disputed = book.disputed().slice(0, MISMATCH_PIECES_MAX)
+    const disputed = pieces.disputed().slice(0, MISMATCH_PIECES_MAX)
     try {
       if (disputed.length > 0) return await this.reportMismatch(disputed)
       const complete = (piecesSha1: string | null) =>
@@ -132,11 +132,11 @@ export class Completion {
   }
 
   /** Someone published a wrong hash: finds out of which piece, from the registry, and tells the tracker. */
-  private async accuse(): Promise<void> {
+  private async reportWrongPiece(): Promise<void> {
     const { stored, access, log } = this.parts
     const { layout, hashes } = stored
     const { epoch } = hashes
-    const stream = access.stream(0, layout.pieceCount, AbortSignal.timeout(ACCUSE_MS_MAX))
+    const stream = access.stream(0, layout.pieceCount, AbortSignal.timeout(FIND_WRONG_PIECE_MS_MAX))
     try {
       const wrong = await findWrongPiece(stream, layout, hashes)
       if (!wrong) return
@@ -169,7 +169,7 @@ export class Completion {
   }
 
   /** The whole blob is right and these pieces are what the registry sent: whoever published other hashes was wrong. */
-  private async reportMismatch(disputed: ReturnType<PieceBook['disputed']>): Promise<void> {
+  private async reportMismatch(disputed: ReturnType<AnnounceablePieces['disputed']>): Promise<void> {
     const { stored, tracker, host } = this.parts
     const pieces = disputed.map(({ piece, hash }) => ({ piece, hash: hash.toString('base64url') }))
     const { epoch } = await tracker.mismatch(stored.swarm, { epoch: stored.hashes.epoch, pieces })

@@ -16,7 +16,7 @@ export const AUDITED_SHARE = 1 / 8
  * piece that arrives in order is hashed from memory, the others are read back. Once the hashes are confirmed there is
  * nothing to do, but for an audit: the pieces alone are enough, in one pass.
  */
-export class WholeCheck {
+export class DigestCheck {
   private readonly verifier: Verifier
   private readonly stored: StoredBlob
   private readonly isAudit: boolean

@@ -3,9 +3,9 @@ import type { PieceIndex } from '../../core/metainfo.ts'
 import type { StoredBlob } from '../store/blob-store.ts'
 import type { PieceBuffer } from '../store/piece-buffers.ts'
 import type { Verifier } from '../store/verifier.ts'
-import type { PieceBook } from './announceable-pieces.ts'
-import type { Announcer } from './announcements.ts'
-import type { WholeCheck } from './digest-check.ts'
+import type { AnnounceablePieces } from './announceable-pieces.ts'
+import type { Announcements } from './announcements.ts'
+import type { DigestCheck } from './digest-check.ts'
 
 /** A whole piece in memory. */
 export interface IncomingPiece {
@@ -21,9 +21,9 @@ export type IntakeOutcome = 'kept' | 'known' | 'wrong'
 export interface PieceIntakeParts {
   stored: StoredBlob
   verifier: Verifier
-  whole: WholeCheck
-  book: PieceBook
-  announcer: Announcer
+  digestCheck: DigestCheck
+  pieces: AnnounceablePieces
+  announcements: Announcements
 }
 
 /**
@@ -68,17 +68,17 @@ export class PieceIntake {
 
   /** Writes the piece when it has the expected hash, or none is expected. @returns its SHA-256 in hex */
   private write({ piece, buffer, length }: IncomingPiece, expected: string | undefined): Promise<string> {
-    const { stored, verifier, whole } = this.parts
-    const job = { length, position: piece * stored.layout.pieceBytes, expected, whole: whole.handle }
+    const { stored, verifier, digestCheck } = this.parts
+    const job = { length, position: piece * stored.layout.pieceBytes, expected, whole: digestCheck.handle }
     return stored.withFile((file) => verifier.piece(buffer, { ...job, file }))
   }
 
   private keep(piece: PieceIndex, hash: string): IntakeOutcome {
-    const { stored, book, announcer, whole } = this.parts
+    const { stored, pieces, announcements, digestCheck } = this.parts
     if (stored.have.has(piece)) return 'known'
-    book.add(piece, Buffer.from(hash, 'hex'))
-    if (book.isAnnounceable(piece)) announcer.add([], [piece])
-    whole.advance()
+    pieces.add(piece, Buffer.from(hash, 'hex'))
+    if (pieces.isAnnounceable(piece)) announcements.add([], [piece])
+    digestCheck.advance()
     return 'kept'
   }
 
@@ -87,8 +87,8 @@ export class PieceIntake {
    * @returns true when it said something new
    */
   learn(batch: HashBatch): boolean {
-    const announced = this.parts.book.learn(batch)
-    if (announced) this.parts.announcer.add([batch], announced)
+    const announced = this.parts.pieces.learn(batch)
+    if (announced) this.parts.announcements.add([batch], announced)
     return announced !== undefined
   }
 }

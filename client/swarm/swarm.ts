@@ -27,11 +27,11 @@ import type { Bitfield } from '../store/bitfield.ts'
 import type { StoredBlob } from '../store/blob-store.ts'
 import type { PieceBuffer, PieceBufferShare, PieceBuffers } from '../store/piece-buffers.ts'
 import type { Verifier } from '../store/verifier.ts'
-import { PieceBook } from './announceable-pieces.ts'
-import { Announcer } from './announcements.ts'
+import { AnnounceablePieces } from './announceable-pieces.ts'
+import { Announcements } from './announcements.ts'
 import { BatchRenewal } from './batch-renewal.ts'
 import { Completion } from './completion.ts'
-import { WholeCheck } from './digest-check.ts'
+import { DigestCheck } from './digest-check.ts'
 import { PieceIntake } from './piece-intake.ts'
 import { Readers } from './readers.ts'
 import { SwarmLinks } from './swarm-links.ts'
@@ -81,8 +81,8 @@ export class Swarm implements OriginHost {
   private readonly parts: SwarmParts
   private readonly download: Download
   private readonly origin: Origin
-  private readonly whole: WholeCheck
-  private readonly book: PieceBook
+  private readonly digestCheck: DigestCheck
+  private readonly pieces: AnnounceablePieces
   private readonly intake: PieceIntake
   private readonly completion: Completion
   private readonly renewal: BatchRenewal
@@ -126,23 +126,25 @@ export class Swarm implements OriginHost {
       grant: () => this.grant,
       onAdmitted: () => this.boundary.run(() => this.renewal.run()),
       onBatch: (batch) => this.onBatch(batch),
-      announceable: () => this.book.announceable(),
+      announceable: () => this.pieces.announceable(),
     })
     this.access = new RegistryAccess(stored, parts)
     this.origin = new Origin(this)
-    this.whole = new WholeCheck(parts.verifier, stored, { isAudit: Math.random() < parts.auditedShare })
-    this.book = new PieceBook(stored)
+    this.digestCheck = new DigestCheck(parts.verifier, stored, {
+      isAudit: Math.random() < parts.auditedShare,
+    })
+    this.pieces = new AnnounceablePieces(stored)
     this.intake = new PieceIntake({
       stored,
       verifier: parts.verifier,
-      whole: this.whole,
-      book: this.book,
-      announcer: new Announcer(announce),
+      digestCheck: this.digestCheck,
+      pieces: this.pieces,
+      announcements: new Announcements(announce),
     })
     this.completion = new Completion({
       stored,
-      book: this.book,
-      whole: this.whole,
+      pieces: this.pieces,
+      digestCheck: this.digestCheck,
       access: this.access,
       tracker: parts.tracker,
       verifier: parts.verifier,
@@ -259,7 +261,7 @@ export class Swarm implements OriginHost {
     this.failure ??= reason
     this.halt()
     this.stopTicking()
-    this.whole.abandon()
+    this.digestCheck.abandon()
     this.readers.fail(reason)
     this.links.close()
   }
@@ -318,7 +320,7 @@ export class Swarm implements OriginHost {
   }
 
   isOutOfReach(piece: PieceIndex): boolean {
-    if (this.claimed.has(piece) || this.download.isUnderWay(piece)) return false
+    if (this.claimed.has(piece) || this.download.isInFlight(piece)) return false
     return !this.download.isOffered(piece) || !this.stored.hashes.has(piece)
   }
 
@@ -425,7 +427,7 @@ export class Swarm implements OriginHost {
   raiseEpoch(epoch: number): void {
     // A hash was wrong that may be what this copy was believed on.
     if (epoch > this.epoch) this.completion.recheck().catch(() => undefined)
-    if (this.book.raiseEpoch(epoch)) this.whole.abandon()
+    if (this.pieces.raiseEpoch(epoch)) this.digestCheck.abandon()
   }
 
   /** The tracker signs with another key: has what peers are told signed anew, if there are any. */
@@ -434,10 +436,10 @@ export class Swarm implements OriginHost {
   }
 
   private retainHashes(isSigned: (batch: HashBatch) => boolean): void {
-    if (!this.book.retain(isSigned)) return
+    if (!this.pieces.retain(isSigned)) return
     // This copy may be what was believed on them.
     this.recheck().catch(() => undefined)
-    if (!this.stored.isMatched) this.whole.abandon()
+    if (!this.stored.isMatched) this.digestCheck.abandon()
     this.download.fillAll()
   }
 

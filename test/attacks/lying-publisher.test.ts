@@ -63,13 +63,13 @@ attackTest(
   'a lie that was delivered before its hash was withdrawn never becomes a whole answer',
   async () => {
     const { blob, lie, swarm } = await startLie()
-    const accuse = async () => {
+    const reportWrongPiece = async () => {
       const accuser = await scene.newMember()
       await accuser.pull(scene.cluster, blob)
       const hash = hashOf(pieceOf(blob, 0)).toString('base64url')
       await accuser.tracker.mismatch(swarm, { epoch: 0, pieces: [{ piece: 0, hash }] })
     }
-    const read = await readBy(accuse, blob)
+    const read = await readBy(reportWrongPiece, blob)
     expect(read.bytes.subarray(0, PIECE_BYTES).equals(pieceOf(lie, 0))).toBe(true)
     await expectCut(read, blob)
     const { nodes, request } = scene.cluster

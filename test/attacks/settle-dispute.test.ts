@@ -13,7 +13,7 @@ const OVERTAKEN_MS = 1_000
 
 const sleep = (forMs: number) => new Promise((resolve) => setTimeout(resolve, forMs))
 
-function accuse({ tracker }: Member, swarm: ReturnType<typeof swarmOf>) {
+function reportWrongPiece({ tracker }: Member, swarm: ReturnType<typeof swarmOf>) {
   const hash = randomBytes(32).toString('base64url')
   return tracker.mismatch(swarm, { epoch: 0, pieces: [{ piece: 2, hash }] })
 }
@@ -55,7 +55,7 @@ attackTest(
   'a node that reports a right hash as wrong is revoked, and the honest publisher is not',
   async () => {
     const { blob, reporter } = await startWithPublished()
-    await accuse(reporter, swarmOf(reporter, scene.cluster, blob))
+    await reportWrongPiece(reporter, swarmOf(reporter, scene.cluster, blob))
     await expectConvicted(scene, reporter, blob)
     await expectHonestNodePulls()
   },
@@ -68,7 +68,7 @@ attackTest(
     const { blob, reporter } = await startWithPublished()
     const { registry } = scene.cluster
     registry.isDown = true
-    await accuse(reporter, swarmOf(reporter, scene.cluster, blob))
+    await reportWrongPiece(reporter, swarmOf(reporter, scene.cluster, blob))
     await sleep(OVERTAKEN_MS)
     registry.isDown = false
     await expect(askPull(reporter, scene.cluster, blob)).resolves.toMatchObject({ refused: [] })
@@ -85,11 +85,11 @@ attackTest(
     const { registry } = scene.cluster
     const swarm = swarmOf(reporter, scene.cluster, blob)
     registry.isDown = true
-    await accuse(reporter, swarm)
+    await reportWrongPiece(reporter, swarm)
     await sleep(OVERTAKEN_MS)
     registry.isDown = false
     const sentBefore = registry.sentBytes.get(blob.digest)
-    for (let times = 0; times < 5; times += 1) await accuse(reporter, swarm)
+    for (let times = 0; times < 5; times += 1) await reportWrongPiece(reporter, swarm)
     await sleep(OVERTAKEN_MS)
     expect(registry.sentBytes.get(blob.digest)).toBe(sentBefore)
     await expectHonestNodePulls()

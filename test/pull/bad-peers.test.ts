@@ -58,8 +58,8 @@ test('the only uploader is stopped in the middle of a blob: it ends with the rig
   const [uploader, downloader] = cluster.nodes
   await expectRight(uploader!, blob)
   const pulling = pull(downloader!, cluster.request(blob))
-  const isUnderWay = () => (progressOf(downloader!, blob)?.bytesFromPeers ?? 0) > 0
-  while (!isUnderWay()) await new Promise((resolve) => setImmediate(resolve))
+  const isInFlight = () => (progressOf(downloader!, blob)?.bytesFromPeers ?? 0) > 0
+  while (!isInFlight()) await new Promise((resolve) => setImmediate(resolve))
   await uploader!.stop()
   expect((await pulling).equals(blob.bytes)).toBe(true)
   expect(progressOf(downloader!, blob).bytesFromRegistry).toBeGreaterThan(0)

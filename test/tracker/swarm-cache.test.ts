@@ -5,7 +5,7 @@ import type { RegistryHost } from '../../core/repository.ts'
 import { firstFreeRun } from '../../tracker/handout/leases.ts'
 import { SqliteStore } from '../../tracker/store/sqlite-store.ts'
 import { emptyChange } from '../../tracker/store/store.ts'
-import { PIECES_CACHED_MAX, SwarmBook } from '../../tracker/swarm/swarm-cache.ts'
+import { PIECES_CACHED_MAX, SwarmCache } from '../../tracker/swarm/swarm-cache.ts'
 import type { SwarmState } from '../../tracker/swarm/swarm-state.ts'
 import { hashesOf, LAYER, LAYER_PIECES } from './test-tracker.ts'
 
@@ -33,18 +33,18 @@ function publishPiece(state: SwarmState, node: NodeId, lease: string, piece: num
 describe('two trackers on one store', () => {
   it('never lease one piece twice, and see what the other published', async () => {
     const store = new SqliteStore(':memory:')
-    const books = [new SwarmBook(store), new SwarmBook(store)]
+    const caches = [new SwarmCache(store), new SwarmCache(store)]
     const leases = await Promise.all(
       Array.from({ length: LAYER_PIECES }, (_, index) =>
-        books[index % 2]!.open(IDENTITY, (state) => takeLease(state, ONE, `lease ${index}`)),
+        caches[index % 2]!.open(IDENTITY, (state) => takeLease(state, ONE, `lease ${index}`)),
       ),
     )
     const pieces = leases.map((lease) => lease?.firstPiece)
     expect(pieces.toSorted()).toEqual(Array.from({ length: LAYER_PIECES }, (_, piece) => piece))
     const { cluster, swarm } = IDENTITY
     const { lease, firstPiece } = leases[0]!
-    await books[1]!.step(cluster, swarm, (state) => publishPiece(state, ONE, lease, firstPiece))
-    expect(await books[0]!.step(cluster, swarm, (state) => state.isPublished(firstPiece))).toBe(true)
+    await caches[1]!.step(cluster, swarm, (state) => publishPiece(state, ONE, lease, firstPiece))
+    expect(await caches[0]!.step(cluster, swarm, (state) => state.isPublished(firstPiece))).toBe(true)
     await store.close()
   })
 })
@@ -59,42 +59,42 @@ describe('the swarms in memory', () => {
 
   it('take no memory for pieces that nobody published', async () => {
     const store = new SqliteStore(':memory:')
-    const book = new SwarmBook(store)
+    const cache = new SwarmCache(store)
     const before = process.memoryUsage().arrayBuffers
-    for (let index = 0; index < 32; index += 1) await book.open(largeAt(index), (state) => state.epoch)
-    expect(book.piecesCached).toBe(0)
+    for (let index = 0; index < 32; index += 1) await cache.open(largeAt(index), (state) => state.epoch)
+    expect(cache.piecesCached).toBe(0)
     expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(32 * LARGE_PIECES)
     await store.close()
   })
 
   it('are no more than their pieces have room, and what was forgotten is read again', async () => {
     const store = new SqliteStore(':memory:')
-    const book = new SwarmBook(store)
+    const cache = new SwarmCache(store)
     const publishAt = (index: number) =>
-      book.open(largeAt(index), (state) => {
+      cache.open(largeAt(index), (state) => {
         takeLease(state, ONE, 'lease')
         publishPiece(state, ONE, 'lease', 0)
       })
     for (let index = 0; index < 6; index += 1) {
       await publishAt(index)
-      expect(book.piecesCached).toBeLessThanOrEqual(PIECES_CACHED_MAX)
+      expect(cache.piecesCached).toBeLessThanOrEqual(PIECES_CACHED_MAX)
     }
-    expect(book.piecesCached).toBe(PIECES_CACHED_MAX)
+    expect(cache.piecesCached).toBe(PIECES_CACHED_MAX)
     const { cluster, swarm } = largeAt(0)
-    expect(await book.step(cluster, swarm, (state) => state.isPublished(0))).toBe(true)
+    expect(await cache.step(cluster, swarm, (state) => state.isPublished(0))).toBe(true)
     await store.close()
   })
 
   it('are made again when the store forgot them', async () => {
     const store = new SqliteStore(':memory:')
-    const book = new SwarmBook(store)
-    await book.open(IDENTITY, (state) => state.epoch)
+    const cache = new SwarmCache(store)
+    await cache.open(IDENTITY, (state) => state.epoch)
     await store.prune({ pulls: 0, audit: 0, nodes: 0, now: 0, pullsPerNodeMax: 1 })
     const { cluster, swarm } = IDENTITY
-    await expect(book.step(cluster, swarm, (state) => state.epoch)).rejects.toMatchObject({
+    await expect(cache.step(cluster, swarm, (state) => state.epoch)).rejects.toMatchObject({
       code: 'SWARM_UNKNOWN',
     })
-    expect(await book.open(IDENTITY, (state) => state.epoch)).toBe(0)
+    expect(await cache.open(IDENTITY, (state) => state.epoch)).toBe(0)
     await store.close()
   })
 })
@@ -102,10 +102,10 @@ describe('the swarms in memory', () => {
 describe('two publishers of one piece who disagree', () => {
   it('are both distrusted: the piece is cleared, the epoch rises, and a third node gets it', async () => {
     const store = new SqliteStore(':memory:')
-    const book = new SwarmBook(store)
+    const cache = new SwarmCache(store)
     const { cluster, swarm } = IDENTITY
     // The slow tail is leased twice: a second lease over pieces of the first, as a later policy gives them.
-    await book.open(IDENTITY, (state) => takeLease(state, ONE, 'first', LAYER_PIECES))
+    await cache.open(IDENTITY, (state) => takeLease(state, ONE, 'first', LAYER_PIECES))
     const record = {
       lease: 'second',
       node: TWO,
@@ -119,16 +119,18 @@ describe('two publishers of one piece who disagree', () => {
       ...emptyChange({ epoch: 0, isConfirmed: false }),
       putLeases: [record],
     })
-    await book.step(cluster, swarm, (state) => publishPiece(state, ONE, 'first', 0))
-    expect(await book.step(cluster, swarm, (state) => publishPiece(state, TWO, 'second', 0))).toBe(
+    await cache.step(cluster, swarm, (state) => publishPiece(state, ONE, 'first', 0))
+    expect(await cache.step(cluster, swarm, (state) => publishPiece(state, TWO, 'second', 0))).toBe(
       'published',
     )
-    const outcome = await book.step(cluster, swarm, (state) => publishPiece(state, TWO, 'second', 0, 'lying'))
+    const outcome = await cache.step(cluster, swarm, (state) =>
+      publishPiece(state, TWO, 'second', 0, 'lying'),
+    )
     expect(outcome).toBe('conflict')
     const after = await store.loadSwarm(cluster, swarm)
     expect(after).toMatchObject({ epoch: 1, pieces: [], leases: [] })
     expect(after?.disputes).toMatchObject([{ kind: 'conflict', piece: 0, publisher: ONE, reporter: TWO }])
-    const next = (node: NodeId) => book.step(cluster, swarm, (state) => takeLease(state, node, `of ${node}`))
+    const next = (node: NodeId) => cache.step(cluster, swarm, (state) => takeLease(state, node, `of ${node}`))
     expect((await next(ONE))?.firstPiece).toBe(1)
     expect((await next(TWO))?.firstPiece).toBe(2)
     expect((await next('3'.repeat(40) as NodeId))?.firstPiece).toBe(0)

@@ -25,7 +25,7 @@ interface CachedSwarm {
  * its change is saved before its result is told, so that a killed tracker never promised what it forgot. Invariant:
  * `#pieces` is the sum over the cache, which holds no more than its bounds; what was loaded the longest ago goes first.
  */
-export class SwarmBook {
+export class SwarmCache {
   readonly #store: Store
   readonly #cache = new Map<SwarmId, CachedSwarm>()
   #pieces = 0

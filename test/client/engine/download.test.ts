@@ -3,8 +3,8 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { type Assembly, Download, type Source, type SourceLimits } from '../../../client/engine/download.ts'
 import { SOURCES_IDLE_MAX } from '../../../client/engine/end-game.ts'
-import type { UnderWay } from '../../../client/engine/in-flight.ts'
-import { BLOB_UNDER_WAY_BYTES_MAX, type Pace } from '../../../client/engine/pace.ts'
+import type { InFlight } from '../../../client/engine/in-flight.ts'
+import { BLOB_IN_FLIGHT_BYTES_MAX, type Pace } from '../../../client/engine/pace.ts'
 import { RateLimit } from '../../../client/engine/rate-limit.ts'
 import type { Sources } from '../../../client/engine/sources.ts'
 import type { Stalls } from '../../../client/engine/stalls.ts'
@@ -46,7 +46,7 @@ class CountedBuffers {
 /** What the invariants are about. */
 interface Inside {
   sources: Sources
-  underWay: UnderWay
+  inFlight: InFlight
   verifying: Set<PieceIndex>
   pace: Pace
   stalls: Stalls
@@ -173,7 +173,7 @@ class World {
   }
 
   check(): void {
-    const { sources, underWay, verifying, pace } = this.inside
+    const { sources, inFlight, verifying, pace } = this.inside
     const assemblies = [...sources].flatMap((source) => source.assemblies)
     expect(this.buffers.inUse.size).toBe(assemblies.length + this.verifying.length)
     for (const source of sources) {
@@ -185,11 +185,11 @@ class World {
     }
     const sumOf = (bytesOf: (assembly: Assembly) => number) =>
       assemblies.reduce((sum, assembly) => sum + bytesOf(assembly), 0)
-    expect(pace.underWayBytes).toBe(sumOf(({ length }) => length))
+    expect(pace.inFlightBytes).toBe(sumOf(({ length }) => length))
     expect(pace.dueBytes).toBe(sumOf(({ length, receivedBytes }) => length - receivedBytes))
-    expect(pace.underWayBytes).toBeLessThanOrEqual(BLOB_UNDER_WAY_BYTES_MAX + PIECE_BYTES)
-    expect([...underWay.pieces.values()].flat()).toHaveLength(assemblies.length)
-    for (const [piece, list] of underWay.pieces) {
+    expect(pace.inFlightBytes).toBeLessThanOrEqual(BLOB_IN_FLIGHT_BYTES_MAX + PIECE_BYTES)
+    expect([...inFlight.pieces.values()].flat()).toHaveLength(assemblies.length)
+    for (const [piece, list] of inFlight.pieces) {
       expect(list.length).toBeGreaterThan(0)
       expect(list.length).toBeLessThanOrEqual(SOURCES_IDLE_MAX)
       expect(new Set(list.map(({ source }) => source)).size).toBe(list.length)
@@ -511,9 +511,9 @@ test('what is cancelled counts as on its way for a while, and not for ever', () 
   const [peer, other] = [world.addPeer(LIMITS[0]!), world.addPeer(LIMITS[0]!)]
   world.download.offers(peer.source, allOf(world.layout))
   world.download.unchoked(peer.source)
-  const asked = world.inside.pace.underWayBytes
+  const asked = world.inside.pace.inFlightBytes
   world.download.pause()
-  expect(world.inside.pace.underWayBytes).toBe(0)
+  expect(world.inside.pace.inFlightBytes).toBe(0)
   expect(world.inside.stalls.othersDueBytes(other.source, world.nowMs)).toBeGreaterThanOrEqual(asked)
   expect(world.inside.stalls.othersDueBytes(peer.source, world.nowMs), 'it must not set its own time').toBe(0)
   world.nowMs += 5_001
@@ -802,10 +802,10 @@ test('what was cancelled is dropped when the piece is here, or comes from the re
   const { world, told, asked } = toldToStop()
   while (asked.pending.length > 0) deliver(world, asked)
   deliver(world, told)
-  expect(world.inside.underWay.pieces.size).toBe(0)
+  expect(world.inside.inFlight.pieces.size).toBe(0)
   world.settle(true)
   deliver(world, told)
-  expect(world.inside.underWay.pieces.size).toBe(0)
+  expect(world.inside.inFlight.pieces.size).toBe(0)
   const claimed = toldToStop()
   claimed.world.claimed.add(0)
   claimed.world.download.giveUp(0 as PieceIndex)
@@ -864,9 +864,9 @@ test('without a free buffer nobody is told to stop for what was cancelled', () =
 test('with as much under way as may be, what was cancelled and nobody else is asked for is dropped', () => {
   const { world, told } = toldToStop()
   world.download.giveUp(0 as PieceIndex)
-  world.inside.pace.underWayBytes += BLOB_UNDER_WAY_BYTES_MAX
+  world.inside.pace.inFlightBytes += BLOB_IN_FLIGHT_BYTES_MAX
   deliver(world, told)
-  expect(world.inside.underWay.pieces.size).toBe(0)
+  expect(world.inside.inFlight.pieces.size).toBe(0)
 })
 
 test('a peer that stalled is asked again when all of a piece has come that was cancelled, not for a block of it', () => {
@@ -890,7 +890,7 @@ test('of one piece others are told to stop once for what comes all the same', ()
   expect(third.pending).toHaveLength(4)
   deliver(world, asked)
   expect(third.pending.some(({ isCancelled }) => isCancelled)).toBe(false)
-  expect(world.inside.underWay.of(0 as PieceIndex).map(({ source }) => source)).toEqual([third.source])
+  expect(world.inside.inFlight.of(0 as PieceIndex).map(({ source }) => source)).toEqual([third.source])
   world.check()
 })
 
@@ -957,7 +957,7 @@ test('what was begun goes on after a pause for the limit to what is taken in, th
   for (const { source } of peers) world.download.unchoked(source)
   for (const peer of peers) bring(world, [peer, peer], { blocks: 2, everyMs: 0 })
   expect(peers.flatMap(({ pending }) => pending)).toEqual([])
-  world.inside.pace.underWayBytes += BLOB_UNDER_WAY_BYTES_MAX
+  world.inside.pace.inFlightBytes += BLOB_IN_FLIGHT_BYTES_MAX
   world.nowMs += 500
   world.download.fillAll()
   expect(peers.flatMap(({ pending }) => pending).length).toBeGreaterThan(0)

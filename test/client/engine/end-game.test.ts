@@ -38,11 +38,11 @@ function makeAssembly(piece: number, some: Partial<Assembly> = {}): Assembly {
 }
 
 function viewOf(assemblies: Assembly[], some: Partial<EndGameView> = {}): EndGameView {
-  const underWay = new Map<PieceIndex, Assembly[]>()
+  const inFlight = new Map<PieceIndex, Assembly[]>()
   for (const assembly of assemblies)
-    underWay.set(assembly.piece, [...(underWay.get(assembly.piece) ?? []), assembly])
+    inFlight.set(assembly.piece, [...(inFlight.get(assembly.piece) ?? []), assembly])
   const never = { isVerifying: () => false, lateAfterMs: () => Number.POSITIVE_INFINITY }
-  return { underWay, nowMs: 0, idleMs: 0, ...never, ...some }
+  return { inFlight, nowMs: 0, idleMs: 0, ...never, ...some }
 }
 
 describe('a further source', () => {

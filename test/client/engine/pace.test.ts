@@ -14,7 +14,7 @@ function paceOf(bytesPerMs: number): Pace {
 test('a fast link has pieces of 32 MiB under way, a slow one what it brings in six seconds, and never less than four MiB', () => {
   const roomOf = (pace: Pace) => {
     while (pace.hasRoom(false, () => pace.dueBytes)) pace.begun(MIB)
-    return pace.underWayBytes
+    return pace.inFlightBytes
   }
   expect(roomOf(new Pace(0))).toBe(32 * MIB)
   expect(roomOf(paceOf(10_000))).toBe(32 * MIB)

@@ -6,7 +6,7 @@ import type { TrackerClient } from '../../../client/membership/tracker-client.ts
 import { Bitfield } from '../../../client/store/bitfield.ts'
 import type { StoredBlob } from '../../../client/store/blob-store.ts'
 import { PieceHashes } from '../../../client/store/piece-hashes.ts'
-import { PieceBook } from '../../../client/swarm/announceable-pieces.ts'
+import { AnnounceablePieces } from '../../../client/swarm/announceable-pieces.ts'
 import { BatchRenewal } from '../../../client/swarm/batch-renewal.ts'
 import type { BatchesRequest } from '../../../core/batches-api.ts'
 import { batchKeyToRaw, type HashBatch, signHashBatch } from '../../../core/hash-batch.ts'
@@ -28,7 +28,7 @@ describe('a blob whose hashes a previous key signed', () => {
   const [old, next] = [newKey(), newKey()]
   let trust: ClusterTrustState
   let stored: StoredBlob
-  let book: PieceBook
+  let pieces: AnnounceablePieces
   let renewal: BatchRenewal
   /** What the tracker has, and whether it answers. */
   let tracker: { status: HashBatch['status']; isUp: boolean; calls: number }
@@ -47,14 +47,14 @@ describe('a blob whose hashes a previous key signed', () => {
       markDirty: () => undefined,
       save: () => undefined,
     } as unknown as StoredBlob
-    book = new PieceBook(stored)
+    pieces = new AnnounceablePieces(stored)
     renewal = new BatchRenewal({
       ...{ stored, trust, log: pino({ level: 'silent' }) },
       tracker: { batches: async (_swarm: SwarmId, asked: BatchesRequest) => answer(asked) } as TrackerClient,
       learnBatches: (batches) => {
-        for (const batch of batches) book.learn(batch)
+        for (const batch of batches) pieces.learn(batch)
       },
-      retain: (isSigned) => void book.retain(isSigned),
+      retain: (isSigned) => void pieces.retain(isSigned),
     })
   })
 
@@ -83,13 +83,13 @@ describe('a blob whose hashes a previous key signed', () => {
     )
     return { batches }
   }
-  const has = (...pieces: number[]) => {
-    for (const piece of pieces as PieceIndex[]) book.add(piece, stored.hashes.get(piece)!)
+  const has = (...indexes: number[]) => {
+    for (const piece of indexes as PieceIndex[]) pieces.add(piece, stored.hashes.get(piece)!)
   }
   const isAllNew = () => stored.hashes.batches.every((batch) => trust.isNewlySigned(batch))
 
   it('is left alone while that key signs', async () => {
-    book.learn(signed(old, HONEST, 0, PIECES))
+    pieces.learn(signed(old, HONEST, 0, PIECES))
     await renewal.run()
     trustIn(old, next)
     await renewal.run()
@@ -97,7 +97,7 @@ describe('a blob whose hashes a previous key signed', () => {
   })
 
   it('has them signed anew once, as one batch for what many said, and keeps all pieces', async () => {
-    for (const from of [0, 2, 4]) book.learn(signed(old, HONEST, from, from + 2))
+    for (const from of [0, 2, 4]) pieces.learn(signed(old, HONEST, from, from + 2))
     has(0, 1, 2)
     trustIn(next, old)
     await Promise.all([renewal.run(), renewal.run()])
@@ -108,11 +108,11 @@ describe('a blob whose hashes a previous key signed', () => {
     trustIn(next)
     await renewal.run()
     expect(tracker.calls).toBe(1)
-    expect([stored.have.count, book.announceable().count]).toEqual([3, 3])
+    expect([stored.have.count, pieces.announceable().count]).toEqual([3, 3])
   })
 
   it('asks again when the tracker did not answer, and gives nothing up meanwhile', async () => {
-    book.learn(signed(old, HONEST, 0, PIECES))
+    pieces.learn(signed(old, HONEST, 0, PIECES))
     has(0)
     trustIn(next)
     tracker.isUp = false
@@ -125,11 +125,11 @@ describe('a blob whose hashes a previous key signed', () => {
   })
 
   it('gives up what the thief of that key made up, with the pieces that fit it, once the key is withdrawn', async () => {
-    book.learn(signed(old, HONEST, 0, 2))
-    book.learn(signed(old, FORGED, 4, 6, 'confirmed'))
+    pieces.learn(signed(old, HONEST, 0, 2))
+    pieces.learn(signed(old, FORGED, 4, 6, 'confirmed'))
     has(0, 4)
     // Of the registry's own: right, whatever a hash says.
-    book.add(5 as PieceIndex, hashOf('piece 5'))
+    pieces.add(5 as PieceIndex, hashOf('piece 5'))
     trustIn(next, old)
     await renewal.run()
     expect(stored.have.count).toBe(3)
@@ -137,12 +137,12 @@ describe('a blob whose hashes a previous key signed', () => {
     await renewal.run()
     expect([0, 4, 5].map((piece) => stored.have.has(piece as PieceIndex))).toEqual([true, false, true])
     expect([0, 4, 5].map((piece) => stored.hashes.has(piece as PieceIndex))).toEqual([true, false, false])
-    book.learn(signed(next, HONEST, 4, 6))
-    expect(book.isAnnounceable(5 as PieceIndex)).toBe(true)
+    pieces.learn(signed(next, HONEST, 4, 6))
+    expect(pieces.isAnnounceable(5 as PieceIndex)).toBe(true)
   })
 
   it('keeps a blob that was matched as a whole, without the hashes', async () => {
-    book.learn(signed(old, FORGED, 0, PIECES, 'confirmed'))
+    pieces.learn(signed(old, FORGED, 0, PIECES, 'confirmed'))
     has(...Array(PIECES).keys())
     stored.isMatched = true
     trustIn(next)
@@ -152,7 +152,7 @@ describe('a blob whose hashes a previous key signed', () => {
   })
 
   it('is not confirmed any more when only the thief said so', async () => {
-    book.learn(signed(old, HONEST, 0, PIECES, 'confirmed'))
+    pieces.learn(signed(old, HONEST, 0, PIECES, 'confirmed'))
     expect(stored.hashes.isConfirmed).toBe(true)
     trustIn(next)
     await renewal.run()
@@ -160,7 +160,7 @@ describe('a blob whose hashes a previous key signed', () => {
   })
 
   it('is confirmed when the tracker says so by now', async () => {
-    book.learn(signed(old, HONEST, 0, PIECES))
+    pieces.learn(signed(old, HONEST, 0, PIECES))
     tracker.status = 'confirmed'
     trustIn(next)
     await renewal.run()

@@ -5,9 +5,9 @@ import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
 import { BlobStore } from '../../../client/store/blob-store.ts'
 import { Verifier } from '../../../client/store/verifier.ts'
-import { PieceBook } from '../../../client/swarm/announceable-pieces.ts'
-import { Announcer } from '../../../client/swarm/announcements.ts'
-import { WholeCheck } from '../../../client/swarm/digest-check.ts'
+import { AnnounceablePieces } from '../../../client/swarm/announceable-pieces.ts'
+import { Announcements } from '../../../client/swarm/announcements.ts'
+import { DigestCheck } from '../../../client/swarm/digest-check.ts'
 import { PieceIntake } from '../../../client/swarm/piece-intake.ts'
 import { digestFromHex } from '../../../core/digest.ts'
 import type { HashBatch } from '../../../core/hash-batch.ts'
@@ -46,9 +46,9 @@ async function setUp() {
   const intake = new PieceIntake({
     stored,
     verifier,
-    whole: new WholeCheck(verifier, stored, { isAudit: false }),
-    book: new PieceBook(stored),
-    announcer: new Announcer((_, pieces) => void announced.push(...pieces)),
+    digestCheck: new DigestCheck(verifier, stored, { isAudit: false }),
+    pieces: new AnnounceablePieces(stored),
+    announcements: new Announcements((_, pieces) => void announced.push(...pieces)),
   })
   const incoming = (bytes: Uint8Array) => ({
     piece: PIECE,
