@@ -63,162 +63,165 @@ export async function startClient(options: ClientOptions): Promise<Client> {
 }
 
 class NodeClient implements Client {
-  private readonly options: ClientOptions
-  private readonly tracker: TrackerClient
-  private readonly tokenKeys: TokenKeys
-  private readonly credentialsSeen: CredentialsSeen
-  private readonly acceptedCredentials = new AcceptedCredentials()
-  private readonly trust: ClusterTrustState
-  private readonly admission: Admission
-  private readonly grants: Grants
-  private readonly heartbeat: Heartbeat
-  private readonly listener: PeerListener
-  private readonly defects: Defects
-  private readonly verifier: Verifier
-  private readonly planned = new BoundedMap<string, ImagePlan>(PLANNED_MAX)
-  private readonly distrustedUntilMs = new BoundedMap<SwarmId, number>(DISTRUSTED_MAX)
-  private readonly membershipUntilMs = new BoundedMap<string, number>(MEMBERSHIPS_MAX)
-  private readonly badPeers: { swarm: SwarmId; node: NodeId }[] = []
-  private identity!: NodeIdentity
-  private swarms!: Swarms
-  private joinTimer: NodeJS.Timeout | undefined
-  private listenPort = 0
-  private isJoiningAgain = false
-  private joinFailures = 0
-  private isClosed = false
+  readonly #options: ClientOptions
+  readonly #tracker: TrackerClient
+  readonly #tokenKeys: TokenKeys
+  readonly #credentialsSeen: CredentialsSeen
+  readonly #acceptedCredentials = new AcceptedCredentials()
+  readonly #trust: ClusterTrustState
+  readonly #admission: Admission
+  readonly #grants: Grants
+  readonly #heartbeat: Heartbeat
+  readonly #listener: PeerListener
+  readonly #defects: Defects
+  readonly #verifier: Verifier
+  readonly #planned = new BoundedMap<string, ImagePlan>(PLANNED_MAX)
+  readonly #distrustedUntilMs = new BoundedMap<SwarmId, number>(DISTRUSTED_MAX)
+  readonly #membershipUntilMs = new BoundedMap<string, number>(MEMBERSHIPS_MAX)
+  readonly #badPeers: { swarm: SwarmId; node: NodeId }[] = []
+  #identity!: NodeIdentity
+  swarms!: Swarms
+  #joinTimer: NodeJS.Timeout | undefined
+  #listenPort = 0
+  #isJoiningAgain = false
+  #joinFailures = 0
+  #isClosed = false
 
   constructor(options: ClientOptions) {
     const { log, registries } = options
-    this.options = options
-    this.defects = options.defects ?? new Defects({ log, count: () => undefined })
-    this.verifier = new Verifier(this.defects)
-    this.tracker = new TrackerClient({ trackerUrl: options.trackerUrl, trackerCaPem: options.trackerCaPem })
-    this.tokenKeys = new TokenKeys({ registries })
-    this.trust = new ClusterTrustState(this.tokenKeys)
-    this.credentialsSeen = new CredentialsSeen({ registries, dataDir: options.dataDir, log })
-    this.admission = new Admission({
+    this.#options = options
+    this.#defects = options.defects ?? new Defects({ log, count: () => undefined })
+    this.#verifier = new Verifier(this.#defects)
+    this.#tracker = new TrackerClient({ trackerUrl: options.trackerUrl, trackerCaPem: options.trackerCaPem })
+    this.#tokenKeys = new TokenKeys({ registries })
+    this.#trust = new ClusterTrustState(this.#tokenKeys)
+    this.#credentialsSeen = new CredentialsSeen({ registries, dataDir: options.dataDir, log })
+    this.#admission = new Admission({
       registries,
-      tokenKeys: this.tokenKeys,
-      credentialsSeen: this.credentialsSeen,
-      cluster: () => this.trust.cluster,
+      tokenKeys: this.#tokenKeys,
+      credentialsSeen: this.#credentialsSeen,
+      cluster: () => this.#trust.cluster,
     })
     const shared = {
-      defects: this.defects,
-      tracker: this.tracker,
-      trust: this.trust,
-      listenPort: () => this.listenPort,
+      defects: this.#defects,
+      tracker: this.#tracker,
+      trust: this.#trust,
+      listenPort: () => this.#listenPort,
     }
-    this.grants = new Grants({
+    this.#grants = new Grants({
       ...shared,
-      tokenKeys: this.tokenKeys,
+      tokenKeys: this.#tokenKeys,
       hasSignedTokens: (registry) => registries.get(registry)?.kind === 'token',
       patienceMs: options.trackerPatienceMs,
-      planned: (request) => this.planned.get(blobOfRepository(request))?.blobs ?? [],
+      planned: (request) => this.#planned.get(blobOfRepository(request))?.blobs ?? [],
       isInUse: (grant) => [...this.swarms.running()].some((swarm) => swarm.grant === grant && swarm.isWanted),
       onRenewed: (grant) => {
         for (const swarm of this.swarms.running()) if (swarm.grant === grant) swarm.links.redial()
       },
     })
-    this.heartbeat = new Heartbeat({
+    this.#heartbeat = new Heartbeat({
       ...shared,
       log,
       holds: () => this.swarms.holds(),
-      wantsPeers: () => this.swarmsThatWantPeers(),
-      takeBadPeers: () => this.badPeers.splice(0),
-      onAnswer: (answer) => this.onHeartbeat(answer),
+      wantsPeers: () => this.#swarmsThatWantPeers(),
+      takeBadPeers: () => this.#badPeers.splice(0),
+      onAnswer: (answer) => this.#onHeartbeat(answer),
       onFailed: (error) => {
-        if (isCertificateRefused(error)) this.joinAgain()
+        if (isCertificateRefused(error)) this.#joinAgain()
       },
     })
-    this.listener = new PeerListener({
+    this.#listener = new PeerListener({
       ...options.peerListen,
       swarmOf: (name) => this.swarms.named(name)?.links,
-      context: () => this.heartbeat.serving?.context,
-      defects: this.defects,
+      context: () => this.#heartbeat.serving?.context,
+      defects: this.#defects,
       onRefused: (error, address) => log.warn({ code: error.code, err: error, address }, 'peer refused'),
     })
   }
 
   async start(): Promise<void> {
-    const { dataDir, cacheBytesMax, registries } = this.options
-    const { uploadBytesPerSecondMax = 0, downloadBytesPerSecondMax = 0 } = this.options
-    this.identity = await NodeIdentity.load(dataDir)
+    const { dataDir, cacheBytesMax, registries } = this.#options
+    const { uploadBytesPerSecondMax = 0, downloadBytesPerSecondMax = 0 } = this.#options
+    this.#identity = await NodeIdentity.load(dataDir)
     this.swarms = await Swarms.open({
       dataDir,
       cacheBytesMax,
-      cacheSecret: this.options.cacheSecret,
+      cacheSecret: this.#options.cacheSecret,
       registries,
-      aliases: new StockAliases({ admission: this.admission, trust: this.trust }),
+      aliases: new StockAliases({ admission: this.#admission, trust: this.#trust }),
       parts: {
-        node: this.identity.node,
+        node: this.#identity.node,
         version: VERSION,
-        trust: this.trust,
-        admission: this.admission,
-        tracker: this.tracker,
-        auditedShare: this.options.auditedShare ?? AUDITED_SHARE,
+        trust: this.#trust,
+        admission: this.#admission,
+        tracker: this.#tracker,
+        auditedShare: this.#options.auditedShare ?? AUDITED_SHARE,
         buffers: new PieceBuffers(),
         sendBuffers: new SendBuffers(),
         uploadLimit: new RateLimit(uploadBytesPerSecondMax, () => performance.now()),
         downloadLimit: new RateLimit(downloadBytesPerSecondMax, () => performance.now()),
-        verifier: this.verifier,
-        log: this.options.log,
-        defects: this.defects,
-        dial: (peer, host, credential) => this.dial(peer, host, credential),
-        onComplete: () => this.heartbeat.soon(),
+        verifier: this.#verifier,
+        log: this.#options.log,
+        defects: this.#defects,
+        dial: (peer, host, credential) => this.#dial(peer, host, credential),
+        onComplete: () => this.#heartbeat.soon(),
         onBadPeer: (swarm, node) => {
-          if (this.badPeers.length < BAD_PEERS_MAX) this.badPeers.push({ swarm, node })
+          if (this.#badPeers.length < BAD_PEERS_MAX) this.#badPeers.push({ swarm, node })
         },
       },
-      onFailed: (swarm, reason) => this.onFailed(swarm, reason),
+      onFailed: (swarm, reason) => this.#onFailed(swarm, reason),
     })
-    this.listenPort = await this.listener.listen()
+    this.#listenPort = await this.#listener.listen()
     this.swarms
       .completeAliases()
-      .catch((error) => this.options.log.warn({ err: error }, 'a stored blob has no name for stock clients'))
+      .catch((error) => this.#options.log.warn({ err: error }, 'a stored blob has no name for stock clients'))
     try {
-      await this.join()
+      await this.#join()
     } catch (error) {
       if (!isPassing(error)) {
         await this.close()
         throw error instanceof TrackerRefusedError ? refusedJoin(error) : error
       }
-      this.options.log.warn({ err: error }, 'the tracker is out of reach; pulls go to the registry meanwhile')
-      this.joinLater(this.nextRetryMs())
+      this.#options.log.warn(
+        { err: error },
+        'the tracker is out of reach; pulls go to the registry meanwhile',
+      )
+      this.#joinLater(this.#nextRetryMs())
     }
   }
 
   get peerAddress(): { host: string; port: number } {
-    return { host: this.options.peerListen.host, port: this.listenPort }
+    return { host: this.#options.peerListen.host, port: this.#listenPort }
   }
 
   async open(request: BlobRequest): Promise<OpenBlob> {
-    const registry = this.options.registries.get(request.registry)!
+    const registry = this.#options.registries.get(request.registry)!
     if (request.credential.scheme !== 'none') this.sawCredential(request.registry)
-    if (registry.kind === 'none' && !this.credentialsSeen.isOpen(request.registry))
+    if (registry.kind === 'none' && !this.#credentialsSeen.isOpen(request.registry))
       throw new RegistryNotOpenError(`credentials for ${request.registry} were seen`)
-    return new BlobReader(await this.swarmFor(request), { request, registry })
+    return new BlobReader(await this.#swarmFor(request), { request, registry })
   }
 
   async authorisedWithoutRegistry(request: Omit<BlobRequest, 'bytes'>): Promise<number | undefined> {
     const nowMs = Date.now()
-    const isMember = (this.membershipUntilMs.get(blobOfRepository(request)) ?? 0) > nowMs
-    if (!isMember || !this.acceptedCredentials.has(request, nowMs)) return undefined
+    const isMember = (this.#membershipUntilMs.get(blobOfRepository(request)) ?? 0) > nowMs
+    if (!isMember || !this.#acceptedCredentials.has(request, nowMs)) return undefined
     return this.swarms.find(request)?.layout.blobBytes
   }
 
   sawAccepted(request: BlobRequest): void {
     const nowMs = Date.now()
-    const isOpen = this.credentialsSeen.isOpen(request.registry)
-    this.acceptedCredentials.note(request, { isOpen, nowMs })
-    this.membershipUntilMs.set(blobOfRepository(request), nowMs + MEMBERSHIP_MS)
+    const isOpen = this.#credentialsSeen.isOpen(request.registry)
+    this.#acceptedCredentials.note(request, { isOpen, nowMs })
+    this.#membershipUntilMs.set(blobOfRepository(request), nowMs + MEMBERSHIP_MS)
   }
 
   sawCredential(registry: RegistryHost): void {
-    this.credentialsSeen.note(registry)
+    this.#credentialsSeen.note(registry)
   }
 
   plan(plan: ImagePlan): void {
-    for (const { digest } of plan.blobs) this.planned.set(blobOfRepository({ ...plan, digest }), plan)
+    for (const { digest } of plan.blobs) this.#planned.set(blobOfRepository({ ...plan, digest }), plan)
   }
 
   progress(): BlobProgress[] {
@@ -226,24 +229,24 @@ class NodeClient implements Client {
   }
 
   async close(): Promise<void> {
-    this.isClosed = true
-    clearTimeout(this.joinTimer)
-    this.heartbeat.close()
+    this.#isClosed = true
+    clearTimeout(this.#joinTimer)
+    this.#heartbeat.close()
     await this.swarms.published(PUBLISH_MS_MAX)
-    this.grants.close()
+    this.#grants.close()
     this.swarms.close()
-    await this.listener.close()
-    await this.verifier.close()
-    await this.tracker.close()
+    await this.#listener.close()
+    await this.#verifier.close()
+    await this.#tracker.close()
   }
 
   // --- opening -------------------------------------------------------------------------------------------------
 
-  private async swarmFor(request: BlobRequest): Promise<Swarm> {
-    const { cluster } = this.identity
+  async #swarmFor(request: BlobRequest): Promise<Swarm> {
+    const { cluster } = this.#identity
     if (!cluster) throw new TrackerUnavailableError('this node has not joined its cluster yet')
     const id = swarmIdOf({ cluster, ...request })
-    if ((this.distrustedUntilMs.get(id) ?? 0) > Date.now()) {
+    if ((this.#distrustedUntilMs.get(id) ?? 0) > Date.now()) {
       throw new BlobDistrustedError('a copy of this blob from the swarm was wrong')
     }
     const held = this.swarms.get(id)
@@ -252,94 +255,94 @@ class NodeClient implements Client {
       await held.recheck()
       return held
     }
-    const { grant, swarm: granted } = await this.grants.obtain(request)
+    const { grant, swarm: granted } = await this.#grants.obtain(request)
     if (granted.swarm !== id) {
       throw new TrackerRefusedError('the tracker granted another swarm', {
         trackerCode: 'SWARM',
         status: 200,
       })
     }
-    this.membershipUntilMs.set(blobOfRepository(request), Date.now() + MEMBERSHIP_MS)
+    this.#membershipUntilMs.set(blobOfRepository(request), Date.now() + MEMBERSHIP_MS)
     const swarm = await this.swarms.ensure(id, request)
     const isNews = swarm.grant !== grant
     swarm.admitReader(grant, isNews ? granted : undefined, request)
     return swarm
   }
 
-  private onFailed(swarm: Swarm, reason: ShoalError): void {
+  #onFailed(swarm: Swarm, reason: ShoalError): void {
     if (reason instanceof BlobDistrustedError)
-      this.distrustedUntilMs.set(swarm.swarm, Date.now() + DISTRUST_MS)
-    this.options.log.error({ err: reason, digest: swarm.blob.digest, code: reason.code }, 'download failed')
+      this.#distrustedUntilMs.set(swarm.swarm, Date.now() + DISTRUST_MS)
+    this.#options.log.error({ err: reason, digest: swarm.blob.digest, code: reason.code }, 'download failed')
   }
 
   // --- peers and tracker ---------------------------------------------------------------------------------------
 
-  private dial(peer: Peer, host: SwarmLinks, credential: PeerCredential): void {
+  #dial(peer: Peer, host: SwarmLinks, credential: PeerCredential): void {
     dialPeer(peer, {
       host,
       credential,
       onLink: (link) => host.attach(link),
       onFailed: (error) => {
         host.dialEnded(peer.node)
-        this.options.log.debug({ err: error, peer: peer.node }, 'dial failed')
+        this.#options.log.debug({ err: error, peer: peer.node }, 'dial failed')
       },
     })
   }
 
-  private swarmsThatWantPeers(): SwarmId[] {
+  #swarmsThatWantPeers(): SwarmId[] {
     return [...this.swarms.running()].filter(({ links }) => links.wantsPeers).map(({ swarm }) => swarm)
   }
 
-  private onHeartbeat(answer: HeartbeatResponse): void {
+  #onHeartbeat(answer: HeartbeatResponse): void {
     for (const { swarm, peers } of answer.peers) this.swarms.get(swarm)?.links.addPeers(peers)
     for (const instruction of answer.instructions) {
       if (instruction.kind === 'epoch') this.swarms.get(instruction.swarm)?.raiseEpoch(instruction.epoch)
       else this.swarms.drop(instruction.swarm)
     }
-    const { certificate } = this.identity
-    if (certificate !== undefined && this.trust.isOutdated(certificate)) this.joinAgain()
-    this.grants.renewOutdated()
+    const { certificate } = this.#identity
+    if (certificate !== undefined && this.#trust.isOutdated(certificate)) this.#joinAgain()
+    this.#grants.renewOutdated()
     for (const swarm of this.swarms.running()) swarm.links.closeRevoked()
     this.swarms.renewBatches()
   }
 
   /** Joins or renews; the first time, the heartbeat begins with it. */
-  private async join(): Promise<void> {
-    const renewInMs = await this.identity.join(this.tracker, this.options.joinToken)
-    this.isJoiningAgain = false
-    this.joinFailures = 0
-    this.joinLater(renewInMs)
+  async #join(): Promise<void> {
+    const renewInMs = await this.#identity.join(this.#tracker, this.#options.joinToken)
+    this.#isJoiningAgain = false
+    this.#joinFailures = 0
+    this.#joinLater(renewInMs)
     // Who had to join again has missed what the cluster trusts now.
-    if (this.trust.cluster === this.identity.cluster) return this.heartbeat.soon()
-    this.trust.cluster = this.identity.cluster
-    await this.heartbeat.start()
-    const { node, cluster } = this.identity
-    this.options.log.info({ node, cluster, port: this.listenPort }, 'the node is in its cluster')
+    if (this.#trust.cluster === this.#identity.cluster) return this.#heartbeat.soon()
+    this.#trust.cluster = this.#identity.cluster
+    await this.#heartbeat.start()
+    const { node, cluster } = this.#identity
+    this.#options.log.info({ node, cluster, port: this.#listenPort }, 'the node is in its cluster')
   }
 
   /** The node certificate counts no more, or soon will not: does not wait for two thirds of its life. */
-  private joinAgain(): void {
-    if (this.isJoiningAgain) return
-    this.isJoiningAgain = true
-    this.joinLater(0)
+  #joinAgain(): void {
+    if (this.#isJoiningAgain) return
+    this.#isJoiningAgain = true
+    this.#joinLater(0)
   }
 
-  private nextRetryMs(): number {
-    const delayMs = Math.min(JOIN_RETRY_MS_MAX, JOIN_RETRY_MS * 2 ** this.joinFailures++)
+  #nextRetryMs(): number {
+    const delayMs = Math.min(JOIN_RETRY_MS_MAX, JOIN_RETRY_MS * 2 ** this.#joinFailures++)
     return delayMs * (0.5 + Math.random() / 2)
   }
 
-  private joinLater(delayMs: number): void {
-    if (this.isClosed) return
-    clearTimeout(this.joinTimer)
-    this.joinTimer = setTimeout(() => {
-      this.join().catch((error: unknown) => {
-        if (isDefect(error)) this.defects.note('membership', error)
-        this.options.log.warn({ err: error }, 'the node certificate could not be had or renewed')
-        this.joinLater(this.nextRetryMs())
+  #joinLater(delayMs: number): void {
+    if (this.#isClosed) return
+    clearTimeout(this.#joinTimer)
+    this.#joinTimer = setTimeout(() => {
+      this.#join().catch((error: unknown) => {
+        if (isDefect(error)) this.#defects.note('membership', error)
+        this.#options.log.warn({ err: error }, 'the node certificate could not be had or renewed')
+        this.#joinLater(this.#nextRetryMs())
       })
     }, delayMs)
-    this.joinTimer.unref()
+    this.#joinTimer.unref()
   }
 }
 

@@ -83,77 +83,77 @@ export function decodeBencodePrefix(bytes: Buffer): { value: Bencoded; end: numb
 
 class Decoder {
   offset = 0
-  private readonly bytes: Buffer
+  readonly #bytes: Buffer
 
   constructor(bytes: Buffer) {
-    this.bytes = bytes
+    this.#bytes = bytes
   }
 
   value(depth: number): Bencoded {
     if (depth > DEPTH_MAX) throw new InvalidInputError('bencoded value nested too deeply')
-    const byte = this.bytes[this.offset]
-    if (byte === I) return this.integer()
-    if (byte === L) return this.list(depth)
-    if (byte === D) return this.dictionary(depth)
-    return this.string()
+    const byte = this.#bytes[this.offset]
+    if (byte === I) return this.#integer()
+    if (byte === L) return this.#list(depth)
+    if (byte === D) return this.#dictionary(depth)
+    return this.#string()
   }
 
-  private integer(): number {
+  #integer(): number {
     this.offset += 1
-    return this.digits(E, true)
+    return this.#digits(E, true)
   }
 
-  private string(): Buffer {
-    const length = this.digits(COLON, false)
+  #string(): Buffer {
+    const length = this.#digits(COLON, false)
     const end = this.offset + length
-    if (end > this.bytes.length) throw new InvalidInputError('bencoded string longer than its input')
-    const string = this.bytes.subarray(this.offset, end)
+    if (end > this.#bytes.length) throw new InvalidInputError('bencoded string longer than its input')
+    const string = this.#bytes.subarray(this.offset, end)
     this.offset = end
     return string
   }
 
-  private list(depth: number): Bencoded[] {
+  #list(depth: number): Bencoded[] {
     this.offset += 1
     const items: Bencoded[] = []
-    while (!this.isAtEnd()) items.push(this.value(depth + 1))
+    while (!this.#isAtEnd()) items.push(this.value(depth + 1))
     return items
   }
 
-  private dictionary(depth: number): BencodedDictionary {
+  #dictionary(depth: number): BencodedDictionary {
     this.offset += 1
     const entries: BencodedDictionary = new Map()
-    while (!this.isAtEnd()) {
-      const key = this.string().toString('latin1')
+    while (!this.#isAtEnd()) {
+      const key = this.#string().toString('latin1')
       if (entries.has(key)) throw new InvalidInputError('repeated key in a bencoded dictionary')
       entries.set(key, this.value(depth + 1))
     }
     return entries
   }
 
-  private isAtEnd(): boolean {
-    if (this.bytes[this.offset] !== E) return false
+  #isAtEnd(): boolean {
+    if (this.#bytes[this.offset] !== E) return false
     this.offset += 1
     return true
   }
 
   /** Canonical decimal up to `terminator`: no leading zeros, no minus zero. */
-  private digits(terminator: number, isSigned: boolean): number {
+  #digits(terminator: number, isSigned: boolean): number {
     const start = this.offset
     let cursor = start
-    if (isSigned && this.bytes[cursor] === MINUS) cursor += 1
+    if (isSigned && this.#bytes[cursor] === MINUS) cursor += 1
     const first = cursor
-    while (cursor - first <= DIGITS_MAX && this.isDigit(cursor)) cursor += 1
-    const text = this.bytes.toString('latin1', start, cursor)
-    const isCanonical = text === '0' || (cursor > first && this.bytes[first] !== ZERO)
-    if (this.bytes[cursor] !== terminator || !isCanonical || !Number.isSafeInteger(Number(text))) {
+    while (cursor - first <= DIGITS_MAX && this.#isDigit(cursor)) cursor += 1
+    const text = this.#bytes.toString('latin1', start, cursor)
+    const isCanonical = text === '0' || (cursor > first && this.#bytes[first] !== ZERO)
+    if (this.#bytes[cursor] !== terminator || !isCanonical || !Number.isSafeInteger(Number(text))) {
       throw new InvalidInputError('malformed bencoded number')
     }
     this.offset = cursor + 1
     return Number(text)
   }
 
-  private isDigit(at: number): boolean {
-    const byte = this.bytes[at]
+  #isDigit(at: number): boolean {
+    const byte = this.#bytes[at]
     return byte !== undefined && byte >= ZERO && byte <= NINE
   }
 }

@@ -1,45 +1,45 @@
-/** A map that forgets: beyond `entriesMax` the entries that were set the longest ago go first. */
+/** A map that forgets: beyond `#entriesMax` the entries that were set the longest ago go first. */
 export class BoundedMap<Key, Value> {
-  private readonly entries = new Map<Key, Value>()
-  private readonly entriesMax: number
+  readonly #entries = new Map<Key, Value>()
+  readonly #entriesMax: number
 
   constructor(entriesMax: number) {
-    this.entriesMax = entriesMax
+    this.#entriesMax = entriesMax
   }
 
   get size(): number {
-    return this.entries.size
+    return this.#entries.size
   }
 
   get(key: Key): Value | undefined {
-    return this.entries.get(key)
+    return this.#entries.get(key)
   }
 
   has(key: Key): boolean {
-    return this.entries.has(key)
+    return this.#entries.has(key)
   }
 
   /** The oldest first. */
   keys(): IterableIterator<Key> {
-    return this.entries.keys()
+    return this.#entries.keys()
   }
 
   /** The oldest first. */
   values(): IterableIterator<Value> {
-    return this.entries.values()
+    return this.#entries.values()
   }
 
   delete(key: Key): void {
-    this.entries.delete(key)
+    this.#entries.delete(key)
   }
 
   /** Sets the entry as the newest. */
   set(key: Key, value: Value): void {
-    this.entries.delete(key)
-    this.entries.set(key, value)
-    for (const oldest of this.entries.keys()) {
-      if (this.entries.size <= this.entriesMax) return
-      this.entries.delete(oldest)
+    this.#entries.delete(key)
+    this.#entries.set(key, value)
+    for (const oldest of this.#entries.keys()) {
+      if (this.#entries.size <= this.#entriesMax) return
+      this.#entries.delete(oldest)
     }
   }
 }

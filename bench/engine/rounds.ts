@@ -60,20 +60,20 @@ const TIME_MARGIN = 1.15
 
 /** Which groups can still be measured in time; all times in milliseconds. */
 export class TimeBudget {
-  private readonly deadlineMs: number
-  private readonly lastMs = new Map<Group, number>()
+  readonly #deadlineMs: number
+  readonly #lastMs = new Map<Group, number>()
 
   constructor(deadlineMs: number) {
-    this.deadlineMs = deadlineMs
+    this.#deadlineMs = deadlineMs
   }
 
   took(group: Group, durationMs: number): void {
-    this.lastMs.set(group, durationMs)
+    this.#lastMs.set(group, durationMs)
   }
 
   /** How long a group takes shows the first time. */
   fits(group: Group, nowMs: number): boolean {
-    return nowMs + (this.lastMs.get(group) ?? 0) * TIME_MARGIN <= this.deadlineMs
+    return nowMs + (this.#lastMs.get(group) ?? 0) * TIME_MARGIN <= this.#deadlineMs
   }
 }
 

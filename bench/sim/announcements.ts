@@ -9,25 +9,25 @@ export class Announcements {
   readonly counts: Uint16Array
   /** 1 for a node that is receiving nothing: it takes in at once what its peers say. */
   readonly isListening: Uint8Array
-  private readonly pieces: Uint16Array
-  private readonly pieceCount: number
+  readonly #pieces: Uint16Array
+  readonly #pieceCount: number
 
   constructor(nodes: number, pieceCount: number) {
     this.counts = new Uint16Array(nodes)
     this.isListening = new Uint8Array(nodes).fill(1)
-    this.pieces = new Uint16Array(nodes * pieceCount)
-    this.pieceCount = pieceCount
+    this.#pieces = new Uint16Array(nodes * pieceCount)
+    this.#pieceCount = pieceCount
   }
 
   add(node: number, piece: PieceIndex): void {
-    this.pieces[node * this.pieceCount + this.counts[node]!] = piece
+    this.#pieces[node * this.#pieceCount + this.counts[node]!] = piece
     this.counts[node]! += 1
   }
 
   /** What the node has announced after the first `seen`. */
   since(node: number, seen: number): Iterable<PieceIndex> {
-    const first = node * this.pieceCount
-    return this.pieces.subarray(
+    const first = node * this.#pieceCount
+    return this.#pieces.subarray(
       first + seen,
       first + this.counts[node]!,
     ) as Iterable<number> as Iterable<PieceIndex>

@@ -24,9 +24,9 @@ export class Conn implements Flow, SourcePort, UploadLane {
   back!: Conn
   piece: number | undefined
   /** As in client/peer/upload-lane.ts. */
-  private unconfirmed: number | undefined
+  #unconfirmed: number | undefined
   isClosed = false
-  private movedAtMs = 0
+  #movedAtMs = 0
 
   constructor(sender: SimNode, receiver: SimNode) {
     this.node = sender.node
@@ -54,9 +54,9 @@ export class Conn implements Flow, SourcePort, UploadLane {
   }
 
   received(piece: PieceIndex): void {
-    if (this.unconfirmed !== piece) return
-    this.unconfirmed = undefined
-    this.movedAtMs = this.sender.nowMs
+    if (this.#unconfirmed !== piece) return
+    this.#unconfirmed = undefined
+    this.#movedAtMs = this.sender.nowMs
     if (!this.isClosed) this.sender.serve()
   }
 
@@ -73,22 +73,22 @@ export class Conn implements Flow, SourcePort, UploadLane {
   }
 
   isSending(): boolean {
-    return this.socket.length > 0 || this.unconfirmed !== undefined
+    return this.socket.length > 0 || this.#unconfirmed !== undefined
   }
 
   isStalled(): boolean {
-    return this.isSending() && this.sender.nowMs - this.movedAtMs > LANE_STALLED_MS
+    return this.isSending() && this.sender.nowMs - this.#movedAtMs > LANE_STALLED_MS
   }
 
   write(block: BlockAddress): void {
-    if (this.socket.length === 0) this.movedAtMs = this.sender.nowMs
-    this.unconfirmed = block.piece
+    if (this.socket.length === 0) this.#movedAtMs = this.sender.nowMs
+    this.#unconfirmed = block.piece
     this.sender.inSockets += 1
     this.from.send(this, block)
   }
 
   onSent(): void {
-    this.movedAtMs = this.sender.nowMs
+    this.#movedAtMs = this.sender.nowMs
     this.sender.inSockets -= 1
     if (!this.isClosed) this.sender.serve()
   }

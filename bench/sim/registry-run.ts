@@ -18,19 +18,19 @@ export class RegistryRun implements Flow {
   readonly to: Port
   readonly pieces: PieceIndex[]
   readonly socket: BlockAddress[] = []
-  private readonly onPiece: (piece: PieceIndex) => void
-  private arrivedBlocks = 0
-  private isStopped = false
+  readonly #onPiece: (piece: PieceIndex) => void
+  #arrivedBlocks = 0
+  #isStopped = false
 
   constructor(options: RegistryRunOptions) {
     this.from = options.from
     this.to = options.to
     this.pieces = options.pieces
-    this.onPiece = options.onPiece
+    this.#onPiece = options.onPiece
   }
 
   get isDone(): boolean {
-    return this.arrivedBlocks === this.pieces.length * BLOCKS_PER_PIECE
+    return this.#arrivedBlocks === this.pieces.length * BLOCKS_PER_PIECE
   }
 
   start(): void {
@@ -40,15 +40,15 @@ export class RegistryRun implements Flow {
   }
 
   stop(): void {
-    this.isStopped = true
+    this.#isStopped = true
     this.from.close(this)
   }
 
   onSent(): void {}
 
   onArrived(block: BlockAddress): void {
-    if (this.isStopped) return
-    this.arrivedBlocks += 1
-    if (this.arrivedBlocks % BLOCKS_PER_PIECE === 0) this.onPiece(block.piece as PieceIndex)
+    if (this.#isStopped) return
+    this.#arrivedBlocks += 1
+    if (this.#arrivedBlocks % BLOCKS_PER_PIECE === 0) this.#onPiece(block.piece as PieceIndex)
   }
 }

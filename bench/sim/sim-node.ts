@@ -54,21 +54,21 @@ export class SimNode {
   inSockets = 0
   /** Of each of the links, in their order: whose it is, and how many of its announcements were taken in. */
   readonly peerIds: number[] = []
-  private readonly heard: number[] = []
+  readonly #heard: number[] = []
   isUp = false
   doneAtMs: number | undefined
   heartbeatAtMs = 0
   origin!: SimOrigin
-  private readonly clock: { nowMs: number }
-  private readonly announcements: Announcements
+  readonly #clock: { nowMs: number }
+  readonly #announcements: Announcements
 
   constructor({ id, plan, port, clock, announcements, random, onPiece }: SimNodeOptions) {
     this.id = id
     this.node = createHash('sha256').update(`node ${id}`).digest('hex').slice(0, 40) as NodeId
     this.plan = plan
     this.port = port
-    this.clock = clock
-    this.announcements = announcements
+    this.#clock = clock
+    this.#announcements = announcements
     this.uploads = new UploadQueue(LAYOUT, {
       isSeed: () => this.have.isFull,
       piecesHad: () => this.have.count,
@@ -95,26 +95,28 @@ export class SimNode {
   }
 
   get nowMs(): number {
-    return this.clock.nowMs
+    return this.#clock.nowMs
   }
 
   addLink(link: SimLink): void {
     this.links.push(link)
     this.peerIds.push(link.other.id)
     // Who has all asks for nothing, so proves nothing, and is told nothing (client/peer/peer-link.ts).
-    this.heard.push(this.isWanting ? 0 : Number.POSITIVE_INFINITY)
+    this.#heard.push(this.isWanting ? 0 : Number.POSITIVE_INFINITY)
   }
 
   dropLink(other: SimNode): void {
     const at = this.peerIds.indexOf(other.id)
     this.peerIds.splice(at, 1)
-    this.heard.splice(at, 1)
+    this.#heard.splice(at, 1)
     this.links.splice(at, 1)[0]!.outgoing.close()
   }
 
   /** Takes in what peers have announced since the last time: with each block, or at once when none is coming. */
   listen(): void {
-    const { peerIds, heard, announcements } = this
+    const heard = this.#heard
+    const announcements = this.#announcements
+    const { peerIds } = this
     for (let at = 0; at < peerIds.length; at += 1) {
       const seen = heard[at]!
       const count = announcements.counts[peerIds[at]!]!

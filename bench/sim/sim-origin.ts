@@ -22,16 +22,16 @@ export interface SimOriginOptions {
  */
 export class SimOrigin implements OriginView {
   readonly layout = LAYOUT
-  private readonly options: SimOriginOptions
-  private readonly plan = new OriginPlan(this, 0)
-  private readonly runs = new Set<RegistryRun>()
+  readonly #options: SimOriginOptions
+  readonly #plan = new OriginPlan(this, 0)
+  readonly #runs = new Set<RegistryRun>()
 
   constructor(options: SimOriginOptions) {
-    this.options = options
+    this.#options = options
   }
 
   get have() {
-    return this.options.node.have
+    return this.#options.node.have
   }
 
   position(): number {
@@ -39,20 +39,20 @@ export class SimOrigin implements OriginView {
   }
 
   place(): { at: number; of: number } {
-    return this.options.node.download.place()
+    return this.#options.node.download.place()
   }
 
   isOutOfReach(piece: PieceIndex): boolean {
-    const { claimed, download } = this.options.node
+    const { claimed, download } = this.#options.node
     return claimed[piece] === 0 && !download.isInFlight(piece) && !download.isOffered(piece)
   }
 
   peersIdleMs(): number {
-    return this.options.node.download.idleMs()
+    return this.#options.node.download.idleMs()
   }
 
   runsActive(): number {
-    return this.runs.size
+    return this.#runs.size
   }
 
   isReadingOn(): boolean {
@@ -65,51 +65,51 @@ export class SimOrigin implements OriginView {
 
   /** A pull: one call that tells of peers and may come with a lease. */
   start(): void {
-    this.plan.start(this.nowMs)
-    this.ask(true)
+    this.#plan.start(this.#nowMs)
+    this.#ask(true)
   }
 
   stop(): void {
-    this.plan.stop()
-    for (const run of this.runs) run.stop()
-    this.runs.clear()
+    this.#plan.stop()
+    for (const run of this.#runs) run.stop()
+    this.#runs.clear()
   }
 
   moved(from: 'registry' | 'peer'): void {
-    this.plan.pieceArrived(from, this.nowMs)
+    this.#plan.pieceArrived(from, this.#nowMs)
   }
 
   tick(): void {
-    const step = this.plan.next(this.nowMs)
-    if (step?.do === 'fetch') this.fetch(undefined, step)
-    else if (step?.do === 'ask') this.ask(true)
+    const step = this.#plan.next(this.#nowMs)
+    if (step?.do === 'fetch') this.#fetch(undefined, step)
+    else if (step?.do === 'ask') this.#ask(true)
   }
 
-  private get nowMs(): number {
-    return this.options.node.nowMs
+  get #nowMs(): number {
+    return this.#options.node.nowMs
   }
 
   /** One call to the tracker. */
-  private ask(wantsLease: boolean): void {
-    const { tracker, node, onPeers, onLeased } = this.options
+  #ask(wantsLease: boolean): void {
+    const { tracker, node, onPeers, onLeased } = this.#options
     tracker.requests += 1
     const peers = onPeers()
     if (!wantsLease) return
     const { lease, retryInMs = null } = tracker.lease({
       node: node.node,
       position: this.position(),
-      nowMs: this.nowMs,
-      awaited: this.plan.awaited() ?? [],
+      nowMs: this.#nowMs,
+      awaited: this.#plan.awaited() ?? [],
     })
     const status = tracker.isCold ? 'cold' : 'claimed'
-    this.plan.answered({ isLeased: lease !== undefined, status, retryInMs, peers }, this.nowMs)
+    this.#plan.answered({ isLeased: lease !== undefined, status, retryInMs, peers }, this.#nowMs)
     if (!lease) return
     onLeased()
-    this.fetch(lease.lease, { first: lease.firstPiece, end: lease.firstPiece + lease.pieces })
+    this.#fetch(lease.lease, { first: lease.firstPiece, end: lease.firstPiece + lease.pieces })
   }
 
-  private fetch(lease: string | undefined, range: { first: number; end: number }): void {
-    const { node, registry } = this.options
+  #fetch(lease: string | undefined, range: { first: number; end: number }): void {
+    const { node, registry } = this.#options
     const pieces = [...missingRuns(node.have, range)].flatMap(({ first, end }) =>
       Array.from({ length: end - first }, (_, at) => (first + at) as PieceIndex),
     )
@@ -118,9 +118,9 @@ export class SimOrigin implements OriginView {
       from: registry,
       to: node.port,
       pieces,
-      onPiece: (piece) => this.fetched(run, lease, piece),
+      onPiece: (piece) => this.#fetched(run, lease, piece),
     })
-    this.runs.add(run)
+    this.#runs.add(run)
     for (const piece of pieces) {
       node.claimed[piece] = 1
       node.download.giveUp(piece)
@@ -128,16 +128,16 @@ export class SimOrigin implements OriginView {
     run.start()
   }
 
-  private fetched(run: RegistryRun, lease: string | undefined, piece: PieceIndex): void {
-    const { node, tracker, onPiece } = this.options
-    if (run.isDone) this.runs.delete(run)
-    if (lease !== undefined) tracker.publish({ node: node.node, lease, piece, nowMs: this.nowMs })
+  #fetched(run: RegistryRun, lease: string | undefined, piece: PieceIndex): void {
+    const { node, tracker, onPiece } = this.#options
+    if (run.isDone) this.#runs.delete(run)
+    if (lease !== undefined) tracker.publish({ node: node.node, lease, piece, nowMs: this.#nowMs })
     this.moved('registry')
     onPiece(piece)
     if (run.isDone) {
       for (const claimed of run.pieces) node.claimed[claimed] = 0
       node.download.fillAll()
     }
-    if (lease !== undefined) this.ask(this.plan.mayFollowLease(this.nowMs))
+    if (lease !== undefined) this.#ask(this.#plan.mayFollowLease(this.#nowMs))
   }
 }

@@ -25,55 +25,56 @@ export interface SimTrackerOptions {
 export class SimTracker {
   /** Calls that nodes made about the image: pulls, hashes and leases, completions. */
   requests = 0
-  private readonly options: SimTrackerOptions
-  private readonly leases = new SwarmLeases([], () => ({ putLeases: [], dropLeases: [] }) as never)
-  private readonly refetches = new Refetches()
-  private readonly retries = new Retries()
-  private readonly published: Uint8Array
-  private unpublished: number
-  private readonly candidates = new Map<number, Candidate>()
-  private readonly seeds: Candidate[] = []
-  private readonly leechers: Candidate[] = []
-  private leaseNumber = 0
+  readonly #options: SimTrackerOptions
+  readonly #leases = new SwarmLeases([], () => ({ putLeases: [], dropLeases: [] }) as never)
+  readonly #refetches = new Refetches()
+  readonly #retries = new Retries()
+  readonly #published: Uint8Array
+  #unpublished: number
+  readonly #candidates = new Map<number, Candidate>()
+  readonly #seeds: Candidate[] = []
+  readonly #leechers: Candidate[] = []
+  #leaseNumber = 0
 
   constructor(options: SimTrackerOptions) {
-    this.options = options
-    this.published = new Uint8Array(options.pieceCount)
-    this.unpublished = options.pieceCount
+    this.#options = options
+    this.#published = new Uint8Array(options.pieceCount)
+    this.#unpublished = options.pieceCount
   }
 
   join(node: number): void {
     const candidate = { node, handouts: 0 }
-    this.candidates.set(node, candidate)
-    this.leechers.push(candidate)
+    this.#candidates.set(node, candidate)
+    this.#leechers.push(candidate)
   }
 
   completed(node: number): void {
-    const candidate = this.candidates.get(node)!
-    remove(this.leechers, candidate)
-    this.seeds.push(candidate)
+    const candidate = this.#candidates.get(node)!
+    remove(this.#leechers, candidate)
+    this.#seeds.push(candidate)
   }
 
   /** Every hash is known: the blob is in the cluster. */
   setWarm(): void {
-    this.published.fill(1)
-    this.unpublished = 0
+    this.#published.fill(1)
+    this.#unpublished = 0
   }
 
   /** The node has been silent for too long. */
   forget(node: number): void {
-    const candidate = this.candidates.get(node)!
-    remove(this.leechers, candidate)
-    remove(this.seeds, candidate)
+    const candidate = this.#candidates.get(node)!
+    remove(this.#leechers, candidate)
+    remove(this.#seeds, candidate)
   }
 
   heartbeat(node: number): void {
-    this.candidates.get(node)!.handouts = 0
+    this.#candidates.get(node)!.handouts = 0
   }
 
   peersFor(asker: number): number[] {
-    const { seeds, leechers } = this
-    const question = { seeds, leechers, peersMax: PEERS_HANDED_OUT_MAX, random: this.options.random }
+    const seeds = this.#seeds
+    const leechers = this.#leechers
+    const question = { seeds, leechers, peersMax: PEERS_HANDED_OUT_MAX, random: this.#options.random }
     return choosePeers({ ...question, isEligible: ({ node }) => node !== asker }).map(({ node }) => node)
   }
 
@@ -87,51 +88,51 @@ export class SimTracker {
   } {
     const { awaited, nowMs } = asker
     if (!this.isCold && awaited.length === 0) return { lease: undefined, retryInMs: undefined }
-    const isPublished = (piece: number) => this.published[piece] === 1
-    this.leaseNumber += 1
-    const lease = this.leases.take(
+    const isPublished = (piece: number) => this.#published[piece] === 1
+    this.#leaseNumber += 1
+    const lease = this.#leases.take(
       {
         ...asker,
         pull: '',
-        lease: String(this.leaseNumber),
+        lease: String(this.#leaseNumber),
         leaseMs: LEASE_MS,
-        sharers: Math.max(1, this.leechers.length),
-        policy: this.options.policy,
+        sharers: Math.max(1, this.#leechers.length),
+        policy: this.#options.policy,
       },
       {
-        pieceCount: this.options.pieceCount,
-        isOpen: (piece) => !isPublished(piece) || this.refetches.isDue(piece, { awaited, nowMs }),
+        pieceCount: this.#options.pieceCount,
+        isOpen: (piece) => !isPublished(piece) || this.#refetches.isDue(piece, { awaited, nowMs }),
       },
     )
     if (lease) {
-      this.refetches.begin(lease, { nowMs, isPublished })
+      this.#refetches.begin(lease, { nowMs, isPublished })
       return { lease, retryInMs: undefined }
     }
     const nextExpiryInMs = this.isCold
-      ? this.leases.nextExpiryInMs(nowMs)
-      : this.refetches.endInMs(awaited, nowMs)
+      ? this.#leases.nextExpiryInMs(nowMs)
+      : this.#refetches.endInMs(awaited, nowMs)
     if (nextExpiryInMs === undefined) return { lease: undefined, retryInMs: undefined }
-    const random = this.options.random()
+    const random = this.#options.random()
     return {
       lease: undefined,
-      retryInMs: this.retries.inMs({ nextExpiryInMs, isCold: this.isCold, nowMs, random }),
+      retryInMs: this.#retries.inMs({ nextExpiryInMs, isCold: this.isCold, nowMs, random }),
     }
   }
 
   publish(publication: { node: NodeId; lease: string; piece: number; nowMs: number }): void {
     const { piece, ...progress } = publication
-    const newPieces = this.published[piece] === 0 ? 1 : 0
-    this.unpublished -= newPieces
-    this.published[piece] = 1
-    this.leases.progress(
+    const newPieces = this.#published[piece] === 0 ? 1 : 0
+    this.#unpublished -= newPieces
+    this.#published[piece] = 1
+    this.#leases.progress(
       { ...progress, newPieces, leaseMs: LEASE_MS },
-      (other) => this.published[other] === 1,
+      (other) => this.#published[other] === 1,
     )
   }
 
   /** Some pieces are not published yet. */
   get isCold(): boolean {
-    return this.unpublished > 0
+    return this.#unpublished > 0
   }
 }
 

@@ -36,62 +36,64 @@ export class World {
   readonly registry: Port
   /** When the last piece came from the registry. */
   originDoneAtMs = 0
-  private readonly clock = { nowMs: 0 }
-  private readonly options: WorldOptions
-  private readonly heap: EventHeap
-  private readonly announcements: Announcements
-  private readonly holders = new Set<SimNode>()
-  private readonly dead: { node: number; atMs: number }[] = []
-  private waiting = 0
+  readonly #clock = { nowMs: 0 }
+  readonly #options: WorldOptions
+  readonly #heap: EventHeap
+  readonly #announcements: Announcements
+  readonly #holders = new Set<SimNode>()
+  readonly #dead: { node: number; atMs: number }[] = []
+  #waiting = 0
 
   constructor(options: WorldOptions) {
     const { plans, policy, random } = options
-    this.options = options
-    this.heap = new EventHeap((plans.length + 1) * EVENT_KINDS)
-    this.announcements = new Announcements(plans.length, LAYOUT.pieceCount)
+    this.#options = options
+    this.#heap = new EventHeap((plans.length + 1) * EVENT_KINDS)
+    this.#announcements = new Announcements(plans.length, LAYOUT.pieceCount)
     this.tracker = new SimTracker({ pieceCount: LAYOUT.pieceCount, policy, random })
-    this.registry = this.newPort(plans.length, REGISTRY_BYTES_PER_MS)
-    this.nodes = plans.map((plan, id) => this.newNode(id, plan))
-    for (const node of this.nodes) this.expect(node)
+    this.registry = this.#newPort(plans.length, REGISTRY_BYTES_PER_MS)
+    this.nodes = plans.map((plan, id) => this.#newNode(id, plan))
+    for (const node of this.nodes) this.#expect(node)
   }
 
   /** @throws Error when a node never gets the blob */
   run(): void {
-    while (this.waiting > 0) {
-      const event = this.heap.next()
-      this.clock.nowMs = this.heap.atMs
-      if (event < 0 || this.nowMs > HUNG_MS) throw new Error(`${this.waiting} nodes never get the blob`)
-      this.handle(Math.floor(event / EVENT_KINDS), event % EVENT_KINDS)
+    while (this.#waiting > 0) {
+      const event = this.#heap.next()
+      this.#clock.nowMs = this.#heap.atMs
+      if (event < 0 || this.nowMs > HUNG_MS) throw new Error(`${this.#waiting} nodes never get the blob`)
+      this.#handle(Math.floor(event / EVENT_KINDS), event % EVENT_KINDS)
     }
   }
 
   get nowMs(): number {
-    return this.clock.nowMs
+    return this.#clock.nowMs
   }
 
   get blobsFromOrigin(): number {
     return this.registry.sentBytes / LAYOUT.blobBytes
   }
 
-  private newPort(id: number, bytesPerMs: number): Port {
+  #newPort(id: number, bytesPerMs: number): Port {
     const event = id * EVENT_KINDS
     const events = { sendEvent: event + EVENTS.sent, receiveEvent: event + EVENTS.received }
-    return new Port({ clock: this.clock, heap: this.heap }, { bytesPerMs, ...events })
+    return new Port({ clock: this.#clock, heap: this.#heap }, { bytesPerMs, ...events })
   }
 
-  private newNode(id: number, plan: NodePlan): SimNode {
-    const { clock, registry, tracker, announcements } = this
-    const port = this.newPort(id, plan.bytesPerMs)
+  #newNode(id: number, plan: NodePlan): SimNode {
+    const clock = this.#clock
+    const announcements = this.#announcements
+    const { registry, tracker } = this
+    const port = this.#newPort(id, plan.bytesPerMs)
     const node = new SimNode({
       id,
       plan,
       port,
       clock,
       announcements,
-      random: this.options.random,
+      random: this.#options.random,
       onPiece: (piece) => {
         node.origin.moved('peer')
-        this.got(node, piece)
+        this.#got(node, piece)
       },
     })
     port.onComing = () => {
@@ -105,124 +107,124 @@ export class World {
       node,
       registry,
       tracker,
-      onPeers: () => this.hearOfPeers(node),
-      onLeased: () => this.leased(node),
+      onPeers: () => this.#hearOfPeers(node),
+      onLeased: () => this.#leased(node),
       onPiece: (piece) => {
         this.originDoneAtMs = this.nowMs
-        this.got(node, piece)
+        this.#got(node, piece)
       },
     })
     return node
   }
 
-  private expect(node: SimNode): void {
+  #expect(node: SimNode): void {
     const { id, plan } = node
     if (plan.isSeed) {
       for (const piece of allPieces(LAYOUT)) {
         node.have.add(piece)
-        this.announcements.add(id, piece)
+        this.#announcements.add(id, piece)
       }
       node.doneAtMs = 0
       this.tracker.setWarm()
-      this.arrive(node)
+      this.#arrive(node)
       return
     }
-    this.waiting += 1
-    this.heap.set(id * EVENT_KINDS + EVENTS.turn, plan.arrivesAtMs)
-    if (plan.diesAtMs < Number.POSITIVE_INFINITY) this.dieAt(node, plan.diesAtMs)
+    this.#waiting += 1
+    this.#heap.set(id * EVENT_KINDS + EVENTS.turn, plan.arrivesAtMs)
+    if (plan.diesAtMs < Number.POSITIVE_INFINITY) this.#dieAt(node, plan.diesAtMs)
   }
 
-  private handle(id: number, kind: number): void {
+  #handle(id: number, kind: number): void {
     const node = this.nodes[id]
     if (kind === EVENTS.sent) (node?.port ?? this.registry).sent()
     else if (kind === EVENTS.received) node!.port.received()
-    else if (kind === EVENTS.death) this.die(node!)
-    else this.turn(node!)
+    else if (kind === EVENTS.death) this.#die(node!)
+    else this.#turn(node!)
   }
 
-  private turn(node: SimNode): void {
-    this.forgetDead()
-    if (!node.isUp) this.arrive(node)
-    else this.tick(node)
+  #turn(node: SimNode): void {
+    this.#forgetDead()
+    if (!node.isUp) this.#arrive(node)
+    else this.#tick(node)
   }
 
   /** A pull: the node is listed, and hears of peers and perhaps of a lease. */
-  private arrive(node: SimNode): void {
-    const { random } = this.options
+  #arrive(node: SimNode): void {
+    const { random } = this.#options
     node.isUp = true
     node.heartbeatAtMs = this.nowMs + HEARTBEAT_MS * random()
     this.tracker.join(node.id)
     if (node.doneAtMs === undefined) {
       node.download.resume()
       node.origin.start()
-      this.connect(node)
+      this.#connect(node)
     } else this.tracker.completed(node.id)
     // Nodes do not look around in step.
-    this.heap.set(node.id * EVENT_KINDS + EVENTS.turn, this.nowMs + TICK_MS * random())
+    this.#heap.set(node.id * EVENT_KINDS + EVENTS.turn, this.nowMs + TICK_MS * random())
   }
 
-  private tick(node: SimNode): void {
-    if (this.nowMs >= node.heartbeatAtMs) this.heartbeat(node)
+  #tick(node: SimNode): void {
+    if (this.nowMs >= node.heartbeatAtMs) this.#heartbeat(node)
     if (node.isWanting) {
       node.download.tick()
       // A lane that has stalled keeps nobody waiting any more.
       node.serve()
       node.origin.tick()
-      this.connect(node)
+      this.#connect(node)
     } else node.serve()
     const nextAtMs = node.isWanting
       ? this.nowMs + TICK_MS
       : Math.min(node.heartbeatAtMs, this.nowMs + LANE_STALLED_MS)
-    this.heap.set(node.id * EVENT_KINDS + EVENTS.turn, nextAtMs)
+    this.#heap.set(node.id * EVENT_KINDS + EVENTS.turn, nextAtMs)
   }
 
-  private heartbeat(node: SimNode): void {
+  #heartbeat(node: SimNode): void {
     node.heartbeatAtMs += HEARTBEAT_MS
     this.tracker.heartbeat(node.id)
-    if (node.isWanting) this.hearOfPeers(node)
+    if (node.isWanting) this.#hearOfPeers(node)
   }
 
   /** @returns how many were named */
-  private hearOfPeers(node: SimNode): number {
+  #hearOfPeers(node: SimNode): number {
     const peers = this.tracker.peersFor(node.id)
     if (node.links.length < DIALS_MAX) node.known = peers
     return peers.length
   }
 
-  private leased(node: SimNode): void {
-    const isFirst = !this.holders.has(node)
-    this.holders.add(node)
-    if (!isFirst || !this.options.doHoldersDie || this.options.random() >= ODD_SHARE) return
-    this.dieAt(node, this.nowMs + this.options.random() * HOLDER_DIES_WITHIN_MS)
+  #leased(node: SimNode): void {
+    const isFirst = !this.#holders.has(node)
+    this.#holders.add(node)
+    if (!isFirst || !this.#options.doHoldersDie || this.#options.random() >= ODD_SHARE) return
+    this.#dieAt(node, this.nowMs + this.#options.random() * HOLDER_DIES_WITHIN_MS)
   }
 
-  private got(node: SimNode, piece: PieceIndex): void {
+  #got(node: SimNode, piece: PieceIndex): void {
     if (!node.have.add(piece)) return
     node.download.giveUp(piece)
-    if (node.have.isFull) this.complete(node)
-    this.announcements.add(node.id, piece)
-    const { isListening } = this.announcements
+    if (node.have.isFull) this.#complete(node)
+    this.#announcements.add(node.id, piece)
+    const { isListening } = this.#announcements
     for (const peer of node.peerIds) if (isListening[peer] === 1) this.nodes[peer]!.listen()
   }
 
-  private complete(node: SimNode): void {
+  #complete(node: SimNode): void {
     node.doneAtMs = this.nowMs
-    this.waiting -= 1
+    this.#waiting -= 1
     node.download.pause()
     this.tracker.requests += 1
     this.tracker.completed(node.id)
-    for (const { other } of [...node.links]) if (!other.isWanting) this.unlink(node, other)
+    for (const { other } of [...node.links]) if (!other.isWanting) this.#unlink(node, other)
   }
 
-  private connect(node: SimNode): void {
+  #connect(node: SimNode): void {
     while (node.links.length < DIALS_MAX && node.known.length > 0) {
       const other = this.nodes[node.known.pop()!]!
       const isKnown = node.links.some((link) => link.other === other)
-      if (other.isUp && !isKnown && other.links.length < LINKS_MAX) this.link(node, other)
+      if (other.isUp && !isKnown && other.links.length < LINKS_MAX) this.#link(node, other)
     }
   }
 
-  private link(one: SimNode, other: SimNode): void {
+  #link(one: SimNode, other: SimNode): void {
     const [there, back] = [new Conn(one, other), new Conn(other, one)]
     there.back = back
     back.back = there
@@ -236,29 +238,29 @@ export class World {
     other.listen()
   }
 
-  private unlink(one: SimNode, other: SimNode): void {
+  #unlink(one: SimNode, other: SimNode): void {
     one.dropLink(other)
     other.dropLink(one)
   }
 
-  private dieAt(node: SimNode, atMs: number): void {
-    this.heap.set(node.id * EVENT_KINDS + EVENTS.death, atMs)
+  #dieAt(node: SimNode, atMs: number): void {
+    this.#heap.set(node.id * EVENT_KINDS + EVENTS.death, atMs)
   }
 
-  private die(node: SimNode): void {
+  #die(node: SimNode): void {
     if (!node.isUp) return
-    if (node.isWanting) this.waiting -= 1
+    if (node.isWanting) this.#waiting -= 1
     node.isUp = false
     node.download.pause()
-    this.heap.delete(node.id * EVENT_KINDS + EVENTS.turn)
+    this.#heap.delete(node.id * EVENT_KINDS + EVENTS.turn)
     node.origin.stop()
-    for (const { other } of [...node.links]) this.unlink(node, other)
+    for (const { other } of [...node.links]) this.#unlink(node, other)
     // It is handed out until it has been missed for long enough; whoever dials it meanwhile finds nobody.
-    this.dead.push({ node: node.id, atMs: this.nowMs + HEARTBEATS_MISSED_MAX * HEARTBEAT_MS })
+    this.#dead.push({ node: node.id, atMs: this.nowMs + HEARTBEATS_MISSED_MAX * HEARTBEAT_MS })
   }
 
-  private forgetDead(): void {
-    while (this.dead.length > 0 && this.dead[0]!.atMs <= this.nowMs)
-      this.tracker.forget(this.dead.shift()!.node)
+  #forgetDead(): void {
+    while (this.#dead.length > 0 && this.#dead[0]!.atMs <= this.nowMs)
+      this.tracker.forget(this.#dead.shift()!.node)
   }
 }

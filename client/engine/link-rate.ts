@@ -11,44 +11,44 @@ const FULL_SHARE = 1 / 2
 
 /** Whether a link is full, as far as can be seen from what comes in. Pure: the clock is passed in, in ms. */
 export class LinkRate {
-  private bestBytesPerMs = 0
-  private windowBytes = 0
-  private windowSinceMs: number
-  private meanBytesPerMs = 0
-  private meanMs = MEAN_MS_MIN
-  private receivedAtMs: number
+  #bestBytesPerMs = 0
+  #windowBytes = 0
+  #windowSinceMs: number
+  #meanBytesPerMs = 0
+  #meanMs = MEAN_MS_MIN
+  #receivedAtMs: number
 
   constructor(nowMs: number) {
-    this.windowSinceMs = nowMs
-    this.receivedAtMs = nowMs
+    this.#windowSinceMs = nowMs
+    this.#receivedAtMs = nowMs
   }
 
   /** Call before anything is asked for when nothing is: a pause says nothing about the link. */
   resume(nowMs: number): void {
-    if (nowMs - this.receivedAtMs < BEST_WINDOW_MS) return
-    this.windowBytes = 0
-    this.windowSinceMs = nowMs
+    if (nowMs - this.#receivedAtMs < BEST_WINDOW_MS) return
+    this.#windowBytes = 0
+    this.#windowSinceMs = nowMs
   }
 
   received(bytes: number, nowMs: number): void {
-    this.windowBytes += bytes
-    const elapsedMs = nowMs - this.windowSinceMs
+    this.#windowBytes += bytes
+    const elapsedMs = nowMs - this.#windowSinceMs
     if (elapsedMs >= BEST_WINDOW_MS) {
-      this.bestBytesPerMs = Math.max(this.bestBytesPerMs * BEST_KEPT_SHARE, this.windowBytes / elapsedMs)
-      this.windowBytes = 0
-      this.windowSinceMs = nowMs
-      this.meanMs = Math.max(MEAN_MS_MIN, (MEAN_BLOCKS_MIN * bytes) / this.bestBytesPerMs)
+      this.#bestBytesPerMs = Math.max(this.#bestBytesPerMs * BEST_KEPT_SHARE, this.#windowBytes / elapsedMs)
+      this.#windowBytes = 0
+      this.#windowSinceMs = nowMs
+      this.#meanMs = Math.max(MEAN_MS_MIN, (MEAN_BLOCKS_MIN * bytes) / this.#bestBytesPerMs)
     }
-    this.meanBytesPerMs = this.meanAt(nowMs) + bytes / this.meanMs
-    this.receivedAtMs = nowMs
+    this.#meanBytesPerMs = this.#meanAt(nowMs) + bytes / this.#meanMs
+    this.#receivedAtMs = nowMs
   }
 
   /** Not much less comes in than has come in before. False as well before that is known. */
   isFull(nowMs: number): boolean {
-    return this.bestBytesPerMs > 0 && this.meanAt(nowMs) >= FULL_SHARE * this.bestBytesPerMs
+    return this.#bestBytesPerMs > 0 && this.#meanAt(nowMs) >= FULL_SHARE * this.#bestBytesPerMs
   }
 
-  private meanAt(nowMs: number): number {
-    return this.meanBytesPerMs * Math.exp(-(nowMs - this.receivedAtMs) / this.meanMs)
+  #meanAt(nowMs: number): number {
+    return this.#meanBytesPerMs * Math.exp(-(nowMs - this.#receivedAtMs) / this.#meanMs)
   }
 }

@@ -46,21 +46,21 @@ export class Pace {
   inFlightBytes = 0
   /** What of them is not here yet, asked for or still to be. */
   dueBytes = 0
-  private receivedBytes = 0
-  private pieceMeanMs: number | undefined
-  private readonly rate: RequestWindow
-  private readonly link: LinkRate
+  #receivedBytes = 0
+  #pieceMeanMs: number | undefined
+  readonly #rate: RequestWindow
+  readonly #link: LinkRate
 
   constructor(nowMs: number) {
-    this.rate = new RequestWindow(nowMs)
-    this.link = new LinkRate(nowMs)
+    this.#rate = new RequestWindow(nowMs)
+    this.#link = new LinkRate(nowMs)
   }
 
   /** Call before requests go out. */
   resume(nowMs: number): void {
     if (this.inFlightBytes > 0) return
-    this.rate.resume(nowMs)
-    this.link.resume(nowMs)
+    this.#rate.resume(nowMs)
+    this.#link.resume(nowMs)
   }
 
   begun(pieceBytes: number): void {
@@ -69,15 +69,15 @@ export class Pace {
   }
 
   received(bytes: number, nowMs: number): void {
-    this.receivedBytes += bytes
-    this.rate.received(bytes, nowMs)
-    this.link.received(bytes, nowMs)
+    this.#receivedBytes += bytes
+    this.#rate.received(bytes, nowMs)
+    this.#link.received(bytes, nowMs)
   }
 
   /** A piece has come, so long after it was asked for. */
   finished(tookMs: number): void {
-    this.pieceMeanMs =
-      this.pieceMeanMs === undefined ? tookMs : this.pieceMeanMs * (1 - SMOOTHING) + tookMs * SMOOTHING
+    this.#pieceMeanMs =
+      this.#pieceMeanMs === undefined ? tookMs : this.#pieceMeanMs * (1 - SMOOTHING) + tookMs * SMOOTHING
   }
 
   /** As many pieces are under way as may be. */
@@ -95,7 +95,7 @@ export class Pace {
    */
   hasRoom(isIdle: boolean, dueOfLast: (ms: number) => number): boolean {
     if (this.isFull) return false
-    const bytes = isIdle ? undefined : this.rate.bytesIn(DUE_MS)
+    const bytes = isIdle ? undefined : this.#rate.bytesIn(DUE_MS)
     const most = Math.max(BLOB_DUE_BYTES_MIN, bytes ?? BLOB_IN_FLIGHT_BYTES_MAX)
     return this.dueBytes < most || dueOfLast(DUE_MS) < most
   }
@@ -105,9 +105,9 @@ export class Pace {
    * @param othersBytes due from all other sources: whoever is slow must not set the time by which it is judged
    */
   stallLimitMs(othersBytes: number): number {
-    const ownMs = STALL_OWN_TIMES * this.rate.msFor(othersBytes)
-    if (this.pieceMeanMs === undefined) return Math.max(STALL_MS_UNKNOWN, ownMs)
-    return Math.max(STALL_MS_MIN, STALL_MEAN_TIMES * this.pieceMeanMs, ownMs)
+    const ownMs = STALL_OWN_TIMES * this.#rate.msFor(othersBytes)
+    if (this.#pieceMeanMs === undefined) return Math.max(STALL_MS_UNKNOWN, ownMs)
+    return Math.max(STALL_MS_MIN, STALL_MEAN_TIMES * this.#pieceMeanMs, ownMs)
   }
 
   /**
@@ -119,9 +119,9 @@ export class Pace {
    */
   lateAfterMs(othersBytes: number, nowMs: number): number {
     // What little has come may be all that slow peers bring: it does not say how fast the link is.
-    const isLinkKnown = this.receivedBytes > this.dueBytes
-    if (isLinkKnown && this.link.isFull(nowMs)) return Number.POSITIVE_INFINITY
-    const ownMs = LATE_OWN_TIMES * this.rate.msFor(othersBytes)
-    return Math.min(LATE_MS_MAX, Math.max(this.pieceMeanMs ?? LATE_MS_MAX, ownMs))
+    const isLinkKnown = this.#receivedBytes > this.dueBytes
+    if (isLinkKnown && this.#link.isFull(nowMs)) return Number.POSITIVE_INFINITY
+    const ownMs = LATE_OWN_TIMES * this.#rate.msFor(othersBytes)
+    return Math.min(LATE_MS_MAX, Math.max(this.#pieceMeanMs ?? LATE_MS_MAX, ownMs))
   }
 }

@@ -14,42 +14,42 @@ const SAMPLE_MS_MIN = 20
 
 /** How many bytes may be outstanding at one peer: its bandwidth-delay product, clamped. Clock passed in, in ms. */
 export class RequestWindow {
-  private rateBytesPerMs = 0
-  private sampleBytes = 0
-  private sampleStartMs: number
+  #rateBytesPerMs = 0
+  #sampleBytes = 0
+  #sampleStartMs: number
 
   constructor(nowMs: number) {
-    this.sampleStartMs = nowMs
+    this.#sampleStartMs = nowMs
   }
 
   received(bytes: number, nowMs: number): void {
-    this.sampleBytes += bytes
-    const elapsedMs = nowMs - this.sampleStartMs
+    this.#sampleBytes += bytes
+    const elapsedMs = nowMs - this.#sampleStartMs
     if (elapsedMs < SAMPLE_MS_MIN) return
-    const rate = this.sampleBytes / elapsedMs
-    this.rateBytesPerMs =
-      this.rateBytesPerMs === 0 ? rate : this.rateBytesPerMs * (1 - SMOOTHING) + rate * SMOOTHING
-    this.sampleBytes = 0
-    this.sampleStartMs = nowMs
+    const rate = this.#sampleBytes / elapsedMs
+    this.#rateBytesPerMs =
+      this.#rateBytesPerMs === 0 ? rate : this.#rateBytesPerMs * (1 - SMOOTHING) + rate * SMOOTHING
+    this.#sampleBytes = 0
+    this.#sampleStartMs = nowMs
   }
 
   /** Call when requests go out after a pause, so that the pause does not count as slowness. */
   resume(nowMs: number): void {
-    this.sampleBytes = 0
-    this.sampleStartMs = nowMs
+    this.#sampleBytes = 0
+    this.#sampleStartMs = nowMs
   }
 
   /** How long so many bytes take at the rate of late; 0 before it is known. */
   msFor(bytes: number): number {
-    return this.rateBytesPerMs === 0 ? 0 : bytes / this.rateBytesPerMs
+    return this.#rateBytesPerMs === 0 ? 0 : bytes / this.#rateBytesPerMs
   }
 
   /** What comes in so long at the rate of late; undefined before it is known. */
   bytesIn(ms: number): number | undefined {
-    return this.rateBytesPerMs === 0 ? undefined : this.rateBytesPerMs * ms
+    return this.#rateBytesPerMs === 0 ? undefined : this.#rateBytesPerMs * ms
   }
 
   get bytes(): number {
-    return Math.min(WINDOW_BYTES_MAX, Math.max(WINDOW_BYTES_MIN, this.rateBytesPerMs * WINDOW_MS))
+    return Math.min(WINDOW_BYTES_MAX, Math.max(WINDOW_BYTES_MIN, this.#rateBytesPerMs * WINDOW_MS))
   }
 }

@@ -115,32 +115,32 @@ type BlockStart = Pick<BlockAddress, 'piece' | 'begin'>
 /** Answers still due to cancelled requests: blocks that may be dropped, or rejects that mean nothing. */
 export class CancelledBlocks {
   /** Made when the first is cancelled: most sources have none. */
-  private due: Map<number, number> | undefined
+  #due: Map<number, number> | undefined
 
   /** How many there are. */
   get size(): number {
-    return this.due?.size ?? 0
+    return this.#due?.size ?? 0
   }
 
   add(block: BlockStart): void {
-    this.due ??= new Map()
-    this.due.set(keyOf(block), (this.due.get(keyOf(block)) ?? 0) + 1)
+    this.#due ??= new Map()
+    this.#due.set(keyOf(block), (this.#due.get(keyOf(block)) ?? 0) + 1)
   }
 
   /** One answer is due for each block of the piece: of two, nobody knows which one a block is. */
   hasAll(piece: number, { length, blockBytes }: { length: number; blockBytes: number }): boolean {
-    if (this.due === undefined) return false
+    if (this.#due === undefined) return false
     for (let begin = 0; begin < length; begin += blockBytes)
-      if (this.due.get(keyOf({ piece, begin })) !== 1) return false
+      if (this.#due.get(keyOf({ piece, begin })) !== 1) return false
     return true
   }
 
   /** @returns false when no answer is due for this block */
   take(block: BlockStart): boolean {
-    const count = this.due?.get(keyOf(block))
-    if (this.due === undefined || count === undefined) return false
-    if (count === 1) this.due.delete(keyOf(block))
-    else this.due.set(keyOf(block), count - 1)
+    const count = this.#due?.get(keyOf(block))
+    if (this.#due === undefined || count === undefined) return false
+    if (count === 1) this.#due.delete(keyOf(block))
+    else this.#due.set(keyOf(block), count - 1)
     return true
   }
 }

@@ -8,27 +8,27 @@ const SHARING_MS = 5_000
 export class Sources implements Iterable<Source> {
   /** How many of them offer each piece. */
   readonly availability: Uint16Array
-  private readonly all = new Set<Source>()
+  readonly #all = new Set<Source>()
 
   constructor(pieceCount: number) {
     this.availability = new Uint16Array(pieceCount)
   }
 
   get count(): number {
-    return this.all.size
+    return this.#all.size
   }
 
   [Symbol.iterator](): Iterator<Source> {
-    return this.all.values()
+    return this.#all.values()
   }
 
   add(source: Source): void {
-    this.all.add(source)
+    this.#all.add(source)
   }
 
   /** @returns false when it is none of these */
   remove(source: Source): boolean {
-    if (!this.all.delete(source)) return false
+    if (!this.#all.delete(source)) return false
     for (let piece = 0; piece < this.availability.length; piece++) {
       if (source.offered.has(piece as PieceIndex)) this.availability[piece]! -= 1
     }
@@ -52,7 +52,7 @@ export class Sources implements Iterable<Source> {
   /** Not more of those that serve have everything than have a part: seeds are to be spared. */
   areSeedsFew(): boolean {
     let balance = 0
-    for (const { isUnchoked, isSnubbed, offered } of this.all)
+    for (const { isUnchoked, isSnubbed, offered } of this.#all)
       if (isUnchoked && !isSnubbed) balance += offered.isFull ? 1 : -1
     return balance <= 0
   }
@@ -63,14 +63,14 @@ export class Sources implements Iterable<Source> {
 
   /** Some source that serves offers the piece: not one that rejected what it had announced. */
   isWithinReach(piece: PieceIndex): boolean {
-    for (const { isUnchoked, snubEndsAtMs, offered } of this.all)
+    for (const { isUnchoked, snubEndsAtMs, offered } of this.#all)
       if (isUnchoked && snubEndsAtMs !== Number.POSITIVE_INFINITY && offered.has(piece)) return true
     return false
   }
 
   /** Another source that has not stalled offers the piece. */
   hasAlternative(piece: PieceIndex, besides: Source): boolean {
-    for (const source of this.all) if (source !== besides && isSwift(source, piece)) return true
+    for (const source of this.#all) if (source !== besides && isSwift(source, piece)) return true
     return false
   }
 
@@ -81,7 +81,7 @@ export class Sources implements Iterable<Source> {
   isSparedFor(piece: PieceIndex, source: Source): boolean {
     if (source.isSnubbed && this.hasAlternative(piece, source)) return true
     if (!source.isSnubbed && !(source.offered.isFull && this.areSeedsFew())) return false
-    for (const other of this.all) {
+    for (const other of this.#all) {
       if (other !== source && !other.offered.isFull && isSwift(other, piece)) return true
     }
     return false
@@ -94,7 +94,7 @@ export class Sources implements Iterable<Source> {
   placeOf(node: NodeId, nowMs: number): { at: number; of: number } {
     let at = 0
     let of = 1
-    for (const { offered, port, offeredAtMs } of this.all) {
+    for (const { offered, port, offeredAtMs } of this.#all) {
       if (offered.isFull || nowMs - offeredAtMs > SHARING_MS) continue
       of += 1
       if (port.node < node) at += 1

@@ -14,30 +14,31 @@ export const SNUBBED_MS = 5_000
  * is the download's to do. Pure: the clock is passed in, in ms.
  */
 export class Stalls {
-  private readonly sources: Sources
-  private readonly pace: Pace
-  private movedAtMs = Number.NEGATIVE_INFINITY
+  readonly #sources: Sources
+  readonly #pace: Pace
+  #movedAtMs = Number.NEGATIVE_INFINITY
 
   constructor(sources: Sources, pace: Pace) {
-    this.sources = sources
-    this.pace = pace
+    this.#sources = sources
+    this.#pace = pace
   }
 
   /** A block came, or some peer has what none had had. */
   moved(nowMs: number): void {
-    this.movedAtMs = nowMs
+    this.#movedAtMs = nowMs
   }
 
   /** How long nothing has moved, in ms. */
   idleMs(nowMs: number): number {
-    return nowMs - this.movedAtMs
+    return nowMs - this.#movedAtMs
   }
 
   /** The same, but 0 while a block is coming, unless that one takes too long. */
   standstillMs(nowMs: number): number {
     const idleMs = this.idleMs(nowMs)
     if (idleMs >= IDLE_MS)
-      for (const { arriving } of this.sources) if (arriving && arriving.sinceMs > nowMs - SNUBBED_MS) return 0
+      for (const { arriving } of this.#sources)
+        if (arriving && arriving.sinceMs > nowMs - SNUBBED_MS) return 0
     return idleMs
   }
 
@@ -47,7 +48,7 @@ export class Stalls {
 
   /** What all other sources owe. */
   othersDueBytes(source: Source, nowMs: number): number {
-    return this.dueBytes(nowMs) - dueBytesOf(source, nowMs)
+    return this.#dueBytes(nowMs) - dueBytesOf(source, nowMs)
   }
 
   /**
@@ -55,20 +56,20 @@ export class Stalls {
    * alternative for the next.
    */
   *stalled(inFlight: ReadonlyMap<PieceIndex, readonly Assembly[]>, nowMs: number): Generator<Assembly> {
-    const leastMs = this.pace.stallLimitMs(0)
+    const leastMs = this.#pace.stallLimitMs(0)
     const old = [...inFlight.values()].flat().filter(({ startedAtMs }) => nowMs - startedAtMs > leastMs)
     if (old.length === 0) return
-    const dueBytes = this.dueBytes(nowMs)
+    const dueBytes = this.#dueBytes(nowMs)
     for (const assembly of old) {
       const { source, startedAtMs, piece } = assembly
-      const limitMs = this.pace.stallLimitMs(dueBytes - dueBytesOf(source, nowMs))
-      if (nowMs - startedAtMs > limitMs && this.sources.hasAlternative(piece, source)) yield assembly
+      const limitMs = this.#pace.stallLimitMs(dueBytes - dueBytesOf(source, nowMs))
+      if (nowMs - startedAtMs > limitMs && this.#sources.hasAlternative(piece, source)) yield assembly
     }
   }
 
-  private dueBytes(nowMs: number): number {
+  #dueBytes(nowMs: number): number {
     let bytes = 0
-    for (const source of this.sources) bytes += dueBytesOf(source, nowMs)
+    for (const source of this.#sources) bytes += dueBytesOf(source, nowMs)
     return bytes
   }
 }

@@ -62,41 +62,41 @@ export interface UploadLane {
  */
 export class UploadQueue {
   /** With the turn in which each was served last; those that never were stand in any order before them. */
-  private readonly lanes = new Map<UploadLane, number>()
+  readonly #lanes = new Map<UploadLane, number>()
   /** Of those that are in the middle of a piece. */
-  private readonly slots: UploadSlots
+  readonly #slots: UploadSlots
   /** 1 for a piece of which anything was sent. */
-  private readonly isSent: Uint8Array
+  readonly #isSent: Uint8Array
   /** How many pieces were begun. */
-  private turn = 0
+  #turn = 0
   /** What that was when nobody was served or waited. */
-  private idleAtTurn = 0
+  #idleAtTurn = 0
   /** Since which turn a lane waits. */
-  private readonly waitingSince = new Map<UploadLane, number>()
-  private readonly options: UploadQueueOptions
+  readonly #waitingSince = new Map<UploadLane, number>()
+  readonly #options: UploadQueueOptions
 
   constructor(
     { pieceCount, pieceBytes }: Pick<PieceLayout, 'pieceCount' | 'pieceBytes'>,
     options: UploadQueueOptions,
   ) {
-    this.options = options
-    this.slots = new UploadSlots(pieceBytes)
-    this.isSent = new Uint8Array(pieceCount)
+    this.#options = options
+    this.#slots = new UploadSlots(pieceBytes)
+    this.#isSent = new Uint8Array(pieceCount)
   }
 
   add(lane: UploadLane): void {
-    this.lanes.set(lane, -this.options.random())
+    this.#lanes.set(lane, -this.#options.random())
   }
 
   remove(lane: UploadLane): void {
-    this.lanes.delete(lane)
-    this.slots.drop(lane)
-    this.waitingSince.delete(lane)
+    this.#lanes.delete(lane)
+    this.#slots.drop(lane)
+    this.#waitingSince.delete(lane)
   }
 
   /** The next block to send, with its lane; undefined when there is none that could go out now. */
   peek(): { lane: UploadLane; block: BlockAddress } | undefined {
-    const lane = this.laneInPiece() ?? this.nextLane()
+    const lane = this.#laneInPiece() ?? this.#nextLane()
     const block = lane?.queue.find(({ piece }) => piece === lane.piece)
     return lane && block && { lane, block }
   }
@@ -104,97 +104,98 @@ export class UploadQueue {
   /** The block of a `peek` is on its way. */
   taken({ lane, block }: { lane: UploadLane; block: BlockAddress }): void {
     lane.queue.splice(lane.queue.indexOf(block), 1)
-    this.isSent[block.piece] = 1
-    this.slots.sent(lane, block.length)
-    if (!hasMore(lane) && !lane.isSending()) this.finish(lane)
+    this.#isSent[block.piece] = 1
+    this.#slots.sent(lane, block.length)
+    if (!hasMore(lane) && !lane.isSending()) this.#finish(lane)
   }
 
   /** A lane that is in the middle of a piece goes on with it. */
-  private laneInPiece(): UploadLane | undefined {
-    for (const lane of this.slots.lanes()) {
+  #laneInPiece(): UploadLane | undefined {
+    for (const lane of this.#slots.lanes()) {
       if (hasMore(lane)) {
         if (lane.canWrite()) return lane
-      } else if (!lane.isSending()) this.finish(lane)
+      } else if (!lane.isSending()) this.#finish(lane)
     }
     return undefined
   }
 
-  private nextLane(): UploadLane | undefined {
-    const isFull = this.options.isSeed() ? this.isSeedFull() : this.isDownloaderFull()
-    const isAwaited = this.isAwaited()
+  #nextLane(): UploadLane | undefined {
+    const isFull = this.#options.isSeed() ? this.#isSeedFull() : this.#isDownloaderFull()
+    const isAwaited = this.#isAwaited()
     if (isAwaited && isFull) return undefined
     let best: { lane: UploadLane; piece: number; rank: number; servedAt: number } | undefined
-    for (const [lane, servedAt] of this.lanes) {
+    for (const [lane, servedAt] of this.#lanes) {
       // With nobody waiting, a lane need not have sent one piece before it begins the next.
       const isFree = lane.piece === undefined || (!hasMore(lane) && (!isAwaited || lane.isStalled()))
       // Whoever takes back what it asked for waits no more.
-      if (lane.queue.length === 0) this.waitingSince.delete(lane)
+      if (lane.queue.length === 0) this.#waitingSince.delete(lane)
       if (!isFree || !lane.canWrite() || lane.queue.length === 0) continue
-      const passedOver = this.passedOver(lane)
+      const passedOver = this.#passedOver(lane)
       const piecesHad = lane.piecesHad()
       for (const { piece } of lane.queue) {
-        const need = this.tierOf(piece) * this.isSent.length + piecesHad
+        const need = this.#tierOf(piece) * this.#isSent.length + piecesHad
         const rank = passedOver > PASSED_OVER_MAX ? -passedOver : need
         if (best && (rank > best.rank || (rank === best.rank && servedAt >= best.servedAt))) continue
         best = { lane, piece, rank, servedAt }
       }
     }
     if (!best) {
-      if (!this.hasWork()) this.idleAtTurn = this.turn
+      if (!this.#hasWork()) this.#idleAtTurn = this.#turn
       return undefined
     }
     best.lane.piece = best.piece
-    this.turn += 1
-    this.waitingSince.delete(best.lane)
-    this.slots.begin(best.lane, this.options.nowMs())
-    this.lanes.set(best.lane, this.turn)
+    this.#turn += 1
+    this.#waitingSince.delete(best.lane)
+    this.#slots.begin(best.lane, this.#options.nowMs())
+    this.#lanes.set(best.lane, this.#turn)
     return best.lane
   }
 
-  private isDownloaderFull(): boolean {
-    const atOnce = atOnceOf(this.options.piecesHad(), { each: PIECES_PER_SERVED, max: SERVED_AT_ONCE_MAX })
-    return this.slots.busy({ nowMs: this.options.nowMs(), isPatient: false }) >= atOnce
+  #isDownloaderFull(): boolean {
+    const atOnce = atOnceOf(this.#options.piecesHad(), { each: PIECES_PER_SERVED, max: SERVED_AT_ONCE_MAX })
+    return this.#slots.busy({ nowMs: this.#options.nowMs(), isPatient: false }) >= atOnce
   }
 
-  private isSeedFull(): boolean {
-    const nowMs = this.options.nowMs()
-    const busy = this.slots.busy({ nowMs, isPatient: true })
-    const over = this.turn - this.idleAtTurn - busy
+  #isSeedFull(): boolean {
+    const nowMs = this.#options.nowMs()
+    const busy = this.#slots.busy({ nowMs, isPatient: true })
+    const over = this.#turn - this.#idleAtTurn - busy
     const atOnce = atOnceOf(over, { each: TURNS_PER_SERVED, max: SERVED_BY_SEED_MAX })
     // With few at a time, one that takes little must not keep all others waiting.
-    return (busy < SERVED_AT_ONCE_MAX ? this.slots.busy({ nowMs, isPatient: false }) : busy) >= atOnce
+    return (busy < SERVED_AT_ONCE_MAX ? this.#slots.busy({ nowMs, isPatient: false }) : busy) >= atOnce
   }
 
   /**
    * 0, 1: hardly any peer has it, and it was never sent, or was; 2, 3: others. With a few peers, scarce would be what is on
    * its way to one of them.
    */
-  private tierOf(piece: number): number {
-    const fewMax = rareMax(this.lanes.size)
-    const isScarce = fewMax >= 1 && this.options.holdersOf(piece as PieceIndex) <= fewMax
-    return (isScarce ? 0 : 2) + this.isSent[piece]!
+  #tierOf(piece: number): number {
+    const fewMax = rareMax(this.#lanes.size)
+    const isScarce = fewMax >= 1 && this.#options.holdersOf(piece as PieceIndex) <= fewMax
+    return (isScarce ? 0 : 2) + this.#isSent[piece]!
   }
 
-  private finish(lane: UploadLane): void {
+  #finish(lane: UploadLane): void {
     lane.piece = undefined
-    this.slots.end(lane, this.options.nowMs())
+    this.#slots.end(lane, this.#options.nowMs())
   }
 
-  private hasWork(): boolean {
-    for (const { piece, queue } of this.lanes.keys()) if (piece !== undefined || queue.length > 0) return true
+  #hasWork(): boolean {
+    for (const { piece, queue } of this.#lanes.keys())
+      if (piece !== undefined || queue.length > 0) return true
     return false
   }
 
   /** Somebody who is not being served waits. */
-  private isAwaited(): boolean {
-    for (const lane of this.lanes.keys()) if (lane.piece === undefined && lane.queue.length > 0) return true
+  #isAwaited(): boolean {
+    for (const lane of this.#lanes.keys()) if (lane.piece === undefined && lane.queue.length > 0) return true
     return false
   }
 
-  private passedOver(lane: UploadLane): number {
-    const since = this.waitingSince.get(lane)
-    if (since === undefined) this.waitingSince.set(lane, this.turn)
-    return since === undefined ? 0 : this.turn - since
+  #passedOver(lane: UploadLane): number {
+    const since = this.#waitingSince.get(lane)
+    if (since === undefined) this.#waitingSince.set(lane, this.#turn)
+    return since === undefined ? 0 : this.#turn - since
   }
 }
 

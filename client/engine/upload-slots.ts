@@ -16,48 +16,48 @@ const FASTEST_RISE = 1.05
 /** The lanes that are in the middle of a piece, and how long pieces take of late. Pure: the clock is passed in, in ms. */
 export class UploadSlots {
   /** Since when, and what was sent of the piece. */
-  private readonly begun = new Map<UploadLane, { sinceMs: number; bytes: number }>()
+  readonly #begun = new Map<UploadLane, { sinceMs: number; bytes: number }>()
   /** How long the fastest whole piece of late was under way. */
-  private fastestMs = FASTEST_MS_UNKNOWN
-  private readonly pieceBytes: number
+  #fastestMs = FASTEST_MS_UNKNOWN
+  readonly #pieceBytes: number
 
   constructor(pieceBytes: number) {
-    this.pieceBytes = pieceBytes
+    this.#pieceBytes = pieceBytes
   }
 
   /** In the order in which they began. */
   lanes(): Iterable<UploadLane> {
-    return this.begun.keys()
+    return this.#begun.keys()
   }
 
   begin(lane: UploadLane, nowMs: number): void {
-    this.begun.delete(lane)
-    this.begun.set(lane, { sinceMs: nowMs, bytes: 0 })
+    this.#begun.delete(lane)
+    this.#begun.set(lane, { sinceMs: nowMs, bytes: 0 })
   }
 
   sent(lane: UploadLane, bytes: number): void {
-    const slot = this.begun.get(lane)
+    const slot = this.#begun.get(lane)
     if (slot) slot.bytes += bytes
   }
 
   end(lane: UploadLane, nowMs: number): void {
-    const slot = this.begun.get(lane)
-    this.begun.delete(lane)
+    const slot = this.#begun.get(lane)
+    this.#begun.delete(lane)
     // Of a turn that brought a part, or was cancelled, the time says nothing.
-    if (!slot || slot.bytes < this.pieceBytes) return
-    this.fastestMs = Math.min(nowMs - slot.sinceMs, this.fastestMs * FASTEST_RISE)
+    if (!slot || slot.bytes < this.#pieceBytes) return
+    this.#fastestMs = Math.min(nowMs - slot.sinceMs, this.#fastestMs * FASTEST_RISE)
   }
 
   drop(lane: UploadLane): void {
-    this.begun.delete(lane)
+    this.#begun.delete(lane)
   }
 
   /** How many of them are not held up, or by a patient count have not stalled. */
   busy({ nowMs, isPatient }: { nowMs: number; isPatient: boolean }): number {
-    const slowMs = isPatient ? Number.POSITIVE_INFINITY : Math.max(SLOW_MS_MIN, this.fastestMs * SLOW_TIMES)
+    const slowMs = isPatient ? Number.POSITIVE_INFINITY : Math.max(SLOW_MS_MIN, this.#fastestMs * SLOW_TIMES)
     let busy = 0
-    for (const [lane, { sinceMs }] of this.begun) {
-      if (lane.piece === undefined) this.begun.delete(lane)
+    for (const [lane, { sinceMs }] of this.#begun) {
+      if (lane.piece === undefined) this.#begun.delete(lane)
       else if (nowMs - sinceMs < slowMs && !lane.isStalled()) busy += 1
     }
     return busy

@@ -40,18 +40,18 @@ export interface AdmissionOptions {
  * verified by TLS against the cluster's authorities; revocation and expiry are the link's to check.
  */
 export class Admission {
-  private readonly registries: RegistryClients
-  private readonly tokenKeys: TokenKeys
-  private readonly credentialsSeen: CredentialsSeen
-  private readonly cluster: AdmissionOptions['cluster']
+  readonly #registries: RegistryClients
+  readonly #tokenKeys: TokenKeys
+  readonly #credentialsSeen: CredentialsSeen
+  readonly #cluster: AdmissionOptions['cluster']
   /** Proofs that held: by certificate key, registry, token key and signing input. A certificate's key proves itself in every handshake. */
-  private readonly proven = new Set<string>()
+  readonly #proven = new Set<string>()
 
   constructor(options: AdmissionOptions) {
-    this.registries = options.registries
-    this.credentialsSeen = options.credentialsSeen
-    this.cluster = options.cluster
-    this.tokenKeys = options.tokenKeys
+    this.#registries = options.registries
+    this.#credentialsSeen = options.credentialsSeen
+    this.#cluster = options.cluster
+    this.#tokenKeys = options.tokenKeys
   }
 
   /** @throws PeerRefusedError unless the certificate was issued for pulling this blob from this registry */
@@ -66,7 +66,7 @@ export class Admission {
 
   /** Registries without authentication have no token to prove. */
   needsProof(blob: BlobKey): boolean {
-    return !this.credentialsSeen.isOpen(blob.registry)
+    return !this.#credentialsSeen.isOpen(blob.registry)
   }
 
   /**
@@ -89,8 +89,8 @@ export class Admission {
       if (!grantsPull(token, claims.repository)) throw new PeerRefusedError('the token grants no pull')
       if (!isValidAt(token, claims.grantedAtSeconds))
         throw new PeerRefusedError('the token was not valid at the grant')
-      this.checkBinding(claims, token, certificateKey)
-      const key = this.tokenKeys.keyFor(claims.registry, token)
+      this.#checkBinding(claims, token, certificateKey)
+      const key = this.#tokenKeys.keyFor(claims.registry, token)
       if (!key) throw new PeerRefusedError('the token is not signed with a trusted key')
       const remembered = [
         certificateKey,
@@ -98,9 +98,9 @@ export class Admission {
         thumbprintOf(key).toString('hex'),
         token.hash,
       ].join(' ')
-      if (this.proven.has(remembered)) return token
+      if (this.#proven.has(remembered)) return token
       verifyTokenProof({ signingInput: message.signingInput, proof: message.proof, key, binding })
-      this.remember(remembered)
+      this.#remember(remembered)
       return token
     } catch (cause) {
       if (cause instanceof PeerRefusedError) throw cause
@@ -113,28 +113,28 @@ export class Admission {
 
   /** Whether the key that this cluster's tracker minted the token with was withdrawn since it was proven. */
   isWithdrawn(proven: ProvenToken | undefined): boolean {
-    const cluster = this.cluster()
+    const cluster = this.#cluster()
     if (proven === undefined || cluster === undefined) return false
     const isMinted = proven.token.issuer === peerTokenIssuer(cluster)
-    return isMinted && this.tokenKeys.keyFor(proven.registry, proven.token) === undefined
+    return isMinted && this.#tokenKeys.keyFor(proven.registry, proven.token) === undefined
   }
 
   /** Registries of kind `introspect` sign nothing: only a token that this cluster's tracker minted for this very key counts. */
-  private checkBinding(claims: PullClaims, token: SignedClaims, certificateKey: string): void {
+  #checkBinding(claims: PullClaims, token: SignedClaims, certificateKey: string): void {
     if (token.boundKey !== undefined && token.boundKey !== certificateKey)
       throw new PeerRefusedError('the token is bound to another key')
-    if (this.registries.get(claims.registry)?.kind !== 'introspect') return
+    if (this.#registries.get(claims.registry)?.kind !== 'introspect') return
     if (token.boundKey === undefined) throw new PeerRefusedError('the token is bound to no key')
-    const cluster = this.cluster()
+    const cluster = this.#cluster()
     if (cluster === undefined || token.issuer !== peerTokenIssuer(cluster))
       throw new PeerRefusedError("the token is not of this cluster's tracker")
   }
 
-  private remember(proof: string): void {
-    this.proven.add(proof)
-    if (this.proven.size <= REMEMBERED_MAX) return
-    for (const oldest of this.proven) {
-      this.proven.delete(oldest)
+  #remember(proof: string): void {
+    this.#proven.add(proof)
+    if (this.#proven.size <= REMEMBERED_MAX) return
+    for (const oldest of this.#proven) {
+      this.#proven.delete(oldest)
       return
     }
   }

@@ -29,70 +29,70 @@ const FORMER_KEYS_MAX = 4
 export class ClusterTrustState {
   /** Undefined until the node has joined. */
   cluster: ClusterId | undefined
-  private readonly tokenKeys: TokenKeys
+  readonly #tokenKeys: TokenKeys
   /** A new list only when something in it changed. */
-  private authoritiesPem: readonly string[] = []
-  private authorityCertificates: X509Certificate[] = []
-  private hasChanged = false
+  #authoritiesPem: readonly string[] = []
+  #authorityCertificates: X509Certificate[] = []
+  #hasChanged = false
   /** The first signs. */
-  private batchKeys: KeyObject[] = []
-  private batchKeysRaw: readonly string[] = []
-  private formerBatchKeys: KeyObject[] = []
-  private batchKeyChanges = 0
-  private peerTokenKeys: readonly TokenKey[] = []
-  private readonly revokedNodes = new Set<NodeId>()
-  private readonly revokedPulls = new Set<string>()
-  private revocationsSeen = 0
+  #batchKeys: KeyObject[] = []
+  #batchKeysRaw: readonly string[] = []
+  #formerBatchKeys: KeyObject[] = []
+  #batchKeyChanges = 0
+  #peerTokenKeys: readonly TokenKey[] = []
+  readonly #revokedNodes = new Set<NodeId>()
+  readonly #revokedPulls = new Set<string>()
+  #revocationsSeen = 0
 
   constructor(tokenKeys: TokenKeys) {
-    this.tokenKeys = tokenKeys
+    this.#tokenKeys = tokenKeys
   }
 
   get authorities(): readonly string[] {
-    return this.authoritiesPem
+    return this.#authoritiesPem
   }
 
   get revocationsVersion(): number {
-    return this.revocationsSeen
+    return this.#revocationsSeen
   }
 
   update(trust: ClusterTrust): void {
-    this.updateAuthorities(trust.authorities)
-    this.updateBatchKeys(trust.batchKeys)
-    this.peerTokenKeys = trust.tokenKeys
-    this.tokenKeys.adopt(trust.tokenKeys)
+    this.#updateAuthorities(trust.authorities)
+    this.#updateBatchKeys(trust.batchKeys)
+    this.#peerTokenKeys = trust.tokenKeys
+    this.#tokenKeys.adopt(trust.tokenKeys)
   }
 
   /** Rises whenever other keys are trusted for batches, or another one signs. */
   get batchKeysVersion(): number {
-    return this.batchKeyChanges
+    return this.#batchKeyChanges
   }
 
   revoke(version: number, revocations: readonly Revocation[], isFull: boolean): void {
     if (isFull) {
-      this.revokedNodes.clear()
-      this.revokedPulls.clear()
+      this.#revokedNodes.clear()
+      this.#revokedPulls.clear()
     }
     for (const revocation of revocations) {
-      if (revocation.kind === 'node') this.revokedNodes.add(revocation.node)
-      else this.revokedPulls.add(revocation.pull)
+      if (revocation.kind === 'node') this.#revokedNodes.add(revocation.node)
+      else this.#revokedPulls.add(revocation.pull)
     }
-    this.revocationsSeen = version
+    this.#revocationsSeen = version
   }
 
   isRevoked(claims: CertificateClaims): boolean {
     return (
-      this.revokedNodes.has(claims.node) || (claims.kind === 'pull' && this.revokedPulls.has(claims.pullId))
+      this.#revokedNodes.has(claims.node) || (claims.kind === 'pull' && this.#revokedPulls.has(claims.pullId))
     )
   }
 
   isSigned(batch: HashBatch): boolean {
-    return this.cluster !== undefined && isHashBatchSigned(this.batchKeys, this.cluster, batch)
+    return this.cluster !== undefined && isHashBatchSigned(this.#batchKeys, this.cluster, batch)
   }
 
   /** By the key that signs now. */
   isNewlySigned(batch: HashBatch): boolean {
-    return this.cluster !== undefined && isHashBatchSigned(this.batchKeys.slice(0, 1), this.cluster, batch)
+    return this.cluster !== undefined && isHashBatchSigned(this.#batchKeys.slice(0, 1), this.cluster, batch)
   }
 
   /**
@@ -102,7 +102,7 @@ export class ClusterTrustState {
   isCounted(batch: HashBatch): boolean {
     if (this.isSigned(batch)) return true
     const wasSigned =
-      this.cluster !== undefined && isHashBatchSigned(this.formerBatchKeys, this.cluster, batch)
+      this.cluster !== undefined && isHashBatchSigned(this.#formerBatchKeys, this.cluster, batch)
     if (wasSigned) return false
     throw new PeerProtocolError('a hash batch that the tracker did not sign')
   }
@@ -111,7 +111,7 @@ export class ClusterTrustState {
   isPeerTokenOutdated(registry: RegistryHost, keyId: string | undefined): boolean {
     const issuer = this.cluster === undefined ? undefined : peerTokenIssuer(this.cluster)
     // The tracker names the one that signs first.
-    const signing = this.peerTokenKeys.find((key) => key.registry === registry && key.issuer === issuer)
+    const signing = this.#peerTokenKeys.find((key) => key.registry === registry && key.issuer === issuer)
     return signing !== undefined && signing.jwk.kid !== keyId
   }
 
@@ -120,7 +120,7 @@ export class ClusterTrustState {
    * trusted. The tracker names the one that issues first.
    */
   isOutdated(certificatePem: string): boolean {
-    const [issuing] = this.authorityCertificates
+    const [issuing] = this.#authorityCertificates
     return issuing !== undefined && !new X509Certificate(certificatePem).checkIssued(issuing)
   }
 
@@ -129,31 +129,31 @@ export class ClusterTrustState {
    * The signature decides: someone with a withdrawn authority's key can write any issuer into a certificate.
    */
   vouchesFor(certificates: readonly X509Certificate[]): boolean {
-    if (!this.hasChanged) return true
-    return certificates.every((certificate) => this.isOfAuthority(certificate))
+    if (!this.#hasChanged) return true
+    return certificates.every((certificate) => this.#isOfAuthority(certificate))
   }
 
   /** What TLS checks of the certificates that it carries: a trusted authority issued it, and it is valid now. */
   hasIssued(certificate: X509Certificate): boolean {
     const now = new Date()
     const { ca, validFromDate, validToDate } = certificate
-    return !ca && validFromDate <= now && now < validToDate && this.isOfAuthority(certificate)
+    return !ca && validFromDate <= now && now < validToDate && this.#isOfAuthority(certificate)
   }
 
   /** A TLS context that presents this certificate and trusts the cluster's authorities and nobody else. */
   credential(certificatePem: string, privateKeyPem: string, validForSeconds: number): PeerCredential {
     const make = () => ({
-      authorities: this.authoritiesPem,
+      authorities: this.#authoritiesPem,
       context: createSecureContext({
         cert: certificatePem,
         key: privateKeyPem,
-        ca: [...this.authoritiesPem],
+        ca: [...this.#authoritiesPem],
         minVersion: 'TLSv1.3',
       }),
     })
     let made = make()
     const currentContext = () => {
-      if (made.authorities !== this.authoritiesPem) made = make()
+      if (made.authorities !== this.#authoritiesPem) made = make()
       return made.context
     }
     return {
@@ -166,23 +166,23 @@ export class ClusterTrustState {
     }
   }
 
-  private updateBatchKeys(raw: readonly string[]): void {
-    if (raw.join() === this.batchKeysRaw.join()) return
-    const former = this.batchKeys.filter((_, at) => !raw.includes(this.batchKeysRaw[at]!))
-    this.formerBatchKeys = [...former, ...this.formerBatchKeys].slice(0, FORMER_KEYS_MAX)
-    this.batchKeysRaw = raw
-    this.batchKeys = raw.map(batchKeyFromRaw)
-    this.batchKeyChanges += 1
+  #updateBatchKeys(raw: readonly string[]): void {
+    if (raw.join() === this.#batchKeysRaw.join()) return
+    const former = this.#batchKeys.filter((_, at) => !raw.includes(this.#batchKeysRaw[at]!))
+    this.#formerBatchKeys = [...former, ...this.#formerBatchKeys].slice(0, FORMER_KEYS_MAX)
+    this.#batchKeysRaw = raw
+    this.#batchKeys = raw.map(batchKeyFromRaw)
+    this.#batchKeyChanges += 1
   }
 
-  private isOfAuthority(certificate: X509Certificate): boolean {
-    return this.authorityCertificates.some(({ publicKey }) => certificate.verify(publicKey))
+  #isOfAuthority(certificate: X509Certificate): boolean {
+    return this.#authorityCertificates.some(({ publicKey }) => certificate.verify(publicKey))
   }
 
-  private updateAuthorities(authorities: readonly string[]): void {
-    if (authorities.join() === this.authoritiesPem.join()) return
-    this.hasChanged = this.authoritiesPem.length > 0
-    this.authoritiesPem = authorities
-    this.authorityCertificates = authorities.map((pem) => new X509Certificate(pem))
+  #updateAuthorities(authorities: readonly string[]): void {
+    if (authorities.join() === this.#authoritiesPem.join()) return
+    this.#hasChanged = this.#authoritiesPem.length > 0
+    this.#authoritiesPem = authorities
+    this.#authorityCertificates = authorities.map((pem) => new X509Certificate(pem))
   }
 }

@@ -53,12 +53,12 @@ const LIFE_MS_MIN = 60_000
 
 /** The grants of this node. One request to the tracker per image: blobs of one manifest share a grant. */
 export class Grants {
-  private readonly options: GrantsOptions
-  private readonly granted = new Map<Grant, Held>()
-  private readonly inFlight = new Map<string, Promise<Grant>>()
+  readonly #options: GrantsOptions
+  readonly #granted = new Map<Grant, Held>()
+  readonly #inFlight = new Map<string, Promise<Grant>>()
 
   constructor(options: GrantsOptions) {
-    this.options = options
+    this.#options = options
   }
 
   /**
@@ -66,21 +66,21 @@ export class Grants {
    * @throws TrackerUnavailableError, TrackerRefusedError
    */
   async obtain(request: BlobRequest): Promise<{ grant: Grant; swarm: GrantedSwarm }> {
-    const ready = this.find(request)
+    const ready = this.#find(request)
     if (ready) return ready
     const key = `${request.registry}/${request.repository}`
-    const running = this.inFlight.get(key)
+    const running = this.#inFlight.get(key)
     if (running) {
       await running.catch(() => undefined)
-      const shared = this.find(request)
+      const shared = this.#find(request)
       if (shared) return shared
     }
-    const asked = this.ask(request)
-    this.inFlight.set(key, asked)
+    const asked = this.#ask(request)
+    this.#inFlight.set(key, asked)
     try {
       return covering(await asked, request.digest)
     } finally {
-      if (this.inFlight.get(key) === asked) this.inFlight.delete(key)
+      if (this.#inFlight.get(key) === asked) this.#inFlight.delete(key)
     }
   }
 
@@ -89,21 +89,21 @@ export class Grants {
    * up where nothing needs it.
    */
   renewOutdated(): void {
-    for (const [grant, held] of this.granted) {
-      const isOutdated = this.options.trust.isOutdated(grant.credential.certificatePem)
-      if (!isOutdated && !this.isTokenOutdated(grant, held)) continue
-      if (!this.options.isInUse(grant)) this.forget(grant)
+    for (const [grant, held] of this.#granted) {
+      const isOutdated = this.#options.trust.isOutdated(grant.credential.certificatePem)
+      if (!isOutdated && !this.#isTokenOutdated(grant, held)) continue
+      if (!this.#options.isInUse(grant)) this.#forget(grant)
       // When it fails the certificate is still good: the next heartbeat tries again.
-      else this.renew(grant).catch(() => undefined)
+      else this.#renew(grant).catch(() => undefined)
     }
   }
 
   close(): void {
-    for (const grant of this.granted.keys()) this.forget(grant)
+    for (const grant of this.#granted.keys()) this.#forget(grant)
   }
 
-  private find(request: BlobRequest): { grant: Grant; swarm: GrantedSwarm } | undefined {
-    for (const grant of this.granted.keys()) {
+  #find(request: BlobRequest): { grant: Grant; swarm: GrantedSwarm } | undefined {
+    for (const grant of this.#granted.keys()) {
       const swarm = grant.swarms.get(request.digest)
       const isFor = grant.registry === request.registry && grant.repository === request.repository
       if (isFor && swarm && grant.credential.expiresAtMs - Date.now() > LIFE_MS_MIN) return { grant, swarm }
@@ -111,17 +111,17 @@ export class Grants {
     return undefined
   }
 
-  private async ask(request: BlobRequest): Promise<Grant> {
-    const { tracker, trust, patienceMs } = this.options
+  async #ask(request: BlobRequest): Promise<Grant> {
+    const { tracker, trust, patienceMs } = this.#options
     const key = makeKey()
-    const planned = this.options.planned(request).filter(({ digest }) => digest !== request.digest)
+    const planned = this.#options.planned(request).filter(({ digest }) => digest !== request.digest)
     const answer = await tracker.pull(
       {
         registry: request.registry,
         repository: request.repository,
         credential: request.credential,
         publicKey: key.spki.toString('base64url'),
-        listenPort: this.options.listenPort(),
+        listenPort: this.#options.listenPort(),
         blobs: [
           { digest: request.digest, bytes: request.bytes, isWanted: true },
           ...planned.slice(0, CERTIFICATE_BLOBS_MAX - 1).map((blob) => ({ ...blob, isWanted: false })),
@@ -131,84 +131,85 @@ export class Grants {
     )
     // It has the key of this very token, too, before anything is proven with it.
     trust.update(answer.trust)
-    const grant = this.grantOf(request, answer, key.privateKeyPem)
+    const grant = this.#grantOf(request, answer, key.privateKeyPem)
     const { peerToken } = answer
     const peerTokenKeyId = peerToken === null ? undefined : parseRegistryToken(peerToken).keyId
-    this.granted.set(grant, { privateKeyPem: key.privateKeyPem, peerTokenKeyId, timer: undefined })
-    this.renewLater(grant, answer.validForSeconds)
+    this.#granted.set(grant, { privateKeyPem: key.privateKeyPem, peerTokenKeyId, timer: undefined })
+    this.#renewLater(grant, answer.validForSeconds)
     return grant
   }
 
-  private grantOf(request: BlobRequest, answer: PullResponse, privateKeyPem: string): Grant {
+  #grantOf(request: BlobRequest, answer: PullResponse, privateKeyPem: string): Grant {
     return {
       pull: answer.pull,
       registry: request.registry,
       repository: request.repository,
       swarms: new Map(answer.swarms.map((swarm) => [swarm.digest, swarm])),
-      prover: this.proverOf(request.registry, request.credential, answer.peerToken),
-      credential: this.options.trust.credential(answer.certificate, privateKeyPem, answer.validForSeconds),
+      prover: this.#proverOf(request.registry, request.credential, answer.peerToken),
+      credential: this.#options.trust.credential(answer.certificate, privateKeyPem, answer.validForSeconds),
     }
   }
 
-  private proverOf(
+  #proverOf(
     registry: RegistryHost,
     credential: Credential,
     peerToken: string | null,
   ): TokenProver | undefined {
     const jwt = peerToken ?? (credential.scheme === 'bearer' ? credential.token : undefined)
     // A registry that is open here and not at the tracker, or the reverse, may have tokens that nothing can be made of.
-    if (jwt === undefined || (peerToken === null && !this.options.hasSignedTokens(registry))) return undefined
-    return this.proverWith(registry, jwt)
+    if (jwt === undefined || (peerToken === null && !this.#options.hasSignedTokens(registry)))
+      return undefined
+    return this.#proverWith(registry, jwt)
   }
 
-  private proverWith(registry: RegistryHost, jwt: string): TokenProver | undefined {
-    const key = this.options.tokenKeys.keyFor(registry, parseRegistryToken(jwt))
+  #proverWith(registry: RegistryHost, jwt: string): TokenProver | undefined {
+    const key = this.#options.tokenKeys.keyFor(registry, parseRegistryToken(jwt))
     return key && prepareProver(jwt, key)
   }
 
   /** Renewal keeps key, grant time and blobs, and goes on only while a download needs it. */
-  private renewLater(grant: Grant, validForSeconds: number): void {
-    const held = this.granted.get(grant)
+  #renewLater(grant: Grant, validForSeconds: number): void {
+    const held = this.#granted.get(grant)
     if (held === undefined) return
     const renew = () => {
-      if (!this.options.isInUse(grant)) return this.forget(grant)
+      if (!this.#options.isInUse(grant)) return this.#forget(grant)
       // The certificate has a third of its life left; a new request for the blob asks for a new grant.
-      this.renew(grant).catch(() => this.forget(grant))
+      this.#renew(grant).catch(() => this.#forget(grant))
     }
     clearTimeout(held.timer)
-    const { defects } = this.options
-    const boundary = defects.boundary('membership', () => this.forget(grant))
+    const { defects } = this.#options
+    const boundary = defects.boundary('membership', () => this.#forget(grant))
     held.timer = setTimeout(boundary.callback(renew), validForSeconds * 1000 * RENEW_AT_SHARE)
     held.timer.unref()
   }
 
   /** @throws TrackerUnavailableError, TrackerRefusedError */
-  private async renew(grant: Grant): Promise<void> {
-    const { tracker, trust } = this.options
-    const before = this.granted.get(grant)
+  async #renew(grant: Grant): Promise<void> {
+    const { tracker, trust } = this.#options
+    const before = this.#granted.get(grant)
     if (before === undefined) return
     // Not in every call: a tracker that is older refuses what it does not know.
-    const request = this.isTokenOutdated(grant, before) ? { wantsPeerToken: true } : {}
+    const request = this.#isTokenOutdated(grant, before) ? { wantsPeerToken: true } : {}
     const answer = await tracker.renew(grant.pull, request)
-    const held = this.granted.get(grant)
+    const held = this.#granted.get(grant)
     if (held === undefined) return
     trust.update(answer.trust)
     if (answer.peerToken !== null) {
-      grant.prover = this.proverWith(grant.registry, answer.peerToken)
+      grant.prover = this.#proverWith(grant.registry, answer.peerToken)
       held.peerTokenKeyId = parseRegistryToken(answer.peerToken).keyId
     }
     grant.credential = trust.credential(answer.certificate, held.privateKeyPem, answer.validForSeconds)
-    this.options.onRenewed(grant)
-    this.renewLater(grant, answer.validForSeconds)
+    this.#options.onRenewed(grant)
+    this.#renewLater(grant, answer.validForSeconds)
   }
 
-  private isTokenOutdated({ registry }: Grant, { peerTokenKeyId }: Held): boolean {
-    return peerTokenKeyId !== undefined && this.options.trust.isPeerTokenOutdated(registry, peerTokenKeyId)
+  #isTokenOutdated({ registry }: Grant, { peerTokenKeyId }: Held): boolean {
+    return peerTokenKeyId !== undefined && this.#options.trust.isPeerTokenOutdated(registry, peerTokenKeyId)
   }
 
-  private forget(grant: Grant): void {
-    clearTimeout(this.granted.get(grant)?.timer)
-    this.granted.delete(grant)
+  #forget(grant: Grant): void {
+    clearTimeout(this.#granted.get(grant)?.timer)
+    this.#granted.delete(grant)
   }
 }
 

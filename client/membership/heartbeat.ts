@@ -37,110 +37,110 @@ const RETRY_MS = 2_000
 export class Heartbeat {
   /** What this node presents to whoever dials it. */
   serving: PeerCredential | undefined
-  private readonly host: HeartbeatHost
-  private readonly told = new Map<SwarmId, boolean>()
-  private isFullWanted = true
-  private renewServingAtMs = 0
-  private timer: NodeJS.Timeout | undefined
-  private isClosed = false
-  private running: Promise<void> | undefined
-  private isAgainWanted = false
+  readonly #host: HeartbeatHost
+  readonly #told = new Map<SwarmId, boolean>()
+  #isFullWanted = true
+  #renewServingAtMs = 0
+  #timer: NodeJS.Timeout | undefined
+  #isClosed = false
+  #running: Promise<void> | undefined
+  #isAgainWanted = false
 
   constructor(host: HeartbeatHost) {
-    this.host = host
+    this.#host = host
   }
 
   /** Beats once, now, and then as the tracker says. */
   async start(): Promise<void> {
-    await this.beat()
+    await this.#beat()
   }
 
   /** Something changed that others should know soon. */
   soon(): void {
-    if (this.running) this.isAgainWanted = true
-    else this.run(() => this.beat())
+    if (this.#running) this.#isAgainWanted = true
+    else this.#run(() => this.#beat())
   }
 
   close(): void {
-    this.isClosed = true
-    clearTimeout(this.timer)
+    this.#isClosed = true
+    clearTimeout(this.#timer)
   }
 
-  private beat(): Promise<void> {
-    this.running ??= this.exchange().finally(() => {
-      this.running = undefined
+  #beat(): Promise<void> {
+    this.#running ??= this.#exchange().finally(() => {
+      this.#running = undefined
     })
-    return this.running
+    return this.#running
   }
 
-  private async exchange(): Promise<void> {
-    clearTimeout(this.timer)
+  async #exchange(): Promise<void> {
+    clearTimeout(this.#timer)
     let nextMs = RETRY_MS
     try {
-      nextMs = await this.send()
+      nextMs = await this.#send()
     } catch (error) {
       // Whatever it was, the node beats on.
-      this.run(() => this.failed(error))
+      this.#run(() => this.#failed(error))
     }
-    if (this.isClosed) return
-    const delayMs = this.isAgainWanted ? 0 : nextMs
-    this.isAgainWanted = false
-    this.timer = setTimeout(() => this.run(() => this.beat()), delayMs)
-    this.timer.unref()
+    if (this.#isClosed) return
+    const delayMs = this.#isAgainWanted ? 0 : nextMs
+    this.#isAgainWanted = false
+    this.#timer = setTimeout(() => this.#run(() => this.#beat()), delayMs)
+    this.#timer.unref()
   }
 
-  private failed(error: unknown): void {
-    if (isDefect(error)) this.host.defects.note('membership', error)
-    this.host.log.debug({ err: error }, 'no heartbeat')
-    this.host.onFailed(error)
+  #failed(error: unknown): void {
+    if (isDefect(error)) this.#host.defects.note('membership', error)
+    this.#host.log.debug({ err: error }, 'no heartbeat')
+    this.#host.onFailed(error)
   }
 
   /** An unexpected error costs one heartbeat. */
-  private run(work: () => unknown): void {
-    this.host.defects.boundary('membership', () => undefined).run(work)
+  #run(work: () => unknown): void {
+    this.#host.defects.boundary('membership', () => undefined).run(work)
   }
 
-  private async send(): Promise<number> {
-    const key = this.isServingDue() ? makeKey() : undefined
+  async #send(): Promise<number> {
+    const key = this.#isServingDue() ? makeKey() : undefined
     const holds = new Map(
-      this.host
+      this.#host
         .holds()
         .slice(0, NODE_SWARMS_MAX)
         .map(({ swarm, isSeed }) => [swarm, isSeed]),
     )
-    const request = this.request(holds, key?.spki)
-    const answer = await this.host.tracker.heartbeat(request)
-    this.told.clear()
-    for (const [swarm, isSeed] of holds) this.told.set(swarm, isSeed)
-    this.isFullWanted = answer.wantsFullInventory
-    this.host.trust.update(answer.trust)
-    this.host.trust.revoke(answer.revocationsVersion, answer.revocations, answer.isFullRevocations)
+    const request = this.#request(holds, key?.spki)
+    const answer = await this.#host.tracker.heartbeat(request)
+    this.#told.clear()
+    for (const [swarm, isSeed] of holds) this.#told.set(swarm, isSeed)
+    this.#isFullWanted = answer.wantsFullInventory
+    this.#host.trust.update(answer.trust)
+    this.#host.trust.revoke(answer.revocationsVersion, answer.revocations, answer.isFullRevocations)
     if (key && answer.serveCertificate) {
       const { certificate, validForSeconds } = answer.serveCertificate
-      this.serving = this.host.trust.credential(certificate, key.privateKeyPem, validForSeconds)
-      this.renewServingAtMs = Date.now() + validForSeconds * 1000 * RENEW_AT_SHARE
+      this.serving = this.#host.trust.credential(certificate, key.privateKeyPem, validForSeconds)
+      this.#renewServingAtMs = Date.now() + validForSeconds * 1000 * RENEW_AT_SHARE
     }
-    this.host.onAnswer(answer)
+    this.#host.onAnswer(answer)
     return answer.wantsFullInventory ? 0 : answer.nextInMs
   }
 
-  private isServingDue(): boolean {
-    if (this.serving === undefined || Date.now() >= this.renewServingAtMs) return true
-    return this.host.trust.isOutdated(this.serving.certificatePem)
+  #isServingDue(): boolean {
+    if (this.serving === undefined || Date.now() >= this.#renewServingAtMs) return true
+    return this.#host.trust.isOutdated(this.serving.certificatePem)
   }
 
-  private request(holds: Map<SwarmId, boolean>, spki: Buffer | undefined): HeartbeatRequest {
+  #request(holds: Map<SwarmId, boolean>, spki: Buffer | undefined): HeartbeatRequest {
     const isNews = ([swarm, isSeed]: [SwarmId, boolean]) =>
-      this.isFullWanted || this.told.get(swarm) !== isSeed
+      this.#isFullWanted || this.#told.get(swarm) !== isSeed
     return {
-      listenPort: this.host.listenPort(),
-      isFullInventory: this.isFullWanted,
+      listenPort: this.#host.listenPort(),
+      isFullInventory: this.#isFullWanted,
       holds: [...holds].filter(isNews).map(([swarm, isSeed]) => ({ swarm, isSeed })),
-      dropped: this.isFullWanted ? [] : [...this.told.keys()].filter((swarm) => !holds.has(swarm)),
-      wantsPeers: this.host.wantsPeers().slice(0, WANTED_SWARMS_MAX),
-      badPeers: this.host.takeBadPeers(),
+      dropped: this.#isFullWanted ? [] : [...this.#told.keys()].filter((swarm) => !holds.has(swarm)),
+      wantsPeers: this.#host.wantsPeers().slice(0, WANTED_SWARMS_MAX),
+      badPeers: this.#host.takeBadPeers(),
       servePublicKey: spki?.toString('base64url') ?? null,
-      revocationsVersion: this.host.trust.revocationsVersion,
+      revocationsVersion: this.#host.trust.revocationsVersion,
     }
   }
 }

@@ -32,14 +32,14 @@ export function makeKey(): { privateKeyPem: string; spki: Buffer } {
  */
 export class NodeIdentity {
   readonly node: NodeId
-  private readonly directory: string
-  private readonly privateKeyPem: string
-  private certificatePem: string | undefined
+  readonly #directory: string
+  readonly #privateKeyPem: string
+  #certificatePem: string | undefined
 
   private constructor(directory: string, privateKeyPem: string, certificatePem: string | undefined) {
-    this.directory = directory
-    this.privateKeyPem = privateKeyPem
-    this.certificatePem = certificatePem
+    this.#directory = directory
+    this.#privateKeyPem = privateKeyPem
+    this.#certificatePem = certificatePem
     this.node = nodeIdOf(spkiOf(createPrivateKey(privateKeyPem)))
   }
 
@@ -55,14 +55,14 @@ export class NodeIdentity {
 
   /** The node certificate; undefined until the node has joined for the first time. */
   get certificate(): string | undefined {
-    return this.certificatePem
+    return this.#certificatePem
   }
 
   /** Undefined until the node has joined for the first time. */
   get cluster(): ClusterId | undefined {
-    return this.certificatePem === undefined
+    return this.#certificatePem === undefined
       ? undefined
-      : claimsOf(new X509Certificate(this.certificatePem)).cluster
+      : claimsOf(new X509Certificate(this.#certificatePem)).cluster
   }
 
   /**
@@ -71,20 +71,20 @@ export class NodeIdentity {
    * @throws TrackerUnavailableError, TrackerRefusedError
    */
   async join(tracker: TrackerClient, joinToken: string | undefined): Promise<number> {
-    const answer = (await this.renewed(tracker)) ?? (await this.joined(tracker, joinToken))
-    this.certificatePem = answer.certificate
-    replaceFile(join(this.directory, 'node.pem'), answer.certificate)
-    tracker.identify({ certificatePem: answer.certificate, privateKeyPem: this.privateKeyPem })
+    const answer = (await this.#renewed(tracker)) ?? (await this.#joined(tracker, joinToken))
+    this.#certificatePem = answer.certificate
+    replaceFile(join(this.#directory, 'node.pem'), answer.certificate)
+    tracker.identify({ certificatePem: answer.certificate, privateKeyPem: this.#privateKeyPem })
     return answer.validForSeconds * 1000 * RENEW_AT_SHARE
   }
 
   /** Undefined when there is no certificate that the tracker still accepts. */
-  private async renewed(tracker: TrackerClient): Promise<JoinResponse | undefined> {
-    const current = this.currentIdentity()
+  async #renewed(tracker: TrackerClient): Promise<JoinResponse | undefined> {
+    const current = this.#currentIdentity()
     if (current === undefined) return undefined
     tracker.identify(current)
     try {
-      return await tracker.join({ publicKey: this.publicKey })
+      return await tracker.join({ publicKey: this.#publicKey })
     } catch (error) {
       // Its authority was withdrawn while this node was off, or cut off.
       if (isCertificateRefused(error)) return undefined
@@ -92,10 +92,10 @@ export class NodeIdentity {
     }
   }
 
-  private joined(tracker: TrackerClient, joinToken: string | undefined): Promise<JoinResponse> {
-    if (joinToken !== undefined) return tracker.join({ joinToken, publicKey: this.publicKey })
+  #joined(tracker: TrackerClient, joinToken: string | undefined): Promise<JoinResponse> {
+    if (joinToken !== undefined) return tracker.join({ joinToken, publicKey: this.#publicKey })
     const why =
-      this.certificatePem === undefined
+      this.#certificatePem === undefined
         ? 'this node is in no cluster yet'
         : "this node's certificate has ended, or its authority was withdrawn,"
     throw new JoinError(`${why} and it was given no join token`, {
@@ -103,14 +103,14 @@ export class NodeIdentity {
     })
   }
 
-  private get publicKey(): string {
-    return spkiOf(createPrivateKey(this.privateKeyPem)).toString('base64url')
+  get #publicKey(): string {
+    return spkiOf(createPrivateKey(this.#privateKeyPem)).toString('base64url')
   }
 
-  private currentIdentity(): TrackerIdentity | undefined {
-    if (this.certificatePem === undefined) return undefined
-    const isOver = new X509Certificate(this.certificatePem).validToDate.getTime() <= Date.now()
-    return isOver ? undefined : { certificatePem: this.certificatePem, privateKeyPem: this.privateKeyPem }
+  #currentIdentity(): TrackerIdentity | undefined {
+    if (this.#certificatePem === undefined) return undefined
+    const isOver = new X509Certificate(this.#certificatePem).validToDate.getTime() <= Date.now()
+    return isOver ? undefined : { certificatePem: this.#certificatePem, privateKeyPem: this.#privateKeyPem }
   }
 }
 

@@ -47,62 +47,62 @@ export interface TrackerIdentity {
 
 /** The tracker's API (core/tracker-api.ts) over HTTPS; mutual TLS once the node has its certificate. */
 export class TrackerClient {
-  private readonly origin: string
-  private readonly authorities: string[]
-  private agent: Agent
+  readonly #origin: string
+  readonly #authorities: string[]
+  #agent: Agent
 
   constructor(options: { trackerUrl: string; trackerCaPem: string | undefined }) {
-    this.origin = new URL(options.trackerUrl).origin
-    this.authorities = trustedAuthorities(options.trackerCaPem, 'trackerCaFile')
-    this.agent = this.connect(undefined)
+    this.#origin = new URL(options.trackerUrl).origin
+    this.#authorities = trustedAuthorities(options.trackerCaPem, 'trackerCaFile')
+    this.#agent = this.#connect(undefined)
   }
 
   /** Uses a new node certificate from the next call on. */
   identify(identity: TrackerIdentity): void {
-    const before = this.agent
-    this.agent = this.connect(identity)
+    const before = this.#agent
+    this.#agent = this.#connect(identity)
     void before.close()
   }
 
   join(request: JoinRequest): Promise<JoinResponse> {
-    return this.call('/v1/nodes', request, joinResponse)
+    return this.#call('/v1/nodes', request, joinResponse)
   }
 
   pull(request: PullRequest, patienceMs: number): Promise<PullResponse> {
-    return this.call('/v1/pulls', request, pullResponse, patienceMs)
+    return this.#call('/v1/pulls', request, pullResponse, patienceMs)
   }
 
   renew(pull: string, request: RenewRequest = {}): Promise<RenewResponse> {
-    return this.call(`/v1/pulls/${encodeURIComponent(pull)}/renew`, request, renewResponse)
+    return this.#call(`/v1/pulls/${encodeURIComponent(pull)}/renew`, request, renewResponse)
   }
 
   batches(swarm: SwarmId, request: BatchesRequest): Promise<BatchesResponse> {
-    return this.call(`/v1/swarms/${swarm}/batches`, request, batchesResponse)
+    return this.#call(`/v1/swarms/${swarm}/batches`, request, batchesResponse)
   }
 
   hashes(swarm: SwarmId, request: HashesRequest): Promise<HashesResponse> {
-    return this.call(`/v1/swarms/${swarm}/hashes`, request, hashesResponse)
+    return this.#call(`/v1/swarms/${swarm}/hashes`, request, hashesResponse)
   }
 
   complete(swarm: SwarmId, request: CompleteRequest): Promise<CompleteResponse> {
-    return this.call(`/v1/swarms/${swarm}/complete`, request, completeResponse)
+    return this.#call(`/v1/swarms/${swarm}/complete`, request, completeResponse)
   }
 
   mismatch(swarm: SwarmId, request: MismatchRequest): Promise<{ epoch: number }> {
-    return this.call(`/v1/swarms/${swarm}/mismatch`, request, mismatchResponse)
+    return this.#call(`/v1/swarms/${swarm}/mismatch`, request, mismatchResponse)
   }
 
   heartbeat(request: HeartbeatRequest): Promise<HeartbeatResponse> {
-    return this.call('/v1/heartbeat', request, heartbeatResponse)
+    return this.#call('/v1/heartbeat', request, heartbeatResponse)
   }
 
   async close(): Promise<void> {
-    await this.agent.destroy()
+    await this.#agent.destroy()
   }
 
   /** One context for all connections: parsing the system's authorities for each costs 20 ms and memory. */
-  private connect(identity: TrackerIdentity | undefined): Agent {
-    const tls: SecureContextOptions = { ca: this.authorities, minVersion: 'TLSv1.2' }
+  #connect(identity: TrackerIdentity | undefined): Agent {
+    const tls: SecureContextOptions = { ca: this.#authorities, minVersion: 'TLSv1.2' }
     if (identity) Object.assign(tls, { cert: identity.certificatePem, key: identity.privateKeyPem })
     return new Agent({
       connections: CONNECTIONS_MAX,
@@ -118,13 +118,13 @@ export class TrackerClient {
     })
   }
 
-  private async call<Schema extends z.ZodType>(
+  async #call<Schema extends z.ZodType>(
     path: string,
     body: unknown,
     schema: Schema,
     patienceMs = CALL_MS_MAX,
   ): Promise<z.output<Schema>> {
-    const answer = await this.send(path, body, patienceMs)
+    const answer = await this.#send(path, body, patienceMs)
     if (answer.status !== 200) throw refusalOf(path, answer)
     const parsed = schema.safeParse(answer.body)
     if (!parsed.success)
@@ -132,13 +132,9 @@ export class TrackerClient {
     return parsed.data
   }
 
-  private async send(
-    path: string,
-    body: unknown,
-    patienceMs: number,
-  ): Promise<{ status: number; body: unknown }> {
+  async #send(path: string, body: unknown, patienceMs: number): Promise<{ status: number; body: unknown }> {
     const request: Dispatcher.RequestOptions = {
-      origin: this.origin,
+      origin: this.#origin,
       path,
       method: 'POST',
       headers: { 'content-type': 'application/json' },
@@ -146,7 +142,7 @@ export class TrackerClient {
       signal: AbortSignal.timeout(patienceMs),
     }
     try {
-      const response = await this.agent.request(request)
+      const response = await this.#agent.request(request)
       const text = await response.body.text()
       const body = parseBoundedJson(text, { charsMax: ANSWER_BYTES_MAX, depthMax: ANSWER_DEPTH_MAX })
       return { status: response.statusCode, body }

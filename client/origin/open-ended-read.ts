@@ -9,27 +9,27 @@ const OPEN_BEFORE_END_MS = 10_000
  * it. Invariant: at most one is open.
  */
 export class OpenEndedRead {
-  private readonly access: Pick<RegistryAccess, 'endsAtMs' | 'stream'>
-  private readonly pieceCount: number
-  private open: { stream: RegistryStream; abort: AbortController; isInUse: boolean } | undefined
+  readonly #access: Pick<RegistryAccess, 'endsAtMs' | 'stream'>
+  readonly #pieceCount: number
+  #open: { stream: RegistryStream; abort: AbortController; isInUse: boolean } | undefined
 
   constructor(access: Pick<RegistryAccess, 'endsAtMs' | 'stream'>, pieceCount: number) {
-    this.access = access
-    this.pieceCount = pieceCount
+    this.#access = access
+    this.#pieceCount = pieceCount
   }
 
   get isOpen(): boolean {
-    return this.open !== undefined
+    return this.#open !== undefined
   }
 
   /** The next piece that it gives. */
   get piece(): number | undefined {
-    return this.open?.stream.piece
+    return this.#open?.stream.piece
   }
 
   /** The credential ends soon, or has ended: what is opened now can still be read then. */
   get isDue(): boolean {
-    const { endsAtMs } = this.access
+    const { endsAtMs } = this.#access
     return !this.isOpen && endsAtMs !== undefined && Date.now() > endsAtMs - OPEN_BEFORE_END_MS
   }
 
@@ -42,8 +42,8 @@ export class OpenEndedRead {
 
   openFrom(first: number): RegistryStream {
     const abort = new AbortController()
-    const stream = this.access.stream(first, this.pieceCount, abort.signal)
-    this.open = { stream, abort, isInUse: false }
+    const stream = this.#access.stream(first, this.#pieceCount, abort.signal)
+    this.#open = { stream, abort, isInUse: false }
     return stream
   }
 
@@ -56,7 +56,7 @@ export class OpenEndedRead {
     end: number,
     signal: AbortSignal,
   ): { stream: RegistryStream; done: () => Promise<void> } | undefined {
-    const { open } = this
+    const open = this.#open
     if (!open || open.isInUse || open.stream.piece > first) return undefined
     open.isInUse = true
     const stop = () => this.end()
@@ -73,8 +73,8 @@ export class OpenEndedRead {
   }
 
   end(): void {
-    this.open?.abort.abort()
-    this.open?.stream.end().catch(() => undefined)
-    this.open = undefined
+    this.#open?.abort.abort()
+    this.#open?.stream.end().catch(() => undefined)
+    this.#open = undefined
   }
 }

@@ -81,80 +81,81 @@ export type LeaseAnswer = Pick<HashesResponse, 'status' | 'retryInMs'> & {
 export type OriginStep = ({ do: 'fetch' } & MissingRun) | { do: 'ask' }
 
 export class OriginPlan {
-  private readonly view: OriginView
-  private state: 'flowing' | 'starving' | 'alone' = 'flowing'
-  private isStarted = false
-  private pieceAtMs: number
+  readonly #view: OriginView
+  #state: 'flowing' | 'starving' | 'alone' = 'flowing'
+  #isStarted = false
+  #pieceAtMs: number
   /** Since when the tracker has said "wait", or since the last piece under it. */
-  private waitSinceMs: number | undefined
-  private waitMs = WAIT_COLD_MS
+  #waitSinceMs: number | undefined
+  #waitMs = WAIT_COLD_MS
   /** Since when fetches have failed with no piece in between. */
-  private brokenSinceMs: number | undefined
+  #brokenSinceMs: number | undefined
   /** Every piece has a hash: the tracker leases only what is out of reach. */
-  private isAllPublished = false
-  private areRangesIgnored = false
-  private callAfterMs = 0
-  private fetchAfterMs = 0
-  private fruitlessAsks = 0
+  #isAllPublished = false
+  #areRangesIgnored = false
+  #callAfterMs = 0
+  #fetchAfterMs = 0
+  #fruitlessAsks = 0
 
   constructor(view: OriginView, nowMs: number) {
-    this.view = view
-    this.pieceAtMs = nowMs
+    this.#view = view
+    this.#pieceAtMs = nowMs
   }
 
   /** A reader came: every wait begins now. */
   start(nowMs: number): void {
-    this.isStarted = true
-    this.pieceAtMs = nowMs
-    this.brokenSinceMs = undefined
-    this.waitSinceMs = undefined
-    this.fruitlessAsks = 0
+    this.#isStarted = true
+    this.#pieceAtMs = nowMs
+    this.#brokenSinceMs = undefined
+    this.#waitSinceMs = undefined
+    this.#fruitlessAsks = 0
   }
 
   /** Nobody reads any more. */
   stop(): void {
-    this.isStarted = false
-    this.state = 'flowing'
+    this.#isStarted = false
+    this.#state = 'flowing'
   }
 
   get isActive(): boolean {
-    return this.isStarted
+    return this.#isStarted
   }
 
   get isRangeIgnored(): boolean {
-    return this.areRangesIgnored
+    return this.#areRangesIgnored
   }
 
   /** Call a few times a second. @returns undefined: wait */
   next(nowMs: number): OriginStep | undefined {
-    if (!this.isStarted || this.view.have.isFull) return undefined
-    const isIdle = this.view.runsActive() === 0
-    if (isIdle) this.lookForHelp(nowMs)
-    if (isIdle && this.state === 'alone' && nowMs >= this.fetchAfterMs) {
-      const run = fallbackRun(this.view)
+    if (!this.#isStarted || this.#view.have.isFull) return undefined
+    const isIdle = this.#view.runsActive() === 0
+    if (isIdle) this.#lookForHelp(nowMs)
+    if (isIdle && this.#state === 'alone' && nowMs >= this.#fetchAfterMs) {
+      const run = fallbackRun(this.#view)
       return run && { do: 'fetch', ...run }
     }
-    return !this.view.isAsking() && this.mayAsk(nowMs) ? { do: 'ask' } : undefined
+    return !this.#view.isAsking() && this.mayAsk(nowMs) ? { do: 'ask' } : undefined
   }
 
-  private lookForHelp(nowMs: number): void {
-    const peersIdleMs = this.view.peersIdleMs()
-    const pieceIdleMs = nowMs - this.pieceAtMs
+  #lookForHelp(nowMs: number): void {
+    const peersIdleMs = this.#view.peersIdleMs()
+    const pieceIdleMs = nowMs - this.#pieceAtMs
     const idleMs = Math.min(pieceIdleMs, peersIdleMs)
-    const isAskedToWait = this.waitSinceMs !== undefined
-    if (this.state === 'flowing' && idleMs > STARVING_AFTER_MS && !isAskedToWait && !this.view.isAsking()) {
-      this.state = 'starving'
-      this.callAfterMs = nowMs
+    const isAskedToWait = this.#waitSinceMs !== undefined
+    if (this.#state === 'flowing' && idleMs > STARVING_AFTER_MS && !isAskedToWait && !this.#view.isAsking()) {
+      this.#state = 'starving'
+      this.#callAfterMs = nowMs
     }
-    const isWaitOver = this.waitSinceMs === undefined || nowMs - this.waitSinceMs >= this.waitMs
-    if (isWaitOver && (idleMs > ALONE_AFTER_MS || pieceIdleMs > ALONE_AFTER_NO_PIECE_MS)) this.state = 'alone'
+    const isWaitOver = this.#waitSinceMs === undefined || nowMs - this.#waitSinceMs >= this.#waitMs
+    if (isWaitOver && (idleMs > ALONE_AFTER_MS || pieceIdleMs > ALONE_AFTER_NO_PIECE_MS))
+      this.#state = 'alone'
   }
 
   /** This node has room for a run, and some piece is neither offered nor under way. */
   mayFollowLease(nowMs: number): boolean {
-    const runsMax = this.view.isReadingOn() || this.areRangesIgnored ? 1 : RUNS_MAX
-    const isFree = this.view.runsActive() < runsMax && nowMs >= this.fetchAfterMs
-    return this.isStarted && isFree && lacksPieces(this.view)
+    const runsMax = this.#view.isReadingOn() || this.#areRangesIgnored ? 1 : RUNS_MAX
+    const isFree = this.#view.runsActive() < runsMax && nowMs >= this.#fetchAfterMs
+    return this.#isStarted && isFree && lacksPieces(this.#view)
   }
 
   /** A call that asks for a lease may be made now. */
@@ -164,30 +165,30 @@ export class OriginPlan {
 
   /** The tracker may be called; after a call that failed, or that said when to come back, it may not. */
   mayCall(nowMs: number): boolean {
-    return nowMs >= this.callAfterMs
+    return nowMs >= this.#callAfterMs
   }
 
   /** What a call to the tracker says is out of reach. While pieces flow that is nobody's business. */
   awaited(): { firstPiece: number; pieces: number }[] | undefined {
-    return this.state === 'flowing' ? undefined : outOfReachRuns(this.view)
+    return this.#state === 'flowing' ? undefined : outOfReachRuns(this.#view)
   }
 
   /** The tracker answered a call that asked for a lease. */
   answered({ isLeased, status, retryInMs, peers }: LeaseAnswer, nowMs: number): void {
-    this.isAllPublished = status !== 'cold'
+    this.#isAllPublished = status !== 'cold'
     if (isLeased) {
-      this.waitSinceMs = undefined
+      this.#waitSinceMs = undefined
       return
     }
-    this.callAfterMs = nowMs + (retryInMs ?? this.nextAskPauseMs())
+    this.#callAfterMs = nowMs + (retryInMs ?? this.#nextAskPauseMs())
     if (retryInMs !== null) {
-      this.waitSinceMs ??= nowMs
-      this.waitMs = this.isAllPublished ? WAIT_REFETCH_MS : WAIT_COLD_MS
+      this.#waitSinceMs ??= nowMs
+      this.#waitMs = this.#isAllPublished ? WAIT_REFETCH_MS : WAIT_COLD_MS
       return
     }
-    this.waitSinceMs = undefined
+    this.#waitSinceMs = undefined
     // Every hash is known, and nobody has the bytes or is fetching them: there is nothing to wait for.
-    if (this.isStarted && this.isAllPublished && peers === 0) this.state = 'alone'
+    if (this.#isStarted && this.#isAllPublished && peers === 0) this.#state = 'alone'
   }
 
   /**
@@ -195,9 +196,9 @@ export class OriginPlan {
    * every second, a tracker hears 12 to 16 calls of each node of a large swarm while the rarest pieces spread; with pauses
    * that begin at one second, 7.
    */
-  private nextAskPauseMs(): number {
-    const pauseMs = Math.min(ASK_PAUSE_MS_MAX, ASK_PAUSE_MS_MIN * 2 ** this.fruitlessAsks)
-    this.fruitlessAsks += 1
+  #nextAskPauseMs(): number {
+    const pauseMs = Math.min(ASK_PAUSE_MS_MAX, ASK_PAUSE_MS_MIN * 2 ** this.#fruitlessAsks)
+    this.#fruitlessAsks += 1
     return pauseMs
   }
 
@@ -206,34 +207,34 @@ export class OriginPlan {
    * @param isSilent it did not answer: it vouches for nobody, and what others fetch they cannot publish either
    */
   callFailed({ isSilent }: { isSilent: boolean }, nowMs: number): void {
-    this.callAfterMs = nowMs + RETRY_MS
-    if (isSilent) this.waitSinceMs = undefined
+    this.#callAfterMs = nowMs + RETRY_MS
+    if (isSilent) this.#waitSinceMs = undefined
   }
 
   /** A piece was stored. */
   pieceArrived(from: 'registry' | 'peer', nowMs: number): void {
-    this.pieceAtMs = nowMs
-    this.brokenSinceMs = undefined
+    this.#pieceAtMs = nowMs
+    this.#brokenSinceMs = undefined
     // While the blob is cold, a piece shows that whoever fetches gets on.
-    if (this.waitSinceMs !== undefined && this.waitMs === WAIT_COLD_MS) this.waitSinceMs = nowMs
-    if (from === 'registry' || (this.isAllPublished && lacksPieces(this.view))) return
-    this.state = 'flowing'
+    if (this.#waitSinceMs !== undefined && this.#waitMs === WAIT_COLD_MS) this.#waitSinceMs = nowMs
+    if (from === 'registry' || (this.#isAllPublished && lacksPieces(this.#view))) return
+    this.#state = 'flowing'
   }
 
   /** The registry refused, or its connection broke. */
   fetchFailed(nowMs: number): void {
-    this.fetchAfterMs = nowMs + RETRY_MS
-    this.brokenSinceMs ??= nowMs
+    this.#fetchAfterMs = nowMs + RETRY_MS
+    this.#brokenSinceMs ??= nowMs
   }
 
   /** The registry answers with the whole where a part was asked for. */
   rangeIgnored(): void {
-    this.areRangesIgnored = true
+    this.#areRangesIgnored = true
   }
 
   /** No piece comes from anywhere, and the registry does not give any either: readers must not wait on. */
   isBroken(nowMs: number): boolean {
-    return this.brokenSinceMs !== undefined && nowMs - this.brokenSinceMs > BROKEN_AFTER_MS
+    return this.#brokenSinceMs !== undefined && nowMs - this.#brokenSinceMs > BROKEN_AFTER_MS
   }
 }
 

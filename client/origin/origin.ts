@@ -36,24 +36,24 @@ type Call = Pick<HashesRequest, 'lease' | 'isLeaseReleased' | 'wantsLease'> & {
 export class Origin {
   /** Bytes of pieces that came from the registry. */
   bytes = 0
-  private readonly host: OriginHost
-  private readonly plan: OriginPlan
-  private readonly runs = new Set<Run>()
-  private readonly openEnded: OpenEndedRead
-  private asking: Promise<Told> | undefined
-  private publishing: Promise<void> | undefined
+  readonly #host: OriginHost
+  readonly #plan: OriginPlan
+  readonly #runs = new Set<Run>()
+  readonly #openEnded: OpenEndedRead
+  #asking: Promise<Told> | undefined
+  #publishing: Promise<void> | undefined
   /** Came before the reader that will have it followed. */
-  private offered: Lease | undefined
-  private readonly pendingHashes = new PendingHashes()
+  #offered: Lease | undefined
+  readonly #pendingHashes = new PendingHashes()
 
   constructor(host: OriginHost) {
-    this.host = host
-    this.openEnded = new OpenEndedRead(host.access, host.layout.pieceCount)
-    this.plan = new OriginPlan(this.view(), Date.now())
+    this.#host = host
+    this.#openEnded = new OpenEndedRead(host.access, host.layout.pieceCount)
+    this.#plan = new OriginPlan(this.#view(), Date.now())
   }
 
-  private view(): OriginView {
-    const { host } = this
+  #view(): OriginView {
+    const host = this.#host
     return {
       layout: host.layout,
       have: host.have,
@@ -61,123 +61,123 @@ export class Origin {
       place: () => host.place(),
       isOutOfReach: (piece) => host.isOutOfReach(piece),
       peersIdleMs: () => host.peersIdleMs(),
-      runsActive: () => this.runs.size,
-      isReadingOn: () => this.openEnded.isOpen,
-      isAsking: () => this.asking !== undefined,
+      runsActive: () => this.#runs.size,
+      isReadingOn: () => this.#openEnded.isOpen,
+      isAsking: () => this.#asking !== undefined,
     }
   }
 
   /** A lease that came with a grant: the reader whose grant it is makes this node follow it. */
   offer(lease: Lease): void {
-    if (!this.plan.isActive) this.offered = lease
-    else if (this.plan.mayFollowLease(Date.now())) this.host.boundary.run(() => this.follow(lease))
-    else this.release(lease)
+    if (!this.#plan.isActive) this.#offered = lease
+    else if (this.#plan.mayFollowLease(Date.now())) this.#host.boundary.run(() => this.#follow(lease))
+    else this.#release(lease)
   }
 
   start(): void {
-    const lease = this.offered
-    this.offered = undefined
-    this.plan.start(Date.now())
-    if (lease) this.host.boundary.run(() => this.follow(lease))
+    const lease = this.#offered
+    this.#offered = undefined
+    this.#plan.start(Date.now())
+    if (lease) this.#host.boundary.run(() => this.#follow(lease))
   }
 
   /** Nobody reads any more: stop fetching, publish what was fetched, and let someone else have the rest at once. */
   stop(): void {
-    this.plan.stop()
-    for (const run of this.runs) run.abort.abort()
-    this.openEnded.end()
+    this.#plan.stop()
+    for (const run of this.#runs) run.abort.abort()
+    this.#openEnded.end()
   }
 
   /** Nothing is being fetched or left to publish. */
   get isDone(): boolean {
-    return this.runs.size === 0 && this.pendingHashes.size === 0
+    return this.#runs.size === 0 && this.#pendingHashes.size === 0
   }
 
   /** A piece was stored. */
   moved(from: 'registry' | 'peer'): void {
-    this.plan.pieceArrived(from, Date.now())
+    this.#plan.pieceArrived(from, Date.now())
   }
 
   /** Call a few times a second. */
   tick(): void {
     const now = Date.now()
-    if (this.pendingHashes.size > 0 && this.plan.mayCall(now)) this.host.boundary.run(() => this.publish())
-    if (!this.plan.isActive || this.host.have.isFull) return
-    if (this.plan.isBroken(now)) this.host.starved()
-    const step = this.plan.next(now)
-    if (step?.do === 'fetch') this.host.boundary.run(() => this.fetchFallback(step))
-    else if (step?.do === 'ask') this.host.boundary.run(() => this.askForLease())
+    if (this.#pendingHashes.size > 0 && this.#plan.mayCall(now)) this.#host.boundary.run(() => this.publish())
+    if (!this.#plan.isActive || this.#host.have.isFull) return
+    if (this.#plan.isBroken(now)) this.#host.starved()
+    const step = this.#plan.next(now)
+    if (step?.do === 'fetch') this.#host.boundary.run(() => this.#fetchFallback(step))
+    else if (step?.do === 'ask') this.#host.boundary.run(() => this.#askForLease())
     // Others hold the leases now; when they end, this node's credential will have ended as well.
-    const first = this.runs.size === 0 && this.openEnded.isDue ? this.host.firstUnknownHash() : undefined
-    if (first !== undefined) this.openEnded.openInTime(first)
+    const first = this.#runs.size === 0 && this.#openEnded.isDue ? this.#host.firstUnknownHash() : undefined
+    if (first !== undefined) this.#openEnded.openInTime(first)
   }
 
-  private async follow({ lease, firstPiece, pieces }: Lease): Promise<void> {
-    const isWhole = await this.fetch({ lease, first: firstPiece, end: firstPiece + pieces })
+  async #follow({ lease, firstPiece, pieces }: Lease): Promise<void> {
+    const isWhole = await this.#fetch({ lease, first: firstPiece, end: firstPiece + pieces })
     // Its last publication asks for the next lease; with nothing to publish, this does.
     await this.publish()
-    const wantsLease = this.plan.mayAsk(Date.now())
-    if (!isWhole) await this.tell({ lease, isLeaseReleased: true, wantsLease })
-    else if (!this.asking && wantsLease) await this.askForLease()
+    const wantsLease = this.#plan.mayAsk(Date.now())
+    if (!isWhole) await this.#tell({ lease, isLeaseReleased: true, wantsLease })
+    else if (!this.#asking && wantsLease) await this.#askForLease()
   }
 
-  private askForLease(): Promise<Told> {
-    return this.tell({ lease: null, isLeaseReleased: false, wantsLease: true })
+  #askForLease(): Promise<Told> {
+    return this.#tell({ lease: null, isLeaseReleased: false, wantsLease: true })
   }
 
-  private release({ lease }: Lease): void {
-    const released = { lease, isLeaseReleased: true, wantsLease: this.plan.mayAsk(Date.now()) }
-    this.host.boundary.run(() => this.tell(released))
+  #release({ lease }: Lease): void {
+    const released = { lease, isLeaseReleased: true, wantsLease: this.#plan.mayAsk(Date.now()) }
+    this.#host.boundary.run(() => this.#tell(released))
   }
 
-  private async fetchFallback({ first, end }: MissingRun): Promise<void> {
-    this.host.log.info({ first, end }, 'the swarm gives nothing; fetching from the registry')
-    await this.fetch({ lease: null, first, end })
+  async #fetchFallback({ first, end }: MissingRun): Promise<void> {
+    this.#host.log.info({ first, end }, 'the swarm gives nothing; fetching from the registry')
+    await this.#fetch({ lease: null, first, end })
   }
 
   /**
    * Fetches what is missing of [first, end), in order, one request for each contiguous run.
    * @returns false when it was stopped or broke off
    */
-  private async fetch({ lease, first, end }: Omit<Run, 'abort'>): Promise<boolean> {
+  async #fetch({ lease, first, end }: Omit<Run, 'abort'>): Promise<boolean> {
     const run: Run = { lease, first, end, abort: new AbortController() }
-    this.runs.add(run)
+    this.#runs.add(run)
     try {
-      for (const missing of missingRuns(this.host.have, { first, end })) {
+      for (const missing of missingRuns(this.#host.have, { first, end })) {
         if (run.abort.signal.aborted) break
-        await this.fetchRun(run, missing.first, missing.end)
+        await this.#fetchRun(run, missing.first, missing.end)
       }
       return !run.abort.signal.aborted
     } catch (error) {
       if (run.abort.signal.aborted) return false
       if (error instanceof RangeIgnoredError) {
-        this.plan.rangeIgnored()
+        this.#plan.rangeIgnored()
         return false
       }
-      if (isDefect(error)) this.host.boundary.fail(error)
-      this.plan.fetchFailed(Date.now())
-      this.host.log.warn({ err: error }, 'a fetch from the registry broke off')
+      if (isDefect(error)) this.#host.boundary.fail(error)
+      this.#plan.fetchFailed(Date.now())
+      this.#host.log.warn({ err: error }, 'a fetch from the registry broke off')
       return false
     } finally {
-      this.runs.delete(run)
+      this.#runs.delete(run)
     }
   }
 
-  private async fetchRun(run: Run, first: number, end: number): Promise<void> {
-    for (let piece = first; piece < end; piece++) this.host.claim(piece as PieceIndex)
+  async #fetchRun(run: Run, first: number, end: number): Promise<void> {
+    for (let piece = first; piece < end; piece++) this.#host.claim(piece as PieceIndex)
     const storing: Promise<void>[] = []
     try {
-      await this.streamPieces(run, first, end, storing)
+      await this.#streamPieces(run, first, end, storing)
     } finally {
       await Promise.allSettled(storing)
-      for (let piece = first; piece < end; piece++) this.host.unclaim(piece as PieceIndex)
+      for (let piece = first; piece < end; piece++) this.#host.unclaim(piece as PieceIndex)
     }
     await Promise.all(storing)
   }
 
-  private async streamPieces(run: Run, first: number, end: number, storing: Promise<void>[]): Promise<void> {
-    const { layout, buffers } = this.host
-    const { stream, done } = this.openStream(run, first, end)
+  async #streamPieces(run: Run, first: number, end: number, storing: Promise<void>[]): Promise<void> {
+    const { layout, buffers } = this.#host
+    const { stream, done } = this.#openStream(run, first, end)
     try {
       await stream.skipTo(first as PieceIndex)
       for (let at = first; at < end; at++) {
@@ -188,7 +188,7 @@ export class Origin {
           buffers.release(buffer)
           throw error
         })
-        const stored = this.store(run, piece, buffer, length)
+        const stored = this.#store(run, piece, buffer, length)
         // It may fail long before the stream ends, which is when it is waited for.
         stored.catch(() => undefined)
         storing.push(stored)
@@ -199,30 +199,31 @@ export class Origin {
   }
 
   /** A range for just these pieces; near the credential's end and after it, the answer that lasts. */
-  private openStream(
+  #openStream(
     { abort: { signal } }: Run,
     first: number,
     end: number,
   ): { stream: RegistryStream; done: () => Promise<void> } {
-    const { openEnded, plan } = this
+    const openEnded = this.#openEnded
+    const plan = this.#plan
     if (plan.isRangeIgnored && (openEnded.piece ?? 0) > first) openEnded.end()
     if (!openEnded.isOpen && plan.isRangeIgnored) openEnded.openFrom(0)
     if (openEnded.isDue) openEnded.openFrom(first)
     const used = openEnded.use(first, end, signal)
     if (used) return used
-    const stream = this.host.access.stream(first, end, signal)
+    const stream = this.#host.access.stream(first, end, signal)
     return { stream, done: () => stream.end() }
   }
 
-  private async store(run: Run, piece: PieceIndex, buffer: PieceBuffer, length: number): Promise<void> {
+  async #store(run: Run, piece: PieceIndex, buffer: PieceBuffer, length: number): Promise<void> {
     try {
-      const hash = await this.host.storeFromRegistry(piece, buffer, length)
+      const hash = await this.#host.storeFromRegistry(piece, buffer, length)
       this.bytes += length
       if (run.lease === null) return
-      this.pendingHashes.add(piece, hash, run.lease)
-      this.host.boundary.run(() => this.publish())
+      this.#pendingHashes.add(piece, hash, run.lease)
+      this.#host.boundary.run(() => this.publish())
     } finally {
-      this.host.buffers.release(buffer)
+      this.#host.buffers.release(buffer)
     }
   }
 
@@ -231,73 +232,73 @@ export class Origin {
    * published, or the tracker did not take it.
    */
   publish(): Promise<void> {
-    this.publishing ??= this.publishAll().finally(() => {
-      this.publishing = undefined
+    this.#publishing ??= this.#publishAll().finally(() => {
+      this.#publishing = undefined
     })
-    return this.publishing
+    return this.#publishing
   }
 
-  private async publishAll(): Promise<void> {
-    for (let next = this.pendingHashes.next(); next; next = this.pendingHashes.next()) {
-      const answer = await this.tell({
+  async #publishAll(): Promise<void> {
+    for (let next = this.#pendingHashes.next(); next; next = this.#pendingHashes.next()) {
+      const answer = await this.#tell({
         lease: next.lease,
         isLeaseReleased: false,
         // The call is made anyway, and what it publishes may end a lease that another one waits for.
-        wantsLease: this.plan.mayFollowLease(Date.now()),
+        wantsLease: this.#plan.mayFollowLease(Date.now()),
         firstPiece: next.first,
         hashes: Buffer.concat(next.hashes).toString('base64url'),
       })
       if (!answer) return
-      this.pendingHashes.settle(next)
+      this.#pendingHashes.settle(next)
     }
   }
 
   /** One call at a time. */
-  private async tell(call: Call): Promise<Told> {
-    while (this.asking) await this.asking
-    const asking = this.exchange(call)
-    this.asking = asking
+  async #tell(call: Call): Promise<Told> {
+    while (this.#asking) await this.#asking
+    const asking = this.#exchange(call)
+    this.#asking = asking
     try {
       return await asking
     } finally {
-      this.asking = undefined
+      this.#asking = undefined
     }
   }
 
-  private async exchange(call: Call): Promise<Told> {
-    const { isRangeIgnored } = this.plan
-    const awaited = this.plan.awaited()
+  async #exchange(call: Call): Promise<Told> {
+    const { isRangeIgnored } = this.#plan
+    const awaited = this.#plan.awaited()
     try {
-      const answer = await this.host.askHashes({
+      const answer = await this.#host.askHashes({
         firstPiece: 0,
         hashes: '',
         ...call,
-        epoch: this.host.epoch,
+        epoch: this.#host.epoch,
         isRangeIgnored,
         // Not in every call: a tracker that is older refuses what it does not know.
         ...(awaited && { awaited }),
-        position: this.openEnded.piece ?? this.host.position(),
-        batchesFrom: this.host.firstUnknownHash() ?? null,
+        position: this.#openEnded.piece ?? this.#host.position(),
+        batchesFrom: this.#host.firstUnknownHash() ?? null,
       })
-      this.host.learn(answer)
-      if (call.wantsLease) this.noteLease(answer, { isStale: isRangeIgnored !== this.plan.isRangeIgnored })
+      this.#host.learn(answer)
+      if (call.wantsLease) this.#noteLease(answer, { isStale: isRangeIgnored !== this.#plan.isRangeIgnored })
       return answer
     } catch (error) {
-      if (isDefect(error)) this.host.boundary.fail(error)
+      if (isDefect(error)) this.#host.boundary.fail(error)
       const isSilent = !(error instanceof TrackerRefusedError)
-      this.plan.callFailed({ isSilent }, Date.now())
-      this.host.log.debug({ err: error }, 'the tracker did not take the call')
+      this.#plan.callFailed({ isSilent }, Date.now())
+      this.#host.log.debug({ err: error }, 'the tracker did not take the call')
       return !isSilent && error.status !== TOO_MANY_REQUESTS ? 'refused' : undefined
     }
   }
 
   /** @param isStale the registry has shown since the call that it gives no parts: others would wait for one of them */
-  private noteLease(answer: HashesResponse, { isStale }: { isStale: boolean }): void {
+  #noteLease(answer: HashesResponse, { isStale }: { isStale: boolean }): void {
     const { lease, status, retryInMs, peers } = answer
-    this.plan.answered({ isLeased: lease !== null, status, retryInMs, peers: peers.length }, Date.now())
+    this.#plan.answered({ isLeased: lease !== null, status, retryInMs, peers: peers.length }, Date.now())
     if (!lease) return
     // Asked for while someone read; the rest is another's at once.
-    if (this.plan.isActive && !isStale) this.host.boundary.run(() => this.follow(lease))
-    else this.release(lease)
+    if (this.#plan.isActive && !isStale) this.#host.boundary.run(() => this.#follow(lease))
+    else this.#release(lease)
   }
 }

@@ -11,24 +11,24 @@ export interface Publication {
 
 /** Pieces that this node fetched under a lease, and whose hashes the tracker does not have yet. */
 export class PendingHashes {
-  private readonly pieces = new Map<PieceIndex, { hash: Buffer; lease: string }>()
+  readonly #pieces = new Map<PieceIndex, { hash: Buffer; lease: string }>()
 
   get size(): number {
-    return this.pieces.size
+    return this.#pieces.size
   }
 
   add(piece: PieceIndex, hash: Buffer, lease: string): void {
-    this.pieces.set(piece, { hash, lease })
+    this.#pieces.set(piece, { hash, lease })
   }
 
   /** The first contiguous run, as much as one batch can carry. */
   next(): Publication | undefined {
-    const first = [...this.pieces.keys()].sort((a, b) => a - b)[0]
+    const first = [...this.#pieces.keys()].sort((a, b) => a - b)[0]
     if (first === undefined) return undefined
-    const { lease } = this.pieces.get(first)!
+    const { lease } = this.#pieces.get(first)!
     const hashes: Buffer[] = []
     for (let piece = first; hashes.length < BATCH_PIECES_MAX; piece = (piece + 1) as PieceIndex) {
-      const entry = this.pieces.get(piece)
+      const entry = this.#pieces.get(piece)
       if (entry?.lease !== lease) break
       hashes.push(entry.hash)
     }
@@ -37,6 +37,6 @@ export class PendingHashes {
 
   /** The tracker took it, or does not want it (any more): then the pieces stay, for this node's own reader. */
   settle({ first, hashes }: Publication): void {
-    for (let at = 0; at < hashes.length; at++) this.pieces.delete((first + at) as PieceIndex)
+    for (let at = 0; at < hashes.length; at++) this.#pieces.delete((first + at) as PieceIndex)
   }
 }

@@ -13,31 +13,31 @@ import { RegistryStream } from './registry-stream.ts'
  * which go together, at the permitted rate.
  */
 export class RegistryAccess {
-  private readonly stored: StoredBlob
-  private readonly registry: RegistryClient
-  private readonly limit: RateLimit
-  private readonly redirect: LastRedirect = { url: undefined }
-  private repository: Repository
-  private credential: Credential = { scheme: 'none' }
-  private endsAt: number | undefined
+  readonly #stored: StoredBlob
+  readonly #registry: RegistryClient
+  readonly #limit: RateLimit
+  readonly #redirect: LastRedirect = { url: undefined }
+  #repository: Repository
+  #credential: Credential = { scheme: 'none' }
+  #endsAt: number | undefined
 
   constructor(stored: StoredBlob, parts: { registry: RegistryClient; downloadLimit: RateLimit }) {
-    this.stored = stored
-    this.repository = stored.repository
-    this.registry = parts.registry
-    this.limit = parts.downloadLimit
+    this.#stored = stored
+    this.#repository = stored.repository
+    this.#registry = parts.registry
+    this.#limit = parts.downloadLimit
   }
 
   /** A request for the blob came. */
   admit({ repository, credential }: { repository: Repository; credential: Credential }): void {
-    this.repository = repository
-    this.credential = credential
-    this.endsAt = endsAtMs(credential, Date.now())
+    this.#repository = repository
+    this.#credential = credential
+    this.#endsAt = endsAtMs(credential, Date.now())
   }
 
   /** When the credential ends, as `Date.now()` tells it; undefined when nobody can tell. */
   get endsAtMs(): number | undefined {
-    return this.endsAt
+    return this.#endsAt
   }
 
   /**
@@ -45,20 +45,20 @@ export class RegistryAccess {
    * ends with RangeIgnoredError otherwise.
    */
   stream(first: number, end: number, signal: AbortSignal): RegistryStream {
-    const { layout, key } = this.stored
+    const { layout, key } = this.#stored
     const { from, to } = bytesOf(layout, first, end)
     const chunks = readRange({
-      registry: this.registry,
-      repository: this.repository,
+      registry: this.#registry,
+      repository: this.#repository,
       digest: key.digest,
-      credential: this.credential,
+      credential: this.#credential,
       from,
       to,
       signal,
-      redirect: this.redirect,
+      redirect: this.#redirect,
       isWholeRefused: from > 0 || to < layout.blobBytes,
     })
-    const allowDownload = (bytes: number) => this.limit.take(bytes)
+    const allowDownload = (bytes: number) => this.#limit.take(bytes)
     return new RegistryStream({ layout, firstPiece: first, chunks, allowDownload, signal })
   }
 }

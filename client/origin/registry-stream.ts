@@ -8,13 +8,13 @@ import { OriginRefusedError } from '../errors.ts'
  */
 export class RegistryStream {
   piece: number
-  private readonly layout: PieceLayout
-  private readonly chunks: AsyncIterator<Buffer>
-  private readonly allowDownload: (bytes: number) => number
-  private readonly signal: AbortSignal
-  private chunk: Buffer | undefined
-  private filling: Promise<Buffer> | undefined
-  private at = 0
+  readonly #layout: PieceLayout
+  readonly #chunks: AsyncIterator<Buffer>
+  readonly #allowDownload: (bytes: number) => number
+  readonly #signal: AbortSignal
+  #chunk: Buffer | undefined
+  #filling: Promise<Buffer> | undefined
+  #at = 0
 
   constructor(options: {
     layout: PieceLayout
@@ -25,29 +25,29 @@ export class RegistryStream {
     allowDownload(bytes: number): number
     signal: AbortSignal
   }) {
-    this.layout = options.layout
+    this.#layout = options.layout
     this.piece = options.firstPiece
-    this.chunks = options.chunks[Symbol.asyncIterator]()
-    this.allowDownload = options.allowDownload
-    this.signal = options.signal
+    this.#chunks = options.chunks[Symbol.asyncIterator]()
+    this.#allowDownload = options.allowDownload
+    this.#signal = options.signal
   }
 
   /** Has the registry begin its answer; the rest waits in the connection. */
   async open(): Promise<void> {
-    await this.fill()
+    await this.#fill()
   }
 
   /** Reads pieces that somebody else has fetched meanwhile, for nothing. */
   async skipTo(piece: PieceIndex): Promise<void> {
-    let left = (piece - this.piece) * this.layout.pieceBytes
-    while (left > 0) left -= (await this.next(left)).length
+    let left = (piece - this.piece) * this.#layout.pieceBytes
+    while (left > 0) left -= (await this.#next(left)).length
     this.piece = piece
   }
 
   /** Reads the next piece into `target`. @throws OriginRefusedError when the registry ends early */
   async readPiece(target: Uint8Array, length: number): Promise<void> {
     for (let filled = 0; filled < length; ) {
-      const part = await this.next(length - filled)
+      const part = await this.#next(length - filled)
       target.set(part, filled)
       filled += part.length
     }
@@ -56,38 +56,38 @@ export class RegistryStream {
 
   /** Ends the answer, also in the middle. */
   async end(): Promise<void> {
-    await this.chunks.return?.()
+    await this.#chunks.return?.()
   }
 
   /** At most `bytesMax` of what comes next. */
-  private async next(bytesMax: number): Promise<Buffer> {
-    const chunk = await this.fill()
-    const part = chunk.subarray(this.at, this.at + bytesMax)
-    this.at += part.length
+  async #next(bytesMax: number): Promise<Buffer> {
+    const chunk = await this.#fill()
+    const part = chunk.subarray(this.#at, this.#at + bytesMax)
+    this.#at += part.length
     return part
   }
 
-  private async fill(): Promise<Buffer> {
-    this.filling ??= this.fillOnce().finally(() => {
-      this.filling = undefined
+  async #fill(): Promise<Buffer> {
+    this.#filling ??= this.#fillOnce().finally(() => {
+      this.#filling = undefined
     })
-    return this.filling
+    return this.#filling
   }
 
-  private async fillOnce(): Promise<Buffer> {
-    while (!this.chunk || this.at >= this.chunk.length) {
-      const { value, done } = await this.chunks.next()
+  async #fillOnce(): Promise<Buffer> {
+    while (!this.#chunk || this.#at >= this.#chunk.length) {
+      const { value, done } = await this.#chunks.next()
       if (done) throw new OriginRefusedError('the registry ended a blob early')
-      this.chunk = value as Buffer
-      this.at = 0
-      await this.waitForRate(this.chunk.length)
+      this.#chunk = value as Buffer
+      this.#at = 0
+      await this.#waitForRate(this.#chunk.length)
     }
-    return this.chunk
+    return this.#chunk
   }
 
-  private async waitForRate(bytes: number): Promise<void> {
-    for (let waitMs = this.allowDownload(bytes); waitMs > 0; waitMs = this.allowDownload(bytes)) {
-      await setTimeout(waitMs, undefined, { signal: this.signal })
+  async #waitForRate(bytes: number): Promise<void> {
+    for (let waitMs = this.#allowDownload(bytes); waitMs > 0; waitMs = this.#allowDownload(bytes)) {
+      await setTimeout(waitMs, undefined, { signal: this.#signal })
     }
   }
 }

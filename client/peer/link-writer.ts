@@ -13,76 +13,76 @@ interface Block {
  * called once, when its bytes may be used again.
  */
 export class LinkWriter {
-  private readonly socket: Socket
-  private readonly boundary: Boundary
-  private readonly messages: Buffer[] = []
-  private readonly blocks: Block[] = []
-  private waitingBytes = 0
-  private isWriting = false
-  private isClosed = false
+  readonly #socket: Socket
+  readonly #boundary: Boundary
+  readonly #messages: Buffer[] = []
+  readonly #blocks: Block[] = []
+  #waitingBytes = 0
+  #isWriting = false
+  #isClosed = false
 
   /** @param boundary of the connection */
   constructor(socket: Socket, boundary: Boundary) {
-    this.socket = socket
-    this.boundary = boundary
+    this.#socket = socket
+    this.#boundary = boundary
   }
 
   /** What the kernel has not taken yet. */
   get unsentBytes(): number {
-    return this.waitingBytes + this.socket.writableLength
+    return this.#waitingBytes + this.#socket.writableLength
   }
 
   /** Goes out with the next `flush`, or behind what is being written. */
   addMessage(bytes: Buffer): void {
-    this.messages.push(bytes)
-    this.waitingBytes += bytes.length
+    this.#messages.push(bytes)
+    this.#waitingBytes += bytes.length
   }
 
   /** Goes out after every message that was added before. */
   sendBlock(bytes: Uint8Array, done: () => void): void {
-    if (this.isClosed) {
-      queueMicrotask(this.boundary.callback(done))
+    if (this.#isClosed) {
+      queueMicrotask(this.#boundary.callback(done))
       return
     }
-    this.blocks.push({ bytes, done })
-    this.waitingBytes += bytes.length
+    this.#blocks.push({ bytes, done })
+    this.#waitingBytes += bytes.length
     this.flush()
   }
 
   flush(): void {
-    if (this.isWriting || this.isClosed) return
-    if (this.messages.length > 0) this.writeMessages()
-    else this.writeBlock(this.blocks.shift())
+    if (this.#isWriting || this.#isClosed) return
+    if (this.#messages.length > 0) this.#writeMessages()
+    else this.#writeBlock(this.#blocks.shift())
   }
 
   /** Nothing more goes out. What is being written is done with by the socket's own end. */
   close(): void {
-    this.isClosed = true
-    for (const { done } of this.blocks.splice(0)) queueMicrotask(this.boundary.callback(done))
+    this.#isClosed = true
+    for (const { done } of this.#blocks.splice(0)) queueMicrotask(this.#boundary.callback(done))
   }
 
   /** Joined: a TLS record for each small message would cost more than the message. */
-  private writeMessages(): void {
-    const bytes = this.messages.length === 1 ? this.messages[0]! : Buffer.concat(this.messages)
-    this.messages.length = 0
-    this.write(bytes)
+  #writeMessages(): void {
+    const bytes = this.#messages.length === 1 ? this.#messages[0]! : Buffer.concat(this.#messages)
+    this.#messages.length = 0
+    this.#write(bytes)
   }
 
-  private writeBlock(block: Block | undefined): void {
-    if (block) this.write(block.bytes, block.done)
+  #writeBlock(block: Block | undefined): void {
+    if (block) this.#write(block.bytes, block.done)
   }
 
-  private write(bytes: Uint8Array, done?: () => void): void {
-    this.waitingBytes -= bytes.length
-    this.isWriting = true
+  #write(bytes: Uint8Array, done?: () => void): void {
+    this.#waitingBytes -= bytes.length
+    this.#isWriting = true
     const written = () => {
-      this.isWriting = false
+      this.#isWriting = false
       try {
         this.flush()
       } finally {
         done?.()
       }
     }
-    this.socket.write(bytes, this.boundary.callback(written))
+    this.#socket.write(bytes, this.#boundary.callback(written))
   }
 }

@@ -49,39 +49,39 @@ export class PeerLink implements FrameSink, SourcePort {
   readonly proof: PullProof
   /** Whatever fails in here ends this connection, and nothing else. */
   readonly boundary: Boundary
-  private readonly socket: TLSSocket
-  private readonly host: LinkHost
-  private readonly infoHash: InfoHash
-  private readonly reader = new FrameReader(this)
-  private readonly budget: FrameBudget
-  private readonly writer: LinkWriter
-  private readonly timers: NodeJS.Timeout[] = []
-  private remote: ExtensionHandshake | undefined
-  private handshake: Handshake | undefined
-  private limits: SourceLimits | undefined
-  private isAdmitted = false
-  private isClosed = false
-  private isFlushDue = false
+  readonly #socket: TLSSocket
+  readonly #host: LinkHost
+  readonly #infoHash: InfoHash
+  readonly #reader = new FrameReader(this)
+  readonly #budget: FrameBudget
+  readonly #writer: LinkWriter
+  readonly #timers: NodeJS.Timeout[] = []
+  #remote: ExtensionHandshake | undefined
+  #handshake: Handshake | undefined
+  #limits: SourceLimits | undefined
+  #isAdmitted = false
+  #isClosed = false
+  #isFlushDue = false
 
   /** @param socket an authorised TLS 1.3 socket whose chain was verified against the cluster's authorities */
   constructor(socket: TLSSocket, options: { host: LinkHost; infoHash: InfoHash; isDialler: boolean }) {
-    this.socket = socket
-    this.host = options.host
-    this.infoHash = options.infoHash
+    this.#socket = socket
+    this.#host = options.host
+    this.#infoHash = options.infoHash
     this.isDialler = options.isDialler
-    this.boundary = this.host.defects.boundary('peer_link', (reason) => this.close(reason))
+    this.boundary = this.#host.defects.boundary('peer_link', (reason) => this.close(reason))
     this.proof = new PullProof(socket, options)
-    this.budget = new FrameBudget(this.host.layout.pieceCount, Date.now())
-    this.writer = new LinkWriter(socket, this.boundary)
-    this.lane = new PeerLane(this.writer, {
+    this.#budget = new FrameBudget(this.#host.layout.pieceCount, Date.now())
+    this.#writer = new LinkWriter(socket, this.boundary)
+    this.lane = new PeerLane(this.#writer, {
       boundary: this.boundary,
-      layout: this.host.layout,
-      confirmsPieces: !this.isStock,
-      hasPiece: (piece) => this.host.hasPiece(piece),
-      piecesHad: () => this.host.piecesOf(this),
-      reject: (block) => this.reject(block),
-      onServed: (block) => this.budget.moved(block),
-      onReady: () => this.host.onUploadWanted(),
+      layout: this.#host.layout,
+      confirmsPieces: !this.#isStock,
+      hasPiece: (piece) => this.#host.hasPiece(piece),
+      piecesHad: () => this.#host.piecesOf(this),
+      reject: (block) => this.#reject(block),
+      onServed: (block) => this.#budget.moved(block),
+      onReady: () => this.#host.onUploadWanted(),
       onDead: () => this.close(new PeerProtocolError('the other side does not read')),
     })
     socket.setNoDelay(true)
@@ -90,10 +90,10 @@ export class PeerLink implements FrameSink, SourcePort {
     socket.on('error', this.boundary.callback(broken))
     const gone = () => this.close(undefined)
     socket.on('close', this.boundary.callback(gone))
-    const late = () => this.limits ?? this.close(new PeerProtocolError('no handshake in time'))
-    this.after(HANDSHAKE_MS_MAX, late)
-    for (const certificate of this.proof.certificates) this.endWith(certificate)
-    this.sendHandshakes()
+    const late = () => this.#limits ?? this.close(new PeerProtocolError('no handshake in time'))
+    this.#after(HANDSHAKE_MS_MAX, late)
+    for (const certificate of this.proof.certificates) this.#endWith(certificate)
+    this.#sendHandshakes()
   }
 
   get claims(): CertificateClaims {
@@ -104,114 +104,115 @@ export class PeerLink implements FrameSink, SourcePort {
     return this.claims.node
   }
 
-  private get isStock(): boolean {
-    return this.infoHash !== this.host.swarm
+  get #isStock(): boolean {
+    return this.#infoHash !== this.#host.swarm
   }
-  private get hasFast(): boolean {
-    return this.handshake?.hasFast === true
+  get #hasFast(): boolean {
+    return this.#handshake?.hasFast === true
   }
 
   /** @param chunk may be reused by the caller afterwards */
   receive(chunk: Buffer): void {
-    if (!this.isClosed) this.boundary.run(() => this.reader.push(chunk))
+    if (!this.#isClosed) this.boundary.run(() => this.#reader.push(chunk))
   }
 
   /** Never throws, so that of many each ends. */
   close(reason: ShoalError | undefined): void {
-    if (this.isClosed) return
-    this.isClosed = true
+    if (this.#isClosed) return
+    this.#isClosed = true
     // First: whatever goes wrong after it, nothing more is sent.
-    this.socket.destroy()
-    for (const timer of this.timers) clearTimeout(timer)
+    this.#socket.destroy()
+    for (const timer of this.#timers) clearTimeout(timer)
     this.lane.close()
-    this.writer.close()
-    this.boundary.run(() => this.host.onClosed(this, reason))
+    this.#writer.close()
+    this.boundary.run(() => this.#host.onClosed(this, reason))
   }
 
   // --- what this side sends ----------------------------------------------------------------------------------
 
   request(block: BlockAddress): void {
-    this.send({ type: 'request', ...block })
+    this.#send({ type: 'request', ...block })
   }
 
   cancel(block: BlockAddress): void {
-    this.send({ type: 'cancel', ...block })
+    this.#send({ type: 'cancel', ...block })
   }
   /** By BEP 3 a cancel of what has come changes nothing: a holder learns that the piece has left the kernels' buffers. */
   received(piece: PieceIndex): void {
-    if (!this.isStock) this.cancel({ piece, begin: 0, length: this.limits!.blockBytes })
+    if (!this.#isStock) this.cancel({ piece, begin: 0, length: this.#limits!.blockBytes })
   }
 
   discardBlock(): void {
-    this.reader.discardBlock()
+    this.#reader.discardBlock()
   }
 
   /** The hashes go first: a piece is never announced before its hash was sent on the same connection. */
   announce(batches: readonly HashBatch[], pieces: readonly PieceIndex[]): void {
-    if (!this.isAdmitted) return
-    const extension = this.remote?.ids.shoal_hashes
+    if (!this.#isAdmitted) return
+    const extension = this.#remote?.ids.shoal_hashes
     if (extension !== undefined) {
-      for (const batch of batches) this.send({ type: 'extended', extension, payload: encodeHashBatch(batch) })
+      for (const batch of batches)
+        this.#send({ type: 'extended', extension, payload: encodeHashBatch(batch) })
     }
-    for (const piece of pieces) this.send({ type: 'have', piece })
+    for (const piece of pieces) this.#send({ type: 'have', piece })
   }
 
   /** First words to an admitted peer: hashes, pieces, and that it may ask. */
   welcome(batches: readonly HashBatch[], have: Bitfield): void {
     this.announce(batches, [])
-    if (have.isFull && this.hasFast) this.send({ type: 'have-all' })
-    else if (have.count > 0) this.send({ type: 'bitfield', bits: have.toBytes() })
-    else if (this.hasFast) this.send({ type: 'have-none' })
-    this.send({ type: 'unchoke' })
+    if (have.isFull && this.#hasFast) this.#send({ type: 'have-all' })
+    else if (have.count > 0) this.#send({ type: 'bitfield', bits: have.toBytes() })
+    else if (this.#hasFast) this.#send({ type: 'have-none' })
+    this.#send({ type: 'unchoke' })
   }
 
   /** This side may download, and shows that it may; once. */
   proveToken(): void {
-    const messages = this.remote ? this.proof.messages(this.remote.ids) : []
-    for (const message of messages) this.send(message)
-    if (messages.length > 0) this.send({ type: 'interested' })
+    const messages = this.#remote ? this.proof.messages(this.#remote.ids) : []
+    for (const message of messages) this.#send(message)
+    if (messages.length > 0) this.#send({ type: 'interested' })
   }
 
-  private sendHandshakes(): void {
-    this.write(
-      encodeHandshake({ swarm: this.infoHash, peer: this.host.node, hasFast: true, hasExtensions: true }),
+  #sendHandshakes(): void {
+    this.#write(
+      encodeHandshake({ swarm: this.#infoHash, peer: this.#host.node, hasFast: true, hasExtensions: true }),
     )
-    if (!this.isStock) this.sendExtensionHandshake()
+    if (!this.#isStock) this.#sendExtensionHandshake()
   }
 
-  private sendExtensionHandshake(): void {
+  #sendExtensionHandshake(): void {
     const payload = encodeExtensionHandshake({
       requestsQueuedMax: REQUESTS_QUEUED_MAX,
       blockBytesMax: BLOCK_BYTES_MAX,
-      isUploadOnly: this.host.isUploadOnly,
-      version: this.host.version,
+      isUploadOnly: this.#host.isUploadOnly,
+      version: this.#host.version,
     })
-    this.send({ type: 'extended', extension: 0, payload })
+    this.#send({ type: 'extended', extension: 0, payload })
   }
 
   /** BEP 6: a request that gets no block gets this; without the extension, silence. */
-  private reject({ piece, begin, length }: BlockAddress): void {
-    if (this.hasFast) this.send({ type: 'reject', piece, begin, length })
+  #reject({ piece, begin, length }: BlockAddress): void {
+    if (this.#hasFast) this.#send({ type: 'reject', piece, begin, length })
   }
 
-  private send(message: Exclude<Message, { type: 'unknown' }>): void {
-    this.write(encodeMessage(message))
+  #send(message: Exclude<Message, { type: 'unknown' }>): void {
+    this.#write(encodeMessage(message))
   }
 
-  private write(bytes: Buffer): void {
-    if (this.isClosed) return
-    this.writer.addMessage(bytes)
-    if (this.isFlushDue) return
+  #write(bytes: Buffer): void {
+    if (this.#isClosed) return
+    this.#writer.addMessage(bytes)
+    if (this.#isFlushDue) return
     // Once a turn, for all that is said in it.
-    this.isFlushDue = true
-    queueMicrotask(this.boundary.callback(() => this.flush()))
+    this.#isFlushDue = true
+    queueMicrotask(this.boundary.callback(() => this.#flush()))
   }
 
-  private flush(): void {
-    this.isFlushDue = false
-    if (this.isClosed) return
-    this.writer.flush()
-    if (this.writer.unsentBytes > UNSENT_BYTES_MAX) {
+  #flush(): void {
+    this.#isFlushDue = false
+    if (this.#isClosed) return
+    this.#writer.flush()
+    if (this.#writer.unsentBytes > UNSENT_BYTES_MAX) {
       this.close(new PeerProtocolError('the other side does not read'))
     }
   }
@@ -219,131 +220,132 @@ export class PeerLink implements FrameSink, SourcePort {
   // --- what the other side sends -------------------------------------------------------------------------------
 
   onHandshake(handshake: Handshake): void {
-    if (handshake.swarm !== this.infoHash) throw new PeerProtocolError('handshake for another swarm')
-    if (!this.isStock && handshake.peer !== this.claims.node)
+    if (handshake.swarm !== this.#infoHash) throw new PeerProtocolError('handshake for another swarm')
+    if (!this.#isStock && handshake.peer !== this.claims.node)
       throw new PeerRefusedError("peer id is not the certificate's node")
-    if (handshake.peer === this.host.node) throw new PeerProtocolError('connected to itself')
-    this.handshake = handshake
-    if (this.isStock) this.openStock(handshake)
+    if (handshake.peer === this.#host.node) throw new PeerProtocolError('connected to itself')
+    this.#handshake = handshake
+    if (this.#isStock) this.#openStock(handshake)
   }
 
   /** BEP 6: what there is comes right after the handshake, also when that is nothing. */
-  private openStock({ hasFast, hasExtensions }: Handshake): void {
-    this.open({ blockBytes: BLOCK_BYTES_FOREIGN, requestsMax: REQUESTS_QUEUED_FOREIGN, hasFast })
-    if (!this.isAdmitted && hasFast) this.send({ type: 'have-none' })
-    if (hasExtensions) this.sendExtensionHandshake()
-    if (!this.host.isUploadOnly) this.send({ type: 'interested' })
+  #openStock({ hasFast, hasExtensions }: Handshake): void {
+    this.#open({ blockBytes: BLOCK_BYTES_FOREIGN, requestsMax: REQUESTS_QUEUED_FOREIGN, hasFast })
+    if (!this.#isAdmitted && hasFast) this.#send({ type: 'have-none' })
+    if (hasExtensions) this.#sendExtensionHandshake()
+    if (!this.#host.isUploadOnly) this.#send({ type: 'interested' })
   }
 
-  private open(limits: SourceLimits): void {
-    this.limits = limits
-    this.host.onOpen(this, limits)
-    if (!this.host.needsProof() && this.claims.kind === 'pull') this.admit(this.claims)
+  #open(limits: SourceLimits): void {
+    this.#limits = limits
+    this.#host.onOpen(this, limits)
+    if (!this.#host.needsProof() && this.claims.kind === 'pull') this.#admit(this.claims)
   }
 
   onMessage(message: Message): void {
-    if (!this.take(message)) this.budget.spend(message, Date.now())
+    if (!this.#take(message)) this.#budget.spend(message, Date.now())
   }
 
   onKeepAlive(): void {
-    this.budget.spend({ type: 'keep-alive' }, Date.now())
+    this.#budget.spend({ type: 'keep-alive' }, Date.now())
   }
 
   /** @returns false for a message that changed nothing, and for one of those that cost this side much */
-  private take(message: Message): boolean {
+  #take(message: Message): boolean {
     switch (message.type) {
       case 'extended':
-        return this.onExtended(message.extension, message.payload)
+        return this.#onExtended(message.extension, message.payload)
       case 'request':
-        if (!this.isAdmitted) throw new PeerRefusedError('asked for a piece before it was admitted')
-        return this.lane.ask({ ...message, piece: this.checkedPiece(message.piece) })
+        if (!this.#isAdmitted) throw new PeerRefusedError('asked for a piece before it was admitted')
+        return this.lane.ask({ ...message, piece: this.#checkedPiece(message.piece) })
       case 'cancel':
         return this.lane.cancel(message)
       case 'have':
-        return this.host.onOffer(this, [this.checkedPiece(message.piece)])
+        return this.#host.onOffer(this, [this.#checkedPiece(message.piece)])
       case 'have-all':
-        this.host.onOffer(this, 'all')
+        this.#host.onOffer(this, 'all')
         break
       case 'bitfield':
-        this.host.onOfferBits(this, message.bits)
+        this.#host.onOfferBits(this, message.bits)
         break
       case 'choke':
-        this.host.onChoke(this, true)
+        this.#host.onChoke(this, true)
         break
       case 'unchoke':
-        return this.host.onChoke(this, false)
+        return this.#host.onChoke(this, false)
       case 'reject':
-        return this.host.onReject(this, message)
+        return this.#host.onReject(this, message)
       // Interest changes nothing here: every admitted peer is unchoked. Suggestions are not needed.
     }
     return false
   }
 
   onBlockStart(block: BlockAddress): Uint8Array | undefined {
-    const target = this.host.onBlockStart(this, block)
-    if (target) this.budget.moved(block)
+    const target = this.#host.onBlockStart(this, block)
+    if (target) this.#budget.moved(block)
     return target
   }
 
   onBlockEnd(block: BlockAddress): void {
-    this.host.onBlockEnd(this, block)
+    this.#host.onBlockEnd(this, block)
   }
 
-  private onExtended(extension: number, payload: Buffer): boolean {
+  #onExtended(extension: number, payload: Buffer): boolean {
     switch (extension) {
       case 0:
-        return this.remote === undefined && this.onExtensionHandshake(decodeExtensionHandshake(payload))
+        return this.#remote === undefined && this.#onExtensionHandshake(decodeExtensionHandshake(payload))
       case EXTENSION_IDS.shoal_proof:
-        return !this.isAdmitted && this.admit(this.proof.takeProof(payload))
+        return !this.#isAdmitted && this.#admit(this.proof.takeProof(payload))
       case EXTENSION_IDS.shoal_certificate:
-        return this.proof.awaitsCertificate && this.onCertificate(payload)
+        return this.proof.awaitsCertificate && this.#onCertificate(payload)
       case EXTENSION_IDS.shoal_hashes:
-        return this.host.onBatch(this, decodeHashBatch(payload, this.host.swarm))
+        return this.#host.onBatch(this, decodeHashBatch(payload, this.#host.swarm))
       default:
         return false
     }
   }
 
-  private onExtensionHandshake(remote: ExtensionHandshake): true {
-    this.remote = remote
+  #onExtensionHandshake(remote: ExtensionHandshake): true {
+    this.#remote = remote
     const requestsMax = remote.requestsQueuedMax
-    if (this.isStock) this.limits!.requestsMax = requestsMax
+    if (this.#isStock) this.#limits!.requestsMax = requestsMax
     else {
-      this.open({ blockBytes: remote.blockBytesMax, requestsMax, hasFast: this.hasFast })
+      this.#open({ blockBytes: remote.blockBytesMax, requestsMax, hasFast: this.#hasFast })
       this.proveToken()
     }
     return true
   }
 
-  private onCertificate(payload: Buffer): true {
+  #onCertificate(payload: Buffer): true {
     const { claims, certificate } = this.proof.takeCertificate(payload)
-    this.endWith(certificate)
-    if (!this.host.needsProof()) this.admit(claims)
+    this.#endWith(certificate)
+    if (!this.#host.needsProof()) this.#admit(claims)
     return true
   }
 
-  private admit(claims: CertificateClaims): true {
-    this.host.checkCertificate(claims)
-    if (this.host.isRevoked(claims)) throw new PeerRefusedError('revoked')
-    this.isAdmitted = true
-    this.host.onAdmitted(this)
+  #admit(claims: CertificateClaims): true {
+    this.#host.checkCertificate(claims)
+    if (this.#host.isRevoked(claims)) throw new PeerRefusedError('revoked')
+    this.#isAdmitted = true
+    this.#host.onAdmitted(this)
     return true
   }
 
-  private checkedPiece(piece: number): PieceIndex {
-    if (piece >= this.host.layout.pieceCount) throw new PeerProtocolError(`no piece ${piece} in this torrent`)
+  #checkedPiece(piece: number): PieceIndex {
+    if (piece >= this.#host.layout.pieceCount)
+      throw new PeerProtocolError(`no piece ${piece} in this torrent`)
     return piece as PieceIndex
   }
 
-  private endWith({ validToDate }: X509Certificate): void {
-    this.after(validToDate.getTime() - Date.now(), () =>
+  #endWith({ validToDate }: X509Certificate): void {
+    this.#after(validToDate.getTime() - Date.now(), () =>
       this.close(new PeerRefusedError('a certificate has ended')),
     )
   }
 
-  private after(delayMs: number, act: () => void): void {
+  #after(delayMs: number, act: () => void): void {
     const timer = setTimeout(this.boundary.callback(act), Math.max(0, Math.min(delayMs, 2 ** 31 - 1)))
     timer.unref()
-    this.timers.push(timer)
+    this.#timers.push(timer)
   }
 }

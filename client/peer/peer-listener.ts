@@ -56,43 +56,47 @@ export interface PeerListenerOptions {
  * certificate and authorities; without one there is no certificate to finish a handshake with.
  */
 export class PeerListener {
-  private readonly options: PeerListenerOptions
-  private readonly server: Server
+  readonly #options: PeerListenerOptions
+  readonly #server: Server
   /** Every accepted connection, and those still in their TLS handshake (oldest first), by the other side's address. */
-  private readonly accepted = new Map<string, Accepted>()
-  private readonly handshaking = new Set<Accepted>()
+  readonly #accepted = new Map<string, Accepted>()
+  readonly #handshaking = new Set<Accepted>()
 
   constructor(options: PeerListenerOptions) {
-    this.options = options
-    this.server = createServer({
+    this.#options = options
+    this.#server = createServer({
       requestCert: true,
       rejectUnauthorized: true,
       minVersion: 'TLSv1.3',
       handshakeTimeout: TLS_HANDSHAKE_MS_MAX,
-      SNICallback: (name, done) => this.chooseContext(name, done),
+      SNICallback: (name, done) => this.#chooseContext(name, done),
     })
-    this.server.on('connection', (socket) => this.boundaryOf(socket).run(() => this.beginHandshake(socket)))
-    this.server.on('secureConnection', (socket) => this.boundaryOf(socket).run(() => this.accept(socket)))
-    this.server.on('tlsClientError', (cause, socket) =>
-      this.boundaryOf(socket).fail(new PeerRefusedError('TLS handshake failed', { cause })),
+    this.#server.on('connection', (socket) =>
+      this.#boundaryOf(socket).run(() => this.#beginHandshake(socket)),
+    )
+    this.#server.on('secureConnection', (socket) => this.#boundaryOf(socket).run(() => this.#accept(socket)))
+    this.#server.on('tlsClientError', (cause, socket) =>
+      this.#boundaryOf(socket).fail(new PeerRefusedError('TLS handshake failed', { cause })),
     )
   }
 
   /** Of a connection that is no link yet. */
-  private boundaryOf(socket: Socket): Boundary {
-    return this.options.defects.boundary('peer_handshake', (reason) => {
+  #boundaryOf(socket: Socket): Boundary {
+    return this.#options.defects.boundary('peer_handshake', (reason) => {
       socket.destroy()
-      this.options.onRefused(reason, socket.remoteAddress)
+      this.#options.onRefused(reason, socket.remoteAddress)
     })
   }
 
   /** @throws ListenFailedError */
   listen(): Promise<number> {
-    const { host, port } = this.options
+    const { host, port } = this.#options
     return new Promise((resolve, reject) => {
-      this.server.once('error', (cause) => reject(new ListenFailedError('peerListen', { host, port }, cause)))
-      this.server.listen(port, host, () => {
-        resolve((this.server.address() as AddressInfo).port)
+      this.#server.once('error', (cause) =>
+        reject(new ListenFailedError('peerListen', { host, port }, cause)),
+      )
+      this.#server.listen(port, host, () => {
+        resolve((this.#server.address() as AddressInfo).port)
       })
     })
   }
@@ -100,27 +104,27 @@ export class PeerListener {
   /** Ends every accepted connection too: a stranger in its handshake must not hold up the end of the program. */
   close(): Promise<void> {
     return new Promise((resolve) => {
-      this.server.close(() => resolve())
-      for (const { socket } of this.accepted.values()) socket.destroy()
+      this.#server.close(() => resolve())
+      for (const { socket } of this.#accepted.values()) socket.destroy()
     })
   }
 
-  private beginHandshake(socket: Socket): void {
+  #beginHandshake(socket: Socket): void {
     const endpoint = endpointOf(socket)
     const network = networkOf(plainAddress(socket.remoteAddress ?? ''))
-    if (!this.makeRoom(network)) return void socket.destroy()
+    if (!this.#makeRoom(network)) return void socket.destroy()
     const accepted: Accepted = { socket, network, acceptedAtMs: Date.now() }
-    this.accepted.set(endpoint, accepted)
-    this.handshaking.add(accepted)
+    this.#accepted.set(endpoint, accepted)
+    this.#handshaking.add(accepted)
     socket.once('close', () => {
-      this.handshaking.delete(accepted)
-      if (this.accepted.get(endpoint) === accepted) this.accepted.delete(endpoint)
+      this.#handshaking.delete(accepted)
+      if (this.#accepted.get(endpoint) === accepted) this.#accepted.delete(endpoint)
     })
-    if (this.handshaking.size > HANDSHAKING_MAX) this.endHandshake()
+    if (this.#handshaking.size > HANDSHAKING_MAX) this.#endHandshake()
   }
 
-  private makeRoom(network: string): boolean {
-    const all = [...this.accepted.values()].filter(({ socket }) => !socket.destroyed)
+  #makeRoom(network: string): boolean {
+    const all = [...this.#accepted.values()].filter(({ socket }) => !socket.destroyed)
     if (all.length < ACCEPTED_MAX) return true
     const placeOf = ({ peer, network, acceptedAtMs }: Accepted): Place =>
       peer?.swarm.placeOf(peer.link) ?? { network, movedAtMs: acceptedAtMs, state: 'opening' }
@@ -130,32 +134,32 @@ export class PeerListener {
     return leaving !== undefined
   }
 
-  private endHandshake(): void {
-    const byNetwork = Map.groupBy(this.handshaking, ({ network }) => network)
+  #endHandshake(): void {
+    const byNetwork = Map.groupBy(this.#handshaking, ({ network }) => network)
     const [most] = [...byNetwork.values()].sort((a, b) => b.length - a.length)
     const [oldest] = most!
-    this.handshaking.delete(oldest!)
+    this.#handshaking.delete(oldest!)
     oldest!.socket.destroy()
   }
 
-  private chooseContext(name: string, done: (error: Error | null, context?: SecureContext) => void): void {
-    const boundary = this.options.defects.boundary('peer_handshake', done)
+  #chooseContext(name: string, done: (error: Error | null, context?: SecureContext) => void): void {
+    const boundary = this.#options.defects.boundary('peer_handshake', done)
     const context = boundary.run(() => {
-      const swarm = isInfoHash(name) ? this.options.swarmOf(name) : undefined
-      const found = swarm && this.options.context()
+      const swarm = isInfoHash(name) ? this.#options.swarmOf(name) : undefined
+      const found = swarm && this.#options.context()
       if (found === undefined) throw new PeerRefusedError('no such swarm here')
       return found
     })
     if (context) done(null, context)
   }
 
-  private accept(socket: TLSSocket): void {
+  #accept(socket: TLSSocket): void {
     // Without this a reset before the link has its own listener would be an unhandled error.
     socket.on('error', () => undefined)
-    const accepted = this.accepted.get(endpointOf(socket))
+    const accepted = this.#accepted.get(endpointOf(socket))
     if (accepted === undefined) return void socket.destroy()
-    this.handshaking.delete(accepted)
-    const { swarm, infoHash } = this.swarmFor(socket)
+    this.#handshaking.delete(accepted)
+    const { swarm, infoHash } = this.#swarmFor(socket)
     if (!swarm.makeRoom(accepted.network)) throw new PeerProtocolError('too many connections')
     const link = new PeerLink(socket, { host: swarm, infoHash, isDialler: false })
     accepted.peer = { swarm, link }
@@ -163,10 +167,10 @@ export class PeerListener {
     socket.on('data', (chunk) => link.receive(chunk))
   }
 
-  private swarmFor(socket: TLSSocket): { swarm: ListeningSwarm; infoHash: InfoHash } {
+  #swarmFor(socket: TLSSocket): { swarm: ListeningSwarm; infoHash: InfoHash } {
     const name = (socket as TLSSocket & { servername?: string | false }).servername
     const infoHash = typeof name === 'string' && isInfoHash(name) ? name : undefined
-    const swarm = infoHash && this.options.swarmOf(infoHash)
+    const swarm = infoHash && this.#options.swarmOf(infoHash)
     const certificate = socket.getPeerX509Certificate()
     if (!swarm || !certificate || !socket.authorized) throw new PeerRefusedError('no such swarm here')
     if (socket.isSessionReused()) throw new PeerRefusedError('a resumed session')

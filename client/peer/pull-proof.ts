@@ -30,34 +30,34 @@ type ProofHost = Pick<
  * node at the other end.
  */
 export class PullProof {
-  private readonly socket: TLSSocket
-  private readonly host: ProofHost
-  private readonly isDialler: boolean
-  private readonly remote: X509Certificate
-  private readonly local: X509Certificate
-  private shown: X509Certificate | undefined
-  private claimed: CertificateClaims
-  private isSent = false
+  readonly #socket: TLSSocket
+  readonly #host: ProofHost
+  readonly #isDialler: boolean
+  readonly #remote: X509Certificate
+  readonly #local: X509Certificate
+  #shown: X509Certificate | undefined
+  #claimed: CertificateClaims
+  #isSent = false
   /** By the other side; undefined until then. */
   proven: ProvenToken | undefined
 
   constructor(socket: TLSSocket, { host, isDialler }: { host: ProofHost; isDialler: boolean }) {
-    this.socket = socket
-    this.host = host
-    this.isDialler = isDialler
-    this.remote = socket.getPeerX509Certificate()!
-    this.local = socket.getX509Certificate()!
-    this.claimed = claimsOf(this.remote)
+    this.#socket = socket
+    this.#host = host
+    this.#isDialler = isDialler
+    this.#remote = socket.getPeerX509Certificate()!
+    this.#local = socket.getX509Certificate()!
+    this.#claimed = claimsOf(this.#remote)
   }
 
   /** The other side's. */
   get claims(): CertificateClaims {
-    return this.claimed
+    return this.#claimed
   }
 
   /** Of both sides. */
   get certificates(): X509Certificate[] {
-    return [this.remote, this.local, ...(this.shown ? [this.shown] : [])]
+    return [this.#remote, this.#local, ...(this.#shown ? [this.#shown] : [])]
   }
 
   /**
@@ -67,13 +67,13 @@ export class PullProof {
    */
   messages(ids: Partial<Record<ExtensionName, number>>): Extract<Message, { type: 'extended' }>[] {
     // A socket that has just been destroyed has no exporter any more; its close is on the way.
-    if (this.isSent || this.socket.destroyed) return []
+    if (this.#isSent || this.#socket.destroyed) return []
     const messages: ReturnType<PullProof['messages']> = []
-    const prover = this.host.prover()
-    const credential = this.isDialler ? undefined : this.host.pullCredential()
-    const own = this.isDialler ? this.local : credential && new X509Certificate(credential.certificatePem)
+    const prover = this.#host.prover()
+    const credential = this.#isDialler ? undefined : this.#host.pullCredential()
+    const own = this.#isDialler ? this.#local : credential && new X509Certificate(credential.certificatePem)
     if (own === undefined || (credential ?? prover) === undefined) return []
-    const binding = this.binding(this.isDialler ? 'dialler' : 'acceptor', own, this.remote)
+    const binding = this.#binding(this.#isDialler ? 'dialler' : 'acceptor', own, this.#remote)
     if (credential && ids.shoal_certificate !== undefined) {
       const payload = encodeShownCertificate({
         certificate: own.raw,
@@ -85,13 +85,13 @@ export class PullProof {
       const payload = encodeProof({ signingInput: prover.signingInput, proof: prover.prove(binding) })
       messages.push({ type: 'extended', extension: ids.shoal_proof, payload })
     }
-    this.isSent = messages.length > 0
+    this.#isSent = messages.length > 0
     return messages
   }
 
   /** Whether the other side may still show a certificate: an acceptor whom TLS has named a server, once. */
   get awaitsCertificate(): boolean {
-    return this.isDialler && this.claimed.kind === 'serve'
+    return this.#isDialler && this.#claimed.kind === 'serve'
   }
 
   /**
@@ -101,35 +101,32 @@ export class PullProof {
   takeCertificate(payload: Buffer): { claims: PullClaims; certificate: X509Certificate } {
     const message = decodeShownCertificate(payload)
     const certificate = parseCertificate(message.certificate)
-    if (!this.host.hasIssued(certificate)) throw new PeerRefusedError('a certificate of no trusted authority')
-    const signed = shownBytes(this.binding('acceptor', certificate, this.local))
+    if (!this.#host.hasIssued(certificate))
+      throw new PeerRefusedError('a certificate of no trusted authority')
+    const signed = shownBytes(this.#binding('acceptor', certificate, this.#local))
     if (!verify('sha256', signed, certificate.publicKey, message.signature))
       throw new PeerRefusedError("the certificate is not the other side's own")
-    const claims = this.host.checkCertificate(claimsOf(certificate))
-    if (claims.node !== this.claimed.node) throw new PeerRefusedError("another node's certificate")
-    if (this.host.isRevoked(claims)) throw new PeerRefusedError('revoked')
-    this.shown = certificate
-    this.claimed = claims
+    const claims = this.#host.checkCertificate(claimsOf(certificate))
+    if (claims.node !== this.#claimed.node) throw new PeerRefusedError("another node's certificate")
+    if (this.#host.isRevoked(claims)) throw new PeerRefusedError('revoked')
+    this.#shown = certificate
+    this.#claimed = claims
     return { claims, certificate }
   }
 
   /** The other side proves that it holds its token. @throws PeerProtocolError, PeerRefusedError */
   takeProof(payload: Buffer): PullClaims {
     const message = decodeProof(payload)
-    const claims = this.host.checkCertificate(this.claimed)
-    const certificate = this.shown ?? this.remote
-    const binding = this.binding(this.isDialler ? 'acceptor' : 'dialler', certificate, this.local)
-    const token = this.host.checkProof(claims, message, binding, keyOf(certificate))
+    const claims = this.#host.checkCertificate(this.#claimed)
+    const certificate = this.#shown ?? this.#remote
+    const binding = this.#binding(this.#isDialler ? 'acceptor' : 'dialler', certificate, this.#local)
+    const token = this.#host.checkProof(claims, message, binding, keyOf(certificate))
     this.proven = { registry: claims.registry, token }
     return claims
   }
 
-  private binding(
-    role: ProofBinding['role'],
-    prover: X509Certificate,
-    verifier: X509Certificate,
-  ): ProofBinding {
-    return proofBinding(this.socket, { role, prover, verifier })
+  #binding(role: ProofBinding['role'], prover: X509Certificate, verifier: X509Certificate): ProofBinding {
+    return proofBinding(this.#socket, { role, prover, verifier })
   }
 }
 

@@ -5,29 +5,29 @@ export const SEND_BUFFERS_MAX = 64
 
 /** Reused buffers for outgoing blocks, header included. A fresh buffer per block costs more than its encryption. */
 export class SendBuffers {
-  private readonly free: Buffer[] = []
-  private made = 0
-  private readonly waiting = new Set<() => void>()
+  readonly #free: Buffer[] = []
+  #made = 0
+  readonly #waiting = new Set<() => void>()
 
   acquire(): Buffer | undefined {
-    const reused = this.free.pop()
+    const reused = this.#free.pop()
     if (reused) return reused
-    if (this.made >= SEND_BUFFERS_MAX) return undefined
-    this.made += 1
+    if (this.#made >= SEND_BUFFERS_MAX) return undefined
+    this.#made += 1
     return Buffer.allocUnsafeSlow(BLOCK_HEADER_BYTES + BLOCK_BYTES_MAX)
   }
 
   release(buffer: Buffer): void {
-    this.free.push(buffer)
-    for (const wake of this.waiting) {
-      this.waiting.delete(wake)
+    this.#free.push(buffer)
+    for (const wake of this.#waiting) {
+      this.#waiting.delete(wake)
       wake()
-      if (this.free.length === 0) return
+      if (this.#free.length === 0) return
     }
   }
 
   /** `wake` is called once, when a buffer is free. */
   whenFree(wake: () => void): void {
-    this.waiting.add(wake)
+    this.#waiting.add(wake)
   }
 }

@@ -49,20 +49,20 @@ export interface PeerLaneHost {
 export class PeerLane implements UploadLane {
   readonly queue: BlockAddress[] = []
   piece: number | undefined
-  private readonly writer: LinkWriter
-  private readonly host: PeerLaneHost
+  readonly #writer: LinkWriter
+  readonly #host: PeerLaneHost
   /** When the socket last took a block, or the lane began. */
   movedAtMs = Date.now()
-  private blocks = 0
+  #blocks = 0
   /** The last piece served, until the other side says that it has come or is not wanted any more. */
-  private unconfirmed: number | undefined
-  private confirmedInMs = UNCONFIRMED_MS
-  private timer: NodeJS.Timeout | undefined
-  private isClosed = false
+  #unconfirmed: number | undefined
+  #confirmedInMs = UNCONFIRMED_MS
+  #timer: NodeJS.Timeout | undefined
+  #isClosed = false
 
   constructor(writer: LinkWriter, host: PeerLaneHost) {
-    this.writer = writer
-    this.host = host
+    this.#writer = writer
+    this.#host = host
   }
 
   /**
@@ -70,15 +70,15 @@ export class PeerLane implements UploadLane {
    * @throws PeerProtocolError for a block that does not exist
    */
   ask({ piece, begin, length }: BlockAddress & { piece: PieceIndex }): boolean {
-    const pieceEnd = pieceBytesAt(this.host.layout, piece)
+    const pieceEnd = pieceBytesAt(this.#host.layout, piece)
     if (length <= 0 || length > BLOCK_BYTES_MAX || begin + length > pieceEnd)
       throw new PeerProtocolError('asked for a block that does not exist')
-    if (!this.host.hasPiece(piece) || this.queue.length >= REQUESTS_QUEUED_MAX) {
-      this.host.reject({ piece, begin, length })
+    if (!this.#host.hasPiece(piece) || this.queue.length >= REQUESTS_QUEUED_MAX) {
+      this.#host.reject({ piece, begin, length })
       return false
     }
     this.queue.push({ piece, begin, length })
-    this.host.onReady()
+    this.#host.onReady()
     return length >= BLOCK_BYTES_FOREIGN
   }
 
@@ -91,25 +91,25 @@ export class PeerLane implements UploadLane {
     const at = this.queue.findIndex((block) => block.piece === piece && block.begin === begin)
     if (at >= 0) {
       this.queue.splice(at, 1)
-      this.host.reject({ piece, begin, length })
+      this.#host.reject({ piece, begin, length })
     }
-    return this.confirm(piece)
+    return this.#confirm(piece)
   }
 
   piecesHad(): number {
-    return this.host.piecesHad()
+    return this.#host.piecesHad()
   }
 
   canWrite(): boolean {
-    return !this.isClosed && this.blocks < LANE_BLOCKS_MAX
+    return !this.#isClosed && this.#blocks < LANE_BLOCKS_MAX
   }
 
   isSending(): boolean {
-    return this.blocks > 0 || this.unconfirmed !== undefined
+    return this.#blocks > 0 || this.#unconfirmed !== undefined
   }
 
   isStalled(): boolean {
-    const patienceMs = this.blocks > 0 ? LANE_STALLED_MS : this.confirmedInMs
+    const patienceMs = this.#blocks > 0 ? LANE_STALLED_MS : this.#confirmedInMs
     return this.isSending() && Date.now() - this.movedAtMs > patienceMs
   }
 
@@ -117,73 +117,75 @@ export class PeerLane implements UploadLane {
    * Reads the block and sends it.
    * @returns false when no buffer is free: ask again when one is; undefined when the connection ended over it
    */
-  serve(...served: Parameters<PeerLane['begin']>): boolean | undefined {
-    return this.host.boundary.run(() => this.begin(...served))
+  serve(
+    ...served: [block: BlockAddress, file: Pick<StoredBlob, 'readBlock'>, buffers: SendBuffers]
+  ): boolean | undefined {
+    return this.#host.boundary.run(() => this.#begin(...served))
   }
 
-  private begin(block: BlockAddress, file: Pick<StoredBlob, 'readBlock'>, buffers: SendBuffers): boolean {
+  #begin(block: BlockAddress, file: Pick<StoredBlob, 'readBlock'>, buffers: SendBuffers): boolean {
     const buffer = buffers.acquire()
     if (!buffer) return false
-    if (this.blocks === 0) this.movedAtMs = Date.now()
-    this.blocks += 1
-    if (this.host.confirmsPieces) this.unconfirmed = block.piece
-    this.watch()
+    if (this.#blocks === 0) this.movedAtMs = Date.now()
+    this.#blocks += 1
+    if (this.#host.confirmsPieces) this.#unconfirmed = block.piece
+    this.#watch()
     let isDone = false
     // Once, whatever fails: a buffer that is given back twice would carry two blocks at once.
     const done = () => {
       if (isDone) return
       isDone = true
-      this.blocks -= 1
+      this.#blocks -= 1
       this.movedAtMs = Date.now()
       buffers.release(buffer)
-      this.host.onReady()
+      this.#host.onReady()
     }
     // Not at once: the queue still holds this block, and would be asked for it again from in here.
-    const doneSoon = () => queueMicrotask(this.host.boundary.callback(done))
+    const doneSoon = () => queueMicrotask(this.#host.boundary.callback(done))
     const send = (isRead: boolean) => {
-      if (!isRead || this.isClosed) {
+      if (!isRead || this.#isClosed) {
         doneSoon()
-        this.host.reject(block)
+        this.#host.reject(block)
         return
       }
-      this.host.onServed(block)
+      this.#host.onServed(block)
       writeBlockHeader(buffer, block)
-      this.writer.sendBlock(buffer.subarray(0, BLOCK_HEADER_BYTES + block.length), done)
+      this.#writer.sendBlock(buffer.subarray(0, BLOCK_HEADER_BYTES + block.length), done)
     }
-    const position = block.piece * this.host.layout.pieceBytes + block.begin
+    const position = block.piece * this.#host.layout.pieceBytes + block.begin
     const wanted = { at: BLOCK_HEADER_BYTES, length: block.length, position }
-    file.readBlock(buffer, wanted, this.host.boundary.callback(releasing(send, doneSoon)))
+    file.readBlock(buffer, wanted, this.#host.boundary.callback(releasing(send, doneSoon)))
     return true
   }
 
   close(): void {
-    this.isClosed = true
-    clearTimeout(this.timer)
+    this.#isClosed = true
+    clearTimeout(this.#timer)
   }
 
-  private confirm(piece: number): boolean {
-    if (piece !== this.unconfirmed) return false
-    this.unconfirmed = undefined
-    this.confirmedInMs = LANE_STALLED_MS
+  #confirm(piece: number): boolean {
+    if (piece !== this.#unconfirmed) return false
+    this.#unconfirmed = undefined
+    this.#confirmedInMs = LANE_STALLED_MS
     this.movedAtMs = Date.now()
-    this.host.onReady()
+    this.#host.onReady()
     return true
   }
 
-  private watch(): void {
-    if (this.timer || this.isClosed) return
+  #watch(): void {
+    if (this.#timer || this.#isClosed) return
     const look = () => {
-      this.timer = undefined
+      this.#timer = undefined
       if (!this.isSending()) return
-      const isDead = this.blocks > 0 && Date.now() - this.movedAtMs > LANE_DEAD_MS
-      if (isDead) return this.host.onDead()
-      if (this.blocks > 0 || !this.isStalled()) this.watch()
-      else this.confirmedInMs /= 2
+      const isDead = this.#blocks > 0 && Date.now() - this.movedAtMs > LANE_DEAD_MS
+      if (isDead) return this.#host.onDead()
+      if (this.#blocks > 0 || !this.isStalled()) this.#watch()
+      else this.#confirmedInMs /= 2
       // Others may have waited for this lane.
-      this.host.onReady()
+      this.#host.onReady()
     }
-    this.timer = setTimeout(this.host.boundary.callback(look), UNCONFIRMED_MS)
-    this.timer.unref()
+    this.#timer = setTimeout(this.#host.boundary.callback(look), UNCONFIRMED_MS)
+    this.#timer.unref()
   }
 }
 

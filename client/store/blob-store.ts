@@ -38,12 +38,12 @@ export class StoredBlob {
   /** SHA-1 of every piece, 20 bytes each, for stock clients; undefined until they were needed. */
   piecesSha1: Buffer | undefined
   usedAtMs = Date.now()
-  private readonly directory: string
-  private readonly cacheKey: CacheKey | undefined
-  private isClosed = false
-  private isDirty = true
-  private pins = 0
-  private readonly coldReads = new ColdReads()
+  readonly #directory: string
+  readonly #cacheKey: CacheKey | undefined
+  #isClosed = false
+  #isDirty = true
+  #pins = 0
+  readonly #coldReads = new ColdReads()
 
   constructor(
     directory: string,
@@ -57,8 +57,8 @@ export class StoredBlob {
       restored?: { fd: number; have: Bitfield; hashes: PieceHashes }
     },
   ) {
-    this.directory = directory
-    this.cacheKey = cacheKey
+    this.#directory = directory
+    this.#cacheKey = cacheKey
     this.swarm = blob.swarm
     this.key = blob.key
     this.repository = blob.repository
@@ -82,17 +82,17 @@ export class StoredBlob {
 
   touch(): void {
     this.usedAtMs = Date.now()
-    this.isDirty = true
+    this.#isDirty = true
   }
 
   markDirty(): void {
-    this.isDirty = true
+    this.#isDirty = true
   }
 
   /** Writes the state file if anything changed. Small (a few KiB for most blobs), so it is written at once. */
   save(): void {
-    if (!this.isDirty || this.isClosed) return
-    this.isDirty = false
+    if (!this.#isDirty || this.#isClosed) return
+    this.#isDirty = false
     const known = new Bitfield(this.layout.pieceCount)
     for (let piece = 0; piece < this.layout.pieceCount; piece++) {
       const index = piece as Parameters<Bitfield['has']>[0]
@@ -109,15 +109,15 @@ export class StoredBlob {
       pieces: known.toBytes().toString('base64url'),
       isMatched: this.isMatched,
       isHashed: this.isHashed,
-      cacheKey: this.cacheKey?.id,
+      cacheKey: this.#cacheKey?.id,
       piecesSha1: this.piecesSha1?.toString('base64url'),
       usedAtMs: this.usedAtMs,
     }
     try {
-      replaceFile(join(this.directory, 'state.json'), JSON.stringify(state))
+      replaceFile(join(this.#directory, 'state.json'), JSON.stringify(state))
     } catch {
       // A full disk: the state before stays, which names fewer pieces but none that is not there.
-      this.isDirty = true
+      this.#isDirty = true
     }
   }
 
@@ -126,11 +126,11 @@ export class StoredBlob {
    * @throws StoreClosedError when the blob has been closed or deleted
    */
   pin(): () => void {
-    if (this.isClosed) throw new StoreClosedError('the blob is gone from the store')
-    this.pins += 1
+    if (this.#isClosed) throw new StoreClosedError('the blob is gone from the store')
+    this.#pins += 1
     return () => {
-      this.pins -= 1
-      if (this.isClosed && this.pins === 0) closeSync(this.file.fd)
+      this.#pins -= 1
+      if (this.#isClosed && this.#pins === 0) closeSync(this.file.fd)
     }
   }
 
@@ -143,13 +143,13 @@ export class StoredBlob {
     block: { at: number; length: number; position: number },
     done: (isRead: boolean) => void,
   ): void {
-    if (this.isClosed) {
+    if (this.#isClosed) {
       done(false)
       return
     }
     const release = this.pin()
     const wanted = { target, ...block }
-    if (this.coldReads.take()) {
+    if (this.#coldReads.take()) {
       const settle = (isRead: boolean) => {
         release()
         done(isRead)
@@ -164,7 +164,7 @@ export class StoredBlob {
     } catch {
       // A broken disk costs this block, not the program: whoever asked is told that there is none.
     }
-    this.coldReads.took(performance.now() - startedAtMs)
+    this.#coldReads.took(performance.now() - startedAtMs)
     release()
     done(isRead)
   }
@@ -181,33 +181,33 @@ export class StoredBlob {
 
   close(): void {
     this.save()
-    this.end()
+    this.#end()
   }
 
   async delete(): Promise<void> {
-    this.end()
-    await rm(this.directory, { recursive: true, force: true })
+    this.#end()
+    await rm(this.#directory, { recursive: true, force: true })
   }
 
-  private end(): void {
-    if (this.isClosed) return
-    this.isClosed = true
-    if (this.pins === 0) closeSync(this.file.fd)
+  #end(): void {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    if (this.#pins === 0) closeSync(this.file.fd)
   }
 }
 
-/** The node's blobs on disk, bounded by `bytesMax`; the least recently used idle blob goes first. */
+/** The node's blobs on disk, bounded by `#bytesMax`; the least recently used idle blob goes first. */
 export class BlobStore {
-  private readonly directory: string
-  private readonly bytesMax: number
-  private readonly cacheKey: CacheKey | undefined
-  private readonly blobs = new Map<SwarmId, StoredBlob>()
-  private lastCreated: Promise<unknown> = Promise.resolve()
+  readonly #directory: string
+  readonly #bytesMax: number
+  readonly #cacheKey: CacheKey | undefined
+  readonly #blobs = new Map<SwarmId, StoredBlob>()
+  #lastCreated: Promise<unknown> = Promise.resolve()
 
   private constructor(directory: string, bytesMax: number, cacheKey: CacheKey | undefined) {
-    this.directory = directory
-    this.bytesMax = bytesMax
-    this.cacheKey = cacheKey
+    this.#directory = directory
+    this.#bytesMax = bytesMax
+    this.#cacheKey = cacheKey
   }
 
   /**
@@ -221,18 +221,18 @@ export class BlobStore {
     for (const name of await readdir(directory)) {
       const path = join(directory, name)
       const blob = isSwarmId(name) ? restoreBlob(path, name, cacheKey) : undefined
-      if (blob) store.blobs.set(blob.swarm, blob)
+      if (blob) store.#blobs.set(blob.swarm, blob)
       else await rm(path, { recursive: true, force: true })
     }
     return store
   }
 
   all(): StoredBlob[] {
-    return [...this.blobs.values()]
+    return [...this.#blobs.values()]
   }
 
   get(swarm: SwarmId): StoredBlob | undefined {
-    return this.blobs.get(swarm)
+    return this.#blobs.get(swarm)
   }
 
   /**
@@ -245,39 +245,39 @@ export class BlobStore {
     isIdle: (blob: StoredBlob) => boolean,
   ): Promise<{ created: StoredBlob; evicted: SwarmId[] }> {
     // One after the other: two at once would both count on the same room.
-    const creating = this.lastCreated.then(() => this.createNow(blob, isIdle))
-    this.lastCreated = creating.catch(() => undefined)
+    const creating = this.#lastCreated.then(() => this.#createNow(blob, isIdle))
+    this.#lastCreated = creating.catch(() => undefined)
     return creating
   }
 
-  private async createNow(
+  async #createNow(
     blob: ConstructorParameters<typeof StoredBlob>[1],
     isIdle: (blob: StoredBlob) => boolean,
   ): Promise<{ created: StoredBlob; evicted: SwarmId[] }> {
-    const evicted = await this.makeRoom(blob.bytes, isIdle)
-    const directory = join(this.directory, blob.swarm)
+    const evicted = await this.#makeRoom(blob.bytes, isIdle)
+    const directory = join(this.#directory, blob.swarm)
     await rm(directory, { recursive: true, force: true })
     await mkdir(directory, { mode: 0o700 })
-    const created = new StoredBlob(directory, blob, { cacheKey: this.cacheKey })
-    this.blobs.set(blob.swarm, created)
+    const created = new StoredBlob(directory, blob, { cacheKey: this.#cacheKey })
+    this.#blobs.set(blob.swarm, created)
     return { created, evicted }
   }
 
   async remove(swarm: SwarmId): Promise<void> {
-    const blob = this.blobs.get(swarm)
-    this.blobs.delete(swarm)
+    const blob = this.#blobs.get(swarm)
+    this.#blobs.delete(swarm)
     await blob?.delete()
   }
 
   close(): void {
-    for (const blob of this.blobs.values()) blob.close()
+    for (const blob of this.#blobs.values()) blob.close()
   }
 
-  private async makeRoom(bytes: number, isIdle: (blob: StoredBlob) => boolean): Promise<SwarmId[]> {
+  async #makeRoom(bytes: number, isIdle: (blob: StoredBlob) => boolean): Promise<SwarmId[]> {
     // Nothing is evicted for a blob that would not fit an empty store.
-    if (bytes > this.bytesMax) throw new StoreFullError(`no room for a blob of ${bytes} bytes`)
+    if (bytes > this.#bytesMax) throw new StoreFullError(`no room for a blob of ${bytes} bytes`)
     const evicted: SwarmId[] = []
-    while (!(await this.fits(bytes))) {
+    while (!(await this.#fits(bytes))) {
       // Asked only now: what was idle before the wait may have a reader since.
       const [victim] = this.all()
         .filter(isIdle)
@@ -289,10 +289,10 @@ export class BlobStore {
     return evicted
   }
 
-  private async fits(bytes: number): Promise<boolean> {
+  async #fits(bytes: number): Promise<boolean> {
     const used = this.all().reduce((sum, blob) => sum + blob.layout.blobBytes, 0)
-    const disk = await statfs(this.directory)
-    return used + bytes <= this.bytesMax && disk.bavail * disk.bsize >= bytes + DISK_RESERVE_BYTES
+    const disk = await statfs(this.#directory)
+    return used + bytes <= this.#bytesMax && disk.bavail * disk.bsize >= bytes + DISK_RESERVE_BYTES
   }
 }
 

@@ -11,22 +11,22 @@ const COLD_READS = 32
  * pool, so that a slow disk does not stall the event loop. Pure.
  */
 export class ColdReads {
-  private slow = 0
-  private left = 0
+  #slow = 0
+  #left = 0
 
   /** A read begins. @returns true when it goes through the thread pool */
   take(): boolean {
-    if (this.left === 0) return false
-    this.left -= 1
+    if (this.#left === 0) return false
+    this.#left -= 1
     return true
   }
 
   /** A read on the event loop took so long. */
   took(ms: number): void {
-    this.slow = ms > COLD_READ_MS ? this.slow + 1 : 0
-    if (this.slow < SLOW_READS_MAX) return
-    this.left = COLD_READS
+    this.#slow = ms > COLD_READ_MS ? this.#slow + 1 : 0
+    if (this.#slow < SLOW_READS_MAX) return
+    this.#left = COLD_READS
     // After those one slow read is enough to know that it is still so.
-    this.slow = SLOW_READS_MAX - 1
+    this.#slow = SLOW_READS_MAX - 1
   }
 }

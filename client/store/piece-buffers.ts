@@ -18,67 +18,67 @@ export interface PieceBuffer {
  * Invariant: in use plus free never exceeds PIECE_BUFFERS_BYTES_MAX.
  */
 export class PieceBuffers {
-  private readonly free = new Map<number, PieceBuffer[]>()
-  private totalBytes = 0
-  private readonly waiting = new Set<() => void>()
+  readonly #free = new Map<number, PieceBuffer[]>()
+  #totalBytes = 0
+  readonly #waiting = new Set<() => void>()
   /** Those that hold something, or wait. */
-  private readonly shares = new Set<PieceBufferShare>()
-  private readonly nowMs: () => number
+  readonly #shares = new Set<PieceBufferShare>()
+  readonly #nowMs: () => number
 
   constructor(nowMs: () => number = () => performance.now()) {
-    this.nowMs = nowMs
+    this.#nowMs = nowMs
   }
 
   /** For one blob. */
   share(): PieceBufferShare {
-    return new PieceBufferShare(this, this.nowMs)
+    return new PieceBufferShare(this, this.#nowMs)
   }
 
   /** @returns undefined when the bound is reached, or others come first: ask again after `onRelease` */
   take(share: PieceBufferShare, pieceBytes: number): PieceBuffer | undefined {
-    this.shares.add(share)
-    if (this.mustYield(share, pieceBytes)) return undefined
-    const reused = this.free.get(pieceBytes)?.pop()
+    this.#shares.add(share)
+    if (this.#mustYield(share, pieceBytes)) return undefined
+    const reused = this.#free.get(pieceBytes)?.pop()
     if (reused) return reused
-    if (this.totalBytes + pieceBytes > PIECE_BUFFERS_BYTES_MAX) this.dropFree(pieceBytes)
-    if (this.totalBytes + pieceBytes > PIECE_BUFFERS_BYTES_MAX) return undefined
-    this.totalBytes += pieceBytes
+    if (this.#totalBytes + pieceBytes > PIECE_BUFFERS_BYTES_MAX) this.#dropFree(pieceBytes)
+    if (this.#totalBytes + pieceBytes > PIECE_BUFFERS_BYTES_MAX) return undefined
+    this.#totalBytes += pieceBytes
     return { bytes: new Uint8Array(pieceBytes), pieceBytes }
   }
 
   give(buffer: PieceBuffer): void {
     const { pieceBytes } = buffer
-    const list = this.free.get(pieceBytes)
+    const list = this.#free.get(pieceBytes)
     // Memory that did not come back from the verifying thread is gone.
-    if (buffer.bytes.length === 0) this.totalBytes -= pieceBytes
+    if (buffer.bytes.length === 0) this.#totalBytes -= pieceBytes
     else if (list) list.push(buffer)
-    else this.free.set(pieceBytes, [buffer])
-    for (const wake of this.waiting) wake()
+    else this.#free.set(pieceBytes, [buffer])
+    for (const wake of this.#waiting) wake()
   }
 
   /** `wake` is called after every release until it is taken off again. */
   onRelease(wake: () => void): () => void {
-    this.waiting.add(wake)
-    return () => this.waiting.delete(wake)
+    this.#waiting.add(wake)
+    return () => this.#waiting.delete(wake)
   }
 
   /** It would have more than an equal part while one that has less waits. */
-  private mustYield(share: PieceBufferShare, pieceBytes: number): boolean {
-    for (const other of this.shares)
-      if (other !== share && other.heldBytes === 0 && !other.isWaiting) this.shares.delete(other)
-    const part = PIECE_BUFFERS_BYTES_MAX / this.shares.size
+  #mustYield(share: PieceBufferShare, pieceBytes: number): boolean {
+    for (const other of this.#shares)
+      if (other !== share && other.heldBytes === 0 && !other.isWaiting) this.#shares.delete(other)
+    const part = PIECE_BUFFERS_BYTES_MAX / this.#shares.size
     if (share.heldBytes + pieceBytes <= part) return false
-    for (const other of this.shares)
+    for (const other of this.#shares)
       if (other !== share && other.isWaiting && other.heldBytes + pieceBytes <= part) return true
     return false
   }
 
   /** Gives up free buffers of other sizes until `bytes` more fit. */
-  private dropFree(bytes: number): void {
-    for (const [size, list] of this.free) {
-      while (list.length > 0 && this.totalBytes + bytes > PIECE_BUFFERS_BYTES_MAX) {
+  #dropFree(bytes: number): void {
+    for (const [size, list] of this.#free) {
+      while (list.length > 0 && this.#totalBytes + bytes > PIECE_BUFFERS_BYTES_MAX) {
         list.pop()
-        this.totalBytes -= size
+        this.#totalBytes -= size
       }
     }
   }
@@ -87,24 +87,24 @@ export class PieceBuffers {
 /** What one blob has of them. */
 export class PieceBufferShare {
   heldBytes = 0
-  private waitsUntilMs = 0
-  private readonly all: PieceBuffers
-  private readonly nowMs: () => number
+  #waitsUntilMs = 0
+  readonly #all: PieceBuffers
+  readonly #nowMs: () => number
 
   constructor(all: PieceBuffers, nowMs: () => number) {
-    this.all = all
-    this.nowMs = nowMs
+    this.#all = all
+    this.#nowMs = nowMs
   }
 
   /** It was refused a buffer a moment ago. */
   get isWaiting(): boolean {
-    return this.nowMs() < this.waitsUntilMs
+    return this.#nowMs() < this.#waitsUntilMs
   }
 
   /** @returns undefined when there is none now: ask again soon */
   acquire(pieceBytes: number): PieceBuffer | undefined {
-    const buffer = this.all.take(this, pieceBytes)
-    this.waitsUntilMs = buffer ? 0 : this.nowMs() + WAITING_MS
+    const buffer = this.#all.take(this, pieceBytes)
+    this.#waitsUntilMs = buffer ? 0 : this.#nowMs() + WAITING_MS
     if (buffer) this.heldBytes += pieceBytes
     return buffer
   }
@@ -116,7 +116,7 @@ export class PieceBufferShare {
       const buffer = this.acquire(pieceBytes)
       if (buffer) return buffer
       await new Promise<void>((resolve) => {
-        const off = this.all.onRelease(() => {
+        const off = this.#all.onRelease(() => {
           off()
           resolve()
         })
@@ -126,6 +126,6 @@ export class PieceBufferShare {
 
   release(buffer: PieceBuffer): void {
     this.heldBytes -= buffer.pieceBytes
-    this.all.give(buffer)
+    this.#all.give(buffer)
   }
 }

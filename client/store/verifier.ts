@@ -23,32 +23,32 @@ interface Waiter {
  * a thread that ends costs the jobs that it had, and another one takes its place: what it knew of whole blobs is read back.
  */
 export class Verifier {
-  private worker: Worker
-  private isClosed = false
-  private readonly defects: Defects
-  private readonly waiting = new Map<number, Waiter>()
-  private jobs = 0
-  private wholes = 0
+  #worker: Worker
+  #isClosed = false
+  readonly #defects: Defects
+  readonly #waiting = new Map<number, Waiter>()
+  #jobs = 0
+  #wholes = 0
 
   constructor(defects: Defects) {
-    this.defects = defects
-    this.worker = this.start()
+    this.#defects = defects
+    this.#worker = this.#start()
   }
 
-  private start(): Worker {
+  #start(): Worker {
     const worker = new Worker(new URL('./verify-worker.ts', import.meta.url), {
       resourceLimits: { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 4 },
     })
     worker.unref()
-    worker.on('message', (result: JobResult) => this.settle(result))
+    worker.on('message', (result: JobResult) => this.#settle(result))
     let cause: unknown
     worker.on('error', (error) => {
       cause = error
     })
     worker.once('exit', (code) => {
-      if (this.isClosed) return
-      this.failAll(this.defects.note('verify_job', cause ?? new Error(`the thread ended with ${code}`)))
-      this.worker = this.start()
+      if (this.#isClosed) return
+      this.#failAll(this.#defects.note('verify_job', cause ?? new Error(`the thread ended with ${code}`)))
+      this.#worker = this.#start()
     })
     return worker
   }
@@ -68,22 +68,22 @@ export class Verifier {
       whole: number | undefined
     },
   ): Promise<string> {
-    return this.run({ kind: 'piece', bytes: buffer.bytes, ...job }, buffer)
+    return this.#run({ kind: 'piece', bytes: buffer.bytes, ...job }, buffer)
   }
 
   /** Begins the SHA-256 of a whole blob. @returns its handle */
   beginWhole(): number {
-    this.wholes += 1
-    return this.wholes
+    this.#wholes += 1
+    return this.#wholes
   }
 
   advanceWhole(whole: number, file: BlobFile, to: number): Promise<string> {
-    return this.run({ kind: 'advance', whole, file, to })
+    return this.#run({ kind: 'advance', whole, file, to })
   }
 
   /** @returns the hex digest */
   endWhole(whole: number): Promise<string> {
-    return this.run({ kind: 'end', whole })
+    return this.#run({ kind: 'end', whole })
   }
 
   /** In steps, so that pieces waiting to be verified get their turn. @returns 20 bytes a piece */
@@ -91,43 +91,43 @@ export class Verifier {
     const hashes: string[] = []
     for (let from = 0; from < blobBytes; from += SHA1_STEP_BYTES) {
       const to = Math.min(from + SHA1_STEP_BYTES, blobBytes)
-      hashes.push(await this.run({ kind: 'sha1', file, from, to, pieceBytes }))
+      hashes.push(await this.#run({ kind: 'sha1', file, from, to, pieceBytes }))
     }
     return Buffer.from(hashes.join(''), 'hex')
   }
 
   async close(): Promise<void> {
-    this.isClosed = true
-    await this.worker.terminate()
-    this.failAll(new Error('the verifier is closed'))
+    this.#isClosed = true
+    await this.#worker.terminate()
+    this.#failAll(new Error('the verifier is closed'))
   }
 
-  private run(job: WithoutNumber<Job>, buffer?: PieceBuffer): Promise<string> {
-    this.jobs += 1
-    const number = this.jobs
+  #run(job: WithoutNumber<Job>, buffer?: PieceBuffer): Promise<string> {
+    this.#jobs += 1
+    const number = this.#jobs
     return new Promise((resolve, reject) => {
-      this.waiting.set(number, { resolve, reject, buffer })
-      this.worker.postMessage({ ...job, job: number }, buffer ? [buffer.bytes.buffer] : [])
+      this.#waiting.set(number, { resolve, reject, buffer })
+      this.#worker.postMessage({ ...job, job: number }, buffer ? [buffer.bytes.buffer] : [])
     })
   }
 
-  private settle(result: JobResult): void {
-    const waiter = this.waiting.get(result.job)
+  #settle(result: JobResult): void {
+    const waiter = this.#waiting.get(result.job)
     if (!waiter) return
-    this.waiting.delete(result.job)
+    this.#waiting.delete(result.job)
     if (waiter.buffer && result.bytes) waiter.buffer.bytes = result.bytes
-    if ('error' in result) waiter.reject(this.errorOf(result.error))
+    if ('error' in result) waiter.reject(this.#errorOf(result.error))
     else waiter.resolve(result.value)
   }
 
-  private errorOf({ message, stack, isOfStorage }: JobError): Error {
+  #errorOf({ message, stack, isOfStorage }: JobError): Error {
     const cause = Object.assign(new Error(message), { stack })
     if (isOfStorage) return new StoreWriteError('the blob file cannot be read or written', { cause })
-    return this.defects.note('verify_job', cause)
+    return this.#defects.note('verify_job', cause)
   }
 
-  private failAll(error: Error): void {
-    for (const waiter of this.waiting.values()) waiter.reject(error)
-    this.waiting.clear()
+  #failAll(error: Error): void {
+    for (const waiter of this.#waiting.values()) waiter.reject(error)
+    this.#waiting.clear()
   }
 }

@@ -3,20 +3,20 @@ import type { PeerLink } from '../peer/peer-link.ts'
 
 /** Where a swarm's accepted links come from and what they moved: what they have to show for their places. */
 export class AcceptedLinks {
-  private readonly accepted = new WeakMap<PeerLink, { network: string; receivedAtMs: number }>()
+  readonly #accepted = new WeakMap<PeerLink, { network: string; receivedAtMs: number }>()
 
   add(link: PeerLink, network: string): void {
-    this.accepted.set(link, { network, receivedAtMs: 0 })
+    this.#accepted.set(link, { network, receivedAtMs: 0 })
   }
 
   /** A block came from it. */
   received(link: PeerLink): void {
-    const known = this.accepted.get(link)
+    const known = this.#accepted.get(link)
     if (known) known.receivedAtMs = Date.now()
   }
 
   placeOf(link: PeerLink, isOpening: boolean): Place {
-    const { network, receivedAtMs = 0 } = this.accepted.get(link) ?? {}
+    const { network, receivedAtMs = 0 } = this.#accepted.get(link) ?? {}
     const { movedAtMs, queue } = link.lane
     const state = isOpening ? 'opening' : queue.length > 0 ? 'asking' : 'quiet'
     return { network, movedAtMs: Math.max(movedAtMs, receivedAtMs), state }

@@ -9,28 +9,28 @@ import type { StoredBlob } from '../store/blob-store.ts'
  * node's own reader also without one; when its signed hash turns out to be another, that is a dispute.
  */
 export class AnnounceablePieces {
-  private readonly stored: StoredBlob
+  readonly #stored: StoredBlob
   /** Hashes of stored pieces that no signed hash agrees with (yet). */
-  private readonly unsigned = new Map<PieceIndex, Buffer>()
+  readonly #unsigned = new Map<PieceIndex, Buffer>()
 
   constructor(stored: StoredBlob) {
-    this.stored = stored
+    this.#stored = stored
   }
 
   /** The piece was verified and written. */
   add(piece: PieceIndex, hash: Buffer): void {
-    if (!this.stored.hashes.get(piece)?.equals(hash)) this.unsigned.set(piece, hash)
-    this.stored.have.add(piece)
-    this.stored.markDirty()
+    if (!this.#stored.hashes.get(piece)?.equals(hash)) this.#unsigned.set(piece, hash)
+    this.#stored.have.add(piece)
+    this.#stored.markDirty()
   }
 
   isAnnounceable(piece: PieceIndex): boolean {
-    return this.stored.have.has(piece) && this.stored.hashes.has(piece) && !this.unsigned.has(piece)
+    return this.#stored.have.has(piece) && this.#stored.hashes.has(piece) && !this.#unsigned.has(piece)
   }
 
   announceable(): Bitfield {
-    const field = new Bitfield(this.stored.layout.pieceCount)
-    for (const piece of allPieces(this.stored.layout)) if (this.isAnnounceable(piece)) field.add(piece)
+    const field = new Bitfield(this.#stored.layout.pieceCount)
+    for (const piece of allPieces(this.#stored.layout)) if (this.isAnnounceable(piece)) field.add(piece)
     return field
   }
 
@@ -39,23 +39,23 @@ export class AnnounceablePieces {
    * @returns the stored pieces that may be announced by it; undefined when it said nothing new
    */
   learn(batch: HashBatch): PieceIndex[] | undefined {
-    if (!this.stored.hashes.add(batch)) return undefined
-    this.stored.markDirty()
+    if (!this.#stored.hashes.add(batch)) return undefined
+    this.#stored.markDirty()
     const pieces = Array.from(
       { length: batchPieceCount(batch) },
       (_, at) => (batch.firstPiece + at) as PieceIndex,
     )
     for (const piece of pieces) {
-      const own = this.unsigned.get(piece)
-      if (own && this.stored.hashes.get(piece)?.equals(own)) this.unsigned.delete(piece)
+      const own = this.#unsigned.get(piece)
+      if (own && this.#stored.hashes.get(piece)?.equals(own)) this.#unsigned.delete(piece)
     }
     return pieces.filter((piece) => this.isAnnounceable(piece))
   }
 
   /** Pieces whose signed hash is not that of what the registry sent. */
   disputed(): { piece: PieceIndex; hash: Buffer }[] {
-    return [...this.unsigned]
-      .filter(([piece]) => this.stored.hashes.has(piece))
+    return [...this.#unsigned]
+      .filter(([piece]) => this.#stored.hashes.has(piece))
       .map(([piece, hash]) => ({ piece, hash }))
   }
 
@@ -65,13 +65,13 @@ export class AnnounceablePieces {
    * @returns true when hashes were dropped
    */
   retain(isSigned: (batch: HashBatch) => boolean): boolean {
-    const dropped = this.stored.hashes.retain(isSigned)
+    const dropped = this.#stored.hashes.retain(isSigned)
     if (dropped.length === 0) return false
-    if (!this.stored.isMatched) {
+    if (!this.#stored.isMatched) {
       // What came from the registry and is not what such a hash says is right all the same.
-      for (const piece of dropped) if (!this.unsigned.has(piece)) this.stored.have.delete(piece)
+      for (const piece of dropped) if (!this.#unsigned.has(piece)) this.#stored.have.delete(piece)
     }
-    this.stored.markDirty()
+    this.#stored.markDirty()
     return true
   }
 
@@ -81,10 +81,10 @@ export class AnnounceablePieces {
    * @returns true when pieces were dropped
    */
   raiseEpoch(epoch: number): boolean {
-    if (!this.stored.hashes.raiseEpoch(epoch) || this.stored.isMatched) return false
-    for (const piece of allPieces(this.stored.layout)) this.stored.have.delete(piece)
-    this.unsigned.clear()
-    this.stored.markDirty()
+    if (!this.#stored.hashes.raiseEpoch(epoch) || this.#stored.isMatched) return false
+    for (const piece of allPieces(this.#stored.layout)) this.#stored.have.delete(piece)
+    this.#unsigned.clear()
+    this.#stored.markDirty()
     return true
   }
 }

@@ -3,25 +3,25 @@ import type { PieceIndex } from '../../core/metainfo.ts'
 
 /** Joins the announcements of one turn of the event loop, so that every peer gets them in one write. */
 export class Announcements {
-  private readonly send: (batches: HashBatch[], pieces: PieceIndex[]) => void
-  private due: { pieces: PieceIndex[]; batches: HashBatch[] } | undefined
+  readonly #send: (batches: HashBatch[], pieces: PieceIndex[]) => void
+  #due: { pieces: PieceIndex[]; batches: HashBatch[] } | undefined
 
   constructor(send: (batches: HashBatch[], pieces: PieceIndex[]) => void) {
-    this.send = send
+    this.#send = send
   }
 
   add(batches: HashBatch[], pieces: PieceIndex[]): void {
-    if (!this.due) {
-      this.due = { pieces: [], batches: [] }
-      setImmediate(() => this.flush())
+    if (!this.#due) {
+      this.#due = { pieces: [], batches: [] }
+      setImmediate(() => this.#flush())
     }
-    this.due.pieces.push(...pieces)
-    this.due.batches.push(...batches)
+    this.#due.pieces.push(...pieces)
+    this.#due.batches.push(...batches)
   }
 
-  private flush(): void {
-    const due = this.due
-    this.due = undefined
-    if (due) this.send(due.batches, due.pieces)
+  #flush(): void {
+    const due = this.#due
+    this.#due = undefined
+    if (due) this.#send(due.batches, due.pieces)
   }
 }

@@ -20,43 +20,43 @@ interface BatchRenewalParts {
 /**
  * Has a swarm's hashes signed anew when the tracker signs with another key: peers would refuse them once the previous
  * key is withdrawn. What the tracker does not sign again, and no trusted key signed, counts no more: it may be the work
- * of whoever the key was withdrawn for. Invariant: `settledVersion` is the state of the keys for which that was done.
+ * of whoever the key was withdrawn for. Invariant: `#settledVersion` is the state of the keys for which that was done.
  */
 export class BatchRenewal {
-  private readonly parts: BatchRenewalParts
-  private settledVersion = -1
-  private running: Promise<void> | undefined
+  readonly #parts: BatchRenewalParts
+  #settledVersion = -1
+  #running: Promise<void> | undefined
 
   constructor(parts: BatchRenewalParts) {
-    this.parts = parts
+    this.#parts = parts
   }
 
   /** Does what is due; when the tracker does not answer, the next call tries again. */
   run(): Promise<void> {
-    if (this.settledVersion === this.parts.trust.batchKeysVersion) return Promise.resolve()
-    this.running ??= this.renew()
-      .catch((error) => this.parts.log.debug({ err: error }, 'the hashes were not signed anew'))
+    if (this.#settledVersion === this.#parts.trust.batchKeysVersion) return Promise.resolve()
+    this.#running ??= this.#renew()
+      .catch((error) => this.#parts.log.debug({ err: error }, 'the hashes were not signed anew'))
       .finally(() => {
-        this.running = undefined
+        this.#running = undefined
       })
-    return this.running
+    return this.#running
   }
 
-  private async renew(): Promise<void> {
-    const { stored, trust } = this.parts
+  async #renew(): Promise<void> {
+    const { stored, trust } = this.#parts
     const { batchKeysVersion } = trust
     const isOutdated = (batch: HashBatch) => !trust.isNewlySigned(batch)
     if (stored.hashes.batches.some(isOutdated)) {
-      await this.askAnew()
-      this.parts.retain((batch) => trust.isSigned(batch))
+      await this.#askAnew()
+      this.#parts.retain((batch) => trust.isSigned(batch))
       stored.markDirty()
       stored.save()
     }
-    this.settledVersion = batchKeysVersion
+    this.#settledVersion = batchKeysVersion
   }
 
-  private async askAnew(): Promise<void> {
-    const { stored, tracker } = this.parts
+  async #askAnew(): Promise<void> {
+    const { stored, tracker } = this.#parts
     const { hashes } = stored
     const { epoch } = hashes
     const runs = hashes.runs().map(({ hashes: bytes, ...run }) => ({
@@ -67,7 +67,7 @@ export class BatchRenewal {
       const some = runs.slice(at, at + RENEWED_RUNS_MAX)
       const { batches } = await tracker.batches(stored.swarm, { epoch, runs: some })
       // News when the tracker has them confirmed by now.
-      this.parts.learnBatches(batches)
+      this.#parts.learnBatches(batches)
       hashes.renew(batches)
     }
   }

@@ -23,36 +23,36 @@ const CHUNK_BYTES = 256 * 1024
  * read comes to its end with bytes that were delivered on claims which the whole blob's digest did not bear out.
  */
 export class BlobReader implements OpenBlob {
-  private readonly swarm: Swarm
-  private readonly request: BlobRequest
-  private readonly registry: RegistryClient
-  private readonly abort = new AbortController()
+  readonly #swarm: Swarm
+  readonly #request: BlobRequest
+  readonly #registry: RegistryClient
+  readonly #abort = new AbortController()
   /** One buffer, used again for every chunk: fresh ones would be collected too late. */
-  private readonly chunk = Buffer.allocUnsafeSlow(CHUNK_BYTES)
+  readonly #chunk = Buffer.allocUnsafeSlow(CHUNK_BYTES)
   /** What was delivered can still be read when the blob has left the store. */
-  private readonly unpin: () => void
+  readonly #unpin: () => void
   /** The epoch of the claims that delivered bytes rest on; undefined while there are none. */
-  private claimsEpoch: number | undefined
-  private isClosed = false
+  #claimsEpoch: number | undefined
+  #isClosed = false
 
   constructor(swarm: Swarm, options: { request: BlobRequest; registry: RegistryClient }) {
-    this.swarm = swarm
-    this.request = options.request
-    this.registry = options.registry
-    this.unpin = swarm.stored.pin()
+    this.#swarm = swarm
+    this.#request = options.request
+    this.#registry = options.registry
+    this.#unpin = swarm.stored.pin()
     // From now on the blob is wanted, so that the download begins before the first read.
     swarm.setPosition(this, 0)
   }
 
   get bytes(): number {
-    return this.swarm.layout.blobBytes
+    return this.#swarm.layout.blobBytes
   }
 
   async *read(start: number, end: number): AsyncGenerator<Uint8Array> {
     let at = start
     try {
       while (at < end) {
-        const bytes = await this.nextChunk(at, end)
+        const bytes = await this.#nextChunk(at, end)
         yield bytes
         at += bytes.length
       }
@@ -60,55 +60,55 @@ export class BlobReader implements OpenBlob {
       if (
         error instanceof BlobDistrustedError ||
         error instanceof ClientClosedError ||
-        this.abort.signal.aborted
+        this.#abort.signal.aborted
       ) {
         throw error
       }
-      this.swarm.log.warn({ err: error, at }, 'the rest of the blob comes from the registry')
-      if (this.claimsEpoch === undefined) yield* this.readFromRegistry(at, end)
-      else yield* this.readAfterClaims(start, at, end)
+      this.#swarm.log.warn({ err: error, at }, 'the rest of the blob comes from the registry')
+      if (this.#claimsEpoch === undefined) yield* this.#readFromRegistry(at, end)
+      else yield* this.#readAfterClaims(start, at, end)
     }
   }
 
   close(): void {
-    if (this.isClosed) return
-    this.isClosed = true
-    this.abort.abort()
-    this.swarm.removeReader(this)
-    this.unpin()
+    if (this.#isClosed) return
+    this.#isClosed = true
+    this.#abort.abort()
+    this.#swarm.removeReader(this)
+    this.#unpin()
   }
 
-  private async nextChunk(at: number, end: number): Promise<Buffer> {
-    if (this.abort.signal.aborted) throw new ReadClosedError('the reader was closed')
-    const { layout, stored } = this.swarm
+  async #nextChunk(at: number, end: number): Promise<Buffer> {
+    if (this.#abort.signal.aborted) throw new ReadClosedError('the reader was closed')
+    const { layout, stored } = this.#swarm
     const piece = Math.floor(at / layout.pieceBytes) as PieceIndex
-    this.swarm.setPosition(this, piece)
-    await this.swarm.until(this, () => stored.have.has(piece))
+    this.#swarm.setPosition(this, piece)
+    await this.#swarm.until(this, () => stored.have.has(piece))
     const pieceEnd = Math.min((piece + 1) * layout.pieceBytes, end)
     let to = Math.min(at + CHUNK_BYTES, pieceEnd)
     // The last byte is held back until the whole blob is known to be what the digest says.
     if (to === layout.blobBytes && !stored.isMatched) {
       if (to - at > 1) to -= 1
-      else await this.swarm.until(this, () => stored.isMatched)
+      else await this.#swarm.until(this, () => stored.isMatched)
     }
-    this.checkClaims()
-    return this.readStored(at, to)
+    this.#checkClaims()
+    return this.#readStored(at, to)
   }
 
   /** A risen epoch says that a claim was wrong: what is here now may be right, what was delivered may not. */
-  private checkClaims(): void {
-    const { isMatched, hashes } = this.swarm.stored
-    if (this.claimsEpoch !== undefined && this.claimsEpoch !== hashes.epoch)
+  #checkClaims(): void {
+    const { isMatched, hashes } = this.#swarm.stored
+    if (this.#claimsEpoch !== undefined && this.#claimsEpoch !== hashes.epoch)
       throw new BlobDistrustedError('a hash that delivered bytes rest on was withdrawn')
     // Confirmed hashes are claims of two: what they let through still has to match the digest with what follows.
-    this.claimsEpoch = isMatched ? undefined : hashes.epoch
+    this.#claimsEpoch = isMatched ? undefined : hashes.epoch
   }
 
-  private async readStored(from: number, to: number): Promise<Buffer> {
-    const buffer = this.chunk.subarray(0, to - from)
+  async #readStored(from: number, to: number): Promise<Buffer> {
+    const buffer = this.#chunk.subarray(0, to - from)
     const wanted = { at: 0, length: buffer.length, position: from }
     const isRead = await new Promise<boolean>((resolve) => {
-      this.swarm.stored.readBlock(buffer, wanted, resolve)
+      this.#swarm.stored.readBlock(buffer, wanted, resolve)
     })
     if (!isRead) throw new BlobUnavailableError('the blob file cannot be read')
     return buffer
@@ -118,45 +118,45 @@ export class BlobReader implements OpenBlob {
    * What was delivered was never matched as a whole, so that is done here: the end is held back until it is. Of a part
    * of a blob nobody can tell.
    */
-  private async *readAfterClaims(start: number, at: number, end: number): AsyncGenerator<Uint8Array> {
-    if (start !== 0 || end !== this.bytes || this.claimsEpoch !== this.swarm.stored.hashes.epoch)
+  async *#readAfterClaims(start: number, at: number, end: number): AsyncGenerator<Uint8Array> {
+    if (start !== 0 || end !== this.bytes || this.#claimsEpoch !== this.#swarm.stored.hashes.epoch)
       throw new BlobDistrustedError('what was delivered of the blob cannot be checked any more')
-    const hash = await this.hashOfFile(at)
+    const hash = await this.#hashOfFile(at)
     let left = end - at
-    for await (const bytes of this.readFromRegistry(at, end)) {
+    for await (const bytes of this.#readFromRegistry(at, end)) {
       hash.update(bytes)
       left -= bytes.length
-      if (left === 0 && hash.digest('hex') !== digestHex(this.request.digest))
+      if (left === 0 && hash.digest('hex') !== digestHex(this.#request.digest))
         throw new BlobDistrustedError('what was delivered of the blob was wrong')
       yield bytes
     }
   }
 
-  private async hashOfFile(bytes: number): Promise<Hash> {
+  async #hashOfFile(bytes: number): Promise<Hash> {
     const hash = createHash('sha256')
     for (let position = 0; position < bytes; ) {
-      this.abort.signal.throwIfAborted()
+      this.#abort.signal.throwIfAborted()
       const length = Math.min(CHUNK_BYTES, bytes - position)
-      const wanted = { target: this.chunk, at: 0, length, position }
-      const isRead = await readFile(this.swarm.stored.file, wanted)
+      const wanted = { target: this.#chunk, at: 0, length, position }
+      const isRead = await readFile(this.#swarm.stored.file, wanted)
       if (!isRead) throw new BlobUnavailableError('the blob file is shorter than its blob')
-      hash.update(this.chunk.subarray(0, length))
+      hash.update(this.#chunk.subarray(0, length))
       position += length
     }
     return hash
   }
 
-  private async *readFromRegistry(from: number, to: number): AsyncGenerator<Uint8Array> {
-    const { repository, digest, credential } = this.request
+  async *#readFromRegistry(from: number, to: number): AsyncGenerator<Uint8Array> {
+    const { repository, digest, credential } = this.#request
     try {
       yield* readRange({
-        registry: this.registry,
+        registry: this.#registry,
         repository,
         digest,
         credential,
         from,
         to,
-        signal: this.abort.signal,
+        signal: this.#abort.signal,
       })
     } catch (cause) {
       if (cause instanceof OriginRefusedError) throw cause

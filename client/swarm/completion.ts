@@ -46,23 +46,23 @@ export interface CompletionParts {
  * whose hashes were wrong.
  */
 export class Completion {
-  private readonly parts: CompletionParts
-  private isFinishing = false
-  private rechecking: Promise<void> | undefined
+  readonly #parts: CompletionParts
+  #isFinishing = false
+  #rechecking: Promise<void> | undefined
 
   constructor(parts: CompletionParts) {
-    this.parts = parts
+    this.#parts = parts
   }
 
   /** Matches the whole, unless two other nodes' matches make these hashes enough; then reports. */
   async finish(): Promise<void> {
-    const { stored, digestCheck, host, boundary } = this.parts
-    if (this.isFinishing || stored.isMatched) return
-    this.isFinishing = true
+    const { stored, digestCheck, host, boundary } = this.#parts
+    if (this.#isFinishing || stored.isMatched) return
+    this.#isFinishing = true
     try {
       const isHashed = digestCheck.isNeeded
       if (!(await digestCheck.isMatched())) {
-        boundary.run(() => this.reportWrongPiece())
+        boundary.run(() => this.#reportWrongPiece())
         host.fail(new BlobDistrustedError('the pieces do not add up to the digest'))
         return
       }
@@ -71,12 +71,12 @@ export class Completion {
       stored.markDirty()
       host.onMatched()
       await host.publish()
-      await this.report(isHashed ? 'whole' : 'pieces')
+      await this.#report(isHashed ? 'whole' : 'pieces')
       if (host.servesStockClients()) await this.piecesSha1()
     } catch (cause) {
       host.failWriting(cause)
     } finally {
-      this.isFinishing = false
+      this.#isFinishing = false
     }
   }
 
@@ -86,16 +86,16 @@ export class Completion {
    * @throws BlobDistrustedError when it is not what the digest says, and the copy is dropped; BlobUnavailableError
    */
   recheck(): Promise<void> {
-    const { stored } = this.parts
+    const { stored } = this.#parts
     if (!stored.isComplete || stored.isHashed) return Promise.resolve()
-    this.rechecking ??= this.hashStored().finally(() => {
-      this.rechecking = undefined
+    this.#rechecking ??= this.#hashStored().finally(() => {
+      this.#rechecking = undefined
     })
-    return this.rechecking
+    return this.#rechecking
   }
 
-  private async hashStored(): Promise<void> {
-    const { stored, digestCheck, host, boundary } = this.parts
+  async #hashStored(): Promise<void> {
+    const { stored, digestCheck, host, boundary } = this.#parts
     const isMatching = await digestCheck.isStoredMatching().catch((cause) => {
       throw new BlobUnavailableError('the blob could not be read again', { cause })
     })
@@ -108,18 +108,18 @@ export class Completion {
     const reason = new BlobDistrustedError('a blob that two nodes vouched for is not what its digest says')
     stored.isMatched = false
     // After a risen epoch there is no hash left to accuse anybody of.
-    if (stored.hashes.isComplete) boundary.run(() => this.reportWrongPiece())
+    if (stored.hashes.isComplete) boundary.run(() => this.#reportWrongPiece())
     host.fail(reason)
     throw reason
   }
 
   /** Without hashes of every piece (the tracker was not there to sign them) there is nothing to confirm. */
-  private async report(matched: 'whole' | 'pieces'): Promise<void> {
-    const { stored, pieces, tracker, host, log } = this.parts
+  async #report(matched: 'whole' | 'pieces'): Promise<void> {
+    const { stored, pieces, tracker, host, log } = this.#parts
     if (!stored.hashes.isComplete) return
     const disputed = pieces.disputed().slice(0, MISMATCH_PIECES_MAX)
     try {
-      if (disputed.length > 0) return await this.reportMismatch(disputed)
+      if (disputed.length > 0) return await this.#reportMismatch(disputed)
       const complete = (piecesSha1: string | null) =>
         tracker.complete(stored.swarm, { epoch: stored.hashes.epoch, matched, piecesSha1 })
       const answer = await complete(null)
@@ -132,8 +132,8 @@ export class Completion {
   }
 
   /** Someone published a wrong hash: finds out of which piece, from the registry, and tells the tracker. */
-  private async reportWrongPiece(): Promise<void> {
-    const { stored, access, log } = this.parts
+  async #reportWrongPiece(): Promise<void> {
+    const { stored, access, log } = this.#parts
     const { layout, hashes } = stored
     const { epoch } = hashes
     const stream = access.stream(0, layout.pieceCount, AbortSignal.timeout(FIND_WRONG_PIECE_MS_MAX))
@@ -147,8 +147,8 @@ export class Completion {
   }
 
   /** A piece that came from the registry is not what its published hash says. */
-  async reportWrong({ piece, hash }: WrongPiece, epoch = this.parts.stored.hashes.epoch): Promise<void> {
-    const { stored, tracker, log } = this.parts
+  async reportWrong({ piece, hash }: WrongPiece, epoch = this.#parts.stored.hashes.epoch): Promise<void> {
+    const { stored, tracker, log } = this.#parts
     log.warn({ piece }, 'a published hash is not that of the registry')
     try {
       await tracker.mismatch(stored.swarm, { epoch, pieces: [{ piece, hash: hash.toString('base64url') }] })
@@ -159,7 +159,7 @@ export class Completion {
 
   /** SHA-1 of every piece of the whole blob, for stock clients: one pass over it, once, off the event loop. */
   async piecesSha1(): Promise<Buffer> {
-    const { stored, verifier } = this.parts
+    const { stored, verifier } = this.#parts
     if (stored.piecesSha1) return stored.piecesSha1
     const hashes = await stored.withFile((file) => verifier.sha1OfPieces(file, stored.layout))
     stored.piecesSha1 = hashes
@@ -169,8 +169,8 @@ export class Completion {
   }
 
   /** The whole blob is right and these pieces are what the registry sent: whoever published other hashes was wrong. */
-  private async reportMismatch(disputed: ReturnType<AnnounceablePieces['disputed']>): Promise<void> {
-    const { stored, tracker, host } = this.parts
+  async #reportMismatch(disputed: ReturnType<AnnounceablePieces['disputed']>): Promise<void> {
+    const { stored, tracker, host } = this.#parts
     const pieces = disputed.map(({ piece, hash }) => ({ piece, hash: hash.toString('base64url') }))
     const { epoch } = await tracker.mismatch(stored.swarm, { epoch: stored.hashes.epoch, pieces })
     host.raiseEpoch(epoch)

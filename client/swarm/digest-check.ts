@@ -17,40 +17,40 @@ export const AUDITED_SHARE = 1 / 8
  * nothing to do, but for an audit: the pieces alone are enough, in one pass.
  */
 export class DigestCheck {
-  private readonly verifier: Verifier
-  private readonly stored: StoredBlob
-  private readonly isAudit: boolean
-  private begun: number | undefined
-  private advancedBytes = 0
+  readonly #verifier: Verifier
+  readonly #stored: StoredBlob
+  readonly #isAudit: boolean
+  #begun: number | undefined
+  #advancedBytes = 0
 
   constructor(verifier: Verifier, stored: StoredBlob, { isAudit }: { isAudit: boolean }) {
-    this.verifier = verifier
-    this.stored = stored
-    this.isAudit = isAudit
+    this.#verifier = verifier
+    this.#stored = stored
+    this.#isAudit = isAudit
   }
 
   /** The whole has to be hashed before it counts as matched. */
   get isNeeded(): boolean {
-    return !this.stored.isMatched && (this.isAudit || !this.stored.hashes.isConfirmed)
+    return !this.#stored.isMatched && (this.#isAudit || !this.#stored.hashes.isConfirmed)
   }
 
   /** Passed along with every piece that is verified; undefined when no whole hash is needed (any more). */
   get handle(): number | undefined {
     if (!this.isNeeded) return undefined
-    this.begun ??= this.verifier.beginWhole()
-    return this.begun
+    this.#begun ??= this.#verifier.beginWhole()
+    return this.#begun
   }
 
   /** A piece was stored: go on with what is there in order. */
   advance(): void {
     const { handle } = this
     if (handle === undefined) return
-    const { pieceBytes, blobBytes } = this.stored.layout
-    const contiguous = Math.min(this.stored.have.firstMissing() * pieceBytes, blobBytes)
-    while (this.advancedBytes < contiguous) {
-      this.advancedBytes = Math.min(contiguous, this.advancedBytes + STEP_BYTES)
+    const { pieceBytes, blobBytes } = this.#stored.layout
+    const contiguous = Math.min(this.#stored.have.firstMissing() * pieceBytes, blobBytes)
+    while (this.#advancedBytes < contiguous) {
+      this.#advancedBytes = Math.min(contiguous, this.#advancedBytes + STEP_BYTES)
       // A failure to read shows again at the end, where someone waits for it.
-      this.advanceTo(handle, this.advancedBytes).catch(() => undefined)
+      this.#advanceTo(handle, this.#advancedBytes).catch(() => undefined)
     }
   }
 
@@ -59,36 +59,36 @@ export class DigestCheck {
     const { handle } = this
     if (handle === undefined) return true
     this.advance()
-    await this.advanceTo(handle, this.stored.layout.blobBytes)
-    this.begun = undefined
-    return (await this.verifier.endWhole(handle)) === digestHex(this.stored.key.digest)
+    await this.#advanceTo(handle, this.#stored.layout.blobBytes)
+    this.#begun = undefined
+    return (await this.#verifier.endWhole(handle)) === digestHex(this.#stored.key.digest)
   }
 
   /** Hashes a blob that is whole from its file. @throws what reading throws */
   async isStoredMatching(): Promise<boolean> {
-    const { blobBytes } = this.stored.layout
-    const handle = this.verifier.beginWhole()
+    const { blobBytes } = this.#stored.layout
+    const handle = this.#verifier.beginWhole()
     try {
       for (let bytes = 0; bytes < blobBytes; ) {
         bytes = Math.min(blobBytes, bytes + STEP_BYTES)
-        await this.advanceTo(handle, bytes)
+        await this.#advanceTo(handle, bytes)
       }
     } catch (error) {
-      this.verifier.endWhole(handle).catch(() => undefined)
+      this.#verifier.endWhole(handle).catch(() => undefined)
       throw error
     }
-    return (await this.verifier.endWhole(handle)) === digestHex(this.stored.key.digest)
+    return (await this.#verifier.endWhole(handle)) === digestHex(this.#stored.key.digest)
   }
 
   /** Pieces were dropped, or the blob is done with: what was hashed so far counts for nothing. */
   abandon(): void {
     // The verifier may be closed by now; then there is nothing to forget.
-    if (this.begun !== undefined) this.verifier.endWhole(this.begun).catch(() => undefined)
-    this.begun = undefined
-    this.advancedBytes = 0
+    if (this.#begun !== undefined) this.#verifier.endWhole(this.#begun).catch(() => undefined)
+    this.#begun = undefined
+    this.#advancedBytes = 0
   }
 
-  private advanceTo(handle: number, bytes: number): Promise<string> {
-    return this.stored.withFile((file) => this.verifier.advanceWhole(handle, file, bytes))
+  #advanceTo(handle: number, bytes: number): Promise<string> {
+    return this.#stored.withFile((file) => this.#verifier.advanceWhole(handle, file, bytes))
   }
 }

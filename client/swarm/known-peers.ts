@@ -16,39 +16,39 @@ interface Known {
 
 /** Whom a swarm may dial, and when again after a failure. Peers that lied are never dialled again. */
 export class KnownPeers {
-  private readonly known = new Map<NodeId, Known>()
-  private readonly banned = new Set<NodeId>()
+  readonly #known = new Map<NodeId, Known>()
+  readonly #banned = new Set<NodeId>()
 
   add(peers: readonly Peer[]): void {
     for (const peer of peers) {
-      const before = this.known.get(peer.node)
+      const before = this.#known.get(peer.node)
       if (before) before.peer = peer
-      else if (this.known.size < KNOWN_MAX) this.known.set(peer.node, { peer, failures: 0, tryAtMs: 0 })
+      else if (this.#known.size < KNOWN_MAX) this.#known.set(peer.node, { peer, failures: 0, tryAtMs: 0 })
     }
   }
 
   get(node: NodeId): Peer | undefined {
-    return this.known.get(node)?.peer
+    return this.#known.get(node)?.peer
   }
 
   ban(node: NodeId): void {
-    this.banned.add(node)
-    this.known.delete(node)
+    this.#banned.add(node)
+    this.#known.delete(node)
   }
 
   isBanned(node: NodeId): boolean {
-    return this.banned.has(node)
+    return this.#banned.has(node)
   }
 
   get size(): number {
-    return this.known.size
+    return this.#known.size
   }
 
   /** The peers to dial now, at most `count`, those that failed least first. */
   due(nowMs: number, count: number, isConnected: (node: NodeId) => boolean): Peer[] {
-    return [...this.known.values()]
+    return [...this.#known.values()]
       .filter(
-        ({ peer, tryAtMs }) => tryAtMs <= nowMs && !this.banned.has(peer.node) && !isConnected(peer.node),
+        ({ peer, tryAtMs }) => tryAtMs <= nowMs && !this.#banned.has(peer.node) && !isConnected(peer.node),
       )
       .sort((a, b) => a.failures - b.failures)
       .slice(0, Math.max(0, count))
@@ -57,14 +57,14 @@ export class KnownPeers {
 
   /** A dial begins, or a connection ended: wait longer each time until one succeeds. */
   postpone(node: NodeId, nowMs: number): void {
-    const known = this.known.get(node)
+    const known = this.#known.get(node)
     if (!known) return
     known.failures += 1
     known.tryAtMs = nowMs + Math.min(RETRY_MS_MAX, RETRY_MS * 2 ** (known.failures - 1))
   }
 
   connected(node: NodeId): void {
-    const known = this.known.get(node)
+    const known = this.#known.get(node)
     if (known) known.failures = 0
   }
 }

@@ -31,10 +31,10 @@ export interface PieceIntakeParts {
  * was verified and written, and is announced only where its signed hash is known and right.
  */
 export class PieceIntake {
-  private readonly parts: PieceIntakeParts
+  readonly #parts: PieceIntakeParts
 
   constructor(parts: PieceIntakeParts) {
-    this.parts = parts
+    this.#parts = parts
   }
 
   /**
@@ -43,11 +43,11 @@ export class PieceIntake {
    * @throws what writing throws
    */
   async fromPeer(incoming: IncomingPiece): Promise<IntakeOutcome | 'unhashed'> {
-    const expected = this.signedHash(incoming.piece)
+    const expected = this.#signedHash(incoming.piece)
     if (expected === undefined) return 'unhashed'
-    const hash = await this.write(incoming, expected)
+    const hash = await this.#write(incoming, expected)
     if (hash !== expected) return 'wrong'
-    return this.signedHash(incoming.piece) === expected ? this.keep(incoming.piece, hash) : 'unhashed'
+    return this.#signedHash(incoming.piece) === expected ? this.#keep(incoming.piece, hash) : 'unhashed'
   }
 
   /**
@@ -55,26 +55,26 @@ export class PieceIntake {
    * @throws what writing throws
    */
   async fromRegistry(incoming: IncomingPiece): Promise<{ outcome: IntakeOutcome; hash: Buffer }> {
-    const expected = this.parts.stored.hashes.isConfirmed ? this.signedHash(incoming.piece) : undefined
-    const hash = await this.write(incoming, expected)
+    const expected = this.#parts.stored.hashes.isConfirmed ? this.#signedHash(incoming.piece) : undefined
+    const hash = await this.#write(incoming, expected)
     const isWrong = expected !== undefined && hash !== expected
-    return { outcome: isWrong ? 'wrong' : this.keep(incoming.piece, hash), hash: Buffer.from(hash, 'hex') }
+    return { outcome: isWrong ? 'wrong' : this.#keep(incoming.piece, hash), hash: Buffer.from(hash, 'hex') }
   }
 
   /** In hex, as it is now: the bytes change when another hash is confirmed. */
-  private signedHash(piece: PieceIndex): string | undefined {
-    return this.parts.stored.hashes.get(piece)?.toString('hex')
+  #signedHash(piece: PieceIndex): string | undefined {
+    return this.#parts.stored.hashes.get(piece)?.toString('hex')
   }
 
   /** Writes the piece when it has the expected hash, or none is expected. @returns its SHA-256 in hex */
-  private write({ piece, buffer, length }: IncomingPiece, expected: string | undefined): Promise<string> {
-    const { stored, verifier, digestCheck } = this.parts
+  #write({ piece, buffer, length }: IncomingPiece, expected: string | undefined): Promise<string> {
+    const { stored, verifier, digestCheck } = this.#parts
     const job = { length, position: piece * stored.layout.pieceBytes, expected, whole: digestCheck.handle }
     return stored.withFile((file) => verifier.piece(buffer, { ...job, file }))
   }
 
-  private keep(piece: PieceIndex, hash: string): IntakeOutcome {
-    const { stored, pieces, announcements, digestCheck } = this.parts
+  #keep(piece: PieceIndex, hash: string): IntakeOutcome {
+    const { stored, pieces, announcements, digestCheck } = this.#parts
     if (stored.have.has(piece)) return 'known'
     pieces.add(piece, Buffer.from(hash, 'hex'))
     if (pieces.isAnnounceable(piece)) announcements.add([], [piece])
@@ -87,8 +87,8 @@ export class PieceIntake {
    * @returns true when it said something new
    */
   learn(batch: HashBatch): boolean {
-    const announced = this.parts.pieces.learn(batch)
-    if (announced) this.parts.announcements.add([batch], announced)
+    const announced = this.#parts.pieces.learn(batch)
+    if (announced) this.#parts.announcements.add([batch], announced)
     return announced !== undefined
   }
 }

@@ -9,53 +9,53 @@ interface Waiter {
 
 /** The local readers of one blob: where each is, and what each waits for. */
 export class Readers {
-  private readonly positions = new Map<object, number>()
-  private readonly waiters = new Set<Waiter>()
+  readonly #positions = new Map<object, number>()
+  readonly #waiters = new Set<Waiter>()
 
   get count(): number {
-    return this.positions.size
+    return this.#positions.size
   }
 
   /** The first piece that a reader waits for; undefined with no readers. */
   get position(): number | undefined {
-    return this.positions.size === 0 ? undefined : Math.min(...this.positions.values())
+    return this.#positions.size === 0 ? undefined : Math.min(...this.#positions.values())
   }
 
   /** @returns true when this is the first reader */
   move(reader: object, piece: number): boolean {
-    const isFirst = this.positions.size === 0
-    this.positions.set(reader, piece)
+    const isFirst = this.#positions.size === 0
+    this.#positions.set(reader, piece)
     return isFirst
   }
 
   /** What the reader waits for ends with READ_CLOSED. @returns true when this was the last reader */
   remove(reader: object): boolean {
-    this.reject(new ReadClosedError('the reader was closed'), (waiter) => waiter.reader === reader)
-    return this.positions.delete(reader) && this.positions.size === 0
+    this.#reject(new ReadClosedError('the reader was closed'), (waiter) => waiter.reader === reader)
+    return this.#positions.delete(reader) && this.#positions.size === 0
   }
 
   /** Resolves when `isDone`, which `wake` checks; rejects with what `fail` is given, or when the reader is removed. */
   async until(reader: object, isDone: () => boolean): Promise<void> {
     if (isDone()) return
-    await new Promise<void>((resolve, reject) => this.waiters.add({ reader, isDone, resolve, reject }))
+    await new Promise<void>((resolve, reject) => this.#waiters.add({ reader, isDone, resolve, reject }))
   }
 
   wake(): void {
-    for (const waiter of this.waiters) {
+    for (const waiter of this.#waiters) {
       if (!waiter.isDone()) continue
-      this.waiters.delete(waiter)
+      this.#waiters.delete(waiter)
       waiter.resolve()
     }
   }
 
   fail(reason: Error): void {
-    this.reject(reason, () => true)
+    this.#reject(reason, () => true)
   }
 
-  private reject(reason: Error, isMeant: (waiter: Waiter) => boolean): void {
-    for (const waiter of this.waiters) {
+  #reject(reason: Error, isMeant: (waiter: Waiter) => boolean): void {
+    for (const waiter of this.#waiters) {
       if (!isMeant(waiter)) continue
-      this.waiters.delete(waiter)
+      this.#waiters.delete(waiter)
       waiter.reject(reason)
     }
   }

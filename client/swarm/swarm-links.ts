@@ -62,73 +62,73 @@ export const LINKS_MAX = 40
 
 /**
  * Who is connected for one swarm: dials, admits, bans, and passes messages between links and download. Invariant: a
- * link is in `links` only once both handshakes are through, one per peer.
+ * link is in `#links` only once both handshakes are through, one per peer.
  */
 export class SwarmLinks implements ListeningSwarm {
   readonly defects: Defects
-  private readonly options: SwarmLinksOptions
-  private readonly links = new Map<NodeId, { link: PeerLink; source: Source }>()
-  private readonly accepted = new AcceptedLinks()
-  private readonly linkOfSource = new WeakMap<Source, PeerLink>()
-  private readonly pending = new Set<PeerLink>()
-  private readonly dialling = new Set<NodeId>()
-  private readonly peers = new KnownPeers()
-  private readonly uploads: Uploads
+  readonly #options: SwarmLinksOptions
+  readonly #links = new Map<NodeId, { link: PeerLink; source: Source }>()
+  readonly #accepted = new AcceptedLinks()
+  readonly #linkOfSource = new WeakMap<Source, PeerLink>()
+  readonly #pending = new Set<PeerLink>()
+  readonly #dialling = new Set<NodeId>()
+  readonly #peers = new KnownPeers()
+  readonly #uploads: Uploads
 
   constructor(options: SwarmLinksOptions) {
-    this.options = options
+    this.#options = options
     this.defects = options.defects
     const [isSeed, nowMs] = [() => this.isUploadOnly, () => performance.now()]
     const piecesHad = () => options.stored.have.count
     const holdersOf = (piece: PieceIndex) => options.download.holdersOf(piece)
-    this.uploads = new Uploads(options, { isSeed, piecesHad, holdersOf, nowMs, random: Math.random })
+    this.#uploads = new Uploads(options, { isSeed, piecesHad, holdersOf, nowMs, random: Math.random })
   }
 
   get swarm(): SwarmId {
-    return this.options.stored.swarm
+    return this.#options.stored.swarm
   }
   get blob(): BlobKey {
-    return this.options.stored.key
+    return this.#options.stored.key
   }
   get layout(): PieceLayout {
-    return this.options.stored.layout
+    return this.#options.stored.layout
   }
   get node(): NodeId {
-    return this.options.node
+    return this.#options.node
   }
   get version(): string {
-    return this.options.version
+    return this.#options.version
   }
   get isUploadOnly(): boolean {
-    return this.options.stored.isComplete
+    return this.#options.stored.isComplete
   }
   get bytesSent(): number {
-    return this.uploads.bytesSent
+    return this.#uploads.bytesSent
   }
   get size(): number {
-    return this.links.size
+    return this.#links.size
   }
   get wantsPeers(): boolean {
-    return this.options.isWanted() && !this.isUploadOnly && this.links.size < DIALS_MAX
+    return this.#options.isWanted() && !this.isUploadOnly && this.#links.size < DIALS_MAX
   }
 
   addPeers(peers: readonly Peer[]): void {
     // A stock client has no token to prove: where one is required it is not a peer.
-    this.peers.add(peers.filter(({ infoHash }) => infoHash === undefined || !this.needsProof()))
-    if (this.options.isWanted()) this.connect()
+    this.#peers.add(peers.filter(({ infoHash }) => infoHash === undefined || !this.needsProof()))
+    if (this.#options.isWanted()) this.connect()
   }
 
   /** A newcomer from this network asks for a place. @returns false when nobody gives way to it */
   makeRoom(network: string): boolean {
-    const all = this.all()
+    const all = this.#all()
     if (all.length < LINKS_MAX) return true
-    const leaving = this.accepted.whoGivesWay(all, this.pending, network)
+    const leaving = this.#accepted.whoGivesWay(all, this.#pending, network)
     leaving?.close(new PeerProtocolError('its place goes to a newcomer'))
     return leaving !== undefined
   }
 
   placeOf(link: PeerLink): Place {
-    return this.accepted.placeOf(link, this.pending.has(link))
+    return this.#accepted.placeOf(link, this.#pending.has(link))
   }
 
   /**
@@ -136,226 +136,226 @@ export class SwarmLinks implements ListeningSwarm {
    * @param network that it was accepted from; undefined for one that this node dialled
    */
   attach(link: PeerLink, network?: string): void {
-    if (network !== undefined) this.accepted.add(link, network)
+    if (network !== undefined) this.#accepted.add(link, network)
     // One peer that opens many connections and says nothing must not take the places of others.
-    for (const other of this.pending) {
+    for (const other of this.#pending) {
       const isRepeated = other.node === link.node && other.isDialler === link.isDialler
       if (isRepeated) other.close(new PeerProtocolError('a second connection'))
     }
-    this.pending.add(link)
+    this.#pending.add(link)
   }
 
   dialEnded(node: NodeId): void {
-    this.dialling.delete(node)
+    this.#dialling.delete(node)
   }
 
   /** The pull certificate was renewed: dial anew before connections end with the old one; the newer one stays. */
   redial(): void {
-    const grant = this.options.grant()
-    if (!grant || !this.options.isWanted()) return
-    for (const { link } of this.links.values()) this.dialAgain(link, grant)
+    const grant = this.#options.grant()
+    if (!grant || !this.#options.isWanted()) return
+    for (const { link } of this.#links.values()) this.#dialAgain(link, grant)
   }
 
-  private dialAgain(link: PeerLink, { credential }: Grant): void {
-    const peer = link.isDialler ? this.peers.get(link.node) : undefined
-    if (peer) this.options.dial(peer, this, credential)
+  #dialAgain(link: PeerLink, { credential }: Grant): void {
+    const peer = link.isDialler ? this.#peers.get(link.node) : undefined
+    if (peer) this.#options.dial(peer, this, credential)
   }
 
   /** Closes links to whoever has been revoked, and those that rest on an authority or a key that was withdrawn. */
   closeRevoked(): void {
-    const { trust, admission } = this.options
-    for (const link of this.all()) {
+    const { trust, admission } = this.#options
+    for (const link of this.#all()) {
       // One that cannot be looked at ends as well, and keeps none of the others.
       link.boundary.run(() => {
         if (this.isRevoked(link.claims)) link.close(new PeerRefusedError('revoked'))
-        else if (!trust.vouchesFor(link.proof.certificates)) this.closeWithdrawn(link)
-        else if (admission.isWithdrawn(link.proof.proven)) this.closeWithdrawn(link)
+        else if (!trust.vouchesFor(link.proof.certificates)) this.#closeWithdrawn(link)
+        else if (admission.isWithdrawn(link.proof.proven)) this.#closeWithdrawn(link)
       })
     }
   }
 
   /** The other side is no stranger for that, and may have a new certificate by now. */
-  private closeWithdrawn(link: PeerLink): void {
+  #closeWithdrawn(link: PeerLink): void {
     link.close(new PeerRefusedError('the authority of a certificate, or the key of a token, was withdrawn'))
-    const grant = this.options.grant()
-    if (grant && this.options.isWanted() && !this.isUploadOnly) this.dialAgain(link, grant)
+    const grant = this.#options.grant()
+    if (grant && this.#options.isWanted() && !this.isUploadOnly) this.#dialAgain(link, grant)
   }
 
   /** Dials whom it may, up to DIALS_MAX. */
   connect(): void {
-    const grant = this.options.grant()
-    if (!grant || this.isUploadOnly || !this.options.isWanted()) return
+    const grant = this.#options.grant()
+    if (!grant || this.isUploadOnly || !this.#options.isWanted()) return
     const isConnected = (node: NodeId) =>
-      node === this.node || this.links.has(node) || this.dialling.has(node)
-    const room = DIALS_MAX - this.links.size - this.dialling.size
-    for (const peer of this.peers.due(Date.now(), room, isConnected)) {
-      this.peers.postpone(peer.node, Date.now())
-      this.dialling.add(peer.node)
-      this.options.dial(peer, this, grant.credential)
+      node === this.node || this.#links.has(node) || this.#dialling.has(node)
+    const room = DIALS_MAX - this.#links.size - this.#dialling.size
+    for (const peer of this.#peers.due(Date.now(), room, isConnected)) {
+      this.#peers.postpone(peer.node, Date.now())
+      this.#dialling.add(peer.node)
+      this.#options.dial(peer, this, grant.credential)
     }
   }
 
   // --- LinkHost: rules -----------------------------------------------------------------------------------------
 
   isRevoked(claims: CertificateClaims): boolean {
-    return this.options.trust.isRevoked(claims) || this.peers.isBanned(claims.node)
+    return this.#options.trust.isRevoked(claims) || this.#peers.isBanned(claims.node)
   }
 
   prover(): TokenProver | undefined {
-    return this.isUploadOnly ? undefined : this.options.grant()?.prover
+    return this.isUploadOnly ? undefined : this.#options.grant()?.prover
   }
 
   pullCredential(): PeerCredential | undefined {
-    const credential = this.isUploadOnly ? undefined : this.options.grant()?.credential
+    const credential = this.isUploadOnly ? undefined : this.#options.grant()?.credential
     return credential && credential.expiresAtMs > Date.now() ? credential : undefined
   }
 
   hasIssued(certificate: X509Certificate): boolean {
-    return this.options.trust.hasIssued(certificate)
+    return this.#options.trust.hasIssued(certificate)
   }
 
   needsProof(): boolean {
-    return this.options.admission.needsProof(this.blob)
+    return this.#options.admission.needsProof(this.blob)
   }
 
   checkCertificate(claims: CertificateClaims): PullClaims {
-    return this.options.admission.checkCertificate(claims, this.blob)
+    return this.#options.admission.checkCertificate(claims, this.blob)
   }
 
   checkProof(...proof: Parameters<Admission['checkProof']>): ReturnType<Admission['checkProof']> {
-    return this.options.admission.checkProof(...proof)
+    return this.#options.admission.checkProof(...proof)
   }
 
   hasPiece(piece: PieceIndex): boolean {
-    return this.options.stored.have.has(piece)
+    return this.#options.stored.have.has(piece)
   }
 
   piecesOf(link: PeerLink): number {
-    return this.sourceOf(link)?.offered.count ?? 0
+    return this.#sourceOf(link)?.offered.count ?? 0
   }
 
   // --- LinkHost: events ----------------------------------------------------------------------------------------
 
   onOpen(link: PeerLink, limits: SourceLimits): void {
-    this.pending.delete(link)
-    this.dialling.delete(link.node)
-    const before = this.links.get(link.node)
-    if (before && !this.isPreferred(link, before.link)) throw new PeerProtocolError('a second connection')
+    this.#pending.delete(link)
+    this.#dialling.delete(link.node)
+    const before = this.#links.get(link.node)
+    if (before && !this.#isPreferred(link, before.link)) throw new PeerProtocolError('a second connection')
     if (this.isRevoked(link.claims)) throw new PeerRefusedError('revoked or banned')
     before?.link.close(undefined)
-    const source = this.options.download.addSource(link, limits)
-    this.links.set(link.node, { link, source })
-    this.linkOfSource.set(source, link)
-    this.uploads.add(link.lane)
-    this.peers.connected(link.node)
+    const source = this.#options.download.addSource(link, limits)
+    this.#links.set(link.node, { link, source })
+    this.#linkOfSource.set(source, link)
+    this.#uploads.add(link.lane)
+    this.#peers.connected(link.node)
   }
 
   /** Of two connections that cross, the one dialled by the lower node id stays; of two in a row, the newer. */
-  private isPreferred(link: PeerLink, before: PeerLink): boolean {
+  #isPreferred(link: PeerLink, before: PeerLink): boolean {
     if (link.isDialler === before.isDialler) return true
     return link.isDialler === this.node < link.node
   }
 
   onAdmitted(link: PeerLink): void {
-    this.options.onAdmitted()
-    link.welcome(this.options.stored.hashes.batches, this.options.announceable())
+    this.#options.onAdmitted()
+    link.welcome(this.#options.stored.hashes.batches, this.#options.announceable())
   }
 
   onBatch(_link: PeerLink, batch: HashBatch): boolean {
-    const { hashes } = this.options.stored
+    const { hashes } = this.#options.stored
     // Each peer passes it on: in a cold swarm, checking them all cost more than everything else together.
     if (batch.epoch < hashes.epoch || hashes.includes(batch)) return false
-    if (!this.options.trust.isCounted(batch)) return false
-    this.options.onBatch(batch)
+    if (!this.#options.trust.isCounted(batch)) return false
+    this.#options.onBatch(batch)
     return true
   }
 
   onOffer(link: PeerLink, pieces: PieceIndex[] | 'all'): boolean {
-    const source = this.sourceOf(link)
+    const source = this.#sourceOf(link)
     if (!source) return false
-    return this.options.download.offers(source, pieces === 'all' ? allPieces(this.layout) : pieces)
+    return this.#options.download.offers(source, pieces === 'all' ? allPieces(this.layout) : pieces)
   }
 
   onOfferBits(link: PeerLink, bits: Buffer): void {
     const field = Bitfield.fromBytes(bits, this.layout.pieceCount)
-    const source = this.sourceOf(link)
+    const source = this.#sourceOf(link)
     const offered = [...allPieces(this.layout)].filter((piece) => field.has(piece))
-    if (source) this.options.download.offers(source, offered)
+    if (source) this.#options.download.offers(source, offered)
   }
 
   onChoke(link: PeerLink, isChoked: boolean): boolean {
-    const source = this.sourceOf(link)
+    const source = this.#sourceOf(link)
     if (!source || source.isUnchoked === !isChoked) return false
-    if (isChoked) this.options.download.choked(source)
-    else this.options.download.unchoked(source)
+    if (isChoked) this.#options.download.choked(source)
+    else this.#options.download.unchoked(source)
     return true
   }
 
   onBlockStart(link: PeerLink, block: Parameters<Download['blockStarts']>[1]): Uint8Array | undefined {
-    const source = this.sourceOf(link)
-    return source && this.options.download.blockStarts(source, block)
+    const source = this.#sourceOf(link)
+    return source && this.#options.download.blockStarts(source, block)
   }
 
   onBlockEnd(link: PeerLink, block: Parameters<Download['blockEnds']>[1]): void {
-    this.accepted.received(link)
-    const source = this.sourceOf(link)
-    if (source) this.options.download.blockEnds(source, block)
+    this.#accepted.received(link)
+    const source = this.#sourceOf(link)
+    if (source) this.#options.download.blockEnds(source, block)
   }
 
   onReject(link: PeerLink, block: Parameters<Download['rejected']>[1]): boolean {
-    const source = this.sourceOf(link)
-    return source !== undefined && this.options.download.rejected(source, block)
+    const source = this.#sourceOf(link)
+    return source !== undefined && this.#options.download.rejected(source, block)
   }
 
   onUploadWanted(): void {
-    this.uploads.send()
+    this.#uploads.send()
   }
 
   onClosed(link: PeerLink, reason: ShoalError | undefined): void {
-    this.pending.delete(link)
+    this.#pending.delete(link)
     // It may end before it was open; then its peer is to be dialled again.
-    if (link.isDialler) this.dialling.delete(link.node)
-    this.uploads.remove(link.lane)
-    const entry = this.links.get(link.node)
+    if (link.isDialler) this.#dialling.delete(link.node)
+    this.#uploads.remove(link.lane)
+    const entry = this.#links.get(link.node)
     if (entry?.link === link) {
-      this.links.delete(link.node)
-      this.options.download.removeSource(entry.source)
-      this.peers.postpone(link.node, Date.now())
+      this.#links.delete(link.node)
+      this.#options.download.removeSource(entry.source)
+      this.#peers.postpone(link.node, Date.now())
     }
     if (reason) {
       const level = reason.code === 'PEER_REFUSED' || reason.code === 'PIECE_CORRUPT' ? 'warn' : 'info'
-      this.options.log[level]({ peer: link.node, code: reason.code, err: reason }, 'peer dropped')
+      this.#options.log[level]({ peer: link.node, code: reason.code, err: reason }, 'peer dropped')
     }
   }
 
   announce(batches: readonly HashBatch[], pieces: readonly PieceIndex[]): void {
-    for (const { link } of this.links.values()) link.boundary.run(() => link.announce(batches, pieces))
+    for (const { link } of this.#links.values()) link.boundary.run(() => link.announce(batches, pieces))
   }
 
   /** The grant is new: peers that this node could only serve so far can be asked now. */
   proveTokens(): void {
-    for (const { link } of this.links.values()) link.boundary.run(() => link.proveToken())
+    for (const { link } of this.#links.values()) link.boundary.run(() => link.proveToken())
   }
 
   /** Pieces come whole from one source, so there is no doubt who sent a bad one, also when it has hung up since. */
   ban(source: Source, reason: PieceCorruptError): void {
-    const link = this.linkOfSource.get(source)
+    const link = this.#linkOfSource.get(source)
     if (!link) return
-    this.peers.ban(link.node)
+    this.#peers.ban(link.node)
     link.close(reason)
-    this.options.onBadPeer(this.swarm, link.node)
+    this.#options.onBadPeer(this.swarm, link.node)
   }
 
   close(): void {
-    for (const link of this.all()) link.close(undefined)
+    for (const link of this.#all()) link.close(undefined)
   }
 
-  private all(): PeerLink[] {
-    return [...this.pending, ...[...this.links.values()].map(({ link }) => link)]
+  #all(): PeerLink[] {
+    return [...this.#pending, ...[...this.#links.values()].map(({ link }) => link)]
   }
 
-  private sourceOf(link: PeerLink): Source | undefined {
-    const entry = this.links.get(link.node)
+  #sourceOf(link: PeerLink): Source | undefined {
+    const entry = this.#links.get(link.node)
     return entry?.link === link ? entry.source : undefined
   }
 }

@@ -78,94 +78,94 @@ export class Swarm implements OriginHost {
   /** Whatever fails in here fails this blob: its readers go on with the registry. */
   readonly boundary: Boundary
   grant: Grant | undefined
-  private readonly parts: SwarmParts
-  private readonly download: Download
-  private readonly origin: Origin
-  private readonly digestCheck: DigestCheck
-  private readonly pieces: AnnounceablePieces
-  private readonly intake: PieceIntake
-  private readonly completion: Completion
-  private readonly renewal: BatchRenewal
-  private readonly claimed = new Set<PieceIndex>()
-  private readonly readers = new Readers()
-  private failure: ShoalError | undefined
-  private ticker: NodeJS.Timeout | undefined
-  private fillTimer: NodeJS.Timeout | undefined
-  private bytesFromPeers = 0
-  private savedAtMs = 0
+  readonly #parts: SwarmParts
+  readonly #download: Download
+  readonly #origin: Origin
+  readonly #digestCheck: DigestCheck
+  readonly #pieces: AnnounceablePieces
+  readonly #intake: PieceIntake
+  readonly #completion: Completion
+  readonly #renewal: BatchRenewal
+  readonly #claimed = new Set<PieceIndex>()
+  readonly #readers = new Readers()
+  #failure: ShoalError | undefined
+  #ticker: NodeJS.Timeout | undefined
+  #fillTimer: NodeJS.Timeout | undefined
+  #bytesFromPeers = 0
+  #savedAtMs = 0
 
   constructor(stored: StoredBlob, parts: SwarmParts) {
     this.stored = stored
-    this.parts = parts
+    this.#parts = parts
     this.buffers = parts.buffers.share()
     this.log = parts.log.child({ digest: stored.key.digest, swarm: stored.swarm })
     this.boundary = parts.defects.boundary('swarm', (reason) => this.fail(reason))
     const announce = this.boundary.callback((...news: Parameters<SwarmLinks['announce']>) =>
       this.links.announce(...news),
     )
-    this.download = new Download({
+    this.#download = new Download({
       node: parts.node,
       layout: stored.layout,
       have: stored.have,
       buffers: this.buffers,
-      isAskable: (piece) => stored.hashes.has(piece) && !this.claimed.has(piece),
-      position: () => this.readers.position,
-      onPiece: this.boundary.callback((assembly: Assembly) => this.takeFromPeer(assembly)),
+      isAskable: (piece) => stored.hashes.has(piece) && !this.#claimed.has(piece),
+      position: () => this.#readers.position,
+      onPiece: this.boundary.callback((assembly: Assembly) => this.#takeFromPeer(assembly)),
       nowMs: () => performance.now(),
       random: Math.random,
       limit: parts.downloadLimit,
-      wait: (delayMs) => this.fillLater(delayMs),
+      wait: (delayMs) => this.#fillLater(delayMs),
     })
     this.links = new SwarmLinks({
       ...parts,
       stored,
-      download: this.download,
+      download: this.#download,
       log: this.log,
       boundary: this.boundary,
       isWanted: () => this.isWanted,
       grant: () => this.grant,
-      onAdmitted: () => this.boundary.run(() => this.renewal.run()),
-      onBatch: (batch) => this.onBatch(batch),
-      announceable: () => this.pieces.announceable(),
+      onAdmitted: () => this.boundary.run(() => this.#renewal.run()),
+      onBatch: (batch) => this.#onBatch(batch),
+      announceable: () => this.#pieces.announceable(),
     })
     this.access = new RegistryAccess(stored, parts)
-    this.origin = new Origin(this)
-    this.digestCheck = new DigestCheck(parts.verifier, stored, {
+    this.#origin = new Origin(this)
+    this.#digestCheck = new DigestCheck(parts.verifier, stored, {
       isAudit: Math.random() < parts.auditedShare,
     })
-    this.pieces = new AnnounceablePieces(stored)
-    this.intake = new PieceIntake({
+    this.#pieces = new AnnounceablePieces(stored)
+    this.#intake = new PieceIntake({
       stored,
       verifier: parts.verifier,
-      digestCheck: this.digestCheck,
-      pieces: this.pieces,
+      digestCheck: this.#digestCheck,
+      pieces: this.#pieces,
       announcements: new Announcements(announce),
     })
-    this.completion = new Completion({
+    this.#completion = new Completion({
       stored,
-      pieces: this.pieces,
-      digestCheck: this.digestCheck,
+      pieces: this.#pieces,
+      digestCheck: this.#digestCheck,
       access: this.access,
       tracker: parts.tracker,
       verifier: parts.verifier,
       log: this.log,
       boundary: this.boundary,
       host: {
-        onMatched: () => this.onMatched(),
+        onMatched: () => this.#onMatched(),
         fail: (reason) => this.fail(reason),
-        failWriting: (cause) => this.failWriting(cause),
-        publish: () => this.origin.publish(),
+        failWriting: (cause) => this.#failWriting(cause),
+        publish: () => this.#origin.publish(),
         servesStockClients: () => !this.links.needsProof(),
         raiseEpoch: (epoch) => this.raiseEpoch(epoch),
-        learnBatches: (batches) => this.learnBatches(batches),
+        learnBatches: (batches) => this.#learnBatches(batches),
       },
     })
-    this.renewal = new BatchRenewal({
+    this.#renewal = new BatchRenewal({
       ...parts,
       stored,
       log: this.log,
-      learnBatches: (batches) => this.learnBatches(batches),
-      retain: (isSigned) => this.retainHashes(isSigned),
+      learnBatches: (batches) => this.#learnBatches(batches),
+      retain: (isSigned) => this.#retainHashes(isSigned),
     })
   }
 
@@ -186,7 +186,7 @@ export class Swarm implements OriginHost {
   }
   /** Someone reads the blob, so what is missing of it is fetched. */
   get isWanted(): boolean {
-    return this.readers.count > 0
+    return this.#readers.count > 0
   }
 
   progress(): BlobProgress {
@@ -194,10 +194,10 @@ export class Swarm implements OriginHost {
       ...this.blob,
       repository: this.stored.repository,
       bytes: this.layout.blobBytes,
-      bytesFromRegistry: this.origin.bytes,
-      bytesFromPeers: this.bytesFromPeers,
+      bytesFromRegistry: this.#origin.bytes,
+      bytesFromPeers: this.#bytesFromPeers,
       bytesToPeers: this.links.bytesSent,
-      state: this.failure ? 'failed' : this.stored.isComplete ? 'complete' : 'downloading',
+      state: this.#failure ? 'failed' : this.stored.isComplete ? 'complete' : 'downloading',
       peers: this.links.size,
     }
   }
@@ -212,116 +212,116 @@ export class Swarm implements OriginHost {
   ): void {
     this.grant = grant
     this.access.admit(request)
-    this.failure = undefined
+    this.#failure = undefined
     if (!granted) return
     this.raiseEpoch(granted.epoch)
-    this.learnBatches(granted.batches)
+    this.#learnBatches(granted.batches)
     this.links.addPeers(granted.peers)
     this.links.proveTokens()
-    if (granted.lease) this.origin.offer(granted.lease)
-    this.download.fillAll()
+    if (granted.lease) this.#origin.offer(granted.lease)
+    this.#download.fillAll()
   }
 
   /** A reader waits for what comes from `piece` on; the first one starts the download. */
   setPosition(reader: object, piece: number): void {
-    if (!this.readers.move(reader, piece)) return
+    if (!this.#readers.move(reader, piece)) return
     this.stored.touch()
     if (this.stored.isComplete) return
-    this.download.resume()
-    this.origin.start()
-    this.ticker ??= setInterval(
-      this.boundary.callback(() => this.tick()),
+    this.#download.resume()
+    this.#origin.start()
+    this.#ticker ??= setInterval(
+      this.boundary.callback(() => this.#tick()),
       TICK_MS,
     )
-    this.tick()
+    this.#tick()
     // A node that was killed after the last piece has yet to match the whole.
-    if (this.have.isFull) this.boundary.run(() => this.completion.finish())
+    if (this.have.isFull) this.boundary.run(() => this.#completion.finish())
   }
 
   removeReader(reader: object): void {
-    if (this.readers.remove(reader)) this.halt()
+    if (this.#readers.remove(reader)) this.#halt()
   }
 
   /** Resolves when `isDone`; checked whenever a piece comes in and when the blob is matched. */
   async until(reader: object, isDone: () => boolean): Promise<void> {
-    if (this.failure && !isDone()) throw this.failure
-    await this.readers.until(reader, isDone)
+    if (this.#failure && !isDone()) throw this.#failure
+    await this.#readers.until(reader, isDone)
   }
 
   fail(reason: ShoalError): void {
-    if (this.failure || this.stored.isComplete) return
-    this.failure = reason
-    this.halt()
-    this.readers.fail(reason)
-    this.parts.onFailed(this, reason)
+    if (this.#failure || this.stored.isComplete) return
+    this.#failure = reason
+    this.#halt()
+    this.#readers.fail(reason)
+    this.#parts.onFailed(this, reason)
   }
 
   /** @param reason what readers in the middle of the blob get */
   close(reason: ShoalError = new ClientClosedError('the node is stopping')): void {
-    this.failure ??= reason
-    this.halt()
-    this.stopTicking()
-    this.digestCheck.abandon()
-    this.readers.fail(reason)
+    this.#failure ??= reason
+    this.#halt()
+    this.#stopTicking()
+    this.#digestCheck.abandon()
+    this.#readers.fail(reason)
     this.links.close()
   }
 
   /** Resolves when the hashes of what this node fetched are published, or the tracker did not take them. */
   published(): Promise<void> {
-    return this.origin.publish()
+    return this.#origin.publish()
   }
 
-  private halt(): void {
-    this.download.pause()
-    this.origin.stop()
+  #halt(): void {
+    this.#download.pause()
+    this.#origin.stop()
     this.stored.save()
   }
 
-  private tick(): void {
-    this.download.tick()
-    this.origin.tick()
+  #tick(): void {
+    this.#download.tick()
+    this.#origin.tick()
     this.links.connect()
-    if (Date.now() - this.savedAtMs > SAVE_EVERY_MS) {
-      this.savedAtMs = Date.now()
+    if (Date.now() - this.#savedAtMs > SAVE_EVERY_MS) {
+      this.#savedAtMs = Date.now()
       this.stored.save()
     }
     if (this.isWanted && !this.stored.isComplete) return
     // What was fetched under a lease is still published: others wait for its hashes.
-    if (this.origin.isDone) this.stopTicking()
+    if (this.#origin.isDone) this.#stopTicking()
   }
 
-  private fillLater(delayMs: number): void {
+  #fillLater(delayMs: number): void {
     const fill = () => {
-      this.fillTimer = undefined
-      this.download.fillAll()
+      this.#fillTimer = undefined
+      this.#download.fillAll()
     }
-    this.fillTimer ??= setTimeout(this.boundary.callback(fill), delayMs)
-    this.fillTimer.unref()
+    this.#fillTimer ??= setTimeout(this.boundary.callback(fill), delayMs)
+    this.#fillTimer.unref()
   }
 
-  private stopTicking(): void {
-    clearInterval(this.ticker)
-    this.ticker = undefined
+  #stopTicking(): void {
+    clearInterval(this.#ticker)
+    this.#ticker = undefined
   }
 
   /** Peers and registry are silent: readers go on by themselves, what is stored stays for the next one. */
   starved(): void {
-    this.readers.fail(new BlobUnavailableError('neither the swarm nor the registry gives a piece'))
+    this.#readers.fail(new BlobUnavailableError('neither the swarm nor the registry gives a piece'))
   }
 
   // --- OriginHost ----------------------------------------------------------------------------------------------
 
   position(): number {
-    return this.readers.position ?? 0
+    return this.#readers.position ?? 0
   }
 
   place(): { at: number; of: number } {
-    return this.download.place()
+    return this.#download.place()
   }
 
   isOutOfReach(piece: PieceIndex): boolean {
-    if (this.claimed.has(piece) || this.download.isInFlight(piece)) return false
-    return !this.download.isOffered(piece) || !this.stored.hashes.has(piece)
+    if (this.#claimed.has(piece) || this.#download.isInFlight(piece)) return false
+    return !this.#download.isOffered(piece) || !this.stored.hashes.has(piece)
   }
 
   firstUnknownHash(): number | undefined {
@@ -329,128 +329,128 @@ export class Swarm implements OriginHost {
   }
 
   peersIdleMs(): number {
-    return this.download.idleMs()
+    return this.#download.idleMs()
   }
 
   claim(piece: PieceIndex): void {
-    this.claimed.add(piece)
-    this.download.giveUp(piece)
+    this.#claimed.add(piece)
+    this.#download.giveUp(piece)
   }
 
   unclaim(piece: PieceIndex): void {
-    this.claimed.delete(piece)
-    this.download.fillAll()
+    this.#claimed.delete(piece)
+    this.#download.fillAll()
   }
 
   async storeFromRegistry(piece: PieceIndex, buffer: PieceBuffer, length: number): Promise<Buffer> {
     const incoming = { piece, buffer, length }
-    const { outcome, hash } = await this.writing(this.intake.fromRegistry(incoming))
+    const { outcome, hash } = await this.#writing(this.#intake.fromRegistry(incoming))
     if (outcome === 'wrong') {
       // Two nodes vouched for the hash; the tracker finds out who is right.
-      this.boundary.run(() => this.completion.reportWrong({ piece, hash }))
+      this.boundary.run(() => this.#completion.reportWrong({ piece, hash }))
       const reason = new BlobDistrustedError(
         `the registry has other bytes for piece ${piece} than two nodes vouched for`,
       )
       this.fail(reason)
       throw reason
     }
-    if (outcome === 'kept') this.onKept(piece, 'registry')
+    if (outcome === 'kept') this.#onKept(piece, 'registry')
     return hash
   }
 
   askHashes(request: Omit<HashesRequest, 'pull'>): Promise<HashesResponse> {
-    return this.parts.tracker.hashes(this.swarm, { pull: this.grant!.pull, ...request })
+    return this.#parts.tracker.hashes(this.swarm, { pull: this.grant!.pull, ...request })
   }
 
   learn(answer: HashesResponse): void {
     this.raiseEpoch(answer.epoch)
-    this.learnBatches(answer.batches)
+    this.#learnBatches(answer.batches)
     this.links.addPeers(answer.peers)
-    this.download.fillAll()
+    this.#download.fillAll()
   }
 
   // --- pieces --------------------------------------------------------------------------------------------------
 
-  private async takeFromPeer(assembly: Assembly): Promise<void> {
+  async #takeFromPeer(assembly: Assembly): Promise<void> {
     const { piece, length, source } = assembly
     try {
-      const outcome = await this.writing(this.intake.fromPeer(assembly)).catch(() => 'unwritten' as const)
+      const outcome = await this.#writing(this.#intake.fromPeer(assembly)).catch(() => 'unwritten' as const)
       if (outcome === 'wrong')
         this.links.ban(source, new PieceCorruptError(`piece ${piece} does not match its hash`))
-      if (outcome === 'kept' || outcome === 'known') this.bytesFromPeers += length
-      if (outcome === 'kept') this.onKept(piece, 'peer')
+      if (outcome === 'kept' || outcome === 'known') this.#bytesFromPeers += length
+      if (outcome === 'kept') this.#onKept(piece, 'peer')
     } finally {
-      this.download.settle(assembly)
+      this.#download.settle(assembly)
     }
   }
 
   /** A disk that takes no more ends the download here; its readers go on with the registry. */
-  private writing<Result>(piece: Promise<Result>): Promise<Result> {
+  #writing<Result>(piece: Promise<Result>): Promise<Result> {
     return piece.catch((cause: unknown) => {
-      this.failWriting(cause)
+      this.#failWriting(cause)
       throw cause
     })
   }
 
-  private failWriting(cause: unknown): void {
+  #failWriting(cause: unknown): void {
     if (isSystemError(cause)) this.fail(new StoreWriteError('a piece could not be written', { cause }))
     else this.boundary.fail(cause)
   }
 
-  private onKept(piece: PieceIndex, from: 'registry' | 'peer'): void {
-    this.origin.moved(from)
-    this.download.giveUp(piece)
-    this.readers.wake()
-    if (this.have.isFull) this.boundary.run(() => this.completion.finish())
+  #onKept(piece: PieceIndex, from: 'registry' | 'peer'): void {
+    this.#origin.moved(from)
+    this.#download.giveUp(piece)
+    this.#readers.wake()
+    if (this.have.isFull) this.boundary.run(() => this.#completion.finish())
   }
 
   /** @throws as `Completion.recheck` */
   recheck(): Promise<void> {
-    return this.completion.recheck()
+    return this.#completion.recheck()
   }
 
-  private onMatched(): void {
-    this.halt()
-    this.readers.wake()
+  #onMatched(): void {
+    this.#halt()
+    this.#readers.wake()
     const { bytes, bytesFromRegistry, bytesFromPeers } = this.progress()
     this.log.info({ bytes, bytesFromRegistry, bytesFromPeers }, 'blob complete')
-    this.parts.onComplete(this)
+    this.#parts.onComplete(this)
   }
 
   /** SHA-1 of every piece of the whole blob, for stock clients. */
   piecesSha1(): Promise<Buffer> {
-    return this.completion.piecesSha1()
+    return this.#completion.piecesSha1()
   }
 
   // --- hashes and announcements --------------------------------------------------------------------------------
 
   raiseEpoch(epoch: number): void {
     // A hash was wrong that may be what this copy was believed on.
-    if (epoch > this.epoch) this.completion.recheck().catch(() => undefined)
-    if (this.pieces.raiseEpoch(epoch)) this.digestCheck.abandon()
+    if (epoch > this.epoch) this.#completion.recheck().catch(() => undefined)
+    if (this.#pieces.raiseEpoch(epoch)) this.#digestCheck.abandon()
   }
 
   /** The tracker signs with another key: has what peers are told signed anew, if there are any. */
   async renewBatches(): Promise<void> {
-    if (this.isWanted || this.links.size > 0) await this.renewal.run()
+    if (this.isWanted || this.links.size > 0) await this.#renewal.run()
   }
 
-  private retainHashes(isSigned: (batch: HashBatch) => boolean): void {
-    if (!this.pieces.retain(isSigned)) return
+  #retainHashes(isSigned: (batch: HashBatch) => boolean): void {
+    if (!this.#pieces.retain(isSigned)) return
     // This copy may be what was believed on them.
     this.recheck().catch(() => undefined)
-    if (!this.stored.isMatched) this.digestCheck.abandon()
-    this.download.fillAll()
+    if (!this.stored.isMatched) this.#digestCheck.abandon()
+    this.#download.fillAll()
   }
 
-  private onBatch(batch: HashBatch): void {
+  #onBatch(batch: HashBatch): void {
     if (batch.epoch < this.epoch) return
     this.raiseEpoch(batch.epoch)
-    if (this.intake.learn(batch)) this.download.fillAll()
+    if (this.#intake.learn(batch)) this.#download.fillAll()
   }
 
   /** Only for batches whose signature is known to be good. */
-  private learnBatches(batches: readonly HashBatch[]): void {
-    for (const batch of batches) this.intake.learn(batch)
+  #learnBatches(batches: readonly HashBatch[]): void {
+    for (const batch of batches) this.#intake.learn(batch)
   }
 }

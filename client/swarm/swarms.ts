@@ -28,21 +28,21 @@ export interface SwarmsOptions {
  * that failed is removed with what it had.
  */
 export class Swarms {
-  private readonly store: BlobStore
-  private readonly parts: SharedParts
-  private readonly registries: RegistryClients
-  private readonly aliases: StockAliases
-  private readonly onFailed: (swarm: Swarm, reason: ShoalError) => void
-  private readonly swarms = new Map<SwarmId, Swarm>()
-  private readonly creating = new Map<SwarmId, Promise<Swarm>>()
-  private renewing: Promise<void> | undefined
+  readonly #store: BlobStore
+  readonly #parts: SharedParts
+  readonly #registries: RegistryClients
+  readonly #aliases: StockAliases
+  readonly #onFailed: (swarm: Swarm, reason: ShoalError) => void
+  readonly #swarms = new Map<SwarmId, Swarm>()
+  readonly #creating = new Map<SwarmId, Promise<Swarm>>()
+  #renewing: Promise<void> | undefined
 
   private constructor(store: BlobStore, options: SwarmsOptions) {
-    this.store = store
-    this.parts = options.parts
-    this.registries = options.registries
-    this.aliases = options.aliases
-    this.onFailed = options.onFailed
+    this.#store = store
+    this.#parts = options.parts
+    this.#registries = options.registries
+    this.#aliases = options.aliases
+    this.#onFailed = options.onFailed
   }
 
   static async open(options: SwarmsOptions): Promise<Swarms> {
@@ -53,82 +53,82 @@ export class Swarms {
 
   /** The swarm of a blob that is in the store, of a registry that is (still) configured. */
   get(id: SwarmId): Swarm | undefined {
-    const stored = this.store.get(id)
-    return stored && this.registries.has(stored.key.registry) ? this.on(stored) : undefined
+    const stored = this.#store.get(id)
+    return stored && this.#registries.has(stored.key.registry) ? this.#on(stored) : undefined
   }
 
   /** The swarm that a dialling peer names: by its id, or by the alias of stock clients. */
   named(name: InfoHash): Swarm | undefined {
     const held = isSwarmId(name) ? this.get(name) : undefined
     if (held) return held
-    const stored = this.store.all().find((blob) => this.aliases.isNamed(blob, name))
+    const stored = this.#store.all().find((blob) => this.#aliases.isNamed(blob, name))
     return stored && this.get(stored.swarm)
   }
 
   /** Computes the hashes that aliases are made of where they are missing: the node was stopped before it had them. */
   async completeAliases(): Promise<void> {
-    for (const stored of this.store.all()) {
-      const isDue = stored.piecesSha1 === undefined && this.aliases.isOffered(stored)
+    for (const stored of this.#store.all()) {
+      const isDue = stored.piecesSha1 === undefined && this.#aliases.isOffered(stored)
       if (isDue) await this.get(stored.swarm)?.piecesSha1()
     }
   }
 
   find({ registry, digest }: BlobKey): Swarm | undefined {
-    const stored = this.store.all().find(({ key }) => key.registry === registry && key.digest === digest)
+    const stored = this.#store.all().find(({ key }) => key.registry === registry && key.digest === digest)
     return stored && this.get(stored.swarm)
   }
 
   running(): IterableIterator<Swarm> {
-    return this.swarms.values()
+    return this.#swarms.values()
   }
 
   /** @throws StoreFullError */
   ensure(id: SwarmId, request: BlobRequest): Promise<Swarm> {
-    const held = this.store.get(id)
-    if (held) return Promise.resolve(this.on(held))
-    const running = this.creating.get(id)
+    const held = this.#store.get(id)
+    if (held) return Promise.resolve(this.#on(held))
+    const running = this.#creating.get(id)
     if (running) return running
-    const creating = this.create(id, request).finally(() => this.creating.delete(id))
-    this.creating.set(id, creating)
+    const creating = this.#create(id, request).finally(() => this.#creating.delete(id))
+    this.#creating.set(id, creating)
     return creating
   }
 
   /** What peers can have from this node. */
   holds(): { swarm: SwarmId; isSeed: boolean }[] {
-    return this.store
+    return this.#store
       .all()
-      .filter(({ key, have }) => this.registries.has(key.registry) && have.count > 0)
+      .filter(({ key, have }) => this.#registries.has(key.registry) && have.count > 0)
       .map(({ swarm, isComplete }) => ({ swarm, isSeed: isComplete }))
   }
 
   /** Another key signs hashes, maybe. One swarm after the other: all nodes hear of it at the same time. */
   renewBatches(): void {
     const renewAll = async () => {
-      for (const swarm of [...this.swarms.values()]) await swarm.renewBatches()
+      for (const swarm of [...this.#swarms.values()]) await swarm.renewBatches()
     }
-    this.renewing ??= renewAll().finally(() => {
-      this.renewing = undefined
+    this.#renewing ??= renewAll().finally(() => {
+      this.#renewing = undefined
     })
   }
 
   progress(): BlobProgress[] {
-    return [...this.swarms.values()].map((swarm) => swarm.progress())
+    return [...this.#swarms.values()].map((swarm) => swarm.progress())
   }
 
   async remove(id: SwarmId): Promise<void> {
-    this.forget(id)
-    await this.store.remove(id)
+    this.#forget(id)
+    await this.#store.remove(id)
   }
 
   /** Removes a blob without anybody who waits for it. */
   drop(id: SwarmId): void {
     // With what cannot be removed from the disk nothing else ends: it is not served any more, and goes at the next start.
-    this.parts.defects.boundary('swarm', () => undefined).run(() => this.remove(id))
+    this.#parts.defects.boundary('swarm', () => undefined).run(() => this.remove(id))
   }
 
   /** Resolves when the hashes of what this node fetched are published, or `patienceMs` later. */
   async published(patienceMs: number): Promise<void> {
-    const publishing = Promise.all([...this.swarms.values()].map((swarm) => swarm.published()))
+    const publishing = Promise.all([...this.#swarms.values()].map((swarm) => swarm.published()))
     const late = new AbortController()
     const lateness = setTimeout(patienceMs, undefined, { signal: late.signal }).catch(() => undefined)
     await Promise.race([publishing, lateness])
@@ -136,36 +136,36 @@ export class Swarms {
   }
 
   close(): void {
-    for (const swarm of this.swarms.values()) swarm.close()
-    this.store.close()
+    for (const swarm of this.#swarms.values()) swarm.close()
+    this.#store.close()
   }
 
-  private async create(id: SwarmId, { registry, repository, digest, bytes }: BlobRequest): Promise<Swarm> {
+  async #create(id: SwarmId, { registry, repository, digest, bytes }: BlobRequest): Promise<Swarm> {
     // Peers are connected for a blob for as long as their certificates last: that must not keep it here.
-    const isIdle = (blob: StoredBlob) => !this.swarms.get(blob.swarm)?.isWanted
+    const isIdle = (blob: StoredBlob) => !this.#swarms.get(blob.swarm)?.isWanted
     const blob = { swarm: id, key: { registry, digest }, bytes, repository }
-    const { created, evicted } = await this.store.create(blob, isIdle)
-    for (const swarm of evicted) this.forget(swarm)
-    return this.on(created)
+    const { created, evicted } = await this.#store.create(blob, isIdle)
+    for (const swarm of evicted) this.#forget(swarm)
+    return this.#on(created)
   }
 
-  private on(stored: StoredBlob): Swarm {
-    const existing = this.swarms.get(stored.swarm)
+  #on(stored: StoredBlob): Swarm {
+    const existing = this.#swarms.get(stored.swarm)
     if (existing) return existing
     const swarm = new Swarm(stored, {
-      ...this.parts,
-      registry: this.registries.get(stored.key.registry)!,
+      ...this.#parts,
+      registry: this.#registries.get(stored.key.registry)!,
       onFailed: (failed, reason) => {
-        this.onFailed(failed, reason)
+        this.#onFailed(failed, reason)
         this.drop(failed.swarm)
       },
     })
-    this.swarms.set(stored.swarm, swarm)
+    this.#swarms.set(stored.swarm, swarm)
     return swarm
   }
 
-  private forget(id: SwarmId): void {
-    this.swarms.get(id)?.close(new StoreClosedError('the blob left the store'))
-    this.swarms.delete(id)
+  #forget(id: SwarmId): void {
+    this.#swarms.get(id)?.close(new StoreClosedError('the blob left the store'))
+    this.#swarms.delete(id)
   }
 }

@@ -17,53 +17,53 @@ export interface UploadsOptions {
 export class Uploads {
   /** Bytes of blocks given to peers' connections. */
   bytesSent = 0
-  private readonly options: UploadsOptions
-  private readonly queue: UploadQueue
-  private timer: NodeJS.Timeout | undefined
+  readonly #options: UploadsOptions
+  readonly #queue: UploadQueue
+  #timer: NodeJS.Timeout | undefined
   /** One and the same function: a swarm waits once for a buffer, however often it is asked for blocks meanwhile. */
-  private readonly goOn: () => void
+  readonly #goOn: () => void
 
   constructor(options: UploadsOptions, order: UploadQueueOptions) {
-    this.options = options
-    this.queue = new UploadQueue(options.stored.layout, order)
-    this.goOn = options.boundary.callback(() => this.send())
+    this.#options = options
+    this.#queue = new UploadQueue(options.stored.layout, order)
+    this.#goOn = options.boundary.callback(() => this.send())
   }
 
   add(lane: PeerLane): void {
-    this.queue.add(lane)
+    this.#queue.add(lane)
   }
 
   remove(lane: PeerLane): void {
-    this.queue.remove(lane)
+    this.#queue.remove(lane)
   }
 
   /** Sends what can be sent now. */
   send(): void {
-    const { stored, sendBuffers, uploadLimit } = this.options
-    for (let next = this.queue.peek(); next; next = this.queue.peek()) {
+    const { stored, sendBuffers, uploadLimit } = this.#options
+    for (let next = this.#queue.peek(); next; next = this.#queue.peek()) {
       const delayMs = uploadLimit.take(next.block.length)
       if (delayMs > 0) {
-        this.sendLater(delayMs)
+        this.#sendLater(delayMs)
         return
       }
       const isServed = (next.lane as PeerLane).serve(next.block, stored, sendBuffers)
       // Its connection has ended, and its requests with it.
       if (isServed === undefined) continue
       if (!isServed) {
-        sendBuffers.whenFree(this.goOn)
+        sendBuffers.whenFree(this.#goOn)
         return
       }
-      this.queue.taken(next)
+      this.#queue.taken(next)
       stored.served()
       this.bytesSent += next.block.length
     }
   }
 
-  private sendLater(delayMs: number): void {
+  #sendLater(delayMs: number): void {
     const send = () => {
-      this.timer = undefined
-      this.goOn()
+      this.#timer = undefined
+      this.#goOn()
     }
-    this.timer ??= setTimeout(send, delayMs).unref()
+    this.#timer ??= setTimeout(send, delayMs).unref()
   }
 }

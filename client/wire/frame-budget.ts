@@ -24,40 +24,40 @@ const IDLE_FRAME_BYTES = 64
  * What one connection may still send that changes nothing. Pure: the clock is passed in.
  */
 export class FrameBudget {
-  private readonly pieceCount: number
-  private readonly max: number
-  private left: number
-  private refilledAtMs: number
+  readonly #pieceCount: number
+  readonly #max: number
+  #left: number
+  #refilledAtMs: number
 
   constructor(pieceCount: number, nowMs: number) {
-    this.pieceCount = pieceCount
-    this.max = IDLE_FRAMES_MAX + IDLE_FRAMES_PER_PIECE * pieceCount
-    this.left = this.max
-    this.refilledAtMs = nowMs
+    this.#pieceCount = pieceCount
+    this.#max = IDLE_FRAMES_MAX + IDLE_FRAMES_PER_PIECE * pieceCount
+    this.#left = this.#max
+    this.#refilledAtMs = nowMs
   }
 
   /** @throws PeerProtocolError when nothing is left */
   spend(message: Message | { type: 'keep-alive' }, nowMs: number): void {
-    const refilled = ((nowMs - this.refilledAtMs) / 1000) * IDLE_FRAMES_PER_SECOND
-    this.refilledAtMs = nowMs
-    this.left = Math.min(this.max, this.left + refilled) - this.costOf(message)
-    if (this.left < 0) throw new PeerProtocolError('messages without end that change nothing')
+    const refilled = ((nowMs - this.#refilledAtMs) / 1000) * IDLE_FRAMES_PER_SECOND
+    this.#refilledAtMs = nowMs
+    this.#left = Math.min(this.#max, this.#left + refilled) - this.#costOf(message)
+    if (this.#left < 0) throw new PeerProtocolError('messages without end that change nothing')
   }
 
   /** A block was served or taken. */
   moved({ length }: BlockAddress): void {
     if (length < BLOCK_BYTES_FOREIGN) return
-    this.left = Math.min(this.max, this.left + IDLE_FRAMES_PER_BLOCK)
+    this.#left = Math.min(this.#max, this.#left + IDLE_FRAMES_PER_BLOCK)
   }
 
-  private costOf(message: Message | { type: 'keep-alive' }): number {
+  #costOf(message: Message | { type: 'keep-alive' }): number {
     switch (message.type) {
       case 'choke':
       case 'reject':
         return IDLE_FRAMES_PER_CHOKE
       case 'bitfield':
       case 'have-all':
-        return this.pieceCount
+        return this.#pieceCount
       case 'extended':
         return 1 + message.payload.length / IDLE_FRAME_BYTES
       default:

@@ -29,15 +29,15 @@ export interface FrameSink {
  * came in to where the sink wants them.
  */
 export class FrameReader {
-  private readonly sink: FrameSink
+  readonly #sink: FrameSink
   /** Start of a frame, a handshake or a small message, until it is whole. */
-  private held: Buffer = Buffer.allocUnsafe(1024)
-  private heldBytes = 0
-  private isHandshaken = false
-  private block: (BlockAddress & { target: Uint8Array | undefined; received: number }) | undefined
+  #held: Buffer = Buffer.allocUnsafe(1024)
+  #heldBytes = 0
+  #isHandshaken = false
+  #block: (BlockAddress & { target: Uint8Array | undefined; received: number }) | undefined
 
   constructor(sink: FrameSink) {
-    this.sink = sink
+    this.#sink = sink
   }
 
   /**
@@ -47,7 +47,7 @@ export class FrameReader {
   push(chunk: Buffer): void {
     let offset = 0
     while (offset < chunk.length) {
-      offset = this.block ? this.continueBlock(chunk, offset) : this.continueFrame(chunk, offset)
+      offset = this.#block ? this.#continueBlock(chunk, offset) : this.#continueFrame(chunk, offset)
     }
   }
 
@@ -55,78 +55,83 @@ export class FrameReader {
    * Drops what is still to come of a block under way: its buffer is about to be used for something else.
    */
   discardBlock(): void {
-    if (this.block) this.block.target = undefined
+    if (this.#block) this.#block.target = undefined
   }
 
-  private continueBlock(chunk: Buffer, offset: number): number {
-    const block = this.block!
+  /** What the buffer takes in which a frame waits until it is whole. */
+  get bufferBytes(): number {
+    return this.#held.length
+  }
+
+  #continueBlock(chunk: Buffer, offset: number): number {
+    const block = this.#block!
     const taken = Math.min(block.length - block.received, chunk.length - offset)
     if (block.target) chunk.copy(block.target, block.received, offset, offset + taken)
     block.received += taken
     if (block.received === block.length) {
-      this.block = undefined
-      this.sink.onBlockEnd(block)
+      this.#block = undefined
+      this.#sink.onBlockEnd(block)
     }
     return offset + taken
   }
 
-  private continueFrame(chunk: Buffer, offset: number): number {
-    const wanted = this.wantedBytes()
-    const taken = Math.min(wanted - this.heldBytes, chunk.length - offset)
-    this.hold(chunk, offset, taken)
-    if (this.heldBytes === wanted) this.advance(wanted)
+  #continueFrame(chunk: Buffer, offset: number): number {
+    const wanted = this.#wantedBytes()
+    const taken = Math.min(wanted - this.#heldBytes, chunk.length - offset)
+    this.#hold(chunk, offset, taken)
+    if (this.#heldBytes === wanted) this.#advance(wanted)
     return offset + taken
   }
 
   /** Bytes to hold before the next decision: the handshake, the length, id and block header, or the whole frame. */
-  private wantedBytes(): number {
-    if (!this.isHandshaken) return HANDSHAKE_BYTES
-    if (this.heldBytes < 4) return 4
-    const bodyBytes = readBodyBytes(this.held)
-    if (this.heldBytes < 5) return 4 + Math.min(1, bodyBytes)
-    return this.held[4] === PIECE_MESSAGE_ID ? BLOCK_HEADER_BYTES : 4 + bodyBytes
+  #wantedBytes(): number {
+    if (!this.#isHandshaken) return HANDSHAKE_BYTES
+    if (this.#heldBytes < 4) return 4
+    const bodyBytes = readBodyBytes(this.#held)
+    if (this.#heldBytes < 5) return 4 + Math.min(1, bodyBytes)
+    return this.#held[4] === PIECE_MESSAGE_ID ? BLOCK_HEADER_BYTES : 4 + bodyBytes
   }
 
-  private hold(chunk: Buffer, offset: number, bytes: number): void {
-    if (this.heldBytes + bytes > this.held.length) {
+  #hold(chunk: Buffer, offset: number, bytes: number): void {
+    if (this.#heldBytes + bytes > this.#held.length) {
       const grown = Buffer.allocUnsafe(4 + FRAME_BYTES_MAX)
-      this.held.copy(grown, 0, 0, this.heldBytes)
-      this.held = grown
+      this.#held.copy(grown, 0, 0, this.#heldBytes)
+      this.#held = grown
     }
-    chunk.copy(this.held, this.heldBytes, offset, offset + bytes)
-    this.heldBytes += bytes
+    chunk.copy(this.#held, this.#heldBytes, offset, offset + bytes)
+    this.#heldBytes += bytes
   }
 
-  private advance(wanted: number): void {
-    if (!this.isHandshaken) {
-      this.isHandshaken = true
-      this.heldBytes = 0
-      this.sink.onHandshake(decodeHandshake(Buffer.from(this.held.subarray(0, wanted))))
+  #advance(wanted: number): void {
+    if (!this.#isHandshaken) {
+      this.#isHandshaken = true
+      this.#heldBytes = 0
+      this.#sink.onHandshake(decodeHandshake(Buffer.from(this.#held.subarray(0, wanted))))
       return
     }
-    const bodyBytes = readBodyBytes(this.held)
+    const bodyBytes = readBodyBytes(this.#held)
     if (wanted === 4) {
       if (bodyBytes > 0) return
-      this.heldBytes = 0
-      this.sink.onKeepAlive()
-    } else if (this.held[4] === PIECE_MESSAGE_ID) {
-      if (wanted === BLOCK_HEADER_BYTES) this.beginBlock(bodyBytes)
+      this.#heldBytes = 0
+      this.#sink.onKeepAlive()
+    } else if (this.#held[4] === PIECE_MESSAGE_ID) {
+      if (wanted === BLOCK_HEADER_BYTES) this.#beginBlock(bodyBytes)
       else if (bodyBytes <= 9) throw new PeerProtocolError('a block without bytes')
     } else if (wanted === 4 + bodyBytes) {
-      this.heldBytes = 0
+      this.#heldBytes = 0
       // A copy: the sink may keep payloads, the held buffer is used again.
-      this.sink.onMessage(decodeMessage(Buffer.from(this.held.subarray(4, wanted))))
+      this.#sink.onMessage(decodeMessage(Buffer.from(this.#held.subarray(4, wanted))))
     }
   }
 
-  private beginBlock(bodyBytes: number): void {
-    this.heldBytes = 0
+  #beginBlock(bodyBytes: number): void {
+    this.#heldBytes = 0
     const address = {
-      piece: this.held.readUInt32BE(5),
-      begin: this.held.readUInt32BE(9),
+      piece: this.#held.readUInt32BE(5),
+      begin: this.#held.readUInt32BE(9),
       length: bodyBytes - 9,
     }
-    this.block = { ...address, target: this.sink.onBlockStart(address), received: 0 }
+    this.#block = { ...address, target: this.#sink.onBlockStart(address), received: 0 }
   }
 }
 

@@ -191,7 +191,7 @@ export class AttackLine {
   /** Bytes of blobs, as announced by `piece` frames. */
   blockBytes = 0
   error: Error | undefined
-  private remoteCertificate: X509Certificate | undefined
+  #remoteCertificate: X509Certificate | undefined
   readonly closed: Promise<void>
   /** TLS is through. */
   readonly ready: Promise<boolean>
@@ -255,12 +255,12 @@ export class AttackLine {
 
   binding(changes: Partial<ProofBinding> = {}): ProofBinding {
     // Node tells a client its peer's certificate once only.
-    this.remoteCertificate ??= this.socket.getPeerX509Certificate()!
+    this.#remoteCertificate ??= this.socket.getPeerX509Certificate()!
     return {
       role: 'dialler',
       exporter: exporterOf(this.socket),
       proverCertificate: fingerprint(this.socket.getX509Certificate()!),
-      verifierCertificate: fingerprint(this.remoteCertificate),
+      verifierCertificate: fingerprint(this.#remoteCertificate),
       ...changes,
     }
   }

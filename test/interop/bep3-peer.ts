@@ -19,17 +19,17 @@ export class Bep3Peer implements FrameSink {
   readonly messages: Message[] = []
   readonly blocks = new Map<string, Buffer>()
   isClosed = false
-  private readonly socket: TLSSocket
-  private readonly onMessageOf: (message: Message, peer: Bep3Peer) => void
-  private arriving: Buffer | undefined
+  readonly #socket: TLSSocket
+  readonly #onMessageOf: (message: Message, peer: Bep3Peer) => void
+  #arriving: Buffer | undefined
 
   constructor(
     socket: TLSSocket,
     infoHash: InfoHash,
     onMessage: (message: Message, peer: Bep3Peer) => void = () => undefined,
   ) {
-    this.socket = socket
-    this.onMessageOf = onMessage
+    this.#socket = socket
+    this.#onMessageOf = onMessage
     const reader = new FrameReader(this)
     socket.on('data', (chunk: Buffer) => reader.push(chunk))
     socket.on('error', () => undefined)
@@ -41,17 +41,17 @@ export class Bep3Peer implements FrameSink {
   }
 
   send(message: Exclude<Message, { type: 'unknown' }>): void {
-    this.socket.write(encodeMessage(message))
+    this.#socket.write(encodeMessage(message))
   }
 
   sendBlock(block: BlockAddress, bytes: Buffer): void {
     const frame = Buffer.concat([Buffer.alloc(13), bytes])
     writeBlockHeader(frame, block)
-    this.socket.write(frame)
+    this.#socket.write(frame)
   }
 
   close(): void {
-    this.socket.destroy()
+    this.#socket.destroy()
   }
 
   onHandshake(handshake: Handshake): void {
@@ -60,13 +60,13 @@ export class Bep3Peer implements FrameSink {
 
   onMessage(message: Message): void {
     this.messages.push(message)
-    this.onMessageOf(message, this)
+    this.#onMessageOf(message, this)
   }
 
   onBlockStart({ piece, begin, length }: BlockAddress): Uint8Array {
-    this.arriving = Buffer.alloc(length)
-    this.blocks.set(`${piece} ${begin}`, this.arriving)
-    return this.arriving
+    this.#arriving = Buffer.alloc(length)
+    this.blocks.set(`${piece} ${begin}`, this.#arriving)
+    return this.#arriving
   }
 
   onBlockEnd(): void {}

@@ -39,42 +39,42 @@ export class LibtorrentPeer {
   readonly port: number
   /** What libtorrent said: `<kind of alert>: <message>`. */
   readonly alerts: string[] = []
-  private readonly child: ChildProcess
-  private readonly statuses: ((status: LibtorrentStatus) => void)[] = []
-  private readonly ready: Promise<void>
+  readonly #child: ChildProcess
+  readonly #statuses: ((status: LibtorrentStatus) => void)[] = []
+  readonly #ready: Promise<void>
 
   private constructor(child: ChildProcess, port: number) {
-    this.child = child
+    this.#child = child
     this.port = port
-    this.ready = new Promise((resolve, reject) => {
+    this.#ready = new Promise((resolve, reject) => {
       child.once('exit', (code) => reject(new Error(`libtorrent ended with ${code}`)))
-      createInterface({ input: child.stdout! }).on('line', (line) => this.take(JSON.parse(line), resolve))
+      createInterface({ input: child.stdout! }).on('line', (line) => this.#take(JSON.parse(line), resolve))
     })
-    this.ready.catch(() => undefined)
+    this.#ready.catch(() => undefined)
   }
 
   static async start(settings: LibtorrentSettings): Promise<LibtorrentPeer> {
     const port = settings.listenPort ?? (await freePort())
     const child = spawn(SYSTEM_PYTHON, [SCRIPT], { stdio: ['pipe', 'pipe', 'inherit'] })
     const peer = new LibtorrentPeer(child, port)
-    peer.tell({ ...settings, listenPort: port })
-    await peer.ready
+    peer.#tell({ ...settings, listenPort: port })
+    await peer.#ready
     return peer
   }
 
   connect(port: number): void {
-    this.tell({ connect: port })
+    this.#tell({ connect: port })
   }
 
   status(): Promise<LibtorrentStatus> {
     const answer = new Promise<LibtorrentStatus>((resolve, reject) => {
       const timer = setTimeout(() => reject(new Error('libtorrent does not answer')), ANSWER_MS_MAX)
-      this.statuses.push((status) => {
+      this.#statuses.push((status) => {
         clearTimeout(timer)
         resolve(status)
       })
     })
-    this.tell({ status: true })
+    this.#tell({ status: true })
     return answer
   }
 
@@ -104,25 +104,25 @@ export class LibtorrentPeer {
   }
 
   async close(): Promise<void> {
-    if (this.child.exitCode !== null || this.child.signalCode !== null) return
-    const exited = once(this.child, 'exit')
-    this.child.stdin!.end()
-    const timer = setTimeout(() => this.child.kill('SIGKILL'), ANSWER_MS_MAX)
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return
+    const exited = once(this.#child, 'exit')
+    this.#child.stdin!.end()
+    const timer = setTimeout(() => this.#child.kill('SIGKILL'), ANSWER_MS_MAX)
     await exited
     clearTimeout(timer)
   }
 
-  private tell(line: object): void {
-    this.child.stdin!.write(`${JSON.stringify(line)}\n`)
+  #tell(line: object): void {
+    this.#child.stdin!.write(`${JSON.stringify(line)}\n`)
   }
 
-  private take(
+  #take(
     line: { ready?: boolean; alert?: string; message?: string; status?: LibtorrentStatus },
     resolveReady: () => void,
   ): void {
     if (line.ready) resolveReady()
     if (line.alert !== undefined) this.alerts.push(`${line.alert}: ${line.message}`)
-    if (line.status) this.statuses.shift()?.(line.status)
+    if (line.status) this.#statuses.shift()?.(line.status)
   }
 }
 

@@ -15,20 +15,20 @@ const REPORTERS_MAX = 8
  * any more. Nothing else follows: a report proves nothing, so that it must not cost an honest node more than one swarm.
  */
 export class BadPeers {
-  private readonly reports = new BoundedMap<string, Map<NodeId, number>>(REPORTED_MAX)
+  readonly #reports = new BoundedMap<string, Map<NodeId, number>>(REPORTED_MAX)
 
   /** @returns false when the same was reported by the same node lately */
   report(reporter: NodeId, bad: { swarm: SwarmId; node: NodeId }, nowMs: number): boolean {
-    const known = this.reports.get(keyOf(bad)) ?? new Map<NodeId, number>()
+    const known = this.#reports.get(keyOf(bad)) ?? new Map<NodeId, number>()
     const isNew = (known.get(reporter) ?? 0) <= nowMs
     for (const [other, untilMs] of known) if (untilMs <= nowMs) known.delete(other)
     if (known.size < REPORTERS_MAX || known.has(reporter)) known.set(reporter, nowMs + REPORT_MS)
-    this.reports.set(keyOf(bad), known)
+    this.#reports.set(keyOf(bad), known)
     return isNew
   }
 
   isShunned(swarm: SwarmId, node: NodeId, nowMs: number): boolean {
-    const known = this.reports.get(keyOf({ swarm, node }))
+    const known = this.#reports.get(keyOf({ swarm, node }))
     if (known === undefined) return false
     return [...known.values()].filter((untilMs) => untilMs > nowMs).length >= REPORTERS_MIN
   }

@@ -16,18 +16,18 @@ interface Message {
 
 /** aria2's JSON-RPC over a WebSocket: that way the end of a download is told and need not be asked for. */
 export class Aria2Rpc {
-  private readonly socket: WebSocket
-  private readonly secret: string
-  private readonly calls = new Map<number, PromiseWithResolvers<unknown>>()
+  readonly #socket: WebSocket
+  readonly #secret: string
+  readonly #calls = new Map<number, PromiseWithResolvers<unknown>>()
   /** Ends of downloads by gid; aria2 may tell of one before it answers the call that began it. */
-  private readonly ends = new Map<string, PromiseWithResolvers<void>>()
-  private callCount = 0
+  readonly #ends = new Map<string, PromiseWithResolvers<void>>()
+  #callCount = 0
 
   private constructor(socket: WebSocket, secret: string) {
-    this.socket = socket
-    this.secret = secret
-    socket.addEventListener('message', ({ data }) => this.receive(JSON.parse(data as string) as Message))
-    socket.addEventListener('close', () => this.fail(new BenchPeerError('aria2 ended')))
+    this.#socket = socket
+    this.#secret = secret
+    socket.addEventListener('message', ({ data }) => this.#receive(JSON.parse(data as string) as Message))
+    socket.addEventListener('close', () => this.#fail(new BenchPeerError('aria2 ended')))
   }
 
   /** @throws BenchPeerError when nothing answers */
@@ -42,11 +42,11 @@ export class Aria2Rpc {
 
   /** @throws BenchPeerError with aria2's own words */
   async call<Result>(method: string, ...parameters: unknown[]): Promise<Result> {
-    const id = ++this.callCount
+    const id = ++this.#callCount
     const answer = Promise.withResolvers<unknown>()
-    this.calls.set(id, answer)
-    const params = [`token:${this.secret}`, ...parameters]
-    this.socket.send(JSON.stringify({ jsonrpc: '2.0', id, method, params }))
+    this.#calls.set(id, answer)
+    const params = [`token:${this.#secret}`, ...parameters]
+    this.#socket.send(JSON.stringify({ jsonrpc: '2.0', id, method, params }))
     return (await answer.promise) as Result
   }
 
@@ -55,31 +55,31 @@ export class Aria2Rpc {
    * @throws BenchPeerError when it cannot be downloaded
    */
   downloaded(gid: string): Promise<void> {
-    return this.endOf(gid).promise
+    return this.#endOf(gid).promise
   }
 
   close(): void {
-    this.socket.close()
+    this.#socket.close()
   }
 
-  private endOf(gid: string): PromiseWithResolvers<void> {
-    const end = this.ends.get(gid) ?? Promise.withResolvers<void>()
+  #endOf(gid: string): PromiseWithResolvers<void> {
+    const end = this.#ends.get(gid) ?? Promise.withResolvers<void>()
     end.promise.catch(() => undefined) // It may fail before anyone waits for it.
-    this.ends.set(gid, end)
+    this.#ends.set(gid, end)
     return end
   }
 
-  private receive({ id, method, result, error, params }: Message): void {
+  #receive({ id, method, result, error, params }: Message): void {
     const gid = params?.[0]?.gid ?? ''
-    if (method === 'aria2.onBtDownloadComplete') this.endOf(gid).resolve()
-    if (method === 'aria2.onDownloadError') this.endOf(gid).reject(new BenchPeerError('aria2 gave up'))
-    const answer = id === undefined ? undefined : this.calls.get(id)
+    if (method === 'aria2.onBtDownloadComplete') this.#endOf(gid).resolve()
+    if (method === 'aria2.onDownloadError') this.#endOf(gid).reject(new BenchPeerError('aria2 gave up'))
+    const answer = id === undefined ? undefined : this.#calls.get(id)
     if (error) answer?.reject(new BenchPeerError(`aria2: ${error.message}`))
     else answer?.resolve(result)
   }
 
-  private fail(error: BenchPeerError): void {
-    for (const { reject } of [...this.calls.values(), ...this.ends.values()]) reject(error)
+  #fail(error: BenchPeerError): void {
+    for (const { reject } of [...this.#calls.values(), ...this.#ends.values()]) reject(error)
   }
 }
 

@@ -57,11 +57,11 @@ interface Aria2Parts {
 class Aria2Peer implements BenchPeer {
   /** The tracker knows it. */
   readonly port = 0
-  private readonly parts: Aria2Parts
-  private readonly gids = new Map<string, string>()
+  readonly #parts: Aria2Parts
+  readonly #gids = new Map<string, string>()
 
   private constructor(parts: Aria2Parts) {
-    this.parts = parts
+    this.#parts = parts
   }
 
   static async start(tracker: AnnounceServer, folder: string): Promise<Aria2Peer> {
@@ -79,47 +79,47 @@ class Aria2Peer implements BenchPeer {
   }
 
   get pid(): number {
-    return this.parts.child.pid ?? -1
+    return this.#parts.child.pid ?? -1
   }
 
   /** Waits for the announce: the holder must be the first that the tracker hears of. */
   async hold(blob: BenchBlob): Promise<void> {
-    const { tracker } = this.parts
+    const { tracker } = this.#parts
     const announced = tracker.announced(makeTorrent(blob).infoHash)
-    await this.add(blob, { dir: blob.folder, 'bt-seed-unverified': 'true' })
+    await this.#add(blob, { dir: blob.folder, 'bt-seed-unverified': 'true' })
     await announced
   }
 
   async download(blob: BenchBlob): Promise<number> {
-    await this.parts.rpc.downloaded(await this.add(blob, {}))
+    await this.#parts.rpc.downloaded(await this.#add(blob, {}))
     return 0
   }
 
   async sentBytes({ name }: BenchBlob): Promise<number> {
-    const gid = this.gids.get(name)
-    const { uploadLength } = await this.parts.rpc.call<{ uploadLength: string }>('aria2.tellStatus', gid, [
+    const gid = this.#gids.get(name)
+    const { uploadLength } = await this.#parts.rpc.call<{ uploadLength: string }>('aria2.tellStatus', gid, [
       'uploadLength',
     ])
     return Number(uploadLength)
   }
 
   contentHash({ name }: BenchBlob): Promise<string> {
-    return sha256OfFile(join(this.parts.folder, name))
+    return sha256OfFile(join(this.#parts.folder, name))
   }
 
   async stop(): Promise<void> {
-    const { child, ended, rpc } = this.parts
+    const { child, ended, rpc } = this.#parts
     rpc.close()
     // Its farewell on SIGTERM waits for the tracker and takes seconds.
     child.kill('SIGKILL')
     await endWithin(child, ended)
   }
 
-  private async add(blob: BenchBlob, options: Record<string, string>): Promise<string> {
-    const { rpc, tracker } = this.parts
+  async #add(blob: BenchBlob, options: Record<string, string>): Promise<string> {
+    const { rpc, tracker } = this.#parts
     const { file } = makeTorrent(blob, { announce: tracker.url })
     const gid = await rpc.call<string>('aria2.addTorrent', file.toString('base64'), [], options)
-    this.gids.set(blob.name, gid)
+    this.#gids.set(blob.name, gid)
     return gid
   }
 }

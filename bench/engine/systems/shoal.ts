@@ -40,60 +40,60 @@ interface ClusterParts {
 
 class ShoalCluster implements OpenSystem {
   readonly servicePids: number[]
-  private readonly parts: ClusterParts
-  private lastStopMs = 0
+  readonly #parts: ClusterParts
+  #lastStopMs = 0
 
   constructor(parts: ClusterParts) {
-    this.parts = parts
+    this.#parts = parts
     this.servicePids = [parts.services.pid]
   }
 
   /** The holder fetches from the registry; then a second node fetches from it, so that the hashes are confirmed. */
   async startHolder(folder: string, blobs: BenchBlob[]): Promise<BenchPeer> {
-    const holder = await this.startPeer(folder)
+    const holder = await this.#startPeer(folder)
     const secondFolder = `${folder}-second`
-    const second = await this.startPeer(secondFolder)
+    const second = await this.#startPeer(secondFolder)
     for (const blob of blobs) {
-      await this.parts.services.ask({ do: 'add', name: blob.name, path: blob.path, bytes: blob.bytes })
+      await this.#parts.services.ask({ do: 'add', name: blob.name, path: blob.path, bytes: blob.bytes })
       for (const peer of [holder, second]) {
-        await this.prepare(peer, blob)
-        await this.download(peer, blob)
+        await this.#prepare(peer, blob)
+        await this.#download(peer, blob)
       }
     }
-    await this.stopPeer(second)
+    await this.#stopPeer(second)
     await rm(secondFolder, { recursive: true })
-    return this.benchPeer(holder)
+    return this.#benchPeer(holder)
   }
 
   async startDownloader(folder: string, blob: BenchBlob): Promise<BenchPeer> {
-    const peer = await this.startPeer(folder)
-    await this.prepare(peer, blob)
-    return this.benchPeer(peer)
+    const peer = await this.#startPeer(folder)
+    await this.#prepare(peer, blob)
+    return this.#benchPeer(peer)
   }
 
   async settle(): Promise<void> {
-    const { peersForgottenAfterMs } = this.parts.settings
-    await delay(Math.max(0, this.lastStopMs + peersForgottenAfterMs - performance.now()))
+    const { peersForgottenAfterMs } = this.#parts.settings
+    await delay(Math.max(0, this.#lastStopMs + peersForgottenAfterMs - performance.now()))
   }
 
   async close(): Promise<void> {
-    await this.parts.services.stop()
+    await this.#parts.services.stop()
   }
 
-  private async startPeer(dataDir: string): Promise<LineProcess> {
+  async #startPeer(dataDir: string): Promise<LineProcess> {
     const peer = startLineProcess([process.execPath, '--import', LEAN, PEER_PROGRAM])
-    await peer.ask({ do: 'open', ...this.parts.settings, dataDir, isEncrypted: this.parts.isEncrypted })
+    await peer.ask({ do: 'open', ...this.#parts.settings, dataDir, isEncrypted: this.#parts.isEncrypted })
     return peer
   }
 
-  private async stopPeer(peer: LineProcess): Promise<void> {
+  async #stopPeer(peer: LineProcess): Promise<void> {
     await peer.stop()
-    this.lastStopMs = performance.now()
+    this.#lastStopMs = performance.now()
   }
 
   /** Every download has a token of its own, as every `docker pull` has. */
-  private async prepare(peer: LineProcess, { digest, bytes }: BenchBlob): Promise<void> {
-    const { services, settings } = this.parts
+  async #prepare(peer: LineProcess, { digest, bytes }: BenchBlob): Promise<void> {
+    const { services, settings } = this.#parts
     const { token } = await services.ask<{ token: string }>({ do: 'token' })
     const request: BlobRequest = {
       registry: settings.registry.host,
@@ -106,20 +106,20 @@ class ShoalCluster implements OpenSystem {
   }
 
   /** @returns bytes that did not come from peers */
-  private async download(peer: LineProcess, { digest }: BenchBlob): Promise<number> {
-    const question = { do: 'download', digest, isRead: this.parts.isRead }
+  async #download(peer: LineProcess, { digest }: BenchBlob): Promise<number> {
+    const question = { do: 'download', digest, isRead: this.#parts.isRead }
     return (await peer.ask<{ bytesFromRegistry: number }>(question)).bytesFromRegistry
   }
 
-  private benchPeer(peer: LineProcess): BenchPeer {
+  #benchPeer(peer: LineProcess): BenchPeer {
     return {
       pid: peer.pid,
       port: 0,
-      download: (blob) => this.download(peer, blob),
+      download: (blob) => this.#download(peer, blob),
       sentBytes: async ({ digest }) => (await peer.ask<{ bytes: number }>({ do: 'sent', digest })).bytes,
       contentHash: async ({ digest }) =>
         (await peer.ask<{ hash: string }>({ do: 'contentHash', digest })).hash,
-      stop: () => this.stopPeer(peer),
+      stop: () => this.#stopPeer(peer),
     }
   }
 }

@@ -100,7 +100,7 @@ class World {
   }
 
   get inside(): Inside {
-    return this.download as unknown as Inside
+    return this.download
   }
 
   addPeer(limits: SourceLimits, node = nodeOf(this.peers.length + 1)): FakePeer {

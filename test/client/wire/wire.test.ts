@@ -135,7 +135,7 @@ test('no stream makes a reader fail otherwise than with PEER_PROTOCOL, or hold m
   )
 })
 
-const heldBytes = (reader: FrameReader) => (reader as unknown as { held: Buffer }).held.length
+const heldBytes = (reader: FrameReader) => reader.bufferBytes
 
 test('a frame above the bound is refused on its length alone, a frame of exactly the bound is not', () => {
   const lengths = fc.oneof(
