@@ -1,9 +1,8 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { BlobProgress } from '../client/index.ts'
-import type { Digest } from '../core/digest.ts'
 import { type KeyedCertificate, makeAuthority } from '../core/issue-certificate.ts'
-import { type FaultPart, makeFaults } from './faults.ts'
+import { makeFaults } from './faults.ts'
+import type { Lab, LabNode } from './lab.ts'
 import { labCgroup } from './machine/leftovers.ts'
 import type { LabHost } from './machine/network.ts'
 import { LAB_BASE, type LabRequirement } from './machine/requirements.ts'
@@ -11,7 +10,7 @@ import { type LabRun, openRun } from './machine/run.ts'
 import { publishImage } from './publish.ts'
 import { startDocker } from './pullers/docker.ts'
 import { makePodman } from './pullers/podman.ts'
-import type { ImageReference, Puller, PullerKind } from './pullers/puller.ts'
+import type { Puller, PullerKind } from './pullers/puller.ts'
 import { makeSkopeo } from './pullers/skopeo.ts'
 import {
   type LabRegistry,
@@ -20,11 +19,9 @@ import {
   STORAGE_HOST,
   startRegistry,
 } from './registry/registry.ts'
-import type { BlobEgress } from './registry/registry-log.ts'
 import type { TokenAlgorithm } from './registry/token-authority.ts'
 import {
   type ConfigOverrides,
-  type LabShoalNode,
   type LabTracker,
   labRegistryConfig,
   NODE_PROXY_URL,
@@ -66,43 +63,6 @@ export interface LabOptions {
   onStep?: (step: string) => void
   /** Handed over as soon as there is something to close. */
   onRun?: (run: LabRun) => void
-}
-
-export interface LabNode {
-  readonly name: string
-  readonly host: LabHost
-  readonly puller: Puller
-  /** Undefined where the lab has no Shoal. */
-  readonly shoal: LabShoalNode | undefined
-}
-
-export interface Lab {
-  readonly run: LabRun
-  readonly image: ImageReference
-  readonly registry: LabRegistry
-  readonly registryHost: LabHost
-  readonly tracker: LabTracker | undefined
-  readonly nodes: LabNode[]
-  node(name: string): LabNode
-  /** @returns how long the client took, in seconds */
-  pull(name: string): Promise<number>
-  /** What each node's Shoal says about the image's layers. */
-  progress(name: string): Promise<BlobProgress[]>
-  /** Makes an image of that many bytes of data per layer, which nobody has, and pushes it. */
-  publish(tag: string, layerDataBytes: number[]): Promise<ImageReference>
-  /** Pulls the plug of a part's host: `registry`, `tracker`, or a node's name. */
-  cut(part: FaultPart): Promise<void>
-  heal(part: FaultPart): Promise<void>
-  /** Cuts the parts of one side off from those of the other, and from nobody else. */
-  separate(left: FaultPart[], right: FaultPart[]): Promise<void>
-  reunite(left: FaultPart[], right: FaultPart[]): Promise<void>
-  /** Ends a part with SIGKILL; of the registry, also its token server. */
-  kill(part: FaultPart): void
-  /** Starts what was killed again, with the same data. Resolves when it answers. */
-  revive(part: FaultPart): Promise<void>
-  /** What left the registry per layer; a layer that nobody asked for is there with zeros. */
-  registryEgress(): Map<Digest, BlobEgress>
-  close(): Promise<void>
 }
 
 const PULLER_PARTS: Record<PullerKind, LabRequirement[]> = {

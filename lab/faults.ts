@@ -1,10 +1,7 @@
-import type { Lab, LabNode } from './cluster.ts'
 import { LabPartError } from './errors.ts'
+import type { FaultPart, Lab, LabNode } from './lab.ts'
 import type { LabHost } from './machine/network.ts'
 import type { LabProcess } from './machine/processes.ts'
-
-/** `registry`, `tracker`, or a node's name. */
-export type FaultPart = string
 
 interface Breakable {
   host: LabHost

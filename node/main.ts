@@ -10,12 +10,12 @@ import { createMetrics } from '../core/metrics.ts'
 import { openRegistries, type RegistryClients } from '../core/registry-client.ts'
 import { ProxyAuthority } from '../proxy/intercept/authority.ts'
 import { loopbackAddress } from '../proxy/loopback-listener.ts'
-import { blobMetrics } from '../proxy/metrics.ts'
 import { startProxy } from '../proxy/proxy.ts'
 import { KernelSocketOwners } from '../proxy/socket-owner.ts'
 import { TrustFiles } from '../proxy/trust-files.ts'
 import { startAdmin } from './admin.ts'
 import type { NodeConfig } from './config.ts'
+import { blobMetrics } from './metrics.ts'
 
 /** Often enough for steps that are days apart. */
 const AUTHORITY_CHECK_MS = 3_600_000

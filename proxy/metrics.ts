@@ -1,4 +1,3 @@
-import type { Client } from '../client/index.ts'
 import type { Metrics } from '../core/metrics.ts'
 
 /** Who answered a request inside an intercepted connection, and why. */
@@ -69,25 +68,4 @@ export function proxyMetrics(metrics: Metrics): ProxyMetrics {
     fellBack: (code) => fallbacks.add({ code: FALLBACK_CODES.find((known) => known === code) ?? 'other' }),
     served: (bytes) => servedBytes.add({}, bytes),
   }
-}
-
-/** The client's view of the blobs that it knows, read at each scrape. */
-export function blobMetrics(metrics: Metrics, client: Pick<Client, 'progress'>): void {
-  const sumOf = (field: 'bytesFromRegistry' | 'bytesFromPeers') => () =>
-    client.progress().reduce((total, blob) => total + blob[field], 0)
-  metrics.gauge({
-    name: 'shoal_node_blob_registry_bytes',
-    help: 'Bytes of the blobs asked for since the start that came from registries.',
-    read: sumOf('bytesFromRegistry'),
-  })
-  metrics.gauge({
-    name: 'shoal_node_blob_peer_bytes',
-    help: 'Bytes of the blobs asked for since the start that came from peers.',
-    read: sumOf('bytesFromPeers'),
-  })
-  metrics.gauge({
-    name: 'shoal_node_blobs_downloading',
-    help: 'Blobs that are being downloaded.',
-    read: () => client.progress().filter((blob) => blob.state === 'downloading').length,
-  })
 }

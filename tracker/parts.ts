@@ -1,7 +1,6 @@
 import type { Logger } from 'pino'
 import type { CredentialsSeen } from '../core/credentials-seen.ts'
 import type { Defects } from '../core/defects.ts'
-import type { NodeId } from '../core/metainfo.ts'
 import { peerTokenTrust } from '../core/peer-token.ts'
 import type { RegistryClients } from '../core/registry-client.ts'
 import { TOKEN_KEYS_MAX } from '../core/token-keys.ts'
@@ -63,15 +62,6 @@ export interface TrackerTimes {
   pullCertificateSeconds: number
   leaseSeconds: number
   heartbeatSeconds: number
-}
-
-/** A node, as its certificate and connection show it. */
-export interface NodeCaller {
-  /** Decided by the authority that verified the chain, never by text in the certificate. */
-  cluster: Cluster
-  node: NodeId
-  /** Source address of the connection: where its peer listener is, whatever it claims. */
-  address: string
 }
 
 /** What members of the cluster must trust now. */

@@ -1,4 +1,5 @@
 import type { Machine } from '../measure/machine.ts'
+import { median } from '../measure/median.ts'
 
 export const SYSTEM_NAMES = [
   'shoal',
@@ -71,14 +72,6 @@ function medianRun(transfers: Transfer[]): Run {
       ? rowOf(({ holderSentBytes, blobBytes }) => holderSentBytes! / blobBytes, 2)
       : null,
   }
-}
-
-/** @throws RangeError for no values */
-export function median(values: number[]): number {
-  if (values.length === 0) throw new RangeError('no values have no median')
-  const sorted = values.toSorted((a, b) => a - b)
-  const middle = Math.floor(sorted.length / 2)
-  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
 }
 
 function rounded(value: number, digits: number): number {

@@ -1,4 +1,5 @@
-import { type Lab, type LabNode, startLab } from '../../lab/cluster.ts'
+import { startLab } from '../../lab/cluster.ts'
+import type { Lab, LabNode } from '../../lab/lab.ts'
 import { measureGoodput } from '../../lab/machine/goodput.ts'
 import { labCgroup } from '../../lab/machine/leftovers.ts'
 import { closeOnSignals } from '../../lab/machine/run.ts'

@@ -1,4 +1,4 @@
-import { median } from '../engine/report.ts'
+import { median } from '../measure/median.ts'
 import type { Mode } from './limit.ts'
 
 /** One round: `nodes` pulls that began at the same instant. */

@@ -1,20 +1,33 @@
-import type { Source, SourcePort } from '../../client/engine/download.ts'
-import type { UploadLane } from '../../client/engine/upload-queue.ts'
+import type { Download, Source, SourcePort } from '../../client/engine/download.ts'
+import type { UploadQueue } from '../../client/engine/upload-queue.ts'
+import type { UploadLane } from '../../client/engine/upload-slots.ts'
 import { LANE_BLOCKS_MAX, LANE_STALLED_MS } from '../../client/peer/upload-lane.ts'
 import { BLOCK_BYTES_MAX, type BlockAddress } from '../../client/wire/messages.ts'
 import type { NodeId, PieceIndex } from '../../core/metainfo.ts'
 import type { Flow, Port } from './port.ts'
 import { BLOCK_BYTES } from './scenarios.ts'
-import type { SimNode } from './sim-node.ts'
 
 /** Blocks that a connection's socket takes: as many bytes as the client gives to one. */
 const SOCKET_BLOCKS_MAX = (LANE_BLOCKS_MAX * BLOCK_BYTES_MAX) / BLOCK_BYTES
 
+/** What a connection knows of the node at either end. */
+export interface ConnEnd {
+  readonly node: NodeId
+  readonly port: Port
+  readonly nowMs: number
+  readonly download: Download
+  readonly uploads: UploadQueue
+  /** Blocks in the sockets of all its connections. */
+  inSockets: number
+  /** Sends what may be sent now. */
+  serve(): void
+}
+
 /** One direction of a connection between two nodes: a source to the one, a lane to the other. Messages take no time. */
 export class Conn implements Flow, SourcePort, UploadLane {
   readonly node: NodeId
-  readonly sender: SimNode
-  readonly receiver: SimNode
+  readonly sender: ConnEnd
+  readonly receiver: ConnEnd
   readonly from: Port
   readonly to: Port
   readonly socket: BlockAddress[] = []
@@ -28,7 +41,7 @@ export class Conn implements Flow, SourcePort, UploadLane {
   isClosed = false
   #movedAtMs = 0
 
-  constructor(sender: SimNode, receiver: SimNode) {
+  constructor(sender: ConnEnd, receiver: ConnEnd) {
     this.node = sender.node
     this.sender = sender
     this.receiver = receiver

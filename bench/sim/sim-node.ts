@@ -10,7 +10,6 @@ import type { Announcements } from './announcements.ts'
 import type { Conn } from './conn.ts'
 import type { Port } from './port.ts'
 import { BLOCK_BYTES, LAYOUT, type NodePlan } from './scenarios.ts'
-import type { SimOrigin } from './sim-origin.ts'
 
 /** Blocks in all of a node's sockets: as many bytes as the client has buffers for. */
 const IN_SOCKETS_MAX = (SEND_BUFFERS_MAX * BLOCK_BYTES_MAX) / BLOCK_BYTES
@@ -27,6 +26,14 @@ export interface SimNodeOptions {
   random(): number
   /** A piece is here. */
   onPiece(piece: PieceIndex): void
+}
+
+/** What fetches from the registry for a node. */
+export interface NodeOrigin {
+  start(): void
+  stop(): void
+  tick(): void
+  moved(from: 'peer' | 'registry'): void
 }
 
 /** A connection, as one of its ends sees it. */
@@ -58,7 +65,7 @@ export class SimNode {
   isUp = false
   doneAtMs: number | undefined
   heartbeatAtMs = 0
-  origin!: SimOrigin
+  origin!: NodeOrigin
   readonly #clock: { nowMs: number }
   readonly #announcements: Announcements
 

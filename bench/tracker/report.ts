@@ -1,5 +1,5 @@
-import { median } from '../engine/report.ts'
 import type { describeMachine } from '../measure/machine.ts'
+import { median } from '../measure/median.ts'
 
 export const OPERATIONS = ['grant', 'heartbeat'] as const
 export type Operation = (typeof OPERATIONS)[number]

@@ -1,7 +1,7 @@
 import type { PieceIndex, PieceLayout } from '../../core/metainfo.ts'
 import type { BlockAddress } from '../wire/messages.ts'
 import { rareMax } from './picker.ts'
-import { UploadSlots } from './upload-slots.ts'
+import { type UploadLane, UploadSlots } from './upload-slots.ts'
 
 /**
  * Peers that a downloader serves at the same moment; others wait their turn, so that a piece goes out fast and is passed on
@@ -32,21 +32,6 @@ export interface UploadQueueOptions {
   nowMs(): number
   /** In [0, 1); says who comes first of those that were never served. */
   random(): number
-}
-
-/** Requests of one peer that have not been answered yet. */
-export interface UploadLane {
-  readonly queue: BlockAddress[]
-  /** The piece being served on this lane, so that it is finished before another begins. */
-  piece: number | undefined
-  /** How many pieces the other side has announced. */
-  piecesHad(): number
-  /** The connection takes more bytes now. */
-  canWrite(): boolean
-  /** What was served has not all arrived, as far as is known: the kernel takes megabytes at once. */
-  isSending(): boolean
-  /** The connection has taken nothing for a while: it must not keep others from being served. */
-  isStalled(): boolean
 }
 
 /**

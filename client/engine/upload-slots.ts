@@ -1,4 +1,19 @@
-import type { UploadLane } from './upload-queue.ts'
+import type { BlockAddress } from '../wire/messages.ts'
+
+/** Requests of one peer that have not been answered yet. */
+export interface UploadLane {
+  readonly queue: BlockAddress[]
+  /** The piece being served on this lane, so that it is finished before another begins. */
+  piece: number | undefined
+  /** How many pieces the other side has announced. */
+  piecesHad(): number
+  /** The connection takes more bytes now. */
+  canWrite(): boolean
+  /** What was served has not all arrived, as far as is known: the kernel takes megabytes at once. */
+  isSending(): boolean
+  /** The connection has taken nothing for a while: it must not keep others from being served. */
+  isStalled(): boolean
+}
 
 /**
  * A piece that takes so many times what the fastest of late took is held up by the other side's link, which others fill

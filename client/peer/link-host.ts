@@ -11,13 +11,13 @@ import type { SourceLimits } from '../engine/download.ts'
 import type { PeerCredential } from '../membership/cluster-trust.ts'
 import type { ProofMessage } from '../wire/extensions.ts'
 import type { BlockAddress } from '../wire/messages.ts'
-import type { PeerLink } from './peer-link.ts'
 
 /**
  * What a link tells the swarm that it belongs to. Everything may throw a ShoalError to end the link; what returns a
  * boolean returns false when the message changed nothing.
+ * `Link` is the link itself; who does not care leaves it out.
  */
-export interface LinkHost {
+export interface LinkHost<Link = unknown> {
   readonly swarm: SwarmId
   readonly node: NodeId
   readonly blob: BlobKey
@@ -42,19 +42,19 @@ export interface LinkHost {
   ): SignedClaims
   hasPiece(piece: PieceIndex): boolean
   /** How many pieces the other side has announced. */
-  piecesOf(link: PeerLink): number
+  piecesOf(link: Link): number
   /** Both handshakes are through: the link counts as connected. */
-  onOpen(link: PeerLink, limits: SourceLimits): void
+  onOpen(link: Link, limits: SourceLimits): void
   /** The other side may download: tell it what there is. */
-  onAdmitted(link: PeerLink): void
-  onBatch(link: PeerLink, batch: HashBatch): boolean
-  onOffer(link: PeerLink, pieces: PieceIndex[] | 'all'): boolean
-  onOfferBits(link: PeerLink, bits: Buffer): void
-  onChoke(link: PeerLink, isChoked: boolean): boolean
-  onBlockStart(link: PeerLink, block: BlockAddress): Uint8Array | undefined
-  onBlockEnd(link: PeerLink, block: BlockAddress): void
+  onAdmitted(link: Link): void
+  onBatch(link: Link, batch: HashBatch): boolean
+  onOffer(link: Link, pieces: PieceIndex[] | 'all'): boolean
+  onOfferBits(link: Link, bits: Buffer): void
+  onChoke(link: Link, isChoked: boolean): boolean
+  onBlockStart(link: Link, block: BlockAddress): Uint8Array | undefined
+  onBlockEnd(link: Link, block: BlockAddress): void
   /** @returns false when it answers no cancel */
-  onReject(link: PeerLink, block: BlockAddress): boolean
+  onReject(link: Link, block: BlockAddress): boolean
   onUploadWanted(): void
-  onClosed(link: PeerLink, reason: ShoalError | undefined): void
+  onClosed(link: Link, reason: ShoalError | undefined): void
 }

@@ -21,7 +21,7 @@ const READ_BUFFER_BYTES = 64 * 1024
 export function dialPeer(
   peer: Peer,
   options: {
-    host: LinkHost
+    host: LinkHost<PeerLink>
     credential: PeerCredential
     onLink(link: PeerLink): void
     onFailed(error: Error): void
@@ -69,7 +69,7 @@ export function dialPeer(
   socket.once('secureConnect', boundary.callback(connected))
 }
 
-function refusalOf(der: Buffer, peer: Peer, host: LinkHost): Error | undefined {
+function refusalOf(der: Buffer, peer: Peer, host: LinkHost<PeerLink>): Error | undefined {
   try {
     const claims = claimsOf(new X509Certificate(der))
     if (claims.node !== peer.node) return new PeerRefusedError('another node answers at that address')

@@ -50,7 +50,7 @@ export class PeerLink implements FrameSink, SourcePort {
   /** Whatever fails in here ends this connection, and nothing else. */
   readonly boundary: Boundary
   readonly #socket: TLSSocket
-  readonly #host: LinkHost
+  readonly #host: LinkHost<PeerLink>
   readonly #infoHash: InfoHash
   readonly #reader = new FrameReader(this)
   readonly #budget: FrameBudget
@@ -64,7 +64,10 @@ export class PeerLink implements FrameSink, SourcePort {
   #isFlushDue = false
 
   /** @param socket an authorised TLS 1.3 socket whose chain was verified against the cluster's authorities */
-  constructor(socket: TLSSocket, options: { host: LinkHost; infoHash: InfoHash; isDialler: boolean }) {
+  constructor(
+    socket: TLSSocket,
+    options: { host: LinkHost<PeerLink>; infoHash: InfoHash; isDialler: boolean },
+  ) {
     this.#socket = socket
     this.#host = options.host
     this.#infoHash = options.infoHash

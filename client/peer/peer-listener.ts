@@ -21,7 +21,7 @@ export const HANDSHAKING_MAX = 128
 const TLS_HANDSHAKE_MS_MAX = 10_000
 
 /** A swarm as the listener sees it. */
-export interface ListeningSwarm extends LinkHost {
+export interface ListeningSwarm extends LinkHost<PeerLink> {
   /** @returns false when it is full of others that stay */
   makeRoom(network: string): boolean
   placeOf(link: PeerLink): Place

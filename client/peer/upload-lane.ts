@@ -1,6 +1,6 @@
 import type { Boundary } from '../../core/defects.ts'
 import { type PieceIndex, type PieceLayout, pieceBytesAt } from '../../core/metainfo.ts'
-import type { UploadLane } from '../engine/upload-queue.ts'
+import type { UploadLane } from '../engine/upload-slots.ts'
 import { PeerProtocolError } from '../errors.ts'
 import type { StoredBlob } from '../store/blob-store.ts'
 import {

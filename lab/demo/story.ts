@@ -1,6 +1,7 @@
-import { type Lab, type LabNode, type NodePlan, startLab } from '../cluster.ts'
+import { type NodePlan, startLab } from '../cluster.ts'
 import { LabClosedError } from '../errors.ts'
 import { PROGRAM_LINE } from '../image/image.ts'
+import type { Lab, LabNode } from '../lab.ts'
 import { closeOnSignals } from '../machine/run.ts'
 import type { DemoOptions } from './options.ts'
 import type { ProgressView } from './progress.ts'

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Lab, LabNode } from '../cluster.ts'
+import type { Lab, LabNode } from '../lab.ts'
 import type { ProgressRow, ProgressView } from './progress.ts'
 
 const INTERVAL_MS = 150

@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest'
 import { renderPlot } from '../../bench/engine/plot.ts'
-import { median, type Report, summarise, type Transfer } from '../../bench/engine/report.ts'
+import { type Report, summarise, type Transfer } from '../../bench/engine/report.ts'
 import { withResults } from '../../bench/engine/results-page.ts'
 import { rotated, TimeBudget } from '../../bench/engine/rounds.ts'
 import { renderReport, renderTable } from '../../bench/engine/table.ts'
+import { median } from '../../bench/measure/median.ts'
 
 const MIB = 2 ** 20
 

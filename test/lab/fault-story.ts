@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { expect } from 'vitest'
 import type { BlobProgress } from '../../client/index.ts'
-import type { Lab } from '../../lab/cluster.ts'
+import type { Lab } from '../../lab/lab.ts'
 import { type LabProcess, waitFor } from '../../lab/machine/processes.ts'
 import type { ImageReference } from '../../lab/pullers/puller.ts'
 

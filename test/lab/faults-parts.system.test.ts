@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import { type Lab, requirementsFor, startLab } from '../../lab/cluster.ts'
+import { requirementsFor, startLab } from '../../lab/cluster.ts'
+import type { Lab } from '../../lab/lab.ts'
 import { remainsOf } from '../../lab/machine/leftovers.ts'
 import { mustSkipFor } from '../../lab/machine/requirements.ts'
 import {

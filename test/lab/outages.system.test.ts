@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type Lab, requirementsFor, startLab } from '../../lab/cluster.ts'
+import { requirementsFor, startLab } from '../../lab/cluster.ts'
 import { PROGRAM_LINE } from '../../lab/image/image.ts'
+import type { Lab } from '../../lab/lab.ts'
 import { remainsOf } from '../../lab/machine/leftovers.ts'
 import { mustSkipFor } from '../../lab/machine/requirements.ts'
 

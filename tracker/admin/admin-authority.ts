@@ -4,10 +4,9 @@ import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { issueLeaf, type KeyedCertificate, makeAuthority } from '../../core/issue-certificate.ts'
 import type { TlsMaterial } from '../api/https-listener.ts'
-import type { ActedBy } from '../authority/clusters.ts'
 import { placeOf, type Sealer } from '../authority/sealer.ts'
 import { RefusedError } from '../errors.ts'
-import type { AuditEntry, AuthorityRecord, Store } from '../store/store.ts'
+import type { ActedBy, AuditEntry, AuthorityRecord, Store } from '../store/store.ts'
 
 /** Ten years: an authority is changed by rotation, not by running out. */
 const AUTHORITY_VALID_SECONDS = 10 * 365 * 24 * 3600

@@ -1,9 +1,8 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import { checked } from '../api/checked-input.ts'
-import type { ActedBy } from '../authority/clusters.ts'
 import type { TrackerParts } from '../parts.ts'
-import type { TokenKeyRecord } from '../store/store.ts'
+import type { ActedBy, TokenKeyRecord } from '../store/store.ts'
 
 const tokenKeyId = z.string().regex(/^[0-9a-f]{16}$/, '16 hex digits expected')
 

@@ -4,8 +4,9 @@ import { type CertificateClaims, claimsOf } from '../../core/certificate-claims.
 import { nodeIdOf } from '../../core/metainfo.ts'
 import { networkOf, plainAddress } from '../../core/network.ts'
 import type { Cluster } from '../authority/cluster.ts'
+import type { NodeCaller } from '../authority/node-caller.ts'
 import { RefusedError } from '../errors.ts'
-import type { NodeCaller, TrackerParts } from '../parts.ts'
+import type { TrackerParts } from '../parts.ts'
 
 interface KnownCaller {
   /** SHA-256 fingerprint of the authority that verified the chain: it decides the cluster. */

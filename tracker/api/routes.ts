@@ -14,13 +14,14 @@ import {
   renewRequest,
   swarmIdSchema,
 } from '../../core/tracker-api.ts'
+import type { NodeCaller } from '../authority/node-caller.ts'
 import { completeBlob, reportMismatch } from '../calls/finish-blob.ts'
 import { grantPull } from '../calls/grant-pull.ts'
 import { heartbeat } from '../calls/heartbeat.ts'
 import { publishHashes } from '../calls/publish-hashes.ts'
 import { renewBatches } from '../calls/renew-batches.ts'
 import { renewPull } from '../calls/renew-pull.ts'
-import type { NodeCaller, TrackerParts } from '../parts.ts'
+import type { TrackerParts } from '../parts.ts'
 import { memberIn, STRANGER_BODY_BYTES_MAX } from './admit-requests.ts'
 import { checked } from './checked-input.ts'
 import { joinNode } from './join-node.ts'

@@ -4,6 +4,7 @@ import { clusterOfJoinToken, joinTokenHash } from '../../core/join-token.ts'
 import type { ClusterId } from '../../core/metainfo.ts'
 import { RefusedError, StoreConflictError } from '../errors.ts'
 import type {
+  ActedBy,
   AuditEntry,
   AuthorityRecord,
   ClusterRecord,
@@ -45,12 +46,6 @@ export interface NewJoinToken {
   hash: string
   /** Absent: until it is replaced. */
   validForSeconds?: number | undefined
-}
-
-/** Who asked for a change, and when: for the audit log. */
-export interface ActedBy {
-  actor: string
-  nowMs: number
 }
 
 /** All clusters of this tracker. Invariant: what is in memory is in the store, sealed. */

@@ -2,8 +2,7 @@ import type { ClusterId, NodeId } from '../../core/metainfo.ts'
 import type { RegistryHost } from '../../core/repository.ts'
 import type { Revocation } from '../../core/tracker-api.ts'
 import { RefusedError } from '../errors.ts'
-import type { RevocationRecord, RevocationsRecord, Store } from '../store/store.ts'
-import type { ActedBy } from './clusters.ts'
+import type { ActedBy, RevocationRecord, RevocationsRecord, Store } from '../store/store.ts'
 
 /** After that a convicted node's certificate has ended, which it cannot renew: it comes back with the join token only. */
 export const CONVICTION_MS = 24 * 3600 * 1000

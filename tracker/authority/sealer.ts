@@ -1,7 +1,6 @@
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto'
 import { StoreConflictError, UnlockKeyError, UnsealError } from '../errors.ts'
-import type { Reseal, SealedKind, Store } from '../store/store.ts'
-import type { ActedBy } from './clusters.ts'
+import type { ActedBy, Reseal, SealedKind, Store } from '../store/store.ts'
 
 /**
  * Secrets at rest (docs/security.md, "Stolen disk"): AES-256-GCM with the data key, which itself is sealed by the unlock key. A sealed

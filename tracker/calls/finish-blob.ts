@@ -7,8 +7,9 @@ import type {
   mismatchRequest,
   mismatchResponse,
 } from '../../core/tracker-api.ts'
+import type { NodeCaller } from '../authority/node-caller.ts'
 import { RefusedError } from '../errors.ts'
-import type { NodeCaller, TrackerParts } from '../parts.ts'
+import type { TrackerParts } from '../parts.ts'
 import { PULL_KEPT_MS } from '../pull/pull-certificate.ts'
 import { batchesFrom } from '../swarm/signed-batches.ts'
 import type { SwarmState } from '../swarm/swarm-state.ts'

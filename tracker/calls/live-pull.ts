@@ -1,5 +1,6 @@
+import type { NodeCaller } from '../authority/node-caller.ts'
 import { RefusedError } from '../errors.ts'
-import type { NodeCaller, TrackerParts } from '../parts.ts'
+import type { TrackerParts } from '../parts.ts'
 import type { PullRecord } from '../store/store.ts'
 
 /**

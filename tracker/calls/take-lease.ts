@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import type { Lease } from '../../core/tracker-api.ts'
+import type { NodeCaller } from '../authority/node-caller.ts'
 import { oneReader, type PieceRun } from '../handout/leases.ts'
-import type { NodeCaller, TrackerParts } from '../parts.ts'
+import type { TrackerParts } from '../parts.ts'
 import type { SwarmState } from '../swarm/swarm-state.ts'
 
 /** Whose lease it is to be, and from where on the blob is being read. */

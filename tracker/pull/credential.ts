@@ -11,8 +11,8 @@ import {
 } from '../../core/registry-token.ts'
 import type { Repository } from '../../core/repository.ts'
 import type { Credential } from '../../core/tracker-api.ts'
+import type { NodeCaller } from '../authority/node-caller.ts'
 import { type RefusalCode, RefusedError } from '../errors.ts'
-import type { NodeCaller } from '../parts.ts'
 import { type Acceptances, refusesStrangers } from './acceptances.ts'
 import type { Signer, TrustedKeys } from './trusted-keys.ts'
 

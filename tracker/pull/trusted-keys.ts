@@ -7,10 +7,9 @@ import type { RegistryHost } from '../../core/repository.ts'
 import { thumbprintOf } from '../../core/token-algorithms.ts'
 import { TOKEN_KEYS_MAX, type TokenKeys, tokenKeyOf } from '../../core/token-keys.ts'
 import type { TokenKey } from '../../core/tracker-api.ts'
-import type { ActedBy } from '../authority/clusters.ts'
 import { RefusedError, TooManyRequestsError } from '../errors.ts'
 import { RequestLimits } from '../request-limits.ts'
-import type { AuditEntry, Store, TokenKeyRecord } from '../store/store.ts'
+import type { ActedBy, AuditEntry, Store, TokenKeyRecord } from '../store/store.ts'
 import { isKeyOfRegistry, type ProbeQuestion } from './probe-key.ts'
 
 /** How long a probe's result stands. */

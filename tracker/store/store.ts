@@ -3,6 +3,12 @@ import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
 import type { RegistryHost, Repository } from '../../core/repository.ts'
 import type { TokenKey } from '../../core/tracker-api.ts'
 
+/** Who asked for a change, and when: for the audit log. */
+export interface ActedBy {
+  actor: string
+  nowMs: number
+}
+
 /**
  * Everything of the tracker that outlives it. Two trackers may share one store: every method is one atomic step,
  * and a swarm is saved only over the version that it was read at. Secrets arrive sealed and leave sealed.

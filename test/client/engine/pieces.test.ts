@@ -4,10 +4,10 @@ import { pickPiece } from '../../../client/engine/picker.ts'
 import { RequestWindow, WINDOW_BYTES_MAX, WINDOW_BYTES_MIN } from '../../../client/engine/request-window.ts'
 import {
   SERVED_AT_ONCE_MAX,
-  type UploadLane,
   UploadQueue,
   type UploadQueueOptions,
 } from '../../../client/engine/upload-queue.ts'
+import type { UploadLane } from '../../../client/engine/upload-slots.ts'
 import { Bitfield } from '../../../client/store/bitfield.ts'
 import { PieceHashes } from '../../../client/store/piece-hashes.ts'
 import { KnownPeers } from '../../../client/swarm/known-peers.ts'

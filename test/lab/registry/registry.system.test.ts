@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type Lab, requirementsFor, startLab } from '../../../lab/cluster.ts'
+import { requirementsFor, startLab } from '../../../lab/cluster.ts'
+import type { Lab } from '../../../lab/lab.ts'
 import { remainsOf } from '../../../lab/machine/leftovers.ts'
 import { waitFor } from '../../../lab/machine/processes.ts'
 import { mustSkipFor } from '../../../lab/machine/requirements.ts'
