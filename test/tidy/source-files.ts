@@ -22,18 +22,41 @@ export function isSource(path: string): boolean {
   return path.endsWith('.ts')
 }
 
-/** A file's folder at the top: `client` of `client/net/x.ts`, '' of `cli/shoal.ts`. */
+/** A file's folder at the top: `client` of `client/wire/x.ts`, '' of `vitest.config.ts`. */
 export function partOf(path: string): string {
   return path.includes('/') ? path.slice(0, path.indexOf('/')) : ''
 }
 
 const IMPORT =
-  /(?:^|\n)\s*(?:import|export)\s[^'"`;]*?from\s*['"]([^'"]+)['"]|(?:^|[^.\w])import\s*\(?\s*['"]([^'"]+)['"]/g
+  /(?:^|\n)\s*(?:import|export)\s([^'"`;]*?)from\s*['"]([^'"]+)['"]|(?:^|[^.\w])import\s*\(?\s*['"]([^'"]+)['"]/g
 
-/** What a source file imports: paths from the root for our own files, names for packages. */
-export function importsOf(path: string): string[] {
-  return [...textOf(path).matchAll(IMPORT)].map(([, from, bare]) => {
-    const specifier = from ?? bare ?? ''
-    return specifier.startsWith('.') ? posix.normalize(posix.join(posix.dirname(path), specifier)) : specifier
+export interface Import {
+  from: string
+  /** A path from the root for our own files, a name for packages. */
+  to: string
+  /** Erased before anything runs. */
+  isType: boolean
+}
+
+export function importsOf(from: string, text = textOf(from)): Import[] {
+  return [...text.matchAll(IMPORT)].map(([, clause = '', named, bare]) => {
+    const specifier = named ?? bare ?? ''
+    const isOwn = specifier.startsWith('.')
+    const to = isOwn ? posix.normalize(posix.join(posix.dirname(from), specifier)) : specifier
+    return { from, to, isType: clause.trimStart().startsWith('type ') }
   })
+}
+
+/** Circles of files that import each other, each with a way around. */
+export function circles(imports: Pick<Import, 'from' | 'to'>[]): string[] {
+  const next = Map.groupBy(imports, ({ from }) => from)
+  const done = new Set<string>()
+  const found: string[] = []
+  const visit = (path: string, trail: string[]) => {
+    if (trail.includes(path)) found.push([...trail.slice(trail.indexOf(path)), path].join(' → '))
+    else if (!done.has(path)) for (const { to } of next.get(path) ?? []) visit(to, [...trail, path])
+    done.add(path)
+  }
+  for (const path of next.keys()) visit(path, [])
+  return found
 }

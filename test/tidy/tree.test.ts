@@ -49,6 +49,11 @@ describe('the tree', () => {
     expect(lax.filter((path) => !/requestCert:\s*true/.test(textOf(path)))).toEqual([])
   })
 
+  it('keeps private members with #, which holds at run time; a constructor can only be said to be private', () => {
+    const isErased = /^\s*private (?!constructor\b)/m
+    expect(sources.filter((path) => isErased.test(textOf(path)))).toEqual([])
+  })
+
   it('leaves no note of unfinished work', () => {
     expect(sources.filter((path) => path !== THIS && /\b(TODO|FIXME|XXX|HACK)\b/.test(textOf(path)))).toEqual(
       [],
