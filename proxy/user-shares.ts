@@ -9,7 +9,8 @@ import type { SocketOwners } from './socket-owner.ts'
  * `perUserMax` each and `connectionsMax - rootReserve` together, those that cannot be told from each other count as
  * one, so that root (dockerd, containerd, kubelet) always finds a place. While there are no more connections than one
  * user may have, nobody's user is looked up; beyond that a connection is judged as soon as its user is known, and until
- * then it is served and counts among the listener's `UNJUDGED_CONNECTIONS_MAX`.
+ * then it is served and counts among the listener's `UNJUDGED_CONNECTIONS_MAX`. Where there is no place, a connection
+ * that has asked for nothing yet gives way: the oldest of the user with the most.
  */
 
 export interface ShareBounds {
@@ -40,6 +41,9 @@ export class UserShares {
   /** Connections by user; undefined: those whose user is unknown. */
   readonly #held = new Map<number | undefined, number>()
   readonly #unjudged = new Set<Socket>()
+  readonly #hasAsked = new WeakSet<Socket>()
+  /** Judged connections that have asked for nothing, the oldest first, with their users. */
+  readonly #idle = new Map<Socket, number | undefined>()
   #judged = 0
   #open = 0
   #refused = 0
@@ -55,6 +59,12 @@ export class UserShares {
   /** Judges every connection that the server takes, and bounds how many it takes. */
   watch(server: Server): void {
     server.maxConnections = this.#bounds.connectionsMax + UNJUDGED_CONNECTIONS_MAX
+    const asks = (socket: Socket) => {
+      this.#hasAsked.add(socket)
+      this.#idle.delete(socket)
+    }
+    server.on('request', (request) => asks(request.socket))
+    server.on('connect', (_request, socket) => asks(socket as Socket))
     server.on('connection', (socket: Socket) => {
       this.#open += 1
       this.#unjudged.add(socket)
@@ -73,19 +83,47 @@ export class UserShares {
     if (socket.destroyed) return
     if (this.#isFull(uid)) {
       this.#tell(uid)
-      this.#onExcess(socket, uid)
-      return
+      if (!this.#makeRoom(uid)) {
+        this.#onExcess(socket, uid)
+        return
+      }
     }
     this.#count(uid, 1)
-    socket.once('close', () => this.#count(uid, -1))
+    if (!this.#hasAsked.has(socket)) this.#idle.set(socket, uid)
+    socket.once('close', () => {
+      this.#idle.delete(socket)
+      this.#count(uid, -1)
+    })
+  }
+
+  /** @returns whether there is room now */
+  #makeRoom(uid: number | undefined): boolean {
+    const greedy = this.#isShareFull(uid) ? uid : this.#greediest(uid !== ROOT)
+    for (const [socket, owner] of this.#idle) {
+      if (owner !== greedy) continue
+      this.#idle.delete(socket)
+      // It counts until it is closed, a moment later.
+      socket.destroy()
+      return true
+    }
+    return false
+  }
+
+  #greediest(isOtherThanRoot: boolean): number | undefined {
+    const users = [...this.#held].filter(([user]) => !isOtherThanRoot || user !== ROOT)
+    return users.sort(([, held], [, other]) => other - held)[0]?.[0]
   }
 
   #isFull(uid: number | undefined): boolean {
-    const { connectionsMax, perUserMax, rootReserve } = this.#bounds
+    const { connectionsMax, rootReserve } = this.#bounds
     if (this.#judged >= connectionsMax) return true
     if (uid === ROOT) return false
     const others = this.#judged - (this.#held.get(ROOT) ?? 0)
-    return (this.#held.get(uid) ?? 0) >= perUserMax || others >= connectionsMax - rootReserve
+    return this.#isShareFull(uid) || others >= connectionsMax - rootReserve
+  }
+
+  #isShareFull(uid: number | undefined): boolean {
+    return uid !== ROOT && (this.#held.get(uid) ?? 0) >= this.#bounds.perUserMax
   }
 
   #count(uid: number | undefined, change: 1 | -1): void {

@@ -18,6 +18,7 @@ const BYSTANDER = 60_101
 /** Users that one person may be, where /etc/subuid gives him a range. */
 const MANY = [60_001, 60_002, 60_003, 60_004, 60_005, 60_006]
 const PATIENCE_MS = 3000
+const ASKING = 'GET /v1/ca HTTP/1.1\r\nHost: localhost\r\n\r\n'
 
 describe('local users', () => {
   let proxy: TestProxy
@@ -93,7 +94,7 @@ describe('local users', () => {
       const blind = await startTestProxy(alwaysStatus(200), { owners: unknown })
       const blindAdmin = await adminOf(blind, unknown)
       const toProxy = holdHere(blind.port, 400)
-      const toAdmin = holdHere(blindAdmin.address.port, 60)
+      const toAdmin = holdHere(blindAdmin.address.port, 60, ASKING)
       const openOf = (sockets: Socket[]) => sockets.filter(({ readyState }) => readyState === 'open').length
       await expect.poll(() => openOf(toProxy)).toBe(256)
       await expectAnswered(() => page('/healthz', blindAdmin))
@@ -131,6 +132,21 @@ describe('local users', () => {
       },
     )
 
+    attackTest(
+      'kept-alive connections to the admin page: /healthz is answered, to root and to a third user',
+      async () => {
+        await hold(MANY, admin.address.port, 40, ASKING)
+        await expectAnswered(() => page('/healthz'))
+        await expectAnswered(async () => Number(await healthAs(BYSTANDER)), 3)
+      },
+    )
+
+    attackTest('one user’s own idle connections give way to those of his that ask', async () => {
+      const held = holdHere(proxy.port, 1100)
+      await expectAnswered(pull)
+      for (const socket of held) socket.destroy()
+    })
+
     attackTest('to the admin page and the proxy at once: /healthz is answered', async () => {
       await hold([MALLORY], proxy.port, 1100)
       await hold([MALLORY], admin.address.port, 200)
@@ -139,12 +155,12 @@ describe('local users', () => {
     })
   }
 
-  function holdHere(port: number, count: number): Socket[] {
-    return Array.from({ length: count }, () =>
-      connect(port, '127.0.0.1')
-        .on('error', () => {})
-        .resume(),
-    )
+  function holdHere(port: number, count: number, bytes = 'C'): Socket[] {
+    return Array.from({ length: count }, () => {
+      const socket = connect(port, '127.0.0.1').on('error', () => {})
+      socket.resume().write(bytes)
+      return socket
+    })
   }
 
   const healthAs = (uid: number) => statusAs(uid, '/healthz')

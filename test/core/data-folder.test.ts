@@ -42,9 +42,9 @@ describe('a folder', () => {
     expect(ensureFolder(inFolder('a'))).toEqual([])
   })
 
-  test.each([0o770, 0o777, 0o1777, 0o2775])('that others may write to (%o) is refused', (mode) => {
+  test.each(['770', '777', '1777', '2775'])('that others may write to (%s) is refused', (mode) => {
     mkdirSync(inFolder('a'))
-    chmodSync(inFolder('a'), mode)
+    chmodSync(inFolder('a'), Number.parseInt(mode, 8))
     expect(() => ensureFolder(inFolder('a'))).toThrow(REFUSED)
   })
 
