@@ -173,15 +173,15 @@ describe('the audit log', () => {
       expect(told).toMatchInlineSnapshot(`
         [
           [
-            "admin …",
+            "operator",
             "revocation cleared",
           ],
           [
-            "admin …",
+            "operator",
             "node revoked",
           ],
           [
-            "admin …",
+            "operator",
             "join token changed",
           ],
           [
@@ -211,10 +211,6 @@ describe('the audit log', () => {
           [
             "tracker",
             "cluster created",
-          ],
-          [
-            "tracker",
-            "admin certificate issued",
           ],
           [
             "tracker",

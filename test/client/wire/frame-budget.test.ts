@@ -81,7 +81,7 @@ function connected({ pieceCount = 256, pieceBytes = 256 * 1024 } = {}) {
     admission: { needsProof: () => true },
     trust: {
       isRevoked: () => false,
-      isSigned: () => {
+      isCounted: () => {
         state.signatures += 1
         return true
       },
