@@ -33,27 +33,30 @@ import type { Swarm } from './swarm/swarm.ts'
 import type { SwarmLinks } from './swarm/swarm-links.ts'
 import { Swarms } from './swarm/swarms.ts'
 
-/** How long a digest whose swarm copy was wrong goes straight to the registry. */
+/** A digest whose copy from the swarm was wrong bypasses the swarm for this time. */
 const DISTRUST_MS = 10 * 60 * 1000
-/** Digests that are remembered as wrong; each is a swarm id and a time. */
+/** Remembered wrong digests, a swarm id and a time each. */
 const DISTRUSTED_MAX = 1024
-/** How long "this blob belongs to this repository" is remembered, as at the tracker. */
+/** How long a blob's repository is remembered; the tracker uses the same time. */
 const MEMBERSHIP_MS = 3600 * 1000
-/** Blobs whose repository is remembered: some 30 images of full height. */
+/** Blobs whose repository is remembered: about 30 images of full height. */
 const MEMBERSHIPS_MAX = 4096
 /** Blobs whose manifest is remembered. */
 const PLANNED_MAX = 1024
-/** While the tracker is out of reach or refuses: doubled each time. */
+/** Pause before the next join while the tracker is down or refuses; doubled each time. */
 const JOIN_RETRY_MS = 5_000
-/** At last; less by chance, so that nodes that were all refused at once do not all come again at once. */
+/**
+ * Longest pause between joins. A random part is subtracted, so that nodes that were refused together do not return
+ * together.
+ */
 const JOIN_RETRY_MS_MAX = 60_000
-/** How long a node that stops waits for the tracker to take the hashes of what it fetched: others wait for them. */
+/** How long a stopping node waits for the tracker to accept the hashes that other nodes need. */
 const PUBLISH_MS_MAX = 1_000
 const VERSION = 'Shoal 0.1'
 
 /**
- * Starts the engine: joins the cluster, listens for peers, and serves what the store holds. With the tracker out of
- * reach it starts all the same: what is in the store is read from there, everything else goes to the registry.
+ * Starts the engine: joins the cluster, listens for peers, and serves the stored blobs. It also starts when the
+ * tracker is down: stored blobs are read from the store, all others from the registry.
  * @throws JoinError without certificate and join token; TrackerRefusedError when the tracker refuses the node
  */
 export async function startClient(options: ClientOptions): Promise<Client> {
@@ -306,13 +309,13 @@ class NodeClient implements Client {
     this.swarms.renewBatches()
   }
 
-  /** Joins or renews; the first time, the heartbeat begins with it. */
+  /** Joins or renews. The first success starts the heartbeat. */
   async #join(): Promise<void> {
     const renewInMs = await this.#identity.join(this.#tracker, this.#options.joinToken)
     this.#isJoiningAgain = false
     this.#joinFailures = 0
     this.#joinLater(renewInMs)
-    // Who had to join again has missed what the cluster trusts now.
+    // A node that had to join again has missed changes of the cluster's trust.
     if (this.#trust.cluster === this.#identity.cluster) return this.#heartbeat.soon()
     this.#trust.cluster = this.#identity.cluster
     await this.#heartbeat.start()
@@ -320,7 +323,10 @@ class NodeClient implements Client {
     this.#options.log.info({ node, cluster, port: this.#listenPort }, 'the node is in its cluster')
   }
 
-  /** The node certificate counts no more, or soon will not: does not wait for two thirds of its life. */
+  /**
+   * The node certificate is no longer accepted, or soon will not be: renews before two thirds of its life have
+   * passed.
+   */
   #joinAgain(): void {
     if (this.#isJoiningAgain) return
     this.#isJoiningAgain = true
