@@ -32,22 +32,22 @@ import { LinkWriter } from './link-writer.ts'
 import { PullProof } from './pull-proof.ts'
 import { PeerLane, REQUESTS_QUEUED_MAX } from './upload-lane.ts'
 
-/** What may wait in a socket that the other side does not read: a full lane and a lot of small messages. */
+/** Unsent bytes of a peer that does not read: a full lane and many small messages. */
 const UNSENT_BYTES_MAX = 8 * 1024 * 1024
-/** From the first byte to the end of both handshakes. */
+/** Time from the first byte to the end of both handshakes. */
 const HANDSHAKE_MS_MAX = 10_000
 
 /**
  * One connection to one peer for one swarm, after TLS. Invariants: until the other side is admitted (certificate,
- * then proof) it is sent nothing but the handshakes and this side's own proof; the link ends no later than either
- * side's certificate. A link whose info-hash is not the swarm's id is to a stock client: it has no token and no Shoal
+ * then proof) it is sent only the handshakes and this side's own proof; the link ends no later than either side's
+ * certificate. A link whose info-hash is not the swarm's id belongs to a stock client. It has no token and no Shoal
  * extensions, so it opens with the first handshake, and only where no proof is needed.
  */
 export class PeerLink implements FrameSink, SourcePort {
   readonly isDialler: boolean
   readonly lane: PeerLane
   readonly proof: PullProof
-  /** Whatever fails in here ends this connection, and nothing else. */
+  /** A failure in here ends this connection only. */
   readonly boundary: Boundary
   readonly #socket: TLSSocket
   readonly #host: LinkHost<PeerLink>
@@ -119,11 +119,11 @@ export class PeerLink implements FrameSink, SourcePort {
     if (!this.#isClosed) this.boundary.run(() => this.#reader.push(chunk))
   }
 
-  /** Never throws, so that of many each ends. */
+  /** Never throws, so that a loop over links ends them all. */
   close(reason: ShoalError | undefined): void {
     if (this.#isClosed) return
     this.#isClosed = true
-    // First: whatever goes wrong after it, nothing more is sent.
+    // First: nothing is sent after a failure in the lines below.
     this.#socket.destroy()
     for (const timer of this.#timers) clearTimeout(timer)
     this.lane.close()
@@ -140,7 +140,10 @@ export class PeerLink implements FrameSink, SourcePort {
   cancel(block: BlockAddress): void {
     this.#send({ type: 'cancel', ...block })
   }
-  /** By BEP 3 a cancel of what has come changes nothing: a holder learns that the piece has left the kernels' buffers. */
+  /**
+   * By BEP 3 a cancel of a piece that has arrived changes nothing. It tells a Shoal holder that the piece has left
+   * the kernels' buffers.
+   */
   received(piece: PieceIndex): void {
     if (!this.#isStock) this.cancel({ piece, begin: 0, length: this.#limits!.blockBytes })
   }
@@ -149,7 +152,7 @@ export class PeerLink implements FrameSink, SourcePort {
     this.#reader.discardBlock()
   }
 
-  /** The hashes go first: a piece is never announced before its hash was sent on the same connection. */
+  /** Hashes go first: a piece is never announced before its hash was sent on the same connection. */
   announce(batches: readonly HashBatch[], pieces: readonly PieceIndex[]): void {
     if (!this.#isAdmitted) return
     const extension = this.#remote?.ids.shoal_hashes
@@ -160,7 +163,7 @@ export class PeerLink implements FrameSink, SourcePort {
     for (const piece of pieces) this.#send({ type: 'have', piece })
   }
 
-  /** First words to an admitted peer: hashes, pieces, and that it may ask. */
+  /** First messages to an admitted peer: hashes, pieces, and the unchoke. */
   welcome(batches: readonly HashBatch[], have: Bitfield): void {
     this.announce(batches, [])
     if (have.isFull && this.#hasFast) this.#send({ type: 'have-all' })
@@ -169,7 +172,7 @@ export class PeerLink implements FrameSink, SourcePort {
     this.#send({ type: 'unchoke' })
   }
 
-  /** This side may download, and shows that it may; once. */
+  /** Sends this side's proof that it may download; once. */
   proveToken(): void {
     const messages = this.#remote ? this.proof.messages(this.#remote.ids) : []
     for (const message of messages) this.#send(message)
@@ -193,7 +196,7 @@ export class PeerLink implements FrameSink, SourcePort {
     this.#send({ type: 'extended', extension: 0, payload })
   }
 
-  /** BEP 6: a request that gets no block gets this; without the extension, silence. */
+  /** BEP 6: answers a request that gets no block. Without the extension it sends nothing. */
   #reject({ piece, begin, length }: BlockAddress): void {
     if (this.#hasFast) this.#send({ type: 'reject', piece, begin, length })
   }
@@ -206,7 +209,7 @@ export class PeerLink implements FrameSink, SourcePort {
     if (this.#isClosed) return
     this.#writer.addMessage(bytes)
     if (this.#isFlushDue) return
-    // Once a turn, for all that is said in it.
+    // One flush for all messages of a turn of the event loop.
     this.#isFlushDue = true
     queueMicrotask(this.boundary.callback(() => this.#flush()))
   }
@@ -231,7 +234,7 @@ export class PeerLink implements FrameSink, SourcePort {
     if (this.#isStock) this.#openStock(handshake)
   }
 
-  /** BEP 6: what there is comes right after the handshake, also when that is nothing. */
+  /** BEP 6: the stock of pieces follows the handshake, also when it is empty. */
   #openStock({ hasFast, hasExtensions }: Handshake): void {
     this.#open({ blockBytes: BLOCK_BYTES_FOREIGN, requestsMax: REQUESTS_QUEUED_FOREIGN, hasFast })
     if (!this.#isAdmitted && hasFast) this.#send({ type: 'have-none' })
@@ -253,7 +256,7 @@ export class PeerLink implements FrameSink, SourcePort {
     this.#budget.spend({ type: 'keep-alive' }, Date.now())
   }
 
-  /** @returns false for a message that changed nothing, and for one of those that cost this side much */
+  /** @returns false for a message that changed nothing, and for one that costs this side much */
   #take(message: Message): boolean {
     switch (message.type) {
       case 'extended':
