@@ -45,10 +45,7 @@ const MEMBERSHIPS_MAX = 4096
 const PLANNED_MAX = 1024
 /** Pause before the next join while the tracker is down or refuses; doubled each time. */
 const JOIN_RETRY_MS = 5_000
-/**
- * Longest pause between joins. A random part is subtracted, so that nodes that were refused together do not return
- * together.
- */
+/** Longest pause between joins. A random part is subtracted, so that refused nodes do not return together. */
 const JOIN_RETRY_MS_MAX = 60_000
 /** How long a stopping node waits for the tracker to accept the hashes that other nodes need. */
 const PUBLISH_MS_MAX = 1_000
@@ -187,7 +184,7 @@ class NodeClient implements Client {
       }
       this.#options.log.warn(
         { err: error },
-        'the tracker is out of reach; pulls go to the registry meanwhile',
+        'the tracker cannot be reached; pulls go to the registry meanwhile',
       )
       this.#joinLater(this.#nextRetryMs())
     }
@@ -320,13 +317,10 @@ class NodeClient implements Client {
     this.#trust.cluster = this.#identity.cluster
     await this.#heartbeat.start()
     const { node, cluster } = this.#identity
-    this.#options.log.info({ node, cluster, port: this.#listenPort }, 'the node is in its cluster')
+    this.#options.log.info({ node, cluster, port: this.#listenPort }, 'the node joined its cluster')
   }
 
-  /**
-   * The node certificate is no longer accepted, or soon will not be: renews before two thirds of its life have
-   * passed.
-   */
+  /** The node certificate is no longer accepted, or soon will not be: renews before its usual time. */
   #joinAgain(): void {
     if (this.#isJoiningAgain) return
     this.#isJoiningAgain = true
@@ -344,7 +338,7 @@ class NodeClient implements Client {
     this.#joinTimer = setTimeout(() => {
       this.#join().catch((error: unknown) => {
         if (isDefect(error)) this.#defects.note('membership', error)
-        this.#options.log.warn({ err: error }, 'the node certificate could not be had or renewed')
+        this.#options.log.warn({ err: error }, 'the node certificate could not be obtained or renewed')
         this.#joinLater(this.#nextRetryMs())
       })
     }, delayMs)

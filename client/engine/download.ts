@@ -172,7 +172,7 @@ export class Download {
     }
     // A small block costs as much to receive.
     source.unaskedBytes += Math.max(block.length, BLOCK_BYTES_FOREIGN)
-    if (source.unaskedBytes > UNASKED_BYTES_MAX) throw new PeerProtocolError('blocks that nobody asked for')
+    if (source.unaskedBytes > UNASKED_BYTES_MAX) throw new PeerProtocolError('too many unrequested blocks')
     return undefined
   }
 

@@ -59,7 +59,7 @@ export class Admission {
 
   /** @throws PeerRefusedError unless the certificate was issued for pulling this blob from this registry */
   checkCertificate(claims: CertificateClaims, blob: BlobKey): PullClaims {
-    if (claims.kind !== 'pull') throw new PeerRefusedError(`a ${claims.kind} certificate downloads nothing`)
+    if (claims.kind !== 'pull') throw new PeerRefusedError(`a ${claims.kind} certificate allows no downloads`)
     if (claims.registry !== blob.registry)
       throw new PeerRefusedError('the certificate is for another registry')
     if (!claims.blobs.includes(blob.digest))
@@ -92,7 +92,7 @@ export class Admission {
       const token = parseSigningInput(message.signingInput)
       if (!grantsPull(token, claims.repository)) throw new PeerRefusedError('the token grants no pull')
       if (!isValidAt(token, claims.grantedAtSeconds))
-        throw new PeerRefusedError('the token was not valid at the grant')
+        throw new PeerRefusedError('the token was not valid when the grant was made')
       this.#checkBinding(claims, token, certificateKey)
       const key = this.#tokenKeys.keyFor(claims.registry, token)
       if (!key) throw new PeerRefusedError('the token is not signed with a trusted key')

@@ -96,8 +96,8 @@ export class NodeIdentity {
     if (joinToken !== undefined) return tracker.join({ joinToken, publicKey: this.#publicKey })
     const why =
       this.#certificatePem === undefined
-        ? 'this node is in no cluster yet'
-        : "this node's certificate has ended, or its authority was withdrawn,"
+        ? 'this node has not joined a cluster yet'
+        : "this node's certificate has expired, or its authority was withdrawn,"
     throw new JoinError(`${why} and it was given no join token`, {
       hint: 'name the file that holds the join token with --join-token-file',
     })
@@ -128,6 +128,6 @@ export function isPassing(error: unknown): boolean {
 export function refusedJoin(cause: TrackerRefusedError): JoinError {
   return new JoinError(cause.message, {
     cause,
-    hint: 'The join token may have been replaced or have ended: `shoal certs join-token` makes a new one.',
+    hint: 'The join token may have been replaced or have expired: `shoal certs join-token` makes a new one.',
   })
 }

@@ -131,7 +131,7 @@ export class Origin {
   }
 
   async #fetchFallback({ first, end }: MissingRun): Promise<void> {
-    this.#host.log.info({ first, end }, 'the swarm gives nothing; fetching from the registry')
+    this.#host.log.info({ first, end }, 'the swarm delivers nothing; fetching from the registry')
     await this.#fetch({ lease: null, first, end })
   }
 
@@ -287,7 +287,7 @@ export class Origin {
       if (isDefect(error)) this.#host.boundary.fail(error)
       const isSilent = !(error instanceof TrackerRefusedError)
       this.#plan.callFailed({ isSilent }, Date.now())
-      this.#host.log.debug({ err: error }, 'the tracker did not take the call')
+      this.#host.log.debug({ err: error }, 'a call to the tracker failed')
       return !isSilent && error.status !== TOO_MANY_REQUESTS ? 'refused' : undefined
     }
   }

@@ -141,8 +141,7 @@ export class PeerLink implements FrameSink, SourcePort {
     this.#send({ type: 'cancel', ...block })
   }
   /**
-   * By BEP 3 a cancel of a piece that has arrived changes nothing. It tells a Shoal holder that the piece has left
-   * the kernels' buffers.
+   * BEP 3: cancelling an arrived piece changes nothing. A Shoal holder learns that it has left the kernels' buffers.
    */
   received(piece: PieceIndex): void {
     if (!this.#isStock) this.cancel({ piece, begin: 0, length: this.#limits!.blockBytes })
@@ -262,7 +261,7 @@ export class PeerLink implements FrameSink, SourcePort {
       case 'extended':
         return this.#onExtended(message.extension, message.payload)
       case 'request':
-        if (!this.#isAdmitted) throw new PeerRefusedError('asked for a piece before it was admitted')
+        if (!this.#isAdmitted) throw new PeerRefusedError('requested a piece before it was admitted')
         return this.lane.ask({ ...message, piece: this.#checkedPiece(message.piece) })
       case 'cancel':
         return this.lane.cancel(message)
@@ -345,7 +344,7 @@ export class PeerLink implements FrameSink, SourcePort {
 
   #endWith({ validToDate }: X509Certificate): void {
     this.#after(validToDate.getTime() - Date.now(), () =>
-      this.close(new PeerRefusedError('a certificate has ended')),
+      this.close(new PeerRefusedError('a certificate has expired')),
     )
   }
 

@@ -138,6 +138,6 @@ function parseCertificate(der: Buffer): X509Certificate {
   try {
     return new X509Certificate(der)
   } catch (cause) {
-    throw new PeerRefusedError('a certificate that is none', { cause })
+    throw new PeerRefusedError('malformed certificate', { cause })
   }
 }

@@ -75,7 +75,7 @@ export class PeerLane implements UploadLane {
   ask({ piece, begin, length }: BlockAddress & { piece: PieceIndex }): boolean {
     const pieceEnd = pieceBytesAt(this.#host.layout, piece)
     if (length <= 0 || length > BLOCK_BYTES_MAX || begin + length > pieceEnd)
-      throw new PeerProtocolError('asked for a block that does not exist')
+      throw new PeerProtocolError('requested a block that does not exist')
     if (!this.#host.hasPiece(piece) || this.queue.length >= REQUESTS_QUEUED_MAX) {
       this.#host.reject({ piece, begin, length })
       return false

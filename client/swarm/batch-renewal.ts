@@ -36,7 +36,7 @@ export class BatchRenewal {
   run(): Promise<void> {
     if (this.#settledVersion === this.#parts.trust.batchKeysVersion) return Promise.resolve()
     this.#running ??= this.#renew()
-      .catch((error) => this.#parts.log.debug({ err: error }, 'the hashes were not signed anew'))
+      .catch((error) => this.#parts.log.debug({ err: error }, 'the hashes could not be signed again'))
       .finally(() => {
         this.#running = undefined
       })

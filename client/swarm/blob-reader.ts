@@ -100,7 +100,7 @@ export class BlobReader implements OpenBlob {
   #checkClaims(): void {
     const { isMatched, hashes } = this.#swarm.stored
     if (this.#claimsEpoch !== undefined && this.#claimsEpoch !== hashes.epoch)
-      throw new BlobDistrustedError('a hash that delivered bytes rest on was withdrawn')
+      throw new BlobDistrustedError('a hash behind delivered bytes was withdrawn')
     // Confirmed hashes are claims of two nodes: the bytes that they let through must still match the digest together
     // with the rest.
     this.#claimsEpoch = isMatched ? undefined : hashes.epoch
@@ -122,14 +122,14 @@ export class BlobReader implements OpenBlob {
    */
   async *#readAfterClaims(start: number, at: number, end: number): AsyncGenerator<Uint8Array> {
     if (start !== 0 || end !== this.bytes || this.#claimsEpoch !== this.#swarm.stored.hashes.epoch)
-      throw new BlobDistrustedError('what was delivered of the blob cannot be checked any more')
+      throw new BlobDistrustedError('the delivered bytes can no longer be checked')
     const hash = await this.#hashOfFile(at)
     let left = end - at
     for await (const bytes of this.#readFromRegistry(at, end)) {
       hash.update(bytes)
       left -= bytes.length
       if (left === 0 && hash.digest('hex') !== digestHex(this.#request.digest))
-        throw new BlobDistrustedError('what was delivered of the blob was wrong')
+        throw new BlobDistrustedError('the delivered bytes do not match the digest')
       yield bytes
     }
   }

@@ -63,7 +63,7 @@ export class Completion {
       const isHashed = digestCheck.isNeeded
       if (!(await digestCheck.isMatched())) {
         boundary.run(() => this.#reportWrongPiece())
-        host.fail(new BlobDistrustedError('the pieces do not add up to the digest'))
+        host.fail(new BlobDistrustedError('the blob does not match its digest'))
         return
       }
       stored.isMatched = true
@@ -105,7 +105,7 @@ export class Completion {
       stored.save()
       return
     }
-    const reason = new BlobDistrustedError('a blob that two nodes vouched for is not what its digest says')
+    const reason = new BlobDistrustedError('a blob that two nodes vouched for does not match its digest')
     stored.isMatched = false
     // After a risen epoch no hash is left to dispute.
     if (stored.hashes.isComplete) boundary.run(() => this.#reportWrongPiece())
@@ -127,7 +127,7 @@ export class Completion {
       stored.save()
       if (answer.wantsSha1) await complete((await this.piecesSha1()).toString('base64url'))
     } catch (error) {
-      log.debug({ err: error }, 'the tracker did not take the completion')
+      log.debug({ err: error }, 'the completion could not be reported')
     }
   }
 
@@ -149,11 +149,11 @@ export class Completion {
   /** A piece from the registry does not match its published hash. */
   async reportWrong({ piece, hash }: WrongPiece, epoch = this.#parts.stored.hashes.epoch): Promise<void> {
     const { stored, tracker, log } = this.#parts
-    log.warn({ piece }, 'a published hash is not that of the registry')
+    log.warn({ piece }, "a published hash differs from the registry's")
     try {
       await tracker.mismatch(stored.swarm, { epoch, pieces: [{ piece, hash: hash.toString('base64url') }] })
     } catch (error) {
-      log.warn({ err: error }, 'the tracker did not take the report of a wrong hash')
+      log.warn({ err: error }, 'a wrong hash could not be reported')
     }
   }
 

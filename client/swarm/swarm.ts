@@ -309,7 +309,7 @@ export class Swarm implements OriginHost {
    * reader.
    */
   starved(): void {
-    this.#readers.fail(new BlobUnavailableError('neither the swarm nor the registry gives a piece'))
+    this.#readers.fail(new BlobUnavailableError('neither the swarm nor the registry yields a piece'))
   }
 
   // --- OriginHost ----------------------------------------------------------------------------------------------

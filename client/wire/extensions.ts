@@ -140,7 +140,7 @@ function decodeDictionary(payload: Buffer): BencodedDictionary {
     if (!(cause instanceof InvalidInputError)) throw cause
     throw new PeerProtocolError('malformed extension message', { cause })
   }
-  throw new PeerProtocolError('an extension message that is no dictionary')
+  throw new PeerProtocolError('an extension message that is not a dictionary')
 }
 
 function bytesOf(dictionary: BencodedDictionary, key: string): Buffer {

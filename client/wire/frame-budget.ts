@@ -41,7 +41,7 @@ export class FrameBudget {
     const refilled = ((nowMs - this.#refilledAtMs) / 1000) * IDLE_FRAMES_PER_SECOND
     this.#refilledAtMs = nowMs
     this.#left = Math.min(this.#max, this.#left + refilled) - this.#costOf(message)
-    if (this.#left < 0) throw new PeerProtocolError('messages without end that change nothing')
+    if (this.#left < 0) throw new PeerProtocolError('too many messages that change nothing')
   }
 
   /** A block was served or received. */
