@@ -9,7 +9,7 @@ import { systemsNamed } from './systems/index.ts'
 import type { BenchSystem } from './systems/system.ts'
 import { renderReport } from './table.ts'
 
-/** `npm run bench:engine`: Shoal's engine beside others, on this machine, in the same minutes. */
+/** `npm run bench:engine`: compares Shoal's engine with others, on this machine, in the same minutes. */
 
 const EXIT_FAILED = 1
 const EXIT_MISUSED = 2
@@ -54,7 +54,7 @@ async function versionsOf(systems: BenchSystem[]): Promise<Record<string, string
   return Object.assign({ node: process.versions.node }, ...all)
 }
 
-/** The peers end by themselves when this process does (see line-process.ts); the files would stay. */
+/** The peers end with this process (see line-process.ts); the files would stay. */
 function removeWhenInterrupted(removeFolder: () => void): void {
   for (const [signal, exitCode] of [
     ['SIGHUP', 129],
@@ -73,7 +73,7 @@ function fail(error: unknown): void {
   const isExpected = error instanceof ShoalError
   process.stderr.write(`bench:engine: ${isExpected ? message : stack}\n`)
   if (isExpected && error.hint !== undefined) process.stderr.write(`hint: ${error.hint}\n`)
-  // Not by and by: a peer that failed while it started may still run, and ends when this process does.
+  // Exits at once: a peer that failed while it started may still run, and ends with this process.
   process.exit(isExpected && error.code === 'USAGE' ? EXIT_MISUSED : EXIT_FAILED)
 }
 

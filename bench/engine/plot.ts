@@ -6,7 +6,7 @@ const WIDTH = 760
 const PANEL_HEIGHT = 240
 const TITLE_HEIGHT = 30
 const LEGEND_HEIGHT = 30
-/** Between the groups of bars, as a share of one bar's width. */
+/** Gap between the groups of bars, as a share of one bar's width. */
 const GAP_SHARE = 1.2
 const LABEL_SPACE = 24
 const FONT = 'font-family="system-ui, sans-serif" fill="#1f2933"'

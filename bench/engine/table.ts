@@ -1,14 +1,14 @@
 import type { Machine } from '../measure/machine.ts'
 import type { Report, Run } from './report.ts'
 
-/** The report as text for people; the table is Markdown, so that it goes into docs/performance.md as it is. */
+/** The report as text for people. The table is Markdown, so that it fits into docs/performance.md unchanged. */
 export function renderReport(report: Report): string {
   return [...machineLines(report.machine), '', renderTable(report.runs), '', ...ratioLines(report.runs)].join(
     '\n',
   )
 }
 
-/** @returns lines that tell what was measured, where and how */
+/** @returns lines about the machine, the versions and the rounds */
 export function machineLines({
   cpu,
   cores,
@@ -30,7 +30,7 @@ export function machineLines({
     `Medians of interleaved rounds: ${blobs.join(', ')}`,
     ...(mibFromRegistry === 0
       ? []
-      : [`${mibFromRegistry} MiB of all that Shoal delivered came from the registry, not from peers.`]),
+      : [`${mibFromRegistry} MiB of Shoal's deliveries came from the registry, not from peers.`]),
     ...(isQuick ? ['This was a quick run: few rounds of a small blob. Do not quote it.'] : []),
   ]
 }
@@ -62,12 +62,12 @@ export function renderTable(runs: Run[]): string {
   return [line(HEAD), `| ${rule.join(' | ')} |`, ...rows.map(line)].join('\n')
 }
 
-/** Names to the left, numbers to the right. */
+/** Names are aligned left, numbers right. */
 function pad(cell: string, width: number, column: number): string {
   return column === 0 ? cell.padEnd(width) : cell.padStart(width)
 }
 
-/** How many times as fast as each other system Shoal was, for every number of downloaders. */
+/** Shoal's speed as a multiple of each other system's, for every number of downloaders. */
 export function ratioLines(runs: Run[]): string[] {
   return runs
     .filter(({ system }) => system === 'shoal')

@@ -5,17 +5,17 @@ export class BenchUsageError extends ShoalError {
   readonly code = 'USAGE'
 }
 
-/** The machine lacks a program that a system needs: install what the hint names, or leave the system out. */
+/** The machine lacks a program that a system needs: install the hint's package, or leave the system out. */
 export class BenchRequirementError extends ShoalError {
   readonly code = 'BENCH_REQUIREMENT'
 }
 
-/** A peer of the benchmark failed, ended or took too long: the run is worth nothing. */
+/** A peer of the benchmark failed, ended or took too long: discard the run. */
 export class BenchPeerError extends ShoalError {
   readonly code = 'BENCH_PEER'
 }
 
-/** A downloaded file is not the blob: the run is worth nothing. */
+/** A downloaded file is not the blob: discard the run. */
 export class BenchContentError extends ShoalError {
   readonly code = 'BENCH_CONTENT'
 }

@@ -1,6 +1,6 @@
 import { cpus, loadavg, release, totalmem } from 'node:os'
 
-/** Where and how a report was measured. */
+/** Place and method of a report's measurement. */
 export interface Machine {
   cpu: string
   cores: number
@@ -15,13 +15,16 @@ export interface Machine {
 
 export interface Measurement {
   isQuick: boolean
-  /** Every figure of a group is the median of so many transfers. */
+  /** Every figure of a group is the median of this many transfers. */
   groups: { downloaders: number; blobMib: number; rounds: number }[]
-  /** Of all transfers together: what Shoal's nodes fetched from the registry though a peer held it. Should be 0. */
+  /**
+   * For all transfers together: bytes that Shoal's nodes fetched from the registry although a peer held them. Should
+   * be 0.
+   */
   mibFromRegistry: number
 }
 
-/** Asked before the run loads the machine. */
+/** Call before the run loads the machine. */
 export function describeMachine(): Omit<Machine, 'versions' | 'measurement'> {
   return {
     cpu: cpus()[0]?.model.trim() ?? 'unknown',

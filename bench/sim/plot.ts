@@ -7,7 +7,7 @@ const WIDTH = 760
 const HEIGHT = 300
 const TOP = 60
 const LABEL_SPACE = 28
-/** Between the groups of bars, in bars. */
+/** Gap between the groups of bars, in bars. */
 const GAP_BARS = 1.2
 const FONT = 'font-family="system-ui, sans-serif" fill="#1f2933"'
 
