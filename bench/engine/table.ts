@@ -30,7 +30,7 @@ export function machineLines({
     `Medians of interleaved rounds: ${blobs.join(', ')}`,
     ...(mibFromRegistry === 0
       ? []
-      : [`${mibFromRegistry} MiB of Shoal's deliveries came from the registry, not from peers.`]),
+      : [`${mibFromRegistry} MiB of all that Shoal delivered came from the registry, not from peers.`]),
     ...(isQuick ? ['This was a quick run: few rounds of a small blob. Do not quote it.'] : []),
   ]
 }

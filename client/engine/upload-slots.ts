@@ -9,7 +9,7 @@ export interface UploadLane {
   piecesHad(): number
   /** The connection accepts more bytes now. */
   canWrite(): boolean
-  /** Served bytes have not all arrived, as far as is known: the kernel accepts megabytes at once. */
+  /** Served bytes have not all arrived, as far as this node knows: the kernel accepts megabytes at once. */
   isSending(): boolean
   /** The connection has accepted nothing for a while. It must not keep others from being served. */
   isStalled(): boolean

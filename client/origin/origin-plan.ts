@@ -9,9 +9,9 @@ import {
 } from './fallback-run.ts'
 
 /**
- * Who fetches what from the registry, when this node waits for others, and when it helps itself. Decisions only: no
- * socket, no clock, no random numbers; all times are milliseconds of one clock that the caller passes in. The client
- * (origin.ts) and the simulation (bench/sim/sim-origin.ts) carry out the same plan.
+ * Decides what this node fetches from the registry, when it waits for others, and when it fetches without a lease.
+ * Pure: no socket, no clock, no random numbers; all times are milliseconds of one clock that the caller passes in. The
+ * client (origin.ts) and the simulation (bench/sim/sim-origin.ts) carry out the same plan.
  *
  *                          a lease arrives: fetch its pieces, publish their hashes
  *                                              ┌───┐
@@ -23,7 +23,7 @@ import {
  *                                            STARVING  ──────────────────────►──┤
  *              the tracker is told which        │                               │
  *              pieces are out of reach; it      │                               │
- *              says "wait" or sends somebody    │                               │
+ *              says "wait" or leases them       │                               │
  *                                               │                               │
  *              3 s without a byte, or 20 s      ▼                               │
  *              without a piece, and no "wait" ALONE  ────────────────────────►──┘

@@ -7,7 +7,7 @@ const STEP_BYTES = 16 * 1024 * 1024
 
 /**
  * Confirmed hashes rest on the word of two nodes, and one member of the cluster can run two nodes. So one blob in
- * eight is hashed as a whole all the same: one of the first nodes that accept a lie finds it out.
+ * eight is still hashed as a whole: one of the first nodes that accept a lie finds it out.
  */
 export const AUDITED_SHARE = 1 / 8
 
