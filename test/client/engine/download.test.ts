@@ -457,7 +457,7 @@ test('a stalled piece moves to another peer, and one that nobody else has stays'
   world.check()
 })
 
-test('pieces that are slow because of a slow own link stay with their sources', () => {
+test("pieces delayed by this node's own link stay with their sources", () => {
   const world = new World(64, 64)
   const peers = [0, 1, 2, 3].map(() => world.addPeer(LIMITS[1]!))
   for (const peer of peers) {
