@@ -4,7 +4,12 @@ import { join } from 'node:path'
 import { defineConfig } from 'vitest/config'
 
 /** Whole stories and attacks: seconds each, as they wait out real bounds. */
-const STORIES = ['test/pull/**/*.test.ts', 'test/attacks/**/*.test.ts', 'test/client/*fuzz.test.ts']
+const STORIES = [
+  'test/pull/**/*.test.ts',
+  'test/attacks/**/*.test.ts',
+  'test/client/**/*fuzz.test.ts',
+  'test/bench/policy-rules.test.ts',
+]
 const SYSTEM = ['**/*.system.test.ts']
 /** Sums up what the attacks of this run were served. */
 const LAST = ['test/attacks/all-attacks.test.ts']
