@@ -56,6 +56,7 @@ const BROKEN_AFTER_MS = 10_000
 const RETRY_MS = 1_000
 /** Pause after the first call to the tracker that no lease can come of; it doubles with each further one. */
 const ASK_PAUSE_MS_MIN = 6_000
+/** The longest of these pauses. */
 const ASK_PAUSE_MS_MAX = 15_000
 
 /** What the plan looks at: this node's copy of the blob, and its surroundings. */
