@@ -107,7 +107,7 @@ test('nodes that fetch a cold blob together share it while a leaked signing key 
   await startOpaqueCluster(4)
   const blob = cluster.registry.add(randomBlob(12 * MIB).bytes)
   // Some seconds for the four; the old key ends after three.
-  cluster.registry.chunkPauseMs = 40
+  cluster.registry.chunkPauseMs = 80
   const pulls = cluster.nodes.map((node) => pull(node, opaqueRequest(blob)))
   const sent = () => cluster.registry.sentBytes.get(blob.digest) ?? 0
   await expect.poll(sent, { timeout: 10_000 }).toBeGreaterThan(MIB)
