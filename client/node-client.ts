@@ -252,7 +252,7 @@ class NodeClient implements Client {
       credential,
       onLink: (link) => host.attach(link),
       onFailed: (error) => {
-        host.dialEnded(peer.node)
+        host.dials.ended(peer.node)
         this.#options.log.debug({ err: error, peer: peer.node }, 'dial failed')
       },
     })
