@@ -4,7 +4,9 @@ import { join } from 'node:path'
 import { defineConfig } from 'vitest/config'
 
 /** Whole stories and attacks: seconds each, as they wait out real bounds. */
-const STORIES = ['test/pull/**/*.test.ts', 'test/attacks/**/*.test.ts', 'test/client/*fuzz.test.ts']
+const STORIES = ['test/pull/**/*.test.ts', 'test/attacks/**/*.test.ts', 'test/client/**/*fuzz.test.ts']
+/** Two minutes of simulations on all cores: nothing that goes by the clock runs beside them. */
+const POLICY = ['test/bench/policy-rules.test.ts']
 const SYSTEM = ['**/*.system.test.ts']
 /** Sums up what the attacks of this run were served. */
 const LAST = ['test/attacks/all-attacks.test.ts']
@@ -14,7 +16,8 @@ const env = { SHOAL_ATTACK_LEDGER: join(tmpdir(), `shoal-attacks-${process.pid}.
 process.once('exit', () => rmSync(env.SHOAL_ATTACK_LEDGER, { force: true }))
 
 /**
- * `fast`: what `npm run check` runs. `stories`: clusters in one process, no root, no Debian parts. `system`: real
+ * `fast`: what `npm run check` runs. `stories`: clusters in one process, no root, no Debian parts. `policy`: each rule of
+ * the swarm's policy and a simulated swarm that is worse without it. `system`: real
  * daemons, registries and namespaces, one at a time. `last`: one check over all attacks.
  */
 export default defineConfig({
@@ -24,7 +27,7 @@ export default defineConfig({
         test: {
           name: 'fast',
           include: ['**/*.test.ts'],
-          exclude: [...STORIES, ...SYSTEM, '**/node_modules/**'],
+          exclude: [...STORIES, ...POLICY, ...SYSTEM, '**/node_modules/**'],
           pool: 'forks',
           sequence: { groupOrder: 0 },
           testTimeout: 60_000,
@@ -45,12 +48,21 @@ export default defineConfig({
       },
       {
         test: {
+          name: 'policy',
+          include: POLICY,
+          pool: 'forks',
+          sequence: { groupOrder: 2 },
+          maxConcurrency: 2,
+        },
+      },
+      {
+        test: {
           name: 'system',
           include: SYSTEM,
           exclude: ['**/node_modules/**'],
           env,
           pool: 'forks',
-          sequence: { groupOrder: 2 },
+          sequence: { groupOrder: 3 },
           fileParallelism: false,
           testTimeout: 240_000,
           hookTimeout: 240_000,
@@ -62,7 +74,7 @@ export default defineConfig({
           include: LAST,
           env,
           pool: 'forks',
-          sequence: { groupOrder: 3 },
+          sequence: { groupOrder: 4 },
         },
       },
     ],

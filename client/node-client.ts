@@ -1,6 +1,6 @@
 import { BoundedMap } from '../core/bounded-map.ts'
 import { CredentialsSeen } from '../core/credentials-seen.ts'
-import { Defects, isDefect } from '../core/defects.ts'
+import { Defects } from '../core/defects.ts'
 import type { ShoalError } from '../core/errors.ts'
 import { type NodeId, type SwarmId, swarmIdOf } from '../core/metainfo.ts'
 import type { RegistryHost } from '../core/repository.ts'
@@ -17,8 +17,8 @@ import {
 import { Admission } from './membership/admission.ts'
 import { ClusterTrustState, type PeerCredential } from './membership/cluster-trust.ts'
 import { Grants } from './membership/grants.ts'
-import { Heartbeat } from './membership/heartbeat.ts'
-import { isCertificateRefused, isPassing, NodeIdentity, refusedJoin } from './membership/node-identity.ts'
+import { Membership } from './membership/membership.ts'
+import { NodeIdentity } from './membership/node-identity.ts'
 import { TrackerClient } from './membership/tracker-client.ts'
 import { AcceptedCredentials } from './origin/accepted-credentials.ts'
 import { dialPeer } from './peer/peer-dial.ts'
@@ -43,10 +43,6 @@ const MEMBERSHIP_MS = 3600 * 1000
 const MEMBERSHIPS_MAX = 4096
 /** Blobs whose manifest is remembered. */
 const PLANNED_MAX = 1024
-/** Pause before the next join while the tracker is down or refuses; doubled each time. */
-const JOIN_RETRY_MS = 5_000
-/** Longest pause between joins. A random part is subtracted, so that refused nodes do not return together. */
-const JOIN_RETRY_MS_MAX = 60_000
 /** How long a stopping node waits for the tracker to accept the hashes that other nodes need. */
 const PUBLISH_MS_MAX = 1_000
 const VERSION = 'Shoal 0.1'
@@ -71,7 +67,6 @@ class NodeClient implements Client {
   readonly #trust: ClusterTrustState
   readonly #admission: Admission
   readonly #grants: Grants
-  readonly #heartbeat: Heartbeat
   readonly #listener: PeerListener
   readonly #defects: Defects
   readonly #verifier: Verifier
@@ -79,13 +74,9 @@ class NodeClient implements Client {
   readonly #distrustedUntilMs = new BoundedMap<SwarmId, number>(DISTRUSTED_MAX)
   readonly #membershipUntilMs = new BoundedMap<string, number>(MEMBERSHIPS_MAX)
   readonly #badPeers: { swarm: SwarmId; node: NodeId }[] = []
-  #identity!: NodeIdentity
+  #membership!: Membership
   swarms!: Swarms
-  #joinTimer: NodeJS.Timeout | undefined
   #listenPort = 0
-  #isJoiningAgain = false
-  #joinFailures = 0
-  #isClosed = false
 
   constructor(options: ClientOptions) {
     const { log, registries } = options
@@ -102,14 +93,11 @@ class NodeClient implements Client {
       credentialsSeen: this.#credentialsSeen,
       cluster: () => this.#trust.cluster,
     })
-    const shared = {
+    this.#grants = new Grants({
       defects: this.#defects,
       tracker: this.#tracker,
       trust: this.#trust,
       listenPort: () => this.#listenPort,
-    }
-    this.#grants = new Grants({
-      ...shared,
       tokenKeys: this.#tokenKeys,
       hasSignedTokens: (registry) => registries.get(registry)?.kind === 'token',
       patienceMs: options.trackerPatienceMs,
@@ -119,21 +107,10 @@ class NodeClient implements Client {
         for (const swarm of this.swarms.running()) if (swarm.grant === grant) swarm.links.redial()
       },
     })
-    this.#heartbeat = new Heartbeat({
-      ...shared,
-      log,
-      holds: () => this.swarms.holds(),
-      wantsPeers: () => this.#swarmsThatWantPeers(),
-      takeBadPeers: () => this.#badPeers.splice(0),
-      onAnswer: (answer) => this.#onHeartbeat(answer),
-      onFailed: (error) => {
-        if (isCertificateRefused(error)) this.#joinAgain()
-      },
-    })
     this.#listener = new PeerListener({
       ...options.peerListen,
       swarmOf: (name) => this.swarms.named(name)?.links,
-      context: () => this.#heartbeat.serving?.context,
+      context: () => this.#membership.serving?.context,
       defects: this.#defects,
       onRefused: (error, address) => log.warn({ code: error.code, err: error, address }, 'peer refused'),
     })
@@ -142,7 +119,8 @@ class NodeClient implements Client {
   async start(): Promise<void> {
     const { dataDir, cacheBytesMax, registries } = this.#options
     const { uploadBytesPerSecondMax = 0, downloadBytesPerSecondMax = 0 } = this.#options
-    this.#identity = await NodeIdentity.load(dataDir)
+    const identity = await NodeIdentity.load(dataDir)
+    this.#membership = this.#membershipOf(identity)
     this.swarms = await Swarms.open({
       dataDir,
       cacheBytesMax,
@@ -150,7 +128,7 @@ class NodeClient implements Client {
       registries,
       aliases: new StockAliases({ admission: this.#admission, trust: this.#trust }),
       parts: {
-        node: this.#identity.node,
+        node: identity.node,
         version: VERSION,
         trust: this.#trust,
         admission: this.#admission,
@@ -164,7 +142,7 @@ class NodeClient implements Client {
         log: this.#options.log,
         defects: this.#defects,
         dial: (peer, host, credential) => this.#dial(peer, host, credential),
-        onComplete: () => this.#heartbeat.soon(),
+        onComplete: () => this.#membership.inventoryChanged(),
         onBadPeer: (swarm, node) => {
           if (this.#badPeers.length < BAD_PEERS_MAX) this.#badPeers.push({ swarm, node })
         },
@@ -176,17 +154,10 @@ class NodeClient implements Client {
       .completeAliases()
       .catch((error) => this.#options.log.warn({ err: error }, 'a stored blob has no name for stock clients'))
     try {
-      await this.#join()
+      await this.#membership.start()
     } catch (error) {
-      if (!isPassing(error)) {
-        await this.close()
-        throw error instanceof TrackerRefusedError ? refusedJoin(error) : error
-      }
-      this.#options.log.warn(
-        { err: error },
-        'the tracker cannot be reached; pulls go to the registry meanwhile',
-      )
-      this.#joinLater(this.#nextRetryMs())
+      await this.close()
+      throw error
     }
   }
 
@@ -229,9 +200,7 @@ class NodeClient implements Client {
   }
 
   async close(): Promise<void> {
-    this.#isClosed = true
-    clearTimeout(this.#joinTimer)
-    this.#heartbeat.close()
+    this.#membership.close()
     await this.swarms.published(PUBLISH_MS_MAX)
     this.#grants.close()
     this.swarms.close()
@@ -243,7 +212,7 @@ class NodeClient implements Client {
   // --- opening -------------------------------------------------------------------------------------------------
 
   async #swarmFor(request: BlobRequest): Promise<Swarm> {
-    const { cluster } = this.#identity
+    const { cluster } = this.#membership
     if (!cluster) throw new TrackerUnavailableError('this node has not joined its cluster yet')
     const id = swarmIdOf({ cluster, ...request })
     if ((this.#distrustedUntilMs.get(id) ?? 0) > Date.now()) {
@@ -283,9 +252,24 @@ class NodeClient implements Client {
       credential,
       onLink: (link) => host.attach(link),
       onFailed: (error) => {
-        host.dialEnded(peer.node)
+        host.dials.ended(peer.node)
         this.#options.log.debug({ err: error, peer: peer.node }, 'dial failed')
       },
+    })
+  }
+
+  #membershipOf(identity: NodeIdentity): Membership {
+    return new Membership(identity, {
+      tracker: this.#tracker,
+      trust: this.#trust,
+      log: this.#options.log,
+      defects: this.#defects,
+      joinToken: this.#options.joinToken,
+      listenPort: () => this.#listenPort,
+      holds: () => this.swarms.holds(),
+      wantsPeers: () => this.#swarmsThatWantPeers(),
+      takeBadPeers: () => this.#badPeers.splice(0),
+      onAnswer: (answer) => this.#onHeartbeat(answer),
     })
   }
 
@@ -299,50 +283,9 @@ class NodeClient implements Client {
       if (instruction.kind === 'epoch') this.swarms.get(instruction.swarm)?.raiseEpoch(instruction.epoch)
       else this.swarms.drop(instruction.swarm)
     }
-    const { certificate } = this.#identity
-    if (certificate !== undefined && this.#trust.isOutdated(certificate)) this.#joinAgain()
     this.#grants.renewOutdated()
     for (const swarm of this.swarms.running()) swarm.links.closeRevoked()
     this.swarms.renewBatches()
-  }
-
-  /** Joins or renews. The first success starts the heartbeat. */
-  async #join(): Promise<void> {
-    const renewInMs = await this.#identity.join(this.#tracker, this.#options.joinToken)
-    this.#isJoiningAgain = false
-    this.#joinFailures = 0
-    this.#joinLater(renewInMs)
-    // A node that had to join again has missed changes of the cluster's trust.
-    if (this.#trust.cluster === this.#identity.cluster) return this.#heartbeat.soon()
-    this.#trust.cluster = this.#identity.cluster
-    await this.#heartbeat.start()
-    const { node, cluster } = this.#identity
-    this.#options.log.info({ node, cluster, port: this.#listenPort }, 'the node joined its cluster')
-  }
-
-  /** The node certificate is no longer accepted, or soon will not be: renews before its usual time. */
-  #joinAgain(): void {
-    if (this.#isJoiningAgain) return
-    this.#isJoiningAgain = true
-    this.#joinLater(0)
-  }
-
-  #nextRetryMs(): number {
-    const delayMs = Math.min(JOIN_RETRY_MS_MAX, JOIN_RETRY_MS * 2 ** this.#joinFailures++)
-    return delayMs * (0.5 + Math.random() / 2)
-  }
-
-  #joinLater(delayMs: number): void {
-    if (this.#isClosed) return
-    clearTimeout(this.#joinTimer)
-    this.#joinTimer = setTimeout(() => {
-      this.#join().catch((error: unknown) => {
-        if (isDefect(error)) this.#defects.note('membership', error)
-        this.#options.log.warn({ err: error }, 'the node certificate could not be obtained or renewed')
-        this.#joinLater(this.#nextRetryMs())
-      })
-    }, delayMs)
-    this.#joinTimer.unref()
   }
 }
 

@@ -1,11 +1,13 @@
 import { writeFileSync } from 'node:fs'
 import { configPage } from './config-page.ts'
 import { limitsPage } from './limits-page.ts'
+import { metricsPage } from './metrics-page.ts'
 
 /** `npm run docs`: writes the pages that come from the source. A test fails when one is out of date. */
 for (const [name, page] of [
   ['config.md', configPage()],
   ['limits.md', limitsPage()],
+  ['metrics.md', await metricsPage()],
 ] as const) {
   writeFileSync(new URL(name, import.meta.url), page)
   process.stdout.write(`docs/${name}\n`)

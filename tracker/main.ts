@@ -6,6 +6,7 @@ import { lockDataDir } from '../core/data-lock.ts'
 import { Defects } from '../core/defects.ts'
 import { createMetrics } from '../core/metrics.ts'
 import { openRegistries, type RegistryClients } from '../core/registry-client.ts'
+import { Strangers } from '../core/strangers.ts'
 import { TokenKeys } from '../core/token-keys.ts'
 import { AdminAuthorities, removeAdminPem } from './admin/admin-authority.ts'
 import { openAdminSocket } from './admin/admin-socket.ts'
@@ -169,7 +170,7 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
   const silentMsMax = config.heartbeatSeconds * 1000 * HEARTBEATS_MISSED_MAX
   const peers = new PeerTables(silentMsMax)
   const metrics = trackerMetrics(createMetrics({ process: true }).registry, () => peers.nodeCount())
-  const memberships = new Memberships()
+  const memberships = new Memberships(new Strangers(nowMs))
   const tokenKeys = new TokenKeys({ registries })
   return {
     store,

@@ -1,7 +1,6 @@
-import { mkdtempSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
-import { ShoalError } from '../../core/errors.ts'
+import { tellFailure } from '../../lab/machine/program-failure.ts'
 import { describeMachine, type Measurement } from '../measure/machine.ts'
+import { makeRunFolder } from '../measure/run-folder.ts'
 import { BENCH_USAGE, type BenchOptions, parseBenchOptions } from './options.ts'
 import { type Report, summarise, type Transfer } from './report.ts'
 import { type Group, runRounds } from './rounds.ts'
@@ -10,9 +9,6 @@ import type { BenchSystem } from './systems/system.ts'
 import { renderReport } from './table.ts'
 
 /** `npm run bench:engine`: compares Shoal's engine with others, on this machine, in the same minutes. */
-
-const EXIT_FAILED = 1
-const EXIT_MISUSED = 2
 
 async function main(argv: string[]): Promise<void> {
   const options = parseBenchOptions(argv)
@@ -28,10 +24,8 @@ async function measure(options: BenchOptions): Promise<Report> {
   const versions = await versionsOf(systems)
   const groups = options.downloaders.map((downloaders) => ({ downloaders, mib: options.mibFor(downloaders) }))
   await using running = new AsyncDisposableStack()
-  const folder = mkdtempSync(join(options.folder, 'shoal-bench-'))
-  const removeFolder = () => rmSync(folder, { recursive: true, force: true })
+  const { folder, removeFolder } = makeRunFolder(options.folder, 'shoal-bench-')
   running.defer(removeFolder)
-  removeWhenInterrupted(removeFolder)
   const say = (line: string) => void process.stderr.write(`${line}\n`)
   const transfers = await runRounds({ ...options, systems, groups, deadlineMs, folder, say, running })
   const measurement = { isQuick: options.isQuick, ...summaryOf(groups, transfers) }
@@ -54,27 +48,5 @@ async function versionsOf(systems: BenchSystem[]): Promise<Record<string, string
   return Object.assign({ node: process.versions.node }, ...all)
 }
 
-/** The peers end with this process (see line-process.ts); the files would stay. */
-function removeWhenInterrupted(removeFolder: () => void): void {
-  for (const [signal, exitCode] of [
-    ['SIGHUP', 129],
-    ['SIGINT', 130],
-    ['SIGTERM', 143],
-  ] as const) {
-    process.once(signal, () => {
-      removeFolder()
-      process.exit(exitCode)
-    })
-  }
-}
-
-function fail(error: unknown): void {
-  const { message, stack } = error as Error
-  const isExpected = error instanceof ShoalError
-  process.stderr.write(`bench:engine: ${isExpected ? message : stack}\n`)
-  if (isExpected && error.hint !== undefined) process.stderr.write(`hint: ${error.hint}\n`)
-  // Exits at once: a peer that failed while it started may still run, and ends with this process.
-  process.exit(isExpected && error.code === 'USAGE' ? EXIT_MISUSED : EXIT_FAILED)
-}
-
-await main(process.argv.slice(2)).catch(fail)
+// Exits at once: a peer that failed while it started may still run, and ends with this process.
+await main(process.argv.slice(2)).catch((error) => process.exit(tellFailure('bench:engine', error)))

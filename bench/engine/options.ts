@@ -1,6 +1,6 @@
 import { tmpdir } from 'node:os'
 import { parseArgs } from 'node:util'
-import { BenchUsageError } from '../measure/errors.ts'
+import { UsageError } from '../../core/errors.ts'
 import { isSystemName, SYSTEM_NAMES, type SystemName } from './report.ts'
 
 export interface BenchOptions {
@@ -52,7 +52,7 @@ One holder and one, four and eight downloaders on loopback, system by system in 
   --help                 Prints this text.
 `
 
-/** @throws BenchUsageError */
+/** @throws UsageError */
 export function parseBenchOptions(argv: string[]): BenchOptions {
   const values = parsed(argv)
   const isQuick = values.quick ?? false
@@ -114,6 +114,6 @@ function wholeNumber(text: string, flag: string, max: number): number {
   throw usageError(`${flag} takes whole numbers from 1 to ${max}, not ${text.slice(0, 40)}`)
 }
 
-function usageError(message: string, cause?: unknown): BenchUsageError {
-  return new BenchUsageError(message, { cause, hint: 'npm run bench:engine -- --help lists the flags.' })
+function usageError(message: string, cause?: unknown): UsageError {
+  return new UsageError(message, { cause, hint: 'npm run bench:engine -- --help lists the flags.' })
 }

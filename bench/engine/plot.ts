@@ -1,15 +1,12 @@
+import { BarGroups, heading, legend, svgPage } from '../measure/bar-chart.ts'
 import { type Report, type Run, SYSTEM_NAMES, type SystemName } from './report.ts'
 
-/** Bar charts of a report as SVG text, readable on light and dark pages alike. */
+/** The bar charts of a report. */
 
-const WIDTH = 760
 const PANEL_HEIGHT = 240
 const TITLE_HEIGHT = 30
 const LEGEND_HEIGHT = 30
-/** Gap between the groups of bars, as a share of one bar's width. */
-const GAP_SHARE = 1.2
 const LABEL_SPACE = 24
-const FONT = 'font-family="system-ui, sans-serif" fill="#1f2933"'
 
 const COLOURS: Record<SystemName, string> = {
   shoal: '#0b7285',
@@ -34,58 +31,31 @@ const PANELS: Panel[] = [
 /** One panel per measure; in each, a group of bars per number of downloaders. */
 export function renderPlot({ runs }: Report): string {
   const systems = SYSTEM_NAMES.filter((name) => runs.some(({ system }) => system === name))
-  const height = LEGEND_HEIGHT + PANELS.length * PANEL_HEIGHT
   const panels = PANELS.map((panel, index) => {
     const top = LEGEND_HEIGHT + index * PANEL_HEIGHT
     return `<g transform="translate(0 ${top})">\n${renderPanel(panel, runs, systems)}\n</g>`
   })
-  return [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" role="img">`,
-    '<title>Throughput and CPU time of Shoal and others</title>',
-    `<rect width="${WIDTH}" height="${height}" fill="#ffffff"/>`,
-    ...systems.map(renderLegend),
-    ...panels,
-    '</svg>\n',
-  ].join('\n')
-}
-
-function renderLegend(system: SystemName, index: number): string {
-  const left = 10 + index * 145
-  const square = `<rect x="${left}" y="10" width="12" height="12" fill="${COLOURS[system]}"/>`
-  return `${square}<text x="${left + 18}" y="20.5" font-size="13" ${FONT}>${system}</text>`
+  return svgPage({
+    title: 'Throughput and CPU time of Shoal and others',
+    height: LEGEND_HEIGHT + PANELS.length * PANEL_HEIGHT,
+    parts: [...legend(systems, COLOURS, { top: 10, step: 145 }), ...panels],
+  })
 }
 
 function renderPanel({ title, digits, value }: Panel, runs: Run[], systems: SystemName[]): string {
   const counts = [...new Set(runs.map(({ downloaders }) => downloaders))]
-  const barWidth = WIDTH / (counts.length * (systems.length + GAP_SHARE))
   const scale = (PANEL_HEIGHT - TITLE_HEIGHT - 2 * LABEL_SPACE) / Math.max(...runs.map(value))
+  const places = new BarGroups(counts.length, systems.length)
   const groups = counts.map((count, group) => {
-    const left = (group * (systems.length + GAP_SHARE) + GAP_SHARE / 2) * barWidth
     const bars = runs
       .filter(({ downloaders }) => downloaders === count)
       .map((run) => {
-        const x = left + systems.indexOf(run.system) * barWidth
-        const bar = { x, width: barWidth * 0.86, height: value(run) * scale, colour: COLOURS[run.system] }
-        return renderBar(bar, value(run).toFixed(digits))
+        const [bottom, height] = [PANEL_HEIGHT - LABEL_SPACE, value(run) * scale]
+        const look = { bottom, height, colour: COLOURS[run.system], label: value(run).toFixed(digits) }
+        return places.bar({ group, index: systems.indexOf(run.system) }, look)
       })
-    const middle = left + (systems.length * barWidth) / 2
     const label = `${count} downloader${count === 1 ? '' : 's'}`
-    return [...bars, centred(middle, PANEL_HEIGHT - 8, 13, label)].join('\n')
+    return [...bars, places.groupLabel(group, PANEL_HEIGHT - 8, label, 13)].join('\n')
   })
-  return [`<text x="10" y="20" font-size="15" font-weight="600" ${FONT}>${title}</text>`, ...groups].join(
-    '\n',
-  )
-}
-
-function renderBar(bar: { x: number; width: number; height: number; colour: string }, label: string): string {
-  const top = PANEL_HEIGHT - LABEL_SPACE - bar.height
-  const box = [bar.x, top, bar.width, bar.height].map((value) => value.toFixed(1))
-  const attributes = ['x', 'y', 'width', 'height'].map((name, index) => `${name}="${box[index]}"`).join(' ')
-  const rectangle = `<rect ${attributes} fill="${bar.colour}"/>`
-  return `${rectangle}${centred(bar.x + bar.width / 2, top - 5, 12, label)}`
-}
-
-function centred(x: number, y: number, fontSize: number, text: string): string {
-  const place = `x="${x.toFixed(1)}" y="${y.toFixed(1)}"`
-  return `<text ${place} font-size="${fontSize}" text-anchor="middle" ${FONT}>${text}</text>`
+  return [heading(title), ...groups].join('\n')
 }

@@ -1,4 +1,4 @@
-import type { Machine } from '../measure/machine.ts'
+import { type Machine, machineText } from '../measure/machine.ts'
 import type { Report, Run } from './report.ts'
 
 /** The report as text for people. The table is Markdown, so that it fits into docs/performance.md unchanged. */
@@ -9,22 +9,14 @@ export function renderReport(report: Report): string {
 }
 
 /** @returns lines about the machine, the versions and the rounds */
-export function machineLines({
-  cpu,
-  cores,
-  memoryMib,
-  kernel,
-  versions,
-  measurement,
-  loadBefore,
-}: Machine): string[] {
-  const { groups, isQuick, mibFromRegistry } = measurement
+export function machineLines(machine: Machine): string[] {
+  const { groups, isQuick, mibFromRegistry } = machine.measurement
   const blobs = groups.map(
     ({ downloaders, blobMib, rounds }) => `${blobMib} MiB to each of ${downloaders} (${rounds} rounds)`,
   )
   return [
-    `Machine: ${cpu}, ${cores} cores, ${memoryMib} MiB of memory, Linux ${kernel}, load before the run ${loadBefore}`,
-    `Versions: ${Object.entries(versions)
+    machineText(machine),
+    `Versions: ${Object.entries(machine.versions)
       .map((version) => version.join(' '))
       .join(', ')}`,
     `Medians of interleaved rounds: ${blobs.join(', ')}`,

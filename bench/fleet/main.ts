@@ -1,6 +1,6 @@
-import { ShoalError } from '../../core/errors.ts'
 import { requirementsFor } from '../../lab/cluster.ts'
 import { LabClosedError } from '../../lab/errors.ts'
+import { tellFailure } from '../../lab/machine/program-failure.ts'
 import { requireParts } from '../../lab/machine/requirements.ts'
 import { describeMachine } from '../measure/machine.ts'
 import { type Fleet, NODE_BITS_PER_SECOND, openFleet, REGISTRY_BITS_PER_SECOND } from './fleet.ts'
@@ -11,8 +11,6 @@ import { type FleetReport, type Round, renderFleet, summariseRounds } from './re
 
 /** Time reserved for a round that was never run: one and a half times its limit, and time for its image. */
 const GUESS = { factor: 1.5, besidesMs: 10_000 }
-const EXIT_FAILED = 1
-const EXIT_MISUSED = 2
 
 async function main(argv: string[]): Promise<void> {
   const options = parseFleetOptions(argv)
@@ -83,13 +81,7 @@ function describe({ mode, nodes, seconds, ...round }: Round, run: number): strin
   ].join('; ')
 }
 
-function fail(error: unknown): void {
-  if (error instanceof LabClosedError) return // The signal that closed it ends this process.
-  const { message, stack } = error as Error
-  const isExpected = error instanceof ShoalError
-  process.stderr.write(`bench:fleet: ${isExpected ? message : stack}\n`)
-  if (isExpected && error.hint !== undefined) process.stderr.write(`hint: ${error.hint}\n`)
-  process.exitCode = isExpected && error.code === 'USAGE' ? EXIT_MISUSED : EXIT_FAILED
-}
-
-await main(process.argv.slice(2)).catch(fail)
+await main(process.argv.slice(2)).catch((error: unknown) => {
+  // The signal that closed the lab ends this process.
+  if (!(error instanceof LabClosedError)) process.exitCode = tellFailure('bench:fleet', error)
+})

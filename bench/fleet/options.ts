@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util'
-import { BenchUsageError } from '../measure/errors.ts'
+import { UsageError } from '../../core/errors.ts'
 import type { Mode } from './limit.ts'
 
 export interface FleetOptions {
@@ -34,7 +34,7 @@ direct (each from the registry, without Shoal). Needs root, for network namespac
   --help            Prints this text.
 `
 
-/** @throws BenchUsageError */
+/** @throws UsageError */
 export function parseFleetOptions(argv: string[]): FleetOptions {
   const values = parsed(argv)
   const isQuick = values.quick ?? false
@@ -79,6 +79,6 @@ function wholeNumber(text: string, flag: string, max: number): number {
   throw usageError(`${flag} takes whole numbers from 1 to ${max}, not ${text.slice(0, 40)}`)
 }
 
-function usageError(message: string, cause?: unknown): BenchUsageError {
-  return new BenchUsageError(message, { cause, hint: 'npm run bench:fleet -- --help lists the flags.' })
+function usageError(message: string, cause?: unknown): UsageError {
+  return new UsageError(message, { cause, hint: 'npm run bench:fleet -- --help lists the flags.' })
 }

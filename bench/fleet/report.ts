@@ -1,3 +1,4 @@
+import type { Machine } from '../measure/machine.ts'
 import { median } from '../measure/median.ts'
 import type { Mode } from './limit.ts'
 
@@ -30,16 +31,6 @@ export interface FleetRun {
   registryCopies: number
 }
 
-export interface FleetMachine {
-  cpu: string
-  cores: number
-  memoryMib: number
-  kernel: string
-  loadBefore: number
-  versions: Record<string, string>
-  measurement: FleetMeasurement
-}
-
 export interface FleetMeasurement {
   isQuick: boolean
   layerBytes: number[]
@@ -52,7 +43,7 @@ export interface FleetMeasurement {
 }
 
 export interface FleetReport {
-  machine: FleetMachine
+  machine: Machine<FleetMeasurement>
   runs: FleetRun[]
 }
 

@@ -1,10 +1,5 @@
 import { ShoalError } from '../../core/errors.ts'
 
-/** The command line is wrong: print the message and the hint. */
-export class BenchUsageError extends ShoalError {
-  readonly code = 'USAGE'
-}
-
 /** The machine lacks a program that a system needs: install the hint's package, or leave the system out. */
 export class BenchRequirementError extends ShoalError {
   readonly code = 'BENCH_REQUIREMENT'

@@ -1,16 +1,20 @@
 import { cpus, loadavg, release, totalmem } from 'node:os'
 
-/** Place and method of a report's measurement. */
-export interface Machine {
+/** Where a report was measured. */
+export interface MachineFacts {
   cpu: string
   cores: number
   memoryMib: number
   kernel: string
   /** Average of runnable processes over the minute before the run; a quiet machine is below 0.2. */
   loadBefore: number
+}
+
+/** Place and method of a report's measurement. */
+export interface Machine<How = Measurement> extends MachineFacts {
   /** Of every program that took part. */
   versions: Record<string, string>
-  measurement: Measurement
+  measurement: How
 }
 
 export interface Measurement {
@@ -25,7 +29,7 @@ export interface Measurement {
 }
 
 /** Call before the run loads the machine. */
-export function describeMachine(): Omit<Machine, 'versions' | 'measurement'> {
+export function describeMachine(): MachineFacts {
   return {
     cpu: cpus()[0]?.model.trim() ?? 'unknown',
     cores: cpus().length,
@@ -33,4 +37,8 @@ export function describeMachine(): Omit<Machine, 'versions' | 'measurement'> {
     kernel: release(),
     loadBefore: Number(loadavg()[0]!.toFixed(2)),
   }
+}
+
+export function machineText({ cpu, cores, memoryMib, kernel, loadBefore }: MachineFacts): string {
+  return `Machine: ${cpu}, ${cores} cores, ${memoryMib} MiB of memory, Linux ${kernel}, load before the run ${loadBefore}`
 }

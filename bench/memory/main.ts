@@ -1,10 +1,11 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { ShoalError } from '../../core/errors.ts'
+import { tellFailure } from '../../lab/machine/program-failure.ts'
 import { type BenchBlob, makeBlob } from '../measure/blob.ts'
 import { BenchPeerError } from '../measure/errors.ts'
 import { type LineProcess, startLineProcess } from '../measure/line-process.ts'
+import { makeRunFolder } from '../measure/run-folder.ts'
 import type { ShoalServices } from '../measure/shoal-questions.ts'
 import { type NodeProcess, startNodeProcess } from './node-process.ts'
 import { MEMORY_USAGE, type MemoryOptions, parseMemoryOptions } from './options.ts'
@@ -16,8 +17,6 @@ const SERVICES_PROGRAM = join(import.meta.dirname, '../engine/peers/shoal-servic
 const MIB = 2 ** 20
 /** Time until it has joined, sends heartbeats, and start-up garbage is collected. */
 const IDLE_AFTER_MS = 5_000
-const EXIT_FAILED = 1
-const EXIT_MISUSED = 2
 
 interface Bench {
   folder: string
@@ -34,9 +33,7 @@ async function main(argv: string[]): Promise<void> {
 }
 
 async function measure(options: MemoryOptions): Promise<MemoryReport> {
-  const folder = mkdtempSync(join(options.folder, 'shoal-memory-'))
-  const removeFolder = () => rmSync(folder, { recursive: true, force: true })
-  removeWhenInterrupted(removeFolder)
+  const { folder, removeFolder } = makeRunFolder(options.folder, 'shoal-memory-')
   const services = startLineProcess([process.execPath, SERVICES_PROGRAM])
   try {
     const settings = await services.ask<ShoalServices>({ do: 'open', folder })
@@ -116,25 +113,4 @@ async function pull({ services, say }: Bench, node: NodeProcess, blob: BenchBlob
   say(`${blob.bytes / MIB} MiB in ${seconds.toFixed(1)} s: peak ${peak} MiB, now ${now} MiB`)
 }
 
-function removeWhenInterrupted(removeFolder: () => void): void {
-  for (const [signal, exitCode] of [
-    ['SIGHUP', 129],
-    ['SIGINT', 130],
-    ['SIGTERM', 143],
-  ] as const) {
-    process.once(signal, () => {
-      removeFolder()
-      process.exit(exitCode)
-    })
-  }
-}
-
-function fail(error: unknown): void {
-  const { message, stack } = error as Error
-  const isExpected = error instanceof ShoalError
-  process.stderr.write(`bench:memory: ${isExpected ? message : stack}\n`)
-  if (isExpected && error.hint !== undefined) process.stderr.write(`hint: ${error.hint}\n`)
-  process.exit(isExpected && error.code === 'USAGE' ? EXIT_MISUSED : EXIT_FAILED)
-}
-
-await main(process.argv.slice(2)).catch(fail)
+await main(process.argv.slice(2)).catch((error) => process.exit(tellFailure('bench:memory', error)))

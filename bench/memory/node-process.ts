@@ -2,10 +2,10 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { ProxyAgent } from 'undici'
+import { freePort } from '../../lab/machine/free-port.ts'
 import { REPOSITORY } from '../measure/blob-registry.ts'
 import { BenchContentError, BenchPeerError } from '../measure/errors.ts'
 import type { ShoalServices } from '../measure/shoal-questions.ts'
@@ -136,13 +136,4 @@ function memoryOf(pid: number): Memory {
   const mib = (name: string) =>
     Math.round(Number(new RegExp(`${name}:\\s+(\\d+) kB`).exec(status)![1]) / 1024)
   return { now: mib('VmRSS'), peak: mib('VmHWM') }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as { port: number }
-  server.close()
-  await once(server, 'close')
-  return port
 }

@@ -1,6 +1,6 @@
 import { tmpdir } from 'node:os'
 import { parseArgs } from 'node:util'
-import { BenchUsageError } from '../measure/errors.ts'
+import { UsageError } from '../../core/errors.ts'
 
 export interface MemoryOptions {
   isJson: boolean
@@ -27,7 +27,7 @@ Memory of \`shoal node\` while layers pass through its proxy: idle, 1 GiB and 10
   --help            Prints this text.
 `
 
-/** @throws BenchUsageError */
+/** @throws UsageError */
 export function parseMemoryOptions(argv: string[]): MemoryOptions {
   const values = parsed(argv)
   return {
@@ -46,12 +46,12 @@ function parsed(argv: string[]) {
     return parseArgs({ args: argv, options: { json: flag, help: flag, gib: text, mib: text, folder: text } })
       .values
   } catch (cause) {
-    throw new BenchUsageError((cause as Error).message, { cause, hint: '--help lists the flags.' })
+    throw new UsageError((cause as Error).message, { cause, hint: '--help lists the flags.' })
   }
 }
 
 function numberOf(text: string, name: string, { min, max }: { min: number; max: number }): number {
   const value = Number(text)
   if (/^\d+$/.test(text) && value >= min && value <= max) return value
-  throw new BenchUsageError(`${name}: a whole number from ${min} to ${max}, not ${text.slice(0, 40)}`)
+  throw new UsageError(`${name}: a whole number from ${min} to ${max}, not ${text.slice(0, 40)}`)
 }

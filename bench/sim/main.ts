@@ -1,5 +1,5 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
-import { ShoalError } from '../../core/errors.ts'
+import { tellFailure } from '../../lab/machine/program-failure.ts'
 import { parseSimCommand, SIM_USAGE } from './options.ts'
 import { renderPlot } from './plot.ts'
 import { simulateAll } from './simulate-all.ts'
@@ -23,11 +23,6 @@ async function main(argv: string[]): Promise<void> {
   process.stdout.write(isJson ? `${JSON.stringify({ runs })}\n` : `${renderTable(runs)}\n`)
 }
 
-try {
-  await main(process.argv.slice(2))
-} catch (error) {
-  const isExpected = error instanceof ShoalError
-  process.stderr.write(`sim: ${isExpected ? error.message : (error as Error).stack}\n`)
-  if (isExpected && error.hint !== undefined) process.stderr.write(`hint: ${error.hint}\n`)
-  process.exitCode = isExpected ? 2 : 1
-}
+await main(process.argv.slice(2)).catch((error) => {
+  process.exitCode = tellFailure('sim', error)
+})

@@ -1,11 +1,6 @@
 import { parseArgs } from 'node:util'
-import { ShoalError } from '../../core/errors.ts'
+import { UsageError } from '../../core/errors.ts'
 import { SCENARIO_NAMES, type ScenarioName } from './scenarios.ts'
-
-/** The command line is wrong: print the message and the hint. */
-export class SimUsageError extends ShoalError {
-  readonly code = 'USAGE'
-}
 
 export interface SimCommand {
   isJson: boolean
@@ -32,7 +27,7 @@ The shipped download, picker, upload queue, handout and lease policies under a s
   --help               Prints this text.
 `
 
-/** @throws SimUsageError */
+/** @throws UsageError */
 export function parseSimCommand(argv: string[]): SimCommand {
   const { json = false, quick = false, plot = false, help = false, nodes, scenarios } = parsed(argv)
   const defaults = quick ? QUICK_NODE_COUNTS : NODE_COUNTS
@@ -72,6 +67,6 @@ function scenariosOf(text: string): ScenarioName[] {
   return SCENARIO_NAMES.filter((scenario) => names.includes(scenario))
 }
 
-function usageError(message: string, cause?: unknown): SimUsageError {
-  return new SimUsageError(message, { cause, hint: 'npm run sim -- --help lists the flags.' })
+function usageError(message: string, cause?: unknown): UsageError {
+  return new UsageError(message, { cause, hint: 'npm run sim -- --help lists the flags.' })
 }

@@ -1,6 +1,7 @@
 import { LANE_STALLED_MS } from '../../client/peer/upload-lane.ts'
+import { DIALS_MAX } from '../../client/swarm/dials.ts'
 import { TICK_MS } from '../../client/swarm/swarm.ts'
-import { DIALS_MAX, LINKS_MAX } from '../../client/swarm/swarm-links.ts'
+import { LINKS_MAX } from '../../client/swarm/swarm-links.ts'
 import { allPieces, type PieceIndex } from '../../core/metainfo.ts'
 import { HEARTBEATS_MISSED_MAX } from '../../tracker/calls/heartbeat.ts'
 import type { LeasePolicy } from '../../tracker/handout/leases.ts'

@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto'
-import { mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { digestFromHex } from '../../core/digest.ts'
-import { ShoalError } from '../../core/errors.ts'
 import { issueLeaf, makeAuthority } from '../../core/issue-certificate.ts'
+import { tellFailure } from '../../lab/machine/program-failure.ts'
 import { type LineProcess, startLineProcess } from '../measure/line-process.ts'
 import { describeMachine } from '../measure/machine.ts'
 import { cpuSecondsOf, rssBytesOf } from '../measure/process-usage.ts'
+import { makeRunFolder } from '../measure/run-folder.ts'
 import { parseTrackerOptions, TRACKER_USAGE, type TrackerBenchOptions } from './options.ts'
 import type { LoadSettings, RegistryAnswer } from './questions.ts'
 import { OPERATIONS, renderTracker, type Sample, summariseSamples, type TrackerReport } from './report.ts'
@@ -27,8 +27,6 @@ const TOKENS_PER_QUESTION = 2_000
  * requests.
  */
 const WARM_UP_SECONDS = 4
-const EXIT_FAILED = 1
-const EXIT_MISUSED = 2
 
 interface Bench {
   registry: LineProcess
@@ -51,8 +49,7 @@ async function measure(options: TrackerBenchOptions): Promise<TrackerReport> {
     measurement: { seconds, rounds, connections, blobs, keys: isProbed ? 'probed' : 'configured' },
   }
   await using running = new AsyncDisposableStack()
-  const folder = mkdtempSync(join(options.folder, 'shoal-tracker-'))
-  const removeFolder = () => rmSync(folder, { recursive: true, force: true })
+  const { folder, removeFolder } = makeRunFolder(options.folder, 'shoal-tracker-')
   running.defer(removeFolder)
   const bench = await start(options, folder, running)
   return { machine, runs: summariseSamples(await runRounds(bench, options)) }
@@ -151,12 +148,4 @@ async function prepareGrants({ registry, load }: Bench, wanted: number): Promise
   }
 }
 
-function fail(error: unknown): void {
-  const { message, stack } = error as Error
-  const isExpected = error instanceof ShoalError
-  process.stderr.write(`bench:tracker: ${isExpected ? message : stack}\n`)
-  if (isExpected && error.hint !== undefined) process.stderr.write(`hint: ${error.hint}\n`)
-  process.exit(isExpected && error.code === 'USAGE' ? EXIT_MISUSED : EXIT_FAILED)
-}
-
-await main(process.argv.slice(2)).catch(fail)
+await main(process.argv.slice(2)).catch((error) => process.exit(tellFailure('bench:tracker', error)))

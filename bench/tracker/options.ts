@@ -1,6 +1,6 @@
 import { tmpdir } from 'node:os'
 import { parseArgs } from 'node:util'
-import { BenchUsageError } from '../measure/errors.ts'
+import { UsageError } from '../../core/errors.ts'
 
 export interface TrackerBenchOptions {
   isJson: boolean
@@ -40,7 +40,7 @@ Pull grants and heartbeats per second of one \`shoal tracker\` process over kept
   --help                  Prints this text.
 `
 
-/** @throws BenchUsageError */
+/** @throws UsageError */
 export function parseTrackerOptions(argv: string[]): TrackerBenchOptions {
   const values = parsed(argv)
   return {
@@ -64,12 +64,12 @@ function parsed(argv: string[]) {
     const options = { json: flag, help: flag, probed: flag, ...numbers, profile: text, folder: text }
     return parseArgs({ args: argv, options }).values
   } catch (cause) {
-    throw new BenchUsageError((cause as Error).message, { cause, hint: '--help lists the flags.' })
+    throw new UsageError((cause as Error).message, { cause, hint: '--help lists the flags.' })
   }
 }
 
 function numberUpTo(max: number, name: string, text: string): number {
   const value = Number(text)
   if (/^\d+$/.test(text) && value >= 1 && value <= max) return value
-  throw new BenchUsageError(`${name}: a whole number from 1 to ${max}, not ${text.slice(0, 40)}`)
+  throw new UsageError(`${name}: a whole number from 1 to ${max}, not ${text.slice(0, 40)}`)
 }

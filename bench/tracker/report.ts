@@ -1,4 +1,4 @@
-import type { describeMachine } from '../measure/machine.ts'
+import { type Machine, machineText } from '../measure/machine.ts'
 import { median } from '../measure/median.ts'
 
 export const OPERATIONS = ['grant', 'heartbeat'] as const
@@ -23,10 +23,7 @@ export interface TrackerRun {
 
 /** The document of `--json`. */
 export interface TrackerReport {
-  machine: ReturnType<typeof describeMachine> & {
-    versions: { node: string }
-    measurement: { seconds: number; rounds: number; connections: number; blobs: number }
-  }
+  machine: Machine<{ seconds: number; rounds: number; connections: number; blobs: number }>
   runs: TrackerRun[]
 }
 
@@ -58,7 +55,7 @@ export function renderTracker({ machine, runs }: TrackerReport): string {
     return `| ${operation} | ${Math.round(perSecond)} | ${p99Ms.toFixed(1)} | ${bar} | ${verdict} |`
   })
   return [
-    `Machine: ${machine.cpu}, ${machine.cores} cores, ${machine.memoryMib} MiB of memory, Linux ${machine.kernel}, load before the run ${machine.loadBefore}, Node ${machine.versions.node}`,
+    `${machineText(machine)}, Node ${machine.versions.node}`,
     `Medians of ${rounds} interleaved rounds of ${seconds} s, ${connections} connections, ${blobs} blobs in a pull; the load generator runs on the same machine`,
     '',
     '| operation | per second | p99, ms | bar, per second | |',

@@ -1,13 +1,13 @@
 import { spawn } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { createCluster } from '../../certs-tool/admin-client.ts'
 import type { KeyedCertificate } from '../../core/issue-certificate.ts'
 import type { ClusterId } from '../../core/metainfo.ts'
 import type { RegistryHost } from '../../core/repository.ts'
+import { freePort } from '../../lab/machine/free-port.ts'
 import type { TokenKeysAnswer } from '../measure/blob-registry.ts'
 import { BenchPeerError } from '../measure/errors.ts'
 import { endOf, endWithin } from '../measure/line-process.ts'
@@ -103,12 +103,4 @@ async function makeCluster(
     const how = await Promise.race([ended, delay(POLL_MS, undefined)])
     if (how !== undefined) throw new BenchPeerError(`the tracker ended ${how}`)
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await new Promise((resolve) => server.once('listening', resolve))
-  const { port } = server.address() as { port: number }
-  await new Promise((resolve) => server.close(resolve))
-  return port
 }

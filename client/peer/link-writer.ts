@@ -1,6 +1,9 @@
 import type { Socket } from 'node:net'
 import type { Boundary } from '../../core/defects.ts'
 
+/** Unsent bytes of a peer that does not read: a full lane and many small messages. */
+const UNSENT_BYTES_MAX = 8 * 1024 * 1024
+
 interface Block {
   bytes: Uint8Array
   done(): void
@@ -15,16 +18,22 @@ interface Block {
 export class LinkWriter {
   readonly #socket: Socket
   readonly #boundary: Boundary
+  readonly #onUnread: () => void
   readonly #messages: Buffer[] = []
   readonly #blocks: Block[] = []
   #waitingBytes = 0
   #isWriting = false
+  #isFlushDue = false
   #isClosed = false
 
-  /** @param boundary the connection's */
-  constructor(socket: Socket, boundary: Boundary) {
+  /**
+   * @param boundary the connection's
+   * @param onUnread called when more than UNSENT_BYTES_MAX wait for the other side to read
+   */
+  constructor(socket: Socket, boundary: Boundary, onUnread: () => void) {
     this.#socket = socket
     this.#boundary = boundary
+    this.#onUnread = onUnread
   }
 
   /** Bytes that the kernel has not accepted yet. */
@@ -32,10 +41,15 @@ export class LinkWriter {
     return this.#waitingBytes + this.#socket.writableLength
   }
 
-  /** Goes out with the next `flush`, or behind the current write. */
+  /** Goes out at the end of this turn, or behind the current write. */
   addMessage(bytes: Buffer): void {
+    if (this.#isClosed) return
     this.#messages.push(bytes)
     this.#waitingBytes += bytes.length
+    if (this.#isFlushDue) return
+    // One flush for all messages of a turn of the event loop.
+    this.#isFlushDue = true
+    queueMicrotask(this.#boundary.callback(() => this.#endTurn()))
   }
 
   /** Goes out after every message added before. */
@@ -46,10 +60,17 @@ export class LinkWriter {
     }
     this.#blocks.push({ bytes, done })
     this.#waitingBytes += bytes.length
-    this.flush()
+    this.#flush()
   }
 
-  flush(): void {
+  #endTurn(): void {
+    this.#isFlushDue = false
+    if (this.#isClosed) return
+    this.#flush()
+    if (this.unsentBytes > UNSENT_BYTES_MAX) this.#onUnread()
+  }
+
+  #flush(): void {
     if (this.#isWriting || this.#isClosed) return
     if (this.#messages.length > 0) this.#writeMessages()
     else this.#writeBlock(this.#blocks.shift())
@@ -78,7 +99,7 @@ export class LinkWriter {
     const written = () => {
       this.#isWriting = false
       try {
-        this.flush()
+        this.#flush()
       } finally {
         done?.()
       }

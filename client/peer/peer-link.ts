@@ -32,8 +32,6 @@ import { LinkWriter } from './link-writer.ts'
 import { PullProof } from './pull-proof.ts'
 import { PeerLane, REQUESTS_QUEUED_MAX } from './upload-lane.ts'
 
-/** Unsent bytes of a peer that does not read: a full lane and many small messages. */
-const UNSENT_BYTES_MAX = 8 * 1024 * 1024
 /** Time from the first byte to the end of both handshakes. */
 const HANDSHAKE_MS_MAX = 10_000
 
@@ -61,7 +59,6 @@ export class PeerLink implements FrameSink, SourcePort {
   #limits: SourceLimits | undefined
   #isAdmitted = false
   #isClosed = false
-  #isFlushDue = false
 
   /** @param socket an authorised TLS 1.3 socket whose chain was verified against the cluster's authorities */
   constructor(
@@ -75,7 +72,8 @@ export class PeerLink implements FrameSink, SourcePort {
     this.boundary = this.#host.defects.boundary('peer_link', (reason) => this.close(reason))
     this.proof = new PullProof(socket, options)
     this.#budget = new FrameBudget(this.#host.layout.pieceCount, Date.now())
-    this.#writer = new LinkWriter(socket, this.boundary)
+    const unread = () => this.close(new PeerProtocolError('the other side does not read'))
+    this.#writer = new LinkWriter(socket, this.boundary, unread)
     this.lane = new PeerLane(this.#writer, {
       boundary: this.boundary,
       layout: this.#host.layout,
@@ -85,7 +83,7 @@ export class PeerLink implements FrameSink, SourcePort {
       reject: (block) => this.#reject(block),
       onServed: (block) => this.#budget.moved(block),
       onReady: () => this.#host.onUploadWanted(),
-      onDead: () => this.close(new PeerProtocolError('the other side does not read')),
+      onDead: unread,
     })
     socket.setNoDelay(true)
     socket.setKeepAlive(true, 30_000)
@@ -179,7 +177,7 @@ export class PeerLink implements FrameSink, SourcePort {
   }
 
   #sendHandshakes(): void {
-    this.#write(
+    this.#writer.addMessage(
       encodeHandshake({ swarm: this.#infoHash, peer: this.#host.node, hasFast: true, hasExtensions: true }),
     )
     if (!this.#isStock) this.#sendExtensionHandshake()
@@ -201,25 +199,7 @@ export class PeerLink implements FrameSink, SourcePort {
   }
 
   #send(message: Exclude<Message, { type: 'unknown' }>): void {
-    this.#write(encodeMessage(message))
-  }
-
-  #write(bytes: Buffer): void {
-    if (this.#isClosed) return
-    this.#writer.addMessage(bytes)
-    if (this.#isFlushDue) return
-    // One flush for all messages of a turn of the event loop.
-    this.#isFlushDue = true
-    queueMicrotask(this.boundary.callback(() => this.#flush()))
-  }
-
-  #flush(): void {
-    this.#isFlushDue = false
-    if (this.#isClosed) return
-    this.#writer.flush()
-    if (this.#writer.unsentBytes > UNSENT_BYTES_MAX) {
-      this.close(new PeerProtocolError('the other side does not read'))
-    }
+    this.#writer.addMessage(encodeMessage(message))
   }
 
   // --- what the other side sends -------------------------------------------------------------------------------

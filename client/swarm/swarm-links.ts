@@ -27,7 +27,7 @@ import type { SendBuffers } from '../peer/send-buffers.ts'
 import { Bitfield } from '../store/bitfield.ts'
 import type { StoredBlob } from '../store/blob-store.ts'
 import { AcceptedLinks } from './accepted-links.ts'
-import { KnownPeers } from './known-peers.ts'
+import { DIALS_MAX, Dials } from './dials.ts'
 import { Uploads } from './uploads.ts'
 
 export interface SwarmLinksOptions {
@@ -55,8 +55,6 @@ export interface SwarmLinksOptions {
   announceable(): Bitfield
 }
 
-/** Connections that a downloading node dials for one swarm. */
-export const DIALS_MAX = 12
 /** Connections of one swarm: 12 dialled, about 24 accepted, and room for those that cross. */
 export const LINKS_MAX = 40
 
@@ -66,18 +64,25 @@ export const LINKS_MAX = 40
  */
 export class SwarmLinks implements ListeningSwarm {
   readonly defects: Defects
+  readonly dials: Dials
   readonly #options: SwarmLinksOptions
   readonly #links = new Map<NodeId, { link: PeerLink; source: Source }>()
   readonly #accepted = new AcceptedLinks()
   readonly #linkOfSource = new WeakMap<Source, PeerLink>()
   readonly #pending = new Set<PeerLink>()
-  readonly #dialling = new Set<NodeId>()
-  readonly #peers = new KnownPeers()
   readonly #uploads: Uploads
 
   constructor(options: SwarmLinksOptions) {
     this.#options = options
     this.defects = options.defects
+    this.dials = new Dials({
+      isWanted: () => options.isWanted(),
+      isUploadOnly: () => this.isUploadOnly,
+      grant: () => options.grant(),
+      isConnected: (node) => node === this.node || this.#links.has(node),
+      linkCount: () => this.#links.size,
+      dial: (peer, credential) => options.dial(peer, this, credential),
+    })
     const [isSeed, nowMs] = [() => this.isUploadOnly, () => performance.now()]
     const piecesHad = () => options.stored.have.count
     const holdersOf = (piece: PieceIndex) => options.download.holdersOf(piece)
@@ -114,8 +119,8 @@ export class SwarmLinks implements ListeningSwarm {
 
   addPeers(peers: readonly Peer[]): void {
     // A stock client has no token to prove: where one is required it is no peer.
-    this.#peers.add(peers.filter(({ infoHash }) => infoHash === undefined || !this.needsProof()))
-    if (this.#options.isWanted()) this.connect()
+    this.dials.peers.add(peers.filter(({ infoHash }) => infoHash === undefined || !this.needsProof()))
+    this.dials.connect()
   }
 
   /** A newcomer from this network needs a place. @returns false when no link gives way */
@@ -145,23 +150,12 @@ export class SwarmLinks implements ListeningSwarm {
     this.#pending.add(link)
   }
 
-  dialEnded(node: NodeId): void {
-    this.#dialling.delete(node)
-  }
-
   /**
    * The pull certificate was renewed: dials again before connections end with the old one. The newer connection
    * stays.
    */
   redial(): void {
-    const grant = this.#options.grant()
-    if (!grant || !this.#options.isWanted()) return
-    for (const { link } of this.#links.values()) this.#dialAgain(link, grant)
-  }
-
-  #dialAgain(link: PeerLink, { credential }: Grant): void {
-    const peer = link.isDialler ? this.#peers.get(link.node) : undefined
-    if (peer) this.#options.dial(peer, this, credential)
+    for (const { link } of this.#links.values()) this.dials.again(link)
   }
 
   /** Closes links to revoked nodes, and links that rest on a withdrawn authority or key. */
@@ -180,28 +174,13 @@ export class SwarmLinks implements ListeningSwarm {
   /** The other side did nothing wrong, and may have a new certificate by now. */
   #closeWithdrawn(link: PeerLink): void {
     link.close(new PeerRefusedError('the authority of a certificate, or the key of a token, was withdrawn'))
-    const grant = this.#options.grant()
-    if (grant && this.#options.isWanted() && !this.isUploadOnly) this.#dialAgain(link, grant)
-  }
-
-  /** Dials known peers, up to DIALS_MAX. */
-  connect(): void {
-    const grant = this.#options.grant()
-    if (!grant || this.isUploadOnly || !this.#options.isWanted()) return
-    const isConnected = (node: NodeId) =>
-      node === this.node || this.#links.has(node) || this.#dialling.has(node)
-    const room = DIALS_MAX - this.#links.size - this.#dialling.size
-    for (const peer of this.#peers.due(Date.now(), room, isConnected)) {
-      this.#peers.postpone(peer.node, Date.now())
-      this.#dialling.add(peer.node)
-      this.#options.dial(peer, this, grant.credential)
-    }
+    if (!this.isUploadOnly) this.dials.again(link)
   }
 
   // --- LinkHost: rules -----------------------------------------------------------------------------------------
 
   isRevoked(claims: CertificateClaims): boolean {
-    return this.#options.trust.isRevoked(claims) || this.#peers.isBanned(claims.node)
+    return this.#options.trust.isRevoked(claims) || this.dials.peers.isBanned(claims.node)
   }
 
   prover(): TokenProver | undefined {
@@ -241,7 +220,7 @@ export class SwarmLinks implements ListeningSwarm {
 
   onOpen(link: PeerLink, limits: SourceLimits): void {
     this.#pending.delete(link)
-    this.#dialling.delete(link.node)
+    this.dials.ended(link.node)
     const before = this.#links.get(link.node)
     if (before && !this.#isPreferred(link, before.link)) throw new PeerProtocolError('a second connection')
     if (this.isRevoked(link.claims)) throw new PeerRefusedError('revoked or banned')
@@ -250,7 +229,7 @@ export class SwarmLinks implements ListeningSwarm {
     this.#links.set(link.node, { link, source })
     this.#linkOfSource.set(source, link)
     this.#uploads.add(link.lane)
-    this.#peers.connected(link.node)
+    this.dials.peers.connected(link.node)
   }
 
   /**
@@ -320,13 +299,13 @@ export class SwarmLinks implements ListeningSwarm {
   onClosed(link: PeerLink, reason: ShoalError | undefined): void {
     this.#pending.delete(link)
     // A link may end before it was open; then its peer is dialled again.
-    if (link.isDialler) this.#dialling.delete(link.node)
+    if (link.isDialler) this.dials.ended(link.node)
     this.#uploads.remove(link.lane)
     const entry = this.#links.get(link.node)
     if (entry?.link === link) {
       this.#links.delete(link.node)
       this.#options.download.removeSource(entry.source)
-      this.#peers.postpone(link.node, Date.now())
+      this.dials.peers.postpone(link.node, Date.now())
     }
     if (reason) {
       const level = reason.code === 'PEER_REFUSED' || reason.code === 'PIECE_CORRUPT' ? 'warn' : 'info'
@@ -347,7 +326,7 @@ export class SwarmLinks implements ListeningSwarm {
   ban(source: Source, reason: PieceCorruptError): void {
     const link = this.#linkOfSource.get(source)
     if (!link) return
-    this.#peers.ban(link.node)
+    this.dials.peers.ban(link.node)
     link.close(reason)
     this.#options.onBadPeer(this.swarm, link.node)
   }

@@ -280,7 +280,7 @@ export class Swarm implements OriginHost {
   #tick(): void {
     this.#download.tick()
     this.#origin.tick()
-    this.links.connect()
+    this.links.dials.connect()
     if (Date.now() - this.#savedAtMs > SAVE_EVERY_MS) {
       this.#savedAtMs = Date.now()
       this.stored.save()

@@ -1,9 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { ShoalError } from '../../core/errors.ts'
 import { requirementsFor } from '../cluster.ts'
 import { LabClosedError } from '../errors.ts'
 import type { Lab } from '../lab.ts'
 import { NAMESPACES_DIR } from '../machine/network.ts'
+import { EXIT_FAILED, tellFailure } from '../machine/program-failure.ts'
 import { requireParts } from '../machine/requirements.ts'
 import { DEMO_USAGE, type DemoOptions, parseDemoOptions } from './options.ts'
 import { openProgressView, type ProgressView } from './progress.ts'
@@ -11,9 +11,6 @@ import { type DemoReport, judge, renderTable } from './report.ts'
 import { DEMO_NODES, openDemoLab, tellStory } from './story.ts'
 
 /** `npm run demo`: a cluster of real parts on this machine, and a pull that shows what Shoal does. */
-
-const EXIT_FAILED = 1
-const EXIT_MISUSED = 2
 
 async function main(argv: string[]): Promise<void> {
   const options = parseDemoOptions(argv)
@@ -27,7 +24,7 @@ async function main(argv: string[]): Promise<void> {
   await demonstrate(options, view, conclude).catch((error: unknown) => {
     if (error instanceof LabClosedError) return // The signal that closed it ends this process.
     conclude(NOTHING_SHOWN)
-    fail(error)
+    process.exitCode = tellFailure('demo', error)
   })
 }
 
@@ -61,12 +58,6 @@ async function keepUp({ run, nodes }: Lab, view: ProgressView): Promise<void> {
   for (;;) await delay(dayMs)
 }
 
-function fail(error: unknown): void {
-  const { message, stack } = error as Error
-  const isExpected = error instanceof ShoalError
-  process.stderr.write(`demo: ${isExpected ? message : stack}\n`)
-  if (isExpected && error.hint !== undefined) process.stderr.write(`hint: ${error.hint}\n`)
-  process.exitCode = isExpected && error.code === 'USAGE' ? EXIT_MISUSED : EXIT_FAILED
-}
-
-await main(process.argv.slice(2)).catch(fail)
+await main(process.argv.slice(2)).catch((error) => {
+  process.exitCode = tellFailure('demo', error)
+})

@@ -58,7 +58,7 @@ function makeRun(parts: Pick<LabRun, 'id' | 'dir' | 'processes' | 'network'>): L
 }
 
 /** Exit codes after a signal, as shells count them: 128 and the signal's number. */
-const SIGNALS = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const
+export const EXIT_CODES_OF_SIGNALS = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const
 
 /** npm passes on a Ctrl-C that the process has received already: only a later one is a second from the user. */
 const SAME_SIGNAL_MS = 700
@@ -69,7 +69,7 @@ const SAME_SIGNAL_MS = 700
  */
 export function closeOnSignals(run: LabRun, say: (line: string) => void): void {
   let closingSinceMs: number | undefined
-  for (const [signal, exitCode] of Object.entries(SIGNALS)) {
+  for (const [signal, exitCode] of Object.entries(EXIT_CODES_OF_SIGNALS)) {
     process.on(signal, () => {
       const sinceMs = performance.now() - (closingSinceMs ?? Number.POSITIVE_INFINITY)
       if (sinceMs > SAME_SIGNAL_MS) process.exit(exitCode) // The exit handler removes everything at once.

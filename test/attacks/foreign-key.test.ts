@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, expect } from 'vitest'
 import { issueLeaf, makeAuthority, spkiOf } from '../../core/issue-certificate.ts'
+import { STRANGER_MS } from '../../core/strangers.ts'
 import { makeSigner, pullClaims } from '../core/signed-tokens.ts'
 import { APP, startWorld } from '../tracker/test-tracker.ts'
 import { attackTest } from './ledger.ts'
@@ -75,3 +76,28 @@ for (const [what, textOf] of Object.entries(FILES)) {
     }
   }
 }
+
+attackTest(
+  'where everybody is sent to a login page, a redirect puts no blob into his repository',
+  async () => {
+    const tokenKeysFile = join(folder, 'keys')
+    writeFileSync(tokenKeysFile, JSON.stringify({ keys: [{ ...honest.publicJwk, kid: 'key-1' }] }))
+    const world = await startWorld({
+      registry: { ...PINS['with issuer and audience'], tokenKeysFile },
+      door: (_, response) => void response.writeHead(302, { location: '/login' }).end(),
+    })
+    const node = await world.joined(await world.makeCluster())
+    const token = honest.sign(pullClaims(APP), { kid: 'key-1' })
+    const { status, body } = await node.pull({ credential: { scheme: 'bearer', token } })
+    world.registry.door = (request, response) =>
+      request.headers.authorization === undefined
+        ? void response.writeHead(401).end()
+        : void response.writeHead(307, { location: 'https://storage.example/blob' }).end()
+    world.clockOffsetMs = STRANGER_MS + 1000
+    const proven = await node.pull({ credential: { scheme: 'bearer', token } })
+    await world.close()
+    if (status === 200) loot.bytes += 1_000_000
+    expect([status, body.error.code]).toEqual([403, 'CREDENTIAL_UNPROVEN'])
+    expect(proven.status).toBe(200)
+  },
+)

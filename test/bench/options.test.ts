@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { parseBenchOptions } from '../../bench/engine/options.ts'
-import { BenchUsageError } from '../../bench/measure/errors.ts'
+import { UsageError } from '../../core/errors.ts'
 
 describe('the flags of bench:engine', () => {
   it('measure every system at one, four and eight downloaders when there are none', () => {
@@ -38,7 +38,7 @@ describe('the flags of bench:engine', () => {
         return thrown
       }
     })()
-    expect(error).toBeInstanceOf(BenchUsageError)
+    expect(error).toBeInstanceOf(UsageError)
     expect(error).toMatchObject({ code: 'USAGE', hint: expect.stringContaining('--help') })
   })
 })

@@ -1,10 +1,10 @@
 import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
-import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { makeKey } from '../../client/membership/node-identity.ts'
 import { TrackerClient } from '../../client/membership/tracker-client.ts'
+import { freePort } from '../../lab/machine/free-port.ts'
 import { runShoal, type StartedShoal, startShoal } from '../cli/run-shoal.ts'
 
 /** What an operator does to a running tracker, from outside: programs, files, standard input. */
@@ -17,14 +17,6 @@ let running: StartedShoal | undefined
 
 const certs = (...argv: string[]) => runShoal(['certs', ...argv])
 const administer = (...argv: string[]) => certs(...argv, `--data-dir=${dataDir}`)
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
-}
 
 /** Starts the tracker, and waits until its log says `ready`. */
 async function start(ready: string, ...flags: string[]): Promise<void> {

@@ -1,7 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -12,6 +11,7 @@ import { type RegistryConfig, registryConfig } from '../../core/registry-config.
 import { parseRegistryToken } from '../../core/registry-token.ts'
 import { canonicalKey, libtrustKeyId } from '../../core/token-algorithms.ts'
 import { TokenKeys } from '../../core/token-keys.ts'
+import { freePort } from '../../lab/machine/free-port.ts'
 import { isKeyOfRegistry } from '../../tracker/pull/probe-key.ts'
 import { makeSigner, pullClaims } from './signed-tokens.ts'
 import { REPOSITORY } from './test-registry.ts'
@@ -97,14 +97,6 @@ afterAll(async () => {
   }
   rmSync(folder, { recursive: true })
 })
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as { port: number }
-  await new Promise((resolve) => server.close(resolve))
-  return port
-}
 
 async function untilItAnswers(): Promise<void> {
   for (let attempt = 0; attempt < 100; attempt++) {

@@ -1,10 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import type { AddressInfo } from 'node:net'
-import { createServer } from 'node:net'
 import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { freePort } from '../../lab/machine/free-port.ts'
 import { SYSTEM_PYTHON } from '../../lab/machine/requirements.ts'
 
 export interface LibtorrentSettings {
@@ -124,13 +123,4 @@ export class LibtorrentPeer {
     if (line.alert !== undefined) this.alerts.push(`${line.alert}: ${line.message}`)
     if (line.status) this.#statuses.shift()?.(line.status)
   }
-}
-
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { digestHex } from '../../core/digest.ts'
 import type { Credential } from '../../core/tracker-api.ts'
+import { freePort } from '../../lab/machine/free-port.ts'
 import { mustSkipFor } from '../../lab/machine/requirements.ts'
 import {
   progressOf,
@@ -14,7 +15,7 @@ import {
   type TestCluster,
   type TestNode,
 } from '../pull/test-cluster.ts'
-import { freePort, LibtorrentPeer } from './libtorrent-peer.ts'
+import { LibtorrentPeer } from './libtorrent-peer.ts'
 import { becomeStockClient, type StockClient } from './stock-client.ts'
 
 const MIB = 1024 * 1024

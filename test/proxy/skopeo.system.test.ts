@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer as createHttpServer } from 'node:http'
 import { createServer as createHttpsServer } from 'node:https'
-import { type AddressInfo, createServer } from 'node:net'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
@@ -15,6 +15,7 @@ import { createLog } from '../../core/log.ts'
 import { createMetrics } from '../../core/metrics.ts'
 import { openRegistries, type RegistryClients } from '../../core/registry-client.ts'
 import { registryConfig } from '../../core/registry-config.ts'
+import { freePort } from '../../lab/machine/free-port.ts'
 import { ProxyAuthority } from '../../proxy/intercept/authority.ts'
 import { type RunningProxy, startProxy } from '../../proxy/proxy.ts'
 import { TrustFiles } from '../../proxy/trust-files.ts'
@@ -138,15 +139,6 @@ async function inspectOver(name: string): Promise<string> {
 
 function layerIn(image: string): Buffer {
   return readFileSync(join(folder, image, 'blobs', ...layerDigest.split(':')))
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 async function startRegistry(port: number): Promise<void> {

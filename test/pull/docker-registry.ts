@@ -1,12 +1,12 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { issueLeaf, makeAuthority } from '../../core/issue-certificate.ts'
 import { openRegistries, type RegistryClient } from '../../core/registry-client.ts'
 import { type RegistryConfig, registryConfig } from '../../core/registry-config.ts'
+import { freePort } from '../../lab/machine/free-port.ts'
 import { REPOSITORY } from '../core/test-registry.ts'
 import type { TestBlob } from './test-cluster.ts'
 
@@ -81,14 +81,6 @@ export async function startDockerRegistry(options: {
       rmSync(folder, { recursive: true })
     },
   }
-}
-
-export async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as { port: number }
-  await new Promise((resolve) => server.close(resolve))
-  return port
 }
 
 async function untilItAnswers({ dispatcher }: RegistryClient): Promise<void> {

@@ -106,13 +106,15 @@ test('a download goes on from peers alone while the signing key is changed under
 test('nodes that fetch a cold blob together share it while a leaked signing key is changed under them', async () => {
   await startOpaqueCluster(4)
   const blob = cluster.registry.add(randomBlob(12 * MIB).bytes)
-  // Some seconds for the four; the old key ends after three.
   cluster.registry.chunkPauseMs = 40
   const pulls = cluster.nodes.map((node) => pull(node, opaqueRequest(blob)))
   const sent = () => cluster.registry.sentBytes.get(blob.digest) ?? 0
   await expect.poll(sent, { timeout: 10_000 }).toBeGreaterThan(MIB)
+  // Nearly nothing comes until the old key has ended, so that the most of it comes under the new one.
+  cluster.registry.chunkPauseMs = 1000
   await rotateSigningKey(true)
-  await sleep(SETTLE_MS)
+  await sleep(SETTLE_MS + 500)
+  cluster.registry.chunkPauseMs = 40
   const states = cluster.nodes.map((node) => progressOf(node, blob).state)
   expect(states).toEqual(Array(4).fill('downloading'))
   for (const got of await Promise.all(pulls)) expect(got.equals(blob.bytes)).toBe(true)

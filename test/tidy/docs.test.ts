@@ -1,15 +1,18 @@
 import { describe, expect, it } from 'vitest'
 import { configPage } from '../../docs/config-page.ts'
 import { limitsPage } from '../../docs/limits-page.ts'
+import { metricsPage } from '../../docs/metrics-page.ts'
 import { textOf } from './source-files.ts'
 
 describe('pages that come from the source', () => {
   it.each([
     ['docs/config.md', configPage],
     ['docs/limits.md', limitsPage],
-  ])('%s is current (npm run docs writes it)', (path, page) => {
-    expect(page().length).toBeGreaterThan(1000)
-    expect(textOf(path)).toBe(page())
+    ['docs/metrics.md', metricsPage],
+  ])('%s is current (npm run docs writes it)', async (path, page) => {
+    const text = await page()
+    expect(text.length).toBeGreaterThan(1000)
+    expect(textOf(path)).toBe(text)
   })
 
   it('name every setting of every program', () => {

@@ -10,7 +10,7 @@ export const MAY_IMPORT: Record<string, string[]> = {
   lab: ['core', 'client', 'proxy', 'node', 'cli', 'tracker', 'certs-tool'],
   bench: ['core', 'client', 'proxy', 'node', 'cli', 'tracker', 'certs-tool', 'lab'],
   test: ['core', 'client', 'proxy', 'node', 'cli', 'tracker', 'certs-tool', 'lab', 'bench', 'docs', ''],
-  docs: ['core', 'node', 'cli', 'tracker'],
+  docs: ['core', 'proxy', 'node', 'cli', 'tracker'],
   // vitest.config.ts
   '': [],
 }

@@ -1,7 +1,7 @@
 import type { Digest } from '../../core/digest.ts'
-import type { RegistryClient } from '../../core/registry-client.ts'
-import { RegistryUnreachableError } from '../../core/registry-client.ts'
+import { type BlobHead, type RegistryClient, RegistryUnreachableError } from '../../core/registry-client.ts'
 import type { Repository } from '../../core/repository.ts'
+import { Strangers } from '../../core/strangers.ts'
 import { RefusedError } from '../errors.ts'
 
 /** How long "this blob is in this repository" is remembered. It never says who may read it. */
@@ -34,11 +34,16 @@ interface Membership {
 export class Memberships {
   readonly #known = new Map<string, Membership>()
   readonly #asking = new Map<string, Promise<Membership>>()
+  readonly #strangers: Strangers
+
+  constructor(strangers: Strangers = new Strangers()) {
+    this.#strangers = strangers
+  }
 
   /**
    * Makes sure that the blob is in the repository and as long as the caller says.
-   * @throws RefusedError BLOB_NOT_IN_REPOSITORY, BLOB_SIZE_MISMATCH, BLOB_SIZE_UNPROVEN, REGISTRY_REFUSED,
-   *   REGISTRY_UNREACHABLE
+   * @throws RefusedError BLOB_NOT_IN_REPOSITORY, BLOB_SIZE_MISMATCH, BLOB_SIZE_UNPROVEN, CREDENTIAL_UNPROVEN,
+   *   REGISTRY_REFUSED, REGISTRY_UNREACHABLE
    */
   async check(question: MembershipQuestion): Promise<void> {
     const id = [question.registry.host, question.repository, question.digest].join(' ')
@@ -72,7 +77,7 @@ export class Memberships {
   }
 
   async #ask(id: string, question: MembershipQuestion): Promise<Membership> {
-    const asking = headBlob(question)
+    const asking = this.#askRegistry(question)
     this.#asking.set(id, asking)
     try {
       const membership = await asking
@@ -81,6 +86,17 @@ export class Memberships {
     } finally {
       if (this.#asking.get(id) === asking) this.#asking.delete(id)
     }
+  }
+
+  /** Where everybody is redirected, to a login page for example, a redirect says nothing about the blob. */
+  async #askRegistry(question: MembershipQuestion): Promise<Membership> {
+    const { registry, repository, digest, nowMs } = question
+    const head = await headBlob(question)
+    const isProven = !head.isRedirect || registry.kind === 'none'
+    if (!isProven && !(await this.#strangers.areRefused(registry, { repository, digest }))) {
+      throw new RefusedError('CREDENTIAL_UNPROVEN', 'the registry redirects strangers as well')
+    }
+    return { bytes: head.bytes, untilMs: nowMs + MEMBERSHIP_MS }
   }
 
   #remember(id: string, membership: Membership): void {
@@ -93,13 +109,13 @@ export class Memberships {
   }
 }
 
-async function headBlob(question: MembershipQuestion): Promise<Membership> {
-  const { registry, repository, digest, authorization, nowMs } = question
+async function headBlob(question: MembershipQuestion): Promise<Extract<BlobHead, { isPresent: true }>> {
+  const { registry, repository, digest, authorization } = question
   const head = await registry.headBlob({ repository, digest, authorization }).catch((cause: unknown) => {
     if (!(cause instanceof RegistryUnreachableError)) throw cause
     throw new RefusedError('REGISTRY_UNREACHABLE', cause.message, { cause })
   })
-  if (head.isPresent) return { bytes: head.bytes, untilMs: nowMs + MEMBERSHIP_MS }
+  if (head.isPresent) return head
   if (head.status === 404)
     throw new RefusedError('BLOB_NOT_IN_REPOSITORY', `${digest} is not in ${repository}`)
   if (head.status >= 500)

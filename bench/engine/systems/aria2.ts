@@ -1,10 +1,9 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { once } from 'node:events'
 import { writeFile } from 'node:fs/promises'
-import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { freePort } from '../../../lab/machine/free-port.ts'
 import { type BenchBlob, makeTorrent, sha256OfFile } from '../../measure/blob.ts'
 import { BenchRequirementError } from '../../measure/errors.ts'
 import { endOf, endWithin } from '../../measure/line-process.ts'
@@ -141,14 +140,4 @@ const SETTINGS = {
   'allow-overwrite': true,
   'max-concurrent-downloads': 16,
   quiet: true,
-}
-
-/** A free port; aria2 cannot choose one itself and report it. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }

@@ -10,6 +10,7 @@ const BLOCK_BYTES = 16 * 1024 * 1024
 let ours: Socket
 let theirs: Socket
 let writer: LinkWriter
+let isUnread: boolean
 
 beforeEach(async () => {
   const server = createServer({ pauseOnConnect: true }).listen(0, '127.0.0.1')
@@ -17,7 +18,10 @@ beforeEach(async () => {
   ours = connect((server.address() as AddressInfo).port, '127.0.0.1')
   ;[theirs] = (await once(server, 'connection')) as [Socket]
   server.close()
-  writer = new LinkWriter(ours, noteDefects().boundary)
+  isUnread = false
+  writer = new LinkWriter(ours, noteDefects().boundary, () => {
+    isUnread = true
+  })
 })
 
 afterEach(() => {
@@ -26,18 +30,18 @@ afterEach(() => {
 })
 
 const block = (fill: string) => Buffer.alloc(BLOCK_BYTES, fill)
+const turn = () => new Promise(setImmediate)
 const sent = (bytes: Buffer) => new Promise<void>((resolve) => writer.sendBlock(bytes, resolve))
 
 test('messages go out in their order, and before a block that waits for another', async () => {
   const blocks = [sent(block('a')), sent(block('b'))]
   writer.addMessage(Buffer.from(' one'))
   writer.addMessage(Buffer.from(' two '))
-  writer.flush()
   const chunks: Buffer[] = []
   theirs.on('data', (chunk) => chunks.push(chunk)).resume()
   await Promise.all(blocks)
   writer.addMessage(Buffer.from(' three'))
-  writer.flush()
+  await turn()
   ours.end()
   await once(theirs, 'end')
   const text = Buffer.concat(chunks).toString('latin1')
@@ -50,6 +54,16 @@ test('bytes that the kernel has not accepted are counted', () => {
   void sent(block('a'))
   void sent(block('b'))
   expect(writer.unsentBytes).toBe(10 + 2 * BLOCK_BYTES)
+})
+
+test('reports an other side that does not read, once the turn is over', async () => {
+  for (let message = 0; message < 8; message++) writer.addMessage(Buffer.alloc(1024 * 1024))
+  await turn()
+  expect(isUnread).toBe(false)
+  for (let message = 0; message < 16; message++) writer.addMessage(Buffer.alloc(1024 * 1024))
+  expect(isUnread).toBe(false)
+  await turn()
+  expect(isUnread).toBe(true)
 })
 
 test('the memory of every block comes back when the connection ends, however much of it was sent', async () => {

@@ -1,0 +1,131 @@
+import { isDefect } from '../../core/defects.ts'
+import type { ClusterId } from '../../core/metainfo.ts'
+import type { HeartbeatResponse } from '../../core/tracker-api.ts'
+import { TrackerRefusedError } from '../errors.ts'
+import type { PeerCredential } from './cluster-trust.ts'
+import { Heartbeat, type HeartbeatHost } from './heartbeat.ts'
+import { isCertificateRefused, isPassing, type NodeIdentity, refusedJoin } from './node-identity.ts'
+
+/** Pause before the next join while the tracker is down or refuses; doubled each time. */
+const JOIN_RETRY_MS = 5_000
+/** Longest pause between joins. A random part is subtracted, so that refused nodes do not return together. */
+const JOIN_RETRY_MS_MAX = 60_000
+
+export interface MembershipHost extends Omit<HeartbeatHost, 'onFailed'> {
+  /** Needed for the first start only. */
+  readonly joinToken: string | undefined
+}
+
+/**
+ * The node's standing in its cluster: it joins, renews its certificate, and sends heartbeats from the first join on.
+ * Invariant: until it is closed, either a join is in flight or the next one is scheduled.
+ */
+export class Membership {
+  readonly #identity: NodeIdentity
+  readonly #host: MembershipHost
+  readonly #heartbeat: Heartbeat
+  #joinTimer: NodeJS.Timeout | undefined
+  #isJoiningAgain = false
+  #joinFailures = 0
+  #isClosed = false
+
+  constructor(identity: NodeIdentity, host: MembershipHost) {
+    this.#identity = identity
+    this.#host = host
+    this.#heartbeat = new Heartbeat({
+      tracker: host.tracker,
+      trust: host.trust,
+      log: host.log,
+      defects: host.defects,
+      listenPort: host.listenPort,
+      holds: host.holds,
+      wantsPeers: host.wantsPeers,
+      takeBadPeers: host.takeBadPeers,
+      onAnswer: (answer) => this.#onAnswer(answer),
+      onFailed: (error) => {
+        if (isCertificateRefused(error)) this.#joinAgain()
+      },
+    })
+  }
+
+  /** Undefined until the node has joined for the first time. */
+  get cluster(): ClusterId | undefined {
+    return this.#identity.cluster
+  }
+
+  /** The credential that this node presents to diallers; undefined until the first heartbeat was answered. */
+  get serving(): PeerCredential | undefined {
+    return this.#heartbeat.serving
+  }
+
+  /**
+   * Joins or renews. When the tracker is down, tries again later.
+   * @throws JoinError without certificate and join token, or when the tracker refuses the node
+   */
+  async start(): Promise<void> {
+    try {
+      await this.#join()
+    } catch (error) {
+      if (!isPassing(error)) throw error instanceof TrackerRefusedError ? refusedJoin(error) : error
+      this.#host.log.warn({ err: error }, 'the tracker cannot be reached; pulls go to the registry meanwhile')
+      this.#joinLater(this.#nextRetryMs())
+    }
+  }
+
+  /** The stored blobs have changed: tells the tracker soon. */
+  inventoryChanged(): void {
+    this.#heartbeat.soon()
+  }
+
+  close(): void {
+    this.#isClosed = true
+    clearTimeout(this.#joinTimer)
+    this.#heartbeat.close()
+  }
+
+  #onAnswer(answer: HeartbeatResponse): void {
+    const { certificate } = this.#identity
+    if (certificate !== undefined && this.#host.trust.isOutdated(certificate)) this.#joinAgain()
+    this.#host.onAnswer(answer)
+  }
+
+  /** Joins or renews. The first success starts the heartbeat. */
+  async #join(): Promise<void> {
+    const { trust, tracker, joinToken, log, listenPort } = this.#host
+    const renewInMs = await this.#identity.join(tracker, joinToken)
+    this.#isJoiningAgain = false
+    this.#joinFailures = 0
+    this.#joinLater(renewInMs)
+    // A node that had to join again has missed changes of the cluster's trust.
+    if (trust.cluster === this.#identity.cluster) return this.#heartbeat.soon()
+    trust.cluster = this.#identity.cluster
+    await this.#heartbeat.start()
+    const { node, cluster } = this.#identity
+    log.info({ node, cluster, port: listenPort() }, 'the node joined its cluster')
+  }
+
+  /** The node certificate is no longer accepted, or soon will not be: renews before its usual time. */
+  #joinAgain(): void {
+    if (this.#isJoiningAgain) return
+    this.#isJoiningAgain = true
+    this.#joinLater(0)
+  }
+
+  #nextRetryMs(): number {
+    const delayMs = Math.min(JOIN_RETRY_MS_MAX, JOIN_RETRY_MS * 2 ** this.#joinFailures++)
+    return delayMs * (0.5 + Math.random() / 2)
+  }
+
+  #joinLater(delayMs: number): void {
+    if (this.#isClosed) return
+    clearTimeout(this.#joinTimer)
+    this.#joinTimer = setTimeout(() => {
+      this.#join().catch((error: unknown) => {
+        if (isDefect(error)) this.#host.defects.note('membership', error)
+        this.#host.log.warn({ err: error }, 'the node certificate could not be obtained or renewed')
+        this.#joinLater(this.#nextRetryMs())
+      })
+    }, delayMs)
+    this.#joinTimer.unref()
+  }
+}

@@ -1,0 +1,58 @@
+import type { NodeId } from '../../core/metainfo.ts'
+import type { Peer } from '../../core/tracker-api.ts'
+import type { PeerCredential } from '../membership/cluster-trust.ts'
+import type { Grant } from '../membership/grants.ts'
+import type { PeerLink } from '../peer/peer-link.ts'
+import { KnownPeers } from './known-peers.ts'
+
+/** Connections that a downloading node dials for one swarm. */
+export const DIALS_MAX = 12
+
+export interface DialsHost {
+  /** This node is downloading. */
+  isWanted(): boolean
+  isUploadOnly(): boolean
+  grant(): Grant | undefined
+  /** No dial to this node is wanted: it is connected, or this node itself. */
+  isConnected(node: NodeId): boolean
+  linkCount(): number
+  dial(peer: Peer, credential: PeerCredential): void
+}
+
+/**
+ * The peers that one swarm dials. Invariant: each peer is dialled once at a time, except to replace an existing link.
+ */
+export class Dials {
+  readonly peers = new KnownPeers()
+  readonly #host: DialsHost
+  readonly #dialling = new Set<NodeId>()
+
+  constructor(host: DialsHost) {
+    this.#host = host
+  }
+
+  /** Dials known peers, up to DIALS_MAX. */
+  connect(): void {
+    const grant = this.#host.grant()
+    if (!grant || this.#host.isUploadOnly() || !this.#host.isWanted()) return
+    const isConnected = (node: NodeId) => this.#host.isConnected(node) || this.#dialling.has(node)
+    const room = DIALS_MAX - this.#host.linkCount() - this.#dialling.size
+    for (const peer of this.peers.due(Date.now(), room, isConnected)) {
+      this.peers.postpone(peer.node, Date.now())
+      this.#dialling.add(peer.node)
+      this.#host.dial(peer, grant.credential)
+    }
+  }
+
+  /** Dials the peer of a link that will be replaced, if this node dialled it. */
+  again(link: Pick<PeerLink, 'node' | 'isDialler'>): void {
+    const grant = this.#host.grant()
+    const peer = link.isDialler ? this.peers.get(link.node) : undefined
+    if (grant && peer && this.#host.isWanted()) this.#host.dial(peer, grant.credential)
+  }
+
+  /** The dial failed, or its link is open or closed. */
+  ended(node: NodeId): void {
+    this.#dialling.delete(node)
+  }
+}
