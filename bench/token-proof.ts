@@ -2,8 +2,8 @@ import { generateKeyPairSync, type KeyObject, randomBytes, sign } from 'node:cry
 import { prepareProver, verifyTokenProof } from '../core/token-proof/index.ts'
 
 /**
- * What a token proof costs per side and connection (docs/decisions/0002-token-proof.md quotes it).
- * Run: npm run bench:proof. Milliseconds are medians of RUNS after WARM_UP_RUNS.
+ * Measures the cost of a token proof per side and connection (docs/decisions/0002-token-proof.md quotes it). Run: npm
+ * run bench:proof. Milliseconds are medians of RUNS after WARM_UP_RUNS.
  */
 const RUNS = 51
 const WARM_UP_RUNS = 10

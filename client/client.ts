@@ -17,7 +17,7 @@ export interface BlobRequest extends BlobKey {
   credential: Credential
 }
 
-/** What a manifest names: its blobs will be asked for next. It proves nothing. */
+/** The blobs of a manifest: they will be requested next. Proves nothing. */
 export interface ImagePlan {
   registry: RegistryHost
   repository: Repository
@@ -25,11 +25,12 @@ export interface ImagePlan {
   blobs: { digest: Digest; bytes: number }[]
 }
 
-/** One reader of one blob. Requests for the same blob share a download; the last `close` ends what nobody else wants. */
+/** One reader of one blob. Readers of the same blob share a download; the last `close` ends it. */
 export interface OpenBlob {
   readonly bytes: number
   /**
-   * The bytes [start, end) in order, each verified before it is yielded. A chunk is valid until the next is asked for.
+   * The bytes [start, end) in order, each verified before it is yielded. A chunk is valid until the next is
+   * requested.
    * @throws BlobUnavailableError when neither the swarm nor the registry yields a piece in time
    * @throws BlobDistrustedError when the whole blob does not match its digest; the last byte was then held back
    */
@@ -37,7 +38,7 @@ export interface OpenBlob {
   close(): void
 }
 
-/** Progress of one blob on this node since it was first asked for; bytes of the blob, never of the wire. */
+/** Progress of one blob on this node since its first request; bytes of the blob, never of the wire. */
 export interface BlobProgress extends BlobKey {
   repository: Repository
   bytes: number
@@ -50,22 +51,26 @@ export interface BlobProgress extends BlobKey {
 }
 
 export interface Client {
-  /** Where the peer listener is; the port is the real one where port 0 was asked for. */
+  /** Address of the peer listener. With port 0 configured, the port is the assigned one. */
   readonly peerAddress: { host: string; port: number }
   /**
-   * Opens a blob: from the store, from the download under way, or from a new one (tracker, then peers and registry).
-   * @throws ShoalError with TRACKER_UNAVAILABLE, TRACKER_REFUSED, STORE_FULL, BLOB_DISTRUSTED, …: ask the registry instead
+   * Opens a blob: from the store, from a running download, or from a new one (tracker, then peers and registry).
+   * @throws ShoalError with TRACKER_UNAVAILABLE, TRACKER_REFUSED, STORE_FULL, BLOB_DISTRUSTED, …: ask the registry
+   * instead
    */
   open(request: BlobRequest): Promise<OpenBlob>
   /**
-   * For a registry that cannot be reached: the blob's bytes when this node holds the blob (or is fetching it), it saw
-   * the registry accept this very credential for the repository before (`sawAccepted`), and it was confirmed within
-   * the hour that the blob belongs to the repository. Undefined otherwise.
+   * For a registry that cannot be reached: the blob's size, if this node holds or fetches the blob, saw the registry
+   * accept this very credential for the repository before (`sawAccepted`), and confirmed within the last hour that
+   * the blob belongs to the repository. Undefined otherwise.
    */
   authorisedWithoutRegistry(request: Omit<BlobRequest, 'bytes'>): Promise<number | undefined>
-  /** The registry itself has just accepted the credential for this blob, which is open here. Never throws. */
+  /**
+   * The registry itself has just accepted the credential for this blob. Call while the blob is open here. Never
+   * throws.
+   */
   sawAccepted(request: BlobRequest): void
-  /** A request with a credential passed: one for a registry of kind `none` ends its sharing. Never throws. */
+  /** A request with a credential passed. For a registry of kind `none` that ends its sharing. Never throws. */
   sawCredential(registry: RegistryHost): void
   /** Called for every manifest that passes. Plans only; returns at once and never throws. */
   plan(plan: ImagePlan): void
@@ -75,7 +80,7 @@ export interface Client {
 
 export interface ClientOptions {
   trackerUrl: string
-  /** PEM of authorities to trust for the tracker besides the system's. */
+  /** PEM of authorities to trust for the tracker, in addition to the system's. */
   trackerCaPem?: string
   /** Needed for the first start only; later the node certificate in `dataDir` is enough. */
   joinToken?: string
@@ -85,9 +90,9 @@ export interface ClientOptions {
   peerListen: { host: string; port: number }
   registries: RegistryClients
   cacheBytesMax: number
-  /** 32 bytes: blobs on the disk are encrypted; what is there under another secret, or under none, is dropped. */
+  /** 32 bytes. Blobs on the disk are encrypted; blobs there under another secret, or none, are dropped. */
   cacheSecret?: Uint8Array
-  /** Of this node, all blobs and peers together; 0 or absent: no limit. */
+  /** For the whole node, all blobs and peers together; 0 or absent: no limit. */
   uploadBytesPerSecondMax?: number
   /** Registry and peers together; 0 or absent: no limit. */
   downloadBytesPerSecondMax?: number
@@ -96,6 +101,6 @@ export interface ClientOptions {
   /** How long a pull waits for the tracker before it goes straight to the registry. */
   trackerPatienceMs: number
   log: Logger
-  /** Absent: they are logged, and counted nowhere. */
+  /** Absent: defects are logged and not counted. */
   defects?: Defects
 }

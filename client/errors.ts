@@ -5,7 +5,7 @@ export class PeerProtocolError extends ShoalError {
   readonly code = 'PEER_PROTOCOL'
 }
 
-/** A peer may not have what it asks for (certificate, proof, token): close the connection, serve nothing. */
+/** A peer has no right to what it requests (certificate, proof, token): close the connection, serve nothing. */
 export class PeerRefusedError extends ShoalError {
   readonly code = 'PEER_REFUSED'
 }
@@ -20,7 +20,7 @@ export class PieceCorruptError extends ShoalError {
   readonly code = 'PIECE_CORRUPT'
 }
 
-/** The tracker did not answer in time, or not as a tracker does: go to the registry. */
+/** The tracker did not answer in time, or its answer was unreadable: go to the registry. */
 export class TrackerUnavailableError extends ShoalError {
   readonly code = 'TRACKER_UNAVAILABLE'
 }
@@ -43,17 +43,20 @@ export class BlobUnavailableError extends ShoalError {
   readonly code = 'BLOB_UNAVAILABLE'
 }
 
-/** The blob's copy from the swarm did not match its digest: end the response short; the digest goes direct for a while. */
+/**
+ * The swarm's copy of the blob did not match its digest: end the response short; the digest bypasses the swarm for a
+ * while.
+ */
 export class BlobDistrustedError extends ShoalError {
   readonly code = 'BLOB_DISTRUSTED'
 }
 
-/** The registry refuses to serve the blob's bytes (any more) to this node's token. */
+/** The registry refuses to serve the blob to this node's token (any more). */
 export class OriginRefusedError extends ShoalError {
   readonly code = 'ORIGIN_REFUSED'
 }
 
-/** The registry answers with the whole blob to a request for a part: one node must read it from the start. */
+/** The registry answers a range request with the whole blob: one node must read it from the start. */
 export class RangeIgnoredError extends ShoalError {
   readonly code = 'RANGE_IGNORED'
 }

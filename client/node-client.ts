@@ -33,13 +33,13 @@ import type { Swarm } from './swarm/swarm.ts'
 import type { SwarmLinks } from './swarm/swarm-links.ts'
 import { Swarms } from './swarm/swarms.ts'
 
-/** How long a digest whose swarm copy was wrong goes straight to the registry. */
+/** A digest whose copy from the swarm was wrong bypasses the swarm for this time. */
 const DISTRUST_MS = 10 * 60 * 1000
-/** Digests that are remembered as wrong; each is a swarm id and a time. */
+/** Remembered wrong digests, a swarm id and a time each. */
 const DISTRUSTED_MAX = 1024
-/** How long "this blob belongs to this repository" is remembered, as at the tracker. */
+/** How long a blob's repository is remembered; the tracker uses the same time. */
 const MEMBERSHIP_MS = 3600 * 1000
-/** Blobs whose repository is remembered: some 30 images of full height. */
+/** Blobs whose repository is remembered: about 30 images of full height. */
 const MEMBERSHIPS_MAX = 4096
 /** Blobs whose manifest is remembered. */
 const PLANNED_MAX = 1024
@@ -48,8 +48,8 @@ const PUBLISH_MS_MAX = 1_000
 const VERSION = 'Shoal 0.1'
 
 /**
- * Starts the engine: joins the cluster, listens for peers, and serves what the store holds. With the tracker out of
- * reach it starts all the same: what is in the store is read from there, everything else goes to the registry.
+ * Starts the engine: joins the cluster, listens for peers, and serves the stored blobs. It also starts when the
+ * tracker is down: stored blobs are read from the store, all others from the registry.
  * @throws JoinError without certificate and join token; TrackerRefusedError when the tracker refuses the node
  */
 export async function startClient(options: ClientOptions): Promise<Client> {

@@ -2,8 +2,8 @@ import { get } from 'node:http'
 import { createInterface } from 'node:readline'
 
 /**
- * Runs inside a node's network namespace, where the node's admin listener is on loopback. Each line on standard input is
- * a path to ask for; each line on standard output is the answer: `{"path", "status", "body"}`, status 0 for none.
+ * Runs inside a node's network namespace, where the node's admin listener is on loopback. Each line on standard input
+ * is a path to request; each line on standard output is the answer: `{"path", "status", "body"}`, status 0 for none.
  */
 
 const PORT = Number(process.argv[2])

@@ -9,7 +9,7 @@ const WAITING_MAX = 64
 
 type Waiting = { resolve(body: string): void; reject(error: Error): void }
 
-/** Asks a node's admin listener, which only its own host can reach, through a process that lives there. */
+/** Sends requests to a node's admin listener, which only its own host can reach, through a process on that host. */
 export class AdminRelay {
   readonly #process: LabProcess
   readonly #waiting = new Map<string, Waiting[]>()
@@ -34,7 +34,7 @@ export class AdminRelay {
   ask(path: string): Promise<string> {
     const asking = this.#waiting.get(path) ?? []
     if (asking.length >= WAITING_MAX || !this.#process.isRunning()) {
-      return Promise.reject(new LabPartError(`${this.#process.name} takes no questions`))
+      return Promise.reject(new LabPartError(`${this.#process.name} accepts no more questions`))
     }
     this.#waiting.set(path, asking)
     return new Promise((resolve, reject) => {

@@ -30,12 +30,14 @@ import {
   TRACKER_HOST,
 } from './shoal.ts'
 
-/** A whole cluster from real parts on this machine: registry, token server, tracker, nodes, and a puller on each. */
+/** A whole cluster of real parts on this machine: registry, token server, tracker, nodes, and a puller on each. */
 
-/** Starting a node takes a second of a core, and it must answer within its patience. */
+/**
+ * Nodes started at the same time. Each start takes a second of a core, and the node must answer before its timeout.
+ */
 const NODES_STARTED_AT_ONCE = 4
 const AUTHORITY_SECONDS = 7 * 24 * 3600
-/** Long enough for a demonstration; tests that outlive their tokens set less. */
+/** Long enough for a demonstration; tests of expiry set less. */
 const TOKEN_SECONDS = 300
 
 export interface NodePlan {
@@ -53,15 +55,15 @@ export interface LabOptions {
   hasShoal?: boolean
   authentication?: TokenAlgorithm | 'none'
   tokenSeconds?: number
-  /** Puts a front before the registry, which can then behave like another one. */
+  /** Puts a front before the registry, which can imitate other registries. */
   hasRegistryFront?: boolean
   nodeConfig?: ConfigOverrides
   trackerConfig?: ConfigOverrides
-  /** Bounds of the links, each way for itself; unbounded by default. */
+  /** Limits of the links, separately each way; none by default. */
   links?: { nodeBitsPerSecond: number; registryBitsPerSecond: number }
-  /** Told of each step, in words. */
+  /** Called for each step, with a description. */
   onStep?: (step: string) => void
-  /** Handed over as soon as there is something to close. */
+  /** Called as soon as there is something to close. */
   onRun?: (run: LabRun) => void
 }
 
@@ -71,14 +73,12 @@ const PULLER_PARTS: Record<PullerKind, LabRequirement[]> = {
   podman: ['podman'],
 }
 
-/** What a machine must have for a lab with these pullers. */
+/** The requirements of a lab with these pullers. */
 export function requirementsFor(pullers: PullerKind[]): LabRequirement[] {
   return [...LAB_BASE, ...pullers.flatMap((kind) => PULLER_PARTS[kind])]
 }
 
-/**
- * @throws LabCommandError, LabPartError when a part cannot be started; what was started is closed by then
- */
+/** @throws LabCommandError, LabPartError when a part cannot be started; the started parts are closed by then */
 export async function startLab(options: LabOptions): Promise<Lab> {
   const run = await openRun()
   options.onRun?.(run)
@@ -126,13 +126,13 @@ async function shapeLinks({ links }: LabOptions, { network }: LabRun, site: Site
   for (const host of site.hosts) await network.shape(host, links.nodeBitsPerSecond)
 }
 
-/** What is there before anything of Shoal is. */
+/** The parts that exist before any of Shoal's. */
 interface Site {
   registry: LabRegistry
   registryHost: LabHost
   /** One for each planned node. */
   hosts: LabHost[]
-  /** Of the authority that signed the registry's certificate. */
+  /** Certificate of the authority that signed the registry's. */
   caFile: string
 }
 

@@ -15,7 +15,7 @@ export class LabPartError extends ShoalError {
   readonly code = 'LAB_PART'
 }
 
-/** A part ended that nobody stopped: waiting for it is in vain. */
+/** A part ended that nobody stopped: do not wait for it. */
 export class LabPartEndedError extends ShoalError {
   readonly code = 'LAB_PART_ENDED'
 }

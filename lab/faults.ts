@@ -9,7 +9,7 @@ interface Breakable {
   start(): Promise<void>
 }
 
-/** What a script can do to a lab's parts: pull a host's plug, kill its programs, and put either right again. */
+/** Faults that a script can cause: disconnect a host, kill its programs, and repair either. */
 export function makeFaults(
   parts: Pick<Lab, 'run' | 'registry' | 'registryHost' | 'tracker' | 'nodes'>,
 ): Pick<Lab, 'cut' | 'heal' | 'separate' | 'reunite' | 'kill' | 'revive'> {
@@ -38,7 +38,7 @@ export function makeFaults(
       killed.set(name, processes)
     },
     async revive(name) {
-      // The ports and files of the dead are free when they have ended, and not before.
+      // Ports and files of a killed process are free only after it has ended.
       await Promise.all((killed.get(name) ?? []).map(({ ended }) => ended))
       await part(name).start()
     },

@@ -28,21 +28,21 @@ export interface Lab {
   node(name: string): LabNode
   /** @returns how long the client took, in seconds */
   pull(name: string): Promise<number>
-  /** What each node's Shoal says about the image's layers. */
+  /** Progress of the image's layers on each node's Shoal. */
   progress(name: string): Promise<BlobProgress[]>
-  /** Makes an image of that many bytes of data per layer, which nobody has, and pushes it. */
+  /** Makes a new image with this many bytes of data per layer, and pushes it. */
   publish(tag: string, layerDataBytes: number[]): Promise<ImageReference>
-  /** Pulls the plug of a part's host: `registry`, `tracker`, or a node's name. */
+  /** Disconnects a part's host: `registry`, `tracker`, or a node's name. */
   cut(part: FaultPart): Promise<void>
   heal(part: FaultPart): Promise<void>
-  /** Cuts the parts of one side off from those of the other, and from nobody else. */
+  /** Separates the parts of one side from those of the other only. */
   separate(left: FaultPart[], right: FaultPart[]): Promise<void>
   reunite(left: FaultPart[], right: FaultPart[]): Promise<void>
-  /** Ends a part with SIGKILL; of the registry, also its token server. */
+  /** Ends a part with SIGKILL; for the registry, also its token server. */
   kill(part: FaultPart): void
-  /** Starts what was killed again, with the same data. Resolves when it answers. */
+  /** Starts a killed part again, with the same data. Resolves when it answers. */
   revive(part: FaultPart): Promise<void>
-  /** What left the registry per layer; a layer that nobody asked for is there with zeros. */
+  /** Bytes that left the registry, by layer; a layer without requests is present with zeros. */
   registryEgress(): Map<Digest, BlobEgress>
   close(): Promise<void>
 }

@@ -18,7 +18,7 @@ export interface PublishOptions {
   layerDataBytes: number[]
 }
 
-/** Makes an image and pushes it from the registry's own host, whose link then carries none of it. */
+/** Makes an image and pushes it from the registry's own host, so that the registry's link carries none of it. */
 export async function publishImage(options: PublishOptions): Promise<ImageReference> {
   const { run, registry, registryHost, tag, layerDataBytes } = options
   const dir = join(run.dir, `image-${tag}`)

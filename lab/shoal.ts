@@ -9,7 +9,7 @@ import type { LabHost } from './machine/network.ts'
 import { type LabProcess, type LabProcesses, waitForPart } from './machine/processes.ts'
 import { REGISTRY_HOST } from './registry/registry.ts'
 
-/** Shoal's own programs as parts of a lab, started and configured as an operator would: through the command line. */
+/** Shoal's own programs as parts of a lab, started and configured through the command line, as an operator would. */
 
 const PROGRAM = fileURLToPath(new URL('../bin/shoal.js', import.meta.url))
 export const TRACKER_HOST = 'tracker.shoal.test'
@@ -20,13 +20,13 @@ const NODE_ADMIN_PORT = 7072
 export const NODE_PROXY_URL = `http://127.0.0.1:${NODE_PROXY_PORT}`
 const COMMAND_PATIENCE_MS = 30_000
 
-/** Keys of the programs' own configuration that a lab sets otherwise than by default. */
+/** Configuration keys for which a lab overrides the default. */
 export type ConfigOverrides = Record<string, unknown>
 
 interface ShoalOptions {
   host: LabHost
   processes: LabProcesses
-  /** What both programs are told about the registry. */
+  /** The registry's configuration, for both programs. */
   registryConfig: ConfigOverrides
   overrides: ConfigOverrides
   /** How far its clock is ahead of this machine's; behind, if negative. */
@@ -43,14 +43,14 @@ export interface ShoalService {
 
 export interface LabTracker extends ShoalService {
   readonly host: LabHost
-  /** What a node needs to join. */
+  /** The data that a node needs to join. */
   readonly join: { trackerUrl: string; trackerCaFile: string; joinTokenFile: string }
 }
 
 export interface LabShoalNode extends ShoalService {
   /** Since the process started. */
   progress(): Promise<BlobProgress[]>
-  /** Most memory that the process has held at one time (VmHWM of proc(5)). Bytes. */
+  /** Largest memory of the process so far (VmHWM of proc(5)), in bytes. */
   peakRssBytes(): number
 }
 
@@ -107,7 +107,7 @@ export async function startShoalNode(options: ShoalOptions & { tracker: LabTrack
   })
 }
 
-/** What Shoal must know about the lab's registry; the token server's keys it finds out by itself. */
+/** Shoal's configuration of the lab's registry. It finds the token server's keys itself. */
 export function labRegistryConfig(registryCaFile: string, isOpen: boolean): ConfigOverrides {
   return { host: REGISTRY_HOST, kind: isOpen ? 'none' : 'token', caFile: registryCaFile }
 }
@@ -136,8 +136,8 @@ function makeService(
 }
 
 /**
- * What stands before a command for it to see another time of day (libfaketime(1)); how fast time goes stays. The
- * dynamic linker expands $LIB.
+ * Prefix of a command that sees another time of day (libfaketime(1)); the speed of time stays. The dynamic linker
+ * expands $LIB.
  */
 function withClock(offsetSeconds: number): string[] {
   if (offsetSeconds === 0) return []

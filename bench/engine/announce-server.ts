@@ -4,8 +4,8 @@ import type { AddressInfo } from 'node:net'
 import { encodeBencode } from '../../core/bencode.ts'
 
 /**
- * The least tracker that aria2 can be told its peers by (BEP 3, BEP 23), for peers on 127.0.0.1. Whoever announces
- * hears of everyone who announced before.
+ * A minimal tracker that tells aria2 its peers (BEP 3, BEP 23), for peers on 127.0.0.1. A caller is told of all
+ * earlier callers.
  */
 export interface AnnounceServer {
   readonly url: string
@@ -16,7 +16,7 @@ export interface AnnounceServer {
   close(): Promise<void>
 }
 
-/** Peers ask again after so long: never, as far as one transfer goes. */
+/** Announce interval: longer than any transfer. */
 const INTERVAL_SECONDS = 3600
 const LOOPBACK = [127, 0, 0, 1]
 

@@ -8,7 +8,7 @@ import { systemsNamed } from './systems/index.ts'
 import type { BenchSystem } from './systems/system.ts'
 import { renderReport } from './table.ts'
 
-/** `npm run bench:engine`: Shoal's engine beside others, on this machine, in the same minutes. */
+/** `npm run bench:engine`: compares Shoal's engine with others, on this machine, in the same minutes. */
 
 async function main(argv: string[]): Promise<void> {
   const options = parseBenchOptions(argv)

@@ -13,11 +13,11 @@ export interface BenchOptions {
   downloaders: number[]
   /** Size of the blob for one of the counts in `downloaders`, in MiB. */
   mibFor: (downloaders: number) => number
-  /** Everything is put below this existing folder and removed at the end. */
+  /** Existing folder; files go below it and are removed at the end. */
   folder: string
   /** Bound on rounds; time may end them earlier. */
   roundsMax: number
-  /** Nothing is begun that would end later than this after the start. */
+  /** No group begins that would end later than this after the start. */
   budgetSeconds: number
 }
 
@@ -29,8 +29,8 @@ const DOWNLOADERS = [1, 4, 8]
 const DOWNLOADERS_MAX = 32
 const MIB_MAX = 16 * 1024
 /**
- * 1 GiB to each of eight downloaders takes the slower systems a minute, and no more than one round would fit into the
- * time. Half of it leaves room for medians.
+ * 1 GiB to each of eight downloaders takes the slower systems a minute, and only one round would fit into the time.
+ * Half of it leaves room for medians.
  */
 const MIB_ALONE = 1024
 const MIB_TOGETHER = 512
@@ -41,15 +41,15 @@ One holder and one, four and eight downloaders on loopback, system by system in 
 
   --json                 One JSON document on standard output; progress goes to standard error.
   --quick                shoal and libtorrent-ssl at one downloader, ${QUICK.mib} MiB, within 60 seconds.
-  --systems <a,b>        Of ${SYSTEM_NAMES.join(', ')}. Default: all but
+  --systems <a,b>        One or more of ${SYSTEM_NAMES.join(', ')}. Default: all but
                          shoal-encrypted, which keeps its cache encrypted (docs/security.md).
-  --downloaders <1,4,8>  How many downloaders at once. Default: ${DOWNLOADERS.join(',')}.
+  --downloaders <1,4,8>  Numbers of simultaneous downloaders. Default: ${DOWNLOADERS.join(',')}.
   --mib <number>         Size of the blob for every count of downloaders. Default: ${MIB_ALONE} for one,
                          ${MIB_TOGETHER} for several.
-  --rounds <number>      At most so many rounds. Default: as many as fit in the time (${FULL.roundsMax} at most).
-  --folder <path>        Where files go. Default: the system's folder for temporary files.
+  --rounds <number>      Upper bound of rounds. Default: as many as fit in the time (${FULL.roundsMax} at most).
+  --folder <path>        Folder for files. Default: the system's folder for temporary files.
   --read                 Shoal's nodes also read every byte through their client while it arrives.
-  --help                 Prints this.
+  --help                 Prints this text.
 `
 
 /** @throws UsageError */
@@ -99,7 +99,7 @@ function parsed(argv: string[]) {
 function systemsOf(text: string): SystemName[] {
   const names = [...new Set(text.split(','))]
   const unknown = names.find((name) => !isSystemName(name))
-  if (unknown !== undefined) throw usageError(`--systems: no system is called ${unknown.slice(0, 40)}`)
+  if (unknown !== undefined) throw usageError(`--systems: unknown system ${unknown.slice(0, 40)}`)
   return names.filter(isSystemName)
 }
 

@@ -20,13 +20,13 @@ export interface Transfer {
   downloaders: number
   blobBytes: number
   seconds: number
-  /** User and system, of all processes of the transfer. */
+  /** User and system time of all processes of the transfer. */
   cpuSeconds: number
-  /** Of the peer whose memory grew largest. */
+  /** Of the peer with the largest memory. */
   peakRssBytes: number
-  /** Null where the system cannot tell. */
+  /** Null where that is unknown. */
   holderSentBytes: number | null
-  /** What did not come from peers; 0 where there is no other source. */
+  /** Bytes that did not come from peers; 0 where there is no other source. */
   registryBytes: number
 }
 
@@ -37,11 +37,11 @@ export interface Run {
   mibPerSecond: number
   cpuSecondsPerGib: number
   peakRssMib: number
-  /** What the first holder sent, in copies of the blob; null where the system cannot tell. */
+  /** Bytes sent by the first holder, in copies of the blob; null where that is unknown. */
   firstHolderCopies: number | null
 }
 
-/** What `--json` prints. */
+/** The document of `--json`. */
 export interface Report {
   machine: Machine
   runs: Run[]

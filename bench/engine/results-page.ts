@@ -1,7 +1,7 @@
 import type { Report } from './report.ts'
 import { machineLines, ratioLines, renderTable } from './table.ts'
 
-/** Between these lines of docs/performance.md stands what a run wrote; everything around them is by hand. */
+/** A run writes the lines of docs/performance.md between these marks; everything around them is written by hand. */
 const BEGIN = '<!-- results of docs/performance/engine.json, written by npm run bench:plot -->'
 const END = '<!-- end of results -->'
 

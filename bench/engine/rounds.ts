@@ -20,7 +20,7 @@ export interface RoundsPlan {
   /** Exists, and is removed by the caller. */
   folder: string
   say: (line: string) => void
-  /** Everything that has to be stopped, whatever happens. */
+  /** Everything that must be stopped, whatever happens. */
   running: AsyncDisposableStack
 }
 
@@ -30,8 +30,8 @@ interface HeldBlobs {
 }
 
 /**
- * Opens every system with a holder of all blobs; then rounds of all groups, and of those that still fit when time runs
- * short. Each round begins with another system, so that none always runs at the same moment of the machine's day.
+ * Opens every system with a holder of all blobs. Runs rounds of all groups, then of those that still fit when time
+ * runs short. Each round begins with another system, so that none always runs at the same moment.
  */
 export async function runRounds(plan: RoundsPlan): Promise<Transfer[]> {
   const blobs = await makeBlobs(plan)
@@ -55,7 +55,7 @@ export async function runRounds(plan: RoundsPlan): Promise<Transfer[]> {
   return transfers
 }
 
-/** A group may take so much longer than the last time. */
+/** Factor by which a group may take longer than the last time. */
 const TIME_MARGIN = 1.15
 
 /** Which groups can still be measured in time; all times in milliseconds. */
@@ -71,7 +71,7 @@ export class TimeBudget {
     this.#lastMs.set(group, durationMs)
   }
 
-  /** How long a group takes shows the first time. */
+  /** The first time shows how long a group takes. */
   fits(group: Group, nowMs: number): boolean {
     return nowMs + (this.#lastMs.get(group) ?? 0) * TIME_MARGIN <= this.#deadlineMs
   }
@@ -118,6 +118,6 @@ function describe(transfer: Transfer): string {
   const { system, downloaders, blobBytes, seconds, cpuSeconds, registryBytes } = transfer
   const mibPerSecond = (blobBytes * downloaders) / 2 ** 20 / seconds
   const registry =
-    registryBytes === 0 ? '' : `, ${registryBytes / 2 ** 20} MiB not from peers but the registry`
+    registryBytes === 0 ? '' : `, ${registryBytes / 2 ** 20} MiB from the registry instead of peers`
   return `${system} to ${downloaders}: ${mibPerSecond.toFixed(0)} MiB/s, ${cpuSeconds.toFixed(2)} CPU s${registry}`
 }

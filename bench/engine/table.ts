@@ -1,7 +1,7 @@
 import { type Machine, machineText } from '../measure/machine.ts'
 import type { Report, Run } from './report.ts'
 
-/** The report as text for people; the table is Markdown, so that it goes into docs/performance.md as it is. */
+/** The report as text for people. The table is Markdown, so that it fits into docs/performance.md unchanged. */
 export function renderReport(report: Report): string {
   return [...machineLines(report.machine), '', renderTable(report.runs), '', ...ratioLines(report.runs)].join(
     '\n',
@@ -54,12 +54,12 @@ export function renderTable(runs: Run[]): string {
   return [line(HEAD), `| ${rule.join(' | ')} |`, ...rows.map(line)].join('\n')
 }
 
-/** Names to the left, numbers to the right. */
+/** Names are aligned left, numbers right. */
 function pad(cell: string, width: number, column: number): string {
   return column === 0 ? cell.padEnd(width) : cell.padStart(width)
 }
 
-/** How many times as fast as each other system Shoal was, for every number of downloaders. */
+/** Shoal's speed as a multiple of each other system's, for every number of downloaders. */
 export function ratioLines(runs: Run[]): string[] {
   return runs
     .filter(({ system }) => system === 'shoal')

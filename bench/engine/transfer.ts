@@ -8,9 +8,9 @@ import { fillPageCache } from './lent-memory.ts'
 import type { Transfer } from './report.ts'
 import type { BenchPeer, OpenSystem } from './systems/system.ts'
 
-/** What a started process still does by itself has passed after so long. */
+/** Time for the start-up work of a process to finish. */
 const SETTLE_MS = 300
-/** A transfer that takes longer counts as failed. */
+/** A longer transfer counts as failed. */
 const TRANSFER_SECONDS_MAX = 180
 
 export type Measured = Omit<Transfer, 'system'>
@@ -50,7 +50,7 @@ async function startPeer({ system, blob, folder }: TransferPlan, index: number):
   return system.startDownloader(peerFolder, blob)
 }
 
-/** The measured part: from the moment that the downloaders are asked until the last of them has everything. */
+/** The measured part: from the request to the downloaders until the last of them has everything. */
 async function timeTransfer({ system, holder, blob }: TransferPlan, peers: BenchPeer[]): Promise<Measured> {
   const peerPids = [holder, ...peers].map(({ pid }) => pid)
   const pids = [...peerPids, ...system.servicePids]

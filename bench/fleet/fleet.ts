@@ -10,12 +10,12 @@ import { NODE_PROXY_URL } from '../../lab/shoal.ts'
 import { fleetImageOf, type Links, limitSeconds, type Mode } from './limit.ts'
 import type { Round } from './report.ts'
 
-/** The lab that the rounds run in. One for all of them: each round has an image of its own, which nobody has seen. */
+/** The lab of all rounds. Each round has its own image, which nobody has seen. */
 
 export const NODE_BITS_PER_SECOND = 64e6
 export const REGISTRY_BITS_PER_SECOND = 4 * NODE_BITS_PER_SECOND
 const MIB = 2 ** 20
-/** A little less than 128 MiB, so that with program and headers the layer is not more and has 128 pieces. */
+/** A little less than 128 MiB, so that the layer with program and headers still has 128 pieces. */
 const LAYER_DATA_BYTES = [128 * MIB - 256 * 1024, 256 * 1024]
 const TINY_IMAGE = [1024]
 /** Room for the round's image and the one before. */
@@ -27,7 +27,7 @@ export interface Fleet {
   readonly lab: Lab
   readonly links: Links
   readonly layerBytes: () => number[]
-  /** By arithmetic on what was measured of the links. */
+  /** Computed from the measured links. */
   limitSeconds(mode: Mode, nodes: number): number
   measure(mode: Mode, nodes: number): Promise<Round>
 }
@@ -51,7 +51,7 @@ export async function openFleet(nodes: number, say: (line: string) => void): Pro
   }
 }
 
-/** The registry's link is a multiple of a node's, and its goodput is taken to be the same multiple. */
+/** The registry's link is a multiple of a node's; its goodput is assumed to be the same multiple. */
 async function measureLinks({ run, registryHost, nodes }: Lab): Promise<Links> {
   const goodput = await measureGoodput({ run, from: registryHost, to: nodes[0]!.host, bytes: GOODPUT_BYTES })
   return {
@@ -71,7 +71,7 @@ function makeFleet(lab: Lab, links: Links): Fleet {
     limitSeconds: (mode, count) => limitSeconds(mode, count, fleetImageOf(LAYER_DATA_BYTES), links),
     layerBytes: () => image?.layers.map(({ bytes }) => bytes) ?? [],
     async measure(mode, count) {
-      // Nothing is cached on the direct way: an image that is there already does as well.
+      // Nothing is cached in direct mode, so an existing image is used again.
       image = mode === 'direct' && image !== undefined ? image : await publish()
       if (mode === 'warm') await fillHolder(lab, image)
       const downloaders = lab.nodes.slice(0, count)
@@ -86,7 +86,7 @@ function makeFleet(lab: Lab, links: Links): Fleet {
   }
 }
 
-/** Over links that are open for the moment: how the holder got the image is not what is measured. */
+/** Over links without a bound: how the holder got the image is not measured. */
 async function fillHolder(lab: Lab, image: ImageReference): Promise<void> {
   const { network } = lab.run
   const holder = lab.node(HOLDER)
@@ -125,7 +125,7 @@ async function pullTogether(line: StartingLine, pullers: Puller[], image: ImageR
   )
 }
 
-/** @returns what left the registry from now until it is called, in images */
+/** @returns bytes that leave the registry from now until the call, in images */
 async function watchEgress({ run, registry, registryHost }: Lab, { layers }: ImageReference) {
   const size = layers.reduce((sum, { bytes }) => sum + bytes, 0)
   const logged = () => {
@@ -140,7 +140,7 @@ async function watchEgress({ run, registry, registryHost }: Lab, { layers }: Ima
   })
 }
 
-/** @returns what the nodes' links carried from now until it is called, in images, headers and all */
+/** @returns bytes on the nodes' links from now until the call, in images, with all headers */
 async function watchNodes({ run, node }: Lab, downloaders: LabNode[], { layers }: ImageReference) {
   const size = layers.reduce((sum, { bytes }) => sum + bytes, 0)
   const traffic = () =>

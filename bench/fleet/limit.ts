@@ -1,11 +1,11 @@
 import { pieceLayout } from '../../core/metainfo.ts'
 
-/** How soon N nodes can have an image at all, by arithmetic on the links. */
+/** Computes the shortest time in which N nodes can have an image, from the links alone. */
 
 export type Mode = 'cold' | 'warm' | 'direct'
 
 export interface Links {
-  /** What one flow carries over a node's link, each way. Payload bytes per second: B. */
+  /** Payload of one flow over a node's link, each way, bytes per second: B. */
   nodeBytesPerSecond: number
   /** The same of the registry's link: R. */
   registryBytesPerSecond: number
@@ -27,8 +27,8 @@ export function fleetImageOf(layerBytes: number[]): FleetImage {
 }
 
 /**
- * Seconds that the slowest of `nodes` needs at least. A swarm's pieces reach the last node only after log2 N hops, a
- * piece each: the factor (K + log2 N)/K (Mundinger, Weber, Weiss, "Optimal scheduling of peer-to-peer file
+ * The shortest time of the slowest of `nodes`, in seconds. A swarm's pieces reach the last node only after log2 N
+ * hops, a piece each: the factor (K + log2 N)/K (Mundinger, Weber, Weiss, "Optimal scheduling of peer-to-peer file
  * dissemination").
  */
 export function limitSeconds(mode: Mode, nodes: number, image: FleetImage, links: Links): number {

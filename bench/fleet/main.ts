@@ -7,9 +7,9 @@ import { type Fleet, NODE_BITS_PER_SECOND, openFleet, REGISTRY_BITS_PER_SECOND }
 import { FLEET_USAGE, type FleetOptions, parseFleetOptions } from './options.ts'
 import { type FleetReport, type Round, renderFleet, summariseRounds } from './report.ts'
 
-/** `npm run bench:fleet`: how long N nodes need until all have an image, beside what their links allow. */
+/** `npm run bench:fleet`: the time until N nodes have an image, compared with their links' limit. */
 
-/** What a round that was never tried is given: its limit and a half, and time for its image. */
+/** Time reserved for a round that was never run: one and a half times its limit, and time for its image. */
 const GUESS = { factor: 1.5, besidesMs: 10_000 }
 
 async function main(argv: string[]): Promise<void> {
@@ -42,7 +42,7 @@ async function measure(options: FleetOptions): Promise<FleetReport> {
   }
 }
 
-/** Runs one after the other, so that a machine that grows slower does so for all modes and counts. */
+/** Runs one after the other, so that a machine that becomes slower affects all modes and counts. */
 async function runRounds(
   fleet: Fleet,
   { runs, nodes, modes }: FleetOptions,

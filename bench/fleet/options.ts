@@ -6,7 +6,7 @@ export interface FleetOptions {
   isJson: boolean
   isHelp: boolean
   isQuick: boolean
-  /** How many nodes pull at once, one group of rounds each. */
+  /** Numbers of nodes that pull at once, one group of rounds each. */
   nodes: number[]
   modes: Mode[]
   /** Interleaved runs of all groups; `direct` is in the first only. */
@@ -28,10 +28,10 @@ direct (each from the registry, without Shoal). Needs root, for network namespac
 
   --json            One JSON document on standard output; progress goes to standard error.
   --quick           One and four nodes, cold and direct, one run.
-  --nodes <1,4>     How many nodes pull at once. Default: ${FULL.nodes.join(',')}.
-  --modes <a,b>     Of ${ALL_MODES.join(', ')}. Default: all.
+  --nodes <1,4>     Numbers of nodes that pull at once. Default: ${FULL.nodes.join(',')}.
+  --modes <a,b>     One or more of ${ALL_MODES.join(', ')}. Default: all.
   --runs <number>   Interleaved runs; direct is measured in the first only. Default: ${FULL.runs}.
-  --help            Prints this.
+  --help            Prints this text.
 `
 
 /** @throws UsageError */
@@ -69,7 +69,7 @@ function countsOf(text: string): number[] {
 function modesOf(text: string): Mode[] {
   const names = text.split(',')
   const unknown = names.find((name) => !ALL_MODES.some((mode) => mode === name))
-  if (unknown !== undefined) throw usageError(`--modes: there is no mode ${unknown.slice(0, 40)}`)
+  if (unknown !== undefined) throw usageError(`--modes: unknown mode ${unknown.slice(0, 40)}`)
   return ALL_MODES.filter((mode) => names.includes(mode))
 }
 

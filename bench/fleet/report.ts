@@ -7,13 +7,13 @@ export interface Round {
   mode: Mode
   nodes: number
   limitSeconds: number
-  /** Of each node, from the common start to the end of its client. */
+  /** For each node, from the common start to the end of its client. */
   seconds: number[]
-  /** What left the registry meanwhile in images, by its access log. */
+  /** Bytes that left the registry meanwhile, in images, by its access log. */
   registryCopies: number
   /** The same by its link's counters, with headers, tokens and manifests. */
   linkCopies: number
-  /** By the links' counters: what the warm holder sent, and what any downloader sent and received at the most. */
+  /** By the links' counters: bytes sent by the warm holder, and the most that any downloader sent and received. */
   holderCopies: number
   mostSentCopies: number
   mostReceivedCopies: number
@@ -38,7 +38,7 @@ export interface FleetMeasurement {
   registryBitsPerSecond: number
   /** Payload of one flow over a node's link, bytes per second. */
   goodput: number
-  /** Per mode and count how many rounds the medians are of, and the cross-check of `registryCopies`. */
+  /** Number of rounds behind each median, and the cross-check of `registryCopies`. */
   rounds: { mode: Mode; nodes: number; rounds: number; linkCopies: number }[]
 }
 

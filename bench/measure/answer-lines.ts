@@ -1,13 +1,13 @@
 import { createInterface } from 'node:readline'
 import { setTimeout as delay } from 'node:timers/promises'
 
-/** The other side of `startLineProcess`: what a peer written for Node does with the questions it is asked. */
+/** The other side of `startLineProcess`: the answers of a peer that runs on Node. */
 export type Answers = Record<string, (question: never) => Promise<object>>
 
-/** How long an orderly end may take; whoever waits for it waits longer. */
+/** Time for an orderly end; the caller waits longer. */
 const CLOSE_PATIENCE_MS = 3_000
 
-/** Answers one question after the other until standard input ends, and then ends the process, answered or not. */
+/** Answers one question after the other until standard input ends. Then ends the process, answered or not. */
 export async function answerLines(answers: Answers, close: () => Promise<void>): Promise<void> {
   const lines = createInterface({ input: process.stdin })
   lines.once('close', () => {

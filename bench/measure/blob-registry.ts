@@ -14,7 +14,7 @@ export interface BlobRegistry {
   add(blob: { name: string; path: string; bytes: number }): void
   /** Grants pull on REPOSITORY; no two tokens are the same. */
   issueToken(): Promise<string>
-  /** What its tokens are verified with, as a registry's configuration names it. */
+  /** The keys that verify its tokens, as in a registry's configuration. */
   readonly tokenKeys: TokenKeysAnswer
   close(): Promise<void>
 }
@@ -63,7 +63,7 @@ export async function startBlobRegistry(tls: KeyedCertificate): Promise<BlobRegi
   }
 }
 
-/** Claims as Distribution's token specification has them; the key travels in the header, as from its token server. */
+/** Claims by Distribution's token specification; the key is in the header, as from its token server. */
 function issueToken(publicKey: KeyObject, privateKey: KeyObject): Promise<string> {
   const access = [{ type: 'repository', name: REPOSITORY, actions: ['pull'] }]
   return new SignJWT({ access })

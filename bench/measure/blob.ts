@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { encodeBencode } from '../../core/bencode.ts'
 import { type Digest, digestFromHex } from '../../core/digest.ts'
 
-/** A random blob on disk, and what the systems need to know of it. No process holds it in memory. */
+/** A random blob on disk, with the data that the systems need about it. No process holds it in memory. */
 export interface BenchBlob {
   /** The digest in hex digits: also the file's name and the torrent's. */
   name: string
@@ -18,7 +18,7 @@ export interface BenchBlob {
   pieceHashes: Buffer
 }
 
-/** Of the torrents for the other systems: common for files of this size, and a multiple of everyone's blocks. */
+/** Piece length of the other systems' torrents: common for files of this size, and a multiple of every block size. */
 export const TORRENT_PIECE_BYTES = 1024 * 1024
 
 /** Writes `bytes` random bytes (a multiple of 1 MiB) below `folder`, all the way to the disk. */
@@ -49,8 +49,8 @@ export interface Torrent {
 }
 
 /**
- * A BitTorrent v1 torrent of one file, private so that peers come from where the benchmark says only (BEP 27).
- * @param sslAuthorityPem makes it an SSL torrent as libtorrent has them
+ * A BitTorrent v1 torrent of one file, private so that peers come only from the benchmark (BEP 27).
+ * @param sslAuthorityPem makes it an SSL torrent in libtorrent's format
  */
 export function makeTorrent(
   blob: BenchBlob,

@@ -5,12 +5,12 @@ export class BenchRequirementError extends ShoalError {
   readonly code = 'BENCH_REQUIREMENT'
 }
 
-/** A peer of the benchmark failed, ended or took too long: the run is worth nothing. */
+/** A peer of the benchmark failed, ended or took too long: discard the run. */
 export class BenchPeerError extends ShoalError {
   readonly code = 'BENCH_PEER'
 }
 
-/** A downloaded file is not the blob: the run is worth nothing. */
+/** A downloaded file is not the blob: discard the run. */
 export class BenchContentError extends ShoalError {
   readonly code = 'BENCH_CONTENT'
 }

@@ -4,8 +4,8 @@ import { createInterface } from 'node:readline'
 import { BenchPeerError } from './errors.ts'
 
 /**
- * A process that is asked one thing after the other: a line of JSON to its standard input, a line of JSON back. It ends when
- * its standard input ends, so it does not outlive a benchmark that was killed.
+ * A process that answers questions one after the other: a line of JSON on its standard input, a line of JSON back. It
+ * ends when its standard input ends, so it does not outlive a benchmark that was killed.
  */
 export interface LineProcess {
   readonly pid: number
@@ -17,9 +17,9 @@ export interface LineProcess {
   stop(): Promise<void>
 }
 
-/** How much of standard error an error message repeats. */
+/** Length of standard error that an error message repeats. */
 const ERROR_CHARS_MAX = 4000
-/** After its input has ended, a process gets this long; then SIGKILL. */
+/** Time for a process to end after its input has ended; then SIGKILL. */
 const STOP_PATIENCE_MS = 5_000
 
 export function startLineProcess(argv: [string, ...string[]]): LineProcess {
@@ -55,7 +55,7 @@ export function startLineProcess(argv: [string, ...string[]]): LineProcess {
   }
 }
 
-/** Waits for the end, and brings it about when it does not come. */
+/** Waits for the end, and forces it after a timeout. */
 export async function endWithin(child: ChildProcess, ended: Promise<unknown>): Promise<void> {
   const timer = setTimeout(() => child.kill('SIGKILL'), STOP_PATIENCE_MS)
   await ended

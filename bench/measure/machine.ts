@@ -19,9 +19,12 @@ export interface Machine<How = Measurement> extends MachineFacts {
 
 export interface Measurement {
   isQuick: boolean
-  /** Every figure of a group is the median of so many transfers. */
+  /** Every figure of a group is the median of this many transfers. */
   groups: { downloaders: number; blobMib: number; rounds: number }[]
-  /** Of all transfers together: what Shoal's nodes fetched from the registry though a peer held it. Should be 0. */
+  /**
+   * For all transfers together: bytes that Shoal's nodes fetched from the registry although a peer held them. Should
+   * be 0.
+   */
   mibFromRegistry: number
 }
 

@@ -1,6 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 
-/** What processes used, from /proc (proc(5)): it tells of processes that still run, with all their threads. */
+/** Resources of running processes, from /proc (proc(5)), with all their threads. */
 
 /** USER_HZ, the unit of utime and stime: 100 on every architecture that Node runs on. */
 const TICKS_PER_SECOND = 100
@@ -19,12 +19,12 @@ function cpuTicks(pid: number): number {
   return Number(fields[UTIME_FIELD]) + Number(fields[STIME_FIELD])
 }
 
-/** From now on `peakRssBytesOf` counts from the memory that the processes have at this moment. */
+/** Restarts `peakRssBytesOf` at the present memory of the processes. */
 export function resetPeakRss(pids: number[]): void {
   for (const pid of pids) writeFileSync(`/proc/${pid}/clear_refs`, '5')
 }
 
-/** Resident memory of the largest of the processes when it was largest (VmHWM). */
+/** Largest resident memory of any of the processes (VmHWM). */
 export function peakRssBytesOf(pids: number[]): number {
   return Math.max(...pids.map(peakRssBytes))
 }

@@ -1,15 +1,15 @@
 import type { ClientOptions } from '../../client/index.ts'
 import type { RegistryConfig } from '../../core/registry-config.ts'
 
-/** What the process with tracker and registry answers when it is open. */
+/** The first answer of the process with tracker and registry. */
 export interface ShoalServices {
   client: Required<Pick<ClientOptions, 'trackerUrl' | 'trackerCaPem' | 'joinToken'>>
   registry: RegistryConfig
-  /** So long after a node has stopped, the tracker hands it out to nobody. */
+  /** After this time the tracker names a stopped node to nobody. */
   peersForgottenAfterMs: number
 }
 
-/** How a Shoal peer is opened. */
+/** Settings of a Shoal peer. */
 export interface ShoalPeerSettings extends ShoalServices {
   dataDir: string
   /** The cache is encrypted, with a key in memory. */

@@ -11,11 +11,11 @@ import { type NodeProcess, startNodeProcess } from './node-process.ts'
 import { MEMORY_USAGE, type MemoryOptions, parseMemoryOptions } from './options.ts'
 import { type MemoryReport, renderMemory } from './report.ts'
 
-/** `npm run bench:memory`: what a real node needs while layers pass through it. */
+/** `npm run bench:memory`: the memory of a real node while layers pass through it. */
 
 const SERVICES_PROGRAM = join(import.meta.dirname, '../engine/peers/shoal-services.ts')
 const MIB = 2 ** 20
-/** Joined, heartbeats going, start-up garbage collected. */
+/** Time until it has joined, sends heartbeats, and start-up garbage is collected. */
 const IDLE_AFTER_MS = 5_000
 
 interface Bench {

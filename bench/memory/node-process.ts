@@ -14,7 +14,7 @@ const PROGRAM = join(import.meta.dirname, '../../bin/shoal.js')
 const START_PATIENCE_MS = 20_000
 const POLL_MS = 100
 
-/** What the kernel says of a process (proc(5)), in MiB. */
+/** Memory of a process by the kernel (proc(5)), in MiB. */
 export interface Memory {
   /** VmRSS. */
   now: number
@@ -27,7 +27,7 @@ export interface NodeProcess {
   memory(): Memory
   /** Pulls the blob through the proxy, as Docker would. @throws BenchContentError when other bytes arrive */
   pull(blob: { name: string; bytes: number }, token: string): Promise<{ seconds: number }>
-  /** Takes so many bytes a second, and hangs up after so many seconds. */
+  /** Reads this many bytes a second, and disconnects after this many seconds. */
   readSlowly(
     blob: { name: string },
     token: string,
@@ -37,7 +37,7 @@ export interface NodeProcess {
   stop(): Promise<void>
 }
 
-/** @param folder its data, configuration and secrets; made when it is not there */
+/** @param folder its data, configuration and secrets; created if missing */
 export async function startNodeProcess(folder: string, services: ShoalServices): Promise<NodeProcess> {
   mkdirSync(folder, { recursive: true })
   const [proxyPort, adminPort] = [await freePort(), await freePort()]

@@ -9,7 +9,7 @@ export interface MemoryOptions {
   gib: number
   /** Size of the small layer in MiB. */
   smallMib: number
-  /** Everything is put below this existing folder and removed at the end: twice the large layer. */
+  /** Existing folder; files go below it and are removed at the end. Needs twice the large layer. */
   folder: string
 }
 
@@ -23,8 +23,8 @@ Memory of \`shoal node\` while layers pass through its proxy: idle, 1 GiB and 10
   --json            One JSON document on standard output; progress goes to standard error.
   --gib <number>    Size of the large layer in GiB. Default: 10; 0 leaves it out.
   --mib <number>    Size of the small layer in MiB. Default: 1024.
-  --folder <path>   Where files go, twice the large layer. Default: the system's folder for temporary files.
-  --help            Prints this.
+  --folder <path>   Folder for files, twice the large layer. Default: the system's folder for temporary files.
+  --help            Prints this text.
 `
 
 /** @throws UsageError */

@@ -2,7 +2,7 @@
 export interface MemoryReport {
   smallMib: number
   largeGib: number
-  /** Joined, with nothing to do; not the first start, which loads the compiler that later ones have no need of. */
+  /** Joined and idle. Not the first start, which loads the compiler; later starts do not need it. */
   idleMib: number
   peakMib: {
     /** The small layer from the registry … */
@@ -22,7 +22,7 @@ export interface Bar {
   mibMax: number
 }
 
-/** What a node may need, and what it does. */
+/** A node's bounds of memory, with its figures. */
 function barsOf({ idleMib, peakMib, largeGib }: MemoryReport): Bar[] {
   const { small, smallFromPeer, large } = peakMib
   const bars = [

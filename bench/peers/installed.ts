@@ -2,14 +2,14 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { BenchRequirementError } from '../measure/errors.ts'
 
-/** A package of `bench/peers/package.json`: who neither compares nor tests with it does not install it. */
+/** A package of `bench/peers/package.json`. Only benchmarks and tests that use it need to install it. */
 export type IndependentPeer = 'bittorrent-tracker' | 'webtorrent'
 
 export function isPeerInstalled(name: IndependentPeer): boolean {
   return existsSync(manifestOf(name))
 }
 
-/** @throws BenchRequirementError that says how to install it */
+/** @throws BenchRequirementError with the install command */
 export function versionOfPeer(name: IndependentPeer): string {
   if (!isPeerInstalled(name)) {
     throw new BenchRequirementError(`${name} is not installed`, {

@@ -28,7 +28,7 @@ declare module 'bittorrent-tracker/client' {
       peerId: string
       announce: string
       port: number
-      /** What `fetch` connects with. */
+      /** Connection options of `fetch`. */
       proxyOpts: { httpsAgent: Dispatcher }
     })
     start(counts: { left: number }): void

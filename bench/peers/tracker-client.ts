@@ -13,11 +13,11 @@ interface Call {
   port: number
   /** Bytes that it lacks. */
   left: number
-  /** PEM: whom it trusts, and, for mutual TLS, who it is. */
+  /** PEM: trusted authorities and, for mutual TLS, its own certificate and key. */
   tls: { ca: string; cert?: string; key?: string }
 }
 
-/** What the client understood; `complaints` are errors, its own and the tracker's. */
+/** The client's view of the answers; `complaints` are errors, its own and the tracker's. */
 export interface Understood {
   answers: {
     complete: number
@@ -54,14 +54,14 @@ async function call({ action, announceUrl, infoHash, port, left, tls }: Call): P
   if (action === 'scrape') client.scrape()
   else client[action]({ left })
   await heard
-  // It tells of one answer in several events, one after the other.
+  // It reports one answer in several events, one after the other.
   await soon()
   await new Promise<void>((resolve) => client.destroy(resolve))
   await agent.destroy()
   return understood
 }
 
-/** Its scrape events have the hex digits of the hex digits of a hash that is no UTF-8: those of 40 bytes. */
+/** Its scrape events encode a hash that is no UTF-8 as hex twice: 40 bytes. */
 function onceInHex(infoHash: string): string {
   return infoHash.length === 80 ? Buffer.from(infoHash, 'hex').toString() : infoHash
 }

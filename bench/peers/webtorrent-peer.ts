@@ -21,7 +21,7 @@ interface Add {
 }
 
 async function add({ name, torrent, folder, isHolder }: Add) {
-  // Pieces in order, its default: rarest first costs it twice the CPU time at half the speed, to one peer or to four.
+  // Pieces in order, its default: rarest first costs twice the CPU time at half the speed, to one peer or to four.
   const added = client.add(Buffer.from(torrent, 'base64'), { path: folder, skipVerify: isHolder })
   torrents.set(name, added)
   if (!added.ready) await once(added, 'ready')

@@ -1,13 +1,13 @@
 import type { PieceIndex } from '../../core/metainfo.ts'
 
 /**
- * What every node announced, in order, in a few dense arrays: peers read on from where they stopped. One message for
- * each peer and piece would cost more than all that is decided.
+ * All announcements of every node, in order, in a few dense arrays; peers continue reading where they stopped. A
+ * message for each peer and piece would cost more than all decisions together.
  */
 export class Announcements {
   /** How many pieces a node has announced. */
   readonly counts: Uint16Array
-  /** 1 for a node that is receiving nothing: it takes in at once what its peers say. */
+  /** 1 for a node that receives nothing: it reads its peers' announcements at once. */
   readonly isListening: Uint8Array
   readonly #pieces: Uint16Array
   readonly #pieceCount: number
@@ -24,7 +24,7 @@ export class Announcements {
     this.counts[node]! += 1
   }
 
-  /** What the node has announced after the first `seen`. */
+  /** The node's announcements after the first `seen`. */
   since(node: number, seen: number): Iterable<PieceIndex> {
     const first = node * this.#pieceCount
     return this.#pieces.subarray(

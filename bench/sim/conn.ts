@@ -10,7 +10,7 @@ import { BLOCK_BYTES } from './scenarios.ts'
 /** Blocks that a connection's socket takes: as many bytes as the client gives to one. */
 const SOCKET_BLOCKS_MAX = (LANE_BLOCKS_MAX * BLOCK_BYTES_MAX) / BLOCK_BYTES
 
-/** What a connection knows of the node at either end. */
+/** A connection's view of the node at either end. */
 export interface ConnEnd {
   readonly node: NodeId
   readonly port: Port
@@ -19,11 +19,11 @@ export interface ConnEnd {
   readonly uploads: UploadQueue
   /** Blocks in the sockets of all its connections. */
   inSockets: number
-  /** Sends what may be sent now. */
+  /** Sends as many blocks as possible now. */
   serve(): void
 }
 
-/** One direction of a connection between two nodes: a source to the one, a lane to the other. Messages take no time. */
+/** One direction of a connection between two nodes: a source for one, a lane for the other. Messages take no time. */
 export class Conn implements Flow, SourcePort, UploadLane {
   readonly node: NodeId
   readonly sender: ConnEnd
@@ -55,13 +55,13 @@ export class Conn implements Flow, SourcePort, UploadLane {
 
   request(block: BlockAddress): void {
     this.queue.push(block)
-    // What waited before this block waits on, and so does this.
+    // Earlier requests continue to wait, and so does this one.
     if (this.queue.length === 1 || this.piece === block.piece) this.sender.serve()
   }
 
   cancel({ piece, begin }: BlockAddress): void {
     const at = this.queue.findIndex((block) => block.piece === piece && block.begin === begin)
-    // A block on its way answers the request, too.
+    // A block that was already sent answers the request, too.
     if (at >= 0) this.receiver.download.rejected(this.source, this.queue.splice(at, 1)[0]!)
     this.received(piece as PieceIndex)
   }

@@ -1,11 +1,11 @@
-/** Times of things to come, each with a number; a thing is in the heap at most once and may be moved. */
+/** Times of future events, each with a number. An event is in the heap at most once and may be moved. */
 export class EventHeap {
   readonly #times: Float64Array
   readonly #heap: Int32Array
   /** Where in the heap an event is; -1 when it is not. */
   readonly #places: Int32Array
   #size = 0
-  /** When the event that `next` took out happens. */
+  /** Time of the event that `next` returned. */
   atMs = 0
 
   /** @param eventsMax events are numbered [0, eventsMax) */
@@ -37,7 +37,7 @@ export class EventHeap {
     this.#sink(this.#rise(place))
   }
 
-  /** Takes the first event out; -1 when there is none. Its time is in `atMs`. */
+  /** Removes the first event; -1 when there is none. Its time is in `atMs`. */
   next(): number {
     if (this.#size === 0) return -1
     const event = this.#heap[0]!

@@ -21,10 +21,10 @@ The shipped download, picker, upload queue, handout and lease policies under a s
 
   --json               One JSON document on standard output; progress goes to standard error.
   --quick              ${QUICK_NODE_COUNTS.join(' and ')} nodes only.
-  --nodes <100,1000>   How many nodes, up to ${NODES_MAX}. Default: ${NODE_COUNTS.join(',')}.
-  --scenarios <a,b>    Of ${SCENARIO_NAMES.join(', ')}. Default: all.
+  --nodes <100,1000>   Numbers of nodes, up to ${NODES_MAX}. Default: ${NODE_COUNTS.join(',')}.
+  --scenarios <a,b>    One or more of ${SCENARIO_NAMES.join(', ')}. Default: all.
   --plot               Also writes docs/performance/sim.svg.
-  --help               Prints this.
+  --help               Prints this text.
 `
 
 /** @throws UsageError */
@@ -63,7 +63,7 @@ function countsOf(text: string): number[] {
 function scenariosOf(text: string): ScenarioName[] {
   const names = text.split(',')
   const unknown = names.find((name) => !SCENARIO_NAMES.some((scenario) => scenario === name))
-  if (unknown !== undefined) throw usageError(`--scenarios: there is no scenario ${unknown.slice(0, 40)}`)
+  if (unknown !== undefined) throw usageError(`--scenarios: unknown scenario ${unknown.slice(0, 40)}`)
   return SCENARIO_NAMES.filter((scenario) => names.includes(scenario))
 }
 

@@ -2,17 +2,18 @@ import type { BlockAddress } from '../../client/wire/messages.ts'
 import type { EventHeap } from './event-heap.ts'
 
 /**
- * Blocks on their way to one machine, each by its share of the link. With one of 512 KiB the link is idle while the next
- * sender is still busy elsewhere, which smaller blocks hardly show; with two a swarm takes as long as with four of the
- * client's 128 KiB, about what a queue of 50 ms before 64 Mbit/s holds (docs/performance-sim.md).
+ * Blocks in flight to one machine, each by its share of the link. With one of 512 KiB the link is idle while the next
+ * sender is still busy elsewhere; smaller blocks hardly show that. With two, a swarm takes as long as with four of
+ * the client's 128 KiB, about as much as a queue of 50 ms before 64 Mbit/s holds (docs/performance-sim.md).
  */
 const COMING_MAX = 2
-/** Shares of the receiver's link are counted in such parts, so that sums are exact. */
+/** Number of parts in which shares of the receiver's link are counted, so that sums are exact. */
 const SHARE_PARTS = 16
 
 /**
- * A receiver so much slower than the sender has its turn even while the sender is busy: what it waits for then is little to
- * it. Senders with much to do would never find it ready otherwise, as connections of TCP that share a link do.
+ * A receiver that is this many times slower than the sender has its turn even while the sender is busy. Its wait is
+ * short by its own measure. Busy senders would otherwise never find it ready, while TCP connections that share a link
+ * do.
  */
 const SLOWER_TIMES = 8
 
@@ -33,40 +34,40 @@ interface Arrival {
   atMs: number
 }
 
-/** What ports share: the clock, and when each has something to do. */
+/** Shared by all ports: the clock, and the events of each. */
 export interface Wires {
   readonly clock: { nowMs: number }
   readonly heap: EventHeap
 }
 
 /**
- * A machine's link, so many bytes per ms each way. Sending, its connections take turns, block by block, but for those
- * whose receiver does not keep up; senders to one receiver take turns, too. Invariant: `#current` is the flow whose first block is
- * leaving; arrivals are in the order of their time.
+ * A machine's link with its bytes per ms each way. Outgoing connections take turns, block by block, except those
+ * whose receiver does not keep up; senders to one receiver take turns, too. Invariant: `#current` is the flow whose
+ * first block is leaving; arrivals are in the order of their time.
  */
 export class Port {
-  /** Bytes that were sent, for the share of time that the link was busy. */
+  /** Sent bytes, for the share of time that the link was busy. */
   sentBytes = 0
   readonly #wires: Wires
   readonly #bytesPerMs: number
   readonly #sendEvent: number
   readonly #receiveEvent: number
   readonly #waiting: Flow[] = []
-  /** Those whose receivers keep room for them, as soon as what is leaving has left. */
+  /** Flows whose receivers reserved room, in order, after the block that is leaving. */
   readonly #due: Flow[] = []
   #current: Flow | undefined
   #startedAtMs = 0
   readonly #arrivals: Arrival[] = []
   #receivedUntilMs = 0
-  /** Blocks on their way here, or for which room is kept. */
+  /** Blocks in flight to this machine, and reserved room. */
   #coming = 0
-  /** The same by the share of this link that each takes: one from a slow sender little, for a longer time. */
+  /** The same by each block's share of this link: a slow sender's takes little, for a longer time. */
   #comingShare = 0
-  /** What waits until less is on its way to this machine, longest first. */
+  /** Flows that wait for room at this machine, the longest wait first. */
   readonly #blocked = new Set<Flow>()
-  /** A block begins to come in where none was coming. */
+  /** A block begins to arrive where none was arriving. */
   onComing: () => void = () => undefined
-  /** A block is here; more of them are coming, or not. */
+  /** A block has arrived; `isMoreComing` tells whether others are arriving. */
   onTurn: (isMoreComing: boolean) => void = () => undefined
 
   constructor(wires: Wires, options: { bytesPerMs: number; sendEvent: number; receiveEvent: number }) {
@@ -82,7 +83,10 @@ export class Port {
     this.#sendNext()
   }
 
-  /** The connection is closed: what is in its socket is gone but for what is leaving. @returns how many blocks that is */
+  /**
+   * The connection is closed: blocks in its socket are lost, except the one that is leaving. @returns the number of
+   * lost blocks
+   */
   close(flow: Flow): number {
     const kept = flow === this.#current ? 1 : 0
     const gone = flow.socket.length - kept
@@ -115,13 +119,14 @@ export class Port {
     const { flow, block } = this.#arrivals.shift()!
     if (this.#arrivals.length > 0) this.#wires.heap.set(this.#receiveEvent, this.#arrivals[0]!.atMs)
     this.#count(flow, -1)
-    // Those that wait come before this flow's next: else who serves a slow machine once has it for itself.
+    // Waiting flows come before this flow's next block: otherwise a sender that served a slow machine once would keep
+    // it.
     this.#wake()
     this.onTurn(this.#coming > 0)
     flow.onArrived(block)
   }
 
-  /** A block passes this link while it leaves the sender's, but not before those that came earlier. */
+  /** A block passes this link while it leaves the sender's, but not before earlier ones. */
   #receive(flow: Flow, block: BlockAddress, startedAtMs: number): void {
     const beganAtMs = Math.max(this.#receivedUntilMs, startedAtMs)
     this.#receivedUntilMs = Math.max(this.#wires.clock.nowMs, beganAtMs + block.length / this.#bytesPerMs)
@@ -138,7 +143,7 @@ export class Port {
     }
   }
 
-  /** A block comes, or has come. */
+  /** A block begins to arrive, or has arrived. */
   #count(flow: Flow, blocks: 1 | -1): void {
     this.#coming += blocks
     const share = Math.min(

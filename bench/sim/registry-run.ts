@@ -12,7 +12,7 @@ export interface RegistryRunOptions {
   onPiece(piece: PieceIndex): void
 }
 
-/** An answer of the registry: so many pieces, in order. */
+/** An answer of the registry: a run of pieces, in order. */
 export class RegistryRun implements Flow {
   readonly from: Port
   readonly to: Port

@@ -1,20 +1,20 @@
 import { pieceLayout } from '../../core/metainfo.ts'
 
-/** What is simulated: the links, the blob, and how the nodes of each scenario differ. */
+/** Defines the links, the blob, and how the nodes of each scenario differ. */
 
 export const SCENARIO_NAMES = ['flash', 'trickle', 'slow', 'deaths'] as const
 export type ScenarioName = (typeof SCENARIO_NAMES)[number]
 
 /** As in `npm run bench:fleet`, so that the two can be compared: a layer of 128 pieces. */
 export const LAYOUT = pieceLayout(128 * 1024 * 1024)
-/** Coarser than the client's, for speed: two make a piece. */
+/** Larger than the client's, for speed: two make a piece. */
 export const BLOCK_BYTES = LAYOUT.pieceBytes / 2
-/** 64 Mbit/s each way, less what the headers take. */
+/** 64 Mbit/s each way, minus headers. */
 export const NODE_BYTES_PER_MS = 7_650
 export const REGISTRY_BYTES_PER_MS = 4 * NODE_BYTES_PER_MS
 export const BLOB_MS = LAYOUT.blobBytes / NODE_BYTES_PER_MS
 
-/** Blob times that the arrivals of `trickle` are spread over. */
+/** Length of the arrivals of `trickle`, in blob times. */
 const TRICKLE_BLOBS = 10
 /** Share of nodes that are slow, or die. */
 export const ODD_SHARE = 1 / 10
@@ -43,8 +43,8 @@ export function planNodes(scenario: ScenarioName | 'warm', nodes: number, random
 }
 
 /**
- * The least time in which a node can have the blob, (K + log2 N)/K × max(S/R, S/B, N·S/(R + N·B)), with this node's own
- * link as the B of S/B and that of an ordinary node as the B of what all share: others' slow links are no excuse.
+ * The shortest time in which a node can have the blob, (K + log2 N)/K × max(S/R, S/B, N·S/(R + N·B)). This node's own
+ * link is the B of S/B. An ordinary node's is the B of the shared part: slow links of others are no excuse.
  * @param bytesPerMs this node's own link
  */
 export function limitMs(nodes: number, bytesPerMs: number): number {

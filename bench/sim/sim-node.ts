@@ -13,7 +13,7 @@ import { BLOCK_BYTES, LAYOUT, type NodePlan } from './scenarios.ts'
 
 /** Blocks in all of a node's sockets: as many bytes as the client has buffers for. */
 const IN_SOCKETS_MAX = (SEND_BUFFERS_MAX * BLOCK_BYTES_MAX) / BLOCK_BYTES
-/** Nothing is written into them: one piece buffer does for all. */
+/** Nothing is written into them: one piece buffer serves for all. */
 const BUFFER = { bytes: new Uint8Array(0), pieceBytes: LAYOUT.pieceBytes }
 const BUFFERS = { acquire: () => BUFFER, release() {} }
 
@@ -24,11 +24,11 @@ export interface SimNodeOptions {
   clock: { nowMs: number }
   announcements: Announcements
   random(): number
-  /** A piece is here. */
+  /** A piece has arrived. */
   onPiece(piece: PieceIndex): void
 }
 
-/** What fetches from the registry for a node. */
+/** The registry side of a node. */
 export interface NodeOrigin {
   start(): void
   stop(): void
@@ -43,7 +43,7 @@ export interface SimLink {
   outgoing: Conn
 }
 
-/** A node: the shipped download and upload queue, and what the client would know around them. */
+/** A node: the shipped download and upload queue, with the client's state around them. */
 export class SimNode {
   readonly id: number
   readonly node: NodeId
@@ -54,12 +54,12 @@ export class SimNode {
   readonly uploads: UploadQueue
   /** Connections in the order in which they were opened: each as a source and as a lane. */
   readonly links: SimLink[] = []
-  /** Pieces that come from the registry. */
+  /** Pieces reserved for the registry. */
   readonly claimed = new Uint8Array(LAYOUT.pieceCount)
-  /** Peers that the tracker named and that have not been tried. */
+  /** Peers that the tracker named and that have not been dialled. */
   known: number[] = []
   inSockets = 0
-  /** Of each of the links, in their order: whose it is, and how many of its announcements were taken in. */
+  /** For each link, in order: the peer, and how many of its announcements were read. */
   readonly peerIds: number[] = []
   readonly #heard: number[] = []
   isUp = false
@@ -108,7 +108,7 @@ export class SimNode {
   addLink(link: SimLink): void {
     this.links.push(link)
     this.peerIds.push(link.other.id)
-    // Who has all asks for nothing, so proves nothing, and is told nothing (client/peer/peer-link.ts).
+    // A complete node requests nothing, so it proves nothing and is told nothing (client/peer/peer-link.ts).
     this.#heard.push(this.isWanting ? 0 : Number.POSITIVE_INFINITY)
   }
 
@@ -119,7 +119,7 @@ export class SimNode {
     this.links.splice(at, 1)[0]!.outgoing.close()
   }
 
-  /** Takes in what peers have announced since the last time: with each block, or at once when none is coming. */
+  /** Reads new announcements of peers: with each block, or at once when none is arriving. */
   listen(): void {
     const heard = this.#heard
     const announcements = this.#announcements
@@ -133,7 +133,7 @@ export class SimNode {
     }
   }
 
-  /** Downloads now. */
+  /** The node is downloading. */
   get isWanting(): boolean {
     return this.isUp && this.doneAtMs === undefined
   }

@@ -10,15 +10,15 @@ export interface SimOriginOptions {
   node: SimNode
   registry: Port
   tracker: SimTracker
-  /** The tracker named peers. @returns how many */
+  /** The tracker named peers. @returns their number */
   onPeers(): number
   onLeased(): void
   onPiece(piece: PieceIndex): void
 }
 
 /**
- * Carries out the client's plan of what a node fetches from the registry (client/origin/origin-plan.ts), without what goes wrong
- * there: a registry and a tracker that answer at once, and no credential that ends.
+ * Carries out the client's plan (client/origin/origin-plan.ts), without failures: registry and tracker answer at
+ * once, and no credential expires.
  */
 export class SimOrigin implements OriginView {
   readonly layout = LAYOUT
@@ -63,7 +63,7 @@ export class SimOrigin implements OriginView {
     return false
   }
 
-  /** A pull: one call that tells of peers and may come with a lease. */
+  /** A pull: one call that names peers and may yield a lease. */
   start(): void {
     this.#plan.start(this.#nowMs)
     this.#ask(true)

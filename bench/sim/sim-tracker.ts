@@ -21,9 +21,9 @@ export interface SimTrackerOptions {
   random(): number
 }
 
-/** The tracker's own policies and book of leases, around the state of one simulated swarm. */
+/** The tracker's own policies and leases, with the state of one simulated swarm. */
 export class SimTracker {
-  /** Calls that nodes made about the image: pulls, hashes and leases, completions. */
+  /** Calls about the image: pulls, hashes and leases, completions. */
   requests = 0
   readonly #options: SimTrackerOptions
   readonly #leases = new SwarmLeases([], () => ({ putLeases: [], dropLeases: [] }) as never)
@@ -79,8 +79,8 @@ export class SimTracker {
   }
 
   /**
-   * As tracker/calls/publish-hashes.ts answers: a lease, or when to ask again while some pieces have no hash or others
-   * fetch what is out of reach.
+   * Answers as tracker/calls/publish-hashes.ts does: a lease, or the time of the next call while some pieces have no
+   * hash or others fetch pieces out of reach.
    */
   lease(asker: { node: NodeId; position: number; nowMs: number; awaited: PieceRun[] }): {
     lease: LeaseRecord | undefined

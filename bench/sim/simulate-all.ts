@@ -4,13 +4,13 @@ import type { SimOptions, SimRun } from './simulate.ts'
 
 type Wanted = Omit<SimOptions, 'policy'>
 
-/** Of one run; 10,000 nodes with all their connections take a part of it. */
+/** Heap of one run; 10,000 nodes with all their connections use a part of it. */
 const HEAP_MIB_MAX = 6 * 1024
 
 /**
  * Simulates each, as many at a time as there are cores, the largest first.
- * @param onRun called as each ends
- * @returns in the order of `wanted`
+ * @param onRun called when a run ends
+ * @returns the runs in the order of `wanted`
  */
 export async function simulateAll(
   wanted: readonly Wanted[],

@@ -15,7 +15,7 @@ export interface SimOptions {
   nodes: number
   scenario: ScenarioName
   seed?: number
-  /** Instead of the shipped one. */
+  /** Replaces the shipped policy. */
   policy?: LeasePolicy
 }
 
@@ -23,7 +23,7 @@ export function simulate(options: SimOptions): SimRun {
   return summarise(options, simulateWorld(options))
 }
 
-/** @returns the world when every node that lives has the blob */
+/** @returns the world when every living node has the blob */
 export function simulateWorld({
   nodes,
   scenario,

@@ -16,21 +16,23 @@ import { HEARTBEAT_MS, SimTracker } from './sim-tracker.ts'
 
 /** Simulated time after which a run counts as hung. */
 const HUNG_MS = 60 * 60_000
-/** A lease holder that is to die does so within this. */
+/** A lease holder that is to die does so within this time. */
 const HOLDER_DIES_WITHIN_MS = 200
-/** What can happen to a node, as a number in the heap: its id times this, plus one of the below. */
+/**
+ * Number of event kinds of a node. In the heap an event is the node's id times this, plus one of the values below.
+ */
 const EVENT_KINDS = 4
 const EVENTS = { turn: 0, death: 1, sent: 2, received: 3 }
 
 export interface WorldOptions {
   plans: NodePlan[]
   policy: LeasePolicy
-  /** A tenth of the nodes that are given leases die soon after their first. */
+  /** A tenth of the nodes with leases die soon after their first. */
   doHoldersDie: boolean
   random(): number
 }
 
-/** One swarm from the first arrival until every node that lives has the blob. Invariant: time never goes back. */
+/** One swarm from the first arrival until every living node has the blob. Invariant: time never goes back. */
 export class World {
   readonly nodes: SimNode[]
   readonly tracker: SimTracker
@@ -149,7 +151,7 @@ export class World {
     else this.#tick(node)
   }
 
-  /** A pull: the node is listed, and hears of peers and perhaps of a lease. */
+  /** A pull: the node is listed, and receives peers and perhaps a lease. */
   #arrive(node: SimNode): void {
     const { random } = this.#options
     node.isUp = true
@@ -160,7 +162,7 @@ export class World {
       node.origin.start()
       this.#connect(node)
     } else this.tracker.completed(node.id)
-    // Nodes do not look around in step.
+    // A random phase: nodes do not tick in step.
     this.#heap.set(node.id * EVENT_KINDS + EVENTS.turn, this.nowMs + TICK_MS * random())
   }
 
@@ -168,7 +170,7 @@ export class World {
     if (this.nowMs >= node.heartbeatAtMs) this.#heartbeat(node)
     if (node.isWanting) {
       node.download.tick()
-      // A lane that has stalled keeps nobody waiting any more.
+      // A stalled lane no longer keeps others waiting.
       node.serve()
       node.origin.tick()
       this.#connect(node)
@@ -185,7 +187,7 @@ export class World {
     if (node.isWanting) this.#hearOfPeers(node)
   }
 
-  /** @returns how many were named */
+  /** @returns the number of named peers */
   #hearOfPeers(node: SimNode): number {
     const peers = this.tracker.peersFor(node.id)
     if (node.links.length < DIALS_MAX) node.known = peers
@@ -256,7 +258,7 @@ export class World {
     this.#heap.delete(node.id * EVENT_KINDS + EVENTS.turn)
     node.origin.stop()
     for (const { other } of [...node.links]) this.#unlink(node, other)
-    // It is handed out until it has been missed for long enough; whoever dials it meanwhile finds nobody.
+    // It is handed out until it has missed enough heartbeats; nodes that dial it meanwhile find nobody.
     this.#dead.push({ node: node.id, atMs: this.nowMs + HEARTBEATS_MISSED_MAX * HEARTBEAT_MS })
   }
 

@@ -3,8 +3,8 @@ import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls'
 import { BenchPeerError } from '../measure/errors.ts'
 
 /**
- * A kept-alive HTTP/1.1 connection that costs next to nothing, so that the load generator leaves the machine to the
- * tracker: one request at a time, given as bytes; answers must have a Content-Length.
+ * A kept-alive HTTP/1.1 connection that costs almost nothing, so that the load generator leaves the machine to the
+ * tracker. It sends one prepared request at a time; answers must have a Content-Length.
  */
 
 const HEAD_END = Buffer.from('\r\n\r\n')
@@ -30,7 +30,7 @@ export class HttpConnection {
   }
 
   /**
-   * @param request all of it, head and body
+   * @param request the whole request, head and body
    * @returns the body of the answer
    * @throws BenchPeerError when the answer is not 200
    */

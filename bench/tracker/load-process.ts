@@ -8,9 +8,9 @@ import { HttpConnection, postRequest } from './http-connection.ts'
 import type { LoadSettings, MeasureQuestion } from './questions.ts'
 import { type Operation, p99Of, type Sample } from './report.ts'
 
-/** The load generator: nodes that each ask one thing after the other, over a connection of their own. */
+/** The load generator: nodes that send one request after the other, each over its own connection. */
 
-/** One heartbeat in so many is of a node that downloads, and asks for peers. */
+/** One heartbeat in this many is of a downloading node, and asks for peers. */
 const HEARTBEATS_PER_PEER_QUESTION = 8
 const LISTEN_PORT = 7071
 /** Nodes that join at the same time: more would only wait for their handshakes. */
@@ -18,7 +18,7 @@ const JOINING_MAX = 64
 
 let settings: LoadSettings
 const connections: HttpConnection[] = []
-/** Requests for grants that were not sent yet: each has a key and a token of its own. */
+/** Unsent requests for grants: each has its own key and token. */
 const grants: Buffer[] = []
 let heartbeats: Buffer[] = []
 
@@ -74,14 +74,14 @@ async function prepare({ tokens }: { tokens: string[] }) {
   return { prepared: grants.length }
 }
 
-/** What a node with nothing new says, and what one that downloads says. */
+/** The heartbeats of a node with nothing new and of a downloading node. */
 async function makeHeartbeats(): Promise<Buffer[]> {
   return Array.from({ length: HEARTBEATS_PER_PEER_QUESTION }, (_, index) =>
     postRequest('/v1/heartbeat', heartbeat({ wantsPeers: index === 0 ? swarms().slice(0, 1) : [] })),
   )
 }
 
-/** The node holds the whole of everything: a full inventory, sent once. */
+/** A full inventory, sent once: the node holds every blob completely. */
 function inventory(): Buffer {
   const holds = swarms().map((swarm) => ({ swarm, isSeed: true }))
   return postRequest('/v1/heartbeat', heartbeat({ isFullInventory: true, holds }))
@@ -107,7 +107,7 @@ function swarms() {
   return settings.images.flat().map((blob) => swarmIdOf({ cluster, registry, ...blob }))
 }
 
-/** Ends early when every prepared grant has been sent; the time is what it took. */
+/** Ends early when every prepared grant has been sent; the result has the time that this took. */
 async function measure({ operation, seconds }: MeasureQuestion): Promise<Sample> {
   const startedMs = performance.now()
   const untilMs = startedMs + seconds * 1000

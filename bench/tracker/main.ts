@@ -12,17 +12,20 @@ import type { LoadSettings, RegistryAnswer } from './questions.ts'
 import { OPERATIONS, renderTracker, type Sample, summariseSamples, type TrackerReport } from './report.ts'
 import { startTrackerProcess } from './tracker-process.ts'
 
-/** `npm run bench:tracker`: what one tracker process answers in a second. */
+/** `npm run bench:tracker`: how many requests one tracker process answers in a second. */
 
 const REGISTRY_PROGRAM = join(import.meta.dirname, 'registry-process.ts')
 const LOAD_PROGRAM = join(import.meta.dirname, 'load-process.ts')
 const CERTIFICATE_SECONDS = 24 * 3600
 const IMAGES = 16
 const BLOB_BYTES = 64 * 2 ** 20
-/** Prepared per second of measuring; a faster tracker ends its measurement early. */
+/** Prepared per second of measurement; a faster tracker ends its measurement early. */
 const GRANTS_PREPARED_PER_SECOND = 3_000
 const TOKENS_PER_QUESTION = 2_000
-/** A tracker runs for days: its first thousands of requests, while its code is still compiled, are not measured. */
+/**
+ * Time that does not count: a tracker runs for days, and Node still compiles the code of the first thousands of
+ * requests.
+ */
 const WARM_UP_SECONDS = 4
 
 interface Bench {
@@ -97,7 +100,7 @@ function imagesOf(blobs: number): LoadSettings['images'] {
   )
 }
 
-/** The operations take turns, so that what else the machine does falls on both. */
+/** The operations take turns, so that other work of the machine affects both. */
 async function runRounds(bench: Bench, { seconds, rounds }: TrackerBenchOptions): Promise<Sample[]> {
   const samples: Sample[] = []
   await measureEach(bench, WARM_UP_SECONDS)

@@ -5,18 +5,18 @@ import { UsageError } from '../../core/errors.ts'
 export interface TrackerBenchOptions {
   isJson: boolean
   isHelp: boolean
-  /** How long each operation is measured in each round. */
+  /** Length of one operation's measurement in each round. */
   seconds: number
   rounds: number
   /** Nodes, each with its own certificate and one kept-alive connection. */
   connections: number
-  /** Blobs of the image that a grant is asked for. */
+  /** Blobs of the image in each grant. */
   blobs: number
   /** The registry's token key is not configured: the tracker asks the registry about every token. */
   isProbed: boolean
-  /** Where the tracker's CPU profile goes when it ends; undefined: none is taken. */
+  /** Folder for the tracker's CPU profile; undefined: none is taken. */
   profileFolder: string | undefined
-  /** Everything is put below this existing folder and removed at the end. */
+  /** Existing folder; files go below it and are removed at the end. */
   folder: string
 }
 
@@ -31,13 +31,13 @@ Pull grants and heartbeats per second of one \`shoal tracker\` process over kept
 
   --json                  One JSON document on standard output; progress goes to standard error.
   --seconds <number>      Length of a measurement. Default: 8.
-  --rounds <number>       Measurements of each operation, in turns; medians are told. Default: 3.
+  --rounds <number>       Measurements of each operation, in turns; the report has their medians. Default: 3.
   --connections <number>  Nodes, each with one connection. Default: 32.
   --blobs <number>        Blobs in each pull. Default: 1.
-  --probed                The registry's token key is not configured: every token is one request to it.
+  --probed                The registry's token key is not configured: every token causes one request to it.
   --profile <folder>      Writes a CPU profile of the tracker there. The figures are then lower.
-  --folder <path>         Where the tracker's data goes. Default: the system's folder for temporary files.
-  --help                  Prints this.
+  --folder <path>         Folder for the tracker's data. Default: the system's folder for temporary files.
+  --help                  Prints this text.
 `
 
 /** @throws UsageError */

@@ -3,7 +3,7 @@ import type { RegistryHost } from '../../core/repository.ts'
 import type { TokenKeysAnswer } from '../measure/blob-registry.ts'
 import type { Operation } from './report.ts'
 
-/** What the benchmark's own processes are asked. */
+/** Questions to the benchmark's own processes, with their answers. */
 
 export interface RegistryAnswer {
   host: RegistryHost
@@ -16,7 +16,7 @@ export interface LoadSettings {
   joinToken: string
   connections: number
   registry: RegistryHost
-  /** Images that pulls are asked for, each a list of blobs. */
+  /** Images to request grants for, each a list of blobs. */
   images: { digest: Digest; bytes: number }[][]
 }
 

@@ -4,7 +4,7 @@ import { median } from '../measure/median.ts'
 export const OPERATIONS = ['grant', 'heartbeat'] as const
 export type Operation = (typeof OPERATIONS)[number]
 
-/** What one measurement saw. */
+/** The result of one measurement. */
 export interface Sample {
   operation: Operation
   answers: number
@@ -21,13 +21,13 @@ export interface TrackerRun {
   p99Ms: number
 }
 
-/** What `--json` prints. */
+/** The document of `--json`. */
 export interface TrackerReport {
   machine: Machine<{ seconds: number; rounds: number; connections: number; blobs: number }>
   runs: TrackerRun[]
 }
 
-/** Least answers per second of one tracker process. */
+/** Minimum of answers per second of one tracker process. */
 const BARS: Record<Operation, number> = { grant: 1_000, heartbeat: 5_000 }
 
 export function summariseSamples(samples: readonly Sample[]): TrackerRun[] {

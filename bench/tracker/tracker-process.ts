@@ -84,7 +84,7 @@ function writeConfig(settings: TrackerSettings, port: number, adminPort: number)
   return write('config.json', JSON.stringify(config))
 }
 
-/** Asks until the tracker has started. @returns the join token */
+/** Retries until the tracker has started. @returns the join token */
 async function makeCluster(
   access: Parameters<typeof createCluster>[0],
   ended: Promise<string>,

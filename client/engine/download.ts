@@ -24,34 +24,36 @@ import { dueSince, SNUBBED_MS, Stalls } from './stalls.ts'
 export type { Assembly, Source, SourceLimits, SourcePort } from './source.ts'
 
 export interface DownloadOptions {
-  /** This one. */
+  /** This node. */
   node: NodeId
   layout: PieceLayout
   have: Bitfield
   buffers: Pick<PieceBufferShare, 'acquire' | 'release'>
-  /** False for pieces that must not be asked of peers: no hash yet, or this node fetches them from the registry. */
+  /**
+   * False for pieces that must not be requested from peers: no hash yet, or this node fetches them from the registry.
+   */
   isAskable(piece: PieceIndex): boolean
-  /** First piece that a reader waits for; undefined when no one reads in order. */
+  /** First piece that a reader waits for; undefined when nobody reads in order. */
   position(): number | undefined
-  /** A piece is whole: verify it, then call `settle`. */
+  /** The piece is complete: verify it, then call `settle`. */
   onPiece(assembly: Assembly): void
   nowMs(): number
   random(): number
-  /** Of what this node takes in. */
+  /** Limit of incoming bytes. */
   limit: RateLimit
-  /** Calls `fillAll` after so many ms; once, however often it is asked for meanwhile. */
+  /** Calls `fillAll` after `delayMs`, once, however often it is called meanwhile. */
   wait(delayMs: number): void
 }
 
-/** Blocks that nobody asked for, per peer, before it is banned: a window's worth may cross a cancel. */
+/** Unrequested bytes accepted from one peer before it is banned: a window of blocks may cross a cancel. */
 const UNASKED_BYTES_MAX = 8 * 1024 * 1024
 /** New requests go out when less than this share of the window is outstanding. */
 const REFILL_BELOW_SHARE = 3 / 4
 
 /**
- * Decides which blocks to ask whom for. No sockets, no clock of its own. Invariants: a piece is under way from one source
- * at most, in the end game from two, and from up to six when nothing comes; every buffer belongs to exactly one assembly
- * and goes back to the pool when that is settled or abandoned; nothing is asked for while `isPaused`.
+ * Decides which blocks to request from which peer. No sockets, no clock of its own. Invariants: a piece is in flight
+ * from one source, in the end game from two, and from up to six when nothing arrives; each buffer belongs to exactly
+ * one assembly and returns to the pool when that is settled or abandoned; no request goes out while `isPaused`.
  */
 export class Download {
   isPaused = true
@@ -60,17 +62,20 @@ export class Download {
   readonly inFlight: InFlight
   readonly verifying = new Set<PieceIndex>()
   /**
-   * How often a piece may have become one to be asked for, or a source one to be asked. Looking in vain through all
-   * pieces of all sources whenever a block comes would be most of what a large swarm costs.
+   * Counts the events after which a piece or a source may have become available. A search is repeated only after such
+   * an event: a vain search through all pieces of all sources on each block would dominate the cost of a large swarm.
    */
   #changes = 0
-  /** At which of these changes everything that could be had was under way; -1 when it may not be. */
+  /** Value of `#changes` when every available piece was in flight; -1 when that may not hold. */
   #endGameAt = -1
-  /** The piece for which it was not the end game when that was asked last. */
+  /** The piece that was still waiting at the last check for the end game. */
   #waitingPiece = 0 as PieceIndex
   readonly pace: Pace
   readonly stalls: Stalls
-  /** Pieces of which one source let others off: once each, or a few could keep a piece from who would bring it. */
+  /**
+   * Pieces whose requests to other sources were cancelled because one source began. Once per piece: otherwise a few
+   * sources could keep a piece from the one that would deliver it.
+   */
   readonly #letOff = new Set<PieceIndex>()
 
   constructor(options: DownloadOptions) {
@@ -114,14 +119,14 @@ export class Download {
       source.exhaustedAt = -1
       this.#endGameAt = -1
     }
-    // It is no downloader any more, for whose sake seeds are spared.
+    // The source has become a seed. Seeds are no longer spared on its account.
     if (isNews && source.offered.isFull) this.#changes += 1
     if (isLetOff) this.#refill()
     else if (isUseful) this.#fill(source)
     return isNews
   }
 
-  /** A seed that has sent nothing of the piece yet need not: another downloader has it now. */
+  /** Cancels the piece at a seed that has sent nothing of it yet: another downloader has it now. */
   #letSeedOff(piece: PieceIndex, other: Source): boolean {
     if (!other.isUnchoked || other.isSnubbed || other.offered.isFull) return false
     const isWaiting = (assembly: Assembly) => assembly.source.offered.isFull && !hasBegun(assembly)
@@ -133,12 +138,12 @@ export class Download {
 
   unchoked(source: Source): void {
     source.isUnchoked = true
-    // What only this one has is within reach now, and seeds need not be spared any more where it is one of them.
+    // Pieces that only this source has are within reach now. If it is a seed, the others need not be spared any more.
     this.#changes += 1
     this.#fill(source)
   }
 
-  /** BEP 6: choking lets queued requests be answered with reject; they are given up here and now. */
+  /** BEP 6: a choking peer may answer queued requests with reject. They are given up at once. */
   choked(source: Source): void {
     source.isUnchoked = false
     for (const assembly of [...source.assemblies]) this.#abandon(assembly, false)
@@ -146,15 +151,15 @@ export class Download {
   }
 
   /**
-   * @returns where the block goes; undefined for one that was cancelled and is not taken in
-   * @throws PeerProtocolError when blocks come that were never asked for
+   * @returns where the block goes; undefined for a cancelled block that is not accepted
+   * @throws PeerProtocolError when blocks arrive that were never requested
    */
   blockStarts(source: Source, block: BlockAddress): Uint8Array | undefined {
     source.arriving = undefined
     this.#takeBack(source, block)
     if (source.cancelled.take(block)) {
-      // Nobody is idle whose link still brings what was asked for once, and it says how fast that link is: where all is
-      // cancelled before it comes, nothing else does.
+      // A link that still carries cancelled blocks is not idle, and its rate counts. Otherwise the rate would be
+      // unknown when all requests are cancelled before they arrive.
       this.#received(block.length)
       return undefined
     }
@@ -165,17 +170,17 @@ export class Download {
       source.arriving = { assembly, begin: block.begin, sinceMs: this.#options.nowMs() }
       return assembly.buffer.bytes.subarray(block.begin, block.begin + block.length)
     }
-    // Small ones cost as much to take in.
+    // A small block costs as much to receive.
     source.unaskedBytes += Math.max(block.length, BLOCK_BYTES_FOREIGN)
-    if (source.unaskedBytes > UNASKED_BYTES_MAX) throw new PeerProtocolError('blocks that nobody asked for')
+    if (source.unaskedBytes > UNASKED_BYTES_MAX) throw new PeerProtocolError('too many unrequested blocks')
     return undefined
   }
 
   /**
-   * What is cancelled and comes all the same, since it was in the other side's socket, is taken in while the piece is still
-   * missing and nothing of it comes from elsewhere: else it takes as much of this node's link in vain, and that again from
-   * another (1,000 nodes in simulation that come one by one: 7.5 MiB of 128 each, 2.3 with this). The price: whoever sends
-   * one block and no more keeps a piece from another for as long as one stalls, once.
+   * Accepts a piece that arrives after its cancellation, while it is still missing and no other source has begun to
+   * send it. It was in the other side's socket already; dropped, it would use this link twice (1,000 nodes in
+   * simulation that arrive one after the other: 7.5 of 128 MiB wasted per node, 2.3 with this). Cost: a source that
+   * sends one block and stops can delay a piece for one stall, once.
    */
   #takeBack(source: Source, block: BlockAddress): void {
     const piece = block.piece as PieceIndex
@@ -202,7 +207,7 @@ export class Download {
     if (!assembly || !this.inFlight.answered(assembly, block.begin)) return
     const isLetOff = assembly.receivedBytes === 0 && this.#letOthersOff(assembly)
     assembly.receivedBytes += block.length
-    // One block of what it was told to stop does not make it one to be asked again.
+    // One block of a cancelled piece does not make a snubbed source usable again.
     if (!assembly.isTakenBack || assembly.receivedBytes === assembly.length) this.#setSnubbed(source, false)
     source.window.received(block.length, this.#options.nowMs())
     this.#received(block.length)
@@ -212,7 +217,7 @@ export class Download {
   }
 
   /**
-   * BEP 6: the peer will not serve this block. The piece goes to someone else.
+   * BEP 6: the peer will not serve this block. The piece goes to another source.
    * @returns true when it only answers a cancel
    */
   rejected(source: Source, block: BlockAddress): boolean {
@@ -222,14 +227,14 @@ export class Download {
     )
     if (!assembly) return false
     if (assembly.isTakenBack) {
-      // The answer to the cancel, after all.
+      // The reject answers the cancel after all.
       this.inFlight.answered(assembly, block.begin)
       this.#abandon(assembly, false)
       this.#refill()
       return true
     }
     this.sources.withdraw(source, assembly.piece)
-    // Or it could take requests back from seeds, time and again, by announcing what it then rejects.
+    // Otherwise a source could take requests from seeds again and again by announcing pieces that it then rejects.
     this.#setSnubbed(source, true)
     source.snubEndsAtMs = Number.POSITIVE_INFINITY
     this.inFlight.answered(assembly, block.begin)
@@ -238,7 +243,7 @@ export class Download {
     return false
   }
 
-  /** The verdict on a piece that `onPiece` handed out. */
+  /** Call with the verdict on a piece that `onPiece` handed out. */
   settle(assembly: Assembly): void {
     this.verifying.delete(assembly.piece)
     this.#options.buffers.release(assembly.buffer)
@@ -247,7 +252,7 @@ export class Download {
     this.#refill()
   }
 
-  /** The piece comes from elsewhere, or is here: whatever is under way for it stops. */
+  /** The piece is stored or comes from elsewhere: cancels every request for it. */
   giveUp(piece: PieceIndex): void {
     for (const assembly of [...this.inFlight.of(piece)]) this.#abandon(assembly, true)
   }
@@ -259,7 +264,7 @@ export class Download {
   }
 
   resume(): void {
-    // Nothing was asked for meanwhile.
+    // No request was open during the pause.
     if (this.isPaused) this.stalls.moved(this.#options.nowMs())
     this.isPaused = false
     this.fillAll()
@@ -269,12 +274,12 @@ export class Download {
     return this.inFlight.has(piece) || this.verifying.has(piece)
   }
 
-  /** How long no block that was asked for has come, and no piece within reach that was not, in ms. */
+  /** Time since a requested block arrived or a piece came within reach, in ms. */
   idleMs(): number {
     return this.stalls.idleMs(this.#options.nowMs())
   }
 
-  /** Where this node stands among the downloaders at work that it knows of. */
+  /** Rank of this node among the active downloaders that it knows. */
   place(): { at: number; of: number } {
     return this.sources.placeOf(this.#options.node, this.#options.nowMs())
   }
@@ -289,7 +294,7 @@ export class Download {
     return this.sources.availability[piece]!
   }
 
-  /** Call a few times a second: takes pieces from sources that stall, where someone else offers them. */
+  /** Call a few times a second. Takes stalled pieces from their sources where another source offers them. */
   tick(): void {
     const nowMs = this.#options.nowMs()
     for (const source of this.sources) if (nowMs >= source.snubEndsAtMs) this.#setSnubbed(source, false)
@@ -298,20 +303,21 @@ export class Download {
       assembly.source.snubEndsAtMs = nowMs + SNUBBED_MS
       this.#abandon(assembly, true)
     }
-    // What is spared otherwise may be asked for now.
+    // Sources that are otherwise spared may be asked now.
     if (this.#isIdle) this.#changes += 1
     this.#refill()
   }
 
-  /** Pieces may be asked for that were not before: their hashes are known, or they do not come from elsewhere. */
+  /** Pieces may have become available: their hashes are known now, or they no longer come from the registry. */
   fillAll(): void {
     this.#changes += 1
     this.#refill()
   }
 
   /**
-   * Where not all can be asked, those go first that are asked for least: what waits at one must not keep others idle. Last
-   * those that stalled: what was just taken from one must not go back to it. What was begun goes on without room, too.
+   * Fills the sources with the fewest outstanding bytes first, so that one long queue does not leave others idle.
+   * Snubbed sources come last: a piece that was just taken from one must not return to it. Begun pieces continue
+   * without room, too.
    */
   #refill(): void {
     if (this.isPaused) return
@@ -346,13 +352,13 @@ export class Download {
     if (this.isPaused || !source.isUnchoked) return
     if (source.outstandingRequests === 0) source.window.resume(this.#options.nowMs())
     this.pace.resume(this.#options.nowMs())
-    // A quarter of the window at a time: one write, and one TLS record, for several requests.
+    // Refill a quarter of the window at a time: one write and one TLS record carry several requests.
     if (source.outstandingBytes > source.window.bytes * REFILL_BELOW_SHARE) return
     while (
       source.outstandingBytes < source.window.bytes &&
       source.outstandingRequests < source.limits.requestsMax
     ) {
-      // Before a piece begins: its own wait must not count as its source's.
+      // Checked before a piece begins: this node's own rate limit must not count as its source's delay.
       const delayMs = this.#options.limit.waitMs()
       if (delayMs > 0) {
         this.#options.wait(delayMs)
@@ -395,7 +401,7 @@ export class Download {
   }
 
   #pickOpen(source: Source): PieceIndex | undefined {
-    // While nothing comes: rather of a seed, or of one that stalled, than not at all.
+    // While nothing arrives, seeds and snubbed sources are better than none.
     const isIdle = this.#isIdle
     const view: PickView = {
       pieceCount: this.#options.layout.pieceCount,
@@ -408,7 +414,8 @@ export class Download {
     if (!source.offered.isFull) return pickPiece(source.offered, view)
     const { at, of } = this.place()
     const isTaken = (piece: PieceIndex) => piece % of !== at || view.isTaken(piece)
-    // A share is nobody else's, so it comes in the reader's order; what falls to others is taken far from where they are.
+    // Nobody else fetches this node's share, so it follows the reader's order. Pieces of other shares are picked at
+    // random, far from where their owners are.
     return (
       nearestPiece(source.offered, { ...view, isTaken }) ??
       pickPiece(source.offered, { ...view, position: undefined })
@@ -419,7 +426,7 @@ export class Download {
     return !this.#options.have.has(piece) && !this.isInFlight(piece) && this.#options.isAskable(piece)
   }
 
-  /** Of what is under way from others, when there is nothing else to ask this one for. */
+  /** A piece that is in flight from others, when nothing else can be requested from this source. */
   #pickAgain(source: Source): PieceIndex | undefined {
     if (source.assemblies.length > 0 || !this.#isEndGame()) return undefined
     const nowMs = this.#options.nowMs()
@@ -432,7 +439,7 @@ export class Download {
     })
   }
 
-  /** @returns true when there were others */
+  /** @returns true when requests to other sources were cancelled */
   #letOthersOff(begun: Assembly): boolean {
     const others = this.#letOff.has(begun.piece) ? [] : othersToLetOff(begun, this.inFlight.of(begun.piece))
     if (others.length === 0) return false
@@ -454,7 +461,7 @@ export class Download {
     return true
   }
 
-  /** It could be asked for, and is not. */
+  /** The piece could be requested now and is not in flight. */
   #isWaiting(piece: PieceIndex): boolean {
     return this.#isToBeAsked(piece) && this.sources.isWithinReach(piece)
   }
@@ -481,12 +488,12 @@ export class Download {
     this.#options.onPiece(assembly)
   }
 
-  /** @param isTold cancels go out; not to a source that is gone or choked us */
+  /** @param isTold sends cancels; false for a source that is gone or choked us */
   #abandon(assembly: Assembly, isTold: boolean): void {
     const { source, piece } = assembly
     const arrivingBegin = source.arriving?.assembly === assembly ? source.arriving.begin : undefined
     if (arrivingBegin !== undefined) {
-      // Its buffer is about to be used for something else.
+      // Its buffer is about to be reused.
       source.arriving = undefined
       source.port.discardBlock()
       this.inFlight.answered(assembly, arrivingBegin)

@@ -1,35 +1,38 @@
 import type { PieceIndex } from '../../core/metainfo.ts'
 import { type Assembly, hasBegun, type Source } from './source.ts'
 
-/** Sources that a piece is asked of at the same time, in the end game. */
+/** Sources that a piece is requested from at the same time in the end game. */
 const SOURCES_MAX = 2
 /**
- * Further sources asked in the time after which a piece is late, while something comes: a pause of 300 ms had a node ask for
- * eight or twelve pieces twice, which filled its link for the next second and a half.
+ * Further requests within the time after which a piece is late, while blocks arrive. Without this bound, a pause of
+ * 300 ms made a node request eight to twelve pieces twice, which filled its link for the next second and a half.
  */
 const FURTHER_MAX = 3
-/** Without a block for so long anybody is asked: seeds that were spared, whoever stalled, and whatever is outstanding elsewhere. */
+/**
+ * After this time without a block any source is asked: spared seeds, snubbed sources, and for pieces in flight
+ * elsewhere.
+ */
 export const IDLE_MS = 1_000
-/** Sources that a piece is asked of when nothing comes: SOURCES_MAX more for each IDLE_MS. */
+/** Sources that a piece is requested from when nothing arrives: SOURCES_MAX more for each IDLE_MS. */
 export const SOURCES_IDLE_MAX = 6
-/** What is late is asked of a further source only while less than this share of it is here. */
+/** A late piece is requested again only while less than this share of it has arrived. */
 const BELOW_SHARE = 1 / 2
 
 export interface EndGameView {
-  /** Of each piece that is under way: from whom, the first that was asked first. */
+  /** For each piece in flight its assemblies, in the order of their requests. */
   inFlight: ReadonlyMap<PieceIndex, readonly Assembly[]>
   nowMs: number
-  /** How long nothing has come. */
+  /** Time since anything arrived, in ms. */
   idleMs: number
   isVerifying(piece: PieceIndex): boolean
-  /** How long a piece may take before it is late, in ms; endless while this node's link is full. */
+  /** Time after which a piece is late, in ms; infinite while this node's link is full. */
   lateAfterMs(assembly: Assembly): number
 }
 
 /**
- * When everything that can be had is under way: what a further source is asked for, as well as another. That is what has
- * been under way the longest, when it is late, or nothing comes at all: then more and more sources are asked, since what
- * is taken from one for another may go in a circle. Pure.
+ * Chooses a piece that a further source is asked for, when every available piece is in flight: the one longest in
+ * flight, if it is late or nothing arrives. While nothing arrives, the number of sources grows: moving a piece from
+ * one source to the next could go in a circle. Pure.
  */
 export function pickDuplicate(source: Source, view: EndGameView): PieceIndex | undefined {
   const { nowMs, idleMs } = view
@@ -45,8 +48,8 @@ export function pickDuplicate(source: Source, view: EndGameView): PieceIndex | u
 }
 
 /**
- * Of one piece: those from which nothing has come yet, when another begins, need not bring it. Without BEP 6 they are not
- * stopped: what came all the same would count as what nobody asked for.
+ * Assemblies of the piece that have received nothing when another begins: they can be cancelled. Without BEP 6 they
+ * are not: a block that arrives after the cancel would count as unrequested.
  */
 export function othersToLetOff(begun: Assembly, assemblies: readonly Assembly[]): Assembly[] {
   return assemblies.filter((other) => other !== begun && other.source.limits.hasFast && !hasBegun(other))
@@ -65,14 +68,14 @@ function oldestFor(source: Source, { inFlight, isVerifying, idleMs }: EndGameVie
     if (!first || assemblies.length >= assembliesMax) continue
     if (assemblies.some((other) => other.source === source)) continue
     if (!source.offered.has(piece) || isVerifying(piece)) continue
-    // Half of one that stalls must not keep those from being asked for that wait.
+    // A half-received piece that stalls must not hide others that wait.
     if (!isIdle && first.receivedBytes >= first.length * BELOW_SHARE) continue
     if (!oldest || first.startedAtMs < oldest.startedAtMs) oldest = first
   }
   return oldest
 }
 
-/** How many sources were asked for what another was asked for before. */
+/** Number of further requests for pieces that were in flight already. */
 function furtherSince({ inFlight }: EndGameView, sinceMs: number): number {
   let count = 0
   for (const [, ...further] of inFlight.values())

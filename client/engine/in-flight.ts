@@ -2,9 +2,9 @@ import type { PieceIndex } from '../../core/metainfo.ts'
 import type { Pace } from './pace.ts'
 import type { Assembly } from './source.ts'
 
-/** The book of what is under way. Invariant: what sources and pace count as outstanding is the sum of what stands in it. */
+/** The pieces in flight. Invariant: the outstanding bytes of sources and pace equal the sum of its entries. */
 export class InFlight {
-  /** Of each piece from whom it comes, the first that was asked first. */
+  /** For each piece its assemblies, in the order of their requests. */
   readonly #byPiece = new Map<PieceIndex, Assembly[]>()
   readonly #pace: Pace
 
@@ -32,7 +32,7 @@ export class InFlight {
     else this.#byPiece.set(assembly.piece, [assembly])
   }
 
-  /** Its next block is asked for. @returns where that begins */
+  /** Records a request for the next block. @returns where it begins */
   asked(assembly: Assembly, length: number): number {
     const begin = assembly.requestedBytes
     assembly.outstanding.set(begin, length)
@@ -42,7 +42,7 @@ export class InFlight {
     return begin
   }
 
-  /** A block of it is here, or will not come. @returns false when it was not asked for */
+  /** A block arrived or will not arrive. @returns false when it was not requested */
   answered({ source, outstanding }: Assembly, begin: number): boolean {
     const length = outstanding.get(begin)
     if (length === undefined) return false
@@ -53,7 +53,7 @@ export class InFlight {
     return true
   }
 
-  /** All blocks that were asked for have been answered. */
+  /** Call when every requested block has been answered. */
   remove(assembly: Assembly): void {
     const { assemblies } = assembly.source
     this.#pace.inFlightBytes -= assembly.length

@@ -1,15 +1,18 @@
-/** The rate of what comes in is a mean over at least so long. */
+/** The current rate is a mean over at least this time. */
 const MEAN_MS_MIN = 300
-/** And over no fewer blocks, however long those take. */
+/** And over at least this many blocks, however long they take. */
 const MEAN_BLOCKS_MIN = 4
-/** The best rate is that of a window of so long: in shorter ones what waited in the kernel comes at once. */
+/**
+ * The best rate is taken over windows of this length: in shorter ones, bytes that waited in the kernel arrive at
+ * once.
+ */
 const BEST_WINDOW_MS = 1_000
-/** How much of the best rate is believed from window to window: links become slower, too. */
+/** Share of the best rate that is kept from window to window: links become slower, too. */
 const BEST_KEPT_SHARE = 0.98
-/** A link is full while at least this share of the best rate comes in. */
+/** A link is full while at least this share of the best rate arrives. */
 const FULL_SHARE = 1 / 2
 
-/** Whether a link is full, as far as can be seen from what comes in. Pure: the clock is passed in, in ms. */
+/** Tells from the incoming rate whether the link is full. Pure: the clock is passed in, in ms. */
 export class LinkRate {
   #bestBytesPerMs = 0
   #windowBytes = 0
@@ -23,7 +26,7 @@ export class LinkRate {
     this.#receivedAtMs = nowMs
   }
 
-  /** Call before anything is asked for when nothing is: a pause says nothing about the link. */
+  /** Call before the first request after a pause: a pause says nothing about the link. */
   resume(nowMs: number): void {
     if (nowMs - this.#receivedAtMs < BEST_WINDOW_MS) return
     this.#windowBytes = 0
@@ -43,7 +46,7 @@ export class LinkRate {
     this.#receivedAtMs = nowMs
   }
 
-  /** Not much less comes in than has come in before. False as well before that is known. */
+  /** The rate is close to the best one. False also while that is unknown. */
   isFull(nowMs: number): boolean {
     return this.#bestBytesPerMs > 0 && this.#meanAt(nowMs) >= FULL_SHARE * this.#bestBytesPerMs
   }

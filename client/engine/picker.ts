@@ -1,39 +1,40 @@
 import type { PieceIndex } from '../../core/metainfo.ts'
 import type { Bitfield } from '../store/bitfield.ts'
 
-/** Share of the pieces, from the consumer's position on, inside which the rarest goes first. */
+/** Share of the pieces, from the reader's position on, within which the rarest goes first. */
 const WINDOW_SHARE = 1 / 8
 /**
- * A piece that at most this share of the peers offer comes first, wherever it is: else those at the end of a blob stay
- * with whoever read them from the registry until all others have arrived there, and then all wait for him (1,000 nodes
- * in simulation: 1.60 times the limit, 1.3 with it).
+ * A piece that at most this share of the peers offer comes first, wherever it is. Otherwise the pieces at the end of
+ * a blob stay with the node that read them from the registry until all others arrive there and wait for it (1,000
+ * nodes in simulation: 1.60 times the limit, 1.3 with it).
  */
 const RARE_SHARE = 1 / 10
-/** Small blobs have few pieces; below this there would be nothing to choose from. */
+/** Small blobs have few pieces; a smaller window would leave no choice. */
 const WINDOW_PIECES_MIN = 8
 
-/** A piece is rare when at most so many of these peers offer it; may be a fraction. */
+/** A piece is rare when at most this many of the peers offer it. May be a fraction. */
 export function rareMax(peers: number): number {
   return peers * RARE_SHARE
 }
 
 export interface PickView {
   pieceCount: number
-  /** First piece that the consumer still waits for; undefined when no one is reading (then: pure rarest first). */
+  /** First piece that the reader still waits for; undefined when nobody reads (then: pure rarest first). */
   position: number | undefined
-  /** Pieces that must not be asked for: had, in flight, or leased to this node. */
+  /** Pieces that must not be requested: stored, in flight, or leased to this node. */
   isTaken(piece: PieceIndex): boolean
   /** How many connected peers have the piece. */
   availability: Uint16Array
-  /** How many there are. */
+  /** Number of connected peers. */
   sources: number
   /** In [0, 1); breaks ties between equally rare pieces. */
   random(): number
 }
 
 /**
- * Chooses the next piece to ask a peer for: one that hardly anybody offers; else the rarest inside a window from the consumer's position, or in the first
- * window after it in which the peer offers something: a consumer that gets most of a blob at the end is done late. Pure.
+ * Chooses the next piece to request from a peer: a rare one; else the rarest inside a window from the reader's
+ * position, or inside the first later window in which the peer offers something. A reader that gets most of a blob at
+ * the end finishes late. Pure.
  */
 export function pickPiece(offered: Bitfield, view: PickView): PieceIndex | undefined {
   if (view.position === undefined) return rarest(offered, view, 0, view.pieceCount)
@@ -47,7 +48,7 @@ export function pickPiece(offered: Bitfield, view: PickView): PieceIndex | undef
   return rarest(offered, view, 0, view.position)
 }
 
-/** The piece that the consumer needs first, of those that may be asked for. Pure. */
+/** The available piece that the reader needs first. Pure. */
 export function nearestPiece(
   offered: Bitfield,
   { pieceCount, position = 0, isTaken }: PickView,

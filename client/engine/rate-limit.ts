@@ -1,4 +1,4 @@
-/** How much may pass at once after a pause: a tenth of a second's worth, but at least two large blocks. */
+/** Time whose bytes may pass at once after a pause. */
 const BURST_SECONDS = 0.1
 /** Two large blocks: less would never let one pass whole. */
 const BURST_BYTES_MIN = 256 * 1024
@@ -32,7 +32,7 @@ export class RateLimit {
     return this.#leftBytes > 0 ? 0 : Math.ceil(-this.#leftBytes / this.#bytesPerMs) + 1
   }
 
-  /** Bytes pass. The last may overdraw, so that no block is larger than the bucket. */
+  /** Bytes pass. The last block may overdraw: it may be larger than the bucket. */
   spend(bytes: number): void {
     this.#leftBytes -= bytes
   }

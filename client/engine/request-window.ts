@@ -1,11 +1,11 @@
-/** Bytes on their way from one peer: rate times this, so that the link never waits for a request. */
+/** Outstanding bytes at one peer are its rate times this, so that the link never waits for a request. */
 const WINDOW_MS = 50
 /**
- * Holders serve piece by piece: with a smaller window a peer's turn ends after a few blocks, and it waits for the next
- * (four downloaders on one machine: 350 to 460 MiB/s against 130 to 350 with 256 KiB).
+ * Holders serve piece by piece. With a smaller window a peer's turn ends after a few blocks, and it waits for the
+ * next (four downloaders on one machine: 350 to 460 MiB/s, 130 to 350 with 256 KiB).
  */
 export const WINDOW_BYTES_MIN = 1024 * 1024
-/** One piece of the largest size; more gains nothing on any link measured. */
+/** One piece of the largest size. */
 export const WINDOW_BYTES_MAX = 4 * 1024 * 1024
 /** Weight of the newest sample of the rate. */
 const SMOOTHING = 0.3
@@ -39,12 +39,12 @@ export class RequestWindow {
     this.#sampleStartMs = nowMs
   }
 
-  /** How long so many bytes take at the rate of late; 0 before it is known. */
+  /** Time that these bytes take at the recent rate; 0 while that is unknown. */
   msFor(bytes: number): number {
     return this.#rateBytesPerMs === 0 ? 0 : bytes / this.#rateBytesPerMs
   }
 
-  /** What comes in so long at the rate of late; undefined before it is known. */
+  /** Bytes that arrive in this time at the recent rate; undefined while that is unknown. */
   bytesIn(ms: number): number | undefined {
     return this.#rateBytesPerMs === 0 ? undefined : this.#rateBytesPerMs * ms
   }

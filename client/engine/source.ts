@@ -4,14 +4,14 @@ import type { PieceBuffer } from '../store/piece-buffers.ts'
 import type { BlockAddress } from '../wire/messages.ts'
 import { RequestWindow } from './request-window.ts'
 
-/** A peer as a source: what the download tells it. Implemented by a connection, or by a simulator. */
+/** The download's side of a peer. Implemented by connections and by the simulation. */
 export interface SourcePort {
   readonly node: NodeId
   request(block: BlockAddress): void
   cancel(block: BlockAddress): void
-  /** The whole piece has come. */
+  /** The piece has arrived whole. */
   received(piece: PieceIndex): void
-  /** What is still coming of a block under way must go nowhere: its buffer is given back. */
+  /** Drops the rest of the arriving block: its buffer is released. */
   discardBlock(): void
 }
 
@@ -23,53 +23,55 @@ export interface SourceLimits {
   hasFast: boolean
 }
 
-/** One peer that pieces can be had from. */
+/** A peer that offers pieces. */
 export interface Source {
   readonly port: SourcePort
   readonly limits: SourceLimits
   readonly offered: Bitfield
   readonly window: RequestWindow
-  /** When it was connected, or announced its last piece. */
+  /** When it connected or last announced a piece. */
   offeredAtMs: number
   isUnchoked: boolean
   outstandingBytes: number
   outstandingRequests: number
   readonly assemblies: Assembly[]
-  /** Gave no block in time: asked only for what nobody else offers, until it delivers again, time has passed, or nothing comes at all. */
+  /**
+   * Timed out; used only as a last resort, until it delivers, the time below has passed, or nothing arrives at all.
+   */
   isSnubbed: boolean
-  /** When that time has passed; never for one that rejects what it announced. */
+  /** End of that time; infinite for a source that rejected an announced piece. */
   snubEndsAtMs: number
   unaskedBytes: number
-  /** At which of the download's changes nothing could be asked of it any more; -1 when something may be. */
+  /** Value of the download's `#changes` when nothing could be requested from it; -1 when something may be. */
   exhaustedAt: number
-  /** The block that is arriving right now. */
+  /** The block that is arriving now. */
   arriving: { assembly: Assembly; begin: number; sinceMs: number } | undefined
   readonly cancelled: CancelledBlocks
-  /** When the last of them was. */
+  /** Time of the last cancel. */
   cancelledAtMs: number
 }
 
-/** A piece on its way from one source. Pieces come whole from one source, so that a bad one has one culprit. */
+/** A piece in flight from one source. A piece comes whole from one source, so that a bad one has one culprit. */
 export interface Assembly {
   readonly piece: PieceIndex
   readonly length: number
   readonly buffer: PieceBuffer
   readonly source: Source
   readonly startedAtMs: number
-  /** Blocks asked for and not here yet: where each begins, and its length. */
+  /** Outstanding blocks: where each begins, and its length. */
   readonly outstanding: Map<number, number>
   requestedBytes: number
   receivedBytes: number
-  /** It was cancelled before, and comes all the same: how long it took says nothing, and a reject answers the cancel. */
+  /** It was cancelled and arrives nevertheless. Its time does not count, and a reject answers the cancel. */
   isTakenBack: boolean
 }
 
-/** Something of it has come, or is coming right now: what is stopped then was for nothing. */
+/** A block has arrived or is arriving. Cancelled now, its transfer would be wasted. */
 export function hasBegun(assembly: Assembly): boolean {
   return assembly.receivedBytes > 0 || assembly.source.arriving?.assembly === assembly
 }
 
-/** The block is the first of a piece that the source was told not to send, and all of it is still due. */
+/** The block is the first of a cancelled piece, and the whole piece is still due. */
 export function isComingAllTheSame(
   { cancelled, limits }: Source,
   block: BlockAddress,
@@ -80,7 +82,7 @@ export function isComingAllTheSame(
   return cancelled.hasAll(block.piece, { length, blockBytes })
 }
 
-/** What was begun at the source, and not all of it asked for. */
+/** The assembly at the source with blocks that are not requested yet. */
 export function openAssembly({ assemblies }: Source): Assembly | undefined {
   return assemblies.find(({ requestedBytes, length }) => requestedBytes < length)
 }
@@ -112,12 +114,12 @@ export function newSource(
 
 type BlockStart = Pick<BlockAddress, 'piece' | 'begin'>
 
-/** Answers still due to cancelled requests: blocks that may be dropped, or rejects that mean nothing. */
+/** Answers due to cancelled requests: blocks to drop, or rejects without meaning. */
 export class CancelledBlocks {
-  /** Made when the first is cancelled: most sources have none. */
+  /** Created at the first cancel: most sources have none. */
   #due: Map<number, number> | undefined
 
-  /** How many there are. */
+  /** Number of answers due. */
   get size(): number {
     return this.#due?.size ?? 0
   }
@@ -127,7 +129,7 @@ export class CancelledBlocks {
     this.#due.set(keyOf(block), (this.#due.get(keyOf(block)) ?? 0) + 1)
   }
 
-  /** One answer is due for each block of the piece: of two, nobody knows which one a block is. */
+  /** Exactly one answer is due for each block of the piece. With two due, a block could be either. */
   hasAll(piece: number, { length, blockBytes }: { length: number; blockBytes: number }): boolean {
     if (this.#due === undefined) return false
     for (let begin = 0; begin < length; begin += blockBytes)

@@ -1,12 +1,12 @@
 import type { NodeId, PieceIndex } from '../../core/metainfo.ts'
 import type { Source } from './source.ts'
 
-/** A downloader that has announced nothing for so long takes no share of a seed's pieces: it may have stopped. */
+/** A downloader that has announced nothing for this time gets no share of a seed's pieces: it may have stopped. */
 const SHARING_MS = 5_000
 
-/** The peers of one blob as sources: who offers what, and who stands where. Pure. */
+/** The peers of one blob as sources: their offers and this node's rank among them. Pure. */
 export class Sources implements Iterable<Source> {
-  /** How many of them offer each piece. */
+  /** For each piece, how many sources offer it. */
   readonly availability: Uint16Array
   readonly #all = new Set<Source>()
 
@@ -26,7 +26,7 @@ export class Sources implements Iterable<Source> {
     this.#all.add(source)
   }
 
-  /** @returns false when it is none of these */
+  /** @returns false when it is not one of these */
   remove(source: Source): boolean {
     if (!this.#all.delete(source)) return false
     for (let piece = 0; piece < this.availability.length; piece++) {
@@ -49,7 +49,7 @@ export class Sources implements Iterable<Source> {
     this.availability[piece]! -= 1
   }
 
-  /** Not more of those that serve have everything than have a part: seeds are to be spared. */
+  /** At least as many serving sources have a part as have the whole: seeds are spared. */
   areSeedsFew(): boolean {
     let balance = 0
     for (const { isUnchoked, isSnubbed, offered } of this.#all)
@@ -61,22 +61,23 @@ export class Sources implements Iterable<Source> {
     return this.availability[piece]! > 0
   }
 
-  /** Some source that serves offers the piece: not one that rejected what it had announced. */
+  /** A serving source offers the piece. A source that rejected announced pieces does not count. */
   isWithinReach(piece: PieceIndex): boolean {
     for (const { isUnchoked, snubEndsAtMs, offered } of this.#all)
       if (isUnchoked && snubEndsAtMs !== Number.POSITIVE_INFINITY && offered.has(piece)) return true
     return false
   }
 
-  /** Another source that has not stalled offers the piece. */
+  /** Another source that is not snubbed offers the piece. */
   hasAlternative(piece: PieceIndex, besides: Source): boolean {
     for (const source of this.#all) if (source !== besides && isSwift(source, piece)) return true
     return false
   }
 
   /**
-   * Where seeds are few, one is asked for what only seeds have, so that the first holder of a blob sends little more than one
-   * copy of it however many want it; a source that stalled, for what nobody else offers.
+   * Where seeds are few, a seed is asked only for pieces that only seeds have: the first holder of a blob then sends
+   * little more than one copy, however many nodes want it. A snubbed source is asked only for pieces that nobody else
+   * offers.
    */
   isSparedFor(piece: PieceIndex, source: Source): boolean {
     if (source.isSnubbed && this.hasAlternative(piece, source)) return true
@@ -88,8 +89,8 @@ export class Sources implements Iterable<Source> {
   }
 
   /**
-   * Where a node stands among the downloaders at work that it knows of, by node id. Each fetches every nth piece from the
-   * seeds: those that know of each other share a seed's link without a word.
+   * Rank of a node, by node id, among the active downloaders that it knows. Each fetches every nth piece from the
+   * seeds, so that nodes that know each other share a seed's link without messages.
    */
   placeOf(node: NodeId, nowMs: number): { at: number; of: number } {
     let at = 0

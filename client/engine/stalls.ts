@@ -4,14 +4,14 @@ import type { Pace } from './pace.ts'
 import type { Assembly, Source } from './source.ts'
 import type { Sources } from './sources.ts'
 
-/** No more than this of what is cancelled is on its way from one source: what the client gives to one socket. */
+/** Cancelled bytes that may still arrive from one source: as much as a peer puts into one socket. */
 const CANCELLED_BYTES_MAX = 1024 * 1024
-/** A source that was too slow is asked again after so long: it may have been busy with others. */
+/** A snubbed source is asked again after this time: it may have been busy with others. */
 export const SNUBBED_MS = 5_000
 
 /**
- * Whether what was asked for comes: how long nothing has, what sources owe, and who is too slow. What follows from that
- * is the download's to do. Pure: the clock is passed in, in ms.
+ * Tells how long nothing has arrived, how much each source owes, and which pieces stall. The download decides what
+ * follows. Pure: the clock is passed in, in ms.
  */
 export class Stalls {
   readonly #sources: Sources
@@ -23,17 +23,17 @@ export class Stalls {
     this.#pace = pace
   }
 
-  /** A block came, or some peer has what none had had. */
+  /** A block arrived, or a peer announced a piece that none had offered. */
   moved(nowMs: number): void {
     this.#movedAtMs = nowMs
   }
 
-  /** How long nothing has moved, in ms. */
+  /** Time since the last progress, in ms. */
   idleMs(nowMs: number): number {
     return nowMs - this.#movedAtMs
   }
 
-  /** The same, but 0 while a block is coming, unless that one takes too long. */
+  /** The same, but 0 while a block is arriving, unless that block takes too long. */
   standstillMs(nowMs: number): number {
     const idleMs = this.idleMs(nowMs)
     if (idleMs >= IDLE_MS)
@@ -46,14 +46,14 @@ export class Stalls {
     return this.standstillMs(nowMs) >= IDLE_MS
   }
 
-  /** What all other sources owe. */
+  /** Bytes that all other sources owe. */
   othersDueBytes(source: Source, nowMs: number): number {
     return this.#dueBytes(nowMs) - dueBytesOf(source, nowMs)
   }
 
   /**
-   * What takes too long where another source offers it. One by one: a source that is snubbed for the first is no
-   * alternative for the next.
+   * Pieces that take too long and that another source offers. A generator, so that a source snubbed for one piece is
+   * no alternative for the next.
    */
   *stalled(inFlight: ReadonlyMap<PieceIndex, readonly Assembly[]>, nowMs: number): Generator<Assembly> {
     const leastMs = this.#pace.stallLimitMs(0)
@@ -74,7 +74,7 @@ export class Stalls {
   }
 }
 
-/** What is not here yet of pieces that were begun after that moment, in bytes. */
+/** Bytes that have not arrived of pieces begun after that moment. */
 export function dueSince(inFlight: ReadonlyMap<PieceIndex, readonly Assembly[]>, sinceMs: number): number {
   let bytes = 0
   for (const assemblies of inFlight.values())
@@ -83,7 +83,7 @@ export function dueSince(inFlight: ReadonlyMap<PieceIndex, readonly Assembly[]>,
   return bytes
 }
 
-/** What a source owes. What is cancelled comes all the same when it was on its way, and all else after it. */
+/** Bytes that a source owes. Cancelled blocks that were already sent still arrive, and delay all others. */
 function dueBytesOf({ outstandingBytes, cancelled, cancelledAtMs, limits }: Source, nowMs: number): number {
   if (cancelledAtMs <= nowMs - SNUBBED_MS) return outstandingBytes
   return outstandingBytes + Math.min(cancelled.size * limits.blockBytes, CANCELLED_BYTES_MAX)

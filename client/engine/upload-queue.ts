@@ -4,59 +4,66 @@ import { rareMax } from './picker.ts'
 import { type UploadLane, UploadSlots } from './upload-slots.ts'
 
 /**
- * Peers that a downloader serves at the same moment; others wait their turn, so that a piece goes out fast and is passed on
- * soon. With fewer, the link idles when those that are served are busy receiving from others.
+ * Peers that a downloader serves at once; others wait for a slot, so that a piece is delivered fast and passed on
+ * soon. With fewer slots the link idles while the served peers receive from others.
  */
 export const SERVED_AT_ONCE_MAX = 4
-/** Of one that has next to nothing, and of a seed that begins: so is a piece whole somewhere, and passed on, soon. */
+/**
+ * Slots of a node that has almost nothing, and of a seed that begins: a piece is complete somewhere soon, and passed
+ * on.
+ */
 const SERVED_AT_ONCE_MIN = 1
-/** A downloader serves one more for every so many pieces that it has. */
+/** A downloader gets one more slot for each of this many pieces that it has. */
 const PIECES_PER_SERVED = 4
 /**
- * The same of a seed: whoever receives from others as well cannot take a piece at the link's speed (one seed and sixteen
- * downloaders in simulation, with blocks of 128 KiB: 1.26 times the limit with four from the start, 1.17 with this).
+ * Slots of a seed. A peer that also receives from others cannot take a piece at the link's speed. (Simulation with
+ * one seed, sixteen downloaders and blocks of 128 KiB: 1.26 times the limit with four slots from the start, 1.17 with
+ * this.)
  */
 const SERVED_BY_SEED_MAX = 6
-/** A seed serves one more for every so many turns that are over, or stalled, since it had nobody to serve. */
+/** A seed gets one more slot for each of this many turns that ended or stalled since it last had nobody to serve. */
 const TURNS_PER_SERVED = 2
-/** A peer that waited while so many others were begun with is next, whatever it asks for. */
+/** A waiting peer is next after this many others were served before it, whatever it requests. */
 const PASSED_OVER_MAX = 32
 
 export interface UploadQueueOptions {
-  /** This node has all of the blob, or all that it wants. */
+  /** This node has the whole blob, or every piece that it wants. */
   isSeed(): boolean
-  /** How much of it this node has. */
+  /** Number of pieces that this node has. */
   piecesHad(): number
   /** How many of the connected peers have the piece. */
   holdersOf(piece: PieceIndex): number
   nowMs(): number
-  /** In [0, 1); says who comes first of those that were never served. */
+  /** In [0, 1). Orders the peers that were never served. */
   random(): number
 }
 
 /**
- * Which request is answered next. What is scarce goes first, of this what was never sent, and piece by piece: this matters
- * more for a cold swarm than anything else (docs/performance-fleet.md). A piece that was begun for one peer whose link is
- * full is as good as never sent, and must not wait behind all that this node got meanwhile and others have as well (10,000
- * nodes: 1.16 times the limit in the median, 1.18 with those first). Then other pieces that were never sent.
- * Between other pieces it makes no difference how often they were sent: who is behind the others asks for those, and would
- * fall back further. Within each of these, whoever has least comes first: the last one is what a release waits for. Of
- * equals, whoever waited longest, or else the first to connect would have a seed for itself; and of those that were never
- * served, any: all nodes know the first to arrive, and would serve them first, all at once (of 1,000 nodes 180 had a piece
- * after two seconds, and 629 in any order). Pure but for its randomness.
+ * Decides which request is answered next. The order matters more for a cold swarm than anything else
+ * (docs/performance-fleet.md):
+ * - Scarce pieces go first, among these the ones never sent, piece by piece. A piece that was begun for a peer whose
+ *   link is full counts as never sent: it must not wait behind pieces that others have as well (10,000 nodes: 1.16
+ *   times the limit in the median, 1.18 with those first).
+ * - Then other pieces that were never sent. Among the rest the number of copies does not count: a peer that is behind
+ *   requests exactly those, and would fall back further.
+ * - Within each class the peer with the fewest pieces comes first: a release waits for its last node.
+ * - Among equals the peer that waited longest comes first: otherwise the first to connect would keep a seed for
+ *   itself. Peers never served come in random order: all nodes know the first to arrive, and would all serve it first
+ *   (of 1,000 nodes 180 had a piece after two seconds, 629 in random order).
+ * Pure, apart from its randomness.
  */
 export class UploadQueue {
-  /** With the turn in which each was served last; those that never were stand in any order before them. */
+  /** With the turn in which each was served last. Lanes never served come first, in random order. */
   readonly #lanes = new Map<UploadLane, number>()
-  /** Of those that are in the middle of a piece. */
+  /** Lanes in the middle of a piece. */
   readonly #slots: UploadSlots
-  /** 1 for a piece of which anything was sent. */
+  /** 1 for a piece of which a block was sent. */
   readonly #isSent: Uint8Array
-  /** How many pieces were begun. */
+  /** Number of pieces begun. */
   #turn = 0
-  /** What that was when nobody was served or waited. */
+  /** Value of `#turn` when nobody was served or waiting. */
   #idleAtTurn = 0
-  /** Since which turn a lane waits. */
+  /** The turn since which a lane waits. */
   readonly #waitingSince = new Map<UploadLane, number>()
   readonly #options: UploadQueueOptions
 
@@ -79,14 +86,14 @@ export class UploadQueue {
     this.#waitingSince.delete(lane)
   }
 
-  /** The next block to send, with its lane; undefined when there is none that could go out now. */
+  /** The next block to send, with its lane; undefined when none can go out now. */
   peek(): { lane: UploadLane; block: BlockAddress } | undefined {
     const lane = this.#laneInPiece() ?? this.#nextLane()
     const block = lane?.queue.find(({ piece }) => piece === lane.piece)
     return lane && block && { lane, block }
   }
 
-  /** The block of a `peek` is on its way. */
+  /** The block of a `peek` was given to its connection. */
   taken({ lane, block }: { lane: UploadLane; block: BlockAddress }): void {
     lane.queue.splice(lane.queue.indexOf(block), 1)
     this.#isSent[block.piece] = 1
@@ -94,7 +101,7 @@ export class UploadQueue {
     if (!hasMore(lane) && !lane.isSending()) this.#finish(lane)
   }
 
-  /** A lane that is in the middle of a piece goes on with it. */
+  /** A lane in the middle of a piece continues with it. */
   #laneInPiece(): UploadLane | undefined {
     for (const lane of this.#slots.lanes()) {
       if (hasMore(lane)) {
@@ -110,9 +117,9 @@ export class UploadQueue {
     if (isAwaited && isFull) return undefined
     let best: { lane: UploadLane; piece: number; rank: number; servedAt: number } | undefined
     for (const [lane, servedAt] of this.#lanes) {
-      // With nobody waiting, a lane need not have sent one piece before it begins the next.
+      // With nobody else waiting, a lane may begin the next piece before the current one has left.
       const isFree = lane.piece === undefined || (!hasMore(lane) && (!isAwaited || lane.isStalled()))
-      // Whoever takes back what it asked for waits no more.
+      // A peer that cancelled its requests no longer waits.
       if (lane.queue.length === 0) this.#waitingSince.delete(lane)
       if (!isFree || !lane.canWrite() || lane.queue.length === 0) continue
       const passedOver = this.#passedOver(lane)
@@ -146,13 +153,13 @@ export class UploadQueue {
     const busy = this.#slots.busy({ nowMs, isPatient: true })
     const over = this.#turn - this.#idleAtTurn - busy
     const atOnce = atOnceOf(over, { each: TURNS_PER_SERVED, max: SERVED_BY_SEED_MAX })
-    // With few at a time, one that takes little must not keep all others waiting.
+    // With few slots, a slow peer must not keep all others waiting.
     return (busy < SERVED_AT_ONCE_MAX ? this.#slots.busy({ nowMs, isPatient: false }) : busy) >= atOnce
   }
 
   /**
-   * 0, 1: hardly any peer has it, and it was never sent, or was; 2, 3: others. With a few peers, scarce would be what is on
-   * its way to one of them.
+   * 0 and 1: scarce, never sent or sent before; 2 and 3: the same for other pieces. With a few peers no piece counts
+   * as scarce: it would be one that is on its way to one of them.
    */
   #tierOf(piece: number): number {
     const fewMax = rareMax(this.#lanes.size)
@@ -171,7 +178,7 @@ export class UploadQueue {
     return false
   }
 
-  /** Somebody who is not being served waits. */
+  /** A lane waits that is not being served. */
   #isAwaited(): boolean {
     for (const lane of this.#lanes.keys()) if (lane.piece === undefined && lane.queue.length > 0) return true
     return false
@@ -188,7 +195,7 @@ function hasMore(lane: UploadLane): boolean {
   return lane.queue.some(({ piece }) => piece === lane.piece)
 }
 
-/** How many peers are served at once: one more for each so many of what is done. */
+/** Number of peers served at once: one more for each `each` of `done`. */
 function atOnceOf(done: number, { each, max }: { each: number; max: number }): number {
   return Math.min(max, SERVED_AT_ONCE_MIN + Math.floor(done / each))
 }

@@ -1,38 +1,40 @@
 import type { BlockAddress } from '../wire/messages.ts'
 
-/** Requests of one peer that have not been answered yet. */
+/** One peer's unanswered requests. */
 export interface UploadLane {
   readonly queue: BlockAddress[]
-  /** The piece being served on this lane, so that it is finished before another begins. */
+  /** The piece being served. It is finished before another begins. */
   piece: number | undefined
   /** How many pieces the other side has announced. */
   piecesHad(): number
-  /** The connection takes more bytes now. */
+  /** The connection accepts more bytes now. */
   canWrite(): boolean
-  /** What was served has not all arrived, as far as is known: the kernel takes megabytes at once. */
+  /** Served bytes have not all arrived, as far as this node knows: the kernel accepts megabytes at once. */
   isSending(): boolean
-  /** The connection has taken nothing for a while: it must not keep others from being served. */
+  /** The connection has accepted nothing for a while. It must not keep others from being served. */
   isStalled(): boolean
 }
 
 /**
- * A piece that takes so many times what the fastest of late took is held up by the other side's link, which others fill
- * as well: it counts no more, and one more peer is served. Not by a seed: what nobody else has goes out whole and once (with
- * it, at twice the fastest, the only holder of a blob sent 1.28 copies to eight, without it 1.14).
+ * A piece that takes this many times the fastest recent one is held up by the other side's link. It no longer counts,
+ * and one more peer is served. A seed does not do this: pieces that nobody else has go out whole and once (at twice
+ * the fastest, the only holder of a blob sent 1.28 copies to eight nodes, 1.14 without).
  */
 const SLOW_TIMES = 1.3
-/** Never sooner: on a fast link all are through by then. */
+/** A piece is never held up sooner: on a fast link all are finished by then. */
 const SLOW_MS_MIN = 150
-/** Before a whole piece went out: the first peers must not keep a place by taking a block now and then. */
+/**
+ * The limit before a whole piece went out: the first peers must not keep a slot by accepting a block now and then.
+ */
 const FASTEST_MS_UNKNOWN = 500
-/** How much slower the fastest may become from piece to piece. */
+/** Factor by which the fastest time may grow from piece to piece. */
 const FASTEST_RISE = 1.05
 
-/** The lanes that are in the middle of a piece, and how long pieces take of late. Pure: the clock is passed in, in ms. */
+/** The lanes in the middle of a piece, and how long pieces take. Pure: the clock is passed in, in ms. */
 export class UploadSlots {
-  /** Since when, and what was sent of the piece. */
+  /** When each began, and the bytes sent of its piece. */
   readonly #begun = new Map<UploadLane, { sinceMs: number; bytes: number }>()
-  /** How long the fastest whole piece of late was under way. */
+  /** Time of the fastest recent whole piece. */
   #fastestMs = FASTEST_MS_UNKNOWN
   readonly #pieceBytes: number
 
@@ -58,7 +60,7 @@ export class UploadSlots {
   end(lane: UploadLane, nowMs: number): void {
     const slot = this.#begun.get(lane)
     this.#begun.delete(lane)
-    // Of a turn that brought a part, or was cancelled, the time says nothing.
+    // A turn that sent only a part of a piece, or was cancelled, says nothing about time.
     if (!slot || slot.bytes < this.#pieceBytes) return
     this.#fastestMs = Math.min(nowMs - slot.sinceMs, this.#fastestMs * FASTEST_RISE)
   }
@@ -67,7 +69,7 @@ export class UploadSlots {
     this.#begun.delete(lane)
   }
 
-  /** How many of them are not held up, or by a patient count have not stalled. */
+  /** Number of lanes that are not held up; with `isPatient`, of lanes that have not stalled. */
   busy({ nowMs, isPatient }: { nowMs: number; isPatient: boolean }): number {
     const slowMs = isPatient ? Number.POSITIVE_INFINITY : Math.max(SLOW_MS_MIN, this.#fastestMs * SLOW_TIMES)
     let busy = 0

@@ -18,10 +18,10 @@ import type { BlobKey } from '../client.ts'
 import { PeerRefusedError } from '../errors.ts'
 import type { ProofMessage } from '../wire/extensions.ts'
 
-/** Verified proofs that are remembered; each is two hashes. */
+/** Remembered verified proofs, two hashes each. */
 const REMEMBERED_MAX = 4096
 
-/** What the other side of a link has proven. */
+/** The token that the other side of a link has proven. */
 export interface ProvenToken {
   registry: PullClaims['registry']
   token: SignedClaims
@@ -31,20 +31,23 @@ export interface AdmissionOptions {
   registries: RegistryClients
   tokenKeys: TokenKeys
   credentialsSeen: CredentialsSeen
-  /** The cluster that this node is in; undefined before it joined. */
+  /** This node's cluster; undefined before it joined. */
   cluster: () => ClusterId | undefined
 }
 
 /**
- * Decides who may download what from this node (docs/security.md, "Malicious node in the same cluster"). The certificate has already been
- * verified by TLS against the cluster's authorities; revocation and expiry are the link's to check.
+ * Decides who may download what from this node (docs/security.md, "Malicious node in the same cluster"). TLS has
+ * already verified the certificate against the cluster's authorities; the link checks revocation and expiry.
  */
 export class Admission {
   readonly #registries: RegistryClients
   readonly #tokenKeys: TokenKeys
   readonly #credentialsSeen: CredentialsSeen
   readonly #cluster: AdmissionOptions['cluster']
-  /** Proofs that held: by certificate key, registry, token key and signing input. A certificate's key proves itself in every handshake. */
+  /**
+   * Valid proofs: by certificate key, registry, token key and signing input. Every handshake proves the certificate's
+   * key.
+   */
   readonly #proven = new Set<string>()
 
   constructor(options: AdmissionOptions) {
@@ -56,7 +59,7 @@ export class Admission {
 
   /** @throws PeerRefusedError unless the certificate was issued for pulling this blob from this registry */
   checkCertificate(claims: CertificateClaims, blob: BlobKey): PullClaims {
-    if (claims.kind !== 'pull') throw new PeerRefusedError(`a ${claims.kind} certificate downloads nothing`)
+    if (claims.kind !== 'pull') throw new PeerRefusedError(`a ${claims.kind} certificate allows no downloads`)
     if (claims.registry !== blob.registry)
       throw new PeerRefusedError('the certificate is for another registry')
     if (!claims.blobs.includes(blob.digest))
@@ -81,14 +84,15 @@ export class Admission {
     binding: ProofBinding,
     certificateKey: string,
   ): SignedClaims {
-    // Before any of it is parsed: the tracker has read the token that it bound the certificate to, and nobody any other.
+    // Checked before any of it is parsed: the tracker has read the token that it bound the certificate to, and no
+    // other.
     if (signingInputHash(message.signingInput) !== claims.tokenHash)
       throw new PeerRefusedError('the certificate is bound to another token')
     try {
       const token = parseSigningInput(message.signingInput)
       if (!grantsPull(token, claims.repository)) throw new PeerRefusedError('the token grants no pull')
       if (!isValidAt(token, claims.grantedAtSeconds))
-        throw new PeerRefusedError('the token was not valid at the grant')
+        throw new PeerRefusedError('the token was not valid when the grant was made')
       this.#checkBinding(claims, token, certificateKey)
       const key = this.#tokenKeys.keyFor(claims.registry, token)
       if (!key) throw new PeerRefusedError('the token is not signed with a trusted key')
@@ -111,7 +115,7 @@ export class Admission {
     }
   }
 
-  /** Whether the key that this cluster's tracker minted the token with was withdrawn since it was proven. */
+  /** Whether the cluster's tracker withdrew the key that minted the token after it was proven. */
   isWithdrawn(proven: ProvenToken | undefined): boolean {
     const cluster = this.#cluster()
     if (proven === undefined || cluster === undefined) return false
@@ -119,7 +123,10 @@ export class Admission {
     return isMinted && this.#tokenKeys.keyFor(proven.registry, proven.token) === undefined
   }
 
-  /** Registries of kind `introspect` sign nothing: only a token that this cluster's tracker minted for this very key counts. */
+  /**
+   * Registries of kind `introspect` sign nothing: only a token that this cluster's tracker minted for this very key
+   * counts.
+   */
   #checkBinding(claims: PullClaims, token: SignedClaims, certificateKey: string): void {
     if (token.boundKey !== undefined && token.boundKey !== certificateKey)
       throw new PeerRefusedError('the token is bound to another key')

@@ -9,9 +9,9 @@ import type { TokenKeys } from '../../core/token-keys.ts'
 import type { ClusterTrust, Revocation, TokenKey } from '../../core/tracker-api.ts'
 import { PeerProtocolError } from '../errors.ts'
 
-/** A certificate of this node towards peers, ready for use, with what the proof binds to. */
+/** A certificate of this node towards peers, ready for use, with the data that the proof binds to. */
 export interface PeerCredential {
-  /** Trusts the authorities that the cluster has now. */
+  /** Trusts the cluster's authorities as they were when it was made. */
   readonly context: SecureContext
   readonly certificatePem: string
   readonly expiresAtMs: number
@@ -19,22 +19,22 @@ export interface PeerCredential {
   sign(bytes: Buffer): Buffer
 }
 
-/** Keys that signed batches in former times: some changes, should they follow close on each other. */
+/** Remembered former batch keys: enough for a few changes close together. */
 const FORMER_KEYS_MAX = 4
 
 /**
- * What this node trusts in its cluster, as the tracker last said: authorities, keys that sign hash batches, token
- * keys, and who is revoked.
+ * The cluster's trust as the tracker last reported it: authorities, keys that sign hash batches, token keys, and
+ * revocations.
  */
 export class ClusterTrustState {
   /** Undefined until the node has joined. */
   cluster: ClusterId | undefined
   readonly #tokenKeys: TokenKeys
-  /** A new list only when something in it changed. */
+  /** Replaced only when something in it changed. */
   #authoritiesPem: readonly string[] = []
   #authorityCertificates: X509Certificate[] = []
   #hasChanged = false
-  /** The first signs. */
+  /** The first one signs. */
   #batchKeys: KeyObject[] = []
   #batchKeysRaw: readonly string[] = []
   #formerBatchKeys: KeyObject[] = []
@@ -63,7 +63,7 @@ export class ClusterTrustState {
     this.#tokenKeys.adopt(trust.tokenKeys)
   }
 
-  /** Rises whenever other keys are trusted for batches, or another one signs. */
+  /** Rises when the trusted batch keys change, or another one signs. */
   get batchKeysVersion(): number {
     return this.#batchKeyChanges
   }
@@ -90,13 +90,14 @@ export class ClusterTrustState {
     return this.cluster !== undefined && isHashBatchSigned(this.#batchKeys, this.cluster, batch)
   }
 
-  /** By the key that signs now. */
+  /** Signed by the current signing key. */
   isNewlySigned(batch: HashBatch): boolean {
     return this.cluster !== undefined && isHashBatchSigned(this.#batchKeys.slice(0, 1), this.cluster, batch)
   }
 
   /**
-   * Whether a batch from a peer counts. One of a key that was withdrawn does not: whoever passes it on may not have heard.
+   * Whether a batch from a peer counts. A batch of a withdrawn key does not: the peer may not have heard of the
+   * withdrawal.
    * @throws PeerProtocolError when no key of this cluster's tracker ever signed it
    */
   isCounted(batch: HashBatch): boolean {
@@ -107,17 +108,17 @@ export class ClusterTrustState {
     throw new PeerProtocolError('a hash batch that the tracker did not sign')
   }
 
-  /** True when the tracker mints peer tokens for the registry with another key now than the one of this id. */
+  /** True when the tracker mints the registry's peer tokens with another key than this one now. */
   isPeerTokenOutdated(registry: RegistryHost, keyId: string | undefined): boolean {
     const issuer = this.cluster === undefined ? undefined : peerTokenIssuer(this.cluster)
-    // The tracker names the one that signs first.
+    // The tracker lists the signing key first.
     const signing = this.#peerTokenKeys.find((key) => key.registry === registry && key.issuer === issuer)
     return signing !== undefined && signing.jwk.kid !== keyId
   }
 
   /**
-   * True when another authority issues now than the one of this certificate: it is to be replaced while both are
-   * trusted. The tracker names the one that issues first.
+   * True when another authority than this certificate's issues now: the certificate is replaced while both are
+   * trusted. The tracker lists the issuing authority first.
    */
   isOutdated(certificatePem: string): boolean {
     const [issuing] = this.#authorityCertificates
@@ -125,22 +126,23 @@ export class ClusterTrustState {
   }
 
   /**
-   * Whether the certificates of a connection, whose chains TLS has verified once, are still of trusted authorities.
-   * The signature decides: someone with a withdrawn authority's key can write any issuer into a certificate.
+   * Whether the certificates of a connection, whose chains TLS verified when it began, still belong to trusted
+   * authorities. The signature decides: the holder of a withdrawn authority's key can write any issuer into a
+   * certificate.
    */
   vouchesFor(certificates: readonly X509Certificate[]): boolean {
     if (!this.#hasChanged) return true
     return certificates.every((certificate) => this.#isOfAuthority(certificate))
   }
 
-  /** What TLS checks of the certificates that it carries: a trusted authority issued it, and it is valid now. */
+  /** The check that TLS does for its own certificates: issued by a trusted authority, and valid now. */
   hasIssued(certificate: X509Certificate): boolean {
     const now = new Date()
     const { ca, validFromDate, validToDate } = certificate
     return !ca && validFromDate <= now && now < validToDate && this.#isOfAuthority(certificate)
   }
 
-  /** A TLS context that presents this certificate and trusts the cluster's authorities and nobody else. */
+  /** A TLS context that presents this certificate and trusts only the cluster's authorities. */
   credential(certificatePem: string, privateKeyPem: string, validForSeconds: number): PeerCredential {
     const make = () => ({
       authorities: this.#authoritiesPem,

@@ -12,7 +12,7 @@ import type { ClusterTrustState, PeerCredential } from './cluster-trust.ts'
 import { makeKey, RENEW_AT_SHARE } from './node-identity.ts'
 import type { TrackerClient } from './tracker-client.ts'
 
-/** The tracker's leave to pull the blobs of one image, with what proves it to peers. */
+/** The tracker's permission to pull the blobs of one image, with its proof towards peers. */
 export interface Grant {
   readonly pull: string
   readonly registry: RegistryHost
@@ -24,11 +24,11 @@ export interface Grant {
   credential: PeerCredential
 }
 
-/** What belongs to a grant and is nobody else's. */
+/** A grant with its private parts. */
 interface Held {
-  /** Of its certificates. */
+  /** The key of its certificates. */
   privateKeyPem: string
-  /** Of its peer token: which key signed it; absent: it has none. */
+  /** Which key signed its peer token; absent: it has none. */
   peerTokenKeyId: string | undefined
   timer: NodeJS.Timeout | undefined
 }
@@ -48,10 +48,10 @@ export interface GrantsOptions {
   onRenewed: (grant: Grant) => void
 }
 
-/** A grant with less life than this is not built upon; a new one is asked for. */
+/** A grant with a shorter remaining life is not used for new pulls; a new one is requested. */
 const LIFE_MS_MIN = 60_000
 
-/** The grants of this node. One request to the tracker per image: blobs of one manifest share a grant. */
+/** The grants of this node. One request to the tracker for each image: blobs of one manifest share a grant. */
 export class Grants {
   readonly #options: GrantsOptions
   readonly #granted = new Map<Grant, Held>()
@@ -85,15 +85,15 @@ export class Grants {
   }
 
   /**
-   * Another authority issues now, or another key mints peer tokens: what rests on the previous one is renewed, or given
-   * up where nothing needs it.
+   * Another authority issues, or another key mints peer tokens: renews the grants that rest on the previous one, or
+   * drops those that nothing needs.
    */
   renewOutdated(): void {
     for (const [grant, held] of this.#granted) {
       const isOutdated = this.#options.trust.isOutdated(grant.credential.certificatePem)
       if (!isOutdated && !this.#isTokenOutdated(grant, held)) continue
       if (!this.#options.isInUse(grant)) this.#forget(grant)
-      // When it fails the certificate is still good: the next heartbeat tries again.
+      // On failure the certificate is still valid: the next heartbeat tries again.
       else this.#renew(grant).catch(() => undefined)
     }
   }
@@ -129,7 +129,7 @@ export class Grants {
       },
       patienceMs,
     )
-    // It has the key of this very token, too, before anything is proven with it.
+    // The trust includes the key of this very token, so it is updated before anything is proven.
     trust.update(answer.trust)
     const grant = this.#grantOf(request, answer, key.privateKeyPem)
     const { peerToken } = answer
@@ -156,7 +156,8 @@ export class Grants {
     peerToken: string | null,
   ): TokenProver | undefined {
     const jwt = peerToken ?? (credential.scheme === 'bearer' ? credential.token : undefined)
-    // A registry that is open here and not at the tracker, or the reverse, may have tokens that nothing can be made of.
+    // A registry that is open here and not at the tracker, or the reverse, may have tokens that cannot be used for a
+    // proof.
     if (jwt === undefined || (peerToken === null && !this.#options.hasSignedTokens(registry)))
       return undefined
     return this.#proverWith(registry, jwt)
@@ -167,13 +168,13 @@ export class Grants {
     return key && prepareProver(jwt, key)
   }
 
-  /** Renewal keeps key, grant time and blobs, and goes on only while a download needs it. */
+  /** Renewal keeps key, grant time and blobs, and continues only while a download needs it. */
   #renewLater(grant: Grant, validForSeconds: number): void {
     const held = this.#granted.get(grant)
     if (held === undefined) return
     const renew = () => {
       if (!this.#options.isInUse(grant)) return this.#forget(grant)
-      // The certificate has a third of its life left; a new request for the blob asks for a new grant.
+      // The certificate has a third of its life left; a new request for the blob gets a new grant.
       this.#renew(grant).catch(() => this.#forget(grant))
     }
     clearTimeout(held.timer)
@@ -188,7 +189,7 @@ export class Grants {
     const { tracker, trust } = this.#options
     const before = this.#granted.get(grant)
     if (before === undefined) return
-    // Not in every call: a tracker that is older refuses what it does not know.
+    // Only when needed: an older tracker refuses unknown fields.
     const request = this.#isTokenOutdated(grant, before) ? { wantsPeerToken: true } : {}
     const answer = await tracker.renew(grant.pull, request)
     const held = this.#granted.get(grant)

@@ -20,22 +20,22 @@ export interface HeartbeatHost {
   /** Swarms that this node serves, whole or in part. */
   holds(): { swarm: SwarmId; isSeed: boolean }[]
   wantsPeers(): SwarmId[]
-  /** Takes the peers to be reported, each once. */
+  /** Takes the peers to report, each once. */
   takeBadPeers(): { swarm: SwarmId; node: NodeId }[]
   onAnswer(answer: HeartbeatResponse): void
   /** The tracker did not answer, or refused. */
   onFailed(error: unknown): void
 }
 
-/** While the tracker does not answer. */
+/** Pause while the tracker does not answer. */
 const RETRY_MS = 2_000
 
 /**
- * Tells the tracker what this node holds and hears what it must know: peers, revocations, trust, and its serve
- * certificate. Only changes of the inventory are sent, until the tracker asks for all of it.
+ * Tells the tracker which blobs this node holds, and receives peers, revocations, trust, and the serve certificate.
+ * Sends only changes of the inventory, until the tracker asks for all of it.
  */
 export class Heartbeat {
-  /** What this node presents to whoever dials it. */
+  /** The credential that this node presents to diallers. */
   serving: PeerCredential | undefined
   readonly #host: HeartbeatHost
   readonly #told = new Map<SwarmId, boolean>()
@@ -50,7 +50,7 @@ export class Heartbeat {
     this.#host = host
   }
 
-  /** Beats once, now, and then as the tracker says. */
+  /** Sends a heartbeat now, and then as often as the tracker says. */
   async start(): Promise<void> {
     await this.#beat()
   }
@@ -79,7 +79,7 @@ export class Heartbeat {
     try {
       nextMs = await this.#send()
     } catch (error) {
-      // Whatever it was, the node beats on.
+      // The node continues its heartbeats after any failure.
       this.#run(() => this.#failed(error))
     }
     if (this.#isClosed) return

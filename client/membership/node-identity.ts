@@ -14,10 +14,10 @@ export class JoinError extends ShoalError {
   readonly code = 'JOIN'
 }
 
-/** Part of a certificate's life after which it is renewed. */
+/** Share of a certificate's life after which it is renewed. */
 export const RENEW_AT_SHARE = 2 / 3
 
-/** A freshly made key (ECDSA P-256): its PKCS#8 PEM, and the DER of its public half. */
+/** A new key (ECDSA P-256): its PKCS#8 PEM, and the DER of its public half. */
 export function makeKey(): { privateKeyPem: string; spki: Buffer } {
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   return {
@@ -27,8 +27,8 @@ export function makeKey(): { privateKeyPem: string; spki: Buffer } {
 }
 
 /**
- * Who this node is in its cluster: a key that never leaves `dataDir` (0600), and the certificate that the tracker
- * issued for it, renewed over mutual TLS at two thirds of its life. A restart needs no join token.
+ * This node's identity in its cluster: a key that never leaves `dataDir` (0600), and its certificate from the
+ * tracker, renewed over mutual TLS at two thirds of its life. A restart needs no join token.
  */
 export class NodeIdentity {
   readonly node: NodeId
@@ -67,7 +67,7 @@ export class NodeIdentity {
 
   /**
    * Joins, or renews. @returns milliseconds until the next renewal
-   * @throws JoinError when there is neither a certificate that still counts nor a join token
+   * @throws JoinError when there is neither a certificate that the tracker accepts nor a join token
    * @throws TrackerUnavailableError, TrackerRefusedError
    */
   async join(tracker: TrackerClient, joinToken: string | undefined): Promise<number> {
@@ -86,7 +86,7 @@ export class NodeIdentity {
     try {
       return await tracker.join({ publicKey: this.#publicKey })
     } catch (error) {
-      // Its authority was withdrawn while this node was off, or cut off.
+      // Its authority was withdrawn while this node was off or disconnected.
       if (isCertificateRefused(error)) return undefined
       throw error
     }
@@ -96,8 +96,8 @@ export class NodeIdentity {
     if (joinToken !== undefined) return tracker.join({ joinToken, publicKey: this.#publicKey })
     const why =
       this.#certificatePem === undefined
-        ? 'this node is in no cluster yet'
-        : "this node's certificate has ended, or its authority was withdrawn,"
+        ? 'this node has not joined a cluster yet'
+        : "this node's certificate has expired, or its authority was withdrawn,"
     throw new JoinError(`${why} and it was given no join token`, {
       hint: 'name the file that holds the join token with --join-token-file',
     })
@@ -119,7 +119,7 @@ export function isCertificateRefused(error: unknown): boolean {
   return error instanceof TrackerRefusedError && error.trackerCode === 'CERTIFICATE_REFUSED'
 }
 
-/** The tracker is out of reach, or has too much to do: nothing that a person must mend. */
+/** The tracker is down or overloaded: nothing that an operator must repair at the node. */
 export function isPassing(error: unknown): boolean {
   if (error instanceof TrackerUnavailableError) return true
   return error instanceof TrackerRefusedError && error.trackerCode === 'REQUESTS_TOO_MANY'
@@ -128,6 +128,6 @@ export function isPassing(error: unknown): boolean {
 export function refusedJoin(cause: TrackerRefusedError): JoinError {
   return new JoinError(cause.message, {
     cause,
-    hint: 'The join token may have been replaced or have ended: `shoal certs join-token` makes a new one.',
+    hint: 'The join token may have been replaced or have expired: `shoal certs join-token` makes a new one.',
   })
 }

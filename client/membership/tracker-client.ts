@@ -31,13 +31,13 @@ import {
 import { trustedAuthorities } from '../../core/trusted-authorities.ts'
 import { TrackerRefusedError, TrackerUnavailableError } from '../errors.ts'
 
-/** Calls that no reader waits for. */
+/** Timeout of one call. No reader waits for it. */
 const CALL_MS_MAX = 10_000
-/** Bound of one answer: a grant of 128 blobs with all their hashes stays far below. */
+/** Size of one answer: a grant of 128 blobs with all their hashes stays far below. */
 const ANSWER_BYTES_MAX = 32 * 1024 * 1024
 /** Nesting of an answer: a grant, its swarms, a swarm, its batches, a batch; a token key is as deep. */
 const ANSWER_DEPTH_MAX = 8
-/** Heartbeat, grants and publications side by side. */
+/** Connections for heartbeats, grants and publications at the same time. */
 const CONNECTIONS_MAX = 4
 
 export interface TrackerIdentity {
@@ -109,7 +109,7 @@ export class TrackerClient {
       maxResponseSize: ANSWER_BYTES_MAX,
       headersTimeout: CALL_MS_MAX,
       bodyTimeout: CALL_MS_MAX,
-      // Said, because Node lets an environment variable change the default.
+      // Set explicitly: an environment variable can change Node's default.
       connect: {
         secureContext: createSecureContext(tls),
         rejectUnauthorized: true,

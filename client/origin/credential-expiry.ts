@@ -2,13 +2,13 @@ import { ShoalError } from '../../core/errors.ts'
 import { parseRegistryToken } from '../../core/registry-token.ts'
 import type { Credential } from '../../core/tracker-api.ts'
 
-/** A node whose clock is within this of the registry's reads a token's end as it is written. */
+/** With at most this clock difference to the registry, a token's expiry is used as written. */
 const SKEW_SECONDS = 5
 
 /**
- * When a credential that has just come in ends, in ms of this node's clock. With a clock that is off, a token's own
- * times still tell how long it lasts.
- * @returns undefined when nobody can tell
+ * Expiry of a credential that has just arrived, in ms of this node's clock. With a wrong clock, the token's own times
+ * still give its lifetime.
+ * @returns undefined when the expiry is unknown
  */
 export function endsAtMs(credential: Credential, nowMs: number): number | undefined {
   if (credential.scheme !== 'bearer') return undefined
@@ -23,7 +23,7 @@ function timesOf(token: string) {
   try {
     return parseRegistryToken(token)
   } catch (error) {
-    // An opaque token: its end is the registry's secret.
+    // An opaque token: only the registry knows its expiry.
     if (error instanceof ShoalError) return undefined
     throw error
   }

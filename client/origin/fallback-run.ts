@@ -2,7 +2,7 @@ import type { PieceIndex, PieceLayout } from '../../core/metainfo.ts'
 import { AWAITED_RUNS_MAX } from '../../core/tracker-api.ts'
 import type { Bitfield } from '../store/bitfield.ts'
 
-/** Pieces of one fetch without a lease; then the node looks whether the swarm has come back. */
+/** Pieces of one fetch without a lease. After it, the node checks whether the swarm is back. */
 export const FALLBACK_PIECES_MAX = 16
 
 /** Pieces from `first` to before `end`. */
@@ -11,22 +11,22 @@ export interface MissingRun {
   end: number
 }
 
-/** What a node knows when its swarm gives it nothing. */
+/** The node's view when its swarm gives it nothing. */
 export interface FallbackView {
   readonly layout: PieceLayout
   readonly have: Bitfield
   /** First piece that a reader waits for. */
   position(): number
-  /** Where this node stands among the downloaders at work that it knows of; `at` is below `of`. */
+  /** Rank of this node among the active downloaders that it knows; `at` is below `of`. */
   place(): { at: number; of: number }
   /** No source offers it and none is delivering it. */
   isOutOfReach(piece: PieceIndex): boolean
 }
 
 /**
- * Chooses what a node fetches from the registry when its swarm gives it nothing: from the reader's position on, pieces
- * that nobody offers first. Others that lost the same source do the same at the same moment, so each begins with a share
- * of its own and gets theirs from them.
+ * Chooses the pieces to fetch from the registry when the swarm gives nothing: from the reader's position on, pieces
+ * out of reach first. Other nodes that lost the same source do the same at the same moment, so each node begins with
+ * a share of its own and gets the other shares from its peers.
  * @returns undefined when no piece is missing from the reader's position on
  */
 export function fallbackRun(view: FallbackView): MissingRun | undefined {
@@ -51,7 +51,7 @@ export function lacksPieces(view: FallbackView): boolean {
   return false
 }
 
-/** All pieces that are out of reach, in runs, at most AWAITED_RUNS_MAX. */
+/** All pieces out of reach, as runs, at most AWAITED_RUNS_MAX. */
 export function outOfReachRuns(view: FallbackView): { firstPiece: number; pieces: number }[] {
   const { have, layout } = view
   const runs: { firstPiece: number; pieces: number }[] = []

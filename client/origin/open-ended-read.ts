@@ -1,12 +1,15 @@
 import type { RegistryAccess } from './registry-access.ts'
 import type { RegistryStream } from './registry-stream.ts'
 
-/** Before its credential ends a holder opens an answer without end, and reads on as the daemon itself would. */
+/**
+ * A lease holder opens an open-ended read this long before its credential expires. The registry serves it past the
+ * expiry, as it does for a daemon.
+ */
 const OPEN_BEFORE_END_MS = 10_000
 
 /**
- * An answer of the registry to the end of the blob, opened while the credential was good; one run at a time reads on in
- * it. Invariant: at most one is open.
+ * An open-ended read: the registry's answer to the end of the blob, opened while the credential was valid. One run at
+ * a time reads from it. Invariant: at most one is open.
  */
 export class OpenEndedRead {
   readonly #access: Pick<RegistryAccess, 'endsAtMs' | 'stream'>
@@ -22,18 +25,18 @@ export class OpenEndedRead {
     return this.#open !== undefined
   }
 
-  /** The next piece that it gives. */
+  /** The next piece that it yields. */
   get piece(): number | undefined {
     return this.#open?.stream.piece
   }
 
-  /** The credential ends soon, or has ended: what is opened now can still be read then. */
+  /** The credential expires soon or has expired. A read opened now can still be read afterwards. */
   get isDue(): boolean {
     const { endsAtMs } = this.#access
     return !this.isOpen && endsAtMs !== undefined && Date.now() > endsAtMs - OPEN_BEFORE_END_MS
   }
 
-  /** Has the registry begin its answer at piece `first`; the rest waits in the connection. */
+  /** Makes the registry begin its answer at piece `first`; the rest waits in the connection. */
   openInTime(first: number): void {
     this.openFrom(first)
       .open()
@@ -48,8 +51,8 @@ export class OpenEndedRead {
   }
 
   /**
-   * The stream for pieces [first, end), when it can still give them and nobody reads it. `done` must be called.
-   * @param signal the run's: its abort ends the answer
+   * The stream for pieces [first, end), if it can still yield them and nobody reads it. Call `done` afterwards.
+   * @param signal the run's: its abort ends the read
    */
   use(
     first: number,
@@ -66,7 +69,7 @@ export class OpenEndedRead {
       done: async () => {
         signal.removeEventListener('abort', stop)
         open.isInUse = false
-        // An answer that broke in the middle of a piece is of no use any more.
+        // An answer that broke in the middle of a piece cannot be used further.
         if (open.stream.piece !== end) this.end()
       },
     }

@@ -9,9 +9,9 @@ import {
 } from './fallback-run.ts'
 
 /**
- * Who fetches what from the registry, when this node waits for others, and when it helps itself. Decisions only: no
- * socket, no clock, no random numbers; all times are milliseconds of one clock that the caller passes in. The client
- * (origin.ts) and the simulation (bench/sim/sim-origin.ts) carry out the same plan.
+ * Decides what this node fetches from the registry, when it waits for others, and when it fetches without a lease.
+ * Pure: no socket, no clock, no random numbers; all times are milliseconds of one clock that the caller passes in. The
+ * client (origin.ts) and the simulation (bench/sim/sim-origin.ts) carry out the same plan.
  *
  *                          a lease arrives: fetch its pieces, publish their hashes
  *                                              ┌───┐
@@ -23,7 +23,7 @@ import {
  *                                            STARVING  ──────────────────────►──┤
  *              the tracker is told which        │                               │
  *              pieces are out of reach; it      │                               │
- *              says "wait" or sends somebody    │                               │
+ *              says "wait" or leases them       │                               │
  *                                               │                               │
  *              3 s without a byte, or 20 s      ▼                               │
  *              without a piece, and no "wait" ALONE  ────────────────────────►──┘
@@ -36,49 +36,49 @@ import {
  */
 
 /**
- * Ranges that this node fetches at the same time, each under a lease of its own: while one ends and asks for the next,
- * another keeps the link busy.
+ * Ranges that this node fetches at the same time, each under its own lease. While one ends and asks for the next, the
+ * other keeps the link busy.
  */
 export const RUNS_MAX = 2
-/** After so long without a byte the tracker is told: it knows whether others fetch what is missing, or sends somebody. */
+/** After this time without a byte the node tells the tracker, which says "wait" or leases the pieces to somebody. */
 const STARVING_AFTER_MS = 1_500
-/** After so long without a byte this node fetches for itself. */
+/** After this time without a byte the node fetches without a lease. */
 const ALONE_AFTER_MS = 3_000
-/** The same, where bytes come but no whole piece does. */
+/** The same where bytes arrive but no complete piece. */
 const ALONE_AFTER_NO_PIECE_MS = 20_000
-/** How long "wait" counts while the blob is cold: others publish each piece that they fetch. */
+/** How long "wait" counts while the blob is cold: holders of leases publish each piece that they fetch. */
 const WAIT_COLD_MS = 30_000
-/** How long "wait" counts when all hashes are known: the time of a lease, and for the piece to spread. */
+/** How long "wait" counts when all hashes are known: the time of a lease, plus the time for the piece to spread. */
 const WAIT_REFETCH_MS = 12_000
-/** Readers are told when fetches from the registry have failed for so long and no piece came from anywhere. */
+/** After this time of failed fetches without a piece from anywhere, readers are told. */
 const BROKEN_AFTER_MS = 10_000
-/** Pause after a refusal or a broken connection of the registry, and after a call that the tracker did not take. */
+/** Pause after a refusal or a broken connection of the registry, and after a refused call to the tracker. */
 const RETRY_MS = 1_000
-/** Pause after the first call to the tracker that no lease can come of; it doubles with each further one. */
+/** Pause after the first call to the tracker that cannot yield a lease. It doubles with each further call. */
 const ASK_PAUSE_MS_MIN = 6_000
 /** The longest of these pauses. */
 const ASK_PAUSE_MS_MAX = 15_000
 
-/** What the plan looks at: this node's copy of the blob, and its surroundings. */
+/** The plan's view of this node's copy of the blob and its surroundings. */
 export interface OriginView extends FallbackView {
-  /** Runs of pieces that this node fetches from the registry now. */
+  /** Runs that this node is fetching from the registry. */
   runsActive(): number
-  /** An open-ended answer of the registry is being read: one run at a time can use it. */
+  /** An open-ended read is open: only one run at a time can use it. */
   isReadingOn(): boolean
-  /** How long no block has come from a peer, and no piece within reach, in ms. */
+  /** Time since a block arrived from a peer or a piece came within reach, in ms. */
   peersIdleMs(): number
-  /** A call to the tracker is under way. */
+  /** A call to the tracker is in flight. */
   isAsking(): boolean
 }
 
-/** What the tracker answered to a call that asked for a lease. */
+/** The tracker's answer to a call that asked for a lease. */
 export type LeaseAnswer = Pick<HashesResponse, 'status' | 'retryInMs'> & {
   isLeased: boolean
-  /** Peers that it named. */
+  /** Number of peers that it named. */
   peers: number
 }
 
-/** What to do next: fetch pieces [first, end) without a lease, or ask the tracker for one. */
+/** The next step: fetch pieces [first, end) without a lease, or ask the tracker for one. */
 export type OriginStep = ({ do: 'fetch' } & MissingRun) | { do: 'ask' }
 
 export class OriginPlan {
@@ -86,12 +86,12 @@ export class OriginPlan {
   #state: 'flowing' | 'starving' | 'alone' = 'flowing'
   #isStarted = false
   #pieceAtMs: number
-  /** Since when the tracker has said "wait", or since the last piece under it. */
+  /** Time of the tracker's "wait", or of the last piece since. */
   #waitSinceMs: number | undefined
   #waitMs = WAIT_COLD_MS
-  /** Since when fetches have failed with no piece in between. */
+  /** Time of the first failed fetch since the last piece. */
   #brokenSinceMs: number | undefined
-  /** Every piece has a hash: the tracker leases only what is out of reach. */
+  /** Every piece has a hash: the tracker leases only pieces out of reach. */
   #isAllPublished = false
   #areRangesIgnored = false
   #callAfterMs = 0
@@ -103,7 +103,7 @@ export class OriginPlan {
     this.#pieceAtMs = nowMs
   }
 
-  /** A reader came: every wait begins now. */
+  /** A reader arrived: every timeout starts now. */
   start(nowMs: number): void {
     this.#isStarted = true
     this.#pieceAtMs = nowMs
@@ -112,7 +112,7 @@ export class OriginPlan {
     this.#fruitlessAsks = 0
   }
 
-  /** Nobody reads any more. */
+  /** The last reader left. */
   stop(): void {
     this.#isStarted = false
     this.#state = 'flowing'
@@ -126,7 +126,7 @@ export class OriginPlan {
     return this.#areRangesIgnored
   }
 
-  /** Call a few times a second. @returns undefined: wait */
+  /** Call a few times a second. @returns undefined when there is nothing to do now */
   next(nowMs: number): OriginStep | undefined {
     if (!this.#isStarted || this.#view.have.isFull) return undefined
     const isIdle = this.#view.runsActive() === 0
@@ -152,24 +152,24 @@ export class OriginPlan {
       this.#state = 'alone'
   }
 
-  /** This node has room for a run, and some piece is neither offered nor under way. */
+  /** This node has room for a run, and some piece is neither offered nor in flight. */
   mayFollowLease(nowMs: number): boolean {
     const runsMax = this.#view.isReadingOn() || this.#areRangesIgnored ? 1 : RUNS_MAX
     const isFree = this.#view.runsActive() < runsMax && nowMs >= this.#fetchAfterMs
     return this.#isStarted && isFree && lacksPieces(this.#view)
   }
 
-  /** A call that asks for a lease may be made now. */
+  /** A call that asks for a lease is allowed now. */
   mayAsk(nowMs: number): boolean {
     return this.mayCall(nowMs) && this.mayFollowLease(nowMs)
   }
 
-  /** The tracker may be called; after a call that failed, or that said when to come back, it may not. */
+  /** A call to the tracker is allowed now: no pause after a failed call or a `retryInMs` is running. */
   mayCall(nowMs: number): boolean {
     return nowMs >= this.#callAfterMs
   }
 
-  /** What a call to the tracker says is out of reach. While pieces flow that is nobody's business. */
+  /** The pieces that a call reports as out of reach. Nothing is reported while pieces flow. */
   awaited(): { firstPiece: number; pieces: number }[] | undefined {
     return this.#state === 'flowing' ? undefined : outOfReachRuns(this.#view)
   }
@@ -188,14 +188,14 @@ export class OriginPlan {
       return
     }
     this.#waitSinceMs = undefined
-    // Every hash is known, and nobody has the bytes or is fetching them: there is nothing to wait for.
+    // Every hash is known, and no node has the bytes or fetches them: there is nothing to wait for.
     if (this.#isStarted && this.#isAllPublished && peers === 0) this.#state = 'alone'
   }
 
   /**
-   * Every hash is known and a piece is out of reach: no lease comes of asking, and peers come with heartbeats too. Asked
-   * every second, a tracker hears 12 to 16 calls of each node of a large swarm while the rarest pieces spread; with pauses
-   * that begin at one second, 7.
+   * Every hash is known and a piece is out of reach. Asking yields no lease then, and heartbeats bring peers too.
+   * With one call a second, the tracker received 12 to 16 calls of each node of a large swarm while the rarest pieces
+   * spread; with pauses that begin at one second, 7.
    */
   #nextAskPauseMs(): number {
     const pauseMs = Math.min(ASK_PAUSE_MS_MAX, ASK_PAUSE_MS_MIN * 2 ** this.#fruitlessAsks)
@@ -204,8 +204,8 @@ export class OriginPlan {
   }
 
   /**
-   * The tracker did not take a call.
-   * @param isSilent it did not answer: it vouches for nobody, and what others fetch they cannot publish either
+   * The tracker refused or did not answer a call.
+   * @param isSilent it did not answer: its "wait" no longer counts, and other nodes cannot publish either
    */
   callFailed({ isSilent }: { isSilent: boolean }, nowMs: number): void {
     this.#callAfterMs = nowMs + RETRY_MS
@@ -216,7 +216,7 @@ export class OriginPlan {
   pieceArrived(from: 'registry' | 'peer', nowMs: number): void {
     this.#pieceAtMs = nowMs
     this.#brokenSinceMs = undefined
-    // While the blob is cold, a piece shows that whoever fetches gets on.
+    // While the blob is cold, a piece shows that the lease holders make progress.
     if (this.#waitSinceMs !== undefined && this.#waitMs === WAIT_COLD_MS) this.#waitSinceMs = nowMs
     if (from === 'registry' || (this.#isAllPublished && lacksPieces(this.#view))) return
     this.#state = 'flowing'
@@ -228,18 +228,18 @@ export class OriginPlan {
     this.#brokenSinceMs ??= nowMs
   }
 
-  /** The registry answers with the whole where a part was asked for. */
+  /** The registry answered a range request with the whole blob. */
   rangeIgnored(): void {
     this.#areRangesIgnored = true
   }
 
-  /** No piece comes from anywhere, and the registry does not give any either: readers must not wait on. */
+  /** No piece arrives from anywhere, and fetches fail: readers must stop waiting. */
   isBroken(nowMs: number): boolean {
     return this.#brokenSinceMs !== undefined && nowMs - this.#brokenSinceMs > BROKEN_AFTER_MS
   }
 }
 
-/** The pieces of [first, end) that are missing, in order, as contiguous runs. */
+/** The missing pieces of [first, end), in order, as contiguous runs. */
 export function* missingRuns(have: FallbackView['have'], { first, end }: MissingRun): Generator<MissingRun> {
   for (let piece = first; piece < end; ) {
     const from = have.firstMissing(piece)

@@ -10,7 +10,7 @@ import { missingRuns, OriginPlan, type OriginView } from './origin-plan.ts'
 import { PendingHashes } from './pending-hashes.ts'
 import type { RegistryStream } from './registry-stream.ts'
 
-/** RFC 6585 §4: what was told is wanted, only later. */
+/** RFC 6585 §4. The tracker wants the call, only later. */
 const TOO_MANY_REQUESTS = 429
 
 interface Run {
@@ -20,7 +20,7 @@ interface Run {
   abort: AbortController
 }
 
-/** What the tracker said: 'refused' when it does not take the call, undefined when it did not answer. */
+/** The tracker's answer: 'refused' when it refused the call, undefined when it did not answer. */
 type Told = HashesResponse | 'refused' | undefined
 
 type Call = Pick<HashesRequest, 'lease' | 'isLeaseReleased' | 'wantsLease'> & {
@@ -29,9 +29,9 @@ type Call = Pick<HashesRequest, 'lease' | 'isLeaseReleased' | 'wantsLease'> & {
 }
 
 /**
- * Fetches from the registry what the plan decides (origin-plan.ts): the pieces leased to this node, and, when the swarm
- * gives nothing in time, those that its reader waits for. Publishes the hashes of what it fetched under a lease.
- * Invariant: at most RUNS_MAX runs and one call to the tracker at a time; no two runs fetch one piece.
+ * Carries out the plan (origin-plan.ts): fetches leased pieces from the registry and, when the swarm gives nothing in
+ * time, the pieces that the reader waits for. Publishes the hashes of leased pieces. Invariant: at most RUNS_MAX runs
+ * and one call to the tracker at a time; no two runs fetch one piece.
  */
 export class Origin {
   /** Bytes of pieces that came from the registry. */
@@ -42,7 +42,7 @@ export class Origin {
   readonly #openEnded: OpenEndedRead
   #asking: Promise<Told> | undefined
   #publishing: Promise<void> | undefined
-  /** Came before the reader that will have it followed. */
+  /** A lease that arrived before its reader. */
   #offered: Lease | undefined
   readonly #pendingHashes = new PendingHashes()
 
@@ -67,7 +67,7 @@ export class Origin {
     }
   }
 
-  /** A lease that came with a grant: the reader whose grant it is makes this node follow it. */
+  /** A lease that came with a grant. The node follows it once the grant's reader is here. */
   offer(lease: Lease): void {
     if (!this.#plan.isActive) this.#offered = lease
     else if (this.#plan.mayFollowLease(Date.now())) this.#host.boundary.run(() => this.#follow(lease))
@@ -81,14 +81,14 @@ export class Origin {
     if (lease) this.#host.boundary.run(() => this.#follow(lease))
   }
 
-  /** Nobody reads any more: stop fetching, publish what was fetched, and let someone else have the rest at once. */
+  /** The last reader left: stops fetching, publishes fetched pieces, and releases the rest of the lease at once. */
   stop(): void {
     this.#plan.stop()
     for (const run of this.#runs) run.abort.abort()
     this.#openEnded.end()
   }
 
-  /** Nothing is being fetched or left to publish. */
+  /** No fetch is running and nothing is left to publish. */
   get isDone(): boolean {
     return this.#runs.size === 0 && this.#pendingHashes.size === 0
   }
@@ -107,14 +107,14 @@ export class Origin {
     const step = this.#plan.next(now)
     if (step?.do === 'fetch') this.#host.boundary.run(() => this.#fetchFallback(step))
     else if (step?.do === 'ask') this.#host.boundary.run(() => this.#askForLease())
-    // Others hold the leases now; when they end, this node's credential will have ended as well.
+    // Others hold the leases now. When those expire, this node's credential will have expired as well.
     const first = this.#runs.size === 0 && this.#openEnded.isDue ? this.#host.firstUnknownHash() : undefined
     if (first !== undefined) this.#openEnded.openInTime(first)
   }
 
   async #follow({ lease, firstPiece, pieces }: Lease): Promise<void> {
     const isWhole = await this.#fetch({ lease, first: firstPiece, end: firstPiece + pieces })
-    // Its last publication asks for the next lease; with nothing to publish, this does.
+    // The last publication of a run asks for the next lease. With nothing to publish, this call does.
     await this.publish()
     const wantsLease = this.#plan.mayAsk(Date.now())
     if (!isWhole) await this.#tell({ lease, isLeaseReleased: true, wantsLease })
@@ -131,12 +131,12 @@ export class Origin {
   }
 
   async #fetchFallback({ first, end }: MissingRun): Promise<void> {
-    this.#host.log.info({ first, end }, 'the swarm gives nothing; fetching from the registry')
+    this.#host.log.info({ first, end }, 'the swarm delivers nothing; fetching from the registry')
     await this.#fetch({ lease: null, first, end })
   }
 
   /**
-   * Fetches what is missing of [first, end), in order, one request for each contiguous run.
+   * Fetches the missing pieces of [first, end), in order, one request for each contiguous run.
    * @returns false when it was stopped or broke off
    */
   async #fetch({ lease, first, end }: Omit<Run, 'abort'>): Promise<boolean> {
@@ -189,7 +189,7 @@ export class Origin {
           throw error
         })
         const stored = this.#store(run, piece, buffer, length)
-        // It may fail long before the stream ends, which is when it is waited for.
+        // The write may fail long before the stream ends, where it is awaited.
         stored.catch(() => undefined)
         storing.push(stored)
       }
@@ -198,7 +198,7 @@ export class Origin {
     }
   }
 
-  /** A range for just these pieces; near the credential's end and after it, the answer that lasts. */
+  /** A range of just these pieces; near and after the credential's expiry, the open-ended read. */
   #openStream(
     { abort: { signal } }: Run,
     first: number,
@@ -228,8 +228,8 @@ export class Origin {
   }
 
   /**
-   * Publishes what has been fetched, in runs; whatever comes meanwhile goes with the next call. Resolves when it is
-   * published, or the tracker did not take it.
+   * Publishes fetched pieces, in runs; pieces that arrive meanwhile go with the next call. Resolves when they are
+   * published or the tracker refused them.
    */
   publish(): Promise<void> {
     this.#publishing ??= this.#publishAll().finally(() => {
@@ -243,7 +243,7 @@ export class Origin {
       const answer = await this.#tell({
         lease: next.lease,
         isLeaseReleased: false,
-        // The call is made anyway, and what it publishes may end a lease that another one waits for.
+        // The call is made anyway, and its publication may end a lease that another node waits for.
         wantsLease: this.#plan.mayFollowLease(Date.now()),
         firstPiece: next.first,
         hashes: Buffer.concat(next.hashes).toString('base64url'),
@@ -275,7 +275,7 @@ export class Origin {
         ...call,
         epoch: this.#host.epoch,
         isRangeIgnored,
-        // Not in every call: a tracker that is older refuses what it does not know.
+        // Only when needed: an older tracker refuses unknown fields.
         ...(awaited && { awaited }),
         position: this.#openEnded.piece ?? this.#host.position(),
         batchesFrom: this.#host.firstUnknownHash() ?? null,
@@ -287,17 +287,17 @@ export class Origin {
       if (isDefect(error)) this.#host.boundary.fail(error)
       const isSilent = !(error instanceof TrackerRefusedError)
       this.#plan.callFailed({ isSilent }, Date.now())
-      this.#host.log.debug({ err: error }, 'the tracker did not take the call')
+      this.#host.log.debug({ err: error }, 'a call to the tracker failed')
       return !isSilent && error.status !== TOO_MANY_REQUESTS ? 'refused' : undefined
     }
   }
 
-  /** @param isStale the registry has shown since the call that it gives no parts: others would wait for one of them */
+  /** @param isStale the registry ignored a range since the call: others would wait for pieces of this lease */
   #noteLease(answer: HashesResponse, { isStale }: { isStale: boolean }): void {
     const { lease, status, retryInMs, peers } = answer
     this.#plan.answered({ isLeased: lease !== null, status, retryInMs, peers: peers.length }, Date.now())
     if (!lease) return
-    // Asked for while someone read; the rest is another's at once.
+    // Only while somebody reads. Otherwise the lease is released to others at once.
     if (this.#plan.isActive && !isStale) this.#host.boundary.run(() => this.#follow(lease))
     else this.#release(lease)
   }

@@ -9,7 +9,7 @@ export interface Publication {
   hashes: Buffer[]
 }
 
-/** Pieces that this node fetched under a lease, and whose hashes the tracker does not have yet. */
+/** Hashes of pieces that this node fetched under a lease and has not published yet. */
 export class PendingHashes {
   readonly #pieces = new Map<PieceIndex, { hash: Buffer; lease: string }>()
 
@@ -21,7 +21,7 @@ export class PendingHashes {
     this.#pieces.set(piece, { hash, lease })
   }
 
-  /** The first contiguous run, as much as one batch can carry. */
+  /** The first contiguous run, at most as long as one batch. */
   next(): Publication | undefined {
     const first = [...this.#pieces.keys()].sort((a, b) => a - b)[0]
     if (first === undefined) return undefined
@@ -35,7 +35,7 @@ export class PendingHashes {
     return { first, lease, hashes }
   }
 
-  /** The tracker took it, or does not want it (any more): then the pieces stay, for this node's own reader. */
+  /** The tracker accepted the hashes or no longer wants them. The pieces stay for this node's own reader. */
   settle({ first, hashes }: Publication): void {
     for (let at = 0; at < hashes.length; at++) this.#pieces.delete((first + at) as PieceIndex)
   }

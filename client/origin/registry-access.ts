@@ -9,8 +9,8 @@ import { type LastRedirect, readRange } from './registry-range.ts'
 import { RegistryStream } from './registry-stream.ts'
 
 /**
- * One blob as its registry gives it to this node: from the repository and with the credential of the newest request,
- * which go together, at the permitted rate.
+ * Access to one blob at its registry, at the permitted rate. Uses the repository and the credential of the newest
+ * request, which belong together.
  */
 export class RegistryAccess {
   readonly #stored: StoredBlob
@@ -28,21 +28,21 @@ export class RegistryAccess {
     this.#limit = parts.downloadLimit
   }
 
-  /** A request for the blob came. */
+  /** A request for the blob arrived. */
   admit({ repository, credential }: { repository: Repository; credential: Credential }): void {
     this.#repository = repository
     this.#credential = credential
     this.#endsAt = endsAtMs(credential, Date.now())
   }
 
-  /** When the credential ends, as `Date.now()` tells it; undefined when nobody can tell. */
+  /** Expiry of the credential, on the clock of `Date.now()`; undefined when unknown. */
   get endsAtMs(): number | undefined {
     return this.#endsAt
   }
 
   /**
-   * Pieces [first, end). A registry that answers with the whole is read only where the whole is asked for: the stream
-   * ends with RangeIgnoredError otherwise.
+   * Pieces [first, end). The stream ends with RangeIgnoredError when the registry answers a range with the whole
+   * blob.
    */
   stream(first: number, end: number, signal: AbortSignal): RegistryStream {
     const { layout, key } = this.#stored

@@ -15,30 +15,34 @@ export interface RangeRequest {
   from: number
   to: number
   signal: AbortSignal
-  /** The whole blob in answer to a part of it is refused instead of read from the start. */
+  /** Refuse a whole blob in answer to a range, instead of reading it from the start. */
   isWholeRefused?: boolean
-  /** Where the registry sent the last request for this blob: asked again while it serves, also when the token has ended. */
+  /**
+   * Target of the registry's last redirect for this blob. Used again while it serves, also after the token has
+   * expired.
+   */
   redirect?: LastRedirect
 }
 
-/** Remembered per blob. Signed URLs of object stores last for minutes; one that serves no more is forgotten. */
+/** Remembered per blob. Signed URLs of object stores last for minutes; a URL that stops serving is forgotten. */
 export interface LastRedirect {
   url: URL | undefined
 }
 
 const REDIRECTS = new Set([301, 302, 303, 307, 308])
 
-/** The Authorization header with which a credential goes to its registry, and nowhere else. */
+/** The Authorization header for the registry itself; no other host gets it. */
 function authorizationOf(credential: Credential): string | undefined {
   if (credential.scheme === 'bearer') return `Bearer ${credential.token}`
   return credential.scheme === 'basic' ? `Basic ${credential.value}` : undefined
 }
 
 /**
- * Bytes [from, to) of a blob from its registry (OCI distribution-spec, "Pulling blobs"; RFC 9110 §14). One redirect is
- * followed, without the credential. A registry that ignores Range is read from the start and what comes before is
- * skipped. Chunks are valid until the next is asked for.
- * @throws OriginRefusedError when the registry answers anything else, or ends early; RangeIgnoredError where asked for
+ * Bytes [from, to) of a blob from its registry (OCI distribution-spec, "Pulling blobs"; RFC 9110 §14). Follows one
+ * redirect, without the credential. If the registry ignores Range, the blob is read from the start and the bytes
+ * before `from` are skipped. A chunk is valid until the next is requested.
+ * @throws OriginRefusedError when the registry answers anything else, or ends early; RangeIgnoredError where asked
+ * for
  */
 export async function* readRange(request: RangeRequest): AsyncGenerator<Buffer> {
   const { statusCode, body } = await openRange(request)
@@ -55,7 +59,7 @@ export async function* readRange(request: RangeRequest): AsyncGenerator<Buffer> 
       if (!fresh) continue
       left -= fresh.length
       if (fresh.length > 0) yield fresh
-      // A range is read to its end, which is now: its connection serves the next one.
+      // A range was read to its end, so its connection can serve the next request.
       if (left === 0 && statusCode === 200) return
     }
     if (left === 0) return
@@ -100,7 +104,7 @@ function isAnswer({ statusCode, headers }: Dispatcher.ResponseData, { from }: Ra
   return statusCode === 200 || (statusCode === 206 && startsAt(headers['content-range'], from))
 }
 
-/** undici tells an unread body of its end by an error event, which nobody hears: a defect. */
+/** undici reports the end of an unread body by an error event; without a listener that is a defect. */
 function dropBody({ body }: Dispatcher.ResponseData): void {
   body.on('error', () => undefined).destroy()
 }
@@ -123,7 +127,7 @@ async function followRedirect(
   return answer
 }
 
-/** Without the credential: the URL is its own leave. */
+/** Without the credential: the signed URL grants access. */
 function getFrom(url: URL, request: RangeRequest): Promise<Dispatcher.ResponseData> {
   return request.registry.redirectDispatcher.request({
     origin: url.origin,

@@ -3,8 +3,8 @@ import type { PieceIndex, PieceLayout } from '../../core/metainfo.ts'
 import { OriginRefusedError } from '../errors.ts'
 
 /**
- * One answer of the registry, read piece by piece. Invariant: `piece` is the next piece that it gives, from its first
- * byte on.
+ * One answer of the registry, read piece by piece. Invariant: `piece` is the next piece that it yields, from its
+ * first byte on.
  */
 export class RegistryStream {
   piece: number
@@ -19,9 +19,9 @@ export class RegistryStream {
   constructor(options: {
     layout: PieceLayout
     firstPiece: number
-    /** The registry's bytes from the first piece on; each chunk is valid until the next is asked for. */
+    /** The registry's bytes from the first piece on; a chunk is valid until the next is requested. */
     chunks: AsyncIterable<Buffer>
-    /** @returns 0 when so many bytes may come in now, else the ms to wait */
+    /** @returns 0 when this many bytes may arrive now, else the ms to wait */
     allowDownload(bytes: number): number
     signal: AbortSignal
   }) {
@@ -32,12 +32,12 @@ export class RegistryStream {
     this.#signal = options.signal
   }
 
-  /** Has the registry begin its answer; the rest waits in the connection. */
+  /** Makes the registry begin its answer; the rest waits in the connection. */
   async open(): Promise<void> {
     await this.#fill()
   }
 
-  /** Reads pieces that somebody else has fetched meanwhile, for nothing. */
+  /** Reads and drops pieces that another source delivered meanwhile. */
   async skipTo(piece: PieceIndex): Promise<void> {
     let left = (piece - this.piece) * this.#layout.pieceBytes
     while (left > 0) left -= (await this.#next(left)).length
@@ -59,7 +59,7 @@ export class RegistryStream {
     await this.#chunks.return?.()
   }
 
-  /** At most `bytesMax` of what comes next. */
+  /** The next bytes, at most `bytesMax`. */
   async #next(bytesMax: number): Promise<Buffer> {
     const chunk = await this.#fill()
     const part = chunk.subarray(this.#at, this.#at + bytesMax)

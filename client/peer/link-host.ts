@@ -13,9 +13,9 @@ import type { ProofMessage } from '../wire/extensions.ts'
 import type { BlockAddress } from '../wire/messages.ts'
 
 /**
- * What a link tells the swarm that it belongs to. Everything may throw a ShoalError to end the link; what returns a
- * boolean returns false when the message changed nothing.
- * `Link` is the link itself; who does not care leaves it out.
+ * The swarm as its links see it. Every function may throw a ShoalError to end the link. Those that return a boolean
+ * return false when the message changed nothing. `Link` is the link itself; implementations that do not need it leave
+ * it out.
  */
 export interface LinkHost<Link = unknown> {
   readonly swarm: SwarmId
@@ -30,7 +30,9 @@ export interface LinkHost<Link = unknown> {
   prover(): TokenProver | undefined
   /** The pull certificate; present while this node downloads. */
   pullCredential(): PeerCredential | undefined
-  /** A trusted authority issued the certificate, and it is valid now: what TLS checks of those that it carries. */
+  /**
+   * The certificate is valid now and issued by a trusted authority: the check that TLS does for its own certificates.
+   */
   hasIssued(certificate: X509Certificate): boolean
   needsProof(): boolean
   checkCertificate(claims: CertificateClaims): PullClaims
@@ -43,9 +45,9 @@ export interface LinkHost<Link = unknown> {
   hasPiece(piece: PieceIndex): boolean
   /** How many pieces the other side has announced. */
   piecesOf(link: Link): number
-  /** Both handshakes are through: the link counts as connected. */
+  /** Both handshakes are finished: the link counts as connected. */
   onOpen(link: Link, limits: SourceLimits): void
-  /** The other side may download: tell it what there is. */
+  /** The other side may download: sends it hashes and pieces. */
   onAdmitted(link: Link): void
   onBatch(link: Link, batch: HashBatch): boolean
   onOffer(link: Link, pieces: PieceIndex[] | 'all'): boolean

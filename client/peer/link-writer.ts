@@ -10,10 +10,10 @@ interface Block {
 }
 
 /**
- * What one connection has to send, one write at a time. A stream joins all that waits for the write before (writev), and
- * TLS copies what was joined into fresh memory: for peers behind links that are full, an eighth of a node's CPU time.
- * Messages go before blocks that wait: a request would else lie behind a megabyte. Invariant: `done` of each block is
- * called once, when its bytes may be used again.
+ * The outgoing bytes of one connection, one write at a time. A stream joins everything that waits behind a write
+ * (writev), and TLS copies the joined bytes into fresh memory: an eighth of a node's CPU time for peers behind full
+ * links. Messages go before waiting blocks: otherwise a request would wait behind a megabyte. Invariant: `done` of
+ * each block is called once, when its bytes may be reused.
  */
 export class LinkWriter {
   readonly #socket: Socket
@@ -36,7 +36,7 @@ export class LinkWriter {
     this.#onUnread = onUnread
   }
 
-  /** What the kernel has not taken yet. */
+  /** Bytes that the kernel has not accepted yet. */
   get unsentBytes(): number {
     return this.#waitingBytes + this.#socket.writableLength
   }
@@ -52,7 +52,7 @@ export class LinkWriter {
     queueMicrotask(this.#boundary.callback(() => this.#endTurn()))
   }
 
-  /** Goes out after every message that was added before. */
+  /** Goes out after every message added before. */
   sendBlock(bytes: Uint8Array, done: () => void): void {
     if (this.#isClosed) {
       queueMicrotask(this.#boundary.callback(done))
@@ -76,7 +76,7 @@ export class LinkWriter {
     else this.#writeBlock(this.#blocks.shift())
   }
 
-  /** Nothing more goes out. What is being written is done with by the socket's own end. */
+  /** Sends nothing more. The end of the socket completes the current write. */
   close(): void {
     this.#isClosed = true
     for (const { done } of this.#blocks.splice(0)) queueMicrotask(this.#boundary.callback(done))

@@ -11,12 +11,13 @@ import { PeerLink } from './peer-link.ts'
 
 /** TCP and TLS inside one site take milliseconds; a dead address must not hold a place for long. */
 const DIAL_MS_MAX = 5_000
-/** What one read takes from a dialled socket at most; reused, since fresh buffers are the main cost of receiving. */
+/** Bytes of one read from a dialled socket. The buffer is reused: fresh buffers are the main cost of receiving. */
 const READ_BUFFER_BYTES = 64 * 1024
 
 /**
- * Dials a peer for a swarm. `onread` works on the dialling side only, so the downloading side dials where it can.
- * The other side must present a serve certificate, or a pull certificate for this blob, of the node we were told of.
+ * Dials a peer for a swarm. `onread` works on the dialling side only, so the downloading side dials where it can. The
+ * other side must present a serve certificate, or a pull certificate for this blob, of the node that the tracker
+ * named.
  */
 export function dialPeer(
   peer: Peer,
@@ -37,7 +38,7 @@ export function dialPeer(
     servername: infoHash,
     secureContext: credential.context,
     minVersion: 'TLSv1.3',
-    // Said, because Node lets an environment variable change the default.
+    // Set explicitly: an environment variable can change Node's default.
     rejectUnauthorized: true,
     checkServerIdentity: (_name, certificate) => refusalOf(certificate.raw, peer, host),
     onread: {

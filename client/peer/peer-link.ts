@@ -37,15 +37,15 @@ const HANDSHAKE_MS_MAX = 10_000
 
 /**
  * One connection to one peer for one swarm, after TLS. Invariants: until the other side is admitted (certificate,
- * then proof) it is sent nothing but the handshakes and this side's own proof; the link ends no later than either
- * side's certificate. A link whose info-hash is not the swarm's id is to a stock client: it has no token and no Shoal
+ * then proof) it is sent only the handshakes and this side's own proof; the link ends no later than either side's
+ * certificate. A link whose info-hash is not the swarm's id belongs to a stock client. It has no token and no Shoal
  * extensions, so it opens with the first handshake, and only where no proof is needed.
  */
 export class PeerLink implements FrameSink, SourcePort {
   readonly isDialler: boolean
   readonly lane: PeerLane
   readonly proof: PullProof
-  /** Whatever fails in here ends this connection, and nothing else. */
+  /** A failure in here ends this connection only. */
   readonly boundary: Boundary
   readonly #socket: TLSSocket
   readonly #host: LinkHost<PeerLink>
@@ -117,11 +117,11 @@ export class PeerLink implements FrameSink, SourcePort {
     if (!this.#isClosed) this.boundary.run(() => this.#reader.push(chunk))
   }
 
-  /** Never throws, so that of many each ends. */
+  /** Never throws, so that a loop over links ends them all. */
   close(reason: ShoalError | undefined): void {
     if (this.#isClosed) return
     this.#isClosed = true
-    // First: whatever goes wrong after it, nothing more is sent.
+    // First: nothing is sent after a failure in the lines below.
     this.#socket.destroy()
     for (const timer of this.#timers) clearTimeout(timer)
     this.lane.close()
@@ -138,7 +138,9 @@ export class PeerLink implements FrameSink, SourcePort {
   cancel(block: BlockAddress): void {
     this.#send({ type: 'cancel', ...block })
   }
-  /** By BEP 3 a cancel of what has come changes nothing: a holder learns that the piece has left the kernels' buffers. */
+  /**
+   * BEP 3: cancelling an arrived piece changes nothing. A Shoal holder learns that it has left the kernels' buffers.
+   */
   received(piece: PieceIndex): void {
     if (!this.#isStock) this.cancel({ piece, begin: 0, length: this.#limits!.blockBytes })
   }
@@ -147,7 +149,7 @@ export class PeerLink implements FrameSink, SourcePort {
     this.#reader.discardBlock()
   }
 
-  /** The hashes go first: a piece is never announced before its hash was sent on the same connection. */
+  /** Hashes go first: a piece is never announced before its hash was sent on the same connection. */
   announce(batches: readonly HashBatch[], pieces: readonly PieceIndex[]): void {
     if (!this.#isAdmitted) return
     const extension = this.#remote?.ids.shoal_hashes
@@ -158,7 +160,7 @@ export class PeerLink implements FrameSink, SourcePort {
     for (const piece of pieces) this.#send({ type: 'have', piece })
   }
 
-  /** First words to an admitted peer: hashes, pieces, and that it may ask. */
+  /** First messages to an admitted peer: hashes, pieces, and the unchoke. */
   welcome(batches: readonly HashBatch[], have: Bitfield): void {
     this.announce(batches, [])
     if (have.isFull && this.#hasFast) this.#send({ type: 'have-all' })
@@ -167,7 +169,7 @@ export class PeerLink implements FrameSink, SourcePort {
     this.#send({ type: 'unchoke' })
   }
 
-  /** This side may download, and shows that it may; once. */
+  /** Sends this side's proof that it may download; once. */
   proveToken(): void {
     const messages = this.#remote ? this.proof.messages(this.#remote.ids) : []
     for (const message of messages) this.#send(message)
@@ -191,7 +193,7 @@ export class PeerLink implements FrameSink, SourcePort {
     this.#send({ type: 'extended', extension: 0, payload })
   }
 
-  /** BEP 6: a request that gets no block gets this; without the extension, silence. */
+  /** BEP 6: answers a request that gets no block. Without the extension it sends nothing. */
   #reject({ piece, begin, length }: BlockAddress): void {
     if (this.#hasFast) this.#send({ type: 'reject', piece, begin, length })
   }
@@ -211,7 +213,7 @@ export class PeerLink implements FrameSink, SourcePort {
     if (this.#isStock) this.#openStock(handshake)
   }
 
-  /** BEP 6: what there is comes right after the handshake, also when that is nothing. */
+  /** BEP 6: the stock of pieces follows the handshake, also when it is empty. */
   #openStock({ hasFast, hasExtensions }: Handshake): void {
     this.#open({ blockBytes: BLOCK_BYTES_FOREIGN, requestsMax: REQUESTS_QUEUED_FOREIGN, hasFast })
     if (!this.#isAdmitted && hasFast) this.#send({ type: 'have-none' })
@@ -233,13 +235,13 @@ export class PeerLink implements FrameSink, SourcePort {
     this.#budget.spend({ type: 'keep-alive' }, Date.now())
   }
 
-  /** @returns false for a message that changed nothing, and for one of those that cost this side much */
+  /** @returns false for a message that changed nothing, and for one that costs this side much */
   #take(message: Message): boolean {
     switch (message.type) {
       case 'extended':
         return this.#onExtended(message.extension, message.payload)
       case 'request':
-        if (!this.#isAdmitted) throw new PeerRefusedError('asked for a piece before it was admitted')
+        if (!this.#isAdmitted) throw new PeerRefusedError('requested a piece before it was admitted')
         return this.lane.ask({ ...message, piece: this.#checkedPiece(message.piece) })
       case 'cancel':
         return this.lane.cancel(message)
@@ -322,7 +324,7 @@ export class PeerLink implements FrameSink, SourcePort {
 
   #endWith({ validToDate }: X509Certificate): void {
     this.#after(validToDate.getTime() - Date.now(), () =>
-      this.close(new PeerRefusedError('a certificate has ended')),
+      this.close(new PeerRefusedError('a certificate has expired')),
     )
   }
 

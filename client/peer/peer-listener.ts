@@ -10,25 +10,28 @@ import { PeerProtocolError, PeerRefusedError } from '../errors.ts'
 import type { LinkHost } from './link-host.ts'
 import { PeerLink } from './peer-link.ts'
 
-/** Accepted connections of the node, TLS handshakes under way included: 48 KiB each. One more needs another's place. */
+/**
+ * Accepted connections of the node, running TLS handshakes included: 48 KiB each. When full, a newcomer needs
+ * another's place.
+ */
 export const ACCEPTED_MAX = 400
 /**
- * Of these, connections whose TLS handshake is not through. One more ends the oldest of the network that has most: honest
- * ones take milliseconds.
+ * Accepted connections in their TLS handshake. When full, the oldest of the network with the most ends: honest
+ * handshakes take milliseconds.
  */
 export const HANDSHAKING_MAX = 128
-/** A handshake takes milliseconds; this bounds one that is never finished. */
+/** Time for one TLS handshake. It takes milliseconds; this bounds one that is never finished. */
 const TLS_HANDSHAKE_MS_MAX = 10_000
 
-/** A swarm as the listener sees it. */
+/** The listener's view of a swarm. */
 export interface ListeningSwarm extends LinkHost<PeerLink> {
-  /** @returns false when it is full of others that stay */
+  /** @returns false when all its places are taken and none gives way */
   makeRoom(network: string): boolean
   placeOf(link: PeerLink): Place
   attach(link: PeerLink, network: string): void
 }
 
-/** An accepted connection; the link once its TLS handshake is through. */
+/** An accepted connection; `link` is set when its TLS handshake is finished. */
 interface Accepted {
   socket: Socket
   network: string
@@ -42,8 +45,9 @@ export interface PeerListenerOptions {
   /** The swarm that an SNI names, by its id or its alias, if this node has something of it. */
   swarmOf(name: InfoHash): ListeningSwarm | undefined
   /**
-   * What this node presents: its serve certificate, never a pull certificate, since whoever dials is given it before
-   * showing one. Undefined until the tracker has issued one, which a node asks for as it joins: then nobody is let in.
+   * The credential that this node presents: its serve certificate. Never a pull certificate, since a dialler receives
+   * it before showing its own. Undefined until the tracker has issued one, which a node requests when it joins; until
+   * then nobody is let in.
    */
   context(): SecureContext | undefined
   onRefused(error: ShoalError, address: string | undefined): void
@@ -51,14 +55,16 @@ export interface PeerListenerOptions {
 }
 
 /**
- * Accepts peers: TLS 1.3 only, both sides with certificates of the cluster's authority, SNI the info-hash. Tickets are
- * off, and a resumed session would be refused: an expired certificate passes in one. The context of an SNI carries
- * certificate and authorities; without one there is no certificate to finish a handshake with.
+ * Accepts peers: TLS 1.3 only, certificates of the cluster's authority on both sides, the info-hash as SNI. Tickets
+ * are off, and a resumed session would be refused: an expired certificate passes in one. The context of an SNI
+ * carries certificate and authorities; without one no handshake can finish.
  */
 export class PeerListener {
   readonly #options: PeerListenerOptions
   readonly #server: Server
-  /** Every accepted connection, and those still in their TLS handshake (oldest first), by the other side's address. */
+  /**
+   * Every accepted connection, and those still in their TLS handshake (oldest first), by the other side's address.
+   */
   readonly #accepted = new Map<string, Accepted>()
   readonly #handshaking = new Set<Accepted>()
 
@@ -80,7 +86,7 @@ export class PeerListener {
     )
   }
 
-  /** Of a connection that is no link yet. */
+  /** The boundary of a connection that has no link yet. */
   #boundaryOf(socket: Socket): Boundary {
     return this.#options.defects.boundary('peer_handshake', (reason) => {
       socket.destroy()
@@ -101,7 +107,7 @@ export class PeerListener {
     })
   }
 
-  /** Ends every accepted connection too: a stranger in its handshake must not hold up the end of the program. */
+  /** Ends every accepted connection too: an unfinished handshake must not delay the end of the program. */
   close(): Promise<void> {
     return new Promise((resolve) => {
       this.#server.close(() => resolve())
@@ -154,7 +160,7 @@ export class PeerListener {
   }
 
   #accept(socket: TLSSocket): void {
-    // Without this a reset before the link has its own listener would be an unhandled error.
+    // Without a listener, a reset before the link has its own would be an unhandled error.
     socket.on('error', () => undefined)
     const accepted = this.#accepted.get(endpointOf(socket))
     if (accepted === undefined) return void socket.destroy()

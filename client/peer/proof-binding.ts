@@ -5,7 +5,7 @@ import type { ProofBinding } from '../../core/token-proof/index.ts'
 const EXPORTER_LABEL = 'EXPORTER-shoal-token-proof-v1'
 const EXPORTER_BYTES = 32
 
-/** What a token proof is bound to: this connection, the prover's part in it, and both certificates. */
+/** The binding of a token proof: this connection, the prover's role in it, and both certificates. */
 export function proofBinding(
   socket: TLSSocket,
   {

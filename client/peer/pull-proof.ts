@@ -23,10 +23,10 @@ type ProofHost = Pick<
 >
 
 /**
- * How each end of a connection shows the other that it may download: its pull certificate, then the token's proof
- * under it. A dialler presents the certificate in TLS. An acceptor presents its serve certificate there, because TLS
- * gives that to whoever dials, known or not; the pull certificate it shows inside the connection, with a signature of
- * its key over this connection. Invariant: `claims` are those of a certificate that a trusted authority issued to the
+ * Each end of a connection shows the other that it may download: with its pull certificate, then with the token's
+ * proof under it. A dialler presents the certificate in TLS. An acceptor presents its serve certificate there,
+ * because any dialler receives that. It shows its pull certificate inside the connection, with a signature of that
+ * key over this connection. Invariant: `claims` are those of a certificate that a trusted authority issued to the
  * node at the other end.
  */
 export class PullProof {
@@ -38,7 +38,7 @@ export class PullProof {
   #shown: X509Certificate | undefined
   #claimed: CertificateClaims
   #isSent = false
-  /** By the other side; undefined until then. */
+  /** The other side's proven token; undefined until then. */
   proven: ProvenToken | undefined
 
   constructor(socket: TLSSocket, { host, isDialler }: { host: ProofHost; isDialler: boolean }) {
@@ -50,23 +50,23 @@ export class PullProof {
     this.#claimed = claimsOf(this.#remote)
   }
 
-  /** The other side's. */
+  /** The other side's claims. */
   get claims(): CertificateClaims {
     return this.#claimed
   }
 
-  /** Of both sides. */
+  /** Certificates of both sides. */
   get certificates(): X509Certificate[] {
     return [this.#remote, this.#local, ...(this.#shown ? [this.#shown] : [])]
   }
 
   /**
-   * What this side says for itself; once.
-   * @param ids under which the other side takes it
-   * @returns nothing when this side downloads nothing, or has said so before
+   * The messages that show this side's pull; once.
+   * @param ids under which the other side accepts them
+   * @returns nothing when this side downloads nothing, or has sent them before
    */
   messages(ids: Partial<Record<ExtensionName, number>>): Extract<Message, { type: 'extended' }>[] {
-    // A socket that has just been destroyed has no exporter any more; its close is on the way.
+    // A destroyed socket has no exporter any more; its close event follows.
     if (this.#isSent || this.#socket.destroyed) return []
     const messages: ReturnType<PullProof['messages']> = []
     const prover = this.#host.prover()
@@ -89,7 +89,7 @@ export class PullProof {
     return messages
   }
 
-  /** Whether the other side may still show a certificate: an acceptor whom TLS has named a server, once. */
+  /** Whether the other side may still show a certificate: an acceptor with a serve certificate in TLS, once. */
   get awaitsCertificate(): boolean {
     return this.#isDialler && this.#claimed.kind === 'serve'
   }
@@ -138,6 +138,6 @@ function parseCertificate(der: Buffer): X509Certificate {
   try {
     return new X509Certificate(der)
   } catch (cause) {
-    throw new PeerRefusedError('a certificate that is none', { cause })
+    throw new PeerRefusedError('malformed certificate', { cause })
   }
 }

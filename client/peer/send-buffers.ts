@@ -1,9 +1,11 @@
 import { BLOCK_BYTES_MAX, BLOCK_HEADER_BYTES } from '../wire/messages.ts'
 
-/** Blocks being read or written to sockets at once, on the whole node: 64 of 128 KiB are 8 MiB. */
+/** Blocks in flight to sockets, on the whole node: 64 of 128 KiB are 8 MiB. */
 export const SEND_BUFFERS_MAX = 64
 
-/** Reused buffers for outgoing blocks, header included. A fresh buffer per block costs more than its encryption. */
+/**
+ * Reused buffers for outgoing blocks, header included. A fresh buffer for each block costs more than its encryption.
+ */
 export class SendBuffers {
   readonly #free: Buffer[] = []
   #made = 0

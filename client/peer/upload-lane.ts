@@ -13,48 +13,51 @@ import {
 import type { LinkWriter } from './link-writer.ts'
 import type { SendBuffers } from './send-buffers.ts'
 
-/** Requests of one peer that wait for their answer; more are rejected (BEP 6). Announced as `reqq`. */
+/** Unanswered requests of one peer; more are rejected (BEP 6). Announced as `reqq`. */
 export const REQUESTS_QUEUED_MAX = 256
 /** Blocks being read or written for one peer, whatever their size: an eighth of the node's send buffers, 1 MiB. */
 export const LANE_BLOCKS_MAX = 8
-/** A lane whose socket takes nothing, or whose piece does not arrive, for so long keeps nobody from being served. */
+/**
+ * A lane stalls when its socket accepts nothing, or its piece does not arrive, for this time. It keeps nobody from
+ * being served.
+ */
 export const LANE_STALLED_MS = 1_000
 /**
- * The same for a piece that does not arrive at a peer that has never said of one that it did; half of it each time that it
- * does not say so: whoever never does must not keep others waiting, block by block.
+ * The same for a peer that has never confirmed a piece. It halves with each unconfirmed piece: a peer that never
+ * confirms must not keep others waiting, block by block.
  */
 const UNCONFIRMED_MS = LANE_STALLED_MS / 4
-/** A socket that has taken nothing for so long is closed: what waits in it is send buffers that others lack. */
+/** A socket that has accepted nothing for this time is closed: its send buffers are needed for others. */
 const LANE_DEAD_MS = 5_000
 
 export interface PeerLaneHost {
-  /** Of the connection. */
+  /** The connection's boundary. */
   readonly boundary: Boundary
   readonly layout: PieceLayout
-  /** The other side says when a piece has come (`PeerLink.received`); stock clients do not. */
+  /** The other side says when a piece has arrived (`PeerLink.received`); stock clients do not. */
   readonly confirmsPieces: boolean
   hasPiece(piece: PieceIndex): boolean
   piecesHad(): number
-  /** The block is not to be had. */
+  /** The block is not available. */
   reject(block: BlockAddress): void
-  /** A block is on its way. */
+  /** The block was given to the socket. */
   onServed(block: BlockAddress): void
-  /** A block is asked for, or there is room for another. */
+  /** A block was requested, or there is room for another. */
   onReady(): void
-  /** The other side takes nothing any more. */
+  /** The other side accepts nothing any more. */
   onDead(): void
 }
 
-/** Answers to one peer's requests, on their way from the store into its socket. */
+/** The answers to one peer's requests, from the store into its socket. */
 export class PeerLane implements UploadLane {
   readonly queue: BlockAddress[] = []
   piece: number | undefined
   readonly #writer: LinkWriter
   readonly #host: PeerLaneHost
-  /** When the socket last took a block, or the lane began. */
+  /** When the socket last accepted a block, or the lane began. */
   movedAtMs = Date.now()
   #blocks = 0
-  /** The last piece served, until the other side says that it has come or is not wanted any more. */
+  /** The last piece served, until the other side confirms or cancels it. */
   #unconfirmed: number | undefined
   #confirmedInMs = UNCONFIRMED_MS
   #timer: NodeJS.Timeout | undefined
@@ -66,13 +69,13 @@ export class PeerLane implements UploadLane {
   }
 
   /**
-   * @returns false for a request that is rejected, and for one that costs more than it gives
+   * @returns false for a request that is rejected, and for one that costs more than it moves
    * @throws PeerProtocolError for a block that does not exist
    */
   ask({ piece, begin, length }: BlockAddress & { piece: PieceIndex }): boolean {
     const pieceEnd = pieceBytesAt(this.#host.layout, piece)
     if (length <= 0 || length > BLOCK_BYTES_MAX || begin + length > pieceEnd)
-      throw new PeerProtocolError('asked for a block that does not exist')
+      throw new PeerProtocolError('requested a block that does not exist')
     if (!this.#host.hasPiece(piece) || this.queue.length >= REQUESTS_QUEUED_MAX) {
       this.#host.reject({ piece, begin, length })
       return false
@@ -83,8 +86,8 @@ export class PeerLane implements UploadLane {
   }
 
   /**
-   * BEP 6: a cancelled request is answered too, by the block when it is on its way, else by a reject. The other side has
-   * received the piece, or wants no more of it.
+   * BEP 6: a cancelled request is answered too, by the block when it was already sent, else by a reject. The other
+   * side has received the piece, or no longer wants it.
    * @returns false when it changed nothing
    */
   cancel({ piece, begin, length }: BlockAddress): boolean {
@@ -131,7 +134,7 @@ export class PeerLane implements UploadLane {
     if (this.#host.confirmsPieces) this.#unconfirmed = block.piece
     this.#watch()
     let isDone = false
-    // Once, whatever fails: a buffer that is given back twice would carry two blocks at once.
+    // Once, whatever fails: a buffer that is released twice would carry two blocks at once.
     const done = () => {
       if (isDone) return
       isDone = true
@@ -140,7 +143,7 @@ export class PeerLane implements UploadLane {
       buffers.release(buffer)
       this.#host.onReady()
     }
-    // Not at once: the queue still holds this block, and would be asked for it again from in here.
+    // Not at once: the queue still holds this block, and would ask for it again during this call.
     const doneSoon = () => queueMicrotask(this.#host.boundary.callback(done))
     const send = (isRead: boolean) => {
       if (!isRead || this.#isClosed) {
@@ -189,7 +192,7 @@ export class PeerLane implements UploadLane {
   }
 }
 
-/** `send`, after whose failure `release` gives back what it held. */
+/** Wraps `send` so that `release` runs when it fails. */
 function releasing(send: (isRead: boolean) => void, release: () => void): (isRead: boolean) => void {
   return (isRead) => {
     try {

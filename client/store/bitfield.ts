@@ -37,7 +37,7 @@ export class Bitfield {
     return (this.#bytes[piece >> 3]! & (0x80 >> (piece & 7))) !== 0
   }
 
-  /** @returns false when it was in already */
+  /** @returns false when it was in the set already */
   add(piece: PieceIndex): boolean {
     if (this.has(piece)) return false
     this.#bytes[piece >> 3]! |= 0x80 >> (piece & 7)

@@ -3,28 +3,28 @@ import type { SwarmId } from '../../core/metainfo.ts'
 import { BLOCK_BYTES_MAX } from '../wire/messages.ts'
 
 /**
- * Blobs at rest under AES-256-XTS (IEEE 1619), the mode for disks: any unit can be read alone and written again. A
- * stream mode would not do: pieces of a publisher who lied are written over, and two contents under one key stream give
- * each other away. XTS shows no more than that a unit was written twice with the same content. Nothing is authenticated:
- * what is read goes to peers who verify it, or was verified when it was written.
+ * Encrypts stored blobs with AES-256-XTS (IEEE 1619), the mode for disks: any unit can be read alone and written
+ * again. A stream mode would not do: pieces of a lying publisher are overwritten, and two contents under one key
+ * stream reveal each other. XTS reveals only that a unit was written twice with the same content. Nothing is
+ * authenticated: peers verify the bytes that they receive, and local reads were verified when they were written.
  */
 
 /**
- * One data unit: the largest block that peers ask for, so that most reads are one unit. Setting up a cipher costs some
- * 10 µs: a GiB took 0.3 s of CPU in units of 128 KiB, 0.4 in units of 64 KiB, 1 s in units of 16 KiB.
+ * One data unit: the largest block that peers request, so that most reads are one unit. Creating a cipher costs about
+ * 10 µs: a GiB took 0.3 s of CPU in units of 128 KiB, 0.4 s in units of 64 KiB, 1 s in units of 16 KiB.
  */
 export const UNIT_BYTES = BLOCK_BYTES_MAX
-/** XTS knows no shorter unit; the last one of a blob is filled up with zeros. */
+/** XTS has no shorter unit; the last one of a blob is padded with zeros. */
 const UNIT_BYTES_MIN = 16
 const CIPHER = 'aes-256-xts'
 /** Two keys of 256 bits: data and tweak. */
 const KEY_BYTES = 64
-/** So much tells which key a blob is under, and nothing about it. */
+/** Identifies the key of a blob, and reveals nothing about it. */
 const KEY_ID_BYTES = 16
 
-/** The node's cache key, from which every blob has a key of its own (HKDF, RFC 5869). */
+/** The node's cache key, from which each blob's key is derived (HKDF, RFC 5869). */
 export class CacheKey {
-  /** Hex; stands in the state of every blob under this key. */
+  /** Hex; stored in the state of every blob under this key. */
   readonly id: string
   readonly #secret: Uint8Array
 
@@ -48,27 +48,27 @@ export function unitBytesAt(index: number, blobBytes: number): number {
   return Math.max(UNIT_BYTES_MIN, Math.min(UNIT_BYTES, blobBytes - index * UNIT_BYTES))
 }
 
-/** A unit of a blob, and the key that the blob is under. */
+/** A unit of a blob, and the key of the blob. */
 export interface Unit {
   key: Uint8Array
   index: number
   bytes: Uint8Array
 }
 
-/** @param use gets the cipher text, which is gone when it returns */
+/** @param use gets the cipher text, which is cleared when it returns */
 export function encryptUnit({ key, index, bytes }: Unit, use: (sealed: Uint8Array) => void): void {
   const plain = bytes.length < UNIT_BYTES_MIN ? Buffer.concat([bytes], UNIT_BYTES_MIN) : bytes
   resultOf(createCipheriv(CIPHER, key, tweakOf(index)), plain, use)
 }
 
-/** @param use gets the plain text, which is gone when it returns */
+/** @param use gets the plain text, which is cleared when it returns */
 export function decryptUnit({ key, index, bytes }: Unit, use: (plain: Uint8Array) => void): void {
   resultOf(createDecipheriv(CIPHER, key, tweakOf(index)), bytes, use)
 }
 
 /**
- * Node puts every result into memory of its own. It is given back at once: until the collector comes, the kernel would
- * have to find and clear new pages, which costs up to ten times what the cipher does.
+ * Node puts every result into new memory. It is released at once: otherwise the kernel must find and clear new pages
+ * until the collector runs, which costs up to ten times as much as the cipher.
  */
 function resultOf(cipher: Cipheriv | Decipheriv, bytes: Uint8Array, use: (result: Uint8Array) => void): void {
   const result = cipher.update(bytes)

@@ -2,16 +2,16 @@ import { read, readSync, writeSync } from 'node:fs'
 import { promisify } from 'node:util'
 import { decryptUnit, encryptUnit, UNIT_BYTES, unitBytesAt } from './blob-cipher.ts'
 
-/** A blob's open file, as it also goes to the verifying thread. Positions are those of the blob's own bytes. */
+/** A blob's open file, as the verifying thread also gets it. Positions are those of the blob's own bytes. */
 export interface BlobFile {
   fd: number
-  /** Of the whole blob. */
+  /** Size of the whole blob. */
   bytes: number
-  /** The file is encrypted with it (blob-cipher.ts). */
+  /** The key that the file is encrypted with (blob-cipher.ts). */
   key: Uint8Array | undefined
 }
 
-/** Where bytes go and come from. Positions and lengths are bytes. */
+/** Source and target of a read. Positions and lengths are bytes. */
 export interface FileRead {
   target: Uint8Array
   /** In `target`. */
@@ -22,8 +22,8 @@ export interface FileRead {
 }
 
 /**
- * What one write takes. Larger writes into a hole of a file make ext4 reserve and clear large folios: pieces of 4 MiB in
- * one write reached 500 MiB/s, in writes of 256 KiB 3,500 MiB/s (Linux 6.18, docs/performance.md).
+ * Bytes of one write. Larger writes into a hole of a file make ext4 reserve and clear large folios: pieces of 4 MiB
+ * in one write reached 500 MiB/s, in writes of 256 KiB 3,500 MiB/s (Linux 6.18, docs/performance.md).
  */
 const WRITE_BYTES = 256 * 1024
 
@@ -38,7 +38,7 @@ export function readFileSync(file: BlobFile, wanted: FileRead): boolean {
   return true
 }
 
-/** The same through the thread pool; deciphering is done in this thread. */
+/** The same through the thread pool; decryption runs in this thread. */
 export async function readFile(file: BlobFile, wanted: FileRead): Promise<boolean> {
   const stretch = stretchOf(file, wanted)
   const { target, at, length, position } = stretch
@@ -67,13 +67,13 @@ function writeWholly(fd: number, bytes: Uint8Array, position: number): void {
     written += writeSync(fd, bytes, written, bytes.length - written, position + written)
 }
 
-/** What must be read of the file: the bytes themselves, or in memory of its own the units that hold them. */
+/** The read to do in the file: of the bytes themselves, or of the units that hold them, into separate memory. */
 function stretchOf({ bytes, key }: BlobFile, wanted: FileRead): FileRead {
   if (key === undefined) return wanted
   const first = Math.floor(wanted.position / UNIT_BYTES)
   const last = Math.floor((wanted.position + wanted.length - 1) / UNIT_BYTES)
   const length = (last - first) * UNIT_BYTES + unitBytesAt(last, bytes)
-  // Whole units, as most blocks are, go where they are wanted and are deciphered from there.
+  // Whole units, as most blocks are, are read into the target and decrypted from there.
   if (length === wanted.length) return wanted
   return { target: Buffer.allocUnsafe(length), at: 0, length, position: first * UNIT_BYTES }
 }

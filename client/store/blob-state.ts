@@ -12,7 +12,7 @@ export const blobState = z.strictObject({
   registry: registryHostSchema,
   digest: digestSchema,
   bytes: z.int().positive(),
-  /** Repositories that the tracker confirmed the blob in; for people and progress only. */
+  /** Repositories for which the tracker confirmed the blob; for display and progress only. */
   repository: repositorySchema,
   epoch: z.int().nonnegative(),
   batches: z.array(hashBatchSchema),
@@ -20,9 +20,9 @@ export const blobState = z.strictObject({
   pieces: z.string(),
   /** The whole blob has been matched against its digest, here or by confirmed hashes. */
   isMatched: z.boolean(),
-  /** That whole was hashed here; absent or false: confirmed hashes were believed. */
+  /** The whole was hashed here; absent or false: confirmed hashes were accepted. */
   isHashed: z.boolean().optional(),
-  /** Of the cache key that the file is encrypted with (hex); absent: it is not. */
+  /** Id of the cache key that the file is encrypted with (hex); absent: not encrypted. */
   cacheKey: z.string().optional(),
   /** Base64url of SHA-1 hashes, once they were needed. */
   piecesSha1: z.string().optional(),

@@ -15,13 +15,13 @@ import { blobState } from './blob-state.ts'
 import { ColdReads } from './cold-reads.ts'
 import { PieceHashes } from './piece-hashes.ts'
 
-/** Left free on the disk beside the blobs. */
+/** Disk space left free beside the blobs. */
 const DISK_RESERVE_BYTES = 256 * 1024 * 1024
 
 /**
  * A blob's verified pieces on disk: `<dir>/<swarm id>/data` (sparse until complete) and `state.json`, replaced
- * atomically. Invariant: a piece is in `have` only after its bytes are in the file; the state file never names a piece
- * whose bytes are not, so a killed node resumes with what it had.
+ * atomically. Invariant: a piece is in `have` only after its bytes are in the file. The state file never names a
+ * piece whose bytes are missing, so a killed node resumes with its pieces.
  */
 export class StoredBlob {
   readonly swarm: SwarmId
@@ -29,11 +29,11 @@ export class StoredBlob {
   readonly layout: PieceLayout
   readonly hashes: PieceHashes
   readonly have: Bitfield
-  /** Only between `pin` and its release: a closed descriptor's number may be another file's. */
+  /** Only between `pin` and its release: after that the descriptor's number may belong to another file. */
   readonly file: BlobFile
   repository: z.output<typeof repositorySchema>
   isMatched = false
-  /** The whole was hashed here, so that nobody else's word stands for it. */
+  /** The whole was hashed here, so it rests on no other node's word. */
   isHashed = false
   /** SHA-1 of every piece, 20 bytes each, for stock clients; undefined until they were needed. */
   piecesSha1: Buffer | undefined
@@ -53,7 +53,7 @@ export class StoredBlob {
       restored,
     }: {
       cacheKey: CacheKey | undefined
-      /** With the open file, which is read and written. */
+      /** The open file is read and written. */
       restored?: { fd: number; have: Bitfield; hashes: PieceHashes }
     },
   ) {
@@ -65,17 +65,17 @@ export class StoredBlob {
     this.layout = pieceLayout(blob.bytes)
     this.have = restored?.have ?? new Bitfield(this.layout.pieceCount)
     this.hashes = restored?.hashes ?? new PieceHashes(this.layout.pieceCount)
-    // Exclusive: nothing is there, and a link that is would not be followed.
+    // Exclusive: an existing file or link is not followed.
     const fd = restored?.fd ?? openSync(join(directory, 'data'), 'wx+', 0o600)
     this.file = { fd, bytes: blob.bytes, key: cacheKey?.keyFor(blob.swarm) }
   }
 
-  /** Whole, and matched against the digest: may be served as a seed and to local requests without more checks. */
+  /** Whole, and matched against the digest: may be served as a seed and to local requests without further checks. */
   get isComplete(): boolean {
     return this.isMatched && this.have.isFull
   }
 
-  /** A peer was given some of it: it is in use, though not so that it would have to be written down at once. */
+  /** A peer got a block: the blob is in use. That alone is no reason to save the state at once. */
   served(): void {
     this.usedAtMs = Date.now()
   }
@@ -89,7 +89,7 @@ export class StoredBlob {
     this.#isDirty = true
   }
 
-  /** Writes the state file if anything changed. Small (a few KiB for most blobs), so it is written at once. */
+  /** Writes the state file if anything changed. It is small (a few KiB for most blobs), so it is written at once. */
   save(): void {
     if (!this.#isDirty || this.#isClosed) return
     this.#isDirty = false
@@ -116,7 +116,7 @@ export class StoredBlob {
     try {
       replaceFile(join(this.#directory, 'state.json'), JSON.stringify(state))
     } catch {
-      // A full disk: the state before stays, which names fewer pieces but none that is not there.
+      // On a full disk the previous state stays. It names fewer pieces, and none that is missing.
       this.#isDirty = true
     }
   }
@@ -135,8 +135,8 @@ export class StoredBlob {
   }
 
   /**
-   * Reads bytes for a peer or a local reader into `target` at `at`, then calls `done`: before it returns, when the data
-   * is in the page cache (cold-reads.ts). Of a blob that has left the store nothing is read.
+   * Reads bytes for a peer or a local reader into `target` at `at`, then calls `done`: before it returns, when the
+   * data is in the page cache (cold-reads.ts). Nothing is read of a blob that has left the store.
    */
   readBlock(
     target: Buffer,
@@ -162,7 +162,7 @@ export class StoredBlob {
     try {
       isRead = readBlobFileSync(this.file, wanted)
     } catch {
-      // A broken disk costs this block, not the program: whoever asked is told that there is none.
+      // A broken disk costs this block, not the program: the peer is told that there is none.
     }
     this.#coldReads.took(performance.now() - startedAtMs)
     release()
@@ -196,7 +196,7 @@ export class StoredBlob {
   }
 }
 
-/** The node's blobs on disk, bounded by `#bytesMax`; the least recently used idle blob goes first. */
+/** The node's blobs on disk, bounded by `#bytesMax`; the least recently used idle blob is evicted first. */
 export class BlobStore {
   readonly #directory: string
   readonly #bytesMax: number
@@ -211,9 +211,9 @@ export class BlobStore {
   }
 
   /**
-   * Opens the store and every blob whose state can be read; what cannot be is removed, and so is what is under another
-   * cache key than this one, or under one at all when there is none.
-   * @throws DataFolderError when the folder is a link, or others can write to it: not a file is touched then
+   * Opens the store and every blob with a readable state. Removes all others, and blobs that are encrypted under
+   * another cache key, or encrypted when there is no key.
+   * @throws DataFolderError when the folder is a link, or others can write to it; no file is touched then
    */
   static async open(directory: string, bytesMax: number, cacheKey?: CacheKey): Promise<BlobStore> {
     ensureFolder(directory, { isPart: true })
@@ -274,11 +274,11 @@ export class BlobStore {
   }
 
   async #makeRoom(bytes: number, isIdle: (blob: StoredBlob) => boolean): Promise<SwarmId[]> {
-    // Nothing is evicted for a blob that would not fit an empty store.
+    // Nothing is evicted for a blob that would not fit into an empty store.
     if (bytes > this.#bytesMax) throw new StoreFullError(`no room for a blob of ${bytes} bytes`)
     const evicted: SwarmId[] = []
     while (!(await this.#fits(bytes))) {
-      // Asked only now: what was idle before the wait may have a reader since.
+      // Checked only now: a blob that was idle before the wait may have a reader since.
       const [victim] = this.all()
         .filter(isIdle)
         .sort((a, b) => a.usedAtMs - b.usedAtMs)
@@ -310,7 +310,7 @@ function restoreBlob(
     hashes.raiseEpoch(state.epoch)
     for (const batch of state.batches) hashes.add(batch)
     const have = Bitfield.fromBytes(Buffer.from(state.pieces, 'base64url'), pieceCount)
-    // A file that was cut lacks pieces that its state names.
+    // A truncated file lacks pieces that its state names.
     const fd = openOwnFile(join(directory, 'data'), constants.O_RDWR)
     if (fd === undefined) return undefined
     if (fstatSync(fd).size < endOfLast(have, state.bytes)) {
@@ -329,7 +329,7 @@ function restoreBlob(
     blob.usedAtMs = state.usedAtMs
     return blob
   } catch {
-    // Unreadable state means that nothing in the file can be trusted; the pieces come again.
+    // With an unreadable state, nothing in the file can be trusted; the pieces are fetched again.
     return undefined
   }
 }

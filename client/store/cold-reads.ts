@@ -1,14 +1,14 @@
-/** A block from the page cache takes some 20 µs; one from a disk, milliseconds. */
+/** A slow read. A block from the page cache takes about 20 µs; one from a disk, milliseconds. */
 const COLD_READ_MS = 1.5
-/** One read that took long may have waited for a busy processor; so many in a row have waited for a disk. */
+/** Slow reads in a row that mean a disk. A single one may have waited for a busy processor. */
 const SLOW_READS_MAX = 2
-/** How many reads go through the thread pool after those: 4 MiB of large blocks. */
+/** Reads through the thread pool after those: 4 MiB of large blocks. */
 const COLD_READS = 32
 
 /**
- * Where a blob's next read is done. What is in the page cache is read at once: a hand-over to another thread and back
- * costs more than the copy. Reads that took long say that the data is cold; then the next ones go through the thread
- * pool, so that a slow disk does not stall the event loop. Pure.
+ * Decides where a blob's next read runs. Data in the page cache is read at once: passing it between threads costs
+ * more than the copy. Slow reads mean that the data is cold; the next ones use the thread pool, so that a slow disk
+ * does not stall the event loop. Pure.
  */
 export class ColdReads {
   #slow = 0
@@ -21,12 +21,12 @@ export class ColdReads {
     return true
   }
 
-  /** A read on the event loop took so long. */
+  /** A read on the event loop took `ms`. */
   took(ms: number): void {
     this.#slow = ms > COLD_READ_MS ? this.#slow + 1 : 0
     if (this.#slow < SLOW_READS_MAX) return
     this.#left = COLD_READS
-    // After those one slow read is enough to know that it is still so.
+    // From now on one slow read is enough to see that the data is still cold.
     this.#slow = SLOW_READS_MAX - 1
   }
 }

@@ -1,10 +1,12 @@
-/** All pieces under way on this node together: sixteen of the largest. Bounds memory whatever the blobs' sizes are. */
+/**
+ * All pieces in flight on this node together: sixteen of the largest. Bounds memory whatever the blobs' sizes are.
+ */
 export const PIECE_BUFFERS_BYTES_MAX = 64 * 1024 * 1024
-/** A blob that was refused memory is taken to wait for it for so long: while it downloads it asks again within 250 ms. */
+/** A blob that was refused memory counts as waiting for this time: while it downloads it asks again within 250 ms. */
 const WAITING_MS = 1_000
 
 /**
- * Memory for one piece while it arrives and is verified. It is handed over to the verifying thread and back (not
+ * Memory for one piece while it arrives and is verified. It is transferred to the verifying thread and back (not
  * shared: V8 copies into shared memory word by word); meanwhile `bytes` is empty.
  */
 export interface PieceBuffer {
@@ -13,15 +15,15 @@ export interface PieceBuffer {
 }
 
 /**
- * Reused piece buffers. Reuse matters: fresh buffers for every piece cost more than the cipher. Each blob has a share:
- * Docker pulls three layers at a time, and the first two would leave nothing for the third.
- * Invariant: in use plus free never exceeds PIECE_BUFFERS_BYTES_MAX.
+ * Reused piece buffers: fresh buffers for every piece cost more than the cipher. Each blob has a share: Docker pulls
+ * three layers at a time, and the first two would leave nothing for the third. Invariant: used and free buffers
+ * together never exceed PIECE_BUFFERS_BYTES_MAX.
  */
 export class PieceBuffers {
   readonly #free = new Map<number, PieceBuffer[]>()
   #totalBytes = 0
   readonly #waiting = new Set<() => void>()
-  /** Those that hold something, or wait. */
+  /** Shares that hold a buffer or wait for one. */
   readonly #shares = new Set<PieceBufferShare>()
   readonly #nowMs: () => number
 
@@ -29,7 +31,7 @@ export class PieceBuffers {
     this.#nowMs = nowMs
   }
 
-  /** For one blob. */
+  /** A share for one blob. */
   share(): PieceBufferShare {
     return new PieceBufferShare(this, this.#nowMs)
   }
@@ -49,20 +51,20 @@ export class PieceBuffers {
   give(buffer: PieceBuffer): void {
     const { pieceBytes } = buffer
     const list = this.#free.get(pieceBytes)
-    // Memory that did not come back from the verifying thread is gone.
+    // Memory that the verifying thread did not return is lost.
     if (buffer.bytes.length === 0) this.#totalBytes -= pieceBytes
     else if (list) list.push(buffer)
     else this.#free.set(pieceBytes, [buffer])
     for (const wake of this.#waiting) wake()
   }
 
-  /** `wake` is called after every release until it is taken off again. */
+  /** Calls `wake` after every release. @returns a function that ends this */
   onRelease(wake: () => void): () => void {
     this.#waiting.add(wake)
     return () => this.#waiting.delete(wake)
   }
 
-  /** It would have more than an equal part while one that has less waits. */
+  /** The share would exceed an equal part while a smaller one waits. */
   #mustYield(share: PieceBufferShare, pieceBytes: number): boolean {
     for (const other of this.#shares)
       if (other !== share && other.heldBytes === 0 && !other.isWaiting) this.#shares.delete(other)
@@ -73,7 +75,7 @@ export class PieceBuffers {
     return false
   }
 
-  /** Gives up free buffers of other sizes until `bytes` more fit. */
+  /** Frees unused buffers of other sizes until `bytes` more fit. */
   #dropFree(bytes: number): void {
     for (const [size, list] of this.#free) {
       while (list.length > 0 && this.#totalBytes + bytes > PIECE_BUFFERS_BYTES_MAX) {
@@ -84,7 +86,7 @@ export class PieceBuffers {
   }
 }
 
-/** What one blob has of them. */
+/** One blob's share of the buffers. */
 export class PieceBufferShare {
   heldBytes = 0
   #waitsUntilMs = 0

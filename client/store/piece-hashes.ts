@@ -3,9 +3,9 @@ import { PIECE_HASH_BYTES, type PieceIndex } from '../../core/metainfo.ts'
 import { Bitfield } from './bitfield.ts'
 
 /**
- * What is known of a swarm's piece hashes: signed batches of one epoch. Invariant: a hash is here only because a batch
- * in `batches` says so; batches of older epochs are refused, one of a newer epoch replaces all; confirmed hashes are
- * never replaced by claims. Who calls `add` has checked the signature.
+ * The known piece hashes of a swarm: signed batches of one epoch. Invariant: every hash comes from a batch in
+ * `batches`. Batches of older epochs are refused, and one of a newer epoch replaces all. Claims never replace
+ * confirmed hashes. Callers of `add` have checked the signature.
  */
 export class PieceHashes {
   readonly pieceCount: number
@@ -31,7 +31,7 @@ export class PieceHashes {
     return this.#known.isFull
   }
 
-  /** Two nodes have matched the whole blob under these hashes: pieces alone are enough now. */
+  /** Two nodes have matched the whole blob under these hashes: verified pieces are enough now. */
   get isConfirmed(): boolean {
     return this.#confirmed.isFull
   }
@@ -56,7 +56,9 @@ export class PieceHashes {
     return this.#hashes.subarray(piece * PIECE_HASH_BYTES, (piece + 1) * PIECE_HASH_BYTES)
   }
 
-  /** The batch says what is known already, to the byte; one that says something else must show its signature. */
+  /**
+   * The batch repeats known hashes byte for byte. A batch that says something else must be checked for its signature.
+   */
   includes({ epoch, status, firstPiece, hashes }: HashBatch): boolean {
     if (epoch !== this.#epochNow) return false
     const end = firstPiece + batchPieceCount({ hashes })
@@ -65,7 +67,7 @@ export class PieceHashes {
     return this.#slice(firstPiece, end).equals(hashes)
   }
 
-  /** All that is known, in runs that one batch can carry, with their hashes. */
+  /** All known hashes, in runs of at most one batch. */
   runs(): { firstPiece: number; pieces: number; hashes: Buffer }[] {
     const runs: { firstPiece: number; pieces: number; hashes: Buffer }[] = []
     for (let at = 0; at < this.pieceCount; ) {
@@ -79,8 +81,8 @@ export class PieceHashes {
   }
 
   /**
-   * The same hashes under another signature: these batches are kept in place of those that they cover. What they do not
-   * confirm is no longer confirmed.
+   * The same hashes under another signature: these batches replace those that they cover. Hashes that they do not
+   * confirm are no longer confirmed.
    */
   renew(batches: readonly HashBatch[]): void {
     const renewed = batches.filter((batch) => this.includes(batch))
@@ -90,7 +92,7 @@ export class PieceHashes {
     this.#rebuild([...left, ...renewed])
   }
 
-  /** Forgets all but what batches for which `isGood` say. @returns the pieces that have no hash any more */
+  /** Keeps only the hashes of batches for which `isGood`. @returns the pieces that have no hash any more */
   retain(isGood: (batch: HashBatch) => boolean): PieceIndex[] {
     const good = this.#kept.filter(isGood)
     if (good.length === this.#kept.length) return []
@@ -152,7 +154,7 @@ export class PieceHashes {
     return isNews
   }
 
-  /** A confirmed batch makes the claims that it covers superfluous. */
+  /** A confirmed batch replaces the claims that it covers. */
   #keep(batch: HashBatch): void {
     const end = batch.firstPiece + batchPieceCount(batch)
     const isCovered = (other: HashBatch) =>

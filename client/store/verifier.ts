@@ -6,7 +6,7 @@ import type { BlobFile } from './blob-file.ts'
 import type { PieceBuffer } from './piece-buffers.ts'
 import type { Job, JobError, JobResult } from './verify-worker.ts'
 
-/** How much is hashed in one job: whole pieces, whatever their length (a power of two). */
+/** Bytes hashed in one job: whole pieces, whatever their length (a power of two). */
 const SHA1_STEP_BYTES = 2 * PIECE_BYTES_MAX
 
 type WithoutNumber<T> = T extends Job ? Omit<T, 'job'> : never
@@ -14,13 +14,13 @@ type WithoutNumber<T> = T extends Job ? Omit<T, 'job'> : never
 interface Waiter {
   resolve(value: string): void
   reject(error: Error): void
-  /** Whose memory is with the thread. */
+  /** The buffer whose memory is with the thread. */
   buffer: PieceBuffer | undefined
 }
 
 /**
- * The verifying thread, as promises. Jobs run in the order in which they are asked for. A job that fails costs that job;
- * a thread that ends costs the jobs that it had, and another one takes its place: what it knew of whole blobs is read back.
+ * The verifying thread, with promises. Jobs run in the order of their calls. A failed job affects only itself. A
+ * thread that ends fails its jobs and is replaced; hashes of whole blobs that it held are read back from the file.
  */
 export class Verifier {
   #worker: Worker
@@ -54,9 +54,9 @@ export class Verifier {
   }
 
   /**
-   * Hashes a piece and, when it has the expected hash or none is expected, writes it.
+   * Hashes a piece, and writes it when it has the expected hash or none is expected.
    * @returns its SHA-256 in hex
-   * @throws StoreWriteError when the disk does not take it; DefectError; as all jobs
+   * @throws StoreWriteError when the disk refuses it; DefectError; as all jobs
    */
   piece(
     buffer: PieceBuffer,
@@ -86,7 +86,7 @@ export class Verifier {
     return this.#run({ kind: 'end', whole })
   }
 
-  /** In steps, so that pieces waiting to be verified get their turn. @returns 20 bytes a piece */
+  /** In steps, so that pieces waiting for verification get their turn. @returns 20 bytes for each piece */
   async sha1OfPieces(file: BlobFile, { blobBytes, pieceBytes }: PieceLayout): Promise<Buffer> {
     const hashes: string[] = []
     for (let from = 0; from < blobBytes; from += SHA1_STEP_BYTES) {

@@ -3,7 +3,7 @@ import { parentPort } from 'node:worker_threads'
 import { isSystemError } from '../../core/defects.ts'
 import { type BlobFile, readFileSync, writeFileSync } from './blob-file.ts'
 
-/** Runs in a thread of its own: hashing and writing are what would stall the event loop most. */
+/** Runs in a thread of its own: hashing and writing would stall the event loop most. */
 
 /** Hash a piece; write it when the hash is the expected one, or when none is expected. */
 export interface PieceJob {
@@ -16,10 +16,10 @@ export interface PieceJob {
   position: number
   /** Hex SHA-256; undefined for a piece from the registry whose hash nobody has published. */
   expected: string | undefined
-  /** The whole-blob hash that this piece goes on with, when it is the next in order. */
+  /** The whole-blob hash that this piece continues, when it is the next in order. */
   whole: number | undefined
 }
-/** Take the whole-blob hash on to byte `to`, reading from the file what did not pass in order. */
+/** Continues the whole-blob hash to byte `to`; bytes that did not arrive in order are read from the file. */
 export interface WholeAdvanceJob {
   kind: 'advance'
   job: number
@@ -27,13 +27,16 @@ export interface WholeAdvanceJob {
   file: BlobFile
   to: number
 }
-/** End a whole-blob hash; answers its hex digest. */
+/** Ends a whole-blob hash; the answer is its hex digest. */
 export interface WholeEndJob {
   kind: 'end'
   job: number
   whole: number
 }
-/** SHA-1 of the pieces in bytes [from, to), for stock BitTorrent v1 clients; answers them joined, in hex. */
+/**
+ * SHA-1 of the pieces in bytes [from, to), for stock BitTorrent v1 clients; the answer is all of them, joined, in
+ * hex.
+ */
 export interface Sha1Job {
   kind: 'sha1'
   job: number
@@ -43,16 +46,16 @@ export interface Sha1Job {
   pieceBytes: number
 }
 export type Job = PieceJob | WholeAdvanceJob | WholeEndJob | Sha1Job
-/** Errors are told by their text: as they are, not everything that can be thrown passes between threads. */
+/** Errors are passed as text: not everything that can be thrown can pass between threads. */
 export interface JobError {
   message: string
   stack: string | undefined
-  /** The disk's or the file's fault, not the code's. */
+  /** Caused by the disk or the file, not by the code. */
   isOfStorage: boolean
 }
 export type JobResult = ({ value: string } | { error: JobError }) & {
   job: number
-  /** A piece's memory, handed back. */
+  /** A piece's memory, returned. */
   bytes?: Uint8Array<ArrayBuffer>
 }
 
@@ -64,7 +67,7 @@ interface WholeHash {
 }
 
 const wholes = new Map<number, WholeHash>()
-/** Scratch for what is read back; one thread, so one is enough. */
+/** Scratch memory for bytes read back; one is enough for one thread. */
 const scratch = Buffer.allocUnsafe(1024 * 1024)
 
 function run(job: Job): string {

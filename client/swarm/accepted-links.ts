@@ -1,7 +1,7 @@
 import { type Place, whoGivesWay } from '../engine/link-places.ts'
 import type { PeerLink } from '../peer/peer-link.ts'
 
-/** Where a swarm's accepted links come from and what they moved: what they have to show for their places. */
+/** The accepted links of a swarm with their networks and last blocks: their claims to their places. */
 export class AcceptedLinks {
   readonly #accepted = new WeakMap<PeerLink, { network: string; receivedAtMs: number }>()
 
@@ -9,7 +9,7 @@ export class AcceptedLinks {
     this.#accepted.set(link, { network, receivedAtMs: 0 })
   }
 
-  /** A block came from it. */
+  /** A block arrived on the link. */
   received(link: PeerLink): void {
     const known = this.#accepted.get(link)
     if (known) known.receivedAtMs = Date.now()
@@ -22,7 +22,7 @@ export class AcceptedLinks {
     return { network, movedAtMs: Math.max(movedAtMs, receivedAtMs), state }
   }
 
-  /** Of links that have all places: whose a newcomer from this network gets. */
+  /** Call with all places taken. @returns the link that gives its place to a newcomer from this network */
   whoGivesWay(links: readonly PeerLink[], opening: ReadonlySet<PeerLink>, network: string) {
     const placeOf = (link: PeerLink) => this.placeOf(link, opening.has(link))
     return whoGivesWay(links, { placeOf, network, nowMs: Date.now() })

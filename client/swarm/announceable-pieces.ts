@@ -4,13 +4,13 @@ import { Bitfield } from '../store/bitfield.ts'
 import type { StoredBlob } from '../store/blob-store.ts'
 
 /**
- * Which of a blob's pieces are here, and which of those may be announced. Invariant: a piece is announced only when
- * its signed hash is known and is the hash of what is stored. A piece that came from the registry is kept for this
- * node's own reader also without one; when its signed hash turns out to be another, that is a dispute.
+ * The stored pieces of a blob, and which of them may be announced. Invariant: a piece is announced only when its
+ * signed hash is known and is the hash of the stored bytes. A piece from the registry is kept for this node's own
+ * reader also without one. If its signed hash turns out to differ, that is a dispute.
  */
 export class AnnounceablePieces {
   readonly #stored: StoredBlob
-  /** Hashes of stored pieces that no signed hash agrees with (yet). */
+  /** Hashes of stored pieces without a signed hash that agrees. */
   readonly #unsigned = new Map<PieceIndex, Buffer>()
 
   constructor(stored: StoredBlob) {
@@ -35,8 +35,8 @@ export class AnnounceablePieces {
   }
 
   /**
-   * Takes a batch whose signature is known to be good.
-   * @returns the stored pieces that may be announced by it; undefined when it said nothing new
+   * Takes a batch whose signature was checked.
+   * @returns the stored pieces that it allows to announce; undefined when it said nothing new
    */
   learn(batch: HashBatch): PieceIndex[] | undefined {
     if (!this.#stored.hashes.add(batch)) return undefined
@@ -52,7 +52,7 @@ export class AnnounceablePieces {
     return pieces.filter((piece) => this.isAnnounceable(piece))
   }
 
-  /** Pieces whose signed hash is not that of what the registry sent. */
+  /** Pieces whose signed hash differs from the hash of the registry's bytes. */
   disputed(): { piece: PieceIndex; hash: Buffer }[] {
     return [...this.#unsigned]
       .filter(([piece]) => this.#stored.hashes.has(piece))
@@ -60,15 +60,15 @@ export class AnnounceablePieces {
   }
 
   /**
-   * Drops the hashes of batches that no trusted key signed, and what was verified under them: whoever has a key that was
-   * withdrawn may have made them up. A blob that was matched as a whole stays.
+   * Drops the hashes that no trusted key signed, and the pieces verified under them: the holder of a withdrawn key
+   * may have invented them. A blob that was matched as a whole stays.
    * @returns true when hashes were dropped
    */
   retain(isSigned: (batch: HashBatch) => boolean): boolean {
     const dropped = this.#stored.hashes.retain(isSigned)
     if (dropped.length === 0) return false
     if (!this.#stored.isMatched) {
-      // What came from the registry and is not what such a hash says is right all the same.
+      // A piece from the registry that contradicts such a hash is still right.
       for (const piece of dropped) if (!this.#unsigned.has(piece)) this.#stored.have.delete(piece)
     }
     this.#stored.markDirty()
@@ -76,8 +76,8 @@ export class AnnounceablePieces {
   }
 
   /**
-   * Drops what was verified under claims of an older epoch: it may be what was lied about. A blob that was matched as
-   * a whole stays.
+   * Drops pieces verified under claims of an older epoch: they may be the wrong ones. A blob that was matched as a
+   * whole stays.
    * @returns true when pieces were dropped
    */
   raiseEpoch(epoch: number): boolean {

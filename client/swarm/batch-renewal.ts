@@ -11,16 +11,17 @@ interface BatchRenewalParts {
   trust: ClusterTrustState
   tracker: TrackerClient
   log: Logger
-  /** The tracker's own answer. */
+  /** The batches are the tracker's own answer. */
   learnBatches(batches: readonly HashBatch[]): void
-  /** Hashes for which no trusted key stands are to be dropped. */
+  /** Drops the hashes that no trusted key signed. */
   retain(isSigned: (batch: HashBatch) => boolean): void
 }
 
 /**
- * Has a swarm's hashes signed anew when the tracker signs with another key: peers would refuse them once the previous
- * key is withdrawn. What the tracker does not sign again, and no trusted key signed, counts no more: it may be the work
- * of whoever the key was withdrawn for. Invariant: `#settledVersion` is the state of the keys for which that was done.
+ * Has a swarm's hashes signed again after the tracker's signing key changed: peers would refuse them once the
+ * previous key is withdrawn. Hashes that the tracker does not sign again, and that no trusted key signed, are
+ * dropped: the holder of the withdrawn key may have invented them. Invariant: `#settledVersion` is the version of the
+ * keys for which this was done.
  */
 export class BatchRenewal {
   readonly #parts: BatchRenewalParts
@@ -31,11 +32,11 @@ export class BatchRenewal {
     this.#parts = parts
   }
 
-  /** Does what is due; when the tracker does not answer, the next call tries again. */
+  /** Renews if needed. When the tracker does not answer, the next call tries again. */
   run(): Promise<void> {
     if (this.#settledVersion === this.#parts.trust.batchKeysVersion) return Promise.resolve()
     this.#running ??= this.#renew()
-      .catch((error) => this.#parts.log.debug({ err: error }, 'the hashes were not signed anew'))
+      .catch((error) => this.#parts.log.debug({ err: error }, 'the hashes could not be signed again'))
       .finally(() => {
         this.#running = undefined
       })
@@ -66,7 +67,7 @@ export class BatchRenewal {
     for (let at = 0; at < runs.length; at += RENEWED_RUNS_MAX) {
       const some = runs.slice(at, at + RENEWED_RUNS_MAX)
       const { batches } = await tracker.batches(stored.swarm, { epoch, runs: some })
-      // News when the tracker has them confirmed by now.
+      // New information when the tracker has confirmed them meanwhile.
       this.#parts.learnBatches(batches)
       hashes.renew(batches)
     }

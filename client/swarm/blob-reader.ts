@@ -14,24 +14,25 @@ import { readRange } from '../origin/registry-range.ts'
 import { readFile } from '../store/blob-file.ts'
 import type { Swarm } from './swarm.ts'
 
-/** What one read of a local reader takes from the file. */
+/** Bytes of one read from the file. */
 const CHUNK_BYTES = 256 * 1024
 
 /**
- * One local reader of a swarm's blob. When the swarm fails (disk full, registry and peers silent) the rest comes from
- * the registry with the reader's own credential; a blob that does not match its digest is cut instead. Invariant: no
- * read comes to its end with bytes that were delivered on claims which the whole blob's digest did not bear out.
+ * One local reader of a swarm's blob. When the swarm fails (disk full, registry and peers silent), the rest comes
+ * from the registry with the reader's own credential. A blob that does not match its digest is cut short instead.
+ * Invariant: no read ends normally with bytes that were delivered on claims which the digest of the whole blob did
+ * not confirm.
  */
 export class BlobReader implements OpenBlob {
   readonly #swarm: Swarm
   readonly #request: BlobRequest
   readonly #registry: RegistryClient
   readonly #abort = new AbortController()
-  /** One buffer, used again for every chunk: fresh ones would be collected too late. */
+  /** One buffer, reused for every chunk: fresh ones would be collected too late. */
   readonly #chunk = Buffer.allocUnsafeSlow(CHUNK_BYTES)
-  /** What was delivered can still be read when the blob has left the store. */
+  /** Delivered bytes can still be read after the blob has left the store. */
   readonly #unpin: () => void
-  /** The epoch of the claims that delivered bytes rest on; undefined while there are none. */
+  /** The epoch of the claims behind the delivered bytes; undefined while there are none. */
   #claimsEpoch: number | undefined
   #isClosed = false
 
@@ -40,7 +41,7 @@ export class BlobReader implements OpenBlob {
     this.#request = options.request
     this.#registry = options.registry
     this.#unpin = swarm.stored.pin()
-    // From now on the blob is wanted, so that the download begins before the first read.
+    // The blob is wanted from now on, so that the download begins before the first read.
     swarm.setPosition(this, 0)
   }
 
@@ -86,7 +87,7 @@ export class BlobReader implements OpenBlob {
     await this.#swarm.until(this, () => stored.have.has(piece))
     const pieceEnd = Math.min((piece + 1) * layout.pieceBytes, end)
     let to = Math.min(at + CHUNK_BYTES, pieceEnd)
-    // The last byte is held back until the whole blob is known to be what the digest says.
+    // The last byte is held back until the whole blob is known to match its digest.
     if (to === layout.blobBytes && !stored.isMatched) {
       if (to - at > 1) to -= 1
       else await this.#swarm.until(this, () => stored.isMatched)
@@ -95,12 +96,13 @@ export class BlobReader implements OpenBlob {
     return this.#readStored(at, to)
   }
 
-  /** A risen epoch says that a claim was wrong: what is here now may be right, what was delivered may not. */
+  /** A risen epoch means that a claim was wrong: stored bytes may be right, delivered bytes may not. */
   #checkClaims(): void {
     const { isMatched, hashes } = this.#swarm.stored
     if (this.#claimsEpoch !== undefined && this.#claimsEpoch !== hashes.epoch)
-      throw new BlobDistrustedError('a hash that delivered bytes rest on was withdrawn')
-    // Confirmed hashes are claims of two: what they let through still has to match the digest with what follows.
+      throw new BlobDistrustedError('a hash behind delivered bytes was withdrawn')
+    // Confirmed hashes are claims of two nodes: the bytes that they let through must still match the digest together
+    // with the rest.
     this.#claimsEpoch = isMatched ? undefined : hashes.epoch
   }
 
@@ -115,19 +117,19 @@ export class BlobReader implements OpenBlob {
   }
 
   /**
-   * What was delivered was never matched as a whole, so that is done here: the end is held back until it is. Of a part
-   * of a blob nobody can tell.
+   * The delivered bytes were never matched as a whole, so this read does it and holds back the end until then. A part
+   * of a blob cannot be checked.
    */
   async *#readAfterClaims(start: number, at: number, end: number): AsyncGenerator<Uint8Array> {
     if (start !== 0 || end !== this.bytes || this.#claimsEpoch !== this.#swarm.stored.hashes.epoch)
-      throw new BlobDistrustedError('what was delivered of the blob cannot be checked any more')
+      throw new BlobDistrustedError('the delivered bytes can no longer be checked')
     const hash = await this.#hashOfFile(at)
     let left = end - at
     for await (const bytes of this.#readFromRegistry(at, end)) {
       hash.update(bytes)
       left -= bytes.length
       if (left === 0 && hash.digest('hex') !== digestHex(this.#request.digest))
-        throw new BlobDistrustedError('what was delivered of the blob was wrong')
+        throw new BlobDistrustedError('the delivered bytes do not match the digest')
       yield bytes
     }
   }

@@ -11,17 +11,17 @@ import type { AnnounceablePieces } from './announceable-pieces.ts'
 import type { DigestCheck } from './digest-check.ts'
 import { findWrongPiece, type WrongPiece } from './find-wrong-piece.ts'
 
-/** How long a node looks for the wrong piece of a blob that does not match its digest. */
+/** Time to look for the wrong piece of a blob that does not match its digest. */
 const FIND_WRONG_PIECE_MS_MAX = 10 * 60_000
 
-/** What completing a blob needs of its swarm. */
+/** The swarm as its completion sees it. */
 export interface CompletionHost {
-  /** The pieces add up to the digest. */
+  /** The pieces match the digest. */
   onMatched(): void
   fail(reason: ShoalError): void
   /** Reading or writing the file failed. */
   failWriting(cause: unknown): void
-  /** Resolves when the hashes of what this node fetched are published, or the tracker did not take them. */
+  /** Resolves when the hashes of the pieces that this node fetched are published, or the tracker refused them. */
   publish(): Promise<void>
   servesStockClients(): boolean
   raiseEpoch(epoch: number): void
@@ -36,14 +36,14 @@ export interface CompletionParts {
   tracker: TrackerClient
   verifier: Verifier
   log: Logger
-  /** Of the swarm: for what nobody waits for. */
+  /** The swarm's boundary, for work that nobody awaits. */
   boundary: Boundary
   host: CompletionHost
 }
 
 /**
- * The end of a blob: all pieces are here. It is matched against its digest, and the tracker is told that it matched, or
- * whose hashes were wrong.
+ * Completes a blob whose pieces are all stored: matches it against its digest, then reports to the tracker that it
+ * matched, or whose hashes were wrong.
  */
 export class Completion {
   readonly #parts: CompletionParts
@@ -54,7 +54,7 @@ export class Completion {
     this.#parts = parts
   }
 
-  /** Matches the whole, unless two other nodes' matches make these hashes enough; then reports. */
+  /** Hashes the whole blob, unless two other nodes' matches make its piece hashes enough; then reports. */
   async finish(): Promise<void> {
     const { stored, digestCheck, host, boundary } = this.#parts
     if (this.#isFinishing || stored.isMatched) return
@@ -63,7 +63,7 @@ export class Completion {
       const isHashed = digestCheck.isNeeded
       if (!(await digestCheck.isMatched())) {
         boundary.run(() => this.#reportWrongPiece())
-        host.fail(new BlobDistrustedError('the pieces do not add up to the digest'))
+        host.fail(new BlobDistrustedError('the blob does not match its digest'))
         return
       }
       stored.isMatched = true
@@ -81,9 +81,9 @@ export class Completion {
   }
 
   /**
-   * Hashes the whole of a blob that was believed on confirmed hashes, once: a reader that asks for it again may have found
-   * it wrong.
-   * @throws BlobDistrustedError when it is not what the digest says, and the copy is dropped; BlobUnavailableError
+   * Hashes the whole of a blob that was accepted on confirmed hashes, once: a reader that requests it again may have
+   * found it wrong.
+   * @throws BlobDistrustedError when it does not match its digest, and the copy is dropped; BlobUnavailableError
    */
   recheck(): Promise<void> {
     const { stored } = this.#parts
@@ -105,15 +105,15 @@ export class Completion {
       stored.save()
       return
     }
-    const reason = new BlobDistrustedError('a blob that two nodes vouched for is not what its digest says')
+    const reason = new BlobDistrustedError('a blob that two nodes vouched for does not match its digest')
     stored.isMatched = false
-    // After a risen epoch there is no hash left to accuse anybody of.
+    // After a risen epoch no hash is left to dispute.
     if (stored.hashes.isComplete) boundary.run(() => this.#reportWrongPiece())
     host.fail(reason)
     throw reason
   }
 
-  /** Without hashes of every piece (the tracker was not there to sign them) there is nothing to confirm. */
+  /** Without a hash of every piece (the tracker was down and signed none) there is nothing to confirm. */
   async #report(matched: 'whole' | 'pieces'): Promise<void> {
     const { stored, pieces, tracker, host, log } = this.#parts
     if (!stored.hashes.isComplete) return
@@ -127,11 +127,11 @@ export class Completion {
       stored.save()
       if (answer.wantsSha1) await complete((await this.piecesSha1()).toString('base64url'))
     } catch (error) {
-      log.debug({ err: error }, 'the tracker did not take the completion')
+      log.debug({ err: error }, 'the completion could not be reported')
     }
   }
 
-  /** Someone published a wrong hash: finds out of which piece, from the registry, and tells the tracker. */
+  /** Somebody published a wrong hash: finds its piece with the registry's help, and tells the tracker. */
   async #reportWrongPiece(): Promise<void> {
     const { stored, access, log } = this.#parts
     const { layout, hashes } = stored
@@ -146,18 +146,18 @@ export class Completion {
     }
   }
 
-  /** A piece that came from the registry is not what its published hash says. */
+  /** A piece from the registry does not match its published hash. */
   async reportWrong({ piece, hash }: WrongPiece, epoch = this.#parts.stored.hashes.epoch): Promise<void> {
     const { stored, tracker, log } = this.#parts
-    log.warn({ piece }, 'a published hash is not that of the registry')
+    log.warn({ piece }, "a published hash differs from the registry's")
     try {
       await tracker.mismatch(stored.swarm, { epoch, pieces: [{ piece, hash: hash.toString('base64url') }] })
     } catch (error) {
-      log.warn({ err: error }, 'the tracker did not take the report of a wrong hash')
+      log.warn({ err: error }, 'a wrong hash could not be reported')
     }
   }
 
-  /** SHA-1 of every piece of the whole blob, for stock clients: one pass over it, once, off the event loop. */
+  /** SHA-1 of every piece, for stock clients: one pass over the whole blob, once, off the event loop. */
   async piecesSha1(): Promise<Buffer> {
     const { stored, verifier } = this.#parts
     if (stored.piecesSha1) return stored.piecesSha1
@@ -168,7 +168,9 @@ export class Completion {
     return hashes
   }
 
-  /** The whole blob is right and these pieces are what the registry sent: whoever published other hashes was wrong. */
+  /**
+   * The whole blob is right, and these pieces are the registry's: the nodes that published other hashes were wrong.
+   */
   async #reportMismatch(disputed: ReturnType<AnnounceablePieces['disputed']>): Promise<void> {
     const { stored, tracker, host } = this.#parts
     const pieces = disputed.map(({ piece, hash }) => ({ piece, hash: hash.toString('base64url') }))

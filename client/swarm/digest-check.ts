@@ -2,19 +2,19 @@ import { digestHex } from '../../core/digest.ts'
 import type { StoredBlob } from '../store/blob-store.ts'
 import type { Verifier } from '../store/verifier.ts'
 
-/** How far the hash is taken on in one job, so that pieces waiting to be verified get their turn. */
+/** Bytes hashed in one job, so that pieces waiting for verification get their turn. */
 const STEP_BYTES = 16 * 1024 * 1024
 
 /**
- * Confirmed hashes rest on the word of two nodes, and a member of the cluster can be two nodes. So one in so many blobs is
- * hashed as a whole all the same: a lie that two vouched for is found out by one of the first that believe it.
+ * Confirmed hashes rest on the word of two nodes, and one member of the cluster can run two nodes. So one blob in
+ * eight is still hashed as a whole: one of the first nodes that accept a lie finds it out.
  */
 export const AUDITED_SHARE = 1 / 8
 
 /**
- * SHA-256 over the whole blob while its piece hashes are claims. It follows the pieces that are there in order; a
- * piece that arrives in order is hashed from memory, the others are read back. Once the hashes are confirmed there is
- * nothing to do, but for an audit: the pieces alone are enough, in one pass.
+ * SHA-256 over the whole blob while its piece hashes are claims. It follows the stored pieces in order: a piece that
+ * arrives in order is hashed from memory, others are read back. Once the hashes are confirmed, verified pieces are
+ * enough, in one pass; the whole is hashed only for an audit.
  */
 export class DigestCheck {
   readonly #verifier: Verifier
@@ -29,19 +29,19 @@ export class DigestCheck {
     this.#isAudit = isAudit
   }
 
-  /** The whole has to be hashed before it counts as matched. */
+  /** The whole blob must be hashed before it counts as matched. */
   get isNeeded(): boolean {
     return !this.#stored.isMatched && (this.#isAudit || !this.#stored.hashes.isConfirmed)
   }
 
-  /** Passed along with every piece that is verified; undefined when no whole hash is needed (any more). */
+  /** Passed along with every verified piece; undefined when no hash of the whole is needed. */
   get handle(): number | undefined {
     if (!this.isNeeded) return undefined
     this.#begun ??= this.#verifier.beginWhole()
     return this.#begun
   }
 
-  /** A piece was stored: go on with what is there in order. */
+  /** A piece was stored: continues with the pieces that follow in order. */
   advance(): void {
     const { handle } = this
     if (handle === undefined) return
@@ -49,12 +49,15 @@ export class DigestCheck {
     const contiguous = Math.min(this.#stored.have.firstMissing() * pieceBytes, blobBytes)
     while (this.#advancedBytes < contiguous) {
       this.#advancedBytes = Math.min(contiguous, this.#advancedBytes + STEP_BYTES)
-      // A failure to read shows again at the end, where someone waits for it.
+      // A failure to read appears again at the end, where it is awaited.
       this.#advanceTo(handle, this.#advancedBytes).catch(() => undefined)
     }
   }
 
-  /** With every piece there: whether the whole is what the digest says, or confirmed hashes say so already. */
+  /**
+   * Call with every piece stored. @returns whether the whole matches the digest, or confirmed hashes make that
+   * certain
+   */
   async isMatched(): Promise<boolean> {
     const { handle } = this
     if (handle === undefined) return true
@@ -64,7 +67,7 @@ export class DigestCheck {
     return (await this.#verifier.endWhole(handle)) === digestHex(this.#stored.key.digest)
   }
 
-  /** Hashes a blob that is whole from its file. @throws what reading throws */
+  /** Hashes a complete blob from its file. @throws what reading throws */
   async isStoredMatching(): Promise<boolean> {
     const { blobBytes } = this.#stored.layout
     const handle = this.#verifier.beginWhole()
@@ -80,9 +83,9 @@ export class DigestCheck {
     return (await this.#verifier.endWhole(handle)) === digestHex(this.#stored.key.digest)
   }
 
-  /** Pieces were dropped, or the blob is done with: what was hashed so far counts for nothing. */
+  /** Pieces were dropped, or the blob is finished: forgets the bytes hashed so far. */
   abandon(): void {
-    // The verifier may be closed by now; then there is nothing to forget.
+    // The verifier may be closed already; then there is nothing to forget.
     if (this.#begun !== undefined) this.#verifier.endWhole(this.#begun).catch(() => undefined)
     this.#begun = undefined
     this.#advancedBytes = 0

@@ -3,16 +3,16 @@ import { allPieces, type PieceIndex, type PieceLayout, pieceBytesAt } from '../.
 import type { RegistryStream } from '../origin/registry-stream.ts'
 import type { PieceHashes } from '../store/piece-hashes.ts'
 
-/** A piece whose published hash is not that of the registry's bytes, with the registry's hash (32 bytes). */
+/** A piece whose published hash differs from that of the registry's bytes, with the latter (32 bytes). */
 export interface WrongPiece {
   piece: PieceIndex
   hash: Buffer
 }
 
 /**
- * The first piece of a blob that the registry has otherwise than the swarm's hashes say. One is enough to settle who
- * lied, so that the rest need not be fetched.
- * @param stream the whole blob from the registry, which ends when this is done
+ * The first piece of a blob where the registry's bytes differ from the swarm's hash. One is enough to settle who
+ * lied, so the rest is not fetched.
+ * @param stream the whole blob from the registry; it ends when this is done
  */
 export async function findWrongPiece(
   stream: RegistryStream,

@@ -1,11 +1,11 @@
 import type { NodeId } from '../../core/metainfo.ts'
 import type { Peer } from '../../core/tracker-api.ts'
 
-/** Peers of one swarm that are remembered; the tracker hands out about 30 at a time. */
+/** Remembered peers of one swarm; the tracker hands out about 30 at a time. */
 const KNOWN_MAX = 200
-/** After a first failed dial; doubled after each further one. */
+/** Pause after a first failed dial; doubled after each further one. */
 const RETRY_MS = 1_000
-/** A node that restarts is found again within this time. */
+/** Longest pause: a node that restarts is found again within this time. */
 const RETRY_MS_MAX = 30_000
 
 interface Known {
@@ -14,7 +14,9 @@ interface Known {
   tryAtMs: number
 }
 
-/** Whom a swarm may dial, and when again after a failure. Peers that lied are never dialled again. */
+/**
+ * The peers that a swarm may dial, and when to dial again after a failure. Peers that lied are never dialled again.
+ */
 export class KnownPeers {
   readonly #known = new Map<NodeId, Known>()
   readonly #banned = new Set<NodeId>()
@@ -44,7 +46,7 @@ export class KnownPeers {
     return this.#known.size
   }
 
-  /** The peers to dial now, at most `count`, those that failed least first. */
+  /** The peers to dial now, at most `count`, those with the fewest failures first. */
   due(nowMs: number, count: number, isConnected: (node: NodeId) => boolean): Peer[] {
     return [...this.#known.values()]
       .filter(
@@ -55,7 +57,7 @@ export class KnownPeers {
       .map(({ peer }) => peer)
   }
 
-  /** A dial begins, or a connection ended: wait longer each time until one succeeds. */
+  /** A dial begins, or a connection ended: the pause grows until a dial succeeds. */
   postpone(node: NodeId, nowMs: number): void {
     const known = this.#known.get(node)
     if (!known) return

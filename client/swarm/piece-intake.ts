@@ -11,11 +11,11 @@ import type { DigestCheck } from './digest-check.ts'
 export interface IncomingPiece {
   piece: PieceIndex
   buffer: PieceBuffer
-  /** Bytes of the buffer that are the piece. */
+  /** Bytes of the buffer that belong to the piece. */
   length: number
 }
 
-/** `known`: it was stored before. `wrong`: its hash is not the one that it must have; it is not readable. */
+/** `known`: it was stored before. `wrong`: it does not have the required hash, and stays unreadable. */
 export type IntakeOutcome = 'kept' | 'known' | 'wrong'
 
 export interface PieceIntakeParts {
@@ -27,8 +27,8 @@ export interface PieceIntakeParts {
 }
 
 /**
- * The one way of a piece into the store: verify, write, announce. Invariant: a piece is in `stored.have` only after it
- * was verified and written, and is announced only where its signed hash is known and right.
+ * The only way of a piece into the store: verify, write, announce. Invariant: a piece is in `stored.have` only after
+ * it was verified and written, and is announced only where its signed hash is known and right.
  */
 export class PieceIntake {
   readonly #parts: PieceIntakeParts
@@ -39,7 +39,7 @@ export class PieceIntake {
 
   /**
    * Takes a piece that must match its signed hash.
-   * @returns `unhashed`: no hash of it is known, or it changed meanwhile (the epoch rose): the piece is asked for again
+   * @returns `unhashed`: its hash is unknown, or changed meanwhile (the epoch rose): the piece is requested again
    * @throws what writing throws
    */
   async fromPeer(incoming: IncomingPiece): Promise<IntakeOutcome | 'unhashed'> {
@@ -51,7 +51,7 @@ export class PieceIntake {
   }
 
   /**
-   * Takes a piece from the registry, which must match only where two nodes vouched for its hash.
+   * Takes a piece from the registry. It must match its hash only where two nodes vouched for that.
    * @throws what writing throws
    */
   async fromRegistry(incoming: IncomingPiece): Promise<{ outcome: IntakeOutcome; hash: Buffer }> {
@@ -83,7 +83,7 @@ export class PieceIntake {
   }
 
   /**
-   * Takes a batch whose signature is known to be good, and announces it with the stored pieces that it covers.
+   * Takes a batch whose signature was checked, and announces it with the stored pieces that it covers.
    * @returns true when it said something new
    */
   learn(batch: HashBatch): boolean {

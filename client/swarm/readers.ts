@@ -7,7 +7,7 @@ interface Waiter {
   reject(error: Error): void
 }
 
-/** The local readers of one blob: where each is, and what each waits for. */
+/** The local readers of one blob: the position of each, and what it waits for. */
 export class Readers {
   readonly #positions = new Map<object, number>()
   readonly #waiters = new Set<Waiter>()
@@ -28,13 +28,16 @@ export class Readers {
     return isFirst
   }
 
-  /** What the reader waits for ends with READ_CLOSED. @returns true when this was the last reader */
+  /** Pending waits of the reader end with READ_CLOSED. @returns true when this was the last reader */
   remove(reader: object): boolean {
     this.#reject(new ReadClosedError('the reader was closed'), (waiter) => waiter.reader === reader)
     return this.#positions.delete(reader) && this.#positions.size === 0
   }
 
-  /** Resolves when `isDone`, which `wake` checks; rejects with what `fail` is given, or when the reader is removed. */
+  /**
+   * Resolves when `isDone`, which `wake` checks. Rejects with the reason given to `fail`, or when the reader is
+   * removed.
+   */
   async until(reader: object, isDone: () => boolean): Promise<void> {
     if (isDone()) return
     await new Promise<void>((resolve, reject) => this.#waiters.add({ reader, isDone, resolve, reject }))

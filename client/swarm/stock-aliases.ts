@@ -5,13 +5,13 @@ import type { ClusterTrustState } from '../membership/cluster-trust.ts'
 import type { StoredBlob } from '../store/blob-store.ts'
 
 /**
- * The names under which stock BitTorrent clients find this node's blobs (docs/stock-clients.md). Invariant: only whole
- * blobs of registries without authentication have one, since a stock client has no token to prove.
+ * The names under which stock BitTorrent clients find this node's blobs (docs/stock-clients.md). Invariant: only
+ * whole blobs of registries without authentication have one, since a stock client has no token to prove.
  */
 export class StockAliases {
   readonly #admission: Admission
   readonly #trust: ClusterTrustState
-  /** By the authority that the alias is bound to; authorities change, and then both names count for a while. */
+  /** By the authority that the alias is bound to. Authorities change, and then both names count for a while. */
   readonly #known = new WeakMap<StoredBlob, Map<string, InfoHash>>()
 
   constructor(options: { admission: Admission; trust: ClusterTrustState }) {

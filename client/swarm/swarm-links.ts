@@ -41,9 +41,9 @@ export interface SwarmLinksOptions {
   sendBuffers: SendBuffers
   uploadLimit: RateLimit
   defects: Defects
-  /** Of the swarm: what belongs to no one connection. */
+  /** The swarm's boundary, for work that belongs to no single connection. */
   boundary: Boundary
-  /** This node downloads now. */
+  /** This node is downloading. */
   isWanted(): boolean
   grant(): Grant | undefined
   dial(peer: Peer, host: SwarmLinks, credential: PeerCredential): void
@@ -51,7 +51,7 @@ export interface SwarmLinksOptions {
   /** A batch that the tracker signed. */
   onBatch(batch: HashBatch): void
   onBadPeer(swarm: SwarmId, node: NodeId): void
-  /** What may be announced: pieces whose hash is known. */
+  /** The pieces that may be announced: those with a known hash. */
   announceable(): Bitfield
 }
 
@@ -59,8 +59,8 @@ export interface SwarmLinksOptions {
 export const LINKS_MAX = 40
 
 /**
- * Who is connected for one swarm: dials, admits, bans, and passes messages between links and download. Invariant: a
- * link is in `#links` only once both handshakes are through, one per peer.
+ * The connections of one swarm: dials, admits and bans peers, and passes messages between links and download.
+ * Invariant: a link is in `#links` only after both handshakes, one for each peer.
  */
 export class SwarmLinks implements ListeningSwarm {
   readonly defects: Defects
@@ -123,7 +123,7 @@ export class SwarmLinks implements ListeningSwarm {
     this.dials.connect()
   }
 
-  /** A newcomer from this network asks for a place. @returns false when nobody gives way to it */
+  /** A newcomer from this network needs a place. @returns false when no link gives way */
   makeRoom(network: string): boolean {
     const all = this.#all()
     if (all.length < LINKS_MAX) return true
@@ -137,12 +137,12 @@ export class SwarmLinks implements ListeningSwarm {
   }
 
   /**
-   * A connection whose TLS handshake is through.
+   * A connection whose TLS handshake is finished.
    * @param network that it was accepted from; undefined for one that this node dialled
    */
   attach(link: PeerLink, network?: string): void {
     if (network !== undefined) this.#accepted.add(link, network)
-    // One peer that opens many connections and says nothing must not take the places of others.
+    // A peer that opens many connections and stays silent must not take the places of others.
     for (const other of this.#pending) {
       const isRepeated = other.node === link.node && other.isDialler === link.isDialler
       if (isRepeated) other.close(new PeerProtocolError('a second connection'))
@@ -155,11 +155,11 @@ export class SwarmLinks implements ListeningSwarm {
     for (const { link } of this.#links.values()) this.dials.again(link)
   }
 
-  /** Closes links to whoever has been revoked, and those that rest on an authority or a key that was withdrawn. */
+  /** Closes links to revoked nodes, and links that rest on a withdrawn authority or key. */
   closeRevoked(): void {
     const { trust, admission } = this.#options
     for (const link of this.#all()) {
-      // One that cannot be looked at ends as well, and keeps none of the others.
+      // A link whose check fails ends as well, and does not affect the others.
       link.boundary.run(() => {
         if (this.isRevoked(link.claims)) link.close(new PeerRefusedError('revoked'))
         else if (!trust.vouchesFor(link.proof.certificates)) this.#closeWithdrawn(link)
@@ -168,7 +168,7 @@ export class SwarmLinks implements ListeningSwarm {
     }
   }
 
-  /** The other side is no stranger for that, and may have a new certificate by now. */
+  /** The other side did nothing wrong, and may have a new certificate by now. */
   #closeWithdrawn(link: PeerLink): void {
     link.close(new PeerRefusedError('the authority of a certificate, or the key of a token, was withdrawn'))
     if (!this.isUploadOnly) this.dials.again(link)
@@ -229,7 +229,10 @@ export class SwarmLinks implements ListeningSwarm {
     this.dials.peers.connected(link.node)
   }
 
-  /** Of two connections that cross, the one dialled by the lower node id stays; of two in a row, the newer. */
+  /**
+   * Of two connections that cross, the one dialled by the lower node id stays. Of two in the same direction, the
+   * newer stays.
+   */
   #isPreferred(link: PeerLink, before: PeerLink): boolean {
     if (link.isDialler === before.isDialler) return true
     return link.isDialler === this.node < link.node
@@ -242,7 +245,7 @@ export class SwarmLinks implements ListeningSwarm {
 
   onBatch(_link: PeerLink, batch: HashBatch): boolean {
     const { hashes } = this.#options.stored
-    // Each peer passes it on: in a cold swarm, checking them all cost more than everything else together.
+    // Each peer passes the batch on. In a cold swarm, checking every copy cost more than everything else together.
     if (batch.epoch < hashes.epoch || hashes.includes(batch)) return false
     if (!this.#options.trust.isCounted(batch)) return false
     this.#options.onBatch(batch)
@@ -311,12 +314,12 @@ export class SwarmLinks implements ListeningSwarm {
     for (const { link } of this.#links.values()) link.boundary.run(() => link.announce(batches, pieces))
   }
 
-  /** The grant is new: peers that this node could only serve so far can be asked now. */
+  /** The grant is new: peers that this node could only serve before can be asked now. */
   proveTokens(): void {
     for (const { link } of this.#links.values()) link.boundary.run(() => link.proveToken())
   }
 
-  /** Pieces come whole from one source, so there is no doubt who sent a bad one, also when it has hung up since. */
+  /** A piece comes whole from one source, so the sender of a bad one is certain, also after it has disconnected. */
   ban(source: Source, reason: PieceCorruptError): void {
     const link = this.#linkOfSource.get(source)
     if (!link) return

@@ -36,7 +36,7 @@ import { PieceIntake } from './piece-intake.ts'
 import { Readers } from './readers.ts'
 import { SwarmLinks } from './swarm-links.ts'
 
-/** What every swarm of a node shares. */
+/** The parts that all swarms of a node share. */
 export interface SwarmParts {
   node: NodeId
   version: string
@@ -60,14 +60,14 @@ export interface SwarmParts {
   onFailed(swarm: Swarm, reason: ShoalError): void
 }
 
-/** How often stalls, leases and dials are looked at: the shortest stall. */
+/** How often the swarm checks for stalls, leases and dials. It equals the shortest stall. */
 export const TICK_MS = 250
-/** How much work a killed node may lose. */
+/** The longest stretch of work that a killed node may lose. */
 const SAVE_EVERY_MS = 1_000
 
 /**
- * One blob on this node: what is stored of it, who is connected for it, and what goes which way. Invariants: a piece
- * is in `stored.have` only after it was verified and written; downloading goes on only while someone reads.
+ * One blob on this node: its stored pieces, its readers, and its connections. Invariants: a piece is in `stored.have`
+ * only after it was verified and written; the download runs only while somebody reads.
  */
 export class Swarm implements OriginHost {
   readonly links: SwarmLinks
@@ -75,7 +75,7 @@ export class Swarm implements OriginHost {
   readonly buffers: PieceBufferShare
   readonly log: Logger
   readonly access: RegistryAccess
-  /** Whatever fails in here fails this blob: its readers go on with the registry. */
+  /** A failure in here fails this blob only: its readers continue with the registry. */
   readonly boundary: Boundary
   grant: Grant | undefined
   readonly #parts: SwarmParts
@@ -184,7 +184,7 @@ export class Swarm implements OriginHost {
   get epoch(): number {
     return this.stored.hashes.epoch
   }
-  /** Someone reads the blob, so what is missing of it is fetched. */
+  /** Somebody reads the blob, so its missing pieces are fetched. */
   get isWanted(): boolean {
     return this.#readers.count > 0
   }
@@ -204,7 +204,7 @@ export class Swarm implements OriginHost {
 
   // --- local readers -------------------------------------------------------------------------------------------
 
-  /** A grant, and the request that it answers: with both this node may download. */
+  /** A grant, and the request that it answers. With both, this node may download. */
   admitReader(
     grant: Grant,
     granted: GrantedSwarm | undefined,
@@ -222,7 +222,7 @@ export class Swarm implements OriginHost {
     this.#download.fillAll()
   }
 
-  /** A reader waits for what comes from `piece` on; the first one starts the download. */
+  /** A reader waits for pieces from `piece` on. The first reader starts the download. */
   setPosition(reader: object, piece: number): void {
     if (!this.#readers.move(reader, piece)) return
     this.stored.touch()
@@ -234,7 +234,7 @@ export class Swarm implements OriginHost {
       TICK_MS,
     )
     this.#tick()
-    // A node that was killed after the last piece has yet to match the whole.
+    // The node was killed after the last piece and before the blob was matched against its digest.
     if (this.have.isFull) this.boundary.run(() => this.#completion.finish())
   }
 
@@ -242,7 +242,7 @@ export class Swarm implements OriginHost {
     if (this.#readers.remove(reader)) this.#halt()
   }
 
-  /** Resolves when `isDone`; checked whenever a piece comes in and when the blob is matched. */
+  /** Resolves when `isDone`. Checked when a piece arrives and when the blob is matched. */
   async until(reader: object, isDone: () => boolean): Promise<void> {
     if (this.#failure && !isDone()) throw this.#failure
     await this.#readers.until(reader, isDone)
@@ -256,7 +256,7 @@ export class Swarm implements OriginHost {
     this.#parts.onFailed(this, reason)
   }
 
-  /** @param reason what readers in the middle of the blob get */
+  /** @param reason the error that readers in the middle of the blob get */
   close(reason: ShoalError = new ClientClosedError('the node is stopping')): void {
     this.#failure ??= reason
     this.#halt()
@@ -266,7 +266,7 @@ export class Swarm implements OriginHost {
     this.links.close()
   }
 
-  /** Resolves when the hashes of what this node fetched are published, or the tracker did not take them. */
+  /** Resolves when the hashes of the pieces that this node fetched are published, or the tracker refused them. */
   published(): Promise<void> {
     return this.#origin.publish()
   }
@@ -286,7 +286,7 @@ export class Swarm implements OriginHost {
       this.stored.save()
     }
     if (this.isWanted && !this.stored.isComplete) return
-    // What was fetched under a lease is still published: others wait for its hashes.
+    // Pieces fetched under a lease are still published: others wait for their hashes.
     if (this.#origin.isDone) this.#stopTicking()
   }
 
@@ -304,9 +304,12 @@ export class Swarm implements OriginHost {
     this.#ticker = undefined
   }
 
-  /** Peers and registry are silent: readers go on by themselves, what is stored stays for the next one. */
+  /**
+   * Peers and registry are silent. Readers continue with the registry on their own; stored pieces stay for the next
+   * reader.
+   */
   starved(): void {
-    this.#readers.fail(new BlobUnavailableError('neither the swarm nor the registry gives a piece'))
+    this.#readers.fail(new BlobUnavailableError('neither the swarm nor the registry yields a piece'))
   }
 
   // --- OriginHost ----------------------------------------------------------------------------------------------
@@ -346,7 +349,7 @@ export class Swarm implements OriginHost {
     const incoming = { piece, buffer, length }
     const { outcome, hash } = await this.#writing(this.#intake.fromRegistry(incoming))
     if (outcome === 'wrong') {
-      // Two nodes vouched for the hash; the tracker finds out who is right.
+      // Two nodes vouched for the hash. The tracker finds out who is right.
       this.boundary.run(() => this.#completion.reportWrong({ piece, hash }))
       const reason = new BlobDistrustedError(
         `the registry has other bytes for piece ${piece} than two nodes vouched for`,
@@ -384,7 +387,7 @@ export class Swarm implements OriginHost {
     }
   }
 
-  /** A disk that takes no more ends the download here; its readers go on with the registry. */
+  /** A full or broken disk ends the download here; its readers continue with the registry. */
   #writing<Result>(piece: Promise<Result>): Promise<Result> {
     return piece.catch((cause: unknown) => {
       this.#failWriting(cause)
@@ -425,19 +428,19 @@ export class Swarm implements OriginHost {
   // --- hashes and announcements --------------------------------------------------------------------------------
 
   raiseEpoch(epoch: number): void {
-    // A hash was wrong that may be what this copy was believed on.
+    // This copy may have been accepted on the wrong hash.
     if (epoch > this.epoch) this.#completion.recheck().catch(() => undefined)
     if (this.#pieces.raiseEpoch(epoch)) this.#digestCheck.abandon()
   }
 
-  /** The tracker signs with another key: has what peers are told signed anew, if there are any. */
+  /** The tracker signs with another key: has the batches that peers receive signed again, if there are any. */
   async renewBatches(): Promise<void> {
     if (this.isWanted || this.links.size > 0) await this.#renewal.run()
   }
 
   #retainHashes(isSigned: (batch: HashBatch) => boolean): void {
     if (!this.#pieces.retain(isSigned)) return
-    // This copy may be what was believed on them.
+    // This copy may have been accepted on the dropped hashes.
     this.recheck().catch(() => undefined)
     if (!this.stored.isMatched) this.#digestCheck.abandon()
     this.#download.fillAll()
@@ -449,7 +452,7 @@ export class Swarm implements OriginHost {
     if (this.#intake.learn(batch)) this.#download.fillAll()
   }
 
-  /** Only for batches whose signature is known to be good. */
+  /** Call only with batches whose signature was checked. */
   #learnBatches(batches: readonly HashBatch[]): void {
     for (const batch of batches) this.#intake.learn(batch)
   }

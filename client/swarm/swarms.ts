@@ -10,7 +10,7 @@ import { BlobStore, type StoredBlob } from '../store/blob-store.ts'
 import type { StockAliases } from './stock-aliases.ts'
 import { Swarm, type SwarmParts } from './swarm.ts'
 
-/** What all swarms share; the registry is each blob's own. */
+/** The parts that all swarms share; each blob has its own registry. */
 export type SharedParts = Omit<SwarmParts, 'registry' | 'onFailed'>
 
 export interface SwarmsOptions {
@@ -24,8 +24,8 @@ export interface SwarmsOptions {
 }
 
 /**
- * The blobs of this node, each with its swarm. Invariant: a swarm is here only while its blob is in the store; one
- * that failed is removed with what it had.
+ * The blobs of this node, each with its swarm. Invariant: a swarm is here only while its blob is in the store; a
+ * failed swarm is removed with its blob.
  */
 export class Swarms {
   readonly #store: BlobStore
@@ -51,7 +51,7 @@ export class Swarms {
     return new Swarms(await BlobStore.open(join(dataDir, 'blobs'), cacheBytesMax, cacheKey), options)
   }
 
-  /** The swarm of a blob that is in the store, of a registry that is (still) configured. */
+  /** The swarm of a stored blob whose registry is (still) configured. */
   get(id: SwarmId): Swarm | undefined {
     const stored = this.#store.get(id)
     return stored && this.#registries.has(stored.key.registry) ? this.#on(stored) : undefined
@@ -65,7 +65,7 @@ export class Swarms {
     return stored && this.get(stored.swarm)
   }
 
-  /** Computes the hashes that aliases are made of where they are missing: the node was stopped before it had them. */
+  /** Computes missing hashes for aliases: the node was stopped before it had them. */
   async completeAliases(): Promise<void> {
     for (const stored of this.#store.all()) {
       const isDue = stored.piecesSha1 === undefined && this.#aliases.isOffered(stored)
@@ -93,7 +93,7 @@ export class Swarms {
     return creating
   }
 
-  /** What peers can have from this node. */
+  /** The blobs that peers can get from this node. */
   holds(): { swarm: SwarmId; isSeed: boolean }[] {
     return this.#store
       .all()
@@ -101,7 +101,7 @@ export class Swarms {
       .map(({ swarm, isComplete }) => ({ swarm, isSeed: isComplete }))
   }
 
-  /** Another key signs hashes, maybe. One swarm after the other: all nodes hear of it at the same time. */
+  /** The signing key may have changed. One swarm after the other: all nodes hear of it at the same time. */
   renewBatches(): void {
     const renewAll = async () => {
       for (const swarm of [...this.#swarms.values()]) await swarm.renewBatches()
@@ -120,13 +120,13 @@ export class Swarms {
     await this.#store.remove(id)
   }
 
-  /** Removes a blob without anybody who waits for it. */
+  /** Removes a blob; nobody awaits the result. */
   drop(id: SwarmId): void {
-    // With what cannot be removed from the disk nothing else ends: it is not served any more, and goes at the next start.
+    // A failed removal affects nothing else: the blob is no longer served, and goes at the next start.
     this.#parts.defects.boundary('swarm', () => undefined).run(() => this.remove(id))
   }
 
-  /** Resolves when the hashes of what this node fetched are published, or `patienceMs` later. */
+  /** Resolves when the hashes of the pieces that this node fetched are published, or after `patienceMs`. */
   async published(patienceMs: number): Promise<void> {
     const publishing = Promise.all([...this.#swarms.values()].map((swarm) => swarm.published()))
     const late = new AbortController()
@@ -141,7 +141,7 @@ export class Swarms {
   }
 
   async #create(id: SwarmId, { registry, repository, digest, bytes }: BlobRequest): Promise<Swarm> {
-    // Peers are connected for a blob for as long as their certificates last: that must not keep it here.
+    // Peers stay connected for a blob as long as their certificates last. That must not keep the blob here.
     const isIdle = (blob: StoredBlob) => !this.#swarms.get(blob.swarm)?.isWanted
     const blob = { swarm: id, key: { registry, digest }, bytes, repository }
     const { created, evicted } = await this.#store.create(blob, isIdle)

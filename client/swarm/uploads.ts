@@ -9,18 +9,18 @@ export interface UploadsOptions {
   stored: StoredBlob
   sendBuffers: SendBuffers
   uploadLimit: RateLimit
-  /** Of the swarm: what belongs to no one connection. */
+  /** The swarm's boundary, for work that belongs to no single connection. */
   boundary: Boundary
 }
 
-/** What goes out of one blob: the next request of the queue, as fast as this node may send and has buffers. */
+/** The uploads of one blob: sends the next request of the queue, within the node's rate and buffers. */
 export class Uploads {
   /** Bytes of blocks given to peers' connections. */
   bytesSent = 0
   readonly #options: UploadsOptions
   readonly #queue: UploadQueue
   #timer: NodeJS.Timeout | undefined
-  /** One and the same function: a swarm waits once for a buffer, however often it is asked for blocks meanwhile. */
+  /** Always the same function: a swarm waits once for a buffer, however many blocks are requested meanwhile. */
   readonly #goOn: () => void
 
   constructor(options: UploadsOptions, order: UploadQueueOptions) {
@@ -37,7 +37,7 @@ export class Uploads {
     this.#queue.remove(lane)
   }
 
-  /** Sends what can be sent now. */
+  /** Sends as many blocks as possible now. */
   send(): void {
     const { stored, sendBuffers, uploadLimit } = this.#options
     for (let next = this.#queue.peek(); next; next = this.#queue.peek()) {
@@ -47,7 +47,7 @@ export class Uploads {
         return
       }
       const isServed = (next.lane as PeerLane).serve(next.block, stored, sendBuffers)
-      // Its connection has ended, and its requests with it.
+      // The connection has ended, and its requests with it.
       if (isServed === undefined) continue
       if (!isServed) {
         sendBuffers.whenFree(this.#goOn)

@@ -5,23 +5,23 @@ import { PIECE_HASH_BYTES, type SwarmId } from '../../core/metainfo.ts'
 import { PeerProtocolError } from '../errors.ts'
 import { BLOCK_BYTES_FOREIGN, BLOCK_BYTES_MAX } from './messages.ts'
 
-/** Ids under which this side wants extension messages (BEP 10: the receiver chooses). 0 is the handshake. */
+/** Ids that this side uses for extension messages (BEP 10: the receiver chooses). 0 is the handshake. */
 export const EXTENSION_IDS = { shoal_proof: 1, shoal_hashes: 2, shoal_certificate: 3 } as const
 export type ExtensionName = keyof typeof EXTENSION_IDS
 
 /** The extension handshake (BEP 10), with Shoal's keys. */
 export interface ExtensionHandshake {
-  /** The other side's ids; absent: it does not speak that extension. */
+  /** The other side's ids; absent: it does not support that extension. */
   ids: Partial<Record<ExtensionName, number>>
   /** Requests that the sender queues (`reqq`). */
   requestsQueuedMax: number
-  /** Largest block that the sender serves and takes (`shoal_block`), in bytes; 16 KiB for foreign peers. */
+  /** Largest block that the sender serves and accepts (`shoal_block`), in bytes; 16 KiB for foreign peers. */
   blockBytesMax: number
-  /** The sender will ask for nothing (BEP 21). */
+  /** The sender will request nothing (BEP 21). */
   isUploadOnly: boolean
 }
 
-/** What a peer queues that does not say. */
+/** Assumed queue of a peer that does not announce one. */
 export const REQUESTS_QUEUED_FOREIGN = 250
 const REQUESTS_QUEUED_BOUND = 2000
 
@@ -49,7 +49,7 @@ export function decodeExtensionHandshake(payload: Buffer): ExtensionHandshake {
   return {
     ids,
     requestsQueuedMax: clamped(dictionary.get('reqq'), REQUESTS_QUEUED_FOREIGN, 1, REQUESTS_QUEUED_BOUND),
-    // Smaller blocks than everyone takes serve nobody: a piece of 4 MiB would cost as many requests as it has bytes.
+    // Blocks below the common size are refused: a piece of 4 MiB would cost as many requests as it has bytes.
     blockBytesMax: clamped(
       dictionary.get('shoal_block'),
       BLOCK_BYTES_FOREIGN,
@@ -64,7 +64,7 @@ function clamped(value: Bencoded | undefined, fallback: number, min: number, max
   return typeof value === 'number' && value > 0 ? Math.max(min, Math.min(value, max)) : fallback
 }
 
-/** What a downloading side shows: the token's signing input, and the proof that it holds the signature over it. */
+/** A downloader's proof: the token's signing input, and the proof that it holds the signature over it. */
 export interface ProofMessage {
   signingInput: string
   proof: Buffer
@@ -83,7 +83,7 @@ export function decodeProof(payload: Buffer): ProofMessage {
   }
 }
 
-/** What an acceptor shows: its pull certificate (DER), and its key's signature over the connection. */
+/** An acceptor's pull certificate (DER), and its key's signature over the connection. */
 export interface ShownCertificate {
   certificate: Buffer
   signature: Buffer
@@ -93,7 +93,7 @@ export function encodeShownCertificate(message: ShownCertificate): Buffer {
   return encodeBencode({ certificate: message.certificate, signature: message.signature })
 }
 
-/** Shape only. @throws PeerProtocolError */
+/** Checks the shape only. @throws PeerProtocolError */
 export function decodeShownCertificate(payload: Buffer): ShownCertificate {
   const dictionary = decodeDictionary(payload)
   return {
@@ -113,7 +113,7 @@ export function encodeHashBatch(batch: HashBatch): Buffer {
   })
 }
 
-/** Shape only: the caller checks the signature. @throws PeerProtocolError */
+/** Checks the shape only: the caller checks the signature. @throws PeerProtocolError */
 export function decodeHashBatch(payload: Buffer, swarm: SwarmId): HashBatch {
   const dictionary = decodeDictionary(payload)
   const hashes = Buffer.from(bytesOf(dictionary, 'hashes'))
@@ -140,7 +140,7 @@ function decodeDictionary(payload: Buffer): BencodedDictionary {
     if (!(cause instanceof InvalidInputError)) throw cause
     throw new PeerProtocolError('malformed extension message', { cause })
   }
-  throw new PeerProtocolError('an extension message that is no dictionary')
+  throw new PeerProtocolError('an extension message that is not a dictionary')
 }
 
 function bytesOf(dictionary: BencodedDictionary, key: string): Buffer {

@@ -9,7 +9,7 @@ import {
   PIECE_MESSAGE_ID,
 } from './messages.ts'
 
-/** Where a reader's messages go. Any of these may throw to end the connection. */
+/** Receives a reader's messages. Every function may throw to end the connection. */
 export interface FrameSink {
   onHandshake(handshake: Handshake): void
   onMessage(message: Message): void
@@ -24,13 +24,13 @@ export interface FrameSink {
 }
 
 /**
- * Turns a byte stream into messages. Invariant: no more than one frame other than a block is ever held, its length
- * checked against FRAME_BYTES_MAX before anything of it is; a block's bytes are copied once, from the chunk they
- * came in to where the sink wants them.
+ * Turns a byte stream into messages. Invariant: at most one frame other than a block is held, and its length is
+ * checked against FRAME_BYTES_MAX before any of it; a block's bytes are copied once, from the incoming chunk to the
+ * sink's target.
  */
 export class FrameReader {
   readonly #sink: FrameSink
-  /** Start of a frame, a handshake or a small message, until it is whole. */
+  /** Start of a frame, a handshake or a small message, until it is complete. */
   #held: Buffer = Buffer.allocUnsafe(1024)
   #heldBytes = 0
   #isHandshaken = false
@@ -51,14 +51,12 @@ export class FrameReader {
     }
   }
 
-  /**
-   * Drops what is still to come of a block under way: its buffer is about to be used for something else.
-   */
+  /** Drops the rest of the arriving block: its buffer is about to be reused. */
   discardBlock(): void {
     if (this.#block) this.#block.target = undefined
   }
 
-  /** What the buffer takes in which a frame waits until it is whole. */
+  /** Size of the buffer that holds an incomplete frame. */
   get bufferBytes(): number {
     return this.#held.length
   }
@@ -119,7 +117,7 @@ export class FrameReader {
       else if (bodyBytes <= 9) throw new PeerProtocolError('a block without bytes')
     } else if (wanted === 4 + bodyBytes) {
       this.#heldBytes = 0
-      // A copy: the sink may keep payloads, the held buffer is used again.
+      // A copy: the sink may keep payloads, and the held buffer is reused.
       this.#sink.onMessage(decodeMessage(Buffer.from(this.#held.subarray(4, wanted))))
     }
   }

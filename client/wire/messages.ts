@@ -19,9 +19,9 @@ export interface BlockAddress {
   length: number
 }
 
-/** Blocks between Shoal peers. Larger gains nothing: TLS records are 16 KiB at most. */
+/** Blocks between Shoal peers. TLS records are 16 KiB at most, so larger blocks bring nothing. */
 export const BLOCK_BYTES_MAX = 128 * 1024
-/** Blocks with peers that announce nothing (BEP 3's customary size; libtorrent rejects larger ones). */
+/** Blocks with peers that announce no size (BEP 3's customary size; libtorrent rejects larger ones). */
 export const BLOCK_BYTES_FOREIGN = 16 * 1024
 /** Bound of a frame's body: a block and its header, or a hash batch of 4,096 hashes (128 KiB) and its envelope. */
 export const FRAME_BYTES_MAX = BLOCK_BYTES_MAX + 8 * 1024
@@ -49,7 +49,7 @@ const TYPES = new Map<number, keyof typeof IDS>(
 )
 
 export const PIECE_MESSAGE_ID = IDS.piece
-/** Frame length (4), id (1), piece (4), begin (4): what precedes a block's bytes in its frame. */
+/** Frame length (4), id (1), piece (4), begin (4): the bytes before a block in its frame. */
 export const BLOCK_HEADER_BYTES = 13
 
 export function encodeMessage(message: Exclude<Message, { type: 'unknown' }>): Buffer {
@@ -99,7 +99,7 @@ function bodyBytes(message: Exclude<Message, { type: 'unknown' }>): number {
   }
 }
 
-/** Writes what precedes a block's bytes into the first 13 bytes of `target`, so that both go out in one write. */
+/** Writes the bytes before a block into the first 13 bytes of `target`, so that both go out in one write. */
 export function writeBlockHeader(target: Buffer, block: BlockAddress): void {
   target.writeUInt32BE(9 + block.length, 0)
   target[4] = IDS.piece
@@ -138,7 +138,7 @@ export function decodeMessage(body: Buffer): Message {
       if (body.length < 2) throw new PeerProtocolError('an extended message without its id')
       return { type, extension: body[1]!, payload: body.subarray(2) }
     default:
-      // BEP 3 and 10 leave room for others; ignoring them is what every client does.
+      // BEP 3 and 10 leave room for other messages; every client ignores them.
       return { type: 'unknown', id: body[0]! }
   }
 }

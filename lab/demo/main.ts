@@ -50,7 +50,7 @@ async function demonstrate(
 
 /** Until a signal closes the lab and ends this process. */
 async function keepUp({ run, nodes }: Lab, view: ProgressView): Promise<void> {
-  view.say(`everything is still running; Ctrl-C ends it and removes it`)
+  view.say(`everything is still running; Ctrl-C stops and removes it`)
   view.say(`files and logs:  ${run.dir}`)
   for (const { name, host } of nodes)
     view.say(`a shell on ${name}: nsenter --net=${NAMESPACES_DIR}/${host.namespace}`)

@@ -12,7 +12,7 @@ export interface DemoOptions {
 }
 
 const IMAGE_MIB_DEFAULT = 128
-/** The image lies on this disk about ten times: registry, stores of nodes and clients, drafts. */
+/** The image is on this disk about ten times: registry, stores of nodes and clients, drafts. */
 const IMAGE_MIB_MAX = 4096
 const FLAGS = ['--json', '--image-mib', '--keep', '--help']
 
@@ -24,7 +24,7 @@ client (dockerd, skopeo, podman), and pulls a private image: first one node, the
   --image-mib <number>  Data in the image, in MiB. Default: ${IMAGE_MIB_DEFAULT}
   --json                One JSON document on standard output; progress goes to standard error.
   --keep                Leaves everything running after the report, until Ctrl-C.
-  --help                Prints this.
+  --help                Prints this text.
 `
 
 /** @throws UsageError */

@@ -16,11 +16,11 @@ export interface ProgressView {
   update(rows: ProgressRow[]): void
   /** A line between the rows. */
   say(line: string): void
-  /** The rows stand as they are; the next update draws anew. */
+  /** Leaves the rows as they are; the next update draws new ones. */
   settle(): void
 }
 
-/** What a terminal or a pipe takes. */
+/** A terminal or a pipe. */
 export interface TextOutput {
   readonly isTTY?: boolean
   readonly columns?: number
@@ -31,7 +31,7 @@ export function openProgressView(output: TextOutput): ProgressView {
   return output.isTTY ? barView(output) : lineView(output)
 }
 
-/** With it a line has 80 characters, as narrow terminals have. */
+/** With it a line has 80 characters, the width of narrow terminals. */
 const BAR_WIDTH = 24
 const FROM_REGISTRY = '▒'
 const FROM_PEERS = '█'
@@ -72,7 +72,7 @@ function cells(part: number, whole: number): number {
   return Math.min(BAR_WIDTH, Math.round((part / whole) * BAR_WIDTH))
 }
 
-/** A row gets a new line when this much more of it has come, and when it is complete. */
+/** A row gets a new line for each further part of this size, and when it is complete. */
 const LINE_STEP = 0.5
 
 /** For logs and pipes: few lines, none redrawn. */

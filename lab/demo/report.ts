@@ -1,12 +1,12 @@
 import type { Digest } from '../../core/digest.ts'
 import type { BlobEgress } from '../registry/registry-log.ts'
 
-/** What `--json` prints. All byte fields count layers only. */
+/** The document of `--json`. All byte fields count layers only. */
 export interface DemoReport {
   ok: boolean
   /** The image's compressed layers. */
   blobBytes: number
-  /** Of those, what left the registry, by its own access log. */
+  /** The part of them that left the registry, by its own access log. */
   registryEgressBytes: number
   /** The node that pulled first comes first. */
   nodes: NodeReport[]
@@ -15,28 +15,28 @@ export interface DemoReport {
 export interface NodeReport {
   name: string
   client: string
-  /** Of the pull, as the client took it. */
+  /** Duration of the client's pull. */
   seconds: number
   registryBytes: number
   peerBytes: number
-  /** What the client stored hashes to what was pushed. */
+  /** The client's stored bytes hash to the pushed digests. */
   digestVerified: boolean
   peakRssBytes: number
 }
 
-/** What the demonstration saw, besides what it reports. */
+/** Observations of the demonstration beside its report. */
 export interface DemoFacts {
   layers: readonly { digest: Digest; bytes: number }[]
   egress: ReadonlyMap<Digest, BlobEgress>
   nodes: NodeReport[]
-  /** What failed on the way, in words. */
+  /** Descriptions of failures. */
   failures: string[]
   hasImageRun: boolean
 }
 
 /** Nodes after the first must take at least this share of the layers from peers. */
 export const PEER_SHARE_MIN = 0.95
-/** A layer left the registry once when it sent at most this many copies: aborted answers are logged with too much. */
+/** Bound of copies that count as one: the log counts too many bytes for aborted answers. */
 export const COPIES_MAX = 1.05
 const MEBIBYTE = 1024 ** 2
 
@@ -74,7 +74,7 @@ function copiesReason(
 
 const COLUMNS = ['node', 'client', 'seconds', 'from registry', 'from peers', 'digest verified', 'peak memory']
 
-/** The closing table, and in a line what it means. */
+/** The closing table, and its meaning in one line. */
 export function renderTable({ nodes, blobBytes, registryEgressBytes }: DemoReport): string {
   const rows = nodes.map((node) => [
     node.name,

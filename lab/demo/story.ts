@@ -31,7 +31,7 @@ export function openDemoLab({ imageMib }: DemoOptions, view: ProgressView): Prom
   })
 }
 
-/** Pulls, one after the other and then at once, and looks at what came of it. */
+/** Pulls one image, first on one node and then on the others at once, and checks the results. */
 export async function tellStory(lab: Lab, view: ProgressView): Promise<DemoFacts> {
   const failures: string[] = []
   const [first, ...others] = lab.nodes
@@ -57,7 +57,7 @@ interface Telling {
   failures: string[]
 }
 
-/** @returns seconds per node; a pull that failed is said and has none */
+/** @returns seconds per node; a failed pull is reported and has none */
 async function pullTogether(
   lab: Lab,
   nodes: LabNode[],
@@ -101,7 +101,7 @@ async function runsImage(lab: Lab, { puller }: LabNode, { view, failures }: Tell
   return true
 }
 
-/** What fails is told at the end, with all else that was seen; only the end of the lab ends the story. */
+/** A failure is reported at the end, with the other results; only the end of the lab ends the story. */
 async function attempt<Result>(
   failures: string[],
   what: string,

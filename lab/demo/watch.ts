@@ -4,7 +4,7 @@ import type { ProgressRow, ProgressView } from './progress.ts'
 
 const INTERVAL_MS = 150
 
-/** Shows the nodes' own account of the pulls until it is stopped. */
+/** Shows the progress that the nodes report, until it is stopped. */
 export function watchProgress(lab: Lab, view: ProgressView): { stop(): Promise<void> } {
   const stopping = new AbortController()
   const watching = (async () => {
@@ -23,7 +23,7 @@ export function watchProgress(lab: Lab, view: ProgressView): { stop(): Promise<v
   }
 }
 
-/** One row per node and layer; a node that does not answer, or has not been asked yet, has nothing so far. */
+/** One row per node and layer. A node that has not answered yet has no progress so far. */
 async function progressRows(lab: Lab): Promise<ProgressRow[]> {
   const perNode = await Promise.all(lab.nodes.map((node) => rowsOf(lab, node)))
   return perNode.flat()

@@ -6,8 +6,8 @@ import { type Layer, type LayerFile, writeLayer } from './layer.ts'
 import { architectureOfThisMachine, staticProgram } from './static-program.ts'
 
 /**
- * An image made from nothing but this program, without a network: a statically linked program and data that does not
- * compress, as an OCI image layout (image-spec, "Image Layout") that skopeo can push.
+ * Makes an image from this program alone, without a network: a statically linked program and incompressible data, as
+ * an OCI image layout (image-spec, "Image Layout") that skopeo can push.
  */
 
 const MEDIA = 'application/vnd.oci.image'
@@ -16,7 +16,7 @@ const PROGRAM_PATH = 'hello'
 export const PROGRAM_LINE = 'The image that Shoal brought runs.'
 
 export interface ImageOptions {
-  /** Made here; becomes the OCI layout. */
+  /** Created here; becomes the OCI layout. */
   dir: string
   /** Data of each layer, in bytes; the layers are a little larger. The program is in the first. */
   layerDataBytes: number[]

@@ -10,7 +10,7 @@ import { TAR_END, tarHeader, tarPadding } from './tar.ts'
 
 const CHUNK_BYTES = 1024 * 1024
 
-/** A file in a layer: its contents, or that many bytes that no compression makes smaller. */
+/** A file in a layer: its contents, or this many incompressible bytes. */
 export interface LayerFile {
   name: string
   mode: number
@@ -19,7 +19,7 @@ export interface LayerFile {
 
 export interface LayerOptions {
   files: LayerFile[]
-  /** 0 stores, which is quick and still a valid gzip stream; incompressible data gains nothing from more. */
+  /** 0 stores without compression: fast, and still a valid gzip stream. Incompressible data would not shrink. */
   gzipLevel: number
   /** Blobs of the OCI layout: `<dir>/<hex>`. */
   blobsDir: string
@@ -27,13 +27,13 @@ export interface LayerOptions {
 
 export interface Layer {
   digest: Digest
-  /** Of the compressed blob: what registries and wires carry. */
+  /** Size of the compressed blob, as registries and wires carry it. */
   bytes: number
   /** Digest of the uncompressed archive (OCI image-spec, "DiffID"). */
   diffId: Digest
 }
 
-/** Streams the layer to its place under its digest; holds a few MiB at most. */
+/** Streams the layer into its place under its digest; holds a few MiB at most. */
 export async function writeLayer({ files, gzipLevel, blobsDir }: LayerOptions): Promise<Layer> {
   const draft = join(blobsDir, `draft-${randomBytes(8).toString('hex')}`)
   const uncompressed = hashing()
@@ -61,7 +61,7 @@ function* archive(files: LayerFile[]): Generator<Buffer> {
   yield TAR_END
 }
 
-/** The key stream of a cipher with a random key: as random as need be and faster than the disk. */
+/** The key stream of a cipher with a random key: random enough, and faster than the disk. */
 function* incompressible(bytes: number): Generator<Buffer> {
   const cipher = createCipheriv('aes-128-ctr', randomBytes(16), randomBytes(16))
   const zeros = Buffer.alloc(CHUNK_BYTES)

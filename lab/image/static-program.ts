@@ -1,6 +1,6 @@
 /**
- * A program that needs nothing but the kernel: prints one line and exits with status 0. It is the smallest proof that
- * a pulled image is whole enough to run, and it needs no compiler and no package.
+ * A program that needs only the kernel: prints one line and exits with status 0. It is the smallest proof that a
+ * pulled image can run, and it needs no compiler and no package.
  */
 
 export type ProgramArchitecture = 'amd64' | 'arm64'
@@ -9,7 +9,7 @@ const FILE_HEADER_BYTES = 64
 const PROGRAM_HEADER_BYTES = 56
 const CODE_OFFSET = FILE_HEADER_BYTES + PROGRAM_HEADER_BYTES
 const LOAD_ADDRESS = 0x400000n
-/** Bound of the line: arm64's `movz` takes 16 bits. */
+/** Length of the line: arm64's `movz` takes 16 bits. */
 const LINE_BYTES_MAX = 4096
 /** e_machine (System V ABI): EM_X86_64 and EM_AARCH64. */
 const MACHINE = { amd64: 62, arm64: 183 } as const
@@ -25,7 +25,7 @@ export function staticProgram(architecture: ProgramArchitecture, line: string): 
   return program
 }
 
-/** The image's architecture that runs on this machine. */
+/** The image architecture that runs on this machine. */
 export function architectureOfThisMachine(): ProgramArchitecture {
   return process.arch === 'arm64' ? 'arm64' : 'amd64'
 }
@@ -63,7 +63,7 @@ function arm64Code(lineBytes: number): Buffer {
     systemCall,
   ]
   const adr = 2
-  // A distance that is a multiple of four sits in `immhi`, which begins at bit 5.
+  // A distance that is a multiple of four is stored in `immhi`, which begins at bit 5.
   instructions[adr] = 0x10000001 + (instructions.length - adr) * 0x20
   const code = Buffer.alloc(instructions.length * 4)
   for (const [index, instruction] of instructions.entries()) code.writeUInt32LE(instruction, index * 4)

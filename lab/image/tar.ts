@@ -3,7 +3,7 @@
 const BLOCK_BYTES = 512
 /** Two blocks of zeros end an archive. */
 export const TAR_END = Buffer.alloc(2 * BLOCK_BYTES)
-/** Bound of what a long-name or pax header may hold before it is read. */
+/** Bound of a long-name or pax header's contents, checked before they are read. */
 const EXTENSION_BYTES_MAX = 64 * 1024
 
 export interface TarEntry {
@@ -43,18 +43,18 @@ function checksumOf(header: Buffer): number {
   return header.reduce((sum, byte) => sum + byte, 0)
 }
 
-/** Takes one file's bytes as they pass. */
+/** Receives one file's bytes as they pass. */
 export interface TarFileSink {
   data(chunk: Buffer): void
   end(): void
 }
 
-/** @returns what takes the file, or undefined when the file is of no interest */
+/** @returns the receiver of the file, or undefined to skip the file */
 export type TarVisitor = (name: string) => TarFileSink | undefined
 
 /**
- * Reads an archive chunk by chunk and keeps none of it. Names are as in the header; names in pax or GNU extensions are
- * passed over, for the readers here look at contents only.
+ * Reads an archive chunk by chunk and keeps none of it. Names are those of the header; names in pax or GNU extensions
+ * are skipped, since the readers here look at contents only.
  */
 export class TarReader {
   readonly #visit: TarVisitor

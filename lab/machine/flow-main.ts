@@ -1,8 +1,8 @@
 import { connect, createServer } from 'node:net'
 
 /**
- * One TCP flow, to measure a link: `serve <port>` sends without end to whoever connects;
- * `measure <host> <port> <bytes>` reads so many and prints bytes per second, counted from where the shaper's burst is spent.
+ * One TCP flow, to measure a link. `serve <port>` sends without end to any caller. `measure <host> <port> <bytes>`
+ * reads this many and prints bytes per second, counted after the shaper's burst is spent.
  */
 
 const CHUNK = Buffer.alloc(64 * 1024)

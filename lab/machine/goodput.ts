@@ -11,12 +11,12 @@ export interface FlowOptions {
   run: LabRun
   from: LabHost
   to: LabHost
-  /** How much is measured; the longer, the less a scheduler's hiccup counts. */
+  /** Bytes to measure; more of them reduce the effect of a scheduler's pauses. */
   bytes: number
 }
 
 /**
- * What one plain TCP flow carries from one host to another: payload bytes per second, all headers taken off.
+ * Payload bytes per second of one plain TCP flow from one host to another, without headers.
  * @throws LabCommandError when the link is silent
  */
 export async function measureGoodput({ run, from, to, bytes }: FlowOptions): Promise<number> {

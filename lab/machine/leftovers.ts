@@ -5,8 +5,8 @@ import { labNamespaces } from './network.ts'
 import { LAB_PATH } from './requirements.ts'
 
 /**
- * What a lab leaves on the machine while it runs, by its run id: a folder, network namespaces and control groups. The
- * folder says which process owns it, so that the next lab recognises what a killed one could not remove.
+ * The traces of a running lab on the machine, by its run id: a folder, network namespaces and control groups. The
+ * folder names the process that owns it, so that the next lab recognises what a killed one could not remove.
  */
 
 /** Always the same, and on a disk: `TMPDIR` may differ between runs, and /tmp may be memory. */
@@ -20,7 +20,7 @@ export function labDir(runId: string): string {
   return join(LABS_DIR, `${DIR_PREFIX}${runId}`)
 }
 
-/** Where containers of this lab are accounted. */
+/** The control group of this lab's containers. */
 export function labCgroup(runId: string): string {
   return `/${CGROUP_PREFIX}${runId}`
 }
@@ -32,8 +32,8 @@ export function claimLabDir(runId: string): void {
 }
 
 /**
- * Removes all that a lab has on the machine. At once and without asking, for the processes are stopped by then or must
- * not go on: also the last act of a process that is about to end.
+ * Removes everything that a lab has on the machine. At once and without checks: its processes have stopped or must
+ * not continue. Also the last act of a process that is about to end.
  */
 export function removeLab(runId: string): void {
   for (const { namespace } of labNamespaces().filter((found) => found.runId === runId)) {
@@ -44,7 +44,7 @@ export function removeLab(runId: string): void {
   rmSync(labDir(runId), { recursive: true, force: true, maxRetries: 20, retryDelay: 50 })
 }
 
-/** Removes what labs left that ended without cleaning up. @returns their run ids */
+/** Removes the traces of labs that ended without cleaning up. @returns their run ids */
 export function removeStaleLabs(): string[] {
   const found = new Set([...labNamespaces().map(({ runId }) => runId), ...labsWithDir()])
   const stale = [...found].filter((runId) => !hasLivingOwner(runId))
@@ -62,7 +62,7 @@ function labsWithDir(): string[] {
   return readdirSync(LABS_DIR).flatMap((entry) => name.exec(entry)?.[1] ?? [])
 }
 
-/** What a lab still has on the machine, in words; [] when it is gone wholly. */
+/** Describes the lab's traces that are still on the machine; [] when none is. */
 export function remainsOf(runId: string): string[] {
   const namespaces = labNamespaces().filter((found) => found.runId === runId)
   return [
@@ -106,14 +106,16 @@ function hasLivingOwner(runId: string): boolean {
   return owner !== undefined && startTicksOf(owner.pid) === owner.startTicks
 }
 
-/** When a process started (proc(5), /proc/pid/stat, field 22): with the pid, what no later process repeats. */
+/**
+ * Start time of a process (proc(5), /proc/pid/stat, field 22). Together with the pid, no later process repeats it.
+ */
 function startTicksOf(pid: number): string | undefined {
   const stat = readProc(pid, 'stat')
   const fieldsAfterName = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
   return stat === '' ? undefined : fieldsAfterName[22 - 3]
 }
 
-/** Containers' shims leave the groups of those who started them; their namespace they cannot leave. */
+/** Containers' shims leave their parents' process groups, but cannot leave their namespace. */
 function killProcessesIn(namespace: string): void {
   for (const line of ip(['netns', 'pids', namespace]).split('\n')) {
     const pid = Number(line)
@@ -125,7 +127,7 @@ function killIfThere(pid: number): void {
   try {
     process.kill(pid, 'SIGKILL')
   } catch {
-    // It ended in this moment.
+    // It ended at this moment.
   }
 }
 
@@ -134,7 +136,7 @@ function ip(argv: string[]): string {
   return stdout ?? ''
 }
 
-/** One folder per controller with control groups version 1, one in all with version 2. */
+/** One folder per controller with control groups version 1, a single one with version 2. */
 function cgroupsOf(runId: string): string[] {
   if (!existsSync(CGROUPS_DIR)) return []
   const roots = ['', ...readdirSync(CGROUPS_DIR)].map((name) => join(CGROUPS_DIR, name))
@@ -145,7 +147,9 @@ function removeCgroups(runId: string): void {
   for (const path of cgroupsOf(runId)) removeCgroupTree(path)
 }
 
-/** The files in it are the kernel's: only the folders can be removed, innermost first, when no process is left. */
+/**
+ * The files in it belong to the kernel. Only the folders can be removed, innermost first, when no process is left.
+ */
 function removeCgroupTree(path: string): void {
   for (const entry of readdirSync(path, { withFileTypes: true })) {
     if (entry.isDirectory()) removeCgroupTree(join(path, entry.name))

@@ -13,7 +13,7 @@ export interface ListenerOptions {
 }
 
 /**
- * Waits until the part listens on each of its ports. It looks at the host's socket table: asking a server itself would
+ * Waits until the part listens on each of its ports. It reads the host's socket table: a request to the server would
  * fill its log.
  * @throws LabPartError, LabPartEndedError
  */

@@ -4,35 +4,35 @@ import { LabCommandError } from '../errors.ts'
 import type { LabProcesses } from './processes.ts'
 
 /**
- * A network of its own for one lab: each host is a network namespace with one link to a bridge, which lives in a
- * namespace too. Nothing is made in the machine's own network, so that no address, name, route or firewall rule there
- * can meet ours, in either direction.
+ * The network of one lab. Each host is a network namespace with one link to a bridge, which is in a namespace too.
+ * Nothing is created in the machine's own network, so that addresses, names, routes and firewall rules there cannot
+ * conflict with the lab's, in either direction.
  */
 
 export const NAMESPACES_DIR = '/run/netns'
 const NAME_PREFIX = 'shoal-'
 const COMMAND_PATIENCE_MS = 10_000
-/** Bound of hosts: addresses are SUBNET.x.y with y from 1 to 250. */
+/** Hosts of one lab: addresses are SUBNET.x.y with y from 1 to 250. */
 export const HOSTS_MAX = 1000
 const HOSTS_PER_BLOCK = 250
 const SUBNET = '10.77'
 const SUBNET_BITS = 16
 /**
- * Linux's default, and of the distributions that Docker runs on. This machine's may be another, and figures would depend on
- * it: BBR needs long to find how much of a link is left by flows that begin and end with every piece.
+ * Linux's default, and that of the distributions that Docker runs on. This machine's may differ, and figures would
+ * depend on it: BBR takes long to find the free share of a link whose other flows begin and end with every piece.
  */
 const CONGESTION_CONTROL = 'cubic'
-/** `tbf` with a small burst loses 5 % to overhead; 256 kB carries the rate (measured, research/parts.md). */
+/** `tbf` with a small burst loses 5 % to overhead; 256 kB carries the rate (measured). */
 const SHAPE = ['burst', '256kb', 'latency', '50ms']
 
-/** One machine of the lab, as far as network, names and trust are concerned. */
+/** One machine of the lab: its network, names and trust. */
 export interface LabHost {
   readonly name: string
   readonly namespace: string
   readonly address: string
-  /** What the host's programs see as /etc/docker. */
+  /** /etc/docker as the host's programs see it. */
   readonly etcDocker: string
-  /** A folder of this host's own. */
+  /** The host's own folder. */
   readonly dir: string
   /** The command line that runs `argv` on this host; the process is replaced by it. */
   command(argv: string[]): string[]
@@ -44,7 +44,7 @@ interface HostLink {
   port: string
 }
 
-/** What a host's link has carried since it was made, in bytes, with all headers down to Ethernet's. */
+/** Bytes on a host's link since it was made, with all headers down to Ethernet's. */
 export interface LinkTraffic {
   sentBytes: number
   receivedBytes: number
@@ -102,14 +102,14 @@ export class LabNetwork {
     return host
   }
 
-  /** Bounds the host's link, each way for itself. */
+  /** Limits the host's link, separately each way. */
   async shape(host: LabHost, bitsPerSecond: number): Promise<void> {
     const limit = ['root', 'tbf', 'rate', `${Math.round(bitsPerSecond)}bit`, ...SHAPE]
     await this.#run('tc', '-n', host.namespace, 'qdisc', 'replace', 'dev', 'eth0', ...limit)
     await this.#run('tc', '-n', this.#switch, 'qdisc', 'replace', 'dev', this.#portOf(host), ...limit)
   }
 
-  /** Takes the bound away again. */
+  /** Removes the limit again. */
   async unshape(host: LabHost): Promise<void> {
     await this.#run('tc', '-n', host.namespace, 'qdisc', 'delete', 'dev', 'eth0', 'root')
     await this.#run('tc', '-n', this.#switch, 'qdisc', 'delete', 'dev', this.#portOf(host), 'root')
@@ -121,7 +121,7 @@ export class LabNetwork {
     return { sentBytes: link.stats64.tx.bytes, receivedBytes: link.stats64.rx.bytes }
   }
 
-  /** Pulls the host's plug; `heal` puts it back. */
+  /** Disconnects the host; `heal` connects it again. */
   async cut(host: LabHost): Promise<void> {
     await this.#ip('-n', this.#switch, 'link', 'set', this.#portOf(host), 'down')
   }
@@ -130,7 +130,7 @@ export class LabNetwork {
     await this.#ip('-n', this.#switch, 'link', 'set', this.#portOf(host), 'up')
   }
 
-  /** Hosts of one side hear nothing of the other any more; both sides reach everybody else. */
+  /** Separates the hosts of both sides from each other; both still reach everybody else. */
   async separate(left: LabHost[], right: LabHost[]): Promise<void> {
     await this.#routeAcross('add', left, right)
   }
@@ -139,7 +139,9 @@ export class LabNetwork {
     await this.#routeAcross('delete', left, right)
   }
 
-  /** What is routed into the loopback device for a foreign address is dropped there without a word, as by a dead switch. */
+  /**
+   * Packets for a foreign address that are routed into the loopback device are dropped silently, as by a dead switch.
+   */
   async #routeAcross(verb: 'add' | 'delete', left: LabHost[], right: LabHost[]): Promise<void> {
     const pairs = left.flatMap((one) => right.map((other) => [one, other] as const))
     for (const [from, to] of pairs.flatMap(([one, other]) => [
@@ -173,7 +175,7 @@ export class LabNetwork {
     return link.port
   }
 
-  /** In place, for running hosts have the file itself mounted. */
+  /** In place: running hosts have the file itself mounted. */
   #writeHosts(line?: string): void {
     if (line === undefined) writeFileSync(this.#hostsFile, '127.0.0.1 localhost\n', { mode: 0o644 })
     else writeFileSync(this.#hostsFile, line, { flag: 'a' })
@@ -189,7 +191,7 @@ export class LabNetwork {
 }
 
 /**
- * A mount namespace per process: the lab's names, the host's trust, and a /run of its own (Docker's containerd shims
+ * A mount namespace per process: the lab's names, the host's trust, and a separate /run (Docker's containerd shims
  * and podman keep sockets there under fixed names). It ends with its last process, and the mounts with it.
  */
 const MOUNT_AND_RUN =

@@ -6,17 +6,17 @@ import { LabClosedError, LabCommandError, LabPartEndedError, LabPartError } from
 import { LAB_PATH } from './requirements.ts'
 
 /**
- * Every process of a lab is started here, is the leader of a group of its own (so that a Ctrl-C at the terminal reaches
- * the lab alone, which then stops them in order), and gets SIGTERM from the kernel when the lab dies without a word.
+ * Starts every process of a lab. Each leads its own process group, so that a Ctrl-C at the terminal reaches only the
+ * lab, which then stops them in order. The kernel sends it SIGTERM when the lab dies unexpectedly.
  */
 
-/** A part gets this long after SIGTERM; then SIGKILL. dockerd needs about one second. */
+/** Time for a part to end after SIGTERM; then SIGKILL. dockerd needs about one second. */
 const STOP_PATIENCE_MS = 8_000
 /** From the start of a part to its first answer, on a machine that is busy starting the others. */
 const PART_PATIENCE_MS = 30_000
-/** How much of a log an error message repeats. */
+/** Lines of a log that an error message repeats. */
 const LOG_TAIL_LINES = 12
-/** Bound of what a command may print: an image listing or a log, never a layer. */
+/** Output of one command: an image listing or a log, never a layer. */
 const OUTPUT_BYTES_MAX = 16 * 1024 * 1024
 
 export interface PartOptions {
@@ -28,14 +28,14 @@ export interface PartOptions {
 export interface CommandOptions {
   argv: string[]
   env?: Record<string, string>
-  /** Standard input, which ends with it; the command can wait for one that is only promised. */
+  /** Standard input, closed after it; may be a promise. */
   input?: string | Promise<string>
   timeoutMs: number
-  /** Standard output as it comes, instead of in the result. */
+  /** Receives standard output as it arrives, instead of the result. */
   onOutput?: (chunk: Buffer) => void
 }
 
-/** A long-running part. `pid` is the part itself: every wrapper replaces itself by what it starts. */
+/** A long-running part. `pid` is the part itself: every wrapper replaces itself by the program that it starts. */
 export interface LabProcess {
   readonly name: string
   readonly pid: number
@@ -44,9 +44,9 @@ export interface LabProcess {
   readonly logFile: string
   readonly errorLogFile: string
   isRunning(): boolean
-  /** How it ended, when nobody stopped it. */
+  /** How it ended; undefined while it runs or when it was stopped. */
   death(): LabPartEndedError | undefined
-  /** Resolves when it has ended, however. */
+  /** Resolves when it has ended for any reason. */
   readonly ended: Promise<void>
   /** Sends the signal at once; SIGKILL is how tests crash a part. */
   kill(signal: NodeJS.Signals): void
@@ -112,13 +112,13 @@ export class LabProcesses {
     )
   }
 
-  /** Stops everything that still runs, all at once, and refuses what would be started from now on. */
+  /** Stops all running processes at once, and refuses to start more. */
   async close(): Promise<void> {
     this.#isClosing = true
     await Promise.all([...this.#live.keys()].map((child) => this.#stop(child)))
   }
 
-  /** For the last moment of a lab that cannot wait: nothing that it started survives. */
+  /** For a lab that must end immediately: kills everything that it started. */
   killAll(): void {
     this.#isClosing = true
     for (const child of this.#live.keys()) signalGroup(child, 'SIGKILL')
@@ -183,7 +183,7 @@ export class LabProcesses {
 }
 
 /**
- * Asks until the answer is neither undefined nor an error.
+ * Calls `ask` until the answer is neither undefined nor an error.
  * @throws LabPartError after `patienceMs`, with the last error; LabClosedError and LabPartEndedError at once
  */
 export async function waitFor<Value>(
@@ -208,8 +208,8 @@ export async function waitFor<Value>(
 }
 
 /**
- * Waits until a part that was started answers.
- * @throws LabPartEndedError with its last words when it has ended; LabPartError when it takes too long
+ * Waits until a started part answers.
+ * @throws LabPartEndedError with its last output when it has ended; LabPartError when it takes too long
  */
 export function waitForPart(part: LabProcess, ask: () => Promise<unknown>): Promise<unknown> {
   return waitFor(part.name, PART_PATIENCE_MS, async () => {
@@ -219,12 +219,12 @@ export function waitForPart(part: LabProcess, ask: () => Promise<unknown>): Prom
   })
 }
 
-/** Nothing of the caller's proxies, daemons or credentials may reach a part; only where programs are. */
+/** Only the PATH passes to a part, and none of the caller's proxies, daemons or credentials. */
 function plainEnvironment(): Record<string, string> {
   return { PATH: LAB_PATH, HOME: '/nonexistent', LANG: 'C.UTF-8' }
 }
 
-/** Resolves when the process is gone and its output is read; a program that cannot be started counts as gone. */
+/** Resolves when the process has ended and its output is read; a program that cannot be started counts as ended. */
 function ended(child: ChildProcess): Promise<void> {
   return new Promise((resolve) => child.once('close', () => resolve()).once('error', () => resolve()))
 }
@@ -234,7 +234,7 @@ function signalGroup(child: ChildProcess, signal: NodeJS.Signals): void {
   try {
     process.kill(-child.pid, signal)
   } catch {
-    // It ended in this moment.
+    // It ended at this moment.
   }
 }
 

@@ -3,7 +3,7 @@ import { accessSync, constants, existsSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { LabRequirementError } from '../errors.ts'
 
-/** What the lab can need, by the name of the program, and the Debian package that brings it. */
+/** Possible needs of a lab, by the name of the program, with the Debian package that contains it. */
 const PACKAGES = {
   dockerd: 'docker.io',
   docker: 'docker.io',
@@ -27,27 +27,27 @@ export type LabProgram = keyof typeof PACKAGES
 /** A program, `root`, or `linux`. */
 export type LabRequirement = LabProgram | 'root' | 'linux'
 
-/** What every lab needs: namespaces, and a registry with something to push into it. */
+/** The needs of every lab: namespaces, and a registry with a client that pushes to it. */
 export const LAB_BASE: readonly LabRequirement[] = [
   'linux',
   'root',
   ...(['ip', 'nsenter', 'unshare', 'setpriv', 'docker-registry', 'skopeo'] as const),
 ]
 
-/** Debian's own Python, which has Debian's modules; another may come first in the PATH. */
+/** Debian's own Python, which has Debian's modules; the PATH may begin with another. */
 export const SYSTEM_PYTHON = '/usr/bin/python3'
 
 /** Debian keeps daemons where the PATH of a plain login may not reach. */
 export const LAB_PATH = [process.env.PATH ?? '', '/usr/local/sbin', '/usr/sbin', '/sbin'].join(delimiter)
 
-/** Those of `wanted` that this machine and this user do not have. */
+/** The parts of `wanted` that this machine or this user lacks. */
 export function missingParts(wanted: readonly LabRequirement[]): LabRequirement[] {
   return [...new Set(wanted)].filter((part) => !isPresent(part))
 }
 
 /**
  * For tests that need real parts: true when they must be skipped. On continuous integration (`CI` is set) nothing is
- * skipped, so that the missing part fails the run.
+ * skipped, so that a missing part fails the run.
  */
 export function mustSkipFor(wanted: readonly LabRequirement[]): boolean {
   const missing = missingParts(wanted)
@@ -56,7 +56,7 @@ export function mustSkipFor(wanted: readonly LabRequirement[]): boolean {
   return true
 }
 
-/** @throws LabRequirementError that says what is missing and how to get it */
+/** @throws LabRequirementError with the missing parts and the commands to get them */
 export function requireParts(wanted: readonly LabRequirement[]): void {
   const missing = missingParts(wanted)
   if (missing.length === 0) return

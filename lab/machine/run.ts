@@ -6,8 +6,8 @@ import { LabNetwork } from './network.ts'
 import { LabProcesses } from './processes.ts'
 
 /**
- * The frame of one lab: its folder, processes and network. Whatever the lab makes belongs to it and is gone after
- * `close`, whether the lab ended well, failed half-way or was interrupted.
+ * The frame of one lab: its folder, processes and network. `close` removes everything that the lab made, whether it
+ * ended well, failed half-way or was interrupted.
  */
 export interface LabRun {
   readonly id: string
@@ -25,7 +25,7 @@ export async function openRun(): Promise<LabRun> {
   const id = randomBytes(4).toString('hex')
   const dir = labDir(id)
   const logDir = join(dir, 'log')
-  // Daemons that give up root's rights must reach their own folders in it.
+  // Daemons that drop root's rights must reach their own folders in it.
   mkdirSync(dir, { mode: 0o711 })
   claimLabDir(id)
   mkdirSync(logDir, { mode: 0o700 })
@@ -60,12 +60,12 @@ function makeRun(parts: Pick<LabRun, 'id' | 'dir' | 'processes' | 'network'>): L
 /** Exit codes after a signal, as shells count them: 128 and the signal's number. */
 export const EXIT_CODES_OF_SIGNALS = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const
 
-/** npm hands the terminal's Ctrl-C on to what got it already: only a later one is a person's second. */
+/** npm passes on a Ctrl-C that the process has received already: only a later one is a second from the user. */
 const SAME_SIGNAL_MS = 700
 
 /**
- * From now on a signal closes the lab and ends this process; a second one does both at once. So does an error that
- * nobody caught.
+ * From now on a signal closes the lab and ends this process; a second one does both at once. So does an uncaught
+ * error.
  */
 export function closeOnSignals(run: LabRun, say: (line: string) => void): void {
   let closingSinceMs: number | undefined

@@ -1,29 +1,29 @@
 import type { CommandOptions, LabProcesses } from './processes.ts'
 
 const READY = 'ready\n'
-/** Says that it is there, waits for a line, and becomes the command. */
+/** Reports that it is ready, waits for a line, and becomes the command. */
 const WAIT = `printf '${READY.trim()}\\n' && read -r _ && exec "$@"`
 
 /**
- * Commands that are started one by one, wait, and go on at the same instant, when as many are there as are expected:
- * what starting them takes is in nobody's time.
+ * Starts commands one by one, lets them wait, and releases all of them at the same instant, when the expected number
+ * is ready. Their start-up does not count as part of their time.
  */
 export class StartingLine {
-  /** What stands before the waiting command in its command line. */
+  /** Prefix of the waiting command's command line. */
   readonly waiting = ['sh', '-c', WAIT, 'sh']
   #expected = Number.POSITIVE_INFINITY
   #arrived = 0
   #shot = Promise.withResolvers<string>()
   #startedMs = 0
 
-  /** Before `run`: how many commands the next start is for. */
+  /** Call before `run`: the number of commands of the next start. */
   expect(count: number): void {
     this.#expected = count
     this.#arrived = 0
     this.#shot = Promise.withResolvers()
   }
 
-  /** When the last start was (performance.now). */
+  /** Time of the last start (performance.now). */
   get startedMs(): number {
     return this.#startedMs
   }

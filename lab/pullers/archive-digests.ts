@@ -3,8 +3,8 @@ import { type Digest, digestFromHex } from '../../core/digest.ts'
 import { TarReader } from '../image/tar.ts'
 
 /**
- * Hashes every file of an image archive (`docker save`, `podman save`) as it streams by. Layers are in it as
- * uncompressed archives and the config as it is, whatever the names are, so that the digests say what is stored.
+ * Hashes every file of an image archive (`docker save`, `podman save`) while it streams by. The archive has layers as
+ * uncompressed archives and the config unchanged, under any names, so the digests show what is stored.
  */
 export class ArchiveDigests {
   readonly #digests = new Set<Digest>()
@@ -17,7 +17,7 @@ export class ArchiveDigests {
   })
   #error: unknown
 
-  /** For a stream's `data` event, which an exception must not leave. */
+  /** Handler of a stream's `data` event; it must not throw. */
   readonly push = (chunk: Buffer): void => {
     try {
       if (this.#error === undefined) this.#reader.push(chunk)
@@ -26,7 +26,7 @@ export class ArchiveDigests {
     }
   }
 
-  /** True when every one of `wanted` was in the archive, and the archive was one. */
+  /** True when the archive was valid and held every one of `wanted`. */
   hasAll(wanted: readonly Digest[]): boolean {
     return this.#error === undefined && wanted.every((digest) => this.#digests.has(digest))
   }

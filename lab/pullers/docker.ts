@@ -14,7 +14,7 @@ import {
 
 const COMMAND_PATIENCE_MS = 60_000
 
-/** A Docker daemon of the host's own: its own data, socket, control groups, proxy and trust. */
+/** A Docker daemon of one host: its own data, socket, control groups, proxy and trust. */
 export async function startDocker(options: PullerOptions): Promise<Puller> {
   const dir = join(options.host.dir, 'docker')
   const clientDir = join(dir, 'client')
@@ -27,7 +27,7 @@ export async function startDocker(options: PullerOptions): Promise<Puller> {
     argv: options.host.command(daemonCommand(dir, socket, options.cgroupParent)),
     env: proxyEnvironment(options),
   })
-  // The command line talks to the daemon only: what the pull does, the daemon does.
+  // The command line only talks to the daemon, which does the pull.
   const docker = (argv: string[], timeoutMs = COMMAND_PATIENCE_MS, onOutput?: (chunk: Buffer) => void) =>
     options.processes.run({
       argv: ['docker', '--config', clientDir, '--host', `unix://${socket}`, ...argv],
@@ -50,7 +50,7 @@ export async function startDocker(options: PullerOptions): Promise<Puller> {
   }
 }
 
-/** The manifest that the tag led the daemon to, and the config that it names, are those that were pushed. */
+/** The tag's manifest, as the daemon found it, and the config that it names are those that were pushed. */
 async function isInspectedRight(
   docker: (argv: string[]) => Promise<string>,
   { name, manifestDigest, configDigest }: ImageReference,

@@ -12,10 +12,10 @@ import {
 } from './puller.ts'
 
 const COMMAND_PATIENCE_MS = 120_000
-/** As root, podman asks for a million open files, which a machine that is itself a container may not give. */
+/** As root, podman asks for a million open files. A machine that is itself a container may not allow that. */
 const CONTAINER_LIMITS = ['--ulimit', 'nofile=1024:1024', '--ulimit', 'nproc=1024:1024']
 
-/** Podman with a store of the host's own: no daemon, no overlay mounts, no locks in shared memory. */
+/** Podman with the host's own store: no daemon, no overlay mounts, no locks in shared memory. */
 export function makePodman(options: PullerOptions): Puller {
   const { host, registryHost, cgroupParent } = options
   const dir = join(host.dir, 'podman')

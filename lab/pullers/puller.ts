@@ -4,7 +4,7 @@ import type { LabHost } from '../machine/network.ts'
 import type { LabProcesses } from '../machine/processes.ts'
 import type { Account } from '../registry/registry.ts'
 
-/** A pull of the largest image that a lab uses, on a shaped link, fits in. */
+/** Timeout of a pull: enough for the largest image of a lab on a shaped link. */
 export const PULL_PATIENCE_MS = 10 * 60_000
 
 export type PullerKind = 'docker' | 'skopeo' | 'podman'
@@ -14,13 +14,13 @@ export interface Puller {
   readonly kind: PullerKind
   /** Pulls by tag, as a person would. Rejects when the client fails. */
   pull(image: ImageReference): Promise<void>
-  /** Hashes what the client stored. True when it is, byte for byte, what was pushed. */
+  /** Hashes the stored bytes. @returns true when they equal the pushed bytes */
   verify(image: ImageReference): Promise<boolean>
-  /** Starts the image's program. @returns what it printed; undefined where the client runs nothing */
+  /** Starts the image's program. @returns its output; undefined where the client runs nothing */
   run(image: ImageReference): Promise<string | undefined>
 }
 
-/** A pushed image and where it was pushed. */
+/** A pushed image and its place in the registry. */
 export interface ImageReference extends LabImage {
   /** As a person writes it: `registry.shoal.test/team/app:v1`. */
   readonly name: string
@@ -37,7 +37,7 @@ export interface PullerOptions {
   cgroupParent: string
 }
 
-/** What a client's environment says about proxies; the same for all clients. */
+/** The proxy variables of a client's environment; the same for all clients. */
 export function proxyEnvironment({ proxyUrl }: PullerOptions): Record<string, string> {
   return proxyUrl === undefined ? {} : { HTTPS_PROXY: proxyUrl, https_proxy: proxyUrl }
 }
@@ -49,7 +49,7 @@ export function authFile({ registryHost, account }: Pick<PullerOptions, 'registr
   return JSON.stringify({ auths: { [registryHost]: { auth } } })
 }
 
-/** Digests that a store must hold for the image to be whole, uncompressed: the config and every layer. */
+/** Digests that a store must hold for a complete image, uncompressed: the config and every layer. */
 export function unpackedDigests(image: LabImage): Digest[] {
   return [image.configDigest, ...image.layers.map(({ diffId }) => diffId)]
 }

@@ -16,16 +16,16 @@ import {
 } from './puller.ts'
 
 export interface SkopeoOptions extends PullerOptions {
-  /** Each pull waits there until all that were called have come. */
+  /** Each pull waits there until all expected ones have arrived. */
   line?: StartingLine
-  /** The copy goes into memory and is gone when the command ends, so that no disk bounds what is measured. */
+  /** The copy goes into memory and is freed when the command ends, so that no disk limits the measurement. */
   isDiscarded?: boolean
 }
 
-/** Mounts memory over the folder, in the mount namespace that the command has to itself. */
+/** Mounts memory over the folder, in the command's own mount namespace. */
 const INTO_MEMORY = ['sh', '-c', 'mount -t tmpfs -o mode=0700 tmpfs "$1" && shift && exec "$@"', 'sh']
 
-/** `skopeo copy` into a directory, which keeps every blob as it travelled and checks each against its digest. */
+/** `skopeo copy` into a directory. It keeps every blob as it was sent, and checks each against its digest. */
 export function makeSkopeo(options: SkopeoOptions): Puller {
   const { host, processes, registryHost, line, isDiscarded } = options
   const prefix = isDiscarded ? [...INTO_MEMORY, join(host.dir, 'skopeo', 'memory')] : []

@@ -12,8 +12,8 @@ import { pipeline } from 'node:stream'
 import type { FrontOptions, FrontOrder, RegistryManners } from './registry-front.ts'
 
 /**
- * The front as a process, for it must live in the registry's network namespace. Argument: a file with its options, as
- * JSON. Each line on standard input is an order; when it is obeyed, it comes back on standard output.
+ * The front as a process: it must be in the registry's network namespace. Argument: a file with its options, as JSON.
+ * Each line on standard input is an order; it is repeated on standard output once it is carried out.
  */
 const { listenPort, registryPort, storageOrigin, tls } = JSON.parse(
   readFileSync(process.argv[2]!, 'utf8'),
@@ -61,7 +61,7 @@ createInterface({ input: process.stdin }).on('line', (line) => {
   process.stdout.write(`${line}\n`)
 })
 
-/** A token that is not passed on is as good as one that the registry found to have ended: it answers with its challenge. */
+/** Without the token, the registry answers with its challenge, as it does for an expired one. */
 function headersFor({ headers }: IncomingMessage, isWhole: boolean): OutgoingHttpHeaders {
   const passed: OutgoingHttpHeaders = { ...headers, 'x-forwarded-proto': 'https' }
   if (isWhole) delete passed.range

@@ -2,22 +2,22 @@ import { once } from 'node:events'
 import type { LabProcess } from '../machine/processes.ts'
 
 /**
- * A front before the lab's registry, for what other registries do and Debian's does not. It terminates TLS in the
- * registry's place and hands everything on; its manners can be changed while it runs.
+ * A front before the lab's registry, to imitate registries that differ from Debian's. It terminates TLS instead of
+ * the registry and passes everything on. Its behaviour can be changed while it runs.
  */
 
 export interface RegistryManners {
-  /** Every blob is answered whole, whatever part is asked for. */
+  /** Answers every range request with the whole blob. */
   ignoresRange?: boolean
-  /** Blobs are answered with a redirect to the storage, a host of its own that wants no credential. */
+  /** Blobs are answered with a redirect to the storage, a separate host that needs no credential. */
   redirectsBlobs?: boolean
-  /** A token counts no longer than it says. Distribution allows a minute more. */
+  /** A token expires exactly when it says. Distribution allows a minute more. */
   isStrictAboutTime?: boolean
 }
 
 export interface FrontOptions {
   listenPort: number
-  /** Of the registry, on loopback, without TLS. */
+  /** The registry's port, on loopback, without TLS. */
   registryPort: number
   storageOrigin: string
   tls: { certificatePem: string; privateKeyPem: string }
@@ -25,7 +25,7 @@ export interface FrontOptions {
 
 export interface FrontOrder {
   manners?: RegistryManners
-  /** Every connection is closed at once, in the middle of whatever goes over it. */
+  /** Closes every connection at once, in the middle of any transfer. */
   isHangingUp?: boolean
 }
 
@@ -33,12 +33,12 @@ export interface FrontOrder {
 const ORDER_PATIENCE_MS = 10_000
 
 export interface RegistryFront {
-  /** Resolves when requests are answered so. */
+  /** Resolves when requests are answered in this way. */
   behave(manners: RegistryManners): Promise<void>
   hangUp(): Promise<void>
 }
 
-/** @param part the front as it runs now; started with its standard output piped */
+/** @param part the running front; started with its standard output piped */
 export function frontOf(part: () => LabProcess): RegistryFront {
   const order = async (wanted: FrontOrder) => {
     const { stdin, stdout } = part().child

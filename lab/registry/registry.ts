@@ -15,15 +15,15 @@ import { makeTokenSigningKey, type TokenAlgorithm, type TokenSigningKey } from '
 import type { TokenServerOptions, TokenUser } from './token-server.ts'
 
 /**
- * Debian's docker-registry (Distribution 2.8) on a host of its own, at port 443 so that image names need no port, with
- * the token server beside it.
+ * Debian's docker-registry (Distribution 2.8) on its own host, at port 443 so that image names need no port, with the
+ * token server beside it.
  */
 
 export const REGISTRY_HOST = 'registry.shoal.test'
 const REGISTRY_PORT = 443
-/** Of a registry that has a front at its port. */
+/** Port of a registry that has a front at its usual port. */
 const BACK_PORT = 5000
-/** Where a registry with a front redirects blobs to. */
+/** Host to which a registry with a front redirects blobs. */
 export const STORAGE_HOST = 'storage.shoal.test'
 const TOKEN_HOST = 'auth.shoal.test'
 const TOKEN_PORT = 5001
@@ -31,7 +31,7 @@ const TOKEN_URL = `https://${TOKEN_HOST}:${TOKEN_PORT}/token`
 const TOKEN_ISSUER = 'Shoal lab'
 const CERTIFICATE_SECONDS = 7 * 24 * 3600
 
-/** Names that the registry's host must be known by. */
+/** Names that must resolve to the registry's host. */
 export const REGISTRY_ALIASES = [REGISTRY_HOST, TOKEN_HOST]
 
 export interface Account {
@@ -45,10 +45,10 @@ export interface RegistryOptions {
   /** Signs the registry's and the token server's TLS certificates. */
   authority: KeyedCertificate
   repository: string
-  /** `none`: everybody may do everything. */
+  /** `none`: every caller may do everything. */
   authentication: TokenAlgorithm | 'none'
   tokenSeconds: number
-  /** The registry gets a front, which can redirect blobs to there. */
+  /** The registry gets a front, which can redirect blobs to this host. */
   storageHost: LabHost | undefined
 }
 
@@ -56,7 +56,7 @@ export interface LabRegistry {
   readonly host: string
   readonly repository: string
   readonly isOpen: boolean
-  /** Where tokens are to be had. */
+  /** URL of the token server. */
   readonly tokenUrl: string
   /** May push and pull; `puller` may pull only. */
   readonly publisher: Account
@@ -64,7 +64,7 @@ export interface LabRegistry {
   readonly parts: LabProcess[]
   /** Undefined where clients talk to the registry itself. */
   readonly front: RegistryFront | undefined
-  /** Starts whatever of it does not run, with the same configuration and data. Resolves when all of it answers. */
+  /** Starts the parts that do not run, with the same configuration and data. Resolves when all parts answer. */
   start(): Promise<void>
   /** The file that holds a blob as it was pushed. */
   blobFile(digest: Digest): string
@@ -127,7 +127,7 @@ interface Starter {
   start: () => LabProcess
 }
 
-/** Puts what runs into `parts`, in the order of `starters`. */
+/** Puts the running parts into `parts`, in the order of `starters`. */
 async function startMissing(
   options: RegistryOptions,
   starters: Starter[],

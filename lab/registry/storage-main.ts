@@ -6,9 +6,9 @@ import { isDigest } from '../../core/digest.ts'
 import { storedBlobFile } from './stored-blob.ts'
 
 /**
- * An object store beside the registry: gives out the blobs of its storage folder to whoever knows the URL. As the real
- * ones do, it refuses a request that also brings a credential. Argument: a file with its options, as JSON. Standard
- * output is an access log in the Combined Log Format, as the registry writes it.
+ * An object store beside the registry: serves the blobs of its storage folder to every caller that knows the URL.
+ * Like real ones, it refuses a request with another credential. Argument: a file with its options, as JSON. Standard
+ * output is an access log in the Combined Log Format, like the registry's.
  */
 
 export interface StorageOptions {

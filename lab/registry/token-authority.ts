@@ -4,8 +4,8 @@ import * as x509 from '@peculiar/x509'
 import { issueLeaf, makeAuthority } from '../../core/issue-certificate.ts'
 
 /**
- * The key that signs registry tokens, as Distribution 2.8 wants it: tokens carry the certificate in `x5c`, and the
- * registry is given the bundle (`rootcertbundle`) that its chain must end in.
+ * The key that signs registry tokens, in the form of Distribution 2.8: tokens carry the certificate in `x5c`, and the
+ * registry gets the bundle (`rootcertbundle`) that its chain must end in.
  */
 
 export type TokenAlgorithm = 'ES256' | 'RS256'
@@ -13,9 +13,9 @@ export type TokenAlgorithm = 'ES256' | 'RS256'
 export interface TokenSigningKey {
   algorithm: TokenAlgorithm
   privateKeyPem: string
-  /** Of the key; goes into `x5c`. */
+  /** The key's certificate, for `x5c`. */
   certificatePem: string
-  /** What the registry trusts. */
+  /** The bundle that the registry trusts. */
   bundlePem: string
 }
 

@@ -13,13 +13,13 @@ import { SignJWT } from 'jose'
 import type { TokenSigningKey } from './token-authority.ts'
 
 /**
- * A token server as the Distribution project specifies it ("Token Authentication Specification"): basic credentials
- * in, a signed JWT out that says what its holder may do with which repository.
+ * A token server by the Distribution project's specification ("Token Authentication Specification"): it takes basic
+ * credentials and returns a signed JWT that names its holder's rights in a repository.
  */
 
 export interface TokenUser {
   password: string
-  /** Per repository what the user may do, for example `{ 'team/app': ['pull'] }`. */
+  /** The user's rights per repository, for example `{ 'team/app': ['pull'] }`. */
   access: Record<string, string[]>
 }
 
@@ -40,7 +40,7 @@ interface Grant {
   actions: string[]
 }
 
-/** Bounds of one request: a manifest's mount asks for two scopes, and nobody for more than a handful. */
+/** Scopes of one request: a manifest's mount asks for two, and no client for more than a handful. */
 const SCOPES_MAX = 16
 const CONNECTIONS_MAX = 256
 
@@ -113,7 +113,7 @@ async function answerTokenRequest(
   })
 }
 
-/** @returns nobody with no rights when no credentials are shown, undefined when they are wrong */
+/** @returns an anonymous caller without rights when no credentials are sent, undefined when they are wrong */
 function callerOf(
   authorization: string | undefined,
   users: Record<string, TokenUser>,
@@ -125,7 +125,7 @@ function callerOf(
   return user !== undefined && areEqual(user.password, password) ? { name, access: user.access } : undefined
 }
 
-/** A scope is `repository:<name>:<actions>`; what is asked for and not allowed is left out, as the specification says. */
+/** A scope is `repository:<name>:<actions>`; forbidden actions are left out, as the specification says. */
 function grantedOf(scope: string, access: TokenUser['access']): Grant[] {
   const [, name = '', asked = ''] = /^repository:([^:]+):([a-z*,]+)$/.exec(scope) ?? []
   const allowed = Object.hasOwn(access, name) ? access[name]! : []

@@ -42,7 +42,7 @@ describe('the simulation', () => {
     expect(alone.originDoneAtMs).toBeGreaterThan(shared.originDoneAtMs * 1.5)
   })
 
-  it('is near the limit: a holder that served two at a time, or whoever asked first, would take half as long again', () => {
+  it('is near the limit: with two served at a time, or the first to ask served first, it would take half as long again', () => {
     for (const seed of [1, 2]) {
       const run = simulate({ nodes: 60, scenario: 'flash', seed })
       expect(run.makespanOverLimit).toBeLessThan(1.45)

@@ -92,7 +92,7 @@ describe.skipIf(mustSkipFor(requirementsFor(KINDS)))('real clients in a cluster 
     },
   )
 
-  test('those who reported the lies are not revoked: the next image comes to them through the swarm', async () => {
+  test('nodes that reported the lies are not revoked: they get the next image through the swarm', async () => {
     const image = await lab.publish('after', [LAYER_BYTES])
     const story = tell(lab, image, KINDS)
     expect(await story.ended(...KINDS)).toEqual(KINDS.map(() => 'pulled'))
@@ -101,7 +101,7 @@ describe.skipIf(mustSkipFor(requirementsFor(KINDS)))('real clients in a cluster 
     expect(convicted()).toHaveLength(KINDS.length)
   })
 
-  test('false reporter: it is revoked, and who published the right hash is not', async () => {
+  test('false reporter: it is revoked, and the publisher of the right hash is not', async () => {
     const first = await lab.publish('slandered', [LAYER_BYTES])
     expect(await tell(lab, first, ['skopeo']).ended('skopeo')).toEqual(['pulled'])
     const slanderer = await attack('slanderer', first)

@@ -42,7 +42,7 @@ describe.skipIf(mustSkipFor([...requirementsFor(['skopeo']), 'tc', 'faketime']))
       if (lab) expect(remainsOf(lab.run.id)).toEqual([])
     })
 
-    test('lease holder killed: the others fetch what it would have, and its client pulls when it is back', async () => {
+    test('lease holder killed: the others fetch its pieces, and its client pulls when it is back', async () => {
       const story = await pullTogether(lab, NODES)
       await story.midway(...NODES)
       lab.kill('node2')
@@ -55,7 +55,7 @@ describe.skipIf(mustSkipFor([...requirementsFor(['skopeo']), 'tc', 'faketime']))
       await expectWhole(lab, story.image, ['node2'])
     })
 
-    test('uploader killed: who was downloading from it takes the rest from the registry', async () => {
+    test('uploader killed: its downloader takes the rest from the registry', async () => {
       const filled = await pullTogether(lab, ['node1'])
       expect(await filled.ended('node1')).toEqual(['pulled'])
       const story = tell(lab, filled.image, ['node2', 'node3'])
@@ -79,7 +79,7 @@ describe.skipIf(mustSkipFor([...requirementsFor(['skopeo']), 'tc', 'faketime']))
       expect(story.copies()).toBeLessThan(NODES.length)
     })
 
-    test('tracker restarted: the swarm goes on where it was', async () => {
+    test('tracker restarted: the swarm continues where it was', async () => {
       const story = await pullTogether(lab, NODES)
       await story.midway(...NODES)
       lab.kill('tracker')

@@ -35,7 +35,7 @@ test('an image is a layout in which every blob is what its name says and layers 
   expect(layerBytesOf(image)).toBeLessThan(510_000)
 })
 
-test('compression takes nothing away from the data, so that what travels is what was asked for', async () => {
+test('compression does not shrink the data, so that the transferred size is the requested one', async () => {
   const image = await makeImage({
     dir: join(dir, 'packed'),
     layerDataBytes: [400_000],

@@ -22,7 +22,7 @@ def open_session(is_ssl):
             "enable_natpmp": False,
             "enable_outgoing_utp": False,
             "enable_incoming_utp": False,
-            # Plain means plain: no message stream encryption below the SSL or instead of it.
+            # No message stream encryption, neither below SSL nor instead of it.
             "in_enc_policy": lt.enc_policy.disabled,
             "out_enc_policy": lt.enc_policy.disabled,
             # All peers share 127.0.0.1.
@@ -35,8 +35,8 @@ def open_session(is_ssl):
 
 def is_failure(alert):
     if isinstance(alert, lt.torrent_error_alert):
-        # It complains that there is no file of Diffie-Hellman parameters (elliptic curves and TLS 1.3 need none), and
-        # names no file then; about certificate or key it would name theirs.
+        # It reports a missing file of Diffie-Hellman parameters (elliptic curves and TLS 1.3 need none), and
+        # names no file then; for a certificate or key it would name theirs.
         return not (alert.error.category().name() == "asio.ssl" and alert.message().endswith(") "))
     return isinstance(alert, lt.file_error_alert)
 
@@ -62,7 +62,7 @@ class Peer:
     def open(self, question):
         self.ssl = question["ssl"]
         self.session = open_session(self.ssl is not None)
-        # The binding of 2.0.8 cannot be asked for the port of the SSL listener.
+        # The binding of 2.0.8 does not tell the port of the SSL listener.
         self.port = wait_for(self.session, lt.listen_succeeded_alert).port
         return {}
 
@@ -98,7 +98,7 @@ def main():
         except Exception as error:
             answer = {"error": repr(error)}
         print(json.dumps(answer), flush=True)
-    # The session's own end would wait for a tracker that there is none of.
+    # The session's own end would wait for a tracker, and there is none.
     os._exit(0)
 
 

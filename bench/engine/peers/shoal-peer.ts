@@ -33,13 +33,15 @@ async function open(settings: ShoalPeerSettings) {
   return { port: client.peerAddress.port }
 }
 
-/** What `download` and the others will be about. */
+/** Registers the blob of the following questions. */
 async function prepare({ request }: { request: BlobRequest }) {
   requests.set(request.digest, request)
   return {}
 }
 
-/** Ends when the node holds the whole blob, verified; with `isRead` also every byte has come out of the client. */
+/**
+ * Ends when the node holds the whole blob, verified; with `isRead` also after every byte has come out of the client.
+ */
 async function download({ digest, isRead }: { digest: Digest; isRead: boolean }) {
   const blob = await client!.open(requests.get(digest)!)
   try {

@@ -10,7 +10,7 @@ import { answerLines } from '../../measure/answer-lines.ts'
 import { type BlobRegistry, startBlobRegistry } from '../../measure/blob-registry.ts'
 import type { ShoalServices } from '../../measure/shoal-questions.ts'
 
-/** What Shoal's nodes need besides themselves, in one process: a tracker, and a registry with tokens. */
+/** The services of Shoal's nodes in one process: a tracker, and a registry with tokens. */
 
 const CERTIFICATE_SECONDS = 24 * 3600
 /** Frequent, so that nodes of an earlier transfer are soon forgotten. */

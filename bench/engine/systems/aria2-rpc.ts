@@ -14,12 +14,12 @@ interface Message {
   params?: { gid: string }[]
 }
 
-/** aria2's JSON-RPC over a WebSocket: that way the end of a download is told and need not be asked for. */
+/** aria2's JSON-RPC over a WebSocket, which reports the end of a download without polling. */
 export class Aria2Rpc {
   readonly #socket: WebSocket
   readonly #secret: string
   readonly #calls = new Map<number, PromiseWithResolvers<unknown>>()
-  /** Ends of downloads by gid; aria2 may tell of one before it answers the call that began it. */
+  /** Ends of downloads by gid; aria2 may report one before it answers the call that began it. */
   readonly #ends = new Map<string, PromiseWithResolvers<void>>()
   #callCount = 0
 
@@ -40,7 +40,7 @@ export class Aria2Rpc {
     throw new BenchPeerError('aria2 does not answer')
   }
 
-  /** @throws BenchPeerError with aria2's own words */
+  /** @throws BenchPeerError with aria2's own message */
   async call<Result>(method: string, ...parameters: unknown[]): Promise<Result> {
     const id = ++this.#callCount
     const answer = Promise.withResolvers<unknown>()
@@ -83,7 +83,7 @@ export class Aria2Rpc {
   }
 }
 
-/** Node's WebSocket tells of a refused connection by `error`, which is no `Error` that `once` could throw. */
+/** Node's WebSocket reports a refused connection as an `error` event, which is no `Error` that `once` could throw. */
 async function isOpened(socket: WebSocket): Promise<boolean> {
   const patience = new AbortController()
   const { signal } = patience

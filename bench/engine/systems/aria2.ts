@@ -11,7 +11,7 @@ import { type AnnounceServer, startAnnounceServer } from '../announce-server.ts'
 import { Aria2Rpc } from './aria2-rpc.ts'
 import type { BenchPeer, BenchSystem, OpenSystem } from './system.ts'
 
-/** aria2 without encryption. Its peers cannot be told of each other, so they ask a tracker. */
+/** aria2 without encryption. It has no way to be told its peers, so they ask a tracker. */
 export const aria2: BenchSystem = {
   name: 'aria2',
   async versions() {
@@ -54,7 +54,7 @@ interface Aria2Parts {
 }
 
 class Aria2Peer implements BenchPeer {
-  /** The tracker knows it. */
+  /** Known to the tracker only. */
   readonly port = 0
   readonly #parts: Aria2Parts
   readonly #gids = new Map<string, string>()
@@ -123,7 +123,7 @@ class Aria2Peer implements BenchPeer {
   }
 }
 
-/** Everything that finds peers or encrypts is off; nothing is limited; what is downloaded goes on being served. */
+/** Peer discovery and encryption are off, nothing is limited, and downloaded files continue to be served. */
 const SETTINGS = {
   'enable-rpc': true,
   'stop-with-process': process.pid,

@@ -9,11 +9,11 @@ import type { BenchSystem } from './system.ts'
 import { torrentPeers } from './torrent-peers.ts'
 
 const PEER_PROGRAM = join(import.meta.dirname, '../peers/libtorrent-peer.py')
-/** Debian's own Python first: another one that comes earlier in PATH does not see Debian's packages. */
+/** Debian's own Python first: another one earlier in PATH does not see Debian's packages. */
 const PYTHONS = ['/usr/bin/python3', 'python3']
 const CERTIFICATE_SECONDS = 24 * 3600
 
-/** libtorrent through its Python binding; all the work is done in its own threads. */
+/** libtorrent through its Python binding; its own threads do all the work. */
 export const libtorrentPlain: BenchSystem = {
   name: 'libtorrent-plain',
   versions: libtorrentVersion,

@@ -14,10 +14,10 @@ const LEAN = join(import.meta.dirname, '../../../bin/lean.js')
 const SERVICES_PROGRAM = join(import.meta.dirname, '../peers/shoal-services.ts')
 
 /**
- * Shoal as a cluster has it: a tracker, a registry with tokens, and a blob that is warm, that is, held by one node and
- * matched against its digest by two.
+ * Shoal as in a cluster: a tracker, a registry with tokens, and a warm blob, held by one node and matched against its
+ * digest by two.
  * @param isRead every downloader also reads the blob through its client while it arrives
- * @param isEncrypted every node encrypts its cache with a key of its own
+ * @param isEncrypted every node encrypts its cache with its own key
  */
 export function shoal({ isRead, isEncrypted }: { isRead: boolean; isEncrypted: boolean }): BenchSystem {
   return {
@@ -48,7 +48,10 @@ class ShoalCluster implements OpenSystem {
     this.servicePids = [parts.services.pid]
   }
 
-  /** The holder fetches from the registry; then a second node fetches from it, so that the hashes are confirmed. */
+  /**
+   * The holder fetches from the registry; then a second node fetches from the holder, so that the hashes are
+   * confirmed.
+   */
   async startHolder(folder: string, blobs: BenchBlob[]): Promise<BenchPeer> {
     const holder = await this.#startPeer(folder)
     const secondFolder = `${folder}-second`
@@ -91,7 +94,7 @@ class ShoalCluster implements OpenSystem {
     this.#lastStopMs = performance.now()
   }
 
-  /** Every download has a token of its own, as every `docker pull` has. */
+  /** Every download has its own token, like every `docker pull`. */
   async #prepare(peer: LineProcess, { digest, bytes }: BenchBlob): Promise<void> {
     const { services, settings } = this.#parts
     const { token } = await services.ask<{ token: string }>({ do: 'token' })

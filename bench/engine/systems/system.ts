@@ -1,13 +1,13 @@
 import type { BenchBlob } from '../../measure/blob.ts'
 import type { SystemName } from '../report.ts'
 
-/** One BitTorrent implementation: a process of its own per peer, as on separate machines. */
+/** One BitTorrent implementation. Each peer is a separate process, as on separate machines. */
 export interface BenchSystem {
   readonly name: SystemName
-  /** Of the program or library itself, and of what runs it. */
+  /** Versions of the program or library, and of its runtime. */
   versions(): Promise<Record<string, string>>
   /**
-   * Starts whatever the peers need besides themselves.
+   * Starts everything that the peers need beside themselves.
    * @param folder exists, is empty, and is removed after `close`
    * @throws BenchPeerError
    */
@@ -37,9 +37,9 @@ export interface BenchPeer {
    * @throws BenchPeerError
    */
   download(blob: BenchBlob, peerPorts: number[]): Promise<number>
-  /** Payload bytes of the blob sent since the peer began; null where it cannot tell. */
+  /** Payload bytes of the blob sent since the peer began; null where that is unknown. */
   sentBytes(blob: BenchBlob): Promise<number | null>
-  /** SHA-256, in hex digits, of what is on its disk. */
+  /** SHA-256, in hex digits, of the file on its disk. */
   contentHash(blob: BenchBlob): Promise<string>
   stop(): Promise<void>
 }

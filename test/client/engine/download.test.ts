@@ -372,7 +372,7 @@ test('what falls to a downloader is asked of a seed in the order of its reader',
   expect(pieces).toEqual(pieces.map((_, index) => pieces[0]! + 4 * index))
 })
 
-test('a seed is told to stop when another downloader has what it was asked for, unless it has begun', () => {
+test('a seed gets a cancel when another downloader has the requested piece, unless it has begun', () => {
   const world = new World(4, 64)
   const [seed, other] = [world.addPeer(LIMITS[0]!), world.addPeer(LIMITS[0]!)]
   world.download.offers(seed.source, allOf(world.layout))
@@ -388,7 +388,7 @@ test('a seed is told to stop when another downloader has what it was asked for, 
   expect(taken).toEqual(new Set([0, 1, 2].filter((piece) => piece !== first)))
 })
 
-test('a downloader that announces what it then rejects lets no seed off again', () => {
+test('a downloader that rejects announced pieces cancels no seed again', () => {
   const world = new World(2, 64)
   const [seed, other] = [world.addPeer(LIMITS[0]!), world.addPeer(LIMITS[0]!)]
   world.download.offers(seed.source, allOf(world.layout))
@@ -410,7 +410,7 @@ test('a downloader that announces what it then rejects lets no seed off again', 
   expect(cancelled()).toBe(cancelledBefore)
 })
 
-test('a downloader that is connected and fetches nothing soon takes no share any more, and holds no reader up', () => {
+test('a downloader that stays idle soon gets no share any more, and delays no reader', () => {
   const world = new World(512, 64)
   world.download.unchoked(world.addPeer(LIMITS[0]!).source)
   const seed = world.addPeer(LIMITS[0]!)
@@ -427,7 +427,7 @@ test('a downloader that is connected and fetches nothing soon takes no share any
   expect(world.have.count).toBeLessThan(256)
 })
 
-test('a peer that sends blocks that nobody asked for is tolerated for a while and then thrown out', () => {
+test('a peer that sends unrequested blocks is tolerated for a while and then disconnected', () => {
   const world = new World(4, 4)
   const peer = world.addPeer(LIMITS[0]!)
   const flood = (blocks: number) => {
@@ -441,7 +441,7 @@ test('a peer that sends blocks that nobody asked for is tolerated for a while an
   expect(() => flood(1)).toThrow(expect.objectContaining({ code: 'PEER_PROTOCOL' }))
 })
 
-test('a piece that stalls is taken to another peer, and one that nobody else has is waited for', () => {
+test('a stalled piece moves to another peer, and one that nobody else has stays', () => {
   const world = new World(2, 4)
   const [silent, other] = [world.addPeer(LIMITS[0]!), world.addPeer(LIMITS[0]!)]
   world.download.offers(silent.source, allOf(world.layout))
@@ -457,7 +457,7 @@ test('a piece that stalls is taken to another peer, and one that nobody else has
   world.check()
 })
 
-test('pieces that come slowly because the own link is slow are not taken from their sources', () => {
+test("pieces delayed by this node's own link stay with their sources", () => {
   const world = new World(64, 64)
   const peers = [0, 1, 2, 3].map(() => world.addPeer(LIMITS[1]!))
   for (const peer of peers) {
@@ -489,7 +489,7 @@ test('a peer that was too slow is asked again after a while', () => {
   world.check()
 })
 
-test('where not all can be asked, room goes to the peer that is asked for least', () => {
+test('when there is no room for all, it goes to the peer with the fewest outstanding bytes', () => {
   const world = new World(8, 2)
   const [busy, idle] = [world.addPeer(LIMITS[0]!), world.addPeer(LIMITS[0]!)]
   for (const peer of [busy, idle]) {
@@ -506,7 +506,7 @@ test('where not all can be asked, room goes to the peer that is asked for least'
   world.check()
 })
 
-test('what is cancelled counts as on its way for a while, and not for ever', () => {
+test('cancelled blocks count as due for a while, and not for ever', () => {
   const world = new World(2, 2)
   const [peer, other] = [world.addPeer(LIMITS[0]!), world.addPeer(LIMITS[0]!)]
   world.download.offers(peer.source, allOf(world.layout))
@@ -520,7 +520,7 @@ test('what is cancelled counts as on its way for a while, and not for ever', () 
   expect(world.inside.stalls.othersDueBytes(other.source, world.nowMs)).toBe(0)
 })
 
-test('where most peers are seeds none is spared, and none is told to stop for another downloader', () => {
+test('where most peers are seeds none is spared, and none gets a cancel for another downloader', () => {
   const world = new World(4, 64)
   const seeds = [0, 1].map(() => world.addPeer(LIMITS[0]!))
   const other = world.addPeer(LIMITS[0]!)
@@ -535,7 +535,7 @@ test('where most peers are seeds none is spared, and none is told to stop for an
   expect(seeds[0]!.pending.some(({ isCancelled }) => isCancelled)).toBe(true)
 })
 
-test('a block that was cancelled and comes all the same shows that the link is not idle', () => {
+test('a block that arrives after its cancellation shows that the link is not idle', () => {
   const world = new World(2, 2)
   const peer = world.addPeer(LIMITS[0]!)
   world.download.offers(peer.source, allOf(world.layout))
@@ -547,7 +547,7 @@ test('a block that was cancelled and comes all the same shows that the link is n
   expect(world.download.idleMs()).toBe(0)
 })
 
-test('peers that bring nothing do not keep an honest one from being asked, however slow it is', () => {
+test('silent peers do not keep an honest one from being asked, however slow it is', () => {
   const world = new World(256, 256)
   for (let at = 0; at < 15; at += 1) {
     const silent = world.addPeer(LIMITS[1]!)
@@ -568,7 +568,7 @@ test('peers that bring nothing do not keep an honest one from being asked, howev
   expect(world.have.count).toBe(16)
 })
 
-test('whoever is slow does not set the time after which another is asked', () => {
+test('a slow source does not set the time after which another is asked', () => {
   const world = new World(8, 64)
   const [slow, swift] = [world.addPeer(LIMITS[0]!), world.addPeer(LIMITS[0]!)]
   world.download.offers(slow.source, allOf(world.layout))
@@ -618,7 +618,7 @@ function addOffering(world: World, pieces: number): FakePeer {
   return peer
 }
 
-test('over a busy link nothing is asked for twice, though all of it is under way', () => {
+test('over a full link nothing is requested twice, though every piece is in flight', () => {
   const world = new World(32, 64)
   const busy = Array.from({ length: 6 }, () => addOffering(world, 2))
   // Each is at another block, so that they come evenly, and the link is never seen to have room.
@@ -630,7 +630,7 @@ test('over a busy link nothing is asked for twice, though all of it is under way
   expect(other.pending).toEqual([])
 })
 
-test('over a link with room what waits at a peer is asked of another as well, and the first to begin keeps it', () => {
+test('over a link with room a waiting piece is also requested from another peer, and the first to begin keeps it', () => {
   const world = new World(8, 64)
   const [busy, waiting] = [addOffering(world, 4), addOffering(world, 4)]
   const other = addOffering(world, 4)
@@ -660,7 +660,7 @@ test('a peer that has begun with a piece keeps it when another begins, too', () 
   world.check()
 })
 
-test('when nothing comes more and more peers are asked, and no more than six', () => {
+test('when nothing arrives more and more peers are asked, and no more than six', () => {
   const world = new World(1, 64)
   const peers = Array.from({ length: 9 }, () => addOffering(world, 1))
   const asked = () => peers.filter(({ pending }) => pending.some(({ isCancelled }) => !isCancelled)).length
@@ -677,7 +677,7 @@ test('when nothing comes more and more peers are asked, and no more than six', (
   world.check()
 })
 
-test('when nothing comes peers that stalled are asked before their time is over', () => {
+test('when nothing arrives snubbed peers are asked before their time is over', () => {
   const world = new World(256, 256)
   const [slow, other] = [addOffering(world, 4), addOffering(world, 4)]
   bring(world, [other], { blocks: 100, everyMs: 30 })
@@ -689,7 +689,7 @@ test('when nothing comes peers that stalled are asked before their time is over'
   world.check()
 })
 
-test('what was taken from a peer that stalled does not go back to it while another has it', () => {
+test('a piece taken from a stalled peer does not go back to it while another has it', () => {
   const world = new World(8, 64)
   addOffering(world, 8)
   const swift = addOffering(world, 8)
@@ -709,7 +709,7 @@ test('what was taken from a peer that stalled does not go back to it while anoth
   world.check()
 })
 
-test('what comes is not called nothing while a block is on its way, but for one that takes too long', () => {
+test('a node is not idle while a block is arriving, unless that one takes too long', () => {
   const world = new World(1, 64)
   const peers = Array.from({ length: 9 }, () => addOffering(world, 1))
   const asked = () =>
@@ -724,7 +724,7 @@ test('what comes is not called nothing while a block is on its way, but for one 
   expect(asked()).toBeGreaterThan(2)
 })
 
-test('of one piece others are let off once: a few that begin and stop do not keep it from who brings it', () => {
+test('a piece is cancelled at others once: a few that begin and stop do not keep it from the one that delivers', () => {
   const world = new World(1, 64)
   const [liar, other, honest] = [addOffering(world, 1), addOffering(world, 1), addOffering(world, 1)]
   world.nowMs += 700
@@ -772,7 +772,7 @@ function deliver(world: World, peer: FakePeer): void {
   world.end(peer)
 }
 
-test('what was cancelled and comes all the same is taken in while nothing of its piece comes from elsewhere', () => {
+test('a piece that arrives after cancellation is accepted while no other source has begun', () => {
   const { world, told, asked } = toldToStop()
   const limitMs = world.inside.pace.stallLimitMs(0)
   while (told.pending.length > 0) {
@@ -785,7 +785,7 @@ test('what was cancelled and comes all the same is taken in while nothing of its
   expect(world.inside.pace.stallLimitMs(0)).toBe(limitMs)
 })
 
-test('what was cancelled is dropped when it comes after another has begun', () => {
+test('a cancelled piece is dropped when it arrives after another source has begun', () => {
   const { world, told, asked } = toldToStop()
   world.begin(asked, 0)
   world.begin(told, 0)
@@ -798,7 +798,7 @@ test('what was cancelled is dropped when it comes after another has begun', () =
   world.check()
 })
 
-test('what was cancelled is dropped when the piece is here, or comes from the registry', () => {
+test('a cancelled piece is dropped when it is stored, or comes from the registry', () => {
   const { world, told, asked } = toldToStop()
   while (asked.pending.length > 0) deliver(world, asked)
   deliver(world, told)
@@ -813,7 +813,7 @@ test('what was cancelled is dropped when the piece is here, or comes from the re
   expect(claimed.world.verifying).toHaveLength(0)
 })
 
-test('who is told to stop and does so half way has rejected nothing, and another is asked', () => {
+test('a source that stops half way after a cancel has rejected nothing, and another is asked', () => {
   const { world, told, asked, third } = toldToStop()
   deliver(world, told)
   expect(asked.pending.every(({ isCancelled }) => isCancelled)).toBe(true)
@@ -825,7 +825,7 @@ test('who is told to stop and does so half way has rejected nothing, and another
   world.check()
 })
 
-test('what was cancelled is dropped when a part of it does not come', () => {
+test('a cancelled piece is dropped when a part of it does not arrive', () => {
   const { world, told, asked } = toldToStop()
   world.reject(told, 3)
   deliver(world, told)
@@ -833,7 +833,7 @@ test('what was cancelled is dropped when a part of it does not come', () => {
   world.check()
 })
 
-test('what was asked for once more of the same peer is taken in once', () => {
+test('a piece requested again from the same peer is accepted once', () => {
   const { world, told: peer, asked, third } = toldToStop()
   world.remove(asked)
   world.remove(third)
@@ -846,7 +846,7 @@ test('what was asked for once more of the same peer is taken in once', () => {
   world.check()
 })
 
-test('a byte in place of a block that was cancelled stops nobody else and holds no buffer', () => {
+test('a byte in place of a cancelled block cancels nobody else and holds no buffer', () => {
   const { world, told, asked } = toldToStop()
   expect(world.download.blockStarts(told.source, { piece: 0, begin: 0, length: 1 })).toBeUndefined()
   expect(asked.pending.some(({ isCancelled }) => isCancelled)).toBe(false)
@@ -854,14 +854,14 @@ test('a byte in place of a block that was cancelled stops nobody else and holds 
   world.check()
 })
 
-test('without a free buffer nobody is told to stop for what was cancelled', () => {
+test('without a free buffer nobody gets a cancel for a cancelled piece', () => {
   const { world, told, asked } = toldToStop(1)
   deliver(world, told)
   expect(asked.pending.some(({ isCancelled }) => isCancelled)).toBe(false)
   world.check()
 })
 
-test('with as much under way as may be, what was cancelled and nobody else is asked for is dropped', () => {
+test('at the bound of pieces in flight, a cancelled piece that is requested from nobody else is dropped', () => {
   const { world, told } = toldToStop()
   world.download.giveUp(0 as PieceIndex)
   world.inside.pace.inFlightBytes += BLOB_IN_FLIGHT_BYTES_MAX
@@ -869,7 +869,7 @@ test('with as much under way as may be, what was cancelled and nobody else is as
   expect(world.inside.inFlight.pieces.size).toBe(0)
 })
 
-test('a peer that stalled is asked again when all of a piece has come that was cancelled, not for a block of it', () => {
+test('a snubbed peer is asked again after a whole cancelled piece, not after a block of it', () => {
   const { world, told } = toldToStop()
   told.source.isSnubbed = true
   told.source.snubEndsAtMs = Number.POSITIVE_INFINITY
@@ -879,7 +879,7 @@ test('a peer that stalled is asked again when all of a piece has come that was c
   expect(told.source.isSnubbed).toBe(false)
 })
 
-test('of one piece others are told to stop once for what comes all the same', () => {
+test('an accepted cancelled piece cancels the others once', () => {
   const { world, told, asked, third } = toldToStop()
   deliver(world, told)
   for (const { source } of [told, asked]) {
@@ -894,7 +894,7 @@ test('of one piece others are told to stop once for what comes all the same', ()
   world.check()
 })
 
-test('what was cancelled and comes all the same says how slow the link is', () => {
+test('a cancelled piece that arrives shows how slow the link is', () => {
   const world = new World(16, 64)
   const peer = addOffering(world, 8)
   world.download.pause()
@@ -907,7 +907,7 @@ test('what was cancelled and comes all the same says how slow the link is', () =
   expect(world.inside.pace.stallLimitMs(PIECE_BYTES)).toBeCloseTo(4 * 4_000, -2)
 })
 
-test('a pause does not count as time in which nothing came', () => {
+test('a pause does not count as idle time', () => {
   const world = new World(1, 64)
   const peers = Array.from({ length: 9 }, () => addOffering(world, 1))
   world.download.pause()
@@ -939,7 +939,7 @@ test('on a slow link no more than four MiB of whole pieces are due, however many
   world.check()
 })
 
-test('some that trickle, asked first for pieces as large as all that is due on a slow link, keep no others from being asked', () => {
+test('trickling sources, asked first for large pieces, keep no others from being asked', () => {
   const world = new World(16, 16, { pieceBytes: 4 * 1024 * 1024 })
   const slow = [0, 1, 2, 3].map(() => addOffering(world, 1))
   bring(world, slow, { blocks: 4, everyMs: 400 })
@@ -949,7 +949,7 @@ test('some that trickle, asked first for pieces as large as all that is due on a
   expect(world.nowMs).toBeLessThan(30_000)
 })
 
-test('what was begun goes on after a pause for the limit to what is taken in, though there is room for no other', () => {
+test('a begun piece continues after a pause for the download limit, though there is no room for another', () => {
   const world = new World(8, 8, { bytesPerSecond: 1024 * 1024 })
   // Two blocks of each piece are all that may pass at once.
   const peers = Array.from({ length: 8 }, () => world.addPeer(LIMITS[2]!))

@@ -46,7 +46,7 @@ function viewOf(assemblies: Assembly[], some: Partial<EndGameView> = {}): EndGam
 }
 
 describe('a further source', () => {
-  it('is asked for what is late and not half here, the longest under way first', () => {
+  it('is asked for late pieces of which less than half is here, the one longest in flight first', () => {
     const lateAfterMs = () => 1_000
     const half = makeAssembly(0, { receivedBytes: MIB / 2 })
     const [older, newer] = [
@@ -58,7 +58,7 @@ describe('a further source', () => {
     expect(pickDuplicate(makeSource(), viewOf(assemblies, { nowMs: 1_006, lateAfterMs }))).toBe(2)
   })
 
-  it('is not asked for what it brings already, does not offer, or what is being verified', () => {
+  it('is not asked for a piece that it is sending, does not offer, or that is being verified', () => {
     const late = { nowMs: 9_000, lateAfterMs: () => 0 }
     const waiting = makeAssembly(2)
     expect(pickDuplicate(makeSource(), viewOf([waiting], late))).toBe(2)
@@ -71,7 +71,7 @@ describe('a further source', () => {
     expect(pickDuplicate(without, viewOf([waiting], late))).toBeUndefined()
   })
 
-  it('that stalled is asked only when nothing comes', () => {
+  it('that is snubbed is asked only when nothing arrives', () => {
     const stalled = makeSource()
     stalled.isSnubbed = true
     const view = (idleMs: number) => viewOf([makeAssembly(2)], { nowMs: 9_000, idleMs, lateAfterMs: () => 0 })
@@ -79,7 +79,7 @@ describe('a further source', () => {
     expect(pickDuplicate(stalled, view(1_000))).toBe(2)
   })
 
-  it('is one of two, of four after a second in which nothing comes, of six after two, and of no more', () => {
+  it('is one of two, of four after a second in which nothing arrives, of six after two, and of no more', () => {
     const countAt = (idleMs: number) => {
       const assemblies = [makeAssembly(2)]
       const view = () => viewOf(assemblies, { nowMs: 9_000, idleMs, lateAfterMs: () => 0 })
@@ -90,7 +90,7 @@ describe('a further source', () => {
     expect([0, 999, 1_000, 2_000, 60_000].map(countAt)).toEqual([2, 2, 4, 6, 6])
   })
 
-  it('is one of three in the time after which a piece is late, unless nothing comes', () => {
+  it('is one of three in the time after which a piece is late, unless nothing arrives', () => {
     const asked = (piece: number, startedAtMs: number) => [
       makeAssembly(piece),
       makeAssembly(piece, { startedAtMs }),
@@ -105,7 +105,7 @@ describe('a further source', () => {
 })
 
 describe('when one source begins', () => {
-  it('others are let off but for those that have begun, and those that could not be told', () => {
+  it('the others are cancelled, except those that have begun and those without BEP 6', () => {
     const first = makeAssembly(2)
     const [waiting, begun, arriving, stock] = [
       makeAssembly(2),

@@ -29,7 +29,7 @@ describe('a holder whose places are all taken', () => {
     expect(leaving(all, '10.0.0.1')).toBe('link 7')
   })
 
-  it('drops nobody who moved something lately', () => {
+  it('drops no connection that moved blocks lately', () => {
     expect(leaving(links(PLACES, (at) => ({ network: `10.0.1.${at}` })))).toBeUndefined()
     const moved = NOW - GIVES_WAY_AFTER_MS.quiet + 1
     expect(leaving(links(PLACES, (at) => ({ network: `10.0.1.${at}`, movedAtMs: moved })))).toBeUndefined()
@@ -46,7 +46,7 @@ describe('a holder whose places are all taken', () => {
     expect(leaving(with_(ms))).toBe('idle')
   })
 
-  it('takes a place of an address that has more than half, however busy, for one of another address', () => {
+  it('drops a busy connection of an address that has more than half for one of another address', () => {
     const greedy = (count: number) =>
       links(PLACES, (at) => ({
         network: at < count ? '10.0.0.1' : `10.0.1.${at}`,
@@ -56,7 +56,7 @@ describe('a holder whose places are all taken', () => {
     expect(leaving(greedy(PLACES / 2))).toBeUndefined()
   })
 
-  it('takes none of it for another of the same address: who share one are served one after the other', () => {
+  it('drops none for another of the same address: peers behind one address are served one after the other', () => {
     expect(
       leaving(
         links(PLACES, () => ({})),
@@ -65,7 +65,7 @@ describe('a holder whose places are all taken', () => {
     ).toBeUndefined()
   })
 
-  it('keeps what it dialled itself', () => {
+  it('keeps the connections that it dialled itself', () => {
     const all = links(PLACES, () => ({ network: undefined, movedAtMs: 0 }))
     expect(leaving(all)).toBeUndefined()
     expect(leaving([...all, link('accepted', { movedAtMs: NOW - 60_000 })])).toBe('accepted')

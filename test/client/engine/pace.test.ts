@@ -11,7 +11,7 @@ function paceOf(bytesPerMs: number): Pace {
   return pace
 }
 
-test('a fast link has pieces of 32 MiB under way, a slow one what it brings in six seconds, and never less than four MiB', () => {
+test('a fast link has 32 MiB of pieces in flight, a slow one the bytes of six seconds, and at least four MiB', () => {
   const roomOf = (pace: Pace) => {
     while (pace.hasRoom(false, () => pace.dueBytes)) pace.begun(MIB)
     return pace.inFlightBytes
@@ -29,14 +29,14 @@ test('a fast link has pieces of 32 MiB under way, a slow one what it brings in s
   expect(stuck.hasRoom(false, () => 4 * MIB - 1)).toBe(true)
 })
 
-test('nothing stalls before what others owe could have come four times', () => {
+test('nothing stalls before the bytes due from others could have arrived four times', () => {
   const pace = paceOf(1_000)
   pace.finished(100)
   expect(pace.stallLimitMs(0)).toBe(400)
   expect(pace.stallLimitMs(4_000_000)).toBeCloseTo(16_000)
 })
 
-test('over a full link nothing is late; with room, after twice what others owe and a mean piece, or 300 ms', () => {
+test('over a full link nothing is late; with room, a piece is late after twice the time of the bytes due from others and a mean piece, or 300 ms', () => {
   const pace = paceOf(1_000)
   pace.finished(100)
   expect(pace.lateAfterMs(0, 10_000)).toBe(Number.POSITIVE_INFINITY)
@@ -45,7 +45,7 @@ test('over a full link nothing is late; with room, after twice what others owe a
   expect(pace.lateAfterMs(4_000_000, 10_400)).toBe(300)
 })
 
-test('a link is not called full by the little that slow peers bring of a small blob', () => {
+test('a link does not count as full by the few bytes of a small blob from slow peers', () => {
   const pace = new Pace(0)
   pace.dueBytes = MIB
   for (let nowMs = 200; nowMs <= 3_000; nowMs += 200) pace.received(16_384, nowMs)
@@ -54,14 +54,14 @@ test('a link is not called full by the little that slow peers bring of a small b
   expect(pace.lateAfterMs(0, 3_000)).toBe(Number.POSITIVE_INFINITY)
 })
 
-test('a pause in which nothing was asked for does not count as slowness', () => {
+test('a pause without requests does not count as slowness', () => {
   const pace = paceOf(1_000)
   pace.resume(100_000)
   pace.received(100_000, 100_100)
   expect(pace.stallLimitMs(1_000_000)).toBeCloseTo(4_000)
 })
 
-test('the time before anything was asked for does not make a link seem slow, and so full', () => {
+test('the time before the first request does not make a link seem slow, and so full', () => {
   const pace = new Pace(0)
   pace.resume(60_000)
   for (let nowMs = 60_100; nowMs <= 60_500; nowMs += 100) pace.received(100_000, nowMs)
@@ -75,7 +75,7 @@ test('before a piece has been timed one may take two seconds, and is late after 
 })
 
 describe('a link is full', () => {
-  it('while at least half comes in of what came in before', () => {
+  it('while at least half of its best rate arrives', () => {
     const link = new LinkRate(0)
     expect(link.isFull(0), 'nothing is known').toBe(false)
     for (let nowMs = 100; nowMs <= 3_000; nowMs += 100) link.received(100_000, nowMs)
@@ -93,14 +93,14 @@ describe('a link is full', () => {
     expect(link.isFull(16_800)).toBe(false)
   })
 
-  it('also when it was faster once', () => {
+  it('also when it was faster before', () => {
     const link = new LinkRate(0)
     for (let nowMs = 100; nowMs <= 2_000; nowMs += 100) link.received(300_000, nowMs)
     for (let nowMs = 2_100; nowMs <= 60_000; nowMs += 100) link.received(100_000, nowMs)
     expect(link.isFull(60_000)).toBe(true)
   })
 
-  it('by what comes, not by the time before anything was asked for', () => {
+  it('by its rate, not by the time before the first request', () => {
     const link = new LinkRate(0)
     link.resume(60_000)
     for (let nowMs = 60_100; nowMs <= 61_500; nowMs += 100) link.received(100_000, nowMs)

@@ -63,7 +63,7 @@ test('a bitfield of the wrong length or with spare bits is refused', () => {
   )
 })
 
-test('the picker never picks what is taken or not offered; what hardly anybody has, else the rarest inside its window', () => {
+test('the picker picks only offered, untaken pieces: rare ones, else the rarest inside its window', () => {
   const world = pieceCounts.chain((pieceCount) =>
     fc.record({
       pieceCount: fc.constant(pieceCount),
@@ -143,7 +143,7 @@ const batchOf = (
   signature: Buffer.alloc(64),
 })
 
-test('piece hashes tell a batch that says what is known from one that says anything else', () => {
+test('piece hashes tell a batch of known hashes from one that says anything else', () => {
   const hashes = new PieceHashes(8)
   expect(hashes.includes(batchOf(0, 0, 'claimed', [1]))).toBe(false)
   hashes.add(batchOf(0, 0, 'claimed', [1, 2, 3]))
@@ -282,7 +282,7 @@ test('the upload queue answers every request once, piece by piece, at most four 
   )
 })
 
-test('what was never sent goes first', () => {
+test('pieces that were never sent go first', () => {
   const queue = new UploadQueue({ pieceCount: 3, pieceBytes: 1 }, queueOptions())
   const lane = new FakeLane()
   queue.add(lane)
@@ -311,7 +311,7 @@ test('of peers that ask for pieces sent equally often, each has its turn', () =>
   expect(order).toEqual([0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2])
 })
 
-test('what hardly any peer has goes out before what many have, sent before or not, whoever asks', () => {
+test('scarce pieces go out before common ones, sent before or not, whoever requests them', () => {
   const holders = [2, 1, 2]
   const queue = new UploadQueue(
     { pieceCount: 3, pieceBytes: 1 },
@@ -335,7 +335,7 @@ test('what hardly any peer has goes out before what many have, sent before or no
   expect(order).toEqual(['rich', 'poor', 'rich', 'poor'])
 })
 
-test('a node that has next to nothing serves one peer at a time, and more with more pieces', () => {
+test('a node with almost no pieces serves one peer at a time, and more with more pieces', () => {
   let had = 0
   const queue = new UploadQueue({ pieceCount: 64, pieceBytes: 1 }, queueOptions({ piecesHad: () => had }))
   const lanes = Array.from({ length: 8 }, () => new FakeLane())
@@ -387,7 +387,7 @@ test('a seed serves one peer, then one more for every two turns that have ended,
   expect(serveMore()).toBe(1)
 })
 
-test('a seed that begins serves another when one takes little', () => {
+test('a seed that begins serves another peer when the first is slow', () => {
   let nowMs = 0
   const options = queueOptions({ isSeed: () => true, nowMs: () => nowMs })
   const queue = new UploadQueue({ pieceCount: 64, pieceBytes: 1 }, options)
@@ -401,7 +401,7 @@ test('a seed that begins serves another when one takes little', () => {
   expect([serveNext(queue, lanes), serveNext(queue, lanes)]).toEqual([1, undefined])
 })
 
-test('of peers that were never served any may be first, whoever connected first', () => {
+test('peers never served come in random order, whoever connected first', () => {
   const numbers = [0.2, 0.9, 0.5]
   const queue = new UploadQueue(
     { pieceCount: 3, pieceBytes: 1 },
@@ -418,7 +418,7 @@ test('of peers that were never served any may be first, whoever connected first'
   expect(order).toEqual([1, 2, 0])
 })
 
-test('of peers that ask for what was sent before, whoever has least comes first, but nobody is passed over for ever', () => {
+test('the peer with the fewest pieces comes first for pieces sent before, but nobody is passed over for ever', () => {
   const queue = new UploadQueue({ pieceCount: 2, pieceBytes: 1 }, queueOptions())
   const [rich, poor] = [new FakeLane(), new FakeLane()]
   rich.had = 1
@@ -451,7 +451,7 @@ function serveNext(queue: UploadQueue, lanes: FakeLane[]): number | undefined {
   return lanes.indexOf(lane)
 }
 
-test('a peer is being served until what it was sent has arrived, and alone it need not wait for that', () => {
+test('a turn lasts until the sent piece has arrived, and a peer alone need not wait for that', () => {
   const queue = new UploadQueue({ pieceCount: 16, pieceBytes: 1 }, queueOptions())
   const lanes = Array.from({ length: SERVED_AT_ONCE_MAX + 2 }, () => new FakeLane())
   const serve = () => serveNext(queue, lanes)

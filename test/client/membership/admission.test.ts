@@ -102,7 +102,7 @@ for (const [algorithm, runs] of [
   }, 20_000)
 }
 
-test('a signing input that is anything at all is refused and nothing worse', () => {
+test('an arbitrary signing input is refused and nothing worse', () => {
   const { admission, claims, prover } = setUp('ES256')
   const proof = prover.prove(bindingOf())
   const { signingInput } = prover

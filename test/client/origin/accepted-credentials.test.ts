@@ -24,7 +24,7 @@ const of = (credential: Credential, repository = 'team/app', registry = 'registr
   ({ registry, repository, credential }) as Pick<BlobRequest, 'registry' | 'repository' | 'credential'>
 const note = (credential: Credential, isOpen = false) => accepted.note(of(credential), { isOpen, nowMs })
 
-test('a credential counts for its registry and repository, with its scheme, as it is', () => {
+test('a credential counts for its own registry, repository and scheme only', () => {
   const token = signer.sign(pullClaims('team/app'))
   note(bearer(token))
   expect(accepted.has(of(bearer(token)), nowMs)).toBe(true)
@@ -58,7 +58,7 @@ test.each([
   expect(accepted.has(of(credential), nowMs + lastsMs)).toBe(false)
 })
 
-test('of many the first are forgotten', () => {
+test('the oldest of too many acceptances are forgotten', () => {
   for (let count = 0; count <= ACCEPTED_CREDENTIALS_MAX; count++) note(bearer(`opaque${count}`))
   expect(accepted.has(of(bearer('opaque0')), nowMs)).toBe(false)
   expect(accepted.has(of(bearer('opaque1')), nowMs)).toBe(true)

@@ -11,17 +11,17 @@ function endOf(claims: object): number | undefined {
   return ends === undefined ? undefined : ends / 1000 - NOW_SECONDS
 }
 
-test('a token of a registry whose clock agrees ends when it says', () => {
+test('a token expires as written when the clocks agree', () => {
   expect(endOf({ nbf: NOW_SECONDS - 10, exp: NOW_SECONDS + 50 })).toBe(50)
   expect(endOf({ exp: NOW_SECONDS + 50 })).toBe(50)
 })
 
-test('where the clocks do not agree, a fresh token lives as long as its own times say', () => {
+test('a fresh token lives as long as its own times say when the clocks disagree', () => {
   expect(endOf({ nbf: NOW_SECONDS + 300, exp: NOW_SECONDS + 360 })).toBe(60)
   expect(endOf({ nbf: NOW_SECONDS - 300, exp: NOW_SECONDS - 240 })).toBe(60)
 })
 
-test('of what carries no times nobody can tell', () => {
+test('a credential without times has no known expiry', () => {
   expect(endsAtMs({ scheme: 'none' }, 0)).toBeUndefined()
   expect(endsAtMs({ scheme: 'bearer', token: 'opaque' }, 0)).toBeUndefined()
 })

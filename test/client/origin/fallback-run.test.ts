@@ -26,7 +26,7 @@ function viewOf({ pieceCount, have = [], position = 0, place = { at: 0, of: 1 },
 
 const runOf = (situation: Situation) => fallbackRun(viewOf(situation))
 
-test('a node alone fetches from the reader on, up to the first piece that it has', () => {
+test('a node alone fetches from the reader on, up to the first stored piece', () => {
   expect(runOf({ pieceCount: 10, have: [0, 1, 5] })).toEqual({ first: 2, end: 5 })
   expect(runOf({ pieceCount: 10, have: [5], position: 6 })).toEqual({ first: 6, end: 10 })
 })
@@ -36,16 +36,16 @@ test('nothing is fetched when nothing is missing', () => {
   expect(runOf({ pieceCount: 3, have: [1, 2], position: 1, place: { at: 1, of: 2 } })).toBeUndefined()
 })
 
-test('one fetch has a bound', () => {
+test('one fetch is bounded', () => {
   expect(runOf({ pieceCount: 100 })).toEqual({ first: 0, end: FALLBACK_PIECES_MAX })
 })
 
-test('what nobody offers goes first, and what is offered follows when nothing else is left', () => {
+test('pieces that nobody offers go first, and offered ones follow when nothing else is left', () => {
   expect(runOf({ pieceCount: 6, offered: [0, 1, 4] })).toEqual({ first: 2, end: 4 })
   expect(runOf({ pieceCount: 3, offered: [0, 1, 2] })).toEqual({ first: 0, end: 3 })
 })
 
-test('those that lose the same source at the same moment fetch different pieces, and all of them together', () => {
+test('nodes that lose the same source at the same moment fetch different pieces, and together all of them', () => {
   for (const { pieceCount, of } of [
     { pieceCount: 12, of: 3 },
     { pieceCount: 7, of: 3 },
@@ -62,7 +62,7 @@ function range(first: number, end: number): number[] {
   return Array.from({ length: end - first }, (_, index) => first + index)
 }
 
-test('the tracker is told what is missing and out of reach, in runs, and of a bounded number of them', () => {
+test('the tracker is told which pieces are out of reach, as a bounded number of runs', () => {
   const view = viewOf({ pieceCount: 10, have: [0, 4], offered: [1, 7] })
   expect(outOfReachRuns(view)).toEqual([
     { firstPiece: 2, pieces: 2 },

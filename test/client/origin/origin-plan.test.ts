@@ -34,7 +34,7 @@ function startedPlan(differences: Partial<OriginView> = {}): OriginPlan {
 const wait = { isLeased: false, status: 'cold', retryInMs: 500, peers: 0 } as const
 const allPublished = { isLeased: false, status: 'claimed', retryInMs: null, peers: 3 } as const
 
-test('nothing is decided before a reader comes, after it left, and when the blob is whole', () => {
+test('nothing is decided before a reader arrives, after it left, and when the blob is whole', () => {
   expect(new OriginPlan(viewOf(), 0).next(60 * SECOND)).toBeUndefined()
   const left = startedPlan()
   left.stop()
@@ -59,7 +59,7 @@ test('a node that reads on in one answer, or whose registry ignores ranges, fetc
   expect(plan.next(0)).toBeUndefined()
 })
 
-test('a node fetches for itself after three seconds without a byte, and after twenty with bytes but no piece', () => {
+test('a node fetches alone after three seconds without a byte, and after twenty with bytes but no piece', () => {
   const silent = startedPlan()
   expect(silent.next(3 * SECOND)).toEqual(ASK)
   expect(silent.next(3 * SECOND + 1)).toEqual(FETCH_ALL)
@@ -68,7 +68,7 @@ test('a node fetches for itself after three seconds without a byte, and after tw
   expect(trickling.next(20 * SECOND + 1)).toEqual(FETCH_ALL)
 })
 
-test('every piece begins the wait anew; one from a peer ends the fetching alone, one from the registry does not', () => {
+test('every piece restarts the timeout; one from a peer ends ALONE, one from the registry does not', () => {
   const plan = startedPlan()
   plan.pieceArrived('peer', 10 * SECOND)
   expect(plan.next(12 * SECOND)).toEqual(ASK)
@@ -79,7 +79,7 @@ test('every piece begins the wait anew; one from a peer ends the fetching alone,
   expect(plan.next(14 * SECOND)).toEqual(ASK)
 })
 
-test('a piece from a peer does not end the fetching of what nobody offers and nobody will be leased', () => {
+test('a piece from a peer does not end ALONE while a piece is out of reach and will not be leased', () => {
   const plan = startedPlan()
   plan.answered(allPublished, 0)
   expect(plan.next(4 * SECOND)).toEqual(FETCH_ALL)
@@ -114,7 +114,7 @@ test('a piece renews "wait" while the blob is cold, and a lease or a silent trac
   expect(refused.next(4 * SECOND)).toEqual(ASK)
 })
 
-test('that somebody was sent for lost pieces counts for twelve seconds, whatever arrives meanwhile', () => {
+test('"wait" for a refetch counts for twelve seconds, whatever arrives meanwhile', () => {
   const plan = startedPlan({ peersIdleMs: () => 11 * SECOND })
   plan.answered({ ...allPublished, retryInMs: 500 }, 0)
   expect(plan.next(11 * SECOND)).toEqual(ASK)
@@ -123,13 +123,13 @@ test('that somebody was sent for lost pieces counts for twelve seconds, whatever
   expect(plan.next(15 * SECOND)).toEqual(FETCH_ALL)
 })
 
-test('nobody waits for pieces that all have a hash, that nobody has and nobody fetches', () => {
+test('a node does not wait when every piece has a hash and nobody has or fetches the missing ones', () => {
   const plan = startedPlan()
   plan.answered({ ...allPublished, peers: 0 }, 0)
   expect(plan.next(1)).toEqual(FETCH_ALL)
 })
 
-test('the tracker hears what is out of reach after 1.5 seconds without a byte, before the node helps itself', () => {
+test('the tracker is told which pieces are out of reach after 1.5 seconds without a byte, before the node fetches alone', () => {
   const plan = startedPlan()
   plan.answered(allPublished, 0)
   expect(plan.next(1.5 * SECOND)).toBeUndefined()
@@ -140,7 +140,7 @@ test('the tracker hears what is out of reach after 1.5 seconds without a byte, b
   expect(plan.next(10 * SECOND)).toEqual(ASK)
 })
 
-test('calls that no lease can come of become rarer, and frequent again for the next reader', () => {
+test('calls that cannot yield a lease become rarer, and frequent again for the next reader', () => {
   const plan = startedPlan({ peersIdleMs: () => 0 })
   let now = 0
   const pauses = () => {
@@ -174,7 +174,7 @@ test('readers are told ten seconds after fetches began to fail, unless a piece a
   expect(plan.isBroken(60 * SECOND)).toBe(false)
 })
 
-test('a leased range is fetched without the pieces that are here already', () => {
+test('a leased range is fetched without the stored pieces', () => {
   const have = new Bitfield(PIECES)
   for (const piece of [0, 3, 4]) have.add(piece as PieceIndex)
   expect([...missingRuns(have, { first: 0, end: 7 })]).toEqual([

@@ -101,7 +101,7 @@ const leaseOf = (firstPiece: number): Lease => ({
   expiresInMs: 60_000,
 })
 
-test('a lease that comes before its reader is followed when the reader comes', async () => {
+test('a lease that arrives before its reader is followed when the reader arrives', async () => {
   const { origin, have, ranges, open } = setUp()
   origin.offer(leaseOf(2))
   expect(ranges).toEqual([])
@@ -127,7 +127,7 @@ test('a second lease is followed beside the first; a third goes back at once', a
   ])
 })
 
-test('a part that was asked for before the registry showed that it gives none goes back at once', async () => {
+test('a lease requested before the registry ignored a range is released at once', async () => {
   const { origin, calls, ranges, open, answerWith } = setUp({ isRangeless: true })
   let answer = (_: Lease | null) => {}
   const answered = new Promise<Lease | null>((resolve) => {
@@ -147,7 +147,7 @@ test('a part that was asked for before the registry showed that it gives none go
   expect(ranges).toEqual([{ from: 0, to: 2 }])
 })
 
-test('a node that gets nothing for a while tells the tracker what it waits for, before it helps itself', async () => {
+test('a node that receives nothing tells the tracker which pieces it waits for, before it fetches alone', async () => {
   vi.useFakeTimers({ toFake: ['Date', 'performance'] })
   const { origin, calls, open, ranges, answerWith } = setUp({ status: 'claimed' })
   open()

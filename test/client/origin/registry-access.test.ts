@@ -6,7 +6,7 @@ import { digestFromHex } from '../../../core/digest.ts'
 import type { RegistryClient } from '../../../core/registry-client.ts'
 import { parseRegistryHost, parseRepository } from '../../../core/repository.ts'
 
-test('the registry is asked for the newest request: its repository with its credential', async () => {
+test('the registry gets the repository and the credential of the newest request', async () => {
   const asked: string[] = []
   const registry = {
     config: {},

@@ -78,7 +78,7 @@ test.each([
   expect(uncaught).toEqual([])
 })
 
-test('a registry that ignores Range and sends more is read as far as asked', async () => {
+test('a registry that ignores Range and sends more is read up to the requested end', async () => {
   expect(await readFrom(answering(200, {}, BODY))).toBe(100)
   expect(uncaught).toEqual([])
 })

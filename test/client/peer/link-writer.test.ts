@@ -48,7 +48,7 @@ test('messages go out in their order, and before a block that waits for another'
   expect(text.replace(/a+/, 'A').replace(/b+/, 'B')).toBe('A one two B three')
 })
 
-test('what the kernel has not taken is counted', () => {
+test('bytes that the kernel has not accepted are counted', () => {
   writer.addMessage(Buffer.alloc(10))
   expect(writer.unsentBytes).toBe(10)
   void sent(block('a'))

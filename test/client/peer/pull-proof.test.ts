@@ -124,7 +124,7 @@ test.each([
   expect(dialler.claims.kind).toBe('serve')
 })
 
-test('one that was shown on another connection, without its key, is refused', async () => {
+test('a certificate shown on another connection, without its key, is refused', async () => {
   const shown = credentialOf(await issue(pullClaims))
   const elsewhere = ends(shown, ['one connection', 'another'])
   const [message] = elsewhere.acceptor.messages({ shoal_certificate: 9 })

@@ -59,7 +59,7 @@ async function create(store: BlobStore, name: string, bytes = MIB): Promise<Stor
 
 const folderOf = (name: string) => join(directory, 'blobs', blobOf(name).swarm)
 
-test('a store that was closed is what it was when it is opened again', async () => {
+test('a closed store is unchanged when it is opened again', async () => {
   const store = await open()
   const blob = await create(store, 'one')
   blob.hashes.add(batchOf(blob, 0, 3))
@@ -71,7 +71,7 @@ test('a store that was closed is what it was when it is opened again', async () 
   expect(again).toMatchObject({ key: blob.key, repository: 'team/app', isMatched: false, isComplete: false })
 })
 
-test('after a kill there is what was saved, and nothing that was not', async () => {
+test('after a kill the saved pieces are there, and no others', async () => {
   const store = await open()
   const blob = await create(store, 'one')
   blob.hashes.add(batchOf(blob, 0, 4))
@@ -148,7 +148,7 @@ test('a blob whose data file is shorter than its blob is removed: its pieces are
   expect((await open()).all()).toEqual([])
 })
 
-test('what does not belong into the folder is cleared away', async () => {
+test('foreign files in the folder are removed', async () => {
   mkdirSync(join(directory, 'blobs', 'not-a-swarm'), { recursive: true })
   writeFileSync(join(directory, 'blobs', 'stray'), 'x')
   await open()
@@ -208,7 +208,7 @@ test('a descriptor stays open while it is pinned, also when its blob is deleted,
   expect(() => blob.pin()).toThrow(expect.objectContaining({ code: 'STORE_CLOSED' }))
 })
 
-test('closing twice, and saving after, harm nothing', async () => {
+test('closing twice, and saving afterwards, are harmless', async () => {
   const store = await open()
   const blob = await create(store, 'one')
   store.close()
@@ -219,7 +219,7 @@ test('closing twice, and saving after, harm nothing', async () => {
   expect(existsSync(folderOf('one'))).toBe(false)
 })
 
-test('a block of a blob that was deleted is told as unreadable, not thrown at whoever serves it', async () => {
+test('a block of a deleted blob is reported as unreadable, not thrown', async () => {
   const store = await open()
   const blob = await create(store, 'one')
   await store.remove(blob.swarm)

@@ -42,7 +42,7 @@ describe('piece buffers', () => {
     expect(takeAll(one)).toHaveLength(1)
   })
 
-  it('come to a third blob when two have them all, in equal parts', () => {
+  it('go to a third blob in equal parts when two have them all', () => {
     const buffers = makeBuffers()
     const shares = [buffers.share(), buffers.share(), buffers.share()] as const
     const held = [takeAll(shares[0], MIB, ALL / 2), takeAll(shares[1]), takeAll(shares[2])]
@@ -57,7 +57,7 @@ describe('piece buffers', () => {
     for (const { length } of held) expect(length).toBeGreaterThanOrEqual(part)
   })
 
-  it('are kept for nobody who has stopped asking', () => {
+  it('are not reserved for a blob that has stopped asking', () => {
     const buffers = makeBuffers()
     const [one, other] = [buffers.share(), buffers.share()]
     const held = takeAll(one)
@@ -68,7 +68,7 @@ describe('piece buffers', () => {
     expect(one.acquire(MIB)).toBeDefined()
   })
 
-  it('lie idle for nobody who has an equal part already', () => {
+  it('are not reserved for a blob that has an equal part already', () => {
     const buffers = makeBuffers()
     const [one, other, small] = [buffers.share(), buffers.share(), buffers.share()]
     takeAll(small, MIB, 1)
@@ -83,7 +83,7 @@ describe('piece buffers', () => {
     expect(one.acquire(MIB)).toBeDefined()
   })
 
-  it('wake whoever waits for one, as it comes first now', async () => {
+  it('wake a waiting blob, which comes first now', async () => {
     const buffers = makeBuffers()
     const [one, other] = [buffers.share(), buffers.share()]
     const held = takeAll(one)

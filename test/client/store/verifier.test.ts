@@ -34,7 +34,7 @@ function verify(bytes: Buffer, position: number, changes: object = {}): Promise<
   return verifier.piece(bufferOf(bytes), job)
 }
 
-test('a job that fails as no code expects costs that job, and is told with its stack', async () => {
+test('an unexpected failure costs its job only, and is reported with its stack', async () => {
   const bytes = randomBytes(PIECE_BYTES)
   await expect(verify(bytes, 0, { file: null })).rejects.toMatchObject({ code: 'DEFECT' })
   expect(noted.places).toEqual(['verify_job'])
@@ -43,7 +43,7 @@ test('a job that fails as no code expects costs that job, and is told with its s
   expect(readFileSync(join(folder, 'data')).equals(bytes)).toBe(true)
 })
 
-test('a disk that takes nothing is no defect', async () => {
+test('a full disk is no defect', async () => {
   const bytes = randomBytes(PIECE_BYTES)
   const readOnly = { ...file, fd: openSync(join(folder, 'data'), 'r') }
   await expect(verify(bytes, 0, { file: readOnly })).rejects.toMatchObject({ code: 'STORE_WRITE' })
@@ -54,7 +54,7 @@ test('a disk that takes nothing is no defect', async () => {
   expect(noted.places).toEqual([])
 })
 
-test('a thread that ends costs the jobs that it has; the next one goes on, with whole blobs too', async () => {
+test('a thread that ends costs its jobs; the next one continues, also with whole blobs', async () => {
   const [first, second] = [randomBytes(PIECE_BYTES), randomBytes(PIECE_BYTES)]
   const whole = verifier.beginWhole()
   await verify(first, 0, { whole })

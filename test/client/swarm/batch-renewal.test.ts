@@ -96,7 +96,7 @@ describe('a blob whose hashes a previous key signed', () => {
     expect(tracker.calls).toBe(0)
   })
 
-  it('has them signed anew once, as one batch for what many said, and keeps all pieces', async () => {
+  it('has them signed again once, as one batch in place of many, and keeps all pieces', async () => {
     for (const from of [0, 2, 4]) pieces.learn(signed(old, HONEST, from, from + 2))
     has(0, 1, 2)
     trustIn(next, old)
@@ -111,7 +111,7 @@ describe('a blob whose hashes a previous key signed', () => {
     expect([stored.have.count, pieces.announceable().count]).toEqual([3, 3])
   })
 
-  it('asks again when the tracker did not answer, and gives nothing up meanwhile', async () => {
+  it('asks again when the tracker did not answer, and drops nothing meanwhile', async () => {
     pieces.learn(signed(old, HONEST, 0, PIECES))
     has(0)
     trustIn(next)
@@ -124,7 +124,7 @@ describe('a blob whose hashes a previous key signed', () => {
     expect(stored.hashes.isComplete).toBe(true)
   })
 
-  it('gives up what the thief of that key made up, with the pieces that fit it, once the key is withdrawn', async () => {
+  it('drops hashes that the thief of that key invented, with their pieces, once the key is withdrawn', async () => {
     pieces.learn(signed(old, HONEST, 0, 2))
     pieces.learn(signed(old, FORGED, 4, 6, 'confirmed'))
     has(0, 4)
@@ -151,7 +151,7 @@ describe('a blob whose hashes a previous key signed', () => {
     expect(stored.hashes.firstUnknown()).toBe(0)
   })
 
-  it('is not confirmed any more when only the thief said so', async () => {
+  it('is no longer confirmed when only the thief confirmed it', async () => {
     pieces.learn(signed(old, HONEST, 0, PIECES, 'confirmed'))
     expect(stored.hashes.isConfirmed).toBe(true)
     trustIn(next)
@@ -159,7 +159,7 @@ describe('a blob whose hashes a previous key signed', () => {
     expect([stored.hashes.isComplete, stored.hashes.isConfirmed]).toEqual([true, false])
   })
 
-  it('is confirmed when the tracker says so by now', async () => {
+  it('is confirmed when the tracker has confirmed it meanwhile', async () => {
     pieces.learn(signed(old, HONEST, 0, PIECES))
     tracker.status = 'confirmed'
     trustIn(next)
@@ -168,7 +168,7 @@ describe('a blob whose hashes a previous key signed', () => {
     expect(stored.hashes.batches).toHaveLength(1)
   })
 
-  it('is passed on by peers that have not heard yet: their batches do not count, and are no breach', () => {
+  it('is passed on by peers without the news: their batches do not count, and are no breach', () => {
     const [before, stranger] = [signed(old, HONEST, 0, 2), signed(newKey(), HONEST, 0, 2)]
     expect(trust.isCounted(before)).toBe(true)
     trustIn(next)

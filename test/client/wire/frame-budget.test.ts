@@ -196,7 +196,7 @@ function newerEpoch(): Buffer {
   return extended(2, encodeHashBatch(batch))
 }
 
-test('blocks of one byte that nobody asked for end the connection as soon as those of 16 KiB would', () => {
+test('unrequested blocks of one byte end the connection as soon as those of 16 KiB would', () => {
   const { link, state } = connected()
   const tiny = Buffer.from([0, 0, 0, 10, 7, 0, 0, 0, 1, 0, 0, 0, 0, 255])
   for (let sent = 0; sent < 512; sent++) link.receive(tiny)
@@ -232,7 +232,7 @@ test('keep-alives and chokes as BEP 3 has them go on for a day', () => {
   }
 })
 
-test('whoever moves blocks may cancel some of them, and whoever moves none may not go on', () => {
+test('a peer that moves blocks may cancel some of them, and one that moves none may not continue', () => {
   const mover = new FrameBudget(1, 0)
   const idler = new FrameBudget(1, 0)
   const cancel = { type: 'cancel', ...block } as const

@@ -197,7 +197,7 @@ test('a discarded block is read to its end and goes nowhere', () => {
   )
 })
 
-test('messages and handshakes are what they were encoded from', () => {
+test('messages and handshakes decode to what was encoded', () => {
   fc.assert(
     fc.property(
       message,
@@ -254,7 +254,7 @@ test('an extension handshake says what was put into it, within bounds', () => {
   )
 })
 
-test('proofs and hash batches are what they were encoded from', () => {
+test('proofs and hash batches decode to what was encoded', () => {
   const proof = fc.record({ signingInput: fc.stringMatching(/^[A-Za-z0-9_.-]{1,200}$/), proof: bytes(3000) })
   fc.assert(fc.property(proof, (proof) => void expect(decodeProof(encodeProof(proof))).toEqual(proof)))
   const batch = fc.record({

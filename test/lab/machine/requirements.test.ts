@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { howToGet, missingParts, requireParts } from '../../../lab/machine/requirements.ts'
 
-test('what is missing is said with the packages that bring it, each once, and how to be root', () => {
+test('missing parts are named with their packages, each once, and how to be root', () => {
   expect(howToGet(['dockerd', 'docker', 'skopeo', 'root'])).toBe(
     'On Debian or Ubuntu: sudo apt-get install -y docker.io skopeo; then run it as root: sudo npm run demo',
   )

@@ -23,7 +23,7 @@ test('whole and partial answers of a blob are added up', () => {
   )
 })
 
-test('what carries no blob away is not counted', () => {
+test('requests that carry no blob are not counted', () => {
   const log = [
     line(`HEAD /v2/team/app/blobs/${first}`, 200, 1000),
     line(`GET /v2/team/app/blobs/${first}`, 401, 150),

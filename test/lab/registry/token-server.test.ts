@@ -78,7 +78,7 @@ test.each(['ES256', 'RS256'] as const)(
   },
 )
 
-test('who shows no credentials gets a token that grants nothing; who shows wrong ones gets none', async () => {
+test('a caller without credentials gets a token that grants nothing; one with wrong ones gets none', async () => {
   const { port } = await serve('ES256')
   const anonymous = await ask(port, scope)
   expect(JSON.parse(Buffer.from(anonymous.body.token.split('.')[1]!, 'base64url').toString()).access).toEqual(
