@@ -22,22 +22,22 @@ export const registryConfig = z.strictObject({
     .enum(['token', 'introspect', 'none'])
     .default('token')
     .describe(
-      'How callers authenticate: `token`, signed tokens (JWT); `introspect`, opaque tokens or passwords, which the tracker checks with the registry; `none`, not at all.',
+      'How callers authenticate. `token`: with signed tokens (JWT). `introspect`: with opaque tokens or passwords, which the tracker checks at the registry. `none`: not at all.',
     ),
   caFile: filePath
     .optional()
-    .describe("PEM certificates that are trusted for this registry besides the system's."),
+    .describe("PEM certificates to trust for this registry, in addition to the system's."),
   tokenKeysFile: filePath
     .optional()
     .describe(
-      "The token server's public keys: a JWKS (JSON), or the PEM bundle that the registry itself is given. No other key counts then; with `issuer` and `audience` beside it the tracker asks the registry about no token.",
+      "The token server's public keys: a JWKS (JSON), or the PEM bundle that the registry itself uses. Shoal then trusts no other key. If `issuer` and `audience` are set too, the tracker never asks the registry about a token.",
     ),
-  issuer: z.string().min(1).max(1024).optional().describe('Only tokens with this `iss` count.'),
-  audience: z.string().min(1).max(1024).optional().describe('Only tokens with this `aud` count.'),
+  issuer: z.string().min(1).max(1024).optional().describe('Accept only tokens with this `iss`.'),
+  audience: z.string().min(1).max(1024).optional().describe('Accept only tokens with this `aud`.'),
   permitPrivateRedirects: z
     .boolean()
     .default(false)
-    .describe('Blob redirects may lead to loopback, link-local and metadata addresses.'),
+    .describe('Permit blob redirects to loopback, link-local and metadata addresses.'),
 })
 
 export type RegistryConfig = z.output<typeof registryConfig>
