@@ -41,10 +41,7 @@ export async function settleDispute(
     const verdict = judge(dispute, await hashFromRegistry(parts, identity, dispute))
     parts.metrics.verdicts.inc({ verdict })
     if (verdict === 'undecided') {
-      parts.log.warn(
-        facts,
-        'cannot settle a disputed piece: nobody is revoked, and two other nodes fetch it',
-      )
+      parts.log.warn(facts, 'cannot settle a disputed piece: nobody is revoked, and two other nodes fetch it')
       return verdict
     }
     await parts.swarms.step(cluster, swarm, (state) => state.settleDispute(dispute.piece, parts.nowMs()))
