@@ -4,7 +4,7 @@ import type { ConfigSchema } from './config-keys.ts'
 export interface ConfigPage {
   program: string
   schema: ConfigSchema
-  /** One sentence: what the program does. */
+  /** One sentence that says what the program does. */
   summary: string
 }
 
