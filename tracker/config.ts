@@ -17,11 +17,11 @@ export const trackerConfig = z.strictObject({
   tlsKeyFile: path.describe("PEM file with the TLS certificate's private key."),
   dataDir: path
     .default('/var/lib/shoal-tracker')
-    .describe('Folder for the database, and the socket that `shoal certs` talks to.'),
+    .describe('Folder for the database, and the socket that `shoal admin` talks to.'),
   unlockKeyFile: path
     .optional()
     .describe(
-      'File with the unlock key (SHOALKEY-1-…) that opens the sealed secrets; absent: the tracker starts locked, and waits for `shoal certs unlock`.',
+      'File with the unlock key (SHOALKEY-1-…) that opens the sealed secrets; absent: the tracker starts locked, and waits for `shoal tracker unlock`.',
     ),
   registries: registriesConfig
     .default([])

@@ -93,7 +93,7 @@ export async function startLocked(
     await locked.disposeAsync()
     throw error
   }
-  log.warn({ dataDir: config.dataDir }, 'the tracker is locked: shoal certs unlock gives it the unlock key')
+  log.warn({ dataDir: config.dataDir }, 'the tracker is locked: shoal tracker unlock gives it the unlock key')
   return {
     failed: failed.promise,
     get defects() {
