@@ -86,7 +86,8 @@ export function findEntry(root: Entry, argv: string[]): Found {
   if (at.entry.children !== undefined && next === 'help') {
     return { ...findEntry(root, [...at.path.slice(1), ...rest.slice(1)]), isHelpWanted: true }
   }
-  const isHelpWanted = rest.some((word) => word === '--help' || word === '-h')
+  const flags = rest.includes('--') ? rest.slice(0, rest.indexOf('--')) : rest
+  const isHelpWanted = flags.some((word) => word === '--help' || word === '-h')
   if (at.entry.children !== undefined && !next.startsWith('-')) throw unknownCommand(root, at, next)
   if (!isHelpWanted && isGroup(at.entry) && rest.length > 0) {
     throw new UsageError(`unknown flag: ${shown(next)}`, { hint: `See ${at.path.join(' ')} --help.` })

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { oldNamesIn, placedIn } from '../../cli/command-tree.ts'
 import { completionCommand } from '../../cli/completion.ts'
 import { TREE } from '../../cli/tree.ts'
+import { flagsOf } from './flags-of.ts'
 import { runShoal } from './run-shoal.ts'
 
 const scriptOf = (shell: string) => completionCommand(TREE).run({}, [shell])
@@ -12,12 +13,11 @@ const places = placedIn(TREE)
 describe.each(['bash', 'zsh', 'fish'])('completion of %s', (shell) => {
   it('knows every command and its flags, and no old name', async () => {
     const script = await scriptOf(shell)
-    for (const { entry, path } of places) {
-      expect(script).toContain(path.join(' '))
-      for (const flag of Object.keys((await entry.command?.())?.flags ?? {})) expect(script).toContain(flag)
+    for (const place of places) {
+      expect(script).toContain(place.path.join(' '))
+      for (const flag of await flagsOf(place)) expect(script).toContain(flag.slice(2))
     }
     for (const { oldName } of oldNamesIn(TREE)) expect(script).not.toContain(`'shoal ${oldName}'`)
-    for (const flag of ['tracker-url', 'unlock-key-file', 'config-file']) expect(script).toContain(flag)
   })
 
   it.runIf(isInstalled(shell))('is a script that the shell can read', async () => {
@@ -59,6 +59,28 @@ describe.runIf(isInstalled('bash'))('in bash', () => {
     expect(await completed(...words)).toEqual(expected)
   })
 })
+
+it.runIf(isInstalled('bash'))(
+  'in bash offers at every place its own commands and flags, and no others',
+  async () => {
+    const asked = places.flatMap(({ path }) => [`${path.join(' ')} `, `${path.join(' ')} --`])
+    const ask = `while IFS= read -r line; do
+    read -ra COMP_WORDS <<< "$line"; [[ $line == *' ' ]] && COMP_WORDS+=('')
+    COMP_CWORD=$((\${#COMP_WORDS[@]} - 1)); _shoal; echo "\${COMPREPLY[*]}"
+  done`
+    const script = `${await scriptOf('bash')}\n${ask}`
+    const { stdout } = spawnSync('bash', ['-c', script], { input: `${asked.join('\n')}\n`, encoding: 'utf8' })
+    const answers = stdout.trimEnd().split('\n')
+    for (const [index, placed] of places.entries()) {
+      const { entry, path } = placed
+      const name = path.join(' ')
+      const children = (entry.children ?? []).map((child) => child.name)
+      const shells = name === 'shoal completion' ? ['bash', 'zsh', 'fish'] : []
+      expect(answers[index * 2], name).toBe([...children, ...shells].join(' '))
+      expect(answers[index * 2 + 1], name).toBe([...(await flagsOf(placed)), '--help'].join(' '))
+    }
+  },
+)
 
 it('of a shell that it does not know names those that it does', async () => {
   const { code, stderr } = await runShoal(['completion', 'powershell'])

@@ -7,7 +7,7 @@ import { afterAll, describe, expect, it } from 'vitest'
 import { findEntry, isGroup, namesOf, oldNamesIn, placedIn } from '../../cli/command-tree.ts'
 import { helpText } from '../../cli/help.ts'
 import { TREE } from '../../cli/tree.ts'
-import { settings } from '../../core/config.ts'
+import { flagsOf } from './flags-of.ts'
 import { runShoal } from './run-shoal.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'shoal-tree-'))
@@ -16,13 +16,6 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }))
 const all = placedIn(TREE).map((placed) => ({ ...placed, name: placed.path.join(' ') }))
 const programs = all.filter(({ entry }) => entry.program !== undefined)
 const olds = oldNamesIn(TREE)
-
-/** Flags that a place understands. */
-async function flagsOf({ entry }: (typeof all)[number]): Promise<string[]> {
-  const [program, command] = await Promise.all([entry.program?.(), entry.command?.()])
-  const own = program === undefined ? [] : settings(entry.name, program.schema).map(({ flag }) => flag)
-  return [...own, ...Object.keys(command?.flags ?? {}).map((flag) => `--${flag}`)]
-}
 
 describe('the tree of commands', () => {
   it('has what operators are told of', () => {
@@ -58,14 +51,14 @@ describe('the tree of commands', () => {
   })
 
   it('shows examples that it understands', async () => {
-    for (const { entry, name } of all) {
+    for (const { entry } of all) {
       for (const { line } of entry.examples) {
         const [shoal, ...words] = line.split(/ [<>] /)[0]!.split(' ')
         expect(shoal).toBe('shoal')
         const found = findEntry(TREE, words)
         expect(found.oldName, line).toBeUndefined()
         expect(isGroup(found.entry), line).toBe(false)
-        const known = await flagsOf({ ...found, name })
+        const known = await flagsOf(found)
         const used = found.rest.filter((word) => word.startsWith('--'))
         expect(
           used.filter((flag) => !known.includes(flag)),
@@ -133,6 +126,10 @@ describe('help', () => {
       path: ['shoal', 'certs', 'inspect'],
       isHelpWanted: true,
     })
+  })
+
+  it('is not what a file is called', () => {
+    expect(findEntry(TREE, ['certs', 'inspect', '--', '-h'])).toMatchObject({ isHelpWanted: false })
   })
 })
 
