@@ -8,35 +8,6 @@ export interface ConfigPage {
   summary: string
 }
 
-const WIDTH = 100
-const INDENT = '      '
-
-/** The text of `shoal <program> --help`, from the schema's descriptions and defaults. */
-export function helpText({ program, schema, summary }: ConfigPage): string {
-  const entries = settings(program, schema).map((key) => {
-    const value = key.kind === 'boolean' ? '' : ` <${key.choices?.join('|') ?? key.kind}>`
-    const note = key.isRequired
-      ? ' Required.'
-      : key.defaultText === undefined
-        ? ''
-        : ` Default: ${key.defaultText}`
-    return `  ${key.flag}${value}\n${wrapped(`${key.description}${note}`)}`
-  })
-  const names = `Every flag is also an environment variable (--config-file: SHOAL_${program.toUpperCase()}_CONFIG_FILE) and a key of the JSON config file (logLevel for --log-level). Flags win over the environment, the environment over the file.`
-  return `${summary}\n\nUsage: shoal ${program} [flags]\n\n${entries.join('\n')}\n\n${wrapped(names, '')}\n`
-}
-
-function wrapped(text: string, indent = INDENT): string {
-  const lines: string[] = ['']
-  for (const word of text.trim().split(/\s+/)) {
-    const last = lines.at(-1)!
-    const longer = last === '' ? word : `${last} ${word}`
-    if (indent.length + longer.length <= WIDTH) lines[lines.length - 1] = longer
-    else lines.push(word)
-  }
-  return lines.map((line) => indent + line).join('\n')
-}
-
 /** A program's section of docs/config.md. */
 export function configMarkdown({ program, schema, summary }: ConfigPage): string {
   const rows = settings(program, schema).map((key) => {

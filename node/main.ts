@@ -123,7 +123,7 @@ function readJoinToken(path: string): string {
   const joinToken = readSecretFile(path, 'joinTokenFile')
   if (clusterOfJoinToken(joinToken) === undefined) {
     const hint =
-      'A join token is one line, SHOAL-1-…, as `shoal certs cluster` or `shoal certs join-token` printed it.'
+      'A join token is one line, SHOAL-1-…, as `shoal admin cluster create` or `shoal admin token rotate` printed it.'
     throw new ConfigError(`joinTokenFile: ${path} holds no join token`, { hint })
   }
   return joinToken

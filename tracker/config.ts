@@ -21,7 +21,7 @@ export const trackerConfig = z.strictObject({
   unlockKeyFile: path
     .optional()
     .describe(
-      'File with the unlock key (SHOALKEY-1-…) that opens the sealed secrets. Without it the tracker starts locked and waits for `shoal certs unlock`.',
+      'File with the unlock key (SHOALKEY-1-…) that opens the sealed secrets. Without it the tracker starts locked and waits for `shoal tracker unlock`.',
     ),
   registries: registriesConfig
     .default([])

@@ -95,7 +95,7 @@ export async function startLocked(
   }
   log.warn(
     { dataDir: config.dataDir },
-    'the tracker is locked: give it the unlock key with shoal certs unlock',
+    'the tracker is locked: give it the unlock key with shoal tracker unlock',
   )
   return {
     failed: failed.promise,
