@@ -11,7 +11,7 @@ const MALLOC = {
   MALLOC_MMAP_THRESHOLD_: String(1024 * 1024),
   MALLOC_TRIM_THRESHOLD_: String(4 * 1024 * 1024),
 }
-const isShort = process.argv[2] === 'certs'
+const isShort = !['node', 'tracker', 'up'].includes(process.argv[2])
 const isSet = Object.keys(MALLOC).some((name) => name in process.env)
 if (process.platform === 'linux' && !isShort && !isSet) {
   const args = [process.execPath, ...process.execArgv, ...process.argv.slice(1)]

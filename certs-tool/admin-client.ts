@@ -11,7 +11,7 @@ import { readTextFile } from './key-files.ts'
 
 /**
  * How the tool reaches a tracker's admin API: through the socket in its data folder, or over TLS with a file of
- * `shoal certs admin-certificate`, which holds all the trust that is needed.
+ * `shoal admin certificate`, which holds all the trust that is needed.
  */
 export type AdminAccess =
   | { dataDir: string }
@@ -29,9 +29,9 @@ const PATIENCE_MS = 10_000
 const PEM_BLOCK = /-----BEGIN ([A-Z ]+)-----[\s\S]+?-----END \1-----/g
 
 const ADMIN_HINT =
-  'It listens on the tracker’s own machine; check that the tracker runs, and --admin-url. A locked tracker wants `shoal certs unlock` first.'
+  'It listens on the tracker’s own machine; check that the tracker runs, and --admin-url. A locked tracker wants `shoal tracker unlock` first.'
 const SOCKET_HINT =
-  'Run this on the tracker’s machine, and check that the tracker runs, and --data-dir. A locked tracker wants `shoal certs unlock` first.'
+  'Run this on the tracker’s machine, and check that the tracker runs, and --data-dir. A locked tracker wants `shoal tracker unlock` first.'
 const NOT_YOURS_HINT = 'Run this as the user that the tracker runs as, or as root.'
 const LOCKED_HINT =
   'It is there while the tracker waits for its key; check that the tracker runs, and --data-dir.'
@@ -43,10 +43,10 @@ const HINTS: Record<string, string> = {
   ROTATION_TOO_EARLY:
     'Wait: nodes renew by themselves. With --force, those left over must join again (authority) or fetch from the registry meanwhile (signing key).',
   ROTATION_NONE: 'Without --withdraw a rotation begins.',
-  TOKEN_KEY_UNKNOWN: '`shoal certs token-keys` lists the keys with their ids.',
+  TOKEN_KEY_UNKNOWN: '`shoal admin key trusted` lists the keys with their ids.',
   UNLOCK_KEY: 'Give the key that this tracker is unlocked with now.',
   CERTIFICATE_REFUSED:
-    'It has ended, or the admin authority was changed: `shoal certs admin-certificate` makes another.',
+    'It has ended, or the admin authority was changed: `shoal admin certificate` makes another.',
 }
 
 /** The tracker learns the token's hash only. */
@@ -241,7 +241,7 @@ function credentials(pemFile: string): SecureContext {
   const blocks = [...readTextFile(pemFile).matchAll(PEM_BLOCK)]
   const key = blocks.find(([, label]) => label?.endsWith('PRIVATE KEY'))?.[0]
   const [cert, ...ca] = blocks.filter(([, label]) => label === 'CERTIFICATE').map(([pem]) => pem)
-  const hint = '`shoal certs admin-certificate` makes one, on the tracker’s machine.'
+  const hint = '`shoal admin certificate` makes one, on the tracker’s machine.'
   if (key === undefined || cert === undefined || ca.length === 0) {
     throw new NoCertificateError(
       `${pemFile} is no administrator’s file: key, certificate and authority expected`,

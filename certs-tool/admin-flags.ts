@@ -21,7 +21,7 @@ export const ADMIN_FLAGS = {
     type: 'string',
     value: 'file',
     description:
-      'Goes to the admin API over TLS instead, with the key and certificate in a file of `shoal certs admin-certificate`.',
+      'Goes to the admin API over TLS instead, with the key and certificate in a file of `shoal admin certificate`.',
   },
   'admin-url': {
     type: 'string',

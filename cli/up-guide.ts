@@ -68,7 +68,7 @@ function secondMachine({
     ]
   }
   if (joinTokenFile === undefined) {
-    return ['To let another machine join, make a new join token: npm run shoal -- certs join-token --help']
+    return ['To let another machine join, make a new join token: npm run shoal -- admin token rotate --help']
   }
   return [
     `Let another machine join: copy ${authorityFile} and ${joinTokenFile} into its clone of Shoal,`,

@@ -4,12 +4,12 @@ import { hashBatchSchema } from './tracker-api.ts'
 
 /** A message of the tracker's API (tracker-api.ts): POST /v1/swarms/:id/batches. */
 
-/** Runs of hashes that are signed anew in one call: as many pieces as there are in the largest answer. */
+/** Runs of hashes to sign again in one call: as many pieces as the largest answer has. */
 export const RENEWED_RUNS_MAX = 4
 
 /**
- * The tracker signs with another key than the one that signed what this node has: it wants the same hashes signed anew.
- * It names them by their SHA-256, which only who has them can know; so the answer says nothing new.
+ * The tracker has a new signing key, and a node wants its hashes signed again. The node names them by their SHA-256, which
+ * it can know only if it has them, so the answer tells nothing new.
  */
 export const batchesRequest = z.strictObject({
   epoch: z.int().nonnegative(),
@@ -18,14 +18,14 @@ export const batchesRequest = z.strictObject({
       z.strictObject({
         firstPiece: z.int().nonnegative(),
         pieces: z.int().min(1).max(BATCH_PIECES_MAX),
-        /** Over the hashes of these pieces, 32 bytes each. */
+        /** SHA-256 over the hashes of these pieces, 32 bytes each. */
         sha256: z.string().regex(/^[A-Za-z0-9_-]{43}$/, 'SHA-256 in base64url expected'),
       }),
     )
     .min(1)
     .max(RENEWED_RUNS_MAX),
 })
-/** A batch for every run that is what the tracker has in this epoch. */
+/** A batch for every run that equals the tracker's hashes in this epoch. */
 export const batchesResponse = z.object({ batches: z.array(hashBatchSchema) })
 
 export type BatchesRequest = z.input<typeof batchesRequest>

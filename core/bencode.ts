@@ -3,7 +3,7 @@ import { InvalidInputError } from './errors.ts'
 /** Bencoding (BEP 3). Byte strings are Buffers (views of the input), integers safe numbers, dictionaries Maps. */
 export type Bencoded = number | Buffer | Bencoded[] | BencodedDictionary
 export type BencodedDictionary = Map<string, Bencoded>
-/** What can be encoded: strings are UTF-8, keys of Maps latin1 (one byte a character), as they are decoded. */
+/** Values that can be encoded. Strings are UTF-8; keys of Maps are latin1 (one byte a character), as in decoding. */
 export type Encodable =
   | number
   | string
@@ -19,7 +19,7 @@ const DIGITS_MAX = 16
 
 const [I, L, D, E, COLON, MINUS, ZERO, NINE] = [0x69, 0x6c, 0x64, 0x65, 0x3a, 0x2d, 0x30, 0x39] as const
 
-/** Keys are sorted by their bytes, as BEP 3 asks; undefined values are left out. */
+/** Sorts keys by their bytes, as BEP 3 requires, and omits undefined values. */
 export function encodeBencode(value: Encodable): Buffer {
   const parts: Uint8Array[] = []
   encodeInto(value, parts)
@@ -65,7 +65,7 @@ function encodeDictionary(entries: Entry[], parts: Uint8Array[]): void {
 }
 
 /**
- * Decodes one value that fills `bytes` wholly.
+ * Decodes one value that fills `bytes` completely.
  * @throws InvalidInputError when malformed, nested deeper than 8, or followed by anything
  */
 export function decodeBencode(bytes: Buffer): Bencoded {
@@ -74,7 +74,7 @@ export function decodeBencode(bytes: Buffer): Bencoded {
   return value
 }
 
-/** Decodes the value that `bytes` begins with. @returns it and the offset after it */
+/** Decodes the value at the start of `bytes`. @returns the value and the offset after it */
 export function decodeBencodePrefix(bytes: Buffer): { value: Bencoded; end: number } {
   const decoder = new Decoder(bytes)
   const value = decoder.value(0)

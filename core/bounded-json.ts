@@ -1,22 +1,22 @@
 import { InvalidInputError } from './errors.ts'
 
 /**
- * JSON (RFC 8259) from outside, looked through before any of it is parsed: what is too long or nested too deeply never
- * becomes objects, so that no code after it recurses further than its bound. Member names are unique (RFC 7515 §4 asks
- * for that): of two, another reader could take the other one. None is `__proto__`, which copies would take for more than
- * a name.
+ * JSON (RFC 8259) from outside, scanned before it is parsed. Text that is too long or nested too deeply never becomes
+ * objects, so that no later code recurses beyond the bound. Member names are unique (RFC 7515 §4 requires it), because
+ * another reader could take the other one of two. The name `__proto__` is refused, because copies would treat it as more
+ * than a name.
  */
 export interface JsonBounds {
-  /** Of the text, in UTF-16 units. */
+  /** Length of the text in UTF-16 units. */
   charsMax: number
-  /** Of arrays and objects in each other; a flat object is 1. */
+  /** Nesting of arrays and objects; a flat object is 1. */
   depthMax: number
 }
 
 const [QUOTE, BACKSLASH, COLON] = [0x22, 0x5c, 0x3a] as const
 const [OPEN_ARRAY, CLOSE_ARRAY, OPEN_OBJECT, CLOSE_OBJECT] = [0x5b, 0x5d, 0x7b, 0x7d] as const
 
-/** @throws InvalidInputError when the text is no JSON or above a bound; the message quotes none of it */
+/** @throws InvalidInputError if the text is not JSON or exceeds a bound; the message quotes none of it */
 export function parseBoundedJson(text: string, { charsMax, depthMax }: JsonBounds): unknown {
   if (text.length > charsMax) throw new InvalidInputError('JSON longer than its bound')
   const names = countNames(text, depthMax)
@@ -29,14 +29,14 @@ function parsed(text: string): unknown {
   try {
     return JSON.parse(text)
   } catch {
-    // No cause: it would quote the text into logs.
+    // Omit the cause: it would quote the text in logs.
     throw new InvalidInputError('not JSON')
   }
 }
 
 /**
- * Whether the rest is JSON at all is for the parser to say.
- * @returns how many member names are written: as many as there are colons outside strings
+ * Leaves all other checks to the parser.
+ * @returns how many member names the text has: the number of colons outside strings
  */
 function countNames(text: string, depthMax: number): number {
   let names = 0
@@ -62,21 +62,21 @@ function countNames(text: string, depthMax: number): number {
   return names
 }
 
-/** @returns where the closing quote is, or the end of the text */
+/** @returns the offset of the closing quote, or the end of the text */
 function endOfString(text: string, start: number): number {
   let end = text.indexOf('"', start + 1)
   while (end > 0 && isEscaped(text, end)) end = text.indexOf('"', end + 1)
   return end < 0 ? text.length : end
 }
 
-/** An odd number of backslashes stands before the quote. */
+/** Whether an odd number of backslashes precedes the quote. */
 function isEscaped(text: string, quote: number): boolean {
   let at = quote - 1
   while (text.charCodeAt(at) === BACKSLASH) at -= 1
   return (quote - at) % 2 === 0
 }
 
-/** Members of all objects in `value`; of a name that was written twice, one is left. */
+/** Counts the members of all objects in `value`; a name that was written twice counts once. */
 function countMembers(value: unknown): number {
   if (typeof value !== 'object' || value === null) return 0
   if (Object.hasOwn(value, '__proto__')) throw new InvalidInputError('JSON with a member named __proto__')

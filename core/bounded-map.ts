@@ -1,4 +1,4 @@
-/** A map that forgets: beyond `#entriesMax` the entries that were set the longest ago go first. */
+/** A map with a bound: above `#entriesMax` it drops the entries that were set longest ago. */
 export class BoundedMap<Key, Value> {
   readonly #entries = new Map<Key, Value>()
   readonly #entriesMax: number

@@ -5,12 +5,12 @@ import { type ClusterId, isClusterId, isNodeId, type NodeId } from './metainfo.t
 import { parseRegistryHost, parseRepository, type RegistryHost, type Repository } from './repository.ts'
 
 /**
- * What Shoal writes into the certificates of a cluster's authority. Claims travel as SAN URIs
- * `urn:shoal:<name>:<value>`, the value percent-encoded; blobs as dNSNames (the torrent's name: 64 hex digits).
+ * The claims in certificates of a cluster's authority. They are SAN URIs `urn:shoal:<name>:<value>` with the value
+ * percent-encoded. Blobs are dNSNames (the torrent's name: 64 hex digits).
  *
  * `node`: a node towards the tracker (clientAuth). `pull`: one pull's grant between peers (clientAuth, serverAuth).
- * `serve`: a node that only serves (serverAuth, dNSName `*`). Which cluster a holder is in is decided by the authority
- * that verified the chain; the `cluster` claim is for people.
+ * `serve`: a node that only serves (serverAuth, dNSName `*`). The authority that verified the chain decides the holder's
+ * cluster; the `cluster` claim is for people.
  */
 export type CertificateClaims = NodeClaims | PullClaims | ServeClaims
 
@@ -29,14 +29,14 @@ export interface PullClaims extends HolderClaims {
   pullId: string
   registry: RegistryHost
   repository: Repository
-  /** When the tracker granted the pull; kept by renewals. Seconds since 1970. */
+  /** When the tracker granted the pull; renewals keep it. Seconds since 1970. */
   grantedAtSeconds: number
   /** SHA-256 (64 hex digits) of the registry token's signing input; absent for registries of kind `none`. */
   tokenHash?: string
   blobs: Digest[]
 }
 
-/** A certificate is not one that Shoal issues: refuse the connection or request it came with. */
+/** Shoal does not issue certificates of this form: refuse the connection or request. */
 export class CertificateClaimsError extends ShoalError {
   readonly code = 'CERTIFICATE_CLAIMS'
 }
@@ -69,7 +69,7 @@ export function claimsToNames(claims: CertificateClaims): SubjectAltNames {
   }
 }
 
-/** @throws CertificateClaimsError when a claim is missing, repeated, unknown or malformed */
+/** @throws CertificateClaimsError if a claim is missing, repeated, unknown or malformed */
 export function claimsFromNames(names: SubjectAltNames): CertificateClaims {
   const fields = uniqueFields(names.uris)
   const take = (name: string): string => {
@@ -141,14 +141,14 @@ function uniqueFields(uris: string[]): Map<string, string> {
 }
 
 /**
- * Reads the claims of a certificate whose chain has already been verified.
+ * Reads the claims of a certificate whose chain is already verified.
  * @throws CertificateClaimsError
  */
 export function claimsOf(certificate: X509Certificate): CertificateClaims {
   return claimsFromNames(splitSubjectAltName(certificate.subjectAltName ?? ''))
 }
 
-/** Node prints SANs as `DNS:a, URI:b`; values that need it are JSON strings, which none that Shoal writes does. */
+/** Node prints SANs as `DNS:a, URI:b`. It prints some values as JSON strings, but none that Shoal writes. */
 function splitSubjectAltName(text: string): SubjectAltNames {
   const names: SubjectAltNames = { uris: [], dnsNames: [] }
   for (const entry of text === '' ? [] : text.split(', ')) {

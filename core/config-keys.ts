@@ -2,7 +2,7 @@ import type { z } from 'zod'
 
 /** A program's configuration: a strict object whose keys are settings. */
 export type ConfigSchema = z.ZodObject
-/** How a setting's text (flag, environment) becomes a value; `text` stays text, and the schema reads it itself. */
+/** How a setting's text (flag, environment) becomes a value. `text` stays text, and the schema reads it itself. */
 export type ConfigValueKind = 'number' | 'boolean' | 'list' | 'record' | 'text'
 
 /** One setting under its three names, all derived from the schema's key. */
@@ -12,7 +12,7 @@ export interface ConfigKey {
   environment: string
   kind: ConfigValueKind
   description: string
-  /** As a person would write it; absent: none. */
+  /** The default as a person would write it; absent: none. */
   defaultText?: string
   isRequired: boolean
   choices?: string[]
@@ -48,7 +48,7 @@ export function configKeys(program: string, schema: ConfigSchema): ConfigKey[] {
   }))
 }
 
-/** What is read of a zod schema (zod 4: "Zod Core", `_zod.def`). */
+/** The part of a zod schema that is read here (zod 4: "Zod Core", `_zod.def`). */
 interface Schema {
   description?: string | undefined
   _zod: {
@@ -75,7 +75,7 @@ const KINDS: Record<string, ConfigValueKind> = {
   record: 'record',
 }
 
-/** Peels wrappers (optional, default, preprocess, transform) off until the type that a person writes is reached. */
+/** Removes wrappers (optional, default, preprocess, transform) down to the type that a person writes. */
 function described(schema: Schema): Described {
   const { def } = schema._zod
   const inner = def.innerType
@@ -98,7 +98,7 @@ function described(schema: Schema): Described {
   }
 }
 
-/** A preprocessed schema reads text itself; a transformed one is written as what goes in. */
+/** A preprocessed schema reads text itself; people write the input of a transformed one. */
 function describedPipe(schema: Schema): Described {
   const { def } = schema._zod
   const isPreprocessed = def.in?._zod.def.type === 'transform'
@@ -119,7 +119,7 @@ function isAddress(value: unknown): value is { host: string; port: number } {
   return typeof value === 'object' && value !== null && 'host' in value && 'port' in value
 }
 
-/** The keys that are allowed at `path`, for a hint at a misspelt one; [] when the path leads elsewhere. */
+/** The permitted keys at `path`, for a hint at a misspelt one; [] if the path leads elsewhere. */
 export function keysAt(schema: ConfigSchema, path: readonly PropertyKey[]): string[] {
   let at: Schema | undefined = schema as unknown as Schema
   for (const step of path) {

@@ -6,21 +6,21 @@ import { ShoalError } from './errors.ts'
 import { nearestName } from './nearest-name.ts'
 
 /**
- * One strict schema per program gives its settings: flag over environment over file over default. Names are derived
+ * One strict schema per program defines its settings: flag over environment over file over default. Names are derived
  * mechanically (`listenPort`, `--listen-port`, `SHOAL_TRACKER_LISTEN_PORT`). An unknown name in any source is an error,
- * an empty string is absent, and text becomes a number or a boolean only when it is exactly one.
+ * an empty string counts as absent, and text becomes a number or a boolean only if it is exactly one.
  */
 
-/** The configuration, or a file that it names, cannot be used: print message and hint, and exit with 2. */
+/** The configuration or one of its files cannot be used: print message and hint, and exit with 2. */
 export class ConfigError extends ShoalError {
   readonly code = 'CONFIG'
 }
 
 export interface ConfigSources<Schema extends ConfigSchema> {
-  /** `node`, `tracker`, …: gives the environment's prefix. */
+  /** `node`, `tracker`, …; decides the prefix of environment variables. */
   program: string
   schema: Schema
-  /** What follows the program's name on the command line. */
+  /** The arguments after the program's name on the command line. */
   argv: readonly string[]
   env: Readonly<Record<string, string | undefined>>
 }
@@ -31,7 +31,7 @@ export const CONFIG_FILE_BYTES_MAX = 1024 * 1024
 export const SECRET_FILE_BYTES_MAX = 64 * 1024
 const CONFIG_FILE_KEY = 'configFile'
 
-/** A setting as it was found, with the name that the person wrote. */
+/** A setting's value, with the name that the person wrote. */
 interface Found {
   value: unknown
   source: string
@@ -57,7 +57,7 @@ export function loadConfig<Schema extends ConfigSchema>(
   return deepFreeze(parsed.data)
 }
 
-/** All settings of a program, the file's own name included. */
+/** All settings of a program, including the name of the file. */
 export function settings(program: string, schema: ConfigSchema): ConfigKey[] {
   const configFile = z.object({
     [CONFIG_FILE_KEY]: z.string().optional().describe('JSON file with any of these settings.'),
@@ -112,8 +112,8 @@ function readEnvironment(
 }
 
 /**
- * Kubernetes puts a service `shoal-tracker` into the environment of every pod beside it (SHOAL_TRACKER_SERVICE_HOST,
- * SHOAL_TRACKER_PORT_7443_TCP_ADDR; "Discovering services"): nobody wrote those as settings.
+ * Kubernetes adds a service `shoal-tracker` to the environment of every pod of its namespace (SHOAL_TRACKER_SERVICE_HOST,
+ * SHOAL_TRACKER_PORT_7443_TCP_ADDR; "Discovering services"). These are not settings.
  */
 function isKubernetesServiceLink(name: string): boolean {
   return /_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$/.test(
@@ -142,7 +142,7 @@ function readConfigFile(path: string, keys: ConfigKey[]): Map<string, Found> {
   return found
 }
 
-/** Text that is not exactly a number or boolean stays text: the schema then refuses it by its own rule. */
+/** Text that is not exactly a number or boolean stays text, so that the schema refuses it by its own rule. */
 function fromText(key: ConfigKey, text: string): unknown {
   if (key.kind === 'number') return /^-?\d{1,16}(\.\d{1,16})?$/.test(text) ? Number(text) : text
   if (key.kind === 'boolean') return text === 'true' ? true : text === 'false' ? false : text
@@ -186,7 +186,7 @@ function invalid(
   })
 }
 
-/** What was read, when it is short and plain. Configuration holds no secrets, only paths to them. */
+/** The value for the message, if it is short and plain. Configuration has no secrets, only paths to them. */
 function valueText(value: unknown): string {
   if (typeof value !== 'string' && typeof value !== 'number' && typeof value !== 'boolean') return ''
   return `, got ${JSON.stringify(value).slice(0, 80)}`
@@ -202,8 +202,8 @@ function deepFreeze<Value>(value: Value): Value {
 }
 
 /**
- * A secret from the file that setting `name` points to, without the white space around it.
- * @throws ConfigError when it cannot be read, is empty or is longer than SECRET_FILE_BYTES_MAX
+ * Reads a secret from the file of setting `name`, without the white space around it.
+ * @throws ConfigError if it cannot be read, is empty or is longer than SECRET_FILE_BYTES_MAX
  */
 export function readSecretFile(path: string, name: string): string {
   const secret = readBounded(path, name, SECRET_FILE_BYTES_MAX).trim()
@@ -212,15 +212,15 @@ export function readSecretFile(path: string, name: string): string {
 }
 
 /**
- * Whether others than the owner may read a file. Warn, do not refuse: Docker mounts secrets with mode 0444.
+ * Whether users other than the owner may read a file. Warn, do not refuse: Docker mounts secrets with mode 0444.
  */
 export function isReadableByOthers(path: string): boolean {
   return (statSync(path).mode & 0o044) !== 0
 }
 
 /**
- * Makes the folder that setting `dataDir` names, for its owner alone.
- * @throws ConfigError when it cannot be made or written, DataFolderError when others can change what is in it
+ * Makes the folder of setting `dataDir`, for its owner alone.
+ * @throws ConfigError if it cannot be made or written, DataFolderError if others can change its contents
  */
 export function ensureDataDir(path: string): void {
   try {
@@ -253,11 +253,11 @@ function readBounded(path: string, name: string, bytesMax: number): string {
   return text
 }
 
-const READ_HINT = 'Check that this is the file that was meant.'
+const READ_HINT = 'Check that this is the right file.'
 const READ_HINTS: Record<string, string> = {
   ENOENT: 'There is no such file; check the path.',
-  EACCES: 'The user that runs Shoal must be allowed to read it.',
-  EISDIR: 'That is a folder; name a file in it.',
+  EACCES: 'The user who runs Shoal must be allowed to read it.',
+  EISDIR: 'This is a folder; name a file in it.',
 }
 
 const LISTEN_ADDRESS = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]\s]+)):(\d{1,5})$/

@@ -7,15 +7,15 @@ import { REGISTRIES_MAX } from './registry-config.ts'
 import type { RegistryHost } from './repository.ts'
 import { registryHostSchema } from './tracker-api.ts'
 
-/** In the data folder: hosts, as a JSON array. */
+/** A file in the data folder with hosts as a JSON array. */
 export const CREDENTIALS_SEEN_FILE = 'credentials-seen.json'
 
 const fileSchema = z.array(registryHostSchema).max(REGISTRIES_MAX)
 
 /**
- * Registries that somebody sent a credential to. A client sends one only when it was asked to, so such a registry is
- * not open, whatever the configuration says. Invariant: only grows, and only by
- * configured registries of kind `none`; outlives a restart.
+ * Registries to which somebody sent a credential. A client sends one only if the registry asked for it, so such a
+ * registry is not open, whatever the configuration says. Invariant: the list only grows, has only
+ * configured registries of kind `none`, and outlives a restart.
  */
 export class CredentialsSeen {
   readonly #registries: RegistryClients
@@ -30,37 +30,37 @@ export class CredentialsSeen {
     this.#hosts = this.#read()
   }
 
-  /** Whether pulls from the registry need no credential: so configured, and none was ever seen. */
+  /** Whether pulls from the registry need no credential: it is configured so, and nobody ever sent one. */
   isOpen(registry: RegistryHost): boolean {
     return this.#registries.get(registry)?.kind === 'none' && !this.#hosts.has(registry)
   }
 
-  /** Somebody sent the registry a credential. Only of interest when it is configured as open. */
+  /** Somebody sent the registry a credential. This matters only if it is configured as open. */
   note(registry: RegistryHost): void {
     if (!this.isOpen(registry)) return
     this.#hosts.add(registry)
     const facts = { code: 'REGISTRY_NOT_OPEN', registry }
     this.#log.error(
       facts,
-      'a registry of kind none is sent credentials; it is not shared until its kind is right',
+      'a registry of kind none gets credentials; it is not shared until its kind is right',
     )
     try {
       replaceFile(this.#path, JSON.stringify([...this.#hosts]))
     } catch (error) {
-      this.#log.error({ ...facts, err: error }, 'what was seen is remembered until this process ends only')
+      this.#log.error(
+        { ...facts, err: error },
+        'cannot write the list of registries with credentials; it is lost when this process ends',
+      )
     }
   }
 
-  /** A file that cannot be read says nothing about any registry, so none is taken for open. */
+  /** If the file cannot be read, no registry counts as open. */
   #read(): Set<RegistryHost> {
     try {
       const text = readOwnFile(this.#path)
       return new Set(text === undefined ? [] : fileSchema.parse(JSON.parse(text)))
     } catch (error) {
-      this.#log.error(
-        { err: error, path: this.#path },
-        'the list of registries with credentials cannot be read',
-      )
+      this.#log.error({ err: error, path: this.#path }, 'cannot read the list of registries with credentials')
       return new Set(this.#registries.keys())
     }
   }

@@ -17,37 +17,37 @@ import { join, resolve } from 'node:path'
 import { ShoalError } from './errors.ts'
 
 /**
- * Folders and files that Shoal keeps. Invariant: once `ensureFolder` has returned, nobody but root, the user who runs
- * this, and the owner of this code can put anything in the folder's place or into it, so that what was checked is what
- * is used. Node has no openat(2): the whole path is walked from the root, each step below one that others cannot
- * change. Links that others made are refused, and in the folder itself every link is.
+ * Folders and files that Shoal keeps. Invariant: once `ensureFolder` has returned, only root, the user who runs Shoal and
+ * the owner of this code can replace the folder or put anything into it. So the checked folder is the one in use. Node
+ * has no openat(2): the whole path is walked from the root, each step below one that others cannot change. Links made by
+ * others are refused; in the folder itself every link is.
  */
 
-/** Another user has put something into the data folder, or can: print message and hint, and exit. */
+/** Another user has put something into the data folder, or could: print message and hint, and exit. */
 export class DataFolderError extends ShoalError {
   readonly code = 'DATA_FOLDER'
 }
 
 export interface FolderOptions {
-  /** It lies in a data folder, and may not be a link at all; false unless given. */
+  /** The folder is inside a data folder, and must not be a link at all; default false. */
   isPart?: boolean
-  /** Of folders that are made; 0o700 unless given. */
+  /** Mode of new folders; default 0o700. */
   mode?: number
-  /** Members of its group may write there (not in the data folder); false unless given. */
+  /** Members of the folder's group may write there (not in the data folder); default false. */
   isGroupTrusted?: boolean
 }
 
 const ROOT = 0
 const GROUP_OR_OTHERS_MAY_WRITE = 0o022
 const OTHERS_MAY_WRITE = 0o002
-/** In such a folder only the owner of an entry may rename or remove it. */
+/** In a folder with this bit only the owner of an entry may rename or remove it. */
 const STICKY = 0o1000
-/** Bound of links in a path, as Linux has it. */
+/** Bound of links in a path, the same as in Linux. */
 const LINKS_MAX = 40
 
 /**
- * Makes a folder where there is none, for its owner alone, and checks it and every folder above.
- * @returns the folders that were made, the innermost last
+ * Makes the folder for its owner alone if it does not exist, and checks it and every folder above.
+ * @returns the new folders, the innermost last
  * @throws DataFolderError; of `fs.mkdirSync` and `fs.lstatSync`
  */
 export function ensureFolder(
@@ -81,15 +81,15 @@ export function ensureFolder(
 function lstatOrMake(path: string, mode: number, made: string[]): Stats {
   const found = lstatSync(path, { throwIfNoEntry: false })
   if (found !== undefined) return found
-  // Fails when another user was faster.
+  // Fails if another user was faster.
   mkdirSync(path, { mode })
   made.push(path)
   return lstatSync(path)
 }
 
-/** @param isPrivate nobody but its owner may write there, and that is root or who runs this */
+/** @param isPrivate only its owner may write there, and the owner is root or the user who runs Shoal */
 function checkFolder(path: string, found: Stats, isPrivate: boolean): void {
-  if (!found.isDirectory()) throw refused(path, 'is no folder')
+  if (!found.isDirectory()) throw refused(path, 'is not a folder')
   const isOwned = isPrivate ? isOwnOrRoots(found.uid) : isTrustedOwner(found.uid)
   if (!isOwned) throw refused(path, `belongs to user ${found.uid}`)
   const isSticky = !isPrivate && (found.mode & STICKY) !== 0
@@ -99,8 +99,8 @@ function checkFolder(path: string, found: Stats, isPrivate: boolean): void {
 
 /**
  * Reads a file of the data folder.
- * @returns undefined when there is none
- * @throws DataFolderError when it is a link, no file, or another user's
+ * @returns undefined if there is none
+ * @throws DataFolderError if it is a link, not a file, or another user's
  */
 export function readOwnFile(path: string): string | undefined {
   const fd = openOwnFile(path, constants.O_RDONLY)
@@ -113,9 +113,9 @@ export function readOwnFile(path: string): string | undefined {
 }
 
 /**
- * Opens a file that is there, and is a file of one name (a second name may be another user's way to a third one's file).
+ * Opens an existing file with one name. (By a second name another user could lead to somebody else's file.)
  * @param flags of open(2); O_NOFOLLOW is added
- * @returns undefined when there is none
+ * @returns undefined if there is none
  * @throws DataFolderError
  */
 export function openOwnFile(path: string, flags: number): number | undefined {
@@ -130,7 +130,7 @@ export function openOwnFile(path: string, flags: number): number | undefined {
 
 function openUnlessLink(path: string, flags: number): number | undefined {
   try {
-    // Without O_NONBLOCK a pipe that somebody put there would be waited for.
+    // Without O_NONBLOCK, opening a pipe that somebody put there would block.
     return openSync(path, flags | constants.O_NOFOLLOW | constants.O_NONBLOCK)
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
@@ -141,11 +141,11 @@ function openUnlessLink(path: string, flags: number): number | undefined {
 }
 
 /**
- * Writes a file whole or not at all, and replaces what has its name: a link too, never what it leads to.
- * @param draft gets the name of the file when it is whole
+ * Writes a file whole or not at all, and replaces an entry of that name: the link itself, never its target.
+ * @param draft the file's name while it is written; renamed at the end
  */
 export function replaceFile(path: string, contents: string, mode = 0o600, draft = `${path}.new`): void {
-  // Left over by a crash, or put there: opened it would be written into, so it goes first.
+  // Remove a draft left by a crash or by somebody: opening it would write into it.
   rmSync(draft, { force: true })
   try {
     writeFileSync(draft, contents, { mode, flag: 'wx' })
@@ -157,8 +157,8 @@ export function replaceFile(path: string, contents: string, mode = 0o600, draft 
 }
 
 /**
- * For files that something else opens (SQLite): none of them may be a link or another user's. Holds as long as the
- * folder does.
+ * Checks files that other code opens (SQLite): none may be a link or another user's. The result is valid as long as the
+ * folder's check is.
  * @throws DataFolderError
  */
 export function checkOwnFiles(paths: string[]): void {
@@ -172,7 +172,7 @@ function isOwnOrRoots(uid: number): boolean {
   return uid === ROOT || uid === process.geteuid?.()
 }
 
-/** Who owns the code that runs here can do all that it can: `sudo npm start` in a person's own checkout. */
+/** The owner of this code can do everything that it does, so trust that user too: `sudo npm start` in a checkout. */
 function isTrustedOwner(uid: number): boolean {
   return isOwnOrRoots(uid) || uid === statSync(import.meta.filename).uid
 }
@@ -183,6 +183,6 @@ function namesOf(path: string): string[] {
 
 function refused(path: string, why: string): DataFolderError {
   return new DataFolderError(`${path} ${why}`, {
-    hint: 'Only root and the user who runs Shoal may write to the data folder or replace a folder above it; look at what is there, then change owner and mode (chmod go-w), or name another folder.',
+    hint: 'Only root and the user who runs Shoal may write to the data folder or replace a folder above it. Look at what is there, then change owner and mode (chmod go-w), or name another folder.',
   })
 }

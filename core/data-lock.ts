@@ -4,10 +4,10 @@ import { ConfigError } from './config.ts'
 import { readOwnFile, replaceFile } from './data-folder.ts'
 
 /**
- * Takes a data folder for this process, so that two never write the same files. The file `lock` in it names the owner
- * by process id and start time; one whose owner is gone (a crash) is taken over.
- * @returns gives the folder back
- * @throws ConfigError when a living process has it, DataFolderError when the file is not ours
+ * Locks a data folder for this process, so that two never write the same files. The file `lock` in it names the owner by
+ * process id and start time. If that process is gone (a crash), the lock is taken over.
+ * @returns a function that unlocks the folder
+ * @throws ConfigError if a living process has it, DataFolderError if the file is not ours
  */
 export function lockDataDir(dataDir: string): () => void {
   const path = join(dataDir, 'lock')
@@ -29,7 +29,7 @@ function isAlive(owner: string): boolean {
   return startTicksOf(Number(pid)) === startTicks
 }
 
-/** Start time in clock ticks since boot (proc(5), stat field 22), so that a process id used again is not mistaken. */
+/** Start time in clock ticks since boot (proc(5), stat field 22), which tells a reused process id apart. */
 function startTicksOf(pid: number): string | undefined {
   const stat = readIfThere(`/proc/${pid}/stat`)
   return stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[19]

@@ -4,12 +4,12 @@ import { ShoalError } from './errors.ts'
 import type { Metrics } from './metrics.ts'
 
 /**
- * Errors that no code expected. One of them costs the connection, request or job in which it was met, never the process:
- * every callback through which the outside reaches one of those runs inside its `Boundary`. Invariant: nothing in here
- * throws, whatever was thrown and whatever log and boundary do.
+ * Unexpected errors. Each costs the connection, request or job in which it occurs, never the process: every callback from
+ * outside runs inside the `Boundary` of one of those. Invariant: nothing in this file throws, whatever was thrown and
+ * whatever log and boundary do.
  */
 
-/** Where a defect was met: the values of the label of `shoal_defects_total`. */
+/** Where a defect occurred: the values of the label of `shoal_defects_total`. */
 export const DEFECT_PLACES = [
   // a connection between nodes: before its handshakes, and as a link
   'peer_handshake',
@@ -29,10 +29,10 @@ export const DEFECT_PLACES = [
 ] as const
 export type DefectPlace = (typeof DEFECT_PLACES)[number]
 
-/** Defects that are logged with their stack, in a minute and place; the metric has them all. A stranger may repeat one. */
+/** Defects that are logged with their stack per minute and place, as a stranger may repeat one. The metric counts all. */
 export const DEFECTS_LOGGED_PER_MINUTE_MAX = 30
 
-/** A defect of Shoal's: what it was met in has ended. The log has it with its stack; please report it. */
+/** A defect in Shoal ended the connection, request or job. The log has its stack; please report it. */
 export class DefectError extends ShoalError {
   readonly code = 'DEFECT'
 }
@@ -54,21 +54,21 @@ export class Defects {
     this.#count = count
   }
 
-  /** Logs and counts what was thrown. @returns what to end the connection, request or job with */
+  /** Logs and counts the thrown value. @returns the error with which to end the connection, request or job */
   note(where: DefectPlace, thrown: unknown, facts: object = {}): DefectError {
     const error = thrown instanceof Error ? thrown : new Error(`thrown: ${typeof thrown}`)
     try {
       this.#count(where)
       if (this.#mayLog(where)) this.#log.error({ ...facts, err: error, code: 'DEFECT', where }, 'defect')
     } catch {
-      // A log that cannot be written (disk full) must not make this one error two.
+      // If the log cannot be written (disk full), do not make a second error of it.
     }
     return new DefectError(`an unexpected error (${where})`, { cause: error })
   }
 
   /**
    * The boundary of one connection, request or job.
-   * @param end ends it with the reason: an expected error as it was thrown, or a `DefectError`
+   * @param end ends it with the reason: the thrown error if it was expected, or a `DefectError`
    */
   boundary(where: DefectPlace, end: (reason: ShoalError) => void): Boundary {
     return new Boundary(this, where, end)
@@ -83,7 +83,7 @@ export class Defects {
   }
 }
 
-/** What an error may cost, at most: whatever is run in here ends this one thing when it fails. */
+/** The most that an error may cost: work that fails in here ends this one connection, request or job. */
 export class Boundary {
   readonly #defects: Defects
   readonly #where: DefectPlace
@@ -95,7 +95,7 @@ export class Boundary {
     this.#end = end
   }
 
-  /** Runs `work`, and sees to its promise when it makes one. @returns its result; undefined when it failed */
+  /** Runs `work` and handles its promise, if any. @returns its result; undefined if it failed */
   run<Result>(work: () => Result): Result | undefined {
     try {
       const result = work()
@@ -107,14 +107,14 @@ export class Boundary {
     }
   }
 
-  /** `work` as what an event, a timer or a write calls. */
+  /** Wraps `work` as the callback of an event, a timer or a write. */
   callback<Args extends unknown[]>(work: (...args: Args) => unknown): (...args: Args) => void {
     return (...args) => {
       this.run(() => work(...args))
     }
   }
 
-  /** Ends this with an error that was thrown in it; one that is not a ShoalError is a defect. */
+  /** Ends it with an error that was thrown inside; an error other than ShoalError is a defect. */
   fail(error: unknown): void {
     const reason = error instanceof ShoalError ? error : this.#defects.note(this.#where, error)
     try {
@@ -127,7 +127,7 @@ export class Boundary {
 
 export const DEFECTS_METRIC = {
   name: 'shoal_defects_total',
-  help: 'Unexpected errors, each of which ended one connection, request or job, by where it was met.',
+  help: 'Unexpected errors by where they occurred; each ended one connection, request or job.',
 } as const
 
 /** Counts defects in the metrics of a program. */
@@ -137,8 +137,8 @@ export function defectCounter(metrics: Metrics): DefectsOptions['count'] {
 }
 
 /**
- * Whether only a mistake in the code makes such an error: for places that go on after any error of a registry, a tracker or
- * a disk, whose kinds are many.
+ * Whether only a mistake in the code causes such an error. For places that continue after any error of a registry, a
+ * tracker or a disk, which have many kinds.
  */
 export function isDefect(error: unknown): boolean {
   const kinds = [TypeError, RangeError, ReferenceError, SyntaxError, AssertionError]

@@ -1,4 +1,4 @@
-/** Writing DER (ITU-T X.690), as much of it as a certificate takes. */
+/** Writes the part of DER (ITU-T X.690) that certificates need. */
 
 export const TAG = {
   boolean: 0x01,
@@ -30,7 +30,7 @@ export function oid(hex: string): Buffer {
   return der(0x06, Buffer.from(hex, 'hex'))
 }
 
-/** RFC 5280 §4.1.2.5: UTCTime through 2049, GeneralizedTime from 2050 on; whole seconds. */
+/** UTCTime through 2049, GeneralizedTime from 2050 on; whole seconds (RFC 5280 §4.1.2.5). */
 export function time(ms: number): Buffer {
   const text = `${new Date(ms).toISOString().slice(0, 19).replaceAll(/[-:T]/g, '')}Z`
   const isUtcTime = text < '2050'
@@ -39,15 +39,15 @@ export function time(ms: number): Buffer {
     : der(TAG.generalizedTime, Buffer.from(text, 'ascii'))
 }
 
-/** An element read back: where its contents are, and where it ends. Definite lengths only, as DER has it. */
+/** An element with its contents and its end. Definite lengths only, as DER requires. */
 export interface DerElement {
   tag: number
-  /** The whole element, tag and length included. */
+  /** The whole element, including tag and length. */
   whole: Buffer
   contents: Buffer
 }
 
-/** The elements that follow each other in `bytes`, which this process itself made or already parsed. */
+/** The consecutive elements in `bytes`, which this process made or already parsed. */
 export function elementsOf(bytes: Buffer): DerElement[] {
   const elements: DerElement[] = []
   for (let at = 0; at < bytes.length; ) {

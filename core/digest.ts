@@ -4,7 +4,7 @@ declare const checked: unique symbol
 
 /**
  * A content digest (OCI image-spec, "Digests"), checked: `sha256:` and 64 lower-case hex digits.
- * Other algorithms are passed through to the registry, never swarmed.
+ * Blobs with other algorithms pass through to the registry and are never swarmed.
  */
 export type Digest = string & { readonly [checked]: 'Digest' }
 
@@ -14,7 +14,7 @@ export function isDigest(text: string): text is Digest {
   return SHA256_DIGEST.test(text)
 }
 
-/** @throws InvalidInputError when `text` is not a SHA-256 digest */
+/** @throws InvalidInputError if `text` is not a SHA-256 digest */
 export function parseDigest(text: string): Digest {
   if (!isDigest(text)) throw new InvalidInputError(`not a sha256 digest: ${text.slice(0, 80)}`)
   return text

@@ -1,12 +1,12 @@
 /**
  * Base of every expected failure in Shoal. `code` is stable and documented in docs/errors.md; the message is for
- * people. A bug is an assertion, not a ShoalError: it costs one
+ * people. Bugs are assertions and not ShoalErrors: each costs one
  * connection, request or job (defects.ts).
  */
 export abstract class ShoalError extends Error {
-  /** Stable, upper snake case; what callers and tests compare. */
+  /** Stable, in upper snake case; callers and tests compare it. */
   abstract readonly code: string
-  /** What the person who reads the message can do about it; printed after it on command lines. */
+  /** What the reader can do about it; command lines print it after the message. */
   readonly hint?: string
 
   constructor(message: string, options: { cause?: unknown; hint?: string } = {}) {
@@ -16,17 +16,17 @@ export abstract class ShoalError extends Error {
   }
 }
 
-/** A value from outside does not have the shape it must have: refuse the request or message it came in. */
+/** A value from outside does not have the required form: refuse its request or message. */
 export class InvalidInputError extends ShoalError {
   readonly code = 'INVALID_INPUT'
 }
 
-/** The command line cannot be understood: print message and hint, and exit with 2. */
+/** Shoal does not understand the command line: print message and hint, and exit with 2. */
 export class UsageError extends ShoalError {
   readonly code = 'USAGE'
 }
 
-/** A listener's address is taken, or cannot be used: stop the program. */
+/** A listener's address is taken or cannot be used: stop the program. */
 export class ListenFailedError extends ShoalError {
   readonly code = 'LISTEN_FAILED'
 
@@ -34,7 +34,7 @@ export class ListenFailedError extends ShoalError {
   constructor(purpose: string, { host, port }: { host: string; port: number }, cause: Error) {
     super(`${purpose} cannot listen on ${host}:${port}: ${cause.message}`, {
       cause,
-      hint: 'Does another Shoal, or another program, use it? Stop that, or choose another address.',
+      hint: 'Another Shoal or another program may use it. Stop that program, or choose another address.',
     })
   }
 }

@@ -4,31 +4,31 @@ import { ShoalError } from './errors.ts'
 
 /**
  * Shares a pool's connections between requests that anybody on this machine may cause. Invariants: the pool never has
- * more requests than connections, so that each request waits here, where its deadline reaches it; and while a request
- * waits, one that its own client holds up gives its place away.
+ * more requests than connections, so that requests wait here, where deadlines apply. While a request waits, one that its
+ * own client holds up gives its place away.
  */
 
-/** All connections to a registry are taken: the request was not sent, which says nothing about the registry. */
+/** All connections to a registry are taken, so the request was not sent. This says nothing about the registry. */
 export class RegistryBusyError extends ShoalError {
   readonly code = 'REGISTRY_BUSY'
 }
 
-/** A client did not read its answer, or did not send its request, while others waited: its connection is cut. */
+/** While others waited, a client did not read its answer or did not send its request: its connection is cut. */
 export class TransferStalledError extends ShoalError {
   readonly code = 'TRANSFER_STALLED'
 }
 
 /** Bound of requests that wait for one pool: as many as the proxy has connections. */
 export const POOL_WAITING_MAX = 1024
-/** How long an answer may wait for its reader, in all, until `READ_STEP_BYTES_MIN` more of it are read. */
+/** Total time an answer may wait for its reader until `READ_STEP_BYTES_MIN` more of it are read. */
 export const UNREAD_MS_MAX = 1_000
-/** What a reader has to take to count as one that reads. A few bytes now and then would hold a connection for ever. */
+/** Bytes that count as progress of a reader. With fewer, a few bytes now and then would hold a connection for ever. */
 const READ_STEP_BYTES_MIN = 256 * 1024
-/** How often those who wait look for a place that is held up. */
+/** How often waiting requests look for a stalled transfer. */
 const LOOK_MS = 200
 
 export interface PoolBounds {
-  /** As many as the pool has connections. */
+  /** The number of the pool's connections. */
   placesMax: number
   /** How long a request may wait for a place. */
   waitMs: number
@@ -36,10 +36,10 @@ export interface PoolBounds {
   silentMs: number
 }
 
-/** Dispatch options as `request` and `forward` fill them in. */
+/** Dispatch options as set by `request` and `forward`. */
 type Options = Dispatcher.DispatchOptions & { signal?: unknown }
 
-/** For `compose`. Requests that get no place end with RegistryBusyError, those that lose theirs with TransferStalledError. */
+/** For `compose`. Requests without a place end with RegistryBusyError, those that lose theirs with TransferStalledError. */
 export function fairly(bounds: PoolBounds): Dispatcher.DispatcherComposeInterceptor {
   const places = new Places(bounds)
   return (dispatch) => (options: Options, handler) => {
@@ -57,7 +57,7 @@ interface Waiting {
 class Places {
   readonly #bounds: PoolBounds
   readonly #held = new Set<Transfer>()
-  /** The first come first. */
+  /** In the order of arrival. */
   readonly #waiting = new Set<Waiting>()
   #looking: NodeJS.Timeout | undefined
 
@@ -102,7 +102,7 @@ class Places {
 
   #leave(transfer: Transfer): void {
     this.#held.delete(transfer)
-    // Not at once: a request that fails as it begins would admit the next inside itself, a thousand deep.
+    // Admit the next one later: a request that fails at its start would admit it recursively, a thousand deep.
     queueMicrotask(() => this.#admit())
   }
 
@@ -118,7 +118,7 @@ class Places {
     this.#looking = undefined
   }
 
-  /** Cuts the transfers that are held up the longest, one for each request that waits. */
+  /** Cuts the transfers that have stalled longest, one for each waiting request. */
   #makeRoom(): void {
     const nowMs = performance.now()
     const heldUp = [...this.#held].filter((transfer) => transfer.isHeldUp(nowMs, this.#bounds.silentMs))
@@ -129,10 +129,10 @@ class Places {
   }
 }
 
-/** One request and its answer: hands everything on, and notes what moves. */
+/** One request and its answer: passes everything on, and notes progress. */
 class Transfer implements Dispatcher.DispatchHandler {
   onEnd = () => {}
-  /** When the answer last got `READ_STEP_BYTES_MIN` further. */
+  /** When the answer last progressed by `READ_STEP_BYTES_MIN`. */
   movedAtMs = performance.now()
   readonly #handler: Dispatcher.DispatchHandler
   readonly #body: Readable | undefined
@@ -147,9 +147,9 @@ class Transfer implements Dispatcher.DispatchHandler {
     this.#body = body instanceof Readable ? body : undefined
   }
 
-  /** Ends a request that was never begun. */
+  /** Ends a request that never started. */
   refuse(error: ShoalError): void {
-    // Nothing looks at the controller of a request without connection; undici's own interceptors do the same.
+    // Nothing uses the controller of a request without a connection; undici's own interceptors do the same.
     this.#handler.onResponseError?.(undefined as never, error)
   }
 
@@ -157,7 +157,7 @@ class Transfer implements Dispatcher.DispatchHandler {
     this.#controller?.abort(error)
   }
 
-  /** By whoever reads it, by whoever sends its body, or by a registry that is silent; not by one that takes in a body. */
+  /** Whether its reader, the sender of its body, or a silent registry holds it up. A registry that takes in a body does not. */
   isHeldUp(nowMs: number, silentMs: number): boolean {
     if (this.#controller === undefined) return false
     if (this.#pausedAtMs !== undefined) return this.#unreadMs + nowMs - this.#pausedAtMs >= UNREAD_MS_MAX

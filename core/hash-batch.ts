@@ -3,13 +3,13 @@ import { InvalidInputError } from './errors.ts'
 import { type ClusterId, PIECE_HASH_BYTES, type SwarmId } from './metainfo.ts'
 
 /**
- * Piece hashes of a run of pieces, signed by the tracker (Ed25519). `claimed`: one publisher says so, the whole blob
+ * Piece hashes of a run of pieces, signed by the tracker (Ed25519). `claimed`: one publisher gave them, and the whole blob
  * has not been matched against its digest yet. `confirmed`: two nodes have matched the whole blob under these hashes.
- * `hashes` holds 32 bytes (SHA-256) per piece from `firstPiece` on; `signature` 64 bytes.
+ * `hashes` has 32 bytes (SHA-256) per piece from `firstPiece` on; `signature` has 64 bytes.
  */
 export interface HashBatch {
   swarm: SwarmId
-  /** Raised by every mismatch; batches of an older epoch are refused. */
+  /** Every mismatch raises it; batches of an older epoch are refused. */
   epoch: number
   status: 'claimed' | 'confirmed'
   firstPiece: number
@@ -22,7 +22,7 @@ export type UnsignedHashBatch = Omit<HashBatch, 'signature'>
 /** Bound of one batch: 4,096 hashes are 128 KiB, half of the frame bound. */
 export const BATCH_PIECES_MAX = 4096
 
-/** What the signature covers. The cluster is part of it: a batch means nothing in another cluster. */
+/** The signed bytes. They include the cluster, so that a batch is not valid in another cluster. */
 function signedBytes(cluster: ClusterId, batch: UnsignedHashBatch): Buffer {
   const head = `shoal-hash-batch-v1\n${cluster}\n${batch.swarm}\n${batch.epoch}\n${batch.status}\n${batch.firstPiece}\n`
   return Buffer.concat([Buffer.from(head), batch.hashes])
@@ -36,7 +36,7 @@ export function signHashBatch(key: KeyObject, cluster: ClusterId, batch: Unsigne
   return { ...batch, signature: sign(null, signedBytes(cluster, batch), key) }
 }
 
-/** True when one of `keys` (a cluster may be changing its key) signed the batch for this cluster. */
+/** Whether one of `keys` (a cluster may be changing its key) signed the batch for this cluster. */
 export function isHashBatchSigned(keys: readonly KeyObject[], cluster: ClusterId, batch: HashBatch): boolean {
   const bytes = signedBytes(cluster, batch)
   return keys.some((key) => verify(null, bytes, key, batch.signature))

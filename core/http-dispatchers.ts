@@ -5,11 +5,11 @@ import Dispatcher from 'undici/lib/dispatcher/dispatcher.js'
 import Pool from 'undici/lib/dispatcher/pool.js'
 
 /**
- * undici without what nothing here uses (fetch, WebSocket, caches, mocks): 2 MiB of a node's memory in place of 12.
- * Everything that runs on nodes takes undici's classes from here.
+ * undici without its unused parts (fetch, WebSocket, caches, mocks): 2 MiB of a node's memory instead of 12. All code on
+ * nodes takes undici's classes from here.
  */
 
-// What the package's own index does: without it a dispatcher has no `request` and `stream`.
+// The package's own index does this too: without it a dispatcher has no `request` and `stream`.
 Object.assign(Dispatcher.prototype, api)
 
 export { Agent, Client, Pool }

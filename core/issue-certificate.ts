@@ -16,15 +16,15 @@ import {
 } from './write-certificate.ts'
 
 /**
- * Making certificates: authorities, and leaves that an authority issues directly (no intermediates: libtorrent loads
- * none). ECDSA P-256 with SHA-256 throughout.
+ * Makes certificates: authorities, and leaves that an authority issues directly (no intermediates, as libtorrent loads
+ * none). Always ECDSA P-256 with SHA-256.
  */
 
 const generateKeyPair = promisify(generate)
-/** Certificates start this early, so that nodes whose clocks are off by up to as much accept them at once. */
+/** Certificates start this early, so that nodes accept them at once although their clocks are off by up to this much. */
 export const CLOCK_SKEW_ALLOWED_SECONDS = 300
 
-/** Key and certificate; `privateKeyPem` is PKCS#8. Whoever holds it decides where it may rest. */
+/** Key and certificate; `privateKeyPem` is PKCS#8. The holder decides where to store it. */
 export interface KeyedCertificate {
   certificatePem: string
   privateKeyPem: string
@@ -33,7 +33,7 @@ export interface KeyedCertificate {
 export interface AuthorityOptions {
   commonName: string
   validForSeconds: number
-  /** Critical name constraints (RFC 5280 §4.2.1.10): nothing but these hosts can be issued for. */
+  /** Critical name constraints (RFC 5280 §4.2.1.10): the authority can issue only for these hosts. */
   permitted?: { dnsNames: string[]; ipAddresses: string[] }
 }
 
@@ -42,7 +42,7 @@ export interface LeafOptions {
   validForSeconds: number
   names: { type: 'dns' | 'ip' | 'url' | 'email'; value: string }[]
   usages: ('serverAuth' | 'clientAuth')[]
-  /** DER SubjectPublicKeyInfo of the holder's key; made here when absent. */
+  /** DER SubjectPublicKeyInfo of the holder's key; if absent, a key is made. */
   spki?: Uint8Array
 }
 
@@ -59,7 +59,7 @@ export async function makeAuthority(options: AuthorityOptions): Promise<KeyedCer
   }
 }
 
-/** @returns the certificate, with the private key's PEM when the key was made here, else '' */
+/** @returns the certificate, and the private key's PEM if the key was made here, else '' */
 export async function issueLeaf(
   authority: KeyedCertificate,
   options: LeafOptions,
@@ -96,7 +96,7 @@ function pemOf(key: KeyObject): string {
   return key.export({ type: 'pkcs8', format: 'pem' }) as string
 }
 
-/** @throws TypeError for another kind of key: the certificate would name the wrong algorithm */
+/** @throws TypeError for another kind of key, because the certificate would name the wrong algorithm */
 function p256Key(key: KeyObject): KeyObject {
   if (key.asymmetricKeyDetails?.namedCurve !== 'prime256v1') throw new TypeError('not an ECDSA P-256 key')
   return key
@@ -120,15 +120,15 @@ const NOBODY = 'nobody.invalid'
 const NAME_TAG = { email: 0x81, dns: 0x82, uri: 0x86, ip: 0x87 } as const
 
 /**
- * NameConstraints (RFC 5280 §4.2.1.10) that leave the permitted hosts and no other name. A form of name that no subtree
- * mentions is free, so every form that verifiers know is mentioned:
- * - A permitted dNSName takes its subdomains with it; these are excluded by the name with a leading dot, which OpenSSL and
- *   Go read as "at least one label more" (erratum 5997 of RFC 5280). GnuTLS finds no name that it matches, and goes on to
- *   permit subdomains; the verifier of Python's `cryptography` (not its `ssl`) refuses the authority.
+ * NameConstraints (RFC 5280 §4.2.1.10) that leave the permitted hosts and no other name. A form of name without any
+ * subtree is unconstrained, so every form that verifiers know is mentioned:
+ * - A permitted dNSName includes its subdomains; these are excluded by the name with a leading dot, which OpenSSL and Go
+ *   read as "at least one label more" (erratum 5997 of RFC 5280). For GnuTLS it matches no name, so GnuTLS permits
+ *   subdomains; the verifier of Python's `cryptography` (not its `ssl`) refuses the authority.
  * - Addresses are all excluded unless some are permitted; DNS names likewise, by the empty name.
- * - Of email addresses and URIs one host is permitted and the same one excluded: OpenSSL reads an empty name as no host
+ * - For email addresses and URIs one host is permitted and the same one excluded: OpenSSL reads an empty name as no host
  *   at all in these forms, so that it would exclude nothing.
- * Directory names and other names (SRV among them) are left out: Go refuses an authority with a critical constraint on them.
+ * Directory names and other names (such as SRV) are left out: Go refuses an authority with a critical constraint on them.
  */
 function nameConstraints({ dnsNames, ipAddresses }: { dnsNames: string[]; ipAddresses: string[] }): Buffer {
   const nobody = [subtree(NAME_TAG.email, NOBODY), subtree(NAME_TAG.uri, NOBODY)]
@@ -154,7 +154,7 @@ function subtree(tag: number, base: string | Buffer): Buffer {
   return der(0x30, der(tag, typeof base === 'string' ? Buffer.from(base, 'ascii') : base))
 }
 
-/** One address as RFC 5280 writes a range: address, then an all-ones mask. */
+/** One address in RFC 5280's form of a range: address, then an all-ones mask. */
 function hostRange(address: string): Buffer {
   const bytes = addressBytes(address)
   return Buffer.concat([bytes, Buffer.alloc(bytes.length, 0xff)])

@@ -2,22 +2,22 @@ import { type DestinationStream, destination, type Logger, pino, stdTimeFunction
 import { REDACTED, scrubSecrets } from './scrub-secrets.ts'
 
 /**
- * Logs are JSON lines on standard error; standard output belongs to results. No secret leaves in them: fields with a
- * secret's name are redacted, and every finished line is searched for what looks like one (messages, nested fields,
- * stacks and causes of errors alike).
+ * Logs are JSON lines on standard error; standard output is for results. No secret leaves in them: fields with a secret's
+ * name are redacted, and every finished line is searched for text that looks like one (in messages, nested fields, stacks
+ * and causes of errors).
  */
 export interface LogOptions {
   /** `silent` writes nothing. */
   level: string
   /** The program: `node`, `tracker`. */
   name: string
-  /** Where finished lines go; standard error when absent. */
+  /** Destination of finished lines; default standard error. */
   destination?: DestinationStream
 }
 
 export const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
 
-/** Names of fields whose values are never written, whatever they hold. */
+/** Names of fields whose values are never written. */
 const SECRET_FIELDS = [
   'authorization',
   'Authorization',
@@ -40,7 +40,7 @@ const SECRET_FIELDS = [
   'unlockKey',
   'passphrase',
 ]
-/** How deep in a log object field names are looked at: `req.headers.authorization` is at depth 2. */
+/** How deep field names in a log object are checked: `req.headers.authorization` is at depth 2. */
 const SECRET_FIELD_DEPTH_MAX = 4
 
 export function createLog(options: LogOptions): Logger {

@@ -1,6 +1,6 @@
 import { BlockList, isIP } from 'node:net'
 
-/** Link-local addresses, and others where clouds put what gives credentials to whoever asks from this machine. */
+/** Link-local addresses, and others where clouds give credentials to any program of this machine. */
 const RANGES: [string, number, 'ipv4' | 'ipv6'][] = [
   ['169.254.0.0', 16, 'ipv4'], // RFC 3927
   ['fe80::', 10, 'ipv6'], // RFC 4291 §2.5.6
@@ -17,7 +17,7 @@ const LIST = new BlockList()
 for (const [net, bits, family] of RANGES) LIST.addSubnet(net, bits, family)
 
 /**
- * True for link-local and metadata addresses, also where IPv6 carries an IPv4 address: mapped (RFC 4291 §2.5.5.2),
+ * True for link-local and metadata addresses, also if IPv6 carries them as an IPv4 address: mapped (RFC 4291 §2.5.5.2),
  * NAT64 (RFC 6052 §2.2, RFC 8215) and 6to4 (RFC 3056 §2).
  * @param address without brackets
  */
@@ -36,14 +36,14 @@ function carriedIpv4(address: string): string[] {
     groups.every((group, index) => bytes.readUInt16BE(2 * index) === group)
   if (startsWith(0x2002)) return [at(2, 3, 4, 5)]
   if (startsWith(0x64, 0xff9b, 0, 0, 0, 0)) return [at(12, 13, 14, 15)]
-  // A network chooses how long the prefix is within its /48; byte 8 is left out.
+  // A network chooses the length of the prefix within its /48; byte 8 is skipped.
   if (startsWith(0x64, 0xff9b, 1))
     return [at(6, 7, 9, 10), at(7, 9, 10, 11), at(9, 10, 11, 12), at(12, 13, 14, 15)]
   return []
 }
 
 function bytesOf(address: string): Buffer {
-  // As WHATWG writes it: groups of hex digits only.
+  // Use WHATWG's form, which has only groups of hex digits.
   const [head = '', tail] = new URL(`http://[${address}]`).hostname.slice(1, -1).split('::')
   const groupsOf = (text = '') => (text === '' ? [] : text.split(':'))
   const [first, last] = [groupsOf(head), groupsOf(tail)]

@@ -27,14 +27,14 @@ export const isClusterId = (text: string): text is ClusterId => CLUSTER_ID.test(
 /** Bytes of SHA-256 per piece in hash batches. */
 export const PIECE_HASH_BYTES = 32
 const PIECES_AIMED_AT = 128
-/** Smaller pieces cost more in hashes and messages than they gain in spread. */
+/** Smaller pieces cost more in hashes and messages than they gain in spreading. */
 export const PIECE_BYTES_MIN = 256 * 1024
-/** Larger ones make a node wait long before it can pass anything on, and take more memory. */
+/** With larger pieces a node waits long before it can pass anything on, and needs more memory. */
 export const PIECE_BYTES_MAX = 4 * 1024 * 1024
-/** A blob above this is not swarmed: 2^18 pieces of 4 MiB keep every bitfield within one frame (32 KiB). */
+/** Larger blobs are not swarmed: with 2^18 pieces of 4 MiB every bitfield fits one frame (32 KiB). */
 export const BLOB_BYTES_MAX = PIECE_BYTES_MAX * 2 ** 18
 
-/** What a swarm's id is made of: one blob of one registry in one cluster. Lengths in bytes. */
+/** The parts of a swarm's id: one blob of one registry in one cluster. Lengths in bytes. */
 export interface SwarmKey {
   cluster: ClusterId
   registry: RegistryHost
@@ -43,8 +43,8 @@ export interface SwarmKey {
 }
 
 /**
- * Piece length in bytes: the next power of two of size/128, clamped to 256 KiB and 4 MiB. A function of size alone,
- * so that every node computes the same one without asking.
+ * Piece length in bytes: the next power of two of size/128, clamped to 256 KiB and 4 MiB. It depends only on the size, so
+ * that every node computes the same length without asking.
  */
 function pieceBytesFor(blobBytes: number): number {
   if (!Number.isSafeInteger(blobBytes) || blobBytes < 1 || blobBytes > BLOB_BYTES_MAX) {

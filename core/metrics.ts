@@ -2,25 +2,25 @@ import Counter from 'prom-client/lib/counter.js'
 import Gauge from 'prom-client/lib/gauge.js'
 import Registry from 'prom-client/lib/registry.js'
 
-// By path: the package's index also brings cluster support and OpenTelemetry, 7 MiB of a node's memory.
+// Imported by path: the package's index also loads cluster support and OpenTelemetry, 7 MiB of a node's memory.
 
 /**
- * Metrics of one process in the Prometheus text format, passed by argument; nothing is global. Label values come from
- * small fixed sets that are given here, never a digest or an address, and each starts at zero, so that rates are right
- * from the first event on.
+ * Metrics of one process in the Prometheus text format, passed as an argument; nothing is global. Label values come from
+ * small fixed sets and are never a digest or an address. Each series starts at zero, so that rates are right from the
+ * first event on.
  */
 export interface Metrics {
   counter<Labels extends LabelSets = NoLabels>(options: MetricOptions<Labels>): CounterMetric<Labels>
   /** `read` is called at each scrape. */
   gauge(options: MetricOptions<NoLabels> & { read: () => number }): void
-  /** For metrics that need more of prom-client than the above. */
+  /** For metrics that need more features of prom-client. */
   readonly registry: Registry
   readonly contentType: string
-  /** What GET /metrics answers. */
+  /** The answer to GET /metrics. */
   text(): Promise<string>
 }
 
-/** Label name → its possible values. */
+/** Possible values by label name. */
 export type LabelSets = Record<string, readonly string[]>
 export type NoLabels = Record<never, never>
 export type LabelValues<Labels extends LabelSets> = { [Name in keyof Labels]: Labels[Name][number] }
@@ -33,7 +33,7 @@ export interface MetricOptions<Labels extends LabelSets = NoLabels> {
 }
 
 export interface CounterMetric<Labels extends LabelSets> {
-  /** Adds `amount` (1 when absent). */
+  /** Adds `amount`, by default 1. */
   add(labels: LabelValues<Labels>, amount?: number): void
 }
 
@@ -84,8 +84,8 @@ function combinations(sets: [string, readonly string[]][]): Record<string, strin
 }
 
 /**
- * The few figures that operators look at, under the names that Prometheus clients share. prom-client's own set costs
- * observers and timers that a node has better use for.
+ * The few process metrics that operators use, under the names that Prometheus clients share. prom-client's own set needs
+ * observers and timers, which cost a node too much.
  */
 function addProcessMetrics(metrics: Metrics): void {
   const startedAtSeconds = Math.round(Date.now() / 1000 - process.uptime())

@@ -1,11 +1,11 @@
-/** Longer names are not compared: nothing that is configured has one. */
+/** Longer names are not compared, because no setting has one. */
 const NAME_CHARS_MAX = 100
-/** Fewer characters than these (the dashes of a flag count) begin too many names. */
+/** Shorter beginnings match too many names; the dashes of a flag count. */
 const CUT_NAME_CHARS_MIN = 4
 
 /**
- * What someone who wrote `name` probably meant: the candidate with the fewest edits (Levenshtein), when those are at
- * most a third of its length. A name that is only cut short counts as one edit.
+ * The candidate that `name` probably means: the one with the fewest edits (Levenshtein), if they are at most a third of its
+ * length. A name that is only cut short counts as one edit.
  */
 export function nearestName(name: string, candidates: Iterable<string>): string | undefined {
   let best: { candidate: string; edits: number } | undefined

@@ -1,4 +1,4 @@
-/** Files of packages that are imported by path (see who imports them), with the types that the packages declare. */
+/** Types of package files that are imported by path, as the packages declare them. */
 
 declare module 'undici/lib/dispatcher/agent.js' {
   export { Agent as default } from 'undici'

@@ -5,12 +5,12 @@ import { canonicalKey, thumbprintOf } from './token-algorithms.ts'
 import type { TokenKey } from './tracker-api.ts'
 
 /**
- * Peer tokens (docs/decisions/0003-peer-tokens.md): what the tracker mints once a registry
- * of kind `introspect` has accepted a caller's credential. In form a registry token (EdDSA), so that the holder proves
- * it to peers as any other; bound to the key of one pull, so that it is of no use with another certificate.
+ * Peer tokens (docs/decisions/0003-peer-tokens.md). The tracker mints one once a registry of kind
+ * `introspect` has accepted a caller's credential. It has the form of a registry token (EdDSA), so that the holder proves
+ * it to peers like any other. It is bound to the key of one pull, so that it is useless with another certificate.
  */
 
-/** Peers check a token at the time of the grant, which is when it is minted: it need not outlive clock skew. */
+/** Short: peers check a token as of the time of the grant, when it is minted. */
 export const PEER_TOKEN_SECONDS = 300
 /** PKCS#8 (RFC 8410) of an Ed25519 key, up to the 32 bytes of its seed. */
 const ED25519_PKCS8_HEAD = Buffer.from('302e020100300506032b657004220420', 'hex')
@@ -19,14 +19,14 @@ export function peerTokenIssuer(cluster: ClusterId): string {
   return `urn:shoal:tracker:${cluster}`
 }
 
-/** SHA-256 (64 hex digits) of a DER SubjectPublicKeyInfo: how a peer token names the pull's key. */
+/** SHA-256 (64 hex digits) of a DER SubjectPublicKeyInfo; a peer token names the pull's key by it. */
 export function keyThumbprint(spki: Uint8Array): string {
   return createHash('sha256').update(spki).digest('hex')
 }
 
 /**
- * The key with which a cluster's tracker signs peer tokens, derived from a key of the cluster that rests sealed: it is
- * nowhere written, and changes with that key. HKDF (RFC 5869) keeps the two independent.
+ * The key with which a cluster's tracker signs peer tokens. It is derived from a sealed key of the cluster, so it is never
+ * stored, and changes with that key. HKDF (RFC 5869) keeps the two independent.
  */
 export function peerTokenKey(cluster: ClusterId, batchKey: KeyObject): KeyObject {
   const secret = Buffer.from(batchKey.export({ format: 'jwk' }).d!, 'base64url')
@@ -34,7 +34,7 @@ export function peerTokenKey(cluster: ClusterId, batchKey: KeyObject): KeyObject
   return createPrivateKey({ key: Buffer.concat([ED25519_PKCS8_HEAD, seed]), format: 'der', type: 'pkcs8' })
 }
 
-/** What members of the cluster must trust to verify peer tokens for the registry. */
+/** The key that members of the cluster must trust to verify peer tokens for the registry. */
 export function peerTokenTrust(cluster: ClusterId, registry: RegistryHost, key: KeyObject): TokenKey {
   const jwk = publicJwk(key)
   return {
@@ -54,7 +54,7 @@ export interface PeerTokenClaims {
   nowMs: number
 }
 
-/** @returns the token in compact form: to the node that asked, and to nobody else */
+/** @returns the token in compact form; give it only to the node that asked */
 export function mintPeerToken(key: KeyObject, claims: PeerTokenClaims): string {
   const nowSeconds = Math.floor(claims.nowMs / 1000)
   const header = { typ: 'JWT', alg: 'EdDSA', kid: keyIdOf(publicJwk(key)) }

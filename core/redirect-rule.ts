@@ -4,7 +4,7 @@ import { ShoalError } from './errors.ts'
 import { isMetadataAddress } from './metadata-addresses.ts'
 import type { RegistryConfig } from './registry-config.ts'
 
-/** A blob's redirect leads where it may not: do not follow it; let Docker ask the registry itself. */
+/** A blob's redirect leads to a forbidden address: do not follow it; let Docker ask the registry itself. */
 export class RedirectRefusedError extends ShoalError {
   readonly code = 'REDIRECT_REFUSED'
 }
@@ -12,8 +12,8 @@ export class RedirectRefusedError extends ShoalError {
 type RedirectPolicy = Pick<RegistryConfig, 'permitPrivateRedirects'>
 
 /**
- * Addresses that reach this machine; those that reach its link or its cloud's metadata service are forbidden as well.
- * Private ranges (RFC 1918) are not among them: object stores beside an on-premises registry live there.
+ * Addresses that reach this machine; those of its link or its cloud's metadata service are forbidden too. Private ranges
+ * (RFC 1918) are permitted, because object stores of on-premises registries are there.
  */
 function forbiddenAddresses(): BlockList {
   const list = new BlockList()
@@ -26,7 +26,7 @@ function forbiddenAddresses(): BlockList {
   const ipv6: [string, number][] = [
     ['::', 96], // unspecified, loopback, IPv4-compatible
     ['ff00::', 8],
-    ['64:ff9b::', 96], // NAT64 and 6to4 carry an IPv4 address that the list above would have to see
+    ['64:ff9b::', 96], // NAT64 and 6to4 carry an IPv4 address, which the list above does not see
     ['64:ff9b:1::', 48],
     ['2002::', 16],
   ]
@@ -37,7 +37,7 @@ function forbiddenAddresses(): BlockList {
 
 const FORBIDDEN = forbiddenAddresses()
 
-/** True for loopback, link-local, metadata, multicast and reserved addresses; IPv4-mapped ones are seen through. */
+/** True for loopback, link-local, metadata, multicast and reserved addresses, also in IPv4-mapped form. */
 export function isForbiddenAddress(address: string): boolean {
   const family = isIP(address)
   if (family === 0) return true
@@ -46,7 +46,7 @@ export function isForbiddenAddress(address: string): boolean {
 
 /**
  * Whether a blob GET may follow a redirect to `url`: HTTPS only, no user info, and no forbidden address. A name passes
- * here and is judged by its addresses when `guardedLookup` resolves it.
+ * here; `guardedLookup` checks its addresses when it resolves the name.
  */
 export function isRedirectPermitted(url: URL, policy: RedirectPolicy): boolean {
   if (url.protocol !== 'https:' || url.username !== '' || url.password !== '') return false
@@ -54,7 +54,7 @@ export function isRedirectPermitted(url: URL, policy: RedirectPolicy): boolean {
   return policy.permitPrivateRedirects || isIP(host) === 0 || !isForbiddenAddress(host)
 }
 
-/** For `connect.lookup`: fails with RedirectRefusedError when a name has any forbidden address (DNS rebinding). */
+/** For `connect.lookup`: fails with RedirectRefusedError if a name has any forbidden address (DNS rebinding). */
 export function guardedLookup(policy: RedirectPolicy): LookupFunction {
   return (hostname, options, callback) => {
     resolve(hostname, { ...options, all: true }, (error, addresses) => {

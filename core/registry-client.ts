@@ -9,10 +9,10 @@ import { type RegistryConfig, readRegistryFile } from './registry-config.ts'
 import type { RegistryHost, Repository } from './repository.ts'
 import { trustingContext } from './trusted-authorities.ts'
 
-/** The registry gave no answer in time, or not over a connection that verifies: try later, or use what the cluster holds. */
+/** The registry did not answer in time over a verified connection: try later, or use the blobs that the cluster holds. */
 export class RegistryUnreachableError extends ShoalError {
   readonly code = 'REGISTRY_UNREACHABLE'
-  /** False: this process has too much under way to ask, so nothing is known of the registry; ask it otherwise. */
+  /** False: this process has too many requests in flight to ask, so the registry's state is unknown; ask it otherwise. */
   readonly wasAsked: boolean
 
   constructor(message: string, options: { cause?: unknown; wasAsked?: boolean } = {}) {
@@ -22,37 +22,37 @@ export class RegistryUnreachableError extends ShoalError {
 }
 
 /**
- * A registry's answer to a HEAD request for a blob. A redirect counts as present, and its length is then unknown; it
- * shows that this caller may have the blob only where the registry refuses strangers (`Strangers`).
+ * A registry's answer to a HEAD request for a blob. A redirect counts as present with unknown length. It shows that this
+ * caller may have the blob only if the registry refuses strangers (`Strangers`).
  */
 export type BlobHead =
   | { isPresent: true; bytes: number | undefined; isRedirect: boolean }
   | { isPresent: false; status: number }
 
 /**
- * One configured registry, over HTTPS with its certificate verified. The one place from which the proxy, the client
- * and the tracker talk to registries.
+ * One configured registry, over HTTPS with a verified certificate. The proxy, the client and the tracker talk to
+ * registries only through this.
  */
 export interface RegistryClient {
   readonly host: RegistryHost
   readonly kind: 'token' | 'introspect' | 'none'
   readonly config: RegistryConfig
-  /** For what this process asks for itself, without bodies. Keep-alive pool of the origin; never follows redirects. */
+  /** For this process's own requests, without bodies. A keep-alive pool that never follows redirects. */
   readonly dispatcher: Dispatcher
   /**
-   * For requests of others, passed on as they are: they cannot take this process's own connections, nor each other's.
-   * Requests with a body have a connection of their own, which ends with the answer: a registry that does not read
-   * a body would take it for the next caller's request (RFC 9112 §11.2).
+   * For requests of others, passed on unchanged. They cannot take this process's own connections, or each other's. A
+   * request with a body has its own connection, which ends with the answer: a registry that does not read a body would
+   * take it for the next caller's request (RFC 9112 §11.2).
    */
   readonly passThrough: Dispatcher
   /**
-   * For following a blob's redirect, once `isRedirectPermitted(url, config)` said yes: refuses names that resolve to
-   * forbidden addresses (RedirectRefusedError), verifies certificates, follows no further redirect by itself.
+   * For following a blob's redirect after `isRedirectPermitted(url, config)` returned true. Refuses names that resolve to
+   * forbidden addresses (RedirectRefusedError), verifies certificates, and follows no further redirect.
    */
   readonly redirectDispatcher: Dispatcher
   /**
-   * On connections that are for this alone.
-   * @throws RegistryUnreachableError when there is no answer within `headPatienceMs`, all waiting included
+   * Uses connections of its own.
+   * @throws RegistryUnreachableError if there is no answer within `headPatienceMs`, including all waiting
    */
   headBlob(request: BlobHeadRequest): Promise<BlobHead>
   close(): Promise<void>
@@ -68,27 +68,27 @@ export interface BlobHeadRequest {
 
 export type RegistryClients = ReadonlyMap<RegistryHost, RegistryClient>
 
-/** Connections to one registry for leases, and as many for what is passed on: Docker opens 3 per pull. */
+/** Connections to one registry for leases, and as many for forwarded requests: Docker opens 3 per pull. */
 export const REGISTRY_CONNECTIONS_MAX = 64
-/** Connections to one registry for HEAD requests: at 50 ms an answer 1,280 a second. */
+/** Connections to one registry for HEAD requests: 1,280 requests a second if an answer takes 50 ms. */
 export const HEAD_CONNECTIONS_MAX = 64
 /** Connections to one registry for requests with a body: `docker push` has five at a time. */
 export const UPLOAD_CONNECTIONS_MAX = 32
-/** Connections to the storage hosts that a registry redirects to, all together: it is one, as a rule. */
+/** Connections to all storage hosts that a registry redirects to; usually there is one. */
 export const REDIRECT_CONNECTIONS_MAX = 32
 /** From the first packet of a connection to the end of its TLS handshake. */
 const CONNECT_PATIENCE_MS = 10_000
-/** A pull waits for this answer, at the proxy and at the tracker; the wait for a connection is part of it. */
+/** A pull waits for this answer, at the proxy and at the tracker. Includes the wait for a connection. */
 const HEAD_PATIENCE_MS = 10_000
-/** How long a HEAD request waits for a connection. Longer than that the registry can be asked otherwise. */
+/** How long a HEAD request waits for a connection. After that the registry is asked in another way. */
 const HEAD_WAIT_MS = 2_000
 /** How long a registry, or the sender of a body, may be silent while others wait for its connection. */
 const SILENT_MS_MAX = 10_000
-/** How long any other request waits for a connection: longer than it takes to end the transfers that stand still. */
+/** How long any other request waits for a connection: longer than it takes to end stalled transfers. */
 const CONNECTION_WAIT_MS = 15_000
-/** Long, because the same pool carries pushes: a registry may copy and hash a whole blob before it answers. */
+/** Long, because the pool is also used for pushes: a registry may copy and hash a whole blob before it answers. */
 const HEADERS_PATIENCE_MS = 300_000
-/** A registry that sends nothing for so long in the middle of a body is given up. */
+/** A transfer ends if the registry sends nothing for this long in the middle of a body. */
 const BODY_IDLE_MS = 60_000
 /** Shorter than the idle time of common load balancers (60 s). */
 const KEEP_ALIVE_MS = 30_000
@@ -96,13 +96,13 @@ const KEEP_ALIVE_MS = 30_000
 /** For tests and for callers with less patience; milliseconds. */
 export interface RegistryPatience {
   headPatienceMs?: number
-  /** Of the registry's name; the system's own unless given. */
+  /** Resolves the registry's name; default: the system's resolver. */
   lookup?: LookupFunction
 }
 
 /**
- * Opens a client for every configured registry; connections are made when they are needed.
- * @throws RegistryFileError when a `caFile` cannot be read, AuthorityBundleError when it holds no certificates
+ * Opens a client for every configured registry; it connects when needed.
+ * @throws RegistryFileError if a `caFile` cannot be read, AuthorityBundleError if it has no certificates
  */
 export function openRegistries(configs: RegistryConfig[], patience: RegistryPatience = {}): RegistryClients {
   const shared = configs.some((config) => config.caFile === undefined) ? trustingContext() : undefined
@@ -129,7 +129,7 @@ class HttpsRegistry implements RegistryClient {
   constructor(config: RegistryConfig, tls: object, { headPatienceMs, lookup }: RegistryPatience) {
     this.config = config
     this.#headPatienceMs = headPatienceMs ?? HEAD_PATIENCE_MS
-    // Said, because Node lets an environment variable change the default.
+    // Explicit, because an environment variable may change Node's default.
     const verified = { ...tls, rejectUnauthorized: true, timeout: CONNECT_PATIENCE_MS }
     const bounds = {
       headersTimeout: HEADERS_PATIENCE_MS,
@@ -180,7 +180,7 @@ class HttpsRegistry implements RegistryClient {
       return await orAborted(this.#askHead(request, end.signal), end.signal)
     } catch (cause) {
       request.signal?.throwIfAborted()
-      // Without any connection, those who hold the places wait for the registry themselves: it was asked.
+      // If there is no connection at all, the holders of the places wait for the registry too: it was asked.
       const wasAsked = !(cause instanceof RegistryBusyError) || this.#heads.stats.connected === 0
       throw new RegistryUnreachableError(`no answer from the registry ${this.host}`, { cause, wasAsked })
     } finally {
@@ -192,7 +192,7 @@ class HttpsRegistry implements RegistryClient {
   async #askHead(request: BlobHeadRequest, signal: AbortSignal): Promise<BlobHead> {
     const answer = await this.#headDispatcher.request({
       method: 'HEAD',
-      // undici closes the connection after a HEAD unless told otherwise; that would be a TLS handshake per blob.
+      // By default undici closes the connection after a HEAD, which would cost a TLS handshake per blob.
       reset: false,
       path: `/v2/${request.repository}/blobs/${request.digest}`,
       headers: request.authorization === undefined ? {} : { authorization: request.authorization },
@@ -207,22 +207,22 @@ class HttpsRegistry implements RegistryClient {
   }
 }
 
-/** undici heeds a signal only once the request has a connection. */
+/** undici obeys a signal only once the request has a connection. */
 function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
     work.then(resolve, reject)
-    // After what undici, or the wait for a connection, has to say itself.
+    // Later, so that an error of undici or of the wait for a connection comes first.
     signal.addEventListener('abort', () => setImmediate(() => reject(signal.reason)), { once: true })
   })
 }
 
-/** Of requests with a body, each has a connection of its own. */
+/** Gives each request with a body its own connection. */
 function withBodiesApart(uploads: Dispatcher): Dispatcher.DispatcherComposeInterceptor {
   return (dispatch) => (options, handler) =>
     options.body == null ? dispatch(options, handler) : uploads.dispatch({ ...options, reset: true }, handler)
 }
 
-/** OCI distribution-spec, "Checking if content exists in the registry": 200 with Content-Length, else absent. */
+/** 200 with Content-Length, else absent (OCI distribution-spec, "Checking if content exists in the registry"). */
 function blobHeadFrom({
   statusCode,
   headers,

@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { ShoalError } from './errors.ts'
 import { registryHostSchema } from './tracker-api.ts'
 
-/** A file that a registry's configuration names cannot be used: stop the program and print the hint. */
+/** A file of a registry's configuration cannot be used: stop the program and print the hint. */
 export class RegistryFileError extends ShoalError {
   readonly code = 'REGISTRY_FILE'
 }
@@ -15,41 +15,41 @@ export const REGISTRIES_MAX = 64
 
 const filePath = z.string().min(1).max(4096)
 
-/** One configured registry. Hosts that are not configured are tunnelled untouched. */
+/** One configured registry. Connections to other hosts are tunnelled unchanged. */
 export const registryConfig = z.strictObject({
   host: registryHostSchema.describe('The registry as in image names: host or host:port.'),
   kind: z
     .enum(['token', 'introspect', 'none'])
     .default('token')
     .describe(
-      'How callers authenticate: `token`, signed tokens (JWT); `introspect`, opaque tokens or passwords, which the tracker checks with the registry; `none`, not at all.',
+      'How callers authenticate. `token`: with signed tokens (JWT). `introspect`: with opaque tokens or passwords, which the tracker checks at the registry. `none`: not at all.',
     ),
   caFile: filePath
     .optional()
-    .describe("PEM certificates that are trusted for this registry besides the system's."),
+    .describe("PEM certificates to trust for this registry, in addition to the system's."),
   tokenKeysFile: filePath
     .optional()
     .describe(
-      "The token server's public keys: a JWKS (JSON), or the PEM bundle that the registry itself is given. No other key counts then; with `issuer` and `audience` beside it the tracker asks the registry about no token.",
+      "The token server's public keys: a JWKS (JSON), or the PEM bundle that the registry itself uses. Shoal then trusts no other key. If `issuer` and `audience` are set too, the tracker never asks the registry about a token.",
     ),
-  issuer: z.string().min(1).max(1024).optional().describe('Only tokens with this `iss` count.'),
-  audience: z.string().min(1).max(1024).optional().describe('Only tokens with this `aud` count.'),
+  issuer: z.string().min(1).max(1024).optional().describe('Accept only tokens with this `iss`.'),
+  audience: z.string().min(1).max(1024).optional().describe('Accept only tokens with this `aud`.'),
   permitPrivateRedirects: z
     .boolean()
     .default(false)
-    .describe('Blob redirects may lead to loopback, link-local and metadata addresses.'),
+    .describe('Permit blob redirects to loopback, link-local and metadata addresses.'),
 })
 
 export type RegistryConfig = z.output<typeof registryConfig>
 
-/** The config key `registries`: an array; as flag or environment variable JSON, or hosts separated by commas. */
+/** The config key `registries`: an array. As flag or environment variable: JSON, or hosts separated by commas. */
 export const registriesConfig = z.preprocess(
   (value) => (typeof value === 'string' ? registriesFromText(value) : value),
   z.array(registryConfig).max(REGISTRIES_MAX).refine(haveDistinctHosts, 'a registry is configured twice'),
 )
 
 function registriesFromText(text: string): unknown {
-  // `[::1]:5000` is a host; JSON goes on with an object or ends.
+  // `[::1]:5000` is a host; in JSON an object or the end follows the bracket.
   if (!/^\s*\[\s*[{\]]/.test(text)) {
     return text.split(',').flatMap((host) => (host.trim() === '' ? [] : [{ host: host.trim() }]))
   }
@@ -64,7 +64,7 @@ function haveDistinctHosts(configs: RegistryConfig[]): boolean {
   return new Set(configs.map((config) => config.host)).size === configs.length
 }
 
-/** @throws RegistryFileError when the file cannot be read, is empty or is larger than REGISTRY_FILE_BYTES_MAX */
+/** @throws RegistryFileError if the file cannot be read, is empty or is larger than REGISTRY_FILE_BYTES_MAX */
 export function readRegistryFile(path: string, name: 'caFile' | 'tokenKeysFile'): string {
   let text: string
   try {
@@ -77,7 +77,7 @@ export function readRegistryFile(path: string, name: 'caFile' | 'tokenKeysFile')
   }
   if (text.trim() === '' || text.length > REGISTRY_FILE_BYTES_MAX) {
     throw new RegistryFileError(`${name} is empty or too large: ${path}`, {
-      hint: 'It must hold PEM certificates (or, for tokenKeysFile, a JWKS).',
+      hint: 'It must contain PEM certificates (or, for tokenKeysFile, a JWKS).',
     })
   }
   return text

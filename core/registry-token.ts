@@ -14,13 +14,13 @@ import {
 
 /**
  * Registry tokens (Distribution's "Token Authentication Specification"; JWS compact form, RFC 7515 §7.1).
- * Reading one proves nothing: its signature is checked with a key that is trusted otherwise (token-keys.ts), or
- * its holder proves that there is one (token-proof/).
+ * Reading one proves nothing. Its signature is checked with a key that is trusted for other reasons (token-keys.ts), or
+ * its holder proves that the signature exists (token-proof/).
  */
 
 export type RegistryTokenErrorCode = 'TOKEN_MALFORMED' | 'TOKEN_ALGORITHM' | 'TOKEN_CRITICAL_HEADER'
 
-/** The text is not a registry token that Shoal reads: refuse whoever presents it, or ask the registry instead. */
+/** The text is not a registry token that Shoal reads: refuse the caller, or ask the registry instead. */
 export class RegistryTokenError extends ShoalError {
   readonly code: RegistryTokenErrorCode
 
@@ -30,7 +30,7 @@ export class RegistryTokenError extends ShoalError {
   }
 }
 
-/** Bound of a token: what one request header can carry. */
+/** Bound of a token: it must fit one request header. */
 export const TOKEN_CHARS_MAX = 32 * 1024
 /** Nesting of a token's header and payload: `access` needs 3, and some token servers write structured claims. */
 export const TOKEN_DEPTH_MAX = 16
@@ -39,7 +39,7 @@ const X5C_CERTIFICATES_MAX = 8
 const X5C_CHARS_MAX = 16 * 1024
 /** Bound of `access` entries and of actions in one: a pull needs one entry. */
 export const TOKEN_ACCESS_MAX = 256
-/** Distribution knows pull, push, delete and *. */
+/** Distribution has pull, push, delete and *. */
 const TOKEN_ACTIONS_MAX = 32
 /** A token is for one service, rarely for several. */
 const TOKEN_AUDIENCES_MAX = 16
@@ -52,11 +52,11 @@ export interface TokenAccess {
   actions: string[]
 }
 
-/** A token without its signature: all that a peer is ever shown. */
+/** A token without its signature; peers never see more. */
 export interface SignedClaims {
-  /** `header.payload`, as it was signed. */
+  /** `header.payload`, the signed text. */
   signingInput: string
-  /** SHA-256 of the signing input: 64 hex digits, as pull certificates name it. */
+  /** SHA-256 of the signing input: 64 hex digits, as in pull certificates. */
   hash: string
   algorithm: TokenAlgorithm
   issuer: string
@@ -66,11 +66,11 @@ export interface SignedClaims {
   notBeforeSeconds?: number
   expiresAtSeconds?: number
   access: TokenAccess[]
-  /** Of peer tokens: SHA-256 (64 hex digits) of the SubjectPublicKeyInfo of the only key that may present it. */
+  /** For peer tokens: SHA-256 (64 hex digits) of the SubjectPublicKeyInfo of the only key that may present it. */
   boundKey?: string
-  /** The key that the token brings along (`x5c`, else `jwk`), in canonical form. It vouches for nothing. */
+  /** The token's embedded key (`x5c`, else `jwk`) in canonical form. It proves nothing. */
   embeddedKey?: JsonWebKey
-  /** `kid`; only of use when no key is embedded. */
+  /** `kid`; needed only if no key is embedded. */
   keyId?: string
 }
 
@@ -84,8 +84,8 @@ const optionalText = z.string().max(4096).nullish()
 const headerText = z.string().max(JWK_TEXT_CHARS_MAX)
 
 /**
- * Every parameter that RFC 7515 §4.1 registers, typed and bounded. Others must be ignored (§4), so they are left behind
- * here: nothing untyped goes on. `jwk` is checked as it is read (`canonicalKey`).
+ * Every parameter that RFC 7515 §4.1 registers, typed and bounded. Others must be ignored (§4), so they are dropped here:
+ * nothing untyped passes. `jwk` is checked when it is read (`canonicalKey`).
  */
 const headerSchema = z.object({
   alg: headerText,
@@ -115,7 +115,7 @@ const payloadSchema = z.object({
   nbf: seconds.nullish(),
   exp: seconds.nullish(),
   access: z.array(accessSchema).max(TOKEN_ACCESS_MAX).nullish(),
-  /** RFC 7800 §3.1. What registries may have there is none of Shoal's business. */
+  /** RFC 7800 §3.1. Shoal ignores other members that registries may put there. */
   cnf: z
     .object({ 'spki-sha256': z.string().max(64) })
     .optional()
@@ -133,7 +133,7 @@ export function parseRegistryToken(jwt: string): RegistryToken {
 }
 
 /**
- * Reads `header.payload`, which is what a peer presents beside its proof.
+ * Reads `header.payload`, which a peer presents with its proof.
  * @throws RegistryTokenError
  */
 export function parseSigningInput(signingInput: string): SignedClaims {
@@ -158,7 +158,7 @@ export function parseSigningInput(signingInput: string): SignedClaims {
   }
 }
 
-/** SHA-256 (64 hex digits) of a signing input, of whatever text it is: cheap, so it is compared before any is parsed. */
+/** SHA-256 (64 hex digits) of a signing input, whatever text it is. Cheap, so it is compared before any text is parsed. */
 export function signingInputHash(signingInput: string): string {
   return createHash('sha256').update(signingInput).digest('hex')
 }
@@ -168,7 +168,7 @@ function parseHeader(text: string): Header {
   if (!isTokenAlgorithm(alg)) {
     throw new RegistryTokenError('TOKEN_ALGORITHM', `tokens signed with ${alg.slice(0, 20)} are refused`)
   }
-  // RFC 7515 §4.1.11: whoever does not understand a critical header must refuse the token.
+  // A recipient that does not understand a critical header must refuse the token (RFC 7515 §4.1.11).
   if (header.crit !== undefined)
     throw new RegistryTokenError('TOKEN_CRITICAL_HEADER', 'the token has a crit header')
   return { alg, ...header }
@@ -178,18 +178,18 @@ function embeddedKeyOf(header: Header): JsonWebKey | undefined {
   const fromChain = header.x5c === undefined ? undefined : keyOfCertificate(header.x5c[0]!)
   if (header.jwk === undefined) return fromChain
   const fromJwk = canonicalKey(header.jwk)
-  if (fromJwk === undefined) throw malformed('the embedded key is none that tokens are signed with')
-  // Two different keys would let the registry and us each pick another one.
+  if (fromJwk === undefined) throw malformed('the embedded key is of a kind that signs no tokens')
+  // With two different keys the registry and Shoal could each pick another one.
   if (fromChain !== undefined && !isSameKey(fromChain, fromJwk)) {
     throw malformed('x5c and jwk name different keys')
   }
   return fromJwk
 }
 
-/** RFC 7515 §4.1.6: standard base64 of DER; the first certificate holds the key that signed. */
+/** Standard base64 of DER; the first certificate has the signing key (RFC 7515 §4.1.6). */
 function keyOfCertificate(base64: string): JsonWebKey {
   const key = canonicalKey(exportedKeyOf(base64))
-  if (key === undefined) throw malformed('the key of x5c is none that tokens are signed with')
+  if (key === undefined) throw malformed('the key of x5c is of a kind that signs no tokens')
   return key
 }
 
@@ -206,7 +206,7 @@ function jsonOf(part: string): unknown {
     const text = new TextDecoder('utf-8', { fatal: true }).decode(bytesOf(part))
     return parseBoundedJson(text, { charsMax: TOKEN_CHARS_MAX, depthMax: TOKEN_DEPTH_MAX })
   } catch {
-    // No cause: it would quote the token into logs.
+    // Omit the cause: it would quote the token in logs.
     throw malformed('not JSON in base64url')
   }
 }
@@ -217,7 +217,7 @@ function shaped<Schema extends z.ZodType>(schema: Schema, value: unknown): z.out
   return result.data
 }
 
-/** Base64url without padding, and only the one way of writing the same bytes. */
+/** Base64url without padding, in the only canonical form of these bytes. */
 function bytesOf(part: string): Buffer {
   const bytes = Buffer.from(part, 'base64url')
   if (part === '' || bytes.toString('base64url') !== part) throw malformed('not base64url')
@@ -228,7 +228,7 @@ function malformed(message: string, cause?: unknown): RegistryTokenError {
   return new RegistryTokenError('TOKEN_MALFORMED', message, cause === undefined ? {} : { cause })
 }
 
-/** Whether the token grants `pull` on the repository, as Distribution reads it: `*` stands for every action. */
+/** Whether the token grants `pull` on the repository. As in Distribution, `*` stands for every action. */
 export function grantsPull(token: Pick<SignedClaims, 'access'>, repository: string): boolean {
   return token.access.some(
     ({ type, name, actions }) =>
@@ -236,7 +236,7 @@ export function grantsPull(token: Pick<SignedClaims, 'access'>, repository: stri
   )
 }
 
-/** Whether the token is valid at `atSeconds`. One that never ends is never valid, as with Distribution. */
+/** Whether the token is valid at `atSeconds`. As in Distribution, a token without an end is never valid. */
 export function isValidAt(
   token: Pick<SignedClaims, 'notBeforeSeconds' | 'expiresAtSeconds'>,
   atSeconds: number,
@@ -246,11 +246,11 @@ export function isValidAt(
   return token.notBeforeSeconds === undefined || atSeconds >= token.notBeforeSeconds - skewSeconds
 }
 
-/** Whether `jwk` made the token's signature; false when the key does not fit the token's algorithm. */
+/** Whether `jwk` made the token's signature; false if the key does not fit the token's algorithm. */
 export function isSignedBy(token: RegistryToken, jwk: JsonWebKey): boolean {
   const key = publicKeyFor(token.algorithm, jwk)
   if (key === undefined) return false
-  // RFC 7518 §3.4: ECDSA signatures are r and s side by side, not DER. Ignored by the other algorithms.
+  // ECDSA signatures are r and s side by side, not DER (RFC 7518 §3.4). Other algorithms ignore this.
   const options = { key, dsaEncoding: 'ieee-p1363' } as const
   return verify(hashOf(token.algorithm) ?? null, Buffer.from(token.signingInput), options, token.signature)
 }

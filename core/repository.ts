@@ -39,7 +39,7 @@ export function parseRegistryHost(text: string): RegistryHost {
   return (port === undefined || Number(port) === 443 ? host : `${host}:${Number(port)}`) as RegistryHost
 }
 
-/** Host and port to connect to. IPv6 addresses come without their brackets. */
+/** Host and port to connect to, with IPv6 addresses without their brackets. */
 export function registryAddress(registry: RegistryHost): { host: string; port: number } {
   const [, ipv6, name, port] = /^(?:\[(.*)\]|([^:]*))(?::(\d+))?$/.exec(registry)!
   return { host: ipv6 ?? name!, port: Number(port ?? 443) }

@@ -12,8 +12,8 @@ interface Answer {
 }
 
 /**
- * What registries answer to whoever brings no credential. A registry, or an ingress before it, may send everybody to a
- * login page or a moved host, so a redirect shows that a caller may have a blob only where a stranger is refused.
+ * Remembers what registries answer to a request without a credential. A registry, or an ingress before it, may redirect
+ * everybody to a login page or a new host. So a redirect shows that a caller may have a blob only if a stranger is refused.
  */
 export class Strangers {
   readonly #answers = new BoundedMap<string, Answer>(STRANGERS_MAX)
@@ -23,7 +23,7 @@ export class Strangers {
     this.#nowMs = nowMs
   }
 
-  /** Whether a stranger gets 401 or 403 for the blob. Asks once for all who want to know; never rejects. */
+  /** Whether a stranger gets 401 or 403 for the blob. Concurrent callers share one request. Never rejects. */
   areRefused(
     registry: RegistryClient,
     blob: Pick<BlobHeadRequest, 'repository' | 'digest'>,

@@ -8,15 +8,15 @@ import { certificatesOf } from './trusted-authorities.ts'
 /** A public key of a token server, from configuration. */
 export interface ConfiguredKey {
   jwk: JsonWebKey
-  /** What a token's `kid` may call it: its JWKS name, its RFC 7638 thumbprint, Distribution's fingerprint. */
+  /** Names for it in a token's `kid`: its JWKS name, its RFC 7638 thumbprint, Distribution's fingerprint. */
   keyIds: ReadonlySet<string>
 }
 
 /** Bound of keys per file. */
 export const CONFIGURED_KEYS_MAX = 64
-/** Of a JWKS: 64 keys, each with a chain of certificates. */
+/** Length of a JWKS: 64 keys, each with a chain of certificates. */
 const JWKS_CHARS_MAX = 4 * 1024 * 1024
-/** Of the set, its list, a key and what the key may hold. */
+/** Nesting of the set, its list, a key and the key's members. */
 const JWKS_DEPTH_MAX = 8
 
 const jwksSchema = z.object({ keys: z.array(z.unknown()).min(1).max(CONFIGURED_KEYS_MAX) })
@@ -24,15 +24,15 @@ const namedSchema = z.object({ kid: z.string().max(JWK_TEXT_CHARS_MAX).optional(
 
 /**
  * The keys of a `tokenKeysFile`: a JWKS (RFC 7517 §5), or PEM certificates as in Distribution's `rootcertbundle`.
- * A certificate stands for its own key only: what it may have signed is not trusted through it. Keys that no token is
- * verified with are left out (RFC 7517 §5): other types, RSA keys of other lengths or exponents.
+ * A certificate stands only for its own key; certificates that it signed are not trusted. Keys that cannot verify tokens
+ * are ignored (RFC 7517 §5): other types, and RSA keys of other lengths or exponents.
  * @throws RegistryFileError, AuthorityBundleError
  */
 export function readTokenKeys(path: string): ConfiguredKey[] {
   const text = readRegistryFile(path, 'tokenKeysFile')
   const keys = text.trimStart().startsWith('{') ? keysFromJwks(text, path) : keysFromBundle(text)
   if (keys.length > 0) return keys
-  throw new RegistryFileError(`tokenKeysFile has no key that tokens can be verified with: ${path}`, {
+  throw new RegistryFileError(`tokenKeysFile has no key that can verify tokens: ${path}`, {
     hint: 'RSA keys of 2048 to 4096 bits with the exponent 65537, EC keys (P-256, P-384, P-521) or Ed25519 keys.',
   })
 }
@@ -52,7 +52,7 @@ function exportedJwk(key: KeyObject): JsonWebKey | undefined {
   }
 }
 
-/** @returns one key, or none for what no token is verified with */
+/** @returns one key, or none for a key that cannot verify tokens */
 function configuredKey(key: unknown, name?: string): ConfiguredKey[] {
   const jwk = canonicalKey(key)
   if (jwk === undefined) return []

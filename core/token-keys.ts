@@ -7,7 +7,7 @@ import { canonicalKey, isSameKey, publicKeyFor } from './token-algorithms.ts'
 import { type ConfiguredKey, readTokenKeys } from './token-key-bundle.ts'
 import type { TokenKey } from './tracker-api.ts'
 
-/** Bound of keys that are vouched for: as many as a tracker's answer carries. */
+/** Bound of keys that the tracker vouches for: as many as its answer has. */
 export const TOKEN_KEYS_MAX = 64
 
 export interface TokenKeysOptions {
@@ -18,21 +18,21 @@ export interface TokenKeysOptions {
 
 export interface TrustedKey {
   jwk: JsonWebKey
-  /** Configured with its issuer and audience: its signature is enough. Under any other key it is not (tracker/pull/). */
+  /** The key is configured with its issuer and audience: its signature is enough. For other keys see tracker/pull/. */
   isConfigured: boolean
 }
 
 /**
- * The public keys that registry tokens are verified with. Invariant: a key gets in by configuration or by the tracker's
- * word (the tracker's own: by its probe), never because a token embeds it; always for one registry, issuer and audience;
- * and where a registry's keys are configured, no other key gets in.
+ * The public keys that verify registry tokens. Invariant: a key enters by configuration or because the tracker vouches for
+ * it (in the tracker: by its probe), never because a token embeds it. It is always for one registry, issuer and audience.
+ * If a registry's keys are configured, no other key enters.
  */
 export class TokenKeys {
   readonly #configs: ReadonlyMap<RegistryHost, RegistryConfig>
   readonly #configured = new Map<RegistryHost, ConfiguredKey[]>()
   #vouched: readonly TokenKey[] = []
 
-  /** @throws RegistryFileError, AuthorityBundleError when a `tokenKeysFile` cannot be used */
+  /** @throws RegistryFileError, AuthorityBundleError if a `tokenKeysFile` cannot be used */
   constructor(options: TokenKeysOptions) {
     const configs = options.configs ?? [...options.registries.values()].map(({ config }) => config)
     this.#configs = new Map(configs.map((config) => [config.host, config]))
@@ -46,11 +46,11 @@ export class TokenKeys {
     return this.find(registry, token)?.jwk
   }
 
-  /** As `keyFor`: the key equal to the token's embedded one, else the one that its `kid` names, else the only one. */
+  /** Like `keyFor`: the key equal to the token's embedded one, else the one that its `kid` names, else the only one. */
   find(registry: RegistryHost, token: SignedClaims): TrustedKey | undefined {
     const config = this.#configs.get(registry)
     if (config === undefined) return undefined
-    // A registry of kind `introspect` signs nothing: the tracker does, in its own name.
+    // A registry of kind `introspect` signs nothing; the tracker signs in its own name.
     if (config.kind !== 'introspect') {
       if (!isForRegistry(config, token)) return undefined
       const configured = isPinned(config) ? this.#configured.get(registry) : undefined
@@ -62,8 +62,8 @@ export class TokenKeys {
   }
 
   /**
-   * A key that the tracker may ask the registry about: the embedded one; where keys are configured without issuer or
-   * audience, the one of those that the token refers to.
+   * The key that the tracker may ask the registry about: the embedded one or, if keys are configured without issuer or
+   * audience, the configured one that the token refers to.
    */
   candidateFor(registry: RegistryHost, token: SignedClaims): JsonWebKey | undefined {
     const config = this.#configs.get(registry)
@@ -73,7 +73,7 @@ export class TokenKeys {
     return isPinned(config) ? undefined : referredTo(configured, token)
   }
 
-  /** Replaces the keys that the tracker vouches for. Malformed ones, and others than the configured, are left out. */
+  /** Replaces the keys that the tracker vouches for. Skips malformed keys, and keys that configured ones exclude. */
   adopt(keys: readonly TokenKey[]): void {
     this.#vouched = keys.slice(0, TOKEN_KEYS_MAX).flatMap((key) => {
       const jwk = canonicalKey(key.jwk)
@@ -83,7 +83,7 @@ export class TokenKeys {
     })
   }
 
-  /** Configured keys with their issuer and audience, then those that are vouched for. */
+  /** Configured keys with their issuer and audience, then those that the tracker vouches for. */
   all(): TokenKey[] {
     const pinned = [...this.#configs.values()].flatMap(({ host, issuer, audience }) =>
       issuer === undefined || audience === undefined
@@ -112,7 +112,7 @@ export class TokenKeys {
   }
 }
 
-/** The key as it is vouched for. `kid` goes along when the token embeds no key, so that others find the key by it. */
+/** The entry by which the tracker vouches for the key. Has the `kid` if the token embeds no key, so that others find it. */
 export function tokenKeyOf(registry: RegistryHost, token: SignedClaims, jwk: JsonWebKey): TokenKey {
   const kid = token.embeddedKey === undefined && token.keyId !== undefined ? { kid: token.keyId } : {}
   const audience = audienceTextOf(token.audience)
@@ -141,8 +141,8 @@ function isNamedBy({ jwk, keyIds }: ConfiguredKey, { embeddedKey, keyId }: Signe
 }
 
 /**
- * Trust is for the exact set of audiences: that a registry accepted a token for {a, b} does not say that it would
- * accept one for {b}. One audience is written as it is, several as a JSON array.
+ * Trust is for the exact set of audiences: a registry that accepted a token for {a, b} need not accept one for {b}. One
+ * audience is written as it is, several as a JSON array.
  */
 function audienceTextOf(audience: readonly string[]): string {
   const [only] = audience

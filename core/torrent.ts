@@ -7,21 +7,21 @@ import { type InfoHash, pieceLayout } from './metainfo.ts'
 /** Bytes of SHA-1 per piece in a v1 torrent (BEP 3). */
 export const PIECE_SHA1_BYTES = 20
 
-/** What a stock client must know of a blob. */
+/** A blob's facts for a stock client. */
 export interface StockTorrent {
   digest: Digest
   /** Length of the blob in bytes. */
   bytes: number
   /** SHA-1 of every piece, 20 bytes each. */
   piecesSha1: Buffer
-  /** The certificate (PEM) of the cluster's authority: peers of other authorities are strangers to the torrent. */
+  /** The certificate (PEM) of the cluster's authority: the torrent excludes peers of other authorities. */
   authorityPem: string
 }
 
 /**
- * The blob as a single-file v1 info dictionary: BEP 3, private (BEP 27), and `ssl-cert` as libtorrent's SSL torrents
- * have it. Certificates of its peers name the torrent's `name`, the digest in hex, or `*`.
- * @throws InvalidInputError when there is not one SHA-1 for each piece
+ * The blob as a single-file v1 info dictionary: BEP 3, private (BEP 27), and with `ssl-cert` as in libtorrent's SSL
+ * torrents. Certificates of its peers name the torrent's `name`, the digest in hex, or `*`.
+ * @throws InvalidInputError unless there is one SHA-1 for each piece
  */
 function infoDictionary({ digest, bytes, piecesSha1, authorityPem }: StockTorrent): Encodable {
   const { pieceBytes, pieceCount } = pieceLayout(bytes)
@@ -45,7 +45,7 @@ export function infoHashOf(torrent: StockTorrent): InfoHash {
     .digest('hex') as InfoHash
 }
 
-/** The .torrent file. @param announceUrl absolute, of the tracker's announce route for this swarm */
+/** The .torrent file. @param announceUrl the absolute URL of the tracker's announce route for this swarm */
 export function torrentFile(torrent: StockTorrent, announceUrl: string): Buffer {
   return encodeBencode({ announce: announceUrl, info: infoDictionary(torrent) })
 }

@@ -6,20 +6,20 @@ import { BLOB_BYTES_MAX, isClusterId, isInfoHash, isNodeId, isSwarmId, PIECE_HAS
 import { isRepository, parseRegistryHost, type RegistryHost } from './repository.ts'
 
 /**
- * The tracker's API: one schema per message, used by both sides. JSON over HTTPS. Binary values are
- * base64url, certificates PEM, times relative (`…InSeconds`, `…InMs`) wherever a clock of either side could be off.
- * Every call but the join runs over mutual TLS with the node certificate.
+ * The tracker's API: one schema per message, used by both sides. JSON over HTTPS. Binary values are base64url, and
+ * certificates are PEM. Times are relative (`…InSeconds`, `…InMs`) wherever a clock of either side could be off.
+ * Every call except the join runs over mutual TLS with the node certificate.
  */
 
-/** Swarms that one heartbeat names, and so the bound of swarms that a node serves. */
+/** Bound of swarms in one heartbeat, and so of swarms that a node serves. */
 export const NODE_SWARMS_MAX = 10_000
 /** Swarms for which one heartbeat asks for peers. */
 export const WANTED_SWARMS_MAX = 256
 /** Peers reported in one heartbeat. */
 export const BAD_PEERS_MAX = 64
-/** Pieces named in one report of wrong hashes; one is enough to settle the matter. */
+/** Pieces named in one report of wrong hashes; one is enough for a verdict. */
 export const MISMATCH_PIECES_MAX = 64
-/** Of one call; who lacks more tells the first ones. */
+/** Bound of runs in one call; a node that lacks more sends the first ones. */
 export const AWAITED_RUNS_MAX = 64
 
 const binary = z.string().regex(/^[A-Za-z0-9_-]*$/, 'base64url expected')
@@ -56,7 +56,7 @@ export const joinResponse = z.object({
   /** Node certificate: 24 hours; renew at two thirds. */
   certificate: pem,
   validForSeconds: count,
-  /** Authorities that are trusted in this cluster now: one, or two during a change. */
+  /** Authorities trusted in this cluster now: one, or two during a change. */
   authorities: z.array(pem).min(1).max(2),
 })
 
@@ -67,9 +67,9 @@ export const peerSchema = z.object({
   /** Source address of the peer's own connection to the tracker. */
   address: z.string().max(64),
   port: z.int().min(1).max(65535),
-  /** True when the peer holds the whole blob. */
+  /** Whether the peer has the whole blob. */
   isSeed: z.boolean(),
-  /** For stock clients: the alias that both handshakes and the SNI carry instead of the swarm's id. */
+  /** For stock clients: the alias in both handshakes and the SNI, instead of the swarm's id. */
   infoHash: z.string().refine(isInfoHash).optional(),
 })
 
@@ -100,8 +100,8 @@ export function hashBatchToJson(batch: HashBatch): z.input<typeof hashBatchSchem
 }
 
 /**
- * The right, and the duty, to fetch pieces [firstPiece, firstPiece + pieces) from the registry. It runs out
- * `expiresInMs` after the last publication under it, and another node then takes what is missing.
+ * The right and the duty to fetch pieces [firstPiece, firstPiece + pieces) from the registry. It expires `expiresInMs`
+ * after the last publication under it; then another node takes the missing pieces.
  */
 export const leaseSchema = z.object({
   lease: z.string().max(64),
@@ -119,7 +119,7 @@ export const tokenKeySchema = z.object({
   jwk: z.record(z.string(), z.unknown()),
 })
 
-/** What a cluster's members must trust; sent with every grant and heartbeat, so that a change reaches all. */
+/** Everything that a cluster's members must trust. Sent with every grant and heartbeat, so that a change reaches all. */
 export const clusterTrust = z.object({
   authorities: z.array(pem).min(1).max(2),
   /** Raw Ed25519 public keys that sign hash batches. */
@@ -127,7 +127,7 @@ export const clusterTrust = z.object({
   tokenKeys: z.array(tokenKeySchema).max(64),
 })
 
-/** How the pulling daemon authenticated towards the registry. Held in memory only, never stored, never logged. */
+/** The pulling daemon's credential for the registry. In memory only; never stored or logged. */
 export const credentialSchema = z.discriminatedUnion('scheme', [
   z.strictObject({
     scheme: z.literal('bearer'),
@@ -154,9 +154,9 @@ export const pullRequest = z.strictObject({
   credential: credentialSchema,
   /** The key made for this pull. */
   publicKey,
-  /** Where this node's peer listener is, at the source address of this connection. */
+  /** Port of this node's peer listener, at the source address of this connection. */
   listenPort: z.int().min(1).max(65535),
-  /** Blobs of the image. `isWanted`: asked for now, so an origin lease is of use; else planned from the manifest. */
+  /** Blobs of the image. `isWanted`: requested now, so an origin lease is useful; else planned from the manifest. */
   blobs: z
     .array(
       z.strictObject({
@@ -174,9 +174,9 @@ export const grantedSwarm = z.object({
   bytes: count,
   swarm: swarmIdSchema,
   epoch: count,
-  /** `cold`: hashes are missing. `claimed`: all there, not matched yet. `confirmed`: matched by two nodes. */
+  /** `cold`: hashes are missing. `claimed`: complete, but not matched yet. `confirmed`: matched by two nodes. */
   status: z.enum(['cold', 'claimed', 'confirmed']),
-  /** What the tracker has signed of this epoch, or [] when peers can be asked for it. */
+  /** Batches that the tracker has signed in this epoch, or [] if peers can deliver them. */
   batches: z.array(hashBatchSchema),
   peers: z.array(peerSchema),
   lease: leaseSchema.nullable(),
@@ -188,30 +188,30 @@ export const pullResponse = z.object({
   validForSeconds: count,
   trust: clusterTrust,
   swarms: z.array(grantedSwarm),
-  /** Blobs that are not granted, each with the code of the reason; ask the registry for them. */
+  /** Blobs without a grant, each with the code of the reason; ask the registry for them. */
   refused: z.array(z.object({ digest: digestSchema, code: z.string() })),
-  /** For registries of kind `introspect`: a token that the tracker minted for the proof towards peers. */
+  /** For registries of kind `introspect`: a token that the tracker minted for the proof to peers. */
   peerToken: z.string().nullable(),
 })
 
 // --- POST /v1/pulls/:id/renew ---------------------------------------------------------------------------------
 
-/** New certificate for the same key, grant time and blobs; only while the pull is incomplete. */
+/** A new certificate for the same key, grant time and blobs; only while the pull is incomplete. */
 export const renewRequest = z.strictObject({
-  /** The key that signed the pull's peer token is being withdrawn: a token of the next one is wanted. */
+  /** The key that signed the pull's peer token is being withdrawn: the node wants a token of the next key. */
   wantsPeerToken: z.boolean().default(false),
 })
 export const renewResponse = z.object({
   certificate: pem,
   validForSeconds: count,
   trust: clusterTrust,
-  /** The certificate is bound to it; null: to the token that it was bound to before. */
+  /** The certificate is bound to this token; null: to the same token as before. */
   peerToken: z.string().nullable().default(null),
 })
 
 // --- POST /v1/swarms/:id/hashes -------------------------------------------------------------------------------
 
-/** Publishes hashes of leased pieces and asks for more to do. With no hashes it only asks for a lease. */
+/** Publishes hashes of leased pieces and asks for more work. Without hashes it only asks for a lease. */
 export const hashesRequest = z.strictObject({
   pull: z.string().max(64),
   lease: z.string().max(64).nullable(),
@@ -219,42 +219,42 @@ export const hashesRequest = z.strictObject({
   firstPiece: count,
   /** 32 bytes a piece; may be empty. */
   hashes: binary.max(Math.ceil((BATCH_PIECES_MAX * PIECE_HASH_BYTES * 4) / 3)),
-  /** The lease is given up: its rest goes to another node at once. */
+  /** The node gives up the lease; its rest goes to another node at once. */
   isLeaseReleased: z.boolean(),
   wantsLease: z.boolean(),
-  /** The registry answered with the whole blob to a request for a part: only one node should read it, from the start. */
+  /** The registry answered a request for a part with the whole blob: only one node should read it, from the start. */
   isRangeIgnored: z.boolean().default(false),
-  /** The first missing piece from the consumer's position on: leases are handed out from there when they can be. */
+  /** The first missing piece from the reader's position on; leases start there if possible. */
   position: count,
   /**
-   * Missing pieces that nobody whom the asker knows has, told when no peer has sent a byte for a while: they may be leased
-   * again although their hashes are known.
+   * Missing pieces that no known peer has, sent if no peer has delivered a byte for a while. They may be leased again
+   * although their hashes are known.
    */
   awaited: z
     .array(z.strictObject({ firstPiece: count, pieces: count }))
     .max(AWAITED_RUNS_MAX)
     .default([]),
-  /** The signed batches from this piece on that the asker lacks are wanted; null: none. */
+  /** The asker wants signed batches from this piece on; null: none. */
   batchesFrom: count.nullable(),
 })
 export const hashesResponse = z.object({
   epoch: count,
   status: z.enum(['cold', 'claimed', 'confirmed']),
-  /** The published hashes, signed; and those asked for with `batchesFrom`. */
+  /** The published hashes, signed, and those requested with `batchesFrom`. */
   batches: z.array(hashBatchSchema),
   lease: leaseSchema.nullable(),
-  /** With no lease while pieces are missing, or while others fetch what was waited for in vain: when to ask again. */
+  /** When to ask again, if there is no lease while pieces are missing or others fetch the awaited pieces. */
   retryInMs: count.nullable(),
   peers: z.array(peerSchema),
 })
 
 // --- POST /v1/swarms/:id/complete, POST /v1/swarms/:id/mismatch -----------------------------------------------
 
-/** The node has the whole blob. `matched`: 'whole' when it compared the whole blob's SHA-256 with the digest. */
+/** The node has the whole blob. `matched`: 'whole' if it compared the whole blob's SHA-256 with the digest. */
 export const completeRequest = z.strictObject({
   epoch: count,
   matched: z.enum(['whole', 'pieces']),
-  /** SHA-1 of every piece (20 bytes each) for stock BitTorrent v1 clients, from the node that was asked for them. */
+  /** SHA-1 of every piece (20 bytes each) for stock BitTorrent v1 clients, if the tracker asked this node for them. */
   piecesSha1: binary.max(8 * 1024 * 1024).nullable(),
 })
 export const completeResponse = z.object({
@@ -265,7 +265,7 @@ export const completeResponse = z.object({
   wantsSha1: z.boolean(),
 })
 
-/** The whole blob failed its digest; after a fetch from the registry these pieces proved to differ from the claims. */
+/** The whole blob failed its digest, and a fetch from the registry showed that these pieces differ from the claims. */
 export const mismatchRequest = z.strictObject({
   epoch: count,
   pieces: z
@@ -279,22 +279,22 @@ export const mismatchResponse = z.object({ epoch: count })
 
 export const heartbeatRequest = z.strictObject({
   listenPort: z.int().min(1).max(65535),
-  /** True: `holds` is everything; what is not in it is gone. */
+  /** True: `holds` is complete; swarms that it does not name are gone. */
   isFullInventory: z.boolean(),
   /** Swarms that this node serves. */
   holds: z.array(z.strictObject({ swarm: swarmIdSchema, isSeed: z.boolean() })).max(NODE_SWARMS_MAX),
   dropped: z.array(swarmIdSchema).max(NODE_SWARMS_MAX),
-  /** Swarms for which fresh peers are wanted. */
+  /** Swarms for which the node wants fresh peers. */
   wantsPeers: z.array(swarmIdSchema).max(WANTED_SWARMS_MAX),
-  /** Peers that sent a piece which does not match its signed hash, since the last heartbeat. */
+  /** Peers that sent a piece with a wrong hash since the last heartbeat. */
   badPeers: z.array(z.strictObject({ swarm: swarmIdSchema, node: nodeIdSchema })).max(BAD_PEERS_MAX),
-  /** A key for a serve certificate, when one is wanted. */
+  /** A key for a serve certificate, if the node wants one. */
   servePublicKey: publicKey.nullable(),
   /** The newest revocation that this node knows. */
   revocationsVersion: count,
 })
 
-/** Nodes and pulls that are not to be served, and whose connections end at once. */
+/** Nodes and pulls that must not be served; their connections end at once. */
 export const revocationSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('node'), node: nodeIdSchema }),
   z.object({ kind: z.literal('pull'), pull: z.string().max(64) }),
@@ -309,12 +309,12 @@ export const instructionSchema = z.discriminatedUnion('kind', [
 
 export const heartbeatResponse = z.object({
   nextInMs: z.int().positive(),
-  /** The tracker has no inventory of this node (it restarted): send all of it now. */
+  /** The tracker has no inventory of this node (it restarted): send the full inventory now. */
   wantsFullInventory: z.boolean(),
   serveCertificate: z.object({ certificate: pem, validForSeconds: count }).nullable(),
   trust: clusterTrust,
   revocationsVersion: count,
-  /** What came after the asker's version; all that is in force when `isFullRevocations`. */
+  /** Revocations after the asker's version; all in force if `isFullRevocations`. */
   revocations: z.array(revocationSchema),
   isFullRevocations: z.boolean(),
   peers: z.array(z.object({ swarm: swarmIdSchema, peers: z.array(peerSchema) })),

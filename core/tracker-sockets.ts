@@ -1,4 +1,4 @@
-/** In a locked tracker's data folder: HTTP over a Unix socket. `POST /` with the unlock key as the body. */
+/** A Unix socket in a locked tracker's data folder. Takes `POST /` over HTTP with the unlock key as the body. */
 export const UNLOCK_SOCKET = 'unlock.sock'
-/** In a running tracker's data folder: the admin API (HTTP) over a Unix socket, for the tracker's user and root. */
+/** A Unix socket in a running tracker's data folder. Serves the admin API (HTTP) to the tracker's user and root. */
 export const ADMIN_SOCKET = 'admin.sock'

@@ -2,7 +2,7 @@ import { X509Certificate } from 'node:crypto'
 import { createSecureContext, getCACertificates, type SecureContext } from 'node:tls'
 import { ShoalError } from './errors.ts'
 
-/** A bundle of authorities holds something else than PEM certificates: stop the program. */
+/** A bundle of authorities does not contain PEM certificates: stop the program. */
 export class AuthorityBundleError extends ShoalError {
   readonly code = 'AUTHORITY_BUNDLE'
 }
@@ -10,9 +10,9 @@ export class AuthorityBundleError extends ShoalError {
 const PEM_CERTIFICATE = /-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g
 
 /**
- * The certificates of a PEM bundle, each checked to be one.
- * @param source where the bundle is from, for messages
- * @throws AuthorityBundleError when there is none, or one is malformed
+ * The certificates of a PEM bundle, each checked.
+ * @param source the bundle's origin, for messages
+ * @throws AuthorityBundleError if there is no certificate, or one is malformed
  */
 export function certificatesOf(bundlePem: string, source = 'the bundle'): X509Certificate[] {
   const certificates = bundlePem.match(PEM_CERTIFICATE) ?? []
@@ -31,8 +31,8 @@ export function certificatesOf(bundlePem: string, source = 'the bundle'): X509Ce
 }
 
 /**
- * Whom to trust for ordinary HTTPS: the system's store, what NODE_EXTRA_CA_CERTS names, and the configured bundle.
- * Node's own list stands in where the system has no store (a bare container image).
+ * The authorities to trust for ordinary HTTPS: the system's store, NODE_EXTRA_CA_CERTS, and the configured bundle. If the
+ * system has no store (a bare container image), Node's own list replaces it.
  * @returns PEM certificates, each once
  */
 export function trustedAuthorities(bundlePem?: string, source?: string): string[] {
@@ -42,19 +42,19 @@ export function trustedAuthorities(bundlePem?: string, source?: string): string[
     bundlePem === undefined
       ? []
       : certificatesOf(bundlePem, source).map((certificate) => certificate.toString())
-  // The system's store is read once per file and once per hash link: without this it is parsed several times over.
+  // Remove duplicates: the system's store is read by file and by hash link, and would be parsed several times.
   return [...new Set([...base, ...bundle].map((pem) => pem.trim()))]
 }
 
-/** A context for many connections: parsing the store takes some 20 ms, so it must not happen per connection. */
+/** A context for many connections: parsing the store takes about 20 ms, so it must not happen per connection. */
 export function trustingContext(bundlePem?: string, source?: string): SecureContext {
   return createSecureContext({ ca: trustedAuthorities(bundlePem, source), minVersion: 'TLSv1.2' })
 }
 
 /**
- * Why a connection failed, in words. Node's own advice for a certificate that does not verify is a flag of Node, and of
- * no use: the system's store is trusted already.
- * @param setting which names authorities besides the system's
+ * Why a connection failed, in words. For a certificate that does not verify, Node recommends one of its own flags. That is
+ * useless here, because the system's store is already trusted.
+ * @param setting the setting that names additional authorities
  */
 export function failureText({ message }: Error, setting: string): string {
   const [why, advice] = message.split('; if the root CA is installed locally')

@@ -2,12 +2,12 @@ import { createHash, type KeyObject, randomBytes, sign, X509Certificate } from '
 import { der, elementsOf, oid, TAG, time } from './der.ts'
 
 /**
- * Certificates (RFC 5280) written straight into DER and signed natively: the tracker's grants are a hot path, for which
- * the general library is too slow (350 a second), and a node would pay 13 MiB of memory for it. Tests read what is
- * written here with that library and with OpenSSL. Always ECDSA P-256 with SHA-256.
+ * Writes certificates (RFC 5280) directly as DER and signs them natively. The tracker's grants are a hot path, for which
+ * the general library is too slow (350 a second), and it would cost a node 13 MiB of memory. Tests read the result with
+ * that library and with OpenSSL. Always ECDSA P-256 with SHA-256.
  */
 
-/** What every certificate of one authority shares. */
+/** The parts that all certificates of one authority share. */
 export interface Issuer {
   key: KeyObject
   /** The authority's subject, as DER. */
@@ -40,9 +40,9 @@ const USAGE_OIDS = { serverAuth: oid('2b06010505070301'), clientAuth: oid('2b060
 const CRITICAL = der(TAG.boolean, Buffer.from([0xff]))
 const SERIAL_BYTES = 16
 
-/** basicConstraints with nothing inside: not an authority. */
+/** Empty basicConstraints: not an authority. */
 export const NOT_AN_AUTHORITY = extension(BASIC_CONSTRAINTS, der(TAG.sequence), { isCritical: true })
-/** basicConstraints of an authority below which there is none (path length 0). */
+/** basicConstraints of an authority that cannot have another below it (path length 0). */
 export const LAST_AUTHORITY = extension(
   BASIC_CONSTRAINTS,
   der(TAG.sequence, der(TAG.boolean, Buffer.from([0xff])), der(TAG.integer, Buffer.from([0]))),
@@ -70,12 +70,12 @@ export function writeCertificate(issuer: Pick<Issuer, 'key' | 'name'>, fields: C
     fields.spki,
     der(0xa3, der(TAG.sequence, ...fields.extensions)),
   )
-  // The key alone, which says DER: with options beside it Node takes half as long again to find out what it is given.
+  // Pass only the key object, which already implies DER: with options Node takes half as long again.
   const signature = sign('sha256', toBeSigned, issuer.key)
   return toPem(der(TAG.sequence, toBeSigned, ECDSA_WITH_SHA256, bitString(signature)))
 }
 
-/** Reads from an authority's certificate what those that it issues repeat. */
+/** Reads the parts of an authority's certificate that its issued certificates repeat. */
 export function issuerOf(certificatePem: string, key: KeyObject): Issuer {
   const certificate = elementsOf(new X509Certificate(certificatePem).raw)[0]!
   const fields = elementsOf(elementsOf(certificate.contents)[0]!.contents)
@@ -90,7 +90,7 @@ export function subjectKeyIdentifier(spki: Buffer): Buffer {
   return extension(SUBJECT_KEY_IDENTIFIER, der(TAG.octetString, keyIdentifierOf(spki)))
 }
 
-/** RFC 5280 §4.2.1.2, method 1: SHA-1 of the key's bits. */
+/** SHA-1 of the key's bits (RFC 5280 §4.2.1.2, method 1). */
 function keyIdentifierOf(spki: Buffer): Buffer {
   const publicKeyBits = elementsOf(elementsOf(spki)[0]!.contents)[1]!.contents.subarray(1)
   return createHash('sha1').update(publicKeyBits).digest()
@@ -110,7 +110,7 @@ export function extension(id: Buffer, value: Buffer, options: { isCritical?: boo
   return der(TAG.sequence, id, critical, der(TAG.octetString, value))
 }
 
-/** A distinguished name of one common name. */
+/** A distinguished name with one common name. */
 export function commonNameOf(text: string): Buffer {
   const attribute = der(TAG.sequence, COMMON_NAME, der(TAG.utf8String, Buffer.from(text)))
   return der(TAG.sequence, der(TAG.set, attribute))
@@ -120,14 +120,14 @@ function bitString(bytes: Buffer): Buffer {
   return der(TAG.bitString, Buffer.from([0]), bytes)
 }
 
-/** Positive, of fixed length, from the system's randomness (CA/Browser Forum Baseline Requirements §7.1). */
+/** A positive random number of fixed length (CA/Browser Forum Baseline Requirements §7.1). */
 function serialNumber(): Buffer {
   const bytes = randomBytes(SERIAL_BYTES)
   bytes[0] = (bytes[0]! & 0x7f) | 0x40
   return bytes
 }
 
-/** With a line end: PEM files are joined by putting one after the other, and Go finds nothing where it is missing. */
+/** Ends with a line end: PEM files may be concatenated, and Go does not find the next certificate without it. */
 function toPem(bytes: Buffer): string {
   const lines = bytes
     .toString('base64')

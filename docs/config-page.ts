@@ -1,3 +1,4 @@
+import { TREE } from '../cli/tree.ts'
 import { upConfig } from '../cli/up.ts'
 import { configMarkdown } from '../core/config-help.ts'
 import { configKeys } from '../core/config-keys.ts'
@@ -26,11 +27,15 @@ brackets; port 0 takes a free one. Secrets are never settings themselves: their 
 /** The text of docs/config.md. */
 export function configPage(): string {
   const programs = [
-    { program: 'node', schema: nodeConfig, summary: 'On every node: the proxy and the transfers.' },
-    { program: 'tracker', schema: trackerConfig, summary: 'Once per site.' },
-    { program: 'up', schema: upConfig, summary: 'Both in one process, for one machine.' },
+    { program: 'node', schema: nodeConfig, summary: summaryOf('node') },
+    { program: 'tracker', schema: trackerConfig, summary: summaryOf('tracker') },
+    { program: 'up', schema: upConfig, summary: summaryOf('up') },
   ]
   return [INTRO, ...programs.map(configMarkdown), registries()].join('\n')
+}
+
+function summaryOf(program: string): string {
+  return TREE.children?.find(({ name }) => name === program)?.summary ?? ''
 }
 
 function registries(): string {

@@ -10,7 +10,7 @@ const PARTS = {
   client: 'The client: transfers between nodes',
   tracker: 'The tracker',
   core: 'What they share',
-  'certs-tool': 'shoal certs',
+  'certs-tool': 'shoal certs and shoal admin',
 } as const
 
 const INTRO = `# Limits

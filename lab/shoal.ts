@@ -54,13 +54,23 @@ export interface LabShoalNode extends ShoalService {
   peakRssBytes(): number
 }
 
-/** Starts a tracker, with certificates, unlock key and one cluster made by `shoal certs`. */
+/** Starts a tracker, with certificates, unlock key and one cluster made by `shoal certs` and `shoal admin`. */
 export async function startTracker(options: ShoalOptions): Promise<LabTracker> {
   const dir = join(options.host.dir, 'tracker')
   mkdirSync(dir, { recursive: true, mode: 0o700 })
-  await certs(options, 'authority', '--out-dir', dir)
-  await certs(options, 'tracker-tls', '--name', TRACKER_HOST, '--authority-dir', dir, '--out-dir', dir)
-  await certs(options, 'unlock-key', '--out', join(dir, 'unlock.key'))
+  await shoal(options, 'certs', 'authority', '--out-dir', dir)
+  await shoal(
+    options,
+    'certs',
+    'tracker-tls',
+    '--name',
+    TRACKER_HOST,
+    '--authority-dir',
+    dir,
+    '--out-dir',
+    dir,
+  )
+  await shoal(options, 'certs', 'unlock-key', '--out', join(dir, 'unlock.key'))
   const configFile = writeConfig(dir, {
     listen: `0.0.0.0:${TRACKER_PORT}`,
     adminListen: `127.0.0.1:${TRACKER_ADMIN_PORT}`,
@@ -76,7 +86,17 @@ export async function startTracker(options: ShoalOptions): Promise<LabTracker> {
   )
   await service.start()
   const joinTokenFile = join(dir, 'join-token')
-  await certs(options, 'cluster', 'lab', '--data-dir', join(dir, 'data'), '--out', joinTokenFile)
+  await shoal(
+    options,
+    'admin',
+    'cluster',
+    'create',
+    'lab',
+    '--data-dir',
+    join(dir, 'data'),
+    '--out',
+    joinTokenFile,
+  )
   const trackerUrl = `https://${TRACKER_HOST}:${TRACKER_PORT}`
   const trackerCaFile = join(dir, 'authority.crt')
   return Object.assign(service, { host: options.host, join: { trackerUrl, trackerCaFile, joinTokenFile } })
@@ -146,8 +166,8 @@ function withClock(offsetSeconds: number): string[] {
   return ['env', preload, `FAKETIME=${offset}`, 'FAKETIME_DONT_FAKE_MONOTONIC=1']
 }
 
-async function certs({ host, processes }: ShoalOptions, ...argv: string[]): Promise<void> {
-  const command = host.command([process.execPath, PROGRAM, 'certs', ...argv])
+async function shoal({ host, processes }: ShoalOptions, ...argv: string[]): Promise<void> {
+  const command = host.command([process.execPath, PROGRAM, ...argv])
   await processes.run({ argv: command, timeoutMs: COMMAND_PATIENCE_MS })
 }
 

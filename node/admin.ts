@@ -17,13 +17,13 @@ import { UserShares } from '../proxy/user-shares.ts'
 const CONNECTIONS_MAX = 64
 const HEADER_BYTES_MAX = 16 * 1024
 const REQUEST_PATIENCE_MS = 10_000
-/** Of the admin listener's connections, those of one local user other than root. */
+/** Connections of one local user other than root to the admin listener. */
 export const ADMIN_CONNECTIONS_PER_USER_MAX = 16
-/** Of them, those that are left to root. */
+/** Connections to the admin listener that are reserved for root. */
 export const ADMIN_CONNECTIONS_OF_ROOT_MIN = 16
-/** Beside the admin listener's connections, those that may ask for `/healthz` and nothing else. */
+/** Additional connections to the admin listener that may ask for `/healthz` and nothing else. */
 export const HEALTH_CONNECTIONS_MAX = 16
-/** How long such a connection may take to ask, and to read the answer. */
+/** How long such a connection may take to send its request, and to read the answer. */
 const HEALTH_PATIENCE_MS = 1000
 const HEALTH_PATH = '/healthz'
 
@@ -32,7 +32,7 @@ export interface AdminOptions {
   client: Pick<Client, 'progress'>
   metrics: Metrics
   owners: SocketOwners
-  /** PEM of what pulling clients must trust. */
+  /** PEM certificates that pulling clients must trust. */
   certificatesPem: () => string
   log: Logger
   defects: Defects
@@ -82,8 +82,8 @@ function adminServer(parts: AdminOptions): Server {
 }
 
 /**
- * Connections beyond their user's share: they may ask whether the node is well, which must be answered whoever else is
- * there. Of too many the oldest of the user with the most goes, so that he drives out none but his own.
+ * Connections beyond their user's share. They may ask only whether the node is healthy, which must always be answered. If
+ * there are too many, the oldest of the user with the most goes, so that a user displaces only their own.
  */
 class HealthReserve {
   readonly #taken = new Map<Socket, number | undefined>()
@@ -122,7 +122,7 @@ async function answerAdmin(
   const render = pages(parts).get(path)
   if (render === undefined) throw new AdminPathError('there is no such page')
   if (request.method !== 'GET' && request.method !== 'HEAD')
-    throw new AdminMethodError('this page can only be read')
+    throw new AdminMethodError('this page is read only')
   return render()
 }
 
@@ -135,7 +135,7 @@ function pages({ client, metrics, certificatesPem }: AdminOptions): Map<string, 
   ])
 }
 
-/** Bytes are of blobs, counted since this process started. */
+/** Counts bytes of blobs since this process started. */
 function progressOf(client: Pick<Client, 'progress'>): object {
   const kibibyte = 1024
   return {
@@ -148,8 +148,8 @@ function progressOf(client: Pick<Client, 'progress'>): object {
 }
 
 /**
- * A page in a browser may resolve its own name to 127.0.0.1 and then read what it finds here (DNS rebinding); its
- * requests still carry its name.
+ * A page in a browser may resolve its own name to 127.0.0.1 and then read these pages (DNS rebinding). Its requests still
+ * have its name in `Host`.
  */
 function refuseForeignName(host: string): void {
   const name = host

@@ -16,14 +16,14 @@ const permittedTargets = z.string().transform((text, context) => {
   }
 })
 
-/** Everything that `shoal node` can be told (docs/config.md). */
+/** All settings of `shoal node` (docs/config.md). */
 export const nodeConfig = z.strictObject({
   trackerUrl: z
     .url({ protocol: /^https$/, error: 'expected an https:// URL' })
     .describe('The tracker of this cluster, as https://tracker.example.com:7443.'),
   trackerCaFile: filePath
     .optional()
-    .describe("PEM certificates that are trusted for the tracker besides the system's."),
+    .describe("PEM certificates to trust for the tracker, in addition to the system's."),
   joinTokenFile: filePath
     .optional()
     .describe(
@@ -31,51 +31,53 @@ export const nodeConfig = z.strictObject({
     ),
   dataDir: filePath
     .default('/var/lib/shoal')
-    .describe('Folder of the node key, its certificate and the blobs.'),
+    .describe('Folder for the node key, its certificate and the blobs.'),
   proxyListen: listenAddress
     .prefault('127.0.0.1:7070')
-    .describe('Where pulling clients on this machine find the proxy; loopback only.'),
-  peerListen: listenAddress.prefault('0.0.0.0:7071').describe('Where other nodes find this one.'),
+    .describe('Address of the proxy for the pulling clients on this machine; loopback only.'),
+  peerListen: listenAddress.prefault('0.0.0.0:7071').describe('Address where other nodes reach this one.'),
   adminListen: listenAddress
     .prefault('127.0.0.1:7072')
-    .describe('GET /healthz, /metrics, /v1/progress and /v1/ca; loopback only.'),
+    .describe('Address for GET /healthz, /metrics, /v1/progress and /v1/ca; loopback only.'),
   registries: registriesConfig
     .default([])
     .describe(
-      'The registries whose blobs Shoal serves, as in image names: registry.example.com,other.example.com:5000. Connections to all other hosts are tunnelled.',
+      'The registries whose blobs Shoal serves, as in image names: registry.example.com,other.example.com:5000. The proxy tunnels connections to all other hosts.',
     ),
   dockerCertsDir: z
     .string()
     .max(4096)
     .transform((path) => (path === 'none' ? '' : path))
     .default('/etc/docker/certs.d')
-    .describe("Docker's folder of trusted authorities, where shoal.crt is put; `none` writes nothing there."),
+    .describe(
+      "Docker's folder of trusted authorities, where Shoal puts shoal.crt; with `none` it writes nothing there.",
+    ),
   p2pMinBytes: z
     .int()
     .min(1)
     .default(256 * 1024)
-    .describe('Smaller blobs come straight from the registry. Bytes.'),
+    .describe('Blobs smaller than this come straight from the registry. Bytes.'),
   cacheBytesMax: z
     .int()
     .min(0)
     .default(20 * GIBIBYTE)
-    .describe('Room for blobs that this node keeps and serves. Bytes.'),
+    .describe('Room for the blobs that this node keeps and serves. Bytes.'),
   cacheKeyFile: filePath
     .default('none')
     .describe(
-      'Blobs in the cache are encrypted with the key in this file (SHOALKEY-1-…, `shoal certs unlock-key` makes one); `memory` makes a key at each start, and the cache begins empty; `none` does not encrypt.',
+      'File with the key that encrypts blobs in the cache (SHOALKEY-1-…, made by `shoal certs unlock-key`). `memory` makes a new key at each start, with an empty cache; `none` does not encrypt.',
     ),
   uploadBytesPerSecondMax: z
     .int()
     .nonnegative()
     .default(0)
-    .describe('What this node sends to peers, all together, in bytes per second; 0: no limit.'),
+    .describe('Total rate at which this node sends to peers, in bytes per second; 0: no limit.'),
   downloadBytesPerSecondMax: z
     .int()
     .nonnegative()
     .default(0)
     .describe(
-      'What this node takes from peers and registry for the swarm, in bytes per second; 0: no limit.',
+      'Total rate at which this node fetches pieces from peers and the registry, in bytes per second; 0: no limit.',
     ),
   trackerPatienceMs: z
     .int()
@@ -86,13 +88,13 @@ export const nodeConfig = z.strictObject({
   permitLinkLocal: z
     .boolean()
     .default(false)
-    .describe('Tunnels may lead to link-local addresses, where clouds have their metadata services.'),
+    .describe('Permit tunnels to link-local addresses, where clouds have their metadata services.'),
   permittedTargets: permittedTargets
     .prefault('none')
     .describe(
-      'Addresses with ports that tunnels may lead to although they are denied otherwise (this node itself, link-local and metadata addresses), as in 169.254.169.254:80,127.0.0.1:7072; `none` for no exception.',
+      'Exceptions for tunnels that are otherwise denied (to this node itself, link-local and metadata addresses), as addresses with ports: 169.254.169.254:80,127.0.0.1:7072; `none` for no exception.',
     ),
-  logLevel: z.enum(LOG_LEVELS).default('info').describe('The least serious level that is logged.'),
+  logLevel: z.enum(LOG_LEVELS).default('info').describe('The least serious level to log.'),
 })
 
 export type NodeConfig = z.output<typeof nodeConfig>

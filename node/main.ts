@@ -17,7 +17,7 @@ import { startAdmin } from './admin.ts'
 import type { NodeConfig } from './config.ts'
 import { blobMetrics } from './metrics.ts'
 
-/** Often enough for steps that are days apart. */
+/** Often enough, because the steps are days apart. */
 const AUTHORITY_CHECK_MS = 3_600_000
 
 export interface RunningNode {
@@ -29,16 +29,16 @@ export interface RunningNode {
 }
 
 /**
- * `shoal node`: the client that moves blobs, and the proxy through which this machine pulls them.
- * @param start tests bring their own client
- * @throws ShoalError with a hint when it cannot start; what had been started is then closed again
+ * Starts `shoal node`: the client that transfers blobs, and the proxy through which this machine pulls them.
+ * @param start tests pass their own client
+ * @throws ShoalError with a hint if it cannot start; it first closes the parts that were started
  */
 export async function startNode(
   config: NodeConfig,
   log: Logger,
   start: (options: ClientOptions) => Promise<Client> = startClient,
 ): Promise<RunningNode> {
-  // First of all, before anything speaks to the tracker: a mistake in the configuration is told as what it is.
+  // Do this before anything calls the tracker, so that a mistake in the configuration is reported as such.
   await loopbackAddress(config.proxyListen.host, 'proxyListen')
   await loopbackAddress(config.adminListen.host, 'adminListen')
   ensureDataDir(config.dataDir)
@@ -113,7 +113,7 @@ function cacheSecretOf(cacheKeyFile: string): Pick<ClientOptions, 'cacheSecret'>
   if (cacheKeyFile === 'memory') return { cacheSecret: randomBytes(32) }
   const [, key] = CACHE_KEY.exec(readSecretFile(cacheKeyFile, 'cacheKeyFile')) ?? []
   if (key === undefined) {
-    const hint = 'It is one line, SHOALKEY-1-…; `shoal certs unlock-key --out <file>` makes one.'
+    const hint = 'A key is one line, SHOALKEY-1-…; `shoal certs unlock-key --out <file>` makes one.'
     throw new ConfigError(`cacheKeyFile: ${cacheKeyFile} holds no key`, { hint })
   }
   return { cacheSecret: Buffer.from(key, 'base64url') }
@@ -122,7 +122,8 @@ function cacheSecretOf(cacheKeyFile: string): Pick<ClientOptions, 'cacheSecret'>
 function readJoinToken(path: string): string {
   const joinToken = readSecretFile(path, 'joinTokenFile')
   if (clusterOfJoinToken(joinToken) === undefined) {
-    const hint = 'It is one line, SHOAL-1-…, as `shoal certs cluster` or `shoal certs join-token` printed it.'
+    const hint =
+      'A join token is one line, SHOAL-1-…, as `shoal admin cluster create` or `shoal admin token rotate` printed it.'
     throw new ConfigError(`joinTokenFile: ${path} holds no join token`, { hint })
   }
   return joinToken
@@ -132,12 +133,13 @@ function readBundle(path: string): string {
   try {
     return readFileSync(path, 'utf8')
   } catch (cause) {
-    const hint = 'It must hold the PEM certificates of the authority that signed the tracker’s certificate.'
+    const hint =
+      'The file must contain the PEM certificates of the authority that signed the tracker’s certificate.'
     throw new ConfigError(`trackerCaFile: cannot read ${path}`, { cause, hint })
   }
 }
 
-/** Changes the authority before it ends, in a process that runs for weeks. */
+/** Replaces the authority before it ends, because a process may run for weeks. */
 function keepAuthorityFresh(authority: ProxyAuthority, trust: TrustFiles, log: Logger): () => void {
   const renew = async () => {
     if (!(await authority.renewWhenDue())) return
@@ -145,7 +147,7 @@ function keepAuthorityFresh(authority: ProxyAuthority, trust: TrustFiles, log: L
     log.info('the proxy changed its authority')
   }
   const timer = setInterval(() => {
-    renew().catch((err: unknown) => log.error({ err }, 'the proxy could not change its authority'))
+    renew().catch((err: unknown) => log.error({ err }, 'the proxy cannot change its authority'))
   }, AUTHORITY_CHECK_MS)
   return () => clearInterval(timer)
 }

@@ -7,17 +7,17 @@ export function blobMetrics(metrics: Metrics, client: Pick<Client, 'progress'>):
     client.progress().reduce((total, blob) => total + blob[field], 0)
   metrics.gauge({
     name: 'shoal_node_blob_registry_bytes',
-    help: 'Bytes of the blobs asked for since the start that came from registries.',
+    help: 'Bytes from registries, of the blobs requested since the start.',
     read: sumOf('bytesFromRegistry'),
   })
   metrics.gauge({
     name: 'shoal_node_blob_peer_bytes',
-    help: 'Bytes of the blobs asked for since the start that came from peers.',
+    help: 'Bytes from peers, of the blobs requested since the start.',
     read: sumOf('bytesFromPeers'),
   })
   metrics.gauge({
     name: 'shoal_node_blobs_downloading',
-    help: 'Blobs that are being downloaded.',
+    help: 'Blobs in download.',
     read: () => client.progress().filter((blob) => blob.state === 'downloading').length,
   })
 }

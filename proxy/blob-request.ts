@@ -9,18 +9,18 @@ export interface BlobGet {
   repository: Repository
   digest: Digest
   credential: Credential
-  /** The Authorization header as it came; undefined when there is none. */
+  /** The Authorization header as received; undefined if there is none. */
   authorization: string | undefined
 }
 
 const BLOB_PATH = /^\/v2\/(.+)\/blobs\/([^/]+)$/
-/** What makes an answer depend on more than the blob (RFC 9110 §13.1); pulling clients send none of them. */
+/** Fields that make an answer depend on more than the blob (RFC 9110 §13.1); pulling clients send none of them. */
 const CONDITIONS = ['if-match', 'if-none-match', 'if-modified-since', 'if-unmodified-since'] as const
 
 /**
- * Reads a request as a blob GET. Strict: whatever is encoded, conditional or odd in any way is the registry's to
- * answer, so no spelling of a path can mean one thing here and another there.
- * @returns undefined when it is not one
+ * Reads a request as a blob GET. Strict: the registry answers every request that is encoded, conditional or odd in any
+ * way, so that no spelling of a path can mean one thing here and another there.
+ * @returns undefined if it is not a blob GET
  */
 export function readBlobGet(request: IncomingMessage): BlobGet | undefined {
   const [, repository = '', digest = ''] = BLOB_PATH.exec(request.url ?? '') ?? []
@@ -32,8 +32,8 @@ export function readBlobGet(request: IncomingMessage): BlobGet | undefined {
 }
 
 /**
- * The credential that a request brings.
- * @returns undefined when Shoal does not understand it: another scheme, or several
+ * The credential of a request.
+ * @returns undefined if Shoal does not understand it: another scheme, or several credentials
  */
 export function readCredential(request: IncomingMessage): Credential | undefined {
   const fields = request.headersDistinct.authorization ?? []

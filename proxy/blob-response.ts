@@ -4,8 +4,8 @@ import type { Digest } from '../core/digest.ts'
 import { BlobShortError } from './errors.ts'
 
 /**
- * Writes a blob, or a part of it, as a registry would (OCI distribution-spec, "Pulling blobs"). Invariants: `close` is
- * called exactly once on every blob; a response is completed only when every byte of it was read from the blob.
+ * Writes a blob or a part of it like a registry (OCI distribution-spec, "Pulling blobs"). Invariants: every blob is closed
+ * exactly once; a response completes only if every byte of it was read from the blob.
  */
 
 export interface BlobPart {
@@ -16,7 +16,7 @@ export interface BlobPart {
 export interface SentBlob {
   outcome: 'swarm' | 'client_gone' | 'cut_short'
   bytes: number
-  /** Nothing was sent: the request can still be answered in another way. */
+  /** Nothing was sent, so the request can still be answered in another way. */
   isUntouched: boolean
   error?: unknown
 }
@@ -24,7 +24,7 @@ export interface SentBlob {
 /** Sends the part and closes the blob. Never rejects. */
 export async function sendBlob(response: ServerResponse, blob: OpenBlob, part: BlobPart): Promise<SentBlob> {
   const close = callOnce(() => blob.close())
-  // At once, not when the next piece is there: a download that nobody else wants ends with its request.
+  // Close at once and not with the next piece: a download that nobody else wants ends with its request.
   response.once('close', close)
   if (response.destroyed) close()
   const sent: SentBlob = { outcome: 'swarm', bytes: 0, isUntouched: false }
@@ -34,7 +34,7 @@ export async function sendBlob(response: ServerResponse, blob: OpenBlob, part: B
     sent.outcome = response.destroyed ? 'client_gone' : 'cut_short'
     if (!response.destroyed) sent.error = error
     sent.isUntouched = !response.headersSent && !response.destroyed
-    // Cut, so that what was sent cannot pass for a whole answer.
+    // Cut the connection, so that the client cannot take the bytes for a whole answer.
     if (!sent.isUntouched) response.destroy()
   } finally {
     response.off('close', close)
@@ -50,7 +50,7 @@ async function writeParts(
   sent: SentBlob,
 ): Promise<void> {
   for await (const chunk of blob.read(span.start, span.end)) {
-    // Only now: a blob whose first bytes do not come can still be asked of the registry.
+    // Send the header only now: until the first bytes arrive, the registry can still answer.
     if (!response.headersSent) writeHead(response, blob.bytes, { digest, span })
     sent.bytes += chunk.length
     await written(response, chunk)
@@ -75,7 +75,7 @@ function writeHead(response: ServerResponse, blobBytes: number, { digest, span }
   })
 }
 
-/** Resolves when the bytes have left, so that their buffer may be used again, or the client has gone. */
+/** Resolves when the bytes have left and their buffer may be used again, or when the client has gone. */
 function written(response: ServerResponse, chunk: Uint8Array): Promise<void> {
   return new Promise((resolve) => {
     const settle = () => {

@@ -1,4 +1,4 @@
-/** The part of a blob that a request asks for, as the bytes [start, end), with the status of the answer. */
+/** The requested part of a blob, as the bytes [start, end), with the status of the answer. */
 export type ByteSpan = { status: 200 | 206; start: number; end: number } | { status: 416 }
 
 export interface RangeRequest {
@@ -7,8 +7,8 @@ export interface RangeRequest {
 }
 
 /**
- * Applies `Range` and `If-Range` (RFC 9110 §13.1.5, §14.2) to a blob of `bytes` bytes. A server may ignore `Range`, and
- * this one does when there are several ranges or the syntax is not that of `bytes`.
+ * Applies `Range` and `If-Range` (RFC 9110 §13.1.5, §14.2) to a blob of `bytes` bytes. A server may ignore `Range`; this
+ * one does for several ranges, and for a syntax other than `bytes`.
  * @param etag the blob's strong entity tag, quotes included
  */
 export function spanOf({ range, ifRange }: RangeRequest, bytes: number, etag: string): ByteSpan {
@@ -24,7 +24,7 @@ export function spanOf({ range, ifRange }: RangeRequest, bytes: number, etag: st
   return { status: 206, start: Number(first), end }
 }
 
-/** The last `count` bytes; all of them when there are fewer. */
+/** The last `count` bytes, or all if there are fewer. */
 function suffixSpan(count: number, bytes: number): ByteSpan {
   if (count === 0 || bytes === 0) return { status: 416 }
   return { status: 206, start: Math.max(0, bytes - count), end: bytes }

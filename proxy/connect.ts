@@ -17,9 +17,9 @@ import { connectTarget, joinSockets } from './upstream/tunnel.ts'
 /** RFC 9110 §9.3.6. */
 const CONNECTED = 'HTTP/1.1 200 Connection established\r\n\r\n'
 
-/** Under a flood of connections the kernel's tables are late: a pull goes on without knowing whose it is. */
+/** Under a flood of connections the kernel's tables are late; a pull then continues without knowing its user. */
 const OWNER_PATIENCE_MS = 250
-/** As much of a refused target as is logged: the longest name and port. */
+/** Bound of a refused target in the log: the longest name and port. */
 const TARGET_CHARS_LOGGED_MAX = 260
 
 export interface ConnectParts {
@@ -33,11 +33,11 @@ export interface ConnectParts {
   defects: Defects
 }
 
-/** A CONNECT request and its connection, which HTTP has let go of. */
+/** A CONNECT request and its connection, which HTTP no longer handles. */
 export interface ConnectExchange {
   request: IncomingMessage
   socket: Socket
-  /** What the client sent right behind the request. */
+  /** Bytes that the client sent right behind the request. */
   head: Buffer
 }
 
@@ -45,12 +45,12 @@ export interface ConnectExchange {
 export async function answerConnect(parts: ConnectParts, exchange: ConnectExchange): Promise<void> {
   const { socket } = exchange
   socket.setTimeout(0)
-  // HTTP took its own listener with it; without one an error would be a defect.
+  // HTTP removed its own error listener; without one an error would count as a defect.
   socket.on('error', () => socket.destroy())
   try {
     const target = parseAuthority(exchange.request.url ?? '')
     const registry = registryAt(parts.registries, target)
-    // Known before TLS: a program that rejects our certificate may be gone a moment later.
+    // Find the owner before TLS: a program that rejects our certificate may be gone a moment later.
     const owner = registry === undefined ? undefined : await ownerSoon(parts.owners, socket)
     const isRejected = registry !== undefined && parts.rejections.has(registry.host, owner)
     const outcome =
@@ -140,7 +140,7 @@ function refuse(
   socket.destroy()
 }
 
-/** Of a target that may be none: without user info, which may be a password, and cut. */
+/** The target for the log: cut, and without user info, which may be a password. It need not be a valid target. */
 function hostOf(target: string): string {
   return target.slice(target.lastIndexOf('@') + 1).slice(0, TARGET_CHARS_LOGGED_MAX)
 }

@@ -2,7 +2,7 @@ import { type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import type { ShoalError } from '../core/errors.ts'
 
-/** Where codes become statuses: every error that the proxy or the admin listener answers with. */
+/** The HTTP status of every error that the proxy or the admin listener answers with. */
 const STATUS_OF_CODE: Readonly<Record<string, number>> = {
   PROXY_REQUEST: 400,
   CONNECT_DENIED: 403,
@@ -18,7 +18,7 @@ const STATUS_OF_CODE: Readonly<Record<string, number>> = {
   UPSTREAM_TIMEOUT: 504,
 }
 
-/** How long a refused connection is read on, to be closed by its client. */
+/** How long a refused connection is still read, so that its client closes it. */
 const LINGER_MS = 2000
 
 export function statusOf(error: ShoalError): number {
@@ -26,26 +26,26 @@ export function statusOf(error: ShoalError): number {
 }
 
 /**
- * The reason phrase carries the code: of a proxy's refusal, Docker and other Go programs print nothing else
+ * The reason phrase with the code, because Docker and other Go programs print nothing else of a proxy's refusal
  * (`Bad Gateway (TARGET_UNREACHABLE)`).
  */
 function reasonPhrase(error: ShoalError): string {
   return `${STATUS_CODES[statusOf(error)]} (${error.code})`
 }
 
-/** OCI distribution-spec, "Error Codes": the form that pulling clients read and print. */
+/** The form of errors that pulling clients read and print (OCI distribution-spec, "Error Codes"). */
 function ociErrorBody(error: ShoalError): string {
   return JSON.stringify({ errors: [{ code: error.code, message: error.message }] })
 }
 
-/** Answers with the error, or cuts the connection when an answer has already begun. */
+/** Answers with the error, or cuts the connection if an answer has begun. */
 export function respondWithError(response: ServerResponse, error: ShoalError): void {
   if (response.headersSent || response.destroyed) {
     response.destroy()
     return
   }
   const body = ociErrorBody(error)
-  // What is left of the request's body is not worth reading.
+  // Close the connection: the rest of the request's body is not worth reading.
   response.shouldKeepAlive &&= response.req.complete
   response.writeHead(statusOf(error), reasonPhrase(error), {
     'content-type': 'application/json',
@@ -54,7 +54,7 @@ export function respondWithError(response: ServerResponse, error: ShoalError): v
   response.end(body)
 }
 
-/** The same for a connection that has no response object: a CONNECT request, or one that could not be parsed. */
+/** The same for a connection without a response object: a CONNECT request, or one that cannot be parsed. */
 export function refuseSocket(socket: Socket, error: ShoalError, lingerMs = LINGER_MS): void {
   if (!socket.writable) return
   const body = ociErrorBody(error)
@@ -64,7 +64,7 @@ export function refuseSocket(socket: Socket, error: ShoalError, lingerMs = LINGE
       `Content-Length: ${Buffer.byteLength(body)}\r\n` +
       `Connection: close\r\n\r\n${body}`,
   )
-  // RFC 9112 §9.6: closed at once, what the client still sends would make its kernel drop this answer.
+  // Do not close at once (RFC 9112 §9.6): bytes that the client still sends would make its kernel drop this answer.
   socket.resume()
   setTimeout(() => socket.destroy(), lingerMs).unref()
 }

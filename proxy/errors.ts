@@ -1,6 +1,6 @@
 import { ShoalError } from '../core/errors.ts'
 
-/** A listener of the node would be reachable from other machines: stop the program. */
+/** Other machines could reach a listener of the node: stop the program. */
 export class ListenNotLoopbackError extends ShoalError {
   readonly code = 'LISTEN_NOT_LOOPBACK'
 }
@@ -10,17 +10,17 @@ export class TrustFileError extends ShoalError {
   readonly code = 'TRUST_FILE'
 }
 
-/** A client asks for something that is not a proxy's to do, or malformed: answer 400. */
+/** A request is malformed, or asks for something that a proxy does not do: answer 400. */
 export class ProxyRequestError extends ShoalError {
   readonly code = 'PROXY_REQUEST'
 }
 
-/** A request inside an intercepted connection names another host than its CONNECT did: answer 421. */
+/** A request inside an intercepted connection names a host other than its CONNECT did: answer 421. */
 export class MisdirectedRequestError extends ShoalError {
   readonly code = 'MISDIRECTED_REQUEST'
 }
 
-/** A client asks to be connected to the node itself or to a link-local or metadata address: answer 403. */
+/** A client asks for a connection to the node itself or to a link-local or metadata address: answer 403. */
 export class ConnectDeniedError extends ShoalError {
   readonly code = 'CONNECT_DENIED'
 }
@@ -50,12 +50,12 @@ export class AdminMethodError extends ShoalError {
   readonly code = 'METHOD_NOT_ALLOWED'
 }
 
-/** A local user has as many connections as one may have, and may ask for `/healthz` only: answer 503. */
+/** A local user has reached the limit of connections, and may ask only for `/healthz`: answer 503. */
 export class ConnectionsTooManyError extends ShoalError {
   readonly code = 'CONNECTIONS_TOO_MANY'
 }
 
-/** A browser was led to the admin listener under a foreign name (DNS rebinding): answer 403. */
+/** A browser reached the admin listener under a foreign name (DNS rebinding): answer 403. */
 export class AdminHostError extends ShoalError {
   readonly code = 'ADMIN_HOST'
 }

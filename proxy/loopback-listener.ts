@@ -9,19 +9,19 @@ const LOOPBACK = new BlockList()
 LOOPBACK.addSubnet('127.0.0.0', 8, 'ipv4')
 LOOPBACK.addAddress('::1', 'ipv6')
 
-/** IPv4-mapped IPv6 addresses are seen through. */
+/** Also recognises IPv4-mapped IPv6 addresses. */
 export function isLoopbackAddress(address: string): boolean {
   const family = isIP(address)
   return family !== 0 && LOOPBACK.check(address, family === 4 ? 'ipv4' : 'ipv6')
 }
 
 /**
- * The address to listen on. A name is resolved here and the checked address is used, not the name again.
+ * The address to listen on. Resolves a name once, so that the listener uses the checked address.
  * @param purpose the config key, for messages
  * @throws ListenNotLoopbackError unless every address of the name is a loopback address
  */
 export async function loopbackAddress(host: string, purpose: string): Promise<string> {
-  const hint = `Use 127.0.0.1 or ::1 for ${purpose}: whoever reaches it is treated as a user of this machine.`
+  const hint = `Use 127.0.0.1 or ::1 for ${purpose}: Shoal treats everyone who can reach it as a user of this machine.`
   const found = await lookup(host, { all: true }).catch((cause: unknown) => {
     throw new ListenNotLoopbackError(`${purpose} cannot be resolved: ${host}`, { cause, hint })
   })
@@ -36,7 +36,7 @@ export async function loopbackAddress(host: string, purpose: string): Promise<st
 }
 
 /**
- * Starts a server on loopback and nowhere else. Returns where it listens; port 0 takes a free one.
+ * Starts a server on loopback and nowhere else. Returns its address; port 0 takes a free one.
  * @param purpose the config key, for messages
  * @throws ListenNotLoopbackError, ListenFailedError
  */
@@ -54,7 +54,7 @@ export async function listenOnLoopback(
   return { host: address, port }
 }
 
-/** Every open connection of a server, including those that HTTP has let go of (CONNECT). */
+/** Every open connection of a server, including those that HTTP no longer handles (CONNECT). */
 export class Connections {
   readonly #open = new Set<Socket>()
 

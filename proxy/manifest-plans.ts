@@ -10,17 +10,17 @@ import { readCredential } from './blob-request.ts'
 import type { ResponseWatcher } from './upstream/forward.ts'
 
 /**
- * Reads image manifests as they pass, to know which blobs Docker will ask for next and how large they are. A manifest
- * proves nothing: who may have a blob is for the registry to say, and what its bytes are, for the digest.
+ * Reads image manifests as they pass, to learn which blobs Docker will ask for next and how large they are. A manifest
+ * proves nothing: the registry decides who may have a blob, and the digest decides its bytes.
  */
 
-/** OCI distribution-spec, "Pushing manifests": registries accept 4 MiB, so images hardly have larger ones. */
+/** Registries accept manifests of 4 MiB (OCI distribution-spec, "Pushing manifests"), so larger ones are rare. */
 export const MANIFEST_BYTES_MAX = 4 * 1024 * 1024
-/** Nesting of a manifest: its list of layers, a layer, its annotations; and whatever else newer ones hold. */
+/** Nesting of a manifest: its list of layers, a layer, its annotations; the rest is for newer formats. */
 const MANIFEST_DEPTH_MAX = 16
-/** An OCI image has at most 127 layers and a config; with more entries it is something else. */
+/** An OCI image has at most 127 layers and a config; a manifest with more entries is something else. */
 const MANIFEST_LAYERS_MAX = 1024
-/** Bound of remembered blob sizes: some 30 images of full height, about 1 MiB. */
+/** Bound of remembered blob sizes: about 30 images with all layers, about 1 MiB. */
 const SIZES_MAX = 4096
 
 const MANIFEST_PATH = /^\/v2\/(.+)\/manifests\/([^/?#%]+)$/
@@ -32,7 +32,7 @@ const MEDIA_TYPES = new Set([
 const descriptor = z.object({
   digest: digestSchema,
   size: z.int().nonnegative(),
-  /** Foreign layers live elsewhere (OCI image-spec, "Descriptor"): Docker does not ask this registry for them. */
+  /** Foreign layers are elsewhere (OCI image-spec, "Descriptor"): Docker does not ask this registry for them. */
   urls: z.array(z.string()).optional(),
 })
 const manifestSchema = z.object({
@@ -52,12 +52,12 @@ export class ManifestPlans {
     this.#blobBytesMin = blobBytesMin
   }
 
-  /** The size that a manifest of this repository gave for a blob; undefined when none has passed lately. */
+  /** The blob's size from a manifest of this repository; undefined if none has passed lately. */
   bytesOf(registry: RegistryHost, repository: Repository, digest: Digest): number | undefined {
     return this.#sizes.get(`${registry}/${repository}@${digest}`)
   }
 
-  /** @returns what looks on as the answer passes; undefined when the request is not for a manifest */
+  /** @returns a watcher of the answer; undefined if the request is not for a manifest */
   watch(request: IncomingMessage, registry: RegistryHost): ResponseWatcher | undefined {
     const repository = MANIFEST_PATH.exec(request.url ?? '')?.[1] ?? ''
     const credential = readCredential(request)
@@ -77,7 +77,7 @@ export class ManifestPlans {
   }
 }
 
-/** Collects one answer's body, as long as it is a manifest and not too large. */
+/** Collects one answer's body if it is a manifest and not too large. */
 class ManifestReader implements ResponseWatcher {
   readonly #onManifest: (text: string) => void
   #chunks: Buffer[] | undefined
@@ -105,7 +105,7 @@ class ManifestReader implements ResponseWatcher {
   }
 }
 
-/** The blobs that an image manifest names, each once; none when it is not one. */
+/** The blobs that an image manifest names, each once; none if the text is not a manifest. */
 function blobsOf(text: string): ImagePlan['blobs'] {
   let json: unknown
   try {

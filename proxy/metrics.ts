@@ -17,11 +17,11 @@ const REQUEST_OUTCOMES = [
 ] as const
 export type RequestOutcome = (typeof REQUEST_OUTCOMES)[number]
 
-/** What became of a CONNECT request. */
+/** Outcomes of a CONNECT request. */
 const CONNECT_OUTCOMES = ['intercepted', 'tunnelled', 'tunnelled_rejected', 'denied', 'failed'] as const
 export type ConnectOutcome = (typeof CONNECT_OUTCOMES)[number]
 
-/** Why the client could not help; whatever else there is counts as `other`. */
+/** Why the client could not help; any other code counts as `other`. */
 const FALLBACK_CODES = [
   'TRACKER_UNAVAILABLE',
   'TRACKER_REFUSED',
@@ -50,7 +50,7 @@ export function proxyMetrics(metrics: Metrics): ProxyMetrics {
   })
   const connects = metrics.counter({
     name: 'shoal_proxy_connects_total',
-    help: 'CONNECT requests, by what became of them.',
+    help: 'CONNECT requests, by outcome.',
     labels: { outcome: CONNECT_OUTCOMES },
   })
   const fallbacks = metrics.counter({
@@ -60,7 +60,7 @@ export function proxyMetrics(metrics: Metrics): ProxyMetrics {
   })
   const servedBytes = metrics.counter({
     name: 'shoal_proxy_served_bytes_total',
-    help: 'Bytes of blobs that Shoal gave to pulling clients on this machine.',
+    help: 'Bytes of blobs that Shoal sent to pulling clients on this machine.',
   })
   return {
     requestAnswered: (outcome) => requests.add({ outcome }),

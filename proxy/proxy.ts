@@ -24,38 +24,38 @@ import { forwardPlain } from './upstream/plain-forward.ts'
 import { type PermittedTarget, TargetPolicy } from './upstream/target.ts'
 import { UserShares } from './user-shares.ts'
 
-/** Docker opens a handful per pull; the rest is for whatever else goes through tunnels. */
+/** Docker opens a handful per pull; the rest is for other programs that use tunnels. */
 export const PROXY_CONNECTIONS_MAX = 1024
-/** Of the proxy's connections, those of one local user other than root. */
+/** Connections of one local user other than root to the proxy. */
 export const PROXY_CONNECTIONS_PER_USER_MAX = 256
-/** Of them, those that are left to root: dockerd and containerd run as root. */
+/** Connections to the proxy that are reserved for root: dockerd and containerd run as root. */
 export const PROXY_CONNECTIONS_OF_ROOT_MIN = 256
-/** Of CONNECT and of plain requests; what is intercepted has larger bounds. */
+/** Headers of CONNECT and plain requests; intercepted requests have a larger bound. */
 const HEADER_BYTES_MAX = 16 * 1024
-/** A local client sends its CONNECT at once; this bounds one that does not. */
+/** A local client sends its CONNECT at once; this bounds a client that does not. */
 const HEADERS_PATIENCE_MS = 30_000
 
 export interface ProxyOptions {
   listen: ListenAddress
   client: Client
   registries: RegistryClients
-  /** Signs what pulling clients are shown. */
+  /** Signs the certificates for pulling clients. */
   authority: ProxyAuthority
-  /** Called with what clients must trust, after the port is ours and before any connection is taken. */
+  /** Called with the certificates that clients must trust, once the port is bound and before the first connection. */
   publish: (certificatesPem: string) => void
-  /** Bytes below which blobs are the registry's to serve. */
+  /** The registry serves blobs with fewer bytes. */
   p2pMinBytes: number
   /** Tunnels may lead to link-local and metadata addresses. */
   permitLinkLocal: boolean
-  /** What tunnels may lead to although it is denied otherwise; [] unless given. */
+  /** Targets that tunnels may reach although they are otherwise denied; default []. */
   permittedTargets?: readonly PermittedTarget[]
-  /** Who is at the other end of a connection; from the kernel unless given. */
+  /** Finds the owner of a connection's other end; default: from the kernel. */
   owners?: SocketOwners
-  /** Ports of this node's other listeners: not to be reached through the proxy. */
+  /** Ports of this node's other listeners, which must not be reachable through the proxy. */
   deniedPorts: number[]
   metrics: Metrics
   log: Logger
-  /** Absent: they are logged, and counted nowhere. */
+  /** If absent, defects are logged but not counted. */
   defects?: Defects
 }
 
@@ -65,8 +65,8 @@ export interface RunningProxy {
 }
 
 /**
- * Starts the proxy that pulling clients on this machine are pointed at.
- * @throws ListenNotLoopbackError, ListenFailedError, and what `publish` throws
+ * Starts the proxy for the pulling clients on this machine.
+ * @throws ListenNotLoopbackError, ListenFailedError, and errors of `publish`
  */
 export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const { client, registries, authority, log } = options
@@ -139,24 +139,24 @@ function listener({ onConnect, onPlain, onMalformed }: Handlers): Server {
   return server
 }
 
-/** A request for another host, or not in origin-form, must not reach a registry that may read it differently. */
+/** A request for another host, or not in origin-form, must not reach a registry, which may read it differently. */
 function misdirection(request: IncomingMessage, registry: RegistryClient): ShoalError | undefined {
   if (!request.url?.startsWith('/')) return new ProxyRequestError('the request target must start with /')
   try {
     if (parseRegistryHost(request.headers.host ?? '') === registry.host) return undefined
   } catch {
-    // Not a host at all: the same answer.
+    // Not a valid host: the same answer.
   }
   return new MisdirectedRequestError(`this connection is for ${registry.host}`)
 }
 
-/** What a local client may not ask is told to the operator too. */
+/** Refuses a request and tells the operator too. */
 function refuse(log: Logger, refusal: ShoalError, response: ServerResponse): void {
   log.warn({ code: refusal.code, reason: refusal.message }, 'request refused')
   respondWithError(response, refusal)
 }
 
-/** Of one request: an answer that has begun is cut, so that nobody takes it for whole. */
+/** The boundary of one request: an answer that has begun is cut, so that nobody takes it for whole. */
 function requestBoundary(defects: Defects, response: ServerResponse): Boundary {
   return defects.boundary('proxy_request', () => response.destroy())
 }

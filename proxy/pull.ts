@@ -15,8 +15,8 @@ import type { ProxyMetrics, RequestOutcome } from './metrics.ts'
 import { forward, goneSignal } from './upstream/forward.ts'
 
 /**
- * The life of a request inside an intercepted connection, in the order of docs/a-pull.md. The rule of every step: as
- * long as nothing has been sent, whatever Shoal cannot do the registry does, with the request's own credentials.
+ * The life of a request inside an intercepted connection, in the order of docs/a-pull.md. The rule of every step: until
+ * the first byte is sent, the registry steps in for whatever Shoal cannot do, with the request's own credentials.
  */
 
 export interface PullParts {
@@ -26,7 +26,7 @@ export interface PullParts {
   metrics: ProxyMetrics
   log: Logger
   defects: Defects
-  /** Smaller blobs come from the registry: asking the swarm would take longer than they do. Bytes. */
+  /** Smaller blobs come from the registry, because asking the swarm would take longer. Bytes. */
   p2pMinBytes: number
 }
 
@@ -37,7 +37,7 @@ export interface Exchange {
   registry: RegistryClient
 }
 
-/** Answers a request. Never rejects: what goes wrong is an answer, or a connection that is cut. */
+/** Answers a request. Never rejects: a failure becomes an answer or a cut connection. */
 export async function answer(parts: PullParts, exchange: Exchange): Promise<void> {
   try {
     if (exchange.request.headers.authorization !== undefined)
@@ -87,14 +87,14 @@ function plannedBytes({ plans }: PullParts, { registry }: Exchange, wanted: Blob
   return plans.bytesOf(registry.host, wanted.repository, wanted.digest)
 }
 
-/** Whether a request may have its blob, and how long the blob is where that was said. */
+/** Whether a request may have its blob, and the blob's length if the registry gave it. */
 type Authorised =
   | { refusal?: undefined; byRegistry: boolean; bytes: number | undefined }
   | { refusal: 'registry_refused' | 'registry_unproven' | 'registry_busy' }
 
 /**
- * Asks the registry whether it would serve the blob to this very request: whatever this node holds, only that counts.
- * @throws RegistryUnreachableError when there is no answer and nothing that stands in for it
+ * Asks the registry whether it would serve the blob to this very request. Only that counts, whatever this node holds.
+ * @throws RegistryUnreachableError if there is no answer and the client does not vouch
  */
 async function authorise(parts: PullParts, exchange: Exchange, wanted: BlobGet): Promise<Authorised> {
   const { repository, digest, authorization } = wanted
@@ -109,7 +109,7 @@ async function authorise(parts: PullParts, exchange: Exchange, wanted: BlobGet):
     return standing ?? { refusal: 'registry_refused' }
   } catch (error) {
     if (!(error instanceof RegistryUnreachableError)) throw error
-    // Who fills our own connections must not make the registry seem to be away.
+    // A user who fills our own connections must not make the registry seem to be down.
     if (!error.wasAsked) return { refusal: 'registry_busy' }
     const standing = await authoriseWithoutRegistry(parts, exchange, wanted)
     if (standing === undefined) throw error
@@ -118,8 +118,8 @@ async function authorise(parts: PullParts, exchange: Exchange, wanted: BlobGet):
 }
 
 /**
- * Whether the answer is for this caller alone. A length is: it is part of the swarm's name, so a page that says 200 to
- * everybody leads to no blob. A redirect, or a 200 without length, may be such a page.
+ * Whether the answer is for this caller alone. An answer with a length is: the length is part of the swarm's name, so a
+ * page that answers 200 to everybody leads to no blob. A redirect, or a 200 without length, may be such a page.
  */
 async function showsLeave(
   { strangers }: PullParts,
@@ -131,7 +131,7 @@ async function showsLeave(
   return authorization !== undefined && strangers.areRefused(registry, { repository, digest })
 }
 
-/** What the client may vouch for when the registry cannot be asked. */
+/** Asks the client to vouch if the registry does not answer. */
 async function authoriseWithoutRegistry(
   { client }: PullParts,
   { registry }: Exchange,
@@ -158,7 +158,7 @@ function refuseRange({ response }: Exchange, bytes: number): RequestOutcome {
   return 'range_unsatisfiable'
 }
 
-/** @returns undefined when the client cannot help; the reason is logged and counted */
+/** @returns undefined if the client cannot help; the reason is logged and counted */
 async function openBlob(
   parts: PullParts,
   exchange: Exchange,
@@ -181,7 +181,7 @@ function blobRequest(
   return { registry: registry.host, repository, digest, bytes, credential }
 }
 
-/** Logs why a blob does not come from the swarm. An unexpected error is a bug, but Docker still gets its layer. */
+/** Logs why a blob does not come from the swarm. Docker gets its layer even after an unexpected error. */
 function noteFailure(
   { log, metrics, defects }: PullParts,
   { registry }: Exchange,
@@ -192,10 +192,10 @@ function noteFailure(
   const facts = { registry: registry.host, repository: wanted.repository, digest: wanted.digest, code }
   metrics.fellBack(code)
   if (code === 'UNEXPECTED') defects.note('proxy_request', error, facts)
-  else log.warn({ ...facts, reason: (error as ShoalError).message }, 'the swarm could not serve a blob')
+  else log.warn({ ...facts, reason: (error as ShoalError).message }, 'the swarm cannot serve a blob')
 }
 
-/** Hands the request to the registry as it is, and its answer to the client as it is. */
+/** Forwards the request to the registry and the answer to the client, both unchanged. */
 async function passThrough<Outcome extends RequestOutcome>(
   { plans }: PullParts,
   { request, response, registry }: Exchange,
@@ -231,7 +231,7 @@ function answerFailure(
     respondWithError(response, error)
     return
   }
-  // A bug costs this request and no other: other pulls run in this process.
+  // A defect costs only this request: other pulls run in this process.
   defects.note('proxy_request', error, { registry: registry.host })
   response.destroy()
 }

@@ -6,36 +6,36 @@ import { basename } from 'node:path'
 import { setImmediate as turn, setTimeout as wait } from 'node:timers/promises'
 import { BoundedMap } from '../core/bounded-map.ts'
 
-/** Who holds the other end of a connection to one of our loopback ports. */
+/** The owner of the other end of a connection to one of our loopback ports. */
 export interface SocketOwner {
   /** 0 is root. */
   uid: number
-  /** Absolute path of the program; absent when this process may not see it (it needs root, or the same user). */
+  /** Absolute path of the program; absent if this process may not see it (that needs root, or the same user). */
   executable?: string
   /** The systemd service or scope that the program runs in, as `docker.service`. */
   unit?: string
 }
 
-/** Asked about a connection while it is open; the answer is kept as long as the connection. Never rejects. */
+/** Finds the owner of an open connection; the answer is kept as long as the connection. Never rejects. */
 export interface SocketOwners {
-  /** The user alone, which needs no rights; undefined when the kernel's tables do not tell (the other end is closed). */
+  /** Only the user, which needs no rights; undefined if the kernel's tables do not tell (the other end is closed). */
   userOf(socket: Socket): Promise<number | undefined>
   ownerOf(socket: Socket): Promise<SocketOwner | undefined>
 }
 
-/** Between two readings of one table: what is asked meanwhile shares the next. A reading costs 5 ms and more. */
+/** Pause between two readings of one table, which cost 5 ms or more; questions in the meantime share the next reading. */
 const TABLE_REST_MS = 20
-/** Searches for processes take one part in so many of our time, whoever connects how often. */
+/** Searches for processes take at most one part in this many of our time, however many connections arrive. */
 const SEARCH_TIME_PARTS = 5
-/** The longest rest after a search, all the same: somebody may wait for the next. */
+/** Bound of the pause after a search, because somebody may wait for the next one. */
 const SEARCH_REST_MS_MAX = 50
-/** Processes of one user that are looked through, the newest first. */
+/** Bound of one user's processes that are searched, the newest first. */
 export const OWNER_PROCESSES_MAX = 512
-/** Descriptors of one process that are looked through: a dockerd has some per container. */
+/** Bound of one process's descriptors that are searched: a dockerd has several per container. */
 export const OWNER_DESCRIPTORS_MAX = 8192
-/** After so many others have their turn. Each takes about 3 microseconds. */
+/** System calls before other work gets its turn. Each takes about 3 microseconds. */
 const SYSTEM_CALLS_PER_TURN = 64
-/** Processes that were found to hold a connection: looked at first, as a daemon makes many. */
+/** Bound of processes known to make connections; they are searched first, as a daemon makes many. */
 const KNOWN_PROCESSES_MAX = 32
 
 interface TableEntry {
@@ -43,13 +43,13 @@ interface TableEntry {
   inode: string
 }
 
-/** By the text of the entry's two addresses, as the table has it. */
+/** Entries by the text of their two addresses, as the table writes it. */
 type Table = Map<string, TableEntry>
 
 /**
- * From the kernel's tables of connections (proc(5), /proc/net/tcp and tcp6), and for the program from the descriptors
- * of processes: a connection's other end on loopback is an entry of its own, with the user who made it and an inode. An
- * entry without an inode is of an end that was closed, and says root whoever it was: it counts as unknown.
+ * Finds owners in the kernel's tables of connections (proc(5), /proc/net/tcp and tcp6), and programs by the descriptors of
+ * processes. A connection's other end on loopback has an entry of its own, with its user and an inode. An entry without
+ * an inode belongs to a closed end and always names root, so it counts as unknown.
  */
 export class KernelSocketOwners implements SocketOwners {
   readonly #entries = new WeakMap<Socket, Promise<TableEntry | undefined>>()
@@ -89,8 +89,8 @@ export class KernelSocketOwners implements SocketOwners {
     if (!remoteAddress || !remotePort || !localAddress || !localPort) return undefined
     const client = endpointText(remoteAddress, remotePort)
     const own = endpointText(localAddress, localPort)
-    // A program may speak IPv4 through a socket for IPv6, which is in that table. And an entry may be missed while others
-    // come and go.
+    // A program may speak IPv4 through a socket for IPv6, which is in the other table. A reading may also miss an entry
+    // while others come and go.
     const places = client.includes(':', IPV4_DIGITS + 1)
       ? [[this.#ipv6, client, own] as const]
       : [[this.#ipv4, client, own] as const, [this.#ipv6, `${MAPPED}${client}`, `${MAPPED}${own}`] as const]
@@ -109,13 +109,13 @@ export class KernelSocketOwners implements SocketOwners {
 
 type Found = (pid: number | undefined) => void
 
-/** Finds the processes that hold sockets: one search after the other, each for all that is wanted of one user. */
+/** Finds the processes that hold sockets. Runs one search at a time, each for all wanted sockets of one user. */
 class SocketHolders {
   readonly #wanted = new Map<number, Map<string, Found>>()
   readonly #known = new BoundedMap<number, true>(KNOWN_PROCESSES_MAX)
   #isSearching = false
 
-  /** @param link as it stands in /proc/<pid>/fd */
+  /** @param link the text of the link in /proc/<pid>/fd */
   find(uid: number, link: string): Promise<number | undefined> {
     const wanted = this.#wanted.get(uid) ?? new Map<string, Found>()
     this.#wanted.set(uid, wanted)
@@ -161,7 +161,7 @@ class SocketHolders {
         if (count % SYSTEM_CALLS_PER_TURN === 0) await turn()
       }
     } catch {
-      // Ended meanwhile, or not ours to see.
+      // The process has ended, or we may not see it.
     }
   }
 
@@ -179,7 +179,7 @@ function processesNewestFirst(): number[] {
   return all.sort((one, other) => other - one)
 }
 
-/** One of the kernel's tables; a reading serves all who ask before it begins. */
+/** One of the kernel's tables; a reading serves all callers that ask before it begins. */
 class KernelTable {
   readonly #path: string
   readonly #ports = new Set<number>()
@@ -190,7 +190,7 @@ class KernelTable {
     this.#path = path
   }
 
-  /** As it is from now on: the entries of connections to `port`, and to those that were asked for before. */
+  /** A reading from now on: the entries of connections to `port`, and to the ports asked for before. */
   from(port: number): Promise<Table> {
     this.#ports.add(port)
     this.#next ??= this.#read()
@@ -206,7 +206,7 @@ class KernelTable {
   }
 }
 
-/** As the tables write it: of an address four bytes at a time, each as a number of this machine, then the port. */
+/** The form in the tables: the address as 4-byte numbers in this machine's byte order, then the port. */
 function endpointText(address: string, port: number): string {
   const plain = address.replace(/^::ffff:(?=\d+\.)/i, '')
   const bytes = isIPv4(plain) ? Buffer.from(plain.split('.').map(Number)) : ipv6Bytes(plain)
@@ -225,9 +225,9 @@ function hexOf(number: number, digits: number): string {
   return number.toString(16).toUpperCase().padStart(digits, '0')
 }
 
-/** Of an IPv4 address, in the tables. */
+/** Digits of an IPv4 address in the tables. */
 const IPV4_DIGITS = 8
-/** ::ffff:0:0/96, before an IPv4 address. */
+/** The prefix ::ffff:0:0/96 before an IPv4 address. */
 const MAPPED = words(Buffer.from([...Buffer.alloc(10), 0xff, 0xff]))
 
 function ipv6Bytes(address: string): Buffer {
@@ -241,7 +241,7 @@ function ipv6Bytes(address: string): Buffer {
   return bytes
 }
 
-/** @returns nothing where there is no such table: no IPv6 in this kernel, or no Linux */
+/** @returns an empty table if there is none: no IPv6 in this kernel, or no Linux */
 async function readTable(path: string, ports: Iterable<number>): Promise<Table> {
   const ours = [...ports].map((port) => hexOf(port, 4)).join('|')
   // sl, local address, remote address, state, queues, timer, retransmits, uid, timeout, inode
@@ -265,7 +265,7 @@ function userOfProcess(pid: number): number | undefined {
 }
 
 function programOf(pid: number): Omit<SocketOwner, 'uid'> {
-  // A program that was replaced on disk while it runs is the same one.
+  // A program that was replaced on disk while it runs is still the same.
   const executable = readlinkOf(`/proc/${pid}/exe`)?.replace(/ \(deleted\)$/, '')
   const unit = unitOf(pid)
   return { ...(executable === undefined ? {} : { executable }), ...(unit === undefined ? {} : { unit }) }
@@ -279,7 +279,7 @@ function readlinkOf(path: string): string | undefined {
   }
 }
 
-/** The control group's last part (cgroups(7)), where systemd made it. */
+/** The last part of the control group (cgroups(7)), if systemd made it. */
 function unitOf(pid: number): string | undefined {
   try {
     const group = /^0::(.*)$/m.exec(readFileSync(`/proc/${pid}/cgroup`, 'utf8'))?.[1] ?? ''

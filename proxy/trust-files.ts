@@ -5,26 +5,26 @@ import type { RegistryHost } from '../core/repository.ts'
 import { TrustFileError } from './errors.ts'
 
 /**
- * The files that tell pulling clients to trust the proxy's authority. Docker reads every `*.crt` in
- * `certs.d/<registry>/` at each pull, so ours stands beside whatever is there, and nothing but ours is ever touched.
+ * The files that make pulling clients trust the proxy's authority. Docker reads every `*.crt` in `certs.d/<registry>/` at
+ * each pull. Our file stands beside the others there, and Shoal never touches those.
  */
 
-/** Docker reads them with the rights of root, people look into them. Who may write there, an administrator has said. */
+/** Docker reads these folders as root, and people look into them. An administrator decides who may write there. */
 const DOCKER_FOLDERS = { mode: 0o755, isGroupTrusted: true }
 const DOCKER_FILE_NAME = 'shoal.crt'
-/** For podman, skopeo and other clients that are told by hand; in the node's data directory. */
+/** For podman, skopeo and other clients that people configure by hand; in the node's data folder. */
 export const AUTHORITY_FILE_NAME = 'proxy-ca.crt'
 
 export interface TrustPlaces {
   registries: Iterable<RegistryHost>
-  /** Docker's `certs.d`; '' when nothing is to be written there. */
+  /** Docker's `certs.d`; '' to write nothing there. */
   dockerCertsDir: string
   dataDir: string
 }
 
 export class TrustFiles {
   readonly #paths: string[]
-  /** The directories that were made here. */
+  /** The directories that this process made. */
   readonly #madeDirs: string[] = []
   #contents = ''
 
@@ -36,7 +36,7 @@ export class TrustFiles {
 
   /**
    * Writes or replaces every file.
-   * @throws TrustFileError when one cannot be written; those that were are removed again
+   * @throws TrustFileError if one cannot be written; it first removes the others again
    */
   put(certificatesPem: string): void {
     const contents = `${certificatesPem.trim()}\n`
@@ -52,12 +52,12 @@ export class TrustFiles {
       this.remove()
       throw new TrustFileError(`cannot write the proxy's authority: ${(cause as Error).message}`, {
         cause,
-        hint: "Run as a user who may write there, or set dockerCertsDir to 'none' and tell clients of the authority by hand.",
+        hint: "Run as a user who may write there, or set dockerCertsDir to 'none' and give clients the authority by hand.",
       })
     }
   }
 
-  /** Removes the files that still are as this process wrote them, and the directories it made that are empty. */
+  /** Removes the files that are still as this process wrote them, and its own directories that are empty. */
   remove(): void {
     for (const path of this.#paths) {
       if (readIfThere(path) === this.#contents) rmSync(path, { force: true })
@@ -79,6 +79,6 @@ function removeIfEmpty(dir: string): void {
   try {
     rmdirSync(dir)
   } catch {
-    // Someone put something into it: theirs now.
+    // Somebody put a file into it, so keep it.
   }
 }

@@ -6,11 +6,11 @@ import type { SocketOwners } from './socket-owner.ts'
 
 /**
  * Keeps one local user from taking all connections of a listener. Invariant: users other than root hold at most
- * `perUserMax` each and `connectionsMax - rootReserve` together, those that cannot be told from each other count as
- * one, so that root (dockerd, containerd, kubelet) always finds a place. While there are no more connections than one
- * user may have, nobody's user is looked up; beyond that a connection is judged as soon as its user is known, and until
- * then it is served and counts among the listener's `UNJUDGED_CONNECTIONS_MAX`. Where there is no place, a connection
- * that has asked for nothing yet gives way: the oldest of the user with the most.
+ * `perUserMax` each and `connectionsMax - rootReserve` together, and unknown users count as one. So root (dockerd,
+ * containerd, kubelet) always finds a place. Users are looked up only if there are more connections than one user may
+ * have. From then on a connection is judged as soon as its user is known; until then it is served, and counts among the
+ * listener's `UNJUDGED_CONNECTIONS_MAX`. If there is no place, a connection that has sent no request gives way: the
+ * oldest of the user with the most.
  */
 
 export interface ShareBounds {
@@ -19,9 +19,9 @@ export interface ShareBounds {
   rootReserve: number
 }
 
-/** Connections whose user is being looked up, beside those that a listener serves. */
+/** Connections whose user is being looked up, in addition to those that a listener serves. */
 export const UNJUDGED_CONNECTIONS_MAX = 2048
-/** A refusal is logged this often, with how many there were. */
+/** Refusals are logged this often, with their number. */
 const LOG_INTERVAL_MS = 60_000
 const ROOT = 0
 
@@ -29,7 +29,7 @@ export interface SharesOptions {
   bounds: ShareBounds
   owners: SocketOwners
   log: Logger
-  /** What becomes of a connection beyond its user's share; refused with 503 unless given. */
+  /** Handles a connection beyond its user's share; by default it is refused with 503. */
   onExcess?: (socket: Socket, uid: number | undefined) => void
 }
 
@@ -42,7 +42,7 @@ export class UserShares {
   readonly #held = new Map<number | undefined, number>()
   readonly #unjudged = new Set<Socket>()
   readonly #hasAsked = new WeakSet<Socket>()
-  /** Judged connections that have asked for nothing, the oldest first, with their users. */
+  /** Judged connections that have sent no request, the oldest first, with their users. */
   readonly #idle = new Map<Socket, number | undefined>()
   #judged = 0
   #open = 0
@@ -102,7 +102,7 @@ export class UserShares {
     for (const [socket, owner] of this.#idle) {
       if (owner !== greedy) continue
       this.#idle.delete(socket)
-      // It counts until it is closed, a moment later.
+      // It counts until it is closed a moment later.
       socket.destroy()
       return true
     }
@@ -146,7 +146,7 @@ export class UserShares {
 
 const EXCESS = new ConnectionsTooManyError('this user has too many connections to the node')
 
-/** Not read on: what is refused must not hold a place. */
+/** Stops reading at once, because a refused connection must not hold a place. */
 function refuseExcess(socket: Socket): void {
   if (socket.bytesWritten === 0) refuseSocket(socket, EXCESS, 0)
   else socket.destroy()

@@ -1,8 +1,8 @@
 import { ShoalError } from '../core/errors.ts'
 
 /**
- * Every reason for which the tracker refuses a request, with the HTTP status it is answered with. The codes are
- * stable (docs/errors.md); `refused` entries of a pull grant carry them too.
+ * Every reason for which the tracker refuses a request, with its HTTP status. The codes are stable (docs/errors.md), and
+ * `refused` entries of a pull grant have them too.
  */
 export const STATUS_BY_CODE = {
   // requests that no caller should make
@@ -94,17 +94,17 @@ export class TooManyRequestsError extends RefusedError {
   }
 }
 
-/** Someone else changed the record first: read it again and decide again. */
+/** Another process changed the record first: read it again and decide again. */
 export class StoreConflictError extends ShoalError {
   readonly code = 'STORE_CONFLICT'
 }
 
-/** The store was made by a newer Shoal, or is no store: do not start. */
+/** A newer Shoal made the store, or the file is not a store: do not start. */
 export class StoreUnusableError extends ShoalError {
   readonly code = 'STORE_UNUSABLE'
 }
 
-/** The unlock key is missing, malformed or not the one that sealed this store: do not start. */
+/** The unlock key is missing or malformed, or did not seal this store: do not start. */
 export class UnlockKeyError extends ShoalError {
   readonly code = 'UNLOCK_KEY'
 }

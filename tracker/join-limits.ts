@@ -2,9 +2,9 @@ import type { Logger } from 'pino'
 import type { ClusterId } from '../core/metainfo.ts'
 import { RequestLimits } from './request-limits.ts'
 
-/** So many addresses may join as many nodes as each may at once, with one join token: a fleet of 8,000 by default. */
+/** With one join token, this many addresses may each use their whole burst: a fleet of 8,000 by default. */
 const ADDRESSES_AT_ONCE = 8
-/** And go on at their rate: nobody at one address can use up what the join token gives to others. */
+/** With one join token, this many addresses may each use their whole rate, so that one cannot use up the others' share. */
 const ADDRESSES_IN_THE_LONG_RUN = 4
 
 export interface JoinBounds {
@@ -14,9 +14,9 @@ export interface JoinBounds {
 }
 
 /**
- * How many nodes may join: ids cost nothing, and each is a row of the store until the node is silent for long. With the
- * defaults (1,000 at once, 600 an hour) a join token is good for 57,600 rows a day, 12 MB, and as many lines of the audit
- * log, 8 MB; 1,000 nodes behind one address join at once, which handshakes spread over 25 s.
+ * Bounds how many nodes may join: ids cost nothing, and each takes a row of the store until the node is forgotten. With the
+ * defaults (1,000 at once, 600 an hour) a join token permits 57,600 rows a day (12 MB) and as many lines of the audit log
+ * (8 MB). 1,000 nodes behind one address may join at once; the bound on handshakes spreads them over 25 s.
  */
 export class JoinLimits {
   readonly #ofNetworks: RequestLimits
@@ -36,7 +36,7 @@ export class JoinLimits {
     this.#ofTokens = limits(ADDRESSES_AT_ONCE, ADDRESSES_IN_THE_LONG_RUN)
   }
 
-  /** Counts a node that is new, and showed the cluster's join token. @throws TooManyRequestsError */
+  /** Counts a new node that showed the cluster's join token. @throws TooManyRequestsError */
   enter(network: string, cluster: ClusterId, nowMs: number): void {
     this.#ofNetworks.enter(`joins from ${network}`, nowMs)()
     this.#ofTokens.enter(`joins of ${cluster}`, nowMs)()

@@ -16,25 +16,25 @@ import { trackerMetrics } from './metrics.ts'
 import { SqliteStore } from './store/sqlite-store.ts'
 
 /**
- * A tracker that was started without its unlock key (the model of Docker Swarm's autolock): it answers every node with
- * TRACKER_LOCKED, and takes the key through a socket in its data folder, which only its own user can open. The admin
- * API is not there yet.
+ * A tracker that was started without its unlock key (like Docker Swarm's autolock). It answers every node with
+ * TRACKER_LOCKED, and takes the key through a socket in its data folder, which only its own user can open. It has no
+ * admin API yet.
  */
 
 interface Running {
   readonly defects: Defects
-  /** Rejects when the key was right and the tracker could not be started all the same. */
+  /** Rejects if the key was right but the tracker could not start. */
   readonly failed?: Promise<never>
   close(): Promise<void>
 }
 
 /** A key is 54 characters. */
 const BODY_BYTES_MAX = 1024
-/** It comes from the same machine. */
+/** Short, because the request comes from the same machine. */
 const BODY_PATIENCE_MS = 10_000
 
 /**
- * @param start the tracker itself, once the key is known to be right
+ * @param start starts the tracker itself, once the key is known to be right
  * @throws UnlockKeyError for a new store, which has no key yet; ConfigError, StoreUnusableError, ListenFailedError
  */
 export async function startLocked(
@@ -70,7 +70,7 @@ export async function startLocked(
       const { code, message } = error instanceof ShoalError ? error : { code: 'INTERNAL', message: 'failed' }
       log.warn({ err: error, code }, 'the tracker was not unlocked')
       send(response, 403, { error: { code, message } })
-      // As when it fails at an ordinary start.
+      // The same as a failure of an ordinary start.
       if (locked.disposed) failed.reject(error)
     }
   }
@@ -80,7 +80,7 @@ export async function startLocked(
     locked.defer(lockDataDir(config.dataDir))
     await withStore(config, refuseNewStore)
     const tls = { ...readTlsFiles(config), authorityPems: [] }
-    // Nobody can be told from a stranger, so everybody makes room for the next.
+    // Members and strangers look the same here, so every connection makes room for the next.
     const nodeApi = makeHttpsListener(tls, { log, metrics }, async () => undefined)
     nodeApi.app.addHook('onRequest', async (_request, reply) => {
       reply.header('connection', 'close')
@@ -93,7 +93,10 @@ export async function startLocked(
     await locked.disposeAsync()
     throw error
   }
-  log.warn({ dataDir: config.dataDir }, 'the tracker is locked: shoal certs unlock gives it the unlock key')
+  log.warn(
+    { dataDir: config.dataDir },
+    'the tracker is locked: give it the unlock key with shoal tracker unlock',
+  )
   return {
     failed: failed.promise,
     get defects() {
@@ -110,7 +113,7 @@ export async function startLocked(
 
 async function refuseNewStore(store: SqliteStore): Promise<void> {
   if ((await store.sealedDataKey()) !== undefined) return
-  throw new UnlockKeyError('this tracker is new, and has no unlock key yet', {
+  throw new UnlockKeyError('this tracker is new and has no unlock key yet', {
     hint: 'Start it once with --unlock-key-file; `shoal certs unlock-key` makes the key.',
   })
 }
@@ -129,7 +132,7 @@ async function bodyOf(request: IncomingMessage): Promise<string> {
   let text = ''
   for await (const chunk of request) {
     text += chunk
-    if (text.length > BODY_BYTES_MAX) throw new RefusedError('BODY_TOO_LARGE', 'that is no unlock key')
+    if (text.length > BODY_BYTES_MAX) throw new RefusedError('BODY_TOO_LARGE', 'this is not an unlock key')
   }
   return text.trim()
 }

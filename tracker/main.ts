@@ -41,12 +41,12 @@ import { Sha1Claims } from './swarm/sha1-claims.ts'
 import { SwarmCache } from './swarm/swarm-cache.ts'
 
 export interface RunningTracker {
-  /** Where nodes reach it. */
+  /** Address where nodes reach it. */
   readonly address: ListenAddress
   readonly adminAddress: ListenAddress
   readonly defects: Defects
   /**
-   * What the admin API does, for a program that runs the tracker inside itself.
+   * The admin API's call, for a program that runs the tracker inside itself.
    * @throws RefusedError CLUSTER_EXISTS
    */
   createCluster(cluster: NewCluster): Promise<void>
@@ -57,24 +57,24 @@ export interface RunningTracker {
 /** For the audit log. */
 const UNLOCKED = { actor: 'operator', action: 'tracker unlocked', cluster: null, target: 'data key' }
 
-/** What the command line needs of a running program. */
+/** The command line's view of a running program. */
 export interface RunningProgram {
   readonly defects: Defects
-  /** Rejects when it has to end by itself. */
+  /** Rejects if the program must end by itself. */
   readonly failed?: Promise<never>
   close(): Promise<void>
 }
-/** Of one node: one is renewed every 16 hours and one every 40 minutes, and a node that restarts asks for both. */
+/** Certificates of one node: it renews one every 16 hours and one every 40 minutes, and asks for both after a restart. */
 const CERTIFICATE_BOUNDS = { requestsPerSecondMax: 1 / 60, requestsBurstMax: 16, requestsConcurrentMax: 0 }
 
-/** What tests replace. */
+/** Surroundings that tests replace. */
 export interface TrackerSurroundings {
   nowMs?: () => number
   random?: () => number
   leasePolicy?: LeasePolicy
 }
 
-/** Starts the tracker, locked when its configuration names no unlock key. @throws as `startTracker` */
+/** Starts the tracker, locked if its configuration names no unlock key. @throws as `startTracker` */
 export function runTracker(config: TrackerConfig, log: Logger): Promise<RunningProgram> {
   if (config.unlockKeyFile !== undefined) return startTracker(config, log)
   return startLocked(config, log, (unlockKey) => startTracker(config, log, {}, unlockKey))
@@ -82,7 +82,7 @@ export function runTracker(config: TrackerConfig, log: Logger): Promise<RunningP
 
 /**
  * Starts the tracker: store, secrets, state, then the two listeners.
- * @param unlockKey absent: from the configured file
+ * @param unlockKey default: from the configured file
  * @throws ConfigError, UnlockKeyError, StoreUnusableError, UnsealError, and errors of the registries' files
  */
 export async function startTracker(
@@ -202,7 +202,7 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
   }
 }
 
-/** Of pulls that are granted, as each leaves rows in the store: beside the limits of requests. */
+/** Limits granted pulls in addition to requests, because each pull leaves rows in the store. */
 function pullLimits({ pullsPerMinuteMax, pullsBurstMax }: TrackerConfig, log: Logger): RequestLimits {
   const bounds = {
     requestsPerSecondMax: pullsPerMinuteMax / 60,

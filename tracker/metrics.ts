@@ -1,7 +1,7 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
 import { DEFECT_PLACES, DEFECTS_METRIC, type DefectPlace } from '../core/defects.ts'
 
-/** The tracker's own figures. Labels come from small fixed sets: routes and codes. */
+/** The tracker's own metrics. Labels come from small fixed sets: routes and codes. */
 export interface TrackerMetrics {
   registry: Registry
   grants: Counter
@@ -12,7 +12,7 @@ export interface TrackerMetrics {
   refusals: Counter<'code'>
   /** Disputed pieces, by who was wrong. */
   verdicts: Counter<'verdict'>
-  /** Connections that were ended for others, or in the middle of their handshake. */
+  /** Connections that the tracker ended to make room, or during their handshake. */
   connectionsDropped: Counter<'reason'>
   requestSeconds: Histogram<'route'>
   countDefect(where: DefectPlace): void
@@ -25,7 +25,7 @@ export function trackerMetrics(registry: Registry, nodeCount: () => number): Tra
     new Counter({ name: `shoal_tracker_${name}`, help, registers })
   new Gauge({
     name: 'shoal_tracker_nodes',
-    help: 'Nodes that were heard of lately',
+    help: 'Nodes with a recent heartbeat',
     registers,
     collect() {
       this.set(nodeCount())
@@ -43,7 +43,7 @@ export function trackerMetrics(registry: Registry, nodeCount: () => number): Tra
     badPeers: counter('bad_peer_reports_total', 'Peers reported for pieces that do not match their hash'),
     verdicts: new Counter({
       name: 'shoal_tracker_verdicts_total',
-      help: 'Disputed pieces that the tracker looked at, by who was wrong',
+      help: 'Disputed pieces that the tracker checked, by who was wrong',
       labelNames: ['verdict'],
       registers,
     }),
@@ -55,7 +55,7 @@ export function trackerMetrics(registry: Registry, nodeCount: () => number): Tra
     }),
     connectionsDropped: new Counter({
       name: 'shoal_tracker_connections_dropped_total',
-      help: 'Connections ended: for a newcomer (place), or with no handshake in time (handshake)',
+      help: 'Connections ended to make room (place), or without a handshake in time (handshake)',
       labelNames: ['reason'],
       registers,
     }),

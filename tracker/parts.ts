@@ -24,7 +24,7 @@ import type { PullAccesses } from './swarm/pull-accesses.ts'
 import type { Sha1Claims } from './swarm/sha1-claims.ts'
 import type { SwarmCache } from './swarm/swarm-cache.ts'
 
-/** What the tracker is made of, made once in main.ts and handed to the APIs. */
+/** The parts of the tracker. main.ts makes them once and hands them to the APIs. */
 export interface TrackerParts {
   store: Store
   sealer: Sealer
@@ -40,10 +40,10 @@ export interface TrackerParts {
   credentialsSeen: CredentialsSeen
   memberships: Memberships
   accesses: PullAccesses
-  /** By cluster and node; of pulls that are granted, and of those that are renewed. */
+  /** Limits granted pulls and renewals, by cluster and node. */
   pullLimits: RequestLimits
   renewLimits: RequestLimits
-  /** By cluster and node; of certificates that a node is given beside its pulls'. */
+  /** Limits a node's certificates other than its pulls', by cluster and node. */
   certificateLimits: RequestLimits
   joinLimits: JoinLimits
   failedGrants: FailedGrants
@@ -54,7 +54,7 @@ export interface TrackerParts {
   defects: Defects
   /** Milliseconds since 1970. */
   nowMs(): number
-  /** In [0, 1); for choices that need not be secret. */
+  /** In [0, 1); for choices that may be predictable. */
   random(): number
 }
 
@@ -64,13 +64,13 @@ export interface TrackerTimes {
   heartbeatSeconds: number
 }
 
-/** What members of the cluster must trust now. */
+/** Everything that members of the cluster must trust now. */
 export function trustOf(
   { registries, tokenKeys }: Pick<TrackerParts, 'registries' | 'tokenKeys'>,
   cluster: Cluster,
 ): ClusterTrust {
   const minting = [...registries.values()].filter(({ kind }) => kind === 'introspect')
-  // The signing key's come first, for every registry: what is cut off by the bound is a previous key's.
+  // Keys derived from the current signing key come first, for every registry, so that the bound cuts off previous keys.
   const ownKeys = cluster.signingKeys.flatMap(({ peerTokenKey }) =>
     minting.map(({ host }) => peerTokenTrust(cluster.cluster, host, peerTokenKey)),
   )

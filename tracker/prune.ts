@@ -4,11 +4,11 @@ import type { TrackerConfig } from './config.ts'
 import type { TrackerParts } from './parts.ts'
 import { PULL_KEPT_MS } from './pull/pull-certificate.ts'
 
-/** What is pruned is hours or months old. */
+/** Pruned records are hours or months old, so the interval may be long. */
 const PRUNE_INTERVAL_MS = 10 * 60_000
-/** Pulls of one node that are remembered, beside those that have not ended: 60 to 70 KiB each with 128 blobs. */
+/** Ended pulls that are kept per node: 60 to 70 KiB each with 128 blobs. */
 export const PULLS_KEPT_PER_NODE_MAX = 1024
-/** How long the audit log reaches back. */
+/** How long entries of the audit log are kept. */
 export const AUDIT_KEPT_MS = 90 * 24 * 3600 * 1000
 
 type Pruned = Pick<
@@ -16,7 +16,7 @@ type Pruned = Pick<
   'store' | 'clusters' | 'revocations' | 'tokenKeys' | 'log' | 'defects' | 'nowMs'
 > & { admins: AdminAuthorities }
 
-/** Forgets what has ended, now and then: pulls, silent nodes, audit entries, convictions, previous authorities, token keys. @returns what stops it */
+/** Regularly forgets ended pulls, silent nodes, old audit entries, convictions, previous authorities and token keys. @returns a function that stops it */
 export function pruneRegularly(
   { store, clusters, admins, revocations, tokenKeys, log, defects, nowMs }: Pruned,
   { silentNodeHoursMax }: Pick<TrackerConfig, 'silentNodeHoursMax'>,
@@ -31,14 +31,14 @@ export function pruneRegularly(
         now,
         pullsPerNodeMax: PULLS_KEPT_PER_NODE_MAX,
       })
-      if (nodes > 0) log.info({ nodes }, 'nodes that were silent for long are forgotten')
+      if (nodes > 0) log.info({ nodes }, 'nodes were silent for too long and are forgotten')
       await clusters.withdrawEnded(nowMs())
       await admins.withdrawEnded(nowMs())
       await revocations.clearEnded(nowMs())
       await tokenKeys.forgetEnded()
     } catch (error) {
       if (isDefect(error)) defects.note('tracker_job', error)
-      log.error({ err: error }, 'old records could not be removed')
+      log.error({ err: error }, 'cannot remove old records')
     }
   }
   const timer = setInterval(prune, PRUNE_INTERVAL_MS)

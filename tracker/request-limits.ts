@@ -4,23 +4,23 @@ import { TooManyRequestsError } from './errors.ts'
 import { TokenBucket } from './token-bucket.ts'
 
 /**
- * How much one caller may ask: a bucket of tokens for the rate, and a count of requests under way. A caller is the node
- * that the certificate names, or for those without one (joins) the source address; of IPv6 its /64. Decided before a body is read.
+ * Limits of one caller: a token bucket for the rate, and a bound of requests in flight. The caller is the node that the
+ * certificate names. Without a certificate (joins) it is the source address, for IPv6 its /64. Applied before a body is read.
  */
 export interface RequestBounds {
-  /** What the bucket gains per second; 0: no limit. */
+  /** Rate at which the bucket refills, per second; 0: no limit. */
   requestsPerSecondMax: number
-  /** What the bucket holds. */
+  /** Size of the bucket. */
   requestsBurstMax: number
-  /** Requests of one caller under way; 0: no limit. */
+  /** Requests of one caller in flight; 0: no limit. */
   requestsConcurrentMax: number
 }
 
-/** Callers that are remembered: who was longest without a request is forgotten first, and begins with a full bucket. */
+/** Bound of remembered callers: the longest idle is forgotten first, and then starts with a full bucket. */
 const CALLERS_MAX = 20_000
-/** A caller that is over its limit is logged once in so long. */
+/** A caller above its limit is logged once in this time. */
 const LOG_PAUSE_MS = 60_000
-/** What a caller with too much under way is told to wait. */
+/** Wait for a caller with too many requests in flight. */
 const CONCURRENT_RETRY_SECONDS = 1
 
 interface Caller {
@@ -42,7 +42,7 @@ export class RequestLimits {
   /**
    * Counts a request of the caller.
    * @param cost in ordinary requests
-   * @returns what ends it, to be called once
+   * @returns a function that ends the request; call it once
    * @throws TooManyRequestsError
    */
   enter(key: string, nowMs: number, cost = 1): () => void {
@@ -60,7 +60,7 @@ export class RequestLimits {
     }
   }
 
-  /** The caller's request was not of the kind that is bounded after all. */
+  /** Returns the cost of a request that turned out not to count. */
   giveBack(key: string): void {
     this.#callers.get(key)?.bucket.giveBack()
   }
@@ -80,7 +80,7 @@ export class RequestLimits {
     const error = new TooManyRequestsError(retryAfterSeconds)
     if (nowMs - state.loggedAtMs >= LOG_PAUSE_MS) {
       state.loggedAtMs = nowMs
-      this.#log.warn({ code: error.code, caller }, 'a caller asks more than it may')
+      this.#log.warn({ code: error.code, caller }, 'a caller exceeds its limit of requests')
     }
     return error
   }

@@ -1,10 +1,10 @@
-/** What a bucket gains per second, and what it holds. */
+/** A bucket's refill rate per second, and its size. */
 export interface BucketBounds {
   perSecond: number
   burst: number
 }
 
-/** A rate with bursts: begins full, gains with time, and gives what it has. The clock is passed in. */
+/** A rate limit with bursts. The bucket starts full and refills with time. The clock is passed in. */
 export class TokenBucket {
   readonly #bounds: BucketBounds
   #tokens: number
@@ -16,10 +16,10 @@ export class TokenBucket {
     this.#filledAtMs = nowMs
   }
 
-  /** What is asked for beyond a whole bucket counts as a whole bucket. @returns false, and nothing is taken, with too little in it */
+  /** Asking for more than a whole bucket counts as a whole bucket. @returns false, and takes nothing, if too little is left */
   take(nowMs: number, tokens = 1): boolean {
     const { perSecond, burst } = this.#bounds
-    // A clock that was set back gains nobody anything, and takes nothing away.
+    // If the clock was set back, the bucket neither gains nor loses.
     const gained = (Math.max(0, nowMs - this.#filledAtMs) / 1000) * perSecond
     this.#tokens = Math.min(burst, this.#tokens + gained)
     this.#filledAtMs = nowMs
@@ -28,12 +28,12 @@ export class TokenBucket {
     return true
   }
 
-  /** What was taken for nothing. */
+  /** Returns tokens that were not needed. */
   giveBack(tokens = 1): void {
     this.#tokens = Math.min(this.#bounds.burst, this.#tokens + tokens)
   }
 
-  /** Seconds until `take` succeeds, from the last `take` on, at least one. */
+  /** Seconds from the last `take` until `take` succeeds; at least one. */
   secondsUntil(tokens = 1): number {
     const missing = Math.min(tokens, this.#bounds.burst) - this.#tokens
     return Math.max(1, Math.ceil(missing / this.#bounds.perSecond))

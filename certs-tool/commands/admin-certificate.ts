@@ -1,18 +1,15 @@
 import { generateKeyPairSync } from 'node:crypto'
+import { command } from '../../core/command.ts'
 import { UsageError } from '../../core/errors.ts'
 import { spkiOf } from '../../core/issue-certificate.ts'
 import { certifyAdmin } from '../admin-client.ts'
 import { DATA_DIR_FLAG } from '../admin-flags.ts'
-import { command } from '../command.ts'
 import { refuseExisting, writeNewFiles } from '../key-files.ts'
 
 /** As the tracker bounds it. */
 const HOURS_MAX = 24
 
 export const adminCertificateCommand = command({
-  name: 'admin-certificate',
-  summary:
-    'Makes an administrator’s key and certificate for the admin API over TLS. It ends after hours; the tracker keeps no copy.',
   positionals: [],
   flags: {
     'data-dir': DATA_DIR_FLAG,
@@ -39,7 +36,7 @@ export const adminCertificateCommand = command({
     const key = privateKey.export({ type: 'pkcs8', format: 'pem' }) as string
     const content = [key, certificate, ...authorities].map((pem) => `${pem.trimEnd()}\n`).join('')
     writeNewFiles([{ path: out, content, isSecret: true }], force)
-    return `${out}  shoal certs … --admin-pem, for ${validForSeconds / 3600} h\n`
+    return `${out}  shoal admin … --admin-pem, for ${validForSeconds / 3600} h\n`
   },
 })
 

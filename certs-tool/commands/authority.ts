@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { command } from '../command.ts'
+import { command } from '../../core/command.ts'
 import { writeNewFiles } from '../key-files.ts'
 import {
   AUTHORITY_DAYS_DEFAULT,
@@ -12,8 +12,6 @@ export const AUTHORITY_CERTIFICATE_FILE = 'authority.crt'
 export const AUTHORITY_KEY_FILE = 'authority.key'
 
 export const authorityCommand = command({
-  name: 'authority',
-  summary: "Makes an authority for the tracker's HTTPS certificate, for labs and sites that have none.",
   positionals: [],
   flags: {
     'out-dir': { type: 'string', value: 'folder', default: '.', description: 'Where the files go.' },

@@ -1,3 +1,4 @@
+import { command } from '../../core/command.ts'
 import { joinTokenHash } from '../../core/join-token.ts'
 import { createCluster } from '../admin-client.ts'
 import {
@@ -7,13 +8,10 @@ import {
   JOIN_TOKEN_FLAGS,
   joinTokenSeconds,
 } from '../admin-flags.ts'
-import { command } from '../command.ts'
 import { refuseExisting } from '../key-files.ts'
 import { newClusterId, newJoinToken } from '../secrets.ts'
 
 export const clusterCommand = command({
-  name: 'cluster',
-  summary: 'Creates a cluster on a running tracker and prints its join token, once: nothing stores it.',
   positionals: ['name'],
   flags: { ...ADMIN_FLAGS, ...JOIN_TOKEN_FLAGS },
   async run(values, [name = '']) {

@@ -1,8 +1,8 @@
 import { X509Certificate } from 'node:crypto'
+import { command } from '../../core/command.ts'
 import { clusterOfJoinToken } from '../../core/join-token.ts'
 import { factsOf } from '../certificate-facts.ts'
 import { certificateText } from '../certificate-text.ts'
-import { command } from '../command.ts'
 import { NoCertificateError } from '../errors.ts'
 import { readFileBytes } from '../key-files.ts'
 
@@ -11,8 +11,6 @@ const CERTIFICATES_MAX = 500
 const PEM_BLOCK = /-----BEGIN ([A-Z0-9 ]+)-----[\s\S]+?-----END \1-----/g
 
 export const inspectCommand = command({
-  name: 'inspect',
-  summary: 'Explains the certificates in a file (PEM or DER; - is standard input) in plain words.',
   positionals: ['file…'],
   flags: { json: { type: 'boolean', description: 'Print a JSON array instead.' } },
   async run({ json }, paths) {

@@ -1,3 +1,4 @@
+import { command } from '../../core/command.ts'
 import { joinTokenHash } from '../../core/join-token.ts'
 import { replaceJoinToken } from '../admin-client.ts'
 import {
@@ -7,14 +8,10 @@ import {
   JOIN_TOKEN_FLAGS,
   joinTokenSeconds,
 } from '../admin-flags.ts'
-import { command } from '../command.ts'
 import { refuseExisting } from '../key-files.ts'
 import { newJoinToken, parseClusterId } from '../secrets.ts'
 
 export const joinTokenCommand = command({
-  name: 'join-token',
-  summary:
-    "Replaces a cluster's join token and prints the new one, once. The old one ends; nodes that joined stay.",
   positionals: ['cluster id'],
   flags: { ...ADMIN_FLAGS, ...JOIN_TOKEN_FLAGS },
   async run(values, [id = '']) {

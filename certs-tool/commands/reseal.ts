@@ -1,11 +1,8 @@
+import { command } from '../../core/command.ts'
 import { reseal } from '../admin-client.ts'
 import { ADMIN_FLAGS, adminAccess, readSecret } from '../admin-flags.ts'
-import { command } from '../command.ts'
 
 export const resealCommand = command({
-  name: 'reseal',
-  summary:
-    "Seals a running tracker's secrets anew: with a new data key, and if you like under another unlock key.",
   positionals: [],
   flags: {
     ...ADMIN_FLAGS,

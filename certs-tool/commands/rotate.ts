@@ -1,3 +1,4 @@
+import { command } from '../../core/command.ts'
 import { UsageError } from '../../core/errors.ts'
 import {
   addAdminAuthority,
@@ -8,7 +9,6 @@ import {
   withdrawSigningKey,
 } from '../admin-client.ts'
 import { ADMIN_FLAGS, adminAccess } from '../admin-flags.ts'
-import { type Command, command } from '../command.ts'
 import { parseClusterId } from '../secrets.ts'
 
 /**
@@ -32,45 +32,33 @@ function checkFlags(given: { withdraw: boolean; leaked: boolean; force?: boolean
   if (given.force && !given.withdraw) throw new UsageError('--force goes with --withdraw', { hint })
 }
 
-function authorityCommand(name: string): Command {
-  return command({
-    name,
-    summary:
-      'Gives a cluster a new authority while it runs. The previous one stays trusted for a day, or until --withdraw.',
-    positionals: ['cluster id'],
-    flags: {
-      ...ADMIN_FLAGS,
-      withdraw: WITHDRAW,
-      force: { type: 'boolean', description: FORCE_DESCRIPTION },
-      leaked: {
-        type: 'boolean',
-        description:
-          "Somebody else has the previous authority's key: none of its certificates is renewed, every node joins again with the join token.",
-      },
+export const rotateAuthorityCommand = command({
+  positionals: ['cluster id'],
+  flags: {
+    ...ADMIN_FLAGS,
+    withdraw: WITHDRAW,
+    force: { type: 'boolean', description: FORCE_DESCRIPTION },
+    leaked: {
+      type: 'boolean',
+      description:
+        "Somebody else has the previous authority's key: none of its certificates is renewed, every node joins again with the join token.",
     },
-    async run(values, [id = '']) {
-      const cluster = parseClusterId(id)
-      const access = adminAccess(values)
-      checkFlags(values)
-      if (values.withdraw) return withdrawnText(await withdrawAuthority(access, cluster, values.force))
-      const { issuesAtMs, previousEndsAtMs } = await addAuthority(access, cluster, values.leaked)
-      const then = values.leaked ? 'every node joins again with the join token' : 'nodes renew by themselves'
-      return [
-        `the new authority of ${cluster} issues from ${timeText(issuesAtMs)} on; ${then}`,
-        `the previous one is withdrawn at ${timeText(previousEndsAtMs)}, or before by --withdraw\n`,
-      ].join('\n')
-    },
-  })
-}
-
-export const rotateAuthorityCommand = authorityCommand('rotate authority')
-/** As it was called before `rotate` took more than authorities. */
-export const oldRotateAuthorityCommand = authorityCommand('rotate-authority')
+  },
+  async run(values, [id = '']) {
+    const cluster = parseClusterId(id)
+    const access = adminAccess(values)
+    checkFlags(values)
+    if (values.withdraw) return withdrawnText(await withdrawAuthority(access, cluster, values.force))
+    const { issuesAtMs, previousEndsAtMs } = await addAuthority(access, cluster, values.leaked)
+    const then = values.leaked ? 'every node joins again with the join token' : 'nodes renew by themselves'
+    return [
+      `the new authority of ${cluster} issues from ${timeText(issuesAtMs)} on; ${then}`,
+      `the previous one is withdrawn at ${timeText(previousEndsAtMs)}, or before by --withdraw\n`,
+    ].join('\n')
+  },
+})
 
 export const rotateSigningKeyCommand = command({
-  name: 'rotate signing-key',
-  summary:
-    'Gives a cluster a new key for piece hashes and peer tokens while it runs. The previous one counts for a day, or until --withdraw.',
   positionals: ['cluster id'],
   flags: {
     ...ADMIN_FLAGS,
@@ -104,9 +92,6 @@ export const rotateSigningKeyCommand = command({
 })
 
 export const rotateAdminCommand = command({
-  name: 'rotate admin',
-  summary:
-    'Gives the admin API a new authority. Certificates of the previous one count for a day, or until --withdraw.',
   positionals: [],
   flags: {
     ...ADMIN_FLAGS,

@@ -1,15 +1,12 @@
+import { command } from '../../core/command.ts'
 import { UsageError } from '../../core/errors.ts'
 import { type TokenKeyLine, tokenKeys, withdrawTokenKey } from '../admin-client.ts'
 import { ADMIN_FLAGS, adminAccess } from '../admin-flags.ts'
-import { command } from '../command.ts'
 
 /** Of what a token says of itself. */
 const TEXT_CHARS_MAX = 60
 
 export const tokenKeysCommand = command({
-  name: 'token-keys',
-  summary:
-    'Lists the keys of registry tokens that a tracker came to trust by asking the registry, and withdraws one.',
   positionals: [],
   flags: {
     ...ADMIN_FLAGS,
@@ -25,7 +22,7 @@ export const tokenKeysCommand = command({
     if (values.withdraw === undefined) return listText(await tokenKeys(access))
     if (!/^[0-9a-f]{16}$/.test(values.withdraw)) {
       throw new UsageError(`not the id of a token key: ${values.withdraw.slice(0, 80)}`, {
-        hint: 'It is the first column of `shoal certs token-keys`.',
+        hint: 'It is the first column of `shoal admin key trusted`.',
       })
     }
     return listText(await withdrawTokenKey(access, values.withdraw))

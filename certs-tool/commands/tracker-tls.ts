@@ -1,15 +1,13 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { join } from 'node:path'
+import { command } from '../../core/command.ts'
 import type { KeyedCertificate } from '../../core/issue-certificate.ts'
-import { command } from '../command.ts'
 import { NoCertificateError } from '../errors.ts'
 import { readTextFile, writeNewFiles } from '../key-files.ts'
 import { issueTrackerTls, ownHostNames, parseDays, TRACKER_DAYS_DEFAULT } from '../tracker-certificates.ts'
 import { AUTHORITY_CERTIFICATE_FILE, AUTHORITY_KEY_FILE } from './authority.ts'
 
 export const trackerTlsCommand = command({
-  name: 'tracker-tls',
-  summary: "Makes the tracker's HTTPS certificate, signed by an authority of `shoal certs authority`.",
   positionals: [],
   flags: {
     name: {

@@ -1,11 +1,8 @@
-import { command } from '../command.ts'
+import { command } from '../../core/command.ts'
 import { writeNewFiles } from '../key-files.ts'
 import { newUnlockKey } from '../secrets.ts'
 
 export const unlockKeyCommand = command({
-  name: 'unlock-key',
-  summary:
-    "Makes the key that unseals a tracker's secrets. Without it the tracker's data cannot be opened: keep a copy.",
   positionals: [],
   flags: {
     out: {

@@ -1,10 +1,8 @@
+import { command } from '../../core/command.ts'
 import { unlock } from '../admin-client.ts'
 import { DATA_DIR_FLAG, readSecret } from '../admin-flags.ts'
-import { command } from '../command.ts'
 
 export const unlockCommand = command({
-  name: 'unlock',
-  summary: 'Gives a tracker that was started without its unlock key that key, on the tracker’s own machine.',
   positionals: [],
   flags: {
     'data-dir': { ...DATA_DIR_FLAG, description: "The tracker's data folder." },

@@ -128,6 +128,6 @@ export function isPassing(error: unknown): boolean {
 export function refusedJoin(cause: TrackerRefusedError): JoinError {
   return new JoinError(cause.message, {
     cause,
-    hint: 'The join token may have been replaced or have expired: `shoal certs join-token` makes a new one.',
+    hint: 'The join token may have been replaced or have expired: `shoal admin token rotate` makes a new one.',
   })
 }

@@ -27,7 +27,7 @@ export class LinkWriter {
   #isClosed = false
 
   /**
-   * @param boundary the connection's
+   * @param boundary of the connection
    * @param onUnread called when more than UNSENT_BYTES_MAX wait for the other side to read
    */
   constructor(socket: Socket, boundary: Boundary, onUnread: () => void) {
@@ -41,7 +41,7 @@ export class LinkWriter {
     return this.#waitingBytes + this.#socket.writableLength
   }
 
-  /** Goes out at the end of this turn, or behind the current write. */
+  /** Goes out at the end of this turn, or behind what is being written. */
   addMessage(bytes: Buffer): void {
     if (this.#isClosed) return
     this.#messages.push(bytes)

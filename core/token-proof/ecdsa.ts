@@ -14,8 +14,8 @@ import type { Challenger, ProofScheme, Statement } from './scheme.ts'
 type Point = WeierstrassPoint<bigint>
 
 /**
- * A proof for each connection multiplies the same point. With a table of its multiples that costs a quarter, and the table
- * as much as two proofs (128 KiB, kept as long as the prover): from this proof on it is worth it.
+ * The proofs of all connections multiply the same point. With a table of its multiples that costs a quarter. The table
+ * costs as much as two proofs (128 KiB, kept as long as the prover), so it pays only after this many proofs.
  */
 const PROOFS_WITHOUT_TABLE = 3
 const TABLE_WINDOW_BITS = 4
@@ -80,7 +80,7 @@ class EcdsaProof implements ProofScheme {
     const { Point } = this.#curve
     const { Fn } = Point
     const inverse = Fn.inv(s)
-    // A point of its own: the library's comes with a table of 2,000 multiples, which one product per token is not worth.
+    // Make a new point: the library's has a table of 2,000 multiples, which one product per token does not justify.
     const base = Point.fromAffine(Point.BASE.toAffine())
     const fromBase = base.multiply(Fn.mul(Fn.create(this.#hashOf(statement)), inverse))
     const nonce = fromBase.add(this.#publicPoint(statement.key).multiply(Fn.mul(r, inverse)))
@@ -94,7 +94,7 @@ class EcdsaProof implements ProofScheme {
     return r
   }
 
-  /** Compressed only, on the curve, never the identity, which has no such encoding. Both curves have cofactor 1. */
+  /** Only compressed points on the curve; the identity has no such encoding. Both curves have cofactor 1. */
   #pointOf(bytes: Buffer): Point {
     try {
       return this.#curve.Point.fromBytes(bytes)
@@ -108,7 +108,7 @@ class EcdsaProof implements ProofScheme {
     return this.#pointOf(Buffer.concat([Buffer.of(4), ...affine]))
   }
 
-  /** z: for both algorithms the hash is as long as the group order, so nothing is cut off. */
+  /** z. For both algorithms the hash is as long as the group order, so nothing is cut off. */
   #hashOf(statement: Statement): bigint {
     return integerOf(createHash(this.#hash).update(statement.signingInput).digest())
   }

@@ -49,7 +49,7 @@ function littleEndian(bytes: Buffer): bigint {
   return integerOf(Buffer.from(bytes).reverse())
 }
 
-/** RFC 8032 §5.1.3, strictly: y below the field's prime, no "negative zero", and not the identity. */
+/** Strict RFC 8032 §5.1.3: y below the field's prime, no "negative zero", and not the identity. */
 function canonicalPoint(bytes: Buffer): EdwardsPoint {
   let point: EdwardsPoint
   try {

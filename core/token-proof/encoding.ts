@@ -16,7 +16,7 @@ export function reduced(value: bigint, modulus: bigint): bigint {
   return remainder < 0n ? remainder + modulus : remainder
 }
 
-/** Uniform in [1, below): fresh bytes from the system, rejected until they fit. At least every other draw does. */
+/** Uniform in [1, below): draws bytes from the system until they fit. At least half of all draws do. */
 export function randomBelow(below: bigint): bigint {
   const bits = below.toString(2).length
   const spareBits = BigInt(Math.ceil(bits / 8) * 8 - bits)

@@ -20,7 +20,7 @@ const DIGEST_INFO = {
 }
 type Hash = keyof typeof DIGEST_INFO
 
-/** Of 2048 to 4096 bits and with e = 65537, as every key that `canonicalKey` lets through. */
+/** 2048 to 4096 bits with e = 65537, like every key from `canonicalKey`. */
 interface RsaKey {
   modulus: bigint
   modulusBytes: number
@@ -80,7 +80,7 @@ function rsaKeyOf({ key: jwk }: Statement): RsaKey {
   return { key, modulus, modulusBytes: Math.ceil(modulusLength / 8) }
 }
 
-/** value^65537 mod n, by OpenSSL's RSA without padding: several times faster than BigInt, and in constant time. */
+/** value^65537 mod n with OpenSSL's RSA without padding: several times faster than BigInt, and in constant time. */
 function raised({ key }: RsaKey, value: Buffer): Buffer {
   return publicEncrypt({ key, padding: constants.RSA_NO_PADDING }, value)
 }
@@ -103,7 +103,7 @@ function challengeAt(challenge: Buffer, round: number): number {
   return challenge.readUInt16BE(round * 2)
 }
 
-/** The product is coprime to n exactly when every factor is: one gcd instead of seventeen. */
+/** The product is coprime to n exactly if every factor is, so one gcd replaces seventeen. */
 function assertCoprime(values: readonly bigint[], modulus: bigint): void {
   let a = modulus
   let b = values.reduce((product, value) => (product * value) % modulus, 1n)

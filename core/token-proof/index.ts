@@ -20,14 +20,14 @@ export type { ProofBinding } from './transcript.ts'
 /**
  * Zero-knowledge proofs that their maker holds the registry's signature over a token, bound to one TLS connection
  * (docs/decisions/0002-token-proof.md has statement, transcript and argument).
- * A proof is a version byte and the scheme's body, of a length that the key decides.
+ * A proof is a version byte and the scheme's body; the key decides its length.
  */
 const VERSION = 1
 
 /** Bound of a proof: version, and sixteen numbers as long as the longest RSA modulus (4096 bits). */
 export const PROOF_BYTES_MAX = 1 + (2 * ROUNDS * RSA_BITS_MAX) / 8
 
-/** ES512 has none: no registry is known to use it, and P-521 would cost more than 10 ms. It goes by introspection. */
+/** ES512 has none: no registry is known to use it, and P-521 would cost more than 10 ms. It needs introspection. */
 const SCHEMES: Partial<Record<TokenAlgorithm, ProofScheme>> = {
   ES256: es256,
   ES384: es384,
@@ -37,9 +37,9 @@ const SCHEMES: Partial<Record<TokenAlgorithm, ProofScheme>> = {
   RS512: rs512,
 }
 
-/** Makes proofs for one token. It keeps the token's signature: hold it no longer than the pull. */
+/** Makes proofs for one token. It contains the token's signature, so keep it no longer than the pull. */
 export interface TokenProver {
-  /** Travels beside every proof. */
+  /** Sent with every proof. */
   readonly signingInput: string
   /** A fresh proof for one connection; never the same bytes twice. */
   prove(binding: ProofBinding): Buffer
@@ -54,8 +54,8 @@ export interface PresentedProof {
 }
 
 /**
- * Computes what depends on the token alone, once for all its proofs.
- * @throws RegistryTokenError, TokenProofError when `key` did not sign the token, TokenProofUnsupportedError
+ * Computes everything that depends only on the token, once for all its proofs.
+ * @throws RegistryTokenError, TokenProofError if `key` did not sign the token, TokenProofUnsupportedError
  */
 export function prepareProver(jwt: string, key: JsonWebKey): TokenProver {
   const token = parseRegistryToken(jwt)
@@ -71,7 +71,7 @@ export function prepareProver(jwt: string, key: JsonWebKey): TokenProver {
 }
 
 /**
- * Accepts a proof, or throws. It says nothing about what the token grants or until when: the caller checks that.
+ * Accepts a proof, or throws. Does not check what the token grants or when it ends: the caller checks that.
  * @throws TokenProofError, RegistryTokenError, TokenProofUnsupportedError: refuse the connection for each of them
  */
 export function verifyTokenProof({ signingInput, proof, key, binding }: PresentedProof): void {

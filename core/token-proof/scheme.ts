@@ -1,9 +1,9 @@
 import type { JsonWebKey } from 'node:crypto'
 
-/** A token's signing input and the key that is said to have signed it. */
+/** A token's signing input, and the key that supposedly signed it. */
 export interface Statement {
   signingInput: string
-  /** What `canonicalKey` made. */
+  /** A key from `canonicalKey`. */
   key: JsonWebKey
 }
 
@@ -13,10 +13,10 @@ export type Challenger = (commitments: readonly Uint8Array[]) => Buffer
 /** One way of proving possession of a signature; one per signature algorithm. Bodies have no version byte. */
 export interface ProofScheme {
   /**
-   * What depends on the token alone.
-   * @returns makes a proof's body; every call draws fresh randomness
+   * Computes everything that depends only on the token.
+   * @returns a function that makes a proof's body; every call draws fresh randomness
    */
   prepare(statement: Statement, signature: Buffer): (challenger: Challenger) => Buffer
-  /** @throws TokenProofError when the proof does not hold */
+  /** @throws TokenProofError if the proof is wrong */
   verify(statement: Statement, body: Buffer, challenger: Challenger): void
 }

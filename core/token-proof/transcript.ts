@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import type { TokenAlgorithm } from '../token-algorithms.ts'
 
-/** What ties a proof to one direction of one TLS connection between two certificates. */
+/** Binds a proof to one direction of one TLS connection between two certificates. */
 export interface ProofBinding {
   /** The prover's part in the connection. */
   role: 'dialler' | 'acceptor'
@@ -14,7 +14,7 @@ export interface ProofBinding {
   verifierCertificate: Buffer
 }
 
-/** What is proved: that the holder of `thumbprint`'s key signed `signingInput`. */
+/** The proved statement: the holder of `thumbprint`'s key signed `signingInput`. */
 export interface Transcript {
   binding: ProofBinding
   algorithm: TokenAlgorithm
@@ -23,7 +23,7 @@ export interface Transcript {
   signingInput: string
 }
 
-/** Changes with everything that a proof says or how it is written. */
+/** Changes with every change of a proof's meaning or encoding. */
 const LABEL = 'shoal-token-proof-v1'
 
 /**

@@ -4,24 +4,24 @@ import { issueLeaf, type KeyedCertificate, makeAuthority } from '../../core/issu
 import { type RegistryHost, registryAddress } from '../../core/repository.ts'
 
 /**
- * The authority behind interception: one certificate and key for each registry's host. The keys and the leaves' keys
- * exist in this object only, and each can issue for its own host only (critical name constraints), so neither a stolen
- * disk nor the file that Docker trusts is worth anything elsewhere. One each, because constraints that exclude a host's
- * subdomains would exclude a second registry that is one of them.
+ * The authority behind interception: one certificate and key for each registry's host. All keys exist only in this object,
+ * and each authority can issue only for its own host (critical name constraints). So neither a stolen disk nor the file
+ * that Docker trusts is of use elsewhere. Each host has its own, because constraints that exclude a host's subdomains
+ * would exclude a second registry that is one of them.
  */
 
 const DAY_SECONDS = 24 * 3600
 /**
- * Made anew at every start, so its life bounds only how long a file left behind by a crash is taken for valid, and
- * how long a process may run without a change. Nobody outside sets a limit for authorities; public leaves get 47
- * days at most from 2029 on (CA/Browser Forum ballot SC-081), and this stays well below.
+ * The authority is new at every start. So its life bounds only how long a file left by a crash stays valid, and how long
+ * a process may run without a change. No standard limits authorities. Public leaves get at most 47 days from 2029 on
+ * (CA/Browser Forum ballot SC-081), and this stays well below.
  */
 const AUTHORITY_VALID_SECONDS = 30 * DAY_SECONDS
-/** When a process runs long, its next authority is published from here on … */
+/** A process that runs long publishes its next authority this long before the end of the current one … */
 const NEXT_PUBLISHED_BEFORE_END_SECONDS = 10 * DAY_SECONDS
-/** … and signs from here on: a pull reads Docker's trust files once, and the longest takes less than the time between. */
+/** … and signs with it from here on: a pull reads Docker's trust files once, and takes less than the time between. */
 const NEXT_SIGNS_BEFORE_END_SECONDS = 5 * DAY_SECONDS
-/** Short, as nothing remembers a leaf: a new one costs some milliseconds. Well below Apple's limit of 398 days. */
+/** Short, because no client stores a leaf, and a new one costs a few milliseconds. Well below Apple's limit of 398 days. */
 const LEAF_VALID_SECONDS = DAY_SECONDS
 /** TLS 1.2 suites with forward secrecy and authenticated encryption (RFC 9325 §4.2); the key is ECDSA. */
 const TLS12_CIPHERS =
@@ -60,14 +60,14 @@ export class ProxyAuthority {
     return new ProxyAuthority(hosts, nowSeconds, await newAuthority(hosts, nowSeconds()))
   }
 
-  /** What clients must trust: one certificate for each host, or two around a change. */
+  /** The certificates that clients must trust: one for each host, or two around a change. */
   get certificatesPem(): string {
     const trusted = [this.#current, this.#next].flatMap((authority) => [...(authority?.of.values() ?? [])])
     return trusted.map(({ certificatePem }) => certificatePem.trim()).join('\n')
   }
 
   /**
-   * Moves on where the time has come: publish the next authority, later let it sign.
+   * Takes the next step if it is due: publishes the next authority, and later signs with it.
    * @returns whether `certificatesPem` changed
    */
   async renewWhenDue(): Promise<boolean> {
@@ -82,14 +82,14 @@ export class ProxyAuthority {
     return true
   }
 
-  /** The key and certificate to show to a client that connects to `host`, which must be one of the configured. */
+  /** The key and certificate to present to a client that connects to `host`, which must be configured. */
   async contextFor(host: RegistryHost): Promise<SecureContext> {
     const pending = this.#contexts.get(host)
     if (pending !== undefined) {
       const known = await pending
       if (this.#isFresh(known)) return known.context
     }
-    // Requests at the same moment share one leaf.
+    // Simultaneous requests share one leaf.
     if (this.#contexts.get(host) === pending) this.#replace(host)
     return (await this.#contexts.get(host)!).context
   }

@@ -8,32 +8,32 @@ import { refuseSocket } from '../error-response.ts'
 import { ProxyRequestError } from '../errors.ts'
 import type { ProxyAuthority } from './authority.ts'
 
-/** Bounds of a client's request; the registries' own are no larger (Go's default for headers is 1 MiB, nginx 32 KiB). */
+/** Bounds of a client's request; registries accept no more (Go's default for headers is 1 MiB, nginx's 32 KiB). */
 const HEADER_BYTES_MAX = 64 * 1024
 const HEADERS_PATIENCE_MS = 30_000
 const HANDSHAKE_PATIENCE_MS = 15_000
-/** Longer than Go's 90 s for idle connections: the client should be the one that lets go. */
+/** Longer than Go's 90 s for idle connections, so that the client closes first. */
 const KEEP_ALIVE_MS = 120_000
-/** Longer than any patience with an upstream, which must speak first. */
+/** Longer than any timeout of an upstream, which must answer first. */
 export const SOCKET_IDLE_MS = 10 * 60_000
 
-/** Requests of one connection that wait while one before them is answered. No pulling client sends even two. */
+/** Requests of one connection that wait while an earlier one is answered. No pulling client sends even two. */
 const PIPELINED_MAX = 16
 
 export interface InterceptOptions {
   authority: ProxyAuthority
-  /** Every request on every intercepted connection, of each connection one at a time. */
+  /** Called for every request on intercepted connections, one at a time for each connection. */
   onRequest: (request: IncomingMessage, response: ServerResponse, registry: RegistryClient) => void
   log: Logger
 }
 
-/** Speaks as the registry: TLS with a leaf of our authority, then HTTP/1.1. It listens nowhere; it is fed sockets. */
+/** Answers as the registry: TLS with a leaf of our authority, then HTTP/1.1. It gets sockets and does not listen itself. */
 export class InterceptServer {
   readonly #authority: ProxyAuthority
   readonly #http: Server
   readonly #log: Logger
   readonly #registryOf = new WeakMap<object, RegistryClient>()
-  /** Of each connection: its requests, the first of which is being answered. */
+  /** Requests by connection; the first of each is being answered. */
   readonly #exchangesOf = new WeakMap<object, { response: ServerResponse; answer: () => void }[]>()
 
   constructor({ authority, onRequest, log }: InterceptOptions) {
@@ -42,7 +42,7 @@ export class InterceptServer {
     this.#http = createServer({
       maxHeaderSize: HEADER_BYTES_MAX,
       headersTimeout: HEADERS_PATIENCE_MS,
-      // A push takes as long as it takes; idleness is what is bounded.
+      // A push may take any time; only idleness is bounded.
       requestTimeout: 0,
       keepAliveTimeout: KEEP_ALIVE_MS,
       insecureHTTPParser: false,
@@ -57,16 +57,16 @@ export class InterceptServer {
       'clientError',
       malformedRefusal(log, (reason, socket) => this.#refuse(reason, socket)),
     )
-    // A tunnel inside an intercepted connection would lead past the rules for targets.
+    // A tunnel inside an intercepted connection would bypass the rules for targets.
     this.#http.on('connect', (_request, socket) => this.#refuse('CONNECT within a connection', socket))
-    // Node enforces headersTimeout only on servers that have begun to listen.
+    // Node enforces headersTimeout only on servers that listen.
     this.#http.emit('listening')
   }
 
   /**
    * Takes over a connection whose client was told that it is connected to `registry`. Resolves once TLS is up and HTTP
    * has the connection.
-   * @throws Error (of TLS, with its `code`) when the handshake fails; the connection is then closed
+   * @throws Error (of TLS, with its `code`) if the handshake fails; the connection is then closed
    */
   async accept(socket: Socket, head: Buffer, registry: RegistryClient): Promise<void> {
     const secureContext = await this.#authority.contextFor(registry.host)
@@ -74,7 +74,7 @@ export class InterceptServer {
     const secure = new TLSSocket(socket, {
       isServer: true,
       secureContext,
-      // HTTP/2 buys a proxy on loopback nothing; pulling clients all speak 1.1.
+      // HTTP/2 brings no gain on loopback, and all pulling clients speak 1.1.
       ALPNProtocols: ['http/1.1'],
     })
     await handshake(secure)
@@ -84,11 +84,11 @@ export class InterceptServer {
   }
 
   /**
-   * Pipelined requests go on one by one: the connections to the registry are several and keep no order, and a request
-   * that is not safe must not be overtaken (RFC 9112 §9.3.2).
+   * Forwards pipelined requests one by one: several connections to the registry keep no order, and nothing may overtake an
+   * unsafe request (RFC 9112 §9.3.2).
    */
   #inTurn(socket: Socket, response: ServerResponse, answer: () => void): void {
-    // Refused already: what still comes is dropped.
+    // The connection is already refused: drop further requests.
     if (!socket.writable) return
     const exchanges = this.#exchangesOf.get(socket)!
     if (exchanges.length > PIPELINED_MAX) {
@@ -103,7 +103,7 @@ export class InterceptServer {
     if (exchanges.length === 1) answer()
   }
 
-  /** A connection on which an answer is half sent is cut: a refusal would be taken for a part of it. */
+  /** Cuts the connection if an answer is half sent: the client would take a refusal for a part of it. */
   #refuse(reason: string, socket: Duplex): void {
     const isHalfSent = this.#exchangesOf.get(socket)?.[0]?.response.headersSent
     refuseRequest(this.#log, reason, socket, isHalfSent)
@@ -124,7 +124,7 @@ function handshake(secure: TLSSocket): Promise<void> {
     }
     const closed = () => fail(new Error('closed during the TLS handshake'))
     const timer = setTimeout(() => fail(new Error('no TLS handshake in time')), HANDSHAKE_PATIENCE_MS)
-    // Stays: HTTP adds its own once it has the connection, and a late error before that must not end the process.
+    // Keep this listener: HTTP adds its own later, and an error before that must not end the process.
     secure.on('error', fail)
     secure.once('close', closed)
     secure.once('secure', () => {
@@ -136,7 +136,7 @@ function handshake(secure: TLSSocket): Promise<void> {
 }
 
 /**
- * What the parser refused: conflicting lengths, bare line feeds, oversized headers (RFC 9112 §2.2, §6.3).
+ * Handles requests that the parser refused: conflicting lengths, bare line feeds, oversized headers (RFC 9112 §2.2, §6.3).
  * @param refuse answers with an error, or cuts the connection
  */
 export function malformedRefusal(

@@ -3,25 +3,25 @@ import type { RegistryHost } from '../../core/repository.ts'
 import type { SocketOwner } from '../socket-owner.ts'
 
 /**
- * Programs that do not trust our authority for a registry: their connections to it are tunnelled for a while, so that a
- * pull works even where the trust file is not read. Who rejected is known from the kernel (user and program), never from
- * what the connection says of itself: another user, or a curl that nobody told of Shoal, takes nothing away from Docker.
- * A handshake that succeeds clears what is remembered.
+ * Programs that do not trust our authority for a registry. Their connections to it are tunnelled for a while, so that a
+ * pull works even if the program does not read the trust file. The kernel names user and program; the connection's own
+ * claims do not count. So another user, or a curl that does not know Shoal, takes nothing away from Docker. A successful
+ * handshake clears the entry.
  */
 
-/** The first time; each end of it costs that program one failed connection. */
+/** Time after the first rejection; when it ends, it costs the program one more failed connection. */
 export const TUNNEL_FIRST_MS = 30_000
-/** Twice as long with each rejection in a row, up to this: short enough that a repair is noticed. */
+/** The time doubles with each rejection in a row, up to this bound: short enough to notice a repair. */
 export const TUNNEL_MAX_MS = 10 * 60_000
-/** Users whose rejections are remembered, the latest. */
+/** Bound of users whose rejections are remembered; the oldest go first. */
 export const REJECTING_USERS_MAX = 64
-/** Programs and registries remembered of one user: he may copy a program to as many names as he likes. */
+/** Bound of programs and registries remembered per user: a user may copy a program to any number of names. */
 export const REJECTIONS_PER_USER_MAX = 32
 
-/** The TLS alerts of a client that does not accept the certificate: OpenSSL's 48 and 46, Go's 42 (RFC 8446 §6.2). */
+/** TLS alerts of clients that do not accept the certificate: 48 and 46 from OpenSSL, 42 from Go (RFC 8446 §6.2). */
 const REJECTION = /ALERT_(?:UNKNOWN_CA|BAD_CERTIFICATE|CERTIFICATE_UNKNOWN)$/
 
-/** Whether a failed handshake means that the client did not accept our certificate. */
+/** Whether the handshake failed because the client did not accept our certificate. */
 export function isRejection(error: { code?: string }): boolean {
   return REJECTION.test(error.code ?? '')
 }
@@ -40,7 +40,7 @@ export class Rejections {
     this.#nowMs = nowMs
   }
 
-  /** @returns for how long its connections are tunnelled now, in milliseconds */
+  /** @returns how long the program's connections are tunnelled now, in milliseconds */
   note(registry: RegistryHost, owner: SocketOwner | undefined): number {
     const known = this.#users.get(owner?.uid) ?? new BoundedMap<string, Rejection>(REJECTIONS_PER_USER_MAX)
     const key = keyOf(registry, owner)
@@ -51,7 +51,7 @@ export class Rejections {
     return tunnelMs
   }
 
-  /** It has accepted our certificate. */
+  /** The program has accepted our certificate. */
   clear(registry: RegistryHost, owner: SocketOwner | undefined): void {
     this.#users.get(owner?.uid)?.delete(keyOf(registry, owner))
   }

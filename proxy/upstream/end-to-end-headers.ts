@@ -1,6 +1,6 @@
 /**
- * Fields that belong to one connection and stop at a proxy (RFC 9110 §7.6.1), besides those that `Connection` names.
- * `Expect` is answered here: the body is read as fast as the upstream takes it, so nobody waits for its permission.
+ * Fields that belong to one connection and stop at a proxy (RFC 9110 §7.6.1), besides those that `Connection` names. The
+ * proxy answers `Expect` itself, because it reads the body only as fast as the upstream takes it.
  */
 const HOP_BY_HOP = new Set([
   'connection',
@@ -15,12 +15,12 @@ const HOP_BY_HOP = new Set([
   'upgrade',
 ])
 
-/** Fields that frame or route a message; a `Connection` field that names one must not make it vanish. */
+/** Fields that frame or route a message; a `Connection` field must not remove them. */
 const NEVER_NAMED = new Set(['content-length', 'host', 'authorization'])
 
 /**
- * What goes on to the other side, in its order and spelling.
- * @param raw names and values in turn, as `rawHeaders` has them
+ * The fields that pass on to the other side, in their order and spelling.
+ * @param raw alternating names and values, as in `rawHeaders`
  */
 export function endToEndHeaders(raw: readonly string[]): string[] {
   const dropped = new Set(HOP_BY_HOP)

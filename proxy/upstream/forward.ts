@@ -5,20 +5,20 @@ import { ProxyRequestError, UpstreamTimeoutError } from '../errors.ts'
 import { endToEndHeaders } from './end-to-end-headers.ts'
 
 /**
- * Pass-through: a request goes to its upstream and the answer comes back as they are, both as streams with
- * backpressure. A side that goes away takes the other with it.
+ * Pass-through: a request goes to its upstream and the answer comes back, both unchanged and as streams with
+ * backpressure. If one side goes away, the other is cut too.
  */
 export interface Upstream {
   dispatcher: Dispatcher
-  /** Raw, as the client wrote it: never decoded, never normalised. Starts with `/`. */
+  /** The path exactly as the client wrote it, never decoded or normalised. Starts with `/`. */
   path: string
   /** Replaces the request's Host field. */
   host?: string
-  /** What to tell the client when the upstream cannot be reached. */
+  /** The error for the client if the upstream cannot be reached. */
   unreachable: (cause: Error) => ShoalError
 }
 
-/** Looks on as an answer passes; it can neither delay nor change it. */
+/** Watches an answer as it passes; can neither delay nor change it. */
 export interface ResponseWatcher {
   onStart(status: number, headers: Record<string, string | string[] | undefined>): void
   onData(chunk: Buffer): void
@@ -26,17 +26,17 @@ export interface ResponseWatcher {
 }
 
 /**
- * How long an upstream may take to begin its answer to a request without a body. (One with a body has the pool's own,
- * longer patience: a registry may copy and hash a whole layer first.)
+ * How long an upstream may take to begin its answer to a request without a body. (Requests with a body have the pool's
+ * longer timeout: a registry may copy and hash a whole layer first.)
  */
 export const ANSWER_PATIENCE_MS = 60_000
-/** A kept-alive connection can end at the moment it is used again: a request that is safe to repeat is, once. */
+/** A kept-alive connection can end just when it is used again, so a request that is safe to repeat is sent once more. */
 const RETRIES_MAX = 1
 
 /**
- * Forwards one request and its answer. Resolves when the answer has been handed to the client's connection, or when
- * either side went away after it began.
- * @throws ShoalError when there was no answer to pass on: the client has got nothing yet
+ * Forwards one request and its answer. Resolves once the whole answer is handed to the client's connection, or when
+ * either side goes away after it began.
+ * @throws ShoalError if there was no answer to pass on: the client has received nothing yet
  */
 export async function forward(
   request: IncomingMessage,
@@ -71,14 +71,14 @@ function dispatchOnce(
       ...(body === null ? { headersTimeout: ANSWER_PATIENCE_MS } : {}),
       // By default undici closes a connection after each HEAD; Docker sends one per manifest and per pushed layer.
       reset: false,
-      // While it waits for a connection; from then on the relay looks to it.
+      // For the time while it waits for a connection; after that the relay handles this.
       signal: goneSignal(response),
     }
     dispatcher.dispatch(options, new AnswerRelay(response, watcher, { resolve, reject }))
   })
 }
 
-/** Aborts when the client has gone away. */
+/** Aborts when the client goes away. */
 export function goneSignal(response: ServerResponse): AbortSignal {
   const gone = new AbortController()
   if (response.destroyed) gone.abort()
@@ -128,7 +128,7 @@ class AnswerRelay implements Dispatcher.DispatchHandler {
     if (status < 200) return
     const raw = (controller.rawHeaders as Buffer[]).map((text) => text.toString('latin1'))
     this.#response.sendDate = false
-    // An answer before the end of the request: the rest of the body is not read, so this connection ends with it.
+    // The answer came before the end of the request: nobody reads the rest of the body, so this connection ends.
     this.#response.shouldKeepAlive &&= this.#response.req.complete
     this.#response.writeHead(status, reason ?? '', endToEndHeaders(raw))
     this.#response.flushHeaders()
@@ -150,7 +150,7 @@ class AnswerRelay implements Dispatcher.DispatchHandler {
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
     this.#stopListening()
     if (this.#response.headersSent || this.#response.destroyed) {
-      // Cut short, so that the client cannot take what it has for the whole answer.
+      // Cut the connection, so that the client cannot take the bytes for the whole answer.
       this.#response.destroy()
       this.#settle.resolve()
     } else {
@@ -166,12 +166,12 @@ function requestHeaders({ rawHeaders }: IncomingMessage, host: string | undefine
   return ['Host', host, ...headers.filter((_, index) => !isHost(index))]
 }
 
-/** RFC 9112 §6.3: a request has a body when it says how long it is. */
+/** A request has a body if it says how long it is (RFC 9112 §6.3). */
 export function hasBody({ headers }: IncomingMessage): boolean {
   return headers['transfer-encoding'] !== undefined || (headers['content-length'] ?? '0') !== '0'
 }
 
-/** RFC 9110 §9.2.2: safe methods, and nothing of a body gone. */
+/** Safe methods (RFC 9110 §9.2.2) without a body. */
 function isRepeatable(request: IncomingMessage): boolean {
   return !hasBody(request) && ['GET', 'HEAD', 'OPTIONS'].includes(request.method!)
 }

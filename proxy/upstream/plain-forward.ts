@@ -8,9 +8,9 @@ import { connectTarget } from './tunnel.ts'
 const ABSOLUTE_FORM = /^http:\/\/([^/?#]+)(\/[^#]*|\?[^#]*)?$/i
 
 /**
- * Plain `http://` requests (absolute-form, RFC 9112 §3.2.2): what clients send when HTTP_PROXY names this proxy too.
- * They are passed on under the rules that hold for tunnels, and never answered from the swarm.
- * @throws ShoalError when nothing has been answered
+ * Forwards plain `http://` requests (absolute-form, RFC 9112 §3.2.2), which clients send if HTTP_PROXY names this proxy
+ * too. The rules for tunnels apply, and the swarm never answers them.
+ * @throws ShoalError if nothing has been answered
  */
 export async function forwardPlain(
   policy: TargetPolicy,
@@ -32,7 +32,7 @@ export async function forwardPlain(
       ? cause
       : new TargetUnreachableError(`no answer from ${authority}`, { cause })
   try {
-    // RFC 9112 §3.2.2: a proxy goes by the request target, whatever Host says.
+    // A proxy uses the request target, whatever Host says (RFC 9112 §3.2.2).
     await forward(request, response, { dispatcher, path, host: authority, unreachable })
   } finally {
     await dispatcher.destroy()

@@ -4,13 +4,13 @@ import { networkInterfaces } from 'node:os'
 import { isMetadataAddress } from '../../core/metadata-addresses.ts'
 import { ConnectDeniedError, ProxyRequestError, TargetUnreachableError } from '../errors.ts'
 
-/** Host and port that a client wants to reach, as it wrote them; IPv6 addresses without their brackets. */
+/** Host and port as the client wrote them; IPv6 addresses without their brackets. */
 export interface Target {
   host: string
   port: number
 }
 
-/** A target with the addresses that were resolved and checked: connect to these, never to the name again. */
+/** A target with its resolved and checked addresses: connect to these, never to the name again. */
 export interface CheckedTarget extends Target {
   addresses: { address: string; family: number }[]
 }
@@ -36,13 +36,13 @@ export function parseAuthority(text: string): Target {
   return { host, port }
 }
 
-/** An address, never a name: what a name leads to is judged by its addresses. */
+/** An address and never a name, because a name is judged by its addresses. */
 export type PermittedTarget = Target
 
 export interface TargetPermissions {
   /** Link-local and metadata addresses may be reached. */
   permitLinkLocal: boolean
-  /** These may be reached although they would be denied; [] unless given. */
+  /** Targets that may be reached although they are otherwise denied; default []. */
   permittedTargets?: readonly PermittedTarget[]
 }
 
@@ -51,7 +51,7 @@ const PERMITTED_TARGETS_MAX = 64
 
 /**
  * Reads `169.254.169.254:80,[fd00:ec2::254]:80`, or `none`.
- * @throws ProxyRequestError for what is no address with a port
+ * @throws ProxyRequestError for an entry that is not an address with a port
  */
 export function parsePermittedTargets(text: string): PermittedTarget[] {
   const entries = text === 'none' ? [] : text.split(',').map((entry) => parseAuthority(entry.trim()))
@@ -67,7 +67,7 @@ function blockList(ranges: [string, number, 'ipv4' | 'ipv6'][]): BlockList {
   return list
 }
 
-/** Addresses that lead to a listener on loopback. The unspecified ones do: Linux connects to itself. */
+/** Addresses that lead to a listener on loopback. With the unspecified ones Linux connects to itself. */
 const THIS_MACHINE = blockList([
   ['127.0.0.0', 8, 'ipv4'],
   ['0.0.0.0', 8, 'ipv4'],
@@ -75,8 +75,8 @@ const THIS_MACHINE = blockList([
 ])
 
 /**
- * What the proxy may be asked to connect to. A name is judged by its addresses, all of them, and the connection goes
- * to these addresses: a name server that answers differently the next time (DNS rebinding) gains nothing.
+ * Decides which targets the proxy connects to. A name is judged by all of its addresses, and the connection goes to these
+ * addresses: a name server that answers differently the next time (DNS rebinding) gains nothing.
  */
 export class TargetPolicy {
   readonly #ownPorts = new Set<number>()
@@ -88,7 +88,7 @@ export class TargetPolicy {
     this.#permitted = options.permittedTargets ?? []
   }
 
-  /** A port on which this node listens: not to be reached through the proxy, at any address of this machine. */
+  /** Denies a port on which this node listens, at every address of this machine. */
   denyOwnPort(port: number): void {
     this.#ownPorts.add(port)
   }
@@ -120,7 +120,7 @@ export class TargetPolicy {
   }
 }
 
-/** The peer listener is not on loopback alone. Read each time: addresses come and go. */
+/** The peer listener is not only on loopback. Reads the addresses each time, as they come and go. */
 function isOwnAddress(address: string, kind: 'ipv4' | 'ipv6'): boolean {
   const own = new BlockList()
   for (const found of Object.values(networkInterfaces()).flat()) {

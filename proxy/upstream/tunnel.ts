@@ -2,11 +2,11 @@ import { connect, type Socket } from 'node:net'
 import { TargetUnreachableError } from '../errors.ts'
 import type { CheckedTarget } from './target.ts'
 
-/** How long a connection to a tunnel's target may take, all its addresses together. */
+/** How long a connection to a tunnel's target may take, for all its addresses together. */
 export const TUNNEL_CONNECT_PATIENCE_MS = 10_000
-/** After how long the next of several addresses is tried. */
+/** Time until the next of several addresses is tried. */
 const ADDRESS_PATIENCE_MS = 2500
-/** A tunnel in which nothing moved for so long is closed. Longer than the keep-alive of common clients and servers. */
+/** A tunnel without traffic for this long is closed. Longer than the keep-alive of common clients and servers. */
 export const TUNNEL_IDLE_MS = 15 * 60_000
 
 /**
@@ -18,10 +18,10 @@ export function connectTarget(target: CheckedTarget): Promise<Socket> {
     const socket = connect({
       host: target.host,
       port: target.port,
-      // Only the checked addresses, and each its turn (RFC 8305) where there are several.
+      // Use only the checked addresses, one after the other if there are several (RFC 8305).
       lookup: (_host, _options, callback) => callback(null, target.addresses),
       autoSelectFamily: true,
-      // Node's quarter of a second gives up on distant hosts.
+      // Node's default of a quarter of a second is too short for distant hosts.
       autoSelectFamilyAttemptTimeout: ADDRESS_PATIENCE_MS,
       allowHalfOpen: true,
       noDelay: true,
@@ -43,9 +43,9 @@ export function connectTarget(target: CheckedTarget): Promise<Socket> {
 }
 
 /**
- * Joins two connections, bytes unseen. Each direction ends by itself (a client may stop sending and go on reading);
- * an error or idleness on one side ends both.
- * @param head what the client sent right behind its CONNECT request
+ * Joins two connections without reading the bytes. Each direction ends by itself (a client may stop sending and continue
+ * to read). An error or idleness on one side ends both.
+ * @param head bytes that the client sent right behind its CONNECT request
  */
 export function joinSockets(client: Socket, upstream: Socket, head: Buffer): void {
   const end = () => {
@@ -58,7 +58,7 @@ export function joinSockets(client: Socket, upstream: Socket, head: Buffer): voi
   ] as const) {
     socket.setTimeout(TUNNEL_IDLE_MS, end)
     socket.on('error', end)
-    // A close without an end before it: the connection was cut, so nothing more will come or be wanted.
+    // Closed without an end before: the connection was cut, so no more bytes will come or be wanted.
     socket.once('close', () => !(socket.readableEnded && socket.writableFinished) && other.destroy())
   }
   if (head.length > 0) upstream.write(head)

@@ -146,17 +146,17 @@ describe('an unlock key', () => {
 
 describe('wrong use', () => {
   it.each([
-    [['inspet'], 2, 'Did you mean shoal certs inspect?'],
-    [['authority', '--out', 'x'], 2, 'Did you mean --out-dir?'],
-    [['authority', 'extra'], 2, 'Usage: shoal certs authority'],
-    [['authority', '--days', '0'], 2, 'Write 1 to'],
-    [['authority', '--out-dir', '/dev/null/nowhere'], 1, 'may write there'],
-    [['cluster'], 2, 'Usage: shoal certs cluster <name>'],
-    [['join-token', 'main'], 2, 'as in the join token'],
-    [['tracker-tls', '--authority-dir', '/nonexistent'], 1, 'Check the path'],
-    [['cluster', 'main', '--admin-pem', '/nonexistent'], 1, 'Check the path'],
+    [['certs', 'inspet'], 2, 'Did you mean shoal certs inspect?'],
+    [['certs', 'authority', '--out', 'x'], 2, 'Did you mean --out-dir?'],
+    [['certs', 'authority', 'extra'], 2, 'Usage: shoal certs authority'],
+    [['certs', 'authority', '--days', '0'], 2, 'Write 1 to'],
+    [['certs', 'authority', '--out-dir', '/dev/null/nowhere'], 1, 'may write there'],
+    [['admin', 'cluster', 'create'], 2, 'Usage: shoal admin cluster create <name>'],
+    [['admin', 'token', 'rotate', 'main'], 2, 'as in the join token'],
+    [['certs', 'tracker-tls', '--authority-dir', '/nonexistent'], 1, 'Check the path'],
+    [['admin', 'cluster', 'create', 'main', '--admin-pem', '/nonexistent'], 1, 'Check the path'],
   ])('%j ends with %d and the hint: %s', async (argv, code, hint) => {
-    const outcome = await certs(...argv)
+    const outcome = await runShoal(argv)
     expect(outcome.stderr).toMatch(/^shoal: [^\n]+\nhint: [^\n]+\n$/)
     expect(outcome.stderr).toContain(hint)
     expect(outcome).toMatchObject({ code, stdout: '' })
@@ -170,7 +170,8 @@ describe('wrong use', () => {
     )
     const pem = join(place, 'admin.pem')
     writeFileSync(pem, `${key}${certificate}${certificate}`)
-    const outcome = await certs('cluster', 'main', '--admin-pem', pem, '--admin-url', 'https://127.0.0.1:9')
+    const overTls = ['--admin-pem', pem, '--admin-url', 'https://127.0.0.1:9']
+    const outcome = await runShoal(['admin', 'cluster', 'create', 'main', ...overTls])
     expect(outcome).toMatchObject({ code: 1, stdout: '' })
     expect(outcome.stderr).toContain('ECONNREFUSED')
     expect(outcome.stderr).toContain('hint: ')

@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { runCerts } from '../../certs-tool/main.ts'
+import { tokenKeysCommand } from '../../certs-tool/commands/token-keys.ts'
+import { runCommand } from '../../cli/run-command.ts'
 import { startWorld, type TestNode, type World } from '../tracker/test-tracker.ts'
 
-/** `shoal certs token-keys` against a tracker that came to trust a key by asking its registry. */
+/** `shoal admin key trusted` against a tracker that came to trust a key by asking its registry. */
 let world: World
 let node: TestNode
 
@@ -13,7 +14,7 @@ beforeAll(async () => {
 afterAll(() => world.close())
 
 const tokenKeysOf = ({ dataDir }: World, ...flags: string[]) =>
-  runCerts(['token-keys', `--data-dir=${dataDir}`, ...flags])
+  runCommand(['shoal'], tokenKeysCommand, [`--data-dir=${dataDir}`, ...flags])
 const tokenKeys = (...flags: string[]) => tokenKeysOf(world, ...flags)
 
 it('says that there is none before the first pull', async () => {
@@ -49,6 +50,6 @@ it('lists the key, withdraws it by its id, and lists it as withdrawn', async () 
 it('refuses what is no id, and an id that is not on record', async () => {
   await expect(tokenKeys('--withdraw', 'x')).rejects.toMatchObject({ code: 'USAGE' })
   await expect(tokenKeys('--withdraw', '0'.repeat(16))).rejects.toMatchObject({
-    hint: expect.stringContaining('token-keys'),
+    hint: expect.stringContaining('shoal admin key trusted'),
   })
 })

@@ -16,7 +16,7 @@ let ports: { listen: number; admin: number }
 let running: StartedShoal | undefined
 
 const certs = (...argv: string[]) => runShoal(['certs', ...argv])
-const administer = (...argv: string[]) => certs(...argv, `--data-dir=${dataDir}`)
+const administer = (...argv: string[]) => runShoal(['admin', ...argv, `--data-dir=${dataDir}`])
 
 /** Starts the tracker, and waits until its log says `ready`. */
 async function start(ready: string, ...flags: string[]): Promise<void> {
@@ -92,16 +92,16 @@ describe('an operator', () => {
 
   it('makes a cluster with a join token that ends by itself', async () => {
     await start('the tracker is ready', `--unlock-key-file=${inFolder('unlock.key')}`)
-    const made = await administer('cluster', 'main', '--valid-hours', '2')
+    const made = await administer('cluster', 'create', 'main', '--valid-hours', '2')
     expect(made).toMatchObject({ code: 0, stderr: '' })
     joinToken = made.stdout
     cluster = joinToken.split('-')[2]!
     expect(await joinWith(joinToken)).toBe('joined')
-    expect((await administer('cluster', 'other', '--valid-hours', '0')).code).toBe(2)
+    expect((await administer('cluster', 'create', 'other', '--valid-hours', '0')).code).toBe(2)
   })
 
   it('replaces the join token: the old one is refused at once, the new one joins', async () => {
-    const replaced = await administer('join-token', cluster)
+    const replaced = await administer('token', 'rotate', cluster)
     expect(replaced.code).toBe(0)
     expect(await joinWith(joinToken)).toBe('JOIN_REFUSED')
     joinToken = replaced.stdout
@@ -109,7 +109,7 @@ describe('an operator', () => {
   })
 
   it('changes the authority of the cluster, once at a time', async () => {
-    const begun = await administer('rotate-authority', cluster)
+    const begun = await administer('key', 'rotate', 'authority', cluster)
     expect(begun).toMatchObject({ code: 0, stderr: '' })
     expect(begun.stdout).toMatch(/issues from 20\d\d-\S+Z on/)
     for (const [flags, hint] of [
@@ -119,7 +119,7 @@ describe('an operator', () => {
       [['--withdraw', '--leaked'], 'Nothing was changed'],
       [['--leaked'], '--withdraw does it now'],
     ] as const) {
-      const refused = await administer('rotate-authority', cluster, ...flags)
+      const refused = await administer('key', 'rotate', 'authority', cluster, ...flags)
       expect(refused.code).not.toBe(0)
       expect(refused.stderr).toContain(hint)
     }
@@ -143,14 +143,14 @@ describe('an operator', () => {
   })
 
   it('changes a leaked authority: a node that joined before is not renewed, and joins again', async () => {
-    const made = await administer('cluster', 'leaky')
+    const made = await administer('cluster', 'create', 'leaky')
     const tracker = newTracker()
     const { privateKeyPem, spki } = makeKey()
     const publicKey = spki.toString('base64url')
     const { certificate } = await tracker.join({ joinToken: made.stdout.trim(), publicKey })
     tracker.identify({ certificatePem: certificate, privateKeyPem })
     await tracker.join({ publicKey })
-    const begun = await administer('rotate-authority', made.stdout.split('-')[2]!, '--leaked')
+    const begun = await administer('key', 'rotate', 'authority', made.stdout.split('-')[2]!, '--leaked')
     expect(begun).toMatchObject({ code: 0, stderr: '' })
     expect(begun.stdout).toContain('every node joins again with the join token')
     await expect(tracker.join({ publicKey })).rejects.toMatchObject({ trackerCode: 'CERTIFICATE_REFUSED' })
@@ -163,18 +163,20 @@ describe('an operator', () => {
     await start('the tracker is locked')
     expect(await joinWith(joinToken)).toContain('503')
     expect(statSync(join(dataDir, 'unlock.sock')).mode & 0o777).toBe(0o600)
-    const closed = await administer('join-token', cluster)
-    expect(closed.stderr).toContain('shoal certs unlock')
+    const closed = await administer('token', 'rotate', cluster)
+    expect(closed.stderr).toContain('shoal tracker unlock')
 
     const unlock = (name: string) =>
-      runShoal(['certs', 'unlock', `--data-dir=${dataDir}`], { input: readFileSync(inFolder(name), 'utf8') })
+      runShoal(['tracker', 'unlock', `--data-dir=${dataDir}`], {
+        input: readFileSync(inFolder(name), 'utf8'),
+      })
     const wrong = await unlock('unlock.key')
     expect(wrong).toMatchObject({ code: 1, stdout: '' })
     expect(await joinWith(joinToken)).toContain('503')
     const right = await unlock('next.key')
     expect(right).toMatchObject({ code: 0, stderr: '', stdout: 'the tracker is unlocked\n' })
     expect(await joinWith(joinToken)).toBe('joined')
-    expect((await administer('join-token', cluster)).code).toBe(0)
+    expect((await administer('token', 'rotate', cluster)).code).toBe(0)
 
     const again = await unlock('next.key')
     expect(again.code).toBe(1)

@@ -13,30 +13,32 @@ const NODE = ['node', '--tracker-url', 'https://127.0.0.1:1', '--docker-certs-di
 const TWO_LINES = /^shoal: [^\n]+\nhint: [^\n]+\n$/
 
 describe('shoal', () => {
-  it('lists its programs', async () => {
+  it('lists its commands', async () => {
     const { code, stdout } = await runShoal(['--help'])
     expect(code).toBe(0)
-    for (const program of ['node', 'tracker', 'up', 'certs']) expect(stdout).toContain(`\n  ${program} `)
+    for (const name of ['node', 'tracker', 'up', 'certs', 'admin']) expect(stdout).toContain(`\n  ${name} `)
   })
 
   it('prints its version', async () => {
-    expect((await runShoal(['--version'])).stdout).toMatch(/^shoal \d+\.\d+\.\d+\n$/)
+    for (const name of ['version', '--version']) {
+      expect((await runShoal([name])).stdout).toMatch(/^shoal \d+\.\d+\.\d+\n$/)
+    }
   })
 
-  it.each(['node', 'tracker', 'up', 'certs'])('explains the flags of %s', async (program) => {
+  it.each(['node', 'tracker', 'up', 'certs', 'admin'])('explains %s', async (program) => {
     const { code, stdout } = await runShoal([program, '--help'])
     expect(code).toBe(0)
     expect(stdout).toContain('Usage: shoal')
   })
 
-  it('ends with 2 without a program, and prints nothing on standard output', async () => {
+  it('ends with 2 without a command, and prints nothing on standard output', async () => {
     expect(await runShoal([])).toMatchObject({ code: 2, stdout: '' })
   })
 })
 
 describe('a wrong start ends with 2, what is wrong, and a hint', () => {
   it.each([
-    ['an unknown program', ['trackr'], 'Did you mean shoal tracker?'],
+    ['an unknown command', ['trackr'], 'Did you mean shoal tracker?'],
     ['an unknown flag', [...NODE, '--peer-lsten', 'x'], 'Did you mean --peer-listen?'],
     ['a missing setting', ['node'], '--tracker-url'],
     ['a bad address', [...NODE, '--peer-listen', 'nowhere'], 'find'],

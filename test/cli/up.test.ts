@@ -93,21 +93,21 @@ describe('shoal up, started for the first time', () => {
     expect(guide).toContain('remove shoal.conf')
   })
 
-  it('obeys shoal certs: a new cluster, a new join token, and a refusal', async () => {
+  it('obeys shoal admin: a new cluster, a new join token, and a refusal', async () => {
     const admin = [`--data-dir=${join(dataDir, 'tracker')}`]
-    const made = await runShoal(['certs', 'cluster', 'second', ...admin])
+    const made = await runShoal(['admin', 'cluster', 'create', 'second', ...admin])
     expect(made.stderr).toBe('')
     expect(made.stdout).toMatch(/^SHOAL-1-c[0-9a-f]{16}-[\w-]{43}\n$/)
     const cluster = made.stdout.split('-')[2] ?? ''
     const out = join(parent, 'token')
-    const replacing = ['certs', 'join-token', cluster, ...admin, '--out', out, '--valid-hours', '1']
+    const replacing = ['admin', 'token', 'rotate', cluster, ...admin, '--out', out, '--valid-hours', '1']
     expect(await runShoal(replacing)).toMatchObject({ code: 0, stderr: '' })
     expect(readFileSync(out, 'utf8')).toMatch(new RegExp(`^SHOAL-1-${cluster}-`))
     expect(readFileSync(out, 'utf8')).not.toBe(made.stdout)
     expect(statSync(out).mode & 0o777).toBe(0o600)
     // The file exists: refused before the tracker is asked, so the token that is in it stays good.
     expect(await runShoal(replacing)).toMatchObject({ code: 1, stdout: '' })
-    const refused = await runShoal(['certs', 'join-token', 'c0000000000000000', ...admin])
+    const refused = await runShoal(['admin', 'token', 'rotate', 'c0000000000000000', ...admin])
     expect(refused).toMatchObject({ code: 1, stdout: '' })
     expect(refused.stderr).toMatch(/^shoal: the tracker refused: [^\n]+\nhint: [^\n]+\n$/)
   })
@@ -163,7 +163,7 @@ describe('shoal up', () => {
       expect(guide).toContain('--join-token-file join-token --registries registry.example.com')
     })
     rmSync(join(dataDir, 'join-token'))
-    await upAndDown(flags(reachable), (guide) => expect(guide).toContain('shoal -- certs join-token'))
+    await upAndDown(flags(reachable), (guide) => expect(guide).toContain('shoal -- admin token rotate'))
   })
 
   it.each(['proxy-listen', 'tracker-admin-listen'])(

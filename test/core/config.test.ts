@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { z } from 'zod'
+import { settingsList } from '../../cli/help.ts'
 import {
   CONFIG_FILE_BYTES_MAX,
   ConfigError,
@@ -10,7 +11,6 @@ import {
   loadConfig,
   readSecretFile,
 } from '../../core/config.ts'
-import { helpText } from '../../core/config-help.ts'
 import { flagName } from '../../core/config-keys.ts'
 import { registriesConfig } from '../../core/registry-config.ts'
 
@@ -202,7 +202,7 @@ describe('a secret file', () => {
 })
 
 describe('the help', () => {
-  const help = helpText({ program: 'tracker', schema, summary: 'A tracker.' })
+  const help = settingsList('tracker', schema)
 
   it('lists every flag with its meaning and default', () => {
     for (const key of Object.keys(schema.shape)) expect(help).toContain(`  ${flagName(key)}`)

@@ -24,7 +24,7 @@ const breaches = (isBreach: (edge: Import) => boolean) => inner.filter(isBreach)
 describe('imports', () => {
   it('are found at all', () => {
     expect(inner.length).toBeGreaterThan(200)
-    expect(inner.map(text)).toContain('cli/shoal.ts imports node/main.ts')
+    expect(inner.map(text)).toContain('cli/tree.ts imports node/main.ts')
     expect(edges.map(text)).toContain('core/config.ts imports zod')
   })
 
@@ -56,7 +56,7 @@ describe('imports', () => {
   })
 
   it('of programs are for the command line: nobody else starts several', () => {
-    const isMain = (path: string) => /^(node|tracker|certs-tool)\/main\.ts$/.test(path)
+    const isMain = (path: string) => /^(node|tracker)\/main\.ts$/.test(path)
     expect(breaches(({ from, to }) => isMain(to) && !/^(cli|test|lab|bench)\//.test(from))).toEqual([])
   })
 

@@ -92,7 +92,7 @@ export interface World {
   admin(dataDir?: string): TestCaller
   /** Over TLS. */
   remoteAdmin(identity: AdminIdentity): TestCaller
-  /** What `shoal certs admin-certificate` makes. */
+  /** What `shoal admin certificate` makes. */
   adminIdentity(dataDir?: string): Promise<Required<AdminIdentity>>
   close(): Promise<void>
 }

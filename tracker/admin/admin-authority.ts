@@ -8,41 +8,41 @@ import { placeOf, type Sealer } from '../authority/sealer.ts'
 import { RefusedError } from '../errors.ts'
 import type { ActedBy, AuditEntry, AuthorityRecord, Store } from '../store/store.ts'
 
-/** Ten years: an authority is changed by rotation, not by running out. */
+/** Ten years: operators rotate an authority, and it does not expire before. */
 const AUTHORITY_VALID_SECONDS = 10 * 365 * 24 * 3600
-/** Bound of an administrator's certificate: it is one file, and whoever has it is an administrator. */
+/** Bound of an administrator's certificate: anyone with this one file is an administrator. */
 export const ADMIN_CERTIFICATE_SECONDS_MAX = 24 * 3600
-/** A year; made anew at every start and at every change of the authority. */
+/** A year; renewed at every start and at every change of the authority. */
 const LISTENER_VALID_SECONDS = 365 * 24 * 3600
-/** Of a certificate's SHA-256, in the audit log: 64 bits tell certificates apart. */
+/** Digits of a certificate's SHA-256 in the audit log: 64 bits tell certificates apart. */
 const FINGERPRINT_CHARS = 16
 const PLACE = placeOf('adminAuthority', '')
 
-/** A change of the admin authority that is under way. */
+/** A running change of the admin authority. */
 export interface AdminRotation {
   previous: AdminAuthority
   /** By then every certificate of the previous authority has ended. */
   previousEndsAtMs: number
 }
 
-/** One authority, unsealed: it lives in this process's memory only. */
+/** One unsealed authority; it lives only in this process's memory. */
 interface AdminAuthority extends KeyedCertificate {
   certificate: X509Certificate
   createdAtMs: number
 }
 
-/** What an administrator's key is certified with, and what the listener is recognised by. */
+/** An administrator's certificate, and the authorities by which its owner recognises the listener. */
 export interface AdminCertificate {
   certificate: string
-  /** All that are trusted now: the listener's certificate is of one of them. */
+  /** All authorities trusted now; one of them issued the listener's certificate. */
   authorities: string[]
 }
 
 /**
- * The admin API's own authorities: apart from the clusters', so that no node certificate ever opens it. The newest
- * issues administrators' certificates, at once, as only this tracker verifies them. The listener's certificate is of
- * the oldest one: during a change those who know only the previous authority must still recognise it.
- * Invariant: what is in memory is in the store, sealed.
+ * The admin API's own authorities, separate from the clusters', so that no node certificate ever opens it. The newest
+ * issues administrators' certificates at once, because only this tracker verifies them. The oldest issues the listener's
+ * certificate: during a change, clients that know only the previous authority must still recognise it.
+ * Invariant: everything in memory is also in the store, sealed.
  */
 export class AdminAuthorities {
   readonly #store: Store
@@ -55,7 +55,7 @@ export class AdminAuthorities {
     this.#sealer = sealer
   }
 
-  /** Unsealed, or made at the first start. @throws UnsealError when the store was tampered with */
+  /** Unseals the authorities, or makes one at the first start. @throws UnsealError if the store was altered */
   static async load(store: Store, sealer: Sealer, nowMs: number): Promise<AdminAuthorities> {
     const admins = new AdminAuthorities(store, sealer)
     const known = await store.adminAuthorities()
@@ -71,7 +71,7 @@ export class AdminAuthorities {
     this.#onChange.push(listener)
   }
 
-  /** Undefined while there is one authority. */
+  /** Undefined if there is only one authority. */
   get rotation(): AdminRotation | undefined {
     const [newest, previous] = this.#newestFirst
     if (newest === undefined || previous === undefined) return undefined
@@ -82,7 +82,7 @@ export class AdminAuthorities {
     return this.#newestFirst.some((authority) => certificate.verify(authority.certificate.publicKey))
   }
 
-  /** What the admin listener presents, and whom it lets in: holders of a certificate of these authorities. */
+  /** The admin listener's certificate, and the authorities whose certificates it accepts. */
   async listenerTls(): Promise<TlsMaterial> {
     const listener = await issueLeaf(this.#newestFirst.at(-1)!, {
       commonName: 'shoal tracker admin listener',
@@ -97,7 +97,7 @@ export class AdminAuthorities {
     return { ...listener, authorityPems: this.#pems }
   }
 
-  /** @param spki checked by `checkedP256Spki`; the key stays with whoever made it */
+  /** @param spki checked by `checkedP256Spki`; the private key stays with its maker */
   async issue(spki: Buffer, validForSeconds: number, by: ActedBy): Promise<AdminCertificate> {
     if (validForSeconds > ADMIN_CERTIFICATE_SECONDS_MAX)
       throw new RangeError('no certificate lasts that long')
@@ -114,8 +114,8 @@ export class AdminAuthorities {
   }
 
   /**
-   * A new authority, which issues from now on.
-   * @param isLeaked somebody else has the previous one's key, or a certificate of it: it ends in the same step
+   * Adds an authority, which issues from now on.
+   * @param isLeaked somebody else has the previous authority's key or a certificate: it ends in the same step
    * @throws RefusedError ROTATION_UNDER_WAY while an earlier authority is still trusted, unless it leaked
    */
   rotate({ isLeaked }: { isLeaked: boolean }, by: ActedBy): Promise<AdminRotation | undefined> {
@@ -131,7 +131,7 @@ export class AdminAuthorities {
     })
   }
 
-  /** Ends a rotation: certificates of the previous authority count no more. @throws RefusedError ROTATION_NONE */
+  /** Ends a rotation: certificates of the previous authority no longer count. @throws RefusedError ROTATION_NONE */
   withdraw(by: ActedBy): Promise<void> {
     return this.#sealer.inTurn(async () => {
       const { rotation } = this
@@ -157,7 +157,7 @@ export class AdminAuthorities {
 
   async #add({ replaces }: { replaces: boolean }, action: string, by: ActedBy): Promise<void> {
     const made = await makeAuthority({
-      // No name twice: TLS looks an issuer up by it.
+      // Every name is unique, because TLS finds an issuer by its name.
       commonName: `shoal tracker admin ${randomBytes(8).toString('hex')}`,
       validForSeconds: AUTHORITY_VALID_SECONDS,
     })
@@ -180,12 +180,12 @@ export class AdminAuthorities {
 }
 
 /**
- * Until 0.1 an administrator's key rested in the data folder. The certificate in it ended when its authority was
- * dropped from the store (store/schema.ts); here goes the file.
+ * Up to 0.1 the data folder had an administrator's key. Its certificate ended when its authority was dropped from the
+ * store (store/schema.ts); this removes the file.
  */
 export function removeAdminPem(dataDir: string, log: Pick<Logger, 'warn'>): void {
   const path = join(dataDir, 'admin.pem')
-  if (existsSync(path)) log.warn({ path }, 'an old admin.pem was removed: its certificate counts no more')
+  if (existsSync(path)) log.warn({ path }, 'an old admin.pem was removed: its certificate no longer counts')
   for (const old of [path, `${path}.new`]) rmSync(old, { force: true })
 }
 

@@ -7,16 +7,16 @@ import { listenLocally } from './local-socket.ts'
 import { type AdminParts, adminRoutes, certificateRoute } from './routes.ts'
 
 /**
- * The admin API on a Unix socket in the data folder (docs/decisions/0004-admin-access.md): who can open it is the
- * tracker's own user, or root, and could as well read the tracker's memory. No key at rest stands for that.
+ * The admin API on a Unix socket in the data folder (docs/decisions/0004-admin-access.md). Only the tracker's own user and
+ * root can open it, and they could also read the tracker's memory. So it needs no key at rest.
  */
 
-/** For the audit log: somebody on the tracker's machine. */
+/** The audit log's name for somebody on the tracker's machine. */
 const OPERATOR = 'operator'
-/** It comes from the same machine. */
+/** Short, because requests come from the same machine. */
 const REQUEST_PATIENCE_MS = 10_000
 
-/** @returns what closes it @throws ConfigError */
+/** @returns a function that closes it @throws ConfigError */
 export async function openAdminSocket(
   dataDir: string,
   parts: Omit<AdminParts, 'actorOf'>,

@@ -3,14 +3,14 @@ import { rmSync } from 'node:fs'
 import type { Server } from 'node:net'
 import { ConfigError } from '../../core/config.ts'
 
-/** What Linux takes as a socket's path (unix(7): sun_path has 108 bytes, one of them for the end). */
+/** Linux's bound of a socket's path (unix(7): sun_path has 108 bytes, one of them for the end). */
 const PATH_BYTES_MAX = 107
-/** Read and write for the owner: who may write to a socket may connect to it. */
+/** Read and write for the owner only: write permission on a socket permits connecting to it. */
 const OWNER_ONLY_UMASK = 0o177
 
 /**
  * Listens on a Unix socket that only this process's user and root can connect to. The mode is right from the first
- * moment: a socket that is closed to others later could have been connected to before.
+ * moment: others could connect to a socket before its mode is restricted.
  * @throws ConfigError when the path is too long for a socket
  */
 export async function listenLocally(server: Server, path: string): Promise<void> {
@@ -19,12 +19,12 @@ export async function listenLocally(server: Server, path: string): Promise<void>
       hint: 'Name a folder with a shorter path with --data-dir; move the data there if there is any.',
     })
   }
-  // One that a killed process left behind: the data folder's lock says that there is no other owner.
+  // Removes the socket of a killed process: the data folder's lock proves that there is no other owner.
   rmSync(path, { force: true })
   const isListening = once(server, 'listening')
   const umask = process.umask(OWNER_ONLY_UMASK)
   try {
-    // Binds before it returns.
+    // listen() binds before it returns.
     server.listen(path)
   } finally {
     process.umask(umask)

@@ -14,7 +14,7 @@ import type { ActedBy } from '../store/store.ts'
 import { ADMIN_CERTIFICATE_SECONDS_MAX, type AdminAuthorities, shortOf } from './admin-authority.ts'
 import { tokenKeyRoutes } from './token-key-routes.ts'
 
-/** The admin API, version 1. No answer holds a secret: tokens come in as hashes, and keys never leave. */
+/** The admin API, version 1. No answer has a secret: tokens arrive as hashes, and keys never leave. */
 
 const sha256Hex = z.string().regex(/^[0-9a-f]{64}$/, 'SHA-256 in hex expected')
 const joinTokenSeconds = z
@@ -38,7 +38,7 @@ const newRevocation = z.union([
   z.strictObject({ cluster: clusterIdSchema, pull: z.string().regex(/^[0-9a-f]{32}$/) }),
 ])
 const newCertificate = z.strictObject({
-  /** SubjectPublicKeyInfo (DER) of an ECDSA P-256 key that the caller made and keeps. */
+  /** SubjectPublicKeyInfo (DER) of an ECDSA P-256 key; the caller keeps the private key. */
   publicKey: z.string().max(200),
   validForSeconds: z.int().min(60).max(ADMIN_CERTIFICATE_SECONDS_MAX),
 })
@@ -55,8 +55,8 @@ type RevocationRoute = { Params: { sequence: string } }
 export interface AdminParts extends TrackerParts {
   admins: AdminAuthorities
   /**
-   * Who calls, for the audit log.
-   * @throws RefusedError when the caller is no administrator
+   * The caller's name, for the audit log.
+   * @throws RefusedError if the caller is not an administrator
    */
   actorOf(request: FastifyRequest): string
 }
@@ -91,8 +91,8 @@ export function adminRoutes(app: FastifyInstance, parts: AdminParts): void {
 }
 
 /**
- * Certifies an administrator. For the socket alone: over TLS a certificate that was stolen could make itself the next
- * one, and would never end.
+ * Certifies an administrator. Only on the socket: over TLS a stolen certificate could request the next one, and would
+ * never end.
  */
 export function certificateRoute(app: FastifyInstance, parts: AdminParts): void {
   app.post('/admin/v1/certificates', async (request, reply) => {
@@ -105,7 +105,7 @@ export function certificateRoute(app: FastifyInstance, parts: AdminParts): void 
 }
 
 /**
- * The administrator whose certificate this is. Asked at every request: a connection may outlive its certificate, and
+ * The administrator of this certificate. Checked at every request, because a connection may outlive its certificate and
  * the authority that issued it.
  */
 export function certifiedAdmin(
@@ -117,12 +117,12 @@ export function certifiedAdmin(
   if (certificate === undefined) {
     throw new RefusedError('CERTIFICATE_REQUIRED', 'an admin certificate is required')
   }
-  // TLS has checked that it is for clients, and the chain as it was then.
+  // TLS has already checked that it is for clients, and the chain at that time.
   const isLive = certificate.validToDate.getTime() > nowMs()
   if (!socket.authorized || !isLive || !admins.hasIssued(certificate)) {
     throw new RefusedError(
       'CERTIFICATE_REFUSED',
-      'the certificate is not of the admin authority, or has ended',
+      'the admin authority did not issue the certificate, or it has ended',
     )
   }
   return `admin ${shortOf(certificate)}`
@@ -188,10 +188,10 @@ function clusterMessage({ cluster, name, trust, joinToken, rotation, keyRotation
   return {
     cluster,
     name,
-    /** The first issues. */
+    /** The first one issues certificates. */
     authorities: trust.authorities,
     rotation: rotation === undefined ? null : rotationMessage(rotation),
-    /** Public keys, raw, base64url; the first signs. */
+    /** Raw public keys in base64url; the first one signs. */
     signingKeys: trust.batchKeys,
     keyRotation: keyRotation === undefined ? null : keyRotationMessage(keyRotation),
     joinTokenValidUntilMs: joinToken.validUntilMs,

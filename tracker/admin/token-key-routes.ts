@@ -6,7 +6,7 @@ import type { ActedBy, TokenKeyRecord } from '../store/store.ts'
 
 const tokenKeyId = z.string().regex(/^[0-9a-f]{16}$/, '16 hex digits expected')
 
-/** Token keys that a probe confirmed, and withdrawn ones. What is configured is in the configuration. */
+/** Token keys that a probe confirmed, and withdrawn ones. Configured keys are only in the configuration. */
 export function tokenKeyRoutes(
   app: FastifyInstance,
   parts: TrackerParts,

@@ -8,11 +8,11 @@ import { type RequestBounds, RequestLimits } from '../request-limits.ts'
 import { BodyBudget } from './body-budget.ts'
 import { type ApiCaller, callerOf } from './caller.ts'
 
-/** What anybody but a member may send: of a join, a token and a public key are 300 bytes. */
+/** Bound of a body from anybody but a member: the token and public key of a join are 300 bytes. */
 export const STRANGER_BODY_BYTES_MAX = 4 * 1024
-/** A body counts as one request more for each so many bytes: the largest inventory, 670 KB and some 25 ms, is 84. */
+/** A body counts as one more request per this many bytes: the largest inventory (670 KB, about 25 ms) counts as 84. */
 const BYTES_PER_REQUEST = 8 * 1024
-/** A member that is refused may go on with its connection when no more of the request is still to come. */
+/** A refused member may keep its connection if at most this much of the request is unread. */
 const UNREAD_BYTES_MAX = 64 * 1024
 
 declare module 'fastify' {
@@ -20,14 +20,14 @@ declare module 'fastify' {
     caller: ApiCaller
   }
   interface FastifyContextConfig {
-    /** Callers without a member's certificate get in; the route looks at them itself. */
+    /** Admits callers without a member's certificate; the route checks them itself. */
     isOpen?: boolean
   }
 }
 
 /**
- * Puts before every route of the listener who may call it and how much they may send; all of it before a byte of the
- * body is read. To be called before routes are added.
+ * Checks for every route of the listener who may call it and how much they may send, before a byte of the body is read.
+ * Call it before routes are added.
  */
 export function admitRequests(app: FastifyInstance, parts: TrackerParts, bounds: RequestBounds): void {
   const limits = new RequestLimits(bounds, parts.log)
@@ -39,7 +39,7 @@ export function admitRequests(app: FastifyInstance, parts: TrackerParts, bounds:
     const bytes = announcedBytes(request)
     if (caller.kind === 'stranger') reply.header('connection', 'close')
     try {
-      // Of a stranger no more is read than counts as one.
+      // A stranger's body is too small to count as a second request.
       const cost = caller.kind === 'member' ? 1 + bytes / BYTES_PER_REQUEST : 1
       atEnd(reply, limits.enter(caller.key, parts.nowMs(), cost))
       checkMay(request, caller)
@@ -54,7 +54,7 @@ export function admitRequests(app: FastifyInstance, parts: TrackerParts, bounds:
   })
 }
 
-/** @throws its refusal when it is none */
+/** @throws the caller's refusal if it is not a member */
 export function memberIn(caller: ApiCaller): NodeCaller {
   if (caller.kind === 'member') return caller.node
   throw caller.kind === 'stranger' ? caller.refusal : pullCertificate()
@@ -73,7 +73,7 @@ function pullCertificate(): RefusedError {
   return new RefusedError('CERTIFICATE_KIND', 'a pull certificate does not open this part of the API')
 }
 
-/** Of a body whose length is not said: all that the route may read. */
+/** The body's length; without a length header the largest that the route may read. */
 function announcedBytes({ headers, routeOptions }: FastifyRequest): number {
   if (headers['transfer-encoding'] !== undefined) return routeOptions.bodyLimit!
   return Number(headers['content-length'] ?? 0)

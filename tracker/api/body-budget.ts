@@ -1,24 +1,24 @@
 import { TooManyRequestsError } from '../errors.ts'
 
-/** Bytes of large bodies that members have under way, all together; JSON takes some times as much once it is read. */
+/** Bytes of all members' large bodies in flight; JSON takes several times as much once it is parsed. */
 export const BODIES_BYTES_MAX = 64 * 1024 * 1024
-/** Up to so many bytes a body is none of these: a connection has one, so that they are 176 MiB at the very worst. */
+/** Bodies up to this size do not count: a connection has one at a time, which makes 176 MiB in the worst case. */
 export const SMALL_BODY_BYTES_MAX = 16 * 1024
-/** One network's bodies may have so much of what nobody else's have yet: at most 16 MiB. */
+/** One network's bodies may take this share of what is free: at most 16 MiB. */
 const NETWORK_SHARE = 1 / 4
-/** What a caller with too many bytes under way is told to wait. */
+/** Wait for a caller with too many bytes in flight. */
 const RETRY_SECONDS = 1
 
 /**
- * The bytes that bodies may take. Reserved by what a request says of its length, before any of it is read; by network, as
- * ids cost nothing.
+ * The bytes that bodies may take. A request reserves its announced length before any of it is read. Counted by network,
+ * because ids cost nothing.
  */
 export class BodyBudget {
   readonly #byNetwork = new Map<string, number>()
   #bytes = 0
 
   /**
-   * @returns what gives the bytes back, to be called once
+   * @returns a function that gives the bytes back; call it once
    * @throws TooManyRequestsError
    */
   reserve(network: string, bytes: number): () => void {

@@ -9,19 +9,19 @@ import { RefusedError } from '../errors.ts'
 import type { TrackerParts } from '../parts.ts'
 
 interface KnownCaller {
-  /** SHA-256 fingerprint of the authority that verified the chain: it decides the cluster. */
+  /** SHA-256 fingerprint of the authority that verified the chain, which decides the cluster. */
   authority: string
   claims: CertificateClaims
   address: string
   certificateEndsAtMs: number
 }
 
-/** The holder of a pull certificate: a stock client, which calls for its torrent and nothing else. */
+/** The holder of a pull certificate: a stock client, which may ask for its torrent and nothing else. */
 export interface PullCaller extends NodeCaller {
   pull: string
 }
 
-/** One look at a connection's certificate serves all its requests: reading it costs more than a heartbeat. */
+/** Each connection's certificate is read once for all its requests, because that costs more than a heartbeat. */
 const callers = new WeakMap<TLSSocket, KnownCaller>()
 
 type CallerParts = Pick<TrackerParts, 'clusters' | 'revocations' | 'nowMs'>
@@ -36,16 +36,16 @@ export function callerOn(parts: CallerParts, socket: TLSSocket): NodeCaller {
   return { cluster, node: claims.node, address }
 }
 
-/** Who calls, as far as its connection shows it. */
+/** The caller, as far as its connection shows. */
 export type ApiCaller =
   | { kind: 'member'; node: NodeCaller; key: string }
   | { kind: 'stockClient'; key: string }
-  /** Somebody who may join, and nothing else. */
+  /** May join, and nothing else. */
   | { kind: 'stranger'; refusal: RefusedError; key: string }
 
 /**
- * A member is a node that joined with a join token: a certificate alone may come from a stolen authority. `key` names
- * the caller for its limits: the node that is on record, else the network that it comes from.
+ * A member is a node that joined with a join token: a certificate alone may come from a stolen authority. `key` names the
+ * caller for its limits: the node if it is on record, otherwise its network.
  */
 export async function callerOf(
   parts: CallerParts & Pick<TrackerParts, 'store'>,
@@ -70,7 +70,7 @@ export function offRecord(): RefusedError {
 }
 
 /**
- * The holder of a pull certificate on the other side of the connection; whether the pull is live is not decided here.
+ * The holder of a pull certificate on the other side of the connection. Does not check whether the pull is live.
  * @throws RefusedError as `callerOn`
  */
 export function pullCallerOn(parts: CallerParts, socket: TLSSocket): PullCaller {
@@ -102,11 +102,11 @@ function identify(socket: TLSSocket): KnownCaller {
   const certificate = socket.getPeerX509Certificate()
   if (certificate === undefined)
     throw new RefusedError('CERTIFICATE_REQUIRED', 'a certificate of a cluster is required')
-  // The listener lets callers without a certificate in, for joining; so the verdict is ours to read.
+  // The listener admits callers without a certificate, for joining, so the TLS verdict must be read here.
   const issuer = socket.authorized ? socket.getPeerCertificate(true).issuerCertificate : undefined
   if (issuer === undefined) throw foreign()
   const claims = claimsOf(certificate)
-  // Someone with an authority's key writes any node into a certificate; no key of theirs has that node's id.
+  // An attacker with an authority's key can certify any node's name, but has no key that fits that node's id.
   if (claims.kind === 'node' && nodeIdOf(spkiOf(certificate)) !== claims.node) {
     throw new RefusedError('CERTIFICATE_REFUSED', "the certificate's key is not the node's")
   }
@@ -125,6 +125,6 @@ function spkiOf({ publicKey }: X509Certificate): Buffer {
 function foreign(): RefusedError {
   return new RefusedError(
     'CERTIFICATE_REFUSED',
-    'the certificate is not of a cluster of this tracker, or has ended',
+    'the certificate does not belong to a cluster of this tracker, or has ended',
   )
 }

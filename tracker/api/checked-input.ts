@@ -1,7 +1,7 @@
 import type { z } from 'zod'
 import { RefusedError } from '../errors.ts'
 
-/** @throws RefusedError INVALID_INPUT, naming the field; never the value, which may be a secret */
+/** @throws RefusedError INVALID_INPUT that names the field, but never the value, which may be a secret */
 export function checked<Schema extends z.ZodType>(schema: Schema, input: unknown): z.output<Schema> {
   const result = schema.safeParse(input)
   if (result.success) return result.data

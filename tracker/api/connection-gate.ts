@@ -6,22 +6,22 @@ import type { TrackerMetrics } from '../metrics.ts'
 import { ConnectionPlaces, leastOf, oldestOf } from './connection-places.ts'
 import { HandshakeBudget } from './handshake-budget.ts'
 
-/** Connections of members of a cluster. One that is idle over mutual TLS takes about 48 KiB: all together 528 MiB. */
+/** Connections of members of a cluster. An idle one over mutual TLS takes about 48 KiB: 528 MiB in all. */
 export const MEMBER_CONNECTIONS_MAX = 11_264
-/** Of these, connections of one node: its client keeps four, and four more while its certificate changes. */
+/** Connections of one node among these: its client keeps four, and four more while its certificate changes. */
 export const NODE_CONNECTIONS_MAX = 16
-/** Connections of all others that have said something: no member's certificate (yet). A join takes milliseconds of one. */
+/** Connections that have sent bytes, but no member's certificate (yet). A join needs one for milliseconds. */
 export const STRANGER_CONNECTIONS_MAX = 512
 /**
- * Connections that have said nothing: no TLS, some 6 KiB each. Whoever opens 10,000 a second leaves others 400 ms for their
- * first packet.
+ * Connections that have sent nothing: no TLS, about 6 KiB each. An attacker that opens 10,000 a second leaves others 400 ms
+ * for their first packet.
  */
 export const SILENT_CONNECTIONS_MAX = 4_096
-/** From the first packet to the end of the TLS handshake: it takes milliseconds; this bounds one that is never finished. */
+/** From the first packet to the end of the TLS handshake. It takes milliseconds; this bounds a handshake that never ends. */
 const HANDSHAKE_MS_MAX = 10_000
-/** How often those that wait for a handshake are looked at. */
+/** How often connections that wait for a handshake are checked. */
 const WAITING_LOOK_MS = 25
-/** One whose request is under way goes after others, unless those got further so much later. */
+/** A connection with a request in flight is dropped after others, unless their last progress is this much later. */
 const UNDER_WAY_MS = 60_000
 
 type Stage = 'silent' | 'waiting' | 'handshaking' | 'open'
@@ -30,23 +30,23 @@ interface Connection {
   readonly network: string
   readonly socket: Socket
   stage: Stage
-  /** When it last got further. */
+  /** Time of its last progress. */
   movedAtMs: number
   requestsUnderWay: number
-  /** The member that it is of. */
+  /** The member that it belongs to. */
   member?: string
 }
 
 export interface GateOptions {
-  /** Names the member whose certificate the connection has shown; undefined for everybody else. */
+  /** Names the member whose certificate the connection presented; undefined for everybody else. */
   memberOn(socket: TLSSocket): Promise<string | undefined>
   metrics: TrackerMetrics
 }
 
 /**
- * Decides which connections of a listener stay. Before TLS nobody knows who calls, so all begin as strangers, who have
- * few places: a connection costs no TLS until it has said something, and then only as much as is left of the budget of
- * handshakes. Members have places of their own, which strangers cannot take.
+ * Decides which connections of a listener stay. Before TLS the caller is unknown, so all begin as strangers, who have few
+ * places. A connection costs no TLS until it sends something, and then only within the budget of handshakes. Members have
+ * places of their own, which strangers cannot take.
  */
 export class ConnectionGate {
   readonly #options: GateOptions
@@ -62,7 +62,7 @@ export class ConnectionGate {
 
   constructor(server: HttpsServer, options: GateOptions) {
     this.#options = options
-    // The TLS server's own listener, which begins the handshake, is called when it is a connection's turn.
+    // The TLS server's own listener begins the handshake; it is called when it is the connection's turn.
     const [handshake] = server.listeners('connection')
     this.#handshake = (socket) => handshake!.call(server, socket)
     server.removeAllListeners('connection')
@@ -79,7 +79,7 @@ export class ConnectionGate {
     })
   }
 
-  /** Ends all connections, those in their handshake too. */
+  /** Ends all connections, including those in their handshake. */
   close(): void {
     clearInterval(this.#timer)
     for (const { socket } of this.#byEndpoint.values()) socket.destroy()
@@ -109,7 +109,7 @@ export class ConnectionGate {
   }
 
   #spoke(connection: Connection): void {
-    // It ended without a word.
+    // It ended without sending anything.
     if (connection.socket.readableLength === 0) return void connection.socket.destroy()
     this.#silent.leave(connection)
     this.#makeRoom(this.#strangers.take(connection))
@@ -118,7 +118,7 @@ export class ConnectionGate {
     if (this.#waiting.size === 1) this.#beginHandshakes()
   }
 
-  /** Whose turn it is is left to chance: whoever comes in crowds is not before others for that. */
+  /** Picks the next connections at random, so that opening many gives no advantage. */
   #beginHandshakes(): void {
     const waiting = [...this.#waiting]
     while (waiting.length > 0) {
@@ -172,7 +172,7 @@ export class ConnectionGate {
   }
 }
 
-/** The one that has got no further for longest. */
+/** The connection whose last progress is oldest. */
 function leastWorth(connections: Iterable<Connection>): Connection | undefined {
   const worthOf = ({ movedAtMs, requestsUnderWay }: Connection) =>
     movedAtMs + (requestsUnderWay > 0 ? UNDER_WAY_MS : 0)

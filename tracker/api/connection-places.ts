@@ -1,12 +1,12 @@
-/** What has a place, and the network that it comes from (core/network.ts). */
+/** The holder of a place, and its network (core/network.ts). */
 export interface Visitor {
   readonly network: string
 }
 
 /**
- * A number of places of which nobody can keep others out: when all are taken, the newcomer gets that of whoever is worth
- * least, of the network that has most. So a network alone may have all of them, and two that ask for as many have half
- * each.
+ * A fixed number of places from which nobody can exclude others. When all are taken, a newcomer displaces the holder worth
+ * least in the network with most places. So one network alone may have all of them, and two with the same demand get
+ * half each.
  */
 export class ConnectionPlaces<Holder extends Visitor> {
   readonly #placesMax: number
@@ -14,7 +14,7 @@ export class ConnectionPlaces<Holder extends Visitor> {
   readonly #byNetwork = new Map<string, Set<Holder>>()
   #taken = 0
 
-  /** @param leastOf of those of one network, in the order in which they came */
+  /** @param leastOf picks the least worth of one network's holders, given in the order of arrival */
   constructor(placesMax: number, leastOf: (holders: ReadonlySet<Holder>) => Holder | undefined) {
     this.#placesMax = placesMax
     this.#leastOf = leastOf
@@ -24,7 +24,7 @@ export class ConnectionPlaces<Holder extends Visitor> {
     return this.#taken
   }
 
-  /** @returns who had to leave for it */
+  /** @returns the displaced holder */
   take(newcomer: Holder): Holder | undefined {
     const least = this.#taken < this.#placesMax ? undefined : this.#least()
     if (least !== undefined) this.leave(least)
@@ -48,13 +48,13 @@ export class ConnectionPlaces<Holder extends Visitor> {
   }
 }
 
-/** Of holders that are all worth the same: the one that came first. */
+/** The first to arrive, for holders that are all worth the same. */
 export function oldestOf<T>(holders: Iterable<T>): T | undefined {
   for (const oldest of holders) return oldest
   return undefined
 }
 
-/** The first of those for which `worthOf` is least. */
+/** The first element with the least `worthOf`. */
 export function leastOf<T>(all: Iterable<T>, worthOf: (one: T) => number): T | undefined {
   let least: { one: T; worth: number } | undefined
   for (const one of all) {

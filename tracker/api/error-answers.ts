@@ -7,8 +7,8 @@ import { type RefusalCode, RefusedError, STATUS_BY_CODE, TooManyRequestsError } 
 import type { TrackerMetrics } from '../metrics.ts'
 
 /**
- * The one place where an error becomes an answer: `{"error":{"code","message"}}` with the status of its code. What is
- * not an expected error costs this request: it is logged and counted as a defect, and its text stays here.
+ * The one place where an error becomes an answer: `{"error":{"code","message"}}` with the status of its code. An
+ * unexpected error costs this request: it is logged and counted as a defect, and its text does not leave the tracker.
  */
 export function answerErrors(
   app: Pick<FastifyInstance, 'setErrorHandler' | 'setNotFoundHandler'>,
@@ -31,7 +31,7 @@ export function answerErrors(
 }
 
 /**
- * An error handler for routes of stock clients: `failure reason` (BEP 3) with code and message, which they show. The
+ * An error handler for routes of stock clients: they show `failure reason` (BEP 3), which has code and message. The
  * status is 200, as they do not read the bodies of other answers.
  */
 export function bencodedErrors(log: Logger, metrics: TrackerMetrics) {
@@ -51,7 +51,7 @@ function noteRefusal(
   const status = STATUS_BY_CODE[code]
   metrics.refusals.inc({ code })
   const facts = { code, route: request.routeOptions.url, address: request.ip }
-  // Who is turned away is for operators; the rest of a caller's mistakes is for debugging.
+  // Operators need to see who is refused; other mistakes of callers are for debugging.
   if (status === 401 || status === 403) log.info(facts, 'request refused')
   else log.debug(facts, 'request refused')
 }
@@ -76,7 +76,7 @@ function refusalOf(error: Error): Refusal | undefined {
   return refusalOfFramework(error as FastifyError)
 }
 
-/** What fastify itself refuses, before any of our code. */
+/** Refusals of fastify itself, before any of our code runs. */
 function refusalOfFramework(error: FastifyError): Refusal | undefined {
   switch (error.code) {
     case 'FST_ERR_CTP_BODY_TOO_LARGE':
@@ -89,10 +89,10 @@ function refusalOfFramework(error: FastifyError): Refusal | undefined {
   }
   const isCallersFault = error.statusCode !== undefined && error.statusCode < 500
   if (error instanceof SyntaxError) return { code: 'BAD_JSON', message: 'the request body is not JSON' }
-  return isCallersFault ? { code: 'BAD_REQUEST', message: 'the request cannot be read' } : undefined
+  return isCallersFault ? { code: 'BAD_REQUEST', message: 'the tracker cannot read the request' } : undefined
 }
 
-/** For URLs that find no route because they cannot be read; fastify asks before any handler of ours. */
+/** Answers URLs that cannot be parsed; fastify calls this before any handler of ours. */
 export function answerUnreadableUrl(
   _error: FastifyError,
   _request: FastifyRequest,

@@ -2,20 +2,20 @@ import { BoundedMap } from '../../core/bounded-map.ts'
 import { TokenBucket } from '../token-bucket.ts'
 
 /**
- * Bounds of strangers' TLS handshakes: about 1.5 ms of the one thread that also answers heartbeats. One network may take some 6 %
- * of it, all together 25 %. 1,000 nodes behind one address that all join at once are through in 25 s.
+ * Bounds of strangers' TLS handshakes. Each takes about 1.5 ms of the one thread that also answers heartbeats. One network may
+ * take about 6 % of it, all together 25 %. If 1,000 nodes behind one address join at once, they are done in 25 s.
  */
 export const HANDSHAKES_PER_SECOND_MAX = 40
 export const HANDSHAKES_BURST_MAX = 80
 export const ALL_HANDSHAKES_PER_SECOND_MAX = 160
 export const ALL_HANDSHAKES_BURST_MAX = 320
-/** Bounds of one member's that cost its network nothing: it keeps its connections, and opens new ones now and then. */
+/** Handshakes of one member that do not count for its network: it keeps its connections, and seldom opens new ones. */
 const MEMBER_HANDSHAKES_PER_SECOND_MAX = 2
 const MEMBER_HANDSHAKES_BURST_MAX = 16
-/** Networks and members that are remembered; whoever is forgotten begins anew. */
+/** Bound of remembered networks and members; a forgotten one starts with a full budget. */
 const REMEMBERED_MAX = 20_000
 
-/** How many handshakes may begin. A member's is given back once its certificate is seen; before that nobody knows. */
+/** How many handshakes may begin. A member's is given back once its certificate is known. */
 export class HandshakeBudget {
   readonly #all = new TokenBucket(
     { perSecond: ALL_HANDSHAKES_PER_SECOND_MAX, burst: ALL_HANDSHAKES_BURST_MAX },

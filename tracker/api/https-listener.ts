@@ -11,33 +11,33 @@ import { answerErrors, answerUnreadableUrl } from './error-answers.ts'
 import { readJsonBodies } from './json-body.ts'
 
 /**
- * An HTTPS listener that asks for client certificates without insisting: joining needs none. Whoever needs one reads
- * the verdict itself (caller.ts, admin/).
+ * An HTTPS listener that requests client certificates but does not require them, because joining needs none. Code that
+ * requires one reads the TLS verdict itself (caller.ts, admin/).
  */
 
 export interface TlsMaterial {
   certificatePem: string
   privateKeyPem: string
-  /** Authorities of client certificates; those of the system never count. */
+  /** Authorities of client certificates; the system's never count. */
   authorityPems: string[]
 }
 
-/** A handshake takes milliseconds; this bounds one that is never finished. */
+/** A handshake takes milliseconds; this bounds one that never ends. */
 const HANDSHAKE_PATIENCE_MS = 10_000
-/** A request's headers come in one packet; also from the handshake to the first of them. */
+/** A request's headers come in one packet. Also bounds the time from the handshake to the first header. */
 const HEADERS_PATIENCE_MS = 5_000
-/** From a request's first byte to the last of its body: nodes wait no longer for the answer than 10 s. */
+/** From a request's first byte to the last of its body: nodes wait at most 10 s for the answer. */
 const REQUEST_PATIENCE_MS = 15_000
-/** How often these are looked at. */
+/** How often these bounds are checked. */
 const PATIENCE_LOOK_MS = 1_000
-/** Above the heartbeat interval, so that a node keeps one connection. */
+/** Longer than the heartbeat interval, so that a node keeps one connection. */
 const KEEP_ALIVE_MS = 75_000
-/** Bound of a request's body where a route sets no other: a pull of 128 blobs with a 32 KiB token. */
+/** Default bound of a request's body: a pull of 128 blobs with a 32 KiB token. */
 export const BODY_BYTES_MAX = 256 * 1024
 /** Ids in paths have at most 64 characters. */
 const PARAM_CHARS_MAX = 128
 
-/** Forward secrecy and authenticated encryption only (Mozilla's "intermediate", without its CBC and DHE rest). */
+/** Only forward secrecy and authenticated encryption (Mozilla's "intermediate" without its CBC and DHE suites). */
 const SUITES = [
   'TLS_AES_128_GCM_SHA256',
   'TLS_AES_256_GCM_SHA384',
@@ -50,12 +50,12 @@ const SUITES = [
   'ECDHE-RSA-CHACHA20-POLY1305',
 ].join(':')
 
-/** TLS options; sessions are never resumed, as a resumed one keeps a client certificate beyond its end. */
+/** TLS options. Sessions are never resumed, as a resumed one keeps a client certificate beyond its end. */
 export function tlsOptions({ certificatePem, privateKeyPem, authorityPems }: TlsMaterial): ServerOptions {
   return {
     cert: certificatePem,
     key: privateKeyPem,
-    // An empty list is a list: without one Node would trust the system's authorities.
+    // An empty list is needed: without a list Node would trust the system's authorities.
     ca: authorityPems,
     minVersion: 'TLSv1.2',
     ciphers: SUITES,
@@ -71,7 +71,7 @@ export interface HttpsListener {
   server: HttpsServer
 }
 
-/** @param memberOn names the member whose certificate a connection has shown */
+/** @param memberOn names the member whose certificate a connection presented */
 export function makeHttpsListener(
   tls: TlsMaterial,
   { log, metrics }: { log: Logger; metrics: TrackerMetrics },

@@ -10,9 +10,9 @@ import type { TrackerParts } from '../parts.ts'
 import { callerOn, offRecord } from './caller.ts'
 
 /**
- * A node joins its cluster with the join token, or renews over the connection that its certificate opened, with the
- * same key and no token. Only who is on record as joined renews: a certificate alone may come from a stolen authority.
- * A key that is new takes a row of the store, so that joins are counted; one that is known keeps its row.
+ * A node joins its cluster with the join token, or renews over the connection that its certificate opened, with the same
+ * key and no token. Only nodes on record as joined may renew: a certificate alone may come from a stolen authority. Joins
+ * are counted, because each new key takes a row of the store; a known key keeps its row.
  * @throws RefusedError JOIN_REFUSED, KEY_MISMATCH, NODE_REVOKED, CERTIFICATE_REQUIRED, CERTIFICATE_REFUSED,
  *   REQUESTS_TOO_MANY, …;
  *   InvalidInputError

@@ -2,27 +2,27 @@ import type { FastifyContextConfig, FastifyInstance, FastifyRequest } from 'fast
 import { parseBoundedJson } from '../../core/bounded-json.ts'
 import { RefusedError } from '../errors.ts'
 
-/** Nesting of a request: a heartbeat, its inventory, one of its swarms; twice that for what is to come. */
+/** Nesting of a request: a heartbeat, its inventory, one of its swarms; doubled for future fields. */
 const BODY_DEPTH_MAX = 6
-/** Values of a body where a route sets no other bound: a pull names 128 blobs of three each. */
+/** Default bound of values in a body: a pull names 128 blobs with three values each. */
 const JSON_VALUES_MAX = 2_048
-/** Bodies from this size on are read one per turn of the event loop: what waits between two of them is answered. */
+/** Bodies from this size on are read one per turn of the event loop, so that other requests are answered in between. */
 const LARGE_BODY_BYTES = 64 * 1024
 
 const [COMMA, BRACKET, BRACE] = [...Buffer.from(',[{')]
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** Values that the route's body may have; absent: JSON_VALUES_MAX. */
+    /** Bound of values in the route's body; default JSON_VALUES_MAX. */
     jsonValuesMax?: number
   }
 }
 
 /**
- * Reads JSON bodies within bounds of nesting and of values; of length the route's `bodyLimit` is one, checked before any
- * of it is kept. What parsing and checking cost depends on the number of values more than on bytes: 2 MiB of empty lists
- * take longer than 9 MiB of one text. So they are counted first, and large bodies take turns. To be called before routes
- * are added.
+ * Reads JSON bodies within bounds of nesting and values. The route's `bodyLimit` bounds the length before any of it is
+ * kept. The cost of parsing and checking depends more on the number of values than on bytes: 2 MiB of empty lists take
+ * longer than 9 MiB of one text. So values are counted first, and large bodies take turns. Call it before routes are
+ * added.
  */
 export function readJsonBodies(app: FastifyInstance): void {
   let turn: Promise<unknown> = Promise.resolve()
@@ -49,10 +49,10 @@ function parsed(text: string): unknown {
   }
 }
 
-/** What looks like the beginning of a value inside a text counts too. */
+/** Also counts characters inside a text that look like the beginning of a value. */
 export function hasMoreValues(json: Buffer, valuesMax: number): boolean {
   let values = 1
-  // An iterator over the bytes takes ten times as long.
+  // Loops by index: an iterator over the bytes takes ten times as long.
   for (let at = 0; at < json.length && values <= valuesMax; at += 1) {
     const byte = json[at]
     if (byte === COMMA || byte === BRACKET || byte === BRACE) values += 1

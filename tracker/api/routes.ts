@@ -30,13 +30,13 @@ import { joinNode } from './join-node.ts'
 const HASHES_BODY_BYTES_MAX = 256 * 1024
 const COMPLETE_BODY_BYTES_MAX = 9 * 1024 * 1024
 const HEARTBEAT_BODY_BYTES_MAX = 2 * 1024 * 1024
-/** And of its values: of each swarm three, and its name where it was dropped; half as many again for all else. */
+/** Bound of its values: three per swarm and one per dropped swarm; half as many again for everything else. */
 const HEARTBEAT_VALUES_MAX = 6 * NODE_SWARMS_MAX
 
 type SwarmRoute = { Params: { swarm: string } }
 type PullRoute = { Params: { pull: string } }
 
-/** The nodes' API (messages: core/tracker-api.ts). Each route: who calls, what is asked, the step, the answer. */
+/** The nodes' API (messages: core/tracker-api.ts). Each route finds the caller, checks the question, runs the step, answers. */
 export function nodeRoutes(app: FastifyInstance, parts: TrackerParts): void {
   const caller = ({ caller }: FastifyRequest) => memberIn(caller)
   const swarmOf = (request: FastifyRequest<SwarmRoute>) => checked(swarmIdSchema, request.params.swarm)
@@ -102,12 +102,12 @@ export function nodeRoutes(app: FastifyInstance, parts: TrackerParts): void {
   })
 }
 
-/** Each leaves a line in the audit log. */
+/** Limits certificates, because each leaves a line in the audit log. */
 function limitCertificates(parts: TrackerParts, { cluster, node }: NodeCaller): void {
   parts.certificateLimits.enter(`${cluster.cluster}/${node}`, parts.nowMs())()
 }
 
-/** On record before it leaves, as every certificate. */
+/** Like every certificate, it is on record before it leaves. */
 function recordServeCertificate(parts: TrackerParts, { cluster, node }: NodeCaller): Promise<void> {
   const action = 'serve certificate issued'
   const entry = { actor: `node ${node}`, action, cluster: cluster.cluster, target: node }

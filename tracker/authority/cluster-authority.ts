@@ -5,11 +5,11 @@ import { type Issuer, issuerOf } from '../../core/write-certificate.ts'
 import { writeLeaf } from './leaf-certificate.ts'
 
 /**
- * A node certificate's life, the longest of all. Nodes renew at two thirds; a stolen certificate is of no use after a
- * day, nor after a revocation.
+ * A node certificate's life, the longest of all. Nodes renew at two thirds. A stolen certificate is useless after a day,
+ * or after a revocation.
  */
 export const NODE_CERTIFICATE_SECONDS = 24 * 3600
-/** Which side of a TLS connection each kind of certificate may take. */
+/** The sides of a TLS connection that each kind of certificate may take. */
 const USAGES = {
   node: ['clientAuth'],
   pull: ['clientAuth', 'serverAuth'],
@@ -29,7 +29,7 @@ export interface IssuedCertificate {
   validForSeconds: number
 }
 
-/** One authority of a cluster, unsealed: it lives in this process's memory only. */
+/** One unsealed authority of a cluster; it lives only in this process's memory. */
 export class ClusterAuthority {
   readonly certificatePem: string
   /** SHA-256 of the certificate's DER, as Node prints it. */
@@ -45,7 +45,7 @@ export class ClusterAuthority {
   }
 
   issue({ claims, spki, nowMs, validForSeconds }: IssueRequest): IssuedCertificate {
-    // When a previous authority's last certificate has ended is reckoned from this bound (cluster.ts).
+    // cluster.ts uses this bound to compute when a previous authority's last certificate has ended.
     if (validForSeconds > NODE_CERTIFICATE_SECONDS) throw new RangeError('no certificate lasts that long')
     const certificate = writeLeaf(this.#issuer, {
       commonName: `shoal ${claims.kind} ${claims.node}`,

@@ -3,17 +3,17 @@ import type { ClusterTrust } from '../../core/tracker-api.ts'
 import { type ClusterAuthority, NODE_CERTIFICATE_SECONDS } from './cluster-authority.ts'
 import type { KeyRotation, SigningKey } from './signing-key.ts'
 
-/** When a new authority begins to issue, and a new key to sign. */
+/** Decides when a new authority begins to issue, and a new key to sign. */
 export interface RotationClock {
   nowMs(): number
   /**
-   * From a new authority's birth to its first certificate, and a new key's to its first signature. Of the nodes that are
-   * handed out as peers each has then had a heartbeat, and knows it: whoever is silent for as long is handed out no more.
+   * From the making of a new authority to its first certificate, and of a new key to its first signature. By then every
+   * node that is handed out as a peer had a heartbeat and knows it: a node that is silent for so long is not handed out.
    */
   settleMs: number
 }
 
-/** A change of a cluster's authority that is under way. */
+/** A running change of a cluster's authority. */
 export interface Rotation {
   previous: ClusterAuthority
   /** From then on the new authority issues, and the previous one is only trusted. */
@@ -57,7 +57,7 @@ export class Cluster {
     return isSettling ? this.#newestFirst.toReversed() : this.#newestFirst
   }
 
-  /** Undefined while there is one authority. */
+  /** Undefined if there is only one authority. */
   get rotation(): Rotation | undefined {
     const [newest, previous] = this.#newestFirst
     if (newest === undefined || previous === undefined) return undefined
@@ -80,12 +80,12 @@ export class Cluster {
     return isSettling ? live.toReversed() : live
   }
 
-  /** What signs now. */
+  /** The key that signs now. */
   get signingKey(): SigningKey {
     return this.signingKeys[0]!
   }
 
-  /** Undefined while there is one key. */
+  /** Undefined if there is only one key. */
   get keyRotation(): KeyRotation | undefined {
     const [newest, previous] = this.#liveKeys
     if (newest === undefined || previous?.endsAtMs == null) return undefined
@@ -94,7 +94,7 @@ export class Cluster {
     return { previous, signsAtMs, renewedAtMs, previousEndsAtMs: previous.endsAtMs }
   }
 
-  /** Keys whose time is over: they count no more, and are to be erased. */
+  /** Ended keys: they no longer count, and must be erased. */
   get endedKeys(): readonly SigningKey[] {
     return this.#keysNewestFirst.filter((key) => !this.#isLive(key))
   }
@@ -107,7 +107,7 @@ export class Cluster {
     return endsAtMs === null || this.#clock.nowMs() < endsAtMs
   }
 
-  /** When a key that is made now signs. */
+  /** When a key made now begins to sign. */
   signsAtMs(nowMs: number): number {
     return nowMs + this.#clock.settleMs
   }

@@ -24,11 +24,11 @@ import {
   shortOfKey,
 } from './signing-key.ts'
 
-/** Ten years: an authority is changed by rotation, not by running out. */
+/** Ten years: operators rotate an authority, and it does not expire before. */
 const AUTHORITY_VALID_SECONDS = 10 * 365 * 24 * 3600
-/** Bound of clusters on one tracker: each is an authority that every TLS handshake may be checked against. */
+/** Bound of clusters on one tracker: every TLS handshake may be checked against the authority of each. */
 export const CLUSTERS_MAX = 256
-/** Of an authority's SHA-256, in the audit log: 64 bits tell authorities apart. */
+/** Digits of an authority's SHA-256 in the audit log: 64 bits tell authorities apart. */
 const FINGERPRINT_CHARS = 16
 const NO_HASH = randomBytes(32)
 
@@ -48,7 +48,7 @@ export interface NewJoinToken {
   validForSeconds?: number | undefined
 }
 
-/** All clusters of this tracker. Invariant: what is in memory is in the store, sealed. */
+/** All clusters of this tracker. Invariant: everything in memory is also in the store, sealed. */
 export class Clusters {
   readonly #store: Store
   readonly #sealer: Sealer
@@ -63,7 +63,7 @@ export class Clusters {
     this.#clock = clock
   }
 
-  /** @throws UnsealError when the store was tampered with */
+  /** @throws UnsealError if the store was altered */
   static async load(store: Store, sealer: Sealer, clock: RotationClock): Promise<Clusters> {
     const clusters = new Clusters(store, sealer, clock)
     for (const record of await store.clusters()) clusters.#add(record)
@@ -86,7 +86,7 @@ export class Clusters {
     return found
   }
 
-  /** The cluster whose authority has this SHA-256 fingerprint: the only thing that decides where a caller belongs. */
+  /** The cluster whose authority has this SHA-256 fingerprint; nothing else decides where a caller belongs. */
   byAuthority(fingerprint: string): Cluster | undefined {
     return this.#byAuthority.get(fingerprint)
   }
@@ -130,8 +130,8 @@ export class Clusters {
   }
 
   /**
-   * Begins a rotation: a new authority, which all nodes come to trust before it issues.
-   * @param isLeaked somebody else has the earlier one's key: what it signed is not renewed, every node joins again
+   * Begins a rotation with a new authority. All nodes trust it before it issues.
+   * @param isLeaked somebody else has the earlier key: its certificates are not renewed, and every node joins again
    * @throws RefusedError CLUSTER_UNKNOWN; ROTATION_UNDER_WAY while an earlier authority is still trusted
    */
   addAuthority(clusterId: ClusterId, { isLeaked }: { isLeaked: boolean }, by: ActedBy): Promise<Rotation> {
@@ -153,8 +153,8 @@ export class Clusters {
   }
 
   /**
-   * Ends a rotation: what the previous authority issued counts no more, neither here nor, a heartbeat later, at nodes.
-   * @param isForced also while nodes hold certificates of it: they must join again
+   * Ends a rotation: certificates of the previous authority no longer count, here at once, at nodes a heartbeat later.
+   * @param isForced even if nodes still hold certificates of it; they must join again
    * @throws RefusedError CLUSTER_UNKNOWN, ROTATION_NONE, ROTATION_TOO_EARLY
    */
   async withdrawAuthority(
@@ -183,9 +183,9 @@ export class Clusters {
   }
 
   /**
-   * Begins a change of the key that signs hash batches, and of the one for peer tokens, which follows from it: all nodes
-   * come to trust the new one before it signs.
-   * @param isLeaked somebody else has the earlier one: it ends as soon as the new one signs
+   * Begins a change of the key that signs hash batches, and of the key for peer tokens that is derived from it. All nodes
+   * trust the new key before it signs.
+   * @param isLeaked somebody else has the earlier key: it ends as soon as the new one signs
    * @throws RefusedError CLUSTER_UNKNOWN; ROTATION_UNDER_WAY while an earlier key is still trusted
    */
   addSigningKey(
@@ -213,8 +213,8 @@ export class Clusters {
   }
 
   /**
-   * Ends it: what the previous key signed counts no more, here at once, at nodes a heartbeat later.
-   * @param isForced also while nodes are still having renewed what it signed
+   * Ends the change: signatures of the previous key no longer count, here at once, at nodes a heartbeat later.
+   * @param isForced even if nodes are still renewing signatures
    * @throws RefusedError CLUSTER_UNKNOWN, ROTATION_NONE, ROTATION_TOO_EARLY
    */
   async withdrawSigningKey(
@@ -234,7 +234,7 @@ export class Clusters {
     await this.#removeKey(cluster, keyRotation.previous, by)
   }
 
-  /** Withdraws the authorities whose last certificate has ended, and erases the signing keys whose time is over. */
+  /** Withdraws authorities whose last certificate has ended, and erases ended signing keys. */
   async withdrawEnded(nowMs: number): Promise<void> {
     const by = { actor: 'tracker', nowMs }
     for (const cluster of this.list()) {
@@ -246,7 +246,7 @@ export class Clusters {
   }
 
   /**
-   * The cluster that a join token opens. Unknown cluster, wrong token and ended token look the same from outside.
+   * The cluster of a join token. An unknown cluster, a wrong token and an expired one get the same answer.
    * @throws RefusedError JOIN_REFUSED
    */
   byJoinToken(joinToken: string, nowMs: number): Cluster {
@@ -267,7 +267,7 @@ export class Clusters {
     for (const listener of this.#onChange) listener()
   }
 
-  /** Nodes whose certificate is the previous authority's, and has not ended. */
+  /** Nodes with a certificate of the previous authority that has not ended. */
   async #nodesOnPrevious(cluster: ClusterId, { issuesAtMs }: Rotation, nowMs: number): Promise<number> {
     const nodes = await this.#store.nodes(cluster)
     const endsAtMs = ({ renewedAtMs }: NodeRecord) => renewedAtMs + NODE_CERTIFICATE_SECONDS * 1000
@@ -294,7 +294,7 @@ export class Clusters {
 
   async #makeAuthority(cluster: ClusterId, nowMs: number): Promise<AuthorityRecord> {
     const { certificatePem, privateKeyPem } = await makeAuthority({
-      // A TLS listener names the authorities it trusts to everybody: no cluster's id in it, and no name twice.
+      // A TLS listener tells everybody the names of its authorities: use unique names without the cluster's id.
       commonName: `shoal authority ${randomBytes(8).toString('hex')}`,
       validForSeconds: AUTHORITY_VALID_SECONDS,
     })

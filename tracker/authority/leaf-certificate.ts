@@ -12,7 +12,7 @@ import {
   writeCertificate,
 } from '../../core/write-certificate.ts'
 
-/** Leaf certificates of a cluster, issued directly by its authority. */
+/** Leaf certificates of a cluster; its authority issues them directly. */
 
 export interface Leaf {
   commonName: string
@@ -27,7 +27,7 @@ export interface Leaf {
 const URI_TAG = 0x86
 const DNS_NAME_TAG = 0x82
 
-/** SubjectPublicKeyInfo of P-256 up to the point: RFC 5480 §2, uncompressed form. */
+/** The beginning of a P-256 SubjectPublicKeyInfo, up to the point (RFC 5480 §2, uncompressed form). */
 const P256_SPKI_PREFIX = Buffer.from('3059301306072a8648ce3d020106082a8648ce3d03010703420004', 'hex')
 const P256_SPKI_BYTES = 91
 
@@ -47,7 +47,7 @@ export function writeLeaf(issuer: Issuer, { commonName, usages, names, ...fields
 }
 
 /**
- * A key that may be certified: ECDSA P-256, uncompressed, a point on the curve.
+ * Checks that the key may be certified: ECDSA P-256, uncompressed, a point on the curve.
  * @throws InvalidInputError
  */
 export function checkedP256Spki(spki: Buffer): Buffer {
@@ -55,7 +55,7 @@ export function checkedP256Spki(spki: Buffer): Buffer {
     spki.length === P256_SPKI_BYTES && spki.subarray(0, P256_SPKI_PREFIX.length).equals(P256_SPKI_PREFIX)
   if (!isP256) throw new InvalidInputError('publicKey is not an ECDSA P-256 key')
   try {
-    // Reads the point and checks that it is on the curve, as making a key of it would, in a seventh of the time.
+    // Checks that the point is on the curve in a seventh of the time that making a key takes.
     ECDH.convertKey(spki.subarray(P256_SPKI_PREFIX.length - 1), 'prime256v1')
   } catch (cause) {
     throw new InvalidInputError('publicKey is not a point on P-256', { cause })

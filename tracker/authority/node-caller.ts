@@ -1,11 +1,11 @@
 import type { NodeId } from '../../core/metainfo.ts'
 import type { Cluster } from './cluster.ts'
 
-/** A node, as its certificate and connection show it. */
+/** A node, as seen in its certificate and connection. */
 export interface NodeCaller {
-  /** Decided by the authority that verified the chain, never by text in the certificate. */
+  /** Follows from the authority that verified the chain, never from text in the certificate. */
   cluster: Cluster
   node: NodeId
-  /** Source address of the connection: where its peer listener is, whatever it claims. */
+  /** Source address of the connection. The tracker expects the peer listener there, whatever the node claims. */
   address: string
 }

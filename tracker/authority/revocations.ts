@@ -4,15 +4,15 @@ import type { Revocation } from '../../core/tracker-api.ts'
 import { RefusedError } from '../errors.ts'
 import type { ActedBy, RevocationRecord, RevocationsRecord, Store } from '../store/store.ts'
 
-/** After that a convicted node's certificate has ended, which it cannot renew: it comes back with the join token only. */
+/** Until a convicted node's certificate, which it cannot renew, has ended: it returns only with the join token. */
 export const CONVICTION_MS = 24 * 3600 * 1000
-/** Bound of convictions in force, all clusters': nodes are told of each. The oldest go first. */
+/** Bound of convictions in force in all clusters, because nodes hear of each. The oldest go first. */
 export const CONVICTIONS_MAX = 256
 
 /**
- * What is revoked. A revoked pull bars its token's subject as well, until the revocation is cleared. A conviction is the
- * tracker's own verdict: it ends by itself, and bars beside the node the token of its pull. Not the token's subject: all
- * nodes of a cluster may pull by one account, and one liar among them would shut out all.
+ * The target of a revocation. A revoked pull also bars its token's subject, until the revocation is cleared. A conviction is
+ * the tracker's own verdict: it ends by itself, and bars the node and the token of its pull. It does not bar the token's
+ * subject: all nodes of a cluster may share one account, and one liar would exclude them all.
  */
 export type RevocationTarget =
   | { kind: 'node'; node: NodeId; conviction?: { tokenHash: string | null } }
@@ -25,8 +25,8 @@ export interface RevocationNews {
 }
 
 /**
- * Revocations in force. Their sequence numbers are the version that nodes report back: a node that is
- * behind gets what came since, or everything when something was cleared since.
+ * Revocations in force. Nodes report the newest sequence number that they know. A node that is behind gets the newer
+ * ones, or everything if something was cleared since.
  */
 export class Revocations {
   readonly #store: Store
@@ -62,7 +62,7 @@ export class Revocations {
     return this.#subjects.has(subjectKey(cluster, registry, subject))
   }
 
-  /** @throws RefusedError SUBJECT_REVOKED for a barred subject's token, PULL_REVOKED for a convicted node's */
+  /** @throws RefusedError SUBJECT_REVOKED for a barred subject's token, PULL_REVOKED for a convicted node's token */
   checkBearer(
     cluster: ClusterId,
     registry: RegistryHost,
@@ -87,7 +87,7 @@ export class Revocations {
         kind: target.kind,
         target: id,
         registry: isPull ? target.registry : null,
-        // Tokens without a subject are everyone's: barring '' would bar the innocent.
+        // Many users may have tokens without a subject: barring '' would bar all of them.
         subject: isPull && target.subject !== '' ? target.subject : null,
         tokenHash: conviction?.tokenHash ?? null,
         atMs: by.nowMs,
@@ -99,7 +99,7 @@ export class Revocations {
     return sequence
   }
 
-  /** Clears the convictions that are over, and the oldest of too many. */
+  /** Clears convictions that have ended, and the oldest above the bound. */
   async clearEnded(nowMs: number): Promise<void> {
     const convictions = this.#record.inForce.filter(({ endsAtMs }) => endsAtMs !== null)
     const excess = convictions.length - CONVICTIONS_MAX
@@ -123,10 +123,10 @@ export class Revocations {
     await this.#reload()
   }
 
-  /** What a node that knows `version` must be told. */
+  /** The news for a node that knows `version`. */
   newsSince(cluster: ClusterId, version: number): RevocationNews {
     const { newestSequence, newestClearing, inForce } = this.#record
-    // A version from the future: this tracker's store was replaced.
+    // The version is from the future, so this tracker's store was replaced.
     const isFull = version < newestClearing || version > newestSequence || version === 0
     if (version === newestSequence && !isFull) {
       return { revocationsVersion: version, revocations: [], isFullRevocations: false }
@@ -161,7 +161,7 @@ export class Revocations {
   }
 }
 
-/** NUL cannot be in a cluster or host, so that no subject can pass for another. */
+/** Joined by NUL, which no cluster or host contains, so that no subject can pass for another. */
 function subjectKey(cluster: ClusterId, registry: RegistryHost, subject: string): string {
   return [cluster, registry, subject].join('\0')
 }

@@ -3,9 +3,9 @@ import { StoreConflictError, UnlockKeyError, UnsealError } from '../errors.ts'
 import type { ActedBy, Reseal, SealedKind, Store } from '../store/store.ts'
 
 /**
- * Secrets at rest (docs/security.md, "Stolen disk"): AES-256-GCM with the data key, which itself is sealed by the unlock key. A sealed
- * value is `version (1 byte) | nonce (12) | ciphertext | tag (16)`; the place it belongs to is authenticated with it,
- * so that a value moved to another place does not open.
+ * Secrets at rest (docs/security.md, "Stolen disk"): AES-256-GCM with the data key, which the unlock key seals. A sealed value
+ * is `version (1 byte) | nonce (12) | ciphertext | tag (16)`. Its place is authenticated too, so that a value that was
+ * moved to another place does not open.
  */
 
 const CIPHER = 'aes-256-gcm'
@@ -22,7 +22,7 @@ const PLACES = {
   adminAuthority: () => 'admin authority key',
 } satisfies Record<SealedKind, (cluster: string) => string>
 
-/** Where a sealed value belongs. @param cluster any text for the admin authority's key */
+/** The place of a sealed value. @param cluster any text for the admin authority's key */
 export function placeOf(kind: SealedKind, cluster: string): string {
   return PLACES[kind](cluster)
 }
@@ -36,7 +36,7 @@ export class Sealer {
     this.#key = key
   }
 
-  /** @param place what the value is, for example `cluster c0… join token`; needed again to open it */
+  /** @param place names the value, for example `cluster c0… join token`; needed again to open it */
   seal(place: string, plain: Buffer): Buffer {
     const nonce = randomBytes(NONCE_BYTES)
     const cipher = createCipheriv(CIPHER, this.#key, nonce)
@@ -45,19 +45,19 @@ export class Sealer {
     return Buffer.concat([Buffer.from([VERSION]), nonce, body, cipher.getAuthTag()])
   }
 
-  /** From now on seals and opens with another key; for `reseal`. */
+  /** Seals and opens with another key from now on; for `reseal`. */
   rekey(key: Buffer): void {
     this.#key = key
   }
 
-  /** Whoever seals and stores does both in one turn: nothing may be stored that an earlier data key sealed. */
+  /** Seal and store in one turn: no value sealed with an earlier data key may be stored. */
   inTurn<T>(work: () => Promise<T>): Promise<T> {
     const done = this.#turn.then(work)
     this.#turn = done.catch(() => undefined)
     return done
   }
 
-  /** @throws UnsealError when it was sealed with another key, for another place, or altered */
+  /** @throws UnsealError if it was altered, or sealed with another key or for another place */
   open(place: string, sealed: Buffer): Buffer {
     try {
       if (sealed[0] !== VERSION) throw new Error(`unknown version ${sealed[0]}`)
@@ -74,7 +74,7 @@ export class Sealer {
 }
 
 /**
- * The sealer of this store's data key, which is made at the first start.
+ * Opens the sealer with this store's data key, or makes the key at the first start.
  * @param unlockKey `SHOALKEY-1-` and 32 bytes in base64url
  * @throws UnlockKeyError when the key is malformed or did not seal this store
  */
@@ -84,7 +84,7 @@ export async function openSealer(store: Store, unlockKey: string): Promise<Seale
   try {
     return new Sealer(unlocker.open(DATA_KEY_PLACE, sealed))
   } catch (cause) {
-    throw new UnlockKeyError("the unlock key is not the one that this tracker's data was sealed with", {
+    throw new UnlockKeyError("the unlock key did not seal this tracker's data", {
       cause,
       hint: 'Give the unlock key file that was made with this data folder.',
     })
@@ -92,17 +92,17 @@ export async function openSealer(store: Store, unlockKey: string): Promise<Seale
 }
 
 export interface UnlockKeys {
-  /** The one in force, as proof: who may call the admin API does not for that have what opens the store's file. */
+  /** The current key, as proof: access to the admin API does not imply access to the key that opens the store's file. */
   unlockKey: string
-  /** Absent: it stays. */
+  /** If absent, the current key stays. */
   newUnlockKey?: string | undefined
 }
 
 /**
- * Makes a new data key and seals everything with it, in one step of the store; and the data key with another unlock
- * key, when one is given.
+ * Makes a new data key and seals everything with it in one step of the store. Seals the data key with another unlock key
+ * if one is given.
  * @returns how many values it sealed
- * @throws UnlockKeyError, and nothing is changed
+ * @throws UnlockKeyError and changes nothing
  */
 export function reseal(store: Store, sealer: Sealer, keys: UnlockKeys, by: ActedBy): Promise<number> {
   return sealer.inTurn(async () => {
@@ -134,7 +134,7 @@ async function makeDataKey(store: Store, unlocker: Sealer): Promise<Buffer> {
     await store.putSealedDataKey(sealed)
     return sealed
   } catch (error) {
-    // Another tracker on the same store was first: use its key.
+    // Another tracker on the same store made a key first: use it.
     const theirs = error instanceof StoreConflictError ? await store.sealedDataKey() : undefined
     if (theirs === undefined) throw error
     return theirs
@@ -145,7 +145,7 @@ function unlockKeyBytes(unlockKey: string): Buffer {
   const text = UNLOCK_KEY.exec(unlockKey)?.[1]
   if (text === undefined) {
     throw new UnlockKeyError('the unlock key is malformed', {
-      hint: 'It looks like SHOALKEY-1-…; `shoal certs unlock-key` makes one.',
+      hint: 'A key looks like SHOALKEY-1-…; `shoal certs unlock-key` makes one.',
     })
   }
   const secret = Buffer.from(text, 'base64url')

@@ -6,33 +6,33 @@ import type { BatchKeyRecord } from '../store/store.ts'
 import { NODE_CERTIFICATE_SECONDS } from './cluster-authority.ts'
 import { placeOf, type Sealer } from './sealer.ts'
 
-/** Nodes have what a previous key signed renewed within heartbeats; one that is cut off for longer has no certificate. */
+/** Nodes renew a previous key's signatures within heartbeats; a node cut off for longer has no certificate. */
 export const PREVIOUS_KEY_SECONDS = NODE_CERTIFICATE_SECONDS
-/** Of a public key, in the audit log: 64 bits tell keys apart. */
+/** Characters of a public key in the audit log: 64 bits tell keys apart. */
 const PUBLIC_KEY_CHARS = 16
 
-/** Signs hash batches; and peer tokens, with a key that is derived from it (docs/decisions/0005-signing-keys.md). */
+/** Signs hash batches. A key derived from it signs peer tokens (docs/decisions/0005-signing-keys.md). */
 export interface SigningKey {
   batchKey: KeyObject
-  /** The public half of `batchKey`, raw, base64url. */
+  /** The public half of `batchKey`, raw in base64url. */
   batchKeyPublic: string
   peerTokenKey: KeyObject
   createdAtMs: number
-  /** From then on what it signed counts no more; null: until another one comes. */
+  /** From then on its signatures no longer count; null: no end until another key replaces it. */
   endsAtMs: number | null
 }
 
-/** A change of a cluster's signing key that is under way. */
+/** A running change of a cluster's signing key. */
 export interface KeyRotation {
   previous: SigningKey
   /** From then on the new key signs, and the previous one is only trusted. */
   signsAtMs: number
-  /** Each node that had a heartbeat since `signsAtMs` has had what it holds signed anew. */
+  /** By then each node with a heartbeat since `signsAtMs` has renewed the signatures of what it holds. */
   renewedAtMs: number
   previousEndsAtMs: number
 }
 
-/** To be stored in the turn of the sealer in which it is made. */
+/** Store the key in the same turn of the sealer in which it is made. */
 export function makeSigningKey(sealer: Sealer, cluster: ClusterId, nowMs: number): BatchKeyRecord {
   const { privateKey } = generateKeyPairSync('ed25519')
   const pem = privateKey.export({ type: 'pkcs8', format: 'pem' }) as string
@@ -44,7 +44,7 @@ export function makeSigningKey(sealer: Sealer, cluster: ClusterId, nowMs: number
   }
 }
 
-/** @throws UnsealError when the store was tampered with */
+/** @throws UnsealError if the store was altered */
 export function openSigningKey(
   sealer: Sealer,
   cluster: ClusterId,

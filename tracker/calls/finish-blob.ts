@@ -50,7 +50,7 @@ export async function completeBlob(
   return completeAnswer(parts, caller, step.state)
 }
 
-/** Kept once the swarm is confirmed and two nodes gave the same: stock clients have nothing else to check a piece with. */
+/** Stores SHA-1 hashes once the swarm is confirmed and two nodes agree: stock clients check pieces with nothing else. */
 async function takeSha1(
   parts: TrackerParts,
   { node }: NodeCaller,
@@ -80,8 +80,8 @@ function completeAnswer(parts: TrackerParts, caller: NodeCaller, state: SwarmSta
 }
 
 /**
- * The node found the whole blob wrong. Both sides are recorded, the pieces are fetched again by others, and the
- * tracker looks at one of them itself.
+ * The node found the whole blob wrong. The tracker records both sides, has others fetch the pieces again, and checks
+ * one of them itself.
  * @throws RefusedError SWARM_NOT_GRANTED, MISMATCH_UNFOUNDED, MISMATCH_TOO_OFTEN, INVALID_INPUT
  */
 export async function reportMismatch(
@@ -96,20 +96,20 @@ export async function reportMismatch(
     const before = state.newestDispute
     state.reportMismatch({ node: caller.node, epoch: question.epoch, pieces, nowMs: parts.nowMs() })
     const { newestDispute } = state
-    // A report of an older epoch made none: the tracker must not fetch a piece for each of those.
+    // A report for an older epoch opened no dispute: the tracker must not fetch a piece for each such report.
     const dispute = newestDispute === before ? undefined : newestDispute
     return { epoch: state.epoch, identity: state.identity, dispute }
   })
   if (epoch === question.epoch) return { epoch }
   await noteEpochRise(parts)
-  // Not waited for: the pieces are fetched again whoever was wrong.
+  // Nobody waits for the verdict: the pieces are fetched again in any case.
   if (dispute !== undefined) void settleDispute(parts, identity, dispute)
   return { epoch }
 }
 
 /**
- * Only who was granted the blob lately has anything to say about it. One answer for everybody else, also about a swarm
- * that there is not: which blobs a cluster has is not for those to know who were granted none of them.
+ * Only nodes that were granted the blob lately may report on it. All others get the same answer, even if the swarm does
+ * not exist: a node must not learn which blobs a cluster has without a grant for them.
  */
 async function checkGranted(parts: TrackerParts, caller: NodeCaller, swarm: SwarmId): Promise<void> {
   const { cluster } = caller.cluster

@@ -18,14 +18,14 @@ import { joinSwarms, type WantedBlob } from './join-swarms.ts'
 export type PullQuestion = z.output<typeof pullRequest>
 export type PullAnswer = z.output<typeof pullResponse>
 
-/** Of milliseconds since 1970, until the year 10889. */
+/** Enough for the milliseconds since 1970 until the year 10889. */
 const TIME_HEX_DIGITS = 12
-/** HEAD requests under way for one pull: a caller with 128 blobs must not have the registry's pool to itself. */
+/** HEAD requests in flight for one pull: a caller with 128 blobs must not occupy the registry's whole pool. */
 const HEADS_PER_PULL_MAX = 8
 
 /**
- * As `grant`, and counts it when it is refused.
- * @throws TooManyRequestsError when too many of the caller's were refused lately; as `grant`
+ * Like `grant`, and counts refusals.
+ * @throws TooManyRequestsError when too many of the caller's pulls were refused lately; as `grant`
  */
 export async function grantPull(
   parts: TrackerParts,
@@ -42,8 +42,8 @@ export async function grantPull(
 }
 
 /**
- * Grants a pull (docs/a-pull.md, "Leave to pull"): who asks, with what credential, for which blobs of the repository; then the
- * certificate, and for every blob its swarm.
+ * Grants a pull (docs/a-pull.md, "Leave to pull"). Checks the caller, its credential, and that the blobs are in the repository;
+ * then issues the certificate and joins the swarm of every blob.
  * @throws RefusedError, RegistryTokenError, InvalidInputError
  */
 async function grant(
@@ -88,7 +88,7 @@ async function grant(
   }
 }
 
-/** What the caller proves to its peers, as the registry's own credential cannot be proven to them. */
+/** The token that the caller proves to its peers where the registry's own credential cannot be proven. */
 function peerTokenFor(
   { cluster }: NodeCaller,
   { registry, repository }: PullQuestion,
@@ -98,7 +98,7 @@ function peerTokenFor(
   return mintPeerToken(cluster.signingKey.peerTokenKey, claims)
 }
 
-/** The pull is on record before its certificate leaves. */
+/** Stores the pull before its certificate leaves. */
 async function certifyPull(parts: TrackerParts, caller: NodeCaller, pull: PullRecord) {
   const { grantedAtMs: nowMs, cluster } = pull
   const validForSeconds = parts.times.pullCertificateSeconds
@@ -154,7 +154,7 @@ async function inTurns<Item>(
   await Promise.all(Array.from({ length: Math.min(runningMax, items.length) }, runner))
 }
 
-/** @throws RefusedError INVALID_INPUT when one digest comes with two sizes; a repetition is dropped */
+/** Drops repetitions. @throws RefusedError INVALID_INPUT when one digest comes with two sizes */
 function distinctBlobs(blobs: readonly WantedBlob[]): WantedBlob[] {
   const byDigest = new Map<Digest, WantedBlob>()
   for (const blob of blobs) {
@@ -168,8 +168,8 @@ function distinctBlobs(blobs: readonly WantedBlob[]): WantedBlob[] {
 }
 
 /**
- * Unique, and in the order of grants (as UUIDs of version 7 are, RFC 9562 §5.7): what is written together is then on the
- * same pages of the store.
+ * Unique, and in the order of grants like UUIDs of version 7 (RFC 9562 §5.7): rows that are written together then share
+ * pages of the store.
  */
 function pullIdAt(nowMs: number): string {
   return nowMs.toString(16).padStart(TIME_HEX_DIGITS, '0') + randomBytes(10).toString('hex')

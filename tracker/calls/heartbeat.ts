@@ -12,20 +12,20 @@ export type HeartbeatQuestion = z.output<typeof heartbeatRequest>
 export type HeartbeatAnswer = z.output<typeof heartbeatResponse>
 type Instruction = z.output<typeof instructionSchema>
 
-/** A node that is silent for this many heartbeats is not handed out any more. */
+/** After this many missed heartbeats a node is no longer handed out. */
 export const HEARTBEATS_MISSED_MAX = 3
 /**
- * A node that is cut off from the tracker hears of no revocation, but the certificates that it meets end within
- * minutes (pulls) or this hour (serving). Longer would outlive a revocation; shorter would stop a cluster's serving
- * soon after its tracker. Nodes renew at two thirds.
+ * A node that is cut off from the tracker hears of no revocation, but the certificates of its peers end within minutes
+ * (pulls) or this hour (serving). A longer life would outlive a revocation. With a shorter one a cluster would stop
+ * serving soon after its tracker went down. Nodes renew at two thirds.
  */
 export const SERVE_CERTIFICATE_SECONDS = 3600
-/** Heartbeats are spread by up to this share of the interval either way, so that nodes do not fall into step. */
+/** Heartbeats vary by up to this share of the interval either way, so that nodes do not fall into step. */
 const SPREAD = 0.1
 
 /**
- * One call in which a node says what it serves and hears what is new. It is listed as a holder on its word, for the
- * record of its pull may be gone when it says again what it has; of others it hears where a grant is on record.
+ * The node reports what it serves and hears what is new. The tracker lists it as a holder without proof, because the
+ * record of its pull may be gone by then. It hears of other peers only where a grant is on record.
  * @throws InvalidInputError for a bad key
  */
 export async function heartbeat(
@@ -55,7 +55,7 @@ export async function heartbeat(
   }
 }
 
-/** Only of swarms that both take part in, and by grant. */
+/** Counts a report only for swarms that both nodes take part in, and by grant. */
 async function noteBadPeers(
   parts: TrackerParts,
   table: PeerTable,
@@ -70,7 +70,7 @@ async function noteBadPeers(
     parts.metrics.badPeers.inc()
     parts.log.warn(
       { cluster: cluster.cluster, swarm, peer: node, reporter },
-      'a peer was reported for corrupt pieces',
+      'a node reported a peer for corrupt pieces',
     )
   }
 }
@@ -84,7 +84,7 @@ function issueServe({ cluster, node }: NodeCaller, publicKey: string, nowMs: num
   })
 }
 
-/** Only of swarms that the node takes part in by grant. */
+/** Names peers only of swarms that the node takes part in by grant. */
 async function peersFor(parts: TrackerParts, table: PeerTable, caller: NodeCaller, swarm: SwarmId) {
   if (!(await isDownloader(parts, table, caller, swarm))) return []
   const { random } = parts
@@ -92,7 +92,7 @@ async function peersFor(parts: TrackerParts, table: PeerTable, caller: NodeCalle
   return table.choose(swarm, { asker: caller.node, peersMax: PEERS_HANDED_OUT_MAX, random, nowMs })
 }
 
-/** Whether the node is in the swarm, and was granted it as lately as the grant of a download under way can be. */
+/** Whether the node is in the swarm, with a grant no older than that of a running download can be. */
 async function isDownloader(
   parts: TrackerParts,
   table: PeerTable,
@@ -103,7 +103,7 @@ async function isDownloader(
   return parts.store.hasPullSince({ cluster, node, swarm }, parts.nowMs() - PULL_SECONDS_MAX * 1000)
 }
 
-/** Epochs that rose since the node was last told, of swarms that it holds. */
+/** Epochs that rose since the last message to the node, for swarms that it holds. */
 function instructionsFor(
   parts: TrackerParts,
   table: PeerTable,

@@ -22,8 +22,8 @@ export interface JoiningPull {
 }
 
 /**
- * Makes the node a peer of every blob's swarm and tells what is known of each. Wanted blobs come first for their
- * hashes: an answer carries those of ANSWER_PIECES_MAX pieces, the rest is asked for afterwards.
+ * Makes the node a peer of every blob's swarm and tells what is known of each. Hashes of wanted blobs come first: one
+ * answer carries those of ANSWER_PIECES_MAX pieces, and the node asks for the rest afterwards.
  */
 export async function joinSwarms(
   parts: TrackerParts,

@@ -4,7 +4,7 @@ import type { TrackerParts } from '../parts.ts'
 import type { PullRecord } from '../store/store.ts'
 
 /**
- * The caller's own pull, not revoked. Another node's pull does not exist for it.
+ * The caller's own pull, if not revoked. Pulls of other nodes count as unknown.
  * @throws RefusedError PULL_UNKNOWN, PULL_REVOKED, SUBJECT_REVOKED
  */
 export async function ownPull(parts: TrackerParts, caller: NodeCaller, id: string): Promise<PullRecord> {
@@ -23,7 +23,7 @@ export async function ownPull(parts: TrackerParts, caller: NodeCaller, id: strin
   return pull
 }
 
-/** As `ownPull`, with a certificate that has not ended. @throws RefusedError also PULL_ENDED */
+/** Like `ownPull`, with a certificate that has not ended. @throws RefusedError also PULL_ENDED */
 export async function livePull(parts: TrackerParts, caller: NodeCaller, id: string): Promise<PullRecord> {
   const pull = await ownPull(parts, caller, id)
   if (pull.expiresAtMs <= parts.nowMs())

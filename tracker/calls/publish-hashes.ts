@@ -15,8 +15,8 @@ export type HashesQuestion = z.output<typeof hashesRequest>
 export type HashesAnswer = z.output<typeof hashesResponse>
 
 /**
- * Publishes hashes of leased pieces, gives a lease back or takes the next one, and hands out batches: all that a node
- * says about a swarm that it is fetching, in one call and one step.
+ * Publishes hashes of leased pieces, gives a lease back or takes the next one, and hands out batches. One call and one
+ * step carry everything that a fetching node reports about a swarm.
  * @throws RefusedError SWARM_NOT_GRANTED, EPOCH_STALE, LEASE_UNKNOWN, HASH_CONFLICT, and those of `livePull`
  */
 export async function publishHashes(
@@ -36,7 +36,7 @@ export async function publishHashes(
     await settleNewest(parts, cluster, swarm, caller)
     throw new RefusedError(
       'HASH_CONFLICT',
-      'another node published another hash: the pieces are fetched again',
+      'two nodes published different hashes: the pieces are fetched again',
     )
   }
   if (answer.lease !== null) parts.metrics.leases.inc()
@@ -49,7 +49,7 @@ export async function publishHashes(
   return { ...answer, peers }
 }
 
-/** One of two publishers is wrong. Not waited for: the pieces are fetched again whoever it was. */
+/** One of two publishers is wrong. Nobody waits for the verdict: the pieces are fetched again in any case. */
 async function settleNewest(parts: TrackerParts, cluster: ClusterId, swarm: SwarmId, { node }: NodeCaller) {
   const { identity, dispute } = await parts.swarms.step(cluster, swarm, (state) => {
     return { identity: state.identity, dispute: state.newestDispute }
@@ -57,7 +57,7 @@ async function settleNewest(parts: TrackerParts, cluster: ClusterId, swarm: Swar
   if (dispute?.reporter === node) void settleDispute(parts, identity, dispute)
 }
 
-/** Nodes hear of it with their next heartbeat. */
+/** Nodes hear of the new epoch with their next heartbeat. */
 export async function noteEpochRise(parts: TrackerParts): Promise<void> {
   parts.metrics.epochRises.inc()
   await parts.epochs.refresh()

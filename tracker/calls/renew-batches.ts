@@ -12,9 +12,9 @@ export type BatchesQuestion = z.output<typeof batchesRequest>
 type Run = BatchesQuestion['runs'][number]
 
 /**
- * Signs hashes that the node has with the key that signs now. The node need not have a pull on record: holders serve
- * for longer than pulls are kept. That it knows the hashes is enough, as it hears nothing but them; a swarm that is
- * unknown and one whose hashes are others have one answer.
+ * Signs the node's hashes again with the current key. The node needs no pull on record, because holders serve for longer
+ * than pulls are kept. Knowing the hashes is enough, because the answer tells nothing else. An unknown swarm and
+ * different hashes get the same answer.
  */
 export async function renewBatches(
   parts: TrackerParts,

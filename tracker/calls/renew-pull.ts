@@ -12,9 +12,9 @@ import { ownPull } from './live-pull.ts'
 export type RenewQuestion = z.output<typeof renewRequest>
 
 /**
- * A new certificate for the pull's own key, with its grant time and blobs, so that a download outlives a short
- * registry token: while a blob is missing and at most PULL_SECONDS_MAX after the grant. When the key that signed its
- * peer token is being withdrawn, with a peer token of the next one.
+ * Issues a new certificate for the pull's own key, with its grant time and blobs, so that a download outlives a short
+ * registry token. Works while a blob is missing, at most PULL_SECONDS_MAX after the grant. If the key that signed the
+ * peer token is being withdrawn, the answer also has a peer token of the next key.
  * @throws RefusedError PULL_UNKNOWN, PULL_REVOKED, SUBJECT_REVOKED, PULL_COMPLETE, PULL_ENDED
  */
 export async function renewPull(
@@ -51,7 +51,7 @@ export async function renewPull(
   return { ...issued, trust: trustOf(parts, caller.cluster), peerToken }
 }
 
-/** As it was minted at the grant, for peers look whether it was valid then. */
+/** Keeps the grant's time, because peers check that the token was valid then. */
 function mintAgain({ cluster }: NodeCaller, { registry, repository, spki, grantedAtMs }: PullRecord): string {
   const claims = { cluster: cluster.cluster, registry, repository, spki, nowMs: grantedAtMs }
   return mintPeerToken(cluster.signingKey.peerTokenKey, claims)

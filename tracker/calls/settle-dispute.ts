@@ -14,16 +14,16 @@ import type { DisputeRecord, PullRecord, SwarmIdentity } from '../store/store.ts
 import type { PullAccess } from '../swarm/pull-accesses.ts'
 
 /**
- * Who of two lied about a piece: the tracker fetches the piece itself. It believes neither of them, only the registry;
- * what it cannot fetch costs nobody anything.
+ * Finds out which of two nodes lied about a piece: the tracker fetches the piece itself. It believes only the registry.
+ * If it cannot fetch the piece, nobody is blamed.
  */
 
-/** A piece is at most 4 MiB; all tries together. */
+/** For all tries together; a piece is at most 4 MiB. */
 const FETCH_MS_MAX = 60_000
 
 export type Verdict = 'publisher' | 'reporter' | 'undecided'
 
-/** Settles a dispute that was just recorded. Never rejects: a verdict that cannot be had is none. */
+/** Settles a dispute that was just recorded. Never rejects: without evidence there is no verdict. */
 export async function settleDispute(
   parts: TrackerParts,
   identity: SwarmIdentity,
@@ -41,10 +41,7 @@ export async function settleDispute(
     const verdict = judge(dispute, await hashFromRegistry(parts, identity, dispute))
     parts.metrics.verdicts.inc({ verdict })
     if (verdict === 'undecided') {
-      parts.log.warn(
-        facts,
-        'a disputed piece could not be settled: nobody is revoked, and two other nodes fetch it',
-      )
+      parts.log.warn(facts, 'cannot settle a disputed piece: nobody is revoked, and two other nodes fetch it')
       return verdict
     }
     await parts.swarms.step(cluster, swarm, (state) => state.settleDispute(dispute.piece, parts.nowMs()))
@@ -58,7 +55,7 @@ export async function settleDispute(
     return verdict
   } catch (error) {
     if (isDefect(error)) parts.defects.note('tracker_job', error, facts)
-    parts.log.error({ ...facts, err: error }, 'a dispute could not be settled')
+    parts.log.error({ ...facts, err: error }, 'cannot settle a dispute')
     return 'undecided'
   }
 }
@@ -73,7 +70,7 @@ function judge(
 }
 
 /**
- * The liar's other claims in this swarm are worth nothing either; with the node all its pulls end.
+ * Drops the liar's other claims in this swarm too. Revoking the node ends all its pulls.
  * @param pull in which it lied
  */
 async function convict(
@@ -96,8 +93,8 @@ async function convict(
 }
 
 /**
- * Asks with one node's credential after the other, those of the two who disagree last: a credential that the registry
- * refuses must not spare its owner the verdict.
+ * Asks with one node's credential after the other. The two who disagree come last: a credential that the registry
+ * refuses must not save its owner from the verdict.
  * @returns SHA-256 of the piece as the registry has it; undefined when nobody's credential gets it
  */
 async function hashFromRegistry(
@@ -118,13 +115,13 @@ async function hashFromRegistry(
       const hash = await hashOfRange(registry, access, { path, ...range, signal })
       if (hash !== undefined) return hash
     } catch (error) {
-      parts.log.warn({ err: error, registry: host }, 'a disputed piece could not be fetched')
+      parts.log.warn({ err: error, registry: host }, 'cannot fetch a disputed piece')
     }
   }
   return undefined
 }
 
-/** RFC 9110 §14. Nothing but the range itself will do; a redirect is not followed, so that the tracker contacts only configured hosts. */
+/** RFC 9110 §14. Accepts only the exact range, and follows no redirect, so that the tracker contacts only configured hosts. */
 async function hashOfRange(
   registry: RegistryClient,
   { authorization }: PullAccess,
@@ -139,7 +136,7 @@ async function hashOfRange(
     },
     signal,
   })
-  // undici tells an unread body of its end by an error event, which nobody hears: a defect.
+  // undici reports the end of an unread body by an error event; without a listener that counts as a defect.
   answer.body.on('error', () => undefined)
   const range = answer.headers['content-range']
   const isPiece = typeof range === 'string' && range.startsWith(`bytes ${from}-${from + length - 1}/`)

@@ -5,16 +5,16 @@ import { oneReader, type PieceRun } from '../handout/leases.ts'
 import type { TrackerParts } from '../parts.ts'
 import type { SwarmState } from '../swarm/swarm-state.ts'
 
-/** Whose lease it is to be, and from where on the blob is being read. */
+/** Who asks for a lease, and from which position it reads the blob. */
 export interface LeaseAsker {
   caller: NodeCaller
   pull: string
   position: number
-  /** What the asker has waited for in vain. */
+  /** Pieces that did not arrive although the asker waited for them. */
   awaited?: readonly PieceRun[]
 }
 
-/** The next lease by the tracker's policy, as it travels (its end is relative, as clocks differ), or null. */
+/** The next lease by the tracker's policy, in its wire form (with a relative end, as clocks differ), or null. */
 export function takeLease(
   parts: TrackerParts,
   state: SwarmState,

@@ -1,17 +1,17 @@
 /**
- * Which pieces an asker may fetch from the registry. Pure: no clock, no store. A policy gets the swarm as the asker
- * may see it and answers with a run of pieces, or with nothing to do now.
+ * Decides which pieces an asker may fetch from the registry. Pure: no clock, no store. A policy sees the swarm from the
+ * asker's side, and answers with a run of pieces or with nothing.
  */
 
 export interface LeaseQuestion {
   pieceCount: number
-  /** The first missing piece from the asker's consumer on. */
+  /** The first missing piece from the asker's reader on. */
   position: number
-  /** True for pieces that have no hash, or are awaited in vain, that nobody else is fetching, and that this asker may fetch. */
+  /** True for pieces without a hash, or that did not arrive, if nobody else is fetching them and this asker may. */
   isFree(piece: number): boolean
-  /** Nodes that the free pieces are shared among: those in the swarm without the whole blob, the asker included. */
+  /** Nodes that share the free pieces: those in the swarm without the whole blob, including the asker. */
   sharers: number
-  /** Leases of the swarm that are running now. */
+  /** Running leases of the swarm. */
   running: number
 }
 
@@ -24,19 +24,19 @@ export interface PieceRun {
 export type LeasePolicy = (question: LeaseQuestion) => PieceRun | undefined
 
 /**
- * Of a release nobody knows how many will come: the first asker must not get what the hundredth could fetch at the same
- * time. Four pieces keep one stream busy until the next lease is there.
+ * Keep leases small so that nodes that join later find work: nobody knows how many will pull a new release. Four pieces
+ * keep one stream busy until the next lease arrives.
  */
 export const RUN_PIECES_MAX = 4
 /**
- * Leases of one swarm at a time. More would share the registry's link among so many that the first piece comes late for
- * all; fewer would leave a registry idle whose single streams are slow.
+ * Running leases of one swarm. More would divide the registry's link so far that the first piece is late for everyone.
+ * Fewer would leave a registry with slow single streams idle.
  */
 export const RUNNING_MAX = 32
 
 /**
- * Shares a cold blob among all that ask: everyone gets about half of an equal share of what is still free, in the order
- * of the blob, so that those who come later, or are faster, find something too.
+ * Shares a cold blob among all askers. Each gets about half of an equal share of the free pieces, in the order of the
+ * blob, so that later and faster nodes find work too.
  */
 export function fairShare({
   runPiecesMax = RUN_PIECES_MAX,
@@ -60,7 +60,7 @@ export const oneReader: LeasePolicy = (question) =>
   question.running > 0 ? undefined : firstFreeRun()({ ...question, position: 0 })
 
 /**
- * The first free run from the asker's position on, else the first of all, at most `runPiecesMax` long. Without a
+ * The first free run from the asker's position on, or else the first of all, at most `runPiecesMax` long. Without a
  * maximum the first asker takes the whole blob in one lease.
  */
 export function firstFreeRun(

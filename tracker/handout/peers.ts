@@ -1,17 +1,17 @@
-/** Which peers an asker is told of. Pure: randomness is passed in, and what it changes is the peers' own counters. */
+/** Decides which peers an asker hears of. Pure: randomness is passed in. It changes only the peers' own counters. */
 
-/** Bound of peers in one answer for one swarm: a node dials 10 to 12, the rest is reserve. */
+/** Bound of peers in one answer for one swarm: a node dials 10 to 12, and keeps the rest in reserve. */
 export const PEERS_HANDED_OUT_MAX = 30
 /**
- * How often a peer is handed out between two of its heartbeats while others are known: a handshake costs it 1.3 ms of
- * CPU and it accepts about 24 connections, so that more would only be turned away.
+ * How often a peer is handed out between two of its heartbeats while others are known. A handshake costs it 1.3 ms of
+ * CPU and it accepts about 24 connections, so it would only turn more away.
  */
 export const HANDOUTS_PER_HEARTBEAT_MAX = 64
-/** Candidates looked at for every peer that is wanted; keeps an answer's cost independent of the swarm's size. */
+/** Candidates examined per wanted peer; keeps an answer's cost independent of the swarm's size. */
 const TRIES_PER_PEER = 4
 
 export interface PeerCandidate {
-  /** Times handed out since its last heartbeat; the policy counts up. */
+  /** Times handed out since its last heartbeat; the policy increments it. */
   handouts: number
 }
 
@@ -26,10 +26,10 @@ export interface PeerQuestion<Candidate extends PeerCandidate> {
 }
 
 /**
- * Up to `peersMax` distinct peers, at most half of them seeds while there are enough leechers, each the less handed
- * out of two drawn at random: load spreads without any order over the swarm. They are named in any order: a
- * node dials the first dozen, and with the seeds at the head newcomers knew the few first seeds and not each other (1,000
- * nodes over ten blob times in simulation: those that came when the first were done took twice as long).
+ * Chooses up to `peersMax` distinct peers, at most half of them seeds while there are enough leechers. Of two random
+ * candidates it takes the one handed out less, which spreads load without sorting the swarm. The result is in random order,
+ * because a node dials the first dozen: with seeds first, newcomers knew the few first seeds and not each other (simulation of
+ * 1,000 nodes over ten blob times: nodes that came when the first were done took twice as long).
  */
 export function choosePeers<Candidate extends PeerCandidate>(question: PeerQuestion<Candidate>): Candidate[] {
   const { seeds, leechers, peersMax } = question
@@ -42,7 +42,7 @@ export function choosePeers<Candidate extends PeerCandidate>(question: PeerQuest
   return shuffle([...chosen], question.random)
 }
 
-/** Draws from `pool` until `chosen` has `target` members or the tries are used up. */
+/** Draws from `pool` until `chosen` has `target` members or no tries are left. */
 function draw<Candidate extends PeerCandidate>(
   { isEligible, random }: PeerQuestion<Candidate>,
   pool: readonly Candidate[],
@@ -61,7 +61,7 @@ function draw<Candidate extends PeerCandidate>(
   }
 }
 
-/** A pool that is hardly larger than what is wanted is taken in the order of load, ties at random. */
+/** Takes a pool hardly larger than the target in the order of load, ties at random. */
 function drawFromSmall<Candidate extends PeerCandidate>(
   { isEligible, random }: Pick<PeerQuestion<Candidate>, 'isEligible' | 'random'>,
   pool: readonly Candidate[],
@@ -78,7 +78,7 @@ function drawFromSmall<Candidate extends PeerCandidate>(
   }
 }
 
-/** When all are over their share, anyone is better than no one. */
+/** If all are over their share, any peer is better than none. */
 function fill<Candidate extends PeerCandidate>(
   question: PeerQuestion<Candidate>,
   chosen: Set<Candidate>,

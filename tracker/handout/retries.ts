@@ -1,23 +1,23 @@
-/** Bounds of when the first asker with no lease asks again, in milliseconds. */
+/** The first asker without a lease waits at least this long before it asks again, in milliseconds. */
 export const RETRY_MIN_MS = 250
 export const RETRY_MAX_MS = 5000
 /**
- * Between two askers of one swarm: enough of them come for whatever a lease that runs out leaves, and ten thousand that wait
+ * Time between two askers of one swarm: enough of them come for the rest of an expired lease, and ten thousand waiting nodes
  * do not ask two thousand times a second.
  */
 const ASKERS_APART_MS = 20
-/** The last comes at most so much later than the first may. */
+/** The last asker comes at most this much later than the first. */
 export const RETRY_SPREAD_MAX_MS = 15_000
-/** The same for those that wait for a lost piece: they believe the tracker for 12 s. */
+/** The same for nodes that wait for a lost piece: they believe the tracker for 12 s. */
 export const REFETCH_SPREAD_MAX_MS = 6_000
 
-/** When those that got no lease of one swarm ask again. Not stored. Pure: clock and chance are passed in. */
+/** Decides when nodes without a lease of one swarm ask again. Not stored. Pure: clock and chance are passed in. */
 export class Retries {
   #lastAtMs = Number.NEGATIVE_INFINITY
 
   /**
-   * When the first lease may run out, and one after the other.
-   * @param options.isCold some piece has no hash yet; else the asker waits for one that lost its holders
+   * Sends askers back one after the other, from the time when the first lease may expire.
+   * @param options.isCold some piece has no hash yet; else the asker waits for a piece that lost its holders
    * @param options.random in [0, 1)
    */
   inMs(options: { nextExpiryInMs: number; isCold: boolean; nowMs: number; random: number }): number {

@@ -6,25 +6,25 @@ import type { Repository } from '../../core/repository.ts'
 import { RefusedError } from '../errors.ts'
 import type { Memberships } from './membership.ts'
 
-/** How long an opaque credential counts as accepted: nobody can tell when it ends. */
+/** How long an opaque credential counts as accepted, because nobody can tell when it ends. */
 export const OPAQUE_ACCEPTANCE_MS = 60_000
 /** How long "the registry refuses strangers this repository" is remembered. */
 export const STRANGERS_REFUSED_MS = 60_000
-/** Bound of remembered acceptances: about 200 bytes each. The oldest are asked about again. */
+/** Bound of remembered acceptances: about 200 bytes each. The oldest are forgotten, and asked about again. */
 export const ACCEPTANCES_MAX = 50_000
-/** Bound of repositories that are remembered to refuse strangers: about 300 bytes each. */
+/** Bound of repositories known to refuse strangers: about 300 bytes each. */
 export const CLOSED_REPOSITORIES_MAX = 10_000
-/** A caller cannot make us send the registry a request for each of its blobs. */
+/** Keeps a caller from making the tracker ask the registry about each of its blobs. */
 const ASKED_BLOBS_MAX = 3
 
 export interface AcceptanceQuestion {
   registry: RegistryClient
   repository: Repository
-  /** The Authorization header, whole. */
+  /** The whole Authorization header. */
   authorization: string
-  /** A bearer token that must be refused as well: of registries whose tokens prove nothing by themselves. */
+  /** A bearer token that the registry must refuse, for registries whose tokens prove nothing by themselves. */
   alteredToken?: string
-  /** Blobs of the repository, as the caller says. */
+  /** Blobs that the caller says are in the repository. */
   digests: readonly Digest[]
   /** When the credential ends; undefined for opaque ones. */
   endsAtMs: number | undefined
@@ -38,9 +38,9 @@ interface Acceptance {
 }
 
 /**
- * Which credentials the registry accepted for which repository: what decides a grant, except under a configured token
- * key. Invariant: remembered by a hash of the whole Authorization, of which peers see a part only (a token's signing
- * input), and of the repository; that a blob is in a repository is another memory (membership.ts) and accepts nobody.
+ * Remembers which credentials the registry accepted for which repository. This decides a grant, except under a configured
+ * token key. Invariant: the key of an entry is a hash of the repository and the whole Authorization, of which peers see
+ * only a part (a token's signing input). Which blobs are in a repository is remembered apart (membership.ts).
  */
 export class Acceptances {
   readonly #memberships: Memberships
@@ -53,8 +53,8 @@ export class Acceptances {
   }
 
   /**
-   * Makes sure that the registry accepts the credential for the repository, and refuses it to strangers: what it serves
-   * to everybody, or redirects to a login page, proves nothing. Wrong passwords are not tried, because registries lock
+   * Makes sure that the registry accepts the credential for the repository and refuses strangers. A blob that it serves
+   * to everybody, or a redirect to a login page, proves nothing. Wrong passwords are not tried, because registries lock
    * accounts for them.
    * @returns a blob that the registry served
    * @throws RefusedError REGISTRY_REFUSED, BLOB_NOT_IN_REPOSITORY, CREDENTIAL_UNPROVEN, REGISTRY_UNREACHABLE
@@ -63,7 +63,7 @@ export class Acceptances {
     const id = idOf(question)
     const known = this.#accepted.get(id)
     if (known !== undefined && known.untilMs > question.nowMs) return known.digest
-    // Somebody else's failure may be for the blobs that they named.
+    // Another caller may have failed because of the blobs that it named.
     const theirs = await this.#asking.get(id)?.catch(() => undefined)
     return (theirs ?? (await this.#askOnce(id, question))).digest
   }
@@ -86,7 +86,7 @@ export class Acceptances {
     await this.#checkStrangers(question, digest)
     if (question.alteredToken !== undefined)
       await expectRefusal(question, digest, `Bearer ${question.alteredToken}`)
-    // Not before: a redirect to a login page says nothing about the blob.
+    // Only now: a redirect to a login page says nothing about the blob.
     this.#memberships.note({ ...question, digest }, bytes)
     return { digest, untilMs: endsAtMs }
   }
@@ -99,7 +99,7 @@ export class Acceptances {
   }
 }
 
-/** The first of the blobs that the registry serves to this credential. */
+/** The first blob that the registry serves to this credential. */
 async function servedBlob({ registry, repository, authorization, digests }: AcceptanceQuestion) {
   for (const digest of digests.slice(0, ASKED_BLOBS_MAX)) {
     const head = await headOf(registry, { repository, digest, authorization })
@@ -110,7 +110,7 @@ async function servedBlob({ registry, repository, authorization, digests }: Acce
   throw new RefusedError('BLOB_NOT_IN_REPOSITORY', `none of the blobs asked about is in ${repository}`)
 }
 
-/** SHA-256; no part can hold the NUL between them. */
+/** SHA-256; no part can contain the NUL that separates them. */
 function idOf({ registry, repository, authorization }: AcceptanceQuestion): string {
   return createHash('sha256').update([registry.host, repository, authorization].join('\0')).digest('base64')
 }
@@ -123,11 +123,11 @@ async function expectRefusal(
 ): Promise<void> {
   const head = await headOf(registry, { repository, digest, authorization })
   if (isRefusal(head)) return
-  throw new RefusedError('CREDENTIAL_UNPROVEN', 'the registry does not refuse strangers what was asked for')
+  throw new RefusedError('CREDENTIAL_UNPROVEN', 'the registry serves the blob to strangers too')
 }
 
 /**
- * Whether the registry asks for a credential where it is shown none. A registry that cannot be asked has not done so.
+ * Whether the registry asks for a credential when a request has none. False if the registry cannot be reached.
  */
 export async function refusesStrangers({
   registry,

@@ -16,17 +16,17 @@ import { type RefusalCode, RefusedError } from '../errors.ts'
 import { type Acceptances, refusesStrangers } from './acceptances.ts'
 import type { Signer, TrustedKeys } from './trusted-keys.ts'
 
-/** A credential that holds for pulling from the repository now. Lives no longer than the request. */
+/** A credential that permits pulling from the repository now. Lives no longer than the request. */
 export interface VerifiedCredential {
-  /** For the registry. */
+  /** Authorization header for the registry. */
   authorization: string | undefined
-  /** '' when the registry knows no subjects. */
+  /** '' where the registry has no subjects. */
   subject: string
-  /** SHA-256 (hex) of the token's signing input; undefined where the registry's credential is no signed token. */
+  /** SHA-256 (hex) of the token's signing input; undefined if the credential is not a signed token. */
   tokenHash: string | undefined
-  /** Thumbprint of the probed key that signed the token; null where the key is configured, or there is none. */
+  /** Thumbprint of the probed key that signed the token; null if the key is configured or missing. */
   tokenKey: string | null
-  /** When the token ends, without leeway; undefined where it does not say. */
+  /** When the token ends, without leeway; undefined if it does not say. */
   endsAtMs: number | undefined
 }
 
@@ -34,14 +34,14 @@ export interface CredentialQuestion {
   registry: RegistryClient
   repository: Repository
   credential: Credential
-  /** Blobs of the repository, as the caller says: what the registry is asked for. */
+  /** Blobs that the caller says are in the repository; the tracker asks the registry for them. */
   digests: readonly Digest[]
-  /** Whose token a probed key came with, for the record. */
+  /** The node whose token brought a probed key, for the record. */
   caller: NodeCaller
   nowMs: number
 }
 
-/** As long as the subjects of tokens. */
+/** The same bound as for subjects of tokens. */
 const SUBJECT_CHARS_MAX = 4096
 
 export interface CredentialParts {
@@ -73,7 +73,7 @@ async function verifyNone(
   { registry, credential, ...question }: CredentialQuestion,
 ): Promise<VerifiedCredential> {
   if (credential.scheme !== 'none') {
-    // A node's word alone must not end the sharing in all clusters: the registry says whether it asks for credentials.
+    // One node's claim must not end sharing in all clusters: the registry decides whether it asks for credentials.
     if (seen.isOpen(registry.host) && (await refusesStrangers({ registry, ...question }))) {
       seen.note(registry.host)
     }
@@ -101,7 +101,7 @@ async function verifyByIntrospection(
   return { authorization, subject, tokenHash: undefined, tokenKey: null, endsAtMs: undefined }
 }
 
-/** Another token of the same length. The middle is changed: last characters can be padding that nobody compares. */
+/** A different token of the same length. Changes the middle, because nobody may compare padding at the end. */
 function altered(token: string): string {
   const middle = Math.floor(token.length / 2)
   return `${token.slice(0, middle)}${token[middle] === 'A' ? 'B' : 'A'}${token.slice(middle + 1)}`
@@ -143,8 +143,8 @@ async function verifyBearer(
 }
 
 /**
- * A blob that the registry served to the token. Without that a token under a key that was only probed grants nothing:
- * whoever got a key of their own through a probe could sign tokens for every repository.
+ * A blob that the registry served to the token. A token under a probed key needs this: an attacker who got a key
+ * through a probe could sign tokens for every repository.
  */
 async function acceptedBlob(
   { acceptances }: CredentialParts,
@@ -166,8 +166,8 @@ async function acceptedBlob(
 const UNACCEPTED: ReadonlySet<RefusalCode> = new Set(['REGISTRY_REFUSED', 'CREDENTIAL_UNPROVEN'])
 
 /**
- * What the signature alone says, by a key that is trusted already: whoever is no node of a cluster must not make us ask
- * the registry about a key. Under a probed key the registry must still accept the token (Acceptances).
+ * Verifies the signature alone, with a key that is trusted already: a caller that is not a node must not make the tracker
+ * ask the registry about a key. Under a probed key the registry must still accept the token (Acceptances).
  * @param isSigned the verification, for callers that try several registries with one token
  * @throws RefusedError; RegistryTokenError when the token cannot be read
  */
@@ -188,7 +188,7 @@ export function verifyKnownBearer(
   return verifiedBearer(token, jwt, signer)
 }
 
-/** Its authorization is a bearer token. */
+/** A verified credential whose authorization is a bearer token. */
 export interface VerifiedBearer extends VerifiedCredential {
   authorization: string
 }
@@ -199,7 +199,7 @@ function verifiedBearer(token: RegistryToken, jwt: string, { thumbprint }: Signe
   return { authorization: `Bearer ${jwt}`, subject, tokenHash, tokenKey: thumbprint, endsAtMs }
 }
 
-/** What the token says; cheap, so that it comes before any question to the registry. */
+/** Checks the token's claims. Cheap, so it comes before any request to the registry. */
 function checkClaims(
   config: RegistryConfig,
   token: RegistryToken,
@@ -207,7 +207,7 @@ function checkClaims(
   nowMs: number,
 ): void {
   if (config.issuer !== undefined && token.issuer !== config.issuer) {
-    throw new RefusedError('TOKEN_ISSUER', 'the token is of another issuer')
+    throw new RefusedError('TOKEN_ISSUER', 'the token has another issuer')
   }
   if (config.audience !== undefined && !token.audience.includes(config.audience)) {
     throw new RefusedError('TOKEN_AUDIENCE', 'the token is for another audience')
@@ -218,7 +218,7 @@ function checkClaims(
   }
 }
 
-/** The only verification of a request: its cost is the caller's to choose, up to the longest key. */
+/** The only verification of a request: the caller chooses its cost, up to the longest key. */
 function checkSignature(token: RegistryToken, { jwk, standing }: Signer, isSigned = isSignedBy): void {
   if (isSigned(token, jwk)) return
   throw standing === 'unknown'

@@ -3,19 +3,19 @@ import type { RegistryClient } from '../../core/registry-client.ts'
 import { RefusedError } from '../errors.ts'
 import { RequestLimits } from '../request-limits.ts'
 
-/** Grants refused to one caller per minute in the long run … */
+/** Average of grants refused to one caller per minute … */
 export const FAILED_GRANTS_PER_MINUTE_MAX = 30
-/** … and at once after a quiet time: as many as it may have under way. */
+/** … and in a burst after a quiet time: as many as it may have in flight. */
 export const FAILED_GRANTS_BURST_MAX = 64
-/** Credentials of one caller that a registry of kind `introspect` refuses, per minute in the long run … */
+/** Average of one caller's credentials that a registry of kind `introspect` refuses per minute … */
 export const REFUSED_CREDENTIALS_PER_MINUTE_MAX = 2
-/** … and at once after a quiet time; also how many credentials of one caller may be asked about at a time. */
+/** … and in a burst after a quiet time; also how many credentials of one caller may be checked at a time. */
 export const REFUSED_CREDENTIALS_BURST_MAX = 32
 
 /**
- * How often a caller may be refused a grant. A grant that is refused costs the tracker a verification and requests to the
- * registry, and leaves nothing behind that would bound it; where the registry decides by a password, each is a guess
- * that the registry sees as the tracker's.
+ * Bounds how often a caller may be refused a grant. A refused grant costs the tracker a verification and requests to the
+ * registry, and no other limit counts it. Where the registry decides by a password, each refusal is a guess that the
+ * registry attributes to the tracker.
  */
 export class FailedGrants {
   readonly #failures: RequestLimits
@@ -27,7 +27,7 @@ export class FailedGrants {
   }
 
   /**
-   * Runs the work, which counts when it is refused. That a registry cannot be reached is nobody's failure.
+   * Runs the work and counts it if it is refused. An unreachable registry does not count.
    * @param key names the caller
    * @throws TooManyRequestsError before any work, when the caller has no failure left; whatever the work throws
    */
@@ -40,7 +40,7 @@ export class FailedGrants {
       for (const limit of taken) limit.giveBack(key)
     }
     try {
-      // Taken first, else a caller fails as often as it has requests under way.
+      // Count first, or a caller could fail once for each request in flight.
       for (const limit of kind === 'introspect' ? [this.#guesses, this.#failures] : [this.#failures]) {
         limit.enter(key, nowMs)()
         taken.push(limit)

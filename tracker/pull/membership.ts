@@ -4,11 +4,11 @@ import type { Repository } from '../../core/repository.ts'
 import { Strangers } from '../../core/strangers.ts'
 import { RefusedError } from '../errors.ts'
 
-/** How long "this blob is in this repository" is remembered. It never says who may read it. */
+/** How long "this blob is in this repository" is remembered. It does not say who may read the blob. */
 export const MEMBERSHIP_MS = 3600 * 1000
 /**
- * The longest blob that is believed on the caller's word, where the registry answers HEAD by a redirect and tells no
- * length: 16,384 pieces. Layers above it are rare, and come from the registry.
+ * The longest blob whose length is taken from the caller, if the registry answers HEAD with a redirect and no length:
+ * 16,384 pieces. Longer layers are rare, and come from the registry.
  */
 export const UNVERIFIED_BYTES_MAX = 64 * 1024 ** 3
 /** Bound of remembered memberships: about 300 bytes each. */
@@ -19,18 +19,18 @@ export interface MembershipQuestion {
   repository: Repository
   digest: Digest
   bytes: number
-  /** The caller's, already verified where the registry knows tokens. */
+  /** The caller's header, already verified where the registry uses tokens. */
   authorization: string | undefined
   nowMs: number
 }
 
 interface Membership {
-  /** Undefined when the registry redirected and told no length. */
+  /** Undefined if the registry redirected and gave no length. */
   bytes: number | undefined
   untilMs: number
 }
 
-/** Which blobs are in which repositories, as the registry says. */
+/** Remembers which blobs are in which repositories, from the registry's answers. */
 export class Memberships {
   readonly #known = new Map<string, Membership>()
   readonly #asking = new Map<string, Promise<Membership>>()
@@ -54,12 +54,12 @@ export class Memberships {
     if (membership.bytes === undefined && question.bytes > UNVERIFIED_BYTES_MAX) {
       throw new RefusedError(
         'BLOB_SIZE_UNPROVEN',
-        'the registry tells no length, and this one is not believed',
+        'the registry gives no length, and this one is too large to accept unchecked',
       )
     }
   }
 
-  /** The registry has just said so, to whoever asked. @param bytes undefined when it told no length */
+  /** Notes an answer that the registry just gave to any caller. @param bytes undefined if it gave no length */
   note(
     { registry, repository, digest, nowMs }: Omit<MembershipQuestion, 'bytes' | 'authorization'>,
     bytes: number | undefined,
@@ -71,7 +71,7 @@ export class Memberships {
     const known = this.#known.get(id)
     if (known !== undefined && known.untilMs > question.nowMs) return known
     const asking = this.#asking.get(id)
-    // Someone else's success is a fact about the blob; someone else's failure says nothing about this caller.
+    // Another caller's success is a fact about the blob; another caller's failure says nothing about this one.
     const theirs = await asking?.catch(() => undefined)
     return theirs ?? this.#ask(id, question)
   }

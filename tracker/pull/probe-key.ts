@@ -6,25 +6,25 @@ import type { RegistryToken } from '../../core/registry-token.ts'
 import type { Repository } from '../../core/repository.ts'
 
 /**
- * Rounds of a probe, of three requests each. Whoever switches a repository's visibility while it runs, and even knows
- * when each request comes, guesses the order of all rounds once in 3^6 = 729 tries; whoever does not know it, and hits
- * each answer by chance, at best once in (27/4)^6, or 95,000.
+ * Rounds of a probe, of three requests each. An attacker may switch a repository's visibility while the probe runs. If
+ * the attacker sees when each request comes, a guess of the order of all rounds succeeds once in 3^6 = 729 tries. Without
+ * that, each answer is hit by chance, at best once in (27/4)^6, or 95,000.
  */
 export const PROBE_ROUNDS = 6
 
 export interface ProbeQuestion {
   registry: RegistryClient
-  /** What `parseRegistryToken(jwt)` returned. */
+  /** The result of `parseRegistryToken(jwt)`. */
   token: RegistryToken
   jwt: string
-  /** A repository that the token grants pull on, and a blob of it that the registry served to this token. */
+  /** A repository that the token may pull from, and one of its blobs that the registry served to this token. */
   repository: Repository
   digest: Digest
 }
 
 /**
  * Whether the registry verifies the token's signature: it serves the blob to the token, and answers 401 to the same token
- * with one bit of the signature flipped and to who shows none. Serving it alone proves nothing, as a registry may answer
+ * with one flipped bit in the signature, and 401 without a token. Serving alone proves nothing, as a registry may answer
  * 200 to a bad token on a public repository (Harbor does). The three requests of a round leave together, in random order.
  * @throws RegistryUnreachableError
  */
@@ -36,7 +36,7 @@ export async function isKeyOfRegistry({
   digest,
 }: ProbeQuestion): Promise<boolean> {
   const { signingInput, signature } = token
-  // A token that differs from what the registry is shown would gain trust by another token's acceptance.
+  // If the registry saw a different token, this one would gain trust by the other's acceptance.
   assert(jwt === compactForm(signingInput, signature), 'the token is not the one that was parsed')
   const flipped = compactForm(signingInput, withOneBitFlipped(signature))
   const ask = (authorization: string | undefined) => registry.headBlob({ repository, digest, authorization })
@@ -56,7 +56,7 @@ function isUnauthorized(head: BlobHead): boolean {
   return !head.isPresent && head.status === 401
 }
 
-/** Fisher and Yates; the order must not be foreseen. */
+/** Fisher-Yates with a random source that nobody can predict. */
 function inRandomOrder<Item>(items: readonly Item[]): Item[] {
   const mixed = [...items]
   for (let last = mixed.length - 1; last > 0; last -= 1) {

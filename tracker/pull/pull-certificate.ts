@@ -3,15 +3,15 @@ import type { IssuedCertificate } from '../authority/cluster-authority.ts'
 import { RefusedError } from '../errors.ts'
 import type { PullRecord } from '../store/store.ts'
 
-/** However often it is renewed, no certificate of a pull outlives its grant by more. */
+/** No certificate of a pull outlives its grant by more than this, however often it is renewed. */
 export const PULL_SECONDS_MAX = 6 * 3600
-/** Pulls are remembered for this long: who pulled a blob within it may report on it. */
+/** How long pulls are kept. A node may report on a blob that it pulled within this time. */
 export const PULL_KEPT_MS = 24 * 3600 * 1000
-/** A renewal that would be over at once is refused instead. */
+/** The tracker refuses a renewal that would last less. */
 const PULL_SECONDS_MIN = 60
 
 /**
- * The pull's certificate: its key, its blobs, its grant time, from now on.
+ * Issues the pull's certificate for its key, blobs and grant time, valid from now on.
  * @throws RefusedError PULL_ENDED when the grant is too old
  */
 export function issuePullCertificate(

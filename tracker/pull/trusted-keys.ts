@@ -12,30 +12,30 @@ import { RequestLimits } from '../request-limits.ts'
 import type { ActedBy, AuditEntry, Store, TokenKeyRecord } from '../store/store.ts'
 import { isKeyOfRegistry, type ProbeQuestion } from './probe-key.ts'
 
-/** How long a probe's result stands. */
+/** How long a probe's result is valid. */
 export const KEY_TRUST_MS = 24 * 3600 * 1000
-/** With less trust left a key is probed again beside the next grant: longer than a pull lasts (PULL_SECONDS_MAX). */
+/** A key with less time left is probed again beside the next grant; longer than a pull lasts (PULL_SECONDS_MAX). */
 export const KEY_RENEWED_BEFORE_MS = 8 * 3600 * 1000
-/** Probes of one key a day, whoever asks: a probe is 18 HEAD requests, six of them with a bad signature. */
+/** Probes of one key a day, for all callers together: a probe is 18 HEAD requests, six of them with a bad signature. */
 export const PROBES_PER_KEY_AND_DAY_MAX = 4
-/** Failed probes of one node a day: who makes keys of their own has as many keys as they like. */
+/** Failed probes of one node a day: an attacker can make any number of keys. */
 export const FAILED_PROBES_PER_NODE_AND_DAY_MAX = 8
-/** Failed probes at one registry a day: who makes nodes of their own has more than one. Trusted keys are probed again all the same. */
+/** Failed probes at one registry a day: an attacker may have several nodes. Trusted keys are probed again in any case. */
 export const FAILED_PROBES_PER_REGISTRY_AND_DAY_MAX = 64
-/** Bound of probes under way. */
+/** Bound of probes in flight. */
 export const PROBES_MAX = 32
 const DAY_SECONDS = 24 * 3600
-/** Of a key's id: 64 bits tell keys apart. */
+/** Length of a key's id: 64 bits tell keys apart. */
 const ID_HEX_DIGITS = 16
-/** Of an issuer in the audit log: tokens say what they like. */
+/** Length of an issuer in the audit log: a token may contain any text. */
 const ISSUER_CHARS_MAX = 200
 
-/** The key that a token says it is signed with, and how far it is trusted. The caller verifies the signature, once. */
+/** The key that a token names, and how far it is trusted. The caller verifies the signature, once. */
 export interface Signer {
   jwk: JsonWebKey
   /**
-   * `configured`: the signature is enough. `probed`: the registry verifies signatures with it; it must have accepted the
-   * token too. `unknown`: worth a probe, once the registry has accepted the token.
+   * `configured`: the signature is enough. `probed`: the registry verifies signatures with it, but must also have accepted
+   * the token. `unknown`: worth a probe, once the registry has accepted the token.
    */
   standing: 'configured' | 'probed' | 'unknown'
   /** RFC 7638, base64url; null for configured keys. */
@@ -48,9 +48,9 @@ interface Asker {
 }
 
 /**
- * The token keys that this tracker trusts: configured ones, and those that a probe confirmed. Invariant: a probed key
- * is on record with the node whose token led to it before it is told to anybody, and a withdrawn one never counts for
- * its registry again, under whatever issuer and audience, unless it is configured.
+ * The token keys that this tracker trusts: configured keys, and keys that a probe confirmed. Invariant: a probed key is
+ * stored with the node whose token led to it before anybody hears of it. A withdrawn key never counts for its registry
+ * again, under any issuer and audience, unless it is configured.
  */
 export class TrustedKeys {
   readonly #keys: TokenKeys
@@ -83,7 +83,7 @@ export class TrustedKeys {
     this.#refresh()
   }
 
-  /** Undefined: no key that counts, or could. */
+  /** Undefined if no key counts or could count. */
   signerOf(registry: RegistryHost, token: SignedClaims): Signer | undefined {
     if (this.#nowMs() >= this.#changesAtMs) this.#refresh()
     const trusted = this.#keys.find(registry, token)
@@ -103,7 +103,7 @@ export class TrustedKeys {
     return false
   }
 
-  /** What members of clusters are told: keys that count now. */
+  /** The keys that count now; members of clusters hear of them. */
   all(): TokenKey[] {
     if (this.#nowMs() >= this.#changesAtMs) this.#refresh()
     return this.#keys.all()
@@ -117,7 +117,7 @@ export class TrustedKeys {
   }
 
   /**
-   * Asks the registry about a key with a token that it has accepted, unless somebody's question is under way.
+   * Asks the registry about a key with a token that it has accepted, unless a probe of that key is already in flight.
    * @param jwk the key that verified the token's signature
    * @returns whether the key is trusted now
    * @throws RegistryUnreachableError
@@ -125,7 +125,7 @@ export class TrustedKeys {
   async probe(question: ProbeQuestion, jwk: JsonWebKey, by: Asker): Promise<boolean> {
     const key = tokenKeyOf(question.registry.host, question.token, jwk)
     const id = idOf(key)
-    // After somebody else's failed (their token, not the key), ours has its turn.
+    // Another caller's probe may fail because of its token and not the key, so ours runs next.
     for (let running = this.#probes.get(id); running !== undefined; running = this.#probes.get(id)) {
       if (await running.catch(() => false)) return true
     }
@@ -139,14 +139,14 @@ export class TrustedKeys {
     }
   }
 
-  /** As `probe`, for a trusted key whose trust ends before long; nobody waits for it, and a failure changes nothing. */
+  /** Like `probe`, for a trusted key whose trust ends soon. Nobody waits for it, and a failure changes nothing. */
   renewBeforeEnd(question: ProbeQuestion, jwk: JsonWebKey, by: Asker): void {
     const id = idOf(tokenKeyOf(question.registry.host, question.token, jwk))
     const record = this.#records.get(id)
     if (record === undefined || this.#probes.has(id)) return
     if (record.trustedUntilMs - this.#nowMs() > KEY_RENEWED_BEFORE_MS) return
     this.probe(question, jwk, by).catch((error) => {
-      this.#log.warn({ err: error, tokenKey: id }, 'a token key could not be probed again')
+      this.#log.warn({ err: error, tokenKey: id }, 'cannot probe a token key again')
     })
   }
 
@@ -167,7 +167,7 @@ export class TrustedKeys {
     return withdrawn
   }
 
-  /** Forgets the keys whose trust has ended, and says so in the audit log. */
+  /** Forgets the keys whose trust has ended, and notes it in the audit log. */
   async forgetEnded(): Promise<void> {
     const atMs = this.#nowMs()
     for (const record of this.#records.values()) {
@@ -184,7 +184,7 @@ export class TrustedKeys {
     const bounds = this.#boundsOf(id, host, by)
     if (!bounds.every(({ limits, name }) => hasRoom(limits, name, this.#nowMs()))) return false
     const isTrusted = await isKeyOfRegistry(question).catch((error: unknown) => {
-      // Not the key's fault, nor the node's.
+      // An unreachable registry is not the fault of the key or the node.
       for (const { limits, name } of bounds) limits.giveBack(name)
       throw error
     })
@@ -192,7 +192,7 @@ export class TrustedKeys {
     this.#log[isTrusted ? 'info' : 'warn']({ ...facts, isTrusted }, 'token key probed')
     if (!isTrusted) return false
     for (const { limits, name, isOfFailures } of bounds) if (isOfFailures) limits.giveBack(name)
-    // A withdrawal in the meantime stands.
+    // A withdrawal in the meantime wins.
     if (this.isWithdrawn(host, thumbprintTextOf(key.jwk))) return false
     const probedAtMs = this.#nowMs()
     const trustedUntilMs = probedAtMs + KEY_TRUST_MS
@@ -206,14 +206,14 @@ export class TrustedKeys {
     const ofKey = { limits: this.#probesOfKey, name: id, isOfFailures: false }
     const record = this.#records.get(id)
     const isTrusted = record !== undefined && this.#counts(record)
-    // What others try and fail must not end the trust in a key that has it.
+    // Failed attempts of others must not end the trust in a trusted key.
     return isTrusted ? [ofNode, ofKey] : [ofNode, ofRegistry, ofKey]
   }
 
   async #put(record: TokenKeyRecord, { cluster, node }: Asker): Promise<void> {
     const audit = auditOf(record, 'token key probed', { actor: `node ${node}`, atMs: record.probedAtMs })
     await this.#store.putTokenKey(record, { ...audit, cluster })
-    // Sets it as the newest.
+    // Inserts the key as the newest.
     this.#records.delete(record.id)
     this.#records.set(record.id, record)
     const trusted = [...this.#records.values()].filter(({ withdrawnAtMs }) => withdrawnAtMs === null)
@@ -254,7 +254,7 @@ function daily(perDayMax: number, log: Logger): RequestLimits {
   return new RequestLimits({ ...bounds, requestsConcurrentMax: 0 }, log)
 }
 
-/** Takes one, when there is one left. */
+/** Takes one from the limit if one is left. */
 function hasRoom(limits: RequestLimits, name: string, nowMs: number): boolean {
   try {
     limits.enter(name, nowMs)()

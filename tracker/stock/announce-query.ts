@@ -2,12 +2,12 @@ import { z } from 'zod'
 import type { InfoHash } from '../../core/metainfo.ts'
 import { checked } from '../api/checked-input.ts'
 
-/** The query of an announce (BEP 3), as far as it matters here. Its `ip` does not: nobody is listed where it claims to be. */
+/** The query of an announce (BEP 3), as far as it matters here. `ip` is ignored, because clients may claim any address. */
 export interface Announce {
   infoHash: InfoHash
-  /** Where the client accepts peers, over TLS. */
+  /** The port where the client accepts peers, over TLS. */
   port: number
-  /** It lacks nothing. */
+  /** Whether it has the whole blob. */
   isSeed: boolean
   isStopping: boolean
 }
@@ -27,7 +27,7 @@ const announceQuery = z.object({
 })
 const scrapeQuery = z.object({ info_hash: infoHash.optional() })
 
-/** @param url path and query as they came. @throws RefusedError INVALID_INPUT */
+/** @param url path and query as received. @throws RefusedError INVALID_INPUT */
 export function parseAnnounce(url: string): Announce {
   const query = checked(announceQuery, queryOf(url))
   return {
@@ -38,12 +38,12 @@ export function parseAnnounce(url: string): Announce {
   }
 }
 
-/** The one torrent that a scrape (BEP 48) names, if it names any. @throws RefusedError INVALID_INPUT */
+/** The torrent that a scrape (BEP 48) names, if any. @throws RefusedError INVALID_INPUT */
 export function parseScrape(url: string): InfoHash | undefined {
   return checked(scrapeQuery, queryOf(url)).info_hash
 }
 
-/** Values are bytes, one character each: an info-hash is no UTF-8, which query parsers assume. The first of a name counts. */
+/** Values are bytes, one character each: query parsers assume UTF-8, which an info-hash is not. The first of a name counts. */
 function queryOf(url: string): Record<string, string> {
   const at = url.indexOf('?')
   const fields = at < 0 ? [] : url.slice(at + 1).split('&')

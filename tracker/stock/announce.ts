@@ -12,8 +12,8 @@ import { checkAlias, stockTorrentOf } from './stock-torrent.ts'
 const TOKENS_REQUIRED = 'this registry requires tokens: only Shoal nodes can be peers (docs/stock-clients.md)'
 
 /**
- * An announce of a stock client (BEP 3, 23): lists it, where it may be a peer, and tells it of Shoal nodes with the
- * whole blob. Where peers must prove a token there is nobody to list and nobody to tell of.
+ * An announce of a stock client (BEP 3, 23). Lists the client if it may be a peer, and names Shoal nodes with the whole
+ * blob. Where peers must prove a token, it lists nobody and names nobody.
  * @returns the bencoded answer
  * @throws RefusedError TORRENT_UNKNOWN, TORRENT_PENDING
  */
@@ -59,7 +59,7 @@ function seedsFor(
 }
 
 /**
- * A scrape (BEP 48) of the one swarm of the route. @param infoHash what it was asked for, if it said
+ * A scrape (BEP 48) of the route's swarm. @param infoHash the torrent that the scrape named, if any
  * @throws RefusedError TORRENT_UNKNOWN, TORRENT_PENDING
  */
 export async function scrape(
@@ -70,7 +70,7 @@ export async function scrape(
   if (infoHash !== undefined) await checkAlias(parts, caller, infoHash)
   const name = infoHash ?? infoHashOf(await stockTorrentOf(parts, caller))
   const { seeds, leechers } = countsOf(parts, caller)
-  // Who completed and left again is not remembered, so that `downloaded` is who has it now.
+  // Nodes that completed and left are not remembered, so `downloaded` counts the nodes that have it now.
   const counts: Encodable = { complete: seeds, downloaded: seeds, incomplete: leechers }
   return encodeBencode({ files: new Map([[Buffer.from(name, 'hex').toString('latin1'), counts]]) })
 }

@@ -6,7 +6,7 @@ interface Endpoint {
   port: number
 }
 
-/** Peers as BEP 23 (`peers`: 4 bytes of IPv4 address, 2 of port) and BEP 7 (`peers6`: 16 and 2) pack them. */
+/** Packs peers as in BEP 23 (`peers`: 4 bytes of IPv4 address, 2 of port) and BEP 7 (`peers6`: 16 and 2). */
 export function compactPeers(endpoints: readonly Endpoint[]): { peers: Buffer; peers6: Buffer } {
   const packed = (isOfFamily: (address: string) => boolean) =>
     Buffer.concat(endpoints.filter(({ address }) => isOfFamily(address)).map(pack))
@@ -19,8 +19,8 @@ function pack({ address, port }: Endpoint): Buffer {
 }
 
 /**
- * The 16 bytes of an IPv6 address in the form that Node prints: RFC 5952, a zone after `%` left out.
- * @throws InvalidInputError when it does not have them
+ * The 16 bytes of an IPv6 address in the form that Node prints (RFC 5952), without a zone after `%`.
+ * @throws InvalidInputError if the text does not give 16 bytes
  */
 export function ipv6Bytes(address: string): number[] {
   const [head = '', tail] = address.replace(/%.*$/, '').split('::')

@@ -14,8 +14,8 @@ import { stockTorrentOf } from './stock-torrent.ts'
 type SwarmRoute = { Params: { swarm: string } }
 
 /**
- * What stock BitTorrent clients ask (docs/stock-clients.md): the only routes that a pull certificate or a registry
- * token opens.
+ * The routes of stock BitTorrent clients (docs/stock-clients.md). A pull certificate or a registry token opens only
+ * these.
  */
 export function stockRoutes(app: FastifyInstance, parts: TrackerParts): void {
   const callerOf = (request: FastifyRequest<SwarmRoute>): Promise<StockCaller> =>

@@ -11,19 +11,19 @@ import type { TrackerParts } from '../parts.ts'
 import { type VerifiedBearer, verifyKnownBearer } from '../pull/credential.ts'
 import type { SwarmIdentity } from '../store/store.ts'
 
-/** Repositories of one token that are looked at. */
+/** Bound of repositories checked per token. */
 const REPOSITORIES_MAX = 8
 
-/** Someone who may know a swarm's torrent: who holds a live pull certificate that names the blob, or a token for it. */
+/** A caller who may get a swarm's torrent: it has a live pull certificate that names the blob, or a token for it. */
 export interface StockCaller {
   cluster: Cluster
   identity: SwarmIdentity
-  /** Of the pull certificate, which is what peers see; who shows a token only cannot be a peer. */
+  /** Taken from the pull certificate, which peers see; a caller with only a token cannot be a peer. */
   peer: { node: NodeId; address: string } | undefined
 }
 
 /**
- * A registry token counts before a certificate: who sends one means it.
+ * A registry token takes precedence over a certificate, because a caller sends one on purpose.
  * @throws RefusedError, RegistryTokenError
  */
 export async function stockCallerOf(
@@ -49,8 +49,8 @@ async function byCertificate(parts: TrackerParts, socket: TLSSocket, swarm: Swar
 }
 
 /**
- * What is wrong with the token itself is said before any swarm is looked up; after that there is one answer, for a swarm
- * that is unknown and for one that the token does not open. Strangers learn nothing of what clusters have.
+ * Errors of the token itself are answered before any swarm is looked up. After that an unknown swarm and a swarm that the
+ * token does not open get the same answer, so that strangers learn nothing about the blobs of clusters.
  */
 async function byToken(parts: TrackerParts, jwt: string, swarm: SwarmId): Promise<StockCaller> {
   const repositories = repositoriesOf(jwt)
@@ -69,7 +69,7 @@ function notGranted(): RefusedError {
   return new RefusedError('TOKEN_SCOPE', 'the token grants no pull on a repository with this blob')
 }
 
-/** The registries whose token it is. @throws RefusedError when there is none */
+/** The registries that the token belongs to. @throws RefusedError if there is none */
 function verifiedAt(
   { registries, tokenKeys, nowMs }: TrackerParts,
   jwt: string,
@@ -93,7 +93,7 @@ function verifiedAt(
   return verified
 }
 
-/** Registries that share a token server share its key: one token is verified once with it. */
+/** Registries with the same token server share its key, so a token is verified only once with each key. */
 function oncePerKey(): typeof isSignedBy {
   const verdicts = new Map<string, boolean>()
   return (token, jwk) => {
@@ -104,7 +104,7 @@ function oncePerKey(): typeof isSignedBy {
   }
 }
 
-/** A swarm's id is of one cluster only. */
+/** A swarm's id belongs to one cluster only. */
 async function clusterOf(parts: TrackerParts, swarm: SwarmId): Promise<Cluster | undefined> {
   for (const cluster of parts.clusters.list()) {
     if ((await parts.store.swarmVersion(cluster.cluster, swarm)) !== undefined) return cluster
@@ -117,9 +117,9 @@ function identityOf(parts: TrackerParts, { cluster }: Cluster, swarm: SwarmId): 
 }
 
 /**
- * One of the token's repositories must hold the blob; under a probed key, whose signature is not enough, the registry
- * must also have accepted the token for it.
- * @throws RefusedError TOKEN_SCOPE; REGISTRY_UNREACHABLE, which only the registry's own users can meet
+ * One of the token's repositories must contain the blob. A probed key's signature is not enough: the registry must also
+ * have accepted the token for that repository.
+ * @throws RefusedError TOKEN_SCOPE; REGISTRY_UNREACHABLE, which only the registry's own users can see
  */
 async function checkBlob(
   parts: TrackerParts,

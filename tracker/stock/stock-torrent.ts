@@ -5,7 +5,7 @@ import type { TrackerParts } from '../parts.ts'
 import type { StockCaller } from './stock-caller.ts'
 
 /**
- * The swarm as stock clients see it, bound to the authority that issues certificates now.
+ * The swarm's torrent for stock clients, bound to the authority that issues certificates now.
  * @throws RefusedError TORRENT_PENDING until a node brought the SHA-1 hashes
  */
 export async function stockTorrentOf(parts: TrackerParts, caller: StockCaller): Promise<StockTorrent> {
@@ -31,5 +31,8 @@ export async function checkAlias(
     (authorityPem) => infoHashOf({ ...torrent, authorityPem }) === infoHash,
   )
   if (!isAlias)
-    throw new RefusedError('TORRENT_UNKNOWN', 'info_hash is not of this swarm: fetch the torrent again')
+    throw new RefusedError(
+      'TORRENT_UNKNOWN',
+      'info_hash does not belong to this swarm: fetch the torrent again',
+    )
 }

@@ -1,6 +1,6 @@
 /**
- * Tables of the SQLite store. `STRICT` everywhere, so that a wrong type is an error and not a surprise.
- * A later version adds an entry; the database's `user_version` is the number of entries that were applied.
+ * Tables of the SQLite store. All are `STRICT`, so that a wrong type is an error. A later version adds an entry; the
+ * database's `user_version` is the number of applied entries.
  */
 export const MIGRATIONS: readonly string[] = [
   `
@@ -78,8 +78,8 @@ export const MIGRATIONS: readonly string[] = [
   ) STRICT, WITHOUT ROWID;
   ALTER TABLE pulls ADD COLUMN token_key TEXT;
   `,
-  // Administrators' keys rested in the data folder, and in its backups, with certificates of a year: with their
-  // authority they all end. The next start makes another.
+  // The data folder and its backups had administrators' keys with certificates of a year. All of them end with their
+  // authority. The next start makes another.
   `
   DELETE FROM authorities WHERE cluster = '';
   ALTER TABLE batch_keys ADD COLUMN ends_at_ms INTEGER;

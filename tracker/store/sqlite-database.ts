@@ -4,7 +4,7 @@ import { checkOwnFiles, DataFolderError } from '../../core/data-folder.ts'
 import { StoreUnusableError } from '../errors.ts'
 import { MIGRATIONS } from './schema.ts'
 
-/** How long a write waits for another process's, a backup for instance. */
+/** How long a write waits for another process, for instance a backup. */
 const BUSY_TIMEOUT_MS = 5000
 
 type Row = Record<string, unknown>
@@ -14,16 +14,16 @@ interface Waiting extends PromiseWithResolvers<void> {
 }
 
 /**
- * One SQLite file with its prepared statements. Write-ahead log: a killed process loses nothing that was answered.
- * A power cut may lose the last commits with `synchronous = NORMAL`; what must never be lost is written inside
- * `durably`, which waits for the disk.
+ * One SQLite file with its prepared statements. With the write-ahead log, a killed process loses nothing that it answered.
+ * A power cut may lose the last commits with `synchronous = NORMAL`. `durably` waits for the disk; use it for data that
+ * must never be lost.
  */
 export class SqliteDatabase {
   readonly #database: DatabaseSync
   readonly #statements = new Map<string, StatementSync>()
   #waiting: Waiting[] = []
 
-  /** @throws StoreUnusableError when the file is no database or was made by a newer version, DataFolderError */
+  /** @throws StoreUnusableError if the file is not a database, or a newer version made it; DataFolderError */
   constructor(path: string) {
     try {
       if (path !== ':memory:') {
@@ -70,8 +70,8 @@ export class SqliteDatabase {
   }
 
   /**
-   * Runs `work` in one transaction with all that is given in the same turn of the event loop: a commit costs more than
-   * the rows of many pulls. `work` may run twice, the first time in vain.
+   * Runs `work` in one transaction with all work of the same turn of the event loop: a commit costs more than the rows of
+   * many pulls. `work` may run twice; the first run is then rolled back.
    * @returns when it is committed; rejects with the error of this `work` alone
    */
   together(work: () => void): Promise<void> {
@@ -91,7 +91,7 @@ export class SqliteDatabase {
       })
       for (const { resolve } of group) resolve()
     } catch {
-      // One that fails must not take the others with it.
+      // One failure must not roll back the others.
       for (const waiting of group) this.#commitAlone(waiting)
     }
   }
@@ -105,7 +105,7 @@ export class SqliteDatabase {
     }
   }
 
-  /** As `atomically`, and returns only when the disk has it: for keys, revocations and epochs. */
+  /** Like `atomically`, but returns only when the disk has it: for keys, revocations and epochs. */
   durably<T>(work: () => T): T {
     this.#database.exec('PRAGMA synchronous = FULL')
     try {
@@ -115,7 +115,7 @@ export class SqliteDatabase {
     }
   }
 
-  /** As `durably`, and what was replaced or deleted is nowhere in the files afterwards: for secrets. */
+  /** Like `durably`, and removes replaced and deleted values from the files: for secrets. */
   erasing<T>(work: () => T): T {
     this.#database.exec('PRAGMA secure_delete = ON')
     try {
@@ -126,12 +126,12 @@ export class SqliteDatabase {
     }
   }
 
-  /** Old pages stay in the write-ahead log until the new ones are in the database itself. */
+  /** Old pages stay in the write-ahead log until the new ones reach the database itself. */
   #emptyLog(): void {
     try {
       this.#database.exec('PRAGMA wal_checkpoint(TRUNCATE)')
     } catch {
-      // Another process reads (a backup): the work is committed all the same, and the next checkpoint empties the log.
+      // Another process is reading (a backup): the work is committed, and the next checkpoint empties the log.
     }
   }
 
@@ -153,7 +153,7 @@ export class SqliteDatabase {
   #migrate(): void {
     const version = Number(this.get('PRAGMA user_version')?.user_version)
     if (version > MIGRATIONS.length) {
-      throw new StoreUnusableError('the store was made by a newer version of Shoal', {
+      throw new StoreUnusableError('a newer version of Shoal made the store', {
         hint: 'Run the version that made it, or a newer one.',
       })
     }
@@ -164,7 +164,7 @@ export class SqliteDatabase {
   }
 }
 
-/** SQLite answers blobs as Uint8Array; the rest of the tracker works on Buffers over the same memory. */
+/** SQLite returns blobs as Uint8Array; the rest of the tracker uses Buffers over the same memory. */
 export function bytes(value: unknown): Buffer {
   const array = value as Uint8Array
   return Buffer.from(array.buffer, array.byteOffset, array.byteLength)

@@ -1,7 +1,7 @@
 import { bytes, type SqliteDatabase } from './sqlite-database.ts'
 import type { NodeSwarm, PullRecord } from './store.ts'
 
-/** To be run inside a transaction. */
+/** Run it inside a transaction. */
 export function insertPullRows(db: SqliteDatabase, pull: PullRecord): void {
   db.run(
     'INSERT INTO pulls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
@@ -78,8 +78,8 @@ export function newestPullRow(
 }
 
 /**
- * Pulls of grants before `pulls`, and of each node those that have ended beyond the newest `pullsPerNodeMax`, with their
- * blobs; to be run inside a transaction.
+ * Deletes pulls granted before `pulls`, and ended pulls of each node beyond its newest `pullsPerNodeMax`, with their blobs.
+ * Run it inside a transaction.
  */
 export function deletePullRows(
   db: SqliteDatabase,

@@ -1,7 +1,7 @@
 import type { SqliteDatabase } from './sqlite-database.ts'
 import type { NewRevocation, RevocationRecord, RevocationsRecord } from './store.ts'
 
-/** To be run inside a transaction. @returns its sequence number */
+/** Run it inside a transaction. @returns the sequence number */
 export function insertRevocationRow(db: SqliteDatabase, revocation: NewRevocation): number {
   return db.run(
     `INSERT INTO revocations (cluster, kind, target, registry, subject, token_hash, at_ms, ends_at_ms)
@@ -17,7 +17,7 @@ export function insertRevocationRow(db: SqliteDatabase, revocation: NewRevocatio
   ).rowId
 }
 
-/** To be run inside a transaction. @returns false when no such revocation is in force */
+/** Run it inside a transaction. @returns false if no such revocation is in force */
 export function clearRevocationRow(db: SqliteDatabase, sequence: number, atMs: number): boolean {
   const inForce = 'SELECT * FROM revocations WHERE sequence = ? AND is_clearing = 0 AND cleared_by IS NULL'
   const row = db.get(inForce, sequence)
@@ -33,7 +33,7 @@ export function clearRevocationRow(db: SqliteDatabase, sequence: number, atMs: n
   return true
 }
 
-/** All that is in force, and the newest sequence numbers. */
+/** All revocations in force, and the newest sequence numbers. */
 export function revocationRows(db: SqliteDatabase): RevocationsRecord {
   const inForce = 'SELECT * FROM revocations WHERE is_clearing = 0 AND cleared_by IS NULL ORDER BY sequence'
   const newest = db.get(

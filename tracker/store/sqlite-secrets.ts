@@ -3,9 +3,9 @@ import { StoreConflictError } from '../errors.ts'
 import { bytes, type SqliteDatabase } from './sqlite-database.ts'
 import type { AuthorityRecord, BatchKeyRecord, ClusterRecord, Reseal } from './store.ts'
 
-/** Rows that hold sealed values: clusters, their authorities and batch keys, and the admin authorities. */
+/** Rows with sealed values: clusters, their authorities and batch keys, and the admin authorities. */
 
-/** The admin authorities rest among the clusters' under this name, which no cluster can have. */
+/** The admin authorities are stored with the clusters' under this name, which no cluster can have. */
 export const ADMIN_CLUSTER = ''
 
 export function clusterRows(db: SqliteDatabase): ClusterRecord[] {
@@ -22,7 +22,7 @@ export function clusterRows(db: SqliteDatabase): ClusterRecord[] {
   }))
 }
 
-/** @throws StoreConflictError when the id is taken */
+/** @throws StoreConflictError if the id is taken */
 export function insertClusterRows(db: SqliteDatabase, cluster: ClusterRecord): void {
   const { changes } = db.run(
     'INSERT INTO clusters VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING',
@@ -67,7 +67,7 @@ export function insertAuthorityRow(db: SqliteDatabase, cluster: string, authorit
   db.run(insert, cluster, authority.createdAtMs, authority.certificatePem, authority.sealedKey)
 }
 
-/** Every sealed value, each replaced by what `reseal` makes of it; for a transaction. */
+/** Replaces every sealed value by the result of `reseal`. Run it inside a transaction. */
 export function resealRows(db: SqliteDatabase, reseal: Reseal): void {
   for (const row of db.all('SELECT id, sealed_join_token FROM clusters')) {
     const cluster = row.id as ClusterId

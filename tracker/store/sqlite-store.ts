@@ -50,7 +50,7 @@ export class SqliteStore implements Store {
   readonly #db: SqliteDatabase
 
   /**
-   * @param path file, made when absent; `:memory:` for a store that ends with the process
+   * @param path file, made if absent; `:memory:` for a store that ends with the process
    * @throws StoreUnusableError
    */
   constructor(path: string) {
@@ -249,7 +249,7 @@ export class SqliteStore implements Store {
       changeSwarmRows(this.#db, swarm, expectedVersion, change)
       for (const entry of change.audit) this.#insertAudit(entry)
     }
-    // An epoch that rose must not fall back: what was signed since would be refused.
+    // A risen epoch must not fall back: nodes would refuse everything signed since.
     if (change.dropCompletions) this.#db.durably(write)
     else await this.#db.together(write)
   }

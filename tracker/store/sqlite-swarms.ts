@@ -3,7 +3,7 @@ import { StoreConflictError } from '../errors.ts'
 import { bytes, type SqliteDatabase } from './sqlite-database.ts'
 import type { DisputeRecord, LeaseRecord, PublishedPiece, SwarmChange, SwarmRecord } from './store.ts'
 
-/** Disputes of a swarm that are loaded with it: the newest. */
+/** How many of a swarm's newest disputes are loaded with it. */
 const DISPUTES_LOADED_MAX = 256
 
 /** Reads one swarm with everything that belongs to it. */
@@ -71,8 +71,8 @@ function loadDisputes(db: SqliteDatabase, swarm: SwarmId): DisputeRecord[] {
 }
 
 /**
- * Applies one step's change; to be run inside a transaction.
- * @throws StoreConflictError when the swarm is at another version
+ * Applies one step's change. Run it inside a transaction.
+ * @throws StoreConflictError if the swarm is at another version
  */
 export function changeSwarmRows(
   db: SqliteDatabase,
@@ -110,8 +110,8 @@ function changeLeases(db: SqliteDatabase, swarm: SwarmId, change: SwarmChange): 
 }
 
 /**
- * Swarms that no pull names any more, and of which nothing was ever signed: of those whose epoch rose something was. To
- * be run inside a transaction.
+ * Deletes swarms that no pull names any more and of which nothing was ever signed (if the epoch rose, something was). Run
+ * it inside a transaction.
  */
 export function deleteUnpublishedSwarmRows(db: SqliteDatabase): void {
   const hasPieces = 'EXISTS (SELECT 1 FROM pieces WHERE swarm = swarms.id)'
@@ -123,7 +123,7 @@ export function deleteUnpublishedSwarmRows(db: SqliteDatabase): void {
   }
 }
 
-/** Completions and SHA-1 hashes end with their epoch; the rise is noted for the nodes that hold the swarm. */
+/** Completions and SHA-1 hashes end with their epoch. Notes the rise for the nodes that hold the swarm. */
 function changeCompletions(db: SqliteDatabase, swarm: SwarmId, change: SwarmChange): void {
   if (change.dropCompletions) {
     db.run('DELETE FROM completions WHERE swarm = ?', swarm)

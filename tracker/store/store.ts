@@ -3,39 +3,39 @@ import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
 import type { RegistryHost, Repository } from '../../core/repository.ts'
 import type { TokenKey } from '../../core/tracker-api.ts'
 
-/** Who asked for a change, and when: for the audit log. */
+/** Who asked for a change, and when; for the audit log. */
 export interface ActedBy {
   actor: string
   nowMs: number
 }
 
 /**
- * Everything of the tracker that outlives it. Two trackers may share one store: every method is one atomic step,
- * and a swarm is saved only over the version that it was read at. Secrets arrive sealed and leave sealed.
- * Times are milliseconds since 1970. A rejected promise that is no ShoalError means the store is broken.
+ * The tracker's persistent state. Two trackers may share one store: every method is one atomic step, and a swarm is saved
+ * only over the version that was read. Secrets arrive sealed and leave sealed. Times are milliseconds since 1970. A
+ * rejection with an error other than ShoalError means that the store is broken.
  */
 export interface Store {
   /** The data key, sealed by the unlock key; undefined before the first start. */
   sealedDataKey(): Promise<Buffer | undefined>
-  /** @throws StoreConflictError when there is one already */
+  /** @throws StoreConflictError if there is one already */
   putSealedDataKey(sealed: Buffer): Promise<void>
   /**
-   * Replaces the data key and every value that it seals, or nothing at all; nor can the old ones be read from the
-   * store's file afterwards.
-   * @param reseal whose error leaves all as it was
+   * Replaces the data key and every value that it seals, or nothing at all. The store's file no longer contains the old
+   * values afterwards.
+   * @param reseal if it throws, nothing changes
    */
   replaceDataKey(sealedDataKey: Buffer, reseal: Reseal, audit: AuditEntry): Promise<void>
   /** Newest first. */
   adminAuthorities(): Promise<AuthorityRecord[]>
-  /** @param replaces in the same step: the earlier ones are gone */
+  /** @param replaces deletes the earlier ones in the same step */
   addAdminAuthority(authority: AuthorityRecord, how: { replaces: boolean }, audit: AuditEntry): Promise<void>
   removeAdminAuthority(certificatePem: string, audit: AuditEntry): Promise<void>
 
   clusters(): Promise<ClusterRecord[]>
-  /** @throws StoreConflictError when the id is taken */
+  /** @throws StoreConflictError if the id is taken */
   createCluster(cluster: ClusterRecord, audit: AuditEntry): Promise<void>
   putJoinToken(cluster: ClusterId, token: JoinTokenRecord, audit: AuditEntry): Promise<void>
-  /** @param forgetsNodes in the same step, so that each must join again */
+  /** @param forgetsNodes deletes all nodes in the same step, so that each must join again */
   addAuthority(
     cluster: ClusterId,
     authority: AuthorityRecord,
@@ -43,7 +43,7 @@ export interface Store {
     audit: AuditEntry,
   ): Promise<void>
   removeAuthority(cluster: ClusterId, certificatePem: string, audit: AuditEntry): Promise<void>
-  /** @param previousEndsAtMs when the key that has no end yet ends, in the same step */
+  /** @param previousEndsAtMs sets in the same step when the key without an end ends */
   addBatchKey(
     cluster: ClusterId,
     key: BatchKeyRecord,
@@ -54,68 +54,68 @@ export interface Store {
 
   /** The node joined. */
   putNode(node: NodeRecord, audit: AuditEntry): Promise<void>
-  /** As `putNode` for a node that is on record. @returns false, and nothing is changed, when it is not */
+  /** Like `putNode`, for a node on record. @returns false if it is not on record; then nothing changes */
   renewNode(node: NodeRecord, audit: AuditEntry): Promise<boolean>
   /** Whether the node is on record. */
   hasNode(cluster: ClusterId, node: NodeId): Promise<boolean>
-  /** Of one cluster, or of all; by cluster and node. */
+  /** Nodes of one cluster or of all, ordered by cluster and node. */
   nodes(cluster?: ClusterId): Promise<NodeRecord[]>
 
   putPull(pull: PullRecord, audit: AuditEntry): Promise<void>
   pull(id: string): Promise<PullRecord | undefined>
-  /** Sets when the pull's newest certificate ends, and which token it is bound to. */
+  /** Sets the end of the pull's newest certificate, and the token that it is bound to. */
   extendPull(id: string, to: PullExtension, audit: AuditEntry): Promise<void>
   /** Marks the blob complete in all pulls of the node. */
   completePullBlobs(blob: NodeSwarm, atMs: number): Promise<void>
-  /** True when a pull that was granted at `sinceMs` or later gave the node this swarm. */
+  /** Whether a pull granted at `sinceMs` or later gave the node this swarm. */
   hasPullSince(blob: NodeSwarm, sinceMs: number): Promise<boolean>
   /** The newest pull on record that gave the node this swarm. */
   newestPull(blob: NodeSwarm): Promise<PullRecord | undefined>
 
-  /** The swarm's version, to see whether a copy in memory is still the newest. */
+  /** The swarm's version, to check whether a copy in memory is the newest. */
   swarmVersion(cluster: ClusterId, swarm: SwarmId): Promise<number | undefined>
   loadSwarm(cluster: ClusterId, swarm: SwarmId): Promise<SwarmRecord | undefined>
   /** Creates it empty with epoch 0 and version 0, unless it exists. */
   ensureSwarm(identity: SwarmIdentity): Promise<void>
   /**
    * Applies the change and raises the version by one.
-   * @throws StoreConflictError when the swarm is not at `expectedVersion` any more: load it and decide again
+   * @throws StoreConflictError if the swarm is no longer at `expectedVersion`: load it and decide again
    */
   saveSwarm(swarm: SwarmId, expectedVersion: number, change: SwarmChange): Promise<void>
-  /** SHA-1 of every piece, 20 bytes each, for stock clients. Kept as first given, until the epoch rises. */
+  /** SHA-1 of every piece, 20 bytes each, for stock clients. The first value stays until the epoch rises. */
   putPiecesSha1(swarm: SwarmId, node: NodeId, hashes: Buffer): Promise<void>
   piecesSha1(swarm: SwarmId): Promise<Buffer | undefined>
   /** Epoch rises after `sequence`, oldest first, at most EPOCH_CHANGES_MAX of the newest. */
   epochChanges(sequence: number): Promise<EpochChange[]>
 
-  /** @returns its sequence number, which is above all earlier ones */
+  /** @returns the sequence number, which is above all earlier ones */
   addRevocation(revocation: NewRevocation, audit: AuditEntry): Promise<number>
-  /** @returns false when no such revocation is in force */
+  /** @returns false if no such revocation is in force */
   clearRevocation(sequence: number, audit: AuditEntry): Promise<boolean>
-  /** All that is in force, and the newest sequence number of a revocation and of a clearing. */
+  /** All revocations in force, and the newest sequence numbers of a revocation and of a clearing. */
   revocations(): Promise<RevocationsRecord>
 
   /** Token keys that a probe confirmed, and withdrawn ones; the oldest probe first. */
   tokenKeys(): Promise<TokenKeyRecord[]>
-  /** In place of what was on record under its id. */
+  /** Replaces the record with the same id. */
   putTokenKey(key: TokenKeyRecord, audit: AuditEntry): Promise<void>
   removeTokenKey(id: string, audit: AuditEntry): Promise<void>
 
   addAudit(entry: AuditEntry): Promise<void>
-  /** Newest first, below `beforeSequence` when given. */
+  /** Newest first, below `beforeSequence` if given. */
   audit(options: { limit: number; beforeSequence?: number }): Promise<(AuditEntry & { sequence: number })[]>
 
   /**
-   * Forgets pulls and leases that ended, audit entries, and nodes whose newest certificate is, from before `before`; of each node's pulls also those that
-   * have ended beyond the newest `pullsPerNodeMax`; and swarms of which nobody had ever published a hash, once no pull
-   * names them.
+   * Forgets everything from before `before`: ended pulls and leases, audit entries, and nodes by their newest certificate.
+   * Also forgets ended pulls of a node beyond its newest `pullsPerNodeMax`, and swarms without any published hash that no
+   * pull names.
    * @returns how many nodes it forgot
    */
   prune(before: PruneBounds): Promise<{ nodes: number }>
   close(): Promise<void>
 }
 
-/** Times in ms, before which is forgotten. */
+/** Times in ms; older records are forgotten. */
 export interface PruneBounds {
   pulls: number
   audit: number
@@ -127,7 +127,7 @@ export interface PruneBounds {
 /** Bound of one answer of `epochChanges`. */
 export const EPOCH_CHANGES_MAX = 10_000
 
-/** What the data key seals. */
+/** Kinds of values that the data key seals. */
 export type SealedKind = 'joinToken' | 'authority' | 'batchKey' | 'adminAuthority'
 /** @param cluster '' for the admin authority */
 export type Reseal = (kind: SealedKind, cluster: ClusterId | '', sealed: Buffer) => Buffer
@@ -144,14 +144,14 @@ export interface BatchKeyRecord {
   publicKey: string
   sealedKey: Buffer
   createdAtMs: number
-  /** From then on what it signed counts no more; null: until another one comes. */
+  /** From then on its signatures no longer count; null: no end until another key replaces it. */
   endsAtMs: number | null
 }
 
 export interface JoinTokenRecord {
   /** SHA-256 (hex) of the whole token, sealed. */
   sealedHash: Buffer
-  /** Null: until it is replaced. */
+  /** Null: valid until it is replaced. */
   validUntilMs: number | null
 }
 
@@ -162,7 +162,7 @@ export interface ClusterRecord {
   joinToken: JoinTokenRecord
   /** Newest first: the first one issues, all are trusted. */
   authorities: AuthorityRecord[]
-  /** Newest first, as the authorities. */
+  /** Newest first, like the authorities. */
   batchKeys: BatchKeyRecord[]
 }
 
@@ -171,7 +171,7 @@ export interface NodeRecord {
   node: NodeId
   /** Source address of the newest join or renewal. */
   address: string
-  /** Kept as first given. */
+  /** The first value stays. */
   joinedAtMs: number
   renewedAtMs: number
 }
@@ -188,11 +188,11 @@ export interface PullRecord {
   node: NodeId
   registry: RegistryHost
   repository: Repository
-  /** The registry token's subject; '' when there is none. */
+  /** The registry token's subject; '' if there is none. */
   subject: string
   /** SHA-256 (hex) of the token's signing input; null without a token. The token itself is never stored. */
   tokenHash: string | null
-  /** RFC 7638 thumbprint (base64url) of the probed key that the token was signed with; null where none was needed. */
+  /** RFC 7638 thumbprint (base64url) of the probed key that signed the token; null if no probed key was needed. */
   tokenKey: string | null
   spki: Buffer
   grantedAtMs: number
@@ -209,12 +209,12 @@ export interface PullBlobRecord {
 }
 
 export interface TokenKeyRecord {
-  /** 16 hex digits: of the registry, issuer, audience and key. */
+  /** 16 hex digits of a hash over the registry, issuer, audience and key. */
   id: string
   key: TokenKey
   probedAtMs: number
   trustedUntilMs: number
-  /** Null: not withdrawn. Withdrawn keys stay on record, so that they are not trusted again. */
+  /** Null: not withdrawn. Withdrawn keys stay on record so that they are not trusted again. */
   withdrawnAtMs: number | null
 }
 
@@ -256,9 +256,9 @@ export interface LeaseRecord {
 }
 
 /**
- * Two nodes that say different things of one piece: two publishers (`conflict`), or a publisher and a node that checked
- * (`mismatch`). And what came of it: a third node's hash of the piece (`witness`, which is publisher and reporter in one),
- * or that the tracker found out itself who was wrong (`settled`).
+ * A dispute of two nodes about one piece: between two publishers (`conflict`), or between a publisher and a node that
+ * checked (`mismatch`). Or its sequel: a third node's hash of the piece (`witness`, both publisher and reporter), or the
+ * tracker's own verdict (`settled`).
  */
 export interface DisputeRecord {
   kind: 'conflict' | 'mismatch' | 'witness' | 'settled'
@@ -272,7 +272,7 @@ export interface DisputeRecord {
   atMs: number
 }
 
-/** What one step does to a swarm. Pieces are dropped before others are put. */
+/** One step's change of a swarm. Pieces are dropped before others are put. */
 export interface SwarmChange {
   epoch: number
   isConfirmed: boolean
@@ -286,7 +286,7 @@ export interface SwarmChange {
   audit: AuditEntry[]
 }
 
-/** A step that does nothing yet, to a swarm at this epoch. */
+/** An empty change of a swarm at this epoch. */
 export function emptyChange({ epoch, isConfirmed }: Pick<SwarmChange, 'epoch' | 'isConfirmed'>): SwarmChange {
   return {
     epoch,
@@ -314,13 +314,13 @@ export interface NewRevocation {
   kind: 'node' | 'pull'
   /** Node id or pull id. */
   target: string
-  /** Whose tokens are barred as well: the pull's registry and subject; null for none. */
+  /** Registry of the pull whose subject's tokens are barred too; null for none. */
   registry: RegistryHost | null
   subject: string | null
-  /** SHA-256 (hex) of the signing input of a token that is barred as well; null for none. */
+  /** SHA-256 (hex) of the signing input of a token that is barred too; null for none. */
   tokenHash: string | null
   atMs: number
-  /** When it is to be cleared; null: by an administrator only. */
+  /** When to clear it; null: only by an administrator. */
   endsAtMs: number | null
 }
 
@@ -334,7 +334,7 @@ export interface RevocationsRecord {
   newestClearing: number
 }
 
-/** Who did what, when. Holds names and ids, never values. */
+/** Who did what, and when. Has names and ids, never values. */
 export interface AuditEntry {
   atMs: number
   /** `admin <start of its certificate's SHA-256>`, `tracker`, `node <id>`, or `operator` (on the tracker's machine). */
@@ -342,6 +342,6 @@ export interface AuditEntry {
   /** Constant text: `cluster created`, `pull granted`, … */
   action: string
   cluster: ClusterId | null
-  /** What it was done to: a node, pull, swarm or revocation. */
+  /** The target: a node, pull, swarm or revocation. */
   target: string
 }

@@ -1,23 +1,23 @@
 import { BoundedMap } from '../../core/bounded-map.ts'
 import type { NodeId, SwarmId } from '../../core/metainfo.ts'
 
-/** One report may be a lie about an honest peer; two nodes that say the same of one peer are heeded. */
+/** One report may be a lie about an honest peer; the tracker acts when two nodes report the same peer. */
 export const REPORTERS_MIN = 2
-/** How long a report counts. A disk that was repaired gets its peers back. */
+/** How long a report counts. A node with a repaired disk gets its peers back. */
 export const REPORT_MS = 10 * 60_000
-/** Bound of peers that are reported at one time; the oldest go first. */
+/** Bound of reported peers; the oldest go first. */
 const REPORTED_MAX = 10_000
-/** Bound of reporters that are remembered per peer and swarm: more than two change nothing. */
+/** Bound of reporters remembered per peer and swarm: more than two change nothing. */
 const REPORTERS_MAX = 8
 
 /**
- * Who is said to have sent pieces that do not match their signed hash. Such a peer is not handed out for that swarm
- * any more. Nothing else follows: a report proves nothing, so that it must not cost an honest node more than one swarm.
+ * Peers reported for pieces that do not match their signed hash. The tracker no longer hands them out for that swarm.
+ * Nothing else follows: a report proves nothing, so it must not cost an honest node more than one swarm.
  */
 export class BadPeers {
   readonly #reports = new BoundedMap<string, Map<NodeId, number>>(REPORTED_MAX)
 
-  /** @returns false when the same was reported by the same node lately */
+  /** @returns false if the same node reported the same lately */
   report(reporter: NodeId, bad: { swarm: SwarmId; node: NodeId }, nowMs: number): boolean {
     const known = this.#reports.get(keyOf(bad)) ?? new Map<NodeId, number>()
     const isNew = (known.get(reporter) ?? 0) <= nowMs

@@ -16,7 +16,7 @@ export class EpochNews {
     return news
   }
 
-  /** To be called after every rise. */
+  /** Call after every rise. */
   async refresh(): Promise<void> {
     this.#changes = await this.#store.epochChanges(0)
   }

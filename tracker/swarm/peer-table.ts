@@ -5,9 +5,9 @@ import { BadPeers } from './bad-peers.ts'
 import { StockPeers } from './stock-peers.ts'
 
 /**
- * Who is in which swarm, in memory only: a node that is not heard of for `ttlMs` is forgotten, and tells
- * everything again after a restart. Invariant: a presence is in the order of its last sign of life, and every
- * membership is in exactly one list, at the index that it knows.
+ * Who is in which swarm, in memory only. A node that is silent for `ttlMs` is forgotten. After a restart nodes report
+ * everything again. Invariant: presences are in the order of their last sign of life, and every membership is in exactly
+ * one list, at the index that it stores.
  */
 
 interface Presence {
@@ -15,9 +15,9 @@ interface Presence {
   address: string
   port: number
   expiresAtMs: number
-  /** False until the node has told all that it holds. */
+  /** False until the node has reported all that it holds. */
   hasInventory: boolean
-  /** Epoch changes up to this sequence number have been told to the node. */
+  /** The node knows of epoch changes up to this sequence number. */
   toldEpochs: number
   readonly memberships: Map<SwarmId, Membership>
 }
@@ -55,7 +55,7 @@ interface Choice {
 
 /** The peers of one cluster. */
 export class PeerTable {
-  /** Those that are no Shoal nodes: they announce themselves, and have no heartbeat. */
+  /** Peers that are not Shoal nodes: they announce themselves, and send no heartbeat. */
   readonly stock = new StockPeers()
   readonly bad = new BadPeers()
   readonly #ttlMs: number
@@ -74,7 +74,7 @@ export class PeerTable {
     return this.#presences.get(node)?.memberships.has(swarm) === true
   }
 
-  /** A node's heartbeat. @returns whether the node must tell its full inventory */
+  /** A node's heartbeat. @returns whether the node must report its full inventory */
   heartbeat(contact: NodeContact, inventory: Inventory, nowMs: number): { wantsFullInventory: boolean } {
     const presence = this.#touch(contact, nowMs)
     for (const membership of presence.memberships.values()) membership.handouts = 0
@@ -106,7 +106,7 @@ export class PeerTable {
     this.stock.forget(node)
   }
 
-  /** Epoch changes that the node must be told: remembers `newest` as told and returns what was told before. */
+  /** Remembers that the node now knows of epoch changes up to `newest`; returns the number that it knew before. */
   takeToldEpochs(node: NodeId, newest: number): number {
     const presence = this.#presences.get(node)
     if (presence === undefined) return newest
@@ -119,7 +119,7 @@ export class PeerTable {
   choose(swarm: SwarmId, choice: Choice): Peer[] {
     this.#expire(choice.nowMs)
     const stock = this.stock.choose(swarm, choice)
-    // Whose pull put it on the list, and who then announced as a stock client, is one.
+    // A pull may have listed a node that later announced as a stock client: it counts as one.
     const isStock = ({ node }: Peer) => stock.some((other) => other.node === node)
     const nodes = this.#draw(swarm, this.#swarms.get(swarm), choice).filter((peer) => !isStock(peer))
     return [...nodes, ...stock]

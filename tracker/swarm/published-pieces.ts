@@ -8,14 +8,14 @@ export interface Publisher {
 const NO_HASHES = Buffer.alloc(0)
 
 /**
- * The published hashes of one swarm, and whose word they are. Invariant: takes memory from the first hash on, not
- * before, since whoever has a pull granted makes a swarm and may say how long it is.
+ * The published hashes of one swarm, and who published them. Invariant: allocates memory with the first hash and not
+ * before, because every granted pull makes a swarm, and its caller may choose the length.
  */
 export class PublishedPieces {
   readonly #pieceCount: number
   #hashes: Buffer = NO_HASHES
   #publishers: (Publisher | undefined)[] = []
-  /** Each once, by its pull: one publishes many pieces. */
+  /** One entry per pull, because one publisher publishes many pieces. */
   readonly #known = new Map<string, Publisher>()
   #count = 0
 
@@ -23,12 +23,12 @@ export class PublishedPieces {
     this.#pieceCount = pieceCount
   }
 
-  /** How many are published. */
+  /** Number of published pieces. */
   get count(): number {
     return this.#count
   }
 
-  /** Pieces that there is memory for: all or none. */
+  /** Pieces with allocated memory: all or none. */
   get held(): number {
     return this.#publishers.length
   }

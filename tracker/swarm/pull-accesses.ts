@@ -2,7 +2,7 @@ import { BoundedMap } from '../../core/bounded-map.ts'
 import type { NodeId, SwarmId } from '../../core/metainfo.ts'
 import type { Repository } from '../../core/repository.ts'
 
-/** With what a node's newest pull of a blob was let in by the registry. In memory only: never stored, never logged. */
+/** The credential that the registry accepted for a node's newest pull of a blob. In memory only; never stored or logged. */
 export interface PullAccess {
   node: NodeId
   repository: Repository
@@ -13,27 +13,27 @@ interface KeptAccess extends PullAccess {
   untilMs: number
 }
 
-/** Bound of blobs whose accesses are remembered; with four tokens of some 2 KiB each 32 MiB. */
+/** Bound of blobs whose accesses are remembered; 32 MiB with four tokens of about 2 KiB each. */
 const ACCESSES_MAX = 4096
-/** Bound of accesses to one blob, each of another node: whoever is at fault in a dispute is not the only one to ask with. */
+/** Bound of accesses to one blob, each of another node: the tracker must not depend on the credential of the liar. */
 export const ACCESSES_PER_SWARM_MAX = 4
-/** Registry tokens rarely last longer, and a dispute comes soon after the pull. */
+/** Registry tokens rarely last longer, and disputes arise soon after the pull. */
 const ACCESS_MS = 10 * 60_000
 
-/** For fetching a piece that two nodes disagree about, and for nothing else. */
+/** Credentials for fetching a piece that two nodes disagree about, and for nothing else. */
 export class PullAccesses {
   readonly #bySwarm = new BoundedMap<SwarmId, KeptAccess[]>(ACCESSES_MAX)
 
   /**
-   * @param endsAtMs when the token ends, to the letter: a registry need not share our leeway. Undefined: not known.
-   * One that is over already displaces none.
+   * @param endsAtMs when the token ends, without leeway, which a registry may not grant; undefined: not known. An expired
+   *   token displaces no other.
    */
   note(swarm: SwarmId, access: PullAccess, endsAtMs: number | undefined, nowMs: number): void {
     const untilMs = Math.min(nowMs + ACCESS_MS, endsAtMs ?? Number.POSITIVE_INFINITY)
     if (untilMs <= nowMs) return
     const others = this.#live(swarm, nowMs).filter(({ node }) => node !== access.node)
     const kept = [...others, { ...access, untilMs }]
-    // Among too many the first to end goes: short-lived tokens of many names push out nobody's.
+    // Drops the first to end, so that short-lived tokens under many names cannot displace others.
     if (kept.length > ACCESSES_PER_SWARM_MAX) {
       const firstEndMs = Math.min(...kept.map((one) => one.untilMs))
       kept.splice(
@@ -44,7 +44,7 @@ export class PullAccesses {
     this.#bySwarm.set(swarm, kept)
   }
 
-  /** Those that have not ended, the newest first. */
+  /** Accesses that have not ended, the newest first. */
   usable(swarm: SwarmId, nowMs: number): PullAccess[] {
     return this.#live(swarm, nowMs).reverse()
   }

@@ -2,25 +2,25 @@ import type { PieceRun } from '../handout/leases.ts'
 import type { LeaseRecord } from '../store/store.ts'
 
 /**
- * Published pieces that are fetched once more, because their holders are gone before anybody had them from them: without
- * it, all that lack such a piece would fetch it for themselves. A piece that was leased again is leased to nobody else for
- * the time of a lease, unless that is given back: it is being fetched, and then it spreads. Not stored. Pure.
+ * Published pieces that are fetched once more, because their holders left before anybody got them. Without this, every node
+ * that lacks such a piece would fetch it alone. A piece that was leased again goes to nobody else for the time of a lease,
+ * unless its holder gives it back: it is being fetched, and then it spreads. Not stored. Pure.
  */
 export class Refetches {
-  /** In the order of their ends. */
+  /** In the order in which they end. */
   readonly #marks = new Map<number, { untilMs: number; lease: string }>()
 
-  /** The asker has waited for the piece in vain, and nobody was sent for it lately. */
+  /** Whether the asker waited for the piece without success, and nobody was sent for it lately. */
   isDue(piece: number, { awaited, nowMs }: { awaited: readonly PieceRun[]; nowMs: number }): boolean {
     return (this.#marks.get(piece)?.untilMs ?? 0) <= nowMs && isAmong(piece, awaited)
   }
 
-  /** The piece had a hash when it was leased: the lease is no right to another one. */
+  /** Whether the piece had a hash when it was leased: such a lease does not let its holder replace the hash. */
   isRefetch(piece: number, lease: string | null): boolean {
     return lease !== null && this.#marks.get(piece)?.lease === lease
   }
 
-  /** How long the first of these pieces is left alone; undefined when none is. */
+  /** Time until the first of these pieces may be leased again; undefined if none is being fetched. */
   endInMs(awaited: readonly PieceRun[], nowMs: number): number | undefined {
     for (const [piece, { untilMs }] of this.#marks)
       if (untilMs > nowMs && isAmong(piece, awaited)) return untilMs - nowMs
@@ -42,7 +42,7 @@ export class Refetches {
     }
   }
 
-  /** Whoever was sent has given up. */
+  /** The node that was sent has given up. */
   release(lease: string): void {
     for (const [piece, mark] of this.#marks) if (mark.lease === lease) this.#marks.delete(piece)
   }

@@ -2,16 +2,16 @@ import { createHash } from 'node:crypto'
 import { BoundedMap } from '../../core/bounded-map.ts'
 import type { NodeId, SwarmId } from '../../core/metainfo.ts'
 
-/** Nodes that must have given the same SHA-1 hashes before stock clients get them. */
+/** Nodes that must agree on the SHA-1 hashes before stock clients get them. */
 export const SHA1_WITNESSES = 2
-/** How long a node has to bring the SHA-1 hashes before another is asked. */
+/** Time for a node to deliver the SHA-1 hashes before another is asked. */
 export const SHA1_PATIENCE_MS = 60_000
 /** Bound of swarms that wait for their SHA-1 hashes. */
 export const SHA1_ASKED_MAX = 10_000
-/** Nodes whose word was taken, per swarm and epoch: with so many contradictions nobody else is asked. */
+/** Nodes heard per swarm and epoch: with this many contradictions nobody else is asked. */
 const SPEAKERS_MAX = 32
 
-/** Which swarm, as whose hashes the SHA-1 hashes are to be. */
+/** The swarm, epoch and node that the SHA-1 hashes belong to. */
 interface Sha1Question {
   swarm: SwarmId
   epoch: number
@@ -20,22 +20,22 @@ interface Sha1Question {
 
 interface Waiting {
   epoch: number
-  /** Until when each node may answer. */
+  /** Deadline of each node's answer. */
   asked: Map<NodeId, number>
-  /** Nodes whose word was taken: each has one. */
+  /** Nodes that have answered: each may answer once. */
   spoken: Set<NodeId>
-  /** SHA-256 of what one node gave. */
+  /** SHA-256 of one node's answer. */
   claim: Buffer | undefined
 }
 
 /**
- * Which nodes were asked for a blob's SHA-1 hashes, and what the first of them said: two per blob, as it costs each a
+ * Which nodes were asked for a blob's SHA-1 hashes, and the first answer. Only two per blob are asked, as it costs each a
  * pass over all bytes. In memory only: after a restart the next two nodes that complete the blob are asked.
  */
 export class Sha1Claims {
   readonly #waiting = new BoundedMap<SwarmId, Waiting>(SHA1_ASKED_MAX)
 
-  /** True when the node is among those that are asked: the first to complete, or the next when one did not deliver. */
+  /** Whether the node is asked: the first nodes to complete are, and the next one if one did not deliver. */
   isAsked({ swarm, epoch, node }: Sha1Question, nowMs: number): boolean {
     const waiting = this.#of(swarm, epoch) ?? { epoch, asked: new Map(), spoken: new Set(), claim: undefined }
     const { asked, spoken, claim } = waiting
@@ -49,10 +49,10 @@ export class Sha1Claims {
   }
 
   /**
-   * Takes the word of a node that was asked. Another than that of the node before ends both: one of them lies, and the
-   * next two are asked.
-   * @param isConfirmed while the swarm is not, the first word is kept, and no second one is taken
-   * @returns true when another node has given the same
+   * Takes the answer of a node that was asked. If two answers differ, one of them is a lie: both are dropped and the
+   * next two nodes are asked.
+   * @param isConfirmed if false, the first answer is kept, and no second one is taken
+   * @returns true if another node gave the same answer
    */
   take({ swarm, epoch, node }: Sha1Question, piecesSha1: Buffer, isConfirmed: boolean): boolean {
     const waiting = this.#of(swarm, epoch)

@@ -7,7 +7,7 @@ import type { SwarmState } from './swarm-state.ts'
  * batch costs about 50 microseconds.
  */
 
-/** Bound of pieces whose hashes are in one answer (512 KiB); who lacks more asks again from there on. */
+/** Bound of pieces whose hashes are in one answer (512 KiB); a node that lacks more asks again from there on. */
 export const ANSWER_PIECES_MAX = 4 * BATCH_PIECES_MAX
 
 interface SignedSwarm {
@@ -21,7 +21,7 @@ interface SignedSwarm {
 /** The newest batches of each swarm in memory; within an epoch, hashes are only ever added. */
 const signedBySwarm = new WeakMap<SwarmState, SignedSwarm>()
 
-/** Batches of all that is published from `firstPiece` on, joined as far as they go; bounded by ANSWER_PIECES_MAX. */
+/** Batches of all published pieces from `firstPiece` on, joined where possible; at most ANSWER_PIECES_MAX pieces. */
 export function batchesFrom(state: SwarmState, key: KeyObject, firstPiece: number): HashBatch[] {
   const wanted: HashBatch[] = []
   let pieces = 0
@@ -42,7 +42,7 @@ export function batchOf(state: SwarmState, key: KeyObject, firstPiece: number, p
     epoch: state.epoch,
     status: state.status === 'confirmed' ? 'confirmed' : 'claimed',
     firstPiece,
-    // A copy: the state's own bytes change when a piece is disputed.
+    // Copy the bytes: the state changes its own when a piece is disputed.
     hashes: Buffer.from(state.hashesOf(firstPiece, pieces)),
   })
 }
@@ -62,7 +62,7 @@ function allBatches(state: SwarmState, key: KeyObject): HashBatch[] {
   return batches
 }
 
-/** What is published of pieces [from, to), in runs that one batch can carry. */
+/** The published pieces of [from, to), in runs that fit one batch. */
 export function publishedRuns(
   state: SwarmState,
   from: number,

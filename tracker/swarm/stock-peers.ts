@@ -5,20 +5,20 @@ import type { Peer } from '../../core/tracker-api.ts'
 export const ANNOUNCE_INTERVAL_SECONDS = 120
 /** A stock client that missed two announces is forgotten. */
 export const STOCK_PEER_MS = 2.5 * ANNOUNCE_INTERVAL_SECONDS * 1000
-/** Bound of stock clients in one swarm, and of those in one answer: Shoal nodes are the better peers. */
+/** Bound of stock clients in one swarm. */
 export const STOCK_PEERS_PER_SWARM_MAX = 64
-/** A few beside Shoal's own nodes, which come first. */
+/** Bound of stock clients in one answer: Shoal nodes are the better peers, and come first. */
 export const STOCK_PEERS_HANDED_OUT_MAX = 4
-/** Bound of swarms with stock clients in a cluster; about 300 bytes for each client. */
+/** Bound of swarms with stock clients in a cluster; about 300 bytes per client. */
 export const STOCK_SWARMS_MAX = 4096
 
-/** A stock BitTorrent client, as its certificate, its connection and its announce show it. */
+/** A stock BitTorrent client, as seen in its certificate, connection and announce. */
 export interface StockPeer {
   node: NodeId
   address: string
   port: number
   isSeed: boolean
-  /** The alias that it knows the swarm by. */
+  /** The alias under which it knows the swarm. */
   infoHash: InfoHash
 }
 
@@ -54,7 +54,7 @@ export class StockPeers {
     for (const swarm of [...this.#swarms.keys()]) this.stop(swarm, node)
   }
 
-  /** Those that announced last, seeds first, without the asker. */
+  /** The clients that announced last, seeds first, without the asker. */
   choose(swarm: SwarmId, { asker, nowMs }: { asker: NodeId; nowMs: number }): Peer[] {
     return [...(this.#live(swarm, nowMs)?.values() ?? [])]
       .filter(({ node }) => node !== asker)

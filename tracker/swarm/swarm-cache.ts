@@ -6,24 +6,24 @@ import { SwarmState } from './swarm-state.ts'
 /** Bound of swarms kept in memory: about 2 KiB each, without their pieces. */
 export const SWARMS_CACHED_MAX = 4096
 /**
- * Bound of their pieces: 128 take about 10 KiB where one pull published four at a time, so that these take about 40 MiB,
- * and 58 KiB where each comes from another pull. The largest blob has half as many.
+ * Bound of their pieces. 128 pieces take about 10 KiB if one pull published four at a time (40 MiB for all), and 58 KiB
+ * if each comes from another pull. The largest blob has half as many.
  */
 export const PIECES_CACHED_MAX = 2 ** 19
-/** Another tracker may be first this often before the request fails. */
+/** Attempts before the request fails because another tracker saved first each time. */
 const SAVE_ATTEMPTS_MAX = 5
 
 interface CachedSwarm {
   state: SwarmState
   version: number
-  /** `state.piecesHeld`, as it is counted. */
+  /** The value of `state.piecesHeld` that the sum includes. */
   pieces: number
 }
 
 /**
- * Swarms, read through a cache. Steps on one swarm run one after the other; each sees the newest stored version, and
- * its change is saved before its result is told, so that a killed tracker never promised what it forgot. Invariant:
- * `#pieces` is the sum over the cache, which holds no more than its bounds; what was loaded the longest ago goes first.
+ * Swarms, read through a cache. Steps on one swarm run one after the other. Each sees the newest stored version, and
+ * saves its change before it returns, so that a killed tracker never forgets a promise. Invariant: `#pieces` is the sum
+ * over the cache, and the cache stays within its bounds. The entry loaded longest ago goes first.
  */
 export class SwarmCache {
   readonly #store: Store
@@ -35,7 +35,7 @@ export class SwarmCache {
     this.#store = store
   }
 
-  /** As `step`, for a swarm that is made when it is new. */
+  /** Like `step`, but makes the swarm if it is new. */
   open<T>(identity: SwarmIdentity, work: (state: SwarmState) => T): Promise<T> {
     return this.#inTurn(identity.swarm, () =>
       this.#attempt(identity, work, () => this.#store.ensureSwarm(identity)),
@@ -47,7 +47,7 @@ export class SwarmCache {
   }
 
   /**
-   * Runs `work` on the swarm and saves what it changed. `work` may run again when another tracker was first.
+   * Runs `work` on the swarm and saves its change. `work` runs again if another tracker saved first.
    * @throws RefusedError SWARM_UNKNOWN when the cluster has no such swarm
    */
   step<T>(cluster: ClusterId, swarm: SwarmId, work: (state: SwarmState) => T): Promise<T> {
@@ -65,7 +65,7 @@ export class SwarmCache {
     }
   }
 
-  /** @param make makes the swarm when the store has none (any more) */
+  /** @param make makes the swarm if the store has none */
   async #attempt<T>(
     { cluster, swarm }: Pick<SwarmIdentity, 'cluster' | 'swarm'>,
     work: (state: SwarmState) => T,
@@ -78,7 +78,7 @@ export class SwarmCache {
       } catch (error) {
         const isUntouched = error instanceof RefusedError && cached.state.takeChange() === undefined
         if (isUntouched) throw error
-        // What is in memory may be ahead of the store now: the next step reads it again.
+        // Memory may be ahead of the store now, so the next step reads the swarm again.
         this.#forget(swarm)
         if (!(error instanceof StoreConflictError) || attempt === SAVE_ATTEMPTS_MAX) throw error
       }
@@ -110,7 +110,7 @@ export class SwarmCache {
     return loaded
   }
 
-  /** Counts what the swarm holds now, and makes room. */
+  /** Updates the sum with the swarm's pieces, and makes room. */
   #weigh(cached: CachedSwarm): void {
     const { swarm } = cached.state.identity
     if (this.#cache.get(swarm) !== cached) return

@@ -2,19 +2,19 @@ import type { NodeId } from '../../core/metainfo.ts'
 import type { DisputeRecord, SwarmChange, SwarmIdentity } from '../store/store.ts'
 
 /**
- * Which pieces of one swarm nodes disagree about. While the tracker has not found out itself who is wrong, a disputed
- * piece is fetched by nodes that are no party to it, and has a hash again when two of them found the same: one alone
- * could be the liar's second name. Invariant: every change here is in the swarm's change as well.
+ * The pieces of one swarm that nodes disagree about. Until the tracker has settled a dispute itself, only nodes that are
+ * not a party to it fetch the piece. It gets a hash again when two of them agree: one alone could be the liar under a
+ * second name. Invariant: every change here is in the swarm's change too.
  */
 
-/** How long those who disagree about a piece are not given it again, so that others fetch it; then anyone may. */
+/** How long the parties of a dispute do not get the piece again, so that others fetch it; then anyone may. */
 export const DISPUTE_MS = 60_000
-/** A node may report one mismatch per swarm in this time: after one it fetches from the registry for as long. */
+/** A node may report one mismatch per swarm in this time, in which it fetches the blob from the registry. */
 export const MISMATCH_INTERVAL_MS = 10 * 60_000
-/** Nodes that must have found the same hash of a disputed piece. */
+/** Nodes that must agree on the hash of a disputed piece. */
 export const WITNESSES = 2
 
-/** A hash of a disputed piece, by a node that is no party to the dispute. */
+/** A hash of a disputed piece from a node that is not a party to the dispute. */
 export interface Testimony {
   node: NodeId
   pull: string
@@ -27,14 +27,14 @@ export class SwarmDisputes {
   readonly #records: DisputeRecord[]
   readonly #changing: () => SwarmChange
 
-  /** @param changing the swarm's change, made when there is none yet */
+  /** @param changing returns the swarm's change, and makes it if there is none */
   constructor(identity: SwarmIdentity, records: readonly DisputeRecord[], changing: () => SwarmChange) {
     this.#identity = identity
     this.#records = [...records]
     this.#changing = changing
   }
 
-  /** The newest disagreement about a piece; undefined when there was none. */
+  /** The newest dispute about a piece; undefined if there was none. */
   get newest(): DisputeRecord | undefined {
     return this.#records.findLast(isDispute)
   }
@@ -47,7 +47,7 @@ export class SwarmDisputes {
     )
   }
 
-  /** Pieces that the node is not given: it is a party to a dispute about them, or has said its word. */
+  /** Pieces that the node does not get: it is a party to a dispute about them, or has already testified. */
   barredPieces(node: NodeId, nowMs: number): Set<number> {
     const barring = this.#records.filter(
       ({ kind, publisher, reporter, atMs }) =>
@@ -61,13 +61,13 @@ export class SwarmDisputes {
     this.#changing().addDisputes.push(dispute)
   }
 
-  /** The tracker found out who was wrong: from now on anyone's hash of the piece will do. */
+  /** The tracker found out who was wrong: from now on it accepts anyone's hash of the piece. */
   settle(piece: number, nowMs: number): void {
     const dispute = this.#openDispute(piece, nowMs)
     if (dispute !== undefined) this.add({ ...dispute, kind: 'settled', atMs: nowMs })
   }
 
-  /** How many nodes are to fetch the piece at the same time. */
+  /** How many nodes should fetch the piece at the same time. */
   fetchersOf(piece: number, nowMs: number): number {
     if (this.#openDispute(piece, nowMs) === undefined) return 1
     return Math.max(1, WITNESSES - this.#witnesses(piece).length)
@@ -78,13 +78,13 @@ export class SwarmDisputes {
   }
 
   /**
-   * Takes a hash of a piece that has none.
-   * @returns true when it may be published: the piece is in no dispute, or another node found the same
+   * Takes a hash of a piece without one.
+   * @returns true if it may be published: the piece is not disputed, or another node found the same hash
    */
   testify(piece: number, { node, pull, hash, nowMs }: Testimony): boolean {
     const dispute = this.#openDispute(piece, nowMs)
     if (dispute === undefined) return true
-    // One word each: said again, or otherwise, it counts for nothing.
+    // Each node testifies once; a second testimony does not count.
     if (this.hasTestified(node, piece)) return false
     const isAgreed = this.#witnesses(piece).some(({ publishedHash }) => publishedHash.equals(hash))
     if (isAgreed) this.#name(dispute, { node, hash, nowMs })
@@ -92,7 +92,7 @@ export class SwarmDisputes {
     return isAgreed
   }
 
-  /** For the operator: two nodes' word bars nobody, for both may be one attacker's. */
+  /** A note for the operator only: two nodes' testimony bars nobody, because one attacker may own both. */
   #name(dispute: DisputeRecord, { node, hash, nowMs }: Omit<Testimony, 'pull'>): void {
     const { publisher, publishedHash, reporter, reportedHash } = dispute
     const parties = [
@@ -111,7 +111,7 @@ export class SwarmDisputes {
     }
   }
 
-  /** Undefined when the piece is not disputed (any more). */
+  /** Undefined if the piece is not disputed, or no longer. */
   #openDispute(piece: number, nowMs: number): DisputeRecord | undefined {
     const last = this.#records.findLast(
       (record) => record.piece === piece && (isDispute(record) || record.kind === 'settled'),
@@ -119,7 +119,7 @@ export class SwarmDisputes {
     return last !== undefined && isDispute(last) && last.atMs > nowMs - DISPUTE_MS ? last : undefined
   }
 
-  /** What was said since the piece's newest dispute. */
+  /** Testimonies since the piece's newest dispute. */
   #witnesses(piece: number): DisputeRecord[] {
     const since = this.#records.findLastIndex((record) => record.piece === piece && isDispute(record))
     return this.#records

@@ -3,16 +3,16 @@ import { RefusedError } from '../errors.ts'
 import { firstFreeRun, type LeasePolicy, type PieceRun, RUN_PIECES_MAX } from '../handout/leases.ts'
 import type { LeaseRecord, SwarmChange } from '../store/store.ts'
 
-/** Bound of leases of one swarm at a time. */
+/** Bound of the leases of one swarm. */
 export const LEASES_PER_SWARM_MAX = 4096
-/** Live leases of one node in a swarm: a client follows two, and the next two may come before those have ended. */
+/** Live leases of one node in a swarm: a client follows two, and may take the next two before those have ended. */
 export const LEASES_PER_NODE_MAX = 4
 /**
- * A lease that is longer than a share is that of a reader without ranges. It must publish so many pieces in a lease's
- * time, on the average: 3.2 MiB/s with the largest pieces and the usual 10 s.
+ * A lease longer than a share belongs to a reader without ranges. It must publish this many pieces in a lease's time on
+ * average: 3.2 MiB/s with the largest pieces and the usual 10 s.
  */
 const READER_PIECES_MIN = 8
-/** Share of a lease's time without progress after which another node may fetch its pieces as well. */
+/** Share of a lease's time without progress after which another node may fetch its pieces too. */
 const SLOW_SHARE = 1 / 2
 
 export interface LeaseRequest {
@@ -23,10 +23,10 @@ export interface LeaseRequest {
   position: number
   nowMs: number
   leaseMs: number
-  /** Nodes that lack pieces, the asker included. */
+  /** Nodes that lack pieces, including the asker. */
   sharers: number
   policy: LeasePolicy
-  /** What the asker has waited for in vain. */
+  /** Pieces that did not arrive although the asker waited for them. */
   awaited?: readonly PieceRun[]
 }
 
@@ -34,7 +34,7 @@ export interface LeaseRequest {
 export interface LeaseProgress {
   node: NodeId
   lease: string | null
-  /** Pieces that nobody, or not this node, had told before. */
+  /** Pieces that nobody, or not this node, had reported before. */
   newPieces: number
   nowMs: number
   leaseMs: number
@@ -47,24 +47,24 @@ interface OpenPieces {
 
 /**
  * The leases of one swarm: who fetches which of its pieces from the registry. Invariant: every change here is in the
- * swarm's change as well. Leases that ran out stand until someone takes one of their pieces: a slow holder may go on
- * as long as nobody else would do better.
+ * swarm's change too. An expired lease stands until someone takes one of its pieces: a slow holder may continue while
+ * nobody else would be faster.
  */
 export class SwarmLeases {
   readonly #leases: Map<string, LeaseRecord>
   readonly #changing: () => SwarmChange
-  /** How leases go since they were taken, or since this tracker knows of them: not stored. */
+  /** Progress of leases since they were taken, or since this tracker knows of them. Not stored. */
   readonly #paces = new Map<string, { sinceMs: number; pieces: number }>()
 
-  /** @param changing the swarm's change, made when there is none yet */
+  /** @param changing returns the swarm's change, and makes it if there is none */
   constructor(records: readonly LeaseRecord[], changing: () => SwarmChange) {
     this.#leases = new Map(records.map((lease) => [lease.lease, lease]))
     this.#changing = changing
   }
 
   /**
-   * Milliseconds until the first of the leases that run may be taken over; 0 when none does. One that ran out and still
-   * stands has only pieces that others fetch as well, or the asker would have them.
+   * Milliseconds until the first running lease may be taken over; 0 if none runs. An expired lease that still stands has
+   * only pieces that others fetch too, or the asker would have got them.
    */
   nextExpiryInMs(nowMs: number): number {
     let soonestMs = Number.POSITIVE_INFINITY
@@ -74,9 +74,9 @@ export class SwarmLeases {
   }
 
   /**
-   * A lease for the asker, by the policy; undefined when there is nothing to do for it now.
-   * @param isOpen true for pieces that are to be fetched, and that the asker may fetch
-   * @param fetchersOf how many nodes are to fetch a piece at the same time
+   * A lease for the asker, by the policy; undefined if there is no work for it now.
+   * @param isOpen true for pieces that must be fetched and that the asker may fetch
+   * @param fetchersOf how many nodes should fetch a piece at the same time
    */
   take(
     request: LeaseRequest,
@@ -107,8 +107,8 @@ export class SwarmLeases {
   }
 
   /**
-   * Near the end: one piece of another node's lease that has made no progress for a while, and that nobody has doubled
-   * yet. Of the two, whoever is first publishes it.
+   * Near the end: one piece of another node's lease that has made no progress for a while, and that nobody else fetches
+   * yet. The first of the two to finish publishes it.
    */
   #slowPiece(
     { node, position, nowMs, leaseMs }: LeaseRequest,
@@ -128,7 +128,7 @@ export class SwarmLeases {
     return firstFreeRun(1)({ pieceCount, position, isFree })
   }
 
-  /** Nothing new for a while; or a reader's lease that goes on, but so slowly that nobody should wait for it. */
+  /** No progress for a while, or a reader's lease whose progress is too slow to wait for. */
   #isSlow(lease: LeaseRecord, nowMs: number, leaseMs: number): boolean {
     const movedAtMs = lease.expiresAtMs - leaseMs
     if (nowMs - movedAtMs > leaseMs * SLOW_SHARE) return true
@@ -148,7 +148,7 @@ export class SwarmLeases {
     return lease !== null && (this.#leases.get(lease)?.expiresAtMs ?? 0) > nowMs
   }
 
-  /** Gives a lease up; its rest is free at once. @returns false for another's lease, which is left alone */
+  /** Gives up a lease; its rest is free at once. @returns false for another node's lease, which stays */
   release(lease: string, node: NodeId): boolean {
     if (this.#leases.get(lease)?.node !== node) return false
     this.#drop(lease)
@@ -164,7 +164,7 @@ export class SwarmLeases {
     }
   }
 
-  /** What is new keeps the lease alive, and nothing else does; the last of it ends the lease. */
+  /** Only new pieces keep the lease alive; its last piece ends it. */
   progress(
     { lease, node, newPieces, nowMs, leaseMs }: LeaseProgress,
     isPublished: (piece: number) => boolean,

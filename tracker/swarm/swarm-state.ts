@@ -17,7 +17,7 @@ import { type LeaseRequest, SwarmLeases } from './swarm-leases.ts'
 
 /** Distinct nodes that must match the whole blob before its hashes are confirmed (docs/swarms.md). */
 export const COMPLETIONS_TO_CONFIRM = 2
-/** Nodes whose word for a registry without ranges stands; one alone could leave a swarm with a single reader. */
+/** Nodes that must report a registry without ranges before it holds; one alone could leave a swarm with a single reader. */
 export const RANGE_WITNESSES = 2
 
 export type SwarmStatus = 'cold' | 'claimed' | 'confirmed'
@@ -41,7 +41,7 @@ export interface MismatchReport {
 
 /**
  * One swarm: pieces and their hashes, completions, disputes, epoch, and its leases. No I/O; the clock is passed in.
- * Invariant: what differs from the stored swarm is in `#change`, which `takeChange` hands over to be saved.
+ * Invariant: `#change` has every difference from the stored swarm; `takeChange` hands it over to be saved.
  */
 export class SwarmState {
   readonly identity: SwarmIdentity
@@ -86,7 +86,7 @@ export class SwarmState {
     return this.#pieces.count
   }
 
-  /** Pieces that there is memory for. */
+  /** Pieces with allocated memory. */
   get piecesHeld(): number {
     return this.#pieces.held
   }
@@ -95,7 +95,7 @@ export class SwarmState {
     return this.#pieces.has(piece)
   }
 
-  /** The node saw the registry send all of the blob when it was asked for a part. Counts once. */
+  /** The registry sent the node the whole blob when it asked for a part. Counts once. */
   sawRangeIgnored(node: NodeId, nowMs: number): void {
     if (this.#rangeIgnoredBy.size >= RANGE_WITNESSES || this.#rangeIgnoredBy.has(node)) return
     this.#rangeIgnoredBy.add(node)
@@ -103,19 +103,19 @@ export class SwarmState {
   }
 
   /**
-   * The registry does not serve parts of the blob. One node is believed for the time of a lease: others that try just
-   * then say the same; when nobody does, parts are leased again. Not stored: readers find it out again.
+   * Whether the registry does not serve parts of the blob. One node's report holds for the time of a lease. If others see
+   * the same they confirm it; if nobody does, parts are leased again. Not stored: readers find it out again.
    */
   isRangeIgnored({ nowMs, leaseMs }: { nowMs: number; leaseMs: number }): boolean {
     return this.#rangeIgnoredBy.size >= RANGE_WITNESSES || nowMs < this.#rangeIgnoredAtMs + leaseMs
   }
 
-  /** Whether SHA-1 hashes for stock clients are in the store. */
+  /** Whether the store has SHA-1 hashes for stock clients. */
   get hasPiecesSha1(): boolean {
     return this.#hasPiecesSha1
   }
 
-  /** To be called once the store has them. */
+  /** Call once the store has them. */
   gotPiecesSha1(): void {
     this.#hasPiecesSha1 = true
   }
@@ -126,10 +126,10 @@ export class SwarmState {
   }
 
   /**
-   * Publishes hashes of leased pieces. The same hash again changes nothing and needs no lease. Another hash than the
-   * published one is a conflict: the pieces are cleared, the epoch rises, and neither side gets them for a while. Of a
-   * disputed piece the first hash is noted and published when a second node has found the same.
-   * @returns 'conflict' when it was one; the change is to be saved all the same
+   * Publishes hashes of leased pieces. Repeating a published hash changes nothing and needs no lease. A different hash is
+   * a conflict: the pieces are cleared, the epoch rises, and neither side gets them for a while. The first hash of a
+   * disputed piece is noted, and published when a second node finds the same.
+   * @returns 'conflict' after a conflict; the change must be saved in any case
    * @throws RefusedError EPOCH_STALE, LEASE_UNKNOWN, INVALID_INPUT
    */
   publish(publication: Publication): 'published' | 'conflict' {
@@ -163,19 +163,19 @@ export class SwarmState {
     return 'published'
   }
 
-  /** Who was sent for a piece whose hash is known may report it as wrong, like anybody, and not raise the epoch at will. */
+  /** A refetch lease does not let its holder replace a known hash; like anybody, the holder may report it as wrong. */
   #checkDispute({ lease, nowMs }: Publication, disputed: readonly number[]): void {
     const isRefetch = disputed.some((piece) => this.#refetches.isRefetch(piece, lease))
     if (isRefetch || !this.#leases.isRunning(lease, nowMs))
       throw new RefusedError('LEASE_UNKNOWN', 'this node has no lease to find these hashes')
   }
 
-  /** Gives a lease up; its rest is free at once. Another's lease is left alone. */
+  /** Gives up a lease; its rest is free at once. Another node's lease stays. */
   release(lease: string, node: NodeId): void {
     if (this.#leases.release(lease, node)) this.#refetches.release(lease)
   }
 
-  /** A lease for the asker, by the policy; undefined when there is nothing to do for it now. */
+  /** A lease for the asker, by the policy; undefined if there is no work for it now. */
   lease(request: LeaseRequest): LeaseRecord | undefined {
     const { node, nowMs, awaited = [] } = request
     if (this.status !== 'cold' && awaited.length === 0) return undefined
@@ -191,7 +191,7 @@ export class SwarmState {
     return lease
   }
 
-  /** Others fetch what has no hash, or what the asker waits for in vain: when it should ask again; undefined: nobody does. */
+  /** When to ask again, while others fetch missing hashes or the pieces that the asker waits for; undefined if nobody does. */
   retryInMs(awaited: readonly PieceRun[], now: { nowMs: number; random: number }): number | undefined {
     const isCold = this.status === 'cold'
     const endInMs = isCold
@@ -201,8 +201,8 @@ export class SwarmState {
   }
 
   /**
-   * The node has the whole blob. A match of the whole digest counts for the epoch that it was made under, and only
-   * when every hash was known: it vouches for those.
+   * The node has the whole blob. A match of the whole digest vouches for the hashes of the epoch under which it was made,
+   * and counts only if every hash was known.
    */
   complete(options: { node: NodeId; epoch: number; matched: 'whole' | 'pieces' }): void {
     const isVouching = options.matched === 'whole' && options.epoch === this.#epoch && this.status !== 'cold'
@@ -217,12 +217,12 @@ export class SwarmState {
   }
 
   /**
-   * A node found the whole blob wrong and names pieces that the registry has otherwise. Their hashes are dropped, the
-   * epoch rises, and they are leased again, for a while to neither their publishers nor the reporter.
+   * A node found the whole blob wrong and names pieces that differ at the registry. Their hashes are dropped, the epoch
+   * rises, and they are leased again, but for a while not to their publishers or the reporter.
    * @throws RefusedError MISMATCH_UNFOUNDED when no named piece differs, MISMATCH_TOO_OFTEN, INVALID_INPUT
    */
   reportMismatch(report: MismatchReport): void {
-    // A report of an older epoch is overtaken: the answer tells the new one.
+    // Ignore a report for an older epoch: the answer has the new epoch.
     if (report.epoch !== this.#epoch) return
     const named = new Map(report.pieces.map(({ piece, hash }) => [piece, hash]))
     if ([...named.keys()].some((piece) => piece >= this.layout.pieceCount)) {
@@ -240,7 +240,7 @@ export class SwarmState {
     this.#dispute('mismatch', report, differing, (piece) => named.get(piece)!)
   }
 
-  /** The newest disagreement about a piece; undefined when there was none. */
+  /** The newest dispute about a piece; undefined if there was none. */
   get newestDispute(): DisputeRecord | undefined {
     return this.#disputes.newest
   }
@@ -251,8 +251,8 @@ export class SwarmState {
   }
 
   /**
-   * Drops all that a liar published, unless the whole was matched under it.
-   * @returns true when there was anything, so that the epoch rose
+   * Drops everything that a liar published, unless a match of the whole digest covers it.
+   * @returns true if there was anything to drop, so that the epoch rose
    */
   dropPublisher(node: NodeId, nowMs: number): boolean {
     if (this.#isConfirmed) return false
@@ -264,7 +264,7 @@ export class SwarmState {
     return true
   }
 
-  /** What is to be saved, or undefined when nothing changed. */
+  /** The change to save, or undefined if nothing changed. */
   takeChange(): SwarmChange | undefined {
     const change = this.#change
     this.#change = undefined
@@ -292,7 +292,7 @@ export class SwarmState {
       this.#disputes.add(this.#disputeOf(kind, by, piece, hashOf(piece)))
       this.#unpublish(piece, change)
     }
-    // The reporter's leases must not hold the pieces that it is barred from.
+    // The reporter's leases must not keep the pieces that it is barred from.
     this.#leases.dropCovering(pieces)
     this.#raiseEpoch(kind, by, change)
   }

@@ -1,0 +1,89 @@
+import { spawnSync } from 'node:child_process'
+import { describe, expect, it } from 'vitest'
+import { oldNamesIn, placedIn } from '../../cli/command-tree.ts'
+import { completionCommand } from '../../cli/completion.ts'
+import { TREE } from '../../cli/tree.ts'
+import { flagsOf } from './flags-of.ts'
+import { runShoal } from './run-shoal.ts'
+
+const scriptOf = (shell: string) => completionCommand(TREE).run({}, [shell])
+const isInstalled = (shell: string) => spawnSync(shell, ['--version']).status === 0
+const places = placedIn(TREE)
+
+describe.each(['bash', 'zsh', 'fish'])('completion of %s', (shell) => {
+  it('knows every command and its flags, and no old name', async () => {
+    const script = await scriptOf(shell)
+    for (const place of places) {
+      expect(script).toContain(place.path.join(' '))
+      for (const flag of await flagsOf(place)) expect(script).toContain(flag.slice(2))
+    }
+    for (const { oldName } of oldNamesIn(TREE)) expect(script).not.toContain(`'shoal ${oldName}'`)
+  })
+
+  it.runIf(isInstalled(shell))('is a script that the shell can read', async () => {
+    const { status, stderr } = spawnSync(shell, ['-n'], { input: await scriptOf(shell), encoding: 'utf8' })
+    expect(stderr).toBe('')
+    expect(status).toBe(0)
+  })
+})
+
+describe.runIf(isInstalled('bash'))('in bash', () => {
+  const completed = async (...words: string[]) => {
+    const ask = `COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _shoal; printf '%s\\n' "\${COMPREPLY[@]}"`
+    const script = `${await scriptOf('bash')}\n${ask}`
+    const { stdout } = spawnSync('bash', ['-c', script, 'bash', ...words], { encoding: 'utf8' })
+    return stdout.trim().split('\n')
+  }
+
+  it.each([
+    [
+      ['shoal', ''],
+      ['up', 'node', 'tracker', 'admin', 'certs', 'completion', 'version'],
+    ],
+    [['shoal', 'ad'], ['admin']],
+    [
+      ['shoal', 'admin', 'key', 'rotate', ''],
+      ['authority', 'signing-key', 'admin'],
+    ],
+    [['shoal', 'tracker', ''], ['unlock']],
+    [['shoal', 'tracker', '--unl'], ['--unlock-key-file']],
+    [['shoal', 'tracker', 'unlock', '--unl'], ['--unlock-key-file']],
+    [['shoal', 'node', '--log-level', 'w'], ['warn']],
+    [['shoal', 'node', '--log-level', 'info', '--tracker-u'], ['--tracker-url']],
+    [['shoal', 'node', '--tracker-url', ''], ['']],
+    [
+      ['shoal', 'completion', ''],
+      ['bash', 'zsh', 'fish'],
+    ],
+  ])('%j gives %j', async (words, expected) => {
+    expect(await completed(...words)).toEqual(expected)
+  })
+})
+
+it.runIf(isInstalled('bash'))(
+  'in bash offers at every place its own commands and flags, and no others',
+  async () => {
+    const asked = places.flatMap(({ path }) => [`${path.join(' ')} `, `${path.join(' ')} --`])
+    const ask = `while IFS= read -r line; do
+    read -ra COMP_WORDS <<< "$line"; [[ $line == *' ' ]] && COMP_WORDS+=('')
+    COMP_CWORD=$((\${#COMP_WORDS[@]} - 1)); _shoal; echo "\${COMPREPLY[*]}"
+  done`
+    const script = `${await scriptOf('bash')}\n${ask}`
+    const { stdout } = spawnSync('bash', ['-c', script], { input: `${asked.join('\n')}\n`, encoding: 'utf8' })
+    const answers = stdout.trimEnd().split('\n')
+    for (const [index, placed] of places.entries()) {
+      const { entry, path } = placed
+      const name = path.join(' ')
+      const children = (entry.children ?? []).map((child) => child.name)
+      const shells = name === 'shoal completion' ? ['bash', 'zsh', 'fish'] : []
+      expect(answers[index * 2], name).toBe([...children, ...shells].join(' '))
+      expect(answers[index * 2 + 1], name).toBe([...(await flagsOf(placed)), '--help'].join(' '))
+    }
+  },
+)
+
+it('of a shell that it does not know names those that it does', async () => {
+  const { code, stderr } = await runShoal(['completion', 'powershell'])
+  expect(stderr).toContain('hint: There is: bash, zsh, fish.')
+  expect(code).toBe(2)
+})
