@@ -11,6 +11,7 @@ export const ALL_HANDSHAKES_PER_SECOND_MAX = 160
 export const ALL_HANDSHAKES_BURST_MAX = 320
 /** Handshakes of one member that do not count for its network: it keeps its connections, and seldom opens new ones. */
 const MEMBER_HANDSHAKES_PER_SECOND_MAX = 2
+/** The same at once. */
 const MEMBER_HANDSHAKES_BURST_MAX = 16
 /** Bound of remembered networks and members; a forgotten one starts with a full budget. */
 const REMEMBERED_MAX = 20_000

@@ -1,5 +1,6 @@
 /** The first asker without a lease waits at least this long before it asks again, in milliseconds. */
 export const RETRY_MIN_MS = 250
+/** And at most this long. */
 export const RETRY_MAX_MS = 5000
 /**
  * Time between two askers of one swarm: enough of them come for the rest of an expired lease, and ten thousand waiting nodes
