@@ -1,12 +1,24 @@
 import { spawnSync } from 'node:child_process'
-import { describe, expect, it } from 'vitest'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, describe, expect, it } from 'vitest'
 import { oldNamesIn, placedIn } from '../../cli/command-tree.ts'
 import { completionCommand } from '../../cli/completion.ts'
 import { TREE } from '../../cli/tree.ts'
 import { flagsOf } from './flags-of.ts'
 import { runShoal } from './run-shoal.ts'
 
+const folder = mkdtempSync(join(tmpdir(), 'shoal-completion-'))
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
 const scriptOf = (shell: string) => completionCommand(TREE).run({}, [shell])
+/** The script in a file. */
+async function fileOf(shell: string): Promise<string> {
+  const path = join(folder, shell)
+  writeFileSync(path, await scriptOf(shell))
+  return path
+}
 const isInstalled = (shell: string) => spawnSync(shell, ['--version']).status === 0
 const places = placedIn(TREE)
 
@@ -21,7 +33,7 @@ describe.each(['bash', 'zsh', 'fish'])('completion of %s', (shell) => {
   })
 
   it.runIf(isInstalled(shell))('is a script that the shell can read', async () => {
-    const { status, stderr } = spawnSync(shell, ['-n'], { input: await scriptOf(shell), encoding: 'utf8' })
+    const { status, stderr } = spawnSync(shell, ['-n', await fileOf(shell)], { encoding: 'utf8' })
     expect(stderr).toBe('')
     expect(status).toBe(0)
   })
@@ -81,6 +93,21 @@ it.runIf(isInstalled('bash'))(
     }
   },
 )
+
+it.runIf(isInstalled('fish')).each([
+  ['shoal tracker ', ['unlock']],
+  ['shoal admin key rotate ', ['admin', 'authority', 'signing-key']],
+  ['shoal node --log-level w', ['warn']],
+  ['shoal tracker unlock --unl', ['--unlock-key-file']],
+])('in fish %j gives %j', async (line, expected) => {
+  const ask = `source ${await fileOf('fish')}; complete -C '${line}'`
+  const { stdout } = spawnSync('fish', ['--no-config', '-c', ask], { encoding: 'utf8' })
+  const words = stdout
+    .trim()
+    .split('\n')
+    .map((one) => one.split('\t')[0])
+  expect(words).toEqual(expected)
+})
 
 it('of a shell that it does not know names those that it does', async () => {
   const { code, stderr } = await runShoal(['completion', 'powershell'])
