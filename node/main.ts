@@ -7,7 +7,7 @@ import { lockDataDir } from '../core/data-lock.ts'
 import { Defects, defectCounter } from '../core/defects.ts'
 import { clusterOfJoinToken } from '../core/join-token.ts'
 import { createMetrics } from '../core/metrics.ts'
-import { openRegistries, type RegistryClients } from '../core/registry-client.ts'
+import { closeRegistries, openRegistries, type RegistryClients } from '../core/registry-client.ts'
 import { ProxyAuthority } from '../proxy/intercept/authority.ts'
 import { loopbackAddress } from '../proxy/loopback-listener.ts'
 import { startProxy } from '../proxy/proxy.ts'
@@ -46,7 +46,7 @@ export async function startNode(
   try {
     parts.defer(lockDataDir(config.dataDir))
     const registries = openRegistries(config.registries)
-    parts.defer(() => closeAll(registries))
+    parts.defer(() => closeRegistries(registries))
     const metrics = createMetrics({ process: true })
     const defects = new Defects({ log, count: defectCounter(metrics) })
     const client = await start({ ...clientOptions(config, registries, log), defects })
@@ -148,8 +148,4 @@ function keepAuthorityFresh(authority: ProxyAuthority, trust: TrustFiles, log: L
     renew().catch((err: unknown) => log.error({ err }, 'the proxy could not change its authority'))
   }, AUTHORITY_CHECK_MS)
   return () => clearInterval(timer)
-}
-
-async function closeAll(registries: RegistryClients): Promise<void> {
-  await Promise.all([...registries.values()].map((registry) => registry.close()))
 }

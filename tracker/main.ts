@@ -5,7 +5,7 @@ import { CredentialsSeen } from '../core/credentials-seen.ts'
 import { lockDataDir } from '../core/data-lock.ts'
 import { Defects } from '../core/defects.ts'
 import { createMetrics } from '../core/metrics.ts'
-import { openRegistries, type RegistryClients } from '../core/registry-client.ts'
+import { closeRegistries, openRegistries, type RegistryClients } from '../core/registry-client.ts'
 import { TokenKeys } from '../core/token-keys.ts'
 import { AdminAuthorities, removeAdminPem } from './admin/admin-authority.ts'
 import { openAdminSocket } from './admin/admin-socket.ts'
@@ -103,7 +103,7 @@ export async function startTracker(
     running.defer(lockDataDir(config.dataDir))
     const store = running.adopt(new SqliteStore(join(config.dataDir, 'tracker.sqlite')), (it) => it.close())
     const sealer = await openSealer(store, key)
-    const registries = running.adopt(openRegistries(config.registries), closeAll)
+    const registries = running.adopt(openRegistries(config.registries), closeRegistries)
     const parts = await assemble(config, { log, store, sealer, registries, ...surroundings })
     if (unlockKey !== undefined) await store.addAudit({ ...UNLOCKED, atMs: parts.nowMs() })
     await parts.clusters.withdrawEnded(parts.nowMs())
@@ -209,8 +209,4 @@ function pullLimits({ pullsPerMinuteMax, pullsBurstMax }: TrackerConfig, log: Lo
     requestsConcurrentMax: 0,
   }
   return new RequestLimits(bounds, log)
-}
-
-async function closeAll(registries: RegistryClients): Promise<void> {
-  await Promise.all([...registries.values()].map((registry) => registry.close()))
 }
