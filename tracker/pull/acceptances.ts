@@ -3,6 +3,7 @@ import { BoundedMap } from '../../core/bounded-map.ts'
 import type { Digest } from '../../core/digest.ts'
 import { type BlobHead, type RegistryClient, RegistryUnreachableError } from '../../core/registry-client.ts'
 import type { Repository } from '../../core/repository.ts'
+import { isRefusal } from '../../core/strangers.ts'
 import { RefusedError } from '../errors.ts'
 import type { Memberships } from './membership.ts'
 
@@ -124,29 +125,6 @@ async function expectRefusal(
   const head = await headOf(registry, { repository, digest, authorization })
   if (isRefusal(head)) return
   throw new RefusedError('CREDENTIAL_UNPROVEN', 'the registry does not refuse strangers what was asked for')
-}
-
-/**
- * Whether the registry asks for a credential where it is shown none. A registry that cannot be asked has not done so.
- */
-export async function refusesStrangers({
-  registry,
-  repository,
-  digests,
-}: Pick<AcceptanceQuestion, 'registry' | 'repository' | 'digests'>): Promise<boolean> {
-  const [digest] = digests
-  if (digest === undefined) return false
-  const head = await registry
-    .headBlob({ repository, digest, authorization: undefined })
-    .catch((error: unknown) => {
-      if (!(error instanceof RegistryUnreachableError)) throw error
-      return undefined
-    })
-  return head !== undefined && isRefusal(head)
-}
-
-function isRefusal(head: BlobHead): boolean {
-  return !head.isPresent && (head.status === 401 || head.status === 403)
 }
 
 async function headOf(
