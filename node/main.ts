@@ -65,12 +65,18 @@ export async function startNode(
       defects,
     })
     parts.defer(() => admin.close())
-    const trust = new TrustFiles({ ...config, registries: registries.keys() })
+    const trust = new TrustFiles({
+      dataDir: config.dataDir,
+      dockerCertsDir: config.dockerCertsDir,
+      registries: registries.keys(),
+    })
     parts.defer(() => trust.remove())
     parts.defer(keepAuthorityFresh(authority, trust, log))
     const proxy = await startProxy({
-      ...config,
       listen: config.proxyListen,
+      p2pMinBytes: config.p2pMinBytes,
+      permitLinkLocal: config.permitLinkLocal,
+      permittedTargets: config.permittedTargets,
       deniedPorts: [admin.address.port, client.peerAddress.port],
       publish: (pem) => trust.put(pem),
       owners,
@@ -97,7 +103,13 @@ export async function startNode(
 
 function clientOptions(config: NodeConfig, registries: RegistryClients, log: Logger): ClientOptions {
   return {
-    ...config,
+    trackerUrl: config.trackerUrl,
+    dataDir: config.dataDir,
+    peerListen: config.peerListen,
+    cacheBytesMax: config.cacheBytesMax,
+    uploadBytesPerSecondMax: config.uploadBytesPerSecondMax,
+    downloadBytesPerSecondMax: config.downloadBytesPerSecondMax,
+    trackerPatienceMs: config.trackerPatienceMs,
     registries,
     log,
     ...cacheSecretOf(config.cacheKeyFile),

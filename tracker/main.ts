@@ -166,7 +166,8 @@ interface Foundation extends TrackerSurroundings {
 async function assemble(config: TrackerConfig, foundation: Foundation): Promise<TrackerParts> {
   const { log, store, sealer, registries } = foundation
   const { nowMs = Date.now, random = Math.random, leasePolicy = fairShare() } = foundation
-  const silentMsMax = config.heartbeatSeconds * 1000 * HEARTBEATS_MISSED_MAX
+  const { pullCertificateSeconds, leaseSeconds, heartbeatSeconds } = config
+  const silentMsMax = heartbeatSeconds * 1000 * HEARTBEATS_MISSED_MAX
   const peers = new PeerTables(silentMsMax)
   const metrics = trackerMetrics(createMetrics({ process: true }).registry, () => peers.nodeCount())
   const memberships = new Memberships()
@@ -192,7 +193,7 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
     joinLimits: new JoinLimits(config, log),
     failedGrants: new FailedGrants(log),
     leasePolicy,
-    times: config,
+    times: { pullCertificateSeconds, leaseSeconds, heartbeatSeconds },
     metrics,
     log,
     defects: new Defects({ log, count: metrics.countDefect }),
