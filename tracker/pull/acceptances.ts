@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto'
 import { BoundedMap } from '../../core/bounded-map.ts'
 import type { Digest } from '../../core/digest.ts'
-import { type BlobHead, type RegistryClient, RegistryUnreachableError } from '../../core/registry-client.ts'
+import type { RegistryClient } from '../../core/registry-client.ts'
 import type { Repository } from '../../core/repository.ts'
 import { isRefusal } from '../../core/strangers.ts'
 import { RefusedError } from '../errors.ts'
 import type { Memberships } from './membership.ts'
+import { headOf } from './registry-head.ts'
 
 /** How long an opaque credential counts as accepted: nobody can tell when it ends. */
 export const OPAQUE_ACCEPTANCE_MS = 60_000
@@ -125,17 +126,4 @@ async function expectRefusal(
   const head = await headOf(registry, { repository, digest, authorization })
   if (isRefusal(head)) return
   throw new RefusedError('CREDENTIAL_UNPROVEN', 'the registry does not refuse strangers what was asked for')
-}
-
-async function headOf(
-  registry: RegistryClient,
-  request: Parameters<RegistryClient['headBlob']>[0],
-): Promise<BlobHead> {
-  const head = await registry.headBlob(request).catch((cause: unknown) => {
-    if (!(cause instanceof RegistryUnreachableError)) throw cause
-    throw new RefusedError('REGISTRY_UNREACHABLE', cause.message, { cause })
-  })
-  if (!head.isPresent && head.status >= 500)
-    throw new RefusedError('REGISTRY_UNREACHABLE', `the registry answered ${head.status}`)
-  return head
 }
