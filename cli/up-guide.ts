@@ -1,4 +1,5 @@
 import type { ListenAddress } from '../core/config.ts'
+import { addressText } from '../core/network.ts'
 
 /** What `shoal up` has started, as far as the person in front of it must know. */
 export interface UpFacts {
@@ -84,8 +85,4 @@ function undo({ dataDir }: UpFacts): string[] {
     '  systemctl daemon-reload && systemctl restart docker',
     `stop Shoal with Ctrl-C, and remove ${dataDir}.`,
   ]
-}
-
-function addressText({ host, port }: ListenAddress): string {
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
 }

@@ -8,8 +8,9 @@ import { z } from 'zod'
 import { readTextFile, writeNewFiles } from '../certs-tool/key-files.ts'
 import { newClusterId, newJoinToken, newUnlockKey } from '../certs-tool/secrets.ts'
 import { issueTrackerTls, makeLabAuthority, ownHostNames } from '../certs-tool/tracker-certificates.ts'
-import { ConfigError, ensureDataDir, type ListenAddress, listenAddress } from '../core/config.ts'
+import { ConfigError, ensureDataDir, listenAddress } from '../core/config.ts'
 import { clusterOfJoinToken, joinTokenHash } from '../core/join-token.ts'
+import { addressText, isLoopbackHost } from '../core/network.ts'
 import { type NodeConfig, nodeConfig } from '../node/config.ts'
 import { type RunningNode, startNode } from '../node/main.ts'
 import { type TrackerConfig, trackerConfig } from '../tracker/config.ts'
@@ -166,7 +167,7 @@ function trackerSettings(config: UpConfig, files: UpFiles): TrackerConfig {
 function nodeSettings(config: UpConfig, files: UpFiles, trackerUrl: string): NodeConfig {
   const { proxyListen, adminListen, registries, dockerCertsDir } = config
   const { p2pMinBytes, cacheBytesMax, logLevel } = config
-  const peerHost = isLoopback(config.listen.host) ? '127.0.0.1' : '0.0.0.0'
+  const peerHost = isLoopbackHost(config.listen.host) ? '127.0.0.1' : '0.0.0.0'
   const defaults = nodeConfig.parse({
     trackerUrl,
     trackerCaFile: files.authorityCertificate,
@@ -189,7 +190,7 @@ function guideText(config: UpConfig, files: UpFiles, up: { trackerUrl: string; n
     authorityFile: files.authorityCertificate,
     ...(existsSync(files.joinToken) ? { joinTokenFile: files.joinToken } : {}),
     registries: config.registries.map(({ host }) => host),
-    isLocalOnly: isLoopback(config.listen.host),
+    isLocalOnly: isLoopbackHost(config.listen.host),
   })
 }
 
@@ -218,16 +219,8 @@ function isWildcard(host: string): boolean {
   return host === '0.0.0.0' || host === '::'
 }
 
-function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || host.startsWith('127.')
-}
-
 function urlOf(host: string, port: number): string {
   return `https://${addressText({ host, port })}`
-}
-
-function addressText({ host, port }: ListenAddress): string {
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
 }
 
 function writeSecret(path: string, content: string): void {

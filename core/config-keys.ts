@@ -1,4 +1,5 @@
 import type { z } from 'zod'
+import { addressText } from './network.ts'
 
 /** A program's configuration: a strict object whose keys are settings. */
 export type ConfigSchema = z.ZodObject
@@ -111,7 +112,7 @@ function describedPipe(schema: Schema): Described {
 }
 
 function defaultText(value: unknown): string {
-  if (isAddress(value)) return `${value.host.includes(':') ? `[${value.host}]` : value.host}:${value.port}`
+  if (isAddress(value)) return addressText(value)
   return typeof value === 'string' ? value : JSON.stringify(value)
 }
 

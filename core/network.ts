@@ -1,4 +1,24 @@
-import { isIPv6 } from 'node:net'
+import { BlockList, isIP, isIPv6 } from 'node:net'
+
+const LOOPBACK = new BlockList()
+LOOPBACK.addSubnet('127.0.0.0', 8, 'ipv4')
+LOOPBACK.addAddress('::1', 'ipv6')
+
+/** IPv4-mapped IPv6 addresses are seen through. */
+export function isLoopbackAddress(address: string): boolean {
+  const family = isIP(address)
+  return family !== 0 && LOOPBACK.check(address, family === 4 ? 'ipv4' : 'ipv6')
+}
+
+/** A loopback address, or the name for one (RFC 6761 §6.3). Any other name may lead anywhere. */
+export function isLoopbackHost(host: string): boolean {
+  return host === 'localhost' || isLoopbackAddress(host)
+}
+
+/** `host:port`, an IPv6 address in brackets (RFC 3986 §3.2.2). */
+export function addressText({ host, port }: { host: string; port: number }): string {
+  return `${host.includes(':') ? `[${host}]` : host}:${port}`
+}
 
 /** The address of an IPv4 caller of a dual-stack listener without its IPv6 prefix (RFC 4291 §2.5.5.2). */
 export function plainAddress(address: string): string {

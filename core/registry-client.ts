@@ -116,6 +116,10 @@ export function openRegistries(configs: RegistryConfig[], patience: RegistryPati
   return new Map(clients.map((client) => [client.host, client]))
 }
 
+export async function closeRegistries(registries: RegistryClients): Promise<void> {
+  await Promise.all([...registries.values()].map((registry) => registry.close()))
+}
+
 class HttpsRegistry implements RegistryClient {
   readonly config: RegistryConfig
   readonly dispatcher: Dispatcher

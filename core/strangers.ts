@@ -1,10 +1,17 @@
 import { BoundedMap } from './bounded-map.ts'
-import { type BlobHeadRequest, type RegistryClient, RegistryUnreachableError } from './registry-client.ts'
+import {
+  type BlobHead,
+  type BlobHeadRequest,
+  type RegistryClient,
+  RegistryUnreachableError,
+} from './registry-client.ts'
 
 /** How long a registry's answer to a stranger is remembered, for one repository. */
 export const STRANGER_MS = 60_000
 /** Bound of repositories whose answer is remembered. */
 export const STRANGERS_MAX = 4096
+
+type Blob = Pick<BlobHeadRequest, 'repository' | 'digest'>
 
 interface Answer {
   isRefused: Promise<boolean>
@@ -24,10 +31,7 @@ export class Strangers {
   }
 
   /** Whether a stranger gets 401 or 403 for the blob. Concurrent callers share one request. Never rejects. */
-  areRefused(
-    registry: RegistryClient,
-    blob: Pick<BlobHeadRequest, 'repository' | 'digest'>,
-  ): Promise<boolean> {
+  areRefused(registry: RegistryClient, blob: Blob): Promise<boolean> {
     const id = `${registry.host} ${blob.repository}`
     const known = this.#answers.get(id)
     if (known !== undefined && known.untilMs > this.#nowMs()) return known.isRefused
@@ -38,18 +42,26 @@ export class Strangers {
     return isRefused
   }
 
-  async #ask(
-    registry: RegistryClient,
-    { repository, digest }: Pick<BlobHeadRequest, 'repository' | 'digest'>,
-    forget: () => void,
-  ): Promise<boolean> {
-    try {
-      const head = await registry.headBlob({ repository, digest, authorization: undefined })
-      return !head.isPresent && (head.status === 401 || head.status === 403)
-    } catch (error) {
-      if (!(error instanceof RegistryUnreachableError)) throw error
-      forget()
-      return false
-    }
+  async #ask(registry: RegistryClient, blob: Blob, forget: () => void): Promise<boolean> {
+    const isRefused = await refusesStrangers(registry, blob)
+    if (isRefused === undefined) forget()
+    return isRefused ?? false
   }
+}
+
+/** Whether the registry asks a stranger for a credential, asked now; undefined when it cannot be reached. */
+export async function refusesStrangers(
+  registry: RegistryClient,
+  { repository, digest }: Blob,
+): Promise<boolean | undefined> {
+  try {
+    return isRefusal(await registry.headBlob({ repository, digest, authorization: undefined }))
+  } catch (error) {
+    if (error instanceof RegistryUnreachableError) return undefined
+    throw error
+  }
+}
+
+export function isRefusal(head: BlobHead): boolean {
+  return !head.isPresent && (head.status === 401 || head.status === 403)
 }

@@ -6,10 +6,11 @@ import type { ListenAddress } from '../core/config.ts'
 import type { Defects } from '../core/defects.ts'
 import type { ShoalError } from '../core/errors.ts'
 import type { Metrics } from '../core/metrics.ts'
+import { isLoopbackHost } from '../core/network.ts'
 import { statusOf } from '../proxy/error-response.ts'
 import { AdminHostError, AdminMethodError, AdminPathError, ConnectionsTooManyError } from '../proxy/errors.ts'
 import { malformedRefusal } from '../proxy/intercept/intercept-server.ts'
-import { Connections, isLoopbackAddress, listenOnLoopback } from '../proxy/loopback-listener.ts'
+import { Connections, listenOnLoopback } from '../proxy/loopback-listener.ts'
 import type { SocketOwners } from '../proxy/socket-owner.ts'
 import { UserShares } from '../proxy/user-shares.ts'
 
@@ -156,7 +157,7 @@ function refuseForeignName(host: string): void {
     .replace(/:\d{1,5}$/, '')
     .replace(/^\[(.*)\]$/, '$1')
     .toLowerCase()
-  if (name !== 'localhost' && !isLoopbackAddress(name)) {
+  if (!isLoopbackHost(name)) {
     throw new AdminHostError('ask for this page by localhost or a loopback address')
   }
 }

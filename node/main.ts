@@ -7,7 +7,7 @@ import { lockDataDir } from '../core/data-lock.ts'
 import { Defects, defectCounter } from '../core/defects.ts'
 import { clusterOfJoinToken } from '../core/join-token.ts'
 import { createMetrics } from '../core/metrics.ts'
-import { openRegistries, type RegistryClients } from '../core/registry-client.ts'
+import { closeRegistries, openRegistries, type RegistryClients } from '../core/registry-client.ts'
 import { ProxyAuthority } from '../proxy/intercept/authority.ts'
 import { loopbackAddress } from '../proxy/loopback-listener.ts'
 import { startProxy } from '../proxy/proxy.ts'
@@ -46,7 +46,7 @@ export async function startNode(
   try {
     parts.defer(lockDataDir(config.dataDir))
     const registries = openRegistries(config.registries)
-    parts.defer(() => closeAll(registries))
+    parts.defer(() => closeRegistries(registries))
     const metrics = createMetrics({ process: true })
     const defects = new Defects({ log, count: defectCounter(metrics) })
     const client = await start({ ...clientOptions(config, registries, log), defects })
@@ -65,12 +65,18 @@ export async function startNode(
       defects,
     })
     parts.defer(() => admin.close())
-    const trust = new TrustFiles({ ...config, registries: registries.keys() })
+    const trust = new TrustFiles({
+      dataDir: config.dataDir,
+      dockerCertsDir: config.dockerCertsDir,
+      registries: registries.keys(),
+    })
     parts.defer(() => trust.remove())
     parts.defer(keepAuthorityFresh(authority, trust, log))
     const proxy = await startProxy({
-      ...config,
       listen: config.proxyListen,
+      p2pMinBytes: config.p2pMinBytes,
+      permitLinkLocal: config.permitLinkLocal,
+      permittedTargets: config.permittedTargets,
       deniedPorts: [admin.address.port, client.peerAddress.port],
       publish: (pem) => trust.put(pem),
       owners,
@@ -97,7 +103,13 @@ export async function startNode(
 
 function clientOptions(config: NodeConfig, registries: RegistryClients, log: Logger): ClientOptions {
   return {
-    ...config,
+    trackerUrl: config.trackerUrl,
+    dataDir: config.dataDir,
+    peerListen: config.peerListen,
+    cacheBytesMax: config.cacheBytesMax,
+    uploadBytesPerSecondMax: config.uploadBytesPerSecondMax,
+    downloadBytesPerSecondMax: config.downloadBytesPerSecondMax,
+    trackerPatienceMs: config.trackerPatienceMs,
     registries,
     log,
     ...cacheSecretOf(config.cacheKeyFile),
@@ -150,8 +162,4 @@ function keepAuthorityFresh(authority: ProxyAuthority, trust: TrustFiles, log: L
     renew().catch((err: unknown) => log.error({ err }, 'the proxy cannot change its authority'))
   }, AUTHORITY_CHECK_MS)
   return () => clearInterval(timer)
-}
-
-async function closeAll(registries: RegistryClients): Promise<void> {
-  await Promise.all([...registries.values()].map((registry) => registry.close()))
 }

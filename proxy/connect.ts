@@ -4,6 +4,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { type Defects, isDefect } from '../core/defects.ts'
 import { ShoalError } from '../core/errors.ts'
+import { addressText } from '../core/network.ts'
 import type { RegistryClient, RegistryClients } from '../core/registry-client.ts'
 import { parseRegistryHost } from '../core/repository.ts'
 import { refuseSocket } from './error-response.ts'
@@ -64,9 +65,9 @@ export async function answerConnect(parts: ConnectParts, exchange: ConnectExchan
 }
 
 /** The configured registry at exactly this host and port. */
-function registryAt(registries: RegistryClients, { host, port }: Target): RegistryClient | undefined {
+function registryAt(registries: RegistryClients, target: Target): RegistryClient | undefined {
   try {
-    return registries.get(parseRegistryHost(`${host.includes(':') ? `[${host}]` : host}:${port}`))
+    return registries.get(parseRegistryHost(addressText(target)))
   } catch (error) {
     if (!(error instanceof ShoalError)) throw error
     return undefined

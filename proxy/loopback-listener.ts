@@ -1,19 +1,10 @@
 import { lookup } from 'node:dns/promises'
 import { once } from 'node:events'
-import { type AddressInfo, BlockList, isIP, type Server, type Socket } from 'node:net'
+import type { AddressInfo, Server, Socket } from 'node:net'
 import type { ListenAddress } from '../core/config.ts'
 import { ListenFailedError } from '../core/errors.ts'
+import { isLoopbackAddress } from '../core/network.ts'
 import { ListenNotLoopbackError } from './errors.ts'
-
-const LOOPBACK = new BlockList()
-LOOPBACK.addSubnet('127.0.0.0', 8, 'ipv4')
-LOOPBACK.addAddress('::1', 'ipv6')
-
-/** Also recognises IPv4-mapped IPv6 addresses. */
-export function isLoopbackAddress(address: string): boolean {
-  const family = isIP(address)
-  return family !== 0 && LOOPBACK.check(address, family === 4 ? 'ipv4' : 'ipv6')
-}
 
 /**
  * The address to listen on. Resolves a name once, so that the listener uses the checked address.

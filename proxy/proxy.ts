@@ -69,12 +69,12 @@ export interface RunningProxy {
  * @throws ListenNotLoopbackError, ListenFailedError, and errors of `publish`
  */
 export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
-  const { client, registries, authority, log } = options
+  const { client, registries, authority, p2pMinBytes, log } = options
   const { defects = new Defects({ log, count: () => undefined }) } = options
   const metrics = proxyMetrics(options.metrics)
-  const plans = new ManifestPlans(client, options.p2pMinBytes)
+  const plans = new ManifestPlans(client, p2pMinBytes)
   const strangers = new Strangers()
-  const pulls = { client, plans, strangers, metrics, log, defects, p2pMinBytes: options.p2pMinBytes }
+  const pulls = { client, plans, strangers, metrics, log, defects, p2pMinBytes }
   const intercept = new InterceptServer({
     authority,
     log,

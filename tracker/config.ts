@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { listenAddress, readSecretFile } from '../core/config.ts'
 import { LOG_LEVELS } from '../core/log.ts'
+import { isLoopbackHost } from '../core/network.ts'
 import { registriesConfig } from '../core/registry-config.ts'
 
 const path = z.string().min(1).max(4096)
@@ -10,7 +11,7 @@ const ADMIN_ON_LOOPBACK = 'the admin API listens on loopback addresses only'
 export const trackerConfig = z.strictObject({
   listen: listenAddress.prefault('0.0.0.0:7443').describe('Address where nodes reach the tracker (HTTPS).'),
   adminListen: listenAddress
-    .refine(({ host }) => isLoopback(host), ADMIN_ON_LOOPBACK)
+    .refine(({ host }) => isLoopbackHost(host), ADMIN_ON_LOOPBACK)
     .prefault('127.0.0.1:7444')
     .describe('Address for the admin API, /metrics and /healthz; loopback only.'),
   tlsCertFile: path.describe("PEM file with the tracker's TLS certificate and its chain."),
@@ -115,8 +116,4 @@ export function readTlsFiles({ tlsCertFile, tlsKeyFile }: TrackerConfig) {
     certificatePem: readSecretFile(tlsCertFile, 'tlsCertFile'),
     privateKeyPem: readSecretFile(tlsKeyFile, 'tlsKeyFile'),
   }
-}
-
-function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host)
 }

@@ -5,7 +5,7 @@ import { CredentialsSeen } from '../core/credentials-seen.ts'
 import { lockDataDir } from '../core/data-lock.ts'
 import { Defects } from '../core/defects.ts'
 import { createMetrics } from '../core/metrics.ts'
-import { openRegistries, type RegistryClients } from '../core/registry-client.ts'
+import { closeRegistries, openRegistries, type RegistryClients } from '../core/registry-client.ts'
 import { Strangers } from '../core/strangers.ts'
 import { TokenKeys } from '../core/token-keys.ts'
 import { AdminAuthorities, removeAdminPem } from './admin/admin-authority.ts'
@@ -104,7 +104,7 @@ export async function startTracker(
     running.defer(lockDataDir(config.dataDir))
     const store = running.adopt(new SqliteStore(join(config.dataDir, 'tracker.sqlite')), (it) => it.close())
     const sealer = await openSealer(store, key)
-    const registries = running.adopt(openRegistries(config.registries), closeAll)
+    const registries = running.adopt(openRegistries(config.registries), closeRegistries)
     const parts = await assemble(config, { log, store, sealer, registries, ...surroundings })
     if (unlockKey !== undefined) await store.addAudit({ ...UNLOCKED, atMs: parts.nowMs() })
     await parts.clusters.withdrawEnded(parts.nowMs())
@@ -167,7 +167,8 @@ interface Foundation extends TrackerSurroundings {
 async function assemble(config: TrackerConfig, foundation: Foundation): Promise<TrackerParts> {
   const { log, store, sealer, registries } = foundation
   const { nowMs = Date.now, random = Math.random, leasePolicy = fairShare() } = foundation
-  const silentMsMax = config.heartbeatSeconds * 1000 * HEARTBEATS_MISSED_MAX
+  const { pullCertificateSeconds, leaseSeconds, heartbeatSeconds } = config
+  const silentMsMax = heartbeatSeconds * 1000 * HEARTBEATS_MISSED_MAX
   const peers = new PeerTables(silentMsMax)
   const metrics = trackerMetrics(createMetrics({ process: true }).registry, () => peers.nodeCount())
   const memberships = new Memberships(new Strangers(nowMs))
@@ -193,7 +194,7 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
     joinLimits: new JoinLimits(config, log),
     failedGrants: new FailedGrants(log),
     leasePolicy,
-    times: config,
+    times: { pullCertificateSeconds, leaseSeconds, heartbeatSeconds },
     metrics,
     log,
     defects: new Defects({ log, count: metrics.countDefect }),
@@ -210,8 +211,4 @@ function pullLimits({ pullsPerMinuteMax, pullsBurstMax }: TrackerConfig, log: Lo
     requestsConcurrentMax: 0,
   }
   return new RequestLimits(bounds, log)
-}
-
-async function closeAll(registries: RegistryClients): Promise<void> {
-  await Promise.all([...registries.values()].map((registry) => registry.close()))
 }

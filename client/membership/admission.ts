@@ -1,3 +1,4 @@
+import { BoundedMap } from '../../core/bounded-map.ts'
 import type { CertificateClaims, PullClaims } from '../../core/certificate-claims.ts'
 import type { CredentialsSeen } from '../../core/credentials-seen.ts'
 import { ShoalError } from '../../core/errors.ts'
@@ -48,7 +49,7 @@ export class Admission {
    * Valid proofs: by certificate key, registry, token key and signing input. Every handshake proves the certificate's
    * key.
    */
-  readonly #proven = new Set<string>()
+  readonly #proven = new BoundedMap<string, true>(REMEMBERED_MAX)
 
   constructor(options: AdmissionOptions) {
     this.#registries = options.registries
@@ -104,7 +105,7 @@ export class Admission {
       ].join(' ')
       if (this.#proven.has(remembered)) return token
       verifyTokenProof({ signingInput: message.signingInput, proof: message.proof, key, binding })
-      this.#remember(remembered)
+      this.#proven.set(remembered, true)
       return token
     } catch (cause) {
       if (cause instanceof PeerRefusedError) throw cause
@@ -135,14 +136,5 @@ export class Admission {
     const cluster = this.#cluster()
     if (cluster === undefined || token.issuer !== peerTokenIssuer(cluster))
       throw new PeerRefusedError("the token is not of this cluster's tracker")
-  }
-
-  #remember(proof: string): void {
-    this.#proven.add(proof)
-    if (this.#proven.size <= REMEMBERED_MAX) return
-    for (const oldest of this.#proven) {
-      this.#proven.delete(oldest)
-      return
-    }
   }
 }

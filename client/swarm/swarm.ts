@@ -117,7 +117,15 @@ export class Swarm implements OriginHost {
       wait: (delayMs) => this.#fillLater(delayMs),
     })
     this.links = new SwarmLinks({
-      ...parts,
+      node: parts.node,
+      version: parts.version,
+      trust: parts.trust,
+      admission: parts.admission,
+      sendBuffers: parts.sendBuffers,
+      uploadLimit: parts.uploadLimit,
+      defects: parts.defects,
+      dial: parts.dial,
+      onBadPeer: parts.onBadPeer,
       stored,
       download: this.#download,
       log: this.log,
@@ -161,8 +169,9 @@ export class Swarm implements OriginHost {
       },
     })
     this.#renewal = new BatchRenewal({
-      ...parts,
       stored,
+      trust: parts.trust,
+      tracker: parts.tracker,
       log: this.log,
       learnBatches: (batches) => this.#learnBatches(batches),
       retain: (isSigned) => this.#retainHashes(isSigned),

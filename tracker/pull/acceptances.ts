@@ -1,10 +1,12 @@
 import { createHash } from 'node:crypto'
 import { BoundedMap } from '../../core/bounded-map.ts'
 import type { Digest } from '../../core/digest.ts'
-import { type BlobHead, type RegistryClient, RegistryUnreachableError } from '../../core/registry-client.ts'
+import type { RegistryClient } from '../../core/registry-client.ts'
 import type { Repository } from '../../core/repository.ts'
+import { isRefusal } from '../../core/strangers.ts'
 import { RefusedError } from '../errors.ts'
 import type { Memberships } from './membership.ts'
+import { headOf } from './registry-head.ts'
 
 /** How long an opaque credential counts as accepted, because nobody can tell when it ends. */
 export const OPAQUE_ACCEPTANCE_MS = 60_000
@@ -124,40 +126,4 @@ async function expectRefusal(
   const head = await headOf(registry, { repository, digest, authorization })
   if (isRefusal(head)) return
   throw new RefusedError('CREDENTIAL_UNPROVEN', 'the registry serves the blob to strangers too')
-}
-
-/**
- * Whether the registry asks for a credential when a request has none. False if the registry cannot be reached.
- */
-export async function refusesStrangers({
-  registry,
-  repository,
-  digests,
-}: Pick<AcceptanceQuestion, 'registry' | 'repository' | 'digests'>): Promise<boolean> {
-  const [digest] = digests
-  if (digest === undefined) return false
-  const head = await registry
-    .headBlob({ repository, digest, authorization: undefined })
-    .catch((error: unknown) => {
-      if (!(error instanceof RegistryUnreachableError)) throw error
-      return undefined
-    })
-  return head !== undefined && isRefusal(head)
-}
-
-function isRefusal(head: BlobHead): boolean {
-  return !head.isPresent && (head.status === 401 || head.status === 403)
-}
-
-async function headOf(
-  registry: RegistryClient,
-  request: Parameters<RegistryClient['headBlob']>[0],
-): Promise<BlobHead> {
-  const head = await registry.headBlob(request).catch((cause: unknown) => {
-    if (!(cause instanceof RegistryUnreachableError)) throw cause
-    throw new RefusedError('REGISTRY_UNREACHABLE', cause.message, { cause })
-  })
-  if (!head.isPresent && head.status >= 500)
-    throw new RefusedError('REGISTRY_UNREACHABLE', `the registry answered ${head.status}`)
-  return head
 }

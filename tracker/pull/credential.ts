@@ -10,10 +10,11 @@ import {
   type RegistryToken,
 } from '../../core/registry-token.ts'
 import type { Repository } from '../../core/repository.ts'
+import { refusesStrangers } from '../../core/strangers.ts'
 import type { Credential } from '../../core/tracker-api.ts'
 import type { NodeCaller } from '../authority/node-caller.ts'
 import { type RefusalCode, RefusedError } from '../errors.ts'
-import { type Acceptances, refusesStrangers } from './acceptances.ts'
+import type { Acceptances } from './acceptances.ts'
 import type { Signer, TrustedKeys } from './trusted-keys.ts'
 
 /** A credential that permits pulling from the repository now. Lives no longer than the request. */
@@ -70,12 +71,12 @@ export async function verifyCredential(
 
 async function verifyNone(
   seen: CredentialsSeen,
-  { registry, credential, ...question }: CredentialQuestion,
+  { registry, repository, credential, digests: [digest] }: CredentialQuestion,
 ): Promise<VerifiedCredential> {
   if (credential.scheme !== 'none') {
     // One node's claim must not end sharing in all clusters: the registry decides whether it asks for credentials.
-    if (seen.isOpen(registry.host) && (await refusesStrangers({ registry, ...question }))) {
-      seen.note(registry.host)
+    if (digest !== undefined && seen.isOpen(registry.host)) {
+      if (await refusesStrangers(registry, { repository, digest })) seen.note(registry.host)
     }
     throw new RefusedError('CREDENTIAL_UNEXPECTED', `${registry.host} is configured without authentication`)
   }

@@ -1,8 +1,10 @@
+import { BoundedMap } from '../../core/bounded-map.ts'
 import type { Digest } from '../../core/digest.ts'
-import { type BlobHead, type RegistryClient, RegistryUnreachableError } from '../../core/registry-client.ts'
+import type { BlobHead, RegistryClient } from '../../core/registry-client.ts'
 import type { Repository } from '../../core/repository.ts'
 import { Strangers } from '../../core/strangers.ts'
 import { RefusedError } from '../errors.ts'
+import { headOf } from './registry-head.ts'
 
 /** How long "this blob is in this repository" is remembered. It does not say who may read the blob. */
 export const MEMBERSHIP_MS = 3600 * 1000
@@ -32,7 +34,7 @@ interface Membership {
 
 /** Remembers which blobs are in which repositories, from the registry's answers. */
 export class Memberships {
-  readonly #known = new Map<string, Membership>()
+  readonly #known = new BoundedMap<string, Membership>(MEMBERSHIPS_MAX)
   readonly #asking = new Map<string, Promise<Membership>>()
   readonly #strangers: Strangers
 
@@ -64,7 +66,7 @@ export class Memberships {
     { registry, repository, digest, nowMs }: Omit<MembershipQuestion, 'bytes' | 'authorization'>,
     bytes: number | undefined,
   ): void {
-    this.#remember([registry.host, repository, digest].join(' '), { bytes, untilMs: nowMs + MEMBERSHIP_MS })
+    this.#known.set([registry.host, repository, digest].join(' '), { bytes, untilMs: nowMs + MEMBERSHIP_MS })
   }
 
   async #find(id: string, question: MembershipQuestion): Promise<Membership> {
@@ -81,7 +83,7 @@ export class Memberships {
     this.#asking.set(id, asking)
     try {
       const membership = await asking
-      this.#remember(id, membership)
+      this.#known.set(id, membership)
       return membership
     } finally {
       if (this.#asking.get(id) === asking) this.#asking.delete(id)
@@ -98,27 +100,13 @@ export class Memberships {
     }
     return { bytes: head.bytes, untilMs: nowMs + MEMBERSHIP_MS }
   }
-
-  #remember(id: string, membership: Membership): void {
-    this.#known.delete(id)
-    this.#known.set(id, membership)
-    for (const oldest of this.#known.keys()) {
-      if (this.#known.size <= MEMBERSHIPS_MAX) return
-      this.#known.delete(oldest)
-    }
-  }
 }
 
 async function headBlob(question: MembershipQuestion): Promise<Extract<BlobHead, { isPresent: true }>> {
   const { registry, repository, digest, authorization } = question
-  const head = await registry.headBlob({ repository, digest, authorization }).catch((cause: unknown) => {
-    if (!(cause instanceof RegistryUnreachableError)) throw cause
-    throw new RefusedError('REGISTRY_UNREACHABLE', cause.message, { cause })
-  })
+  const head = await headOf(registry, { repository, digest, authorization })
   if (head.isPresent) return head
   if (head.status === 404)
     throw new RefusedError('BLOB_NOT_IN_REPOSITORY', `${digest} is not in ${repository}`)
-  if (head.status >= 500)
-    throw new RefusedError('REGISTRY_UNREACHABLE', `the registry answered ${head.status}`)
   throw new RefusedError('REGISTRY_REFUSED', `the registry answered ${head.status}`)
 }

@@ -1,3 +1,4 @@
+import { BoundedMap } from '../../core/bounded-map.ts'
 import type { InfoHash, NodeId, SwarmId } from '../../core/metainfo.ts'
 import type { Peer } from '../../core/tracker-api.ts'
 
@@ -31,16 +32,12 @@ interface Announced extends StockPeer {
  * announce, so that the first to expire come first; no swarm is empty.
  */
 export class StockPeers {
-  readonly #swarms = new Map<SwarmId, Map<NodeId, Announced>>()
+  readonly #swarms = new BoundedMap<SwarmId, BoundedMap<NodeId, Announced>>(STOCK_SWARMS_MAX)
 
   announce(swarm: SwarmId, peer: StockPeer, nowMs: number): void {
-    const peers = this.#live(swarm, nowMs) ?? new Map<NodeId, Announced>()
-    peers.delete(peer.node)
+    const peers = this.#live(swarm, nowMs) ?? new BoundedMap<NodeId, Announced>(STOCK_PEERS_PER_SWARM_MAX)
     peers.set(peer.node, { ...peer, expiresAtMs: nowMs + STOCK_PEER_MS })
-    dropOldest(peers, STOCK_PEERS_PER_SWARM_MAX)
-    this.#swarms.delete(swarm)
     this.#swarms.set(swarm, peers)
-    dropOldest(this.#swarms, STOCK_SWARMS_MAX)
   }
 
   /** The client leaves the swarm. */
@@ -70,18 +67,11 @@ export class StockPeers {
     return { seeds, leechers: peers.length - seeds }
   }
 
-  #live(swarm: SwarmId, nowMs: number): Map<NodeId, Announced> | undefined {
+  #live(swarm: SwarmId, nowMs: number): BoundedMap<NodeId, Announced> | undefined {
     for (const { node, expiresAtMs } of this.#swarms.get(swarm)?.values() ?? []) {
       if (expiresAtMs > nowMs) break
       this.stop(swarm, node)
     }
     return this.#swarms.get(swarm)
-  }
-}
-
-function dropOldest(map: Map<string, unknown>, sizeMax: number): void {
-  for (const oldest of map.keys()) {
-    if (map.size <= sizeMax) return
-    map.delete(oldest)
   }
 }
