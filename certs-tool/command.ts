@@ -2,7 +2,7 @@ import { type ParseArgsOptionsConfig, parseArgs } from 'node:util'
 import { UsageError } from '../core/errors.ts'
 import { nearestName } from '../core/nearest-name.ts'
 
-/** A flag of a command. Every flag but a boolean takes a value. */
+/** A flag of a command. Every flag except a boolean takes a value. */
 export interface Flag {
   type: 'string' | 'boolean'
   /** May be given more than once. */
@@ -25,22 +25,22 @@ export type FlagValues<F extends Flags> = {
         : string | undefined
 }
 
-/** One command of `shoal certs`. Its result is text for standard output; whatever fails is thrown as a ShoalError. */
+/** One command of `shoal certs`. Its result is text for standard output; failures are thrown as ShoalErrors. */
 export interface Command<F extends Flags = Flags> {
   name: string
   summary: string
-  /** Names of the arguments that are not flags, all required; the last may end in `…` for one or more. */
+  /** Names of the required arguments that are not flags; the last may end in `…` for one or more. */
   positionals: string[]
   flags: F
   run(values: FlagValues<F>, positionals: string[]): Promise<string>
 }
 
-/** Ties the type of the values to the flags. */
+/** Derives the type of the values from the flags. */
 export function command<const F extends Flags>(definition: Command<F>): Command {
   return definition as unknown as Command
 }
 
-/** @throws UsageError when the arguments do not fit; whatever the command throws */
+/** @throws UsageError if the arguments do not fit; and all errors of the command */
 export async function runCommand(found: Command, argv: string[]): Promise<string> {
   if (argv.includes('--help')) return commandHelp(found)
   const { values, positionals } = parsed(found, argv)

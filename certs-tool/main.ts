@@ -33,7 +33,7 @@ const COMMANDS: Command[] = [
   unlockCommand,
   inspectCommand,
 ]
-/** Names that are understood and not listed. */
+/** Accepted names that the help does not list. */
 const OLD_COMMANDS: Command[] = [oldRotateAuthorityCommand]
 
 /**

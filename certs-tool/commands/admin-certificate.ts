@@ -6,13 +6,13 @@ import { DATA_DIR_FLAG } from '../admin-flags.ts'
 import { command } from '../command.ts'
 import { refuseExisting, writeNewFiles } from '../key-files.ts'
 
-/** As the tracker bounds it. */
+/** The same bound as in the tracker. */
 const HOURS_MAX = 24
 
 export const adminCertificateCommand = command({
   name: 'admin-certificate',
   summary:
-    'Makes an administrator’s key and certificate for the admin API over TLS. It ends after hours; the tracker keeps no copy.',
+    'Makes an administrator’s key and certificate for the admin API over TLS. It ends within hours; the tracker keeps no copy.',
   positionals: [],
   flags: {
     'data-dir': DATA_DIR_FLAG,
@@ -20,13 +20,13 @@ export const adminCertificateCommand = command({
       type: 'string',
       value: 'number',
       default: '1',
-      description: `The certificate ends by itself after so long; ${HOURS_MAX} at most.`,
+      description: `The certificate ends after this time; at most ${HOURS_MAX}.`,
     },
     out: {
       type: 'string',
       value: 'file',
       default: 'admin.pem',
-      description: 'Where key, certificate and authority go (mode 0600).',
+      description: 'File for key, certificate and authority (mode 0600).',
     },
     force: { type: 'boolean', description: 'Replace a file that exists.' },
   },

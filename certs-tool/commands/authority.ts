@@ -16,7 +16,7 @@ export const authorityCommand = command({
   summary: "Makes an authority for the tracker's HTTPS certificate, for labs and sites that have none.",
   positionals: [],
   flags: {
-    'out-dir': { type: 'string', value: 'folder', default: '.', description: 'Where the files go.' },
+    'out-dir': { type: 'string', value: 'folder', default: '.', description: 'Folder for the files.' },
     name: { type: 'string', default: LAB_AUTHORITY_NAME, description: 'Common name.' },
     days: {
       type: 'string',

@@ -13,7 +13,7 @@ import { newClusterId, newJoinToken } from '../secrets.ts'
 
 export const clusterCommand = command({
   name: 'cluster',
-  summary: 'Creates a cluster on a running tracker and prints its join token, once: nothing stores it.',
+  summary: 'Creates a cluster on a running tracker and prints its join token once; nothing stores it.',
   positionals: ['name'],
   flags: { ...ADMIN_FLAGS, ...JOIN_TOKEN_FLAGS },
   async run(values, [name = '']) {

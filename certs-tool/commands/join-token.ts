@@ -14,7 +14,7 @@ import { newJoinToken, parseClusterId } from '../secrets.ts'
 export const joinTokenCommand = command({
   name: 'join-token',
   summary:
-    "Replaces a cluster's join token and prints the new one, once. The old one ends; nodes that joined stay.",
+    "Replaces a cluster's join token and prints the new one once. The old one ends; joined nodes stay.",
   positionals: ['cluster id'],
   flags: { ...ADMIN_FLAGS, ...JOIN_TOKEN_FLAGS },
   async run(values, [id = '']) {

@@ -5,7 +5,7 @@ import { command } from '../command.ts'
 export const resealCommand = command({
   name: 'reseal',
   summary:
-    "Seals a running tracker's secrets anew: with a new data key, and if you like under another unlock key.",
+    "Seals a running tracker's secrets again with a new data key and, if you like, under another unlock key.",
   positionals: [],
   flags: {
     ...ADMIN_FLAGS,
@@ -13,12 +13,13 @@ export const resealCommand = command({
       type: 'string',
       value: 'file',
       default: 'unlock.key',
-      description: 'The unlock key that is in force; - is standard input.',
+      description: 'The current unlock key; - is standard input.',
     },
     'new-unlock-key-file': {
       type: 'string',
       value: 'file',
-      description: 'The next one, of `shoal certs unlock-key`; absent: the unlock key stays.',
+      description:
+        'The next unlock key, from `shoal certs unlock-key`; without the flag the current one stays.',
     },
   },
   async run(values) {

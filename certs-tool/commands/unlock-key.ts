@@ -5,14 +5,14 @@ import { newUnlockKey } from '../secrets.ts'
 export const unlockKeyCommand = command({
   name: 'unlock-key',
   summary:
-    "Makes the key that unseals a tracker's secrets. Without it the tracker's data cannot be opened: keep a copy.",
+    "Makes the key that unseals a tracker's secrets. Keep a copy: without it nobody can open the tracker's data.",
   positionals: [],
   flags: {
     out: {
       type: 'string',
       value: 'file',
       default: 'unlock.key',
-      description: 'Where the key goes (mode 0600).',
+      description: 'File for the key (mode 0600).',
     },
     force: { type: 'boolean', description: 'Replace a file that exists.' },
   },

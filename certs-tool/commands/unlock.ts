@@ -4,7 +4,7 @@ import { command } from '../command.ts'
 
 export const unlockCommand = command({
   name: 'unlock',
-  summary: 'Gives a tracker that was started without its unlock key that key, on the tracker’s own machine.',
+  summary: 'Gives its unlock key to a tracker that was started without it, on the tracker’s own machine.',
   positionals: [],
   flags: {
     'data-dir': { ...DATA_DIR_FLAG, description: "The tracker's data folder." },
