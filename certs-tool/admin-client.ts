@@ -18,7 +18,7 @@ export type AdminAccess =
   | {
       /** `https://127.0.0.1:7444` */
       url: string
-      /** Key, certificate, and the authorities that the listener is recognised by. */
+      /** Key, certificate, and the authorities by which the tool recognises the listener. */
       pemFile: string
     }
 
@@ -34,14 +34,14 @@ const SOCKET_HINT =
   'Run this on the tracker’s machine, and check that the tracker runs, and --data-dir. A locked tracker wants `shoal tracker unlock` first.'
 const NOT_YOURS_HINT = 'Run this as the user that the tracker runs as, or as root.'
 const LOCKED_HINT =
-  'It is there while the tracker waits for its key; check that the tracker runs, and --data-dir.'
+  'It exists while the tracker waits for its key. Check that the tracker runs, and --data-dir.'
 
 const refusal = z.object({ error: z.object({ code: z.string().max(64), message: z.string().max(1024) }) })
 const HINTS: Record<string, string> = {
   CLUSTER_UNKNOWN: 'Check the cluster id; it is the middle part of its join token.',
-  ROTATION_UNDER_WAY: 'The previous one is withdrawn by itself within a day or so; --withdraw does it now.',
+  ROTATION_UNDER_WAY: 'The tracker withdraws the previous one within about a day; --withdraw does it now.',
   ROTATION_TOO_EARLY:
-    'Wait: nodes renew by themselves. With --force, those left over must join again (authority) or fetch from the registry meanwhile (signing key).',
+    'Wait: nodes renew by themselves. With --force, the remaining nodes must join again (authority) or use the registry for a while (signing key).',
   ROTATION_NONE: 'Without --withdraw a rotation begins.',
   TOKEN_KEY_UNKNOWN: '`shoal admin key trusted` lists the keys with their ids.',
   UNLOCK_KEY: 'Give the key that this tracker is unlocked with now.',
@@ -49,7 +49,7 @@ const HINTS: Record<string, string> = {
     'It has ended, or the admin authority was changed: `shoal admin certificate` makes another.',
 }
 
-/** The tracker learns the token's hash only. */
+/** The tracker learns only the token's hash. */
 export async function createCluster(
   access: AdminAccess,
   cluster: { cluster: ClusterId; name: string; joinTokenHash: string; joinTokenValidForSeconds?: number },
@@ -72,13 +72,13 @@ const rotationBegun = z.object({
 const rotationEnded = z.object({ nodesLeft: z.number() })
 const resealed = z.object({ sealed: z.number() })
 
-/** Begins a rotation. @returns when the new authority issues, and when the previous one is withdrawn by itself */
+/** Begins a rotation. @returns when the new authority issues, and when the tracker withdraws the previous one */
 export async function addAuthority(access: AdminAccess, cluster: ClusterId, isLeaked: boolean) {
   const path = `/admin/v1/clusters/${cluster}/authorities`
   return rotationBegun.parse(await call(access, 'POST', path, { isLeaked })).rotation
 }
 
-/** Ends it. @returns how many nodes must join again */
+/** Ends the rotation. @returns how many nodes must join again */
 export async function withdrawAuthority(access: AdminAccess, cluster: ClusterId, isForced: boolean) {
   const path = `/admin/v1/clusters/${cluster}/authorities/withdrawal`
   return rotationEnded.parse(await call(access, 'POST', path, { isForced })).nodesLeft
@@ -102,21 +102,21 @@ export async function withdrawSigningKey(
   await call(access, 'POST', `/admin/v1/clusters/${cluster}/signing-keys/withdrawal`, { isForced })
 }
 
-/** A new data key, under the unlock key that is given or another. @returns how many values were sealed anew */
+/** Makes a new data key, under the same unlock key or another. @returns how many values were sealed again */
 export async function reseal(access: AdminAccess, keys: { unlockKey: string; newUnlockKey?: string }) {
   return resealed.parse(await call(access, 'POST', '/admin/v1/reseal', keys)).sealed
 }
 
 const certified = z.object({ certificate: z.string(), authorities: z.array(z.string()).min(1) })
 
-/** Certifies an administrator's key; the tracker answers that on its socket only. */
+/** Certifies an administrator's key; the tracker does this only on its socket. */
 export async function certifyAdmin(dataDir: string, key: { publicKey: string; validForSeconds: number }) {
   return certified.parse(await call({ dataDir }, 'POST', '/admin/v1/certificates', key))
 }
 
 const adminRotation = z.object({ previousEndsAtMs: z.number().nullable() })
 
-/** A new admin authority. @returns when the previous one is withdrawn by itself; null: it is gone */
+/** Makes a new admin authority. @returns when the tracker withdraws the previous one; null: it is gone */
 export async function addAdminAuthority(access: AdminAccess, isLeaked: boolean) {
   const answer = await call(access, 'POST', '/admin/v1/admin-authorities', { isLeaked })
   return adminRotation.parse(answer).previousEndsAtMs
@@ -146,7 +146,7 @@ export async function tokenKeys(access: AdminAccess): Promise<TokenKeyLine[]> {
   return tokenKeyLines.parse(await call(access, 'GET', '/admin/v1/token-keys')).tokenKeys
 }
 
-/** @returns what was withdrawn: the key, under every issuer and audience */
+/** @returns the withdrawn entries: the key, under every issuer and audience */
 export async function withdrawTokenKey(access: AdminAccess, id: string): Promise<TokenKeyLine[]> {
   const path = `/admin/v1/token-keys/${id}/withdrawal`
   return tokenKeyLines.parse(await call(access, 'POST', path, {})).tokenKeys
@@ -165,8 +165,8 @@ export async function unlock(dataDir: string, unlockKey: string): Promise<void> 
 }
 
 /**
- * @throws AdminRefusedError when the tracker says no
- * @throws AdminUnavailableError when it does not answer as a tracker does
+ * @throws AdminRefusedError if the tracker refuses
+ * @throws AdminUnavailableError if it does not answer like a tracker
  */
 async function call(access: AdminAccess, method: string, path: string, body?: object): Promise<unknown> {
   const headers = body === undefined ? {} : { 'content-type': 'application/json' }
@@ -180,7 +180,7 @@ interface Call {
   at: Place
 }
 
-/** What a message says of where the tool asked. */
+/** The place of a call, for messages. */
 interface Place {
   where: string
   hint: string
@@ -200,8 +200,8 @@ function throughSocket({ dataDir }: { dataDir: string }, asked: Asked): Call {
 
 function overTls({ url: base, pemFile }: { url: string; pemFile: string }, asked: Asked): Call {
   const url = adminUrl(base, asked.path)
-  // One connection per call: a tool that ends at once has nothing to keep.
-  // Said, because Node lets an environment variable change the default.
+  // One connection per call, because the tool ends at once.
+  // Explicit, because an environment variable may change Node's default.
   const options: CallOptions = {
     method: asked.method,
     headers: asked.headers,
@@ -230,7 +230,7 @@ function adminUrl(base: string, path: string): URL {
   const url = URL.canParse(base) ? new URL(path, base) : undefined
   if (url?.protocol !== 'https:') {
     throw new UsageError(`not an https:// URL: ${base.slice(0, 80)}`, {
-      hint: 'The admin API listens on https://127.0.0.1:7444 unless the tracker was told otherwise.',
+      hint: 'By default the admin API listens on https://127.0.0.1:7444.',
     })
   }
   return url
@@ -260,7 +260,7 @@ function credentials(pemFile: string): SecureContext {
   }
 }
 
-/** Node takes a ready context (tls.connect), though its types for HTTPS do not say so. */
+/** Node accepts a ready context (tls.connect), although its types for HTTPS do not say so. */
 type CallOptions = RequestOptions & { secureContext: SecureContext }
 
 interface Answer {

@@ -3,15 +3,15 @@ import type { AdminAccess } from './admin-client.ts'
 import type { NewFile } from './key-files.ts'
 import { readTextFile, writeNewFiles } from './key-files.ts'
 
-/** Ten years; without an end is said by leaving it out. */
+/** Ten years; for no end, omit the flag. */
 const HOURS_MAX = 10 * 365 * 24
 
-/** Where the tracker keeps its data, as `shoal tracker --data-dir`. */
+/** The tracker's data folder, like `shoal tracker --data-dir`. */
 export const DATA_DIR_FLAG = {
   type: 'string',
   value: 'folder',
   default: '/var/lib/shoal-tracker',
-  description: "The tracker's data folder: a running tracker takes orders through a socket in it.",
+  description: "The tracker's data folder; a running tracker accepts commands on a socket in it.",
 } as const
 
 /** Flags of the commands that talk to a tracker. */
@@ -27,7 +27,7 @@ export const ADMIN_FLAGS = {
     type: 'string',
     value: 'url',
     default: 'https://127.0.0.1:7444',
-    description: "With --admin-pem: the tracker's admin API.",
+    description: "With --admin-pem: the URL of the tracker's admin API.",
   },
 } as const
 
@@ -44,17 +44,17 @@ export const JOIN_TOKEN_FLAGS = {
   'valid-hours': {
     type: 'string',
     value: 'number',
-    description: 'The join token ends by itself after so long; absent: never.',
+    description: 'The join token ends after this time; without the flag it never ends.',
   },
   out: {
     type: 'string',
     value: 'file',
-    description: 'Write the join token there (mode 0600) instead of printing it.',
+    description: 'Write the join token to this file (mode 0600) instead of printing it.',
   },
   force: { type: 'boolean', description: 'Replace a file that exists.' },
 } as const
 
-/** @throws UsageError @returns undefined: without an end */
+/** @throws UsageError @returns undefined: no end */
 export function joinTokenSeconds(hours: string | undefined): number | undefined {
   if (hours === undefined) return undefined
   if (!/^\d{1,6}$/.test(hours) || Number(hours) < 1 || Number(hours) > HOURS_MAX) {
@@ -68,7 +68,7 @@ export function readSecret(path: string): string {
   return readTextFile(path).trim()
 }
 
-/** Nothing but this result holds the token: the tracker knows its hash only. */
+/** Only this result has the token: the tracker knows only its hash. */
 export function deliverJoinToken(
   joinToken: string,
   { out, force }: { out: string | undefined; force: boolean },

@@ -5,14 +5,14 @@ import { type CertificateClaims, claimsOf } from '../core/certificate-claims.ts'
 import { type NameConstraints, readNameConstraints } from './name-constraints.ts'
 import { LAB_AUTHORITY_NAME, TRACKER_NAME } from './tracker-certificates.ts'
 
-/** What a certificate says of itself. Nothing here is verified: whether to trust it is for those it is shown to. */
+/** A certificate's own statements. Nothing here is verified: recipients decide whether to trust it. */
 export interface CertificateFacts {
   kind: CertificateKind
   subject: string
   issuer: string
-  /** SHA-256 of the issuer's certificate, when that is at hand (the same file, or itself). */
+  /** SHA-256 of the issuer's certificate, if available (in the same file, or itself). */
   issuerFingerprint: string | null
-  /** Which of the issuer's keys signed (RFC 5280 §4.2.1.1). */
+  /** The issuer's key that signed (RFC 5280 §4.2.1.1). */
   issuerKeyId: string | null
   fingerprint: string
   serialNumber: string
@@ -21,7 +21,7 @@ export interface CertificateFacts {
   validFrom: string
   validTo: string
   usages: string[]
-  /** Subject alternative names as in `DNS:localhost`; those of claims are in `claims`. */
+  /** Subject alternative names as in `DNS:localhost`, without those in `claims`. */
   names: string[]
   nameConstraints: NameConstraints | null
   claims: CertificateClaims | null
@@ -39,7 +39,7 @@ export type CertificateKind =
   | 'admin'
   | 'other'
 
-/** Common names of what Shoal makes apart from the certificates with claims. */
+/** Common names of Shoal's certificates without claims. */
 const KIND_BY_NAME: [RegExp, CertificateKind][] = [
   [/^shoal (?:cluster c|authority )[0-9a-f]{16}$/, 'cluster-authority'],
   [new RegExp(`^${LAB_AUTHORITY_NAME}$`), 'lab-authority'],
@@ -58,7 +58,7 @@ const USAGE_NAMES: Record<string, string> = {
 const NAME_CONSTRAINTS = '2.5.29.30'
 const SHOAL_URI = /^URI:urn:shoal:/
 
-/** @param bundle the certificates of the same file: an issuer among them is named by its fingerprint */
+/** @param bundle the certificates of the same file; an issuer among them is named by its fingerprint */
 export function factsOf(certificate: X509Certificate, bundle: X509Certificate[] = []): CertificateFacts {
   const details = new x509.X509Certificate(certificate.raw)
   const claims = claimsIfAny(certificate)

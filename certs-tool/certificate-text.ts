@@ -19,7 +19,7 @@ const TITLES: Record<CertificateKind, string> = {
 
 const LABEL_CHARS = 14
 
-/** A certificate in plain words. `now` decides what "valid" says. */
+/** A certificate in plain words, with its validity at `now`. */
 export function certificateText(facts: CertificateFacts, now: Date): string {
   const lines: [string, string | undefined][] = [
     ['what', TITLES[facts.kind]],
@@ -87,7 +87,7 @@ function validityText({ validFrom, validTo }: CertificateFacts, now: Date): stri
   return `valid for another ${durationText(to.getTime() - now.getTime())} (${range})`
 }
 
-/** Whole units, rounded down, in the largest unit of which there are at least two. */
+/** Whole units, rounded down, in the largest unit with a count of at least two. */
 export function durationText(ms: number): string {
   const seconds = Math.floor(ms / 1000)
   const units: [string, number][] = [

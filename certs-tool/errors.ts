@@ -1,16 +1,16 @@
 import { ShoalError } from '../core/errors.ts'
 
-/** A file that is to be made exists: nothing was written. */
+/** The output file exists already: nothing was written. */
 export class FileExistsError extends ShoalError {
   readonly code = 'FILE_EXISTS'
 }
 
-/** A file cannot be written or read: nothing else was done. */
+/** A file cannot be written or read; nothing else was done. */
 export class FileAccessError extends ShoalError {
   readonly code = 'FILE_ACCESS'
 }
 
-/** A file holds no certificate that can be read. */
+/** A file has no readable certificate. */
 export class NoCertificateError extends ShoalError {
   readonly code = 'NO_CERTIFICATE'
 }
@@ -20,7 +20,7 @@ export class UnreadableExtensionError extends ShoalError {
   readonly code = 'UNREADABLE_EXTENSION'
 }
 
-/** The tracker's admin API cannot be reached, or what answers is not one. */
+/** The tracker's admin API cannot be reached, or something else answers. */
 export class AdminUnavailableError extends ShoalError {
   readonly code = 'ADMIN_UNAVAILABLE'
 }

@@ -2,21 +2,21 @@ import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync 
 import { dirname } from 'node:path'
 import { FileAccessError, FileExistsError } from './errors.ts'
 
-/** A file to be made: secrets are readable by their owner alone, whatever the umask. */
+/** A file to write. Only their owner can read secrets, whatever the umask. */
 export interface NewFile {
   path: string
   content: string
   isSecret: boolean
 }
 
-/** Bound of a file that is read whole, in bytes: a bundle of some hundred certificates. */
+/** Bound of a file that is read whole, in bytes: a bundle of several hundred certificates. */
 const FILE_BYTES_MAX = 4 * 1024 * 1024
 const SECRET_MODE = 0o600
 const PUBLIC_MODE = 0o644
 const SECRET_DIR_MODE = 0o700
 
 /**
- * Writes all files, or none when one of them exists and `force` is not given.
+ * Writes all files, or none if one of them exists and `force` is not given.
  * @throws FileExistsError, FileAccessError
  */
 export function writeNewFiles(files: NewFile[], force: boolean): void {
@@ -26,7 +26,7 @@ export function writeNewFiles(files: NewFile[], force: boolean): void {
 }
 
 /**
- * For commands that do something before they write: asks first.
+ * Checks the files first, for commands that do something before they write.
  * @throws FileExistsError
  */
 export function refuseExisting(paths: string[], force: boolean): void {
@@ -37,7 +37,7 @@ export function refuseExisting(paths: string[], force: boolean): void {
   })
 }
 
-/** All or nothing: a draft beside it takes its name once it is complete. */
+/** Writes all or nothing: a draft beside the file gets its name once it is complete. */
 function writeWhole({ path, content, isSecret }: NewFile): void {
   const draft = `${path}.${process.pid}.new`
   try {

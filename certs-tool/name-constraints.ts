@@ -1,6 +1,6 @@
 import { UnreadableExtensionError } from './errors.ts'
 
-/** What an authority may issue for (RFC 5280 §4.2.1.10), as text: DNS names, addresses in CIDR form, other forms named. */
+/** Names for which an authority may issue (RFC 5280 §4.2.1.10), as text: DNS names, addresses in CIDR form, other forms. */
 export interface NameConstraints {
   permitted: string[]
   excluded: string[]
@@ -65,7 +65,7 @@ function ipv6Text(address: Buffer): string {
   return new URL(`http://[${groups.join(':')}]`).hostname.slice(1, -1)
 }
 
-/** The elements that lie side by side in `der`; lengths of up to two bytes. */
+/** The consecutive elements in `der`; lengths of up to two bytes. */
 function elements(der: Buffer): Element[] {
   const found: Element[] = []
   let offset = 0

@@ -5,7 +5,7 @@ import { type ClusterId, isClusterId } from '../core/metainfo.ts'
 const SECRET_BYTES = 32
 const CLUSTER_ID_BYTES = 8
 
-/** 256 bits that seal a tracker's data key: `SHOALKEY-1-` and 43 characters of base64url. */
+/** The 256 bits that seal a tracker's data key: `SHOALKEY-1-` and 43 characters of base64url. */
 export function newUnlockKey(): string {
   return `SHOALKEY-1-${randomBytes(SECRET_BYTES).toString('base64url')}`
 }
@@ -23,7 +23,7 @@ export function newJoinToken(cluster: ClusterId): string {
 export function parseClusterId(text: string): ClusterId {
   if (!isClusterId(text)) {
     throw new UsageError(`not a cluster id: ${text.slice(0, 80)}`, {
-      hint: 'It is c and 16 hex digits, as in the join token: SHOAL-1-<cluster id>-….',
+      hint: 'A cluster id is c and 16 hex digits, as in the join token: SHOAL-1-<cluster id>-….',
     })
   }
   return text

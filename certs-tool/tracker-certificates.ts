@@ -4,21 +4,21 @@ import { UsageError } from '../core/errors.ts'
 import { issueLeaf, type KeyedCertificate, makeAuthority } from '../core/issue-certificate.ts'
 
 const DAY_SECONDS = 24 * 3600
-/** Ten years: a lab's authority outlives the lab. */
+/** Ten years, so that a lab's authority outlives the lab. */
 export const AUTHORITY_DAYS_DEFAULT = 3650
-/** What public authorities issued for at most until 2026 (CA/Browser Forum ballot SC-081); some clients insist. */
+/** The maximum of public authorities until 2026 (CA/Browser Forum ballot SC-081); some clients enforce it. */
 export const TRACKER_DAYS_DEFAULT = 397
-/** A hundred years: beyond it dates stop making sense. */
+/** A hundred years; later dates make no sense. */
 const DAYS_MAX = 36_500
 export const LAB_AUTHORITY_NAME = 'Shoal lab authority'
 export const TRACKER_NAME = 'Shoal tracker'
 
-/** Every tracker can be reached from its own machine under these, whatever its other names. */
+/** Names under which every tracker is reachable from its own machine. */
 const OWN_MACHINE = ['localhost', '127.0.0.1', '::1']
 const HOST_NAME =
   /^(?=.{1,253}$)(\*\.)?[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$/i
 
-/** An authority for the tracker's own HTTPS, where no other is at hand. It has no part in trust between peers. */
+/** An authority for the tracker's own HTTPS, for sites without another one. It has no part in trust between peers. */
 export function makeLabAuthority(options: { name?: string; days?: number } = {}): Promise<KeyedCertificate> {
   return makeAuthority({
     commonName: options.name ?? LAB_AUTHORITY_NAME,
@@ -28,7 +28,7 @@ export function makeLabAuthority(options: { name?: string; days?: number } = {})
 
 /**
  * The tracker's HTTPS certificate.
- * @param names host names and addresses besides localhost, 127.0.0.1 and ::1
+ * @param names host names and addresses in addition to localhost, 127.0.0.1 and ::1
  */
 export function issueTrackerTls(
   authority: KeyedCertificate,
@@ -43,7 +43,7 @@ export function issueTrackerTls(
   })
 }
 
-/** This machine's name, when it is one that a certificate can carry. */
+/** This machine's name, if a certificate can have it. */
 export function ownHostNames(): string[] {
   return HOST_NAME.test(hostname()) ? [hostname().toLowerCase()] : []
 }

@@ -6,7 +6,7 @@ import { certifyAdmin } from '../admin-client.ts'
 import { DATA_DIR_FLAG } from '../admin-flags.ts'
 import { refuseExisting, writeNewFiles } from '../key-files.ts'
 
-/** As the tracker bounds it. */
+/** The same bound as in the tracker. */
 const HOURS_MAX = 24
 
 export const adminCertificateCommand = command({
@@ -17,13 +17,13 @@ export const adminCertificateCommand = command({
       type: 'string',
       value: 'number',
       default: '1',
-      description: `The certificate ends by itself after so long; ${HOURS_MAX} at most.`,
+      description: `The certificate ends after this time; at most ${HOURS_MAX}.`,
     },
     out: {
       type: 'string',
       value: 'file',
       default: 'admin.pem',
-      description: 'Where key, certificate and authority go (mode 0600).',
+      description: 'File for key, certificate and authority (mode 0600).',
     },
     force: { type: 'boolean', description: 'Replace a file that exists.' },
   },

@@ -14,7 +14,7 @@ export const AUTHORITY_KEY_FILE = 'authority.key'
 export const authorityCommand = command({
   positionals: [],
   flags: {
-    'out-dir': { type: 'string', value: 'folder', default: '.', description: 'Where the files go.' },
+    'out-dir': { type: 'string', value: 'folder', default: '.', description: 'Folder for the files.' },
     name: { type: 'string', default: LAB_AUTHORITY_NAME, description: 'Common name.' },
     days: {
       type: 'string',

@@ -6,7 +6,7 @@ import { certificateText } from '../certificate-text.ts'
 import { NoCertificateError } from '../errors.ts'
 import { readFileBytes } from '../key-files.ts'
 
-/** Bound of certificates that are shown of one file: the system's own store holds about 150. */
+/** Bound of certificates shown from one file: the system's own store has about 150. */
 const CERTIFICATES_MAX = 500
 const PEM_BLOCK = /-----BEGIN ([A-Z0-9 ]+)-----[\s\S]+?-----END \1-----/g
 
@@ -27,7 +27,7 @@ export const inspectCommand = command({
 
 interface FileContent {
   certificates: X509Certificate[]
-  /** What else is in the file, for people: private keys, …; never shown. */
+  /** Names of other contents, for people: private keys, …; the contents are never shown. */
   others: string[]
 }
 
@@ -41,13 +41,13 @@ function fileText({ path, certificates, others }: FileContent & { path: string }
   return [...parts, ...rest].join('\n\n')
 }
 
-/** @throws NoCertificateError when there is none, or one cannot be read */
+/** @throws NoCertificateError if there is none, or one cannot be read */
 function contentOf(path: string): FileContent {
   const bytes = readFileBytes(path)
   const blocks = [...bytes.toString('latin1').matchAll(PEM_BLOCK)]
   if (blocks.length > CERTIFICATES_MAX) {
     throw new NoCertificateError(`${path} holds ${blocks.length} PEM blocks`, {
-      hint: `Split it: at most ${CERTIFICATES_MAX} are shown.`,
+      hint: `Split the file: at most ${CERTIFICATES_MAX} are shown.`,
     })
   }
   const pems = blocks.filter(([, label]) => label === 'CERTIFICATE').map(([pem]) => pem)
@@ -61,7 +61,7 @@ function otherText(label: string): string {
   return label.endsWith('PRIVATE KEY') ? 'a private key (not shown)' : label.toLowerCase()
 }
 
-/** No PEM: DER, or one of Shoal's other files that someone took for a certificate. */
+/** Not PEM: DER, or another of Shoal's files that somebody took for a certificate. */
 function derOf(path: string, bytes: Buffer): X509Certificate {
   const text = bytes.toString('latin1').trim()
   const cluster = clusterOfJoinToken(text)

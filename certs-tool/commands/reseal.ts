@@ -10,12 +10,13 @@ export const resealCommand = command({
       type: 'string',
       value: 'file',
       default: 'unlock.key',
-      description: 'The unlock key that is in force; - is standard input.',
+      description: 'The current unlock key; - is standard input.',
     },
     'new-unlock-key-file': {
       type: 'string',
       value: 'file',
-      description: 'The next one, of `shoal certs unlock-key`; absent: the unlock key stays.',
+      description:
+        'The next unlock key, from `shoal certs unlock-key`; without the flag the current one stays.',
     },
   },
   async run(values) {

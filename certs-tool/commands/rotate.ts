@@ -12,18 +12,18 @@ import { ADMIN_FLAGS, adminAccess } from '../admin-flags.ts'
 import { parseClusterId } from '../secrets.ts'
 
 /**
- * Changes of keys, all of one shape: without a flag a change begins, and the previous key is withdrawn by itself later;
- * `--withdraw` ends the change now; `--leaked` begins one because somebody else has the key.
+ * Changes of keys, all of one form. Without a flag a change begins, and the tracker withdraws the previous key later.
+ * `--withdraw` ends the change now. `--leaked` begins a change because somebody else has the key.
  */
 
 const WITHDRAW = {
   type: 'boolean',
-  description: 'Ends the change now: what the previous key signed counts no more.',
+  description: 'End the change now: signatures of the previous key no longer count.',
 } as const
 const FORCE_DESCRIPTION =
-  'With --withdraw: also while nodes hold certificates of the previous authority. They need the join token again.'
+  'With --withdraw: even if nodes still hold certificates of the previous authority. They need the join token again.'
 
-/** @throws UsageError, before anything is asked of the tracker */
+/** @throws UsageError before any call to the tracker */
 function checkFlags(given: { withdraw: boolean; leaked: boolean; force?: boolean }): void {
   const hint = 'Nothing was changed.'
   if (given.withdraw && given.leaked) {
@@ -66,12 +66,12 @@ export const rotateSigningKeyCommand = command({
     force: {
       type: 'boolean',
       description:
-        'With --withdraw: also while nodes are still renewing what the previous key signed. Their downloads may turn to the registry.',
+        'With --withdraw: even if nodes are still renewing signatures of the previous key. Their downloads may use the registry.',
     },
     leaked: {
       type: 'boolean',
       description:
-        'Somebody else has the previous key: it is withdrawn by itself as soon as the new one signs.',
+        'Somebody else has the previous key: the tracker withdraws it as soon as the new one signs.',
     },
   },
   async run(values, [id = '']) {
@@ -99,7 +99,7 @@ export const rotateAdminCommand = command({
     leaked: {
       type: 'boolean',
       description:
-        'A certificate or the key is lost: all administrators’ certificates end at once. The socket needs none.',
+        'Somebody else has a certificate or the key: all administrators’ certificates end at once. The socket needs none.',
     },
   },
   async run(values) {

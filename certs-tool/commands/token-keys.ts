@@ -3,7 +3,7 @@ import { UsageError } from '../../core/errors.ts'
 import { type TokenKeyLine, tokenKeys, withdrawTokenKey } from '../admin-client.ts'
 import { ADMIN_FLAGS, adminAccess } from '../admin-flags.ts'
 
-/** Of what a token says of itself. */
+/** Length of a token's own texts in the list. */
 const TEXT_CHARS_MAX = 60
 
 export const tokenKeysCommand = command({
@@ -14,7 +14,7 @@ export const tokenKeysCommand = command({
       type: 'string',
       value: 'key id',
       description:
-        'This key counts no more for its registry: pulls under it end, and it is not asked about again. To trust it all the same, name it in tokenKeysFile.',
+        'Withdraw this key from its registry: pulls under it end, and the tracker does not ask about it again. To trust it again, name it in tokenKeysFile.',
     },
   },
   async run(values) {
@@ -42,7 +42,7 @@ function lineOf({ id, registry, issuer, audience, ...key }: TokenKeyLine): strin
   return `${id}  ${registry}  issuer ${quoted(issuer)}, audience ${quoted(audience)}: ${standing}`
 }
 
-/** Whoever signs a token chooses these: nothing in them may move a terminal's cursor. */
+/** The signer of a token chooses these texts, so escape everything that may move a terminal's cursor. */
 function quoted(text: string): string {
   return JSON.stringify(text.slice(0, TEXT_CHARS_MAX)).replace(/[^\x20-\x7e]/g, '?')
 }

@@ -15,15 +15,15 @@ export const trackerTlsCommand = command({
       multiple: true,
       value: 'host or address',
       description:
-        "How nodes reach the tracker; may be repeated. This machine's name, localhost, 127.0.0.1 and ::1 are always in.",
+        "Name or address by which nodes reach the tracker; may be repeated. This machine's name, localhost, 127.0.0.1 and ::1 are always included.",
     },
     'authority-dir': {
       type: 'string',
       value: 'folder',
       default: '.',
-      description: `Holds ${AUTHORITY_CERTIFICATE_FILE} and ${AUTHORITY_KEY_FILE}.`,
+      description: `Folder with ${AUTHORITY_CERTIFICATE_FILE} and ${AUTHORITY_KEY_FILE}.`,
     },
-    'out-dir': { type: 'string', value: 'folder', default: '.', description: 'Where the files go.' },
+    'out-dir': { type: 'string', value: 'folder', default: '.', description: 'Folder for the files.' },
     days: {
       type: 'string',
       value: 'number',
@@ -47,7 +47,7 @@ export const trackerTlsCommand = command({
   },
 })
 
-/** @throws NoCertificateError when certificate and key are malformed or not of one pair */
+/** @throws NoCertificateError if certificate and key are malformed, or do not belong together */
 function readAuthority(folder: string): KeyedCertificate {
   const certificatePem = readTextFile(join(folder, AUTHORITY_CERTIFICATE_FILE))
   const privateKeyPem = readTextFile(join(folder, AUTHORITY_KEY_FILE))

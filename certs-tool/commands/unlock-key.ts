@@ -9,7 +9,7 @@ export const unlockKeyCommand = command({
       type: 'string',
       value: 'file',
       default: 'unlock.key',
-      description: 'Where the key goes (mode 0600).',
+      description: 'File for the key (mode 0600).',
     },
     force: { type: 'boolean', description: 'Replace a file that exists.' },
   },

@@ -9,7 +9,7 @@ export const HANDSHAKES_PER_SECOND_MAX = 40
 export const HANDSHAKES_BURST_MAX = 80
 export const ALL_HANDSHAKES_PER_SECOND_MAX = 160
 export const ALL_HANDSHAKES_BURST_MAX = 320
-/** Handshakes of one member that do not count for its network: it keeps its connections, and seldom opens new ones. */
+/** Bounds of one member's handshakes that do not count for its network: it keeps connections, and seldom opens new ones. */
 const MEMBER_HANDSHAKES_PER_SECOND_MAX = 2
 /** The same at once. */
 const MEMBER_HANDSHAKES_BURST_MAX = 16

@@ -1,4 +1,4 @@
-/** The first asker without a lease waits at least this long before it asks again, in milliseconds. */
+/** Bounds of the time after which the first asker without a lease asks again, in milliseconds. */
 export const RETRY_MIN_MS = 250
 /** And at most this long. */
 export const RETRY_MAX_MS = 5000
