@@ -163,7 +163,6 @@ if (!mustSkipFor(['root'])) {
 controlTest('in a folder of its own each of them does its work', async () => {
   for (const { run } of Object.values(uses)) await run()
   expect(readdirSync(data()).sort()).toEqual([
-    'admin.pem',
     'blobs',
     'credentials-seen.json',
     'node-key.pem',
