@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import { digestFromHex } from '../../core/digest.ts'
-import { issueLeaf, makeAuthority } from '../../core/issue-certificate.ts'
+import { makeAuthority } from '../../core/issue-certificate.ts'
+import { issueForLocalhost } from '../../lab/machine/localhost-certificate.ts'
 import { tellFailure } from '../../lab/machine/program-failure.ts'
 import { type LineProcess, startLineProcess } from '../measure/line-process.ts'
 import { describeMachine } from '../measure/machine.ts'
@@ -64,12 +65,7 @@ async function start(
     running.adopt(startLineProcess([process.execPath, program]), (it) => it.stop())
   const authority = await makeAuthority({ commonName: 'benchmark', validForSeconds: CERTIFICATE_SECONDS })
   const caPem = authority.certificatePem
-  const tls = await issueLeaf(authority, {
-    commonName: 'localhost',
-    validForSeconds: CERTIFICATE_SECONDS,
-    names: [{ type: 'dns', value: 'localhost' }],
-    usages: ['serverAuth'],
-  })
+  const tls = await issueForLocalhost(authority, CERTIFICATE_SECONDS)
   const registry = start(REGISTRY_PROGRAM)
   const { host, tokenKeys: keys } = await registry.ask<RegistryAnswer>({ do: 'open', ...tls })
   const images = imagesOf(options.blobs)

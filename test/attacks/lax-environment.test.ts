@@ -18,6 +18,7 @@ import { openRegistries } from '../../core/registry-client.ts'
 import { registryConfig } from '../../core/registry-config.ts'
 import type { TokenKeys } from '../../core/token-keys.ts'
 import type { Peer } from '../../core/tracker-api.ts'
+import { issueForLocalhost } from '../../lab/machine/localhost-certificate.ts'
 import { noteDefects } from '../core/noted-defects.ts'
 import { BLOB, REPOSITORY } from '../core/test-registry.ts'
 import { attackTest, controlTest } from './ledger.ts'
@@ -30,13 +31,7 @@ let impostor: { port: number; requests: number; authority: KeyedCertificate; clo
 beforeEach(async () => {
   process.env[SWITCH] = '0'
   const authority = await makeAuthority({ commonName: 'impostor', validForSeconds: 600 })
-  const names = [{ type: 'dns', value: 'localhost' } as const]
-  const leaf = await issueLeaf(authority, {
-    commonName: 'localhost',
-    validForSeconds: 600,
-    names,
-    usages: ['serverAuth'],
-  })
+  const leaf = await issueForLocalhost(authority)
   const server = createServer({ cert: leaf.certificatePem, key: leaf.privateKeyPem }, (socket) => {
     socket.on('error', () => undefined)
     // Whatever is said to the impostor is what it gains.

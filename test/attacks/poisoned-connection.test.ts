@@ -5,9 +5,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect, createServer, type Server } from 'node:tls'
 import { afterAll, beforeAll, beforeEach, expect } from 'vitest'
-import { issueLeaf, makeAuthority } from '../../core/issue-certificate.ts'
+import { makeAuthority } from '../../core/issue-certificate.ts'
 import { openRegistries, type RegistryClients } from '../../core/registry-client.ts'
 import { registryConfig } from '../../core/registry-config.ts'
+import { issueForLocalhost } from '../../lab/machine/localhost-certificate.ts'
 import { ProxyAuthority } from '../../proxy/intercept/authority.ts'
 import { askThrough, openTunnel, startTestProxy, type TestProxy } from '../proxy/test-proxy.ts'
 import { attackTest, controlTest } from './ledger.ts'
@@ -32,12 +33,7 @@ let seen: { connection: number; line: string }[] = []
 
 beforeAll(async () => {
   const authority = await makeAuthority({ commonName: 'test authority', validForSeconds: 600 })
-  const leaf = await issueLeaf(authority, {
-    commonName: 'localhost',
-    validForSeconds: 600,
-    names: [{ type: 'dns', value: 'localhost' }],
-    usages: ['serverAuth'],
-  })
+  const leaf = await issueForLocalhost(authority, 600)
   server = createServer({ cert: leaf.certificatePem, key: leaf.privateKeyPem }).listen(0, 'localhost')
   let connections = 0
   server.on('secureConnection', (socket) => {

@@ -6,10 +6,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { jwtVerify } from 'jose'
 import { type Digest, digestFromHex } from '../../core/digest.ts'
-import { issueLeaf, makeAuthority } from '../../core/issue-certificate.ts'
+import { makeAuthority } from '../../core/issue-certificate.ts'
 import { openRegistries, type RegistryClients, type RegistryPatience } from '../../core/registry-client.ts'
 import { type RegistryConfig, registryConfig } from '../../core/registry-config.ts'
 import { parseRegistryHost, type RegistryHost, type Repository } from '../../core/repository.ts'
+import { issueForLocalhost } from '../../lab/machine/localhost-certificate.ts'
 import type { Signer } from './signed-tokens.ts'
 
 export const REPOSITORY = 'team/app' as Repository
@@ -38,12 +39,7 @@ export async function startTestRegistry(
   patience: RegistryPatience = {},
 ): Promise<TestRegistry> {
   const authority = await makeAuthority({ commonName: 'test authority', validForSeconds: 600 })
-  const leaf = await issueLeaf(authority, {
-    commonName: 'localhost',
-    validForSeconds: 600,
-    names: [{ type: 'dns', value: 'localhost' }],
-    usages: ['serverAuth'],
-  })
+  const leaf = await issueForLocalhost(authority, 600)
   const folder = mkdtempSync(join(tmpdir(), 'shoal-registry-'))
   const requests: TestRegistry['requests'] = []
   const server = createServer({ cert: leaf.certificatePem, key: leaf.privateKeyPem }, (request, response) => {

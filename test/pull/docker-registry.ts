@@ -3,10 +3,11 @@ import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { issueLeaf, makeAuthority } from '../../core/issue-certificate.ts'
+import { makeAuthority } from '../../core/issue-certificate.ts'
 import { openRegistries, type RegistryClient } from '../../core/registry-client.ts'
 import { type RegistryConfig, registryConfig } from '../../core/registry-config.ts'
 import { freePort } from '../../lab/machine/free-port.ts'
+import { issueForLocalhost } from '../../lab/machine/localhost-certificate.ts'
 import { REPOSITORY } from '../core/test-registry.ts'
 import type { TestBlob } from './test-cluster.ts'
 
@@ -32,12 +33,7 @@ export async function startDockerRegistry(options: {
     return join(folder, name)
   }
   const authority = await makeAuthority({ commonName: 'test authority', validForSeconds: 3600 })
-  const leaf = await issueLeaf(authority, {
-    commonName: 'localhost',
-    validForSeconds: 3600,
-    names: [{ type: 'dns', value: 'localhost' }],
-    usages: ['serverAuth'],
-  })
+  const leaf = await issueForLocalhost(authority)
   const port = await freePort()
   const tls = {
     certificate: inFolder('tls.crt', leaf.certificatePem),

@@ -9,10 +9,11 @@ import { Client as HttpClient } from 'undici'
 import type { BlobRequest } from '../../client/client.ts'
 import { type Client, type ClientOptions, startClient } from '../../client/index.ts'
 import { type Digest, digestFromHex } from '../../core/digest.ts'
-import { issueLeaf, makeAuthority } from '../../core/issue-certificate.ts'
+import { makeAuthority } from '../../core/issue-certificate.ts'
 import { openRegistries, type RegistryClients } from '../../core/registry-client.ts'
 import type { RegistryConfig } from '../../core/registry-config.ts'
 import { ADMIN_SOCKET } from '../../core/tracker-sockets.ts'
+import { issueForLocalhost } from '../../lab/machine/localhost-certificate.ts'
 import { trackerConfig } from '../../tracker/config.ts'
 import { type RunningTracker, startTracker } from '../../tracker/main.ts'
 import { makeSigner, pullClaims, type Signer } from '../core/signed-tokens.ts'
@@ -196,12 +197,7 @@ export async function startTestCluster(options: {
     ...(options.configuresKeys ? keys() : {}),
   }
   const authority = await makeAuthority({ commonName: 'tracker authority', validForSeconds: 3600 })
-  const leaf = await issueLeaf(authority, {
-    commonName: 'localhost',
-    validForSeconds: 3600,
-    names: [{ type: 'dns', value: 'localhost' }],
-    usages: ['serverAuth'],
-  })
+  const leaf = await issueForLocalhost(authority)
   const write = (name: string, text: string) => {
     writeFileSync(join(folder, name), text, { mode: 0o600 })
     return join(folder, name)

@@ -6,10 +6,11 @@ import { jwtVerify } from 'jose'
 import { pino } from 'pino'
 import { Client } from 'undici'
 import { type Digest, digestFromHex } from '../../core/digest.ts'
-import { issueLeaf, makeAuthority, spkiOf } from '../../core/issue-certificate.ts'
+import { makeAuthority, spkiOf } from '../../core/issue-certificate.ts'
 import { type ClusterId, PIECE_HASH_BYTES, pieceLayout } from '../../core/metainfo.ts'
 import type { RegistryConfig } from '../../core/registry-config.ts'
 import { ADMIN_SOCKET } from '../../core/tracker-sockets.ts'
+import { issueForLocalhost } from '../../lab/machine/localhost-certificate.ts'
 import { type TrackerConfig, trackerConfig } from '../../tracker/config.ts'
 import { firstFreeRun, type LeasePolicy } from '../../tracker/handout/leases.ts'
 import { type RunningTracker, startTracker } from '../../tracker/main.ts'
@@ -174,12 +175,7 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
 async function writeConfig(registry: TestRegistry, { tracker }: WorldOptions) {
   const folder = mkdtempSync(join(tmpdir(), 'shoal-tracker-'))
   const authority = await makeAuthority({ commonName: 'test tracker authority', validForSeconds: 3600 })
-  const leaf = await issueLeaf(authority, {
-    commonName: 'localhost',
-    validForSeconds: 3600,
-    names: [{ type: 'dns', value: 'localhost' }],
-    usages: ['serverAuth'],
-  })
+  const leaf = await issueForLocalhost(authority)
   const write = (name: string, text: string) => {
     writeFileSync(join(folder, name), text, { mode: 0o600 })
     return join(folder, name)

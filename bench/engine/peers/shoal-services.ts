@@ -2,8 +2,9 @@ import { createHash, randomBytes } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import pino from 'pino'
-import { issueLeaf, makeAuthority } from '../../../core/issue-certificate.ts'
+import { makeAuthority } from '../../../core/issue-certificate.ts'
 import { type RegistryConfig, registryConfig } from '../../../core/registry-config.ts'
+import { issueForLocalhost } from '../../../lab/machine/localhost-certificate.ts'
 import { trackerConfig } from '../../../tracker/config.ts'
 import { type RunningTracker, startTracker } from '../../../tracker/main.ts'
 import { answerLines } from '../../measure/answer-lines.ts'
@@ -25,12 +26,7 @@ async function open({ folder }: { folder: string }): Promise<ShoalServices> {
     return join(folder, name)
   }
   const authority = await makeAuthority({ commonName: 'benchmark', validForSeconds: CERTIFICATE_SECONDS })
-  const tls = await issueLeaf(authority, {
-    commonName: 'localhost',
-    validForSeconds: CERTIFICATE_SECONDS,
-    names: [{ type: 'dns', value: 'localhost' }],
-    usages: ['serverAuth'],
-  })
+  const tls = await issueForLocalhost(authority, CERTIFICATE_SECONDS)
   registry = await startBlobRegistry(tls)
   const caFile = await write('authority.pem', authority.certificatePem)
   const config = registryConfig.parse({ host: registry.host, caFile })

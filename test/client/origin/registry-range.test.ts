@@ -6,9 +6,10 @@ import { Agent, Pool } from 'undici'
 import { afterEach, expect, test } from 'vitest'
 import { type LastRedirect, readRange } from '../../../client/origin/registry-range.ts'
 import type { Digest } from '../../../core/digest.ts'
-import { issueLeaf, makeAuthority } from '../../../core/issue-certificate.ts'
+import { makeAuthority } from '../../../core/issue-certificate.ts'
 import type { RegistryClient } from '../../../core/registry-client.ts'
 import type { Repository } from '../../../core/repository.ts'
+import { issueForLocalhost } from '../../../lab/machine/localhost-certificate.ts'
 
 /** Registries that answer a blob request with something else. What is thrown past the caller ends a node's process. */
 
@@ -85,12 +86,7 @@ test('a registry that ignores Range and sends more is read up to the requested e
 
 test('a redirect is used again while it serves, without asking the registry and without the token', async () => {
   const authority = await makeAuthority({ commonName: 'storage', validForSeconds: 3600 })
-  const leaf = await issueLeaf(authority, {
-    commonName: 'localhost',
-    validForSeconds: 3600,
-    names: [{ type: 'dns', value: 'localhost' }],
-    usages: ['serverAuth'],
-  })
+  const leaf = await issueForLocalhost(authority)
   let isSigned = true
   const authorizations: unknown[] = []
   const storage = createTlsServer(

@@ -2,7 +2,8 @@ import { X509Certificate } from 'node:crypto'
 import { request } from 'node:https'
 import { decodeProtectedHeader, importX509, jwtVerify } from 'jose'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { issueLeaf, type KeyedCertificate, makeAuthority } from '../../../core/issue-certificate.ts'
+import { type KeyedCertificate, makeAuthority } from '../../../core/issue-certificate.ts'
+import { issueForLocalhost } from '../../../lab/machine/localhost-certificate.ts'
 import { makeTokenSigningKey, type TokenAlgorithm } from '../../../lab/registry/token-authority.ts'
 import { startTokenServer } from '../../../lab/registry/token-server.ts'
 
@@ -14,13 +15,7 @@ const servers: { close(): Promise<void> }[] = []
 
 beforeAll(async () => {
   authority = await makeAuthority({ commonName: 'test', validForSeconds: 3600 })
-  const names = [{ type: 'dns' as const, value: 'localhost' }]
-  tls = await issueLeaf(authority, {
-    commonName: 'localhost',
-    validForSeconds: 3600,
-    names,
-    usages: ['serverAuth'],
-  })
+  tls = await issueForLocalhost(authority)
 })
 afterAll(() => Promise.all(servers.map((server) => server.close())))
 
