@@ -166,7 +166,7 @@ export const ADMIN: Entry = {
       examples: [
         {
           line: 'shoal admin reseal --unlock-key-file unlock.key --new-unlock-key-file next.key',
-          does: 'Changes both keys; next.key is of `shoal certs unlock-key --out next.key`.',
+          does: 'Changes both keys; `shoal certs unlock-key --out next.key` makes next.key.',
         },
       ],
       oldNames: ['certs reseal'],

@@ -48,7 +48,7 @@ function childrenList({ entry, path }: Placed): string | undefined {
     const text = wrapped(summary, nameWidth)
     return `  ${name}`.padEnd(nameWidth) + text.slice(nameWidth)
   })
-  return `Commands:\n${lines.join('\n')}\n\n${path.join(' ')} <command> --help explains one.`
+  return `Commands:\n${lines.join('\n')}\n\n${path.join(' ')} <command> --help has the details.`
 }
 
 /** The flags of a program, from the descriptions and defaults of its schema. */

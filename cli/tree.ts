@@ -12,7 +12,7 @@ const NODE: Entry = {
   examples: [
     {
       line: 'shoal node --tracker-url https://tracker.example.com:7443 --join-token-file join-token',
-      does: 'Joins a cluster and serves Docker on 127.0.0.1:7070. Later starts need no join token.',
+      does: 'Joins a cluster and serves Docker on 127.0.0.1:7070. Add --registries to share their images.',
     },
     { line: 'shoal node --config-file /etc/shoal/node.json', does: 'Takes all settings from a file.' },
   ],
@@ -31,7 +31,7 @@ const TRACKER: Entry = {
   examples: [
     {
       line: 'shoal tracker --tls-cert-file tracker.crt --tls-key-file tracker.key --unlock-key-file unlock.key',
-      does: 'Starts a tracker with the files of `shoal certs`.',
+      does: 'Starts a tracker with the files of `shoal certs`. Add --registries, as at the nodes.',
     },
     {
       line: 'shoal tracker --config-file /etc/shoal/tracker.json',
@@ -162,8 +162,8 @@ export const TREE: Entry = {
   examples: [
     { line: 'shoal up --registries registry.example.com', does: 'Starts all of it on one machine.' },
     {
-      line: 'shoal node --tracker-url https://tracker.example.com:7443 --registries registry.example.com',
-      does: 'Starts the node of another one.',
+      line: 'shoal node --config-file /etc/shoal/node.json',
+      does: 'Starts the node on another machine.',
     },
   ],
   children: [UP, NODE, TRACKER, ADMIN, CERTS, COMPLETION, VERSION],

@@ -45,7 +45,7 @@ const MEMBERSHIPS_MAX = 4096
 const PLANNED_MAX = 1024
 /** How long a stopping node waits for the tracker to accept the hashes that other nodes need. */
 const PUBLISH_MS_MAX = 1_000
-const VERSION = 'Shoal 0.1'
+const VERSION = 'Shoal 0.2'
 
 /**
  * Starts the engine: joins the cluster, listens for peers, and serves the stored blobs. It also starts when the

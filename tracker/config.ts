@@ -18,7 +18,7 @@ export const trackerConfig = z.strictObject({
   tlsKeyFile: path.describe("PEM file with the TLS certificate's private key."),
   dataDir: path
     .default('/var/lib/shoal-tracker')
-    .describe('Folder for the database and the socket that `shoal certs` uses.'),
+    .describe('Folder for the database and the socket that `shoal admin` uses.'),
   unlockKeyFile: path
     .optional()
     .describe(

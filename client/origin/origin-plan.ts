@@ -30,7 +30,9 @@ import {
  *              that still counts                │ ▲
  *                                               └─┘ fetch a run without a lease
  *
- * STARVING and ALONE begin only while this node fetches nothing. "Wait" means that others fetch what is missing: it
+ * ALONE also follows FLOWING directly: after 20 s without a piece, and at once when the tracker says that every piece has a
+ * hash and that nobody has or fetches the missing ones. STARVING and ALONE begin only while this node fetches nothing, but
+ * for that answer. "Wait" means that others fetch what is missing: it
  * counts for 30 s without a piece while the blob is cold, and for 12 s after that. Where every piece has a hash and some
  * piece is out of reach, a peer's piece does not end STARVING or ALONE: nobody will be leased that piece.
  */

@@ -42,7 +42,7 @@ export async function grantPull(
 }
 
 /**
- * Grants a pull (docs/a-pull.md, "Leave to pull"). Checks the caller, its credential, and that the blobs are in the repository;
+ * Grants a pull (docs/a-pull.md, "The grant"). Checks the caller, its credential, and that the blobs are in the repository;
  * then issues the certificate and joins the swarm of every blob.
  * @throws RefusedError, RegistryTokenError, InvalidInputError
  */
