@@ -1,8 +1,7 @@
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { Client as HttpClient } from 'undici'
 import { afterEach, expect, test } from 'vitest'
+import { tokenKeys } from '../../certs-tool/admin-client.ts'
 import { PROBE_ROUNDS } from '../../tracker/pull/probe-key.ts'
 import {
   progressOf,
@@ -71,14 +70,9 @@ test('a withdrawn key ends the sharing under it with the next heartbeat', async 
   cluster = await startTestCluster({ nodes: 2 })
   const blob = cluster.registry.add(randomBlob(2 * MIB).bytes)
   await pull(cluster.nodes[0]!, cluster.request(blob))
-  const pem = readFileSync(join(cluster.folder, 'tracker', 'admin.pem'), 'utf8')
-  const { port } = cluster.tracker.adminAddress
-  const admin = new HttpClient(`https://localhost:${port}`, { connect: { ca: pem, cert: pem, key: pem } })
-  const { body } = await admin.request({ method: 'GET', path: '/admin/v1/token-keys' })
-  const { tokenKeys } = (await body.json()) as { tokenKeys: { id: string }[] }
-  await admin.close()
-  expect(tokenKeys).toHaveLength(1)
-  const withdrawn = await cluster.admin(`/admin/v1/token-keys/${tokenKeys[0]!.id}/withdrawal`, {})
+  const trusted = await tokenKeys({ dataDir: join(cluster.folder, 'tracker') })
+  expect(trusted).toHaveLength(1)
+  const withdrawn = await cluster.admin(`/admin/v1/token-keys/${trusted[0]!.id}/withdrawal`, {})
   expect(withdrawn.status).toBe(200)
   await expect(pull(cluster.nodes[1]!, cluster.request(blob))).rejects.toMatchObject({
     trackerCode: 'TOKEN_KEY_UNTRUSTED',
