@@ -43,19 +43,27 @@ export class Strangers {
   }
 
   async #ask(registry: RegistryClient, blob: Blob, forget: () => void): Promise<boolean> {
-    const isRefused = await refusesStrangers(registry, blob)
-    if (isRefused === undefined) forget()
-    return isRefused ?? false
+    const head = await headAsStranger(registry, blob)
+    if (head === undefined) forget()
+    return head !== undefined && isRefusal(head)
   }
 }
 
-/** Whether the registry asks a stranger for a credential, asked now; undefined when it cannot be reached. */
-export async function refusesStrangers(
+/**
+ * Whether the registry asks a stranger for a credential (401), asked now. A 403 may only mean that there is no such blob.
+ * Undefined when the registry cannot be reached.
+ */
+export async function asksForCredentials(registry: RegistryClient, blob: Blob): Promise<boolean | undefined> {
+  const head = await headAsStranger(registry, blob)
+  return head && !head.isPresent && head.status === 401
+}
+
+async function headAsStranger(
   registry: RegistryClient,
   { repository, digest }: Blob,
-): Promise<boolean | undefined> {
+): Promise<BlobHead | undefined> {
   try {
-    return isRefusal(await registry.headBlob({ repository, digest, authorization: undefined }))
+    return await registry.headBlob({ repository, digest, authorization: undefined })
   } catch (error) {
     if (error instanceof RegistryUnreachableError) return undefined
     throw error

@@ -127,21 +127,18 @@ export const clusterTrust = z.object({
   tokenKeys: z.array(tokenKeySchema).max(64),
 })
 
+/** Visible ASCII: what a header field can carry of a credential (RFC 9110 §5.5). */
+const headerText = z.string().regex(/^[\x21-\x7e]+$/)
+
 /** The pulling daemon's credential for the registry. In memory only; never stored or logged. */
 export const credentialSchema = z.discriminatedUnion('scheme', [
   z.strictObject({
     scheme: z.literal('bearer'),
-    token: z
-      .string()
-      .min(1)
-      .max(32 * 1024),
+    token: headerText.max(32 * 1024),
   }),
   z.strictObject({
     scheme: z.literal('basic'),
-    value: z
-      .string()
-      .min(1)
-      .max(8 * 1024),
+    value: headerText.max(8 * 1024),
   }),
   z.strictObject({ scheme: z.literal('none') }),
 ])

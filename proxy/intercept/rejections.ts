@@ -33,8 +33,8 @@ interface Rejection {
 
 export class Rejections {
   readonly #nowMs: () => number
-  /** By user (undefined: unknown), then by program and registry. */
-  readonly #users = new BoundedMap<number | undefined, BoundedMap<string, Rejection>>(REJECTING_USERS_MAX)
+  /** By user, then by program and registry. */
+  readonly #users = new BoundedMap<number, BoundedMap<string, Rejection>>(REJECTING_USERS_MAX)
 
   constructor(nowMs: () => number = () => performance.now()) {
     this.#nowMs = nowMs
@@ -42,26 +42,29 @@ export class Rejections {
 
   /** @returns how long the program's connections are tunnelled now, in milliseconds */
   note(registry: RegistryHost, owner: SocketOwner | undefined): number {
-    const known = this.#users.get(owner?.uid) ?? new BoundedMap<string, Rejection>(REJECTIONS_PER_USER_MAX)
+    // Nobody's: it would count against every program whose lookup is late.
+    if (owner === undefined) return 0
+    const known = this.#users.get(owner.uid) ?? new BoundedMap<string, Rejection>(REJECTIONS_PER_USER_MAX)
     const key = keyOf(registry, owner)
     const last = known.get(key)
     const tunnelMs = last === undefined ? TUNNEL_FIRST_MS : Math.min(2 * last.tunnelMs, TUNNEL_MAX_MS)
     known.set(key, { tunnelMs, untilMs: this.#nowMs() + tunnelMs })
-    this.#users.set(owner?.uid, known)
+    this.#users.set(owner.uid, known)
     return tunnelMs
   }
 
   /** The program has accepted our certificate. */
   clear(registry: RegistryHost, owner: SocketOwner | undefined): void {
-    this.#users.get(owner?.uid)?.delete(keyOf(registry, owner))
+    if (owner !== undefined) this.#users.get(owner.uid)?.delete(keyOf(registry, owner))
   }
 
   has(registry: RegistryHost, owner: SocketOwner | undefined): boolean {
-    const rejection = this.#users.get(owner?.uid)?.get(keyOf(registry, owner))
+    if (owner === undefined) return false
+    const rejection = this.#users.get(owner.uid)?.get(keyOf(registry, owner))
     return rejection !== undefined && rejection.untilMs > this.#nowMs()
   }
 }
 
-function keyOf(registry: RegistryHost, owner: SocketOwner | undefined): string {
-  return `${registry} ${owner?.executable ?? ''}`
+function keyOf(registry: RegistryHost, { executable = '' }: SocketOwner): string {
+  return `${registry} ${executable}`
 }

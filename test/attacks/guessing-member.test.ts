@@ -2,6 +2,7 @@ import { generateKeyPairSync, sign } from 'node:crypto'
 import { afterAll, afterEach, expect, vi } from 'vitest'
 import {
   FAILED_GRANTS_BURST_MAX,
+  NETWORK_CREDENTIALS_BURST_MAX,
   REFUSED_CREDENTIALS_BURST_MAX,
   REFUSED_CREDENTIALS_PER_MINUTE_MAX,
 } from '../../tracker/pull/failed-grants.ts'
@@ -76,6 +77,13 @@ attackTest(
     expect(guessesSeen()).toBe(REFUSED_CREDENTIALS_BURST_MAX + REFUSED_CREDENTIALS_PER_MINUTE_MAX)
   },
 )
+
+attackTest('with many node ids of one address he guesses no more than that address may', async () => {
+  world = await startWorld({ door, registry: { kind: 'introspect' } })
+  const cluster = await world.makeCluster()
+  for (let at = 0; at < 10; at += 1) await guessing(await world.joined(cluster), at * GUESSES)
+  expect(guessesSeen()).toBe(NETWORK_CREDENTIALS_BURST_MAX)
+})
 
 attackTest('a registry in trouble uses up nobody’s failures', async () => {
   world = await startWorld({

@@ -16,10 +16,15 @@ test('a rejection counts against user and program, and no other', () => {
   const rejections = new Rejections(() => 0)
   rejections.note(registry, curl)
   rejections.note(registry, mallory)
-  rejections.note(registry, undefined)
-  for (const owner of [curl, mallory, undefined]) expect(rejections.has(registry, owner)).toBe(true)
+  for (const owner of [curl, mallory]) expect(rejections.has(registry, owner)).toBe(true)
   for (const owner of [docker, { uid: 0 }, { uid: 1000 }]) expect(rejections.has(registry, owner)).toBe(false)
   expect(rejections.has(parseRegistryHost('other.example'), curl)).toBe(false)
+})
+
+test('a rejection by nobody knows whom counts against nobody', () => {
+  const rejections = new Rejections(() => 0)
+  expect(rejections.note(registry, undefined)).toBe(0)
+  for (const owner of [undefined, docker, { uid: 0 }]) expect(rejections.has(registry, owner)).toBe(false)
 })
 
 test('where programs cannot be seen it counts against the user', () => {

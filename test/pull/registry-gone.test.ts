@@ -5,14 +5,24 @@ let cluster: TestCluster
 afterEach(() => cluster?.close())
 const MIB = 1024 * 1024
 
-test('a node with a standing grant gets the blob from peers while the registry is down', async () => {
-  cluster = await startTestCluster({ nodes: 2 })
+test('under configured keys another node gets the blob from peers while the registry is down', async () => {
+  cluster = await startTestCluster({ nodes: 2, configuresKeys: true })
   const blob = cluster.registry.add(randomBlob(4 * MIB).bytes)
   const [first, second] = cluster.nodes
   await pull(first!, cluster.request(blob))
   cluster.registry.isDown = true
   expect((await pull(second!, cluster.request(blob))).equals(blob.bytes)).toBe(true)
   expect(progressOf(second!, blob)).toMatchObject({ bytesFromPeers: blob.bytes.length, bytesFromRegistry: 0 })
+}, 15_000)
+
+test('under a probed key a new token is refused with a code while the registry is down: it has to accept it', async () => {
+  cluster = await startTestCluster({ nodes: 2 })
+  const blob = cluster.registry.add(randomBlob(MIB).bytes)
+  await pull(cluster.nodes[0]!, cluster.request(blob))
+  cluster.registry.isDown = true
+  await expect(pull(cluster.nodes[1]!, cluster.request(blob))).rejects.toMatchObject({
+    code: 'TRACKER_UNAVAILABLE',
+  })
 }, 15_000)
 
 test('a blob that nobody has is refused with a code while the registry is down, without a hang', async () => {

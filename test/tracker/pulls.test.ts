@@ -92,7 +92,8 @@ describe('a pull', () => {
   it.each([
     ['no credential', { credential: { scheme: 'none' } }, 401, 'CREDENTIAL_REQUIRED'],
     ['a password', { credential: { scheme: 'basic', value: 'YTpi' } }, 400, 'CREDENTIAL_UNSUPPORTED'],
-    ['a token that is none', bearer('open sesame'), 401, 'TOKEN_MALFORMED'],
+    ['a token that is none', bearer('open-sesame'), 401, 'TOKEN_MALFORMED'],
+    ['a token that no header can carry', bearer('open sesame'), 400, 'INVALID_INPUT'],
     ['a registry that is not configured', { registry: 'other.example' }, 404, 'REGISTRY_UNKNOWN'],
     ['a key of another kind', { publicKey: 'AAAA' }, 400, 'INVALID_INPUT'],
     ['no blobs', { blobs: [] }, 400, 'INVALID_INPUT'],

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import type { z } from 'zod'
 import type { Digest } from '../../core/digest.ts'
 import { swarmIdOf } from '../../core/metainfo.ts'
+import { networkOf } from '../../core/network.ts'
 import { mintPeerToken } from '../../core/peer-token.ts'
 import type { RegistryClient } from '../../core/registry-client.ts'
 import { parseRegistryToken } from '../../core/registry-token.ts'
@@ -37,7 +38,8 @@ export async function grantPull(
     throw new RefusedError('REGISTRY_UNKNOWN', `${question.registry} is not configured`)
   }
   const key = `${caller.cluster.cluster} ${caller.node} ${registry.host}`
-  const limits = { key, kind: registry.kind, nowMs: parts.nowMs() }
+  const network = `${networkOf(caller.address)} ${registry.host}`
+  const limits = { key, network, kind: registry.kind, nowMs: parts.nowMs() }
   return parts.failedGrants.run(limits, () => grant(parts, caller, registry, question))
 }
 

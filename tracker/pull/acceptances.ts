@@ -10,6 +10,8 @@ import { headOf } from './registry-head.ts'
 
 /** How long an opaque credential counts as accepted, because nobody can tell when it ends. */
 export const OPAQUE_ACCEPTANCE_MS = 60_000
+/** An acceptance counts for at most this long, as a pull does: a token may claim to last for ever. */
+export const ACCEPTANCE_MS_MAX = 6 * 3600 * 1000
 /** How long "the registry refuses strangers this repository" is remembered. */
 export const STRANGERS_REFUSED_MS = 60_000
 /** Bound of remembered acceptances: about 200 bytes each. The oldest are forgotten, and asked about again. */
@@ -90,7 +92,7 @@ export class Acceptances {
       await expectRefusal(question, digest, `Bearer ${question.alteredToken}`)
     // Only now: a redirect to a login page says nothing about the blob.
     this.#memberships.note({ ...question, digest }, bytes)
-    return { digest, untilMs: endsAtMs }
+    return { digest, untilMs: Math.min(endsAtMs, nowMs + ACCEPTANCE_MS_MAX) }
   }
 
   async #checkStrangers(question: AcceptanceQuestion, digest: Digest): Promise<void> {

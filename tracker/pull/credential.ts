@@ -10,7 +10,7 @@ import {
   type RegistryToken,
 } from '../../core/registry-token.ts'
 import type { Repository } from '../../core/repository.ts'
-import { refusesStrangers } from '../../core/strangers.ts'
+import { asksForCredentials } from '../../core/strangers.ts'
 import type { Credential } from '../../core/tracker-api.ts'
 import type { NodeCaller } from '../authority/node-caller.ts'
 import { type RefusalCode, RefusedError } from '../errors.ts'
@@ -76,7 +76,7 @@ async function verifyNone(
   if (credential.scheme !== 'none') {
     // One node's claim must not end sharing in all clusters: the registry decides whether it asks for credentials.
     if (digest !== undefined && seen.isOpen(registry.host)) {
-      if (await refusesStrangers(registry, { repository, digest })) seen.note(registry.host)
+      if (await asksForCredentials(registry, { repository, digest })) seen.note(registry.host)
     }
     throw new RefusedError('CREDENTIAL_UNEXPECTED', `${registry.host} is configured without authentication`)
   }

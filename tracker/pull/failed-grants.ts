@@ -11,6 +11,10 @@ export const FAILED_GRANTS_BURST_MAX = 64
 export const REFUSED_CREDENTIALS_PER_MINUTE_MAX = 2
 /** … and in a burst after a quiet time; also how many credentials of one caller may be checked at a time. */
 export const REFUSED_CREDENTIALS_BURST_MAX = 32
+/** The same for all callers of one network at one registry: many nodes may stand behind one address. */
+export const NETWORK_CREDENTIALS_PER_MINUTE_MAX = 16
+/** At once after a quiet time. */
+export const NETWORK_CREDENTIALS_BURST_MAX = 256
 
 /**
  * Bounds how often a caller may be refused a grant. A refused grant costs the tracker a verification and requests to the
@@ -20,30 +24,43 @@ export const REFUSED_CREDENTIALS_BURST_MAX = 32
 export class FailedGrants {
   readonly #failures: RequestLimits
   readonly #guesses: RequestLimits
+  readonly #networkGuesses: RequestLimits
 
   constructor(log: Logger) {
     this.#failures = perMinute(FAILED_GRANTS_PER_MINUTE_MAX, FAILED_GRANTS_BURST_MAX, log)
     this.#guesses = perMinute(REFUSED_CREDENTIALS_PER_MINUTE_MAX, REFUSED_CREDENTIALS_BURST_MAX, log)
+    this.#networkGuesses = perMinute(NETWORK_CREDENTIALS_PER_MINUTE_MAX, NETWORK_CREDENTIALS_BURST_MAX, log)
   }
 
   /**
    * Runs the work and counts it if it is refused. An unreachable registry does not count.
    * @param key names the caller
+   * @param network where it comes from; node ids cost nothing, so guesses count for their network as well
    * @throws TooManyRequestsError before any work, when the caller has no failure left; whatever the work throws
    */
   async run<Result>(
-    { key, kind, nowMs }: { key: string; kind: RegistryClient['kind']; nowMs: number },
+    {
+      key,
+      network,
+      kind,
+      nowMs,
+    }: { key: string; network: string; kind: RegistryClient['kind']; nowMs: number },
     work: () => Promise<Result>,
   ): Promise<Result> {
-    const taken: RequestLimits[] = []
+    const taken: { limit: RequestLimits; of: string }[] = []
     const giveBack = () => {
-      for (const limit of taken) limit.giveBack(key)
+      for (const { limit, of } of taken) limit.giveBack(of)
     }
+    const failures = { limit: this.#failures, of: key }
+    const guesses = [
+      { limit: this.#guesses, of: key },
+      { limit: this.#networkGuesses, of: network },
+    ]
     try {
       // Count first, or a caller could fail once for each request in flight.
-      for (const limit of kind === 'introspect' ? [this.#guesses, this.#failures] : [this.#failures]) {
-        limit.enter(key, nowMs)()
-        taken.push(limit)
+      for (const bound of kind === 'introspect' ? [...guesses, failures] : [failures]) {
+        bound.limit.enter(bound.of, nowMs)()
+        taken.push(bound)
       }
       const result = await work()
       giveBack()

@@ -34,7 +34,7 @@ export async function stockCallerOf(
   const jwt = /^Bearer +(\S+)$/i.exec(request.authorization ?? '')?.[1]
   if (jwt === undefined) return byCertificate(parts, request.socket, swarm)
   const { key } = await callerOf(parts, request.socket)
-  const limits = { key, kind: 'token', nowMs: parts.nowMs() } as const
+  const limits = { key, network: key, kind: 'token', nowMs: parts.nowMs() } as const
   return parts.failedGrants.run(limits, () => byToken(parts, jwt, swarm))
 }
 
