@@ -139,6 +139,7 @@ describe('docker-registry', () => {
       client.headBlob({ repository: REPOSITORY, digest: DIGEST, authorization: `Bearer ${jwt}` })
     expect(await head(signer.sign(pullClaims(REPOSITORY), { x5c }))).toEqual({
       isPresent: true,
+      isRedirect: false,
       bytes: blob.length,
     })
     expect(await head(signer.sign(pullClaims('team/other'), { x5c }))).toEqual({
