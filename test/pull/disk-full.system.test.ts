@@ -31,7 +31,7 @@ async function nodeOnDisk(name: string, roomBytes: number): Promise<TestNode> {
   mounted = join(cluster.folder, name)
   mkdirSync(mounted)
   const size = RESERVE_BYTES + roomBytes
-  execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'shoal-test', mounted])
+  execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${size},mode=0700`, 'shoal-test', mounted])
   return cluster.addNode({ name })
 }
 
