@@ -35,7 +35,7 @@ describe.skipIf(isSkipped)(
     }, MAKE_MS_MAX)
     afterAll(() => debian?.remove(), COMMAND_MS_MAX)
 
-    const run = (command: string) => debian.run(`cd ${CHECKOUT} && ${command}`)
+    const run = (command: string) => debian.run(`cd ${CHECKOUT} || exit\n${command}`)
 
     test('npm ci installs what Shoal needs, and no independent peers', async () => {
       expect((await run('node --version && npm --version')).stdout).toMatch(/^v18\.\S+\n9\.2\.\d+\n$/)
