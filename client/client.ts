@@ -1,4 +1,5 @@
 import type { Logger } from 'pino'
+import type { Conditions } from '../core/conditions.ts'
 import type { Defects } from '../core/defects.ts'
 import type { Digest } from '../core/digest.ts'
 import type { RegistryClients } from '../core/registry-client.ts'
@@ -101,6 +102,8 @@ export interface ClientOptions {
   /** How long a pull waits for the tracker before it goes straight to the registry. */
   trackerPatienceMs: number
   log: Logger
+  /** Absent: conditions are logged and not shown. */
+  conditions?: Conditions
   /** Absent: defects are logged and not counted. */
   defects?: Defects
 }

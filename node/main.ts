@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import type { Logger } from 'pino'
 import { type Client, type ClientOptions, startClient } from '../client/index.ts'
+import { Conditions } from '../core/conditions.ts'
 import { ConfigError, ensureDataDir, type ListenAddress, readSecretFile } from '../core/config.ts'
 import { lockDataDir } from '../core/data-lock.ts'
 import { Defects, defectCounter } from '../core/defects.ts'
@@ -49,7 +50,9 @@ export async function startNode(
     parts.defer(() => closeRegistries(registries))
     const metrics = createMetrics({ process: true })
     const defects = new Defects({ log, count: defectCounter(metrics) })
-    const client = await start({ ...clientOptions(config, registries, log), defects })
+    const conditions = new Conditions({ log })
+    if (registries.size === 0) conditions.raise('NO_REGISTRIES')
+    const client = await start({ ...clientOptions(config, registries, log), conditions, defects })
     parts.defer(() => client.close())
     blobMetrics(metrics, client)
     const authority = await ProxyAuthority.make([...registries.keys()])
@@ -84,6 +87,7 @@ export async function startNode(
       registries,
       authority,
       metrics,
+      conditions,
       log,
       defects,
     })

@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
 import type { Logger } from 'pino'
+import type { Conditions } from '../core/conditions.ts'
 import { type Defects, isDefect } from '../core/defects.ts'
 import { ShoalError } from '../core/errors.ts'
 import { addressText } from '../core/network.ts'
@@ -30,6 +31,7 @@ export interface ConnectParts {
   owners: SocketOwners
   policy: TargetPolicy
   metrics: ProxyMetrics
+  conditions: Conditions
   log: Logger
   defects: Defects
 }

@@ -2,6 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Socket } from 'node:net'
 import type { Logger } from 'pino'
 import type { Client } from '../client/index.ts'
+import { Conditions } from '../core/conditions.ts'
 import type { ListenAddress } from '../core/config.ts'
 import { type Boundary, Defects } from '../core/defects.ts'
 import { ShoalError } from '../core/errors.ts'
@@ -55,6 +56,8 @@ export interface ProxyOptions {
   deniedPorts: number[]
   metrics: Metrics
   log: Logger
+  /** If absent, conditions are logged but not shown. */
+  conditions?: Conditions
   /** If absent, defects are logged but not counted. */
   defects?: Defects
 }
@@ -71,10 +74,11 @@ export interface RunningProxy {
 export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const { client, registries, authority, p2pMinBytes, log } = options
   const { defects = new Defects({ log, count: () => undefined }) } = options
+  const { conditions = new Conditions({ log }) } = options
   const metrics = proxyMetrics(options.metrics)
   const plans = new ManifestPlans(client, p2pMinBytes)
   const strangers = new Strangers()
-  const pulls = { client, plans, strangers, metrics, log, defects, p2pMinBytes }
+  const pulls = { client, plans, strangers, metrics, conditions, log, defects, p2pMinBytes }
   const intercept = new InterceptServer({
     authority,
     log,
@@ -88,7 +92,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const policy = new TargetPolicy(options)
   const owners = options.owners ?? new KernelSocketOwners()
   const rejections = new Rejections()
-  const connects = { registries, intercept, rejections, owners, policy, metrics, log, defects }
+  const connects = { registries, intercept, rejections, owners, policy, metrics, conditions, log, defects }
   const server = listener({
     onConnect: (request, socket, head) =>
       defects

@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Logger } from 'pino'
 import type { BlobRequest, Client, OpenBlob } from '../client/index.ts'
+import type { Conditions } from '../core/conditions.ts'
 import type { Defects } from '../core/defects.ts'
 import { ShoalError } from '../core/errors.ts'
 import { type BlobHead, type RegistryClient, RegistryUnreachableError } from '../core/registry-client.ts'
@@ -24,6 +25,7 @@ export interface PullParts {
   plans: ManifestPlans
   strangers: Strangers
   metrics: ProxyMetrics
+  conditions: Conditions
   log: Logger
   defects: Defects
   /** Smaller blobs come from the registry, because asking the swarm would take longer. Bytes. */
