@@ -1,5 +1,5 @@
-import type { AddressInfo, Socket } from 'node:net'
-import { createServer, type SecureContext, type Server, type TLSSocket } from 'node:tls'
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
+import { createServer as createTlsServer, type SecureContext, type TLSSocket } from 'node:tls'
 import { claimsOf } from '../../core/certificate-claims.ts'
 import type { Boundary, Defects } from '../../core/defects.ts'
 import { ListenFailedError, type ShoalError } from '../../core/errors.ts'
@@ -62,6 +62,8 @@ export interface PeerListenerOptions {
 export class PeerListener {
   readonly #options: PeerListenerOptions
   readonly #server: Server
+  /** Never listens: it is given each connection with its first bytes, because a silent one must not cost TLS memory. */
+  readonly #tls: Server
   /**
    * Every accepted connection, and those still in their TLS handshake (oldest first), by the other side's address.
    */
@@ -70,18 +72,18 @@ export class PeerListener {
 
   constructor(options: PeerListenerOptions) {
     this.#options = options
-    this.#server = createServer({
+    this.#server = createServer((socket) => this.#boundaryOf(socket).run(() => this.#beginHandshake(socket)))
+    this.#tls = createTlsServer({
       requestCert: true,
       rejectUnauthorized: true,
       minVersion: 'TLSv1.3',
       handshakeTimeout: TLS_HANDSHAKE_MS_MAX,
       SNICallback: (name, done) => this.#chooseContext(name, done),
     })
-    this.#server.on('connection', (socket) =>
-      this.#boundaryOf(socket).run(() => this.#beginHandshake(socket)),
+    this.#tls.on('secureConnection', (socket: TLSSocket) =>
+      this.#boundaryOf(socket).run(() => this.#accept(socket)),
     )
-    this.#server.on('secureConnection', (socket) => this.#boundaryOf(socket).run(() => this.#accept(socket)))
-    this.#server.on('tlsClientError', (cause, socket) =>
+    this.#tls.on('tlsClientError', (cause: Error, socket: TLSSocket) =>
       this.#boundaryOf(socket).fail(new PeerRefusedError('TLS handshake failed', { cause })),
     )
   }
@@ -127,6 +129,20 @@ export class PeerListener {
       if (this.#accepted.get(endpoint) === accepted) this.#accepted.delete(endpoint)
     })
     if (this.#handshaking.size > HANDSHAKING_MAX) this.#endHandshake()
+    if (!socket.destroyed) this.#awaitFirstBytes(socket)
+  }
+
+  #awaitFirstBytes(socket: Socket): void {
+    socket.on('error', () => undefined)
+    socket.setTimeout(TLS_HANDSHAKE_MS_MAX, () => this.#refuseSilent(socket))
+    socket.once('readable', () => {
+      socket.setTimeout(0)
+      if (!socket.destroyed) this.#tls.emit('connection', socket)
+    })
+  }
+
+  #refuseSilent(socket: Socket): void {
+    this.#boundaryOf(socket).fail(new PeerRefusedError('a connection that begins no TLS'))
   }
 
   #makeRoom(network: string): boolean {
@@ -145,7 +161,8 @@ export class PeerListener {
     const [most] = [...byNetwork.values()].sort((a, b) => b.length - a.length)
     const [oldest] = most!
     this.#handshaking.delete(oldest!)
-    oldest!.socket.destroy()
+    if (oldest!.socket.bytesRead === 0) this.#refuseSilent(oldest!.socket)
+    else oldest!.socket.destroy()
   }
 
   #chooseContext(name: string, done: (error: Error | null, context?: SecureContext) => void): void {

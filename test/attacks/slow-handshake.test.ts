@@ -58,7 +58,6 @@ attackTest(`an honest peer is served while ${HALF_OPEN} connections never begin 
   await expect.poll(() => held.count, { timeout: 5000 }).toBeLessThanOrEqual(HANDSHAKING_MAX)
   expect(held.count).toBeGreaterThan(0)
   await expectServesHonestly(target)
-  // Both ends of each are in this process.
   expect(process.memoryUsage().rss - before).toBeLessThan(HELD_BYTES_MAX)
   await expectLogged(target, mark, 'PEER_REFUSED')
   held.close()
