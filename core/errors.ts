@@ -16,6 +16,20 @@ export abstract class ShoalError extends Error {
   }
 }
 
+/** Bound of an error's causes in one text. */
+const CAUSES_MAX = 4
+
+/** An error's message and those of its causes, in one line: why something expected failed, without a stack. */
+export function reasonOf(error: unknown): string {
+  const messages: string[] = []
+  for (let at = error; at instanceof Error && messages.length <= CAUSES_MAX; at = at.cause) {
+    // Of several addresses that were tried, the first says enough (AggregateError has no message of its own).
+    const message = at instanceof AggregateError && at.message === '' ? reasonOf(at.errors[0]) : at.message
+    if (message !== '' && !messages.some((before) => before.includes(message))) messages.push(message)
+  }
+  return messages.join(': ') || 'unknown'
+}
+
 /** A value from outside does not have the required form: refuse its request or message. */
 export class InvalidInputError extends ShoalError {
   readonly code = 'INVALID_INPUT'

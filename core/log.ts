@@ -1,10 +1,19 @@
-import { type DestinationStream, destination, type Logger, pino, stdTimeFunctions } from 'pino'
+import {
+  type DestinationStream,
+  destination,
+  type Logger,
+  pino,
+  stdSerializers,
+  stdTimeFunctions,
+} from 'pino'
+import { isDefect, isSystemError } from './defects.ts'
+import { reasonOf, ShoalError } from './errors.ts'
 import { REDACTED, scrubSecrets } from './scrub-secrets.ts'
 
 /**
  * Logs are JSON lines on standard error; standard output is for results. No secret leaves in them: fields with a secret's
  * name are redacted, and every finished line is searched for text that looks like one (in messages, nested fields, stacks
- * and causes of errors).
+ * and causes of errors). An expected failure is its code and its reason; only defects have a stack.
  */
 export interface LogOptions {
   /** `silent` writes nothing. */
@@ -50,11 +59,21 @@ export function createLog(options: LogOptions): Logger {
       level: options.level,
       base: { name: options.name },
       timestamp: stdTimeFunctions.isoTime,
+      serializers: { err: (error: unknown) => expectedText(error) ?? stdSerializers.err(error as Error) },
       formatters: { level: (label) => ({ level: label }) },
       redact: { paths: secretPaths(), censor: REDACTED },
     },
     { write: (line: string) => lines.write(scrubSecrets(line)) },
   )
+}
+
+/** Undefined for a defect, or for anything that a defect caused. */
+function expectedText(error: unknown): { code: string; reason: string } | undefined {
+  if (!(error instanceof ShoalError) && !isSystemError(error)) return undefined
+  for (let cause = error.cause; cause instanceof Error; cause = cause.cause) {
+    if (isDefect(cause)) return undefined
+  }
+  return { code: error.code ?? 'UNKNOWN', reason: reasonOf(error) }
 }
 
 function secretPaths(): string[] {

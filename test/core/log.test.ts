@@ -3,6 +3,8 @@ import { generateKeyPairSync, randomBytes } from 'node:crypto'
 import { fileURLToPath } from 'node:url'
 import { SignJWT } from 'jose'
 import { beforeAll, describe, expect, it } from 'vitest'
+import { InvalidInputError, ListenFailedError } from '../../core/errors.ts'
+import { createLog } from '../../core/log.ts'
 import { scrubSecrets } from '../../core/scrub-secrets.ts'
 
 const LOG_LINES = fileURLToPath(new URL('./log-lines.ts', import.meta.url))
@@ -85,6 +87,41 @@ describe('the log of a real process', () => {
     expect(output.stderr).toContain('"digest":"sha256:0f0f","peer":"10.0.0.1:7071","msg":"facts stay"')
     expect(output.stderr).toContain('[redacted]')
     expect(output.stderr).toContain('SHOAL-1-c0123456789abcdef-[redacted]')
+  })
+})
+
+describe('an error in a log', () => {
+  function logged(err: unknown): Record<string, unknown> {
+    let line = ''
+    createLog({ level: 'info', name: 'test', destination: { write: (text) => (line = text) } }).info(
+      { err },
+      'x',
+    )
+    return JSON.parse(line).err
+  }
+
+  it('that was expected is its code and its reason, with those of its causes, and no stack', () => {
+    const refused = Object.assign(new Error('connect ECONNREFUSED'), {
+      code: 'ECONNREFUSED',
+      syscall: 'connect',
+    })
+    const cause = new AggregateError([refused])
+    expect(logged(new ListenFailedError('adminListen', { host: 'h', port: 1 }, refused))).toEqual({
+      code: 'LISTEN_FAILED',
+      reason: 'adminListen cannot listen on h:1: connect ECONNREFUSED',
+    })
+    expect(logged(new InvalidInputError('no answer', { cause }))).toEqual({
+      code: 'INVALID_INPUT',
+      reason: 'no answer: connect ECONNREFUSED',
+    })
+    expect(logged(refused)).toEqual({ code: 'ECONNREFUSED', reason: 'connect ECONNREFUSED' })
+  })
+
+  it('that is a defect, or that a defect caused, keeps its stack', () => {
+    const defect = new TypeError('x is undefined')
+    expect(logged(defect)).toMatchObject({ type: 'TypeError', stack: expect.stringContaining('log.test') })
+    expect(logged(new InvalidInputError('odd', { cause: defect })).stack).toContain('x is undefined')
+    expect(logged(new Error('nobody expected this')).stack).toContain('log.test')
   })
 })
 
