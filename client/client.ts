@@ -29,6 +29,10 @@ export interface ImagePlan {
 /** One reader of one blob. Readers of the same blob share a download; the last `close` ends it. */
 export interface OpenBlob {
   readonly bytes: number
+  /** Bytes read so far, by source. */
+  readonly sources: BytesBySource
+  /** Code of what ended the swarm's part, if the rest came from the registry for this reader alone. */
+  readonly fallback?: string | undefined
   /**
    * The bytes [start, end) in order, each verified before it is yielded. A chunk is valid until the next is
    * requested.
@@ -39,15 +43,76 @@ export interface OpenBlob {
   close(): void
 }
 
-/** Progress of one blob on this node since its first request; bytes of the blob, never of the wire. */
-export interface BlobProgress extends BlobKey {
-  repository: Repository
-  bytes: number
+/** Where the bytes that a reader got came from. */
+export interface BytesBySource {
+  peers: number
+  registry: number
+  /** They were here before the reader came. */
+  cache: number
+}
+
+/** Bytes moved since the start; never of the wire. */
+export interface BytesMoved {
   bytesFromRegistry: number
   bytesFromPeers: number
+  /** Bytes that local readers found in this node's own cache. */
+  bytesFromCache: number
   /** Bytes of blocks handed to peers' connections, repeats included. */
   bytesToPeers: number
-  state: 'downloading' | 'complete' | 'failed'
+}
+
+/** How calls to the tracker end. */
+export const CALL_OUTCOMES = ['answered', 'refused', 'failed'] as const
+export type CallOutcome = (typeof CALL_OUTCOMES)[number]
+
+/** What is known of the tracker; times on the clock of `Date.now()`. */
+export interface TrackerStatus {
+  /** `unknown`: not called yet. */
+  state: 'unknown' | 'connected' | 'silent'
+  sinceMs: number
+  /** The last call that failed or was refused. */
+  lastError?: { code: string; reason: string; atMs: number }
+  /** Calls since the start. */
+  calls: Record<CallOutcome, number>
+}
+
+/** Other nodes, as this one sees them. */
+export interface PeersStatus {
+  /** Connected now. */
+  connected: number
+  /** Refused this node, or were refused by it, within the last minutes. */
+  refused: number
+  /** Could not be reached within the last minutes. */
+  unreachable: number
+  /** Events since the start. */
+  events: { refused: number; unreachable: number }
+}
+
+/** The blob store. */
+export interface HeldStatus {
+  blobs: number
+  /** Verified bytes. */
+  bytes: number
+  bytesMax: number
+  /** Blobs that made room for others since the start. */
+  evictions: number
+}
+
+export interface ClientStatus {
+  /** Absent: the tracker has not taken this node in since the start. */
+  joined?: { cluster: string; node: string; sinceMs: number }
+  tracker: TrackerStatus
+  peers: PeersStatus
+  held: HeldStatus
+  moved: BytesMoved
+}
+
+/** Progress of one blob on this node; its bytes are counted since the start. */
+export interface BlobProgress extends BlobKey, BytesMoved {
+  repository: Repository
+  bytes: number
+  /** `partial`: some of it is held, and nobody fetches the rest now. */
+  state: 'downloading' | 'partial' | 'complete' | 'failed'
   peers: number
 }
 
@@ -75,7 +140,12 @@ export interface Client {
   sawCredential(registry: RegistryHost): void
   /** Called for every manifest that passes. Plans only; returns at once and never throws. */
   plan(plan: ImagePlan): void
+  /** The blobs that this node holds or fetches. */
   progress(): BlobProgress[]
+  /** Reads only. */
+  status(): ClientStatus
+  /** Resolves when the tracker has taken this node in; never rejects. */
+  joined(): Promise<void>
   close(): Promise<void>
 }
 

@@ -6,9 +6,12 @@ export type {
   BlobKey,
   BlobProgress,
   BlobRequest,
+  BytesBySource,
   Client,
   ClientOptions,
+  ClientStatus,
   ImagePlan,
   OpenBlob,
 } from './client.ts'
+export { CALL_OUTCOMES } from './client.ts'
 export { startClient } from './node-client.ts'

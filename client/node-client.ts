@@ -1,4 +1,5 @@
 import { BoundedMap } from '../core/bounded-map.ts'
+import { Conditions } from '../core/conditions.ts'
 import { CredentialsSeen } from '../core/credentials-seen.ts'
 import { Defects } from '../core/defects.ts'
 import type { ShoalError } from '../core/errors.ts'
@@ -6,7 +7,15 @@ import { type NodeId, type SwarmId, swarmIdOf } from '../core/metainfo.ts'
 import type { RegistryHost } from '../core/repository.ts'
 import { TokenKeys } from '../core/token-keys.ts'
 import { BAD_PEERS_MAX, type HeartbeatResponse, type Peer } from '../core/tracker-api.ts'
-import type { BlobProgress, BlobRequest, Client, ClientOptions, ImagePlan, OpenBlob } from './client.ts'
+import type {
+  BlobProgress,
+  BlobRequest,
+  Client,
+  ClientOptions,
+  ClientStatus,
+  ImagePlan,
+  OpenBlob,
+} from './client.ts'
 import { RateLimit } from './engine/rate-limit.ts'
 import {
   BlobDistrustedError,
@@ -19,6 +28,7 @@ import { ClusterTrustState, type PeerCredential } from './membership/cluster-tru
 import { Grants } from './membership/grants.ts'
 import { Membership } from './membership/membership.ts'
 import { NodeIdentity } from './membership/node-identity.ts'
+import { PeerStandings } from './membership/peer-standings.ts'
 import { TrackerClient } from './membership/tracker-client.ts'
 import { AcceptedCredentials } from './origin/accepted-credentials.ts'
 import { dialPeer } from './peer/peer-dial.ts'
@@ -74,6 +84,9 @@ class NodeClient implements Client {
   readonly #distrustedUntilMs = new BoundedMap<SwarmId, number>(DISTRUSTED_MAX)
   readonly #membershipUntilMs = new BoundedMap<string, number>(MEMBERSHIPS_MAX)
   readonly #badPeers: { swarm: SwarmId; node: NodeId }[] = []
+  readonly #peers = new PeerStandings()
+  readonly #joined = Promise.withResolvers<void>()
+  #joinedAtMs: number | undefined
   #membership!: Membership
   swarms!: Swarms
   #listenPort = 0
@@ -112,7 +125,10 @@ class NodeClient implements Client {
       swarmOf: (name) => this.swarms.named(name)?.links,
       context: () => this.#membership.serving?.context,
       defects: this.#defects,
-      onRefused: (error, address) => log.warn({ code: error.code, err: error, address }, 'peer refused'),
+      onRefused: (error, address) => {
+        this.#peers.failed('refused')
+        log.warn({ code: error.code, err: error, address }, 'peer refused')
+      },
     })
   }
 
@@ -199,6 +215,22 @@ class NodeClient implements Client {
     return this.swarms.progress()
   }
 
+  status(): ClientStatus {
+    const { cluster, node } = this.#membership
+    const joined = this.#joinedAtMs !== undefined && cluster !== undefined
+    return {
+      ...(joined ? { joined: { cluster, node, sinceMs: this.#joinedAtMs! } } : {}),
+      tracker: this.#tracker.standing.status(),
+      peers: this.#peers.status(this.swarms.connectedNodes()),
+      held: this.swarms.held(),
+      moved: this.swarms.moved(),
+    }
+  }
+
+  joined(): Promise<void> {
+    return this.#joined.promise
+  }
+
   async close(): Promise<void> {
     this.#membership.close()
     await this.swarms.published(PUBLISH_MS_MAX)
@@ -251,7 +283,8 @@ class NodeClient implements Client {
       host,
       credential,
       onLink: (link) => host.attach(link),
-      onFailed: (error) => {
+      onFailed: (error, isReached) => {
+        this.#peers.failed(isReached ? 'refused' : 'unreachable', peer.node)
         host.dials.ended(peer.node)
         this.#options.log.debug({ err: error, peer: peer.node }, 'dial failed')
       },
@@ -264,12 +297,17 @@ class NodeClient implements Client {
       trust: this.#trust,
       log: this.#options.log,
       defects: this.#defects,
+      conditions: this.#options.conditions ?? new Conditions({ log: this.#options.log }),
       joinToken: this.#options.joinToken,
       listenPort: () => this.#listenPort,
       holds: () => this.swarms.holds(),
       wantsPeers: () => this.#swarmsThatWantPeers(),
       takeBadPeers: () => this.#badPeers.splice(0),
       onAnswer: (answer) => this.#onHeartbeat(answer),
+      onJoined: () => {
+        this.#joinedAtMs = Date.now()
+        this.#joined.resolve()
+      },
     })
   }
 

@@ -27,9 +27,18 @@ export const CONDITIONS = {
     cost: 'Every pull comes from its registry, as without Shoal.',
     remedy: 'Name the registries with --registries.',
   },
+  NOT_JOINED: {
+    title: 'not joined to a cluster',
+    severity: 'error',
+    text: 'This node has not joined its cluster, or its membership has ended.',
+    cost: 'Every pull comes from its registry, as without Shoal.',
+    remedy:
+      'The reason says what is wrong. Check --tracker-url and --tracker-ca-file, that the tracker runs, and the join token (--join-token-file); `shoal admin token rotate` makes a new one.',
+  },
 } as const satisfies Record<string, ConditionText>
 
 export type ConditionCode = keyof typeof CONDITIONS
+export const CONDITION_CODES = Object.keys(CONDITIONS).sort() as ConditionCode[]
 
 export interface Condition {
   code: ConditionCode
@@ -41,6 +50,12 @@ export interface Condition {
   sinceMs: number
   /** How often it was raised since. */
   count: number
+}
+
+/** A condition with its words, as pages show it. */
+export interface ShownCondition extends ConditionText, Omit<Condition, 'sinceMs'> {
+  /** ISO 8601. */
+  since: string
 }
 
 /** Bound of conditions at one time; the oldest go first. */
@@ -68,7 +83,7 @@ export class Conditions {
       count: (known?.count ?? 0) + 1,
     })
     if (known !== undefined) return
-    const { text, cost, remedy, severity } = CONDITIONS[code]
+    const { text, cost, remedy, severity }: ConditionText = CONDITIONS[code]
     const level = severity === 'error' ? 'error' : severity === 'warning' ? 'warn' : 'info'
     this.#log[level]({ code, ...(subject && { subject }), ...facts, cost, remedy }, text)
   }
@@ -84,5 +99,26 @@ export class Conditions {
   /** All that are so now, the oldest first. */
   list(): Condition[] {
     return [...this.#current.values()].sort((one, other) => one.sinceMs - other.sinceMs)
+  }
+
+  /** All that are so now with their words, the oldest first. */
+  shown(): ShownCondition[] {
+    return this.list().map(({ sinceMs, ...condition }) => ({
+      ...condition,
+      ...CONDITIONS[condition.code],
+      since: new Date(sinceMs).toISOString(),
+    }))
+  }
+
+  /** How many subjects a condition has now. */
+  count(code: ConditionCode): number {
+    return this.list().filter((condition) => condition.code === code).length
+  }
+
+  /** `degraded`: something is not shared that should be. */
+  health(): { status: 'ok' | 'degraded'; codes: ConditionCode[] } {
+    const codes = [...new Set(this.list().map(({ code }) => code))].sort()
+    const isDegraded = codes.some((code) => (CONDITIONS[code] as ConditionText).severity !== 'info')
+    return { status: isDegraded ? 'degraded' : 'ok', codes }
   }
 }

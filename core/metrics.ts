@@ -11,8 +11,10 @@ import Registry from 'prom-client/lib/registry.js'
  */
 export interface Metrics {
   counter<Labels extends LabelSets = NoLabels>(options: MetricOptions<Labels>): CounterMetric<Labels>
-  /** `read` is called at each scrape. */
-  gauge(options: MetricOptions<NoLabels> & { read: () => number }): void
+  /** `read` is called at each scrape, once for each combination of label values. */
+  gauge<Labels extends LabelSets = NoLabels>(options: ReadMetricOptions<Labels>): void
+  /** A counter that is kept elsewhere; `read` as for a gauge. */
+  total<Labels extends LabelSets = NoLabels>(options: ReadMetricOptions<Labels>): void
   /** For metrics that need more features of prom-client. */
   readonly registry: Registry
   readonly contentType: string
@@ -32,6 +34,10 @@ export interface MetricOptions<Labels extends LabelSets = NoLabels> {
   labels?: Labels
 }
 
+export type ReadMetricOptions<Labels extends LabelSets> = MetricOptions<Labels> & {
+  read: (labels: LabelValues<Labels>) => number
+}
+
 export interface CounterMetric<Labels extends LabelSets> {
   /** Adds `amount`, by default 1. */
   add(labels: LabelValues<Labels>, amount?: number): void
@@ -43,16 +49,22 @@ export const SERIES_MAX = 256
 /** @param process also report memory, CPU and start of this process */
 export function createMetrics(options: { process?: boolean } = {}): Metrics {
   const registry = new Registry()
-  const registers = [registry]
   const metrics: Metrics = {
     counter: (metric) => makeCounter(registry, metric),
-    gauge: ({ name, help, read }) => {
+    gauge: (metric) => {
       new Gauge({
-        name,
-        help,
-        registers,
+        ...described(registry, metric),
         collect() {
-          this.set(read())
+          for (const series of combinationsOf(metric)) this.set(series, metric.read(series))
+        },
+      })
+    },
+    total: (metric) => {
+      new Counter({
+        ...described(registry, metric),
+        collect() {
+          this.reset()
+          for (const series of combinationsOf(metric)) this.inc(series, metric.read(series))
         },
       })
     },
@@ -66,12 +78,19 @@ export function createMetrics(options: { process?: boolean } = {}): Metrics {
 
 function makeCounter<Labels extends LabelSets>(
   registry: Registry,
-  { name, help, labels }: MetricOptions<Labels>,
+  metric: MetricOptions<Labels>,
 ): CounterMetric<Labels> {
-  const sets = Object.entries(labels ?? {})
-  const counter = new Counter({ name, help, labelNames: sets.map(([label]) => label), registers: [registry] })
-  for (const series of combinations(sets)) counter.inc(series, 0)
+  const counter = new Counter(described(registry, metric))
+  for (const series of combinationsOf(metric)) counter.inc(series, 0)
   return { add: (values, amount = 1) => counter.inc(values as Record<string, string>, amount) }
+}
+
+function described(registry: Registry, { name, help, labels = {} }: MetricOptions<LabelSets>) {
+  return { name, help, labelNames: Object.keys(labels), registers: [registry] }
+}
+
+function combinationsOf<Labels extends LabelSets>({ labels }: MetricOptions<Labels>): LabelValues<Labels>[] {
+  return combinations(Object.entries(labels ?? {})) as LabelValues<Labels>[]
 }
 
 function combinations(sets: [string, readonly string[]][]): Record<string, string>[] {

@@ -1,4 +1,5 @@
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { withConditionsTable } from './conditions-table.ts'
 import { configPage } from './config-page.ts'
 import { limitsPage } from './limits-page.ts'
 import { metricsPage } from './metrics-page.ts'
@@ -6,6 +7,7 @@ import { metricsPage } from './metrics-page.ts'
 /** `npm run docs`: writes the pages that come from the source. A test fails when one is out of date. */
 for (const [name, page] of [
   ['config.md', configPage()],
+  ['errors.md', withConditionsTable(readFileSync(new URL('errors.md', import.meta.url), 'utf8'))],
   ['limits.md', limitsPage()],
   ['metrics.md', await metricsPage()],
 ] as const) {

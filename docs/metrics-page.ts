@@ -1,7 +1,7 @@
 import type { Registry } from 'prom-client'
 import { defectCounter } from '../core/defects.ts'
 import { createMetrics } from '../core/metrics.ts'
-import { blobMetrics } from '../node/metrics.ts'
+import { blobMetrics, conditionMetrics } from '../node/metrics.ts'
 import { proxyMetrics } from '../proxy/metrics.ts'
 import { trackerMetrics } from '../tracker/metrics.ts'
 
@@ -26,6 +26,7 @@ export async function metricsPage(): Promise<string> {
   const node = createMetrics({ process: true })
   defectCounter(node)
   proxyMetrics(node)
+  conditionMetrics(node, { count: () => 0 })
   blobMetrics(node, { progress: () => [] })
   const tracker = createMetrics({ process: true })
   trackerMetrics(tracker.registry, () => 0)

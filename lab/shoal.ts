@@ -116,7 +116,7 @@ export async function startShoalNode(options: ShoalOptions & { tracker: LabTrack
     ...options.overrides,
   })
   const relay = new AdminRelay(host, processes, NODE_ADMIN_PORT)
-  const isHealthy = async () => JSON.parse(await relay.ask('/healthz')).status === 'ok' || undefined
+  const isHealthy = async () => JSON.parse(await relay.ask('/healthz')).status !== undefined || undefined
   const service = makeService(options, host.name, 'node', configFile, async (part) => {
     await waitForPart(part, isHealthy)
   })

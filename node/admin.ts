@@ -2,6 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Socket } from 'node:net'
 import type { Logger } from 'pino'
 import type { Client } from '../client/index.ts'
+import type { Conditions } from '../core/conditions.ts'
 import type { ListenAddress } from '../core/config.ts'
 import type { Defects } from '../core/defects.ts'
 import type { ShoalError } from '../core/errors.ts'
@@ -31,6 +32,7 @@ const HEALTH_PATH = '/healthz'
 export interface AdminOptions {
   listen: ListenAddress
   client: Pick<Client, 'progress'>
+  conditions: Pick<Conditions, 'health'>
   metrics: Metrics
   owners: SocketOwners
   /** PEM certificates that pulling clients must trust. */
@@ -127,9 +129,11 @@ async function answerAdmin(
   return render()
 }
 
-function pages({ client, metrics, certificatesPem }: AdminOptions): Map<string, () => Page | Promise<Page>> {
+function pages(parts: AdminOptions): Map<string, () => Page | Promise<Page>> {
+  const { client, conditions, metrics, certificatesPem } = parts
   return new Map<string, () => Page | Promise<Page>>([
-    [HEALTH_PATH, () => jsonPage({ status: 'ok' })],
+    // Always 200: whoever restarts unhealthy programs would help nobody by restarting this one.
+    [HEALTH_PATH, () => jsonPage(conditions.health())],
     ['/metrics', async () => ({ type: metrics.contentType, body: await metrics.text() })],
     ['/v1/progress', () => jsonPage(progressOf(client))],
     ['/v1/ca', () => ({ type: 'application/x-pem-file', body: `${certificatesPem().trim()}\n` })],

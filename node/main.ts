@@ -16,7 +16,7 @@ import { KernelSocketOwners } from '../proxy/socket-owner.ts'
 import { TrustFiles } from '../proxy/trust-files.ts'
 import { startAdmin } from './admin.ts'
 import type { NodeConfig } from './config.ts'
-import { blobMetrics } from './metrics.ts'
+import { blobMetrics, conditionMetrics } from './metrics.ts'
 
 /** Often enough, because the steps are days apart. */
 const AUTHORITY_CHECK_MS = 3_600_000
@@ -51,6 +51,7 @@ export async function startNode(
     const metrics = createMetrics({ process: true })
     const defects = new Defects({ log, count: defectCounter(metrics) })
     const conditions = new Conditions({ log })
+    conditionMetrics(metrics, conditions)
     if (registries.size === 0) conditions.raise('NO_REGISTRIES')
     const client = await start({ ...clientOptions(config, registries, log), conditions, defects })
     parts.defer(() => client.close())
@@ -61,6 +62,7 @@ export async function startNode(
     const admin = await startAdmin({
       listen: config.adminListen,
       client,
+      conditions,
       metrics,
       owners,
       certificatesPem,
@@ -97,7 +99,10 @@ export async function startNode(
       peerAddress: client.peerAddress,
       adminAddress: admin.address,
     }
-    log.info({ ...addresses, registries: [...registries.keys()] }, 'the node is ready')
+    const facts = { ...addresses, registries: [...registries.keys()] }
+    if (client.status().joined === undefined)
+      log.info(facts, 'the node runs, but has not joined its cluster yet')
+    void client.joined().then(() => log.info(facts, 'the node is ready'))
     return { ...addresses, defects, close: () => parts.disposeAsync() }
   } catch (error) {
     await parts.disposeAsync()

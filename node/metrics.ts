@@ -1,5 +1,16 @@
 import type { Client } from '../client/index.ts'
+import { CONDITION_CODES, type Conditions } from '../core/conditions.ts'
 import type { Metrics } from '../core/metrics.ts'
+
+/** What keeps this node from sharing, read at each scrape. */
+export function conditionMetrics(metrics: Metrics, conditions: Pick<Conditions, 'count'>): void {
+  metrics.gauge({
+    name: 'shoal_node_conditions',
+    help: 'Whether a condition of docs/errors.md is so now: 1, or 0.',
+    labels: { code: CONDITION_CODES },
+    read: ({ code }) => (conditions.count(code) > 0 ? 1 : 0),
+  })
+}
 
 /** The client's view of the blobs that it knows, read at each scrape. */
 export function blobMetrics(metrics: Metrics, client: Pick<Client, 'progress'>): void {

@@ -1,5 +1,7 @@
+import type { Conditions } from '../../core/conditions.ts'
 import { isDefect } from '../../core/defects.ts'
-import type { ClusterId } from '../../core/metainfo.ts'
+import { reasonOf, ShoalError } from '../../core/errors.ts'
+import type { ClusterId, NodeId } from '../../core/metainfo.ts'
 import type { HeartbeatResponse } from '../../core/tracker-api.ts'
 import { TrackerRefusedError } from '../errors.ts'
 import type { PeerCredential } from './cluster-trust.ts'
@@ -14,6 +16,9 @@ const JOIN_RETRY_MS_MAX = 60_000
 export interface MembershipHost extends Omit<HeartbeatHost, 'onFailed'> {
   /** Needed for the first start only. */
   readonly joinToken: string | undefined
+  readonly conditions: Conditions
+  /** The tracker took this node in, for the first time since the start. */
+  onJoined(): void
 }
 
 /**
@@ -53,6 +58,10 @@ export class Membership {
     return this.#identity.cluster
   }
 
+  get node(): NodeId {
+    return this.#identity.node
+  }
+
   /** The credential that this node presents to diallers; undefined until the first heartbeat was answered. */
   get serving(): PeerCredential | undefined {
     return this.#heartbeat.serving
@@ -67,7 +76,7 @@ export class Membership {
       await this.#join()
     } catch (error) {
       if (!isPassing(error)) throw error instanceof TrackerRefusedError ? refusedJoin(error) : error
-      this.#host.log.warn({ err: error }, 'the tracker cannot be reached; pulls go to the registry meanwhile')
+      this.#failed(error)
       this.#joinLater(this.#nextRetryMs())
     }
   }
@@ -96,12 +105,25 @@ export class Membership {
     this.#isJoiningAgain = false
     this.#joinFailures = 0
     this.#joinLater(renewInMs)
+    this.#host.conditions.clear('NOT_JOINED')
     // A node that had to join again has missed changes of the cluster's trust.
     if (trust.cluster === this.#identity.cluster) return this.#heartbeat.soon()
     trust.cluster = this.#identity.cluster
     await this.#heartbeat.start()
     const { node, cluster } = this.#identity
     log.info({ node, cluster, port: listenPort() }, 'the node joined its cluster')
+    this.#host.onJoined()
+  }
+
+  /** A certificate that only could not be renewed yet still makes this node a member. */
+  #failed(error: unknown): void {
+    if (this.#host.trust.cluster !== undefined && isPassing(error)) {
+      this.#host.log.warn({ err: error }, 'the node certificate could not be renewed')
+      return
+    }
+    const code = error instanceof ShoalError ? error.code : 'UNEXPECTED'
+    const hint = error instanceof ShoalError && error.hint !== undefined ? { hint: error.hint } : {}
+    this.#host.conditions.raise('NOT_JOINED', '', { reason: reasonOf(error), error: code, ...hint })
   }
 
   /** The node certificate is no longer accepted, or soon will not be: renews before its usual time. */
@@ -122,7 +144,7 @@ export class Membership {
     this.#joinTimer = setTimeout(() => {
       this.#join().catch((error: unknown) => {
         if (isDefect(error)) this.#host.defects.note('membership', error)
-        this.#host.log.warn({ err: error }, 'the node certificate could not be obtained or renewed')
+        this.#failed(error)
         this.#joinLater(this.#nextRetryMs())
       })
     }, delayMs)

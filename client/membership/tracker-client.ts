@@ -30,6 +30,7 @@ import {
 } from '../../core/tracker-api.ts'
 import { trustedAuthorities } from '../../core/trusted-authorities.ts'
 import { TrackerRefusedError, TrackerUnavailableError } from '../errors.ts'
+import { TrackerStanding } from './tracker-standing.ts'
 
 /** Timeout of one call. No reader waits for it. */
 const CALL_MS_MAX = 10_000
@@ -47,6 +48,7 @@ export interface TrackerIdentity {
 
 /** The tracker's API (core/tracker-api.ts) over HTTPS; mutual TLS once the node has its certificate. */
 export class TrackerClient {
+  readonly standing = new TrackerStanding()
   readonly #origin: string
   readonly #authorities: string[]
   #agent: Agent
@@ -124,12 +126,18 @@ export class TrackerClient {
     schema: Schema,
     patienceMs = CALL_MS_MAX,
   ): Promise<z.output<Schema>> {
-    const answer = await this.#send(path, body, patienceMs)
-    if (answer.status !== 200) throw refusalOf(path, answer)
-    const parsed = schema.safeParse(answer.body)
-    if (!parsed.success)
-      throw new TrackerUnavailableError(`unexpected answer to ${path}`, { cause: parsed.error })
-    return parsed.data
+    try {
+      const answer = await this.#send(path, body, patienceMs)
+      if (answer.status !== 200) throw refusalOf(path, answer)
+      const parsed = schema.safeParse(answer.body)
+      if (!parsed.success)
+        throw new TrackerUnavailableError(`unexpected answer to ${path}`, { cause: parsed.error })
+      this.standing.answered()
+      return parsed.data
+    } catch (error) {
+      this.standing.failed(error)
+      throw error
+    }
   }
 
   async #send(path: string, body: unknown, patienceMs: number): Promise<{ status: number; body: unknown }> {

@@ -25,7 +25,8 @@ export function dialPeer(
     host: LinkHost<PeerLink>
     credential: PeerCredential
     onLink(link: PeerLink): void
-    onFailed(error: Error): void
+    /** @param isReached the other side sent at least a byte */
+    onFailed(error: Error, isReached: boolean): void
   },
 ): void {
   const { host, credential } = options
@@ -52,8 +53,9 @@ export function dialPeer(
   const socket = connect(connection)
   const failed = (error: Error) => {
     clearTimeout(timer)
+    const isReached = socket.bytesRead > 0
     socket.destroy()
-    if (!link) options.onFailed(error)
+    if (!link) options.onFailed(error, isReached)
   }
   const boundary = host.defects.boundary('peer_handshake', failed)
   const ended = (why: string) => boundary.callback(() => failed(new PeerRefusedError(why)))

@@ -1,8 +1,9 @@
 import { createHash, type Hash } from 'node:crypto'
 import { digestHex } from '../../core/digest.ts'
+import { ShoalError } from '../../core/errors.ts'
 import type { PieceIndex } from '../../core/metainfo.ts'
 import type { RegistryClient } from '../../core/registry-client.ts'
-import type { BlobRequest, OpenBlob } from '../client.ts'
+import type { BlobRequest, BytesBySource, OpenBlob } from '../client.ts'
 import {
   BlobDistrustedError,
   BlobUnavailableError,
@@ -11,6 +12,7 @@ import {
   ReadClosedError,
 } from '../errors.ts'
 import { readRange } from '../origin/registry-range.ts'
+import { Bitfield } from '../store/bitfield.ts'
 import { readFile } from '../store/blob-file.ts'
 import type { Swarm } from './swarm.ts'
 
@@ -32,6 +34,10 @@ export class BlobReader implements OpenBlob {
   readonly #chunk = Buffer.allocUnsafeSlow(CHUNK_BYTES)
   /** Delivered bytes can still be read after the blob has left the store. */
   readonly #unpin: () => void
+  readonly sources: BytesBySource = { peers: 0, registry: 0, cache: 0 }
+  fallback: string | undefined
+  /** Pieces that were here before this reader. */
+  readonly #cached: Bitfield
   /** The epoch of the claims behind the delivered bytes; undefined while there are none. */
   #claimsEpoch: number | undefined
   #isClosed = false
@@ -41,6 +47,8 @@ export class BlobReader implements OpenBlob {
     this.#request = options.request
     this.#registry = options.registry
     this.#unpin = swarm.stored.pin()
+    const { have } = swarm.stored
+    this.#cached = Bitfield.fromBytes(have.toBytes(), have.pieceCount)
     // The blob is wanted from now on, so that the download begins before the first read.
     swarm.setPosition(this, 0)
   }
@@ -65,6 +73,7 @@ export class BlobReader implements OpenBlob {
       ) {
         throw error
       }
+      this.fallback = error instanceof ShoalError ? error.code : 'UNEXPECTED'
       this.#swarm.log.warn({ err: error, at }, 'the rest of the blob comes from the registry')
       if (this.#claimsEpoch === undefined) yield* this.#readFromRegistry(at, end)
       else yield* this.#readAfterClaims(start, at, end)
@@ -93,7 +102,17 @@ export class BlobReader implements OpenBlob {
       else await this.#swarm.until(this, () => stored.isMatched)
     }
     this.#checkClaims()
-    return this.#readStored(at, to)
+    const bytes = await this.#readStored(at, to)
+    this.#count(piece, bytes.length)
+    return bytes
+  }
+
+  #count(piece: PieceIndex, bytes: number): void {
+    if (this.#cached.has(piece)) {
+      this.sources.cache += bytes
+      this.#swarm.bytesFromCache += bytes
+    } else if (this.#swarm.fromPeers.has(piece)) this.sources.peers += bytes
+    else this.sources.registry += bytes
   }
 
   /** A risen epoch means that a claim was wrong: stored bytes may be right, delivered bytes may not. */
@@ -151,7 +170,7 @@ export class BlobReader implements OpenBlob {
   async *#readFromRegistry(from: number, to: number): AsyncGenerator<Uint8Array> {
     const { repository, digest, credential } = this.#request
     try {
-      yield* readRange({
+      const rest = readRange({
         registry: this.#registry,
         repository,
         digest,
@@ -160,6 +179,10 @@ export class BlobReader implements OpenBlob {
         to,
         signal: this.#abort.signal,
       })
+      for await (const bytes of rest) {
+        this.sources.registry += bytes.length
+        yield bytes
+      }
     } catch (cause) {
       if (cause instanceof OriginRefusedError) throw cause
       throw new BlobUnavailableError('neither the swarm nor the registry has the rest of the blob', { cause })

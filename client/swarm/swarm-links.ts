@@ -110,8 +110,8 @@ export class SwarmLinks implements ListeningSwarm {
   get bytesSent(): number {
     return this.#uploads.bytesSent
   }
-  get size(): number {
-    return this.#links.size
+  get nodes(): NodeId[] {
+    return [...this.#links.keys()]
   }
   get wantsPeers(): boolean {
     return this.#options.isWanted() && !this.isUploadOnly && this.#links.size < DIALS_MAX

@@ -5,7 +5,7 @@ import type { HashBatch } from '../../core/hash-batch.ts'
 import type { NodeId, PieceIndex, PieceLayout, SwarmId } from '../../core/metainfo.ts'
 import type { RegistryClient } from '../../core/registry-client.ts'
 import type { GrantedSwarm, HashesRequest, HashesResponse, Peer } from '../../core/tracker-api.ts'
-import type { BlobKey, BlobProgress } from '../client.ts'
+import type { BlobKey, BlobProgress, BytesMoved } from '../client.ts'
 import { type Assembly, Download } from '../engine/download.ts'
 import type { RateLimit } from '../engine/rate-limit.ts'
 import {
@@ -23,7 +23,7 @@ import { Origin } from '../origin/origin.ts'
 import type { OriginHost } from '../origin/origin-host.ts'
 import { RegistryAccess } from '../origin/registry-access.ts'
 import type { SendBuffers } from '../peer/send-buffers.ts'
-import type { Bitfield } from '../store/bitfield.ts'
+import { Bitfield } from '../store/bitfield.ts'
 import type { StoredBlob } from '../store/blob-store.ts'
 import type { PieceBuffer, PieceBufferShare, PieceBuffers } from '../store/piece-buffers.ts'
 import type { Verifier } from '../store/verifier.ts'
@@ -32,6 +32,7 @@ import { Announcements } from './announcements.ts'
 import { BatchRenewal } from './batch-renewal.ts'
 import { Completion } from './completion.ts'
 import { DigestCheck } from './digest-check.ts'
+import { heldProgress } from './held.ts'
 import { PieceIntake } from './piece-intake.ts'
 import { Readers } from './readers.ts'
 import { SwarmLinks } from './swarm-links.ts'
@@ -92,10 +93,15 @@ export class Swarm implements OriginHost {
   #ticker: NodeJS.Timeout | undefined
   #fillTimer: NodeJS.Timeout | undefined
   #bytesFromPeers = 0
+  /** Bytes that readers found here. */
+  bytesFromCache = 0
+  /** Pieces that came from peers since the start, for the account of readers. */
+  readonly fromPeers: Bitfield
   #savedAtMs = 0
 
   constructor(stored: StoredBlob, parts: SwarmParts) {
     this.stored = stored
+    this.fromPeers = new Bitfield(stored.layout.pieceCount)
     this.#parts = parts
     this.buffers = parts.buffers.share()
     this.log = parts.log.child({ digest: stored.key.digest, swarm: stored.swarm })
@@ -200,15 +206,24 @@ export class Swarm implements OriginHost {
 
   progress(): BlobProgress {
     return {
-      ...this.blob,
-      repository: this.stored.repository,
-      bytes: this.layout.blobBytes,
+      ...heldProgress(this.stored),
+      ...this.moved,
+      ...(this.#failure ? { state: 'failed' } : this.#isDownloading ? { state: 'downloading' } : {}),
+      peers: this.links.nodes.length,
+    }
+  }
+
+  get moved(): BytesMoved {
+    return {
       bytesFromRegistry: this.#origin.bytes,
       bytesFromPeers: this.#bytesFromPeers,
+      bytesFromCache: this.bytesFromCache,
       bytesToPeers: this.links.bytesSent,
-      state: this.#failure ? 'failed' : this.stored.isComplete ? 'complete' : 'downloading',
-      peers: this.links.size,
     }
+  }
+
+  get #isDownloading(): boolean {
+    return this.isWanted && !this.stored.isComplete
   }
 
   // --- local readers -------------------------------------------------------------------------------------------
@@ -390,7 +405,10 @@ export class Swarm implements OriginHost {
       if (outcome === 'wrong')
         this.links.ban(source, new PieceCorruptError(`piece ${piece} does not match its hash`))
       if (outcome === 'kept' || outcome === 'known') this.#bytesFromPeers += length
-      if (outcome === 'kept') this.#onKept(piece, 'peer')
+      if (outcome === 'kept') {
+        this.fromPeers.add(piece)
+        this.#onKept(piece, 'peer')
+      }
     } finally {
       this.#download.settle(assembly)
     }
@@ -444,7 +462,7 @@ export class Swarm implements OriginHost {
 
   /** The tracker signs with another key: has the batches that peers receive signed again, if there are any. */
   async renewBatches(): Promise<void> {
-    if (this.isWanted || this.links.size > 0) await this.#renewal.run()
+    if (this.isWanted || this.links.nodes.length > 0) await this.#renewal.run()
   }
 
   #retainHashes(isSigned: (batch: HashBatch) => boolean): void {

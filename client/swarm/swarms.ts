@@ -1,12 +1,13 @@
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import type { ShoalError } from '../../core/errors.ts'
-import { type InfoHash, isSwarmId, type SwarmId } from '../../core/metainfo.ts'
+import { type InfoHash, isSwarmId, type NodeId, type SwarmId } from '../../core/metainfo.ts'
 import type { RegistryClients } from '../../core/registry-client.ts'
-import type { BlobKey, BlobProgress, BlobRequest } from '../client.ts'
+import type { BlobKey, BlobProgress, BlobRequest, BytesMoved, HeldStatus } from '../client.ts'
 import { StoreClosedError } from '../errors.ts'
 import { CacheKey } from '../store/blob-cipher.ts'
 import { BlobStore, type StoredBlob } from '../store/blob-store.ts'
+import { heldProgress, heldStatus, sumOf } from './held.ts'
 import type { StockAliases } from './stock-aliases.ts'
 import { Swarm, type SwarmParts } from './swarm.ts'
 
@@ -35,6 +36,10 @@ export class Swarms {
   readonly #onFailed: (swarm: Swarm, reason: ShoalError) => void
   readonly #swarms = new Map<SwarmId, Swarm>()
   readonly #creating = new Map<SwarmId, Promise<Swarm>>()
+  readonly #bytesMax: number
+  #evictions = 0
+  /** What swarms moved that are gone. */
+  #movedBefore = sumOf([])
   #renewing: Promise<void> | undefined
 
   private constructor(store: BlobStore, options: SwarmsOptions) {
@@ -43,6 +48,7 @@ export class Swarms {
     this.#registries = options.registries
     this.#aliases = options.aliases
     this.#onFailed = options.onFailed
+    this.#bytesMax = options.cacheBytesMax
   }
 
   static async open(options: SwarmsOptions): Promise<Swarms> {
@@ -111,8 +117,25 @@ export class Swarms {
     })
   }
 
+  /** All blobs of the store whose registry is configured. */
   progress(): BlobProgress[] {
-    return [...this.#swarms.values()].map((swarm) => swarm.progress())
+    return this.#store
+      .all()
+      .filter(({ key }) => this.#registries.has(key.registry))
+      .map((stored) => this.#swarms.get(stored.swarm)?.progress() ?? heldProgress(stored))
+  }
+
+  held(): HeldStatus {
+    return { ...heldStatus(this.#store.all()), bytesMax: this.#bytesMax, evictions: this.#evictions }
+  }
+
+  /** Also of blobs that have left the store since. */
+  moved(): BytesMoved {
+    return sumOf([this.#movedBefore, ...[...this.#swarms.values()].map(({ moved }) => moved)])
+  }
+
+  connectedNodes(): Set<NodeId> {
+    return new Set([...this.#swarms.values()].flatMap(({ links }) => links.nodes))
   }
 
   async remove(id: SwarmId): Promise<void> {
@@ -145,6 +168,7 @@ export class Swarms {
     const isIdle = (blob: StoredBlob) => !this.#swarms.get(blob.swarm)?.isWanted
     const blob = { swarm: id, key: { registry, digest }, bytes, repository }
     const { created, evicted } = await this.#store.create(blob, isIdle)
+    this.#evictions += evicted.length
     for (const swarm of evicted) this.#forget(swarm)
     return this.#on(created)
   }
@@ -165,7 +189,10 @@ export class Swarms {
   }
 
   #forget(id: SwarmId): void {
-    this.#swarms.get(id)?.close(new StoreClosedError('the blob left the store'))
+    const swarm = this.#swarms.get(id)
+    if (swarm === undefined) return
+    this.#movedBefore = sumOf([this.#movedBefore, swarm.moved])
+    swarm.close(new StoreClosedError('the blob left the store'))
     this.#swarms.delete(id)
   }
 }

@@ -41,6 +41,7 @@ describe('local users', () => {
     return startAdmin({
       listen: { host: '127.0.0.1', port: 0 },
       client: { progress: () => [] },
+      conditions: { health: () => ({ status: 'ok', codes: [] }) },
       ...{ metrics, owners, defects: noteDefects().defects, certificatesPem: () => caPem },
       log: { warn: () => undefined } as never,
     })

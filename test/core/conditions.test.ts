@@ -40,3 +40,20 @@ test('conditions of different subjects are apart, and bounded', () => {
   conditions.clear('NO_REGISTRIES', 'registry-1')
   expect(conditions.list().map(({ subject }) => subject)).not.toContain('registry-1')
 })
+
+test('are shown with their words, counted, and make the node degraded unless they are for information', () => {
+  const { conditions } = begin()
+  expect(conditions.health()).toEqual({ status: 'ok', codes: [] })
+  conditions.raise('NO_REGISTRIES')
+  conditions.raise('NOT_JOINED', '', { reason: 'no answer' })
+  expect(conditions.health()).toEqual({ status: 'degraded', codes: ['NOT_JOINED', 'NO_REGISTRIES'] })
+  expect(conditions.shown()[1]).toMatchObject({
+    code: 'NOT_JOINED',
+    ...CONDITIONS.NOT_JOINED,
+    facts: { reason: 'no answer' },
+    since: '1970-01-01T00:00:01.000Z',
+  })
+  expect(conditions.count('NOT_JOINED')).toBe(1)
+  conditions.clear('NOT_JOINED')
+  expect(conditions.count('NOT_JOINED')).toBe(0)
+})

@@ -31,6 +31,23 @@ describe('metrics', () => {
     expect(await metrics.text()).toContain('g 7')
   })
 
+  it('read gauges and totals for each combination of labels', async () => {
+    const metrics = createMetrics()
+    let bytes = 1
+    const labels = { source: ['peers', 'registry'] } as const
+    const read = ({ source }: { source: string }) => (source === 'peers' ? bytes : 2)
+    metrics.gauge({ name: 'g', help: 'g', labels, read })
+    metrics.total({ name: 't_total', help: 't', labels, read })
+    for (bytes of [1, 5]) {
+      const text = await metrics.text()
+      for (const name of ['g', 't_total']) {
+        expect(text).toContain(`${name}{source="peers"} ${bytes}`)
+        expect(text).toContain(`${name}{source="registry"} 2`)
+      }
+    }
+    expect(await metrics.text()).toContain('# TYPE t_total counter')
+  })
+
   it('report the process when they are asked to', async () => {
     const text = await createMetrics({ process: true }).text()
     expect(Number(/process_resident_memory_bytes (\d+)/.exec(text)?.[1])).toBeGreaterThan(10_000_000)

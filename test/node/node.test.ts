@@ -147,6 +147,33 @@ describe('a node', () => {
   })
 })
 
+describe('a node that has not joined its cluster', () => {
+  test('is not called ready in its log before it has joined', async () => {
+    const messages: string[] = []
+    const destination = { write: (line: string) => void messages.push(JSON.parse(line).msg) }
+    client.isJoined = false
+    const lines = createLog({ level: 'info', name: 'test', destination })
+    node = await startNode(config(), lines, async () => client)
+    expect(messages).toContain('the node runs, but has not joined its cluster yet')
+    expect(messages).not.toContain('the node is ready')
+    client.joining.resolve()
+    await expect.poll(() => messages).toContain('the node is ready')
+  })
+
+  test('says so, with the reason, in its health and metrics', async () => {
+    const trackerUrl = 'https://127.0.0.1:1'
+    const joinTokenFile = join(folder, 'join-token')
+    writeFileSync(joinTokenFile, `SHOAL-1-c0123456789abcdef-${'A'.repeat(43)}`)
+    node = await startNode(config({ trackerUrl, joinTokenFile, peerListen: '127.0.0.1:0' }), log)
+    const health = await askAdmin('/healthz')
+    expect(health.status).toBe(200)
+    expect(JSON.parse(health.body)).toEqual({ status: 'degraded', codes: ['NOT_JOINED'] })
+    const metrics = (await askAdmin('/metrics')).body
+    expect(metrics).toContain('shoal_node_conditions{code="NOT_JOINED"} 1')
+    expect(metrics).toContain('shoal_node_conditions{code="NO_REGISTRIES"} 0')
+  })
+})
+
 describe('the admin listener', () => {
   test('says that the node is well, what it moved and how it is doing', async () => {
     await start()
@@ -159,11 +186,12 @@ describe('the admin listener', () => {
         bytesFromRegistry: 3,
         bytesFromPeers: 7,
         bytesToPeers: 5,
+        bytesFromCache: 2,
         state: 'complete',
         peers: 2,
       },
     ]
-    expect(await askAdmin('/healthz')).toMatchObject({ status: 200, body: '{"status":"ok"}' })
+    expect(await askAdmin('/healthz')).toMatchObject({ status: 200, body: '{"status":"ok","codes":[]}' })
     const progress = JSON.parse((await askAdmin('/v1/progress')).body)
     expect(progress.blobs).toEqual(client.progress())
     expect(progress.memory.rssBytes).toBeGreaterThan(0)

@@ -1,4 +1,12 @@
-import type { BlobProgress, BlobRequest, Client, ImagePlan, OpenBlob } from '../../client/index.ts'
+import type {
+  BlobProgress,
+  BlobRequest,
+  BytesBySource,
+  Client,
+  ClientStatus,
+  ImagePlan,
+  OpenBlob,
+} from '../../client/index.ts'
 import { ShoalError } from '../../core/errors.ts'
 
 /** Not one of the client's own, so that nothing but being a ShoalError counts. */
@@ -55,6 +63,22 @@ export class FakeClient implements Client {
     return []
   }
 
+  isJoined = true
+  status(): ClientStatus {
+    return {
+      ...(this.isJoined ? { joined: { cluster: 'c0', node: 'n0', sinceMs: 1000 } } : {}),
+      tracker: { state: 'connected', sinceMs: 2000, calls: { answered: 3, refused: 1, failed: 2 } },
+      peers: { connected: 4, refused: 1, unreachable: 2, events: { refused: 5, unreachable: 6 } },
+      held: { blobs: 1, bytes: 10, bytesMax: 100, evictions: 7 },
+      moved: { bytesFromRegistry: 3, bytesFromPeers: 7, bytesFromCache: 11, bytesToPeers: 5 },
+    }
+  }
+
+  readonly joining = Promise.withResolvers<void>()
+  async joined(): Promise<void> {
+    if (!this.isJoined) await this.joining.promise
+  }
+
   async close(): Promise<void> {
     this.isClosed = true
   }
@@ -64,6 +88,7 @@ export class FakeBlob implements OpenBlob {
   readonly bytes: number
   readonly #read: Read
   readonly #closed = Promise.withResolvers<void>()
+  readonly sources: BytesBySource = { peers: 0, registry: 0, cache: 0 }
   closes = 0
   /** Bytes that were asked for and yielded. */
   yielded = 0
@@ -76,6 +101,7 @@ export class FakeBlob implements OpenBlob {
   async *read(start: number, end: number): AsyncIterable<Uint8Array> {
     for await (const chunk of this.#read(start, end, this)) {
       this.yielded += chunk.length
+      this.sources.peers += chunk.length
       yield chunk
     }
   }

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { withConditionsTable } from '../../docs/conditions-table.ts'
 import { configPage } from '../../docs/config-page.ts'
 import { limitsPage } from '../../docs/limits-page.ts'
 import { metricsPage } from '../../docs/metrics-page.ts'
@@ -7,6 +8,7 @@ import { textOf } from './source-files.ts'
 describe('pages that come from the source', () => {
   it.each([
     ['docs/config.md', configPage],
+    ['docs/errors.md', () => withConditionsTable(textOf('docs/errors.md'))],
     ['docs/limits.md', limitsPage],
     ['docs/metrics.md', metricsPage],
   ])('%s is current (npm run docs writes it)', async (path, page) => {

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { CONDITIONS, type ConditionText } from '../../core/conditions.ts'
 import { isSource, partOf, repositoryFiles, textOf } from './source-files.ts'
 
 const files = repositoryFiles()
@@ -177,6 +178,22 @@ describe('error codes', () => {
 
   it('that are documented exist', () => {
     const documented = [...page.matchAll(/^\| `([A-Z_]+)`/gm)].map(([, code = '']) => code)
-    expect(documented.filter((code) => !codes.includes(code))).toEqual([])
+    expect(documented.filter((code) => !codes.includes(code) && !isCondition(code))).toEqual([])
+  })
+
+  function isCondition(code: string): boolean {
+    return Object.hasOwn(CONDITIONS, code)
+  }
+})
+
+describe('conditions', () => {
+  it('are sorted by code, and say in plain sentences what is so and what to do', () => {
+    const rows = Object.entries<ConditionText>(CONDITIONS)
+    expect(rows.map(([code]) => code)).toEqual(rows.map(([code]) => code).sort())
+    for (const [code, { title, text, cost, remedy }] of rows) {
+      expect(code).toMatch(/^[A-Z][A-Z_]+$/)
+      expect(title, code).toMatch(/^.{3,80}(?<!\.)$/)
+      for (const sentence of [text, cost, remedy]) expect(sentence, code).toMatch(/^[A-Z`].*\.$/s)
+    }
   })
 })

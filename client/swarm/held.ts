@@ -1,0 +1,40 @@
+import type { BlobProgress, BytesMoved, HeldStatus } from '../client.ts'
+import type { StoredBlob } from '../store/blob-store.ts'
+
+/** What the store tells of blobs that no swarm runs for; and sums. For display only. */
+
+const NOTHING_MOVED: BytesMoved = {
+  bytesFromRegistry: 0,
+  bytesFromPeers: 0,
+  bytesFromCache: 0,
+  bytesToPeers: 0,
+}
+
+/** A blob that was neither read nor served since the start. */
+export function heldProgress(stored: StoredBlob): BlobProgress {
+  return {
+    ...stored.key,
+    repository: stored.repository,
+    bytes: stored.layout.blobBytes,
+    ...NOTHING_MOVED,
+    state: stored.isComplete ? 'complete' : 'partial',
+    peers: 0,
+  }
+}
+
+export function heldStatus(blobs: StoredBlob[]): Pick<HeldStatus, 'blobs' | 'bytes'> {
+  const holding = blobs.filter(({ have }) => have.count > 0)
+  const bytesIn = ({ have, layout }: StoredBlob) => Math.min(have.count * layout.pieceBytes, layout.blobBytes)
+  return { blobs: holding.length, bytes: holding.reduce((sum, blob) => sum + bytesIn(blob), 0) }
+}
+
+export function sumOf(all: Iterable<BytesMoved>): BytesMoved {
+  const sum = { ...NOTHING_MOVED }
+  for (const moved of all) {
+    sum.bytesFromRegistry += moved.bytesFromRegistry
+    sum.bytesFromPeers += moved.bytesFromPeers
+    sum.bytesFromCache += moved.bytesFromCache
+    sum.bytesToPeers += moved.bytesToPeers
+  }
+  return sum
+}

@@ -1,0 +1,30 @@
+import { CONDITION_CODES, CONDITIONS, type ConditionText } from '../core/conditions.ts'
+
+/** The lines of docs/errors.md between which `npm run docs` writes the table of conditions. */
+export const CONDITIONS_BEGIN = '<!-- conditions: written by npm run docs -->'
+export const CONDITIONS_END = '<!-- end of conditions -->'
+
+/** docs/errors.md with the table of conditions as the source has it. */
+export function withConditionsTable(page: string): string {
+  const begin = page.indexOf(CONDITIONS_BEGIN) + CONDITIONS_BEGIN.length
+  const end = page.indexOf(CONDITIONS_END)
+  if (begin < CONDITIONS_BEGIN.length || end < begin)
+    throw new Error('docs/errors.md has no place for conditions')
+  return `${page.slice(0, begin)}\n\n${table()}\n\n${page.slice(end)}`
+}
+
+function table(): string {
+  const rows = CONDITION_CODES.map((code) => {
+    const { severity, text, cost, remedy }: ConditionText = CONDITIONS[code]
+    return `| \`${code}\` | ${severity} | ${cell(text)} | ${cell(cost)} | ${cell(remedy)} |`
+  })
+  return [
+    '| condition | severity | what is so | what it costs | what to do |',
+    '|---|---|---|---|---|',
+    ...rows,
+  ].join('\n')
+}
+
+function cell(text: string): string {
+  return text.replaceAll('|', '\\|')
+}
