@@ -20,13 +20,6 @@ export interface ConditionText {
 }
 
 export const CONDITIONS = {
-  NO_REGISTRIES: {
-    title: 'no registry is configured',
-    severity: 'error',
-    text: 'This node has no registry to share.',
-    cost: 'Every pull comes from its registry, as without Shoal.',
-    remedy: 'Name the registries with --registries.',
-  },
   NOT_JOINED: {
     title: 'not joined to a cluster',
     severity: 'error',
@@ -34,6 +27,13 @@ export const CONDITIONS = {
     cost: 'Every pull comes from its registry, as without Shoal.',
     remedy:
       'The reason says what is wrong. Check --tracker-url and --tracker-ca-file, that the tracker runs, and the join token (--join-token-file); `shoal admin token rotate` makes a new one.',
+  },
+  NO_REGISTRIES: {
+    title: 'no registry is configured',
+    severity: 'error',
+    text: 'This node has no registry to share.',
+    cost: 'Every pull comes from its registry, as without Shoal.',
+    remedy: 'Name the registries with --registries.',
   },
 } as const satisfies Record<string, ConditionText>
 
