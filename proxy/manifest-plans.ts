@@ -3,10 +3,12 @@ import { z } from 'zod'
 import type { Client, ImagePlan } from '../client/index.ts'
 import { parseBoundedJson } from '../core/bounded-json.ts'
 import { BoundedMap } from '../core/bounded-map.ts'
-import type { Digest } from '../core/digest.ts'
+import { type Digest, isDigest } from '../core/digest.ts'
 import { isRepository, type RegistryHost, type Repository } from '../core/repository.ts'
 import { digestSchema } from '../core/tracker-api.ts'
 import { readCredential } from './blob-request.ts'
+import { ImageNames } from './image-names.ts'
+import type { SeenImage } from './pull-records.ts'
 import type { ResponseWatcher } from './upstream/forward.ts'
 
 /**
@@ -29,6 +31,11 @@ const MEDIA_TYPES = new Set([
   'application/vnd.docker.distribution.manifest.v2+json',
 ])
 
+const INDEX_TYPES = new Set([
+  'application/vnd.oci.image.index.v1+json',
+  'application/vnd.docker.distribution.manifest.list.v2+json',
+])
+
 const descriptor = z.object({
   digest: digestSchema,
   size: z.int().nonnegative(),
@@ -44,11 +51,18 @@ const manifestSchema = z.object({
 export class ManifestPlans {
   readonly #client: Pick<Client, 'plan'>
   readonly #blobBytesMin: number
+  readonly #onImage: (image: SeenImage) => void
+  readonly #names = new ImageNames()
   readonly #sizes = new BoundedMap<string, number>(SIZES_MAX)
 
   /** @param blobBytesMin smaller blobs are not worth a plan */
-  constructor(client: Pick<Client, 'plan'>, blobBytesMin: number) {
+  constructor(
+    client: Pick<Client, 'plan'>,
+    blobBytesMin: number,
+    onImage: (image: SeenImage) => void = () => {},
+  ) {
     this.#client = client
+    this.#onImage = onImage
     this.#blobBytesMin = blobBytesMin
   }
 
@@ -59,13 +73,23 @@ export class ManifestPlans {
 
   /** @returns a watcher of the answer; undefined if the request is not for a manifest */
   watch(request: IncomingMessage, registry: RegistryHost): ResponseWatcher | undefined {
-    const repository = MANIFEST_PATH.exec(request.url ?? '')?.[1] ?? ''
+    const [, repository = '', reference = ''] = MANIFEST_PATH.exec(request.url ?? '') ?? []
     const credential = readCredential(request)
-    if (request.method !== 'GET' || !isRepository(repository) || credential === undefined) return undefined
-    return new ManifestReader((text) => {
-      const blobs = blobsOf(text)
-      if (blobs.length > 0) this.#accept({ registry, repository, credential, blobs })
-    })
+    const { method } = request
+    if (!isRepository(repository) || credential === undefined) return undefined
+    const home = `${registry}/${repository}`
+    const onDigest = (digest: string | undefined) => this.#names.saw(home, reference, digest)
+    if (method === 'HEAD') return new ManifestReader({ onDigest })
+    if (method !== 'GET') return undefined
+    const onIndex = (text: string) => this.#names.sawIndex(home, reference, parsed(text))
+    const onManifest = (text: string, contentDigest: string | undefined) => {
+      const blobs = blobsOf(parsed(text))
+      if (blobs.length === 0) return
+      const digest = isDigest(reference) ? reference : contentDigest
+      this.#onImage({ registry, repository, reference: this.#names.nameOf(home, reference), digest, blobs })
+      this.#accept({ registry, repository, credential, blobs })
+    }
+    return new ManifestReader({ onDigest, onIndex, onManifest })
   }
 
   #accept(image: ImagePlan): void {
@@ -77,20 +101,37 @@ export class ManifestPlans {
   }
 }
 
-/** Collects one answer's body if it is a manifest and not too large. */
+interface ManifestEvents {
+  /** The registry's name for what it answers (`Docker-Content-Digest`), which proves nothing. */
+  onDigest(digest: string | undefined): void
+  onIndex?(text: string): void
+  onManifest?(text: string, digest: string | undefined): void
+}
+
+/** Collects one answer's body if it is a manifest or an index, and not too large. */
 class ManifestReader implements ResponseWatcher {
-  readonly #onManifest: (text: string) => void
+  readonly #events: ManifestEvents
+  #digest: string | undefined
+  #isIndex = false
   #chunks: Buffer[] | undefined
   #bytes = 0
 
-  constructor(onManifest: (text: string) => void) {
-    this.#onManifest = onManifest
+  constructor(events: ManifestEvents) {
+    this.#events = events
   }
 
   onStart(status: number, headers: Record<string, string | string[] | undefined>): void {
-    const type = String(headers['content-type'] ?? '').split(';')[0]!
+    const type = String(headers['content-type'] ?? '')
+      .split(';')[0]!
+      .trim()
+      .toLowerCase()
     const isPlain = headers['content-encoding'] === undefined
-    if (status === 200 && isPlain && MEDIA_TYPES.has(type.trim().toLowerCase())) this.#chunks = []
+    this.#isIndex = INDEX_TYPES.has(type)
+    if (status !== 200 || !(MEDIA_TYPES.has(type) || this.#isIndex)) return
+    const named = String(headers['docker-content-digest'] ?? '')
+    this.#digest = isDigest(named) ? named : undefined
+    this.#events.onDigest(this.#digest)
+    if (isPlain) this.#chunks = []
   }
 
   onData(chunk: Buffer): void {
@@ -100,19 +141,24 @@ class ManifestReader implements ResponseWatcher {
   }
 
   onEnd(): void {
-    if (this.#chunks !== undefined) this.#onManifest(Buffer.concat(this.#chunks).toString('utf8'))
+    const text = this.#chunks && Buffer.concat(this.#chunks).toString('utf8')
+    if (text !== undefined && this.#isIndex) this.#events.onIndex?.(text)
+    else if (text !== undefined) this.#events.onManifest?.(text, this.#digest)
     this.#chunks = undefined
   }
 }
 
-/** The blobs that an image manifest names, each once; none if the text is not a manifest. */
-function blobsOf(text: string): ImagePlan['blobs'] {
-  let json: unknown
+/** Undefined if it is no JSON within the bounds. */
+function parsed(text: string): unknown {
   try {
-    json = parseBoundedJson(text, { charsMax: MANIFEST_BYTES_MAX, depthMax: MANIFEST_DEPTH_MAX })
+    return parseBoundedJson(text, { charsMax: MANIFEST_BYTES_MAX, depthMax: MANIFEST_DEPTH_MAX })
   } catch {
-    return []
+    return undefined
   }
+}
+
+/** The blobs that an image manifest names, each once; none if it is no manifest. */
+function blobsOf(json: unknown): ImagePlan['blobs'] {
   const manifest = manifestSchema.safeParse(json).data
   if (manifest === undefined) return []
   const own = [manifest.config, ...manifest.layers].filter(

@@ -20,6 +20,7 @@ import { Connections, listenOnLoopback } from './loopback-listener.ts'
 import { ManifestPlans } from './manifest-plans.ts'
 import { proxyMetrics } from './metrics.ts'
 import { answer } from './pull.ts'
+import { PullRecords } from './pull-records.ts'
 import { KernelSocketOwners, type SocketOwners } from './socket-owner.ts'
 import { forwardPlain } from './upstream/plain-forward.ts'
 import { type PermittedTarget, TargetPolicy } from './upstream/target.ts'
@@ -56,6 +57,8 @@ export interface ProxyOptions {
   deniedPorts: number[]
   metrics: Metrics
   log: Logger
+  /** If absent, records of pulls are kept and not shown. */
+  records?: PullRecords
   /** If absent, conditions are logged but not shown. */
   conditions?: Conditions
   /** If absent, defects are logged but not counted. */
@@ -76,9 +79,10 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const { defects = new Defects({ log, count: () => undefined }) } = options
   const { conditions = new Conditions({ log }) } = options
   const metrics = proxyMetrics(options.metrics)
-  const plans = new ManifestPlans(client, p2pMinBytes)
+  const { records = new PullRecords() } = options
+  const plans = new ManifestPlans(client, p2pMinBytes, (image) => records.sawImage(image))
   const strangers = new Strangers()
-  const pulls = { client, plans, strangers, metrics, conditions, log, defects, p2pMinBytes }
+  const pulls = { client, plans, strangers, metrics, records, conditions, log, defects, p2pMinBytes }
   const intercept = new InterceptServer({
     authority,
     log,

@@ -3,7 +3,7 @@ import type { Logger } from 'pino'
 import type { BlobRequest, Client, OpenBlob } from '../client/index.ts'
 import type { Conditions } from '../core/conditions.ts'
 import type { Defects } from '../core/defects.ts'
-import { ShoalError } from '../core/errors.ts'
+import { reasonOf, ShoalError } from '../core/errors.ts'
 import { type BlobHead, type RegistryClient, RegistryUnreachableError } from '../core/registry-client.ts'
 import type { Strangers } from '../core/strangers.ts'
 import { failureText } from '../core/trusted-authorities.ts'
@@ -13,6 +13,7 @@ import { type ByteSpan, spanOf } from './byte-range.ts'
 import { respondWithError } from './error-response.ts'
 import type { ManifestPlans } from './manifest-plans.ts'
 import type { ProxyMetrics, RequestOutcome } from './metrics.ts'
+import type { LayerAccount, PullRecords } from './pull-records.ts'
 import { forward, goneSignal } from './upstream/forward.ts'
 
 /**
@@ -25,6 +26,7 @@ export interface PullParts {
   plans: ManifestPlans
   strangers: Strangers
   metrics: ProxyMetrics
+  records: PullRecords
   conditions: Conditions
   log: Logger
   defects: Defects
@@ -37,6 +39,8 @@ export interface Exchange {
   request: IncomingMessage
   response: ServerResponse
   registry: RegistryClient
+  /** Keeps what becomes of a request for a blob. */
+  account?: LayerAccount
 }
 
 /** Answers a request. Never rejects: a failure becomes an answer or a cut connection. */
@@ -45,15 +49,26 @@ export async function answer(parts: PullParts, exchange: Exchange): Promise<void
     if (exchange.request.headers.authorization !== undefined)
       parts.client.sawCredential(exchange.registry.host)
     const wanted = readBlobGet(exchange.request)
+    if (wanted !== undefined) beginAccount(parts, exchange, wanted)
     const outcome =
       wanted === undefined
         ? await passThrough(parts, exchange, 'registry_not_a_blob')
         : await answerBlob(parts, exchange, wanted)
     parts.metrics.requestAnswered(outcome)
+    exchange.account?.end(outcome)
   } catch (error) {
-    parts.metrics.requestAnswered(exchange.response.destroyed ? 'client_gone' : 'error')
+    const outcome = exchange.response.destroyed ? 'client_gone' : 'error'
+    parts.metrics.requestAnswered(outcome)
+    exchange.account?.fell(error instanceof ShoalError ? error.code : 'UNEXPECTED')
+    exchange.account?.end(outcome)
     answerFailure(parts, exchange, error)
   }
+}
+
+function beginAccount({ records }: PullParts, exchange: Exchange, { repository, digest }: BlobGet): void {
+  const { registry, request } = exchange
+  const isPart = request.headers.range !== undefined
+  exchange.account = records.begin({ registry: registry.host, repository, digest, isPart })
 }
 
 /** Steps 2 to 7 of docs/a-pull.md, section 3. */
@@ -65,6 +80,7 @@ async function answerBlob(parts: PullParts, exchange: Exchange, wanted: BlobGet)
 
   const bytes = authorised.bytes ?? plannedBytes(parts, exchange, wanted)
   if (bytes === undefined) return passThrough(parts, exchange, 'registry_length_unknown')
+  exchange.account?.size(bytes)
   if (bytes < parts.p2pMinBytes) return passThrough(parts, exchange, 'registry_small_blob')
 
   const span = requestedSpan(exchange, wanted, bytes)
@@ -74,8 +90,10 @@ async function answerBlob(parts: PullParts, exchange: Exchange, wanted: BlobGet)
   if (blob === undefined) return passThrough(parts, exchange, 'registry_fallback')
   if (authorised.byRegistry) parts.client.sawAccepted(blobRequest(exchange, wanted, bytes))
 
+  exchange.account?.reads(blob.sources)
   const sent = await sendBlob(exchange.response, blob, { digest: wanted.digest, span })
   parts.metrics.served(sent.bytes)
+  if (blob.fallback !== undefined) exchange.account?.fell(blob.fallback)
   if (sent.error !== undefined) noteFailure(parts, exchange, wanted, sent.error)
   return sent.isUntouched ? passThrough(parts, exchange, 'registry_fallback') : sent.outcome
 }
@@ -186,21 +204,23 @@ function blobRequest(
 /** Logs why a blob does not come from the swarm. Docker gets its layer even after an unexpected error. */
 function noteFailure(
   { log, metrics, defects }: PullParts,
-  { registry }: Exchange,
+  { registry, account }: Exchange,
   wanted: BlobGet,
   error: unknown,
 ): void {
   const code = error instanceof ShoalError ? error.code : 'UNEXPECTED'
-  const facts = { registry: registry.host, repository: wanted.repository, digest: wanted.digest, code }
+  const { repository, digest } = wanted
+  const facts = { pullId: account?.pullId, registry: registry.host, repository, digest, code }
   metrics.fellBack(code)
+  account?.fell(code)
   if (code === 'UNEXPECTED') defects.note('proxy_request', error, facts)
-  else log.warn({ ...facts, reason: (error as ShoalError).message }, 'the swarm cannot serve a blob')
+  else log.warn({ ...facts, reason: reasonOf(error) }, 'the swarm cannot serve a blob')
 }
 
 /** Forwards the request to the registry and the answer to the client, both unchanged. */
 async function passThrough<Outcome extends RequestOutcome>(
   { plans }: PullParts,
-  { request, response, registry }: Exchange,
+  { request, response, registry, account }: Exchange,
   outcome: Outcome,
 ): Promise<Outcome> {
   if (response.destroyed) return outcome
@@ -215,7 +235,7 @@ async function passThrough<Outcome extends RequestOutcome>(
         },
       ),
   }
-  await forward(request, response, upstream, plans.watch(request, registry.host))
+  await forward(request, response, upstream, account?.passes(outcome) ?? plans.watch(request, registry.host))
   return outcome
 }
 

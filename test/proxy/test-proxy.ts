@@ -6,6 +6,7 @@ import { createLog } from '../../core/log.ts'
 import { createMetrics, type Metrics } from '../../core/metrics.ts'
 import { ProxyAuthority } from '../../proxy/intercept/authority.ts'
 import { type ProxyOptions, startProxy } from '../../proxy/proxy.ts'
+import { PullRecords } from '../../proxy/pull-records.ts'
 import { type Door, startTestRegistry, type TestRegistry } from '../core/test-registry.ts'
 import { FakeClient } from './fake-client.ts'
 
@@ -17,6 +18,7 @@ export interface TestProxy {
   client: FakeClient
   caPem: string
   metrics: Metrics
+  records: PullRecords
   /** Parsed log lines so far. */
   logged: Record<string, unknown>[]
   /** A request through the proxy, as Docker makes it. */
@@ -36,6 +38,7 @@ export async function startTestProxy(
   const registry = await startTestRegistry(door)
   const client = new FakeClient()
   const metrics = createMetrics()
+  const records = new PullRecords()
   const logged: TestProxy['logged'] = []
   const authority = await ProxyAuthority.make([...registry.clients.keys()])
   const proxy = await startProxy({
@@ -48,6 +51,7 @@ export async function startTestProxy(
     permitLinkLocal: false,
     deniedPorts: [],
     metrics,
+    records,
     log: createLog({
       level: 'debug',
       name: 'test',
@@ -66,7 +70,7 @@ export async function startTestProxy(
   const secure = () => secureThrough(port, registry.host, caPem)
   const agent = agentOver(secure)
   return {
-    ...{ port, registry, client, caPem, metrics, logged, secure },
+    ...{ port, registry, client, caPem, metrics, records, logged, secure },
     // Not a URL: those are normalised.
     ask: (path, options = {}) =>
       agent.request({ origin: `https://${registry.host}`, path, method: 'GET', ...options }),
