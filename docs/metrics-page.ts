@@ -1,8 +1,9 @@
 import type { Registry } from 'prom-client'
 import { defectCounter } from '../core/defects.ts'
 import { createMetrics } from '../core/metrics.ts'
-import { blobMetrics, conditionMetrics } from '../node/metrics.ts'
+import { type NodeMetricsParts, nodeMetrics } from '../node/metrics.ts'
 import { proxyMetrics } from '../proxy/metrics.ts'
+import { noBytes } from '../proxy/pull-records.ts'
 import { trackerMetrics } from '../tracker/metrics.ts'
 
 const INTRO = `# Metrics
@@ -21,13 +22,27 @@ interface Described {
   values: { labels: Record<string, string | number> }[]
 }
 
+/** A node that has done nothing. */
+const IDLE: NodeMetricsParts = {
+  client: {
+    progress: () => [],
+    status: () => ({
+      tracker: { state: 'unknown', sinceMs: 0, calls: { answered: 0, refused: 0, failed: 0 } },
+      peers: { connected: 0, refused: 0, unreachable: 0, events: { refused: 0, unreachable: 0 } },
+      held: { blobs: 0, bytes: 0, bytesMax: 0, evictions: 0 },
+      moved: { bytesFromRegistry: 0, bytesFromPeers: 0, bytesFromCache: 0, bytesToPeers: 0 },
+    }),
+  },
+  conditions: { count: () => 0 },
+  records: { total: noBytes },
+}
+
 /** The text of docs/metrics.md. */
 export async function metricsPage(): Promise<string> {
   const node = createMetrics({ process: true })
   defectCounter(node)
   proxyMetrics(node)
-  conditionMetrics(node, { count: () => 0 })
-  blobMetrics(node, { progress: () => [] })
+  nodeMetrics(node, IDLE)
   const tracker = createMetrics({ process: true })
   trackerMetrics(tracker.registry, () => 0)
   return [

@@ -33,6 +33,7 @@ export interface AdminOptions {
   listen: ListenAddress
   client: Pick<Client, 'progress'>
   conditions: Pick<Conditions, 'health'>
+  status: () => object
   metrics: Metrics
   owners: SocketOwners
   /** PEM certificates that pulling clients must trust. */
@@ -130,12 +131,13 @@ async function answerAdmin(
 }
 
 function pages(parts: AdminOptions): Map<string, () => Page | Promise<Page>> {
-  const { client, conditions, metrics, certificatesPem } = parts
+  const { client, conditions, status, metrics, certificatesPem } = parts
   return new Map<string, () => Page | Promise<Page>>([
     // Always 200: whoever restarts unhealthy programs would help nobody by restarting this one.
     [HEALTH_PATH, () => jsonPage(conditions.health())],
     ['/metrics', async () => ({ type: metrics.contentType, body: await metrics.text() })],
     ['/v1/progress', () => jsonPage(progressOf(client))],
+    ['/v1/status', () => jsonPage(status())],
     ['/v1/ca', () => ({ type: 'application/x-pem-file', body: `${certificatesPem().trim()}\n` })],
   ])
 }

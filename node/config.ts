@@ -38,7 +38,7 @@ export const nodeConfig = z.strictObject({
   peerListen: listenAddress.prefault('0.0.0.0:7071').describe('Address where other nodes reach this one.'),
   adminListen: listenAddress
     .prefault('127.0.0.1:7072')
-    .describe('Address for GET /healthz, /metrics, /v1/progress and /v1/ca; loopback only.'),
+    .describe('Address for GET /healthz, /metrics, /v1/status, /v1/progress and /v1/ca; loopback only.'),
   registries: registriesConfig
     .default([])
     .describe(

@@ -9,6 +9,7 @@ import { Defects, defectCounter } from '../core/defects.ts'
 import { clusterOfJoinToken } from '../core/join-token.ts'
 import { createMetrics } from '../core/metrics.ts'
 import { closeRegistries, openRegistries, type RegistryClients } from '../core/registry-client.ts'
+import { shoalVersion } from '../core/version.ts'
 import { ProxyAuthority } from '../proxy/intercept/authority.ts'
 import { loopbackAddress } from '../proxy/loopback-listener.ts'
 import { startProxy } from '../proxy/proxy.ts'
@@ -16,7 +17,9 @@ import { KernelSocketOwners } from '../proxy/socket-owner.ts'
 import { TrustFiles } from '../proxy/trust-files.ts'
 import { startAdmin } from './admin.ts'
 import type { NodeConfig } from './config.ts'
-import { blobMetrics, conditionMetrics } from './metrics.ts'
+import { nodeMetrics } from './metrics.ts'
+import { PullHistory } from './pull-history.ts'
+import { statusOf } from './status.ts'
 
 /** Often enough, because the steps are days apart. */
 const AUTHORITY_CHECK_MS = 3_600_000
@@ -39,6 +42,7 @@ export async function startNode(
   log: Logger,
   start: (options: ClientOptions) => Promise<Client> = startClient,
 ): Promise<RunningNode> {
+  const startedMs = Date.now()
   // Do this before anything calls the tracker, so that a mistake in the configuration is reported as such.
   await loopbackAddress(config.proxyListen.host, 'proxyListen')
   await loopbackAddress(config.adminListen.host, 'adminListen')
@@ -51,18 +55,34 @@ export async function startNode(
     const metrics = createMetrics({ process: true })
     const defects = new Defects({ log, count: defectCounter(metrics) })
     const conditions = new Conditions({ log })
-    conditionMetrics(metrics, conditions)
     if (registries.size === 0) conditions.raise('NO_REGISTRIES')
     const client = await start({ ...clientOptions(config, registries, log), conditions, defects })
     parts.defer(() => client.close())
-    blobMetrics(metrics, client)
+    const history = new PullHistory({
+      dataDir: config.dataDir,
+      sentToPeers: () => client.status().moved.bytesToPeers,
+      log,
+    })
+    parts.defer(() => history.close())
+    nodeMetrics(metrics, { client, conditions, records: history.records })
     const authority = await ProxyAuthority.make([...registries.keys()])
     const certificatesPem = () => authority.certificatesPem
     const owners = new KernelSocketOwners()
+    const { trackerUrl } = config
+    const statusParts = {
+      version: shoalVersion(),
+      startedMs,
+      trackerUrl,
+      client,
+      registries,
+      conditions,
+      history,
+    }
     const admin = await startAdmin({
       listen: config.adminListen,
       client,
       conditions,
+      status: () => statusOf(statusParts),
       metrics,
       owners,
       certificatesPem,
@@ -89,6 +109,7 @@ export async function startNode(
       registries,
       authority,
       metrics,
+      records: history.records,
       conditions,
       log,
       defects,

@@ -42,6 +42,7 @@ describe('local users', () => {
       listen: { host: '127.0.0.1', port: 0 },
       client: { progress: () => [] },
       conditions: { health: () => ({ status: 'ok', codes: [] }) },
+      status: () => ({}),
       ...{ metrics, owners, defects: noteDefects().defects, certificatesPem: () => caPem },
       log: { warn: () => undefined } as never,
     })

@@ -197,7 +197,22 @@ describe('the admin listener', () => {
     expect(progress.memory.rssBytes).toBeGreaterThan(0)
     expect(progress.memory.peakRssBytes).toBeGreaterThanOrEqual(progress.memory.rssBytes / 2)
     const metrics = await askAdmin('/metrics')
-    expect(metrics.body).toContain('shoal_node_blob_peer_bytes 7')
+    for (const series of [
+      'shoal_node_blob_peer_bytes 7',
+      'shoal_node_upload_bytes_total 5',
+      'shoal_node_cache_bytes 10',
+      'shoal_node_cache_evictions_total 7',
+      'shoal_node_tracker_connected 1',
+      'shoal_node_tracker_calls_total{outcome="failed"} 2',
+      'shoal_node_peers{state="unreachable"} 2',
+      'shoal_node_peer_failures_total{reason="refused"} 5',
+      'shoal_node_pull_bytes_total{source="cache"} 0',
+      'shoal_node_joined 1',
+    ]) {
+      expect(metrics.body).toContain(series)
+    }
+    const status = JSON.parse((await askAdmin('/v1/status')).body)
+    expect(status).toMatchObject({ status: 'ok', node: { joined: true }, cache: { bytes: 10 }, pulls: [] })
     expect(metrics.body).toContain('shoal_proxy_connects_total{outcome="intercepted"} 0')
     expect((await askAdmin('/healthz', { method: 'HEAD' })).body).toBe('')
   })
