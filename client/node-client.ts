@@ -105,6 +105,7 @@ class NodeClient implements Client {
       tokenKeys: this.#tokenKeys,
       credentialsSeen: this.#credentialsSeen,
       cluster: () => this.#trust.cluster,
+      freshTrust: () => this.#membership.freshTrust(),
     })
     this.#grants = new Grants({
       defects: this.#defects,

@@ -20,6 +20,13 @@ export interface ConditionText {
 }
 
 export const CONDITIONS = {
+  CLIENT_DISTRUSTS: {
+    title: 'a program does not trust this node',
+    severity: 'warning',
+    text: "A program rejects the proxy's certificate for a registry.",
+    cost: 'Its connections to that registry are tunnelled: what it pulls is not shared. Each new attempt fails once.',
+    remedy: 'Make the program trust the authority as `mend` says, or let it go past the proxy.',
+  },
   NOT_JOINED: {
     title: 'not joined to a cluster',
     severity: 'error',

@@ -1,9 +1,11 @@
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { type Client, type ClientOptions, startClient } from '../client/index.ts'
 import { Conditions } from '../core/conditions.ts'
 import { ConfigError, ensureDataDir, type ListenAddress, readSecretFile } from '../core/config.ts'
+import { readOwnFile, replaceFile } from '../core/data-folder.ts'
 import { lockDataDir } from '../core/data-lock.ts'
 import { Defects, defectCounter } from '../core/defects.ts'
 import { clusterOfJoinToken } from '../core/join-token.ts'
@@ -14,7 +16,7 @@ import { ProxyAuthority } from '../proxy/intercept/authority.ts'
 import { loopbackAddress } from '../proxy/loopback-listener.ts'
 import { startProxy } from '../proxy/proxy.ts'
 import { KernelSocketOwners } from '../proxy/socket-owner.ts'
-import { TrustFiles } from '../proxy/trust-files.ts'
+import { AUTHORITY_FILE_NAME, TrustFiles } from '../proxy/trust-files.ts'
 import { startAdmin } from './admin.ts'
 import type { NodeConfig } from './config.ts'
 import { nodeMetrics } from './metrics.ts'
@@ -23,6 +25,9 @@ import { statusOf } from './status.ts'
 
 /** Often enough, because the steps are days apart. */
 const AUTHORITY_CHECK_MS = 3_600_000
+
+/** Has the time of the last start. */
+const LAST_RUN_FILE = 'last-start'
 
 export interface RunningNode {
   readonly proxyAddress: ListenAddress
@@ -96,7 +101,6 @@ export async function startNode(
       registries: registries.keys(),
     })
     parts.defer(() => trust.remove())
-    parts.defer(keepAuthorityFresh(authority, trust, log))
     const proxy = await startProxy({
       listen: config.proxyListen,
       p2pMinBytes: config.p2pMinBytes,
@@ -104,6 +108,11 @@ export async function startNode(
       permittedTargets: config.permittedTargets,
       deniedPorts: [admin.address.port, client.peerAddress.port],
       publish: (pem) => trust.put(pem),
+      places: {
+        dockerCertsDir: config.dockerCertsDir,
+        authorityFile: join(config.dataDir, AUTHORITY_FILE_NAME),
+      },
+      isRestarted: noteRun(config.dataDir),
       owners,
       client,
       registries,
@@ -115,6 +124,7 @@ export async function startNode(
       defects,
     })
     parts.defer(() => proxy.close())
+    parts.defer(keepAuthorityFresh(authority, trust, () => proxy.authorityChanged(), log))
     const addresses = {
       proxyAddress: proxy.address,
       peerAddress: client.peerAddress,
@@ -129,6 +139,14 @@ export async function startNode(
     await parts.disposeAsync()
     throw error
   }
+}
+
+/** Leaves a file in the data folder. @returns whether an earlier run left one */
+function noteRun(dataDir: string): boolean {
+  const path = join(dataDir, LAST_RUN_FILE)
+  const isRestarted = readOwnFile(path) !== undefined
+  replaceFile(path, `${new Date().toISOString()}\n`)
+  return isRestarted
 }
 
 function clientOptions(config: NodeConfig, registries: RegistryClients, log: Logger): ClientOptions {
@@ -182,10 +200,16 @@ function readBundle(path: string): string {
 }
 
 /** Replaces the authority before it ends, because a process may run for weeks. */
-function keepAuthorityFresh(authority: ProxyAuthority, trust: TrustFiles, log: Logger): () => void {
+function keepAuthorityFresh(
+  authority: ProxyAuthority,
+  trust: TrustFiles,
+  onChange: () => void,
+  log: Logger,
+): () => void {
   const renew = async () => {
     if (!(await authority.renewWhenDue())) return
     trust.put(authority.certificatesPem)
+    onChange()
     log.info('the proxy changed its authority')
   }
   const timer = setInterval(() => {

@@ -16,12 +16,14 @@ import { MisdirectedRequestError, ProxyRequestError } from './errors.ts'
 import type { ProxyAuthority } from './intercept/authority.ts'
 import { InterceptServer, malformedRefusal, SOCKET_IDLE_MS } from './intercept/intercept-server.ts'
 import { Rejections } from './intercept/rejections.ts'
+import type { TrustedPlaces } from './intercept/trust-remedy.ts'
 import { Connections, listenOnLoopback } from './loopback-listener.ts'
 import { ManifestPlans } from './manifest-plans.ts'
 import { proxyMetrics } from './metrics.ts'
 import { answer } from './pull.ts'
 import { PullRecords } from './pull-records.ts'
 import { KernelSocketOwners, type SocketOwners } from './socket-owner.ts'
+import { AUTHORITY_FILE_NAME } from './trust-files.ts'
 import { forwardPlain } from './upstream/plain-forward.ts'
 import { type PermittedTarget, TargetPolicy } from './upstream/target.ts'
 import { UserShares } from './user-shares.ts'
@@ -45,6 +47,10 @@ export interface ProxyOptions {
   authority: ProxyAuthority
   /** Called with the certificates that clients must trust, once the port is bound and before the first connection. */
   publish: (certificatesPem: string) => void
+  /** Where `publish` puts them, for advice to operators; default: Docker's folder. */
+  places?: TrustedPlaces
+  /** Clients may still hold the authority of an earlier run; default false. */
+  isRestarted?: boolean
   /** The registry serves blobs with fewer bytes. */
   p2pMinBytes: number
   /** Tunnels may lead to link-local and metadata addresses. */
@@ -67,6 +73,8 @@ export interface ProxyOptions {
 
 export interface RunningProxy {
   readonly address: ListenAddress
+  /** Other certificates than at the start were published. */
+  authorityChanged(): void
   close(): Promise<void>
 }
 
@@ -96,7 +104,9 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const policy = new TargetPolicy(options)
   const owners = options.owners ?? new KernelSocketOwners()
   const rejections = new Rejections()
-  const connects = { registries, intercept, rejections, owners, policy, metrics, conditions, log, defects }
+  const { places = { dockerCertsDir: '/etc/docker/certs.d', authorityFile: AUTHORITY_FILE_NAME } } = options
+  const shared = { metrics, conditions, log, defects }
+  const connects = { registries, intercept, rejections, places, owners, policy, ...shared }
   const server = listener({
     onConnect: (request, socket, head) =>
       defects
@@ -121,7 +131,8 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     const address = await listenOnLoopback(server, options.listen, 'proxyListen')
     for (const port of [address.port, ...options.deniedPorts]) policy.denyOwnPort(port)
     options.publish(authority.certificatesPem)
-    return { address, close }
+    if (options.isRestarted) rejections.authorityChanged()
+    return { address, authorityChanged: () => rejections.authorityChanged(), close }
   } catch (error) {
     await close()
     throw error

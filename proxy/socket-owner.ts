@@ -2,7 +2,6 @@ import { opendirSync, readdirSync, readFileSync, readlinkSync, statSync } from '
 import { readFile } from 'node:fs/promises'
 import { isIPv4, type Socket } from 'node:net'
 import { endianness } from 'node:os'
-import { basename } from 'node:path'
 import { setImmediate as turn, setTimeout as wait } from 'node:timers/promises'
 import { BoundedMap } from '../core/bounded-map.ts'
 
@@ -279,12 +278,22 @@ function readlinkOf(path: string): string | undefined {
   }
 }
 
-/** The last part of the control group (cgroups(7)), if systemd made it. */
 function unitOf(pid: number): string | undefined {
   try {
-    const group = /^0::(.*)$/m.exec(readFileSync(`/proc/${pid}/cgroup`, 'utf8'))?.[1] ?? ''
-    return /\.(service|scope)$/.test(group) ? basename(group) : undefined
+    return unitIn(readFileSync(`/proc/${pid}/cgroup`, 'utf8'))
   } catch {
     return undefined
   }
+}
+
+/**
+ * The innermost service or scope in the text of /proc/<pid>/cgroup (cgroups(7)); a service may make groups of its own
+ * below. The hierarchy is the unified one, or systemd's own beside those of version 1.
+ */
+export function unitIn(cgroup: string): string | undefined {
+  for (const [, path = ''] of cgroup.matchAll(/^(?:0:|\d+:name=systemd):(.*)$/gm)) {
+    const unit = path.split('/').findLast((name) => /\.(service|scope)$/.test(name))
+    if (unit !== undefined) return unit
+  }
+  return undefined
 }

@@ -11,7 +11,7 @@ import { TrustFileError } from './errors.ts'
 
 /** Docker reads these folders as root, and people look into them. An administrator decides who may write there. */
 const DOCKER_FOLDERS = { mode: 0o755, isGroupTrusted: true }
-const DOCKER_FILE_NAME = 'shoal.crt'
+export const DOCKER_FILE_NAME = 'shoal.crt'
 /** For podman, skopeo and other clients that people configure by hand; in the node's data folder. */
 export const AUTHORITY_FILE_NAME = 'proxy-ca.crt'
 

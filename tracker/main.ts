@@ -31,6 +31,7 @@ import { FailedGrants } from './pull/failed-grants.ts'
 import { Memberships } from './pull/membership.ts'
 import { TrustedKeys } from './pull/trusted-keys.ts'
 import { RequestLimits } from './request-limits.ts'
+import { restoreMemory, saveMemoryRegularly } from './saved-memory.ts'
 import { stockRoutes } from './stock/routes.ts'
 import { SqliteStore } from './store/sqlite-store.ts'
 import type { Store } from './store/store.ts'
@@ -114,6 +115,8 @@ export async function startTracker(
     removeAdminPem(config.dataDir, log)
     await parts.tokenKeys.forgetEnded()
     running.defer(pruneRegularly({ ...parts, admins }, config))
+    await restoreMemory(parts)
+    running.defer(saveMemoryRegularly(parts))
 
     const trusted = () => ({ ...tls, authorityPems: parts.clusters.authorityPems() })
     const nodeApi = makeHttpsListener(trusted(), parts, async (socket) => {

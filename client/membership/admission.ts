@@ -28,12 +28,24 @@ export interface ProvenToken {
   token: SignedClaims
 }
 
+/** The other side's token is signed with a key that this node does not know: `ask` the tracker, check once more, then refuse. */
+export class TokenKeyUnknownError extends PeerRefusedError {
+  readonly ask: () => Promise<void>
+
+  constructor(ask: () => Promise<void>) {
+    super('the token is not signed with a trusted key')
+    this.ask = ask
+  }
+}
+
 export interface AdmissionOptions {
   registries: RegistryClients
   tokenKeys: TokenKeys
   credentialsSeen: CredentialsSeen
   /** This node's cluster; undefined before it joined. */
   cluster: () => ClusterId | undefined
+  /** Resolves when the tracker has said what the cluster trusts now, or does not answer. Never rejects. */
+  freshTrust: () => Promise<void>
 }
 
 /**
@@ -45,6 +57,7 @@ export class Admission {
   readonly #tokenKeys: TokenKeys
   readonly #credentialsSeen: CredentialsSeen
   readonly #cluster: AdmissionOptions['cluster']
+  readonly #freshTrust: AdmissionOptions['freshTrust']
   /**
    * Valid proofs: by certificate key, registry, token key and signing input. Every handshake proves the certificate's
    * key.
@@ -55,6 +68,7 @@ export class Admission {
     this.#registries = options.registries
     this.#credentialsSeen = options.credentialsSeen
     this.#cluster = options.cluster
+    this.#freshTrust = options.freshTrust
     this.#tokenKeys = options.tokenKeys
   }
 
@@ -76,7 +90,8 @@ export class Admission {
   /**
    * @param certificateKey identifies the other side's certificate key (hex of a hash of its SPKI)
    * @throws PeerRefusedError unless the other side holds a token that grants pull on the certificate's repository,
-   *   was valid when the grant was made, is the one the certificate is bound to, and is signed with a trusted key
+   *   was valid when the grant was made, is the one the certificate is bound to, and is signed with a trusted key;
+   *   TokenKeyUnknownError if only the last is missing
    * @returns the token that was proven
    */
   checkProof(
@@ -96,7 +111,8 @@ export class Admission {
         throw new PeerRefusedError('the token was not valid when the grant was made')
       this.#checkBinding(claims, token, certificateKey)
       const key = this.#tokenKeys.keyFor(claims.registry, token)
-      if (!key) throw new PeerRefusedError('the token is not signed with a trusted key')
+      // The tracker granted this pull, so it trusts the key: it may be newer than the last heartbeat.
+      if (!key) throw new TokenKeyUnknownError(this.#freshTrust)
       const remembered = [
         certificateKey,
         claims.registry,

@@ -1,3 +1,4 @@
+import { setTimeout as wait } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { type Defects, isDefect } from '../../core/defects.ts'
 import type { NodeId, SwarmId } from '../../core/metainfo.ts'
@@ -27,8 +28,10 @@ export interface HeartbeatHost {
   onFailed(error: unknown): void
 }
 
-/** Pause while the tracker does not answer. */
+/** Pause while the tracker does not answer; half of it by chance, so that not all return at the same moment. */
 const RETRY_MS = 2_000
+/** Heartbeats that are sent because a peer's token key is unknown, at most one in this time. */
+const FRESH_TRUST_REST_MS = 1_000
 
 /**
  * Tells the tracker which blobs this node holds, and receives peers, revocations, trust, and the serve certificate.
@@ -45,6 +48,8 @@ export class Heartbeat {
   #isClosed = false
   #running: Promise<void> | undefined
   #isAgainWanted = false
+  #freshening: Promise<void> = Promise.resolve()
+  #nextFreshening: Promise<void> | undefined
 
   constructor(host: HeartbeatHost) {
     this.#host = host
@@ -61,6 +66,23 @@ export class Heartbeat {
     else this.#run(() => this.#beat())
   }
 
+  /** Resolves after the exchange of a heartbeat that is sent from now on, whether it was answered or not. */
+  freshTrust(): Promise<void> {
+    this.#nextFreshening ??= this.#freshening.then(() => {
+      this.#nextFreshening = undefined
+      const exchange = this.#freshExchange()
+      this.#freshening = exchange.then(() => wait(FRESH_TRUST_REST_MS, undefined, { ref: false }))
+      return exchange
+    })
+    return this.#nextFreshening
+  }
+
+  async #freshExchange(): Promise<void> {
+    // The answer under way may be older than the question.
+    await this.#running
+    if (!this.#isClosed) await this.#beat()
+  }
+
   close(): void {
     this.#isClosed = true
     clearTimeout(this.#timer)
@@ -75,7 +97,7 @@ export class Heartbeat {
 
   async #exchange(): Promise<void> {
     clearTimeout(this.#timer)
-    let nextMs = RETRY_MS
+    let nextMs = RETRY_MS * (0.5 + Math.random())
     try {
       nextMs = await this.#send()
     } catch (error) {

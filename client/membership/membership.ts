@@ -86,6 +86,11 @@ export class Membership {
     this.#heartbeat.soon()
   }
 
+  /** Resolves when the tracker has said what the cluster trusts now, or does not answer. */
+  freshTrust(): Promise<void> {
+    return this.#heartbeat.freshTrust()
+  }
+
   close(): void {
     this.#isClosed = true
     clearTimeout(this.#joinTimer)

@@ -280,7 +280,7 @@ export class PeerLink implements FrameSink, SourcePort {
       case 0:
         return this.#remote === undefined && this.#onExtensionHandshake(decodeExtensionHandshake(payload))
       case EXTENSION_IDS.shoal_proof:
-        return !this.#isAdmitted && this.#admit(this.proof.takeProof(payload))
+        return !this.#isAdmitted && this.#onProof(payload)
       case EXTENSION_IDS.shoal_certificate:
         return this.proof.awaitsCertificate && this.#onCertificate(payload)
       case EXTENSION_IDS.shoal_hashes:
@@ -299,6 +299,11 @@ export class PeerLink implements FrameSink, SourcePort {
       this.proveToken()
     }
     return true
+  }
+
+  #onProof(payload: Buffer): true {
+    const claims = this.proof.takeProof(payload, this.boundary.callback(this.#onProof.bind(this)))
+    return claims === undefined || this.#admit(claims)
   }
 
   #onCertificate(payload: Buffer): true {

@@ -3,7 +3,7 @@ import type { TLSSocket } from 'node:tls'
 import { type CertificateClaims, claimsOf, type PullClaims } from '../../core/certificate-claims.ts'
 import type { ProofBinding } from '../../core/token-proof/index.ts'
 import { PeerRefusedError } from '../errors.ts'
-import type { ProvenToken } from '../membership/admission.ts'
+import { type ProvenToken, TokenKeyUnknownError } from '../membership/admission.ts'
 import {
   decodeProof,
   decodeShownCertificate,
@@ -38,6 +38,7 @@ export class PullProof {
   #shown: X509Certificate | undefined
   #claimed: CertificateClaims
   #isSent = false
+  #hasAsked = false
   /** The other side's proven token; undefined until then. */
   proven: ProvenToken | undefined
 
@@ -114,8 +115,27 @@ export class PullProof {
     return { claims, certificate }
   }
 
-  /** The other side proves that it holds its token. @throws PeerProtocolError, PeerRefusedError */
-  takeProof(payload: Buffer): PullClaims {
+  /**
+   * The other side proves that it holds its token.
+   * @param again called with the proof when the tracker was asked about a key that is unknown here; once
+   * @returns undefined if it will be called
+   * @throws PeerProtocolError, PeerRefusedError
+   */
+  takeProof(payload: Buffer, again: (payload: Buffer) => void): PullClaims | undefined {
+    try {
+      return this.#checkedProof(payload)
+    } catch (error) {
+      if (!(error instanceof TokenKeyUnknownError) || this.#hasAsked) throw error
+      this.#hasAsked = true
+      const kept = Buffer.from(payload)
+      void error.ask().then(() => {
+        if (!this.#socket.destroyed) again(kept)
+      })
+      return undefined
+    }
+  }
+
+  #checkedProof(payload: Buffer): PullClaims {
     const message = decodeProof(payload)
     const claims = this.#host.checkCertificate(this.#claimed)
     const certificate = this.#shown ?? this.#remote

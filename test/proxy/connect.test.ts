@@ -1,9 +1,14 @@
 import { execFileSync, spawn } from 'node:child_process'
 import { X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
+import { chmodSync, copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { connect as connectTls } from 'node:tls'
-import { afterEach, describe, expect, test } from 'vitest'
+import pino from 'pino'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { type Condition, Conditions } from '../../core/conditions.ts'
 import { alwaysStatus } from '../core/test-registry.ts'
 import { openTunnel, readAll, startTestProxy, type TestProxy } from './test-proxy.ts'
 
@@ -216,10 +221,83 @@ describe('a configured registry', () => {
   })
 })
 
+describe('of two programs of one user', () => {
+  /** The same program under two names, so that only the executable tells them apart. */
+  let folder: string
+  afterEach(() => rmSync(folder, { recursive: true }))
+  const program = (name: string) => {
+    copyFileSync('/usr/bin/openssl', join(folder, name))
+    chmodSync(join(folder, name), 0o755)
+    return join(folder, name)
+  }
+  let conditions: Conditions
+  beforeEach(() => {
+    conditions = new Conditions({ log: pino({ level: 'silent' }) })
+  })
+  const distrusted = () => conditions.list().filter(({ code }) => code === 'CLIENT_DISTRUSTS')
+
+  test('the one that rejects our authority ends its own sharing alone, and is told how to mend it', async () => {
+    folder = mkdtempSync(join(tmpdir(), 'shoal-programs-'))
+    const [daemon, tool] = [program('dockerd'), program('docker-buildx')]
+    proxy = await startTestProxy(alwaysStatus(200), { conditions })
+    const own = join(folder, 'ca.pem')
+    writeFileSync(own, proxy.caPem)
+    const registry = proxy.registry.config.caFile!
+    const isIntercepted = async (executable: string, caFile: string) =>
+      (await opensslThrough(proxy, caFile, executable)).includes('Shoal proxy')
+    for (let count = 0; count < 3; count++) {
+      // First rejected, from then on tunnelled.
+      expect(await isIntercepted(tool, registry)).toBe(count === 0)
+      expect(await isIntercepted(daemon, own)).toBe(true)
+    }
+    expect(distrusted()).toMatchObject([
+      {
+        subject: expect.stringContaining(`${proxy.registry.host} ${tool}`),
+        facts: { executable: tool, uid: process.getuid!(), mend: expect.stringContaining('SSL_CERT_FILE') },
+        count: 1,
+      },
+    ])
+  })
+
+  test('a rejection clears when the program accepts', async () => {
+    folder = mkdtempSync(join(tmpdir(), 'shoal-programs-'))
+    const docker = { uid: 0, executable: '/usr/bin/dockerd', unit: 'docker.service' }
+    const owners = { userOf: async () => 0, ownerOf: async () => docker }
+    const places = { dockerCertsDir: folder, authorityFile: '/ca.crt' }
+    proxy = await startTestProxy(alwaysStatus(200), { conditions, owners, places })
+    // Intercepted, and in no hurry.
+    const { socket } = await openTunnel(proxy.port, proxy.registry.host)
+    await opensslThrough(proxy, proxy.registry.config.caFile!)
+    await expect.poll(() => distrusted().length).toBe(1)
+    const [{ subject, facts }] = distrusted() as [Condition]
+    expect(subject).toBe(`${proxy.registry.host} /usr/bin/dockerd (docker.service) of user 0`)
+    expect(facts).toMatchObject({ ...docker, mend: expect.stringMatching(/shoal\.crt is missing/) })
+    const secure = connectTls({ socket, servername: 'localhost', ca: proxy.caPem })
+    await once(secure, 'secureConnect')
+    await expect.poll(() => distrusted().length).toBe(0)
+    secure.destroy()
+  })
+
+  test('soon after a restart a rejection is free: the next attempt is intercepted again', async () => {
+    folder = mkdtempSync(join(tmpdir(), 'shoal-programs-'))
+    const daemon = program('dockerd')
+    proxy = await startTestProxy(alwaysStatus(200), { isRestarted: true })
+    const own = join(folder, 'ca.pem')
+    writeFileSync(own, proxy.caPem)
+    expect(await opensslThrough(proxy, proxy.registry.config.caFile!, daemon)).toContain('Shoal proxy')
+    const text = await opensslThrough(proxy, own, daemon)
+    expect([text.includes('Shoal proxy'), text.includes('Verify return code: 0 (ok)')]).toEqual([true, true])
+  })
+})
+
 /** What `openssl s_client` says of a connection to the registry through the proxy, trusting the authorities in `caFile`. */
-async function opensslThrough({ port, registry }: TestProxy, caFile: string): Promise<string> {
+async function opensslThrough(
+  { port, registry }: TestProxy,
+  caFile: string,
+  executable = 'openssl',
+): Promise<string> {
   const through = ['-proxy', `127.0.0.1:${port}`, '-connect', registry.host, '-servername', 'localhost']
-  const openssl = spawn('openssl', ['s_client', ...through, '-CAfile', caFile, '-verify_return_error'])
+  const openssl = spawn(executable, ['s_client', ...through, '-CAfile', caFile, '-verify_return_error'])
   openssl.stdin.end()
   let text = ''
   for (const stream of [openssl.stdout, openssl.stderr]) {

@@ -1,6 +1,9 @@
 import { expect, test } from 'vitest'
 import { parseRegistryHost } from '../../core/repository.ts'
 import {
+  AUTHORITY_GRACE_MS,
+  AUTHORITY_GRACE_REJECTIONS_MAX,
+  REJECTION_KEPT_MS,
   REJECTIONS_PER_USER_MAX,
   Rejections,
   TUNNEL_FIRST_MS,
@@ -68,4 +71,50 @@ test('a user with many programs pushes out none but his own', () => {
   expect(rejections.has(registry, curl)).toBe(true)
   expect(rejections.has(registry, { uid: 1000, executable: '/tmp/copy0' })).toBe(false)
   expect(rejections.has(registry, { uid: 1000, executable: '/tmp/copy1' })).toBe(true)
+})
+
+test('services that run the same program are told apart, logins are not', () => {
+  const rejections = new Rejections(() => 0)
+  const of = (unit: string) => ({ uid: 0, executable: '/usr/bin/containerd', unit })
+  rejections.note(registry, of('k3s.service'))
+  expect(rejections.has(registry, of('k3s.service'))).toBe(true)
+  expect(rejections.has(registry, of('containerd.service'))).toBe(false)
+  rejections.note(registry, { ...curl, unit: 'session-1.scope' })
+  expect(rejections.has(registry, { ...curl, unit: 'session-2.scope' })).toBe(true)
+})
+
+test('soon after the authority changed a few rejections are free, and the next tunnels', () => {
+  let nowMs = 1000
+  const rejections = new Rejections(() => nowMs)
+  rejections.authorityChanged()
+  const beganAtMs = nowMs + AUTHORITY_GRACE_MS - 1
+  nowMs += AUTHORITY_GRACE_MS + 500
+  for (let count = 0; count < AUTHORITY_GRACE_REJECTIONS_MAX; count++) {
+    expect(rejections.note(registry, docker, beganAtMs)).toBe(0)
+    expect(rejections.has(registry, docker)).toBe(false)
+  }
+  expect(rejections.note(registry, docker, beganAtMs)).toBe(TUNNEL_FIRST_MS)
+  expect(rejections.has(registry, docker)).toBe(true)
+  expect(rejections.note(registry, curl, beganAtMs)).toBe(0)
+  expect(rejections.note(registry, mallory, beganAtMs + 1)).toBe(TUNNEL_FIRST_MS)
+})
+
+test('nobody waits for the kernel where a program accepted and none rejected', () => {
+  let nowMs = 0
+  const rejections = new Rejections(() => nowMs)
+  expect(rejections.isInDoubt(registry)).toBe(true)
+  rejections.clear(registry, docker)
+  expect(rejections.isInDoubt(registry)).toBe(false)
+  rejections.note(registry, undefined)
+  expect(rejections.isInDoubt(registry)).toBe(true)
+  nowMs += TUNNEL_FIRST_MS
+  expect(rejections.isInDoubt(registry)).toBe(false)
+  rejections.note(registry, curl)
+  expect(rejections.isInDoubt(registry)).toBe(true)
+  expect(rejections.isInDoubt(parseRegistryHost('other.example'))).toBe(true)
+  nowMs += TUNNEL_FIRST_MS + REJECTION_KEPT_MS
+  expect(rejections.forgetOld()).toEqual([])
+  nowMs += 1
+  expect(rejections.forgetOld()).toMatchObject([{ registry, owner: curl }])
+  expect(rejections.isInDoubt(registry)).toBe(false)
 })

@@ -4,7 +4,7 @@ import { realpathSync } from 'node:fs'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { mustSkipFor } from '../../lab/machine/requirements.ts'
-import { KernelSocketOwners } from '../../proxy/socket-owner.ts'
+import { KernelSocketOwners, unitIn } from '../../proxy/socket-owner.ts'
 
 const NOBODY = 65534
 const own = { uid: process.getuid!(), executable: realpathSync(process.execPath) }
@@ -91,5 +91,23 @@ describe('a connection’s other end', () => {
       const executable = realpathSync('/bin/bash')
       expect(await owners.ownerOf(socket)).toMatchObject({ uid: NOBODY, executable })
     })
+  })
+})
+
+describe('the unit of a process', () => {
+  test.each([
+    ['0::/system.slice/docker.service\n', 'docker.service'],
+    // A service that makes groups of its own below.
+    ['0::/system.slice/containerd.service/init\n', 'containerd.service'],
+    ['0::/user.slice/user-1000.slice/user@1000.service/app.slice/run-7.scope\n', 'run-7.scope'],
+    // Version 1: the service is in systemd's own hierarchy.
+    [
+      '4:memory:/system.slice/other.service\n1:name=systemd:/system.slice/docker.service\n0::/\n',
+      'docker.service',
+    ],
+    ['0::/kubepods/pod1/abc\n', undefined],
+    ['', undefined],
+  ])('in %j is %s', (text, unit) => {
+    expect(unitIn(text)).toBe(unit)
   })
 })

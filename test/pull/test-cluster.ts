@@ -177,6 +177,8 @@ export async function startTestCluster(options: {
   configuresKeys?: boolean
   logLevel?: string
   leaseSeconds?: number
+  /** Default: one second. */
+  heartbeatSeconds?: number
   /** Shorter than operators may set it. */
   pullCertificateSeconds?: number
   logTo?: pino.DestinationStream
@@ -210,7 +212,7 @@ export async function startTestCluster(options: {
     dataDir: join(folder, 'tracker'),
     unlockKeyFile: write('unlock', `SHOALKEY-1-${randomBytes(32).toString('base64url')}`),
     registries: [registryConfig],
-    heartbeatSeconds: 1,
+    heartbeatSeconds: options.heartbeatSeconds ?? 1,
     leaseSeconds: options.leaseSeconds ?? 10,
     ...options.tracker,
   })

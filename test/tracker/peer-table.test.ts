@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import type { NodeId, SwarmId } from '../../core/metainfo.ts'
-import { PeerTable } from '../../tracker/swarm/peer-table.ts'
+import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
+import { PeerTable, PeerTables } from '../../tracker/swarm/peer-table.ts'
 
 const TTL_MS = 100
 const nodeAt = (index: number) => String(index).padStart(40, '0') as NodeId
@@ -86,5 +86,35 @@ describe('the peer table', () => {
     )
     const peers = table.choose(swarmAt(1), { asker: nodeAt(2), peersMax: 5, random: () => 0.5, nowMs: 2 })
     expect(peers).toEqual([{ node: nodeAt(1), address: '10.0.0.2', port: 2, isSeed: true }])
+  })
+
+  it('is after a restart what it was, for as long as a node may be silent, and asks for everything', () => {
+    const [before, after] = [new PeerTables(TTL_MS), new PeerTables(TTL_MS)]
+    const cluster = `c${'1'.repeat(16)}` as ClusterId
+    const beat = (tables: PeerTables, node: number, holds: { swarm: SwarmId; isSeed: boolean }[]) =>
+      tables
+        .of(cluster)
+        .heartbeat(
+          { node: nodeAt(node), address: '10.0.0.1', port: node },
+          { isFullInventory: false, holds, dropped: [] },
+          0,
+        )
+    beat(before, 1, [{ swarm: swarmAt(1), isSeed: true }])
+    beat(before, 2, [{ swarm: swarmAt(1), isSeed: false }])
+    beat(before, 3, [{ swarm: swarmAt(1), isSeed: true }])
+    const first = before.takeUnsaved(2)
+    before.of(cluster).forget(nodeAt(3))
+    const second = before.takeUnsaved(9)
+    expect([first.presences.length, second]).toEqual([
+      2,
+      { presences: [], gone: [{ cluster, node: nodeAt(3) }] },
+    ])
+    expect(before.takeUnsaved(9)).toEqual({ presences: [], gone: [] })
+    for (const presence of first.presences) after.restore(presence, 50)
+    expect(after.takeUnsaved(9)).toEqual({ presences: [], gone: [] })
+    expect(after.of(cluster).count(swarmAt(1), 149)).toEqual({ seeds: 1, leechers: 1 })
+    expect(beat(after, 1, [])).toEqual({ wantsFullInventory: true })
+    expect(after.of(cluster).count(swarmAt(1), 150)).toEqual({ seeds: 0, leechers: 0 })
+    expect(after.takeUnsaved(9).gone).toHaveLength(2)
   })
 })

@@ -1,7 +1,9 @@
 import type { ChildProcess } from 'node:child_process'
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { MEMORY_SAVE_MS } from '../../tracker/saved-memory.ts'
 import {
   hashesOf,
   LAYER_PIECES,
@@ -115,6 +117,42 @@ describe('a tracker that starts again', () => {
     )
   })
 
+  it('lists the seeds that it knew, and asks the registry about no token that it accepted', async () => {
+    const lab = await world.makeCluster()
+    const [seed, revoked, other] = [await world.joined(lab), await world.joined(lab), await world.joined(lab)]
+    const credential = { scheme: 'bearer', token: world.token() }
+    const { body: granted } = await seed.pull({ credential })
+    const { swarm } = granted.swarms[0]
+    const holds = [{ swarm, isSeed: true }]
+    for (const node of [seed, revoked]) await node.heartbeat({ isFullInventory: true, holds })
+    await world.admin().post('/admin/v1/revocations', { cluster: lab.cluster, node: revoked.node })
+    await world.restart()
+    for (const node of [seed, revoked, other]) await node.close()
+    const asked = world.registry.requests.length
+    const { status, body } = await other.pull({ credential })
+    expect([status, body.swarms[0].peers.map(({ node }: { node: string }) => node)]).toEqual([
+      200,
+      [seed.node],
+    ])
+    expect(world.registry.requests.slice(asked)).toEqual([])
+    expect((await seed.heartbeat()).body.wantsFullInventory).toBe(true)
+  })
+
+  it('after SIGKILL lists the seeds that it knew seconds before', async () => {
+    const { cluster, joinToken, joinTokenHash } = newClusterSecrets()
+    const first = await spawnTracker({ cluster, name: 'lab', joinTokenHash })
+    const [seed, other] = [world.newNode(), world.newNode()]
+    for (const node of [seed, other]) await node.join(joinToken)
+    const { swarm } = (await seed.pull()).body.swarms[0]
+    await seed.heartbeat({ isFullInventory: true, holds: [{ swarm, isSeed: true }] })
+    await delay(MEMORY_SAVE_MS + 500)
+    await kill(first)
+    for (const node of [seed, other]) await node.close()
+    await spawnTracker()
+    const { body } = await other.pull()
+    expect(body.swarms[0].peers).toMatchObject([{ node: seed.node, isSeed: true }])
+  }, 15_000)
+
   it.each([
     ['another unlock key', newUnlockKey(), 'UNLOCK_KEY'],
     ['a malformed unlock key', 'open sesame', 'UNLOCK_KEY'],
@@ -132,9 +170,11 @@ describe('a tracker that starts again', () => {
     world.tracker = { ...world.tracker, close: async () => {} }
   })
 
-  it('has left no key and no join token in clear in its folder', async () => {
+  it('has left no key, no join token and no registry token in clear in its folder', async () => {
     const lab = await world.makeCluster()
-    await world.joined(lab)
+    const node = await world.joined(lab)
+    const token = world.token()
+    expect((await node.pull({ credential: { scheme: 'bearer', token } })).status).toBe(200)
     await world.tracker.close()
     world.tracker = { ...world.tracker, close: async () => {} }
     const files = readdirSync(world.dataDir)
@@ -142,6 +182,7 @@ describe('a tracker that starts again', () => {
     expect(written).toContain(lab.cluster)
     expect(written).not.toContain('PRIVATE KEY')
     expect(written).not.toContain(lab.joinToken)
+    for (const part of token.split('.')) expect(written).not.toContain(part)
     expect(written).not.toContain(Buffer.from(sha256(lab.joinToken), 'hex').toString('latin1'))
   })
 })

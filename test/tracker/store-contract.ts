@@ -446,6 +446,41 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       expect(rest.map(({ action }) => action)).toEqual(['a'])
     })
 
+    it('keeps what the tracker remembers, each as it was last, until it ends', async () => {
+      const one = {
+        ...{ cluster: RED, node: ONE, address: '10.0.0.1', port: 7 },
+        holds: [
+          { swarm: SWARM, isSeed: true },
+          { swarm: OTHER_SWARM, isSeed: false },
+        ],
+      }
+      const [two, blue] = [
+        { ...one, node: TWO },
+        { ...one, cluster: BLUE },
+      ]
+      const nothing = { presences: [], gone: [], acceptances: [], memberships: [] }
+      const late = { id: 'h1', digest: DIGEST, untilMs: 90 }
+      const early = { id: 'h2', digest: DIGEST, untilMs: 60 }
+      const memberships = [
+        { id: 'm1', bytes: null, untilMs: 60 },
+        { id: 'm2', bytes: 5, untilMs: 70 },
+      ]
+      const presences = [{ ...one, port: 8 }, two, blue]
+      await store.saveMemory({ ...nothing, presences, acceptances: [late, early], memberships })
+      await store.saveMemory({ ...nothing, presences: [one], gone: [{ cluster: RED, node: TWO }] })
+      await store.saveMemory({ ...nothing, acceptances: [{ ...late, untilMs: 80 }] })
+      const kept = await store.memory(59)
+      expect(kept.presences).toHaveLength(2)
+      expect(kept.presences).toEqual(expect.arrayContaining([one, blue]))
+      expect(kept).toMatchObject({ acceptances: [early, { ...late, untilMs: 80 }], memberships })
+      expect(await store.memory(60)).toMatchObject({
+        acceptances: [{ id: 'h1' }],
+        memberships: [{ id: 'm2' }],
+      })
+      await store.prune({ pulls: 0, audit: 0, nodes: 0, now: 70, pullsPerNodeMax: 9 })
+      expect(await store.memory(0)).toMatchObject({ acceptances: [{ id: 'h1' }], memberships: [] })
+    })
+
     it('forgets what ended before the given times, and nothing else', async () => {
       await store.ensureSwarm(IDENTITY)
       await store.saveSwarm(SWARM, 0, change({ putPieces: [pieceAt(0)] }))

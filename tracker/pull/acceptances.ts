@@ -5,6 +5,7 @@ import type { RegistryClient } from '../../core/registry-client.ts'
 import type { Repository } from '../../core/repository.ts'
 import { isRefusal } from '../../core/strangers.ts'
 import { RefusedError } from '../errors.ts'
+import type { AcceptanceRecord } from '../store/memory.ts'
 import type { Memberships } from './membership.ts'
 import { headOf } from './registry-head.ts'
 
@@ -44,16 +45,32 @@ interface Acceptance {
 /**
  * Remembers which credentials the registry accepted for which repository. This decides a grant, except under a configured
  * token key. Invariant: the key of an entry is a hash of the repository and the whole Authorization, of which peers see
- * only a part (a token's signing input). Which blobs are in a repository is remembered apart (membership.ts).
+ * only a part (a token's signing input). Which blobs are in a repository is remembered apart (membership.ts). Only signed
+ * tokens are saved, as that hash: the hash of a password could be tried out.
  */
 export class Acceptances {
   readonly #memberships: Memberships
   readonly #accepted = new BoundedMap<string, Acceptance>(ACCEPTANCES_MAX)
+  #unsaved = new BoundedMap<string, AcceptanceRecord>(ACCEPTANCES_MAX)
   readonly #asking = new Map<string, Promise<Acceptance>>()
   readonly #closedUntilMs = new BoundedMap<string, number>(CLOSED_REPOSITORIES_MAX)
 
   constructor(memberships: Memberships) {
     this.#memberships = memberships
+  }
+
+  /** @param records as saved before a restart */
+  restore(records: readonly AcceptanceRecord[], nowMs: number): void {
+    for (const { id, digest, untilMs } of records) {
+      this.#accepted.set(id, { digest, untilMs: Math.min(untilMs, nowMs + ACCEPTANCE_MS_MAX) })
+    }
+  }
+
+  /** Those since the last call. */
+  takeUnsaved(): AcceptanceRecord[] {
+    const unsaved = [...this.#unsaved.values()]
+    this.#unsaved = new BoundedMap(ACCEPTANCES_MAX)
+    return unsaved
   }
 
   /**
@@ -78,6 +95,7 @@ export class Acceptances {
     try {
       const acceptance = await asking
       this.#accepted.set(id, acceptance)
+      if (question.endsAtMs !== undefined) this.#unsaved.set(id, { id, ...acceptance })
       return acceptance
     } finally {
       if (this.#asking.get(id) === asking) this.#asking.delete(id)

@@ -4,6 +4,7 @@ import type { BlobHead, RegistryClient } from '../../core/registry-client.ts'
 import type { Repository } from '../../core/repository.ts'
 import { Strangers } from '../../core/strangers.ts'
 import { RefusedError } from '../errors.ts'
+import type { MembershipRecord } from '../store/memory.ts'
 import { headOf } from './registry-head.ts'
 
 /** How long "this blob is in this repository" is remembered. It does not say who may read the blob. */
@@ -35,6 +36,7 @@ interface Membership {
 /** Remembers which blobs are in which repositories, from the registry's answers. */
 export class Memberships {
   readonly #known = new BoundedMap<string, Membership>(MEMBERSHIPS_MAX)
+  #unsaved = new BoundedMap<string, MembershipRecord>(MEMBERSHIPS_MAX)
   readonly #asking = new Map<string, Promise<Membership>>()
   readonly #strangers: Strangers
 
@@ -61,12 +63,31 @@ export class Memberships {
     }
   }
 
+  /** @param records as saved before a restart */
+  restore(records: readonly MembershipRecord[], nowMs: number): void {
+    for (const { id, bytes, untilMs } of records) {
+      this.#known.set(id, { bytes: bytes ?? undefined, untilMs: Math.min(untilMs, nowMs + MEMBERSHIP_MS) })
+    }
+  }
+
+  /** Those since the last call. */
+  takeUnsaved(): MembershipRecord[] {
+    const unsaved = [...this.#unsaved.values()]
+    this.#unsaved = new BoundedMap(MEMBERSHIPS_MAX)
+    return unsaved
+  }
+
   /** Notes an answer that the registry just gave to any caller. @param bytes undefined if it gave no length */
   note(
     { registry, repository, digest, nowMs }: Omit<MembershipQuestion, 'bytes' | 'authorization'>,
     bytes: number | undefined,
   ): void {
-    this.#known.set([registry.host, repository, digest].join(' '), { bytes, untilMs: nowMs + MEMBERSHIP_MS })
+    this.#remember([registry.host, repository, digest].join(' '), { bytes, untilMs: nowMs + MEMBERSHIP_MS })
+  }
+
+  #remember(id: string, membership: Membership): void {
+    this.#known.set(id, membership)
+    this.#unsaved.set(id, { id, bytes: membership.bytes ?? null, untilMs: membership.untilMs })
   }
 
   async #find(id: string, question: MembershipQuestion): Promise<Membership> {
@@ -83,7 +104,7 @@ export class Memberships {
     this.#asking.set(id, asking)
     try {
       const membership = await asking
-      this.#known.set(id, membership)
+      this.#remember(id, membership)
       return membership
     } finally {
       if (this.#asking.get(id) === asking) this.#asking.delete(id)

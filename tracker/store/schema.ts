@@ -84,4 +84,17 @@ export const MIGRATIONS: readonly string[] = [
   DELETE FROM authorities WHERE cluster = '';
   ALTER TABLE batch_keys ADD COLUMN ends_at_ms INTEGER;
   `,
+  `
+  -- holds: 21 bytes a swarm, its id and 1 for a seed
+  CREATE TABLE presences (
+    cluster TEXT NOT NULL, node TEXT NOT NULL, address TEXT NOT NULL, port INTEGER NOT NULL, holds BLOB NOT NULL,
+    PRIMARY KEY (cluster, node)
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE acceptances (
+    id TEXT PRIMARY KEY, digest TEXT NOT NULL, until_ms INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE memberships (
+    id TEXT PRIMARY KEY, bytes INTEGER, until_ms INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  `,
 ]

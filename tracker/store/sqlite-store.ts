@@ -1,7 +1,10 @@
 import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
 import { StoreConflictError } from '../errors.ts'
+import type { MemoryChange, MemoryRecord } from './memory.ts'
 import { auditRows, insertAuditRow } from './sqlite-audit.ts'
 import { bytes, SqliteDatabase } from './sqlite-database.ts'
+import { deleteEndedMemoryRows, memoryRows, putMemoryRows } from './sqlite-memory.ts'
+import { nodeRows, putNodeRow } from './sqlite-nodes.ts'
 import {
   completePullBlobRows,
   deletePullRows,
@@ -156,15 +159,7 @@ export class SqliteStore implements Store {
 
   async putNode(node: NodeRecord, audit: AuditEntry): Promise<void> {
     this.#db.atomically(() => {
-      this.#db.run(
-        `INSERT INTO nodes VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE
-         SET address = excluded.address, renewed_at_ms = excluded.renewed_at_ms`,
-        node.cluster,
-        node.node,
-        node.address,
-        node.joinedAtMs,
-        node.renewedAtMs,
-      )
+      putNodeRow(this.#db, node)
       this.#insertAudit(audit)
     })
   }
@@ -183,14 +178,7 @@ export class SqliteStore implements Store {
   }
 
   async nodes(cluster?: ClusterId): Promise<NodeRecord[]> {
-    const all = 'SELECT * FROM nodes WHERE ?1 IS NULL OR cluster = ?1 ORDER BY cluster, node'
-    return this.#db.all(all, cluster ?? null).map((row) => ({
-      cluster: row.cluster as ClusterId,
-      node: row.node as NodeId,
-      address: row.address as string,
-      joinedAtMs: row.joined_at_ms as number,
-      renewedAtMs: row.renewed_at_ms as number,
-    }))
+    return nodeRows(this.#db, cluster)
   }
 
   putPull(pull: PullRecord, audit: AuditEntry): Promise<void> {
@@ -308,6 +296,14 @@ export class SqliteStore implements Store {
     })
   }
 
+  async memory(nowMs: number): Promise<MemoryRecord> {
+    return memoryRows(this.#db, nowMs)
+  }
+
+  async saveMemory(change: MemoryChange): Promise<void> {
+    this.#db.atomically(() => putMemoryRows(this.#db, change))
+  }
+
   async addAudit(entry: AuditEntry): Promise<void> {
     this.#insertAudit(entry)
   }
@@ -323,6 +319,7 @@ export class SqliteStore implements Store {
       this.#db.run('DELETE FROM leases WHERE expires_at_ms < ?1', before.pulls)
       this.#db.run('DELETE FROM audit WHERE at_ms < ?1', before.audit)
       deleteUnpublishedSwarmRows(this.#db)
+      deleteEndedMemoryRows(this.#db, before.now)
       return { nodes: changes }
     })
   }

@@ -2,6 +2,7 @@ import type { Digest } from '../../core/digest.ts'
 import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
 import type { RegistryHost, Repository } from '../../core/repository.ts'
 import type { TokenKey } from '../../core/tracker-api.ts'
+import type { MemoryStore } from './memory.ts'
 
 /** Who asked for a change, and when; for the audit log. */
 export interface ActedBy {
@@ -14,7 +15,7 @@ export interface ActedBy {
  * only over the version that was read. Secrets arrive sealed and leave sealed. Times are milliseconds since 1970. A
  * rejection with an error other than ShoalError means that the store is broken.
  */
-export interface Store {
+export interface Store extends MemoryStore {
   /** The data key, sealed by the unlock key; undefined before the first start. */
   sealedDataKey(): Promise<Buffer | undefined>
   /** @throws StoreConflictError if there is one already */
@@ -106,7 +107,7 @@ export interface Store {
   audit(options: { limit: number; beforeSequence?: number }): Promise<(AuditEntry & { sequence: number })[]>
 
   /**
-   * Forgets everything from before `before`: ended pulls and leases, audit entries, and nodes by their newest certificate.
+   * Forgets everything from before `before`: ended pulls, leases and acceptances, audit entries, and nodes by their newest certificate.
    * Also forgets ended pulls of a node beyond its newest `pullsPerNodeMax`, and swarms without any published hash that no
    * pull names.
    * @returns how many nodes it forgot

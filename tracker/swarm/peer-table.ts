@@ -1,12 +1,13 @@
 import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
 import { NODE_SWARMS_MAX, type Peer } from '../../core/tracker-api.ts'
 import { choosePeers, type PeerCandidate } from '../handout/peers.ts'
+import type { MemoryChange, PresenceRecord } from '../store/memory.ts'
 import { BadPeers } from './bad-peers.ts'
 import { StockPeers } from './stock-peers.ts'
 
 /**
- * Who is in which swarm, in memory only. A node that is silent for `ttlMs` is forgotten. After a restart nodes report
- * everything again. Invariant: presences are in the order of their last sign of life, and every membership is in exactly
+ * Who is in which swarm. A node that is silent for `ttlMs` is forgotten. After a restart the tracker lists what it had
+ * saved, and nodes report everything again with their next heartbeat. Invariant: presences are in the order of their last sign of life, and every membership is in exactly
  * one list, at the index that it stores.
  */
 
@@ -61,6 +62,8 @@ export class PeerTable {
   readonly #ttlMs: number
   readonly #presences = new Map<NodeId, Presence>()
   readonly #swarms = new Map<SwarmId, SwarmPeers>()
+  /** Nodes that are not saved as they are now. */
+  readonly #unsaved = new Set<NodeId>()
 
   constructor(ttlMs: number) {
     this.#ttlMs = ttlMs
@@ -104,6 +107,27 @@ export class PeerTable {
     const presence = this.#presences.get(node)
     if (presence !== undefined) this.#forget(presence)
     this.stock.forget(node)
+  }
+
+  /** Lists the node as it was before the tracker restarted, until it is silent for too long. */
+  restore({ node, address, port, holds }: Omit<PresenceRecord, 'cluster'>, nowMs: number): void {
+    const presence = this.#touch({ node, address, port }, nowMs)
+    for (const { swarm, isSeed } of holds) this.#put(presence, swarm, isSeed)
+    this.#unsaved.delete(node)
+  }
+
+  /** Up to `nodesMax` nodes that changed since they were taken last. Without `holds`: nothing to save is left. */
+  takeUnsaved(nodesMax: number): (NodeContact & Partial<Pick<PresenceRecord, 'holds'>>)[] {
+    return [...this.#unsaved].slice(0, nodesMax).map((node) => {
+      this.#unsaved.delete(node)
+      const {
+        address = '',
+        port = 0,
+        memberships = new Map<SwarmId, Membership>(),
+      } = this.#presences.get(node) ?? {}
+      const holds = [...memberships].map(([swarm, { isSeed }]) => ({ swarm, isSeed }))
+      return { node, address, port, ...(holds.length > 0 ? { holds } : {}) }
+    })
   }
 
   /** Remembers that the node now knows of epoch changes up to `newest`; returns the number that it knew before. */
@@ -157,6 +181,8 @@ export class PeerTable {
       toldEpochs: 0,
       memberships: new Map(),
     }
+    if (presence.address !== contact.address || presence.port !== contact.port)
+      this.#unsaved.add(contact.node)
     presence.address = contact.address
     presence.port = contact.port
     presence.expiresAtMs = nowMs + this.#ttlMs
@@ -193,12 +219,14 @@ export class PeerTable {
     const membership: Membership = { presence, isSeed, index: list.length, handouts: known?.handouts ?? 0 }
     list.push(membership)
     presence.memberships.set(swarm, membership)
+    this.#unsaved.add(presence.node)
   }
 
   #remove(presence: Presence, swarm: SwarmId): void {
     const membership = presence.memberships.get(swarm)
     if (membership === undefined) return
     presence.memberships.delete(swarm)
+    this.#unsaved.add(presence.node)
     const list = this.#listOf(swarm, membership.isSeed)
     const last = list.pop()!
     if (last !== membership) {
@@ -235,6 +263,24 @@ export class PeerTables {
       this.#byCluster.set(cluster, table)
     }
     return table
+  }
+
+  restore({ cluster, ...presence }: PresenceRecord, nowMs: number): void {
+    this.of(cluster).restore(presence, nowMs)
+  }
+
+  /** Up to `nodesMax` nodes that changed since they were taken last. */
+  takeUnsaved(nodesMax: number): Pick<MemoryChange, 'presences' | 'gone'> {
+    const taken = { presences: [] as PresenceRecord[], gone: [] as MemoryChange['gone'] }
+    for (const [cluster, table] of this.#byCluster) {
+      for (const { holds, ...contact } of table.takeUnsaved(
+        nodesMax - taken.presences.length - taken.gone.length,
+      )) {
+        if (holds === undefined) taken.gone.push({ cluster, node: contact.node })
+        else taken.presences.push({ cluster, ...contact, holds })
+      }
+    }
+    return taken
   }
 
   nodeCount(): number {

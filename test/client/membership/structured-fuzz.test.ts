@@ -225,6 +225,7 @@ describe('what a peer shows for its proof', () => {
     tokenKeys: new TokenKeys({ registries }),
     credentialsSeen: { isOpen: () => false } as never,
     cluster: () => undefined,
+    freshTrust: async () => {},
   })
   const claims = { kind: 'pull', registry: host, repository: 'team/app' as Repository, grantedAtSeconds: 0 }
   const binding = {

@@ -1,0 +1,52 @@
+import type { Digest } from '../../core/digest.ts'
+import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
+
+/**
+ * What the tracker decides from in memory and saves a moment later (tracker/saved-memory.ts), so that a restart forgets
+ * next to nothing. Has no credential: of a token only the hash of the whole Authorization.
+ */
+
+/** Where a node is reached, and what it has. */
+export interface PresenceRecord {
+  cluster: ClusterId
+  node: NodeId
+  address: string
+  port: number
+  holds: { swarm: SwarmId; isSeed: boolean }[]
+}
+
+/** The registry accepted a signed token for a repository. */
+export interface AcceptanceRecord {
+  /** A hash of the repository and the whole Authorization. */
+  id: string
+  /** The blob that the registry served. */
+  digest: Digest
+  untilMs: number
+}
+
+/** A blob is in a repository. */
+export interface MembershipRecord {
+  /** Registry, repository and digest, separated by spaces. */
+  id: string
+  /** Null if the registry gave no length. */
+  bytes: number | null
+  untilMs: number
+}
+
+export interface MemoryRecord {
+  presences: PresenceRecord[]
+  acceptances: AcceptanceRecord[]
+  memberships: MembershipRecord[]
+}
+
+/** Records that replace those with the same node or id. */
+export interface MemoryChange extends MemoryRecord {
+  gone: Pick<PresenceRecord, 'cluster' | 'node'>[]
+}
+
+export interface MemoryStore {
+  /** All that counts at `nowMs`; acceptances and memberships with the first to end in front. */
+  memory(nowMs: number): Promise<MemoryRecord>
+  /** A crash of the machine may undo the newest change. */
+  saveMemory(change: MemoryChange): Promise<void>
+}

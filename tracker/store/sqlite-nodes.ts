@@ -1,0 +1,21 @@
+import type { ClusterId, NodeId } from '../../core/metainfo.ts'
+import type { SqliteDatabase } from './sqlite-database.ts'
+import type { NodeRecord } from './store.ts'
+
+export function putNodeRow(db: SqliteDatabase, node: NodeRecord): void {
+  const put = `INSERT INTO nodes VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE
+    SET address = excluded.address, renewed_at_ms = excluded.renewed_at_ms`
+  db.run(put, node.cluster, node.node, node.address, node.joinedAtMs, node.renewedAtMs)
+}
+
+/** Nodes of one cluster or of all, ordered by cluster and node. */
+export function nodeRows(db: SqliteDatabase, cluster: ClusterId | undefined): NodeRecord[] {
+  const all = 'SELECT * FROM nodes WHERE ?1 IS NULL OR cluster = ?1 ORDER BY cluster, node'
+  return db.all(all, cluster ?? null).map((row) => ({
+    cluster: row.cluster as ClusterId,
+    node: row.node as NodeId,
+    address: row.address as string,
+    joinedAtMs: row.joined_at_ms as number,
+    renewedAtMs: row.renewed_at_ms as number,
+  }))
+}
