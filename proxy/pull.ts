@@ -4,9 +4,10 @@ import type { BlobRequest, Client, OpenBlob } from '../client/index.ts'
 import type { Conditions } from '../core/conditions.ts'
 import type { Defects } from '../core/defects.ts'
 import { reasonOf, ShoalError } from '../core/errors.ts'
-import { type BlobHead, type RegistryClient, RegistryUnreachableError } from '../core/registry-client.ts'
+import { type RegistryClient, RegistryUnreachableError } from '../core/registry-client.ts'
 import type { Strangers } from '../core/strangers.ts'
 import { failureText } from '../core/trusted-authorities.ts'
+import { authorise } from './authorise.ts'
 import { type BlobGet, readBlobGet } from './blob-request.ts'
 import { sendBlob } from './blob-response.ts'
 import { type ByteSpan, spanOf } from './byte-range.ts'
@@ -14,7 +15,7 @@ import { respondWithError } from './error-response.ts'
 import type { ManifestPlans } from './manifest-plans.ts'
 import type { ProxyMetrics, RequestOutcome } from './metrics.ts'
 import type { LayerAccount, PullRecords } from './pull-records.ts'
-import { forward, goneSignal } from './upstream/forward.ts'
+import { forward } from './upstream/forward.ts'
 
 /**
  * The life of a request inside an intercepted connection, in the order of docs/a-pull.md. The rule of every step: until
@@ -105,65 +106,6 @@ function isKnownSmall(parts: PullParts, exchange: Exchange, wanted: BlobGet): bo
 
 function plannedBytes({ plans }: PullParts, { registry }: Exchange, wanted: BlobGet): number | undefined {
   return plans.bytesOf(registry.host, wanted.repository, wanted.digest)
-}
-
-/** Whether a request may have its blob, and the blob's length if the registry gave it. */
-type Authorised =
-  | { refusal?: undefined; byRegistry: boolean; bytes: number | undefined }
-  | { refusal: 'registry_refused' | 'registry_unproven' | 'registry_busy' }
-
-/**
- * Asks the registry whether it would serve the blob to this very request. Only that counts, whatever this node holds.
- * @throws RegistryUnreachableError if there is no answer and the client does not vouch
- */
-async function authorise(parts: PullParts, exchange: Exchange, wanted: BlobGet): Promise<Authorised> {
-  const { repository, digest, authorization } = wanted
-  try {
-    const signal = goneSignal(exchange.response)
-    const head = await exchange.registry.headBlob({ repository, digest, authorization, signal })
-    if (head.isPresent) {
-      const isLeave = await showsLeave(parts, exchange, wanted, head)
-      return isLeave ? { byRegistry: true, bytes: head.bytes } : { refusal: 'registry_unproven' }
-    }
-    const standing = head.status >= 500 ? await authoriseWithoutRegistry(parts, exchange, wanted) : undefined
-    return standing ?? { refusal: 'registry_refused' }
-  } catch (error) {
-    if (!(error instanceof RegistryUnreachableError)) throw error
-    // A user who fills our own connections must not make the registry seem to be down.
-    if (!error.wasAsked) return { refusal: 'registry_busy' }
-    const standing = await authoriseWithoutRegistry(parts, exchange, wanted)
-    if (standing === undefined) throw error
-    return standing
-  }
-}
-
-/**
- * Whether the answer is for this caller alone. An answer with a length is: the length is part of the swarm's name, so a
- * page that answers 200 to everybody leads to no blob. A redirect, or a 200 without length, may be such a page.
- */
-async function showsLeave(
-  { strangers }: PullParts,
-  { registry }: Exchange,
-  { repository, digest, authorization }: BlobGet,
-  { bytes }: BlobHead & { isPresent: true },
-): Promise<boolean> {
-  if (bytes !== undefined || registry.kind === 'none') return true
-  return authorization !== undefined && strangers.areRefused(registry, { repository, digest })
-}
-
-/** Asks the client to vouch if the registry does not answer. */
-async function authoriseWithoutRegistry(
-  { client }: PullParts,
-  { registry }: Exchange,
-  { repository, digest, credential }: BlobGet,
-): Promise<Authorised | undefined> {
-  const bytes = await client.authorisedWithoutRegistry({
-    registry: registry.host,
-    repository,
-    digest,
-    credential,
-  })
-  return bytes === undefined ? undefined : { byRegistry: false, bytes }
 }
 
 function requestedSpan({ request }: Exchange, { digest }: BlobGet, bytes: number): ByteSpan {
