@@ -10,6 +10,7 @@ import type { Metrics } from '../core/metrics.ts'
 import type { RegistryClient, RegistryClients } from '../core/registry-client.ts'
 import { parseRegistryHost } from '../core/repository.ts'
 import { Strangers } from '../core/strangers.ts'
+import { Authorised } from './authorised.ts'
 import { answerConnect } from './connect.ts'
 import { respondWithError } from './error-response.ts'
 import { MisdirectedRequestError, ProxyRequestError } from './errors.ts'
@@ -19,7 +20,7 @@ import { Rejections } from './intercept/rejections.ts'
 import { Connections, listenOnLoopback } from './loopback-listener.ts'
 import { ManifestPlans } from './manifest-plans.ts'
 import { proxyMetrics } from './metrics.ts'
-import { answer } from './pull.ts'
+import { type Authorisation, answer } from './pull.ts'
 import { KernelSocketOwners, type SocketOwners } from './socket-owner.ts'
 import { forwardPlain } from './upstream/plain-forward.ts'
 import { type PermittedTarget, TargetPolicy } from './upstream/target.ts'
@@ -78,7 +79,8 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const metrics = proxyMetrics(options.metrics)
   const plans = new ManifestPlans(client, p2pMinBytes)
   const strangers = new Strangers()
-  const pulls = { client, plans, strangers, metrics, conditions, log, defects, p2pMinBytes }
+  const authorised = new Authorised<Authorisation>()
+  const pulls = { client, plans, strangers, authorised, metrics, conditions, log, defects, p2pMinBytes }
   const intercept = new InterceptServer({
     authority,
     log,

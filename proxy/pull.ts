@@ -7,6 +7,7 @@ import { ShoalError } from '../core/errors.ts'
 import { type BlobHead, type RegistryClient, RegistryUnreachableError } from '../core/registry-client.ts'
 import type { Strangers } from '../core/strangers.ts'
 import { failureText } from '../core/trusted-authorities.ts'
+import type { Authorised } from './authorised.ts'
 import { type BlobGet, readBlobGet } from './blob-request.ts'
 import { sendBlob } from './blob-response.ts'
 import { type ByteSpan, spanOf } from './byte-range.ts'
@@ -24,6 +25,7 @@ export interface PullParts {
   client: Client
   plans: ManifestPlans
   strangers: Strangers
+  authorised: Authorised<Authorisation>
   metrics: ProxyMetrics
   conditions: Conditions
   log: Logger
@@ -72,7 +74,8 @@ async function answerBlob(parts: PullParts, exchange: Exchange, wanted: BlobGet)
 
   const blob = await openBlob(parts, exchange, wanted, bytes)
   if (blob === undefined) return passThrough(parts, exchange, 'registry_fallback')
-  if (authorised.byRegistry) parts.client.sawAccepted(blobRequest(exchange, wanted, bytes))
+  if (authorised.acceptedAtMs !== undefined)
+    parts.client.sawAccepted(blobRequest(exchange, wanted, bytes), authorised.acceptedAtMs)
 
   const sent = await sendBlob(exchange.response, blob, { digest: wanted.digest, span })
   parts.metrics.served(sent.bytes)
@@ -89,26 +92,26 @@ function plannedBytes({ plans }: PullParts, { registry }: Exchange, wanted: Blob
   return plans.bytesOf(registry.host, wanted.repository, wanted.digest)
 }
 
-/** Whether a request may have its blob, and the blob's length if the registry gave it. */
-type Authorised =
-  | { refusal?: undefined; byRegistry: boolean; bytes: number | undefined }
+/**
+ * Whether a request may have its blob, and the blob's length if the registry gave it. `acceptedAtMs`: when the registry
+ * itself accepted the request; undefined if the client vouches for it.
+ */
+export type Authorisation =
+  | { refusal?: undefined; acceptedAtMs: number | undefined; bytes: number | undefined }
   | { refusal: 'registry_refused' | 'registry_unproven' | 'registry_busy' }
 
 /**
- * Asks the registry whether it would serve the blob to this very request. Only that counts, whatever this node holds.
+ * Asks the registry whether it would serve the blob to this very request, once a minute. Only that counts, whatever this
+ * node holds.
  * @throws RegistryUnreachableError if there is no answer and the client does not vouch
  */
-async function authorise(parts: PullParts, exchange: Exchange, wanted: BlobGet): Promise<Authorised> {
-  const { repository, digest, authorization } = wanted
+async function authorise(parts: PullParts, exchange: Exchange, wanted: BlobGet): Promise<Authorisation> {
+  const { registry, response } = exchange
+  const known = parts.authorised.find(registry.host, wanted)
+  if (known !== undefined) return { acceptedAtMs: known.atMs, bytes: known.bytes }
   try {
-    const signal = goneSignal(exchange.response)
-    const head = await exchange.registry.headBlob({ repository, digest, authorization, signal })
-    if (head.isPresent) {
-      const isLeave = await showsLeave(parts, exchange, wanted, head)
-      return isLeave ? { byRegistry: true, bytes: head.bytes } : { refusal: 'registry_unproven' }
-    }
-    const standing = head.status >= 500 ? await authoriseWithoutRegistry(parts, exchange, wanted) : undefined
-    return standing ?? { refusal: 'registry_refused' }
+    const ask = (signal: AbortSignal) => askRegistry(parts, exchange, wanted, signal)
+    return await parts.authorised.share(registry.host, wanted, { ask, signal: goneSignal(response) })
   } catch (error) {
     if (!(error instanceof RegistryUnreachableError)) throw error
     // A user who fills our own connections must not make the registry seem to be down.
@@ -117,6 +120,23 @@ async function authorise(parts: PullParts, exchange: Exchange, wanted: BlobGet):
     if (standing === undefined) throw error
     return standing
   }
+}
+
+async function askRegistry(
+  parts: PullParts,
+  exchange: Exchange,
+  wanted: BlobGet,
+  signal: AbortSignal,
+): Promise<Authorisation> {
+  const { repository, digest, authorization } = wanted
+  const head = await exchange.registry.headBlob({ repository, digest, authorization, signal })
+  if (head.isPresent) {
+    if (!(await showsLeave(parts, exchange, wanted, head))) return { refusal: 'registry_unproven' }
+    parts.authorised.note(exchange.registry.host, wanted, head)
+    return { acceptedAtMs: Date.now(), bytes: head.bytes }
+  }
+  const standing = head.status >= 500 ? await authoriseWithoutRegistry(parts, exchange, wanted) : undefined
+  return standing ?? { refusal: 'registry_refused' }
 }
 
 /**
@@ -138,14 +158,14 @@ async function authoriseWithoutRegistry(
   { client }: PullParts,
   { registry }: Exchange,
   { repository, digest, credential }: BlobGet,
-): Promise<Authorised | undefined> {
+): Promise<Authorisation | undefined> {
   const bytes = await client.authorisedWithoutRegistry({
     registry: registry.host,
     repository,
     digest,
     credential,
   })
-  return bytes === undefined ? undefined : { byRegistry: false, bytes }
+  return bytes === undefined ? undefined : { acceptedAtMs: undefined, bytes }
 }
 
 function requestedSpan({ request }: Exchange, { digest }: BlobGet, bytes: number): ByteSpan {
