@@ -132,10 +132,10 @@ export interface Client {
    */
   authorisedWithoutRegistry(request: Omit<BlobRequest, 'bytes'>): Promise<number | undefined>
   /**
-   * The registry itself has just accepted the credential for this blob. Call while the blob is open here. Never
+   * The registry itself accepted the credential for this blob, now or `atMs`. Call while the blob is open here. Never
    * throws.
    */
-  sawAccepted(request: BlobRequest): void
+  sawAccepted(request: BlobRequest, atMs?: number): void
   /** A request with a credential passed. For a registry of kind `none` that ends its sharing. Never throws. */
   sawCredential(registry: RegistryHost): void
   /** Called for every manifest that passes. Plans only; returns at once and never throws. */

@@ -197,8 +197,7 @@ class NodeClient implements Client {
     return this.swarms.find(request)?.layout.blobBytes
   }
 
-  sawAccepted(request: BlobRequest): void {
-    const nowMs = Date.now()
+  sawAccepted(request: BlobRequest, nowMs = Date.now()): void {
     const isOpen = this.#credentialsSeen.isOpen(request.registry)
     this.#acceptedCredentials.note(request, { isOpen, nowMs })
     this.#membershipUntilMs.set(blobOfRepository(request), nowMs + MEMBERSHIP_MS)

@@ -100,14 +100,18 @@ export function hashBatchToJson(batch: HashBatch): z.input<typeof hashBatchSchem
 }
 
 /**
- * The right and the duty to fetch pieces [firstPiece, firstPiece + pieces) from the registry. It expires `expiresInMs`
- * after the last publication under it; then another node takes the missing pieces.
+ * The right and the duty to fetch pieces [firstPiece, endPiece) from the registry. The holder requests `pieces` of them at
+ * once, and tells with each publication how far it requests (`requestedTo`); what it has not requested may be given to
+ * others (`leaseEnd`). The lease expires `expiresInMs` after the last publication under it; then another node takes the
+ * missing pieces.
  */
 export const leaseSchema = z.object({
   lease: z.string().max(64),
   swarm: swarmIdSchema,
   firstPiece: count,
   pieces: z.int().positive(),
+  /** Absent in the answers of an older tracker: the lease ends after `pieces`, and its holder reports no `requestedTo`. */
+  endPiece: count.optional(),
   expiresInMs: count,
 })
 
@@ -218,6 +222,8 @@ export const hashesRequest = z.strictObject({
   hashes: binary.max(Math.ceil((BATCH_PIECES_MAX * PIECE_HASH_BYTES * 4) / 3)),
   /** The node gives up the lease; its rest goes to another node at once. */
   isLeaseReleased: z.boolean(),
+  /** The holder requests the lease's pieces up to here, now or next. Absent: an older node, or no lease. */
+  requestedTo: count.optional(),
   wantsLease: z.boolean(),
   /** The registry answered a request for a part with the whole blob: only one node should read it, from the start. */
   isRangeIgnored: z.boolean().default(false),
@@ -240,6 +246,8 @@ export const hashesResponse = z.object({
   /** The published hashes, signed, and those requested with `batchesFrom`. */
   batches: z.array(hashBatchSchema),
   lease: leaseSchema.nullable(),
+  /** Answers `requestedTo`: the end of the lease, which may have shrunk; null if the node does not hold it (any more). */
+  leaseEnd: count.nullable().optional(),
   /** When to ask again, if there is no lease while pieces are missing or others fetch the awaited pieces. */
   retryInMs: count.nullable(),
   peers: z.array(peerSchema),

@@ -2,6 +2,7 @@ import type { ServerResponse } from 'node:http'
 import type { Client } from '../client/index.ts'
 import { type BlobHead, type RegistryClient, RegistryUnreachableError } from '../core/registry-client.ts'
 import type { Strangers } from '../core/strangers.ts'
+import type { Authorised } from './authorised.ts'
 import type { BlobGet } from './blob-request.ts'
 import { goneSignal } from './upstream/forward.ts'
 
@@ -10,6 +11,7 @@ import { goneSignal } from './upstream/forward.ts'
 export interface AuthoriseParts {
   client: Client
   strangers: Strangers
+  authorised: Authorised<Authorisation>
 }
 
 interface Exchange {
@@ -17,30 +19,30 @@ interface Exchange {
   registry: RegistryClient
 }
 
-/** Whether a request may have its blob, and the blob's length if the registry gave it. */
-export type Authorised =
-  | { refusal?: undefined; byRegistry: boolean; bytes: number | undefined }
+/**
+ * Whether a request may have its blob, and the blob's length if the registry gave it. `acceptedAtMs`: when the registry
+ * itself accepted the request; undefined if the client vouches for it.
+ */
+export type Authorisation =
+  | { refusal?: undefined; acceptedAtMs: number | undefined; bytes: number | undefined }
   | { refusal: 'registry_refused' | 'registry_unproven' | 'registry_busy' }
 
 /**
- * Asks the registry whether it would serve the blob to this very request. Only that counts, whatever this node holds.
+ * Asks the registry whether it would serve the blob to this very request, once a minute. Only that counts, whatever this
+ * node holds.
  * @throws RegistryUnreachableError if there is no answer and the client does not vouch
  */
 export async function authorise(
   parts: AuthoriseParts,
   exchange: Exchange,
   wanted: BlobGet,
-): Promise<Authorised> {
-  const { repository, digest, authorization } = wanted
+): Promise<Authorisation> {
+  const { registry, response } = exchange
+  const known = parts.authorised.find(registry.host, wanted)
+  if (known !== undefined) return { acceptedAtMs: known.atMs, bytes: known.bytes }
   try {
-    const signal = goneSignal(exchange.response)
-    const head = await exchange.registry.headBlob({ repository, digest, authorization, signal })
-    if (head.isPresent) {
-      const isLeave = await showsLeave(parts, exchange, wanted, head)
-      return isLeave ? { byRegistry: true, bytes: head.bytes } : { refusal: 'registry_unproven' }
-    }
-    const standing = head.status >= 500 ? await authoriseWithoutRegistry(parts, exchange, wanted) : undefined
-    return standing ?? { refusal: 'registry_refused' }
+    const ask = (signal: AbortSignal) => askRegistry(parts, exchange, wanted, signal)
+    return await parts.authorised.share(registry.host, wanted, { ask, signal: goneSignal(response) })
   } catch (error) {
     if (!(error instanceof RegistryUnreachableError)) throw error
     // A user who fills our own connections must not make the registry seem to be down.
@@ -49,6 +51,23 @@ export async function authorise(
     if (standing === undefined) throw error
     return standing
   }
+}
+
+async function askRegistry(
+  parts: AuthoriseParts,
+  exchange: Exchange,
+  wanted: BlobGet,
+  signal: AbortSignal,
+): Promise<Authorisation> {
+  const { repository, digest, authorization } = wanted
+  const head = await exchange.registry.headBlob({ repository, digest, authorization, signal })
+  if (head.isPresent) {
+    if (!(await showsLeave(parts, exchange, wanted, head))) return { refusal: 'registry_unproven' }
+    parts.authorised.note(exchange.registry.host, wanted, head)
+    return { acceptedAtMs: Date.now(), bytes: head.bytes }
+  }
+  const standing = head.status >= 500 ? await authoriseWithoutRegistry(parts, exchange, wanted) : undefined
+  return standing ?? { refusal: 'registry_refused' }
 }
 
 /**
@@ -70,12 +89,12 @@ async function authoriseWithoutRegistry(
   { client }: AuthoriseParts,
   { registry }: Exchange,
   { repository, digest, credential }: BlobGet,
-): Promise<Authorised | undefined> {
+): Promise<Authorisation | undefined> {
   const bytes = await client.authorisedWithoutRegistry({
     registry: registry.host,
     repository,
     digest,
     credential,
   })
-  return bytes === undefined ? undefined : { byRegistry: false, bytes }
+  return bytes === undefined ? undefined : { acceptedAtMs: undefined, bytes }
 }

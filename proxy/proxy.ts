@@ -10,6 +10,8 @@ import type { Metrics } from '../core/metrics.ts'
 import type { RegistryClient, RegistryClients } from '../core/registry-client.ts'
 import { parseRegistryHost } from '../core/repository.ts'
 import { Strangers } from '../core/strangers.ts'
+import type { Authorisation } from './authorise.ts'
+import { Authorised } from './authorised.ts'
 import { answerConnect } from './connect.ts'
 import { respondWithError } from './error-response.ts'
 import { MisdirectedRequestError, ProxyRequestError } from './errors.ts'
@@ -90,7 +92,19 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const { records = new PullRecords() } = options
   const plans = new ManifestPlans(client, p2pMinBytes, (image) => records.sawImage(image))
   const strangers = new Strangers()
-  const pulls = { client, plans, strangers, metrics, records, conditions, log, defects, p2pMinBytes }
+  const authorised = new Authorised<Authorisation>()
+  const pulls = {
+    client,
+    plans,
+    strangers,
+    authorised,
+    metrics,
+    records,
+    conditions,
+    log,
+    defects,
+    p2pMinBytes,
+  }
   const intercept = new InterceptServer({
     authority,
     log,

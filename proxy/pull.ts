@@ -7,7 +7,8 @@ import { reasonOf, ShoalError } from '../core/errors.ts'
 import { type RegistryClient, RegistryUnreachableError } from '../core/registry-client.ts'
 import type { Strangers } from '../core/strangers.ts'
 import { failureText } from '../core/trusted-authorities.ts'
-import { authorise } from './authorise.ts'
+import { type Authorisation, authorise } from './authorise.ts'
+import type { Authorised } from './authorised.ts'
 import { type BlobGet, readBlobGet } from './blob-request.ts'
 import { sendBlob } from './blob-response.ts'
 import { type ByteSpan, spanOf } from './byte-range.ts'
@@ -26,6 +27,7 @@ export interface PullParts {
   client: Client
   plans: ManifestPlans
   strangers: Strangers
+  authorised: Authorised<Authorisation>
   metrics: ProxyMetrics
   records: PullRecords
   conditions: Conditions
@@ -89,7 +91,8 @@ async function answerBlob(parts: PullParts, exchange: Exchange, wanted: BlobGet)
 
   const blob = await openBlob(parts, exchange, wanted, bytes)
   if (blob === undefined) return passThrough(parts, exchange, 'registry_fallback')
-  if (authorised.byRegistry) parts.client.sawAccepted(blobRequest(exchange, wanted, bytes))
+  if (authorised.acceptedAtMs !== undefined)
+    parts.client.sawAccepted(blobRequest(exchange, wanted, bytes), authorised.acceptedAtMs)
 
   exchange.account?.reads(blob.sources)
   const sent = await sendBlob(exchange.response, blob, { digest: wanted.digest, span })

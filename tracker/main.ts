@@ -20,7 +20,7 @@ import { Revocations } from './authority/revocations.ts'
 import { openSealer, type Sealer } from './authority/sealer.ts'
 import { HEARTBEATS_MISSED_MAX } from './calls/heartbeat.ts'
 import { readTlsFiles, type TrackerConfig } from './config.ts'
-import { fairShare, type LeasePolicy } from './handout/leases.ts'
+import { farHalf, type LeasePolicy } from './handout/leases.ts'
 import { JoinLimits } from './join-limits.ts'
 import { startLocked } from './locked.ts'
 import { trackerMetrics } from './metrics.ts'
@@ -169,7 +169,7 @@ interface Foundation extends TrackerSurroundings {
 
 async function assemble(config: TrackerConfig, foundation: Foundation): Promise<TrackerParts> {
   const { log, store, sealer, registries } = foundation
-  const { nowMs = Date.now, random = Math.random, leasePolicy = fairShare() } = foundation
+  const { nowMs = Date.now, random = Math.random, leasePolicy = farHalf() } = foundation
   const { pullCertificateSeconds, leaseSeconds, heartbeatSeconds } = config
   const silentMsMax = heartbeatSeconds * 1000 * HEARTBEATS_MISSED_MAX
   const peers = new PeerTables(silentMsMax)

@@ -8,15 +8,15 @@ const BLOCKS_PER_PIECE = LAYOUT.pieceBytes / BLOCK_BYTES
 export interface RegistryRunOptions {
   from: Port
   to: Port
-  pieces: PieceIndex[]
   onPiece(piece: PieceIndex): void
 }
 
-/** An answer of the registry: a run of pieces, in order. */
+/** Answers of the registry to the requests of one lease, one after the other: pieces in order. */
 export class RegistryRun implements Flow {
   readonly from: Port
   readonly to: Port
-  readonly pieces: PieceIndex[]
+  /** Requested, and not here yet. */
+  coming = 0
   readonly socket: BlockAddress[] = []
   readonly #onPiece: (piece: PieceIndex) => void
   #arrivedBlocks = 0
@@ -25,18 +25,15 @@ export class RegistryRun implements Flow {
   constructor(options: RegistryRunOptions) {
     this.from = options.from
     this.to = options.to
-    this.pieces = options.pieces
     this.#onPiece = options.onPiece
   }
 
-  get isDone(): boolean {
-    return this.#arrivedBlocks === this.pieces.length * BLOCKS_PER_PIECE
-  }
-
-  start(): void {
-    for (const piece of this.pieces)
+  request({ first, end }: { first: number; end: number }): void {
+    for (let piece = first; piece < end; piece += 1) {
+      this.coming += 1
       for (let begin = 0; begin < LAYOUT.pieceBytes; begin += BLOCK_BYTES)
         this.from.send(this, { piece, begin, length: BLOCK_BYTES })
+    }
   }
 
   stop(): void {
@@ -49,6 +46,8 @@ export class RegistryRun implements Flow {
   onArrived(block: BlockAddress): void {
     if (this.#isStopped) return
     this.#arrivedBlocks += 1
-    if (this.#arrivedBlocks % BLOCKS_PER_PIECE === 0) this.#onPiece(block.piece as PieceIndex)
+    if (this.#arrivedBlocks % BLOCKS_PER_PIECE !== 0) return
+    this.coming -= 1
+    this.#onPiece(block.piece as PieceIndex)
   }
 }

@@ -1,10 +1,17 @@
-import { missingRuns, OriginPlan, type OriginView } from '../../client/origin/origin-plan.ts'
+import { LeaseRequests, type RequestedRun } from '../../client/origin/lease-requests.ts'
+import { OriginPlan, type OriginView } from '../../client/origin/origin-plan.ts'
 import type { PieceIndex } from '../../core/metainfo.ts'
 import type { Port } from './port.ts'
 import { RegistryRun } from './registry-run.ts'
 import { LAYOUT } from './scenarios.ts'
 import type { SimNode } from './sim-node.ts'
 import type { SimTracker } from './sim-tracker.ts'
+
+interface Run {
+  lease: string | undefined
+  requests: LeaseRequests
+  answers: RegistryRun
+}
 
 export interface SimOriginOptions {
   node: SimNode
@@ -24,7 +31,9 @@ export class SimOrigin implements OriginView {
   readonly layout = LAYOUT
   readonly #options: SimOriginOptions
   readonly #plan = new OriginPlan(this, 0)
-  readonly #runs = new Set<RegistryRun>()
+  readonly #runs = new Set<Run>()
+  /** Requests to the registry. */
+  requests = 0
 
   constructor(options: SimOriginOptions) {
     this.#options = options
@@ -55,6 +64,14 @@ export class SimOrigin implements OriginView {
     return this.#runs.size
   }
 
+  hasUnrequested(): boolean {
+    return [...this.#runs].some(({ requests }) => requests.hasMore)
+  }
+
+  isNeeded(): boolean {
+    return true
+  }
+
   isReadingOn(): boolean {
     return false
   }
@@ -71,7 +88,7 @@ export class SimOrigin implements OriginView {
 
   stop(): void {
     this.#plan.stop()
-    for (const run of this.#runs) run.stop()
+    for (const { answers } of this.#runs) answers.stop()
     this.#runs.clear()
   }
 
@@ -105,39 +122,53 @@ export class SimOrigin implements OriginView {
     this.#plan.answered({ isLeased: lease !== undefined, status, retryInMs, peers }, this.#nowMs)
     if (!lease) return
     onLeased()
-    this.#fetch(lease.lease, { first: lease.firstPiece, end: lease.firstPiece + lease.pieces })
+    const { firstPiece: first, pieces, firstPieces } = lease
+    this.#fetch(lease.lease, { first, end: first + pieces, knownTo: first + firstPieces })
   }
 
-  #fetch(lease: string | undefined, range: { first: number; end: number }): void {
+  #fetch(lease: string | undefined, wanted: RequestedRun): void {
     const { node, registry } = this.#options
-    const pieces = [...missingRuns(node.have, range)].flatMap(({ first, end }) =>
-      Array.from({ length: end - first }, (_, at) => (first + at) as PieceIndex),
-    )
-    if (pieces.length === 0) return
-    const run = new RegistryRun({
-      from: registry,
-      to: node.port,
-      pieces,
-      onPiece: (piece) => this.#fetched(run, lease, piece),
-    })
-    this.#runs.add(run)
-    for (const piece of pieces) {
-      node.claimed[piece] = 1
-      node.download.giveUp(piece)
+    const run: Run = {
+      lease,
+      requests: new LeaseRequests(this, wanted),
+      answers: new RegistryRun({
+        from: registry,
+        to: node.port,
+        onPiece: (piece) => this.#fetched(run, piece),
+      }),
     }
-    run.start()
+    if (!this.#request(run)) return
+    this.#runs.add(run)
   }
 
-  #fetched(run: RegistryRun, lease: string | undefined, piece: PieceIndex): void {
+  #request(run: Run): boolean {
+    const { node } = this.#options
+    const range = run.requests.take()
+    if (range === undefined) return false
+    this.requests += 1
+    for (let piece = range.first; piece < range.end; piece += 1) {
+      node.claimed[piece] = 1
+      node.download.giveUp(piece as PieceIndex)
+    }
+    run.answers.request(range)
+    return true
+  }
+
+  #fetched(run: Run, piece: PieceIndex): void {
     const { node, tracker, onPiece } = this.#options
-    if (run.isDone) this.#runs.delete(run)
-    if (lease !== undefined) tracker.publish({ node: node.node, lease, piece, nowMs: this.#nowMs })
+    const { lease, requests, answers } = run
+    requests.reached(piece + 1)
+    const requestedTo = requests.reportedTo
+    if (lease !== undefined && requestedTo !== undefined) {
+      const publication = { node: node.node, lease, piece, nowMs: this.#nowMs, requestedTo }
+      requests.told(requestedTo, tracker.publish(publication))
+    }
+    if (answers.coming === 0 || requests.isNextDue) this.#request(run)
+    if (answers.coming === 0) this.#runs.delete(run)
     this.moved('registry')
     onPiece(piece)
-    if (run.isDone) {
-      for (const claimed of run.pieces) node.claimed[claimed] = 0
-      node.download.fillAll()
-    }
+    node.claimed[piece] = 0
+    if (answers.coming === 0) node.download.fillAll()
     if (lease !== undefined) this.#ask(this.#plan.mayFollowLease(this.#nowMs))
   }
 }

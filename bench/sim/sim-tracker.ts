@@ -3,9 +3,9 @@ import { trackerConfig } from '../../tracker/config.ts'
 import type { LeasePolicy, PieceRun } from '../../tracker/handout/leases.ts'
 import { choosePeers, PEERS_HANDED_OUT_MAX, type PeerCandidate } from '../../tracker/handout/peers.ts'
 import { Retries } from '../../tracker/handout/retries.ts'
-import type { LeaseRecord } from '../../tracker/store/store.ts'
 import { Refetches } from '../../tracker/swarm/refetches.ts'
-import { SwarmLeases } from '../../tracker/swarm/swarm-leases.ts'
+import { SwarmLeases, type TakenLease } from '../../tracker/swarm/swarm-leases.ts'
+import { LAYOUT } from './scenarios.ts'
 
 const { leaseSeconds, heartbeatSeconds } = trackerConfig.shape
 const LEASE_MS = leaseSeconds.parse(undefined) * 1000
@@ -16,7 +16,6 @@ interface Candidate extends PeerCandidate {
 }
 
 export interface SimTrackerOptions {
-  pieceCount: number
   policy: LeasePolicy
   random(): number
 }
@@ -38,8 +37,8 @@ export class SimTracker {
 
   constructor(options: SimTrackerOptions) {
     this.#options = options
-    this.#published = new Uint8Array(options.pieceCount)
-    this.#unpublished = options.pieceCount
+    this.#published = new Uint8Array(LAYOUT.pieceCount)
+    this.#unpublished = LAYOUT.pieceCount
   }
 
   join(node: number): void {
@@ -83,7 +82,7 @@ export class SimTracker {
    * hash or others fetch pieces out of reach.
    */
   lease(asker: { node: NodeId; position: number; nowMs: number; awaited: PieceRun[] }): {
-    lease: LeaseRecord | undefined
+    lease: TakenLease | undefined
     retryInMs: number | undefined
   } {
     const { awaited, nowMs } = asker
@@ -96,11 +95,11 @@ export class SimTracker {
         pull: '',
         lease: String(this.#leaseNumber),
         leaseMs: LEASE_MS,
-        sharers: Math.max(1, this.#leechers.length),
         policy: this.#options.policy,
       },
       {
-        pieceCount: this.#options.pieceCount,
+        pieceCount: LAYOUT.pieceCount,
+        pieceBytes: LAYOUT.pieceBytes,
         isOpen: (piece) => !isPublished(piece) || this.#refetches.isDue(piece, { awaited, nowMs }),
       },
     )
@@ -119,8 +118,15 @@ export class SimTracker {
     }
   }
 
-  publish(publication: { node: NodeId; lease: string; piece: number; nowMs: number }): void {
-    const { piece, ...progress } = publication
+  /** @returns the lease's end; null if the node does not hold it any more */
+  publish(publication: {
+    node: NodeId
+    lease: string
+    piece: number
+    nowMs: number
+    requestedTo: number
+  }): number | null {
+    const { piece, requestedTo, ...progress } = publication
     const newPieces = this.#published[piece] === 0 ? 1 : 0
     this.#unpublished -= newPieces
     this.#published[piece] = 1
@@ -128,6 +134,7 @@ export class SimTracker {
       { ...progress, newPieces, leaseMs: LEASE_MS },
       (other) => this.#published[other] === 1,
     )
+    return this.#leases.requested(progress.lease, progress.node, requestedTo) ?? null
   }
 
   /** Some pieces are not published yet. */

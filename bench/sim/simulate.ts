@@ -1,4 +1,4 @@
-import { fairShare, type LeasePolicy } from '../../tracker/handout/leases.ts'
+import { farHalf, type LeasePolicy } from '../../tracker/handout/leases.ts'
 import { limitMs, planNodes, type ScenarioName } from './scenarios.ts'
 import { World } from './world.ts'
 
@@ -28,7 +28,7 @@ export function simulateWorld({
   nodes,
   scenario,
   seed = 1,
-  policy = fairShare(),
+  policy = farHalf(),
 }: Omit<SimOptions, 'scenario'> & { scenario: ScenarioName | 'warm' }): World {
   const random = seededRandom(seed)
   const plans = planNodes(scenario, nodes, random)

@@ -52,7 +52,7 @@ export class World {
     this.#options = options
     this.#heap = new EventHeap((plans.length + 1) * EVENT_KINDS)
     this.#announcements = new Announcements(plans.length, LAYOUT.pieceCount)
-    this.tracker = new SimTracker({ pieceCount: LAYOUT.pieceCount, policy, random })
+    this.tracker = new SimTracker({ policy, random })
     this.registry = this.#newPort(plans.length, REGISTRY_BYTES_PER_MS)
     this.nodes = plans.map((plan, id) => this.#newNode(id, plan))
     for (const node of this.nodes) this.#expect(node)

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { BoundedMap } from '../../core/bounded-map.ts'
+import { endsAtMs } from '../../core/credential-expiry.ts'
 import type { BlobRequest } from '../client.ts'
-import { endsAtMs } from './credential-expiry.ts'
 
 /** Remembered acceptances, a hash and a time each. A busy node has hundreds: tokens last for minutes. */
 export const ACCEPTED_CREDENTIALS_MAX = 4096

@@ -19,7 +19,9 @@ export interface FallbackView {
   position(): number
   /** Rank of this node among the active downloaders that it knows; `at` is below `of`. */
   place(): { at: number; of: number }
-  /** No source offers it and none is delivering it. */
+  /** A reader needs the piece, or may go on to it. */
+  isNeeded(piece: PieceIndex): boolean
+  /** It is needed, no source offers it and none is delivering it. */
   isOutOfReach(piece: PieceIndex): boolean
 }
 
@@ -73,7 +75,7 @@ function missingPieces(view: FallbackView): PieceIndex[] {
     piece < layout.pieceCount;
     piece = have.firstMissing(piece + 1)
   ) {
-    pieces.push(piece as PieceIndex)
+    if (view.isNeeded(piece as PieceIndex)) pieces.push(piece as PieceIndex)
   }
   return pieces
 }

@@ -1,4 +1,3 @@
-import type { PieceIndex } from '../../core/metainfo.ts'
 import type { HashesResponse } from '../../core/tracker-api.ts'
 import {
   type FallbackView,
@@ -38,8 +37,8 @@ import {
  */
 
 /**
- * Ranges that this node fetches at the same time, each under its own lease. While one ends and asks for the next, the
- * other keeps the link busy.
+ * Runs that this node fetches at the same time, each under its own lease. The next lease is asked for when the last request
+ * of the other is made, so that the link stays busy.
  */
 export const RUNS_MAX = 2
 /** After this time without a byte the node tells the tracker, which says "wait" or leases the pieces to somebody. */
@@ -65,6 +64,8 @@ const ASK_PAUSE_MS_MAX = 15_000
 export interface OriginView extends FallbackView {
   /** Runs that this node is fetching from the registry. */
   runsActive(): number
+  /** Some run has pieces that this node has not requested yet. */
+  hasUnrequested(): boolean
   /** An open-ended read is open: only one run at a time can use it. */
   isReadingOn(): boolean
   /** Time since a block arrived from a peer or a piece came within reach, in ms. */
@@ -158,7 +159,7 @@ export class OriginPlan {
   mayFollowLease(nowMs: number): boolean {
     const runsMax = this.#view.isReadingOn() || this.#areRangesIgnored ? 1 : RUNS_MAX
     const isFree = this.#view.runsActive() < runsMax && nowMs >= this.#fetchAfterMs
-    return this.#isStarted && isFree && lacksPieces(this.#view)
+    return this.#isStarted && isFree && !this.#view.hasUnrequested() && lacksPieces(this.#view)
   }
 
   /** A call that asks for a lease is allowed now. */
@@ -230,25 +231,17 @@ export class OriginPlan {
     this.#brokenSinceMs ??= nowMs
   }
 
-  /** The registry answered a range request with the whole blob. */
-  rangeIgnored(): void {
+  /**
+   * The registry answered a range request with the whole blob. The node asks at once for a lease to read it from the start: a
+   * "wait" was said about ranges, by holders that are about to find out the same.
+   */
+  rangeIgnored(nowMs: number): void {
+    if (!this.#areRangesIgnored) this.#callAfterMs = Math.min(this.#callAfterMs, nowMs)
     this.#areRangesIgnored = true
   }
 
   /** No piece arrives from anywhere, and fetches fail: readers must stop waiting. */
   isBroken(nowMs: number): boolean {
     return this.#brokenSinceMs !== undefined && nowMs - this.#brokenSinceMs > BROKEN_AFTER_MS
-  }
-}
-
-/** The missing pieces of [first, end), in order, as contiguous runs. */
-export function* missingRuns(have: FallbackView['have'], { first, end }: MissingRun): Generator<MissingRun> {
-  for (let piece = first; piece < end; ) {
-    const from = have.firstMissing(piece)
-    if (from >= end) return
-    let to = from + 1
-    while (to < end && !have.has(to as PieceIndex)) to += 1
-    yield { first: from, end: to }
-    piece = to
   }
 }

@@ -4,9 +4,10 @@ import type { HashesRequest, HashesResponse, Lease } from '../../core/tracker-ap
 import { RangeIgnoredError, TrackerRefusedError } from '../errors.ts'
 import type { PieceBuffer } from '../store/piece-buffers.ts'
 import type { MissingRun } from './fallback-run.ts'
+import { LeaseRequests, type RequestedRun } from './lease-requests.ts'
 import { OpenEndedRead } from './open-ended-read.ts'
 import type { OriginHost } from './origin-host.ts'
-import { missingRuns, OriginPlan, type OriginView } from './origin-plan.ts'
+import { OriginPlan, type OriginView } from './origin-plan.ts'
 import { PendingHashes } from './pending-hashes.ts'
 import type { RegistryStream } from './registry-stream.ts'
 
@@ -15,9 +16,16 @@ const TOO_MANY_REQUESTS = 429
 
 interface Run {
   lease: string | null
-  first: number
-  end: number
+  requests: LeaseRequests
   abort: AbortController
+}
+
+/** One request to the registry, for the pieces [first, end). They are claimed until they are stored. */
+interface Request extends MissingRun {
+  stream: RegistryStream
+  done: () => Promise<void>
+  /** Begins when the request before it is about to end. */
+  opening?: Promise<void>
 }
 
 /** The tracker's answer: 'refused' when it refused the call, undefined when it did not answer. */
@@ -30,8 +38,8 @@ type Call = Pick<HashesRequest, 'lease' | 'isLeaseReleased' | 'wantsLease'> & {
 
 /**
  * Carries out the plan (origin-plan.ts): fetches leased pieces from the registry and, when the swarm gives nothing in
- * time, the pieces that the reader waits for. Publishes the hashes of leased pieces. Invariant: at most RUNS_MAX runs
- * and one call to the tracker at a time; no two runs fetch one piece.
+ * time, the pieces that the reader waits for. Publishes the hashes of leased pieces. Invariant: at most RUNS_MAX runs, of
+ * two requests each, and one call to the tracker at a time; no two requests are for one piece.
  */
 export class Origin {
   /** Bytes of pieces that came from the registry. */
@@ -61,7 +69,9 @@ export class Origin {
       place: () => host.place(),
       isOutOfReach: (piece) => host.isOutOfReach(piece),
       peersIdleMs: () => host.peersIdleMs(),
+      isNeeded: (piece) => host.isNeeded(piece),
       runsActive: () => this.#runs.size,
+      hasUnrequested: () => [...this.#runs].some(({ requests }) => requests.hasMore),
       isReadingOn: () => this.#openEnded.isOpen,
       isAsking: () => this.#asking !== undefined,
     }
@@ -112,8 +122,10 @@ export class Origin {
     if (first !== undefined) this.#openEnded.openInTime(first)
   }
 
-  async #follow({ lease, firstPiece, pieces }: Lease): Promise<void> {
-    const isWhole = await this.#fetch({ lease, first: firstPiece, end: firstPiece + pieces })
+  async #follow({ lease, firstPiece, pieces, endPiece }: Lease): Promise<void> {
+    const knownTo = endPiece === undefined ? undefined : firstPiece + pieces
+    const end = endPiece ?? firstPiece + pieces
+    const isWhole = await this.#fetch(lease, { first: firstPiece, end, knownTo })
     // The last publication of a run asks for the next lease. With nothing to publish, this call does.
     await this.publish()
     const wantsLease = this.#plan.mayAsk(Date.now())
@@ -132,26 +144,27 @@ export class Origin {
 
   async #fetchFallback({ first, end }: MissingRun): Promise<void> {
     this.#host.log.info({ first, end }, 'the swarm delivers nothing; fetching from the registry')
-    await this.#fetch({ lease: null, first, end })
+    await this.#fetch(null, { first, end })
   }
 
   /**
-   * Fetches the missing pieces of [first, end), in order, one request for each contiguous run.
+   * Fetches the missing pieces of the run, in order.
    * @returns false when it was stopped or broke off
    */
-  async #fetch({ lease, first, end }: Omit<Run, 'abort'>): Promise<boolean> {
-    const run: Run = { lease, first, end, abort: new AbortController() }
+  async #fetch(lease: string | null, wanted: RequestedRun): Promise<boolean> {
+    const run: Run = {
+      lease,
+      requests: new LeaseRequests(this.#host, wanted),
+      abort: new AbortController(),
+    }
     this.#runs.add(run)
     try {
-      for (const missing of missingRuns(this.#host.have, { first, end })) {
-        if (run.abort.signal.aborted) break
-        await this.#fetchRun(run, missing.first, missing.end)
-      }
+      await this.#fetchAll(run)
       return !run.abort.signal.aborted
     } catch (error) {
       if (run.abort.signal.aborted) return false
       if (error instanceof RangeIgnoredError) {
-        this.#plan.rangeIgnored()
+        this.#plan.rangeIgnored(Date.now())
         return false
       }
       if (isDefect(error)) this.#host.boundary.fail(error)
@@ -163,39 +176,82 @@ export class Origin {
     }
   }
 
-  async #fetchRun(run: Run, first: number, end: number): Promise<void> {
-    for (let piece = first; piece < end; piece++) this.#host.claim(piece as PieceIndex)
+  async #fetchAll(run: Run): Promise<void> {
     const storing: Promise<void>[] = []
     try {
-      await this.#streamPieces(run, first, end, storing)
+      for (let request = this.#request(run); request; ) {
+        if (!run.abort.signal.aborted) request = await this.#read(run, request, storing)
+        else request = this.#giveUp(request)
+      }
     } finally {
       await Promise.allSettled(storing)
-      for (let piece = first; piece < end; piece++) this.#host.unclaim(piece as PieceIndex)
     }
     await Promise.all(storing)
   }
 
-  async #streamPieces(run: Run, first: number, end: number, storing: Promise<void>[]): Promise<void> {
-    const { layout, buffers } = this.#host
-    const { stream, done } = this.#openStream(run, first, end)
+  /** Makes the run's next request; undefined when there is none. */
+  #request(run: Run): Request | undefined {
+    const { isOpen, isDue } = this.#openEnded
+    const isOneAnswer = isOpen || isDue || this.#plan.isRangeIgnored
+    const pieces = run.requests.take({ isOneAnswer })
+    if (pieces === undefined) return undefined
+    for (let piece = pieces.first; piece < pieces.end; piece++) this.#host.claim(piece as PieceIndex)
+    return { ...pieces, ...this.#openStream(run, pieces.first, pieces.end) }
+  }
+
+  /** Reads one request. @returns the next, which is opened before this one ends if the tracker knows of it */
+  async #read(run: Run, request: Request, storing: Promise<void>[]): Promise<Request | undefined> {
+    const { first, end, stream, done } = request
+    const { requests } = run
+    let next: Request | undefined
+    const own: Promise<void>[] = []
     try {
+      await request.opening
       await stream.skipTo(first as PieceIndex)
       for (let at = first; at < end; at++) {
-        const piece = at as PieceIndex
-        const length = pieceBytesAt(layout, piece)
-        const buffer = await buffers.whenFree(layout.pieceBytes, run.abort.signal)
-        await stream.readPiece(buffer.bytes, length).catch((error: unknown) => {
-          buffers.release(buffer)
-          throw error
-        })
-        const stored = this.#store(run, piece, buffer, length)
-        // The write may fail long before the stream ends, where it is awaited.
-        stored.catch(() => undefined)
-        storing.push(stored)
+        requests.reached(at)
+        if (next === undefined && requests.isNextDue) {
+          next = this.#request(run)
+          if (next) next.opening = next.stream.open()
+          // It fails where it is read.
+          next?.opening?.catch(() => undefined)
+        }
+        own.push((await this.#readPiece(run, stream, at as PieceIndex)).stored)
       }
+      requests.reached(end)
+      return next ?? this.#request(run)
+    } catch (error) {
+      if (next) this.#giveUp(next)
+      throw error
     } finally {
+      const stored = Promise.allSettled(own).then(() => this.#unclaim(request))
+      storing.push(...own, stored)
       await done()
     }
+  }
+
+  #giveUp(request: Request): undefined {
+    request.done().catch(() => undefined)
+    this.#unclaim(request)
+  }
+
+  #unclaim({ first, end }: MissingRun): void {
+    for (let piece = first; piece < end; piece++) this.#host.unclaim(piece as PieceIndex)
+  }
+
+  /** Reads the next piece of the stream. @returns its way to the store */
+  async #readPiece(run: Run, stream: RegistryStream, piece: PieceIndex): Promise<{ stored: Promise<void> }> {
+    const { layout, buffers } = this.#host
+    const length = pieceBytesAt(layout, piece)
+    const buffer = await buffers.whenFree(layout.pieceBytes, run.abort.signal)
+    await stream.readPiece(buffer.bytes, length).catch((error: unknown) => {
+      buffers.release(buffer)
+      throw error
+    })
+    const stored = this.#store(run, piece, buffer, length)
+    // The write may fail long before the stream ends, where it is awaited.
+    stored.catch(() => undefined)
+    return { stored }
   }
 
   /** A range of just these pieces; near and after the credential's expiry, the open-ended read. */
@@ -268,6 +324,8 @@ export class Origin {
   async #exchange(call: Call): Promise<Told> {
     const { isRangeIgnored } = this.#plan
     const awaited = this.#plan.awaited()
+    const run = [...this.#runs].find(({ lease }) => lease !== null && lease === call.lease)
+    const requestedTo = run?.requests.reportedTo
     try {
       const answer = await this.#host.askHashes({
         firstPiece: 0,
@@ -277,9 +335,12 @@ export class Origin {
         isRangeIgnored,
         // Only when needed: an older tracker refuses unknown fields.
         ...(awaited && { awaited }),
+        ...(requestedTo !== undefined && { requestedTo }),
         position: this.#openEnded.piece ?? this.#host.position(),
         batchesFrom: this.#host.firstUnknownHash() ?? null,
       })
+      if (requestedTo !== undefined && answer.leaseEnd !== undefined)
+        run!.requests.told(requestedTo, answer.leaseEnd)
       this.#host.learn(answer)
       if (call.wantsLease) this.#noteLease(answer, { isStale: isRangeIgnored !== this.#plan.isRangeIgnored })
       return answer

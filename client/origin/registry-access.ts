@@ -1,10 +1,10 @@
+import { endsAtMs } from '../../core/credential-expiry.ts'
 import type { PieceLayout } from '../../core/metainfo.ts'
 import type { RegistryClient } from '../../core/registry-client.ts'
 import type { Repository } from '../../core/repository.ts'
 import type { Credential } from '../../core/tracker-api.ts'
 import type { RateLimit } from '../engine/rate-limit.ts'
 import type { StoredBlob } from '../store/blob-store.ts'
-import { endsAtMs } from './credential-expiry.ts'
 import { type LastRedirect, readRange } from './registry-range.ts'
 import { RegistryStream } from './registry-stream.ts'
 

@@ -346,6 +346,10 @@ export class Swarm implements OriginHost {
     return this.#download.place()
   }
 
+  isNeeded(_piece: PieceIndex): boolean {
+    return true
+  }
+
   isOutOfReach(piece: PieceIndex): boolean {
     if (this.#claimed.has(piece) || this.#download.isInFlight(piece)) return false
     return !this.#download.isOffered(piece) || !this.stored.hashes.has(piece)

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { afterEach, expect } from 'vitest'
 import { digestFromHex } from '../../core/digest.ts'
 import { BLOB_BYTES_MAX } from '../../core/metainfo.ts'
-import { fairShare } from '../../tracker/handout/leases.ts'
+import { farHalf } from '../../tracker/handout/leases.ts'
 import { UNVERIFIED_BYTES_MAX } from '../../tracker/pull/membership.ts'
 import type { Door } from '../core/test-registry.ts'
 import {
@@ -143,7 +143,7 @@ attackTest(
   'who takes leases and says again what is known keeps few of them, and those no longer than their time',
   async () => {
     const large = { digest: LAYER.digest, bytes: 40 * 256 * 1024, isWanted: true }
-    const { node, honest } = await start({ door: redirecting, leasePolicy: fairShare() })
+    const { node, honest } = await start({ door: redirecting, leasePolicy: farHalf() })
     const { pull, swarms } = (await node.pull({ ...NONE, blobs: [large] })).body
     const { swarm } = swarms[0]
     const hashes = wireHashes(hashesOf(1))

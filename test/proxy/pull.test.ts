@@ -220,12 +220,7 @@ describe('a registry that answers by a redirect', () => {
       const answer = await proxy.ask(blobPath, { headers: { authorization } })
       expect((await answer.body.arrayBuffer()).byteLength).toBe(content.length)
     }
-    expect(proxy.registry.requests.map((asked) => asked.authorization)).toEqual([
-      authorization,
-      undefined,
-      authorization,
-      authorization,
-    ])
+    expect(proxy.registry.requests.map((asked) => asked.authorization)).toEqual([authorization, undefined])
   })
 
   test.each([302, 307, 200, 404])('says nothing where strangers get %i', async (stranger) => {

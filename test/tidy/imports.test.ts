@@ -94,7 +94,7 @@ describe('imports', () => {
 
 /** Bytes to messages, and decisions. */
 function isPure(path: string): boolean {
-  return /^client\/((wire|engine)\/|store\/(bitfield|piece-hashes)\.ts$|origin\/(fallback-run|origin-plan)\.ts$)/.test(
+  return /^client\/((wire|engine)\/|store\/(bitfield|piece-hashes)\.ts$|origin\/(fallback-run|lease-requests|origin-plan)\.ts$)/.test(
     path,
   )
 }

@@ -1,6 +1,13 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { fairShare, firstFreeRun } from '../../tracker/handout/leases.ts'
+import {
+  farHalf,
+  firstFreeRun,
+  LEASE_PIECES_MAX,
+  type LeaseQuestion,
+  oneReader,
+  SPLIT_BYTES_MIN,
+} from '../../tracker/handout/leases.ts'
 import { choosePeers, HANDOUTS_PER_HEARTBEAT_MAX } from '../../tracker/handout/peers.ts'
 import {
   REFETCH_SPREAD_MAX_MS,
@@ -45,17 +52,50 @@ describe('a run to lease', () => {
 })
 
 describe('a share of a cold blob', () => {
-  const question = { pieceCount: 128, position: 0, isFree: () => true, sharers: 1, running: 0 }
+  const question: LeaseQuestion = {
+    ...{ pieceCount: 128, pieceBytes: 1024 * 1024, position: 0, unrequested: [], holders: 0, readers: 0 },
+    isOpen: () => true,
+    isFree: () => true,
+  }
+  const isFree = () => false
 
-  it('is half of what the asker is due, at least a piece and at most a bounded run', () => {
-    const share = fairShare({ runPiecesMax: 16, runningMax: 4 })
-    const runs = [1, 4, 16, 1000].map((sharers) => share({ ...question, sharers })?.pieces)
-    expect(runs).toEqual([16, 16, 4, 1])
+  it('is all of it for the first asker, which requests four MiB at once', () => {
+    expect(farHalf()(question)).toEqual({ firstPiece: 0, pieces: 128, firstPieces: 4 })
+    expect(farHalf()({ ...question, position: 100 })).toEqual({ firstPiece: 100, pieces: 28, firstPieces: 4 })
+    expect(farHalf()({ ...question, pieceCount: 3 })).toEqual({ firstPiece: 0, pieces: 3, firstPieces: 3 })
+    const large = { ...question, pieceCount: 16_000, pieceBytes: 4 * 1024 * 1024 }
+    expect(farHalf()(large)).toEqual({ firstPiece: 0, pieces: LEASE_PIECES_MAX, firstPieces: 2 })
   })
 
-  it('waits while enough leases are running', () => {
-    const share = fairShare({ runPiecesMax: 16, runningMax: 4 })
-    expect(share({ ...question, running: 4 })).toBeUndefined()
+  it('is the far half of the longest run that nobody has requested, for each that comes later', () => {
+    const unrequested = [
+      { firstPiece: 4, pieces: 10 },
+      { firstPiece: 70, pieces: 31 },
+    ]
+    const half = { firstPiece: 86, pieces: 15, firstPieces: 4 }
+    expect(farHalf()({ ...question, isFree, unrequested })).toEqual(half)
+  })
+
+  it('is nothing where all is requested, or so little is left that its holder may keep it', () => {
+    expect(farHalf()({ ...question, isFree })).toBeUndefined()
+    const little = { firstPiece: 4, pieces: SPLIT_BYTES_MIN / question.pieceBytes - 1 }
+    expect(farHalf()({ ...question, isFree, unrequested: [little] })).toBeUndefined()
+    const enough = { ...little, pieces: little.pieces + 1 }
+    expect(farHalf()({ ...question, isFree, unrequested: [enough] })).toMatchObject({ pieces: 1 })
+  })
+
+  it('waits while enough nodes hold leases', () => {
+    expect(farHalf({ holdersMax: 4 })({ ...question, holders: 4 })).toBeUndefined()
+  })
+})
+
+describe('the reader of a registry without ranges', () => {
+  it('is one, from the first missing piece, whatever ranges others hold', () => {
+    const question = { pieceCount: 8, pieceBytes: 1, position: 5, unrequested: [], holders: 3 }
+    const pieces = { isOpen: (piece: number) => piece > 1, isFree: () => false }
+    const run = { firstPiece: 2, pieces: 6, isReader: true }
+    expect(oneReader({ ...question, ...pieces, readers: 0 })).toEqual(run)
+    expect(oneReader({ ...question, ...pieces, readers: 1 })).toBeUndefined()
   })
 })
 

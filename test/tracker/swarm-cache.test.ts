@@ -21,7 +21,7 @@ const IDENTITY = {
 
 function takeLease(state: SwarmState, node: NodeId, lease: string, runPiecesMax = 1) {
   const policy = firstFreeRun(runPiecesMax)
-  return state.lease({ lease, node, pull: 'p', position: 0, nowMs: 0, leaseMs: 1000, sharers: 1, policy })
+  return state.lease({ lease, node, pull: 'p', position: 0, nowMs: 0, leaseMs: 1000, policy })
 }
 
 function publishPiece(state: SwarmState, node: NodeId, lease: string, piece: number, seed?: string) {

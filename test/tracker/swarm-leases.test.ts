@@ -1,14 +1,15 @@
 import { describe, expect, it } from 'vitest'
 import type { NodeId } from '../../core/metainfo.ts'
-import { fairShare, oneReader } from '../../tracker/handout/leases.ts'
+import { firstFreeRun, type LeasePolicy, oneReader } from '../../tracker/handout/leases.ts'
 import { emptyChange, type LeaseRecord } from '../../tracker/store/store.ts'
 import { Refetches } from '../../tracker/swarm/refetches.ts'
 import { LEASES_PER_NODE_MAX, SwarmLeases } from '../../tracker/swarm/swarm-leases.ts'
 
 const LEASE_MS = 9_000
+const MIB = 1024 * 1024
 const nodeNamed = (digit: string) => digit.repeat(40) as NodeId
 
-function makeLeases(fetchersOf?: (piece: number) => number, policy = fairShare({ runPiecesMax: 4 })) {
+function makeLeases(fetchersOf?: (piece: number) => number, policy: LeasePolicy = firstFreeRun(4)) {
   const change = emptyChange({ epoch: 0, isConfirmed: false })
   const leases = new SwarmLeases([], () => change)
   const published = new Set<number>()
@@ -20,8 +21,13 @@ function makeLeases(fetchersOf?: (piece: number) => number, policy = fairShare({
       count += 1
       const request = { node, pull: 'p', lease: `lease ${count}`, position: 0, nowMs, leaseMs: LEASE_MS }
       return leases.take(
-        { ...request, sharers: 2, policy },
-        { pieceCount, isOpen: (piece) => !published.has(piece), ...(fetchersOf && { fetchersOf }) },
+        { ...request, policy },
+        {
+          pieceCount,
+          pieceBytes: MIB,
+          isOpen: (piece) => !published.has(piece),
+          ...(fetchersOf && { fetchersOf }),
+        },
       )
     },
   }

@@ -73,6 +73,11 @@ function takeStep(
   const key = caller.cluster.signingKey.batchKey
   const hashes = Buffer.from(question.hashes, 'base64url')
   if (hashes.length > 0 && publish(parts, caller, state, question, hashes) === 'conflict') return 'conflict'
+  // Before the next lease is taken: a holder that asks for more keeps what it has requested, and no more.
+  const leaseEnd =
+    question.requestedTo === undefined
+      ? undefined
+      : state.requested(question.lease, caller.node, question.requestedTo)
   if (question.isLeaseReleased && question.lease !== null) state.release(question.lease, caller.node)
   if (question.isRangeIgnored) state.sawRangeIgnored(caller.node, nowMs)
   const { pull, position, awaited } = question
@@ -87,6 +92,7 @@ function takeStep(
     status: state.status,
     batches: [...published, ...askedFor],
     lease,
+    ...(leaseEnd !== undefined && { leaseEnd }),
     retryInMs: lease === null ? (state.retryInMs(awaited, { nowMs, random: parts.random() }) ?? null) : null,
   }
 }

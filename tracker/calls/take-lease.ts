@@ -22,7 +22,6 @@ export function takeLease(
 ): Lease | null {
   const nowMs = parts.nowMs()
   const leaseMs = parts.times.leaseSeconds * 1000
-  const { leechers } = parts.peers.of(caller.cluster.cluster).count(state.identity.swarm, nowMs)
   const taken = state.lease({
     lease: randomUUID(),
     node: caller.node,
@@ -31,10 +30,14 @@ export function takeLease(
     awaited,
     nowMs,
     leaseMs,
-    sharers: Math.max(1, leechers),
     policy: state.isRangeIgnored({ nowMs, leaseMs }) ? oneReader : parts.leasePolicy,
   })
   if (taken === undefined) return null
-  const { lease, firstPiece, pieces, expiresAtMs } = taken
-  return { lease, swarm: state.identity.swarm, firstPiece, pieces, expiresInMs: expiresAtMs - nowMs }
+  const { lease, firstPiece, pieces, firstPieces, expiresAtMs } = taken
+  return {
+    ...{ lease, swarm: state.identity.swarm, firstPiece },
+    pieces: firstPieces,
+    endPiece: firstPiece + pieces,
+    expiresInMs: expiresAtMs - nowMs,
+  }
 }

@@ -5,14 +5,19 @@
 
 export interface LeaseQuestion {
   pieceCount: number
+  pieceBytes: number
   /** The first missing piece from the asker's reader on. */
   position: number
-  /** True for pieces without a hash, or that did not arrive, if nobody else is fetching them and this asker may. */
+  /** True for pieces without a hash, or that did not arrive, if this asker may fetch them. */
+  isOpen(piece: number): boolean
+  /** The same, if nobody else is fetching them. */
   isFree(piece: number): boolean
-  /** Nodes that share the free pieces: those in the swarm without the whole blob, including the asker. */
-  sharers: number
-  /** Running leases of the swarm. */
-  running: number
+  /** What other nodes hold and have not requested from the registry yet: open pieces, run by run. */
+  unrequested: readonly PieceRun[]
+  /** Other nodes that hold a lease of the swarm. */
+  holders: number
+  /** Running leases of readers from the start. */
+  readers: number
 }
 
 /** Pieces [firstPiece, firstPiece + pieces). */
@@ -21,43 +26,59 @@ export interface PieceRun {
   pieces: number
 }
 
-export type LeasePolicy = (question: LeaseQuestion) => PieceRun | undefined
+/** What an asker gets. */
+export interface LeaseRun extends PieceRun {
+  /** It requests so many of them at once, and says when it requests more. Absent: all of them. */
+  firstPieces?: number
+  /** For a registry without Range: the holder reads all of it, from the start. */
+  isReader?: boolean
+}
+
+export type LeasePolicy = (question: LeaseQuestion) => LeaseRun | undefined
+
+/** Bound of one lease: 4 GiB with the largest pieces. What a lease leaves is free for the next asker. */
+export const LEASE_PIECES_MAX = 1024
+/**
+ * Nodes that hold leases of one swarm. More would divide the registry's link so far that the first piece is late for
+ * everyone. Fewer would leave a registry with slow single streams idle.
+ */
+export const HOLDERS_MAX = 32
+/** What a holder requests at once: its first two requests. A smaller blob is one lease, and one request. */
+export const FIRST_BYTES = 4 * 1024 * 1024
+/** A holder keeps an unrequested run that is shorter: its half would hardly be worth a request of its own. */
+export const SPLIT_BYTES_MIN = 2 * 1024 * 1024
 
 /**
- * Keep leases small so that nodes that join later find work: nobody knows how many will pull a new release. Four pieces
- * keep one stream busy until the next lease arrives.
+ * Shares a cold blob among all askers, in few requests. The first asker gets the whole free run. Each that comes later gets
+ * the far half of the longest run that nobody has requested yet, so that no request is aborted to share it.
  */
-export const RUN_PIECES_MAX = 4
-/**
- * Running leases of one swarm. More would divide the registry's link so far that the first piece is late for everyone.
- * Fewer would leave a registry with slow single streams idle.
- */
-export const RUNNING_MAX = 32
-
-/**
- * Shares a cold blob among all askers. Each gets about half of an equal share of the free pieces, in the order of the
- * blob, so that later and faster nodes find work too.
- */
-export function fairShare({
-  runPiecesMax = RUN_PIECES_MAX,
-  runningMax = RUNNING_MAX,
-}: {
-  runPiecesMax?: number
-  runningMax?: number
-} = {}): LeasePolicy {
+export function farHalf({ holdersMax = HOLDERS_MAX }: { holdersMax?: number } = {}): LeasePolicy {
   return (question) => {
-    const { pieceCount, sharers, running, isFree } = question
-    if (running >= runningMax) return undefined
-    let free = 0
-    for (let piece = 0; piece < pieceCount; piece += 1) if (isFree(piece)) free += 1
-    const share = Math.ceil(free / (2 * Math.max(1, sharers)))
-    return firstFreeRun(Math.max(1, Math.min(runPiecesMax, share)))(question)
+    const { pieceBytes, unrequested, holders } = question
+    if (holders >= holdersMax) return undefined
+    const run = firstFreeRun(LEASE_PIECES_MAX)(question) ?? farHalfOf(unrequested, pieceBytes)
+    const firstPieces = Math.max(2, Math.ceil(FIRST_BYTES / pieceBytes))
+    return run && { ...run, firstPieces: Math.min(run.pieces, firstPieces) }
   }
 }
 
-/** For a registry without Range: one reader at a time, from the first free piece to the end. */
-export const oneReader: LeasePolicy = (question) =>
-  question.running > 0 ? undefined : firstFreeRun()({ ...question, position: 0 })
+function farHalfOf(runs: readonly PieceRun[], pieceBytes: number): PieceRun | undefined {
+  let longest: PieceRun = { firstPiece: 0, pieces: 0 }
+  for (const run of runs) if (run.pieces > longest.pieces) longest = run
+  if (longest.pieces < 2 || longest.pieces * pieceBytes < SPLIT_BYTES_MIN) return undefined
+  const pieces = Math.floor(longest.pieces / 2)
+  return { firstPiece: longest.firstPiece + longest.pieces - pieces, pieces }
+}
+
+/**
+ * For a registry without Range: one reader at a time, from the first missing piece to the end. Leases of ranges do not keep
+ * it waiting: their holders are about to find out the same, and two of them would wait for each other.
+ */
+export const oneReader: LeasePolicy = ({ readers, pieceCount, isOpen }) => {
+  if (readers > 0) return undefined
+  const run = firstFreeRun()({ pieceCount, position: 0, isFree: isOpen })
+  return run && { ...run, isReader: true }
+}
 
 /**
  * The first free run from the asker's position on, or else the first of all, at most `runPiecesMax` long. Without a

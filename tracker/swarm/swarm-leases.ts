@@ -1,15 +1,20 @@
 import type { NodeId } from '../../core/metainfo.ts'
 import { RefusedError } from '../errors.ts'
-import { firstFreeRun, type LeasePolicy, type PieceRun, RUN_PIECES_MAX } from '../handout/leases.ts'
+import { firstFreeRun, type LeasePolicy, type LeaseRun, type PieceRun } from '../handout/leases.ts'
 import type { LeaseRecord, SwarmChange } from '../store/store.ts'
 
 /** Bound of the leases of one swarm. */
 export const LEASES_PER_SWARM_MAX = 4096
-/** Live leases of one node in a swarm: a client follows two, and may take the next two before those have ended. */
+/** Live leases of one node in a swarm: a client takes the next one while the last requests of two others are under way. */
 export const LEASES_PER_NODE_MAX = 4
 /**
- * A lease longer than a share belongs to a reader without ranges. It must publish this many pieces in a lease's time on
- * average: 3.2 MiB/s with the largest pieces and the usual 10 s.
+ * A holder may have requested this many pieces for each that it published, beside those of its first requests: requests
+ * double. So nobody keeps a swarm's pieces by merely saying that it requested them.
+ */
+export const REQUESTED_PER_PUBLISHED_MAX = 3
+/**
+ * A reader without ranges must publish this many pieces in a lease's time on average: 3.2 MiB/s with the largest pieces and
+ * the usual 10 s.
  */
 const READER_PIECES_MIN = 8
 /** Share of a lease's time without progress after which another node may fetch its pieces too. */
@@ -23,12 +28,13 @@ export interface LeaseRequest {
   position: number
   nowMs: number
   leaseMs: number
-  /** Nodes that lack pieces, including the asker. */
-  sharers: number
   policy: LeasePolicy
   /** Pieces that did not arrive although the asker waited for them. */
   awaited?: readonly PieceRun[]
 }
+
+/** A new lease, of which its holder requests the first pieces at once. */
+export type TakenLease = LeaseRecord & { firstPieces: number }
 
 /** Progress under a lease. */
 export interface LeaseProgress {
@@ -40,6 +46,19 @@ export interface LeaseProgress {
   leaseMs: number
 }
 
+/** What is known of a lease while this tracker runs. Not stored. */
+interface LeaseTerms {
+  sinceMs: number
+  /** New pieces that its holder published. */
+  pieces: number
+  /** The end of what its holder has requested from the registry. */
+  requestedTo: number
+  /** The end that the holder was told first. What it requested beyond a later end is accepted. */
+  grantedTo: number
+  firstPieces: number
+  isReader: boolean
+}
+
 interface OpenPieces {
   pieceCount: number
   isOpen: (piece: number) => boolean
@@ -47,14 +66,13 @@ interface OpenPieces {
 
 /**
  * The leases of one swarm: who fetches which of its pieces from the registry. Invariant: every change here is in the
- * swarm's change too. An expired lease stands until someone takes one of its pieces: a slow holder may continue while
- * nobody else would be faster.
+ * swarm's change too. Leases only shrink: a newcomer gets pieces of a lease that its holder has not requested. An expired
+ * lease stands until someone takes one of its pieces: a slow holder may continue while nobody else would be faster.
  */
 export class SwarmLeases {
   readonly #leases: Map<string, LeaseRecord>
   readonly #changing: () => SwarmChange
-  /** Progress of leases since they were taken, or since this tracker knows of them. Not stored. */
-  readonly #paces = new Map<string, { sinceMs: number; pieces: number }>()
+  readonly #terms = new Map<string, LeaseTerms>()
 
   /** @param changing returns the swarm's change, and makes it if there is none */
   constructor(records: readonly LeaseRecord[], changing: () => SwarmChange) {
@@ -80,30 +98,83 @@ export class SwarmLeases {
    */
   take(
     request: LeaseRequest,
-    { pieceCount, isOpen, fetchersOf = () => 1 }: OpenPieces & { fetchersOf?: (piece: number) => number },
-  ): LeaseRecord | undefined {
-    const { lease, node, pull, position, nowMs, leaseMs, sharers, policy } = request
-    const running = [...this.#leases.values()].filter(({ expiresAtMs }) => expiresAtMs > nowMs)
-    if (running.length >= LEASES_PER_SWARM_MAX) return undefined
+    {
+      pieceCount,
+      pieceBytes,
+      isOpen,
+      fetchersOf = () => 1,
+    }: OpenPieces & { pieceBytes: number; fetchersOf?: (piece: number) => number },
+  ): TakenLease | undefined {
+    const { lease, node, pull, position, nowMs, leaseMs, policy } = request
+    const isRunning = ({ expiresAtMs }: LeaseRecord) => expiresAtMs > nowMs
+    if ([...this.#leases.values()].filter(isRunning).length >= LEASES_PER_SWARM_MAX) return undefined
+    this.#endUnrequested(node, isOpen)
+    const running = [...this.#leases.values()].filter(isRunning)
     if (running.filter((held) => held.node === node).length >= LEASES_PER_NODE_MAX) return undefined
     const holders = new Uint16Array(pieceCount)
     const isOwn = new Uint8Array(pieceCount)
     for (const held of running) {
-      for (let piece = held.firstPiece; piece < held.firstPiece + held.pieces; piece += 1) {
+      for (let piece = held.firstPiece; piece < endOf(held); piece += 1) {
         holders[piece]! += 1
         if (held.node === node) isOwn[piece] = 1
       }
     }
     const isFree = (piece: number) =>
       (holders[piece] === 0 || (isOwn[piece] === 0 && holders[piece]! < fetchersOf(piece))) && isOpen(piece)
-    const question = { pieceCount, position, isFree, sharers, running: running.length }
-    const run = policy(question) ?? this.#slowPiece(request, running, { pieceCount, isOpen })
+    const others = running.filter((held) => held.node !== node)
+    const isLent = (piece: number) => holders[piece] === 1 && isOpen(piece)
+    const question = {
+      ...{ pieceCount, pieceBytes, position, isFree, isOpen },
+      unrequested: others.flatMap((held) => [...this.#unrequestedOf(held, nowMs, isLent)]),
+      holders: new Set(others.map((held) => held.node)).size,
+      readers: running.filter((held) => this.#terms.get(held.lease)?.isReader).length,
+    }
+    const run: LeaseRun | undefined =
+      policy(question) ?? this.#slowPiece(request, running, { pieceCount, isOpen })
     if (run === undefined) return undefined
+    const { firstPiece, pieces } = run
     this.#dropExpired(run, nowMs)
-    const record = { lease, node, pull, ...run, expiresAtMs: nowMs + leaseMs }
-    this.#paces.set(lease, { sinceMs: nowMs, pieces: 0 })
+    this.#endBefore(run, others)
+    const record = { lease, node, pull, firstPiece, pieces, expiresAtMs: nowMs + leaseMs }
+    this.#terms.set(lease, termsOf(run, nowMs))
     this.#put(record)
-    return record
+    return { ...record, firstPieces: run.firstPieces ?? pieces }
+  }
+
+  /** A node that asks for more wants nothing else of the leases that it holds (an older one does not say what it requests). */
+  #endUnrequested(node: NodeId, isOpen: (piece: number) => boolean): void {
+    for (const held of [...this.#leases.values()]) {
+      const end = this.#terms.get(held.lease)?.requestedTo
+      if (held.node === node && end !== undefined && end < endOf(held)) this.#shrink(held, end, isOpen)
+    }
+  }
+
+  *#unrequestedOf(held: LeaseRecord, nowMs: number, isLent: (piece: number) => boolean): Generator<PieceRun> {
+    const from = this.#termsOf(held, nowMs).requestedTo
+    for (let first = from; first < endOf(held); first += 1) {
+      let end = first
+      while (end < endOf(held) && isLent(end)) end += 1
+      if (end > first) yield { firstPiece: first, pieces: end - first }
+      first = end
+    }
+  }
+
+  /** Leases end where a newcomer takes what their holders have not requested. */
+  #endBefore({ firstPiece, pieces, isReader }: LeaseRun, others: readonly LeaseRecord[]): void {
+    if (isReader) return
+    for (const held of others) {
+      const requestedTo = this.#terms.get(held.lease)?.requestedTo ?? endOf(held)
+      const isOverlapping = held.firstPiece < firstPiece + pieces && firstPiece < endOf(held)
+      if (isOverlapping && requestedTo <= firstPiece) this.#shrink(held, firstPiece, () => true)
+    }
+  }
+
+  #shrink(held: LeaseRecord, end: number, isOpen: (piece: number) => boolean): void {
+    const shrunk = { ...held, pieces: end - held.firstPiece }
+    let piece = held.firstPiece
+    while (piece < end && !isOpen(piece)) piece += 1
+    if (piece === end) this.#drop(held.lease)
+    else this.#put(shrunk)
   }
 
   /**
@@ -119,7 +190,7 @@ export class SwarmLeases {
     const isSlow = new Uint8Array(pieceCount)
     for (const lease of running) {
       const slow = lease.node !== node && this.#isSlow(lease, nowMs, leaseMs)
-      for (let piece = lease.firstPiece; piece < lease.firstPiece + lease.pieces; piece += 1) {
+      for (let piece = lease.firstPiece; piece < endOf(lease); piece += 1) {
         holders[piece]! += 1
         if (slow) isSlow[piece] = 1
       }
@@ -132,16 +203,17 @@ export class SwarmLeases {
   #isSlow(lease: LeaseRecord, nowMs: number, leaseMs: number): boolean {
     const movedAtMs = lease.expiresAtMs - leaseMs
     if (nowMs - movedAtMs > leaseMs * SLOW_SHARE) return true
-    if (lease.pieces <= RUN_PIECES_MAX) return false
-    const { sinceMs, pieces } = this.#paceOf(lease, movedAtMs)
+    const { sinceMs, pieces, isReader } = this.#termsOf(lease, movedAtMs)
+    if (!isReader) return false
     const elapsed = (nowMs - sinceMs) / leaseMs
     return elapsed > 1 && pieces < elapsed * READER_PIECES_MIN
   }
 
-  #paceOf({ lease }: LeaseRecord, movedAtMs: number): { sinceMs: number; pieces: number } {
-    const pace = this.#paces.get(lease) ?? { sinceMs: movedAtMs, pieces: 0 }
-    this.#paces.set(lease, pace)
-    return pace
+  /** Of a lease from before this tracker started nobody knows what is requested: all of it may be. */
+  #termsOf(lease: LeaseRecord, movedAtMs: number): LeaseTerms {
+    const terms = this.#terms.get(lease.lease) ?? termsOf(lease, movedAtMs)
+    this.#terms.set(lease.lease, terms)
+    return terms
   }
 
   isRunning(lease: string | null, nowMs: number): boolean {
@@ -159,7 +231,8 @@ export class SwarmLeases {
   check({ lease, node }: Pick<LeaseProgress, 'lease' | 'node'>, pieces: readonly number[]): void {
     if (pieces.length === 0) return
     const own = this.#ownLease(lease, node)
-    if (own === undefined || !pieces.every((piece) => covers(own, piece))) {
+    const end = own && (this.#terms.get(own.lease)?.grantedTo ?? endOf(own))
+    if (own === undefined || !pieces.every((piece) => piece >= own.firstPiece && piece < end!)) {
       throw new RefusedError('LEASE_UNKNOWN', 'this node has no lease for these pieces')
     }
   }
@@ -171,14 +244,28 @@ export class SwarmLeases {
   ): void {
     const own = this.#ownLease(lease, node)
     if (own === undefined) return
-    const end = own.firstPiece + own.pieces
+    const terms = this.#termsOf(own, own.expiresAtMs - leaseMs)
+    terms.pieces += newPieces
+    // What was requested beyond the end is still to come.
+    const end = Math.max(endOf(own), Math.min(terms.requestedTo, terms.grantedTo))
     let piece = own.firstPiece
     while (piece < end && isPublished(piece)) piece += 1
     if (piece === end) this.#drop(own.lease)
-    else if (newPieces > 0) {
-      this.#paceOf(own, own.expiresAtMs - leaseMs).pieces += newPieces
-      this.#put({ ...own, expiresAtMs: nowMs + leaseMs })
-    }
+    else if (newPieces > 0) this.#put({ ...own, expiresAtMs: nowMs + leaseMs })
+  }
+
+  /**
+   * The holder has requested pieces up to `requestedTo`, or is about to.
+   * @returns the lease's present end; undefined for a lease that the node does not hold
+   */
+  requested(lease: string | null, node: NodeId, requestedTo: number): number | undefined {
+    const own = this.#ownLease(lease, node)
+    if (own === undefined) return undefined
+    const terms = this.#termsOf(own, 0)
+    const most = own.firstPiece + terms.firstPieces + REQUESTED_PER_PUBLISHED_MAX * terms.pieces
+    const end = Math.min(requestedTo, most, terms.grantedTo)
+    terms.requestedTo = Math.max(terms.requestedTo, end)
+    return endOf(own)
   }
 
   /** Drops the leases that cover any of `pieces`. */
@@ -195,8 +282,7 @@ export class SwarmLeases {
 
   #dropExpired(run: PieceRun, nowMs: number): void {
     for (const lease of [...this.#leases.values()]) {
-      const isOverlapping =
-        lease.firstPiece < run.firstPiece + run.pieces && run.firstPiece < lease.firstPiece + lease.pieces
+      const isOverlapping = lease.firstPiece < run.firstPiece + run.pieces && run.firstPiece < endOf(lease)
       if (isOverlapping && lease.expiresAtMs <= nowMs) this.#drop(lease.lease)
     }
   }
@@ -209,11 +295,21 @@ export class SwarmLeases {
 
   #drop(lease: string): void {
     this.#leases.delete(lease)
-    this.#paces.delete(lease)
+    this.#terms.delete(lease)
     const change = this.#changing()
     change.putLeases = change.putLeases.filter((other) => other.lease !== lease)
     change.dropLeases.push(lease)
   }
+}
+
+function termsOf(run: LeaseRun, sinceMs: number): LeaseTerms {
+  const { firstPieces = run.pieces, isReader = false } = run
+  const requestedTo = run.firstPiece + firstPieces
+  return { sinceMs, pieces: 0, requestedTo, grantedTo: endOf(run), firstPieces, isReader }
+}
+
+function endOf({ firstPiece, pieces }: PieceRun): number {
+  return firstPiece + pieces
 }
 
 function covers({ firstPiece, pieces }: PieceRun, piece: number): boolean {

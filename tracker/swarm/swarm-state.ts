@@ -5,7 +5,6 @@ import { Retries } from '../handout/retries.ts'
 import {
   type DisputeRecord,
   emptyChange,
-  type LeaseRecord,
   type SwarmChange,
   type SwarmIdentity,
   type SwarmRecord,
@@ -13,7 +12,7 @@ import {
 import { PublishedPieces, type Publisher } from './published-pieces.ts'
 import { Refetches } from './refetches.ts'
 import { SwarmDisputes } from './swarm-disputes.ts'
-import { type LeaseRequest, SwarmLeases } from './swarm-leases.ts'
+import { type LeaseRequest, SwarmLeases, type TakenLease } from './swarm-leases.ts'
 
 /** Distinct nodes that must match the whole blob before its hashes are confirmed (docs/swarms.md). */
 export const COMPLETIONS_TO_CONFIRM = 2
@@ -176,7 +175,7 @@ export class SwarmState {
   }
 
   /** A lease for the asker, by the policy; undefined if there is no work for it now. */
-  lease(request: LeaseRequest): LeaseRecord | undefined {
+  lease(request: LeaseRequest): TakenLease | undefined {
     const { node, nowMs, awaited = [] } = request
     if (this.status !== 'cold' && awaited.length === 0) return undefined
     const barred = this.#disputes.barredPieces(node, nowMs)
@@ -184,11 +183,17 @@ export class SwarmState {
       !this.isPublished(piece) || this.#refetches.isDue(piece, { awaited, nowMs })
     const lease = this.#leases.take(request, {
       pieceCount: this.layout.pieceCount,
+      pieceBytes: this.layout.pieceBytes,
       isOpen: (piece) => isWanted(piece) && !barred.has(piece),
       fetchersOf: (piece) => this.#disputes.fetchersOf(piece, nowMs),
     })
     if (lease) this.#refetches.begin(lease, { nowMs, isPublished: (piece) => this.isPublished(piece) })
     return lease
+  }
+
+  /** A holder tells how far it has requested its lease. @returns the lease's end; null for a lease that it does not hold */
+  requested(lease: string | null, node: NodeId, requestedTo: number): number | null {
+    return this.#leases.requested(lease, node, requestedTo) ?? null
   }
 
   /** When to ask again, while others fetch missing hashes or the pieces that the asker waits for; undefined if nobody does. */

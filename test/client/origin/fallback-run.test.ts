@@ -20,6 +20,7 @@ function viewOf({ pieceCount, have = [], position = 0, place = { at: 0, of: 1 },
     layout: { pieceCount } as PieceLayout,
     position: () => position,
     place: () => place,
+    isNeeded: () => true,
     isOutOfReach: (piece: PieceIndex) => !offered.includes(piece),
   }
 }

@@ -51,6 +51,7 @@ function setUp({
     boundary: noteDefects().boundary,
     position: () => 0,
     place: () => ({ at: 0, of: 1 }),
+    isNeeded: () => true,
     isOutOfReach: (piece) => !have.has(piece),
     firstUnknownHash: () => 0,
     claim: () => {},

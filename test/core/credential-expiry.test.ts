@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { endsAtMs } from '../../../client/origin/credential-expiry.ts'
+import { endsAtMs } from '../../core/credential-expiry.ts'
 
 const NOW_SECONDS = 1_800_000_000
 

@@ -1,6 +1,6 @@
-import { ShoalError } from '../../core/errors.ts'
-import { parseRegistryToken } from '../../core/registry-token.ts'
-import type { Credential } from '../../core/tracker-api.ts'
+import { ShoalError } from './errors.ts'
+import { parseRegistryToken } from './registry-token.ts'
+import type { Credential } from './tracker-api.ts'
 
 /** With at most this clock difference to the registry, a token's expiry is used as written. */
 const SKEW_SECONDS = 5

@@ -1,0 +1,117 @@
+import type { PieceIndex } from '../../core/metainfo.ts'
+import type { FallbackView, MissingRun } from './fallback-run.ts'
+
+/** A lease's first two requests: so little is lost where others come soon after. Each further one is twice as long. */
+export const REQUEST_BYTES_MIN = 2 * 1024 * 1024
+/** The longest request: a layer of 64 MiB takes six. */
+export const REQUEST_BYTES_MAX = 32 * 1024 * 1024
+/** A blob up to this size is one request. */
+export const ONE_REQUEST_BYTES_MAX = 4 * 1024 * 1024
+
+/** What this node follows: a lease, or a run that it fetches without one. */
+export interface RequestedRun extends MissingRun {
+  /** The tracker takes the pieces before this one as requested; undefined where nothing is reported: all is one request. */
+  knownTo?: number | undefined
+}
+
+/**
+ * Cuts one lease into requests to the registry: 2, 2, 4, 8, 16, 32 MiB. The next request is opened while the second half of
+ * the last one arrives, and only when the tracker knows of it. So nobody else was given its pieces. If the tracker is silent
+ * it is opened when the last one ends. Pure.
+ */
+export class LeaseRequests {
+  readonly #view: Pick<FallbackView, 'layout' | 'have' | 'isNeeded'>
+  readonly #isReported: boolean
+  #end: number
+  #knownTo: number
+  #requestedTo: number
+  #count = 0
+  #last: MissingRun | undefined
+  #at = 0
+
+  constructor(
+    view: Pick<FallbackView, 'layout' | 'have' | 'isNeeded'>,
+    { first, end, knownTo }: RequestedRun,
+  ) {
+    this.#view = view
+    this.#requestedTo = first
+    this.#end = end
+    this.#isReported = knownTo !== undefined
+    this.#knownTo = knownTo ?? end
+  }
+
+  /** The run's present end. */
+  get end(): number {
+    return this.#end
+  }
+
+  /** Some of its pieces are neither here nor requested. */
+  get hasMore(): boolean {
+    return this.#next() !== undefined
+  }
+
+  /** The tracker wants to hear up to where this node requests, now or next; undefined if it does not. */
+  get reportedTo(): number | undefined {
+    if (!this.#isReported) return undefined
+    return Math.max(this.#requestedTo, (this.#isPastHalf && this.#next()?.end) || 0)
+  }
+
+  /** The pieces of the next request are made known, and those of the last one are about to end. */
+  get isNextDue(): boolean {
+    const next = this.#isPastHalf ? this.#next() : undefined
+    return next !== undefined && next.end <= this.#knownTo
+  }
+
+  /** @param isOneAnswer all that is left comes in one answer. @returns the next request's pieces; undefined if none is left */
+  take({ isOneAnswer = false }: { isOneAnswer?: boolean } = {}): MissingRun | undefined {
+    const next = this.#next(isOneAnswer)
+    if (next === undefined) return undefined
+    this.#requestedTo = next.end
+    this.#count += 1
+    this.#last = next
+    return next
+  }
+
+  /** The pieces before `piece` have arrived. */
+  reached(piece: number): void {
+    this.#at = piece
+  }
+
+  /** The tracker answered a call that reported `reportedTo`. @param leaseEnd null: the lease is no longer this node's */
+  told(reportedTo: number, leaseEnd: number | null): void {
+    const end = Math.min(this.#end, leaseEnd ?? this.#requestedTo)
+    this.#end = Math.max(end, this.#requestedTo)
+    this.#knownTo = Math.max(this.#knownTo, Math.min(reportedTo, end))
+  }
+
+  get #isPastHalf(): boolean {
+    return this.#last !== undefined && this.#at >= (this.#last.first + this.#last.end) / 2
+  }
+
+  #next(isOneAnswer = false): MissingRun | undefined {
+    const first = this.#firstMissing(this.#requestedTo)
+    if (first === undefined) return undefined
+    const pieces = isOneAnswer ? Number.POSITIVE_INFINITY : this.#pieces()
+    // A short rest is not worth a request of its own.
+    const most = this.#end - first <= pieces * 1.5 ? this.#end : first + pieces
+    let end = first + 1
+    while (end < most && this.#isMissing(end)) end += 1
+    return { first, end }
+  }
+
+  #pieces(): number {
+    const { blobBytes, pieceBytes } = this.#view.layout
+    if (!this.#isReported || blobBytes <= ONE_REQUEST_BYTES_MAX) return Number.POSITIVE_INFINITY
+    const bytes = Math.min(REQUEST_BYTES_MAX, REQUEST_BYTES_MIN * 2 ** Math.max(0, this.#count - 1))
+    return Math.max(1, Math.floor(bytes / pieceBytes))
+  }
+
+  #firstMissing(from: number): number | undefined {
+    for (let piece = from; piece < this.#end; piece += 1) if (this.#isMissing(piece)) return piece
+    return undefined
+  }
+
+  #isMissing(piece: number): boolean {
+    return !this.#view.have.has(piece as PieceIndex) && this.#view.isNeeded(piece as PieceIndex)
+  }
+}
