@@ -1,4 +1,4 @@
-import { missingRuns, OriginPlan, type OriginView } from '../../client/origin/origin-plan.ts'
+import { missingRuns, OriginPlan, type OriginView, type PeersReach } from '../../client/origin/origin-plan.ts'
 import type { PieceIndex } from '../../core/metainfo.ts'
 import type { Port } from './port.ts'
 import { RegistryRun } from './registry-run.ts'
@@ -49,6 +49,14 @@ export class SimOrigin implements OriginView {
 
   peersIdleMs(): number {
     return this.#options.node.download.idleMs()
+  }
+
+  peersReach(): PeersReach {
+    return this.#options.node.links.length > 0 ? 'linked' : 'none'
+  }
+
+  isTrackerOff(): boolean {
+    return false
   }
 
   runsActive(): number {

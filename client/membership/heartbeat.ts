@@ -29,6 +29,8 @@ export interface HeartbeatHost {
 
 /** Pause while the tracker does not answer. */
 const RETRY_MS = 2_000
+/** Pause after the first heartbeat without an answer: the second tells whether the tracker is off. */
+const RETRY_SOON_MS = 300
 
 /**
  * Tells the tracker which blobs this node holds, and receives peers, revocations, trust, and the serve certificate.
@@ -61,6 +63,11 @@ export class Heartbeat {
     else this.#run(() => this.#beat())
   }
 
+  /** Somebody waits for a sign of life. A heartbeat in flight will do. */
+  probe(): void {
+    if (!this.#running) this.#run(() => this.#beat())
+  }
+
   close(): void {
     this.#isClosed = true
     clearTimeout(this.#timer)
@@ -75,10 +82,11 @@ export class Heartbeat {
 
   async #exchange(): Promise<void> {
     clearTimeout(this.#timer)
-    let nextMs = RETRY_MS
+    let nextMs: number
     try {
       nextMs = await this.#send()
     } catch (error) {
+      nextMs = this.#host.tracker.watch?.standing === 'suspect' ? RETRY_SOON_MS : RETRY_MS
       // The node continues its heartbeats after any failure.
       this.#run(() => this.#failed(error))
     }

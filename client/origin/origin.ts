@@ -61,6 +61,8 @@ export class Origin {
       place: () => host.place(),
       isOutOfReach: (piece) => host.isOutOfReach(piece),
       peersIdleMs: () => host.peersIdleMs(),
+      peersReach: () => host.peersReach(),
+      isTrackerOff: () => host.isTrackerOff(),
       runsActive: () => this.#runs.size,
       isReadingOn: () => this.#openEnded.isOpen,
       isAsking: () => this.#asking !== undefined,
