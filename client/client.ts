@@ -169,7 +169,7 @@ export interface ClientOptions {
   downloadBytesPerSecondMax?: number
   /** Share of blobs that are hashed as a whole although two nodes vouch for their piece hashes. Default: one in eight. */
   auditedShare?: number
-  /** How long a pull waits for the tracker before it goes straight to the registry. */
+  /** How long the blobs of an image together wait for a tracker that answers but has not granted the pull yet. */
   trackerPatienceMs: number
   log: Logger
   /** Absent: conditions are logged and not shown. */

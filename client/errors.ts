@@ -20,9 +20,14 @@ export class PieceCorruptError extends ShoalError {
   readonly code = 'PIECE_CORRUPT'
 }
 
-/** The tracker did not answer in time, or its answer was unreadable: go to the registry. */
+/** The tracker does not answer, or its answer was unreadable: go to the registry. */
 export class TrackerUnavailableError extends ShoalError {
   readonly code = 'TRACKER_UNAVAILABLE'
+}
+
+/** The tracker answers but has not verified the pull in time, as it waits for the registry: go to the registry. */
+export class GrantLateError extends ShoalError {
+  readonly code = 'GRANT_LATE'
 }
 
 /** The tracker refused a call; `trackerCode` is its reason. For a pull: go to the registry. */

@@ -2,6 +2,7 @@ import { BoundedMap } from '../core/bounded-map.ts'
 import { Conditions } from '../core/conditions.ts'
 import { CredentialsSeen } from '../core/credentials-seen.ts'
 import { Defects } from '../core/defects.ts'
+import type { Digest } from '../core/digest.ts'
 import type { ShoalError } from '../core/errors.ts'
 import { type NodeId, type SwarmId, swarmIdOf } from '../core/metainfo.ts'
 import type { RegistryHost } from '../core/repository.ts'
@@ -30,7 +31,9 @@ import { Membership } from './membership/membership.ts'
 import { NodeIdentity } from './membership/node-identity.ts'
 import { PeerStandings } from './membership/peer-standings.ts'
 import { TrackerClient } from './membership/tracker-client.ts'
+import { TrackerWatch } from './membership/tracker-watch.ts'
 import { AcceptedCredentials } from './origin/accepted-credentials.ts'
+import { nameOf, PeerAddresses } from './peer/peer-addresses.ts'
 import { dialPeer } from './peer/peer-dial.ts'
 import { PeerListener } from './peer/peer-listener.ts'
 import { SendBuffers } from './peer/send-buffers.ts'
@@ -83,6 +86,7 @@ class NodeClient implements Client {
   readonly #planned = new BoundedMap<string, ImagePlan>(PLANNED_MAX)
   readonly #distrustedUntilMs = new BoundedMap<SwarmId, number>(DISTRUSTED_MAX)
   readonly #membershipUntilMs = new BoundedMap<string, number>(MEMBERSHIPS_MAX)
+  readonly #addresses = new PeerAddresses()
   readonly #badPeers: { swarm: SwarmId; node: NodeId }[] = []
   readonly #peers = new PeerStandings()
   readonly #joined = Promise.withResolvers<void>()
@@ -96,7 +100,10 @@ class NodeClient implements Client {
     this.#options = options
     this.#defects = options.defects ?? new Defects({ log, count: () => undefined })
     this.#verifier = new Verifier(this.#defects)
-    this.#tracker = new TrackerClient({ trackerUrl: options.trackerUrl, trackerCaPem: options.trackerCaPem })
+    const { trackerUrl, trackerCaPem, conditions } = options
+    const watch = new TrackerWatch({ trackerUrl, conditions })
+    watch.onProbeWanted = () => this.#membership.probeTracker()
+    this.#tracker = new TrackerClient({ trackerUrl, trackerCaPem, watch })
     this.#tokenKeys = new TokenKeys({ registries })
     this.#trust = new ClusterTrustState(this.#tokenKeys)
     this.#credentialsSeen = new CredentialsSeen({ registries, dataDir: options.dataDir, log })
@@ -115,6 +122,7 @@ class NodeClient implements Client {
       tokenKeys: this.#tokenKeys,
       hasSignedTokens: (registry) => registries.get(registry)?.kind === 'token',
       patienceMs: options.trackerPatienceMs,
+      conditions,
       planned: (request) => this.#planned.get(blobOfRepository(request))?.blobs ?? [],
       isInUse: (grant) => [...this.swarms.running()].some((swarm) => swarm.grant === grant && swarm.isWanted),
       onRenewed: (grant) => {
@@ -158,6 +166,7 @@ class NodeClient implements Client {
         verifier: this.#verifier,
         log: this.#options.log,
         defects: this.#defects,
+        addresses: this.#addresses,
         dial: (peer, host, credential) => this.#dial(peer, host, credential),
         onComplete: () => this.#membership.inventoryChanged(),
         onBadPeer: (swarm, node) => {
@@ -209,6 +218,14 @@ class NodeClient implements Client {
 
   plan(plan: ImagePlan): void {
     for (const { digest } of plan.blobs) this.#planned.set(blobOfRepository({ ...plan, digest }), plan)
+    const { cluster } = this.#membership
+    const registry = this.#options.registries.get(plan.registry)
+    if (cluster === undefined || registry === undefined) return
+    if (registry.kind === 'none' && !this.#credentialsSeen.isOpen(plan.registry)) return
+    const isLacking = (blob: { digest: Digest; bytes: number }) =>
+      !this.swarms.get(swarmIdOf({ cluster, registry: plan.registry, ...blob }))?.stored.isComplete
+    const blobs = plan.blobs.filter(isLacking)
+    if (blobs.length > 0) this.#grants.prepare({ ...plan, blobs })
   }
 
   progress(): BlobProgress[] {
@@ -264,7 +281,10 @@ class NodeClient implements Client {
       })
     }
     this.#membershipUntilMs.set(blobOfRepository(request), Date.now() + MEMBERSHIP_MS)
-    const swarm = await this.swarms.ensure(id, request)
+    const swarm = await this.swarms.ensure(id, request).catch((error: unknown) => {
+      this.#grants.returnLease(grant, granted)
+      throw error
+    })
     const isNews = swarm.grant !== grant
     swarm.admitReader(grant, isNews ? granted : undefined, request)
     return swarm
@@ -279,14 +299,22 @@ class NodeClient implements Client {
   // --- peers and tracker ---------------------------------------------------------------------------------------
 
   #dial(peer: Peer, host: SwarmLinks, credential: PeerCredential): void {
+    const { log, conditions } = this.#options
     dialPeer(peer, {
       host,
       credential,
-      onLink: (link) => host.attach(link),
+      onLink: (link) => {
+        if (this.#addresses.answered(peer)) conditions?.clear('PEERS_UNREACHABLE', nameOf(peer))
+        host.attach(link)
+      },
+      onLate: () => this.#addresses.late(peer, Date.now()),
       onFailed: (error, isReached) => {
         this.#peers.failed(isReached ? 'refused' : 'unreachable', peer.node)
         host.dials.ended(peer.node)
-        this.#options.log.debug({ err: error, peer: peer.node }, 'dial failed')
+        log.debug({ err: error, peer: peer.node }, 'dial failed')
+        if (isReached) this.#addresses.answered(peer)
+        else if (this.#addresses.failed(peer, Date.now()))
+          conditions?.raise('PEERS_UNREACHABLE', nameOf(peer), { peer: peer.node })
       },
     })
   }

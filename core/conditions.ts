@@ -42,6 +42,30 @@ export const CONDITIONS = {
     cost: 'Every pull comes from its registry, as without Shoal.',
     remedy: 'Name the registries with --registries.',
   },
+  PEERS_UNREACHABLE: {
+    title: 'a peer cannot be reached',
+    severity: 'warning',
+    text: 'A connection to a peer of this cluster does not open.',
+    cost: 'What only that peer has comes from the registry. Nobody waits for that peer.',
+    remedy:
+      'Permit TCP to the peer’s port (peerListen) between the nodes, and look whether its `shoal node` runs.',
+  },
+  REGISTRY_SLOW: {
+    title: 'a registry answers the tracker slowly',
+    severity: 'warning',
+    text: 'The tracker works, but could not verify a pull in time: the registry has not answered it yet.',
+    cost: 'Blobs of that pull come from the registry and are not shared until it answers.',
+    remedy:
+      'Look at how long the registry takes for HEAD requests of blobs. With tokenKeysFile the tracker asks it less; a higher trackerPatienceMs waits longer.',
+  },
+  TRACKER_SILENT: {
+    title: 'the tracker does not answer',
+    severity: 'error',
+    text: 'The tracker does not answer: its heartbeat is missing.',
+    cost: 'New pulls come from the registry at once, as without Shoal. Running pulls go on with the peers that they know.',
+    remedy:
+      'Look whether `shoal tracker` runs and whether trackerUrl leads to it; a firewall may drop its port. This node tries again every two seconds.',
+  },
 } as const satisfies Record<string, ConditionText>
 
 export type ConditionCode = keyof typeof CONDITIONS

@@ -83,8 +83,10 @@ export const nodeConfig = z.strictObject({
     .int()
     .min(1)
     .max(600_000)
-    .default(2000)
-    .describe('How long a pull waits for the tracker before it goes straight to the registry. Milliseconds.'),
+    .default(500)
+    .describe(
+      'How long an image waits while the tracker, which answers, verifies its pull; then its blobs come from the registry. A tracker that does not answer at all is waited for once, for two seconds. Milliseconds.',
+    ),
   permitLinkLocal: z
     .boolean()
     .default(false)

@@ -25,6 +25,7 @@ export type ConnectOutcome = (typeof CONNECT_OUTCOMES)[number]
 const FALLBACK_CODES = [
   'TRACKER_UNAVAILABLE',
   'TRACKER_REFUSED',
+  'GRANT_LATE',
   'BLOB_UNAVAILABLE',
   'BLOB_DISTRUSTED',
   'BLOB_SHORT',

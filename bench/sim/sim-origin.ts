@@ -1,5 +1,5 @@
 import { LeaseRequests, type RequestedRun } from '../../client/origin/lease-requests.ts'
-import { OriginPlan, type OriginView } from '../../client/origin/origin-plan.ts'
+import { OriginPlan, type OriginView, type PeersReach } from '../../client/origin/origin-plan.ts'
 import type { PieceIndex } from '../../core/metainfo.ts'
 import type { Port } from './port.ts'
 import { RegistryRun } from './registry-run.ts'
@@ -58,6 +58,14 @@ export class SimOrigin implements OriginView {
 
   peersIdleMs(): number {
     return this.#options.node.download.idleMs()
+  }
+
+  peersReach(): PeersReach {
+    return this.#options.node.links.length > 0 ? 'linked' : 'none'
+  }
+
+  isTrackerOff(): boolean {
+    return false
   }
 
   runsActive(): number {

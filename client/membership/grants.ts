@@ -1,4 +1,6 @@
+import { setTimeout } from 'node:timers/promises'
 import { CERTIFICATE_BLOBS_MAX } from '../../core/certificate-claims.ts'
+import type { Conditions } from '../../core/conditions.ts'
 import type { Defects } from '../../core/defects.ts'
 import type { Digest } from '../../core/digest.ts'
 import { parseRegistryToken } from '../../core/registry-token.ts'
@@ -6,8 +8,8 @@ import type { RegistryHost, Repository } from '../../core/repository.ts'
 import type { TokenKeys } from '../../core/token-keys.ts'
 import { prepareProver, type TokenProver } from '../../core/token-proof/index.ts'
 import type { Credential, GrantedSwarm, PullResponse } from '../../core/tracker-api.ts'
-import type { BlobRequest } from '../client.ts'
-import { TrackerRefusedError } from '../errors.ts'
+import type { BlobRequest, ImagePlan } from '../client.ts'
+import { GrantLateError, TrackerRefusedError } from '../errors.ts'
 import type { ClusterTrustState, PeerCredential } from './cluster-trust.ts'
 import { makeKey, RENEW_AT_SHARE } from './node-identity.ts'
 import type { TrackerClient } from './tracker-client.ts'
@@ -40,7 +42,9 @@ export interface GrantsOptions {
   tokenKeys: TokenKeys
   /** Whether the registry's own tokens are signed (kind `token`). */
   hasSignedTokens: (registry: RegistryHost) => boolean
+  /** How long the blobs of one request to the tracker wait for its answer, all together. */
   patienceMs: number
+  conditions: Conditions | undefined
   listenPort: () => number
   /** Blobs that the image's manifest named beside the one asked for. */
   planned: (request: BlobRequest) => { digest: Digest; bytes: number }[]
@@ -48,40 +52,81 @@ export interface GrantsOptions {
   onRenewed: (grant: Grant) => void
 }
 
+type AskedBlob = { digest: Digest; bytes: number; isWanted: boolean }
+type PullOf = Omit<ImagePlan, 'blobs'>
+
+/** A request to the tracker that is in flight. */
+interface Asking {
+  image: PullOf
+  digests: ReadonlySet<Digest>
+  sinceMs: number
+  grant: Promise<Grant>
+  /** Blobs that wait for it. A lease that arrives for none goes back. */
+  waiting: number
+  /** When they give up on a tracker that answers; set when the first begins to wait. */
+  late: Promise<'late'> | undefined
+}
+
 /** A grant with a shorter remaining life is not used for new pulls; a new one is requested. */
 const LIFE_MS_MIN = 60_000
+/** Requests ahead of need in flight, for the whole node … */
+export const PLANS_IN_FLIGHT_MAX = 8
+/** … and for one registry: a slow one leaves the others their share. */
+export const PLANS_PER_REGISTRY_MAX = 4
 
 /** The grants of this node. One request to the tracker for each image: blobs of one manifest share a grant. */
 export class Grants {
   readonly #options: GrantsOptions
   readonly #granted = new Map<Grant, Held>()
-  readonly #inFlight = new Map<string, Promise<Grant>>()
+  readonly #inFlight = new Set<Asking>()
+  #plansInFlight: ImagePlan[] = []
 
   constructor(options: GrantsOptions) {
     this.#options = options
   }
 
   /**
-   * A grant that covers the blob.
-   * @throws TrackerUnavailableError, TrackerRefusedError
+   * A grant that covers the blob: one that is here or in flight, or a new one.
+   * @throws TrackerUnavailableError, TrackerRefusedError, GrantLateError
    */
   async obtain(request: BlobRequest): Promise<{ grant: Grant; swarm: GrantedSwarm }> {
     const ready = this.#find(request)
     if (ready) return ready
-    const key = `${request.registry}/${request.repository}`
-    const running = this.#inFlight.get(key)
+    const running = this.#asked(request)
     if (running) {
-      await running.catch(() => undefined)
-      const shared = this.#find(request)
-      if (shared) return shared
+      try {
+        return covering(await this.#inTime(running), request.digest)
+      } catch (error) {
+        // Another caller's refusal says nothing about this one.
+        const isOwn = isSameCredential(running.image.credential, request.credential)
+        if (isOwn || !(error instanceof TrackerRefusedError)) throw error
+      }
     }
-    const asked = this.#ask(request)
-    this.#inFlight.set(key, asked)
-    try {
-      return covering(await asked, request.digest)
-    } finally {
-      if (this.#inFlight.get(key) === asked) this.#inFlight.delete(key)
+    const planned = this.#options.planned(request).filter(({ digest }) => digest !== request.digest)
+    const blobs = [{ digest: request.digest, bytes: request.bytes, isWanted: true }, ...planned.map(unwanted)]
+    return covering(await this.#inTime(this.#begin(request, blobs)), request.digest)
+  }
+
+  /**
+   * Asks for a grant ahead of need, so that the tracker verifies it while Docker reads the manifest. No blob is wanted
+   * yet, so it takes no lease. Asks nothing when the blobs are covered, and while too much is in flight.
+   */
+  prepare(plan: ImagePlan): void {
+    if (this.#options.tracker.watch?.isOff) return
+    const isCovered = plan.blobs.every((blob) => {
+      const request = { ...plan, ...blob }
+      return this.#find(request) !== undefined || this.#asked(request) !== undefined
+    })
+    const ofRegistry = this.#plansInFlight.filter(({ registry }) => registry === plan.registry).length
+    const isFull = this.#plansInFlight.length >= PLANS_IN_FLIGHT_MAX || ofRegistry >= PLANS_PER_REGISTRY_MAX
+    if (isCovered || isFull) return
+    this.#plansInFlight.push(plan)
+    const asking = this.#begin(plan, plan.blobs.map(unwanted))
+    // Its blobs hear of a failure when they ask.
+    const ended = () => {
+      this.#plansInFlight = this.#plansInFlight.filter((other) => other !== plan)
     }
+    asking.grant.then(ended, ended)
   }
 
   /**
@@ -111,27 +156,92 @@ export class Grants {
     return undefined
   }
 
-  async #ask(request: BlobRequest): Promise<Grant> {
-    const { tracker, trust, patienceMs } = this.#options
+  #asked({ registry, repository, digest }: Omit<BlobRequest, 'bytes' | 'credential'>): Asking | undefined {
+    for (const asking of this.#inFlight) {
+      const isFor = asking.image.registry === registry && asking.image.repository === repository
+      if (isFor && asking.digests.has(digest)) return asking
+    }
+    return undefined
+  }
+
+  #begin(image: PullOf, blobs: AskedBlob[]): Asking {
+    const asked = blobs.slice(0, CERTIFICATE_BLOBS_MAX)
+    const asking: Asking = {
+      image,
+      digests: new Set(asked.map(({ digest }) => digest)),
+      sinceMs: performance.now(),
+      grant: this.#ask(image, asked).finally(() => this.#inFlight.delete(asking)),
+      waiting: 0,
+      late: undefined,
+    }
+    this.#inFlight.add(asking)
+    const arrived = (grant: Grant) => {
+      this.#options.conditions?.clear('REGISTRY_SLOW', image.registry)
+      if (asking.waiting === 0) this.#giveBack(grant)
+    }
+    asking.grant.then(arrived, () => undefined)
+    return asking
+  }
+
+  /**
+   * Waits for the grant, as long as all its blobs together may: the first finds out for all. The request goes on, and
+   * later blobs use what comes of it.
+   * @throws GrantLateError; and as the request
+   */
+  async #inTime(asking: Asking): Promise<Grant> {
+    const { registry } = asking.image
+    asking.late ??= this.#late(asking.sinceMs)
+    asking.waiting += 1
+    try {
+      const grant = await Promise.race([asking.grant, asking.late])
+      if (grant !== 'late') return grant
+      this.#options.conditions?.raise('REGISTRY_SLOW', registry)
+      throw new GrantLateError(`the tracker has not verified the pull yet: it waits for ${registry}`)
+    } finally {
+      asking.waiting -= 1
+    }
+  }
+
+  /** Blobs have waited for long enough, counted anew when a pause of the tracker ends. Silence is the watch's concern. */
+  async #late(sinceMs: number): Promise<'late'> {
+    const patience = () => setTimeout(this.#options.patienceMs, undefined, { ref: false })
+    const { watch } = this.#options.tracker
+    await patience()
+    if (watch === undefined || watch.hasHeardSince(sinceMs)) return 'late'
+    await watch.heardSince(sinceMs)
+    await patience()
+    return 'late'
+  }
+
+  /** Nobody waits for the grant any more: its leases go to others at once. The grant stays, for later blobs. */
+  #giveBack(grant: Grant): void {
+    for (const granted of grant.swarms.values()) this.returnLease(grant, granted)
+  }
+
+  /** The lease that came with the grant will not be followed. A failure costs its time. */
+  returnLease({ pull }: Grant, granted: GrantedSwarm): void {
+    const { lease, swarm, epoch } = granted
+    granted.lease = null
+    if (lease === null) return
+    const returned = { pull, epoch, lease: lease.lease, isLeaseReleased: true, wantsLease: false }
+    const nothing = { firstPiece: 0, hashes: '', isRangeIgnored: false, position: 0, batchesFrom: null }
+    this.#options.tracker.hashes(swarm, { ...returned, ...nothing }).catch(() => undefined)
+  }
+
+  async #ask(image: PullOf, blobs: AskedBlob[]): Promise<Grant> {
+    const { tracker, trust } = this.#options
     const key = makeKey()
-    const planned = this.#options.planned(request).filter(({ digest }) => digest !== request.digest)
-    const answer = await tracker.pull(
-      {
-        registry: request.registry,
-        repository: request.repository,
-        credential: request.credential,
-        publicKey: key.spki.toString('base64url'),
-        listenPort: this.#options.listenPort(),
-        blobs: [
-          { digest: request.digest, bytes: request.bytes, isWanted: true },
-          ...planned.slice(0, CERTIFICATE_BLOBS_MAX - 1).map((blob) => ({ ...blob, isWanted: false })),
-        ],
-      },
-      patienceMs,
-    )
+    const answer = await tracker.pull({
+      registry: image.registry,
+      repository: image.repository,
+      credential: image.credential,
+      publicKey: key.spki.toString('base64url'),
+      listenPort: this.#options.listenPort(),
+      blobs,
+    })
     // The trust includes the key of this very token, so it is updated before anything is proven.
     trust.update(answer.trust)
-    const grant = this.#grantOf(request, answer, key.privateKeyPem)
+    const grant = this.#grantOf(image, answer, key.privateKeyPem)
     const { peerToken } = answer
     const peerTokenKeyId = peerToken === null ? undefined : parseRegistryToken(peerToken).keyId
     this.#granted.set(grant, { privateKeyPem: key.privateKeyPem, peerTokenKeyId, timer: undefined })
@@ -139,7 +249,7 @@ export class Grants {
     return grant
   }
 
-  #grantOf(request: BlobRequest, answer: PullResponse, privateKeyPem: string): Grant {
+  #grantOf(request: PullOf, answer: PullResponse, privateKeyPem: string): Grant {
     return {
       pull: answer.pull,
       registry: request.registry,
@@ -180,7 +290,7 @@ export class Grants {
     clearTimeout(held.timer)
     const { defects } = this.#options
     const boundary = defects.boundary('membership', () => this.#forget(grant))
-    held.timer = setTimeout(boundary.callback(renew), validForSeconds * 1000 * RENEW_AT_SHARE)
+    held.timer = globalThis.setTimeout(boundary.callback(renew), validForSeconds * 1000 * RENEW_AT_SHARE)
     held.timer.unref()
   }
 
@@ -212,6 +322,14 @@ export class Grants {
     clearTimeout(this.#granted.get(grant)?.timer)
     this.#granted.delete(grant)
   }
+}
+
+function unwanted({ digest, bytes }: { digest: Digest; bytes: number }): AskedBlob {
+  return { digest, bytes, isWanted: false }
+}
+
+function isSameCredential(one: Credential, other: Credential): boolean {
+  return JSON.stringify(one) === JSON.stringify(other)
 }
 
 function covering(grant: Grant, digest: Digest): { grant: Grant; swarm: GrantedSwarm } {

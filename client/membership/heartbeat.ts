@@ -32,6 +32,8 @@ export interface HeartbeatHost {
 const RETRY_MS = 2_000
 /** Heartbeats that are sent because a peer's token key is unknown, at most one in this time. */
 const FRESH_TRUST_REST_MS = 1_000
+/** Pause after the first heartbeat without an answer: the second tells whether the tracker is off. */
+const RETRY_SOON_MS = 300
 
 /**
  * Tells the tracker which blobs this node holds, and receives peers, revocations, trust, and the serve certificate.
@@ -83,6 +85,11 @@ export class Heartbeat {
     if (!this.#isClosed) await this.#beat()
   }
 
+  /** Somebody waits for a sign of life. A heartbeat in flight will do. */
+  probe(): void {
+    if (!this.#running) this.#run(() => this.#beat())
+  }
+
   close(): void {
     this.#isClosed = true
     clearTimeout(this.#timer)
@@ -97,10 +104,12 @@ export class Heartbeat {
 
   async #exchange(): Promise<void> {
     clearTimeout(this.#timer)
-    let nextMs = RETRY_MS * (0.5 + Math.random())
+    let nextMs: number
     try {
       nextMs = await this.#send()
     } catch (error) {
+      nextMs =
+        this.#host.tracker.watch?.standing === 'suspect' ? RETRY_SOON_MS : RETRY_MS * (0.5 + Math.random())
       // The node continues its heartbeats after any failure.
       this.#run(() => this.#failed(error))
     }

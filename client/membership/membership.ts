@@ -91,6 +91,11 @@ export class Membership {
     return this.#heartbeat.freshTrust()
   }
 
+  /** Somebody waits for a sign of life from the tracker. Before the first join there is none to expect. */
+  probeTracker(): void {
+    if (this.#host.trust.cluster !== undefined && !this.#isClosed) this.#heartbeat.probe()
+  }
+
   close(): void {
     this.#isClosed = true
     clearTimeout(this.#joinTimer)

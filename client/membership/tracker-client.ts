@@ -31,6 +31,7 @@ import {
 import { trustedAuthorities } from '../../core/trusted-authorities.ts'
 import { TrackerRefusedError, TrackerUnavailableError } from '../errors.ts'
 import { TrackerStanding } from './tracker-standing.ts'
+import type { TrackerWatch } from './tracker-watch.ts'
 
 /** Timeout of one call. No reader waits for it. */
 const CALL_MS_MAX = 10_000
@@ -38,96 +39,136 @@ const CALL_MS_MAX = 10_000
 const ANSWER_BYTES_MAX = 32 * 1024 * 1024
 /** Nesting of an answer: a grant, its swarms, a swarm, its batches, a batch; a token key is as deep. */
 const ANSWER_DEPTH_MAX = 8
-/** Connections for heartbeats, grants and publications at the same time. */
+/** Timeout of a grant: the tracker may wait for a slow registry. Blobs wait for a part of it (grants.ts). */
+const GRANT_MS_MAX = 30_000
+/** Timeout of a heartbeat. One that gets no answer in this time makes the tracker suspect (tracker-state.ts). */
+const HEARTBEAT_MS_MAX = 2_000
+/** Connections for publications and the like at the same time. */
 const CONNECTIONS_MAX = 4
+/** Connections for grants. They have their own: a slow registry holds them for seconds. */
+const GRANT_CONNECTIONS_MAX = 4
 
 export interface TrackerIdentity {
   certificatePem: string
   privateKeyPem: string
 }
 
+interface Agents {
+  calls: Agent
+  grants: Agent
+  /** A heartbeat shows whether the tracker answers: it never waits behind another call. */
+  heartbeats: Agent
+}
+
+/** How a call is made. */
+interface Way {
+  over: keyof Agents
+  patienceMs: number
+  signal?: AbortSignal
+}
+
+const PLAIN: Way = { over: 'calls', patienceMs: CALL_MS_MAX }
+
 /** The tracker's API (core/tracker-api.ts) over HTTPS; mutual TLS once the node has its certificate. */
 export class TrackerClient {
   readonly standing = new TrackerStanding()
+  /** Whether the tracker answers; undefined where nobody sends heartbeats. */
+  readonly watch: TrackerWatch | undefined
   readonly #origin: string
   readonly #authorities: string[]
-  #agent: Agent
+  #agents: Agents
 
-  constructor(options: { trackerUrl: string; trackerCaPem: string | undefined }) {
+  constructor(options: { trackerUrl: string; trackerCaPem: string | undefined; watch?: TrackerWatch }) {
     this.#origin = new URL(options.trackerUrl).origin
     this.#authorities = trustedAuthorities(options.trackerCaPem, 'trackerCaFile')
-    this.#agent = this.#connect(undefined)
+    this.watch = options.watch
+    this.#agents = this.#connect(undefined)
   }
 
   /** Uses a new node certificate from the next call on. */
   identify(identity: TrackerIdentity): void {
-    const before = this.#agent
-    this.#agent = this.#connect(identity)
-    void before.close()
+    const before = this.#agents
+    this.#agents = this.#connect(identity)
+    for (const agent of Object.values(before)) void agent.close()
   }
 
   join(request: JoinRequest): Promise<JoinResponse> {
-    return this.#call('/v1/nodes', request, joinResponse)
+    return this.#probe(() => this.#call('/v1/nodes', request, joinResponse, PLAIN))
   }
 
-  pull(request: PullRequest, patienceMs: number): Promise<PullResponse> {
-    return this.#call('/v1/pulls', request, pullResponse, patienceMs)
+  pull(request: PullRequest, patienceMs = GRANT_MS_MAX): Promise<PullResponse> {
+    const way: Way = { over: 'grants', patienceMs }
+    return this.#callOfPull('/v1/pulls', request, pullResponse, way)
   }
 
   renew(pull: string, request: RenewRequest = {}): Promise<RenewResponse> {
-    return this.#call(`/v1/pulls/${encodeURIComponent(pull)}/renew`, request, renewResponse)
+    return this.#callOfPull(`/v1/pulls/${encodeURIComponent(pull)}/renew`, request, renewResponse)
   }
 
   batches(swarm: SwarmId, request: BatchesRequest): Promise<BatchesResponse> {
-    return this.#call(`/v1/swarms/${swarm}/batches`, request, batchesResponse)
+    return this.#callOfPull(`/v1/swarms/${swarm}/batches`, request, batchesResponse)
   }
 
   hashes(swarm: SwarmId, request: HashesRequest): Promise<HashesResponse> {
-    return this.#call(`/v1/swarms/${swarm}/hashes`, request, hashesResponse)
+    return this.#callOfPull(`/v1/swarms/${swarm}/hashes`, request, hashesResponse)
   }
 
   complete(swarm: SwarmId, request: CompleteRequest): Promise<CompleteResponse> {
-    return this.#call(`/v1/swarms/${swarm}/complete`, request, completeResponse)
+    return this.#callOfPull(`/v1/swarms/${swarm}/complete`, request, completeResponse)
   }
 
   mismatch(swarm: SwarmId, request: MismatchRequest): Promise<{ epoch: number }> {
-    return this.#call(`/v1/swarms/${swarm}/mismatch`, request, mismatchResponse)
+    return this.#callOfPull(`/v1/swarms/${swarm}/mismatch`, request, mismatchResponse)
   }
 
   heartbeat(request: HeartbeatRequest): Promise<HeartbeatResponse> {
-    return this.#call('/v1/heartbeat', request, heartbeatResponse)
+    const way: Way = { over: 'heartbeats', patienceMs: HEARTBEAT_MS_MAX }
+    return this.#probe(() => this.#call('/v1/heartbeat', request, heartbeatResponse, way))
   }
 
   async close(): Promise<void> {
-    await this.#agent.destroy()
+    await Promise.all(Object.values(this.#agents).map((agent) => agent.destroy()))
   }
 
   /** One context for all connections: parsing the system's authorities for each costs 20 ms and memory. */
-  #connect(identity: TrackerIdentity | undefined): Agent {
+  #connect(identity: TrackerIdentity | undefined): Agents {
     const tls: SecureContextOptions = { ca: this.#authorities, minVersion: 'TLSv1.2' }
     if (identity) Object.assign(tls, { cert: identity.certificatePem, key: identity.privateKeyPem })
-    return new Agent({
-      connections: CONNECTIONS_MAX,
-      maxResponseSize: ANSWER_BYTES_MAX,
-      headersTimeout: CALL_MS_MAX,
-      bodyTimeout: CALL_MS_MAX,
-      // Set explicitly: an environment variable can change Node's default.
-      connect: {
-        secureContext: createSecureContext(tls),
-        rejectUnauthorized: true,
-        timeout: CALL_MS_MAX,
-      },
-    })
+    const secureContext = createSecureContext(tls)
+    const agent = (connections: number, patienceMs: number) =>
+      new Agent({
+        connections,
+        maxResponseSize: ANSWER_BYTES_MAX,
+        headersTimeout: patienceMs,
+        bodyTimeout: patienceMs,
+        // Set explicitly: an environment variable can change Node's default.
+        connect: { secureContext, rejectUnauthorized: true, timeout: Math.min(patienceMs, CALL_MS_MAX) },
+      })
+    return {
+      calls: agent(CONNECTIONS_MAX, CALL_MS_MAX),
+      grants: agent(GRANT_CONNECTIONS_MAX, GRANT_MS_MAX),
+      heartbeats: agent(1, HEARTBEAT_MS_MAX),
+    }
+  }
+
+  #probe<Answer>(send: () => Promise<Answer>): Promise<Answer> {
+    return this.watch ? this.watch.probe(send) : send()
+  }
+
+  /** A call that a pull needs: it fails at once while the tracker is off. */
+  #callOfPull<Schema extends z.ZodType>(path: string, body: unknown, schema: Schema, way = PLAIN) {
+    if (this.watch === undefined) return this.#call(path, body, schema, way)
+    return this.watch.call((signal) => this.#call(path, body, schema, { ...way, signal }))
   }
 
   async #call<Schema extends z.ZodType>(
     path: string,
     body: unknown,
     schema: Schema,
-    patienceMs = CALL_MS_MAX,
+    way: Way,
   ): Promise<z.output<Schema>> {
     try {
-      const answer = await this.#send(path, body, patienceMs)
+      const answer = await this.#send(path, body, way)
       if (answer.status !== 200) throw refusalOf(path, answer)
       const parsed = schema.safeParse(answer.body)
       if (!parsed.success)
@@ -140,23 +181,43 @@ export class TrackerClient {
     }
   }
 
-  async #send(path: string, body: unknown, patienceMs: number): Promise<{ status: number; body: unknown }> {
+  async #send(path: string, body: unknown, way: Way): Promise<{ status: number; body: unknown }> {
+    const { over, patienceMs, signal } = way
+    const late = AbortSignal.timeout(patienceMs)
+    const ended = signal ? AbortSignal.any([late, signal]) : late
     const request: Dispatcher.RequestOptions = {
       origin: this.#origin,
       path,
       method: 'POST',
       headers: { 'content-type': 'application/json' },
       body: JSON.stringify(body),
-      signal: AbortSignal.timeout(patienceMs),
+      signal: ended,
     }
     try {
-      const response = await this.#agent.request(request)
-      const text = await response.body.text()
+      const answered = this.#agents[over].request(request).then(async ({ statusCode, body }) => {
+        return { statusCode, text: await body.text() }
+      })
+      const { statusCode, text } = await untilAborted(answered, ended)
       const body = parseBoundedJson(text, { charsMax: ANSWER_BYTES_MAX, depthMax: ANSWER_DEPTH_MAX })
-      return { status: response.statusCode, body }
+      return { status: statusCode, body }
     } catch (cause) {
       throw new TrackerUnavailableError(`no answer from the tracker to ${path}`, { cause })
     }
+  }
+}
+
+/** undici notices an abort only once the request has a connection, and a silent host never gives one. */
+async function untilAborted<Result>(work: Promise<Result>, signal: AbortSignal): Promise<Result> {
+  const { promise: aborted, reject } = Promise.withResolvers<never>()
+  const abort = () => reject(signal.reason)
+  signal.addEventListener('abort', abort, { once: true })
+  if (signal.aborted) abort()
+  try {
+    return await Promise.race([work, aborted])
+  } finally {
+    signal.removeEventListener('abort', abort)
+    work.catch(() => undefined)
+    aborted.catch(() => undefined)
   }
 }
 

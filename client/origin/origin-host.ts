@@ -4,6 +4,7 @@ import type { PieceIndex } from '../../core/metainfo.ts'
 import type { HashesRequest, HashesResponse } from '../../core/tracker-api.ts'
 import type { PieceBuffer, PieceBufferShare } from '../store/piece-buffers.ts'
 import type { FallbackView } from './fallback-run.ts'
+import type { PeersReach } from './origin-plan.ts'
 import type { RegistryAccess } from './registry-access.ts'
 
 /** The swarm as the origin sees it. */
@@ -21,6 +22,8 @@ export interface OriginHost extends FallbackView {
   unclaim(piece: PieceIndex): void
   /** Time since a block arrived from a peer or a piece came within reach, in ms. */
   peersIdleMs(): number
+  peersReach(): PeersReach
+  isTrackerOff(): boolean
   /** Verifies and stores a piece read from the registry. @returns its SHA-256 (32 bytes) */
   storeFromRegistry(piece: PieceIndex, buffer: PieceBuffer, length: number): Promise<Buffer>
   askHashes(request: Omit<HashesRequest, 'pull'>): Promise<HashesResponse>

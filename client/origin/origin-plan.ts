@@ -29,8 +29,9 @@ import {
  *              that still counts                │ ▲
  *                                               └─┘ fetch a run without a lease
  *
+ * STARVING begins at once while peers are known and none can be reached.
  * ALONE also follows FLOWING directly: after 20 s without a piece, and at once when the tracker says that every piece has a
- * hash and that nobody has or fetches the missing ones. STARVING and ALONE begin only while this node fetches nothing, but
+ * hash and that nobody has or fetches the missing ones, or when the tracker is off and some piece is out of reach. STARVING and ALONE begin only while this node fetches nothing, but
  * for that answer. "Wait" means that others fetch what is missing: it
  * counts for 30 s without a piece while the blob is cold, and for 12 s after that. Where every piece has a hash and some
  * piece is out of reach, a peer's piece does not end STARVING or ALONE: nobody will be leased that piece.
@@ -60,6 +61,12 @@ const ASK_PAUSE_MS_MIN = 6_000
 /** The longest of these pauses. */
 const ASK_PAUSE_MS_MAX = 15_000
 
+/**
+ * Whether a peer can be expected to offer pieces now: a link is open, or a dial began a moment ago, or the peers that are
+ * known cannot be reached, or none is known.
+ */
+export type PeersReach = 'linked' | 'dialling' | 'unreachable' | 'none'
+
 /** The plan's view of this node's copy of the blob and its surroundings. */
 export interface OriginView extends FallbackView {
   /** Runs that this node is fetching from the registry. */
@@ -70,6 +77,9 @@ export interface OriginView extends FallbackView {
   isReadingOn(): boolean
   /** Time since a block arrived from a peer or a piece came within reach, in ms. */
   peersIdleMs(): number
+  peersReach(): PeersReach
+  /** The tracker does not answer, and nobody waits for it (tracker-state.ts). */
+  isTrackerOff(): boolean
   /** A call to the tracker is in flight. */
   isAsking(): boolean
 }
@@ -146,13 +156,17 @@ export class OriginPlan {
     const pieceIdleMs = nowMs - this.#pieceAtMs
     const idleMs = Math.min(pieceIdleMs, peersIdleMs)
     const isAskedToWait = this.#waitSinceMs !== undefined
-    if (this.#state === 'flowing' && idleMs > STARVING_AFTER_MS && !isAskedToWait && !this.#view.isAsking()) {
+    const reach = this.#view.peersReach()
+    const isStarving = idleMs > STARVING_AFTER_MS || reach === 'unreachable'
+    if (this.#state === 'flowing' && isStarving && !isAskedToWait && !this.#view.isAsking()) {
       this.#state = 'starving'
       this.#callAfterMs = nowMs
     }
     const isWaitOver = this.#waitSinceMs === undefined || nowMs - this.#waitSinceMs >= this.#waitMs
     if (isWaitOver && (idleMs > ALONE_AFTER_MS || pieceIdleMs > ALONE_AFTER_NO_PIECE_MS))
       this.#state = 'alone'
+    // Nobody leases what nobody offers.
+    if (this.#view.isTrackerOff() && reach !== 'dialling' && lacksPieces(this.#view)) this.#state = 'alone'
   }
 
   /** This node has room for a run, and some piece is neither offered nor in flight. */

@@ -70,6 +70,8 @@ export class Origin {
       isOutOfReach: (piece) => host.isOutOfReach(piece),
       peersIdleMs: () => host.peersIdleMs(),
       isNeeded: (piece) => host.isNeeded(piece),
+      peersReach: () => host.peersReach(),
+      isTrackerOff: () => host.isTrackerOff(),
       runsActive: () => this.#runs.size,
       hasUnrequested: () => [...this.#runs].some(({ requests }) => requests.hasMore),
       isReadingOn: () => this.#openEnded.isOpen,

@@ -7,6 +7,7 @@ import type { Peer } from '../../core/tracker-api.ts'
 import { PeerRefusedError } from '../errors.ts'
 import type { PeerCredential } from '../membership/cluster-trust.ts'
 import type { LinkHost } from './link-host.ts'
+import { CONNECT_LATE_MS, HANDSHAKE_LATE_MS } from './peer-addresses.ts'
 import { PeerLink } from './peer-link.ts'
 
 /** TCP and TLS inside one site take milliseconds; a dead address must not hold a place for long. */
@@ -25,7 +26,9 @@ export function dialPeer(
     host: LinkHost<PeerLink>
     credential: PeerCredential
     onLink(link: PeerLink): void
-    /** @param isReached the other side sent at least a byte */
+    /** Nothing came from the other side for so long that nobody should wait for it. The dial goes on. */
+    onLate(): void
+    /** @param isReached the other side answered, and refused or was refused */
     onFailed(error: Error, isReached: boolean): void
   },
 ): void {
@@ -51,20 +54,41 @@ export function dialPeer(
     },
   }
   const socket = connect(connection)
+  let [isConnected, isSilent] = [false, false]
   const failed = (error: Error) => {
     clearTimeout(timer)
-    const isReached = socket.bytesRead > 0
+    clearTimeout(lateness)
     socket.destroy()
-    if (!link) options.onFailed(error, isReached)
+    if (!link) options.onFailed(error, isConnected && !isSilent)
   }
   const boundary = host.defects.boundary('peer_handshake', failed)
   const ended = (why: string) => boundary.callback(() => failed(new PeerRefusedError(why)))
-  const timer = setTimeout(ended('no TLS handshake in time'), DIAL_MS_MAX)
+  const timedOut = ended('no TLS handshake in time')
+  const timer = setTimeout(() => {
+    isSilent = true
+    timedOut()
+  }, DIAL_MS_MAX)
   timer.unref()
+  // This process may have been busy: timers come before what was received, and `setImmediate` after it.
+  const late = boundary.callback(() => {
+    if (!isConnected && !socket.destroyed) options.onLate()
+  })
+  let lateness = setTimeout(() => setImmediate(late), CONNECT_LATE_MS)
+  lateness.unref()
+  socket.once('connect', () => {
+    isConnected = true
+    clearTimeout(lateness)
+    lateness = setTimeout(
+      boundary.callback(() => options.onLate()),
+      HANDSHAKE_LATE_MS,
+    )
+    lateness.unref()
+  })
   socket.once('error', boundary.callback(failed))
   socket.once('close', ended('closed before the handshake'))
   const connected = () => {
     clearTimeout(timer)
+    clearTimeout(lateness)
     const made = new PeerLink(socket, { host, infoHash, isDialler: true })
     options.onLink(made)
     link = made

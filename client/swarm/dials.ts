@@ -2,6 +2,8 @@ import type { NodeId } from '../../core/metainfo.ts'
 import type { Peer } from '../../core/tracker-api.ts'
 import type { PeerCredential } from '../membership/cluster-trust.ts'
 import type { Grant } from '../membership/grants.ts'
+import type { PeersReach } from '../origin/origin-plan.ts'
+import type { PeerAddresses } from '../peer/peer-addresses.ts'
 import type { PeerLink } from '../peer/peer-link.ts'
 import { KnownPeers } from './known-peers.ts'
 
@@ -16,6 +18,7 @@ export interface DialsHost {
   /** No dial to this node is wanted: it is connected, or this node itself. */
   isConnected(node: NodeId): boolean
   linkCount(): number
+  addresses: Pick<PeerAddresses, 'isWorking' | 'mayDial' | 'dialled'>
   dial(peer: Peer, credential: PeerCredential): void
 }
 
@@ -35,13 +38,31 @@ export class Dials {
   connect(): void {
     const grant = this.#host.grant()
     if (!grant || this.#host.isUploadOnly() || !this.#host.isWanted()) return
-    const isConnected = (node: NodeId) => this.#host.isConnected(node) || this.#dialling.has(node)
+    const nowMs = Date.now()
+    const { addresses } = this.#host
+    const isUnwanted = (peer: Peer) => this.#isHere(peer.node) || !addresses.mayDial(peer, nowMs)
     const room = DIALS_MAX - this.#host.linkCount() - this.#dialling.size
-    for (const peer of this.peers.due(Date.now(), room, isConnected)) {
-      this.peers.postpone(peer.node, Date.now())
+    for (const peer of this.peers.due(nowMs, room, isUnwanted)) {
+      this.peers.postpone(peer.node, nowMs)
+      addresses.dialled(peer, nowMs)
       this.#dialling.add(peer.node)
       this.#host.dial(peer, grant.credential)
     }
+  }
+
+  /** Whether a peer can be expected to offer pieces now. */
+  get reach(): PeersReach {
+    if (this.#host.linkCount() > 0) return 'linked'
+    if (this.peers.size === 0) return 'none'
+    const isWorking = (node: NodeId) => {
+      const peer = this.peers.get(node)
+      return peer !== undefined && this.#host.addresses.isWorking(peer)
+    }
+    return [...this.#dialling].some(isWorking) ? 'dialling' : 'unreachable'
+  }
+
+  #isHere(node: NodeId): boolean {
+    return this.#host.isConnected(node) || this.#dialling.has(node)
   }
 
   /** Dials the peer of a link that will be replaced, if this node dialled it. */

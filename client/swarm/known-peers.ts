@@ -47,11 +47,9 @@ export class KnownPeers {
   }
 
   /** The peers to dial now, at most `count`, those with the fewest failures first. */
-  due(nowMs: number, count: number, isConnected: (node: NodeId) => boolean): Peer[] {
+  due(nowMs: number, count: number, isUnwanted: (peer: Peer) => boolean): Peer[] {
     return [...this.#known.values()]
-      .filter(
-        ({ peer, tryAtMs }) => tryAtMs <= nowMs && !this.#banned.has(peer.node) && !isConnected(peer.node),
-      )
+      .filter(({ peer, tryAtMs }) => tryAtMs <= nowMs && !this.#banned.has(peer.node) && !isUnwanted(peer))
       .sort((a, b) => a.failures - b.failures)
       .slice(0, Math.max(0, count))
       .map(({ peer }) => peer)

@@ -21,6 +21,7 @@ import { PeerProtocolError, PeerRefusedError, type PieceCorruptError } from '../
 import type { Admission } from '../membership/admission.ts'
 import type { ClusterTrustState, PeerCredential } from '../membership/cluster-trust.ts'
 import type { Grant } from '../membership/grants.ts'
+import type { PeerAddresses } from '../peer/peer-addresses.ts'
 import type { PeerLink } from '../peer/peer-link.ts'
 import type { ListeningSwarm } from '../peer/peer-listener.ts'
 import type { SendBuffers } from '../peer/send-buffers.ts'
@@ -46,6 +47,7 @@ export interface SwarmLinksOptions {
   /** This node is downloading. */
   isWanted(): boolean
   grant(): Grant | undefined
+  addresses: PeerAddresses
   dial(peer: Peer, host: SwarmLinks, credential: PeerCredential): void
   onAdmitted(): void
   /** A batch that the tracker signed. */
@@ -81,6 +83,7 @@ export class SwarmLinks implements ListeningSwarm {
       grant: () => options.grant(),
       isConnected: (node) => node === this.node || this.#links.has(node),
       linkCount: () => this.#links.size,
+      addresses: options.addresses,
       dial: (peer, credential) => options.dial(peer, this, credential),
     })
     const [isSeed, nowMs] = [() => this.isUploadOnly, () => performance.now()]

@@ -21,7 +21,9 @@ import type { Grant } from '../membership/grants.ts'
 import type { TrackerClient } from '../membership/tracker-client.ts'
 import { Origin } from '../origin/origin.ts'
 import type { OriginHost } from '../origin/origin-host.ts'
+import type { PeersReach } from '../origin/origin-plan.ts'
 import { RegistryAccess } from '../origin/registry-access.ts'
+import type { PeerAddresses } from '../peer/peer-addresses.ts'
 import type { SendBuffers } from '../peer/send-buffers.ts'
 import { Bitfield } from '../store/bitfield.ts'
 import type { StoredBlob } from '../store/blob-store.ts'
@@ -54,6 +56,7 @@ export interface SwarmParts {
   log: Logger
   defects: Defects
   registry: RegistryClient
+  addresses: PeerAddresses
   dial(peer: Peer, host: SwarmLinks, credential: PeerCredential): void
   onComplete(swarm: Swarm): void
   /** A peer sent a piece that does not match its hash. */
@@ -130,6 +133,7 @@ export class Swarm implements OriginHost {
       sendBuffers: parts.sendBuffers,
       uploadLimit: parts.uploadLimit,
       defects: parts.defects,
+      addresses: parts.addresses,
       dial: parts.dial,
       onBadPeer: parts.onBadPeer,
       stored,
@@ -303,8 +307,9 @@ export class Swarm implements OriginHost {
 
   #tick(): void {
     this.#download.tick()
-    this.#origin.tick()
+    // Before the plan looks: a peer that nobody has dialled is not out of reach.
     this.links.dials.connect()
+    this.#origin.tick()
     if (Date.now() - this.#savedAtMs > SAVE_EVERY_MS) {
       this.#savedAtMs = Date.now()
       this.stored.save()
@@ -361,6 +366,14 @@ export class Swarm implements OriginHost {
 
   peersIdleMs(): number {
     return this.#download.idleMs()
+  }
+
+  peersReach(): PeersReach {
+    return this.links.dials.reach
+  }
+
+  isTrackerOff(): boolean {
+    return this.#parts.tracker.watch?.isOff === true
   }
 
   claim(piece: PieceIndex): void {

@@ -108,6 +108,7 @@ attackTest('a peer with a certificate of a stranger gets no link', async () => {
       host: { swarm: 'b'.repeat(40), ...noteDefects() } as unknown as LinkHost,
       credential: trust.credential(client.certificatePem, client.privateKeyPem, 600),
       onLink: () => resolve('linked'),
+      onLate: () => undefined,
       onFailed: (error) => resolve((error as { code?: string }).code ?? error.message),
     })
   })

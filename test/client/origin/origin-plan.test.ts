@@ -20,6 +20,8 @@ function viewOf(differences: Partial<OriginView> = {}): OriginView {
     isOutOfReach: () => true,
     hasUnrequested: () => false,
     peersIdleMs: () => NEVER,
+    peersReach: () => 'linked',
+    isTrackerOff: () => false,
     runsActive: () => 0,
     isReadingOn: () => false,
     isAsking: () => false,
@@ -174,4 +176,34 @@ test('readers are told ten seconds after fetches began to fail, unless a piece a
   expect(plan.isBroken(12 * SECOND)).toBe(true)
   plan.pieceArrived('peer', 12 * SECOND)
   expect(plan.isBroken(60 * SECOND)).toBe(false)
+})
+test('where every known peer is unreachable the tracker is told at once which pieces are out of reach', () => {
+  const plan = startedPlan({ peersReach: () => 'unreachable' })
+  plan.answered(allPublished, 0)
+  expect(plan.next(1)).toEqual(ASK)
+  expect(plan.awaited()).toEqual([{ firstPiece: 0, pieces: PIECES }])
+  // It leases them, or others fetch them.
+  plan.answered({ ...allPublished, retryInMs: 500 }, 1)
+  expect(plan.next(2 * SECOND)).toEqual(ASK)
+  for (const reach of ['linked', 'dialling', 'none'] as const) {
+    const waiting = startedPlan({ peersReach: () => reach })
+    waiting.answered(allPublished, 0)
+    expect(waiting.next(1)).toBeUndefined()
+  }
+})
+
+test('while the tracker is off a node fetches at once what nobody offers, whatever it was told before', () => {
+  let isTrackerOff = false
+  const plan = startedPlan({ isTrackerOff: () => isTrackerOff })
+  plan.answered({ ...wait, retryInMs: 60_000 }, 0)
+  expect(plan.next(1)).toBeUndefined()
+  isTrackerOff = true
+  expect(plan.next(2)).toEqual(FETCH_ALL)
+})
+
+test('while the tracker is off a node waits for what peers offer, and for a dial that has just begun', () => {
+  const offered = startedPlan({ isTrackerOff: () => true, isOutOfReach: () => false })
+  expect(offered.next(1)).toBeUndefined()
+  const dialling = startedPlan({ isTrackerOff: () => true, peersReach: () => 'dialling' })
+  expect(dialling.next(1)).toEqual(ASK)
 })

@@ -57,6 +57,8 @@ function setUp({
     claim: () => {},
     unclaim: () => {},
     peersIdleMs: () => performance.now() - startedAtMs,
+    peersReach: () => 'none',
+    isTrackerOff: () => false,
     access: {
       endsAtMs: undefined,
       stream: (first, end, signal) =>

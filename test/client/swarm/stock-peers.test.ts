@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { PeerAddresses } from '../../../client/peer/peer-addresses.ts'
 import { SwarmLinks, type SwarmLinksOptions } from '../../../client/swarm/swarm-links.ts'
 import { digestFromHex } from '../../../core/digest.ts'
 import { type InfoHash, type NodeId, pieceLayout, type SwarmId } from '../../../core/metainfo.ts'
@@ -28,6 +29,7 @@ function dialledWhere(needsProof: boolean): Peer[] {
     admission: { needsProof: () => needsProof },
     isWanted: () => true,
     grant: () => ({ credential: {} }),
+    addresses: new PeerAddresses(),
     dial: (peer: Peer) => dialled.push(peer),
   }
   new SwarmLinks(options as unknown as SwarmLinksOptions).addPeers([nodePeer, stockPeer])

@@ -1,0 +1,74 @@
+/**
+ * Whether the tracker answers. Pure: the times, in ms of one clock, are passed in.
+ *
+ *             a heartbeat or a call               two heartbeats in a row
+ *             got no answer                       got no answer
+ *   WORKING ───────────────────────► SUSPECT ───────────────────────► OFF
+ *      │                                │                               ▲
+ *      └────────────────────────────────┴───────────────────────────────┘
+ *             nothing at all came from the tracker for SILENT_MS_MAX while a call waited
+ *
+ * Only the answer to a heartbeat leads back to WORKING. While the tracker is OFF no call of a pull is made.
+ */
+export type TrackerStanding = 'working' | 'suspect' | 'off'
+
+/** How long a call waits for a sign of life: an answer to any call counts. All calls in flight share the wait. */
+export const SILENT_MS_MAX = 2_000
+/** A tracker that was restarted misses one. */
+export const HEARTBEATS_FAILED_MAX = 2
+/** A call that has waited for this time is followed by a heartbeat, whose answer is the tracker's acknowledgement … */
+export const PROBE_AFTER_MS = 300
+/** … and by another this long after each sign of life. */
+export const PROBE_AGAIN_AFTER_MS = 1_000
+
+export class TrackerState {
+  #standing: TrackerStanding = 'working'
+  #heartbeatsFailed = 0
+  #answeredAtMs = Number.NEGATIVE_INFINITY
+
+  get standing(): TrackerStanding {
+    return this.#standing
+  }
+
+  get isOff(): boolean {
+    return this.#standing === 'off'
+  }
+
+  /** Something came from the tracker since then. */
+  hasAnsweredSince(sinceMs: number): boolean {
+    return this.#answeredAtMs >= sinceMs
+  }
+
+  heartbeatAnswered(nowMs: number): void {
+    this.#standing = 'working'
+    this.#heartbeatsFailed = 0
+    this.#answeredAtMs = nowMs
+  }
+
+  heartbeatFailed(): void {
+    this.#heartbeatsFailed += 1
+    if (this.#heartbeatsFailed >= HEARTBEATS_FAILED_MAX) this.#standing = 'off'
+    else this.callFailed()
+  }
+
+  callAnswered(nowMs: number): void {
+    this.#answeredAtMs = nowMs
+  }
+
+  callFailed(): void {
+    if (this.#standing === 'working') this.#standing = 'suspect'
+  }
+
+  /**
+   * A call has been in flight since `sinceMs`. Turns OFF when the tracker has been silent for too long.
+   * @returns whether a heartbeat is wanted now, and when to look again; undefined when the tracker is off
+   */
+  look(sinceMs: number, nowMs: number): { isProbeWanted: boolean; againInMs: number } | undefined {
+    const silentMs = nowMs - Math.max(sinceMs, this.#answeredAtMs)
+    if (silentMs >= SILENT_MS_MAX) this.#standing = 'off'
+    if (this.isOff) return undefined
+    const probeAfterMs = this.hasAnsweredSince(sinceMs) ? PROBE_AGAIN_AFTER_MS : PROBE_AFTER_MS
+    const isProbeWanted = silentMs >= probeAfterMs
+    return { isProbeWanted, againInMs: (isProbeWanted ? SILENT_MS_MAX : probeAfterMs) - silentMs }
+  }
+}

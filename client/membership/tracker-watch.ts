@@ -1,0 +1,128 @@
+import type { Conditions } from '../../core/conditions.ts'
+import { TrackerRefusedError, TrackerUnavailableError } from '../errors.ts'
+import { type TrackerStanding, TrackerState } from './tracker-state.ts'
+
+export interface TrackerWatchOptions {
+  /** For the condition. */
+  trackerUrl: string
+  conditions: Conditions | undefined
+}
+
+interface Call {
+  sinceMs: number
+  abort: AbortController
+}
+
+/**
+ * Carries out tracker-state.ts for all calls to the tracker. Invariant: while the tracker is off no call is in flight
+ * but heartbeats and joins; the call that finds it silent ends the waiting of all others.
+ */
+export class TrackerWatch {
+  /** Sends a heartbeat now, unless one is in flight. */
+  onProbeWanted: () => void = () => undefined
+  readonly #options: TrackerWatchOptions
+  readonly #state = new TrackerState()
+  /** The oldest first. */
+  readonly #calls = new Set<Call>()
+  #timer: NodeJS.Timeout | undefined
+  #heard = Promise.withResolvers<void>()
+
+  constructor(options: TrackerWatchOptions) {
+    this.#options = options
+  }
+
+  get standing(): TrackerStanding {
+    return this.#state.standing
+  }
+
+  get isOff(): boolean {
+    return this.#state.isOff
+  }
+
+  hasHeardSince(sinceMs: number): boolean {
+    return this.#state.hasAnsweredSince(sinceMs)
+  }
+
+  /** Resolves when something came from the tracker since then. */
+  async heardSince(sinceMs: number): Promise<void> {
+    while (!this.hasHeardSince(sinceMs)) await this.#heard.promise
+  }
+
+  /**
+   * Makes a call that a pull needs.
+   * @throws TrackerUnavailableError at once while the tracker is off, and when it turns off
+   */
+  async call<Answer>(send: (signal: AbortSignal) => Promise<Answer>): Promise<Answer> {
+    if (this.isOff) throw new TrackerUnavailableError('the tracker does not answer')
+    const call = { sinceMs: performance.now(), abort: new AbortController() }
+    this.#calls.add(call)
+    this.#look()
+    try {
+      const answer = await send(call.abort.signal)
+      this.#answered()
+      return answer
+    } catch (error) {
+      this.#noteFailure(error)
+      throw error
+    } finally {
+      this.#calls.delete(call)
+    }
+  }
+
+  /** Sends a heartbeat. Only its answer ends the silence. */
+  async probe<Answer>(send: () => Promise<Answer>): Promise<Answer> {
+    try {
+      const answer = await send()
+      this.#heartbeatAnswered()
+      return answer
+    } catch (error) {
+      // A refusal is an answer too.
+      if (error instanceof TrackerRefusedError) this.#heartbeatAnswered()
+      else if (error instanceof TrackerUnavailableError) {
+        this.#state.heartbeatFailed()
+        if (this.isOff) this.#off()
+      }
+      throw error
+    }
+  }
+
+  #heartbeatAnswered(): void {
+    this.#state.heartbeatAnswered(performance.now())
+    this.#answered()
+    this.#options.conditions?.clear('TRACKER_SILENT', this.#options.trackerUrl)
+  }
+
+  #answered(): void {
+    this.#state.callAnswered(performance.now())
+    this.#heard.resolve()
+    this.#heard = Promise.withResolvers()
+  }
+
+  #noteFailure(error: unknown): void {
+    if (error instanceof TrackerRefusedError) this.#answered()
+    if (!(error instanceof TrackerUnavailableError) || this.isOff) return
+    this.#state.callFailed()
+    this.onProbeWanted()
+  }
+
+  #look(): void {
+    clearTimeout(this.#timer)
+    const [oldest] = this.#calls
+    if (oldest === undefined) return
+    const next = this.#state.look(oldest.sinceMs, performance.now())
+    if (next === undefined) {
+      this.#off()
+      return
+    }
+    if (next.isProbeWanted) this.onProbeWanted()
+    // An answer may have arrived while this process was busy: timers come before what was received, and this comes after.
+    this.#timer = setTimeout(() => setImmediate(() => this.#look()), next.againInMs)
+    this.#timer.unref()
+  }
+
+  #off(): void {
+    clearTimeout(this.#timer)
+    for (const { abort } of this.#calls) abort.abort()
+    this.#options.conditions?.raise('TRACKER_SILENT', this.#options.trackerUrl)
+  }
+}
