@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http'
 import type { Client } from '../client/index.ts'
-import { type BlobHead, type RegistryClient, RegistryUnreachableError } from '../core/registry-client.ts'
+import type { BlobHead } from '../core/blob-question.ts'
+import { type RegistryClient, RegistryUnreachableError } from '../core/registry-client.ts'
 import type { Strangers } from '../core/strangers.ts'
 import type { BlobGet } from './blob-request.ts'
 import { goneSignal } from './upstream/forward.ts'
@@ -17,28 +18,68 @@ interface Exchange {
   registry: RegistryClient
 }
 
+/**
+ * How long a pull waits for the registry's word. After that the client's own request goes to the registry, as without Shoal.
+ */
+export const LATE_MS = 500
+
 /** Whether a request may have its blob, and the blob's length if the registry gave it. */
 export type Authorised =
   | { refusal?: undefined; byRegistry: boolean; bytes: number | undefined }
   | { refusal: 'registry_refused' | 'registry_unproven' | 'registry_busy' }
 
+/** No word yet. `later` settles with it, and never rejects: undefined if there is none and the client does not vouch. */
+export interface LateWord {
+  refusal: 'registry_late'
+  later: Promise<Authorised | undefined>
+}
+
+/** @param bytesPlanned the length as a manifest says */
+type Question = BlobGet & { bytesPlanned: number | undefined }
+
 /**
- * Asks the registry whether it would serve the blob to this very request. Only that counts, whatever this node holds.
+ * Asks the registry whether it would serve the blob to this very request. Only that counts, whatever this node holds. A
+ * registry that was late is not waited for until it answers in time again.
  * @throws RegistryUnreachableError if there is no answer and the client does not vouch
  */
 export async function authorise(
   parts: AuthoriseParts,
   exchange: Exchange,
-  wanted: BlobGet,
-): Promise<Authorised> {
-  const { repository, digest, authorization } = wanted
+  wanted: Question,
+): Promise<Authorised | LateWord> {
+  const { habits } = exchange.registry
+  const askedAtMs = performance.now()
+  const word = ask(parts, exchange, wanted)
+  const patienceMs = habits.has('late') ? 0 : LATE_MS
+  if (await isSettledWithin(word, patienceMs)) return word
+  habits.note('late')
+  const isInTime = () => performance.now() - askedAtMs < LATE_MS
+  word.then(
+    () => isInTime() && habits.forget('late'),
+    () => undefined,
+  )
+  return { refusal: 'registry_late', later: word.catch(() => undefined) }
+}
+
+/** Whether work settles in time, either way. */
+export async function isSettledWithin(work: Promise<unknown>, patienceMs: number): Promise<boolean> {
+  const late = Promise.withResolvers<boolean>()
+  // After a look at the network: this process may have been the late one.
+  const timer = setTimeout(() => setImmediate(() => late.resolve(false)), patienceMs)
+  const settled = work.then(
+    () => true,
+    () => true,
+  )
+  return Promise.race([settled, late.promise]).finally(() => clearTimeout(timer))
+}
+
+async function ask(parts: AuthoriseParts, exchange: Exchange, wanted: Question): Promise<Authorised> {
+  const { repository, digest, authorization, query, bytesPlanned: bytesExpected } = wanted
   try {
     const signal = goneSignal(exchange.response)
-    const head = await exchange.registry.headBlob({ repository, digest, authorization, signal })
-    if (head.isPresent) {
-      const isLeave = await showsLeave(parts, exchange, wanted, head)
-      return isLeave ? { byRegistry: true, bytes: head.bytes } : { refusal: 'registry_unproven' }
-    }
+    const question = { repository, digest, authorization, query, bytesExpected, signal }
+    const head = await exchange.registry.headBlob(question)
+    if (head.isPresent) return await fromHead(parts, exchange, wanted, head)
     const standing = head.status >= 500 ? await authoriseWithoutRegistry(parts, exchange, wanted) : undefined
     return standing ?? { refusal: 'registry_refused' }
   } catch (error) {
@@ -49,6 +90,19 @@ export async function authorise(
     if (standing === undefined) throw error
     return standing
   }
+}
+
+/** A length that no manifest confirms counts as none: the manifest's is the one that the digest will confirm. */
+async function fromHead(
+  parts: AuthoriseParts,
+  exchange: Exchange,
+  wanted: Question,
+  head: BlobHead & { isPresent: true },
+): Promise<Authorised> {
+  const isConfirmed = wanted.bytesPlanned === undefined || head.bytes === wanted.bytesPlanned
+  const bytes = isConfirmed ? head.bytes : undefined
+  const isLeave = await showsLeave(parts, exchange, wanted, { ...head, bytes })
+  return isLeave ? { byRegistry: true, bytes } : { refusal: 'registry_unproven' }
 }
 
 /**

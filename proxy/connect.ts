@@ -56,8 +56,9 @@ export async function answerConnect(parts: ConnectParts, exchange: ConnectExchan
     // Find the owner before TLS: a program that rejects our certificate may be gone a moment later.
     const owner = registry === undefined ? undefined : await ownerSoon(parts.owners, socket)
     const isRejected = registry !== undefined && parts.rejections.has(registry.host, owner)
+    const isPlain = registry?.habits.has('plainHttp') ?? false
     const outcome =
-      registry === undefined || isRejected
+      registry === undefined || isRejected || isPlain
         ? await tunnel(parts, exchange, target, isRejected)
         : await intercept(parts, exchange, registry, owner)
     parts.metrics.connectAnswered(outcome)

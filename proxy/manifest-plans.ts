@@ -1,12 +1,13 @@
 import type { IncomingMessage } from 'node:http'
+import { gunzipSync } from 'node:zlib'
 import { z } from 'zod'
 import type { Client, ImagePlan } from '../client/index.ts'
 import { parseBoundedJson } from '../core/bounded-json.ts'
 import { BoundedMap } from '../core/bounded-map.ts'
 import type { Digest } from '../core/digest.ts'
-import { isRepository, type RegistryHost, type Repository } from '../core/repository.ts'
+import type { RegistryHost, Repository } from '../core/repository.ts'
 import { digestSchema } from '../core/tracker-api.ts'
-import { readCredential } from './blob-request.ts'
+import { readCredential, readRepositoryPath } from './blob-request.ts'
 import type { ResponseWatcher } from './upstream/forward.ts'
 
 /**
@@ -23,10 +24,12 @@ const MANIFEST_LAYERS_MAX = 1024
 /** Bound of remembered blob sizes: about 30 images with all layers, about 1 MiB. */
 const SIZES_MAX = 4096
 
-const MANIFEST_PATH = /^\/v2\/(.+)\/manifests\/([^/?#%]+)$/
+const MANIFEST_REST = 'manifests/([^/?#%]+)'
 const MEDIA_TYPES = new Set([
   'application/vnd.oci.image.manifest.v1+json',
   'application/vnd.docker.distribution.manifest.v2+json',
+  // Of servers that do not know the type of their files. Whether it is a manifest shows its content.
+  'application/json',
 ])
 
 const descriptor = z.object({
@@ -59,18 +62,27 @@ export class ManifestPlans {
 
   /** @returns a watcher of the answer; undefined if the request is not for a manifest */
   watch(request: IncomingMessage, registry: RegistryHost): ResponseWatcher | undefined {
-    const repository = MANIFEST_PATH.exec(request.url ?? '')?.[1] ?? ''
+    const repository = readRepositoryPath(request.url ?? '', MANIFEST_REST)?.repository
     const credential = readCredential(request)
-    if (request.method !== 'GET' || !isRepository(repository) || credential === undefined) return undefined
+    if (request.method !== 'GET' || repository === undefined || credential === undefined) return undefined
     return new ManifestReader((text) => {
       const blobs = blobsOf(text)
       if (blobs.length > 0) this.#accept({ registry, repository, credential, blobs })
     })
   }
 
+  /** The registry told a blob's length in another way. */
+  noteBytes(
+    registry: RegistryHost,
+    repository: Repository,
+    { digest, bytes }: ImagePlan['blobs'][number],
+  ): void {
+    this.#sizes.set(`${registry}/${repository}@${digest}`, bytes)
+  }
+
   #accept(image: ImagePlan): void {
     for (const { digest, bytes } of image.blobs) {
-      this.#sizes.set(`${image.registry}/${image.repository}@${digest}`, bytes)
+      this.noteBytes(image.registry, image.repository, { digest, bytes })
     }
     const blobs = image.blobs.filter(({ bytes }) => bytes >= this.#blobBytesMin)
     if (blobs.length > 0) this.#client.plan({ ...image, blobs })
@@ -81,6 +93,7 @@ export class ManifestPlans {
 class ManifestReader implements ResponseWatcher {
   readonly #onManifest: (text: string) => void
   #chunks: Buffer[] | undefined
+  #isGzip = false
   #bytes = 0
 
   constructor(onManifest: (text: string) => void) {
@@ -89,8 +102,10 @@ class ManifestReader implements ResponseWatcher {
 
   onStart(status: number, headers: Record<string, string | string[] | undefined>): void {
     const type = String(headers['content-type'] ?? '').split(';')[0]!
-    const isPlain = headers['content-encoding'] === undefined
-    if (status === 200 && isPlain && MEDIA_TYPES.has(type.trim().toLowerCase())) this.#chunks = []
+    const encoding = String(headers['content-encoding'] ?? 'identity').toLowerCase()
+    this.#isGzip = encoding === 'gzip' || encoding === 'x-gzip'
+    const isReadable = this.#isGzip || encoding === 'identity'
+    if (status === 200 && isReadable && MEDIA_TYPES.has(type.trim().toLowerCase())) this.#chunks = []
   }
 
   onData(chunk: Buffer): void {
@@ -100,8 +115,19 @@ class ManifestReader implements ResponseWatcher {
   }
 
   onEnd(): void {
-    if (this.#chunks !== undefined) this.#onManifest(Buffer.concat(this.#chunks).toString('utf8'))
+    const body = this.#chunks && Buffer.concat(this.#chunks)
     this.#chunks = undefined
+    const text = body && this.#isGzip ? unzipped(body) : body
+    if (text !== undefined) this.#onManifest(text.toString('utf8'))
+  }
+}
+
+/** At once, so that the plan is there before Docker asks for a blob; 4 MiB take about 10 ms. Undefined if it is not gzip. */
+function unzipped(body: Buffer): Buffer | undefined {
+  try {
+    return gunzipSync(body, { maxOutputLength: MANIFEST_BYTES_MAX })
+  } catch {
+    return undefined
   }
 }
 

@@ -9,6 +9,8 @@ const REQUEST_OUTCOMES = [
   'registry_refused',
   'registry_unproven',
   'registry_busy',
+  'registry_late',
+  'registry_redirect_refused',
   'registry_fallback',
   'range_unsatisfiable',
   'client_gone',

@@ -1,20 +1,21 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Logger } from 'pino'
 import type { BlobRequest, Client, OpenBlob } from '../client/index.ts'
+import { lengthBehindRedirects } from '../core/blob-get.ts'
 import type { Conditions } from '../core/conditions.ts'
 import type { Defects } from '../core/defects.ts'
 import { ShoalError } from '../core/errors.ts'
 import { type RegistryClient, RegistryUnreachableError } from '../core/registry-client.ts'
 import type { Strangers } from '../core/strangers.ts'
 import { failureText } from '../core/trusted-authorities.ts'
-import { authorise } from './authorise.ts'
+import { type Authorised, authorise, isSettledWithin, LATE_MS, type LateWord } from './authorise.ts'
 import { type BlobGet, readBlobGet } from './blob-request.ts'
 import { sendBlob } from './blob-response.ts'
 import { type ByteSpan, spanOf } from './byte-range.ts'
 import { respondWithError } from './error-response.ts'
 import type { ManifestPlans } from './manifest-plans.ts'
 import type { ProxyMetrics, RequestOutcome } from './metrics.ts'
-import { forward } from './upstream/forward.ts'
+import { forward, goneSignal, type ResponseWatcher } from './upstream/forward.ts'
 
 /**
  * The life of a request inside an intercepted connection, in the order of docs/a-pull.md. The rule of every step: until
@@ -61,10 +62,27 @@ export async function answer(parts: PullParts, exchange: Exchange): Promise<void
 async function answerBlob(parts: PullParts, exchange: Exchange, wanted: BlobGet): Promise<RequestOutcome> {
   if (isKnownSmall(parts, exchange, wanted)) return passThrough(parts, exchange, 'registry_small_blob')
 
-  const authorised = await authorise(parts, exchange, wanted)
+  if (exchange.registry.habits.has('redirectRefused'))
+    return passThrough(parts, exchange, 'registry_redirect_refused')
+  const bytesPlanned = plannedBytes(parts, exchange, wanted)
+  const authorised = await authorise(parts, exchange, { ...wanted, bytesPlanned })
+  if (authorised.refusal === 'registry_late') return answerLate(parts, exchange, wanted, authorised)
+  return answerAuthorised(parts, exchange, wanted, authorised)
+}
+
+/** The registry gave its word, or the client vouches. */
+async function answerAuthorised(
+  parts: PullParts,
+  exchange: Exchange,
+  wanted: BlobGet,
+  authorised: Authorised,
+): Promise<RequestOutcome> {
   if (authorised.refusal !== undefined) return passThrough(parts, exchange, authorised.refusal)
 
-  const bytes = authorised.bytes ?? plannedBytes(parts, exchange, wanted)
+  const bytes =
+    authorised.bytes ??
+    plannedBytes(parts, exchange, wanted) ??
+    (await bytesBehindRedirects(parts, exchange, wanted))
   if (bytes === undefined) return passThrough(parts, exchange, 'registry_length_unknown')
   if (bytes < parts.p2pMinBytes) return passThrough(parts, exchange, 'registry_small_blob')
 
@@ -81,6 +99,29 @@ async function answerBlob(parts: PullParts, exchange: Exchange, wanted: BlobGet)
   return sent.isUntouched ? passThrough(parts, exchange, 'registry_fallback') : sent.outcome
 }
 
+/**
+ * No word yet: the client's own request goes to the registry, which decides as it does without Shoal. If the registry does
+ * not begin to answer either, the client may vouch.
+ */
+async function answerLate(
+  parts: PullParts,
+  exchange: Exchange,
+  wanted: BlobGet,
+  { later }: LateWord,
+): Promise<RequestOutcome> {
+  const vouched = new AbortController()
+  const isVouched = (word: Authorised | undefined) =>
+    word?.refusal === undefined && word?.byRegistry === false
+  void later.then((word) => isVouched(word) && vouched.abort(new Error('the client vouches')))
+  try {
+    return await passThrough(parts, exchange, 'registry_late', vouched.signal)
+  } catch (error) {
+    const word = await later
+    if (word === undefined || !isVouched(word)) throw error
+    return answerAuthorised(parts, exchange, wanted, word)
+  }
+}
+
 function isKnownSmall(parts: PullParts, exchange: Exchange, wanted: BlobGet): boolean {
   const planned = plannedBytes(parts, exchange, wanted)
   return planned !== undefined && planned < parts.p2pMinBytes
@@ -88,6 +129,27 @@ function isKnownSmall(parts: PullParts, exchange: Exchange, wanted: BlobGet): bo
 
 function plannedBytes({ plans }: PullParts, { registry }: Exchange, wanted: BlobGet): number | undefined {
   return plans.bytesOf(registry.host, wanted.repository, wanted.digest)
+}
+
+/**
+ * Asks where the registry redirects to, because neither HEAD nor a manifest told the length. A length that comes too late
+ * for this request is remembered for the next.
+ */
+async function bytesBehindRedirects(
+  { plans }: PullParts,
+  { registry, response }: Exchange,
+  { repository, digest, authorization, query }: BlobGet,
+): Promise<number | undefined> {
+  const signal = goneSignal(response)
+  const asked = lengthBehindRedirects({ registry, repository, digest, authorization, query, signal }).then(
+    (bytes) => {
+      if (bytes !== undefined) plans.noteBytes(registry.host, repository, { digest, bytes })
+      return bytes
+    },
+    // The client's own request shows what is wrong.
+    () => undefined,
+  )
+  return (await isSettledWithin(asked, LATE_MS)) ? asked : undefined
 }
 
 function requestedSpan({ request }: Exchange, { digest }: BlobGet, bytes: number): ByteSpan {
@@ -144,11 +206,13 @@ async function passThrough<Outcome extends RequestOutcome>(
   { plans }: PullParts,
   { request, response, registry }: Exchange,
   outcome: Outcome,
+  giveUp?: AbortSignal,
 ): Promise<Outcome> {
   if (response.destroyed) return outcome
   const upstream = {
     dispatcher: registry.passThrough,
     path: request.url!,
+    ...(giveUp && { giveUp }),
     unreachable: (cause: Error) =>
       new RegistryUnreachableError(
         `no answer from the registry ${registry.host}: ${failureText(cause, 'caFile')}`,
@@ -157,8 +221,21 @@ async function passThrough<Outcome extends RequestOutcome>(
         },
       ),
   }
-  await forward(request, response, upstream, plans.watch(request, registry.host))
+  await forward(
+    request,
+    response,
+    upstream,
+    outcome === 'registry_refused' ? refusalWatch(registry) : plans.watch(request, registry.host),
+  )
   return outcome
+}
+
+/** The registry refused the question and serves the request: the next question may not rest on HEAD alone. */
+function refusalWatch({ habits }: RegistryClient): ResponseWatcher {
+  const onStart = (status: number) => {
+    if (status === 200 || status === 206) habits.forget('headHonest')
+  }
+  return { onStart, onData: () => undefined, onEnd: () => undefined }
 }
 
 function answerFailure(
@@ -167,6 +244,11 @@ function answerFailure(
   error: unknown,
 ): void {
   if (response.destroyed) return
+  // Docker tries plain HTTP only where TLS failed, as it would have without this proxy.
+  if (registry.habits.has('plainHttp')) {
+    response.destroy()
+    return
+  }
   if (error instanceof ShoalError) {
     log.warn(
       { registry: registry.host, method: request.method, code: error.code, reason: error.message },

@@ -57,6 +57,7 @@ function setUp({
     unclaim: () => {},
     peersIdleMs: () => performance.now() - startedAtMs,
     access: {
+      areRangesIgnored: false,
       endsAtMs: undefined,
       stream: (first, end, signal) =>
         new RegistryStream({

@@ -8,7 +8,8 @@ import { type LastRedirect, readRange } from '../../../client/origin/registry-ra
 import type { Digest } from '../../../core/digest.ts'
 import { makeAuthority } from '../../../core/issue-certificate.ts'
 import type { RegistryClient } from '../../../core/registry-client.ts'
-import type { Repository } from '../../../core/repository.ts'
+import { RegistryHabits } from '../../../core/registry-habits.ts'
+import type { RegistryHost, Repository } from '../../../core/repository.ts'
 import { issueForLocalhost } from '../../../lab/machine/localhost-certificate.ts'
 
 /** Registries that answer a blob request with something else. What is thrown past the caller ends a node's process. */
@@ -34,6 +35,7 @@ async function readFrom(answer: (response: ServerResponse) => void): Promise<str
   registry = {
     host: 'registry.test',
     config: { permitPrivateRedirects: false },
+    habits: new RegistryHabits('registry.test' as RegistryHost),
     dispatcher: new Pool(origin),
     redirectDispatcher: new Agent(),
   } as unknown as RegistryClient
@@ -111,6 +113,7 @@ test('a redirect is used again while it serves, without asking the registry and 
   registry = {
     host: 'registry.test',
     config: { permitPrivateRedirects: true },
+    habits: new RegistryHabits('registry.test' as RegistryHost),
     dispatcher: new Pool(`http://127.0.0.1:${(server.address() as AddressInfo).port}`),
     redirectDispatcher: new Agent({ connect: { ca: authority.certificatePem } }),
   } as unknown as RegistryClient
