@@ -21,7 +21,7 @@ interface Exchange {
 /**
  * How long a pull waits for the registry's word. After that the client's own request goes to the registry, as without Shoal.
  */
-export const LATE_MS = 500
+export const LATE_MS = 400
 
 /** Whether a request may have its blob, and the blob's length if the registry gave it. */
 export type Authorised =

@@ -75,9 +75,16 @@ test.each([
   ['500 with a long body', answering(500, {}, BODY)],
   ['206 of another range', answering(206, { 'content-range': 'bytes 5-104/2000' }, BODY.subarray(0, 100))],
   ['206 that ends early', answering(206, { 'content-range': 'bytes 0-49/2000' }, BODY.subarray(0, 50))],
-  ['307 to where no redirect may lead', answering(307, { location: 'https://169.254.169.254/' }, BODY)],
 ])('a registry that answers %s costs the request and not the process', async (_name, answer) => {
   expect(await readFrom(answer)).toBe('ORIGIN_REFUSED')
+  expect(uncaught).toEqual([])
+})
+
+test('a registry that redirects to where no redirect may lead is told apart, and remembered', async () => {
+  expect(await readFrom(answering(307, { location: 'https://169.254.169.254/' }, BODY))).toBe(
+    'REDIRECT_REFUSED',
+  )
+  expect(registry!.habits.has('redirectRefused')).toBe(true)
   expect(uncaught).toEqual([])
 })
 
