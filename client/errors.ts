@@ -59,6 +59,19 @@ export class BlobDistrustedError extends ShoalError {
 /** The registry refuses to serve the blob to this node's token (any more). */
 export class OriginRefusedError extends ShoalError {
   readonly code = 'ORIGIN_REFUSED'
+  /** The status of the registry's refusal; undefined if an answer broke off. */
+  readonly status: number | undefined
+
+  constructor(message: string, { status }: { status?: number } = {}) {
+    super(message)
+    this.status = status
+  }
+
+  /** A refusal of the request itself, not of this moment (RFC 9110 §15.5; 408 and 429 are of the moment). */
+  get isFinal(): boolean {
+    const { status = 500 } = this
+    return status < 500 && status !== 408 && status !== 429
+  }
 }
 
 /** The registry answers a range request with the whole blob: one node must read it from the start. */

@@ -50,6 +50,41 @@ export const CONDITIONS = {
     remedy:
       'Permit TCP to the peer’s port (peerListen) between the nodes, and look whether its `shoal node` runs.',
   },
+  REGISTRY_HEAD_REFUSED: {
+    title: 'the registry answers HEAD wrongly',
+    severity: 'info',
+    text: 'The registry refuses HEAD for a blob that it serves, answers it late, or with another length than GET.',
+    cost: 'Shoal asks with a GET of one byte instead. Images are shared.',
+    remedy: 'Nothing is needed. If a proxy stands before the registry, let HEAD requests pass as they are.',
+  },
+  REGISTRY_LATE: {
+    title: 'the registry answers late',
+    severity: 'warning',
+    text: 'The registry does not say in time whether a caller may have a blob.',
+    cost: 'Blobs come from the registry, unshared, until it answers in time again.',
+    remedy: 'Look at the load of the registry, or of what it caches for.',
+  },
+  REGISTRY_NO_RANGES: {
+    title: 'the registry serves no ranges',
+    severity: 'warning',
+    text: 'The registry answers a Range with the whole blob, or refuses it.',
+    cost: 'One node at a time reads a new blob, from its start. The others take it from that node.',
+    remedy: 'Let Range pass where a proxy or a cache stands before the registry.',
+  },
+  REGISTRY_PLAIN_HTTP: {
+    title: 'the registry speaks plain HTTP',
+    severity: 'error',
+    text: 'The registry answers without TLS.',
+    cost: 'Nothing of it is shared. Its connections are tunnelled, so pulls work as without Shoal.',
+    remedy: 'Give the registry a certificate, or take it out of --registries.',
+  },
+  REGISTRY_REDIRECT_REFUSED: {
+    title: 'the registry redirects blobs to where Shoal does not follow',
+    severity: 'warning',
+    text: 'A redirect leads to this machine, to a link-local or metadata address, or through too many hosts.',
+    cost: 'Blobs of this registry come from the registry, unshared.',
+    remedy: 'Set permitPrivateRedirects for this registry in --registries if its store is really there.',
+  },
   REGISTRY_SLOW: {
     title: 'a registry answers the tracker slowly',
     severity: 'warning',

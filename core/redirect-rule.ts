@@ -45,11 +45,12 @@ export function isForbiddenAddress(address: string): boolean {
 }
 
 /**
- * Whether a blob GET may follow a redirect to `url`: HTTPS only, no user info, and no forbidden address. A name passes
- * here; `guardedLookup` checks its addresses when it resolves the name.
+ * Whether a blob GET may follow a redirect to `url`: no user info and no forbidden address. Plain HTTP is followed, as Docker
+ * does: the digest decides about the bytes, and no credential goes along. A name passes here; `guardedLookup` checks its
+ * addresses when it resolves the name.
  */
 export function isRedirectPermitted(url: URL, policy: RedirectPolicy): boolean {
-  if (url.protocol !== 'https:' || url.username !== '' || url.password !== '') return false
+  if (!['https:', 'http:'].includes(url.protocol) || url.username !== '' || url.password !== '') return false
   const host = url.hostname.replace(/^\[(.*)\]$/, '$1')
   return policy.permitPrivateRedirects || isIP(host) === 0 || !isForbiddenAddress(host)
 }

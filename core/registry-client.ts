@@ -1,12 +1,15 @@
 import type { LookupFunction } from 'node:net'
+import type { SecureContext } from 'node:tls'
 import type { Dispatcher } from 'undici'
-import type { Digest } from './digest.ts'
+import { askBlob, type BlobHead, type BlobHeadRequest } from './blob-question.ts'
 import { ShoalError } from './errors.ts'
 import { fairly, RegistryBusyError } from './fair-pool.ts'
 import { Agent, Pool } from './http-dispatchers.ts'
+import { tolerantly } from './lenient-dispatcher.ts'
 import { guardedLookup } from './redirect-rule.ts'
 import { type RegistryConfig, readRegistryFile } from './registry-config.ts'
-import type { RegistryHost, Repository } from './repository.ts'
+import { RegistryHabits } from './registry-habits.ts'
+import type { RegistryHost } from './repository.ts'
 import { trustingContext } from './trusted-authorities.ts'
 
 /** The registry did not answer in time over a verified connection: try later, or use the blobs that the cluster holds. */
@@ -22,14 +25,6 @@ export class RegistryUnreachableError extends ShoalError {
 }
 
 /**
- * A registry's answer to a HEAD request for a blob. A redirect counts as present with unknown length. It shows that this
- * caller may have the blob only if the registry refuses strangers (`Strangers`).
- */
-export type BlobHead =
-  | { isPresent: true; bytes: number | undefined; isRedirect: boolean }
-  | { isPresent: false; status: number }
-
-/**
  * One configured registry, over HTTPS with a verified certificate. The proxy, the client and the tracker talk to
  * registries only through this.
  */
@@ -37,6 +32,8 @@ export interface RegistryClient {
   readonly host: RegistryHost
   readonly kind: 'token' | 'introspect' | 'none'
   readonly config: RegistryConfig
+  /** What its answers showed it to do differently. */
+  readonly habits: RegistryHabits
   /** For this process's own requests, without bodies. A keep-alive pool that never follows redirects. */
   readonly dispatcher: Dispatcher
   /**
@@ -51,26 +48,18 @@ export interface RegistryClient {
    */
   readonly redirectDispatcher: Dispatcher
   /**
-   * Uses connections of its own.
+   * Whether the registry would serve a blob to the sender of this credential, and its length. Uses connections of its own.
    * @throws RegistryUnreachableError if there is no answer within `headPatienceMs`, including all waiting
    */
   headBlob(request: BlobHeadRequest): Promise<BlobHead>
   close(): Promise<void>
 }
 
-export interface BlobHeadRequest {
-  repository: Repository
-  digest: Digest
-  /** The value of the Authorization header, sent to this registry and nowhere else. */
-  authorization: string | undefined
-  signal?: AbortSignal
-}
-
 export type RegistryClients = ReadonlyMap<RegistryHost, RegistryClient>
 
 /** Connections to one registry for leases, and as many for forwarded requests: Docker opens 3 per pull. */
 export const REGISTRY_CONNECTIONS_MAX = 64
-/** Connections to one registry for HEAD requests: 1,280 requests a second if an answer takes 50 ms. */
+/** Connections to one registry for questions about blobs (HEAD, or GET of one byte): 1,280 requests a second if an answer takes 50 ms. */
 export const HEAD_CONNECTIONS_MAX = 64
 /** Connections to one registry for requests with a body: `docker push` has five at a time. */
 export const UPLOAD_CONNECTIONS_MAX = 32
@@ -86,10 +75,15 @@ const HEAD_WAIT_MS = 2_000
 const SILENT_MS_MAX = 10_000
 /** How long any other request waits for a connection: longer than it takes to end stalled transfers. */
 const CONNECTION_WAIT_MS = 15_000
-/** Long, because the pool is also used for pushes: a registry may copy and hash a whole blob before it answers. */
-const HEADERS_PATIENCE_MS = 300_000
-/** A transfer ends if the registry sends nothing for this long in the middle of a body. */
-const BODY_IDLE_MS = 60_000
+/**
+ * Docker waits without end. A registry may copy and hash a whole blob before it answers a push, and a cache may fetch a whole
+ * blob from behind before it answers a GET.
+ */
+export const HEADERS_PATIENCE_MS = 15 * 60_000
+/** A transfer ends if the registry sends nothing for this long in the middle of a body. Others who wait end it earlier. */
+export const BODY_IDLE_MS = 5 * 60_000
+/** Headers of one answer: policies and signed URLs of 64 KiB, and the rest. Go's bound is 10 MiB. */
+export const ANSWER_HEADER_BYTES_MAX = 128 * 1024
 /** Shorter than the idle time of common load balancers (60 s). */
 const KEEP_ALIVE_MS = 30_000
 
@@ -122,6 +116,7 @@ export async function closeRegistries(registries: RegistryClients): Promise<void
 
 class HttpsRegistry implements RegistryClient {
   readonly config: RegistryConfig
+  readonly habits: RegistryHabits
   readonly dispatcher: Dispatcher
   readonly passThrough: Dispatcher
   readonly redirectDispatcher: Dispatcher
@@ -130,8 +125,13 @@ class HttpsRegistry implements RegistryClient {
   readonly #pools: (Pool | Agent)[]
   readonly #headPatienceMs: number
 
-  constructor(config: RegistryConfig, tls: object, { headPatienceMs, lookup }: RegistryPatience) {
+  constructor(
+    config: RegistryConfig,
+    tls: { secureContext: SecureContext | undefined },
+    { headPatienceMs, lookup }: RegistryPatience,
+  ) {
     this.config = config
+    this.habits = new RegistryHabits(config.host)
     this.#headPatienceMs = headPatienceMs ?? HEAD_PATIENCE_MS
     // Explicit, because an environment variable may change Node's default.
     const verified = { ...tls, rejectUnauthorized: true, timeout: CONNECT_PATIENCE_MS }
@@ -139,22 +139,28 @@ class HttpsRegistry implements RegistryClient {
       headersTimeout: HEADERS_PATIENCE_MS,
       bodyTimeout: BODY_IDLE_MS,
       keepAliveTimeout: KEEP_ALIVE_MS,
+      maxHeaderSize: ANSWER_HEADER_BYTES_MAX,
     }
     const connect = lookup === undefined ? verified : { ...verified, lookup }
-    const pool = (connections: number) =>
-      new Pool(`https://${config.host}`, { ...bounds, connections, connect })
+    const origin = `https://${config.host}`
+    const pool = (connections: number) => this.#watched(new Pool(origin, { ...bounds, connections, connect }))
+    const lenient = { origin, secureContext: tls.secureContext, silentMsMax: BODY_IDLE_MS }
+    const lenientBounds = { ...lenient, headerBytesMax: ANSWER_HEADER_BYTES_MAX }
+    const tolerant = () => tolerantly({ ...lenientBounds, lookup })
     const patience = { waitMs: CONNECTION_WAIT_MS, silentMs: SILENT_MS_MAX }
     const shared = { ...patience, placesMax: REGISTRY_CONNECTIONS_MAX }
     const own = pool(REGISTRY_CONNECTIONS_MAX)
     const passed = pool(REGISTRY_CONNECTIONS_MAX)
     const uploads = pool(UPLOAD_CONNECTIONS_MAX)
     this.#heads = pool(HEAD_CONNECTIONS_MAX)
-    this.dispatcher = own.compose(fairly(shared))
+    this.dispatcher = own.compose(tolerant(), fairly(shared))
     this.passThrough = passed.compose(
+      tolerant(),
       fairly(shared),
       withBodiesApart(uploads.compose(fairly({ ...patience, placesMax: UPLOAD_CONNECTIONS_MAX }))),
     )
     this.#headDispatcher = this.#heads.compose(
+      tolerant(),
       fairly({ ...patience, placesMax: HEAD_CONNECTIONS_MAX, waitMs: HEAD_WAIT_MS }),
     )
     const redirects = new Agent({
@@ -162,7 +168,10 @@ class HttpsRegistry implements RegistryClient {
       connections: REDIRECT_CONNECTIONS_MAX,
       connect: { ...verified, lookup: guardedLookup(config) },
     })
-    this.redirectDispatcher = redirects.compose(fairly({ ...patience, placesMax: REDIRECT_CONNECTIONS_MAX }))
+    this.redirectDispatcher = redirects.compose(
+      tolerantly({ ...lenientBounds, lookup: guardedLookup(config) }),
+      fairly({ ...patience, placesMax: REDIRECT_CONNECTIONS_MAX }),
+    )
     this.#pools = [own, passed, uploads, this.#heads, redirects]
   }
 
@@ -180,8 +189,9 @@ class HttpsRegistry implements RegistryClient {
     const give = () => end.abort(request.signal?.reason)
     const timer = setTimeout(() => end.abort(new Error('no answer in time')), this.#headPatienceMs)
     request.signal?.addEventListener('abort', give)
+    const parts = { dispatcher: this.#headDispatcher, habits: this.habits }
     try {
-      return await orAborted(this.#askHead(request, end.signal), end.signal)
+      return await orAborted(askBlob(parts, request, end.signal), end.signal)
     } catch (cause) {
       request.signal?.throwIfAborted()
       // If there is no connection at all, the holders of the places wait for the registry too: it was asked.
@@ -193,17 +203,13 @@ class HttpsRegistry implements RegistryClient {
     }
   }
 
-  async #askHead(request: BlobHeadRequest, signal: AbortSignal): Promise<BlobHead> {
-    const answer = await this.#headDispatcher.request({
-      method: 'HEAD',
-      // By default undici closes the connection after a HEAD, which would cost a TLS handshake per blob.
-      reset: false,
-      path: `/v2/${request.repository}/blobs/${request.digest}`,
-      headers: request.authorization === undefined ? {} : { authorization: request.authorization },
-      signal,
+  /** A server that answers the first bytes of TLS in plain text is one for HTTP. */
+  #watched(pool: Pool): Pool {
+    pool.on('connectionError', (_origin, _targets, error: Error & { code?: string }) => {
+      if (error.code === 'ERR_SSL_WRONG_VERSION_NUMBER') this.habits.note('plainHttp')
     })
-    await answer.body.dump()
-    return blobHeadFrom(answer)
+    pool.on('connect', () => this.habits.forget('plainHttp'))
+    return pool
   }
 
   async close(): Promise<void> {
@@ -224,17 +230,4 @@ function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
 function withBodiesApart(uploads: Dispatcher): Dispatcher.DispatcherComposeInterceptor {
   return (dispatch) => (options, handler) =>
     options.body == null ? dispatch(options, handler) : uploads.dispatch({ ...options, reset: true }, handler)
-}
-
-/** 200 with Content-Length, else absent (OCI distribution-spec, "Checking if content exists in the registry"). */
-function blobHeadFrom({
-  statusCode,
-  headers,
-}: Pick<Dispatcher.ResponseData, 'statusCode' | 'headers'>): BlobHead {
-  if ([301, 302, 303, 307, 308].includes(statusCode))
-    return { isPresent: true, bytes: undefined, isRedirect: true }
-  if (statusCode !== 200) return { isPresent: false, status: statusCode }
-  const length = headers['content-length']
-  const isLength = typeof length === 'string' && /^\d{1,15}$/.test(length)
-  return { isPresent: true, bytes: isLength ? Number(length) : undefined, isRedirect: false }
 }

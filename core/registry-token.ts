@@ -30,15 +30,15 @@ export class RegistryTokenError extends ShoalError {
   }
 }
 
-/** Bound of a token: it must fit one request header. */
-export const TOKEN_CHARS_MAX = 32 * 1024
+/** Bound of a token: it must fit one request header (64 KiB of headers), and with its proof one frame between peers. */
+export const TOKEN_CHARS_MAX = 48 * 1024
 /** Nesting of a token's header and payload: `access` needs 3, and some token servers write structured claims. */
 export const TOKEN_DEPTH_MAX = 16
 /** Bounds of `x5c`: certificates, of which the first is read, and the base64 of one. */
 const X5C_CERTIFICATES_MAX = 8
 const X5C_CHARS_MAX = 16 * 1024
-/** Bound of `access` entries and of actions in one: a pull needs one entry. */
-export const TOKEN_ACCESS_MAX = 256
+/** Bound of `access` entries: a pull needs one, robot accounts have hundreds. */
+export const TOKEN_ACCESS_MAX = 1024
 /** Distribution has pull, push, delete and *. */
 const TOKEN_ACTIONS_MAX = 32
 /** A token is for one service, rarely for several. */

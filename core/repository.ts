@@ -2,13 +2,21 @@ import { InvalidInputError } from './errors.ts'
 
 declare const checked: unique symbol
 
-/** A repository name (OCI distribution-spec, "Pulling manifests": `<name>`), checked. */
+/**
+ * A repository name (OCI distribution-spec, "Pulling manifests": `<name>`), checked. If the registry's API is below a path
+ * (`/a/b/v2/…`), this path and two slashes come first: `a/b//<name>`. So names of different APIs on one host differ.
+ */
 export type Repository = string & { readonly [checked]: 'Repository' }
 
-/** A registry's authority as in an image name: lower-case `host` or `host:port`, checked. Port 443 is dropped. */
+/**
+ * A registry's authority as in an image name: lower-case `host` or `host:port`, checked. Port 443 and a dot at the end are
+ * dropped.
+ */
 export type RegistryHost = string & { readonly [checked]: 'RegistryHost' }
 
 const REPOSITORY = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$/
+/** The path of an API. No `v2` (which would end it), and nothing that a server could resolve or decode. */
+const API_PATH = /^(?!v2(?:\/|$))[A-Za-z0-9][A-Za-z0-9._-]*(?:\/(?!v2(?:\/|$))[A-Za-z0-9][A-Za-z0-9._-]*)*$/
 /** Distribution's own bound of a name with its host. */
 const REPOSITORY_CHARS_MAX = 255
 const HOST = /^(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*$/
@@ -17,7 +25,35 @@ const IPV6 = /^\[[0-9a-f:.]{2,45}\]$/
 const HOST_CHARS_MAX = 253
 
 export function isRepository(text: string): text is Repository {
-  return text.length <= REPOSITORY_CHARS_MAX && REPOSITORY.test(text)
+  const { api, name } = partsOf(text)
+  const isApi = api === undefined || API_PATH.test(api)
+  return text.length <= REPOSITORY_CHARS_MAX && isApi && REPOSITORY.test(name)
+}
+
+function partsOf(text: string): { api: string | undefined; name: string } {
+  const end = text.indexOf('//')
+  return end === -1 ? { api: undefined, name: text } : { api: text.slice(0, end), name: text.slice(end + 2) }
+}
+
+/** The path of a repository's API, for example `/v2/team/app`. */
+export function repositoryPath(repository: Repository): string {
+  const { api, name } = partsOf(repository)
+  return api === undefined ? `/v2/${name}` : `/${api}/v2/${name}`
+}
+
+/**
+ * Reads `/v2/<name>/<rest>` or `/<path of the API>/v2/<name>/<rest>`; the opposite of `repositoryPath`.
+ * @param rest what follows the name, as a regular expression with groups
+ */
+export function parseRepositoryPath(
+  path: string,
+  rest: string,
+): { repository: Repository; groups: string[] } | undefined {
+  const found = new RegExp(`^/(?:((?:(?!v2/)[^/]+/)+))?v2/(.+)/${rest}$`).exec(path)
+  if (found === null) return undefined
+  const [, api, name, ...groups] = found
+  const repository = api === undefined ? name! : `${api.slice(0, -1)}//${name}`
+  return isRepository(repository) ? { repository, groups } : undefined
 }
 
 /** @throws InvalidInputError */
@@ -28,7 +64,8 @@ export function parseRepository(text: string): Repository {
 
 /** @throws InvalidInputError */
 export function parseRegistryHost(text: string): RegistryHost {
-  const lower = text.toLowerCase()
+  // A dot at the end makes a name absolute (RFC 1034 §3.1); it is the same host.
+  const lower = text.toLowerCase().replace(/^([^:[\]]*[a-z0-9])\.(?=:|$)/, '$1')
   const parts = /^(\[[^\]]*\]|[^:]*)(?::(\d{1,5}))?$/.exec(lower)
   const host = parts?.[1] ?? ''
   const port = parts?.[2]

@@ -1,10 +1,6 @@
+import type { BlobHead, BlobHeadRequest } from './blob-question.ts'
 import { BoundedMap } from './bounded-map.ts'
-import {
-  type BlobHead,
-  type BlobHeadRequest,
-  type RegistryClient,
-  RegistryUnreachableError,
-} from './registry-client.ts'
+import { type RegistryClient, RegistryUnreachableError } from './registry-client.ts'
 
 /** How long a registry's answer to a stranger is remembered, for one repository. */
 export const STRANGER_MS = 60_000
@@ -63,7 +59,7 @@ async function headAsStranger(
   { repository, digest }: Blob,
 ): Promise<BlobHead | undefined> {
   try {
-    return await registry.headBlob({ repository, digest, authorization: undefined })
+    return await registry.headBlob({ repository, digest, authorization: undefined, isOnce: true })
   } catch (error) {
     if (error instanceof RegistryUnreachableError) return undefined
     throw error

@@ -3,6 +3,7 @@ import { CERTIFICATE_BLOBS_MAX } from './certificate-claims.ts'
 import { isDigest } from './digest.ts'
 import { BATCH_PIECES_MAX, type HashBatch } from './hash-batch.ts'
 import { BLOB_BYTES_MAX, isClusterId, isInfoHash, isNodeId, isSwarmId, PIECE_HASH_BYTES } from './metainfo.ts'
+import { TOKEN_CHARS_MAX } from './registry-token.ts'
 import { isRepository, parseRegistryHost, type RegistryHost } from './repository.ts'
 
 /**
@@ -138,7 +139,7 @@ const headerText = z.string().regex(/^[\x21-\x7e]+$/)
 export const credentialSchema = z.discriminatedUnion('scheme', [
   z.strictObject({
     scheme: z.literal('bearer'),
-    token: headerText.max(32 * 1024),
+    token: headerText.max(TOKEN_CHARS_MAX),
   }),
   z.strictObject({
     scheme: z.literal('basic'),

@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http'
 import type { Client } from '../client/index.ts'
-import { type BlobHead, type RegistryClient, RegistryUnreachableError } from '../core/registry-client.ts'
+import type { BlobHead } from '../core/blob-question.ts'
+import { type RegistryClient, RegistryUnreachableError } from '../core/registry-client.ts'
 import type { Strangers } from '../core/strangers.ts'
 import type { Authorised } from './authorised.ts'
 import type { BlobGet } from './blob-request.ts'
@@ -20,6 +21,11 @@ interface Exchange {
 }
 
 /**
+ * How long a pull waits for the registry's word. After that the client's own request goes to the registry, as without Shoal.
+ */
+export const LATE_MS = 400
+
+/**
  * Whether a request may have its blob, and the blob's length if the registry gave it. `acceptedAtMs`: when the registry
  * itself accepted the request; undefined if the client vouches for it.
  */
@@ -27,22 +33,58 @@ export type Authorisation =
   | { refusal?: undefined; acceptedAtMs: number | undefined; bytes: number | undefined }
   | { refusal: 'registry_refused' | 'registry_unproven' | 'registry_busy' }
 
+/** No word yet. `later` settles with it, and never rejects: undefined if there is none and the client does not vouch. */
+export interface LateWord {
+  refusal: 'registry_late'
+  later: Promise<Authorisation | undefined>
+}
+
+/** @param bytesPlanned the length as a manifest says */
+type Question = BlobGet & { bytesPlanned: number | undefined }
+
 /**
  * Asks the registry whether it would serve the blob to this very request, once a minute. Only that counts, whatever this
- * node holds.
+ * node holds. A registry that was late is not waited for until it answers in time again.
  * @throws RegistryUnreachableError if there is no answer and the client does not vouch
  */
 export async function authorise(
   parts: AuthoriseParts,
   exchange: Exchange,
-  wanted: BlobGet,
-): Promise<Authorisation> {
-  const { registry, response } = exchange
-  const known = parts.authorised.find(registry.host, wanted)
+  wanted: Question,
+): Promise<Authorisation | LateWord> {
+  const { host, habits } = exchange.registry
+  const known = parts.authorised.find(host, wanted)
   if (known !== undefined) return { acceptedAtMs: known.atMs, bytes: known.bytes }
+  const askedAtMs = performance.now()
+  const word = ask(parts, exchange, wanted)
+  const patienceMs = habits.has('late') ? 0 : LATE_MS
+  if (await isSettledWithin(word, patienceMs)) return word
+  habits.note('late')
+  const isInTime = () => performance.now() - askedAtMs < LATE_MS
+  word.then(
+    () => isInTime() && habits.forget('late'),
+    () => undefined,
+  )
+  return { refusal: 'registry_late', later: word.catch(() => undefined) }
+}
+
+/** Whether work settles in time, either way. */
+export async function isSettledWithin(work: Promise<unknown>, patienceMs: number): Promise<boolean> {
+  const late = Promise.withResolvers<boolean>()
+  // After a look at the network: this process may have been the late one.
+  const timer = setTimeout(() => setImmediate(() => late.resolve(false)), patienceMs)
+  const settled = work.then(
+    () => true,
+    () => true,
+  )
+  return Promise.race([settled, late.promise]).finally(() => clearTimeout(timer))
+}
+
+async function ask(parts: AuthoriseParts, exchange: Exchange, wanted: Question): Promise<Authorisation> {
   try {
-    const ask = (signal: AbortSignal) => askRegistry(parts, exchange, wanted, signal)
-    return await parts.authorised.share(registry.host, wanted, { ask, signal: goneSignal(response) })
+    const askThis = (signal: AbortSignal) => askRegistry(parts, exchange, wanted, signal)
+    const signal = goneSignal(exchange.response)
+    return await parts.authorised.share(exchange.registry.host, wanted, { ask: askThis, signal })
   } catch (error) {
     if (!(error instanceof RegistryUnreachableError)) throw error
     // A user who fills our own connections must not make the registry seem to be down.
@@ -56,18 +98,30 @@ export async function authorise(
 async function askRegistry(
   parts: AuthoriseParts,
   exchange: Exchange,
-  wanted: BlobGet,
+  wanted: Question,
   signal: AbortSignal,
 ): Promise<Authorisation> {
-  const { repository, digest, authorization } = wanted
-  const head = await exchange.registry.headBlob({ repository, digest, authorization, signal })
-  if (head.isPresent) {
-    if (!(await showsLeave(parts, exchange, wanted, head))) return { refusal: 'registry_unproven' }
-    parts.authorised.note(exchange.registry.host, wanted, head)
-    return { acceptedAtMs: Date.now(), bytes: head.bytes }
-  }
+  const { repository, digest, authorization, query, bytesPlanned: bytesExpected } = wanted
+  const question = { repository, digest, authorization, query, bytesExpected, signal }
+  const head = await exchange.registry.headBlob(question)
+  if (head.isPresent) return fromHead(parts, exchange, wanted, head)
   const standing = head.status >= 500 ? await authoriseWithoutRegistry(parts, exchange, wanted) : undefined
   return standing ?? { refusal: 'registry_refused' }
+}
+
+/** A length that no manifest confirms counts as none: the manifest's is the one that the digest will confirm. */
+async function fromHead(
+  parts: AuthoriseParts,
+  exchange: Exchange,
+  wanted: Question,
+  head: BlobHead & { isPresent: true },
+): Promise<Authorisation> {
+  const isConfirmed = wanted.bytesPlanned === undefined || head.bytes === wanted.bytesPlanned
+  const bytes = isConfirmed ? head.bytes : undefined
+  if (!(await showsLeave(parts, exchange, wanted, { ...head, bytes })))
+    return { refusal: 'registry_unproven' }
+  parts.authorised.note(exchange.registry.host, wanted, { bytes })
+  return { acceptedAtMs: Date.now(), bytes }
 }
 
 /**

@@ -98,8 +98,8 @@ function orGone<T>(answer: Promise<T>, signal: AbortSignal): Promise<T> {
   })
 }
 
-function idOf(registry: RegistryHost, { repository, digest, authorization }: BlobGet): string {
+function idOf(registry: RegistryHost, { repository, digest, authorization, query }: BlobGet): string {
   return createHash('sha256')
-    .update(JSON.stringify([registry, repository, digest, authorization ?? null]))
+    .update(JSON.stringify([registry, repository, digest, query, authorization ?? null]))
     .digest('base64url')
 }

@@ -58,8 +58,9 @@ export async function answerConnect(parts: ConnectParts, exchange: ConnectExchan
   try {
     const target = parseAuthority(exchange.request.url ?? '')
     const registry = registryAt(parts.registries, target)
+    const isPlain = registry?.habits.has('plainHttp') ?? false
     const outcome =
-      registry === undefined
+      registry === undefined || isPlain
         ? await tunnel(parts, exchange, target, 'tunnelled')
         : await interceptUnlessRejected(parts, exchange, registry, target)
     parts.metrics.connectAnswered(outcome)

@@ -36,8 +36,8 @@ export const PROXY_CONNECTIONS_MAX = 1024
 export const PROXY_CONNECTIONS_PER_USER_MAX = 256
 /** Connections to the proxy that are reserved for root: dockerd and containerd run as root. */
 export const PROXY_CONNECTIONS_OF_ROOT_MIN = 256
-/** Headers of CONNECT and plain requests; intercepted requests have a larger bound. */
-const HEADER_BYTES_MAX = 16 * 1024
+/** Headers of CONNECT and plain requests: as intercepted requests, for long signed URLs of plain stores. */
+const HEADER_BYTES_MAX = 64 * 1024
 /** A local client sends its CONNECT at once; this bounds a client that does not. */
 const HEADERS_PATIENCE_MS = 30_000
 
@@ -115,6 +115,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
         return answer(pulls, { request, response, registry })
       }),
   })
+  for (const registry of registries.values()) registry.habits.reportTo(conditions)
   const policy = new TargetPolicy(options)
   const owners = options.owners ?? new KernelSocketOwners()
   const rejections = new Rejections()

@@ -1,13 +1,14 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Logger } from 'pino'
 import type { BlobRequest, Client, OpenBlob } from '../client/index.ts'
+import { lengthBehindRedirects } from '../core/blob-get.ts'
 import type { Conditions } from '../core/conditions.ts'
 import type { Defects } from '../core/defects.ts'
 import { reasonOf, ShoalError } from '../core/errors.ts'
 import { type RegistryClient, RegistryUnreachableError } from '../core/registry-client.ts'
 import type { Strangers } from '../core/strangers.ts'
 import { failureText } from '../core/trusted-authorities.ts'
-import { type Authorisation, authorise } from './authorise.ts'
+import { type Authorisation, authorise, isSettledWithin, LATE_MS, type LateWord } from './authorise.ts'
 import type { Authorised } from './authorised.ts'
 import { type BlobGet, readBlobGet } from './blob-request.ts'
 import { sendBlob } from './blob-response.ts'
@@ -16,7 +17,7 @@ import { respondWithError } from './error-response.ts'
 import type { ManifestPlans } from './manifest-plans.ts'
 import type { ProxyMetrics, RequestOutcome } from './metrics.ts'
 import type { LayerAccount, PullRecords } from './pull-records.ts'
-import { forward } from './upstream/forward.ts'
+import { allOf, forward, goneSignal, type ResponseWatcher } from './upstream/forward.ts'
 
 /**
  * The life of a request inside an intercepted connection, in the order of docs/a-pull.md. The rule of every step: until
@@ -78,10 +79,27 @@ function beginAccount({ records }: PullParts, exchange: Exchange, { repository, 
 async function answerBlob(parts: PullParts, exchange: Exchange, wanted: BlobGet): Promise<RequestOutcome> {
   if (isKnownSmall(parts, exchange, wanted)) return passThrough(parts, exchange, 'registry_small_blob')
 
-  const authorised = await authorise(parts, exchange, wanted)
+  if (exchange.registry.habits.has('redirectRefused'))
+    return passThrough(parts, exchange, 'registry_redirect_refused')
+  const bytesPlanned = plannedBytes(parts, exchange, wanted)
+  const authorised = await authorise(parts, exchange, { ...wanted, bytesPlanned })
+  if (authorised.refusal === 'registry_late') return answerLate(parts, exchange, wanted, authorised)
+  return answerAuthorised(parts, exchange, wanted, authorised)
+}
+
+/** The registry gave its word, or the client vouches. */
+async function answerAuthorised(
+  parts: PullParts,
+  exchange: Exchange,
+  wanted: BlobGet,
+  authorised: Authorisation,
+): Promise<RequestOutcome> {
   if (authorised.refusal !== undefined) return passThrough(parts, exchange, authorised.refusal)
 
-  const bytes = authorised.bytes ?? plannedBytes(parts, exchange, wanted)
+  const bytes =
+    authorised.bytes ??
+    plannedBytes(parts, exchange, wanted) ??
+    (await bytesBehindRedirects(parts, exchange, wanted))
   if (bytes === undefined) return passThrough(parts, exchange, 'registry_length_unknown')
   exchange.account?.size(bytes)
   if (bytes < parts.p2pMinBytes) return passThrough(parts, exchange, 'registry_small_blob')
@@ -102,6 +120,29 @@ async function answerBlob(parts: PullParts, exchange: Exchange, wanted: BlobGet)
   return sent.isUntouched ? passThrough(parts, exchange, 'registry_fallback') : sent.outcome
 }
 
+/**
+ * No word yet: the client's own request goes to the registry, which decides as it does without Shoal. If the registry does
+ * not begin to answer either, the client may vouch.
+ */
+async function answerLate(
+  parts: PullParts,
+  exchange: Exchange,
+  wanted: BlobGet,
+  { later }: LateWord,
+): Promise<RequestOutcome> {
+  const vouched = new AbortController()
+  const isVouched = (word: Authorisation | undefined) =>
+    word !== undefined && word.refusal === undefined && word.acceptedAtMs === undefined
+  void later.then((word) => isVouched(word) && vouched.abort(new Error('the client vouches')))
+  try {
+    return await passThrough(parts, exchange, 'registry_late', vouched.signal)
+  } catch (error) {
+    const word = await later
+    if (word === undefined || !isVouched(word)) throw error
+    return answerAuthorised(parts, exchange, wanted, word)
+  }
+}
+
 function isKnownSmall(parts: PullParts, exchange: Exchange, wanted: BlobGet): boolean {
   const planned = plannedBytes(parts, exchange, wanted)
   return planned !== undefined && planned < parts.p2pMinBytes
@@ -109,6 +150,27 @@ function isKnownSmall(parts: PullParts, exchange: Exchange, wanted: BlobGet): bo
 
 function plannedBytes({ plans }: PullParts, { registry }: Exchange, wanted: BlobGet): number | undefined {
   return plans.bytesOf(registry.host, wanted.repository, wanted.digest)
+}
+
+/**
+ * Asks where the registry redirects to, because neither HEAD nor a manifest told the length. A length that comes too late
+ * for this request is remembered for the next.
+ */
+async function bytesBehindRedirects(
+  { plans }: PullParts,
+  { registry, response }: Exchange,
+  { repository, digest, authorization, query }: BlobGet,
+): Promise<number | undefined> {
+  const signal = goneSignal(response)
+  const asked = lengthBehindRedirects({ registry, repository, digest, authorization, query, signal }).then(
+    (bytes) => {
+      if (bytes !== undefined) plans.noteBytes(registry.host, repository, { digest, bytes })
+      return bytes
+    },
+    // The client's own request shows what is wrong.
+    () => undefined,
+  )
+  return (await isSettledWithin(asked, LATE_MS)) ? asked : undefined
 }
 
 function requestedSpan({ request }: Exchange, { digest }: BlobGet, bytes: number): ByteSpan {
@@ -167,11 +229,13 @@ async function passThrough<Outcome extends RequestOutcome>(
   { plans }: PullParts,
   { request, response, registry, account }: Exchange,
   outcome: Outcome,
+  giveUp?: AbortSignal,
 ): Promise<Outcome> {
   if (response.destroyed) return outcome
   const upstream = {
     dispatcher: registry.passThrough,
     path: request.url!,
+    ...(giveUp && { giveUp }),
     unreachable: (cause: Error) =>
       new RegistryUnreachableError(
         `no answer from the registry ${registry.host}: ${failureText(cause, 'caFile')}`,
@@ -180,8 +244,21 @@ async function passThrough<Outcome extends RequestOutcome>(
         },
       ),
   }
-  await forward(request, response, upstream, account?.passes(outcome) ?? plans.watch(request, registry.host))
+  const watcher = allOf([
+    account?.passes(outcome),
+    outcome === 'registry_refused' ? refusalWatch(registry) : undefined,
+    plans.watch(request, registry.host),
+  ])
+  await forward(request, response, upstream, watcher)
   return outcome
+}
+
+/** The registry refused the question and serves the request: the next question may not rest on HEAD alone. */
+function refusalWatch({ habits }: RegistryClient): ResponseWatcher {
+  const onStart = (status: number) => {
+    if (status === 200 || status === 206) habits.forget('headHonest')
+  }
+  return { onStart, onData: () => undefined, onEnd: () => undefined }
 }
 
 function answerFailure(
@@ -190,6 +267,11 @@ function answerFailure(
   error: unknown,
 ): void {
   if (response.destroyed) return
+  // Docker tries plain HTTP only where TLS failed, as it would have without this proxy.
+  if (registry.habits.has('plainHttp')) {
+    response.destroy()
+    return
+  }
   if (error instanceof ShoalError) {
     log.warn(
       { registry: registry.host, method: request.method, code: error.code, reason: error.message },

@@ -1,7 +1,8 @@
 import { isDefect } from '../../core/defects.ts'
 import { type PieceIndex, pieceBytesAt } from '../../core/metainfo.ts'
+import { RedirectRefusedError } from '../../core/redirect-rule.ts'
 import type { HashesRequest, HashesResponse, Lease } from '../../core/tracker-api.ts'
-import { RangeIgnoredError, TrackerRefusedError } from '../errors.ts'
+import { OriginRefusedError, RangeIgnoredError, TrackerRefusedError } from '../errors.ts'
 import type { PieceBuffer } from '../store/piece-buffers.ts'
 import type { MissingRun } from './fallback-run.ts'
 import { LeaseRequests, type RequestedRun } from './lease-requests.ts'
@@ -30,6 +31,10 @@ interface Request extends MissingRun {
 
 /** The tracker's answer: 'refused' when it refused the call, undefined when it did not answer. */
 type Told = HashesResponse | 'refused' | undefined
+
+/** The registry will not answer otherwise soon: nobody has to wait to see that. */
+const isFinal = (error: unknown) =>
+  error instanceof RedirectRefusedError || (error instanceof OriginRefusedError && error.isFinal)
 
 type Call = Pick<HashesRequest, 'lease' | 'isLeaseReleased' | 'wantsLease'> & {
   firstPiece?: number
@@ -89,8 +94,11 @@ export class Origin {
   start(): void {
     const lease = this.#offered
     this.#offered = undefined
+    if (this.#host.access.areRangesIgnored) this.#plan.rangeIgnored(Date.now())
     this.#plan.start(Date.now())
-    if (lease) this.#host.boundary.run(() => this.#follow(lease))
+    // Granted as if the registry served ranges: the tracker must first know that one node reads all.
+    if (lease && this.#plan.isRangeIgnored) this.#release(lease)
+    else if (lease) this.#host.boundary.run(() => this.#follow(lease))
   }
 
   /** The last reader left: stops fetching, publishes fetched pieces, and releases the rest of the lease at once. */
@@ -171,11 +179,18 @@ export class Origin {
       }
       if (isDefect(error)) this.#host.boundary.fail(error)
       this.#plan.fetchFailed(Date.now())
+      if (isFinal(error) && this.#isAlone()) this.#host.starved()
       this.#host.log.warn({ err: error }, 'a fetch from the registry broke off')
       return false
     } finally {
       this.#runs.delete(run)
     }
+  }
+
+  /** Nobody else has the next piece. */
+  #isAlone(): boolean {
+    const next = this.#host.have.firstMissing(this.#host.position())
+    return next >= this.#host.layout.pieceCount || this.#host.isOutOfReach(next as PieceIndex)
   }
 
   async #fetchAll(run: Run): Promise<void> {

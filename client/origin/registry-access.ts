@@ -40,6 +40,11 @@ export class RegistryAccess {
     return this.#endsAt
   }
 
+  /** The registry answered a range with the whole blob, or refused it, lately: for this blob or another. */
+  get areRangesIgnored(): boolean {
+    return this.#registry.habits.has('noRanges')
+  }
+
   /**
    * Pieces [first, end). The stream ends with RangeIgnoredError when the registry answers a range with the whole
    * blob.

@@ -1,4 +1,6 @@
 import type { Dispatcher } from 'undici'
+import { getBlob, getFrom } from '../../core/blob-get.ts'
+import { RANGE_REFUSALS } from '../../core/blob-question.ts'
 import type { Digest } from '../../core/digest.ts'
 import { isRedirectPermitted } from '../../core/redirect-rule.ts'
 import type { RegistryClient } from '../../core/registry-client.ts'
@@ -29,27 +31,39 @@ export interface LastRedirect {
   url: URL | undefined
 }
 
-const REDIRECTS = new Set([301, 302, 303, 307, 308])
-
 /** The Authorization header for the registry itself; no other host gets it. */
 function authorizationOf(credential: Credential): string | undefined {
   if (credential.scheme === 'bearer') return `Bearer ${credential.token}`
   return credential.scheme === 'basic' ? `Basic ${credential.value}` : undefined
 }
 
+/** Bytes that an answer must bring before the next one continues it: a bound of the requests for one range. */
+export const CONTINUATION_BYTES_MIN = 16 * 1024
+
 /**
- * Bytes [from, to) of a blob from its registry (OCI distribution-spec, "Pulling blobs"; RFC 9110 §14). Follows one
- * redirect, without the credential. If the registry ignores Range, the blob is read from the start and the bytes
- * before `from` are skipped. A chunk is valid until the next is requested.
+ * Bytes [from, to) of a blob from its registry (OCI distribution-spec, "Pulling blobs"; RFC 9110 §14). Follows redirects. If
+ * the registry ignores or refuses Range, the blob is read from the start and the bytes before `from` are skipped. If it
+ * answers with a part of the range, the next request goes on where the answer ended. A chunk is valid until the next is
+ * requested.
  * @throws OriginRefusedError when the registry answers anything else, or ends early; RangeIgnoredError where asked
- * for
+ * for; RedirectRefusedError
  */
 export async function* readRange(request: RangeRequest): AsyncGenerator<Buffer> {
-  const { statusCode, body } = await openRange(request)
-  if (statusCode === 200 && request.isWholeRefused) {
-    body.on('error', () => undefined).destroy()
-    throw new RangeIgnoredError('the registry ignores Range')
+  for (let at = request.from; at < request.to; ) {
+    const from = at
+    for await (const chunk of readAnswer({ ...request, from })) {
+      at += chunk.length
+      yield chunk
+    }
+    if (at >= request.to || at - from >= CONTINUATION_BYTES_MIN) continue
+    if (request.isWholeRefused) throw new RangeIgnoredError('the registry serves hardly anything of a range')
+    throw new OriginRefusedError('the registry ended a blob early')
   }
+}
+
+/** One answer: what it has of the range, from its first byte on. */
+async function* readAnswer(request: RangeRequest): AsyncGenerator<Buffer> {
+  const { statusCode, body } = await openRange(request)
   let skip = statusCode === 200 ? request.from : 0
   let left = request.to - request.from
   try {
@@ -62,40 +76,57 @@ export async function* readRange(request: RangeRequest): AsyncGenerator<Buffer> 
       // A range was read to its end, so its connection can serve the next request.
       if (left === 0 && statusCode === 200) return
     }
-    if (left === 0) return
+    if (left > 0 && statusCode === 200) throw new OriginRefusedError('the registry ended a blob early')
   } finally {
     // Destroys the connection when the body has not been read to its end.
     body.destroy()
   }
-  throw new OriginRefusedError('the registry ended a blob early')
 }
 
+/** An answer with the range, or with the whole blob where that may be. */
 async function openRange(request: RangeRequest): Promise<Dispatcher.ResponseData> {
-  const answer = (await askLastRedirect(request)) ?? (await askRegistry(request))
-  if (isAnswer(answer, request)) return answer
+  const { habits } = request.registry
+  const isPart = request.isWholeRefused === true
+  if (isPart && habits.has('noRanges')) throw new RangeIgnoredError('the registry serves no ranges')
+  const answer = (await askLastRedirect(request)) ?? (await askRegistry(request, rangeOf(request)))
+  const { statusCode } = answer
+  const isRefused = RANGE_REFUSALS.has(statusCode)
+  if (!isAnswer(answer, request) && !isRefused) throw refused(answer)
+  if (statusCode === 206 || (statusCode === 200 && !isPart)) return answer
   dropBody(answer)
-  throw new OriginRefusedError(`the registry answered ${answer.statusCode} to a blob request`)
+  // A 416 may also mean that the blob is shorter than the caller says.
+  if (statusCode !== 416 || request.from === 0) habits.note('noRanges')
+  if (isPart) throw new RangeIgnoredError('the registry ignores Range')
+  const whole = await askRegistry(request, undefined)
+  if (whole.statusCode !== 200) throw refused(whole)
+  return whole
+}
+
+function refused(answer: Dispatcher.ResponseData): OriginRefusedError {
+  dropBody(answer)
+  return new OriginRefusedError(`the registry answered ${answer.statusCode} to a blob request`, {
+    status: answer.statusCode,
+  })
 }
 
 async function askLastRedirect(request: RangeRequest): Promise<Dispatcher.ResponseData | undefined> {
-  const { redirect, registry } = request
+  const { redirect, registry, signal } = request
   if (!redirect?.url || !isRedirectPermitted(redirect.url, registry.config)) return undefined
-  const answer = await getFrom(redirect.url, request)
+  const answer = await getFrom(redirect.url, { registry, range: rangeOf(request), signal })
   if (isAnswer(answer, request)) return answer
   redirect.url = undefined
   dropBody(answer)
   return undefined
 }
 
-async function askRegistry(request: RangeRequest): Promise<Dispatcher.ResponseData> {
+async function askRegistry(
+  request: RangeRequest,
+  range: string | undefined,
+): Promise<Dispatcher.ResponseData> {
   const authorization = authorizationOf(request.credential)
-  const direct = await request.registry.dispatcher.request({
-    method: 'GET',
-    path: `/v2/${request.repository}/blobs/${request.digest}`,
-    headers: { range: rangeOf(request), ...(authorization === undefined ? {} : { authorization }) },
-    signal: request.signal,
-  })
-  return REDIRECTS.has(direct.statusCode) ? followRedirect(request, direct) : direct
+  const { answer, redirectedTo } = await getBlob({ ...request, authorization, range })
+  if (request.redirect && isAnswer(answer, request)) request.redirect.url = redirectedTo
+  return answer
 }
 
 const rangeOf = ({ from, to }: RangeRequest) => `bytes=${from}-${to - 1}`
@@ -107,35 +138,6 @@ function isAnswer({ statusCode, headers }: Dispatcher.ResponseData, { from }: Ra
 /** undici reports the end of an unread body by an error event; without a listener that is a defect. */
 function dropBody({ body }: Dispatcher.ResponseData): void {
   body.on('error', () => undefined).destroy()
-}
-
-async function followRedirect(
-  request: RangeRequest,
-  direct: Dispatcher.ResponseData,
-): Promise<Dispatcher.ResponseData> {
-  const { registry, repository, digest } = request
-  await direct.body.dump()
-  const location = direct.headers.location
-  const base = `https://${registry.host}/v2/${repository}/blobs/${digest}`
-  const url =
-    typeof location === 'string' && URL.canParse(location, base) ? new URL(location, base) : undefined
-  if (!url || !isRedirectPermitted(url, registry.config)) {
-    throw new OriginRefusedError('the registry redirects a blob to where it may not')
-  }
-  const answer = await getFrom(url, request)
-  if (request.redirect && isAnswer(answer, request)) request.redirect.url = url
-  return answer
-}
-
-/** Without the credential: the signed URL grants access. */
-function getFrom(url: URL, request: RangeRequest): Promise<Dispatcher.ResponseData> {
-  return request.registry.redirectDispatcher.request({
-    origin: url.origin,
-    path: url.pathname + url.search,
-    method: 'GET',
-    headers: { range: rangeOf(request) },
-    signal: request.signal,
-  })
 }
 
 function startsAt(contentRange: string | string[] | undefined, from: number): boolean {

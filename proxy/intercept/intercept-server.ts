@@ -15,7 +15,7 @@ const HANDSHAKE_PATIENCE_MS = 15_000
 /** Longer than Go's 90 s for idle connections, so that the client closes first. */
 const KEEP_ALIVE_MS = 120_000
 /** Longer than any timeout of an upstream, which must answer first. */
-export const SOCKET_IDLE_MS = 10 * 60_000
+export const SOCKET_IDLE_MS = 20 * 60_000
 
 /** Requests of one connection that wait while an earlier one is answered. No pulling client sends even two. */
 const PIPELINED_MAX = 16

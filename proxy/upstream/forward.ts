@@ -14,6 +14,8 @@ export interface Upstream {
   path: string
   /** Replaces the request's Host field. */
   host?: string
+  /** Ends the request if it aborts before the answer began. */
+  giveUp?: AbortSignal
   /** The error for the client if the upstream cannot be reached. */
   unreachable: (cause: Error) => ShoalError
 }
@@ -25,11 +27,27 @@ export interface ResponseWatcher {
   onEnd(): void
 }
 
+/** One watcher for all. */
+export function allOf(watchers: readonly (ResponseWatcher | undefined)[]): ResponseWatcher {
+  const all = watchers.filter((watcher) => watcher !== undefined)
+  return {
+    onStart: (status, headers) => {
+      for (const watcher of all) watcher.onStart(status, headers)
+    },
+    onData: (chunk) => {
+      for (const watcher of all) watcher.onData(chunk)
+    },
+    onEnd: () => {
+      for (const watcher of all) watcher.onEnd()
+    },
+  }
+}
+
 /**
- * How long an upstream may take to begin its answer to a request without a body. (Requests with a body have the pool's
- * longer timeout: a registry may copy and hash a whole layer first.)
+ * How long an upstream may take to begin its answer. Docker waits without end, and a registry may first fetch a whole layer
+ * from behind, or copy and hash one.
  */
-export const ANSWER_PATIENCE_MS = 60_000
+export const ANSWER_PATIENCE_MS = 15 * 60_000
 /** A kept-alive connection can end just when it is used again, so a request that is safe to repeat is sent once more. */
 const RETRIES_MAX = 1
 
@@ -58,7 +76,7 @@ export async function forward(
 function dispatchOnce(
   request: IncomingMessage,
   response: ServerResponse,
-  { dispatcher, path, host }: Upstream,
+  { dispatcher, path, host, giveUp }: Upstream,
   watcher: ResponseWatcher | undefined,
 ): Promise<void> {
   return new Promise((resolve, reject) => {
@@ -68,13 +86,13 @@ function dispatchOnce(
       path,
       headers: requestHeaders(request, host),
       body,
-      ...(body === null ? { headersTimeout: ANSWER_PATIENCE_MS } : {}),
+      headersTimeout: ANSWER_PATIENCE_MS,
       // By default undici closes a connection after each HEAD; Docker sends one per manifest and per pushed layer.
       reset: false,
       // For the time while it waits for a connection; after that the relay handles this.
-      signal: goneSignal(response),
+      signal: giveUp === undefined ? goneSignal(response) : AbortSignal.any([goneSignal(response), giveUp]),
     }
-    dispatcher.dispatch(options, new AnswerRelay(response, watcher, { resolve, reject }))
+    dispatcher.dispatch(options, new AnswerRelay(response, { watcher, giveUp }, { resolve, reject }))
   })
 }
 
@@ -90,32 +108,37 @@ export function goneSignal(response: ServerResponse): AbortSignal {
 class AnswerRelay implements Dispatcher.DispatchHandler {
   readonly #response: ServerResponse
   readonly #watcher: ResponseWatcher | undefined
+  readonly #giveUp: AbortSignal | undefined
   readonly #settle: { resolve: () => void; reject: (error: Error) => void }
   #stopListening = () => {}
 
   constructor(
     response: ServerResponse,
-    watcher: ResponseWatcher | undefined,
+    { watcher, giveUp }: { watcher: ResponseWatcher | undefined; giveUp: AbortSignal | undefined },
     settle: { resolve: () => void; reject: (error: Error) => void },
   ) {
     this.#response = response
     this.#watcher = watcher
+    this.#giveUp = giveUp
     this.#settle = settle
   }
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
     const abort = () => controller.abort(new Error('the client went away'))
+    const giveUp = () => this.#response.headersSent || controller.abort(this.#giveUp!.reason)
     const resume = () => controller.resume()
     this.#stopListening()
     if (this.#response.destroyed) {
       abort()
       return
     }
+    this.#giveUp?.addEventListener('abort', giveUp)
     this.#response.on('close', abort)
     this.#response.on('drain', resume)
     this.#stopListening = () => {
       this.#response.off('close', abort)
       this.#response.off('drain', resume)
+      this.#giveUp?.removeEventListener('abort', giveUp)
     }
   }
 

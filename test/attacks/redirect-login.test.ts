@@ -29,7 +29,10 @@ const refusal: Answer = (response) =>
   response.writeHead(401, { 'www-authenticate': 'Bearer realm="x"' }).end()
 /** HTML of no stated length, and of one. */
 const page: Answer = (response) => response.writeHead(200, { 'content-type': 'text/html' }).end()
-const longPage: Answer = (response) => response.writeHead(200, { 'content-length': 5000 }).end()
+const longPage: Answer = (response) =>
+  response
+    .writeHead(200, { 'content-length': 5000 })
+    .end(Buffer.alloc(response.req.method === 'GET' ? 5000 : 0))
 const store: Answer = (response) => response.writeHead(307, { location: 'https://store.example/' }).end()
 
 /** A cluster node's proxy that holds the layer, after an honest pull of the manifest. */
@@ -91,10 +94,12 @@ for (const [what, answer] of [
   })
 }
 
-attackTest('a login page that states its length leads to no blob of another length', async () => {
-  await start({ stranger: longPage })
-  const { body } = await askThrough(via(), { path: PATH })
-  if (body.equals(layer)) loot.bytes += body.length
-  // The swarm's name holds the length: with this one it is another swarm.
-  expect(proxy.client.requests.map(({ bytes }) => bytes)).toEqual([5000])
-})
+attackTest(
+  'a login page that states its length leads to no blob, although a manifest told another length',
+  async () => {
+    await start({ stranger: longPage })
+    const { body } = await askThrough(via(), { path: PATH })
+    if (body.equals(layer)) loot.bytes += body.length
+    expect(proxy.client.requests).toEqual([])
+  },
+)

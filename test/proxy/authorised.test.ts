@@ -62,6 +62,7 @@ const get = (changes: Partial<BlobGet> = {}): BlobGet => ({
   digest,
   credential: { scheme: 'bearer', token: 'opaque' },
   authorization: 'Bearer opaque',
+  query: '',
   ...changes,
 })
 

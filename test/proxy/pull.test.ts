@@ -167,7 +167,7 @@ describe('who may have a blob', () => {
       'an upper-case digest',
       blobPath.toUpperCase().replace('/V2/TEAM/APP/BLOBS/SHA256', '/v2/team/app/blobs/sha256'),
     ],
-    ['a query', `${blobPath}?ns=elsewhere`],
+    ['a query other than the namespace', `${blobPath}?ns=elsewhere&x=1`],
   ])('%s goes to the registry as it was written', async (_name, path) => {
     proxy = await startTestProxy(registryDoor)
     proxy.client.hold(digest, content)

@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { afterEach, describe, expect, it } from 'vitest'
-import type { BlobHeadRequest, RegistryClient } from '../../core/registry-client.ts'
+import type { BlobHeadRequest } from '../../core/blob-question.ts'
+import type { RegistryClient } from '../../core/registry-client.ts'
 import { parseRegistryToken } from '../../core/registry-token.ts'
 import { isKeyOfRegistry, PROBE_ROUNDS } from '../../tracker/pull/probe-key.ts'
 import {

@@ -32,7 +32,7 @@ const REQUEST_PATIENCE_MS = 15_000
 const PATIENCE_LOOK_MS = 1_000
 /** Longer than the heartbeat interval, so that a node keeps one connection. */
 const KEEP_ALIVE_MS = 75_000
-/** Default bound of a request's body: a pull of 128 blobs with a 32 KiB token. */
+/** Default bound of a request's body: a pull of 128 blobs with a 48 KiB token. */
 export const BODY_BYTES_MAX = 256 * 1024
 /** Ids in paths have at most 64 characters. */
 const PARAM_CHARS_MAX = 128

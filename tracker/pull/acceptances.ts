@@ -143,7 +143,7 @@ async function expectRefusal(
   digest: Digest,
   authorization: string | undefined,
 ): Promise<void> {
-  const head = await headOf(registry, { repository, digest, authorization })
+  const head = await headOf(registry, { repository, digest, authorization, isOnce: true })
   if (isRefusal(head)) return
   throw new RefusedError('CREDENTIAL_UNPROVEN', 'the registry serves the blob to strangers too')
 }

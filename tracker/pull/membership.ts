@@ -1,6 +1,7 @@
+import type { BlobHead } from '../../core/blob-question.ts'
 import { BoundedMap } from '../../core/bounded-map.ts'
 import type { Digest } from '../../core/digest.ts'
-import type { BlobHead, RegistryClient } from '../../core/registry-client.ts'
+import type { RegistryClient } from '../../core/registry-client.ts'
 import type { Repository } from '../../core/repository.ts'
 import { Strangers } from '../../core/strangers.ts'
 import { RefusedError } from '../errors.ts'
@@ -92,7 +93,9 @@ export class Memberships {
 
   async #find(id: string, question: MembershipQuestion): Promise<Membership> {
     const known = this.#known.get(id)
-    if (known !== undefined && known.untilMs > question.nowMs) return known
+    // Another length than the caller's is asked about again: HEAD may have told a wrong one.
+    const isMatching = known?.bytes === undefined || known.bytes === question.bytes
+    if (known !== undefined && isMatching && known.untilMs > question.nowMs) return known
     const asking = this.#asking.get(id)
     // Another caller's success is a fact about the blob; another caller's failure says nothing about this one.
     const theirs = await asking?.catch(() => undefined)
@@ -124,8 +127,8 @@ export class Memberships {
 }
 
 async function headBlob(question: MembershipQuestion): Promise<Extract<BlobHead, { isPresent: true }>> {
-  const { registry, repository, digest, authorization } = question
-  const head = await headOf(registry, { repository, digest, authorization })
+  const { registry, repository, digest, authorization, bytes } = question
+  const head = await headOf(registry, { repository, digest, authorization, bytesExpected: bytes })
   if (head.isPresent) return head
   if (head.status === 404)
     throw new RefusedError('BLOB_NOT_IN_REPOSITORY', `${digest} is not in ${repository}`)

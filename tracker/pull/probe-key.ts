@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { randomInt } from 'node:crypto'
+import type { BlobHead } from '../../core/blob-question.ts'
 import type { Digest } from '../../core/digest.ts'
-import type { BlobHead, RegistryClient } from '../../core/registry-client.ts'
+import type { RegistryClient } from '../../core/registry-client.ts'
 import type { RegistryToken } from '../../core/registry-token.ts'
 import type { Repository } from '../../core/repository.ts'
 
@@ -39,7 +40,8 @@ export async function isKeyOfRegistry({
   // If the registry saw a different token, this one would gain trust by the other's acceptance.
   assert(jwt === compactForm(signingInput, signature), 'the token is not the one that was parsed')
   const flipped = compactForm(signingInput, withOneBitFlipped(signature))
-  const ask = (authorization: string | undefined) => registry.headBlob({ repository, digest, authorization })
+  const ask = (authorization: string | undefined) =>
+    registry.headBlob({ repository, digest, authorization, isOnce: true })
   const requests = [
     async () => (await ask(`Bearer ${jwt}`)).isPresent,
     async () => isUnauthorized(await ask(`Bearer ${flipped}`)),

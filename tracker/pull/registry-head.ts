@@ -1,4 +1,5 @@
-import { type BlobHead, type RegistryClient, RegistryUnreachableError } from '../../core/registry-client.ts'
+import type { BlobHead } from '../../core/blob-question.ts'
+import { type RegistryClient, RegistryUnreachableError } from '../../core/registry-client.ts'
 import { RefusedError } from '../errors.ts'
 
 /** @throws RefusedError REGISTRY_UNREACHABLE when there is no answer, or one that says nothing about the blob (5xx) */

@@ -60,6 +60,7 @@ function setUp({
     peersReach: () => 'none',
     isTrackerOff: () => false,
     access: {
+      areRangesIgnored: false,
       endsAtMs: undefined,
       stream: (first, end, signal) =>
         new RegistryStream({

@@ -8,7 +8,8 @@ import { type LastRedirect, readRange } from '../../../client/origin/registry-ra
 import type { Digest } from '../../../core/digest.ts'
 import { makeAuthority } from '../../../core/issue-certificate.ts'
 import type { RegistryClient } from '../../../core/registry-client.ts'
-import type { Repository } from '../../../core/repository.ts'
+import { RegistryHabits } from '../../../core/registry-habits.ts'
+import type { RegistryHost, Repository } from '../../../core/repository.ts'
 import { issueForLocalhost } from '../../../lab/machine/localhost-certificate.ts'
 
 /** Registries that answer a blob request with something else. What is thrown past the caller ends a node's process. */
@@ -34,6 +35,7 @@ async function readFrom(answer: (response: ServerResponse) => void): Promise<str
   registry = {
     host: 'registry.test',
     config: { permitPrivateRedirects: false },
+    habits: new RegistryHabits('registry.test' as RegistryHost),
     dispatcher: new Pool(origin),
     redirectDispatcher: new Agent(),
   } as unknown as RegistryClient
@@ -73,9 +75,16 @@ test.each([
   ['500 with a long body', answering(500, {}, BODY)],
   ['206 of another range', answering(206, { 'content-range': 'bytes 5-104/2000' }, BODY.subarray(0, 100))],
   ['206 that ends early', answering(206, { 'content-range': 'bytes 0-49/2000' }, BODY.subarray(0, 50))],
-  ['307 to where no redirect may lead', answering(307, { location: 'https://169.254.169.254/' }, BODY)],
 ])('a registry that answers %s costs the request and not the process', async (_name, answer) => {
   expect(await readFrom(answer)).toBe('ORIGIN_REFUSED')
+  expect(uncaught).toEqual([])
+})
+
+test('a registry that redirects to where no redirect may lead is told apart, and remembered', async () => {
+  expect(await readFrom(answering(307, { location: 'https://169.254.169.254/' }, BODY))).toBe(
+    'REDIRECT_REFUSED',
+  )
+  expect(registry!.habits.has('redirectRefused')).toBe(true)
   expect(uncaught).toEqual([])
 })
 
@@ -111,6 +120,7 @@ test('a redirect is used again while it serves, without asking the registry and 
   registry = {
     host: 'registry.test',
     config: { permitPrivateRedirects: true },
+    habits: new RegistryHabits('registry.test' as RegistryHost),
     dispatcher: new Pool(`http://127.0.0.1:${(server.address() as AddressInfo).port}`),
     redirectDispatcher: new Agent({ connect: { ca: authority.certificatePem } }),
   } as unknown as RegistryClient

@@ -1,0 +1,210 @@
+import type { Dispatcher } from 'undici'
+import type { Digest } from './digest.ts'
+import type { RegistryHabits } from './registry-habits.ts'
+import { type Repository, repositoryPath } from './repository.ts'
+
+/**
+ * Asks a registry whether it would serve a blob to the sender of a credential. HEAD is the question that the specification
+ * names. Some registries refuse it, answer it with another length, or answer it late, and serve the blob all the same: they
+ * are asked with a GET of one byte. Either answer shows that the registry would serve this very request.
+ */
+
+/**
+ * A registry's answer to a question about a blob. A redirect counts as present with unknown length. It shows that this
+ * caller may have the blob only if the registry refuses strangers (`Strangers`).
+ */
+export type BlobHead =
+  | { isPresent: true; bytes: number | undefined; isRedirect: boolean }
+  | { isPresent: false; status: number }
+
+export interface BlobHeadRequest {
+  repository: Repository
+  digest: Digest
+  /** The value of the Authorization header, sent to this registry and nowhere else. */
+  authorization: string | undefined
+  /** The query of the caller's own request, with its `?`; default none. */
+  query?: string
+  /** The first answer counts, also a "no". For probes, where a second try would be a second chance. */
+  isOnce?: boolean
+  /** The length as a manifest or the caller says. If HEAD tells another, GET decides. */
+  bytesExpected?: number | undefined
+  signal?: AbortSignal
+}
+
+/** A HEAD without an answer for this long is joined by a GET of one byte, but not at a registry that is late as a whole. */
+export const HEDGE_MS = 250
+export const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308])
+/** The method or the path is refused, and not the caller. */
+const METHOD_REFUSALS = new Set([400, 405, 501])
+/** The registry is busy: another request would add to that (RFC 6585 §4). */
+const TOO_MANY_REQUESTS = 429
+/** Refusals of a Range by registries that serve the blob without it. */
+export const RANGE_REFUSALS: ReadonlySet<number> = new Set([400, 416, 501])
+
+export interface QuestionParts {
+  dispatcher: Dispatcher
+  habits: RegistryHabits
+}
+
+/** @throws what undici throws, if no answer came */
+export async function askBlob(
+  parts: QuestionParts,
+  request: BlobHeadRequest,
+  signal: AbortSignal,
+): Promise<BlobHead> {
+  const { habits } = parts
+  const over = new AbortController()
+  const either = AbortSignal.any([signal, over.signal])
+  try {
+    if (habits.has('headUnreliable')) return await askByGet(parts, request, either)
+    const asked = askByHead(parts, request, either)
+    if (request.isOnce) return await asked
+    if (!habits.has('late') && (await isSlow(asked, either)))
+      return await raced(parts, request, asked, either)
+    return await confirmed(parts, request, await asked, either)
+  } finally {
+    // Of two requests under way, the other one's answer is of no use any more.
+    over.abort(new Error('answered otherwise'))
+  }
+}
+
+async function isSlow(asked: Promise<unknown>, signal: AbortSignal): Promise<boolean> {
+  const slow = Promise.withResolvers<true>()
+  const timer = setTimeout(() => slow.resolve(true), HEDGE_MS)
+  const settled = asked.then(
+    () => false,
+    () => false,
+  )
+  signal.addEventListener('abort', () => slow.resolve(true), { once: true })
+  return Promise.race([settled, slow.promise]).finally(() => clearTimeout(timer))
+}
+
+/** The first answer that says yes; else HEAD's, checked. */
+async function raced(
+  parts: QuestionParts,
+  request: BlobHeadRequest,
+  asked: Promise<BlobHead>,
+  signal: AbortSignal,
+): Promise<BlobHead> {
+  const byGet = askByGet(parts, request, signal)
+  const yes = (question: Promise<BlobHead>) =>
+    question.then((head) => (head.isPresent ? head : Promise.reject(new Error(`${head.status}`))))
+  const byHead = asked.then((head) => confirmed(parts, request, head, signal))
+  try {
+    const first = await Promise.any([yes(byHead).then(() => 'HEAD'), yes(byGet).then(() => 'GET')])
+    if (first === 'GET') parts.habits.note('headUnreliable')
+    return await (first === 'GET' ? byGet : byHead)
+  } catch {
+    return await byHead
+  }
+}
+
+/** HEAD's answer, unless it says no or another length and GET says better. */
+async function confirmed(
+  parts: QuestionParts,
+  request: BlobHeadRequest,
+  head: BlobHead,
+  signal: AbortSignal,
+): Promise<BlobHead> {
+  const { habits } = parts
+  if (!isDoubtful(head, request) || habits.has('headHonest')) return head
+  const other = await askByGet(parts, request, signal).catch(() => undefined)
+  if (other === undefined) return head
+  // A server that is down for a moment says nothing about HEAD.
+  const isFlap = !head.isPresent && head.status >= 500 && !METHOD_REFUSALS.has(head.status)
+  const isBetter =
+    other.isPresent && (!head.isPresent || other.isRedirect || other.bytes === request.bytesExpected)
+  if (isBetter && !isFlap) habits.note('headUnreliable')
+  if (isBetter || isFlap) return other
+  if (!head.isPresent && METHOD_REFUSALS.has(head.status)) return other
+  // Remembered, so that refusals do not cost two requests each.
+  habits.note('headHonest')
+  return head
+}
+
+function isDoubtful(head: BlobHead, { bytesExpected }: BlobHeadRequest): boolean {
+  if (!head.isPresent) return head.status !== TOO_MANY_REQUESTS
+  return !head.isRedirect && bytesExpected !== undefined && head.bytes !== bytesExpected
+}
+
+async function askByHead(
+  { dispatcher }: QuestionParts,
+  request: BlobHeadRequest,
+  signal: AbortSignal,
+): Promise<BlobHead> {
+  const answer = await dispatcher.request({
+    method: 'HEAD',
+    // By default undici closes the connection after a HEAD, which would cost a TLS handshake per blob.
+    reset: false,
+    path: blobPath(request),
+    headers: authorizationOf(request),
+    signal,
+  })
+  await answer.body.dump()
+  return blobHeadFrom(answer)
+}
+
+/** A registry that refuses the range is asked without it, and the body is not read. */
+async function askByGet(
+  parts: QuestionParts,
+  request: BlobHeadRequest,
+  signal: AbortSignal,
+): Promise<BlobHead> {
+  const isWhole = parts.habits.has('noRanges')
+  const answer = await get(parts, request, isWhole ? {} : { range: 'bytes=0-0' }, signal)
+  if (isWhole || !RANGE_REFUSALS.has(answer.statusCode)) return blobHeadFrom(answer)
+  const whole = blobHeadFrom(await get(parts, request, {}, signal))
+  if (whole.isPresent) parts.habits.note('noRanges')
+  return whole
+}
+
+async function get(
+  { dispatcher }: QuestionParts,
+  request: BlobHeadRequest,
+  range: { range?: string },
+  signal: AbortSignal,
+): Promise<Dispatcher.ResponseData> {
+  const answer = await dispatcher.request({
+    method: 'GET',
+    path: blobPath(request),
+    headers: { ...authorizationOf(request), ...range },
+    signal,
+  })
+  const isShort = answer.statusCode === 206 || REDIRECTS.has(answer.statusCode)
+  if (isShort) await answer.body.dump()
+  else answer.body.on('error', () => undefined).destroy()
+  return answer
+}
+
+export function blobPath({
+  repository,
+  digest,
+  query = '',
+}: Pick<BlobHeadRequest, 'repository' | 'digest' | 'query'>): string {
+  return `${repositoryPath(repository)}/blobs/${digest}${query}`
+}
+
+function authorizationOf({ authorization }: BlobHeadRequest): { authorization?: string } {
+  return authorization === undefined ? {} : { authorization }
+}
+
+/** 200 with Content-Length, else absent (OCI distribution-spec, "Checking if content exists in the registry"). */
+function blobHeadFrom({
+  statusCode,
+  headers,
+}: Pick<Dispatcher.ResponseData, 'statusCode' | 'headers'>): BlobHead {
+  if (REDIRECTS.has(statusCode)) return { isPresent: true, bytes: undefined, isRedirect: true }
+  if (statusCode === 206) return { isPresent: true, bytes: totalBytes(headers), isRedirect: false }
+  if (statusCode !== 200) return { isPresent: false, status: statusCode }
+  return { isPresent: true, bytes: lengthIn(headers['content-length']), isRedirect: false }
+}
+
+/** The length of the whole blob, from the answer to a range (RFC 9110 §14.4). */
+export function totalBytes(headers: Dispatcher.ResponseData['headers']): number | undefined {
+  const range = headers['content-range']
+  return lengthIn(typeof range === 'string' ? /^bytes \d+-\d+\/(\d+)$/.exec(range)?.[1] : undefined)
+}
+
+export function lengthIn(text: string | string[] | undefined): number | undefined {
+  return typeof text === 'string' && /^\d{1,15}$/.test(text) ? Number(text) : undefined
+}

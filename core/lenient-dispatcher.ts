@@ -1,0 +1,189 @@
+import { type ClientRequest, type IncomingMessage, request as requestHttp } from 'node:http'
+import { request as requestHttps } from 'node:https'
+import type { LookupFunction } from 'node:net'
+import type { SecureContext } from 'node:tls'
+import type { Dispatcher } from 'undici'
+import { BoundedMap } from './bounded-map.ts'
+
+/**
+ * Answers that undici refuses, and Go and curl accept: with Content-Length and `Transfer-Encoding: chunked` at once. A
+ * request that is safe to repeat is made again with Node's own client, whose parser can be told to accept them. Chunked
+ * counts, as RFC 9112 §6.3 demands. Such an answer ends its connection: after it nobody can be sure where the next begins.
+ */
+
+export interface LenientOptions {
+  /** For requests that name no origin, as those of a pool. */
+  origin: string
+  secureContext: SecureContext | undefined
+  lookup: LookupFunction | undefined
+  headerBytesMax: number
+  /** How long the server may be silent, before and during the answer. */
+  silentMsMax: number
+}
+
+type Options = Dispatcher.DispatchOptions & { origin?: string | URL }
+type Handler = Dispatcher.DispatchHandler
+
+/** undici on the second of the two fields: which of the two errors depends on their order. */
+const isFramingError = ({ name, code }: Error & { code?: string }) =>
+  name === 'HTTPParserError' || code === 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH'
+/** How long requests of one kind go to the lenient client at once. */
+const LENIENT_MS = 10 * 60_000
+/** Bound of kinds: a few methods and paths for each of the storage hosts. */
+const KINDS_MAX = 64
+
+/** For `compose`, inside of `fairly`, so that both tries count as one request. */
+export function tolerantly(options: LenientOptions): Dispatcher.DispatcherComposeInterceptor {
+  const untilMs = new BoundedMap<string, number>(KINDS_MAX)
+  return (dispatch) => (given, handler) => {
+    if (given.body != null || !['GET', 'HEAD'].includes(given.method)) return dispatch(given, handler)
+    const kind = kindOf(given)
+    if ((untilMs.get(kind) ?? 0) > Date.now()) return dispatchLeniently(options, given, handler)
+    return dispatch(
+      given,
+      new FirstTry(handler, () => {
+        untilMs.set(kind, Date.now() + LENIENT_MS)
+        dispatchLeniently(options, given, handler)
+      }),
+    )
+  }
+}
+
+function kindOf({ method, path, origin }: Options): string {
+  return `${method} ${origin ?? ''} ${/\/(blobs|manifests)\//.exec(path)?.[1] ?? ''}`
+}
+
+/** Passes everything on but the one error, if it came before the answer. */
+class FirstTry implements Handler {
+  readonly #handler: Handler
+  readonly #again: () => void
+  #hasStarted = false
+
+  constructor(handler: Handler, again: () => void) {
+    this.#handler = handler
+    this.#again = again
+  }
+
+  onRequestStart(...given: Parameters<NonNullable<Handler['onRequestStart']>>): void {
+    this.#handler.onRequestStart?.(...given)
+  }
+
+  onRequestUpgrade(...given: Parameters<NonNullable<Handler['onRequestUpgrade']>>): void {
+    this.#handler.onRequestUpgrade?.(...given)
+  }
+
+  onResponseStart(...given: Parameters<NonNullable<Handler['onResponseStart']>>): void {
+    this.#hasStarted ||= given[1] >= 200
+    this.#handler.onResponseStart?.(...given)
+  }
+
+  onResponseData(...given: Parameters<NonNullable<Handler['onResponseData']>>): void {
+    this.#handler.onResponseData?.(...given)
+  }
+
+  onResponseEnd(...given: Parameters<NonNullable<Handler['onResponseEnd']>>): void {
+    this.#handler.onResponseEnd?.(...given)
+  }
+
+  onResponseError(controller: Dispatcher.DispatchController, error: Error & { code?: string }): void {
+    if (!this.#hasStarted && isFramingError(error)) this.#again()
+    else this.#handler.onResponseError?.(controller, error)
+  }
+}
+
+/** One request in a connection of its own, as undici would make it. */
+function dispatchLeniently(options: LenientOptions, given: Options, handler: Handler): boolean {
+  const url = new URL(given.origin ?? options.origin)
+  const secure = { secureContext: options.secureContext, rejectUnauthorized: true }
+  const request = (url.protocol === 'http:' ? requestHttp : requestHttps)({
+    ...(url.protocol === 'http:' ? {} : secure),
+    ...(options.lookup && { lookup: options.lookup }),
+    host: url.hostname.replace(/^\[(.*)\]$/, '$1'),
+    ...(url.port !== '' && { port: url.port }),
+    method: given.method,
+    path: given.path,
+    headers: withHost(flatHeaders(given.headers), url.host),
+    agent: false,
+    insecureHTTPParser: true,
+    maxHeaderSize: options.headerBytesMax,
+  })
+  const controller = new Controller(request)
+  const fail = (error: Error) => controller.settle(() => handler.onResponseError?.(controller, error))
+  request.setTimeout(options.silentMsMax, () => request.destroy(new Error('no answer in time')))
+  request.on('error', fail)
+  request.on('response', (answer) => {
+    const { rawHeaders, headers } = withOneFraming(answer, given.method)
+    controller.rawHeaders = rawHeaders.map((text) => Buffer.from(text, 'latin1'))
+    controller.answer = answer
+    answer.on('error', fail)
+    handler.onResponseStart?.(controller, answer.statusCode!, headers, answer.statusMessage)
+    answer.on('data', (chunk: Buffer) => handler.onResponseData?.(controller, chunk))
+    answer.on('end', () => controller.settle(() => handler.onResponseEnd?.(controller, {})))
+    if (controller.paused) answer.pause()
+  })
+  handler.onRequestStart?.(controller, undefined)
+  if (!controller.aborted) request.end()
+  return true
+}
+
+/** Without Content-Length where chunks frame the body, so that the next reader cannot choose. */
+function withOneFraming(answer: IncomingMessage, method: string) {
+  const headers = { ...answer.headers }
+  const isFramedTwice = method !== 'HEAD' && headers['transfer-encoding'] !== undefined
+  if (isFramedTwice) delete headers['content-length']
+  const dropped = isFramedTwice ? 'content-length' : 'transfer-encoding'
+  const rawHeaders = answer.rawHeaders.filter((_, at, all) => all[at - (at % 2)]!.toLowerCase() !== dropped)
+  return { headers, rawHeaders }
+}
+
+function flatHeaders(headers: Dispatcher.DispatchOptions['headers']): string[] {
+  if (headers == null) return []
+  if (Array.isArray(headers)) return headers.map(String)
+  const entries = Symbol.iterator in headers ? [...headers] : Object.entries(headers)
+  return entries.flatMap(([name, value]) => (value === undefined ? [] : [name, String(value)]))
+}
+
+/** Node adds no Host to a list of fields. */
+function withHost(headers: string[], host: string): string[] {
+  const hasHost = headers.some((name, at) => at % 2 === 0 && name.toLowerCase() === 'host')
+  return hasHost ? headers : ['Host', host, ...headers]
+}
+
+class Controller implements Dispatcher.DispatchController {
+  rawHeaders: Buffer[] = []
+  answer: IncomingMessage | undefined
+  aborted = false
+  paused = false
+  reason: Error | null = null
+  readonly #request: ClientRequest
+  #isSettled = false
+
+  constructor(request: ClientRequest) {
+    this.#request = request
+  }
+
+  abort(reason: Error): void {
+    if (this.aborted) return
+    this.aborted = true
+    this.reason = reason
+    this.#request.destroy(reason)
+    this.answer?.destroy(reason)
+  }
+
+  pause(): void {
+    this.paused = true
+    this.answer?.pause()
+  }
+
+  resume(): void {
+    this.paused = false
+    this.answer?.resume()
+  }
+
+  /** The end or the error, whichever comes first. */
+  settle(tell: () => void): void {
+    if (this.#isSettled) return
+    this.#isSettled = true
+    tell()
+  }
+}

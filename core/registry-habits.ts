@@ -1,0 +1,77 @@
+import type { ConditionCode, Conditions } from './conditions.ts'
+import type { RegistryHost } from './repository.ts'
+
+/**
+ * What one registry does differently from most, as its answers showed. A habit is remembered, so that no later layer pays
+ * for it again, and forgotten after a while, so that a registry that was mended is asked in the ordinary way again.
+ */
+export type Habit =
+  /** HEAD of a blob is refused although GET works, or tells another length than GET. */
+  | 'headUnreliable'
+  /** HEAD is refused only where GET is refused too. */
+  | 'headHonest'
+  /** No answer about a blob came within the patience of a pull. */
+  | 'late'
+  /** A range is answered with the whole blob or with a refusal. */
+  | 'noRanges'
+  /** Blobs are redirected to where Shoal does not follow. */
+  | 'redirectRefused'
+  /** The registry speaks HTTP without TLS. */
+  | 'plainHttp'
+
+/** How long a habit is remembered. */
+export const HABIT_MS = 10 * 60_000
+/** How long a late registry is not waited for, unless it answers in time before. */
+export const LATE_MEMORY_MS = 60_000
+
+const CONDITION_OF: Partial<Record<Habit, ConditionCode>> = {
+  headUnreliable: 'REGISTRY_HEAD_REFUSED',
+  late: 'REGISTRY_LATE',
+  noRanges: 'REGISTRY_NO_RANGES',
+  redirectRefused: 'REGISTRY_REDIRECT_REFUSED',
+  plainHttp: 'REGISTRY_PLAIN_HTTP',
+}
+
+export class RegistryHabits {
+  readonly #host: RegistryHost
+  readonly #nowMs: () => number
+  readonly #untilMs = new Map<Habit, number>()
+  #conditions: Conditions | undefined
+
+  constructor(host: RegistryHost, nowMs: () => number = Date.now) {
+    this.#host = host
+    this.#nowMs = nowMs
+  }
+
+  /** Shows habits to the operator from now on. */
+  reportTo(conditions: Conditions): void {
+    this.#conditions = conditions
+    for (const habit of this.#untilMs.keys()) if (this.has(habit)) this.#raise(habit)
+  }
+
+  has(habit: Habit): boolean {
+    const untilMs = this.#untilMs.get(habit)
+    if (untilMs === undefined) return false
+    if (untilMs > this.#nowMs()) return true
+    this.forget(habit)
+    return false
+  }
+
+  note(habit: Habit): void {
+    const lastsMs = habit === 'late' ? LATE_MEMORY_MS : HABIT_MS
+    this.#untilMs.set(habit, this.#nowMs() + lastsMs)
+    this.#raise(habit)
+  }
+
+  /** The registry did it in the ordinary way. */
+  forget(habit: Habit): void {
+    if (!this.#untilMs.delete(habit)) return
+    const code = CONDITION_OF[habit]
+    if (code !== undefined) this.#conditions?.clear(code, this.#host)
+  }
+
+  #raise(habit: Habit): void {
+    const code = CONDITION_OF[habit]
+    if (code !== undefined) this.#conditions?.raise(code, this.#host)
+  }
+}

@@ -1,0 +1,290 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { gzipSync } from 'node:zlib'
+import { afterEach, describe, expect, test } from 'vitest'
+import type { ConditionCode } from '../../core/conditions.ts'
+import { type Behave, MIB, type OddField, serve, startOddField } from './odd-field.ts'
+
+/**
+ * What works between Docker and a registry works through the proxy, and is shared. Each registry here behaves as one of the
+ * field; the same pull goes to it directly and through two nodes.
+ */
+
+let field: OddField | undefined
+afterEach(async () => {
+  await field?.close()
+  field = undefined
+})
+
+/** A pull that cannot be shared may be this much slower than without Shoal. */
+const SLOWER_SECONDS_MAX = 0.5
+/** A shared pull verifies and stores what it delivers; registry, tracker and both nodes are one process here. */
+const SHARED_SLOWER_SECONDS_MAX = 3
+/** Of a machine with other work: time bounds are tried again. */
+const AGAIN = { timeout: 40_000, retry: 2 }
+/** Of both nodes together, in blobs. One is ideal; an answer that is not read to its end has left the registry too. */
+const COPIES_MAX = 1.4
+
+async function compare(of: OddField, { path = of.path, slowerSecondsMax = SHARED_SLOWER_SECONDS_MAX } = {}) {
+  const direct = await of.direct(path)
+  of.sentBytes = 0
+  for (const node of [0, 1]) {
+    const came = await of.through(node, path)
+    expect(came.status).toBe(direct.status)
+    expect(came.body.equals(direct.body)).toBe(true)
+    expect(came.seconds).toBeLessThan(direct.seconds + slowerSecondsMax)
+  }
+  return { copies: of.sentBytes / of.blob.bytes.length, direct }
+}
+
+const later = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
+const isHead = ({ method }: IncomingMessage) => method === 'HEAD'
+function ended(
+  response: ServerResponse,
+  status: number,
+  headers: Record<string, string | number> = {},
+): true {
+  response.writeHead(status, headers).end()
+  return true
+}
+const answers =
+  (status: number, headers: Record<string, string | number> = {}): Behave =>
+  (request, response) =>
+    isHead(request) && ended(response, status, headers)
+
+function manifestOf({ blob }: OddField): string {
+  const config = { mediaType: 'c', digest: `sha256:${'0'.repeat(64)}`, size: 2 }
+  const layers = [{ mediaType: 'l', digest: blob.digest, size: blob.bytes.length }]
+  return JSON.stringify({ schemaVersion: 2, config, layers })
+}
+const MANIFEST_TYPE = 'application/vnd.oci.image.manifest.v1+json'
+const MANIFEST = '/v2/team/app/manifests/v1'
+
+describe('a registry', () => {
+  test.each<[string, Behave, ConditionCode?]>([
+    ['as most', () => undefined],
+    ['that answers HEAD with 401', answers(401), 'REGISTRY_HEAD_REFUSED'],
+    ['that answers HEAD with 403', answers(403), 'REGISTRY_HEAD_REFUSED'],
+    ['that answers HEAD with 404', answers(404), 'REGISTRY_HEAD_REFUSED'],
+    ['that answers HEAD with 405', answers(405), 'REGISTRY_HEAD_REFUSED'],
+    ['that answers HEAD with 501', answers(501), 'REGISTRY_HEAD_REFUSED'],
+    [
+      'that answers HEAD after three seconds',
+      async (request) => {
+        if (isHead(request)) await later(3000)
+      },
+      'REGISTRY_HEAD_REFUSED',
+    ],
+    [
+      'that redirects to the same host, and from there again',
+      (request, response, { blob }) => {
+        const { url = '' } = request
+        if (url.startsWith('/signed')) return
+        const location = url.startsWith('/once')
+          ? `/signed/${blob.digest}?x=${Date.now()}`
+          : `/once/${blob.digest}`
+        response.writeHead(url.startsWith('/once') ? 302 : 307, { location }).end()
+        return true
+      },
+    ],
+    [
+      'that redirects to a store in plain HTTP',
+      (_request, response, { blob, storePort }) => {
+        response
+          .writeHead(307, { location: `http://localhost:${storePort}/bucket/${blob.digest}?sig=1` })
+          .end()
+        return true
+      },
+    ],
+    [
+      'that refuses a Range with 400',
+      (request, response) => request.headers.range !== undefined && ended(response, 400),
+      'REGISTRY_NO_RANGES',
+    ],
+    [
+      'that refuses a Range with 416',
+      (request, response) => request.headers.range !== undefined && ended(response, 416),
+      'REGISTRY_NO_RANGES',
+    ],
+    [
+      'that refuses a Range with 501',
+      (request, response) => request.headers.range !== undefined && ended(response, 501),
+      'REGISTRY_NO_RANGES',
+    ],
+    [
+      'that answers a Range with at most 100 kB',
+      (request, response, of) => {
+        const [, from] = /^bytes=(\d+)-/.exec(request.headers.range ?? '') ?? []
+        if (from === undefined || isHead(request)) return
+        const to = Math.min(Number(from) + 100_000, of.blob.bytes.length)
+        request.headers.range = `bytes=${from}-${to - 1}`
+        return serve(of, request, response)
+      },
+    ],
+    [
+      'that sends Content-Length and chunks at once',
+      (request, _response, of) => {
+        const { socket } = request
+        const { bytes } = of.blob
+        socket.write(
+          `HTTP/1.1 200 OK\r\nContent-Length: ${bytes.length}\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n`,
+        )
+        if (isHead(request)) {
+          socket.end()
+          return true
+        }
+        of.sentBytes += bytes.length
+        socket.write(`${bytes.length.toString(16)}\r\n`)
+        socket.write(bytes)
+        socket.end('\r\n0\r\n\r\n')
+        return true
+      },
+    ],
+    [
+      'that sends 64 KiB of headers',
+      (_request, response) => {
+        response.setHeader('content-security-policy', 'x'.repeat(64 * 1024))
+      },
+    ],
+    [
+      'that sends hints before each answer',
+      async (_request, response) => {
+        await new Promise<void>((resolve) => response.writeEarlyHints({ link: '</x>; rel=preload' }, resolve))
+      },
+    ],
+    [
+      'that answers 503 to the first request',
+      (_request, response, of) => of.requests.length === 2 && ended(response, 503),
+    ],
+  ])(
+    '%s is shared',
+    async (_name, behave, condition) => {
+      field = await startOddField(behave)
+      const { copies } = await compare(field)
+      expect(copies).toBeLessThan(COPIES_MAX)
+      if (condition) expect(field.conditions[0]!.list().map(({ code }) => code)).toContain(condition)
+    },
+    AGAIN,
+  )
+
+  test.each([
+    ['zero', 0],
+    ['that of half', 1.5 * MIB],
+  ])(
+    'whose HEAD tells %s is believed what the manifest says',
+    async (_name, length) => {
+      field = await startOddField((request, response, of) => {
+        if (request.url === MANIFEST) {
+          response.writeHead(200, { 'content-type': MANIFEST_TYPE }).end(manifestOf(of))
+          return true
+        }
+        return isHead(request) && ended(response, 200, { 'content-length': length })
+      })
+      await field.through(0, MANIFEST)
+      await field.through(1, MANIFEST)
+      expect((await compare(field)).copies).toBeLessThan(COPIES_MAX)
+    },
+    AGAIN,
+  )
+
+  test(
+    'whose first byte of everything takes two seconds is waited for as without Shoal',
+    async () => {
+      field = await startOddField(() => later(2000))
+      await compare(field, { slowerSecondsMax: SLOWER_SECONDS_MAX })
+      expect(field.conditions[0]!.list().map(({ code }) => code)).toContain('REGISTRY_LATE')
+    },
+    AGAIN,
+  )
+
+  test(
+    'that is late is waited for once, and not by each layer',
+    async () => {
+      field = await startOddField((request) =>
+        isHead(request) || request.headers.range ? later(3000) : undefined,
+      )
+      await field.through(0)
+      const { seconds } = await field.through(0)
+      expect(seconds).toBeLessThan(0.3)
+    },
+    AGAIN,
+  )
+})
+
+test(
+  'the namespace that containerd names goes along to the registry, and the blob is shared',
+  async () => {
+    field = await startOddField((request, response) => {
+      const isOther = request.url!.includes('?') && !request.url!.endsWith('?ns=docker.io')
+      return isOther && ended(response, 404)
+    })
+    expect((await compare(field, { path: `${field.path}?ns=docker.io` })).copies).toBeLessThan(COPIES_MAX)
+    expect(field.requests).toContain(`HEAD ${field.path}?ns=docker.io`)
+  },
+  AGAIN,
+)
+
+test(
+  'an API below a path is shared',
+  async () => {
+    const api = '/artifactory/api/docker/hub-remote'
+    field = await startOddField((request, response) => {
+      return !request.url!.startsWith(`${api}/v2/`) && ended(response, 404)
+    })
+    expect((await compare(field, { path: api + field.path })).copies).toBeLessThan(COPIES_MAX)
+    expect((await field.through(0)).status).toBe(404)
+  },
+  AGAIN,
+)
+
+test(
+  'a gzip-encoded manifest plans its blobs',
+  async () => {
+    field = await startOddField((request, response, of) => {
+      const { url } = request
+      if (url === MANIFEST) {
+        const headers = { 'content-type': MANIFEST_TYPE, 'content-encoding': 'gzip' }
+        response.writeHead(200, headers).end(gzipSync(manifestOf(of)))
+        return true
+      }
+      if (!url!.startsWith('/v2/')) return
+      // Of this redirect nobody is told the length.
+      if (!isHead(request) && request.headers.range === 'bytes=0-0') return ended(response, 404)
+      response.writeHead(307, { location: `/store/${of.blob.digest}` }).end()
+      return true
+    })
+    await field.through(0, MANIFEST)
+    await field.through(1, MANIFEST)
+    expect((await compare(field)).copies).toBeLessThan(COPIES_MAX)
+  },
+  AGAIN,
+)
+
+test(
+  'a redirect to where Shoal does not follow is decided at once, and remembered',
+  async () => {
+    field = await startOddField(
+      (_request, response, { blob, storePort }) => {
+        response.writeHead(307, { location: `http://localhost:${storePort}/${blob.digest}` }).end()
+        return true
+      },
+      { config: { permitPrivateRedirects: false } },
+    )
+    await compare(field, { slowerSecondsMax: SLOWER_SECONDS_MAX })
+    expect(field.conditions[0]!.list().map(({ code }) => code)).toContain('REGISTRY_REDIRECT_REFUSED')
+  },
+  AGAIN,
+)
+
+test.each([
+  ['capitals', 'LOCALHOST'],
+  ['a dot at the end', 'localhost.'],
+])(
+  'a host written with %s is the same registry',
+  async (_name, name) => {
+    field = await startOddField(() => undefined)
+    const host = field.host.replace('localhost', name)
+    await field.through(0, field.path, { host })
+    expect(field.requests.filter((line) => line.startsWith('HEAD')).length).toBeGreaterThan(0)
+  },
+  AGAIN,
+)
