@@ -1,11 +1,10 @@
-import { readFileSync } from 'node:fs'
 import { command } from '../core/command.ts'
+import { shoalVersion } from '../core/version.ts'
 
 export const versionCommand = command({
   positionals: [],
   flags: {},
   async run() {
-    const manifest = readFileSync(new URL('../package.json', import.meta.url), 'utf8')
-    return `shoal ${(JSON.parse(manifest) as { version: string }).version}\n`
+    return `shoal ${shoalVersion()}\n`
   },
 })

@@ -83,7 +83,7 @@ class NodeClient implements Client {
     this.#options = options
     this.#defects = options.defects ?? new Defects({ log, count: () => undefined })
     this.#verifier = new Verifier(this.#defects)
-    this.#tracker = new TrackerClient({ trackerUrl: options.trackerUrl, trackerCaPem: options.trackerCaPem })
+    this.#tracker = new TrackerClient({ ...options, trackerCaPem: options.trackerCaPem })
     this.#tokenKeys = new TokenKeys({ registries })
     this.#trust = new ClusterTrustState(this.#tokenKeys)
     this.#credentialsSeen = new CredentialsSeen({ registries, dataDir: options.dataDir, log })

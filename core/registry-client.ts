@@ -1,13 +1,18 @@
 import type { LookupFunction } from 'node:net'
 import type { Dispatcher } from 'undici'
+import { clockAheadSeconds } from './clock-skew.ts'
+import { connectorOf } from './connector.ts'
 import type { Digest } from './digest.ts'
 import { ShoalError } from './errors.ts'
 import { fairly, RegistryBusyError } from './fair-pool.ts'
 import { Agent, Pool } from './http-dispatchers.ts'
-import { guardedLookup } from './redirect-rule.ts'
-import { type RegistryConfig, readRegistryFile } from './registry-config.ts'
-import type { RegistryHost, Repository } from './repository.ts'
-import { trustingContext } from './trusted-authorities.ts'
+import { guardedLookup, judgeRedirect } from './redirect-rule.ts'
+import type { RegistryConfig } from './registry-config.ts'
+import { RegistryTrust, SharedContext } from './registry-trust.ts'
+import { type RegistryHost, type Repository, registryAddress } from './repository.ts'
+import { failureText } from './trusted-authorities.ts'
+import type { UpstreamProxy } from './upstream-proxy.ts'
+import { withUserAgent } from './user-agent.ts'
 
 /** The registry did not answer in time over a verified connection: try later, or use the blobs that the cluster holds. */
 export class RegistryUnreachableError extends ShoalError {
@@ -55,6 +60,13 @@ export interface RegistryClient {
    * @throws RegistryUnreachableError if there is no answer within `headPatienceMs`, including all waiting
    */
   headBlob(request: BlobHeadRequest): Promise<BlobHead>
+  /**
+   * Makes one connection, verifies the registry's certificate, and closes it again.
+   * @throws what a request would meet (`registryFailure` tells what kind it is); ClientCertificateError
+   */
+  verify(): Promise<void>
+  /** By how much this machine's clock is ahead of the registry's; a hint for words (core/clock-skew.ts). */
+  clockAheadSeconds(): Promise<number | undefined>
   close(): Promise<void>
 }
 
@@ -93,8 +105,12 @@ const BODY_IDLE_MS = 60_000
 /** Shorter than the idle time of common load balancers (60 s). */
 const KEEP_ALIVE_MS = 30_000
 
-/** For tests and for callers with less patience; milliseconds. */
-export interface RegistryPatience {
+/** What all registries have in common on this machine. */
+export interface RegistrySurroundings {
+  /** Folders with one folder per registry, as Docker's `certs.d`; default none. */
+  certsDirs?: readonly string[]
+  proxy?: UpstreamProxy | undefined
+  /** For tests and for callers with less patience; milliseconds. */
   headPatienceMs?: number
   /** Resolves the registry's name; default: the system's resolver. */
   lookup?: LookupFunction
@@ -104,14 +120,14 @@ export interface RegistryPatience {
  * Opens a client for every configured registry; it connects when needed.
  * @throws RegistryFileError if a `caFile` cannot be read, AuthorityBundleError if it has no certificates
  */
-export function openRegistries(configs: RegistryConfig[], patience: RegistryPatience = {}): RegistryClients {
-  const shared = configs.some((config) => config.caFile === undefined) ? trustingContext() : undefined
+export function openRegistries(
+  configs: RegistryConfig[],
+  surroundings: RegistrySurroundings = {},
+): RegistryClients {
+  const shared = new SharedContext()
   const clients = configs.map((config) => {
-    const secureContext =
-      config.caFile === undefined
-        ? shared
-        : trustingContext(readRegistryFile(config.caFile, 'caFile'), `caFile: ${config.caFile}`)
-    return new HttpsRegistry(config, { secureContext }, patience)
+    const trust = new RegistryTrust(config, surroundings.certsDirs ?? [], { shared })
+    return new HttpsRegistry(config, trust, surroundings)
   })
   return new Map(clients.map((client) => [client.host, client]))
 }
@@ -129,18 +145,25 @@ class HttpsRegistry implements RegistryClient {
   readonly #headDispatcher: Dispatcher
   readonly #pools: (Pool | Agent)[]
   readonly #headPatienceMs: number
+  readonly #proxy: UpstreamProxy | undefined
+  readonly #trust: RegistryTrust
+  readonly #connect: ReturnType<typeof connectorOf>
 
-  constructor(config: RegistryConfig, tls: object, { headPatienceMs, lookup }: RegistryPatience) {
+  constructor(config: RegistryConfig, trust: RegistryTrust, surroundings: RegistrySurroundings) {
+    const { headPatienceMs, lookup, proxy } = surroundings
     this.config = config
+    this.#proxy = proxy
+    this.#trust = trust
     this.#headPatienceMs = headPatienceMs ?? HEAD_PATIENCE_MS
-    // Explicit, because an environment variable may change Node's default.
-    const verified = { ...tls, rejectUnauthorized: true, timeout: CONNECT_PATIENCE_MS }
+    const way = { timeout: CONNECT_PATIENCE_MS, proxy }
+    const context = () => trust.contexts().registry
+    const connect = connectorOf({ ...way, context, ...(lookup && { lookup }) })
+    this.#connect = connect
     const bounds = {
       headersTimeout: HEADERS_PATIENCE_MS,
       bodyTimeout: BODY_IDLE_MS,
       keepAliveTimeout: KEEP_ALIVE_MS,
     }
-    const connect = lookup === undefined ? verified : { ...verified, lookup }
     const pool = (connections: number) =>
       new Pool(`https://${config.host}`, { ...bounds, connections, connect })
     const patience = { waitMs: CONNECTION_WAIT_MS, silentMs: SILENT_MS_MAX }
@@ -149,20 +172,29 @@ class HttpsRegistry implements RegistryClient {
     const passed = pool(REGISTRY_CONNECTIONS_MAX)
     const uploads = pool(UPLOAD_CONNECTIONS_MAX)
     this.#heads = pool(HEAD_CONNECTIONS_MAX)
-    this.dispatcher = own.compose(fairly(shared))
+    this.dispatcher = own.compose(withUserAgent(), fairly(shared))
     this.passThrough = passed.compose(
       fairly(shared),
       withBodiesApart(uploads.compose(fairly({ ...patience, placesMax: UPLOAD_CONNECTIONS_MAX }))),
     )
     this.#headDispatcher = this.#heads.compose(
+      withUserAgent(),
       fairly({ ...patience, placesMax: HEAD_CONNECTIONS_MAX, waitMs: HEAD_WAIT_MS }),
     )
     const redirects = new Agent({
       ...bounds,
       connections: REDIRECT_CONNECTIONS_MAX,
-      connect: { ...verified, lookup: guardedLookup(config) },
+      connect: connectorOf({
+        ...way,
+        context: () => trust.contexts().elsewhere,
+        lookup: guardedLookup(config),
+        judge: (host, addresses) => judgeRedirect(config, host, addresses),
+      }),
     })
-    this.redirectDispatcher = redirects.compose(fairly({ ...patience, placesMax: REDIRECT_CONNECTIONS_MAX }))
+    this.redirectDispatcher = redirects.compose(
+      withUserAgent(),
+      fairly({ ...patience, placesMax: REDIRECT_CONNECTIONS_MAX }),
+    )
     this.#pools = [own, passed, uploads, this.#heads, redirects]
   }
 
@@ -186,7 +218,11 @@ class HttpsRegistry implements RegistryClient {
       request.signal?.throwIfAborted()
       // If there is no connection at all, the holders of the places wait for the registry too: it was asked.
       const wasAsked = !(cause instanceof RegistryBusyError) || this.#heads.stats.connected === 0
-      throw new RegistryUnreachableError(`no answer from the registry ${this.host}`, { cause, wasAsked })
+      const why = failureText(cause as Error, 'caFile')
+      throw new RegistryUnreachableError(`no answer from the registry ${this.host}: ${why}`, {
+        cause,
+        wasAsked,
+      })
     } finally {
       clearTimeout(timer)
       request.signal?.removeEventListener('abort', give)
@@ -204,6 +240,24 @@ class HttpsRegistry implements RegistryClient {
     })
     await answer.body.dump()
     return blobHeadFrom(answer)
+  }
+
+  verify(): Promise<void> {
+    const { unusable } = this.#trust.contexts()
+    if (unusable !== undefined) return Promise.reject(unusable)
+    const { host, port } = registryAddress(this.host)
+    const target = { hostname: host, host: this.host, protocol: 'https:', port: String(port) }
+    return new Promise((resolve, reject) => {
+      this.#connect(target, (error, socket) => {
+        if (error !== null) return reject(error)
+        socket.destroy()
+        resolve()
+      })
+    })
+  }
+
+  clockAheadSeconds(): Promise<number | undefined> {
+    return clockAheadSeconds(registryAddress(this.host), this.#proxy)
   }
 
   async close(): Promise<void> {

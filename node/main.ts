@@ -9,6 +9,7 @@ import { Defects, defectCounter } from '../core/defects.ts'
 import { clusterOfJoinToken } from '../core/join-token.ts'
 import { createMetrics } from '../core/metrics.ts'
 import { closeRegistries, openRegistries, type RegistryClients } from '../core/registry-client.ts'
+import { upstreamProxyOf } from '../core/upstream-proxy-config.ts'
 import { ProxyAuthority } from '../proxy/intercept/authority.ts'
 import { loopbackAddress } from '../proxy/loopback-listener.ts'
 import { startProxy } from '../proxy/proxy.ts'
@@ -17,9 +18,13 @@ import { TrustFiles } from '../proxy/trust-files.ts'
 import { startAdmin } from './admin.ts'
 import type { NodeConfig } from './config.ts'
 import { blobMetrics } from './metrics.ts'
+import { refuseProxyLoop } from './proxy-loop.ts'
 
 /** Often enough, because the steps are days apart. */
 const AUTHORITY_CHECK_MS = 3_600_000
+
+/** Where containerd and podman keep the same per registry, besides Docker's folder. */
+const OTHER_CERTS_DIRS = ['/etc/containerd/certs.d', '/etc/containers/certs.d']
 
 export interface RunningNode {
   readonly proxyAddress: ListenAddress
@@ -46,13 +51,21 @@ export async function startNode(
   const parts = new AsyncDisposableStack()
   try {
     parts.defer(lockDataDir(config.dataDir))
-    const registries = openRegistries(config.registries)
-    parts.defer(() => closeRegistries(registries))
     const metrics = createMetrics({ process: true })
     const defects = new Defects({ log, count: defectCounter(metrics) })
     const conditions = new Conditions({ log })
+    const upstreamProxy = upstreamProxyOf(config, process.env, conditions)
+    if (upstreamProxy !== undefined) await refuseProxyLoop(upstreamProxy, config.proxyListen)
+    const certsDirs = config.dockerCertsDir === '' ? [] : [config.dockerCertsDir, ...OTHER_CERTS_DIRS]
+    const registries = openRegistries(config.registries, { certsDirs, proxy: upstreamProxy })
+    parts.defer(() => closeRegistries(registries))
     if (registries.size === 0) conditions.raise('NO_REGISTRIES')
-    const client = await start({ ...clientOptions(config, registries, log), conditions, defects })
+    const client = await start({
+      ...clientOptions(config, registries, log),
+      upstreamProxy,
+      conditions,
+      defects,
+    })
     parts.defer(() => client.close())
     blobMetrics(metrics, client)
     const authority = await ProxyAuthority.make([...registries.keys()])
@@ -80,6 +93,7 @@ export async function startNode(
       p2pMinBytes: config.p2pMinBytes,
       permitLinkLocal: config.permitLinkLocal,
       permittedTargets: config.permittedTargets,
+      upstreamProxy,
       deniedPorts: [admin.address.port, client.peerAddress.port],
       publish: (pem) => trust.put(pem),
       owners,

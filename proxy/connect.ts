@@ -13,6 +13,7 @@ import type { InterceptServer } from './intercept/intercept-server.ts'
 import { isRejection, type Rejections } from './intercept/rejections.ts'
 import type { ConnectOutcome, ProxyMetrics } from './metrics.ts'
 import type { SocketOwner, SocketOwners } from './socket-owner.ts'
+import type { RegistryWays } from './upstream/registry-ways.ts'
 import { parseAuthority, type Target, type TargetPolicy } from './upstream/target.ts'
 import { connectTarget, joinSockets } from './upstream/tunnel.ts'
 
@@ -28,6 +29,7 @@ export interface ConnectParts {
   registries: RegistryClients
   intercept: InterceptServer
   rejections: Rejections
+  ways: RegistryWays
   owners: SocketOwners
   policy: TargetPolicy
   metrics: ProxyMetrics
@@ -55,11 +57,10 @@ export async function answerConnect(parts: ConnectParts, exchange: ConnectExchan
     const registry = registryAt(parts.registries, target)
     // Find the owner before TLS: a program that rejects our certificate may be gone a moment later.
     const owner = registry === undefined ? undefined : await ownerSoon(parts.owners, socket)
-    const isRejected = registry !== undefined && parts.rejections.has(registry.host, owner)
     const outcome =
-      registry === undefined || isRejected
-        ? await tunnel(parts, exchange, target, isRejected)
-        : await intercept(parts, exchange, registry, owner)
+      registry === undefined
+        ? await tunnel(parts, exchange, target, 'tunnelled')
+        : await answerForRegistry(parts, exchange, { target, registry, owner })
     parts.metrics.connectAnswered(outcome)
   } catch (error) {
     refuse(parts, exchange, error)
@@ -76,17 +77,27 @@ function registryAt(registries: RegistryClients, target: Target): RegistryClient
   }
 }
 
+async function answerForRegistry(
+  parts: ConnectParts,
+  exchange: ConnectExchange,
+  { target, registry, owner }: { target: Target; registry: RegistryClient; owner: SocketOwner | undefined },
+): Promise<ConnectOutcome> {
+  if (parts.rejections.has(registry.host, owner)) return tunnel(parts, exchange, target, 'tunnelled_rejected')
+  if (await parts.ways.isTunnelled(registry)) return tunnel(parts, exchange, target, 'tunnelled_unusable')
+  return intercept(parts, exchange, registry, owner)
+}
+
 async function tunnel(
   { policy }: ConnectParts,
   { socket, head }: ConnectExchange,
   target: Target,
-  isRejected: boolean,
+  outcome: ConnectOutcome,
 ): Promise<ConnectOutcome> {
   const upstream = await connectTarget(await policy.check(target))
   if (socket.destroyed) upstream.destroy()
   socket.write(CONNECTED)
   joinSockets(socket, upstream, head)
-  return isRejected ? 'tunnelled_rejected' : 'tunnelled'
+  return outcome
 }
 
 async function ownerSoon(owners: SocketOwners, socket: Socket): Promise<SocketOwner | undefined> {

@@ -10,6 +10,7 @@ import type { Metrics } from '../core/metrics.ts'
 import type { RegistryClient, RegistryClients } from '../core/registry-client.ts'
 import { parseRegistryHost } from '../core/repository.ts'
 import { Strangers } from '../core/strangers.ts'
+import type { UpstreamProxy } from '../core/upstream-proxy.ts'
 import { answerConnect } from './connect.ts'
 import { respondWithError } from './error-response.ts'
 import { MisdirectedRequestError, ProxyRequestError } from './errors.ts'
@@ -22,6 +23,7 @@ import { proxyMetrics } from './metrics.ts'
 import { answer } from './pull.ts'
 import { KernelSocketOwners, type SocketOwners } from './socket-owner.ts'
 import { forwardPlain } from './upstream/plain-forward.ts'
+import { RegistryWays } from './upstream/registry-ways.ts'
 import { type PermittedTarget, TargetPolicy } from './upstream/target.ts'
 import { UserShares } from './user-shares.ts'
 
@@ -50,6 +52,8 @@ export interface ProxyOptions {
   permitLinkLocal: boolean
   /** Targets that tunnels may reach although they are otherwise denied; default []. */
   permittedTargets?: readonly PermittedTarget[]
+  /** What tunnels and plain requests go through, where it is the only way. */
+  upstreamProxy?: UpstreamProxy | undefined
   /** Finds the owner of a connection's other end; default: from the kernel. */
   owners?: SocketOwners
   /** Ports of this node's other listeners, which must not be reachable through the proxy. */
@@ -78,7 +82,8 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const metrics = proxyMetrics(options.metrics)
   const plans = new ManifestPlans(client, p2pMinBytes)
   const strangers = new Strangers()
-  const pulls = { client, plans, strangers, metrics, conditions, log, defects, p2pMinBytes }
+  const ways = new RegistryWays({ conditions })
+  const pulls = { client, plans, strangers, ways, metrics, conditions, log, defects, p2pMinBytes }
   const intercept = new InterceptServer({
     authority,
     log,
@@ -92,7 +97,9 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const policy = new TargetPolicy(options)
   const owners = options.owners ?? new KernelSocketOwners()
   const rejections = new Rejections()
-  const connects = { registries, intercept, rejections, owners, policy, metrics, conditions, log, defects }
+  const connects = {
+    ...{ registries, intercept, rejections, ways, owners, policy, metrics, conditions, log, defects },
+  }
   const server = listener({
     onConnect: (request, socket, head) =>
       defects
@@ -110,6 +117,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   new UserShares({ bounds, owners, log }).watch(server)
   const connections = new Connections(server)
   const close = async () => {
+    ways.close()
     intercept.close()
     await connections.closeWith(server)
   }
@@ -117,6 +125,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     const address = await listenOnLoopback(server, options.listen, 'proxyListen')
     for (const port of [address.port, ...options.deniedPorts]) policy.denyOwnPort(port)
     options.publish(authority.certificatesPem)
+    ways.start(registries.values())
     return { address, close }
   } catch (error) {
     await close()

@@ -14,6 +14,7 @@ import { respondWithError } from './error-response.ts'
 import type { ManifestPlans } from './manifest-plans.ts'
 import type { ProxyMetrics, RequestOutcome } from './metrics.ts'
 import { forward, goneSignal } from './upstream/forward.ts'
+import type { RegistryWays } from './upstream/registry-ways.ts'
 
 /**
  * The life of a request inside an intercepted connection, in the order of docs/a-pull.md. The rule of every step: until
@@ -24,6 +25,7 @@ export interface PullParts {
   client: Client
   plans: ManifestPlans
   strangers: Strangers
+  ways: RegistryWays
   metrics: ProxyMetrics
   conditions: Conditions
   log: Logger
@@ -39,6 +41,9 @@ export interface Exchange {
   registry: RegistryClient
 }
 
+/** Connections of clients on which a request was answered before. */
+const served = new WeakSet<object>()
+
 /** Answers a request. Never rejects: a failure becomes an answer or a cut connection. */
 export async function answer(parts: PullParts, exchange: Exchange): Promise<void> {
   try {
@@ -50,6 +55,7 @@ export async function answer(parts: PullParts, exchange: Exchange): Promise<void
         ? await passThrough(parts, exchange, 'registry_not_a_blob')
         : await answerBlob(parts, exchange, wanted)
     parts.metrics.requestAnswered(outcome)
+    served.add(exchange.request.socket)
   } catch (error) {
     parts.metrics.requestAnswered(exchange.response.destroyed ? 'client_gone' : 'error')
     answerFailure(parts, exchange, error)
@@ -220,17 +226,20 @@ async function passThrough<Outcome extends RequestOutcome>(
 }
 
 function answerFailure(
-  { log, defects }: PullParts,
+  { ways, log, defects }: PullParts,
   { response, registry, request }: Exchange,
   error: unknown,
 ): void {
   if (response.destroyed) return
   if (error instanceof ShoalError) {
+    const isTunnelledNext = error instanceof RegistryUnreachableError && ways.failed(registry, error)
     log.warn(
       { registry: registry.host, method: request.method, code: error.code, reason: error.message },
       'request failed',
     )
-    respondWithError(response, error)
+    // A client repeats a request whose kept connection ends before any answer, in a new connection, which is a tunnel.
+    if (isTunnelledNext && served.has(request.socket)) response.destroy()
+    else respondWithError(response, error)
     return
   }
   // A defect costs only this request: other pulls run in this process.

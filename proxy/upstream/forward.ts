@@ -14,6 +14,8 @@ export interface Upstream {
   path: string
   /** Replaces the request's Host field. */
   host?: string
+  /** Fields for the upstream alone, as in `rawHeaders`. */
+  headers?: string[]
   /** The error for the client if the upstream cannot be reached. */
   unreachable: (cause: Error) => ShoalError
 }
@@ -58,7 +60,7 @@ export async function forward(
 function dispatchOnce(
   request: IncomingMessage,
   response: ServerResponse,
-  { dispatcher, path, host }: Upstream,
+  { dispatcher, path, host, headers = [] }: Upstream,
   watcher: ResponseWatcher | undefined,
 ): Promise<void> {
   return new Promise((resolve, reject) => {
@@ -66,7 +68,7 @@ function dispatchOnce(
     const options: Dispatcher.DispatchOptions & { signal: AbortSignal } = {
       method: request.method!,
       path,
-      headers: requestHeaders(request, host),
+      headers: [...requestHeaders(request, host), ...headers],
       body,
       ...(body === null ? { headersTimeout: ANSWER_PATIENCE_MS } : {}),
       // By default undici closes a connection after each HEAD; Docker sends one per manifest and per pushed layer.
