@@ -5,6 +5,7 @@ import type { Digest } from '../core/digest.ts'
 import type { RegistryClients } from '../core/registry-client.ts'
 import type { RegistryHost, Repository } from '../core/repository.ts'
 import type { Credential } from '../core/tracker-api.ts'
+import type { UpstreamProxy } from '../core/upstream-proxy.ts'
 
 export interface BlobKey {
   registry: RegistryHost
@@ -153,6 +154,8 @@ export interface ClientOptions {
   trackerUrl: string
   /** PEM of authorities to trust for the tracker, in addition to the system's. */
   trackerCaPem?: string
+  /** For calls to the tracker, where it is the only way. Peers are always reached directly. */
+  upstreamProxy?: UpstreamProxy | undefined
   /** Needed for the first start only; later the node certificate in `dataDir` is enough. */
   joinToken?: string
   /** Holds the node key (0600), the node certificate and the blob store. */

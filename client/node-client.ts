@@ -100,10 +100,10 @@ class NodeClient implements Client {
     this.#options = options
     this.#defects = options.defects ?? new Defects({ log, count: () => undefined })
     this.#verifier = new Verifier(this.#defects)
-    const { trackerUrl, trackerCaPem, conditions } = options
+    const { trackerUrl, trackerCaPem, upstreamProxy, conditions } = options
     const watch = new TrackerWatch({ trackerUrl, conditions })
     watch.onProbeWanted = () => this.#membership.probeTracker()
-    this.#tracker = new TrackerClient({ trackerUrl, trackerCaPem, watch })
+    this.#tracker = new TrackerClient({ trackerUrl, trackerCaPem, upstreamProxy, conditions, watch })
     this.#tokenKeys = new TokenKeys({ registries })
     this.#trust = new ClusterTrustState(this.#tokenKeys)
     this.#credentialsSeen = new CredentialsSeen({ registries, dataDir: options.dataDir, log })

@@ -27,6 +27,13 @@ export const CONDITIONS = {
     cost: 'Its connections to that registry are tunnelled: what it pulls is not shared. Each new attempt fails once.',
     remedy: 'Make the program trust the authority as `mend` says, or let it go past the proxy.',
   },
+  CLOCK_SKEWED: {
+    title: "this machine's clock is wrong",
+    severity: 'error',
+    text: 'A certificate is not valid at the time of this machine, whose clock differs from that of the server.',
+    cost: 'This node cannot verify that server, and shares nothing with it.',
+    remedy: 'Set the clock of this machine and keep it right (chronyd, systemd-timesyncd or ntpd).',
+  },
   NOT_JOINED: {
     title: 'not joined to a cluster',
     severity: 'error',
@@ -49,6 +56,14 @@ export const CONDITIONS = {
     cost: 'What only that peer has comes from the registry. Nobody waits for that peer.',
     remedy:
       'Permit TCP to the peer’s port (peerListen) between the nodes, and look whether its `shoal node` runs.',
+  },
+  REGISTRY_CLIENT_CERTIFICATE: {
+    title: 'a client certificate cannot be used',
+    severity: 'warning',
+    text: 'This machine has a client certificate for a registry that Shoal cannot read or use.',
+    cost: 'Connections to this registry are tunnelled, so that clients present the certificate themselves; nothing from it is shared.',
+    remedy:
+      "Let the user who runs Shoal read the .cert and .key files in Docker's certs.d folder of the registry, or name copies with the registry's clientCertFile and clientKeyFile.",
   },
   REGISTRY_HEAD_REFUSED: {
     title: 'the registry answers HEAD wrongly',
@@ -93,6 +108,30 @@ export const CONDITIONS = {
     remedy:
       'Look at how long the registry takes for HEAD requests of blobs. With tokenKeysFile the tracker asks it less; a higher trackerPatienceMs waits longer.',
   },
+  REGISTRY_TLS: {
+    title: 'no TLS with a registry',
+    severity: 'warning',
+    text: 'A registry answers, and TLS with it fails before any certificate is checked.',
+    cost: 'Connections to it are tunnelled, so that clients try it themselves; nothing from it is shared.',
+    remedy:
+      "The registry must offer TLS 1.2 or 1.3. If it requires a client certificate, put it into Docker's certs.d folder of the registry, or name it with clientCertFile and clientKeyFile.",
+  },
+  REGISTRY_UNREACHABLE: {
+    title: 'a registry cannot be reached',
+    severity: 'warning',
+    text: 'A registry does not answer this node.',
+    cost: 'The cluster serves what it holds to those whom the registry accepted within the last hour; other requests fail, as they would without Shoal.',
+    remedy:
+      'Check the network between this machine and the registry. If a proxy is the only way, name it with --upstream-proxy.',
+  },
+  REGISTRY_UNVERIFIED: {
+    title: "a registry's certificate does not verify",
+    severity: 'warning',
+    text: "A registry's certificate does not verify with what this node trusts.",
+    cost: 'Connections to it are tunnelled, so that clients verify it themselves; nothing from it is shared.',
+    remedy:
+      "Name the registry's authority with its caFile, or put it as a .crt file into Docker's certs.d folder of the registry (--docker-certs-dir).",
+  },
   TRACKER_SILENT: {
     title: 'the tracker does not answer',
     severity: 'error',
@@ -100,6 +139,21 @@ export const CONDITIONS = {
     cost: 'New pulls come from the registry at once, as without Shoal. Running pulls go on with the peers that they know.',
     remedy:
       'Look whether `shoal tracker` runs and whether trackerUrl leads to it; a firewall may drop its port. This node tries again every two seconds.',
+  },
+  UPSTREAM_PROXY_REFUSED: {
+    title: 'the upstream proxy wants a password',
+    severity: 'error',
+    text: 'The upstream proxy refuses this node without a valid user and password (407).',
+    cost: 'Hosts behind the proxy cannot be reached through Shoal.',
+    remedy: 'Put the URL with user and password into a file and name it with --upstream-proxy-file.',
+  },
+  UPSTREAM_PROXY_UNREACHABLE: {
+    title: 'the upstream proxy cannot be reached',
+    severity: 'error',
+    text: 'The upstream proxy does not answer this node.',
+    cost: 'Hosts behind the proxy cannot be reached through Shoal.',
+    remedy:
+      'Check --upstream-proxy or HTTPS_PROXY, and whether the proxy runs. Hosts that need no proxy belong into --no-proxy.',
   },
 } as const satisfies Record<string, ConditionText>
 

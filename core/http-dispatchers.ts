@@ -1,4 +1,5 @@
 import api from 'undici/lib/api/index.js'
+import buildConnector from 'undici/lib/core/connect.js'
 import Agent from 'undici/lib/dispatcher/agent.js'
 import Client from 'undici/lib/dispatcher/client.js'
 import Dispatcher from 'undici/lib/dispatcher/dispatcher.js'
@@ -12,4 +13,4 @@ import Pool from 'undici/lib/dispatcher/pool.js'
 // The package's own index does this too: without it a dispatcher has no `request` and `stream`.
 Object.assign(Dispatcher.prototype, api)
 
-export { Agent, Client, Pool }
+export { Agent, buildConnector, Client, Pool }

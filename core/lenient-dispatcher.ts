@@ -1,8 +1,5 @@
 import { type ClientRequest, type IncomingMessage, request as requestHttp } from 'node:http'
-import { request as requestHttps } from 'node:https'
-import type { LookupFunction } from 'node:net'
-import type { SecureContext } from 'node:tls'
-import type { Dispatcher } from 'undici'
+import type { buildConnector as Build, Dispatcher } from 'undici'
 import { BoundedMap } from './bounded-map.ts'
 
 /**
@@ -14,8 +11,8 @@ import { BoundedMap } from './bounded-map.ts'
 export interface LenientOptions {
   /** For requests that name no origin, as those of a pool. */
   origin: string
-  secureContext: SecureContext | undefined
-  lookup: LookupFunction | undefined
+  /** As the dispatcher's own. */
+  connect: Build.connector
   headerBytesMax: number
   /** How long the server may be silent, before and during the answer. */
   silentMsMax: number
@@ -94,12 +91,12 @@ class FirstTry implements Handler {
 /** One request in a connection of its own, as undici would make it. */
 function dispatchLeniently(options: LenientOptions, given: Options, handler: Handler): boolean {
   const url = new URL(given.origin ?? options.origin)
-  const secure = { secureContext: options.secureContext, rejectUnauthorized: true }
-  const request = (url.protocol === 'http:' ? requestHttp : requestHttps)({
-    ...(url.protocol === 'http:' ? {} : secure),
-    ...(options.lookup && { lookup: options.lookup }),
-    host: url.hostname.replace(/^\[(.*)\]$/, '$1'),
-    ...(url.port !== '' && { port: url.port }),
+  const { hostname, host, protocol, port } = url
+  const request = requestHttp({
+    createConnection: (_options, connected) => {
+      options.connect({ hostname, host, protocol, port }, (...[error, socket]) => connected(error, socket!))
+      return undefined
+    },
     method: given.method,
     path: given.path,
     headers: withHost(flatHeaders(given.headers), url.host),

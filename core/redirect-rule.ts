@@ -55,16 +55,28 @@ export function isRedirectPermitted(url: URL, policy: RedirectPolicy): boolean {
   return policy.permitPrivateRedirects || isIP(host) === 0 || !isForbiddenAddress(host)
 }
 
+/**
+ * Refuses a name with any forbidden address.
+ * @throws RedirectRefusedError
+ */
+export function judgeRedirect(
+  policy: RedirectPolicy,
+  host: string,
+  addresses: readonly { address: string }[],
+): void {
+  if (policy.permitPrivateRedirects || !addresses.some(({ address }) => isForbiddenAddress(address))) return
+  throw new RedirectRefusedError(`${host} has an address that redirects may not lead to`)
+}
+
 /** For `connect.lookup`: fails with RedirectRefusedError if a name has any forbidden address (DNS rebinding). */
 export function guardedLookup(policy: RedirectPolicy): LookupFunction {
   return (hostname, options, callback) => {
     resolve(hostname, { ...options, all: true }, (error, addresses) => {
       if (error !== null) return callback(error, '')
-      if (!policy.permitPrivateRedirects && addresses.some(({ address }) => isForbiddenAddress(address))) {
-        return callback(
-          new RedirectRefusedError(`${hostname} has an address that redirects may not lead to`),
-          '',
-        )
+      try {
+        judgeRedirect(policy, hostname, addresses)
+      } catch (refusal) {
+        return callback(refusal as RedirectRefusedError, '')
       }
       if (options.all) return callback(null, addresses)
       const first = addresses[0]

@@ -1,16 +1,20 @@
 import type { LookupFunction } from 'node:net'
-import type { SecureContext } from 'node:tls'
 import type { Dispatcher } from 'undici'
 import { askBlob, type BlobHead, type BlobHeadRequest } from './blob-question.ts'
+import { clockAheadSeconds } from './clock-skew.ts'
+import { connectorOf } from './connector.ts'
 import { ShoalError } from './errors.ts'
 import { fairly, RegistryBusyError } from './fair-pool.ts'
 import { Agent, Pool } from './http-dispatchers.ts'
 import { tolerantly } from './lenient-dispatcher.ts'
-import { guardedLookup } from './redirect-rule.ts'
-import { type RegistryConfig, readRegistryFile } from './registry-config.ts'
+import { guardedLookup, judgeRedirect } from './redirect-rule.ts'
+import type { RegistryConfig } from './registry-config.ts'
 import { RegistryHabits } from './registry-habits.ts'
-import type { RegistryHost } from './repository.ts'
-import { trustingContext } from './trusted-authorities.ts'
+import { RegistryTrust, SharedContext } from './registry-trust.ts'
+import { type RegistryHost, registryAddress } from './repository.ts'
+import { failureText } from './trusted-authorities.ts'
+import type { UpstreamProxy } from './upstream-proxy.ts'
+import { withUserAgent } from './user-agent.ts'
 
 /** The registry did not answer in time over a verified connection: try later, or use the blobs that the cluster holds. */
 export class RegistryUnreachableError extends ShoalError {
@@ -52,6 +56,13 @@ export interface RegistryClient {
    * @throws RegistryUnreachableError if there is no answer within `headPatienceMs`, including all waiting
    */
   headBlob(request: BlobHeadRequest): Promise<BlobHead>
+  /**
+   * Makes one connection, verifies the registry's certificate, and closes it again.
+   * @throws what a request would meet (`registryFailure` tells what kind it is); ClientCertificateError
+   */
+  verify(): Promise<void>
+  /** By how much this machine's clock is ahead of the registry's; a hint for words (core/clock-skew.ts). */
+  clockAheadSeconds(): Promise<number | undefined>
   close(): Promise<void>
 }
 
@@ -87,8 +98,12 @@ export const ANSWER_HEADER_BYTES_MAX = 128 * 1024
 /** Shorter than the idle time of common load balancers (60 s). */
 const KEEP_ALIVE_MS = 30_000
 
-/** For tests and for callers with less patience; milliseconds. */
-export interface RegistryPatience {
+/** What all registries have in common on this machine. */
+export interface RegistrySurroundings {
+  /** Folders with one folder per registry, as Docker's `certs.d`; default none. */
+  certsDirs?: readonly string[]
+  proxy?: UpstreamProxy | undefined
+  /** For tests and for callers with less patience; milliseconds. */
   headPatienceMs?: number
   /** Resolves the registry's name; default: the system's resolver. */
   lookup?: LookupFunction
@@ -98,14 +113,14 @@ export interface RegistryPatience {
  * Opens a client for every configured registry; it connects when needed.
  * @throws RegistryFileError if a `caFile` cannot be read, AuthorityBundleError if it has no certificates
  */
-export function openRegistries(configs: RegistryConfig[], patience: RegistryPatience = {}): RegistryClients {
-  const shared = configs.some((config) => config.caFile === undefined) ? trustingContext() : undefined
+export function openRegistries(
+  configs: RegistryConfig[],
+  surroundings: RegistrySurroundings = {},
+): RegistryClients {
+  const shared = new SharedContext()
   const clients = configs.map((config) => {
-    const secureContext =
-      config.caFile === undefined
-        ? shared
-        : trustingContext(readRegistryFile(config.caFile, 'caFile'), `caFile: ${config.caFile}`)
-    return new HttpsRegistry(config, { secureContext }, patience)
+    const trust = new RegistryTrust(config, surroundings.certsDirs ?? [], { shared })
+    return new HttpsRegistry(config, trust, surroundings)
   })
   return new Map(clients.map((client) => [client.host, client]))
 }
@@ -124,36 +139,38 @@ class HttpsRegistry implements RegistryClient {
   readonly #headDispatcher: Dispatcher
   readonly #pools: (Pool | Agent)[]
   readonly #headPatienceMs: number
+  readonly #proxy: UpstreamProxy | undefined
+  readonly #trust: RegistryTrust
+  readonly #connect: ReturnType<typeof connectorOf>
 
-  constructor(
-    config: RegistryConfig,
-    tls: { secureContext: SecureContext | undefined },
-    { headPatienceMs, lookup }: RegistryPatience,
-  ) {
+  constructor(config: RegistryConfig, trust: RegistryTrust, surroundings: RegistrySurroundings) {
+    const { headPatienceMs, lookup, proxy } = surroundings
     this.config = config
     this.habits = new RegistryHabits(config.host)
+    this.#proxy = proxy
+    this.#trust = trust
     this.#headPatienceMs = headPatienceMs ?? HEAD_PATIENCE_MS
-    // Explicit, because an environment variable may change Node's default.
-    const verified = { ...tls, rejectUnauthorized: true, timeout: CONNECT_PATIENCE_MS }
+    const way = { timeout: CONNECT_PATIENCE_MS, proxy }
+    const context = () => trust.contexts().registry
+    const connect = connectorOf({ ...way, context, ...(lookup && { lookup }) })
+    this.#connect = connect
     const bounds = {
       headersTimeout: HEADERS_PATIENCE_MS,
       bodyTimeout: BODY_IDLE_MS,
       keepAliveTimeout: KEEP_ALIVE_MS,
       maxHeaderSize: ANSWER_HEADER_BYTES_MAX,
     }
-    const connect = lookup === undefined ? verified : { ...verified, lookup }
     const origin = `https://${config.host}`
-    const pool = (connections: number) => this.#watched(new Pool(origin, { ...bounds, connections, connect }))
-    const lenient = { origin, secureContext: tls.secureContext, silentMsMax: BODY_IDLE_MS }
-    const lenientBounds = { ...lenient, headerBytesMax: ANSWER_HEADER_BYTES_MAX }
-    const tolerant = () => tolerantly({ ...lenientBounds, lookup })
+    const pool = (connections: number) => new Pool(origin, { ...bounds, connections, connect })
+    const lenient = { origin, silentMsMax: BODY_IDLE_MS, headerBytesMax: ANSWER_HEADER_BYTES_MAX }
+    const tolerant = () => tolerantly({ ...lenient, connect })
     const patience = { waitMs: CONNECTION_WAIT_MS, silentMs: SILENT_MS_MAX }
     const shared = { ...patience, placesMax: REGISTRY_CONNECTIONS_MAX }
     const own = pool(REGISTRY_CONNECTIONS_MAX)
     const passed = pool(REGISTRY_CONNECTIONS_MAX)
     const uploads = pool(UPLOAD_CONNECTIONS_MAX)
     this.#heads = pool(HEAD_CONNECTIONS_MAX)
-    this.dispatcher = own.compose(tolerant(), fairly(shared))
+    this.dispatcher = own.compose(tolerant(), withUserAgent(), fairly(shared))
     this.passThrough = passed.compose(
       tolerant(),
       fairly(shared),
@@ -161,15 +178,23 @@ class HttpsRegistry implements RegistryClient {
     )
     this.#headDispatcher = this.#heads.compose(
       tolerant(),
+      withUserAgent(),
       fairly({ ...patience, placesMax: HEAD_CONNECTIONS_MAX, waitMs: HEAD_WAIT_MS }),
     )
+    const elsewhere = connectorOf({
+      ...way,
+      context: () => trust.contexts().elsewhere,
+      lookup: guardedLookup(config),
+      judge: (host, addresses) => judgeRedirect(config, host, addresses),
+    })
     const redirects = new Agent({
       ...bounds,
       connections: REDIRECT_CONNECTIONS_MAX,
-      connect: { ...verified, lookup: guardedLookup(config) },
+      connect: elsewhere,
     })
     this.redirectDispatcher = redirects.compose(
-      tolerantly({ ...lenientBounds, lookup: guardedLookup(config) }),
+      tolerantly({ ...lenient, connect: elsewhere }),
+      withUserAgent(),
       fairly({ ...patience, placesMax: REDIRECT_CONNECTIONS_MAX }),
     )
     this.#pools = [own, passed, uploads, this.#heads, redirects]
@@ -196,20 +221,33 @@ class HttpsRegistry implements RegistryClient {
       request.signal?.throwIfAborted()
       // If there is no connection at all, the holders of the places wait for the registry too: it was asked.
       const wasAsked = !(cause instanceof RegistryBusyError) || this.#heads.stats.connected === 0
-      throw new RegistryUnreachableError(`no answer from the registry ${this.host}`, { cause, wasAsked })
+      const why = failureText(cause as Error, 'caFile')
+      throw new RegistryUnreachableError(`no answer from the registry ${this.host}: ${why}`, {
+        cause,
+        wasAsked,
+      })
     } finally {
       clearTimeout(timer)
       request.signal?.removeEventListener('abort', give)
     }
   }
 
-  /** A server that answers the first bytes of TLS in plain text is one for HTTP. */
-  #watched(pool: Pool): Pool {
-    pool.on('connectionError', (_origin, _targets, error: Error & { code?: string }) => {
-      if (error.code === 'ERR_SSL_WRONG_VERSION_NUMBER') this.habits.note('plainHttp')
+  verify(): Promise<void> {
+    const { unusable } = this.#trust.contexts()
+    if (unusable !== undefined) return Promise.reject(unusable)
+    const { host, port } = registryAddress(this.host)
+    const target = { hostname: host, host: this.host, protocol: 'https:', port: String(port) }
+    return new Promise((resolve, reject) => {
+      this.#connect(target, (error, socket) => {
+        if (error !== null) return reject(error)
+        socket.destroy()
+        resolve()
+      })
     })
-    pool.on('connect', () => this.habits.forget('plainHttp'))
-    return pool
+  }
+
+  clockAheadSeconds(): Promise<number | undefined> {
+    return clockAheadSeconds(registryAddress(this.host), this.#proxy)
   }
 
   async close(): Promise<void> {

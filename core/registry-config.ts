@@ -26,7 +26,13 @@ export const registryConfig = z.strictObject({
     ),
   caFile: filePath
     .optional()
-    .describe("PEM certificates to trust for this registry, in addition to the system's."),
+    .describe(
+      "PEM certificates to trust for this registry, in addition to the system's: the authority, the issuing authority, or the registry's own certificate.",
+    ),
+  clientCertFile: filePath
+    .optional()
+    .describe('PEM certificate with which Shoal shows the registry who it is; with `clientKeyFile`.'),
+  clientKeyFile: filePath.optional().describe("The client certificate's private key (PEM)."),
   tokenKeysFile: filePath
     .optional()
     .describe(
@@ -45,7 +51,11 @@ export type RegistryConfig = z.output<typeof registryConfig>
 /** The config key `registries`: an array. As flag or environment variable: JSON, or hosts separated by commas. */
 export const registriesConfig = z.preprocess(
   (value) => (typeof value === 'string' ? registriesFromText(value) : value),
-  z.array(registryConfig).max(REGISTRIES_MAX).refine(haveDistinctHosts, 'a registry is configured twice'),
+  z
+    .array(registryConfig)
+    .max(REGISTRIES_MAX)
+    .refine(haveDistinctHosts, 'a registry is configured twice')
+    .refine(haveWholePairs, 'clientCertFile and clientKeyFile belong together'),
 )
 
 function registriesFromText(text: string): unknown {
@@ -64,8 +74,16 @@ function haveDistinctHosts(configs: RegistryConfig[]): boolean {
   return new Set(configs.map((config) => config.host)).size === configs.length
 }
 
+function haveWholePairs(configs: RegistryConfig[]): boolean {
+  return configs.every(
+    (config) => (config.clientCertFile === undefined) === (config.clientKeyFile === undefined),
+  )
+}
+
+type RegistryFile = 'caFile' | 'clientCertFile' | 'clientKeyFile' | 'tokenKeysFile'
+
 /** @throws RegistryFileError if the file cannot be read, is empty or is larger than REGISTRY_FILE_BYTES_MAX */
-export function readRegistryFile(path: string, name: 'caFile' | 'tokenKeysFile'): string {
+export function readRegistryFile(path: string, name: RegistryFile): string {
   let text: string
   try {
     text = readFileSync(path, 'utf8')

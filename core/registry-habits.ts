@@ -16,8 +16,6 @@ export type Habit =
   | 'noRanges'
   /** Blobs are redirected to where Shoal does not follow. */
   | 'redirectRefused'
-  /** The registry speaks HTTP without TLS. */
-  | 'plainHttp'
 
 /** How long a habit is remembered. */
 export const HABIT_MS = 10 * 60_000
@@ -29,7 +27,6 @@ const CONDITION_OF: Partial<Record<Habit, ConditionCode>> = {
   late: 'REGISTRY_LATE',
   noRanges: 'REGISTRY_NO_RANGES',
   redirectRefused: 'REGISTRY_REDIRECT_REFUSED',
-  plainHttp: 'REGISTRY_PLAIN_HTTP',
 }
 
 export class RegistryHabits {

@@ -1,6 +1,7 @@
 import { X509Certificate } from 'node:crypto'
 import { createSecureContext, getCACertificates, type SecureContext } from 'node:tls'
 import { ShoalError } from './errors.ts'
+import { isOfUnknownAuthority, registryFailure } from './registry-failure.ts'
 
 /** A bundle of authorities does not contain PEM certificates: stop the program. */
 export class AuthorityBundleError extends ShoalError {
@@ -46,9 +47,27 @@ export function trustedAuthorities(bundlePem?: string, source?: string): string[
   return [...new Set([...base, ...bundle].map((pem) => pem.trim()))]
 }
 
-/** A context for many connections: parsing the store takes about 20 ms, so it must not happen per connection. */
+/** A certificate and its key, with which this process shows who it is. */
+export interface ClientIdentity {
+  certificatePem: string
+  privateKeyPem: string
+}
+
+/**
+ * A context for many connections: parsing the store takes about 20 ms, so it must not happen per connection. Every trusted
+ * certificate is an anchor, as in Go: a bundle may hold only the issuing authority, or the server's own certificate.
+ */
+export function contextTrusting(authorities: string[], identity?: ClientIdentity): SecureContext {
+  return createSecureContext({
+    ca: authorities,
+    allowPartialTrustChain: true,
+    minVersion: 'TLSv1.2',
+    ...(identity && { cert: identity.certificatePem, key: identity.privateKeyPem }),
+  })
+}
+
 export function trustingContext(bundlePem?: string, source?: string): SecureContext {
-  return createSecureContext({ ca: trustedAuthorities(bundlePem, source), minVersion: 'TLSv1.2' })
+  return contextTrusting(trustedAuthorities(bundlePem, source))
 }
 
 /**
@@ -56,7 +75,18 @@ export function trustingContext(bundlePem?: string, source?: string): SecureCont
  * useless here, because the system's store is already trusted.
  * @param setting the setting that names additional authorities
  */
-export function failureText({ message }: Error, setting: string): string {
-  const [why, advice] = message.split('; if the root CA is installed locally')
-  return advice === undefined ? message : `${why}; if its authority is your own, ${setting} must name it`
+export function failureText(error: Error, setting: string): string {
+  if (registryFailure(error) === 'plain') return 'it speaks plain HTTP on this port, not TLS'
+  const { message } = rootOf(error)
+  const [why] = message.split('; if the root CA is installed locally')
+  return isOfUnknownAuthority(error)
+    ? `${why}; if its authority is your own, ${setting} must name it`
+    : message
+}
+
+/** The error that others wrap: what the connection itself met. Of several addresses, the first. Ours have words already. */
+function rootOf(error: Error): Error {
+  if (error instanceof ShoalError) return error
+  const inner = error.cause ?? (error as { errors?: unknown[] }).errors?.[0]
+  return inner instanceof Error ? rootOf(inner) : error
 }

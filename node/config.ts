@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { listenAddress } from '../core/config.ts'
 import { LOG_LEVELS } from '../core/log.ts'
 import { registriesConfig } from '../core/registry-config.ts'
+import { upstreamProxyConfig } from '../core/upstream-proxy-config.ts'
 import { parsePermittedTargets } from '../proxy/upstream/target.ts'
 
 const GIBIBYTE = 1024 ** 3
@@ -50,7 +51,7 @@ export const nodeConfig = z.strictObject({
     .transform((path) => (path === 'none' ? '' : path))
     .default('/etc/docker/certs.d')
     .describe(
-      "Docker's folder of trusted authorities, where Shoal puts shoal.crt; with `none` it writes nothing there.",
+      "Docker's folder with what it trusts for each registry. Shoal puts shoal.crt there, and uses the other authorities (*.crt) and client certificates (*.cert with *.key) in it towards that registry, as Docker does; with `none` it writes and reads nothing there.",
     ),
   p2pMinBytes: z
     .int()
@@ -96,6 +97,7 @@ export const nodeConfig = z.strictObject({
     .describe(
       'Exceptions for tunnels that are otherwise denied (to this node itself, link-local and metadata addresses), as addresses with ports: 169.254.169.254:80,127.0.0.1:7072; `none` for no exception.',
     ),
+  ...upstreamProxyConfig,
   logLevel: z.enum(LOG_LEVELS).default('info').describe('The least serious level to log.'),
 })
 

@@ -11,6 +11,7 @@ import { Defects, defectCounter } from '../core/defects.ts'
 import { clusterOfJoinToken } from '../core/join-token.ts'
 import { createMetrics } from '../core/metrics.ts'
 import { closeRegistries, openRegistries, type RegistryClients } from '../core/registry-client.ts'
+import { upstreamProxyOf } from '../core/upstream-proxy-config.ts'
 import { shoalVersion } from '../core/version.ts'
 import { ProxyAuthority } from '../proxy/intercept/authority.ts'
 import { loopbackAddress } from '../proxy/loopback-listener.ts'
@@ -20,6 +21,7 @@ import { AUTHORITY_FILE_NAME, TrustFiles } from '../proxy/trust-files.ts'
 import { startAdmin } from './admin.ts'
 import type { NodeConfig } from './config.ts'
 import { nodeMetrics } from './metrics.ts'
+import { refuseProxyLoop } from './proxy-loop.ts'
 import { PullHistory } from './pull-history.ts'
 import { statusOf } from './status.ts'
 
@@ -28,6 +30,8 @@ const AUTHORITY_CHECK_MS = 3_600_000
 
 /** Has the time of the last start. */
 const LAST_RUN_FILE = 'last-start'
+/** Where containerd and podman keep the same per registry, besides Docker's folder. */
+const OTHER_CERTS_DIRS = ['/etc/containerd/certs.d', '/etc/containers/certs.d']
 
 export interface RunningNode {
   readonly proxyAddress: ListenAddress
@@ -55,13 +59,21 @@ export async function startNode(
   const parts = new AsyncDisposableStack()
   try {
     parts.defer(lockDataDir(config.dataDir))
-    const registries = openRegistries(config.registries)
-    parts.defer(() => closeRegistries(registries))
     const metrics = createMetrics({ process: true })
     const defects = new Defects({ log, count: defectCounter(metrics) })
     const conditions = new Conditions({ log })
+    const upstreamProxy = upstreamProxyOf(config, process.env, conditions)
+    if (upstreamProxy !== undefined) await refuseProxyLoop(upstreamProxy, config.proxyListen)
+    const certsDirs = config.dockerCertsDir === '' ? [] : [config.dockerCertsDir, ...OTHER_CERTS_DIRS]
+    const registries = openRegistries(config.registries, { certsDirs, proxy: upstreamProxy })
+    parts.defer(() => closeRegistries(registries))
     if (registries.size === 0) conditions.raise('NO_REGISTRIES')
-    const client = await start({ ...clientOptions(config, registries, log), conditions, defects })
+    const client = await start({
+      ...clientOptions(config, registries, log),
+      upstreamProxy,
+      conditions,
+      defects,
+    })
     parts.defer(() => client.close())
     const history = new PullHistory({
       dataDir: config.dataDir,
@@ -106,6 +118,7 @@ export async function startNode(
       p2pMinBytes: config.p2pMinBytes,
       permitLinkLocal: config.permitLinkLocal,
       permittedTargets: config.permittedTargets,
+      upstreamProxy,
       deniedPorts: [admin.address.port, client.peerAddress.port],
       publish: (pem) => trust.put(pem),
       places: {

@@ -14,6 +14,7 @@ import { isRejection, type RejectingProgram, type Rejections } from './intercept
 import { type TrustedPlaces, trustRemedy } from './intercept/trust-remedy.ts'
 import type { ConnectOutcome, ProxyMetrics } from './metrics.ts'
 import type { SocketOwner, SocketOwners } from './socket-owner.ts'
+import type { RegistryWays } from './upstream/registry-ways.ts'
 import { parseAuthority, type Target, type TargetPolicy } from './upstream/target.ts'
 import { connectTarget, joinSockets } from './upstream/tunnel.ts'
 
@@ -33,6 +34,7 @@ export interface ConnectParts {
   intercept: InterceptServer
   rejections: Rejections
   places: TrustedPlaces
+  ways: RegistryWays
   owners: SocketOwners
   policy: TargetPolicy
   metrics: ProxyMetrics
@@ -58,11 +60,10 @@ export async function answerConnect(parts: ConnectParts, exchange: ConnectExchan
   try {
     const target = parseAuthority(exchange.request.url ?? '')
     const registry = registryAt(parts.registries, target)
-    const isPlain = registry?.habits.has('plainHttp') ?? false
     const outcome =
-      registry === undefined || isPlain
+      registry === undefined
         ? await tunnel(parts, exchange, target, 'tunnelled')
-        : await interceptUnlessRejected(parts, exchange, registry, target)
+        : await answerForRegistry(parts, exchange, registry, target)
     parts.metrics.connectAnswered(outcome)
   } catch (error) {
     refuse(parts, exchange, error)
@@ -79,20 +80,21 @@ function registryAt(registries: RegistryClients, target: Target): RegistryClient
   }
 }
 
-/** Tunnels programs that rejected our certificate lately. */
-async function interceptUnlessRejected(
+/** Tunnels programs that rejected our certificate lately, and everybody to a registry that this process cannot use. */
+async function answerForRegistry(
   parts: ConnectParts,
   exchange: ConnectExchange,
   registry: RegistryClient,
   target: Target,
 ): Promise<ConnectOutcome> {
-  const { rejections, owners, conditions } = parts
+  const { rejections, owners, conditions, ways } = parts
   const beganAtMs = performance.now()
   // Looked up before the client has seen our certificate: a program that rejects it may be gone a moment later.
   const owner = ownerSoon(owners, exchange.socket)
   for (const gone of rejections.forgetOld()) conditions.clear('CLIENT_DISTRUSTS', subjectOf(gone))
   if (rejections.isInDoubt(registry.host) && rejections.has(registry.host, await owner))
     return tunnel(parts, exchange, target, 'tunnelled_rejected')
+  if (await ways.isTunnelled(registry)) return tunnel(parts, exchange, target, 'tunnelled_unusable')
   return intercept(parts, exchange, { registry, owner, beganAtMs })
 }
 

@@ -20,7 +20,14 @@ const REQUEST_OUTCOMES = [
 export type RequestOutcome = (typeof REQUEST_OUTCOMES)[number]
 
 /** Outcomes of a CONNECT request. */
-const CONNECT_OUTCOMES = ['intercepted', 'tunnelled', 'tunnelled_rejected', 'denied', 'failed'] as const
+const CONNECT_OUTCOMES = [
+  'intercepted',
+  'tunnelled',
+  'tunnelled_rejected',
+  'tunnelled_unusable',
+  'denied',
+  'failed',
+] as const
 export type ConnectOutcome = (typeof CONNECT_OUTCOMES)[number]
 
 /** Why the client could not help; any other code counts as `other`. */

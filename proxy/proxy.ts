@@ -10,6 +10,7 @@ import type { Metrics } from '../core/metrics.ts'
 import type { RegistryClient, RegistryClients } from '../core/registry-client.ts'
 import { parseRegistryHost } from '../core/repository.ts'
 import { Strangers } from '../core/strangers.ts'
+import type { UpstreamProxy } from '../core/upstream-proxy.ts'
 import type { Authorisation } from './authorise.ts'
 import { Authorised } from './authorised.ts'
 import { answerConnect } from './connect.ts'
@@ -27,6 +28,7 @@ import { PullRecords } from './pull-records.ts'
 import { KernelSocketOwners, type SocketOwners } from './socket-owner.ts'
 import { AUTHORITY_FILE_NAME } from './trust-files.ts'
 import { forwardPlain } from './upstream/plain-forward.ts'
+import { RegistryWays } from './upstream/registry-ways.ts'
 import { type PermittedTarget, TargetPolicy } from './upstream/target.ts'
 import { UserShares } from './user-shares.ts'
 
@@ -59,6 +61,8 @@ export interface ProxyOptions {
   permitLinkLocal: boolean
   /** Targets that tunnels may reach although they are otherwise denied; default []. */
   permittedTargets?: readonly PermittedTarget[]
+  /** What tunnels and plain requests go through, where it is the only way. */
+  upstreamProxy?: UpstreamProxy | undefined
   /** Finds the owner of a connection's other end; default: from the kernel. */
   owners?: SocketOwners
   /** Ports of this node's other listeners, which must not be reachable through the proxy. */
@@ -93,18 +97,9 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const plans = new ManifestPlans(client, p2pMinBytes, (image) => records.sawImage(image))
   const strangers = new Strangers()
   const authorised = new Authorised<Authorisation>()
-  const pulls = {
-    client,
-    plans,
-    strangers,
-    authorised,
-    metrics,
-    records,
-    conditions,
-    log,
-    defects,
-    p2pMinBytes,
-  }
+  const ways = new RegistryWays({ conditions })
+  const shared = { ways, metrics, conditions, log, defects }
+  const pulls = { client, plans, strangers, authorised, records, p2pMinBytes, ...shared }
   const intercept = new InterceptServer({
     authority,
     log,
@@ -120,7 +115,6 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const owners = options.owners ?? new KernelSocketOwners()
   const rejections = new Rejections()
   const { places = { dockerCertsDir: '/etc/docker/certs.d', authorityFile: AUTHORITY_FILE_NAME } } = options
-  const shared = { metrics, conditions, log, defects }
   const connects = { registries, intercept, rejections, places, owners, policy, ...shared }
   const server = listener({
     onConnect: (request, socket, head) =>
@@ -139,6 +133,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   new UserShares({ bounds, owners, log }).watch(server)
   const connections = new Connections(server)
   const close = async () => {
+    ways.close()
     intercept.close()
     await connections.closeWith(server)
   }
@@ -146,6 +141,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     const address = await listenOnLoopback(server, options.listen, 'proxyListen')
     for (const port of [address.port, ...options.deniedPorts]) policy.denyOwnPort(port)
     options.publish(authority.certificatesPem)
+    ways.start(registries.values())
     if (options.isRestarted) rejections.authorityChanged()
     return { address, authorityChanged: () => rejections.authorityChanged(), close }
   } catch (error) {

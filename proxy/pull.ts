@@ -18,6 +18,7 @@ import type { ManifestPlans } from './manifest-plans.ts'
 import type { ProxyMetrics, RequestOutcome } from './metrics.ts'
 import type { LayerAccount, PullRecords } from './pull-records.ts'
 import { allOf, forward, goneSignal, type ResponseWatcher } from './upstream/forward.ts'
+import type { RegistryWays } from './upstream/registry-ways.ts'
 
 /**
  * The life of a request inside an intercepted connection, in the order of docs/a-pull.md. The rule of every step: until
@@ -29,6 +30,7 @@ export interface PullParts {
   plans: ManifestPlans
   strangers: Strangers
   authorised: Authorised<Authorisation>
+  ways: RegistryWays
   metrics: ProxyMetrics
   records: PullRecords
   conditions: Conditions
@@ -47,6 +49,9 @@ export interface Exchange {
   account?: LayerAccount
 }
 
+/** Connections of clients on which a request was answered before. */
+const served = new WeakSet<object>()
+
 /** Answers a request. Never rejects: a failure becomes an answer or a cut connection. */
 export async function answer(parts: PullParts, exchange: Exchange): Promise<void> {
   try {
@@ -60,6 +65,7 @@ export async function answer(parts: PullParts, exchange: Exchange): Promise<void
         : await answerBlob(parts, exchange, wanted)
     parts.metrics.requestAnswered(outcome)
     exchange.account?.end(outcome)
+    served.add(exchange.request.socket)
   } catch (error) {
     const outcome = exchange.response.destroyed ? 'client_gone' : 'error'
     parts.metrics.requestAnswered(outcome)
@@ -262,22 +268,20 @@ function refusalWatch({ habits }: RegistryClient): ResponseWatcher {
 }
 
 function answerFailure(
-  { log, defects }: PullParts,
+  { ways, log, defects }: PullParts,
   { response, registry, request }: Exchange,
   error: unknown,
 ): void {
   if (response.destroyed) return
-  // Docker tries plain HTTP only where TLS failed, as it would have without this proxy.
-  if (registry.habits.has('plainHttp')) {
-    response.destroy()
-    return
-  }
   if (error instanceof ShoalError) {
+    const isTunnelledNext = error instanceof RegistryUnreachableError && ways.failed(registry, error)
     log.warn(
       { registry: registry.host, method: request.method, code: error.code, reason: error.message },
       'request failed',
     )
-    respondWithError(response, error)
+    // A client repeats a request whose kept connection ends before any answer, in a new connection, which is a tunnel.
+    if (isTunnelledNext && served.has(request.socket)) response.destroy()
+    else respondWithError(response, error)
     return
   }
   // A defect costs only this request: other pulls run in this process.

@@ -3,6 +3,7 @@ import { listenAddress, readSecretFile } from '../core/config.ts'
 import { LOG_LEVELS } from '../core/log.ts'
 import { isLoopbackHost } from '../core/network.ts'
 import { registriesConfig } from '../core/registry-config.ts'
+import { upstreamProxyConfig } from '../core/upstream-proxy-config.ts'
 
 const path = z.string().min(1).max(4096)
 const ADMIN_ON_LOOPBACK = 'the admin API listens on loopback addresses only'
@@ -105,6 +106,7 @@ export const trackerConfig = z.strictObject({
     .describe(
       'The tracker forgets a node that has not renewed its certificate for this many hours. After 24 the node must join again anyway.',
     ),
+  ...upstreamProxyConfig,
   logLevel: z.enum(LOG_LEVELS).default('info').describe('The least serious level to log.'),
 })
 

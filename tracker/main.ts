@@ -8,6 +8,7 @@ import { createMetrics } from '../core/metrics.ts'
 import { closeRegistries, openRegistries, type RegistryClients } from '../core/registry-client.ts'
 import { Strangers } from '../core/strangers.ts'
 import { TokenKeys } from '../core/token-keys.ts'
+import { upstreamProxyOf } from '../core/upstream-proxy-config.ts'
 import { AdminAuthorities, removeAdminPem } from './admin/admin-authority.ts'
 import { openAdminSocket } from './admin/admin-socket.ts'
 import { adminRoutes, certifiedAdmin } from './admin/routes.ts'
@@ -105,7 +106,8 @@ export async function startTracker(
     running.defer(lockDataDir(config.dataDir))
     const store = running.adopt(new SqliteStore(join(config.dataDir, 'tracker.sqlite')), (it) => it.close())
     const sealer = await openSealer(store, key)
-    const registries = running.adopt(openRegistries(config.registries), closeRegistries)
+    const proxy = upstreamProxyOf(config, process.env)
+    const registries = running.adopt(openRegistries(config.registries, { proxy }), closeRegistries)
     const parts = await assemble(config, { log, store, sealer, registries, ...surroundings })
     if (unlockKey !== undefined) await store.addAudit({ ...UNLOCKED, atMs: parts.nowMs() })
     await parts.clusters.withdrawEnded(parts.nowMs())

@@ -1,10 +1,13 @@
-import { createSecureContext, type SecureContextOptions } from 'node:tls'
 import type { Dispatcher } from 'undici'
 import type { z } from 'zod'
 import { type BatchesRequest, type BatchesResponse, batchesResponse } from '../../core/batches-api.ts'
 import { parseBoundedJson } from '../../core/bounded-json.ts'
+import { clockAheadSeconds, SKEW_SECONDS_MIN } from '../../core/clock-skew.ts'
+import type { Conditions } from '../../core/conditions.ts'
+import { connectorOf } from '../../core/connector.ts'
 import { Agent } from '../../core/http-dispatchers.ts'
 import type { SwarmId } from '../../core/metainfo.ts'
+import { isAboutTime, registryFailure } from '../../core/registry-failure.ts'
 import {
   type CompleteRequest,
   type CompleteResponse,
@@ -28,7 +31,8 @@ import {
   type RenewResponse,
   renewResponse,
 } from '../../core/tracker-api.ts'
-import { trustedAuthorities } from '../../core/trusted-authorities.ts'
+import { contextTrusting, failureText, trustedAuthorities } from '../../core/trusted-authorities.ts'
+import type { UpstreamProxy } from '../../core/upstream-proxy.ts'
 import { TrackerRefusedError, TrackerUnavailableError } from '../errors.ts'
 import { TrackerStanding } from './tracker-standing.ts'
 import type { TrackerWatch } from './tracker-watch.ts'
@@ -69,6 +73,14 @@ interface Way {
 
 const PLAIN: Way = { over: 'calls', patienceMs: CALL_MS_MAX }
 
+export interface TrackerWay {
+  trackerUrl: string
+  trackerCaPem: string | undefined
+  upstreamProxy?: UpstreamProxy | undefined
+  conditions?: Conditions | undefined
+  watch?: TrackerWatch
+}
+
 /** The tracker's API (core/tracker-api.ts) over HTTPS; mutual TLS once the node has its certificate. */
 export class TrackerClient {
   readonly standing = new TrackerStanding()
@@ -76,10 +88,14 @@ export class TrackerClient {
   readonly watch: TrackerWatch | undefined
   readonly #origin: string
   readonly #authorities: string[]
+  readonly #proxy: UpstreamProxy | undefined
+  readonly #conditions: Conditions | undefined
   #agents: Agents
 
-  constructor(options: { trackerUrl: string; trackerCaPem: string | undefined; watch?: TrackerWatch }) {
+  constructor(options: TrackerWay) {
     this.#origin = new URL(options.trackerUrl).origin
+    this.#proxy = options.upstreamProxy
+    this.#conditions = options.conditions
     this.#authorities = trustedAuthorities(options.trackerCaPem, 'trackerCaFile')
     this.watch = options.watch
     this.#agents = this.#connect(undefined)
@@ -132,17 +148,18 @@ export class TrackerClient {
 
   /** One context for all connections: parsing the system's authorities for each costs 20 ms and memory. */
   #connect(identity: TrackerIdentity | undefined): Agents {
-    const tls: SecureContextOptions = { ca: this.#authorities, minVersion: 'TLSv1.2' }
-    if (identity) Object.assign(tls, { cert: identity.certificatePem, key: identity.privateKeyPem })
-    const secureContext = createSecureContext(tls)
+    const secureContext = contextTrusting(this.#authorities, identity)
     const agent = (connections: number, patienceMs: number) =>
       new Agent({
         connections,
         maxResponseSize: ANSWER_BYTES_MAX,
         headersTimeout: patienceMs,
         bodyTimeout: patienceMs,
-        // Set explicitly: an environment variable can change Node's default.
-        connect: { secureContext, rejectUnauthorized: true, timeout: Math.min(patienceMs, CALL_MS_MAX) },
+        connect: connectorOf({
+          context: () => secureContext,
+          timeout: Math.min(patienceMs, CALL_MS_MAX),
+          proxy: this.#proxy,
+        }),
       })
     return {
       calls: agent(CONNECTIONS_MAX, CALL_MS_MAX),
@@ -199,11 +216,28 @@ export class TrackerClient {
       })
       const { statusCode, text } = await untilAborted(answered, ended)
       const body = parseBoundedJson(text, { charsMax: ANSWER_BYTES_MAX, depthMax: ANSWER_DEPTH_MAX })
+      this.#conditions?.clear('CLOCK_SKEWED', this.#origin)
       return { status: statusCode, body }
     } catch (cause) {
-      throw new TrackerUnavailableError(`no answer from the tracker to ${path}`, { cause })
+      if (isAboutTime(cause)) void this.#compareClocks()
+      throw unavailable(path, cause as Error)
     }
   }
+
+  async #compareClocks(): Promise<void> {
+    const { hostname, port } = new URL(this.#origin)
+    const host = hostname.replace(/^\[(.*)\]$/, '$1')
+    const seconds = await clockAheadSeconds({ host, port: Number(port || 443) }, this.#proxy)
+    if (seconds === undefined || Math.abs(seconds) < SKEW_SECONDS_MIN) return
+    this.#conditions?.raise('CLOCK_SKEWED', this.#origin, { aheadSeconds: seconds })
+  }
+}
+
+/** For a certificate that does not verify, in words of our own: Node's name its flags, and a log shows a cause's words too. */
+function unavailable(path: string, cause: Error): TrackerUnavailableError {
+  const text = `no answer from the tracker to ${path}`
+  if (registryFailure(cause) !== 'certificate') return new TrackerUnavailableError(text, { cause })
+  return new TrackerUnavailableError(`${text}: ${failureText(cause, '--tracker-ca-file')}`)
 }
 
 /** undici notices an abort only once the request has a connection, and a silent host never gives one. */

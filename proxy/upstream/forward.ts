@@ -16,6 +16,8 @@ export interface Upstream {
   host?: string
   /** Ends the request if it aborts before the answer began. */
   giveUp?: AbortSignal
+  /** Fields for the upstream alone, as in `rawHeaders`. */
+  headers?: string[]
   /** The error for the client if the upstream cannot be reached. */
   unreachable: (cause: Error) => ShoalError
 }
@@ -76,7 +78,7 @@ export async function forward(
 function dispatchOnce(
   request: IncomingMessage,
   response: ServerResponse,
-  { dispatcher, path, host, giveUp }: Upstream,
+  { dispatcher, path, host, headers = [], giveUp }: Upstream,
   watcher: ResponseWatcher | undefined,
 ): Promise<void> {
   return new Promise((resolve, reject) => {
@@ -84,7 +86,7 @@ function dispatchOnce(
     const options: Dispatcher.DispatchOptions & { signal: AbortSignal } = {
       method: request.method!,
       path,
-      headers: requestHeaders(request, host),
+      headers: [...requestHeaders(request, host), ...headers],
       body,
       headersTimeout: ANSWER_PATIENCE_MS,
       // By default undici closes a connection after each HEAD; Docker sends one per manifest and per pushed layer.

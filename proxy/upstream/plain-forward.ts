@@ -18,10 +18,11 @@ export async function forwardPlain(
   response: ServerResponse,
 ): Promise<void> {
   const { target, authority, path } = parseAbsoluteForm(request.url ?? '')
-  const checked = await policy.check(target)
+  const way = await policy.checkPlain(target)
+  const connect = () => (way.via === undefined ? connectTarget(way.target) : policy.dialProxy(way.via))
   const dispatcher = new Client(`http://${authority}`, {
     connect: (_options, callback) => {
-      connectTarget(checked).then(
+      connect().then(
         (socket) => callback(null, socket),
         (error: Error) => callback(error, null),
       )
@@ -33,7 +34,13 @@ export async function forwardPlain(
       : new TargetUnreachableError(`no answer from ${authority}`, { cause })
   try {
     // A proxy uses the request target, whatever Host says (RFC 9112 §3.2.2).
-    await forward(request, response, { dispatcher, path, host: authority, unreachable })
+    const upstream = { dispatcher, path, host: authority, unreachable }
+    if (way.via === undefined) await forward(request, response, upstream)
+    else {
+      const { authorization } = way.via
+      const headers = authorization === undefined ? [] : ['Proxy-Authorization', authorization]
+      await forward(request, response, { ...upstream, path: `http://${authority}${path}`, headers })
+    }
   } finally {
     await dispatcher.destroy()
   }

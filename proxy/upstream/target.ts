@@ -1,7 +1,8 @@
 import { lookup } from 'node:dns/promises'
-import { BlockList, isIP } from 'node:net'
+import { BlockList, isIP, type Socket } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { isMetadataAddress } from '../../core/metadata-addresses.ts'
+import type { ProxyAddress, UpstreamProxy } from '../../core/upstream-proxy.ts'
 import { ConnectDeniedError, ProxyRequestError, TargetUnreachableError } from '../errors.ts'
 
 /** Host and port as the client wrote them; IPv6 addresses without their brackets. */
@@ -13,6 +14,8 @@ export interface Target {
 /** A target with its resolved and checked addresses: connect to these, never to the name again. */
 export interface CheckedTarget extends Target {
   addresses: { address: string; family: number }[]
+  /** The proxy through which alone it is reached. It resolves the name by itself, so `addresses` may be empty. */
+  via?: UpstreamProxy
 }
 
 /** The longest name that DNS can carry (RFC 1035 §2.3.4). */
@@ -44,6 +47,7 @@ export interface TargetPermissions {
   permitLinkLocal: boolean
   /** Targets that may be reached although they are otherwise denied; default []. */
   permittedTargets?: readonly PermittedTarget[]
+  upstreamProxy?: UpstreamProxy | undefined
 }
 
 /** Bound of the list of permitted targets. */
@@ -82,8 +86,10 @@ export class TargetPolicy {
   readonly #ownPorts = new Set<number>()
   readonly #permitLinkLocal: boolean
   readonly #permitted: readonly PermittedTarget[]
+  readonly #proxy: UpstreamProxy | undefined
 
   constructor(options: TargetPermissions) {
+    this.#proxy = options.upstreamProxy
     this.#permitLinkLocal = options.permitLinkLocal
     this.#permitted = options.permittedTargets ?? []
   }
@@ -93,9 +99,37 @@ export class TargetPolicy {
     this.#ownPorts.add(port)
   }
 
-  /** @throws ConnectDeniedError, TargetUnreachableError */
+  /**
+   * A target for a tunnel.
+   * @throws ConnectDeniedError, TargetUnreachableError
+   */
   async check(target: Target): Promise<CheckedTarget> {
-    const addresses = await resolve(target.host)
+    if (!this.#proxy?.hasWayTo(target.host, target.port))
+      return this.#judge(target, await resolve(target.host))
+    return { ...this.#judge(target, await this.#proxy.resolve(target.host)), via: this.#proxy }
+  }
+
+  /**
+   * A target for a plain request, and the proxy that the request goes to instead, if there is one.
+   * @throws as `check`
+   */
+  async checkPlain(target: Target): Promise<{ target: CheckedTarget; via?: ProxyAddress }> {
+    const via = this.#proxy?.plainWayTo(target.host, target.port)
+    if (this.#proxy === undefined || via === undefined)
+      return { target: this.#judge(target, await resolve(target.host)) }
+    return { target: this.#judge(target, await this.#proxy.resolve(target.host)), via }
+  }
+
+  /** @throws TargetUnreachableError */
+  async dialProxy(via: ProxyAddress): Promise<Socket> {
+    try {
+      return await this.#proxy!.dial(via)
+    } catch (cause) {
+      throw new TargetUnreachableError((cause as Error).message, { cause })
+    }
+  }
+
+  #judge(target: Target, addresses: CheckedTarget['addresses']): CheckedTarget {
     for (const found of addresses) {
       if (this.#isDenied(found, target.port)) {
         throw new ConnectDeniedError(`the proxy does not connect to ${target.host}:${target.port}`)
@@ -108,7 +142,7 @@ export class TargetPolicy {
     const kind = family === 4 ? 'ipv4' : 'ipv6'
     if (this.#isPermitted(address, kind, port)) return false
     if (!this.#permitLinkLocal && isMetadataAddress(address)) return true
-    return this.#ownPorts.has(port) && (THIS_MACHINE.check(address, kind) || isOwnAddress(address, kind))
+    return this.#ownPorts.has(port) && isThisMachine(address)
   }
 
   #isPermitted(address: string, kind: 'ipv4' | 'ipv6', port: number): boolean {
@@ -118,6 +152,12 @@ export class TargetPolicy {
       return target.port === port && list.check(address, kind)
     })
   }
+}
+
+/** Whether a connection to the address leads to this machine. */
+export function isThisMachine(address: string): boolean {
+  const kind = isIP(address) === 6 ? 'ipv6' : 'ipv4'
+  return THIS_MACHINE.check(address, kind) || isOwnAddress(address, kind)
 }
 
 /** The peer listener is not only on loopback. Reads the addresses each time, as they come and go. */

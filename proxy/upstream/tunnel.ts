@@ -1,11 +1,10 @@
 import { connect, type Socket } from 'node:net'
+import { ADDRESS_PATIENCE_MS } from '../../core/upstream-proxy.ts'
 import { TargetUnreachableError } from '../errors.ts'
 import type { CheckedTarget } from './target.ts'
 
 /** How long a connection to a tunnel's target may take, for all its addresses together. */
 export const TUNNEL_CONNECT_PATIENCE_MS = 10_000
-/** Time until the next of several addresses is tried. */
-const ADDRESS_PATIENCE_MS = 2500
 /** A tunnel without traffic for this long is closed. Longer than the keep-alive of common clients and servers. */
 export const TUNNEL_IDLE_MS = 15 * 60_000
 
@@ -13,7 +12,16 @@ export const TUNNEL_IDLE_MS = 15 * 60_000
  * Connects to a checked target.
  * @throws TargetUnreachableError
  */
-export function connectTarget(target: CheckedTarget): Promise<Socket> {
+export async function connectTarget(target: CheckedTarget): Promise<Socket> {
+  if (target.via === undefined) return connectDirectly(target)
+  try {
+    return await target.via.connect(target)
+  } catch (cause) {
+    throw new TargetUnreachableError((cause as Error).message, { cause })
+  }
+}
+
+function connectDirectly(target: CheckedTarget): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const socket = connect({
       host: target.host,
@@ -21,7 +29,6 @@ export function connectTarget(target: CheckedTarget): Promise<Socket> {
       // Use only the checked addresses, one after the other if there are several (RFC 8305).
       lookup: (_host, _options, callback) => callback(null, target.addresses),
       autoSelectFamily: true,
-      // Node's default of a quarter of a second is too short for distant hosts.
       autoSelectFamilyAttemptTimeout: ADDRESS_PATIENCE_MS,
       allowHalfOpen: true,
       noDelay: true,

@@ -1,16 +1,19 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { createServer } from 'node:https'
+import { createServer, type ServerOptions } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { jwtVerify } from 'jose'
 import { type Digest, digestFromHex } from '../../core/digest.ts'
-import { makeAuthority } from '../../core/issue-certificate.ts'
-import { openRegistries, type RegistryClients, type RegistryPatience } from '../../core/registry-client.ts'
+import { issueLeaf, type KeyedCertificate, makeAuthority } from '../../core/issue-certificate.ts'
+import {
+  openRegistries,
+  type RegistryClients,
+  type RegistrySurroundings,
+} from '../../core/registry-client.ts'
 import { type RegistryConfig, registryConfig } from '../../core/registry-config.ts'
 import { parseRegistryHost, type RegistryHost, type Repository } from '../../core/repository.ts'
-import { issueForLocalhost } from '../../lab/machine/localhost-certificate.ts'
 import type { Signer } from './signed-tokens.ts'
 
 export const REPOSITORY = 'team/app' as Repository
@@ -24,30 +27,52 @@ export interface TestRegistry {
   readonly host: RegistryHost
   readonly config: RegistryConfig
   readonly clients: RegistryClients
+  /** What its certificate comes from, unless the test gave it another. */
+  readonly authority: KeyedCertificate
   /** `<method> <path>` of every request, and the Authorization header that came with it. */
   readonly requests: { line: string; authorization: string | undefined }[]
   /** Path of a new file that lasts as long as the registry. */
   writeFile(name: string, text: string): string
   door: Door
+  /** Listens no more, and ends all connections. */
+  stop(): Promise<void>
   close(): Promise<void>
+}
+
+interface TestServer {
+  /** The name in its certificate and address; it listens on loopback all the same. */
+  name?: string
+  /** What else its TLS shows or asks for. */
+  tls?: ServerOptions
 }
 
 /** An HTTPS server with a certificate of an authority of its own, on loopback. */
 export async function startTestRegistry(
   door: Door,
   changes: Partial<RegistryConfig> = {},
-  patience: RegistryPatience = {},
+  { name = 'localhost', tls = {}, ...patience }: RegistrySurroundings & TestServer = {},
 ): Promise<TestRegistry> {
   const authority = await makeAuthority({ commonName: 'test authority', validForSeconds: 600 })
-  const leaf = await issueForLocalhost(authority, 600)
+  const leaf = await issueLeaf(authority, {
+    commonName: name,
+    validForSeconds: 600,
+    names: [{ type: 'dns', value: name }],
+    usages: ['serverAuth'],
+  })
   const folder = mkdtempSync(join(tmpdir(), 'shoal-registry-'))
   const requests: TestRegistry['requests'] = []
-  const server = createServer({ cert: leaf.certificatePem, key: leaf.privateKeyPem }, (request, response) => {
-    requests.push({ line: `${request.method} ${request.url}`, authorization: request.headers.authorization })
-    void registry.door(request, response)
-  })
+  const server = createServer(
+    { cert: leaf.certificatePem, key: leaf.privateKeyPem, ...tls },
+    (request, response) => {
+      requests.push({
+        line: `${request.method} ${request.url}`,
+        authorization: request.headers.authorization,
+      })
+      void registry.door(request, response)
+    },
+  )
   await new Promise<void>((resolve) => server.listen(0, 'localhost', resolve))
-  const host = parseRegistryHost(`localhost:${(server.address() as AddressInfo).port}`)
+  const host = parseRegistryHost(`${name}:${(server.address() as AddressInfo).port}`)
   const writeFile = (name: string, text: string) => {
     writeFileSync(join(folder, name), text)
     return join(folder, name)
@@ -59,11 +84,14 @@ export async function startTestRegistry(
   })
   const clients = openRegistries([config], patience)
   const registry: TestRegistry = {
-    ...{ host, config, clients, requests, writeFile, door },
-    async close() {
-      for (const client of clients.values()) await client.close()
+    ...{ host, config, clients, authority, requests, writeFile, door },
+    async stop() {
       server.closeAllConnections()
       await new Promise((resolve) => server.close(resolve))
+    },
+    async close() {
+      for (const client of clients.values()) await client.close()
+      await registry.stop()
       rmSync(folder, { recursive: true })
     },
   }

@@ -36,11 +36,12 @@ export async function startTestProxy(
   changes: Partial<ProxyOptions> | ((registry: TestRegistry) => Partial<ProxyOptions>) = {},
 ): Promise<TestProxy> {
   const registry = await startTestRegistry(door)
+  const given = typeof changes === 'function' ? changes(registry) : changes
   const client = new FakeClient()
   const metrics = createMetrics()
   const records = new PullRecords()
   const logged: TestProxy['logged'] = []
-  const authority = await ProxyAuthority.make([...registry.clients.keys()])
+  const authority = await ProxyAuthority.make([...(given.registries ?? registry.clients).keys()])
   const proxy = await startProxy({
     listen: { host: '127.0.0.1', port: 0 },
     client,
@@ -57,7 +58,7 @@ export async function startTestProxy(
       name: 'test',
       destination: { write: (line) => logged.push(JSON.parse(line)) },
     }),
-    ...(typeof changes === 'function' ? changes(registry) : changes),
+    ...given,
   })
   const { port } = proxy.address
   let closing: Promise<void> | undefined

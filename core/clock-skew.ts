@@ -1,0 +1,51 @@
+import { isIP, connect as tcp } from 'node:net'
+import { connect, type TLSSocket } from 'node:tls'
+import { addressText } from './network.ts'
+import type { UpstreamProxy } from './upstream-proxy.ts'
+
+/** Certificates differ by minutes; a smaller difference does not explain that one is not valid. */
+export const SKEW_SECONDS_MIN = 60
+/** For the connection and the answer together. */
+const ANSWER_PATIENCE_MS = 5000
+/** Bound of what is read to find the answer's Date. */
+const HEAD_BYTES_MAX = 64 * 1024
+
+/**
+ * By how much this machine's clock is ahead of an HTTPS server's, in seconds, as its answer's Date tells (RFC 9110 §6.6.1).
+ * The connection is not verified, because a wrong clock is why it would not verify. So the result is a hint for words and
+ * must decide nothing; no credential is sent.
+ * @returns undefined if there is no answer with a date
+ */
+export async function clockAheadSeconds(
+  target: { host: string; port: number },
+  proxy: UpstreamProxy | undefined,
+): Promise<number | undefined> {
+  const { host, port } = target
+  let secure: TLSSocket | undefined
+  const timer = setTimeout(() => secure?.destroy(), ANSWER_PATIENCE_MS)
+  try {
+    const socket = proxy?.hasWayTo(host, port) ? await proxy.connect(target) : tcp(target)
+    // An error of the connection below ends the one above, too.
+    socket.on('error', () => undefined)
+    const name = isIP(host) === 0 ? { servername: host } : {}
+    secure = connect({ socket, rejectUnauthorized: false, ...name })
+    secure.write(`HEAD /v2/ HTTP/1.1\r\nHost: ${addressText(target)}\r\nConnection: close\r\n\r\n`)
+    const date = /^date: *(.+?)\r?$/im.exec(await readHead(secure))?.[1]
+    const theirMs = Date.parse(date ?? '')
+    return Number.isNaN(theirMs) ? undefined : Math.round((Date.now() - theirMs) / 1000)
+  } catch {
+    return undefined
+  } finally {
+    clearTimeout(timer)
+    secure?.destroy()
+  }
+}
+
+async function readHead(secure: TLSSocket): Promise<string> {
+  let head = ''
+  for await (const chunk of secure) {
+    head += chunk.toString('latin1')
+    if (head.includes('\r\n\r\n') || head.length > HEAD_BYTES_MAX) break
+  }
+  return head
+}

@@ -1,0 +1,157 @@
+import { setTimeout as wait } from 'node:timers/promises'
+import { SKEW_SECONDS_MIN } from '../../core/clock-skew.ts'
+import type { ConditionCode, Conditions } from '../../core/conditions.ts'
+import type { RegistryClient, RegistryUnreachableError } from '../../core/registry-client.ts'
+import { isAboutTime, type RegistryFailure, registryFailure } from '../../core/registry-failure.ts'
+import type { RegistryHost } from '../../core/repository.ts'
+import { failureText } from '../../core/trusted-authorities.ts'
+
+/**
+ * Whether this process can speak with each registry, found out before a client needs to know. Invariant: while a registry
+ * is not known to work, a probe of it runs or its timer does.
+ */
+
+/**
+ * How long a registry that worked is taken to work. After that a CONNECT verifies it anew, since a request that fails
+ * inside an intercepted connection can no longer be tunnelled.
+ */
+export const WORKING_MS = 30_000
+/** How long a CONNECT waits for a probe. A registry that takes longer is intercepted, as if it worked. */
+export const PROBE_PATIENCE_MS = 300
+/** Time from a failed probe to the next … */
+export const PROBE_AGAIN_MS = 5_000
+/** … which doubles up to this bound. */
+export const PROBE_AGAIN_MS_MAX = 60_000
+
+const CONDITION_OF: Record<RegistryFailure, ConditionCode> = {
+  certificate: 'REGISTRY_UNVERIFIED',
+  identity: 'REGISTRY_CLIENT_CERTIFICATE',
+  plain: 'REGISTRY_PLAIN_HTTP',
+  silent: 'REGISTRY_UNREACHABLE',
+  tls: 'REGISTRY_TLS',
+}
+
+/**
+ * The rule: a registry that answers, but not in a way that this process can use, is tunnelled, because the client may know
+ * better (another authority, another certificate, plain HTTP). A registry that does not answer stays intercepted: a tunnel
+ * would meet the same silence, while the cluster's copies can still be served to those whom the registry accepted before.
+ */
+export function isLeftToClients(failure: RegistryFailure): boolean {
+  return failure !== 'silent'
+}
+
+interface Way {
+  failure?: RegistryFailure
+  /** When the registry last worked. */
+  workedMs: number
+  again: ReturnType<typeof setTimeout> | undefined
+  againMs: number
+  probe?: Promise<void> | undefined
+}
+
+export class RegistryWays {
+  readonly #conditions: Conditions
+  readonly #nowMs: () => number
+  /** One for each configured registry. */
+  readonly #ways = new Map<RegistryHost, Way>()
+  #isClosed = false
+
+  constructor({
+    conditions,
+    nowMs = () => performance.now(),
+  }: { conditions: Conditions; nowMs?: () => number }) {
+    this.#conditions = conditions
+    this.#nowMs = nowMs
+  }
+
+  /** Probes every registry, before the first client comes. */
+  start(registries: Iterable<RegistryClient>): void {
+    for (const registry of registries) void this.#probe(registry)
+  }
+
+  /** Whether connections to the registry are tunnelled now. Waits for a probe if nothing recent is known. */
+  async isTunnelled(registry: RegistryClient): Promise<boolean> {
+    const way = this.#wayOf(registry)
+    if (way.failure === undefined && this.#nowMs() - way.workedMs > WORKING_MS) {
+      const enough = new AbortController()
+      const patience = wait(PROBE_PATIENCE_MS, undefined, { signal: enough.signal }).catch(() => undefined)
+      await Promise.race([this.#probe(registry), patience])
+      enough.abort()
+    }
+    return way.failure !== undefined && isLeftToClients(way.failure)
+  }
+
+  /**
+   * A request to the registry failed.
+   * @returns whether the next connection to it is tunnelled
+   */
+  failed(registry: RegistryClient, { cause }: RegistryUnreachableError): boolean {
+    const failure = registryFailure(cause)
+    if (isLeftToClients(failure)) this.#fail(registry, cause as Error)
+    // A request may fail by itself; whether the registry is silent is for a probe to say.
+    else void this.#probe(registry)
+    return isLeftToClients(failure)
+  }
+
+  close(): void {
+    this.#isClosed = true
+    for (const { again } of this.#ways.values()) clearTimeout(again)
+  }
+
+  #wayOf({ host }: RegistryClient): Way {
+    const known = this.#ways.get(host)
+    if (known !== undefined) return known
+    const way: Way = { workedMs: Number.NEGATIVE_INFINITY, again: undefined, againMs: PROBE_AGAIN_MS }
+    this.#ways.set(host, way)
+    return way
+  }
+
+  #probe(registry: RegistryClient): Promise<void> {
+    const way = this.#wayOf(registry)
+    way.probe ??= registry
+      .verify()
+      .then(
+        () => this.#work(registry),
+        (error: Error) => this.#fail(registry, error),
+      )
+      .finally(() => {
+        way.probe = undefined
+      })
+    return way.probe
+  }
+
+  #work(registry: RegistryClient): void {
+    const way = this.#wayOf(registry)
+    clearTimeout(way.again)
+    delete way.failure
+    way.workedMs = this.#nowMs()
+    way.againMs = PROBE_AGAIN_MS
+    for (const code of Object.values(CONDITION_OF)) this.#conditions.clear(code, registry.host)
+    this.#conditions.clear('CLOCK_SKEWED', registry.host)
+  }
+
+  #fail(registry: RegistryClient, error: Error): void {
+    if (this.#isClosed) return
+    const way = this.#wayOf(registry)
+    const failure = registryFailure(error)
+    if (way.failure !== failure) {
+      for (const code of Object.values(CONDITION_OF)) {
+        if (code !== CONDITION_OF[failure]) this.#conditions.clear(code, registry.host)
+      }
+    }
+    way.failure = failure
+    this.#conditions.raise(CONDITION_OF[failure], registry.host, { reason: failureText(error, 'caFile') })
+    if (isAboutTime(error)) void this.#compareClocks(registry)
+    clearTimeout(way.again)
+    way.again = setTimeout(() => void this.#probe(registry), way.againMs)
+    way.again.unref()
+    way.againMs = Math.min(2 * way.againMs, PROBE_AGAIN_MS_MAX)
+  }
+
+  async #compareClocks(registry: RegistryClient): Promise<void> {
+    const seconds = await registry.clockAheadSeconds()
+    if (seconds === undefined || this.#isClosed) return
+    if (Math.abs(seconds) < SKEW_SECONDS_MIN) this.#conditions.clear('CLOCK_SKEWED', registry.host)
+    else this.#conditions.raise('CLOCK_SKEWED', registry.host, { aheadSeconds: seconds })
+  }
+}

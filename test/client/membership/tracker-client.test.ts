@@ -1,0 +1,89 @@
+import { afterEach, expect, test } from 'vitest'
+import { TrackerClient } from '../../../client/membership/tracker-client.ts'
+import { Conditions } from '../../../core/conditions.ts'
+import { issueLeaf, makeAuthority } from '../../../core/issue-certificate.ts'
+import { createLog } from '../../../core/log.ts'
+import { UpstreamProxy } from '../../../core/upstream-proxy.ts'
+import { startConnectProxy } from '../../core/connect-proxy.ts'
+import { alwaysStatus, startTestRegistry } from '../../core/test-registry.ts'
+
+const closers: (() => Promise<unknown>)[] = []
+afterEach(async () => {
+  for (const close of closers.splice(0).reverse()) await close()
+})
+
+const lines: string[] = []
+const log = createLog({ level: 'info', name: 'test', destination: { write: (line) => lines.push(line) } })
+
+/** Any HTTPS server may stand for the tracker: what it answers does not matter here. */
+async function startServer(door = alwaysStatus(500), options: object = {}) {
+  const server = await startTestRegistry(door, {}, options)
+  closers.push(() => server.close())
+  return { server, trackerUrl: `https://${server.host}` }
+}
+
+function begin(options: ConstructorParameters<typeof TrackerClient>[0]) {
+  const tracker = new TrackerClient(options)
+  closers.push(() => tracker.close())
+  return () => tracker.heartbeat({} as never)
+}
+
+test('a tracker with an unknown authority: the words name --tracker-ca-file, and no flag of Node', async () => {
+  const { trackerUrl } = await startServer()
+  const error: Error = await begin({ trackerUrl, trackerCaPem: undefined })().catch((it) => it)
+  expect(error).toMatchObject({ code: 'TRACKER_UNAVAILABLE' })
+  log.warn({ err: error }, 'as the node logs it')
+  expect(lines.join()).toContain('--tracker-ca-file must name it')
+  expect(lines.join()).not.toContain('use-system-ca')
+})
+
+test('a tracker’s bundle may hold the server’s own certificate', async () => {
+  const authority = await makeAuthority({ commonName: 'a', validForSeconds: 600 })
+  const names = [{ type: 'dns' as const, value: 'localhost' }]
+  const wanted = { commonName: 'localhost', validForSeconds: 600, names, usages: ['serverAuth' as const] }
+  const leaf = await issueLeaf(authority, wanted)
+  const tls = { cert: leaf.certificatePem, key: leaf.privateKeyPem }
+  const { server, trackerUrl } = await startServer(alwaysStatus(500), { tls })
+  await expect(begin({ trackerUrl, trackerCaPem: leaf.certificatePem })()).rejects.toThrowError(
+    'answered 500',
+  )
+  expect(server.requests).toHaveLength(1)
+})
+
+test('a tracker whose certificate has ended: the clocks are compared, and a difference is named', async () => {
+  const authority = await makeAuthority({ commonName: 'a', validForSeconds: 600 })
+  const names = [{ type: 'dns' as const, value: 'localhost' }]
+  const ended = { commonName: 'localhost', validForSeconds: -60, names, usages: ['serverAuth' as const] }
+  const leaf = await issueLeaf(authority, ended)
+  const tls = { cert: leaf.certificatePem, key: leaf.privateKeyPem }
+  let theirMs = Date.now() - 3600_000
+  const { trackerUrl } = await startServer(
+    (_, response) => void response.writeHead(401, { date: new Date(theirMs).toUTCString() }).end(),
+    { tls },
+  )
+  const compare = async () => {
+    const conditions = new Conditions({ log })
+    const ask = begin({ trackerUrl, trackerCaPem: authority.certificatePem, conditions })
+    await expect(ask()).rejects.toThrowError(/certificate has expired/)
+    return conditions
+  }
+  const skewed = await compare()
+  await expect.poll(() => skewed.list()).toMatchObject([{ code: 'CLOCK_SKEWED', subject: trackerUrl }])
+  expect(skewed.list()[0]!.facts.aheadSeconds).toBeGreaterThan(3590)
+  // The certificate is the culprit: the clocks agree.
+  theirMs = Date.now()
+  const agreeing = await compare()
+  await new Promise((resolve) => setTimeout(resolve, 300))
+  expect(agreeing.list()).toEqual([])
+})
+
+test('a tracker that only the upstream proxy reaches', async () => {
+  const company = await startConnectProxy({ credentials: 'u:p' })
+  closers.push(() => company.close())
+  const { server, trackerUrl } = await startServer(alwaysStatus(500), { name: 'tracker.invalid' })
+  const url = `http://u:p@127.0.0.1:${company.port}`
+  const upstreamProxy = new UpstreamProxy({ https: url, http: undefined, noProxy: '' })
+  const trackerCaPem = server.authority.certificatePem
+  await expect(begin({ trackerUrl, trackerCaPem, upstreamProxy })()).rejects.toThrowError('answered 500')
+  expect(company.connects).toEqual([server.host])
+})
