@@ -10,5 +10,6 @@ export type {
   ClientOptions,
   ImagePlan,
   OpenBlob,
+  RegistryFound,
 } from './client.ts'
 export { startClient } from './node-client.ts'

@@ -1,24 +1,30 @@
 import { BoundedMap } from '../core/bounded-map.ts'
+import { Conditions } from '../core/conditions.ts'
 import { CredentialsSeen } from '../core/credentials-seen.ts'
 import { Defects } from '../core/defects.ts'
 import type { ShoalError } from '../core/errors.ts'
 import { type NodeId, type SwarmId, swarmIdOf } from '../core/metainfo.ts'
 import type { RegistryHost } from '../core/repository.ts'
+import { asksForCredentials } from '../core/strangers.ts'
 import { TokenKeys } from '../core/token-keys.ts'
 import { BAD_PEERS_MAX, type HeartbeatResponse, type Peer } from '../core/tracker-api.ts'
-import type { BlobProgress, BlobRequest, Client, ClientOptions, ImagePlan, OpenBlob } from './client.ts'
+import type {
+  BlobProgress,
+  BlobRequest,
+  Client,
+  ClientOptions,
+  ImagePlan,
+  OpenBlob,
+  RegistryFound,
+} from './client.ts'
 import { RateLimit } from './engine/rate-limit.ts'
-import {
-  BlobDistrustedError,
-  RegistryNotOpenError,
-  TrackerRefusedError,
-  TrackerUnavailableError,
-} from './errors.ts'
+import { BlobDistrustedError, TrackerRefusedError, TrackerUnavailableError } from './errors.ts'
 import { Admission } from './membership/admission.ts'
 import { ClusterTrustState, type PeerCredential } from './membership/cluster-trust.ts'
 import { Grants } from './membership/grants.ts'
 import { Membership } from './membership/membership.ts'
 import { NodeIdentity } from './membership/node-identity.ts'
+import { RegistrySettings } from './membership/registry-settings.ts'
 import { TrackerClient } from './membership/tracker-client.ts'
 import { AcceptedCredentials } from './origin/accepted-credentials.ts'
 import { dialPeer } from './peer/peer-dial.ts'
@@ -65,6 +71,7 @@ class NodeClient implements Client {
   readonly #credentialsSeen: CredentialsSeen
   readonly #acceptedCredentials = new AcceptedCredentials()
   readonly #trust: ClusterTrustState
+  readonly #settings: RegistrySettings
   readonly #admission: Admission
   readonly #grants: Grants
   readonly #listener: PeerListener
@@ -87,8 +94,9 @@ class NodeClient implements Client {
     this.#tokenKeys = new TokenKeys({ registries })
     this.#trust = new ClusterTrustState(this.#tokenKeys)
     this.#credentialsSeen = new CredentialsSeen({ registries, dataDir: options.dataDir, log })
+    const conditions = options.conditions ?? new Conditions({ log })
+    this.#settings = new RegistrySettings({ registries, dataDir: options.dataDir, log, conditions })
     this.#admission = new Admission({
-      registries,
       tokenKeys: this.#tokenKeys,
       credentialsSeen: this.#credentialsSeen,
       cluster: () => this.#trust.cluster,
@@ -99,7 +107,6 @@ class NodeClient implements Client {
       trust: this.#trust,
       listenPort: () => this.#listenPort,
       tokenKeys: this.#tokenKeys,
-      hasSignedTokens: (registry) => registries.get(registry)?.kind === 'token',
       patienceMs: options.trackerPatienceMs,
       planned: (request) => this.#planned.get(blobOfRepository(request))?.blobs ?? [],
       isInUse: (grant) => [...this.swarms.running()].some((swarm) => swarm.grant === grant && swarm.isWanted),
@@ -167,9 +174,7 @@ class NodeClient implements Client {
 
   async open(request: BlobRequest): Promise<OpenBlob> {
     const registry = this.#options.registries.get(request.registry)!
-    if (request.credential.scheme !== 'none') this.sawCredential(request.registry)
-    if (registry.kind === 'none' && !this.#credentialsSeen.isOpen(request.registry))
-      throw new RegistryNotOpenError(`credentials for ${request.registry} were seen`)
+    await this.#judgeOpen(request)
     return new BlobReader(await this.#swarmFor(request), { request, registry })
   }
 
@@ -187,8 +192,16 @@ class NodeClient implements Client {
     this.#membershipUntilMs.set(blobOfRepository(request), nowMs + MEMBERSHIP_MS)
   }
 
-  sawCredential(registry: RegistryHost): void {
-    this.#credentialsSeen.note(registry)
+  registriesNamed(): RegistryHost[] {
+    return this.#settings.named()
+  }
+
+  registriesFound(): RegistryFound[] {
+    return this.#settings.found()
+  }
+
+  registriesChanged(): void {
+    this.#settings.compare()
   }
 
   plan(plan: ImagePlan): void {
@@ -210,6 +223,13 @@ class NodeClient implements Client {
   }
 
   // --- opening -------------------------------------------------------------------------------------------------
+
+  /** A credential for a registry that is configured as open is needless, or the registry is not: it is asked. */
+  async #judgeOpen(request: BlobRequest): Promise<void> {
+    if (request.credential.scheme === 'none' || !this.#credentialsSeen.isOpen(request.registry)) return
+    const registry = this.#options.registries.get(request.registry)!
+    if (await asksForCredentials(registry, request)) this.#credentialsSeen.note(request.registry)
+  }
 
   async #swarmFor(request: BlobRequest): Promise<Swarm> {
     const { cluster } = this.#membership
@@ -262,6 +282,7 @@ class NodeClient implements Client {
     return new Membership(identity, {
       tracker: this.#tracker,
       trust: this.#trust,
+      settings: this.#settings,
       log: this.#options.log,
       defects: this.#defects,
       joinToken: this.#options.joinToken,

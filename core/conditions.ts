@@ -27,6 +27,21 @@ export const CONDITIONS = {
     cost: 'Every pull comes from its registry, as without Shoal.',
     remedy: 'Name the registries with --registries.',
   },
+  REGISTRY_NOT_AT_TRACKER: {
+    title: 'the tracker does not know a registry',
+    severity: 'warning',
+    text: 'This node names a registry for which the tracker grants no pulls.',
+    cost: 'Its blobs come from the registry, as without Shoal.',
+    remedy: 'Name it in the registries setting of the tracker too, or spell it as there.',
+  },
+  REGISTRY_NOT_CONSENTED: {
+    title: 'a registry of the cluster is not shared here',
+    severity: 'info',
+    text: 'The tracker names a registry that this node was not told to intercept.',
+    cost: 'Its blobs come from the registry, as without Shoal.',
+    remedy:
+      'Name it with --registries, or set registriesFromTracker to intercept all that the tracker names; then start the node again.',
+  },
 } as const satisfies Record<string, ConditionText>
 
 export type ConditionCode = keyof typeof CONDITIONS

@@ -35,7 +35,8 @@ export type BlobHead =
  */
 export interface RegistryClient {
   readonly host: RegistryHost
-  readonly kind: 'token' | 'introspect' | 'none'
+  /** As configured. Only `none` matters: all else is found per pull. */
+  readonly kind: RegistryConfig['kind']
   readonly config: RegistryConfig
   /** For this process's own requests, without bodies. A keep-alive pool that never follows redirects. */
   readonly dispatcher: Dispatcher

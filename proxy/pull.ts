@@ -42,8 +42,6 @@ export interface Exchange {
 /** Answers a request. Never rejects: a failure becomes an answer or a cut connection. */
 export async function answer(parts: PullParts, exchange: Exchange): Promise<void> {
   try {
-    if (exchange.request.headers.authorization !== undefined)
-      parts.client.sawCredential(exchange.registry.host)
     const wanted = readBlobGet(exchange.request)
     const outcome =
       wanted === undefined
@@ -121,7 +119,8 @@ async function authorise(parts: PullParts, exchange: Exchange, wanted: BlobGet):
 
 /**
  * Whether the answer is for this caller alone. An answer with a length is: the length is part of the swarm's name, so a
- * page that answers 200 to everybody leads to no blob. A redirect, or a 200 without length, may be such a page.
+ * page that answers 200 to everybody leads to no blob. A redirect, or a 200 without length, may be such a page: it counts
+ * if strangers are refused, or get this blob and not whatever they name.
  */
 async function showsLeave(
   { strangers }: PullParts,
@@ -130,7 +129,9 @@ async function showsLeave(
   { bytes }: BlobHead & { isPresent: true },
 ): Promise<boolean> {
   if (bytes !== undefined || registry.kind === 'none') return true
-  return authorization !== undefined && strangers.areRefused(registry, { repository, digest })
+  const blob = { repository, digest }
+  if (authorization !== undefined && (await strangers.areRefused(registry, blob))) return true
+  return (await strangers.standing(registry, blob)) === 'served'
 }
 
 /** Asks the client to vouch if the registry does not answer. */

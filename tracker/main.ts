@@ -28,6 +28,7 @@ import type { TrackerParts } from './parts.ts'
 import { pruneRegularly } from './prune.ts'
 import { Acceptances } from './pull/acceptances.ts'
 import { FailedGrants } from './pull/failed-grants.ts'
+import { KindsFound } from './pull/kinds-found.ts'
 import { Memberships } from './pull/membership.ts'
 import { TrustedKeys } from './pull/trusted-keys.ts'
 import { RequestLimits } from './request-limits.ts'
@@ -171,7 +172,8 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
   const silentMsMax = heartbeatSeconds * 1000 * HEARTBEATS_MISSED_MAX
   const peers = new PeerTables(silentMsMax)
   const metrics = trackerMetrics(createMetrics({ process: true }).registry, () => peers.nodeCount())
-  const memberships = new Memberships(new Strangers(nowMs))
+  const strangers = new Strangers(nowMs)
+  const memberships = new Memberships(strangers)
   const tokenKeys = new TokenKeys({ registries })
   return {
     store,
@@ -186,6 +188,8 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
     tokenKeys: await TrustedKeys.load({ tokenKeys, registries, store, log, nowMs }),
     acceptances: new Acceptances(memberships),
     credentialsSeen: new CredentialsSeen({ registries, dataDir: config.dataDir, log }),
+    strangers,
+    kindsFound: new KindsFound(registries, log),
     memberships,
     accesses: new PullAccesses(),
     pullLimits: pullLimits(config, log),

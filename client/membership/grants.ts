@@ -1,7 +1,7 @@
 import { CERTIFICATE_BLOBS_MAX } from '../../core/certificate-claims.ts'
 import type { Defects } from '../../core/defects.ts'
 import type { Digest } from '../../core/digest.ts'
-import { parseRegistryToken } from '../../core/registry-token.ts'
+import { parseRegistryToken, RegistryTokenError } from '../../core/registry-token.ts'
 import type { RegistryHost, Repository } from '../../core/repository.ts'
 import type { TokenKeys } from '../../core/token-keys.ts'
 import { prepareProver, type TokenProver } from '../../core/token-proof/index.ts'
@@ -38,8 +38,6 @@ export interface GrantsOptions {
   trust: ClusterTrustState
   defects: Defects
   tokenKeys: TokenKeys
-  /** Whether the registry's own tokens are signed (kind `token`). */
-  hasSignedTokens: (registry: RegistryHost) => boolean
   patienceMs: number
   listenPort: () => number
   /** Blobs that the image's manifest named beside the one asked for. */
@@ -155,12 +153,15 @@ export class Grants {
     credential: Credential,
     peerToken: string | null,
   ): TokenProver | undefined {
-    const jwt = peerToken ?? (credential.scheme === 'bearer' ? credential.token : undefined)
-    // A registry that is open here and not at the tracker, or the reverse, may have tokens that cannot be used for a
-    // proof.
-    if (jwt === undefined || (peerToken === null && !this.#options.hasSignedTokens(registry)))
-      return undefined
-    return this.#proverWith(registry, jwt)
+    if (peerToken !== null) return this.#proverWith(registry, peerToken)
+    if (credential.scheme !== 'bearer') return undefined
+    try {
+      return this.#proverWith(registry, credential.token)
+    } catch (error) {
+      // An older tracker took the registry for open, and its tokens need no form.
+      if (error instanceof RegistryTokenError) return undefined
+      throw error
+    }
   }
 
   #proverWith(registry: RegistryHost, jwt: string): TokenProver | undefined {

@@ -9,11 +9,13 @@ import {
 } from '../../core/tracker-api.ts'
 import type { ClusterTrustState, PeerCredential } from './cluster-trust.ts'
 import { makeKey, RENEW_AT_SHARE } from './node-identity.ts'
+import type { RegistrySettings } from './registry-settings.ts'
 import type { TrackerClient } from './tracker-client.ts'
 
 export interface HeartbeatHost {
   readonly tracker: TrackerClient
   readonly trust: ClusterTrustState
+  readonly settings: RegistrySettings
   readonly log: Logger
   readonly defects: Defects
   listenPort(): number
@@ -114,6 +116,7 @@ export class Heartbeat {
     for (const [swarm, isSeed] of holds) this.#told.set(swarm, isSeed)
     this.#isFullWanted = answer.wantsFullInventory
     this.#host.trust.update(answer.trust)
+    this.#host.settings.update(answer.registries)
     this.#host.trust.revoke(answer.revocationsVersion, answer.revocations, answer.isFullRevocations)
     if (key && answer.serveCertificate) {
       const { certificate, validForSeconds } = answer.serveCertificate

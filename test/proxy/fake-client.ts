@@ -42,10 +42,13 @@ export class FakeClient implements Client {
     this.accepted.push(request)
   }
 
-  readonly sawCredentials: string[] = []
-  sawCredential(registry: string): void {
-    this.sawCredentials.push(registry)
+  registriesNamed() {
+    return []
   }
+  registriesFound() {
+    return []
+  }
+  registriesChanged(): void {}
 
   plan(plan: ImagePlan): void {
     this.plans.push(plan)

@@ -40,7 +40,7 @@ const log = pino({ level: 'silent' })
 
 function admissionWith(tokenKeys: TokenKeys, registries = registry.clients) {
   const credentialsSeen = new CredentialsSeen({ registries, dataDir: folder, log })
-  return new Admission({ registries, tokenKeys, credentialsSeen, cluster: () => CLUSTER })
+  return new Admission({ tokenKeys, credentialsSeen, cluster: () => CLUSTER })
 }
 
 function bindingOf(role: ProofBinding['role'] = 'dialler'): ProofBinding {
@@ -241,7 +241,7 @@ test('a registry of kind none needs a proof once somebody sent it a credential, 
     const tokenKeys = new TokenKeys({ registries })
     return {
       seen,
-      admission: new Admission({ registries, tokenKeys, credentialsSeen: seen, cluster: () => CLUSTER }),
+      admission: new Admission({ tokenKeys, credentialsSeen: seen, cluster: () => CLUSTER }),
     }
   }
   const first = begin()
