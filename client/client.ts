@@ -103,6 +103,8 @@ export interface ClientOptions {
   /** Port 0 takes a free one. */
   peerListen: { host: string; port: number }
   registries: RegistryClients
+  /** The owner intercepts what the tracker names, at its next start. */
+  registriesFromTracker?: boolean
   cacheBytesMax: number
   /** 32 bytes. Blobs on the disk are encrypted; blobs there under another secret, or none, are dropped. */
   cacheSecret?: Uint8Array

@@ -95,7 +95,7 @@ class NodeClient implements Client {
     this.#trust = new ClusterTrustState(this.#tokenKeys)
     this.#credentialsSeen = new CredentialsSeen({ registries, dataDir: options.dataDir, log })
     const conditions = options.conditions ?? new Conditions({ log })
-    this.#settings = new RegistrySettings({ registries, dataDir: options.dataDir, log, conditions })
+    this.#settings = new RegistrySettings({ ...options, conditions })
     this.#admission = new Admission({
       tokenKeys: this.#tokenKeys,
       credentialsSeen: this.#credentialsSeen,
@@ -201,7 +201,7 @@ class NodeClient implements Client {
   }
 
   registriesChanged(): void {
-    this.#settings.compare()
+    this.#settings.settle()
   }
 
   plan(plan: ImagePlan): void {
@@ -228,7 +228,9 @@ class NodeClient implements Client {
   async #judgeOpen(request: BlobRequest): Promise<void> {
     if (request.credential.scheme === 'none' || !this.#credentialsSeen.isOpen(request.registry)) return
     const registry = this.#options.registries.get(request.registry)!
-    if (await asksForCredentials(registry, request)) this.#credentialsSeen.note(request.registry)
+    if (!(await asksForCredentials(registry, request))) return
+    this.#credentialsSeen.note(request.registry)
+    this.#options.conditions?.raise('REGISTRY_NOT_OPEN', request.registry)
   }
 
   async #swarmFor(request: BlobRequest): Promise<Swarm> {

@@ -20,12 +20,34 @@ export interface ConditionText {
 }
 
 export const CONDITIONS = {
+  DOCKER_HUB_NEEDS_MIRROR: {
+    title: 'dockerd does not share Docker Hub',
+    severity: 'warning',
+    text: 'Docker Hub is intercepted, but dockerd trusts no added authority for it, so its connections there are tunnelled.',
+    cost: 'What dockerd pulls from Docker Hub is not shared. Podman, Skopeo and Buildah share it.',
+    remedy:
+      'Pull with Podman or Skopeo, or through a registry of your own that mirrors Docker Hub, and name that one with --registries.',
+  },
   NO_REGISTRIES: {
     title: 'no registry is configured',
     severity: 'error',
     text: 'This node has no registry to share.',
     cost: 'Every pull comes from its registry, as without Shoal.',
     remedy: 'Name the registries with --registries.',
+  },
+  REGISTRIES_CHANGED: {
+    title: 'the tracker names other registries than at the start',
+    severity: 'warning',
+    text: 'The tracker names a registry that this node does not intercept yet.',
+    cost: 'Its blobs come from the registry, as without Shoal.',
+    remedy: 'Start the node again.',
+  },
+  REGISTRIES_FROM_TRACKER: {
+    title: 'the tracker decides what is intercepted',
+    severity: 'info',
+    text: 'As registriesFromTracker says, this node intercepts a registry that only the tracker names.',
+    cost: 'Whoever controls the tracker sees no credential, but chooses which hosts this node reads.',
+    remedy: 'To choose them here, name the registries with --registries and remove registriesFromTracker.',
   },
   REGISTRY_NOT_AT_TRACKER: {
     title: 'the tracker does not know a registry',
@@ -41,6 +63,14 @@ export const CONDITIONS = {
     cost: 'Its blobs come from the registry, as without Shoal.',
     remedy:
       'Name it with --registries, or set registriesFromTracker to intercept all that the tracker names; then start the node again.',
+  },
+  REGISTRY_NOT_OPEN: {
+    title: 'a registry of kind none asks for credentials',
+    severity: 'warning',
+    text: 'A registry is configured as `none`, but asked a stranger for a credential.',
+    cost: 'Nothing is lost: each of its pulls is judged, as without a kind, also after a restart.',
+    remedy:
+      'Remove its kind. If it is open after all, stop the program and remove credentials-seen.json from its data folder.',
   },
 } as const satisfies Record<string, ConditionText>
 

@@ -8,6 +8,10 @@ export type Repository = string & { readonly [checked]: 'Repository' }
 /** A registry's authority as in an image name: lower-case `host` or `host:port`, checked. Port 443 is dropped. */
 export type RegistryHost = string & { readonly [checked]: 'RegistryHost' }
 
+/** Docker Hub has three names, and is one registry. This one serves its API. */
+export const DOCKER_HUB = 'registry-1.docker.io' as RegistryHost
+const DOCKER_HUB_NAMES: ReadonlySet<string> = new Set([DOCKER_HUB, 'docker.io', 'index.docker.io'])
+
 const REPOSITORY = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$/
 /** Distribution's own bound of a name with its host. */
 const REPOSITORY_CHARS_MAX = 255
@@ -26,7 +30,7 @@ export function parseRepository(text: string): Repository {
   return text
 }
 
-/** @throws InvalidInputError */
+/** All names of Docker Hub become the one that serves its API. @throws InvalidInputError */
 export function parseRegistryHost(text: string): RegistryHost {
   const lower = text.toLowerCase()
   const parts = /^(\[[^\]]*\]|[^:]*)(?::(\d{1,5}))?$/.exec(lower)
@@ -36,7 +40,8 @@ export function parseRegistryHost(text: string): RegistryHost {
   if (!isHost || (port !== undefined && (Number(port) < 1 || Number(port) > 65535))) {
     throw new InvalidInputError(`not a registry host: ${text.slice(0, 80)}`)
   }
-  return (port === undefined || Number(port) === 443 ? host : `${host}:${Number(port)}`) as RegistryHost
+  if (port !== undefined && Number(port) !== 443) return `${host}:${Number(port)}` as RegistryHost
+  return DOCKER_HUB_NAMES.has(host) ? DOCKER_HUB : (host as RegistryHost)
 }
 
 /** Host and port to connect to, with IPv6 addresses without their brackets. */

@@ -7,6 +7,7 @@ import {
   type RegistryClient,
   RegistryUnreachableError,
 } from './registry-client.ts'
+import type { Repository } from './repository.ts'
 
 /** How long a registry's answer to a stranger is remembered, for one repository. */
 export const STRANGER_MS = 60_000
@@ -54,8 +55,8 @@ export class Strangers {
    * refusal: a caller may have named a blob that is not there. Never rejects.
    */
   standing(registry: RegistryClient, blob: Blob): Promise<StrangerStanding> {
+    if (this.isOpen(registry, blob.repository)) return Promise.resolve('served')
     const repository = `${registry.host} ${blob.repository}`
-    if ((this.#openUntilMs.get(repository) ?? 0) > this.#nowMs()) return Promise.resolve('served')
     const id = `${repository} ${blob.digest}`
     const running = this.#asking.get(id)
     if (running !== undefined) return running
@@ -68,6 +69,11 @@ export class Strangers {
       .finally(() => this.#asking.delete(id))
     this.#asking.set(id, asking)
     return asking
+  }
+
+  /** Whether the repository was found open within the last minute. */
+  isOpen({ host }: RegistryClient, repository: Repository): boolean {
+    return (this.#openUntilMs.get(`${host} ${repository}`) ?? 0) > this.#nowMs()
   }
 
   async #ask(registry: RegistryClient, blob: Blob, forget: () => void): Promise<boolean> {

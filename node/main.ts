@@ -8,7 +8,9 @@ import { lockDataDir } from '../core/data-lock.ts'
 import { Defects, defectCounter } from '../core/defects.ts'
 import { clusterOfJoinToken } from '../core/join-token.ts'
 import { createMetrics } from '../core/metrics.ts'
-import { closeRegistries, openRegistries, type RegistryClients } from '../core/registry-client.ts'
+import { closeRegistries, openRegistries, type RegistryClient, type RegistryClients } from '../core/registry-client.ts'
+import { registryConfig } from '../core/registry-config.ts'
+import { DOCKER_HUB, type RegistryHost } from '../core/repository.ts'
 import { ProxyAuthority } from '../proxy/intercept/authority.ts'
 import { loopbackAddress } from '../proxy/loopback-listener.ts'
 import { startProxy } from '../proxy/proxy.ts'
@@ -46,14 +48,16 @@ export async function startNode(
   const parts = new AsyncDisposableStack()
   try {
     parts.defer(lockDataDir(config.dataDir))
-    const registries = openRegistries(config.registries)
+    const registries = new Map(openRegistries(config.registries))
     parts.defer(() => closeRegistries(registries))
     const metrics = createMetrics({ process: true })
     const defects = new Defects({ log, count: defectCounter(metrics) })
     const conditions = new Conditions({ log })
-    if (registries.size === 0) conditions.raise('NO_REGISTRIES')
     const client = await start({ ...clientOptions(config, registries, log), conditions, defects })
     parts.defer(() => client.close())
+    if (config.registriesFromTracker) interceptNamed(registries, client, conditions)
+    if (registries.size === 0) conditions.raise('NO_REGISTRIES')
+    if (registries.has(DOCKER_HUB)) conditions.raise('DOCKER_HUB_NEEDS_MIRROR')
     blobMetrics(metrics, client)
     const authority = await ProxyAuthority.make([...registries.keys()])
     const certificatesPem = () => authority.certificatesPem
@@ -105,6 +109,20 @@ export async function startNode(
   }
 }
 
+/** Adds the registries that the tracker names, with this node's consent: only their hosts come from there. */
+function interceptNamed(
+  registries: Map<RegistryHost, RegistryClient>,
+  client: Client,
+  conditions: Conditions,
+): void {
+  const added = client.registriesNamed().filter((host) => !registries.has(host))
+  for (const [host, registry] of openRegistries(added.map((host) => registryConfig.parse({ host })))) {
+    registries.set(host, registry)
+    conditions.raise('REGISTRIES_FROM_TRACKER', host)
+  }
+  client.registriesChanged()
+}
+
 function clientOptions(config: NodeConfig, registries: RegistryClients, log: Logger): ClientOptions {
   return {
     trackerUrl: config.trackerUrl,
@@ -115,6 +133,7 @@ function clientOptions(config: NodeConfig, registries: RegistryClients, log: Log
     downloadBytesPerSecondMax: config.downloadBytesPerSecondMax,
     trackerPatienceMs: config.trackerPatienceMs,
     registries,
+    registriesFromTracker: config.registriesFromTracker,
     log,
     ...cacheSecretOf(config.cacheKeyFile),
     ...(config.trackerCaFile === undefined ? {} : { trackerCaPem: readBundle(config.trackerCaFile) }),

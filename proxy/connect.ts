@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
+import { basename } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { Conditions } from '../core/conditions.ts'
@@ -7,7 +8,7 @@ import { type Defects, isDefect } from '../core/defects.ts'
 import { ShoalError } from '../core/errors.ts'
 import { addressText } from '../core/network.ts'
 import type { RegistryClient, RegistryClients } from '../core/registry-client.ts'
-import { parseRegistryHost } from '../core/repository.ts'
+import { DOCKER_HUB, parseRegistryHost, type RegistryHost, registryAddress } from '../core/repository.ts'
 import { refuseSocket } from './error-response.ts'
 import type { InterceptServer } from './intercept/intercept-server.ts'
 import { isRejection, type Rejections } from './intercept/rejections.ts'
@@ -55,7 +56,9 @@ export async function answerConnect(parts: ConnectParts, exchange: ConnectExchan
     const registry = registryAt(parts.registries, target)
     // Find the owner before TLS: a program that rejects our certificate may be gone a moment later.
     const owner = registry === undefined ? undefined : await ownerSoon(parts.owners, socket)
-    const isRejected = registry !== undefined && parts.rejections.has(registry.host, owner)
+    const isRejected =
+      registry !== undefined &&
+      (readsNoTrustFile(registry.host, owner) || parts.rejections.has(registry.host, owner))
     const outcome =
       registry === undefined || isRejected
         ? await tunnel(parts, exchange, target, isRejected)
@@ -66,14 +69,20 @@ export async function answerConnect(parts: ConnectParts, exchange: ConnectExchan
   }
 }
 
-/** The configured registry at exactly this host and port. */
+/** The configured registry at exactly this host and port. Other names of Docker Hub lead to other services as well. */
 function registryAt(registries: RegistryClients, target: Target): RegistryClient | undefined {
   try {
-    return registries.get(parseRegistryHost(addressText(target)))
+    const registry = registries.get(parseRegistryHost(addressText(target)))
+    return registry !== undefined && registryAddress(registry.host).host === target.host ? registry : undefined
   } catch (error) {
     if (!(error instanceof ShoalError)) throw error
     return undefined
   }
+}
+
+/** dockerd verifies Docker Hub against the system's store only (DOCKER_HUB_NEEDS_MIRROR): its pulls would fail. */
+function readsNoTrustFile(registry: RegistryHost, owner: SocketOwner | undefined): boolean {
+  return registry === DOCKER_HUB && basename(owner?.executable ?? '') === 'dockerd'
 }
 
 async function tunnel(

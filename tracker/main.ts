@@ -52,6 +52,11 @@ export interface RunningTracker {
    */
   createCluster(cluster: NewCluster): Promise<void>
   hasClusters(): boolean
+  clusterIds(): ClusterId[]
+  /** @param hash SHA-256 (64 hex digits) of the whole join token */
+  isJoinTokenCurrent(hash: string): boolean
+  /** Calls the listener after a join token was replaced. */
+  onJoinToken(listener: () => void): void
   close(): Promise<void>
 }
 
@@ -149,7 +154,10 @@ export async function startTracker(
       createCluster: async (cluster) => {
         await clusters.create(cluster, { actor: 'tracker', nowMs: parts.nowMs() })
       },
+      clusterIds: () => clusters.list().map(({ cluster }) => cluster),
       hasClusters: () => clusters.list().length > 0,
+      isJoinTokenCurrent: (hash) => clusters.list().some((it) => it.joinToken.hash.toString('hex') === hash),
+      onJoinToken: (listener) => clusters.onJoinToken(listener),
       close: () => running.disposeAsync(),
     }
   } catch (error) {

@@ -7,6 +7,7 @@ import {
   NODE_SWARMS_MAX,
   WANTED_SWARMS_MAX,
 } from '../../core/tracker-api.ts'
+import { TrackerRefusedError } from '../errors.ts'
 import type { ClusterTrustState, PeerCredential } from './cluster-trust.ts'
 import { makeKey, RENEW_AT_SHARE } from './node-identity.ts'
 import type { RegistrySettings } from './registry-settings.ts'
@@ -94,6 +95,9 @@ export class Heartbeat {
   #failed(error: unknown): void {
     if (isDefect(error)) this.#host.defects.note('membership', error)
     this.#host.log.debug({ err: error }, 'no heartbeat')
+    // The tracker was replaced by an older one, which does not know the version.
+    if (error instanceof TrackerRefusedError && error.trackerCode === 'INVALID_INPUT')
+      this.#host.settings.forgetVersion()
     this.#host.onFailed(error)
   }
 
@@ -133,6 +137,7 @@ export class Heartbeat {
   }
 
   #request(holds: Map<SwarmId, boolean>, spki: Buffer | undefined): HeartbeatRequest {
+    const { version } = this.#host.settings
     const isNews = ([swarm, isSeed]: [SwarmId, boolean]) =>
       this.#isFullWanted || this.#told.get(swarm) !== isSeed
     return {
@@ -141,6 +146,7 @@ export class Heartbeat {
       holds: [...holds].filter(isNews).map(([swarm, isSeed]) => ({ swarm, isSeed })),
       dropped: this.#isFullWanted ? [] : [...this.#told.keys()].filter((swarm) => !holds.has(swarm)),
       wantsPeers: this.#host.wantsPeers().slice(0, WANTED_SWARMS_MAX),
+      ...(version === undefined ? {} : { registriesVersion: version }),
       badPeers: this.#host.takeBadPeers(),
       servePublicKey: spki?.toString('base64url') ?? null,
       revocationsVersion: this.#host.trust.revocationsVersion,

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import type { Logger } from 'pino'
-import type { Conditions } from '../../core/conditions.ts'
+import type { ConditionCode, Conditions } from '../../core/conditions.ts'
 import { readOwnFile, replaceFile } from '../../core/data-folder.ts'
 import { type RegistriesNews, registriesNews } from '../../core/registries-api.ts'
 import type { RegistryClients } from '../../core/registry-client.ts'
@@ -9,6 +9,14 @@ import type { RegistryFound } from '../client.ts'
 
 /** A file in the data folder with what the tracker last said about registries. */
 export const REGISTRIES_FILE = 'registries.json'
+
+export interface RegistrySettingsOptions {
+  registries: RegistryClients
+  registriesFromTracker?: boolean
+  dataDir: string
+  log: Logger
+  conditions: Conditions
+}
 
 /**
  * The registries as the tracker names them. Invariant: they say what could be shared. Which hosts this node intercepts,
@@ -20,14 +28,14 @@ export class RegistrySettings {
   readonly #path: string
   readonly #log: Logger
   readonly #conditions: Conditions
+  readonly #isConsented: boolean
+  /** The node has added what the tracker named at its start, if it consents. */
+  #isSettled = false
   #news: RegistriesNews | undefined
+  #isVersionKnown = false
 
-  constructor(options: {
-    registries: RegistryClients
-    dataDir: string
-    log: Logger
-    conditions: Conditions
-  }) {
+  constructor(options: RegistrySettingsOptions) {
+    this.#isConsented = options.registriesFromTracker === true
     this.#registries = options.registries
     this.#path = join(options.dataDir, REGISTRIES_FILE)
     this.#log = options.log
@@ -36,19 +44,26 @@ export class RegistrySettings {
 
   /** The version that the tracker's next answer may leave out; undefined before it named one, as older ones never do. */
   get version(): string | undefined {
-    return this.#news?.version
+    return this.#isVersionKnown ? this.#news?.version : undefined
+  }
+
+  /** The tracker knows no versions. */
+  forgetVersion(): void {
+    this.#isVersionKnown = false
   }
 
   /** Takes the tracker's answer; undefined: it says nothing new. */
   update(news: RegistriesNews | undefined): void {
-    if (news === undefined || news.version === this.#news?.version) return
+    if (news === undefined) return
+    this.#isVersionKnown = true
+    if (news.version === this.#news?.version) return
     this.#news = news
     try {
       replaceFile(this.#path, JSON.stringify(news))
     } catch (error) {
       this.#log.warn({ err: error, path: this.#path }, 'cannot write the list of registries')
     }
-    this.compare()
+    if (this.#isSettled || !this.#isConsented) this.#compare()
   }
 
   /** The hosts that the tracker names, or named before this node's restart. */
@@ -69,14 +84,20 @@ export class RegistrySettings {
     ]
   }
 
-  /** Says what the tracker and this node do not agree on. Call when either list changed. */
-  compare(): void {
+  /** The node's own list is as it stays. */
+  settle(): void {
+    this.#isSettled = true
+    this.#compare()
+  }
+
+  /** Says what the tracker and this node do not agree on. */
+  #compare(): void {
     if (this.#news === undefined) return
     for (const { host, state } of this.found()) {
-      const raise = (code: 'REGISTRY_NOT_CONSENTED' | 'REGISTRY_NOT_AT_TRACKER', isSo: boolean) =>
+      const set = (code: ConditionCode, isSo: boolean) =>
         isSo ? this.#conditions.raise(code, host) : this.#conditions.clear(code, host)
-      raise('REGISTRY_NOT_CONSENTED', state === 'not consented')
-      raise('REGISTRY_NOT_AT_TRACKER', state === 'unknown to the tracker')
+      set(this.#isConsented ? 'REGISTRIES_CHANGED' : 'REGISTRY_NOT_CONSENTED', state === 'not consented')
+      set('REGISTRY_NOT_AT_TRACKER', state === 'unknown to the tracker')
     }
   }
 

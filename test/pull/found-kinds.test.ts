@@ -1,4 +1,4 @@
-import { afterEach, expect, test } from 'vitest'
+import { afterEach, expect, test, vi } from 'vitest'
 import type { Credential } from '../../core/tracker-api.ts'
 import { pullClaims } from '../core/signed-tokens.ts'
 import { REPOSITORY } from '../core/test-registry.ts'
@@ -32,7 +32,8 @@ const newBlob = () => cluster.registry.add(randomBlob(BLOB_BYTES).bytes)
 test('what a registry serves to strangers is shared, with no credential or with needless ones', async () => {
   cluster = await startTestCluster({ nodes: 3, kind: 'open' })
   await expectShared([NONE, PASSWORD, { scheme: 'bearer', token: 'opaque' }], newBlob())
-  expect(cluster.nodes[0]!.client.registriesFound()).toMatchObject([{ state: 'shared' }])
+  const { client } = cluster.nodes[0]!
+  await vi.waitFor(() => expect(client.registriesFound()).toMatchObject([{ kinds: ['open'], state: 'shared' }]), 5000)
 }, 30_000)
 
 test('nodes that name only the host share with a tracker that was told `none`', async () => {

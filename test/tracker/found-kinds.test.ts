@@ -153,6 +153,19 @@ describe('a repository that is open to strangers', () => {
     expect(codeOf(await node.pull(NONE))).toEqual([401, 'CREDENTIAL_REQUIRED'])
   })
 
+  it('costs the registry five requests, and none for who comes within the minute', async () => {
+    const node = await begin(openDoor)
+    await node.pull()
+    expect(world.registry.requests.map(({ authorization }) => authorization !== undefined)).toEqual([
+      // The token, a stranger; once more as a stranger, and for a made-up blob; the blob's length.
+      true,
+      ...[false, false, false, false],
+    ])
+    const other = await world.joined(await world.makeCluster('other'))
+    expectMinted(await other.pull())
+    expect(world.registry.requests).toHaveLength(5)
+  })
+
   it('opens no other one: each pull is for its own repository and its own blobs', async () => {
     const node = await begin(openDoor)
     await node.pull(NONE)
@@ -172,6 +185,28 @@ describe('a repository that is open to strangers', () => {
     const node = await begin(openDoor)
     await node.pull({ ...NONE, blobs: [{ ...SECRET, isWanted: true }] })
     expectMinted(await node.pull(NONE))
+  })
+})
+
+describe('the list of registries', () => {
+  const settings = { issuer: 'token server', audience: 'registry' }
+
+  it('comes with the join, without what needs consent of the node', async () => {
+    await begin(undefined, { ...settings, permitPrivateRedirects: true })
+    const { body } = await world.newNode().join((await world.makeCluster('more')).joinToken)
+    expect(body.registries.list).toEqual([{ host: world.registry.host, kinds: [], ...settings }])
+  })
+
+  it('comes with a heartbeat once it changed, and only to nodes that know one', async () => {
+    const node = await begin()
+    const { version } = (await node.heartbeat({ registriesVersion: '' })).body.registries
+    expect((await node.heartbeat({ registriesVersion: version })).body).not.toHaveProperty('registries')
+    await node.pull()
+    const { body } = await node.heartbeat({ registriesVersion: version })
+    expect(body.registries.list[0].kinds).toEqual(['token'])
+    expect((await node.heartbeat()).body).not.toHaveProperty('registries')
+    const shown = await world.admin().request('GET', '/admin/v1/registries')
+    expect(shown.body).toEqual({ registries: body.registries.list })
   })
 })
 

@@ -39,6 +39,7 @@ export async function judgeCredential(
   if (registry.kind === 'none' && parts.credentialsSeen.isOpen(registry.host))
     return judgeAtOpenRegistry(parts, question)
   if (hasTokenKeys(registry.config)) return verifyBearer(parts, question)
+  if (parts.strangers.isOpen(registry, question.repository)) return STRANGER
   if (credential.scheme === 'none') {
     return asStranger(
       parts,
@@ -48,6 +49,7 @@ export async function judgeCredential(
   }
   const refusal = credential.scheme === 'bearer' ? await bySignature(parts, question) : undefined
   if (refusal !== undefined && !(refusal instanceof Error)) return refusal
+  if (refusal !== undefined && servesStrangers(refusal)) return asStranger(parts, question, refusal)
   return byRegistry(parts, question, refusal)
 }
 
@@ -87,6 +89,13 @@ async function bySignature(
     if (isOfWithdrawnKey(parts, question)) throw error
     return error
   }
+}
+
+/** The registry answered this token and a stranger alike: to show it the token again would say nothing new. */
+function servesStrangers(refusal: Error): boolean {
+  return [refusal, refusal.cause].some(
+    (it) => it instanceof RefusedError && it.code === 'CREDENTIAL_UNPROVEN',
+  )
 }
 
 /** Refusals that are about what Shoal can verify, not about what the caller may have. */
