@@ -9,7 +9,11 @@ export interface UpFacts {
   /** Absolute. */
   dataDir: string
   authorityFile: string
-  /** Absent when the token was taken away after use. */
+  trackerDir: string
+  cluster: string
+  /** Where a new join token goes. */
+  newJoinTokenFile: string
+  /** Absent when the token was replaced, or taken away after use. */
   joinTokenFile?: string
   registries: string[]
   /** Nobody but this machine can reach the tracker. */
@@ -59,6 +63,9 @@ function secondMachine({
   trackerUrl,
   authorityFile,
   joinTokenFile,
+  newJoinTokenFile,
+  trackerDir,
+  cluster,
   registries,
   isLocalOnly,
 }: UpFacts): string[] {
@@ -69,13 +76,18 @@ function secondMachine({
     ]
   }
   if (joinTokenFile === undefined) {
-    return ['To let another machine join, make a new join token: npm run shoal -- admin token rotate --help']
+    return [
+      'To let another machine join, make a new join token (the one before it ends), and start again:',
+      `  npm run shoal -- admin token rotate ${cluster} --data-dir ${trackerDir} \\`,
+      `    --out ${newJoinTokenFile}`,
+    ]
   }
+  const consent = registries.length > 0 ? `--registries ${registries.join(',')}` : '--registries-from-tracker'
   return [
     `Let another machine join: copy ${authorityFile} and ${joinTokenFile} into its clone of Shoal,`,
-    'and run there, as root and after npm ci, with the same settings of each registry as here',
+    'and run there, as root and after npm ci (it has all other settings of the registries from the tracker)',
     `  npm run shoal -- node --tracker-url ${trackerUrl} --tracker-ca-file authority.crt \\`,
-    `    --join-token-file join-token --registries ${registries.join(',') || '…'}`,
+    `    --join-token-file join-token ${consent}`,
   ]
 }
 

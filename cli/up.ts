@@ -1,5 +1,5 @@
 import { X509Certificate } from 'node:crypto'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { join, resolve } from 'node:path'
@@ -91,10 +91,12 @@ export async function startUp(
     const tracker = await startTracker(trackerSettings(config, files), log.child({ part: 'tracker' }))
     parts.defer(() => tracker.close())
     if (!tracker.hasClusters()) await createFirstCluster(tracker, files)
+    removeStaleJoinToken(tracker, files, log)
+    tracker.onJoinToken(() => removeStaleJoinToken(tracker, files, log))
     const trackerUrl = urlOf(advertisedHost(config), tracker.address.port)
     const node = await startNode(nodeSettings(config, files, trackerUrl), log.child({ part: 'node' }))
     parts.defer(() => node.close())
-    print(guideText(config, files, { trackerUrl, node }))
+    print(guideText(config, files, { trackerUrl, node, cluster: tracker.clusterIds()[0] ?? '' }))
     return { tracker, node, defects: node.defects, close: () => parts.disposeAsync() }
   } catch (error) {
     await parts.disposeAsync()
@@ -153,6 +155,17 @@ async function createFirstCluster(tracker: RunningTracker, files: UpFiles): Prom
   await tracker.createCluster({ cluster, name: CLUSTER_NAME, joinTokenHash: joinTokenHash(joinToken) })
 }
 
+/**
+ * The tracker knows which join token counts; the file is a copy for people. One that was replaced opens nothing, and would
+ * only mislead whoever copies it.
+ */
+function removeStaleJoinToken(tracker: RunningTracker, files: UpFiles, log: Logger): void {
+  if (!existsSync(files.joinToken)) return
+  if (tracker.isJoinTokenCurrent(joinTokenHash(readTextFile(files.joinToken).trim()))) return
+  rmSync(files.joinToken)
+  log.info({ path: files.joinToken }, 'removed a join token that was replaced')
+}
+
 function trackerSettings(config: UpConfig, files: UpFiles): TrackerConfig {
   const { listen, trackerAdminListen, registries, logLevel } = config
   const defaults = trackerConfig.parse({
@@ -181,12 +194,19 @@ function nodeSettings(config: UpConfig, files: UpFiles, trackerUrl: string): Nod
   }
 }
 
-function guideText(config: UpConfig, files: UpFiles, up: { trackerUrl: string; node: RunningNode }): string {
+function guideText(
+  config: UpConfig,
+  files: UpFiles,
+  up: { trackerUrl: string; node: RunningNode; cluster: string },
+): string {
   return upGuide({
     trackerUrl: up.trackerUrl,
     proxy: up.node.proxyAddress,
     admin: up.node.adminAddress,
     dataDir: resolve(config.dataDir),
+    trackerDir: files.trackerDir,
+    cluster: up.cluster,
+    newJoinTokenFile: files.joinToken,
     authorityFile: files.authorityCertificate,
     ...(existsSync(files.joinToken) ? { joinTokenFile: files.joinToken } : {}),
     registries: config.registries.map(({ host }) => host),

@@ -117,6 +117,15 @@ export interface BlobProgress extends BlobKey, BytesMoved {
   peers: number
 }
 
+/** What is known of one registry; for people. */
+export interface RegistryFound {
+  host: RegistryHost
+  /** How callers turned out to authenticate: some of `token`, `introspect` and `open`, or `none` as configured. */
+  kinds: string[]
+  /** `not consented`: the tracker names it, this node does not. `unknown to the tracker`: the reverse. */
+  state: 'shared' | 'not consented' | 'unknown to the tracker'
+}
+
 export interface Client {
   /** Address of the peer listener. With port 0 configured, the port is the assigned one. */
   readonly peerAddress: { host: string; port: number }
@@ -137,8 +146,12 @@ export interface Client {
    * throws.
    */
   sawAccepted(request: BlobRequest, atMs?: number): void
-  /** A request with a credential passed. For a registry of kind `none` that ends its sharing. Never throws. */
-  sawCredential(registry: RegistryHost): void
+  /** The registries that the tracker names, or named before a restart. This node serves none of them for that reason. */
+  registriesNamed(): RegistryHost[]
+  /** The registries of this node and of the tracker, with what was found about them. */
+  registriesFound(): RegistryFound[]
+  /** Call when `registries` of the options got more entries. */
+  registriesChanged(): void
   /** Called for every manifest that passes. Plans only; returns at once and never throws. */
   plan(plan: ImagePlan): void
   /** The blobs that this node holds or fetches. */
@@ -163,6 +176,8 @@ export interface ClientOptions {
   /** Port 0 takes a free one. */
   peerListen: { host: string; port: number }
   registries: RegistryClients
+  /** The owner intercepts what the tracker names, at its next start. */
+  registriesFromTracker?: boolean
   cacheBytesMax: number
   /** 32 bytes. Blobs on the disk are encrypted; blobs there under another secret, or none, are dropped. */
   cacheSecret?: Uint8Array

@@ -10,11 +10,6 @@ export class PeerRefusedError extends ShoalError {
   readonly code = 'PEER_REFUSED'
 }
 
-/** Configured as open, but somebody sent it a credential: nothing of this registry is shared. Ask the registry. */
-export class RegistryNotOpenError extends ShoalError {
-  readonly code = 'REGISTRY_NOT_OPEN'
-}
-
 /** A peer sent a piece that does not match its signed hash: ban it for this swarm and report it. */
 export class PieceCorruptError extends ShoalError {
   readonly code = 'PIECE_CORRUPT'

@@ -12,6 +12,7 @@ export type {
   ClientStatus,
   ImagePlan,
   OpenBlob,
+  RegistryFound,
 } from './client.ts'
 export { CALL_OUTCOMES } from './client.ts'
 export { startClient } from './node-client.ts'

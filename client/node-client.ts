@@ -6,6 +6,7 @@ import type { Digest } from '../core/digest.ts'
 import type { ShoalError } from '../core/errors.ts'
 import { type NodeId, type SwarmId, swarmIdOf } from '../core/metainfo.ts'
 import type { RegistryHost } from '../core/repository.ts'
+import { asksForCredentials } from '../core/strangers.ts'
 import { TokenKeys } from '../core/token-keys.ts'
 import { BAD_PEERS_MAX, type HeartbeatResponse, type Peer } from '../core/tracker-api.ts'
 import type {
@@ -16,20 +17,17 @@ import type {
   ClientStatus,
   ImagePlan,
   OpenBlob,
+  RegistryFound,
 } from './client.ts'
 import { RateLimit } from './engine/rate-limit.ts'
-import {
-  BlobDistrustedError,
-  RegistryNotOpenError,
-  TrackerRefusedError,
-  TrackerUnavailableError,
-} from './errors.ts'
+import { BlobDistrustedError, TrackerRefusedError, TrackerUnavailableError } from './errors.ts'
 import { Admission } from './membership/admission.ts'
 import { ClusterTrustState, type PeerCredential } from './membership/cluster-trust.ts'
 import { Grants } from './membership/grants.ts'
 import { Membership } from './membership/membership.ts'
 import { NodeIdentity } from './membership/node-identity.ts'
 import { PeerStandings } from './membership/peer-standings.ts'
+import { RegistrySettings } from './membership/registry-settings.ts'
 import { TrackerClient } from './membership/tracker-client.ts'
 import { TrackerWatch } from './membership/tracker-watch.ts'
 import { AcceptedCredentials } from './origin/accepted-credentials.ts'
@@ -78,6 +76,7 @@ class NodeClient implements Client {
   readonly #credentialsSeen: CredentialsSeen
   readonly #acceptedCredentials = new AcceptedCredentials()
   readonly #trust: ClusterTrustState
+  readonly #settings: RegistrySettings
   readonly #admission: Admission
   readonly #grants: Grants
   readonly #listener: PeerListener
@@ -100,15 +99,16 @@ class NodeClient implements Client {
     this.#options = options
     this.#defects = options.defects ?? new Defects({ log, count: () => undefined })
     this.#verifier = new Verifier(this.#defects)
-    const { trackerUrl, trackerCaPem, upstreamProxy, conditions } = options
+    const { trackerUrl, trackerCaPem, upstreamProxy } = options
+    const conditions = options.conditions ?? new Conditions({ log })
     const watch = new TrackerWatch({ trackerUrl, conditions })
     watch.onProbeWanted = () => this.#membership.probeTracker()
     this.#tracker = new TrackerClient({ trackerUrl, trackerCaPem, upstreamProxy, conditions, watch })
     this.#tokenKeys = new TokenKeys({ registries })
     this.#trust = new ClusterTrustState(this.#tokenKeys)
     this.#credentialsSeen = new CredentialsSeen({ registries, dataDir: options.dataDir, log })
+    this.#settings = new RegistrySettings({ ...options, conditions })
     this.#admission = new Admission({
-      registries,
       tokenKeys: this.#tokenKeys,
       credentialsSeen: this.#credentialsSeen,
       cluster: () => this.#trust.cluster,
@@ -120,7 +120,6 @@ class NodeClient implements Client {
       trust: this.#trust,
       listenPort: () => this.#listenPort,
       tokenKeys: this.#tokenKeys,
-      hasSignedTokens: (registry) => registries.get(registry)?.kind === 'token',
       patienceMs: options.trackerPatienceMs,
       conditions,
       planned: (request) => this.#planned.get(blobOfRepository(request))?.blobs ?? [],
@@ -193,9 +192,7 @@ class NodeClient implements Client {
 
   async open(request: BlobRequest): Promise<OpenBlob> {
     const registry = this.#options.registries.get(request.registry)!
-    if (request.credential.scheme !== 'none') this.sawCredential(request.registry)
-    if (registry.kind === 'none' && !this.#credentialsSeen.isOpen(request.registry))
-      throw new RegistryNotOpenError(`credentials for ${request.registry} were seen`)
+    await this.#judgeOpen(request)
     return new BlobReader(await this.#swarmFor(request), { request, registry })
   }
 
@@ -212,8 +209,16 @@ class NodeClient implements Client {
     this.#membershipUntilMs.set(blobOfRepository(request), nowMs + MEMBERSHIP_MS)
   }
 
-  sawCredential(registry: RegistryHost): void {
-    this.#credentialsSeen.note(registry)
+  registriesNamed(): RegistryHost[] {
+    return this.#settings.named()
+  }
+
+  registriesFound(): RegistryFound[] {
+    return this.#settings.found()
+  }
+
+  registriesChanged(): void {
+    this.#settings.settle()
   }
 
   plan(plan: ImagePlan): void {
@@ -259,6 +264,15 @@ class NodeClient implements Client {
   }
 
   // --- opening -------------------------------------------------------------------------------------------------
+
+  /** A credential for a registry that is configured as open is needless, or the registry is not: it is asked. */
+  async #judgeOpen(request: BlobRequest): Promise<void> {
+    if (request.credential.scheme === 'none' || !this.#credentialsSeen.isOpen(request.registry)) return
+    const registry = this.#options.registries.get(request.registry)!
+    if (!(await asksForCredentials(registry, request))) return
+    this.#credentialsSeen.note(request.registry)
+    this.#options.conditions?.raise('REGISTRY_NOT_OPEN', request.registry)
+  }
 
   async #swarmFor(request: BlobRequest): Promise<Swarm> {
     const { cluster } = this.#membership
@@ -323,6 +337,7 @@ class NodeClient implements Client {
     return new Membership(identity, {
       tracker: this.#tracker,
       trust: this.#trust,
+      settings: this.#settings,
       log: this.#options.log,
       defects: this.#defects,
       conditions: this.#options.conditions ?? new Conditions({ log: this.#options.log }),

@@ -34,6 +34,14 @@ export const CONDITIONS = {
     cost: 'This node cannot verify that server, and shares nothing with it.',
     remedy: 'Set the clock of this machine and keep it right (chronyd, systemd-timesyncd or ntpd).',
   },
+  DOCKER_HUB_NEEDS_MIRROR: {
+    title: 'dockerd does not share Docker Hub',
+    severity: 'warning',
+    text: 'Docker Hub is intercepted, but dockerd trusts no added authority for it, so its connections there are tunnelled.',
+    cost: 'What dockerd pulls from Docker Hub is not shared. Podman, Skopeo and Buildah share it.',
+    remedy:
+      'Pull with Podman or Skopeo, or through a registry of your own that mirrors Docker Hub, and name that one with --registries.',
+  },
   NOT_JOINED: {
     title: 'not joined to a cluster',
     severity: 'error',
@@ -57,6 +65,20 @@ export const CONDITIONS = {
     remedy:
       'Permit TCP to the peer’s port (peerListen) between the nodes, and look whether its `shoal node` runs.',
   },
+  REGISTRIES_CHANGED: {
+    title: 'the tracker names other registries than at the start',
+    severity: 'warning',
+    text: 'The tracker names a registry that this node does not intercept yet.',
+    cost: 'Its blobs come from the registry, as without Shoal.',
+    remedy: 'Start the node again.',
+  },
+  REGISTRIES_FROM_TRACKER: {
+    title: 'the tracker decides what is intercepted',
+    severity: 'info',
+    text: 'As registriesFromTracker says, this node intercepts a registry that only the tracker names.',
+    cost: 'Whoever controls the tracker sees no credential, but chooses which hosts this node reads.',
+    remedy: 'To choose them here, name the registries with --registries and remove registriesFromTracker.',
+  },
   REGISTRY_CLIENT_CERTIFICATE: {
     title: 'a client certificate cannot be used',
     severity: 'warning',
@@ -78,6 +100,29 @@ export const CONDITIONS = {
     text: 'The registry does not say in time whether a caller may have a blob.',
     cost: 'Blobs come from the registry, unshared, until it answers in time again.',
     remedy: 'Look at the load of the registry, or of what it caches for.',
+  },
+  REGISTRY_NOT_AT_TRACKER: {
+    title: 'the tracker does not know a registry',
+    severity: 'warning',
+    text: 'This node names a registry for which the tracker grants no pulls.',
+    cost: 'Its blobs come from the registry, as without Shoal.',
+    remedy: 'Name it in the registries setting of the tracker too, or spell it as there.',
+  },
+  REGISTRY_NOT_CONSENTED: {
+    title: 'a registry of the cluster is not shared here',
+    severity: 'info',
+    text: 'The tracker names a registry that this node was not told to intercept.',
+    cost: 'Its blobs come from the registry, as without Shoal.',
+    remedy:
+      'Name it with --registries, or set registriesFromTracker to intercept all that the tracker names; then start the node again.',
+  },
+  REGISTRY_NOT_OPEN: {
+    title: 'a registry of kind none asks for credentials',
+    severity: 'warning',
+    text: 'A registry is configured as `none`, but asked a stranger for a credential.',
+    cost: 'Nothing is lost: each of its pulls is judged, as without a kind, also after a restart.',
+    remedy:
+      'Remove its kind. If it is open after all, stop the program and remove credentials-seen.json from its data folder.',
   },
   REGISTRY_NO_RANGES: {
     title: 'the registry serves no ranges',

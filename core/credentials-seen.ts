@@ -2,10 +2,10 @@ import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { z } from 'zod'
 import { readOwnFile, replaceFile } from './data-folder.ts'
+import { registryHostSchema } from './registries-api.ts'
 import type { RegistryClients } from './registry-client.ts'
 import { REGISTRIES_MAX } from './registry-config.ts'
 import type { RegistryHost } from './repository.ts'
-import { registryHostSchema } from './tracker-api.ts'
 
 /** A file in the data folder with hosts as a JSON array. */
 export const CREDENTIALS_SEEN_FILE = 'credentials-seen.json'
@@ -13,9 +13,9 @@ export const CREDENTIALS_SEEN_FILE = 'credentials-seen.json'
 const fileSchema = z.array(registryHostSchema).max(REGISTRIES_MAX)
 
 /**
- * Registries to which somebody sent a credential. A client sends one only if the registry asked for it, so such a
- * registry is not open, whatever the configuration says. Invariant: the list only grows, has only
- * configured registries of kind `none`, and outlives a restart.
+ * Registries of kind `none` that asked for a credential. Such a registry is not open, whatever the configuration says:
+ * from then on it is judged per pull, like any other. A caller who sends a needless credential changes nothing. Invariant:
+ * the list only grows, has only configured registries of kind `none`, and outlives a restart.
  */
 export class CredentialsSeen {
   readonly #registries: RegistryClients
@@ -30,26 +30,26 @@ export class CredentialsSeen {
     this.#hosts = this.#read()
   }
 
-  /** Whether pulls from the registry need no credential: it is configured so, and nobody ever sent one. */
+  /** Whether pulls from the registry need no credential: it is configured so, and never asked for one. */
   isOpen(registry: RegistryHost): boolean {
     return this.#registries.get(registry)?.kind === 'none' && !this.#hosts.has(registry)
   }
 
-  /** Somebody sent the registry a credential. This matters only if it is configured as open. */
+  /** The registry asked a stranger for a credential. This matters only if it is configured as open. */
   note(registry: RegistryHost): void {
     if (!this.isOpen(registry)) return
     this.#hosts.add(registry)
     const facts = { code: 'REGISTRY_NOT_OPEN', registry }
     this.#log.error(
       facts,
-      'a registry of kind none gets credentials; it is not shared until its kind is right',
+      'a registry of kind none asks for credentials; each pull is judged, as without a kind',
     )
     try {
       replaceFile(this.#path, JSON.stringify([...this.#hosts]))
     } catch (error) {
       this.#log.error(
         { ...facts, err: error },
-        'cannot write the list of registries with credentials; it is lost when this process ends',
+        'cannot write the list of registries that ask for credentials; it is lost when this process ends',
       )
     }
   }
@@ -60,7 +60,10 @@ export class CredentialsSeen {
       const text = readOwnFile(this.#path)
       return new Set(text === undefined ? [] : fileSchema.parse(JSON.parse(text)))
     } catch (error) {
-      this.#log.error({ err: error, path: this.#path }, 'cannot read the list of registries with credentials')
+      this.#log.error(
+        { err: error, path: this.#path },
+        'cannot read the list of registries that ask for credentials',
+      )
       return new Set(this.#registries.keys())
     }
   }

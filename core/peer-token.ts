@@ -1,12 +1,20 @@
-import { createHash, createPrivateKey, createPublicKey, hkdfSync, type KeyObject, sign } from 'node:crypto'
+import {
+  createHash,
+  createPrivateKey,
+  createPublicKey,
+  hkdfSync,
+  type JsonWebKey,
+  type KeyObject,
+  sign,
+} from 'node:crypto'
 import type { ClusterId } from './metainfo.ts'
 import type { RegistryHost, Repository } from './repository.ts'
 import { canonicalKey, thumbprintOf } from './token-algorithms.ts'
 import type { TokenKey } from './tracker-api.ts'
 
 /**
- * Peer tokens (docs/decisions/0003-peer-tokens.md). The tracker mints one once a registry of kind
- * `introspect` has accepted a caller's credential. It has the form of a registry token (EdDSA), so that the holder proves
+ * Peer tokens (docs/decisions/0003-peer-tokens.md). The tracker mints one where peers cannot verify the caller's
+ * credential, once the registry has accepted it, or serves the repository to strangers. It has the form of a registry token (EdDSA), so that the holder proves
  * it to peers like any other. It is bound to the key of one pull, so that it is useless with another certificate.
  */
 
@@ -15,8 +23,15 @@ export const PEER_TOKEN_SECONDS = 300
 /** PKCS#8 (RFC 8410) of an Ed25519 key, up to the 32 bytes of its seed. */
 const ED25519_PKCS8_HEAD = Buffer.from('302e020100300506032b657004220420', 'hex')
 
+const ISSUER_PREFIX = 'urn:shoal:tracker:'
+
 export function peerTokenIssuer(cluster: ClusterId): string {
-  return `urn:shoal:tracker:${cluster}`
+  return ISSUER_PREFIX + cluster
+}
+
+/** Whether the issuer is the tracker of some cluster. */
+export function isPeerTokenIssuer(issuer: string): boolean {
+  return issuer.startsWith(ISSUER_PREFIX)
 }
 
 /** SHA-256 (64 hex digits) of a DER SubjectPublicKeyInfo; a peer token names the pull's key by it. */
@@ -36,13 +51,13 @@ export function peerTokenKey(cluster: ClusterId, batchKey: KeyObject): KeyObject
 
 /** The key that members of the cluster must trust to verify peer tokens for the registry. */
 export function peerTokenTrust(cluster: ClusterId, registry: RegistryHost, key: KeyObject): TokenKey {
+  return { registry, issuer: peerTokenIssuer(cluster), audience: registry, jwk: peerTokenJwk(key) }
+}
+
+/** The public half, with the `kid` that peer tokens name. */
+export function peerTokenJwk(key: KeyObject): JsonWebKey & { kid: string } {
   const jwk = publicJwk(key)
-  return {
-    registry,
-    issuer: peerTokenIssuer(cluster),
-    audience: registry,
-    jwk: { ...jwk, kid: keyIdOf(jwk) },
-  }
+  return { ...jwk, kid: keyIdOf(jwk) }
 }
 
 export interface PeerTokenClaims {

@@ -34,7 +34,8 @@ export class RegistryUnreachableError extends ShoalError {
  */
 export interface RegistryClient {
   readonly host: RegistryHost
-  readonly kind: 'token' | 'introspect' | 'none'
+  /** As configured. Only `none` matters: all else is found per pull. */
+  readonly kind: RegistryConfig['kind']
   readonly config: RegistryConfig
   /** What its answers showed it to do differently. */
   readonly habits: RegistryHabits

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { z } from 'zod'
 import { ShoalError } from './errors.ts'
-import { registryHostSchema } from './tracker-api.ts'
+import { registryHostSchema } from './registries-api.ts'
 
 /** A file of a registry's configuration cannot be used: stop the program and print the hint. */
 export class RegistryFileError extends ShoalError {
@@ -20,9 +20,9 @@ export const registryConfig = z.strictObject({
   host: registryHostSchema.describe('The registry as in image names: host or host:port.'),
   kind: z
     .enum(['token', 'introspect', 'none'])
-    .default('token')
+    .optional()
     .describe(
-      'How callers authenticate. `token`: with signed tokens (JWT). `introspect`: with opaque tokens or passwords, which the tracker checks at the registry. `none`: not at all.',
+      'Rarely needed: the tracker finds from each credential and the registry’s answers whether peers can verify a signed token, or whether it must check a password or an opaque token at the registry. `token` and `introspect` change nothing. `none`: the registry knows no credentials, and its redirects of strangers lead to blobs.',
     ),
   caFile: filePath
     .optional()
@@ -47,6 +47,11 @@ export const registryConfig = z.strictObject({
 })
 
 export type RegistryConfig = z.output<typeof registryConfig>
+
+/** Whether the registry's token keys are configured: then nothing but a token that one of them signed counts. */
+export function hasTokenKeys({ tokenKeysFile }: RegistryConfig): boolean {
+  return tokenKeysFile !== undefined
+}
 
 /** The config key `registries`: an array. As flag or environment variable: JSON, or hosts separated by commas. */
 export const registriesConfig = z.preprocess(

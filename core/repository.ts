@@ -14,6 +14,10 @@ export type Repository = string & { readonly [checked]: 'Repository' }
  */
 export type RegistryHost = string & { readonly [checked]: 'RegistryHost' }
 
+/** Docker Hub has three names, and is one registry. This one serves its API. */
+export const DOCKER_HUB = 'registry-1.docker.io' as RegistryHost
+const DOCKER_HUB_NAMES: ReadonlySet<string> = new Set([DOCKER_HUB, 'docker.io', 'index.docker.io'])
+
 const REPOSITORY = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$/
 /** The path of an API. No `v2` (which would end it), and nothing that a server could resolve or decode. */
 const API_PATH = /^(?!v2(?:\/|$))[A-Za-z0-9][A-Za-z0-9._-]*(?:\/(?!v2(?:\/|$))[A-Za-z0-9][A-Za-z0-9._-]*)*$/
@@ -62,7 +66,7 @@ export function parseRepository(text: string): Repository {
   return text
 }
 
-/** @throws InvalidInputError */
+/** All names of Docker Hub become the one that serves its API. @throws InvalidInputError */
 export function parseRegistryHost(text: string): RegistryHost {
   // A dot at the end makes a name absolute (RFC 1034 §3.1); it is the same host.
   const lower = text.toLowerCase().replace(/^([^:[\]]*[a-z0-9])\.(?=:|$)/, '$1')
@@ -73,7 +77,8 @@ export function parseRegistryHost(text: string): RegistryHost {
   if (!isHost || (port !== undefined && (Number(port) < 1 || Number(port) > 65535))) {
     throw new InvalidInputError(`not a registry host: ${text.slice(0, 80)}`)
   }
-  return (port === undefined || Number(port) === 443 ? host : `${host}:${Number(port)}`) as RegistryHost
+  if (port !== undefined && Number(port) !== 443) return `${host}:${Number(port)}` as RegistryHost
+  return DOCKER_HUB_NAMES.has(host) ? DOCKER_HUB : (host as RegistryHost)
 }
 
 /** Host and port to connect to, with IPv6 addresses without their brackets. */

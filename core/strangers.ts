@@ -1,6 +1,9 @@
+import { randomBytes } from 'node:crypto'
 import type { BlobHead, BlobHeadRequest } from './blob-question.ts'
 import { BoundedMap } from './bounded-map.ts'
+import { digestFromHex } from './digest.ts'
 import { type RegistryClient, RegistryUnreachableError } from './registry-client.ts'
+import type { Repository } from './repository.ts'
 
 /** How long a registry's answer to a stranger is remembered, for one repository. */
 export const STRANGER_MS = 60_000
@@ -8,6 +11,9 @@ export const STRANGER_MS = 60_000
 export const STRANGERS_MAX = 4096
 
 type Blob = Pick<BlobHeadRequest, 'repository' | 'digest'>
+
+/** How a registry treats a stranger. `unknown`: it did not answer, or with a 5xx. */
+export type StrangerStanding = 'served' | 'refused' | 'unknown'
 
 interface Answer {
   isRefused: Promise<boolean>
@@ -20,6 +26,8 @@ interface Answer {
  */
 export class Strangers {
   readonly #answers = new BoundedMap<string, Answer>(STRANGERS_MAX)
+  readonly #openUntilMs = new BoundedMap<string, number>(STRANGERS_MAX)
+  readonly #asking = new Map<string, Promise<StrangerStanding>>()
   readonly #nowMs: () => number
 
   constructor(nowMs: () => number = Date.now) {
@@ -38,6 +46,32 @@ export class Strangers {
     return isRefused
   }
 
+  /**
+   * How the registry treats a stranger who wants the blob. Remembers for a minute that a repository is open, but no
+   * refusal: a caller may have named a blob that is not there. Never rejects.
+   */
+  standing(registry: RegistryClient, blob: Blob): Promise<StrangerStanding> {
+    if (this.isOpen(registry, blob.repository)) return Promise.resolve('served')
+    const repository = `${registry.host} ${blob.repository}`
+    const id = `${repository} ${blob.digest}`
+    const running = this.#asking.get(id)
+    if (running !== undefined) return running
+    const askedAtMs = this.#nowMs()
+    const asking = standingNow(registry, blob)
+      .then((standing) => {
+        if (standing === 'served') this.#openUntilMs.set(repository, askedAtMs + STRANGER_MS)
+        return standing
+      })
+      .finally(() => this.#asking.delete(id))
+    this.#asking.set(id, asking)
+    return asking
+  }
+
+  /** Whether the repository was found open within the last minute. */
+  isOpen({ host }: RegistryClient, repository: Repository): boolean {
+    return (this.#openUntilMs.get(`${host} ${repository}`) ?? 0) > this.#nowMs()
+  }
+
   async #ask(registry: RegistryClient, blob: Blob, forget: () => void): Promise<boolean> {
     const head = await headAsStranger(registry, blob)
     if (head === undefined) forget()
@@ -52,6 +86,20 @@ export class Strangers {
 export async function asksForCredentials(registry: RegistryClient, blob: Blob): Promise<boolean | undefined> {
   const head = await headAsStranger(registry, blob)
   return head && !head.isPresent && head.status === 401
+}
+
+/**
+ * A stranger is served if he gets the blob, but 404 for a made-up one. An ingress may send everybody to a login page, by a
+ * redirect or with 200 and a length; it does so whatever blob is named.
+ */
+async function standingNow(registry: RegistryClient, blob: Blob): Promise<StrangerStanding> {
+  const head = await headAsStranger(registry, blob)
+  if (head === undefined) return 'unknown'
+  if (!head.isPresent) return head.status >= 500 ? 'unknown' : 'refused'
+  const madeUp = digestFromHex(randomBytes(32).toString('hex'))
+  const control = await headAsStranger(registry, { repository: blob.repository, digest: madeUp })
+  if (control === undefined) return 'unknown'
+  return !control.isPresent && control.status === 404 ? 'served' : 'refused'
 }
 
 async function headAsStranger(

@@ -1,6 +1,6 @@
 import type { JsonWebKey } from 'node:crypto'
 import type { RegistryClients } from './registry-client.ts'
-import type { RegistryConfig } from './registry-config.ts'
+import { hasTokenKeys, type RegistryConfig } from './registry-config.ts'
 import type { SignedClaims } from './registry-token.ts'
 import type { RegistryHost } from './repository.ts'
 import { canonicalKey, isSameKey, publicKeyFor } from './token-algorithms.ts'
@@ -16,6 +16,12 @@ export interface TokenKeysOptions {
   configs?: readonly RegistryConfig[]
 }
 
+/** The keys that sign peer tokens of one cluster, for every registry. */
+export interface MintingKeys {
+  issuer: string
+  keys: readonly JsonWebKey[]
+}
+
 export interface TrustedKey {
   jwk: JsonWebKey
   /** The key is configured with its issuer and audience: its signature is enough. For other keys see tracker/pull/. */
@@ -28,15 +34,21 @@ export interface TrustedKey {
  * If a registry's keys are configured, no other key enters.
  */
 export class TokenKeys {
-  readonly #configs: ReadonlyMap<RegistryHost, RegistryConfig>
+  readonly #configOf: (registry: RegistryHost) => RegistryConfig | undefined
+  readonly #allConfigs: () => RegistryConfig[]
   readonly #configured = new Map<RegistryHost, ConfiguredKey[]>()
   #vouched: readonly TokenKey[] = []
+  #minting: { issuer: string; keys: ConfiguredKey[] } | undefined
 
   /** @throws RegistryFileError, AuthorityBundleError if a `tokenKeysFile` cannot be used */
   constructor(options: TokenKeysOptions) {
-    const configs = options.configs ?? [...options.registries.values()].map(({ config }) => config)
-    this.#configs = new Map(configs.map((config) => [config.host, config]))
-    for (const { host, tokenKeysFile } of configs) {
+    const { registries, configs } = options
+    // The registries may grow: a node hears of some from the tracker. Those have no files.
+    this.#allConfigs = () => [...(configs ?? [...registries.values()].map(({ config }) => config))]
+    const given = configs && new Map(configs.map((config) => [config.host, config]))
+    this.#configOf = (registry) =>
+      given === undefined ? registries.get(registry)?.config : given.get(registry)
+    for (const { host, tokenKeysFile } of this.#allConfigs()) {
       if (tokenKeysFile !== undefined) this.#configured.set(host, readTokenKeys(tokenKeysFile))
     }
   }
@@ -48,15 +60,14 @@ export class TokenKeys {
 
   /** Like `keyFor`: the key equal to the token's embedded one, else the one that its `kid` names, else the only one. */
   find(registry: RegistryHost, token: SignedClaims): TrustedKey | undefined {
-    const config = this.#configs.get(registry)
+    const config = this.#configOf(registry)
     if (config === undefined) return undefined
-    // A registry of kind `introspect` signs nothing; the tracker signs in its own name.
-    if (config.kind !== 'introspect') {
-      if (!isForRegistry(config, token)) return undefined
-      const configured = isPinned(config) ? this.#configured.get(registry) : undefined
-      const jwk = referredTo(configured ?? [], token)
-      if (jwk !== undefined) return { jwk, isConfigured: true }
-    }
+    const minted = this.#mintedWith(config, token)
+    if (minted !== undefined) return { jwk: minted, isConfigured: false }
+    if (!isForRegistry(config, token)) return undefined
+    const configured = isPinned(config) ? this.#configured.get(registry) : undefined
+    const jwk = referredTo(configured ?? [], token)
+    if (jwk !== undefined) return { jwk, isConfigured: true }
     const vouched = referredTo(this.#vouchedFor(registry, token), token)
     return vouched === undefined ? undefined : { jwk: vouched, isConfigured: false }
   }
@@ -66,15 +77,19 @@ export class TokenKeys {
    * audience, the configured one that the token refers to.
    */
   candidateFor(registry: RegistryHost, token: SignedClaims): JsonWebKey | undefined {
-    const config = this.#configs.get(registry)
-    if (config?.kind !== 'token' || !isForRegistry(config, token)) return undefined
+    const config = this.#configOf(registry)
+    if (config === undefined || !isForRegistry(config, token)) return undefined
     const configured = this.#configured.get(registry)
     if (configured === undefined) return token.embeddedKey
     return isPinned(config) ? undefined : referredTo(configured, token)
   }
 
-  /** Replaces the keys that the tracker vouches for. Skips malformed keys, and keys that configured ones exclude. */
-  adopt(keys: readonly TokenKey[]): void {
+  /**
+   * Replaces the keys that the tracker vouches for. Skips malformed keys, and keys that configured ones exclude.
+   * @param minting the tracker's own keys
+   */
+  adopt(keys: readonly TokenKey[], minting?: MintingKeys): void {
+    this.#minting = minting && { issuer: minting.issuer, keys: minting.keys.flatMap(namedKey) }
     this.#vouched = keys.slice(0, TOKEN_KEYS_MAX).flatMap((key) => {
       const jwk = canonicalKey(key.jwk)
       if (jwk === undefined || !this.#mayBeVouchedFor(key.registry, jwk)) return []
@@ -85,7 +100,7 @@ export class TokenKeys {
 
   /** Configured keys with their issuer and audience, then those that the tracker vouches for. */
   all(): TokenKey[] {
-    const pinned = [...this.#configs.values()].flatMap(({ host, issuer, audience }) =>
+    const pinned = this.#allConfigs().flatMap(({ host, issuer, audience }) =>
       issuer === undefined || audience === undefined
         ? []
         : (this.#configured.get(host) ?? []).map((key) => ({
@@ -99,9 +114,14 @@ export class TokenKeys {
   }
 
   #mayBeVouchedFor(registry: RegistryHost, jwk: JsonWebKey): boolean {
-    if (this.#configs.get(registry)?.kind === 'introspect') return true
     const configured = this.#configured.get(registry)
     return configured === undefined || configured.some((key) => isSameKey(key.jwk, jwk))
+  }
+
+  /** The tracker's key that signed a peer token; undefined for other tokens, and where configured keys exclude it. */
+  #mintedWith(config: RegistryConfig, token: SignedClaims): JsonWebKey | undefined {
+    if (token.issuer !== this.#minting?.issuer || hasTokenKeys(config)) return undefined
+    return audienceTextOf(token.audience) === config.host ? referredTo(this.#minting.keys, token) : undefined
   }
 
   #vouchedFor(registry: RegistryHost, token: SignedClaims): ConfiguredKey[] {
@@ -110,6 +130,11 @@ export class TokenKeys {
       .filter((key) => key.registry === registry && key.issuer === token.issuer && key.audience === audience)
       .map(({ jwk: { kid, ...jwk } }) => ({ jwk, keyIds: new Set(typeof kid === 'string' ? [kid] : []) }))
   }
+}
+
+function namedKey(key: JsonWebKey): ConfiguredKey[] {
+  const jwk = canonicalKey(key)
+  return jwk === undefined ? [] : [{ jwk, keyIds: new Set(typeof key.kid === 'string' ? [key.kid] : []) }]
 }
 
 /** The entry by which the tracker vouches for the key. Has the `kid` if the token embeds no key, so that others find it. */

@@ -3,8 +3,9 @@ import { CERTIFICATE_BLOBS_MAX } from './certificate-claims.ts'
 import { isDigest } from './digest.ts'
 import { BATCH_PIECES_MAX, type HashBatch } from './hash-batch.ts'
 import { BLOB_BYTES_MAX, isClusterId, isInfoHash, isNodeId, isSwarmId, PIECE_HASH_BYTES } from './metainfo.ts'
+import { registriesNews, registryHostSchema } from './registries-api.ts'
 import { TOKEN_CHARS_MAX } from './registry-token.ts'
-import { isRepository, parseRegistryHost, type RegistryHost } from './repository.ts'
+import { isRepository } from './repository.ts'
 
 /**
  * The tracker's API: one schema per message, used by both sides. JSON over HTTPS. Binary values are base64url, and
@@ -32,14 +33,6 @@ export const nodeIdSchema = z.string().refine(isNodeId)
 export const clusterIdSchema = z.string().refine(isClusterId)
 export const digestSchema = z.string().refine(isDigest)
 export const repositorySchema = z.string().refine(isRepository)
-export const registryHostSchema = z.string().transform((text, context): RegistryHost => {
-  try {
-    return parseRegistryHost(text)
-  } catch {
-    context.addIssue('not a registry host')
-    return z.NEVER
-  }
-})
 
 /** SubjectPublicKeyInfo (DER) of an ECDSA P-256 key that the node made and keeps: 91 bytes. */
 const publicKey = binary.max(200)
@@ -59,6 +52,8 @@ export const joinResponse = z.object({
   validForSeconds: count,
   /** Authorities trusted in this cluster now: one, or two during a change. */
   authorities: z.array(pem).min(1).max(2),
+  /** Absent: an older tracker. */
+  registries: registriesNews.optional(),
 })
 
 // --- parts of several messages --------------------------------------------------------------------------------
@@ -130,6 +125,8 @@ export const clusterTrust = z.object({
   /** Raw Ed25519 public keys that sign hash batches. */
   batchKeys: z.array(binary.length(43)).min(1).max(2),
   tokenKeys: z.array(tokenKeySchema).max(64),
+  /** Public keys (JWK with `kid`) of peer tokens, for every registry; the first one signs. Absent: an older tracker. */
+  peerTokenKeys: z.array(z.record(z.string(), z.unknown())).max(2).optional(),
 })
 
 /** Visible ASCII: what a header field can carry of a credential (RFC 9110 §5.5). */
@@ -192,7 +189,7 @@ export const pullResponse = z.object({
   swarms: z.array(grantedSwarm),
   /** Blobs without a grant, each with the code of the reason; ask the registry for them. */
   refused: z.array(z.object({ digest: digestSchema, code: z.string() })),
-  /** For registries of kind `introspect`: a token that the tracker minted for the proof to peers. */
+  /** Where peers cannot verify the credential: a token that the tracker minted for the proof to peers. */
   peerToken: z.string().nullable(),
 })
 
@@ -298,6 +295,8 @@ export const heartbeatRequest = z.strictObject({
   servePublicKey: publicKey.nullable(),
   /** The newest revocation that this node knows. */
   revocationsVersion: count,
+  /** The list of registries that this node knows; only for trackers that named one (older ones refuse the field). */
+  registriesVersion: z.string().max(64).optional(),
 })
 
 /** Nodes and pulls that must not be served; their connections end at once. */
@@ -325,6 +324,8 @@ export const heartbeatResponse = z.object({
   isFullRevocations: z.boolean(),
   peers: z.array(z.object({ swarm: swarmIdSchema, peers: z.array(peerSchema) })),
   instructions: z.array(instructionSchema),
+  /** Absent if the asker knows the list. */
+  registries: registriesNews.optional(),
 })
 
 export type JoinRequest = z.input<typeof joinRequest>

@@ -45,6 +45,12 @@ export const nodeConfig = z.strictObject({
     .describe(
       'The registries whose blobs Shoal serves, as in image names: registry.example.com,other.example.com:5000. The proxy tunnels connections to all other hosts.',
     ),
+  registriesFromTracker: z
+    .boolean()
+    .default(false)
+    .describe(
+      'Consent to intercept also every registry that the tracker names. Without it only `registries` counts. The node asks at its start, and trusts no other authorities and permits no other redirects for them.',
+    ),
   dockerCertsDir: z
     .string()
     .max(4096)

@@ -10,7 +10,15 @@ import { lockDataDir } from '../core/data-lock.ts'
 import { Defects, defectCounter } from '../core/defects.ts'
 import { clusterOfJoinToken } from '../core/join-token.ts'
 import { createMetrics } from '../core/metrics.ts'
-import { closeRegistries, openRegistries, type RegistryClients } from '../core/registry-client.ts'
+import {
+  closeRegistries,
+  openRegistries,
+  type RegistryClient,
+  type RegistryClients,
+  type RegistrySurroundings,
+} from '../core/registry-client.ts'
+import { registryConfig } from '../core/registry-config.ts'
+import { DOCKER_HUB, type RegistryHost } from '../core/repository.ts'
 import { upstreamProxyOf } from '../core/upstream-proxy-config.ts'
 import { shoalVersion } from '../core/version.ts'
 import { ProxyAuthority } from '../proxy/intercept/authority.ts'
@@ -65,9 +73,9 @@ export async function startNode(
     const upstreamProxy = upstreamProxyOf(config, process.env, conditions)
     if (upstreamProxy !== undefined) await refuseProxyLoop(upstreamProxy, config.proxyListen)
     const certsDirs = config.dockerCertsDir === '' ? [] : [config.dockerCertsDir, ...OTHER_CERTS_DIRS]
-    const registries = openRegistries(config.registries, { certsDirs, proxy: upstreamProxy })
+    const surroundings = { certsDirs, proxy: upstreamProxy }
+    const registries = new Map(openRegistries(config.registries, surroundings))
     parts.defer(() => closeRegistries(registries))
-    if (registries.size === 0) conditions.raise('NO_REGISTRIES')
     const client = await start({
       ...clientOptions(config, registries, log),
       upstreamProxy,
@@ -75,6 +83,9 @@ export async function startNode(
       defects,
     })
     parts.defer(() => client.close())
+    if (config.registriesFromTracker) interceptNamed({ registries, surroundings, client, conditions })
+    if (registries.size === 0) conditions.raise('NO_REGISTRIES')
+    if (registries.has(DOCKER_HUB)) conditions.raise('DOCKER_HUB_NEEDS_MIRROR')
     const history = new PullHistory({
       dataDir: config.dataDir,
       sentToPeers: () => client.status().moved.bytesToPeers,
@@ -162,6 +173,27 @@ function noteRun(dataDir: string): boolean {
   return isRestarted
 }
 
+/** Adds the registries that the tracker names, with this node's consent: only their hosts come from there. */
+function interceptNamed({
+  registries,
+  surroundings,
+  client,
+  conditions,
+}: {
+  registries: Map<RegistryHost, RegistryClient>
+  surroundings: RegistrySurroundings
+  client: Client
+  conditions: Conditions
+}): void {
+  const added = client.registriesNamed().filter((host) => !registries.has(host))
+  const configs = added.map((host) => registryConfig.parse({ host }))
+  for (const [host, registry] of openRegistries(configs, surroundings)) {
+    registries.set(host, registry)
+    conditions.raise('REGISTRIES_FROM_TRACKER', host)
+  }
+  client.registriesChanged()
+}
+
 function clientOptions(config: NodeConfig, registries: RegistryClients, log: Logger): ClientOptions {
   return {
     trackerUrl: config.trackerUrl,
@@ -172,6 +204,7 @@ function clientOptions(config: NodeConfig, registries: RegistryClients, log: Log
     downloadBytesPerSecondMax: config.downloadBytesPerSecondMax,
     trackerPatienceMs: config.trackerPatienceMs,
     registries,
+    registriesFromTracker: config.registriesFromTracker,
     log,
     ...cacheSecretOf(config.cacheKeyFile),
     ...(config.trackerCaFile === undefined ? {} : { trackerCaPem: readBundle(config.trackerCaFile) }),

@@ -126,7 +126,8 @@ async function fromHead(
 
 /**
  * Whether the answer is for this caller alone. An answer with a length is: the length is part of the swarm's name, so a
- * page that answers 200 to everybody leads to no blob. A redirect, or a 200 without length, may be such a page.
+ * page that answers 200 to everybody leads to no blob. A redirect, or a 200 without length, may be such a page: it counts
+ * if strangers are refused, or get this blob and not whatever they name.
  */
 async function showsLeave(
   { strangers }: AuthoriseParts,
@@ -135,7 +136,9 @@ async function showsLeave(
   { bytes }: BlobHead & { isPresent: true },
 ): Promise<boolean> {
   if (bytes !== undefined || registry.kind === 'none') return true
-  return authorization !== undefined && strangers.areRefused(registry, { repository, digest })
+  const blob = { repository, digest }
+  if (authorization !== undefined && (await strangers.areRefused(registry, blob))) return true
+  return (await strangers.standing(registry, blob)) === 'served'
 }
 
 /** Asks the client to vouch if the registry does not answer. */

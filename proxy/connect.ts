@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
+import { basename } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { Conditions } from '../core/conditions.ts'
@@ -7,7 +8,7 @@ import { type Defects, isDefect } from '../core/defects.ts'
 import { ShoalError } from '../core/errors.ts'
 import { addressText } from '../core/network.ts'
 import type { RegistryClient, RegistryClients } from '../core/registry-client.ts'
-import { parseRegistryHost, type RegistryHost } from '../core/repository.ts'
+import { DOCKER_HUB, parseRegistryHost, type RegistryHost, registryAddress } from '../core/repository.ts'
 import { refuseSocket } from './error-response.ts'
 import type { InterceptServer } from './intercept/intercept-server.ts'
 import { isRejection, type RejectingProgram, type Rejections } from './intercept/rejections.ts'
@@ -70,10 +71,13 @@ export async function answerConnect(parts: ConnectParts, exchange: ConnectExchan
   }
 }
 
-/** The configured registry at exactly this host and port. */
+/** The configured registry at exactly this host and port. Other names of Docker Hub lead to other services as well. */
 function registryAt(registries: RegistryClients, target: Target): RegistryClient | undefined {
   try {
-    return registries.get(parseRegistryHost(addressText(target)))
+    const registry = registries.get(parseRegistryHost(addressText(target)))
+    return registry !== undefined && registryAddress(registry.host).host === target.host
+      ? registry
+      : undefined
   } catch (error) {
     if (!(error instanceof ShoalError)) throw error
     return undefined
@@ -92,10 +96,19 @@ async function answerForRegistry(
   // Looked up before the client has seen our certificate: a program that rejects it may be gone a moment later.
   const owner = ownerSoon(owners, exchange.socket)
   for (const gone of rejections.forgetOld()) conditions.clear('CLIENT_DISTRUSTS', subjectOf(gone))
-  if (rejections.isInDoubt(registry.host) && rejections.has(registry.host, await owner))
+  const isRejected = rejections.isInDoubt(registry.host) && rejections.has(registry.host, await owner)
+  if (isRejected || (await readsNoTrustFile(registry.host, owner)))
     return tunnel(parts, exchange, target, 'tunnelled_rejected')
   if (await ways.isTunnelled(registry)) return tunnel(parts, exchange, target, 'tunnelled_unusable')
   return intercept(parts, exchange, { registry, owner, beganAtMs })
+}
+
+/** dockerd verifies Docker Hub against the system's store only (DOCKER_HUB_NEEDS_MIRROR): its pulls would fail. */
+async function readsNoTrustFile(
+  registry: RegistryHost,
+  owner: Promise<SocketOwner | undefined>,
+): Promise<boolean> {
+  return registry === DOCKER_HUB && basename((await owner)?.executable ?? '') === 'dockerd'
 }
 
 async function tunnel(

@@ -55,8 +55,6 @@ const served = new WeakSet<object>()
 /** Answers a request. Never rejects: a failure becomes an answer or a cut connection. */
 export async function answer(parts: PullParts, exchange: Exchange): Promise<void> {
   try {
-    if (exchange.request.headers.authorization !== undefined)
-      parts.client.sawCredential(exchange.registry.host)
     const wanted = readBlobGet(exchange.request)
     if (wanted !== undefined) beginAccount(parts, exchange, wanted)
     const outcome =

@@ -1,7 +1,7 @@
 import { rmdirSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { ensureFolder, readOwnFile, replaceFile } from '../core/data-folder.ts'
-import type { RegistryHost } from '../core/repository.ts'
+import { DOCKER_HUB, type RegistryHost } from '../core/repository.ts'
 import { TrustFileError } from './errors.ts'
 
 /**
@@ -30,7 +30,7 @@ export class TrustFiles {
 
   constructor({ registries, dockerCertsDir, dataDir }: TrustPlaces) {
     const docker = dockerCertsDir === '' ? [] : [...registries]
-    this.#paths = docker.map((host) => join(dockerCertsDir, host, DOCKER_FILE_NAME))
+    this.#paths = docker.flatMap(foldersOf).map((folder) => join(dockerCertsDir, folder, DOCKER_FILE_NAME))
     this.#paths.push(join(dataDir, AUTHORITY_FILE_NAME))
   }
 
@@ -65,6 +65,11 @@ export class TrustFiles {
     const innermostFirst = this.#madeDirs.splice(0).sort((one, other) => other.length - one.length)
     for (const dir of innermostFirst) removeIfEmpty(dir)
   }
+}
+
+/** The folders in `certs.d` that clients read for the registry: podman and skopeo take Docker Hub's from its image names. */
+function foldersOf(host: RegistryHost): string[] {
+  return host === DOCKER_HUB ? ['docker.io', host] : [host]
 }
 
 function readIfThere(path: string): string | undefined {

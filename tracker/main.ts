@@ -4,6 +4,7 @@ import { ensureDataDir, isReadableByOthers, type ListenAddress, readSecretFile }
 import { CredentialsSeen } from '../core/credentials-seen.ts'
 import { lockDataDir } from '../core/data-lock.ts'
 import { Defects } from '../core/defects.ts'
+import type { ClusterId } from '../core/metainfo.ts'
 import { createMetrics } from '../core/metrics.ts'
 import { closeRegistries, openRegistries, type RegistryClients } from '../core/registry-client.ts'
 import { Strangers } from '../core/strangers.ts'
@@ -29,6 +30,7 @@ import type { TrackerParts } from './parts.ts'
 import { pruneRegularly } from './prune.ts'
 import { Acceptances } from './pull/acceptances.ts'
 import { FailedGrants } from './pull/failed-grants.ts'
+import { KindsFound } from './pull/kinds-found.ts'
 import { Memberships } from './pull/membership.ts'
 import { TrustedKeys } from './pull/trusted-keys.ts'
 import { RequestLimits } from './request-limits.ts'
@@ -53,6 +55,11 @@ export interface RunningTracker {
    */
   createCluster(cluster: NewCluster): Promise<void>
   hasClusters(): boolean
+  clusterIds(): ClusterId[]
+  /** @param hash SHA-256 (64 hex digits) of the whole join token */
+  isJoinTokenCurrent(hash: string): boolean
+  /** Calls the listener after a join token was replaced. */
+  onJoinToken(listener: () => void): void
   close(): Promise<void>
 }
 
@@ -153,7 +160,10 @@ export async function startTracker(
       createCluster: async (cluster) => {
         await clusters.create(cluster, { actor: 'tracker', nowMs: parts.nowMs() })
       },
+      clusterIds: () => clusters.list().map(({ cluster }) => cluster),
       hasClusters: () => clusters.list().length > 0,
+      isJoinTokenCurrent: (hash) => clusters.list().some((it) => it.joinToken.hash.toString('hex') === hash),
+      onJoinToken: (listener) => clusters.onJoinToken(listener),
       close: () => running.disposeAsync(),
     }
   } catch (error) {
@@ -176,7 +186,8 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
   const silentMsMax = heartbeatSeconds * 1000 * HEARTBEATS_MISSED_MAX
   const peers = new PeerTables(silentMsMax)
   const metrics = trackerMetrics(createMetrics({ process: true }).registry, () => peers.nodeCount())
-  const memberships = new Memberships(new Strangers(nowMs))
+  const strangers = new Strangers(nowMs)
+  const memberships = new Memberships(strangers)
   const tokenKeys = new TokenKeys({ registries })
   return {
     store,
@@ -191,6 +202,8 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
     tokenKeys: await TrustedKeys.load({ tokenKeys, registries, store, log, nowMs }),
     acceptances: new Acceptances(memberships),
     credentialsSeen: new CredentialsSeen({ registries, dataDir: config.dataDir, log }),
+    strangers,
+    kindsFound: new KindsFound(registries, log),
     memberships,
     accesses: new PullAccesses(),
     pullLimits: pullLimits(config, log),

@@ -1,8 +1,9 @@
 import type { Logger } from 'pino'
 import type { CredentialsSeen } from '../core/credentials-seen.ts'
 import type { Defects } from '../core/defects.ts'
-import { peerTokenTrust } from '../core/peer-token.ts'
+import { peerTokenJwk, peerTokenTrust } from '../core/peer-token.ts'
 import type { RegistryClients } from '../core/registry-client.ts'
+import type { Strangers } from '../core/strangers.ts'
 import { TOKEN_KEYS_MAX } from '../core/token-keys.ts'
 import type { ClusterTrust } from '../core/tracker-api.ts'
 import type { Cluster } from './authority/cluster.ts'
@@ -14,6 +15,7 @@ import type { JoinLimits } from './join-limits.ts'
 import type { TrackerMetrics } from './metrics.ts'
 import type { Acceptances } from './pull/acceptances.ts'
 import type { FailedGrants } from './pull/failed-grants.ts'
+import type { KindsFound } from './pull/kinds-found.ts'
 import type { Memberships } from './pull/membership.ts'
 import type { TrustedKeys } from './pull/trusted-keys.ts'
 import type { RequestLimits } from './request-limits.ts'
@@ -38,6 +40,8 @@ export interface TrackerParts {
   tokenKeys: TrustedKeys
   acceptances: Acceptances
   credentialsSeen: CredentialsSeen
+  strangers: Strangers
+  kindsFound: KindsFound
   memberships: Memberships
   accesses: PullAccesses
   /** Limits granted pulls and renewals, by cluster and node. */
@@ -69,10 +73,15 @@ export function trustOf(
   { registries, tokenKeys }: Pick<TrackerParts, 'registries' | 'tokenKeys'>,
   cluster: Cluster,
 ): ClusterTrust {
+  // Nodes of version 0.2 know `peerTokenKeys` only as entries for the registries that are configured so.
   const minting = [...registries.values()].filter(({ kind }) => kind === 'introspect')
   // Keys derived from the current signing key come first, for every registry, so that the bound cuts off previous keys.
   const ownKeys = cluster.signingKeys.flatMap(({ peerTokenKey }) =>
     minting.map(({ host }) => peerTokenTrust(cluster.cluster, host, peerTokenKey)),
   )
-  return { ...cluster.trust, tokenKeys: [...ownKeys, ...tokenKeys.all()].slice(0, TOKEN_KEYS_MAX) }
+  return {
+    ...cluster.trust,
+    tokenKeys: [...ownKeys, ...tokenKeys.all()].slice(0, TOKEN_KEYS_MAX),
+    peerTokenKeys: cluster.signingKeys.map(({ peerTokenKey }) => peerTokenJwk(peerTokenKey)),
+  }
 }

@@ -3,8 +3,7 @@ import type { CertificateClaims, PullClaims } from '../../core/certificate-claim
 import type { CredentialsSeen } from '../../core/credentials-seen.ts'
 import { ShoalError } from '../../core/errors.ts'
 import type { ClusterId } from '../../core/metainfo.ts'
-import { peerTokenIssuer } from '../../core/peer-token.ts'
-import type { RegistryClients } from '../../core/registry-client.ts'
+import { isPeerTokenIssuer, peerTokenIssuer } from '../../core/peer-token.ts'
 import {
   grantsPull,
   isValidAt,
@@ -39,7 +38,6 @@ export class TokenKeyUnknownError extends PeerRefusedError {
 }
 
 export interface AdmissionOptions {
-  registries: RegistryClients
   tokenKeys: TokenKeys
   credentialsSeen: CredentialsSeen
   /** This node's cluster; undefined before it joined. */
@@ -53,7 +51,6 @@ export interface AdmissionOptions {
  * already verified the certificate against the cluster's authorities; the link checks revocation and expiry.
  */
 export class Admission {
-  readonly #registries: RegistryClients
   readonly #tokenKeys: TokenKeys
   readonly #credentialsSeen: CredentialsSeen
   readonly #cluster: AdmissionOptions['cluster']
@@ -65,7 +62,6 @@ export class Admission {
   readonly #proven = new BoundedMap<string, true>(REMEMBERED_MAX)
 
   constructor(options: AdmissionOptions) {
-    this.#registries = options.registries
     this.#credentialsSeen = options.credentialsSeen
     this.#cluster = options.cluster
     this.#freshTrust = options.freshTrust
@@ -82,7 +78,7 @@ export class Admission {
     return claims
   }
 
-  /** Registries without authentication have no token to prove. */
+  /** A registry that is configured as `none`, and never asked for a credential, has no token to prove. */
   needsProof(blob: BlobKey): boolean {
     return !this.#credentialsSeen.isOpen(blob.registry)
   }
@@ -109,7 +105,7 @@ export class Admission {
       if (!grantsPull(token, claims.repository)) throw new PeerRefusedError('the token grants no pull')
       if (!isValidAt(token, claims.grantedAtSeconds))
         throw new PeerRefusedError('the token was not valid when the grant was made')
-      this.#checkBinding(claims, token, certificateKey)
+      this.#checkBinding(token, certificateKey)
       const key = this.#tokenKeys.keyFor(claims.registry, token)
       // The tracker granted this pull, so it trusts the key: it may be newer than the last heartbeat.
       if (!key) throw new TokenKeyUnknownError(this.#freshTrust)
@@ -140,14 +136,11 @@ export class Admission {
     return isMinted && this.#tokenKeys.keyFor(proven.registry, proven.token) === undefined
   }
 
-  /**
-   * Registries of kind `introspect` sign nothing: only a token that this cluster's tracker minted for this very key
-   * counts.
-   */
-  #checkBinding(claims: PullClaims, token: SignedClaims, certificateKey: string): void {
+  /** What the token itself says decides: a peer token counts only in its own cluster, under the key it was minted for. */
+  #checkBinding(token: SignedClaims, certificateKey: string): void {
     if (token.boundKey !== undefined && token.boundKey !== certificateKey)
       throw new PeerRefusedError('the token is bound to another key')
-    if (this.#registries.get(claims.registry)?.kind !== 'introspect') return
+    if (!isPeerTokenIssuer(token.issuer)) return
     if (token.boundKey === undefined) throw new PeerRefusedError('the token is bound to no key')
     const cluster = this.#cluster()
     if (cluster === undefined || token.issuer !== peerTokenIssuer(cluster))

@@ -1,4 +1,4 @@
-import { createPrivateKey, type KeyObject, sign, X509Certificate } from 'node:crypto'
+import { createPrivateKey, type JsonWebKey, type KeyObject, sign, X509Certificate } from 'node:crypto'
 import { createSecureContext, type SecureContext } from 'node:tls'
 import type { CertificateClaims } from '../../core/certificate-claims.ts'
 import { batchKeyFromRaw, type HashBatch, isHashBatchSigned } from '../../core/hash-batch.ts'
@@ -40,6 +40,8 @@ export class ClusterTrustState {
   #formerBatchKeys: KeyObject[] = []
   #batchKeyChanges = 0
   #peerTokenKeys: readonly TokenKey[] = []
+  /** The first one signs; empty with an older tracker. */
+  #mintingKeys: readonly JsonWebKey[] = []
   readonly #revokedNodes = new Set<NodeId>()
   readonly #revokedPulls = new Set<string>()
   #revocationsSeen = 0
@@ -60,7 +62,10 @@ export class ClusterTrustState {
     this.#updateAuthorities(trust.authorities)
     this.#updateBatchKeys(trust.batchKeys)
     this.#peerTokenKeys = trust.tokenKeys
-    this.#tokenKeys.adopt(trust.tokenKeys)
+    this.#mintingKeys = trust.peerTokenKeys ?? []
+    const issuer = this.cluster === undefined ? undefined : peerTokenIssuer(this.cluster)
+    const minting = issuer === undefined ? undefined : { issuer, keys: this.#mintingKeys }
+    this.#tokenKeys.adopt(trust.tokenKeys, minting)
   }
 
   /** Rises when the trusted batch keys change, or another one signs. */
@@ -112,6 +117,8 @@ export class ClusterTrustState {
   isPeerTokenOutdated(registry: RegistryHost, keyId: string | undefined): boolean {
     const issuer = this.cluster === undefined ? undefined : peerTokenIssuer(this.cluster)
     // The tracker lists the signing key first.
+    const [minting] = this.#mintingKeys
+    if (minting !== undefined) return minting.kid !== keyId
     const signing = this.#peerTokenKeys.find((key) => key.registry === registry && key.issuer === issuer)
     return signing !== undefined && signing.jwk.kid !== keyId
   }

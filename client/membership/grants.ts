@@ -3,7 +3,7 @@ import { CERTIFICATE_BLOBS_MAX } from '../../core/certificate-claims.ts'
 import type { Conditions } from '../../core/conditions.ts'
 import type { Defects } from '../../core/defects.ts'
 import type { Digest } from '../../core/digest.ts'
-import { parseRegistryToken } from '../../core/registry-token.ts'
+import { parseRegistryToken, RegistryTokenError } from '../../core/registry-token.ts'
 import type { RegistryHost, Repository } from '../../core/repository.ts'
 import type { TokenKeys } from '../../core/token-keys.ts'
 import { prepareProver, type TokenProver } from '../../core/token-proof/index.ts'
@@ -40,8 +40,6 @@ export interface GrantsOptions {
   trust: ClusterTrustState
   defects: Defects
   tokenKeys: TokenKeys
-  /** Whether the registry's own tokens are signed (kind `token`). */
-  hasSignedTokens: (registry: RegistryHost) => boolean
   /** How long the blobs of one request to the tracker wait for its answer, all together. */
   patienceMs: number
   conditions: Conditions | undefined
@@ -265,12 +263,15 @@ export class Grants {
     credential: Credential,
     peerToken: string | null,
   ): TokenProver | undefined {
-    const jwt = peerToken ?? (credential.scheme === 'bearer' ? credential.token : undefined)
-    // A registry that is open here and not at the tracker, or the reverse, may have tokens that cannot be used for a
-    // proof.
-    if (jwt === undefined || (peerToken === null && !this.#options.hasSignedTokens(registry)))
-      return undefined
-    return this.#proverWith(registry, jwt)
+    if (peerToken !== null) return this.#proverWith(registry, peerToken)
+    if (credential.scheme !== 'bearer') return undefined
+    try {
+      return this.#proverWith(registry, credential.token)
+    } catch (error) {
+      // An older tracker took the registry for open, and its tokens need no form.
+      if (error instanceof RegistryTokenError) return undefined
+      throw error
+    }
   }
 
   #proverWith(registry: RegistryHost, jwt: string): TokenProver | undefined {

@@ -8,13 +8,16 @@ import {
   NODE_SWARMS_MAX,
   WANTED_SWARMS_MAX,
 } from '../../core/tracker-api.ts'
+import { TrackerRefusedError } from '../errors.ts'
 import type { ClusterTrustState, PeerCredential } from './cluster-trust.ts'
 import { makeKey, RENEW_AT_SHARE } from './node-identity.ts'
+import type { RegistrySettings } from './registry-settings.ts'
 import type { TrackerClient } from './tracker-client.ts'
 
 export interface HeartbeatHost {
   readonly tracker: TrackerClient
   readonly trust: ClusterTrustState
+  readonly settings: RegistrySettings
   readonly log: Logger
   readonly defects: Defects
   listenPort(): number
@@ -123,6 +126,9 @@ export class Heartbeat {
   #failed(error: unknown): void {
     if (isDefect(error)) this.#host.defects.note('membership', error)
     this.#host.log.debug({ err: error }, 'no heartbeat')
+    // The tracker was replaced by an older one, which does not know the version.
+    if (error instanceof TrackerRefusedError && error.trackerCode === 'INVALID_INPUT')
+      this.#host.settings.forgetVersion()
     this.#host.onFailed(error)
   }
 
@@ -145,6 +151,7 @@ export class Heartbeat {
     for (const [swarm, isSeed] of holds) this.#told.set(swarm, isSeed)
     this.#isFullWanted = answer.wantsFullInventory
     this.#host.trust.update(answer.trust)
+    this.#host.settings.update(answer.registries)
     this.#host.trust.revoke(answer.revocationsVersion, answer.revocations, answer.isFullRevocations)
     if (key && answer.serveCertificate) {
       const { certificate, validForSeconds } = answer.serveCertificate
@@ -161,6 +168,7 @@ export class Heartbeat {
   }
 
   #request(holds: Map<SwarmId, boolean>, spki: Buffer | undefined): HeartbeatRequest {
+    const { version } = this.#host.settings
     const isNews = ([swarm, isSeed]: [SwarmId, boolean]) =>
       this.#isFullWanted || this.#told.get(swarm) !== isSeed
     return {
@@ -169,6 +177,7 @@ export class Heartbeat {
       holds: [...holds].filter(isNews).map(([swarm, isSeed]) => ({ swarm, isSeed })),
       dropped: this.#isFullWanted ? [] : [...this.#told.keys()].filter((swarm) => !holds.has(swarm)),
       wantsPeers: this.#host.wantsPeers().slice(0, WANTED_SWARMS_MAX),
+      ...(version === undefined ? {} : { registriesVersion: version }),
       badPeers: this.#host.takeBadPeers(),
       servePublicKey: spki?.toString('base64url') ?? null,
       revocationsVersion: this.#host.trust.revocationsVersion,

@@ -40,6 +40,7 @@ export class Membership {
     this.#heartbeat = new Heartbeat({
       tracker: host.tracker,
       trust: host.trust,
+      settings: host.settings,
       log: host.log,
       defects: host.defects,
       listenPort: host.listenPort,
@@ -111,7 +112,8 @@ export class Membership {
   /** Joins or renews. The first success starts the heartbeat. */
   async #join(): Promise<void> {
     const { trust, tracker, joinToken, log, listenPort } = this.#host
-    const renewInMs = await this.#identity.join(tracker, joinToken)
+    const { renewInMs, registries } = await this.#identity.join(tracker, joinToken)
+    this.#host.settings.update(registries)
     this.#isJoiningAgain = false
     this.#joinFailures = 0
     this.#joinLater(renewInMs)

@@ -5,6 +5,7 @@ import { ensureFolder, readOwnFile, replaceFile } from '../../core/data-folder.t
 import { ShoalError } from '../../core/errors.ts'
 import { spkiOf } from '../../core/issue-certificate.ts'
 import { type ClusterId, type NodeId, nodeIdOf } from '../../core/metainfo.ts'
+import type { RegistriesNews } from '../../core/registries-api.ts'
 import type { JoinResponse } from '../../core/tracker-api.ts'
 import { TrackerRefusedError, TrackerUnavailableError } from '../errors.ts'
 import type { TrackerClient, TrackerIdentity } from './tracker-client.ts'
@@ -12,6 +13,12 @@ import type { TrackerClient, TrackerIdentity } from './tracker-client.ts'
 /** The node cannot become a member of a cluster: stop the program. */
 export class JoinError extends ShoalError {
   readonly code = 'JOIN'
+}
+
+interface Joined {
+  renewInMs: number
+  /** Undefined: an older tracker. */
+  registries: RegistriesNews | undefined
 }
 
 /** Share of a certificate's life after which it is renewed. */
@@ -66,16 +73,16 @@ export class NodeIdentity {
   }
 
   /**
-   * Joins, or renews. @returns milliseconds until the next renewal
+   * Joins, or renews. @returns milliseconds until the next renewal, and the tracker's registries
    * @throws JoinError when there is neither a certificate that the tracker accepts nor a join token
    * @throws TrackerUnavailableError, TrackerRefusedError
    */
-  async join(tracker: TrackerClient, joinToken: string | undefined): Promise<number> {
+  async join(tracker: TrackerClient, joinToken: string | undefined): Promise<Joined> {
     const answer = (await this.#renewed(tracker)) ?? (await this.#joined(tracker, joinToken))
     this.#certificatePem = answer.certificate
     replaceFile(join(this.#directory, 'node.pem'), answer.certificate)
     tracker.identify({ certificatePem: answer.certificate, privateKeyPem: this.#privateKeyPem })
-    return answer.validForSeconds * 1000 * RENEW_AT_SHARE
+    return { renewInMs: answer.validForSeconds * 1000 * RENEW_AT_SHARE, registries: answer.registries }
   }
 
   /** Undefined when there is no certificate that the tracker still accepts. */

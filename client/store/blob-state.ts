@@ -1,10 +1,6 @@
 import { z } from 'zod'
-import {
-  digestSchema,
-  hashBatchSchema,
-  registryHostSchema,
-  repositorySchema,
-} from '../../core/tracker-api.ts'
+import { registryHostSchema } from '../../core/registries-api.ts'
+import { digestSchema, hashBatchSchema, repositorySchema } from '../../core/tracker-api.ts'
 
 /** `state.json` of a blob in the store. */
 export const blobState = z.strictObject({

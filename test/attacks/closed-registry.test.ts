@@ -24,8 +24,7 @@ for (const credential of [
     `a made-up ${credential.scheme} credential ends nobody's sharing of an open registry`,
     async () => {
       const asked = world.registry.requests.length
-      const { status, body } = await evil.pull({ credential })
-      expect([status, body.error.code]).toEqual([400, 'CREDENTIAL_UNEXPECTED'])
+      expect((await evil.pull({ credential })).status).toBe(200)
       // The registry was asked once, and was not shown what is made up.
       const heads = world.registry.requests.slice(asked)
       expect(heads).toHaveLength(1)

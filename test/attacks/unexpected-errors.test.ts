@@ -1,9 +1,11 @@
 import { createPrivateKey, sign, X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { type AddressInfo, connect } from 'node:net'
 import { createServer, type TLSSocket } from 'node:tls'
 import pino from 'pino'
 import { afterEach, expect } from 'vitest'
+import type { BlobRequest } from '../../client/index.ts'
 import { encodeProof, encodeShownCertificate } from '../../client/wire/extensions.ts'
 import { encodeHandshake } from '../../client/wire/handshake.ts'
 import { encodeMessage } from '../../client/wire/messages.ts'
@@ -11,9 +13,9 @@ import { openRegistries, type RegistryClient } from '../../core/registry-client.
 import type { RegistryHost } from '../../core/repository.ts'
 import { noteDefects } from '../core/noted-defects.ts'
 import { encoded, pullClaims } from '../core/signed-tokens.ts'
-import { REPOSITORY } from '../core/test-registry.ts'
+import { BLOB, REPOSITORY } from '../core/test-registry.ts'
 import { FakeClient } from '../proxy/fake-client.ts'
-import { readAll, startTestProxy, type TestProxy } from '../proxy/test-proxy.ts'
+import { P2P_MIN_BYTES, readAll, startTestProxy, type TestProxy } from '../proxy/test-proxy.ts'
 import { progressOf, pull, randomBlob } from '../pull/test-cluster.ts'
 import { startWorld, type World } from '../tracker/test-tracker.ts'
 import {
@@ -212,25 +214,31 @@ attackTest('an unexpected error while a swarm ends its work costs that blob, not
 class FaultyClient extends FakeClient {
   faults = 1
 
-  override sawCredential(registry: string): void {
+  override sawAccepted(request: BlobRequest): void {
     if (this.faults-- > 0) throw new TypeError('injected')
-    super.sawCredential(registry)
+    super.sawAccepted(request)
   }
 }
 
 async function proxyWith(changes: Parameters<typeof startTestProxy>[1]): Promise<TestProxy> {
-  const proxy = await startTestProxy((_, response) => void response.end('from the registry'), changes)
+  const door = (request: IncomingMessage, response: ServerResponse) =>
+    void (request.method === 'HEAD'
+      ? response.writeHead(200, { 'content-length': P2P_MIN_BYTES }).end()
+      : response.end('from the registry'))
+  const proxy = await startTestProxy(door, changes)
   open.push(proxy)
   return proxy
 }
 
 attackTest('an unexpected error in a request through the proxy costs that request', async () => {
   const { defects, places } = noteDefects()
-  const proxy = await proxyWith({ client: new FaultyClient(), defects })
-  const ask = () => proxy.ask('/v2/', { headers: { authorization: 'Bearer x' } })
+  const client = new FaultyClient()
+  client.hold(BLOB, Buffer.alloc(P2P_MIN_BYTES, 's'))
+  const proxy = await proxyWith({ client, defects })
+  const ask = () => proxy.ask(`/v2/${REPOSITORY}/blobs/${BLOB}`, { headers: { authorization: 'Bearer x' } })
   await expect(ask()).rejects.toMatchObject({ code: 'UND_ERR_SOCKET' })
   expect(places).toEqual(['proxy_request'])
-  expect(await (await ask()).body.text()).toBe('from the registry')
+  expect(await (await ask()).body.text()).toBe('s'.repeat(P2P_MIN_BYTES))
 })
 
 attackTest(

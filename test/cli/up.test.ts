@@ -1,5 +1,5 @@
 import { X509Certificate } from 'node:crypto'
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
@@ -164,6 +164,25 @@ describe('shoal up', () => {
     })
     rmSync(join(dataDir, 'join-token'))
     await upAndDown(flags(reachable), (guide) => expect(guide).toContain('shoal -- admin token rotate'))
+    await upAndDown(flags({ ...reachable, registries: '' }), (guide) => expect(guide).not.toContain('…'))
+  })
+
+  it('keeps no join token that was replaced, and takes the new one from the command that it printed', async () => {
+    const reachable = { listen: '0.0.0.0:0', 'advertise-host': 'localhost' }
+    const file = join(dataDir, 'join-token')
+    await upAndDown(flags(reachable), async () => {
+      const cluster = readFileSync(file, 'utf8').split('-')[2] ?? ''
+      const admin = [`--data-dir=${join(dataDir, 'tracker')}`]
+      await runShoal(['admin', 'token', 'rotate', cluster, ...admin, '--out', join(parent, 'elsewhere')])
+      expect(existsSync(file)).toBe(false)
+    })
+    await upAndDown(flags(reachable), async (guide) => {
+      expect(guide).not.toContain('--join-token-file')
+      const printed = /npm run shoal -- (admin token rotate [^\\]*)\\\n\s+(--out .*)/.exec(guide)!
+      const { code } = await runShoal(`${printed[1]}${printed[2]}`.trim().split(/\s+/))
+      expect(code).toBe(0)
+    })
+    await upAndDown(flags(reachable), (guide) => expect(guide).toContain(`and ${file} into`))
   })
 
   it.each(['proxy-listen', 'tracker-admin-listen'])(

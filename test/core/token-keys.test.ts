@@ -58,8 +58,6 @@ describe('a key that a token embeds', () => {
     ['a key id that is not configured', () => server.sign(pullClaims(REPOSITORY), { kid: 'unknown' }), {}],
     ['another issuer than configured', () => embedding(server, { iss: 'x' }), { issuer: 'token server' }],
     ['another audience than configured', () => embedding(server, { aud: 'x' }), { audience: 'registry' }],
-    ['a registry of kind introspect', () => embedding(server), { kind: 'introspect' as const }],
-    ['a registry of kind none', () => embedding(server), { kind: 'none' as const }],
   ])('is none to ask about with %s', async (_, makeToken, changes) => {
     const registry = await start(honestDoor(server), changes)
     expect(keysOf(registry).candidateFor(registry.host, parsed(makeToken()))).toBeUndefined()

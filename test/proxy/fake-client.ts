@@ -8,6 +8,7 @@ import type {
   OpenBlob,
 } from '../../client/index.ts'
 import { ShoalError } from '../../core/errors.ts'
+import type { RegistryHost } from '../../core/repository.ts'
 
 /** Not one of the client's own, so that nothing but being a ShoalError counts. */
 export class NoSwarmError extends ShoalError {
@@ -50,10 +51,13 @@ export class FakeClient implements Client {
     this.accepted.push(request)
   }
 
-  readonly sawCredentials: string[] = []
-  sawCredential(registry: string): void {
-    this.sawCredentials.push(registry)
+  registriesNamed(): RegistryHost[] {
+    return []
   }
+  registriesFound() {
+    return []
+  }
+  registriesChanged(): void {}
 
   plan(plan: ImagePlan): void {
     this.plans.push(plan)

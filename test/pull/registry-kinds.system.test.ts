@@ -71,25 +71,22 @@ test('a layer of a registry with opaque tokens moves between nodes that have a r
   expect(cluster.registry.sentBytes.get(blob.digest)).toBe(BLOB_BYTES)
 }, 60_000)
 
-test('a layer of a registry without authentication moves freely, until somebody sends it a password', async () => {
+test('a layer of a registry without authentication moves freely, also for who sends a needless password', async () => {
   docker = await startDockerRegistry({ kind: 'none' })
   const blob = randomBlob(BLOB_BYTES)
   await docker.push(blob)
   cluster = await startTestCluster({ nodes: 3, registryConfig: docker.config })
   await expectSharing(blob, { scheme: 'none' }, [])
-  const [, , attacker] = cluster.nodes
-  const request = cluster.request(blob, { credential: basic('alice', 'wrong horse') })
-  await expect(pull(attacker!, request)).rejects.toMatchObject({ code: 'REGISTRY_NOT_OPEN' })
-  const open = { ...request, credential: { scheme: 'none' } as const }
-  await expect(pull(attacker!, open)).rejects.toMatchObject({ code: 'REGISTRY_NOT_OPEN' })
-  expect(progressOf(attacker!, blob)?.bytesFromPeers ?? 0).toBe(0)
+  const [, , third] = cluster.nodes
+  const request = cluster.request(blob, { credential: basic('alice', 'any horse') })
+  expect((await pull(third!, request)).equals(blob.bytes)).toBe(true)
+  expect(progressOf(third!, blob)?.bytesFromPeers).toBe(BLOB_BYTES)
 }, 60_000)
 
-test('a registry that is taken for one with passwords but is open shares nothing through peers', async () => {
+test('a registry of which nobody said that it is open shares what it serves to strangers', async () => {
   docker = await startDockerRegistry({ kind: 'introspect' })
   const blob = randomBlob(BLOB_BYTES)
   await docker.push(blob)
-  cluster = await startTestCluster({ nodes: 1, registryConfig: docker.config })
-  const request = cluster.request(blob, { credential: basic('alice', 'anything') })
-  await expect(pull(cluster.nodes[0]!, request)).rejects.toMatchObject({ trackerCode: 'CREDENTIAL_UNPROVEN' })
+  cluster = await startTestCluster({ nodes: 3, registryConfig: { ...docker.config, kind: undefined } })
+  await expectSharing(blob, basic('alice', 'anything'), [])
 }, 60_000)

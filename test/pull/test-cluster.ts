@@ -61,7 +61,7 @@ export interface TestBlob {
 export interface BlobRegistry extends TestRegistry {
   /** @param repository that alone has it; without one every repository does */
   add(bytes: Buffer, repository?: string): TestBlob
-  /** With kind `introspect`: the Authorization headers that are let in. */
+  /** With kind `introspect`: the Authorization headers that are let in; '' lets in strangers. */
   accepted: Set<string>
   /** Bytes of GET bodies sent so far, by digest. */
   sentBytes: Map<string, number>
@@ -74,6 +74,9 @@ export interface BlobRegistry extends TestRegistry {
   cut(): void
 }
 
+/** How the registry recognises callers. `none` is configured so; `open` serves everybody and is not. */
+export type BlobRegistryKind = 'token' | 'introspect' | 'none' | 'open'
+
 const SLOW_CHUNK_BYTES = 64 * 1024
 
 export function randomBlob(bytes: number): TestBlob {
@@ -83,7 +86,7 @@ export function randomBlob(bytes: number): TestBlob {
 
 export async function startBlobRegistry(
   signer: Signer,
-  kind: RegistryConfig['kind'] = 'token',
+  kind: BlobRegistryKind = 'token',
 ): Promise<BlobRegistry> {
   const blobs = new Map<string, Buffer>()
   const homes = new Map<string, string | undefined>()
@@ -127,23 +130,26 @@ export async function startBlobRegistry(
     sent(to - at)
     response.end(blob.subarray(at, to))
   }
-  const registry: BlobRegistry = Object.assign(await startTestRegistry(door, { kind }), {
-    accepted: new Set<string>(),
-    sentBytes,
-    isDown: false,
-    ignoresRange: false,
-    chunkPauseMs: 0,
-    cut() {
-      registry.isDown = true
-      for (const response of answering) response.destroy()
+  const registry: BlobRegistry = Object.assign(
+    await startTestRegistry(door, kind === 'none' ? { kind } : {}),
+    {
+      accepted: new Set<string>(),
+      sentBytes,
+      isDown: false,
+      ignoresRange: false,
+      chunkPauseMs: 0,
+      cut() {
+        registry.isDown = true
+        for (const response of answering) response.destroy()
+      },
+      add(bytes: Buffer, repository?: string): TestBlob {
+        const digest = digestFromHex(createHash('sha256').update(bytes).digest('hex'))
+        blobs.set(digest, bytes)
+        homes.set(digest, repository)
+        return { digest, bytes }
+      },
     },
-    add(bytes: Buffer, repository?: string): TestBlob {
-      const digest = digestFromHex(createHash('sha256').update(bytes).digest('hex'))
-      blobs.set(digest, bytes)
-      homes.set(digest, repository)
-      return { digest, bytes }
-    },
-  })
+  )
   return registry
 }
 
@@ -170,7 +176,7 @@ export function makeJoinToken(): { cluster: string; joinToken: string; joinToken
 export async function startTestCluster(options: {
   nodes: number
   algorithm?: string
-  kind?: RegistryConfig['kind']
+  kind?: BlobRegistryKind
   /** Another registry than the one that comes with the cluster. */
   registryConfig?: RegistryConfig
   /** Tracker and nodes know the registry's token key: its signature is enough for a grant. */

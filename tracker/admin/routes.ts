@@ -74,6 +74,7 @@ export function adminRoutes(app: FastifyInstance, parts: AdminParts): void {
     revocationRoutes(admin, parts)
     tokenKeyRoutes(admin, parts, (request) => byAdmin(parts, request))
     adminAuthorityRoutes(admin, parts)
+    admin.get('/admin/v1/registries', async () => ({ registries: parts.kindsFound.news.list }))
     admin.get('/admin/v1/nodes', async (request) => {
       const { cluster } = checked(nodesQuery, request.query)
       return { nodes: await parts.store.nodes(cluster) }

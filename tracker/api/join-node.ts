@@ -46,7 +46,13 @@ export async function joinNode(
   else if (!(await parts.store.renewNode(record, audit))) {
     throw offRecord()
   }
-  return { cluster: cluster.cluster, node, ...issued, authorities: cluster.trust.authorities }
+  return {
+    cluster: cluster.cluster,
+    node,
+    ...issued,
+    authorities: cluster.trust.authorities,
+    registries: parts.kindsFound.news,
+  }
 }
 
 function renewingCluster(parts: TrackerParts, socket: TLSSocket, node: string) {

@@ -56,6 +56,7 @@ export class Clusters {
   readonly #byId = new Map<ClusterId, Cluster>()
   readonly #byAuthority = new Map<string, Cluster>()
   readonly #onChange: (() => void)[] = []
+  readonly #onJoinToken: (() => void)[] = []
 
   private constructor(store: Store, sealer: Sealer, clock: RotationClock) {
     this.#store = store
@@ -73,6 +74,11 @@ export class Clusters {
   /** Called after every change of the authorities, so that the listener trusts them. */
   onChange(listener: () => void): void {
     this.#onChange.push(listener)
+  }
+
+  /** Called after a join token was replaced. */
+  onJoinToken(listener: () => void): void {
+    this.#onJoinToken.push(listener)
   }
 
   list(): Cluster[] {
@@ -126,6 +132,7 @@ export class Clusters {
         hash: Buffer.from(token.hash, 'hex'),
         validUntilMs: endOf(token, by.nowMs),
       }
+      for (const listener of this.#onJoinToken) listener()
     })
   }
 

@@ -11,7 +11,8 @@ import { checkedP256Spki } from '../authority/leaf-certificate.ts'
 import type { NodeCaller } from '../authority/node-caller.ts'
 import { RefusedError } from '../errors.ts'
 import { type TrackerParts, trustOf } from '../parts.ts'
-import { type VerifiedCredential, verifyCredential } from '../pull/credential.ts'
+import type { VerifiedCredential } from '../pull/credential.ts'
+import { isGuess, judgeCredential } from '../pull/judge-credential.ts'
 import { issuePullCertificate } from '../pull/pull-certificate.ts'
 import type { PullRecord } from '../store/store.ts'
 import { joinSwarms, type WantedBlob } from './join-swarms.ts'
@@ -39,7 +40,7 @@ export async function grantPull(
   }
   const key = `${caller.cluster.cluster} ${caller.node} ${registry.host}`
   const network = `${networkOf(caller.address)} ${registry.host}`
-  const limits = { key, network, kind: registry.kind, nowMs: parts.nowMs() }
+  const limits = { key, network, isGuess: isGuess(question.credential), nowMs: parts.nowMs() }
   return parts.failedGrants.run(limits, () => grant(parts, caller, registry, question))
 }
 
@@ -57,7 +58,7 @@ async function grant(
   const spki = checkedP256Spki(Buffer.from(question.publicKey, 'base64url'))
   const blobs = distinctBlobs(question.blobs)
   const nowMs = parts.nowMs()
-  const credential = await verifyCredential(parts, {
+  const credential = await judgeCredential(parts, {
     registry,
     repository: question.repository,
     credential: question.credential,
@@ -68,7 +69,8 @@ async function grant(
   parts.revocations.checkBearer(caller.cluster.cluster, registry.host, credential)
   const { granted, refused } = await checkBlobs(parts, registry, question, blobs, credential)
   parts.pullLimits.enter(`${caller.cluster.cluster} ${caller.node}`, nowMs)()
-  const peerToken = registry.kind === 'introspect' ? peerTokenFor(caller, question, { spki, nowMs }) : null
+  const peerToken = credential.standing === 'signed' ? null : peerTokenFor(caller, question, { spki, nowMs })
+  parts.kindsFound.note(registry.host, credential.standing)
   const tokenHash = peerToken === null ? credential.tokenHash : parseRegistryToken(peerToken).hash
   const pull = pullRecord(caller, question, {
     spki,
@@ -123,7 +125,7 @@ async function checkBlobs(
   registry: RegistryClient,
   { repository }: PullQuestion,
   blobs: readonly WantedBlob[],
-  { authorization }: VerifiedCredential,
+  { authorization, standing }: VerifiedCredential,
 ): Promise<{ granted: WantedBlob[]; refused: Refused[] }> {
   const granted: WantedBlob[] = []
   const refused: Refused[] = []
@@ -131,7 +133,8 @@ async function checkBlobs(
     try {
       const { digest, bytes } = blob
       const nowMs = parts.nowMs()
-      await parts.memberships.check({ registry, repository, digest, bytes, authorization, nowMs })
+      const isOpen = standing === 'stranger'
+      await parts.memberships.check({ registry, repository, digest, bytes, authorization, isOpen, nowMs })
       granted.push(blob)
     } catch (error) {
       if (!(error instanceof RefusedError)) throw error

@@ -52,7 +52,13 @@ export async function heartbeat(
     ...parts.revocations.newsSince(cluster.cluster, question.revocationsVersion),
     peers,
     instructions: instructionsFor(parts, table, caller),
+    ...registriesFor(parts, question),
   }
+}
+
+/** The list of registries, for a node that knows another one. A node of version 0.2 names none, and gets none. */
+function registriesFor({ kindsFound: { news } }: TrackerParts, { registriesVersion }: HeartbeatQuestion) {
+  return registriesVersion === undefined || registriesVersion === news.version ? {} : { registries: news }
 }
 
 /** Counts a report only for swarms that both nodes take part in, and by grant. */

@@ -1,5 +1,6 @@
 import type { z } from 'zod'
 import { mintPeerToken } from '../../core/peer-token.ts'
+import { hasTokenKeys } from '../../core/registry-config.ts'
 import { parseRegistryToken } from '../../core/registry-token.ts'
 import type { RenewResponse, renewRequest } from '../../core/tracker-api.ts'
 import type { NodeCaller } from '../authority/node-caller.ts'
@@ -27,8 +28,9 @@ export async function renewPull(
   if (pull.blobs.every(({ isComplete }) => isComplete)) {
     throw new RefusedError('PULL_COMPLETE', 'this node has all blobs of the pull')
   }
-  const isMinted = parts.registries.get(pull.registry)?.kind === 'introspect'
-  const peerToken = wantsPeerToken && isMinted ? mintAgain(caller, pull) : null
+  const registry = parts.registries.get(pull.registry)
+  const isMintable = registry !== undefined && !hasTokenKeys(registry.config) && pull.tokenKey === null
+  const peerToken = wantsPeerToken && isMintable ? mintAgain(caller, pull) : null
   const tokenHash = peerToken === null ? pull.tokenHash : parseRegistryToken(peerToken).hash
   const nowMs = parts.nowMs()
   const bound = { ...pull, tokenHash }

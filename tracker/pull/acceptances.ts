@@ -20,14 +20,14 @@ export const ACCEPTANCES_MAX = 50_000
 /** Bound of repositories known to refuse strangers: about 300 bytes each. */
 export const CLOSED_REPOSITORIES_MAX = 10_000
 /** Keeps a caller from making the tracker ask the registry about each of its blobs. */
-const ASKED_BLOBS_MAX = 3
+export const ASKED_BLOBS_MAX = 3
 
 export interface AcceptanceQuestion {
   registry: RegistryClient
   repository: Repository
   /** The whole Authorization header. */
   authorization: string
-  /** A bearer token that the registry must refuse, for registries whose tokens prove nothing by themselves. */
+  /** A bearer token that the registry must refuse, where the token proves nothing by itself. */
   alteredToken?: string
   /** Blobs that the caller says are in the repository. */
   digests: readonly Digest[]
@@ -133,8 +133,11 @@ async function servedBlob({ registry, repository, authorization, digests }: Acce
 }
 
 /** SHA-256; no part can contain the NUL that separates them. */
-function idOf({ registry, repository, authorization }: AcceptanceQuestion): string {
-  return createHash('sha256').update([registry.host, repository, authorization].join('\0')).digest('base64')
+function idOf({ registry, repository, authorization, alteredToken }: AcceptanceQuestion): string {
+  // An acceptance that left out the altered token does not stand for one that needs it.
+  const form = alteredToken === undefined ? [] : ['altered']
+  const parts = [registry.host, repository, authorization, ...form]
+  return createHash('sha256').update(parts.join('\0')).digest('base64')
 }
 
 /** @throws RefusedError CREDENTIAL_UNPROVEN */

@@ -1,4 +1,3 @@
-import type { CredentialsSeen } from '../../core/credentials-seen.ts'
 import type { Digest } from '../../core/digest.ts'
 import { type RegistryClient, RegistryUnreachableError } from '../../core/registry-client.ts'
 import type { RegistryConfig } from '../../core/registry-config.ts'
@@ -10,7 +9,6 @@ import {
   type RegistryToken,
 } from '../../core/registry-token.ts'
 import type { Repository } from '../../core/repository.ts'
-import { asksForCredentials } from '../../core/strangers.ts'
 import type { Credential } from '../../core/tracker-api.ts'
 import type { NodeCaller } from '../authority/node-caller.ts'
 import { type RefusalCode, RefusedError } from '../errors.ts'
@@ -29,6 +27,11 @@ export interface VerifiedCredential {
   tokenKey: string | null
   /** When the token ends, without leeway; undefined if it does not say. */
   endsAtMs: number | undefined
+  /**
+   * `signed`: peers verify the token. `introspected`: the registry accepted the credential. `stranger`: the registry
+   * serves the repository to everybody. Without a signature the tracker mints a peer token.
+   */
+  standing: 'signed' | 'introspected' | 'stranger'
 }
 
 export interface CredentialQuestion {
@@ -42,80 +45,16 @@ export interface CredentialQuestion {
   nowMs: number
 }
 
-/** The same bound as for subjects of tokens. */
-const SUBJECT_CHARS_MAX = 4096
-
 export interface CredentialParts {
   tokenKeys: TrustedKeys
   acceptances: Acceptances
-  credentialsSeen: CredentialsSeen
 }
 
 /**
- * Decides whether the credential may pull from the repository.
+ * Decides by the token's signature, with a key that is configured or that the registry verifies tokens with.
  * @throws RefusedError with the code of what is wrong; RegistryTokenError when it cannot be read
  */
-export async function verifyCredential(
-  parts: CredentialParts,
-  question: CredentialQuestion,
-): Promise<VerifiedCredential> {
-  switch (question.registry.kind) {
-    case 'none':
-      return verifyNone(parts.credentialsSeen, question)
-    case 'introspect':
-      return verifyByIntrospection(parts.acceptances, question)
-    case 'token':
-      return verifyBearer(parts, question)
-  }
-}
-
-async function verifyNone(
-  seen: CredentialsSeen,
-  { registry, repository, credential, digests: [digest] }: CredentialQuestion,
-): Promise<VerifiedCredential> {
-  if (credential.scheme !== 'none') {
-    // One node's claim must not end sharing in all clusters: the registry decides whether it asks for credentials.
-    if (digest !== undefined && seen.isOpen(registry.host)) {
-      if (await asksForCredentials(registry, { repository, digest })) seen.note(registry.host)
-    }
-    throw new RefusedError('CREDENTIAL_UNEXPECTED', `${registry.host} is configured without authentication`)
-  }
-  if (!seen.isOpen(registry.host)) {
-    throw new RefusedError('REGISTRY_NOT_OPEN', `credentials for ${registry.host} were seen`)
-  }
-  return { authorization: undefined, subject: '', tokenHash: undefined, tokenKey: null, endsAtMs: undefined }
-}
-
-async function verifyByIntrospection(
-  acceptances: Acceptances,
-  question: CredentialQuestion,
-): Promise<VerifiedCredential> {
-  const { credential, registry } = question
-  if (credential.scheme === 'none') {
-    throw new RefusedError('CREDENTIAL_REQUIRED', `${registry.host} requires a credential`)
-  }
-  const isBearer = credential.scheme === 'bearer'
-  const authorization = isBearer ? `Bearer ${credential.token}` : `Basic ${credential.value}`
-  const alteredToken = isBearer ? { alteredToken: altered(credential.token) } : {}
-  await acceptances.check({ ...question, ...alteredToken, authorization, endsAtMs: undefined })
-  const subject = userOf(credential)
-  return { authorization, subject, tokenHash: undefined, tokenKey: null, endsAtMs: undefined }
-}
-
-/** A different token of the same length. Changes the middle, because nobody may compare padding at the end. */
-function altered(token: string): string {
-  const middle = Math.floor(token.length / 2)
-  return `${token.slice(0, middle)}${token[middle] === 'A' ? 'B' : 'A'}${token.slice(middle + 1)}`
-}
-
-/** The user of a basic credential (RFC 7617 §2). Opaque tokens name nobody. */
-function userOf(credential: Credential): string {
-  if (credential.scheme !== 'basic') return ''
-  const [user = ''] = Buffer.from(credential.value, 'base64').toString().split(':', 1)
-  return user.slice(0, SUBJECT_CHARS_MAX)
-}
-
-async function verifyBearer(
+export async function verifyBearer(
   parts: CredentialParts,
   question: CredentialQuestion,
 ): Promise<VerifiedCredential> {
@@ -124,7 +63,7 @@ async function verifyBearer(
     throw new RefusedError('CREDENTIAL_REQUIRED', `${registry.host} requires a token`)
   }
   if (credential.scheme === 'basic') {
-    throw new RefusedError('CREDENTIAL_UNSUPPORTED', `${registry.host} is configured for signed tokens`)
+    throw new RefusedError('CREDENTIAL_UNSUPPORTED', `the token keys of ${registry.host} are configured`)
   }
   const jwt = credential.token
   const token = parseRegistryToken(jwt)
@@ -178,8 +117,8 @@ export function verifyKnownBearer(
   isSigned: typeof isSignedBy = isSignedBy,
 ): VerifiedBearer {
   const { registry, repository, jwt, nowMs } = question
-  if (registry.kind !== 'token') {
-    throw new RefusedError('CREDENTIAL_UNEXPECTED', `${registry.host} is not configured for signed tokens`)
+  if (registry.kind === 'none') {
+    throw new RefusedError('CREDENTIAL_UNEXPECTED', `${registry.host} is configured without authentication`)
   }
   const token = parseRegistryToken(jwt)
   checkClaims(registry.config, token, repository, nowMs)
@@ -197,7 +136,14 @@ export interface VerifiedBearer extends VerifiedCredential {
 function verifiedBearer(token: RegistryToken, jwt: string, { thumbprint }: Signer): VerifiedBearer {
   const { subject, hash: tokenHash, expiresAtSeconds } = token
   const endsAtMs = expiresAtSeconds === undefined ? undefined : expiresAtSeconds * 1000
-  return { authorization: `Bearer ${jwt}`, subject, tokenHash, tokenKey: thumbprint, endsAtMs }
+  return {
+    authorization: `Bearer ${jwt}`,
+    subject,
+    tokenHash,
+    tokenKey: thumbprint,
+    endsAtMs,
+    standing: 'signed',
+  }
 }
 
 /** Checks the token's claims. Cheap, so it comes before any request to the registry. */

@@ -1,5 +1,4 @@
 import type { Logger } from 'pino'
-import type { RegistryClient } from '../../core/registry-client.ts'
 import { RefusedError } from '../errors.ts'
 import { RequestLimits } from '../request-limits.ts'
 
@@ -7,7 +6,7 @@ import { RequestLimits } from '../request-limits.ts'
 export const FAILED_GRANTS_PER_MINUTE_MAX = 30
 /** … and in a burst after a quiet time: as many as it may have in flight. */
 export const FAILED_GRANTS_BURST_MAX = 64
-/** Average of one caller's credentials that a registry of kind `introspect` refuses per minute … */
+/** Average of one caller's passwords and opaque tokens that registries refuse per minute … */
 export const REFUSED_CREDENTIALS_PER_MINUTE_MAX = 2
 /** … and in a burst after a quiet time; also how many credentials of one caller may be checked at a time. */
 export const REFUSED_CREDENTIALS_BURST_MAX = 32
@@ -35,16 +34,12 @@ export class FailedGrants {
   /**
    * Runs the work and counts it if it is refused. An unreachable registry does not count.
    * @param key names the caller
+   * @param isGuess only the registry can tell whether the credential is right
    * @param network where it comes from; node ids cost nothing, so guesses count for their network as well
    * @throws TooManyRequestsError before any work, when the caller has no failure left; whatever the work throws
    */
   async run<Result>(
-    {
-      key,
-      network,
-      kind,
-      nowMs,
-    }: { key: string; network: string; kind: RegistryClient['kind']; nowMs: number },
+    { key, network, isGuess, nowMs }: { key: string; network: string; isGuess: boolean; nowMs: number },
     work: () => Promise<Result>,
   ): Promise<Result> {
     const taken: { limit: RequestLimits; of: string }[] = []
@@ -58,7 +53,7 @@ export class FailedGrants {
     ]
     try {
       // Count first, or a caller could fail once for each request in flight.
-      for (const bound of kind === 'introspect' ? [...guesses, failures] : [failures]) {
+      for (const bound of isGuess ? [...guesses, failures] : [failures]) {
         bound.limit.enter(bound.of, nowMs)()
         taken.push(bound)
       }

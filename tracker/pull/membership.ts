@@ -25,6 +25,8 @@ export interface MembershipQuestion {
   bytes: number
   /** The caller's header, already verified where the registry uses tokens. */
   authorization: string | undefined
+  /** The registry serves the repository to strangers (`Strangers.standing`), so that its redirects lead to blobs. */
+  isOpen?: boolean
   nowMs: number
 }
 
@@ -118,7 +120,7 @@ export class Memberships {
   async #askRegistry(question: MembershipQuestion): Promise<Membership> {
     const { registry, repository, digest, nowMs } = question
     const head = await headBlob(question)
-    const isProven = !head.isRedirect || registry.kind === 'none'
+    const isProven = !head.isRedirect || registry.kind === 'none' || question.isOpen === true
     if (!isProven && !(await this.#strangers.areRefused(registry, { repository, digest }))) {
       throw new RefusedError('CREDENTIAL_UNPROVEN', 'the registry redirects strangers as well')
     }

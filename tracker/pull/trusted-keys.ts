@@ -95,6 +95,12 @@ export class TrustedKeys {
     return { jwk, standing: trusted === undefined ? 'unknown' : 'probed', thumbprint }
   }
 
+  /** Whether the token names a key that an administrator withdrew. */
+  isOfWithdrawnKey(registry: RegistryHost, token: SignedClaims): boolean {
+    const jwk = this.#keys.candidateFor(registry, token)
+    return jwk !== undefined && this.isWithdrawn(registry, thumbprintTextOf(jwk))
+  }
+
   isWithdrawn(registry: RegistryHost, thumbprint: string): boolean {
     for (const { key, withdrawnAtMs } of this.#records.values()) {
       if (withdrawnAtMs === null || key.registry !== registry) continue
@@ -230,8 +236,7 @@ export class TrustedKeys {
   }
 
   #counts({ key, trustedUntilMs, withdrawnAtMs }: TokenKeyRecord): boolean {
-    const isToken = this.#registries.get(key.registry)?.kind === 'token'
-    return isToken && withdrawnAtMs === null && trustedUntilMs > this.#nowMs()
+    return this.#registries.has(key.registry) && withdrawnAtMs === null && trustedUntilMs > this.#nowMs()
   }
 
   #refresh(): void {

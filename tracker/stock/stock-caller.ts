@@ -34,7 +34,7 @@ export async function stockCallerOf(
   const jwt = /^Bearer +(\S+)$/i.exec(request.authorization ?? '')?.[1]
   if (jwt === undefined) return byCertificate(parts, request.socket, swarm)
   const { key } = await callerOf(parts, request.socket)
-  const limits = { key, network: key, kind: 'token', nowMs: parts.nowMs() } as const
+  const limits = { key, network: key, isGuess: false, nowMs: parts.nowMs() }
   return parts.failedGrants.run(limits, () => byToken(parts, jwt, swarm))
 }
 
@@ -78,9 +78,9 @@ function verifiedAt(
   if (repository === undefined) throw notGranted()
   const verified = new Map<RegistryHost, VerifiedBearer>()
   const isSigned = oncePerKey()
-  let refusal = new RefusedError('CREDENTIAL_UNEXPECTED', 'no registry is configured for signed tokens')
+  let refusal = new RefusedError('CREDENTIAL_UNEXPECTED', 'no registry takes signed tokens')
   for (const registry of registries.values()) {
-    if (registry.kind !== 'token') continue
+    if (registry.kind === 'none') continue
     const question = { registry, repository, jwt, nowMs: nowMs() }
     try {
       verified.set(registry.host, verifyKnownBearer(tokenKeys, question, isSigned))

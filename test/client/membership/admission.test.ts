@@ -41,7 +41,6 @@ const log = pino({ level: 'silent' })
 function admissionWith(tokenKeys: TokenKeys, registries = registry.clients) {
   const credentialsSeen = new CredentialsSeen({ registries, dataDir: folder, log })
   return new Admission({
-    registries,
     tokenKeys,
     credentialsSeen,
     cluster: () => CLUSTER,
@@ -248,7 +247,6 @@ test('a registry of kind none needs a proof once somebody sent it a credential, 
     return {
       seen,
       admission: new Admission({
-        registries,
         tokenKeys,
         credentialsSeen: seen,
         cluster: () => CLUSTER,

@@ -221,7 +221,6 @@ describe('what a peer shows for its proof', () => {
   const host = parseRegistryHost('registry.example')
   const registries = new Map([[host, { host, kind: 'token', config: { host, kind: 'token' } }]]) as never
   const admission = new Admission({
-    registries,
     tokenKeys: new TokenKeys({ registries }),
     credentialsSeen: { isOpen: () => false } as never,
     cluster: () => undefined,
