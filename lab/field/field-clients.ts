@@ -167,5 +167,7 @@ function accountsOf(registries: OddRegistry[]): Record<string, Account> {
 /** Without what stands before every message of skopeo and docker. */
 function lastLine(text: string): string {
   const line = text.trim().split('\n').at(-1) ?? ''
-  return line.replace(/^.*level=\w+ msg=/, '').replace(/^.*?(Error response from daemon: |failed with \d+: )/, '')
+  return line
+    .replace(/^.*level=\w+ msg=/, '')
+    .replace(/^.*?(Error response from daemon: |failed with \d+: )/, '')
 }

@@ -8,21 +8,8 @@ import { OddContent } from './odd-content.ts'
 import { sha256 } from './odd-image.ts'
 import { AddressLimits } from './odd-limits.ts'
 import type { OddRegistryOptions } from './odd-registry.ts'
+import type { OddRequest } from './odd-request.ts'
 import { OddTokens } from './odd-tokens.ts'
-
-/** A request to the odd registries, and what became of it. */
-export interface OddRequest {
-  readonly request: IncomingMessage
-  readonly response: ServerResponse
-  readonly port: number
-  readonly isPlain: boolean
-  /** Of the body. */
-  sentBytes: number
-  /** Set for a request of a layer. */
-  digest: string | undefined
-  /** Where it was not written through `response`. */
-  status?: number
-}
 
 const MANIFEST = /^\/v2\/(.+)\/manifests\/([^/]+)$/
 const BLOB = /^\/v2\/(.+)\/blobs\/([^/]+)$/

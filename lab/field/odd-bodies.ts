@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Manner } from './manners.ts'
-import type { OddRequest } from './odd-answers.ts'
+import type { OddRequest } from './odd-request.ts'
 
 const CHUNK_BYTES = 64 * 1024
 

@@ -92,17 +92,20 @@ export function makeOddImage(image: OddImage, tag: string): MadeImage {
   return { manifests, layers, config: { digest: configDigest, bytes: config }, manifestDigest }
 }
 
-/** What a puller needs to know of it. Layers under other digests than SHA-256 are left out. */
+/**
+ * What a puller needs to know of it. A layer under another digest than SHA-256 is only for pullers that look at the
+ * algorithm (curl).
+ */
 export function referenceTo(image: OddImage, tag: string, host: string): ImageReference {
-  const made = makeOddImage(image, tag)
-  const layers = made.layers.flatMap(({ digest, bytes }) =>
-    digest.startsWith('sha256:')
-      ? [{ digest: digest as Digest, bytes: bytes.length, diffId: digest as Digest }]
-      : [],
-  )
-  const name = `${host === '' ? '' : `${host}/`}${image.repository}:${tag}`
-  const { manifestDigest, config } = made
-  return { dir: '', tag, name, manifestDigest, configDigest: config.digest, layers }
+  const { manifestDigest, config, layers } = makeOddImage(image, tag)
+  return {
+    ...{ dir: '', tag, manifestDigest, configDigest: config.digest },
+    name: `${host}/${image.repository}:${tag}`,
+    // Not compressed: a layer is its own archive.
+    layers: layers.map(({ digest, bytes }) => ({
+      ...{ digest: digest as Digest, bytes: bytes.length, diffId: digest as Digest },
+    })),
+  }
 }
 
 export function sha256(bytes: Buffer): Digest {

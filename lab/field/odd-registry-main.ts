@@ -3,8 +3,9 @@ import { createServer as createPlainServer, type IncomingMessage, type ServerRes
 import { createServer } from 'node:https'
 import type { TLSSocket } from 'node:tls'
 import { createSecureContext } from 'node:tls'
-import { OddAnswers, type OddRequest } from './odd-answers.ts'
+import { OddAnswers } from './odd-answers.ts'
 import type { OddRegistryOptions } from './odd-registry.ts'
+import type { OddRequest } from './odd-request.ts'
 
 /**
  * All odd registries of a lab as one process: it must be in their network namespace. Argument: a file with its options,

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type Digest, digestFromHex, digestHex } from '../../core/digest.ts'
+import { type Digest, digestHex } from '../../core/digest.ts'
 import {
   type ImageReference,
   PULL_PATIENCE_MS,
@@ -33,7 +33,7 @@ export function makeCurl(options: CurlOptions): Puller & CurlFetch {
     const query = options.query === undefined ? '' : `?${options.query}`
     await processes.run({
       argv: host.command([
-        ...['curl', '--silent', '--show-error', '--fail', '--cacert', trustFile(options, dir)],
+        ...['curl', '--silent', '--show-error', '--fail', '--location', '--cacert', trustFile(options, dir)],
         ...['--output', join(dir, file), ...argv],
         `https://${registryHost}${options.prefix ?? ''}/v2/${path}${query}`,
       ]),
@@ -61,8 +61,8 @@ export function makeCurl(options: CurlOptions): Puller & CurlFetch {
       }
     },
     async verify(image) {
-      const right = blobsOf(image).every((digest) => digestOf(join(dir, digestHex(digest))) === digest)
-      const isRight = right && digestOf(join(dir, 'manifest')) === image.manifestDigest
+      const right = blobsOf(image).every((digest) => isContentOf(digest, join(dir, digestHex(digest))))
+      const isRight = right && isContentOf(image.manifestDigest, join(dir, 'manifest'))
       await rm(dir, { recursive: true })
       mkdirSync(dir, { mode: 0o700 })
       return isRight
@@ -81,8 +81,10 @@ function blobsOf(image: ImageReference): Digest[] {
   return [image.configDigest, ...image.layers.map(({ digest }) => digest)]
 }
 
-function digestOf(path: string): Digest {
-  return digestFromHex(createHash('sha256').update(readFileSync(path)).digest('hex'))
+/** The digest may have another algorithm than SHA-256: curl takes whatever it asks for. */
+function isContentOf(digest: string, path: string): boolean {
+  const algorithm = digest.slice(0, digest.indexOf(':'))
+  return `${algorithm}:${createHash(algorithm).update(readFileSync(path)).digest('hex')}` === digest
 }
 
 /** curl reads one file: everything that Docker's folder for the registry has now. */

@@ -1,7 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import type { LabProcesses } from '../machine/processes.ts'
-import type { Account } from './registry.ts'
 
 /** The password file of a registry without a token server: Apache's htpasswd with bcrypt, as Distribution reads it. */
 
@@ -16,7 +15,7 @@ const HASH = 'my $password = <STDIN>; chomp $password; print crypt($password, $A
 export async function writePasswords(
   { processes }: { processes: LabProcesses },
   path: string,
-  accounts: Account[],
+  accounts: { user: string; password: string }[],
 ): Promise<void> {
   const lines = accounts.map(async ({ user, password }) => {
     const argv = ['perl', '-e', HASH, `$2b$${BCRYPT_COST}$${newSalt()}`]

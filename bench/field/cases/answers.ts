@@ -193,7 +193,7 @@ const gzipManifest: FieldCase = {
   variants: [
     variant('gzip', GZIP, { layers: [2_000_000] }),
     variant('gzip-docker', GZIP, { client: 'docker', layers: [2_000_000] }),
-    variant('json-type', JSON_TYPE, { layers: [2_000_000] }),
+    variant('json-type', JSON_TYPE, { client: 'curl', layers: [2_000_000] }),
   ],
 }
 

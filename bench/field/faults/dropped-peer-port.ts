@@ -1,4 +1,4 @@
-import { type Fault, heldRun, marksOf, type Pulled, pull, THREE_LAYERS, withLab } from './fault.ts'
+import { type Fault, heldRun, layersFor, marksOf, type Pulled, pull, withLab } from './fault.ts'
 
 const NAME = 'dropped-peer-port'
 const PEER_PORT = 7071
@@ -12,7 +12,7 @@ export const droppedPeerPort: Fault = {
     withLab(options, {}, async (lab) => {
       const images = []
       for (let pair = 0; pair < (options.pairs ?? PAIRS); pair++) {
-        const image = await lab.publish(`dropped${pair}`, THREE_LAYERS)
+        const image = await lab.publish(`dropped${pair}`, layersFor(options))
         await pull(lab, 'node1', image, 'shoal')
         images.push(image)
       }

@@ -22,6 +22,8 @@ export interface Fault {
 export interface FaultOptions {
   /** Undefined: as many as suit the situation. */
   pairs: number | undefined
+  /** A smaller image, for tests. */
+  isSmall?: boolean
   /** Called with each lab as soon as there is something to close. */
   onRun: (run: LabRun) => void
 }
@@ -42,7 +44,12 @@ const TINY_IMAGE = [1024]
 export const PATIENCE_MS = 60_000
 const MB = 1e6
 /** The image of the bars: 75 MB. */
-export const THREE_LAYERS = [25 * MB, 25 * MB, 25 * MB]
+const THREE_LAYERS = [25 * MB, 25 * MB, 25 * MB]
+const SMALL_LAYERS = [8 * MB, 4 * MB]
+
+export function layersFor({ isSmall = false }: FaultOptions): number[] {
+  return isSmall ? SMALL_LAYERS : THREE_LAYERS
+}
 
 /** Two nodes on links without a bound. */
 export async function withLab<Value>(

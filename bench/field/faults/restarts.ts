@@ -2,7 +2,17 @@ import { cpSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Lab } from '../../../lab/lab.ts'
 import type { HeldRun } from '../report.ts'
-import { type Fault, heldRun, marksOf, pull, pullerOf, pullWith, THREE_LAYERS, withLab } from './fault.ts'
+import {
+  type Fault,
+  type FaultOptions,
+  heldRun,
+  layersFor,
+  marksOf,
+  pull,
+  pullerOf,
+  pullWith,
+  withLab,
+} from './fault.ts'
 
 /** A part is started again while another node has the image: all of it comes from there. */
 const BAR = { slackSeconds: 0.5, factor: 1, copiesMax: 0.1 }
@@ -14,9 +24,17 @@ export const nodeRestart: Fault = {
     'A node is started again: its holdings are still shared, and a client with the old authority hurts nobody.',
   measure: (options) =>
     withLab(options, {}, async (lab) => [
-      await afterRestart(lab, 'node-restart', 'seed', { seed: 'node1', part: 'node1', reader: 'node2' }),
-      await afterRestart(lab, 'node-restart', 'reader', { seed: 'node1', part: 'node2', reader: 'node2' }),
-      await besideStaleClient(lab),
+      await afterRestart(lab, options, 'node-restart', 'seed', {
+        seed: 'node1',
+        part: 'node1',
+        reader: 'node2',
+      }),
+      await afterRestart(lab, options, 'node-restart', 'reader', {
+        seed: 'node1',
+        part: 'node2',
+        reader: 'node2',
+      }),
+      await besideStaleClient(lab, options),
     ]),
 }
 
@@ -25,7 +43,7 @@ export const trackerRestart: Fault = {
   about: 'The tracker is started again: what nodes hold is known before the next pull asks for it.',
   measure: (options) =>
     withLab(options, {}, async (lab) => [
-      await afterRestart(lab, 'tracker-restart', 'with-seed', {
+      await afterRestart(lab, options, 'tracker-restart', 'with-seed', {
         ...{ seed: 'node1', part: 'tracker', reader: 'node2' },
       }),
     ]),
@@ -33,11 +51,12 @@ export const trackerRestart: Fault = {
 
 async function afterRestart(
   lab: Lab,
+  options: FaultOptions,
   name: string,
   variant: string,
   { seed, part, reader }: { seed: string; part: string; reader: string },
 ): Promise<HeldRun> {
-  const image = await lab.publish(`${name}-${variant}`, THREE_LAYERS)
+  const image = await lab.publish(`${name}-${variant}`, layersFor(options))
   await pull(lab, seed, image, 'shoal')
   const marks = marksOf(lab)
   lab.kill(part)
@@ -48,14 +67,17 @@ async function afterRestart(
 }
 
 /** A client that began before the restart trusts the old authority: it may fail, and others go on sharing. */
-async function besideStaleClient(lab: Lab): Promise<HeldRun> {
+async function besideStaleClient(lab: Lab, options: FaultOptions): Promise<HeldRun> {
   const { host } = lab.node('node2')
   const folder = (name: string) => join(host.etcDocker, 'certs.d', name)
   cpSync(folder(lab.registry.host), folder(STALE_FOLDER), { recursive: true })
   const marks = marksOf(lab)
   lab.kill('node2')
   await lab.revive('node2')
-  const [missed, image] = [await lab.publish('stale', THREE_LAYERS), await lab.publish('fresh', THREE_LAYERS)]
+  const [missed, image] = [
+    await lab.publish('stale', layersFor(options)),
+    await lab.publish('fresh', layersFor(options)),
+  ]
   await pull(lab, 'node1', image, 'shoal')
   await pullWith(lab, pullerOf(lab, lab.node('node2'), 'shoal', STALE_FOLDER), missed)
   const shoal = [await pull(lab, 'node2', image, 'shoal')]

@@ -1,6 +1,15 @@
 import type { Lab } from '../../../lab/lab.ts'
 import type { HeldRun } from '../report.ts'
-import { type Fault, heldRun, marksOf, type Pulled, pull, THREE_LAYERS, withLab } from './fault.ts'
+import {
+  type Fault,
+  type FaultOptions,
+  heldRun,
+  layersFor,
+  marksOf,
+  type Pulled,
+  pull,
+  withLab,
+} from './fault.ts'
 
 /** Links without a bound, all on this machine: what Shoal itself costs. */
 const PAIRS = 7
@@ -18,7 +27,7 @@ export const unshaped: Fault = {
       const direct: Pulled[] = []
       const [cold, peer, cache]: Pulled[][] = [[], [], []]
       for (let pair = 0; pair < (options.pairs ?? PAIRS); pair++) {
-        const image = await lab.publish(`unshaped${pair}`, THREE_LAYERS)
+        const image = await lab.publish(`unshaped${pair}`, layersFor(options))
         direct.push(await pull(lab, 'node1', image, 'direct'))
         cold!.push(await pull(lab, 'node1', image, 'shoal'))
         peer!.push(await pull(lab, 'node2', image, 'shoal'))
@@ -37,16 +46,15 @@ export const unshaped: Fault = {
 export const slowPasswords: Fault = {
   name: 'slow-passwords',
   about: 'The registry hashes the password with bcrypt at cost 10 for every request: cold, alone.',
-  measure: (options) =>
-    withLab(options, { authentication: 'passwords' }, (lab) => coldAlone(lab, options.pairs ?? PAIRS)),
+  measure: (options) => withLab(options, { authentication: 'passwords' }, (lab) => coldAlone(lab, options)),
 }
 
-async function coldAlone(lab: Lab, pairs: number): Promise<HeldRun[]> {
+async function coldAlone(lab: Lab, options: FaultOptions): Promise<HeldRun[]> {
   const marks = marksOf(lab)
   const direct: Pulled[] = []
   const shoal: Pulled[] = []
-  for (let pair = 0; pair < pairs; pair++) {
-    const image = await lab.publish(`passwords${pair}`, THREE_LAYERS)
+  for (let pair = 0; pair < (options.pairs ?? PAIRS); pair++) {
+    const image = await lab.publish(`passwords${pair}`, layersFor(options))
     direct.push(await pull(lab, 'node1', image, 'direct'))
     shoal.push(await pull(lab, 'node1', image, 'shoal'))
   }
