@@ -16,10 +16,10 @@ import {
   type LabRegistry,
   REGISTRY_ALIASES,
   REGISTRY_HOST,
+  type RegistryAuthentication,
   STORAGE_HOST,
   startRegistry,
 } from './registry/registry.ts'
-import type { TokenAlgorithm } from './registry/token-authority.ts'
 import {
   type ConfigOverrides,
   type LabTracker,
@@ -53,7 +53,7 @@ export interface LabOptions {
   layerDataBytes: number[]
   /** False: pullers go straight to the registry, and neither tracker nor nodes are started. */
   hasShoal?: boolean
-  authentication?: TokenAlgorithm | 'none'
+  authentication?: RegistryAuthentication
   tokenSeconds?: number
   /** Puts a front before the registry, which can imitate other registries. */
   hasRegistryFront?: boolean
@@ -169,7 +169,7 @@ async function openTracker(options: LabOptions, run: LabRun, site: Site): Promis
   return startTracker({
     host: await run.network.addHost('tracker', [TRACKER_HOST]),
     processes: run.processes,
-    registryConfig: labRegistryConfig(site.caFile, site.registry.isOpen),
+    registryConfig: labRegistryConfig(site.caFile, site.registry.kind),
     overrides: options.trackerConfig ?? {},
   })
 }
@@ -187,7 +187,7 @@ async function openNode(
   host: LabHost,
 ): Promise<LabNode> {
   const { processes } = run
-  const registryConfig = labRegistryConfig(site.caFile, site.registry.isOpen)
+  const registryConfig = labRegistryConfig(site.caFile, site.registry.kind)
   const overrides = options.nodeConfig ?? {}
   const program = {
     host,

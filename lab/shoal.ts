@@ -7,7 +7,7 @@ import { LabPartError } from './errors.ts'
 import { waitUntilListening } from './machine/listening.ts'
 import type { LabHost } from './machine/network.ts'
 import { type LabProcess, type LabProcesses, waitForPart } from './machine/processes.ts'
-import { REGISTRY_HOST } from './registry/registry.ts'
+import { type LabRegistry, REGISTRY_HOST } from './registry/registry.ts'
 
 /** Shoal's own programs as parts of a lab, started and configured through the command line, as an operator would. */
 
@@ -31,6 +31,8 @@ interface ShoalOptions {
   overrides: ConfigOverrides
   /** How far its clock is ahead of this machine's; behind, if negative. */
   clockOffsetSeconds?: number
+  /** Of the program's environment, which is empty otherwise. */
+  env?: Record<string, string>
 }
 
 /** A program that can be killed and started again with the same configuration and data. */
@@ -128,12 +130,12 @@ export async function startShoalNode(options: ShoalOptions & { tracker: LabTrack
 }
 
 /** Shoal's configuration of the lab's registry. It finds the token server's keys itself. */
-export function labRegistryConfig(registryCaFile: string, isOpen: boolean): ConfigOverrides {
-  return { host: REGISTRY_HOST, kind: isOpen ? 'none' : 'token', caFile: registryCaFile }
+export function labRegistryConfig(registryCaFile: string, kind: LabRegistry['kind']): ConfigOverrides {
+  return { host: REGISTRY_HOST, kind, caFile: registryCaFile }
 }
 
 function makeService(
-  { host, processes, clockOffsetSeconds = 0 }: ShoalOptions,
+  { host, processes, clockOffsetSeconds = 0, env = {} }: ShoalOptions,
   name: string,
   program: 'node' | 'tracker',
   configFile: string,
@@ -149,7 +151,7 @@ function makeService(
       return running
     },
     async start() {
-      running = processes.start({ name: `${name}-shoal`, argv })
+      running = processes.start({ name: `${name}-shoal`, argv, env })
       await whenReady(running)
     },
   }

@@ -135,6 +135,12 @@ export class LabNetwork {
     await this.#routeAcross('add', left, right)
   }
 
+  /** Drops what comes to this port of the host, as a firewall does that nobody told about it. Needs iptables. */
+  async dropPort(host: LabHost, port: number): Promise<void> {
+    const rule = ['--append', 'INPUT', '--protocol', 'tcp', '--dport', String(port), '--jump', 'DROP']
+    await this.#run(...host.command(['iptables', '--wait', ...rule]))
+  }
+
   async reunite(left: LabHost[], right: LabHost[]): Promise<void> {
     await this.#routeAcross('delete', left, right)
   }

@@ -19,6 +19,8 @@ const PACKAGES = {
   nmap: 'nmap',
   curl: 'curl',
   openssl: 'openssl',
+  iptables: 'iptables',
+  perl: 'perl',
   /** A module of the system's Python, not a program. */
   'python3-libtorrent': 'python3-libtorrent',
 } as const

@@ -67,7 +67,7 @@ const SAME_SIGNAL_MS = 700
  * From now on a signal closes the lab and ends this process; a second one does both at once. So does an uncaught
  * error.
  */
-export function closeOnSignals(run: LabRun, say: (line: string) => void): void {
+export function closeOnSignals(run: Pick<LabRun, 'close'>, say: (line: string) => void): void {
   let closingSinceMs: number | undefined
   for (const [signal, exitCode] of Object.entries(EXIT_CODES_OF_SIGNALS)) {
     process.on(signal, () => {

@@ -14,18 +14,33 @@ import {
 
 const COMMAND_PATIENCE_MS = 60_000
 
+export interface DockerOptions extends PullerOptions {
+  /** Its folder on the host; two daemons need two. */
+  folder?: string
+  /** Contents of daemon.json. */
+  daemonConfig?: object
+  /** Of the daemon, besides its proxy. */
+  env?: Record<string, string>
+}
+
+/** A daemon, and its command line for anything but pulls. */
+export interface Docker extends Puller {
+  command(argv: string[], input?: string): Promise<string>
+}
+
 /** A Docker daemon of one host: its own data, socket, control groups, proxy and trust. */
-export async function startDocker(options: PullerOptions): Promise<Puller> {
-  const dir = join(options.host.dir, 'docker')
+export async function startDocker(options: DockerOptions): Promise<Docker> {
+  const folder = options.folder ?? 'docker'
+  const dir = join(options.host.dir, folder)
   const clientDir = join(dir, 'client')
   mkdirSync(clientDir, { recursive: true, mode: 0o700 })
   writeFileSync(join(clientDir, 'config.json'), authFile(options), { mode: 0o600 })
-  writeFileSync(join(dir, 'daemon.json'), '{}')
+  writeFileSync(join(dir, 'daemon.json'), JSON.stringify(options.daemonConfig ?? {}))
   const socket = join(dir, 'docker.sock')
   const daemon = options.processes.start({
-    name: `${options.host.name}-dockerd`,
+    name: `${options.host.name}-${folder === 'docker' ? 'dockerd' : folder}`,
     argv: options.host.command(daemonCommand(dir, socket, options.cgroupParent)),
-    env: proxyEnvironment(options),
+    env: { ...proxyEnvironment(options), ...options.env },
   })
   // The command line only talks to the daemon, which does the pull.
   const docker = (argv: string[], timeoutMs = COMMAND_PATIENCE_MS, onOutput?: (chunk: Buffer) => void) =>
@@ -34,11 +49,20 @@ export async function startDocker(options: PullerOptions): Promise<Puller> {
       timeoutMs,
       ...(onOutput === undefined ? {} : { onOutput }),
     })
+  // `docker manifest` asks the registry itself, so that these run on the host.
+  const command = (argv: string[], input?: string) =>
+    options.processes.run({
+      argv: options.host.command(['docker', '--config', clientDir, '--host', `unix://${socket}`, ...argv]),
+      env: { ...proxyEnvironment(options), ...options.env },
+      timeoutMs: COMMAND_PATIENCE_MS,
+      ...(input === undefined ? {} : { input }),
+    })
   await waitForPart(daemon, () => docker(['info'], 5000))
   return {
     kind: 'docker',
+    command,
     async pull({ name }) {
-      await docker(['pull', '--quiet', name], PULL_PATIENCE_MS)
+      await docker(['pull', '--quiet', name], options.patienceMs ?? PULL_PATIENCE_MS)
     },
     async verify(image) {
       if (!(await isInspectedRight(docker, image))) return false

@@ -11,7 +11,7 @@ export type PullerKind = 'docker' | 'skopeo' | 'podman'
 
 /** A real pulling client on one host. */
 export interface Puller {
-  readonly kind: PullerKind
+  readonly kind: PullerKind | 'curl'
   /** Pulls by tag, as a person would. Rejects when the client fails. */
   pull(image: ImageReference): Promise<void>
   /** Hashes the stored bytes. @returns true when they equal the pushed bytes */
@@ -32,9 +32,13 @@ export interface PullerOptions {
   registryHost: string
   /** Undefined for an open registry. */
   account: Account | undefined
+  /** At other registries, by host. */
+  otherAccounts?: Record<string, Account>
   /** URL of the node's proxy; undefined: the client goes straight to the registry. */
   proxyUrl: string | undefined
   cgroupParent: string
+  /** A pull that takes longer has failed; default PULL_PATIENCE_MS. */
+  patienceMs?: number
 }
 
 /** The proxy variables of a client's environment; the same for all clients. */
@@ -43,10 +47,17 @@ export function proxyEnvironment({ proxyUrl }: PullerOptions): Record<string, st
 }
 
 /** Credentials as `docker login` stores them, for all clients: file contents, never an argument. */
-export function authFile({ registryHost, account }: Pick<PullerOptions, 'registryHost' | 'account'>): string {
-  if (account === undefined) return JSON.stringify({ auths: {} })
-  const auth = Buffer.from(`${account.user}:${account.password}`).toString('base64')
-  return JSON.stringify({ auths: { [registryHost]: { auth } } })
+export function authFile({
+  registryHost,
+  account,
+  otherAccounts = {},
+}: Pick<PullerOptions, 'registryHost' | 'account' | 'otherAccounts'>): string {
+  const accounts = { ...otherAccounts, ...(account === undefined ? {} : { [registryHost]: account }) }
+  const auths = Object.entries(accounts).map(([host, { user, password }]) => [
+    host,
+    { auth: Buffer.from(`${user}:${password}`).toString('base64') },
+  ])
+  return JSON.stringify({ auths: Object.fromEntries(auths) })
 }
 
 /** Digests that a store must hold for a complete image, uncompressed: the config and every layer. */

@@ -20,6 +20,8 @@ export interface SkopeoOptions extends PullerOptions {
   line?: StartingLine
   /** The copy goes into memory and is freed when the command ends, so that no disk limits the measurement. */
   isDiscarded?: boolean
+  /** Its folder on the host; two pulls at a time need two. */
+  folder?: string
 }
 
 /** Mounts memory over the folder, in the command's own mount namespace. */
@@ -27,9 +29,9 @@ const INTO_MEMORY = ['sh', '-c', 'mount -t tmpfs -o mode=0700 tmpfs "$1" && shif
 
 /** `skopeo copy` into a directory. It keeps every blob as it was sent, and checks each against its digest. */
 export function makeSkopeo(options: SkopeoOptions): Puller {
-  const { host, processes, registryHost, line, isDiscarded } = options
-  const prefix = isDiscarded ? [...INTO_MEMORY, join(host.dir, 'skopeo', 'memory')] : []
-  const dir = join(host.dir, 'skopeo')
+  const { host, processes, registryHost, line, isDiscarded, folder = 'skopeo' } = options
+  const dir = join(host.dir, folder)
+  const prefix = isDiscarded ? [...INTO_MEMORY, join(dir, 'memory')] : []
   const store = isDiscarded ? join(dir, 'memory', 'image') : join(dir, 'image')
   mkdirSync(join(dir, 'memory'), { recursive: true, mode: 0o700 })
   writeFileSync(join(dir, 'auth.json'), authFile(options), { mode: 0o600 })
@@ -47,7 +49,7 @@ export function makeSkopeo(options: SkopeoOptions): Puller {
           ...[`docker://${name}`, `dir:${store}`],
         ]),
         env: { ...proxyEnvironment(options), HOME: dir },
-        timeoutMs: PULL_PATIENCE_MS,
+        timeoutMs: options.patienceMs ?? PULL_PATIENCE_MS,
       }
       await (line === undefined ? processes.run(command) : line.run(processes, command))
     },

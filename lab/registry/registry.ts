@@ -7,6 +7,7 @@ import { issueLeaf, type KeyedCertificate } from '../../core/issue-certificate.t
 import { waitUntilListening } from '../machine/listening.ts'
 import type { LabHost } from '../machine/network.ts'
 import type { LabProcess, LabProcesses } from '../machine/processes.ts'
+import { PASSWORDS_FILE, writePasswords } from './passwords.ts'
 import { type FrontOptions, frontOf, type RegistryFront } from './registry-front.ts'
 import { type BlobEgress, egressByBlob } from './registry-log.ts'
 import type { StorageOptions } from './storage-main.ts'
@@ -39,14 +40,16 @@ export interface Account {
   password: string
 }
 
+/** Tokens with this signature; passwords, whose bcrypt hash the registry computes for every request; or nothing. */
+export type RegistryAuthentication = TokenAlgorithm | 'passwords' | 'none'
+
 export interface RegistryOptions {
   host: LabHost
   processes: LabProcesses
   /** Signs the registry's and the token server's TLS certificates. */
   authority: KeyedCertificate
   repository: string
-  /** `none`: every caller may do everything. */
-  authentication: TokenAlgorithm | 'none'
+  authentication: RegistryAuthentication
   tokenSeconds: number
   /** The registry gets a front, which can redirect blobs to this host. */
   storageHost: LabHost | undefined
@@ -56,6 +59,8 @@ export interface LabRegistry {
   readonly host: string
   readonly repository: string
   readonly isOpen: boolean
+  /** As Shoal's configuration calls it. */
+  readonly kind: 'token' | 'introspect' | 'none'
   /** URL of the token server. */
   readonly tokenUrl: string
   /** May push and pull; `puller` may pull only. */
@@ -85,7 +90,9 @@ export async function startRegistry(options: RegistryOptions): Promise<LabRegist
   const publisher = { user: 'publisher', password: randomBytes(18).toString('base64url') }
   const puller = { user: 'puller', password: randomBytes(18).toString('base64url') }
   const starters: Starter[] = []
-  if (options.authentication !== 'none') {
+  if (options.authentication === 'passwords') {
+    await writePasswords(options, join(dir, PASSWORDS_FILE), [publisher, puller])
+  } else if (options.authentication !== 'none') {
     const signingKey = await makeTokenSigningKey(options.authentication)
     writeFileSync(tokenKeysFile, signingKey.bundlePem)
     const users = usersOf(options.repository, publisher, puller)
@@ -111,6 +118,7 @@ export async function startRegistry(options: RegistryOptions): Promise<LabRegist
     host: REGISTRY_HOST,
     repository: options.repository,
     isOpen: options.authentication === 'none',
+    kind: kindOf(options.authentication),
     tokenUrl: TOKEN_URL,
     ...{ publisher, puller, parts, start },
     front: storageHost && frontOf(() => part('registry-front')!),
@@ -120,6 +128,11 @@ export async function startRegistry(options: RegistryOptions): Promise<LabRegist
 }
 
 const readText = (path: string) => readFileSync(path, 'utf8')
+
+function kindOf(authentication: RegistryAuthentication): LabRegistry['kind'] {
+  if (authentication === 'none') return 'none'
+  return authentication === 'passwords' ? 'introspect' : 'token'
+}
 
 interface Starter {
   host: LabHost
@@ -200,6 +213,11 @@ function startTokenProcess(
   })
 }
 
+function authOf(authentication: RegistryAuthentication, token: object, path: string): object {
+  if (authentication === 'none') return {}
+  return { auth: authentication === 'passwords' ? { htpasswd: { realm: REGISTRY_HOST, path } } : { token } }
+}
+
 function startRegistryProcess(
   { host, processes, authentication, storageHost }: RegistryOptions,
   dir: string,
@@ -226,7 +244,7 @@ function startRegistryProcess(
         : { addr: `0.0.0.0:${REGISTRY_PORT}`, tls: { certificate, key } }),
       secret: randomBytes(16).toString('hex'),
     },
-    ...(authentication === 'none' ? {} : { auth: { token } }),
+    ...authOf(authentication, token, join(dir, PASSWORDS_FILE)),
   }
   const configFile = join(dir, 'config.yml')
   // JSON is YAML.

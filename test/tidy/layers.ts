@@ -41,7 +41,7 @@ export const LAYERS: Record<string, RegExp[]> = {
     /^tracker\/[a-z-]+\.ts$/,
   ],
   lab: [
-    /^lab\/(demo)\//,
+    /^lab\/(demo|field)\//,
     /^lab\/(?!errors)[a-z-]+\.ts$/,
     /^lab\/(pullers)\//,
     /^lab\/(image|registry)\//,
@@ -50,7 +50,7 @@ export const LAYERS: Record<string, RegExp[]> = {
   ],
   bench: [
     /^bench\/[a-z-]+\.ts$/,
-    /^bench\/(engine|fleet|memory|sim|tracker)\//,
+    /^bench\/(engine|field|fleet|memory|sim|tracker)\//,
     /^bench\/(peers)\//,
     /^bench\/(measure)\//,
   ],

@@ -42,9 +42,11 @@ describe('the tree', () => {
   it('never turns verification off', () => {
     // Attackers are what verification is for.
     const ours = sources.filter((path) => path !== THIS && !path.startsWith('test/attacks/'))
+    // A daemon as operators have it who list a registry in plain HTTP: Docker's own setting, not Shoal's.
+    const isOperators = (path: string) => path === 'lab/field/field-clients.ts'
     const off =
       /NODE_TLS_REJECT_UNAUTHORIZED|checkServerIdentity:\s*\(\)\s*=>\s*(undefined|\{\s*\})|--src-tls-verify=false|--tls-verify=false|insecure-registr/
-    expect(ours.filter((path) => off.test(textOf(path)))).toEqual([])
+    expect(ours.filter((path) => !isOperators(path) && off.test(textOf(path)))).toEqual([])
     const lax = ours.filter((path) => /rejectUnauthorized:\s*false/.test(textOf(path)))
     // A listener may accept callers without a certificate when it then judges each connection itself.
     expect(lax.filter((path) => !/requestCert:\s*true/.test(textOf(path)))).toEqual([])
