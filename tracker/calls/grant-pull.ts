@@ -14,7 +14,7 @@ import { type TrackerParts, trustOf } from '../parts.ts'
 import { type VerifiedCredential, verifyCredential } from '../pull/credential.ts'
 import { issuePullCertificate } from '../pull/pull-certificate.ts'
 import type { PullRecord } from '../store/store.ts'
-import { joinSwarms, type WantedBlob } from './join-swarms.ts'
+import { joinSwarms, leaveSwarms, type WantedBlob } from './join-swarms.ts'
 
 export type PullQuestion = z.output<typeof pullRequest>
 export type PullAnswer = z.output<typeof pullResponse>
@@ -26,12 +26,14 @@ const HEADS_PER_PULL_MAX = 8
 
 /**
  * Like `grant`, and counts refusals.
+ * @param hasLeft the caller's connection has closed: nobody gets the answer
  * @throws TooManyRequestsError when too many of the caller's pulls were refused lately; as `grant`
  */
 export async function grantPull(
   parts: TrackerParts,
   caller: NodeCaller,
   question: PullQuestion,
+  hasLeft: () => boolean = () => false,
 ): Promise<PullAnswer> {
   const registry = parts.registries.get(question.registry)
   if (registry === undefined) {
@@ -40,7 +42,7 @@ export async function grantPull(
   const key = `${caller.cluster.cluster} ${caller.node} ${registry.host}`
   const network = `${networkOf(caller.address)} ${registry.host}`
   const limits = { key, network, kind: registry.kind, nowMs: parts.nowMs() }
-  return parts.failedGrants.run(limits, () => grant(parts, caller, registry, question))
+  return parts.failedGrants.run(limits, () => grant(parts, caller, registry, question, hasLeft))
 }
 
 /**
@@ -53,6 +55,7 @@ async function grant(
   caller: NodeCaller,
   registry: RegistryClient,
   question: PullQuestion,
+  hasLeft: () => boolean,
 ): Promise<PullAnswer> {
   const spki = checkedP256Spki(Buffer.from(question.publicKey, 'base64url'))
   const blobs = distinctBlobs(question.blobs)
@@ -67,6 +70,7 @@ async function grant(
   })
   parts.revocations.checkBearer(caller.cluster.cluster, registry.host, credential)
   const { granted, refused } = await checkBlobs(parts, registry, question, blobs, credential)
+  if (hasLeft()) throw new RefusedError('CALLER_GONE', 'nobody waits for the grant any more')
   parts.pullLimits.enter(`${caller.cluster.cluster} ${caller.node}`, nowMs)()
   const peerToken = registry.kind === 'introspect' ? peerTokenFor(caller, question, { spki, nowMs }) : null
   const tokenHash = peerToken === null ? credential.tokenHash : parseRegistryToken(peerToken).hash
@@ -80,11 +84,15 @@ async function grant(
   const { authorization, endsAtMs } = credential
   const access = { node: caller.node, repository: question.repository, authorization }
   for (const { swarm } of pull.blobs) parts.accesses.note(swarm, access, endsAtMs, nowMs)
+  const table = parts.peers.of(caller.cluster.cluster)
+  const isNew = new Set(pull.blobs.map(({ swarm }) => swarm).filter((it) => !table.holds(caller.node, it)))
+  const swarms = await joinSwarms(parts, caller, { ...question, pull: pull.pull, blobs: granted })
+  if (hasLeft()) await leaveSwarms(parts, caller, swarms, isNew)
   return {
     pull: pull.pull,
     ...issued,
     trust: trustOf(parts, caller.cluster),
-    swarms: await joinSwarms(parts, caller, { ...question, pull: pull.pull, blobs: granted }),
+    swarms,
     refused: refused.map(({ digest, reason }) => ({ digest, code: reason.code })),
     peerToken,
   }
