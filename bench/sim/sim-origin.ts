@@ -77,6 +77,11 @@ export class SimOrigin implements OriginView {
     this.#ask(true)
   }
 
+  /** Docker's own request, passed through. */
+  fetchWhole(): void {
+    this.#fetch(undefined, { first: 0, end: LAYOUT.pieceCount })
+  }
+
   stop(): void {
     this.#plan.stop()
     for (const run of this.#runs) run.stop()
