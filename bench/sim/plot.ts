@@ -13,6 +13,8 @@ const COLOURS: Record<ScenarioName, string> = {
   trickle: '#e8590c',
   slow: '#868e96',
   deaths: '#f4a261',
+  pause: '#5c940d',
+  'long-pause': '#862e9c',
 }
 
 /** Time over the limit, a group of bars per number of nodes; the line is the limit itself. */

@@ -2,7 +2,7 @@ import { pieceLayout } from '../../core/metainfo.ts'
 
 /** Defines the links, the blob, and how the nodes of each scenario differ. */
 
-export const SCENARIO_NAMES = ['flash', 'trickle', 'slow', 'deaths'] as const
+export const SCENARIO_NAMES = ['flash', 'trickle', 'slow', 'deaths', 'pause', 'long-pause'] as const
 export type ScenarioName = (typeof SCENARIO_NAMES)[number]
 
 /** As in `npm run bench:fleet`, so that the two can be compared: a layer of 128 pieces. */
@@ -19,6 +19,9 @@ const TRICKLE_BLOBS = 10
 /** Share of nodes that are slow, or die. */
 export const ODD_SHARE = 1 / 10
 const SLOW_SPEED = 1 / 10
+
+/** From the release on the tracker answers nothing for this time, in ms. In the other scenarios it answers at once. */
+export const PAUSE_MS: Partial<Record<ScenarioName | 'warm', number>> = { pause: 1_000, 'long-pause': 1_900 }
 
 export interface NodePlan {
   arrivesAtMs: number

@@ -34,6 +34,7 @@ export interface NodeOrigin {
   stop(): void
   tick(): void
   moved(from: 'peer' | 'registry'): void
+  fetchWhole(): void
 }
 
 /** A connection, as one of its ends sees it. */

@@ -94,6 +94,11 @@ export class SimOrigin implements OriginView {
     this.#ask(true)
   }
 
+  /** Docker's own request, passed through. */
+  fetchWhole(): void {
+    this.#fetch(undefined, { first: 0, end: LAYOUT.pieceCount })
+  }
+
   stop(): void {
     this.#plan.stop()
     for (const { answers } of this.#runs) answers.stop()

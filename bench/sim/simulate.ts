@@ -1,5 +1,5 @@
 import { farHalf, type LeasePolicy } from '../../tracker/handout/leases.ts'
-import { limitMs, planNodes, type ScenarioName } from './scenarios.ts'
+import { limitMs, PAUSE_MS, planNodes, type ScenarioName } from './scenarios.ts'
 import { World } from './world.ts'
 
 export interface SimRun {
@@ -9,6 +9,8 @@ export interface SimRun {
   makespanOverLimit: number
   originCopies: number
   trackerRequestsPerNode: number
+  /** The longest wait of a node for the tracker before its pull began. */
+  waitedSeconds: number
 }
 
 export interface SimOptions {
@@ -17,6 +19,8 @@ export interface SimOptions {
   seed?: number
   /** Replaces the shipped policy. */
   policy?: LeasePolicy
+  /** Replaces the scenario's. */
+  pauseMs?: number
 }
 
 export function simulate(options: SimOptions): SimRun {
@@ -29,10 +33,12 @@ export function simulateWorld({
   scenario,
   seed = 1,
   policy = farHalf(),
+  pauseMs,
 }: Omit<SimOptions, 'scenario'> & { scenario: ScenarioName | 'warm' }): World {
   const random = seededRandom(seed)
   const plans = planNodes(scenario, nodes, random)
-  const world = new World({ plans, policy, doHoldersDie: scenario === 'deaths', random })
+  const trackerAnswersAtMs = pauseMs ?? PAUSE_MS[scenario] ?? 0
+  const world = new World({ plans, policy, trackerAnswersAtMs, doHoldersDie: scenario === 'deaths', random })
   world.run()
   return world
 }
@@ -50,6 +56,7 @@ export function summarise({ nodes, scenario }: SimOptions, world: World): SimRun
     makespanOverLimit: round(ratios[at]!),
     originCopies: round(world.blobsFromOrigin),
     trackerRequestsPerNode: round(world.tracker.requests / nodes),
+    waitedSeconds: round(world.waitedMs / 1000),
   }
 }
 

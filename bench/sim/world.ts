@@ -1,3 +1,4 @@
+import { SILENT_MS_MAX, TrackerState } from '../../client/membership/tracker-state.ts'
 import { LANE_STALLED_MS } from '../../client/peer/upload-lane.ts'
 import { DIALS_MAX } from '../../client/swarm/dials.ts'
 import { TICK_MS } from '../../client/swarm/swarm.ts'
@@ -27,6 +28,8 @@ const EVENTS = { turn: 0, death: 1, sent: 2, received: 3 }
 export interface WorldOptions {
   plans: NodePlan[]
   policy: LeasePolicy
+  /** Calls before that time are answered then. */
+  trackerAnswersAtMs: number
   /** A tenth of the nodes with leases die soon after their first. */
   doHoldersDie: boolean
   random(): number
@@ -39,11 +42,15 @@ export class World {
   readonly registry: Port
   /** When the last piece came from the registry. */
   originDoneAtMs = 0
+  /** The longest time that a pull waited for the tracker. */
+  waitedMs = 0
   readonly #clock = { nowMs: 0 }
   readonly #options: WorldOptions
   readonly #heap: EventHeap
   readonly #announcements: Announcements
   readonly #holders = new Set<SimNode>()
+  /** Nodes that pull without the swarm. */
+  readonly #direct = new Set<SimNode>()
   readonly #dead: { node: number; atMs: number }[] = []
   #waiting = 0
 
@@ -151,9 +158,23 @@ export class World {
     else this.#tick(node)
   }
 
-  /** A pull: the node is listed, and receives peers and perhaps a lease. */
+  /**
+   * A pull: the node is listed, and receives peers and perhaps a lease. It waits for a tracker that is silent as the client
+   * does (client/membership/tracker-state.ts), and then goes to the registry as it is.
+   */
   #arrive(node: SimNode): void {
-    const { random } = this.#options
+    const { random, trackerAnswersAtMs } = this.#options
+    const { arrivesAtMs } = node.plan
+    if (this.nowMs < trackerAnswersAtMs) {
+      const isOff = new TrackerState().look(arrivesAtMs, trackerAnswersAtMs) === undefined
+      if (isOff && this.nowMs > arrivesAtMs) this.#goDirect(node)
+      else {
+        const startsAtMs = isOff ? arrivesAtMs + SILENT_MS_MAX : trackerAnswersAtMs
+        this.#heap.set(node.id * EVENT_KINDS + EVENTS.turn, startsAtMs)
+      }
+      return
+    }
+    this.waitedMs = Math.max(this.waitedMs, this.nowMs - arrivesAtMs)
     node.isUp = true
     node.heartbeatAtMs = this.nowMs + HEARTBEAT_MS * random()
     this.tracker.join(node.id)
@@ -164,6 +185,13 @@ export class World {
     } else this.tracker.completed(node.id)
     // A random phase: nodes do not tick in step.
     this.#heap.set(node.id * EVENT_KINDS + EVENTS.turn, this.nowMs + TICK_MS * random())
+  }
+
+  #goDirect(node: SimNode): void {
+    this.waitedMs = Math.max(this.waitedMs, this.nowMs - node.plan.arrivesAtMs)
+    node.isUp = true
+    this.#direct.add(node)
+    node.origin.fetchWhole()
   }
 
   #tick(node: SimNode): void {
@@ -213,6 +241,7 @@ export class World {
   #complete(node: SimNode): void {
     node.doneAtMs = this.nowMs
     this.#waiting -= 1
+    if (this.#direct.has(node)) return
     node.download.pause()
     this.tracker.requests += 1
     this.tracker.completed(node.id)

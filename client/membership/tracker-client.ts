@@ -257,7 +257,8 @@ async function untilAborted<Result>(work: Promise<Result>, signal: AbortSignal):
 
 function refusalOf(path: string, answer: { status: number; body: unknown }): Error {
   const parsed = errorBody.safeParse(answer.body)
-  if (!parsed.success || answer.status >= 500) {
+  const isRegistrys = parsed.success && parsed.data.error.code === 'REGISTRY_UNREACHABLE'
+  if (!parsed.success || (answer.status >= 500 && !isRegistrys)) {
     return new TrackerUnavailableError(`the tracker answered ${answer.status} to ${path}`)
   }
   return new TrackerRefusedError(parsed.data.error.message, {

@@ -50,6 +50,20 @@ describe('the simulation', () => {
     }
   })
 
+  it('waits out a pause of the tracker at the release: the registry sends hardly more than one copy', () => {
+    for (const nodes of [10, 100]) {
+      const pause = simulate({ nodes, scenario: 'pause' })
+      const long = simulate({ nodes, scenario: 'long-pause' })
+      expect(pause.originCopies).toBeLessThanOrEqual(1.1)
+      expect(long.originCopies).toBeLessThanOrEqual(1.6)
+      expect([pause.waitedSeconds, long.waitedSeconds]).toEqual([1, 1.9])
+    }
+    // A tracker that stays silent is left alone after two seconds, and every node goes to the registry.
+    const silent = simulateWorld({ nodes: 10, scenario: 'pause', pauseMs: 3_600_000 })
+    expect(silent.blobsFromOrigin).toBeCloseTo(10)
+    expect(silent.waitedMs).toBe(2_000)
+  })
+
   it('gives the same figures for the same seed, and is never faster than the links', () => {
     const run = simulate({ nodes: 30, scenario: 'flash', seed: 7 })
     expect(simulate({ nodes: 30, scenario: 'flash', seed: 7 })).toEqual(run)
@@ -60,6 +74,7 @@ describe('the simulation', () => {
       'makespanOverLimit',
       'originCopies',
       'trackerRequestsPerNode',
+      'waitedSeconds',
     ])
   })
 

@@ -150,3 +150,39 @@ test('a registry that is slow to answer the tracker is not taken for a silent tr
   expect(conditions.list().map(({ code, subject }) => [code, subject])).toEqual([['REGISTRY_SLOW', registry]])
   cluster.registry.door = door
 })
+
+test('a grant that comes after its blob went to the registry gives its lease back at once', async () => {
+  const node = await startNode({ leaseSeconds: 60 })
+  const [layer] = image(1)
+  const { door } = cluster.registry
+  cluster.registry.door = async (request, response) => {
+    if (request.method === 'HEAD') await new Promise((resolve) => setTimeout(resolve, 1_000))
+    return door(request, response)
+  }
+  await expect(node.client.open(layer!)).rejects.toMatchObject({ code: 'GRANT_LATE' })
+  cluster.registry.door = door
+  const other = await cluster.addNode()
+  // It would wait for the lease's minute.
+  const { ms } = await timed(pull(other, layer!))
+  expect(ms).toBeLessThan(8_000)
+  expect(progressOf(other, { digest: layer!.digest } as never).bytesFromRegistry).toBe(LAYER_BYTES)
+}, 30_000)
+
+test('a node that is gone before its grant is ready leaves no lease behind', async () => {
+  const node = await startNode({ leaseSeconds: 60 })
+  const [layer] = image(1)
+  const { door } = cluster.registry
+  cluster.registry.door = async (request, response) => {
+    if (request.method === 'HEAD') await new Promise((resolve) => setTimeout(resolve, 1_000))
+    return door(request, response)
+  }
+  const opened = node.client.open(layer!).catch((error) => error.code)
+  await new Promise((resolve) => setTimeout(resolve, 200))
+  await node.stop()
+  expect(await opened).not.toBe('shared')
+  await new Promise((resolve) => setTimeout(resolve, 2_500))
+  cluster.registry.door = door
+  const other = await cluster.addNode()
+  const { ms } = await timed(pull(other, layer!))
+  expect(ms).toBeLessThan(2_000)
+}, 30_000)

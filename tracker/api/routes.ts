@@ -47,7 +47,9 @@ export function nodeRoutes(app: FastifyInstance, parts: TrackerParts): void {
   )
 
   app.post('/v1/pulls', async (request) => {
-    const answer = await grantPull(parts, caller(request), checked(pullRequest, request.body))
+    const { socket } = request.raw
+    const question = checked(pullRequest, request.body)
+    const answer = await grantPull(parts, caller(request), question, () => socket.destroyed)
     return { ...answer, swarms: answer.swarms.map(withJsonBatches) }
   })
 

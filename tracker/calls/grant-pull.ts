@@ -15,7 +15,7 @@ import type { VerifiedCredential } from '../pull/credential.ts'
 import { isGuess, judgeCredential } from '../pull/judge-credential.ts'
 import { issuePullCertificate } from '../pull/pull-certificate.ts'
 import type { PullRecord } from '../store/store.ts'
-import { joinSwarms, type WantedBlob } from './join-swarms.ts'
+import { joinSwarms, leaveSwarms, type WantedBlob } from './join-swarms.ts'
 
 export type PullQuestion = z.output<typeof pullRequest>
 export type PullAnswer = z.output<typeof pullResponse>
@@ -27,12 +27,14 @@ const HEADS_PER_PULL_MAX = 8
 
 /**
  * Like `grant`, and counts refusals.
+ * @param hasLeft the caller's connection has closed: nobody gets the answer
  * @throws TooManyRequestsError when too many of the caller's pulls were refused lately; as `grant`
  */
 export async function grantPull(
   parts: TrackerParts,
   caller: NodeCaller,
   question: PullQuestion,
+  hasLeft: () => boolean = () => false,
 ): Promise<PullAnswer> {
   const registry = parts.registries.get(question.registry)
   if (registry === undefined) {
@@ -41,7 +43,7 @@ export async function grantPull(
   const key = `${caller.cluster.cluster} ${caller.node} ${registry.host}`
   const network = `${networkOf(caller.address)} ${registry.host}`
   const limits = { key, network, isGuess: isGuess(question.credential), nowMs: parts.nowMs() }
-  return parts.failedGrants.run(limits, () => grant(parts, caller, registry, question))
+  return parts.failedGrants.run(limits, () => grant(parts, caller, registry, question, hasLeft))
 }
 
 /**
@@ -54,6 +56,7 @@ async function grant(
   caller: NodeCaller,
   registry: RegistryClient,
   question: PullQuestion,
+  hasLeft: () => boolean,
 ): Promise<PullAnswer> {
   const spki = checkedP256Spki(Buffer.from(question.publicKey, 'base64url'))
   const blobs = distinctBlobs(question.blobs)
@@ -68,6 +71,7 @@ async function grant(
   })
   parts.revocations.checkBearer(caller.cluster.cluster, registry.host, credential)
   const { granted, refused } = await checkBlobs(parts, registry, question, blobs, credential)
+  if (hasLeft()) throw new RefusedError('CALLER_GONE', 'nobody waits for the grant any more')
   parts.pullLimits.enter(`${caller.cluster.cluster} ${caller.node}`, nowMs)()
   const peerToken = credential.standing === 'signed' ? null : peerTokenFor(caller, question, { spki, nowMs })
   parts.kindsFound.note(registry.host, credential.standing)
@@ -82,11 +86,15 @@ async function grant(
   const { authorization, endsAtMs } = credential
   const access = { node: caller.node, repository: question.repository, authorization }
   for (const { swarm } of pull.blobs) parts.accesses.note(swarm, access, endsAtMs, nowMs)
+  const table = parts.peers.of(caller.cluster.cluster)
+  const isNew = new Set(pull.blobs.map(({ swarm }) => swarm).filter((it) => !table.holds(caller.node, it)))
+  const swarms = await joinSwarms(parts, caller, { ...question, pull: pull.pull, blobs: granted })
+  if (hasLeft()) await leaveSwarms(parts, caller, swarms, isNew)
   return {
     pull: pull.pull,
     ...issued,
     trust: trustOf(parts, caller.cluster),
-    swarms: await joinSwarms(parts, caller, { ...question, pull: pull.pull, blobs: granted }),
+    swarms,
     refused: refused.map(({ digest, reason }) => ({ digest, code: reason.code })),
     peerToken,
   }

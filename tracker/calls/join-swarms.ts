@@ -41,6 +41,19 @@ export async function joinSwarms(
   return pull.blobs.map(({ digest }) => answers.get(digest)!)
 }
 
+/** The caller left before it had its grant: its leases, and its places in swarms that it was not in, are free at once. */
+export async function leaveSwarms(
+  parts: TrackerParts,
+  { cluster: { cluster }, node }: NodeCaller,
+  swarms: readonly SwarmAnswer[],
+  isNew: ReadonlySet<SwarmIdentity['swarm']>,
+): Promise<void> {
+  for (const { swarm, lease } of swarms) {
+    if (isNew.has(swarm)) parts.peers.of(cluster).leave(node, swarm)
+    if (lease !== null) await parts.swarms.step(cluster, swarm, (state) => state.release(lease.lease, node))
+  }
+}
+
 async function joinSwarm(
   parts: TrackerParts,
   caller: NodeCaller,

@@ -104,21 +104,37 @@ export class Acceptances {
 
   async #ask(question: AcceptanceQuestion): Promise<Acceptance> {
     const { nowMs, endsAtMs = nowMs + OPAQUE_ACCEPTANCE_MS } = question
+    const [first] = question.digests
+    // Side by side: a registry may take seconds for each answer.
+    const refusing = first === undefined ? undefined : this.#checkOthers(question, first)
+    refusing?.catch(() => undefined)
     const { digest, bytes } = await servedBlob(question)
-    await this.#checkStrangers(question, digest)
-    if (question.alteredToken !== undefined)
-      await expectRefusal(question, digest, `Bearer ${question.alteredToken}`)
+    await (digest === first ? refusing : this.#checkOthers(question, digest))
+    // Only now: of a blob that is not there, a refusal to strangers says nothing.
+    if (this.#isDueForStrangers(question))
+      this.#closedUntilMs.set(repositoryOf(question), nowMs + STRANGERS_REFUSED_MS)
     // Only now: a redirect to a login page says nothing about the blob.
     this.#memberships.note({ ...question, digest }, bytes)
     return { digest, untilMs: Math.min(endsAtMs, nowMs + ACCEPTANCE_MS_MAX) }
   }
 
-  async #checkStrangers(question: AcceptanceQuestion, digest: Digest): Promise<void> {
-    const id = `${question.registry.host} ${question.repository}`
-    if ((this.#closedUntilMs.get(id) ?? 0) > question.nowMs) return
-    await expectRefusal(question, digest, undefined)
-    this.#closedUntilMs.set(id, question.nowMs + STRANGERS_REFUSED_MS)
+  /** Neither a stranger nor another token gets the blob. */
+  async #checkOthers(question: AcceptanceQuestion, digest: Digest): Promise<void> {
+    const { alteredToken } = question
+    const others = [
+      ...(this.#isDueForStrangers(question) ? [undefined] : []),
+      ...(alteredToken === undefined ? [] : [`Bearer ${alteredToken}`]),
+    ]
+    await Promise.all(others.map((authorization) => expectRefusal(question, digest, authorization)))
   }
+
+  #isDueForStrangers(question: AcceptanceQuestion): boolean {
+    return (this.#closedUntilMs.get(repositoryOf(question)) ?? 0) <= question.nowMs
+  }
+}
+
+function repositoryOf({ registry, repository }: AcceptanceQuestion): string {
+  return `${registry.host} ${repository}`
 }
 
 /** The first blob that the registry serves to this credential. */

@@ -73,12 +73,24 @@ export async function verifyBearer(
   checkSignature(token, signer)
   const verified = verifiedBearer(token, jwt, signer)
   if (signer.standing === 'configured') return verified
-  const digest = await acceptedBlob(parts, { ...question, token: verified, signer })
-  const probe = { registry, token, jwt, repository, digest }
   const { cluster, node } = question.caller
   const by = { cluster: cluster.cluster, node }
-  if (signer.standing === 'probed') parts.tokenKeys.renewBeforeEnd(probe, signer.jwk, by)
-  else if (!(await parts.tokenKeys.probe(probe, signer.jwk, by).catch(throwUnreachable))) throw keyUntrusted()
+  const asked = { registry, token, jwt, repository }
+  const accepting = acceptedBlob(parts, { ...question, token: verified, signer })
+  const [first] = question.digests
+  const beside =
+    signer.standing === 'unknown' && first !== undefined
+      ? parts.tokenKeys.probeBeside(accepting, { ...asked, digest: first }, signer.jwk, by)
+      : Promise.resolve(undefined)
+  // A refusal of the token is told in its own words.
+  beside.catch(() => undefined)
+  const probe = { ...asked, digest: await accepting }
+  if (signer.standing === 'probed') {
+    parts.tokenKeys.renewBeforeEnd(probe, signer.jwk, by)
+    return verified
+  }
+  const probed = beside.then((isTrusted) => isTrusted ?? parts.tokenKeys.probe(probe, signer.jwk, by))
+  if (!(await probed.catch(throwUnreachable))) throw keyUntrusted()
   return verified
 }
 

@@ -67,7 +67,7 @@ export class FailedGrants {
   }
 }
 
-const UNCOUNTED: ReadonlySet<string> = new Set(['REGISTRY_UNREACHABLE', 'REQUESTS_TOO_MANY'])
+const UNCOUNTED: ReadonlySet<string> = new Set(['REGISTRY_UNREACHABLE', 'REQUESTS_TOO_MANY', 'CALLER_GONE'])
 
 function perMinute(perMinuteMax: number, burstMax: number, log: Logger): RequestLimits {
   const bounds = { requestsPerSecondMax: perMinuteMax / 60, requestsBurstMax: burstMax }

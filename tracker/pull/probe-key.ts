@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { randomInt } from 'node:crypto'
+import { setTimeout } from 'node:timers/promises'
 import type { BlobHead } from '../../core/blob-question.ts'
 import type { Digest } from '../../core/digest.ts'
 import type { RegistryClient } from '../../core/registry-client.ts'
@@ -12,6 +13,11 @@ import type { Repository } from '../../core/repository.ts'
  * that, each answer is hit by chance, at best once in (27/4)^6, or 95,000.
  */
 export const PROBE_ROUNDS = 6
+/**
+ * A round does not wait longer than this for the one before it: a registry may take seconds for each answer. The requests
+ * of each round still leave together, and those of two rounds apart.
+ */
+const ROUND_MS_MAX = 50
 
 export interface ProbeQuestion {
   registry: RegistryClient
@@ -29,13 +35,11 @@ export interface ProbeQuestion {
  * 200 to a bad token on a public repository (Harbor does). The three requests of a round leave together, in random order.
  * @throws RegistryUnreachableError
  */
-export async function isKeyOfRegistry({
-  registry,
-  token,
-  jwt,
-  repository,
-  digest,
-}: ProbeQuestion): Promise<boolean> {
+export async function isKeyOfRegistry(
+  { registry, token, jwt, repository, digest }: ProbeQuestion,
+  /** Begins no further round. */
+  signal?: AbortSignal,
+): Promise<boolean> {
   const { signingInput, signature } = token
   // If the registry saw a different token, this one would gain trust by the other's acceptance.
   assert(jwt === compactForm(signingInput, signature), 'the token is not the one that was parsed')
@@ -47,11 +51,24 @@ export async function isKeyOfRegistry({
     async () => isUnauthorized(await ask(`Bearer ${flipped}`)),
     async () => isUnauthorized(await ask(undefined)),
   ]
-  for (let round = 0; round < PROBE_ROUNDS; round += 1) {
-    const answers = await Promise.all(inRandomOrder(requests).map((request) => request()))
-    if (answers.includes(false)) return false
+  const rounds: Promise<boolean>[] = []
+  let isRefuted = false
+  for (let round = 0; round < PROBE_ROUNDS && !isRefuted && signal?.aborted !== true; round += 1) {
+    const answers = Promise.all(inRandomOrder(requests).map((request) => request()))
+    const isConfirmed = answers.then((all) => !all.includes(false))
+    isConfirmed.then(
+      (it) => {
+        isRefuted ||= !it
+      },
+      () => {
+        isRefuted = true
+      },
+    )
+    rounds.push(isConfirmed)
+    await Promise.race([isConfirmed.catch(() => undefined), setTimeout(ROUND_MS_MAX)])
   }
-  return true
+  const confirmed = await Promise.all(rounds)
+  return confirmed.length === PROBE_ROUNDS && !confirmed.includes(false)
 }
 
 function isUnauthorized(head: BlobHead): boolean {

@@ -18,6 +18,8 @@ export const KEY_TRUST_MS = 24 * 3600 * 1000
 export const KEY_RENEWED_BEFORE_MS = 8 * 3600 * 1000
 /** Probes of one key a day, for all callers together: a probe is 18 HEAD requests, six of them with a bad signature. */
 export const PROBES_PER_KEY_AND_DAY_MAX = 4
+/** Probes of one node a day that begin before the registry has accepted the token: a refused token costs requests, too. */
+export const PROBES_BESIDE_PER_NODE_AND_DAY_MAX = 8
 /** Failed probes of one node a day: an attacker can make any number of keys. */
 export const FAILED_PROBES_PER_NODE_AND_DAY_MAX = 8
 /** Failed probes at one registry a day: an attacker may have several nodes. Trusted keys are probed again in any case. */
@@ -61,6 +63,7 @@ export class TrustedKeys {
   readonly #records: Map<string, TokenKeyRecord>
   readonly #probes = new Map<string, Promise<boolean>>()
   readonly #probesOfKey: RequestLimits
+  readonly #probesBeside: RequestLimits
   readonly #failuresOfNode: RequestLimits
   readonly #failuresAtRegistry: RequestLimits
   /** When the next key ends. */
@@ -78,6 +81,7 @@ export class TrustedKeys {
     this.#nowMs = options.nowMs
     this.#records = new Map(records.map((record) => [record.id, record]))
     this.#probesOfKey = daily(PROBES_PER_KEY_AND_DAY_MAX, options.log)
+    this.#probesBeside = daily(PROBES_BESIDE_PER_NODE_AND_DAY_MAX, options.log)
     this.#failuresOfNode = daily(FAILED_PROBES_PER_NODE_AND_DAY_MAX, options.log)
     this.#failuresAtRegistry = daily(FAILED_PROBES_PER_REGISTRY_AND_DAY_MAX, options.log)
     this.#refresh()
@@ -136,7 +140,30 @@ export class TrustedKeys {
       if (await running.catch(() => false)) return true
     }
     if (this.#probes.size >= PROBES_MAX) return false
-    const probe = this.#probeNow(question, { id, key }, by)
+    return this.#inFlight(id, this.#probeNow(question, { id, key }, by))
+  }
+
+  /**
+   * Like `probe`, beside the registry's own decision about the token: where each answer takes seconds, one after the other
+   * would take too long for the pull. The key counts only once the registry has accepted the token.
+   * @param accepted rejects when the registry does not
+   * @returns undefined when it was not probed: a caller may do this a few times an hour
+   * @throws RegistryUnreachableError; and as `accepted`
+   */
+  async probeBeside(
+    accepted: Promise<unknown>,
+    question: ProbeQuestion,
+    jwk: JsonWebKey,
+    by: Asker,
+  ): Promise<boolean | undefined> {
+    const key = tokenKeyOf(question.registry.host, question.token, jwk)
+    const id = idOf(key)
+    if (this.#probes.has(id) || this.#probes.size >= PROBES_MAX) return undefined
+    if (!hasRoom(this.#probesBeside, `${by.cluster} ${by.node}`, this.#nowMs())) return undefined
+    return this.#inFlight(id, this.#probeNow(question, { id, key }, by, accepted))
+  }
+
+  async #inFlight(id: string, probe: Promise<boolean>): Promise<boolean> {
     this.#probes.set(id, probe)
     try {
       return await probe
@@ -185,12 +212,16 @@ export class TrustedKeys {
     question: ProbeQuestion,
     { id, key }: { id: string; key: TokenKey },
     by: Asker,
+    accepted: Promise<unknown> = Promise.resolve(),
   ): Promise<boolean> {
     const { host } = question.registry
     const bounds = this.#boundsOf(id, host, by)
     if (!bounds.every(({ limits, name }) => hasRoom(limits, name, this.#nowMs()))) return false
-    const isTrusted = await isKeyOfRegistry(question).catch((error: unknown) => {
-      // An unreachable registry is not the fault of the key or the node.
+    const unaccepted = new AbortController()
+    accepted.catch(() => unaccepted.abort())
+    const answers = Promise.all([isKeyOfRegistry(question, unaccepted.signal), accepted])
+    const [isTrusted] = await answers.catch((error: unknown) => {
+      // An unreachable registry, or a token that it does not accept, says nothing about the key or the node.
       for (const { limits, name } of bounds) limits.giveBack(name)
       throw error
     })

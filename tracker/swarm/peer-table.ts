@@ -97,6 +97,12 @@ export class PeerTable {
     if (!presence.memberships.has(swarm)) this.#put(presence, swarm, false)
   }
 
+  /** The node gave up before it had anything of the blob; a seed stays one. */
+  leave(node: NodeId, swarm: SwarmId): void {
+    const presence = this.#presences.get(node)
+    if (presence?.memberships.get(swarm)?.isSeed === false) this.#remove(presence, swarm)
+  }
+
   /** The node has the whole blob. Does nothing for a node that is not listed. */
   becameSeed(node: NodeId, swarm: SwarmId): void {
     const presence = this.#presences.get(node)
