@@ -51,6 +51,16 @@ export interface BlobProgress extends BlobKey {
   peers: number
 }
 
+/** A blob in this node's store, also from before its last start. */
+export interface HeldBlob extends BlobKey {
+  repository: Repository
+  bytes: number
+  /** Bytes of it that are here and verified. */
+  bytesHeld: number
+  /** Whole, and matched against its digest. */
+  isComplete: boolean
+}
+
 export interface Client {
   /** Address of the peer listener. With port 0 configured, the port is the assigned one. */
   readonly peerAddress: { host: string; port: number }
@@ -76,6 +86,7 @@ export interface Client {
   /** Called for every manifest that passes. Plans only; returns at once and never throws. */
   plan(plan: ImagePlan): void
   progress(): BlobProgress[]
+  heldBlobs(): HeldBlob[]
   close(): Promise<void>
 }
 
@@ -85,7 +96,7 @@ export interface ClientOptions {
   trackerCaPem?: string
   /** Needed for the first start only; later the node certificate in `dataDir` is enough. */
   joinToken?: string
-  /** Holds the node key (0600), the node certificate and the blob store. */
+  /** Holds the node key (0600), the node certificate, what the node remembers and the blob store. */
   dataDir: string
   /** Port 0 takes a free one. */
   peerListen: { host: string; port: number }

@@ -8,6 +8,7 @@ export type {
   BlobRequest,
   Client,
   ClientOptions,
+  HeldBlob,
   ImagePlan,
   OpenBlob,
 } from './client.ts'

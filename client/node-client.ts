@@ -6,7 +6,15 @@ import { type NodeId, type SwarmId, swarmIdOf } from '../core/metainfo.ts'
 import type { RegistryHost } from '../core/repository.ts'
 import { TokenKeys } from '../core/token-keys.ts'
 import { BAD_PEERS_MAX, type HeartbeatResponse, type Peer } from '../core/tracker-api.ts'
-import type { BlobProgress, BlobRequest, Client, ClientOptions, ImagePlan, OpenBlob } from './client.ts'
+import type {
+  BlobProgress,
+  BlobRequest,
+  Client,
+  ClientOptions,
+  HeldBlob,
+  ImagePlan,
+  OpenBlob,
+} from './client.ts'
 import { RateLimit } from './engine/rate-limit.ts'
 import {
   BlobDistrustedError,
@@ -19,6 +27,7 @@ import { ClusterTrustState, type PeerCredential } from './membership/cluster-tru
 import { Grants } from './membership/grants.ts'
 import { Membership } from './membership/membership.ts'
 import { NodeIdentity } from './membership/node-identity.ts'
+import { type MemoryRecord, NodeMemory } from './membership/node-memory.ts'
 import { TrackerClient } from './membership/tracker-client.ts'
 import { AcceptedCredentials } from './origin/accepted-credentials.ts'
 import { dialPeer } from './peer/peer-dial.ts'
@@ -74,6 +83,7 @@ class NodeClient implements Client {
   readonly #distrustedUntilMs = new BoundedMap<SwarmId, number>(DISTRUSTED_MAX)
   readonly #membershipUntilMs = new BoundedMap<string, number>(MEMBERSHIPS_MAX)
   readonly #badPeers: { swarm: SwarmId; node: NodeId }[] = []
+  readonly #memory: NodeMemory
   #membership!: Membership
   swarms!: Swarms
   #listenPort = 0
@@ -108,6 +118,7 @@ class NodeClient implements Client {
         for (const swarm of this.swarms.running()) if (swarm.grant === grant) swarm.links.redial()
       },
     })
+    this.#memory = new NodeMemory({ dataDir: options.dataDir, log, record: () => this.#remembered() })
     this.#listener = new PeerListener({
       ...options.peerListen,
       swarmOf: (name) => this.swarms.named(name)?.links,
@@ -122,6 +133,7 @@ class NodeClient implements Client {
     const { uploadBytesPerSecondMax = 0, downloadBytesPerSecondMax = 0 } = this.#options
     const identity = await NodeIdentity.load(dataDir)
     this.#membership = this.#membershipOf(identity)
+    this.#recall(identity)
     this.swarms = await Swarms.open({
       dataDir,
       cacheBytesMax,
@@ -185,7 +197,7 @@ class NodeClient implements Client {
     const nowMs = Date.now()
     const isOpen = this.#credentialsSeen.isOpen(request.registry)
     this.#acceptedCredentials.note(request, { isOpen, nowMs })
-    this.#membershipUntilMs.set(blobOfRepository(request), nowMs + MEMBERSHIP_MS)
+    this.#isInRepository(request, nowMs)
   }
 
   sawCredential(registry: RegistryHost): void {
@@ -200,6 +212,10 @@ class NodeClient implements Client {
     return this.swarms.progress()
   }
 
+  heldBlobs(): HeldBlob[] {
+    return this.swarms.heldBlobs()
+  }
+
   async close(): Promise<void> {
     this.#membership.close()
     await this.swarms.published(PUBLISH_MS_MAX)
@@ -208,6 +224,7 @@ class NodeClient implements Client {
     await this.#listener.close()
     await this.#verifier.close()
     await this.#tracker.close()
+    await this.#memory.close()
   }
 
   // --- opening -------------------------------------------------------------------------------------------------
@@ -232,11 +249,40 @@ class NodeClient implements Client {
         status: 200,
       })
     }
-    this.#membershipUntilMs.set(blobOfRepository(request), Date.now() + MEMBERSHIP_MS)
+    this.#isInRepository(request, Date.now())
     const swarm = await this.swarms.ensure(id, request)
     const isNews = swarm.grant !== grant
     swarm.admitReader(grant, isNews ? granted : undefined, request)
     return swarm
+  }
+
+  #isInRepository(request: BlobRequest, nowMs: number): void {
+    this.#membershipUntilMs.set(blobOfRepository(request), nowMs + MEMBERSHIP_MS)
+    this.#memory.changed()
+  }
+
+  // --- what survives a restart ---------------------------------------------------------------------------------
+
+  #remembered(): MemoryRecord {
+    return {
+      trust: this.#trust.record(),
+      serving: this.#membership.servingRecord(),
+      accepted: this.#acceptedCredentials.record(Date.now()),
+      memberships: [...this.#membershipUntilMs.entries()],
+    }
+  }
+
+  #recall({ cluster }: NodeIdentity): void {
+    const nowMs = Date.now()
+    const memory = this.#memory.load(nowMs)
+    if (memory === undefined) return
+    this.#acceptedCredentials.restore(memory.accepted, nowMs)
+    for (const [blob, untilMs] of memory.memberships) {
+      this.#membershipUntilMs.set(blob, Math.min(untilMs, nowMs + MEMBERSHIP_MS))
+    }
+    if (memory.trust === null || memory.trust.cluster !== cluster) return
+    this.#trust.restore(memory.trust)
+    if (memory.serving !== null) this.#membership.restoreServing(memory.serving)
   }
 
   #onFailed(swarm: Swarm, reason: ShoalError): void {
@@ -279,6 +325,7 @@ class NodeClient implements Client {
   }
 
   #onHeartbeat(answer: HeartbeatResponse): void {
+    this.#memory.changed()
     for (const { swarm, peers } of answer.peers) this.swarms.get(swarm)?.links.addPeers(peers)
     for (const instruction of answer.instructions) {
       if (instruction.kind === 'epoch') this.swarms.get(instruction.swarm)?.raiseEpoch(instruction.epoch)

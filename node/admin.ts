@@ -30,7 +30,7 @@ const HEALTH_PATH = '/healthz'
 
 export interface AdminOptions {
   listen: ListenAddress
-  client: Pick<Client, 'progress'>
+  client: Pick<Client, 'progress' | 'heldBlobs'>
   metrics: Metrics
   owners: SocketOwners
   /** PEM certificates that pulling clients must trust. */
@@ -136,11 +136,17 @@ function pages({ client, metrics, certificatesPem }: AdminOptions): Map<string, 
   ])
 }
 
-/** Counts bytes of blobs since this process started. */
-function progressOf(client: Pick<Client, 'progress'>): object {
+/** Counts bytes of blobs since this process started; `held` is what the store has, also from before. */
+function progressOf(client: Pick<Client, 'progress' | 'heldBlobs'>): object {
   const kibibyte = 1024
+  const held = client.heldBlobs()
   return {
     blobs: client.progress(),
+    held: {
+      blobs: held.length,
+      wholeBlobs: held.filter(({ isComplete }) => isComplete).length,
+      bytes: held.reduce((sum, { bytesHeld }) => sum + bytesHeld, 0),
+    },
     memory: {
       rssBytes: process.memoryUsage.rss(),
       peakRssBytes: process.resourceUsage().maxRSS * kibibyte,

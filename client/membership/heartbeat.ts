@@ -10,6 +10,7 @@ import {
 } from '../../core/tracker-api.ts'
 import type { ClusterTrustState, PeerCredential } from './cluster-trust.ts'
 import { makeKey, RENEW_AT_SHARE } from './node-identity.ts'
+import type { ServingRecord } from './node-memory.ts'
 import type { TrackerClient } from './tracker-client.ts'
 
 export interface HeartbeatHost {
@@ -40,6 +41,7 @@ const FRESH_TRUST_REST_MS = 1_000
 export class Heartbeat {
   /** The credential that this node presents to diallers. */
   serving: PeerCredential | undefined
+  #servingKeyPem = ''
   readonly #host: HeartbeatHost
   readonly #told = new Map<SwarmId, boolean>()
   #isFullWanted = true
@@ -53,6 +55,20 @@ export class Heartbeat {
 
   constructor(host: HeartbeatHost) {
     this.#host = host
+  }
+
+  /** For the time after a restart. */
+  servingRecord(): ServingRecord | null {
+    if (this.serving === undefined) return null
+    const { certificatePem, expiresAtMs } = this.serving
+    return { certificatePem, privateKeyPem: this.#servingKeyPem, expiresAtMs }
+  }
+
+  /** Presents the certificate of before a restart until the tracker gives another. */
+  restoreServing({ certificatePem, privateKeyPem, expiresAtMs }: ServingRecord): void {
+    const validForSeconds = (expiresAtMs - Date.now()) / 1000
+    this.serving = this.#host.trust.credential(certificatePem, privateKeyPem, validForSeconds)
+    this.#servingKeyPem = privateKeyPem
   }
 
   /** Sends a heartbeat now, and then as often as the tracker says. */
@@ -140,6 +156,7 @@ export class Heartbeat {
     if (key && answer.serveCertificate) {
       const { certificate, validForSeconds } = answer.serveCertificate
       this.serving = this.#host.trust.credential(certificate, key.privateKeyPem, validForSeconds)
+      this.#servingKeyPem = key.privateKeyPem
       this.#renewServingAtMs = Date.now() + validForSeconds * 1000 * RENEW_AT_SHARE
     }
     this.#host.onAnswer(answer)

@@ -3,7 +3,7 @@ import { setTimeout } from 'node:timers/promises'
 import type { ShoalError } from '../../core/errors.ts'
 import { type InfoHash, isSwarmId, type SwarmId } from '../../core/metainfo.ts'
 import type { RegistryClients } from '../../core/registry-client.ts'
-import type { BlobKey, BlobProgress, BlobRequest } from '../client.ts'
+import type { BlobKey, BlobProgress, BlobRequest, HeldBlob } from '../client.ts'
 import { StoreClosedError } from '../errors.ts'
 import { CacheKey } from '../store/blob-cipher.ts'
 import { BlobStore, type StoredBlob } from '../store/blob-store.ts'
@@ -113,6 +113,19 @@ export class Swarms {
 
   progress(): BlobProgress[] {
     return [...this.#swarms.values()].map((swarm) => swarm.progress())
+  }
+
+  /** Every blob in the store. */
+  heldBlobs(): HeldBlob[] {
+    return this.#store
+      .all()
+      .map(({ key, repository, layout: { blobBytes, pieceBytes }, have, isComplete }) => ({
+        ...key,
+        repository,
+        bytes: blobBytes,
+        bytesHeld: Math.min(have.count * pieceBytes, blobBytes),
+        isComplete,
+      }))
   }
 
   async remove(id: SwarmId): Promise<void> {

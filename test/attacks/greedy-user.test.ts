@@ -40,7 +40,7 @@ describe('local users', () => {
   function adminOf({ metrics, caPem }: TestProxy, owners: SocketOwners) {
     return startAdmin({
       listen: { host: '127.0.0.1', port: 0 },
-      client: { progress: () => [] },
+      client: { progress: () => [], heldBlobs: () => [] },
       ...{ metrics, owners, defects: noteDefects().defects, certificatesPem: () => caPem },
       log: { warn: () => undefined } as never,
     })

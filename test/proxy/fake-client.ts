@@ -1,4 +1,4 @@
-import type { BlobProgress, BlobRequest, Client, ImagePlan, OpenBlob } from '../../client/index.ts'
+import type { BlobProgress, BlobRequest, Client, HeldBlob, ImagePlan, OpenBlob } from '../../client/index.ts'
 import { ShoalError } from '../../core/errors.ts'
 
 /** Not one of the client's own, so that nothing but being a ShoalError counts. */
@@ -52,6 +52,10 @@ export class FakeClient implements Client {
   }
 
   progress(): BlobProgress[] {
+    return []
+  }
+
+  heldBlobs(): HeldBlob[] {
     return []
   }
 
