@@ -113,7 +113,7 @@ export class Heartbeat {
 
   async #exchange(): Promise<void> {
     clearTimeout(this.#timer)
-    let nextMs = RETRY_MS * (0.5 + Math.random())
+    let nextMs = RETRY_MS * (0.5 + Math.random() / 2)
     try {
       nextMs = await this.#send()
     } catch (error) {

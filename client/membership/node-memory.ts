@@ -59,6 +59,7 @@ export class NodeMemory {
   readonly #record: () => MemoryRecord
   #timer: NodeJS.Timeout | undefined
   #writing: Promise<void> = Promise.resolve()
+  #isClosed = false
 
   /** @param record what to save */
   constructor({ dataDir, log, record }: { dataDir: string; log: Logger; record: () => MemoryRecord }) {
@@ -98,6 +99,7 @@ export class NodeMemory {
 
   /** Something changed: saves it soon. */
   changed(): void {
+    if (this.#isClosed) return
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined
       this.#writing = this.#writing
@@ -108,6 +110,7 @@ export class NodeMemory {
 
   /** Saves the last changes. */
   async close(): Promise<void> {
+    this.#isClosed = true
     clearTimeout(this.#timer)
     await this.#writing
     try {
