@@ -6,15 +6,7 @@ import { type NodeId, type SwarmId, swarmIdOf } from '../core/metainfo.ts'
 import type { RegistryHost } from '../core/repository.ts'
 import { TokenKeys } from '../core/token-keys.ts'
 import { BAD_PEERS_MAX, type HeartbeatResponse, type Peer } from '../core/tracker-api.ts'
-import type {
-  BlobProgress,
-  BlobRequest,
-  Client,
-  ClientOptions,
-  HeldBlob,
-  ImagePlan,
-  OpenBlob,
-} from './client.ts'
+import type { BlobProgress, BlobRequest, Client, ClientOptions, ImagePlan, OpenBlob } from './client.ts'
 import { RateLimit } from './engine/rate-limit.ts'
 import {
   BlobDistrustedError,
@@ -212,7 +204,7 @@ class NodeClient implements Client {
     return this.swarms.progress()
   }
 
-  heldBlobs(): HeldBlob[] {
+  heldBlobs(): ReturnType<Client['heldBlobs']> {
     return this.swarms.heldBlobs()
   }
 
