@@ -171,7 +171,7 @@ export interface ClientOptions {
   upstreamProxy?: UpstreamProxy | undefined
   /** Needed for the first start only; later the node certificate in `dataDir` is enough. */
   joinToken?: string
-  /** Holds the node key (0600), the node certificate and the blob store. */
+  /** Holds the node key (0600), the node certificate, what the node remembers and the blob store. */
   dataDir: string
   /** Port 0 takes a free one. */
   peerListen: { host: string; port: number }

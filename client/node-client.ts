@@ -26,6 +26,7 @@ import { ClusterTrustState, type PeerCredential } from './membership/cluster-tru
 import { Grants } from './membership/grants.ts'
 import { Membership } from './membership/membership.ts'
 import { NodeIdentity } from './membership/node-identity.ts'
+import { type MemoryRecord, NodeMemory } from './membership/node-memory.ts'
 import { PeerStandings } from './membership/peer-standings.ts'
 import { RegistrySettings } from './membership/registry-settings.ts'
 import { TrackerClient } from './membership/tracker-client.ts'
@@ -90,6 +91,7 @@ class NodeClient implements Client {
   readonly #peers = new PeerStandings()
   readonly #joined = Promise.withResolvers<void>()
   #joinedAtMs: number | undefined
+  readonly #memory: NodeMemory
   #membership!: Membership
   swarms!: Swarms
   #listenPort = 0
@@ -128,6 +130,7 @@ class NodeClient implements Client {
         for (const swarm of this.swarms.running()) if (swarm.grant === grant) swarm.links.redial()
       },
     })
+    this.#memory = new NodeMemory({ dataDir: options.dataDir, log, record: () => this.#remembered() })
     this.#listener = new PeerListener({
       ...options.peerListen,
       swarmOf: (name) => this.swarms.named(name)?.links,
@@ -145,6 +148,7 @@ class NodeClient implements Client {
     const { uploadBytesPerSecondMax = 0, downloadBytesPerSecondMax = 0 } = this.#options
     const identity = await NodeIdentity.load(dataDir)
     this.#membership = this.#membershipOf(identity)
+    this.#recall(identity)
     this.swarms = await Swarms.open({
       dataDir,
       cacheBytesMax,
@@ -206,7 +210,7 @@ class NodeClient implements Client {
   sawAccepted(request: BlobRequest, nowMs = Date.now()): void {
     const isOpen = this.#credentialsSeen.isOpen(request.registry)
     this.#acceptedCredentials.note(request, { isOpen, nowMs })
-    this.#membershipUntilMs.set(blobOfRepository(request), nowMs + MEMBERSHIP_MS)
+    this.#isInRepository(request, nowMs)
   }
 
   registriesNamed(): RegistryHost[] {
@@ -261,6 +265,7 @@ class NodeClient implements Client {
     await this.#listener.close()
     await this.#verifier.close()
     await this.#tracker.close()
+    await this.#memory.close()
   }
 
   // --- opening -------------------------------------------------------------------------------------------------
@@ -294,7 +299,7 @@ class NodeClient implements Client {
         status: 200,
       })
     }
-    this.#membershipUntilMs.set(blobOfRepository(request), Date.now() + MEMBERSHIP_MS)
+    this.#isInRepository(request, Date.now())
     const swarm = await this.swarms.ensure(id, request).catch((error: unknown) => {
       this.#grants.returnLease(grant, granted)
       throw error
@@ -302,6 +307,35 @@ class NodeClient implements Client {
     const isNews = swarm.grant !== grant
     swarm.admitReader(grant, isNews ? granted : undefined, request)
     return swarm
+  }
+
+  #isInRepository(request: BlobRequest, nowMs: number): void {
+    this.#membershipUntilMs.set(blobOfRepository(request), nowMs + MEMBERSHIP_MS)
+    this.#memory.changed()
+  }
+
+  // --- what survives a restart ---------------------------------------------------------------------------------
+
+  #remembered(): MemoryRecord {
+    return {
+      trust: this.#trust.record(),
+      serving: this.#membership.servingRecord(),
+      accepted: this.#acceptedCredentials.record(Date.now()),
+      memberships: [...this.#membershipUntilMs.entries()],
+    }
+  }
+
+  #recall({ cluster }: NodeIdentity): void {
+    const nowMs = Date.now()
+    const memory = this.#memory.load(nowMs)
+    if (memory === undefined) return
+    this.#acceptedCredentials.restore(memory.accepted, nowMs)
+    for (const [blob, untilMs] of memory.memberships) {
+      this.#membershipUntilMs.set(blob, Math.min(untilMs, nowMs + MEMBERSHIP_MS))
+    }
+    if (memory.trust === null || memory.trust.cluster !== cluster) return
+    this.#trust.restore(memory.trust)
+    if (memory.serving !== null) this.#membership.restoreServing(memory.serving)
   }
 
   #onFailed(swarm: Swarm, reason: ShoalError): void {
@@ -359,6 +393,7 @@ class NodeClient implements Client {
   }
 
   #onHeartbeat(answer: HeartbeatResponse): void {
+    this.#memory.changed()
     for (const { swarm, peers } of answer.peers) this.swarms.get(swarm)?.links.addPeers(peers)
     for (const instruction of answer.instructions) {
       if (instruction.kind === 'epoch') this.swarms.get(instruction.swarm)?.raiseEpoch(instruction.epoch)

@@ -29,6 +29,11 @@ export class BoundedMap<Key, Value> {
     return this.#entries.values()
   }
 
+  /** The oldest first. */
+  entries(): IterableIterator<[Key, Value]> {
+    return this.#entries.entries()
+  }
+
   delete(key: Key): void {
     this.#entries.delete(key)
   }

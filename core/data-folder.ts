@@ -13,6 +13,7 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs'
+import { rename, rm, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { ShoalError } from './errors.ts'
 
@@ -152,6 +153,19 @@ export function replaceFile(path: string, contents: string, mode = 0o600, draft 
     renameSync(draft, path)
   } catch (error) {
     rmSync(draft, { force: true })
+    throw error
+  }
+}
+
+/** Like `replaceFile` with its default mode, without holding up other work. One at a time for a path. */
+export async function replaceFileLater(path: string, contents: string): Promise<void> {
+  const draft = `${path}.new`
+  await rm(draft, { force: true })
+  try {
+    await writeFile(draft, contents, { mode: 0o600, flag: 'wx' })
+    await rename(draft, path)
+  } catch (error) {
+    await rm(draft, { force: true })
     throw error
   }
 }

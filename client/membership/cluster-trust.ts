@@ -8,6 +8,7 @@ import type { RegistryHost } from '../../core/repository.ts'
 import type { TokenKeys } from '../../core/token-keys.ts'
 import type { ClusterTrust, Revocation, TokenKey } from '../../core/tracker-api.ts'
 import { PeerProtocolError } from '../errors.ts'
+import type { TrustRecord } from './node-memory.ts'
 
 /** A certificate of this node towards peers, ready for use, with the data that the proof binds to. */
 export interface PeerCredential {
@@ -45,6 +46,7 @@ export class ClusterTrustState {
   readonly #revokedNodes = new Set<NodeId>()
   readonly #revokedPulls = new Set<string>()
   #revocationsSeen = 0
+  #heard: { trust: ClusterTrust; atMs: number } | undefined
 
   constructor(tokenKeys: TokenKeys) {
     this.#tokenKeys = tokenKeys
@@ -58,7 +60,31 @@ export class ClusterTrustState {
     return this.#revocationsSeen
   }
 
+  /** For the time after a restart; null until a tracker was heard. */
+  record(): TrustRecord | null {
+    if (this.cluster === undefined || this.#heard === undefined) return null
+    return {
+      cluster: this.cluster,
+      heardAtMs: this.#heard.atMs,
+      trust: this.#heard.trust,
+      revocationsVersion: this.#revocationsSeen,
+      revokedNodes: [...this.#revokedNodes],
+      revokedPulls: [...this.#revokedPulls],
+    }
+  }
+
+  /** Trusts what the tracker said before a restart, until it says something else. */
+  restore(record: TrustRecord): void {
+    this.cluster = record.cluster as ClusterId
+    this.update(record.trust)
+    this.#heard = { trust: record.trust, atMs: record.heardAtMs }
+    for (const node of record.revokedNodes) this.#revokedNodes.add(node as NodeId)
+    for (const pull of record.revokedPulls) this.#revokedPulls.add(pull)
+    this.#revocationsSeen = record.revocationsVersion
+  }
+
   update(trust: ClusterTrust): void {
+    this.#heard = { trust, atMs: Date.now() }
     this.#updateAuthorities(trust.authorities)
     this.#updateBatchKeys(trust.batchKeys)
     this.#peerTokenKeys = trust.tokenKeys

@@ -11,6 +11,7 @@ import {
 import { TrackerRefusedError } from '../errors.ts'
 import type { ClusterTrustState, PeerCredential } from './cluster-trust.ts'
 import { makeKey, RENEW_AT_SHARE } from './node-identity.ts'
+import type { ServingRecord } from './node-memory.ts'
 import type { RegistrySettings } from './registry-settings.ts'
 import type { TrackerClient } from './tracker-client.ts'
 
@@ -45,6 +46,7 @@ const RETRY_SOON_MS = 300
 export class Heartbeat {
   /** The credential that this node presents to diallers. */
   serving: PeerCredential | undefined
+  #servingKeyPem = ''
   readonly #host: HeartbeatHost
   readonly #told = new Map<SwarmId, boolean>()
   #isFullWanted = true
@@ -58,6 +60,20 @@ export class Heartbeat {
 
   constructor(host: HeartbeatHost) {
     this.#host = host
+  }
+
+  /** For the time after a restart. */
+  servingRecord(): ServingRecord | null {
+    if (this.serving === undefined) return null
+    const { certificatePem, expiresAtMs } = this.serving
+    return { certificatePem, privateKeyPem: this.#servingKeyPem, expiresAtMs }
+  }
+
+  /** Presents the certificate of before a restart until the tracker gives another. */
+  restoreServing({ certificatePem, privateKeyPem, expiresAtMs }: ServingRecord): void {
+    const validForSeconds = (expiresAtMs - Date.now()) / 1000
+    this.serving = this.#host.trust.credential(certificatePem, privateKeyPem, validForSeconds)
+    this.#servingKeyPem = privateKeyPem
   }
 
   /** Sends a heartbeat now, and then as often as the tracker says. */
@@ -156,6 +172,7 @@ export class Heartbeat {
     if (key && answer.serveCertificate) {
       const { certificate, validForSeconds } = answer.serveCertificate
       this.serving = this.#host.trust.credential(certificate, key.privateKeyPem, validForSeconds)
+      this.#servingKeyPem = key.privateKeyPem
       this.#renewServingAtMs = Date.now() + validForSeconds * 1000 * RENEW_AT_SHARE
     }
     this.#host.onAnswer(answer)

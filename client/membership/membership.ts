@@ -1,3 +1,4 @@
+import { setTimeout as wait } from 'node:timers/promises'
 import type { Conditions } from '../../core/conditions.ts'
 import { isDefect } from '../../core/defects.ts'
 import { reasonOf, ShoalError } from '../../core/errors.ts'
@@ -7,7 +8,10 @@ import { TrackerRefusedError } from '../errors.ts'
 import type { PeerCredential } from './cluster-trust.ts'
 import { Heartbeat, type HeartbeatHost } from './heartbeat.ts'
 import { isCertificateRefused, isPassing, type NodeIdentity, refusedJoin } from './node-identity.ts'
+import type { ServingRecord } from './node-memory.ts'
 
+/** How long the start of a member waits for the tracker; it takes a tenth of that. */
+const START_PATIENCE_MS = 2_000
 /** Pause before the next join while the tracker is down or refuses; doubled each time. */
 const JOIN_RETRY_MS = 5_000
 /** Longest pause between joins. A random part is subtracted, so that refused nodes do not return together. */
@@ -33,6 +37,7 @@ export class Membership {
   #isJoiningAgain = false
   #joinFailures = 0
   #isClosed = false
+  #isBeating = false
 
   constructor(identity: NodeIdentity, host: MembershipHost) {
     this.#identity = identity
@@ -73,13 +78,27 @@ export class Membership {
    * @throws JoinError without certificate and join token, or when the tracker refuses the node
    */
   async start(): Promise<void> {
-    try {
-      await this.#join()
-    } catch (error) {
-      if (!isPassing(error)) throw error instanceof TrackerRefusedError ? refusedJoin(error) : error
+    let isLate = false
+    const joining = this.#join().catch((error: unknown) => {
+      if (!isPassing(error) && !isLate)
+        throw error instanceof TrackerRefusedError ? refusedJoin(error) : error
       this.#failed(error)
       this.#joinLater(this.#nextRetryMs())
-    }
+    })
+    if (this.cluster === undefined) return joining
+    // A member serves with what it remembers: a silent tracker must not hold up its start.
+    await Promise.race([joining, wait(START_PATIENCE_MS, undefined, { ref: false })])
+    isLate = true
+  }
+
+  /** For the time after a restart. */
+  servingRecord(): ServingRecord | null {
+    return this.#heartbeat.servingRecord()
+  }
+
+  /** @param record as it was before a restart */
+  restoreServing(record: ServingRecord): void {
+    this.#heartbeat.restoreServing(record)
   }
 
   /** The stored blobs have changed: tells the tracker soon. */
@@ -119,8 +138,9 @@ export class Membership {
     this.#joinLater(renewInMs)
     this.#host.conditions.clear('NOT_JOINED')
     // A node that had to join again has missed changes of the cluster's trust.
-    if (trust.cluster === this.#identity.cluster) return this.#heartbeat.soon()
+    if (this.#isBeating && trust.cluster === this.#identity.cluster) return this.#heartbeat.soon()
     trust.cluster = this.#identity.cluster
+    this.#isBeating = true
     await this.#heartbeat.start()
     const { node, cluster } = this.#identity
     log.info({ node, cluster, port: listenPort() }, 'the node joined its cluster')

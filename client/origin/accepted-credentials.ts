@@ -21,15 +21,33 @@ type Acceptance = Pick<BlobRequest, 'registry' | 'repository' | 'credential'>
  */
 export class AcceptedCredentials {
   readonly #untilMs = new BoundedMap<string, number>(ACCEPTED_CREDENTIALS_MAX)
+  /** Those that may be saved: the hash of a password, or of a short token, could be tried out. */
+  readonly #savable = new BoundedMap<string, true>(ACCEPTED_CREDENTIALS_MAX)
 
   /** @param isOpen the registry is configured to need no credential, so no credential expires */
   note(acceptance: Acceptance, { isOpen, nowMs }: { isOpen: boolean; nowMs: number }): void {
     const { credential } = acceptance
     const isLasting = isOpen && credential.scheme === 'none'
-    const endMs = isLasting
-      ? nowMs + ACCEPTED_MS_MAX
-      : (endsAtMs(credential, nowMs) ?? nowMs + ACCEPTED_OPAQUE_MS)
-    this.#untilMs.set(idOf(acceptance), Math.min(endMs, nowMs + ACCEPTED_MS_MAX))
+    const tokenEndMs = endsAtMs(credential, nowMs)
+    const endMs = isLasting ? nowMs + ACCEPTED_MS_MAX : (tokenEndMs ?? nowMs + ACCEPTED_OPAQUE_MS)
+    const id = idOf(acceptance)
+    this.#untilMs.set(id, Math.min(endMs, nowMs + ACCEPTED_MS_MAX))
+    if (tokenEndMs !== undefined || credential.scheme === 'none') this.#savable.set(id, true)
+  }
+
+  /** For the time after a restart: hashes, and when they end. */
+  record(nowMs: number): [string, number][] {
+    return [...this.#savable.keys()].flatMap((id): [string, number][] => {
+      const untilMs = this.#untilMs.get(id) ?? 0
+      return untilMs > nowMs ? [[id, untilMs]] : []
+    })
+  }
+
+  restore(record: readonly [string, number][], nowMs: number): void {
+    for (const [id, untilMs] of record) {
+      this.#untilMs.set(id, Math.min(untilMs, nowMs + ACCEPTED_MS_MAX))
+      this.#savable.set(id, true)
+    }
   }
 
   has(acceptance: Acceptance, nowMs: number): boolean {
