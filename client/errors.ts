@@ -54,6 +54,13 @@ export class BlobDistrustedError extends ShoalError {
 /** The registry refuses to serve the blob to this node's token (any more). */
 export class OriginRefusedError extends ShoalError {
   readonly code = 'ORIGIN_REFUSED'
+  /** The registry told this node to wait so long (429). */
+  readonly retryInMs: number | undefined
+
+  constructor(message: string, options: { cause?: unknown; retryInMs?: number | undefined } = {}) {
+    super(message, options)
+    this.retryInMs = options.retryInMs
+  }
 }
 
 /** The registry answers a range request with the whole blob: one node must read it from the start. */

@@ -3,6 +3,7 @@ import { CredentialsSeen } from '../core/credentials-seen.ts'
 import { Defects } from '../core/defects.ts'
 import type { ShoalError } from '../core/errors.ts'
 import { type NodeId, type SwarmId, swarmIdOf } from '../core/metainfo.ts'
+import type { RegistryClient } from '../core/registry-client.ts'
 import type { RegistryHost } from '../core/repository.ts'
 import { TokenKeys } from '../core/token-keys.ts'
 import { BAD_PEERS_MAX, type HeartbeatResponse, type Peer } from '../core/tracker-api.ts'
@@ -107,6 +108,7 @@ class NodeClient implements Client {
         for (const swarm of this.swarms.running()) if (swarm.grant === grant) swarm.links.redial()
       },
     })
+    for (const registry of registries.values()) this.#watchLimit(registry)
     this.#listener = new PeerListener({
       ...options.peerListen,
       swarmOf: (name) => this.swarms.named(name)?.links,
@@ -159,6 +161,16 @@ class NodeClient implements Client {
       await this.close()
       throw error
     }
+  }
+
+  #watchLimit({ host, limit }: RegistryClient): void {
+    let timer: NodeJS.Timeout | undefined
+    limit.watch((forMs) => {
+      this.#options.conditions?.raise('REGISTRY_RATE_LIMITED', host, { seconds: Math.ceil(forMs / 1000) })
+      clearTimeout(timer)
+      timer = setTimeout(() => this.#options.conditions?.clear('REGISTRY_RATE_LIMITED', host), forMs)
+      timer.unref()
+    })
   }
 
   get peerAddress(): { host: string; port: number } {

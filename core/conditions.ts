@@ -27,6 +27,14 @@ export const CONDITIONS = {
     cost: 'Every pull comes from its registry, as without Shoal.',
     remedy: 'Name the registries with --registries.',
   },
+  REGISTRY_RATE_LIMITED: {
+    title: 'the registry limits requests',
+    severity: 'warning',
+    text: 'The registry answered 429: it has had too many requests of this address or user.',
+    cost: 'Until its time is over this node asks it for nothing of its own; Docker’s own requests pass through.',
+    remedy:
+      'Raise the limit at the registry, or let the pulling user log in with an account that has a higher one.',
+  },
 } as const satisfies Record<string, ConditionText>
 
 export type ConditionCode = keyof typeof CONDITIONS

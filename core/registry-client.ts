@@ -6,6 +6,7 @@ import { fairly, RegistryBusyError } from './fair-pool.ts'
 import { Agent, Pool } from './http-dispatchers.ts'
 import { guardedLookup } from './redirect-rule.ts'
 import { type RegistryConfig, readRegistryFile } from './registry-config.ts'
+import { RegistryLimit } from './registry-limit.ts'
 import type { RegistryHost, Repository } from './repository.ts'
 import { trustingContext } from './trusted-authorities.ts'
 
@@ -37,6 +38,8 @@ export interface RegistryClient {
   readonly host: RegistryHost
   readonly kind: 'token' | 'introspect' | 'none'
   readonly config: RegistryConfig
+  /** Whether the registry told this process to wait (429). Whoever makes requests of its own asks and notes. */
+  readonly limit: RegistryLimit
   /** For this process's own requests, without bodies. A keep-alive pool that never follows redirects. */
   readonly dispatcher: Dispatcher
   /**
@@ -121,6 +124,7 @@ export async function closeRegistries(registries: RegistryClients): Promise<void
 }
 
 class HttpsRegistry implements RegistryClient {
+  readonly limit = new RegistryLimit()
   readonly config: RegistryConfig
   readonly dispatcher: Dispatcher
   readonly passThrough: Dispatcher
@@ -203,6 +207,7 @@ class HttpsRegistry implements RegistryClient {
       signal,
     })
     await answer.body.dump()
+    this.limit.note(answer)
     return blobHeadFrom(answer)
   }
 

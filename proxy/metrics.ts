@@ -9,6 +9,7 @@ const REQUEST_OUTCOMES = [
   'registry_refused',
   'registry_unproven',
   'registry_busy',
+  'registry_limited',
   'registry_fallback',
   'range_unsatisfiable',
   'client_gone',

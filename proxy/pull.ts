@@ -72,7 +72,7 @@ async function answerBlob(parts: PullParts, exchange: Exchange, wanted: BlobGet)
   const span = requestedSpan(exchange, wanted, bytes)
   if (span.status === 416) return refuseRange(exchange, bytes)
 
-  const blob = await openBlob(parts, exchange, wanted, bytes)
+  const blob = await openBlob(parts, exchange, wanted, { bytes, part: span })
   if (blob === undefined) return passThrough(parts, exchange, 'registry_fallback')
   if (authorised.acceptedAtMs !== undefined)
     parts.client.sawAccepted(blobRequest(exchange, wanted, bytes), authorised.acceptedAtMs)
@@ -98,7 +98,7 @@ function plannedBytes({ plans }: PullParts, { registry }: Exchange, wanted: Blob
  */
 export type Authorisation =
   | { refusal?: undefined; acceptedAtMs: number | undefined; bytes: number | undefined }
-  | { refusal: 'registry_refused' | 'registry_unproven' | 'registry_busy' }
+  | { refusal: 'registry_refused' | 'registry_unproven' | 'registry_busy' | 'registry_limited' }
 
 /**
  * Asks the registry whether it would serve the blob to this very request, once a minute. Only that counts, whatever this
@@ -109,6 +109,8 @@ async function authorise(parts: PullParts, exchange: Exchange, wanted: BlobGet):
   const { registry, response } = exchange
   const known = parts.authorised.find(registry.host, wanted)
   if (known !== undefined) return { acceptedAtMs: known.atMs, bytes: known.bytes }
+  // It told this node to wait. Docker's own request is not this node's.
+  if (registry.limit.leftMs > 0) return { refusal: 'registry_limited' }
   try {
     const ask = (signal: AbortSignal) => askRegistry(parts, exchange, wanted, signal)
     return await parts.authorised.share(registry.host, wanted, { ask, signal: goneSignal(response) })
@@ -185,10 +187,11 @@ async function openBlob(
   parts: PullParts,
   exchange: Exchange,
   wanted: BlobGet,
-  bytes: number,
+  { bytes, part }: { bytes: number; part: { start: number; end: number } },
 ): Promise<OpenBlob | undefined> {
   try {
-    return await parts.client.open(blobRequest(exchange, wanted, bytes))
+    const { start, end } = part
+    return await parts.client.open({ ...blobRequest(exchange, wanted, bytes), part: { start, end } })
   } catch (error) {
     noteFailure(parts, exchange, wanted, error)
     return undefined

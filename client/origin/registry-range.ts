@@ -74,7 +74,10 @@ async function openRange(request: RangeRequest): Promise<Dispatcher.ResponseData
   const answer = (await askLastRedirect(request)) ?? (await askRegistry(request))
   if (isAnswer(answer, request)) return answer
   dropBody(answer)
-  throw new OriginRefusedError(`the registry answered ${answer.statusCode} to a blob request`)
+  const { leftMs } = request.registry.limit
+  throw new OriginRefusedError(`the registry answered ${answer.statusCode} to a blob request`, {
+    retryInMs: leftMs > 0 ? leftMs : undefined,
+  })
 }
 
 async function askLastRedirect(request: RangeRequest): Promise<Dispatcher.ResponseData | undefined> {
@@ -88,6 +91,9 @@ async function askLastRedirect(request: RangeRequest): Promise<Dispatcher.Respon
 }
 
 async function askRegistry(request: RangeRequest): Promise<Dispatcher.ResponseData> {
+  const { limit } = request.registry
+  if (limit.leftMs > 0)
+    throw new OriginRefusedError('the registry told this node to wait', { retryInMs: limit.leftMs })
   const authorization = authorizationOf(request.credential)
   const direct = await request.registry.dispatcher.request({
     method: 'GET',
@@ -95,6 +101,7 @@ async function askRegistry(request: RangeRequest): Promise<Dispatcher.ResponseDa
     headers: { range: rangeOf(request), ...(authorization === undefined ? {} : { authorization }) },
     signal: request.signal,
   })
+  limit.note(direct)
   return REDIRECTS.has(direct.statusCode) ? followRedirect(request, direct) : direct
 }
 

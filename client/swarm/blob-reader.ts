@@ -1,4 +1,5 @@
 import { createHash, type Hash } from 'node:crypto'
+import { setTimeout } from 'node:timers/promises'
 import { digestHex } from '../../core/digest.ts'
 import type { PieceIndex } from '../../core/metainfo.ts'
 import type { RegistryClient } from '../../core/registry-client.ts'
@@ -12,6 +13,7 @@ import {
 } from '../errors.ts'
 import { readRange } from '../origin/registry-range.ts'
 import { readFile } from '../store/blob-file.ts'
+import type { Part } from './readers.ts'
 import type { Swarm } from './swarm.ts'
 
 /** Bytes of one read from the file. */
@@ -34,6 +36,9 @@ export class BlobReader implements OpenBlob {
   readonly #unpin: () => void
   /** The epoch of the claims behind the delivered bytes; undefined while there are none. */
   #claimsEpoch: number | undefined
+  readonly #part: Part
+  /** Needs no more than its part: the rest of the blob is not fetched, so nothing shows that the whole matches. */
+  readonly #isPart: boolean
   #isClosed = false
 
   constructor(swarm: Swarm, options: { request: BlobRequest; registry: RegistryClient }) {
@@ -41,8 +46,10 @@ export class BlobReader implements OpenBlob {
     this.#request = options.request
     this.#registry = options.registry
     this.#unpin = swarm.stored.pin()
+    this.#part = options.request.part ?? { start: 0, end: this.bytes }
+    this.#isPart = swarm.expectReader(this, this.#part)
     // The blob is wanted from now on, so that the download begins before the first read.
-    swarm.setPosition(this, 0)
+    swarm.setPosition(this, Math.floor(this.#part.start / swarm.layout.pieceBytes))
   }
 
   get bytes(): number {
@@ -53,10 +60,16 @@ export class BlobReader implements OpenBlob {
     let at = start
     try {
       while (at < end) {
+        if (this.#isPart && at === this.bytes - 1 && !this.#swarm.stored.isMatched) {
+          // The last byte waits for the digest of the whole, which a part does not fetch: the registry vouches for it.
+          yield* this.#readFromRegistry(at, end)
+          break
+        }
         const bytes = await this.#nextChunk(at, end)
         yield bytes
         at += bytes.length
       }
+      if (at === this.#part.end) this.#swarm.hasRead(this.#part)
     } catch (error) {
       if (
         error instanceof BlobDistrustedError ||
@@ -150,6 +163,8 @@ export class BlobReader implements OpenBlob {
 
   async *#readFromRegistry(from: number, to: number): AsyncGenerator<Uint8Array> {
     const { repository, digest, credential } = this.#request
+    const { leftMs } = this.#registry.limit
+    if (leftMs > 0) await setTimeout(leftMs, undefined, { signal: this.#abort.signal })
     try {
       yield* readRange({
         registry: this.#registry,

@@ -1,5 +1,12 @@
 import { afterEach, expect, test } from 'vitest'
-import { progressOf, pull, randomBlob, startTestCluster, type TestBlob, type TestCluster } from './test-cluster.ts'
+import {
+  progressOf,
+  pull,
+  randomBlob,
+  startTestCluster,
+  type TestBlob,
+  type TestCluster,
+} from './test-cluster.ts'
 
 let cluster: TestCluster
 afterEach(() => cluster?.close())
