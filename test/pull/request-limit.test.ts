@@ -18,7 +18,7 @@ test('nodes that meet 429 wait as long as the registry says, and then finish wit
     const atMs = Date.now() - startedAtMs
     gets.push(atMs)
     if (atMs >= waitMs) return door(request, response)
-    response.writeHead(429, { 'retry-after': Math.ceil((waitMs - atMs) / 1000) }).end()
+    response.writeHead(429, { 'retry-after': String(Math.ceil((waitMs - atMs) / 1000)) }).end()
   }
   const all = await Promise.all(cluster.nodes.map((node) => pull(node, cluster.request(blob))))
   for (const bytes of all) expect(bytes.equals(blob.bytes)).toBe(true)
