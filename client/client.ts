@@ -17,6 +17,8 @@ export interface BlobRequest extends BlobKey {
   repository: Repository
   bytes: number
   credential: Credential
+  /** The bytes [start, end) that the caller asks for; absent: the whole blob. */
+  part?: { start: number; end: number } | undefined
 }
 
 /** The blobs of a manifest: they will be requested next. Proves nothing. */

@@ -56,10 +56,16 @@ export class OriginRefusedError extends ShoalError {
   readonly code = 'ORIGIN_REFUSED'
   /** The status of the registry's refusal; undefined if an answer broke off. */
   readonly status: number | undefined
+  /** The registry told this node to wait so long (429). */
+  readonly retryInMs: number | undefined
 
-  constructor(message: string, { status }: { status?: number } = {}) {
+  constructor(
+    message: string,
+    { status, retryInMs }: { status?: number; retryInMs?: number | undefined } = {},
+  ) {
     super(message)
     this.status = status
+    this.retryInMs = retryInMs
   }
 
   /** A refusal of the request itself, not of this moment (RFC 9110 §15.5; 408 and 429 are of the moment). */

@@ -5,6 +5,7 @@ import { Defects } from '../core/defects.ts'
 import type { Digest } from '../core/digest.ts'
 import type { ShoalError } from '../core/errors.ts'
 import { type NodeId, type SwarmId, swarmIdOf } from '../core/metainfo.ts'
+import type { RegistryClient } from '../core/registry-client.ts'
 import type { RegistryHost } from '../core/repository.ts'
 import { asksForCredentials } from '../core/strangers.ts'
 import { TokenKeys } from '../core/token-keys.ts'
@@ -131,6 +132,7 @@ class NodeClient implements Client {
       },
     })
     this.#memory = new NodeMemory({ dataDir: options.dataDir, log, record: () => this.#remembered() })
+    for (const registry of registries.values()) this.#watchLimit(registry)
     this.#listener = new PeerListener({
       ...options.peerListen,
       swarmOf: (name) => this.swarms.named(name)?.links,
@@ -188,6 +190,16 @@ class NodeClient implements Client {
       await this.close()
       throw error
     }
+  }
+
+  #watchLimit({ host, limit }: RegistryClient): void {
+    let timer: NodeJS.Timeout | undefined
+    limit.watch((forMs) => {
+      this.#options.conditions?.raise('REGISTRY_RATE_LIMITED', host, { seconds: Math.ceil(forMs / 1000) })
+      clearTimeout(timer)
+      timer = setTimeout(() => this.#options.conditions?.clear('REGISTRY_RATE_LIMITED', host), forMs)
+      timer.unref()
+    })
   }
 
   get peerAddress(): { host: string; port: number } {

@@ -138,6 +138,14 @@ export const CONDITIONS = {
     cost: 'Nothing of it is shared. Its connections are tunnelled, so pulls work as without Shoal.',
     remedy: 'Give the registry a certificate, or take it out of --registries.',
   },
+  REGISTRY_RATE_LIMITED: {
+    title: 'the registry limits requests',
+    severity: 'warning',
+    text: 'The registry answered 429: it has had too many requests of this address or user.',
+    cost: 'Until its time is over this node asks it for nothing of its own; Docker’s own requests pass through.',
+    remedy:
+      'Raise the limit at the registry, or let the pulling user log in with an account that has a higher one.',
+  },
   REGISTRY_REDIRECT_REFUSED: {
     title: 'the registry redirects blobs to where Shoal does not follow',
     severity: 'warning',

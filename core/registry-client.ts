@@ -10,6 +10,7 @@ import { tolerantly } from './lenient-dispatcher.ts'
 import { guardedLookup, judgeRedirect } from './redirect-rule.ts'
 import type { RegistryConfig } from './registry-config.ts'
 import { RegistryHabits } from './registry-habits.ts'
+import { noting, RegistryLimit } from './registry-limit.ts'
 import { RegistryTrust, SharedContext } from './registry-trust.ts'
 import { type RegistryHost, registryAddress } from './repository.ts'
 import { failureText } from './trusted-authorities.ts'
@@ -39,6 +40,8 @@ export interface RegistryClient {
   readonly config: RegistryConfig
   /** What its answers showed it to do differently. */
   readonly habits: RegistryHabits
+  /** Whether the registry told this process to wait (429). Whoever makes requests of its own asks and notes. */
+  readonly limit: RegistryLimit
   /** For this process's own requests, without bodies. A keep-alive pool that never follows redirects. */
   readonly dispatcher: Dispatcher
   /**
@@ -131,6 +134,7 @@ export async function closeRegistries(registries: RegistryClients): Promise<void
 }
 
 class HttpsRegistry implements RegistryClient {
+  readonly limit = new RegistryLimit()
   readonly config: RegistryConfig
   readonly habits: RegistryHabits
   readonly dispatcher: Dispatcher
@@ -171,7 +175,7 @@ class HttpsRegistry implements RegistryClient {
     const passed = pool(REGISTRY_CONNECTIONS_MAX)
     const uploads = pool(UPLOAD_CONNECTIONS_MAX)
     this.#heads = pool(HEAD_CONNECTIONS_MAX)
-    this.dispatcher = own.compose(tolerant(), withUserAgent(), fairly(shared))
+    this.dispatcher = own.compose(tolerant(), noting(this.limit), withUserAgent(), fairly(shared))
     this.passThrough = passed.compose(
       tolerant(),
       fairly(shared),
@@ -179,6 +183,7 @@ class HttpsRegistry implements RegistryClient {
     )
     this.#headDispatcher = this.#heads.compose(
       tolerant(),
+      noting(this.limit),
       withUserAgent(),
       fairly({ ...patience, placesMax: HEAD_CONNECTIONS_MAX, waitMs: HEAD_WAIT_MS }),
     )

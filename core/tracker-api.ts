@@ -4,6 +4,7 @@ import { isDigest } from './digest.ts'
 import { BATCH_PIECES_MAX, type HashBatch } from './hash-batch.ts'
 import { BLOB_BYTES_MAX, isClusterId, isInfoHash, isNodeId, isSwarmId, PIECE_HASH_BYTES } from './metainfo.ts'
 import { registriesNews, registryHostSchema } from './registries-api.ts'
+import { RETRY_AFTER_MS_MAX } from './registry-limit.ts'
 import { TOKEN_CHARS_MAX } from './registry-token.ts'
 import { isRepository } from './repository.ts'
 
@@ -96,10 +97,9 @@ export function hashBatchToJson(batch: HashBatch): z.input<typeof hashBatchSchem
 }
 
 /**
- * The right and the duty to fetch pieces [firstPiece, endPiece) from the registry. The holder requests `pieces` of them at
- * once, and tells with each publication how far it requests (`requestedTo`); what it has not requested may be given to
- * others (`leaseEnd`). The lease expires `expiresInMs` after the last publication under it; then another node takes the
- * missing pieces.
+ * The right and the duty to fetch pieces [firstPiece, endPiece) from the registry. The holder requests `pieces` of them at once,
+ * and tells with each publication how far it requests (`requestedTo`); others may get the rest (`leaseEnd`). The lease expires
+ * `expiresInMs` after the last publication under it; then another node takes the missing pieces.
  */
 export const leaseSchema = z.object({
   lease: z.string().max(64),
@@ -220,11 +220,12 @@ export const hashesRequest = z.strictObject({
   hashes: binary.max(Math.ceil((BATCH_PIECES_MAX * PIECE_HASH_BYTES * 4) / 3)),
   /** The node gives up the lease; its rest goes to another node at once. */
   isLeaseReleased: z.boolean(),
-  /** The holder requests the lease's pieces up to here, now or next. Absent: an older node, or no lease. */
   requestedTo: count.optional(),
   wantsLease: z.boolean(),
   /** The registry answered a request for a part with the whole blob: only one node should read it, from the start. */
   isRangeIgnored: z.boolean().default(false),
+  /** The registry answered this node 429: it asks it for nothing for so long. Absent: it did not, or an older node. */
+  registryLimitedMs: count.max(RETRY_AFTER_MS_MAX).optional(),
   /** The first missing piece from the reader's position on; leases start there if possible. */
   position: count,
   /**

@@ -31,7 +31,7 @@ export const LATE_MS = 400
  */
 export type Authorisation =
   | { refusal?: undefined; acceptedAtMs: number | undefined; bytes: number | undefined }
-  | { refusal: 'registry_refused' | 'registry_unproven' | 'registry_busy' }
+  | { refusal: 'registry_refused' | 'registry_unproven' | 'registry_busy' | 'registry_limited' }
 
 /** No word yet. `later` settles with it, and never rejects: undefined if there is none and the client does not vouch. */
 export interface LateWord {
@@ -55,6 +55,8 @@ export async function authorise(
   const { host, habits } = exchange.registry
   const known = parts.authorised.find(host, wanted)
   if (known !== undefined) return { acceptedAtMs: known.atMs, bytes: known.bytes }
+  // It told this node to wait. The client's own request is not this node's.
+  if (exchange.registry.limit.leftMs > 0) return { refusal: 'registry_limited' }
   const askedAtMs = performance.now()
   const word = ask(parts, exchange, wanted)
   const patienceMs = habits.has('late') ? 0 : LATE_MS

@@ -11,6 +11,7 @@ const REQUEST_OUTCOMES = [
   'registry_busy',
   'registry_late',
   'registry_redirect_refused',
+  'registry_limited',
   'registry_fallback',
   'range_unsatisfiable',
   'client_gone',

@@ -111,7 +111,7 @@ async function answerAuthorised(
   const span = requestedSpan(exchange, wanted, bytes)
   if (span.status === 416) return refuseRange(exchange, bytes)
 
-  const blob = await openBlob(parts, exchange, wanted, bytes)
+  const blob = await openBlob(parts, exchange, wanted, { bytes, part: span })
   if (blob === undefined) return passThrough(parts, exchange, 'registry_fallback')
   if (authorised.acceptedAtMs !== undefined)
     parts.client.sawAccepted(blobRequest(exchange, wanted, bytes), authorised.acceptedAtMs)
@@ -194,10 +194,11 @@ async function openBlob(
   parts: PullParts,
   exchange: Exchange,
   wanted: BlobGet,
-  bytes: number,
+  { bytes, part }: { bytes: number; part: { start: number; end: number } },
 ): Promise<OpenBlob | undefined> {
   try {
-    return await parts.client.open(blobRequest(exchange, wanted, bytes))
+    const { start, end } = part
+    return await parts.client.open({ ...blobRequest(exchange, wanted, bytes), part: { start, end } })
   } catch (error) {
     noteFailure(parts, exchange, wanted, error)
     return undefined

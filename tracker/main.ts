@@ -41,6 +41,7 @@ import type { Store } from './store/store.ts'
 import { EpochNews } from './swarm/epoch-news.ts'
 import { PeerTables } from './swarm/peer-table.ts'
 import { PullAccesses } from './swarm/pull-accesses.ts'
+import { RegistryLimits } from './swarm/registry-limits.ts'
 import { Sha1Claims } from './swarm/sha1-claims.ts'
 import { SwarmCache } from './swarm/swarm-cache.ts'
 
@@ -211,6 +212,7 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
     certificateLimits: new RequestLimits(CERTIFICATE_BOUNDS, log),
     joinLimits: new JoinLimits(config, log),
     failedGrants: new FailedGrants(log),
+    registryLimits: new RegistryLimits(),
     leasePolicy,
     times: { pullCertificateSeconds, leaseSeconds, heartbeatSeconds },
     metrics,

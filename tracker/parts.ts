@@ -23,6 +23,7 @@ import type { Store } from './store/store.ts'
 import type { EpochNews } from './swarm/epoch-news.ts'
 import type { PeerTables } from './swarm/peer-table.ts'
 import type { PullAccesses } from './swarm/pull-accesses.ts'
+import type { RegistryLimits } from './swarm/registry-limits.ts'
 import type { Sha1Claims } from './swarm/sha1-claims.ts'
 import type { SwarmCache } from './swarm/swarm-cache.ts'
 
@@ -35,6 +36,7 @@ export interface TrackerParts {
   swarms: SwarmCache
   epochs: EpochNews
   peers: PeerTables
+  registryLimits: RegistryLimits
   sha1Claims: Sha1Claims
   registries: RegistryClients
   tokenKeys: TrustedKeys

@@ -156,7 +156,7 @@ export class SimOrigin implements OriginView {
 
   #request(run: Run): boolean {
     const { node } = this.#options
-    const range = run.requests.take()
+    const range = run.requests.take({ nowMs: this.#nowMs })
     if (range === undefined) return false
     this.requests += 1
     for (let piece = range.first; piece < range.end; piece += 1) {

@@ -5,8 +5,12 @@ import type { FallbackView, MissingRun } from './fallback-run.ts'
 export const REQUEST_BYTES_MIN = 2 * 1024 * 1024
 /** The longest request: a layer of 64 MiB takes six. */
 export const REQUEST_BYTES_MAX = 32 * 1024 * 1024
+/** Among other nodes, a request that took longer is not doubled: others would wait for what a slow node has requested. */
+export const GROW_MS_MAX = 2_000
 /** A blob up to this size is one request. */
 export const ONE_REQUEST_BYTES_MAX = 4 * 1024 * 1024
+
+type RequestsView = Pick<FallbackView, 'layout' | 'have' | 'isNeeded' | 'place'>
 
 /** What this node follows: a lease, or a run that it fetches without one. */
 export interface RequestedRun extends MissingRun {
@@ -20,19 +24,17 @@ export interface RequestedRun extends MissingRun {
  * it is opened when the last one ends. Pure.
  */
 export class LeaseRequests {
-  readonly #view: Pick<FallbackView, 'layout' | 'have' | 'isNeeded'>
+  readonly #view: RequestsView
   readonly #isReported: boolean
   #end: number
   #knownTo: number
   #requestedTo: number
   #count = 0
+  #takenAtMs = 0
   #last: MissingRun | undefined
   #at = 0
 
-  constructor(
-    view: Pick<FallbackView, 'layout' | 'have' | 'isNeeded'>,
-    { first, end, knownTo }: RequestedRun,
-  ) {
+  constructor(view: RequestsView, { first, end, knownTo }: RequestedRun) {
     this.#view = view
     this.#requestedTo = first
     this.#end = end
@@ -45,7 +47,14 @@ export class LeaseRequests {
     return this.#end
   }
 
-  /** Some of its pieces are neither here nor requested. */
+  /** All of its pieces are here or requested. */
+  get isRequested(): boolean {
+    for (let piece = this.#requestedTo; piece < this.#end; piece += 1)
+      if (!this.#view.have.has(piece as PieceIndex)) return false
+    return true
+  }
+
+  /** Some of its pieces are needed, and neither here nor requested. */
   get hasMore(): boolean {
     return this.#next() !== undefined
   }
@@ -63,11 +72,13 @@ export class LeaseRequests {
   }
 
   /** @param isOneAnswer all that is left comes in one answer. @returns the next request's pieces; undefined if none is left */
-  take({ isOneAnswer = false }: { isOneAnswer?: boolean } = {}): MissingRun | undefined {
+  take({ isOneAnswer = false, nowMs }: { isOneAnswer?: boolean; nowMs: number }): MissingRun | undefined {
     const next = this.#next(isOneAnswer)
     if (next === undefined) return undefined
     this.#requestedTo = next.end
-    this.#count += 1
+    const isSlow = this.#count > 0 && nowMs - this.#takenAtMs > GROW_MS_MAX
+    if (!isSlow || this.#view.place().of === 1) this.#count += 1
+    this.#takenAtMs = nowMs
     this.#last = next
     return next
   }

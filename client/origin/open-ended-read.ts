@@ -36,6 +36,20 @@ export class OpenEndedRead {
     return !this.isOpen && endsAtMs !== undefined && Date.now() > endsAtMs - OPEN_BEFORE_END_MS
   }
 
+  /** A range of just these pieces; near and after the credential's expiry, and without ranges, the open-ended read. */
+  streamFor(
+    { first, end }: { first: number; end: number },
+    { signal, isRangeIgnored }: { signal: AbortSignal; isRangeIgnored: boolean },
+  ): { stream: RegistryStream; done: () => Promise<void> } {
+    if (isRangeIgnored && (this.piece ?? 0) > first) this.end()
+    if (!this.isOpen && isRangeIgnored) this.openFrom(0)
+    if (this.isDue) this.openFrom(first)
+    const used = this.use(first, end, signal)
+    if (used) return used
+    const stream = this.#access.stream(first, end, signal)
+    return { stream, done: () => stream.end() }
+  }
+
   /** Makes the registry begin its answer at piece `first`; the rest waits in the connection. */
   openInTime(first: number): void {
     this.openFrom(first)

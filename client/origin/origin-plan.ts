@@ -58,6 +58,8 @@ const BROKEN_AFTER_MS = 10_000
 const RETRY_MS = 1_000
 /** Pause after the first call to the tracker that cannot yield a lease. It doubles with each further call. */
 const ASK_PAUSE_MS_MIN = 6_000
+/** How long a reader of a part waits for peers, where others hold the leases of all that it needs. */
+const PART_WAIT_MS = 400
 /** The longest of these pauses. */
 const ASK_PAUSE_MS_MAX = 15_000
 
@@ -110,6 +112,7 @@ export class OriginPlan {
   #callAfterMs = 0
   #fetchAfterMs = 0
   #fruitlessAsks = 0
+  #elsewhereSinceMs: number | undefined
 
   constructor(view: OriginView, nowMs: number) {
     this.#view = view
@@ -129,6 +132,7 @@ export class OriginPlan {
   stop(): void {
     this.#isStarted = false
     this.#state = 'flowing'
+    this.#elsewhereSinceMs = undefined
   }
 
   get isActive(): boolean {
@@ -143,6 +147,7 @@ export class OriginPlan {
   next(nowMs: number): OriginStep | undefined {
     if (!this.#isStarted || this.#view.have.isFull) return undefined
     const isIdle = this.#view.runsActive() === 0
+    if (isIdle) this.#lookElsewhere(nowMs)
     if (isIdle) this.#lookForHelp(nowMs)
     if (isIdle && this.#state === 'alone' && nowMs >= this.#fetchAfterMs) {
       const run = fallbackRun(this.#view)
@@ -220,6 +225,18 @@ export class OriginPlan {
     return pauseMs
   }
 
+  /** Others hold the leases of all pieces that the readers of a part need, and may come to them late. */
+  leasedElsewhere(nowMs: number): void {
+    this.#callAfterMs = nowMs + RETRY_MS
+    this.#elsewhereSinceMs ??= nowMs
+  }
+
+  #lookElsewhere(nowMs: number): void {
+    if (this.#elsewhereSinceMs === undefined || nowMs - this.#elsewhereSinceMs < PART_WAIT_MS) return
+    this.#elsewhereSinceMs = undefined
+    if (this.#view.peersIdleMs() >= PART_WAIT_MS) this.#state = 'alone'
+  }
+
   /**
    * The tracker refused or did not answer a call.
    * @param isSilent it did not answer: its "wait" no longer counts, and other nodes cannot publish either
@@ -239,10 +256,10 @@ export class OriginPlan {
     this.#state = 'flowing'
   }
 
-  /** The registry refused, or its connection broke. */
-  fetchFailed(nowMs: number): void {
-    this.#fetchAfterMs = nowMs + RETRY_MS
-    this.#brokenSinceMs ??= nowMs
+  /** The registry refused, or its connection broke. @param retryInMs it told this node to wait so long: nothing is broken */
+  fetchFailed(nowMs: number, retryInMs?: number): void {
+    this.#fetchAfterMs = nowMs + Math.max(RETRY_MS, retryInMs ?? 0)
+    this.#brokenSinceMs ??= nowMs + (retryInMs ?? 0)
   }
 
   /**

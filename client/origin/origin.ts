@@ -1,5 +1,5 @@
 import { isDefect } from '../../core/defects.ts'
-import { type PieceIndex, pieceBytesAt } from '../../core/metainfo.ts'
+import type { PieceIndex } from '../../core/metainfo.ts'
 import { RedirectRefusedError } from '../../core/redirect-rule.ts'
 import type { HashesRequest, HashesResponse, Lease } from '../../core/tracker-api.ts'
 import { OriginRefusedError, RangeIgnoredError, TrackerRefusedError } from '../errors.ts'
@@ -10,7 +10,7 @@ import { OpenEndedRead } from './open-ended-read.ts'
 import type { OriginHost } from './origin-host.ts'
 import { OriginPlan, type OriginView } from './origin-plan.ts'
 import { PendingHashes } from './pending-hashes.ts'
-import type { RegistryStream } from './registry-stream.ts'
+import { RunFetch } from './run-fetch.ts'
 
 /** RFC 6585 §4. The tracker wants the call, only later. */
 const TOO_MANY_REQUESTS = 429
@@ -19,14 +19,6 @@ interface Run {
   lease: string | null
   requests: LeaseRequests
   abort: AbortController
-}
-
-/** One request to the registry, for the pieces [first, end). They are claimed until they are stored. */
-interface Request extends MissingRun {
-  stream: RegistryStream
-  done: () => Promise<void>
-  /** Begins when the request before it is about to end. */
-  opening?: Promise<void>
 }
 
 /** The tracker's answer: 'refused' when it refused the call, undefined when it did not answer. */
@@ -58,6 +50,10 @@ export class Origin {
   /** A lease that arrived before its reader. */
   #offered: Lease | undefined
   readonly #pendingHashes = new PendingHashes()
+  /** The registry told this node to wait (429). */
+  #limitedUntilMs = 0
+  /** This tracker's leases have an end that may shrink, so it knows the other fields of their release as well. */
+  #isTrackerCurrent = false
 
   constructor(host: OriginHost) {
     this.#host = host
@@ -87,7 +83,8 @@ export class Origin {
   /** A lease that came with a grant. The node follows it once the grant's reader is here. */
   offer(lease: Lease): void {
     if (!this.#plan.isActive) this.#offered = lease
-    else if (this.#plan.mayFollowLease(Date.now())) this.#host.boundary.run(() => this.#follow(lease))
+    else if (this.#isUseful(lease) && this.#plan.mayFollowLease(Date.now()))
+      this.#host.boundary.run(() => this.#follow(lease))
     else this.#release(lease)
   }
 
@@ -97,8 +94,15 @@ export class Origin {
     if (this.#host.access.areRangesIgnored) this.#plan.rangeIgnored(Date.now())
     this.#plan.start(Date.now())
     // Granted as if the registry served ranges: the tracker must first know that one node reads all.
-    if (lease && this.#plan.isRangeIgnored) this.#release(lease)
-    else if (lease) this.#host.boundary.run(() => this.#follow(lease))
+    if (lease && !this.#plan.isRangeIgnored && this.#isUseful(lease))
+      this.#host.boundary.run(() => this.#follow(lease))
+    // A lease that comes with a grant begins at the start of the blob.
+    else if (lease) this.#release(lease)
+  }
+
+  /** A reader needs some of its pieces. */
+  #isUseful({ firstPiece, pieces, endPiece = firstPiece + pieces }: Lease): boolean {
+    return new LeaseRequests(this.#host, { first: firstPiece, end: endPiece }).hasMore
   }
 
   /** The last reader left: stops fetching, publishes fetched pieces, and releases the rest of the lease at once. */
@@ -133,6 +137,7 @@ export class Origin {
   }
 
   async #follow({ lease, firstPiece, pieces, endPiece }: Lease): Promise<void> {
+    this.#isTrackerCurrent = endPiece !== undefined
     const knownTo = endPiece === undefined ? undefined : firstPiece + pieces
     const end = endPiece ?? firstPiece + pieces
     const isWhole = await this.#fetch(lease, { first: firstPiece, end, knownTo })
@@ -147,8 +152,9 @@ export class Origin {
     return this.#tell({ lease: null, isLeaseReleased: false, wantsLease: true })
   }
 
-  #release({ lease }: Lease): void {
-    const released = { lease, isLeaseReleased: true, wantsLease: this.#plan.mayAsk(Date.now()) }
+  #release({ lease }: Lease, { isUseful = true } = {}): void {
+    const wantsLease = isUseful && this.#plan.mayAsk(Date.now())
+    const released = { lease, isLeaseReleased: true, wantsLease }
     this.#host.boundary.run(() => this.#tell(released))
   }
 
@@ -169,8 +175,15 @@ export class Origin {
     }
     this.#runs.add(run)
     try {
-      await this.#fetchAll(run)
-      return !run.abort.signal.aborted
+      await new RunFetch({
+        host: this.#host,
+        requests: run.requests,
+        openEnded: this.#openEnded,
+        signal: run.abort.signal,
+        isRangeIgnored: () => this.#plan.isRangeIgnored,
+        store: (piece, buffer, length) => this.#store(run, piece, buffer, length),
+      }).fetch()
+      return !run.abort.signal.aborted && run.requests.isRequested
     } catch (error) {
       if (run.abort.signal.aborted) return false
       if (error instanceof RangeIgnoredError) {
@@ -178,7 +191,9 @@ export class Origin {
         return false
       }
       if (isDefect(error)) this.#host.boundary.fail(error)
-      this.#plan.fetchFailed(Date.now())
+      const retryInMs = error instanceof OriginRefusedError ? error.retryInMs : undefined
+      if (retryInMs !== undefined) this.#limitedUntilMs = Date.now() + retryInMs
+      this.#plan.fetchFailed(Date.now(), retryInMs)
       if (isFinal(error) && this.#isAlone()) this.#host.starved()
       this.#host.log.warn({ err: error }, 'a fetch from the registry broke off')
       return false
@@ -191,101 +206,6 @@ export class Origin {
   #isAlone(): boolean {
     const next = this.#host.have.firstMissing(this.#host.position())
     return next >= this.#host.layout.pieceCount || this.#host.isOutOfReach(next as PieceIndex)
-  }
-
-  async #fetchAll(run: Run): Promise<void> {
-    const storing: Promise<void>[] = []
-    try {
-      for (let request = this.#request(run); request; ) {
-        if (!run.abort.signal.aborted) request = await this.#read(run, request, storing)
-        else request = this.#giveUp(request)
-      }
-    } finally {
-      await Promise.allSettled(storing)
-    }
-    await Promise.all(storing)
-  }
-
-  /** Makes the run's next request; undefined when there is none. */
-  #request(run: Run): Request | undefined {
-    const { isOpen, isDue } = this.#openEnded
-    const isOneAnswer = isOpen || isDue || this.#plan.isRangeIgnored
-    const pieces = run.requests.take({ isOneAnswer })
-    if (pieces === undefined) return undefined
-    for (let piece = pieces.first; piece < pieces.end; piece++) this.#host.claim(piece as PieceIndex)
-    return { ...pieces, ...this.#openStream(run, pieces.first, pieces.end) }
-  }
-
-  /** Reads one request. @returns the next, which is opened before this one ends if the tracker knows of it */
-  async #read(run: Run, request: Request, storing: Promise<void>[]): Promise<Request | undefined> {
-    const { first, end, stream, done } = request
-    const { requests } = run
-    let next: Request | undefined
-    const own: Promise<void>[] = []
-    try {
-      await request.opening
-      await stream.skipTo(first as PieceIndex)
-      for (let at = first; at < end; at++) {
-        requests.reached(at)
-        if (next === undefined && requests.isNextDue) {
-          next = this.#request(run)
-          if (next) next.opening = next.stream.open()
-          // It fails where it is read.
-          next?.opening?.catch(() => undefined)
-        }
-        own.push((await this.#readPiece(run, stream, at as PieceIndex)).stored)
-      }
-      requests.reached(end)
-      return next ?? this.#request(run)
-    } catch (error) {
-      if (next) this.#giveUp(next)
-      throw error
-    } finally {
-      const stored = Promise.allSettled(own).then(() => this.#unclaim(request))
-      storing.push(...own, stored)
-      await done()
-    }
-  }
-
-  #giveUp(request: Request): undefined {
-    request.done().catch(() => undefined)
-    this.#unclaim(request)
-  }
-
-  #unclaim({ first, end }: MissingRun): void {
-    for (let piece = first; piece < end; piece++) this.#host.unclaim(piece as PieceIndex)
-  }
-
-  /** Reads the next piece of the stream. @returns its way to the store */
-  async #readPiece(run: Run, stream: RegistryStream, piece: PieceIndex): Promise<{ stored: Promise<void> }> {
-    const { layout, buffers } = this.#host
-    const length = pieceBytesAt(layout, piece)
-    const buffer = await buffers.whenFree(layout.pieceBytes, run.abort.signal)
-    await stream.readPiece(buffer.bytes, length).catch((error: unknown) => {
-      buffers.release(buffer)
-      throw error
-    })
-    const stored = this.#store(run, piece, buffer, length)
-    // The write may fail long before the stream ends, where it is awaited.
-    stored.catch(() => undefined)
-    return { stored }
-  }
-
-  /** A range of just these pieces; near and after the credential's expiry, the open-ended read. */
-  #openStream(
-    { abort: { signal } }: Run,
-    first: number,
-    end: number,
-  ): { stream: RegistryStream; done: () => Promise<void> } {
-    const openEnded = this.#openEnded
-    const plan = this.#plan
-    if (plan.isRangeIgnored && (openEnded.piece ?? 0) > first) openEnded.end()
-    if (!openEnded.isOpen && plan.isRangeIgnored) openEnded.openFrom(0)
-    if (openEnded.isDue) openEnded.openFrom(first)
-    const used = openEnded.use(first, end, signal)
-    if (used) return used
-    const stream = this.#host.access.stream(first, end, signal)
-    return { stream, done: () => stream.end() }
   }
 
   async #store(run: Run, piece: PieceIndex, buffer: PieceBuffer, length: number): Promise<void> {
@@ -353,6 +273,7 @@ export class Origin {
         // Only when needed: an older tracker refuses unknown fields.
         ...(awaited && { awaited }),
         ...(requestedTo !== undefined && { requestedTo }),
+        ...this.#limited(),
         position: this.#openEnded.piece ?? this.#host.position(),
         batchesFrom: this.#host.firstUnknownHash() ?? null,
       })
@@ -370,13 +291,20 @@ export class Origin {
     }
   }
 
+  #limited(): Pick<HashesRequest, 'registryLimitedMs'> {
+    const leftMs = Math.round(this.#limitedUntilMs - Date.now())
+    return this.#isTrackerCurrent && leftMs > 0 ? { registryLimitedMs: leftMs } : {}
+  }
+
   /** @param isStale the registry ignored a range since the call: others would wait for pieces of this lease */
   #noteLease(answer: HashesResponse, { isStale }: { isStale: boolean }): void {
     const { lease, status, retryInMs, peers } = answer
     this.#plan.answered({ isLeased: lease !== null, status, retryInMs, peers: peers.length }, Date.now())
     if (!lease) return
+    const isUseful = this.#isUseful(lease)
+    if (!isUseful) this.#plan.leasedElsewhere(Date.now())
     // Only while somebody reads. Otherwise the lease is released to others at once.
-    if (this.#plan.isActive && !isStale) this.#host.boundary.run(() => this.#follow(lease))
-    else this.#release(lease)
+    if (isUseful && this.#plan.isActive && !isStale) this.#host.boundary.run(() => this.#follow(lease))
+    else this.#release(lease, { isUseful })
   }
 }

@@ -91,21 +91,23 @@ async function openRange(request: RangeRequest): Promise<Dispatcher.ResponseData
   const answer = (await askLastRedirect(request)) ?? (await askRegistry(request, rangeOf(request)))
   const { statusCode } = answer
   const isRefused = RANGE_REFUSALS.has(statusCode)
-  if (!isAnswer(answer, request) && !isRefused) throw refused(answer)
+  if (!isAnswer(answer, request) && !isRefused) throw refused(answer, request)
   if (statusCode === 206 || (statusCode === 200 && !isPart)) return answer
   dropBody(answer)
   // A 416 may also mean that the blob is shorter than the caller says.
   if (statusCode !== 416 || request.from === 0) habits.note('noRanges')
   if (isPart) throw new RangeIgnoredError('the registry ignores Range')
   const whole = await askRegistry(request, undefined)
-  if (whole.statusCode !== 200) throw refused(whole)
+  if (whole.statusCode !== 200) throw refused(whole, request)
   return whole
 }
 
-function refused(answer: Dispatcher.ResponseData): OriginRefusedError {
+function refused(answer: Dispatcher.ResponseData, { registry }: RangeRequest): OriginRefusedError {
   dropBody(answer)
+  const { leftMs } = registry.limit
   return new OriginRefusedError(`the registry answered ${answer.statusCode} to a blob request`, {
     status: answer.statusCode,
+    retryInMs: leftMs > 0 ? leftMs : undefined,
   })
 }
 
@@ -123,6 +125,8 @@ async function askRegistry(
   request: RangeRequest,
   range: string | undefined,
 ): Promise<Dispatcher.ResponseData> {
+  const { leftMs } = request.registry.limit
+  if (leftMs > 0) throw new OriginRefusedError('the registry told this node to wait', { retryInMs: leftMs })
   const authorization = authorizationOf(request.credential)
   const { answer, redirectedTo } = await getBlob({ ...request, authorization, range })
   if (request.redirect && isAnswer(answer, request)) request.redirect.url = redirectedTo

@@ -1,4 +1,5 @@
 import { createHash, type Hash } from 'node:crypto'
+import { setTimeout } from 'node:timers/promises'
 import { digestHex } from '../../core/digest.ts'
 import { ShoalError } from '../../core/errors.ts'
 import type { PieceIndex } from '../../core/metainfo.ts'
@@ -14,6 +15,7 @@ import {
 import { readRange } from '../origin/registry-range.ts'
 import { Bitfield } from '../store/bitfield.ts'
 import { readFile } from '../store/blob-file.ts'
+import type { Part } from './readers.ts'
 import type { Swarm } from './swarm.ts'
 
 /** Bytes of one read from the file. */
@@ -40,6 +42,9 @@ export class BlobReader implements OpenBlob {
   readonly #cached: Bitfield
   /** The epoch of the claims behind the delivered bytes; undefined while there are none. */
   #claimsEpoch: number | undefined
+  readonly #part: Part
+  /** Needs no more than its part: the rest of the blob is not fetched, so nothing shows that the whole matches. */
+  readonly #isPart: boolean
   #isClosed = false
 
   constructor(swarm: Swarm, options: { request: BlobRequest; registry: RegistryClient }) {
@@ -49,8 +54,10 @@ export class BlobReader implements OpenBlob {
     this.#unpin = swarm.stored.pin()
     const { have } = swarm.stored
     this.#cached = Bitfield.fromBytes(have.toBytes(), have.pieceCount)
+    this.#part = options.request.part ?? { start: 0, end: this.bytes }
+    this.#isPart = swarm.expectReader(this, this.#part)
     // The blob is wanted from now on, so that the download begins before the first read.
-    swarm.setPosition(this, 0)
+    swarm.setPosition(this, Math.floor(this.#part.start / swarm.layout.pieceBytes))
   }
 
   get bytes(): number {
@@ -61,10 +68,16 @@ export class BlobReader implements OpenBlob {
     let at = start
     try {
       while (at < end) {
+        if (this.#isPart && at === this.bytes - 1 && !this.#swarm.stored.isMatched) {
+          // The last byte waits for the digest of the whole, which a part does not fetch: the registry vouches for it.
+          yield* this.#readFromRegistry(at, end)
+          break
+        }
         const bytes = await this.#nextChunk(at, end)
         yield bytes
         at += bytes.length
       }
+      if (at === this.#part.end) this.#swarm.hasRead(this.#part)
     } catch (error) {
       if (
         error instanceof BlobDistrustedError ||
@@ -169,6 +182,8 @@ export class BlobReader implements OpenBlob {
 
   async *#readFromRegistry(from: number, to: number): AsyncGenerator<Uint8Array> {
     const { repository, digest, credential } = this.#request
+    const { leftMs } = this.#registry.limit
+    if (leftMs > 0) await setTimeout(leftMs, undefined, { signal: this.#abort.signal })
     try {
       const rest = readRange({
         registry: this.#registry,

@@ -36,7 +36,7 @@ import { Completion } from './completion.ts'
 import { DigestCheck } from './digest-check.ts'
 import { heldProgress } from './held.ts'
 import { PieceIntake } from './piece-intake.ts'
-import { Readers } from './readers.ts'
+import { type Part, Readers } from './readers.ts'
 import { SwarmLinks } from './swarm-links.ts'
 
 /** The parts that all swarms of a node share. */
@@ -91,7 +91,7 @@ export class Swarm implements OriginHost {
   readonly #completion: Completion
   readonly #renewal: BatchRenewal
   readonly #claimed = new Set<PieceIndex>()
-  readonly #readers = new Readers()
+  readonly #readers: Readers
   #failure: ShoalError | undefined
   #ticker: NodeJS.Timeout | undefined
   #fillTimer: NodeJS.Timeout | undefined
@@ -105,6 +105,7 @@ export class Swarm implements OriginHost {
   constructor(stored: StoredBlob, parts: SwarmParts) {
     this.stored = stored
     this.fromPeers = new Bitfield(stored.layout.pieceCount)
+    this.#readers = new Readers(stored.layout)
     this.#parts = parts
     this.buffers = parts.buffers.share()
     this.log = parts.log.child({ digest: stored.key.digest, swarm: stored.swarm })
@@ -117,7 +118,8 @@ export class Swarm implements OriginHost {
       layout: stored.layout,
       have: stored.have,
       buffers: this.buffers,
-      isAskable: (piece) => stored.hashes.has(piece) && !this.#claimed.has(piece),
+      isAskable: (piece) =>
+        stored.hashes.has(piece) && !this.#claimed.has(piece) && this.#readers.needs(piece),
       position: () => this.#readers.position,
       onPiece: this.boundary.callback((assembly: Assembly) => this.#takeFromPeer(assembly)),
       nowMs: () => performance.now(),
@@ -250,6 +252,18 @@ export class Swarm implements OriginHost {
     this.#download.fillAll()
   }
 
+  /** A reader is about to read; call before its first position. @returns whether it needs no more than the part */
+  expectReader(reader: object, part: Part): boolean {
+    const isPart = this.#readers.expect(reader, part)
+    if (this.isWanted) this.#fillLater(0)
+    return isPart
+  }
+
+  /** A reader has read its part to the end. */
+  hasRead(part: Part): void {
+    this.#readers.hasRead(part)
+  }
+
   /** A reader waits for pieces from `piece` on. The first reader starts the download. */
   setPosition(reader: object, piece: number): void {
     if (!this.#readers.move(reader, piece)) return
@@ -351,12 +365,12 @@ export class Swarm implements OriginHost {
     return this.#download.place()
   }
 
-  isNeeded(_piece: PieceIndex): boolean {
-    return true
+  isNeeded(piece: PieceIndex): boolean {
+    return this.#readers.needs(piece)
   }
 
   isOutOfReach(piece: PieceIndex): boolean {
-    if (this.#claimed.has(piece) || this.#download.isInFlight(piece)) return false
+    if (!this.isNeeded(piece) || this.#claimed.has(piece) || this.#download.isInFlight(piece)) return false
     return !this.#download.isOffered(piece) || !this.stored.hashes.has(piece)
   }
 

@@ -164,20 +164,6 @@ const RULES: PolicyRule[] = [
     without: 'firstFreeRun(LEASE_PIECES_MAX)(question) ?? farHalfOf([], pieceBytes)',
     worse: { ...flash, figure: 'time', times: 1.1 },
   },
-  {
-    name: '32 nodes of a swarm hold leases at a time',
-    file: LEASES,
-    rule: 'export const HOLDERS_MAX = 32',
-    without: 'export const HOLDERS_MAX = 1000',
-    worse: { ...flash, figure: 'time', times: 1.02 },
-  },
-  {
-    name: 'requests grow from two MiB on',
-    file: 'client/origin/lease-requests.ts',
-    rule: 'export const REQUEST_BYTES_MIN = 2 * 1024 * 1024',
-    without: 'export const REQUEST_BYTES_MIN = 64 * 1024 * 1024',
-    worse: { ...flash, figure: 'time', times: 1.02 },
-  },
 ]
 
 /** Of one process; the slowest takes a tenth. */

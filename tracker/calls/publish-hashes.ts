@@ -14,6 +14,9 @@ import { takeLease } from './take-lease.ts'
 export type HashesQuestion = z.output<typeof hashesRequest>
 export type HashesAnswer = z.output<typeof hashesResponse>
 
+/** Nodes that waited for a registry's limit come back within this time, not all at once. */
+const LIMIT_SPREAD_MS = 1_000
+
 /**
  * Publishes hashes of leased pieces, gives a lease back or takes the next one, and hands out batches. One call and one
  * step carry everything that a fetching node reports about a swarm.
@@ -79,6 +82,12 @@ function takeStep(
       ? undefined
       : state.requested(question.lease, caller.node, question.requestedTo)
   if (question.isLeaseReleased && question.lease !== null) state.release(question.lease, caller.node)
+  const { cluster, registry } = state.identity
+  if (question.registryLimitedMs !== undefined) {
+    const witness = { node: caller.node, forMs: question.registryLimitedMs, nowMs }
+    parts.registryLimits.note(cluster, registry, witness)
+  }
+  const limitedMs = parts.registryLimits.leftMs(cluster, registry, nowMs)
   if (question.isRangeIgnored) state.sawRangeIgnored(caller.node, nowMs)
   const { pull, position, awaited } = question
   const lease = question.wantsLease ? takeLease(parts, state, { caller, pull, position, awaited }) : null
@@ -87,13 +96,18 @@ function takeStep(
     batchOf(state, key, run.firstPiece, run.pieces),
   )
   const askedFor = question.batchesFrom === null ? [] : batchesFrom(state, key, question.batchesFrom)
+  const retryInMs = () => {
+    const random = parts.random()
+    if (limitedMs > 0) return Math.round(limitedMs + random * LIMIT_SPREAD_MS)
+    return state.retryInMs(awaited, { nowMs, random }) ?? null
+  }
   return {
     epoch: state.epoch,
     status: state.status,
     batches: [...published, ...askedFor],
     lease,
     ...(leaseEnd !== undefined && { leaseEnd }),
-    retryInMs: lease === null ? (state.retryInMs(awaited, { nowMs, random: parts.random() }) ?? null) : null,
+    retryInMs: lease === null ? retryInMs() : null,
   }
 }
 

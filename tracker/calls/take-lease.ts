@@ -21,6 +21,8 @@ export function takeLease(
   { caller, pull, position, awaited = [] }: LeaseAsker,
 ): Lease | null {
   const nowMs = parts.nowMs()
+  const { cluster, registry } = state.identity
+  if (parts.registryLimits.leftMs(cluster, registry, nowMs) > 0) return null
   const leaseMs = parts.times.leaseSeconds * 1000
   const taken = state.lease({
     lease: randomUUID(),

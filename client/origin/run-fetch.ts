@@ -1,0 +1,119 @@
+import { type PieceIndex, pieceBytesAt } from '../../core/metainfo.ts'
+import type { PieceBuffer } from '../store/piece-buffers.ts'
+import type { MissingRun } from './fallback-run.ts'
+import type { LeaseRequests } from './lease-requests.ts'
+import type { OpenEndedRead } from './open-ended-read.ts'
+import type { OriginHost } from './origin-host.ts'
+import type { RegistryStream } from './registry-stream.ts'
+
+export interface RunFetchOptions {
+  host: Pick<OriginHost, 'layout' | 'buffers' | 'claim' | 'unclaim'>
+  requests: LeaseRequests
+  openEnded: OpenEndedRead
+  signal: AbortSignal
+  isRangeIgnored(): boolean
+  /** Takes over the buffer. */
+  store(piece: PieceIndex, buffer: PieceBuffer, length: number): Promise<void>
+}
+
+/** One request to the registry, for the pieces [first, end). They are claimed until they are stored. */
+interface Request extends MissingRun {
+  stream: RegistryStream
+  done: () => Promise<void>
+  /** Begins when the request before it is about to end. */
+  opening?: Promise<void>
+}
+
+/** Fetches the missing pieces of one run, in order, request by request. Invariant: at most two requests are open. */
+export class RunFetch {
+  readonly #options: RunFetchOptions
+
+  constructor(options: RunFetchOptions) {
+    this.#options = options
+  }
+
+  /** @throws RangeIgnoredError, OriginRefusedError */
+  async fetch(): Promise<void> {
+    const storing: Promise<void>[] = []
+    try {
+      for (let request = this.#request(); request; ) {
+        if (this.#options.signal.aborted) request = this.#giveUp(request)
+        else request = (await this.#read(request, storing)) ?? this.#request()
+      }
+    } finally {
+      await Promise.allSettled(storing)
+    }
+    await Promise.all(storing)
+  }
+
+  /** Makes the run's next request; undefined when there is none. */
+  #request(): Request | undefined {
+    const { host, requests, openEnded, signal } = this.#options
+    const isRangeIgnored = this.#options.isRangeIgnored()
+    const isOneAnswer = openEnded.isOpen || openEnded.isDue || isRangeIgnored
+    const pieces = signal.aborted ? undefined : requests.take({ isOneAnswer, nowMs: Date.now() })
+    if (pieces === undefined) return undefined
+    for (let piece = pieces.first; piece < pieces.end; piece++) host.claim(piece as PieceIndex)
+    return { ...pieces, ...openEnded.streamFor(pieces, { signal, isRangeIgnored }) }
+  }
+
+  /** Reads one request. @returns the next, if the tracker knew of it early enough to open it before this one ended */
+  async #read(request: Request, storing: Promise<void>[]): Promise<Request | undefined> {
+    const { first, end, stream, done } = request
+    const { requests } = this.#options
+    const own: Promise<void>[] = []
+    let next: Request | undefined
+    try {
+      await request.opening
+      await stream.skipTo(first as PieceIndex)
+      for (let at = first; at < end; at++) {
+        requests.reached(at)
+        if (next === undefined && requests.isNextDue) next = this.#openNext()
+        own.push((await this.#readPiece(stream, at as PieceIndex)).stored)
+      }
+      requests.reached(end)
+      return next
+    } catch (error) {
+      if (next) this.#giveUp(next)
+      throw error
+    } finally {
+      const stored = Promise.allSettled(own).then(() => this.#unclaim(request))
+      storing.push(...own, stored)
+      await done()
+    }
+  }
+
+  #openNext(): Request | undefined {
+    const next = this.#request()
+    if (next === undefined) return undefined
+    next.opening = next.stream.open()
+    // It fails where it is read.
+    next.opening.catch(() => undefined)
+    return next
+  }
+
+  #giveUp(request: Request): undefined {
+    request.done().catch(() => undefined)
+    this.#unclaim(request)
+  }
+
+  #unclaim({ first, end }: MissingRun): void {
+    for (let piece = first; piece < end; piece++) this.#options.host.unclaim(piece as PieceIndex)
+  }
+
+  /** Reads the next piece of the stream. @returns its way to the store */
+  async #readPiece(stream: RegistryStream, piece: PieceIndex): Promise<{ stored: Promise<void> }> {
+    const { host, signal, store } = this.#options
+    const { layout, buffers } = host
+    const length = pieceBytesAt(layout, piece)
+    const buffer = await buffers.whenFree(layout.pieceBytes, signal)
+    await stream.readPiece(buffer.bytes, length).catch((error: unknown) => {
+      buffers.release(buffer)
+      throw error
+    })
+    const stored = store(piece, buffer, length)
+    // The write may fail long before the stream ends, where it is awaited.
+    stored.catch(() => undefined)
+    return { stored }
+  }
+}
