@@ -225,15 +225,15 @@ async function passThrough<Outcome extends RequestOutcome>(
     request,
     response,
     upstream,
-    outcome === 'registry_refused' ? refusalWatch(registry) : plans.watch(request, registry.host),
+    outcome === 'registry_refused' ? refusalWatch(registry, request) : plans.watch(request, registry.host),
   )
   return outcome
 }
 
 /** The registry refused the question and serves the request: the next question may not rest on HEAD alone. */
-function refusalWatch({ habits }: RegistryClient): ResponseWatcher {
+function refusalWatch({ habits }: RegistryClient, request: IncomingMessage): ResponseWatcher {
   const onStart = (status: number) => {
-    if (status === 200 || status === 206) habits.forget('headHonest')
+    if (status === 200 || status === 206) habits.forget('headHonest', readBlobGet(request)?.repository)
   }
   return { onStart, onData: () => undefined, onEnd: () => undefined }
 }
