@@ -156,7 +156,8 @@ async function askByGet(
   const answer = await get(parts, request, isWhole ? {} : { range: 'bytes=0-0' }, signal)
   if (isWhole || !RANGE_REFUSALS.has(answer.statusCode)) return blobHeadFrom(answer)
   const whole = blobHeadFrom(await get(parts, request, {}, signal))
-  if (whole.isPresent) parts.habits.note('noRanges')
+  // An empty blob has no first byte.
+  if (whole.isPresent && whole.bytes !== 0) parts.habits.note('noRanges')
   return whole
 }
 
