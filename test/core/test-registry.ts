@@ -17,6 +17,9 @@ export const REPOSITORY = 'team/app' as Repository
 export const BLOB: Digest = digestFromHex('a'.repeat(64))
 export const BLOB_BYTES = 12345
 
+/** For the longest tokens. */
+const HEADER_BYTES_MAX = 64 * 1024
+
 /** How a registry answers a request with a bearer token. */
 export type Door = (request: IncomingMessage, response: ServerResponse) => void | Promise<void>
 
@@ -42,7 +45,8 @@ export async function startTestRegistry(
   const leaf = await issueForLocalhost(authority, 600)
   const folder = mkdtempSync(join(tmpdir(), 'shoal-registry-'))
   const requests: TestRegistry['requests'] = []
-  const server = createServer({ cert: leaf.certificatePem, key: leaf.privateKeyPem }, (request, response) => {
+  const tls = { cert: leaf.certificatePem, key: leaf.privateKeyPem }
+  const server = createServer({ ...tls, maxHeaderSize: HEADER_BYTES_MAX }, (request, response) => {
     requests.push({ line: `${request.method} ${request.url}`, authorization: request.headers.authorization })
     void registry.door(request, response)
   })
