@@ -56,7 +56,7 @@ export async function askBlob(
   const over = new AbortController()
   const either = AbortSignal.any([signal, over.signal])
   try {
-    if (habits.has('headUnreliable')) return await askByGet(parts, request, either)
+    if (habits.has('headUnreliable', request.repository)) return await askByGet(parts, request, either)
     const asked = askByHead(parts, request, either)
     if (request.isOnce) return await asked
     if (!habits.has('late') && (await isSlow(asked, either)))
@@ -92,7 +92,7 @@ async function raced(
   const byHead = asked.then((head) => confirmed(parts, request, head, signal))
   try {
     const first = await Promise.any([yes(byHead).then(() => 'HEAD'), yes(byGet).then(() => 'GET')])
-    if (first === 'GET') parts.habits.note('headUnreliable')
+    if (first === 'GET') parts.habits.note('headUnreliable', request.repository)
     return await (first === 'GET' ? byGet : byHead)
   } catch {
     return await byHead
@@ -107,18 +107,20 @@ async function confirmed(
   signal: AbortSignal,
 ): Promise<BlobHead> {
   const { habits } = parts
-  if (!isDoubtful(head, request) || habits.has('headHonest')) return head
+  if (!isDoubtful(head, request) || habits.has('headHonest', request.repository)) return head
   const other = await askByGet(parts, request, signal).catch(() => undefined)
   if (other === undefined) return head
   // A server that is down for a moment says nothing about HEAD.
   const isFlap = !head.isPresent && head.status >= 500 && !METHOD_REFUSALS.has(head.status)
   const isBetter =
-    other.isPresent && (!head.isPresent || other.isRedirect || other.bytes === request.bytesExpected)
-  if (isBetter && !isFlap) habits.note('headUnreliable')
+    other.isPresent &&
+    // A redirect tells no length, so it confirms none that HEAD denies.
+    (!head.isPresent || (!other.isRedirect && other.bytes === request.bytesExpected))
+  if (isBetter && !isFlap) habits.note('headUnreliable', request.repository)
   if (isBetter || isFlap) return other
   if (!head.isPresent && METHOD_REFUSALS.has(head.status)) return other
   // Remembered, so that refusals do not cost two requests each.
-  habits.note('headHonest')
+  habits.note('headHonest', request.repository)
   return head
 }
 
@@ -154,7 +156,8 @@ async function askByGet(
   const answer = await get(parts, request, isWhole ? {} : { range: 'bytes=0-0' }, signal)
   if (isWhole || !RANGE_REFUSALS.has(answer.statusCode)) return blobHeadFrom(answer)
   const whole = blobHeadFrom(await get(parts, request, {}, signal))
-  if (whole.isPresent) parts.habits.note('noRanges')
+  // An empty blob has no first byte.
+  if (whole.isPresent && whole.bytes !== 0) parts.habits.note('noRanges')
   return whole
 }
 

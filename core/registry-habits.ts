@@ -1,3 +1,4 @@
+import { BoundedMap } from './bounded-map.ts'
 import type { ConditionCode, Conditions } from './conditions.ts'
 import type { RegistryHost } from './repository.ts'
 
@@ -19,6 +20,8 @@ export type Habit =
 
 /** How long a habit is remembered. */
 export const HABIT_MS = 10 * 60_000
+/** Bound of remembered habits of one registry: two for each repository in use. */
+export const HABITS_MAX = 1024
 /** How long a late registry is not waited for, unless it answers in time before. */
 export const LATE_MEMORY_MS = 60_000
 
@@ -32,7 +35,7 @@ const CONDITION_OF: Partial<Record<Habit, ConditionCode>> = {
 export class RegistryHabits {
   readonly #host: RegistryHost
   readonly #nowMs: () => number
-  readonly #untilMs = new Map<Habit, number>()
+  readonly #untilMs = new BoundedMap<string, { habit: Habit; untilMs: number }>(HABITS_MAX)
   #conditions: Conditions | undefined
 
   constructor(host: RegistryHost, nowMs: () => number = Date.now) {
@@ -43,26 +46,28 @@ export class RegistryHabits {
   /** Shows habits to the operator from now on. */
   reportTo(conditions: Conditions): void {
     this.#conditions = conditions
-    for (const habit of this.#untilMs.keys()) if (this.has(habit)) this.#raise(habit)
+    for (const { habit, untilMs } of this.#untilMs.values()) if (untilMs > this.#nowMs()) this.#raise(habit)
   }
 
-  has(habit: Habit): boolean {
-    const untilMs = this.#untilMs.get(habit)
-    if (untilMs === undefined) return false
-    if (untilMs > this.#nowMs()) return true
-    this.forget(habit)
+  /** @param of the repository that it was seen at, for habits that a repository's owner could feign */
+  has(habit: Habit, of = ''): boolean {
+    const known = this.#untilMs.get(`${habit} ${of}`)
+    if (known === undefined) return false
+    if (known.untilMs > this.#nowMs()) return true
+    this.forget(habit, of)
     return false
   }
 
-  note(habit: Habit): void {
+  note(habit: Habit, of = ''): void {
     const lastsMs = habit === 'late' ? LATE_MEMORY_MS : HABIT_MS
-    this.#untilMs.set(habit, this.#nowMs() + lastsMs)
+    this.#untilMs.set(`${habit} ${of}`, { habit, untilMs: this.#nowMs() + lastsMs })
     this.#raise(habit)
   }
 
   /** The registry did it in the ordinary way. */
-  forget(habit: Habit): void {
-    if (!this.#untilMs.delete(habit)) return
+  forget(habit: Habit, of = ''): void {
+    if (!this.#untilMs.has(`${habit} ${of}`)) return
+    this.#untilMs.delete(`${habit} ${of}`)
     const code = CONDITION_OF[habit]
     if (code !== undefined) this.#conditions?.clear(code, this.#host)
   }

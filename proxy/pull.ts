@@ -251,7 +251,7 @@ async function passThrough<Outcome extends RequestOutcome>(
   }
   const watcher = allOf([
     account?.passes(outcome),
-    outcome === 'registry_refused' ? refusalWatch(registry) : undefined,
+    outcome === 'registry_refused' ? refusalWatch(registry, request) : undefined,
     plans.watch(request, registry.host),
   ])
   await forward(request, response, upstream, watcher)
@@ -259,9 +259,9 @@ async function passThrough<Outcome extends RequestOutcome>(
 }
 
 /** The registry refused the question and serves the request: the next question may not rest on HEAD alone. */
-function refusalWatch({ habits }: RegistryClient): ResponseWatcher {
+function refusalWatch({ habits }: RegistryClient, request: IncomingMessage): ResponseWatcher {
   const onStart = (status: number) => {
-    if (status === 200 || status === 206) habits.forget('headHonest')
+    if (status === 200 || status === 206) habits.forget('headHonest', readBlobGet(request)?.repository)
   }
   return { onStart, onData: () => undefined, onEnd: () => undefined }
 }

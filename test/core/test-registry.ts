@@ -20,6 +20,9 @@ export const REPOSITORY = 'team/app' as Repository
 export const BLOB: Digest = digestFromHex('a'.repeat(64))
 export const BLOB_BYTES = 12345
 
+/** For the longest tokens. */
+const HEADER_BYTES_MAX = 64 * 1024
+
 /** How a registry answers a request with a bearer token. */
 export type Door = (request: IncomingMessage, response: ServerResponse) => void | Promise<void>
 
@@ -62,7 +65,7 @@ export async function startTestRegistry(
   const folder = mkdtempSync(join(tmpdir(), 'shoal-registry-'))
   const requests: TestRegistry['requests'] = []
   const server = createServer(
-    { cert: leaf.certificatePem, key: leaf.privateKeyPem, ...tls },
+    { cert: leaf.certificatePem, key: leaf.privateKeyPem, maxHeaderSize: HEADER_BYTES_MAX, ...tls },
     (request, response) => {
       requests.push({
         line: `${request.method} ${request.url}`,

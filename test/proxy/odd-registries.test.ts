@@ -1,8 +1,17 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import { once } from 'node:events'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import { type AddressInfo, connect } from 'node:net'
+import { connect as connectTls } from 'node:tls'
 import { gzipSync } from 'node:zlib'
+import pino from 'pino'
 import { afterEach, describe, expect, test } from 'vitest'
-import type { ConditionCode } from '../../core/conditions.ts'
+import { type ConditionCode, Conditions } from '../../core/conditions.ts'
+import { openRegistries } from '../../core/registry-client.ts'
+import { registryConfig } from '../../core/registry-config.ts'
+import { parseRegistryHost } from '../../core/repository.ts'
+import { ProxyAuthority } from '../../proxy/intercept/authority.ts'
 import { type Behave, MIB, type OddField, serve, startOddField } from './odd-field.ts'
+import { openTunnel, readAll, startTestProxy } from './test-proxy.ts'
 
 /**
  * What works between Docker and a registry works through the proxy, and is shared. Each registry here behaves as one of the
@@ -59,7 +68,7 @@ function manifestOf({ blob }: OddField): string {
 const MANIFEST_TYPE = 'application/vnd.oci.image.manifest.v1+json'
 const MANIFEST = '/v2/team/app/manifests/v1'
 
-describe('a registry', () => {
+describe('a registry', AGAIN, () => {
   test.each<[string, Behave, ConditionCode?]>([
     ['as most', () => undefined],
     ['that answers HEAD with 401', answers(401), 'REGISTRY_HEAD_REFUSED'],
@@ -121,25 +130,6 @@ describe('a registry', () => {
       },
     ],
     [
-      'that sends Content-Length and chunks at once',
-      (request, _response, of) => {
-        const { socket } = request
-        const { bytes } = of.blob
-        socket.write(
-          `HTTP/1.1 200 OK\r\nContent-Length: ${bytes.length}\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n`,
-        )
-        if (isHead(request)) {
-          socket.end()
-          return true
-        }
-        of.sentBytes += bytes.length
-        socket.write(`${bytes.length.toString(16)}\r\n`)
-        socket.write(bytes)
-        socket.end('\r\n0\r\n\r\n')
-        return true
-      },
-    ],
-    [
       'that sends 64 KiB of headers',
       (_request, response) => {
         response.setHeader('content-security-policy', 'x'.repeat(64 * 1024))
@@ -155,90 +145,90 @@ describe('a registry', () => {
       'that answers 503 to the first request',
       (_request, response, of) => of.requests.length === 2 && ended(response, 503),
     ],
-  ])(
-    '%s is shared',
-    async (_name, behave, condition) => {
-      field = await startOddField(behave)
-      const { copies } = await compare(field)
-      expect(copies).toBeLessThan(COPIES_MAX)
-      if (condition) expect(field.conditions[0]!.list().map(({ code }) => code)).toContain(condition)
-    },
-    AGAIN,
-  )
+  ])('%s is shared', async (_name, behave, condition) => {
+    field = await startOddField(behave)
+    const { copies } = await compare(field)
+    expect(copies).toBeLessThan(COPIES_MAX)
+    if (condition) expect(field.conditions[0]!.list().map(({ code }) => code)).toContain(condition)
+  })
+
+  test('that sends Content-Length and chunks at once is passed on and shared', async () => {
+    field = await startOddField((request, _response, of) => {
+      const { socket } = request
+      const { bytes } = of.blob
+      socket.write(
+        `HTTP/1.1 200 OK\r\nContent-Length: ${bytes.length}\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n`,
+      )
+      if (isHead(request)) {
+        socket.end()
+        return true
+      }
+      of.sentBytes += bytes.length
+      socket.write(`${bytes.length.toString(16)}\r\n`)
+      socket.write(bytes)
+      socket.end('\r\n0\r\n\r\n')
+      return true
+    })
+    await compare(field)
+    // The registry cannot tell: what undici refuses has left it already.
+    const [copy] = field.cluster.nodes[1]!.client.progress()
+    expect(copy!.bytesFromPeers).toBe(field.blob.bytes.length)
+    const { headers } = await field.through(0, '/v2/other')
+    expect([headers['content-length'], headers['transfer-encoding']]).toEqual([undefined, 'chunked'])
+  })
 
   test.each([
     ['zero', 0],
     ['that of half', 1.5 * MIB],
-  ])(
-    'whose HEAD tells %s is believed what the manifest says',
-    async (_name, length) => {
-      field = await startOddField((request, response, of) => {
-        if (request.url === MANIFEST) {
-          response.writeHead(200, { 'content-type': MANIFEST_TYPE }).end(manifestOf(of))
-          return true
-        }
-        return isHead(request) && ended(response, 200, { 'content-length': length })
-      })
-      await field.through(0, MANIFEST)
-      await field.through(1, MANIFEST)
-      expect((await compare(field)).copies).toBeLessThan(COPIES_MAX)
-    },
-    AGAIN,
-  )
+  ])('whose HEAD tells %s is believed what the manifest says', async (_name, length) => {
+    field = await startOddField((request, response, of) => {
+      if (request.url === MANIFEST) {
+        response.writeHead(200, { 'content-type': MANIFEST_TYPE }).end(manifestOf(of))
+        return true
+      }
+      return isHead(request) && ended(response, 200, { 'content-length': length })
+    })
+    await field.through(0, MANIFEST)
+    await field.through(1, MANIFEST)
+    expect((await compare(field)).copies).toBeLessThan(COPIES_MAX)
+  })
 
-  test(
-    'whose first byte of everything takes two seconds is waited for as without Shoal',
-    async () => {
-      field = await startOddField(() => later(2000))
-      await compare(field, { slowerSecondsMax: SLOWER_SECONDS_MAX })
-      expect(field.conditions[0]!.list().map(({ code }) => code)).toContain('REGISTRY_LATE')
-    },
-    AGAIN,
-  )
+  test('whose first byte of everything takes two seconds is waited for as without Shoal', async () => {
+    field = await startOddField(() => later(2000))
+    await compare(field, { slowerSecondsMax: SLOWER_SECONDS_MAX })
+    expect(field.conditions[0]!.list().map(({ code }) => code)).toContain('REGISTRY_LATE')
+  })
 
-  test(
-    'that is late is waited for once, and not by each layer',
-    async () => {
-      field = await startOddField((request) =>
-        isHead(request) || request.headers.range ? later(3000) : undefined,
-      )
-      await field.through(0)
-      const { seconds } = await field.through(0)
-      expect(seconds).toBeLessThan(0.3)
-    },
-    AGAIN,
-  )
+  test('that is late is waited for once, and not by each layer', async () => {
+    field = await startOddField((request) =>
+      isHead(request) || request.headers.range ? later(3000) : undefined,
+    )
+    await field.through(0)
+    const { seconds } = await field.through(0)
+    expect(seconds).toBeLessThan(0.3)
+  })
 })
 
-test(
-  'the namespace that containerd names goes along to the registry, and the blob is shared',
-  async () => {
+describe('what is spelled or built in its own way', AGAIN, () => {
+  test('the namespace that containerd names goes along to the registry, and the blob is shared', async () => {
     field = await startOddField((request, response) => {
       const isOther = request.url!.includes('?') && !request.url!.endsWith('?ns=docker.io')
       return isOther && ended(response, 404)
     })
     expect((await compare(field, { path: `${field.path}?ns=docker.io` })).copies).toBeLessThan(COPIES_MAX)
     expect(field.requests).toContain(`HEAD ${field.path}?ns=docker.io`)
-  },
-  AGAIN,
-)
+  })
 
-test(
-  'an API below a path is shared',
-  async () => {
+  test('an API below a path is shared', async () => {
     const api = '/artifactory/api/docker/hub-remote'
     field = await startOddField((request, response) => {
       return !request.url!.startsWith(`${api}/v2/`) && ended(response, 404)
     })
     expect((await compare(field, { path: api + field.path })).copies).toBeLessThan(COPIES_MAX)
     expect((await field.through(0)).status).toBe(404)
-  },
-  AGAIN,
-)
+  })
 
-test(
-  'a gzip-encoded manifest plans its blobs',
-  async () => {
+  test('a gzip-encoded manifest plans its blobs', async () => {
     field = await startOddField((request, response, of) => {
       const { url } = request
       if (url === MANIFEST) {
@@ -255,13 +245,9 @@ test(
     await field.through(0, MANIFEST)
     await field.through(1, MANIFEST)
     expect((await compare(field)).copies).toBeLessThan(COPIES_MAX)
-  },
-  AGAIN,
-)
+  })
 
-test(
-  'a redirect to where Shoal does not follow is decided at once, and remembered',
-  async () => {
+  test('a redirect to where Shoal does not follow is decided at once, and remembered', async () => {
     field = await startOddField(
       (_request, response, { blob, storePort }) => {
         response.writeHead(307, { location: `http://localhost:${storePort}/${blob.digest}` }).end()
@@ -271,20 +257,64 @@ test(
     )
     await compare(field, { slowerSecondsMax: SLOWER_SECONDS_MAX })
     expect(field.conditions[0]!.list().map(({ code }) => code)).toContain('REGISTRY_REDIRECT_REFUSED')
-  },
-  AGAIN,
-)
+  })
 
-test.each([
-  ['capitals', 'LOCALHOST'],
-  ['a dot at the end', 'localhost.'],
-])(
-  'a host written with %s is the same registry',
-  async (_name, name) => {
+  test.each([
+    ['capitals', 'LOCALHOST'],
+    ['a dot at the end', 'localhost.'],
+  ])('a host written with %s is the same registry', async (_name, name) => {
     field = await startOddField(() => undefined)
     const host = field.host.replace('localhost', name)
     await field.through(0, field.path, { host })
     expect(field.requests.filter((line) => line.startsWith('HEAD')).length).toBeGreaterThan(0)
-  },
-  AGAIN,
-)
+  })
+})
+
+test('a token of 40 KiB is passed on and understood', async () => {
+  const authorization = `Bearer ${'t'.repeat(40 * 1024)}`
+  const blob = Buffer.alloc(5000, 'x')
+  const digest = `sha256:${'a'.repeat(64)}`
+  const proxy = await startTestProxy((_request, response) => {
+    response.writeHead(200, { 'content-length': blob.length }).end(blob)
+  })
+  try {
+    proxy.client.hold(digest, blob)
+    const answer = await proxy.ask(`/v2/team/app/blobs/${digest}`, { headers: { authorization } })
+    expect((await answer.body.arrayBuffer()).byteLength).toBe(blob.length)
+    expect(proxy.client.requests).toHaveLength(1)
+    expect(proxy.registry.requests[0]!.authorization).toBe(authorization)
+  } finally {
+    await proxy.close()
+  }
+})
+
+test('a registry in plain HTTP is found out, cut off, and tunnelled from then on', async () => {
+  const plain = createServer((_request, response) => response.end('plain')).listen(0, 'localhost')
+  await once(plain, 'listening')
+  const host = parseRegistryHost(`localhost:${(plain.address() as AddressInfo).port}`)
+  const conditions = new Conditions({ log: pino({ level: 'silent' }) })
+  const authority = await ProxyAuthority.make([host])
+  const registries = openRegistries([registryConfig.parse({ host, kind: 'none' })])
+  const proxy = await startTestProxy(() => undefined, { registries, authority, conditions })
+  try {
+    const { socket } = await openTunnel(proxy.port, host)
+    const secure = connectTls({ socket, servername: 'localhost', ca: authority.certificatesPem })
+    await once(secure, 'secureConnect')
+    secure.write(`GET /v2/ HTTP/1.1\r\nHost: ${host}\r\n\r\n`)
+    expect(await readAll(secure)).toBe('')
+    expect(conditions.list().map(({ code, subject }) => [code, subject])).toEqual([
+      ['REGISTRY_PLAIN_HTTP', host],
+    ])
+    const tunnel = await openTunnel(proxy.port, host)
+    tunnel.socket.write(`GET /v2/ HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`)
+    expect(await readAll(tunnel.socket)).toContain('plain')
+    const open = connect(proxy.port, '127.0.0.1')
+    open.write(`GET http://${host}/v2/ HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`)
+    expect(await readAll(open)).toContain('plain')
+  } finally {
+    await proxy.close()
+    for (const client of registries.values()) await client.close()
+    plain.closeAllConnections()
+    plain.close()
+  }
+})

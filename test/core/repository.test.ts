@@ -1,0 +1,56 @@
+import { expect, test } from 'vitest'
+import {
+  isRepository,
+  parseRegistryHost,
+  parseRepositoryPath,
+  repositoryPath,
+} from '../../core/repository.ts'
+
+const read = (path: string) => parseRepositoryPath(path, 'blobs/([^/]+)')
+
+test.each([
+  ['/v2/team/app/blobs/x', 'team/app'],
+  ['/v2/team/v2/app/blobs/x', 'team/v2/app'],
+  ['/team/v2/app/blobs/x', 'team//app'],
+  [
+    '/artifactory/api/docker/hub-remote/v2/library/thing/blobs/x',
+    'artifactory/api/docker/hub-remote//library/thing',
+  ],
+  ['/a/v2/b/v2/c/blobs/x', 'a//b/v2/c'],
+])('%s is in %s, and leads back to the same path', (path, repository) => {
+  const found = read(path)
+  expect(found).toEqual({ repository, groups: ['x'] })
+  expect(`${repositoryPath(found!.repository)}/blobs/x`).toBe(path)
+})
+
+test.each([
+  '/v2/team/../app/blobs/x',
+  '/../v2/app/blobs/x',
+  '/a/../b/v2/app/blobs/x',
+  '//v2/app/blobs/x',
+  '/a//v2/app/blobs/x',
+  '/a%2fb/v2/app/blobs/x',
+  '/a/v2//app/blobs/x',
+  'v2/app/blobs/x',
+  '/v2/blobs/x',
+])('%s is in no repository', (path) => {
+  expect(read(path)).toBeUndefined()
+})
+
+test('the path of an API cannot be v2, so that no name has two readings', () => {
+  expect(isRepository('v2//app')).toBe(false)
+  expect(isRepository('a/v2//app')).toBe(false)
+})
+
+test.each([
+  ['REGISTRY.Example.com', 'registry.example.com'],
+  ['registry.example.com.', 'registry.example.com'],
+  ['Registry.example.com.:443', 'registry.example.com'],
+  ['registry.example.com.:5000', 'registry.example.com:5000'],
+])('the host %s is %s', (text, host) => {
+  expect(parseRegistryHost(text)).toBe(host)
+})
+
+test.each(['registry.example.com..', '.', '.:443', '[::1].', 'a..b'])('%s is no host', (text) => {
+  expect(() => parseRegistryHost(text)).toThrow()
+})
