@@ -48,7 +48,7 @@ export const CONDITIONS = {
     text: 'A registry answers on its port with plain HTTP instead of TLS.',
     cost: 'Connections to it are tunnelled; nothing from it is shared.',
     remedy:
-      'Give the registry TLS, or correct its port in --registries, or remove it there. Docker itself needs it in insecure-registries.',
+      'Give the registry TLS, or correct its port in --registries, or remove it there. Docker itself must have it among its insecure registries.',
   },
   REGISTRY_TLS: {
     title: 'no TLS with a registry',

@@ -257,7 +257,8 @@ class HttpsRegistry implements RegistryClient {
   }
 
   clockAheadSeconds(): Promise<number | undefined> {
-    return clockAheadSeconds(registryAddress(this.host), this.#proxy)
+    const context = this.#trust.contexts().elsewhere
+    return clockAheadSeconds(registryAddress(this.host), { context, proxy: this.#proxy })
   }
 
   async close(): Promise<void> {
