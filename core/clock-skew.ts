@@ -1,6 +1,8 @@
+import { once } from 'node:events'
 import { isIP, connect as tcp } from 'node:net'
-import { connect, type TLSSocket } from 'node:tls'
+import { connect, type SecureContext, type TLSSocket } from 'node:tls'
 import { addressText } from './network.ts'
+import { isTimeCode } from './registry-failure.ts'
 import type { UpstreamProxy } from './upstream-proxy.ts'
 
 /** Certificates differ by minutes; a smaller difference does not explain that one is not valid. */
@@ -10,15 +12,21 @@ const ANSWER_PATIENCE_MS = 5000
 /** Bound of what is read to find the answer's Date. */
 const HEAD_BYTES_MAX = 64 * 1024
 
+/** How to reach the server, and what its certificate must verify with but for its times. */
+interface ClockWay {
+  context: SecureContext
+  proxy: UpstreamProxy | undefined
+}
+
 /**
  * By how much this machine's clock is ahead of an HTTPS server's, in seconds, as its answer's Date tells (RFC 9110 §6.6.1).
- * The connection is not verified, because a wrong clock is why it would not verify. So the result is a hint for words and
- * must decide nothing; no credential is sent.
+ * For a server whose certificate is from a trusted authority and not valid at this machine's time: whatever else is wrong
+ * with the certificate, nothing is sent. The result is for words and must decide nothing; no credential is sent.
  * @returns undefined if there is no answer with a date
  */
 export async function clockAheadSeconds(
   target: { host: string; port: number },
-  proxy: UpstreamProxy | undefined,
+  { context, proxy }: ClockWay,
 ): Promise<number | undefined> {
   const { host, port } = target
   let secure: TLSSocket | undefined
@@ -28,7 +36,9 @@ export async function clockAheadSeconds(
     // An error of the connection below ends the one above, too.
     socket.on('error', () => undefined)
     const name = isIP(host) === 0 ? { servername: host } : {}
-    secure = connect({ socket, rejectUnauthorized: false, ...name })
+    secure = connect({ socket, secureContext: context, rejectUnauthorized: false, ...name })
+    await once(secure, 'secureConnect')
+    if (!isTimeCode(String(secure.authorizationError))) return undefined
     secure.write(`HEAD /v2/ HTTP/1.1\r\nHost: ${addressText(target)}\r\nConnection: close\r\n\r\n`)
     const date = /^date: *(.+?)\r?$/im.exec(await readHead(secure))?.[1]
     const theirMs = Date.parse(date ?? '')

@@ -1,4 +1,4 @@
-import type { LookupFunction } from 'node:net'
+import { type LookupFunction, Socket } from 'node:net'
 import type { Dispatcher } from 'undici'
 import { askBlob, type BlobHead, type BlobHeadRequest } from './blob-question.ts'
 import { clockAheadSeconds } from './clock-skew.ts'
@@ -145,6 +145,7 @@ class HttpsRegistry implements RegistryClient {
   readonly #pools: (Pool | Agent)[]
   readonly #headPatienceMs: number
   readonly #proxy: UpstreamProxy | undefined
+  readonly #verifying = new Set<Socket>()
   readonly #trust: RegistryTrust
   readonly #connect: ReturnType<typeof connectorOf>
 
@@ -244,19 +245,24 @@ class HttpsRegistry implements RegistryClient {
     const { host, port } = registryAddress(this.host)
     const target = { hostname: host, host: this.host, protocol: 'https:', port: String(port) }
     return new Promise((resolve, reject) => {
-      this.#connect(target, (error, socket) => {
+      const dialled: unknown = this.#connect(target, (error, socket) => {
         if (error !== null) return reject(error)
         socket.destroy()
         resolve()
       })
+      if (!(dialled instanceof Socket)) return
+      this.#verifying.add(dialled)
+      dialled.once('close', () => this.#verifying.delete(dialled))
     })
   }
 
   clockAheadSeconds(): Promise<number | undefined> {
-    return clockAheadSeconds(registryAddress(this.host), this.#proxy)
+    const context = this.#trust.contexts().elsewhere
+    return clockAheadSeconds(registryAddress(this.host), { context, proxy: this.#proxy })
   }
 
   async close(): Promise<void> {
+    for (const socket of this.#verifying) socket.destroy()
     await Promise.all(this.#pools.map((pool) => pool.destroy()))
   }
 }

@@ -28,7 +28,11 @@ export function registryFailure(error: unknown): RegistryFailure {
 
 /** Whether a certificate did not verify because of a time: it, or this machine's clock, is wrong. */
 export function isAboutTime(error: unknown): boolean {
-  return codesOf(error).some((code) => code === 'CERT_HAS_EXPIRED' || code === 'CERT_NOT_YET_VALID')
+  return codesOf(error).some(isTimeCode)
+}
+
+export function isTimeCode(code: string): boolean {
+  return code === 'CERT_HAS_EXPIRED' || code === 'CERT_NOT_YET_VALID'
 }
 
 /** Whether a certificate did not verify because no trusted authority signed it. */

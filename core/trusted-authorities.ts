@@ -1,7 +1,7 @@
 import { X509Certificate } from 'node:crypto'
 import { createSecureContext, getCACertificates, type SecureContext } from 'node:tls'
 import { ShoalError } from './errors.ts'
-import { isOfUnknownAuthority, registryFailure } from './registry-failure.ts'
+import { isAboutTime, isOfUnknownAuthority, registryFailure } from './registry-failure.ts'
 
 /** A bundle of authorities does not contain PEM certificates: stop the program. */
 export class AuthorityBundleError extends ShoalError {
@@ -78,6 +78,7 @@ export function trustingContext(bundlePem?: string, source?: string): SecureCont
 export function failureText(error: Error, setting: string): string {
   if (registryFailure(error) === 'plain') return 'it speaks plain HTTP on this port, not TLS'
   const { message } = rootOf(error)
+  if (isAboutTime(error)) return `${message}; the clock of this machine says ${new Date().toISOString()}`
   const [why] = message.split('; if the root CA is installed locally')
   return isOfUnknownAuthority(error)
     ? `${why}; if its authority is your own, ${setting} must name it`

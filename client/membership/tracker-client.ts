@@ -227,7 +227,8 @@ export class TrackerClient {
   async #compareClocks(): Promise<void> {
     const { hostname, port } = new URL(this.#origin)
     const host = hostname.replace(/^\[(.*)\]$/, '$1')
-    const seconds = await clockAheadSeconds({ host, port: Number(port || 443) }, this.#proxy)
+    const way = { context: contextTrusting(this.#authorities), proxy: this.#proxy }
+    const seconds = await clockAheadSeconds({ host, port: Number(port || 443) }, way)
     if (seconds === undefined || Math.abs(seconds) < SKEW_SECONDS_MIN) return
     this.#conditions?.raise('CLOCK_SKEWED', this.#origin, { aheadSeconds: seconds })
   }

@@ -44,6 +44,8 @@ interface Way {
   failure?: RegistryFailure
   /** When the registry last worked. */
   workedMs: number
+  /** When the last probe began. */
+  probedMs: number
   again: ReturnType<typeof setTimeout> | undefined
   againMs: number
   probe?: Promise<void> | undefined
@@ -78,6 +80,8 @@ export class RegistryWays {
       await Promise.race([this.#probe(registry), patience])
       enough.abort()
     }
+    // A client is here, so ask again sooner than the timer would: somebody may have mended it.
+    if (way.failure !== undefined && this.#nowMs() - way.probedMs > PROBE_AGAIN_MS) void this.#probe(registry)
     return way.failure !== undefined && isLeftToClients(way.failure)
   }
 
@@ -101,13 +105,15 @@ export class RegistryWays {
   #wayOf({ host }: RegistryClient): Way {
     const known = this.#ways.get(host)
     if (known !== undefined) return known
-    const way: Way = { workedMs: Number.NEGATIVE_INFINITY, again: undefined, againMs: PROBE_AGAIN_MS }
+    const never = Number.NEGATIVE_INFINITY
+    const way: Way = { workedMs: never, probedMs: never, again: undefined, againMs: PROBE_AGAIN_MS }
     this.#ways.set(host, way)
     return way
   }
 
   #probe(registry: RegistryClient): Promise<void> {
     const way = this.#wayOf(registry)
+    if (way.probe === undefined) way.probedMs = this.#nowMs()
     way.probe ??= registry
       .verify()
       .then(

@@ -5,7 +5,7 @@ import { issueLeaf, makeAuthority } from '../../../core/issue-certificate.ts'
 import { createLog } from '../../../core/log.ts'
 import { UpstreamProxy } from '../../../core/upstream-proxy.ts'
 import { startConnectProxy } from '../../core/connect-proxy.ts'
-import { alwaysStatus, startTestRegistry } from '../../core/test-registry.ts'
+import { type Door, startTestRegistry } from '../../core/test-registry.ts'
 
 const closers: (() => Promise<unknown>)[] = []
 afterEach(async () => {
@@ -16,7 +16,8 @@ const lines: string[] = []
 const log = createLog({ level: 'info', name: 'test', destination: { write: (line) => lines.push(line) } })
 
 /** Any HTTPS server may stand for the tracker: what it answers does not matter here. */
-async function startServer(door = alwaysStatus(500), options: object = {}) {
+const refusing: Door = (_, response) => void response.writeHead(500).end('{}')
+async function startServer(door = refusing, options: object = {}) {
   const server = await startTestRegistry(door, {}, options)
   closers.push(() => server.close())
   return { server, trackerUrl: `https://${server.host}` }
@@ -43,7 +44,7 @@ test('a tracker’s bundle may hold the server’s own certificate', async () =>
   const wanted = { commonName: 'localhost', validForSeconds: 600, names, usages: ['serverAuth' as const] }
   const leaf = await issueLeaf(authority, wanted)
   const tls = { cert: leaf.certificatePem, key: leaf.privateKeyPem }
-  const { server, trackerUrl } = await startServer(alwaysStatus(500), { tls })
+  const { server, trackerUrl } = await startServer(refusing, { tls })
   await expect(begin({ trackerUrl, trackerCaPem: leaf.certificatePem })()).rejects.toThrowError(
     'answered 500',
   )
@@ -80,7 +81,7 @@ test('a tracker whose certificate has ended: the clocks are compared, and a diff
 test('a tracker that only the upstream proxy reaches', async () => {
   const company = await startConnectProxy({ credentials: 'u:p' })
   closers.push(() => company.close())
-  const { server, trackerUrl } = await startServer(alwaysStatus(500), { name: 'tracker.invalid' })
+  const { server, trackerUrl } = await startServer(refusing, { name: 'tracker.invalid' })
   const url = `http://u:p@127.0.0.1:${company.port}`
   const upstreamProxy = new UpstreamProxy({ https: url, http: undefined, noProxy: '' })
   const trackerCaPem = server.authority.certificatePem
