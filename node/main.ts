@@ -8,7 +8,12 @@ import { lockDataDir } from '../core/data-lock.ts'
 import { Defects, defectCounter } from '../core/defects.ts'
 import { clusterOfJoinToken } from '../core/join-token.ts'
 import { createMetrics } from '../core/metrics.ts'
-import { closeRegistries, openRegistries, type RegistryClient, type RegistryClients } from '../core/registry-client.ts'
+import {
+  closeRegistries,
+  openRegistries,
+  type RegistryClient,
+  type RegistryClients,
+} from '../core/registry-client.ts'
 import { registryConfig } from '../core/registry-config.ts'
 import { DOCKER_HUB, type RegistryHost } from '../core/repository.ts'
 import { ProxyAuthority } from '../proxy/intercept/authority.ts'

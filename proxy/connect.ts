@@ -73,7 +73,9 @@ export async function answerConnect(parts: ConnectParts, exchange: ConnectExchan
 function registryAt(registries: RegistryClients, target: Target): RegistryClient | undefined {
   try {
     const registry = registries.get(parseRegistryHost(addressText(target)))
-    return registry !== undefined && registryAddress(registry.host).host === target.host ? registry : undefined
+    return registry !== undefined && registryAddress(registry.host).host === target.host
+      ? registry
+      : undefined
   } catch (error) {
     if (!(error instanceof ShoalError)) throw error
     return undefined

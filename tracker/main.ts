@@ -4,6 +4,7 @@ import { ensureDataDir, isReadableByOthers, type ListenAddress, readSecretFile }
 import { CredentialsSeen } from '../core/credentials-seen.ts'
 import { lockDataDir } from '../core/data-lock.ts'
 import { Defects } from '../core/defects.ts'
+import type { ClusterId } from '../core/metainfo.ts'
 import { createMetrics } from '../core/metrics.ts'
 import { closeRegistries, openRegistries, type RegistryClients } from '../core/registry-client.ts'
 import { Strangers } from '../core/strangers.ts'
@@ -51,12 +52,11 @@ export interface RunningTracker {
    * @throws RefusedError CLUSTER_EXISTS
    */
   createCluster(cluster: NewCluster): Promise<void>
-  hasClusters(): boolean
   clusterIds(): ClusterId[]
   /** @param hash SHA-256 (64 hex digits) of the whole join token */
   isJoinTokenCurrent(hash: string): boolean
-  /** Calls the listener after a join token was replaced. */
-  onJoinToken(listener: () => void): void
+  /** Calls the listener after a join token was replaced, and after other changes of clusters. */
+  onClustersChange(listener: () => void): void
   close(): Promise<void>
 }
 
@@ -155,9 +155,8 @@ export async function startTracker(
         await clusters.create(cluster, { actor: 'tracker', nowMs: parts.nowMs() })
       },
       clusterIds: () => clusters.list().map(({ cluster }) => cluster),
-      hasClusters: () => clusters.list().length > 0,
       isJoinTokenCurrent: (hash) => clusters.list().some((it) => it.joinToken.hash.toString('hex') === hash),
-      onJoinToken: (listener) => clusters.onJoinToken(listener),
+      onClustersChange: (listener) => clusters.onChange(listener),
       close: () => running.disposeAsync(),
     }
   } catch (error) {

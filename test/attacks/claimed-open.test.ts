@@ -1,6 +1,15 @@
 import { afterAll, beforeAll, expect } from 'vitest'
 import type { Door } from '../core/test-registry.ts'
-import { APP, LAYER, OTHER, openDoor, SECRET, startWorld, type TestNode, type World } from '../tracker/test-tracker.ts'
+import {
+  APP,
+  LAYER,
+  OTHER,
+  openDoor,
+  SECRET,
+  startWorld,
+  type TestNode,
+  type World,
+} from '../tracker/test-tracker.ts'
 import { attackTest } from './ledger.ts'
 
 /** One repository of the registry is open to strangers. A member wants the other one, with what the open one gives. */
@@ -32,7 +41,7 @@ const secretWith = (credential: object) => ({
 })
 const openPull = () => evil.pull({ credential: NONE, blobs: [{ ...LAYER, isWanted: true }] })
 
-async function expectRefused(question: object, codes: string[]): Promise<void> {
+async function expectRefused(question: Record<string, unknown>, codes: string[]): Promise<void> {
   const { status, body } = await evil.pull(question)
   expect(status).toBeGreaterThanOrEqual(400)
   expect(codes).toContain(body.error.code)
@@ -48,7 +57,9 @@ attackTest('a private repository is not open because another one of the registry
 })
 
 attackTest('a private blob is not in the open repository because a member names it there', async () => {
-  await expectRefused({ credential: NONE, blobs: [{ ...SECRET, isWanted: true }] }, ['BLOB_NOT_IN_REPOSITORY'])
+  await expectRefused({ credential: NONE, blobs: [{ ...SECRET, isWanted: true }] }, [
+    'BLOB_NOT_IN_REPOSITORY',
+  ])
 })
 
 attackTest("the tracker's own peer token is no credential, not even for its own repository", async () => {
@@ -61,14 +72,18 @@ attackTest("the tracker's own peer token is no credential, not even for its own 
 })
 
 attackTest('a login page that answers 200 with the length of the private blob opens nothing', async () => {
-  world.registry.door = (_, response) => void response.writeHead(200, { 'content-length': SECRET.bytes }).end()
+  world.registry.door = (_, response) =>
+    void response.writeHead(200, { 'content-length': SECRET.bytes }).end()
   for (const credential of [NONE, { scheme: 'bearer', token: 'made-up' }, { scheme: 'basic', value: 'eDp4' }])
     await expectRefused(secretWith(credential), ['CREDENTIAL_REQUIRED', 'CREDENTIAL_UNPROVEN'])
   world.registry.door = door
 })
 
 attackTest("made-up credentials end nobody's sharing", async () => {
-  for (const credential of [{ scheme: 'bearer', token: 'made-up' }, { scheme: 'basic', value: 'eDp4' }])
+  for (const credential of [
+    { scheme: 'bearer', token: 'made-up' },
+    { scheme: 'basic', value: 'eDp4' },
+  ])
     await expectRefused(secretWith(credential), ['REGISTRY_REFUSED'])
   expect((await owner.pull(secretWith(OWNER))).status).toBe(200)
   expect((await openPull()).status).toBe(200)

@@ -38,7 +38,11 @@ async function intercepts(changes: object): Promise<{ status: number; hasTrustFi
     registries: 'registry.example',
     ...changes,
   })
-  node = await startNode(config, createLog({ level: 'silent', name: 'test' }), async () => new CapturedTracker())
+  node = await startNode(
+    config,
+    createLog({ level: 'silent', name: 'test' }),
+    async () => new CapturedTracker(),
+  )
   const { status, socket } = await openTunnel(node.proxyAddress.port, `${VICTIM}:443`)
   socket.destroy()
   return { status, hasTrustFile: existsSync(join(folder, 'certs.d', VICTIM, 'shoal.crt')) }
@@ -49,8 +53,11 @@ attackTest('a host that only the tracker names is never intercepted', async () =
   expect(await intercepts({})).toEqual({ status: 502, hasTrustFile: false })
 })
 
-attackTest('a host that only the tracker names is intercepted with consent, and then only that host', async () => {
-  expect(await intercepts({ registriesFromTracker: true })).toEqual({ status: 200, hasTrustFile: true })
-  const { status } = await openTunnel(node!.proxyAddress.port, 'other.invalid:443')
-  expect(status).toBe(502)
-})
+attackTest(
+  'a host that only the tracker names is intercepted with consent, and then only that host',
+  async () => {
+    expect(await intercepts({ registriesFromTracker: true })).toEqual({ status: 200, hasTrustFile: true })
+    const { status } = await openTunnel(node!.proxyAddress.port, 'other.invalid:443')
+    expect(status).toBe(502)
+  },
+)

@@ -1,5 +1,6 @@
 import type { BlobProgress, BlobRequest, Client, ImagePlan, OpenBlob } from '../../client/index.ts'
 import { ShoalError } from '../../core/errors.ts'
+import type { RegistryHost } from '../../core/repository.ts'
 
 /** Not one of the client's own, so that nothing but being a ShoalError counts. */
 export class NoSwarmError extends ShoalError {
@@ -42,7 +43,7 @@ export class FakeClient implements Client {
     this.accepted.push(request)
   }
 
-  registriesNamed() {
+  registriesNamed(): RegistryHost[] {
     return []
   }
   registriesFound() {

@@ -33,7 +33,10 @@ test('what a registry serves to strangers is shared, with no credential or with 
   cluster = await startTestCluster({ nodes: 3, kind: 'open' })
   await expectShared([NONE, PASSWORD, { scheme: 'bearer', token: 'opaque' }], newBlob())
   const { client } = cluster.nodes[0]!
-  await vi.waitFor(() => expect(client.registriesFound()).toMatchObject([{ kinds: ['open'], state: 'shared' }]), 5000)
+  await vi.waitFor(
+    () => expect(client.registriesFound()).toMatchObject([{ kinds: ['open'], state: 'shared' }]),
+    5000,
+  )
 }, 30_000)
 
 test('nodes that name only the host share with a tracker that was told `none`', async () => {
