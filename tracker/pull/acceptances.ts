@@ -28,6 +28,11 @@ export interface AcceptanceQuestion {
   authorization: string
   /** A bearer token that the registry must refuse, where the token proves nothing by itself. */
   alteredToken?: string
+  /**
+   * Nothing else shows that the registry looked at the credential: strangers are asked about now, whatever is remembered.
+   * A registry may have begun to answer everybody with a login page.
+   */
+  isOnlyProof?: boolean
   /** Blobs that the caller says are in the repository. */
   digests: readonly Digest[]
   /** When the credential ends; undefined for opaque ones. */
@@ -97,7 +102,7 @@ export class Acceptances {
 
   async #checkStrangers(question: AcceptanceQuestion, digest: Digest): Promise<void> {
     const id = `${question.registry.host} ${question.repository}`
-    if ((this.#closedUntilMs.get(id) ?? 0) > question.nowMs) return
+    if (question.isOnlyProof !== true && (this.#closedUntilMs.get(id) ?? 0) > question.nowMs) return
     await expectRefusal(question, digest, undefined)
     this.#closedUntilMs.set(id, question.nowMs + STRANGERS_REFUSED_MS)
   }
