@@ -90,9 +90,9 @@ export async function startUp(
   try {
     const tracker = await startTracker(trackerSettings(config, files), log.child({ part: 'tracker' }))
     parts.defer(() => tracker.close())
-    if (!tracker.hasClusters()) await createFirstCluster(tracker, files)
+    if (tracker.clusterIds().length === 0) await createFirstCluster(tracker, files)
     removeStaleJoinToken(tracker, files, log)
-    tracker.onJoinToken(() => removeStaleJoinToken(tracker, files, log))
+    tracker.onClustersChange(() => removeStaleJoinToken(tracker, files, log))
     const trackerUrl = urlOf(advertisedHost(config), tracker.address.port)
     const node = await startNode(nodeSettings(config, files, trackerUrl), log.child({ part: 'node' }))
     parts.defer(() => node.close())

@@ -55,12 +55,11 @@ export interface RunningTracker {
    * @throws RefusedError CLUSTER_EXISTS
    */
   createCluster(cluster: NewCluster): Promise<void>
-  hasClusters(): boolean
   clusterIds(): ClusterId[]
   /** @param hash SHA-256 (64 hex digits) of the whole join token */
   isJoinTokenCurrent(hash: string): boolean
-  /** Calls the listener after a join token was replaced. */
-  onJoinToken(listener: () => void): void
+  /** Calls the listener after a join token was replaced, and after other changes of clusters. */
+  onClustersChange(listener: () => void): void
   close(): Promise<void>
 }
 
@@ -162,9 +161,8 @@ export async function startTracker(
         await clusters.create(cluster, { actor: 'tracker', nowMs: parts.nowMs() })
       },
       clusterIds: () => clusters.list().map(({ cluster }) => cluster),
-      hasClusters: () => clusters.list().length > 0,
       isJoinTokenCurrent: (hash) => clusters.list().some((it) => it.joinToken.hash.toString('hex') === hash),
-      onJoinToken: (listener) => clusters.onJoinToken(listener),
+      onClustersChange: (listener) => clusters.onChange(listener),
       close: () => running.disposeAsync(),
     }
   } catch (error) {

@@ -56,7 +56,6 @@ export class Clusters {
   readonly #byId = new Map<ClusterId, Cluster>()
   readonly #byAuthority = new Map<string, Cluster>()
   readonly #onChange: (() => void)[] = []
-  readonly #onJoinToken: (() => void)[] = []
 
   private constructor(store: Store, sealer: Sealer, clock: RotationClock) {
     this.#store = store
@@ -71,14 +70,9 @@ export class Clusters {
     return clusters
   }
 
-  /** Called after every change of the authorities, so that the listener trusts them. */
+  /** Called after every change of the authorities, so that the listener trusts them, and of join tokens. */
   onChange(listener: () => void): void {
     this.#onChange.push(listener)
-  }
-
-  /** Called after a join token was replaced. */
-  onJoinToken(listener: () => void): void {
-    this.#onJoinToken.push(listener)
   }
 
   list(): Cluster[] {
@@ -132,7 +126,7 @@ export class Clusters {
         hash: Buffer.from(token.hash, 'hex'),
         validUntilMs: endOf(token, by.nowMs),
       }
-      for (const listener of this.#onJoinToken) listener()
+      this.#changed()
     })
   }
 

@@ -29,6 +29,11 @@ export interface AcceptanceQuestion {
   authorization: string
   /** A bearer token that the registry must refuse, where the token proves nothing by itself. */
   alteredToken?: string
+  /**
+   * Nothing else shows that the registry looked at the credential: strangers are asked about now, whatever is remembered.
+   * A registry may have begun to answer everybody with a login page.
+   */
+  isOnlyProof?: boolean
   /** Blobs that the caller says are in the repository. */
   digests: readonly Digest[]
   /** When the credential ends; undefined for opaque ones. */
@@ -129,7 +134,8 @@ export class Acceptances {
   }
 
   #isDueForStrangers(question: AcceptanceQuestion): boolean {
-    return (this.#closedUntilMs.get(repositoryOf(question)) ?? 0) <= question.nowMs
+    const closedUntilMs = this.#closedUntilMs.get(repositoryOf(question)) ?? 0
+    return question.isOnlyProof === true || closedUntilMs <= question.nowMs
   }
 }
 

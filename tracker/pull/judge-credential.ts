@@ -128,7 +128,8 @@ async function byRegistry(
   const authorization = isBearer ? `Bearer ${credential.token}` : `Basic ${basicOf(credential)}`
   const alteredToken = isBearer ? { alteredToken: altered(credential.token) } : {}
   try {
-    await parts.acceptances.check({ ...question, ...alteredToken, authorization, endsAtMs: undefined })
+    const asked = { ...question, ...alteredToken, authorization, isOnlyProof: !isBearer }
+    await parts.acceptances.check({ ...asked, endsAtMs: undefined })
   } catch (error) {
     if (!(error instanceof RefusedError)) throw error
     if (error.code === 'CREDENTIAL_UNPROVEN') return asStranger(parts, question, refusal ?? error)
