@@ -70,6 +70,7 @@ export async function startClient(options: ClientOptions): Promise<Client> {
 
 class NodeClient implements Client {
   readonly #options: ClientOptions
+  readonly #conditions: Conditions
   readonly #tracker: TrackerClient
   readonly #tokenKeys: TokenKeys
   readonly #credentialsSeen: CredentialsSeen
@@ -94,6 +95,7 @@ class NodeClient implements Client {
   constructor(options: ClientOptions) {
     const { log, registries } = options
     this.#options = options
+    this.#conditions = options.conditions ?? new Conditions({ log })
     this.#defects = options.defects ?? new Defects({ log, count: () => undefined })
     this.#verifier = new Verifier(this.#defects)
     this.#tracker = new TrackerClient({ trackerUrl: options.trackerUrl, trackerCaPem: options.trackerCaPem })
@@ -142,6 +144,7 @@ class NodeClient implements Client {
       cacheBytesMax,
       cacheSecret: this.#options.cacheSecret,
       registries,
+      conditions: this.#conditions,
       aliases: new StockAliases({ admission: this.#admission, trust: this.#trust }),
       parts: {
         node: identity.node,
@@ -297,7 +300,7 @@ class NodeClient implements Client {
       trust: this.#trust,
       log: this.#options.log,
       defects: this.#defects,
-      conditions: this.#options.conditions ?? new Conditions({ log: this.#options.log }),
+      conditions: this.#conditions,
       joinToken: this.#options.joinToken,
       listenPort: () => this.#listenPort,
       holds: () => this.swarms.holds(),

@@ -20,6 +20,20 @@ export interface ConditionText {
 }
 
 export const CONDITIONS = {
+  CACHE_FULL: {
+    title: 'the cache is too small',
+    severity: 'warning',
+    text: 'A blob did not fit into the cache: it is larger than cacheBytesMax, or blobs in use fill the cache.',
+    cost: 'Blobs that do not fit come from the registry and are not shared.',
+    remedy: 'Raise cacheBytesMax (--cache-bytes-max).',
+  },
+  DISK_LOW: {
+    title: 'the disk is nearly full',
+    severity: 'warning',
+    text: 'A blob did not fit on the disk of the data folder, where Shoal leaves 256 MiB free for others.',
+    cost: 'New blobs come from the registry and are not shared. What is held is still served.',
+    remedy: 'Make room on the disk of dataDir, or move the folder (--data-dir).',
+  },
   NOT_JOINED: {
     title: 'not joined to a cluster',
     severity: 'error',
