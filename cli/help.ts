@@ -59,7 +59,7 @@ export function settingsList(program: string, schema: ConfigSchema): string {
       ? ' Required.'
       : key.defaultText === undefined
         ? ''
-        : ` Default: ${key.defaultText}`
+        : ` Default: ${key.defaultText}${key.defaultSize === undefined ? '' : ` (${key.defaultSize})`}`
     return `  ${key.flag}${value}\n${wrapped(`${key.description}${note}`, FLAG_INDENT)}`
   })
   const names = `Every flag is also an environment variable (--config-file: ${environmentPrefix(program)}CONFIG_FILE) and a key of the JSON config file (logLevel for --log-level). Flags win over the environment, the environment over the file.`

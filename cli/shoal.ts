@@ -30,7 +30,7 @@ async function main(argv: string[]): Promise<void> {
   const { entry, path, rest } = found
   if (found.isHelpWanted) return void process.stdout.write(await helpOf(found))
   if (isGroup(entry)) {
-    process.stderr.write(await helpOf(found))
+    process.stderr.write(`shoal: missing command after ${path.join(' ')}\n\n${await helpOf(found)}`)
     process.exitCode = EXIT_MISUSED
   }
   if (entry.program !== undefined) await runProgram(entry.name, entry.program, rest)
@@ -51,7 +51,11 @@ async function runProgram(name: string, load: () => Promise<Program>, argv: stri
   const { loadConfig } = await import('../core/config.ts')
   const { createLog } = await import('../core/log.ts')
   const config = loadConfig({ program: name, schema, argv, env: process.env })
-  const running = await start(config, createLog({ level: String(config.logLevel ?? 'info'), name }))
+  const { explainDisk } = await import('../core/disk-space.ts')
+  const starting = start(config, createLog({ level: String(config.logLevel ?? 'info'), name }))
+  const running = await starting.catch((error: unknown) => {
+    throw explainDisk(error, String(config.dataDir))
+  })
   surviveDefects(running.defects)
   await Promise.race([stopSignal, ...(running.failed === undefined ? [] : [running.failed])])
   await closeWithin(running, CLOSE_PATIENCE_MS)

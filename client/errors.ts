@@ -83,6 +83,13 @@ export class RangeIgnoredError extends ShoalError {
 /** Not enough room in the blob store: the blob comes from the registry, uncached. */
 export class StoreFullError extends ShoalError {
   readonly code = 'STORE_FULL'
+  readonly limit: 'cache' | 'disk'
+
+  /** @param limit what is too small: `cacheBytesMax`, or the disk */
+  constructor(message: string, limit: 'cache' | 'disk') {
+    super(message)
+    this.limit = limit
+  }
 }
 
 /** The client is closing: ask the registry. */

@@ -73,6 +73,7 @@ export async function startClient(options: ClientOptions): Promise<Client> {
 
 class NodeClient implements Client {
   readonly #options: ClientOptions
+  readonly #conditions: Conditions
   readonly #tracker: TrackerClient
   readonly #tokenKeys: TokenKeys
   readonly #credentialsSeen: CredentialsSeen
@@ -100,6 +101,7 @@ class NodeClient implements Client {
   constructor(options: ClientOptions) {
     const { log, registries } = options
     this.#options = options
+    this.#conditions = options.conditions ?? new Conditions({ log })
     this.#defects = options.defects ?? new Defects({ log, count: () => undefined })
     this.#verifier = new Verifier(this.#defects)
     const { trackerUrl, trackerCaPem, upstreamProxy } = options
@@ -156,6 +158,7 @@ class NodeClient implements Client {
       cacheBytesMax,
       cacheSecret: this.#options.cacheSecret,
       registries,
+      conditions: this.#conditions,
       aliases: new StockAliases({ admission: this.#admission, trust: this.#trust }),
       parts: {
         node: identity.node,
@@ -386,7 +389,7 @@ class NodeClient implements Client {
       settings: this.#settings,
       log: this.#options.log,
       defects: this.#defects,
-      conditions: this.#options.conditions ?? new Conditions({ log: this.#options.log }),
+      conditions: this.#conditions,
       joinToken: this.#options.joinToken,
       listenPort: () => this.#listenPort,
       holds: () => this.swarms.holds(),

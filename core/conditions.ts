@@ -20,6 +20,13 @@ export interface ConditionText {
 }
 
 export const CONDITIONS = {
+  CACHE_FULL: {
+    title: 'the cache is too small',
+    severity: 'warning',
+    text: 'A blob did not fit into the cache: it is larger than cacheBytesMax, or blobs in use fill the cache.',
+    cost: 'Blobs that do not fit come from the registry and are not shared.',
+    remedy: 'Raise cacheBytesMax (--cache-bytes-max).',
+  },
   CLIENT_DISTRUSTS: {
     title: 'a program does not trust this node',
     severity: 'warning',
@@ -33,6 +40,13 @@ export const CONDITIONS = {
     text: 'A certificate is not valid at the time of this machine, whose clock differs from that of the server.',
     cost: 'This node cannot verify that server, and shares nothing with it.',
     remedy: 'Set the clock of this machine and keep it right (chronyd, systemd-timesyncd or ntpd).',
+  },
+  DISK_LOW: {
+    title: 'the disk is nearly full',
+    severity: 'warning',
+    text: 'A blob did not fit on the disk of the data folder, where Shoal leaves 256 MiB free for others.',
+    cost: 'New blobs come from the registry and are not shared. What is held is still served.',
+    remedy: 'Make room on the disk of dataDir, or move the folder (--data-dir).',
   },
   DOCKER_HUB_NEEDS_MIRROR: {
     title: 'dockerd does not share Docker Hub',

@@ -15,7 +15,7 @@ export function configMarkdown({ program, schema, summary }: ConfigPage): string
       ? '**required**'
       : key.defaultText === undefined
         ? ''
-        : `\`${key.defaultText}\``
+        : `\`${key.defaultText}\`${key.defaultSize === undefined ? '' : ` (${key.defaultSize})`}`
     return `| \`${key.key}\` | \`${key.flag}\` | \`${key.environment}\` | ${fallback} | ${cell(key.description)} |`
   })
   const head = '| file key | flag | environment | default | meaning |\n|---|---|---|---|---|'

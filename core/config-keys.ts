@@ -1,4 +1,5 @@
 import type { z } from 'zod'
+import { byteSize } from './byte-size.ts'
 import { addressText } from './network.ts'
 
 /** A program's configuration: a strict object whose keys are settings. */
@@ -15,6 +16,8 @@ export interface ConfigKey {
   description: string
   /** The default as a person would write it; absent: none. */
   defaultText?: string
+  /** The same for people to read, if it is a large amount of bytes: `20 GiB`. */
+  defaultSize?: string
   isRequired: boolean
   choices?: string[]
 }
@@ -45,8 +48,13 @@ export function configKeys(program: string, schema: ConfigSchema): ConfigKey[] {
     key,
     flag: flagName(key),
     environment: environmentName(program, key),
-    ...described(field as Schema),
+    ...withSize(key, described(field as Schema)),
   }))
+}
+
+function withSize(key: string, base: Described): Described & { defaultSize?: string } {
+  const bytes = /bytes/i.test(key) && base.kind === 'number' ? Number(base.defaultText) : 0
+  return bytes >= 1024 ? { ...base, defaultSize: byteSize(bytes) } : base
 }
 
 /** The part of a zod schema that is read here (zod 4: "Zod Core", `_zod.def`). */

@@ -2,7 +2,9 @@ import { accessSync, constants, readFileSync, statSync } from 'node:fs'
 import { z } from 'zod'
 import { type ConfigKey, type ConfigSchema, configKeys, environmentPrefix, keysAt } from './config-keys.ts'
 import { ensureFolder } from './data-folder.ts'
+import { explainDisk } from './disk-space.ts'
 import { ShoalError } from './errors.ts'
+import { issueWords } from './issue-words.ts'
 import { nearestName } from './nearest-name.ts'
 
 /**
@@ -181,7 +183,7 @@ function invalid(
     return unknownName(`key ${issue.keys[0]} in ${where}`, issue.keys[0]!, keysAt(schema, issue.path))
   }
   const received = issue.path.length === 1 ? valueText(found.get(String(issue.path[0]))?.value) : ''
-  return new ConfigError(`${where}: ${lowerFirst(issue.message)}${received}`, {
+  return new ConfigError(`${where}: ${issueWords(issue)}${received}`, {
     hint: key?.description || `See shoal ${program} --help.`,
   })
 }
@@ -190,10 +192,6 @@ function invalid(
 function valueText(value: unknown): string {
   if (typeof value !== 'string' && typeof value !== 'number' && typeof value !== 'boolean') return ''
   return `, got ${JSON.stringify(value).slice(0, 80)}`
-}
-
-function lowerFirst(text: string): string {
-  return text.charAt(0).toLowerCase() + text.slice(1)
 }
 
 function deepFreeze<Value>(value: Value): Value {
@@ -227,7 +225,8 @@ export function ensureDataDir(path: string): void {
     ensureFolder(path)
     accessSync(path, constants.W_OK)
   } catch (cause) {
-    if (cause instanceof ShoalError) throw cause
+    const explained = explainDisk(cause, path)
+    if (explained instanceof ShoalError) throw explained
     const code = (cause as NodeJS.ErrnoException).code ?? 'unknown error'
     throw new ConfigError(`dataDir: cannot write ${path} (${code})`, {
       cause,

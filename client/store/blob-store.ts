@@ -7,16 +7,14 @@ import type { HashBatch } from '../../core/hash-batch.ts'
 import { allPieces, isSwarmId, type PieceLayout, pieceLayout, type SwarmId } from '../../core/metainfo.ts'
 import { hashBatchToJson, type repositorySchema } from '../../core/tracker-api.ts'
 import type { BlobKey } from '../client.ts'
-import { StoreClosedError, StoreFullError } from '../errors.ts'
+import { StoreClosedError } from '../errors.ts'
 import { Bitfield } from './bitfield.ts'
 import type { CacheKey } from './blob-cipher.ts'
 import { type BlobFile, readFile as readBlobFile, readFileSync as readBlobFileSync } from './blob-file.ts'
 import { blobState } from './blob-state.ts'
 import { ColdReads } from './cold-reads.ts'
 import { PieceHashes } from './piece-hashes.ts'
-
-/** Disk space left free beside the blobs. */
-const DISK_RESERVE_BYTES = 256 * 1024 * 1024
+import { lackOf, type Room } from './room.ts'
 
 /**
  * A blob's verified pieces on disk: `<dir>/<swarm id>/data` (sparse until complete) and `state.json`, replaced
@@ -273,26 +271,30 @@ export class BlobStore {
     for (const blob of this.#blobs.values()) blob.close()
   }
 
+  /** @throws StoreFullError */
   async #makeRoom(bytes: number, isIdle: (blob: StoredBlob) => boolean): Promise<SwarmId[]> {
-    // Nothing is evicted for a blob that would not fit into an empty store.
-    if (bytes > this.#bytesMax) throw new StoreFullError(`no room for a blob of ${bytes} bytes`)
     const evicted: SwarmId[] = []
-    while (!(await this.#fits(bytes))) {
+    for (;;) {
+      const lack = lackOf({ ...(await this.#room()), bytes })
+      if (lack === undefined) return evicted
       // Checked only now: a blob that was idle before the wait may have a reader since.
       const [victim] = this.all()
         .filter(isIdle)
         .sort((a, b) => a.usedAtMs - b.usedAtMs)
-      if (!victim) throw new StoreFullError(`no room for a blob of ${bytes} bytes`)
+      // Nothing is evicted for a blob that would not fit into an empty store.
+      if (!victim || bytes > this.#bytesMax) throw lack
       evicted.push(victim.swarm)
       await this.remove(victim.swarm)
     }
-    return evicted
   }
 
-  async #fits(bytes: number): Promise<boolean> {
-    const used = this.all().reduce((sum, blob) => sum + blob.layout.blobBytes, 0)
+  async #room(): Promise<Omit<Room, 'bytes'>> {
     const disk = await statfs(this.#directory)
-    return used + bytes <= this.#bytesMax && disk.bavail * disk.bsize >= bytes + DISK_RESERVE_BYTES
+    return {
+      usedBytes: this.all().reduce((sum, blob) => sum + blob.layout.blobBytes, 0),
+      bytesMax: this.#bytesMax,
+      freeBytes: disk.bavail * disk.bsize,
+    }
   }
 }
 

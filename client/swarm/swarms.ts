@@ -1,10 +1,11 @@
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
+import type { ConditionCode, Conditions } from '../../core/conditions.ts'
 import type { ShoalError } from '../../core/errors.ts'
 import { type InfoHash, isSwarmId, type NodeId, type SwarmId } from '../../core/metainfo.ts'
 import type { RegistryClients } from '../../core/registry-client.ts'
 import type { BlobKey, BlobProgress, BlobRequest, BytesMoved, HeldStatus } from '../client.ts'
-import { StoreClosedError } from '../errors.ts'
+import { StoreClosedError, StoreFullError } from '../errors.ts'
 import { CacheKey } from '../store/blob-cipher.ts'
 import { BlobStore, type StoredBlob } from '../store/blob-store.ts'
 import { heldProgress, heldStatus, sumOf } from './held.ts'
@@ -20,9 +21,12 @@ export interface SwarmsOptions {
   cacheSecret: Uint8Array | undefined
   registries: RegistryClients
   aliases: StockAliases
+  conditions: Conditions
   parts: SharedParts
   onFailed(swarm: Swarm, reason: ShoalError): void
 }
+
+const FULL = { cache: 'CACHE_FULL', disk: 'DISK_LOW' } as const satisfies Record<string, ConditionCode>
 
 /**
  * The blobs of this node, each with its swarm. Invariant: a swarm is here only while its blob is in the store; a
@@ -33,11 +37,14 @@ export class Swarms {
   readonly #parts: SharedParts
   readonly #registries: RegistryClients
   readonly #aliases: StockAliases
+  readonly #conditions: Conditions
   readonly #onFailed: (swarm: Swarm, reason: ShoalError) => void
   readonly #swarms = new Map<SwarmId, Swarm>()
   readonly #creating = new Map<SwarmId, Promise<Swarm>>()
   readonly #bytesMax: number
   #evictions = 0
+  /** The last blob that did not fit: a smaller one that does shows nothing. */
+  #lackedBytes = 0
   /** What swarms moved that are gone. */
   #movedBefore = sumOf([])
   #renewing: Promise<void> | undefined
@@ -47,6 +54,7 @@ export class Swarms {
     this.#parts = options.parts
     this.#registries = options.registries
     this.#aliases = options.aliases
+    this.#conditions = options.conditions
     this.#onFailed = options.onFailed
     this.#bytesMax = options.cacheBytesMax
   }
@@ -167,10 +175,20 @@ export class Swarms {
     // Peers stay connected for a blob as long as their certificates last. That must not keep the blob here.
     const isIdle = (blob: StoredBlob) => !this.#swarms.get(blob.swarm)?.isWanted
     const blob = { swarm: id, key: { registry, digest }, bytes, repository }
-    const { created, evicted } = await this.#store.create(blob, isIdle)
+    const { created, evicted } = await this.#store.create(blob, isIdle).catch((error: unknown) => {
+      this.#noteFull(error, bytes)
+      throw error
+    })
+    if (bytes >= this.#lackedBytes) for (const code of Object.values(FULL)) this.#conditions.clear(code)
     this.#evictions += evicted.length
     for (const swarm of evicted) this.#forget(swarm)
     return this.#on(created)
+  }
+
+  #noteFull(error: unknown, bytes: number): void {
+    if (!(error instanceof StoreFullError)) return
+    this.#lackedBytes = bytes
+    this.#conditions.raise(FULL[error.limit], '', { reason: error.message })
   }
 
   #on(stored: StoredBlob): Swarm {
