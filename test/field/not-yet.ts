@@ -50,9 +50,8 @@ export const NOT_YET: Record<string, Problem> = {
 
 /** The same for failures around a pull. */
 export const FAULTS_NOT_YET: Record<string, Problem> = {
-  'silent-tracker/first-pull': 'slow',
-  'silent-tracker/later-pulls': 'slow',
-  'dropped-peer-port/only-seed': 'slow',
+  'silent-tracker/first-pull': 'failed',
+  'silent-tracker/later-pulls': 'failed',
   'node-restart/stale-client': 'not shared',
   'tracker-restart/with-seed': 'not shared',
 }

@@ -41,7 +41,7 @@ const NODES = ['node1', 'node2']
 /** Nobody pulls the image that every lab starts with. */
 const TINY_IMAGE = [1024]
 /** A pull that takes longer has failed: the slowest direct one takes some seconds. */
-export const PATIENCE_MS = 60_000
+const PATIENCE_MS = 60_000
 const MB = 1e6
 /** The image of the bars: 75 MB. */
 const THREE_LAYERS = [25 * MB, 25 * MB, 25 * MB]
@@ -74,18 +74,19 @@ export async function pull(
   nodeName: string,
   image: ImageReference,
   way: 'direct' | 'shoal',
+  patienceMs = PATIENCE_MS,
 ): Promise<Pulled> {
-  return pullWith(lab, pullerOf(lab, lab.node(nodeName), way), image)
+  return pullWith(lab, pullerOf(lab, lab.node(nodeName), way, { patienceMs }), image)
 }
 
 export function pullerOf(
   { run, registry }: Lab,
   { host }: LabNode,
   way: 'direct' | 'shoal',
-  trustFolder?: string,
+  { trustFolder, patienceMs = PATIENCE_MS }: { trustFolder?: string; patienceMs?: number } = {},
 ): Puller {
   return makeSkopeo({
-    ...{ host, processes: run.processes, cgroupParent: labCgroup(run.id), patienceMs: PATIENCE_MS },
+    ...{ host, processes: run.processes, cgroupParent: labCgroup(run.id), patienceMs },
     registryHost: trustFolder ?? registry.host,
     account: undefined,
     otherAccounts: registry.isOpen ? {} : { [registry.host]: registry.puller },

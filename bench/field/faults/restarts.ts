@@ -79,7 +79,7 @@ async function besideStaleClient(lab: Lab, options: FaultOptions): Promise<HeldR
     await lab.publish('fresh', layersFor(options)),
   ]
   await pull(lab, 'node1', image, 'shoal')
-  await pullWith(lab, pullerOf(lab, lab.node('node2'), 'shoal', STALE_FOLDER), missed)
+  await pullWith(lab, pullerOf(lab, lab.node('node2'), 'shoal', { trustFolder: STALE_FOLDER }), missed)
   const shoal = [await pull(lab, 'node2', image, 'shoal')]
   const direct = [await pull(lab, 'node2', image, 'direct')]
   return heldRun(lab, { case: 'node-restart', variant: 'stale-client' }, { direct, shoal, marks, bar: BAR })

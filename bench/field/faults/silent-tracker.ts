@@ -4,8 +4,11 @@ import { type Fault, heldRun, marksOf, type Pulled, pull, withLab } from './faul
 const LAYERS = Array<number>(60).fill(400_000)
 /** Enough that every connection of a client has two. */
 const SMALL = LAYERS.slice(0, 12)
+/** A pull that takes longer has failed. */
+const PATIENCE_MS = 60_000
+const SMALL_PATIENCE_MS = 20_000
 const LATER_PULLS = 3
-/** The pull that finds the tracker silent may cost so much, every later one SLACK_SECONDS. */
+/** The pull that finds the tracker silent may cost so much, every later one LATER_SLACK_SECONDS. */
 const FIRST_SLACK_SECONDS = 2.5
 const LATER_SLACK_SECONDS = 0.5
 
@@ -17,6 +20,7 @@ export const silentTracker: Fault = {
   measure: (options) =>
     withLab(options, {}, async (lab) => {
       const layers = options.isSmall ? SMALL : LAYERS
+      const patienceMs = options.isSmall ? SMALL_PATIENCE_MS : PATIENCE_MS
       const images = []
       const pulls = 1 + (options.pairs ?? LATER_PULLS)
       for (let index = 0; index < pulls; index++) images.push(await lab.publish(`silent${index}`, layers))
@@ -27,7 +31,7 @@ export const silentTracker: Fault = {
       try {
         for (const image of images) {
           direct.push(await pull(lab, 'node1', image, 'direct'))
-          shoal.push(await pull(lab, 'node1', image, 'shoal'))
+          shoal.push(await pull(lab, 'node1', image, 'shoal', patienceMs))
         }
       } finally {
         lab.tracker!.process.kill('SIGCONT')
