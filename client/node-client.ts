@@ -409,6 +409,8 @@ class NodeClient implements Client {
 
   #onHeartbeat(answer: HeartbeatResponse): void {
     this.#memory.changed()
+    for (const name of this.#addresses.forgetUnused(Date.now()))
+      this.#options.conditions?.clear('PEERS_UNREACHABLE', name)
     for (const { swarm, peers } of answer.peers) this.swarms.get(swarm)?.links.addPeers(peers)
     for (const instruction of answer.instructions) {
       if (instruction.kind === 'epoch') this.swarms.get(instruction.swarm)?.raiseEpoch(instruction.epoch)

@@ -9,6 +9,8 @@ export const CONNECT_LATE_MS = 300
 export const HANDSHAKE_LATE_MS = 1_500
 /** Pause before an address that cannot be reached is dialled again, for the whole node; doubled each time. */
 const PROBE_MS = 2_000
+/** An address that no swarm has dialled for this time is forgotten: its node has left the cluster, or nobody needs it. */
+const FORGOTTEN_AFTER_MS = 10 * 60_000
 /** Longest pause: a peer that comes back is found within this time. */
 const PROBE_MS_MAX = 30_000
 
@@ -58,6 +60,15 @@ export class PeerAddresses {
     const failures = (this.#troubles.get(nameOf(address))?.failures ?? 0) + 1
     this.#troubles.set(nameOf(address), { failures, probeAtMs: nowMs + pauseMs(failures) })
     return failures === 1
+  }
+
+  /** @returns the names of the addresses that are no longer dialled; they count as working again */
+  forgetUnused(nowMs: number): string[] {
+    const unused = [...this.#troubles.keys()].filter(
+      (name) => nowMs - this.#troubles.get(name)!.probeAtMs > FORGOTTEN_AFTER_MS,
+    )
+    for (const name of unused) this.#troubles.delete(name)
+    return unused
   }
 
   /** The other side answered. @returns true when the address was in trouble */

@@ -40,6 +40,14 @@ test('one swarm looks again, the others wait for what it finds', () => {
   expect(addresses.mayDial(peer, 2_001)).toBe(false)
 })
 
+test('an address that nobody dials any more is forgotten after ten minutes', () => {
+  const addresses = new PeerAddresses()
+  addresses.failed(peer, 0)
+  expect(addresses.forgetUnused(600_000)).toEqual([])
+  expect(addresses.forgetUnused(602_001)).toEqual([nameOf(peer)])
+  expect(addresses.isWorking(peer)).toBe(true)
+})
+
 test('the table is bounded', () => {
   const addresses = new PeerAddresses()
   for (let port = 1; port <= ADDRESSES_MAX + 1; port += 1) addresses.failed({ ...peer, port }, 0)
