@@ -71,6 +71,11 @@ export class LeaseRequests {
     return next !== undefined && next.end <= this.#knownTo
   }
 
+  /** The tracker may give the pieces of the next request to others: it does not know of it yet. */
+  get isNextUnknown(): boolean {
+    return (this.#next()?.end ?? 0) > this.#knownTo
+  }
+
   /** @param isOneAnswer all that is left comes in one answer. @returns the next request's pieces; undefined if none is left */
   take({ isOneAnswer = false, nowMs }: { isOneAnswer?: boolean; nowMs: number }): MissingRun | undefined {
     const next = this.#next(isOneAnswer)

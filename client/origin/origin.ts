@@ -181,6 +181,7 @@ export class Origin {
         openEnded: this.#openEnded,
         signal: run.abort.signal,
         isRangeIgnored: () => this.#plan.isRangeIgnored,
+        published: () => this.publish(),
         store: (piece, buffer, length) => this.#store(run, piece, buffer, length),
       }).fetch()
       return !run.abort.signal.aborted && run.requests.isRequested

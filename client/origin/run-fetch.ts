@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises'
 import { type PieceIndex, pieceBytesAt } from '../../core/metainfo.ts'
 import type { PieceBuffer } from '../store/piece-buffers.ts'
 import type { MissingRun } from './fallback-run.ts'
@@ -6,12 +7,17 @@ import type { OpenEndedRead } from './open-ended-read.ts'
 import type { OriginHost } from './origin-host.ts'
 import type { RegistryStream } from './registry-stream.ts'
 
+/** How long a run that has read all that it requested waits for the tracker to learn of its next request. */
+const KNOWN_MS_MAX = 250
+
 export interface RunFetchOptions {
   host: Pick<OriginHost, 'layout' | 'buffers' | 'claim' | 'unclaim'>
   requests: LeaseRequests
   openEnded: OpenEndedRead
   signal: AbortSignal
   isRangeIgnored(): boolean
+  /** Resolves when the tracker has heard of the stored pieces, and of the next request. */
+  published(): Promise<void>
   /** Takes over the buffer. */
   store(piece: PieceIndex, buffer: PieceBuffer, length: number): Promise<void>
 }
@@ -38,12 +44,23 @@ export class RunFetch {
     try {
       for (let request = this.#request(); request; ) {
         if (this.#options.signal.aborted) request = this.#giveUp(request)
-        else request = (await this.#read(request, storing)) ?? this.#request()
+        else request = (await this.#read(request, storing)) ?? (await this.#knownRequest(storing))
       }
     } finally {
       await Promise.allSettled(storing)
     }
     await Promise.all(storing)
+  }
+
+  async #knownRequest(storing: readonly Promise<void>[]): Promise<Request | undefined> {
+    const { requests, published } = this.#options
+    if (requests.isNextUnknown) {
+      const late = new AbortController()
+      const lateness = setTimeout(KNOWN_MS_MAX, undefined, { signal: late.signal }).catch(() => undefined)
+      await Promise.race([Promise.allSettled(storing).then(published), lateness])
+      late.abort()
+    }
+    return this.#request()
   }
 
   /** Makes the run's next request; undefined when there is none. */

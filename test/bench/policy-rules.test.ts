@@ -99,14 +99,14 @@ const RULES: PolicyRule[] = [
     file: UPLOADS,
     rule: 'const SERVED_AT_ONCE_MIN = 1',
     without: 'const SERVED_AT_ONCE_MIN = 4',
-    worse: { ...deaths, figure: 'medianSeconds', times: 1.03 },
+    worse: { ...deaths, figure: 'medianSeconds', times: 1.005 },
   },
   {
     name: 'few peers are served at a time',
     file: UPLOADS,
     rule: 'if (isAwaited && isFull) return undefined',
     without: 'if (isAwaited && isFull && this.#turn < 0) return undefined',
-    worse: { ...deaths, figure: 'medianSeconds', times: 1.04 },
+    worse: { ...deaths, figure: 'medianSeconds', times: 1.03 },
   },
   {
     name: 'scarce pieces are sent first',
@@ -127,7 +127,7 @@ const RULES: PolicyRule[] = [
     file: UPLOADS,
     rule: 'const piecesHad = lane.piecesHad()',
     without: 'const piecesHad = 0 * lane.piecesHad()',
-    worse: { ...flash, figure: 'time', times: 1.08 },
+    worse: { ...flash, figure: 'time', times: 1.07 },
   },
   {
     name: 'peers that were never served come in any order',

@@ -4,6 +4,7 @@ import { RegistryAccess } from '../../../client/origin/registry-access.ts'
 import type { StoredBlob } from '../../../client/store/blob-store.ts'
 import { digestFromHex } from '../../../core/digest.ts'
 import type { RegistryClient } from '../../../core/registry-client.ts'
+import { RegistryLimit } from '../../../core/registry-limit.ts'
 import { parseRegistryHost, parseRepository } from '../../../core/repository.ts'
 
 test('the registry gets the repository and the credential of the newest request', async () => {
@@ -16,6 +17,7 @@ test('the registry gets the repository and the credential of the newest request'
         throw new Error('not in this test')
       },
     },
+    limit: new RegistryLimit(),
   } as unknown as RegistryClient
   const stored = {
     key: { registry: parseRegistryHost('registry.example'), digest: digestFromHex('d'.repeat(64)) },

@@ -9,6 +9,7 @@ import type { Digest } from '../../../core/digest.ts'
 import { makeAuthority } from '../../../core/issue-certificate.ts'
 import type { RegistryClient } from '../../../core/registry-client.ts'
 import { RegistryHabits } from '../../../core/registry-habits.ts'
+import { RegistryLimit } from '../../../core/registry-limit.ts'
 import type { RegistryHost, Repository } from '../../../core/repository.ts'
 import { issueForLocalhost } from '../../../lab/machine/localhost-certificate.ts'
 
@@ -38,6 +39,7 @@ async function readFrom(answer: (response: ServerResponse) => void): Promise<str
     habits: new RegistryHabits('registry.test' as RegistryHost),
     dispatcher: new Pool(origin),
     redirectDispatcher: new Agent(),
+    limit: new RegistryLimit(),
   } as unknown as RegistryClient
   uncaught.length = 0
   process.on('uncaughtExceptionMonitor', note)
@@ -123,6 +125,7 @@ test('a redirect is used again while it serves, without asking the registry and 
     habits: new RegistryHabits('registry.test' as RegistryHost),
     dispatcher: new Pool(`http://127.0.0.1:${(server.address() as AddressInfo).port}`),
     redirectDispatcher: new Agent({ connect: { ca: authority.certificatePem } }),
+    limit: new RegistryLimit(),
   } as unknown as RegistryClient
   const redirect: LastRedirect = { url: undefined }
   const readPart = async (from: number) => {
