@@ -1,3 +1,4 @@
+import { generateKeyPairSync } from 'node:crypto'
 import { mkdtempSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -29,9 +30,10 @@ const newTrust = () => new ClusterTrustState(new TokenKeys({ registries: new Map
 
 async function someRecord(changes: Partial<MemoryRecord> = {}): Promise<MemoryRecord> {
   const { certificatePem } = await makeAuthority({ commonName: 'cluster', validForSeconds: 60 })
+  const { x: batchKey = '' } = generateKeyPairSync('ed25519').publicKey.export({ format: 'jwk' })
   const trust = newTrust()
   trust.cluster = CLUSTER
-  trust.update({ authorities: [certificatePem], batchKeys: ['a'.repeat(43)], tokenKeys: [] })
+  trust.update({ authorities: [certificatePem], batchKeys: [batchKey], tokenKeys: [] })
   trust.revoke(7, [{ kind: 'node', node: NODE }], true)
   const serving = { certificatePem, privateKeyPem: 'key', expiresAtMs: Date.now() + 60_000 }
   return { trust: trust.record(), serving, accepted: [], memberships: [], ...changes }
