@@ -103,7 +103,7 @@ const tokenEndsFirst: FieldCase = {
   about: 'A token of 15 s and a blob that takes 30 s; the registry checks the token when a request begins.',
   source: 'bottlerocket-os/bottlerocket#4564',
   registries: [SHORT],
-  variants: [variant('skopeo', SHORT, { layers: [6_000_000] })],
+  variants: [variant('docker', SHORT, { client: 'docker', layers: [6_000_000] })],
   isLong: true,
 }
 
