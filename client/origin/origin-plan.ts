@@ -260,6 +260,10 @@ export class OriginPlan {
   fetchFailed(nowMs: number, retryInMs?: number): void {
     this.#fetchAfterMs = nowMs + Math.max(RETRY_MS, retryInMs ?? 0)
     this.#brokenSinceMs ??= nowMs + (retryInMs ?? 0)
+    if (retryInMs === undefined) return
+    // When the time is over, all that waited ask for leases again: each alone would fetch a copy.
+    this.#waitSinceMs = nowMs + retryInMs
+    this.#waitMs = WAIT_COLD_MS
   }
 
   /**
