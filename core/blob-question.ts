@@ -36,6 +36,8 @@ export const HEDGE_MS = 250
 export const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308])
 /** The method or the path is refused, and not the caller. */
 const METHOD_REFUSALS = new Set([400, 405, 501])
+/** The caller is refused (RFC 9110 §15.5). */
+const REFUSALS = new Set([401, 403])
 /** The registry is busy: another request would add to that (RFC 6585 §4). */
 const TOO_MANY_REQUESTS = 429
 /** Refusals of a Range by registries that serve the blob without it. */
@@ -124,7 +126,10 @@ async function confirmed(
   return head
 }
 
-function isDoubtful(head: BlobHead, { bytesExpected }: BlobHeadRequest): boolean {
+function isDoubtful(head: BlobHead, { authorization, bytesExpected }: BlobHeadRequest): boolean {
+  // A second try of a wrong password brings an account closer to its lock.
+  const isPassword = authorization !== undefined && /^basic /i.test(authorization)
+  if (!head.isPresent && isPassword && REFUSALS.has(head.status)) return false
   if (!head.isPresent) return head.status !== TOO_MANY_REQUESTS
   return !head.isRedirect && bytesExpected !== undefined && head.bytes !== bytesExpected
 }

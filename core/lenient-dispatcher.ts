@@ -100,7 +100,6 @@ function dispatchLeniently(options: LenientOptions, given: Options, handler: Han
     method: given.method,
     path: given.path,
     headers: withHost(flatHeaders(given.headers), url.host),
-    agent: false,
     insecureHTTPParser: true,
     maxHeaderSize: options.headerBytesMax,
   })

@@ -1,6 +1,5 @@
 import type { Client } from '../client/index.ts'
 import type { Conditions, ShownCondition } from '../core/conditions.ts'
-import type { RegistryClients } from '../core/registry-client.ts'
 import type { LayerRecord, PullSummary } from '../proxy/pull-records.ts'
 import type { PullHistory } from './pull-history.ts'
 
@@ -13,8 +12,7 @@ export interface StatusParts {
   version: string
   startedMs: number
   trackerUrl: string
-  client: Pick<Client, 'status'>
-  registries: RegistryClients
+  client: Pick<Client, 'status' | 'registriesFound'>
   conditions: Pick<Conditions, 'shown' | 'health'>
   history: Pick<PullHistory, 'records' | 'installedMs' | 'sinceInstall'>
 }
@@ -42,10 +40,10 @@ export function statusOf(parts: StatusParts, nowMs = Date.now()) {
         lastError: { code: lastError.code, reason: lastError.reason, at: timeText(lastError.atMs) },
       }),
     },
-    registries: [...parts.registries.values()].map(({ host, kind }) => {
-      const codes = conditions.filter(({ subject }) => subject === host).map(({ code }) => code)
-      return { host, kind, state: codes.length === 0 ? 'ok' : 'degraded', conditions: codes }
-    }),
+    registries: parts.client.registriesFound().map((registry) => ({
+      ...registry,
+      conditions: conditions.filter(({ subject }) => subject === registry.host).map(({ code }) => code),
+    })),
     peers,
     cache: held,
     conditions,

@@ -54,6 +54,8 @@ const served = new WeakSet<object>()
 
 /** Answers a request. Never rejects: a failure becomes an answer or a cut connection. */
 export async function answer(parts: PullParts, exchange: Exchange): Promise<void> {
+  // HTTP takes it from the request when the connection ends with the answer.
+  const { socket } = exchange.request
   try {
     const wanted = readBlobGet(exchange.request)
     if (wanted !== undefined) beginAccount(parts, exchange, wanted)
@@ -63,7 +65,7 @@ export async function answer(parts: PullParts, exchange: Exchange): Promise<void
         : await answerBlob(parts, exchange, wanted)
     parts.metrics.requestAnswered(outcome)
     exchange.account?.end(outcome)
-    served.add(exchange.request.socket)
+    served.add(socket)
   } catch (error) {
     const outcome = exchange.response.destroyed ? 'client_gone' : 'error'
     parts.metrics.requestAnswered(outcome)

@@ -91,6 +91,7 @@ attackTest('who switches the visibility of a repository, and tries on and on, pl
     else response.writeHead(200, { 'content-length': own.blob.bytes.length }).end()
   })
   const signer = makeSigner('ES256')
+  const mark = target.logged.length
   const asked = target.cluster.registry.requests.length
   const codes: string[] = []
   const race = async () => {
@@ -98,11 +99,12 @@ attackTest('who switches the visibility of a repository, and tries on and on, pl
   }
   await Promise.all([race(), race(), race(), race()])
   own.close()
-  expect(codes).not.toContain('granted')
+  // A grant for the attacker's own repository may come, as the registry said at that moment. No key is trusted by it.
   // The race was run: probes were begun and failed, a few, and then the attacker had no failure left.
-  const probes = target.logged.filter(({ msg }) => msg === 'token key probed')
+  const probes = target.logged.slice(mark).filter(({ msg }) => msg === 'token key probed')
   const failed = probes.filter(({ isTrusted }) => isTrusted === false)
   expect(failed.length).toBeGreaterThan(0)
+  expect(failed).toHaveLength(probes.length)
   expect(failed.length).toBeLessThanOrEqual(FAILED_PROBES_PER_NODE_AND_DAY_MAX)
   expect(codes.slice(-10)).toEqual(Array(10).fill('REQUESTS_TOO_MANY'))
   expect(target.cluster.registry.requests.length - asked).toBeLessThan(FAILED_GRANTS_BURST_MAX * 4)

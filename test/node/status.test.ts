@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { Conditions } from '../../core/conditions.ts'
 import { createLog } from '../../core/log.ts'
-import { openRegistries } from '../../core/registry-client.ts'
+import type { RegistryHost } from '../../core/repository.ts'
 import { nodeConfig } from '../../node/config.ts'
 import { PULLS_SHOWN_MS, statusOf } from '../../node/status.ts'
 import { PullRecords } from '../../proxy/pull-records.ts'
@@ -21,7 +21,6 @@ function begin() {
   const config = nodeConfig.parse({
     trackerUrl: 'https://tracker.example:7443',
     dataDir: folder,
-    registries: 'registry.example,other.example:5000',
   })
   let nowMs = 5_000_000
   const client = new FakeClient()
@@ -34,8 +33,11 @@ function begin() {
   }
   const parts = {
     ...{ version: '9.9.9', startedMs: 2000, trackerUrl: config.trackerUrl, client, conditions, history },
-    registries: openRegistries(config.registries),
   }
+  client.found = [
+    { host: 'registry.example' as RegistryHost, kinds: ['token'], state: 'shared' },
+    { host: 'other.example:5000' as RegistryHost, kinds: [], state: 'unknown to the tracker' },
+  ]
   const pull = (digit: string) =>
     records.begin({
       registry: 'registry.example' as never,
@@ -66,8 +68,8 @@ test('the status of a node that is well names its parts, and when each began', (
     },
     tracker: { url: 'https://tracker.example:7443', state: 'connected', since: '1970-01-01T00:00:02.000Z' },
     registries: [
-      { host: 'registry.example', kind: 'token', state: 'ok', conditions: [] },
-      { host: 'other.example:5000', state: 'ok' },
+      { host: 'registry.example', kinds: ['token'], state: 'shared', conditions: [] },
+      { host: 'other.example:5000', kinds: [], state: 'unknown to the tracker' },
     ],
     peers: { connected: 4, refused: 1, unreachable: 2 },
     cache: { blobs: 1, bytes: 10, bytesMax: 100, evictions: 7 },
@@ -85,12 +87,12 @@ test('the status says why the node has not joined, and what is known of each con
   client.isJoined = false
   expect(status().node).toMatchObject({ joined: false, reason: 'the tracker has not answered yet' })
   conditions.raise('NOT_JOINED', '', { reason: 'no answer from the tracker' })
-  // Any condition that names a registry degrades it; this one stands for those.
+  // This one stands for all that name a registry.
   conditions.raise('NO_REGISTRIES', 'registry.example')
   expect(status()).toMatchObject({
     status: 'degraded',
     node: { joined: false, reason: 'no answer from the tracker' },
-    registries: [{ state: 'degraded', conditions: ['NO_REGISTRIES'] }, { state: 'ok' }],
+    registries: [{ conditions: ['NO_REGISTRIES'] }, { conditions: [] }],
     conditions: [
       {
         code: 'NOT_JOINED',

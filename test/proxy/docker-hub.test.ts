@@ -9,6 +9,7 @@ import { answerConnect } from '../../proxy/connect.ts'
 import { ProxyAuthority } from '../../proxy/intercept/authority.ts'
 import { Rejections } from '../../proxy/intercept/rejections.ts'
 import type { SocketOwner } from '../../proxy/socket-owner.ts'
+import { noteDefects } from '../core/noted-defects.ts'
 import { alwaysStatus } from '../core/test-registry.ts'
 import { NoSwarmError } from './fake-client.ts'
 import { openTunnel, startTestProxy, type TestProxy } from './test-proxy.ts'
@@ -64,6 +65,8 @@ test.each([
     intercept: { accept: take('intercepted') },
     policy: { check: take('tunnelled') },
     rejections: new Rejections(),
+    ways: { isTunnelled: async () => false },
+    defects: noteDefects().defects,
     owners: { ownerOf: async () => ({ uid: 0, executable }) },
     metrics: { connectAnswered: () => undefined },
     log: pino({ level: 'silent' }),

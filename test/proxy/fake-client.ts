@@ -6,6 +6,7 @@ import type {
   ClientStatus,
   ImagePlan,
   OpenBlob,
+  RegistryFound,
 } from '../../client/index.ts'
 import { ShoalError } from '../../core/errors.ts'
 import type { RegistryHost } from '../../core/repository.ts'
@@ -54,8 +55,9 @@ export class FakeClient implements Client {
   registriesNamed(): RegistryHost[] {
     return []
   }
-  registriesFound() {
-    return []
+  found: RegistryFound[] = []
+  registriesFound(): RegistryFound[] {
+    return this.found
   }
   registriesChanged(): void {}
 
