@@ -1,5 +1,7 @@
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
+import { explainDisk } from '../core/disk-space.ts'
+import { ShoalError } from '../core/errors.ts'
 import { FileAccessError, FileExistsError } from './errors.ts'
 
 /** A file to write. Only their owner can read secrets, whatever the umask. */
@@ -74,7 +76,9 @@ export function readFileBytes(path: string): Buffer {
   return bytes
 }
 
-function accessError(verb: 'read' | 'write', path: string, cause: unknown): FileAccessError {
+function accessError(verb: 'read' | 'write', path: string, cause: unknown): ShoalError {
+  const explained = explainDisk(cause, dirname(path))
+  if (explained instanceof ShoalError) return explained
   const code = (cause as NodeJS.ErrnoException).code ?? 'unknown error'
   const hint =
     verb === 'read' ? 'Check the path, and that you may read it.' : 'Check that you may write there.'

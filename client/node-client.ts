@@ -2,14 +2,13 @@ import { BoundedMap } from '../core/bounded-map.ts'
 import { Conditions } from '../core/conditions.ts'
 import { CredentialsSeen } from '../core/credentials-seen.ts'
 import { Defects } from '../core/defects.ts'
-import type { Digest } from '../core/digest.ts'
 import type { ShoalError } from '../core/errors.ts'
 import { type NodeId, type SwarmId, swarmIdOf } from '../core/metainfo.ts'
-import type { RegistryClient } from '../core/registry-client.ts'
+import { showLimit } from '../core/registry-limit.ts'
 import type { RegistryHost } from '../core/repository.ts'
-import { asksForCredentials } from '../core/strangers.ts'
 import { TokenKeys } from '../core/token-keys.ts'
-import { BAD_PEERS_MAX, type HeartbeatResponse, type Peer } from '../core/tracker-api.ts'
+import { BAD_PEERS_MAX, type HeartbeatResponse } from '../core/tracker-api.ts'
+import { shoalVersion } from '../core/version.ts'
 import type {
   BlobProgress,
   BlobRequest,
@@ -23,42 +22,35 @@ import type {
 import { RateLimit } from './engine/rate-limit.ts'
 import { BlobDistrustedError, TrackerRefusedError, TrackerUnavailableError } from './errors.ts'
 import { Admission } from './membership/admission.ts'
-import { ClusterTrustState, type PeerCredential } from './membership/cluster-trust.ts'
+import { ClusterTrustState } from './membership/cluster-trust.ts'
 import { Grants } from './membership/grants.ts'
 import { Membership } from './membership/membership.ts'
 import { NodeIdentity } from './membership/node-identity.ts'
-import { type MemoryRecord, NodeMemory } from './membership/node-memory.ts'
-import { PeerStandings } from './membership/peer-standings.ts'
+import { NodeMemory } from './membership/node-memory.ts'
 import { RegistrySettings } from './membership/registry-settings.ts'
 import { TrackerClient } from './membership/tracker-client.ts'
 import { TrackerWatch } from './membership/tracker-watch.ts'
-import { AcceptedCredentials } from './origin/accepted-credentials.ts'
-import { nameOf, PeerAddresses } from './peer/peer-addresses.ts'
-import { dialPeer } from './peer/peer-dial.ts'
+import { blobOfRepository, Vouching } from './origin/vouching.ts'
 import { PeerListener } from './peer/peer-listener.ts'
+import { PeerReach } from './peer/peer-reach.ts'
 import { SendBuffers } from './peer/send-buffers.ts'
+import { type Remembering, recall, recordOf } from './remembered.ts'
 import { PieceBuffers } from './store/piece-buffers.ts'
 import { Verifier } from './store/verifier.ts'
 import { BlobReader } from './swarm/blob-reader.ts'
 import { AUDITED_SHARE } from './swarm/digest-check.ts'
 import { StockAliases } from './swarm/stock-aliases.ts'
 import type { Swarm } from './swarm/swarm.ts'
-import type { SwarmLinks } from './swarm/swarm-links.ts'
 import { Swarms } from './swarm/swarms.ts'
 
 /** A digest whose copy from the swarm was wrong bypasses the swarm for this time. */
 const DISTRUST_MS = 10 * 60 * 1000
 /** Remembered wrong digests, a swarm id and a time each. */
 const DISTRUSTED_MAX = 1024
-/** How long a blob's repository is remembered; the tracker uses the same time. */
-const MEMBERSHIP_MS = 3600 * 1000
-/** Blobs whose repository is remembered: about 30 images of full height. */
-const MEMBERSHIPS_MAX = 4096
 /** Blobs whose manifest is remembered. */
 const PLANNED_MAX = 1024
 /** How long a stopping node waits for the tracker to accept the hashes that other nodes need. */
 const PUBLISH_MS_MAX = 1_000
-const VERSION = 'Shoal 0.2'
 
 /**
  * Starts the engine: joins the cluster, listens for peers, and serves the stored blobs. It also starts when the
@@ -77,7 +69,7 @@ class NodeClient implements Client {
   readonly #tracker: TrackerClient
   readonly #tokenKeys: TokenKeys
   readonly #credentialsSeen: CredentialsSeen
-  readonly #acceptedCredentials = new AcceptedCredentials()
+  readonly #vouching = new Vouching()
   readonly #trust: ClusterTrustState
   readonly #settings: RegistrySettings
   readonly #admission: Admission
@@ -87,10 +79,8 @@ class NodeClient implements Client {
   readonly #verifier: Verifier
   readonly #planned = new BoundedMap<string, ImagePlan>(PLANNED_MAX)
   readonly #distrustedUntilMs = new BoundedMap<SwarmId, number>(DISTRUSTED_MAX)
-  readonly #membershipUntilMs = new BoundedMap<string, number>(MEMBERSHIPS_MAX)
-  readonly #addresses = new PeerAddresses()
+  readonly #peers: PeerReach
   readonly #badPeers: { swarm: SwarmId; node: NodeId }[] = []
-  readonly #peers = new PeerStandings()
   readonly #joined = Promise.withResolvers<void>()
   #joinedAtMs: number | undefined
   readonly #memory: NodeMemory
@@ -104,8 +94,8 @@ class NodeClient implements Client {
     this.#conditions = options.conditions ?? new Conditions({ log })
     this.#defects = options.defects ?? new Defects({ log, count: () => undefined })
     this.#verifier = new Verifier(this.#defects)
-    const { trackerUrl, trackerCaPem, upstreamProxy } = options
-    const conditions = options.conditions ?? new Conditions({ log })
+    const [{ trackerUrl, trackerCaPem, upstreamProxy }, conditions] = [options, this.#conditions]
+    this.#peers = new PeerReach({ conditions, log })
     const watch = new TrackerWatch({ trackerUrl, conditions })
     watch.onProbeWanted = () => this.#membership.probeTracker()
     this.#tracker = new TrackerClient({ trackerUrl, trackerCaPem, upstreamProxy, conditions, watch })
@@ -133,15 +123,16 @@ class NodeClient implements Client {
         for (const swarm of this.swarms.running()) if (swarm.grant === grant) swarm.links.redial()
       },
     })
-    this.#memory = new NodeMemory({ dataDir: options.dataDir, log, record: () => this.#remembered() })
-    for (const registry of registries.values()) this.#watchLimit(registry)
+    const record = () => recordOf(this.#remembering)
+    this.#memory = new NodeMemory({ dataDir: options.dataDir, log, record })
+    for (const registry of registries.values()) showLimit(registry, conditions)
     this.#listener = new PeerListener({
       ...options.peerListen,
       swarmOf: (name) => this.swarms.named(name)?.links,
       context: () => this.#membership.serving?.context,
       defects: this.#defects,
       onRefused: (error, address) => {
-        this.#peers.failed('refused')
+        this.#peers.refused()
         log.warn({ code: error.code, err: error, address }, 'peer refused')
       },
     })
@@ -152,7 +143,7 @@ class NodeClient implements Client {
     const { uploadBytesPerSecondMax = 0, downloadBytesPerSecondMax = 0 } = this.#options
     const identity = await NodeIdentity.load(dataDir)
     this.#membership = this.#membershipOf(identity)
-    this.#recall(identity)
+    recall(this.#remembering, this.#memory.load(Date.now()), identity.cluster)
     this.swarms = await Swarms.open({
       dataDir,
       cacheBytesMax,
@@ -162,7 +153,7 @@ class NodeClient implements Client {
       aliases: new StockAliases({ admission: this.#admission, trust: this.#trust }),
       parts: {
         node: identity.node,
-        version: VERSION,
+        version: `Shoal ${shoalVersion()}`,
         trust: this.#trust,
         admission: this.#admission,
         tracker: this.#tracker,
@@ -174,8 +165,8 @@ class NodeClient implements Client {
         verifier: this.#verifier,
         log: this.#options.log,
         defects: this.#defects,
-        addresses: this.#addresses,
-        dial: (peer, host, credential) => this.#dial(peer, host, credential),
+        addresses: this.#peers.addresses,
+        dial: (peer, host, credential) => this.#peers.dial(peer, host, credential),
         onComplete: () => this.#membership.inventoryChanged(),
         onBadPeer: (swarm, node) => {
           if (this.#badPeers.length < BAD_PEERS_MAX) this.#badPeers.push({ swarm, node })
@@ -195,14 +186,8 @@ class NodeClient implements Client {
     }
   }
 
-  #watchLimit({ host, limit }: RegistryClient): void {
-    let timer: NodeJS.Timeout | undefined
-    limit.watch((forMs) => {
-      this.#options.conditions?.raise('REGISTRY_RATE_LIMITED', host, { seconds: Math.ceil(forMs / 1000) })
-      clearTimeout(timer)
-      timer = setTimeout(() => this.#options.conditions?.clear('REGISTRY_RATE_LIMITED', host), forMs)
-      timer.unref()
-    })
+  get #remembering(): Remembering {
+    return { trust: this.#trust, membership: this.#membership, vouching: this.#vouching }
   }
 
   get peerAddress(): { host: string; port: number } {
@@ -211,21 +196,21 @@ class NodeClient implements Client {
 
   async open(request: BlobRequest): Promise<OpenBlob> {
     const registry = this.#options.registries.get(request.registry)!
-    await this.#judgeOpen(request)
+    const isStranger = request.credential.scheme === 'none'
+    if (!isStranger && (await this.#credentialsSeen.isFoundClosed(registry, request)))
+      this.#conditions.raise('REGISTRY_NOT_OPEN', registry.host)
     return new BlobReader(await this.#swarmFor(request), { request, registry })
   }
 
   async authorisedWithoutRegistry(request: Omit<BlobRequest, 'bytes'>): Promise<number | undefined> {
-    const nowMs = Date.now()
-    const isMember = (this.#membershipUntilMs.get(blobOfRepository(request)) ?? 0) > nowMs
-    if (!isMember || !this.#acceptedCredentials.has(request, nowMs)) return undefined
+    if (!this.#vouching.vouchesFor(request, Date.now())) return undefined
     return this.swarms.find(request)?.layout.blobBytes
   }
 
   sawAccepted(request: BlobRequest, nowMs = Date.now()): void {
     const isOpen = this.#credentialsSeen.isOpen(request.registry)
-    this.#acceptedCredentials.note(request, { isOpen, nowMs })
-    this.#isInRepository(request, nowMs)
+    this.#vouching.sawAccepted(request, { isOpen, nowMs })
+    this.#memory.changed()
   }
 
   registriesNamed(): RegistryHost[] {
@@ -246,9 +231,10 @@ class NodeClient implements Client {
     const registry = this.#options.registries.get(plan.registry)
     if (cluster === undefined || registry === undefined) return
     if (registry.kind === 'none' && !this.#credentialsSeen.isOpen(plan.registry)) return
-    const isLacking = (blob: { digest: Digest; bytes: number }) =>
-      !this.swarms.get(swarmIdOf({ cluster, registry: plan.registry, ...blob }))?.stored.isComplete
-    const blobs = plan.blobs.filter(isLacking)
+    const blobs = plan.blobs.filter((blob) => {
+      const id = swarmIdOf({ cluster, registry: plan.registry, ...blob })
+      return !this.swarms.get(id)?.stored.isComplete
+    })
     if (blobs.length > 0) this.#grants.prepare({ ...plan, blobs })
   }
 
@@ -285,15 +271,6 @@ class NodeClient implements Client {
 
   // --- opening -------------------------------------------------------------------------------------------------
 
-  /** A credential for a registry that is configured as open is needless, or the registry is not: it is asked. */
-  async #judgeOpen(request: BlobRequest): Promise<void> {
-    if (request.credential.scheme === 'none' || !this.#credentialsSeen.isOpen(request.registry)) return
-    const registry = this.#options.registries.get(request.registry)!
-    if (!(await asksForCredentials(registry, request))) return
-    this.#credentialsSeen.note(request.registry)
-    this.#options.conditions?.raise('REGISTRY_NOT_OPEN', request.registry)
-  }
-
   async #swarmFor(request: BlobRequest): Promise<Swarm> {
     const { cluster } = this.#membership
     if (!cluster) throw new TrackerUnavailableError('this node has not joined its cluster yet')
@@ -314,7 +291,8 @@ class NodeClient implements Client {
         status: 200,
       })
     }
-    this.#isInRepository(request, Date.now())
+    this.#vouching.sawMember(request, Date.now())
+    this.#memory.changed()
     const swarm = await this.swarms.ensure(id, request).catch((error: unknown) => {
       this.#grants.returnLease(grant, granted)
       throw error
@@ -324,35 +302,6 @@ class NodeClient implements Client {
     return swarm
   }
 
-  #isInRepository(request: BlobRequest, nowMs: number): void {
-    this.#membershipUntilMs.set(blobOfRepository(request), nowMs + MEMBERSHIP_MS)
-    this.#memory.changed()
-  }
-
-  // --- what survives a restart ---------------------------------------------------------------------------------
-
-  #remembered(): MemoryRecord {
-    return {
-      trust: this.#trust.record(),
-      serving: this.#membership.servingRecord(),
-      accepted: this.#acceptedCredentials.record(Date.now()),
-      memberships: [...this.#membershipUntilMs.entries()],
-    }
-  }
-
-  #recall({ cluster }: NodeIdentity): void {
-    const nowMs = Date.now()
-    const memory = this.#memory.load(nowMs)
-    if (memory === undefined) return
-    this.#acceptedCredentials.restore(memory.accepted, nowMs)
-    for (const [blob, untilMs] of memory.memberships) {
-      this.#membershipUntilMs.set(blob, Math.min(untilMs, nowMs + MEMBERSHIP_MS))
-    }
-    if (memory.trust === null || memory.trust.cluster !== cluster) return
-    this.#trust.restore(memory.trust)
-    if (memory.serving !== null) this.#membership.restoreServing(memory.serving)
-  }
-
   #onFailed(swarm: Swarm, reason: ShoalError): void {
     if (reason instanceof BlobDistrustedError)
       this.#distrustedUntilMs.set(swarm.swarm, Date.now() + DISTRUST_MS)
@@ -360,27 +309,6 @@ class NodeClient implements Client {
   }
 
   // --- peers and tracker ---------------------------------------------------------------------------------------
-
-  #dial(peer: Peer, host: SwarmLinks, credential: PeerCredential): void {
-    const { log, conditions } = this.#options
-    dialPeer(peer, {
-      host,
-      credential,
-      onLink: (link) => {
-        if (this.#addresses.answered(peer)) conditions?.clear('PEERS_UNREACHABLE', nameOf(peer))
-        host.attach(link)
-      },
-      onLate: () => this.#addresses.late(peer, Date.now()),
-      onFailed: (error, isReached) => {
-        this.#peers.failed(isReached ? 'refused' : 'unreachable', peer.node)
-        host.dials.ended(peer.node)
-        log.debug({ err: error, peer: peer.node }, 'dial failed')
-        if (isReached) this.#addresses.answered(peer)
-        else if (this.#addresses.failed(peer, Date.now()))
-          conditions?.raise('PEERS_UNREACHABLE', nameOf(peer), { peer: peer.node })
-      },
-    })
-  }
 
   #membershipOf(identity: NodeIdentity): Membership {
     return new Membership(identity, {
@@ -393,7 +321,8 @@ class NodeClient implements Client {
       joinToken: this.#options.joinToken,
       listenPort: () => this.#listenPort,
       holds: () => this.swarms.holds(),
-      wantsPeers: () => this.#swarmsThatWantPeers(),
+      wantsPeers: () =>
+        [...this.swarms.running()].filter(({ links }) => links.wantsPeers).map(({ swarm }) => swarm),
       takeBadPeers: () => this.#badPeers.splice(0),
       onAnswer: (answer) => this.#onHeartbeat(answer),
       onJoined: () => {
@@ -403,14 +332,9 @@ class NodeClient implements Client {
     })
   }
 
-  #swarmsThatWantPeers(): SwarmId[] {
-    return [...this.swarms.running()].filter(({ links }) => links.wantsPeers).map(({ swarm }) => swarm)
-  }
-
   #onHeartbeat(answer: HeartbeatResponse): void {
     this.#memory.changed()
-    for (const name of this.#addresses.forgetUnused(Date.now()))
-      this.#options.conditions?.clear('PEERS_UNREACHABLE', name)
+    this.#peers.forgetUnused(Date.now())
     for (const { swarm, peers } of answer.peers) this.swarms.get(swarm)?.links.addPeers(peers)
     for (const instruction of answer.instructions) {
       if (instruction.kind === 'epoch') this.swarms.get(instruction.swarm)?.raiseEpoch(instruction.epoch)
@@ -420,8 +344,4 @@ class NodeClient implements Client {
     for (const swarm of this.swarms.running()) swarm.links.closeRevoked()
     this.swarms.renewBatches()
   }
-}
-
-function blobOfRepository(blob: { registry: string; repository: string; digest: string }): string {
-  return `${blob.registry} ${blob.repository} ${blob.digest}`
 }

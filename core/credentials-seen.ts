@@ -1,11 +1,13 @@
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { z } from 'zod'
+import type { BlobHeadRequest } from './blob-question.ts'
 import { readOwnFile, replaceFile } from './data-folder.ts'
 import { registryHostSchema } from './registries-api.ts'
-import type { RegistryClients } from './registry-client.ts'
+import type { RegistryClient, RegistryClients } from './registry-client.ts'
 import { REGISTRIES_MAX } from './registry-config.ts'
 import type { RegistryHost } from './repository.ts'
+import { asksForCredentials } from './strangers.ts'
 
 /** A file in the data folder with hosts as a JSON array. */
 export const CREDENTIALS_SEEN_FILE = 'credentials-seen.json'
@@ -52,6 +54,19 @@ export class CredentialsSeen {
         'cannot write the list of registries that ask for credentials; it is lost when this process ends',
       )
     }
+  }
+
+  /**
+   * A credential for a registry that is configured as open is needless, or the registry is not open: it is asked.
+   * @returns whether it turned out not to be open
+   */
+  async isFoundClosed(
+    registry: RegistryClient,
+    blob: Pick<BlobHeadRequest, 'repository' | 'digest'>,
+  ): Promise<boolean> {
+    if (!this.isOpen(registry.host) || !(await asksForCredentials(registry, blob))) return false
+    this.note(registry.host)
+    return true
   }
 
   /** If the file cannot be read, no registry counts as open. */

@@ -1,4 +1,5 @@
 import type { Dispatcher } from 'undici'
+import type { Conditions } from './conditions.ts'
 
 /** The longest time for which a registry's Retry-After is obeyed. Then it is asked again. */
 export const RETRY_AFTER_MS_MAX = 60_000
@@ -65,4 +66,16 @@ export function noting(limit: RegistryLimit): Dispatcher.DispatcherComposeInterc
       onResponseEnd: (...given) => handler.onResponseEnd?.(...given),
       onResponseError: (...given) => handler.onResponseError?.(...given),
     })
+}
+
+/** Shows the operator for how long a registry is left in peace. */
+export function showLimit(registry: { host: string; limit: RegistryLimit }, conditions: Conditions): void {
+  const { host, limit } = registry
+  let timer: NodeJS.Timeout | undefined
+  limit.watch((forMs) => {
+    conditions.raise('REGISTRY_RATE_LIMITED', host, { seconds: Math.ceil(forMs / 1000) })
+    clearTimeout(timer)
+    timer = setTimeout(() => conditions.clear('REGISTRY_RATE_LIMITED', host), forMs)
+    timer.unref()
+  })
 }

@@ -9,9 +9,8 @@ import { TOKEN_CHARS_MAX } from './registry-token.ts'
 import { isRepository } from './repository.ts'
 
 /**
- * The tracker's API: one schema per message, used by both sides. JSON over HTTPS. Binary values are base64url, and
- * certificates are PEM. Times are relative (`…InSeconds`, `…InMs`) wherever a clock of either side could be off.
- * Every call except the join runs over mutual TLS with the node certificate.
+ * The tracker's API: one schema per message, used by both sides. JSON over HTTPS, and mutual TLS for all but the join. Binary
+ * values are base64url, certificates PEM. Times are relative (`…InSeconds`, `…InMs`) where a clock could be off.
  */
 
 /** Bound of swarms in one heartbeat, and so of swarms that a node serves. */
@@ -97,9 +96,8 @@ export function hashBatchToJson(batch: HashBatch): z.input<typeof hashBatchSchem
 }
 
 /**
- * The right and the duty to fetch pieces [firstPiece, endPiece) from the registry. The holder requests `pieces` of them at once,
- * and tells with each publication how far it requests (`requestedTo`); others may get the rest (`leaseEnd`). The lease expires
- * `expiresInMs` after the last publication under it; then another node takes the missing pieces.
+ * The right and the duty to fetch pieces [firstPiece, endPiece) from the registry. The holder requests `pieces` at once and
+ * tells how far it requests (`requestedTo`); others may get the rest (`leaseEnd`). The lease expires `expiresInMs` after its last publication.
  */
 export const leaseSchema = z.object({
   lease: z.string().max(64),

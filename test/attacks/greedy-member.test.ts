@@ -142,7 +142,7 @@ attackTest(
 attackTest(
   'who takes leases and says again what is known keeps few of them, and those no longer than their time',
   async () => {
-    const large = { digest: LAYER.digest, bytes: 40 * 256 * 1024, isWanted: true }
+    const large = { digest: LAYER.digest, bytes: 80 * 256 * 1024, isWanted: true }
     const { node, honest } = await start({ door: redirecting, leasePolicy: farHalf() })
     const { pull, swarms } = (await node.pull({ ...NONE, blobs: [large] })).body
     const { swarm } = swarms[0]

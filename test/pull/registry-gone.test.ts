@@ -21,7 +21,8 @@ test('under a probed key a new token is refused with a code while the registry i
   await pull(cluster.nodes[0]!, cluster.request(blob))
   cluster.registry.isDown = true
   await expect(pull(cluster.nodes[1]!, cluster.request(blob))).rejects.toMatchObject({
-    code: 'TRACKER_UNAVAILABLE',
+    code: 'TRACKER_REFUSED',
+    trackerCode: 'REGISTRY_UNREACHABLE',
   })
 }, 15_000)
 

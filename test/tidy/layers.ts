@@ -21,7 +21,7 @@ export const MAY_IMPORT: Record<string, string[]> = {
  */
 export const LAYERS: Record<string, RegExp[]> = {
   client: [
-    /^client\/(?:index|node-client)\.ts$/,
+    /^client\/(?:index|node-client|remembered)\.ts$/,
     /^client\/(swarm)\//,
     /^client\/(origin|peer)\//,
     /^client\/(engine|membership)\//,

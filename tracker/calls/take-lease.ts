@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Lease } from '../../core/tracker-api.ts'
 import type { NodeCaller } from '../authority/node-caller.ts'
-import { oneReader, type PieceRun } from '../handout/leases.ts'
+import { type LeasePolicy, oneReader, onlyFirstPieces, type PieceRun } from '../handout/leases.ts'
 import type { TrackerParts } from '../parts.ts'
 import type { SwarmState } from '../swarm/swarm-state.ts'
 
@@ -32,7 +32,7 @@ export function takeLease(
     awaited,
     nowMs,
     leaseMs,
-    policy: state.isRangeIgnored({ nowMs, leaseMs }) ? oneReader : parts.leasePolicy,
+    policy: state.isRangeIgnored({ nowMs, leaseMs }) ? oneReader : policyFor(state, parts.leasePolicy),
   })
   if (taken === undefined) return null
   const { lease, firstPiece, pieces, firstPieces, expiresAtMs } = taken
@@ -42,4 +42,8 @@ export function takeLease(
     endPiece: firstPiece + pieces,
     expiresInMs: expiresAtMs - nowMs,
   }
+}
+
+function policyFor({ status }: SwarmState, policy: LeasePolicy): LeasePolicy {
+  return status === 'cold' ? policy : onlyFirstPieces(policy)
 }

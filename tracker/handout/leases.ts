@@ -62,6 +62,17 @@ export function farHalf({ holdersMax = HOLDERS_MAX }: { holdersMax?: number } = 
   }
 }
 
+/**
+ * For pieces that are published already: a run ends with what its holder requests at once. Their hashes are known, so that
+ * nobody sees from publications how far a holder is.
+ */
+export function onlyFirstPieces(policy: LeasePolicy): LeasePolicy {
+  return (question) => {
+    const run = policy(question)
+    return run && { ...run, pieces: run.firstPieces ?? run.pieces }
+  }
+}
+
 function farHalfOf(runs: readonly PieceRun[], pieceBytes: number): PieceRun | undefined {
   let longest: PieceRun = { firstPiece: 0, pieces: 0 }
   for (const run of runs) if (run.pieces > longest.pieces) longest = run

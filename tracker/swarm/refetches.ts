@@ -8,7 +8,7 @@ import type { LeaseRecord } from '../store/store.ts'
  */
 export class Refetches {
   /** In the order in which they end. */
-  readonly #marks = new Map<number, { untilMs: number; lease: string }>()
+  readonly #marks = new Map<number, { untilMs: number; lease: string; hasArrived: boolean }>()
 
   /** Whether the asker waited for the piece without success, and nobody was sent for it lately. */
   isDue(piece: number, { awaited, nowMs }: { awaited: readonly PieceRun[]; nowMs: number }): boolean {
@@ -38,8 +38,19 @@ export class Refetches {
     for (let piece = firstPiece; piece < firstPiece + pieces; piece += 1) {
       if (!isPublished(piece)) continue
       this.#marks.delete(piece)
-      this.#marks.set(piece, { untilMs, lease })
+      this.#marks.set(piece, { untilMs, lease, hasArrived: false })
     }
+  }
+
+  /** The holder has the piece. It goes to nobody else all the same: now it spreads. */
+  arrived(piece: number, lease: string | null): void {
+    const mark = this.#marks.get(piece)
+    if (mark !== undefined && mark.lease === lease) mark.hasArrived = true
+  }
+
+  /** Whether the lease's holder still fetches the piece. */
+  isFetching(piece: number, lease: string | null): boolean {
+    return this.isRefetch(piece, lease) && this.#marks.get(piece)?.hasArrived === false
   }
 
   /** The node that was sent has given up. */

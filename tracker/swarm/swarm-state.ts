@@ -10,14 +10,13 @@ import {
   type SwarmRecord,
 } from '../store/store.ts'
 import { PublishedPieces, type Publisher } from './published-pieces.ts'
+import { RangeWitnesses } from './range-witnesses.ts'
 import { Refetches } from './refetches.ts'
 import { SwarmDisputes } from './swarm-disputes.ts'
 import { type LeaseRequest, SwarmLeases, type TakenLease } from './swarm-leases.ts'
 
 /** Distinct nodes that must match the whole blob before its hashes are confirmed (docs/swarms.md). */
 export const COMPLETIONS_TO_CONFIRM = 2
-/** Nodes that must report a registry without ranges before it holds; one alone could leave a swarm with a single reader. */
-export const RANGE_WITNESSES = 2
 
 export type SwarmStatus = 'cold' | 'claimed' | 'confirmed'
 
@@ -51,8 +50,7 @@ export class SwarmState {
   readonly #disputes: SwarmDisputes
   readonly #refetches = new Refetches()
   readonly #retries = new Retries()
-  readonly #rangeIgnoredBy = new Set<NodeId>()
-  #rangeIgnoredAtMs = Number.NEGATIVE_INFINITY
+  readonly #rangeWitnesses = new RangeWitnesses()
   #epoch: number
   #isConfirmed: boolean
   #hasPiecesSha1: boolean
@@ -96,17 +94,15 @@ export class SwarmState {
 
   /** The registry sent the node the whole blob when it asked for a part. Counts once. */
   sawRangeIgnored(node: NodeId, nowMs: number): void {
-    if (this.#rangeIgnoredBy.size >= RANGE_WITNESSES || this.#rangeIgnoredBy.has(node)) return
-    this.#rangeIgnoredBy.add(node)
-    this.#rangeIgnoredAtMs = nowMs
+    this.#rangeWitnesses.saw(node, nowMs)
   }
 
   /**
    * Whether the registry does not serve parts of the blob. One node's report holds for the time of a lease. If others see
    * the same they confirm it; if nobody does, parts are leased again. Not stored: readers find it out again.
    */
-  isRangeIgnored({ nowMs, leaseMs }: { nowMs: number; leaseMs: number }): boolean {
-    return this.#rangeIgnoredBy.size >= RANGE_WITNESSES || nowMs < this.#rangeIgnoredAtMs + leaseMs
+  isRangeIgnored(times: { nowMs: number; leaseMs: number }): boolean {
+    return this.#rangeWitnesses.agree(times)
   }
 
   /** Whether the store has SHA-1 hashes for stock clients. */
@@ -135,9 +131,8 @@ export class SwarmState {
     const { firstPiece, hashes, epoch } = publication
     const pieces = hashes.length / PIECE_HASH_BYTES
     if (!Number.isInteger(pieces)) throw new RefusedError('INVALID_INPUT', 'hashes are 32 bytes a piece')
-    if (firstPiece + pieces > this.layout.pieceCount) {
+    if (firstPiece + pieces > this.layout.pieceCount)
       throw new RefusedError('INVALID_INPUT', `the blob has ${this.layout.pieceCount} pieces`)
-    }
     if (epoch !== this.#epoch) throw new RefusedError('EPOCH_STALE', `the swarm is at epoch ${this.#epoch}`)
     const run = Array.from({ length: pieces }, (_, index) => firstPiece + index)
     const hashOf = (piece: number) =>
@@ -150,14 +145,16 @@ export class SwarmState {
       this.#dispute('conflict', publication, disputed, hashOf)
       return 'conflict'
     }
-    const { node } = publication
+    const { node, lease } = publication
     const newPieces = differing.filter((piece) => !this.#disputes.hasTestified(node, piece)).length
     for (const piece of differing) {
       const hash = hashOf(piece)
       if (this.#disputes.testify(piece, { ...publication, hash }))
         this.#publishPiece(piece, hash, publication)
     }
-    const isTold = (piece: number) => this.isPublished(piece) || this.#disputes.hasTestified(node, piece)
+    for (const piece of run) this.#refetches.arrived(piece, lease)
+    const isKnown = (piece: number) => this.isPublished(piece) && !this.#refetches.isFetching(piece, lease)
+    const isTold = (piece: number) => isKnown(piece) || this.#disputes.hasTestified(node, piece)
     this.#leases.progress({ ...publication, newPieces }, isTold)
     return 'published'
   }

@@ -1,0 +1,55 @@
+import { BoundedMap } from '../../core/bounded-map.ts'
+import type { BlobRequest } from '../client.ts'
+import type { MemoryRecord } from '../membership/node-memory.ts'
+import { AcceptedCredentials } from './accepted-credentials.ts'
+
+/** How long a blob's repository is remembered; the tracker uses the same time. */
+const MEMBERSHIP_MS = 3600 * 1000
+/** Blobs whose repository is remembered: about 30 images of full height. */
+const MEMBERSHIPS_MAX = 4096
+
+type BlobOfCaller = Omit<BlobRequest, 'bytes'>
+type VouchingRecord = Pick<MemoryRecord, 'accepted' | 'memberships'>
+
+/**
+ * Whom this node answers for while a registry is away: those whose credential it saw the registry accept for a repository,
+ * and for blobs that were in that repository lately.
+ */
+export class Vouching {
+  readonly #credentials = new AcceptedCredentials()
+  readonly #memberUntilMs = new BoundedMap<string, number>(MEMBERSHIPS_MAX)
+
+  vouchesFor(request: BlobOfCaller, nowMs: number): boolean {
+    const isMember = (this.#memberUntilMs.get(blobOfRepository(request)) ?? 0) > nowMs
+    return isMember && this.#credentials.has(request, nowMs)
+  }
+
+  /** The registry accepted the credential for the blob. @param isOpen it is configured to need none */
+  sawAccepted(request: BlobOfCaller, { isOpen, nowMs }: { isOpen: boolean; nowMs: number }): void {
+    this.#credentials.note(request, { isOpen, nowMs })
+    this.sawMember(request, nowMs)
+  }
+
+  /** The blob is in the repository. */
+  sawMember(blob: BlobOfCaller, nowMs: number): void {
+    this.#memberUntilMs.set(blobOfRepository(blob), nowMs + MEMBERSHIP_MS)
+  }
+
+  record(nowMs: number): VouchingRecord {
+    return {
+      accepted: this.#credentials.record(nowMs),
+      memberships: [...this.#memberUntilMs.entries()],
+    }
+  }
+
+  restore({ accepted, memberships }: VouchingRecord, nowMs: number): void {
+    this.#credentials.restore(accepted, nowMs)
+    for (const [blob, untilMs] of memberships) {
+      this.#memberUntilMs.set(blob, Math.min(untilMs, nowMs + MEMBERSHIP_MS))
+    }
+  }
+}
+
+export function blobOfRepository(blob: { registry: string; repository: string; digest: string }): string {
+  return `${blob.registry} ${blob.repository} ${blob.digest}`
+}
