@@ -2,7 +2,7 @@
  * Why a connection to a registry failed.
  * `certificate`: its certificate does not verify with what this process trusts.
  * `plain`: it speaks plain HTTP on this port.
- * `tls`: it answered, and TLS found no agreement.
+ * `tls`: it answered, and TLS found no agreement; or it ended the connection, as a server in plain HTTP may.
  * `identity`: a client certificate is there for it, which this process cannot use.
  * `silent`: it did not answer, or something on the way did not.
  */
@@ -22,6 +22,7 @@ export function registryFailure(error: unknown): RegistryFailure {
     if (PLAIN.test(code)) return 'plain'
     if (CERTIFICATE.test(code)) return 'certificate'
     if (code.startsWith('ERR_SSL_')) return 'tls'
+    if (code === 'ECONNRESET') return 'tls'
   }
   return 'silent'
 }

@@ -1,3 +1,4 @@
+import { setTimeout as wait } from 'node:timers/promises'
 import type { Conditions } from '../../core/conditions.ts'
 import { TrackerRefusedError, TrackerUnavailableError } from '../errors.ts'
 import { type TrackerStanding, TrackerState } from './tracker-state.ts'
@@ -7,6 +8,11 @@ export interface TrackerWatchOptions {
   trackerUrl: string
   conditions: Conditions | undefined
 }
+
+/** While the tracker is off, a call makes it be asked at most this often … */
+export const LOOK_AGAIN_MS = 2_000
+/** … and waits so long for its sign of life: one that was started again answers in milliseconds. */
+export const LOOK_PATIENCE_MS = 150
 
 interface Call {
   sinceMs: number
@@ -25,6 +31,7 @@ export class TrackerWatch {
   /** The oldest first. */
   readonly #calls = new Set<Call>()
   #timer: NodeJS.Timeout | undefined
+  #lookedAgainAtMs = Number.NEGATIVE_INFINITY
   #heard = Promise.withResolvers<void>()
 
   constructor(options: TrackerWatchOptions) {
@@ -50,9 +57,10 @@ export class TrackerWatch {
 
   /**
    * Makes a call that a pull needs.
-   * @throws TrackerUnavailableError at once while the tracker is off, and when it turns off
+   * @throws TrackerUnavailableError while the tracker is off, but for one look now and then; and when it turns off
    */
   async call<Answer>(send: (signal: AbortSignal) => Promise<Answer>): Promise<Answer> {
+    if (this.isOff) await this.#lookAgain()
     if (this.isOff) throw new TrackerUnavailableError('the tracker does not answer')
     const call = { sinceMs: performance.now(), abort: new AbortController() }
     this.#calls.add(call)
@@ -84,6 +92,13 @@ export class TrackerWatch {
       }
       throw error
     }
+  }
+
+  async #lookAgain(): Promise<void> {
+    if (performance.now() - this.#lookedAgainAtMs < LOOK_AGAIN_MS) return
+    this.#lookedAgainAtMs = performance.now()
+    this.onProbeWanted()
+    await Promise.race([this.#heard.promise, wait(LOOK_PATIENCE_MS, undefined, { ref: false })])
   }
 
   #heartbeatAnswered(): void {

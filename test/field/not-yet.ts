@@ -4,7 +4,14 @@ import type { Problem } from '../../bench/field/verdict.ts'
  * Situations in which Shoal does not keep its promise yet, with what is wrong. Each is held to really be so: whoever mends
  * one takes it out of this list.
  */
-export const NOT_YET: Record<string, Problem> = {}
+export const NOT_YET: Record<string, Problem> = {
+  'busy-registry/head-800': 'not shared',
+  'busy-registry/head-1500': 'not shared',
+  'busy-registry/head-3000': 'not shared',
+  'old-http/http10': 'not shared',
+  'old-http/no-reason': 'not shared',
+  'request-limit/20-docker': 'failed',
+}
 
 /** The same for failures around a pull. */
 export const FAULTS_NOT_YET: Record<string, Problem> = {}

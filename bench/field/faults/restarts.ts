@@ -1,5 +1,6 @@
 import { cpSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as wait } from 'node:timers/promises'
 import type { Lab } from '../../../lab/lab.ts'
 import type { HeldRun } from '../report.ts'
 import {
@@ -14,6 +15,8 @@ import {
   withLab,
 } from './fault.ts'
 
+/** What a part learns is saved within two seconds (tracker/saved-memory.ts, client/membership/node-memory.ts). */
+const SAVED_AFTER_MS = 3_000
 /** A part is started again while another node has the image: all of it comes from there. */
 const BAR = { slackSeconds: 0.5, factor: 1, copiesMax: 0.1 }
 const STALE_FOLDER = 'stale.field.test'
@@ -58,6 +61,7 @@ async function afterRestart(
 ): Promise<HeldRun> {
   const image = await lab.publish(`${name}-${variant}`, layersFor(options))
   await pull(lab, seed, image, 'shoal')
+  await wait(SAVED_AFTER_MS)
   const marks = marksOf(lab)
   lab.kill(part)
   await lab.revive(part)
