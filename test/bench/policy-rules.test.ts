@@ -95,18 +95,11 @@ const RULES: PolicyRule[] = [
     worse: { ...warm, figure: 'time', times: 1.1 },
   },
   {
-    name: 'a downloader serves one peer first, then up to four',
-    file: UPLOADS,
-    rule: 'const SERVED_AT_ONCE_MIN = 1',
-    without: 'const SERVED_AT_ONCE_MIN = 4',
-    worse: { ...deaths, figure: 'medianSeconds', times: 1.005 },
-  },
-  {
     name: 'few peers are served at a time',
     file: UPLOADS,
     rule: 'if (isAwaited && isFull) return undefined',
     without: 'if (isAwaited && isFull && this.#turn < 0) return undefined',
-    worse: { ...deaths, figure: 'medianSeconds', times: 1.03 },
+    worse: { ...deaths, figure: 'medianSeconds', times: 1.01 },
   },
   {
     name: 'scarce pieces are sent first',
