@@ -4,7 +4,7 @@ import { registriesConfig } from '../../core/registry-config.ts'
 describe('configured registries', () => {
   it('are an array of objects with defaults', () => {
     expect(registriesConfig.parse([{ host: 'Registry.Example:443' }])).toEqual([
-      { host: 'registry.example', kind: 'token', permitPrivateRedirects: false },
+      { host: 'registry.example', permitPrivateRedirects: false },
     ])
   })
 

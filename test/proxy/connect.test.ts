@@ -68,8 +68,9 @@ describe('a host that is not a configured registry', () => {
     const { socket } = await openTunnel(proxy.port, `127.0.0.1:${port}`)
     const other = await upstream.promise
     socket.resume()
+    const ended = once(other.resume(), 'end')
     await proxy.close()
-    await once(other.resume(), 'end')
+    await ended
   })
 
   test('that cannot be reached is a 502 with its code, in the reason phrase too', async () => {
