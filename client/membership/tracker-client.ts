@@ -34,7 +34,7 @@ import {
 import { contextTrusting, failureText, trustedAuthorities } from '../../core/trusted-authorities.ts'
 import type { UpstreamProxy } from '../../core/upstream-proxy.ts'
 import { TrackerRefusedError, TrackerUnavailableError } from '../errors.ts'
-import { TrackerStanding } from './tracker-standing.ts'
+import { TrackerCalls } from './tracker-calls.ts'
 import type { TrackerWatch } from './tracker-watch.ts'
 
 /** Timeout of one call. No reader waits for it. */
@@ -83,7 +83,7 @@ export interface TrackerWay {
 
 /** The tracker's API (core/tracker-api.ts) over HTTPS; mutual TLS once the node has its certificate. */
 export class TrackerClient {
-  readonly standing = new TrackerStanding()
+  readonly calls = new TrackerCalls()
   /** Whether the tracker answers; undefined where nobody sends heartbeats. */
   readonly watch: TrackerWatch | undefined
   readonly #origin: string
@@ -190,10 +190,10 @@ export class TrackerClient {
       const parsed = schema.safeParse(answer.body)
       if (!parsed.success)
         throw new TrackerUnavailableError(`unexpected answer to ${path}`, { cause: parsed.error })
-      this.standing.answered()
+      this.calls.answered()
       return parsed.data
     } catch (error) {
-      this.standing.failed(error)
+      this.calls.failed(error)
       throw error
     }
   }

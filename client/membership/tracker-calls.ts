@@ -3,7 +3,7 @@ import type { TrackerStatus } from '../client.ts'
 import { TrackerRefusedError } from '../errors.ts'
 
 /** What this node's calls tell of the tracker. */
-export class TrackerStanding {
+export class TrackerCalls {
   readonly #calls = { answered: 0, refused: 0, failed: 0 }
   #state: TrackerStatus['state'] = 'unknown'
   #sinceMs = Date.now()
