@@ -23,8 +23,8 @@ afterEach(async () => {
   field = undefined
 })
 
-/** A pull that cannot be shared may be this much slower than without Shoal. */
-const SLOWER_SECONDS_MAX = 0.5
+/** A pull that cannot be shared may be half a second slower than without Shoal: bench:field holds to it. Here others run too. */
+const SLOWER_SECONDS_MAX = 1.5
 /** A shared pull verifies and stores what it delivers; registry, tracker and both nodes are one process here. */
 const SHARED_SLOWER_SECONDS_MAX = 3
 /** Of a machine with other work: time bounds are tried again. */

@@ -37,7 +37,7 @@ function startGrants({ isOff = false } = {}) {
       return new Promise((_, reject) => refusals.push(reject))
     },
   }
-  const options = { tracker, patienceMs: 50, conditions: undefined, listenPort: () => 1, planned: () => [] }
+  const options = { tracker, patienceMs: 300, conditions: undefined, listenPort: () => 1, planned: () => [] }
   return { grants: new Grants(options as unknown as GrantsOptions), asked, refusals }
 }
 
@@ -71,7 +71,7 @@ test('the blobs of a plan wait together, once, and ask nothing themselves', asyn
   await expect(grants.obtain(first!)).rejects.toMatchObject({ code: 'GRANT_LATE' })
   const startedAtMs = performance.now()
   await expect(grants.obtain(second!)).rejects.toMatchObject({ code: 'GRANT_LATE' })
-  expect(performance.now() - startedAtMs).toBeLessThan(40)
+  expect(performance.now() - startedAtMs).toBeLessThan(250)
   expect(asked).toHaveLength(1)
 })
 
