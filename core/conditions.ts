@@ -31,8 +31,8 @@ export const CONDITIONS = {
     title: 'a program does not trust this node',
     severity: 'warning',
     text: "A program rejects the proxy's certificate for a registry.",
-    cost: 'Its connections to that registry are tunnelled: what it pulls is not shared. Each new attempt fails once.',
-    remedy: 'Make the program trust the authority as `mend` says, or let it go past the proxy.',
+    cost: 'Its connections to that registry are tunnelled for a while: what it pulls is not shared. Each time that ends, one connection fails.',
+    remedy: 'Make the program trust the authority as `mend` says, or put the registry into its NO_PROXY.',
   },
   CLOCK_SKEWED: {
     title: "this machine's clock is wrong",
@@ -50,7 +50,7 @@ export const CONDITIONS = {
   },
   DOCKER_HUB_NEEDS_MIRROR: {
     title: 'dockerd does not share Docker Hub',
-    severity: 'warning',
+    severity: 'info',
     text: 'Docker Hub is intercepted, but dockerd trusts no added authority for it, so its connections there are tunnelled.',
     cost: 'What dockerd pulls from Docker Hub is not shared. Podman, Skopeo and Buildah share it.',
     remedy:
@@ -113,7 +113,7 @@ export const CONDITIONS = {
     severity: 'warning',
     text: 'The registry does not say in time whether a caller may have a blob.',
     cost: 'Blobs come from the registry, unshared, until it answers in time again.',
-    remedy: 'Look at the load of the registry, or of what it caches for.',
+    remedy: 'Look at the load of the registry, or of the one behind it if it is a cache.',
   },
   REGISTRY_NOT_AT_TRACKER: {
     title: 'the tracker does not know a registry',
@@ -147,7 +147,7 @@ export const CONDITIONS = {
   },
   REGISTRY_PLAIN_HTTP: {
     title: 'the registry speaks plain HTTP',
-    severity: 'error',
+    severity: 'warning',
     text: 'The registry answers without TLS.',
     cost: 'Nothing of it is shared. Its connections are tunnelled, so pulls work as without Shoal.',
     remedy: 'Give the registry a certificate, or take it out of --registries.',
@@ -156,7 +156,7 @@ export const CONDITIONS = {
     title: 'the registry limits requests',
     severity: 'warning',
     text: 'The registry answered 429: it has had too many requests of this address or user.',
-    cost: 'Until its time is over this node asks it for nothing of its own; Docker’s own requests pass through.',
+    cost: 'For `seconds` this node asks it for nothing of its own: requests of Docker pass through, unshared.',
     remedy:
       'Raise the limit at the registry, or let the pulling user log in with an account that has a higher one.',
   },
@@ -168,9 +168,9 @@ export const CONDITIONS = {
     remedy: 'Set permitPrivateRedirects for this registry in --registries if its store is really there.',
   },
   REGISTRY_SLOW: {
-    title: 'a registry answers the tracker slowly',
+    title: 'a pull could not be verified in time',
     severity: 'warning',
-    text: 'The tracker works, but could not verify a pull in time: the registry has not answered it yet.',
+    text: 'The tracker works, but could not verify a pull in time; usually the registry has not answered it yet.',
     cost: 'Blobs of that pull come from the registry and are not shared until it answers.',
     remedy:
       'Look at how long the registry takes for HEAD requests of blobs. With tokenKeysFile the tracker asks it less; a higher trackerPatienceMs waits longer.',
@@ -202,10 +202,10 @@ export const CONDITIONS = {
   TRACKER_SILENT: {
     title: 'the tracker does not answer',
     severity: 'error',
-    text: 'The tracker does not answer: its heartbeat is missing.',
+    text: 'The tracker gives no usable answer to the heartbeats of this node.',
     cost: 'New pulls come from the registry at once, as without Shoal. Running pulls go on with the peers that they know.',
     remedy:
-      'Look whether `shoal tracker` runs and whether trackerUrl leads to it; a firewall may drop its port. This node tries again every two seconds.',
+      'Look at `reason`, whether `shoal tracker` runs unlocked, and whether trackerUrl leads to it; a firewall may drop its port. This node tries again every two seconds.',
   },
   UPSTREAM_PROXY_REFUSED: {
     title: 'the upstream proxy wants a password',

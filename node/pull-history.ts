@@ -1,8 +1,7 @@
-import { type FileHandle, open, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { z } from 'zod'
-import { readOwnFile } from '../core/data-folder.ts'
+import { readOwnFile, replaceFileLater } from '../core/data-folder.ts'
 import { isSystemError } from '../core/defects.ts'
 import {
   addBytes,
@@ -152,24 +151,7 @@ export class PullHistory {
       totals: this.sinceInstall(),
       pulls: this.records.records(),
     }
-    await replaceFileAside(this.#path, JSON.stringify(history))
-  }
-}
-
-/** As `replaceFile` of core/data-folder.ts, without holding up the event loop. */
-async function replaceFileAside(path: string, contents: string): Promise<void> {
-  const draft = `${path}.new`
-  await rm(draft, { force: true })
-  let file: FileHandle | undefined
-  try {
-    file = await open(draft, 'wx', 0o600)
-    await file.writeFile(contents)
-    await file.close()
-    await rename(draft, path)
-  } catch (error) {
-    await file?.close().catch(() => undefined)
-    await rm(draft, { force: true })
-    throw error
+    await replaceFileLater(this.#path, JSON.stringify(history))
   }
 }
 

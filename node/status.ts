@@ -17,8 +17,6 @@ export interface StatusParts {
   history: Pick<PullHistory, 'records' | 'installedMs' | 'sinceInstall'>
 }
 
-export type NodeStatus = ReturnType<typeof statusOf>
-
 export function statusOf(parts: StatusParts, nowMs = Date.now()) {
   const { joined, tracker, peers, held, moved } = parts.client.status()
   const conditions = parts.conditions.shown()

@@ -257,13 +257,22 @@ function nameOf({
   return `${registry} ${repository} ${digest}`
 }
 
+/** Outcomes that need no reason: nothing was left out, or the reason is noted where it is found. */
+type OutcomeWithout =
+  | 'registry_not_a_blob'
+  | 'registry_fallback'
+  | Exclude<RequestOutcome, `registry_${string}`>
+
 /** Why the registry answers without the swarm having been asked. */
-const PASS_REASONS: Partial<Record<RequestOutcome, string>> = {
+const PASS_REASONS: Record<Exclude<RequestOutcome, OutcomeWithout>, string> = {
   registry_small_blob: 'BLOB_SMALL',
   registry_length_unknown: 'LENGTH_UNKNOWN',
   registry_refused: 'REGISTRY_REFUSED',
   registry_unproven: 'ACCESS_UNPROVEN',
   registry_busy: 'REGISTRY_BUSY',
+  registry_late: 'REGISTRY_LATE',
+  registry_limited: 'REGISTRY_RATE_LIMITED',
+  registry_redirect_refused: 'REGISTRY_REDIRECT_REFUSED',
 }
 /** The registry asks for a token, and the client comes back with one. */
 const CHALLENGE_STATUS = 401
@@ -307,7 +316,7 @@ export class LayerAccount {
 
   /** The request passes to the registry. @returns what counts the bytes of its answer */
   passes(outcome: RequestOutcome): ResponseWatcher {
-    const reason = PASS_REASONS[outcome]
+    const reason = (PASS_REASONS as Partial<Record<RequestOutcome, string>>)[outcome]
     if (reason !== undefined) this.fell(reason)
     let status = 0
     this.#passed = 'interrupted'

@@ -2,7 +2,6 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Logger } from 'pino'
 import type { BlobRequest, Client, OpenBlob } from '../client/index.ts'
 import { lengthBehindRedirects } from '../core/blob-get.ts'
-import type { Conditions } from '../core/conditions.ts'
 import type { Defects } from '../core/defects.ts'
 import { reasonOf, ShoalError } from '../core/errors.ts'
 import { type RegistryClient, RegistryUnreachableError } from '../core/registry-client.ts'
@@ -33,7 +32,6 @@ export interface PullParts {
   ways: RegistryWays
   metrics: ProxyMetrics
   records: PullRecords
-  conditions: Conditions
   log: Logger
   defects: Defects
   /** Smaller blobs come from the registry, because asking the swarm would take longer. Bytes. */

@@ -1,6 +1,7 @@
 import { rmdirSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { ensureFolder, readOwnFile, replaceFile } from '../core/data-folder.ts'
+import { SHOAL_TRUST_FILE } from '../core/registry-trust.ts'
 import { DOCKER_HUB, type RegistryHost } from '../core/repository.ts'
 import { TrustFileError } from './errors.ts'
 
@@ -11,7 +12,7 @@ import { TrustFileError } from './errors.ts'
 
 /** Docker reads these folders as root, and people look into them. An administrator decides who may write there. */
 const DOCKER_FOLDERS = { mode: 0o755, isGroupTrusted: true }
-export const DOCKER_FILE_NAME = 'shoal.crt'
+export const DOCKER_FILE_NAME = SHOAL_TRUST_FILE
 /** For podman, skopeo and other clients that people configure by hand; in the node's data folder. */
 export const AUTHORITY_FILE_NAME = 'proxy-ca.crt'
 

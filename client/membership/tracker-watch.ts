@@ -1,5 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import type { Conditions } from '../../core/conditions.ts'
+import { reasonOf, type ShoalError } from '../../core/errors.ts'
 import { TrackerRefusedError, TrackerUnavailableError } from '../errors.ts'
 import { type TrackerStanding, TrackerState } from './tracker-state.ts'
 
@@ -88,7 +89,7 @@ export class TrackerWatch {
       if (error instanceof TrackerRefusedError) this.#heartbeatAnswered()
       else if (error instanceof TrackerUnavailableError) {
         this.#state.heartbeatFailed()
-        if (this.isOff) this.#off()
+        if (this.isOff) this.#off(error)
       }
       throw error
     }
@@ -135,9 +136,10 @@ export class TrackerWatch {
     this.#timer.unref()
   }
 
-  #off(): void {
+  #off(error?: ShoalError): void {
     clearTimeout(this.#timer)
     for (const { abort } of this.#calls) abort.abort()
-    this.#options.conditions?.raise('TRACKER_SILENT', this.#options.trackerUrl)
+    const facts = error === undefined ? {} : { reason: reasonOf(error) }
+    this.#options.conditions?.raise('TRACKER_SILENT', this.#options.trackerUrl, facts)
   }
 }

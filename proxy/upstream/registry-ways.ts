@@ -91,10 +91,11 @@ export class RegistryWays {
    */
   failed(registry: RegistryClient, { cause }: RegistryUnreachableError): boolean {
     const failure = registryFailure(cause)
-    if (isLeftToClients(failure)) this.#fail(registry, cause as Error)
-    // A request may fail by itself; whether the registry is silent is for a probe to say.
+    const isSure = isLeftToClients(failure) && failure !== 'tls'
+    if (isSure) this.#fail(registry, cause as Error)
+    // A request may break by itself; whether the registry is silent, or ends TLS, is for a probe to say.
     else void this.#probe(registry)
-    return isLeftToClients(failure)
+    return isSure
   }
 
   close(): void {
