@@ -14,7 +14,8 @@ import { type Repository, repositoryPath } from './repository.ts'
  * caller may have the blob only if the registry refuses strangers (`Strangers`).
  */
 export type BlobHead =
-  | { isPresent: true; bytes: number | undefined; isRedirect: boolean }
+  /** `byGet`: a GET said so. Others must then be asked by GET as well: HEAD may be refused to everybody. */
+  | { isPresent: true; bytes: number | undefined; isRedirect: boolean; byGet?: true }
   | { isPresent: false; status: number }
 
 export interface BlobHeadRequest {
@@ -24,6 +25,8 @@ export interface BlobHeadRequest {
   authorization: string | undefined
   /** The query of the caller's own request, with its `?`; default none. */
   query?: string
+  /** Ask by GET only. */
+  isByGet?: boolean
   /** The first answer counts, also a "no". For probes, where a second try would be a second chance. */
   isOnce?: boolean
   /** The length as a manifest or the caller says. If HEAD tells another, GET decides. */
@@ -58,7 +61,8 @@ export async function askBlob(
   const over = new AbortController()
   const either = AbortSignal.any([signal, over.signal])
   try {
-    if (habits.has('headUnreliable', request.repository)) return await askByGet(parts, request, either)
+    if (request.isByGet || habits.has('headUnreliable', request.repository))
+      return await askByGet(parts, request, either)
     const asked = askByHead(parts, request, either)
     if (request.isOnce) return await asked
     if (!habits.has('late') && (await isSlow(asked, either)))
@@ -159,11 +163,17 @@ async function askByGet(
 ): Promise<BlobHead> {
   const isWhole = parts.habits.has('noRanges')
   const answer = await get(parts, request, isWhole ? {} : { range: 'bytes=0-0' }, signal)
-  if (isWhole || !RANGE_REFUSALS.has(answer.statusCode)) return blobHeadFrom(answer)
-  const whole = blobHeadFrom(await get(parts, request, {}, signal))
+  if (isWhole || !RANGE_REFUSALS.has(answer.statusCode)) return told(answer)
+  const whole = told(await get(parts, request, {}, signal))
   // An empty blob has no first byte.
   if (whole.isPresent && whole.bytes !== 0) parts.habits.note('noRanges')
   return whole
+}
+
+/** What an answer to a GET says. */
+function told(answer: Dispatcher.ResponseData): BlobHead {
+  const head = blobHeadFrom(answer)
+  return head.isPresent ? { ...head, byGet: true } : head
 }
 
 async function get(

@@ -22,8 +22,11 @@ type Options = Dispatcher.DispatchOptions & { origin?: string | URL }
 type Handler = Dispatcher.DispatchHandler
 
 /** undici on the second of the two fields: which of the two errors depends on their order. */
-const isFramingError = ({ name, code }: Error & { code?: string }) =>
-  name === 'HTTPParserError' || code === 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH'
+const FRAMING_ERRORS: ReadonlySet<unknown> = new Set([
+  'HPE_UNEXPECTED_CONTENT_LENGTH',
+  'HPE_INVALID_TRANSFER_ENCODING',
+  'UND_ERR_RES_CONTENT_LENGTH_MISMATCH',
+])
 /** How long requests of one kind go to the lenient client at once. */
 const LENIENT_MS = 10 * 60_000
 /** Bound of kinds: a few methods and paths for each of the storage hosts. */
@@ -83,7 +86,7 @@ class FirstTry implements Handler {
   }
 
   onResponseError(controller: Dispatcher.DispatchController, error: Error & { code?: string }): void {
-    if (!this.#hasStarted && isFramingError(error)) this.#again()
+    if (!this.#hasStarted && FRAMING_ERRORS.has(error.code)) this.#again()
     else this.#handler.onResponseError?.(controller, error)
   }
 }
@@ -107,7 +110,17 @@ function dispatchLeniently(options: LenientOptions, given: Options, handler: Han
   const fail = (error: Error) => controller.settle(() => handler.onResponseError?.(controller, error))
   request.setTimeout(options.silentMsMax, () => request.destroy(new Error('no answer in time')))
   request.on('error', fail)
+  request.on('close', () => fail(new Error('the connection ended before the answer')))
   request.on('response', (answer) => {
+    try {
+      begin(answer)
+    } catch (error) {
+      // Fields that this parser lets pass and the client's answer does not take.
+      controller.abort(error as Error)
+      fail(error as Error)
+    }
+  })
+  const begin = (answer: IncomingMessage) => {
     const { rawHeaders, headers } = withOneFraming(answer, given.method)
     controller.rawHeaders = rawHeaders.map((text) => Buffer.from(text, 'latin1'))
     controller.answer = answer
@@ -116,7 +129,7 @@ function dispatchLeniently(options: LenientOptions, given: Options, handler: Han
     answer.on('data', (chunk: Buffer) => handler.onResponseData?.(controller, chunk))
     answer.on('end', () => controller.settle(() => handler.onResponseEnd?.(controller, {})))
     if (controller.paused) answer.pause()
-  })
+  }
   handler.onRequestStart?.(controller, undefined)
   if (!controller.aborted) request.end()
   return true

@@ -55,6 +55,8 @@ export interface RegistryClient {
    * forbidden addresses (RedirectRefusedError), verifies certificates, and follows no further redirect.
    */
   readonly redirectDispatcher: Dispatcher
+  /** This process shows the registry a client certificate: what it may have is not what a caller, or a stranger, may have. */
+  readonly hasIdentity?: boolean
   /**
    * Whether the registry would serve a blob to the sender of this credential, and its length. Uses connections of its own.
    * @throws RegistryUnreachableError if there is no answer within `headPatienceMs`, including all waiting
@@ -213,6 +215,11 @@ class HttpsRegistry implements RegistryClient {
 
   get kind(): RegistryConfig['kind'] {
     return this.config.kind
+  }
+
+  get hasIdentity(): boolean {
+    const { registry, elsewhere } = this.#trust.contexts()
+    return registry !== elsewhere
   }
 
   async headBlob(request: BlobHeadRequest): Promise<BlobHead> {

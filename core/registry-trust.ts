@@ -148,6 +148,8 @@ function filesIn(dir: string): TrustFile[] {
       ? [{ path: join(dir, '*.cert'), version: '' }]
       : []
   }
+  // Docker and containerd then read nothing else here: loose files may be those of a mirror.
+  if (names.includes('hosts.toml')) return []
   const wanted = names.filter((name) => /\.(?:crt|cert|key)$/.test(name) && name !== SHOAL_TRUST_FILE)
   return wanted
     .sort()

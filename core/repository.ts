@@ -2,10 +2,7 @@ import { InvalidInputError } from './errors.ts'
 
 declare const checked: unique symbol
 
-/**
- * A repository name (OCI distribution-spec, "Pulling manifests": `<name>`), checked. If the registry's API is below a path
- * (`/a/b/v2/…`), this path and two slashes come first: `a/b//<name>`. So names of different APIs on one host differ.
- */
+/** A repository name (OCI distribution-spec, "Pulling manifests": `<name>`), checked. */
 export type Repository = string & { readonly [checked]: 'Repository' }
 
 /**
@@ -19,8 +16,6 @@ export const DOCKER_HUB = 'registry-1.docker.io' as RegistryHost
 const DOCKER_HUB_NAMES: ReadonlySet<string> = new Set([DOCKER_HUB, 'docker.io', 'index.docker.io'])
 
 const REPOSITORY = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$/
-/** The path of an API. No `v2` (which would end it), and nothing that a server could resolve or decode. */
-const API_PATH = /^(?!v2(?:\/|$))[A-Za-z0-9][A-Za-z0-9._-]*(?:\/(?!v2(?:\/|$))[A-Za-z0-9][A-Za-z0-9._-]*)*$/
 /** Distribution's own bound of a name with its host. */
 const REPOSITORY_CHARS_MAX = 255
 const HOST = /^(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*$/
@@ -29,35 +24,27 @@ const IPV6 = /^\[[0-9a-f:.]{2,45}\]$/
 const HOST_CHARS_MAX = 253
 
 export function isRepository(text: string): text is Repository {
-  const { api, name } = partsOf(text)
-  const isApi = api === undefined || API_PATH.test(api)
-  return text.length <= REPOSITORY_CHARS_MAX && isApi && REPOSITORY.test(name)
-}
-
-function partsOf(text: string): { api: string | undefined; name: string } {
-  const end = text.indexOf('//')
-  return end === -1 ? { api: undefined, name: text } : { api: text.slice(0, end), name: text.slice(end + 2) }
+  return text.length <= REPOSITORY_CHARS_MAX && REPOSITORY.test(text)
 }
 
 /** The path of a repository's API, for example `/v2/team/app`. */
 export function repositoryPath(repository: Repository): string {
-  const { api, name } = partsOf(repository)
-  return api === undefined ? `/v2/${name}` : `/${api}/v2/${name}`
+  return `/v2/${repository}`
 }
 
 /**
- * Reads `/v2/<name>/<rest>` or `/<path of the API>/v2/<name>/<rest>`; the opposite of `repositoryPath`.
+ * Reads `/v2/<name>/<rest>`; the opposite of `repositoryPath`. An API below another path is none: on a host that has users'
+ * files beside its registry, such a path may be one of them, and its name says nothing about the registry's repositories.
  * @param rest what follows the name, as a regular expression with groups
  */
 export function parseRepositoryPath(
   path: string,
   rest: string,
 ): { repository: Repository; groups: string[] } | undefined {
-  const found = new RegExp(`^/(?:((?:(?!v2/)[^/]+/)+))?v2/(.+)/${rest}$`).exec(path)
+  const found = new RegExp(`^/v2/(.+)/${rest}$`).exec(path)
   if (found === null) return undefined
-  const [, api, name, ...groups] = found
-  const repository = api === undefined ? name! : `${api.slice(0, -1)}//${name}`
-  return isRepository(repository) ? { repository, groups } : undefined
+  const [, name, ...groups] = found
+  return isRepository(name!) ? { repository: name, groups } : undefined
 }
 
 /** @throws InvalidInputError */

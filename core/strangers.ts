@@ -3,7 +3,6 @@ import type { BlobHead, BlobHeadRequest } from './blob-question.ts'
 import { BoundedMap } from './bounded-map.ts'
 import { digestFromHex } from './digest.ts'
 import { type RegistryClient, RegistryUnreachableError } from './registry-client.ts'
-import type { Repository } from './repository.ts'
 
 /** How long a registry's answer to a stranger is remembered, for one repository. */
 export const STRANGER_MS = 60_000
@@ -11,6 +10,7 @@ export const STRANGER_MS = 60_000
 export const STRANGERS_MAX = 4096
 
 type Blob = Pick<BlobHeadRequest, 'repository' | 'digest'>
+type StrangerQuestion = Blob & Pick<BlobHeadRequest, 'isByGet'>
 
 /** How a registry treats a stranger. `unknown`: it did not answer, or with a 5xx. */
 export type StrangerStanding = 'served' | 'refused' | 'unknown'
@@ -34,12 +34,15 @@ export class Strangers {
     this.#nowMs = nowMs
   }
 
-  /** Whether a stranger gets 401 or 403 for the blob. Concurrent callers share one request. Never rejects. */
-  areRefused(registry: RegistryClient, blob: Blob): Promise<boolean> {
-    const id = `${registry.host} ${blob.repository}`
+  /**
+   * Whether a stranger gets 401 or 403 for the blob, asked as the caller was. Concurrent callers share one request. Never
+   * rejects.
+   */
+  areRefused(registry: RegistryClient, blob: Blob, isByGet = false): Promise<boolean> {
+    const id = `${registry.host} ${blob.repository} ${isByGet ? 'GET' : 'HEAD'}`
     const known = this.#answers.get(id)
     if (known !== undefined && known.untilMs > this.#nowMs()) return known.isRefused
-    const isRefused = this.#ask(registry, blob, () => {
+    const isRefused = this.#ask(registry, { ...blob, isByGet }, () => {
       if (this.#answers.get(id)?.isRefused === isRefused) this.#answers.delete(id)
     })
     this.#answers.set(id, { isRefused, untilMs: this.#nowMs() + STRANGER_MS })
@@ -47,19 +50,18 @@ export class Strangers {
   }
 
   /**
-   * How the registry treats a stranger who wants the blob. Remembers for a minute that a repository is open, but no
-   * refusal: a caller may have named a blob that is not there. Never rejects.
+   * How the registry treats a stranger who wants the blob. Remembers for a minute that the blob is open, but no refusal: a
+   * caller may have named a blob that is not there. Never rejects.
    */
   standing(registry: RegistryClient, blob: Blob): Promise<StrangerStanding> {
-    if (this.isOpen(registry, blob.repository)) return Promise.resolve('served')
-    const repository = `${registry.host} ${blob.repository}`
-    const id = `${repository} ${blob.digest}`
+    if (this.isOpen(registry, blob)) return Promise.resolve('served')
+    const id = idOf(registry, blob)
     const running = this.#asking.get(id)
     if (running !== undefined) return running
     const askedAtMs = this.#nowMs()
     const asking = standingNow(registry, blob)
       .then((standing) => {
-        if (standing === 'served') this.#openUntilMs.set(repository, askedAtMs + STRANGER_MS)
+        if (standing === 'served') this.#openUntilMs.set(id, askedAtMs + STRANGER_MS)
         return standing
       })
       .finally(() => this.#asking.delete(id))
@@ -67,12 +69,12 @@ export class Strangers {
     return asking
   }
 
-  /** Whether the repository was found open within the last minute. */
-  isOpen({ host }: RegistryClient, repository: Repository): boolean {
-    return (this.#openUntilMs.get(`${host} ${repository}`) ?? 0) > this.#nowMs()
+  /** Whether strangers were served the blob within the last minute. */
+  isOpen(registry: RegistryClient, blob: Blob): boolean {
+    return (this.#openUntilMs.get(idOf(registry, blob)) ?? 0) > this.#nowMs()
   }
 
-  async #ask(registry: RegistryClient, blob: Blob, forget: () => void): Promise<boolean> {
+  async #ask(registry: RegistryClient, blob: StrangerQuestion, forget: () => void): Promise<boolean> {
     const head = await headAsStranger(registry, blob)
     if (head === undefined) forget()
     return head !== undefined && isRefusal(head)
@@ -89,13 +91,14 @@ export async function asksForCredentials(registry: RegistryClient, blob: Blob): 
 }
 
 /**
- * A stranger is served if he gets the blob, but 404 for a made-up one. An ingress may send everybody to a login page, by a
- * redirect or with 200 and a length; it does so whatever blob is named.
+ * A stranger is served if he gets the blob itself, but 404 for a made-up one. An ingress may send everybody to a login page,
+ * with 200 and a length; it does so whatever blob is named. A redirect may lead to somebody who asks for a credential.
  */
 async function standingNow(registry: RegistryClient, blob: Blob): Promise<StrangerStanding> {
   const head = await headAsStranger(registry, blob)
   if (head === undefined) return 'unknown'
   if (!head.isPresent) return head.status >= 500 ? 'unknown' : 'refused'
+  if (head.isRedirect) return 'refused'
   const madeUp = digestFromHex(randomBytes(32).toString('hex'))
   const control = await headAsStranger(registry, { repository: blob.repository, digest: madeUp })
   if (control === undefined) return 'unknown'
@@ -104,14 +107,20 @@ async function standingNow(registry: RegistryClient, blob: Blob): Promise<Strang
 
 async function headAsStranger(
   registry: RegistryClient,
-  { repository, digest }: Blob,
+  { repository, digest, isByGet = false }: StrangerQuestion,
 ): Promise<BlobHead | undefined> {
+  // With a client certificate this process is no stranger, and cannot ask as one.
+  if (registry.hasIdentity) return undefined
   try {
-    return await registry.headBlob({ repository, digest, authorization: undefined, isOnce: true })
+    return await registry.headBlob({ repository, digest, authorization: undefined, isOnce: true, isByGet })
   } catch (error) {
     if (error instanceof RegistryUnreachableError) return undefined
     throw error
   }
+}
+
+function idOf({ host }: RegistryClient, { repository, digest }: Blob): string {
+  return `${host} ${repository} ${digest}`
 }
 
 export function isRefusal(head: BlobHead): boolean {

@@ -135,11 +135,11 @@ async function showsLeave(
   { strangers }: AuthoriseParts,
   { registry }: Exchange,
   { repository, digest, authorization }: BlobGet,
-  { bytes }: BlobHead & { isPresent: true },
+  { bytes, byGet }: BlobHead & { isPresent: true },
 ): Promise<boolean> {
   if (bytes !== undefined || registry.kind === 'none') return true
   const blob = { repository, digest }
-  if (authorization !== undefined && (await strangers.areRefused(registry, blob))) return true
+  if (authorization !== undefined && (await strangers.areRefused(registry, blob, byGet))) return true
   return (await strangers.standing(registry, blob)) === 'served'
 }
 
@@ -147,8 +147,10 @@ async function showsLeave(
 async function authoriseWithoutRegistry(
   { client }: AuthoriseParts,
   { registry }: Exchange,
-  { repository, digest, credential }: BlobGet,
+  { repository, digest, credential, query }: BlobGet,
 ): Promise<Authorisation | undefined> {
+  // The caller chose for which registry a mirror is to answer, and so whether it can.
+  if (query !== '') return undefined
   const bytes = await client.authorisedWithoutRegistry({
     registry: registry.host,
     repository,

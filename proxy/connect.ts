@@ -99,8 +99,17 @@ async function answerForRegistry(
   const isRejected = rejections.isInDoubt(registry.host) && rejections.has(registry.host, await owner)
   if (isRejected || (await readsNoTrustFile(registry.host, owner)))
     return tunnel(parts, exchange, target, 'tunnelled_rejected')
+  if (await isLent(registry, owner)) return tunnel(parts, exchange, target, 'tunnelled_unusable')
   if (await ways.isTunnelled(registry)) return tunnel(parts, exchange, target, 'tunnelled_unusable')
   return intercept(parts, exchange, { registry, owner, beganAtMs })
+}
+
+/** The machine's client certificate is root's: no other user may use it through this process. */
+async function isLent(
+  { hasIdentity }: RegistryClient,
+  owner: Promise<SocketOwner | undefined>,
+): Promise<boolean> {
+  return hasIdentity === true && (await owner)?.uid !== 0
 }
 
 /** dockerd verifies Docker Hub against the system's store only (DOCKER_HUB_NEEDS_MIRROR): its pulls would fail. */

@@ -58,7 +58,7 @@ attackTest('a private repository is not open because another one of the registry
 
 attackTest('a private blob is not in the open repository because a member names it there', async () => {
   await expectRefused({ credential: NONE, blobs: [{ ...SECRET, isWanted: true }] }, [
-    'BLOB_NOT_IN_REPOSITORY',
+    'CREDENTIAL_REQUIRED',
   ])
 })
 

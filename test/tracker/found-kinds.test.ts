@@ -135,12 +135,25 @@ describe('a repository that is open to strangers', () => {
     expect(body.registries.list[0].kinds).toEqual(['open'])
   })
 
-  it('is granted where the registry redirects to its store, and knows no made-up blob', async () => {
+  it('is none where the registry redirects strangers, also if it knows no made-up blob', async () => {
     const node = await begin((request, response) => {
       if (!request.url!.endsWith(LAYER.digest)) return void response.writeHead(404).end()
-      response.writeHead(307, { location: 'https://store.example/blob' }).end()
+      // To somebody who may ask for a credential.
+      response.writeHead(307, { location: 'https://origin.example/blob' }).end()
     })
-    expectMinted(await node.pull(NONE))
+    expect(codeOf(await node.pull(NONE))).toEqual([401, 'CREDENTIAL_REQUIRED'])
+  })
+
+  it('opens nothing else of its own: a blob that strangers are refused is refused beside one that they get', async () => {
+    const node = await begin((request, response) => {
+      const isSecret = request.url!.endsWith(SECRET.digest)
+      if (isSecret && request.headers.authorization === undefined) return void response.writeHead(401).end()
+      if (isSecret) return void response.writeHead(200, { 'content-length': SECRET.bytes }).end()
+      openDoor(request, response)
+    })
+    const blobs = [LAYER, SECRET].map((blob) => ({ ...blob, isWanted: true }))
+    const { body } = await node.pull({ ...NONE, blobs })
+    expect(body.refused).toEqual([{ digest: SECRET.digest, code: 'CREDENTIAL_REQUIRED' }])
   })
 
   it.each([
@@ -167,7 +180,7 @@ describe('a repository that is open to strangers', () => {
     const node = await begin(openDoor)
     await node.pull(NONE)
     const { body } = await node.pull({ ...NONE, blobs: [{ ...SECRET, isWanted: true }] })
-    expect(body.error.code).toBe('BLOB_NOT_IN_REPOSITORY')
+    expect(body.error.code).toBe('CREDENTIAL_REQUIRED')
   })
 
   it('is asked about again after a minute, so that it can be closed', async () => {

@@ -6,6 +6,7 @@ import { networkOf } from '../../core/network.ts'
 import { mintPeerToken } from '../../core/peer-token.ts'
 import type { RegistryClient } from '../../core/registry-client.ts'
 import { parseRegistryToken } from '../../core/registry-token.ts'
+import type { Repository } from '../../core/repository.ts'
 import type { pullRequest, pullResponse } from '../../core/tracker-api.ts'
 import { checkedP256Spki } from '../authority/leaf-certificate.ts'
 import type { NodeCaller } from '../authority/node-caller.ts'
@@ -142,6 +143,7 @@ async function checkBlobs(
       const { digest, bytes } = blob
       const nowMs = parts.nowMs()
       const isOpen = standing === 'stranger'
+      if (isOpen) await expectOpen(parts, registry, { repository, digest })
       await parts.memberships.check({ registry, repository, digest, bytes, authorization, isOpen, nowMs })
       granted.push(blob)
     } catch (error) {
@@ -152,6 +154,20 @@ async function checkBlobs(
   await inTurns(blobs, HEADS_PER_PULL_MAX, check)
   if (granted.length === 0) throw refused[0]!.reason
   return { granted: blobs.filter((blob) => granted.includes(blob)), refused }
+}
+
+/**
+ * What strangers are given blob by blob they get blob by blob: a repository may be open in part.
+ * @throws RefusedError CREDENTIAL_REQUIRED
+ */
+async function expectOpen(
+  { strangers, credentialsSeen }: TrackerParts,
+  registry: RegistryClient,
+  blob: { repository: Repository; digest: Digest },
+): Promise<void> {
+  if (registry.kind === 'none' && credentialsSeen.isOpen(registry.host)) return
+  if ((await strangers.standing(registry, blob)) === 'served') return
+  throw new RefusedError('CREDENTIAL_REQUIRED', `${registry.host} requires a credential for ${blob.digest}`)
 }
 
 /** Runs `work` for every item, at most `runningMax` at a time. */

@@ -113,10 +113,11 @@ export class Acceptances {
     // Side by side: a registry may take seconds for each answer.
     const refusing = first === undefined ? undefined : this.#checkOthers(question, first)
     refusing?.catch(() => undefined)
-    const { digest, bytes } = await servedBlob(question)
-    await (digest === first ? refusing : this.#checkOthers(question, digest))
+    const { digest, bytes, byGet } = await servedBlob(question)
+    // Asked by HEAD, others may have been refused only because HEAD is refused to everybody.
+    await (digest === first && !byGet ? refusing : this.#checkOthers(question, digest, byGet))
     // Only now: of a blob that is not there, a refusal to strangers says nothing.
-    if (this.#isDueForStrangers(question))
+    if (!byGet && this.#isDueForStrangers(question))
       this.#closedUntilMs.set(repositoryOf(question), nowMs + STRANGERS_REFUSED_MS)
     // Only now: a redirect to a login page says nothing about the blob.
     this.#memberships.note({ ...question, digest }, bytes)
@@ -124,13 +125,15 @@ export class Acceptances {
   }
 
   /** Neither a stranger nor another token gets the blob. */
-  async #checkOthers(question: AcceptanceQuestion, digest: Digest): Promise<void> {
+  async #checkOthers(question: AcceptanceQuestion, digest: Digest, isByGet = false): Promise<void> {
     const { alteredToken } = question
     const others = [
-      ...(this.#isDueForStrangers(question) ? [undefined] : []),
+      ...(isByGet || this.#isDueForStrangers(question) ? [undefined] : []),
       ...(alteredToken === undefined ? [] : [`Bearer ${alteredToken}`]),
     ]
-    await Promise.all(others.map((authorization) => expectRefusal(question, digest, authorization)))
+    await Promise.all(
+      others.map((authorization) => expectRefusal(question, { digest, authorization, isByGet })),
+    )
   }
 
   #isDueForStrangers(question: AcceptanceQuestion): boolean {
@@ -147,7 +150,7 @@ function repositoryOf({ registry, repository }: AcceptanceQuestion): string {
 async function servedBlob({ registry, repository, authorization, digests }: AcceptanceQuestion) {
   for (const digest of digests.slice(0, ASKED_BLOBS_MAX)) {
     const head = await headOf(registry, { repository, digest, authorization })
-    if (head.isPresent) return { digest, bytes: head.bytes }
+    if (head.isPresent) return { digest, bytes: head.bytes, byGet: head.byGet === true }
     if (head.status !== 404)
       throw new RefusedError('REGISTRY_REFUSED', `the registry answered ${head.status}`)
   }
@@ -165,10 +168,10 @@ function idOf({ registry, repository, authorization, alteredToken }: AcceptanceQ
 /** @throws RefusedError CREDENTIAL_UNPROVEN */
 async function expectRefusal(
   { registry, repository }: AcceptanceQuestion,
-  digest: Digest,
-  authorization: string | undefined,
+  other: { digest: Digest; authorization: string | undefined; isByGet: boolean },
 ): Promise<void> {
-  const head = await headOf(registry, { repository, digest, authorization, isOnce: true })
-  if (isRefusal(head)) return
+  // With a client certificate the tracker is no stranger: that the registry refuses one cannot be seen.
+  if (!registry.hasIdentity && isRefusal(await headOf(registry, { repository, isOnce: true, ...other })))
+    return
   throw new RefusedError('CREDENTIAL_UNPROVEN', 'the registry serves the blob to strangers too')
 }

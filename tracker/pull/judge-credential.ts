@@ -39,7 +39,8 @@ export async function judgeCredential(
   if (registry.kind === 'none' && parts.credentialsSeen.isOpen(registry.host))
     return judgeAtOpenRegistry(parts, question)
   if (hasTokenKeys(registry.config)) return verifyBearer(parts, question)
-  if (parts.strangers.isOpen(registry, question.repository)) return STRANGER
+  const { repository, digests } = question
+  if (digests.some((digest) => parts.strangers.isOpen(registry, { repository, digest }))) return STRANGER
   if (credential.scheme === 'none') {
     return asStranger(
       parts,

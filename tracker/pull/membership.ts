@@ -116,12 +116,13 @@ export class Memberships {
     }
   }
 
-  /** Where everybody is redirected, to a login page for example, a redirect says nothing about the blob. */
+  /** Where everybody is led to a login page, a redirect, or a page without a length, says nothing about the blob. */
   async #askRegistry(question: MembershipQuestion): Promise<Membership> {
     const { registry, repository, digest, nowMs } = question
     const head = await headBlob(question)
-    const isProven = !head.isRedirect || registry.kind === 'none' || question.isOpen === true
-    if (!isProven && !(await this.#strangers.areRefused(registry, { repository, digest }))) {
+    const isProven = head.bytes !== undefined || registry.kind === 'none' || question.isOpen === true
+    const isByGet = head.byGet === true
+    if (!isProven && !(await this.#strangers.areRefused(registry, { repository, digest }, isByGet))) {
       throw new RefusedError('CREDENTIAL_UNPROVEN', 'the registry redirects strangers as well')
     }
     return { bytes: head.bytes, untilMs: nowMs + MEMBERSHIP_MS }
