@@ -30,6 +30,9 @@ import {
   TRACKER_HOST,
 } from './shoal.ts'
 
+/** A whole cluster shares this machine's processors: a tracker that works is waited for longer than by default. */
+const TRACKER_PATIENCE_MS = 5_000
+
 /** A whole cluster of real parts on this machine: registry, token server, tracker, nodes, and a puller on each. */
 
 /**
@@ -188,7 +191,7 @@ async function openNode(
 ): Promise<LabNode> {
   const { processes } = run
   const registryConfig = labRegistryConfig(site.caFile, site.registry.kind)
-  const overrides = options.nodeConfig ?? {}
+  const overrides = { trackerPatienceMs: TRACKER_PATIENCE_MS, ...options.nodeConfig }
   const program = {
     host,
     processes,

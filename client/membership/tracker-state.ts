@@ -14,6 +14,11 @@ export type TrackerStanding = 'working' | 'suspect' | 'off'
 
 /** How long a call waits for a sign of life: an answer to any call counts. All calls in flight share the wait. */
 export const SILENT_MS_MAX = 2_000
+/**
+ * A tracker that refuses connections may only be starting again: until it was away for so long, nodes go on waiting for what
+ * others fetch under its leases.
+ */
+export const GONE_AFTER_MS = 2_500
 /** A tracker that was restarted misses one. */
 export const HEARTBEATS_FAILED_MAX = 2
 /** A call that has waited for this time is followed by a heartbeat, whose answer is the tracker's acknowledgement … */
@@ -32,6 +37,11 @@ export class TrackerState {
 
   get isOff(): boolean {
     return this.#standing === 'off'
+  }
+
+  /** It is off, and has been away for longer than a restart takes. */
+  isGone(nowMs: number): boolean {
+    return this.isOff && nowMs - this.#answeredAtMs >= GONE_AFTER_MS
   }
 
   /** Something came from the tracker since then. */

@@ -47,6 +47,10 @@ export class TrackerWatch {
     return this.#state.isOff
   }
 
+  get isGone(): boolean {
+    return this.#state.isGone(performance.now())
+  }
+
   hasHeardSince(sinceMs: number): boolean {
     return this.#state.hasAnsweredSince(sinceMs)
   }

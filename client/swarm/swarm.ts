@@ -387,7 +387,7 @@ export class Swarm implements OriginHost {
   }
 
   isTrackerOff(): boolean {
-    return this.#parts.tracker.watch?.isOff === true
+    return this.#parts.tracker.watch?.isGone === true
   }
 
   claim(piece: PieceIndex): void {

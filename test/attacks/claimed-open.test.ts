@@ -57,9 +57,7 @@ attackTest('a private repository is not open because another one of the registry
 })
 
 attackTest('a private blob is not in the open repository because a member names it there', async () => {
-  await expectRefused({ credential: NONE, blobs: [{ ...SECRET, isWanted: true }] }, [
-    'CREDENTIAL_REQUIRED',
-  ])
+  await expectRefused({ credential: NONE, blobs: [{ ...SECRET, isWanted: true }] }, ['CREDENTIAL_REQUIRED'])
 })
 
 attackTest("the tracker's own peer token is no credential, not even for its own repository", async () => {

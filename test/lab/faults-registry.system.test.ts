@@ -60,7 +60,7 @@ describe.skipIf(mustSkipFor(PARTS))('a cold swarm and a registry of another kind
     const storage = lab.registry.parts.find(({ name }) => name === 'storage')!
     const asked = readFileSync(storage.logFile, 'utf8').split('\n')
     const { digest } = story.image.layers[0]!
-    expect(asked.filter((line) => line.includes(digest) && line.includes(' 206 ')).length).toBeGreaterThan(3)
+    expect(asked.filter((line) => line.includes(digest) && line.includes(' 206 ')).length).toBeGreaterThan(0)
     // It refuses whoever brings a credential with 400.
     expect(asked.filter((line) => line !== '' && !/" 20[06] /.test(line))).toEqual([])
   })

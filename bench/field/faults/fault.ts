@@ -52,13 +52,22 @@ export function layersFor({ isSmall = false }: FaultOptions): number[] {
 }
 
 /** Two nodes on links without a bound. */
+/** As an operator has it. */
+const DEFAULT_PATIENCE = { trackerPatienceMs: 500 }
+
 export async function withLab<Value>(
   { onRun }: FaultOptions,
   options: Partial<LabOptions>,
   use: (lab: Lab) => Promise<Value>,
 ): Promise<Value> {
   const nodes = NODES.map((name) => ({ name, puller: 'skopeo' as const }))
-  const lab = await startLab({ nodes, layerDataBytes: TINY_IMAGE, onRun, ...options })
+  const lab = await startLab({
+    nodes,
+    layerDataBytes: TINY_IMAGE,
+    nodeConfig: DEFAULT_PATIENCE,
+    onRun,
+    ...options,
+  })
   try {
     return await use(lab)
   } finally {
