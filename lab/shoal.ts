@@ -51,6 +51,8 @@ export interface LabTracker extends ShoalService {
 
 export interface LabShoalNode extends ShoalService {
   /** Since the process started. */
+  /** Codes of its conditions now. */
+  conditions(): Promise<string[]>
   progress(): Promise<BlobProgress[]>
   /** Largest memory of the process so far (VmHWM of proc(5)), in bytes. */
   peakRssBytes(): number
@@ -124,6 +126,7 @@ export async function startShoalNode(options: ShoalOptions & { tracker: LabTrack
   })
   await service.start()
   return Object.assign(service, {
+    conditions: async () => (JSON.parse(await relay.ask('/healthz')) as { codes: string[] }).codes,
     progress: async () => (JSON.parse(await relay.ask('/v1/progress')) as { blobs: BlobProgress[] }).blobs,
     peakRssBytes: () => peakRssBytesOf(service.process.pid),
   })

@@ -18,7 +18,7 @@ export const SILENT_MS_MAX = 2_000
  * A tracker that refuses connections may only be starting again: until it was away for so long, nodes go on waiting for what
  * others fetch under its leases.
  */
-export const GONE_AFTER_MS = 2_500
+export const GONE_AFTER_MS = 3_500
 /** A tracker that was restarted misses one. */
 export const HEARTBEATS_FAILED_MAX = 2
 /** A call that has waited for this time is followed by a heartbeat, whose answer is the tracker's acknowledgement … */

@@ -11,9 +11,9 @@ export interface TrackerWatchOptions {
 }
 
 /** While the tracker is off, a call makes it be asked at most this often … */
-export const LOOK_AGAIN_MS = 2_000
-/** … and waits so long for its sign of life: one that was started again answers in milliseconds. */
-export const LOOK_PATIENCE_MS = 150
+export const LOOK_AGAIN_MS = 5_000
+/** … and all calls wait so long for its sign of life: one that was started again answers soon. */
+export const LOOK_PATIENCE_MS = 400
 
 interface Call {
   sinceMs: number
@@ -33,6 +33,7 @@ export class TrackerWatch {
   readonly #calls = new Set<Call>()
   #timer: NodeJS.Timeout | undefined
   #lookedAgainAtMs = Number.NEGATIVE_INFINITY
+  #looking: Promise<void> = Promise.resolve()
   #heard = Promise.withResolvers<void>()
 
   constructor(options: TrackerWatchOptions) {
@@ -100,10 +101,13 @@ export class TrackerWatch {
   }
 
   async #lookAgain(): Promise<void> {
-    if (performance.now() - this.#lookedAgainAtMs < LOOK_AGAIN_MS) return
-    this.#lookedAgainAtMs = performance.now()
-    this.onProbeWanted()
-    await Promise.race([this.#heard.promise, wait(LOOK_PATIENCE_MS, undefined, { ref: false })])
+    if (performance.now() - this.#lookedAgainAtMs >= LOOK_AGAIN_MS) {
+      this.#lookedAgainAtMs = performance.now()
+      this.onProbeWanted()
+      const patience = wait(LOOK_PATIENCE_MS, undefined, { ref: false })
+      this.#looking = Promise.race([this.#heard.promise, patience])
+    }
+    await this.#looking
   }
 
   #heartbeatAnswered(): void {

@@ -85,12 +85,19 @@ export async function expectWhole(lab: Lab, image: ImageReference, names: string
   for (const name of names) expect([name, await lab.node(name).puller.verify(image)]).toEqual([name, true])
 }
 
+/** A tracker that was started again is asked every two seconds. */
+const HEARD_PATIENCE_MS = 15_000
+
 /** After a story that may have failed half-way: whatever of Shoal does not run is started again. */
 export async function reviveAll(lab: Lab): Promise<void> {
   for (const { name, process } of [lab.tracker!, ...lab.nodes.map(({ shoal }) => shoal!)]) {
     if (!process.isRunning()) await lab.revive(name)
   }
   await lab.registry.start()
+  await waitFor('nodes that hear the tracker', HEARD_PATIENCE_MS, async () => {
+    const codes = await Promise.all(lab.nodes.map(({ shoal }) => shoal!.conditions()))
+    return !codes.flat().includes('TRACKER_SILENT') || undefined
+  })
 }
 
 /** Lines of the log of one of Shoal's programs, all that it ever wrote. */
