@@ -47,7 +47,9 @@ export function useScene(): Scene {
 
 /** The verdict: the member is refused pulls from now on, and the tracker's log names it with its code. */
 export async function expectConvicted({ cluster, logged }: Scene, member: Member, blob: TestBlob) {
-  expect(await refusalOf(member, cluster, blob)).toBe('NODE_REVOKED')
+  // The tracker asks the registry first.
+  const refusal = () => refusalOf(member, cluster, blob)
+  await expect.poll(refusal, { timeout: 10_000, interval: 250 }).toBe('NODE_REVOKED')
   const verdicts = logged.filter(({ code }) => code === 'HASH_LIE').map(({ liar }) => liar)
   expect(verdicts).toEqual([member.node])
 }
