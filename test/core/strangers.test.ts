@@ -57,3 +57,26 @@ test('no answer is no refusal, and is not remembered', async () => {
   registry.door = alwaysStatus(401)
   expect(await areRefused()).toBe(true)
 })
+
+test('who was told yes by GET is compared with a stranger who asks by GET: HEAD may be refused to everybody', async () => {
+  registry = await startTestRegistry((request, response) => {
+    if (request.method === 'HEAD') response.writeHead(401).end()
+    else response.writeHead(302, { location: '/login' }).end()
+  })
+  const strangers = new Strangers()
+  const client = registry.clients.get(registry.host)!
+  const blob = { repository: REPOSITORY, digest: BLOB }
+  expect(await strangers.areRefused(client, blob)).toBe(true)
+  expect(await strangers.areRefused(client, blob, true)).toBe(false)
+})
+
+test('with a client certificate this process is no stranger: nothing is asked, and nobody is served as one', async () => {
+  registry = await startTestRegistry(alwaysStatus(200))
+  const client = registry.clients.get(registry.host)!
+  Object.defineProperty(client, 'hasIdentity', { value: true })
+  const strangers = new Strangers()
+  const blob = { repository: REPOSITORY, digest: BLOB }
+  expect(await strangers.standing(client, blob)).toBe('unknown')
+  expect(await strangers.areRefused(client, blob)).toBe(false)
+  expect(registry.requests).toEqual([])
+})
