@@ -2,6 +2,7 @@ import type { Logger } from 'pino'
 import type { Conditions } from '../core/conditions.ts'
 import type { Defects } from '../core/defects.ts'
 import type { Digest } from '../core/digest.ts'
+import type { ShoalError } from '../core/errors.ts'
 import type { RegistryClients } from '../core/registry-client.ts'
 import type { RegistryHost, Repository } from '../core/repository.ts'
 import type { Credential } from '../core/tracker-api.ts'
@@ -131,6 +132,11 @@ export interface RegistryFound {
 export interface Client {
   /** Address of the peer listener. With port 0 configured, the port is the assigned one. */
   readonly peerAddress: { host: string; port: number }
+  /**
+   * Why opening this blob would fail, as far as that is known: the tracker is off and nothing of the blob is here. Then a
+   * question to the registry would only make the pull later. Undefined otherwise. Never throws.
+   */
+  whyNotOpen(request: Omit<BlobRequest, 'bytes'>): Promise<ShoalError | undefined>
   /**
    * Opens a blob: from the store, from a running download, or from a new one (tracker, then peers and registry).
    * @throws ShoalError with TRACKER_UNAVAILABLE, TRACKER_REFUSED, STORE_FULL, BLOB_DISTRUSTED, …: ask the registry

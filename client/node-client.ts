@@ -194,6 +194,11 @@ class NodeClient implements Client {
     return { host: this.#options.peerListen.host, port: this.#listenPort }
   }
 
+  async whyNotOpen(request: Omit<BlobRequest, 'bytes'>): Promise<ShoalError | undefined> {
+    const isHere = this.swarms.find(request) !== undefined || this.#grants.find(request) !== undefined
+    return isHere ? undefined : this.#tracker.watch?.whyNot()
+  }
+
   async open(request: BlobRequest): Promise<OpenBlob> {
     const registry = this.#options.registries.get(request.registry)!
     const isStranger = request.credential.scheme === 'none'
@@ -231,10 +236,9 @@ class NodeClient implements Client {
     const registry = this.#options.registries.get(plan.registry)
     if (cluster === undefined || registry === undefined) return
     if (registry.kind === 'none' && !this.#credentialsSeen.isOpen(plan.registry)) return
-    const blobs = plan.blobs.filter((blob) => {
-      const id = swarmIdOf({ cluster, registry: plan.registry, ...blob })
-      return !this.swarms.get(id)?.stored.isComplete
-    })
+    const idOf = (blob: (typeof plan.blobs)[number]) =>
+      swarmIdOf({ cluster, registry: plan.registry, ...blob })
+    const blobs = plan.blobs.filter((blob) => !this.swarms.get(idOf(blob))?.stored.isComplete)
     if (blobs.length > 0) this.#grants.prepare({ ...plan, blobs })
   }
 
@@ -268,8 +272,6 @@ class NodeClient implements Client {
     await this.#tracker.close()
     await this.#memory.close()
   }
-
-  // --- opening -------------------------------------------------------------------------------------------------
 
   async #swarmFor(request: BlobRequest): Promise<Swarm> {
     const { cluster } = this.#membership

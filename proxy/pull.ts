@@ -85,6 +85,17 @@ async function answerBlob(parts: PullParts, exchange: Exchange, wanted: BlobGet)
 
   if (exchange.registry.habits.has('redirectRefused'))
     return passThrough(parts, exchange, 'registry_redirect_refused')
+  const { repository, digest, credential } = wanted
+  const whyNot = await parts.client.whyNotOpen({
+    registry: exchange.registry.host,
+    repository,
+    digest,
+    credential,
+  })
+  if (whyNot !== undefined) {
+    noteFailure(parts, exchange, wanted, whyNot)
+    return passThrough(parts, exchange, 'registry_fallback')
+  }
   const bytesPlanned = plannedBytes(parts, exchange, wanted)
   const authorised = await authorise(parts, exchange, { ...wanted, bytesPlanned })
   if (authorised.refusal === 'registry_late') return answerLate(parts, exchange, wanted, authorised)

@@ -65,7 +65,7 @@ export class KernelSocketOwners implements SocketOwners {
     const known = this.#owners.get(socket)
     if (known !== undefined) return known
     const owner = this.#entryOf(socket).then((entry) =>
-      entry === undefined ? undefined : this.#ownerOf(entry),
+      entry === undefined ? undefined : this.#ownerOf(entry, socket),
     )
     this.#owners.set(socket, owner)
     return owner
@@ -100,27 +100,32 @@ export class KernelSocketOwners implements SocketOwners {
     return undefined
   }
 
-  async #ownerOf({ uid, inode }: TableEntry): Promise<SocketOwner> {
-    const pid = await this.#holders.find(uid, `socket:[${inode}]`)
+  async #ownerOf({ uid, inode }: TableEntry, socket: Socket): Promise<SocketOwner> {
+    const pid = await this.#holders.find(uid, `socket:[${inode}]`, () => socket.readyState !== 'open')
     return { uid, ...(pid === undefined ? {} : programOf(pid)) }
   }
 }
 
-type Found = (pid: number | undefined) => void
+interface Wanted {
+  found(pid: number | undefined): void
+  /** The connection has ended: no process holds its other end any more. */
+  isGone(): boolean
+}
 
 /** Finds the processes that hold sockets. Runs one search at a time, each for all wanted sockets of one user. */
 class SocketHolders {
-  readonly #wanted = new Map<number, Map<string, Found>>()
+  readonly #wanted = new Map<number, Map<string, Wanted>>()
   readonly #known = new BoundedMap<number, true>(KNOWN_PROCESSES_MAX)
   #isSearching = false
 
   /** @param link the text of the link in /proc/<pid>/fd */
-  find(uid: number, link: string): Promise<number | undefined> {
-    const wanted = this.#wanted.get(uid) ?? new Map<string, Found>()
+  find(uid: number, link: string, isGone: () => boolean): Promise<number | undefined> {
+    const wanted = this.#wanted.get(uid) ?? new Map<string, Wanted>()
     this.#wanted.set(uid, wanted)
-    const found = new Promise<number | undefined>((resolve) => wanted.set(link, resolve))
+    const { promise, resolve } = Promise.withResolvers<number | undefined>()
+    wanted.set(link, { found: resolve, isGone })
     if (!this.#isSearching) void this.#searchAll()
-    return found
+    return promise
   }
 
   /** Users in the order in which they began to wait. */
@@ -130,27 +135,35 @@ class SocketHolders {
       this.#wanted.delete(uid)
       const beganAtMs = performance.now()
       await this.#search(uid, wanted).catch(() => undefined)
-      for (const notFound of wanted.values()) notFound(undefined)
+      for (const { found } of wanted.values()) found(undefined)
       await wait(Math.min((SEARCH_TIME_PARTS - 1) * (performance.now() - beganAtMs), SEARCH_REST_MS_MAX))
     }
     this.#isSearching = false
   }
 
-  async #search(uid: number, wanted: Map<string, Found>): Promise<void> {
+  async #search(uid: number, wanted: Map<string, Wanted>): Promise<void> {
     let seen = 0
     let searched = 0
-    for (const pid of new Set([...this.#known.keys()].reverse().concat(processesNewestFirst()))) {
+    for (const pid of this.#processes()) {
       seen += 1
       if (seen % SYSTEM_CALLS_PER_TURN === 0) await turn()
       if (userOfProcess(pid) !== uid) continue
       searched += 1
-      if (searched > OWNER_PROCESSES_MAX) return
+      forgetGone(wanted)
+      if (searched > OWNER_PROCESSES_MAX || wanted.size === 0) return
       await this.#searchIn(pid, wanted)
       if (wanted.size === 0) return
     }
   }
 
-  async #searchIn(pid: number, wanted: Map<string, Found>): Promise<void> {
+  /** Known ones first; the others are listed only when they are needed. */
+  *#processes(): Iterable<number> {
+    const known = [...this.#known.keys()].reverse()
+    yield* known
+    for (const pid of processesNewestFirst()) if (!known.includes(pid)) yield pid
+  }
+
+  async #searchIn(pid: number, wanted: Map<string, Wanted>): Promise<void> {
     try {
       using descriptors = opendirSync(`/proc/${pid}/fd`)
       for (let count = 1; count <= OWNER_DESCRIPTORS_MAX && wanted.size > 0; count++) {
@@ -164,12 +177,21 @@ class SocketHolders {
     }
   }
 
-  #compare(pid: number, link: string, wanted: Map<string, Found>): void {
-    const found = wanted.get(link)
-    if (found === undefined) return
+  #compare(pid: number, link: string, wanted: Map<string, Wanted>): void {
+    const one = wanted.get(link)
+    if (one === undefined) return
     wanted.delete(link)
     this.#known.set(pid, true)
-    found(pid)
+    one.found(pid)
+  }
+}
+
+/** Many connections are short. Searching every process for one that ended would be in vain. */
+function forgetGone(wanted: Map<string, Wanted>): void {
+  for (const [link, { found, isGone }] of wanted) {
+    if (!isGone()) continue
+    wanted.delete(link)
+    found(undefined)
   }
 }
 

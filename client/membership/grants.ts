@@ -88,7 +88,7 @@ export class Grants {
    * @throws TrackerUnavailableError, TrackerRefusedError, GrantLateError
    */
   async obtain(request: BlobRequest): Promise<{ grant: Grant; swarm: GrantedSwarm }> {
-    const ready = this.#find(request)
+    const ready = this.find(request)
     if (ready) return ready
     const running = this.#asked(request)
     if (running) {
@@ -113,7 +113,7 @@ export class Grants {
     if (this.#options.tracker.watch?.isOff) return
     const isCovered = plan.blobs.every((blob) => {
       const request = { ...plan, ...blob }
-      return this.#find(request) !== undefined || this.#asked(request) !== undefined
+      return this.find(request) !== undefined || this.#asked(request) !== undefined
     })
     const ofRegistry = this.#plansInFlight.filter(({ registry }) => registry === plan.registry).length
     const isFull = this.#plansInFlight.length >= PLANS_IN_FLIGHT_MAX || ofRegistry >= PLANS_PER_REGISTRY_MAX
@@ -145,7 +145,8 @@ export class Grants {
     for (const grant of this.#granted.keys()) this.#forget(grant)
   }
 
-  #find(request: BlobRequest): { grant: Grant; swarm: GrantedSwarm } | undefined {
+  /** A grant that is here and covers the blob. */
+  find(request: Omit<BlobRequest, 'bytes'>): { grant: Grant; swarm: GrantedSwarm } | undefined {
     for (const grant of this.#granted.keys()) {
       const swarm = grant.swarms.get(request.digest)
       const isFor = grant.registry === request.registry && grant.repository === request.repository

@@ -13,7 +13,7 @@ export interface TrackerWatchOptions {
 /** While the tracker is off, a call makes it be asked at most this often … */
 export const LOOK_AGAIN_MS = 5_000
 /** … and all calls wait so long for its sign of life: one that was started again answers soon. */
-export const LOOK_PATIENCE_MS = 400
+export const LOOK_PATIENCE_MS = 250
 
 interface Call {
   sinceMs: number
@@ -61,13 +61,19 @@ export class TrackerWatch {
     while (!this.hasHeardSince(sinceMs)) await this.#heard.promise
   }
 
+  /** Why no call may be made: the tracker is off, also after the look that is due now and then. */
+  async whyNot(): Promise<TrackerUnavailableError | undefined> {
+    if (this.isOff) await this.#lookAgain()
+    return this.isOff ? new TrackerUnavailableError('the tracker does not answer') : undefined
+  }
+
   /**
    * Makes a call that a pull needs.
    * @throws TrackerUnavailableError while the tracker is off, but for one look now and then; and when it turns off
    */
   async call<Answer>(send: (signal: AbortSignal) => Promise<Answer>): Promise<Answer> {
-    if (this.isOff) await this.#lookAgain()
-    if (this.isOff) throw new TrackerUnavailableError('the tracker does not answer')
+    const reason = await this.whyNot()
+    if (reason !== undefined) throw reason
     const call = { sinceMs: performance.now(), abort: new AbortController() }
     this.#calls.add(call)
     this.#look()
@@ -135,6 +141,8 @@ export class TrackerWatch {
     if (oldest === undefined) return
     const next = this.#state.look(oldest.sinceMs, performance.now())
     if (next === undefined) {
+      // It was waited for just now.
+      this.#lookedAgainAtMs = performance.now()
       this.#off()
       return
     }

@@ -43,6 +43,12 @@ export class FakeClient implements Client {
     return opened
   }
 
+  /** What `whyNotOpen` answers. */
+  whyNot: ShoalError | undefined
+  async whyNotOpen(): Promise<ShoalError | undefined> {
+    return this.whyNot
+  }
+
   async authorisedWithoutRegistry(): Promise<number | undefined> {
     return this.standing
   }

@@ -280,6 +280,15 @@ describe('when Shoal cannot help', () => {
     expect(await proxy.metrics.text()).toContain('shoal_proxy_fallbacks_total{code="TRACKER_UNAVAILABLE"} 1')
   })
 
+  test('a blob that cannot be opened now costs no question to the registry', async () => {
+    proxy = await startTestProxy(registryDoor)
+    proxy.client.whyNot = new NoSwarmError('the tracker is off')
+    const answer = await proxy.ask(blobPath, { headers: { authorization } })
+    expect(Buffer.from(await answer.body.arrayBuffer()).equals(content)).toBe(true)
+    expect(linesOf()).toEqual([`GET ${blobPath}`])
+    expect(await proxy.metrics.text()).toContain('shoal_proxy_fallbacks_total{code="TRACKER_UNAVAILABLE"} 1')
+  })
+
   test('a blob that fails before its first byte comes from the registry, and is closed', async () => {
     proxy = await startTestProxy(registryDoor)
     proxy.client.held.set(digest, {

@@ -1,8 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { realpathSync } from 'node:fs'
+import fs, { realpathSync } from 'node:fs'
+import { syncBuiltinESMExports } from 'node:module'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { mustSkipFor } from '../../lab/machine/requirements.ts'
 import { KernelSocketOwners, unitIn } from '../../proxy/socket-owner.ts'
 
@@ -55,6 +56,20 @@ describe('a connection’s other end', () => {
     expect(await owners.userOf(socket)).toBe(undefined)
     expect(await owners.ownerOf(socket)).toBe(undefined)
     socket.destroy()
+  })
+
+  test('is not searched for in every process once it ended', async () => {
+    const socket = await accept(await listen('127.0.0.1'), '127.0.0.1')
+    await owners.userOf(socket)
+    clients[0]!.destroy()
+    await once(socket.resume(), 'end')
+    socket.destroy()
+    const searches = vi.spyOn(fs, 'opendirSync')
+    syncBuiltinESMExports()
+    expect(await owners.ownerOf(socket)).toEqual({ uid: own.uid })
+    expect(searches).not.toHaveBeenCalled()
+    searches.mockRestore()
+    syncBuiltinESMExports()
   })
 
   test('is still known after it went away, once it was asked for', async () => {

@@ -84,6 +84,8 @@ test('one pull finds the tracker silent, in two seconds for all its layers; the 
   expect(new Set(next.result.map(({ code }) => code))).toEqual(new Set(['TRACKER_UNAVAILABLE']))
   expect(next.ms).toBeLessThan(WORK_MS)
   expect(isSilent()).toBe(true)
+  // What is not here need not be asked for.
+  await expect(node.client.whyNotOpen(image(1)[0]!)).resolves.toMatchObject({ code: 'TRACKER_UNAVAILABLE' })
   // One line at the change, none for a layer.
   expect(logged.filter((line) => line.includes('TRACKER_SILENT'))).toHaveLength(1)
 })
@@ -127,6 +129,7 @@ test('a running pull does not wait for each layer when its tracker falls silent'
   expect(await open(node, [first!])).toMatchObject([{ code: 'shared' }])
   tracker.freeze()
   const { result, ms } = await timed(open(node, others))
+  expect(await node.client.whyNotOpen(others[0]!)).toBeUndefined()
   // The grant covers them: the node reads them from the registry, piece by piece, without the tracker.
   expect(result.map(({ code }) => code)).toEqual(others.map(() => 'shared'))
   expect(ms).toBeLessThan(GONE_AFTER_MS + 4 * WORK_MS)
