@@ -21,7 +21,14 @@ interface Report {
   numFailedTests: number
   numPendingTests: number
   numTodoTests: number
-  testResults: { status: string; assertionResults: unknown[] }[]
+  testResults: { status: string; assertionResults: TestResult[] }[]
+}
+
+interface TestResult {
+  status: string
+  fullName: string
+  /** Of all tries. */
+  failureMessages: string[]
 }
 
 async function runTests(vitestArguments: string[]): Promise<number> {
@@ -35,7 +42,9 @@ async function runTests(vitestArguments: string[]): Promise<number> {
       `--outputFile.json=${reportFile}`,
       ...vitestArguments,
     ])
-    return conclude(totalsOf(reportFile), exitCode)
+    const report = JSON.parse(readFileSync(reportFile, 'utf8')) as Report
+    tellSecondTries(report)
+    return conclude(totalsOf(report), exitCode)
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }
@@ -50,9 +59,17 @@ function runVitest(vitestArguments: string[]): Promise<number> {
   })
 }
 
+/** A test that passed only when it was repeated hides something: it is named, so that somebody looks. */
+function tellSecondTries({ testResults }: Report): void {
+  for (const { status, fullName, failureMessages } of testResults.flatMap((file) => file.assertionResults)) {
+    const [message] = failureMessages
+    if (status === 'passed' && message !== undefined)
+      process.stdout.write(`passed on the second try: ${fullName}: ${message.split('\n')[0]}\n`)
+  }
+}
+
 /** A file that could not even be loaded has no tests of its own to count: it counts as one that failed. */
-function totalsOf(reportFile: string): Totals {
-  const report = JSON.parse(readFileSync(reportFile, 'utf8')) as Report
+function totalsOf(report: Report): Totals {
   const unloaded = report.testResults.filter(
     ({ status, assertionResults }) => status === 'failed' && assertionResults.length === 0,
   )
