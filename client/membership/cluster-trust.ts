@@ -1,5 +1,6 @@
 import { createPrivateKey, type JsonWebKey, type KeyObject, sign, X509Certificate } from 'node:crypto'
 import { createSecureContext, type SecureContext } from 'node:tls'
+import { BoundedMap } from '../../core/bounded-map.ts'
 import type { CertificateClaims } from '../../core/certificate-claims.ts'
 import { batchKeyFromRaw, type HashBatch, isHashBatchSigned } from '../../core/hash-batch.ts'
 import type { ClusterId, NodeId } from '../../core/metainfo.ts'
@@ -20,6 +21,8 @@ export interface PeerCredential {
   sign(bytes: Buffer): Buffer
 }
 
+/** Bound of certificates of which is known whether the issuing authority issued them. */
+const OUTDATED_MAX = 256
 /** Remembered former batch keys: enough for a few changes close together. */
 const FORMER_KEYS_MAX = 4
 
@@ -33,6 +36,7 @@ export class ClusterTrustState {
   readonly #tokenKeys: TokenKeys
   /** Replaced only when something in it changed. */
   #authoritiesPem: readonly string[] = []
+  #outdated = new BoundedMap<string, boolean>(OUTDATED_MAX)
   #authorityCertificates: X509Certificate[] = []
   #hasChanged = false
   /** The first one signs. */
@@ -155,7 +159,12 @@ export class ClusterTrustState {
    */
   isOutdated(certificatePem: string): boolean {
     const [issuing] = this.#authorityCertificates
-    return issuing !== undefined && !new X509Certificate(certificatePem).checkIssued(issuing)
+    if (issuing === undefined) return false
+    // Every heartbeat asks this of every certificate in use, and reading one takes 0.1 ms.
+    const isOutdated =
+      this.#outdated.get(certificatePem) ?? !new X509Certificate(certificatePem).checkIssued(issuing)
+    this.#outdated.set(certificatePem, isOutdated)
+    return isOutdated
   }
 
   /**
@@ -219,5 +228,6 @@ export class ClusterTrustState {
     this.#hasChanged = this.#authoritiesPem.length > 0
     this.#authoritiesPem = authorities
     this.#authorityCertificates = authorities.map((pem) => new X509Certificate(pem))
+    this.#outdated = new BoundedMap(OUTDATED_MAX)
   }
 }

@@ -36,6 +36,8 @@ export interface HeartbeatHost {
 const RETRY_MS = 2_000
 /** Heartbeats that are sent because a peer's token key is unknown, at most one in this time. */
 const FRESH_TRUST_REST_MS = 1_000
+/** Pause before changes are told again: layers that become complete within it are told together. */
+const SOON_REST_MS = 100
 /** Pause after the first heartbeat without an answer: the second tells whether the tracker is off. */
 const RETRY_SOON_MS = 300
 
@@ -52,6 +54,8 @@ export class Heartbeat {
   #isFullWanted = true
   #renewServingAtMs = 0
   #timer: NodeJS.Timeout | undefined
+  #dueAtMs = Number.POSITIVE_INFINITY
+  #sentAtMs = Number.NEGATIVE_INFINITY
   #isClosed = false
   #running: Promise<void> | undefined
   #isAgainWanted = false
@@ -84,7 +88,7 @@ export class Heartbeat {
   /** Something changed that others should know soon. */
   soon(): void {
     if (this.#running) this.#isAgainWanted = true
-    else this.#run(() => this.#beat())
+    else this.#beatIn(this.#soonMs())
   }
 
   /** Resolves after the exchange of a heartbeat that is sent from now on, whether it was answered or not. */
@@ -123,6 +127,8 @@ export class Heartbeat {
 
   async #exchange(): Promise<void> {
     clearTimeout(this.#timer)
+    this.#dueAtMs = Number.POSITIVE_INFINITY
+    this.#sentAtMs = performance.now()
     let nextMs: number
     try {
       nextMs = await this.#send()
@@ -133,8 +139,20 @@ export class Heartbeat {
       this.#run(() => this.#failed(error))
     }
     if (this.#isClosed) return
-    const delayMs = this.#isAgainWanted ? 0 : nextMs
+    this.#beatIn(this.#isAgainWanted ? this.#soonMs() : nextMs)
     this.#isAgainWanted = false
+  }
+
+  #soonMs(): number {
+    return Math.max(0, this.#sentAtMs + SOON_REST_MS - performance.now())
+  }
+
+  /** Unless one is due before. */
+  #beatIn(delayMs: number): void {
+    const dueAtMs = performance.now() + delayMs
+    if (this.#isClosed || dueAtMs >= this.#dueAtMs) return
+    clearTimeout(this.#timer)
+    this.#dueAtMs = dueAtMs
     this.#timer = setTimeout(() => this.#run(() => this.#beat()), delayMs)
     this.#timer.unref()
   }
