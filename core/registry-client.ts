@@ -158,9 +158,9 @@ class HttpsRegistry implements RegistryClient {
     this.#proxy = proxy
     this.#trust = trust
     this.#headPatienceMs = headPatienceMs ?? HEAD_PATIENCE_MS
-    const way = { timeout: CONNECT_PATIENCE_MS, proxy }
+    const dialling = { timeout: CONNECT_PATIENCE_MS, proxy }
     const context = () => trust.contexts().registry
-    const connect = connectorOf({ ...way, context, ...(lookup && { lookup }) })
+    const connect = connectorOf({ ...dialling, context, ...(lookup && { lookup }) })
     this.#connect = connect
     const bounds = {
       headersTimeout: HEADERS_PATIENCE_MS,
@@ -191,7 +191,7 @@ class HttpsRegistry implements RegistryClient {
       fairly({ ...patience, placesMax: HEAD_CONNECTIONS_MAX, waitMs: HEAD_WAIT_MS }),
     )
     const elsewhere = connectorOf({
-      ...way,
+      ...dialling,
       context: () => trust.contexts().elsewhere,
       lookup: guardedLookup(config),
       judge: (host, addresses) => judgeRedirect(config, host, addresses),

@@ -108,12 +108,12 @@ export class UpstreamProxy {
   }
 
   /** Whether a TLS connection or tunnel to the host goes through the proxy. */
-  hasWayTo(host: string, port: number): boolean {
+  isUsedFor(host: string, port: number): boolean {
     return this.#https !== undefined && !this.#noProxy.has(host, port)
   }
 
   /** The proxy for plain requests to the host; undefined: send them directly. */
-  plainWayTo(host: string, port: number): ProxyAddress | undefined {
+  plainProxyFor(host: string, port: number): ProxyAddress | undefined {
     return this.#noProxy.has(host, port) ? undefined : this.#http
   }
 
@@ -138,8 +138,8 @@ export class UpstreamProxy {
     } catch (cause) {
       socket.destroy()
       const why = (cause as Error).message
-      const ways = `the upstream proxy ${addressText(proxy)} does not lead to ${addressText(target)}`
-      throw new UpstreamProxyError(`${ways}: ${why}`, { cause })
+      const text = `the upstream proxy ${addressText(proxy)} does not lead to ${addressText(target)}`
+      throw new UpstreamProxyError(`${text}: ${why}`, { cause })
     } finally {
       ended.removeEventListener('abort', cut)
     }

@@ -15,7 +15,7 @@ import { isRejection, type RejectingProgram, type Rejections } from './intercept
 import { type TrustedPlaces, trustRemedy } from './intercept/trust-remedy.ts'
 import type { ConnectOutcome, ProxyMetrics } from './metrics.ts'
 import type { SocketOwner, SocketOwners } from './socket-owner.ts'
-import type { RegistryWays } from './upstream/registry-ways.ts'
+import type { RegistryReach } from './upstream/registry-reach.ts'
 import { parseAuthority, type Target, type TargetPolicy } from './upstream/target.ts'
 import { connectTarget, joinSockets } from './upstream/tunnel.ts'
 
@@ -35,7 +35,7 @@ export interface ConnectParts {
   intercept: InterceptServer
   rejections: Rejections
   places: TrustedPlaces
-  ways: RegistryWays
+  reach: RegistryReach
   owners: SocketOwners
   policy: TargetPolicy
   metrics: ProxyMetrics
@@ -91,7 +91,7 @@ async function answerForRegistry(
   registry: RegistryClient,
   target: Target,
 ): Promise<ConnectOutcome> {
-  const { rejections, owners, conditions, ways } = parts
+  const { rejections, owners, conditions, reach } = parts
   const beganAtMs = performance.now()
   // Looked up before the client has seen our certificate: a program that rejects it may be gone a moment later.
   const owner = ownerSoon(owners, exchange.socket)
@@ -100,7 +100,7 @@ async function answerForRegistry(
   if (isRejected || (await readsNoTrustFile(registry.host, owner)))
     return tunnel(parts, exchange, target, 'tunnelled_rejected')
   if (await isLent(registry, owner)) return tunnel(parts, exchange, target, 'tunnelled_unusable')
-  if (await ways.isTunnelled(registry)) return tunnel(parts, exchange, target, 'tunnelled_unusable')
+  if (await reach.isTunnelled(registry)) return tunnel(parts, exchange, target, 'tunnelled_unusable')
   return intercept(parts, exchange, { registry, owner, beganAtMs })
 }
 

@@ -7,8 +7,8 @@ import { reasonOf, ShoalError } from '../core/errors.ts'
 import { type RegistryClient, RegistryUnreachableError } from '../core/registry-client.ts'
 import type { Strangers } from '../core/strangers.ts'
 import { failureText } from '../core/trusted-authorities.ts'
-import { type Authorisation, authorise, isSettledWithin, LATE_MS, type LateWord } from './authorise.ts'
-import type { Authorised } from './authorised.ts'
+import type { AcceptedRequests } from './accepted-requests.ts'
+import { authorise, isSettledWithin, LATE_MS, type LateVerdict, type Verdict } from './authorise.ts'
 import { type BlobGet, readBlobGet } from './blob-request.ts'
 import { sendBlob } from './blob-response.ts'
 import { type ByteSpan, spanOf } from './byte-range.ts'
@@ -17,7 +17,7 @@ import type { ManifestPlans } from './manifest-plans.ts'
 import type { ProxyMetrics, RequestOutcome } from './metrics.ts'
 import type { LayerAccount, PullRecords } from './pull-records.ts'
 import { allOf, forward, goneSignal, type ResponseWatcher } from './upstream/forward.ts'
-import type { RegistryWays } from './upstream/registry-ways.ts'
+import type { RegistryReach } from './upstream/registry-reach.ts'
 
 /**
  * The life of a request inside an intercepted connection, in the order of docs/a-pull.md. The rule of every step: until
@@ -28,8 +28,8 @@ export interface PullParts {
   client: Client
   plans: ManifestPlans
   strangers: Strangers
-  authorised: Authorised<Authorisation>
-  ways: RegistryWays
+  accepted: AcceptedRequests<Verdict>
+  reach: RegistryReach
   metrics: ProxyMetrics
   records: PullRecords
   log: Logger
@@ -86,22 +86,22 @@ async function answerBlob(parts: PullParts, exchange: Exchange, wanted: BlobGet)
   if (exchange.registry.habits.has('redirectRefused'))
     return passThrough(parts, exchange, 'registry_redirect_refused')
   const bytesPlanned = plannedBytes(parts, exchange, wanted)
-  const authorised = await authorise(parts, exchange, { ...wanted, bytesPlanned })
-  if (authorised.refusal === 'registry_late') return answerLate(parts, exchange, wanted, authorised)
-  return answerAuthorised(parts, exchange, wanted, authorised)
+  const verdict = await authorise(parts, exchange, { ...wanted, bytesPlanned })
+  if (verdict.refusal === 'registry_late') return answerLate(parts, exchange, wanted, verdict)
+  return answerJudged(parts, exchange, wanted, verdict)
 }
 
 /** The registry gave its word, or the client vouches. */
-async function answerAuthorised(
+async function answerJudged(
   parts: PullParts,
   exchange: Exchange,
   wanted: BlobGet,
-  authorised: Authorisation,
+  verdict: Verdict,
 ): Promise<RequestOutcome> {
-  if (authorised.refusal !== undefined) return passThrough(parts, exchange, authorised.refusal)
+  if (verdict.refusal !== undefined) return passThrough(parts, exchange, verdict.refusal)
 
   const bytes =
-    authorised.bytes ??
+    verdict.bytes ??
     plannedBytes(parts, exchange, wanted) ??
     (await bytesBehindRedirects(parts, exchange, wanted))
   if (bytes === undefined) return passThrough(parts, exchange, 'registry_length_unknown')
@@ -113,8 +113,8 @@ async function answerAuthorised(
 
   const blob = await openBlob(parts, exchange, wanted, { bytes, part: span })
   if (blob === undefined) return passThrough(parts, exchange, 'registry_fallback')
-  if (authorised.acceptedAtMs !== undefined)
-    parts.client.sawAccepted(blobRequest(exchange, wanted, bytes), authorised.acceptedAtMs)
+  if (verdict.acceptedAtMs !== undefined)
+    parts.client.sawAccepted(blobRequest(exchange, wanted, bytes), verdict.acceptedAtMs)
 
   exchange.account?.reads(blob.sources)
   const sent = await sendBlob(exchange.response, blob, { digest: wanted.digest, span })
@@ -132,10 +132,10 @@ async function answerLate(
   parts: PullParts,
   exchange: Exchange,
   wanted: BlobGet,
-  { later }: LateWord,
+  { later }: LateVerdict,
 ): Promise<RequestOutcome> {
   const vouched = new AbortController()
-  const isVouched = (word: Authorisation | undefined) =>
+  const isVouched = (word: Verdict | undefined) =>
     word !== undefined && word.refusal === undefined && word.acceptedAtMs === undefined
   void later.then((word) => isVouched(word) && vouched.abort(new Error('the client vouches')))
   try {
@@ -143,7 +143,7 @@ async function answerLate(
   } catch (error) {
     const word = await later
     if (word === undefined || !isVouched(word)) throw error
-    return answerAuthorised(parts, exchange, wanted, word)
+    return answerJudged(parts, exchange, wanted, word)
   }
 }
 
@@ -267,13 +267,13 @@ function refusalWatch({ habits }: RegistryClient, request: IncomingMessage): Res
 }
 
 function answerFailure(
-  { ways, log, defects }: PullParts,
+  { reach, log, defects }: PullParts,
   { response, registry, request }: Exchange,
   error: unknown,
 ): void {
   if (response.destroyed) return
   if (error instanceof ShoalError) {
-    const isTunnelledNext = error instanceof RegistryUnreachableError && ways.failed(registry, error)
+    const isTunnelledNext = error instanceof RegistryUnreachableError && reach.failed(registry, error)
     log.warn(
       { registry: registry.host, method: request.method, code: error.code, reason: error.message },
       'request failed',

@@ -65,15 +65,15 @@ interface Agents {
 }
 
 /** How a call is made. */
-interface Way {
+interface CallOptions {
   over: keyof Agents
   patienceMs: number
   signal?: AbortSignal
 }
 
-const PLAIN: Way = { over: 'calls', patienceMs: CALL_MS_MAX }
+const PLAIN: CallOptions = { over: 'calls', patienceMs: CALL_MS_MAX }
 
-export interface TrackerWay {
+export interface TrackerClientOptions {
   trackerUrl: string
   trackerCaPem: string | undefined
   upstreamProxy?: UpstreamProxy | undefined
@@ -92,7 +92,7 @@ export class TrackerClient {
   readonly #conditions: Conditions | undefined
   #agents: Agents
 
-  constructor(options: TrackerWay) {
+  constructor(options: TrackerClientOptions) {
     this.#origin = new URL(options.trackerUrl).origin
     this.#proxy = options.upstreamProxy
     this.#conditions = options.conditions
@@ -113,8 +113,8 @@ export class TrackerClient {
   }
 
   pull(request: PullRequest, patienceMs = GRANT_MS_MAX): Promise<PullResponse> {
-    const way: Way = { over: 'grants', patienceMs }
-    return this.#callOfPull('/v1/pulls', request, pullResponse, way)
+    const options: CallOptions = { over: 'grants', patienceMs }
+    return this.#callOfPull('/v1/pulls', request, pullResponse, options)
   }
 
   renew(pull: string, request: RenewRequest = {}): Promise<RenewResponse> {
@@ -138,8 +138,8 @@ export class TrackerClient {
   }
 
   heartbeat(request: HeartbeatRequest): Promise<HeartbeatResponse> {
-    const way: Way = { over: 'heartbeats', patienceMs: HEARTBEAT_MS_MAX }
-    return this.#probe(() => this.#call('/v1/heartbeat', request, heartbeatResponse, way))
+    const options: CallOptions = { over: 'heartbeats', patienceMs: HEARTBEAT_MS_MAX }
+    return this.#probe(() => this.#call('/v1/heartbeat', request, heartbeatResponse, options))
   }
 
   async close(): Promise<void> {
@@ -173,19 +173,19 @@ export class TrackerClient {
   }
 
   /** A call that a pull needs: it fails at once while the tracker is off. */
-  #callOfPull<Schema extends z.ZodType>(path: string, body: unknown, schema: Schema, way = PLAIN) {
-    if (this.watch === undefined) return this.#call(path, body, schema, way)
-    return this.watch.call((signal) => this.#call(path, body, schema, { ...way, signal }))
+  #callOfPull<Schema extends z.ZodType>(path: string, body: unknown, schema: Schema, options = PLAIN) {
+    if (this.watch === undefined) return this.#call(path, body, schema, options)
+    return this.watch.call((signal) => this.#call(path, body, schema, { ...options, signal }))
   }
 
   async #call<Schema extends z.ZodType>(
     path: string,
     body: unknown,
     schema: Schema,
-    way: Way,
+    options: CallOptions,
   ): Promise<z.output<Schema>> {
     try {
-      const answer = await this.#send(path, body, way)
+      const answer = await this.#send(path, body, options)
       if (answer.status !== 200) throw refusalOf(path, answer)
       const parsed = schema.safeParse(answer.body)
       if (!parsed.success)
@@ -198,8 +198,8 @@ export class TrackerClient {
     }
   }
 
-  async #send(path: string, body: unknown, way: Way): Promise<{ status: number; body: unknown }> {
-    const { over, patienceMs, signal } = way
+  async #send(path: string, body: unknown, options: CallOptions): Promise<{ status: number; body: unknown }> {
+    const { over, patienceMs, signal } = options
     const late = AbortSignal.timeout(patienceMs)
     const ended = signal ? AbortSignal.any([late, signal]) : late
     const request: Dispatcher.RequestOptions = {
@@ -227,8 +227,8 @@ export class TrackerClient {
   async #compareClocks(): Promise<void> {
     const { hostname, port } = new URL(this.#origin)
     const host = hostname.replace(/^\[(.*)\]$/, '$1')
-    const way = { context: contextTrusting(this.#authorities), proxy: this.#proxy }
-    const seconds = await clockAheadSeconds({ host, port: Number(port || 443) }, way)
+    const options = { context: contextTrusting(this.#authorities), proxy: this.#proxy }
+    const seconds = await clockAheadSeconds({ host, port: Number(port || 443) }, options)
     if (seconds === undefined || Math.abs(seconds) < SKEW_SECONDS_MIN) return
     this.#conditions?.raise('CLOCK_SKEWED', this.#origin, { aheadSeconds: seconds })
   }

@@ -104,7 +104,7 @@ export class TargetPolicy {
    * @throws ConnectDeniedError, TargetUnreachableError
    */
   async check(target: Target): Promise<CheckedTarget> {
-    if (!this.#proxy?.hasWayTo(target.host, target.port))
+    if (!this.#proxy?.isUsedFor(target.host, target.port))
       return this.#judge(target, await resolve(target.host))
     return { ...this.#judge(target, await this.#proxy.resolve(target.host)), via: this.#proxy }
   }
@@ -114,7 +114,7 @@ export class TargetPolicy {
    * @throws as `check`
    */
   async checkPlain(target: Target): Promise<{ target: CheckedTarget; via?: ProxyAddress }> {
-    const via = this.#proxy?.plainWayTo(target.host, target.port)
+    const via = this.#proxy?.plainProxyFor(target.host, target.port)
     if (this.#proxy === undefined || via === undefined)
       return { target: this.#judge(target, await resolve(target.host)) }
     return { target: this.#judge(target, await this.#proxy.resolve(target.host)), via }
