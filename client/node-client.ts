@@ -247,7 +247,7 @@ class NodeClient implements Client {
     const joined = this.#joinedAtMs !== undefined && cluster !== undefined
     return {
       ...(joined ? { joined: { cluster, node, sinceMs: this.#joinedAtMs! } } : {}),
-      tracker: this.#tracker.calls.status(),
+      tracker: this.#tracker.watch.status(),
       peers: this.#peers.status(this.swarms.connectedNodes()),
       held: this.swarms.held(),
       moved: this.swarms.moved(),

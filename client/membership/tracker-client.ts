@@ -34,7 +34,6 @@ import {
 import { contextTrusting, failureText, trustedAuthorities } from '../../core/trusted-authorities.ts'
 import type { UpstreamProxy } from '../../core/upstream-proxy.ts'
 import { TrackerRefusedError, TrackerUnavailableError } from '../errors.ts'
-import { TrackerCalls } from './tracker-calls.ts'
 import type { TrackerWatch } from './tracker-watch.ts'
 
 /** Timeout of one call. No reader waits for it. */
@@ -77,19 +76,18 @@ export interface TrackerClientOptions {
   trackerUrl: string
   trackerCaPem: string | undefined
   upstreamProxy?: UpstreamProxy | undefined
-  conditions?: Conditions | undefined
-  watch?: TrackerWatch
+  conditions: Conditions
+  watch: TrackerWatch
 }
 
 /** The tracker's API (core/tracker-api.ts) over HTTPS; mutual TLS once the node has its certificate. */
 export class TrackerClient {
-  readonly calls = new TrackerCalls()
-  /** Whether the tracker answers; undefined where nobody sends heartbeats. */
-  readonly watch: TrackerWatch | undefined
+  /** Whether the tracker answers. */
+  readonly watch: TrackerWatch
   readonly #origin: string
   readonly #authorities: string[]
   readonly #proxy: UpstreamProxy | undefined
-  readonly #conditions: Conditions | undefined
+  readonly #conditions: Conditions
   #agents: Agents
 
   constructor(options: TrackerClientOptions) {
@@ -109,7 +107,7 @@ export class TrackerClient {
   }
 
   join(request: JoinRequest): Promise<JoinResponse> {
-    return this.#probe(() => this.#call('/v1/nodes', request, joinResponse, PLAIN))
+    return this.watch.probe(() => this.#call('/v1/nodes', request, joinResponse, PLAIN))
   }
 
   pull(request: PullRequest, patienceMs = GRANT_MS_MAX): Promise<PullResponse> {
@@ -139,7 +137,7 @@ export class TrackerClient {
 
   heartbeat(request: HeartbeatRequest): Promise<HeartbeatResponse> {
     const options: CallOptions = { over: 'heartbeats', patienceMs: HEARTBEAT_MS_MAX }
-    return this.#probe(() => this.#call('/v1/heartbeat', request, heartbeatResponse, options))
+    return this.watch.probe(() => this.#call('/v1/heartbeat', request, heartbeatResponse, options))
   }
 
   async close(): Promise<void> {
@@ -168,13 +166,8 @@ export class TrackerClient {
     }
   }
 
-  #probe<Answer>(send: () => Promise<Answer>): Promise<Answer> {
-    return this.watch ? this.watch.probe(send) : send()
-  }
-
   /** A call that a pull needs: it fails at once while the tracker is off. */
   #callOfPull<Schema extends z.ZodType>(path: string, body: unknown, schema: Schema, options = PLAIN) {
-    if (this.watch === undefined) return this.#call(path, body, schema, options)
     return this.watch.call((signal) => this.#call(path, body, schema, { ...options, signal }))
   }
 
@@ -184,18 +177,12 @@ export class TrackerClient {
     schema: Schema,
     options: CallOptions,
   ): Promise<z.output<Schema>> {
-    try {
-      const answer = await this.#send(path, body, options)
-      if (answer.status !== 200) throw refusalOf(path, answer)
-      const parsed = schema.safeParse(answer.body)
-      if (!parsed.success)
-        throw new TrackerUnavailableError(`unexpected answer to ${path}`, { cause: parsed.error })
-      this.calls.answered()
-      return parsed.data
-    } catch (error) {
-      this.calls.failed(error)
-      throw error
-    }
+    const answer = await this.#send(path, body, options)
+    if (answer.status !== 200) throw refusalOf(path, answer)
+    const parsed = schema.safeParse(answer.body)
+    if (!parsed.success)
+      throw new TrackerUnavailableError(`unexpected answer to ${path}`, { cause: parsed.error })
+    return parsed.data
   }
 
   async #send(path: string, body: unknown, options: CallOptions): Promise<{ status: number; body: unknown }> {
@@ -216,7 +203,7 @@ export class TrackerClient {
       })
       const { statusCode, text } = await untilAborted(answered, ended)
       const body = parseBoundedJson(text, { charsMax: ANSWER_BYTES_MAX, depthMax: ANSWER_DEPTH_MAX })
-      this.#conditions?.clear('CLOCK_SKEWED', this.#origin)
+      this.#conditions.clear('CLOCK_SKEWED', this.#origin)
       return { status: statusCode, body }
     } catch (cause) {
       if (isAboutTime(cause)) void this.#compareClocks()
@@ -230,7 +217,7 @@ export class TrackerClient {
     const options = { context: contextTrusting(this.#authorities), proxy: this.#proxy }
     const seconds = await clockAheadSeconds({ host, port: Number(port || 443) }, options)
     if (seconds === undefined || Math.abs(seconds) < SKEW_SECONDS_MIN) return
-    this.#conditions?.raise('CLOCK_SKEWED', this.#origin, { aheadSeconds: seconds })
+    this.#conditions.raise('CLOCK_SKEWED', this.#origin, { aheadSeconds: seconds })
   }
 }
 
