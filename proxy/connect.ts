@@ -11,7 +11,12 @@ import type { RegistryClient, RegistryClients } from '../core/registry-client.ts
 import { DOCKER_HUB, parseRegistryHost, type RegistryHost, registryAddress } from '../core/repository.ts'
 import { refuseSocket } from './error-response.ts'
 import type { InterceptServer } from './intercept/intercept-server.ts'
-import { isRejection, type RejectingProgram, type Rejections } from './intercept/rejections.ts'
+import {
+  isRejection,
+  REJECTION_KEPT_MS,
+  type RejectingProgram,
+  type Rejections,
+} from './intercept/rejections.ts'
 import { type TrustedPlaces, trustRemedy } from './intercept/trust-remedy.ts'
 import type { ConnectOutcome, ProxyMetrics } from './metrics.ts'
 import type { SocketOwner, SocketOwners } from './socket-owner.ts'
@@ -91,11 +96,11 @@ async function answerForRegistry(
   registry: RegistryClient,
   target: Target,
 ): Promise<ConnectOutcome> {
-  const { rejections, owners, conditions, reach } = parts
+  const { rejections, owners, reach } = parts
   const beganAtMs = performance.now()
   // Looked up before the client has seen our certificate: a program that rejects it may be gone a moment later.
   const owner = ownerSoon(owners, exchange.socket)
-  for (const gone of rejections.forgetOld()) conditions.clear('CLIENT_DISTRUSTS', subjectOf(gone))
+  rejections.forgetOld()
   const isRejected = rejections.isInDoubt(registry.host) && rejections.has(registry.host, await owner)
   if (isRejected || (await readsNoTrustFile(registry.host, owner)))
     return tunnel(parts, exchange, target, 'tunnelled_rejected')
@@ -193,7 +198,9 @@ function rejected(
     return
   }
   const mend = trustRemedy(owner, { registry, places })
-  conditions.raise('CLIENT_DISTRUSTS', subjectOf({ registry, owner }), { registry, ...owner, mend })
+  const untilMs = Date.now() + tunnelledForMs + REJECTION_KEPT_MS
+  const facts = { registry, ...owner, mend }
+  conditions.raise('CLIENT_DISTRUSTS', subjectOf({ registry, owner }), facts, { untilMs })
   log.info(
     { ...client, tunnelledForMs },
     'a client does not trust the proxy for this registry: its connections are tunnelled for a while',

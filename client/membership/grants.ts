@@ -67,6 +67,8 @@ interface Asking {
 
 /** A grant with a shorter remaining life is not used for new pulls; a new one is requested. */
 const LIFE_MS_MIN = 60_000
+/** How long a late pull is shown, if no pull at its registry is verified before. */
+const SLOW_SHOWN_MS = 10 * 60_000
 /** Requests ahead of need in flight, for the whole node … */
 export const PLANS_IN_FLIGHT_MAX = 8
 /** … and for one registry: a slow one leaves the others their share. */
@@ -193,7 +195,8 @@ export class Grants {
     try {
       const grant = await Promise.race([asking.grant, asking.late])
       if (grant !== 'late') return grant
-      this.#options.conditions.raise('REGISTRY_SLOW', registry)
+      const untilMs = Date.now() + SLOW_SHOWN_MS
+      this.#options.conditions.raise('REGISTRY_SLOW', registry, {}, { untilMs })
       throw new GrantLateError(`the tracker has not verified the pull yet: it waits for ${registry}`)
     } finally {
       asking.waiting -= 1
