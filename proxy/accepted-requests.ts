@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { BoundedMap } from '../core/bounded-map.ts'
 import { endsAtMs } from '../core/credential-expiry.ts'
+import { untilAborted } from '../core/patience.ts'
 import type { RegistryHost } from '../core/repository.ts'
 import type { BlobGet } from './blob-request.ts'
 
@@ -73,7 +74,7 @@ export class AcceptedRequests<Answer extends object> {
     }
     signal.addEventListener('abort', leave, { once: true })
     try {
-      return await orGone(asking.answer, signal)
+      return await untilAborted(asking.answer, signal)
     } finally {
       signal.removeEventListener('abort', leave)
     }
@@ -89,13 +90,6 @@ export class AcceptedRequests<Answer extends object> {
     asking.answer.then(end, end)
     return asking
   }
-}
-
-function orGone<T>(answer: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    answer.then(resolve, reject)
-    signal.addEventListener('abort', () => reject(signal.reason), { once: true })
-  })
 }
 
 function idOf(registry: RegistryHost, { repository, digest, authorization, query }: BlobGet): string {

@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http'
 import type { Client } from '../client/index.ts'
 import type { BlobHead } from '../core/blob-question.ts'
+import { isSettledWithin } from '../core/patience.ts'
 import { type RegistryClient, RegistryUnreachableError } from '../core/registry-client.ts'
 import type { Strangers } from '../core/strangers.ts'
 import type { AcceptedRequests } from './accepted-requests.ts'
@@ -68,18 +69,6 @@ export async function authorise(
     () => undefined,
   )
   return { refusal: 'registry_late', later: word.catch(() => undefined) }
-}
-
-/** Whether work settles in time, either way. */
-export async function isSettledWithin(work: Promise<unknown>, patienceMs: number): Promise<boolean> {
-  const late = Promise.withResolvers<boolean>()
-  // After a look at the network: this process may have been the late one.
-  const timer = setTimeout(() => setImmediate(() => late.resolve(false)), patienceMs)
-  const settled = work.then(
-    () => true,
-    () => true,
-  )
-  return Promise.race([settled, late.promise]).finally(() => clearTimeout(timer))
 }
 
 async function ask(parts: AuthoriseParts, exchange: Exchange, wanted: Question): Promise<Verdict> {

@@ -1,12 +1,12 @@
 import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import { basename } from 'node:path'
-import { setTimeout as wait } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { Conditions } from '../core/conditions.ts'
 import { type Defects, isDefect } from '../core/defects.ts'
 import { ShoalError } from '../core/errors.ts'
 import { addressText } from '../core/network.ts'
+import { isSettledWithin } from '../core/patience.ts'
 import type { RegistryClient, RegistryClients } from '../core/registry-client.ts'
 import { DOCKER_HUB, parseRegistryHost, type RegistryHost, registryAddress } from '../core/repository.ts'
 import { refuseSocket } from './error-response.ts'
@@ -139,13 +139,8 @@ async function tunnel(
 }
 
 async function ownerSoon(owners: SocketOwners, socket: Socket): Promise<SocketOwner | undefined> {
-  const late = new AbortController()
-  const patience = wait(OWNER_PATIENCE_MS, undefined, { signal: late.signal }).catch(() => undefined)
-  try {
-    return await Promise.race([owners.ownerOf(socket), patience])
-  } finally {
-    late.abort()
-  }
+  const owner = owners.ownerOf(socket)
+  return (await isSettledWithin(owner, OWNER_PATIENCE_MS)) ? owner : undefined
 }
 
 interface Interception {

@@ -4,11 +4,11 @@ import type { BlobRequest, Client, OpenBlob } from '../client/index.ts'
 import { lengthBehindRedirects } from '../core/blob-get.ts'
 import type { Defects } from '../core/defects.ts'
 import { reasonOf, ShoalError } from '../core/errors.ts'
+import { isSettledWithin } from '../core/patience.ts'
 import { type RegistryClient, RegistryUnreachableError } from '../core/registry-client.ts'
 import type { Strangers } from '../core/strangers.ts'
-import { failureText } from '../core/trusted-authorities.ts'
 import type { AcceptedRequests } from './accepted-requests.ts'
-import { authorise, isSettledWithin, LATE_MS, type LateVerdict, type Verdict } from './authorise.ts'
+import { authorise, LATE_MS, type LateVerdict, type Verdict } from './authorise.ts'
 import { type BlobGet, readBlobGet } from './blob-request.ts'
 import { sendBlob } from './blob-response.ts'
 import { type ByteSpan, spanOf } from './byte-range.ts'
@@ -241,13 +241,7 @@ async function passThrough<Outcome extends RequestOutcome>(
     dispatcher: registry.passThrough,
     path: request.url!,
     ...(giveUp && { giveUp }),
-    unreachable: (cause: Error) =>
-      new RegistryUnreachableError(
-        `no answer from the registry ${registry.host}: ${failureText(cause, 'caFile')}`,
-        {
-          cause,
-        },
-      ),
+    unreachable: (cause: Error) => new RegistryUnreachableError(registry.host, { cause }),
   }
   const watcher = allOf([
     account?.passes(outcome),

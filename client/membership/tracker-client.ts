@@ -7,6 +7,7 @@ import type { Conditions } from '../../core/conditions.ts'
 import { connectorOf } from '../../core/connector.ts'
 import { Agent } from '../../core/http-dispatchers.ts'
 import type { SwarmId } from '../../core/metainfo.ts'
+import { untilAborted } from '../../core/patience.ts'
 import { isAboutTime, registryFailure } from '../../core/registry-failure.ts'
 import {
   type CompleteRequest,
@@ -226,21 +227,6 @@ function unavailable(path: string, cause: Error): TrackerUnavailableError {
   const text = `no answer from the tracker to ${path}`
   if (registryFailure(cause) !== 'certificate') return new TrackerUnavailableError(text, { cause })
   return new TrackerUnavailableError(`${text}: ${failureText(cause, '--tracker-ca-file')}`)
-}
-
-/** undici notices an abort only once the request has a connection, and a silent host never gives one. */
-async function untilAborted<Result>(work: Promise<Result>, signal: AbortSignal): Promise<Result> {
-  const { promise: aborted, reject } = Promise.withResolvers<never>()
-  const abort = () => reject(signal.reason)
-  signal.addEventListener('abort', abort, { once: true })
-  if (signal.aborted) abort()
-  try {
-    return await Promise.race([work, aborted])
-  } finally {
-    signal.removeEventListener('abort', abort)
-    work.catch(() => undefined)
-    aborted.catch(() => undefined)
-  }
 }
 
 function refusalOf(path: string, answer: { status: number; body: unknown }): Error {

@@ -1,6 +1,6 @@
-import { setTimeout as wait } from 'node:timers/promises'
 import type { Conditions } from '../../core/conditions.ts'
 import { reasonOf, ShoalError } from '../../core/errors.ts'
+import { isSettledWithin } from '../../core/patience.ts'
 import type { TrackerStatus } from '../client.ts'
 import { TrackerRefusedError, TrackerUnavailableError } from '../errors.ts'
 import { type TrackerStanding, TrackerState } from './tracker-state.ts'
@@ -34,7 +34,7 @@ export class TrackerWatch {
   readonly #calls = new Set<Call>()
   #timer: NodeJS.Timeout | undefined
   #lookedAgainAtMs = Number.NEGATIVE_INFINITY
-  #looking: Promise<void> = Promise.resolve()
+  #looking: Promise<unknown> = Promise.resolve()
   #heard = Promise.withResolvers<void>()
   readonly #ended = { answered: 0, refused: 0, failed: 0 }
   #lastError: TrackerStatus['lastError']
@@ -131,8 +131,7 @@ export class TrackerWatch {
     if (performance.now() - this.#lookedAgainAtMs >= LOOK_AGAIN_MS) {
       this.#lookedAgainAtMs = performance.now()
       this.onProbeWanted()
-      const patience = wait(LOOK_PATIENCE_MS, undefined, { ref: false })
-      this.#looking = Promise.race([this.#heard.promise, patience])
+      this.#looking = isSettledWithin(this.#heard.promise, LOOK_PATIENCE_MS)
     }
     await this.#looking
   }

@@ -1,6 +1,6 @@
-import { setTimeout as wait } from 'node:timers/promises'
 import { SKEW_SECONDS_MIN } from '../../core/clock-skew.ts'
 import type { ConditionCode, Conditions } from '../../core/conditions.ts'
+import { isSettledWithin } from '../../core/patience.ts'
 import type { RegistryClient, RegistryUnreachableError } from '../../core/registry-client.ts'
 import { isAboutTime, type RegistryFailure, registryFailure } from '../../core/registry-failure.ts'
 import type { RegistryHost } from '../../core/repository.ts'
@@ -75,10 +75,7 @@ export class RegistryReach {
   async isTunnelled(registry: RegistryClient): Promise<boolean> {
     const standing = this.#standingOf(registry)
     if (standing.failure === undefined && this.#nowMs() - standing.workedMs > WORKING_MS) {
-      const enough = new AbortController()
-      const patience = wait(PROBE_PATIENCE_MS, undefined, { signal: enough.signal }).catch(() => undefined)
-      await Promise.race([this.#probe(registry), patience])
-      enough.abort()
+      await isSettledWithin(this.#probe(registry), PROBE_PATIENCE_MS)
     }
     // A client is here, so ask again sooner than the timer would: somebody may have mended it.
     if (standing.failure !== undefined && this.#nowMs() - standing.probedMs > PROBE_AGAIN_MS)

@@ -2,6 +2,7 @@ import { lookup } from 'node:dns/promises'
 import { BlockList, isIP, type Socket } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { isMetadataAddress } from '../../core/metadata-addresses.ts'
+import { inTime } from '../../core/patience.ts'
 import type { ProxyAddress, UpstreamProxy } from '../../core/upstream-proxy.ts'
 import { ConnectDeniedError, ProxyRequestError, TargetUnreachableError } from '../errors.ts'
 
@@ -170,13 +171,9 @@ function isOwnAddress(address: string, kind: 'ipv4' | 'ipv6'): boolean {
 }
 
 async function resolve(host: string): Promise<{ address: string; family: number }[]> {
-  const patience = Promise.withResolvers<never>()
-  const timer = setTimeout(() => patience.reject(new Error('no answer in time')), RESOLVE_PATIENCE_MS)
   try {
-    return await Promise.race([lookup(host, { all: true }), patience.promise])
+    return await inTime(lookup(host, { all: true }), RESOLVE_PATIENCE_MS)
   } catch (cause) {
     throw new TargetUnreachableError(`cannot resolve ${host}`, { cause })
-  } finally {
-    clearTimeout(timer)
   }
 }
