@@ -99,7 +99,16 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const accepted = new AcceptedRequests<Verdict>()
   const reach = new RegistryReach({ conditions })
   const shared = { reach, metrics, conditions, log, defects }
-  const pulls = { client, plans, strangers, accepted, records, p2pMinBytes, ...shared }
+  const pulls = {
+    client,
+    plans,
+    strangers,
+    accepted,
+    records,
+    served: new WeakSet<Socket>(),
+    p2pMinBytes,
+    ...shared,
+  }
   const intercept = new InterceptServer({
     authority,
     log,
