@@ -89,7 +89,7 @@ class NodeClient implements Client {
   #listenPort = 0
 
   constructor(options: ClientOptions) {
-    const { log, registries } = options
+    const { log, registries, dataDir } = options
     this.#options = options
     this.#conditions = options.conditions ?? new Conditions({ log })
     this.#defects = options.defects ?? new Defects({ log, count: () => undefined })
@@ -101,7 +101,8 @@ class NodeClient implements Client {
     this.#tracker = new TrackerClient({ trackerUrl, trackerCaPem, upstreamProxy, conditions, watch })
     this.#tokenKeys = new TokenKeys({ registries })
     this.#trust = new ClusterTrustState(this.#tokenKeys)
-    this.#credentialsSeen = new CredentialsSeen({ registries, dataDir: options.dataDir, log })
+    const onNotOpen = (host: RegistryHost) => conditions.raise('REGISTRY_NOT_OPEN', host)
+    this.#credentialsSeen = new CredentialsSeen({ registries, dataDir, log, onNotOpen })
     this.#settings = new RegistrySettings({ ...options, conditions })
     this.#admission = new Admission({
       tokenKeys: this.#tokenKeys,
@@ -124,7 +125,7 @@ class NodeClient implements Client {
       },
     })
     const record = () => recordOf(this.#remembering)
-    this.#memory = new NodeMemory({ dataDir: options.dataDir, log, record })
+    this.#memory = new NodeMemory({ dataDir, log, record })
     for (const registry of registries.values()) showLimit(registry, conditions)
     this.#listener = new PeerListener({
       ...options.peerListen,
@@ -202,8 +203,7 @@ class NodeClient implements Client {
   async open(request: BlobRequest): Promise<OpenBlob> {
     const registry = this.#options.registries.get(request.registry)!
     const isStranger = request.credential.scheme === 'none'
-    if (!isStranger && (await this.#credentialsSeen.isFoundClosed(registry, request)))
-      this.#conditions.raise('REGISTRY_NOT_OPEN', registry.host)
+    if (!isStranger) await this.#credentialsSeen.check(registry, request)
     return new BlobReader(await this.#swarmFor(request), { request, registry })
   }
 
@@ -251,7 +251,7 @@ class NodeClient implements Client {
     const joined = this.#joinedAtMs !== undefined && cluster !== undefined
     return {
       ...(joined ? { joined: { cluster, node, sinceMs: this.#joinedAtMs! } } : {}),
-      tracker: this.#tracker.calls.status(),
+      tracker: this.#tracker.watch.status(),
       peers: this.#peers.status(this.swarms.connectedNodes()),
       held: this.swarms.held(),
       moved: this.swarms.moved(),

@@ -13,7 +13,7 @@ const ANSWER_PATIENCE_MS = 5000
 const HEAD_BYTES_MAX = 64 * 1024
 
 /** How to reach the server, and what its certificate must verify with but for its times. */
-interface ClockWay {
+interface ServerRoute {
   context: SecureContext
   proxy: UpstreamProxy | undefined
 }
@@ -26,13 +26,13 @@ interface ClockWay {
  */
 export async function clockAheadSeconds(
   target: { host: string; port: number },
-  { context, proxy }: ClockWay,
+  { context, proxy }: ServerRoute,
 ): Promise<number | undefined> {
   const { host, port } = target
   let secure: TLSSocket | undefined
   const timer = setTimeout(() => secure?.destroy(), ANSWER_PATIENCE_MS)
   try {
-    const socket = proxy?.hasWayTo(host, port) ? await proxy.connect(target) : tcp(target)
+    const socket = proxy?.isUsedFor(host, port) ? await proxy.connect(target) : tcp(target)
     // An error of the connection below ends the one above, too.
     socket.on('error', () => undefined)
     const name = isIP(host) === 0 ? { servername: host } : {}

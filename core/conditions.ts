@@ -3,7 +3,7 @@ import { BoundedMap } from './bounded-map.ts'
 
 /**
  * What keeps a node from sharing, or will soon. Every condition is one row here: log, health, status, metrics and
- * docs/errors.md take their words from it. A condition begins with `raise`, ends with `clear`, and is logged once each.
+ * docs/errors.md take their words from it. A condition begins with `raise`, and ends with `clear` or when its time is over.
  */
 
 export interface ConditionText {
@@ -245,31 +245,43 @@ export interface ShownCondition extends ConditionText, Omit<Condition, 'sinceMs'
   since: string
 }
 
-/** Bound of conditions at one time; the oldest go first. */
-export const CONDITIONS_MAX = 256
+/** Bound of subjects of one condition at one time; the oldest go first. No condition pushes out another. */
+export const CONDITION_SUBJECTS_MAX = 256
+
+interface Current extends Condition {
+  /** When it ends by itself, on the clock of `Date.now()`. */
+  untilMs: number
+}
 
 export class Conditions {
   readonly #log: Logger
   readonly #nowMs: () => number
-  readonly #current = new BoundedMap<string, Condition>(CONDITIONS_MAX)
+  readonly #current = new Map<ConditionCode, BoundedMap<string, Current>>()
 
   constructor({ log, nowMs = Date.now }: { log: Logger; nowMs?: () => number }) {
     this.#log = log
     this.#nowMs = nowMs
   }
 
-  /** It is so, or still so. */
-  raise(code: ConditionCode, subject = '', facts: Condition['facts'] = {}): void {
-    const key = `${code} ${subject}`
-    const known = this.#current.get(key)
-    this.#current.set(key, {
-      code,
-      subject,
-      facts,
-      sinceMs: known?.sinceMs ?? this.#nowMs(),
-      count: (known?.count ?? 0) + 1,
-    })
-    if (known !== undefined) return
+  /**
+   * It is so, or still so. Logged when it begins, and again when its `reason` is another.
+   * @param untilMs when it ends, unless it is raised or cleared before; on the clock of `Date.now()`
+   */
+  raise(
+    code: ConditionCode,
+    subject = '',
+    facts: Condition['facts'] = {},
+    { untilMs = Number.POSITIVE_INFINITY }: { untilMs?: number } = {},
+  ): void {
+    this.#endDue()
+    const ofCode = this.#current.get(code) ?? new BoundedMap(CONDITION_SUBJECTS_MAX)
+    const known = ofCode.get(subject)
+    const sinceMs = known?.sinceMs ?? this.#nowMs()
+    const count = (known?.count ?? 0) + 1
+    ofCode.set(subject, { code, subject, facts, sinceMs, count, untilMs })
+    this.#current.set(code, ofCode)
+    const isNews = facts.reason !== undefined && facts.reason !== known?.facts.reason
+    if (known !== undefined && !isNews) return
     const { text, cost, remedy, severity }: ConditionText = CONDITIONS[code]
     const level = severity === 'error' ? 'error' : severity === 'warning' ? 'warn' : 'info'
     this.#log[level]({ code, ...(subject && { subject }), ...facts, cost, remedy }, text)
@@ -277,15 +289,18 @@ export class Conditions {
 
   /** It is no longer so. */
   clear(code: ConditionCode, subject = ''): void {
-    const key = `${code} ${subject}`
-    if (this.#current.get(key) === undefined) return
-    this.#current.delete(key)
+    const ofCode = this.#current.get(code)
+    if (!ofCode?.has(subject)) return
+    ofCode.delete(subject)
     this.#log.info({ code, ...(subject && { subject }) }, `no longer: ${CONDITIONS[code].title}`)
   }
 
   /** All that are so now, the oldest first. */
   list(): Condition[] {
-    return [...this.#current.values()].sort((one, other) => one.sinceMs - other.sinceMs)
+    this.#endDue()
+    return this.#all()
+      .map(({ untilMs, ...condition }) => condition)
+      .sort((one, other) => one.sinceMs - other.sinceMs)
   }
 
   /** All that are so now with their words, the oldest first. */
@@ -299,7 +314,8 @@ export class Conditions {
 
   /** How many subjects a condition has now. */
   count(code: ConditionCode): number {
-    return this.list().filter((condition) => condition.code === code).length
+    this.#endDue()
+    return this.#current.get(code)?.size ?? 0
   }
 
   /** `degraded`: something is not shared that should be. */
@@ -307,5 +323,15 @@ export class Conditions {
     const codes = [...new Set(this.list().map(({ code }) => code))].sort()
     const isDegraded = codes.some((code) => (CONDITIONS[code] as ConditionText).severity !== 'info')
     return { status: isDegraded ? 'degraded' : 'ok', codes }
+  }
+
+  /** No timer ends a condition: whoever looks sees none whose time is over. */
+  #endDue(): void {
+    const nowMs = this.#nowMs()
+    for (const { code, subject, untilMs } of this.#all()) if (untilMs <= nowMs) this.clear(code, subject)
+  }
+
+  #all(): Current[] {
+    return [...this.#current.values()].flatMap((ofCode) => [...ofCode.values()])
   }
 }

@@ -33,7 +33,7 @@ export function connectorOf(options: ConnectorOptions): Build.connector {
     const host = target.hostname.replace(/^\[(.*)\]$/, '$1')
     const isPlain = target.protocol === 'http:'
     const port = Number(target.port || (isPlain ? 80 : 443))
-    if (!proxy?.hasWayTo(host, port)) return current()(target, callback)
+    if (!proxy?.isUsedFor(host, port)) return current()(target, callback)
     throughProxy(proxy, { host, port }, options).then(
       (httpSocket) => (isPlain ? callback(null, httpSocket) : current()({ ...target, httpSocket }, callback)),
       (error: Error) => callback(error, null),

@@ -14,6 +14,14 @@ export const CREDENTIALS_SEEN_FILE = 'credentials-seen.json'
 
 const fileSchema = z.array(registryHostSchema).max(REGISTRIES_MAX)
 
+export interface CredentialsSeenOptions {
+  registries: RegistryClients
+  dataDir: string
+  log: Pick<Logger, 'error'>
+  /** Called once for each registry that is configured as open and is not, also if an earlier run found it (REGISTRY_NOT_OPEN). */
+  onNotOpen: (registry: RegistryHost) => void
+}
+
 /**
  * Registries of kind `none` that asked for a credential. Such a registry is not open, whatever the configuration says:
  * from then on it is judged per pull, like any other. A caller who sends a needless credential changes nothing. Invariant:
@@ -23,13 +31,16 @@ export class CredentialsSeen {
   readonly #registries: RegistryClients
   readonly #path: string
   readonly #log: Pick<Logger, 'error'>
+  readonly #onNotOpen: (registry: RegistryHost) => void
   readonly #hosts: Set<RegistryHost>
 
-  constructor(options: { registries: RegistryClients; dataDir: string; log: Pick<Logger, 'error'> }) {
-    this.#registries = options.registries
-    this.#path = join(options.dataDir, CREDENTIALS_SEEN_FILE)
-    this.#log = options.log
+  constructor({ registries, dataDir, log, onNotOpen }: CredentialsSeenOptions) {
+    this.#registries = registries
+    this.#path = join(dataDir, CREDENTIALS_SEEN_FILE)
+    this.#log = log
+    this.#onNotOpen = onNotOpen
     this.#hosts = this.#read()
+    for (const host of this.#hosts) if (registries.get(host)?.kind === 'none') onNotOpen(host)
   }
 
   /** Whether pulls from the registry need no credential: it is configured so, and never asked for one. */
@@ -41,32 +52,20 @@ export class CredentialsSeen {
   note(registry: RegistryHost): void {
     if (!this.isOpen(registry)) return
     this.#hosts.add(registry)
-    const facts = { code: 'REGISTRY_NOT_OPEN', registry }
-    this.#log.error(
-      facts,
-      'a registry of kind none asks for credentials; each pull is judged, as without a kind',
-    )
+    this.#onNotOpen(registry)
     try {
       replaceFile(this.#path, JSON.stringify([...this.#hosts]))
     } catch (error) {
       this.#log.error(
-        { ...facts, err: error },
+        { err: error, registry },
         'cannot write the list of registries that ask for credentials; it is lost when this process ends',
       )
     }
   }
 
-  /**
-   * A credential for a registry that is configured as open is needless, or the registry is not open: it is asked.
-   * @returns whether it turned out not to be open
-   */
-  async isFoundClosed(
-    registry: RegistryClient,
-    blob: Pick<BlobHeadRequest, 'repository' | 'digest'>,
-  ): Promise<boolean> {
-    if (!this.isOpen(registry.host) || !(await asksForCredentials(registry, blob))) return false
-    this.note(registry.host)
-    return true
+  /** A caller sent a credential. For a registry that is configured as open it is needless, or the registry is not open: asks it. */
+  async check(registry: RegistryClient, blob: Pick<BlobHeadRequest, 'repository' | 'digest'>): Promise<void> {
+    if (this.isOpen(registry.host) && (await asksForCredentials(registry, blob))) this.note(registry.host)
   }
 
   /** If the file cannot be read, no registry counts as open. */

@@ -7,6 +7,7 @@ import { ShoalError } from './errors.ts'
 import { fairly, RegistryBusyError } from './fair-pool.ts'
 import { Agent, Pool } from './http-dispatchers.ts'
 import { tolerantly } from './lenient-dispatcher.ts'
+import { untilAborted } from './patience.ts'
 import { guardedLookup, judgeRedirect } from './redirect-rule.ts'
 import type { RegistryConfig } from './registry-config.ts'
 import { RegistryHabits } from './registry-habits.ts'
@@ -23,9 +24,9 @@ export class RegistryUnreachableError extends ShoalError {
   /** False: this process has too many requests in flight to ask, so the registry's state is unknown; ask it otherwise. */
   readonly wasAsked: boolean
 
-  constructor(message: string, options: { cause?: unknown; wasAsked?: boolean } = {}) {
-    super(message, options)
-    this.wasAsked = options.wasAsked ?? true
+  constructor(host: RegistryHost, { cause, wasAsked = true }: { cause: Error; wasAsked?: boolean }) {
+    super(`no answer from the registry ${host}: ${failureText(cause, 'caFile')}`, { cause })
+    this.wasAsked = wasAsked
   }
 }
 
@@ -158,9 +159,9 @@ class HttpsRegistry implements RegistryClient {
     this.#proxy = proxy
     this.#trust = trust
     this.#headPatienceMs = headPatienceMs ?? HEAD_PATIENCE_MS
-    const way = { timeout: CONNECT_PATIENCE_MS, proxy }
+    const dialling = { timeout: CONNECT_PATIENCE_MS, proxy }
     const context = () => trust.contexts().registry
-    const connect = connectorOf({ ...way, context, ...(lookup && { lookup }) })
+    const connect = connectorOf({ ...dialling, context, ...(lookup && { lookup }) })
     this.#connect = connect
     const bounds = {
       headersTimeout: HEADERS_PATIENCE_MS,
@@ -191,7 +192,7 @@ class HttpsRegistry implements RegistryClient {
       fairly({ ...patience, placesMax: HEAD_CONNECTIONS_MAX, waitMs: HEAD_WAIT_MS }),
     )
     const elsewhere = connectorOf({
-      ...way,
+      ...dialling,
       context: () => trust.contexts().elsewhere,
       lookup: guardedLookup(config),
       judge: (host, addresses) => judgeRedirect(config, host, addresses),
@@ -230,16 +231,12 @@ class HttpsRegistry implements RegistryClient {
     request.signal?.addEventListener('abort', give)
     const parts = { dispatcher: this.#headDispatcher, habits: this.habits }
     try {
-      return await orAborted(askBlob(parts, request, end.signal), end.signal)
+      return await untilAborted(askBlob(parts, request, end.signal), end.signal)
     } catch (cause) {
       request.signal?.throwIfAborted()
       // If there is no connection at all, the holders of the places wait for the registry too: it was asked.
       const wasAsked = !(cause instanceof RegistryBusyError) || this.#heads.stats.connected === 0
-      const why = failureText(cause as Error, 'caFile')
-      throw new RegistryUnreachableError(`no answer from the registry ${this.host}: ${why}`, {
-        cause,
-        wasAsked,
-      })
+      throw new RegistryUnreachableError(this.host, { cause: cause as Error, wasAsked })
     } finally {
       clearTimeout(timer)
       request.signal?.removeEventListener('abort', give)
@@ -272,15 +269,6 @@ class HttpsRegistry implements RegistryClient {
     for (const socket of this.#verifying) socket.destroy()
     await Promise.all(this.#pools.map((pool) => pool.destroy()))
   }
-}
-
-/** undici obeys a signal only once the request has a connection. */
-function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    work.then(resolve, reject)
-    // Later, so that an error of undici or of the wait for a connection comes first.
-    signal.addEventListener('abort', () => setImmediate(() => reject(signal.reason)), { once: true })
-  })
 }
 
 /** Gives each request with a body its own connection. */

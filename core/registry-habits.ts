@@ -35,7 +35,7 @@ const CONDITION_OF: Partial<Record<Habit, ConditionCode>> = {
 export class RegistryHabits {
   readonly #host: RegistryHost
   readonly #nowMs: () => number
-  readonly #untilMs = new BoundedMap<string, { habit: Habit; untilMs: number }>(HABITS_MAX)
+  readonly #known = new BoundedMap<string, { habit: Habit; untilMs: number }>(HABITS_MAX)
   #conditions: Conditions | undefined
 
   constructor(host: RegistryHost, nowMs: () => number = Date.now) {
@@ -46,34 +46,34 @@ export class RegistryHabits {
   /** Shows habits to the operator from now on. */
   reportTo(conditions: Conditions): void {
     this.#conditions = conditions
-    for (const { habit, untilMs } of this.#untilMs.values()) if (untilMs > this.#nowMs()) this.#raise(habit)
+    for (const habit of Object.keys(CONDITION_OF) as Habit[]) this.#report(habit)
   }
 
   /** @param of the repository that it was seen at, for habits that a repository's owner could feign */
   has(habit: Habit, of = ''): boolean {
-    const known = this.#untilMs.get(`${habit} ${of}`)
-    if (known === undefined) return false
-    if (known.untilMs > this.#nowMs()) return true
-    this.forget(habit, of)
-    return false
+    return (this.#known.get(`${habit} ${of}`)?.untilMs ?? 0) > this.#nowMs()
   }
 
   note(habit: Habit, of = ''): void {
     const lastsMs = habit === 'late' ? LATE_MEMORY_MS : HABIT_MS
-    this.#untilMs.set(`${habit} ${of}`, { habit, untilMs: this.#nowMs() + lastsMs })
-    this.#raise(habit)
+    this.#known.set(`${habit} ${of}`, { habit, untilMs: this.#nowMs() + lastsMs })
+    this.#report(habit)
   }
 
   /** The registry did it in the ordinary way. */
   forget(habit: Habit, of = ''): void {
-    if (!this.#untilMs.has(`${habit} ${of}`)) return
-    this.#untilMs.delete(`${habit} ${of}`)
-    const code = CONDITION_OF[habit]
-    if (code !== undefined) this.#conditions?.clear(code, this.#host)
+    if (!this.#known.has(`${habit} ${of}`)) return
+    this.#known.delete(`${habit} ${of}`)
+    this.#report(habit)
   }
 
-  #raise(habit: Habit): void {
+  /** The condition lasts as long as some repository shows the habit. */
+  #report(habit: Habit): void {
     const code = CONDITION_OF[habit]
-    if (code !== undefined) this.#conditions?.raise(code, this.#host)
+    if (code === undefined || this.#conditions === undefined) return
+    const shown = [...this.#known.values()].filter((known) => known.habit === habit)
+    const untilMs = Math.max(0, ...shown.map((known) => known.untilMs))
+    if (untilMs > this.#nowMs()) this.#conditions.raise(code, this.#host, {}, { untilMs })
+    else this.#conditions.clear(code, this.#host)
   }
 }

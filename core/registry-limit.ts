@@ -69,13 +69,12 @@ export function noting(limit: RegistryLimit): Dispatcher.DispatcherComposeInterc
 }
 
 /** Shows the operator for how long a registry is left in peace. */
-export function showLimit(registry: { host: string; limit: RegistryLimit }, conditions: Conditions): void {
-  const { host, limit } = registry
-  let timer: NodeJS.Timeout | undefined
+export function showLimit(
+  { host, limit }: { host: string; limit: RegistryLimit },
+  conditions: Conditions,
+): void {
   limit.watch((forMs) => {
-    conditions.raise('REGISTRY_RATE_LIMITED', host, { seconds: Math.ceil(forMs / 1000) })
-    clearTimeout(timer)
-    timer = setTimeout(() => conditions.clear('REGISTRY_RATE_LIMITED', host), forMs)
-    timer.unref()
+    const facts = { seconds: Math.ceil(forMs / 1000) }
+    conditions.raise('REGISTRY_RATE_LIMITED', host, facts, { untilMs: Date.now() + forMs })
   })
 }

@@ -7,6 +7,7 @@ import type { Conditions } from './conditions.ts'
 import { ShoalError } from './errors.ts'
 import { addressText } from './network.ts'
 import { NoProxy } from './no-proxy.ts'
+import { inTime } from './patience.ts'
 import { trustingContext } from './trusted-authorities.ts'
 
 /** The upstream proxy cannot be reached, or does not lead to a host: treat that host as unreachable. */
@@ -108,12 +109,12 @@ export class UpstreamProxy {
   }
 
   /** Whether a TLS connection or tunnel to the host goes through the proxy. */
-  hasWayTo(host: string, port: number): boolean {
+  isUsedFor(host: string, port: number): boolean {
     return this.#https !== undefined && !this.#noProxy.has(host, port)
   }
 
   /** The proxy for plain requests to the host; undefined: send them directly. */
-  plainWayTo(host: string, port: number): ProxyAddress | undefined {
+  plainProxyFor(host: string, port: number): ProxyAddress | undefined {
     return this.#noProxy.has(host, port) ? undefined : this.#http
   }
 
@@ -138,8 +139,8 @@ export class UpstreamProxy {
     } catch (cause) {
       socket.destroy()
       const why = (cause as Error).message
-      const ways = `the upstream proxy ${addressText(proxy)} does not lead to ${addressText(target)}`
-      throw new UpstreamProxyError(`${ways}: ${why}`, { cause })
+      const text = `the upstream proxy ${addressText(proxy)} does not lead to ${addressText(target)}`
+      throw new UpstreamProxyError(`${text}: ${why}`, { cause })
     } finally {
       ended.removeEventListener('abort', cut)
     }
@@ -174,15 +175,11 @@ export class UpstreamProxy {
   /** The host's addresses, to judge them before the proxy is asked; none if the name does not resolve here. */
   async resolve(host: string): Promise<{ address: string; family: number }[]> {
     if ((this.#unresolved.get(host) ?? 0) > performance.now()) return []
-    const late = Promise.withResolvers<never>()
-    const timer = setTimeout(() => late.reject(new Error('no answer in time')), RESOLVE_PATIENCE_MS)
     try {
-      return await Promise.race([lookup(host, { all: true }), late.promise])
+      return await inTime(lookup(host, { all: true }), RESOLVE_PATIENCE_MS)
     } catch {
       this.#unresolved.set(host, performance.now() + UNRESOLVED_MS)
       return []
-    } finally {
-      clearTimeout(timer)
     }
   }
 }

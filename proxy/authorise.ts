@@ -1,9 +1,10 @@
 import type { ServerResponse } from 'node:http'
 import type { Client } from '../client/index.ts'
 import type { BlobHead } from '../core/blob-question.ts'
+import { isSettledWithin } from '../core/patience.ts'
 import { type RegistryClient, RegistryUnreachableError } from '../core/registry-client.ts'
 import type { Strangers } from '../core/strangers.ts'
-import type { Authorised } from './authorised.ts'
+import type { AcceptedRequests } from './accepted-requests.ts'
 import type { BlobGet } from './blob-request.ts'
 import { goneSignal } from './upstream/forward.ts'
 
@@ -12,7 +13,7 @@ import { goneSignal } from './upstream/forward.ts'
 export interface AuthoriseParts {
   client: Client
   strangers: Strangers
-  authorised: Authorised<Authorisation>
+  accepted: AcceptedRequests<Verdict>
 }
 
 interface Exchange {
@@ -29,14 +30,14 @@ export const LATE_MS = 400
  * Whether a request may have its blob, and the blob's length if the registry gave it. `acceptedAtMs`: when the registry
  * itself accepted the request; undefined if the client vouches for it.
  */
-export type Authorisation =
+export type Verdict =
   | { refusal?: undefined; acceptedAtMs: number | undefined; bytes: number | undefined }
   | { refusal: 'registry_refused' | 'registry_unproven' | 'registry_busy' | 'registry_limited' }
 
 /** No word yet. `later` settles with it, and never rejects: undefined if there is none and the client does not vouch. */
-export interface LateWord {
+export interface LateVerdict {
   refusal: 'registry_late'
-  later: Promise<Authorisation | undefined>
+  later: Promise<Verdict | undefined>
 }
 
 /** @param bytesPlanned the length as a manifest says */
@@ -51,9 +52,9 @@ export async function authorise(
   parts: AuthoriseParts,
   exchange: Exchange,
   wanted: Question,
-): Promise<Authorisation | LateWord> {
+): Promise<Verdict | LateVerdict> {
   const { host, habits } = exchange.registry
-  const known = parts.authorised.find(host, wanted)
+  const known = parts.accepted.find(host, wanted)
   if (known !== undefined) return { acceptedAtMs: known.atMs, bytes: known.bytes }
   // It told this node to wait. The client's own request is not this node's.
   if (exchange.registry.limit.leftMs > 0) return { refusal: 'registry_limited' }
@@ -70,23 +71,11 @@ export async function authorise(
   return { refusal: 'registry_late', later: word.catch(() => undefined) }
 }
 
-/** Whether work settles in time, either way. */
-export async function isSettledWithin(work: Promise<unknown>, patienceMs: number): Promise<boolean> {
-  const late = Promise.withResolvers<boolean>()
-  // After a look at the network: this process may have been the late one.
-  const timer = setTimeout(() => setImmediate(() => late.resolve(false)), patienceMs)
-  const settled = work.then(
-    () => true,
-    () => true,
-  )
-  return Promise.race([settled, late.promise]).finally(() => clearTimeout(timer))
-}
-
-async function ask(parts: AuthoriseParts, exchange: Exchange, wanted: Question): Promise<Authorisation> {
+async function ask(parts: AuthoriseParts, exchange: Exchange, wanted: Question): Promise<Verdict> {
   try {
     const askThis = (signal: AbortSignal) => askRegistry(parts, exchange, wanted, signal)
     const signal = goneSignal(exchange.response)
-    return await parts.authorised.share(exchange.registry.host, wanted, { ask: askThis, signal })
+    return await parts.accepted.share(exchange.registry.host, wanted, { ask: askThis, signal })
   } catch (error) {
     if (!(error instanceof RegistryUnreachableError)) throw error
     // A user who fills our own connections must not make the registry seem to be down.
@@ -102,7 +91,7 @@ async function askRegistry(
   exchange: Exchange,
   wanted: Question,
   signal: AbortSignal,
-): Promise<Authorisation> {
+): Promise<Verdict> {
   const { repository, digest, authorization, query, bytesPlanned: bytesExpected } = wanted
   const question = { repository, digest, authorization, query, bytesExpected, signal }
   const head = await exchange.registry.headBlob(question)
@@ -117,12 +106,12 @@ async function fromHead(
   exchange: Exchange,
   wanted: Question,
   head: BlobHead & { isPresent: true },
-): Promise<Authorisation> {
+): Promise<Verdict> {
   const isConfirmed = wanted.bytesPlanned === undefined || head.bytes === wanted.bytesPlanned
   const bytes = isConfirmed ? head.bytes : undefined
   if (!(await showsLeave(parts, exchange, wanted, { ...head, bytes })))
     return { refusal: 'registry_unproven' }
-  parts.authorised.note(exchange.registry.host, wanted, { bytes })
+  parts.accepted.note(exchange.registry.host, wanted, { bytes })
   return { acceptedAtMs: Date.now(), bytes }
 }
 
@@ -148,7 +137,7 @@ async function authoriseWithoutRegistry(
   { client }: AuthoriseParts,
   { registry }: Exchange,
   { repository, digest, credential, query }: BlobGet,
-): Promise<Authorisation | undefined> {
+): Promise<Verdict | undefined> {
   // The caller chose for which registry a mirror is to answer, and so whether it can.
   if (query !== '') return undefined
   const bytes = await client.authorisedWithoutRegistry({

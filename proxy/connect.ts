@@ -1,21 +1,26 @@
 import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import { basename } from 'node:path'
-import { setTimeout as wait } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { Conditions } from '../core/conditions.ts'
 import { type Defects, isDefect } from '../core/defects.ts'
 import { ShoalError } from '../core/errors.ts'
 import { addressText } from '../core/network.ts'
+import { isSettledWithin } from '../core/patience.ts'
 import type { RegistryClient, RegistryClients } from '../core/registry-client.ts'
 import { DOCKER_HUB, parseRegistryHost, type RegistryHost, registryAddress } from '../core/repository.ts'
 import { refuseSocket } from './error-response.ts'
 import type { InterceptServer } from './intercept/intercept-server.ts'
-import { isRejection, type RejectingProgram, type Rejections } from './intercept/rejections.ts'
+import {
+  isRejection,
+  REJECTION_KEPT_MS,
+  type RejectingProgram,
+  type Rejections,
+} from './intercept/rejections.ts'
 import { type TrustedPlaces, trustRemedy } from './intercept/trust-remedy.ts'
 import type { ConnectOutcome, ProxyMetrics } from './metrics.ts'
 import type { SocketOwner, SocketOwners } from './socket-owner.ts'
-import type { RegistryWays } from './upstream/registry-ways.ts'
+import type { RegistryReach } from './upstream/registry-reach.ts'
 import { parseAuthority, type Target, type TargetPolicy } from './upstream/target.ts'
 import { connectTarget, joinSockets } from './upstream/tunnel.ts'
 
@@ -35,7 +40,7 @@ export interface ConnectParts {
   intercept: InterceptServer
   rejections: Rejections
   places: TrustedPlaces
-  ways: RegistryWays
+  reach: RegistryReach
   owners: SocketOwners
   policy: TargetPolicy
   metrics: ProxyMetrics
@@ -91,16 +96,16 @@ async function answerForRegistry(
   registry: RegistryClient,
   target: Target,
 ): Promise<ConnectOutcome> {
-  const { rejections, owners, conditions, ways } = parts
+  const { rejections, owners, reach } = parts
   const beganAtMs = performance.now()
   // Looked up before the client has seen our certificate: a program that rejects it may be gone a moment later.
   const owner = ownerSoon(owners, exchange.socket)
-  for (const gone of rejections.forgetOld()) conditions.clear('CLIENT_DISTRUSTS', subjectOf(gone))
+  rejections.forgetOld()
   const isRejected = rejections.isInDoubt(registry.host) && rejections.has(registry.host, await owner)
   if (isRejected || (await readsNoTrustFile(registry.host, owner)))
     return tunnel(parts, exchange, target, 'tunnelled_rejected')
   if (await isLent(registry, owner)) return tunnel(parts, exchange, target, 'tunnelled_unusable')
-  if (await ways.isTunnelled(registry)) return tunnel(parts, exchange, target, 'tunnelled_unusable')
+  if (await reach.isTunnelled(registry)) return tunnel(parts, exchange, target, 'tunnelled_unusable')
   return intercept(parts, exchange, { registry, owner, beganAtMs })
 }
 
@@ -134,13 +139,8 @@ async function tunnel(
 }
 
 async function ownerSoon(owners: SocketOwners, socket: Socket): Promise<SocketOwner | undefined> {
-  const late = new AbortController()
-  const patience = wait(OWNER_PATIENCE_MS, undefined, { signal: late.signal }).catch(() => undefined)
-  try {
-    return await Promise.race([owners.ownerOf(socket), patience])
-  } finally {
-    late.abort()
-  }
+  const owner = owners.ownerOf(socket)
+  return (await isSettledWithin(owner, OWNER_PATIENCE_MS)) ? owner : undefined
 }
 
 interface Interception {
@@ -193,7 +193,9 @@ function rejected(
     return
   }
   const mend = trustRemedy(owner, { registry, places })
-  conditions.raise('CLIENT_DISTRUSTS', subjectOf({ registry, owner }), { registry, ...owner, mend })
+  const untilMs = Date.now() + tunnelledForMs + REJECTION_KEPT_MS
+  const facts = { registry, ...owner, mend }
+  conditions.raise('CLIENT_DISTRUSTS', subjectOf({ registry, owner }), facts, { untilMs })
   log.info(
     { ...client, tunnelledForMs },
     'a client does not trust the proxy for this registry: its connections are tunnelled for a while',

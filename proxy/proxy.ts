@@ -11,8 +11,8 @@ import type { RegistryClient, RegistryClients } from '../core/registry-client.ts
 import { parseRegistryHost } from '../core/repository.ts'
 import { Strangers } from '../core/strangers.ts'
 import type { UpstreamProxy } from '../core/upstream-proxy.ts'
-import type { Authorisation } from './authorise.ts'
-import { Authorised } from './authorised.ts'
+import { AcceptedRequests } from './accepted-requests.ts'
+import type { Verdict } from './authorise.ts'
 import { answerConnect } from './connect.ts'
 import { respondWithError } from './error-response.ts'
 import { MisdirectedRequestError, ProxyRequestError } from './errors.ts'
@@ -28,7 +28,7 @@ import { PullRecords } from './pull-records.ts'
 import { KernelSocketOwners, type SocketOwners } from './socket-owner.ts'
 import { AUTHORITY_FILE_NAME } from './trust-files.ts'
 import { forwardPlain } from './upstream/plain-forward.ts'
-import { RegistryWays } from './upstream/registry-ways.ts'
+import { RegistryReach } from './upstream/registry-reach.ts'
 import { type PermittedTarget, TargetPolicy } from './upstream/target.ts'
 import { UserShares } from './user-shares.ts'
 
@@ -96,10 +96,19 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const { records = new PullRecords() } = options
   const plans = new ManifestPlans(client, p2pMinBytes, (image) => records.sawImage(image))
   const strangers = new Strangers()
-  const authorised = new Authorised<Authorisation>()
-  const ways = new RegistryWays({ conditions })
-  const shared = { ways, metrics, conditions, log, defects }
-  const pulls = { client, plans, strangers, authorised, records, p2pMinBytes, ...shared }
+  const accepted = new AcceptedRequests<Verdict>()
+  const reach = new RegistryReach({ conditions })
+  const shared = { reach, metrics, conditions, log, defects }
+  const pulls = {
+    client,
+    plans,
+    strangers,
+    accepted,
+    records,
+    served: new WeakSet<Socket>(),
+    p2pMinBytes,
+    ...shared,
+  }
   const intercept = new InterceptServer({
     authority,
     log,
@@ -133,7 +142,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   new UserShares({ bounds, owners, log }).watch(server)
   const connections = new Connections(server)
   const close = async () => {
-    ways.close()
+    reach.close()
     intercept.close()
     await connections.closeWith(server)
   }
@@ -141,7 +150,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     const address = await listenOnLoopback(server, options.listen, 'proxyListen')
     for (const port of [address.port, ...options.deniedPorts]) policy.denyOwnPort(port)
     options.publish(authority.certificatesPem)
-    ways.start(registries.values())
+    reach.start(registries.values())
     if (options.isRestarted) rejections.authorityChanged()
     return { address, authorityChanged: () => rejections.authorityChanged(), close }
   } catch (error) {

@@ -1,39 +1,36 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { Logger } from 'pino'
+import type { Socket } from 'node:net'
 import type { BlobRequest, Client, OpenBlob } from '../client/index.ts'
 import { lengthBehindRedirects } from '../core/blob-get.ts'
-import type { Defects } from '../core/defects.ts'
-import { reasonOf, ShoalError } from '../core/errors.ts'
+import { ShoalError } from '../core/errors.ts'
+import { isSettledWithin } from '../core/patience.ts'
 import { type RegistryClient, RegistryUnreachableError } from '../core/registry-client.ts'
 import type { Strangers } from '../core/strangers.ts'
-import { failureText } from '../core/trusted-authorities.ts'
-import { type Authorisation, authorise, isSettledWithin, LATE_MS, type LateWord } from './authorise.ts'
-import type { Authorised } from './authorised.ts'
+import type { AcceptedRequests } from './accepted-requests.ts'
+import { authorise, LATE_MS, type LateVerdict, type Verdict } from './authorise.ts'
 import { type BlobGet, readBlobGet } from './blob-request.ts'
 import { sendBlob } from './blob-response.ts'
 import { type ByteSpan, spanOf } from './byte-range.ts'
 import { respondWithError } from './error-response.ts'
 import type { ManifestPlans } from './manifest-plans.ts'
-import type { ProxyMetrics, RequestOutcome } from './metrics.ts'
-import type { LayerAccount, PullRecords } from './pull-records.ts'
+import type { RequestOutcome } from './metrics.ts'
+import { type AccountParts, RequestAccount } from './request-account.ts'
 import { allOf, forward, goneSignal, type ResponseWatcher } from './upstream/forward.ts'
-import type { RegistryWays } from './upstream/registry-ways.ts'
+import type { RegistryReach } from './upstream/registry-reach.ts'
 
 /**
  * The life of a request inside an intercepted connection, in the order of docs/a-pull.md. The rule of every step: until
  * the first byte is sent, the registry steps in for whatever Shoal cannot do, with the request's own credentials.
  */
 
-export interface PullParts {
+export interface PullParts extends AccountParts {
   client: Client
   plans: ManifestPlans
   strangers: Strangers
-  authorised: Authorised<Authorisation>
-  ways: RegistryWays
-  metrics: ProxyMetrics
-  records: PullRecords
-  log: Logger
-  defects: Defects
+  accepted: AcceptedRequests<Verdict>
+  reach: RegistryReach
+  /** Connections of clients on which a request was answered before. */
+  served: WeakSet<Socket>
   /** Smaller blobs come from the registry, because asking the swarm would take longer. Bytes. */
   p2pMinBytes: number
 }
@@ -43,128 +40,83 @@ export interface Exchange {
   request: IncomingMessage
   response: ServerResponse
   registry: RegistryClient
-  /** Keeps what becomes of a request for a blob. */
-  account?: LayerAccount
 }
 
-/** Connections of clients on which a request was answered before. */
-const served = new WeakSet<object>()
+interface AccountedExchange extends Exchange {
+  account: RequestAccount
+}
+
+/** A request for a blob. */
+interface Pull extends AccountedExchange {
+  wanted: BlobGet
+  /** The blob's length as a manifest said before the request came. */
+  bytesPlanned: number | undefined
+}
 
 /** Answers a request. Never rejects: a failure becomes an answer or a cut connection. */
 export async function answer(parts: PullParts, exchange: Exchange): Promise<void> {
   // HTTP takes it from the request when the connection ends with the answer.
   const { socket } = exchange.request
+  const account = new RequestAccount(parts, exchange)
   try {
-    const wanted = readBlobGet(exchange.request)
-    if (wanted !== undefined) beginAccount(parts, exchange, wanted)
-    const outcome =
-      wanted === undefined
-        ? await passThrough(parts, exchange, 'registry_not_a_blob')
-        : await answerBlob(parts, exchange, wanted)
-    parts.metrics.requestAnswered(outcome)
-    exchange.account?.end(outcome)
-    served.add(socket)
+    account.end(await answerRequest(parts, { ...exchange, account }))
+    parts.served.add(socket)
   } catch (error) {
-    const outcome = exchange.response.destroyed ? 'client_gone' : 'error'
-    parts.metrics.requestAnswered(outcome)
-    exchange.account?.fell(error instanceof ShoalError ? error.code : 'UNEXPECTED')
-    exchange.account?.end(outcome)
+    account.failed(error, { isClientGone: exchange.response.destroyed })
     answerFailure(parts, exchange, error)
   }
 }
 
-function beginAccount({ records }: PullParts, exchange: Exchange, { repository, digest }: BlobGet): void {
-  const { registry, request } = exchange
-  const isPart = request.headers.range !== undefined
-  exchange.account = records.begin({ registry: registry.host, repository, digest, isPart })
+async function answerRequest(parts: PullParts, exchange: AccountedExchange): Promise<RequestOutcome> {
+  const wanted = readBlobGet(exchange.request)
+  if (wanted === undefined) return passThrough(parts, exchange, 'registry_not_a_blob')
+  exchange.account.asks(wanted)
+  const { repository, digest } = wanted
+  const bytesPlanned = parts.plans.bytesOf(exchange.registry.host, repository, digest)
+  return answerBlob(parts, { ...exchange, wanted, bytesPlanned })
 }
 
-/** Steps 2 to 7 of docs/a-pull.md, section 3. */
-async function answerBlob(parts: PullParts, exchange: Exchange, wanted: BlobGet): Promise<RequestOutcome> {
-  if (isKnownSmall(parts, exchange, wanted)) return passThrough(parts, exchange, 'registry_small_blob')
+/** Steps 2 and 3 of docs/a-pull.md, section 3. */
+async function answerBlob(parts: PullParts, pull: Pull): Promise<RequestOutcome> {
+  const { registry, wanted, bytesPlanned } = pull
+  if (bytesPlanned !== undefined && bytesPlanned < parts.p2pMinBytes)
+    return passThrough(parts, pull, 'registry_small_blob')
 
-  if (exchange.registry.habits.has('redirectRefused'))
-    return passThrough(parts, exchange, 'registry_redirect_refused')
-  const { repository, digest, credential } = wanted
-  const whyNot = await parts.client.whyNotOpen({
-    registry: exchange.registry.host,
-    repository,
-    digest,
-    credential,
-  })
+  if (registry.habits.has('redirectRefused')) return passThrough(parts, pull, 'registry_redirect_refused')
+  const whyNot = await parts.client.whyNotOpen({ registry: registry.host, ...wanted })
   if (whyNot !== undefined) {
-    noteFailure(parts, exchange, wanted, whyNot)
-    return passThrough(parts, exchange, 'registry_fallback')
+    pull.account.swarmFailed(whyNot)
+    return passThrough(parts, pull, 'registry_fallback')
   }
-  const bytesPlanned = plannedBytes(parts, exchange, wanted)
-  const authorised = await authorise(parts, exchange, { ...wanted, bytesPlanned })
-  if (authorised.refusal === 'registry_late') return answerLate(parts, exchange, wanted, authorised)
-  return answerAuthorised(parts, exchange, wanted, authorised)
+  const verdict = await authorise(parts, pull, { ...wanted, bytesPlanned })
+  if (verdict.refusal === 'registry_late') return answerLate(parts, pull, verdict)
+  return answerJudged(parts, pull, verdict)
 }
 
-/** The registry gave its word, or the client vouches. */
-async function answerAuthorised(
-  parts: PullParts,
-  exchange: Exchange,
-  wanted: BlobGet,
-  authorised: Authorisation,
-): Promise<RequestOutcome> {
-  if (authorised.refusal !== undefined) return passThrough(parts, exchange, authorised.refusal)
+/** Steps 4 to 7: the registry gave its word, or the client vouches. */
+async function answerJudged(parts: PullParts, pull: Pull, verdict: Verdict): Promise<RequestOutcome> {
+  const { response, account, wanted, bytesPlanned } = pull
+  if (verdict.refusal !== undefined) return passThrough(parts, pull, verdict.refusal)
 
-  const bytes =
-    authorised.bytes ??
-    plannedBytes(parts, exchange, wanted) ??
-    (await bytesBehindRedirects(parts, exchange, wanted))
-  if (bytes === undefined) return passThrough(parts, exchange, 'registry_length_unknown')
-  exchange.account?.size(bytes)
-  if (bytes < parts.p2pMinBytes) return passThrough(parts, exchange, 'registry_small_blob')
+  const bytes = verdict.bytes ?? bytesPlanned ?? (await bytesBehindRedirects(parts, pull))
+  if (bytes === undefined) return passThrough(parts, pull, 'registry_length_unknown')
+  account.size(bytes)
+  if (bytes < parts.p2pMinBytes) return passThrough(parts, pull, 'registry_small_blob')
 
-  const span = requestedSpan(exchange, wanted, bytes)
-  if (span.status === 416) return refuseRange(exchange, bytes)
+  const span = requestedSpan(pull, bytes)
+  if (span.status === 416) return refuseRange(pull, bytes)
 
-  const blob = await openBlob(parts, exchange, wanted, { bytes, part: span })
-  if (blob === undefined) return passThrough(parts, exchange, 'registry_fallback')
-  if (authorised.acceptedAtMs !== undefined)
-    parts.client.sawAccepted(blobRequest(exchange, wanted, bytes), authorised.acceptedAtMs)
+  const blob = await openBlob(parts, pull, { bytes, part: span })
+  if (blob === undefined) return passThrough(parts, pull, 'registry_fallback')
+  if (verdict.acceptedAtMs !== undefined)
+    parts.client.sawAccepted(blobRequest(pull, bytes), verdict.acceptedAtMs)
 
-  exchange.account?.reads(blob.sources)
-  const sent = await sendBlob(exchange.response, blob, { digest: wanted.digest, span })
-  parts.metrics.served(sent.bytes)
-  if (blob.fallback !== undefined) exchange.account?.fell(blob.fallback)
-  if (sent.error !== undefined) noteFailure(parts, exchange, wanted, sent.error)
-  return sent.isUntouched ? passThrough(parts, exchange, 'registry_fallback') : sent.outcome
-}
-
-/**
- * No word yet: the client's own request goes to the registry, which decides as it does without Shoal. If the registry does
- * not begin to answer either, the client may vouch.
- */
-async function answerLate(
-  parts: PullParts,
-  exchange: Exchange,
-  wanted: BlobGet,
-  { later }: LateWord,
-): Promise<RequestOutcome> {
-  const vouched = new AbortController()
-  const isVouched = (word: Authorisation | undefined) =>
-    word !== undefined && word.refusal === undefined && word.acceptedAtMs === undefined
-  void later.then((word) => isVouched(word) && vouched.abort(new Error('the client vouches')))
-  try {
-    return await passThrough(parts, exchange, 'registry_late', vouched.signal)
-  } catch (error) {
-    const word = await later
-    if (word === undefined || !isVouched(word)) throw error
-    return answerAuthorised(parts, exchange, wanted, word)
-  }
-}
-
-function isKnownSmall(parts: PullParts, exchange: Exchange, wanted: BlobGet): boolean {
-  const planned = plannedBytes(parts, exchange, wanted)
-  return planned !== undefined && planned < parts.p2pMinBytes
-}
-
-function plannedBytes({ plans }: PullParts, { registry }: Exchange, wanted: BlobGet): number | undefined {
-  return plans.bytesOf(registry.host, wanted.repository, wanted.digest)
+  account.reads(blob.sources)
+  const sent = await sendBlob(response, blob, { digest: wanted.digest, span })
+  account.sent(sent.bytes)
+  if (blob.fallback !== undefined) account.fell(blob.fallback)
+  if (sent.error !== undefined) account.swarmFailed(sent.error)
+  return sent.isUntouched ? passThrough(parts, pull, 'registry_fallback') : sent.outcome
 }
 
 /**
@@ -173,9 +125,9 @@ function plannedBytes({ plans }: PullParts, { registry }: Exchange, wanted: Blob
  */
 async function bytesBehindRedirects(
   { plans }: PullParts,
-  { registry, response }: Exchange,
-  { repository, digest, authorization, query }: BlobGet,
+  { registry, response, wanted }: Pull,
 ): Promise<number | undefined> {
+  const { repository, digest, authorization, query } = wanted
   const signal = goneSignal(response)
   const asked = lengthBehindRedirects({ registry, repository, digest, authorization, query, signal }).then(
     (bytes) => {
@@ -188,9 +140,9 @@ async function bytesBehindRedirects(
   return (await isSettledWithin(asked, LATE_MS)) ? asked : undefined
 }
 
-function requestedSpan({ request }: Exchange, { digest }: BlobGet, bytes: number): ByteSpan {
+function requestedSpan({ request, wanted }: Pull, bytes: number): ByteSpan {
   const ifRange = request.headersDistinct['if-range']?.join(', ')
-  return spanOf({ range: request.headers.range, ifRange }, bytes, `"${digest}"`)
+  return spanOf({ range: request.headers.range, ifRange }, bytes, `"${wanted.digest}"`)
 }
 
 /** RFC 9110 §15.5.17. */
@@ -202,48 +154,45 @@ function refuseRange({ response }: Exchange, bytes: number): RequestOutcome {
 
 /** @returns undefined if the client cannot help; the reason is logged and counted */
 async function openBlob(
-  parts: PullParts,
-  exchange: Exchange,
-  wanted: BlobGet,
-  { bytes, part }: { bytes: number; part: { start: number; end: number } },
+  { client }: PullParts,
+  pull: Pull,
+  { bytes, part: { start, end } }: { bytes: number; part: { start: number; end: number } },
 ): Promise<OpenBlob | undefined> {
   try {
-    const { start, end } = part
-    return await parts.client.open({ ...blobRequest(exchange, wanted, bytes), part: { start, end } })
+    return await client.open({ ...blobRequest(pull, bytes), part: { start, end } })
   } catch (error) {
-    noteFailure(parts, exchange, wanted, error)
+    pull.account.swarmFailed(error)
     return undefined
   }
 }
 
-function blobRequest(
-  { registry }: Exchange,
-  { repository, digest, credential }: BlobGet,
-  bytes: number,
-): BlobRequest {
+function blobRequest({ registry, wanted }: Pull, bytes: number): BlobRequest {
+  const { repository, digest, credential } = wanted
   return { registry: registry.host, repository, digest, bytes, credential }
 }
 
-/** Logs why a blob does not come from the swarm. Docker gets its layer even after an unexpected error. */
-function noteFailure(
-  { log, metrics, defects }: PullParts,
-  { registry, account }: Exchange,
-  wanted: BlobGet,
-  error: unknown,
-): void {
-  const code = error instanceof ShoalError ? error.code : 'UNEXPECTED'
-  const { repository, digest } = wanted
-  const facts = { pullId: account?.pullId, registry: registry.host, repository, digest, code }
-  metrics.fellBack(code)
-  account?.fell(code)
-  if (code === 'UNEXPECTED') defects.note('proxy_request', error, facts)
-  else log.warn({ ...facts, reason: reasonOf(error) }, 'the swarm cannot serve a blob')
+/**
+ * No word yet: the client's own request goes to the registry, which decides as it does without Shoal. If the registry does
+ * not begin to answer either, the client may vouch.
+ */
+async function answerLate(parts: PullParts, pull: Pull, { later }: LateVerdict): Promise<RequestOutcome> {
+  const vouched = new AbortController()
+  const isVouched = (verdict: Verdict | undefined) =>
+    verdict !== undefined && verdict.refusal === undefined && verdict.acceptedAtMs === undefined
+  void later.then((verdict) => isVouched(verdict) && vouched.abort(new Error('the client vouches')))
+  try {
+    return await passThrough(parts, pull, 'registry_late', vouched.signal)
+  } catch (error) {
+    const verdict = await later
+    if (verdict === undefined || !isVouched(verdict)) throw error
+    return answerJudged(parts, pull, verdict)
+  }
 }
 
 /** Forwards the request to the registry and the answer to the client, both unchanged. */
 async function passThrough<Outcome extends RequestOutcome>(
   { plans }: PullParts,
-  { request, response, registry, account }: Exchange,
+  { request, response, registry, account }: AccountedExchange,
   outcome: Outcome,
   giveUp?: AbortSignal,
 ): Promise<Outcome> {
@@ -252,16 +201,10 @@ async function passThrough<Outcome extends RequestOutcome>(
     dispatcher: registry.passThrough,
     path: request.url!,
     ...(giveUp && { giveUp }),
-    unreachable: (cause: Error) =>
-      new RegistryUnreachableError(
-        `no answer from the registry ${registry.host}: ${failureText(cause, 'caFile')}`,
-        {
-          cause,
-        },
-      ),
+    unreachable: (cause: Error) => new RegistryUnreachableError(registry.host, { cause }),
   }
   const watcher = allOf([
-    account?.passes(outcome),
+    account.passes(outcome),
     outcome === 'registry_refused' ? refusalWatch(registry, request) : undefined,
     plans.watch(request, registry.host),
   ])
@@ -278,13 +221,13 @@ function refusalWatch({ habits }: RegistryClient, request: IncomingMessage): Res
 }
 
 function answerFailure(
-  { ways, log, defects }: PullParts,
+  { reach, served, log, defects }: PullParts,
   { response, registry, request }: Exchange,
   error: unknown,
 ): void {
   if (response.destroyed) return
   if (error instanceof ShoalError) {
-    const isTunnelledNext = error instanceof RegistryUnreachableError && ways.failed(registry, error)
+    const isTunnelledNext = error instanceof RegistryUnreachableError && reach.failed(registry, error)
     log.warn(
       { registry: registry.host, method: request.method, code: error.code, reason: error.message },
       'request failed',

@@ -200,7 +200,16 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
     registries,
     tokenKeys: await TrustedKeys.load({ tokenKeys, registries, store, log, nowMs }),
     acceptances: new Acceptances(memberships),
-    credentialsSeen: new CredentialsSeen({ registries, dataDir: config.dataDir, log }),
+    credentialsSeen: new CredentialsSeen({
+      registries,
+      dataDir: config.dataDir,
+      log,
+      onNotOpen: (registry) =>
+        log.error(
+          { code: 'REGISTRY_NOT_OPEN', registry },
+          'a registry of kind none asks for credentials; each pull is judged, as without a kind',
+        ),
+    }),
     strangers,
     kindsFound: new KindsFound(registries, log),
     memberships,

@@ -166,7 +166,7 @@ export class World {
     const { random, trackerAnswersAtMs } = this.#options
     const { arrivesAtMs } = node.plan
     if (this.nowMs < trackerAnswersAtMs) {
-      const isOff = new TrackerState().look(arrivesAtMs, trackerAnswersAtMs) === undefined
+      const isOff = new TrackerState(arrivesAtMs).look(arrivesAtMs, trackerAnswersAtMs) === undefined
       if (isOff && this.nowMs > arrivesAtMs) this.#goDirect(node)
       else {
         const startsAtMs = isOff ? arrivesAtMs + SILENT_MS_MAX : trackerAnswersAtMs

@@ -42,7 +42,7 @@ export interface GrantsOptions {
   tokenKeys: TokenKeys
   /** How long the blobs of one request to the tracker wait for its answer, all together. */
   patienceMs: number
-  conditions: Conditions | undefined
+  conditions: Conditions
   listenPort: () => number
   /** Blobs that the image's manifest named beside the one asked for. */
   planned: (request: BlobRequest) => { digest: Digest; bytes: number }[]
@@ -67,6 +67,8 @@ interface Asking {
 
 /** A grant with a shorter remaining life is not used for new pulls; a new one is requested. */
 const LIFE_MS_MIN = 60_000
+/** How long a late pull is shown, if no pull at its registry is verified before. */
+const SLOW_SHOWN_MS = 10 * 60_000
 /** Requests ahead of need in flight, for the whole node … */
 export const PLANS_IN_FLIGHT_MAX = 8
 /** … and for one registry: a slow one leaves the others their share. */
@@ -110,7 +112,7 @@ export class Grants {
    * yet, so it takes no lease. Asks nothing when the blobs are covered, and while too much is in flight.
    */
   prepare(plan: ImagePlan): void {
-    if (this.#options.tracker.watch?.isOff) return
+    if (this.#options.tracker.watch.isOff) return
     const isCovered = plan.blobs.every((blob) => {
       const request = { ...plan, ...blob }
       return this.find(request) !== undefined || this.#asked(request) !== undefined
@@ -175,7 +177,7 @@ export class Grants {
     }
     this.#inFlight.add(asking)
     const arrived = (grant: Grant) => {
-      this.#options.conditions?.clear('REGISTRY_SLOW', image.registry)
+      this.#options.conditions.clear('REGISTRY_SLOW', image.registry)
       if (asking.waiting === 0) this.#giveBack(grant)
     }
     asking.grant.then(arrived, () => undefined)
@@ -194,7 +196,8 @@ export class Grants {
     try {
       const grant = await Promise.race([asking.grant, asking.late])
       if (grant !== 'late') return grant
-      this.#options.conditions?.raise('REGISTRY_SLOW', registry)
+      const untilMs = Date.now() + SLOW_SHOWN_MS
+      this.#options.conditions.raise('REGISTRY_SLOW', registry, {}, { untilMs })
       throw new GrantLateError(`the tracker has not verified the pull yet: it waits for ${registry}`)
     } finally {
       asking.waiting -= 1
@@ -206,7 +209,7 @@ export class Grants {
     const patience = () => setTimeout(this.#options.patienceMs, undefined, { ref: false })
     const { watch } = this.#options.tracker
     await patience()
-    if (watch === undefined || watch.hasHeardSince(sinceMs)) return 'late'
+    if (watch.hasHeardSince(sinceMs)) return 'late'
     await watch.heardSince(sinceMs)
     await patience()
     return 'late'

@@ -134,7 +134,7 @@ export class Heartbeat {
       nextMs = await this.#send()
     } catch (error) {
       nextMs =
-        this.#host.tracker.watch?.standing === 'suspect' ? RETRY_SOON_MS : RETRY_MS * (0.5 + Math.random())
+        this.#host.tracker.watch.standing === 'suspect' ? RETRY_SOON_MS : RETRY_MS * (0.5 + Math.random())
       // The node continues its heartbeats after any failure.
       this.#run(() => this.#failed(error))
     }

@@ -1,8 +1,8 @@
-import { setTimeout as wait } from 'node:timers/promises'
 import type { Conditions } from '../../core/conditions.ts'
 import { isDefect } from '../../core/defects.ts'
 import { reasonOf, ShoalError } from '../../core/errors.ts'
 import type { ClusterId, NodeId } from '../../core/metainfo.ts'
+import { isSettledWithin } from '../../core/patience.ts'
 import type { HeartbeatResponse } from '../../core/tracker-api.ts'
 import { TrackerRefusedError } from '../errors.ts'
 import type { PeerCredential } from './cluster-trust.ts'
@@ -87,7 +87,7 @@ export class Membership {
     })
     if (this.cluster === undefined) return joining
     // A member serves with what it remembers: a silent tracker must not hold up its start.
-    await Promise.race([joining, wait(START_PATIENCE_MS, undefined, { ref: false })])
+    if (await isSettledWithin(joining, START_PATIENCE_MS)) return joining
     isLate = true
   }
 

@@ -7,6 +7,7 @@ import type { Conditions } from '../../core/conditions.ts'
 import { connectorOf } from '../../core/connector.ts'
 import { Agent } from '../../core/http-dispatchers.ts'
 import type { SwarmId } from '../../core/metainfo.ts'
+import { untilAborted } from '../../core/patience.ts'
 import { isAboutTime, registryFailure } from '../../core/registry-failure.ts'
 import {
   type CompleteRequest,
@@ -34,7 +35,6 @@ import {
 import { contextTrusting, failureText, trustedAuthorities } from '../../core/trusted-authorities.ts'
 import type { UpstreamProxy } from '../../core/upstream-proxy.ts'
 import { TrackerRefusedError, TrackerUnavailableError } from '../errors.ts'
-import { TrackerCalls } from './tracker-calls.ts'
 import type { TrackerWatch } from './tracker-watch.ts'
 
 /** Timeout of one call. No reader waits for it. */
@@ -65,34 +65,33 @@ interface Agents {
 }
 
 /** How a call is made. */
-interface Way {
+interface CallOptions {
   over: keyof Agents
   patienceMs: number
   signal?: AbortSignal
 }
 
-const PLAIN: Way = { over: 'calls', patienceMs: CALL_MS_MAX }
+const PLAIN: CallOptions = { over: 'calls', patienceMs: CALL_MS_MAX }
 
-export interface TrackerWay {
+export interface TrackerClientOptions {
   trackerUrl: string
   trackerCaPem: string | undefined
   upstreamProxy?: UpstreamProxy | undefined
-  conditions?: Conditions | undefined
-  watch?: TrackerWatch
+  conditions: Conditions
+  watch: TrackerWatch
 }
 
 /** The tracker's API (core/tracker-api.ts) over HTTPS; mutual TLS once the node has its certificate. */
 export class TrackerClient {
-  readonly calls = new TrackerCalls()
-  /** Whether the tracker answers; undefined where nobody sends heartbeats. */
-  readonly watch: TrackerWatch | undefined
+  /** Whether the tracker answers. */
+  readonly watch: TrackerWatch
   readonly #origin: string
   readonly #authorities: string[]
   readonly #proxy: UpstreamProxy | undefined
-  readonly #conditions: Conditions | undefined
+  readonly #conditions: Conditions
   #agents: Agents
 
-  constructor(options: TrackerWay) {
+  constructor(options: TrackerClientOptions) {
     this.#origin = new URL(options.trackerUrl).origin
     this.#proxy = options.upstreamProxy
     this.#conditions = options.conditions
@@ -109,12 +108,12 @@ export class TrackerClient {
   }
 
   join(request: JoinRequest): Promise<JoinResponse> {
-    return this.#probe(() => this.#call('/v1/nodes', request, joinResponse, PLAIN))
+    return this.watch.probe(() => this.#call('/v1/nodes', request, joinResponse, PLAIN))
   }
 
   pull(request: PullRequest, patienceMs = GRANT_MS_MAX): Promise<PullResponse> {
-    const way: Way = { over: 'grants', patienceMs }
-    return this.#callOfPull('/v1/pulls', request, pullResponse, way)
+    const options: CallOptions = { over: 'grants', patienceMs }
+    return this.#callOfPull('/v1/pulls', request, pullResponse, options)
   }
 
   renew(pull: string, request: RenewRequest = {}): Promise<RenewResponse> {
@@ -138,8 +137,8 @@ export class TrackerClient {
   }
 
   heartbeat(request: HeartbeatRequest): Promise<HeartbeatResponse> {
-    const way: Way = { over: 'heartbeats', patienceMs: HEARTBEAT_MS_MAX }
-    return this.#probe(() => this.#call('/v1/heartbeat', request, heartbeatResponse, way))
+    const options: CallOptions = { over: 'heartbeats', patienceMs: HEARTBEAT_MS_MAX }
+    return this.watch.probe(() => this.#call('/v1/heartbeat', request, heartbeatResponse, options))
   }
 
   async close(): Promise<void> {
@@ -168,38 +167,27 @@ export class TrackerClient {
     }
   }
 
-  #probe<Answer>(send: () => Promise<Answer>): Promise<Answer> {
-    return this.watch ? this.watch.probe(send) : send()
-  }
-
   /** A call that a pull needs: it fails at once while the tracker is off. */
-  #callOfPull<Schema extends z.ZodType>(path: string, body: unknown, schema: Schema, way = PLAIN) {
-    if (this.watch === undefined) return this.#call(path, body, schema, way)
-    return this.watch.call((signal) => this.#call(path, body, schema, { ...way, signal }))
+  #callOfPull<Schema extends z.ZodType>(path: string, body: unknown, schema: Schema, options = PLAIN) {
+    return this.watch.call((signal) => this.#call(path, body, schema, { ...options, signal }))
   }
 
   async #call<Schema extends z.ZodType>(
     path: string,
     body: unknown,
     schema: Schema,
-    way: Way,
+    options: CallOptions,
   ): Promise<z.output<Schema>> {
-    try {
-      const answer = await this.#send(path, body, way)
-      if (answer.status !== 200) throw refusalOf(path, answer)
-      const parsed = schema.safeParse(answer.body)
-      if (!parsed.success)
-        throw new TrackerUnavailableError(`unexpected answer to ${path}`, { cause: parsed.error })
-      this.calls.answered()
-      return parsed.data
-    } catch (error) {
-      this.calls.failed(error)
-      throw error
-    }
+    const answer = await this.#send(path, body, options)
+    if (answer.status !== 200) throw refusalOf(path, answer)
+    const parsed = schema.safeParse(answer.body)
+    if (!parsed.success)
+      throw new TrackerUnavailableError(`unexpected answer to ${path}`, { cause: parsed.error })
+    return parsed.data
   }
 
-  async #send(path: string, body: unknown, way: Way): Promise<{ status: number; body: unknown }> {
-    const { over, patienceMs, signal } = way
+  async #send(path: string, body: unknown, options: CallOptions): Promise<{ status: number; body: unknown }> {
+    const { over, patienceMs, signal } = options
     const late = AbortSignal.timeout(patienceMs)
     const ended = signal ? AbortSignal.any([late, signal]) : late
     const request: Dispatcher.RequestOptions = {
@@ -216,7 +204,7 @@ export class TrackerClient {
       })
       const { statusCode, text } = await untilAborted(answered, ended)
       const body = parseBoundedJson(text, { charsMax: ANSWER_BYTES_MAX, depthMax: ANSWER_DEPTH_MAX })
-      this.#conditions?.clear('CLOCK_SKEWED', this.#origin)
+      this.#conditions.clear('CLOCK_SKEWED', this.#origin)
       return { status: statusCode, body }
     } catch (cause) {
       if (isAboutTime(cause)) void this.#compareClocks()
@@ -227,10 +215,10 @@ export class TrackerClient {
   async #compareClocks(): Promise<void> {
     const { hostname, port } = new URL(this.#origin)
     const host = hostname.replace(/^\[(.*)\]$/, '$1')
-    const way = { context: contextTrusting(this.#authorities), proxy: this.#proxy }
-    const seconds = await clockAheadSeconds({ host, port: Number(port || 443) }, way)
+    const options = { context: contextTrusting(this.#authorities), proxy: this.#proxy }
+    const seconds = await clockAheadSeconds({ host, port: Number(port || 443) }, options)
     if (seconds === undefined || Math.abs(seconds) < SKEW_SECONDS_MIN) return
-    this.#conditions?.raise('CLOCK_SKEWED', this.#origin, { aheadSeconds: seconds })
+    this.#conditions.raise('CLOCK_SKEWED', this.#origin, { aheadSeconds: seconds })
   }
 }
 
@@ -239,21 +227,6 @@ function unavailable(path: string, cause: Error): TrackerUnavailableError {
   const text = `no answer from the tracker to ${path}`
   if (registryFailure(cause) !== 'certificate') return new TrackerUnavailableError(text, { cause })
   return new TrackerUnavailableError(`${text}: ${failureText(cause, '--tracker-ca-file')}`)
-}
-
-/** undici notices an abort only once the request has a connection, and a silent host never gives one. */
-async function untilAborted<Result>(work: Promise<Result>, signal: AbortSignal): Promise<Result> {
-  const { promise: aborted, reject } = Promise.withResolvers<never>()
-  const abort = () => reject(signal.reason)
-  signal.addEventListener('abort', abort, { once: true })
-  if (signal.aborted) abort()
-  try {
-    return await Promise.race([work, aborted])
-  } finally {
-    signal.removeEventListener('abort', abort)
-    work.catch(() => undefined)
-    aborted.catch(() => undefined)
-  }
 }
 
 function refusalOf(path: string, answer: { status: number; body: unknown }): Error {

@@ -8,9 +8,10 @@
  *      └────────────────────────────────┴───────────────────────────────┘
  *             nothing at all came from the tracker for SILENT_MS_MAX while a call waited
  *
- * Only the answer to a heartbeat leads back to WORKING. While the tracker is OFF no call of a pull is made.
+ * Only the answer to a heartbeat leads back to WORKING. While the tracker is OFF no call of a pull is made. Before the first
+ * answer or failure it is UNKNOWN, and used as if it worked.
  */
-export type TrackerStanding = 'working' | 'suspect' | 'off'
+export type TrackerStanding = 'unknown' | 'working' | 'suspect' | 'off'
 
 /** How long a call waits for a sign of life: an answer to any call counts. All calls in flight share the wait. */
 export const SILENT_MS_MAX = 2_000
@@ -27,12 +28,27 @@ export const PROBE_AFTER_MS = 300
 export const PROBE_AGAIN_AFTER_MS = 1_000
 
 export class TrackerState {
-  #standing: TrackerStanding = 'working'
+  #standing: TrackerStanding = 'unknown'
+  #sinceMs: number
   #heartbeatsFailed = 0
   #answeredAtMs = Number.NEGATIVE_INFINITY
 
+  constructor(nowMs: number) {
+    this.#sinceMs = nowMs
+  }
+
   get standing(): TrackerStanding {
     return this.#standing
+  }
+
+  /** Since when it answers, or does not. */
+  get sinceMs(): number {
+    return this.#sinceMs
+  }
+
+  /** An answer is due: it is suspect or off. */
+  get isSilent(): boolean {
+    return this.#standing === 'suspect' || this.isOff
   }
 
   get isOff(): boolean {
@@ -50,23 +66,24 @@ export class TrackerState {
   }
 
   heartbeatAnswered(nowMs: number): void {
-    this.#standing = 'working'
+    this.#become('working', nowMs)
     this.#heartbeatsFailed = 0
     this.#answeredAtMs = nowMs
   }
 
-  heartbeatFailed(): void {
+  heartbeatFailed(nowMs: number): void {
     this.#heartbeatsFailed += 1
-    if (this.#heartbeatsFailed >= HEARTBEATS_FAILED_MAX) this.#standing = 'off'
-    else this.callFailed()
+    if (this.#heartbeatsFailed >= HEARTBEATS_FAILED_MAX) this.#become('off', nowMs)
+    else this.callFailed(nowMs)
   }
 
   callAnswered(nowMs: number): void {
+    if (this.#standing === 'unknown') this.#become('working', nowMs)
     this.#answeredAtMs = nowMs
   }
 
-  callFailed(): void {
-    if (this.#standing === 'working') this.#standing = 'suspect'
+  callFailed(nowMs: number): void {
+    if (!this.isSilent) this.#become('suspect', nowMs)
   }
 
   /**
@@ -75,10 +92,15 @@ export class TrackerState {
    */
   look(sinceMs: number, nowMs: number): { isProbeWanted: boolean; againInMs: number } | undefined {
     const silentMs = nowMs - Math.max(sinceMs, this.#answeredAtMs)
-    if (silentMs >= SILENT_MS_MAX) this.#standing = 'off'
+    if (silentMs >= SILENT_MS_MAX) this.#become('off', nowMs)
     if (this.isOff) return undefined
     const probeAfterMs = this.hasAnsweredSince(sinceMs) ? PROBE_AGAIN_AFTER_MS : PROBE_AFTER_MS
     const isProbeWanted = silentMs >= probeAfterMs
     return { isProbeWanted, againInMs: (isProbeWanted ? SILENT_MS_MAX : probeAfterMs) - silentMs }
+  }
+  #become(standing: TrackerStanding, nowMs: number): void {
+    const before = { isSilent: this.isSilent, isUnknown: this.#standing === 'unknown' }
+    this.#standing = standing
+    if (before.isUnknown || before.isSilent !== this.isSilent) this.#sinceMs = nowMs
   }
 }

@@ -1,13 +1,14 @@
-import { setTimeout as wait } from 'node:timers/promises'
 import type { Conditions } from '../../core/conditions.ts'
-import { reasonOf, type ShoalError } from '../../core/errors.ts'
+import { reasonOf, ShoalError } from '../../core/errors.ts'
+import { isSettledWithin } from '../../core/patience.ts'
+import type { TrackerStatus } from '../client.ts'
 import { TrackerRefusedError, TrackerUnavailableError } from '../errors.ts'
 import { type TrackerStanding, TrackerState } from './tracker-state.ts'
 
 export interface TrackerWatchOptions {
   /** For the condition. */
   trackerUrl: string
-  conditions: Conditions | undefined
+  conditions: Conditions
 }
 
 /** While the tracker is off, a call makes it be asked at most this often … */
@@ -21,20 +22,22 @@ interface Call {
 }
 
 /**
- * Carries out tracker-state.ts for all calls to the tracker. Invariant: while the tracker is off no call is in flight
+ * Carries out tracker-state.ts for all calls to the tracker, and counts how they end. Invariant: while the tracker is off no call is in flight
  * but heartbeats and joins; the call that finds it silent ends the waiting of all others.
  */
 export class TrackerWatch {
   /** Sends a heartbeat now, unless one is in flight. */
   onProbeWanted: () => void = () => undefined
   readonly #options: TrackerWatchOptions
-  readonly #state = new TrackerState()
+  readonly #state = new TrackerState(performance.now())
   /** The oldest first. */
   readonly #calls = new Set<Call>()
   #timer: NodeJS.Timeout | undefined
   #lookedAgainAtMs = Number.NEGATIVE_INFINITY
-  #looking: Promise<void> = Promise.resolve()
+  #looking: Promise<unknown> = Promise.resolve()
   #heard = Promise.withResolvers<void>()
+  readonly #ended = { answered: 0, refused: 0, failed: 0 }
+  #lastError: TrackerStatus['lastError']
 
   constructor(options: TrackerWatchOptions) {
     this.#options = options
@@ -50,6 +53,17 @@ export class TrackerWatch {
 
   get isGone(): boolean {
     return this.#state.isGone(performance.now())
+  }
+
+  /** For people. */
+  status(): TrackerStatus {
+    const { standing, isSilent, sinceMs } = this.#state
+    return {
+      state: standing === 'unknown' ? 'unknown' : isSilent ? 'silent' : 'connected',
+      sinceMs: Math.round(Date.now() - (performance.now() - sinceMs)),
+      ...(this.#lastError && { lastError: this.#lastError }),
+      calls: { ...this.#ended },
+    }
   }
 
   hasHeardSince(sinceMs: number): boolean {
@@ -78,30 +92,43 @@ export class TrackerWatch {
     this.#calls.add(call)
     this.#look()
     try {
-      const answer = await send(call.abort.signal)
+      const answer = await this.#counted(send(call.abort.signal))
       this.#answered()
       return answer
     } catch (error) {
-      this.#noteFailure(error)
+      this.#callFailed(error)
       throw error
     } finally {
       this.#calls.delete(call)
     }
   }
 
-  /** Sends a heartbeat. Only its answer ends the silence. */
+  /** Sends a heartbeat, or joins. Only the answer to one ends the silence. */
   async probe<Answer>(send: () => Promise<Answer>): Promise<Answer> {
     try {
-      const answer = await send()
+      const answer = await this.#counted(send())
       this.#heartbeatAnswered()
       return answer
     } catch (error) {
       // A refusal is an answer too.
       if (error instanceof TrackerRefusedError) this.#heartbeatAnswered()
       else if (error instanceof TrackerUnavailableError) {
-        this.#state.heartbeatFailed()
+        this.#state.heartbeatFailed(performance.now())
         if (this.isOff) this.#off(error)
       }
+      throw error
+    }
+  }
+
+  async #counted<Answer>(sent: Promise<Answer>): Promise<Answer> {
+    try {
+      const answer = await sent
+      this.#ended.answered += 1
+      return answer
+    } catch (error) {
+      this.#ended[error instanceof TrackerRefusedError ? 'refused' : 'failed'] += 1
+      const code = error instanceof ShoalError ? error.code : 'UNEXPECTED'
+      this.#lastError = { code, reason: reasonOf(error), atMs: Date.now() }
       throw error
     }
   }
@@ -110,8 +137,7 @@ export class TrackerWatch {
     if (performance.now() - this.#lookedAgainAtMs >= LOOK_AGAIN_MS) {
       this.#lookedAgainAtMs = performance.now()
       this.onProbeWanted()
-      const patience = wait(LOOK_PATIENCE_MS, undefined, { ref: false })
-      this.#looking = Promise.race([this.#heard.promise, patience])
+      this.#looking = isSettledWithin(this.#heard.promise, LOOK_PATIENCE_MS)
     }
     await this.#looking
   }
@@ -119,7 +145,7 @@ export class TrackerWatch {
   #heartbeatAnswered(): void {
     this.#state.heartbeatAnswered(performance.now())
     this.#answered()
-    this.#options.conditions?.clear('TRACKER_SILENT', this.#options.trackerUrl)
+    this.#options.conditions.clear('TRACKER_SILENT', this.#options.trackerUrl)
   }
 
   #answered(): void {
@@ -128,10 +154,10 @@ export class TrackerWatch {
     this.#heard = Promise.withResolvers()
   }
 
-  #noteFailure(error: unknown): void {
+  #callFailed(error: unknown): void {
     if (error instanceof TrackerRefusedError) this.#answered()
     if (!(error instanceof TrackerUnavailableError) || this.isOff) return
-    this.#state.callFailed()
+    this.#state.callFailed(performance.now())
     this.onProbeWanted()
   }
 
@@ -156,6 +182,6 @@ export class TrackerWatch {
     clearTimeout(this.#timer)
     for (const { abort } of this.#calls) abort.abort()
     const facts = error === undefined ? {} : { reason: reasonOf(error) }
-    this.#options.conditions?.raise('TRACKER_SILENT', this.#options.trackerUrl, facts)
+    this.#options.conditions.raise('TRACKER_SILENT', this.#options.trackerUrl, facts)
   }
 }

@@ -1,5 +1,10 @@
 import { BoundedMap } from '../../core/bounded-map.ts'
+import type { NodeId } from '../../core/metainfo.ts'
+import { addressText } from '../../core/network.ts'
 import type { Peer } from '../../core/tracker-api.ts'
+import type { PeersStatus } from '../client.ts'
+
+type PeerAddress = Pick<Peer, 'node' | 'address' | 'port'>
 
 /** Bound of remembered addresses, about 100 bytes each. One that is forgotten counts as working. */
 export const ADDRESSES_MAX = 4096
@@ -14,10 +19,18 @@ const FORGOTTEN_AFTER_MS = 10 * 60_000
 /** Longest pause: a peer that comes back is found within this time. */
 const PROBE_MS_MAX = 30_000
 
-type Address = Pick<Peer, 'address' | 'port'>
+/** How long a failed peer counts in the status; meanwhile it was dialled several times. */
+export const PEER_FAILURE_MS = 5 * 60_000
+
+/** `refused`: it answered, and one side did not take the other. */
+type Failure = keyof PeersStatus['events']
 
 interface Trouble {
-  /** Dials in a row that failed; 0: one is late and may still succeed. */
+  node: NodeId
+  /** How the last dial ended; `late`: it may still succeed. */
+  state: 'late' | Failure
+  failedAtMs: number
+  /** Dials in a row that reached nobody. */
   failures: number
   /** When one swarm of this node may dial again. */
   probeAtMs: number
@@ -29,58 +42,80 @@ interface Trouble {
  *
  *   WORKING ──a dial is late──► SUSPECT ──it fails──► OFF ──a dial now and then──► WORKING
  *
- * Nobody waits for an address that is SUSPECT or OFF. A link that opens all the same is used.
+ * Nobody waits for an address that is SUSPECT or OFF. A link that opens all the same is used. A peer that refuses works:
+ * that is remembered for the status alone.
  */
 export class PeerAddresses {
   readonly #troubles = new BoundedMap<string, Trouble>(ADDRESSES_MAX)
 
-  isWorking(address: Address): boolean {
-    return !this.#troubles.has(nameOf(address))
+  isWorking(peer: PeerAddress): boolean {
+    const trouble = this.#troubleOf(peer)
+    return trouble === undefined || trouble.state === 'refused'
   }
 
   /** A dial is worth it: the address works, or it is time to look again. */
-  mayDial(address: Address, nowMs: number): boolean {
-    return (this.#troubles.get(nameOf(address))?.probeAtMs ?? nowMs) <= nowMs
+  mayDial(peer: PeerAddress, nowMs: number): boolean {
+    return this.isWorking(peer) || this.#troubleOf(peer)!.probeAtMs <= nowMs
   }
 
   /** A dial begins: until the pause is over, it is the only one to an address in trouble. */
-  dialled(address: Address, nowMs: number): void {
-    const trouble = this.#troubles.get(nameOf(address))
+  dialled(peer: PeerAddress, nowMs: number): void {
+    const trouble = this.#troubleOf(peer)
     if (trouble) trouble.probeAtMs = nowMs + pauseMs(trouble.failures)
   }
 
   /** A dial in flight takes too long. */
-  late(address: Address, nowMs: number): void {
-    if (this.isWorking(address))
-      this.#troubles.set(nameOf(address), { failures: 0, probeAtMs: nowMs + PROBE_MS })
+  late(peer: PeerAddress, nowMs: number): void {
+    if (this.isWorking(peer)) this.#note(peer, { state: 'late', failures: 0, nowMs })
   }
 
-  /** A dial reached nobody. @returns true when the address is off from now on */
-  failed(address: Address, nowMs: number): boolean {
-    const failures = (this.#troubles.get(nameOf(address))?.failures ?? 0) + 1
-    this.#troubles.set(nameOf(address), { failures, probeAtMs: nowMs + pauseMs(failures) })
-    return failures === 1
+  /** A dial reached nobody. @returns when the address is forgotten, unless somebody dials it before */
+  failed(peer: PeerAddress, nowMs: number): number {
+    const failures = (this.#troubleOf(peer)?.failures ?? 0) + 1
+    return this.#note(peer, { state: 'unreachable', failures, nowMs }) + FORGOTTEN_AFTER_MS
   }
 
-  /** @returns the names of the addresses that are no longer dialled; they count as working again */
-  forgetUnused(nowMs: number): string[] {
-    const unused = [...this.#troubles.keys()].filter(
-      (name) => nowMs - this.#troubles.get(name)!.probeAtMs > FORGOTTEN_AFTER_MS,
-    )
-    for (const name of unused) this.#troubles.delete(name)
-    return unused
+  /** The other side answered, and no link came of it. */
+  refused(peer: PeerAddress, nowMs: number): void {
+    this.#note(peer, { state: 'refused', failures: 0, nowMs })
   }
 
-  /** The other side answered. @returns true when the address was in trouble */
-  answered(address: Address): boolean {
-    const wasWorking = this.isWorking(address)
-    this.#troubles.delete(nameOf(address))
-    return !wasWorking
+  /** A link opened. */
+  answered(peer: PeerAddress): void {
+    this.#troubles.delete(nameOf(peer))
+  }
+
+  /** Forgets the addresses that are no longer dialled; they count as working again. */
+  forgetUnused(nowMs: number): void {
+    for (const [name, { probeAtMs }] of [...this.#troubles.entries()])
+      if (nowMs - probeAtMs > FORGOTTEN_AFTER_MS) this.#troubles.delete(name)
+  }
+
+  /** Peers that failed lately and are not connected, by how. */
+  failedLately(connected: ReadonlySet<NodeId>, nowMs: number): Record<Failure, number> {
+    const counts = { refused: 0, unreachable: 0 }
+    for (const { node, state, failedAtMs } of this.#troubles.values()) {
+      const isCounted = state !== 'late' && !connected.has(node) && nowMs - failedAtMs < PEER_FAILURE_MS
+      if (isCounted) counts[state] += 1
+    }
+    return counts
+  }
+
+  #troubleOf(peer: PeerAddress): Trouble | undefined {
+    return this.#troubles.get(nameOf(peer))
+  }
+
+  #note(peer: PeerAddress, seen: Pick<Trouble, 'state' | 'failures'> & { nowMs: number }): number {
+    const { state, failures, nowMs } = seen
+    const probeAtMs = nowMs + pauseMs(failures)
+    this.#troubles.set(nameOf(peer), { node: peer.node, state, failures, failedAtMs: nowMs, probeAtMs })
+    return probeAtMs
   }
 }
 
-export function nameOf({ address, port }: Address): string {
-  return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`
+/** What operators know a peer by. */
+export function nameOf({ address, port }: Pick<Peer, 'address' | 'port'>): string {
+  return addressText({ host: address, port })
 }
 
 function pauseMs(failures: number): number {

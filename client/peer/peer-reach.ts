@@ -4,7 +4,6 @@ import type { NodeId } from '../../core/metainfo.ts'
 import type { Peer } from '../../core/tracker-api.ts'
 import type { PeersStatus } from '../client.ts'
 import type { PeerCredential } from '../membership/cluster-trust.ts'
-import { PeerStandings } from '../membership/peer-standings.ts'
 import type { LinkHost } from './link-host.ts'
 import { nameOf, PeerAddresses } from './peer-addresses.ts'
 import { dialPeer } from './peer-dial.ts'
@@ -21,7 +20,7 @@ export interface ReachingHost extends LinkHost<PeerLink> {
 /** Dials peers, and remembers for the whole node which of them can be reached. */
 export class PeerReach {
   readonly addresses = new PeerAddresses()
-  readonly #standings = new PeerStandings()
+  readonly #events = { refused: 0, unreachable: 0 }
   readonly #conditions: Conditions
   readonly #log: Logger
 
@@ -31,36 +30,47 @@ export class PeerReach {
   }
 
   dial(peer: Peer, host: ReachingHost, credential: PeerCredential): void {
-    const { addresses } = this
     dialPeer(peer, {
       host,
       credential,
       onLink: (link) => {
-        if (addresses.answered(peer)) this.#conditions.clear('PEERS_UNREACHABLE', nameOf(peer))
+        this.addresses.answered(peer)
+        this.#conditions.clear('PEERS_UNREACHABLE', nameOf(peer))
         host.attach(link)
       },
-      onLate: () => addresses.late(peer, Date.now()),
+      onLate: () => this.addresses.late(peer, Date.now()),
       onFailed: (error, isReached) => {
-        this.#standings.failed(isReached ? 'refused' : 'unreachable', peer.node)
         host.dials.ended(peer.node)
         this.#log.debug({ err: error, peer: peer.node }, 'dial failed')
-        if (isReached) addresses.answered(peer)
-        else if (addresses.failed(peer, Date.now()))
-          this.#conditions.raise('PEERS_UNREACHABLE', nameOf(peer), { peer: peer.node })
+        if (isReached) this.#refusedBy(peer)
+        else this.#unreachable(peer)
       },
     })
   }
 
   /** Somebody who dialled this node was refused. */
   refused(): void {
-    this.#standings.failed('refused')
+    this.#events.refused += 1
   }
 
   forgetUnused(nowMs: number): void {
-    for (const name of this.addresses.forgetUnused(nowMs)) this.#conditions.clear('PEERS_UNREACHABLE', name)
+    this.addresses.forgetUnused(nowMs)
   }
 
   status(connected: ReadonlySet<NodeId>): PeersStatus {
-    return this.#standings.status(connected)
+    const failed = this.addresses.failedLately(connected, Date.now())
+    return { connected: connected.size, ...failed, events: { ...this.#events } }
+  }
+
+  #refusedBy(peer: Peer): void {
+    this.#events.refused += 1
+    this.addresses.refused(peer, Date.now())
+    this.#conditions.clear('PEERS_UNREACHABLE', nameOf(peer))
+  }
+
+  #unreachable(peer: Peer): void {
+    this.#events.unreachable += 1
+    const untilMs = this.addresses.failed(peer, Date.now())
+    this.#conditions.raise('PEERS_UNREACHABLE', nameOf(peer), { peer: peer.node }, { untilMs })
   }
 }

@@ -387,7 +387,7 @@ export class Swarm implements OriginHost {
   }
 
   isTrackerOff(): boolean {
-    return this.#parts.tracker.watch?.isGone === true
+    return this.#parts.tracker.watch.isGone
   }
 
   claim(piece: PieceIndex): void {

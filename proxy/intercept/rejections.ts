@@ -111,12 +111,11 @@ export class Rejections {
     return rejection !== undefined && rejection.untilMs > this.#nowMs()
   }
 
-  /** Forgets the programs that came no more. @returns them */
-  forgetOld(): RejectingProgram[] {
+  /** Forgets the programs that came no more. */
+  forgetOld(): void {
     const keptFromMs = this.#nowMs() - REJECTION_KEPT_MS
     const old = this.#all().filter(({ untilMs }) => untilMs < keptFromMs)
     for (const { registry, owner } of old) this.#users.get(owner.uid)?.delete(keyOf(registry, owner))
-    return old
   }
 
   #all(): Rejection[] {

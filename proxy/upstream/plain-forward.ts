@@ -18,8 +18,8 @@ export async function forwardPlain(
   response: ServerResponse,
 ): Promise<void> {
   const { target, authority, path } = parseAbsoluteForm(request.url ?? '')
-  const way = await policy.checkPlain(target)
-  const connect = () => (way.via === undefined ? connectTarget(way.target) : policy.dialProxy(way.via))
+  const route = await policy.checkPlain(target)
+  const connect = () => (route.via === undefined ? connectTarget(route.target) : policy.dialProxy(route.via))
   const dispatcher = new Client(`http://${authority}`, {
     connect: (_options, callback) => {
       connect().then(
@@ -35,9 +35,9 @@ export async function forwardPlain(
   try {
     // A proxy uses the request target, whatever Host says (RFC 9112 §3.2.2).
     const upstream = { dispatcher, path, host: authority, unreachable }
-    if (way.via === undefined) await forward(request, response, upstream)
+    if (route.via === undefined) await forward(request, response, upstream)
     else {
-      const { authorization } = way.via
+      const { authorization } = route.via
       const headers = authorization === undefined ? [] : ['Proxy-Authorization', authorization]
       await forward(request, response, { ...upstream, path: `http://${authority}${path}`, headers })
     }

@@ -2,6 +2,7 @@ import { lookup } from 'node:dns/promises'
 import { BlockList, isIP, type Socket } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { isMetadataAddress } from '../../core/metadata-addresses.ts'
+import { inTime } from '../../core/patience.ts'
 import type { ProxyAddress, UpstreamProxy } from '../../core/upstream-proxy.ts'
 import { ConnectDeniedError, ProxyRequestError, TargetUnreachableError } from '../errors.ts'
 
@@ -104,7 +105,7 @@ export class TargetPolicy {
    * @throws ConnectDeniedError, TargetUnreachableError
    */
   async check(target: Target): Promise<CheckedTarget> {
-    if (!this.#proxy?.hasWayTo(target.host, target.port))
+    if (!this.#proxy?.isUsedFor(target.host, target.port))
       return this.#judge(target, await resolve(target.host))
     return { ...this.#judge(target, await this.#proxy.resolve(target.host)), via: this.#proxy }
   }
@@ -114,7 +115,7 @@ export class TargetPolicy {
    * @throws as `check`
    */
   async checkPlain(target: Target): Promise<{ target: CheckedTarget; via?: ProxyAddress }> {
-    const via = this.#proxy?.plainWayTo(target.host, target.port)
+    const via = this.#proxy?.plainProxyFor(target.host, target.port)
     if (this.#proxy === undefined || via === undefined)
       return { target: this.#judge(target, await resolve(target.host)) }
     return { target: this.#judge(target, await this.#proxy.resolve(target.host)), via }
@@ -170,13 +171,9 @@ function isOwnAddress(address: string, kind: 'ipv4' | 'ipv6'): boolean {
 }
 
 async function resolve(host: string): Promise<{ address: string; family: number }[]> {
-  const patience = Promise.withResolvers<never>()
-  const timer = setTimeout(() => patience.reject(new Error('no answer in time')), RESOLVE_PATIENCE_MS)
   try {
-    return await Promise.race([lookup(host, { all: true }), patience.promise])
+    return await inTime(lookup(host, { all: true }), RESOLVE_PATIENCE_MS)
   } catch (cause) {
     throw new TargetUnreachableError(`cannot resolve ${host}`, { cause })
-  } finally {
-    clearTimeout(timer)
   }
 }

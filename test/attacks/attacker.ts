@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls'
 import { makeKey } from '../../client/membership/node-identity.ts'
-import { TrackerClient } from '../../client/membership/tracker-client.ts'
+import type { TrackerClient } from '../../client/membership/tracker-client.ts'
 import { encodeExtensionHandshake, encodeProof, type ProofMessage } from '../../client/wire/extensions.ts'
 import { FrameReader } from '../../client/wire/frame-reader.ts'
 import { encodeHandshake, type Handshake } from '../../client/wire/handshake.ts'
@@ -18,6 +18,7 @@ import type { Cluster } from '../../tracker/authority/cluster.ts'
 import { Clusters } from '../../tracker/authority/clusters.ts'
 import { openSealer } from '../../tracker/authority/sealer.ts'
 import { SqliteStore } from '../../tracker/store/sqlite-store.ts'
+import { unwatchedTracker } from '../client/membership/unwatched-tracker.ts'
 import { signingInputOf } from '../core/signed-tokens.ts'
 import type { TestBlob, TestCluster, TestNode } from '../pull/test-cluster.ts'
 import { loot } from './loot.ts'
@@ -59,7 +60,7 @@ export type Surroundings = Pick<TestCluster, 'nodeOptions' | 'request'>
 
 export async function enrol(cluster: Surroundings, joinToken?: string): Promise<Member> {
   const access = cluster.nodeOptions('attacker') as TrackerAccess
-  const tracker = new TrackerClient(access)
+  const tracker = unwatchedTracker(access)
   const key = makeKey()
   const joined = await tracker.join({
     joinToken: joinToken ?? access.joinToken,

@@ -1,10 +1,11 @@
 import { createPrivateKey } from 'node:crypto'
 import { expect } from 'vitest'
 import { makeKey } from '../../client/membership/node-identity.ts'
-import { TrackerClient } from '../../client/membership/tracker-client.ts'
+import type { TrackerClient } from '../../client/membership/tracker-client.ts'
 import { spkiOf } from '../../core/issue-certificate.ts'
 import { type NodeId, nodeIdOf } from '../../core/metainfo.ts'
 import type { Cluster } from '../../tracker/authority/cluster.ts'
+import { unwatchedTracker } from '../client/membership/unwatched-tracker.ts'
 import { enrol, type Member, mint, stealAuthority } from './attacker.ts'
 import { attackTest, controlTest } from './ledger.ts'
 import { askPull } from './liar.ts'
@@ -45,7 +46,7 @@ function forge(names?: NodeId): typeof forger {
     nowMs: Date.now(),
     validForSeconds: 3600,
   })
-  const tracker = new TrackerClient(target.cluster.nodeOptions('forger') as never)
+  const tracker = unwatchedTracker(target.cluster.nodeOptions('forger') as never)
   tracker.identify({ certificatePem: certificate, privateKeyPem: key.privateKeyPem })
   return { tracker, publicKey: key.spki.toString('base64url') }
 }

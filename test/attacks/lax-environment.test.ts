@@ -9,7 +9,6 @@ import { createCluster } from '../../certs-tool/admin-client.ts'
 import { writeNewFiles } from '../../certs-tool/key-files.ts'
 import { ClusterTrustState } from '../../client/membership/cluster-trust.ts'
 import { makeKey } from '../../client/membership/node-identity.ts'
-import { TrackerClient } from '../../client/membership/tracker-client.ts'
 import type { LinkHost } from '../../client/peer/link-host.ts'
 import { dialPeer } from '../../client/peer/peer-dial.ts'
 import { issueLeaf, type KeyedCertificate, makeAuthority } from '../../core/issue-certificate.ts'
@@ -19,6 +18,7 @@ import { registryConfig } from '../../core/registry-config.ts'
 import type { TokenKeys } from '../../core/token-keys.ts'
 import type { Peer } from '../../core/tracker-api.ts'
 import { issueForLocalhost } from '../../lab/machine/localhost-certificate.ts'
+import { unwatchedTracker } from '../client/membership/unwatched-tracker.ts'
 import { noteDefects } from '../core/noted-defects.ts'
 import { BLOB, REPOSITORY } from '../core/test-registry.ts'
 import { attackTest, controlTest } from './ledger.ts'
@@ -77,7 +77,7 @@ attackTest('a registry with a certificate of a stranger is asked nothing', async
 })
 
 attackTest('a tracker with a certificate of a stranger is asked nothing', async () => {
-  const tracker = new TrackerClient({
+  const tracker = unwatchedTracker({
     trackerUrl: `https://localhost:${impostor.port}`,
     trackerCaPem: undefined,
   })

@@ -73,7 +73,8 @@ const uses: Record<string, { names: string[]; run: () => unknown }> = {
     names: ['credentials-seen.json', 'credentials-seen.json.new'],
     run: () => {
       const registries = new Map([[registry, { kind: 'none' }]]) as never
-      new CredentialsSeen({ registries, dataDir: data(), log: { error: () => undefined } }).note(registry)
+      const log = { error: () => undefined }
+      new CredentialsSeen({ registries, dataDir: data(), log, onNotOpen: () => undefined }).note(registry)
     },
   },
   'the blob store': {

@@ -3,9 +3,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { makeKey } from '../../client/membership/node-identity.ts'
-import { TrackerClient } from '../../client/membership/tracker-client.ts'
+import type { TrackerClient } from '../../client/membership/tracker-client.ts'
 import { freePort } from '../../lab/machine/free-port.ts'
 import { runShoal, type StartedShoal, startShoal } from '../cli/run-shoal.ts'
+import { unwatchedTracker } from '../client/membership/unwatched-tracker.ts'
 
 /** What an operator does to a running tracker, from outside: programs, files, standard input. */
 
@@ -48,7 +49,7 @@ async function stop(): Promise<void> {
 
 function newTracker(): TrackerClient {
   const trackerCaPem = readFileSync(inFolder('authority.crt'), 'utf8')
-  return new TrackerClient({ trackerUrl: `https://localhost:${ports.listen}`, trackerCaPem })
+  return unwatchedTracker({ trackerUrl: `https://localhost:${ports.listen}`, trackerCaPem })
 }
 
 async function joinWith(joinToken: string): Promise<string> {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { CONDITIONS, CONDITIONS_MAX, Conditions } from '../../core/conditions.ts'
+import { CONDITION_SUBJECTS_MAX, CONDITIONS, Conditions } from '../../core/conditions.ts'
 import { createLog } from '../../core/log.ts'
 
 function begin() {
@@ -31,11 +31,44 @@ test('a condition is logged once when it begins and once when it ends', () => {
   ])
 })
 
-test('conditions of different subjects are apart, and bounded', () => {
+test('another reason is logged, the same is not', () => {
+  const { conditions, lines } = begin()
+  for (const reason of ['no answer', 'no answer', 'refused']) conditions.raise('NOT_JOINED', '', { reason })
+  conditions.raise('NOT_JOINED')
+  expect(lines).toMatchObject([{ reason: 'no answer' }, { reason: 'refused' }])
+  expect(conditions.list()).toMatchObject([{ count: 4, sinceMs: 1000 }])
+})
+
+test('a condition with an end is over when its time is, whoever looks, and begins anew after it', () => {
+  const { conditions, lines, passMs } = begin()
+  const raise = () => conditions.raise('REGISTRY_SLOW', 'a', {}, { untilMs: 3000 })
+  raise()
+  conditions.raise('REGISTRY_LATE', 'a', {}, { untilMs: 4000 })
+  passMs(1999)
+  expect(conditions.count('REGISTRY_SLOW')).toBe(1)
+  passMs(1)
+  expect(conditions.count('REGISTRY_SLOW')).toBe(0)
+  expect(conditions.health().codes).toEqual(['REGISTRY_LATE'])
+  passMs(1000)
+  conditions.raise('REGISTRY_LATE', 'a')
+  expect(conditions.shown()).toMatchObject([{ code: 'REGISTRY_LATE', count: 1 }])
+  expect(conditions.shown()[0]).not.toHaveProperty('untilMs')
+  expect(lines.map(({ level, code }) => `${level} ${code}`)).toEqual([
+    'warn REGISTRY_SLOW',
+    'warn REGISTRY_LATE',
+    'info REGISTRY_SLOW',
+    'info REGISTRY_LATE',
+    'warn REGISTRY_LATE',
+  ])
+})
+
+test('conditions of different subjects are apart, and bounded for each condition', () => {
   const { conditions } = begin()
-  for (let at = 0; at <= CONDITIONS_MAX; at += 1) conditions.raise('NO_REGISTRIES', `registry-${at}`)
+  conditions.raise('NOT_JOINED')
+  for (let at = 0; at <= CONDITION_SUBJECTS_MAX; at += 1) conditions.raise('NO_REGISTRIES', `registry-${at}`)
   const subjects = conditions.list().map(({ subject }) => subject)
-  expect(subjects).toHaveLength(CONDITIONS_MAX)
+  expect(conditions.count('NO_REGISTRIES')).toBe(CONDITION_SUBJECTS_MAX)
+  expect(conditions.count('NOT_JOINED')).toBe(1)
   expect(subjects).not.toContain('registry-0')
   conditions.clear('NO_REGISTRIES', 'registry-1')
   expect(conditions.list().map(({ subject }) => subject)).not.toContain('registry-1')

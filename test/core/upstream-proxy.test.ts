@@ -168,7 +168,7 @@ describe('the proxy’s URL', () => {
     expect(hosts({}, { ...env, HTTPS_PROXY: 'http://upper.test:1' })).toEqual(['upper.test'])
     expect(hosts({ upstreamProxy: 'http://set.test:1' })).toEqual(['set.test', 'set.test'])
     expect(hosts({ upstreamProxy: 'none' })).toBeUndefined()
-    expect(upstreamProxyOf({}, env)?.hasWayTo('a.b.test', 443)).toBe(false)
+    expect(upstreamProxyOf({}, env)?.isUsedFor('a.b.test', 443)).toBe(false)
     const path = join(tmpdir(), `shoal-proxy-${process.pid}`)
     writeFileSync(path, 'http://u:secret@file.test:1\n', { mode: 0o600 })
     expect(hosts({ upstreamProxyFile: path })).toEqual(['file.test', 'file.test'])

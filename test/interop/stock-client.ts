@@ -3,10 +3,10 @@ import { mkdtempSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Agent } from 'undici'
 import { makeKey } from '../../client/membership/node-identity.ts'
-import { TrackerClient } from '../../client/membership/tracker-client.ts'
 import { type BencodedDictionary, decodeBencode } from '../../core/bencode.ts'
 import { pieceLayout, type SwarmId, swarmIdOf } from '../../core/metainfo.ts'
 import { type Credential, errorBody } from '../../core/tracker-api.ts'
+import { unwatchedTracker } from '../client/membership/unwatched-tracker.ts'
 import type { TestBlob, TestCluster } from '../pull/test-cluster.ts'
 
 /** What someone has who uses a stock BitTorrent client: a real pull certificate, and the tracker's three routes. */
@@ -41,7 +41,7 @@ async function secondHolder(cluster: TestCluster, blob: TestBlob, credential: Cr
     trackerCaPem: string
     joinToken: string
   }
-  const tracker = new TrackerClient(access)
+  const tracker = unwatchedTracker(access)
   const [key, pullKey] = [makeKey(), makeKey()]
   const publicKey = key.spki.toString('base64url')
   const joined = await tracker.join({ joinToken: access.joinToken, publicKey })
@@ -93,7 +93,7 @@ export async function becomeStockClient(
   }
   const folder = mkdtempSync(join(cluster.folder, 'stock-'))
   const key = makeKey()
-  const tracker = new TrackerClient(access)
+  const tracker = unwatchedTracker(access)
   const joined = await tracker.join({
     joinToken: access.joinToken,
     publicKey: key.spki.toString('base64url'),

@@ -65,7 +65,7 @@ test.each([
     intercept: { accept: take('intercepted') },
     policy: { check: take('tunnelled') },
     rejections: new Rejections(),
-    ways: { isTunnelled: async () => false },
+    reach: { isTunnelled: async () => false },
     defects: noteDefects().defects,
     owners: { ownerOf: async () => ({ uid: 0, executable }) },
     metrics: { connectAnswered: () => undefined },

@@ -26,7 +26,7 @@ test.each([
     intercept: { accept: take('intercepted') },
     policy: { check: take('tunnelled') },
     rejections: new Rejections(),
-    ways: { isTunnelled: async () => false },
+    reach: { isTunnelled: async () => false },
     owners: { ownerOf: async () => owner },
     metrics: { connectAnswered: () => undefined },
     defects: noteDefects().defects,

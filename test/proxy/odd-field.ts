@@ -130,14 +130,14 @@ function ended(response: ServerResponse): true {
   return true
 }
 
-interface Way {
+interface Route {
   host: string
   /** To a registry by TLS, or to any host in plain. */
   secure(): Promise<Socket>
   plain(host: string, port: number): Promise<Socket>
 }
 
-function directly({ host, caFile }: RegistryConfig): Way {
+function directly({ host, caFile }: RegistryConfig): Route {
   const port = Number(host.split(':')[1])
   return {
     host,
@@ -155,7 +155,7 @@ function directly({ host, caFile }: RegistryConfig): Way {
   }
 }
 
-function via({ proxy, caPem }: { proxy: RunningProxy; caPem: string }, { host }: RegistryConfig): Way {
+function via({ proxy, caPem }: { proxy: RunningProxy; caPem: string }, { host }: RegistryConfig): Route {
   return {
     host,
     async secure() {
@@ -169,11 +169,11 @@ function via({ proxy, caPem }: { proxy: RunningProxy; caPem: string }, { host }:
 }
 
 /** Follows redirects and takes lax framing, as Go does. */
-async function fetchAll(way: Way, path: string, headers: Record<string, string>): Promise<Fetched> {
+async function fetchAll(route: Route, path: string, headers: Record<string, string>): Promise<Fetched> {
   const startedAt = performance.now()
-  let url = new URL(`https://${way.host}${path}`)
+  let url = new URL(`https://${route.host}${path}`)
   for (let hop = 0; hop <= 10; hop++) {
-    const answer = await fetchOnce(way, url, hop === 0 ? path : url.pathname + url.search, headers)
+    const answer = await fetchOnce(route, url, hop === 0 ? path : url.pathname + url.search, headers)
     const { location } = answer.headers
     if (![301, 302, 303, 307, 308].includes(answer.status) || location === undefined)
       return { ...answer, seconds: (performance.now() - startedAt) / 1000 }
@@ -182,9 +182,9 @@ async function fetchAll(way: Way, path: string, headers: Record<string, string>)
   throw new Error('stopped after 10 redirects')
 }
 
-async function fetchOnce(way: Way, url: URL, path: string, headers: Record<string, string>) {
+async function fetchOnce(route: Route, url: URL, path: string, headers: Record<string, string>) {
   const isPlain = url.protocol === 'http:'
-  const socket = isPlain ? await way.plain(url.hostname, Number(url.port)) : await way.secure()
+  const socket = isPlain ? await route.plain(url.hostname, Number(url.port)) : await route.secure()
   const request = (isPlain ? requestPlain : requestSecure)({
     ...{ path, headers, insecureHTTPParser: true, maxHeaderSize: HEADER_BYTES_MAX },
     host: url.hostname,

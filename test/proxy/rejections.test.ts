@@ -113,8 +113,9 @@ test('nobody waits for the kernel where a program accepted and none rejected', (
   expect(rejections.isInDoubt(registry)).toBe(true)
   expect(rejections.isInDoubt(parseRegistryHost('other.example'))).toBe(true)
   nowMs += TUNNEL_FIRST_MS + REJECTION_KEPT_MS
-  expect(rejections.forgetOld()).toEqual([])
+  rejections.forgetOld()
+  expect(rejections.isInDoubt(registry)).toBe(true)
   nowMs += 1
-  expect(rejections.forgetOld()).toMatchObject([{ registry, owner: curl }])
+  rejections.forgetOld()
   expect(rejections.isInDoubt(registry)).toBe(false)
 })

@@ -82,16 +82,16 @@ export async function pull(
   lab: Lab,
   nodeName: string,
   image: ImageReference,
-  way: 'direct' | 'shoal',
+  via: 'direct' | 'shoal',
   patienceMs = PATIENCE_MS,
 ): Promise<Pulled> {
-  return pullWith(lab, pullerOf(lab, lab.node(nodeName), way, { patienceMs }), image)
+  return pullWith(lab, pullerOf(lab, lab.node(nodeName), via, { patienceMs }), image)
 }
 
 export function pullerOf(
   { run, registry }: Lab,
   { host }: LabNode,
-  way: 'direct' | 'shoal',
+  via: 'direct' | 'shoal',
   { trustFolder, patienceMs = PATIENCE_MS }: { trustFolder?: string; patienceMs?: number } = {},
 ): Puller {
   return makeSkopeo({
@@ -99,7 +99,7 @@ export function pullerOf(
     registryHost: trustFolder ?? registry.host,
     account: undefined,
     otherAccounts: registry.isOpen ? {} : { [registry.host]: registry.puller },
-    proxyUrl: way === 'direct' ? undefined : NODE_PROXY_URL,
+    proxyUrl: via === 'direct' ? undefined : NODE_PROXY_URL,
     folder: `skopeo-${++pullers}`,
   })
 }

@@ -39,7 +39,12 @@ const CLUSTER = 'c0123456789abcdef' as ClusterId
 const log = pino({ level: 'silent' })
 
 function admissionWith(tokenKeys: TokenKeys, registries = registry.clients) {
-  const credentialsSeen = new CredentialsSeen({ registries, dataDir: folder, log })
+  const credentialsSeen = new CredentialsSeen({
+    registries,
+    dataDir: folder,
+    log,
+    onNotOpen: () => undefined,
+  })
   return new Admission({
     tokenKeys,
     credentialsSeen,
@@ -241,8 +246,10 @@ test('a signed token that names no key is refused for a registry whose credentia
 test('a registry of kind none needs a proof once somebody sent it a credential, also after a restart', () => {
   const registries = openRegistries([{ ...registry.config, kind: 'none' }])
   const blob = { registry: registry.host, digest: BLOB }
+  const told: string[] = []
   const begin = () => {
-    const seen = new CredentialsSeen({ registries, dataDir: folder, log })
+    const onNotOpen = (host: string) => told.push(host)
+    const seen = new CredentialsSeen({ registries, dataDir: folder, log, onNotOpen })
     const tokenKeys = new TokenKeys({ registries })
     return {
       seen,
@@ -257,6 +264,9 @@ test('a registry of kind none needs a proof once somebody sent it a credential, 
   const first = begin()
   expect(first.admission.needsProof(blob)).toBe(false)
   first.seen.note(registry.host)
+  first.seen.note(registry.host)
   expect(first.admission.needsProof(blob)).toBe(true)
+  expect(told).toEqual([registry.host])
   expect(begin().admission.needsProof(blob)).toBe(true)
+  expect(told).toEqual([registry.host, registry.host])
 })

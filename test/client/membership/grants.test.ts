@@ -8,7 +8,9 @@ import {
   PLANS_IN_FLIGHT_MAX,
   PLANS_PER_REGISTRY_MAX,
 } from '../../../client/membership/grants.ts'
+import { Conditions } from '../../../core/conditions.ts'
 import { digestFromHex } from '../../../core/digest.ts'
+import { createLog } from '../../../core/log.ts'
 import { parseRegistryHost, type Repository } from '../../../core/repository.ts'
 import type { PullRequest } from '../../../core/tracker-api.ts'
 
@@ -37,7 +39,8 @@ function startGrants({ isOff = false } = {}) {
       return new Promise((_, reject) => refusals.push(reject))
     },
   }
-  const options = { tracker, patienceMs: 300, conditions: undefined, listenPort: () => 1, planned: () => [] }
+  const conditions = new Conditions({ log: createLog({ level: 'silent', name: 'test' }) })
+  const options = { tracker, patienceMs: 300, conditions, listenPort: () => 1, planned: () => [] }
   return { grants: new Grants(options as unknown as GrantsOptions), asked, refusals }
 }
 

@@ -1,11 +1,11 @@
 import { afterEach, expect, test } from 'vitest'
-import { TrackerClient } from '../../../client/membership/tracker-client.ts'
 import { Conditions } from '../../../core/conditions.ts'
 import { issueLeaf, makeAuthority } from '../../../core/issue-certificate.ts'
 import { createLog } from '../../../core/log.ts'
 import { UpstreamProxy } from '../../../core/upstream-proxy.ts'
 import { startConnectProxy } from '../../core/connect-proxy.ts'
 import { type Door, startTestRegistry } from '../../core/test-registry.ts'
+import { type TrackerAccess, unwatchedTracker } from './unwatched-tracker.ts'
 
 const closers: (() => Promise<unknown>)[] = []
 afterEach(async () => {
@@ -23,8 +23,8 @@ async function startServer(door = refusing, options: object = {}) {
   return { server, trackerUrl: `https://${server.host}` }
 }
 
-function begin(options: ConstructorParameters<typeof TrackerClient>[0]) {
-  const tracker = new TrackerClient(options)
+function begin(options: TrackerAccess) {
+  const tracker = unwatchedTracker(options)
   closers.push(() => tracker.close())
   return () => tracker.heartbeat({} as never)
 }

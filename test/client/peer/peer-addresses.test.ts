@@ -1,7 +1,9 @@
 import { expect, test } from 'vitest'
-import { ADDRESSES_MAX, nameOf, PeerAddresses } from '../../../client/peer/peer-addresses.ts'
+import { ADDRESSES_MAX, PEER_FAILURE_MS, PeerAddresses } from '../../../client/peer/peer-addresses.ts'
+import type { NodeId } from '../../../core/metainfo.ts'
 
-const peer = { address: '192.0.2.1', port: 7071 }
+const node = 'n'.repeat(40) as NodeId
+const peer = { node, address: '192.0.2.1', port: 7071 }
 
 test('an address works until a dial to it is late or fails', () => {
   const addresses = new PeerAddresses()
@@ -13,9 +15,8 @@ test('an address works until a dial to it is late or fails', () => {
 
 test('a late dial that succeeds, or one now and then, makes it work again', () => {
   const addresses = new PeerAddresses()
-  expect(addresses.answered(peer)).toBe(false)
   addresses.late(peer, 0)
-  expect(addresses.answered(peer)).toBe(true)
+  addresses.answered(peer)
   expect(addresses.isWorking(peer)).toBe(true)
 })
 
@@ -23,7 +24,7 @@ test('after each failure the next dial of the whole node waits longer, up to hal
   const addresses = new PeerAddresses()
   const pauses = []
   for (let nowMs = 0, count = 0; count < 7; count += 1) {
-    expect(addresses.failed(peer, nowMs)).toBe(count === 0)
+    addresses.failed(peer, nowMs)
     let waitedMs = 0
     while (!addresses.mayDial(peer, nowMs + waitedMs)) waitedMs += 1_000
     pauses.push(waitedMs / 1_000)
@@ -42,9 +43,10 @@ test('one swarm looks again, the others wait for what it finds', () => {
 
 test('an address that nobody dials any more is forgotten after ten minutes', () => {
   const addresses = new PeerAddresses()
-  addresses.failed(peer, 0)
-  expect(addresses.forgetUnused(600_000)).toEqual([])
-  expect(addresses.forgetUnused(602_001)).toEqual([nameOf(peer)])
+  expect(addresses.failed(peer, 0)).toBe(602_000)
+  addresses.forgetUnused(602_000)
+  expect(addresses.isWorking(peer)).toBe(false)
+  addresses.forgetUnused(602_001)
   expect(addresses.isWorking(peer)).toBe(true)
 })
 
@@ -55,6 +57,25 @@ test('the table is bounded', () => {
   expect(addresses.isWorking({ ...peer, port: 2 })).toBe(false)
 })
 
-test('an IPv6 address is named in brackets', () => {
-  expect(nameOf({ address: '2001:db8::1', port: 7071 })).toBe('[2001:db8::1]:7071')
+test('a peer that refuses can be reached, and is dialled as before', () => {
+  const addresses = new PeerAddresses()
+  addresses.failed(peer, 0)
+  addresses.refused(peer, 1)
+  expect([addresses.isWorking(peer), addresses.mayDial(peer, 1)]).toEqual([true, true])
+  addresses.failed(peer, 2)
+  expect(addresses.mayDial(peer, 2_002)).toBe(true)
+})
+
+test('the status counts each peer by its last failure, for five minutes and while it is not connected', () => {
+  const addresses = new PeerAddresses()
+  const nobody = new Set<NodeId>()
+  addresses.late({ ...peer, port: 1 }, 0)
+  addresses.refused({ ...peer, port: 2 }, 0)
+  addresses.failed(peer, 0)
+  addresses.failed(peer, 1)
+  expect(addresses.failedLately(nobody, 1)).toEqual({ refused: 1, unreachable: 1 })
+  expect(addresses.failedLately(new Set([node]), 1)).toEqual({ refused: 0, unreachable: 0 })
+  expect(addresses.failedLately(nobody, PEER_FAILURE_MS)).toEqual({ refused: 0, unreachable: 1 })
+  addresses.answered(peer)
+  expect(addresses.failedLately(nobody, 1)).toEqual({ refused: 1, unreachable: 0 })
 })

@@ -1,13 +1,14 @@
 import { createHash } from 'node:crypto'
 import { BoundedMap } from '../core/bounded-map.ts'
 import { endsAtMs } from '../core/credential-expiry.ts'
+import { untilAborted } from '../core/patience.ts'
 import type { RegistryHost } from '../core/repository.ts'
 import type { BlobGet } from './blob-request.ts'
 
 /** How long one acceptance of the registry counts for the same request. A lazy reader asks for hundreds of ranges of a blob. */
-export const AUTHORISED_MS = 60_000
+export const ACCEPTED_REQUEST_MS = 60_000
 /** Bound of remembered acceptances: a hash, a length and a time each. The oldest are forgotten, and asked for again. */
-export const AUTHORISED_MAX = 4096
+export const ACCEPTED_REQUESTS_MAX = 4096
 
 /** What the registry answered, if it accepted the request. */
 interface Accepted {
@@ -27,8 +28,8 @@ interface Asking<Answer> {
  * Authorization header (its hash; none counts as a header of its own) for this blob of this repository. It never
  * outlives the token. Refusals are not remembered: the registry is asked again.
  */
-export class Authorised<Answer extends object> {
-  readonly #accepted = new BoundedMap<string, Accepted & { untilMs: number }>(AUTHORISED_MAX)
+export class AcceptedRequests<Answer extends object> {
+  readonly #accepted = new BoundedMap<string, Accepted & { untilMs: number }>(ACCEPTED_REQUESTS_MAX)
   readonly #asking = new Map<string, Asking<Answer>>()
   readonly #nowMs: () => number
 
@@ -47,7 +48,7 @@ export class Authorised<Answer extends object> {
     const endMs = endsAtMs(wanted.credential, nowMs) ?? Number.POSITIVE_INFINITY
     this.#accepted.set(idOf(registry, wanted), {
       ...{ bytes, atMs: nowMs },
-      untilMs: Math.min(nowMs + AUTHORISED_MS, endMs),
+      untilMs: Math.min(nowMs + ACCEPTED_REQUEST_MS, endMs),
     })
   }
 
@@ -73,7 +74,7 @@ export class Authorised<Answer extends object> {
     }
     signal.addEventListener('abort', leave, { once: true })
     try {
-      return await orGone(asking.answer, signal)
+      return await untilAborted(asking.answer, signal)
     } finally {
       signal.removeEventListener('abort', leave)
     }
@@ -89,13 +90,6 @@ export class Authorised<Answer extends object> {
     asking.answer.then(end, end)
     return asking
   }
-}
-
-function orGone<T>(answer: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    answer.then(resolve, reject)
-    signal.addEventListener('abort', () => reject(signal.reason), { once: true })
-  })
 }
 
 function idOf(registry: RegistryHost, { repository, digest, authorization, query }: BlobGet): string {

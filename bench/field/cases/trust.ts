@@ -60,4 +60,4 @@ const corporateProxy: FieldCase = {
   isBehindProxy: true,
 }
 
-export const WAYS: FieldCase[] = [partialChain, dockersTrust, clientCertificate, plainHttp, corporateProxy]
+export const TRUST: FieldCase[] = [partialChain, dockersTrust, clientCertificate, plainHttp, corporateProxy]

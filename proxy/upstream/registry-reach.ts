@@ -1,6 +1,6 @@
-import { setTimeout as wait } from 'node:timers/promises'
 import { SKEW_SECONDS_MIN } from '../../core/clock-skew.ts'
 import type { ConditionCode, Conditions } from '../../core/conditions.ts'
+import { isSettledWithin } from '../../core/patience.ts'
 import type { RegistryClient, RegistryUnreachableError } from '../../core/registry-client.ts'
 import { isAboutTime, type RegistryFailure, registryFailure } from '../../core/registry-failure.ts'
 import type { RegistryHost } from '../../core/repository.ts'
@@ -36,11 +36,11 @@ const CONDITION_OF: Record<RegistryFailure, ConditionCode> = {
  * better (another authority, another certificate, plain HTTP). A registry that does not answer stays intercepted: a tunnel
  * would meet the same silence, while the cluster's copies can still be served to those whom the registry accepted before.
  */
-export function isLeftToClients(failure: RegistryFailure): boolean {
+function isLeftToClients(failure: RegistryFailure): boolean {
   return failure !== 'silent'
 }
 
-interface Way {
+interface Standing {
   failure?: RegistryFailure
   /** When the registry last worked. */
   workedMs: number
@@ -51,11 +51,11 @@ interface Way {
   probe?: Promise<void> | undefined
 }
 
-export class RegistryWays {
+export class RegistryReach {
   readonly #conditions: Conditions
   readonly #nowMs: () => number
   /** One for each configured registry. */
-  readonly #ways = new Map<RegistryHost, Way>()
+  readonly #standings = new Map<RegistryHost, Standing>()
   #isClosed = false
 
   constructor({
@@ -73,16 +73,14 @@ export class RegistryWays {
 
   /** Whether connections to the registry are tunnelled now. Waits for a probe if nothing recent is known. */
   async isTunnelled(registry: RegistryClient): Promise<boolean> {
-    const way = this.#wayOf(registry)
-    if (way.failure === undefined && this.#nowMs() - way.workedMs > WORKING_MS) {
-      const enough = new AbortController()
-      const patience = wait(PROBE_PATIENCE_MS, undefined, { signal: enough.signal }).catch(() => undefined)
-      await Promise.race([this.#probe(registry), patience])
-      enough.abort()
+    const standing = this.#standingOf(registry)
+    if (standing.failure === undefined && this.#nowMs() - standing.workedMs > WORKING_MS) {
+      await isSettledWithin(this.#probe(registry), PROBE_PATIENCE_MS)
     }
     // A client is here, so ask again sooner than the timer would: somebody may have mended it.
-    if (way.failure !== undefined && this.#nowMs() - way.probedMs > PROBE_AGAIN_MS) void this.#probe(registry)
-    return way.failure !== undefined && isLeftToClients(way.failure)
+    if (standing.failure !== undefined && this.#nowMs() - standing.probedMs > PROBE_AGAIN_MS)
+      void this.#probe(registry)
+    return standing.failure !== undefined && isLeftToClients(standing.failure)
   }
 
   /**
@@ -100,59 +98,59 @@ export class RegistryWays {
 
   close(): void {
     this.#isClosed = true
-    for (const { again } of this.#ways.values()) clearTimeout(again)
+    for (const { again } of this.#standings.values()) clearTimeout(again)
   }
 
-  #wayOf({ host }: RegistryClient): Way {
-    const known = this.#ways.get(host)
+  #standingOf({ host }: RegistryClient): Standing {
+    const known = this.#standings.get(host)
     if (known !== undefined) return known
     const never = Number.NEGATIVE_INFINITY
-    const way: Way = { workedMs: never, probedMs: never, again: undefined, againMs: PROBE_AGAIN_MS }
-    this.#ways.set(host, way)
-    return way
+    const standing: Standing = { workedMs: never, probedMs: never, again: undefined, againMs: PROBE_AGAIN_MS }
+    this.#standings.set(host, standing)
+    return standing
   }
 
   #probe(registry: RegistryClient): Promise<void> {
-    const way = this.#wayOf(registry)
-    if (way.probe === undefined) way.probedMs = this.#nowMs()
-    way.probe ??= registry
+    const standing = this.#standingOf(registry)
+    if (standing.probe === undefined) standing.probedMs = this.#nowMs()
+    standing.probe ??= registry
       .verify()
       .then(
         () => this.#work(registry),
         (error: Error) => this.#fail(registry, error),
       )
       .finally(() => {
-        way.probe = undefined
+        standing.probe = undefined
       })
-    return way.probe
+    return standing.probe
   }
 
   #work(registry: RegistryClient): void {
-    const way = this.#wayOf(registry)
-    clearTimeout(way.again)
-    delete way.failure
-    way.workedMs = this.#nowMs()
-    way.againMs = PROBE_AGAIN_MS
+    const standing = this.#standingOf(registry)
+    clearTimeout(standing.again)
+    delete standing.failure
+    standing.workedMs = this.#nowMs()
+    standing.againMs = PROBE_AGAIN_MS
     for (const code of Object.values(CONDITION_OF)) this.#conditions.clear(code, registry.host)
     this.#conditions.clear('CLOCK_SKEWED', registry.host)
   }
 
   #fail(registry: RegistryClient, error: Error): void {
     if (this.#isClosed) return
-    const way = this.#wayOf(registry)
+    const standing = this.#standingOf(registry)
     const failure = registryFailure(error)
-    if (way.failure !== failure) {
+    if (standing.failure !== failure) {
       for (const code of Object.values(CONDITION_OF)) {
         if (code !== CONDITION_OF[failure]) this.#conditions.clear(code, registry.host)
       }
     }
-    way.failure = failure
+    standing.failure = failure
     this.#conditions.raise(CONDITION_OF[failure], registry.host, { reason: failureText(error, 'caFile') })
     if (isAboutTime(error)) void this.#compareClocks(registry)
-    clearTimeout(way.again)
-    way.again = setTimeout(() => void this.#probe(registry), way.againMs)
-    way.again.unref()
-    way.againMs = Math.min(2 * way.againMs, PROBE_AGAIN_MS_MAX)
+    clearTimeout(standing.again)
+    standing.again = setTimeout(() => void this.#probe(registry), standing.againMs)
+    standing.again.unref()
+    standing.againMs = Math.min(2 * standing.againMs, PROBE_AGAIN_MS_MAX)
   }
 
   async #compareClocks(registry: RegistryClient): Promise<void> {

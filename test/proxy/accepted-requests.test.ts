@@ -3,7 +3,11 @@ import type { ServerResponse } from 'node:http'
 import { afterEach, describe, expect, test } from 'vitest'
 import type { Digest } from '../../core/digest.ts'
 import type { RegistryHost, Repository } from '../../core/repository.ts'
-import { AUTHORISED_MAX, AUTHORISED_MS, Authorised } from '../../proxy/authorised.ts'
+import {
+  ACCEPTED_REQUEST_MS,
+  ACCEPTED_REQUESTS_MAX,
+  AcceptedRequests,
+} from '../../proxy/accepted-requests.ts'
 import type { BlobGet } from '../../proxy/blob-request.ts'
 import { makeSigner, pullClaims } from '../core/signed-tokens.ts'
 import { startTestProxy, type TestProxy } from './test-proxy.ts'
@@ -69,52 +73,52 @@ const get = (changes: Partial<BlobGet> = {}): BlobGet => ({
 
 test('an acceptance ends after its minute, and with the token', () => {
   let nowMs = Date.now()
-  const authorised = new Authorised(() => nowMs)
+  const accepted = new AcceptedRequests(() => nowMs)
   const token = makeSigner('ES256').sign(
     pullClaims('team/app', { iat: nowMs / 1000, nbf: nowMs / 1000 - 1, exp: Math.floor(nowMs / 1000) + 20 }),
   )
   const short = get({ credential: { scheme: 'bearer', token }, authorization: `Bearer ${token}` })
-  authorised.note(HOST, short, { bytes: 1 })
-  authorised.note(HOST, get(), { bytes: 2 })
+  accepted.note(HOST, short, { bytes: 1 })
+  accepted.note(HOST, get(), { bytes: 2 })
   nowMs += 19_000
-  expect(authorised.find(HOST, short)).toMatchObject({ bytes: 1 })
+  expect(accepted.find(HOST, short)).toMatchObject({ bytes: 1 })
   nowMs += 2_000
-  expect(authorised.find(HOST, short)).toBeUndefined()
-  expect(authorised.find(HOST, get())).toMatchObject({ bytes: 2 })
-  nowMs += AUTHORISED_MS
-  expect(authorised.find(HOST, get())).toBeUndefined()
+  expect(accepted.find(HOST, short)).toBeUndefined()
+  expect(accepted.find(HOST, get())).toMatchObject({ bytes: 2 })
+  nowMs += ACCEPTED_REQUEST_MS
+  expect(accepted.find(HOST, get())).toBeUndefined()
 })
 
 test('an acceptance is for one registry, repository, blob and header', () => {
-  const authorised = new Authorised()
-  authorised.note(HOST, get(), { bytes: 2 })
+  const accepted = new AcceptedRequests()
+  accepted.note(HOST, get(), { bytes: 2 })
   const others = [
     get({ repository: 'team/other' as Repository }),
     get({ digest: `sha256:${'0'.repeat(64)}` as Digest }),
     get({ authorization: undefined }),
     get({ authorization: 'bearer opaque' }),
   ]
-  for (const other of others) expect(authorised.find(HOST, other)).toBeUndefined()
-  expect(authorised.find('other.example' as RegistryHost, get())).toBeUndefined()
+  for (const other of others) expect(accepted.find(HOST, other)).toBeUndefined()
+  expect(accepted.find('other.example' as RegistryHost, get())).toBeUndefined()
 })
 
 test('acceptances are bounded: the oldest is forgotten', () => {
-  const authorised = new Authorised()
-  for (let at = 0; at <= AUTHORISED_MAX; at += 1)
-    authorised.note(HOST, get({ authorization: `Bearer ${at}` }), { bytes: at })
-  expect(authorised.find(HOST, get({ authorization: 'Bearer 0' }))).toBeUndefined()
-  expect(authorised.find(HOST, get({ authorization: 'Bearer 1' }))).toBeDefined()
+  const accepted = new AcceptedRequests()
+  for (let at = 0; at <= ACCEPTED_REQUESTS_MAX; at += 1)
+    accepted.note(HOST, get({ authorization: `Bearer ${at}` }), { bytes: at })
+  expect(accepted.find(HOST, get({ authorization: 'Bearer 0' }))).toBeUndefined()
+  expect(accepted.find(HOST, get({ authorization: 'Bearer 1' }))).toBeDefined()
 })
 
 test('a shared asking goes on while somebody waits, and ends with the last one', async () => {
-  const authorised = new Authorised()
+  const accepted = new AcceptedRequests()
   let asked: AbortSignal | undefined
   const ask = (signal: AbortSignal) => {
     asked = signal
     return new Promise<object>(() => undefined)
   }
   const [one, other] = [new AbortController(), new AbortController()]
-  const waits = [one, other].map(({ signal }) => authorised.share(HOST, get(), { ask, signal }))
+  const waits = [one, other].map(({ signal }) => accepted.share(HOST, get(), { ask, signal }))
   one.abort(new Error('gone'))
   await expect(waits[0]).rejects.toThrow('gone')
   expect(asked?.aborted).toBe(false)
