@@ -49,9 +49,10 @@ export async function startLoopbackCluster(site: Site): Promise<LoopbackCluster>
     names: [{ type: 'dns', value: 'localhost' }],
     usages: ['serverAuth'],
   })
-  const caFile = writeIn(makeFolder(site, 'registry'), 'authority.pem', authority.certificatePem)
-  const registry = await startLoopbackRegistry({ ...site, dir: join(site.dir, 'registry'), tls })
-  const { host, tokenKeys } = registry
+  const dir = makeFolder(site, 'registry')
+  const authorityPem = authority.certificatePem
+  const registry = await startLoopbackRegistry({ ...site, dir, tls, authorityPem })
+  const { host, caFile, tokenKeys } = registry
   const registries = [{ host, caFile, ...tokenKeys }]
   const tracker = await startTracker(site, registries)
   return {

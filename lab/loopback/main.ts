@@ -17,6 +17,8 @@ import { runRounds } from './rounds.ts'
 
 /** Nodes started at the same time: each start takes a second of a core. */
 const NODES_STARTED_AT_ONCE = 4
+/** Blobs that nobody has pulled yet, for whoever measures a cluster that is kept. */
+const BLOBS_KEPT = 3
 
 async function main(argv: string[]): Promise<void> {
   const options = parseLoopbackOptions(argv)
@@ -57,7 +59,7 @@ async function measure(options: LoopbackOptions, { dir, processes, say }: Surrou
     const nodes = await startNodes(cluster, options.nodes)
     const report = { rounds: await runRounds({ ...options, cluster, processes, nodes, say }) }
     process.stdout.write(`${options.isJson ? JSON.stringify(report) : renderRounds(report)}\n`)
-    if (options.isKept) await keepUp(dir, { cluster, nodes, say })
+    if (options.isKept) await keepUp(options, { dir, cluster, nodes, say })
   } finally {
     await cluster.registry.close()
   }
@@ -75,32 +77,33 @@ async function startNodes(cluster: LoopbackCluster, count: number): Promise<Loop
 
 /** Writes what another program needs, and waits until a signal ends this one. */
 async function keepUp(
-  dir: string,
-  { cluster, nodes, say }: { cluster: LoopbackCluster; nodes: LoopbackNode[]; say: (line: string) => void },
+  { mib }: LoopbackOptions,
+  { dir, cluster, nodes, say }: Pick<Surroundings, 'dir' | 'say'> & Started,
 ): Promise<void> {
   const { registry, tracker } = cluster
-  const file = join(dir, 'lab.json')
+  const blobs: string[] = []
+  while (blobs.length < BLOBS_KEPT) blobs.push(await registry.addBlob(mib * 2 ** 20))
   const kept = {
-    registry: {
-      host: registry.host,
-      repository: REPOSITORY,
-      pid: registry.part.pid,
-      caFile: join(dir, 'registry/authority.pem'),
-    },
+    registry: { host: registry.host, pid: registry.part.pid, caFile: registry.caFile },
+    repository: REPOSITORY,
     token: await registry.token('pull', 'push'),
+    blobs,
     tracker: { pid: tracker.pid },
-    nodes: nodes.map(({ name, part, proxyUrl, proxyCaFile }) => ({
-      name,
-      pid: part.pid,
-      proxyUrl,
-      proxyCaFile,
-    })),
+    nodes: nodes.map(({ name, part, proxyUrl, proxyCaFile }) => {
+      return { name, pid: part.pid, proxyUrl, proxyCaFile }
+    }),
   }
+  const file = join(dir, 'lab.json')
   writeFileSync(file, JSON.stringify(kept, null, 2), { mode: 0o600 })
-  say(`everything is still running; Ctrl-C stops and removes it`)
-  say(`addresses, process ids and a token: ${file}`)
+  say('everything is still running; Ctrl-C stops and removes it')
+  say(`addresses, process ids, blobs and a token: ${file}`)
   const dayMs = 24 * 3600 * 1000
   for (;;) await delay(dayMs)
+}
+
+interface Started {
+  cluster: LoopbackCluster
+  nodes: LoopbackNode[]
 }
 
 await main(process.argv.slice(2)).catch((error: unknown) => {

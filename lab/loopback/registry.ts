@@ -16,6 +16,8 @@ export interface LoopbackRegistry {
   /** As in image names. */
   readonly host: string
   readonly part: LabProcess
+  /** PEM file of the authority that issued its certificate. */
+  readonly caFile: string
   /** For the configuration of tracker and nodes. */
   readonly tokenKeys: { tokenKeysFile: string; issuer: string; audience: string }
   /** A new token for one pull, or for whoever pushes too. */
@@ -39,11 +41,14 @@ export async function startLoopbackRegistry({
   dir,
   processes,
   tls,
+  authorityPem,
 }: {
   dir: string
   processes: LabProcesses
   /** For `localhost`. */
   tls: KeyedCertificate
+  /** Of the authority that issued it. */
+  authorityPem: string
 }): Promise<LoopbackRegistry> {
   const write = (name: string, text: string) => {
     writeFileSync(join(dir, name), text, { mode: 0o600 })
@@ -81,6 +86,7 @@ export async function startLoopbackRegistry({
   return {
     host,
     part,
+    caFile: write('authority.pem', authorityPem),
     tokenKeys: { tokenKeysFile, issuer: ISSUER, audience: host },
     token: (...actions) => tokens.issue(ACCOUNT.user, [{ type: 'repository', name: REPOSITORY, actions }]),
     addBlob: (bytes) => addBlob(storageDir, bytes),

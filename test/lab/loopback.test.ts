@@ -55,7 +55,8 @@ describe('the table of npm run lab', () => {
 
 describe('the count of confirmed blobs', () => {
   it('is read from the tracker’s metrics', () => {
-    const metrics = '# TYPE shoal_tracker_swarms_confirmed_total counter\nshoal_tracker_swarms_confirmed_total 3\n'
+    const metrics =
+      '# TYPE shoal_tracker_swarms_confirmed_total counter\nshoal_tracker_swarms_confirmed_total 3\n'
     expect(confirmedCount(metrics)).toBe(3)
   })
 
