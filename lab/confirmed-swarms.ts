@@ -15,17 +15,22 @@ const METRIC = /^shoal_tracker_swarms_confirmed_total (\d+)$/m
  * @throws LabPartError when that does not happen
  */
 export async function untilConfirmed(trackerDataDir: string, swarms: number): Promise<void> {
+  const deadlineMs = performance.now() + CONFIRM_PATIENCE_MS
+  for (;;) {
+    const confirmed = await confirmedSwarms(trackerDataDir)
+    if (confirmed >= swarms) return
+    if (performance.now() > deadlineMs)
+      throw new LabPartError(`the tracker has confirmed ${confirmed} of ${swarms} blobs`)
+    await delay(POLL_MS)
+  }
+}
+
+/** Swarms that a tracker has confirmed since it started. */
+export async function confirmedSwarms(trackerDataDir: string): Promise<number> {
   const tracker = new Client('http://localhost', { socketPath: join(trackerDataDir, ADMIN_SOCKET) })
   try {
-    const deadlineMs = performance.now() + CONFIRM_PATIENCE_MS
-    for (;;) {
-      const { body } = await tracker.request({ path: '/metrics', method: 'GET' })
-      const confirmed = confirmedCount(await body.text())
-      if (confirmed >= swarms) return
-      if (performance.now() > deadlineMs)
-        throw new LabPartError(`the tracker has confirmed ${confirmed} of ${swarms} blobs`)
-      await delay(POLL_MS)
-    }
+    const { body } = await tracker.request({ path: '/metrics', method: 'GET' })
+    return confirmedCount(await body.text())
   } finally {
     await tracker.close()
   }
