@@ -18,28 +18,35 @@ async function main(argv: string[]): Promise<void> {
 }
 
 async function measure(options: BenchOptions): Promise<Report> {
-  const deadlineMs = performance.now() + options.budgetSeconds * 1000
+  const startedAtMs = performance.now()
   const machine = describeMachine()
   const systems = systemsNamed(options.systems, options)
   const versions = await versionsOf(systems)
-  const groups = options.downloaders.map((downloaders) => ({ downloaders, mib: options.mibFor(downloaders) }))
+  const groups = options.mibs.flatMap((mib) =>
+    options.downloaders.map((downloaders) => ({ downloaders, mib })),
+  )
   await using running = new AsyncDisposableStack()
   const { folder, removeFolder } = makeRunFolder(options.folder, 'shoal-bench-')
   running.defer(removeFolder)
   const say = (line: string) => void process.stderr.write(`${line}\n`)
+  const deadlineMs = startedAtMs + options.budgetSeconds * 1000
   const transfers = await runRounds({ ...options, systems, groups, deadlineMs, folder, say, running })
-  const measurement = { isQuick: options.isQuick, ...summaryOf(groups, transfers) }
-  return { machine: { ...machine, versions, measurement }, runs: summarise(transfers) }
+  const minutes = Number(((performance.now() - startedAtMs) / 60_000).toFixed(1))
+  const measurement = { isQuick: options.isQuick, minutes, ...summaryOf(groups, transfers) }
+  return { machine: { ...machine, versions, measurement }, runs: summarise(transfers), transfers }
 }
 
-function summaryOf(groups: Group[], transfers: Transfer[]): Omit<Measurement, 'isQuick'> {
-  const systemCount = new Set(transfers.map(({ system }) => system)).size
-  const transfersTo = (count: number) => transfers.filter(({ downloaders }) => downloaders === count).length
+function summaryOf(groups: Group[], transfers: Transfer[]): Pick<Measurement, 'groups' | 'mibFromRegistry'> {
+  const roundsOf = ({ downloaders, mib }: Group) => {
+    const ofGroup = transfers.filter((it) => it.downloaders === downloaders && it.blobBytes === mib * 2 ** 20)
+    return new Set(ofGroup.map(({ round }) => round)).size
+  }
+  const fromPeers = transfers.filter(({ state }) => state !== 'cold')
   return {
-    groups: groups.map(({ downloaders, mib }) => {
-      return { downloaders, blobMib: mib, rounds: transfersTo(downloaders) / systemCount }
+    groups: groups.map((group) => {
+      return { downloaders: group.downloaders, blobMib: group.mib, rounds: roundsOf(group) }
     }),
-    mibFromRegistry: transfers.reduce((sum, { registryBytes }) => sum + registryBytes, 0) / 2 ** 20,
+    mibFromRegistry: fromPeers.reduce((sum, { bytesFromElsewhere }) => sum + bytesFromElsewhere, 0) / 2 ** 20,
   }
 }
 

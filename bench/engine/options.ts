@@ -1,7 +1,8 @@
 import { tmpdir } from 'node:os'
 import { parseArgs } from 'node:util'
 import { UsageError } from '../../core/errors.ts'
-import { isSystemName, SYSTEM_NAMES, type SystemName } from './report.ts'
+import { isState, isSystemName, STATES, type State, SYSTEM_NAMES, type SystemName } from './report.ts'
+import { OTHERS_CORES_MAX, RERUNS_MAX } from './reruns.ts'
 
 export interface BenchOptions {
   isJson: boolean
@@ -10,43 +11,42 @@ export interface BenchOptions {
   /** Shoal's nodes also read the blob through their client, as the proxy does. */
   isRead: boolean
   systems: SystemName[]
+  states: State[]
   downloaders: number[]
-  /** Size of the blob for one of the counts in `downloaders`, in MiB. */
-  mibFor: (downloaders: number) => number
+  /** Sizes of the blobs. */
+  mibs: number[]
   /** Existing folder; files go below it and are removed at the end. */
   folder: string
-  /** Bound on rounds; time may end them earlier. */
+  /** Time may end them earlier. */
   roundsMax: number
   /** No group begins that would end later than this after the start. */
   budgetSeconds: number
 }
 
-const FULL = { budgetSeconds: 570, roundsMax: 9 }
+const FULL = { minutes: 60, rounds: 3, mibs: [256], downloaders: [1, 4, 8] }
 /** Leaves room below the promised 60 s for set-up on a slow machine. */
-const QUICK = { budgetSeconds: 45, roundsMax: 5, mib: 512 }
-const QUICK_SYSTEMS: SystemName[] = ['shoal', 'libtorrent-ssl']
-const DOWNLOADERS = [1, 4, 8]
+const QUICK = { minutes: 0.75, rounds: 3, mibs: [256], downloaders: [1] }
+const QUICK_SYSTEMS: SystemName[] = ['shoal', 'pump', 'libtorrent-ssl']
 const DOWNLOADERS_MAX = 32
 const MIB_MAX = 16 * 1024
-/**
- * 1 GiB to each of eight downloaders takes the slower systems a minute, and only one round would fit into the time.
- * Half of it leaves room for medians.
- */
-const MIB_ALONE = 1024
-const MIB_TOGETHER = 512
+const ROUNDS_MAX = 100
+const MINUTES_MAX = 24 * 60
 
 export const BENCH_USAGE = `Usage: npm run bench:engine -- [flags]
 
-One holder and one, four and eight downloaders on loopback, system by system in interleaved rounds.
+One holder and one, four and eight downloaders on loopback, system by system in interleaved rounds. In every turn new
+processes get a blob (fresh), the same processes get another one (warm), and Shoal's then one that only the registry has
+(cold). A turn is run again, at most ${RERUNS_MAX} times, when others used more than ${OTHERS_CORES_MAX} cores of the machine.
 
   --json                 One JSON document on standard output; progress goes to standard error.
-  --quick                shoal and libtorrent-ssl at one downloader, ${QUICK.mib} MiB, within 60 seconds.
-  --systems <a,b>        One or more of ${SYSTEM_NAMES.join(', ')}. Default: all but
-                         shoal-encrypted, which keeps its cache encrypted (docs/security.md).
-  --downloaders <1,4,8>  Numbers of simultaneous downloaders. Default: ${DOWNLOADERS.join(',')}.
-  --mib <number>         Size of the blob for every count of downloaders. Default: ${MIB_ALONE} for one,
-                         ${MIB_TOGETHER} for several.
-  --rounds <number>      Upper bound of rounds. Default: as many as fit in the time (${FULL.roundsMax} at most).
+  --quick                ${QUICK_SYSTEMS.join(', ')} at one downloader, within 60 seconds.
+  --systems <a,b>        One or more of ${SYSTEM_NAMES.join(', ')}.
+                         Default: all but shoal-encrypted, which keeps its cache encrypted (docs/security.md).
+  --states <a,b>         One or more of ${STATES.join(', ')}. Default: all.
+  --downloaders <1,4,8>  Numbers of simultaneous downloaders. Default: ${FULL.downloaders.join(',')}.
+  --mib <256,1024>       Sizes of the blobs. Default: ${FULL.mibs.join(',')}.
+  --rounds <number>      Rounds of every size and number of downloaders. Default: ${FULL.rounds}.
+  --minutes <number>     No round begins that would end later. Default: ${FULL.minutes}.
   --folder <path>        Folder for files. Default: the system's folder for temporary files.
   --read                 Shoal's nodes also read every byte through their client while it arrives.
   --help                 Prints this text.
@@ -56,30 +56,28 @@ One holder and one, four and eight downloaders on loopback, system by system in 
 export function parseBenchOptions(argv: string[]): BenchOptions {
   const values = parsed(argv)
   const isQuick = values.quick ?? false
-  const limits = isQuick ? QUICK : FULL
-  const mib = values.mib === undefined ? undefined : wholeNumber(values.mib, '--mib', MIB_MAX)
+  const defaults = isQuick ? QUICK : FULL
+  const number = (flag: 'rounds' | 'minutes', max: number) =>
+    values[flag] === undefined ? defaults[flag] : wholeNumber(values[flag], `--${flag}`, max)
+  const numbers = (flag: 'downloaders' | 'mib', max: number) =>
+    values[flag] === undefined ? undefined : numbersOf(values[flag], `--${flag}`, max)
   return {
     isJson: values.json ?? false,
     isHelp: values.help ?? false,
     isQuick,
     isRead: values.read ?? false,
-    systems:
-      values.systems === undefined
-        ? isQuick
-          ? QUICK_SYSTEMS
-          : SYSTEM_NAMES.filter((name) => name !== 'shoal-encrypted')
-        : systemsOf(values.systems),
-    downloaders:
-      values.downloaders === undefined ? (isQuick ? [1] : DOWNLOADERS) : countsOf(values.downloaders),
-    mibFor: (downloaders) => mib ?? (isQuick ? QUICK.mib : defaultMib(downloaders)),
+    systems: values.systems === undefined ? defaultSystems(isQuick) : systemsOf(values.systems),
+    states: values.states === undefined ? [...STATES] : statesOf(values.states),
+    downloaders: numbers('downloaders', DOWNLOADERS_MAX) ?? defaults.downloaders,
+    mibs: numbers('mib', MIB_MAX) ?? defaults.mibs,
     folder: values.folder ?? tmpdir(),
-    roundsMax: values.rounds === undefined ? limits.roundsMax : wholeNumber(values.rounds, '--rounds', 100),
-    budgetSeconds: limits.budgetSeconds,
+    roundsMax: number('rounds', ROUNDS_MAX),
+    budgetSeconds: number('minutes', MINUTES_MAX) * 60,
   }
 }
 
-function defaultMib(downloaders: number): number {
-  return downloaders === 1 ? MIB_ALONE : MIB_TOGETHER
+function defaultSystems(isQuick: boolean): SystemName[] {
+  return isQuick ? QUICK_SYSTEMS : SYSTEM_NAMES.filter((name) => name !== 'shoal-encrypted')
 }
 
 function parsed(argv: string[]) {
@@ -88,7 +86,8 @@ function parsed(argv: string[]) {
     const text = { type: 'string' } as const
     const options = {
       ...{ json: flag, quick: flag, read: flag, help: flag },
-      ...{ systems: text, downloaders: text, mib: text, rounds: text, folder: text },
+      ...{ systems: text, states: text, downloaders: text, mib: text },
+      ...{ rounds: text, minutes: text, folder: text },
     }
     return parseArgs({ args: argv, options }).values
   } catch (cause) {
@@ -97,15 +96,29 @@ function parsed(argv: string[]) {
 }
 
 function systemsOf(text: string): SystemName[] {
-  const names = [...new Set(text.split(','))]
-  const unknown = names.find((name) => !isSystemName(name))
-  if (unknown !== undefined) throw usageError(`--systems: unknown system ${unknown.slice(0, 40)}`)
-  return names.filter(isSystemName)
+  return namesOf(text, isSystemName, (unknown) => `--systems: unknown system ${unknown}`)
 }
 
-function countsOf(text: string): number[] {
-  const counts = text.split(',').map((count) => wholeNumber(count, '--downloaders', DOWNLOADERS_MAX))
-  return [...new Set(counts)].sort((a, b) => a - b)
+/** In the order in which they are run. */
+function statesOf(text: string): State[] {
+  const wanted = namesOf(text, isState, (unknown) => `--states: unknown state ${unknown}`)
+  return STATES.filter((state) => wanted.includes(state))
+}
+
+function namesOf<Name extends string>(
+  text: string,
+  isName: (text: string) => text is Name,
+  complaint: (unknown: string) => string,
+): Name[] {
+  const names = [...new Set(text.split(','))]
+  const unknown = names.find((name) => !isName(name))
+  if (unknown !== undefined) throw usageError(complaint(unknown.slice(0, 40)))
+  return names.filter(isName)
+}
+
+function numbersOf(text: string, flag: string, max: number): number[] {
+  const numbers = text.split(',').map((number) => wholeNumber(number, flag, max))
+  return [...new Set(numbers)].sort((a, b) => a - b)
 }
 
 function wholeNumber(text: string, flag: string, max: number): number {

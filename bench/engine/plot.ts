@@ -11,6 +11,7 @@ const LABEL_SPACE = 24
 const COLOURS: Record<SystemName, string> = {
   shoal: '#0b7285',
   'shoal-encrypted': '#5c7cfa',
+  pump: '#2b8a3e',
   'libtorrent-ssl': '#e8590c',
   'libtorrent-plain': '#f4a261',
   webtorrent: '#868e96',
@@ -28,17 +29,20 @@ const PANELS: Panel[] = [
   { title: 'CPU seconds per GiB delivered, all processes', digits: 2, value: (run) => run.cpuSecondsPerGib },
 ]
 
-/** One panel per measure; in each, a group of bars per number of downloaders. */
-export function renderPlot({ runs }: Report): string {
+/** One panel per measure; in each, a group of bars per number of downloaders. Warm transfers of the first size only. */
+export function renderPlot(report: Report): string {
+  const runs = report.runs.filter(
+    ({ state, blobMib }) => state === 'warm' && blobMib === report.runs[0]?.blobMib,
+  )
   const systems = SYSTEM_NAMES.filter((name) => runs.some(({ system }) => system === name))
   const panels = PANELS.map((panel, index) => {
     const top = LEGEND_HEIGHT + index * PANEL_HEIGHT
     return `<g transform="translate(0 ${top})">\n${renderPanel(panel, runs, systems)}\n</g>`
   })
   return svgPage({
-    title: 'Throughput and CPU time of Shoal and others',
+    title: 'Throughput and CPU time of Shoal and others, warm',
     height: LEGEND_HEIGHT + PANELS.length * PANEL_HEIGHT,
-    parts: [...legend(systems, COLOURS, { top: 10, step: 145 }), ...panels],
+    parts: [...legend(systems, COLOURS, { top: 10, step: 122 }), ...panels],
   })
 }
 

@@ -1,5 +1,5 @@
 import type { Report } from './report.ts'
-import { machineLines, ratioLines, renderTable } from './table.ts'
+import { machineLines, ratioLines, renderTable, warningLines } from './table.ts'
 
 /** A run writes the lines of docs/performance.md between these marks; everything around them is written by hand. */
 const BEGIN = '<!-- results of docs/performance/engine.json, written by npm run bench:plot -->'
@@ -16,11 +16,11 @@ export function withResults(page: string, report: Report): string {
   const results = [
     ...machineLines(report.machine).map((line) => `- ${line}`),
     '',
-    '![Bars: MiB/s and CPU seconds per GiB of each system](performance/engine.svg)',
+    '![Bars: MiB/s and CPU seconds per GiB of each system, warm](performance/engine.svg)',
     '',
     renderTable(report.runs),
     '',
-    ...ratioLines(report.runs).map((line) => `- ${line}`),
+    ...[...ratioLines(report.runs), ...warningLines(report.runs)].map((line) => `- ${line}`),
   ]
   return `${page.slice(0, begin)}${BEGIN}\n\n${results.join('\n')}\n\n${page.slice(end)}`
 }

@@ -1,9 +1,10 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type BenchBlob, makeBlob } from '../measure/blob.ts'
-import type { Transfer } from './report.ts'
+import { makeBlob } from '../measure/blob.ts'
+import type { State, Transfer } from './report.ts'
+import { runsAgain, settled } from './reruns.ts'
 import type { BenchPeer, BenchSystem, OpenSystem } from './systems/system.ts'
-import { measureTransfer } from './transfer.ts'
+import { type HeldPair, takeTurn } from './turn.ts'
 
 /** Transfers that are compared with each other: every system takes its turn. */
 export interface Group {
@@ -13,6 +14,7 @@ export interface Group {
 
 export interface RoundsPlan {
   systems: BenchSystem[]
+  states: readonly State[]
   groups: Group[]
   roundsMax: number
   /** No group begins that would end after this moment, as `performance.now()` counts. */
@@ -38,21 +40,41 @@ export async function runRounds(plan: RoundsPlan): Promise<Transfer[]> {
   const held = await openSystems(plan, [...blobs.values()])
   const budget = new TimeBudget(plan.deadlineMs)
   const transfers: Transfer[] = []
-  for (let round = 0; round < plan.roundsMax; round++) {
+  for (let round = 1; round <= plan.roundsMax; round++) {
     for (const group of plan.groups) {
       const startedAtMs = performance.now()
       if (!budget.fits(group, startedAtMs)) continue
-      for (const bench of rotated(plan.systems, round)) {
-        const folder = join(plan.folder, `${round}-${bench.name}-${group.downloaders}`)
-        const task = { ...held.get(bench)!, blob: blobs.get(group.mib)!, downloaders: group.downloaders }
-        const transfer = { system: bench.name, ...(await measureTransfer({ ...task, folder })) }
-        plan.say(`round ${round + 1}: ${describe(transfer)}`)
-        transfers.push(transfer)
+      for (const bench of rotated(plan.systems, round - 1)) {
+        const turn = { ...held.get(bench)!, blobs: blobs.get(group.mib)!, downloaders: group.downloaders }
+        transfers.push(...(await runTurn(plan, { bench, round, turn })))
       }
       budget.took(group, performance.now() - startedAtMs)
     }
   }
   return transfers
+}
+
+interface NamedTurn {
+  bench: BenchSystem
+  round: number
+  turn: HeldBlobs & { blobs: HeldPair; downloaders: number }
+}
+
+/** A turn, and again while others disturb it. */
+async function runTurn(
+  { states, folder, say }: RoundsPlan,
+  { bench, round, turn }: NamedTurn,
+): Promise<Transfer[]> {
+  const attempts: Transfer[][] = []
+  do {
+    const attempt = attempts.length + 1
+    const place = join(folder, `${round}-${attempt}-${bench.name}-${turn.downloaders}`)
+    const measured = await takeTurn({ ...turn, states, folder: place })
+    const names = { system: bench.name, round, attempt, isCounted: true }
+    attempts.push(measured.map((transfer) => ({ ...names, ...transfer })))
+    for (const transfer of attempts.at(-1)!) say(`round ${round}: ${describe(transfer)}`)
+  } while (runsAgain(attempts))
+  return settled(attempts)
 }
 
 /** Factor by which a group may take longer than the last time. */
@@ -78,20 +100,24 @@ export class TimeBudget {
 }
 
 /** @returns blobs by their size in MiB */
-async function makeBlobs({ groups, folder, say }: RoundsPlan): Promise<Map<number, BenchBlob>> {
-  const blobs = new Map<number, BenchBlob>()
+async function makeBlobs({ groups, folder, say }: RoundsPlan): Promise<Map<number, HeldPair>> {
+  const blobs = new Map<number, HeldPair>()
   const blobFolder = join(folder, 'blobs')
   await mkdir(blobFolder)
   for (const mib of new Set(groups.map((group) => group.mib))) {
-    say(`making a blob of ${mib} MiB`)
-    blobs.set(mib, await makeBlob(blobFolder, mib * 2 ** 20))
+    say(`making two blobs of ${mib} MiB`)
+    const [first, next] = [
+      await makeBlob(blobFolder, mib * 2 ** 20),
+      await makeBlob(blobFolder, mib * 2 ** 20),
+    ]
+    blobs.set(mib, { first, next })
   }
   return blobs
 }
 
 async function openSystems(
   { systems, folder, say, running }: RoundsPlan,
-  blobs: BenchBlob[],
+  pairs: HeldPair[],
 ): Promise<Map<BenchSystem, HeldBlobs>> {
   const held = new Map<BenchSystem, HeldBlobs>()
   for (const bench of systems) {
@@ -102,6 +128,7 @@ async function openSystems(
     ]
     for (const path of paths) await mkdir(path)
     const system = running.adopt(await bench.open(paths[0]), (it) => it.close())
+    const blobs = pairs.flatMap(({ first, next }) => [first, next])
     const holder = running.adopt(await system.startHolder(paths[1], blobs), (it) => it.stop())
     held.set(bench, { system, holder })
   }
@@ -115,9 +142,10 @@ export function rotated<Item>(items: Item[], by: number): Item[] {
 }
 
 function describe(transfer: Transfer): string {
-  const { system, downloaders, blobBytes, seconds, cpuSeconds, registryBytes } = transfer
-  const mibPerSecond = (blobBytes * downloaders) / 2 ** 20 / seconds
-  const registry =
-    registryBytes === 0 ? '' : `, ${registryBytes / 2 ** 20} MiB from the registry instead of peers`
-  return `${system} to ${downloaders}: ${mibPerSecond.toFixed(0)} MiB/s, ${cpuSeconds.toFixed(2)} CPU s${registry}`
+  const { system, state, downloaders, blobBytes, seconds, cpuSeconds, bytesFromElsewhere } = transfer
+  const delivered = blobBytes * downloaders
+  const rate = `${(delivered / 2 ** 20 / seconds).toFixed(0)} MiB/s, ${(cpuSeconds / (delivered / 2 ** 30)).toFixed(2)} CPU s/GiB`
+  const elsewhere =
+    bytesFromElsewhere === 0 ? '' : `, ${(bytesFromElsewhere / 2 ** 20).toFixed(0)} MiB from the registry`
+  return `${system} ${state}, ${blobBytes / 2 ** 20} MiB to ${downloaders}: ${rate}, others ${transfer.othersCores.toFixed(2)} cores${elsewhere}`
 }

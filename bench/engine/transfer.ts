@@ -1,78 +1,80 @@
-import { mkdir, rm } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { processorUse, readProcessors } from '../../lab/machine/processor-use.ts'
 import type { BenchBlob } from '../measure/blob.ts'
 import { BenchContentError, BenchPeerError } from '../measure/errors.ts'
-import { cpuSecondsOf, peakRssBytesOf, resetPeakRss } from '../measure/process-usage.ts'
+import { peakRssBytesOf, resetPeakRss, untilQuiet } from '../measure/process-usage.ts'
 import { fillPageCache } from './lent-memory.ts'
 import type { Transfer } from './report.ts'
 import type { BenchPeer, OpenSystem } from './systems/system.ts'
 
-/** Time for the start-up work of a process to finish. */
-const SETTLE_MS = 300
 /** A longer transfer counts as failed. */
-const TRANSFER_SECONDS_MAX = 180
+const TRANSFER_SECONDS_MAX = 300
 
-export type Measured = Omit<Transfer, 'system'>
+export type Measured = Omit<Transfer, 'system' | 'state' | 'round' | 'attempt' | 'isCounted'>
 
-interface TransferPlan {
+export interface TransferPlan {
   system: OpenSystem
-  holder: BenchPeer
+  /** Undefined: only the system's registry has the blob. */
+  holder: BenchPeer | undefined
+  peers: BenchPeer[]
+  /** Every peer was told of it. */
   blob: BenchBlob
-  downloaders: number
-  /** Does not exist yet and is removed at the end. */
+  /** For a file that is removed at once. */
   folder: string
 }
 
 /**
- * Starts fresh downloaders, lets all of them download at once, checks what they have, and stops them.
+ * Lets all peers download at once, and checks what they have.
  * @throws BenchPeerError, BenchContentError
  */
 export async function measureTransfer(plan: TransferPlan): Promise<Measured> {
-  const { system, blob, folder } = plan
-  let peers: BenchPeer[] = []
-  try {
-    await system.settle()
-    peers = await Promise.all(Array.from({ length: plan.downloaders }, (_, index) => startPeer(plan, index)))
-    await fillPageCache(join(folder, 'filler'), blob.bytes * plan.downloaders)
-    const measured = await timeTransfer(plan, peers)
-    for (const peer of peers) await checkContent(peer, blob)
-    return measured
-  } finally {
-    await Promise.all(peers.map((peer) => peer.stop()))
-    await rm(folder, { recursive: true, force: true })
-  }
-}
-
-async function startPeer({ system, blob, folder }: TransferPlan, index: number): Promise<BenchPeer> {
-  const peerFolder = join(folder, String(index))
-  await mkdir(peerFolder, { recursive: true })
-  return system.startDownloader(peerFolder, blob)
+  const { peers, blob, folder } = plan
+  await mkdir(folder, { recursive: true })
+  await fillPageCache(join(folder, 'filler'), blob.bytes * peers.length)
+  const measured = await timeTransfer(plan)
+  for (const peer of peers) await checkContent(peer, blob)
+  return measured
 }
 
 /** The measured part: from the request to the downloaders until the last of them has everything. */
-async function timeTransfer({ system, holder, blob }: TransferPlan, peers: BenchPeer[]): Promise<Measured> {
-  const peerPids = [holder, ...peers].map(({ pid }) => pid)
+async function timeTransfer({ system, holder, peers, blob }: TransferPlan): Promise<Measured> {
+  const holders = holder === undefined ? [] : [holder]
+  const peerPids = [...holders, ...peers].map(({ pid }) => pid)
   const pids = [...peerPids, ...system.servicePids]
-  await delay(SETTLE_MS)
-  const sentBefore = await holder.sentBytes(blob)
+  await untilQuiet(pids)
+  const sent = async () => ({
+    holder: (await holder?.sentBytes(blob)) ?? null,
+    registry: (await system.registry?.sentBytes(blob)) ?? null,
+  })
+  const sentBefore = await sent()
   resetPeakRss(peerPids)
-  const cpuBefore = cpuSecondsOf(pids)
+  const before = readProcessors(pids)
   const startedAtMs = performance.now()
-  const registryBytes = await withinTime(downloadAll(holder, peers, blob))
+  const bytesFromElsewhere = await withinTime(downloadAll(holders, peers, blob))
   const seconds = (performance.now() - startedAtMs) / 1000
-  const cpuSeconds = cpuSecondsOf(pids) - cpuBefore
+  const after = readProcessors(pids)
   const peakRssBytes = peakRssBytesOf(peerPids)
-  const sentAfter = await holder.sentBytes(blob)
-  const holderSentBytes = sentBefore === null || sentAfter === null ? null : sentAfter - sentBefore
-  const transfer = { downloaders: peers.length, blobBytes: blob.bytes, registryBytes }
-  return { ...transfer, seconds, cpuSeconds, peakRssBytes, holderSentBytes }
+  const sentAfter = await sent()
+  const sentOf = (who: 'holder' | 'registry') => difference(sentAfter[who], sentBefore[who])
+  return {
+    ...{ downloaders: peers.length, blobBytes: blob.bytes, seconds, peakRssBytes, bytesFromElsewhere },
+    cpuSeconds: after.ownSeconds - before.ownSeconds,
+    ...processorUse(before, after, seconds),
+    holderSentBytes: sentOf('holder'),
+    registrySentBytes: sentOf('registry'),
+  }
+}
+
+function difference(after: number | null, before: number | null): number | null {
+  return after === null || before === null ? null : after - before
 }
 
 /** @returns bytes that did not come from peers */
-async function downloadAll(holder: BenchPeer, peers: BenchPeer[], blob: BenchBlob): Promise<number> {
-  const ports = [holder, ...peers].map(({ port }) => port)
-  const downloads = peers.map((peer, index) => peer.download(blob, ports.slice(0, index + 1)))
+async function downloadAll(holders: BenchPeer[], peers: BenchPeer[], blob: BenchBlob): Promise<number> {
+  const ports = [...holders, ...peers].map(({ port }) => port)
+  const downloads = peers.map((peer, index) => peer.download(blob, ports.slice(0, holders.length + index)))
   return (await Promise.all(downloads)).reduce((sum, bytes) => sum + bytes, 0)
 }
 

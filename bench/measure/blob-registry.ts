@@ -12,6 +12,8 @@ import { parseRegistryHost, type RegistryHost, type Repository } from '../../cor
 export interface BlobRegistry {
   readonly host: RegistryHost
   add(blob: { name: string; path: string; bytes: number }): void
+  /** Bytes of the blob in answers so far, those to aborted requests included. */
+  sentBytes(name: string): number
   /** Grants pull on REPOSITORY; no two tokens are the same. */
   issueToken(): Promise<string>
   /** The keys that verify its tokens, as in a registry's configuration. */
@@ -36,6 +38,7 @@ export interface TokenKeysAnswer {
 interface Blob {
   path: string
   bytes: number
+  sentBytes: number
 }
 
 export async function startBlobRegistry(tls: KeyedCertificate): Promise<BlobRegistry> {
@@ -48,7 +51,8 @@ export async function startBlobRegistry(tls: KeyedCertificate): Promise<BlobRegi
   await once(server, 'listening')
   return {
     host: parseRegistryHost(`localhost:${(server.address() as AddressInfo).port}`),
-    add: ({ name, path, bytes }) => void blobs.set(name, { path, bytes }),
+    add: ({ name, path, bytes }) => void blobs.set(name, { path, bytes, sentBytes: 0 }),
+    sentBytes: (name) => blobs.get(name)?.sentBytes ?? 0,
     issueToken: () => issueToken(publicKey, privateKey),
     tokenKeys: {
       issuer: ISSUER,
@@ -104,7 +108,8 @@ async function isAllowed(request: IncomingMessage, publicKey: KeyObject): Promis
 }
 
 /** RFC 9110 §14: one range of bytes, which may be open at its end. */
-function sendBlob({ path, bytes }: Blob, request: IncomingMessage, response: ServerResponse): void {
+function sendBlob(blob: Blob, request: IncomingMessage, response: ServerResponse): void {
+  const { path, bytes } = blob
   const range = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? '')
   const start = Number(range?.[1] ?? 0)
   const end = Math.min(bytes, Number(range?.[2] || bytes - 1) + 1)
@@ -113,5 +118,9 @@ function sendBlob({ path, bytes }: Blob, request: IncomingMessage, response: Ser
     ...(range && { 'content-range': `bytes ${start}-${end - 1}/${bytes}` }),
   })
   if (request.method === 'HEAD') return void response.end()
-  createReadStream(path, { start, end: end - 1, highWaterMark: READ_BYTES }).pipe(response)
+  createReadStream(path, { start, end: end - 1, highWaterMark: READ_BYTES })
+    .on('data', (chunk) => {
+      blob.sentBytes += chunk.length
+    })
+    .pipe(response)
 }

@@ -19,11 +19,13 @@ export interface Machine<How = Measurement> extends MachineFacts {
 
 export interface Measurement {
   isQuick: boolean
-  /** Every figure of a group is the median of this many transfers. */
+  /** From start to end, preparations included. */
+  minutes: number
+  /** Every figure of a group is a median over this many rounds. */
   groups: { downloaders: number; blobMib: number; rounds: number }[]
   /**
-   * For all transfers together: bytes that Shoal's nodes fetched from the registry although a peer held them. Should
-   * be 0.
+   * For all fresh and warm transfers together: bytes that Shoal's nodes fetched from the registry although a peer held
+   * them. Should be 0.
    */
   mibFromRegistry: number
 }

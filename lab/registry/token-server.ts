@@ -56,6 +56,8 @@ export async function startTokenServer(options: TokenServerOptions) {
   await listening(server, options.listen)
   return {
     address: server.address() as AddressInfo,
+    /** A token as the server would give it, without a request. */
+    issue: async (subject: string, access: Grant[]) => (await issue(subject, access)).token,
     async close() {
       server.closeAllConnections()
       await new Promise((resolve) => server.close(resolve))

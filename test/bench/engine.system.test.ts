@@ -12,7 +12,7 @@ import type { Report, SystemName } from '../../bench/engine/report.ts'
 import { systemsNamed } from '../../bench/engine/systems/index.ts'
 import { BenchRequirementError } from '../../bench/measure/errors.ts'
 
-const ALL: SystemName[] = ['shoal', 'libtorrent-ssl', 'libtorrent-plain', 'webtorrent', 'aria2']
+const ALL: SystemName[] = ['shoal', 'pump', 'libtorrent-ssl', 'libtorrent-plain', 'webtorrent', 'aria2']
 const PROGRAM = join(import.meta.dirname, '../../bench/engine/main.ts')
 
 let folder: string
@@ -42,34 +42,82 @@ const withBoth = await testWith(['libtorrent-ssl'])
 const withAria2 = await testWith(['aria2'])
 const withAll = await testWith(ALL)
 
-withBoth('the quick run prints one document with both, and leaves nothing', { timeout: 60_000 }, async () => {
-  const { machine, runs } = await runBench('--quick', '--mib', '64', '--rounds', '1')
-  const groups = [{ downloaders: 1, blobMib: 64, rounds: 1 }]
-  const measurement = { isQuick: true, groups, mibFromRegistry: 0 }
-  expect(machine).toMatchObject({ cores: expect.any(Number), measurement })
-  expect(runs.map(({ system, downloaders }) => [system, downloaders])).toEqual([
-    ['shoal', 1],
-    ['libtorrent-ssl', 1],
-  ])
-  for (const run of runs) {
-    expect(Object.keys(run)).toEqual([
-      'system',
-      'downloaders',
-      'mibPerSecond',
-      'cpuSecondsPerGib',
-      'peakRssMib',
-      'firstHolderCopies',
+withBoth(
+  'the quick run prints one document with all three, and leaves nothing',
+  { timeout: 60_000 },
+  async () => {
+    const { machine, runs, transfers } = await runBench('--quick', '--mib', '64', '--rounds', '1')
+    const groups = [{ downloaders: 1, blobMib: 64, rounds: 1 }]
+    const measurement = { isQuick: true, minutes: expect.any(Number), groups, mibFromRegistry: 0 }
+    expect(machine).toMatchObject({ cores: expect.any(Number), measurement })
+    expect(runs.map(({ system, state }) => [system, state])).toEqual([
+      ['shoal', 'fresh'],
+      ['shoal', 'warm'],
+      ['shoal', 'cold'],
+      ['pump', 'fresh'],
+      ['pump', 'warm'],
+      ['libtorrent-ssl', 'fresh'],
+      ['libtorrent-ssl', 'warm'],
     ])
-    expect(run.mibPerSecond).toBeGreaterThan(1)
-    expect(run.cpuSecondsPerGib).toBeGreaterThan(0)
-    expect(run.firstHolderCopies).toBeGreaterThanOrEqual(0.99)
-  }
-  expect(readdirSync(folder)).toEqual([])
-})
+    for (const run of runs) {
+      expect(Object.keys(run)).toEqual([
+        'system',
+        'state',
+        'downloaders',
+        'blobMib',
+        'mibPerSecond',
+        'cpuSecondsPerGib',
+        'peakRssMib',
+        'firstHolderCopies',
+        'registryCopies',
+        'othersCores',
+        'idleCores',
+        'stealCores',
+        'transfers',
+        'discarded',
+      ])
+      expect(run.mibPerSecond).toBeGreaterThan(1)
+      expect(run.cpuSecondsPerGib).toBeGreaterThan(0)
+      expect(run.transfers).toBe(1)
+      const source = run.state === 'cold' ? run.registryCopies : run.firstHolderCopies
+      expect(source).toBeGreaterThanOrEqual(0.99)
+      if (run.state !== 'cold' && run.registryCopies !== null) expect(run.registryCopies).toBe(0)
+    }
+    // Whatever was run again is there as well.
+    const discarded = runs.reduce((sum, run) => sum + run.discarded, 0)
+    expect(transfers).toHaveLength(runs.length + discarded)
+    expect(readdirSync(folder)).toEqual([])
+  },
+)
 
 withAll('two downloaders each get the whole file, with every system', { timeout: 120_000 }, async () => {
   const { runs } = await runBench('--downloaders', '2', '--mib', '16', '--rounds', '1')
-  expect(runs.map(({ system }) => system)).toEqual(ALL)
+  const [shoal, ...others] = ALL
+  expect(runs.map(({ system }) => system)).toEqual([
+    ...[shoal, shoal, shoal],
+    ...others.flatMap((system) => [system, system]),
+  ])
+})
+
+it('a cold blob leaves the registry once, and two downloaders have all of it', {
+  timeout: 60_000,
+}, async () => {
+  const argv = [
+    '--systems',
+    'shoal',
+    '--states',
+    'cold',
+    '--downloaders',
+    '2',
+    '--mib',
+    '16',
+    '--rounds',
+    '1',
+  ]
+  const { runs } = await runBench(...argv)
+  expect(runs.map(({ state }) => state)).toEqual(['cold'])
+  expect(runs[0]!.registryCopies).toBeGreaterThanOrEqual(1)
+  expect(runs[0]!.registryCopies).toBeLessThan(1.5)
 })
 
 withAria2('ends with every peer and file gone when it is interrupted', { timeout: 60_000 }, async () => {

@@ -7,8 +7,9 @@ import { afterAll, describe, expect, it } from 'vitest'
 import { startAnnounceServer } from '../../bench/engine/announce-server.ts'
 import { makeBlob, makeTorrent, sha256OfFile, TORRENT_PIECE_BYTES } from '../../bench/measure/blob.ts'
 import { startLineProcess } from '../../bench/measure/line-process.ts'
-import { cpuSecondsOf, peakRssBytesOf, resetPeakRss } from '../../bench/measure/process-usage.ts'
+import { peakRssBytesOf, resetPeakRss } from '../../bench/measure/process-usage.ts'
 import { decodeBencode } from '../../core/bencode.ts'
+import { cpuSecondsOf } from '../../lab/machine/processor-use.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'shoal-bench-test-'))
 afterAll(() => rmSync(folder, { recursive: true }))

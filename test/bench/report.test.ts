@@ -1,24 +1,39 @@
 import { describe, expect, it } from 'vitest'
 import { renderPlot } from '../../bench/engine/plot.ts'
-import { type Report, summarise, type Transfer } from '../../bench/engine/report.ts'
+import { type Report, slowPumps, summarise, type Transfer } from '../../bench/engine/report.ts'
 import { withResults } from '../../bench/engine/results-page.ts'
 import { rotated, TimeBudget } from '../../bench/engine/rounds.ts'
 import { renderReport, renderTable } from '../../bench/engine/table.ts'
+import { needed } from '../../bench/engine/turn.ts'
 import { median } from '../../bench/measure/median.ts'
 
 const MIB = 2 ** 20
 
 const transfer = (changes: Partial<Transfer>): Transfer => ({
   system: 'shoal',
+  state: 'warm',
   downloaders: 1,
   blobBytes: 1024 * MIB,
+  round: 1,
+  attempt: 1,
+  isCounted: true,
   seconds: 2,
   cpuSeconds: 3,
+  othersCores: 0,
+  idleCores: 0.5,
+  stealCores: 0,
   peakRssBytes: 100 * MIB,
   holderSentBytes: 1024 * MIB,
-  registryBytes: 0,
+  registrySentBytes: null,
+  bytesFromElsewhere: 0,
   ...changes,
 })
+
+const transfers = [
+  transfer({}),
+  transfer({ system: 'aria2', seconds: 5, holderSentBytes: null }),
+  transfer({ downloaders: 4 }),
+]
 
 const report: Report = {
   machine: {
@@ -30,15 +45,13 @@ const report: Report = {
     versions: { node: '24.0.0' },
     measurement: {
       isQuick: false,
+      minutes: 12.3,
       groups: [{ downloaders: 1, blobMib: 1024, rounds: 3 }],
       mibFromRegistry: 0,
     },
   },
-  runs: summarise([
-    transfer({}),
-    transfer({ system: 'aria2', seconds: 5, holderSentBytes: null }),
-    transfer({ downloaders: 4 }),
-  ]),
+  runs: summarise(transfers),
+  transfers,
 }
 
 describe('a median', () => {
@@ -60,31 +73,65 @@ describe('a median', () => {
 })
 
 describe('the report', () => {
-  it('has one row per system and number of downloaders, in the order measured', () => {
-    const order = [transfer({}), transfer({ system: 'aria2' }), transfer({ downloaders: 8 }), transfer({})]
-    expect(summarise(order).map(({ system, downloaders }) => [system, downloaders])).toEqual([
-      ['shoal', 1],
-      ['aria2', 1],
-      ['shoal', 8],
+  it('has one row per system, state, number and size, in the order measured', () => {
+    const order = [
+      ...[transfer({}), transfer({ system: 'aria2' }), transfer({ downloaders: 8 })],
+      ...[transfer({ state: 'cold' }), transfer({ blobBytes: 256 * MIB }), transfer({})],
+    ]
+    const keys = summarise(order).map((run) => [run.system, run.state, run.downloaders, run.blobMib])
+    expect(keys).toEqual([
+      ['shoal', 'warm', 1, 1024],
+      ['aria2', 'warm', 1, 1024],
+      ['shoal', 'warm', 8, 1024],
+      ['shoal', 'cold', 1, 1024],
+      ['shoal', 'warm', 1, 256],
     ])
   })
 
   it('takes each measure’s own median', () => {
     const transfers = [
-      transfer({ seconds: 1, cpuSeconds: 4, peakRssBytes: 90 * MIB }),
-      transfer({ seconds: 2, cpuSeconds: 2, peakRssBytes: 80 * MIB }),
-      transfer({ seconds: 4, cpuSeconds: 3, peakRssBytes: 70 * MIB }),
+      transfer({ seconds: 1, cpuSeconds: 4, peakRssBytes: 90 * MIB, idleCores: 0.1 }),
+      transfer({ seconds: 2, cpuSeconds: 2, peakRssBytes: 80 * MIB, idleCores: 0.3 }),
+      transfer({ seconds: 4, cpuSeconds: 3, peakRssBytes: 70 * MIB, idleCores: 0.2 }),
     ]
     expect(summarise(transfers)).toEqual([
       {
         system: 'shoal',
+        state: 'warm',
         downloaders: 1,
+        blobMib: 1024,
         mibPerSecond: 512,
         cpuSecondsPerGib: 3,
         peakRssMib: 80,
         firstHolderCopies: 1,
+        registryCopies: null,
+        othersCores: 0,
+        idleCores: 0.2,
+        stealCores: 0,
+        transfers: 3,
+        discarded: 0,
       },
     ])
+  })
+
+  it('leaves out what was run again, and says how often', () => {
+    const [run] = summarise([
+      transfer({ seconds: 8, othersCores: 0.9, isCounted: false }),
+      transfer({ seconds: 2, othersCores: 0.1, attempt: 2 }),
+    ])
+    expect(run).toMatchObject({ mibPerSecond: 512, othersCores: 0.1, transfers: 1, discarded: 1 })
+  })
+
+  it('names the most that others used in a transfer that counts, not the median', () => {
+    const used = [0.02, 0.19, 0.01].map((othersCores) => transfer({ othersCores }))
+    expect(summarise(used)[0]!.othersCores).toBe(0.19)
+  })
+
+  it('counts the registry’s copies of a cold blob', () => {
+    const [run] = summarise([
+      transfer({ state: 'cold', holderSentBytes: null, registrySentBytes: 1044 * MIB, downloaders: 4 }),
+    ])
+    expect(run).toMatchObject({ registryCopies: 1.02, firstHolderCopies: null })
   })
 
   it('counts what all downloaders got, and copies by the blob', () => {
@@ -102,11 +149,40 @@ describe('the report', () => {
       'A processor',
       'node 24.0.0',
       '1024 MiB to each of 1 (3 rounds)',
-      'Shoal to 1: 2.50 × aria2',
+      'in 12.3 minutes',
+      'Shoal to 1, warm, 1024 MiB: 2.50 × aria2',
     ]) {
       expect(text).toContain(fact)
     }
-    expect(text).not.toMatch(/quick|registry/)
+    expect(text).not.toMatch(/short run|from the registry|slow|Disturbed/)
+  })
+
+  it('compares processor time with the pump’s, and a cold transfer with a warm one', () => {
+    const text = renderReport({
+      ...report,
+      runs: summarise([
+        transfer({ cpuSeconds: 3 }),
+        transfer({ system: 'pump', cpuSeconds: 2 }),
+        transfer({ state: 'cold', cpuSeconds: 4.5 }),
+      ]),
+    })
+    expect(text).toContain('Shoal to 1, warm, 1024 MiB: 1.50 × the pump')
+    expect(text).toContain('Shoal to 1, cold, 1024 MiB: 1.50 × its own CPU warm')
+  })
+
+  it('says so when the pump was slower than a run that counts may have it', () => {
+    const runs = summarise([
+      transfer({ system: 'pump', cpuSeconds: 2.3 }),
+      transfer({ system: 'pump', cpuSeconds: 10.4, downloaders: 4 }),
+      transfer({ system: 'pump', state: 'fresh', cpuSeconds: 9 }),
+    ])
+    expect(slowPumps(runs).map(({ downloaders }) => downloaders)).toEqual([1])
+    expect(renderReport({ ...report, runs })).toContain('the warm pump to 1 took 2.30 CPU s per GiB')
+  })
+
+  it('says which rows were disturbed in every attempt', () => {
+    const runs = summarise([transfer({ othersCores: 0.42 })])
+    expect(renderReport({ ...report, runs })).toContain('Disturbed in every attempt: shoal warm')
   })
 
   it('says so when Shoal had to ask the registry for what a peer held', () => {
@@ -115,16 +191,19 @@ describe('the report', () => {
     expect(text).toContain('64 MiB of all that Shoal delivered came from the registry')
   })
 
-  it('warns that a quick run is no result', () => {
-    const measurement = { ...report.machine.measurement, isQuick: true }
-    expect(renderReport({ ...report, machine: { ...report.machine, measurement } })).toContain('quick run')
+  it.each([
+    ['a quick run', { isQuick: true }],
+    ['two rounds', { groups: [{ downloaders: 8, blobMib: 256, rounds: 2 }] }],
+  ])('warns that %s is no result', (_, changes) => {
+    const measurement = { ...report.machine.measurement, ...changes }
+    expect(renderReport({ ...report, machine: { ...report.machine, measurement } })).toContain('short run')
   })
 
   it('is a Markdown table with as many cells in every row', () => {
     const rows = renderTable(report.runs).split('\n')
     expect(rows).toHaveLength(2 + report.runs.length)
-    expect(new Set(rows.map((row) => row.split('|').length))).toEqual(new Set([8]))
-    expect(rows[3]).toContain('cannot tell')
+    expect(new Set(rows.map((row) => row.split('|').length))).toEqual(new Set([15]))
+    expect(rows[3]).toMatch(/aria2.*\|\s+–\s+\|\s+–\s+\|/)
   })
 })
 
@@ -174,6 +253,21 @@ describe('the results page', () => {
 
   it('must have a place for results', () => {
     expect(() => withResults('no place', report)).toThrow()
+  })
+})
+
+describe('the states of a turn', () => {
+  const registry = {} as never
+
+  it('begin with fresh processes, even when only a later one is wanted', () => {
+    expect(needed(['warm'], { registry })).toEqual(['fresh', 'warm'])
+    expect(needed(['cold'], { registry })).toEqual(['fresh', 'cold'])
+    expect(needed(['fresh'], { registry })).toEqual(['fresh'])
+  })
+
+  it('are without a cold one where there is no registry', () => {
+    expect(needed(['fresh', 'warm', 'cold'], {})).toEqual(['fresh', 'warm'])
+    expect(needed(['cold'], {})).toEqual([])
   })
 })
 

@@ -41,7 +41,7 @@ export const LAYERS: Record<string, RegExp[]> = {
     /^tracker\/[a-z-]+\.ts$/,
   ],
   lab: [
-    /^lab\/(demo|field)\//,
+    /^lab\/(demo|field|loopback)\//,
     /^lab\/(?!errors)[a-z-]+\.ts$/,
     /^lab\/(pullers)\//,
     /^lab\/(image|registry)\//,

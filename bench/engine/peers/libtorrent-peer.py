@@ -67,6 +67,11 @@ class Peer:
         return {}
 
     def add(self, question):
+        if not question["isHolder"]:
+            # Its files stay mapped into memory otherwise, which the next transfer needs.
+            for earlier in self.handles.values():
+                self.session.remove_torrent(earlier)
+            self.handles.clear()
         params = lt.add_torrent_params()
         params.ti = lt.torrent_info(lt.bdecode(base64.b64decode(question["torrent"])))
         params.save_path = question["folder"]

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import pino from 'pino'
 import { makeAuthority } from '../../../core/issue-certificate.ts'
 import { type RegistryConfig, registryConfig } from '../../../core/registry-config.ts'
+import { untilConfirmed } from '../../../lab/confirmed-swarms.ts'
 import { issueForLocalhost } from '../../../lab/machine/localhost-certificate.ts'
 import { trackerConfig } from '../../../tracker/config.ts'
 import { type RunningTracker, startTracker } from '../../../tracker/main.ts'
@@ -18,6 +19,7 @@ const CERTIFICATE_SECONDS = 24 * 3600
 const HEARTBEAT_SECONDS = 1
 
 let tracker: RunningTracker | undefined
+let trackerDataDir = ''
 let registry: BlobRegistry | undefined
 
 async function open({ folder }: { folder: string }): Promise<ShoalServices> {
@@ -30,13 +32,14 @@ async function open({ folder }: { folder: string }): Promise<ShoalServices> {
   registry = await startBlobRegistry(tls)
   const caFile = await write('authority.pem', authority.certificatePem)
   const config = registryConfig.parse({ host: registry.host, caFile })
+  trackerDataDir = join(folder, 'tracker')
   tracker = await startTracker(
     trackerConfig.parse({
       listen: '127.0.0.1:0',
       adminListen: '127.0.0.1:0',
       tlsCertFile: await write('tracker.crt', tls.certificatePem),
       tlsKeyFile: await write('tracker.key', tls.privateKeyPem),
-      dataDir: join(folder, 'tracker'),
+      dataDir: trackerDataDir,
       unlockKeyFile: await write('unlock-key', `SHOALKEY-1-${randomBytes(32).toString('base64url')}`),
       registries: [config],
       heartbeatSeconds: HEARTBEAT_SECONDS,
@@ -75,7 +78,17 @@ async function token() {
   return { token: await registry!.issueToken() }
 }
 
-await answerLines({ open, add, token }, async () => {
+async function sent({ name }: { name: string }) {
+  return { bytes: registry!.sentBytes(name) }
+}
+
+/** Answers when the tracker has confirmed this many blobs. */
+async function confirmed({ swarms }: { swarms: number }) {
+  await untilConfirmed(trackerDataDir, swarms)
+  return {}
+}
+
+await answerLines({ open, add, token, sent, confirmed }, async () => {
   await tracker?.close()
   await registry?.close()
 })

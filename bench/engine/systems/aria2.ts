@@ -36,10 +36,7 @@ function openAria2(tracker: AnnounceServer): OpenSystem {
       for (const blob of blobs) await peer.hold(blob)
       return peer
     },
-    async startDownloader(folder, blob) {
-      tracker.forgetDownloaders(makeTorrent(blob).infoHash)
-      return Aria2Peer.start(tracker, folder)
-    },
+    startDownloader: (folder) => Aria2Peer.start(tracker, folder),
     async settle() {},
     close: () => tracker.close(),
   }
@@ -87,6 +84,10 @@ class Aria2Peer implements BenchPeer {
     const announced = tracker.announced(makeTorrent(blob).infoHash)
     await this.#add(blob, { dir: blob.folder, 'bt-seed-unverified': 'true' })
     await announced
+  }
+
+  async prepare(blob: BenchBlob): Promise<void> {
+    this.#parts.tracker.forgetDownloaders(makeTorrent(blob).infoHash)
   }
 
   async download(blob: BenchBlob): Promise<number> {

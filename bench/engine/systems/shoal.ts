@@ -5,8 +5,9 @@ import type { BlobRequest } from '../../../client/index.ts'
 import type { BenchBlob } from '../../measure/blob.ts'
 import { REPOSITORY } from '../../measure/blob-registry.ts'
 import { type LineProcess, startLineProcess } from '../../measure/line-process.ts'
+import { untilQuiet } from '../../measure/process-usage.ts'
 import type { ShoalServices } from '../../measure/shoal-questions.ts'
-import type { BenchPeer, BenchSystem, OpenSystem } from './system.ts'
+import type { BenchPeer, BenchRegistry, BenchSystem, OpenSystem } from './system.ts'
 
 const PEER_PROGRAM = join(import.meta.dirname, '../peers/shoal-peer.ts')
 /** Peers run as `bin/shoal.js` runs a node. */
@@ -40,38 +41,45 @@ interface ClusterParts {
 
 class ShoalCluster implements OpenSystem {
   readonly servicePids: number[]
+  readonly registry: BenchRegistry
   readonly #parts: ClusterParts
   #lastStopMs = 0
 
   constructor(parts: ClusterParts) {
     this.#parts = parts
-    this.servicePids = [parts.services.pid]
+    const { services } = parts
+    this.servicePids = [services.pid]
+    this.registry = {
+      add: async ({ name, path, bytes }) => void (await services.ask({ do: 'add', name, path, bytes })),
+      sentBytes: async ({ name }) => (await services.ask<{ bytes: number }>({ do: 'sent', name })).bytes,
+    }
   }
 
   /**
-   * The holder fetches from the registry; then a second node fetches from the holder, so that the hashes are
-   * confirmed.
+   * The holder fetches from the registry; then a second node fetches from the holder. It stays until the tracker has
+   * its report and says that the hashes are confirmed, and until both have delivered what stock clients need: else the
+   * first measured transfer of a blob would hash everything twice.
    */
   async startHolder(folder: string, blobs: BenchBlob[]): Promise<BenchPeer> {
     const holder = await this.#startPeer(folder)
     const secondFolder = `${folder}-second`
     const second = await this.#startPeer(secondFolder)
     for (const blob of blobs) {
-      await this.#parts.services.ask({ do: 'add', name: blob.name, path: blob.path, bytes: blob.bytes })
+      await this.registry.add(blob)
       for (const peer of [holder, second]) {
         await this.#prepare(peer, blob)
         await this.#download(peer, blob)
       }
     }
+    await this.#parts.services.ask({ do: 'confirmed', swarms: blobs.length })
+    await untilQuiet([holder, second].map(({ pid }) => pid))
     await this.#stopPeer(second)
     await rm(secondFolder, { recursive: true })
     return this.#benchPeer(holder)
   }
 
-  async startDownloader(folder: string, blob: BenchBlob): Promise<BenchPeer> {
-    const peer = await this.#startPeer(folder)
-    await this.#prepare(peer, blob)
-    return this.#benchPeer(peer)
+  async startDownloader(folder: string): Promise<BenchPeer> {
+    return this.#benchPeer(await this.#startPeer(folder))
   }
 
   async settle(): Promise<void> {
@@ -118,6 +126,7 @@ class ShoalCluster implements OpenSystem {
     return {
       pid: peer.pid,
       port: 0,
+      prepare: (blob) => this.#prepare(peer, blob),
       download: (blob) => this.#download(peer, blob),
       sentBytes: async ({ digest }) => (await peer.ask<{ bytes: number }>({ do: 'sent', digest })).bytes,
       contentHash: async ({ digest }) =>

@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { type BenchBlob, makeTorrent, sha256OfFile } from '../../measure/blob.ts'
+import { makeTorrent, sha256OfFile } from '../../measure/blob.ts'
 import type { LineProcess } from '../../measure/line-process.ts'
 import type { BenchPeer, OpenSystem } from './system.ts'
 
@@ -12,8 +12,12 @@ interface TorrentPeers {
 export function torrentPeers(system: TorrentPeers): OpenSystem {
   return {
     servicePids: [],
-    startHolder: (_folder, blobs) => startPeer(system, { blobs, folder: blobs[0]!.folder, isHolder: true }),
-    startDownloader: (folder, blob) => startPeer(system, { blobs: [blob], folder, isHolder: false }),
+    async startHolder(_folder, blobs) {
+      const holder = await startPeer(system, { folder: blobs[0]!.folder, isHolder: true })
+      for (const blob of blobs) await holder.prepare(blob)
+      return holder
+    },
+    startDownloader: (folder) => startPeer(system, { folder, isHolder: false }),
     async settle() {},
     async close() {},
   }
@@ -21,17 +25,20 @@ export function torrentPeers(system: TorrentPeers): OpenSystem {
 
 async function startPeer(
   { startProcess, sslAuthorityPem }: TorrentPeers,
-  { blobs, folder, isHolder }: { blobs: BenchBlob[]; folder: string; isHolder: boolean },
+  { folder, isHolder }: { folder: string; isHolder: boolean },
 ): Promise<BenchPeer> {
   const peer = await startProcess()
   let port = 0
-  for (const blob of blobs) {
-    const torrent = makeTorrent(blob, { sslAuthorityPem }).file.toString('base64')
-    port = (await peer.ask<{ port: number }>({ do: 'add', name: blob.name, torrent, folder, isHolder })).port
-  }
   return {
     pid: peer.pid,
-    port,
+    get port() {
+      return port
+    },
+    async prepare(blob) {
+      const torrent = makeTorrent(blob, { sslAuthorityPem }).file.toString('base64')
+      const question = { do: 'add', name: blob.name, torrent, folder, isHolder }
+      port = (await peer.ask<{ port: number }>(question)).port
+    },
     async download({ name }, peerPorts) {
       await peer.ask({ do: 'download', name, peerPorts })
       return 0
