@@ -1,12 +1,13 @@
 import { once } from 'node:events'
 import { isIP, connect as tcp } from 'node:net'
 import { connect, type SecureContext, type TLSSocket } from 'node:tls'
+import type { Conditions } from './conditions.ts'
 import { addressText } from './network.ts'
 import { isTimeCode } from './registry-failure.ts'
 import type { UpstreamProxy } from './upstream-proxy.ts'
 
 /** Certificates differ by minutes; a smaller difference does not explain that one is not valid. */
-export const SKEW_SECONDS_MIN = 60
+const SKEW_SECONDS_MIN = 60
 /** For the connection and the answer together. */
 const ANSWER_PATIENCE_MS = 5000
 /** Bound of what is read to find the answer's Date. */
@@ -49,6 +50,13 @@ export async function clockAheadSeconds(
     clearTimeout(timer)
     secure?.destroy()
   }
+}
+
+/** Shows the operator a difference of the clocks that explains a certificate which is not valid. */
+export function noteSkew(conditions: Conditions, server: string, aheadSeconds: number | undefined): void {
+  if (aheadSeconds === undefined) return
+  if (Math.abs(aheadSeconds) < SKEW_SECONDS_MIN) conditions.clear('CLOCK_SKEWED', server)
+  else conditions.raise('CLOCK_SKEWED', server, { aheadSeconds })
 }
 
 async function readHead(secure: TLSSocket): Promise<string> {

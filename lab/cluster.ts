@@ -6,7 +6,7 @@ import type { Lab, LabNode } from './lab.ts'
 import { labCgroup } from './machine/leftovers.ts'
 import type { LabHost } from './machine/network.ts'
 import { LAB_BASE, type LabRequirement } from './machine/requirements.ts'
-import { type LabRun, openRun } from './machine/run.ts'
+import { buildRun, type LabRun } from './machine/run.ts'
 import { publishImage } from './publish.ts'
 import { startDocker } from './pullers/docker.ts'
 import { makePodman } from './pullers/podman.ts'
@@ -82,15 +82,8 @@ export function requirementsFor(pullers: PullerKind[]): LabRequirement[] {
 }
 
 /** @throws LabCommandError, LabPartError when a part cannot be started; the started parts are closed by then */
-export async function startLab(options: LabOptions): Promise<Lab> {
-  const run = await openRun()
-  options.onRun?.(run)
-  try {
-    return await assemble(options, run)
-  } catch (error) {
-    await run.close()
-    throw error
-  }
+export function startLab(options: LabOptions): Promise<Lab> {
+  return buildRun((run) => assemble(options, run), options.onRun)
 }
 
 async function assemble(options: LabOptions, run: LabRun): Promise<Lab> {

@@ -9,7 +9,7 @@ import { readOwnFile, replaceFile } from '../core/data-folder.ts'
 import { lockDataDir } from '../core/data-lock.ts'
 import { Defects, defectCounter } from '../core/defects.ts'
 import { clusterOfJoinToken } from '../core/join-token.ts'
-import { createMetrics } from '../core/metrics.ts'
+import { createMetrics, type Metrics } from '../core/metrics.ts'
 import {
   closeRegistries,
   openRegistries,
@@ -19,11 +19,12 @@ import {
 } from '../core/registry-client.ts'
 import { registryConfig } from '../core/registry-config.ts'
 import { DOCKER_HUB, type RegistryHost } from '../core/repository.ts'
+import type { UpstreamProxy } from '../core/upstream-proxy.ts'
 import { upstreamProxyOf } from '../core/upstream-proxy-config.ts'
 import { shoalVersion } from '../core/version.ts'
 import { ProxyAuthority } from '../proxy/intercept/authority.ts'
 import { loopbackAddress } from '../proxy/loopback-listener.ts'
-import { startProxy } from '../proxy/proxy.ts'
+import { type RunningProxy, startProxy } from '../proxy/proxy.ts'
 import { KernelSocketOwners } from '../proxy/socket-owner.ts'
 import { AUTHORITY_FILE_NAME, TrustFiles } from '../proxy/trust-files.ts'
 import { startAdmin } from './admin.ts'
@@ -49,6 +50,26 @@ export interface RunningNode {
   close(): Promise<void>
 }
 
+/** What every part tells its state to. */
+interface Told {
+  metrics: Metrics
+  defects: Defects
+  conditions: Conditions
+  log: Logger
+}
+
+/** All that the local API and the proxy are built from. */
+interface NodeParts extends Told {
+  config: NodeConfig
+  startedMs: number
+  upstreamProxy: UpstreamProxy | undefined
+  registries: RegistryClients
+  client: Client
+  history: PullHistory
+  authority: ProxyAuthority
+  owners: KernelSocketOwners
+}
+
 /**
  * Starts `shoal node`: the client that transfers blobs, and the proxy through which this machine pulls them.
  * @param start tests pass their own client
@@ -64,105 +85,130 @@ export async function startNode(
   await loopbackAddress(config.proxyListen.host, 'proxyListen')
   await loopbackAddress(config.adminListen.host, 'adminListen')
   ensureDataDir(config.dataDir)
-  const parts = new AsyncDisposableStack()
+  const closing = new AsyncDisposableStack()
   try {
-    parts.defer(lockDataDir(config.dataDir))
-    const metrics = createMetrics({ process: true })
-    const defects = new Defects({ log, count: defectCounter(metrics) })
-    const conditions = new Conditions({ log })
-    const upstreamProxy = upstreamProxyOf(config, process.env, conditions)
-    if (upstreamProxy !== undefined) await refuseProxyLoop(upstreamProxy, config.proxyListen)
-    const certsDirs = config.dockerCertsDir === '' ? [] : [config.dockerCertsDir, ...OTHER_CERTS_DIRS]
-    const surroundings = { certsDirs, proxy: upstreamProxy }
+    closing.defer(lockDataDir(config.dataDir))
+    const told = toldOf(log)
+    const { metrics, defects, conditions } = told
+    const surroundings = await surroundingsOf(config, conditions)
+    const upstreamProxy = surroundings.proxy
     const registries = new Map(openRegistries(config.registries, surroundings))
-    parts.defer(() => closeRegistries(registries))
+    closing.defer(() => closeRegistries(registries))
     const client = await start({
       ...clientOptions(config, registries, log),
       upstreamProxy,
       conditions,
       defects,
     })
-    parts.defer(() => client.close())
+    closing.defer(() => client.close())
     if (config.registriesFromTracker) interceptNamed({ registries, surroundings, client, conditions })
-    if (registries.size === 0) conditions.raise('NO_REGISTRIES')
-    if (registries.has(DOCKER_HUB)) conditions.raise('DOCKER_HUB_NEEDS_MIRROR')
-    const history = new PullHistory({
-      dataDir: config.dataDir,
-      sentToPeers: () => client.status().moved.bytesToPeers,
-      log,
-    })
-    parts.defer(() => history.close())
+    noteRegistries(registries, conditions)
+    const history = openHistory(config, client, log)
+    closing.defer(() => history.close())
     nodeMetrics(metrics, { client, conditions, records: history.records })
     const authority = await ProxyAuthority.make([...registries.keys()])
-    const certificatesPem = () => authority.certificatesPem
     const owners = new KernelSocketOwners()
-    const { trackerUrl } = config
-    const statusParts = {
-      version: shoalVersion(),
-      startedMs,
-      trackerUrl,
-      client,
-      registries,
-      conditions,
-      history,
-    }
-    const admin = await startAdmin({
-      listen: config.adminListen,
-      client,
-      conditions,
-      status: () => statusOf(statusParts),
-      metrics,
-      owners,
-      certificatesPem,
-      log,
-      defects,
-    })
-    parts.defer(() => admin.close())
-    const trust = new TrustFiles({
-      dataDir: config.dataDir,
-      dockerCertsDir: config.dockerCertsDir,
-      registries: registries.keys(),
-    })
-    parts.defer(() => trust.remove())
-    const proxy = await startProxy({
-      listen: config.proxyListen,
-      p2pMinBytes: config.p2pMinBytes,
-      permitLinkLocal: config.permitLinkLocal,
-      permittedTargets: config.permittedTargets,
-      upstreamProxy,
-      deniedPorts: [admin.address.port, client.peerAddress.port],
-      publish: (pem) => trust.put(pem),
-      places: {
-        dockerCertsDir: config.dockerCertsDir,
-        authorityFile: join(config.dataDir, AUTHORITY_FILE_NAME),
-      },
-      isRestarted: noteRun(config.dataDir),
-      owners,
-      client,
-      registries,
-      authority,
-      metrics,
-      records: history.records,
-      conditions,
-      log,
-      defects,
-    })
-    parts.defer(() => proxy.close())
-    parts.defer(keepAuthorityFresh(authority, trust, () => proxy.authorityChanged(), log))
+    const made = { registries, client, history, authority, owners }
+    const parts: NodeParts = { ...told, config, startedMs, upstreamProxy, ...made }
+    const admin = await startLocalApi(parts)
+    closing.defer(() => admin.close())
+    const proxy = await startTrustedProxy(parts, { closing, adminPort: admin.address.port })
     const addresses = {
       proxyAddress: proxy.address,
       peerAddress: client.peerAddress,
       adminAddress: admin.address,
     }
-    const facts = { ...addresses, registries: [...registries.keys()] }
-    if (client.status().joined === undefined)
-      log.info(facts, 'the node runs, but has not joined its cluster yet')
-    void client.joined().then(() => log.info(facts, 'the node is ready'))
-    return { ...addresses, defects, close: () => parts.disposeAsync() }
+    logStart(parts, addresses)
+    return { ...addresses, defects, close: () => closing.disposeAsync() }
   } catch (error) {
-    await parts.disposeAsync()
+    await closing.disposeAsync()
     throw error
   }
+}
+
+function toldOf(log: Logger): Told {
+  const metrics = createMetrics({ process: true })
+  const defects = new Defects({ log, count: defectCounter(metrics) })
+  return { metrics, defects, conditions: new Conditions({ log }), log }
+}
+
+/** How this machine reaches registries, and what it trusts beside its own authorities. */
+async function surroundingsOf(
+  config: NodeConfig,
+  conditions: Conditions,
+): Promise<RegistrySurroundings & { proxy: UpstreamProxy | undefined }> {
+  const proxy = upstreamProxyOf(config, process.env, conditions)
+  if (proxy !== undefined) await refuseProxyLoop(proxy, config.proxyListen)
+  const certsDirs = config.dockerCertsDir === '' ? [] : [config.dockerCertsDir, ...OTHER_CERTS_DIRS]
+  return { certsDirs, proxy }
+}
+
+function noteRegistries(registries: RegistryClients, conditions: Conditions): void {
+  if (registries.size === 0) conditions.raise('NO_REGISTRIES')
+  if (registries.has(DOCKER_HUB)) conditions.raise('DOCKER_HUB_NEEDS_MIRROR')
+}
+
+function openHistory({ dataDir }: NodeConfig, client: Client, log: Logger): PullHistory {
+  return new PullHistory({ dataDir, sentToPeers: () => client.status().moved.bytesToPeers, log })
+}
+
+/** Health, status, progress and metrics, for this machine. */
+function startLocalApi(parts: NodeParts) {
+  const { config, startedMs, client, conditions, history, metrics, owners, authority, log, defects } = parts
+  const { trackerUrl } = config
+  const statusParts = { version: shoalVersion(), startedMs, trackerUrl, client, conditions, history }
+  return startAdmin({
+    listen: config.adminListen,
+    client,
+    conditions,
+    status: () => statusOf(statusParts),
+    metrics,
+    owners,
+    certificatesPem: () => authority.certificatesPem,
+    log,
+    defects,
+  })
+}
+
+/** The proxy, whose authority the clients of this machine find in their trust files while it runs. */
+async function startTrustedProxy(
+  parts: NodeParts,
+  { closing, adminPort }: { closing: AsyncDisposableStack; adminPort: number },
+): Promise<RunningProxy> {
+  const { config, client, registries, authority, history, log } = parts
+  const { dataDir, dockerCertsDir } = config
+  const trust = new TrustFiles({ dataDir, dockerCertsDir, registries: registries.keys() })
+  closing.defer(() => trust.remove())
+  const proxy = await startProxy({
+    listen: config.proxyListen,
+    p2pMinBytes: config.p2pMinBytes,
+    permitLinkLocal: config.permitLinkLocal,
+    permittedTargets: config.permittedTargets,
+    upstreamProxy: parts.upstreamProxy,
+    deniedPorts: [adminPort, client.peerAddress.port],
+    publish: (pem) => trust.put(pem),
+    places: { dockerCertsDir, authorityFile: join(dataDir, AUTHORITY_FILE_NAME) },
+    isRestarted: noteRun(dataDir),
+    owners: parts.owners,
+    client,
+    registries,
+    authority,
+    metrics: parts.metrics,
+    records: history.records,
+    conditions: parts.conditions,
+    log,
+    defects: parts.defects,
+  })
+  closing.defer(() => proxy.close())
+  closing.defer(keepAuthorityFresh(authority, trust, () => proxy.authorityChanged(), log))
+  return proxy
+}
+
+function logStart({ client, registries, log }: NodeParts, addresses: object): void {
+  const facts = { ...addresses, registries: [...registries.keys()] }
+  if (client.status().joined === undefined)
+    log.info(facts, 'the node runs, but has not joined its cluster yet')
+  void client.joined().then(() => log.info(facts, 'the node is ready'))
 }
 
 /** Leaves a file in the data folder. @returns whether an earlier run left one */

@@ -2,7 +2,7 @@ import type { Dispatcher } from 'undici'
 import type { z } from 'zod'
 import { type BatchesRequest, type BatchesResponse, batchesResponse } from '../../core/batches-api.ts'
 import { parseBoundedJson } from '../../core/bounded-json.ts'
-import { clockAheadSeconds, SKEW_SECONDS_MIN } from '../../core/clock-skew.ts'
+import { clockAheadSeconds, noteSkew } from '../../core/clock-skew.ts'
 import type { Conditions } from '../../core/conditions.ts'
 import { connectorOf } from '../../core/connector.ts'
 import { Agent } from '../../core/http-dispatchers.ts'
@@ -215,10 +215,9 @@ export class TrackerClient {
   async #compareClocks(): Promise<void> {
     const { hostname, port } = new URL(this.#origin)
     const host = hostname.replace(/^\[(.*)\]$/, '$1')
-    const options = { context: contextTrusting(this.#authorities), proxy: this.#proxy }
-    const seconds = await clockAheadSeconds({ host, port: Number(port || 443) }, options)
-    if (seconds === undefined || Math.abs(seconds) < SKEW_SECONDS_MIN) return
-    this.#conditions.raise('CLOCK_SKEWED', this.#origin, { aheadSeconds: seconds })
+    const route = { context: contextTrusting(this.#authorities), proxy: this.#proxy }
+    const seconds = await clockAheadSeconds({ host, port: Number(port || 443) }, route)
+    noteSkew(this.#conditions, this.#origin, seconds)
   }
 }
 

@@ -11,7 +11,7 @@ import type { RegistryAccess } from './registry-access.ts'
 export interface OriginHost extends FallbackView {
   readonly epoch: number
   readonly buffers: PieceBufferShare
-  readonly access: Pick<RegistryAccess, 'areRangesIgnored' | 'endsAtMs' | 'stream'>
+  readonly access: Pick<RegistryAccess, 'areRangesIgnored' | 'endsAtMs' | 'limitedMs' | 'stream'>
   readonly log: Logger
   /** The swarm's boundary, for work that nobody awaits. */
   readonly boundary: Boundary

@@ -50,8 +50,6 @@ export class Origin {
   /** A lease that arrived before its reader. */
   #offered: Lease | undefined
   readonly #pendingHashes = new PendingHashes()
-  /** The registry told this node to wait (429). */
-  #limitedUntilMs = 0
   /** This tracker's leases have an end that may shrink, so it knows the other fields of their release as well. */
   #isTrackerCurrent = false
 
@@ -193,7 +191,6 @@ export class Origin {
       }
       if (isDefect(error)) this.#host.boundary.fail(error)
       const retryInMs = error instanceof OriginRefusedError ? error.retryInMs : undefined
-      if (retryInMs !== undefined) this.#limitedUntilMs = Date.now() + retryInMs
       this.#plan.fetchFailed(Date.now(), retryInMs)
       if (isFinal(error) && this.#isAlone()) this.#host.starved()
       this.#host.log.warn({ err: error }, 'a fetch from the registry broke off')
@@ -293,8 +290,8 @@ export class Origin {
   }
 
   #limited(): Pick<HashesRequest, 'registryLimitedMs'> {
-    const leftMs = Math.round(this.#limitedUntilMs - Date.now())
-    return this.#isTrackerCurrent && leftMs > 0 ? { registryLimitedMs: leftMs } : {}
+    const { limitedMs } = this.#host.access
+    return this.#isTrackerCurrent && limitedMs > 0 ? { registryLimitedMs: limitedMs } : {}
   }
 
   /** @param isStale the registry ignored a range since the call: others would wait for pieces of this lease */

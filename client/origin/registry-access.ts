@@ -40,6 +40,11 @@ export class RegistryAccess {
     return this.#endsAt
   }
 
+  /** How long the registry told this node to wait (429); 0 if it may be asked. Milliseconds. */
+  get limitedMs(): number {
+    return this.#registry.limit.leftMs
+  }
+
   /** The registry answered a range with the whole blob, or refused it, lately: for this blob or another. */
   get areRangesIgnored(): boolean {
     return this.#registry.habits.has('noRanges')

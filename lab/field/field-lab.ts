@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { type KeyedCertificate, makeAuthority } from '../../core/issue-certificate.ts'
 import type { LabHost } from '../machine/network.ts'
 import { LAB_BASE, type LabRequirement } from '../machine/requirements.ts'
-import { type LabRun, openRun } from '../machine/run.ts'
+import { buildRun, type LabRun } from '../machine/run.ts'
 import {
   type ConfigOverrides,
   type LabShoalNode,
@@ -52,15 +52,8 @@ export interface FieldLab {
   close(): Promise<void>
 }
 
-export async function openFieldLab(options: FieldLabOptions): Promise<FieldLab> {
-  const run = await openRun()
-  options.onRun?.(run)
-  try {
-    return await assemble(options, run)
-  } catch (error) {
-    await run.close()
-    throw error
-  }
+export function openFieldLab(options: FieldLabOptions): Promise<FieldLab> {
+  return buildRun((run) => assemble(options, run), options.onRun)
 }
 
 async function assemble(options: FieldLabOptions, run: LabRun): Promise<FieldLab> {

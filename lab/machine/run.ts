@@ -86,3 +86,21 @@ export function closeOnSignals(run: Pick<LabRun, 'close'>, say: (line: string) =
     })
   }
 }
+
+/**
+ * Builds something in a run of its own, which is closed again if that fails.
+ * @param onRun called as soon as there is something to close
+ */
+export async function buildRun<Built>(
+  build: (run: LabRun) => Promise<Built>,
+  onRun?: (run: LabRun) => void,
+): Promise<Built> {
+  const run = await openRun()
+  onRun?.(run)
+  try {
+    return await build(run)
+  } catch (error) {
+    await run.close()
+    throw error
+  }
+}

@@ -1,4 +1,4 @@
-import { SKEW_SECONDS_MIN } from '../../core/clock-skew.ts'
+import { noteSkew } from '../../core/clock-skew.ts'
 import type { ConditionCode, Conditions } from '../../core/conditions.ts'
 import { isSettledWithin } from '../../core/patience.ts'
 import type { RegistryClient, RegistryUnreachableError } from '../../core/registry-client.ts'
@@ -155,8 +155,6 @@ export class RegistryReach {
 
   async #compareClocks(registry: RegistryClient): Promise<void> {
     const seconds = await registry.clockAheadSeconds()
-    if (seconds === undefined || this.#isClosed) return
-    if (Math.abs(seconds) < SKEW_SECONDS_MIN) this.#conditions.clear('CLOCK_SKEWED', registry.host)
-    else this.#conditions.raise('CLOCK_SKEWED', registry.host, { aheadSeconds: seconds })
+    if (!this.#isClosed) noteSkew(this.#conditions, registry.host, seconds)
   }
 }

@@ -12,7 +12,7 @@ import { NOT_YET } from './not-yet.ts'
 const PATIENCE_MS = 45_000
 /** Half-way between one copy and two; the benchmark holds to 1.1. */
 const COPIES_MAX = 1.5
-/** Less than any wait of old, and more than a busy machine needs; the benchmark holds to half a second. */
+/** A pull that waits out a patience of ten seconds fails here, also on a busy machine; the benchmark holds to half a second. */
 const SLACK_SECONDS = 8
 
 /** Meets each of the cases once: as well as without Shoal, byte by byte, and shared where two hosts can share. */

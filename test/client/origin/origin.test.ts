@@ -22,8 +22,10 @@ afterEach(() => {
 function setUp({
   isRangeless = false,
   status = 'cold',
+  limitedMs = 0,
 }: {
   isRangeless?: boolean
+  limitedMs?: number
   status?: 'cold' | 'claimed'
 } = {}) {
   const have = new Bitfield(PIECES)
@@ -62,6 +64,7 @@ function setUp({
     access: {
       areRangesIgnored: false,
       endsAtMs: undefined,
+      limitedMs,
       stream: (first, end, signal) =>
         new RegistryStream({
           layout,
@@ -168,4 +171,13 @@ test('a node that receives nothing tells the tracker which pieces it waits for, 
     expect(ranges).toEqual([{ from: 4, to: 6 }])
   })
   expect(calls[1]!.awaited).toEqual([{ firstPiece: 0, pieces: PIECES }])
+})
+
+test('a node that the registry told to wait says so to the tracker', async () => {
+  const { origin, calls, open } = setUp({ limitedMs: 5_000 })
+  // The end tells that this tracker knows the field.
+  origin.offer({ ...leaseOf(0), endPiece: 2 as PieceIndex })
+  open()
+  origin.start()
+  await vi.waitFor(() => expect(calls[0]).toMatchObject({ lease: 'lease-0', registryLimitedMs: 5_000 }))
 })
