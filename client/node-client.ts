@@ -262,7 +262,7 @@ class NodeClient implements Client {
     this.#membership.close()
     await this.swarms.published(PUBLISH_MS_MAX)
     this.#grants.close()
-    this.swarms.close()
+    await this.swarms.close()
     await this.#listener.close()
     await this.#verifier.close()
     await this.#tracker.close()

@@ -2,7 +2,7 @@ import { closeSync, constants, fstatSync, openSync } from 'node:fs'
 import { mkdir, readdir, rm, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { z } from 'zod'
-import { ensureFolder, openOwnFile, readOwnFile, replaceFile } from '../../core/data-folder.ts'
+import { ensureFolder, openOwnFile, readOwnFile } from '../../core/data-folder.ts'
 import type { HashBatch } from '../../core/hash-batch.ts'
 import { allPieces, isSwarmId, type PieceLayout, pieceLayout, type SwarmId } from '../../core/metainfo.ts'
 import { hashBatchToJson, type repositorySchema } from '../../core/tracker-api.ts'
@@ -15,6 +15,7 @@ import { blobState } from './blob-state.ts'
 import { ColdReads } from './cold-reads.ts'
 import { PieceHashes } from './piece-hashes.ts'
 import { lackOf, type Room } from './room.ts'
+import { StateFile } from './state-file.ts'
 
 /**
  * A blob's verified pieces on disk: `<dir>/<swarm id>/data` (sparse until complete) and `state.json`, replaced
@@ -39,8 +40,8 @@ export class StoredBlob {
   readonly #directory: string
   readonly #cacheKey: CacheKey | undefined
   #isClosed = false
-  #isDirty = true
   #pins = 0
+  readonly #stateFile: StateFile
   readonly #coldReads = new ColdReads()
 
   constructor(
@@ -66,6 +67,7 @@ export class StoredBlob {
     // Exclusive: an existing file or link is not followed.
     const fd = restored?.fd ?? openSync(join(directory, 'data'), 'wx+', 0o600)
     this.file = { fd, bytes: blob.bytes, key: cacheKey?.keyFor(blob.swarm) }
+    this.#stateFile = new StateFile(join(directory, 'state.json'), () => JSON.stringify(this.#state()))
   }
 
   /** Whole, and matched against the digest: may be served as a seed and to local requests without further checks. */
@@ -80,23 +82,23 @@ export class StoredBlob {
 
   touch(): void {
     this.usedAtMs = Date.now()
-    this.#isDirty = true
+    this.markDirty()
   }
 
   markDirty(): void {
-    this.#isDirty = true
+    this.#stateFile.changed()
   }
 
-  /** Writes the state file if anything changed. It is small (a few KiB for most blobs), so it is written at once. */
-  save(): void {
-    if (!this.#isDirty || this.#isClosed) return
-    this.#isDirty = false
+  /** Writes the state file if anything changed, off the event loop. */
+  save(): Promise<void> {
+    return this.#stateFile.save()
+  }
+
+  #state(): z.input<typeof blobState> {
     const known = new Bitfield(this.layout.pieceCount)
-    for (let piece = 0; piece < this.layout.pieceCount; piece++) {
-      const index = piece as Parameters<Bitfield['has']>[0]
-      if (this.have.has(index) && (this.isMatched || this.hashes.has(index))) known.add(index)
-    }
-    const state: z.input<typeof blobState> = {
+    for (const piece of allPieces(this.layout))
+      if (this.have.has(piece) && (this.isMatched || this.hashes.has(piece))) known.add(piece)
+    return {
       version: 1,
       registry: this.key.registry,
       digest: this.key.digest,
@@ -110,12 +112,6 @@ export class StoredBlob {
       cacheKey: this.#cacheKey?.id,
       piecesSha1: this.piecesSha1?.toString('base64url'),
       usedAtMs: this.usedAtMs,
-    }
-    try {
-      replaceFile(join(this.#directory, 'state.json'), JSON.stringify(state))
-    } catch {
-      // On a full disk the previous state stays. It names fewer pieces, and none that is missing.
-      this.#isDirty = true
     }
   }
 
@@ -177,13 +173,14 @@ export class StoredBlob {
     }
   }
 
-  close(): void {
-    this.save()
+  async close(): Promise<void> {
+    await this.#stateFile.saveLast()
     this.#end()
   }
 
   async delete(): Promise<void> {
     this.#end()
+    await this.#stateFile.end()
     await rm(this.#directory, { recursive: true, force: true })
   }
 
@@ -200,6 +197,8 @@ export class BlobStore {
   readonly #bytesMax: number
   readonly #cacheKey: CacheKey | undefined
   readonly #blobs = new Map<SwarmId, StoredBlob>()
+  /** Blobs whose folders are being removed. */
+  readonly #leaving = new Map<SwarmId, Promise<void>>()
   #lastCreated: Promise<unknown> = Promise.resolve()
 
   private constructor(directory: string, bytesMax: number, cacheKey: CacheKey | undefined) {
@@ -254,6 +253,8 @@ export class BlobStore {
   ): Promise<{ created: StoredBlob; evicted: SwarmId[] }> {
     const evicted = await this.#makeRoom(blob.bytes, isIdle)
     const directory = join(this.#directory, blob.swarm)
+    // Its last copy may be on its way out, and still write there.
+    await this.#leaving.get(blob.swarm)?.catch(() => undefined)
     await rm(directory, { recursive: true, force: true })
     await mkdir(directory, { mode: 0o700 })
     const created = new StoredBlob(directory, blob, { cacheKey: this.#cacheKey })
@@ -264,11 +265,14 @@ export class BlobStore {
   async remove(swarm: SwarmId): Promise<void> {
     const blob = this.#blobs.get(swarm)
     this.#blobs.delete(swarm)
-    await blob?.delete()
+    if (!blob) return
+    const leaving = blob.delete().finally(() => this.#leaving.delete(swarm))
+    this.#leaving.set(swarm, leaving)
+    await leaving
   }
 
-  close(): void {
-    for (const blob of this.#blobs.values()) blob.close()
+  async close(): Promise<void> {
+    await Promise.all([...this.#blobs.values()].map((blob) => blob.close()))
   }
 
   /** @throws StoreFullError */

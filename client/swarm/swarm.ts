@@ -316,7 +316,7 @@ export class Swarm implements OriginHost {
   #halt(): void {
     this.#download.pause()
     this.#origin.stop()
-    this.stored.save()
+    void this.stored.save()
   }
 
   #tick(): void {
@@ -326,7 +326,7 @@ export class Swarm implements OriginHost {
     this.#origin.tick()
     if (Date.now() - this.#savedAtMs > SAVE_EVERY_MS) {
       this.#savedAtMs = Date.now()
-      this.stored.save()
+      void this.stored.save()
     }
     if (this.isWanted && !this.stored.isComplete) return
     // Pieces fetched under a lease are still published: others wait for their hashes.

@@ -166,9 +166,9 @@ export class Swarms {
     late.abort()
   }
 
-  close(): void {
+  async close(): Promise<void> {
     for (const swarm of this.#swarms.values()) swarm.close()
-    this.#store.close()
+    await this.#store.close()
   }
 
   async #create(id: SwarmId, { registry, repository, digest, bytes }: BlobRequest): Promise<Swarm> {
