@@ -71,6 +71,17 @@ export class Verifier {
     return this.#run({ kind: 'piece', bytes: buffer.bytes, ...job }, buffer)
   }
 
+  /** @returns the SHA-256 of a piece in memory, in hex @throws as all jobs */
+  hash(buffer: PieceBuffer, length: number): Promise<string> {
+    const job = { length, file: undefined, position: 0, expected: undefined, whole: undefined }
+    return this.#run({ kind: 'piece', bytes: buffer.bytes, ...job }, buffer)
+  }
+
+  /** @returns the SHA-256 of bytes in the file, in hex @throws as all jobs */
+  range(file: BlobFile, range: { position: number; length: number }): Promise<string> {
+    return this.#run({ kind: 'range', file, ...range })
+  }
+
   /** Begins the SHA-256 of a whole blob. @returns its handle */
   beginWhole(): number {
     this.#wholes += 1

@@ -28,6 +28,7 @@ import type { SendBuffers } from '../peer/send-buffers.ts'
 import { Bitfield } from '../store/bitfield.ts'
 import type { StoredBlob } from '../store/blob-store.ts'
 import type { PieceBuffer, PieceBufferShare, PieceBuffers } from '../store/piece-buffers.ts'
+import { openPieceStream } from '../store/piece-stream.ts'
 import type { Verifier } from '../store/verifier.ts'
 import { AnnounceablePieces } from './announceable-pieces.ts'
 import { Announcements } from './announcements.ts'
@@ -118,6 +119,7 @@ export class Swarm implements OriginHost {
       layout: stored.layout,
       have: stored.have,
       buffers: this.buffers,
+      stream: (piece) => openPieceStream({ stored, buffers: this.buffers, verifier: parts.verifier }, piece),
       isAskable: (piece) =>
         stored.hashes.has(piece) && !this.#claimed.has(piece) && this.#readers.needs(piece),
       position: () => this.#readers.position,
@@ -430,9 +432,12 @@ export class Swarm implements OriginHost {
   // --- pieces --------------------------------------------------------------------------------------------------
 
   async #takeFromPeer(assembly: Assembly): Promise<void> {
-    const { piece, length, source } = assembly
+    const { piece, length, source, copy } = assembly
     try {
-      const outcome = await this.#writing(this.#intake.fromPeer(assembly)).catch(() => 'unwritten' as const)
+      const taking = copy.stream
+        ? this.#intake.fromStream(copy.stream)
+        : this.#intake.fromPeer({ piece, length, buffer: copy.buffer })
+      const outcome = await this.#writing(taking).catch(() => 'unwritten' as const)
       if (outcome === 'wrong')
         this.links.ban(source, new PieceCorruptError(`piece ${piece} does not match its hash`))
       if (outcome === 'kept' || outcome === 'known') this.#bytesFromPeers += length
