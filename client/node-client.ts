@@ -36,6 +36,7 @@ import { PeerReach } from './peer/peer-reach.ts'
 import { SendBuffers } from './peer/send-buffers.ts'
 import { type Remembering, recall, recordOf } from './remembered.ts'
 import { PieceBuffers } from './store/piece-buffers.ts'
+import { SlowWrites } from './store/slow-writes.ts'
 import { Verifier } from './store/verifier.ts'
 import { BlobReader } from './swarm/blob-reader.ts'
 import { AUDITED_SHARE } from './swarm/digest-check.ts'
@@ -163,6 +164,7 @@ class NodeClient implements Client {
         uploadLimit: new RateLimit(uploadBytesPerSecondMax, () => performance.now()),
         downloadLimit: new RateLimit(downloadBytesPerSecondMax, () => performance.now()),
         verifier: this.#verifier,
+        slowWrites: new SlowWrites(),
         log: this.#options.log,
         defects: this.#defects,
         addresses: this.#peers.addresses,

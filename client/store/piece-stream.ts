@@ -3,6 +3,7 @@ import { type PieceIndex, pieceBytesAt } from '../../core/metainfo.ts'
 import { writeFileSync } from './blob-file.ts'
 import type { PieceBufferShare } from './piece-buffers.ts'
 import type { PieceWriter } from './piece-writes.ts'
+import type { SlowWrites } from './slow-writes.ts'
 import type { StoredBlob } from './stored-blob.ts'
 import type { Verifier } from './verifier.ts'
 
@@ -10,7 +11,9 @@ export interface PieceStreamParts {
   stored: StoredBlob
   /** Counts the bytes that are on their way, as it does for pieces in memory. */
   buffers: Pick<PieceBufferShare, 'book' | 'unbook'>
-  verifier: Pick<Verifier, 'range'>
+  verifier: Pick<Verifier, 'range' | 'write'>
+  /** Of the node: its blobs are on one disk. */
+  slowWrites: SlowWrites
 }
 
 /**
@@ -31,7 +34,10 @@ export type StreamedPiece = Pick<PieceStream, 'piece' | 'write' | 'hash' | 'mayB
 
 /**
  * One copy of a piece that goes to the file block by block: hashed and written while it is in the processor's cache,
- * with no memory of its own and no other thread. Nothing of it can be read before the whole piece matched its hash.
+ * with no memory of its own and no other thread. Nothing of it can be read before the whole piece matched its hash. When
+ * the disk is slow, the verifying thread writes copies of the blocks. They are bounded as pieces in memory are: the piece
+ * counts as on its way until the last of them is written, so that a stalled disk ends the requests, and holds up neither
+ * sockets nor the event loop.
  */
 export class PieceStream {
   readonly piece: PieceIndex
@@ -45,6 +51,8 @@ export class PieceStream {
   /** A block was not written: a verified copy is written instead. */
   #isStopped = false
   #isEnded = false
+  /** Writes in the thread; undefined when there are none. */
+  #inFlight: Promise<void> | undefined
 
   constructor(parts: PieceStreamParts, writer: PieceWriter) {
     this.piece = writer.piece
@@ -58,23 +66,46 @@ export class PieceStream {
    * goes wrong shows in `hash`.
    */
   write(begin: number, bytes: Uint8Array): void {
-    const { file, writes } = this.#parts.stored
+    const { stored, slowWrites } = this.#parts
     if (this.#failure !== undefined) return
-    if (!writes.writeBegins(this.#writer)) {
+    if (!stored.writes.writeBegins(this.#writer)) {
       this.#isStopped = true
       return
     }
+    if (begin === this.#hashedBytes) {
+      this.#hash.update(bytes)
+      this.#hashedBytes += bytes.length
+    }
+    if (slowWrites.isSlow) this.#writeLater(begin, Uint8Array.from(bytes))
+    else this.#writeNow(begin, bytes)
+  }
+
+  #writeNow(begin: number, bytes: Uint8Array): void {
+    const { stored, slowWrites } = this.#parts
+    const startedAtMs = performance.now()
     try {
-      if (begin === this.#hashedBytes) {
-        this.#hash.update(bytes)
-        this.#hashedBytes += bytes.length
-      }
-      writeFileSync(file, bytes, this.#position + begin)
+      writeFileSync(stored.file, bytes, this.#position + begin)
     } catch (error) {
       this.#failure = error
-    } finally {
-      writes.writeEnds(this.#writer)
     }
+    slowWrites.took(performance.now() - startedAtMs)
+    stored.writes.writeEnds(this.#writer)
+  }
+
+  #writeLater(begin: number, bytes: Uint8Array<ArrayBuffer>): void {
+    const { stored, verifier, slowWrites } = this.#parts
+    const writing = verifier
+      .write(stored.file, bytes, this.#position + begin)
+      .then((ms) => slowWrites.took(ms))
+      .catch((error: unknown) => {
+        this.#failure ??= error
+      })
+      .then(() => {
+        if (this.#inFlight === writing) this.#inFlight = undefined
+        stored.writes.writeEnds(this.#writer)
+      })
+    // The thread does one after the other, so the last one to begin ends last.
+    this.#inFlight = writing
   }
 
   get #position(): number {
@@ -87,6 +118,7 @@ export class PieceStream {
    * @throws what writing or reading threw
    */
   async hash(): Promise<string | undefined> {
+    if (this.#inFlight) await this.#inFlight
     if (this.#failure !== undefined) throw this.#failure
     if (this.#isStopped) return undefined
     const { stored, verifier } = this.#parts
@@ -111,6 +143,11 @@ export class PieceStream {
     if (this.#isEnded) return
     this.#isEnded = true
     this.#parts.stored.writes.end(this.#writer)
+    if (this.#inFlight) void this.#inFlight.then(() => this.#leave())
+    else this.#leave()
+  }
+
+  #leave(): void {
     this.#parts.buffers.unbook(this.#parts.stored.layout.pieceBytes)
     this.#release()
   }

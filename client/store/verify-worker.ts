@@ -53,7 +53,16 @@ export interface RangeJob {
   position: number
   length: number
 }
-export type Job = PieceJob | RangeJob | WholeAdvanceJob | WholeEndJob | Sha1Job
+/** Writes a block, when the disk is slow; the answer is how long it took, in ms. */
+export interface WriteJob {
+  kind: 'write'
+  job: number
+  /** Transferred here. */
+  bytes: Uint8Array<ArrayBuffer>
+  file: BlobFile
+  position: number
+}
+export type Job = PieceJob | RangeJob | WriteJob | WholeAdvanceJob | WholeEndJob | Sha1Job
 /** Errors are passed as text: not everything that can be thrown can pass between threads. */
 export interface JobError {
   message: string
@@ -82,6 +91,8 @@ function run(job: Job): string {
   switch (job.kind) {
     case 'piece':
       return verifyPiece(job)
+    case 'write':
+      return writeBlock(job)
     case 'range':
       return hashRange(job)
     case 'advance':
@@ -107,6 +118,12 @@ function verifyPiece(job: PieceJob): string {
     }
   }
   return actual
+}
+
+function writeBlock({ file, bytes, position }: WriteJob): string {
+  const startedAtMs = performance.now()
+  writeFileSync(file, bytes, position)
+  return String(performance.now() - startedAtMs)
 }
 
 function hashRange({ file, position, length }: RangeJob): string {

@@ -29,6 +29,7 @@ import { Bitfield } from '../store/bitfield.ts'
 import type { StoredBlob } from '../store/blob-store.ts'
 import type { PieceBuffer, PieceBufferShare, PieceBuffers } from '../store/piece-buffers.ts'
 import { openPieceStream } from '../store/piece-stream.ts'
+import type { SlowWrites } from '../store/slow-writes.ts'
 import type { Verifier } from '../store/verifier.ts'
 import { AnnounceablePieces } from './announceable-pieces.ts'
 import { Announcements } from './announcements.ts'
@@ -54,6 +55,7 @@ export interface SwarmParts {
   uploadLimit: RateLimit
   downloadLimit: RateLimit
   verifier: Verifier
+  slowWrites: SlowWrites
   log: Logger
   defects: Defects
   registry: RegistryClient
@@ -119,7 +121,7 @@ export class Swarm implements OriginHost {
       layout: stored.layout,
       have: stored.have,
       buffers: this.buffers,
-      stream: (piece) => openPieceStream({ stored, buffers: this.buffers, verifier: parts.verifier }, piece),
+      stream: (piece) => openPieceStream({ ...parts, stored, buffers: this.buffers }, piece),
       isAskable: (piece) =>
         stored.hashes.has(piece) && !this.#claimed.has(piece) && this.#readers.needs(piece),
       position: () => this.#readers.position,

@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { fstatSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
@@ -8,6 +8,7 @@ import { readFileSync as readBlobFileSync } from '../../../client/store/blob-fil
 import { BlobStore } from '../../../client/store/blob-store.ts'
 import { PIECE_BUFFERS_BYTES_MAX, PieceBuffers } from '../../../client/store/piece-buffers.ts'
 import { openPieceStream, type StreamedPiece } from '../../../client/store/piece-stream.ts'
+import { SLOW_WRITE_MS, SlowWrites } from '../../../client/store/slow-writes.ts'
 import { Verifier } from '../../../client/store/verifier.ts'
 import { digestFromHex } from '../../../core/digest.ts'
 import type { PieceIndex, SwarmId } from '../../../core/metainfo.ts'
@@ -44,14 +45,15 @@ async function setUp({ cacheKey }: { cacheKey?: CacheKey } = {}) {
   const verifier = new Verifier(noteDefects().defects)
   opened.push(verifier)
   const buffers = new PieceBuffers().share()
-  const open = (piece = PIECE) => openPieceStream({ stored, buffers, verifier }, piece)
+  const slowWrites = new SlowWrites()
+  const open = (piece = PIECE) => openPieceStream({ stored, buffers, verifier, slowWrites }, piece)
   const onDisk = (piece = PIECE, length = PIECE_BYTES) => {
     const target = Buffer.alloc(length)
     readBlobFileSync(stored.file, { target, at: 0, length, position: piece * PIECE_BYTES })
     return target
   }
   const raw = () => readFileSync(join(folder, 'blobs', stored.swarm, 'data'))
-  return { store, stored, buffers, open, onDisk, raw }
+  return { store, stored, buffers, slowWrites, open, onDisk, raw }
 }
 
 const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex')
@@ -201,4 +203,81 @@ test('the file of a removed blob stays open until its streams have ended', async
   expect(await stream.hash()).toBeDefined()
   stream.end()
   expect(() => stored.pin()).toThrow(expect.objectContaining({ code: 'STORE_CLOSED' }))
+})
+
+test('on a slow disk blocks are written off the event loop, and the hash waits for them', async () => {
+  const { slowWrites, stored, open, onDisk } = await setUp()
+  slowWrites.took(SLOW_WRITE_MS + 1)
+  const bytes = randomBytes(PIECE_BYTES)
+  for (const order of [
+    [0, 1],
+    [1, 0],
+  ]) {
+    const stream = open()!
+    writeAll(stream, bytes, order)
+    expect(stream.mayBeRead).toBe(false)
+    expect(await stream.hash()).toBe(sha256(bytes))
+    expect(stream.mayBeRead).toBe(true)
+    expect(onDisk()).toEqual(bytes)
+    stream.end()
+  }
+  expect(stored.writes.size).toBe(0)
+})
+
+test('what is still being written of an ended stream counts as on its way, and keeps the next one out', async () => {
+  const { slowWrites, stored, buffers, open, onDisk } = await setUp()
+  slowWrites.took(SLOW_WRITE_MS + 1)
+  const stream = open()!
+  stream.write(0, randomBytes(UNIT_BYTES))
+  stream.end()
+  expect(buffers.heldBytes).toBe(PIECE_BYTES)
+  expect(open()).toBeUndefined()
+  const taking = stored.writes.takeOver(PIECE)
+  const writer = await taking
+  expect(writer).toBeDefined()
+  const late = onDisk()
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  expect(onDisk()).toEqual(late)
+  expect(buffers.heldBytes).toBe(0)
+})
+
+test('a slow disk that refuses a block fails its piece, and a removed blob leaves no file open', async () => {
+  const { slowWrites, store, stored, open, buffers } = await setUp()
+  slowWrites.took(SLOW_WRITE_MS + 1)
+  const stream = open()!
+  const { fd } = stored.file
+  stored.file.fd = 2 ** 31 - 1
+  writeAll(stream, randomBytes(PIECE_BYTES))
+  stored.file.fd = fd
+  await expect(stream.hash()).rejects.toMatchObject({ code: 'STORE_WRITE' })
+  await store.remove(stored.swarm)
+  stream.end()
+  expect(buffers.heldBytes).toBe(0)
+  expect(() => fstatSync(fd)).toThrow(expect.objectContaining({ code: 'EBADF' }))
+})
+
+test('a disk that stands still holds up neither the event loop nor memory', async () => {
+  const { slowWrites, stored, buffers } = await setUp()
+  slowWrites.took(SLOW_WRITE_MS + 1)
+  // The disk answers when the test says so.
+  const asked: (() => void)[] = []
+  const verifier = {
+    range: () => Promise.reject(new Error('not here')),
+    write: () => new Promise<number>((resolve) => asked.push(() => resolve(5_000))),
+  }
+  const streams: StreamedPiece[] = []
+  const startedAtMs = performance.now()
+  for (let piece = 0; piece < 4; piece++) {
+    const stream = openPieceStream({ stored, buffers, verifier, slowWrites }, piece as PieceIndex)!
+    writeAll(stream, randomBytes(PIECE_BYTES))
+    streams.push(stream)
+  }
+  expect(performance.now() - startedAtMs).toBeLessThan(1_000)
+  // Sources that give up free nothing while their blocks wait: nothing new is asked for.
+  for (const stream of streams) stream.end()
+  expect(buffers.heldBytes).toBe(4 * PIECE_BYTES)
+  for (const answer of asked) answer()
+  await new Promise(setImmediate)
+  expect(buffers.heldBytes).toBe(0)
+  expect(slowWrites.isSlow).toBe(true)
 })

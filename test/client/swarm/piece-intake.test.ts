@@ -6,6 +6,7 @@ import { afterEach, expect, test } from 'vitest'
 import { BlobStore } from '../../../client/store/blob-store.ts'
 import { PieceBuffers } from '../../../client/store/piece-buffers.ts'
 import { openPieceStream, type StreamedPiece } from '../../../client/store/piece-stream.ts'
+import { SlowWrites } from '../../../client/store/slow-writes.ts'
 import { Verifier } from '../../../client/store/verifier.ts'
 import { AnnounceablePieces } from '../../../client/swarm/announceable-pieces.ts'
 import { Announcements } from '../../../client/swarm/announcements.ts'
@@ -73,7 +74,11 @@ async function setUp() {
     return bytes
   }
   const afterTurn = () => new Promise(setImmediate)
-  const stream = () => openPieceStream({ stored, buffers: new PieceBuffers().share(), verifier }, PIECE)!
+  const stream = () =>
+    openPieceStream(
+      { stored, buffers: new PieceBuffers().share(), verifier, slowWrites: new SlowWrites() },
+      PIECE,
+    )!
   return { stream, stored, intake, announced, incoming, learn, onDisk, afterTurn }
 }
 
