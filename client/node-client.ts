@@ -178,7 +178,7 @@ class NodeClient implements Client {
     })
     this.#listenPort = await this.#listener.listen()
     this.swarms
-      .completeAliases()
+      .prepareStored()
       .catch((error) => this.#options.log.warn({ err: error }, 'a stored blob has no name for stock clients'))
     try {
       await this.#membership.start()
@@ -280,7 +280,7 @@ class NodeClient implements Client {
     if ((this.#distrustedUntilMs.get(id) ?? 0) > Date.now()) {
       throw new BlobDistrustedError('a copy of this blob from the swarm was wrong')
     }
-    const held = this.swarms.get(id)
+    const held = await this.swarms.getChecked(id)
     if (held?.stored.isComplete) {
       held.access.admit(request)
       await held.recheck()

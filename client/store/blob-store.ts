@@ -9,6 +9,7 @@ import { blobState } from './blob-state.ts'
 import { PieceHashes } from './piece-hashes.ts'
 import { lackOf, type Room } from './room.ts'
 import { StoredBlob } from './stored-blob.ts'
+import { UncleanBlobs } from './unclean-blobs.ts'
 
 export { StoredBlob } from './stored-blob.ts'
 
@@ -18,6 +19,7 @@ export class BlobStore {
   readonly #bytesMax: number
   readonly #cacheKey: CacheKey | undefined
   readonly #blobs = new Map<SwarmId, StoredBlob>()
+  readonly unclean = new UncleanBlobs((blob) => this.#blobs.set(blob.swarm, blob))
   /** Blobs whose folders are being removed. */
   readonly #leaving = new Map<SwarmId, Promise<void>>()
   #lastCreated: Promise<unknown> = Promise.resolve()
@@ -30,7 +32,8 @@ export class BlobStore {
 
   /**
    * Opens the store and every blob with a readable state. Removes all others, and blobs that are encrypted under
-   * another cache key, or encrypted when there is no key.
+   * another cache key, or encrypted when there is no key. Blobs whose last end was not clean are in the store once they
+   * were checked.
    * @throws DataFolderError when the folder is a link, or others can write to it; no file is touched then
    */
   static async open(directory: string, bytesMax: number, cacheKey?: CacheKey): Promise<BlobStore> {
@@ -38,9 +41,10 @@ export class BlobStore {
     const store = new BlobStore(directory, bytesMax, cacheKey)
     for (const name of await readdir(directory)) {
       const path = join(directory, name)
-      const blob = isSwarmId(name) ? restoreBlob(path, name, cacheKey) : undefined
-      if (blob) store.#blobs.set(blob.swarm, blob)
-      else await rm(path, { recursive: true, force: true })
+      const restored = isSwarmId(name) ? restoreBlob(path, name, cacheKey) : undefined
+      if (!restored) await rm(path, { recursive: true, force: true })
+      else if (restored.isClean) store.#blobs.set(restored.blob.swarm, restored.blob)
+      else store.unclean.add(restored.blob)
     }
     return store
   }
@@ -93,7 +97,7 @@ export class BlobStore {
   }
 
   async close(): Promise<void> {
-    await Promise.all([...this.#blobs.values()].map((blob) => blob.close()))
+    await Promise.all([this.unclean.close(), ...this.all().map((blob) => blob.close())])
   }
 
   /** @throws StoreFullError */
@@ -116,7 +120,7 @@ export class BlobStore {
   async #room(): Promise<Omit<Room, 'bytes'>> {
     const disk = await statfs(this.#directory)
     return {
-      usedBytes: this.all().reduce((sum, blob) => sum + blob.layout.blobBytes, 0),
+      usedBytes: [...this.all(), ...this.unclean.all()].reduce((sum, blob) => sum + blob.layout.blobBytes, 0),
       bytesMax: this.#bytesMax,
       freeBytes: disk.bavail * disk.bsize,
     }
@@ -127,7 +131,7 @@ function restoreBlob(
   directory: string,
   swarm: SwarmId,
   cacheKey: CacheKey | undefined,
-): StoredBlob | undefined {
+): { blob: StoredBlob; isClean: boolean } | undefined {
   try {
     ensureFolder(directory, { isPart: true })
     const state = blobState.parse(JSON.parse(readOwnFile(join(directory, 'state.json')) ?? ''))
@@ -145,16 +149,17 @@ function restoreBlob(
       return undefined
     }
     const key = { registry: state.registry, digest: state.digest }
+    const isClean = state.isClean ?? false
     const blob = new StoredBlob(
       directory,
       { swarm, key, bytes: state.bytes, repository: state.repository },
-      { cacheKey, restored: { fd, have, hashes } },
+      { cacheKey, restored: { fd, have, hashes, isClean } },
     )
     blob.isMatched = state.isMatched
     blob.isHashed = state.isHashed ?? false
     if (state.piecesSha1 !== undefined) blob.piecesSha1 = Buffer.from(state.piecesSha1, 'base64url')
     blob.usedAtMs = state.usedAtMs
-    return blob
+    return { blob, isClean }
   } catch {
     // With an unreadable state, nothing in the file can be trusted; the pieces are fetched again.
     return undefined

@@ -27,6 +27,8 @@ interface WrittenPiece {
 export class PieceWrites {
   readonly #isReadable: (piece: PieceIndex) => boolean
   readonly #pieces = new Map<PieceIndex, WrittenPiece>()
+  /** Somebody has had the right to write. */
+  isUsed = false
 
   constructor(isReadable: (piece: PieceIndex) => boolean) {
     this.#isReadable = isReadable
@@ -58,6 +60,7 @@ export class PieceWrites {
   }
 
   #admit(writer: PieceWriter): PieceWriter {
+    this.isUsed = true
     const written = this.#pieces.get(writer.piece)
     if (written) written.writer = writer
     else this.#pieces.set(writer.piece, { writer, inFlight: 0, waiting: [] })

@@ -8,14 +8,14 @@ import { replaceFile, replaceFileLater } from '../../core/data-folder.ts'
  */
 export class StateFile {
   readonly #path: string
-  readonly #text: () => string
+  readonly #text: (isLast: boolean) => string
   #isDirty = true
   #isEnded = false
   #isDue = false
   #writing: Promise<void> | undefined
 
-  /** @param text the contents, as they are now */
-  constructor(path: string, text: () => string) {
+  /** @param text the contents, as they are now; `isLast` when the node ends */
+  constructor(path: string, text: (isLast: boolean) => string) {
     this.#path = path
     this.#text = text
   }
@@ -37,7 +37,7 @@ export class StateFile {
     while (this.#isDue && !this.#isEnded) {
       this.#isDue = false
       this.#isDirty = false
-      await replaceFileLater(this.#path, this.#text()).catch(() => {
+      await replaceFileLater(this.#path, this.#text(false)).catch(() => {
         // The previous state stays. It names fewer pieces, and none that is missing.
         this.#isDirty = true
       })
@@ -52,7 +52,7 @@ export class StateFile {
     this.#isEnded = true
     if (!isDue) return
     try {
-      replaceFile(this.#path, this.#text())
+      replaceFile(this.#path, this.#text(true))
     } catch {
       // As above; there is no next save.
     }

@@ -19,7 +19,8 @@ import { StateFile } from './state-file.ts'
 /**
  * A blob's verified pieces on disk: `<dir>/<swarm id>/data` (sparse until complete) and `state.json`, replaced
  * atomically. Invariant: a piece is in `have` only after its bytes are in the file. The state file never names a
- * piece whose bytes are missing, so a killed node resumes with its pieces.
+ * piece whose bytes are missing, so a killed node resumes with its pieces. They are hashed again first
+ * (store/unclean-blobs.ts): a machine that failed may have kept the state and lost the bytes.
  */
 export class StoredBlob {
   readonly swarm: SwarmId
@@ -42,6 +43,7 @@ export class StoredBlob {
   #isClosed = false
   #pins = 0
   readonly #stateFile: StateFile
+  readonly #wasClean: boolean
   readonly #coldReads = new ColdReads()
 
   constructor(
@@ -53,7 +55,7 @@ export class StoredBlob {
     }: {
       cacheKey: CacheKey | undefined
       /** The open file is read and written. */
-      restored?: { fd: number; have: Bitfield; hashes: PieceHashes }
+      restored?: { fd: number; have: Bitfield; hashes: PieceHashes; isClean: boolean }
     },
   ) {
     this.#directory = directory
@@ -67,7 +69,9 @@ export class StoredBlob {
     // Exclusive: an existing file or link is not followed.
     const fd = restored?.fd ?? openSync(join(directory, 'data'), 'wx+', 0o600)
     this.file = { fd, bytes: blob.bytes, key: cacheKey?.keyFor(blob.swarm) }
-    this.#stateFile = new StateFile(join(directory, 'state.json'), () => JSON.stringify(this.#state()))
+    this.#wasClean = restored?.isClean ?? false
+    const text = (isLast: boolean) => JSON.stringify(this.#state(isLast))
+    this.#stateFile = new StateFile(join(directory, 'state.json'), text)
   }
 
   /** Whole, and matched against the digest: may be served as a seed and to local requests without further checks. */
@@ -94,7 +98,7 @@ export class StoredBlob {
     return this.#stateFile.save()
   }
 
-  #state(): z.input<typeof blobState> {
+  #state(isLast: boolean): z.input<typeof blobState> {
     const known = new Bitfield(this.layout.pieceCount)
     for (const piece of allPieces(this.layout))
       if (this.have.has(piece) && (this.isMatched || this.hashes.has(piece))) known.add(piece)
@@ -109,6 +113,7 @@ export class StoredBlob {
       pieces: known.toBytes().toString('base64url'),
       isMatched: this.isMatched,
       isHashed: this.isHashed,
+      isClean: isLast || this.#isClean,
       cacheKey: this.#cacheKey?.id,
       piecesSha1: this.piecesSha1?.toString('base64url'),
       usedAtMs: this.usedAtMs,
@@ -173,14 +178,25 @@ export class StoredBlob {
     }
   }
 
+  /** Nothing was written since the state said that all is well. */
+  get #isClean(): boolean {
+    return this.#wasClean && !this.writes.isUsed
+  }
+
   async close(): Promise<void> {
+    if (!this.#isClean) this.markDirty()
     await this.#stateFile.saveLast()
     this.#end()
   }
 
-  async delete(): Promise<void> {
+  /** Ends without a last save: the state on disk stays. */
+  leave(): Promise<void> {
     this.#end()
-    await this.#stateFile.end()
+    return this.#stateFile.end()
+  }
+
+  async delete(): Promise<void> {
+    await this.leave()
     await rm(this.#directory, { recursive: true, force: true })
   }
 

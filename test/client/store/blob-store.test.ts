@@ -80,8 +80,8 @@ test('after a kill the saved pieces are there, and no others', async () => {
   await blob.save()
   blob.have.add(1 as PieceIndex)
   blob.markDirty()
-  const again = (await open()).get(blob.swarm)!
-  expect([0, 1].map((piece) => again.have.has(piece as PieceIndex))).toEqual([true, false])
+  const [again] = (await open()).unclean.all()
+  expect([0, 1].map((piece) => again!.have.has(piece as PieceIndex))).toEqual([true, false])
 })
 
 test('a piece whose hash nobody signed is not in the state file: it could not be checked later', async () => {
