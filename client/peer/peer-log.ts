@@ -6,6 +6,7 @@ import type { ShoalError } from '../../core/errors.ts'
 export const PEER_LINES_PER_MINUTE_MAX = 60
 /** Bound of the addresses and nodes whose lines are counted: the one that was heard of longest ago starts anew. */
 export const PEER_LINES_SOURCES_MAX = 1024
+/** In which the lines of one source are counted. */
 const MINUTE_MS = 60_000
 
 interface Lines {
