@@ -23,7 +23,8 @@ const { proxyListen, adminListen, registries, dockerCertsDir, p2pMinBytes, cache
   nodeConfig.shape
 
 export const upConfig = z.strictObject({
-  registries,
+  // The tracker's rules hold; the text is the node's.
+  registries: trackerConfig.shape.registries.describe(registries.description ?? ''),
   dataDir: z.string().min(1).max(4096).default('./shoal-data').describe('Folder for all that is kept.'),
   listen: listenAddress
     .prefault('127.0.0.1:7443')

@@ -133,10 +133,7 @@ class NodeClient implements Client {
       swarmOf: (name) => this.swarms.named(name)?.links,
       context: () => this.#membership.serving?.context,
       defects: this.#defects,
-      onRefused: (error, address) => {
-        this.#peers.refused()
-        log.warn({ code: error.code, err: error, address }, 'peer refused')
-      },
+      onRefused: (error, address) => this.#peers.refused(error, address),
     })
   }
 

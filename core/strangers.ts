@@ -12,7 +12,7 @@ export const STRANGERS_MAX = 4096
 type Blob = Pick<BlobHeadRequest, 'repository' | 'digest'>
 type StrangerQuestion = Blob & Pick<BlobHeadRequest, 'isByGet'>
 
-/** How a registry treats a stranger. `unknown`: it did not answer, or with a 5xx. */
+/** How a registry treats a stranger. `unknown`: it did not answer, or with a 5xx or 429. */
 export type StrangerStanding = 'served' | 'refused' | 'unknown'
 
 interface Answer {
@@ -111,8 +111,17 @@ async function headAsStranger(
 ): Promise<BlobHead | undefined> {
   // With a client certificate this process is no stranger, and cannot ask as one.
   if (registry.hasIdentity) return undefined
+  // It told this process to wait.
+  if (registry.limit.leftMs > 0) return undefined
   try {
-    return await registry.headBlob({ repository, digest, authorization: undefined, isOnce: true, isByGet })
+    const head = await registry.headBlob({
+      repository,
+      digest,
+      authorization: undefined,
+      isOnce: true,
+      isByGet,
+    })
+    return !head.isPresent && head.status === 429 ? undefined : head
   } catch (error) {
     if (error instanceof RegistryUnreachableError) return undefined
     throw error

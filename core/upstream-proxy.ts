@@ -7,7 +7,7 @@ import type { Conditions } from './conditions.ts'
 import { ShoalError } from './errors.ts'
 import { addressText } from './network.ts'
 import { NoProxy } from './no-proxy.ts'
-import { inTime } from './patience.ts'
+import { isSettledWithin } from './patience.ts'
 import { trustingContext } from './trusted-authorities.ts'
 
 /** The upstream proxy cannot be reached, or does not lead to a host: treat that host as unreachable. */
@@ -38,9 +38,9 @@ export interface UpstreamProxySettings {
 const CONNECT_PATIENCE_MS = 10_000
 /** Bound of the proxy's answer to CONNECT, in bytes. */
 const HEAD_BYTES_MAX = 16 * 1024
-/** Hosts behind a proxy often have no name server: time for a name to resolve before the proxy alone decides. */
+/** Hosts behind a proxy often have no name server: time for a name to resolve where none has answered lately. */
 const RESOLVE_PATIENCE_MS = 1000
-/** How long a name that did not resolve in time counts as unresolvable, so that only one connection waits for it. */
+/** How long a name that does not resolve, or a silent name server, is remembered, so that only one connection waits for it. */
 const UNRESOLVED_MS = 60_000
 /** Bound of the names that are remembered as unresolvable. */
 const UNRESOLVED_NAMES_MAX = 1024
@@ -87,15 +87,24 @@ export class UpstreamProxy {
   readonly #noProxy: NoProxy
   readonly #conditions: Conditions | undefined
   readonly #unresolved = new BoundedMap<string, number>(UNRESOLVED_NAMES_MAX)
+  readonly #lookup: Lookup
+  #silentUntilMs = 0
   #context: SecureContext | undefined
 
   readonly #caPem: string | undefined
 
   /**
    * @param caPem authorities of an `https://` proxy, in addition to the system's
+   * @param resolver default: the system's
    * @throws UpstreamProxyError for a URL that is none
    */
-  constructor({ https, http, noProxy }: UpstreamProxySettings, conditions?: Conditions, caPem?: string) {
+  constructor(
+    { https, http, noProxy }: UpstreamProxySettings,
+    conditions?: Conditions,
+    caPem?: string,
+    resolver: Lookup = (host) => lookup(host, { all: true }),
+  ) {
+    this.#lookup = resolver
     this.#https = https === undefined ? undefined : checked(https)
     this.#http = http === undefined ? undefined : checked(http)
     this.#noProxy = new NoProxy(noProxy)
@@ -172,17 +181,41 @@ export class UpstreamProxy {
     return socket.setNoDelay(true).setKeepAlive(true)
   }
 
-  /** The host's addresses, to judge them before the proxy is asked; none if the name does not resolve here. */
-  async resolve(host: string): Promise<{ address: string; family: number }[]> {
-    if ((this.#unresolved.get(host) ?? 0) > performance.now()) return []
-    try {
-      return await inTime(lookup(host, { all: true }), RESOLVE_PATIENCE_MS)
-    } catch {
-      this.#unresolved.set(host, performance.now() + UNRESOLVED_MS)
-      return []
-    }
+  /**
+   * The host's addresses, to judge them before the proxy is asked; none if the name does not resolve here. A name server
+   * that is slow with one name must not let it through unjudged: only where it has been silent lately does a late name
+   * count as one that does not resolve.
+   * @throws UpstreamProxyError if nothing can be said in time
+   */
+  async resolve(host: string): Promise<Resolved[]> {
+    const startedMs = performance.now()
+    if ((this.#unresolved.get(host) ?? 0) > startedMs) return []
+    const isSilent = this.#silentUntilMs > startedMs
+    const resolved = this.#lookup(host).then(
+      (addresses) => {
+        this.#silentUntilMs = 0
+        return addresses
+      },
+      (error: NodeJS.ErrnoException): Resolved[] => {
+        const nowMs = performance.now()
+        this.#unresolved.set(host, nowMs + UNRESOLVED_MS)
+        const isOfServer = error.code === 'EAI_AGAIN' && nowMs - startedMs > RESOLVE_PATIENCE_MS
+        if (isOfServer) this.#silentUntilMs = nowMs + UNRESOLVED_MS
+        return []
+      },
+    )
+    if (await isSettledWithin(resolved, isSilent ? RESOLVE_PATIENCE_MS : CONNECT_PATIENCE_MS)) return resolved
+    if (isSilent) return []
+    throw new UpstreamProxyError(`the addresses of ${host} cannot be judged: no name server answers in time`)
   }
 }
+
+interface Resolved {
+  address: string
+  family: number
+}
+
+type Lookup = (host: string) => Promise<Resolved[]>
 
 function checked(text: string): ProxyAddress {
   const proxy = parseProxyUrl(text)

@@ -2,11 +2,19 @@ import { z } from 'zod'
 import { listenAddress, readSecretFile } from '../core/config.ts'
 import { LOG_LEVELS } from '../core/log.ts'
 import { isLoopbackHost } from '../core/network.ts'
-import { registriesConfig } from '../core/registry-config.ts'
+import { type RegistryConfig, registriesConfig } from '../core/registry-config.ts'
 import { upstreamProxyConfig } from '../core/upstream-proxy-config.ts'
 
 const path = z.string().min(1).max(4096)
 const ADMIN_ON_LOOPBACK = 'the admin API listens on loopback addresses only'
+
+const CERTIFICATE_OF_OPEN_REGISTRY =
+  'a registry of kind none has a clientCertFile: with it every member of a cluster would be given what only this tracker may read; remove kind, or the certificate'
+
+/** The registry asks for this process's certificate and for nothing of the caller. */
+function opensToAll({ kind, clientCertFile }: RegistryConfig): boolean {
+  return kind === 'none' && clientCertFile !== undefined
+}
 
 /** All settings of `shoal tracker` (docs/config.md). */
 export const trackerConfig = z.strictObject({
@@ -26,6 +34,7 @@ export const trackerConfig = z.strictObject({
       'File with the unlock key (SHOALKEY-1-…) that opens the sealed secrets. Without it the tracker starts locked and waits for `shoal tracker unlock`.',
     ),
   registries: registriesConfig
+    .refine((registries) => !registries.some(opensToAll), CERTIFICATE_OF_OPEN_REGISTRY)
     .default([])
     .describe(
       'Registries for which the tracker grants pulls, as in image names: registry.example.com,other.example.com:5000.',

@@ -81,6 +81,8 @@ export interface TrackerSurroundings {
   nowMs?: () => number
   random?: () => number
   leasePolicy?: LeasePolicy
+  /** 0: the first pull under a new token key waits for its probe. */
+  probePauseMs?: number
 }
 
 /** Starts the tracker, locked if its configuration names no unlock key. @throws as `startTracker` */
@@ -123,6 +125,7 @@ export async function startTracker(
     await admins.withdrawEnded(parts.nowMs())
     removeAdminPem(config.dataDir, log)
     await parts.tokenKeys.forgetEnded()
+    running.defer(() => parts.tokenKeys.close())
     running.defer(pruneRegularly({ ...parts, admins }, config))
     await restoreMemory(parts)
     running.defer(saveMemoryRegularly(parts))
@@ -180,7 +183,7 @@ interface Foundation extends TrackerSurroundings {
 
 async function assemble(config: TrackerConfig, foundation: Foundation): Promise<TrackerParts> {
   const { log, store, sealer, registries } = foundation
-  const { nowMs = Date.now, random = Math.random, leasePolicy = farHalf() } = foundation
+  const { nowMs = Date.now, random = Math.random, leasePolicy = farHalf(), probePauseMs } = foundation
   const { pullCertificateSeconds, leaseSeconds, heartbeatSeconds } = config
   const silentMsMax = heartbeatSeconds * 1000 * HEARTBEATS_MISSED_MAX
   const peers = new PeerTables(silentMsMax)
@@ -198,7 +201,7 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
     peers,
     sha1Claims: new Sha1Claims(),
     registries,
-    tokenKeys: await TrustedKeys.load({ tokenKeys, registries, store, log, nowMs }),
+    tokenKeys: await TrustedKeys.load({ tokenKeys, registries, store, log, nowMs, probePauseMs }),
     acceptances: new Acceptances(memberships),
     credentialsSeen: new CredentialsSeen({
       registries,

@@ -1,5 +1,8 @@
 import { isDefect } from '../core/defects.ts'
 import type { TrackerParts } from './parts.ts'
+import { ACCEPTANCES_MAX } from './pull/acceptances.ts'
+import { MEMBERSHIPS_MAX } from './pull/membership.ts'
+import type { MemoryBounds } from './store/memory.ts'
 
 /**
  * Saves what the tracker decides from in memory, off the path of any call, so that the first pull after a restart finds the
@@ -11,6 +14,15 @@ export const MEMORY_SAVE_MS = 2_000
 /** Nodes saved at a time: 210 KB for one that holds as much as it may, so that no call waits long. */
 export const PRESENCES_SAVED_MAX = 256
 
+/** Nodes that are listed after a restart: above it they are listed with their next heartbeat. */
+export const PRESENCES_RESTORED_MAX = 20_000
+
+const BOUNDS: MemoryBounds = {
+  presencesMax: PRESENCES_RESTORED_MAX,
+  acceptancesMax: ACCEPTANCES_MAX,
+  membershipsMax: MEMBERSHIPS_MAX,
+}
+
 type Remembered = Pick<
   TrackerParts,
   'store' | 'peers' | 'acceptances' | 'memberships' | 'revocations' | 'log' | 'defects' | 'nowMs'
@@ -19,7 +31,7 @@ type Remembered = Pick<
 /** Takes up what was saved. Nodes that were revoked in the meantime are not listed. */
 export async function restoreMemory(parts: Remembered): Promise<void> {
   const nowMs = parts.nowMs()
-  const { presences, acceptances, memberships } = await parts.store.memory(nowMs)
+  const { presences, acceptances, memberships } = await parts.store.memory(nowMs, BOUNDS)
   for (const presence of presences) {
     const { cluster, node } = presence
     if (!parts.revocations.isNodeRevoked(cluster, node)) parts.peers.restore(presence, nowMs)

@@ -1,6 +1,8 @@
 import type { Logger } from 'pino'
 import type { Conditions } from '../../core/conditions.ts'
+import type { ShoalError } from '../../core/errors.ts'
 import type { NodeId } from '../../core/metainfo.ts'
+import { networkOf } from '../../core/network.ts'
 import type { Peer } from '../../core/tracker-api.ts'
 import type { PeersStatus } from '../client.ts'
 import type { PeerCredential } from '../membership/cluster-trust.ts'
@@ -8,6 +10,7 @@ import type { LinkHost } from './link-host.ts'
 import { nameOf, PeerAddresses } from './peer-addresses.ts'
 import { dialPeer } from './peer-dial.ts'
 import type { PeerLink } from './peer-link.ts'
+import { PeerLog } from './peer-log.ts'
 
 export interface ReachingHost extends LinkHost<PeerLink> {
   attach(link: PeerLink): void
@@ -23,10 +26,12 @@ export class PeerReach {
   readonly #events = { refused: 0, unreachable: 0 }
   readonly #conditions: Conditions
   readonly #log: Logger
+  readonly #refusals: PeerLog
 
   constructor({ conditions, log }: { conditions: Conditions; log: Logger }) {
     this.#conditions = conditions
     this.#log = log
+    this.#refusals = new PeerLog(log)
   }
 
   dial(peer: Peer, host: ReachingHost, credential: PeerCredential): void {
@@ -49,8 +54,10 @@ export class PeerReach {
   }
 
   /** Somebody who dialled this node was refused. */
-  refused(): void {
+  refused(error: ShoalError, address: string | undefined): void {
     this.#events.refused += 1
+    const source = address === undefined ? '' : networkOf(address)
+    this.#refusals.tell(source, error, { address }, 'peer refused')
   }
 
   forgetUnused(nowMs: number): void {

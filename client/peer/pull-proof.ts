@@ -117,7 +117,8 @@ export class PullProof {
 
   /**
    * The other side proves that it holds its token.
-   * @param again called with the proof when the tracker was asked about a key that is unknown here; once
+   * @param again called with the proof when the tracker was asked about a key that is unknown here; once, and not if
+   *   another proof was right in the meantime
    * @returns undefined if it will be called
    * @throws PeerProtocolError, PeerRefusedError
    */
@@ -129,7 +130,8 @@ export class PullProof {
       this.#hasAsked = true
       const kept = Buffer.from(payload)
       void error.ask().then(() => {
-        if (!this.#socket.destroyed) again(kept)
+        // Another proof may have come meanwhile: nobody is admitted twice.
+        if (!this.#socket.destroyed && this.proven === undefined) again(kept)
       })
       return undefined
     }

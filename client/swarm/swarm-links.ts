@@ -24,6 +24,7 @@ import type { Grant } from '../membership/grants.ts'
 import type { PeerAddresses } from '../peer/peer-addresses.ts'
 import type { PeerLink } from '../peer/peer-link.ts'
 import type { ListeningSwarm } from '../peer/peer-listener.ts'
+import { PeerLog } from '../peer/peer-log.ts'
 import type { SendBuffers } from '../peer/send-buffers.ts'
 import { Bitfield } from '../store/bitfield.ts'
 import type { StoredBlob } from '../store/blob-store.ts'
@@ -73,9 +74,11 @@ export class SwarmLinks implements ListeningSwarm {
   readonly #linkOfSource = new WeakMap<Source, PeerLink>()
   readonly #pending = new Set<PeerLink>()
   readonly #uploads: Uploads
+  readonly #log: PeerLog
 
   constructor(options: SwarmLinksOptions) {
     this.#options = options
+    this.#log = new PeerLog(options.log)
     this.defects = options.defects
     this.dials = new Dials({
       isWanted: () => options.isWanted(),
@@ -310,10 +313,7 @@ export class SwarmLinks implements ListeningSwarm {
       this.#options.download.removeSource(entry.source)
       this.dials.peers.postpone(link.node, Date.now())
     }
-    if (reason) {
-      const level = reason.code === 'PEER_REFUSED' || reason.code === 'PIECE_CORRUPT' ? 'warn' : 'info'
-      this.#options.log[level]({ peer: link.node, code: reason.code, err: reason }, 'peer dropped')
-    }
+    if (reason) this.#log.tell(link.node, reason, { peer: link.node }, 'peer dropped')
   }
 
   announce(batches: readonly HashBatch[], pieces: readonly PieceIndex[]): void {

@@ -107,7 +107,7 @@ export class TargetPolicy {
   async check(target: Target): Promise<CheckedTarget> {
     if (!this.#proxy?.isUsedFor(target.host, target.port))
       return this.#judge(target, await resolve(target.host))
-    return { ...this.#judge(target, await this.#proxy.resolve(target.host)), via: this.#proxy }
+    return { ...this.#judge(target, await addressesOf(this.#proxy, target)), via: this.#proxy }
   }
 
   /**
@@ -118,7 +118,7 @@ export class TargetPolicy {
     const via = this.#proxy?.plainProxyFor(target.host, target.port)
     if (this.#proxy === undefined || via === undefined)
       return { target: this.#judge(target, await resolve(target.host)) }
-    return { target: this.#judge(target, await this.#proxy.resolve(target.host)), via }
+    return { target: this.#judge(target, await addressesOf(this.#proxy, target)), via }
   }
 
   /** @throws TargetUnreachableError */
@@ -168,6 +168,15 @@ function isOwnAddress(address: string, kind: 'ipv4' | 'ipv6'): boolean {
     if (found !== undefined) own.addAddress(found.address, found.family === 'IPv4' ? 'ipv4' : 'ipv6')
   }
   return own.check(address, kind)
+}
+
+/** @throws TargetUnreachableError */
+async function addressesOf(proxy: UpstreamProxy, { host }: Target): Promise<CheckedTarget['addresses']> {
+  try {
+    return await proxy.resolve(host)
+  } catch (cause) {
+    throw new TargetUnreachableError(`cannot resolve ${host}`, { cause })
+  }
 }
 
 async function resolve(host: string): Promise<{ address: string; family: number }[]> {

@@ -68,7 +68,7 @@ export async function startProcessCluster(): Promise<ProcessCluster> {
     return tokens.signer.sign(pullClaims(repository, { access }), tokens.header)
   }
   const registry = await startDockerRegistry({ kind: 'token', tokenBundlePem: tokens.bundlePem })
-  const tracker = await startTrackerProcess({ folder, processes, write, registry })
+  const tracker = await startTrackerProcess({ folder, processes, write, registry }, tokens.signer)
   const main = makeJoinToken()
   const access = { dataDir: join(folder, 'tracker') }
   const create = async (made: ReturnType<typeof makeJoinToken>) => {
@@ -139,7 +139,8 @@ interface Place {
   registry: DockerRegistry
 }
 
-async function startTrackerProcess({ folder, processes, write, registry }: Place) {
+/** It knows the token server's key, so that the first pull waits for its probe, and peers verify the registry's own token. */
+async function startTrackerProcess({ folder, processes, write, registry }: Place, { publicJwk }: Signer) {
   const authority = await makeAuthority({ commonName: 'tracker authority', validForSeconds: 3600 })
   const leaf = await issueLeaf(authority, {
     commonName: TLS_NAME,
@@ -148,6 +149,7 @@ async function startTrackerProcess({ folder, processes, write, registry }: Place
     usages: ['serverAuth'],
   })
   const [port, adminPort] = [await freePort(), await freePort()]
+  const tokenKeysFile = write('token-keys.json', JSON.stringify({ keys: [publicJwk] }))
   const config = {
     listen: `127.0.0.1:${port}`,
     adminListen: `127.0.0.1:${adminPort}`,
@@ -155,7 +157,7 @@ async function startTrackerProcess({ folder, processes, write, registry }: Place
     tlsKeyFile: write('tracker.key', leaf.privateKeyPem),
     unlockKeyFile: write('unlock', `SHOALKEY-1-${Buffer.alloc(32, 7).toString('base64url')}`),
     dataDir: join(folder, 'tracker'),
-    registries: [registry.config],
+    registries: [{ ...registry.config, tokenKeysFile }],
     heartbeatSeconds: 1,
     logLevel: 'debug',
   }

@@ -198,3 +198,16 @@ it('Shoal’s own requests carry its name', async () => {
   await (await client.passThrough.request({ path: '/v2/', method: 'GET' })).body.dump()
   expect(agents).toEqual([expect.stringMatching(/^shoal\/\d+\.\d+\.\d+$/), agents[0], undefined])
 })
+
+describe('loose files beside a hosts.toml', () => {
+  it('say nothing: Docker and containerd read that file alone, and the others may be for a mirror', async () => {
+    const registry = await start(alwaysStatus(200, { 'content-length': 0 }))
+    const folder = certsDir(registry)
+    folder.put('ca.crt', registry.authority.certificatePem)
+    expect((await head(open(bare(registry), folder.certsDirs))).isPresent).toBe(true)
+    folder.put('hosts.toml', 'server = "https://mirror.example"')
+    await expect(head(open(bare(registry), folder.certsDirs))).rejects.toMatchObject({
+      code: 'REGISTRY_UNREACHABLE',
+    })
+  })
+})

@@ -1,4 +1,5 @@
-import { afterEach, expect, test } from 'vitest'
+import { afterEach, describe, expect, test } from 'vitest'
+import { digestFromHex } from '../../core/digest.ts'
 import { STRANGER_MS, Strangers } from '../../core/strangers.ts'
 import {
   alwaysStatus,
@@ -79,4 +80,44 @@ test('with a client certificate this process is no stranger: nothing is asked, a
   expect(await strangers.standing(client, blob)).toBe('unknown')
   expect(await strangers.areRefused(client, blob)).toBe(false)
   expect(registry.requests).toEqual([])
+})
+
+describe('what strangers are served', () => {
+  const OTHER = digestFromHex('b'.repeat(64))
+  /** Serves `BLOB` to everybody, and nothing else. */
+  const inPart: Door = (request, response) => {
+    const status = request.url!.endsWith(BLOB) ? 200 : request.url!.endsWith(OTHER) ? 401 : 404
+    response.writeHead(status, status === 200 ? { 'content-length': 5 } : {}).end()
+  }
+  const standings = async (...digests: (typeof BLOB)[]) => {
+    const strangers = new Strangers(() => nowMs)
+    const client = registry.clients.get(registry.host)!
+    const found: string[] = []
+    for (const digest of digests)
+      found.push(await strangers.standing(client, { repository: REPOSITORY, digest }))
+    const isOpen = digests.map((digest) => strangers.isOpen(client, { repository: REPOSITORY, digest }))
+    return { found, isOpen }
+  }
+
+  test('is known blob by blob: one that is open opens no other of its repository', async () => {
+    registry = await startTestRegistry(inPart)
+    expect(await standings(BLOB, OTHER)).toEqual({ found: ['served', 'refused'], isOpen: [true, false] })
+  })
+
+  test('is not what they are redirected to, which may ask for a credential', async () => {
+    registry = await startTestRegistry((request, response) => {
+      if (!request.url!.endsWith(BLOB)) return void response.writeHead(404).end()
+      response.writeHead(307, { location: 'https://store.example/blob' }).end()
+    })
+    expect(await standings(BLOB)).toEqual({ found: ['refused'], isOpen: [false] })
+  })
+
+  test.each([
+    ['answers 429', 429],
+    ['is broken', 503],
+  ])('is not known while the registry %s, and a 429 is obeyed', async (_, status) => {
+    registry = await startTestRegistry(alwaysStatus(status, { 'retry-after': '60' }))
+    expect((await standings(BLOB, OTHER)).found).toEqual(['unknown', 'unknown'])
+    expect(registry.requests).toHaveLength(status === 429 ? 1 : 2)
+  })
 })

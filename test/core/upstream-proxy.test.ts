@@ -2,7 +2,8 @@ import { writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, describe, expect, it } from 'vitest'
+import { setTimeout as wait } from 'node:timers/promises'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import { Conditions } from '../../core/conditions.ts'
 import { issueLeaf, makeAuthority } from '../../core/issue-certificate.ts'
 import { createLog } from '../../core/log.ts'
@@ -130,6 +131,47 @@ describe('a blob’s redirect behind an upstream proxy', () => {
     const client = through(registry, proxy)
     await expect(get(client, 'https://store.invalid')).rejects.toMatchObject({ code: 'REDIRECT_REFUSED' })
     expect(company.connects).toEqual([])
+  })
+
+  it('is refused by a late name server as well, and not asked of the proxy before that has answered', async () => {
+    const { company, registry } = await begin()
+    const late = async () => {
+      await wait(1200)
+      return [{ address: '169.254.169.254', family: 4 }]
+    }
+    const client = through(registry, new UpstreamProxy(settings(company), undefined, undefined, late))
+    for (let times = 0; times < 2; times += 1)
+      await expect(get(client, 'https://store.invalid')).rejects.toMatchObject({ code: 'REDIRECT_REFUSED' })
+    expect(company.connects).toEqual([])
+  }, 15_000)
+
+  it('is refused if no name server answers in time, unless none has answered lately', async () => {
+    const { company } = await begin()
+    vi.useFakeTimers()
+    try {
+      const failing = Object.assign(new Error('no server'), { code: 'EAI_AGAIN' })
+      const names = new Map<string, () => Promise<never>>([
+        ['silent.test', () => new Promise(() => undefined)],
+        ['dead.test', () => wait(5000).then(() => Promise.reject(failing))],
+      ])
+      const proxy = new UpstreamProxy(settings(company), undefined, undefined, (host) => names.get(host)!())
+      const unknown = proxy.resolve('silent.test').catch((error: unknown) => error)
+      await vi.advanceTimersByTimeAsync(11_000)
+      expect(await unknown).toMatchObject({ code: 'UPSTREAM_PROXY' })
+      const dead = proxy.resolve('dead.test')
+      await vi.advanceTimersByTimeAsync(6_000)
+      expect(await dead).toEqual([])
+      // No name server here: the proxy alone decides, and nobody waits for long.
+      const left = proxy.resolve('silent.test')
+      await vi.advanceTimersByTimeAsync(1_100)
+      expect(await left).toEqual([])
+      await vi.advanceTimersByTimeAsync(60_000)
+      const again = proxy.resolve('silent.test').catch((error: unknown) => error)
+      await vi.advanceTimersByTimeAsync(11_000)
+      expect(await again).toMatchObject({ code: 'UPSTREAM_PROXY' })
+    } finally {
+      vi.useRealTimers()
+    }
   })
 
   it('never leads to this machine: loopback is not asked of the proxy, and refused', async () => {

@@ -271,6 +271,19 @@ describe('what the client is told that the registry accepted', () => {
   })
 })
 
+describe('while the registry does not answer', () => {
+  test('nobody is vouched for who chose it himself, as the registry that a mirror answers for', async () => {
+    proxy = await startTestProxy(cutOff)
+    proxy.client.hold(digest, content)
+    proxy.client.standing = content.length
+    const chosen = await proxy.ask(`${blobPath}?ns=registry.example`, { headers: { authorization } })
+    await chosen.body.dump()
+    expect([chosen.statusCode, proxy.client.opened]).toEqual([502, []])
+    const own = await proxy.ask(blobPath, { headers: { authorization } })
+    expect(Buffer.from(await own.body.arrayBuffer()).equals(content)).toBe(true)
+  })
+})
+
 describe('when Shoal cannot help', () => {
   test('a blob that the client cannot open comes from the registry, and the code is counted', async () => {
     proxy = await startTestProxy(registryDoor)

@@ -8,10 +8,10 @@ import { Conditions } from '../../core/conditions.ts'
 import { digestFromHex } from '../../core/digest.ts'
 import { makeAuthority } from '../../core/issue-certificate.ts'
 import { createLog } from '../../core/log.ts'
-import { openRegistries } from '../../core/registry-client.ts'
+import { openRegistries, RegistryUnreachableError } from '../../core/registry-client.ts'
 import { registryConfig } from '../../core/registry-config.ts'
 import { UpstreamProxy } from '../../core/upstream-proxy.ts'
-import { PROBE_AGAIN_MS, PROBE_PATIENCE_MS } from '../../proxy/upstream/registry-reach.ts'
+import { PROBE_AGAIN_MS, PROBE_PATIENCE_MS, RegistryReach } from '../../proxy/upstream/registry-reach.ts'
 import { startConnectProxy } from '../core/connect-proxy.ts'
 import { alwaysStatus, type TestRegistry } from '../core/test-registry.ts'
 import { openTunnel, readAll, startTestProxy, type TestProxy } from './test-proxy.ts'
@@ -178,6 +178,18 @@ describe('a registry that does not answer', () => {
     await expect.poll(codes).toContain('REGISTRY_UNREACHABLE')
     expect(await proxy.metrics.text()).toContain('connects_total{outcome="tunnelled_unusable"} 0')
   })
+})
+
+test('a registry that breaks one connection off is no tunnel for all: another connection shows that it works', async () => {
+  proxy = await startTestProxy(alwaysStatus(200))
+  const [registry] = proxy.registry.clients.values()
+  const reach = new RegistryReach({ conditions })
+  closers.push(() => reach.close())
+  const reset = Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET' })
+  const failure = new RegistryUnreachableError('broken off', { cause: reset })
+  expect(reach.failed(registry!, failure)).toBe(false)
+  expect(await reach.isTunnelled(registry!)).toBe(false)
+  expect(codes()).toEqual([])
 })
 
 describe('behind an upstream proxy', () => {

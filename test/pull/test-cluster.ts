@@ -187,6 +187,8 @@ export async function startTestCluster(options: {
   heartbeatSeconds?: number
   /** Shorter than operators may set it. */
   pullCertificateSeconds?: number
+  /** Default: the first pull under a new token key waits for its probe, so that its nodes verify the token itself. */
+  probePauseMs?: number
   logTo?: pino.DestinationStream
   tracker?: { joinsBurstMax: number; joinsPerHourMax: number }
 }): Promise<TestCluster> {
@@ -223,7 +225,8 @@ export async function startTestCluster(options: {
     ...options.tracker,
   })
   if (options.pullCertificateSeconds) config.pullCertificateSeconds = options.pullCertificateSeconds
-  let tracker: RunningTracker | undefined = await startTracker(config, log)
+  const surroundings = { probePauseMs: options.probePauseMs ?? 0 }
+  let tracker: RunningTracker | undefined = await startTracker(config, log, surroundings)
   const port = tracker.address.port
   const main = makeJoinToken()
   const create = ({ cluster, joinTokenHash }: { cluster: string; joinTokenHash: string }) =>
@@ -293,7 +296,7 @@ export async function startTestCluster(options: {
     },
     async restartTracker() {
       await tracker?.close()
-      tracker = await startTracker({ ...config, listen: { ...config.listen, port } }, log)
+      tracker = await startTracker({ ...config, listen: { ...config.listen, port } }, log, surroundings)
     },
     id: main.cluster,
     admin: (path, body) => postAdmin(config.dataDir, path, body),

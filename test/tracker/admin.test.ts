@@ -153,6 +153,22 @@ describe('the admin API', () => {
     expect(body).toContain('shoal_tracker_refusals_total{code="CERTIFICATE_REQUIRED"}')
   })
 
+  it('refuses a client certificate for a registry that is open to whoever shows it', () => {
+    const { config } = world
+    const identity = { clientCertFile: '/etc/client.pem', clientKeyFile: '/etc/client.key' }
+    const parsed = (registry: object) =>
+      trackerConfig.safeParse({
+        ...config,
+        ...{ listen: '127.0.0.1:0', adminListen: '127.0.0.1:0' },
+        registries: [{ host: 'registry.example', ...registry }],
+      })
+    expect([{ kind: 'none' }, identity].map((it) => parsed(it).success)).toEqual([true, true])
+    const { error } = parsed({ kind: 'none', ...identity })
+    expect(error?.issues).toMatchObject([
+      { path: ['registries'], message: expect.stringContaining('clientCertFile') },
+    ])
+  })
+
   it('listens on loopback addresses only', () => {
     const { config } = world
     const listening = (adminListen: string) =>

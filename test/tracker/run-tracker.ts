@@ -5,7 +5,10 @@ import { startTracker } from '../../tracker/main.ts'
 
 /** A tracker in a process of its own, for tests that kill it. Reads its config as JSON, prints its addresses. */
 const config = trackerConfig.parse(JSON.parse(process.argv[2]!))
-const tracker = await startTracker(config, pino({ level: 'silent' }), { leasePolicy: firstFreeRun() })
+const tracker = await startTracker(config, pino({ level: 'silent' }), {
+  leasePolicy: firstFreeRun(),
+  probePauseMs: 0,
+})
 const cluster = process.argv[3]
 if (cluster !== undefined) await tracker.createCluster(JSON.parse(cluster))
 const { address, adminAddress } = tracker

@@ -23,6 +23,8 @@ const OTHER_SWARM = 'b'.repeat(40) as SwarmId
 const REGISTRY = 'registry.example.com' as RegistryHost
 const DIGEST = digestFromHex('d'.repeat(64))
 
+const BOUNDS = { presencesMax: 9, acceptancesMax: 9, membershipsMax: 9 }
+
 const IDENTITY: SwarmIdentity = {
   cluster: RED,
   swarm: SWARM,
@@ -469,16 +471,22 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       await store.saveMemory({ ...nothing, presences, acceptances: [late, early], memberships })
       await store.saveMemory({ ...nothing, presences: [one], gone: [{ cluster: RED, node: TWO }] })
       await store.saveMemory({ ...nothing, acceptances: [{ ...late, untilMs: 80 }] })
-      const kept = await store.memory(59)
+      const kept = await store.memory(59, BOUNDS)
       expect(kept.presences).toHaveLength(2)
       expect(kept.presences).toEqual(expect.arrayContaining([one, blue]))
       expect(kept).toMatchObject({ acceptances: [early, { ...late, untilMs: 80 }], memberships })
-      expect(await store.memory(60)).toMatchObject({
+      expect(await store.memory(60, BOUNDS)).toMatchObject({
         acceptances: [{ id: 'h1' }],
         memberships: [{ id: 'm2' }],
       })
+      const few = { presencesMax: 1, acceptancesMax: 1, membershipsMax: 1 }
+      const newest = await store.memory(0, few)
+      expect(newest.presences).toHaveLength(1)
+      expect([newest.acceptances.length, newest.memberships.length]).toEqual([1, 1])
+      // Of too many, those that end last.
+      expect(newest).toMatchObject({ acceptances: [{ id: 'h1', untilMs: 80 }], memberships: [{ id: 'm2' }] })
       await store.prune({ pulls: 0, audit: 0, nodes: 0, now: 70, pullsPerNodeMax: 9 })
-      expect(await store.memory(0)).toMatchObject({ acceptances: [{ id: 'h1' }], memberships: [] })
+      expect(await store.memory(0, BOUNDS)).toMatchObject({ acceptances: [{ id: 'h1' }], memberships: [] })
     })
 
     it('forgets what ended before the given times, and nothing else', async () => {

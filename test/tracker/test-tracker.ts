@@ -103,6 +103,8 @@ export interface WorldOptions {
   tracker?: Record<string, unknown>
   door?: Door
   leasePolicy?: LeasePolicy
+  /** Default: the first pull under a new token key waits for its probe. */
+  probePauseMs?: number
 }
 
 export async function startWorld(options: WorldOptions = {}): Promise<World> {
@@ -117,6 +119,7 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
       nowMs: () => Date.now() + world.clockOffsetMs,
       // One lease holds the blob: what these tests are about needs no second one. How blobs are shared: swarm-leases.
       leasePolicy: options.leasePolicy ?? firstFreeRun(),
+      probePauseMs: options.probePauseMs ?? 0,
     })
   const world: World = {
     registry,

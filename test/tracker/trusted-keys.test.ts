@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { setTimeout as wait } from 'node:timers/promises'
 import { afterEach, describe, expect, it } from 'vitest'
 import type { BlobHeadRequest } from '../../core/blob-question.ts'
 import type { RegistryClient } from '../../core/registry-client.ts'
@@ -12,7 +13,15 @@ import {
 } from '../../tracker/pull/trusted-keys.ts'
 import { makeSigner, signingInputOf } from '../core/signed-tokens.ts'
 import { BLOB, type Door, REPOSITORY } from '../core/test-registry.ts'
-import { startWorld, type TestCluster, type TestNode, type World, type WorldOptions } from './test-tracker.ts'
+import {
+  LAYER,
+  SMALL,
+  startWorld,
+  type TestCluster,
+  type TestNode,
+  type World,
+  type WorldOptions,
+} from './test-tracker.ts'
 
 /** Which keys of registry tokens the tracker trusts, and for how long (core/token-keys.ts has the nodes' side). */
 let world: World
@@ -81,6 +90,7 @@ describe('a key that a token embeds', () => {
     const jwt = world.token()
     const asked: string[] = []
     const registry = {
+      limit: { leftMs: 0 },
       headBlob: async ({ authorization }: BlobHeadRequest) => {
         asked.push(authorization === undefined ? 's' : authorization === `Bearer ${jwt}` ? 't' : 'a')
         return asked.at(-1) === 't' ? { isPresent: true } : { isPresent: false, status: 401 }
@@ -120,7 +130,7 @@ describe('a key that a token embeds', () => {
     expect(await told()).toEqual([])
     // The registry may accept the token all the same; then peers see a token of the tracker's instead.
     if (body.error === undefined) expect(body.peerToken).toEqual(expect.any(String))
-    else expect(body.error.code).toBe('TOKEN_KEY_UNTRUSTED')
+    else expect(['TOKEN_KEY_UNTRUSTED', 'REGISTRY_LIMITED']).toContain(body.error.code)
   })
 
   it('is trusted when the registry answers the token with a redirect', async () => {
@@ -235,6 +245,71 @@ describe('trust by probe', () => {
       expect(await attempt()).toBe('TOKEN_KEY_UNTRUSTED')
     expect(probesLogged()).toBe(FAILED_PROBES_PER_NODE_AND_DAY_MAX)
   })
+})
+
+describe('a probe that is spread over time', () => {
+  const PAUSE_MS = 40
+  const layers = [SMALL, LAYER]
+  const wanted = { blobs: layers.map((blob) => ({ ...blob, isWanted: true })) }
+  const isSigned = async () => (await node.pull(wanted)).body.peerToken === null
+
+  it('leaves the first pull one question of each kind, and one for each other blob', async () => {
+    await begin({ probePauseMs: 60_000 })
+    const { status, body } = await node.pull(wanted)
+    // Peers see a token of the tracker's until the registry's key is trusted.
+    expect([status, body.refused, body.peerToken]).toEqual([200, [], expect.any(String)])
+    expect(await told()).toEqual([])
+    // The token, altered, a stranger, and the second layer.
+    expect(world.registry.requests).toHaveLength(4)
+    // Nothing more for another pull with a token of its own than to ask about that.
+    await node.pull(wanted)
+    expect(world.registry.requests).toHaveLength(6)
+  })
+
+  it('comes to trust the key, after which peers verify the token themselves', async () => {
+    await begin({ probePauseMs: PAUSE_MS })
+    expect(await isSigned()).toBe(false)
+    await expect.poll(told).toHaveLength(1)
+    expect(await isSigned()).toBe(true)
+    expect((await audited()).map(({ action }) => action)).toEqual(['token key probed'])
+  })
+
+  it('is refuted by one wrong answer of a later round, and the pulls of the caller go on', async () => {
+    await begin({ probePauseMs: PAUSE_MS })
+    const jwt = world.token()
+    // One was asked before the probe.
+    meddle(jwt, (kind, nth, response) => kind === 'altered' && nth === PROBE_ROUNDS + 1 && end(response, 200))
+    expect(await codeOf(pullWith(jwt))).toBe('granted')
+    await expect.poll(() => world.logged()).toContain('"isTrusted":false')
+    expect(await told()).toEqual([])
+    expect(await codeOf(pullWith(jwt))).toBe('granted')
+  })
+
+  it('stops at the first 429, costs nobody a failed probe, and begins again with a later pull', async () => {
+    await begin({ probePauseMs: PAUSE_MS })
+    let limitedUntilMs = Number.POSITIVE_INFINITY
+    const honest = world.registry.door
+    world.registry.door = (request, response) => {
+      const isLimited = world.registry.requests.length > 4 && Date.now() < limitedUntilMs
+      if (isLimited) response.writeHead(429, { 'retry-after': '1' }).end()
+      else return honest(request, response)
+    }
+    for (let times = 0; times < PROBES_PER_KEY_AND_DAY_MAX + 1; times += 1) {
+      limitedUntilMs = Number.POSITIVE_INFINITY
+      if (times === 0) expect(await codeOf(node.pull(wanted))).toBe('granted')
+      const asked = world.registry.requests.length
+      // The probe of the last pull meets the limit, with one round.
+      await expect.poll(() => world.registry.requests.length - asked).toBe(3)
+      await wait(PAUSE_MS)
+      const atRest = asked + 3
+      for (let more = 0; more < 5; more += 1) expect(await codeOf(node.pull())).toBe('REGISTRY_LIMITED')
+      await wait(2 * PAUSE_MS)
+      expect(world.registry.requests).toHaveLength(atRest)
+      limitedUntilMs = Date.now()
+      await expect.poll(() => codeOf(node.pull(wanted)), { timeout: 3000 }).toBe('granted')
+    }
+    await expect.poll(told, { timeout: 3000 }).toHaveLength(1)
+  }, 30_000)
 })
 
 /** Serves whatever bearer comes, also an altered one; strangers are refused. */

@@ -15,6 +15,7 @@ import { type TrackerParts, trustOf } from '../parts.ts'
 import type { VerifiedCredential } from '../pull/credential.ts'
 import { isGuess, judgeCredential } from '../pull/judge-credential.ts'
 import { issuePullCertificate } from '../pull/pull-certificate.ts'
+import { expectUnlimited } from '../pull/registry-head.ts'
 import type { PullRecord } from '../store/store.ts'
 import { joinSwarms, leaveSwarms, type WantedBlob } from './join-swarms.ts'
 
@@ -158,7 +159,7 @@ async function checkBlobs(
 
 /**
  * What strangers are given blob by blob they get blob by blob: a repository may be open in part.
- * @throws RefusedError CREDENTIAL_REQUIRED
+ * @throws RefusedError CREDENTIAL_REQUIRED, REGISTRY_LIMITED
  */
 async function expectOpen(
   { strangers, credentialsSeen }: TrackerParts,
@@ -167,6 +168,7 @@ async function expectOpen(
 ): Promise<void> {
   if (registry.kind === 'none' && credentialsSeen.isOpen(registry.host)) return
   if ((await strangers.standing(registry, blob)) === 'served') return
+  expectUnlimited(registry)
   throw new RefusedError('CREDENTIAL_REQUIRED', `${registry.host} requires a credential for ${blob.digest}`)
 }
 

@@ -10,6 +10,7 @@ import {
 } from '../../core/metainfo.ts'
 import type { RegistryClient } from '../../core/registry-client.ts'
 import type { TrackerParts } from '../parts.ts'
+import { expectUnlimited } from '../pull/registry-head.ts'
 import type { DisputeRecord, PullRecord, SwarmIdentity } from '../store/store.ts'
 import type { PullAccess } from '../swarm/pull-accesses.ts'
 
@@ -127,6 +128,7 @@ async function hashOfRange(
   { authorization }: PullAccess,
   { path, from, length, signal }: { path: string; from: number; length: number; signal: AbortSignal },
 ): Promise<Buffer | undefined> {
+  expectUnlimited(registry)
   const answer = await registry.dispatcher.request({
     method: 'GET',
     path,

@@ -83,7 +83,8 @@ export class Acceptances {
    * to everybody, or a redirect to a login page, proves nothing. Wrong passwords are not tried, because registries lock
    * accounts for them.
    * @returns a blob that the registry served
-   * @throws RefusedError REGISTRY_REFUSED, BLOB_NOT_IN_REPOSITORY, CREDENTIAL_UNPROVEN, REGISTRY_UNREACHABLE
+   * @throws RefusedError REGISTRY_REFUSED, BLOB_NOT_IN_REPOSITORY, CREDENTIAL_UNPROVEN, REGISTRY_LIMITED,
+   *   REGISTRY_UNREACHABLE
    */
   async check(question: AcceptanceQuestion): Promise<Digest> {
     const id = idOf(question)

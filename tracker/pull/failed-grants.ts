@@ -32,7 +32,7 @@ export class FailedGrants {
   }
 
   /**
-   * Runs the work and counts it if it is refused. An unreachable registry does not count.
+   * Runs the work and counts it if it is refused. A registry that is unreachable or told the tracker to wait does not count.
    * @param key names the caller
    * @param isGuess only the registry can tell whether the credential is right
    * @param network where it comes from; node ids cost nothing, so guesses count for their network as well
@@ -67,7 +67,12 @@ export class FailedGrants {
   }
 }
 
-const UNCOUNTED: ReadonlySet<string> = new Set(['REGISTRY_UNREACHABLE', 'REQUESTS_TOO_MANY', 'CALLER_GONE'])
+const UNCOUNTED: ReadonlySet<string> = new Set([
+  'REGISTRY_LIMITED',
+  'REGISTRY_UNREACHABLE',
+  'REQUESTS_TOO_MANY',
+  'CALLER_GONE',
+])
 
 function perMinute(perMinuteMax: number, burstMax: number, log: Logger): RequestLimits {
   const bounds = { requestsPerSecondMax: perMinuteMax / 60, requestsBurstMax: burstMax }

@@ -8,9 +8,11 @@ import { ASKED_BLOBS_MAX } from './acceptances.ts'
 import {
   type CredentialParts,
   type CredentialQuestion,
+  introspectionOf,
   type VerifiedCredential,
   verifyBearer,
 } from './credential.ts'
+import { expectUnlimited } from './registry-head.ts'
 
 /** The same bound as for subjects of tokens. */
 const SUBJECT_CHARS_MAX = 4096
@@ -127,10 +129,11 @@ async function byRegistry(
   const { credential } = question
   const isBearer = credential.scheme === 'bearer'
   const authorization = isBearer ? `Bearer ${credential.token}` : `Basic ${basicOf(credential)}`
-  const alteredToken = isBearer ? { alteredToken: altered(credential.token) } : {}
   try {
-    const asked = { ...question, ...alteredToken, authorization, isOnlyProof: !isBearer }
-    await parts.acceptances.check({ ...asked, endsAtMs: undefined })
+    const asked = isBearer
+      ? introspectionOf(question, authorization)
+      : { ...question, authorization, isOnlyProof: true, endsAtMs: undefined }
+    await parts.acceptances.check(asked)
   } catch (error) {
     if (!(error instanceof RefusedError)) throw error
     if (error.code === 'CREDENTIAL_UNPROVEN') return asStranger(parts, question, refusal ?? error)
@@ -156,8 +159,9 @@ async function asStranger(
   for (const digest of digests.slice(0, ASKED_BLOBS_MAX)) {
     const standing = await strangers.standing(registry, { repository, digest })
     if (standing === 'served') return STRANGER
-    if (standing === 'unknown')
-      throw new RefusedError('REGISTRY_UNREACHABLE', `no answer from the registry ${registry.host}`)
+    if (standing !== 'unknown') continue
+    expectUnlimited(registry)
+    throw new RefusedError('REGISTRY_UNREACHABLE', `no answer from the registry ${registry.host}`)
   }
   throw refusal
 }
@@ -177,16 +181,6 @@ export function isGuess(credential: Credential): boolean {
     credential.scheme === 'basic' ||
     (credential.scheme === 'bearer' && readToken(credential.token) === undefined)
   )
-}
-
-/**
- * A different token of the same length. Changes the middle of the last part, a JWT's signature, because nobody may compare
- * padding at the end.
- */
-function altered(token: string): string {
-  const from = token.lastIndexOf('.') + 1
-  const middle = from + Math.floor((token.length - from) / 2)
-  return `${token.slice(0, middle)}${token[middle] === 'A' ? 'B' : 'A'}${token.slice(middle + 1)}`
 }
 
 function readToken(jwt: string) {

@@ -6,7 +6,7 @@ import type { Repository } from '../../core/repository.ts'
 import { Strangers } from '../../core/strangers.ts'
 import { RefusedError } from '../errors.ts'
 import type { MembershipRecord } from '../store/memory.ts'
-import { headOf } from './registry-head.ts'
+import { expectUnlimited, headOf } from './registry-head.ts'
 
 /** How long "this blob is in this repository" is remembered. It does not say who may read the blob. */
 export const MEMBERSHIP_MS = 3600 * 1000
@@ -50,7 +50,7 @@ export class Memberships {
   /**
    * Makes sure that the blob is in the repository and as long as the caller says.
    * @throws RefusedError BLOB_NOT_IN_REPOSITORY, BLOB_SIZE_MISMATCH, BLOB_SIZE_UNPROVEN, CREDENTIAL_UNPROVEN,
-   *   REGISTRY_REFUSED, REGISTRY_UNREACHABLE
+   *   REGISTRY_REFUSED, REGISTRY_LIMITED, REGISTRY_UNREACHABLE
    */
   async check(question: MembershipQuestion): Promise<void> {
     const id = [question.registry.host, question.repository, question.digest].join(' ')
@@ -123,6 +123,7 @@ export class Memberships {
     const isProven = head.bytes !== undefined || registry.kind === 'none' || question.isOpen === true
     const isByGet = head.byGet === true
     if (!isProven && !(await this.#strangers.areRefused(registry, { repository, digest }, isByGet))) {
+      expectUnlimited(registry)
       throw new RefusedError('CREDENTIAL_UNPROVEN', 'the registry redirects strangers as well')
     }
     return { bytes: head.bytes, untilMs: nowMs + MEMBERSHIP_MS }

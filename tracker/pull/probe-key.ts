@@ -6,13 +6,19 @@ import type { Digest } from '../../core/digest.ts'
 import type { RegistryClient } from '../../core/registry-client.ts'
 import type { RegistryToken } from '../../core/registry-token.ts'
 import type { Repository } from '../../core/repository.ts'
+import { limited } from './registry-head.ts'
 
 /**
  * Rounds of a probe, of three requests each. An attacker may switch a repository's visibility while the probe runs. If
  * the attacker sees when each request comes, a guess of the order of all rounds succeeds once in 3^6 = 729 tries. Without
- * that, each answer is hit by chance, at best once in (27/4)^6, or 95,000.
+ * that, each answer is hit by chance, at best once in (27/4)^6, or 95,000. One round would be guessed in three tries.
  */
 export const PROBE_ROUNDS = 6
+/**
+ * Before each round of a probe that nobody waits for, so that the first pull under a new key has a registry's limit of
+ * requests for itself. Six rounds end within the minute for which a token lives at least.
+ */
+export const PROBE_PAUSE_MS = 7_500
 /**
  * A round does not wait longer than this for the one before it: a registry may take seconds for each answer. The requests
  * of each round still leave together, and those of two rounds apart.
@@ -33,19 +39,22 @@ export interface ProbeQuestion {
  * Whether the registry verifies the token's signature: it serves the blob to the token, and answers 401 to the same token
  * with one flipped bit in the signature, and 401 without a token. Serving alone proves nothing, as a registry may answer
  * 200 to a bad token on a public repository (Harbor does). The three requests of a round leave together, in random order.
- * @throws RegistryUnreachableError
+ * @throws RegistryUnreachableError; RefusedError REGISTRY_LIMITED at the first 429: it says nothing about the key
  */
 export async function isKeyOfRegistry(
   { registry, token, jwt, repository, digest }: ProbeQuestion,
-  /** Begins no further round. */
-  signal?: AbortSignal,
+  /** Waits before each round. With the signal it begins no further one. */
+  { pauseMs = 0, signal }: { pauseMs?: number; signal?: AbortSignal } = {},
 ): Promise<boolean> {
   const { signingInput, signature } = token
   // If the registry saw a different token, this one would gain trust by the other's acceptance.
   assert(jwt === compactForm(signingInput, signature), 'the token is not the one that was parsed')
   const flipped = compactForm(signingInput, withOneBitFlipped(signature))
-  const ask = (authorization: string | undefined) =>
-    registry.headBlob({ repository, digest, authorization, isOnce: true })
+  const ask = async (authorization: string | undefined) => {
+    const head = await registry.headBlob({ repository, digest, authorization, isOnce: true })
+    if (!head.isPresent && head.status === 429) throw limited(registry)
+    return head
+  }
   const requests = [
     async () => (await ask(`Bearer ${jwt}`)).isPresent,
     async () => isUnauthorized(await ask(`Bearer ${flipped}`)),
@@ -53,9 +62,10 @@ export async function isKeyOfRegistry(
   ]
   const rounds: Promise<boolean>[] = []
   let isRefuted = false
-  for (let round = 0; round < PROBE_ROUNDS && !isRefuted && signal?.aborted !== true; round += 1) {
-    const answers = Promise.all(inRandomOrder(requests).map((request) => request()))
-    const isConfirmed = answers.then((all) => !all.includes(false))
+  for (let round = 0; round < PROBE_ROUNDS && !isRefuted; round += 1) {
+    if (pauseMs > 0) await setTimeout(pauseMs, undefined, { ref: false, ...(signal && { signal }) })
+    if (registry.limit.leftMs > 0) break
+    const isConfirmed = areAllYes(inRandomOrder(requests).map((request) => request()))
     isConfirmed.then(
       (it) => {
         isRefuted ||= !it
@@ -67,8 +77,17 @@ export async function isKeyOfRegistry(
     rounds.push(isConfirmed)
     await Promise.race([isConfirmed.catch(() => undefined), setTimeout(ROUND_MS_MAX)])
   }
-  const confirmed = await Promise.all(rounds)
-  return confirmed.length === PROBE_ROUNDS && !confirmed.includes(false)
+  if (!(await areAllYes(rounds))) return false
+  if (rounds.length < PROBE_ROUNDS) throw limited(registry)
+  return true
+}
+
+/** A "no" counts even where another answer did not come. */
+async function areAllYes(answers: Promise<boolean>[]): Promise<boolean> {
+  const settled = await Promise.allSettled(answers)
+  if (settled.some((it) => it.status === 'fulfilled' && !it.value)) return false
+  await Promise.all(answers)
+  return true
 }
 
 function isUnauthorized(head: BlobHead): boolean {

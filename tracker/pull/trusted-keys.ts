@@ -2,7 +2,8 @@ import { createHash, type JsonWebKey } from 'node:crypto'
 import type { Logger } from 'pino'
 import type { ClusterId, NodeId } from '../../core/metainfo.ts'
 import type { RegistryClients } from '../../core/registry-client.ts'
-import type { SignedClaims } from '../../core/registry-token.ts'
+import { hasTokenKeys, type RegistryConfig } from '../../core/registry-config.ts'
+import type { RegistryToken, SignedClaims } from '../../core/registry-token.ts'
 import type { RegistryHost } from '../../core/repository.ts'
 import { thumbprintOf } from '../../core/token-algorithms.ts'
 import { TOKEN_KEYS_MAX, type TokenKeys, tokenKeyOf } from '../../core/token-keys.ts'
@@ -10,16 +11,14 @@ import type { TokenKey } from '../../core/tracker-api.ts'
 import { RefusedError, TooManyRequestsError } from '../errors.ts'
 import { RequestLimits } from '../request-limits.ts'
 import type { ActedBy, AuditEntry, Store, TokenKeyRecord } from '../store/store.ts'
-import { isKeyOfRegistry, type ProbeQuestion } from './probe-key.ts'
+import { isKeyOfRegistry, PROBE_PAUSE_MS, PROBE_ROUNDS, type ProbeQuestion } from './probe-key.ts'
 
 /** How long a probe's result is valid. */
 export const KEY_TRUST_MS = 24 * 3600 * 1000
 /** A key with less time left is probed again beside the next grant; longer than a pull lasts (PULL_SECONDS_MAX). */
 export const KEY_RENEWED_BEFORE_MS = 8 * 3600 * 1000
-/** Probes of one key a day, for all callers together: a probe is 18 HEAD requests, six of them with a bad signature. */
+/** Probes of one key a day, for all callers together: a probe is 18 HEAD requests over 45 s, six of them with a bad signature. */
 export const PROBES_PER_KEY_AND_DAY_MAX = 4
-/** Probes of one node a day that begin before the registry has accepted the token: a refused token costs requests, too. */
-export const PROBES_BESIDE_PER_NODE_AND_DAY_MAX = 8
 /** Failed probes of one node a day: an attacker can make any number of keys. */
 export const FAILED_PROBES_PER_NODE_AND_DAY_MAX = 8
 /** Failed probes at one registry a day: an attacker may have several nodes. Trusted keys are probed again in any case. */
@@ -63,9 +62,10 @@ export class TrustedKeys {
   readonly #records: Map<string, TokenKeyRecord>
   readonly #probes = new Map<string, Promise<boolean>>()
   readonly #probesOfKey: RequestLimits
-  readonly #probesBeside: RequestLimits
   readonly #failuresOfNode: RequestLimits
   readonly #failuresAtRegistry: RequestLimits
+  readonly #probePauseMs: number
+  readonly #closed = new AbortController()
   /** When the next key ends. */
   #changesAtMs = 0
 
@@ -79,9 +79,9 @@ export class TrustedKeys {
     this.#store = options.store
     this.#log = options.log
     this.#nowMs = options.nowMs
+    this.#probePauseMs = options.probePauseMs ?? PROBE_PAUSE_MS
     this.#records = new Map(records.map((record) => [record.id, record]))
     this.#probesOfKey = daily(PROBES_PER_KEY_AND_DAY_MAX, options.log)
-    this.#probesBeside = daily(PROBES_BESIDE_PER_NODE_AND_DAY_MAX, options.log)
     this.#failuresOfNode = daily(FAILED_PROBES_PER_NODE_AND_DAY_MAX, options.log)
     this.#failuresAtRegistry = daily(FAILED_PROBES_PER_REGISTRY_AND_DAY_MAX, options.log)
     this.#refresh()
@@ -127,10 +127,19 @@ export class TrustedKeys {
   }
 
   /**
-   * Asks the registry about a key with a token that it has accepted, unless a probe of that key is already in flight.
+   * Whether probes of this registry's keys are spread over time, so that no pull waits for them and no limit of requests is
+   * met. Where keys are configured, nothing but a trusted key opens a pull, so that the first one waits.
+   */
+  isSpread(config: RegistryConfig): boolean {
+    return this.#probePauseMs > 0 && !hasTokenKeys(config)
+  }
+
+  /**
+   * Asks the registry about a key with a token that it has accepted, at once, unless a probe of that key is already in
+   * flight.
    * @param jwk the key that verified the token's signature
    * @returns whether the key is trusted now
-   * @throws RegistryUnreachableError
+   * @throws RegistryUnreachableError; RefusedError REGISTRY_LIMITED, REGISTRY_UNREACHABLE
    */
   async probe(question: ProbeQuestion, jwk: JsonWebKey, by: Asker): Promise<boolean> {
     const key = tokenKeyOf(question.registry.host, question.token, jwk)
@@ -140,27 +149,24 @@ export class TrustedKeys {
       if (await running.catch(() => false)) return true
     }
     if (this.#probes.size >= PROBES_MAX) return false
-    return this.#inFlight(id, this.#probeNow(question, { id, key }, by))
+    return this.#inFlight(id, this.#probeNow(question, { id, key }, by, 0))
   }
 
-  /**
-   * Like `probe`, beside the registry's own decision about the token: where each answer takes seconds, one after the other
-   * would take too long for the pull. The key counts only once the registry has accepted the token.
-   * @param accepted rejects when the registry does not
-   * @returns undefined when it was not probed: a caller may do this a few times an hour
-   * @throws RegistryUnreachableError; and as `accepted`
-   */
-  async probeBeside(
-    accepted: Promise<unknown>,
-    question: ProbeQuestion,
-    jwk: JsonWebKey,
-    by: Asker,
-  ): Promise<boolean | undefined> {
+  /** Begins a probe that is spread over time, unless one of that key is in flight. Nobody waits for it. */
+  beginProbe(question: ProbeQuestion, jwk: JsonWebKey, by: Asker): void {
     const key = tokenKeyOf(question.registry.host, question.token, jwk)
     const id = idOf(key)
-    if (this.#probes.has(id) || this.#probes.size >= PROBES_MAX) return undefined
-    if (!hasRoom(this.#probesBeside, `${by.cluster} ${by.node}`, this.#nowMs())) return undefined
-    return this.#inFlight(id, this.#probeNow(question, { id, key }, by, accepted))
+    if (this.#probes.has(id) || this.#probes.size >= PROBES_MAX) return
+    const pauseMs = pauseFor(question.token, this.#probePauseMs, this.#nowMs())
+    this.#inFlight(id, this.#probeNow(question, { id, key }, by, pauseMs)).catch((error) => {
+      if (!this.#closed.signal.aborted)
+        this.#log.warn({ err: error, tokenKey: id }, 'cannot probe a token key')
+    })
+  }
+
+  /** Ends the probes in flight. */
+  close(): void {
+    this.#closed.abort()
   }
 
   async #inFlight(id: string, probe: Promise<boolean>): Promise<boolean> {
@@ -172,15 +178,11 @@ export class TrustedKeys {
     }
   }
 
-  /** Like `probe`, for a trusted key whose trust ends soon. Nobody waits for it, and a failure changes nothing. */
+  /** Like `beginProbe`, for a trusted key whose trust ends soon. A failure changes nothing. */
   renewBeforeEnd(question: ProbeQuestion, jwk: JsonWebKey, by: Asker): void {
-    const id = idOf(tokenKeyOf(question.registry.host, question.token, jwk))
-    const record = this.#records.get(id)
-    if (record === undefined || this.#probes.has(id)) return
-    if (record.trustedUntilMs - this.#nowMs() > KEY_RENEWED_BEFORE_MS) return
-    this.probe(question, jwk, by).catch((error) => {
-      this.#log.warn({ err: error, tokenKey: id }, 'cannot probe a token key again')
-    })
+    const record = this.#records.get(idOf(tokenKeyOf(question.registry.host, question.token, jwk)))
+    if (record === undefined || record.trustedUntilMs - this.#nowMs() > KEY_RENEWED_BEFORE_MS) return
+    this.beginProbe(question, jwk, by)
   }
 
   /** @throws RefusedError TOKEN_KEY_UNKNOWN */
@@ -212,16 +214,14 @@ export class TrustedKeys {
     question: ProbeQuestion,
     { id, key }: { id: string; key: TokenKey },
     by: Asker,
-    accepted: Promise<unknown> = Promise.resolve(),
+    pauseMs: number,
   ): Promise<boolean> {
     const { host } = question.registry
     const bounds = this.#boundsOf(id, host, by)
     if (!bounds.every(({ limits, name }) => hasRoom(limits, name, this.#nowMs()))) return false
-    const unaccepted = new AbortController()
-    accepted.catch(() => unaccepted.abort())
-    const answers = Promise.all([isKeyOfRegistry(question, unaccepted.signal), accepted])
-    const [isTrusted] = await answers.catch((error: unknown) => {
-      // An unreachable registry, or a token that it does not accept, says nothing about the key or the node.
+    const { signal } = this.#closed
+    const isTrusted = await isKeyOfRegistry(question, { pauseMs, signal }).catch((error: unknown) => {
+      // A registry that does not answer, or told the tracker to wait, says nothing about the key or the node.
       for (const { limits, name } of bounds) limits.giveBack(name)
       throw error
     })
@@ -283,6 +283,14 @@ export interface TrustedKeysOptions {
   store: Store
   log: Logger
   nowMs: () => number
+  /** Before each round of a probe; 0: a pull waits for the probe. Default: PROBE_PAUSE_MS. */
+  probePauseMs?: number | undefined
+}
+
+/** Shorter for a token that ends before its probe would. */
+function pauseFor({ expiresAtSeconds }: RegistryToken, pauseMs: number, nowMs: number): number {
+  if (expiresAtSeconds === undefined) return pauseMs
+  return Math.max(0, Math.min(pauseMs, (expiresAtSeconds * 1000 - nowMs) / (PROBE_ROUNDS + 2)))
 }
 
 function daily(perDayMax: number, log: Logger): RequestLimits {

@@ -119,7 +119,7 @@ function identityOf(parts: TrackerParts, { cluster }: Cluster, swarm: SwarmId): 
 /**
  * One of the token's repositories must contain the blob. A probed key's signature is not enough: the registry must also
  * have accepted the token for that repository.
- * @throws RefusedError TOKEN_SCOPE; REGISTRY_UNREACHABLE, which only the registry's own users can see
+ * @throws RefusedError TOKEN_SCOPE; REGISTRY_UNREACHABLE and REGISTRY_LIMITED, which only the registry's own users can see
  */
 async function checkBlob(
   parts: TrackerParts,
@@ -138,7 +138,7 @@ async function checkBlob(
       return
     } catch (error) {
       if (!(error instanceof RefusedError)) throw error
-      if (error.code === 'REGISTRY_UNREACHABLE') refusal = error
+      if (error.code === 'REGISTRY_UNREACHABLE' || error.code === 'REGISTRY_LIMITED') refusal = error
     }
   }
   throw refusal

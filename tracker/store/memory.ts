@@ -44,9 +44,18 @@ export interface MemoryChange extends MemoryRecord {
   gone: Pick<PresenceRecord, 'cluster' | 'node'>[]
 }
 
+/** How much memory takes: a file may hold more, of a tracker with other bounds. */
+export interface MemoryBounds {
+  presencesMax: number
+  acceptancesMax: number
+  membershipsMax: number
+}
+
 export interface MemoryStore {
-  /** All that counts at `nowMs`; acceptances and memberships with the first to end in front. */
-  memory(nowMs: number): Promise<MemoryRecord>
+  /**
+   * What counts at `nowMs`; acceptances and memberships with the first to end in front, of too many those that end last.
+   */
+  memory(nowMs: number, bounds: MemoryBounds): Promise<MemoryRecord>
   /** A crash of the machine may undo the newest change. */
   saveMemory(change: MemoryChange): Promise<void>
 }

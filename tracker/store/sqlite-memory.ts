@@ -1,14 +1,21 @@
 import type { SwarmId } from '../../core/metainfo.ts'
-import type { MemoryChange, MemoryRecord, PresenceRecord } from './memory.ts'
+import type { MemoryBounds, MemoryChange, MemoryRecord, PresenceRecord } from './memory.ts'
 import { bytes, type SqliteDatabase } from './sqlite-database.ts'
 
 /** A swarm's id, and 1 for a seed. */
 const HOLD_BYTES = 21
 
-export function memoryRows(db: SqliteDatabase, nowMs: number): MemoryRecord {
-  const live = (table: string) =>
-    db.all(`SELECT * FROM ${table} WHERE until_ms > ? ORDER BY until_ms`, nowMs) as unknown[]
-  const presences = db.all('SELECT * FROM presences').map((row) => ({
+export function memoryRows(db: SqliteDatabase, nowMs: number, bounds: MemoryBounds): MemoryRecord {
+  // Of more than memory takes, those that last longest.
+  const live = (table: 'acceptances' | 'memberships') =>
+    db
+      .all(
+        `SELECT * FROM ${table} WHERE until_ms > ? ORDER BY until_ms DESC LIMIT ?`,
+        nowMs,
+        bounds[`${table}Max`],
+      )
+      .reverse() as unknown[]
+  const presences = db.all('SELECT * FROM presences LIMIT ?', bounds.presencesMax).map((row) => ({
     cluster: row.cluster,
     node: row.node,
     address: row.address,

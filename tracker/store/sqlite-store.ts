@@ -1,6 +1,6 @@
 import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
 import { StoreConflictError } from '../errors.ts'
-import type { MemoryChange, MemoryRecord } from './memory.ts'
+import type { MemoryBounds, MemoryChange, MemoryRecord } from './memory.ts'
 import { auditRows, insertAuditRow } from './sqlite-audit.ts'
 import { bytes, SqliteDatabase } from './sqlite-database.ts'
 import { deleteEndedMemoryRows, memoryRows, putMemoryRows } from './sqlite-memory.ts'
@@ -296,8 +296,8 @@ export class SqliteStore implements Store {
     })
   }
 
-  async memory(nowMs: number): Promise<MemoryRecord> {
-    return memoryRows(this.#db, nowMs)
+  async memory(nowMs: number, bounds: MemoryBounds): Promise<MemoryRecord> {
+    return memoryRows(this.#db, nowMs, bounds)
   }
 
   async saveMemory(change: MemoryChange): Promise<void> {

@@ -1,11 +1,12 @@
 import { X509Certificate } from 'node:crypto'
 import type { TLSSocket } from 'node:tls'
 import { beforeAll, expect, test } from 'vitest'
+import { TokenKeyUnknownError } from '../../../client/membership/admission.ts'
 import { ClusterTrustState, type PeerCredential } from '../../../client/membership/cluster-trust.ts'
 import { makeKey } from '../../../client/membership/node-identity.ts'
 import type { LinkHost } from '../../../client/peer/link-host.ts'
 import { PullProof } from '../../../client/peer/pull-proof.ts'
-import { encodeShownCertificate } from '../../../client/wire/extensions.ts'
+import { encodeProof, encodeShownCertificate } from '../../../client/wire/extensions.ts'
 import { type CertificateClaims, claimsToNames, type PullClaims } from '../../../core/certificate-claims.ts'
 import { digestFromHex } from '../../../core/digest.ts'
 import { issueLeaf, type KeyedCertificate, makeAuthority } from '../../../core/issue-certificate.ts'
@@ -64,11 +65,16 @@ async function issue(
 const credentialOf = ({ certificatePem, privateKeyPem }: KeyedCertificate): PeerCredential =>
   trust.credential(certificatePem, privateKeyPem, 600)
 
-function ends(shown: PeerCredential | undefined, exporters = ['same', 'same']) {
+function ends(
+  shown: PeerCredential | undefined,
+  exporters = ['same', 'same'],
+  checkProof: () => object = () => ({}),
+) {
   const host = {
     prover: () => undefined,
     pullCredential: () => shown,
     hasIssued: (certificate: X509Certificate) => trust.hasIssued(certificate),
+    checkProof,
     isRevoked: ({ node }: CertificateClaims) => node === 'e'.repeat(40),
     checkCertificate: (claims: CertificateClaims) => {
       if (claims.kind === 'pull') return claims
@@ -144,4 +150,25 @@ test.each([Buffer.from('de'), Buffer.from('d11:certificate1:x9:signature1:ye')])
   expect(() => dialler.takeCertificate(payload)).toThrow(
     expect.objectContaining({ code: expect.stringMatching(/^PEER_/) }),
   )
+})
+
+test('a proof that waits for the tracker’s word on its key admits nobody whom another proof admitted meanwhile', async () => {
+  const { promise: asked, resolve: answer } = Promise.withResolvers<void>()
+  let isKeyKnown = false
+  const { acceptor } = ends(undefined, ['same', 'same'], () => {
+    if (isKeyKnown) return {}
+    throw new TokenKeyUnknownError(() => asked)
+  })
+  const payload = encodeProof({ signingInput: 'header.payload', proof: Buffer.alloc(64) })
+  const admitted: string[] = []
+  const again = (kept: Buffer) => {
+    if (acceptor.takeProof(kept, again) !== undefined) admitted.push('again')
+  }
+  expect(acceptor.takeProof(payload, again)).toBeUndefined()
+  isKeyKnown = true
+  if (acceptor.takeProof(payload, again) !== undefined) admitted.push('at once')
+  answer()
+  await asked
+  await new Promise(setImmediate)
+  expect(admitted).toEqual(['at once'])
 })
