@@ -135,7 +135,8 @@ function isDoubtful(head: BlobHead, { authorization, bytesExpected }: BlobHeadRe
   const isPassword = authorization !== undefined && /^basic /i.test(authorization)
   if (!head.isPresent && isPassword && REFUSALS.has(head.status)) return false
   if (!head.isPresent) return head.status !== TOO_MANY_REQUESTS
-  return !head.isRedirect && bytesExpected !== undefined && head.bytes !== bytesExpected
+  // No length is no other length: HTTP/1.0 tells none, and a GET would cost the whole blob there.
+  return head.bytes !== undefined && bytesExpected !== undefined && head.bytes !== bytesExpected
 }
 
 async function askByHead(
