@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { afterEach, describe, expect, it } from 'vitest'
 import type { BlobHeadRequest } from '../../core/blob-question.ts'
 import type { RegistryClient } from '../../core/registry-client.ts'
+import { RegistryHabits } from '../../core/registry-habits.ts'
 import { parseRegistryToken } from '../../core/registry-token.ts'
 import { isKeyOfRegistry, PROBE_ROUNDS } from '../../tracker/pull/probe-key.ts'
 import {
@@ -81,6 +82,7 @@ describe('a key that a token embeds', () => {
     const jwt = world.token()
     const asked: string[] = []
     const registry = {
+      habits: new RegistryHabits(world.registry.host),
       headBlob: async ({ authorization }: BlobHeadRequest) => {
         asked.push(authorization === undefined ? 's' : authorization === `Bearer ${jwt}` ? 't' : 'a')
         return asked.at(-1) === 't' ? { isPresent: true } : { isPresent: false, status: 401 }

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { randomInt } from 'node:crypto'
 import { setTimeout } from 'node:timers/promises'
-import type { BlobHead } from '../../core/blob-question.ts'
+import type { BlobHead, QuestionMethod } from '../../core/blob-question.ts'
 import type { Digest } from '../../core/digest.ts'
+import { byOneMethod } from '../../core/one-method.ts'
 import type { RegistryClient } from '../../core/registry-client.ts'
 import type { RegistryToken } from '../../core/registry-token.ts'
 import type { Repository } from '../../core/repository.ts'
@@ -44,18 +45,20 @@ export async function isKeyOfRegistry(
   // If the registry saw a different token, this one would gain trust by the other's acceptance.
   assert(jwt === compactForm(signingInput, signature), 'the token is not the one that was parsed')
   const flipped = compactForm(signingInput, withOneBitFlipped(signature))
-  const ask = (authorization: string | undefined) =>
-    registry.headBlob({ repository, digest, authorization, isOnce: true })
-  const requests = [
-    async () => (await ask(`Bearer ${jwt}`)).isPresent,
-    async () => isUnauthorized(await ask(`Bearer ${flipped}`)),
-    async () => isUnauthorized(await ask(undefined)),
-  ]
+  const round = (by: QuestionMethod, signal: AbortSignal) => {
+    const ask = (authorization: string | undefined) =>
+      registry.headBlob({ repository, digest, authorization, onceBy: by, signal })
+    const requests = [
+      async () => (await ask(`Bearer ${jwt}`)).isPresent,
+      async () => isUnauthorized(await ask(`Bearer ${flipped}`)),
+      async () => isUnauthorized(await ask(undefined)),
+    ]
+    return areAll(inRandomOrder(requests).map((request) => request()))
+  }
   const rounds: Promise<boolean>[] = []
   let isRefuted = false
-  for (let round = 0; round < PROBE_ROUNDS && !isRefuted && signal?.aborted !== true; round += 1) {
-    const answers = Promise.all(inRandomOrder(requests).map((request) => request()))
-    const isConfirmed = answers.then((all) => !all.includes(false))
+  for (let begun = 0; begun < PROBE_ROUNDS && !isRefuted && signal?.aborted !== true; begun += 1) {
+    const isConfirmed = byOneMethod(registry, repository, round)
     isConfirmed.then(
       (it) => {
         isRefuted ||= !it
@@ -69,6 +72,14 @@ export async function isKeyOfRegistry(
   }
   const confirmed = await Promise.all(rounds)
   return confirmed.length === PROBE_ROUNDS && !confirmed.includes(false)
+}
+
+/** False as soon as one is: a "no" is not put aside because the others are late. */
+function areAll(answers: readonly Promise<boolean>[]): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    for (const answer of answers) answer.then((is) => is || resolve(false), reject)
+    Promise.all(answers).then(() => resolve(true), reject)
+  })
 }
 
 function isUnauthorized(head: BlobHead): boolean {
