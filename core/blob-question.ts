@@ -25,14 +25,19 @@ export interface BlobHeadRequest {
   authorization: string | undefined
   /** The query of the caller's own request, with its `?`; default none. */
   query?: string
-  /** Ask by GET only. */
-  isByGet?: boolean
-  /** The first answer counts, also a "no". For probes, where a second try would be a second chance. */
-  isOnce?: boolean
+  /**
+   * Ask once, by this method: the first answer counts, also a "no". For answers that are compared, which must be to the
+   * same method, and for probes, where a second try would be a second chance. Default: by HEAD, and by GET where HEAD is
+   * late, says no, or is known to be unreliable.
+   */
+  onceBy?: QuestionMethod
   /** The length as a manifest or the caller says. If HEAD tells another, GET decides. */
   bytesExpected?: number | undefined
   signal?: AbortSignal
 }
+
+/** How a registry is asked about a blob: a GET is one of one byte. */
+export type QuestionMethod = 'HEAD' | 'GET'
 
 /** A HEAD without an answer for this long is joined by a GET of one byte, but not at a registry that is late as a whole. */
 export const HEDGE_MS = 250
@@ -61,10 +66,10 @@ export async function askBlob(
   const over = new AbortController()
   const either = AbortSignal.any([signal, over.signal])
   try {
-    if (request.isByGet || habits.has('headUnreliable', request.repository))
+    if ((request.onceBy ?? methodFor(habits, request.repository)) === 'GET')
       return await askByGet(parts, request, either)
     const asked = askByHead(parts, request, either)
-    if (request.isOnce) return await asked
+    if (request.onceBy) return await asked
     if (!habits.has('late') && (await isSlow(asked, either)))
       return await raced(parts, request, asked, either)
     return await confirmed(parts, request, await asked, either)
@@ -72,6 +77,11 @@ export async function askBlob(
     // Of two requests under way, the other one's answer is of no use any more.
     over.abort(new Error('answered otherwise'))
   }
+}
+
+/** By which method a question about a blob begins. */
+export function methodFor(habits: RegistryHabits, repository: Repository): QuestionMethod {
+  return habits.has('headUnreliable', repository) ? 'GET' : 'HEAD'
 }
 
 async function isSlow(asked: Promise<unknown>, signal: AbortSignal): Promise<boolean> {
@@ -135,7 +145,8 @@ function isDoubtful(head: BlobHead, { authorization, bytesExpected }: BlobHeadRe
   const isPassword = authorization !== undefined && /^basic /i.test(authorization)
   if (!head.isPresent && isPassword && REFUSALS.has(head.status)) return false
   if (!head.isPresent) return head.status !== TOO_MANY_REQUESTS
-  return !head.isRedirect && bytesExpected !== undefined && head.bytes !== bytesExpected
+  // No length is no other length: HTTP/1.0 tells none, and a GET would cost the whole blob there.
+  return head.bytes !== undefined && bytesExpected !== undefined && head.bytes !== bytesExpected
 }
 
 async function askByHead(

@@ -1,11 +1,17 @@
-import { type ClientRequest, type IncomingMessage, request as requestHttp } from 'node:http'
+import {
+  type ClientRequest,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+  request as requestHttp,
+} from 'node:http'
 import type { buildConnector as Build, Dispatcher } from 'undici'
 import { BoundedMap } from './bounded-map.ts'
 
 /**
- * Answers that undici refuses, and Go and curl accept: with Content-Length and `Transfer-Encoding: chunked` at once. A
- * request that is safe to repeat is made again with Node's own client, whose parser can be told to accept them. Chunked
- * counts, as RFC 9112 §6.3 demands. Such an answer ends its connection: after it nobody can be sure where the next begins.
+ * Answers that undici refuses, and Go and curl accept: with Content-Length and `Transfer-Encoding: chunked` at once, with
+ * folded fields (RFC 9112 §5.2), with bare LF (§2.2), after a 100 that nobody asked for (RFC 9110 §15.2). A request that
+ * is safe to repeat is made again with Node's own client, whose parser can be told to accept them. Chunked counts, as RFC
+ * 9112 §6.3 demands. Such an answer ends its connection: after it nobody can be sure where the next begins.
  */
 
 export interface LenientOptions {
@@ -21,12 +27,12 @@ export interface LenientOptions {
 type Options = Dispatcher.DispatchOptions & { origin?: string | URL }
 type Handler = Dispatcher.DispatchHandler
 
-/** undici on the second of the two fields: which of the two errors depends on their order. */
-const FRAMING_ERRORS: ReadonlySet<unknown> = new Set([
-  'HPE_UNEXPECTED_CONTENT_LENGTH',
-  'HPE_INVALID_TRANSFER_ENCODING',
-  'UND_ERR_RES_CONTENT_LENGTH_MISMATCH',
-])
+/** undici's parser understood the answer otherwise than as one answer. Its errors have names, and most have no code. */
+function isAboutForm({ name, code, message }: Error & { code?: string }): boolean {
+  if (name === 'HTTPParserError' || code === 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH') return true
+  return code === 'UND_ERR_SOCKET' && message === 'bad response'
+}
+
 /** How long requests of one kind go to the lenient client at once. */
 const LENIENT_MS = 10 * 60_000
 /** Bound of kinds: a few methods and paths for each of the storage hosts. */
@@ -39,12 +45,11 @@ export function tolerantly(options: LenientOptions): Dispatcher.DispatcherCompos
     if (given.body != null || !['GET', 'HEAD'].includes(given.method)) return dispatch(given, handler)
     const kind = kindOf(given)
     if ((untilMs.get(kind) ?? 0) > Date.now()) return dispatchLeniently(options, given, handler)
+    // Only what the lenient client understood: garbage is no habit.
+    const understood = () => untilMs.set(kind, Date.now() + LENIENT_MS)
     return dispatch(
       given,
-      new FirstTry(handler, () => {
-        untilMs.set(kind, Date.now() + LENIENT_MS)
-        dispatchLeniently(options, given, handler)
-      }),
+      new FirstTry(handler, () => dispatchLeniently(options, given, handler, understood)),
     )
   }
 }
@@ -53,7 +58,10 @@ function kindOf({ method, path, origin }: Options): string {
   return `${method} ${origin ?? ''} ${/\/(blobs|manifests)\//.exec(path)?.[1] ?? ''}`
 }
 
-/** Passes everything on but the one error, if it came before the answer. */
+/**
+ * Passes everything on but an error about the answer's form, if it came before the answer. Takes blanks after a field's
+ * value away (RFC 9110 §5.5), which undici leaves there.
+ */
 class FirstTry implements Handler {
   readonly #handler: Handler
   readonly #again: () => void
@@ -73,8 +81,9 @@ class FirstTry implements Handler {
   }
 
   onResponseStart(...given: Parameters<NonNullable<Handler['onResponseStart']>>): void {
-    this.#hasStarted ||= given[1] >= 200
-    this.#handler.onResponseStart?.(...given)
+    const [controller, status, headers, ...rest] = given
+    this.#hasStarted ||= status >= 200
+    this.#handler.onResponseStart?.(controller, status, withoutBlanks(headers), ...rest)
   }
 
   onResponseData(...given: Parameters<NonNullable<Handler['onResponseData']>>): void {
@@ -86,13 +95,24 @@ class FirstTry implements Handler {
   }
 
   onResponseError(controller: Dispatcher.DispatchController, error: Error & { code?: string }): void {
-    if (!this.#hasStarted && FRAMING_ERRORS.has(error.code)) this.#again()
+    if (!this.#hasStarted && isAboutForm(error)) this.#again()
     else this.#handler.onResponseError?.(controller, error)
   }
 }
 
+function withoutBlanks(headers: IncomingHttpHeaders): IncomingHttpHeaders {
+  const trimmed = (value: string | string[] | undefined) =>
+    Array.isArray(value) ? value.map((one) => one.trimEnd()) : value?.trimEnd()
+  return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, trimmed(value)]))
+}
+
 /** One request in a connection of its own, as undici would make it. */
-function dispatchLeniently(options: LenientOptions, given: Options, handler: Handler): boolean {
+function dispatchLeniently(
+  options: LenientOptions,
+  given: Options,
+  handler: Handler,
+  understood: () => void = () => undefined,
+): boolean {
   const url = new URL(given.origin ?? options.origin)
   const { hostname, host, protocol, port } = url
   const request = requestHttp({
@@ -124,6 +144,7 @@ function dispatchLeniently(options: LenientOptions, given: Options, handler: Han
     const { rawHeaders, headers } = withOneFraming(answer, given.method)
     controller.rawHeaders = rawHeaders.map((text) => Buffer.from(text, 'latin1'))
     controller.answer = answer
+    understood()
     answer.on('error', fail)
     handler.onResponseStart?.(controller, answer.statusCode!, headers, answer.statusMessage)
     answer.on('data', (chunk: Buffer) => handler.onResponseData?.(controller, chunk))

@@ -7,7 +7,7 @@ import type { RegistryHost } from './repository.ts'
  * for it again, and forgotten after a while, so that a registry that was mended is asked in the ordinary way again.
  */
 export type Habit =
-  /** HEAD of a blob is refused although GET works, or tells another length than GET. */
+  /** HEAD of a blob is refused although GET works, tells another length than GET, or is late where GET is quick. */
   | 'headUnreliable'
   /** HEAD is refused only where GET is refused too. */
   | 'headHonest'
@@ -36,6 +36,7 @@ export class RegistryHabits {
   readonly #host: RegistryHost
   readonly #nowMs: () => number
   readonly #known = new BoundedMap<string, { habit: Habit; untilMs: number }>(HABITS_MAX)
+  readonly #watchers = new Set<() => void>()
   #conditions: Conditions | undefined
 
   constructor(host: RegistryHost, nowMs: () => number = Date.now) {
@@ -58,6 +59,13 @@ export class RegistryHabits {
     const lastsMs = habit === 'late' ? LATE_MEMORY_MS : HABIT_MS
     this.#known.set(`${habit} ${of}`, { habit, untilMs: this.#nowMs() + lastsMs })
     this.#report(habit)
+    for (const onNoted of this.#watchers) onNoted()
+  }
+
+  /** Calls back whenever a habit was noted. @returns what ends that */
+  watch(onNoted: () => void): () => void {
+    this.#watchers.add(onNoted)
+    return () => this.#watchers.delete(onNoted)
   }
 
   /** The registry did it in the ordinary way. */

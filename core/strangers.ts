@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto'
-import type { BlobHead, BlobHeadRequest } from './blob-question.ts'
+import type { BlobHead, BlobHeadRequest, QuestionMethod } from './blob-question.ts'
 import { BoundedMap } from './bounded-map.ts'
 import { digestFromHex } from './digest.ts'
+import { byOneMethod } from './one-method.ts'
 import { type RegistryClient, RegistryUnreachableError } from './registry-client.ts'
 
 /** How long a registry's answer to a stranger is remembered, for one repository. */
@@ -10,7 +11,7 @@ export const STRANGER_MS = 60_000
 export const STRANGERS_MAX = 4096
 
 type Blob = Pick<BlobHeadRequest, 'repository' | 'digest'>
-type StrangerQuestion = Blob & Pick<BlobHeadRequest, 'isByGet'>
+type StrangerQuestion = Blob & { by: QuestionMethod; signal?: AbortSignal }
 
 /** How a registry treats a stranger. `unknown`: it did not answer, or with a 5xx or 429. */
 export type StrangerStanding = 'served' | 'refused' | 'unknown'
@@ -39,10 +40,11 @@ export class Strangers {
    * rejects.
    */
   areRefused(registry: RegistryClient, blob: Blob, isByGet = false): Promise<boolean> {
-    const id = `${registry.host} ${blob.repository} ${isByGet ? 'GET' : 'HEAD'}`
+    const by = isByGet ? 'GET' : 'HEAD'
+    const id = `${registry.host} ${blob.repository} ${by}`
     const known = this.#answers.get(id)
     if (known !== undefined && known.untilMs > this.#nowMs()) return known.isRefused
-    const isRefused = this.#ask(registry, { ...blob, isByGet }, () => {
+    const isRefused = this.#ask(registry, { ...blob, by }, () => {
       if (this.#answers.get(id)?.isRefused === isRefused) this.#answers.delete(id)
     })
     this.#answers.set(id, { isRefused, untilMs: this.#nowMs() + STRANGER_MS })
@@ -86,7 +88,7 @@ export class Strangers {
  * Undefined when the registry cannot be reached.
  */
 export async function asksForCredentials(registry: RegistryClient, blob: Blob): Promise<boolean | undefined> {
-  const head = await headAsStranger(registry, blob)
+  const head = await firstWordTo(registry, blob)
   return head && !head.isPresent && head.status === 401
 }
 
@@ -95,33 +97,43 @@ export async function asksForCredentials(registry: RegistryClient, blob: Blob): 
  * with 200 and a length; it does so whatever blob is named. A redirect may lead to somebody who asks for a credential.
  */
 async function standingNow(registry: RegistryClient, blob: Blob): Promise<StrangerStanding> {
-  const head = await headAsStranger(registry, blob)
+  const head = await firstWordTo(registry, blob)
   if (head === undefined) return 'unknown'
   if (!head.isPresent) return head.status >= 500 ? 'unknown' : 'refused'
   if (head.isRedirect) return 'refused'
   const madeUp = digestFromHex(randomBytes(32).toString('hex'))
-  const control = await headAsStranger(registry, { repository: blob.repository, digest: madeUp })
+  const by = head.byGet ? 'GET' : 'HEAD'
+  const control = await headAsStranger(registry, { repository: blob.repository, digest: madeUp, by })
   if (control === undefined) return 'unknown'
   return !control.isPresent && control.status === 404 ? 'served' : 'refused'
 }
 
-async function headAsStranger(
+/** By HEAD, or by GET where HEAD is late: there is no other answer yet that this one is compared with. */
+function firstWordTo(registry: RegistryClient, blob: Blob): Promise<BlobHead | undefined> {
+  return ifAnswered(() =>
+    byOneMethod(registry, blob.repository, (by, signal) => askAsStranger(registry, { ...blob, by, signal })),
+  )
+}
+
+function headAsStranger(registry: RegistryClient, question: StrangerQuestion): Promise<BlobHead | undefined> {
+  return ifAnswered(() => askAsStranger(registry, question))
+}
+
+async function askAsStranger(
   registry: RegistryClient,
-  { repository, digest, isByGet = false }: StrangerQuestion,
+  { by, ...question }: StrangerQuestion,
 ): Promise<BlobHead | undefined> {
   // With a client certificate this process is no stranger, and cannot ask as one.
   if (registry.hasIdentity) return undefined
   // It told this process to wait.
   if (registry.limit.leftMs > 0) return undefined
+  const head = await registry.headBlob({ ...question, authorization: undefined, onceBy: by })
+  return !head.isPresent && head.status === 429 ? undefined : head
+}
+
+async function ifAnswered<Answer>(ask: () => Promise<Answer>): Promise<Answer | undefined> {
   try {
-    const head = await registry.headBlob({
-      repository,
-      digest,
-      authorization: undefined,
-      isOnce: true,
-      isByGet,
-    })
-    return !head.isPresent && head.status === 429 ? undefined : head
+    return await ask()
   } catch (error) {
     if (error instanceof RegistryUnreachableError) return undefined
     throw error

@@ -3,6 +3,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { afterEach, describe, expect, it } from 'vitest'
 import type { BlobHeadRequest } from '../../core/blob-question.ts'
 import type { RegistryClient } from '../../core/registry-client.ts'
+import { RegistryHabits } from '../../core/registry-habits.ts'
 import { parseRegistryToken } from '../../core/registry-token.ts'
 import { isKeyOfRegistry, PROBE_ROUNDS } from '../../tracker/pull/probe-key.ts'
 import {
@@ -91,6 +92,7 @@ describe('a key that a token embeds', () => {
     const asked: string[] = []
     const registry = {
       limit: { leftMs: 0 },
+      habits: new RegistryHabits(world.registry.host),
       headBlob: async ({ authorization }: BlobHeadRequest) => {
         asked.push(authorization === undefined ? 's' : authorization === `Bearer ${jwt}` ? 't' : 'a')
         return asked.at(-1) === 't' ? { isPresent: true } : { isPresent: false, status: 401 }

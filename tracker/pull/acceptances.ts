@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { methodFor, type QuestionMethod } from '../../core/blob-question.ts'
 import { BoundedMap } from '../../core/bounded-map.ts'
 import type { Digest } from '../../core/digest.ts'
 import type { RegistryClient } from '../../core/registry-client.ts'
@@ -110,48 +111,68 @@ export class Acceptances {
 
   async #ask(question: AcceptanceQuestion): Promise<Acceptance> {
     const { nowMs, endsAtMs = nowMs + OPAQUE_ACCEPTANCE_MS } = question
-    const [first] = question.digests
-    // Side by side: a registry may take seconds for each answer.
-    const refusing = first === undefined ? undefined : this.#checkOthers(question, first)
-    refusing?.catch(() => undefined)
-    const { digest, bytes, byGet } = await servedBlob(question)
-    // Asked by HEAD, others may have been refused only because HEAD is refused to everybody.
-    await (digest === first && !byGet ? refusing : this.#checkOthers(question, digest, byGet))
-    // Only now: of a blob that is not there, a refusal to strangers says nothing.
-    if (!byGet && this.#isDueForStrangers(question))
-      this.#closedUntilMs.set(repositoryOf(question), nowMs + STRANGERS_REFUSED_MS)
-    // Only now: a redirect to a login page says nothing about the blob.
-    this.#memberships.note({ ...question, digest }, bytes)
-    return { digest, untilMs: Math.min(endsAtMs, nowMs + ACCEPTANCE_MS_MAX) }
+    const others = new AbortController()
+    try {
+      // Side by side: a registry may take seconds for each answer.
+      const beside = this.#checkOthersBeside(question, others.signal)
+      const { digest, bytes, by } = await servedBlob(question)
+      // Asked by the other method, they may have been refused only because it is refused to everybody.
+      const isAlike = digest === beside?.digest && by === beside.by
+      await (isAlike ? beside.refusing : this.#checkOthers(question, { digest, by }))
+      // Only now: of a blob that is not there, a refusal to strangers says nothing.
+      if (this.#isDueForStrangers(question, by))
+        this.#closedUntilMs.set(repositoryOf(question, by), nowMs + STRANGERS_REFUSED_MS)
+      // Only now: a redirect to a login page says nothing about the blob.
+      this.#memberships.note({ ...question, digest }, bytes)
+      return { digest, untilMs: Math.min(endsAtMs, nowMs + ACCEPTANCE_MS_MAX) }
+    } finally {
+      others.abort(new Error('decided without this answer'))
+    }
+  }
+
+  /** Asks in the way in which the caller is probably served. */
+  #checkOthersBeside(question: AcceptanceQuestion, signal: AbortSignal) {
+    const [digest] = question.digests
+    if (digest === undefined) return undefined
+    const by = methodFor(question.registry.habits, question.repository)
+    const refusing = this.#checkOthers(question, { digest, by, signal })
+    refusing.catch(() => undefined)
+    return { digest, by, refusing }
   }
 
   /** Neither a stranger nor another token gets the blob. */
-  async #checkOthers(question: AcceptanceQuestion, digest: Digest, isByGet = false): Promise<void> {
+  async #checkOthers(question: AcceptanceQuestion, other: Other): Promise<void> {
     const { alteredToken } = question
     const others = [
-      ...(isByGet || this.#isDueForStrangers(question) ? [undefined] : []),
+      ...(this.#isDueForStrangers(question, other.by) ? [undefined] : []),
       ...(alteredToken === undefined ? [] : [`Bearer ${alteredToken}`]),
     ]
-    await Promise.all(
-      others.map((authorization) => expectRefusal(question, { digest, authorization, isByGet })),
-    )
+    await Promise.all(others.map((authorization) => expectRefusal(question, { ...other, authorization })))
   }
 
-  #isDueForStrangers(question: AcceptanceQuestion): boolean {
-    const closedUntilMs = this.#closedUntilMs.get(repositoryOf(question)) ?? 0
+  #isDueForStrangers(question: AcceptanceQuestion, by: QuestionMethod): boolean {
+    const closedUntilMs = this.#closedUntilMs.get(repositoryOf(question, by)) ?? 0
     return question.isOnlyProof === true || closedUntilMs <= question.nowMs
   }
 }
 
-function repositoryOf({ registry, repository }: AcceptanceQuestion): string {
-  return `${registry.host} ${repository}`
+/** How others than the caller are asked about the blob: as the caller was. */
+interface Other {
+  digest: Digest
+  by: QuestionMethod
+  signal?: AbortSignal
+}
+
+function repositoryOf({ registry, repository }: AcceptanceQuestion, by: QuestionMethod): string {
+  return `${registry.host} ${repository} ${by}`
 }
 
 /** The first blob that the registry serves to this credential. */
 async function servedBlob({ registry, repository, authorization, digests }: AcceptanceQuestion) {
   for (const digest of digests.slice(0, ASKED_BLOBS_MAX)) {
     const head = await headOf(registry, { repository, digest, authorization })
-    if (head.isPresent) return { digest, bytes: head.bytes, byGet: head.byGet === true }
+    if (head.isPresent)
+      return { digest, bytes: head.bytes, by: head.byGet ? ('GET' as const) : ('HEAD' as const) }
     if (head.status !== 404)
       throw new RefusedError('REGISTRY_REFUSED', `the registry answered ${head.status}`)
   }
@@ -169,10 +190,9 @@ function idOf({ registry, repository, authorization, alteredToken }: AcceptanceQ
 /** @throws RefusedError CREDENTIAL_UNPROVEN */
 async function expectRefusal(
   { registry, repository }: AcceptanceQuestion,
-  other: { digest: Digest; authorization: string | undefined; isByGet: boolean },
+  { by, ...other }: Other & { authorization: string | undefined },
 ): Promise<void> {
   // With a client certificate the tracker is no stranger: that the registry refuses one cannot be seen.
-  if (!registry.hasIdentity && isRefusal(await headOf(registry, { repository, isOnce: true, ...other })))
-    return
+  if (!registry.hasIdentity && isRefusal(await headOf(registry, { repository, onceBy: by, ...other }))) return
   throw new RefusedError('CREDENTIAL_UNPROVEN', 'the registry serves the blob to strangers too')
 }

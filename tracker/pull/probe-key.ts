@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { randomInt } from 'node:crypto'
 import { setTimeout } from 'node:timers/promises'
-import type { BlobHead } from '../../core/blob-question.ts'
+import type { BlobHead, QuestionMethod } from '../../core/blob-question.ts'
 import type { Digest } from '../../core/digest.ts'
+import { byOneMethod } from '../../core/one-method.ts'
 import type { RegistryClient } from '../../core/registry-client.ts'
 import type { RegistryToken } from '../../core/registry-token.ts'
 import type { Repository } from '../../core/repository.ts'
@@ -50,22 +51,25 @@ export async function isKeyOfRegistry(
   // If the registry saw a different token, this one would gain trust by the other's acceptance.
   assert(jwt === compactForm(signingInput, signature), 'the token is not the one that was parsed')
   const flipped = compactForm(signingInput, withOneBitFlipped(signature))
-  const ask = async (authorization: string | undefined) => {
-    const head = await registry.headBlob({ repository, digest, authorization, isOnce: true })
-    if (!head.isPresent && head.status === 429) throw limited(registry)
-    return head
+  const round = (by: QuestionMethod, decided: AbortSignal) => {
+    const ask = async (authorization: string | undefined) => {
+      const head = await registry.headBlob({ repository, digest, authorization, onceBy: by, signal: decided })
+      if (!head.isPresent && head.status === 429) throw limited(registry)
+      return head
+    }
+    const requests = [
+      async () => (await ask(`Bearer ${jwt}`)).isPresent,
+      async () => isUnauthorized(await ask(`Bearer ${flipped}`)),
+      async () => isUnauthorized(await ask(undefined)),
+    ]
+    return areAllYes(inRandomOrder(requests).map((request) => request()))
   }
-  const requests = [
-    async () => (await ask(`Bearer ${jwt}`)).isPresent,
-    async () => isUnauthorized(await ask(`Bearer ${flipped}`)),
-    async () => isUnauthorized(await ask(undefined)),
-  ]
   const rounds: Promise<boolean>[] = []
   let isRefuted = false
-  for (let round = 0; round < PROBE_ROUNDS && !isRefuted; round += 1) {
+  for (let begun = 0; begun < PROBE_ROUNDS && !isRefuted && signal?.aborted !== true; begun += 1) {
     if (pauseMs > 0) await setTimeout(pauseMs, undefined, { ref: false, ...(signal && { signal }) })
     if (registry.limit.leftMs > 0) break
-    const isConfirmed = areAllYes(inRandomOrder(requests).map((request) => request()))
+    const isConfirmed = byOneMethod(registry, repository, round)
     isConfirmed.then(
       (it) => {
         isRefuted ||= !it
@@ -82,12 +86,18 @@ export async function isKeyOfRegistry(
   return true
 }
 
-/** A "no" counts even where another answer did not come. */
-async function areAllYes(answers: Promise<boolean>[]): Promise<boolean> {
-  const settled = await Promise.allSettled(answers)
-  if (settled.some((it) => it.status === 'fulfilled' && !it.value)) return false
-  await Promise.all(answers)
-  return true
+/** A "no" counts at once, also where another answer is late or does not come. */
+function areAllYes(answers: readonly Promise<boolean>[]): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    for (const answer of answers)
+      answer.then(
+        (isYes) => isYes || resolve(false),
+        () => undefined,
+      )
+    void Promise.allSettled(answers)
+      .then(() => Promise.all(answers))
+      .then(() => resolve(true), reject)
+  })
 }
 
 function isUnauthorized(head: BlobHead): boolean {
