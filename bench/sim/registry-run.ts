@@ -15,10 +15,10 @@ export interface RegistryRunOptions {
 export class RegistryRun implements Flow {
   readonly from: Port
   readonly to: Port
-  /** Requested, and not here yet. */
-  coming = 0
   readonly socket: BlockAddress[] = []
   readonly #onPiece: (piece: PieceIndex) => void
+  /** Requested, and not here yet. */
+  readonly #coming = new Set<PieceIndex>()
   #arrivedBlocks = 0
   #isStopped = false
 
@@ -28,17 +28,26 @@ export class RegistryRun implements Flow {
     this.#onPiece = options.onPiece
   }
 
+  /** Some requested piece is not here yet. */
+  get isComing(): boolean {
+    return this.#coming.size > 0
+  }
+
   request({ first, end }: { first: number; end: number }): void {
     for (let piece = first; piece < end; piece += 1) {
-      this.coming += 1
+      this.#coming.add(piece as PieceIndex)
       for (let begin = 0; begin < LAYOUT.pieceBytes; begin += BLOCK_BYTES)
         this.from.send(this, { piece, begin, length: BLOCK_BYTES })
     }
   }
 
-  stop(): void {
+  /** @returns the pieces that were still to come */
+  stop(): PieceIndex[] {
     this.#isStopped = true
     this.from.close(this)
+    const left = [...this.#coming]
+    this.#coming.clear()
+    return left
   }
 
   onSent(): void {}
@@ -47,7 +56,7 @@ export class RegistryRun implements Flow {
     if (this.#isStopped) return
     this.#arrivedBlocks += 1
     if (this.#arrivedBlocks % BLOCKS_PER_PIECE !== 0) return
-    this.coming -= 1
+    this.#coming.delete(block.piece as PieceIndex)
     this.#onPiece(block.piece as PieceIndex)
   }
 }

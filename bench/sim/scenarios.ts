@@ -16,7 +16,7 @@ export const BLOB_MS = LAYOUT.blobBytes / NODE_BYTES_PER_MS
 
 /** Length of the arrivals of `trickle`, in blob times. */
 const TRICKLE_BLOBS = 10
-/** Share of nodes that are slow, or die. */
+/** Share of nodes that are slow, or die; at least one. */
 export const ODD_SHARE = 1 / 10
 const SLOW_SPEED = 1 / 10
 
@@ -34,8 +34,11 @@ export interface NodePlan {
 
 /** Nodes of a scenario; `warm` is `flash` with one more node, the first, that has the blob. */
 export function planNodes(scenario: ScenarioName | 'warm', nodes: number, random: () => number): NodePlan[] {
+  let hasOdd = false
   return Array.from({ length: scenario === 'warm' ? nodes + 1 : nodes }, (_, id) => {
-    const isOdd = random() < ODD_SHARE
+    // At least one is slow, or dies, where only a few nodes are.
+    const isOdd = random() < ODD_SHARE || (!hasOdd && id === nodes - 1)
+    hasOdd ||= isOdd
     return {
       arrivesAtMs: scenario === 'trickle' ? random() * TRICKLE_BLOBS * BLOB_MS : 0,
       bytesPerMs: scenario === 'slow' && isOdd ? NODE_BYTES_PER_MS * SLOW_SPEED : NODE_BYTES_PER_MS,

@@ -176,12 +176,14 @@ export class SimOrigin implements OriginView {
       const publication = { node: node.node, lease, piece, nowMs: this.#nowMs, requestedTo }
       requests.told(requestedTo, tracker.publish(publication))
     }
-    if (answers.coming === 0 || requests.isNextDue) this.#request(run)
-    if (answers.coming === 0) this.#runs.delete(run)
+    // Another node took the rest, because this one was late.
+    if (piece + 1 >= requests.end) for (const left of answers.stop()) node.claimed[left] = 0
+    if (!answers.isComing || requests.isNextDue) this.#request(run)
+    if (!answers.isComing) this.#runs.delete(run)
     this.moved('registry')
     onPiece(piece)
     node.claimed[piece] = 0
-    if (answers.coming === 0) node.download.fillAll()
+    if (!answers.isComing) node.download.fillAll()
     if (lease !== undefined) this.#ask(this.#plan.mayFollowLease(this.#nowMs))
   }
 }

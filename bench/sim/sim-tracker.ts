@@ -1,6 +1,6 @@
 import type { NodeId } from '../../core/metainfo.ts'
 import { trackerConfig } from '../../tracker/config.ts'
-import type { LeasePolicy, PieceRun } from '../../tracker/handout/leases.ts'
+import { type LeasePolicy, onlyFirstPieces, type PieceRun } from '../../tracker/handout/leases.ts'
 import { choosePeers, PEERS_HANDED_OUT_MAX, type PeerCandidate } from '../../tracker/handout/peers.ts'
 import { Retries } from '../../tracker/handout/retries.ts'
 import { Refetches } from '../../tracker/swarm/refetches.ts'
@@ -95,7 +95,7 @@ export class SimTracker {
         pull: '',
         lease: String(this.#leaseNumber),
         leaseMs: LEASE_MS,
-        policy: this.#options.policy,
+        policy: this.isCold ? this.#options.policy : onlyFirstPieces(this.#options.policy),
       },
       {
         pieceCount: LAYOUT.pieceCount,
@@ -130,10 +130,10 @@ export class SimTracker {
     const newPieces = this.#published[piece] === 0 ? 1 : 0
     this.#unpublished -= newPieces
     this.#published[piece] = 1
-    this.#leases.progress(
-      { ...progress, newPieces, leaseMs: LEASE_MS },
-      (other) => this.#published[other] === 1,
-    )
+    this.#refetches.arrived(piece, progress.lease)
+    const isKnown = (other: number) =>
+      this.#published[other] === 1 && !this.#refetches.isFetching(other, progress.lease)
+    this.#leases.progress({ ...progress, newPieces, leaseMs: LEASE_MS }, isKnown)
     return this.#leases.requested(progress.lease, progress.node, requestedTo) ?? null
   }
 

@@ -32,11 +32,13 @@ export class LeaseRequests {
   #count = 0
   #takenAtMs = 0
   #last: MissingRun | undefined
-  #at = 0
+  #at: number
+  #isOneAnswer = false
 
   constructor(view: RequestsView, { first, end, knownTo }: RequestedRun) {
     this.#view = view
     this.#requestedTo = first
+    this.#at = first
     this.#end = end
     this.#isReported = knownTo !== undefined
     this.#knownTo = knownTo ?? end
@@ -81,6 +83,7 @@ export class LeaseRequests {
     const next = this.#next(isOneAnswer)
     if (next === undefined) return undefined
     this.#requestedTo = next.end
+    this.#isOneAnswer = isOneAnswer
     const isSlow = this.#count > 0 && nowMs - this.#takenAtMs > GROW_MS_MAX
     if (!isSlow || this.#view.place().of === 1) this.#count += 1
     this.#takenAtMs = nowMs
@@ -93,11 +96,16 @@ export class LeaseRequests {
     this.#at = piece
   }
 
-  /** The tracker answered a call that reported `reportedTo`. @param leaseEnd null: the lease is no longer this node's */
+  /**
+   * The tracker answered a call that reported `reportedTo`. Another node fetches what lies beyond the lease's end, also if
+   * it is requested: this node was late. What ends with the blob is read on.
+   * @param leaseEnd null: the lease is no longer this node's
+   */
   told(reportedTo: number, leaseEnd: number | null): void {
-    const end = Math.min(this.#end, leaseEnd ?? this.#requestedTo)
-    this.#end = Math.max(end, this.#requestedTo)
+    const end = Math.min(this.#end, leaseEnd ?? this.#at + 1)
     this.#knownTo = Math.max(this.#knownTo, Math.min(reportedTo, end))
+    this.#end = this.#isOneAnswer ? Math.max(end, this.#requestedTo) : end
+    this.#requestedTo = Math.min(this.#requestedTo, this.#end)
   }
 
   get #isPastHalf(): boolean {

@@ -41,9 +41,10 @@ export class RunFetch {
   /** @throws RangeIgnoredError, OriginRefusedError */
   async fetch(): Promise<void> {
     const storing: Promise<void>[] = []
+    const { requests } = this.#options
     try {
       for (let request = this.#request(); request; ) {
-        if (this.#options.signal.aborted) request = this.#giveUp(request)
+        if (this.#options.signal.aborted || request.first >= requests.end) request = this.#giveUp(request)
         else request = (await this.#read(request, storing)) ?? (await this.#knownRequest(storing))
       }
     } finally {
@@ -83,12 +84,13 @@ export class RunFetch {
     try {
       await request.opening
       await stream.skipTo(first as PieceIndex)
-      for (let at = first; at < end; at++) {
+      // The lease may end before its requests: another node took the rest, because this one was late.
+      for (let at = first; at < Math.min(end, requests.end); at++) {
         requests.reached(at)
         if (next === undefined && requests.isNextDue) next = this.#openNext()
         own.push((await this.#readPiece(stream, at as PieceIndex)).stored)
       }
-      requests.reached(end)
+      requests.reached(Math.min(end, requests.end))
       return next
     } catch (error) {
       if (next) this.#giveUp(next)

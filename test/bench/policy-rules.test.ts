@@ -157,6 +157,13 @@ const RULES: PolicyRule[] = [
     without: 'firstFreeRun(LEASE_PIECES_MAX)(question) ?? farHalfOf([], pieceBytes)',
     worse: { ...flash, figure: 'time', times: 1.1 },
   },
+  {
+    name: 'a late holder keeps only what it will deliver soon',
+    file: 'tracker/handout/late-holders.ts',
+    rule: 'return Math.floor(KEPT_MS / nowMs)',
+    without: 'return Number.POSITIVE_INFINITY',
+    worse: { scenario: 'slow', nodes: 4, seed: 1, figure: 'time', times: 1.4 },
+  },
 ]
 
 /** Of one process; the slowest takes a tenth. */

@@ -1,6 +1,14 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import {
+  KEPT_MS,
+  LATE_TIMES,
+  lateAfterMs,
+  piecesKept,
+  SILENT_MS_MIN,
+  usualPieceMs,
+} from '../../tracker/handout/late-holders.ts'
+import {
   farHalf,
   firstFreeRun,
   LEASE_PIECES_MAX,
@@ -53,7 +61,15 @@ describe('a run to lease', () => {
 
 describe('a share of a cold blob', () => {
   const question: LeaseQuestion = {
-    ...{ pieceCount: 128, pieceBytes: 1024 * 1024, position: 0, unrequested: [], holders: 0, readers: 0 },
+    ...{
+      pieceCount: 128,
+      pieceBytes: 1024 * 1024,
+      position: 0,
+      unrequested: [],
+      late: [],
+      holders: 0,
+      readers: 0,
+    },
     isOpen: () => true,
     isFree: () => true,
   }
@@ -87,11 +103,49 @@ describe('a share of a cold blob', () => {
   it('waits while enough nodes hold leases', () => {
     expect(farHalf({ holdersMax: 4 })({ ...question, holders: 4 })).toBeUndefined()
   })
+
+  it('is what late holders will not deliver soon, where nothing else is left or enough hold leases', () => {
+    const late = [{ firstPiece: 7, pieces: 1 }, ...[{ firstPiece: 20, pieces: 6 }]]
+    const rest = { firstPiece: 20, pieces: 6, firstPieces: 4, isLate: true }
+    expect(farHalf()({ ...question, isFree, late })).toEqual(rest)
+    expect(farHalf({ holdersMax: 4 })({ ...question, holders: 4, late })).toEqual(rest)
+    const unrequested = [{ firstPiece: 40, pieces: 8 }]
+    expect(farHalf()({ ...question, isFree, unrequested, late })).toMatchObject({ firstPiece: 44 })
+  })
+})
+
+describe('a holder that is late', () => {
+  const usualMs = 100
+  const slowMs = LATE_TIMES * usualMs + 1
+
+  it('keeps what it delivers in two seconds by its own pace', () => {
+    expect(piecesKept({ pieceMs: slowMs, idleMs: 0, usualMs })).toBe(Math.floor(KEPT_MS / slowMs))
+    expect(piecesKept({ pieceMs: KEPT_MS + 1, idleMs: 0, usualMs })).toBe(0)
+  })
+
+  it('is one that needs several times as long as others, or has sent nothing for a while', () => {
+    expect(piecesKept({ pieceMs: slowMs - 1, idleMs: SILENT_MS_MIN - 1, usualMs })).toBe(Infinity)
+    expect(piecesKept({ pieceMs: usualMs, idleMs: SILENT_MS_MIN, usualMs })).toBe(KEPT_MS / SILENT_MS_MIN)
+    expect(piecesKept({ pieceMs: undefined, idleMs: KEPT_MS + 1, usualMs })).toBe(0)
+    expect(lateAfterMs(usualMs)).toBe(SILENT_MS_MIN)
+  })
+
+  it('is none where all are as slow, or while nobody knows how long a piece takes', () => {
+    expect(piecesKept({ pieceMs: 9_000, idleMs: 9_000, usualMs: 3_000 })).toBe(Infinity)
+    expect(piecesKept({ pieceMs: undefined, idleMs: 9_000, usualMs: undefined })).toBe(Infinity)
+    expect(lateAfterMs(3_000)).toBe(3_000 * LATE_TIMES)
+  })
+
+  it('is judged by what pieces took lately', () => {
+    expect(usualPieceMs(undefined, 800, 4)).toBe(200)
+    expect(usualPieceMs(200, 100, 1)).toBeCloseTo(193.75)
+    expect(usualPieceMs(200, 1_600, 32)).toBe(50)
+  })
 })
 
 describe('the reader of a registry without ranges', () => {
   it('is one, from the first missing piece, whatever ranges others hold', () => {
-    const question = { pieceCount: 8, pieceBytes: 1, position: 5, unrequested: [], holders: 3 }
+    const question = { pieceCount: 8, pieceBytes: 1, position: 5, unrequested: [], late: [], holders: 3 }
     const pieces = { isOpen: (piece: number) => piece > 1, isFree: () => false }
     const run = { firstPiece: 2, pieces: 6, isReader: true }
     expect(oneReader({ ...question, ...pieces, readers: 0 })).toEqual(run)

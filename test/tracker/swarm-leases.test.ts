@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { NodeId } from '../../core/metainfo.ts'
-import { firstFreeRun, type LeasePolicy, oneReader } from '../../tracker/handout/leases.ts'
+import { KEPT_MS, LATE_TIMES, SILENT_MS_MIN } from '../../tracker/handout/late-holders.ts'
+import { farHalf, firstFreeRun, type LeasePolicy, oneReader } from '../../tracker/handout/leases.ts'
 import { emptyChange, type LeaseRecord } from '../../tracker/store/store.ts'
 import { Refetches } from '../../tracker/swarm/refetches.ts'
 import { LEASES_PER_NODE_MAX, SwarmLeases } from '../../tracker/swarm/swarm-leases.ts'
@@ -103,7 +104,52 @@ describe('one node that takes what it can', () => {
     const progress = { node: nodeNamed('1'), lease, leaseMs: LEASE_MS }
     leases.progress({ ...progress, newPieces: 1, nowMs: 1000 }, () => false)
     leases.progress({ ...progress, newPieces: 0, nowMs: 2000 }, () => false)
-    expect(leases.nextExpiryInMs(2000)).toBe(LEASE_MS - 1000)
+    // Its piece took a second: it is late five seconds after that.
+    expect(leases.nextExpiryInMs(2000)).toBe(LATE_TIMES * 1000 - 1000)
+    expect(leases.nextExpiryInMs(7000)).toBe(LEASE_MS - 6000)
+  })
+})
+
+describe('a holder that falls behind', () => {
+  const [quick, slow, other] = ['1', '2', '3'].map(nodeNamed) as [NodeId, NodeId, NodeId]
+
+  /** `quick` has fetched its half of 16 pieces, one each 100 ms; `slow` has requested four of its half by then. */
+  function fallBehind() {
+    const made = makeLeases(undefined, farHalf())
+    const { leases, take, published } = made
+    const first = take(quick, 0, 16)!
+    const second = take(slow, 0, 16)!
+    expect([first.firstPiece, second.firstPiece, second.pieces]).toEqual([0, 10, 6])
+    const publish = (node: NodeId, { lease }: LeaseRecord, piece: number, nowMs: number) => {
+      published.add(piece)
+      const progress = { node, lease, newPieces: 1, nowMs, leaseMs: LEASE_MS }
+      leases.progress(progress, (it) => published.has(it))
+      return leases.requested(lease, node, 16)
+    }
+    for (let piece = 0; piece < 10; piece += 1) publish(quick, first, piece, (piece + 1) * 100)
+    return { ...made, second, publish }
+  }
+
+  it('keeps what it delivers soon; the rest of what it requested goes to another, and it is told', () => {
+    const { take, publish, second, leases } = fallBehind()
+    expect(publish(slow, second, 10, 150)).toBe(16)
+    expect(take(quick, 149 + SILENT_MS_MIN, 16)).toBeUndefined()
+    // A second of silence: two more seconds are worth a piece or two.
+    const rest = take(quick, 150 + SILENT_MS_MIN, 16)
+    expect(rest).toMatchObject({ firstPiece: 13, pieces: 3, node: quick })
+    expect(publish(slow, second, 11, 2_000)).toBe(13)
+    // It read on before it was told.
+    expect(() => leases.check({ lease: second.lease, node: slow }, [13])).not.toThrow()
+    expect(take(other, 2_000, 16)).toBeUndefined()
+  })
+
+  it('loses all of it when it is dead, and nobody waits for its lease to end', () => {
+    const { take, leases, second } = fallBehind()
+    expect(leases.nextExpiryInMs(500)).toBe(SILENT_MS_MIN - 500)
+    // Half of what it has not requested, and then the rest.
+    expect(take(quick, KEPT_MS + 1, 16)).toMatchObject({ firstPiece: 15, pieces: 1 })
+    expect(take(other, KEPT_MS + 1, 16)).toMatchObject({ firstPiece: 10, pieces: 5, firstPieces: 4 })
+    expect(leases.requested(second.lease, slow, 16)).toBeUndefined()
   })
 })
 

@@ -14,6 +14,8 @@ export interface LeaseQuestion {
   isFree(piece: number): boolean
   /** What other nodes hold and have not requested from the registry yet: open pieces, run by run. */
   unrequested: readonly PieceRun[]
+  /** What late holders have requested and will not deliver soon (late-holders.ts). */
+  late: readonly PieceRun[]
   /** Other nodes that hold a lease of the swarm. */
   holders: number
   /** Running leases of readers from the start. */
@@ -32,6 +34,8 @@ export interface LeaseRun extends PieceRun {
   firstPieces?: number
   /** For a registry without Range: the holder reads all of it, from the start. */
   isReader?: boolean
+  /** Its present holder is late: whatever it has requested, its lease ends where this begins. */
+  isLate?: boolean
 }
 
 export type LeasePolicy = (question: LeaseQuestion) => LeaseRun | undefined
@@ -54,12 +58,20 @@ export const SPLIT_BYTES_MIN = 2 * 1024 * 1024
  */
 export function farHalf({ holdersMax = HOLDERS_MAX }: { holdersMax?: number } = {}): LeasePolicy {
   return (question) => {
-    const { pieceBytes, unrequested, holders } = question
-    if (holders >= holdersMax) return undefined
-    const run = firstFreeRun(LEASE_PIECES_MAX)(question) ?? farHalfOf(unrequested, pieceBytes)
+    const { pieceBytes, unrequested, late, holders } = question
+    const fresh =
+      holders >= holdersMax
+        ? undefined
+        : (firstFreeRun(LEASE_PIECES_MAX)(question) ?? farHalfOf(unrequested, pieceBytes))
+    const run = fresh ?? lateRunOf(late)
     const firstPieces = Math.max(2, Math.ceil(FIRST_BYTES / pieceBytes))
     return run && { ...run, firstPieces: Math.min(run.pieces, firstPieces) }
   }
+}
+
+function lateRunOf(runs: readonly PieceRun[]): LeaseRun | undefined {
+  const longest = longestOf(runs)
+  return longest && { ...longest, isLate: true }
 }
 
 /**
@@ -73,12 +85,28 @@ export function onlyFirstPieces(policy: LeasePolicy): LeasePolicy {
   }
 }
 
+/** The runs of pieces in [from, to) for which `isIn` holds. */
+export function* runsOf(from: number, to: number, isIn: (piece: number) => boolean): Generator<PieceRun> {
+  for (let first = from; first < to; first += 1) {
+    let end = first
+    while (end < to && isIn(end)) end += 1
+    if (end > first) yield { firstPiece: first, pieces: end - first }
+    first = end
+  }
+}
+
 function farHalfOf(runs: readonly PieceRun[], pieceBytes: number): PieceRun | undefined {
-  let longest: PieceRun = { firstPiece: 0, pieces: 0 }
-  for (const run of runs) if (run.pieces > longest.pieces) longest = run
-  if (longest.pieces < 2 || longest.pieces * pieceBytes < SPLIT_BYTES_MIN) return undefined
+  const longest = longestOf(runs)
+  if (longest === undefined || longest.pieces < 2 || longest.pieces * pieceBytes < SPLIT_BYTES_MIN)
+    return undefined
   const pieces = Math.floor(longest.pieces / 2)
   return { firstPiece: longest.firstPiece + longest.pieces - pieces, pieces }
+}
+
+function longestOf(runs: readonly PieceRun[]): PieceRun | undefined {
+  let longest: PieceRun | undefined
+  for (const run of runs) if (run.pieces > (longest?.pieces ?? 0)) longest = run
+  return longest
 }
 
 /**

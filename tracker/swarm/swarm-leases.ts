@@ -1,6 +1,7 @@
 import type { NodeId } from '../../core/metainfo.ts'
 import { RefusedError } from '../errors.ts'
-import { firstFreeRun, type LeasePolicy, type LeaseRun, type PieceRun } from '../handout/leases.ts'
+import { lateAfterMs, piecesKept, usualPieceMs } from '../handout/late-holders.ts'
+import { firstFreeRun, type LeasePolicy, type LeaseRun, type PieceRun, runsOf } from '../handout/leases.ts'
 import type { LeaseRecord, SwarmChange } from '../store/store.ts'
 
 /** Bound of the leases of one swarm. */
@@ -49,6 +50,8 @@ export interface LeaseProgress {
 /** What is known of a lease while this tracker runs. Not stored. */
 interface LeaseTerms {
   sinceMs: number
+  /** Of its last new piece. */
+  movedAtMs: number
   /** New pieces that its holder published. */
   pieces: number
   /** The end of what its holder has requested from the registry. */
@@ -57,6 +60,8 @@ interface LeaseTerms {
   grantedTo: number
   firstPieces: number
   isReader: boolean
+  /** Another node fetches what it had requested beyond its end. */
+  isLate?: boolean
 }
 
 interface OpenPieces {
@@ -73,6 +78,8 @@ export class SwarmLeases {
   readonly #leases: Map<string, LeaseRecord>
   readonly #changing: () => SwarmChange
   readonly #terms = new Map<string, LeaseTerms>()
+  /** The time that a piece took lately, whoever fetched it. */
+  #usualMs: number | undefined
 
   /** @param changing returns the swarm's change, and makes it if there is none */
   constructor(records: readonly LeaseRecord[], changing: () => SwarmChange) {
@@ -81,13 +88,17 @@ export class SwarmLeases {
   }
 
   /**
-   * Milliseconds until the first running lease may be taken over; 0 if none runs. An expired lease that still stands has
-   * only pieces that others fetch too, or the asker would have got them.
+   * Milliseconds until the first running lease may be late or taken over; 0 if none runs. An expired lease that still
+   * stands has only pieces that others fetch too, or the asker would have got them. So has one that is late.
    */
   nextExpiryInMs(nowMs: number): number {
+    const lateMs = this.#usualMs === undefined ? Number.POSITIVE_INFINITY : lateAfterMs(this.#usualMs)
     let soonestMs = Number.POSITIVE_INFINITY
-    for (const { expiresAtMs } of this.#leases.values())
-      if (expiresAtMs > nowMs) soonestMs = Math.min(soonestMs, expiresAtMs)
+    for (const { lease, expiresAtMs } of this.#leases.values()) {
+      if (expiresAtMs <= nowMs) continue
+      const lateAtMs = (this.#terms.get(lease)?.movedAtMs ?? nowMs) + lateMs
+      soonestMs = Math.min(soonestMs, expiresAtMs, lateAtMs > nowMs ? lateAtMs : expiresAtMs)
+    }
     return soonestMs === Number.POSITIVE_INFINITY ? 0 : soonestMs - nowMs
   }
 
@@ -125,6 +136,7 @@ export class SwarmLeases {
     const isLent = (piece: number) => holders[piece] === 1 && isOpen(piece)
     const question = {
       ...{ pieceCount, pieceBytes, position, isFree, isOpen },
+      late: others.flatMap((held) => [...this.#lateOf(held, nowMs, isLent)]),
       unrequested: others.flatMap((held) => [...this.#unrequestedOf(held, nowMs, isLent)]),
       holders: new Set(others.map((held) => held.node)).size,
       readers: running.filter((held) => this.#terms.get(held.lease)?.isReader).length,
@@ -150,22 +162,30 @@ export class SwarmLeases {
   }
 
   *#unrequestedOf(held: LeaseRecord, nowMs: number, isLent: (piece: number) => boolean): Generator<PieceRun> {
-    const from = this.#termsOf(held, nowMs).requestedTo
-    for (let first = from; first < endOf(held); first += 1) {
-      let end = first
-      while (end < endOf(held) && isLent(end)) end += 1
-      if (end > first) yield { firstPiece: first, pieces: end - first }
-      first = end
-    }
+    yield* runsOf(this.#termsOf(held, nowMs).requestedTo, endOf(held), isLent)
+  }
+
+  /** Of a late holder's lease all that it will not deliver soon. */
+  *#lateOf(held: LeaseRecord, nowMs: number, isLent: (piece: number) => boolean): Generator<PieceRun> {
+    const { sinceMs, movedAtMs, pieces, isReader } = this.#termsOf(held, nowMs)
+    if (isReader) return
+    const pieceMs = pieces === 0 ? undefined : (movedAtMs - sinceMs) / pieces
+    let kept = piecesKept({ pieceMs, idleMs: nowMs - movedAtMs, usualMs: this.#usualMs })
+    let from = held.firstPiece
+    for (; from < endOf(held) && kept > 0; from += 1) if (isLent(from)) kept -= 1
+    yield* runsOf(from, endOf(held), isLent)
   }
 
   /** Leases end where a newcomer takes what their holders have not requested. */
-  #endBefore({ firstPiece, pieces, isReader }: LeaseRun, others: readonly LeaseRecord[]): void {
+  #endBefore({ firstPiece, pieces, isReader, isLate }: LeaseRun, others: readonly LeaseRecord[]): void {
     if (isReader) return
     for (const held of others) {
-      const requestedTo = this.#terms.get(held.lease)?.requestedTo ?? endOf(held)
+      const terms = this.#terms.get(held.lease)
       const isOverlapping = held.firstPiece < firstPiece + pieces && firstPiece < endOf(held)
-      if (isOverlapping && requestedTo <= firstPiece) this.#shrink(held, firstPiece, () => true)
+      const isOver = isLate || (terms?.requestedTo ?? endOf(held)) <= firstPiece
+      if (!isOverlapping || !isOver) continue
+      if (terms && isLate) Object.assign(terms, { isLate, requestedTo: firstPiece })
+      this.#shrink(held, firstPiece, () => true)
     }
   }
 
@@ -245,7 +265,11 @@ export class SwarmLeases {
     const own = this.#ownLease(lease, node)
     if (own === undefined) return
     const terms = this.#termsOf(own, own.expiresAtMs - leaseMs)
-    terms.pieces += newPieces
+    if (newPieces > 0) {
+      this.#usualMs = usualPieceMs(this.#usualMs, nowMs - terms.movedAtMs, newPieces)
+      terms.movedAtMs = nowMs
+      terms.pieces += newPieces
+    }
     // What was requested beyond the end is still to come.
     const end = Math.max(endOf(own), Math.min(terms.requestedTo, terms.grantedTo))
     let piece = own.firstPiece
@@ -261,10 +285,10 @@ export class SwarmLeases {
   requested(lease: string | null, node: NodeId, requestedTo: number): number | undefined {
     const own = this.#ownLease(lease, node)
     if (own === undefined) return undefined
-    const terms = this.#termsOf(own, 0)
+    const terms = this.#termsOf(own, own.expiresAtMs)
     const most = own.firstPiece + terms.firstPieces + REQUESTED_PER_PUBLISHED_MAX * terms.pieces
     const end = Math.min(requestedTo, most, terms.grantedTo)
-    terms.requestedTo = Math.max(terms.requestedTo, end)
+    if (!terms.isLate) terms.requestedTo = Math.max(terms.requestedTo, end)
     return endOf(own)
   }
 
@@ -305,7 +329,7 @@ export class SwarmLeases {
 function termsOf(run: LeaseRun, sinceMs: number): LeaseTerms {
   const { firstPieces = run.pieces, isReader = false } = run
   const requestedTo = run.firstPiece + firstPieces
-  return { sinceMs, pieces: 0, requestedTo, grantedTo: endOf(run), firstPieces, isReader }
+  return { sinceMs, movedAtMs: sinceMs, pieces: 0, requestedTo, grantedTo: endOf(run), firstPieces, isReader }
 }
 
 function endOf({ firstPiece, pieces }: PieceRun): number {

@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises'
 import pino from 'pino'
 import { afterEach, expect, test, vi } from 'vitest'
 import { RangeIgnoredError } from '../../../client/errors.ts'
@@ -12,6 +13,8 @@ import { noteDefects } from '../../core/noted-defects.ts'
 
 const PIECE_BYTES = 1024
 const PIECES = 8
+/** The time that a piece takes, where it matters. */
+const PIECE_MS = 20
 const origins: Origin[] = []
 afterEach(() => {
   for (const origin of origins.splice(0)) origin.stop()
@@ -23,14 +26,19 @@ function setUp({
   isRangeless = false,
   status = 'cold',
   limitedMs = 0,
+  leaseEnd,
 }: {
   isRangeless?: boolean
   limitedMs?: number
+  /** The tracker's answer to a publication; null: the lease is another node's by now. */
+  leaseEnd?: number | null
   status?: 'cold' | 'claimed'
 } = {}) {
   const have = new Bitfield(PIECES)
   const startedAtMs = performance.now()
   const calls: Omit<HashesRequest, 'pull'>[] = []
+  /** Pieces that left the registry. */
+  const read: number[] = []
   const ranges: { from: number; to: number }[] = []
   let open = () => {}
   let answerCall = async (): Promise<Lease | null> => null
@@ -42,7 +50,11 @@ function setUp({
     ranges.push({ from, to })
     await opened
     if (isRangeless) throw new RangeIgnoredError('the registry ignores Range')
-    yield Buffer.alloc((to - from) * PIECE_BYTES)
+    for (let piece = from; piece < to; piece += 1) {
+      if (leaseEnd !== undefined) await setTimeout(PIECE_MS)
+      read.push(piece)
+      yield Buffer.alloc(PIECE_BYTES)
+    }
   }
   const host: OriginHost = {
     layout,
@@ -83,6 +95,7 @@ function setUp({
       return {
         epoch: 0,
         status,
+        ...(request.requestedTo !== undefined && leaseEnd !== undefined && { leaseEnd }),
         batches: [],
         peers: status === 'cold' ? [] : [{} as Peer],
         lease: await answerCall(),
@@ -97,7 +110,7 @@ function setUp({
   const answerWith = (answer: typeof answerCall) => {
     answerCall = answer
   }
-  return { origin, have, calls, ranges, open, answerWith }
+  return { origin, have, calls, ranges, read, open, answerWith }
 }
 
 const leaseOf = (firstPiece: number): Lease => ({
@@ -132,6 +145,22 @@ test('a second lease is followed beside the first; a third goes back at once', a
     { from: 0, to: 2 },
     { from: 2, to: 4 },
   ])
+})
+
+test.each([
+  { name: 'ends where another node took the rest', leaseEnd: 5 },
+  { name: 'ends with the piece that arrives when the lease is lost', leaseEnd: null },
+])('a late request $name', async ({ leaseEnd }) => {
+  const { origin, have, calls, ranges, read, open } = setUp({ leaseEnd })
+  origin.offer({ ...leaseOf(0), pieces: PIECES, endPiece: PIECES })
+  open()
+  origin.start()
+  await vi.waitFor(() => expect(origin.isDone).toBe(true))
+  expect(ranges).toEqual([{ from: 0, to: PIECES }])
+  const last = leaseEnd === null ? 3 : leaseEnd
+  expect(read.length).toBeLessThanOrEqual(last)
+  expect(have.count).toBe(read.length)
+  expect(calls.filter(({ isLeaseReleased }) => isLeaseReleased)).toEqual([])
 })
 
 test('a lease requested before the registry ignored a range is released at once', async () => {

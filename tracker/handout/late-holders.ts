@@ -1,0 +1,42 @@
+/**
+ * Decides what a holder keeps of what it has requested from the registry. Pure: no clock.
+ *
+ * A holder that is late keeps only what it will deliver in KEPT_MS by its own pace. The rest goes to whoever has nothing
+ * else to fetch. So both meet: the late holder ends its request there.
+ */
+
+/** What a late holder delivers within this time stays with it. */
+export const KEPT_MS = 2_000
+/** A shorter time without a piece tells nothing: requests begin late, and publications wait for each other. */
+export const SILENT_MS_MIN = 1_000
+/** A holder that needs this many times as long for a piece as the swarm's holders do is late. */
+export const LATE_TIMES = 5
+/** The usual time is the mean of about this many pieces. */
+const USUAL_PIECES = 16
+
+export interface HolderPace {
+  /** Mean time between its pieces, in ms; undefined before its first. */
+  pieceMs: number | undefined
+  /** Since its last piece, or since it holds the lease. */
+  idleMs: number
+  /** Mean time that one piece took any holder lately; undefined before the first. */
+  usualMs: number | undefined
+}
+
+/** @returns how many pieces a holder keeps of those that it has requested and not delivered; Infinity unless it is late */
+export function piecesKept({ pieceMs = 0, idleMs, usualMs }: HolderPace): number {
+  const nowMs = Math.max(pieceMs, idleMs < SILENT_MS_MIN ? 0 : idleMs)
+  if (usualMs === undefined || nowMs <= usualMs * LATE_TIMES) return Number.POSITIVE_INFINITY
+  return Math.floor(KEPT_MS / nowMs)
+}
+
+/** Time without a piece after which a holder is late. */
+export function lateAfterMs(usualMs: number): number {
+  return Math.max(SILENT_MS_MIN, usualMs * LATE_TIMES)
+}
+
+/** The usual time of a piece, after `pieces` more that took `elapsedMs` together. */
+export function usualPieceMs(usualMs: number | undefined, elapsedMs: number, pieces: number): number {
+  const pieceMs = elapsedMs / pieces
+  return usualMs === undefined ? pieceMs : usualMs + (pieceMs - usualMs) * Math.min(1, pieces / USUAL_PIECES)
+}
