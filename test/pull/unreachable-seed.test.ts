@@ -20,6 +20,8 @@ const MIB = 1024 * 1024
 const LAYERS = 4
 /** Before: 1.5 s for each layer. */
 const PULL_MS_MAX = 1_400
+/** Of the first image's time; it takes half. One that waits for the port anew takes as long as the first. */
+const NEXT_SHARE_MAX = 0.8
 
 let cluster: TestCluster
 let seed: Member
@@ -80,8 +82,9 @@ test('a closed port at the only seed costs one image a moment, and the next noth
     expect(pulled.map((bytes, at) => bytes.equals(blobs[at]!.bytes))).toEqual(blobs.map(() => true))
     return performance.now() - startedAtMs
   }
-  expect(await pullAll(layers.slice(0, LAYERS))).toBeLessThan(PULL_MS_MAX)
-  expect(await pullAll(layers.slice(LAYERS))).toBeLessThan(PULL_MS_MAX)
+  const firstMs = await pullAll(layers.slice(0, LAYERS))
+  expect(firstMs).toBeLessThan(PULL_MS_MAX)
+  expect(await pullAll(layers.slice(LAYERS))).toBeLessThan(NEXT_SHARE_MAX * firstMs)
   expect(progressOf(node, layers[0]!).bytesFromRegistry).toBe(2 * MIB)
   const unreachable = () => conditions.list().map(({ code, subject }) => [code, subject])
   await expect
