@@ -1,4 +1,4 @@
-import { BarGroups, heading, legend, svgPage } from '../measure/bar-chart.ts'
+import { BarGroups, CHART_WIDTH, heading, legend, svgPage } from '../measure/bar-chart.ts'
 import { type Report, type Run, SYSTEM_NAMES, type SystemName } from './report.ts'
 
 /** The bar charts of a report. */
@@ -42,7 +42,7 @@ export function renderPlot(report: Report): string {
   return svgPage({
     title: 'Throughput and CPU time of Shoal and others, warm',
     height: LEGEND_HEIGHT + PANELS.length * PANEL_HEIGHT,
-    parts: [...legend(systems, COLOURS, { top: 10, step: 122 }), ...panels],
+    parts: [...legend(systems, COLOURS, { top: 10, step: (CHART_WIDTH - 20) / systems.length }), ...panels],
   })
 }
 
