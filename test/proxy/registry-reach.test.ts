@@ -186,7 +186,7 @@ test('a registry that breaks one connection off is no tunnel for all: another co
   const reach = new RegistryReach({ conditions })
   closers.push(() => reach.close())
   const reset = Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET' })
-  const failure = new RegistryUnreachableError('broken off', { cause: reset })
+  const failure = new RegistryUnreachableError(registry!.host, { cause: reset })
   expect(reach.failed(registry!, failure)).toBe(false)
   expect(await reach.isTunnelled(registry!)).toBe(false)
   expect(codes()).toEqual([])
