@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto'
-import { mulAddUnsafe } from '@noble/curves/abstract/curve.js'
 import type { EdwardsPoint } from '@noble/curves/abstract/edwards.js'
 import { ed25519 } from '@noble/curves/ed25519.js'
+import { BoundedMap } from '../bounded-map.ts'
+import { holds, isOfPrimeOrder } from './ed25519-arithmetic.ts'
 import { bytesOf, checkedAnswer, fieldsOf, integerOf, randomBelow, reduced } from './encoding.ts'
 import { TokenProofError } from './errors.ts'
 import type { Challenger, ProofScheme, Statement } from './scheme.ts'
@@ -14,6 +15,10 @@ import type { Challenger, ProofScheme, Statement } from './scheme.ts'
 const { Point } = ed25519
 const ORDER = Point.Fn.ORDER
 const BYTES = 32
+
+/** A verifier meets a few keys, and each in many proofs: it checks them once. */
+const KEYS_CHECKED_MAX = 64
+const keysChecked = new BoundedMap<string, EdwardsPoint>(KEYS_CHECKED_MAX)
 
 function prepare(_statement: Statement, signature: Buffer): (challenger: Challenger) => Buffer {
   const [nonceBytes, scalarBytes] = fieldsOf(signature, [BYTES, BYTES])
@@ -33,16 +38,17 @@ function verify({ key, signingInput }: Statement, body: Buffer, challenger: Chal
   const keyBytes = Buffer.from(key.x ?? '', 'base64url')
   const hash = createHash('sha512').update(nonceBytes!).update(keyBytes).update(signingInput).digest()
   const answer = checkedAnswer(integerOf(answerBytes!), ORDER)
-  const minusChallenge = -integerOf(challenger([nonceBytes!, commitment!]))
-  const points = [Point.BASE, primeOrderPoint(nonceBytes!), primeOrderPoint(keyBytes)]
-  const scalars = [answer, minusChallenge, minusChallenge * littleEndian(hash)]
-  // t·B - c·(R + h·A) = W. The left side is of prime order, so W is too when they are equal.
-  const combined = mulAddUnsafe(
-    Point,
-    points,
-    scalars.map((scalar) => reduced(scalar, ORDER)),
-  )
-  if (!combined.equals(canonicalPoint(commitment!))) throw new TokenProofError('the proof does not hold')
+  const challenge = integerOf(challenger([nonceBytes!, commitment!]))
+  // t·B = W + c·(R + h·A). All but W is of prime order, so W is too when they are equal.
+  const isProven = holds({
+    t: answer,
+    W: canonicalPoint(commitment!),
+    c: reduced(challenge, ORDER),
+    R: primeOrderPoint(nonceBytes!),
+    m: reduced(challenge * littleEndian(hash), ORDER),
+    A: pointOfKey(keyBytes),
+  })
+  if (!isProven) throw new TokenProofError('the proof does not hold')
 }
 
 function littleEndian(bytes: Buffer): bigint {
@@ -63,7 +69,14 @@ function canonicalPoint(bytes: Buffer): EdwardsPoint {
 
 function primeOrderPoint(bytes: Buffer): EdwardsPoint {
   const point = canonicalPoint(bytes)
-  if (!point.isTorsionFree()) throw new TokenProofError('a point outside the group of prime order')
+  if (!isOfPrimeOrder(point)) throw new TokenProofError('a point outside the group of prime order')
+  return point
+}
+
+function pointOfKey(bytes: Buffer): EdwardsPoint {
+  const name = bytes.toString('hex')
+  const point = keysChecked.get(name) ?? primeOrderPoint(bytes)
+  keysChecked.set(name, point)
   return point
 }
 

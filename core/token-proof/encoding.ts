@@ -18,10 +18,12 @@ export function reduced(value: bigint, modulus: bigint): bigint {
 
 /** Uniform in [1, below): draws bytes from the system until they fit. At least half of all draws do. */
 export function randomBelow(below: bigint): bigint {
-  const bits = below.toString(2).length
-  const spareBits = BigInt(Math.ceil(bits / 8) * 8 - bits)
+  const hex = below.toString(16)
+  const bytes = Math.ceil(hex.length / 2)
+  const bits = (hex.length - 1) * 4 + Number.parseInt(hex[0]!, 16).toString(2).length
+  const spareBits = BigInt(bytes * 8 - bits)
   for (;;) {
-    const drawn = integerOf(randomBytes(Math.ceil(bits / 8))) >> spareBits
+    const drawn = integerOf(randomBytes(bytes)) >> spareBits
     if (drawn > 0n && drawn < below) return drawn
   }
 }

@@ -21,20 +21,21 @@ const { a, b } = Point.CURVE()
 const library = libraryArithmetic(p256)
 
 /** 0·G is the identity. */
-function timesBase(k: bigint): CurvePoint {
-  return k === 0n ? Point.ZERO : Point.fromBytes(withFactor(k).getPublicKey())
+function timesBase(k: bigint, ecdh = newEcdh()): CurvePoint {
+  if (k === 0n) return Point.ZERO
+  ecdh.setPrivateKey(bytesOf(k, Fn.BYTES))
+  return Point.fromBytes(ecdh.getPublicKey())
 }
 
 /** The abscissa of k·point, 0 < k < n. */
-function abscissaOfProduct(point: CurvePoint, k: bigint): bigint {
-  return integerOf(withFactor(k).computeSecret(point.toBytes(false)))
+function abscissaOfProduct(point: CurvePoint, k: bigint, ecdh = newEcdh()): bigint {
+  ecdh.setPrivateKey(bytesOf(k, Fn.BYTES))
+  return integerOf(ecdh.computeSecret(point.toBytes(false)))
 }
 
-/** A new object for each factor, so that none keeps a secret one. */
-function withFactor(k: bigint): ECDH {
-  const ecdh = createECDH(OPENSSL_NAME)
-  ecdh.setPrivateKey(bytesOf(k, Fn.BYTES))
-  return ecdh
+/** It keeps its last factor: a new one for secret factors. */
+function newEcdh(): ECDH {
+  return createECDH(OPENSSL_NAME)
 }
 
 /**
@@ -54,28 +55,30 @@ function times(point: CurvePoint, k: bigint): CurvePoint {
 }
 
 /**
- * Adds random multiples of G to R and Q, and the difference to A. Then it compares abscissae: of t·R' - v·Q' = A', the
- * signs of all three terms are lost. Each wrong choice of signs holds for one of n values of a random factor at most.
+ * Adds a random multiple of G to R and Q, and the difference to A. Then it compares abscissae: of t·R' - v·Q' = A', the
+ * signs of all three terms are lost. Each wrong choice of signs holds for one of n values of the random factor at most.
  * @param draw for tests
  */
 export function holds(equation: Equation, draw: (below: bigint) => bigint = randomBelow): boolean {
   const { R, t, A, u, Q, v } = equation
-  const [forR, forQ] = [draw(Fn.ORDER), draw(Fn.ORDER)]
-  const forA = reduced(u + t * forR - v * forQ, Fn.ORDER)
-  const blinded = [R.add(timesBase(forR)), Q.add(timesBase(forQ)), A.add(timesBase(forA))]
-  // The identity has no abscissa. Chance meets it once in 2^254 proofs.
-  if (t === 0n || v === 0n || blinded.some((point) => point.is0())) return library.holds(equation)
+  const ecdh = newEcdh()
+  const factor = draw(Fn.ORDER)
+  const blinding = timesBase(factor, ecdh)
+  const difference = timesBase(reduced(u + (t - v) * factor, Fn.ORDER), ecdh)
+  const blinded = [R.add(blinding), Q.add(blinding), A.add(difference)]
+  // With t = v the factor would cancel out of one wrong choice, and the identity has no abscissa. No honest proof meets
+  // either by chance (2^-253).
+  const isDegenerate = t === 0n || v === 0n || t === v || blinded.some((point) => point.is0())
+  if (isDegenerate) return library.holds(equation)
   const [blindedR, blindedQ, blindedA] = normalizeZ(Point, blinded)
-  const abscissae = [abscissaOfProduct(blindedR!, t), abscissaOfProduct(blindedQ!, v), blindedA!.x]
-  return isZeroSum(abscissae)
+  return isZeroSum(abscissaOfProduct(blindedR!, t, ecdh), abscissaOfProduct(blindedQ!, v, ecdh), blindedA!.x)
 }
 
 /**
  * Whether points with these abscissae have the sum zero for some choice of their signs: Semaev's third summation
  * polynomial (IACR 2004/031, theorem 1).
  */
-export function isZeroSum(abscissae: readonly bigint[]): boolean {
-  const [x1, x2, x3] = abscissae as [bigint, bigint, bigint]
+export function isZeroSum(x1: bigint, x2: bigint, x3: bigint): boolean {
   const sum = x1 + x2
   const product = x1 * x2
   const value =
@@ -92,7 +95,7 @@ export const p256Arithmetic: CurveArithmetic = {
       ECDH.convertKey(bytes, OPENSSL_NAME, undefined, undefined, 'uncompressed') as Buffer,
     )
   },
-  timesBase,
+  timesBase: (k) => timesBase(k),
   multiplierOf: (point) => (k) => times(point, k),
   holds: (equation) => holds(equation),
 }

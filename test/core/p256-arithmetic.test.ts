@@ -163,38 +163,39 @@ describe('the equation t·R = A + u·G + v·Q on P-256', () => {
   it('holds with a wrong sign only for the one random factor that hits it, which nobody knows before', () => {
     const [R, Q] = [product(randomBelow(n)), product(randomBelow(n))]
     const [t, u, v] = [randomBelow(n), randomBelow(n), randomBelow(n)]
-    const [forR, forQ] = [randomBelow(n), randomBelow(n)]
-    // t·R = A + u·G - v·Q - 2·v·forQ·G
-    const A = commitmentOf({ R, t, u: Fn.create(u - 2n * v * forQ), Q, v: n - v })
-    const drawn =
-      (...values: bigint[]) =>
-      () =>
-        values.shift()!
-    expect(holds({ R, t, A, u, Q, v }, drawn(forR, forQ))).toBe(true)
-    expect(holds({ R, t, A, u, Q, v }, drawn(forR, forQ + 1n))).toBe(false)
+    const factor = randomBelow(n)
+    // t·R = A + u·G - v·Q - 2·v·factor·G
+    const A = commitmentOf({ R, t, u: Fn.create(u - 2n * v * factor), Q, v: n - v })
+    expect(holds({ R, t, A, u, Q, v }, () => factor)).toBe(true)
+    expect(holds({ R, t, A, u, Q, v }, () => factor + 1n)).toBe(false)
     for (let run = 0; run < 20; run++) expect(holds({ R, t, A, u, Q, v })).toBe(false)
   })
 
-  it('is decided also when a random factor makes the identity of a point, and without Q', () => {
+  it('is decided also when the random factor makes the identity of a point, and without Q', () => {
     const [r, q, t, u, v] = [randomBelow(n), randomBelow(n), randomBelow(n), randomBelow(n), randomBelow(n)]
     const [R, Q] = [product(r), product(q)]
     const equation = { R, t, u, Q, v, A: commitmentOf({ R, t, u, Q, v }) }
-    const forR = randomBelow(n)
-    // forA = u + t·forR - v·forQ, and A = a·G
-    const a = Fn.create(t * r - u - v * q)
-    const forQ = Fn.mul(Fn.create(u + t * forR + a), Fn.inv(v))
-    for (const draws of [
-      [n - r, 5n],
-      [5n, n - q],
-      [forR, forQ],
-    ]) {
-      const draw = (values: bigint[]) => () => values.shift()!
-      expect(holds(equation, draw([...draws]))).toBe(true)
-      expect(holds({ ...equation, u: Fn.create(u + 1n) }, draw([...draws]))).toBe(false)
+    // A = a·G, and A' = A + (u + (t - v)·factor)·G
+    const a = t * r - u - v * q
+    const forA = Fn.mul(Fn.create(-a - u), Fn.inv(Fn.create(t - v)))
+    for (const factor of [n - r, n - q, forA]) {
+      expect(holds(equation, () => factor)).toBe(true)
+      expect(holds({ ...equation, u: Fn.create(u + 1n) }, () => factor)).toBe(false)
     }
     const withoutQ = { R, t, u, Q, v: 0n }
     expect(holds({ ...withoutQ, A: commitmentOf(withoutQ) })).toBe(true)
     expect(holds({ ...withoutQ, A: product(5n) })).toBe(false)
+  })
+
+  it('is decided also for t = v, where the random factor would hide nothing', () => {
+    for (let run = 0; run < 5; run++) {
+      const [R, Q, t, u] = [product(randomBelow(n)), product(randomBelow(n)), randomBelow(n), randomBelow(n)]
+      const equation = { R, t, u, Q, v: t }
+      expect(holds({ ...equation, A: commitmentOf(equation) })).toBe(true)
+      // -t·R = A + u·G - t·Q
+      const A = commitmentOf({ R, t: n - t, u, Q, v: n - t })
+      expect(holds({ ...equation, A })).toBe(false)
+    }
   })
 })
 
@@ -203,9 +204,9 @@ describe('three abscissae', () => {
     fc.assert(
       fc.property(points, points, points, (one, other, third) => {
         const sums = [one.add(other), one.subtract(other)].filter((sum) => !sum.is0())
-        for (const sum of sums) expect(isZeroSum([one.x, other.x, sum.x])).toBe(true)
+        for (const sum of sums) expect(isZeroSum(one.x, other.x, sum.x)).toBe(true)
         const isSum = sums.some((sum) => sum.x === third.x)
-        expect(isZeroSum([one.x, other.x, third.x])).toBe(isSum)
+        expect(isZeroSum(one.x, other.x, third.x)).toBe(isSum)
       }),
       RUNS,
     )
