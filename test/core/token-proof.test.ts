@@ -257,35 +257,39 @@ describe('an Ed25519 proof', () => {
     }
   })
 
-  it('is refused with a point outside the group of prime order, though the equation holds', () => {
-    // Only who holds the signing key can make one: R with a torsion point added, and a commitment that guesses what
-    // the challenge will do to it.
-    const proofWith = (added: typeof torsion) => {
-      const { scalar, pointBytes } = ed25519.utils.getExtendedPublicKey(
-        Buffer.from(signer.privateJwk.d!, 'base64url'),
-      )
+  describe('with a point outside the group of prime order', () => {
+    /** Only who holds the signing key can make one. */
+    function proofWith(added: { nonce: typeof torsion; commitment: typeof torsion; key: typeof torsion }) {
+      const seed = Buffer.from(signer.privateJwk.d!, 'base64url')
+      const { scalar, point } = ed25519.utils.getExtendedPublicKey(seed)
+      const keyBytes = Buffer.from(point.add(added.key).toBytes())
+      const key = { ...signer.publicJwk, x: keyBytes.toString('base64url') }
       const r = randomBelow(Point.Fn.ORDER)
-      const nonce = Buffer.from(Point.BASE.multiply(r).add(added).toBytes())
-      const hash = createHash('sha512')
-        .update(nonce)
-        .update(pointBytes)
-        .update(presented.signingInput)
-        .digest()
+      const nonce = Buffer.from(Point.BASE.multiply(r).add(added.nonce).toBytes())
+      const hash = createHash('sha512').update(nonce).update(keyBytes).update(presented.signingInput).digest()
       const s = reduced(r + integerOf(hash.reverse()) * scalar, Point.Fn.ORDER)
       for (;;) {
         const k = randomBelow(Point.Fn.ORDER)
-        const commitment = Buffer.from(Point.BASE.multiply(k).subtract(added).toBytes())
-        const thumbprint = thumbprintOf(signer.publicJwk)
-        const transcript = { ...presented, algorithm: 'EdDSA' as const, thumbprint }
+        const commitment = Buffer.from(Point.BASE.multiply(k).subtract(added.commitment).toBytes())
+        const transcript = { ...presented, algorithm: 'EdDSA' as const, thumbprint: thumbprintOf(key) }
         const challenge = integerOf(challengeOf(transcript, [nonce, commitment]))
-        // The verifier multiplies R by -c mod L, which must be -1 for the torsion point, of order 8.
-        if (reduced(-challenge, Point.Fn.ORDER) % 8n !== 7n) continue
+        // A guess at what the challenge does to a point of order 8: -c mod L multiplies it by -1.
+        if (added.commitment !== Point.ZERO && reduced(-challenge, Point.Fn.ORDER) % 8n !== 7n) continue
         const answer = bytesOf(reduced(k + challenge * s, Point.Fn.ORDER), 32)
-        return { ...presented, proof: Buffer.concat([Buffer.of(1), nonce, commitment, answer]) }
+        return { ...presented, key, proof: Buffer.concat([Buffer.of(1), nonce, commitment, answer]) }
       }
     }
-    expect(verifyTokenProof(proofWith(Point.ZERO))).toBeUndefined()
-    expectRefused(proofWith(torsion))
+    const nothing = { nonce: Point.ZERO, commitment: Point.ZERO, key: Point.ZERO }
+
+    it('is refused, though the equation holds in the whole group', () => {
+      expect(verifyTokenProof(proofWith(nothing))).toBeUndefined()
+      expectRefused(proofWith({ ...nothing, nonce: torsion, commitment: torsion }))
+    })
+
+    it.each(['nonce', 'commitment', 'key'] as const)(
+      'is refused for its %s, though the equation holds without the part of small order',
+      (name) => expectRefused(proofWith({ ...nothing, [name]: torsion })),
+    )
   })
 
   it('is refused with an encoding that is not canonical', () => {
