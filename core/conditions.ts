@@ -173,7 +173,7 @@ export const CONDITIONS = {
     text: 'The tracker works, but could not verify a pull in time; usually the registry has not answered it yet.',
     cost: 'Blobs of that pull come from the registry and are not shared until it answers.',
     remedy:
-      'Look at how long the registry takes for HEAD requests of blobs. With tokenKeysFile the tracker asks it less; a higher trackerPatienceMs waits longer.',
+      'Look at how long the registry takes to answer HEAD, and GET of one byte, for blobs. With tokenKeysFile the tracker asks it less; a higher trackerPatienceMs waits longer.',
   },
   REGISTRY_TLS: {
     title: 'no TLS with a registry',

@@ -5,26 +5,29 @@ import type { Repository } from './repository.ts'
 
 /**
  * Asks questions whose answers are compared with each other, all by one method: a registry may answer HEAD otherwise than
- * GET. They are asked by HEAD. If that leads to no result within HEDGE_MS, or others find HEAD unreliable meanwhile, its
- * requests are ended, and all is asked anew by GET; then only those answers count. So a late HEAD gives nobody a choice of
- * answers, and a result is final.
- * @param ask settles as soon as the result is certain
+ * GET. They are asked by HEAD. If that leads to no result within HEDGE_MS, or others find HEAD unreliable meanwhile, all are
+ * asked by GET as well. The first result counts, whatever it says, and ends the other requests: a second one would be a
+ * second chance.
+ * @param ask settles as soon as its result is certain
  */
 export async function byOneMethod<Result>(
   { habits }: RegistryClient,
   repository: Repository,
   ask: (by: QuestionMethod, signal: AbortSignal) => Promise<Result>,
 ): Promise<Result> {
-  const head = new AbortController()
-  if (methodFor(habits, repository) === 'GET') return ask('GET', head.signal)
-  const byHead = ask('HEAD', head.signal)
+  const decided = new AbortController()
+  if (methodFor(habits, repository) === 'GET') return ask('GET', decided.signal)
+  const byHead = ask('HEAD', decided.signal)
   // Where everything is late, GET is too.
   if (habits.has('late') || (await isSettledInTime(byHead, habits, repository))) return byHead
-  head.abort(new Error('HEAD is late'))
-  const movedAtMs = performance.now()
-  const byGet = await ask('GET', new AbortController().signal)
-  if (performance.now() - movedAtMs < HEDGE_MS) habits.note('headUnreliable', repository)
-  return byGet
+  const byGet = ask('GET', decided.signal).then((result) => {
+    if (!decided.signal.aborted) habits.note('headUnreliable', repository)
+    return result
+  })
+  // Without any answer, HEAD's error is told.
+  return Promise.any([byHead, byGet])
+    .catch(() => byHead)
+    .finally(() => decided.abort(new Error('decided by the other method')))
 }
 
 async function isSettledInTime(

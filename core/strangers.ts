@@ -108,21 +108,29 @@ async function standingNow(registry: RegistryClient, blob: Blob): Promise<Strang
   return !control.isPresent && control.status === 404 ? 'served' : 'refused'
 }
 
-/** By GET where HEAD is late: nothing has been answered yet that this is compared with. */
+/** By HEAD, or by GET where HEAD is late: there is no other answer yet that this one is compared with. */
 function firstWordTo(registry: RegistryClient, blob: Blob): Promise<BlobHead | undefined> {
-  return byOneMethod(registry, blob.repository, (by, signal) =>
-    headAsStranger(registry, { ...blob, by, signal }),
+  return ifAnswered(() =>
+    byOneMethod(registry, blob.repository, (by, signal) => askAsStranger(registry, { ...blob, by, signal })),
   )
 }
 
-async function headAsStranger(
+function headAsStranger(registry: RegistryClient, question: StrangerQuestion): Promise<BlobHead | undefined> {
+  return ifAnswered(() => askAsStranger(registry, question))
+}
+
+async function askAsStranger(
   registry: RegistryClient,
   { by, ...question }: StrangerQuestion,
 ): Promise<BlobHead | undefined> {
   // With a client certificate this process is no stranger, and cannot ask as one.
   if (registry.hasIdentity) return undefined
+  return registry.headBlob({ ...question, authorization: undefined, onceBy: by })
+}
+
+async function ifAnswered<Answer>(ask: () => Promise<Answer>): Promise<Answer | undefined> {
   try {
-    return await registry.headBlob({ ...question, authorization: undefined, onceBy: by })
+    return await ask()
   } catch (error) {
     if (error instanceof RegistryUnreachableError) return undefined
     throw error

@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
 import { afterEach, describe, expect, it } from 'vitest'
 import type { RegistryClient } from '../../core/registry-client.ts'
 import { BLOB, REPOSITORY, startTestRegistry, type TestRegistry } from './test-registry.ts'
@@ -83,6 +84,14 @@ describe('an answer', () => {
       const { statusCode, headers, text } = await get(by)
       expect([statusCode, headers['content-length'], text]).toEqual([200, undefined, 'hello'])
     }
+  })
+
+  it('in HTTP/1.0 that keeps the connection leaves it to the next request', async () => {
+    await start('HTTP/1.0 200 OK\r\nContent-Length: 5\r\nConnection: keep-alive\r\n\r\n', { closes: false })
+    await get('dispatcher')
+    await delay(50)
+    await get('dispatcher')
+    expect(sockets.size).toBe(1)
   })
 
   it('that had to be read leniently ends its connection, and costs the next one no second request', async () => {

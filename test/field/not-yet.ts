@@ -5,11 +5,6 @@ import type { Problem } from '../../bench/field/verdict.ts'
  * one takes it out of this list.
  */
 export const NOT_YET: Record<string, Problem> = {
-  'busy-registry/head-800': 'not shared',
-  'busy-registry/head-1500': 'not shared',
-  'busy-registry/head-3000': 'not shared',
-  'old-http/http10': 'not shared',
-  'old-http/no-reason': 'not shared',
   'request-limit/20-docker': 'failed',
   // Until a configuration can name the API's path: it may be a user's file.
   'mirror-requests/prefix': 'not shared',

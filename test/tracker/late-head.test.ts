@@ -98,6 +98,18 @@ describe('answers to HEAD and to GET are not mixed', () => {
     expect((await world.admin().request('GET', '/admin/v1/token-keys')).body.tokenKeys).toEqual([])
   })
 
+  it('a key is not trusted by GET, if HEAD took an altered token in time', async () => {
+    const node = await begin(async (request, response) => {
+      const { authorization } = request.headers
+      const isAltered = authorization !== undefined && authorization !== `Bearer ${token}`
+      const isTaken = authorization === `Bearer ${token}` || (isAltered && isHead(request))
+      await serveLate(request, response, () => isTaken, isAltered ? 0 : HEAD_MS)
+    })
+    const token = world.token()
+    expect(codeOf(await node.pull(bearer(token)))).toEqual([200, undefined])
+    expect((await world.admin().request('GET', '/admin/v1/token-keys')).body.tokenKeys).toEqual([])
+  })
+
   it('a repository is not open for a HEAD that says yes to everything, where GET knows no made-up blob', async () => {
     const node = await begin(async (request, response) => {
       const isReal = request.url!.endsWith(LAYER.digest)

@@ -1,5 +1,5 @@
 import type { OddRegistry } from '../../../lab/field/manners.ts'
-import { type FieldCase, variant, WITH_TOKENS } from '../field-case.ts'
+import { ACCOUNT, type FieldCase, variant, WITH_TOKENS } from '../field-case.ts'
 
 /** Registries whose answers are late, long, or spelled in an unusual way. */
 
@@ -54,20 +54,29 @@ const slowFirstByte: FieldCase = {
   isLong: true,
 }
 
+const lateHeads = (waitMs: number) => [{ on: { method: 'HEAD' as const, of: 'blobs' as const }, waitMs }]
 const BUSY = [800, 1500, 3000].map(
   (waitMs): OddRegistry => ({
     name: `busy-${waitMs}.field.test`,
     ...WITH_TOKENS,
-    manners: [{ on: { method: 'HEAD', of: 'blobs' }, waitMs }],
+    manners: lateHeads(waitMs),
   }),
 )
+/** Whose callers are recognised in other ways. */
+const BUSY_TOO: OddRegistry[] = [
+  { name: 'busy-opaque.field.test', authentication: { kind: 'opaque', account: ACCOUNT } },
+  { name: 'busy-basic.field.test', authentication: { kind: 'basic', account: ACCOUNT } },
+  { name: 'busy-open.field.test', kind: 'token' },
+].map((registry) => ({ ...registry, manners: lateHeads(1500) }) as OddRegistry)
 
 const busyRegistry: FieldCase = {
   name: 'busy-registry',
   about: 'A registry under load: HEAD of a blob takes 0.8 to 3 s, GET is quick.',
   source: 'dragonflyoss/dragonfly#3783, spegel-org/spegel#551',
-  registries: BUSY,
-  variants: BUSY.map((registry) => variant(registry.name.split('.')[0]!.replace('busy', 'head'), registry)),
+  registries: [...BUSY, ...BUSY_TOO],
+  variants: [...BUSY, ...BUSY_TOO].map((registry) =>
+    variant(registry.name.split('.')[0]!.replace('busy', 'head'), registry),
+  ),
 }
 
 const BOTH_LENGTHS: OddRegistry = {
@@ -139,6 +148,7 @@ const HTTP10: OddRegistry = {
     { on: { of: 'manifests' }, spelling: 'http10' },
   ],
 }
+const HTTP10_TOKEN: OddRegistry = { ...HTTP10, ...WITH_TOKENS, name: 'http10-token.field.test' }
 const NO_REASON: OddRegistry = {
   name: 'no-reason.field.test',
   manners: [
@@ -158,9 +168,10 @@ const oldHttp: FieldCase = {
   name: 'old-http',
   about: 'HTTP/1.0 that ends a body by closing, a status line without reason, and 103 before each answer.',
   source: 'ahmetb/serverless-registry-proxy#10, cloudfoundry/garden#62',
-  registries: [HTTP10, NO_REASON, HINTS],
+  registries: [HTTP10, HTTP10_TOKEN, NO_REASON, HINTS],
   variants: [
     variant('http10', HTTP10, { layers: [2_000_000] }),
+    variant('http10-token', HTTP10_TOKEN, { layers: [2_000_000] }),
     variant('no-reason', NO_REASON, { layers: [2_000_000] }),
     variant('early-hints', HINTS, { layers: [2_000_000] }),
     variant('http10-docker', HTTP10, { client: 'docker' }),
