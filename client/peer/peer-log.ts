@@ -3,7 +3,7 @@ import { BoundedMap } from '../../core/bounded-map.ts'
 import type { ShoalError } from '../../core/errors.ts'
 
 /** Lines about one address or node in a minute. Above it they are counted, and the next line tells how many were left out. */
-export const PEER_LINES_PER_MINUTE_MAX = 60
+export const PEER_LINES_PER_MINUTE_MAX = 240
 /** Bound of the addresses and nodes whose lines are counted: the one that was heard of longest ago starts anew. */
 export const PEER_LINES_SOURCES_MAX = 1024
 /** In which the lines of one source are counted. */
