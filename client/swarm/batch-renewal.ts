@@ -51,7 +51,7 @@ export class BatchRenewal {
       await this.#askAnew()
       this.#parts.retain((batch) => trust.isSigned(batch))
       stored.markDirty()
-      void stored.save()
+      stored.save()
     }
     this.#settledVersion = batchKeysVersion
   }

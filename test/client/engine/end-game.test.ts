@@ -26,7 +26,7 @@ function makeAssembly(piece: number, some: Partial<Assembly> = {}): Assembly {
   return {
     piece: piece as PieceIndex,
     length: MIB,
-    copy: { buffer: { bytes: new Uint8Array(0), pieceBytes: MIB, isSecond: false } },
+    buffer: { bytes: new Uint8Array(0), pieceBytes: MIB },
     source: makeSource(),
     startedAtMs: 0,
     outstanding: new Map(),
