@@ -3,6 +3,8 @@ import type { Conditions } from './conditions.ts'
 
 /** The longest time for which a registry's Retry-After is obeyed. Then it is asked again. */
 export const RETRY_AFTER_MS_MAX = 60_000
+/** For so long after a request of this process's own, that request may be why a caller meets the registry's limit. */
+export const OWN_REQUEST_MS = 60_000
 /** The time to wait after a 429 without a Retry-After that can be read. */
 export const RETRY_AFTER_MS_DEFAULT = 5_000
 
@@ -18,6 +20,7 @@ export function retryAfterMs(header: string | string[] | undefined, nowMs: numbe
 export class RegistryLimit {
   readonly #nowMs: () => number
   #untilMs = 0
+  #askedAtMs = Number.NEGATIVE_INFINITY
   #onLimited: (forMs: number) => void = () => undefined
 
   constructor(nowMs: () => number = Date.now) {
@@ -27,6 +30,15 @@ export class RegistryLimit {
   /** Milliseconds until the registry may be asked again; 0 if it may be asked now. */
   get leftMs(): number {
     return Math.max(0, this.#untilMs - this.#nowMs())
+  }
+
+  /** This process asked the registry something of its own lately. */
+  get hasAskedLately(): boolean {
+    return this.#nowMs() - this.#askedAtMs < OWN_REQUEST_MS
+  }
+
+  asked(): void {
+    this.#askedAtMs = this.#nowMs()
   }
 
   /** @param onLimited called with the time to wait, each time that it becomes longer */
@@ -53,8 +65,9 @@ export class RegistryLimit {
 
 /** For `compose`: notes every answer. For requests of this process's own. */
 export function noting(limit: RegistryLimit): Dispatcher.DispatcherComposeInterceptor {
-  return (dispatch) => (options, handler) =>
-    dispatch(options, {
+  return (dispatch) => (options, handler) => {
+    limit.asked()
+    return dispatch(options, {
       onRequestStart: (...given) => handler.onRequestStart?.(...given),
       onRequestUpgrade: (...given) => handler.onRequestUpgrade?.(...given),
       onResponseStart: (...given) => {
@@ -66,6 +79,7 @@ export function noting(limit: RegistryLimit): Dispatcher.DispatcherComposeInterc
       onResponseEnd: (...given) => handler.onResponseEnd?.(...given),
       onResponseError: (...given) => handler.onResponseError?.(...given),
     })
+  }
 }
 
 /** Shows the operator for how long a registry is left in peace. */

@@ -5,6 +5,7 @@ import { lengthBehindRedirects } from '../core/blob-get.ts'
 import { ShoalError } from '../core/errors.ts'
 import { isSettledWithin } from '../core/patience.ts'
 import { type RegistryClient, RegistryUnreachableError } from '../core/registry-client.ts'
+import { retryAfterMs } from '../core/registry-limit.ts'
 import type { Strangers } from '../core/strangers.ts'
 import type { AcceptedRequests } from './accepted-requests.ts'
 import { authorise, LATE_MS, type LateVerdict, type Verdict } from './authorise.ts'
@@ -15,7 +16,7 @@ import { respondWithError } from './error-response.ts'
 import type { ManifestPlans } from './manifest-plans.ts'
 import type { RequestOutcome } from './metrics.ts'
 import { type AccountParts, RequestAccount } from './request-account.ts'
-import { allOf, forward, goneSignal, type ResponseWatcher } from './upstream/forward.ts'
+import { allOf, forward, goneSignal, type ResponseWatcher, type Upstream } from './upstream/forward.ts'
 import type { RegistryReach } from './upstream/registry-reach.ts'
 
 /**
@@ -52,6 +53,11 @@ interface Pull extends AccountedExchange {
   /** The blob's length as a manifest said before the request came. */
   bytesPlanned: number | undefined
 }
+
+/** How long the answer to one request is delayed at most because the registry's limit was reached. */
+export const LIMIT_WAIT_MS_MAX = 30_000
+/** The shortest delay, so that a registry without a Retry-After to speak of is not asked in a loop. */
+const LIMIT_WAIT_MS_MIN = 1_000
 
 /** Answers a request. Never rejects: a failure becomes an answer or a cut connection. */
 export async function answer(parts: PullParts, exchange: Exchange): Promise<void> {
@@ -201,6 +207,7 @@ async function passThrough<Outcome extends RequestOutcome>(
     dispatcher: registry.passThrough,
     path: request.url!,
     ...(giveUp && { giveUp }),
+    heldBackMs: waitForLimit(registry),
     unreachable: (cause: Error) => new RegistryUnreachableError(registry.host, { cause }),
   }
   const watcher = allOf([
@@ -210,6 +217,22 @@ async function passThrough<Outcome extends RequestOutcome>(
   ])
   await forward(request, response, upstream, watcher)
   return outcome
+}
+
+/**
+ * A client that stays below its registry's limit of requests must not exceed it because this node asks as well: then the
+ * node waits in the client's place.
+ */
+function waitForLimit({ limit }: RegistryClient): NonNullable<Upstream['heldBackMs']> {
+  let leftMs = LIMIT_WAIT_MS_MAX
+  return (statusCode, headers) => {
+    if (statusCode !== 429 || !limit.hasAskedLately) return undefined
+    limit.note({ statusCode, headers })
+    const waitMs = Math.max(LIMIT_WAIT_MS_MIN, retryAfterMs(headers['retry-after'], Date.now()))
+    if (waitMs > leftMs) return undefined
+    leftMs -= waitMs
+    return waitMs
+  }
 }
 
 /** The registry refused the question and serves the request: the next question may not rest on HEAD alone. */

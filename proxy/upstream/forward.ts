@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { setTimeout as wait } from 'node:timers/promises'
 import type { Dispatcher } from 'undici'
 import { ShoalError } from '../../core/errors.ts'
 import { ProxyRequestError, UpstreamTimeoutError } from '../errors.ts'
@@ -18,13 +19,20 @@ export interface Upstream {
   giveUp?: AbortSignal
   /** Fields for the upstream alone, as in `rawHeaders`. */
   headers?: string[]
+  /**
+   * Milliseconds after which a request that is safe to repeat is sent again, instead of this answer being passed on.
+   * Undefined: it is passed on.
+   */
+  heldBackMs?: (status: number, headers: AnswerHeaders) => number | undefined
   /** The error for the client if the upstream cannot be reached. */
   unreachable: (cause: Error) => ShoalError
 }
 
+type AnswerHeaders = Record<string, string | string[] | undefined>
+
 /** Watches an answer as it passes; can neither delay nor change it. */
 export interface ResponseWatcher {
-  onStart(status: number, headers: Record<string, string | string[] | undefined>): void
+  onStart(status: number, headers: AnswerHeaders): void
   onData(chunk: Buffer): void
   onEnd(): void
 }
@@ -69,16 +77,32 @@ export async function forward(
       return await dispatchOnce(request, response, upstream, watcher)
     } catch (cause) {
       const error = cause as Error & { code?: string }
+      if (error instanceof HeldBack) {
+        await wait(error.forMs, undefined, { signal: goneSignal(response) }).catch(() => undefined)
+        if (response.destroyed) return
+        attempt = -1
+        continue
+      }
       if (attempt < RETRIES_MAX && isStale(error) && isRepeatable(request)) continue
       throw explain(error, upstream)
     }
   }
 }
 
+/** The answer was not passed on: the request is to be sent again after a while. */
+class HeldBack extends Error {
+  readonly forMs: number
+
+  constructor(forMs: number) {
+    super('held back')
+    this.forMs = forMs
+  }
+}
+
 function dispatchOnce(
   request: IncomingMessage,
   response: ServerResponse,
-  { dispatcher, path, host, headers = [], giveUp }: Upstream,
+  { dispatcher, path, host, headers = [], giveUp, heldBackMs = () => undefined }: Upstream,
   watcher: ResponseWatcher | undefined,
 ): Promise<void> {
   return new Promise((resolve, reject) => {
@@ -94,7 +118,11 @@ function dispatchOnce(
       // For the time while it waits for a connection; after that the relay handles this.
       signal: giveUp === undefined ? goneSignal(response) : AbortSignal.any([goneSignal(response), giveUp]),
     }
-    dispatcher.dispatch(options, new AnswerRelay(response, { watcher, giveUp }, { resolve, reject }))
+    const holdsBack = isRepeatable(request) ? heldBackMs : () => undefined
+    dispatcher.dispatch(
+      options,
+      new AnswerRelay(response, { watcher, giveUp, holdsBack }, { resolve, reject }),
+    )
   })
 }
 
@@ -111,17 +139,28 @@ class AnswerRelay implements Dispatcher.DispatchHandler {
   readonly #response: ServerResponse
   readonly #watcher: ResponseWatcher | undefined
   readonly #giveUp: AbortSignal | undefined
+  readonly #holdsBack: NonNullable<Upstream['heldBackMs']>
+  #heldBackMs: number | undefined
   readonly #settle: { resolve: () => void; reject: (error: Error) => void }
   #stopListening = () => {}
 
   constructor(
     response: ServerResponse,
-    { watcher, giveUp }: { watcher: ResponseWatcher | undefined; giveUp: AbortSignal | undefined },
+    {
+      watcher,
+      giveUp,
+      holdsBack,
+    }: {
+      watcher: ResponseWatcher | undefined
+      giveUp: AbortSignal | undefined
+      holdsBack: NonNullable<Upstream['heldBackMs']>
+    },
     settle: { resolve: () => void; reject: (error: Error) => void },
   ) {
     this.#response = response
     this.#watcher = watcher
     this.#giveUp = giveUp
+    this.#holdsBack = holdsBack
     this.#settle = settle
   }
 
@@ -147,10 +186,12 @@ class AnswerRelay implements Dispatcher.DispatchHandler {
   onResponseStart(
     controller: Dispatcher.DispatchController,
     status: number,
-    headers: Record<string, string | string[] | undefined>,
+    headers: AnswerHeaders,
     reason?: string,
   ): void {
     if (status < 200) return
+    this.#heldBackMs = this.#holdsBack(status, headers)
+    if (this.#heldBackMs !== undefined) return
     const raw = (controller.rawHeaders as Buffer[]).map((text) => text.toString('latin1'))
     this.#response.sendDate = false
     // The answer came before the end of the request: nobody reads the rest of the body, so this connection ends.
@@ -161,12 +202,17 @@ class AnswerRelay implements Dispatcher.DispatchHandler {
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    if (this.#heldBackMs !== undefined) return
     this.#watcher?.onData(chunk)
     if (!this.#response.write(chunk)) controller.pause()
   }
 
   onResponseEnd(): void {
     this.#stopListening()
+    if (this.#heldBackMs !== undefined) {
+      this.#settle.reject(new HeldBack(this.#heldBackMs))
+      return
+    }
     this.#response.end()
     this.#watcher?.onEnd()
     this.#settle.resolve()

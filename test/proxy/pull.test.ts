@@ -302,6 +302,36 @@ describe('when Shoal cannot help', () => {
     expect(await proxy.metrics.text()).toContain('shoal_proxy_fallbacks_total{code="TRACKER_UNAVAILABLE"} 1')
   })
 
+  test('a client that meets a limit to which this node adds gets its blob when the limit allows', async () => {
+    let gets = 0
+    proxy = await startTestProxy((request, response) => {
+      const isLimited = request.method === 'GET' && ++gets === 1
+      return isLimited
+        ? response.writeHead(429, { 'retry-after': '1' }).end('slow down') && undefined
+        : registryDoor(request, response)
+    })
+    const startedMs = performance.now()
+    const answer = await proxy.ask(blobPath, { headers: { authorization } })
+    expect(answer.statusCode).toBe(200)
+    expect(Buffer.from(await answer.body.arrayBuffer()).equals(content)).toBe(true)
+    expect(performance.now() - startedMs).toBeGreaterThan(900)
+    expect(linesOf()).toEqual([`HEAD ${blobPath}`, `GET ${blobPath}`, `GET ${blobPath}`])
+  })
+
+  test.each([
+    ['asks for a minute', true, '61'],
+    ['is none of this node’s doing', false, '1'],
+  ])('a limit that %s is passed on', async (_what, isAsking, retryAfter) => {
+    proxy = await startTestProxy((request, response) => {
+      if (request.method === 'HEAD') return registryDoor(request, response)
+      response.writeHead(429, { 'retry-after': retryAfter }).end('slow down')
+    })
+    const path = isAsking ? blobPath : '/v2/team/app/manifests/v1'
+    const answer = await proxy.ask(path, { headers: { authorization } })
+    expect(answer.statusCode).toBe(429)
+    expect(await answer.body.text()).toBe('slow down')
+  })
+
   test('a blob that fails before its first byte comes from the registry, and is closed', async () => {
     proxy = await startTestProxy(registryDoor)
     proxy.client.held.set(digest, {
