@@ -49,6 +49,12 @@ export class FakeClient implements Client {
     return this.whyNot
   }
 
+  /** What `openAhead` opens. */
+  ahead: FakeBlob | undefined
+  async openAhead(): Promise<OpenBlob | undefined> {
+    return this.ahead
+  }
+
   async authorisedWithoutRegistry(): Promise<number | undefined> {
     return this.standing
   }
@@ -116,6 +122,11 @@ export class FakeBlob implements OpenBlob {
       this.sources.peers += chunk.length
       yield chunk
     }
+  }
+
+  isServed = false
+  async isServedWithin(): Promise<boolean> {
+    return this.isServed
   }
 
   /** Settles when the blob is closed. */
