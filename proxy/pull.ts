@@ -244,7 +244,7 @@ async function passThrough<Outcome extends RequestOutcome>(
     dispatcher: registry.passThrough,
     path: request.url!,
     ...(giveUp && { giveUp }),
-    heldBackMs: waitForLimit(registry),
+    againInMs: limitWait(registry),
     unreachable: (cause: Error) => new RegistryUnreachableError(registry.host, { cause }),
   }
   const watcher = allOf([
@@ -260,7 +260,7 @@ async function passThrough<Outcome extends RequestOutcome>(
  * A client that stays below its registry's limit of requests must not exceed it because this node asks as well: then the
  * node waits in the client's place.
  */
-function waitForLimit({ limit }: RegistryClient): NonNullable<Upstream['heldBackMs']> {
+function limitWait({ limit }: RegistryClient): NonNullable<Upstream['againInMs']> {
   let leftMs = LIMIT_WAIT_MS_MAX
   return (statusCode, headers) => {
     if (statusCode !== 429 || !limit.hasAskedLately) return undefined

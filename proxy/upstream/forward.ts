@@ -23,7 +23,7 @@ export interface Upstream {
    * Milliseconds after which a request that is safe to repeat is sent again, instead of this answer being passed on.
    * Undefined: it is passed on.
    */
-  heldBackMs?: (status: number, headers: AnswerHeaders) => number | undefined
+  againInMs?: (status: number, headers: AnswerHeaders) => number | undefined
   /** The error for the client if the upstream cannot be reached. */
   unreachable: (cause: Error) => ShoalError
 }
@@ -72,7 +72,8 @@ export async function forward(
   upstream: Upstream,
   watcher?: ResponseWatcher,
 ): Promise<void> {
-  for (let attempt = 0; ; attempt++) {
+  let attempt = 0
+  for (;;) {
     try {
       return await dispatchOnce(request, response, upstream, watcher)
     } catch (cause) {
@@ -80,10 +81,10 @@ export async function forward(
       if (error instanceof HeldBack) {
         await wait(error.forMs, undefined, { signal: goneSignal(response) }).catch(() => undefined)
         if (response.destroyed) return
-        attempt = -1
+        attempt = 0
         continue
       }
-      if (attempt < RETRIES_MAX && isStale(error) && isRepeatable(request)) continue
+      if (attempt++ < RETRIES_MAX && isStale(error) && isRepeatable(request)) continue
       throw explain(error, upstream)
     }
   }
@@ -102,7 +103,7 @@ class HeldBack extends Error {
 function dispatchOnce(
   request: IncomingMessage,
   response: ServerResponse,
-  { dispatcher, path, host, headers = [], giveUp, heldBackMs = () => undefined }: Upstream,
+  { dispatcher, path, host, headers = [], giveUp, againInMs = () => undefined }: Upstream,
   watcher: ResponseWatcher | undefined,
 ): Promise<void> {
   return new Promise((resolve, reject) => {
@@ -118,10 +119,10 @@ function dispatchOnce(
       // For the time while it waits for a connection; after that the relay handles this.
       signal: giveUp === undefined ? goneSignal(response) : AbortSignal.any([goneSignal(response), giveUp]),
     }
-    const holdsBack = isRepeatable(request) ? heldBackMs : () => undefined
+    const repeated = isRepeatable(request) ? againInMs : () => undefined
     dispatcher.dispatch(
       options,
-      new AnswerRelay(response, { watcher, giveUp, holdsBack }, { resolve, reject }),
+      new AnswerRelay(response, { watcher, giveUp, againInMs: repeated }, { resolve, reject }),
     )
   })
 }
@@ -139,7 +140,7 @@ class AnswerRelay implements Dispatcher.DispatchHandler {
   readonly #response: ServerResponse
   readonly #watcher: ResponseWatcher | undefined
   readonly #giveUp: AbortSignal | undefined
-  readonly #holdsBack: NonNullable<Upstream['heldBackMs']>
+  readonly #againInMs: NonNullable<Upstream['againInMs']>
   #heldBackMs: number | undefined
   readonly #settle: { resolve: () => void; reject: (error: Error) => void }
   #stopListening = () => {}
@@ -149,18 +150,18 @@ class AnswerRelay implements Dispatcher.DispatchHandler {
     {
       watcher,
       giveUp,
-      holdsBack,
+      againInMs,
     }: {
       watcher: ResponseWatcher | undefined
       giveUp: AbortSignal | undefined
-      holdsBack: NonNullable<Upstream['heldBackMs']>
+      againInMs: NonNullable<Upstream['againInMs']>
     },
     settle: { resolve: () => void; reject: (error: Error) => void },
   ) {
     this.#response = response
     this.#watcher = watcher
     this.#giveUp = giveUp
-    this.#holdsBack = holdsBack
+    this.#againInMs = againInMs
     this.#settle = settle
   }
 
@@ -190,7 +191,7 @@ class AnswerRelay implements Dispatcher.DispatchHandler {
     reason?: string,
   ): void {
     if (status < 200) return
-    this.#heldBackMs = this.#holdsBack(status, headers)
+    this.#heldBackMs = this.#againInMs(status, headers)
     if (this.#heldBackMs !== undefined) return
     const raw = (controller.rawHeaders as Buffer[]).map((text) => text.toString('latin1'))
     this.#response.sendDate = false

@@ -4,6 +4,7 @@ import { setTimeout } from 'node:timers/promises'
 import type { BlobHead, QuestionMethod } from '../../core/blob-question.ts'
 import type { Digest } from '../../core/digest.ts'
 import { byOneMethod } from '../../core/one-method.ts'
+import { isSettledWithin } from '../../core/patience.ts'
 import type { RegistryClient } from '../../core/registry-client.ts'
 import type { RegistryToken } from '../../core/registry-token.ts'
 import type { Repository } from '../../core/repository.ts'
@@ -79,7 +80,7 @@ export async function isKeyOfRegistry(
       },
     )
     rounds.push(isConfirmed)
-    await Promise.race([isConfirmed.catch(() => undefined), setTimeout(ROUND_MS_MAX)])
+    await isSettledWithin(isConfirmed, ROUND_MS_MAX)
   }
   if (!(await areAllYes(rounds))) return false
   if (rounds.length < PROBE_ROUNDS) throw limited(registry)
