@@ -156,7 +156,7 @@ export const CONDITIONS = {
     title: 'the registry limits requests',
     severity: 'warning',
     text: 'The registry answered 429: it has had too many requests of this address or user.',
-    cost: 'For `seconds` this node asks it for nothing of its own. Requests of Docker pass through, unshared; a 429 to one of them may be waited out for up to 30 s.',
+    cost: 'For `seconds` this node asks it nothing of its own for that caller. Requests of Docker pass through, unshared; a 429 to one of them may be waited out for up to 30 s.',
     remedy:
       'Raise the limit at the registry, or let the pulling user log in with an account that has a higher one.',
   },

@@ -62,6 +62,10 @@ export const AHEAD_MS = 150
 export const LIMIT_WAIT_MS_MAX = 30_000
 /** The shortest delay, so that a registry without a Retry-After to speak of is not asked in a loop. */
 const LIMIT_WAIT_MS_MIN = 1_000
+/** Waits of one request. */
+const LIMIT_WAITS_MAX = 3
+/** Layers that wait together do not come back together. */
+const LIMIT_SPREAD_MS = 500
 
 /** Answers a request. Never rejects: a failure becomes an answer or a cut connection. */
 export async function answer(parts: PullParts, exchange: Exchange): Promise<void> {
@@ -124,7 +128,7 @@ async function askWhileFetching(parts: PullParts, pull: Pull): Promise<RequestOu
 async function openAhead(parts: PullParts, pull: Pull): Promise<OpenBlob | 'failed' | undefined> {
   const { request, registry, wanted, bytesPlanned } = pull
   const isWhole = request.headers.range === undefined && wanted.query === ''
-  const isAsked = registry.limit.leftMs > 0 || registry.habits.has('late')
+  const isAsked = registry.limit.leftMs(wanted.authorization) > 0 || registry.habits.has('late')
   if (bytesPlanned === undefined || wanted.authorization === undefined || !isWhole || isAsked)
     return undefined
   if (parts.accepted.find(registry.host, wanted) !== undefined) return undefined
@@ -244,7 +248,8 @@ async function passThrough<Outcome extends RequestOutcome>(
     dispatcher: registry.passThrough,
     path: request.url!,
     ...(giveUp && { giveUp }),
-    againInMs: limitWait(registry),
+    // A second try of a wrong password brings an account closer to its lock.
+    ...(isPassword(request) ? {} : { againInMs: limitWait(registry) }),
     unreachable: (cause: Error) => new RegistryUnreachableError(registry.host, { cause }),
   }
   const watcher = allOf([
@@ -262,14 +267,20 @@ async function passThrough<Outcome extends RequestOutcome>(
  */
 function limitWait({ limit }: RegistryClient): NonNullable<Upstream['againInMs']> {
   let leftMs = LIMIT_WAIT_MS_MAX
+  let waits = 0
   return (statusCode, headers) => {
-    if (statusCode !== 429 || !limit.hasAskedLately) return undefined
-    limit.note({ statusCode, headers })
-    const waitMs = Math.max(LIMIT_WAIT_MS_MIN, retryAfterMs(headers['retry-after'], Date.now()))
+    if (statusCode !== 429 || !limit.hasAskedLately || waits === LIMIT_WAITS_MAX) return undefined
+    const spreadMs = Math.random() * LIMIT_SPREAD_MS
+    const waitMs = Math.max(LIMIT_WAIT_MS_MIN, retryAfterMs(headers['retry-after'], Date.now())) + spreadMs
     if (waitMs > leftMs) return undefined
     leftMs -= waitMs
+    waits += 1
     return waitMs
   }
+}
+
+function isPassword({ headers }: IncomingMessage): boolean {
+  return /^basic /i.test(headers.authorization ?? '')
 }
 
 /** The registry refused the question and serves the request: the next question may not rest on HEAD alone. */

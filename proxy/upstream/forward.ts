@@ -72,15 +72,18 @@ export async function forward(
   upstream: Upstream,
   watcher?: ResponseWatcher,
 ): Promise<void> {
+  const signals = [goneSignal(response), ...(upstream.giveUp ? [upstream.giveUp] : [])]
+  const signal = AbortSignal.any(signals)
   let attempt = 0
   for (;;) {
     try {
-      return await dispatchOnce(request, response, upstream, watcher)
+      return await dispatchOnce(request, response, { ...upstream, signal }, watcher)
     } catch (cause) {
       const error = cause as Error & { code?: string }
       if (error instanceof HeldBack) {
-        await wait(error.forMs, undefined, { signal: goneSignal(response) }).catch(() => undefined)
+        await wait(error.forMs, undefined, { signal }).catch(() => undefined)
         if (response.destroyed) return
+        upstream.giveUp?.throwIfAborted()
         attempt = 0
         continue
       }
@@ -103,7 +106,15 @@ class HeldBack extends Error {
 function dispatchOnce(
   request: IncomingMessage,
   response: ServerResponse,
-  { dispatcher, path, host, headers = [], giveUp, againInMs = () => undefined }: Upstream,
+  {
+    dispatcher,
+    path,
+    host,
+    headers = [],
+    giveUp,
+    signal,
+    againInMs = () => undefined,
+  }: Upstream & { signal: AbortSignal },
   watcher: ResponseWatcher | undefined,
 ): Promise<void> {
   return new Promise((resolve, reject) => {
@@ -117,7 +128,7 @@ function dispatchOnce(
       // By default undici closes a connection after each HEAD; Docker sends one per manifest and per pushed layer.
       reset: false,
       // For the time while it waits for a connection; after that the relay handles this.
-      signal: giveUp === undefined ? goneSignal(response) : AbortSignal.any([goneSignal(response), giveUp]),
+      signal,
     }
     const repeated = isRepeatable(request) ? againInMs : () => undefined
     dispatcher.dispatch(

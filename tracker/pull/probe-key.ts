@@ -69,7 +69,7 @@ export async function isKeyOfRegistry(
   let isRefuted = false
   for (let begun = 0; begun < PROBE_ROUNDS && !isRefuted && signal?.aborted !== true; begun += 1) {
     if (pauseMs > 0) await setTimeout(pauseMs, undefined, { ref: false, ...(signal && { signal }) })
-    if (registry.limit.leftMs > 0) break
+    if (registry.limit.leftMs(`Bearer ${jwt}`) > 0) break
     const isConfirmed = byOneMethod(registry, repository, round)
     isConfirmed.then(
       (it) => {

@@ -218,7 +218,10 @@ export class TrustedKeys {
   ): Promise<boolean> {
     const { host } = question.registry
     const bounds = this.#boundsOf(id, host, by)
-    if (!bounds.every(({ limits, name }) => hasRoom(limits, name, this.#nowMs()))) return false
+    const full = bounds.findIndex(({ limits, name }) => !hasRoom(limits, name, this.#nowMs()))
+    // A probe that does not begin uses up nothing.
+    for (const { limits, name } of bounds.slice(0, Math.max(0, full))) limits.giveBack(name)
+    if (full !== -1) return false
     const { signal } = this.#closed
     const isTrusted = await isKeyOfRegistry(question, { pauseMs, signal }).catch((error: unknown) => {
       // A registry that does not answer, or told the tracker to wait, says nothing about the key or the node.
