@@ -44,12 +44,6 @@ export interface OpenBlob {
    * @throws BlobDistrustedError when the whole blob does not match its digest; the last byte was then held back
    */
   read(start: number, end: number): AsyncIterable<Uint8Array>
-  /**
-   * Whether the registry itself serves the blob to this reader's credential, as an answer to this node's own request. False
-   * when none came in time, and as soon as a peer is quicker. Never rejects.
-   */
-  isServedWithin(patienceMs: number): Promise<boolean>
-  /** May be called again. */
   close(): void
 }
 
@@ -149,14 +143,6 @@ export interface Client {
    * instead
    */
   open(request: BlobRequest): Promise<OpenBlob>
-  /**
-   * Opens a blob before anybody knows whether the caller may have it, so that the node's own request for its bytes is the
-   * question. Nothing may be read of it until `isServedWithin` says so, or the registry was asked otherwise. Undefined,
-   * unless nothing of the blob is here and a grant that was asked for with this very credential covers it: others'
-   * downloads go on with their own credentials.
-   * @throws as `open`
-   */
-  openAhead(request: BlobRequest): Promise<OpenBlob | undefined>
   /**
    * For a registry that cannot be reached: the blob's size, if this node holds or fetches the blob, saw the registry
    * accept this very credential for the repository before (`sawAccepted`), and confirmed within the last hour that

@@ -204,11 +204,6 @@ class NodeClient implements Client {
     return new BlobReader(await this.#swarmFor(request), { request, registry })
   }
 
-  async openAhead(request: BlobRequest): Promise<OpenBlob | undefined> {
-    const isFresh = this.swarms.find(request) === undefined && this.#grants.isAskedWith(request)
-    return isFresh ? this.open(request) : undefined
-  }
-
   async authorisedWithoutRegistry(request: Omit<BlobRequest, 'bytes'>): Promise<number | undefined> {
     if (!this.#vouching.vouchesFor(request, Date.now())) return undefined
     return this.swarms.find(request)?.layout.blobBytes
@@ -311,6 +306,8 @@ class NodeClient implements Client {
       this.#distrustedUntilMs.set(swarm.swarm, Date.now() + DISTRUST_MS)
     this.#options.log.error({ err: reason, digest: swarm.blob.digest, code: reason.code }, 'download failed')
   }
+
+  // --- peers and tracker ---------------------------------------------------------------------------------------
 
   #membershipOf(identity: NodeIdentity): Membership {
     return new Membership(identity, {

@@ -52,12 +52,8 @@ interface Pull extends AccountedExchange {
   wanted: BlobGet
   /** The blob's length as a manifest said before the request came. */
   bytesPlanned: number | undefined
-  /** The blob, opened before the registry's word. */
-  ahead?: OpenBlob | undefined
 }
 
-/** How long the node's own first answer from the registry may take before the registry is asked beside it. */
-export const AHEAD_MS = 150
 /** How long the answer to one request is delayed at most because the registry's limit was reached. */
 export const LIMIT_WAIT_MS_MAX = 30_000
 /** The shortest delay, so that a registry without a Retry-After to speak of is not asked in a loop. */
@@ -102,42 +98,9 @@ async function answerBlob(parts: PullParts, pull: Pull): Promise<RequestOutcome>
     pull.account.swarmFailed(whyNot)
     return passThrough(parts, pull, 'registry_fallback')
   }
-  return askWhileFetching(parts, pull)
-}
-
-/** A node that is about to fetch the blob from the registry itself asks by that: one request fewer for each layer. */
-async function askWhileFetching(parts: PullParts, pull: Pull): Promise<RequestOutcome> {
-  const { registry, wanted, bytesPlanned } = pull
-  const ahead = await openAhead(parts, pull)
-  if (ahead === 'failed') return passThrough(parts, pull, 'registry_fallback')
-  try {
-    if (await ahead?.isServedWithin(AHEAD_MS)) {
-      parts.accepted.note(registry.host, wanted, { bytes: bytesPlanned })
-      return await answerJudged(parts, { ...pull, ahead }, { acceptedAtMs: Date.now(), bytes: bytesPlanned })
-    }
-    const verdict = await authorise(parts, pull, { ...wanted, bytesPlanned })
-    if (verdict.refusal !== 'registry_late') return await answerJudged(parts, { ...pull, ahead }, verdict)
-    ahead?.close()
-    return await answerLate(parts, pull, verdict)
-  } finally {
-    ahead?.close()
-  }
-}
-
-/** @returns undefined if the registry is to be asked first */
-async function openAhead(parts: PullParts, pull: Pull): Promise<OpenBlob | 'failed' | undefined> {
-  const { request, registry, wanted, bytesPlanned } = pull
-  const isWhole = request.headers.range === undefined && wanted.query === ''
-  const isAsked = registry.limit.leftMs(wanted.authorization) > 0 || registry.habits.has('late')
-  if (bytesPlanned === undefined || wanted.authorization === undefined || !isWhole || isAsked)
-    return undefined
-  if (parts.accepted.find(registry.host, wanted) !== undefined) return undefined
-  try {
-    return await parts.client.openAhead(blobRequest(pull, bytesPlanned))
-  } catch (error) {
-    pull.account.swarmFailed(error)
-    return 'failed'
-  }
+  const verdict = await authorise(parts, pull, { ...wanted, bytesPlanned })
+  if (verdict.refusal === 'registry_late') return answerLate(parts, pull, verdict)
+  return answerJudged(parts, pull, verdict)
 }
 
 /** Steps 4 to 7: the registry gave its word, or the client vouches. */
@@ -153,7 +116,7 @@ async function answerJudged(parts: PullParts, pull: Pull, verdict: Verdict): Pro
   const span = requestedSpan(pull, bytes)
   if (span.status === 416) return refuseRange(pull, bytes)
 
-  const blob = pull.ahead ?? (await openBlob(parts, pull, { bytes, part: span }))
+  const blob = await openBlob(parts, pull, { bytes, part: span })
   if (blob === undefined) return passThrough(parts, pull, 'registry_fallback')
   if (verdict.acceptedAtMs !== undefined)
     parts.client.sawAccepted(blobRequest(pull, bytes), verdict.acceptedAtMs)

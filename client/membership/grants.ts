@@ -10,7 +10,6 @@ import { prepareProver, type TokenProver } from '../../core/token-proof/index.ts
 import type { Credential, GrantedSwarm, PullResponse } from '../../core/tracker-api.ts'
 import type { BlobRequest, ImagePlan } from '../client.ts'
 import { GrantLateError, TrackerRefusedError } from '../errors.ts'
-import { type AskedBlob, covering, isSameCredential, unwanted } from './asked-blobs.ts'
 import type { ClusterTrustState, PeerCredential } from './cluster-trust.ts'
 import { makeKey, RENEW_AT_SHARE } from './node-identity.ts'
 import type { TrackerClient } from './tracker-client.ts'
@@ -29,8 +28,6 @@ export interface Grant {
 
 /** A grant with its private parts. */
 interface Held {
-  /** The credential for which the tracker gave it. */
-  askedWith: Credential
   /** The key of its certificates. */
   privateKeyPem: string
   /** Which key signed its peer token; absent: it has none. */
@@ -53,6 +50,7 @@ export interface GrantsOptions {
   onRenewed: (grant: Grant) => void
 }
 
+type AskedBlob = { digest: Digest; bytes: number; isWanted: boolean }
 type PullOf = Omit<ImagePlan, 'blobs'>
 
 /** A request to the tracker that is in flight. */
@@ -147,15 +145,6 @@ export class Grants {
 
   close(): void {
     for (const grant of this.#granted.keys()) this.#forget(grant)
-  }
-
-  /** A grant that was asked for with this very credential covers the blob: it is here or in flight. */
-  isAskedWith(request: Omit<BlobRequest, 'bytes'>): boolean {
-    const ready = this.find(request)
-    const credential = ready
-      ? this.#granted.get(ready.grant)?.askedWith
-      : this.#asked(request)?.image.credential
-    return credential !== undefined && isSameCredential(credential, request.credential)
   }
 
   /** A grant that is here and covers the blob. */
@@ -257,8 +246,7 @@ export class Grants {
     const grant = this.#grantOf(image, answer, key.privateKeyPem)
     const { peerToken } = answer
     const peerTokenKeyId = peerToken === null ? undefined : parseRegistryToken(peerToken).keyId
-    const held = { askedWith: image.credential, privateKeyPem: key.privateKeyPem, peerTokenKeyId }
-    this.#granted.set(grant, { ...held, timer: undefined })
+    this.#granted.set(grant, { privateKeyPem: key.privateKeyPem, peerTokenKeyId, timer: undefined })
     this.#renewLater(grant, answer.validForSeconds)
     return grant
   }
@@ -339,4 +327,23 @@ export class Grants {
     clearTimeout(this.#granted.get(grant)?.timer)
     this.#granted.delete(grant)
   }
+}
+
+function unwanted({ digest, bytes }: { digest: Digest; bytes: number }): AskedBlob {
+  return { digest, bytes, isWanted: false }
+}
+
+function isSameCredential(one: Credential, other: Credential): boolean {
+  return JSON.stringify(one) === JSON.stringify(other)
+}
+
+function covering(grant: Grant, digest: Digest): { grant: Grant; swarm: GrantedSwarm } {
+  const swarm = grant.swarms.get(digest)
+  if (!swarm) {
+    throw new TrackerRefusedError('the tracker did not grant the blob', {
+      trackerCode: 'BLOB_REFUSED',
+      status: 403,
+    })
+  }
+  return { grant, swarm }
 }

@@ -4,7 +4,6 @@ import type { RegistryClient } from '../../core/registry-client.ts'
 import type { Repository } from '../../core/repository.ts'
 import type { Credential } from '../../core/tracker-api.ts'
 import type { RateLimit } from '../engine/rate-limit.ts'
-import { isSameCredential } from '../membership/asked-blobs.ts'
 import type { StoredBlob } from '../store/blob-store.ts'
 import { authorizationOf, type LastRedirect, readRange } from './registry-range.ts'
 import { RegistryStream } from './registry-stream.ts'
@@ -18,19 +17,11 @@ export class RegistryAccess {
   readonly #registry: RegistryClient
   readonly #limit: RateLimit
   readonly #redirect: LastRedirect = { url: undefined }
-  readonly #onServed: () => void
   #repository: Repository
   #credential: Credential = { scheme: 'none' }
   #endsAt: number | undefined
-  /** The credential that the registry served last. */
-  #served: Credential | undefined
 
-  constructor(
-    stored: StoredBlob,
-    parts: { registry: RegistryClient; downloadLimit: RateLimit },
-    onServed: () => void = () => undefined,
-  ) {
-    this.#onServed = onServed
+  constructor(stored: StoredBlob, parts: { registry: RegistryClient; downloadLimit: RateLimit }) {
     this.#stored = stored
     this.#repository = stored.repository
     this.#registry = parts.registry
@@ -42,11 +33,6 @@ export class RegistryAccess {
     this.#repository = repository
     this.#credential = credential
     this.#endsAt = endsAtMs(credential, Date.now())
-  }
-
-  /** The registry itself answered this node's request with the credential by a part of the blob, or all of it. */
-  hasServed(credential: Credential): boolean {
-    return this.#served !== undefined && isSameCredential(this.#served, credential)
   }
 
   /** Expiry of the credential, on the clock of `Date.now()`; undefined when unknown. */
@@ -71,22 +57,16 @@ export class RegistryAccess {
   stream(first: number, end: number, signal: AbortSignal): RegistryStream {
     const { layout, key } = this.#stored
     const { from, to } = bytesOf(layout, first, end)
-    const credential = this.#credential
     const chunks = readRange({
       registry: this.#registry,
       repository: this.#repository,
       digest: key.digest,
-      credential,
+      credential: this.#credential,
       from,
       to,
       signal,
       redirect: this.#redirect,
       isWholeRefused: from > 0 || to < layout.blobBytes,
-      onServed: (blobBytes) => {
-        if (blobBytes !== layout.blobBytes) return
-        this.#served = credential
-        this.#onServed()
-      },
     })
     const allowDownload = (bytes: number) => this.#limit.take(bytes)
     return new RegistryStream({ layout, firstPiece: first, chunks, allowDownload, signal })

@@ -1,6 +1,6 @@
 import type { Dispatcher } from 'undici'
 import { getBlob, getFrom } from '../../core/blob-get.ts'
-import { lengthIn, RANGE_REFUSALS, totalBytes } from '../../core/blob-question.ts'
+import { RANGE_REFUSALS } from '../../core/blob-question.ts'
 import type { Digest } from '../../core/digest.ts'
 import { isRedirectPermitted } from '../../core/redirect-rule.ts'
 import type { RegistryClient } from '../../core/registry-client.ts'
@@ -24,8 +24,6 @@ export interface RangeRequest {
    * expired.
    */
   redirect?: LastRedirect
-  /** The registry itself served the credential, and with the length of the whole blob: not what it redirects to. */
-  onServed?: (blobBytes: number) => void
 }
 
 /** Remembered per blob. Signed URLs of object stores last for minutes; a URL that stops serving is forgotten. */
@@ -134,11 +132,7 @@ async function askRegistry(
   const leftMs = request.registry.limit.leftMs(authorization)
   if (leftMs > 0) throw new OriginRefusedError('the registry told this node to wait', { retryInMs: leftMs })
   const { answer, redirectedTo } = await getBlob({ ...request, authorization, range })
-  if (!isAnswer(answer, request)) return answer
-  if (request.redirect) request.redirect.url = redirectedTo
-  const blobBytes =
-    answer.statusCode === 206 ? totalBytes(answer.headers) : lengthIn(answer.headers['content-length'])
-  if (redirectedTo === undefined && blobBytes !== undefined) request.onServed?.(blobBytes)
+  if (request.redirect && isAnswer(answer, request)) request.redirect.url = redirectedTo
   return answer
 }
 

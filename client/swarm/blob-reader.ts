@@ -3,7 +3,6 @@ import { setTimeout } from 'node:timers/promises'
 import { digestHex } from '../../core/digest.ts'
 import { ShoalError } from '../../core/errors.ts'
 import type { PieceIndex } from '../../core/metainfo.ts'
-import { isSettledWithin } from '../../core/patience.ts'
 import type { RegistryClient } from '../../core/registry-client.ts'
 import type { BlobRequest, BytesBySource, OpenBlob } from '../client.ts'
 import {
@@ -92,15 +91,6 @@ export class BlobReader implements OpenBlob {
       if (this.#claimsEpoch === undefined) yield* this.#readFromRegistry(at, end)
       else yield* this.#readAfterClaims(start, at, end)
     }
-  }
-
-  async isServedWithin(patienceMs: number): Promise<boolean> {
-    const { access, fromPeers } = this.#swarm
-    const isServed = () => access.hasServed(this.#request.credential)
-    // What a peer sent says nothing about this caller.
-    const known = this.#swarm.until(this, () => isServed() || fromPeers.count > 0)
-    await isSettledWithin(known, patienceMs)
-    return isServed()
   }
 
   close(): void {

@@ -148,7 +148,7 @@ export class Swarm implements OriginHost {
       onBatch: (batch) => this.#onBatch(batch),
       announceable: () => this.#pieces.announceable(),
     })
-    this.access = new RegistryAccess(stored, parts, () => this.#readers.wake())
+    this.access = new RegistryAccess(stored, parts)
     this.#origin = new Origin(this)
     this.#digestCheck = new DigestCheck(parts.verifier, stored, {
       isAudit: Math.random() < parts.auditedShare,

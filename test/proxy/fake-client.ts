@@ -49,12 +49,6 @@ export class FakeClient implements Client {
     return this.whyNot
   }
 
-  /** What `openAhead` opens. */
-  ahead: FakeBlob | undefined
-  async openAhead(): Promise<OpenBlob | undefined> {
-    return this.ahead
-  }
-
   async authorisedWithoutRegistry(): Promise<number | undefined> {
     return this.standing
   }
@@ -122,11 +116,6 @@ export class FakeBlob implements OpenBlob {
       this.sources.peers += chunk.length
       yield chunk
     }
-  }
-
-  isServed = false
-  async isServedWithin(): Promise<boolean> {
-    return this.isServed
   }
 
   /** Settles when the blob is closed. */

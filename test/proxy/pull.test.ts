@@ -6,7 +6,7 @@ import type { Digest } from '../../core/digest.ts'
 import { HEAD_CONNECTIONS_MAX, openRegistries } from '../../core/registry-client.ts'
 import type { Repository } from '../../core/repository.ts'
 import type { Door } from '../core/test-registry.ts'
-import { FakeBlob, NoSwarmError } from './fake-client.ts'
+import { NoSwarmError } from './fake-client.ts'
 import { codeOf, P2P_MIN_BYTES, startTestProxy, type TestProxy } from './test-proxy.ts'
 
 const content = randomBytes(300_000)
@@ -281,84 +281,6 @@ describe('while the registry does not answer', () => {
     expect([chosen.statusCode, proxy.client.opened]).toEqual([502, []])
     const own = await proxy.ask(blobPath, { headers: { authorization } })
     expect(Buffer.from(await own.body.arrayBuffer()).equals(content)).toBe(true)
-  })
-})
-
-describe('a blob that the client opens ahead', () => {
-  const manifest = JSON.stringify({
-    schemaVersion: 2,
-    mediaType: 'application/vnd.oci.image.manifest.v1+json',
-    config: {
-      mediaType: 'application/vnd.oci.image.config.v1+json',
-      digest: `sha256:${'0'.repeat(64)}`,
-      size: 2,
-    },
-    layers: [{ mediaType: 'application/vnd.oci.image.layer.v1.tar', digest, size: content.length }],
-  })
-  /** Also has a manifest that names the blob. */
-  const withManifest: Door = (request, response) => {
-    if (!request.url!.includes('/manifests/')) return registryDoor(request, response)
-    response.writeHead(200, { 'content-type': 'application/vnd.oci.image.manifest.v1+json' }).end(manifest)
-  }
-  const ahead = () => {
-    const blob = new FakeBlob({
-      bytes: content.length,
-      async *read(start, end) {
-        yield content.subarray(start, end)
-      },
-    })
-    proxy.client.ahead = blob
-    return blob
-  }
-  const readManifest = async () => {
-    await (await proxy.ask('/v2/team/app/manifests/v1', { headers: { authorization } })).body.dump()
-    proxy.registry.requests.splice(0)
-  }
-
-  test('is served without a question of its own once the registry serves the node', async () => {
-    proxy = await startTestProxy(withManifest)
-    await readManifest()
-    const blob = ahead()
-    blob.isServed = true
-    const answer = await proxy.ask(blobPath, { headers: { authorization } })
-    expect(Buffer.from(await answer.body.arrayBuffer()).equals(content)).toBe(true)
-    expect(linesOf()).toEqual([])
-    expect(proxy.client.accepted).toHaveLength(1)
-    await blob.closed
-  })
-
-  test('is asked for when the registry has not served it to the node, and then read', async () => {
-    proxy = await startTestProxy(withManifest)
-    await readManifest()
-    const blob = ahead()
-    const answer = await proxy.ask(blobPath, { headers: { authorization } })
-    expect(Buffer.from(await answer.body.arrayBuffer()).equals(content)).toBe(true)
-    expect(linesOf()).toEqual([`HEAD ${blobPath}`])
-    await blob.closed
-  })
-
-  test('is closed unread when the registry refuses the caller', async () => {
-    proxy = await startTestProxy(withManifest)
-    await readManifest()
-    const blob = ahead()
-    const answer = await proxy.ask(blobPath, { headers: { authorization: 'Bearer bad' } })
-    expect(answer.statusCode).toBe(401)
-    await answer.body.dump()
-    await blob.closed
-    expect(blob.yielded).toBe(0)
-  })
-
-  test.each([
-    ['without a credential', {}],
-    ['for a range', { authorization, range: 'bytes=0-9' }],
-  ])('is none for a request %s', async (_what, headers) => {
-    proxy = await startTestProxy(withManifest)
-    await readManifest()
-    const blob = ahead()
-    blob.isServed = true
-    await (await proxy.ask(blobPath, { headers })).body.dump()
-    expect(linesOf()[0]).toBe(`HEAD ${blobPath}`)
-    expect(blob.yielded).toBe(0)
   })
 })
 

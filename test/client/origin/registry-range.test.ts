@@ -29,10 +29,7 @@ afterEach(async () => {
 })
 
 /** Reads the first 100 bytes of a blob. @returns the code of the refusal, or the bytes that came */
-async function readFrom(
-  answer: (response: ServerResponse) => void,
-  onServed: (blobBytes: number) => void = () => undefined,
-): Promise<string | number> {
+async function readFrom(answer: (response: ServerResponse) => void): Promise<string | number> {
   server = createServer((_request, response) => answer(response)).listen(0, '127.0.0.1')
   await once(server, 'listening')
   const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
@@ -56,7 +53,6 @@ async function readFrom(
       from: 0,
       to: 100,
       signal: new AbortController().signal,
-      onServed,
     })
     for await (const chunk of range) bytes += chunk.length
     return bytes
@@ -95,32 +91,9 @@ test('a registry that redirects to where no redirect may lead is told apart, and
 })
 
 test('a registry that ignores Range and sends more is read up to the requested end', async () => {
-  expect(await readFrom(answering(200, {}, BODY.subarray(0, 100)))).toBe(100)
+  expect(await readFrom(answering(200, {}, BODY))).toBe(100)
   expect(uncaught).toEqual([])
 })
-
-test.each([
-  [
-    'a part, with the length of the whole',
-    answering(206, { 'content-range': 'bytes 0-99/2000' }, BODY.subarray(0, 100)),
-    [2000],
-  ],
-  ['the whole', answering(200, {}, BODY.subarray(0, 100)), [100]],
-  [
-    'a part of unknown length',
-    answering(206, { 'content-range': 'bytes 0-99/*' }, BODY.subarray(0, 100)),
-    [],
-  ],
-  ['another part', answering(206, { 'content-range': 'bytes 100-199/2000' }, BODY.subarray(0, 100)), []],
-  ['a refusal', answering(403, {}, BODY.subarray(0, 9)), []],
-])(
-  'an answer that is %s tells what the registry serves to the credential',
-  async (_what, answer, lengths) => {
-    const served: number[] = []
-    await readFrom(answer, (blobBytes) => served.push(blobBytes))
-    expect(served).toEqual(lengths)
-  },
-)
 
 test('a redirect is used again while it serves, without asking the registry and without the token', async () => {
   const authority = await makeAuthority({ commonName: 'storage', validForSeconds: 3600 })
@@ -155,7 +128,6 @@ test('a redirect is used again while it serves, without asking the registry and 
     limit: new RegistryLimit(),
   } as unknown as RegistryClient
   const redirect: LastRedirect = { url: undefined }
-  const served: number[] = []
   const readPart = async (from: number) => {
     const range = readRange({
       registry: registry!,
@@ -163,7 +135,6 @@ test('a redirect is used again while it serves, without asking the registry and 
       digest: `sha256:${'0'.repeat(64)}` as Digest,
       credential: { scheme: 'bearer', token: 'secret' },
       ...{ from, to: from + 100, redirect },
-      onServed: (blobBytes) => served.push(blobBytes),
       signal: new AbortController().signal,
     })
     let bytes = 0
@@ -175,8 +146,6 @@ test('a redirect is used again while it serves, without asking the registry and 
     isSigned = false
     expect([await readPart(200), asked]).toEqual([100, 2])
     expect(new Set(authorizations)).toEqual(new Set([undefined]))
-    // What another host serves says nothing of the credential, which it never saw.
-    expect(served).toEqual([])
   } finally {
     storage.closeAllConnections()
     storage.close()
