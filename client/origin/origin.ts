@@ -4,7 +4,7 @@ import { RedirectRefusedError } from '../../core/redirect-rule.ts'
 import type { HashesRequest, HashesResponse, Lease } from '../../core/tracker-api.ts'
 import { OriginRefusedError, RangeIgnoredError, TrackerRefusedError } from '../errors.ts'
 import type { PieceBuffer } from '../store/piece-buffers.ts'
-import type { MissingRun } from './fallback-run.ts'
+import { type MissingRun, PEERS_BACK_PIECES } from './fallback-run.ts'
 import { LeaseRequests, type RequestedRun } from './lease-requests.ts'
 import { OpenEndedRead } from './open-ended-read.ts'
 import type { OriginHost } from './origin-host.ts'
@@ -17,6 +17,8 @@ const TOO_MANY_REQUESTS = 429
 
 interface Run {
   lease: string | null
+  /** Pieces that came from peers meanwhile, less its own. */
+  outdoneBy: number
   requests: LeaseRequests
   abort: AbortController
 }
@@ -118,6 +120,11 @@ export class Origin {
   /** A piece was stored. */
   moved(from: 'registry' | 'peer'): void {
     this.#plan.pieceArrived(from, Date.now())
+    for (const run of this.#runs) {
+      if (run.lease !== null) continue
+      run.outdoneBy += from === 'peer' ? 1 : -1
+      if (run.outdoneBy >= PEERS_BACK_PIECES && !this.#plan.isAlone) run.requests.giveUpRest()
+    }
   }
 
   /** Call a few times a second. */
@@ -168,6 +175,7 @@ export class Origin {
   async #fetch(lease: string | null, wanted: RequestedRun): Promise<boolean> {
     const run: Run = {
       lease,
+      outdoneBy: 0,
       requests: new LeaseRequests(this.#host, wanted),
       abort: new AbortController(),
     }
