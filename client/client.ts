@@ -3,6 +3,7 @@ import type { Conditions } from '../core/conditions.ts'
 import type { Defects } from '../core/defects.ts'
 import type { Digest } from '../core/digest.ts'
 import type { ShoalError } from '../core/errors.ts'
+import type { RegistryNamed } from '../core/registries-api.ts'
 import type { RegistryClients } from '../core/registry-client.ts'
 import type { RegistryHost, Repository } from '../core/repository.ts'
 import type { Credential } from '../core/tracker-api.ts'
@@ -155,7 +156,7 @@ export interface Client {
    */
   sawAccepted(request: BlobRequest, atMs?: number): void
   /** The registries that the tracker names, or named before a restart. This node serves none of them for that reason. */
-  registriesNamed(): RegistryHost[]
+  registriesNamed(): RegistryNamed[]
   /** The registries of this node and of the tracker, with what was found about them. */
   registriesFound(): RegistryFound[]
   /** Call when `registries` of the options got more entries. */

@@ -4,8 +4,9 @@ import { CredentialsSeen } from '../core/credentials-seen.ts'
 import { Defects } from '../core/defects.ts'
 import type { ShoalError } from '../core/errors.ts'
 import { type NodeId, type SwarmId, swarmIdOf } from '../core/metainfo.ts'
+import type { RegistryNamed } from '../core/registries-api.ts'
 import { showLimit } from '../core/registry-limit.ts'
-import type { RegistryHost } from '../core/repository.ts'
+import { type RegistryHost, scopeOf } from '../core/repository.ts'
 import { TokenKeys } from '../core/token-keys.ts'
 import { BAD_PEERS_MAX, type HeartbeatResponse } from '../core/tracker-api.ts'
 import { shoalVersion } from '../core/version.ts'
@@ -69,7 +70,7 @@ class NodeClient implements Client {
   readonly #tracker: TrackerClient
   readonly #tokenKeys: TokenKeys
   readonly #credentialsSeen: CredentialsSeen
-  readonly #vouching = new Vouching()
+  readonly #vouching: Vouching
   readonly #trust: ClusterTrustState
   readonly #settings: RegistrySettings
   readonly #admission: Admission
@@ -102,6 +103,7 @@ class NodeClient implements Client {
     this.#tokenKeys = new TokenKeys({ registries })
     this.#trust = new ClusterTrustState(this.#tokenKeys)
     const onNotOpen = (host: RegistryHost) => conditions.raise('REGISTRY_NOT_OPEN', host)
+    this.#vouching = new Vouching((host) => scopeOf(registries.get(host) ?? { host }))
     this.#credentialsSeen = new CredentialsSeen({ registries, dataDir, log, onNotOpen })
     this.#settings = new RegistrySettings({ ...options, conditions })
     this.#admission = new Admission({
@@ -215,7 +217,7 @@ class NodeClient implements Client {
     this.#memory.changed()
   }
 
-  registriesNamed(): RegistryHost[] {
+  registriesNamed(): RegistryNamed[] {
     return this.#settings.named()
   }
 
@@ -234,7 +236,7 @@ class NodeClient implements Client {
     if (cluster === undefined || registry === undefined) return
     if (registry.kind === 'none' && !this.#credentialsSeen.isOpen(plan.registry)) return
     const idOf = (blob: (typeof plan.blobs)[number]) =>
-      swarmIdOf({ cluster, registry: plan.registry, ...blob })
+      swarmIdOf({ cluster, registry: plan.registry, apiPath: registry.apiPath, ...blob })
     const blobs = plan.blobs.filter((blob) => !this.swarms.get(idOf(blob))?.stored.isComplete)
     if (blobs.length > 0) this.#grants.prepare({ ...plan, blobs })
   }
@@ -273,7 +275,8 @@ class NodeClient implements Client {
   async #swarmFor(request: BlobRequest): Promise<Swarm> {
     const { cluster } = this.#membership
     if (!cluster) throw new TrackerUnavailableError('this node has not joined its cluster yet')
-    const id = swarmIdOf({ cluster, ...request })
+    const { apiPath } = this.#options.registries.get(request.registry)!
+    const id = swarmIdOf({ cluster, apiPath, ...request })
     if ((this.#distrustedUntilMs.get(id) ?? 0) > Date.now()) {
       throw new BlobDistrustedError('a copy of this blob from the swarm was wrong')
     }
@@ -285,10 +288,8 @@ class NodeClient implements Client {
     }
     const { grant, swarm: granted } = await this.#grants.obtain(request)
     if (granted.swarm !== id) {
-      throw new TrackerRefusedError('the tracker granted another swarm', {
-        trackerCode: 'SWARM',
-        status: 200,
-      })
+      this.#grants.returnLease(grant, granted)
+      throw new TrackerRefusedError('another swarm was granted', { trackerCode: 'SWARM', status: 200 })
     }
     this.#vouching.sawMember(request, Date.now())
     this.#memory.changed()

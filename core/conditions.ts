@@ -145,6 +145,14 @@ export const CONDITIONS = {
     cost: 'One node at a time reads a new blob, from its start. The others take it from that node.',
     remedy: 'Let Range pass where a proxy or a cache stands before the registry.',
   },
+  REGISTRY_PATH_DIFFERS: {
+    title: 'tracker and node name different paths of a registry',
+    severity: 'warning',
+    text: 'The tracker and this node have different values of apiPath for a registry.',
+    cost: 'Its blobs come from the registry, as without Shoal.',
+    remedy:
+      'Give the registry the same apiPath in the registries setting of both, then start the one that changed again.',
+  },
   REGISTRY_PLAIN_HTTP: {
     title: 'the registry speaks plain HTTP',
     severity: 'warning',

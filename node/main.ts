@@ -219,7 +219,7 @@ function noteRun(dataDir: string): boolean {
   return isRestarted
 }
 
-/** Adds the registries that the tracker names, with this node's consent: only their hosts come from there. */
+/** Adds the registries that the tracker names, with this node's consent: only hosts and paths come from there. */
 function interceptNamed({
   registries,
   surroundings,
@@ -231,8 +231,8 @@ function interceptNamed({
   client: Client
   conditions: Conditions
 }): void {
-  const added = client.registriesNamed().filter((host) => !registries.has(host))
-  const configs = added.map((host) => registryConfig.parse({ host }))
+  const added = client.registriesNamed().filter(({ host }) => !registries.has(host))
+  const configs = added.map(({ host, apiPath }) => registryConfig.parse({ host, apiPath }))
   for (const [host, registry] of openRegistries(configs, surroundings)) {
     registries.set(host, registry)
     conditions.raise('REGISTRIES_FROM_TRACKER', host)

@@ -5,7 +5,7 @@ import type { Client, ImagePlan } from '../client/index.ts'
 import { parseBoundedJson } from '../core/bounded-json.ts'
 import { BoundedMap } from '../core/bounded-map.ts'
 import { type Digest, isDigest } from '../core/digest.ts'
-import type { RegistryHost, Repository } from '../core/repository.ts'
+import type { RegistryApi, RegistryHost, Repository } from '../core/repository.ts'
 import { digestSchema } from '../core/tracker-api.ts'
 import { readCredential, readRepositoryPath } from './blob-request.ts'
 import { ImageNames } from './image-names.ts'
@@ -75,8 +75,8 @@ export class ManifestPlans {
   }
 
   /** @returns a watcher of the answer; undefined if the request is not for a manifest */
-  watch(request: IncomingMessage, registry: RegistryHost): ResponseWatcher | undefined {
-    const found = readRepositoryPath(request.url ?? '', MANIFEST_REST)
+  watch(request: IncomingMessage, { host: registry, apiPath }: RegistryApi): ResponseWatcher | undefined {
+    const found = readRepositoryPath(request.url ?? '', MANIFEST_REST, apiPath)
     const credential = readCredential(request)
     const { method } = request
     if (found === undefined || credential === undefined) return undefined

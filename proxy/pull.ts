@@ -78,7 +78,7 @@ export async function answer(parts: PullParts, exchange: Exchange): Promise<void
 }
 
 async function answerRequest(parts: PullParts, exchange: AccountedExchange): Promise<RequestOutcome> {
-  const wanted = readBlobGet(exchange.request)
+  const wanted = readBlobGet(exchange.request, exchange.registry.apiPath)
   if (wanted === undefined) return passThrough(parts, exchange, 'registry_not_a_blob')
   exchange.account.asks(wanted)
   const { repository, digest } = wanted
@@ -218,7 +218,7 @@ async function passThrough<Outcome extends RequestOutcome>(
   const watcher = allOf([
     account.passes(outcome),
     outcome === 'registry_refused' ? refusalWatch(registry, request) : undefined,
-    plans.watch(request, registry.host),
+    plans.watch(request, registry),
   ])
   await forward(request, response, upstream, watcher)
   return outcome
@@ -247,9 +247,10 @@ function isPassword({ headers }: IncomingMessage): boolean {
 }
 
 /** The registry refused the question and serves the request: the next question may not rest on HEAD alone. */
-function refusalWatch({ habits }: RegistryClient, request: IncomingMessage): ResponseWatcher {
+function refusalWatch({ habits, apiPath }: RegistryClient, request: IncomingMessage): ResponseWatcher {
   const onStart = (status: number) => {
-    if (status === 200 || status === 206) habits.forget('headHonest', readBlobGet(request)?.repository)
+    if (status === 200 || status === 206)
+      habits.forget('headHonest', readBlobGet(request, apiPath)?.repository)
   }
   return { onStart, onData: () => undefined, onEnd: () => undefined }
 }

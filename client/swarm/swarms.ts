@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import type { ConditionCode, Conditions } from '../../core/conditions.ts'
 import type { ShoalError } from '../../core/errors.ts'
-import { type InfoHash, isSwarmId, type NodeId, type SwarmId } from '../../core/metainfo.ts'
+import { type InfoHash, isSwarmId, type NodeId, type SwarmId, swarmIdOf } from '../../core/metainfo.ts'
 import type { RegistryClients } from '../../core/registry-client.ts'
 import type { BlobKey, BlobProgress, BlobRequest, BytesMoved, HeldStatus } from '../client.ts'
 import { StoreClosedError, StoreFullError } from '../errors.ts'
@@ -68,7 +68,15 @@ export class Swarms {
   /** The swarm of a stored blob whose registry is (still) configured. */
   get(id: SwarmId): Swarm | undefined {
     const stored = this.#store.get(id)
-    return stored && this.#registries.has(stored.key.registry) ? this.#on(stored) : undefined
+    return stored && this.#isOfRegistry(stored) ? this.#on(stored) : undefined
+  }
+
+  /** Another path of a host is another registry: who may read a blob there says nothing about this copy. */
+  #isOfRegistry({ swarm, key, layout }: StoredBlob): boolean {
+    const registry = this.#registries.get(key.registry)
+    const { cluster } = this.#parts.trust
+    if (registry === undefined || cluster === undefined) return registry !== undefined
+    return swarm === swarmIdOf({ ...key, cluster, apiPath: registry.apiPath, bytes: layout.blobBytes })
   }
 
   /** The swarm that a dialling peer names: by its id, or by the alias of stock clients. */

@@ -9,7 +9,7 @@ import type {
   RegistryFound,
 } from '../../client/index.ts'
 import { ShoalError } from '../../core/errors.ts'
-import type { RegistryHost } from '../../core/repository.ts'
+import type { RegistryNamed } from '../../core/registries-api.ts'
 
 /** Not one of the client's own, so that nothing but being a ShoalError counts. */
 export class NoSwarmError extends ShoalError {
@@ -58,7 +58,7 @@ export class FakeClient implements Client {
     this.accepted.push(request)
   }
 
-  registriesNamed(): RegistryHost[] {
+  registriesNamed(): RegistryNamed[] {
     return []
   }
   found: RegistryFound[] = []

@@ -4,7 +4,7 @@ import type { ClusterId, NodeId } from '../../core/metainfo.ts'
 import type { RegistryClients } from '../../core/registry-client.ts'
 import { hasTokenKeys, type RegistryConfig } from '../../core/registry-config.ts'
 import type { RegistryToken, SignedClaims } from '../../core/registry-token.ts'
-import type { RegistryHost } from '../../core/repository.ts'
+import { type RegistryHost, scopeOf } from '../../core/repository.ts'
 import { thumbprintOf } from '../../core/token-algorithms.ts'
 import { TOKEN_KEYS_MAX, type TokenKeys, tokenKeyOf } from '../../core/token-keys.ts'
 import type { TokenKey } from '../../core/tracker-api.ts'
@@ -143,7 +143,7 @@ export class TrustedKeys {
    */
   async probe(question: ProbeQuestion, jwk: JsonWebKey, by: Asker): Promise<boolean> {
     const key = tokenKeyOf(question.registry.host, question.token, jwk)
-    const id = idOf(key)
+    const id = this.#idOf(key)
     // Another caller's probe may fail because of its token and not the key, so ours runs next.
     for (let running = this.#probes.get(id); running !== undefined; running = this.#probes.get(id)) {
       if (await running.catch(() => false)) return true
@@ -155,7 +155,7 @@ export class TrustedKeys {
   /** Begins a probe that is spread over time, unless one of that key is in flight. Nobody waits for it. */
   beginProbe(question: ProbeQuestion, jwk: JsonWebKey, by: Asker): void {
     const key = tokenKeyOf(question.registry.host, question.token, jwk)
-    const id = idOf(key)
+    const id = this.#idOf(key)
     if (this.#probes.has(id) || this.#probes.size >= PROBES_MAX) return
     const pauseMs = pauseFor(question.token, this.#probePauseMs, this.#nowMs())
     this.#inFlight(id, this.#probeNow(question, { id, key }, by, pauseMs)).catch((error) => {
@@ -180,7 +180,7 @@ export class TrustedKeys {
 
   /** Like `beginProbe`, for a trusted key whose trust ends soon. A failure changes nothing. */
   renewBeforeEnd(question: ProbeQuestion, jwk: JsonWebKey, by: Asker): void {
-    const record = this.#records.get(idOf(tokenKeyOf(question.registry.host, question.token, jwk)))
+    const record = this.#records.get(this.#idOf(tokenKeyOf(question.registry.host, question.token, jwk)))
     if (record === undefined || record.trustedUntilMs - this.#nowMs() > KEY_RENEWED_BEFORE_MS) return
     this.beginProbe(question, jwk, by)
   }
@@ -269,8 +269,16 @@ export class TrustedKeys {
     )
   }
 
-  #counts({ key, trustedUntilMs, withdrawnAtMs }: TokenKeyRecord): boolean {
-    return this.#registries.has(key.registry) && withdrawnAtMs === null && trustedUntilMs > this.#nowMs()
+  /** A key that was probed at another path of the registry's host has another id. */
+  #counts({ id, key, trustedUntilMs, withdrawnAtMs }: TokenKeyRecord): boolean {
+    const isOfRegistry = this.#registries.has(key.registry) && id === this.#idOf(key)
+    return isOfRegistry && withdrawnAtMs === null && trustedUntilMs > this.#nowMs()
+  }
+
+  #idOf({ registry: host, issuer, audience, jwk }: TokenKey): string {
+    const scope = scopeOf(this.#registries.get(host) ?? { host })
+    const text = JSON.stringify([scope, issuer, audience, jwk.kid ?? null, thumbprintTextOf(jwk)])
+    return createHash('sha256').update(text).digest('hex').slice(0, ID_HEX_DIGITS)
   }
 
   #refresh(): void {
@@ -314,11 +322,6 @@ function hasRoom(limits: RequestLimits, name: string, nowMs: number): boolean {
 
 function thumbprintTextOf(jwk: JsonWebKey): string {
   return thumbprintOf(jwk).toString('base64url')
-}
-
-function idOf({ registry, issuer, audience, jwk }: TokenKey): string {
-  const text = JSON.stringify([registry, issuer, audience, jwk.kid ?? null, thumbprintTextOf(jwk)])
-  return createHash('sha256').update(text).digest('hex').slice(0, ID_HEX_DIGITS)
 }
 
 function auditOf(
