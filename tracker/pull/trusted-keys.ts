@@ -19,6 +19,8 @@ export const KEY_TRUST_MS = 24 * 3600 * 1000
 export const KEY_RENEWED_BEFORE_MS = 8 * 3600 * 1000
 /** Probes of one key a day, for all callers together: a probe is 18 requests over 45 s, 36 where HEAD is late, six of them with a bad signature. */
 export const PROBES_PER_KEY_AND_DAY_MAX = 4
+/** Failed probes of one trusted key that one node may cause a day: fewer than all of the key's, so that others can renew it. */
+export const FAILED_RENEWALS_PER_NODE_AND_DAY_MAX = 2
 /** Failed probes of one node a day: an attacker can make any number of keys. */
 export const FAILED_PROBES_PER_NODE_AND_DAY_MAX = 8
 /** Failed probes at one registry a day: an attacker may have several nodes. Trusted keys are probed again in any case. */
@@ -62,6 +64,7 @@ export class TrustedKeys {
   readonly #records: Map<string, TokenKeyRecord>
   readonly #probes = new Map<string, Promise<boolean>>()
   readonly #probesOfKey: RequestLimits
+  readonly #failedRenewals: RequestLimits
   readonly #failuresOfNode: RequestLimits
   readonly #failuresAtRegistry: RequestLimits
   readonly #probePauseMs: number
@@ -82,6 +85,7 @@ export class TrustedKeys {
     this.#probePauseMs = options.probePauseMs ?? PROBE_PAUSE_MS
     this.#records = new Map(records.map((record) => [record.id, record]))
     this.#probesOfKey = daily(PROBES_PER_KEY_AND_DAY_MAX, options.log)
+    this.#failedRenewals = daily(FAILED_RENEWALS_PER_NODE_AND_DAY_MAX, options.log)
     this.#failuresOfNode = daily(FAILED_PROBES_PER_NODE_AND_DAY_MAX, options.log)
     this.#failuresAtRegistry = daily(FAILED_PROBES_PER_REGISTRY_AND_DAY_MAX, options.log)
     this.#refresh()
@@ -245,9 +249,10 @@ export class TrustedKeys {
     const ofRegistry = { limits: this.#failuresAtRegistry, name: registry, isOfFailures: true }
     const ofKey = { limits: this.#probesOfKey, name: id, isOfFailures: false }
     const record = this.#records.get(id)
-    const isTrusted = record !== undefined && this.#counts(record)
     // Failed attempts of others must not end the trust in a trusted key.
-    return isTrusted ? [ofNode, ofKey] : [ofNode, ofRegistry, ofKey]
+    if (record === undefined || !this.#counts(record)) return [ofNode, ofRegistry, ofKey]
+    const name = `${id} ${cluster} ${node}`
+    return [ofNode, { limits: this.#failedRenewals, name, isOfFailures: true }, ofKey]
   }
 
   async #put(record: TokenKeyRecord, { cluster, node }: Asker): Promise<void> {
