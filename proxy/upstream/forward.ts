@@ -58,6 +58,8 @@ export function allOf(watchers: readonly (ResponseWatcher | undefined)[]): Respo
  * from behind, or copy and hash one.
  */
 export const ANSWER_PATIENCE_MS = 15 * 60_000
+/** What is read of an answer that is not passed on, so that its connection is kept; above it the connection ends. */
+export const HELD_BACK_BYTES_MAX = 64 * 1024
 /** A kept-alive connection can end just when it is used again, so a request that is safe to repeat is sent once more. */
 const RETRIES_MAX = 1
 
@@ -152,7 +154,8 @@ class AnswerRelay implements Dispatcher.DispatchHandler {
   readonly #watcher: ResponseWatcher | undefined
   readonly #giveUp: AbortSignal | undefined
   readonly #againInMs: NonNullable<Upstream['againInMs']>
-  #heldBackMs: number | undefined
+  /** Bytes of an answer that is not passed on; undefined for any other. */
+  #heldBackBytes: number | undefined
   readonly #settle: { resolve: () => void; reject: (error: Error) => void }
   #stopListening = () => {}
 
@@ -202,8 +205,12 @@ class AnswerRelay implements Dispatcher.DispatchHandler {
     reason?: string,
   ): void {
     if (status < 200) return
-    this.#heldBackMs = this.#againInMs(status, headers)
-    if (this.#heldBackMs !== undefined) return
+    const heldBackMs = this.#againInMs(status, headers)
+    if (heldBackMs !== undefined) {
+      this.#heldBackBytes = 0
+      this.#settle.reject(new HeldBack(heldBackMs))
+      return
+    }
     const raw = (controller.rawHeaders as Buffer[]).map((text) => text.toString('latin1'))
     this.#response.sendDate = false
     // The answer came before the end of the request: nobody reads the rest of the body, so this connection ends.
@@ -214,17 +221,18 @@ class AnswerRelay implements Dispatcher.DispatchHandler {
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
-    if (this.#heldBackMs !== undefined) return
+    if (this.#heldBackBytes !== undefined) {
+      this.#heldBackBytes += chunk.length
+      if (this.#heldBackBytes > HELD_BACK_BYTES_MAX) controller.abort(new Error('not passed on'))
+      return
+    }
     this.#watcher?.onData(chunk)
     if (!this.#response.write(chunk)) controller.pause()
   }
 
   onResponseEnd(): void {
     this.#stopListening()
-    if (this.#heldBackMs !== undefined) {
-      this.#settle.reject(new HeldBack(this.#heldBackMs))
-      return
-    }
+    if (this.#heldBackBytes !== undefined) return
     this.#response.end()
     this.#watcher?.onEnd()
     this.#settle.resolve()
@@ -232,6 +240,8 @@ class AnswerRelay implements Dispatcher.DispatchHandler {
 
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
     this.#stopListening()
+    // The next answer may have begun.
+    if (this.#heldBackBytes !== undefined) return
     if (this.#response.headersSent || this.#response.destroyed) {
       // Cut the connection, so that the client cannot take the bytes for the whole answer.
       this.#response.destroy()
