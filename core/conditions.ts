@@ -56,6 +56,13 @@ export const CONDITIONS = {
     remedy:
       "Set mirrorListen and name it in registry-mirrors of Docker's daemon.json (docs/mirror.md), or pull with Podman or Skopeo.",
   },
+  DOCKER_TRUST_HIDDEN: {
+    title: 'Docker does not look where shoal.crt is',
+    severity: 'warning',
+    text: "A hosts.toml, or a folder _default in Docker's certs.d, decides what is trusted for a registry.",
+    cost: 'Clients that shoal.crt does not reach reject this node, and what they pull is not shared: those that read hosts.toml, or those that read no _default.',
+    remedy: 'Do what `mend` says.',
+  },
   MIRROR_PORT_OPEN: {
     title: 'a local user could take the port of the mirror',
     severity: 'warning',

@@ -65,6 +65,11 @@ export const nodeConfig = z.strictObject({
     .describe(
       "Docker's folder with what it trusts for each registry. Shoal puts shoal.crt there, and uses the other authorities (*.crt) and client certificates (*.cert with *.key) in it towards that registry, as Docker does; with `none` it writes and reads nothing there.",
     ),
+  authorityFile: filePath
+    .optional()
+    .describe(
+      'File for the certificates that pulling clients must trust, for `ca` in a hosts.toml, or for links to it. Replaced at each start, and never removed; default proxy-ca.crt in dataDir, which only root can read.',
+    ),
   p2pMinBytes: z
     .int()
     .min(1)

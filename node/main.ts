@@ -192,8 +192,9 @@ async function startTrustedProxy(
   { closing, adminPort }: { closing: AsyncDisposableStack; adminPort: number },
 ): Promise<RunningProxy> {
   const { config, client, registries, authority, history, log } = parts
-  const { dataDir, dockerCertsDir } = config
-  const trust = new TrustFiles({ dataDir, dockerCertsDir, registries: registries.keys() })
+  const { dataDir, dockerCertsDir, authorityFile = join(dataDir, AUTHORITY_FILE_NAME) } = config
+  const { conditions } = parts
+  const trust = new TrustFiles({ authorityFile, dockerCertsDir, registries: registries.keys(), conditions })
   closing.defer(() => trust.remove())
   const proxy = await startProxy({
     listen: config.proxyListen,
@@ -204,7 +205,7 @@ async function startTrustedProxy(
     mirrorPlaces: config.mirrorListen,
     deniedPorts: [adminPort, client.peerAddress.port],
     publish: (pem) => trust.put(pem),
-    places: { dockerCertsDir, authorityFile: join(dataDir, AUTHORITY_FILE_NAME) },
+    places: { dockerCertsDir, authorityFile },
     isRestarted: noteRun(dataDir),
     owners: parts.owners,
     client,
@@ -212,7 +213,7 @@ async function startTrustedProxy(
     authority,
     metrics: parts.metrics,
     records: history.records,
-    conditions: parts.conditions,
+    conditions,
     log,
     defects: parts.defects,
   })
