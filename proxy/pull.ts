@@ -13,9 +13,11 @@ import { type BlobGet, readBlobGet } from './blob-request.ts'
 import { sendBlob } from './blob-response.ts'
 import { type ByteSpan, spanOf } from './byte-range.ts'
 import { respondWithError } from './error-response.ts'
+import { fetchesTokensElsewhere, withTunnelledRealm } from './intercept/tunnelled-name.ts'
 import type { ManifestPlans } from './manifest-plans.ts'
 import type { RequestOutcome } from './metrics.ts'
 import { type AccountParts, RequestAccount } from './request-account.ts'
+import { withWholeLocation } from './upstream/end-to-end-headers.ts'
 import { allOf, forward, goneSignal, type ResponseWatcher, type Upstream } from './upstream/forward.ts'
 import type { RegistryReach } from './upstream/registry-reach.ts'
 
@@ -41,6 +43,8 @@ export interface Exchange {
   request: IncomingMessage
   response: ServerResponse
   registry: RegistryClient
+  /** It came to the mirror: its Host is not the registry's, and the next connection is no tunnel. */
+  isMirrored?: boolean
 }
 
 interface AccountedExchange extends Exchange {
@@ -202,17 +206,20 @@ async function answerLate(parts: PullParts, pull: Pull, { later }: LateVerdict):
 /** Forwards the request to the registry and the answer to the client, both unchanged. */
 async function passThrough<Outcome extends RequestOutcome>(
   { plans }: PullParts,
-  { request, response, registry, account }: AccountedExchange,
+  exchange: AccountedExchange,
   outcome: Outcome,
   giveUp?: AbortSignal,
 ): Promise<Outcome> {
+  const { request, response, registry, account } = exchange
   if (response.destroyed) return outcome
   const upstream = {
     dispatcher: registry.passThrough,
     path: request.url!,
+    ...(exchange.isMirrored ? { host: registry.host } : {}),
     ...(giveUp && { giveUp }),
     // A second try of a wrong password brings an account closer to its lock.
     ...(isPassword(request) ? {} : { againInMs: limitWait(registry) }),
+    answerHeaders: answerHeaders(exchange),
     unreachable: (cause: Error) => new RegistryUnreachableError(registry.host, { cause }),
   }
   const watcher = allOf([
@@ -222,6 +229,16 @@ async function passThrough<Outcome extends RequestOutcome>(
   ])
   await forward(request, response, upstream, watcher)
   return outcome
+}
+
+/** What the client gets of the registry's headers: all, with what leads elsewhere spelled so that it arrives there. */
+function answerHeaders({ request, registry, isMirrored }: Exchange): NonNullable<Upstream['answerHeaders']> {
+  const isRespelled = fetchesTokensElsewhere(request.headers['user-agent'])
+  const base = `https://${registry.host}${request.url}`
+  return (status, raw) => {
+    const headers = status === 401 && isRespelled ? withTunnelledRealm(raw, registry.host) : raw
+    return isMirrored ? withWholeLocation(headers, base) : headers
+  }
 }
 
 /**
@@ -257,7 +274,7 @@ function refusalWatch({ habits, apiPath }: RegistryClient, request: IncomingMess
 
 function answerFailure(
   { reach, served, log, defects }: PullParts,
-  { response, registry, request }: Exchange,
+  { response, registry, request, isMirrored }: Exchange,
   error: unknown,
 ): void {
   if (response.destroyed) return
@@ -268,7 +285,7 @@ function answerFailure(
       'request failed',
     )
     // A client repeats a request whose kept connection ends before any answer, in a new connection, which is a tunnel.
-    if (isTunnelledNext && served.has(request.socket)) response.destroy()
+    if (isTunnelledNext && !isMirrored && served.has(request.socket)) response.destroy()
     else respondWithError(response, error)
     return
   }
