@@ -32,7 +32,8 @@ export class AptRoot {
   static async make(dir: string, suite: Suite): Promise<AptRoot> {
     const folders = ['etc/apt/apt.conf.d', 'etc/apt/preferences.d', 'etc/apt/sources.list.d', 'dpkg']
     const state = ['state/lists/partial', 'cache/archives/partial']
-    for (const folder of [...folders, ...state]) mkdirSync(join(dir, folder), { recursive: true, mode: 0o700 })
+    for (const folder of [...folders, ...state])
+      mkdirSync(join(dir, folder), { recursive: true, mode: 0o700 })
     const source = `deb [signed-by=${KEYRING}] ${await mirrorOfThisMachine()} ${suite} main\n`
     writeFileSync(join(dir, 'etc/apt/sources.list'), source)
     // Nothing counts as installed, so that every dependency is fetched.
@@ -62,7 +63,12 @@ export class AptRoot {
   }
 
   async #apt(program: string, ...argv: string[]): Promise<string> {
-    const env = { PATH: process.env.PATH, LANG: 'C.UTF-8', APT_CONFIG: this.#configFile, DEBIAN_FRONTEND: 'noninteractive' }
+    const env = {
+      PATH: process.env.PATH,
+      LANG: 'C.UTF-8',
+      APT_CONFIG: this.#configFile,
+      DEBIAN_FRONTEND: 'noninteractive',
+    }
     const options = { env, maxBuffer: OUTPUT_BYTES_MAX, timeout: APT_MS_MAX }
     try {
       return (await run(program, argv, options)).stdout
@@ -85,7 +91,9 @@ async function mirrorOfThisMachine(): Promise<string> {
   } catch (cause) {
     throw new LabRequirementError('the machine has no apt that can be asked for its mirror', { cause, hint })
   }
-  throw new LabRequirementError('the sources of this machine’s apt name no mirror of its own release', { hint })
+  throw new LabRequirementError('the sources of this machine’s apt name no mirror of its own release', {
+    hint,
+  })
 }
 
 async function proxiesOfThisMachine(): Promise<string> {

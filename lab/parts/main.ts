@@ -18,11 +18,15 @@ async function main(argv: string[]): Promise<void> {
   if (argv.includes('--help')) return void process.stdout.write(USAGE)
   const unknown = argv.find((name) => !NAMES.includes(name as Suite))
   if (unknown !== undefined) {
-    throw new UsageError(`unknown suite: ${unknown.slice(0, 40)}`, { hint: 'npm run parts -- --help lists them.' })
+    throw new UsageError(`unknown suite: ${unknown.slice(0, 40)}`, {
+      hint: 'npm run parts -- --help lists them.',
+    })
   }
   for (const suite of argv.length === 0 ? NAMES : (argv as Suite[])) {
     const parts = await fetchParts(suite, (line) => void process.stdout.write(`${line}\n`))
-    const versions = Object.keys(SUITES[suite].pinned).map((name) => `${name} ${parts.versionOf(name) ?? '—'}`)
+    const versions = Object.keys(SUITES[suite].pinned).map(
+      (name) => `${name} ${parts.versionOf(name) ?? '—'}`,
+    )
     process.stdout.write(`${suite}: ${versions.join(', ')}\n`)
   }
 }

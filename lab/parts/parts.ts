@@ -23,7 +23,7 @@ export interface Parts {
 const run = promisify(execFile)
 const VERSIONS_FILE = 'versions.json'
 const UNPACK_MS_MAX = 60_000
-const MOUNT_AND_RUN = 'mount -o bind,ro "$1" /usr && shift && exec "$@"'
+const MOUNT_AND_RUN = 'mount -o bind,ro "$1" /usr && shift 2 && exec "$@"'
 
 /** `$SHOAL_PARTS`, or in the user's cache. */
 export function partsFolder(): string {
@@ -39,7 +39,7 @@ export function fetchedParts(suite: Suite): Parts | undefined {
   return {
     suite,
     versionOf: (name) => (versions[name] === undefined ? undefined : upstreamVersion(versions[name])),
-    command: (argv) => ['sh', '-c', MOUNT_AND_RUN, 'sh', join(tree, 'usr'), ...argv],
+    command: (argv) => ['sh', '-c', MOUNT_AND_RUN, 'sh', join(tree, 'usr'), '--', ...argv],
   }
 }
 
@@ -76,7 +76,11 @@ export async function fetchParts(suite: Suite, say: (line: string) => void): Pro
 }
 
 /** The exact version of every pinned package that the suite still has. */
-async function versionsIn(apt: AptRoot, suite: Suite, say: (line: string) => void): Promise<Record<string, string>> {
+async function versionsIn(
+  apt: AptRoot,
+  suite: Suite,
+  say: (line: string) => void,
+): Promise<Record<string, string>> {
   const versions: Record<string, string> = {}
   for (const [name, pin] of Object.entries(SUITES[suite].pinned)) {
     const available = await apt.versionsOf(name)

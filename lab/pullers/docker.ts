@@ -4,10 +4,12 @@ import { waitForPart } from '../machine/processes.ts'
 import { ArchiveDigests } from './archive-digests.ts'
 import {
   authFile,
+  commandOf,
   type ImageReference,
   PULL_PATIENCE_MS,
   type Puller,
   type PullerOptions,
+  packedDigests,
   proxyEnvironment,
   unpackedDigests,
 } from './puller.ts'
@@ -26,6 +28,7 @@ export interface DockerOptions extends PullerOptions {
 /** A daemon, and its command line for anything but pulls. */
 export interface Docker extends Puller {
   command(argv: string[], input?: string): Promise<string>
+  stop(): Promise<void>
 }
 
 /** A Docker daemon of one host: its own data, socket, control groups, proxy and trust. */
@@ -39,20 +42,20 @@ export async function startDocker(options: DockerOptions): Promise<Docker> {
   const socket = join(dir, 'docker.sock')
   const daemon = options.processes.start({
     name: `${options.host.name}-${folder === 'docker' ? 'dockerd' : folder}`,
-    argv: options.host.command(daemonCommand(dir, socket, options.cgroupParent)),
+    argv: commandOf(options, daemonCommand(dir, socket, options.cgroupParent)),
     env: { ...proxyEnvironment(options), ...options.env },
   })
   // The command line only talks to the daemon, which does the pull.
   const docker = (argv: string[], timeoutMs = COMMAND_PATIENCE_MS, onOutput?: (chunk: Buffer) => void) =>
     options.processes.run({
-      argv: ['docker', '--config', clientDir, '--host', `unix://${socket}`, ...argv],
+      argv: commandOf(options, ['docker', '--config', clientDir, '--host', `unix://${socket}`, ...argv]),
       timeoutMs,
       ...(onOutput === undefined ? {} : { onOutput }),
     })
   // `docker manifest` asks the registry itself, so that these run on the host.
   const command = (argv: string[], input?: string) =>
     options.processes.run({
-      argv: options.host.command(['docker', '--config', clientDir, '--host', `unix://${socket}`, ...argv]),
+      argv: commandOf(options, ['docker', '--config', clientDir, '--host', `unix://${socket}`, ...argv]),
       env: { ...proxyEnvironment(options), ...options.env },
       timeoutMs: COMMAND_PATIENCE_MS,
       ...(input === undefined ? {} : { input }),
@@ -68,9 +71,10 @@ export async function startDocker(options: DockerOptions): Promise<Docker> {
       if (!(await isInspectedRight(docker, image))) return false
       const stored = new ArchiveDigests()
       await docker(['save', image.name], COMMAND_PATIENCE_MS, stored.push)
-      return stored.hasAll(unpackedDigests(image))
+      return stored.hasAll(unpackedDigests(image)) || stored.hasAll(packedDigests(image))
     },
     run: ({ name }) => docker(['run', '--rm', '--network', 'none', name]),
+    stop: () => daemon.stop(),
   }
 }
 

@@ -1,13 +1,13 @@
-import { createHash } from 'node:crypto'
-import { createReadStream, mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { pipeline } from 'node:stream/promises'
-import { type Digest, digestFromHex, digestHex } from '../../core/digest.ts'
+import { digestHex } from '../../core/digest.ts'
 import type { CommandOptions } from '../machine/processes.ts'
 import type { StartingLine } from '../machine/starting-line.ts'
+import { digestOfFile } from './oci-layout.ts'
 import {
   authFile,
+  commandOf,
   type ImageReference,
   PULL_PATIENCE_MS,
   type Puller,
@@ -41,7 +41,7 @@ export function makeSkopeo(options: SkopeoOptions): Puller {
       await rm(store, { recursive: true, force: true })
       const certificates = join(host.etcDocker, 'certs.d', registryHost)
       const command: CommandOptions = {
-        argv: host.command([
+        argv: commandOf(options, [
           ...(line?.waiting ?? []),
           ...prefix,
           ...['skopeo', '--insecure-policy', '--tmpdir', dir, 'copy', '--quiet'],
@@ -63,16 +63,4 @@ async function isStoredWhole(store: string, image: ImageReference): Promise<bool
   const blobs = [image.configDigest, ...image.layers.map(({ digest }) => digest)]
   const digests = await Promise.all(blobs.map((digest) => digestOfFile(join(store, digestHex(digest)))))
   return digests.every((digest, index) => digest === blobs[index])
-}
-
-/** @returns undefined when there is no such file */
-async function digestOfFile(path: string): Promise<Digest | undefined> {
-  const hash = createHash('sha256')
-  try {
-    await pipeline(createReadStream(path), hash)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
-    throw error
-  }
-  return digestFromHex(hash.digest('hex'))
 }

@@ -1,0 +1,159 @@
+import { join } from 'node:path'
+import type { Lab, LabNode } from '../lab.ts'
+import { labCgroup } from '../machine/leftovers.ts'
+import type { Parts } from '../parts/parts.ts'
+import type { Suite } from '../parts/suites.ts'
+import { makeBuildah } from '../pullers/buildah.ts'
+import { type ContainerdOptions, startContainerd } from '../pullers/containerd.ts'
+import { type Docker, startDocker } from '../pullers/docker.ts'
+import { makeCrane, makeOras } from '../pullers/layout-clients.ts'
+import { makePodman } from '../pullers/podman.ts'
+import type { Puller, PullerOptions } from '../pullers/puller.ts'
+import { makeSkopeo } from '../pullers/skopeo.ts'
+import { NODE_PROXY_URL } from '../shoal.ts'
+
+/** Every runtime with every configuration by which it is attached to a node: for the tests and the benchmark alike. */
+
+export interface RuntimeSite {
+  lab: Lab
+  node: LabNode
+  parts: Parts
+}
+
+export interface Runtime extends Puller {
+  stop?(): Promise<void>
+}
+
+export interface RuntimeClient {
+  /** As people call it. */
+  client: string
+  suite: Suite
+  /** Its Debian package, which tells the version. */
+  package: string
+  configuration: string
+  /** Where the registry's token server answers; most sites have one of its own. */
+  tokens: TokenPlace
+  start(site: RuntimeSite, folder: string): Promise<Runtime>
+}
+
+/** `own host`: a host of its own. `registry`: the registry's own host and port. */
+export type TokenPlace = 'own host' | 'registry'
+
+/** The version, and what tells this row from others. */
+export function nameOf({ client, suite, configuration, tokens }: RuntimeClient): string {
+  return `${client} of ${suite}, ${configuration}${tokens === 'registry' ? ', tokens at the registry' : ''}`
+}
+
+type Start = RuntimeClient['start']
+
+/** The daemon's own proxy setting (from Docker 23 on). */
+function docker(hasContainerdStore: boolean): Start {
+  return (site, folder) => startRuntimeDocker(site, folder, hasContainerdStore)
+}
+
+/** With the site's authority in the system's store, as a site that has one installs it. */
+export function startRuntimeDocker(
+  site: RuntimeSite,
+  folder: string,
+  hasContainerdStore: boolean,
+): Promise<Docker> {
+  const { proxyUrl, ...direct } = commonOf(site)
+  return startDocker({
+    ...direct,
+    ...{ folder, proxyUrl: undefined },
+    daemonConfig: {
+      proxies: { 'http-proxy': proxyUrl, 'https-proxy': proxyUrl },
+      features: { 'containerd-snapshotter': hasContainerdStore },
+    },
+    env: systemStoreOf(site),
+  })
+}
+
+type ContainerdConfiguration = Pick<
+  ContainerdOptions,
+  'generation' | 'pullsWith' | 'registries' | 'parallelBytes'
+>
+
+function containerd(configuration: ContainerdConfiguration): Start {
+  return (site, folder) =>
+    startContainerd({ ...commonOf(site), folder, ...configuration, env: systemStoreOf(site) })
+}
+
+const podman: Start = async (site, folder) => makePodman({ ...commonOf(site), folder })
+const buildah: Start = async (site, folder) => makeBuildah({ ...commonOf(site), folder })
+const skopeo: Start = async (site, folder) => makeSkopeo({ ...commonOf(site), folder })
+const crane: Start = async (site, folder) => makeCrane({ ...commonOf(site), folder })
+const oras: Start = async (site, folder) => makeOras({ ...commonOf(site), folder })
+
+export function commonOf({ lab, node, parts }: RuntimeSite): PullerOptions {
+  return {
+    ...{ host: node.host, processes: lab.run.processes, registryHost: lab.registry.host, parts },
+    account: lab.registry.puller,
+    proxyUrl: NODE_PROXY_URL,
+    cgroupParent: labCgroup(lab.run.id),
+  }
+}
+
+function systemStoreOf({ lab }: RuntimeSite): Record<string, string> {
+  return { SSL_CERT_FILE: join(lab.run.dir, 'registry-ca.pem') }
+}
+
+const DAEMON_PROXIES = 'proxies in daemon.json'
+const IN_ENVIRONMENT = 'HTTPS_PROXY'
+
+/** Of both suites. */
+function clientsOf(suite: Suite): Omit<RuntimeClient, 'suite'>[] {
+  const generation = suite === 'trixie' ? 1 : 2
+  const own = { generation, registries: 'own' } as const
+  const anywhere = { tokens: 'own host' as const }
+  const cri = { client: 'containerd CRI', package: 'containerd', ...anywhere }
+  const classic = { client: 'dockerd', package: 'docker.io', start: docker(false) }
+  const store = { client: 'dockerd', package: 'docker.io', start: docker(true) }
+  return [
+    { ...classic, ...anywhere, configuration: `classic store, ${DAEMON_PROXIES}` },
+    { ...store, ...anywhere, configuration: `containerd store, ${DAEMON_PROXIES}` },
+    {
+      ...cri,
+      configuration: `${IN_ENVIRONMENT}, ca in hosts.toml`,
+      start: containerd({ ...own, pullsWith: 'cri' }),
+    },
+    {
+      ...cri,
+      configuration: `${IN_ENVIRONMENT}, config_path is Docker's certs.d`,
+      start: containerd({ generation, registries: "docker's", pullsWith: 'cri' }),
+    },
+    {
+      ...{ client: 'ctr', package: 'containerd', ...anywhere },
+      configuration: `${IN_ENVIRONMENT}, --hosts-dir`,
+      start: containerd({ ...own, pullsWith: 'ctr' }),
+    },
+    { client: 'podman', package: 'podman', ...anywhere, configuration: IN_ENVIRONMENT, start: podman },
+    { client: 'buildah', package: 'buildah', ...anywhere, configuration: IN_ENVIRONMENT, start: buildah },
+    { client: 'skopeo', package: 'skopeo', ...anywhere, configuration: IN_ENVIRONMENT, start: skopeo },
+    {
+      ...{ client: 'oras', package: 'oras', ...anywhere },
+      configuration: `${IN_ENVIRONMENT}, --from-ca-file`,
+      start: oras,
+    },
+    { ...classic, tokens: 'registry', configuration: `classic store, ${DAEMON_PROXIES}` },
+    { ...store, tokens: 'registry', configuration: `containerd store, ${DAEMON_PROXIES}` },
+  ]
+}
+
+const SID_ONLY: Omit<RuntimeClient, 'suite'>[] = [
+  {
+    ...{ client: 'containerd CRI', package: 'containerd', tokens: 'own host' },
+    configuration: `${IN_ENVIRONMENT}, ca in hosts.toml, parallel ranges of 8 MiB`,
+    start: containerd({ generation: 2, registries: 'own', pullsWith: 'cri', parallelBytes: 8 * 1024 * 1024 }),
+  },
+  {
+    ...{ client: 'crane', package: 'crane', tokens: 'own host' },
+    configuration: `${IN_ENVIRONMENT}, SSL_CERT_FILE`,
+    start: crane,
+  },
+]
+
+export const RUNTIME_CLIENTS: readonly RuntimeClient[] = [
+  ...clientsOf('trixie').map((row) => ({ ...row, suite: 'trixie' as const })),
+  ...[...clientsOf('sid'), ...SID_ONLY].map((row) => ({ ...row, suite: 'sid' as const })),
+]
