@@ -13,6 +13,7 @@ import { type BlobGet, readBlobGet } from './blob-request.ts'
 import { sendBlob } from './blob-response.ts'
 import { type ByteSpan, spanOf } from './byte-range.ts'
 import { respondWithError } from './error-response.ts'
+import { fetchesTokensElsewhere, withTunnelledRealm } from './intercept/tunnelled-name.ts'
 import type { ManifestPlans } from './manifest-plans.ts'
 import type { RequestOutcome } from './metrics.ts'
 import { type AccountParts, RequestAccount } from './request-account.ts'
@@ -202,10 +203,11 @@ async function answerLate(parts: PullParts, pull: Pull, { later }: LateVerdict):
 /** Forwards the request to the registry and the answer to the client, both unchanged. */
 async function passThrough<Outcome extends RequestOutcome>(
   { plans }: PullParts,
-  { request, response, registry, account }: AccountedExchange,
+  exchange: AccountedExchange,
   outcome: Outcome,
   giveUp?: AbortSignal,
 ): Promise<Outcome> {
+  const { request, response, registry, account } = exchange
   if (response.destroyed) return outcome
   const upstream = {
     dispatcher: registry.passThrough,
@@ -213,6 +215,7 @@ async function passThrough<Outcome extends RequestOutcome>(
     ...(giveUp && { giveUp }),
     // A second try of a wrong password brings an account closer to its lock.
     ...(isPassword(request) ? {} : { againInMs: limitWait(registry) }),
+    answerHeaders: answerHeaders(exchange),
     unreachable: (cause: Error) => new RegistryUnreachableError(registry.host, { cause }),
   }
   const watcher = allOf([
@@ -222,6 +225,12 @@ async function passThrough<Outcome extends RequestOutcome>(
   ])
   await forward(request, response, upstream, watcher)
   return outcome
+}
+
+/** What the client gets of the registry's headers: all, with what leads elsewhere spelled so that it arrives there. */
+function answerHeaders({ request, registry }: Exchange): NonNullable<Upstream['answerHeaders']> {
+  const isRespelled = fetchesTokensElsewhere(request.headers['user-agent'])
+  return (status, raw) => (status === 401 && isRespelled ? withTunnelledRealm(raw, registry.host) : raw)
 }
 
 /**

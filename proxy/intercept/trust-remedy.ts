@@ -58,7 +58,7 @@ function docker({ registry, places, exists }: RemedyQuestion): string {
   if (exists(hosts)) return `${hosts} hides ${file}: add ca = ["${file}"] to its host`
   if (places.dockerCertsDir !== DOCKER_CERTS_DIR)
     return `dockerd reads ${DOCKER_CERTS_DIR}: set dockerCertsDir to it`
-  return `${file} is in place: if dockerd began its pull before this node started, pull again; if it keeps images in containerd's store and the token server is the registry itself, add ${places.authorityFile} to the system's authorities and restart dockerd`
+  return `${file} is in place: if dockerd began its pull before this node started, pull again`
 }
 
 function containerd({ registry, places }: RemedyQuestion): string {

@@ -24,6 +24,8 @@ export interface Upstream {
    * Undefined: it is passed on.
    */
   againInMs?: (status: number, headers: AnswerHeaders) => number | undefined
+  /** What the client gets in place of the answer's end-to-end fields, as in `rawHeaders`; default: the same. */
+  answerHeaders?: (status: number, raw: string[]) => string[]
   /** The error for the client if the upstream cannot be reached. */
   unreachable: (cause: Error) => ShoalError
 }
@@ -114,6 +116,7 @@ function dispatchOnce(
     giveUp,
     signal,
     againInMs = () => undefined,
+    answerHeaders = (_status, raw) => raw,
   }: Upstream & { signal: AbortSignal },
   watcher: ResponseWatcher | undefined,
 ): Promise<void> {
@@ -133,7 +136,11 @@ function dispatchOnce(
     const repeated = isRepeatable(request) ? againInMs : () => undefined
     dispatcher.dispatch(
       options,
-      new AnswerRelay(response, { watcher, giveUp, againInMs: repeated }, { resolve, reject }),
+      new AnswerRelay(
+        response,
+        { watcher, giveUp, againInMs: repeated, answerHeaders },
+        { resolve, reject },
+      ),
     )
   })
 }
@@ -152,6 +159,7 @@ class AnswerRelay implements Dispatcher.DispatchHandler {
   readonly #watcher: ResponseWatcher | undefined
   readonly #giveUp: AbortSignal | undefined
   readonly #againInMs: NonNullable<Upstream['againInMs']>
+  readonly #answerHeaders: NonNullable<Upstream['answerHeaders']>
   #heldBackMs: number | undefined
   readonly #settle: { resolve: () => void; reject: (error: Error) => void }
   #stopListening = () => {}
@@ -162,10 +170,12 @@ class AnswerRelay implements Dispatcher.DispatchHandler {
       watcher,
       giveUp,
       againInMs,
+      answerHeaders,
     }: {
       watcher: ResponseWatcher | undefined
       giveUp: AbortSignal | undefined
       againInMs: NonNullable<Upstream['againInMs']>
+      answerHeaders: NonNullable<Upstream['answerHeaders']>
     },
     settle: { resolve: () => void; reject: (error: Error) => void },
   ) {
@@ -173,6 +183,7 @@ class AnswerRelay implements Dispatcher.DispatchHandler {
     this.#watcher = watcher
     this.#giveUp = giveUp
     this.#againInMs = againInMs
+    this.#answerHeaders = answerHeaders
     this.#settle = settle
   }
 
@@ -208,7 +219,7 @@ class AnswerRelay implements Dispatcher.DispatchHandler {
     this.#response.sendDate = false
     // The answer came before the end of the request: nobody reads the rest of the body, so this connection ends.
     this.#response.shouldKeepAlive &&= this.#response.req.complete
-    this.#response.writeHead(status, reason ?? '', endToEndHeaders(raw))
+    this.#response.writeHead(status, reason ?? '', this.#answerHeaders(status, endToEndHeaders(raw)))
     this.#response.flushHeaders()
     this.#watcher?.onStart(status, headers)
   }
