@@ -27,7 +27,9 @@ export interface DockerOptions extends PullerOptions {
 
 /** A daemon, and its command line for anything but pulls. */
 export interface Docker extends Puller {
-  command(argv: string[], input?: string): Promise<string>
+  command(argv: string[], input?: string, env?: Record<string, string>): Promise<string>
+  /** The command line of such a command, to be started and stopped. */
+  commandLine(argv: string[]): string[]
   stop(): Promise<void>
 }
 
@@ -45,18 +47,20 @@ export async function startDocker(options: DockerOptions): Promise<Docker> {
     argv: commandOf(options, daemonCommand(dir, socket, options.cgroupParent)),
     env: { ...proxyEnvironment(options), ...options.env },
   })
+  const commandLine = (argv: string[]) =>
+    commandOf(options, ['docker', '--config', clientDir, '--host', `unix://${socket}`, ...argv])
   // The command line only talks to the daemon, which does the pull.
   const docker = (argv: string[], timeoutMs = COMMAND_PATIENCE_MS, onOutput?: (chunk: Buffer) => void) =>
     options.processes.run({
-      argv: commandOf(options, ['docker', '--config', clientDir, '--host', `unix://${socket}`, ...argv]),
+      argv: commandLine(argv),
       timeoutMs,
       ...(onOutput === undefined ? {} : { onOutput }),
     })
   // `docker manifest` asks the registry itself, so that these run on the host.
-  const command = (argv: string[], input?: string) =>
+  const command = (argv: string[], input?: string, env: Record<string, string> = {}) =>
     options.processes.run({
-      argv: commandOf(options, ['docker', '--config', clientDir, '--host', `unix://${socket}`, ...argv]),
-      env: { ...proxyEnvironment(options), ...options.env },
+      argv: commandLine(argv),
+      env: { ...proxyEnvironment(options), ...options.env, ...env },
       timeoutMs: COMMAND_PATIENCE_MS,
       ...(input === undefined ? {} : { input }),
     })
@@ -64,6 +68,7 @@ export async function startDocker(options: DockerOptions): Promise<Docker> {
   return {
     kind: 'docker',
     command,
+    commandLine,
     async pull({ name }) {
       await docker(['pull', '--quiet', name], options.patienceMs ?? PULL_PATIENCE_MS)
     },

@@ -101,17 +101,18 @@ function systemStoreOf({ lab }: RuntimeSite): Record<string, string> {
 const DAEMON_PROXIES = 'proxies in daemon.json'
 const IN_ENVIRONMENT = 'HTTPS_PROXY'
 
+type ClientRow = Omit<RuntimeClient, 'suite' | 'tokens'>
+
 /** Of both suites. */
-function clientsOf(suite: Suite): Omit<RuntimeClient, 'suite'>[] {
+function clientsOf(suite: Suite): ClientRow[] {
   const generation = suite === 'trixie' ? 1 : 2
   const own = { generation, registries: 'own' } as const
-  const anywhere = { tokens: 'own host' as const }
-  const cri = { client: 'containerd CRI', package: 'containerd', ...anywhere }
+  const cri = { client: 'containerd CRI', package: 'containerd' }
   const classic = { client: 'dockerd', package: 'docker.io', start: docker(false) }
   const store = { client: 'dockerd', package: 'docker.io', start: docker(true) }
   return [
-    { ...classic, ...anywhere, configuration: `classic store, ${DAEMON_PROXIES}` },
-    { ...store, ...anywhere, configuration: `containerd store, ${DAEMON_PROXIES}` },
+    { ...classic, configuration: `classic store, ${DAEMON_PROXIES}` },
+    { ...store, configuration: `containerd store, ${DAEMON_PROXIES}` },
     {
       ...cri,
       configuration: `${IN_ENVIRONMENT}, ca in hosts.toml`,
@@ -123,37 +124,39 @@ function clientsOf(suite: Suite): Omit<RuntimeClient, 'suite'>[] {
       start: containerd({ generation, registries: "docker's", pullsWith: 'cri' }),
     },
     {
-      ...{ client: 'ctr', package: 'containerd', ...anywhere },
+      ...{ client: 'ctr', package: 'containerd' },
       configuration: `${IN_ENVIRONMENT}, --hosts-dir`,
       start: containerd({ ...own, pullsWith: 'ctr' }),
     },
-    { client: 'podman', package: 'podman', ...anywhere, configuration: IN_ENVIRONMENT, start: podman },
-    { client: 'buildah', package: 'buildah', ...anywhere, configuration: IN_ENVIRONMENT, start: buildah },
-    { client: 'skopeo', package: 'skopeo', ...anywhere, configuration: IN_ENVIRONMENT, start: skopeo },
+    { client: 'podman', package: 'podman', configuration: IN_ENVIRONMENT, start: podman },
+    { client: 'buildah', package: 'buildah', configuration: IN_ENVIRONMENT, start: buildah },
+    { client: 'skopeo', package: 'skopeo', configuration: IN_ENVIRONMENT, start: skopeo },
     {
-      ...{ client: 'oras', package: 'oras', ...anywhere },
+      ...{ client: 'oras', package: 'oras' },
       configuration: `${IN_ENVIRONMENT}, --from-ca-file`,
       start: oras,
     },
-    { ...classic, tokens: 'registry', configuration: `classic store, ${DAEMON_PROXIES}` },
-    { ...store, tokens: 'registry', configuration: `containerd store, ${DAEMON_PROXIES}` },
   ]
 }
 
-const SID_ONLY: Omit<RuntimeClient, 'suite'>[] = [
+const SID_ONLY: ClientRow[] = [
   {
-    ...{ client: 'containerd CRI', package: 'containerd', tokens: 'own host' },
+    ...{ client: 'containerd CRI', package: 'containerd' },
     configuration: `${IN_ENVIRONMENT}, ca in hosts.toml, parallel ranges of 8 MiB`,
     start: containerd({ generation: 2, registries: 'own', pullsWith: 'cri', parallelBytes: 8 * 1024 * 1024 }),
   },
   {
-    ...{ client: 'crane', package: 'crane', tokens: 'own host' },
+    ...{ client: 'crane', package: 'crane' },
     configuration: `${IN_ENVIRONMENT}, SSL_CERT_FILE`,
     start: crane,
   },
 ]
 
-export const RUNTIME_CLIENTS: readonly RuntimeClient[] = [
+const EVERYWHERE: Omit<RuntimeClient, 'tokens'>[] = [
   ...clientsOf('trixie').map((row) => ({ ...row, suite: 'trixie' as const })),
   ...[...clientsOf('sid'), ...SID_ONLY].map((row) => ({ ...row, suite: 'sid' as const })),
 ]
+
+export const RUNTIME_CLIENTS: readonly RuntimeClient[] = (['own host', 'registry'] as const).flatMap(
+  (tokens) => EVERYWHERE.map((row) => ({ ...row, tokens })),
+)
