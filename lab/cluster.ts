@@ -93,8 +93,8 @@ async function assemble(options: LabOptions, run: LabRun): Promise<Lab> {
   step('network, registry and token server')
   const site = await openSite(options, run)
   step('image')
-  const publish = (tag: string, layerDataBytes: number[]) =>
-    publishImage({ run, ...site, tag, layerDataBytes })
+  const publish: Lab['publish'] = (tag, layerDataBytes, compression) =>
+    publishImage({ run, ...site, tag, layerDataBytes, ...(compression && { compression }) })
   const image = await publish('v1', options.layerDataBytes)
   const hasShoal = options.hasShoal ?? true
   if (hasShoal) step('tracker')

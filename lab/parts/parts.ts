@@ -44,6 +44,25 @@ export function fetchedParts(suite: Suite): Parts | undefined {
 }
 
 /**
+ * For tests: true when these parts are not there and the tests must be skipped. On continuous integration (`CI` is set)
+ * nothing is skipped.
+ */
+export function mustSkipForParts(suite: Suite): boolean {
+  if (fetchedParts(suite) !== undefined || process.env.CI) return false
+  console.warn(`skipped, for the runtimes of ${suite} are not here: npm run parts -- ${suite}`)
+  return true
+}
+
+/** @throws LabRequirementError where they were not fetched */
+export function requireFetched(suite: Suite): Parts {
+  const parts = fetchedParts(suite)
+  if (parts !== undefined) return parts
+  throw new LabRequirementError(`the runtimes of ${suite} are not here`, {
+    hint: `npm run parts -- ${suite}`,
+  })
+}
+
+/**
  * Downloads and unpacks what is not there yet.
  * @param say receives a line for every step, and for every package that has vanished
  * @throws LabRequirementError where they cannot be had
