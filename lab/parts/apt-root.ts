@@ -3,6 +3,7 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { LabRequirementError } from '../errors.ts'
+import { LAB_PATH } from '../machine/requirements.ts'
 import type { Suite } from './suites.ts'
 
 /**
@@ -64,7 +65,7 @@ export class AptRoot {
 
   async #apt(program: string, ...argv: string[]): Promise<string> {
     const env = {
-      PATH: process.env.PATH,
+      PATH: LAB_PATH,
       LANG: 'C.UTF-8',
       APT_CONFIG: this.#configFile,
       DEBIAN_FRONTEND: 'noninteractive',

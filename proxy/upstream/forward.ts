@@ -136,11 +136,7 @@ function dispatchOnce(
     const repeated = isRepeatable(request) ? againInMs : () => undefined
     dispatcher.dispatch(
       options,
-      new AnswerRelay(
-        response,
-        { watcher, giveUp, againInMs: repeated, answerHeaders },
-        { resolve, reject },
-      ),
+      new AnswerRelay(response, { watcher, giveUp, againInMs: repeated, answerHeaders }, { resolve, reject }),
     )
   })
 }

@@ -72,7 +72,12 @@ describe('the realm of a token server', () => {
 test('only clients that fetch tokens with another trust store are told so', () => {
   expect(fetchesTokensElsewhere(CONTAINERD_STORE)).toBe(true)
   expect(fetchesTokensElsewhere('buildkit/v0.25')).toBe(true)
-  for (const other of [CLASSIC_STORE, 'containerd/v2.1.9', 'containers/5.36 (github.com/containers/image)', ''])
+  for (const other of [
+    CLASSIC_STORE,
+    'containerd/v2.1.9',
+    'containers/5.36 (github.com/containers/image)',
+    '',
+  ])
     expect(fetchesTokensElsewhere(other)).toBe(false)
   expect(fetchesTokensElsewhere(undefined)).toBe(false)
 })
@@ -104,7 +109,7 @@ describe('through the proxy', () => {
 
   test("dockerd with containerd's store gets a realm whose connection it makes with the registry itself", async () => {
     const { port, registry, caPem } = await start()
-    const realm = new RegExp('^https://([^/]*)/token$').exec(await realmFor(CONTAINERD_STORE))![1]!
+    const realm = /^https:\/\/([^/]*)\/token$/.exec(await realmFor(CONTAINERD_STORE))![1]!
     expect(realm).toBe(registry.host.replace('localhost', 'localhosT'))
     const { socket } = await openTunnel(port, realm)
     // Trusts what the system trusts, and not the proxy's authority.

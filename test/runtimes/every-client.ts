@@ -25,24 +25,25 @@ export function tellEveryClient(suite: Suite): void {
       })
 
       const clients = RUNTIME_CLIENTS.filter((client) => client.suite === suite && client.tokens === tokens)
-      const rows = clients.map((client, index) => ({ client, index, name: nameOf(client) }))
-      test.each(rows.filter(({ client }) => isHad(suite, client.package)))(
-        '$name: one copy leaves the registry for two nodes',
-        async ({ client, index }) => {
-          const run = await measureClient(lab, requireFetched(suite), client, index)
-          expect(run).toMatchObject({ ok: true })
-          expect(run.registryCopies).toBeLessThanOrEqual(COPIES_MAX)
-          expect(run.peerShare).toBeGreaterThanOrEqual(PEER_SHARE_MIN)
-        },
-      )
+      for (const [index, client] of clients.entries()) {
+        test.skipIf(hasVanished(suite, client.package))(
+          `${nameOf(client)}: one copy leaves the registry for two nodes`,
+          async () => {
+            const run = await measureClient(lab, requireFetched(suite), client, index)
+            expect(run).toMatchObject({ ok: true })
+            expect(run.registryCopies).toBeLessThanOrEqual(COPIES_MAX)
+            expect(run.peerShare).toBeGreaterThanOrEqual(PEER_SHARE_MIN)
+          },
+        )
+      }
     },
   )
 }
 
-/** Of packages that have vanished from the suite, the name and the wanted version are printed. */
-export function isHad(suite: Suite, name: string): boolean {
+/** Unstable drops versions without notice: such a client is skipped, and its wanted version printed. On CI it fails. */
+function hasVanished(suite: Suite, name: string): boolean {
   const parts = fetchedParts(suite)
-  if (parts === undefined || parts.versionOf(name) !== undefined) return true
+  if (process.env.CI || parts === undefined || parts.versionOf(name) !== undefined) return false
   console.warn(`skipped: ${suite} no longer has ${name} ${SUITES[suite].pinned[name]}`)
-  return false
+  return true
 }
