@@ -30,6 +30,8 @@ export interface ContainerdOptions extends PullerOptions {
   parallelBytes?: number
   /** URL of a mirror endpoint of Shoal's on this host, instead of its proxy. */
   mirrorUrl?: string
+  /** A snapshotter that is a program of its own, by its socket. */
+  snapshotter?: { name: string; socket: string }
   /** Of the daemon, besides its proxy. */
   env?: Record<string, string>
 }
@@ -105,7 +107,7 @@ interface Places {
 }
 
 function configOf(options: ContainerdOptions, { dir, socket, registries }: Places): string {
-  const { generation, parallelBytes } = options
+  const { generation, parallelBytes, snapshotter } = options
   const registry = generation === 1 ? 'io.containerd.grpc.v1.cri' : 'io.containerd.cri.v1.images'
   const images = 'io.containerd.cri.v1.images'
   const parallel = `[plugins."${images}"]
@@ -119,5 +121,12 @@ state = "${join(dir, 'state')}"
   address = "${socket}"
 [plugins."${registry}".registry]
   config_path = "${registries}"
-${parallelBytes === undefined ? '' : parallel}`
+${parallelBytes === undefined ? '' : parallel}${snapshotter === undefined ? '' : pluginOf(snapshotter)}`
+}
+
+function pluginOf({ name, socket }: { name: string; socket: string }): string {
+  return `[proxy_plugins.${name}]
+  type = "snapshot"
+  address = "${socket}"
+`
 }
