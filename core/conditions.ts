@@ -54,7 +54,23 @@ export const CONDITIONS = {
     text: 'Docker Hub is intercepted, but dockerd trusts no added authority for it, so its connections there are tunnelled.',
     cost: 'What dockerd pulls from Docker Hub is not shared. Podman, Skopeo and Buildah share it.',
     remedy:
-      'Pull with Podman or Skopeo, or through a registry of your own that mirrors Docker Hub, and name that one with --registries.',
+      "Set mirrorListen and name it in registry-mirrors of Docker's daemon.json (docs/mirror.md), or pull with Podman or Skopeo.",
+  },
+  MIRROR_PORT_OPEN: {
+    title: 'a local user could take the port of the mirror',
+    severity: 'warning',
+    text: 'The mirror listens on a port that needs no rights, so any local user can take it while this node is down.',
+    cost: 'Nothing now. Whoever takes the port gets the requests of the runtimes that name it, with their credentials.',
+    remedy:
+      'Set mirrorListen to a port below 1024, or to a socket as unix:/run/shoal/mirror.sock, and start the node before the runtimes.',
+  },
+  MIRROR_REFUSED: {
+    title: 'pulls go past the mirror',
+    severity: 'warning',
+    text: 'A registry refused a pull that came through the mirror; the runtime then tries the registry itself.',
+    cost: 'A private image that a runtime asks the mirror for without its credential comes from the registry and is not shared.',
+    remedy:
+      "Give podman and CRI-O an entry for the mirror's own address (podman login 127.0.0.1:578). For dockerd, which sends mirrors no credential, and wherever that is not possible, use the proxy (proxyListen) instead.",
   },
   NOT_JOINED: {
     title: 'not joined to a cluster',

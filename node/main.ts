@@ -24,6 +24,7 @@ import { upstreamProxyOf } from '../core/upstream-proxy-config.ts'
 import { shoalVersion } from '../core/version.ts'
 import { ProxyAuthority } from '../proxy/intercept/authority.ts'
 import { loopbackAddress } from '../proxy/loopback-listener.ts'
+import { checkMirrorPlaces, type MirrorSocket } from '../proxy/mirror-place.ts'
 import { type RunningProxy, startProxy } from '../proxy/proxy.ts'
 import { KernelSocketOwners } from '../proxy/socket-owner.ts'
 import { AUTHORITY_FILE_NAME, TrustFiles } from '../proxy/trust-files.ts'
@@ -44,6 +45,7 @@ const OTHER_CERTS_DIRS = ['/etc/containerd/certs.d', '/etc/containers/certs.d']
 
 export interface RunningNode {
   readonly proxyAddress: ListenAddress
+  readonly mirrorSockets: readonly MirrorSocket[]
   readonly peerAddress: ListenAddress
   readonly adminAddress: ListenAddress
   readonly defects: Defects
@@ -84,6 +86,8 @@ export async function startNode(
   // Do this before anything calls the tracker, so that a mistake in the configuration is reported as such.
   await loopbackAddress(config.proxyListen.host, 'proxyListen')
   await loopbackAddress(config.adminListen.host, 'adminListen')
+  await checkMirrorPlaces(config.mirrorListen)
+  refuseUnknownMirror(config)
   ensureDataDir(config.dataDir)
   const closing = new AsyncDisposableStack()
   try {
@@ -115,6 +119,7 @@ export async function startNode(
     const proxy = await startTrustedProxy(parts, { closing, adminPort: admin.address.port })
     const addresses = {
       proxyAddress: proxy.address,
+      mirrorSockets: proxy.mirrorSockets,
       peerAddress: client.peerAddress,
       adminAddress: admin.address,
     }
@@ -124,6 +129,17 @@ export async function startNode(
     await closing.disposeAsync()
     throw error
   }
+}
+
+/** @throws ConfigError if a listener of the mirror is for a registry that this node does not serve */
+function refuseUnknownMirror({ mirrorListen, registries, registriesFromTracker }: NodeConfig): void {
+  if (registriesFromTracker) return
+  const known = new Set(registries.map(({ host }) => host))
+  const unknown = mirrorListen.find(({ registry }) => registry !== undefined && !known.has(registry))
+  if (unknown === undefined) return
+  throw new ConfigError(`mirrorListen: ${unknown.registry} is not among the registries`, {
+    hint: 'Name it with --registries too, or remove its listener.',
+  })
 }
 
 function toldOf(log: Logger): Told {
@@ -185,6 +201,7 @@ async function startTrustedProxy(
     permitLinkLocal: config.permitLinkLocal,
     permittedTargets: config.permittedTargets,
     upstreamProxy: parts.upstreamProxy,
+    mirrorPlaces: config.mirrorListen,
     deniedPorts: [adminPort, client.peerAddress.port],
     publish: (pem) => trust.put(pem),
     places: { dockerCertsDir, authorityFile: join(dataDir, AUTHORITY_FILE_NAME) },

@@ -17,6 +17,7 @@ import { fetchesTokensElsewhere, withTunnelledRealm } from './intercept/tunnelle
 import type { ManifestPlans } from './manifest-plans.ts'
 import type { RequestOutcome } from './metrics.ts'
 import { type AccountParts, RequestAccount } from './request-account.ts'
+import { withWholeLocation } from './upstream/end-to-end-headers.ts'
 import { allOf, forward, goneSignal, type ResponseWatcher, type Upstream } from './upstream/forward.ts'
 import type { RegistryReach } from './upstream/registry-reach.ts'
 
@@ -42,6 +43,8 @@ export interface Exchange {
   request: IncomingMessage
   response: ServerResponse
   registry: RegistryClient
+  /** It came to the mirror: its Host is not the registry's, and the next connection is no tunnel. */
+  isMirrored?: boolean
 }
 
 interface AccountedExchange extends Exchange {
@@ -212,6 +215,7 @@ async function passThrough<Outcome extends RequestOutcome>(
   const upstream = {
     dispatcher: registry.passThrough,
     path: request.url!,
+    ...(exchange.isMirrored ? { host: registry.host } : {}),
     ...(giveUp && { giveUp }),
     // A second try of a wrong password brings an account closer to its lock.
     ...(isPassword(request) ? {} : { againInMs: limitWait(registry) }),
@@ -228,9 +232,13 @@ async function passThrough<Outcome extends RequestOutcome>(
 }
 
 /** What the client gets of the registry's headers: all, with what leads elsewhere spelled so that it arrives there. */
-function answerHeaders({ request, registry }: Exchange): NonNullable<Upstream['answerHeaders']> {
+function answerHeaders({ request, registry, isMirrored }: Exchange): NonNullable<Upstream['answerHeaders']> {
   const isRespelled = fetchesTokensElsewhere(request.headers['user-agent'])
-  return (status, raw) => (status === 401 && isRespelled ? withTunnelledRealm(raw, registry.host) : raw)
+  const base = `https://${registry.host}${request.url}`
+  return (status, raw) => {
+    const headers = status === 401 && isRespelled ? withTunnelledRealm(raw, registry.host) : raw
+    return isMirrored ? withWholeLocation(headers, base) : headers
+  }
 }
 
 /**
@@ -265,7 +273,7 @@ function refusalWatch({ habits }: RegistryClient, request: IncomingMessage): Res
 
 function answerFailure(
   { reach, served, log, defects }: PullParts,
-  { response, registry, request }: Exchange,
+  { response, registry, request, isMirrored }: Exchange,
   error: unknown,
 ): void {
   if (response.destroyed) return
@@ -276,7 +284,7 @@ function answerFailure(
       'request failed',
     )
     // A client repeats a request whose kept connection ends before any answer, in a new connection, which is a tunnel.
-    if (isTunnelledNext && served.has(request.socket)) response.destroy()
+    if (isTunnelledNext && !isMirrored && served.has(request.socket)) response.destroy()
     else respondWithError(response, error)
     return
   }

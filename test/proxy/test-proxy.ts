@@ -5,6 +5,7 @@ import { Agent, type Dispatcher } from 'undici'
 import { createLog } from '../../core/log.ts'
 import { createMetrics, type Metrics } from '../../core/metrics.ts'
 import { ProxyAuthority } from '../../proxy/intercept/authority.ts'
+import type { MirrorSocket } from '../../proxy/mirror-place.ts'
 import { type ProxyOptions, startProxy } from '../../proxy/proxy.ts'
 import { PullRecords } from '../../proxy/pull-records.ts'
 import { type Door, startTestRegistry, type TestRegistry } from '../core/test-registry.ts'
@@ -14,6 +15,7 @@ export const P2P_MIN_BYTES = 1000
 
 export interface TestProxy {
   port: number
+  mirrorSockets: readonly MirrorSocket[]
   registry: TestRegistry
   client: FakeClient
   caPem: string
@@ -61,6 +63,7 @@ export async function startTestProxy(
     ...given,
   })
   const { port } = proxy.address
+  const { mirrorSockets } = proxy
   let closing: Promise<void> | undefined
   const close = async () => {
     await agent.destroy()
@@ -71,7 +74,7 @@ export async function startTestProxy(
   const secure = () => secureThrough(port, registry.host, caPem)
   const agent = agentOver(secure)
   return {
-    ...{ port, registry, client, caPem, metrics, records, logged, secure },
+    ...{ port, mirrorSockets, registry, client, caPem, metrics, records, logged, secure },
     // Not a URL: those are normalised.
     ask: (path, options = {}) =>
       agent.request({ origin: `https://${registry.host}`, path, method: 'GET', ...options }),
