@@ -3,11 +3,11 @@ import { join } from 'node:path'
 import {
   authFile,
   commandOf,
+  environmentOf,
   type ImageReference,
   PULL_PATIENCE_MS,
   type Puller,
   type PullerOptions,
-  proxyEnvironment,
 } from './puller.ts'
 
 const COMMAND_PATIENCE_MS = 60_000
@@ -22,7 +22,7 @@ export function makeBuildah(options: PullerOptions & { folder: string }): Puller
   const buildah = (argv: string[], timeoutMs = COMMAND_PATIENCE_MS) =>
     processes.run({
       argv: commandOf(options, ['buildah', ...store, ...argv]),
-      env: { ...proxyEnvironment(options), HOME: dir, TMPDIR: join(dir, 'tmp') },
+      env: { ...environmentOf(options), HOME: dir, TMPDIR: join(dir, 'tmp') },
       timeoutMs,
     })
   return {

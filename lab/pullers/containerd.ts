@@ -4,12 +4,12 @@ import { waitForPart } from '../machine/processes.ts'
 import { criPullImage } from './cri.ts'
 import {
   commandOf,
+  environmentOf,
   type ImageReference,
   PULL_PATIENCE_MS,
   type Puller,
   type PullerOptions,
   packedDigests,
-  proxyEnvironment,
 } from './puller.ts'
 
 const COMMAND_PATIENCE_MS = 30_000
@@ -32,8 +32,6 @@ export interface ContainerdOptions extends PullerOptions {
   mirrorUrl?: string
   /** A snapshotter that is a program of its own, by its socket. */
   snapshotter?: { name: string; socket: string }
-  /** Of the daemon, besides its proxy. */
-  env?: Record<string, string>
 }
 
 export interface Containerd extends Puller {
@@ -54,12 +52,12 @@ export async function startContainerd(options: ContainerdOptions): Promise<Conta
   const daemon = processes.start({
     name: `${host.name}-${options.folder}`,
     argv: commandOf(options, ['containerd', '--config', configFile]),
-    env: { ...proxyEnvironment(options), ...options.env },
+    env: environmentOf(options),
   })
   const ctr = (argv: string[], timeoutMs = COMMAND_PATIENCE_MS) =>
     processes.run({
       argv: commandOf(options, ['ctr', '--address', socket, '--namespace', CRI_NAMESPACE, ...argv]),
-      env: { ...proxyEnvironment(options), ...options.env },
+      env: environmentOf(options),
       timeoutMs,
     })
   await waitForPart(daemon, () => ctr(['version'], 5000))
@@ -84,16 +82,19 @@ export async function startContainerd(options: ContainerdOptions): Promise<Conta
 }
 
 /** As its documentation has it for a private authority; with a mirror, the registry itself stays the fallback. */
-function writeHostsToml({ host, registryHost, mirrorUrl }: ContainerdOptions, dir: string): string {
+function writeHostsToml(options: ContainerdOptions, dir: string): string {
+  const { host, registryHost, mirrorUrl, proxyUrl } = options
   const registries = join(dir, 'certs.d')
   const folder = join(registries, registryHost)
   mkdirSync(folder, { recursive: true })
   const trusted = join(host.etcDocker, 'certs.d', registryHost)
   const authorities = (names: string[]) => JSON.stringify(names.map((name) => join(trusted, name)))
-  const mirror = `[host."${mirrorUrl}"]\n  capabilities = ["pull"]\n`
+  const site = authorities(['lab.crt'])
+  // The token server is verified by what is said of the mirror.
+  const mirror = `[host."${mirrorUrl}"]\n  capabilities = ["pull"]\n  ca = ${site}\n`
   const direct = `[host."https://${registryHost}"]
   capabilities = ["pull", "resolve"]
-  ca = ${authorities(mirrorUrl === undefined ? ['lab.crt', 'shoal.crt'] : ['lab.crt'])}
+  ca = ${proxyUrl === undefined ? site : authorities(['lab.crt', 'shoal.crt'])}
 `
   const hosts = `server = "https://${registryHost}"\n${mirrorUrl === undefined ? '' : mirror}${direct}`
   writeFileSync(join(folder, 'hosts.toml'), hosts)

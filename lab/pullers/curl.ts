@@ -4,11 +4,11 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Digest, digestHex } from '../../core/digest.ts'
 import {
+  environmentOf,
   type ImageReference,
   PULL_PATIENCE_MS,
   type Puller,
   type PullerOptions,
-  proxyEnvironment,
 } from './puller.ts'
 import { writeTrustBundle } from './trust-bundle.ts'
 
@@ -46,7 +46,7 @@ export function makeCurl(options: CurlOptions): Puller & CurlFetch {
         ...['--output', join(dir, file), ...argv],
         `https://${registryHost}${options.prefix ?? ''}/v2/${path}${query}`,
       ]),
-      env: { ...proxyEnvironment(options), HOME: dir },
+      env: { ...environmentOf(options), HOME: dir },
       timeoutMs: options.patienceMs ?? PULL_PATIENCE_MS,
     })
     return readFileSync(join(dir, file))

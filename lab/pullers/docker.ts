@@ -5,12 +5,12 @@ import { ArchiveDigests } from './archive-digests.ts'
 import {
   authFile,
   commandOf,
+  environmentOf,
   type ImageReference,
   PULL_PATIENCE_MS,
   type Puller,
   type PullerOptions,
   packedDigests,
-  proxyEnvironment,
   unpackedDigests,
 } from './puller.ts'
 
@@ -21,8 +21,6 @@ export interface DockerOptions extends PullerOptions {
   folder?: string
   /** Contents of daemon.json. */
   daemonConfig?: object
-  /** Of the daemon, besides its proxy. */
-  env?: Record<string, string>
 }
 
 /** A daemon, and its command line for anything but pulls. */
@@ -45,7 +43,7 @@ export async function startDocker(options: DockerOptions): Promise<Docker> {
   const daemon = options.processes.start({
     name: `${options.host.name}-${folder === 'docker' ? 'dockerd' : folder}`,
     argv: commandOf(options, daemonCommand(dir, socket, options.cgroupParent)),
-    env: { ...proxyEnvironment(options), ...options.env },
+    env: environmentOf(options),
   })
   const commandLine = (argv: string[]) =>
     commandOf(options, ['docker', '--config', clientDir, '--host', `unix://${socket}`, ...argv])
@@ -60,7 +58,7 @@ export async function startDocker(options: DockerOptions): Promise<Docker> {
   const command = (argv: string[], input?: string, env: Record<string, string> = {}) =>
     options.processes.run({
       argv: commandLine(argv),
-      env: { ...proxyEnvironment(options), ...options.env, ...env },
+      env: { ...environmentOf(options), ...env },
       timeoutMs: COMMAND_PATIENCE_MS,
       ...(input === undefined ? {} : { input }),
     })

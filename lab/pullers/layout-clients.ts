@@ -5,10 +5,10 @@ import { isLayoutWhole } from './oci-layout.ts'
 import {
   authFile,
   commandOf,
+  environmentOf,
   PULL_PATIENCE_MS,
   type Puller,
   type PullerOptions,
-  proxyEnvironment,
 } from './puller.ts'
 import { writeTrustBundle } from './trust-bundle.ts'
 
@@ -52,7 +52,7 @@ function makeLayoutClient(options: PullerOptions & { folder: string }, client: L
       const trust = writeTrustBundle(options, dir)
       await options.processes.run({
         argv: commandOf(options, client.argv(name, { layout, trust, auth })),
-        env: { ...proxyEnvironment(options), HOME: dir, ...client.env({ dir, trust }) },
+        env: { ...environmentOf(options), HOME: dir, ...client.env({ dir, trust }) },
         timeoutMs: options.patienceMs ?? PULL_PATIENCE_MS,
       })
     },

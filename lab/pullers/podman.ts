@@ -4,11 +4,11 @@ import { ArchiveDigests } from './archive-digests.ts'
 import {
   authFile,
   commandOf,
+  environmentOf,
   type ImageReference,
   PULL_PATIENCE_MS,
   type Puller,
   type PullerOptions,
-  proxyEnvironment,
   unpackedDigests,
 } from './puller.ts'
 
@@ -53,7 +53,7 @@ export function makePodman(options: PodmanOptions): Puller {
 /** Runs podman's commands on the host. */
 function podmanIn(dir: string, options: PullerOptions) {
   const env = {
-    ...proxyEnvironment(options),
+    ...environmentOf(options),
     HOME: dir,
     TMPDIR: join(dir, 'tmp'),
     CONTAINERS_CONF: join(dir, 'containers.conf'),

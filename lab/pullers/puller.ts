@@ -40,6 +40,8 @@ export interface PullerOptions {
   /** URL of the node's proxy; undefined: the client goes straight to the registry. */
   proxyUrl: string | undefined
   cgroupParent: string
+  /** Of the client, besides its proxy. */
+  env?: Record<string, string>
   /** Undefined: the machine's own programs. */
   parts?: Parts
   /** A pull that takes longer has failed; default PULL_PATIENCE_MS. */
@@ -51,9 +53,9 @@ export function commandOf({ host, parts }: Pick<PullerOptions, 'host' | 'parts'>
   return host.command(parts === undefined ? argv : parts.command(argv))
 }
 
-/** The proxy variables of a client's environment; the same for all clients. */
-export function proxyEnvironment({ proxyUrl }: PullerOptions): Record<string, string> {
-  return proxyUrl === undefined ? {} : { HTTPS_PROXY: proxyUrl, https_proxy: proxyUrl }
+/** A client's environment; the proxy's variables are the same for all. */
+export function environmentOf({ proxyUrl, env }: PullerOptions): Record<string, string> {
+  return { ...(proxyUrl === undefined ? {} : { HTTPS_PROXY: proxyUrl, https_proxy: proxyUrl }), ...env }
 }
 
 /** Credentials as `docker login` stores them, for all clients: file contents, never an argument. */

@@ -8,11 +8,11 @@ import { digestOfFile } from './oci-layout.ts'
 import {
   authFile,
   commandOf,
+  environmentOf,
   type ImageReference,
   PULL_PATIENCE_MS,
   type Puller,
   type PullerOptions,
-  proxyEnvironment,
 } from './puller.ts'
 
 export interface SkopeoOptions extends PullerOptions {
@@ -48,7 +48,7 @@ export function makeSkopeo(options: SkopeoOptions): Puller {
           ...['--src-authfile', join(dir, 'auth.json'), '--src-cert-dir', certificates],
           ...[`docker://${name}`, `dir:${store}`],
         ]),
-        env: { ...proxyEnvironment(options), HOME: dir },
+        env: { ...environmentOf(options), HOME: dir },
         timeoutMs: options.patienceMs ?? PULL_PATIENCE_MS,
       }
       await (line === undefined ? processes.run(command) : line.run(processes, command))

@@ -5,10 +5,10 @@ import { startContainerd } from './containerd.ts'
 import {
   authFile,
   commandOf,
+  environmentOf,
   type ImageReference,
   PULL_PATIENCE_MS,
   type PullerOptions,
-  proxyEnvironment,
 } from './puller.ts'
 import { writeTrustBundle } from './trust-bundle.ts'
 
@@ -45,7 +45,7 @@ export async function startSoci(options: SociOptions): Promise<Soci> {
   // Its own defaults.
   writeFileSync(join(dir, 'soci.toml'), '')
   const env = {
-    ...proxyEnvironment(options),
+    ...environmentOf(options),
     ...{ HOME: dir, DOCKER_CONFIG: dir, SSL_CERT_FILE: writeTrustBundle(options, dir) },
   }
   const socket = join(dir, 'soci.sock')

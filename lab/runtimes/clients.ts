@@ -1,3 +1,4 @@
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Lab, LabNode } from '../lab.ts'
 import { labCgroup } from '../machine/leftovers.ts'
@@ -10,6 +11,7 @@ import { makeCrane, makeOras } from '../pullers/layout-clients.ts'
 import { makePodman } from '../pullers/podman.ts'
 import type { Puller, PullerOptions } from '../pullers/puller.ts'
 import { makeSkopeo } from '../pullers/skopeo.ts'
+import { REGISTRY_HOST } from '../registry/registry.ts'
 import { NODE_PROXY_URL } from '../shoal.ts'
 
 /** Every runtime with every configuration by which it is attached to a node: for the tests and the benchmark alike. */
@@ -69,6 +71,39 @@ export function startRuntimeDocker(
   })
 }
 
+/** The mirror instead of the proxy: neither a proxy setting nor Shoal's authority. */
+function containerdWithMirror(generation: 1 | 2, pullsWith: 'cri' | 'ctr'): Start {
+  return (site, folder) =>
+    startContainerd({
+      ...{ ...commonOf(site), proxyUrl: undefined, folder, generation, pullsWith, registries: 'own' },
+      mirrorUrl: `http://${MIRROR}`,
+    })
+}
+
+/** Podman and skopeo ask `/v2/` first, and look for a credential of the mirror's own address. */
+function withMirror(make: (options: PullerOptions & { folder: string }) => Runtime): Start {
+  return async (site, folder) => {
+    const { proxyUrl, ...direct } = commonOf(site)
+    const registriesConf = join(site.node.host.dir, `${folder}-registries.conf`)
+    writeFileSync(registriesConf, registriesConfOf(site.lab.registry.host))
+    return make({
+      ...{ ...direct, proxyUrl: undefined, folder },
+      otherAccounts: { [REGISTRY_MIRROR]: site.lab.registry.puller },
+      env: { CONTAINERS_REGISTRIES_CONF: registriesConf },
+    })
+  }
+}
+
+function registriesConfOf(registryHost: string): string {
+  return `[[registry]]
+location = "${registryHost}"
+
+[[registry.mirror]]
+location = "${REGISTRY_MIRROR}"
+insecure = true
+`
+}
+
 type ContainerdConfiguration = Pick<
   ContainerdOptions,
   'generation' | 'pullsWith' | 'registries' | 'parallelBytes'
@@ -98,8 +133,14 @@ function systemStoreOf({ lab }: RuntimeSite): Record<string, string> {
   return { SSL_CERT_FILE: join(lab.run.dir, 'registry-ca.pem') }
 }
 
+/** The mirror of the lab's nodes: for all registries, and for the lab's alone. */
+const MIRROR = '127.0.0.1:577'
+const REGISTRY_MIRROR = '127.0.0.1:578'
+export const MIRROR_LISTEN = `${MIRROR},${REGISTRY_HOST}=${REGISTRY_MIRROR}`
+
 const DAEMON_PROXIES = 'proxies in daemon.json'
 const IN_ENVIRONMENT = 'HTTPS_PROXY'
+const AS_MIRROR = 'mirror'
 
 type ClientRow = Omit<RuntimeClient, 'suite' | 'tokens'>
 
@@ -135,6 +176,26 @@ function clientsOf(suite: Suite): ClientRow[] {
       ...{ client: 'oras', package: 'oras' },
       configuration: `${IN_ENVIRONMENT}, --from-ca-file`,
       start: oras,
+    },
+    {
+      ...cri,
+      configuration: `${AS_MIRROR} in hosts.toml`,
+      start: containerdWithMirror(generation, 'cri'),
+    },
+    {
+      ...{ client: 'ctr', package: 'containerd' },
+      configuration: `${AS_MIRROR} in hosts.toml`,
+      start: containerdWithMirror(generation, 'ctr'),
+    },
+    {
+      ...{ client: 'podman', package: 'podman' },
+      configuration: `${AS_MIRROR} in registries.conf, with an entry of its own for credentials`,
+      start: withMirror(makePodman),
+    },
+    {
+      ...{ client: 'skopeo', package: 'skopeo' },
+      configuration: `${AS_MIRROR} in registries.conf, with an entry of its own for credentials`,
+      start: withMirror(makeSkopeo),
     },
   ]
 }

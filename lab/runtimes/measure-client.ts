@@ -4,7 +4,7 @@ import type { Lab } from '../lab.ts'
 import type { LabRun } from '../machine/run.ts'
 import type { Parts } from '../parts/parts.ts'
 import type { ImageReference } from '../pullers/puller.ts'
-import type { Runtime, RuntimeClient, TokenPlace } from './clients.ts'
+import { MIRROR_LISTEN, type Runtime, type RuntimeClient, type TokenPlace } from './clients.ts'
 
 /** One client pulls a fresh image on one node and then on the other. */
 
@@ -33,6 +33,7 @@ export function openRuntimesLab(tokens: TokenPlace, onRun?: (run: LabRun) => voi
     nodes: [FIRST, SECOND].map((name) => ({ name, puller: 'skopeo' })),
     layerDataBytes: [1_000],
     hasTokensAtRegistry: tokens === 'registry',
+    nodeConfig: { mirrorListen: MIRROR_LISTEN },
     ...(onRun === undefined ? {} : { onRun }),
   })
 }
