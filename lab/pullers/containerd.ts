@@ -90,8 +90,7 @@ function writeHostsToml(options: ContainerdOptions, dir: string): string {
   const trusted = join(host.etcDocker, 'certs.d', registryHost)
   const authorities = (names: string[]) => JSON.stringify(names.map((name) => join(trusted, name)))
   const site = authorities(['lab.crt'])
-  // The token server is verified by what is said of the mirror.
-  const mirror = `[host."${mirrorUrl}"]\n  capabilities = ["pull"]\n  ca = ${site}\n`
+  const mirror = `[host."${mirrorUrl}"]\n  capabilities = ["pull"]\n`
   const direct = `[host."https://${registryHost}"]
   capabilities = ["pull", "resolve"]
   ca = ${proxyUrl === undefined ? site : authorities(['lab.crt', 'shoal.crt'])}

@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Lab, LabNode } from '../lab.ts'
 import { labCgroup } from '../machine/leftovers.ts'
@@ -77,6 +77,7 @@ function containerdWithMirror(generation: 1 | 2, pullsWith: 'cri' | 'ctr'): Star
     startContainerd({
       ...{ ...commonOf(site), proxyUrl: undefined, folder, generation, pullsWith, registries: 'own' },
       mirrorUrl: `http://${MIRROR}`,
+      env: systemStoreOf(site),
     })
 }
 
@@ -84,7 +85,10 @@ function containerdWithMirror(generation: 1 | 2, pullsWith: 'cri' | 'ctr'): Star
 function withMirror(make: (options: PullerOptions & { folder: string }) => Runtime): Start {
   return async (site, folder) => {
     const { proxyUrl, ...direct } = commonOf(site)
-    const registriesConf = join(site.node.host.dir, `${folder}-registries.conf`)
+    // Podman reads what its environment names, skopeo what is in its home.
+    const home = join(site.node.host.dir, folder, '.config', 'containers')
+    mkdirSync(home, { recursive: true })
+    const registriesConf = join(home, 'registries.conf')
     writeFileSync(registriesConf, registriesConfOf(site.lab.registry.host))
     return make({
       ...{ ...direct, proxyUrl: undefined, folder },
