@@ -25,6 +25,7 @@ import { ManifestPlans } from './manifest-plans.ts'
 import { proxyMetrics } from './metrics.ts'
 import { answer } from './pull.ts'
 import { PullRecords } from './pull-records.ts'
+import { PushWatch } from './push/push-watch.ts'
 import { KernelSocketOwners, type SocketOwners } from './socket-owner.ts'
 import { AUTHORITY_FILE_NAME } from './trust-files.ts'
 import { forwardPlain } from './upstream/plain-forward.ts'
@@ -102,6 +103,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const pulls = {
     client,
     plans,
+    pushes: new PushWatch({ client, p2pMinBytes, defects }),
     strangers,
     accepted,
     records,

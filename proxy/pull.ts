@@ -15,6 +15,7 @@ import { type ByteSpan, spanOf } from './byte-range.ts'
 import { respondWithError } from './error-response.ts'
 import type { ManifestPlans } from './manifest-plans.ts'
 import type { RequestOutcome } from './metrics.ts'
+import type { PushWatch } from './push/push-watch.ts'
 import { type AccountParts, RequestAccount } from './request-account.ts'
 import { allOf, forward, goneSignal, type ResponseWatcher, type Upstream } from './upstream/forward.ts'
 import type { RegistryReach } from './upstream/registry-reach.ts'
@@ -27,6 +28,7 @@ import type { RegistryReach } from './upstream/registry-reach.ts'
 export interface PullParts extends AccountParts {
   client: Client
   plans: ManifestPlans
+  pushes: PushWatch
   strangers: Strangers
   accepted: AcceptedRequests<Verdict>
   reach: RegistryReach
@@ -201,7 +203,7 @@ async function answerLate(parts: PullParts, pull: Pull, { later }: LateVerdict):
 
 /** Forwards the request to the registry and the answer to the client, both unchanged. */
 async function passThrough<Outcome extends RequestOutcome>(
-  { plans }: PullParts,
+  { plans, pushes }: PullParts,
   { request, response, registry, account }: AccountedExchange,
   outcome: Outcome,
   giveUp?: AbortSignal,
@@ -219,6 +221,7 @@ async function passThrough<Outcome extends RequestOutcome>(
     account.passes(outcome),
     outcome === 'registry_refused' ? refusalWatch(registry, request) : undefined,
     plans.watch(request, registry.host),
+    pushes.watch(request, registry.host),
   ])
   await forward(request, response, upstream, watcher)
   return outcome
