@@ -88,7 +88,7 @@ export class ManifestPlans {
     if (method !== 'GET') return undefined
     const onIndex = (text: string) => this.#names.sawIndex(home, reference, parsed(text))
     const onManifest = (text: string, contentDigest: string | undefined) => {
-      const blobs = blobsOf(parsed(text))
+      const blobs = blobsOfManifest(text)
       if (blobs.length === 0) return
       const digest = isDigest(reference) ? reference : contentDigest
       this.#onImage({ registry, repository, reference: this.#names.nameOf(home, reference), digest, blobs })
@@ -182,6 +182,11 @@ function parsed(text: string): unknown {
   } catch {
     return undefined
   }
+}
+
+/** The blobs that a manifest's text names, each once; none if it is no image manifest. */
+export function blobsOfManifest(text: string): ImagePlan['blobs'] {
+  return blobsOf(parsed(text))
 }
 
 /** The blobs that an image manifest names, each once; none if it is no manifest. */

@@ -27,6 +27,7 @@ import { type RunningMirror, startMirror } from './mirror.ts'
 import type { MirrorPlace, MirrorSocket } from './mirror-place.ts'
 import { answer } from './pull.ts'
 import { PullRecords } from './pull-records.ts'
+import { PushWatch } from './push/push-watch.ts'
 import { KernelSocketOwners, type SocketOwners } from './socket-owner.ts'
 import { AUTHORITY_FILE_NAME } from './trust-files.ts'
 import { forwardPlain } from './upstream/plain-forward.ts'
@@ -108,6 +109,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const pulls = {
     client,
     plans,
+    pushes: new PushWatch({ client, p2pMinBytes, defects }),
     strangers,
     accepted,
     records,

@@ -16,6 +16,7 @@ import { respondWithError } from './error-response.ts'
 import { fetchesTokensElsewhere, withTunnelledRealm } from './intercept/tunnelled-name.ts'
 import type { ManifestPlans } from './manifest-plans.ts'
 import type { RequestOutcome } from './metrics.ts'
+import type { PushWatch } from './push/push-watch.ts'
 import { type AccountParts, RequestAccount } from './request-account.ts'
 import { withWholeLocation } from './upstream/end-to-end-headers.ts'
 import { allOf, forward, goneSignal, type ResponseWatcher, type Upstream } from './upstream/forward.ts'
@@ -29,6 +30,7 @@ import type { RegistryReach } from './upstream/registry-reach.ts'
 export interface PullParts extends AccountParts {
   client: Client
   plans: ManifestPlans
+  pushes: PushWatch
   strangers: Strangers
   accepted: AcceptedRequests<Verdict>
   reach: RegistryReach
@@ -205,7 +207,7 @@ async function answerLate(parts: PullParts, pull: Pull, { later }: LateVerdict):
 
 /** Forwards the request to the registry and the answer to the client, both unchanged. */
 async function passThrough<Outcome extends RequestOutcome>(
-  { plans }: PullParts,
+  { plans, pushes }: PullParts,
   exchange: AccountedExchange,
   outcome: Outcome,
   giveUp?: AbortSignal,
@@ -226,6 +228,7 @@ async function passThrough<Outcome extends RequestOutcome>(
     account.passes(outcome),
     outcome === 'registry_refused' ? refusalWatch(registry, request) : undefined,
     plans.watch(request, registry),
+    pushes.watch(request, registry),
   ])
   await forward(request, response, upstream, watcher)
   return outcome

@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises'
 import { isDefect } from '../../core/defects.ts'
 import type { PieceIndex } from '../../core/metainfo.ts'
 import { RedirectRefusedError } from '../../core/redirect-rule.ts'
@@ -11,6 +12,11 @@ import type { OriginHost } from './origin-host.ts'
 import { OriginPlan, type OriginView } from './origin-plan.ts'
 import { PendingHashes } from './pending-hashes.ts'
 import { RunFetch } from './run-fetch.ts'
+
+/** Leases that a node with a whole blob asks for: one, or what others leave of it. */
+const WHOLE_LEASES_MAX = 8
+/** Pause before it asks again, while others hold the leases. */
+const WHOLE_PAUSE_MS = 500
 
 /** RFC 6585 §4. The tracker wants the call, only later. */
 const TOO_MANY_REQUESTS = 429
@@ -52,6 +58,8 @@ export class Origin {
   /** A lease that arrived before its reader. */
   #offered: Lease | undefined
   readonly #pendingHashes = new PendingHashes()
+  /** The blob is here whole: its leases are for publishing, not for fetching. */
+  #isWhole = false
   /** This tracker's leases have an end that may shrink, so it knows the other fields of their release as well. */
   #isTrackerCurrent = false
 
@@ -252,6 +260,35 @@ export class Origin {
     }
   }
 
+  /**
+   * Publishes the hashes of a blob that is here whole, so that nobody fetches its pieces. Others may hold leases for some of
+   * them, and publish those.
+   */
+  async publishWhole(hashes: readonly Buffer[]): Promise<void> {
+    this.#isWhole = true
+    for (let leases = 0; leases < WHOLE_LEASES_MAX; leases += 1) {
+      if (this.#host.firstUnknownHash() === undefined) break
+      if (this.#offered === undefined) await this.#askForLease()
+      const lease = this.#offered
+      this.#offered = undefined
+      if (lease === undefined) await setTimeout(WHOLE_PAUSE_MS, undefined, { ref: false })
+      else await this.#publishLeased(lease, hashes)
+    }
+    this.#isWhole = false
+    if (this.#offered) this.#release(this.#offered, { isUseful: false })
+    this.#offered = undefined
+  }
+
+  async #publishLeased(
+    { lease, firstPiece, pieces, endPiece }: Lease,
+    hashes: readonly Buffer[],
+  ): Promise<void> {
+    const end = endPiece ?? firstPiece + pieces
+    for (let piece = firstPiece; piece < end; piece += 1)
+      this.#pendingHashes.add(piece as PieceIndex, hashes[piece]!, lease)
+    await this.publish()
+  }
+
   /** One call at a time. */
   async #tell(call: Call): Promise<Told> {
     while (this.#asking) await this.#asking
@@ -306,6 +343,8 @@ export class Origin {
   #noteLease(answer: HashesResponse, { isStale }: { isStale: boolean }): void {
     const { lease, status, retryInMs, peers } = answer
     this.#plan.answered({ isLeased: lease !== null, status, retryInMs, peers: peers.length }, Date.now())
+    if (this.#isWhole) this.#offered = lease ?? undefined
+    if (this.#isWhole) return
     if (!lease) return
     const isUseful = this.#isUseful(lease)
     if (!isUseful) this.#plan.leasedElsewhere(Date.now())

@@ -8,6 +8,7 @@ import type { BlobKey, BlobProgress, BlobRequest, BytesMoved, HeldStatus } from 
 import { StoreClosedError, StoreFullError } from '../errors.ts'
 import { CacheKey } from '../store/blob-cipher.ts'
 import { BlobStore, type StoredBlob } from '../store/blob-store.ts'
+import type { PushedCopyParts, SealedCopy } from '../store/pushed-copy.ts'
 import { heldProgress, heldStatus, sumOf } from './held.ts'
 import type { StockAliases } from './stock-aliases.ts'
 import { Swarm, type SwarmParts } from './swarm.ts'
@@ -179,18 +180,49 @@ export class Swarms {
     this.#store.close()
   }
 
-  async #create(id: SwarmId, { registry, repository, digest, bytes }: BlobRequest): Promise<Swarm> {
-    // Peers stay connected for a blob as long as their certificates last. That must not keep the blob here.
-    const isIdle = (blob: StoredBlob) => !this.#swarms.get(blob.swarm)?.isWanted
+  /** For copies of pushed blobs. */
+  pushedFiles(): Pick<PushedCopyParts, 'createFile' | 'reserve' | 'release' | 'discard'> {
+    return {
+      createFile: () => this.#store.createPushed(),
+      reserve: async (bytes) => {
+        const evicted = await this.#store.reservePushed(bytes, this.#isIdle)
+        this.#forgetEvicted(evicted)
+      },
+      release: (bytes) => this.#store.releasePushed(bytes),
+      discard: (file) => this.#store.discardPushed(file),
+    }
+  }
+
+  /** Takes a pushed blob into the store. @returns undefined if the blob is here already, in whole or in part */
+  async adopt(
+    id: SwarmId,
+    { registry, repository, digest, bytes }: BlobRequest,
+    copy: SealedCopy,
+  ): Promise<Swarm | undefined> {
     const blob = { swarm: id, key: { registry, digest }, bytes, repository }
-    const { created, evicted } = await this.#store.create(blob, isIdle).catch((error: unknown) => {
+    const stored = await this.#store.adopt(blob, copy.file)
+    const swarm = stored && this.#on(stored)
+    swarm?.took(copy.pieces)
+    return swarm
+  }
+
+  async #create(id: SwarmId, { registry, repository, digest, bytes }: BlobRequest): Promise<Swarm> {
+    const blob = { swarm: id, key: { registry, digest }, bytes, repository }
+    const { created, evicted } = await this.#store.create(blob, this.#isIdle).catch((error: unknown) => {
       this.#noteFull(error, bytes)
       throw error
     })
     if (bytes >= this.#lackedBytes) for (const code of Object.values(FULL)) this.#conditions.clear(code)
+    this.#forgetEvicted(evicted)
+    return this.#on(created)
+  }
+
+  /** Peers stay connected for a blob as long as their certificates last. That must not keep the blob here. */
+  readonly #isIdle = (blob: StoredBlob) => !this.#swarms.get(blob.swarm)?.isWanted
+
+  #forgetEvicted(evicted: readonly SwarmId[]): void {
     this.#evictions += evicted.length
     for (const swarm of evicted) this.#forget(swarm)
-    return this.#on(created)
   }
 
   #noteFull(error: unknown, bytes: number): void {

@@ -30,10 +30,12 @@ export interface Upstream {
   unreachable: (cause: Error) => ShoalError
 }
 
-type AnswerHeaders = Record<string, string | string[] | undefined>
+export type AnswerHeaders = Record<string, string | string[] | undefined>
 
-/** Watches an answer as it passes; can neither delay nor change it. */
+/** Watches an answer, and perhaps the request's body, as they pass; can neither delay nor change them. */
 export interface ResponseWatcher {
+  /** A part of the request's body goes to the upstream. */
+  onBody?(chunk: Buffer): void
   onStart(status: number, headers: AnswerHeaders): void
   onData(chunk: Buffer): void
   onEnd(): void
@@ -42,7 +44,13 @@ export interface ResponseWatcher {
 /** One watcher for all. */
 export function allOf(watchers: readonly (ResponseWatcher | undefined)[]): ResponseWatcher {
   const all = watchers.filter((watcher) => watcher !== undefined)
+  const ofBody = all.filter(({ onBody }) => onBody !== undefined)
+  const onBody = (chunk: Buffer) => {
+    for (const watcher of ofBody) watcher.onBody?.(chunk)
+  }
   return {
+    // Nobody listens to bodies that nobody watches.
+    ...(ofBody.length > 0 && { onBody }),
     onStart: (status, headers) => {
       for (const watcher of all) watcher.onStart(status, headers)
     },
@@ -187,6 +195,9 @@ class AnswerRelay implements Dispatcher.DispatchHandler {
   }
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
+    // Beside the upstream's own listener, which sets the pace. There is no second try of a request with a body.
+    if (this.#watcher?.onBody)
+      this.#response.req.on('data', (chunk: Buffer) => this.#watcher?.onBody?.(chunk))
     const abort = () => controller.abort(new Error('the client went away'))
     const giveUp = () => this.#response.headersSent || controller.abort(this.#giveUp!.reason)
     const resume = () => controller.resume()

@@ -6,6 +6,7 @@ import type {
   ClientStatus,
   ImagePlan,
   OpenBlob,
+  PushedBlobs,
   RegistryFound,
 } from '../../client/index.ts'
 import { ShoalError } from '../../core/errors.ts'
@@ -85,6 +86,9 @@ export class FakeClient implements Client {
       moved: { bytesFromRegistry: 3, bytesFromPeers: 7, bytesFromCache: 11, bytesToPeers: 5 },
     }
   }
+
+  /** Nothing is copied unless a test gives something. */
+  pushes: PushedBlobs = { begin: () => undefined, mounted: () => undefined, released: () => undefined }
 
   readonly joining = Promise.withResolvers<void>()
   async joined(): Promise<void> {

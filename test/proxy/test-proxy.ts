@@ -100,20 +100,20 @@ interface AskThrough {
   path: string
   headers?: Record<string, string>
   method?: string
-  body?: string
+  body?: string | Buffer
 }
 
 /** One request through any proxy, a GET unless said otherwise, in a connection of its own. @returns an empty body when the answer breaks off */
 export async function askThrough(
   proxy: { port: number; host: string; caPem: string },
   { path, headers = {}, method = 'GET', body }: AskThrough,
-): Promise<{ status: number; body: Buffer }> {
+): Promise<{ status: number; headers: Dispatcher.ResponseData['headers']; body: Buffer }> {
   const agent = agentOver(() => secureThrough(proxy.port, proxy.host, proxy.caPem))
   try {
     const origin = `https://${proxy.host}`
     const answer = await agent.request({ origin, path, method, headers, body: body || null })
     const answered = await answer.body.arrayBuffer().catch(() => new ArrayBuffer(0))
-    return { status: answer.statusCode, body: Buffer.from(answered) }
+    return { status: answer.statusCode, headers: answer.headers, body: Buffer.from(answered) }
   } finally {
     await agent.destroy()
   }
