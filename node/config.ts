@@ -59,6 +59,14 @@ export const nodeConfig = z.strictObject({
     .describe(
       "Docker's folder with what it trusts for each registry. Shoal puts shoal.crt there, and uses the other authorities (*.crt) and client certificates (*.cert with *.key) in it towards that registry, as Docker does; with `none` it writes and reads nothing there.",
     ),
+  attachedDir: z
+    .string()
+    .max(4096)
+    .transform((path) => (path === 'none' ? '' : path))
+    .default('/var/lib/shoal-attach')
+    .describe(
+      'Folder where `shoal attach` leaves which registries this node may intercept, beside `registries`, and the proxy that runtimes used before; with `none` it counts for nothing.',
+    ),
   p2pMinBytes: z
     .int()
     .min(1)

@@ -28,6 +28,7 @@ import { type RunningProxy, startProxy } from '../proxy/proxy.ts'
 import { KernelSocketOwners } from '../proxy/socket-owner.ts'
 import { AUTHORITY_FILE_NAME, TrustFiles } from '../proxy/trust-files.ts'
 import { startAdmin } from './admin.ts'
+import { isAttachedBy, withAttached } from './attached.ts'
 import type { NodeConfig } from './config.ts'
 import { nodeMetrics } from './metrics.ts'
 import { refuseProxyLoop } from './proxy-loop.ts'
@@ -76,11 +77,12 @@ interface NodeParts extends Told {
  * @throws ShoalError with a hint if it cannot start; it first closes the parts that were started
  */
 export async function startNode(
-  config: NodeConfig,
+  settings: NodeConfig,
   log: Logger,
   start: (options: ClientOptions) => Promise<Client> = startClient,
 ): Promise<RunningNode> {
   const startedMs = Date.now()
+  const config = withAttached(settings, process.env)
   // Do this before anything calls the tracker, so that a mistake in the configuration is reported as such.
   await loopbackAddress(config.proxyListen.host, 'proxyListen')
   await loopbackAddress(config.adminListen.host, 'adminListen')
@@ -176,8 +178,9 @@ async function startTrustedProxy(
   { closing, adminPort }: { closing: AsyncDisposableStack; adminPort: number },
 ): Promise<RunningProxy> {
   const { config, client, registries, authority, history, log } = parts
-  const { dataDir, dockerCertsDir } = config
-  const trust = new TrustFiles({ dataDir, dockerCertsDir, registries: registries.keys() })
+  const { dataDir, dockerCertsDir, attachedDir } = config
+  const isAttached = () => isAttachedBy(attachedDir)
+  const trust = new TrustFiles({ dataDir, dockerCertsDir, registries: registries.keys(), isAttached })
   closing.defer(() => trust.remove())
   const proxy = await startProxy({
     listen: config.proxyListen,

@@ -1,5 +1,5 @@
-import { rmdirSync, rmSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { readlinkSync, rmdirSync, rmSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
 import { ensureFolder, readOwnFile, replaceFile } from '../core/data-folder.ts'
 import { SHOAL_TRUST_FILE } from '../core/registry-trust.ts'
 import { DOCKER_HUB, type RegistryHost } from '../core/repository.ts'
@@ -7,7 +7,9 @@ import { TrustFileError } from './errors.ts'
 
 /**
  * The files that make pulling clients trust the proxy's authority. Docker reads every `*.crt` in `certs.d/<registry>/` at
- * each pull. Our file stands beside the others there, and Shoal never touches those.
+ * each pull. Our file stands beside the others there, and Shoal never touches those. `shoal attach` puts links to the file in
+ * the data folder there instead: while one may be there, that file is replaced and never removed, as a link that leads
+ * nowhere fails every pull of its registry.
  */
 
 /** Docker reads these folders as root, and people look into them. An administrator decides who may write there. */
@@ -21,18 +23,25 @@ export interface TrustPlaces {
   /** Docker's `certs.d`; '' to write nothing there. */
   dockerCertsDir: string
   dataDir: string
+  /** Runtimes of this machine are attached; default false. */
+  isAttached?: () => boolean
 }
 
 export class TrustFiles {
-  readonly #paths: string[]
+  readonly #dockerPaths: string[]
+  readonly #authorityPath: string
+  readonly #isAttached: () => boolean
   /** The directories that this process made. */
   readonly #madeDirs: string[] = []
   #contents = ''
 
-  constructor({ registries, dockerCertsDir, dataDir }: TrustPlaces) {
+  constructor({ registries, dockerCertsDir, dataDir, isAttached = () => false }: TrustPlaces) {
     const docker = dockerCertsDir === '' ? [] : [...registries]
-    this.#paths = docker.flatMap(foldersOf).map((folder) => join(dockerCertsDir, folder, DOCKER_FILE_NAME))
-    this.#paths.push(join(dataDir, AUTHORITY_FILE_NAME))
+    this.#dockerPaths = docker
+      .flatMap(foldersOf)
+      .map((folder) => join(dockerCertsDir, folder, DOCKER_FILE_NAME))
+    this.#authorityPath = join(dataDir, AUTHORITY_FILE_NAME)
+    this.#isAttached = isAttached
   }
 
   /**
@@ -42,7 +51,7 @@ export class TrustFiles {
   put(certificatesPem: string): void {
     const contents = `${certificatesPem.trim()}\n`
     try {
-      for (const path of this.#paths) {
+      for (const path of [...this.#dockerPaths.filter((one) => !this.#isLink(one)), this.#authorityPath]) {
         this.#madeDirs.push(...ensureFolder(dirname(path), DOCKER_FOLDERS))
         // Docker must not read half a certificate; the draft's name does not end in `.crt`.
         replaceFile(path, contents, 0o644, `${path}.${process.pid}.new`)
@@ -60,11 +69,21 @@ export class TrustFiles {
 
   /** Removes the files that are still as this process wrote them, and its own directories that are empty. */
   remove(): void {
-    for (const path of this.#paths) {
+    const isKept = this.#isAttached() || this.#dockerPaths.some((path) => this.#isLink(path))
+    for (const path of [...this.#dockerPaths, ...(isKept ? [] : [this.#authorityPath])]) {
       if (readIfThere(path) === this.#contents) rmSync(path, { force: true })
     }
     const innermostFirst = this.#madeDirs.splice(0).sort((one, other) => other.length - one.length)
     for (const dir of innermostFirst) removeIfEmpty(dir)
+  }
+
+  /** `shoal attach` put it there: it leads to the file that is written in any case. */
+  #isLink(path: string): boolean {
+    try {
+      return resolve(readlinkSync(path)) === resolve(this.#authorityPath)
+    } catch {
+      return false
+    }
   }
 }
 
