@@ -5,8 +5,7 @@ import type { Entry } from './command-tree.ts'
 const SUMMARIES = {
   docker: 'Docker: pulls, builds, Compose and Swarm services go through the proxy of the node.',
   containerd: 'Containerd and its CRI: pulls ask the mirror endpoint of the node first.',
-  podman:
-    'Podman, Buildah and Skopeo: pulls ask the mirror endpoint of the node first, or go through its proxy.',
+  podman: 'Podman, Buildah and Skopeo: pulls go through the proxy of the node.',
   'cri-o': 'CRI-O: pulls ask the mirror endpoint of the node first.',
   buildkit: 'A buildkitd of its own: pulls ask the mirror endpoint of the node first.',
 } as const

@@ -12,6 +12,7 @@ export interface Question {
   via: 'proxy' | 'mirror'
   proxyUrl: string
   mirrorUrl: string
+  mirrorsOf: Readonly<Record<string, string>>
   /** PEM certificates that the runtime has for the registry, besides the system's. */
   trustedPem: string[]
   /** Of the node. */
@@ -88,11 +89,12 @@ interface Answer {
 }
 
 function askRegistry(question: Question, authorization?: string): Promise<Answer> {
-  const { registry, via, mirrorUrl } = question
+  const { registry, via, mirrorUrl, mirrorsOf } = question
   const headers = authorization === undefined ? {} : { authorization }
   if (via === 'proxy') return askThroughProxy(question, new URL(`https://${registry}/v2/`), headers)
-  const url = new URL('/v2/', mirrorUrl)
-  url.searchParams.set('ns', registry)
+  const own = mirrorsOf[registry]
+  const url = new URL('/v2/', own === undefined ? mirrorUrl : `http://${own}`)
+  if (own === undefined) url.searchParams.set('ns', registry)
   return ask({ url, headers, isShared: true })
 }
 

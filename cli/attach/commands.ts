@@ -38,7 +38,7 @@ const COMMON_FLAGS = {
     type: 'string',
     value: 'proxy|mirror',
     description:
-      'How the runtime reaches the node. Default: docker by proxy, all others by mirror; podman knows both.',
+      'How the runtime reaches the node. Default: docker and podman by proxy, all others by mirror; podman knows both.',
   },
   proxy: {
     type: 'string',
@@ -48,9 +48,10 @@ const COMMON_FLAGS = {
   },
   mirror: {
     type: 'string',
-    value: 'url',
-    default: 'http://127.0.0.1:773',
-    description: "The node's mirror endpoint (mirrorListen).",
+    value: 'places',
+    default: '127.0.0.1:577',
+    description:
+      "The node's mirror endpoint, as its mirrorListen says: 127.0.0.1:577,registry.example.com=127.0.0.1:578.",
   },
   'authority-file': {
     type: 'string',
@@ -84,7 +85,7 @@ export function attachCommand(name: RuntimeName): Command {
       return attach(thisMachine(root), kind, {
         registries: registriesOf(values.registry, root),
         proxyUrl: checkedUrl('--proxy', values.proxy),
-        mirrorUrl: checkedUrl('--mirror', values.mirror),
+        ...mirrorPlaces(values.mirror),
         authorityFile: resolve(values['authority-file']),
         via,
         liveRestore: (values['live-restore'] as unknown) === true,
@@ -144,6 +145,23 @@ function configured(path: string): string[] {
   } catch {
     return []
   }
+}
+
+/** The listener for requests that name their registry, and those for one registry alone. */
+function mirrorPlaces(text: string): { mirrorUrl: string; mirrorsOf: Record<string, string> } {
+  const places = text
+    .split(',')
+    .map((place) => /^(?:([^=]+)=)?((?:[\d.]+|\[[\d:a-f]+\]):\d+)$/.exec(place.trim()))
+  const named = places.flatMap((place) =>
+    place?.[1] === undefined ? [] : [[parseRegistryHost(place[1]), place[2]!]],
+  )
+  const general = places.find((place) => place !== null && place[1] === undefined)?.[2]
+  if (places.includes(null)) {
+    throw new UsageError('--mirror: expected address:port, with registry= before it for one registry alone', {
+      hint: 'Separate several by commas, as in mirrorListen of the node.',
+    })
+  }
+  return { mirrorUrl: `http://${general ?? '127.0.0.1:577'}`, mirrorsOf: Object.fromEntries(named) }
 }
 
 function checkedUrl(flag: string, text: string): string {

@@ -24,6 +24,8 @@ export type Content = { text: string } | { link: string } | undefined
 /** Bound of a configuration file, in bytes. */
 export const ATTACHED_FILE_BYTES_MAX = 1024 * 1024
 const OTHERS_MAY_WRITE = 0o002
+/** In a folder with this bit only the owner of an entry may rename or remove it. */
+const STICKY = 0o1000
 
 export class FileTree {
   readonly root: string
@@ -100,7 +102,8 @@ export class FileTree {
     if (!found.isDirectory()) throw refused(folder, 'is not a folder')
     if (found.uid !== 0 && found.uid !== process.geteuid?.())
       throw refused(folder, `belongs to user ${found.uid}`)
-    if ((found.mode & OTHERS_MAY_WRITE) !== 0) throw refused(folder, 'can be written by every user')
+    if ((found.mode & OTHERS_MAY_WRITE) !== 0 && (found.mode & STICKY) === 0)
+      throw refused(folder, 'can be written by every user')
     return true
   }
 }

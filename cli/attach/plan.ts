@@ -21,8 +21,10 @@ export interface Settings {
   registries: RegistryHost[]
   /** URL of the node's proxy. */
   proxyUrl: string
-  /** URL of the node's mirror endpoint. */
+  /** URL of the node's mirror endpoint, for requests that name their registry. */
   mirrorUrl: string
+  /** Addresses of its listeners that are for one registry alone. */
+  mirrorsOf: Readonly<Record<string, string>>
   /** The node's public authority. */
   authorityFile: string
   via: 'proxy' | 'mirror'

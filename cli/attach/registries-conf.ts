@@ -1,8 +1,9 @@
 import { stringify } from 'smol-toml'
 import { DOCKER_HUB, type RegistryHost } from '../../core/repository.ts'
+import { AttachUnsupportedError } from './errors.ts'
 import type { FileTree } from './file-tree.ts'
 import type { RuntimeName } from './journal.ts'
-import { noteFor, type PlannedEdit } from './plan.ts'
+import { noteFor, type PlannedEdit, type Settings } from './plan.ts'
 import { parseToml, type TomlTable } from './toml-edit.ts'
 
 /** containers-registries.conf(5), which Podman, Buildah, Skopeo and CRI-O read: an entry of ours in a file of our own. */
@@ -38,14 +39,20 @@ function isOurs(name: string): boolean {
 export function registriesEdit(
   runtime: RuntimeName,
   entries: RegistryEntries,
-  { registries, mirrorUrl }: { registries: RegistryHost[]; mirrorUrl: string },
+  { registries, mirrorsOf }: Pick<Settings, 'registries' | 'mirrorsOf'>,
 ): PlannedEdit {
-  const blocks = registries.map((registry) => ({ registry: [entryWithMirror(entries, registry, mirrorUrl)] }))
+  const blocks = registries.map((registry) => ({
+    registry: [entryWithMirror(entries, registry, mirrorOf(mirrorsOf, registry))],
+  }))
   return {
     path: fileOf(runtime),
     after: { text: `${noteFor(runtime)}${blocks.map((one) => stringify(one)).join('\n')}` },
   }
 }
+
+/** Of a mirror without TLS, for clients of containers-registries.conf(5). */
+export const INSECURE_MIRROR_NOTE =
+  'With a mirror these clients do not verify the token server of the registry, to which they send the password. Where others could stand between this machine and its token server, use a proxy.'
 
 /** Entries for parts of a registry win over ours. */
 export function narrowerNotes(entries: RegistryEntries, registries: RegistryHost[]): string[] {
@@ -56,7 +63,17 @@ export function narrowerNotes(entries: RegistryEntries, registries: RegistryHost
   return [`${MAIN} has entries of their own for ${narrower.join(', ')}: pulls from there are not shared.`]
 }
 
-function entryWithMirror(entries: RegistryEntries, registry: RegistryHost, mirrorUrl: string): TomlTable {
+/** These clients do not say which registry they mean: it must have a listener for itself. @throws AttachUnsupportedError */
+function mirrorOf(mirrorsOf: Settings['mirrorsOf'], registry: RegistryHost): string {
+  const address = mirrorsOf[registry]
+  if (address !== undefined) return address
+  const place = `${registry}=127.0.0.1:578`
+  throw new AttachUnsupportedError(`the mirror has no listener for ${registry} alone`, {
+    hint: `Start the node with ${place} in --mirror-listen, and give --mirror ${place} here. Nothing was changed.`,
+  })
+}
+
+function entryWithMirror(entries: RegistryEntries, registry: RegistryHost, address: string): TomlTable {
   const name = nameOf(registry)
   const [prefix, wider] = widerEntry(entries, name) ?? []
   const { mirror, prefix: _, location, ...rest } = wider ?? {}
@@ -65,7 +82,7 @@ function entryWithMirror(entries: RegistryEntries, registry: RegistryHost, mirro
     prefix: name,
     location: prefix === name && typeof location === 'string' ? location : name,
     ...rest,
-    mirror: [{ location: mirrorLocation(mirrorUrl, registry), insecure: true }, ...others],
+    mirror: [{ location: address, insecure: true }, ...others],
   }
 }
 
@@ -74,11 +91,6 @@ function widerEntry(entries: RegistryEntries, name: string): [string, TomlTable]
   const covers = (prefix: string) =>
     prefix === name || (prefix.startsWith('*.') && name.replace(/:\d+$/, '').endsWith(prefix.slice(1)))
   return [...entries].filter(([prefix]) => covers(prefix)).sort(([a], [b]) => b.length - a.length)[0]
-}
-
-/** These clients add no `?ns=`: the registry is the first part of the path, a port with `_` for the colon. */
-function mirrorLocation(mirrorUrl: string, registry: RegistryHost): string {
-  return `${mirrorUrl.replace(/^https?:\/\//, '')}/${nameOf(registry).replace(':', '_')}`
 }
 
 function nameOf(registry: RegistryHost): string {

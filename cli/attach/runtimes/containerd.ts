@@ -193,16 +193,18 @@ function edited(text: string): PlannedEdit {
 
 function hostsEdit(facts: ContainerdFacts, folder: HostFolder, mirrorUrl: string): PlannedEdit {
   const path = `${folder.path}/hosts.toml`
-  const lines = [
-    `[host.${JSON.stringify(mirrorUrl)}]`,
-    // Tags are resolved at the registry: the mirror is asked for what has a digest.
-    '  capabilities = ["pull"]',
-  ]
-  if (folder.hosts === undefined) return { path, after: { text: newHosts(facts, folder, lines) } }
+  if (folder.hosts === undefined) return { path, after: { text: newHosts(facts, folder, mirrorUrl) } }
   const before = parseToml(path, folder.hosts)
   const hosts = before.host as TomlTable | undefined
+  const ca = [
+    ...new Set([before, ...Object.values(hosts ?? {})].flatMap((table) => (table as TomlTable).ca ?? [])),
+  ]
+  const lines = mirrorLines(mirrorUrl, ca)
   if (hosts?.[mirrorUrl] !== undefined) return { path, after: { text: folder.hosts } }
-  const expected = { ...before, host: { ...hosts, [mirrorUrl]: { capabilities: ['pull'] } } }
+  const expected = {
+    ...before,
+    host: { ...hosts, [mirrorUrl]: { capabilities: ['pull'], ...(ca.length === 0 ? {} : { ca }) } },
+  }
   // Hosts are tried in the order of the file.
   const first = /^[ \t]*\[[ \t]*["']?host["']?[ \t]*[.\]]/m
   const note = noteFor('containerd').trimEnd()
@@ -212,8 +214,21 @@ function hostsEdit(facts: ContainerdFacts, folder: HostFolder, mirrorUrl: string
   }
 }
 
+/**
+ * Tags are resolved at the registry: the mirror is asked for what has a digest. The token server is asked with the mirror's
+ * settings, so what verifies the registry must stand here too.
+ */
+function mirrorLines(mirrorUrl: string, ca: unknown[]): string[] {
+  const trust = ca.length === 0 ? [] : [`  ca = ${JSON.stringify(ca)}`]
+  return [`[host.${JSON.stringify(mirrorUrl)}]`, '  capabilities = ["pull"]', ...trust]
+}
+
 /** What stood there without a hosts.toml goes on to count: certificates beside it would not. */
-function newHosts({ hasDefault, configPath }: ContainerdFacts, folder: HostFolder, lines: string[]): string {
+function newHosts(
+  { hasDefault, configPath }: ContainerdFacts,
+  folder: HostFolder,
+  mirrorUrl: string,
+): string {
   const { registry, path, certificates } = folder
   if (hasDefault && certificates.length === 0) {
     throw new AttachFileError(`a new folder ${path} would hide ${configPath}/_default`, {
@@ -223,14 +238,14 @@ function newHosts({ hasDefault, configPath }: ContainerdFacts, folder: HostFolde
   const server = `server = ${JSON.stringify(`https://${registry === DOCKER_HUB ? DOCKER_HUB : registry}`)}`
   const authorities = certificates.filter((name) => name.endsWith('.crt') && name !== 'shoal.crt')
   const clients = certificates.filter((name) => name.endsWith('.cert'))
-  const files = (names: string[]) => JSON.stringify(names.map((name) => `${path}/${name}`))
+  const ca = authorities.map((name) => `${path}/${name}`)
   const pairs = clients.map((name) => [name, name.replace(/\.cert$/, '.key')].map((one) => `${path}/${one}`))
   return `${[
     noteFor('containerd').trimEnd(),
     server,
-    ...(authorities.length === 0 ? [] : [`ca = ${files(authorities)}`]),
+    ...(authorities.length === 0 ? [] : [`ca = ${JSON.stringify(ca)}`]),
     ...(pairs.length === 0 ? [] : [`client = ${JSON.stringify(pairs)}`]),
     '',
-    ...lines,
+    ...mirrorLines(mirrorUrl, ca),
   ].join('\n')}\n`
 }

@@ -1,6 +1,12 @@
 import { AttachUnsupportedError } from '../errors.ts'
 import type { RuntimeKind } from '../plan.ts'
-import { narrowerNotes, type RegistryEntries, registriesEdit, registryEntries } from '../registries-conf.ts'
+import {
+  INSECURE_MIRROR_NOTE,
+  narrowerNotes,
+  type RegistryEntries,
+  registriesEdit,
+  registryEntries,
+} from '../registries-conf.ts'
 import { unitFacts } from '../systemd.ts'
 
 export interface CrioFacts {
@@ -34,7 +40,7 @@ export const crio: RuntimeKind<CrioFacts> = {
     return {
       found: `CRI-O ${version ?? '(version unknown)'}`,
       edits: [registriesEdit('cri-o', entries, settings)],
-      notes: narrowerNotes(entries, settings.registries),
+      notes: [...narrowerNotes(entries, settings.registries), INSECURE_MIRROR_NOTE],
       restart: ['systemctl reload crio   (nothing stops)'],
       commands: [],
     }

@@ -13,7 +13,13 @@ import {
   trustFoldersIn,
   trustLinks,
 } from '../plan.ts'
-import { narrowerNotes, type RegistryEntries, registriesEdit, registryEntries } from '../registries-conf.ts'
+import {
+  INSECURE_MIRROR_NOTE,
+  narrowerNotes,
+  type RegistryEntries,
+  registriesEdit,
+  registryEntries,
+} from '../registries-conf.ts'
 import { parseToml } from '../toml-edit.ts'
 
 const CONF = '/etc/containers/containers.conf'
@@ -35,7 +41,8 @@ export interface PodmanFacts {
 /** Podman, and with it Buildah and Skopeo. No daemon: the next pull reads its files. */
 export const podman: RuntimeKind<PodmanFacts> = {
   name: 'podman',
-  via: 'mirror',
+  // By mirror it would not verify the token server.
+  via: 'proxy',
   async gather({ tree, run, hostname }, registries) {
     const env = environmentOf(tree)
     return {
@@ -72,13 +79,14 @@ function environmentOf(tree: FileTree): Pick<PodmanFacts, 'engineEnv' | 'contain
 }
 
 function planMirror({ version, entries }: PodmanFacts, settings: Settings): Plan {
-  const address = settings.mirrorUrl.replace(/^https?:\/\//, '')
+  const addresses = settings.registries.map((registry) => settings.mirrorsOf[registry])
   return {
     found: `Podman ${version}`,
     edits: [registriesEdit('podman', entries, settings)],
     notes: [
       ...narrowerNotes(entries, settings.registries),
-      `Podman sends a mirror only the login for the mirror itself. Without \`podman login ${address}\` private images come from their registry and are not shared; --via proxy needs no second login.`,
+      `Podman sends a mirror only the login for the mirror itself. Without \`podman login ${addresses[0]}\` private images come from their registry and are not shared.`,
+      INSECURE_MIRROR_NOTE,
     ],
     restart: [],
     commands: [],

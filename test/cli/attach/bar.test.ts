@@ -19,6 +19,7 @@ const CONTAINERD_2 = { 'containerd --version': 'containerd github.com/containerd
 const PODMAN = { 'podman --version': 'podman version 5.4.2' }
 
 interface Case extends TreeOptions {
+  via?: 'proxy' | 'mirror'
   name: string
   runtime: RuntimeName
   /** What the attachment left in one file. */
@@ -83,7 +84,7 @@ const ATTACHED: Case[] = [
     answers: CONTAINERD_2,
     leaves: [
       '/etc/containerd/certs.d/registry.example.com/hosts.toml',
-      /^\[host\."http:\/\/127\.0\.0\.1:773"\]$/m,
+      /^\[host\."http:\/\/127\.0\.0\.1:577"\]$/m,
     ],
   },
   {
@@ -107,12 +108,13 @@ const ATTACHED: Case[] = [
     answers: CONTAINERD_1,
     leaves: [
       '/srv/certs.d/registry.example.com/hosts.toml',
-      /127\.0\.0\.1:773[\s\S]*cache\.example\.com"\] {3}# first\n/,
+      /127\.0\.0\.1:577[\s\S]*cache\.example\.com"\] {3}# first\n/,
     ],
   },
   {
-    name: 'Podman with existing mirrors',
+    name: 'Podman by mirror, with existing mirrors',
     runtime: 'podman',
+    via: 'mirror',
     files: {
       '/etc/containers/registries.conf':
         '[[registry]]\nprefix = "registry.example.com"\nlocation = "registry.example.com"\n[[registry.mirror]]\nlocation = "cache.example.com"\n',
@@ -120,7 +122,20 @@ const ATTACHED: Case[] = [
     answers: PODMAN,
     leaves: [
       '/etc/containers/registries.conf.d/zz-shoal-podman.conf',
-      /127\.0\.0\.1:773[\s\S]*cache\.example\.com/,
+      /127\.0\.0\.1:578[\s\S]*cache\.example\.com/,
+    ],
+  },
+  {
+    name: 'Podman by proxy, with an environment of its own',
+    runtime: 'podman',
+    files: {
+      '/etc/containers/containers.conf':
+        '[engine]\nenv = ["TMPDIR=/srv/tmp", "HTTPS_PROXY=http://corp:3128"] # site\n',
+    },
+    answers: PODMAN,
+    leaves: [
+      '/etc/containers/containers.conf.d/zz-shoal.conf',
+      /TMPDIR=\/srv\/tmp", "HTTPS_PROXY=http:\/\/127[\s\S]*http_proxy = false/,
     ],
   },
   {
@@ -137,7 +152,7 @@ const ATTACHED: Case[] = [
         'debug = true\n[registry."registry.example.com"]\n  mirrors = ["cache.example.com"]\n',
     },
     answers: {},
-    leaves: ['/etc/buildkit/buildkitd.toml', /mirrors = \["127\.0\.0\.1:773","cache\.example\.com"\]/],
+    leaves: ['/etc/buildkit/buildkitd.toml', /mirrors = \["127\.0\.0\.1:577","cache\.example\.com"\]/],
   },
 ]
 

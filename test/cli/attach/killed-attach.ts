@@ -24,7 +24,8 @@ if (verb === 'attach') {
   await attach(machine, kind, {
     registries: [parseRegistryHost('registry.example.com')],
     proxyUrl: 'http://127.0.0.1:7070',
-    mirrorUrl: 'http://127.0.0.1:773',
+    mirrorUrl: 'http://127.0.0.1:577',
+    mirrorsOf: {},
     authorityFile: '/var/lib/shoal/proxy-ca.crt',
     via: kind.via,
     liveRestore: false,

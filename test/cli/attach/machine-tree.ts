@@ -120,7 +120,8 @@ export class MachineTree implements Disposable {
     return attach(this.machine(options), RUNTIME_KINDS[runtime], {
       registries: ['registry.example.com'].map(parseRegistryHost),
       proxyUrl: 'http://127.0.0.1:7070',
-      mirrorUrl: 'http://127.0.0.1:773',
+      mirrorUrl: 'http://127.0.0.1:577',
+      mirrorsOf: { 'registry.example.com': '127.0.0.1:578' },
       authorityFile: AUTHORITY,
       via: RUNTIME_KINDS[runtime].via,
       liveRestore: false,
