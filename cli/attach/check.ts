@@ -170,7 +170,6 @@ async function ask({ url, headers, isShared, socket, trustedPem = [] }: Asked): 
       path: `${url.pathname}${url.search}`,
       headers: { host: url.host, ...headers },
       timeout: CHECK_PATIENCE_MS,
-      agent: false,
     })
     asking.on('timeout', () => asking.destroy(new Error('no answer in time')))
     asking.on('error', reject)
