@@ -70,6 +70,14 @@ export const nodeConfig = z.strictObject({
     .describe(
       'File for the certificates that pulling clients must trust, for `ca` in a hosts.toml, or for links to it. Replaced at each start, and never removed; default proxy-ca.crt in dataDir, which only root can read.',
     ),
+  attachedDir: z
+    .string()
+    .max(4096)
+    .transform((path) => (path === 'none' ? '' : path))
+    .default('/var/lib/shoal-attach')
+    .describe(
+      'Folder where `shoal attach` leaves which registries this node may intercept, beside `registries`, and the proxy that runtimes used before; with `none` it counts for nothing.',
+    ),
   p2pMinBytes: z
     .int()
     .min(1)

@@ -29,6 +29,7 @@ import { type RunningProxy, startProxy } from '../proxy/proxy.ts'
 import { KernelSocketOwners } from '../proxy/socket-owner.ts'
 import { AUTHORITY_FILE_NAME, TrustFiles } from '../proxy/trust-files.ts'
 import { startAdmin } from './admin.ts'
+import { withAttached } from './attached.ts'
 import type { NodeConfig } from './config.ts'
 import { nodeMetrics } from './metrics.ts'
 import { refuseProxyLoop } from './proxy-loop.ts'
@@ -78,11 +79,12 @@ interface NodeParts extends Told {
  * @throws ShoalError with a hint if it cannot start; it first closes the parts that were started
  */
 export async function startNode(
-  config: NodeConfig,
+  settings: NodeConfig,
   log: Logger,
   start: (options: ClientOptions) => Promise<Client> = startClient,
 ): Promise<RunningNode> {
   const startedMs = Date.now()
+  const config = withAttached(settings, process.env)
   // Do this before anything calls the tracker, so that a mistake in the configuration is reported as such.
   await loopbackAddress(config.proxyListen.host, 'proxyListen')
   await loopbackAddress(config.adminListen.host, 'adminListen')
