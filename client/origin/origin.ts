@@ -88,7 +88,7 @@ export class Origin {
     }
   }
 
-  /** A lease that came with a grant. The node follows it once the grant's reader is here. */
+  /** A lease that came with a grant, and so begins at the start of the blob. It is followed once the grant's reader is here. */
   offer(lease: Lease): void {
     if (!this.#plan.isActive) this.#offered = lease
     else if (this.#isUseful(lease) && this.#plan.mayFollowLease(Date.now()))
@@ -104,7 +104,6 @@ export class Origin {
     // Granted as if the registry served ranges: the tracker must first know that one node reads all.
     if (lease && !this.#plan.isRangeIgnored && this.#isUseful(lease))
       this.#host.boundary.run(() => this.#follow(lease))
-    // A lease that comes with a grant begins at the start of the blob.
     else if (lease) this.#release(lease)
   }
 
@@ -304,6 +303,7 @@ export class Origin {
   async #exchange(call: Call): Promise<Told> {
     const { isRangeIgnored } = this.#plan
     const awaited = this.#plan.awaited()
+    const { limitedMs } = this.#host.access
     const run = [...this.#runs].find(({ lease }) => lease !== null && lease === call.lease)
     const requestedTo = run?.requests.reportedTo
     try {
@@ -316,7 +316,7 @@ export class Origin {
         // Only when needed: an older tracker refuses unknown fields.
         ...(awaited && { awaited }),
         ...(requestedTo !== undefined && { requestedTo }),
-        ...this.#limited(),
+        ...(this.#isTrackerCurrent && limitedMs > 0 && { registryLimitedMs: limitedMs }),
         position: this.#openEnded.piece ?? this.#host.position(),
         batchesFrom: this.#host.firstUnknownHash() ?? null,
       })
@@ -334,21 +334,15 @@ export class Origin {
     }
   }
 
-  #limited(): Pick<HashesRequest, 'registryLimitedMs'> {
-    const { limitedMs } = this.#host.access
-    return this.#isTrackerCurrent && limitedMs > 0 ? { registryLimitedMs: limitedMs } : {}
-  }
-
   /** @param isStale the registry ignored a range since the call: others would wait for pieces of this lease */
   #noteLease(answer: HashesResponse, { isStale }: { isStale: boolean }): void {
     const { lease, status, retryInMs, peers } = answer
     this.#plan.answered({ isLeased: lease !== null, status, retryInMs, peers: peers.length }, Date.now())
     if (this.#isWhole) this.#offered = lease ?? undefined
-    if (this.#isWhole) return
-    if (!lease) return
+    if (this.#isWhole || !lease) return
     const isUseful = this.#isUseful(lease)
     if (!isUseful) this.#plan.leasedElsewhere(Date.now())
-    // Only while somebody reads. Otherwise the lease is released to others at once.
+    // Only while somebody reads. Otherwise it is released to others at once.
     if (isUseful && this.#plan.isActive && !isStale) this.#host.boundary.run(() => this.#follow(lease))
     else this.#release(lease, { isUseful })
   }

@@ -66,8 +66,9 @@ export class InterceptServer {
     })
     const refuseMalformed = malformedRefusal(log, (reason, socket) => this.#refuse(reason, socket))
     this.#http.on('clientError', (error: ParserError, socket: Duplex) => {
-      // podman tries every mirror with TLS first.
-      if (error.rawPacket?.[0] === TLS_HANDSHAKE) socket.destroy()
+      // podman tries every mirror with TLS first, and containerd one with `ca`: an answer in HTTP tells them what it speaks.
+      if (error.rawPacket?.[0] === TLS_HANDSHAKE)
+        refuseSocket(socket as Socket, new ProxyRequestError('the mirror speaks plain HTTP'))
       else refuseMalformed(error, socket)
     })
     // A tunnel inside an intercepted connection would bypass the rules for targets.
