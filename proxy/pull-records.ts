@@ -279,10 +279,10 @@ const CHALLENGE_STATUS = 401
 
 /** One request for a layer. */
 export class LayerAccount {
+  readonly pull: PullRecord
   outcome: PullOutcome = 'running'
   /** Nothing came of it that anybody asks for later. */
   isForgotten = false
-  readonly #pull: PullRecord
   readonly #layer: LayerRecord
   readonly #onEnd: () => void
   #sources: BytesBySource = { peers: 0, registry: 0, cache: 0 }
@@ -290,13 +290,9 @@ export class LayerAccount {
   #passed: PullOutcome | undefined
 
   constructor(pull: PullRecord, layer: LayerRecord, onEnd: () => void) {
-    this.#pull = pull
+    this.pull = pull
     this.#layer = layer
     this.#onEnd = onEnd
-  }
-
-  get pullId(): string {
-    return this.#pull.id
   }
 
   get live(): PullBytes {
@@ -309,7 +305,7 @@ export class LayerAccount {
 
   /** The registry steps in, in whole or for the rest. @returns whether no layer of the pull fell for this reason before */
   fell(code: string): boolean {
-    const isNews = !this.#pull.layers.some(({ reasons }) => reasons.includes(code))
+    const isNews = !this.pull.layers.some(({ reasons }) => reasons.includes(code))
     const { reasons } = this.#layer
     if (!reasons.includes(code) && reasons.length < LAYER_REASONS_MAX) reasons.push(code)
     return isNews

@@ -77,7 +77,7 @@ export class RequestAccount {
     metrics.fellBack(code)
     const level = this.fell(code) ? 'warn' : 'debug'
     const facts = {
-      pullId: this.#blob?.layer.pullId,
+      pullId: this.#blob?.layer.pull.id,
       registry: this.#registry.host,
       repository: this.#blob?.wanted.repository,
       digest: this.#blob?.wanted.digest,
