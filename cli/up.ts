@@ -94,8 +94,12 @@ export async function startUp(
     const tracker = await startTracker(trackerSettings(config, files), log.child({ part: 'tracker' }))
     parts.defer(() => tracker.close())
     if (tracker.clusterIds().length === 0) await createFirstCluster(tracker, files)
-    removeStaleJoinToken(tracker, files, log)
-    tracker.onClustersChange(() => removeStaleJoinToken(tracker, files, log))
+    await removeStaleJoinToken(tracker, files, log)
+    tracker.onClustersChange(() => {
+      removeStaleJoinToken(tracker, files, log).catch((err: unknown) =>
+        log.warn({ err }, 'cannot remove a join token that was replaced'),
+      )
+    })
     const trackerUrl = urlOf(advertisedHost(config), tracker.address.port)
     const node = await startNode(nodeSettings(config, files, trackerUrl), log.child({ part: 'node' }))
     parts.defer(() => node.close())
@@ -162,10 +166,12 @@ async function createFirstCluster(tracker: RunningTracker, files: UpFiles): Prom
  * The tracker knows which join token counts; the file is a copy for people. One that was replaced opens nothing, and would
  * only mislead whoever copies it.
  */
-function removeStaleJoinToken(tracker: RunningTracker, files: UpFiles, log: Logger): void {
+async function removeStaleJoinToken(tracker: RunningTracker, files: UpFiles, log: Logger): Promise<void> {
   if (!existsSync(files.joinToken)) return
-  if (tracker.isJoinTokenCurrent(joinTokenHash(readTextFile(files.joinToken).trim()))) return
-  rmSync(files.joinToken)
+  const joinToken = readTextFile(files.joinToken).trim()
+  const cluster = clusterOfJoinToken(joinToken)
+  if (cluster !== undefined && (await tracker.isJoinTokenLive(cluster, joinTokenHash(joinToken)))) return
+  rmSync(files.joinToken, { force: true })
   log.info({ path: files.joinToken }, 'removed a join token that was replaced')
 }
 

@@ -139,11 +139,14 @@ describe('sealing a tracker’s secrets anew', () => {
     const clusters = await store.clusters()
     const [admin] = await store.adminAuthorities()
     const values = [await store.sealedDataKey(), admin?.sealedKey]
+    const tokens = await Promise.all(clusters.map(({ cluster }) => store.joinTokens(cluster)))
     await store.close()
-    const ofClusters = clusters.flatMap(({ joinToken, authorities, batchKeys }) => [
-      joinToken.sealedHash,
-      ...[...authorities, ...batchKeys].map(({ sealedKey }) => sealedKey),
-    ])
+    const ofClusters = [
+      ...clusters.flatMap(({ authorities, batchKeys }) =>
+        [...authorities, ...batchKeys].map(({ sealedKey }) => sealedKey),
+      ),
+      ...tokens.flat().map(({ sealedHash }) => sealedHash),
+    ]
     return [...values, ...ofClusters].filter((value) => value !== undefined)
   }
 })
