@@ -5,6 +5,7 @@ import { createSecureContext, type SecureContext } from 'node:tls'
 import { z } from 'zod'
 import { UsageError } from '../core/errors.ts'
 import type { ClusterId } from '../core/metainfo.ts'
+import { clusterIdSchema } from '../core/tracker-api.ts'
 import { ADMIN_SOCKET, UNLOCK_SOCKET } from '../core/tracker-sockets.ts'
 import { AdminRefusedError, AdminUnavailableError, NoCertificateError } from './errors.ts'
 import { readTextFile } from './key-files.ts'
@@ -43,6 +44,8 @@ const HINTS: Record<string, string> = {
   ROTATION_TOO_EARLY:
     'Wait: nodes renew by themselves. With --force, the remaining nodes must join again (authority) or use the registry for a while (signing key).',
   ROTATION_NONE: 'Without --withdraw a rotation begins.',
+  JOIN_TOKEN_UNKNOWN: '`shoal admin token ls` lists the join tokens with their ids.',
+  JOIN_TOKENS_TOO_MANY: 'Withdraw those that nobody needs: `shoal admin token ls` lists them.',
   TOKEN_KEY_UNKNOWN: '`shoal admin key trusted` lists the keys with their ids.',
   UNLOCK_KEY: 'Give the key that this tracker is unlocked with now.',
   CERTIFICATE_REFUSED:
@@ -57,13 +60,56 @@ export async function createCluster(
   await call(access, 'POST', '/admin/v1/clusters', cluster)
 }
 
-/** The old token ends at once. */
+/** All earlier tokens of the cluster end at once. */
 export async function replaceJoinToken(
   access: AdminAccess,
   cluster: ClusterId,
   token: { hash: string; validForSeconds?: number },
 ): Promise<void> {
   await call(access, 'PUT', `/admin/v1/clusters/${cluster}/join-token`, token)
+}
+
+const clusterList = z.object({ clusters: z.array(z.object({ cluster: clusterIdSchema, name: z.string() })) })
+
+export async function clusters(access: AdminAccess) {
+  return clusterList.parse(await call(access, 'GET', '/admin/v1/clusters')).clusters
+}
+
+const joinAddress = z.object({ trackers: z.array(z.string()), authorityPin: z.string().nullable() })
+
+/** Where nodes find the tracker, and the pin of its authority (base64url); null: its certificate file has none. */
+export async function trackerJoinAddress(access: AdminAccess) {
+  return joinAddress.parse(await call(access, 'GET', '/admin/v1/join-address'))
+}
+
+const joinTokenLine = z.object({
+  id: z.string(),
+  createdAtMs: z.number(),
+  validUntilMs: z.number().nullable(),
+  usesMax: z.number().nullable(),
+  uses: z.number(),
+  standing: z.string().max(32),
+})
+export type JoinTokenLine = z.output<typeof joinTokenLine>
+const joinTokenAdded = z.object({ joinToken: joinTokenLine })
+const joinTokenList = z.object({ joinTokens: z.array(joinTokenLine) })
+
+export async function addJoinToken(
+  access: AdminAccess,
+  cluster: ClusterId,
+  token: { hash: string; validForSeconds?: number | undefined; usesMax?: number | undefined },
+): Promise<JoinTokenLine> {
+  const path = `/admin/v1/clusters/${cluster}/join-tokens`
+  return joinTokenAdded.parse(await call(access, 'POST', path, token)).joinToken
+}
+
+export async function joinTokens(access: AdminAccess, cluster: ClusterId): Promise<JoinTokenLine[]> {
+  const path = `/admin/v1/clusters/${cluster}/join-tokens`
+  return joinTokenList.parse(await call(access, 'GET', path)).joinTokens
+}
+
+export async function withdrawJoinToken(access: AdminAccess, cluster: ClusterId, id: string): Promise<void> {
+  await call(access, 'DELETE', `/admin/v1/clusters/${cluster}/join-tokens/${id}`)
 }
 
 const rotationBegun = z.object({

@@ -1,13 +1,12 @@
 import { X509Certificate } from 'node:crypto'
 import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { isIP } from 'node:net'
-import { networkInterfaces } from 'node:os'
 import { join, resolve } from 'node:path'
 import type { Logger } from 'pino'
 import { z } from 'zod'
 import { readTextFile, writeNewFiles } from '../certs-tool/key-files.ts'
 import { newClusterId, newJoinToken, newUnlockKey } from '../certs-tool/secrets.ts'
-import { issueTrackerTls, makeLabAuthority, ownHostNames } from '../certs-tool/tracker-certificates.ts'
+import { chainOf, issueTrackerTls, makeLabAuthority, ownHostNames } from '../certs-tool/tracker-certificates.ts'
 import { ConfigError, ensureDataDir, listenAddress } from '../core/config.ts'
 import { clusterOfJoinToken, joinTokenHash } from '../core/join-token.ts'
 import { addressText, isLoopbackHost } from '../core/network.ts'
@@ -15,6 +14,7 @@ import { type NodeConfig, nodeConfig } from '../node/config.ts'
 import { type RunningNode, startNode } from '../node/main.ts'
 import { type TrackerConfig, trackerConfig } from '../tracker/config.ts'
 import { type RunningTracker, startTracker } from '../tracker/main.ts'
+import { ownAddresses } from './own-addresses.ts'
 import { upGuide } from './up-guide.ts'
 
 /** Tracker and node in one process, for one machine: everything that they need is made at the first start. */
@@ -138,7 +138,7 @@ async function ensureTrackerTls(files: UpFiles, names: string[]): Promise<void> 
   }
   const issued = await issueTrackerTls(authority, { names })
   writeSecret(files.trackerKey, issued.privateKeyPem)
-  writePublic(files.trackerCertificate, issued.certificatePem)
+  writePublic(files.trackerCertificate, chainOf(issued, authority))
 }
 
 function isTrackerTlsUsable(files: UpFiles, names: string[]): boolean {
@@ -183,7 +183,9 @@ function trackerSettings(config: UpConfig, files: UpFiles): TrackerConfig {
     dataDir: files.trackerDir,
     unlockKeyFile: files.unlockKey,
   })
-  return { ...defaults, listen, adminListen: trackerAdminListen, registries, logLevel }
+  // With port 0 nobody knows it before the start.
+  const advertise = listen.port === 0 ? [] : [addressText({ host: advertisedHost(config), port: listen.port })]
+  return { ...defaults, listen, adminListen: trackerAdminListen, advertise, registries, logLevel }
 }
 
 function nodeSettings(config: UpConfig, files: UpFiles, trackerUrl: string): NodeConfig {
@@ -237,13 +239,6 @@ function advertisedHost({ listen, advertiseHost }: UpConfig): string {
 function trackerNames(config: UpConfig): string[] {
   const addresses = isWildcard(config.listen.host) ? ownAddresses() : []
   return [...new Set([advertisedHost(config), ...addresses, ...ownHostNames()])]
-}
-
-/** IPv4 first: more sites route it. Link-local ones are of no use in a certificate. */
-function ownAddresses(): string[] {
-  const all = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? [])
-  const usable = all.filter(({ internal, address }) => !internal && !address.startsWith('fe80:'))
-  return usable.sort((a, b) => a.family.localeCompare(b.family)).map(({ address }) => address)
 }
 
 function isWildcard(host: string): boolean {

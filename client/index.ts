@@ -18,4 +18,8 @@ export type {
   RegistryFound,
 } from './client.ts'
 export { CALL_OUTCOMES } from './client.ts'
+export { JoinFailedError } from './errors.ts'
+export { type JoinOutcome, joinCluster } from './membership/join-cluster.ts'
+export { type LeaveOutcome, leaveCluster } from './membership/leave-cluster.ts'
+export { durationText } from './membership/pinned-authority.ts'
 export { startClient } from './node-client.ts'

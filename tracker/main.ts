@@ -21,7 +21,6 @@ import { listen, makeHttpsListener, tlsOptions } from './api/https-listener.ts'
 import { nodeRoutes } from './api/routes.ts'
 import { Clusters } from './authority/clusters.ts'
 import { JoinTokens } from './authority/join-tokens.ts'
-import type { NewCluster } from './authority/new-cluster.ts'
 import { Revocations } from './authority/revocations.ts'
 import { openSealer, type Sealer } from './authority/sealer.ts'
 import { HEARTBEATS_MISSED_MAX } from './calls/heartbeat.ts'
@@ -58,7 +57,7 @@ export interface RunningTracker {
    * The admin API's call, for a program that runs the tracker inside itself.
    * @throws RefusedError CLUSTER_EXISTS
    */
-  createCluster(cluster: NewCluster): Promise<void>
+  createCluster(cluster: { cluster: ClusterId; name: string; joinTokenHash: string }): Promise<void>
   clusterIds(): ClusterId[]
   /** Whether nodes may join with it. @param hash SHA-256 (64 hex digits) of the whole join token */
   isJoinTokenLive(cluster: ClusterId, hash: string): Promise<boolean>
@@ -166,8 +165,8 @@ export async function startTracker(
       address,
       adminAddress,
       defects: parts.defects,
-      createCluster: async (cluster) => {
-        await clusters.create(cluster, { actor: 'tracker', nowMs: parts.nowMs() })
+      createCluster: async ({ joinTokenHash: hash, ...cluster }) => {
+        await clusters.create({ ...cluster, joinToken: { hash } }, { actor: 'tracker', nowMs: parts.nowMs() })
       },
       clusterIds: () => clusters.list().map(({ cluster }) => cluster),
       isJoinTokenLive: (cluster, hash) => parts.joinTokens.isLive(cluster, hash, parts.nowMs()),

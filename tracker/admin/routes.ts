@@ -143,7 +143,9 @@ function adminAuthorityRoutes(app: FastifyInstance, parts: AdminParts): void {
 
 function clusterRoutes(app: FastifyInstance, parts: AdminParts): void {
   app.post('/admin/v1/clusters', async (request, reply) => {
-    const cluster = await parts.clusters.create(checked(newCluster, request.body), byAdmin(parts, request))
+    const asked = checked(newCluster, request.body)
+    const joinToken = { hash: asked.joinTokenHash, validForSeconds: asked.joinTokenValidForSeconds }
+    const cluster = await parts.clusters.create({ ...asked, joinToken }, byAdmin(parts, request))
     reply.code(201)
     return { cluster: cluster.cluster, name: cluster.name }
   })

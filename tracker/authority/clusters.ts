@@ -81,8 +81,8 @@ export class Clusters {
     return this.#sealer.inTurn(async () => {
       if (this.#byId.size >= CLUSTERS_MAX) throw new RefusedError('CLUSTER_EXISTS', 'this tracker is full')
       const record = await this.#makeRecord(options, by.nowMs)
-      const { cluster, name, joinTokenHash: hash, joinTokenValidForSeconds: validForSeconds } = options
-      const token = sealJoinToken(this.#sealer, cluster, { hash, validForSeconds }, by.nowMs)
+      const { cluster, name, joinToken } = options
+      const token = sealJoinToken(this.#sealer, cluster, joinToken, by.nowMs)
       try {
         await this.#store.createCluster(record, token, auditOf(by, 'cluster created', cluster, name))
       } catch (cause) {

@@ -11,10 +11,8 @@ const TOKEN_ID_BYTES = 8
 export interface NewCluster {
   cluster: ClusterId
   name: string
-  /** SHA-256 (64 hex digits) of the whole join token. */
-  joinTokenHash: string
-  /** Absent: until it is withdrawn. */
-  joinTokenValidForSeconds?: number | undefined
+  /** Its first. */
+  joinToken: NewJoinToken
 }
 
 export interface NewJoinToken {
