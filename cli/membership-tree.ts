@@ -15,6 +15,10 @@ export const JOIN: Entry = {
       line: 'shoal join SHOALJOIN-1-…',
       does: 'Takes it from the command line, as `shoal admin token create` prints it.',
     },
+    {
+      line: 'shoal join SHOALJOIN-1-… --attach docker --registry registry.example.com',
+      does: 'Also lets Docker on this machine pull through the node.',
+    },
   ],
   command: async () => (await import('./membership/join.ts')).joinCommand,
 }

@@ -44,8 +44,9 @@ export type JoinFailure =
 export class JoinFailedError extends ShoalError {
   readonly code: JoinFailure
 
+  /** Scripts see the code in the message. */
   constructor(code: JoinFailure, message: string, options: { cause?: unknown; hint: string }) {
-    super(message, options)
+    super(`${message} (${code})`, options)
     this.code = code
   }
 }

@@ -21,7 +21,7 @@ import type {
   RegistryFound,
 } from './client.ts'
 import { RateLimit } from './engine/rate-limit.ts'
-import { BlobDistrustedError, TrackerUnavailableError } from './errors.ts'
+import { BlobDistrustedError } from './errors.ts'
 import { Admission } from './membership/admission.ts'
 import { ClusterTrustState } from './membership/cluster-trust.ts'
 import { Grants } from './membership/grants.ts'
@@ -215,10 +215,7 @@ class NodeClient implements Client {
 
   async whyNotOpen(request: Omit<BlobRequest, 'bytes'>): Promise<ShoalError | undefined> {
     const isHere = this.swarms.find(request) !== undefined || this.#grants.find(request) !== undefined
-    if (isHere) return undefined
-    if (this.#tracker.origin === undefined)
-      return new TrackerUnavailableError('this node has not joined a cluster')
-    return this.#tracker.watch.whyNot()
+    return isHere ? undefined : this.#tracker.whyNot()
   }
 
   async open(request: BlobRequest): Promise<OpenBlob> {
@@ -320,7 +317,8 @@ class NodeClient implements Client {
       defects: this.#defects,
       conditions: this.#conditions,
       joinToken: this.#options.joinToken,
-      joinedCluster: () => readJoined(this.#options.dataDir),
+      joinedCluster: () =>
+        this.#options.trackerUrl === undefined ? readJoined(this.#options.dataDir) : undefined,
       listenPort: () => this.#listenPort,
       holds: () => this.swarms.holds(),
       wantsPeers: () =>

@@ -49,7 +49,7 @@ export class JoinStringError extends ShoalError {
   readonly code: 'JOIN_STRING' | 'JOIN_STRING_VERSION' | 'JOIN_STRING_TYPO'
 
   constructor(code: JoinStringError['code'], message: string, hint: string) {
-    super(message, { hint })
+    super(`${message} (${code})`, { hint })
     this.code = code
   }
 }

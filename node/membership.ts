@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import {
+  hasJoined,
   JoinFailedError,
   type JoinOutcome,
   joinCluster,
@@ -10,6 +11,7 @@ import {
 } from '../client/index.ts'
 import { Conditions } from '../core/conditions.ts'
 import { ConfigError, ensureDataDir } from '../core/config.ts'
+import { serveOwnerOf } from '../core/data-folder.ts'
 import { lockDataDir, lockOwner } from '../core/data-lock.ts'
 import { upstreamProxyOf } from '../core/upstream-proxy-config.ts'
 import type { NodeConfig } from './config.ts'
@@ -37,6 +39,7 @@ export async function joinFromHere(
   { log, env }: Surroundings,
 ): Promise<JoinOutcome & { isRunning: boolean }> {
   const { dataDir } = config
+  serveOwnerOf(dataDir)
   ensureDataDir(dataDir)
   const isRunning = lockOwner(dataDir) !== undefined
   const unlock = isRunning ? () => undefined : lockDataDir(dataDir)
@@ -51,14 +54,17 @@ export async function joinFromHere(
 /**
  * Ends a node that runs here: it holds the identity and the blobs that go. Its service manager may start it again; it then
  * waits to join.
+ * @returns undefined: this machine is in no cluster
  * @throws JoinFailedError NODE_RUNNING, DataFolderError, ConfigError
  */
 export async function leaveFromHere(
   config: Readonly<NodeConfig>,
   { log, env }: Surroundings,
-): Promise<LeaveOutcome & { wasRunning: boolean }> {
+): Promise<(LeaveOutcome & { wasRunning: boolean }) | undefined> {
   const { dataDir, trackerUrl, trackerCaFile } = config
+  serveOwnerOf(dataDir)
   ensureDataDir(dataDir)
+  if (!hasJoined(dataDir)) return undefined
   const wasRunning = endNode(dataDir)
   const unlock = await lockOnceFree(dataDir)
   try {

@@ -8,20 +8,21 @@ export const leaveCommand = command({
   async run(values) {
     const config = nodeSettings(values)
     const left = await leaveFromHere(config, { log: silentLog, env: process.env })
+    if (left === undefined) return 'This machine is in no cluster.\n'
     return `${linesOf(left, config.dataDir).join('\n')}\n`
   },
 })
 
-type Left = Awaited<ReturnType<typeof leaveFromHere>>
+type Left = NonNullable<Awaited<ReturnType<typeof leaveFromHere>>>
 
 function linesOf(left: Left, dataDir: string): string[] {
   const { cluster, wasRunning } = left
-  if (cluster === undefined) return [`This machine is in no cluster. ${dataDir} has no identity and no blobs.`]
+  const removed = [`Identity and blobs are removed from ${dataDir}.`]
   return [
-    `This machine has left cluster ${cluster}. Its identity and blobs are removed from`,
-    `  ${dataDir}`,
-    ...trackerLines(left),
-    ...(wasRunning ? ['The node that ran here was ended. Started again, it waits for `shoal join`.'] : []),
+    ...(cluster === undefined
+      ? ['The identity was a copy of another machine’s: its tracker was told nothing.', ...removed]
+      : [`This machine has left cluster ${cluster}.`, ...removed, ...trackerLines(left)]),
+    ...(wasRunning ? ['The node that ran here was ended. Started again, it waits for shoal join.'] : []),
   ]
 }
 

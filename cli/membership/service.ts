@@ -11,10 +11,14 @@ const UNIT_FOLDERS = ['/etc/systemd/system', '/usr/lib/systemd/system', '/lib/sy
 
 export type ServiceState = 'absent' | 'started' | 'not started'
 
-/** Enables and starts a unit of the packages, where it is installed and systemd runs. Never throws. */
+/** Whether a unit of the packages is installed, and systemd runs. */
+export function hasUnit(unit: string): boolean {
+  return existsSync(SYSTEMD_FOLDER) && UNIT_FOLDERS.some((folder) => existsSync(`${folder}/${unit}`))
+}
+
+/** Enables and starts a unit, if it is there. Never throws. */
 export async function startUnit(unit: string): Promise<ServiceState> {
-  const isInstalled = UNIT_FOLDERS.some((folder) => existsSync(`${folder}/${unit}`))
-  if (!isInstalled || !existsSync(SYSTEMD_FOLDER)) return 'absent'
+  if (!hasUnit(unit)) return 'absent'
   try {
     await run('systemctl', ['enable', '--now', unit], { timeout: SYSTEMCTL_MS_MAX })
     return 'started'

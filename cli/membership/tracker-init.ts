@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs'
+import { existsSync, mkdirSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { JOIN_TERM_FLAGS, type JoinTerms, joinLines, joinTerms, madeJoinString } from '../../certs-tool/join-terms.ts'
 import { TrackerExistsError } from '../../certs-tool/errors.ts'
@@ -88,6 +88,8 @@ export const trackerInitCommand = command({
       { path: files.tls, content: chain, isSecret: false },
       ...(values.autolock ? [] : [{ path: files.unlockKey, content: made.unlockKey, isSecret: true }]),
     ]
+    // Only the keys are secret: the tracker may run as another user.
+    mkdirSync(dirname(files.config), { recursive: true })
     writeNewFiles(keys, false)
     await initStore(files.dataDir, made.unlockKey, {
       cluster,

@@ -48,7 +48,7 @@ export interface JoinOutcome {
 export async function joinCluster(options: JoinOptions): Promise<JoinOutcome> {
   const asked = parseJoinString(options.joinString)
   const identity = await NodeIdentity.load(options.dataDir)
-  const current = identity.cluster ?? readJoined(options.dataDir)?.cluster
+  const current = identity.cluster
   if (current !== undefined && current !== asked.cluster) {
     throw new JoinFailedError(
       'JOIN_OTHER_CLUSTER',
@@ -101,9 +101,10 @@ async function joinAt(
         writeJoined(dataDir, { cluster: asked.cluster, trackers, authorityPem })
       return { ...memberOf(identity, asked), tracker }
     }
-    // The node takes this up once it sees the certificate.
-    writeJoined(dataDir, { cluster: asked.cluster, trackers, authorityPem })
-    const { registries } = await identity.join(client, asked.joinToken)
+    const { registries } = await identity.join(client, asked.joinToken, () =>
+      // A node that runs takes this up once it sees the certificate.
+      writeJoined(dataDir, { cluster: asked.cluster, trackers, authorityPem }),
+    )
     if (registries !== undefined) replaceFile(join(dataDir, REGISTRIES_FILE), JSON.stringify(registries))
     const aheadSeconds = clockAhead(identity.certificate!)
     return {

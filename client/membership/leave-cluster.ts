@@ -2,12 +2,13 @@ import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { Conditions } from '../../core/conditions.ts'
+import { removeFolder } from '../../core/data-folder.ts'
 import { reasonOf } from '../../core/errors.ts'
 import type { ClusterId } from '../../core/metainfo.ts'
 import type { UpstreamProxy } from '../../core/upstream-proxy.ts'
 import { TrackerRefusedError } from '../errors.ts'
 import { type KnownTracker, trackerOf } from './joined-cluster.ts'
-import { hasIdentity, NodeIdentity, removeIdentity } from './node-identity.ts'
+import { NodeIdentity, removeIdentity } from './node-identity.ts'
 import { REGISTRIES_FILE } from './registry-settings.ts'
 import { TrackerClient } from './tracker-client.ts'
 import { TrackerWatch } from './tracker-watch.ts'
@@ -22,7 +23,7 @@ export interface LeaveOptions extends KnownTracker {
 }
 
 export interface LeaveOutcome {
-  /** Undefined: this machine was in none. */
+  /** Undefined: this machine was in none, or the identity was a copy. */
   cluster: ClusterId | undefined
   /**
    * `told`: it forgot this node. `knew`: it had before, or never knew it. `none`: there was no certificate that counts.
@@ -38,12 +39,11 @@ export interface LeaveOutcome {
  */
 export async function leaveCluster(options: LeaveOptions): Promise<LeaveOutcome> {
   const { dataDir } = options
-  const outcome = hasIdentity(dataDir)
-    ? await giveBack(await NodeIdentity.load(dataDir), options)
-    : ({ cluster: undefined, tracker: 'none' } as const)
-  removeIdentity(dataDir)
+  const outcome = await giveBack(await NodeIdentity.load(dataDir), options)
   rmSync(join(dataDir, REGISTRIES_FILE), { force: true })
-  rmSync(join(dataDir, BLOBS_FOLDER), { recursive: true, force: true })
+  removeFolder(join(dataDir, BLOBS_FOLDER))
+  // Last: whoever was interrupted begins again.
+  removeIdentity(dataDir)
   return outcome
 }
 

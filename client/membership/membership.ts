@@ -24,7 +24,7 @@ export interface MembershipHost extends Omit<HeartbeatHost, 'onFailed'> {
   /** Needed for the first start only. */
   readonly joinToken: string | undefined
   readonly conditions: Conditions
-  /** What `shoal join` found; undefined before. Asked while the configuration names no tracker. */
+  /** What `shoal join` found; undefined before, and where the configuration names a tracker. */
   joinedCluster(): JoinedCluster | undefined
   /** The tracker took this node in, for the first time since the start. */
   onJoined(): void
@@ -144,6 +144,8 @@ export class Membership {
     this.#host.settings.update(registries)
     this.#isJoiningAgain = false
     this.#joinFailures = 0
+    clearInterval(this.#lookTimer)
+    this.#lookTimer = undefined
     this.#joinLater(renewInMs)
     for (const code of ['NOT_JOINED', 'IDENTITY_COPIED'] as const) this.#host.conditions.clear(code)
     // A node that had to join again has missed changes of the cluster's trust.
@@ -159,18 +161,17 @@ export class Membership {
   /** The tracker of `shoal join`, where the configuration names none. */
   #findTracker(): void {
     const { tracker } = this.#host
-    const joined = tracker.origin === undefined ? this.#host.joinedCluster() : undefined
-    if (joined !== undefined) tracker.aim(trackerUrlOf(joined), joined.authorityPem)
+    const joined = this.#host.joinedCluster()
+    if (joined !== undefined && trackerUrlOf(joined) !== tracker.origin) {
+      tracker.aim(trackerUrlOf(joined), joined.authorityPem)
+    }
     this.#identity.reload()
   }
 
   /** Joins as soon as `shoal join` has left a certificate. */
   #lookForJoin(): void {
     this.#lookTimer ??= setInterval(() => {
-      if (!this.#identity.reload()) return
-      clearInterval(this.#lookTimer)
-      this.#lookTimer = undefined
-      this.#joinLater(0)
+      if (this.#identity.reload()) this.#joinLater(0)
     }, JOINED_LOOK_MS).unref()
   }
 

@@ -54,11 +54,9 @@ export function removeIdentity(directory: string): void {
   for (const name of [...IDENTITY_FILES, WAS_COPIED_FILE]) rmSync(join(directory, name), { force: true })
 }
 
-/** Whether the folder has an identity, or remains of one. */
-export function hasIdentity(directory: string): boolean {
-  return [KEY_FILE, CERTIFICATE_FILE, JOINED_FILE].some(
-    (name) => readOwnFile(join(directory, name)) !== undefined,
-  )
+/** Whether this machine has joined a cluster, or another from which the folder was copied. */
+export function hasJoined(directory: string): boolean {
+  return [CERTIFICATE_FILE, JOINED_FILE].some((name) => readOwnFile(join(directory, name)) !== undefined)
 }
 
 /**
@@ -125,12 +123,19 @@ export class NodeIdentity {
   }
 
   /**
-   * Joins, or renews. @returns milliseconds until the next renewal, and the tracker's registries
+   * Joins, or renews.
+   * @param onAnswer called before the certificate is written
+   * @returns milliseconds until the next renewal, and the tracker's registries
    * @throws JoinError when there is neither a certificate that the tracker accepts nor a join token
    * @throws TrackerUnavailableError, TrackerRefusedError
    */
-  async join(tracker: TrackerClient, joinToken: string | undefined): Promise<Joined> {
+  async join(
+    tracker: TrackerClient,
+    joinToken: string | undefined,
+    onAnswer: () => void = () => undefined,
+  ): Promise<Joined> {
     const answer = (await this.#renewed(tracker)) ?? (await this.#joined(tracker, joinToken))
+    onAnswer()
     this.#certificatePem = answer.certificate
     replaceFile(join(this.#directory, CERTIFICATE_FILE), answer.certificate)
     rmSync(join(this.#directory, WAS_COPIED_FILE), { force: true })

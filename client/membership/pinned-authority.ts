@@ -1,6 +1,6 @@
 import { X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
-import { isIP, connect as tcp } from 'node:net'
+import { isIP, type Socket, connect as tcp } from 'node:net'
 import { type ConnectionOptions, connect, type DetailedPeerCertificate, type TLSSocket } from 'node:tls'
 import { pinOf } from '../../core/authority-pin.ts'
 import { clockAheadSeconds, SKEW_SECONDS_MIN, type ServerRoute } from '../../core/clock-skew.ts'
@@ -116,20 +116,21 @@ async function handshake<T>(
   const target = hostAndPort(tracker)
   const { host, port } = target
   const late = AbortSignal.timeout(LOOK_PATIENCE_MS)
-  const socket = proxy?.isUsedFor(host, port) ? await proxy.connect(target) : tcp(target)
-  // An error of the connection below ends the one above, too.
-  socket.on('error', () => undefined)
-  const name = isIP(host) === 0 ? { servername: host } : {}
-  const secure = connect({ socket, host, ...tls, ...name })
+  const open: Socket[] = []
   try {
+    const socket = proxy?.isUsedFor(host, port) ? await proxy.connect(target) : tcp(target)
+    open.push(socket)
+    if (socket.connecting) await once(socket, 'connect', { signal: late })
+    socket.on('error', () => undefined)
+    const name = isIP(host) === 0 ? { servername: host } : {}
+    const secure = connect({ socket, host, ...tls, ...name })
+    open.push(secure)
     await once(secure, 'secureConnect', { signal: late })
     return look(secure)
   } catch (error) {
     throw late.aborted ? new Error('no answer in time') : error
   } finally {
-    secure.on('error', () => undefined)
-    secure.destroy()
-    socket.destroy()
+    for (const socket of open) socket.on('error', () => undefined).destroy()
   }
 }
 

@@ -111,6 +111,11 @@ export class TrackerClient {
     return this.#origin
   }
 
+  /** Why no call may be made. */
+  async whyNot(): Promise<TrackerUnavailableError | undefined> {
+    return this.#origin === undefined ? notJoined() : this.watch.whyNot()
+  }
+
   /** From now on the tracker is there. */
   aim(trackerUrl: string, trackerCaPem: string): void {
     this.#origin = new URL(trackerUrl).origin
@@ -217,7 +222,7 @@ export class TrackerClient {
   async #send(path: string, body: unknown, options: CallOptions): Promise<{ status: number; body: unknown }> {
     const { over, patienceMs, signal } = options
     const origin = this.#origin
-    if (origin === undefined) throw new TrackerUnavailableError('this node has not joined a cluster')
+    if (origin === undefined) throw notJoined()
     const late = AbortSignal.timeout(patienceMs)
     const ended = signal ? AbortSignal.any([late, signal]) : late
     const request: Dispatcher.RequestOptions = {
@@ -249,6 +254,10 @@ export class TrackerClient {
     const seconds = await clockAheadSeconds({ host, port: Number(port || 443) }, route)
     noteSkew(this.#conditions, origin, seconds)
   }
+}
+
+function notJoined(): TrackerUnavailableError {
+  return new TrackerUnavailableError('this node has not joined a cluster')
 }
 
 /** For a certificate that does not verify, in words of our own: Node's name its flags, and a log shows a cause's words too. */
