@@ -146,7 +146,7 @@ function settingsOf(asked: Asked, files: Files) {
     tlsKeyFile: files.tlsKey,
     dataDir: files.dataDir,
     ...(asked.autolock ? {} : { unlockKeyFile: files.unlockKey }),
-    ...(registries === undefined ? {} : { registries: registries.split(',').map((one) => one.trim()) }),
+    ...(registries === undefined ? {} : { registries }),
   }
 }
 
@@ -196,9 +196,9 @@ function report({ files, config, cluster, autolock, made, joinString, terms, sta
     `  data       ${files.dataDir}`,
     `  authority  ${files.authority}`,
     `  its key    ${files.authorityKey}`,
-    '             signs the next certificate of the tracker; keep it where only you read it',
+    '             signs the next certificate of the tracker; keep it secret',
     '',
-    'The unlock key, shown this once. Without it nobody can open the data: keep a copy.',
+    'The unlock key, shown this once. Without it nobody opens the data: keep a copy.',
     '',
     `  ${made.unlockKey}`,
     '',

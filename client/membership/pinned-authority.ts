@@ -130,7 +130,8 @@ async function handshake<T>(
   } catch (error) {
     throw late.aborted ? new Error('no answer in time') : error
   } finally {
-    for (const socket of open) socket.on('error', () => undefined).destroy()
+    // TLS first: it must not outlive the connection below.
+    for (const socket of open.reverse()) socket.on('error', () => undefined).destroy()
   }
 }
 

@@ -299,6 +299,7 @@ describe('whoever stands between', () => {
 
   const joining = async (string: string) => {
     const { code, stderr } = await joinAs('attacked', string)
+    expect(code, stderr).not.toBeNull()
     expect(heard).not.toContain('SHOAL')
     expect(heard).not.toContain(parseJoinString(string).joinToken.slice(-43))
     return { code, reason: /\(([A-Z_]+)\)/.exec(stderr)?.[1], stderr }

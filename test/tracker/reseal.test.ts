@@ -88,7 +88,8 @@ describe('sealing a tracker’s secrets anew', () => {
     const sealer = await openSealer(store, unlockKey)
     const clusters = await Clusters.load(store, sealer, { nowMs: Date.now, settleMs: 0 })
     const by = { actor: 'test', nowMs: 0 }
-    const creating = clusters.create({ ...newClusterSecrets(), name: 'lab' }, by)
+    const { cluster, joinTokenHash: hash } = newClusterSecrets()
+    const creating = clusters.create({ cluster, name: 'lab', joinToken: { hash } }, by)
     await setTimeout(25)
     await Promise.all([creating, sealAnew(store, sealer, { unlockKey }, by)])
     await store.close()
