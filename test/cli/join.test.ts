@@ -1,6 +1,17 @@
 import { X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  chownSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -189,6 +200,28 @@ describe('a machine', () => {
     await expect.poll(async () => (await status()).node, { timeout: 15_000 }).toMatchObject({ joined: true })
     expect((await status()).conditions.map(({ code }) => code)).not.toContain('NOT_JOINED')
   })
+
+  it.runIf(process.geteuid?.() === 0)(
+    'whose node runs as another user joins by root, and what is written belongs to that user',
+    async () => {
+      const user = 61_184
+      mkdirSync(inFolder('service'), { mode: 0o700 })
+      chownSync(inFolder('service'), user, user)
+      expect((await joinAs('service')).code).toBe(0)
+      const names = readdirSync(inFolder('service'))
+      expect(names).toEqual(expect.arrayContaining(['cluster.json', 'node-key.pem', 'node.pem']))
+      for (const name of names) expect(statSync(inFolder(join('service', name))).uid, name).toBe(user)
+      // A link that the user put there leads root nowhere.
+      const kept = inFolder('kept')
+      mkdirSync(kept)
+      writeFileSync(join(kept, 'data'), 'mine')
+      mkdirSync(inFolder('service/blobs'))
+      symlinkSync(kept, inFolder('service/blobs/swarm'))
+      expect((await leaveAs('service')).code).toBe(0)
+      expect(readdirSync(inFolder('service'))).toEqual([])
+      expect(readFileSync(join(kept, 'data'), 'utf8')).toBe('mine')
+    },
+  )
 
   it('that is a copy of another is no node: the identity is dropped, and the tracker sees nothing of it', async () => {
     const nodes = await nodesOfTracker()
