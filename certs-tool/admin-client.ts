@@ -5,7 +5,6 @@ import { createSecureContext, type SecureContext } from 'node:tls'
 import { z } from 'zod'
 import { UsageError } from '../core/errors.ts'
 import type { ClusterId } from '../core/metainfo.ts'
-import { clusterIdSchema } from '../core/tracker-api.ts'
 import { ADMIN_SOCKET, UNLOCK_SOCKET } from '../core/tracker-sockets.ts'
 import { AdminRefusedError, AdminUnavailableError, NoCertificateError } from './errors.ts'
 import { readTextFile } from './key-files.ts'
@@ -67,49 +66,6 @@ export async function replaceJoinToken(
   token: { hash: string; validForSeconds?: number },
 ): Promise<void> {
   await call(access, 'PUT', `/admin/v1/clusters/${cluster}/join-token`, token)
-}
-
-const clusterList = z.object({ clusters: z.array(z.object({ cluster: clusterIdSchema, name: z.string() })) })
-
-export async function clusters(access: AdminAccess) {
-  return clusterList.parse(await call(access, 'GET', '/admin/v1/clusters')).clusters
-}
-
-const joinAddress = z.object({ trackers: z.array(z.string()), authorityPin: z.string().nullable() })
-
-/** Where nodes find the tracker, and the pin of its authority (base64url); null: its certificate file has none. */
-export async function trackerJoinAddress(access: AdminAccess) {
-  return joinAddress.parse(await call(access, 'GET', '/admin/v1/join-address'))
-}
-
-const joinTokenLine = z.object({
-  id: z.string(),
-  createdAtMs: z.number(),
-  validUntilMs: z.number().nullable(),
-  usesMax: z.number().nullable(),
-  uses: z.number(),
-  standing: z.string().max(32),
-})
-export type JoinTokenLine = z.output<typeof joinTokenLine>
-const joinTokenAdded = z.object({ joinToken: joinTokenLine })
-const joinTokenList = z.object({ joinTokens: z.array(joinTokenLine) })
-
-export async function addJoinToken(
-  access: AdminAccess,
-  cluster: ClusterId,
-  token: { hash: string; validForSeconds?: number | undefined; usesMax?: number | undefined },
-): Promise<JoinTokenLine> {
-  const path = `/admin/v1/clusters/${cluster}/join-tokens`
-  return joinTokenAdded.parse(await call(access, 'POST', path, token)).joinToken
-}
-
-export async function joinTokens(access: AdminAccess, cluster: ClusterId): Promise<JoinTokenLine[]> {
-  const path = `/admin/v1/clusters/${cluster}/join-tokens`
-  return joinTokenList.parse(await call(access, 'GET', path)).joinTokens
-}
-
-export async function withdrawJoinToken(access: AdminAccess, cluster: ClusterId, id: string): Promise<void> {
-  await call(access, 'DELETE', `/admin/v1/clusters/${cluster}/join-tokens/${id}`)
 }
 
 const rotationBegun = z.object({
@@ -214,7 +170,7 @@ export async function unlock(dataDir: string, unlockKey: string): Promise<void> 
  * @throws AdminRefusedError if the tracker refuses
  * @throws AdminUnavailableError if it does not answer like a tracker
  */
-async function call(access: AdminAccess, method: string, path: string, body?: object): Promise<unknown> {
+export async function call(access: AdminAccess, method: string, path: string, body?: object): Promise<unknown> {
   const headers = body === undefined ? {} : { 'content-type': 'application/json' }
   const asked = { method, path, headers }
   const { sent, at } = 'dataDir' in access ? throughSocket(access, asked) : overTls(access, asked)

@@ -56,12 +56,6 @@ export const joinResponse = z.object({
   registries: registriesNews.optional(),
 })
 
-// --- POST /v1/nodes/leave -------------------------------------------------------------------------------------
-
-/** The caller gives its identity back: the tracker forgets it, and its certificates end at once. */
-export const leaveRequest = z.strictObject({})
-export const leaveResponse = z.object({})
-
 // --- parts of several messages --------------------------------------------------------------------------------
 
 export const peerSchema = z.object({

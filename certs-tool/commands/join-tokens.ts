@@ -3,15 +3,15 @@ import { UsageError } from '../../core/errors.ts'
 import { trackerAddress } from '../../core/join-string.ts'
 import { joinTokenHash } from '../../core/join-token.ts'
 import type { ClusterId } from '../../core/metainfo.ts'
+import type { AdminAccess } from '../admin-client.ts'
 import {
-  type AdminAccess,
   addJoinToken,
   clusters,
   type JoinTokenLine,
   joinTokens,
   trackerJoinAddress,
   withdrawJoinToken,
-} from '../admin-client.ts'
+} from '../join-token-client.ts'
 import { ADMIN_FLAGS, adminAccess } from '../admin-flags.ts'
 import { JoinAddressError } from '../errors.ts'
 import { JOIN_TERM_FLAGS, joinLines, joinTerms, madeJoinString, timeText } from '../join-terms.ts'

@@ -6,6 +6,7 @@ import { clockAheadSeconds, noteSkew } from '../../core/clock-skew.ts'
 import type { Conditions } from '../../core/conditions.ts'
 import { connectorOf } from '../../core/connector.ts'
 import { Agent } from '../../core/http-dispatchers.ts'
+import { leaveResponse } from '../../core/leave-api.ts'
 import type { SwarmId } from '../../core/metainfo.ts'
 import { untilAborted } from '../../core/patience.ts'
 import { isAboutTime, registryFailure } from '../../core/registry-failure.ts'
@@ -23,7 +24,6 @@ import {
   type JoinRequest,
   type JoinResponse,
   joinResponse,
-  leaveResponse,
   type MismatchRequest,
   mismatchResponse,
   type PullRequest,
