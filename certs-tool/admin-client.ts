@@ -43,6 +43,8 @@ const HINTS: Record<string, string> = {
   ROTATION_TOO_EARLY:
     'Wait: nodes renew by themselves. With --force, the remaining nodes must join again (authority) or use the registry for a while (signing key).',
   ROTATION_NONE: 'Without --withdraw a rotation begins.',
+  JOIN_TOKEN_UNKNOWN: '`shoal admin token ls` lists the join tokens with their ids.',
+  JOIN_TOKENS_TOO_MANY: 'Withdraw those that nobody needs: `shoal admin token ls` lists them.',
   TOKEN_KEY_UNKNOWN: '`shoal admin key trusted` lists the keys with their ids.',
   UNLOCK_KEY: 'Give the key that this tracker is unlocked with now.',
   CERTIFICATE_REFUSED:
@@ -57,7 +59,7 @@ export async function createCluster(
   await call(access, 'POST', '/admin/v1/clusters', cluster)
 }
 
-/** The old token ends at once. */
+/** All earlier tokens of the cluster end at once. */
 export async function replaceJoinToken(
   access: AdminAccess,
   cluster: ClusterId,
@@ -168,7 +170,7 @@ export async function unlock(dataDir: string, unlockKey: string): Promise<void> 
  * @throws AdminRefusedError if the tracker refuses
  * @throws AdminUnavailableError if it does not answer like a tracker
  */
-async function call(access: AdminAccess, method: string, path: string, body?: object): Promise<unknown> {
+export async function call(access: AdminAccess, method: string, path: string, body?: object): Promise<unknown> {
   const headers = body === undefined ? {} : { 'content-type': 'application/json' }
   const asked = { method, path, headers }
   const { sent, at } = 'dataDir' in access ? throughSocket(access, asked) : overTls(access, asked)

@@ -20,6 +20,16 @@ export class UnreadableExtensionError extends ShoalError {
   readonly code = 'UNREADABLE_EXTENSION'
 }
 
+/** The tracker does not know what a join string needs: its own address, or its authority. */
+export class JoinAddressError extends ShoalError {
+  readonly code = 'JOIN_ADDRESS'
+}
+
+/** A tracker is set up here already: nothing was changed. */
+export class TrackerExistsError extends ShoalError {
+  readonly code = 'TRACKER_EXISTS'
+}
+
 /** The tracker's admin API cannot be reached, or something else answers. */
 export class AdminUnavailableError extends ShoalError {
   readonly code = 'ADMIN_UNAVAILABLE'

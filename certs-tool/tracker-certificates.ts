@@ -43,6 +43,11 @@ export function issueTrackerTls(
   })
 }
 
+/** For tlsCertFile: nodes that join find the authority behind the tracker's certificate. */
+export function chainOf(tracker: KeyedCertificate, authority: Pick<KeyedCertificate, 'certificatePem'>): string {
+  return `${tracker.certificatePem.trimEnd()}\n${authority.certificatePem.trimEnd()}\n`
+}
+
 /** This machine's name, if a certificate can have it. */
 export function ownHostNames(): string[] {
   return HOST_NAME.test(hostname()) ? [hostname().toLowerCase()] : []

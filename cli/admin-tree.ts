@@ -28,13 +28,44 @@ const ADMIN_CLUSTER: Entry = {
 
 const ADMIN_TOKEN: Entry = {
   name: 'token',
-  summary: 'Join tokens: what a machine needs to become a node of a cluster.',
-  examples: [{ line: 'shoal admin token rotate c0123456789abcdef', does: 'Replaces a join token.' }],
+  summary: 'Join tokens and join strings: what a machine needs to become a node of a cluster.',
+  examples: [{ line: 'shoal admin token create', does: 'Prints a line that makes a machine a node.' }],
   children: [
+    {
+      name: 'create',
+      summary:
+        'Makes a join string: one line that makes machines nodes with `shoal join`. It ends after an hour, and is printed once.',
+      examples: [
+        { line: 'shoal admin token create', does: 'For any number of machines, within the next hour.' },
+        {
+          line: 'shoal admin token create --uses 1 --expires 30m',
+          does: 'For one machine, within half an hour.',
+        },
+        {
+          line: 'shoal admin token create --quiet | ssh node1 shoal join -',
+          does: 'Neither machine has it in a process list or a history.',
+        },
+      ],
+      command: async () => (await import('../certs-tool/commands/join-tokens.ts')).tokenCreateCommand,
+    },
+    {
+      name: 'ls',
+      summary: 'Lists the join tokens of a cluster: how many nodes joined with each, and when it ends.',
+      examples: [{ line: 'shoal admin token ls', does: 'Also shows tokens that ended within a week.' }],
+      command: async () => (await import('../certs-tool/commands/join-tokens.ts')).tokenListCommand,
+    },
+    {
+      name: 'withdraw',
+      summary: 'Ends one join token at once. Nodes that joined with it stay.',
+      examples: [
+        { line: 'shoal admin token withdraw 0123456789abcdef', does: 'The id is in `shoal admin token ls`.' },
+      ],
+      command: async () => (await import('../certs-tool/commands/join-tokens.ts')).tokenWithdrawCommand,
+    },
     {
       name: 'rotate',
       summary:
-        "Replaces a cluster's join token and prints the new one, once. The old one ends; nodes that joined stay.",
+        "Ends all join tokens and join strings of a cluster, and prints a new join token, once. Nodes that joined stay.",
       examples: [
         {
           line: 'shoal admin token rotate c0123456789abcdef --valid-hours 24 --out join-token',

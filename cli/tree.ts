@@ -1,6 +1,7 @@
 import { ADMIN } from './admin-tree.ts'
 import { ATTACH, DETACH } from './attach-tree.ts'
 import { type Entry, program } from './command-tree.ts'
+import { JOIN, LEAVE, TRACKER_INIT } from './membership-tree.ts'
 
 /**
  * Every command of `shoal`. A node must not pay for what only a tracker or a tool needs: nothing is imported here but when
@@ -12,8 +13,12 @@ const NODE: Entry = {
   summary: 'Runs on every node: the proxy that Docker pulls through, and the transfers between nodes.',
   examples: [
     {
+      line: 'shoal node --registries registry.example.com',
+      does: 'Serves Docker on 127.0.0.1:7070, in the cluster that `shoal join` found.',
+    },
+    {
       line: 'shoal node --tracker-url https://tracker.example.com:7443 --join-token-file join-token',
-      does: 'Joins a cluster and serves Docker on 127.0.0.1:7070. Add --registries to share their images.',
+      does: 'Joins a cluster by itself, for machines that are set up from files.',
     },
     { line: 'shoal node --config-file /etc/shoal/node.json', does: 'Takes all settings from a file.' },
   ],
@@ -32,7 +37,7 @@ const TRACKER: Entry = {
   examples: [
     {
       line: 'shoal tracker --tls-cert-file tracker.crt --tls-key-file tracker.key --unlock-key-file unlock.key',
-      does: 'Starts a tracker with the files of `shoal certs`. Add --registries, as at the nodes.',
+      does: 'Starts a tracker with the files of `shoal certs`, where `shoal tracker init` does not fit.',
     },
     {
       line: 'shoal tracker --config-file /etc/shoal/tracker.json',
@@ -47,6 +52,7 @@ const TRACKER: Entry = {
     })
   },
   children: [
+    TRACKER_INIT,
     {
       name: 'unlock',
       summary:
@@ -167,5 +173,5 @@ export const TREE: Entry = {
       does: 'Starts the node on another machine.',
     },
   ],
-  children: [UP, NODE, ATTACH, DETACH, TRACKER, ADMIN, CERTS, COMPLETION, VERSION],
+  children: [UP, JOIN, LEAVE, NODE, ATTACH, DETACH, TRACKER, ADMIN, CERTS, COMPLETION, VERSION],
 }

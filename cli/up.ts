@@ -1,13 +1,12 @@
 import { X509Certificate } from 'node:crypto'
 import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { isIP } from 'node:net'
-import { networkInterfaces } from 'node:os'
 import { join, resolve } from 'node:path'
 import type { Logger } from 'pino'
 import { z } from 'zod'
 import { readTextFile, writeNewFiles } from '../certs-tool/key-files.ts'
 import { newClusterId, newJoinToken, newUnlockKey } from '../certs-tool/secrets.ts'
-import { issueTrackerTls, makeLabAuthority, ownHostNames } from '../certs-tool/tracker-certificates.ts'
+import { chainOf, issueTrackerTls, makeLabAuthority, ownHostNames } from '../certs-tool/tracker-certificates.ts'
 import { ConfigError, ensureDataDir, listenAddress } from '../core/config.ts'
 import { clusterOfJoinToken, joinTokenHash } from '../core/join-token.ts'
 import { addressText, isLoopbackHost } from '../core/network.ts'
@@ -15,6 +14,7 @@ import { type NodeConfig, nodeConfig } from '../node/config.ts'
 import { type RunningNode, startNode } from '../node/main.ts'
 import { type TrackerConfig, trackerConfig } from '../tracker/config.ts'
 import { type RunningTracker, startTracker } from '../tracker/main.ts'
+import { ownAddresses } from './own-addresses.ts'
 import { upGuide } from './up-guide.ts'
 
 /** Tracker and node in one process, for one machine: everything that they need is made at the first start. */
@@ -94,8 +94,12 @@ export async function startUp(
     const tracker = await startTracker(trackerSettings(config, files), log.child({ part: 'tracker' }))
     parts.defer(() => tracker.close())
     if (tracker.clusterIds().length === 0) await createFirstCluster(tracker, files)
-    removeStaleJoinToken(tracker, files, log)
-    tracker.onClustersChange(() => removeStaleJoinToken(tracker, files, log))
+    await removeStaleJoinToken(tracker, files, log)
+    tracker.onClustersChange(() => {
+      removeStaleJoinToken(tracker, files, log).catch((err: unknown) =>
+        log.warn({ err }, 'cannot remove a join token that was replaced'),
+      )
+    })
     const trackerUrl = urlOf(advertisedHost(config), tracker.address.port)
     const node = await startNode(nodeSettings(config, files, trackerUrl), log.child({ part: 'node' }))
     parts.defer(() => node.close())
@@ -134,7 +138,7 @@ async function ensureTrackerTls(files: UpFiles, names: string[]): Promise<void> 
   }
   const issued = await issueTrackerTls(authority, { names })
   writeSecret(files.trackerKey, issued.privateKeyPem)
-  writePublic(files.trackerCertificate, issued.certificatePem)
+  writePublic(files.trackerCertificate, chainOf(issued, authority))
 }
 
 function isTrackerTlsUsable(files: UpFiles, names: string[]): boolean {
@@ -162,10 +166,12 @@ async function createFirstCluster(tracker: RunningTracker, files: UpFiles): Prom
  * The tracker knows which join token counts; the file is a copy for people. One that was replaced opens nothing, and would
  * only mislead whoever copies it.
  */
-function removeStaleJoinToken(tracker: RunningTracker, files: UpFiles, log: Logger): void {
+async function removeStaleJoinToken(tracker: RunningTracker, files: UpFiles, log: Logger): Promise<void> {
   if (!existsSync(files.joinToken)) return
-  if (tracker.isJoinTokenCurrent(joinTokenHash(readTextFile(files.joinToken).trim()))) return
-  rmSync(files.joinToken)
+  const joinToken = readTextFile(files.joinToken).trim()
+  const cluster = clusterOfJoinToken(joinToken)
+  if (cluster !== undefined && (await tracker.isJoinTokenLive(cluster, joinTokenHash(joinToken)))) return
+  rmSync(files.joinToken, { force: true })
   log.info({ path: files.joinToken }, 'removed a join token that was replaced')
 }
 
@@ -177,7 +183,9 @@ function trackerSettings(config: UpConfig, files: UpFiles): TrackerConfig {
     dataDir: files.trackerDir,
     unlockKeyFile: files.unlockKey,
   })
-  return { ...defaults, listen, adminListen: trackerAdminListen, registries, logLevel }
+  // With port 0 nobody knows it before the start.
+  const advertise = listen.port === 0 ? [] : [addressText({ host: advertisedHost(config), port: listen.port })]
+  return { ...defaults, listen, adminListen: trackerAdminListen, advertise, registries, logLevel }
 }
 
 function nodeSettings(config: UpConfig, files: UpFiles, trackerUrl: string): NodeConfig {
@@ -231,13 +239,6 @@ function advertisedHost({ listen, advertiseHost }: UpConfig): string {
 function trackerNames(config: UpConfig): string[] {
   const addresses = isWildcard(config.listen.host) ? ownAddresses() : []
   return [...new Set([advertisedHost(config), ...addresses, ...ownHostNames()])]
-}
-
-/** IPv4 first: more sites route it. Link-local ones are of no use in a certificate. */
-function ownAddresses(): string[] {
-  const all = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? [])
-  const usable = all.filter(({ internal, address }) => !internal && !address.startsWith('fe80:'))
-  return usable.sort((a, b) => a.family.localeCompare(b.family)).map(({ address }) => address)
 }
 
 function isWildcard(host: string): boolean {

@@ -79,6 +79,8 @@ export interface TrackerStatus {
   lastError?: { code: string; reason: string; atMs: number }
   /** Calls since the start. */
   calls: Record<CallOutcome, number>
+  /** `https://host:port`; undefined before it is known. */
+  url?: string | undefined
 }
 
 /** Other nodes, as this one sees them. */
@@ -202,7 +204,8 @@ export interface Client {
 }
 
 export interface ClientOptions {
-  trackerUrl: string
+  /** Undefined: the tracker that `shoal join` found. */
+  trackerUrl: string | undefined
   /** PEM of authorities to trust for the tracker, in addition to the system's. */
   trackerCaPem?: string
   /** For calls to the tracker, where it is the only way. Peers are always reached directly. */

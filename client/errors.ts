@@ -26,6 +26,31 @@ export class TrackerUnavailableError extends ShoalError {
   readonly code = 'TRACKER_UNAVAILABLE'
 }
 
+export type JoinFailure =
+  | 'TRACKER_UNREACHABLE'
+  | 'TRACKER_PIN'
+  | 'TRACKER_CERTIFICATE'
+  | 'CLOCK_SKEWED'
+  | 'JOIN_OTHER_CLUSTER'
+  | 'JOIN_REFUSED'
+  | 'JOIN_TOKEN_EXPIRED'
+  | 'JOIN_TOKEN_USED_UP'
+  | 'JOIN_TOKEN_REVOKED'
+  | 'NODE_REVOKED'
+  | 'TRACKER_BUSY'
+  | 'NODE_RUNNING'
+
+/** `shoal join` or `shoal leave` failed: nothing was changed on this machine. */
+export class JoinFailedError extends ShoalError {
+  readonly code: JoinFailure
+
+  /** Scripts see the code in the message. */
+  constructor(code: JoinFailure, message: string, options: { cause?: unknown; hint: string }) {
+    super(`${message} (${code})`, options)
+    this.code = code
+  }
+}
+
 /** The tracker answers but has not verified the pull in time, as it waits for the registry: go to the registry. */
 export class GrantLateError extends ShoalError {
   readonly code = 'GRANT_LATE'

@@ -18,4 +18,9 @@ export type {
   RegistryFound,
 } from './client.ts'
 export { CALL_OUTCOMES } from './client.ts'
+export { JoinFailedError } from './errors.ts'
+export { type JoinOutcome, joinCluster } from './membership/join-cluster.ts'
+export { type LeaveOutcome, leaveCluster } from './membership/leave-cluster.ts'
+export { hasJoined } from './membership/node-identity.ts'
+export { durationText } from './membership/pinned-authority.ts'
 export { startClient } from './node-client.ts'

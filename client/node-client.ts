@@ -25,6 +25,7 @@ import { BlobDistrustedError } from './errors.ts'
 import { Admission } from './membership/admission.ts'
 import { ClusterTrustState } from './membership/cluster-trust.ts'
 import { Grants } from './membership/grants.ts'
+import { readJoined, trackerOf } from './membership/joined-cluster.ts'
 import { Membership } from './membership/membership.ts'
 import { NodeIdentity } from './membership/node-identity.ts'
 import { NodeMemory } from './membership/node-memory.ts'
@@ -55,7 +56,7 @@ const PUBLISH_MS_MAX = 1_000
 /**
  * Starts the engine: joins the cluster, listens for peers, and serves the stored blobs. It also starts when the
  * tracker is down: stored blobs are read from the store, all others from the registry.
- * @throws JoinError without certificate and join token; TrackerRefusedError when the tracker refuses the node
+ * @throws JoinError when the tracker refuses the node; ConfigError
  */
 export async function startClient(options: ClientOptions): Promise<Client> {
   const client = new NodeClient(options)
@@ -95,9 +96,11 @@ class NodeClient implements Client {
     this.#conditions = options.conditions ?? new Conditions({ log })
     this.#defects = options.defects ?? new Defects({ log, count: () => undefined })
     this.#verifier = new Verifier(this.#defects)
-    const [{ trackerUrl, trackerCaPem, upstreamProxy }, conditions] = [options, this.#conditions]
+    const { upstreamProxy } = options
+    const conditions = this.#conditions
+    const { trackerUrl, trackerCaPem } = trackerOf(options)
     this.#peers = new PeerReach({ conditions, log })
-    const watch = new TrackerWatch({ trackerUrl, conditions })
+    const watch = new TrackerWatch({ trackerUrl: trackerUrl ?? '', conditions })
     watch.onProbeWanted = () => this.#membership.probeTracker()
     this.#tracker = new TrackerClient({ trackerUrl, trackerCaPem, upstreamProxy, conditions, watch })
     this.#tokenKeys = new TokenKeys({ registries })
@@ -212,7 +215,7 @@ class NodeClient implements Client {
 
   async whyNotOpen(request: Omit<BlobRequest, 'bytes'>): Promise<ShoalError | undefined> {
     const isHere = this.swarms.find(request) !== undefined || this.#grants.find(request) !== undefined
-    return isHere ? undefined : this.#tracker.watch.whyNot()
+    return isHere ? undefined : this.#tracker.whyNot()
   }
 
   async open(request: BlobRequest): Promise<OpenBlob> {
@@ -265,7 +268,7 @@ class NodeClient implements Client {
     const joined = this.#joinedAtMs !== undefined && cluster !== undefined
     return {
       ...(joined ? { joined: { cluster, node, sinceMs: this.#joinedAtMs! } } : {}),
-      tracker: this.#tracker.watch.status(),
+      tracker: { ...this.#tracker.watch.status(), url: this.#tracker.origin },
       peers: this.#peers.status(this.swarms.connectedNodes()),
       held: this.swarms.held(),
       moved: this.swarms.moved(),
@@ -314,6 +317,8 @@ class NodeClient implements Client {
       defects: this.#defects,
       conditions: this.#conditions,
       joinToken: this.#options.joinToken,
+      joinedCluster: () =>
+        this.#options.trackerUrl === undefined ? readJoined(this.#options.dataDir) : undefined,
       listenPort: () => this.#listenPort,
       holds: () => this.swarms.holds(),
       wantsPeers: () =>

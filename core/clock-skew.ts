@@ -7,14 +7,14 @@ import { isTimeCode } from './registry-failure.ts'
 import type { UpstreamProxy } from './upstream-proxy.ts'
 
 /** Certificates differ by minutes; a smaller difference does not explain that one is not valid. */
-const SKEW_SECONDS_MIN = 60
+export const SKEW_SECONDS_MIN = 60
 /** For the connection and the answer together. */
 const ANSWER_PATIENCE_MS = 5000
 /** Bound of what is read to find the answer's Date. */
 const HEAD_BYTES_MAX = 64 * 1024
 
 /** How to reach the server, and what its certificate must verify with but for its times. */
-interface ServerRoute {
+export interface ServerRoute {
   context: SecureContext
   proxy: UpstreamProxy | undefined
 }

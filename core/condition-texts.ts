@@ -57,6 +57,14 @@ export const CONDITIONS = {
     cost: 'Clients that shoal.crt does not reach reject this node, and what they pull is not shared: those that read hosts.toml, or those that read no _default.',
     remedy: 'Do what `mend` says.',
   },
+  IDENTITY_COPIED: {
+    title: 'the data folder was copied from another machine',
+    severity: 'error',
+    text: 'The data folder had the identity of a node on another machine (its machine id differs). It was dropped: two machines must not be one node.',
+    cost: 'Every pull comes from its registry, as without Shoal, until this machine joins as a node of its own.',
+    remedy:
+      'Run `shoal join` with a join string; `shoal admin token create`, on the tracker’s machine, makes one.',
+  },
   MIRROR_PORT_OPEN: {
     title: 'a local user could take the port of the mirror',
     severity: 'warning',
@@ -79,7 +87,7 @@ export const CONDITIONS = {
     text: 'This node has not joined its cluster, or its membership has ended.',
     cost: 'Every pull comes from its registry, as without Shoal.',
     remedy:
-      'The reason says what is wrong. Check --tracker-url and --tracker-ca-file, that the tracker runs, and the join token (--join-token-file); `shoal admin token rotate` makes a new one.',
+      'The reason says what is wrong. Run `shoal join` with a join string of `shoal admin token create`. Or check --tracker-url and --tracker-ca-file, that the tracker runs, and the join token (--join-token-file).',
   },
   NO_REGISTRIES: {
     title: 'no registry is configured',

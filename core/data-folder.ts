@@ -1,13 +1,16 @@
 import {
   closeSync,
   constants,
+  fchownSync,
   fstatSync,
   lstatSync,
   mkdirSync,
   openSync,
+  readdirSync,
   readFileSync,
   readlinkSync,
   renameSync,
+  rmdirSync,
   rmSync,
   type Stats,
   statSync,
@@ -45,6 +48,22 @@ const OTHERS_MAY_WRITE = 0o002
 const STICKY = 0o1000
 /** Bound of links in a path, the same as in Linux. */
 const LINKS_MAX = 40
+/** Bound of folders inside each other that are removed: a blob's folder is two deep. */
+const FOLDERS_DEPTH_MAX = 4
+
+/** The user of a service whose data folder root works on; undefined: nobody else's. */
+let served: { uid: number; gid: number } | undefined
+
+/**
+ * For a command of root on the data folder of a service: from now on the folder's owner counts as ourselves, and what is
+ * written belongs to that user. Root must not trust what the user does meanwhile: names are never followed, and owners are
+ * changed through descriptors only.
+ */
+export function serveOwnerOf(path: string): void {
+  if (process.geteuid?.() !== ROOT) return
+  const found = statSync(path, { throwIfNoEntry: false })
+  served = found === undefined || found.uid === ROOT ? undefined : { uid: found.uid, gid: found.gid }
+}
 
 /**
  * Makes the folder for its owner alone if it does not exist, and checks it and every folder above.
@@ -149,12 +168,41 @@ export function replaceFile(path: string, contents: string, mode = 0o600, draft 
   // Remove a draft left by a crash or by somebody: opening it would write into it.
   rmSync(draft, { force: true })
   try {
-    writeFileSync(draft, contents, { mode, flag: 'wx' })
+    const fd = openSync(draft, 'wx', mode)
+    try {
+      writeFileSync(fd, contents)
+      if (served !== undefined) fchownSync(fd, served.uid, served.gid)
+    } finally {
+      closeSync(fd)
+    }
     renameSync(draft, path)
   } catch (error) {
     rmSync(draft, { force: true })
     throw error
   }
+}
+
+/** Removes a folder with all that is in it, if there is one; links are removed and never followed. */
+export function removeFolder(path: string, depthMax = FOLDERS_DEPTH_MAX): void {
+  let fd: number
+  try {
+    fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return
+    throw error
+  }
+  // By the descriptor: the folder's owner may put a link in its place meanwhile.
+  const here = `/proc/self/fd/${fd}`
+  try {
+    for (const entry of readdirSync(here, { withFileTypes: true })) {
+      const at = join(here, entry.name)
+      if (entry.isDirectory() && depthMax > 1) removeFolder(at, depthMax - 1)
+      else rmSync(at, { force: true })
+    }
+  } finally {
+    closeSync(fd)
+  }
+  rmdirSync(path)
 }
 
 /** Like `replaceFile` with its default mode, without holding up other work. One at a time for a path. */
@@ -183,7 +231,7 @@ export function checkOwnFiles(paths: string[]): void {
 }
 
 function isOwnOrRoots(uid: number): boolean {
-  return uid === ROOT || uid === process.geteuid?.()
+  return uid === ROOT || uid === process.geteuid?.() || uid === served?.uid
 }
 
 /** The owner of this code can do everything that it does, so trust that user too: `sudo npm start` in a checkout. */

@@ -24,6 +24,12 @@ export function lockDataDir(dataDir: string): () => void {
   }
 }
 
+/** The process that has the folder locked now; undefined: none. @throws DataFolderError */
+export function lockOwner(dataDir: string): number | undefined {
+  const owner = readOwnFile(join(dataDir, 'lock'))
+  return owner !== undefined && isAlive(owner) ? Number(owner.split(' ')[0]) : undefined
+}
+
 function isAlive(owner: string): boolean {
   const [pid, startTicks] = owner.split(' ')
   return startTicksOf(Number(pid)) === startTicks

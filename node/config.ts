@@ -22,14 +22,17 @@ const permittedTargets = z.string().transform((text, context) => {
 export const nodeConfig = z.strictObject({
   trackerUrl: z
     .url({ protocol: /^https$/, error: 'expected an https:// URL' })
-    .describe('The tracker of this cluster, as https://tracker.example.com:7443.'),
+    .optional()
+    .describe(
+      'The tracker of this cluster, as https://tracker.example.com:7443; absent: the one that `shoal join` found.',
+    ),
   trackerCaFile: filePath
     .optional()
     .describe("PEM certificates to trust for the tracker, in addition to the system's."),
   joinTokenFile: filePath
     .optional()
     .describe(
-      "File with the cluster's join token. Needed at the first start; later the node certificate is enough.",
+      "File with the cluster's join token, for nodes without `shoal join`. Needed at the first start; later the node certificate is enough.",
     ),
   dataDir: filePath
     .default('/var/lib/shoal')

@@ -173,8 +173,7 @@ function openHistory({ dataDir }: NodeConfig, client: Client, log: Logger): Pull
 /** Health, status, progress and metrics, for this machine. */
 function startLocalApi(parts: NodeParts) {
   const { config, startedMs, client, conditions, history, metrics, owners, authority, log, defects } = parts
-  const { trackerUrl } = config
-  const statusParts = { version: shoalVersion(), startedMs, trackerUrl, client, conditions, history }
+  const statusParts = { version: shoalVersion(), startedMs, client, conditions, history }
   return startAdmin({
     listen: config.adminListen,
     client,

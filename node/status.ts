@@ -11,7 +11,6 @@ export const PULLS_SHOWN_MS = 3_600_000
 export interface StatusParts {
   version: string
   startedMs: number
-  trackerUrl: string
   client: Pick<Client, 'status' | 'registriesFound'>
   conditions: Pick<Conditions, 'shown' | 'health'>
   history: Pick<PullHistory, 'records' | 'installedMs' | 'sinceInstall'>
@@ -20,7 +19,7 @@ export interface StatusParts {
 export function statusOf(parts: StatusParts, nowMs = Date.now()) {
   const { joined, tracker, peers, held, moved } = parts.client.status()
   const conditions = parts.conditions.shown()
-  const { lastError, sinceMs, ...trackerRest } = tracker
+  const { lastError, sinceMs, url, ...trackerRest } = tracker
   return {
     ...parts.conditions.health(),
     node: {
@@ -31,7 +30,7 @@ export function statusOf(parts: StatusParts, nowMs = Date.now()) {
         : { joined: true, cluster: joined.cluster, id: joined.node, since: timeText(joined.sinceMs) }),
     },
     tracker: {
-      url: parts.trackerUrl,
+      url: url ?? null,
       ...trackerRest,
       since: timeText(sinceMs),
       ...(lastError && {

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { listenAddress, readSecretFile } from '../core/config.ts'
+import { TRACKERS_MAX, trackerAddress } from '../core/join-string.ts'
 import { LOG_LEVELS } from '../core/log.ts'
 import { isLoopbackHost } from '../core/network.ts'
 import { type RegistryConfig, registriesConfig } from '../core/registry-config.ts'
@@ -23,7 +24,14 @@ export const trackerConfig = z.strictObject({
     .refine(({ host }) => isLoopbackHost(host), ADMIN_ON_LOOPBACK)
     .prefault('127.0.0.1:7444')
     .describe('Address for the admin API, /metrics and /healthz; loopback only.'),
-  tlsCertFile: path.describe("PEM file with the tracker's TLS certificate and its chain."),
+  advertise: z
+    .array(trackerAddress)
+    .max(TRACKERS_MAX)
+    .default([])
+    .describe(
+      'Where nodes reach this tracker, for the join strings of `shoal admin token create`: tracker.example.com:7443.',
+    ),
+  tlsCertFile: path.describe("PEM file with the tracker's TLS certificate and its chain; join strings need its authority in there too, as the last one."),
   tlsKeyFile: path.describe("PEM file with the TLS certificate's private key."),
   dataDir: path
     .default('/var/lib/shoal-tracker')

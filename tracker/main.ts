@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import type { Logger } from 'pino'
+import { pinOf, shownAuthority } from '../core/authority-pin.ts'
 import { ensureDataDir, isReadableByOthers, type ListenAddress, readSecretFile } from '../core/config.ts'
 import { CredentialsSeen } from '../core/credentials-seen.ts'
 import { lockDataDir } from '../core/data-lock.ts'
@@ -12,12 +13,14 @@ import { TokenKeys } from '../core/token-keys.ts'
 import { upstreamProxyOf } from '../core/upstream-proxy-config.ts'
 import { AdminAuthorities, removeAdminPem } from './admin/admin-authority.ts'
 import { openAdminSocket } from './admin/admin-socket.ts'
+import type { JoinAddress } from './admin/join-token-routes.ts'
 import { adminRoutes, certifiedAdmin } from './admin/routes.ts'
 import { admitRequests } from './api/admit-requests.ts'
 import { callerOf } from './api/caller.ts'
 import { listen, makeHttpsListener, tlsOptions } from './api/https-listener.ts'
 import { nodeRoutes } from './api/routes.ts'
-import { Clusters, type NewCluster } from './authority/clusters.ts'
+import { Clusters } from './authority/clusters.ts'
+import { JoinTokens } from './authority/join-tokens.ts'
 import { Revocations } from './authority/revocations.ts'
 import { openSealer, type Sealer } from './authority/sealer.ts'
 import { HEARTBEATS_MISSED_MAX } from './calls/heartbeat.ts'
@@ -54,11 +57,11 @@ export interface RunningTracker {
    * The admin API's call, for a program that runs the tracker inside itself.
    * @throws RefusedError CLUSTER_EXISTS
    */
-  createCluster(cluster: NewCluster): Promise<void>
+  createCluster(cluster: { cluster: ClusterId; name: string; joinTokenHash: string }): Promise<void>
   clusterIds(): ClusterId[]
-  /** @param hash SHA-256 (64 hex digits) of the whole join token */
-  isJoinTokenCurrent(hash: string): boolean
-  /** Calls the listener after a join token was replaced, and after other changes of clusters. */
+  /** Whether nodes may join with it. @param hash SHA-256 (64 hex digits) of the whole join token */
+  isJoinTokenLive(cluster: ClusterId, hash: string): Promise<boolean>
+  /** Calls the listener after join tokens were withdrawn, and after other changes of clusters. */
   onClustersChange(listener: () => void): void
   close(): Promise<void>
 }
@@ -143,15 +146,17 @@ export async function startTracker(
       socket.authorized ? 'admin' : undefined,
     )
     admins.onChange(async () => adminApi.server.setSecureContext(tlsOptions(await admins.listenerTls())))
+    const joinAddress = joinAddressOf(config, tls.certificatePem)
     adminRoutes(adminApi.app, {
       ...parts,
       admins,
+      joinAddress,
       actorOf: (request) => certifiedAdmin({ admins, nowMs: parts.nowMs }, request),
     })
 
     running.defer(() => nodeApi.app.close())
     const address = await listen(nodeApi, 'listen', config.listen)
-    running.defer(await openAdminSocket(config.dataDir, { ...parts, admins }))
+    running.defer(await openAdminSocket(config.dataDir, { ...parts, admins, joinAddress }))
     running.defer(() => adminApi.app.close())
     const adminAddress = await listen(adminApi, 'adminListen', config.adminListen)
     const { clusters } = parts
@@ -160,11 +165,11 @@ export async function startTracker(
       address,
       adminAddress,
       defects: parts.defects,
-      createCluster: async (cluster) => {
-        await clusters.create(cluster, { actor: 'tracker', nowMs: parts.nowMs() })
+      createCluster: async ({ joinTokenHash: hash, ...cluster }) => {
+        await clusters.create({ ...cluster, joinToken: { hash } }, { actor: 'tracker', nowMs: parts.nowMs() })
       },
       clusterIds: () => clusters.list().map(({ cluster }) => cluster),
-      isJoinTokenCurrent: (hash) => clusters.list().some((it) => it.joinToken.hash.toString('hex') === hash),
+      isJoinTokenLive: (cluster, hash) => parts.joinTokens.isLive(cluster, hash, parts.nowMs()),
       onClustersChange: (listener) => clusters.onChange(listener),
       close: () => running.disposeAsync(),
     }
@@ -191,10 +196,12 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
   const strangers = new Strangers(nowMs)
   const memberships = new Memberships(strangers)
   const tokenKeys = new TokenKeys({ registries })
+  const clusters = await Clusters.load(store, sealer, { nowMs, settleMs: silentMsMax })
   return {
     store,
     sealer,
-    clusters: await Clusters.load(store, sealer, { nowMs, settleMs: silentMsMax }),
+    clusters,
+    joinTokens: new JoinTokens({ store, sealer, clusters }),
     revocations: await Revocations.load(store),
     swarms: new SwarmCache(store),
     epochs: await EpochNews.load(store),
@@ -231,6 +238,12 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
     nowMs,
     random,
   }
+}
+
+function joinAddressOf({ advertise }: TrackerConfig, certificatePem: string): JoinAddress {
+  const authority = shownAuthority(certificatePem)
+  const authorityPin = authority === undefined ? null : pinOf(authority).toString('base64url')
+  return { trackers: advertise, authorityPin }
 }
 
 /** Limits granted pulls in addition to requests, because each pull leaves rows in the store. */

@@ -8,6 +8,7 @@ import { TOKEN_KEYS_MAX } from '../core/token-keys.ts'
 import type { ClusterTrust } from '../core/tracker-api.ts'
 import type { Cluster } from './authority/cluster.ts'
 import type { Clusters } from './authority/clusters.ts'
+import type { JoinTokens } from './authority/join-tokens.ts'
 import type { Revocations } from './authority/revocations.ts'
 import type { Sealer } from './authority/sealer.ts'
 import type { LeasePolicy } from './handout/leases.ts'
@@ -32,6 +33,7 @@ export interface TrackerParts {
   store: Store
   sealer: Sealer
   clusters: Clusters
+  joinTokens: JoinTokens
   revocations: Revocations
   swarms: SwarmCache
   epochs: EpochNews

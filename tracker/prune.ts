@@ -8,6 +8,8 @@ import { PULL_KEPT_MS } from './pull/pull-certificate.ts'
 const PRUNE_INTERVAL_MS = 10 * 60_000
 /** Ended pulls that are kept per node: 60 to 70 KiB each with 128 blobs. */
 export const PULLS_KEPT_PER_NODE_MAX = 1024
+/** How long after its end a join token is known, to say why it is refused. */
+export const ENDED_JOIN_TOKEN_KEPT_MS = 7 * 24 * 3600 * 1000
 /** How long entries of the audit log are kept. */
 export const AUDIT_KEPT_MS = 90 * 24 * 3600 * 1000
 
@@ -28,6 +30,7 @@ export function pruneRegularly(
         pulls: now - PULL_KEPT_MS,
         audit: now - AUDIT_KEPT_MS,
         nodes: now - silentNodeHoursMax * 3600 * 1000,
+        joinTokens: now - ENDED_JOIN_TOKEN_KEPT_MS,
         now,
         pullsPerNodeMax: PULLS_KEPT_PER_NODE_MAX,
       })

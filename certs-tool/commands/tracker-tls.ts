@@ -4,7 +4,7 @@ import { command } from '../../core/command.ts'
 import type { KeyedCertificate } from '../../core/issue-certificate.ts'
 import { NoCertificateError } from '../errors.ts'
 import { readTextFile, writeNewFiles } from '../key-files.ts'
-import { issueTrackerTls, ownHostNames, parseDays, TRACKER_DAYS_DEFAULT } from '../tracker-certificates.ts'
+import { chainOf, issueTrackerTls, ownHostNames, parseDays, TRACKER_DAYS_DEFAULT } from '../tracker-certificates.ts'
 import { AUTHORITY_CERTIFICATE_FILE, AUTHORITY_KEY_FILE } from './authority.ts'
 
 export const trackerTlsCommand = command({
@@ -40,7 +40,7 @@ export const trackerTlsCommand = command({
     const key = join(values['out-dir'], 'tracker.key')
     const files = [
       { path: key, content: issued.privateKeyPem, isSecret: true },
-      { path: certificate, content: issued.certificatePem, isSecret: false },
+      { path: certificate, content: chainOf(issued, authority), isSecret: false },
     ]
     writeNewFiles(files, values.force)
     return `${certificate}  shoal tracker --tls-cert-file\n${key}  shoal tracker --tls-key-file\n`

@@ -7,13 +7,16 @@ import type { HeartbeatResponse } from '../../core/tracker-api.ts'
 import { TrackerRefusedError } from '../errors.ts'
 import type { PeerCredential } from './cluster-trust.ts'
 import { Heartbeat, type HeartbeatHost } from './heartbeat.ts'
-import { isCertificateRefused, isPassing, type NodeIdentity, refusedJoin } from './node-identity.ts'
+import { type JoinedCluster, trackerUrlOf } from './joined-cluster.ts'
+import { isCertificateRefused, isPassing, type NodeIdentity, NotJoinedError, refusedJoin } from './node-identity.ts'
 import type { ServingRecord } from './node-memory.ts'
 
 /** How long the start of a member waits for the tracker; it takes a tenth of that. */
 const START_PATIENCE_MS = 2_000
 /** Pause before the next join while the tracker is down or refuses; doubled each time. */
 const JOIN_RETRY_MS = 5_000
+/** How often a node that cannot join by itself looks whether `shoal join` was run. */
+const JOINED_LOOK_MS = 2_000
 /** Longest pause between joins. A random part is subtracted, so that refused nodes do not return together. */
 const JOIN_RETRY_MS_MAX = 60_000
 
@@ -21,6 +24,8 @@ export interface MembershipHost extends Omit<HeartbeatHost, 'onFailed'> {
   /** Needed for the first start only. */
   readonly joinToken: string | undefined
   readonly conditions: Conditions
+  /** What `shoal join` found; undefined before, and where the configuration names a tracker. */
+  joinedCluster(): JoinedCluster | undefined
   /** The tracker took this node in, for the first time since the start. */
   onJoined(): void
 }
@@ -34,6 +39,7 @@ export class Membership {
   readonly #host: MembershipHost
   readonly #heartbeat: Heartbeat
   #joinTimer: NodeJS.Timeout | undefined
+  #lookTimer: NodeJS.Timeout | undefined
   #isJoiningAgain = false
   #joinFailures = 0
   #isClosed = false
@@ -74,13 +80,14 @@ export class Membership {
   }
 
   /**
-   * Joins or renews. When the tracker is down, tries again later.
-   * @throws JoinError without certificate and join token, or when the tracker refuses the node
+   * Joins or renews. When the tracker is down, tries again later; without certificate and join token, waits for `shoal join`.
+   * @throws JoinError when the tracker refuses the node
    */
   async start(): Promise<void> {
     let isLate = false
+    if (this.#identity.wasCopied) this.#host.conditions.raise('IDENTITY_COPIED')
     const joining = this.#join().catch((error: unknown) => {
-      if (!isPassing(error) && !isLate)
+      if (!isPassing(error) && !(error instanceof NotJoinedError) && !isLate)
         throw error instanceof TrackerRefusedError ? refusedJoin(error) : error
       this.#failed(error)
       this.#joinLater(this.#nextRetryMs())
@@ -120,6 +127,7 @@ export class Membership {
   close(): void {
     this.#isClosed = true
     clearTimeout(this.#joinTimer)
+    clearInterval(this.#lookTimer)
     this.#heartbeat.close()
   }
 
@@ -132,12 +140,15 @@ export class Membership {
   /** Joins or renews. The first success starts the heartbeat. */
   async #join(): Promise<void> {
     const { trust, tracker, joinToken, log, listenPort } = this.#host
+    this.#findTracker()
     const { renewInMs, registries } = await this.#identity.join(tracker, joinToken)
     this.#host.settings.update(registries)
     this.#isJoiningAgain = false
     this.#joinFailures = 0
+    clearInterval(this.#lookTimer)
+    this.#lookTimer = undefined
     this.#joinLater(renewInMs)
-    this.#host.conditions.clear('NOT_JOINED')
+    for (const code of ['NOT_JOINED', 'IDENTITY_COPIED'] as const) this.#host.conditions.clear(code)
     // A node that had to join again has missed changes of the cluster's trust.
     if (this.#isBeating && trust.cluster === this.#identity.cluster) return this.#heartbeat.soon()
     trust.cluster = this.#identity.cluster
@@ -148,8 +159,26 @@ export class Membership {
     this.#host.onJoined()
   }
 
+  /** The tracker of `shoal join`, where the configuration names none. */
+  #findTracker(): void {
+    const { tracker } = this.#host
+    const joined = this.#host.joinedCluster()
+    if (joined !== undefined && trackerUrlOf(joined) !== tracker.origin) {
+      tracker.aim(trackerUrlOf(joined), joined.authorityPem)
+    }
+    this.#identity.reload()
+  }
+
+  /** Joins as soon as `shoal join` has left a certificate. */
+  #lookForJoin(): void {
+    this.#lookTimer ??= setInterval(() => {
+      if (this.#identity.reload()) this.#joinLater(0)
+    }, JOINED_LOOK_MS).unref()
+  }
+
   /** A certificate that only could not be renewed yet still makes this node a member. */
   #failed(error: unknown): void {
+    if (error instanceof NotJoinedError) this.#lookForJoin()
     if (this.#host.trust.cluster !== undefined && isPassing(error)) {
       this.#host.log.warn({ err: error }, 'the node certificate could not be renewed')
       return

@@ -1,13 +1,17 @@
 import { createPrivateKey, generateKeyPairSync, X509Certificate } from 'node:crypto'
+import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { claimsOf } from '../../core/certificate-claims.ts'
 import { ensureFolder, readOwnFile, replaceFile } from '../../core/data-folder.ts'
 import { ShoalError } from '../../core/errors.ts'
 import { spkiOf } from '../../core/issue-certificate.ts'
+import { machineHash } from '../../core/machine-id.ts'
 import { type ClusterId, type NodeId, nodeIdOf } from '../../core/metainfo.ts'
 import type { RegistriesNews } from '../../core/registries-api.ts'
 import type { JoinResponse } from '../../core/tracker-api.ts'
 import { TrackerRefusedError, TrackerUnavailableError } from '../errors.ts'
+import { JOINED_FILE } from './joined-cluster.ts'
+import { NODE_MEMORY_FILE } from './node-memory.ts'
 import type { TrackerClient, TrackerIdentity } from './tracker-client.ts'
 
 /** The node cannot become a member of a cluster: stop the program. */
@@ -15,11 +19,23 @@ export class JoinError extends ShoalError {
   readonly code = 'JOIN'
 }
 
+/** There is no certificate that counts and no join token: wait for `shoal join`. */
+export class NotJoinedError extends JoinError {}
+
 interface Joined {
   renewInMs: number
   /** Undefined: an older tracker. */
   registries: RegistriesNews | undefined
 }
+
+const KEY_FILE = 'node-key.pem'
+const CERTIFICATE_FILE = 'node.pem'
+/** What recognises the machine that the key was made on (core/machine-id.ts). */
+const MACHINE_FILE = 'node-machine'
+/** Left when a copied identity was dropped, until this machine joins. */
+const WAS_COPIED_FILE = 'identity-was-copied'
+/** All that makes a node the one that it is. Peers are shown a certificate whose key is in the memory file. */
+const IDENTITY_FILES = [CERTIFICATE_FILE, KEY_FILE, NODE_MEMORY_FILE, JOINED_FILE, MACHINE_FILE]
 
 /** Share of a certificate's life after which it is renewed. */
 export const RENEW_AT_SHARE = 2 / 3
@@ -33,9 +49,20 @@ export function makeKey(): { privateKeyPem: string; spki: Buffer } {
   }
 }
 
+/** Removes key, certificate, and what they were for. */
+export function removeIdentity(directory: string): void {
+  for (const name of [...IDENTITY_FILES, WAS_COPIED_FILE]) rmSync(join(directory, name), { force: true })
+}
+
+/** Whether this machine has joined a cluster, or another from which the folder was copied. */
+export function hasJoined(directory: string): boolean {
+  return [CERTIFICATE_FILE, JOINED_FILE].some((name) => readOwnFile(join(directory, name)) !== undefined)
+}
+
 /**
  * This node's identity in its cluster: a key that never leaves `dataDir` (0600), and its certificate from the
- * tracker, renewed over mutual TLS at two thirds of its life. A restart needs no join token.
+ * tracker, renewed over mutual TLS at two thirds of its life. A restart needs no join token. An identity that was copied to
+ * another machine is dropped before anybody is shown it: two machines must not be one node.
  */
 export class NodeIdentity {
   readonly node: NodeId
@@ -50,14 +77,37 @@ export class NodeIdentity {
     this.node = nodeIdOf(spkiOf(createPrivateKey(privateKeyPem)))
   }
 
-  static async load(directory: string): Promise<NodeIdentity> {
+  /** @param machine what recognises this machine; undefined: nothing does, and no copy is noticed */
+  static async load(directory: string, machine = machineHash()): Promise<NodeIdentity> {
     ensureFolder(directory)
-    let privateKeyPem = readOwnFile(join(directory, 'node-key.pem'))
+    const madeOn = readOwnFile(join(directory, MACHINE_FILE))?.trim()
+    if (madeOn !== undefined && machine !== undefined && madeOn !== machine) {
+      removeIdentity(directory)
+      replaceFile(join(directory, WAS_COPIED_FILE), '')
+    }
+    let privateKeyPem = readOwnFile(join(directory, KEY_FILE))
+    if (machine !== undefined && (madeOn !== machine || privateKeyPem === undefined)) {
+      replaceFile(join(directory, MACHINE_FILE), `${machine}\n`)
+    }
     if (privateKeyPem === undefined) {
       privateKeyPem = makeKey().privateKeyPem
-      replaceFile(join(directory, 'node-key.pem'), privateKeyPem)
+      replaceFile(join(directory, KEY_FILE), privateKeyPem)
     }
-    return new NodeIdentity(directory, privateKeyPem, readOwnFile(join(directory, 'node.pem')))
+    return new NodeIdentity(directory, privateKeyPem, readOwnFile(join(directory, CERTIFICATE_FILE)))
+  }
+
+  /** This folder had another machine's identity, and this machine has not joined since. */
+  get wasCopied(): boolean {
+    return readOwnFile(join(this.#directory, WAS_COPIED_FILE)) !== undefined
+  }
+
+  /** Takes up a certificate that `shoal join` wrote since. @returns whether there is one */
+  reload(): boolean {
+    const pem = readOwnFile(join(this.#directory, CERTIFICATE_FILE))
+    if (pem === undefined || pem === this.#certificatePem) return false
+    if (claimsOf(new X509Certificate(pem)).node !== this.node) return false
+    this.#certificatePem = pem
+    return true
   }
 
   /** The node certificate; undefined until the node has joined for the first time. */
@@ -73,25 +123,33 @@ export class NodeIdentity {
   }
 
   /**
-   * Joins, or renews. @returns milliseconds until the next renewal, and the tracker's registries
+   * Joins, or renews.
+   * @param onAnswer called before the certificate is written
+   * @returns milliseconds until the next renewal, and the tracker's registries
    * @throws JoinError when there is neither a certificate that the tracker accepts nor a join token
    * @throws TrackerUnavailableError, TrackerRefusedError
    */
-  async join(tracker: TrackerClient, joinToken: string | undefined): Promise<Joined> {
+  async join(
+    tracker: TrackerClient,
+    joinToken: string | undefined,
+    onAnswer: () => void = () => undefined,
+  ): Promise<Joined> {
     const answer = (await this.#renewed(tracker)) ?? (await this.#joined(tracker, joinToken))
+    onAnswer()
     this.#certificatePem = answer.certificate
-    replaceFile(join(this.#directory, 'node.pem'), answer.certificate)
+    replaceFile(join(this.#directory, CERTIFICATE_FILE), answer.certificate)
+    rmSync(join(this.#directory, WAS_COPIED_FILE), { force: true })
     tracker.identify({ certificatePem: answer.certificate, privateKeyPem: this.#privateKeyPem })
     return { renewInMs: answer.validForSeconds * 1000 * RENEW_AT_SHARE, registries: answer.registries }
   }
 
   /** Undefined when there is no certificate that the tracker still accepts. */
   async #renewed(tracker: TrackerClient): Promise<JoinResponse | undefined> {
-    const current = this.#currentIdentity()
+    const current = this.current()
     if (current === undefined) return undefined
     tracker.identify(current)
     try {
-      return await tracker.join({ publicKey: this.#publicKey })
+      return await tracker.join({ publicKey: this.publicKey })
     } catch (error) {
       // Its authority was withdrawn while this node was off or disconnected.
       if (isCertificateRefused(error)) return undefined
@@ -100,21 +158,22 @@ export class NodeIdentity {
   }
 
   #joined(tracker: TrackerClient, joinToken: string | undefined): Promise<JoinResponse> {
-    if (joinToken !== undefined) return tracker.join({ joinToken, publicKey: this.#publicKey })
+    if (joinToken !== undefined) return tracker.join({ joinToken, publicKey: this.publicKey })
     const why =
       this.#certificatePem === undefined
         ? 'this node has not joined a cluster yet'
         : "this node's certificate has expired, or its authority was withdrawn,"
-    throw new JoinError(`${why} and it was given no join token`, {
-      hint: 'name the file that holds the join token with --join-token-file',
+    throw new NotJoinedError(`${why} and it was given no join token`, {
+      hint: 'Run `shoal join` with a join string, or name the file with the join token with --join-token-file.',
     })
   }
 
-  get #publicKey(): string {
+  get publicKey(): string {
     return spkiOf(createPrivateKey(this.#privateKeyPem)).toString('base64url')
   }
 
-  #currentIdentity(): TrackerIdentity | undefined {
+  /** The certificate with its key; undefined when there is none, or it has ended. */
+  current(): TrackerIdentity | undefined {
     if (this.#certificatePem === undefined) return undefined
     const isOver = new X509Certificate(this.#certificatePem).validToDate.getTime() <= Date.now()
     return isOver ? undefined : { certificatePem: this.#certificatePem, privateKeyPem: this.#privateKeyPem }

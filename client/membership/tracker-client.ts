@@ -6,6 +6,7 @@ import { clockAheadSeconds, noteSkew } from '../../core/clock-skew.ts'
 import type { Conditions } from '../../core/conditions.ts'
 import { connectorOf } from '../../core/connector.ts'
 import { Agent } from '../../core/http-dispatchers.ts'
+import { leaveResponse } from '../../core/leave-api.ts'
 import type { SwarmId } from '../../core/metainfo.ts'
 import { untilAborted } from '../../core/patience.ts'
 import { isAboutTime, registryFailure } from '../../core/registry-failure.ts'
@@ -74,8 +75,11 @@ interface CallOptions {
 const PLAIN: CallOptions = { over: 'calls', patienceMs: CALL_MS_MAX }
 
 export interface TrackerClientOptions {
-  trackerUrl: string
+  /** Undefined: `aim` names it later. */
+  trackerUrl: string | undefined
   trackerCaPem: string | undefined
+  /** Trust nothing else than `trackerCaPem`, not the system's authorities either. */
+  isPinned?: boolean
   upstreamProxy?: UpstreamProxy | undefined
   conditions: Conditions
   watch: TrackerWatch
@@ -85,23 +89,47 @@ export interface TrackerClientOptions {
 export class TrackerClient {
   /** Whether the tracker answers. */
   readonly watch: TrackerWatch
-  readonly #origin: string
-  readonly #authorities: string[]
+  #origin: string | undefined
+  #authorities: string[]
   readonly #proxy: UpstreamProxy | undefined
   readonly #conditions: Conditions
   #agents: Agents
 
   constructor(options: TrackerClientOptions) {
-    this.#origin = new URL(options.trackerUrl).origin
+    this.#origin = options.trackerUrl === undefined ? undefined : new URL(options.trackerUrl).origin
     this.#proxy = options.upstreamProxy
     this.#conditions = options.conditions
-    this.#authorities = trustedAuthorities(options.trackerCaPem, 'trackerCaFile')
+    this.#authorities = options.isPinned
+      ? [options.trackerCaPem ?? '']
+      : trustedAuthorities(options.trackerCaPem, 'trackerCaFile')
     this.watch = options.watch
     this.#agents = this.#connect(undefined)
   }
 
+  /** Undefined before it is known where the tracker is. */
+  get origin(): string | undefined {
+    return this.#origin
+  }
+
+  /** Why no call may be made. */
+  async whyNot(): Promise<TrackerUnavailableError | undefined> {
+    return this.#origin === undefined ? notJoined() : this.watch.whyNot()
+  }
+
+  /** From now on the tracker is there. */
+  aim(trackerUrl: string, trackerCaPem: string): void {
+    this.#origin = new URL(trackerUrl).origin
+    this.watch.trackerUrl = trackerUrl
+    this.#authorities = trustedAuthorities(trackerCaPem)
+    this.#reconnect(undefined)
+  }
+
   /** Uses a new node certificate from the next call on. */
   identify(identity: TrackerIdentity): void {
+    this.#reconnect(identity)
+  }
+
+  #reconnect(identity: TrackerIdentity | undefined): void {
     const before = this.#agents
     this.#agents = this.#connect(identity)
     for (const agent of Object.values(before)) void agent.close()
@@ -109,6 +137,11 @@ export class TrackerClient {
 
   join(request: JoinRequest): Promise<JoinResponse> {
     return this.watch.probe(() => this.#call('/v1/nodes', request, joinResponse, PLAIN))
+  }
+
+  /** Gives the identity back. */
+  leave(): Promise<object> {
+    return this.watch.probe(() => this.#call('/v1/nodes/leave', {}, leaveResponse, PLAIN))
   }
 
   pull(request: PullRequest, patienceMs = GRANT_MS_MAX): Promise<PullResponse> {
@@ -188,10 +221,12 @@ export class TrackerClient {
 
   async #send(path: string, body: unknown, options: CallOptions): Promise<{ status: number; body: unknown }> {
     const { over, patienceMs, signal } = options
+    const origin = this.#origin
+    if (origin === undefined) throw notJoined()
     const late = AbortSignal.timeout(patienceMs)
     const ended = signal ? AbortSignal.any([late, signal]) : late
     const request: Dispatcher.RequestOptions = {
-      origin: this.#origin,
+      origin,
       path,
       method: 'POST',
       headers: { 'content-type': 'application/json' },
@@ -204,21 +239,25 @@ export class TrackerClient {
       })
       const { statusCode, text } = await untilAborted(answered, ended)
       const body = parseBoundedJson(text, { charsMax: ANSWER_BYTES_MAX, depthMax: ANSWER_DEPTH_MAX })
-      this.#conditions.clear('CLOCK_SKEWED', this.#origin)
+      this.#conditions.clear('CLOCK_SKEWED', origin)
       return { status: statusCode, body }
     } catch (cause) {
-      if (isAboutTime(cause)) void this.#compareClocks()
+      if (isAboutTime(cause)) void this.#compareClocks(origin)
       throw unavailable(path, cause as Error)
     }
   }
 
-  async #compareClocks(): Promise<void> {
-    const { hostname, port } = new URL(this.#origin)
+  async #compareClocks(origin: string): Promise<void> {
+    const { hostname, port } = new URL(origin)
     const host = hostname.replace(/^\[(.*)\]$/, '$1')
     const route = { context: contextTrusting(this.#authorities), proxy: this.#proxy }
     const seconds = await clockAheadSeconds({ host, port: Number(port || 443) }, route)
-    noteSkew(this.#conditions, this.#origin, seconds)
+    noteSkew(this.#conditions, origin, seconds)
   }
+}
+
+function notJoined(): TrackerUnavailableError {
+  return new TrackerUnavailableError('this node has not joined a cluster')
 }
 
 /** For a certificate that does not verify, in words of our own: Node's name its flags, and a log shows a cause's words too. */

@@ -6,7 +6,7 @@ import { TrackerRefusedError, TrackerUnavailableError } from '../errors.ts'
 import { type TrackerStanding, TrackerState } from './tracker-state.ts'
 
 export interface TrackerWatchOptions {
-  /** For the condition. */
+  /** For the condition; '' while it is unknown. */
   trackerUrl: string
   conditions: Conditions
 }
@@ -28,7 +28,8 @@ interface Call {
 export class TrackerWatch {
   /** Sends a heartbeat now, unless one is in flight. @returns its end; undefined if none can be sent */
   onProbeWanted: () => Promise<void> | undefined = () => undefined
-  readonly #options: TrackerWatchOptions
+  trackerUrl: string
+  readonly #conditions: Conditions
   readonly #state = new TrackerState(performance.now())
   /** The oldest first. */
   readonly #calls = new Set<Call>()
@@ -42,7 +43,8 @@ export class TrackerWatch {
   #lastError: TrackerStatus['lastError']
 
   constructor(options: TrackerWatchOptions) {
-    this.#options = options
+    this.trackerUrl = options.trackerUrl
+    this.#conditions = options.conditions
   }
 
   get standing(): TrackerStanding {
@@ -150,7 +152,7 @@ export class TrackerWatch {
   #heartbeatAnswered(): void {
     this.#state.heartbeatAnswered(performance.now())
     this.#answered()
-    this.#options.conditions.clear('TRACKER_SILENT', this.#options.trackerUrl)
+    this.#conditions.clear('TRACKER_SILENT', this.trackerUrl)
   }
 
   #answered(): void {
@@ -190,6 +192,6 @@ export class TrackerWatch {
     clearTimeout(this.#timer)
     for (const { abort } of this.#calls) abort.abort()
     const facts = error === undefined ? {} : { reason: reasonOf(error) }
-    this.#options.conditions.raise('TRACKER_SILENT', this.#options.trackerUrl, facts)
+    this.#conditions.raise('TRACKER_SILENT', this.trackerUrl, facts)
   }
 }

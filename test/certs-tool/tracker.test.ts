@@ -104,7 +104,7 @@ describe('an operator', () => {
   it('replaces the join token: the old one is refused at once, the new one joins', async () => {
     const replaced = await administer('token', 'rotate', cluster)
     expect(replaced.code).toBe(0)
-    expect(await joinWith(joinToken)).toBe('JOIN_REFUSED')
+    expect(await joinWith(joinToken)).toBe('JOIN_TOKEN_REVOKED')
     joinToken = replaced.stdout
     expect(await joinWith(joinToken)).toBe('joined')
   })

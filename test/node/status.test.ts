@@ -5,7 +5,6 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import { Conditions } from '../../core/conditions.ts'
 import { createLog } from '../../core/log.ts'
 import type { RegistryHost } from '../../core/repository.ts'
-import { nodeConfig } from '../../node/config.ts'
 import { PULLS_SHOWN_MS, statusOf } from '../../node/status.ts'
 import { PullRecords } from '../../proxy/pull-records.ts'
 import { FakeClient } from '../proxy/fake-client.ts'
@@ -18,10 +17,6 @@ beforeEach(() => {
 afterEach(() => rmSync(folder, { recursive: true }))
 
 function begin() {
-  const config = nodeConfig.parse({
-    trackerUrl: 'https://tracker.example:7443',
-    dataDir: folder,
-  })
   let nowMs = 5_000_000
   const client = new FakeClient()
   const conditions = new Conditions({ log, nowMs: () => 4_000_000 })
@@ -32,7 +27,7 @@ function begin() {
     sinceInstall: () => ({ peers: 1, registry: 2, cache: 3, passedThrough: 4, toPeers: 5 }),
   }
   const parts = {
-    ...{ version: '9.9.9', startedMs: 2000, trackerUrl: config.trackerUrl, client, conditions, history },
+    ...{ version: '9.9.9', startedMs: 2000, client, conditions, history },
   }
   client.found = [
     { host: 'registry.example' as RegistryHost, kinds: ['token'], state: 'shared' },

@@ -30,7 +30,7 @@ export const LAYERS: Record<string, RegExp[]> = {
     /^client\/(?:client|errors)\.ts$/,
   ],
   tracker: [
-    /^tracker\/(?:main|locked|prune|saved-memory)\.ts$/,
+    /^tracker\/(?:init|main|locked|prune|saved-memory)\.ts$/,
     /^tracker\/(admin|stock)\//,
     /^tracker\/(api)\//,
     /^tracker\/(calls)\//,

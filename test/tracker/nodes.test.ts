@@ -57,7 +57,7 @@ describe('a node', () => {
     const hash = sha256(next)
     const path = `/admin/v1/clusters/${cluster.cluster}/join-token`
     expect((await world.admin().request('PUT', path, { hash })).status).toBe(200)
-    expect((await world.newNode().join(cluster.joinToken)).body.error.code).toBe('JOIN_REFUSED')
+    expect((await world.newNode().join(cluster.joinToken)).body.error.code).toBe('JOIN_TOKEN_REVOKED')
     expect((await world.newNode().join(next)).status).toBe(200)
   })
 
@@ -70,7 +70,7 @@ describe('a node', () => {
     world.clockOffsetMs = 61_000
     const { body } = await world.newNode().join(cluster.joinToken)
     world.clockOffsetMs = 0
-    expect(body.error.code).toBe('JOIN_REFUSED')
+    expect(body.error.code).toBe('JOIN_TOKEN_EXPIRED')
   })
 
   it('renews over its own certificate without a token', async () => {

@@ -88,7 +88,8 @@ describe('sealing a tracker’s secrets anew', () => {
     const sealer = await openSealer(store, unlockKey)
     const clusters = await Clusters.load(store, sealer, { nowMs: Date.now, settleMs: 0 })
     const by = { actor: 'test', nowMs: 0 }
-    const creating = clusters.create({ ...newClusterSecrets(), name: 'lab' }, by)
+    const { cluster, joinTokenHash: hash } = newClusterSecrets()
+    const creating = clusters.create({ cluster, name: 'lab', joinToken: { hash } }, by)
     await setTimeout(25)
     await Promise.all([creating, sealAnew(store, sealer, { unlockKey }, by)])
     await store.close()
@@ -139,11 +140,14 @@ describe('sealing a tracker’s secrets anew', () => {
     const clusters = await store.clusters()
     const [admin] = await store.adminAuthorities()
     const values = [await store.sealedDataKey(), admin?.sealedKey]
+    const tokens = await Promise.all(clusters.map(({ cluster }) => store.joinTokens(cluster)))
     await store.close()
-    const ofClusters = clusters.flatMap(({ joinToken, authorities, batchKeys }) => [
-      joinToken.sealedHash,
-      ...[...authorities, ...batchKeys].map(({ sealedKey }) => sealedKey),
-    ])
+    const ofClusters = [
+      ...clusters.flatMap(({ authorities, batchKeys }) =>
+        [...authorities, ...batchKeys].map(({ sealedKey }) => sealedKey),
+      ),
+      ...tokens.flat().map(({ sealedHash }) => sealedHash),
+    ]
     return [...values, ...ofClusters].filter((value) => value !== undefined)
   }
 })

@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import type { ClusterId, NodeId } from '../../core/metainfo.ts'
 import type { RegistryHost } from '../../core/repository.ts'
-import { CONVICTION_MS, CONVICTIONS_MAX, Revocations } from '../../tracker/authority/revocations.ts'
+import { CONVICTION_MS, CONVICTIONS_MAX, LEFT_NODES_MAX, Revocations } from '../../tracker/authority/revocations.ts'
 import { SqliteStore } from '../../tracker/store/sqlite-store.ts'
 
 const LAB = 'c0123456789abcdef' as ClusterId
@@ -65,5 +65,23 @@ describe('a conviction', () => {
     expect(revocations.list()).toHaveLength(CONVICTIONS_MAX)
     expect(revocations.isNodeRevoked(LAB, nodeOf(2))).toBe(false)
     expect(revocations.isNodeRevoked(LAB, nodeOf(3))).toBe(true)
+  })
+
+  it('is not pushed out by nodes that leave: those have a bound of their own, and end after a day', async () => {
+    await convict(1, 0)
+    const leave = (number: number) =>
+      revocations.revoke(
+        LAB,
+        { kind: 'node', node: nodeOf(number), isLeft: true },
+        { actor: 'node', nowMs: 1 },
+      )
+    for (let number = 2; number < LEFT_NODES_MAX + 5; number += 1) await leave(number)
+    await revocations.clearEnded(2)
+    expect(revocations.list()).toHaveLength(LEFT_NODES_MAX + 1)
+    expect([1, 2, 4, 5].map((number) => revocations.isNodeRevoked(LAB, nodeOf(number)))).toEqual([
+      ...[true, false, false, true],
+    ])
+    await revocations.clearEnded(CONVICTION_MS + 1)
+    expect(revocations.list()).toEqual([])
   })
 })

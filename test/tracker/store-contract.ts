@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { digestFromHex } from '../../core/digest.ts'
 import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
 import type { RegistryHost, Repository } from '../../core/repository.ts'
+import { ENDED_JOIN_TOKENS_MAX, type JoinTokenRecord } from '../../tracker/store/join-tokens.ts'
 import {
   type AuditEntry,
   type ClusterRecord,
@@ -42,9 +43,22 @@ function cluster(id: ClusterId): ClusterRecord {
     cluster: id,
     name: 'a cluster',
     createdAtMs: 5,
-    joinToken: { sealedHash: Buffer.from([1, 2]), validUntilMs: null },
     authorities: [{ certificatePem: 'pem', sealedKey: Buffer.from([3]), createdAtMs: 5 }],
     batchKeys: [{ publicKey: 'raw', sealedKey: Buffer.from([4]), createdAtMs: 5, endsAtMs: null }],
+  }
+}
+
+function joinToken(cluster: ClusterId, changes: Partial<JoinTokenRecord> = {}): JoinTokenRecord {
+  return {
+    id: `first of ${cluster}`,
+    cluster,
+    sealedHash: Buffer.from([1, 2]),
+    createdAtMs: 5,
+    validUntilMs: null,
+    usesMax: null,
+    uses: 0,
+    withdrawnAtMs: null,
+    ...changes,
   }
 }
 
@@ -121,24 +135,74 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
     })
 
     it('keeps clusters with their secrets, each id once', async () => {
-      await store.createCluster(cluster(RED), audit('made'))
-      await store.createCluster(cluster(BLUE), audit('made'))
-      const again = store.createCluster({ ...cluster(RED), name: 'again' }, audit('made'))
+      await store.createCluster(cluster(RED), joinToken(RED), audit('made'))
+      await store.createCluster(cluster(BLUE), joinToken(BLUE), audit('made'))
+      const taken = { ...cluster(RED), name: 'again' }
+      const again = store.createCluster(taken, joinToken(RED, { id: 'again' }), audit('made'))
       await expect(again).rejects.toMatchObject({ code: 'STORE_CONFLICT' })
       expect(await store.clusters()).toEqual([cluster(RED), cluster(BLUE)])
       expect(await store.audit({ limit: 10 })).toHaveLength(2)
     })
 
-    it('replaces a join token of one cluster', async () => {
-      await store.createCluster(cluster(RED), audit('made'))
-      await store.createCluster(cluster(BLUE), audit('made'))
-      const joinToken = { sealedHash: Buffer.from([6]), validUntilMs: 77 }
-      await store.putJoinToken(RED, joinToken, audit('changed'))
-      expect((await store.clusters()).map((it) => it.joinToken)).toEqual([joinToken, cluster(BLUE).joinToken])
+    it('adds a join token to a cluster, newest first, or replaces those before, and withdraws one', async () => {
+      await store.createCluster(cluster(RED), joinToken(RED), audit('made'))
+      await store.createCluster(cluster(BLUE), joinToken(BLUE), audit('made'))
+      const second = joinToken(RED, { id: 'second', createdAtMs: 6, validUntilMs: 77, usesMax: 3 })
+      await store.addJoinToken(second, { replaces: false }, audit('added'))
+      expect(await store.joinTokens(RED)).toEqual([second, joinToken(RED)])
+      const third = joinToken(RED, { id: 'third', createdAtMs: 7 })
+      await store.addJoinToken(third, { replaces: true }, audit('changed', 9))
+      const withdrawn = { withdrawnAtMs: 9 }
+      expect(await store.joinTokens(RED)).toEqual([
+        third,
+        { ...second, ...withdrawn },
+        joinToken(RED, withdrawn),
+      ])
+      expect(await store.joinTokens(BLUE)).toEqual([joinToken(BLUE)])
+      expect(await store.withdrawJoinToken(BLUE, 'third', audit('withdrawn'))).toBe(false)
+      expect(await store.withdrawJoinToken(RED, 'third', audit('withdrawn', 11))).toBe(true)
+      expect(await store.withdrawJoinToken(RED, 'third', audit('withdrawn'))).toBe(false)
+      expect((await store.joinTokens(RED))[0]?.withdrawnAtMs).toBe(11)
+      const actions = (await store.audit({ limit: 3 })).map(({ action }) => action)
+      expect(actions).toEqual(['withdrawn', 'changed', 'added'])
+    })
+
+    it('counts nodes that are not on record against the join token, each in one step with its record', async () => {
+      await store.createCluster(cluster(RED), joinToken(RED, { usesMax: 1 }), audit('made'))
+      const id = `first of ${RED}`
+      const node = (name: NodeId) => ({
+        ...{ cluster: RED, node: name, address: '10.0.0.1', joinedAtMs: 1, renewedAtMs: 1 },
+      })
+      expect(await store.putNode(node(ONE), audit('joined'), id)).toBe(true)
+      expect(await store.putNode(node(ONE), audit('joined again'), id)).toBe(true)
+      expect(await store.putNode(node(TWO), audit('joined'), id)).toBe(false)
+      expect(await store.hasNode(RED, TWO)).toBe(false)
+      expect((await store.joinTokens(RED))[0]?.uses).toBe(1)
+      expect((await store.audit({ limit: 1 }))[0]?.action).toBe('joined again')
+      const open = joinToken(RED, { id: 'open', createdAtMs: 6 })
+      await store.addJoinToken(open, { replaces: false }, audit('added'))
+      await store.withdrawJoinToken(RED, 'open', audit('withdrawn'))
+      expect(await store.putNode(node(TWO), audit('joined'), 'open')).toBe(false)
+    })
+
+    it('forgets ended join tokens when they are many or old, and none that counts', async () => {
+      await store.createCluster(cluster(RED), joinToken(RED), audit('made'))
+      const add = (changes: Partial<JoinTokenRecord>) =>
+        store.addJoinToken(joinToken(RED, changes), { replaces: false }, audit('added', 50))
+      await add({ id: 'used up', createdAtMs: 6, usesMax: 2, uses: 2 })
+      for (let at = 0; at < ENDED_JOIN_TOKENS_MAX; at += 1) {
+        await add({ id: `ended ${at}`, createdAtMs: 10 + at, validUntilMs: 20 })
+      }
+      const ids = async () => (await store.joinTokens(RED)).map(({ id }) => id)
+      expect(await ids()).toHaveLength(ENDED_JOIN_TOKENS_MAX + 1)
+      expect(await ids()).not.toContain('used up')
+      await add({ id: 'ends later', createdAtMs: 90, validUntilMs: 99 })
+      await store.prune({ pulls: 0, audit: 0, nodes: 0, joinTokens: 60, now: 60, pullsPerNodeMax: 9 })
+      expect(await ids()).toEqual(['ends later', `first of ${RED}`])
     })
 
     it('adds an authority to a cluster, newest first, and removes one', async () => {
-      await store.createCluster(cluster(RED), audit('made'))
+      await store.createCluster(cluster(RED), joinToken(RED), audit('made'))
       const newer = { certificatePem: 'newer', sealedKey: Buffer.from([8]), createdAtMs: 9 }
       await store.addAuthority(RED, newer, { forgetsNodes: false }, audit('added'))
       expect((await store.clusters())[0]?.authorities).toEqual([newer, ...cluster(RED).authorities])
@@ -148,8 +212,8 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
     })
 
     it('adds a batch key to a cluster, newest first, with the end of the one before, and removes one', async () => {
-      await store.createCluster(cluster(RED), audit('made'))
-      await store.createCluster(cluster(BLUE), audit('made'))
+      await store.createCluster(cluster(RED), joinToken(RED), audit('made'))
+      await store.createCluster(cluster(BLUE), joinToken(BLUE), audit('made'))
       const newer = { publicKey: 'newer', sealedKey: Buffer.from([8]), createdAtMs: 5, endsAtMs: null }
       await store.addBatchKey(RED, newer, { previousEndsAtMs: 99 }, audit('added'))
       const [older] = cluster(RED).batchKeys
@@ -172,7 +236,7 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       await store.putSealedDataKey(Buffer.from([7]))
       const authority = { certificatePem: 'pem', sealedKey: Buffer.from([1]), createdAtMs: 3 }
       await store.addAdminAuthority(authority, { replaces: false }, audit('made'))
-      await store.createCluster(cluster(RED), audit('made'))
+      await store.createCluster(cluster(RED), joinToken(RED), audit('made'))
       const seen: string[] = []
       const failing = store.replaceDataKey(
         Buffer.from([9]),
@@ -219,13 +283,22 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       expect(await store.nodes(RED)).toEqual([{ ...renewed, joinedAtMs: 1 }])
       expect([await store.hasNode(RED, ONE), await store.hasNode(RED, TWO)]).toEqual([true, false])
       const [authority] = cluster(RED).authorities
-      await store.createCluster(cluster(RED), audit('made'))
+      await store.createCluster(cluster(RED), joinToken(RED), audit('made'))
       await store.addAuthority(RED, authority!, { forgetsNodes: false }, audit('added'))
       expect(await store.nodes(RED)).toHaveLength(1)
       await store.addAuthority(RED, authority!, { forgetsNodes: true }, audit('added'))
       expect((await store.nodes()).map((node) => node.cluster)).toEqual([BLUE])
       expect([await store.hasNode(RED, ONE), await store.hasNode(BLUE, ONE)]).toEqual([false, true])
       expect(await store.renewNode(renewed, audit('renewed'))).toBe(false)
+    })
+
+    it('forgets a node that leaves, and says when there was none', async () => {
+      const record = { cluster: RED, node: ONE, address: '10.0.0.1', joinedAtMs: 1, renewedAtMs: 1 }
+      for (const of of [RED, BLUE]) await store.putNode({ ...record, cluster: of }, audit('joined'))
+      expect(await store.removeNode(RED, ONE, audit('left'))).toBe(true)
+      expect([await store.hasNode(RED, ONE), await store.hasNode(BLUE, ONE)]).toEqual([false, true])
+      expect(await store.removeNode(RED, ONE, audit('left again'))).toBe(false)
+      expect((await store.audit({ limit: 1 }))[0]?.action).toBe('left')
     })
 
     it('finds the newest pull that gave a node a swarm', async () => {
@@ -421,12 +494,13 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
         tokenHash: null,
         atMs: 1,
         endsAtMs: null,
+        isLeft: false,
       } as const
       const ofPull = { ...node, kind: 'pull', target: 'p', registry: REGISTRY, subject: 'alice' } as const
       const first = await store.addRevocation(node, audit('revoked'))
       const second = await store.addRevocation(ofPull, audit('revoked'))
       expect(second).toBeGreaterThan(first)
-      const ending = { ...node, tokenHash: 'ab'.repeat(32), endsAtMs: 5 }
+      const ending = { ...node, tokenHash: 'ab'.repeat(32), endsAtMs: 5, isLeft: true }
       const third = await store.addRevocation(ending, audit('revoked'))
       expect((await store.revocations()).inForce.at(-1)).toEqual({ ...ending, sequence: third })
       expect(await store.clearRevocation(third, audit('cleared'))).toBe(true)
@@ -485,7 +559,7 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       expect([newest.acceptances.length, newest.memberships.length]).toEqual([1, 1])
       // Of too many, those that end last.
       expect(newest).toMatchObject({ acceptances: [{ id: 'h1', untilMs: 80 }], memberships: [{ id: 'm2' }] })
-      await store.prune({ pulls: 0, audit: 0, nodes: 0, now: 70, pullsPerNodeMax: 9 })
+      await store.prune({ pulls: 0, audit: 0, nodes: 0, joinTokens: 0, now: 70, pullsPerNodeMax: 9 })
       expect(await store.memory(0, BOUNDS)).toMatchObject({ acceptances: [{ id: 'h1' }], memberships: [] })
     })
 
@@ -494,7 +568,7 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       await store.saveSwarm(SWARM, 0, change({ putPieces: [pieceAt(0)] }))
       await store.putPull(pull('old', { grantedAtMs: 99 }), audit('granted', 10))
       await store.putPull(pull('new', { grantedAtMs: 100 }), audit('granted', 20))
-      await store.prune({ pulls: 100, audit: 20, nodes: 0, now: 150, pullsPerNodeMax: 1 })
+      await store.prune({ pulls: 100, audit: 20, nodes: 0, joinTokens: 0, now: 150, pullsPerNodeMax: 1 })
       expect(await store.pull('old')).toBeUndefined()
       expect(await store.pull('new')).toBeDefined()
       expect(await store.hasPullSince({ cluster: RED, node: ONE, swarm: SWARM }, 0)).toBe(true)
@@ -509,7 +583,7 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       await store.putNode(node(ONE, 50), audit('joined'))
       await store.putNode(node(TWO, 50), audit('joined'))
       await store.renewNode(node(TWO, 60), audit('renewed'))
-      const prune = () => store.prune({ pulls: 0, audit: 0, nodes: 60, now: 70, pullsPerNodeMax: 9 })
+      const prune = () => store.prune({ pulls: 0, audit: 0, nodes: 60, joinTokens: 0, now: 70, pullsPerNodeMax: 9 })
       expect(await prune()).toEqual({ nodes: 1 })
       expect([await store.hasNode(RED, ONE), await store.hasNode(RED, TWO)]).toEqual([false, true])
       expect(await prune()).toEqual({ nodes: 0 })
@@ -521,7 +595,7 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       await put('oldest, live', 101, { expiresAtMs: 400 })
       for (const [index, id] of ['a', 'b', 'c'].entries()) await put(id, 102 + index)
       await put("another node's", 101, { node: TWO })
-      await store.prune({ pulls: 100, audit: 0, nodes: 0, now: 300, pullsPerNodeMax: 2 })
+      await store.prune({ pulls: 100, audit: 0, nodes: 0, joinTokens: 0, now: 300, pullsPerNodeMax: 2 })
       const left = async (id: string) => (await store.pull(id)) !== undefined
       expect(await Promise.all(['oldest, live', 'a', 'b', 'c', "another node's"].map(left))).toEqual([
         ...[true, false, true, true, true],
@@ -535,7 +609,7 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       await store.saveSwarm(OTHER_SWARM, 0, change({ putPieces: [pieceAt(0)] }))
       await store.saveSwarm(third.swarm, 0, change({ putLeases: [leaseOf('l', 1000)] }))
       await store.putPull(pull('of the first', { grantedAtMs: 100 }), audit('granted'))
-      const prune = (pulls: number) => store.prune({ pulls, audit: 0, nodes: 0, now: 0, pullsPerNodeMax: 9 })
+      const prune = (pulls: number) => store.prune({ pulls, audit: 0, nodes: 0, joinTokens: 0, now: 0, pullsPerNodeMax: 9 })
       const left = async (swarm: SwarmId) => (await store.loadSwarm(RED, swarm)) !== undefined
       await prune(100)
       expect(await Promise.all([SWARM, OTHER_SWARM, third.swarm].map(left))).toEqual([true, true, false])

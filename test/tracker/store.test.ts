@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { ClusterId } from '../../core/metainfo.ts'
 import { MIGRATIONS } from '../../tracker/store/schema.ts'
 import { SqliteStore } from '../../tracker/store/sqlite-store.ts'
 import { storeContract } from './store-contract.ts'
@@ -28,19 +29,23 @@ describe('a SQLite store in a file', () => {
     await second.close()
   })
 
-  it('takes over what an earlier version wrote: its nodes renew, its revocations stay without an end', async () => {
+  it('takes over what an earlier version wrote: its nodes renew, its join token counts, its revocations stay without an end', async () => {
     const path = join(folder, 'earlier.sqlite')
     const earlier = new DatabaseSync(path)
     earlier.exec(`${MIGRATIONS[0]}; PRAGMA user_version = 1;
       INSERT INTO nodes VALUES ('c0', 'n0', '10.0.0.1', 1, 1);
-      INSERT INTO revocations (cluster, kind, target, at_ms) VALUES ('c0', 'node', 'n1', 2);`)
+      INSERT INTO revocations (cluster, kind, target, at_ms) VALUES ('c0', 'node', 'n1', 2);
+      INSERT INTO clusters VALUES ('c0', 'main', 1, x'0102', 77);`)
     earlier.close()
     const store = new SqliteStore(path)
     const audit = { atMs: 3, actor: 'tracker', action: 'renewed', cluster: null, target: 'n0' }
     const [node] = await store.nodes()
     expect(await store.renewNode({ ...node!, renewedAtMs: 3 }, audit)).toBe(true)
     const { inForce } = await store.revocations()
-    expect(inForce).toMatchObject([{ target: 'n1', tokenHash: null, endsAtMs: null }])
+    expect(inForce).toMatchObject([{ target: 'n1', tokenHash: null, endsAtMs: null, isLeft: false }])
+    expect(await store.joinTokens('c0' as ClusterId)).toMatchObject([
+      { sealedHash: Buffer.from([1, 2]), validUntilMs: 77, usesMax: null, uses: 0, withdrawnAtMs: null },
+    ])
     await store.close()
   })
 

@@ -89,7 +89,7 @@ describe('the swarms in memory', () => {
     const store = new SqliteStore(':memory:')
     const cache = new SwarmCache(store)
     await cache.open(IDENTITY, (state) => state.epoch)
-    await store.prune({ pulls: 0, audit: 0, nodes: 0, now: 0, pullsPerNodeMax: 1 })
+    await store.prune({ pulls: 0, audit: 0, nodes: 0, joinTokens: 0, now: 0, pullsPerNodeMax: 1 })
     const { cluster, swarm } = IDENTITY
     await expect(cache.step(cluster, swarm, (state) => state.epoch)).rejects.toMatchObject({
       code: 'SWARM_UNKNOWN',

@@ -12,23 +12,18 @@ import { RefusedError } from '../errors.ts'
 import type { TrackerParts } from '../parts.ts'
 import type { ActedBy } from '../store/store.ts'
 import { ADMIN_CERTIFICATE_SECONDS_MAX, type AdminAuthorities, shortOf } from './admin-authority.ts'
+import { joinTokenRoutes, joinTokenSeconds, sha256Hex } from './join-token-routes.ts'
+import type { JoinAddress } from './join-token-routes.ts'
 import { tokenKeyRoutes } from './token-key-routes.ts'
 
 /** The admin API, version 1. No answer has a secret: tokens arrive as hashes, and keys never leave. */
 
-const sha256Hex = z.string().regex(/^[0-9a-f]{64}$/, 'SHA-256 in hex expected')
-const joinTokenSeconds = z
-  .int()
-  .positive()
-  .max(10 * 365 * 24 * 3600)
-  .optional()
 const newCluster = z.strictObject({
   cluster: clusterIdSchema,
   name: z.string().regex(/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/, 'lower-case letters, digits and hyphens'),
   joinTokenHash: sha256Hex,
   joinTokenValidForSeconds: joinTokenSeconds,
 })
-const newJoinToken = z.strictObject({ hash: sha256Hex, validForSeconds: joinTokenSeconds })
 const newKey = z.strictObject({ isLeaked: z.boolean().default(false) })
 const withdrawal = z.strictObject({ isForced: z.boolean() })
 const unlockKey = z.string().max(128)
@@ -54,6 +49,8 @@ type RevocationRoute = { Params: { sequence: string } }
 
 export interface AdminParts extends TrackerParts {
   admins: AdminAuthorities
+  /** For join strings. */
+  joinAddress: JoinAddress
   /**
    * The caller's name, for the audit log.
    * @throws RefusedError if the caller is not an administrator
@@ -70,6 +67,7 @@ export function adminRoutes(app: FastifyInstance, parts: AdminParts): void {
   app.register(async (admin) => {
     admin.addHook('onRequest', async (request) => void parts.actorOf(request))
     clusterRoutes(admin, parts)
+    joinTokenRoutes(admin, parts, (request) => byAdmin(parts, request))
     signingKeyRoutes(admin, parts)
     revocationRoutes(admin, parts)
     tokenKeyRoutes(admin, parts, (request) => byAdmin(parts, request))
@@ -145,16 +143,13 @@ function adminAuthorityRoutes(app: FastifyInstance, parts: AdminParts): void {
 
 function clusterRoutes(app: FastifyInstance, parts: AdminParts): void {
   app.post('/admin/v1/clusters', async (request, reply) => {
-    const cluster = await parts.clusters.create(checked(newCluster, request.body), byAdmin(parts, request))
+    const asked = checked(newCluster, request.body)
+    const joinToken = { hash: asked.joinTokenHash, validForSeconds: asked.joinTokenValidForSeconds }
+    const cluster = await parts.clusters.create({ ...asked, joinToken }, byAdmin(parts, request))
     reply.code(201)
     return { cluster: cluster.cluster, name: cluster.name }
   })
   app.get('/admin/v1/clusters', async () => ({ clusters: parts.clusters.list().map(clusterMessage) }))
-  app.put<ClusterRoute>('/admin/v1/clusters/:cluster/join-token', async (request) => {
-    const cluster = checked(clusterIdSchema, request.params.cluster)
-    await parts.clusters.putJoinToken(cluster, checked(newJoinToken, request.body), byAdmin(parts, request))
-    return { cluster }
-  })
   app.post<ClusterRoute>('/admin/v1/clusters/:cluster/authorities', async (request, reply) => {
     const cluster = checked(clusterIdSchema, request.params.cluster)
     const how = checked(newKey, request.body)
@@ -185,7 +180,7 @@ function signingKeyRoutes(app: FastifyInstance, parts: AdminParts): void {
   })
 }
 
-function clusterMessage({ cluster, name, trust, joinToken, rotation, keyRotation }: Cluster) {
+function clusterMessage({ cluster, name, trust, rotation, keyRotation }: Cluster) {
   return {
     cluster,
     name,
@@ -195,7 +190,6 @@ function clusterMessage({ cluster, name, trust, joinToken, rotation, keyRotation
     /** Raw public keys in base64url; the first one signs. */
     signingKeys: trust.batchKeys,
     keyRotation: keyRotation === undefined ? null : keyRotationMessage(keyRotation),
-    joinTokenValidUntilMs: joinToken.validUntilMs,
   }
 }
 

@@ -1,9 +1,10 @@
 import type { TLSSocket } from 'node:tls'
 import type { z } from 'zod'
-import { nodeIdOf } from '../../core/metainfo.ts'
+import { type ClusterId, nodeIdOf } from '../../core/metainfo.ts'
 import { networkOf, plainAddress } from '../../core/network.ts'
 import type { JoinResponse, joinRequest } from '../../core/tracker-api.ts'
 import { NODE_CERTIFICATE_SECONDS } from '../authority/cluster-authority.ts'
+import { usedUp } from '../authority/join-tokens.ts'
 import { checkedP256Spki } from '../authority/leaf-certificate.ts'
 import { RefusedError } from '../errors.ts'
 import type { TrackerParts } from '../parts.ts'
@@ -13,7 +14,7 @@ import { callerOn, offRecord } from './caller.ts'
  * A node joins its cluster with the join token, or renews over the connection that its certificate opened, with the same
  * key and no token. Only nodes on record as joined may renew: a certificate alone may come from a stolen authority. Joins
  * are counted, because each new key takes a row of the store; a known key keeps its row.
- * @throws RefusedError JOIN_REFUSED, KEY_MISMATCH, NODE_REVOKED, CERTIFICATE_REQUIRED, CERTIFICATE_REFUSED,
+ * @throws RefusedError JOIN_REFUSED, JOIN_TOKEN_EXPIRED, JOIN_TOKEN_USED_UP, JOIN_TOKEN_REVOKED, KEY_MISMATCH, NODE_REVOKED, CERTIFICATE_REQUIRED, CERTIFICATE_REFUSED,
  *   REQUESTS_TOO_MANY, …;
  *   InvalidInputError
  */
@@ -26,14 +27,16 @@ export async function joinNode(
   const spki = checkedP256Spki(Buffer.from(publicKey, 'base64url'))
   const node = nodeIdOf(spki)
   const isRenewal = joinToken === undefined
-  const cluster = isRenewal
-    ? renewingCluster(parts, socket, node)
-    : parts.clusters.byJoinToken(joinToken, nowMs)
+  const isMember = (of: ClusterId) => parts.store.hasNode(of, node)
+  const shown = isRenewal
+    ? { cluster: renewingCluster(parts, socket, node) }
+    : await parts.joinTokens.check(joinToken, nowMs, isMember)
+  const { cluster } = shown
   if (parts.revocations.isNodeRevoked(cluster.cluster, node)) {
     throw new RefusedError('NODE_REVOKED', "this node's key is barred from joining")
   }
   const address = plainAddress(socket.remoteAddress ?? '')
-  if (isRenewal || (await parts.store.hasNode(cluster.cluster, node))) {
+  if (isRenewal || (await isMember(cluster.cluster))) {
     parts.certificateLimits.enter(`${cluster.cluster}/${node}`, nowMs)()
   } else parts.joinLimits.enter(networkOf(address), cluster.cluster, nowMs)
   const claims = { kind: 'node', cluster: cluster.cluster, node } as const
@@ -42,10 +45,9 @@ export async function joinNode(
   const record = { cluster: cluster.cluster, node, address, joinedAtMs: nowMs, renewedAtMs: nowMs }
   const action = isRenewal ? 'node certificate renewed' : 'node joined'
   const audit = { atMs: nowMs, actor: `node ${node}`, action, cluster: cluster.cluster, target: node }
-  if (!isRenewal) await parts.store.putNode(record, audit)
-  else if (!(await parts.store.renewNode(record, audit))) {
-    throw offRecord()
-  }
+  if ('id' in shown) {
+    if (!(await parts.store.putNode(record, audit, shown.id))) throw usedUp()
+  } else if (!(await parts.store.renewNode(record, audit))) throw offRecord()
   return {
     cluster: cluster.cluster,
     node,

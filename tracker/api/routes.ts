@@ -2,6 +2,7 @@ import type { TLSSocket } from 'node:tls'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { batchesRequest } from '../../core/batches-api.ts'
 import type { HashBatch } from '../../core/hash-batch.ts'
+import { leaveRequest } from '../../core/leave-api.ts'
 import {
   completeRequest,
   hashBatchToJson,
@@ -25,6 +26,7 @@ import type { TrackerParts } from '../parts.ts'
 import { memberIn, STRANGER_BODY_BYTES_MAX } from './admit-requests.ts'
 import { checked } from './checked-input.ts'
 import { joinNode } from './join-node.ts'
+import { leaveNode } from './leave-node.ts'
 
 /** Bounds of bodies: 4,096 hashes; 2^18 SHA-1 hashes; an inventory of 10,000 swarms with as many dropped. */
 const HASHES_BODY_BYTES_MAX = 256 * 1024
@@ -45,6 +47,11 @@ export function nodeRoutes(app: FastifyInstance, parts: TrackerParts): void {
   app.post('/v1/nodes', join, (request) =>
     joinNode(parts, socketOf(request), checked(joinRequest, request.body)),
   )
+
+  app.post('/v1/nodes/leave', (request) => {
+    checked(leaveRequest, request.body)
+    return leaveNode(parts, caller(request))
+  })
 
   app.post('/v1/pulls', async (request) => {
     const { socket } = request.raw

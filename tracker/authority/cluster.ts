@@ -29,14 +29,12 @@ export interface ClusterOptions {
   authorities: ClusterAuthority[]
   /** Newest first. */
   signingKeys: SigningKey[]
-  joinToken: { hash: Buffer; validUntilMs: number | null }
 }
 
 /** A cluster with its secrets unsealed. */
 export class Cluster {
   readonly cluster: ClusterId
   readonly name: string
-  joinToken: { hash: Buffer; validUntilMs: number | null }
   readonly #clock: RotationClock
   #newestFirst: readonly ClusterAuthority[]
   #keysNewestFirst: readonly SigningKey[]
@@ -44,7 +42,6 @@ export class Cluster {
   constructor(options: ClusterOptions, clock: RotationClock) {
     this.cluster = options.cluster
     this.name = options.name
-    this.joinToken = options.joinToken
     this.#newestFirst = options.authorities
     this.#keysNewestFirst = options.signingKeys
     this.#clock = clock

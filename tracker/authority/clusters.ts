@@ -1,19 +1,17 @@
-import { randomBytes, timingSafeEqual } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { makeAuthority } from '../../core/issue-certificate.ts'
-import { clusterOfJoinToken, joinTokenHash } from '../../core/join-token.ts'
 import type { ClusterId } from '../../core/metainfo.ts'
 import { RefusedError, StoreConflictError } from '../errors.ts'
 import type {
   ActedBy,
-  AuditEntry,
   AuthorityRecord,
   ClusterRecord,
-  JoinTokenRecord,
   NodeRecord,
   Store,
 } from '../store/store.ts'
 import { Cluster, type Rotation, type RotationClock } from './cluster.ts'
 import { ClusterAuthority, NODE_CERTIFICATE_SECONDS } from './cluster-authority.ts'
+import { auditOf, type NewCluster, sealJoinToken } from './new-cluster.ts'
 import { placeOf, type Sealer } from './sealer.ts'
 import {
   type KeyRotation,
@@ -30,23 +28,6 @@ const AUTHORITY_VALID_SECONDS = 10 * 365 * 24 * 3600
 export const CLUSTERS_MAX = 256
 /** Digits of an authority's SHA-256 in the audit log: 64 bits tell authorities apart. */
 const FINGERPRINT_CHARS = 16
-const NO_HASH = randomBytes(32)
-
-export interface NewCluster {
-  cluster: ClusterId
-  name: string
-  /** SHA-256 (64 hex digits) of the whole join token. */
-  joinTokenHash: string
-  /** Absent: until it is replaced. */
-  joinTokenValidForSeconds?: number | undefined
-}
-
-export interface NewJoinToken {
-  /** SHA-256 (64 hex digits) of the whole token. */
-  hash: string
-  /** Absent: until it is replaced. */
-  validForSeconds?: number | undefined
-}
 
 /** All clusters of this tracker. Invariant: everything in memory is also in the store, sealed. */
 export class Clusters {
@@ -100,9 +81,10 @@ export class Clusters {
     return this.#sealer.inTurn(async () => {
       if (this.#byId.size >= CLUSTERS_MAX) throw new RefusedError('CLUSTER_EXISTS', 'this tracker is full')
       const record = await this.#makeRecord(options, by.nowMs)
-      const { cluster, name } = options
+      const { cluster, name, joinToken } = options
+      const token = sealJoinToken(this.#sealer, cluster, joinToken, by.nowMs)
       try {
-        await this.#store.createCluster(record, auditOf(by, 'cluster created', cluster, name))
+        await this.#store.createCluster(record, token, auditOf(by, 'cluster created', cluster, name))
       } catch (cause) {
         if (!(cause instanceof StoreConflictError)) throw cause
         throw new RefusedError('CLUSTER_EXISTS', `cluster ${cluster} exists`, { cause })
@@ -113,21 +95,8 @@ export class Clusters {
     })
   }
 
-  /** Replaces the join token; the old one ends at once. */
-  putJoinToken(clusterId: ClusterId, token: NewJoinToken, by: ActedBy): Promise<void> {
-    return this.#sealer.inTurn(async () => {
-      const cluster = this.get(clusterId)
-      await this.#store.putJoinToken(
-        clusterId,
-        this.#sealedJoinToken(clusterId, token, by.nowMs),
-        auditOf(by, 'join token changed', clusterId, clusterId),
-      )
-      cluster.joinToken = {
-        hash: Buffer.from(token.hash, 'hex'),
-        validUntilMs: endOf(token, by.nowMs),
-      }
-      this.#changed()
-    })
+  joinTokensChanged(): void {
+    this.#changed()
   }
 
   /**
@@ -246,24 +215,6 @@ export class Clusters {
     }
   }
 
-  /**
-   * The cluster of a join token. An unknown cluster, a wrong token and an expired one get the same answer.
-   * @throws RefusedError JOIN_REFUSED
-   */
-  byJoinToken(joinToken: string, nowMs: number): Cluster {
-    const id = clusterOfJoinToken(joinToken)
-    const cluster = id && this.#byId.get(id)
-    const isRight = timingSafeEqual(
-      Buffer.from(joinTokenHash(joinToken), 'hex'),
-      cluster?.joinToken.hash ?? NO_HASH,
-    )
-    const isInTime = (cluster?.joinToken.validUntilMs ?? Number.POSITIVE_INFINITY) > nowMs
-    if (cluster === undefined || !isRight || !isInTime) {
-      throw new RefusedError('JOIN_REFUSED', 'the join token is not valid')
-    }
-    return cluster
-  }
-
   #changed(): void {
     for (const listener of this.#onChange) listener()
   }
@@ -275,13 +226,11 @@ export class Clusters {
     return nodes.filter((node) => node.renewedAtMs < issuesAtMs && endsAtMs(node) > nowMs).length
   }
 
-  async #makeRecord({ cluster, name, ...options }: NewCluster, nowMs: number): Promise<ClusterRecord> {
-    const token = { hash: options.joinTokenHash, validForSeconds: options.joinTokenValidForSeconds }
+  async #makeRecord({ cluster, name }: NewCluster, nowMs: number): Promise<ClusterRecord> {
     return {
       cluster,
       name,
       createdAtMs: nowMs,
-      joinToken: this.#sealedJoinToken(cluster, token, nowMs),
       authorities: [await this.#makeAuthority(cluster, nowMs)],
       batchKeys: [makeSigningKey(this.#sealer, cluster, nowMs)],
     }
@@ -303,40 +252,23 @@ export class Clusters {
     return { certificatePem, sealedKey, createdAtMs: nowMs }
   }
 
-  #sealedJoinToken(cluster: ClusterId, token: NewJoinToken, nowMs: number): JoinTokenRecord {
-    const sealedHash = this.#sealer.seal(placeOf('joinToken', cluster), Buffer.from(token.hash, 'hex'))
-    return { sealedHash, validUntilMs: endOf(token, nowMs) }
-  }
-
   #opened(cluster: ClusterId, { certificatePem, sealedKey, createdAtMs }: AuthorityRecord): ClusterAuthority {
     const privateKeyPem = this.#sealer.open(placeOf('authority', cluster), sealedKey).toString()
     return new ClusterAuthority(certificatePem, privateKeyPem, createdAtMs)
   }
 
   #add(record: ClusterRecord): Cluster {
-    const { cluster, name, joinToken } = record
+    const { cluster, name } = record
     const authorities = record.authorities.map((authority) => this.#opened(cluster, authority))
     const secrets = {
       authorities,
       signingKeys: record.batchKeys.map((key) => openSigningKey(this.#sealer, cluster, key)),
-      joinToken: {
-        hash: this.#sealer.open(placeOf('joinToken', cluster), joinToken.sealedHash),
-        validUntilMs: joinToken.validUntilMs,
-      },
     }
     const added = new Cluster({ cluster, name, ...secrets }, this.#clock)
     this.#byId.set(cluster, added)
     for (const { fingerprint } of authorities) this.#byAuthority.set(fingerprint, added)
     return added
   }
-}
-
-function endOf({ validForSeconds }: NewJoinToken, nowMs: number): number | null {
-  return validForSeconds === undefined ? null : nowMs + validForSeconds * 1000
-}
-
-function auditOf({ actor, nowMs }: ActedBy, action: string, cluster: ClusterId, target: string): AuditEntry {
-  return { atMs: nowMs, actor, action, cluster, target }
 }
 
 function shortOf({ fingerprint }: ClusterAuthority): string {

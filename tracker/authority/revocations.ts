@@ -8,14 +8,17 @@ import type { ActedBy, RevocationRecord, RevocationsRecord, Store } from '../sto
 export const CONVICTION_MS = 24 * 3600 * 1000
 /** Bound of convictions in force in all clusters, because nodes hear of each. The oldest go first. */
 export const CONVICTIONS_MAX = 256
+/** Bound of nodes that gave their identity back and are still listed, because their certificates have not ended. */
+export const LEFT_NODES_MAX = 1024
 
 /**
  * The target of a revocation. A revoked pull also bars its token's subject, until the revocation is cleared. A conviction is
  * the tracker's own verdict: it ends by itself, and bars the node and the token of its pull. It does not bar the token's
- * subject: all nodes of a cluster may share one account, and one liar would exclude them all.
+ * subject: all nodes of a cluster may share one account, and one liar would exclude them all. A node that left is listed
+ * until its certificates have ended.
  */
 export type RevocationTarget =
-  | { kind: 'node'; node: NodeId; conviction?: { tokenHash: string | null } }
+  | { kind: 'node'; node: NodeId; conviction?: { tokenHash: string | null }; isLeft?: boolean }
   | { kind: 'pull'; pull: string; registry: RegistryHost; subject: string }
 
 export interface RevocationNews {
@@ -81,6 +84,8 @@ export class Revocations {
     const isPull = target.kind === 'pull'
     const id = isPull ? target.pull : target.node
     const conviction = isPull ? undefined : target.conviction
+    const isLeft = !isPull && target.isLeft === true
+    const endsByItself = conviction !== undefined || isLeft
     const sequence = await this.#store.addRevocation(
       {
         cluster,
@@ -91,19 +96,30 @@ export class Revocations {
         subject: isPull && target.subject !== '' ? target.subject : null,
         tokenHash: conviction?.tokenHash ?? null,
         atMs: by.nowMs,
-        endsAtMs: conviction === undefined ? null : by.nowMs + CONVICTION_MS,
+        endsAtMs: endsByItself ? by.nowMs + CONVICTION_MS : null,
+        isLeft,
       },
-      { atMs: by.nowMs, actor: by.actor, action: `${target.kind} revoked`, cluster, target: id },
+      { atMs: by.nowMs, actor: by.actor, action: isLeft ? 'node left' : `${target.kind} revoked`, cluster, target: id },
     )
     await this.#reload()
     return sequence
   }
 
-  /** Clears convictions that have ended, and the oldest above the bound. */
+  /** Clears what ends by itself and has ended, and the oldest above the bounds. */
   async clearEnded(nowMs: number): Promise<void> {
-    const convictions = this.#record.inForce.filter(({ endsAtMs }) => endsAtMs !== null)
-    const excess = convictions.length - CONVICTIONS_MAX
-    const ended = convictions.filter(({ endsAtMs }, index) => index < excess || endsAtMs! <= nowMs)
+    const ending = this.#record.inForce.filter(({ endsAtMs }) => endsAtMs !== null)
+    const ended = [
+      ...endedOf(
+        ending.filter(({ isLeft }) => !isLeft),
+        CONVICTIONS_MAX,
+        nowMs,
+      ),
+      ...endedOf(
+        ending.filter(({ isLeft }) => isLeft),
+        LEFT_NODES_MAX,
+        nowMs,
+      ),
+    ]
     for (const { sequence } of ended) await this.clear(sequence, { actor: 'tracker', nowMs })
   }
 
@@ -159,6 +175,11 @@ export class Revocations {
       ),
     )
   }
+}
+
+function endedOf(ending: readonly RevocationRecord[], max: number, nowMs: number): RevocationRecord[] {
+  const excess = ending.length - max
+  return ending.filter(({ endsAtMs }, index) => index < excess || endsAtMs! <= nowMs)
 }
 
 /** Joined by NUL, which no cluster or host contains, so that no subject can pass for another. */

@@ -97,4 +97,17 @@ export const MIGRATIONS: readonly string[] = [
     id TEXT PRIMARY KEY, bytes INTEGER, until_ms INTEGER NOT NULL
   ) STRICT, WITHOUT ROWID;
   `,
+  `
+  CREATE TABLE join_tokens (
+    id TEXT PRIMARY KEY, cluster TEXT NOT NULL, sealed_hash BLOB NOT NULL, created_at_ms INTEGER NOT NULL,
+    valid_until_ms INTEGER, uses_max INTEGER, uses INTEGER NOT NULL, withdrawn_at_ms INTEGER
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX join_tokens_by_cluster ON join_tokens (cluster, created_at_ms);
+  INSERT INTO join_tokens
+    SELECT lower(hex(randomblob(8))), id, sealed_join_token, created_at_ms, join_token_valid_until_ms, NULL, 0, NULL
+    FROM clusters;
+  ALTER TABLE clusters DROP COLUMN sealed_join_token;
+  ALTER TABLE clusters DROP COLUMN join_token_valid_until_ms;
+  ALTER TABLE revocations ADD COLUMN is_left INTEGER NOT NULL DEFAULT 0;
+  `,
 ]

@@ -8,6 +8,21 @@ export function putNodeRow(db: SqliteDatabase, node: NodeRecord): void {
   db.run(put, node.cluster, node.node, node.address, node.joinedAtMs, node.renewedAtMs)
 }
 
+/** @returns false if it is not on record */
+export function renewNodeRow(db: SqliteDatabase, { address, renewedAtMs, cluster, node }: NodeRecord): boolean {
+  const update = 'UPDATE nodes SET address = ?, renewed_at_ms = ? WHERE cluster = ? AND node = ?'
+  return db.run(update, address, renewedAtMs, cluster, node).changes > 0
+}
+
+/** @returns false if it is not on record */
+export function removeNodeRow(db: SqliteDatabase, cluster: ClusterId, node: NodeId): boolean {
+  return db.run('DELETE FROM nodes WHERE cluster = ? AND node = ?', cluster, node).changes > 0
+}
+
+export function hasNodeRow(db: SqliteDatabase, cluster: ClusterId, node: NodeId): boolean {
+  return db.get('SELECT 1 FROM nodes WHERE cluster = ? AND node = ?', cluster, node) !== undefined
+}
+
 /** Nodes of one cluster or of all, ordered by cluster and node. */
 export function nodeRows(db: SqliteDatabase, cluster: ClusterId | undefined): NodeRecord[] {
   const all = 'SELECT * FROM nodes WHERE ?1 IS NULL OR cluster = ?1 ORDER BY cluster, node'

@@ -4,8 +4,8 @@ import type { NewRevocation, RevocationRecord, RevocationsRecord } from './store
 /** Run it inside a transaction. @returns the sequence number */
 export function insertRevocationRow(db: SqliteDatabase, revocation: NewRevocation): number {
   return db.run(
-    `INSERT INTO revocations (cluster, kind, target, registry, subject, token_hash, at_ms, ends_at_ms)
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+    `INSERT INTO revocations (cluster, kind, target, registry, subject, token_hash, at_ms, ends_at_ms, is_left)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     revocation.cluster,
     revocation.kind,
     revocation.target,
@@ -14,6 +14,7 @@ export function insertRevocationRow(db: SqliteDatabase, revocation: NewRevocatio
     revocation.tokenHash,
     revocation.atMs,
     revocation.endsAtMs,
+    revocation.isLeft ? 1 : 0,
   ).rowId
 }
 
@@ -46,6 +47,7 @@ export function revocationRows(db: SqliteDatabase): RevocationsRecord {
         ({
           ...{ sequence, cluster, kind, target, registry, subject },
           ...{ tokenHash: row.token_hash, atMs: row.at_ms, endsAtMs: row.ends_at_ms },
+          isLeft: row.is_left === 1,
         }) as RevocationRecord,
     ),
     newestSequence: newest?.newest as number,

@@ -3,7 +3,7 @@ import { StoreConflictError } from '../errors.ts'
 import { bytes, type SqliteDatabase } from './sqlite-database.ts'
 import type { AuthorityRecord, BatchKeyRecord, ClusterRecord, Reseal } from './store.ts'
 
-/** Rows with sealed values: clusters, their authorities and batch keys, and the admin authorities. */
+/** Rows with sealed values: clusters' authorities, batch keys and join tokens, and the admin authorities. */
 
 /** The admin authorities are stored with the clusters' under this name, which no cluster can have. */
 export const ADMIN_CLUSTER = ''
@@ -13,10 +13,6 @@ export function clusterRows(db: SqliteDatabase): ClusterRecord[] {
     cluster: row.id as ClusterId,
     name: row.name as string,
     createdAtMs: row.created_at_ms as number,
-    joinToken: {
-      sealedHash: bytes(row.sealed_join_token),
-      validUntilMs: row.join_token_valid_until_ms as number | null,
-    },
     authorities: authorityRows(db, row.id as string),
     batchKeys: batchKeyRows(db, row.id as string),
   }))
@@ -25,12 +21,10 @@ export function clusterRows(db: SqliteDatabase): ClusterRecord[] {
 /** @throws StoreConflictError if the id is taken */
 export function insertClusterRows(db: SqliteDatabase, cluster: ClusterRecord): void {
   const { changes } = db.run(
-    'INSERT INTO clusters VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING',
+    'INSERT INTO clusters VALUES (?, ?, ?) ON CONFLICT DO NOTHING',
     cluster.cluster,
     cluster.name,
     cluster.createdAtMs,
-    cluster.joinToken.sealedHash,
-    cluster.joinToken.validUntilMs,
   )
   if (changes === 0) throw new StoreConflictError(`cluster ${cluster.cluster} exists`)
   for (const authority of cluster.authorities) insertAuthorityRow(db, cluster.cluster, authority)
@@ -69,10 +63,9 @@ export function insertAuthorityRow(db: SqliteDatabase, cluster: string, authorit
 
 /** Replaces every sealed value by the result of `reseal`. Run it inside a transaction. */
 export function resealRows(db: SqliteDatabase, reseal: Reseal): void {
-  for (const row of db.all('SELECT id, sealed_join_token FROM clusters')) {
-    const cluster = row.id as ClusterId
-    const sealed = reseal('joinToken', cluster, bytes(row.sealed_join_token))
-    db.run('UPDATE clusters SET sealed_join_token = ? WHERE id = ?', sealed, cluster)
+  for (const row of db.all('SELECT id, cluster, sealed_hash FROM join_tokens')) {
+    const sealed = reseal('joinToken', row.cluster as ClusterId, bytes(row.sealed_hash))
+    db.run('UPDATE join_tokens SET sealed_hash = ? WHERE id = ?', sealed, row.id as string)
   }
   for (const row of db.all('SELECT rowid, cluster, sealed_key FROM authorities')) {
     const cluster = row.cluster as ClusterId | ''

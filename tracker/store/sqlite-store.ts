@@ -1,10 +1,19 @@
 import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
 import { StoreConflictError } from '../errors.ts'
+import type { JoinTokenRecord } from './join-tokens.ts'
 import type { MemoryBounds, MemoryChange, MemoryRecord } from './memory.ts'
 import { auditRows, insertAuditRow } from './sqlite-audit.ts'
 import { bytes, SqliteDatabase } from './sqlite-database.ts'
+import {
+  addJoinTokenRow,
+  deleteEndedTokenRows,
+  insertJoinTokenRow,
+  joinTokenRows,
+  useJoinTokenRow,
+  withdrawJoinTokenRow,
+} from './sqlite-join-tokens.ts'
 import { deleteEndedMemoryRows, memoryRows, putMemoryRows } from './sqlite-memory.ts'
-import { nodeRows, putNodeRow } from './sqlite-nodes.ts'
+import { hasNodeRow, nodeRows, putNodeRow, removeNodeRow, renewNodeRow } from './sqlite-nodes.ts'
 import {
   completePullBlobRows,
   deletePullRows,
@@ -32,7 +41,6 @@ import {
   type ClusterRecord,
   EPOCH_CHANGES_MAX,
   type EpochChange,
-  type JoinTokenRecord,
   type NewRevocation,
   type NodeRecord,
   type NodeSwarm,
@@ -66,10 +74,9 @@ export class SqliteStore implements Store {
   }
 
   async replaceDataKey(sealedDataKey: Buffer, reseal: Reseal, audit: AuditEntry): Promise<void> {
-    this.#db.erasing(() => {
+    this.#recorded('erasing', audit, () => {
       resealRows(this.#db, reseal)
       this.#db.run("UPDATE meta SET value = ? WHERE name = 'sealed-data-key'", sealedDataKey)
-      this.#insertAudit(audit)
     })
   }
 
@@ -89,10 +96,9 @@ export class SqliteStore implements Store {
     { replaces }: { replaces: boolean },
     audit: AuditEntry,
   ): Promise<void> {
-    this.#db.erasing(() => {
+    this.#recorded('erasing', audit, () => {
       if (replaces) this.#db.run('DELETE FROM authorities WHERE cluster = ?', ADMIN_CLUSTER)
       insertAuthorityRow(this.#db, ADMIN_CLUSTER, authority)
-      this.#insertAudit(audit)
     })
   }
 
@@ -104,19 +110,27 @@ export class SqliteStore implements Store {
     return clusterRows(this.#db)
   }
 
-  async createCluster(cluster: ClusterRecord, audit: AuditEntry): Promise<void> {
-    this.#db.durably(() => {
+  async createCluster(cluster: ClusterRecord, joinToken: JoinTokenRecord, audit: AuditEntry): Promise<void> {
+    this.#recorded('durably', audit, () => {
       insertClusterRows(this.#db, cluster)
-      this.#insertAudit(audit)
+      insertJoinTokenRow(this.#db, joinToken)
     })
   }
 
-  async putJoinToken(cluster: ClusterId, token: JoinTokenRecord, audit: AuditEntry): Promise<void> {
-    this.#db.durably(() => {
-      const update = 'UPDATE clusters SET sealed_join_token = ?, join_token_valid_until_ms = ? WHERE id = ?'
-      this.#db.run(update, token.sealedHash, token.validUntilMs, cluster)
-      this.#insertAudit(audit)
-    })
+  async joinTokens(cluster: ClusterId): Promise<JoinTokenRecord[]> {
+    return joinTokenRows(this.#db, cluster)
+  }
+
+  async addJoinToken(
+    token: JoinTokenRecord,
+    { replaces }: { replaces: boolean },
+    audit: AuditEntry,
+  ): Promise<void> {
+    this.#recorded('durably', audit, () => addJoinTokenRow(this.#db, token, { replaces, nowMs: audit.atMs }))
+  }
+
+  async withdrawJoinToken(cluster: ClusterId, id: string, audit: AuditEntry): Promise<boolean> {
+    return this.#recorded('durably', audit, () => withdrawJoinTokenRow(this.#db, cluster, id, audit.atMs))
   }
 
   async addAuthority(
@@ -125,10 +139,9 @@ export class SqliteStore implements Store {
     { forgetsNodes }: { forgetsNodes: boolean },
     audit: AuditEntry,
   ): Promise<void> {
-    this.#db.durably(() => {
+    this.#recorded('durably', audit, () => {
       insertAuthorityRow(this.#db, cluster, authority)
       if (forgetsNodes) this.#db.run('DELETE FROM nodes WHERE cluster = ?', cluster)
-      this.#insertAudit(audit)
     })
   }
 
@@ -142,39 +155,38 @@ export class SqliteStore implements Store {
     { previousEndsAtMs }: { previousEndsAtMs: number },
     audit: AuditEntry,
   ): Promise<void> {
-    this.#db.durably(() => {
+    this.#recorded('durably', audit, () => {
       const end = 'UPDATE batch_keys SET ends_at_ms = ? WHERE cluster = ? AND ends_at_ms IS NULL'
       this.#db.run(end, previousEndsAtMs, cluster)
       insertBatchKeyRow(this.#db, cluster, key)
-      this.#insertAudit(audit)
     })
   }
 
   async removeBatchKey(cluster: ClusterId, publicKey: string, audit: AuditEntry): Promise<void> {
-    this.#db.erasing(() => {
+    this.#recorded('erasing', audit, () => {
       this.#db.run('DELETE FROM batch_keys WHERE cluster = ? AND public_key = ?', cluster, publicKey)
-      this.#insertAudit(audit)
     })
   }
 
-  async putNode(node: NodeRecord, audit: AuditEntry): Promise<void> {
-    this.#db.atomically(() => {
+  async putNode(node: NodeRecord, audit: AuditEntry, joinToken?: string): Promise<boolean> {
+    return this.#recorded('atomically', audit, () => {
+      const isUse = joinToken !== undefined && !hasNodeRow(this.#db, node.cluster, node.node)
+      if (isUse && !useJoinTokenRow(this.#db, joinToken)) return false
       putNodeRow(this.#db, node)
-      this.#insertAudit(audit)
-    })
-  }
-
-  async renewNode({ cluster, node, address, renewedAtMs }: NodeRecord, audit: AuditEntry): Promise<boolean> {
-    return this.#db.atomically(() => {
-      const update = 'UPDATE nodes SET address = ?, renewed_at_ms = ? WHERE cluster = ? AND node = ?'
-      if (this.#db.run(update, address, renewedAtMs, cluster, node).changes === 0) return false
-      this.#insertAudit(audit)
       return true
     })
   }
 
+  async renewNode(node: NodeRecord, audit: AuditEntry): Promise<boolean> {
+    return this.#recorded('atomically', audit, () => renewNodeRow(this.#db, node))
+  }
+
+  async removeNode(cluster: ClusterId, node: NodeId, audit: AuditEntry): Promise<boolean> {
+    return this.#recorded('durably', audit, () => removeNodeRow(this.#db, cluster, node))
+  }
+
   async hasNode(cluster: ClusterId, node: NodeId): Promise<boolean> {
-    return this.#db.get('SELECT 1 FROM nodes WHERE cluster = ? AND node = ?', cluster, node) !== undefined
+    return hasNodeRow(this.#db, cluster, node)
   }
 
   async nodes(cluster?: ClusterId): Promise<NodeRecord[]> {
@@ -184,7 +196,7 @@ export class SqliteStore implements Store {
   putPull(pull: PullRecord, audit: AuditEntry): Promise<void> {
     return this.#db.together(() => {
       insertPullRows(this.#db, pull)
-      this.#insertAudit(audit)
+      insertAuditRow(this.#db, audit)
     })
   }
 
@@ -193,10 +205,9 @@ export class SqliteStore implements Store {
   }
 
   async extendPull(id: string, { expiresAtMs, tokenHash }: PullExtension, audit: AuditEntry): Promise<void> {
-    this.#db.atomically(() => {
+    this.#recorded('atomically', audit, () => {
       const update = 'UPDATE pulls SET expires_at_ms = ?, token_hash = ? WHERE id = ?'
       this.#db.run(update, expiresAtMs, tokenHash, id)
-      this.#insertAudit(audit)
     })
   }
 
@@ -235,7 +246,7 @@ export class SqliteStore implements Store {
   async saveSwarm(swarm: SwarmId, expectedVersion: number, change: SwarmChange): Promise<void> {
     const write = () => {
       changeSwarmRows(this.#db, swarm, expectedVersion, change)
-      for (const entry of change.audit) this.#insertAudit(entry)
+      for (const entry of change.audit) insertAuditRow(this.#db, entry)
     }
     // A risen epoch must not fall back: nodes would refuse everything signed since.
     if (change.dropCompletions) this.#db.durably(write)
@@ -260,18 +271,11 @@ export class SqliteStore implements Store {
   }
 
   async addRevocation(revocation: NewRevocation, audit: AuditEntry): Promise<number> {
-    return this.#db.durably(() => {
-      this.#insertAudit(audit)
-      return insertRevocationRow(this.#db, revocation)
-    })
+    return this.#recorded('durably', audit, () => insertRevocationRow(this.#db, revocation))
   }
 
   async clearRevocation(sequence: number, audit: AuditEntry): Promise<boolean> {
-    return this.#db.durably(() => {
-      const isCleared = clearRevocationRow(this.#db, sequence, audit.atMs)
-      if (isCleared) this.#insertAudit(audit)
-      return isCleared
-    })
+    return this.#recorded('durably', audit, () => clearRevocationRow(this.#db, sequence, audit.atMs))
   }
 
   async revocations(): Promise<RevocationsRecord> {
@@ -283,16 +287,12 @@ export class SqliteStore implements Store {
   }
 
   async putTokenKey(record: TokenKeyRecord, audit: AuditEntry): Promise<void> {
-    this.#db.durably(() => {
-      putTokenKeyRow(this.#db, record)
-      this.#insertAudit(audit)
-    })
+    this.#recorded('durably', audit, () => putTokenKeyRow(this.#db, record))
   }
 
   async removeTokenKey(id: string, audit: AuditEntry): Promise<void> {
-    this.#db.atomically(() => {
+    this.#recorded('atomically', audit, () => {
       this.#db.run('DELETE FROM token_keys WHERE id = ?', id)
-      this.#insertAudit(audit)
     })
   }
 
@@ -305,7 +305,7 @@ export class SqliteStore implements Store {
   }
 
   async addAudit(entry: AuditEntry): Promise<void> {
-    this.#insertAudit(entry)
+    insertAuditRow(this.#db, entry)
   }
 
   async audit(options: { limit: number; beforeSequence?: number }) {
@@ -318,6 +318,7 @@ export class SqliteStore implements Store {
       deletePullRows(this.#db, before)
       this.#db.run('DELETE FROM leases WHERE expires_at_ms < ?1', before.pulls)
       this.#db.run('DELETE FROM audit WHERE at_ms < ?1', before.audit)
+      deleteEndedTokenRows(this.#db, before.joinTokens)
       deleteUnpublishedSwarmRows(this.#db)
       deleteEndedMemoryRows(this.#db, before.now)
       return { nodes: changes }
@@ -329,14 +330,19 @@ export class SqliteStore implements Store {
   }
 
   #removeAuthority(cluster: string, certificatePem: string, audit: AuditEntry): void {
-    this.#db.erasing(() => {
+    this.#recorded('erasing', audit, () => {
       const remove = 'DELETE FROM authorities WHERE cluster = ? AND certificate_pem = ?'
       this.#db.run(remove, cluster, certificatePem)
-      this.#insertAudit(audit)
     })
   }
 
-  #insertAudit(entry: AuditEntry): void {
-    insertAuditRow(this.#db, entry)
+  /** One step with its entry in the audit log; without one if `work` says that it changed nothing. */
+  #recorded<T>(how: 'atomically' | 'durably' | 'erasing', audit: AuditEntry, work: () => T): T {
+    return this.#db[how](() => {
+      const result = work()
+      if (result !== false) insertAuditRow(this.#db, audit)
+      return result
+    })
   }
+
 }

@@ -2,6 +2,7 @@ import type { Digest } from '../../core/digest.ts'
 import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
 import type { RegistryHost, Repository } from '../../core/repository.ts'
 import type { TokenKey } from '../../core/tracker-api.ts'
+import type { JoinTokenRecord, JoinTokenStore } from './join-tokens.ts'
 import type { MemoryStore } from './memory.ts'
 
 /** Who asked for a change, and when; for the audit log. */
@@ -15,7 +16,7 @@ export interface ActedBy {
  * only over the version that was read. Secrets arrive sealed and leave sealed. Times are milliseconds since 1970. A
  * rejection with an error other than ShoalError means that the store is broken.
  */
-export interface Store extends MemoryStore {
+export interface Store extends MemoryStore, JoinTokenStore {
   /** The data key, sealed by the unlock key; undefined before the first start. */
   sealedDataKey(): Promise<Buffer | undefined>
   /** @throws StoreConflictError if there is one already */
@@ -34,8 +35,7 @@ export interface Store extends MemoryStore {
 
   clusters(): Promise<ClusterRecord[]>
   /** @throws StoreConflictError if the id is taken */
-  createCluster(cluster: ClusterRecord, audit: AuditEntry): Promise<void>
-  putJoinToken(cluster: ClusterId, token: JoinTokenRecord, audit: AuditEntry): Promise<void>
+  createCluster(cluster: ClusterRecord, joinToken: JoinTokenRecord, audit: AuditEntry): Promise<void>
   /** @param forgetsNodes deletes all nodes in the same step, so that each must join again */
   addAuthority(
     cluster: ClusterId,
@@ -53,10 +53,16 @@ export interface Store extends MemoryStore {
   ): Promise<void>
   removeBatchKey(cluster: ClusterId, publicKey: string, audit: AuditEntry): Promise<void>
 
-  /** The node joined. */
-  putNode(node: NodeRecord, audit: AuditEntry): Promise<void>
+  /**
+   * The node joined.
+   * @param joinToken id of the token that a node which is not on record uses once
+   * @returns false if the token was used up or withdrawn meanwhile; then nothing changes
+   */
+  putNode(node: NodeRecord, audit: AuditEntry, joinToken?: string): Promise<boolean>
   /** Like `putNode`, for a node on record. @returns false if it is not on record; then nothing changes */
   renewNode(node: NodeRecord, audit: AuditEntry): Promise<boolean>
+  /** Forgets the node. @returns false if it is not on record */
+  removeNode(cluster: ClusterId, node: NodeId, audit: AuditEntry): Promise<boolean>
   /** Whether the node is on record. */
   hasNode(cluster: ClusterId, node: NodeId): Promise<boolean>
   /** Nodes of one cluster or of all, ordered by cluster and node. */
@@ -121,6 +127,7 @@ export interface PruneBounds {
   pulls: number
   audit: number
   nodes: number
+  joinTokens: number
   now: number
   pullsPerNodeMax: number
 }
@@ -149,18 +156,10 @@ export interface BatchKeyRecord {
   endsAtMs: number | null
 }
 
-export interface JoinTokenRecord {
-  /** SHA-256 (hex) of the whole token, sealed. */
-  sealedHash: Buffer
-  /** Null: valid until it is replaced. */
-  validUntilMs: number | null
-}
-
 export interface ClusterRecord {
   cluster: ClusterId
   name: string
   createdAtMs: number
-  joinToken: JoinTokenRecord
   /** Newest first: the first one issues, all are trusted. */
   authorities: AuthorityRecord[]
   /** Newest first, like the authorities. */
@@ -323,6 +322,8 @@ export interface NewRevocation {
   atMs: number
   /** When to clear it; null: only by an administrator. */
   endsAtMs: number | null
+  /** The node gave its identity back. */
+  isLeft: boolean
 }
 
 export interface RevocationRecord extends NewRevocation {

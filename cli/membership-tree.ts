@@ -1,0 +1,49 @@
+import type { Entry } from './command-tree.ts'
+
+/** `shoal join`, `shoal leave` and `shoal tracker init`. Part of cli/tree.ts. */
+
+export const JOIN: Entry = {
+  name: 'join',
+  summary:
+    'Makes this machine a node of the cluster that a join string names. A second time it changes nothing.',
+  examples: [
+    {
+      line: 'shoal join -',
+      does: 'Reads the join string from standard input, so that no process list and no shell history has it.',
+    },
+    {
+      line: 'shoal join SHOALJOIN-1-…',
+      does: 'Takes it from the command line, as `shoal admin token create` prints it.',
+    },
+    {
+      line: 'shoal join SHOALJOIN-1-… --attach docker --registry registry.example.com',
+      does: 'Also lets Docker on this machine pull through the node.',
+    },
+  ],
+  command: async () => (await import('./membership/join.ts')).joinCommand,
+}
+
+export const LEAVE: Entry = {
+  name: 'leave',
+  summary:
+    'Gives the membership of this machine back: the tracker forgets it, and its identity and blobs are removed.',
+  examples: [{ line: 'shoal leave', does: 'Also works while the tracker is down; a second time it does nothing.' }],
+  command: async () => (await import('./membership/leave.ts')).leaveCommand,
+}
+
+export const TRACKER_INIT: Entry = {
+  name: 'init',
+  summary:
+    'Makes all that a tracker needs: authority, TLS certificate, unlock key, settings and the first cluster. Prints a join string.',
+  examples: [
+    {
+      line: 'shoal tracker init --name tracker.example.com --registries registry.example.com',
+      does: 'For nodes that reach this machine under that name.',
+    },
+    {
+      line: 'shoal tracker init --autolock',
+      does: 'The unlock key is printed and kept nowhere: each start waits for `shoal tracker unlock`.',
+    },
+  ],
+  command: async () => (await import('./membership/tracker-init.ts')).trackerInitCommand,
+}

@@ -1,0 +1,121 @@
+import { existsSync, mkdirSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { readSecret } from '../../certs-tool/admin-flags.ts'
+import { writeNewFiles } from '../../certs-tool/key-files.ts'
+import { command } from '../../core/command.ts'
+import { UsageError } from '../../core/errors.ts'
+import { parseJoinString } from '../../core/join-string.ts'
+import { durationText, joinFromHere } from '../../node/membership.ts'
+import type { RuntimeName } from '../attach/journal.ts'
+import { NODE_CONFIG_FILE, NODE_FLAGS, nodeSettings, silentLog } from './settings.ts'
+import { hasUnit, startUnit } from './service.ts'
+
+const NODE_UNIT = 'shoal.service'
+
+export const joinCommand = command({
+  positionals: ['join string or -'],
+  flags: {
+    ...NODE_FLAGS,
+    attach: {
+      type: 'string',
+      multiple: true,
+      value: 'runtime',
+      description:
+        'Then lets this runtime pull through the node, as `shoal attach` does: docker, containerd, podman, cri-o or buildkit. May be repeated.',
+    },
+    registry: {
+      type: 'string',
+      multiple: true,
+      value: 'host',
+      description: 'With --attach: a registry that the node may intercept from now on; may be repeated.',
+    },
+    yes: { type: 'boolean', description: 'With --attach: asks nothing.' },
+  },
+  async run(values, [given = '']) {
+    const attach = await attachment(values)
+    const joinString = given === '-' ? readSecret('-') : given
+    if (joinString === '') throw new UsageError('standard input has no join string')
+    // A mistake in the string is told before one in the settings.
+    parseJoinString(joinString)
+    const config = nodeSettings(values)
+    const joined = await joinFromHere(joinString, config, { log: silentLog, env: process.env })
+    const lines = [head(joined), ...facts(joined, config.dataDir)]
+    if (config.trackerUrl !== undefined && config.trackerUrl !== `https://${joined.tracker}`) {
+      lines.push('', `The settings name another tracker, which the node will use: ${config.trackerUrl}`)
+    }
+    lines.push('', ...(await next(joined, values.attach.length > 0)), '')
+    return `${lines.join('\n')}${await attach()}`
+  },
+})
+
+/** Checked before anything is done. @throws UsageError */
+async function attachment(values: { attach: string[]; registry: string[]; yes: boolean }) {
+  if (values.attach.length === 0) return async () => ''
+  const [{ attachCommand }, { RUNTIME_KINDS }, { runCommand }] = await Promise.all([
+    import('../attach/commands.ts'),
+    import('../attach/runtimes/runtimes.ts'),
+    import('../run-command.ts'),
+  ])
+  const wrong = values.attach.find((name) => !Object.hasOwn(RUNTIME_KINDS, name))
+  if (wrong !== undefined) {
+    throw new UsageError(`--attach: there is no runtime ${wrong.slice(0, 80)}`, {
+      hint: `Name ${Object.keys(RUNTIME_KINDS).join(', ')}.`,
+    })
+  }
+  const flags = [...values.registry.flatMap((host) => ['--registry', host]), ...(values.yes ? ['--yes'] : [])]
+  return async () => {
+    const texts: string[] = []
+    for (const name of values.attach as RuntimeName[]) {
+      texts.push(await runCommand(['shoal', 'attach', name], attachCommand(name), flags))
+    }
+    return texts.join('')
+  }
+}
+
+type Joined = Awaited<ReturnType<typeof joinFromHere>>
+
+function head({ wasMember, cluster }: Joined): string {
+  return wasMember
+    ? `This machine is a node of cluster ${cluster} already. Nothing was changed.`
+    : `This machine is now a node of cluster ${cluster}.`
+}
+
+function facts({ node, tracker, silent, clockAheadSeconds }: Joined, dataDir: string): string[] {
+  const lines = [`  node      ${node}`, `  tracker   ${tracker}`, `  identity  ${dataDir}`]
+  if (silent !== undefined) lines.push('', `Not confirmed: ${silent}.`)
+  if (clockAheadSeconds !== undefined) {
+    const side = clockAheadSeconds > 0 ? 'ahead of' : 'behind'
+    const by = durationText(Math.abs(clockAheadSeconds))
+    lines.push('', `The clock of this machine is ${by} ${side} that of the tracker. Set it:`)
+    lines.push('with a wrong clock nodes do not trust each other.')
+  }
+  return lines
+}
+
+async function next({ isRunning, registries }: Joined, isAttaching: boolean): Promise<string[]> {
+  const started = isRunning ? 'running' : await startNode()
+  const node =
+    started === 'running'
+      ? 'The node that runs here takes it up within seconds.'
+      : started === 'started'
+        ? `${NODE_UNIT} was started.`
+        : started === 'absent'
+          ? 'Start the node with `shoal node`: it finds all that it needs.'
+          : `${NODE_UNIT} did not start: see systemctl status ${NODE_UNIT}.`
+  if (registries.length === 0 || isAttaching) return [node]
+  return [
+    node,
+    `The cluster shares ${registries.join(', ')}.`,
+    'This machine intercepts none of them before you say so, for instance with',
+    `  shoal attach docker ${registries.map((host) => `--registry ${host}`).join(' ')}`,
+  ]
+}
+
+/** The unit of the packages wants a file with settings; an empty one has all defaults. */
+async function startNode() {
+  if (hasUnit(NODE_UNIT) && !existsSync(NODE_CONFIG_FILE)) {
+    mkdirSync(dirname(NODE_CONFIG_FILE), { recursive: true })
+    writeNewFiles([{ path: NODE_CONFIG_FILE, content: '{}', isSecret: false }], false)
+  }
+  return startUnit(NODE_UNIT)
+}

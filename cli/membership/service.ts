@@ -1,0 +1,28 @@
+import { execFile } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { promisify } from 'node:util'
+
+const run = promisify(execFile)
+/** A service manager answers within this. */
+const SYSTEMCTL_MS_MAX = 30_000
+/** It is there while systemd runs (sd_booted(3)). */
+const SYSTEMD_FOLDER = '/run/systemd/system'
+const UNIT_FOLDERS = ['/etc/systemd/system', '/usr/lib/systemd/system', '/lib/systemd/system']
+
+export type ServiceState = 'absent' | 'started' | 'not started'
+
+/** Whether a unit of the packages is installed, and systemd runs. */
+export function hasUnit(unit: string): boolean {
+  return existsSync(SYSTEMD_FOLDER) && UNIT_FOLDERS.some((folder) => existsSync(`${folder}/${unit}`))
+}
+
+/** Enables and starts a unit, if it is there. Never throws. */
+export async function startUnit(unit: string): Promise<ServiceState> {
+  if (!hasUnit(unit)) return 'absent'
+  try {
+    await run('systemctl', ['enable', '--now', unit], { timeout: SYSTEMCTL_MS_MAX })
+    return 'started'
+  } catch {
+    return 'not started'
+  }
+}

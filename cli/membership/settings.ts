@@ -1,0 +1,35 @@
+import { existsSync } from 'node:fs'
+import { pino } from 'pino'
+import { loadConfig } from '../../core/config.ts'
+import { type NodeConfig, nodeConfig } from '../../node/config.ts'
+
+export const NODE_CONFIG_FILE = '/etc/shoal/node.json'
+
+export const NODE_FLAGS = {
+  'config-file': {
+    type: 'string',
+    value: 'file',
+    description: `The node's settings, for its data folder and its upstream proxy. Default: ${NODE_CONFIG_FILE} if there is one.`,
+  },
+  'data-dir': {
+    type: 'string',
+    value: 'folder',
+    description: "The node's data folder. Default: as the settings say, else /var/lib/shoal.",
+  },
+} as const
+
+/** The commands say what they have to say themselves. */
+export const silentLog = pino({ level: 'silent' })
+
+/** The settings of the node on this machine. @throws ConfigError */
+export function nodeSettings(values: {
+  'config-file': string | undefined
+  'data-dir': string | undefined
+}): Readonly<NodeConfig> {
+  const file = values['config-file'] ?? (existsSync(NODE_CONFIG_FILE) ? NODE_CONFIG_FILE : undefined)
+  const argv = [
+    ...(file === undefined ? [] : ['--config-file', file]),
+    ...(values['data-dir'] === undefined ? [] : ['--data-dir', values['data-dir']]),
+  ]
+  return loadConfig({ program: 'node', schema: nodeConfig, argv, env: process.env })
+}

@@ -1,0 +1,61 @@
+import { join } from 'node:path'
+import { z } from 'zod'
+import { ConfigError } from '../../core/config.ts'
+import { readOwnFile, replaceFile } from '../../core/data-folder.ts'
+import { TRACKERS_MAX, trackerAddress } from '../../core/join-string.ts'
+import type { ClusterId } from '../../core/metainfo.ts'
+import { clusterIdSchema } from '../../core/tracker-api.ts'
+import type { ClientOptions } from '../client.ts'
+
+/** In the data folder: where `shoal join` found the cluster. The node starts from it; it has no secret. */
+export const JOINED_FILE = 'cluster.json'
+
+const joinedSchema = z.object({
+  version: z.literal(1),
+  cluster: clusterIdSchema,
+  /** `host:port`; the first is the one that took this node in. */
+  trackers: z.array(trackerAddress).min(1).max(TRACKERS_MAX),
+  /** The authority that the join string pinned. */
+  authorityPem: z.string().max(64 * 1024),
+})
+
+export interface JoinedCluster {
+  cluster: ClusterId
+  trackers: string[]
+  authorityPem: string
+}
+
+/** @returns undefined before `shoal join` @throws ConfigError if it is damaged, DataFolderError */
+export function readJoined(dataDir: string): JoinedCluster | undefined {
+  const path = join(dataDir, JOINED_FILE)
+  const text = readOwnFile(path)
+  if (text === undefined) return undefined
+  try {
+    return joinedSchema.parse(JSON.parse(text)) as JoinedCluster
+  } catch (cause) {
+    const hint = 'Run `shoal leave`, then `shoal join` with a new join string.'
+    throw new ConfigError(`${path} is damaged`, { cause, hint })
+  }
+}
+
+export function writeJoined(dataDir: string, { cluster, trackers, authorityPem }: JoinedCluster): void {
+  const record = { version: 1, cluster, trackers, authorityPem }
+  replaceFile(join(dataDir, JOINED_FILE), `${JSON.stringify(record, null, 2)}\n`)
+}
+
+export function trackerUrlOf({ trackers }: Pick<JoinedCluster, 'trackers'>): string {
+  return `https://${trackers[0]}`
+}
+
+export interface KnownTracker {
+  trackerUrl: string | undefined
+  trackerCaPem: string | undefined
+}
+
+/** The tracker of the configuration, else of `shoal join`. */
+export function trackerOf(options: Partial<KnownTracker> & Pick<ClientOptions, 'dataDir'>): KnownTracker {
+  const { trackerUrl, trackerCaPem, dataDir } = options
+  const joined = trackerUrl === undefined ? readJoined(dataDir) : undefined
+  if (joined === undefined) return { trackerUrl, trackerCaPem }
+  return { trackerUrl: trackerUrlOf(joined), trackerCaPem: joined.authorityPem }
+}

@@ -1,0 +1,16 @@
+import type { NodeCaller } from '../authority/node-caller.ts'
+import type { TrackerParts } from '../parts.ts'
+
+/**
+ * A node gives its identity back: its certificates end at once, here now and at other nodes with their next heartbeat, and
+ * the tracker forgets it. The listing comes first: a tracker that dies in between must not leave the certificates good.
+ */
+export async function leaveNode(parts: TrackerParts, { cluster, node }: NodeCaller): Promise<object> {
+  const nowMs = parts.nowMs()
+  const actor = `node ${node}`
+  await parts.revocations.revoke(cluster.cluster, { kind: 'node', node, isLeft: true }, { actor, nowMs })
+  parts.peers.of(cluster.cluster).forget(node)
+  const audit = { atMs: nowMs, actor, action: 'node forgotten', cluster: cluster.cluster, target: node }
+  await parts.store.removeNode(cluster.cluster, node, audit)
+  return {}
+}
