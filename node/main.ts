@@ -5,6 +5,7 @@ import type { Logger } from 'pino'
 import { type Client, type ClientOptions, startClient } from '../client/index.ts'
 import { Conditions } from '../core/conditions.ts'
 import { ConfigError, ensureDataDir, type ListenAddress, readSecretFile } from '../core/config.ts'
+import type { Consent } from '../core/consent.ts'
 import { readOwnFile, replaceFile } from '../core/data-folder.ts'
 import { lockDataDir } from '../core/data-lock.ts'
 import { Defects, defectCounter } from '../core/defects.ts'
@@ -29,8 +30,9 @@ import { type RunningProxy, startProxy } from '../proxy/proxy.ts'
 import { KernelSocketOwners } from '../proxy/socket-owner.ts'
 import { AUTHORITY_FILE_NAME, TrustFiles } from '../proxy/trust-files.ts'
 import { startAdmin } from './admin.ts'
-import { withAttached } from './attached.ts'
+import { readConsent, withAttached } from './attached.ts'
 import type { NodeConfig } from './config.ts'
+import { followConsent } from './follow-consent.ts'
 import { nodeMetrics } from './metrics.ts'
 import { refuseProxyLoop } from './proxy-loop.ts'
 import { PullHistory } from './pull-history.ts'
@@ -84,7 +86,8 @@ export async function startNode(
   start: (options: ClientOptions) => Promise<Client> = startClient,
 ): Promise<RunningNode> {
   const startedMs = Date.now()
-  const config = withAttached(settings, process.env)
+  const consent = readConsent(settings.attachedDir)
+  const config = withAttached(settings, consent, process.env)
   // Do this before anything calls the tracker, so that a mistake in the configuration is reported as such.
   await loopbackAddress(config.proxyListen.host, 'proxyListen')
   await loopbackAddress(config.adminListen.host, 'adminListen')
@@ -118,7 +121,11 @@ export async function startNode(
     const parts: NodeParts = { ...told, config, startedMs, upstreamProxy, ...made }
     const admin = await startLocalApi(parts)
     closing.defer(() => admin.close())
-    const proxy = await startTrustedProxy(parts, { closing, adminPort: admin.address.port })
+    const trust = trustOf(parts, consent)
+    const proxy = await startTrustedProxy(parts, trust, { closing, adminPort: admin.address.port })
+    const { attachedDir } = config
+    const following = { attachedDir, registries, surroundings, client, authority, trust, proxy, conditions }
+    closing.defer(await followConsent(following, consent))
     const addresses = {
       proxyAddress: proxy.address,
       mirrorSockets: proxy.mirrorSockets,
@@ -188,15 +195,34 @@ function startLocalApi(parts: NodeParts) {
   })
 }
 
+function trustOf({ config, registries, conditions }: NodeParts, consent: Consent | undefined): TrustFiles {
+  const { dockerCertsDir } = config
+  const publicFile = consent?.authorityFile
+  const authorityFile = authorityFileOf(config)
+  return new TrustFiles({
+    authorityFile,
+    publicFile,
+    dockerCertsDir,
+    registries: registries.keys(),
+    conditions,
+  })
+}
+
+function authorityFileOf({
+  dataDir,
+  authorityFile = join(dataDir, AUTHORITY_FILE_NAME),
+}: NodeConfig): string {
+  return authorityFile
+}
+
 /** The proxy, whose authority the clients of this machine find in their trust files while it runs. */
 async function startTrustedProxy(
   parts: NodeParts,
+  trust: TrustFiles,
   { closing, adminPort }: { closing: AsyncDisposableStack; adminPort: number },
 ): Promise<RunningProxy> {
   const { config, client, registries, authority, history, log } = parts
-  const { dataDir, dockerCertsDir, authorityFile = join(dataDir, AUTHORITY_FILE_NAME) } = config
-  const { conditions } = parts
-  const trust = new TrustFiles({ authorityFile, dockerCertsDir, registries: registries.keys(), conditions })
+  const { dataDir, dockerCertsDir } = config
   closing.defer(() => trust.remove())
   const proxy = await startProxy({
     listen: config.proxyListen,
@@ -207,7 +233,7 @@ async function startTrustedProxy(
     mirrorPlaces: config.mirrorListen,
     deniedPorts: [adminPort, client.peerAddress.port],
     publish: (pem) => trust.put(pem),
-    places: { dockerCertsDir, authorityFile },
+    places: { dockerCertsDir, authorityFile: authorityFileOf(config) },
     isRestarted: noteRun(dataDir),
     owners: parts.owners,
     client,
@@ -215,7 +241,7 @@ async function startTrustedProxy(
     authority,
     metrics: parts.metrics,
     records: history.records,
-    conditions,
+    conditions: parts.conditions,
     log,
     defects: parts.defects,
   })
