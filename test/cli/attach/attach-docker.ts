@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs'
+import { cpSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { COPIES_MAX, PEER_SHARE_MIN } from '../../../bench/runtimes/report.ts'
@@ -34,6 +34,7 @@ export function tellAttachedDocker(suite: Suite): void {
       // Docker's own parser takes no comments.
       await expect(machine.attach('docker')).rejects.toThrow(/dockerd refuses .*daemon\.json/)
       writeFileSync(configFile, '{\n  "features": { "containerd-snapshotter": true },\n  "debug": false\n}\n')
+      cpSync('/etc/ssl/openssl.cnf', join(machine.folder('ssl'), 'openssl.cnf'))
       await machine.run(['sh', '-c', 'mkdir -p /etc/ssl/certs && update-ca-certificates'])
       const [before, trusted] = [machine.picture(), machine.trusted()]
       const text = await machine.attach('docker', '--system-trust')
