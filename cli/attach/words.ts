@@ -119,7 +119,7 @@ export function detachedText(runtime: RuntimeName, { restart }: Attachment): str
 export function listText(tree: FileTree, attachments: Attachments): string {
   const all = Object.entries(attachments)
   if (all.length === 0) return 'Nothing is attached.\n'
-  const blocks = all.map(([runtime, { phase, since, registries, via, edits }]) => {
+  const blocks = all.map(([runtime, { phase, since, registries, via, edits, listeners = [], isAuthorityPublic }]) => {
     const state =
       phase === 'attached'
         ? `since ${since.slice(0, 16).replace('T', ' ')} UTC`
@@ -127,7 +127,9 @@ export function listText(tree: FileTree, attachments: Attachments): string {
     return [
       `${runtime}  by ${via}, ${state}`,
       `  registries  ${registries.join(', ')}`,
+      ...(listeners.length === 0 ? [] : [`  mirror      ${listeners.join(', ')}`]),
       ...edits.map((edit) => `  ${edit.path}${stateOf(edit, tree.read(edit.path))}`),
+      ...(isAuthorityPublic ? [`  ${PUBLIC_AUTHORITY}`] : []),
     ].join('\n')
   })
   return sections([...blocks, `What was there before is in ${STATE_DIR}.`])
