@@ -14,12 +14,10 @@ import { createMetrics, type Metrics } from '../core/metrics.ts'
 import {
   closeRegistries,
   openRegistries,
-  type RegistryClient,
   type RegistryClients,
   type RegistrySurroundings,
 } from '../core/registry-client.ts'
-import { registryConfig } from '../core/registry-config.ts'
-import { DOCKER_HUB, type RegistryHost } from '../core/repository.ts'
+import { DOCKER_HUB } from '../core/repository.ts'
 import type { UpstreamProxy } from '../core/upstream-proxy.ts'
 import { upstreamProxyOf } from '../core/upstream-proxy-config.ts'
 import { shoalVersion } from '../core/version.ts'
@@ -33,6 +31,7 @@ import { startAdmin } from './admin.ts'
 import { readConsent, withAttached } from './attached.ts'
 import type { NodeConfig } from './config.ts'
 import { followConsent } from './follow-consent.ts'
+import { interceptNamed } from './intercept-named.ts'
 import { nodeMetrics } from './metrics.ts'
 import { refuseProxyLoop } from './proxy-loop.ts'
 import { PullHistory } from './pull-history.ts'
@@ -133,7 +132,14 @@ export async function startNode(
       adminAddress: admin.address,
     }
     logStart(parts, addresses)
-    return { ...addresses, defects, close: () => closing.disposeAsync() }
+    return {
+      ...addresses,
+      get mirrorSockets() {
+        return proxy.mirrorSockets
+      },
+      defects,
+      close: () => closing.disposeAsync(),
+    }
   } catch (error) {
     await closing.disposeAsync()
     throw error
@@ -263,27 +269,6 @@ function noteRun(dataDir: string): boolean {
   const isRestarted = readOwnFile(path) !== undefined
   replaceFile(path, `${new Date().toISOString()}\n`)
   return isRestarted
-}
-
-/** Adds the registries that the tracker names, with this node's consent: only hosts and paths come from there. */
-function interceptNamed({
-  registries,
-  surroundings,
-  client,
-  conditions,
-}: {
-  registries: Map<RegistryHost, RegistryClient>
-  surroundings: RegistrySurroundings
-  client: Client
-  conditions: Conditions
-}): void {
-  const added = client.registriesNamed().filter(({ host }) => !registries.has(host))
-  const configs = added.map(({ host, apiPath }) => registryConfig.parse({ host, apiPath }))
-  for (const [host, registry] of openRegistries(configs, surroundings)) {
-    registries.set(host, registry)
-    conditions.raise('REGISTRIES_FROM_TRACKER', host)
-  }
-  client.registriesChanged()
 }
 
 function clientOptions(config: NodeConfig, registries: RegistryClients, log: Logger): ClientOptions {

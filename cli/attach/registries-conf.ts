@@ -52,7 +52,7 @@ export function registriesEdit(
 
 /** Of a mirror without TLS, for clients of containers-registries.conf(5). */
 export const INSECURE_MIRROR_NOTE =
-  'With a mirror, these clients do not verify the token server of the registry, to which they send the password. If others could intercept the way there, attach by proxy.'
+  'With a mirror, these clients do not verify the token server of the registry, to which they send the password. Do not use it where others could intercept the way there.'
 
 /** Entries for parts of a registry win over ours. */
 export function narrowerNotes(entries: RegistryEntries, registries: RegistryHost[]): string[] {

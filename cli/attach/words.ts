@@ -71,7 +71,7 @@ export function attachedText({
     `${runtime} is attached. \`shoal detach ${runtime}\` takes it back.`,
     checked.map(([registry, answer]) => checkLine(registry, answer, options)).join('\n'),
     isUnshared
-      ? wrapped('The node does not read connections to what is not shared yet; its log says why.')
+      ? wrapped('Not shared yet: the node does not intercept that registry. Its log says why.')
       : '',
     plan.restart.length === 0
       ? 'It counts from the next pull on.'
@@ -84,8 +84,9 @@ function checkLine(
   { isShared, isWithoutLogin }: CheckAnswer,
   { via }: Settings,
 ): string {
-  const login = isWithoutLogin ? ', asked without a login' : ''
-  return `  ${registry}  answers through the ${via}${login}${isShared ? '' : ', not shared yet'}`
+  const more = [isWithoutLogin ? 'asked without a login' : '', isShared ? '' : 'not shared yet']
+  const line = `  ${registry}  answers through the ${via}`
+  return [line, ...more.filter((one) => one !== '').map((one) => `    ${one}`)].join('\n')
 }
 
 export function checkText({ via, proxyUrl }: Settings): string {
@@ -112,26 +113,28 @@ export function restorePlanText(tree: FileTree, { edits, isAuthorityPublic }: At
 export function detachedText(runtime: RuntimeName, { restart }: Attachment): string {
   return sections([
     `${runtime} is detached. Every file is as before.`,
-    restart.length === 0 ? '' : `It goes through Shoal until you run:\n${indented(restart)}`,
+    restart.length === 0 ? '' : `It may go through Shoal until you run:\n${indented(restart)}`,
   ])
 }
 
 export function listText(tree: FileTree, attachments: Attachments): string {
   const all = Object.entries(attachments)
   if (all.length === 0) return 'Nothing is attached.\n'
-  const blocks = all.map(([runtime, { phase, since, registries, via, edits, listeners = [], isAuthorityPublic }]) => {
-    const state =
-      phase === 'attached'
-        ? `since ${since.slice(0, 16).replace('T', ' ')} UTC`
-        : 'interrupted: run it again, or detach'
-    return [
-      `${runtime}  by ${via}, ${state}`,
-      `  registries  ${registries.join(', ')}`,
-      ...(listeners.length === 0 ? [] : [`  mirror      ${listeners.join(', ')}`]),
-      ...edits.map((edit) => `  ${edit.path}${stateOf(edit, tree.read(edit.path))}`),
-      ...(isAuthorityPublic ? [`  ${PUBLIC_AUTHORITY}`] : []),
-    ].join('\n')
-  })
+  const blocks = all.map(
+    ([runtime, { phase, since, registries, via, edits, listeners = [], isAuthorityPublic }]) => {
+      const state =
+        phase === 'attached'
+          ? `since ${since.slice(0, 16).replace('T', ' ')} UTC`
+          : 'interrupted: run it again, or detach'
+      return [
+        `${runtime}  by ${via}, ${state}`,
+        `  registries  ${registries.join(', ')}`,
+        ...(listeners.length === 0 ? [] : [`  mirror      ${listeners.join(', ')}`]),
+        ...edits.map((edit) => `  ${edit.path}${stateOf(edit, tree.read(edit.path))}`),
+        ...(isAuthorityPublic ? [`  ${PUBLIC_AUTHORITY}`] : []),
+      ].join('\n')
+    },
+  )
   return sections([...blocks, `What was there before is in ${STATE_DIR}.`])
 }
 

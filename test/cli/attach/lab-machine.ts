@@ -144,7 +144,7 @@ export class LabMachine {
     const socket = this.containerdSocket
     const pull = (image: string) =>
       criPullImage({ socket, image, account: registry.puller, timeoutMs: PATIENCE_MS })
-    await waitForPart(daemon, () => this.run(['ctr', '--address', socket, 'version'], {}))
+    await waitForPart(daemon, () => this.run(['timeout', '5', 'ctr', '--address', socket, 'version'], {}))
     return { pull: ({ name }) => pull(name), stop: () => daemon.stop() }
   }
 
