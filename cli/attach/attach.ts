@@ -13,7 +13,7 @@ import {
   type Attachment,
   type Attachments,
   Journal,
-  ownerOfNode,
+  ownerOf,
   type RuntimeName,
   STATE_DIR,
 } from './journal.ts'
@@ -121,7 +121,7 @@ async function write<Facts>({ machine, tree, journal, kind, prepared }: Writing<
   const begun = save('writing')
   machine.onStep?.('journal written')
   try {
-    if (isAuthorityPublic) publishAuthority(tree, authority.pem!, ownerOfNode(tree))
+    if (isAuthorityPublic) publishAuthority(tree, authority.pem!, ownerOf(tree, authority.source))
     machine.onStep?.('authority published')
     applyEdits(tree, { edits, madeFolders }, machine.onStep)
     // The node does its part while the registries are checked.

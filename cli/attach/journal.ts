@@ -114,7 +114,7 @@ export class Journal {
       noProxy: upstream?.noProxy,
     }
     if (upstream === undefined) rmSync(join(this.#dir, UPSTREAM_FILE), { force: true })
-    else this.#write(UPSTREAM_FILE, `${upstream.proxy}\n`, 0o600, ownerOfNode(this.#tree))
+    else this.#write(UPSTREAM_FILE, `${upstream.proxy}\n`, 0o600, ownerOf(this.#tree, NODE_DATA_DIR))
     this.#write(CONSENT_FILE, `${JSON.stringify(consent, null, 2)}\n`, 0o644)
   }
 
@@ -152,9 +152,9 @@ export interface Owner {
   gid: number
 }
 
-/** Who runs the node: its data folder is that user's. Undefined for root, and before its first start. */
-export function ownerOfNode(tree: FileTree): Owner | undefined {
-  const found = tree.stat(NODE_DATA_DIR)
+/** Who runs the node, by what is that user's. Undefined for root, and before its first start. */
+export function ownerOf(tree: FileTree, path: string): Owner | undefined {
+  const found = tree.stat(path)
   return found === undefined || found.uid === 0 ? undefined : { uid: found.uid, gid: found.gid }
 }
 

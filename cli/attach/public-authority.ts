@@ -1,11 +1,16 @@
 import {
   chmodSync,
   chownSync,
+  closeSync,
+  fchmodSync,
+  fsyncSync,
   mkdirSync,
+  openSync,
   readdirSync,
   renameSync,
   rmdirSync,
   rmSync,
+  unlinkSync,
   writeFileSync,
 } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
@@ -60,13 +65,24 @@ export function publishAuthority(
     if (tree.textOfNode(PUBLIC_AUTHORITY) === pem) return
     const draft = `${path}.new`
     rmSync(draft, { force: true })
-    writeFileSync(draft, pem, { mode: 0o644, flag: 'wx', flush: true })
-    chmodSync(draft, 0o644)
+    writeNew(draft, pem)
     renameSync(draft, path)
     syncFolder(folder)
   } catch (cause) {
     if (cause instanceof AttachFileError) throw cause
     throw new AttachFileError(`${PUBLIC_AUTHORITY} cannot be written: ${(cause as Error).message}`, { cause })
+  }
+}
+
+/** By its descriptor alone: who owns the folder could put a link in its place. */
+function writeNew(path: string, text: string): void {
+  const fd = openSync(path, 'wx', 0o644)
+  try {
+    writeFileSync(fd, text)
+    fchmodSync(fd, 0o644)
+    fsyncSync(fd)
+  } finally {
+    closeSync(fd)
   }
 }
 
@@ -76,12 +92,20 @@ export function withdrawAuthority(tree: FileTree, isFolderOurs: boolean): void {
   if (tree.stat(dirname(PUBLIC_AUTHORITY)) === undefined) return
   // With drafts that a killed node left.
   const own = readdirSync(folder).filter((name) => name.startsWith(basename(PUBLIC_AUTHORITY)))
-  for (const name of own) rmSync(join(folder, name), { force: true })
+  for (const name of own) removeIfFile(join(folder, name))
   syncFolder(folder)
   if (!isFolderOurs) return
   try {
     rmdirSync(folder)
   } catch {
     // Somebody put a file into it, so keep it.
+  }
+}
+
+function removeIfFile(path: string): void {
+  try {
+    unlinkSync(path)
+  } catch {
+    // Who owns the folder put something else there: that user's to keep.
   }
 }
