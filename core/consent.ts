@@ -3,6 +3,8 @@ import { registryHostSchema } from './registries-api.ts'
 
 /** What `shoal attach` leaves for the node: only root can write there. */
 
+/** Of the node, unless configured. */
+export const NODE_DATA_DIR = '/var/lib/shoal'
 /** Not below the node's data folder: the user who runs the node could replace it. */
 export const ATTACHED_DIR = '/var/lib/shoal-attach'
 /** What the node may and shall do for the runtimes that are attached. */

@@ -37,6 +37,7 @@ export interface CheckAnswer {
 const CHECK_PATIENCE_MS = 10_000
 /** How long a node that runs may take to see what was attached (CONSENT_READ_EVERY_MS), and to do it. */
 const NODE_FOLLOWS_WITHIN_MS = 8_000
+/** Time between two looks whether it did. */
 const NODE_ASKED_EVERY_MS = 500
 /** Bound of an answer's body, in bytes. */
 export const CHECK_BODY_BYTES_MAX = 256 * 1024

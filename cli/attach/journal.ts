@@ -11,8 +11,9 @@ import {
 import { dirname, join } from 'node:path'
 import {
   ATTACHED_DIR,
-  CONSENT_FILE,
   type Consent,
+  CONSENT_FILE,
+  NODE_DATA_DIR,
   PUBLIC_AUTHORITY,
   UPSTREAM_FILE,
 } from '../../core/consent.ts'
@@ -20,7 +21,6 @@ import { ensureFolder, readOwnFile } from '../../core/data-folder.ts'
 import { AttachFileError } from './errors.ts'
 import type { Content, FileTree } from './file-tree.ts'
 import type { JsonChange } from './json-edit.ts'
-import { NODE_DATA_DIR } from './node-settings.ts'
 
 /**
  * What was attached, and all that is needed to take it back. Invariant: before a file is changed, the journal on disk has

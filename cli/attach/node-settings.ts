@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { NODE_DATA_DIR } from '../../core/consent.ts'
 import { UsageError } from '../../core/errors.ts'
 import { readIfThere } from '../../core/read-if-there.ts'
 import { DOCKER_HUB, parseRegistryHost, type RegistryHost } from '../../core/repository.ts'
@@ -7,7 +8,6 @@ import type { Settings } from './plan.ts'
 /** How runtimes reach the node of this machine: by what its own settings say, unless flags say otherwise. */
 
 export const NODE_CONFIG = '/etc/shoal/node.json'
-export const NODE_DATA_DIR = '/var/lib/shoal'
 const DEFAULT_MIRROR = '127.0.0.1:577'
 /** The first port of a listener for one registry alone. */
 const OWN_LISTENERS_FROM = 578

@@ -70,9 +70,7 @@ export function attachedText({
   return sections([
     `${runtime} is attached. \`shoal detach ${runtime}\` takes it back.`,
     checked.map(([registry, answer]) => checkLine(registry, answer, options)).join('\n'),
-    isUnshared
-      ? wrapped('Not shared yet: the node does not intercept that registry. Its log says why.')
-      : '',
+    isUnshared ? wrapped('Not shared yet: the node does not intercept that registry. Its log says why.') : '',
     plan.restart.length === 0
       ? 'It counts from the next pull on.'
       : `For this to take effect, run:\n${indented(plan.restart)}`,
