@@ -11,8 +11,8 @@ import {
 import { dirname, join } from 'node:path'
 import {
   ATTACHED_DIR,
-  type Consent,
   CONSENT_FILE,
+  type Consent,
   NODE_DATA_DIR,
   PUBLIC_AUTHORITY,
   UPSTREAM_FILE,
