@@ -1,5 +1,5 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { startLab } from '../../../lab/cluster.ts'
 import type { Lab } from '../../../lab/lab.ts'
@@ -166,10 +166,11 @@ state = "${join(this.#dir, 'state')}"
   #writeVersions(parts: Parts): void {
     const bin = join(this.#dir, 'bin')
     mkdirSync(bin)
-    for (const program of ['containerd', 'dockerd', 'podman']) {
-      const quoted = parts.command([program]).map((word) => `'${word}'`)
+    // With their folders: the PATH would lead here again.
+    for (const path of ['/usr/bin/containerd', '/usr/sbin/dockerd', '/usr/bin/podman']) {
+      const quoted = parts.command([path]).map((word) => `'${word}'`)
       const script = `#!/bin/sh\nexec unshare --mount --propagation private -- ${quoted.join(' ')} "$@"\n`
-      writeFileSync(join(bin, program), script, { mode: 0o755 })
+      writeFileSync(join(bin, basename(path)), script, { mode: 0o755 })
     }
   }
 }
