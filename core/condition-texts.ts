@@ -14,6 +14,14 @@ export interface ConditionText {
 }
 
 export const CONDITIONS = {
+  ATTACHED_LATER: {
+    title: 'an attached runtime is not served yet',
+    severity: 'warning',
+    text: 'This node could not do at once what `shoal attach` left for it.',
+    cost: 'What the attached runtime pulls may come from the registry and not be shared.',
+    remedy:
+      'The reason says what is in the way. Mend it: the node tries again every few seconds, and at its start.',
+  },
   CACHE_FULL: {
     title: 'the cache is too small',
     severity: 'warning',

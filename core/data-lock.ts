@@ -1,7 +1,8 @@
-import { readFileSync, rmSync } from 'node:fs'
+import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { ConfigError } from './config.ts'
 import { readOwnFile, replaceFile } from './data-folder.ts'
+import { readIfThere } from './read-if-there.ts'
 
 /**
  * Locks a data folder for this process, so that two never write the same files. The file `lock` in it names the owner by
@@ -39,12 +40,4 @@ function isAlive(owner: string): boolean {
 function startTicksOf(pid: number): string | undefined {
   const stat = readIfThere(`/proc/${pid}/stat`)
   return stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[19]
-}
-
-function readIfThere(path: string): string | undefined {
-  try {
-    return readFileSync(path, 'utf8')
-  } catch {
-    return undefined
-  }
 }

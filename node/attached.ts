@@ -1,27 +1,19 @@
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { z } from 'zod'
 import { ConfigError } from '../core/config.ts'
-import { registryHostSchema } from '../core/registries-api.ts'
+import { CONSENT_FILE, type Consent, consentSchema, UPSTREAM_FILE } from '../core/consent.ts'
+import { readIfThere } from '../core/read-if-there.ts'
 import { registryConfig } from '../core/registry-config.ts'
 import type { NodeConfig } from './config.ts'
 
-/** What `shoal attach` left for the node: leave to intercept registries, and the proxy that the runtimes used before. */
+/** What `shoal attach` left for the node at its start (core/consent.ts). follow-consent.ts has what comes later. */
 
-const CONSENT_FILE = 'consent.json'
-const UPSTREAM_FILE = 'upstream-proxy'
-
-const consentSchema = z.object({
-  registries: z.array(registryHostSchema),
-  /** Some runtime asks the mirror endpoint. */
-  mirror: z.boolean(),
-  /** Of the runtime whose proxy stands in the file beside. */
-  noProxy: z.string().optional(),
-})
-
-/** @returns undefined while nothing is attached. @throws ConfigError */
-function readConsent(attachedDir: string): z.output<typeof consentSchema> | undefined {
-  const text = textIfThere(join(attachedDir, CONSENT_FILE))
+/**
+ * @param attachedDir '' for none
+ * @returns undefined while nothing is attached
+ * @throws ConfigError
+ */
+export function readConsent(attachedDir: string): Consent | undefined {
+  const text = attachedDir === '' ? undefined : readIfThere(join(attachedDir, CONSENT_FILE))
   if (text === undefined) return undefined
   try {
     return consentSchema.parse(JSON.parse(text))
@@ -39,9 +31,9 @@ function readConsent(attachedDir: string): z.output<typeof consentSchema> | unde
  */
 export function withAttached(
   config: Readonly<NodeConfig>,
+  consent: Consent | undefined,
   env: Readonly<Record<string, string | undefined>>,
 ): Readonly<NodeConfig> {
-  const consent = config.attachedDir === '' ? undefined : readConsent(config.attachedDir)
   if (consent === undefined) return config
   const known = new Set(config.registries.map(({ host }) => host))
   const added = consent.registries
@@ -55,12 +47,4 @@ export function withAttached(
   if (isProxyNamed || consent.noProxy === undefined) return { ...config, registries }
   const upstreamProxyFile = join(config.attachedDir, UPSTREAM_FILE)
   return { ...config, registries, upstreamProxyFile, noProxy: config.noProxy ?? consent.noProxy }
-}
-
-function textIfThere(path: string): string | undefined {
-  try {
-    return readFileSync(path, 'utf8')
-  } catch {
-    return undefined
-  }
 }

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { listenAddress } from '../core/config.ts'
+import { ATTACHED_DIR } from '../core/consent.ts'
 import { LOG_LEVELS } from '../core/log.ts'
 import { registriesConfig } from '../core/registry-config.ts'
 import { upstreamProxyConfig } from '../core/upstream-proxy-config.ts'
@@ -71,15 +72,15 @@ export const nodeConfig = z.strictObject({
   authorityFile: filePath
     .optional()
     .describe(
-      'File for the certificates that pulling clients must trust, for `ca` in a hosts.toml, or for links to it. Replaced at each start, and never removed; default proxy-ca.crt in dataDir, which only root can read.',
+      'File for the certificates that pulling clients must trust, for `ca` in a hosts.toml, or for links to it. Replaced at each start, and never removed; default proxy-ca.crt in dataDir, which only root can read. While a runtime is attached they stand in /var/lib/shoal-authority/ca.crt too.',
     ),
   attachedDir: z
     .string()
     .max(4096)
     .transform((path) => (path === 'none' ? '' : path))
-    .default('/var/lib/shoal-attach')
+    .default(ATTACHED_DIR)
     .describe(
-      'Folder where `shoal attach` leaves which registries this node may intercept, beside `registries`, and the proxy that runtimes used before; with `none` it counts for nothing.',
+      'Folder where `shoal attach` leaves which registries this node may intercept, beside `registries`, where the mirror listens, beside `mirrorListen`, and the proxy that runtimes used before. Read every two seconds; with `none` it counts for nothing.',
     ),
   p2pMinBytes: z
     .int()

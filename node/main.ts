@@ -5,6 +5,7 @@ import type { Logger } from 'pino'
 import { type Client, type ClientOptions, startClient } from '../client/index.ts'
 import { Conditions } from '../core/conditions.ts'
 import { ConfigError, ensureDataDir, type ListenAddress, readSecretFile } from '../core/config.ts'
+import type { Consent } from '../core/consent.ts'
 import { readOwnFile, replaceFile } from '../core/data-folder.ts'
 import { lockDataDir } from '../core/data-lock.ts'
 import { Defects, defectCounter } from '../core/defects.ts'
@@ -13,12 +14,10 @@ import { createMetrics, type Metrics } from '../core/metrics.ts'
 import {
   closeRegistries,
   openRegistries,
-  type RegistryClient,
   type RegistryClients,
   type RegistrySurroundings,
 } from '../core/registry-client.ts'
-import { registryConfig } from '../core/registry-config.ts'
-import { DOCKER_HUB, type RegistryHost } from '../core/repository.ts'
+import { DOCKER_HUB } from '../core/repository.ts'
 import type { UpstreamProxy } from '../core/upstream-proxy.ts'
 import { upstreamProxyOf } from '../core/upstream-proxy-config.ts'
 import { shoalVersion } from '../core/version.ts'
@@ -29,8 +28,10 @@ import { type RunningProxy, startProxy } from '../proxy/proxy.ts'
 import { KernelSocketOwners } from '../proxy/socket-owner.ts'
 import { AUTHORITY_FILE_NAME, TrustFiles } from '../proxy/trust-files.ts'
 import { startAdmin } from './admin.ts'
-import { withAttached } from './attached.ts'
+import { readConsent, withAttached } from './attached.ts'
 import type { NodeConfig } from './config.ts'
+import { followConsent } from './follow-consent.ts'
+import { interceptNamed } from './intercept-named.ts'
 import { nodeMetrics } from './metrics.ts'
 import { refuseProxyLoop } from './proxy-loop.ts'
 import { PullHistory } from './pull-history.ts'
@@ -84,7 +85,8 @@ export async function startNode(
   start: (options: ClientOptions) => Promise<Client> = startClient,
 ): Promise<RunningNode> {
   const startedMs = Date.now()
-  const config = withAttached(settings, process.env)
+  const consent = readConsent(settings.attachedDir)
+  const config = withAttached(settings, consent, process.env)
   // Do this before anything calls the tracker, so that a mistake in the configuration is reported as such.
   await loopbackAddress(config.proxyListen.host, 'proxyListen')
   await loopbackAddress(config.adminListen.host, 'adminListen')
@@ -118,7 +120,11 @@ export async function startNode(
     const parts: NodeParts = { ...told, config, startedMs, upstreamProxy, ...made }
     const admin = await startLocalApi(parts)
     closing.defer(() => admin.close())
-    const proxy = await startTrustedProxy(parts, { closing, adminPort: admin.address.port })
+    const trust = trustOf(parts, consent)
+    const proxy = await startTrustedProxy(parts, trust, { closing, adminPort: admin.address.port })
+    const { attachedDir } = config
+    const following = { attachedDir, registries, surroundings, client, authority, trust, proxy, conditions }
+    closing.defer(await followConsent(following, consent))
     const addresses = {
       proxyAddress: proxy.address,
       mirrorSockets: proxy.mirrorSockets,
@@ -126,7 +132,14 @@ export async function startNode(
       adminAddress: admin.address,
     }
     logStart(parts, addresses)
-    return { ...addresses, defects, close: () => closing.disposeAsync() }
+    return {
+      ...addresses,
+      get mirrorSockets() {
+        return proxy.mirrorSockets
+      },
+      defects,
+      close: () => closing.disposeAsync(),
+    }
   } catch (error) {
     await closing.disposeAsync()
     throw error
@@ -187,15 +200,34 @@ function startLocalApi(parts: NodeParts) {
   })
 }
 
+function trustOf({ config, registries, conditions }: NodeParts, consent: Consent | undefined): TrustFiles {
+  const { dockerCertsDir } = config
+  const publicFile = consent?.authorityFile
+  const authorityFile = authorityFileOf(config)
+  return new TrustFiles({
+    authorityFile,
+    publicFile,
+    dockerCertsDir,
+    registries: registries.keys(),
+    conditions,
+  })
+}
+
+function authorityFileOf({
+  dataDir,
+  authorityFile = join(dataDir, AUTHORITY_FILE_NAME),
+}: NodeConfig): string {
+  return authorityFile
+}
+
 /** The proxy, whose authority the clients of this machine find in their trust files while it runs. */
 async function startTrustedProxy(
   parts: NodeParts,
+  trust: TrustFiles,
   { closing, adminPort }: { closing: AsyncDisposableStack; adminPort: number },
 ): Promise<RunningProxy> {
   const { config, client, registries, authority, history, log } = parts
-  const { dataDir, dockerCertsDir, authorityFile = join(dataDir, AUTHORITY_FILE_NAME) } = config
-  const { conditions } = parts
-  const trust = new TrustFiles({ authorityFile, dockerCertsDir, registries: registries.keys(), conditions })
+  const { dataDir, dockerCertsDir } = config
   closing.defer(() => trust.remove())
   const proxy = await startProxy({
     listen: config.proxyListen,
@@ -206,7 +238,7 @@ async function startTrustedProxy(
     mirrorPlaces: config.mirrorListen,
     deniedPorts: [adminPort, client.peerAddress.port],
     publish: (pem) => trust.put(pem),
-    places: { dockerCertsDir, authorityFile },
+    places: { dockerCertsDir, authorityFile: authorityFileOf(config) },
     isRestarted: noteRun(dataDir),
     owners: parts.owners,
     client,
@@ -214,7 +246,7 @@ async function startTrustedProxy(
     authority,
     metrics: parts.metrics,
     records: history.records,
-    conditions,
+    conditions: parts.conditions,
     log,
     defects: parts.defects,
   })
@@ -236,27 +268,6 @@ function noteRun(dataDir: string): boolean {
   const isRestarted = readOwnFile(path) !== undefined
   replaceFile(path, `${new Date().toISOString()}\n`)
   return isRestarted
-}
-
-/** Adds the registries that the tracker names, with this node's consent: only hosts and paths come from there. */
-function interceptNamed({
-  registries,
-  surroundings,
-  client,
-  conditions,
-}: {
-  registries: Map<RegistryHost, RegistryClient>
-  surroundings: RegistrySurroundings
-  client: Client
-  conditions: Conditions
-}): void {
-  const added = client.registriesNamed().filter(({ host }) => !registries.has(host))
-  const configs = added.map(({ host, apiPath }) => registryConfig.parse({ host, apiPath }))
-  for (const [host, registry] of openRegistries(configs, surroundings)) {
-    registries.set(host, registry)
-    conditions.raise('REGISTRIES_FROM_TRACKER', host)
-  }
-  client.registriesChanged()
 }
 
 function clientOptions(config: NodeConfig, registries: RegistryClients, log: Logger): ClientOptions {

@@ -25,7 +25,7 @@ import { ManifestPlans } from './manifest-plans.ts'
 import { proxyMetrics } from './metrics.ts'
 import { type RunningMirror, startMirror } from './mirror.ts'
 import type { MirrorPlace, MirrorSocket } from './mirror-place.ts'
-import { answer } from './pull.ts'
+import { answer, type Exchange } from './pull.ts'
 import { PullRecords } from './pull-records.ts'
 import { PushWatch } from './push/push-watch.ts'
 import { KernelSocketOwners, type SocketOwners } from './socket-owner.ts'
@@ -86,6 +86,11 @@ export interface RunningProxy {
   readonly address: ListenAddress
   /** Where the mirror listens. */
   readonly mirrorSockets: readonly MirrorSocket[]
+  /**
+   * Listens there too, for the mirror.
+   * @throws ListenNotLoopbackError, ListenFailedError, DataFolderError
+   */
+  openMirror(places: readonly MirrorPlace[]): Promise<void>
   /** Other certificates than at the start were published. */
   authorityChanged(): void
   close(): Promise<void>
@@ -149,29 +154,36 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   }
   new UserShares({ bounds, owners, log }).watch(server)
   const connections = new Connections(server)
-  let mirror: RunningMirror | undefined
+  const mirrors: RunningMirror[] = []
   const close = async () => {
     reach.close()
-    await mirror?.close()
+    for (const mirror of mirrors) await mirror.close()
     intercept.close()
     await connections.closeWith(server)
   }
   try {
     const address = await listenOnLoopback(server, options.listen, 'proxyListen')
-    const { mirrorPlaces = [] } = options
     const shares = new UserShares({ bounds, owners, log })
     const mirrorParts = { registries, intercept, owners, shares, ...shared }
-    mirror = await startMirror(
-      { ...mirrorParts, answer: (exchange) => answer(pulls, exchange) },
-      mirrorPlaces,
-    )
-    const mirrorSockets = mirror.sockets
-    const mirrorPorts = mirrorSockets.flatMap((socket) => ('port' in socket ? [socket.port] : []))
-    for (const port of [address.port, ...mirrorPorts, ...options.deniedPorts]) policy.denyOwnPort(port)
+    const openMirror = async (places: readonly MirrorPlace[]) => {
+      const parts = { ...mirrorParts, answer: (exchange: Exchange) => answer(pulls, exchange) }
+      const { sockets } = mirrors[mirrors.push(await startMirror(parts, places)) - 1]!
+      for (const socket of sockets) if ('port' in socket) policy.denyOwnPort(socket.port)
+    }
+    await openMirror(options.mirrorPlaces ?? [])
+    for (const port of [address.port, ...options.deniedPorts]) policy.denyOwnPort(port)
     options.publish(authority.certificatesPem)
     reach.start(registries.values())
     if (options.isRestarted) rejections.authorityChanged()
-    return { address, mirrorSockets, authorityChanged: () => rejections.authorityChanged(), close }
+    return {
+      address,
+      get mirrorSockets() {
+        return mirrors.flatMap(({ sockets }) => sockets)
+      },
+      openMirror,
+      authorityChanged: () => rejections.authorityChanged(),
+      close,
+    }
   } catch (error) {
     await close()
     throw error

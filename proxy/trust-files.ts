@@ -21,6 +21,8 @@ export const AUTHORITY_FILE_NAME = 'proxy-ca.crt'
 
 export interface TrustPlaces {
   registries: Iterable<RegistryHost>
+  /** The same for runtimes that are attached: what their links lead to. */
+  publicFile?: string | undefined
   /** Docker's `certs.d`; '' to write nothing there. */
   dockerCertsDir: string
   authorityFile: string
@@ -29,8 +31,8 @@ export interface TrustPlaces {
 }
 
 export class TrustFiles {
-  readonly #places: TrustPlaces
   readonly #authorityFile: string
+  #places: TrustPlaces
   /** The directories that this process made. */
   readonly #madeDirs: string[] = []
   #contents = ''
@@ -40,6 +42,11 @@ export class TrustFiles {
     this.#authorityFile = places.authorityFile
   }
 
+  /** From the next `put` on. What is no longer named is left as it is. */
+  changePlaces(changes: Pick<TrustPlaces, 'registries' | 'publicFile'>): void {
+    this.#places = { ...this.#places, ...changes, registries: [...changes.registries] }
+  }
+
   /**
    * Writes or replaces every file.
    * @throws TrustFileError if one cannot be written; it first removes the others again
@@ -47,7 +54,7 @@ export class TrustFiles {
   put(certificatesPem: string): void {
     const contents = `${certificatesPem.trim()}\n`
     try {
-      for (const path of [this.#authorityFile, ...this.#dockerPaths()]) {
+      for (const path of [...this.#authorityFiles(), ...this.#dockerPaths()]) {
         this.#madeDirs.push(...ensureFolder(dirname(path), DOCKER_FOLDERS))
         if (this.#isLinked(path)) continue
         // Docker must not read half a certificate; the draft's name does not end in `.crt`.
@@ -74,6 +81,11 @@ export class TrustFiles {
     for (const dir of innermostFirst) removeIfEmpty(dir)
   }
 
+  #authorityFiles(): string[] {
+    const { publicFile } = this.#places
+    return publicFile === undefined ? [this.#authorityFile] : [this.#authorityFile, publicFile]
+  }
+
   #dockerPaths(): string[] {
     const { registries, dockerCertsDir } = this.#places
     const folders = [...registries].flatMap((host) => trustFolders(dockerCertsDir, host))
@@ -83,9 +95,11 @@ export class TrustFiles {
   /** `shoal attach` makes the files in Docker's folders links to the authority file, and takes them away again. */
   #isLinked(path: string): boolean {
     // Whoever put a link in its own place would choose what is written.
-    if (path === this.#authorityFile) return false
-    if (!lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink()) return false
-    return existsSync(path) && realpathSync(path) === realpathSync(this.#authorityFile)
+    const own = this.#authorityFiles()
+    if (own.includes(path)) return false
+    if (!lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() || !existsSync(path)) return false
+    const target = realpathSync(path)
+    return own.some((file) => existsSync(file) && realpathSync(file) === target)
   }
 
   #tellWhatHides(): void {
@@ -100,12 +114,12 @@ export class TrustFiles {
 
   #mendOf(folder: string, host: RegistryHost): string | undefined {
     const hosts = join(folder, 'hosts.toml')
-    const names = [this.#authorityFile, join(folder, DOCKER_FILE_NAME)]
+    const names = [...this.#authorityFiles(), join(folder, DOCKER_FILE_NAME)]
     const text = existsSync(hosts) ? readText(hosts) : undefined
     if (text !== undefined) {
       // Any mention is an operator's decision.
       const isNamed = names.some((name) => text.includes(name))
-      return isNamed ? undefined : `add ca = ["${this.#authorityFile}"] to the host in ${hosts}`
+      return isNamed ? undefined : `add ca = ["${this.#authorityFiles().at(-1)}"] to the host in ${hosts}`
     }
     if (!folder.endsWith(DEFAULT_FOLDER)) return undefined
     return `make ${join(dirname(folder), host)} with what ${folder} has in it, and start the node again`

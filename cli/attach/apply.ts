@@ -43,17 +43,19 @@ export function applyEdits(
   for (const edit of edits) applyEdit(tree, edit, onStep)
 }
 
-function applyEdit(tree: FileTree, { path, before, after }: EditRecord, onStep: OnStep): void {
+function applyEdit(tree: FileTree, { path, before, after, mode }: EditRecord, onStep: OnStep): void {
   const found = tree.read(path)
   if (isSame(found, after)) return
   if (!isSame(found, before)) {
-    throw new AttachFileError(`${path} was changed in this moment`, { hint: 'Run the command again.' })
+    throw new AttachFileError(`${path} was changed by somebody else just now`, {
+      hint: 'Run the command again.',
+    })
   }
   try {
     const draft = tree.real(draftOf(path))
     rmSync(draft, { force: true })
     if ('link' in after) symlinkSync(after.link, draft)
-    else writeLike(before === undefined ? undefined : tree.real(path), draft, after.text)
+    else writeLike(before === undefined ? undefined : tree.real(path), draft, after.text, mode)
     onStep(`drafted ${path}`)
     if (before !== undefined) {
       rmSync(tree.real(backupOf(path)), { force: true })
@@ -69,10 +71,11 @@ function applyEdit(tree: FileTree, { path, before, after }: EditRecord, onStep: 
 }
 
 /**
- * A new file with this text, and with mode, owner and extended attributes of another. (Node reads no extended attributes.
+ * A file with this text, and with mode, owner and extended attributes of another. (Node reads no extended attributes.
  * `cp` copies what the file system has of them.)
+ * @param mode of a file that has no model
  */
-export function writeLike(model: string | undefined, path: string, text: string): void {
+export function writeLike(model: string | undefined, path: string, text: string, mode = 0o644): void {
   if (model !== undefined) {
     const copied = spawnSync('cp', ['--preserve=all', '--no-dereference', '--', model, path], {
       encoding: 'utf8',
@@ -80,9 +83,9 @@ export function writeLike(model: string | undefined, path: string, text: string)
     if (copied.status !== 0) throw copied.error ?? new Error(copied.stderr.trim())
   }
   const flags = model === undefined ? constants.O_CREAT | constants.O_EXCL : 0
-  const fd = openSync(path, constants.O_WRONLY | constants.O_NOFOLLOW | flags, 0o644)
+  const fd = openSync(path, constants.O_WRONLY | constants.O_NOFOLLOW | flags, mode)
   try {
-    if (model === undefined) chmodSync(path, 0o644)
+    if (model === undefined) chmodSync(path, mode)
     ftruncateSync(fd)
     writeFileSync(fd, text)
     fsyncSync(fd)
@@ -91,9 +94,11 @@ export function writeLike(model: string | undefined, path: string, text: string)
   }
 }
 
-export function notWritten(path: string, cause: Error): AttachFileError {
+export const READ_ONLY_HINT = 'The file system may be read-only, or the file immutable (lsattr).'
+
+function notWritten(path: string, cause: Error): AttachFileError {
   return new AttachFileError(`${path} cannot be written: ${cause.message}`, {
     cause,
-    hint: 'The file system may be read-only, or the file immutable (lsattr). What was written before was taken back.',
+    hint: `${READ_ONLY_HINT} All files are as before.`,
   })
 }

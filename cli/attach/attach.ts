@@ -3,14 +3,23 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { ensureFolder } from '../../core/data-folder.ts'
 import { lockDataDir } from '../../core/data-lock.ts'
+import type { ShoalError } from '../../core/errors.ts'
 import type { RegistryHost } from '../../core/repository.ts'
 import { applyEdits } from './apply.ts'
 import type { CheckAnswer } from './check.ts'
 import { AttachCheckError, AttachDeclinedError, AttachFileError, AttachNotRootError } from './errors.ts'
 import { FileTree } from './file-tree.ts'
-import { type Attachment, type Attachments, Journal, type RuntimeName, STATE_DIR } from './journal.ts'
+import {
+  type Attachment,
+  type Attachments,
+  Journal,
+  ownerOf,
+  type RuntimeName,
+  STATE_DIR,
+} from './journal.ts'
 import type { Plan, RuntimeKind } from './plan.ts'
 import { type Prepared, prepare } from './prepare.ts'
+import { publishAuthority } from './public-authority.ts'
 import type { AttachOptions, Machine } from './surroundings.ts'
 import { takeBack, takeBackInterrupted } from './take-back.ts'
 import { attachedText, checkText, detachedText, listText, restorePlanText } from './words.ts'
@@ -27,7 +36,7 @@ export async function attach<Facts>(
   const journal = new Journal(tree)
   if (options.isDryRun) return (await prepare({ machine, kind, options, journal })).shown
   using _ = locked(tree)
-  takeBackInterrupted(machine, tree, journal)
+  await takeBackInterrupted(machine, tree, journal)
   const prepared = await prepare({ machine, kind, options, journal })
   if (prepared.isDone) return `${prepared.shown}Attached already: nothing to do.\n`
   machine.print(prepared.shown)
@@ -36,7 +45,7 @@ export async function attach<Facts>(
   if (final !== prepared) machine.print(final.shown)
   await confirm(machine, options, 'Write this?')
   if (machine.isLive) await validate(machine, final)
-  return write({ machine, tree, journal, kind, options: chosen, prepared: final })
+  return write({ machine, tree, journal, kind, prepared: final })
 }
 
 async function withLiveRestore(machine: Machine, options: AttachOptions, plan: Plan): Promise<AttachOptions> {
@@ -80,22 +89,17 @@ interface Writing<Facts> {
   tree: FileTree
   journal: Journal
   kind: RuntimeKind<Facts>
-  options: AttachOptions
   prepared: Prepared
 }
 
-async function write<Facts>({
-  machine,
-  tree,
-  journal,
-  kind,
-  options,
-  prepared,
-}: Writing<Facts>): Promise<string> {
-  const { plan, edits } = prepared
-  takeBack(machine, { tree, journal, runtime: kind.name })
+async function write<Facts>({ machine, tree, journal, kind, prepared }: Writing<Facts>): Promise<string> {
+  const { plan, edits, options, authority, isAuthorityPublic } = prepared
+  await takeBack(machine, { tree, journal, runtime: kind.name })
   const attachments = journal.load()
-  const madeFolders = [...new Set(edits.flatMap(({ path }) => tree.missingFolders(path)))]
+  const paths = [...edits.map(({ path }) => path), ...(isAuthorityPublic ? [authority.file] : [])]
+  const madeFolders = [
+    ...new Set(paths.flatMap((path) => tree.missingFolders(path, { isOfNode: path === authority.file }))),
+  ]
   const attachment: Attachment = {
     phase: 'writing',
     since: (machine.now?.() ?? new Date()).toISOString(),
@@ -105,23 +109,45 @@ async function write<Facts>({
     madeFolders,
     commands: plan.commands,
     restart: plan.restart,
+    listeners: plan.listeners,
+    isAuthorityPublic,
     ...(plan.upstream === undefined ? {} : { upstream: plan.upstream }),
   }
-  const save = (phase: Attachment['phase']) =>
-    journal.save({ ...attachments, [kind.name]: { ...attachment, phase } })
-  save('writing')
+  const save = (phase: Attachment['phase']): Attachments => {
+    const all = { ...attachments, [kind.name]: { ...attachment, phase } }
+    journal.save(all)
+    return all
+  }
+  const begun = save('writing')
   machine.onStep?.('journal written')
   try {
+    if (isAuthorityPublic) publishAuthority(tree, authority.pem!, ownerOf(tree, authority.source))
+    machine.onStep?.('authority published')
     applyEdits(tree, { edits, madeFolders }, machine.onStep)
+    // The node does its part while the registries are checked.
+    journal.saveConsent(begun)
+    machine.onStep?.('consent written')
     await runAll(machine, plan.commands)
     const checked = await checkAll(machine, options)
     save('attached')
-    journal.saveConsent(journal.load())
     machine.onStep?.('attached')
     return attachedText({ plan, runtime: kind.name, checked, options })
   } catch (error) {
-    takeBack(machine, { tree, journal, runtime: kind.name })
+    await orBoth(error as Error, () => takeBack(machine, { tree, journal, runtime: kind.name }))
     throw error
+  }
+}
+
+/** @throws AttachFileError with both reasons, if all cannot be taken back */
+async function orBoth(error: Error, back: () => Promise<void>): Promise<void> {
+  try {
+    await back()
+  } catch (cause) {
+    const { message, hint } = cause as ShoalError
+    throw new AttachFileError(`${error.message}; then ${message}`, {
+      cause,
+      hint: hint ?? 'Run the command again.',
+    })
   }
 }
 
@@ -174,7 +200,7 @@ export async function detach(
   const shown = restorePlanText(tree, attachment)
   machine.print(shown)
   await confirm(machine, { isYes }, 'Take this back?')
-  takeBack(machine, { tree, journal, runtime })
+  await takeBack(machine, { tree, journal, runtime })
   return detachedText(runtime, attachment)
 }
 

@@ -1,6 +1,8 @@
 import { X509Certificate } from 'node:crypto'
+import { once } from 'node:events'
 import { type IncomingMessage, request } from 'node:http'
-import type { Socket } from 'node:net'
+import { connect as connectPlain, type Socket } from 'node:net'
+import { setTimeout } from 'node:timers/promises'
 import { connect, type TLSSocket } from 'node:tls'
 import { type RegistryHost, registryAddress } from '../../core/repository.ts'
 import { contextTrusting, failureText, trustedAuthorities } from '../../core/trusted-authorities.ts'
@@ -33,8 +35,44 @@ export interface CheckAnswer {
 
 /** Bound of one request. */
 const CHECK_PATIENCE_MS = 10_000
+/** How long a node that runs may take to see what was attached (CONSENT_READ_EVERY_MS), and to do it. */
+const NODE_FOLLOWS_WITHIN_MS = 8_000
+/** Time between two looks whether it did. */
+const NODE_ASKED_EVERY_MS = 500
 /** Bound of an answer's body, in bytes. */
 export const CHECK_BODY_BYTES_MAX = 256 * 1024
+
+/**
+ * Resolves when the node does for this registry what was attached, or when it had the time for it. Asks without a login, so
+ * that no registry counts failed ones. Never rejects.
+ */
+export async function untilNodeFollows(question: () => Question): Promise<void> {
+  const end = performance.now() + NODE_FOLLOWS_WITHIN_MS
+  while (!(await followsNode({ ...question(), login: undefined })) && performance.now() < end)
+    await setTimeout(NODE_ASKED_EVERY_MS)
+}
+
+async function followsNode(question: Question): Promise<boolean> {
+  try {
+    const { status, isShared } = await askRegistry(question)
+    // The mirror's own answer for a registry that it does not know yet.
+    return isShared && status !== 404
+  } catch {
+    return !(await isListening(question.proxyUrl))
+  }
+}
+
+/** Whether there is a node to wait for. */
+async function isListening(proxyUrl: string): Promise<boolean> {
+  const { hostname, port } = new URL(proxyUrl)
+  const probe = connectPlain({ host: hostname, port: Number(port || 80) })
+  return once(probe, 'connect')
+    .then(
+      () => true,
+      () => false,
+    )
+    .finally(() => probe.destroy())
+}
 
 /** Never rejects. */
 export async function checkRegistry(question: Question): Promise<CheckAnswer> {
@@ -125,8 +163,15 @@ async function askThroughProxy(
   const socket = await secured(tunnel, host, question.trustedPem)
   const { authorityPem } = question
   const leaf = new X509Certificate(socket.getPeerCertificate(true).raw)
-  const isShared = authorityPem !== undefined && leaf.checkIssued(new X509Certificate(authorityPem))
+  const isShared = certificatesIn(authorityPem ?? '').some((one) => leaf.checkIssued(one))
   return ask({ url, headers, isShared, socket })
+}
+
+/** A node has one authority for each registry. */
+function certificatesIn(pem: string): X509Certificate[] {
+  return (pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []).map(
+    (one) => new X509Certificate(one),
+  )
 }
 
 function openTunnel(proxyUrl: string, host: string, port: number): Promise<Socket> {

@@ -1,16 +1,15 @@
-import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { type Command, command } from '../../core/command.ts'
+import { PUBLIC_AUTHORITY } from '../../core/consent.ts'
 import { UsageError } from '../../core/errors.ts'
 import { parseRegistryHost, type RegistryHost } from '../../core/repository.ts'
 import { attach, detach, listAttachments } from './attach.ts'
 import type { RuntimeName } from './journal.ts'
 import { thisMachine } from './machine.ts'
+import { mirrorPlaces, NODE_CONFIG, nodeSettings } from './node-settings.ts'
 import { RUNTIME_KINDS } from './runtimes/runtimes.ts'
 
 /** `shoal attach` and `shoal detach`: flags, and what stands for those that are left out. */
-
-const NODE_CONFIG = '/etc/shoal/node.json'
 
 const ROOT_FLAG = {
   type: 'string',
@@ -43,21 +42,17 @@ const COMMON_FLAGS = {
   proxy: {
     type: 'string',
     value: 'url',
-    default: 'http://127.0.0.1:7070',
-    description: "The node's proxy (proxyListen).",
+    description: `The node's proxy. Default: as proxyListen in ${NODE_CONFIG}, or http://127.0.0.1:7070.`,
   },
   mirror: {
     type: 'string',
     value: 'places',
-    default: '127.0.0.1:577',
-    description:
-      "The node's mirror endpoint, as its mirrorListen says: 127.0.0.1:577,registry.example.com=127.0.0.1:578.",
+    description: `Where the node's mirror listens from now on, in the form of its mirrorListen. Default: as there in ${NODE_CONFIG}, or 127.0.0.1:577, and 578 and more for one registry each, where the runtime needs it.`,
   },
   'authority-file': {
     type: 'string',
     value: 'file',
-    default: '/var/lib/shoal/proxy-ca.crt',
-    description: "The node's public authority, in its data folder.",
+    description: `The node's authority. Default: as authorityFile in ${NODE_CONFIG}, or proxy-ca.crt in its data folder. If only root can read it, runtimes get a copy in ${PUBLIC_AUTHORITY}, which the node keeps up to date.`,
   },
   'system-trust': {
     type: 'boolean',
@@ -82,11 +77,12 @@ export function attachCommand(name: RuntimeName): Command {
       const { via = kind.via } = values
       if (via !== 'proxy' && via !== 'mirror') throw new UsageError(`--via is proxy or mirror, not ${via}`)
       const root = resolve(values.root)
+      const node = nodeSettings(root)
       return attach(thisMachine(root), kind, {
-        registries: registriesOf(values.registry, root),
-        proxyUrl: checkedUrl('--proxy', values.proxy),
-        ...mirrorPlaces(values.mirror),
-        authorityFile: resolve(values['authority-file']),
+        registries: registriesOf(values.registry.length > 0 ? values.registry : node.registries),
+        proxyUrl: checkedUrl('--proxy', values.proxy ?? `http://${node.proxyListen}`),
+        ...mirrorPlaces(values.mirror ?? node.mirrorListen),
+        authorityFile: resolve(values['authority-file'] ?? node.authorityFile),
         via,
         liveRestore: (values['live-restore'] as unknown) === true,
         isDryRun: values['dry-run'],
@@ -127,41 +123,12 @@ export const listCommand = command({
   },
 })
 
-function registriesOf(named: string[], root: string): RegistryHost[] {
-  const hosts =
-    named.length > 0 ? named.flatMap((one) => one.split(',')) : configured(resolve(root, `.${NODE_CONFIG}`))
+function registriesOf(named: string[]): RegistryHost[] {
+  const hosts = named.flatMap((one) => one.split(','))
   if (hosts.length > 0) return [...new Set(hosts.map(parseRegistryHost))]
   throw new UsageError('no registry is named', {
     hint: 'Name what this machine pulls from: --registry registry.example.com.',
   })
-}
-
-/** The registries of the node's own file, if there is one. */
-function configured(path: string): string[] {
-  try {
-    const { registries = [] } = JSON.parse(readFileSync(path, 'utf8')) as { registries?: unknown }
-    const all = typeof registries === 'string' ? registries.split(',') : (registries as unknown[])
-    return all.map((one) => (typeof one === 'string' ? one : String((one as { host?: unknown }).host)))
-  } catch {
-    return []
-  }
-}
-
-/** The listener for requests that name their registry, and those for one registry alone. */
-function mirrorPlaces(text: string): { mirrorUrl: string; mirrorsOf: Record<string, string> } {
-  const places = text
-    .split(',')
-    .map((place) => /^(?:([^=]+)=)?((?:[\d.]+|\[[\d:a-f]+\]):\d+)$/.exec(place.trim()))
-  const named = places.flatMap((place) =>
-    place?.[1] === undefined ? [] : [[parseRegistryHost(place[1]), place[2]!]],
-  )
-  const general = places.find((place) => place !== null && place[1] === undefined)?.[2]
-  if (places.includes(null)) {
-    throw new UsageError('--mirror: expected address:port, with registry= before it for one registry alone', {
-      hint: 'Separate several by commas, as in mirrorListen of the node.',
-    })
-  }
-  return { mirrorUrl: `http://${general ?? '127.0.0.1:577'}`, mirrorsOf: Object.fromEntries(named) }
 }
 
 function checkedUrl(flag: string, text: string): string {

@@ -45,15 +45,17 @@ export class FileTree {
 
   /**
    * Checks the folders above a path, as far as they exist.
+   * @param isOfNode root gave the innermost to the user who runs the node
    * @returns the folders that do not exist, the outermost first
    * @throws AttachFileError
    */
-  missingFolders(path: string): string[] {
+  missingFolders(path: string, { isOfNode = false }: { isOfNode?: boolean } = {}): string[] {
     const names = dirname(path)
       .split('/')
       .filter((name) => name !== '')
     const folders = names.map((_, index) => `/${names.slice(0, index + 1).join('/')}`)
-    const isMissing = (folder: string) => !this.#isSafeFolder(folder)
+    const isMissing = (folder: string) =>
+      isOfNode && folder === dirname(path) ? this.stat(folder) === undefined : !this.#isSafeFolder(folder)
     const first = folders.findIndex(isMissing)
     return first < 0 ? [] : folders.slice(first)
   }
@@ -72,6 +74,13 @@ export class FileTree {
   text(path: string): string | undefined {
     const content = this.read(path)
     return content !== undefined && 'text' in content ? content.text : undefined
+  }
+
+  /** The same where the folder may be that of the user who runs the node. */
+  textOfNode(path: string): string | undefined {
+    if (this.missingFolders(path, { isOfNode: true }).length > 0) return undefined
+    const isFolder = this.stat(dirname(path))?.isDirectory() === true
+    return isFolder && this.stat(path)?.isFile() === true ? this.#text(path) : undefined
   }
 
   /** Names in a folder, sorted; none if there is no such folder. */

@@ -1,5 +1,22 @@
-import { closeSync, fsyncSync, openSync, renameSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  chownSync,
+  closeSync,
+  fsyncSync,
+  openSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { dirname, join } from 'node:path'
+import {
+  ATTACHED_DIR,
+  CONSENT_FILE,
+  type Consent,
+  NODE_DATA_DIR,
+  PUBLIC_AUTHORITY,
+  UPSTREAM_FILE,
+} from '../../core/consent.ts'
 import { ensureFolder, readOwnFile } from '../../core/data-folder.ts'
 import { AttachFileError } from './errors.ts'
 import type { Content, FileTree } from './file-tree.ts'
@@ -11,13 +28,8 @@ import type { JsonChange } from './json-edit.ts'
  * says what root shall write where.
  */
 
-/** Not below the node's data folder: the user who runs the node could replace it. */
-export const STATE_DIR = '/var/lib/shoal-attach'
+export const STATE_DIR = ATTACHED_DIR
 const JOURNAL = 'journal.json'
-/** Which registries this node may intercept; for `shoal node`. */
-export const CONSENT = 'consent.json'
-/** URL of the proxy that the runtimes used before; a secret. */
-export const UPSTREAM = 'upstream-proxy'
 
 export const RUNTIMES = ['docker', 'containerd', 'podman', 'cri-o', 'buildkit'] as const
 export type RuntimeName = (typeof RUNTIMES)[number]
@@ -30,6 +42,8 @@ export interface EditRecord {
   changes?: JsonChange[]
   /** What stood there is put back only while this file still says the same; else its time is over. */
   onlyWhile?: string
+  /** Of a new file; default 0o644. */
+  mode?: number
 }
 
 export interface Attachment {
@@ -48,17 +62,23 @@ export interface Attachment {
   restart: string[]
   /** The proxy that the runtime used before. */
   upstream?: { proxy: string; noProxy: string }
+  /** Where the runtime asks the mirror, as entries of the node's mirrorListen. */
+  listeners?: string[]
+  /** Its trust files lead to PUBLIC_AUTHORITY. */
+  isAuthorityPublic?: boolean
 }
 
 export type Attachments = Partial<Record<RuntimeName, Attachment>>
 
 export class Journal {
   readonly #dir: string
+  readonly #tree: FileTree
 
   /** @throws AttachFileError if somebody else could have put it there */
   constructor(tree: FileTree) {
     tree.missingFolders(join(STATE_DIR, JOURNAL))
     this.#dir = tree.real(STATE_DIR)
+    this.#tree = tree
   }
 
   /** @throws AttachFileError, DataFolderError */
@@ -84,22 +104,24 @@ export class Journal {
   /** For the node; the journal is what counts. */
   saveConsent(attachments: Attachments): void {
     const all = Object.values(attachments)
-    const registries = [...new Set(all.flatMap((one) => one.registries))].sort()
+    const distinct = (texts: string[]) => [...new Set(texts)].sort()
     const upstream = all.find((one) => one.upstream !== undefined)?.upstream
-    const consent = {
-      registries,
-      mirror: all.some(({ via }) => via === 'mirror'),
-      ...(upstream === undefined ? {} : { noProxy: upstream.noProxy }),
+    const listeners = distinct(all.flatMap((one) => one.listeners ?? []))
+    const consent: Record<keyof Consent, unknown> = {
+      registries: distinct(all.flatMap((one) => one.registries)),
+      mirrorListen: listeners.length === 0 ? undefined : listeners.join(','),
+      authorityFile: all.some((one) => one.isAuthorityPublic) ? PUBLIC_AUTHORITY : undefined,
+      noProxy: upstream?.noProxy,
     }
-    this.#write(CONSENT, `${JSON.stringify(consent, null, 2)}\n`, 0o644)
-    if (upstream === undefined) rmSync(join(this.#dir, UPSTREAM), { force: true })
-    else this.#write(UPSTREAM, `${upstream.proxy}\n`, 0o600)
+    if (upstream === undefined) rmSync(join(this.#dir, UPSTREAM_FILE), { force: true })
+    else this.#write(UPSTREAM_FILE, `${upstream.proxy}\n`, 0o600, ownerOf(this.#tree, NODE_DATA_DIR))
+    this.#write(CONSENT_FILE, `${JSON.stringify(consent, null, 2)}\n`, 0o644)
   }
 
   /** When nothing is attached, nothing of it stays. */
   remove(): void {
     // The journal last: while it is there, somebody will come here again.
-    for (const name of ['lock', CONSENT, UPSTREAM, JOURNAL]) {
+    for (const name of ['lock', CONSENT_FILE, UPSTREAM_FILE, JOURNAL]) {
       rmSync(join(this.#dir, `${name}.new`), { force: true })
       if (name !== 'lock') rmSync(join(this.#dir, name), { force: true })
     }
@@ -115,13 +137,25 @@ export class Journal {
     }
   }
 
-  #write(name: string, text: string, mode: number): void {
+  #write(name: string, text: string, mode: number, owner?: Owner): void {
     const path = join(this.#dir, name)
     rmSync(`${path}.new`, { force: true })
     writeFileSync(`${path}.new`, text, { mode, flag: 'wx', flush: true })
+    if (owner !== undefined) chownSync(`${path}.new`, owner.uid, owner.gid)
     renameSync(`${path}.new`, path)
     syncFolder(this.#dir)
   }
+}
+
+export interface Owner {
+  uid: number
+  gid: number
+}
+
+/** Who runs the node, by what is that user's. Undefined for root, and before its first start. */
+export function ownerOf(tree: FileTree, path: string): Owner | undefined {
+  const found = tree.stat(path)
+  return found === undefined || found.uid === 0 ? undefined : { uid: found.uid, gid: found.gid }
 }
 
 /** Names in a folder are on disk once the folder is. */

@@ -1,11 +1,11 @@
 import { execFile } from 'node:child_process'
-import { readFileSync } from 'node:fs'
 import { homedir, hostname } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline/promises'
 import { promisify } from 'node:util'
+import { readIfThere } from '../../core/read-if-there.ts'
 import { DOCKER_HUB, type RegistryHost } from '../../core/repository.ts'
-import { checkRegistry } from './check.ts'
+import { checkRegistry, untilNodeFollows } from './check.ts'
 import { FileTree } from './file-tree.ts'
 import { trustFolders } from './plan.ts'
 import type { Machine } from './surroundings.ts'
@@ -28,14 +28,17 @@ export function thisMachine(root: string): Machine {
     // The programs of a tree are not those that will run from it.
     run: root === '/' ? runProgram : async () => undefined,
     refusal: refusalOf,
-    check: (registry, settings) =>
-      checkRegistry({
+    async check(registry, settings) {
+      const question = () => ({
         ...settings,
         registry,
         trustedPem: trustedFor(registry),
         authorityPem: readIfThere(settings.authorityFile),
         login: loginFor(registry),
-      }),
+      })
+      await untilNodeFollows(question)
+      return checkRegistry(question())
+    },
     print: (text) => process.stdout.write(`${text}\n`),
     ...(isTerminal ? { ask: askPerson } : {}),
   }
@@ -51,7 +54,7 @@ async function runProgram([program, ...argv]: string[]): Promise<string | undefi
   }
 }
 
-/** The last line that it says. */
+/** @returns the last line of what a program that refuses says */
 async function refusalOf([program, ...argv]: string[]): Promise<string | undefined> {
   try {
     await promisify(execFile)(program!, argv, { timeout: RUN_PATIENCE_MS, maxBuffer: RUN_BYTES_MAX })
@@ -104,13 +107,5 @@ function authsIn(text: string | undefined): Record<string, { auth?: string } | u
     return (JSON.parse(text ?? '{}') as { auths?: Record<string, { auth?: string }> }).auths ?? {}
   } catch {
     return {}
-  }
-}
-
-function readIfThere(path: string): string | undefined {
-  try {
-    return readFileSync(path, 'utf8')
-  } catch {
-    return undefined
   }
 }

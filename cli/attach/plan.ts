@@ -25,7 +25,7 @@ export interface Settings {
   mirrorUrl: string
   /** Addresses of its listeners that are for one registry alone. */
   mirrorsOf: Readonly<Record<string, string>>
-  /** The node's public authority. */
+  /** The node's authority; for a plan, where every user can read it. */
   authorityFile: string
   via: 'proxy' | 'mirror'
   /** Docker keeps its containers running while it restarts. */
@@ -37,6 +37,7 @@ export interface PlannedEdit {
   after: Exclude<Content, undefined>
   changes?: JsonChange[]
   onlyWhile?: string
+  mode?: number
 }
 
 export interface Plan {
@@ -50,6 +51,8 @@ export interface Plan {
   /** Run after files were written, and after they were taken back. */
   commands: string[][]
   upstream?: { proxy: string; noProxy: string }
+  /** Where the runtime will ask the mirror, as entries of the node's mirrorListen. */
+  listeners: string[]
   /** Containers would stop with the restart, and need not. */
   offersLiveRestore?: boolean
   /** Asks the runtime itself about a file, by a copy with the new content: its path stands for `{}`. */
@@ -61,6 +64,8 @@ export interface RuntimeKind<Facts> {
   name: RuntimeName
   /** How it is attached unless told otherwise. */
   via: Settings['via']
+  /** By mirror it does not say which registry it means: each needs a listener of its own. */
+  hasOwnListeners?: true
   gather(surroundings: Surroundings, registries: RegistryHost[]): Promise<Facts>
   /** @throws AttachFileError, AttachUnsupportedError */
   plan(facts: Facts, settings: Settings): Plan

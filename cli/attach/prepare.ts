@@ -1,8 +1,11 @@
+import { unprivilegedPortsFrom } from '../../core/unprivileged-ports.ts'
 import { UnattachedView } from './attached-view.ts'
 import { AttachFileError } from './errors.ts'
 import { FileTree, isSame } from './file-tree.ts'
 import type { Attachment, Attachments, EditRecord, Journal, RuntimeName } from './journal.ts'
+import { withOwnListeners } from './node-settings.ts'
 import type { Plan, RuntimeKind, Settings } from './plan.ts'
+import { type AuthorityPlace, authorityPlace } from './public-authority.ts'
 import type { AttachOptions, Machine } from './surroundings.ts'
 import { SYSTEM_TRUST_NOTE, systemTrust } from './system-trust.ts'
 import { planText } from './words.ts'
@@ -11,6 +14,11 @@ import { planText } from './words.ts'
 
 export interface Prepared {
   plan: Plan
+  /** Those that the plan was made with. */
+  options: AttachOptions
+  authority: AuthorityPlace
+  /** Trust files will lead to a copy of it. */
+  isAuthorityPublic: boolean
   edits: EditRecord[]
   shown: string
   /** It is attached just so. */
@@ -24,19 +32,37 @@ export interface Request<Facts> {
   journal: Journal
 }
 
-export async function prepare<Facts>({ machine, kind, options, journal }: Request<Facts>): Promise<Prepared> {
+export async function prepare<Facts>({
+  machine,
+  kind,
+  options: asked,
+  journal,
+}: Request<Facts>): Promise<Prepared> {
   const attachments = journal.load()
   const current = attachments[kind.name]
   const view = new UnattachedView(machine.root, current?.edits ?? [])
+  const authority = authorityPlace(view, asked.authorityFile)
+  const options = {
+    ...(kind.hasOwnListeners ? withOwnListeners(asked, listenersOf(attachments)) : asked),
+    authorityFile: authority.file,
+  }
   const surroundings = { tree: view, run: machine.run, hostname: machine.hostname }
   const plan = kind.plan(await kind.gather(surroundings, options.registries), options)
   if (options.isSystemTrusted) addSystemTrust(plan, view, options)
-  requireAuthority(view, plan)
+  plan.notes.push(...openPortNotes(plan.listeners))
+  const isAuthorityPublic = requireAuthority(view, plan, authority)
   const edits = recordsOf(kind.name, plan, view, attachments)
   const tree = new FileTree(machine.root)
   const isWritten = edits.every(({ path, after }) => isSame(tree.read(path), after))
-  const isDone = current?.phase === 'attached' && isWritten && isSameWork(current, { edits, options })
-  return { plan, edits, isDone, shown: planText({ plan, edits, tree, options, runtime: kind.name }) }
+  const isPublished = !isAuthorityPublic || tree.textOfNode(authority.file) !== undefined
+  const isDone =
+    current?.phase === 'attached' &&
+    isWritten &&
+    isPublished &&
+    isSameWork(current, { plan, edits, isAuthorityPublic, options })
+  const published = isAuthorityPublic && !isPublished ? authority : undefined
+  const shown = planText({ plan, edits, tree, options, published, runtime: kind.name })
+  return { plan, options, authority, isAuthorityPublic, edits, isDone, shown }
 }
 
 function addSystemTrust(plan: Plan, view: FileTree, { authorityFile }: Settings): void {
@@ -46,21 +72,31 @@ function addSystemTrust(plan: Plan, view: FileTree, { authorityFile }: Settings)
   plan.notes.push(SYSTEM_TRUST_NOTE)
 }
 
-/** A link to an authority that is not there fails every pull of its registry. */
-function requireAuthority(view: FileTree, { edits }: Plan): void {
-  const links = edits.flatMap(({ after }) => ('link' in after ? [after.link] : []))
-  const missing = links.find((path) => view.text(path) === undefined)
-  if (missing !== undefined) {
-    throw new AttachFileError(`the node's authority is not there: ${missing}`, {
-      hint: 'Start `shoal node` first, or name the file with --authority-file. Nothing was changed.',
-    })
-  }
-  const closed = links.find((path) => !view.isForEverybody(path))
-  if (closed === undefined) return
-  // Podman and Skopeo of other users read the same folder, and fail on what they may not read.
-  throw new AttachFileError(`only root can read the node's authority: ${closed}`, {
-    hint: 'Start `shoal node` with --authority-file and a path that every user can read, and name it here too. Nothing was changed.',
+/**
+ * A link to an authority that is not there fails every pull of its registry.
+ * @returns whether links lead to a copy of it
+ */
+function requireAuthority(view: FileTree, { edits }: Plan, { source, file, pem }: AuthorityPlace): boolean {
+  const isLinked = edits.some(({ after }) => 'link' in after)
+  if (!isLinked) return false
+  const isPublic = file !== source
+  if (isPublic ? pem !== undefined : view.textOfNode(source) !== undefined) return isPublic
+  throw new AttachFileError(`the node's authority is not there: ${source}`, {
+    hint: 'Start `shoal node` first, or name the file with --authority-file. Nothing was changed.',
   })
+}
+
+/** As the condition MIRROR_PORT_OPEN. */
+function openPortNotes(listeners: string[]): string[] {
+  const open = listeners.filter((place) => Number(/\d+$/.exec(place)?.[0]) >= unprivilegedPortsFrom())
+  if (open.length === 0) return []
+  return [
+    `Any user of this machine can take ${open.join(', ')} while the node is down, and then gets the credentials of pulls. Choose ports below 1024 (--mirror).`,
+  ]
+}
+
+function listenersOf(attachments: Attachments): string[] {
+  return Object.values(attachments).flatMap(({ listeners = [] }) => listeners)
 }
 
 /** What must change, each with what stands there without this attachment. */
@@ -72,7 +108,7 @@ function recordsOf(runtime: RuntimeName, plan: Plan, view: FileTree, attachments
     if (isSame(before, edit.after)) return []
     if (before !== undefined && 'link' in before) {
       throw new AttachFileError(`${edit.path} is a link`, {
-        hint: `It leads to ${before.link}. Shoal follows no links, and replaces none of somebody else's. Nothing was changed.`,
+        hint: `It leads to ${before.link}. Shoal follows no links, and replaces only its own. Nothing was changed.`,
       })
     }
     return [{ ...edit, before }]
@@ -81,11 +117,14 @@ function recordsOf(runtime: RuntimeName, plan: Plan, view: FileTree, attachments
 
 function isSameWork(
   current: Attachment,
-  { edits, options }: { edits: EditRecord[]; options: Settings },
+  { plan, edits, isAuthorityPublic, options }: Omit<Prepared, 'isDone' | 'shown' | 'authority'>,
 ): boolean {
   const text = (all: EditRecord[]) => JSON.stringify(all.map(({ path, after }) => [path, after]).sort())
-  const registries = (all: string[]) => [...all].sort().join()
+  const names = (all: string[] = []) => [...all].sort().join()
   return (
-    text(current.edits) === text(edits) && registries(current.registries) === registries(options.registries)
+    text(current.edits) === text(edits) &&
+    names(current.registries) === names(options.registries) &&
+    names(current.listeners) === names(plan.listeners) &&
+    (current.isAuthorityPublic ?? false) === isAuthorityPublic
   )
 }

@@ -1,8 +1,8 @@
 import { stringify } from 'smol-toml'
-import { DOCKER_HUB, type RegistryHost } from '../../core/repository.ts'
-import { AttachUnsupportedError } from './errors.ts'
+import type { RegistryHost } from '../../core/repository.ts'
 import type { FileTree } from './file-tree.ts'
 import type { RuntimeName } from './journal.ts'
+import { imageNameOf } from './node-settings.ts'
 import { noteFor, type PlannedEdit, type Settings } from './plan.ts'
 import { parseToml, type TomlTable } from './toml-edit.ts'
 
@@ -42,7 +42,7 @@ export function registriesEdit(
   { registries, mirrorsOf }: Pick<Settings, 'registries' | 'mirrorsOf'>,
 ): PlannedEdit {
   const blocks = registries.map((registry) => ({
-    registry: [entryWithMirror(entries, registry, mirrorOf(mirrorsOf, registry))],
+    registry: [entryWithMirror(entries, registry, mirrorsOf[registry]!)],
   }))
   return {
     path: fileOf(runtime),
@@ -52,29 +52,21 @@ export function registriesEdit(
 
 /** Of a mirror without TLS, for clients of containers-registries.conf(5). */
 export const INSECURE_MIRROR_NOTE =
-  'With a mirror these clients do not verify the token server of the registry, to which they send the password. Where others could stand between this machine and its token server, use a proxy.'
+  'With a mirror, these clients do not verify the token server of the registry, to which they send the password. Do not use it where others could intercept the way there.'
 
 /** Entries for parts of a registry win over ours. */
 export function narrowerNotes(entries: RegistryEntries, registries: RegistryHost[]): string[] {
   const narrower = [...entries.keys()].filter((prefix) =>
-    registries.some((registry) => prefix.startsWith(`${nameOf(registry)}/`)),
+    registries.some((registry) => prefix.startsWith(`${imageNameOf(registry)}/`)),
   )
   if (narrower.length === 0) return []
-  return [`${MAIN} has entries of their own for ${narrower.join(', ')}: pulls from there are not shared.`]
-}
-
-/** These clients do not say which registry they mean: it must have a listener for itself. @throws AttachUnsupportedError */
-function mirrorOf(mirrorsOf: Settings['mirrorsOf'], registry: RegistryHost): string {
-  const address = mirrorsOf[registry]
-  if (address !== undefined) return address
-  const place = `${registry}=127.0.0.1:578`
-  throw new AttachUnsupportedError(`the mirror has no listener for ${registry} alone`, {
-    hint: `Start the node with ${place} in --mirror-listen, and give --mirror ${place} here. Nothing was changed.`,
-  })
+  return [
+    `Your registries.conf has entries for parts of a registry, which win: pulls from ${narrower.join(', ')} are not shared.`,
+  ]
 }
 
 function entryWithMirror(entries: RegistryEntries, registry: RegistryHost, address: string): TomlTable {
-  const name = nameOf(registry)
+  const name = imageNameOf(registry)
   const [prefix, wider] = widerEntry(entries, name) ?? []
   const { mirror, prefix: _, location, ...rest } = wider ?? {}
   const others = Array.isArray(mirror) ? (mirror as TomlTable[]) : []
@@ -91,8 +83,4 @@ function widerEntry(entries: RegistryEntries, name: string): [string, TomlTable]
   const covers = (prefix: string) =>
     prefix === name || (prefix.startsWith('*.') && name.replace(/:\d+$/, '').endsWith(prefix.slice(1)))
   return [...entries].filter(([prefix]) => covers(prefix)).sort(([a], [b]) => b.length - a.length)[0]
-}
-
-function nameOf(registry: RegistryHost): string {
-  return registry === DOCKER_HUB ? 'docker.io' : registry
 }

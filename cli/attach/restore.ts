@@ -1,7 +1,7 @@
 import { lstatSync, renameSync, rmdirSync, rmSync } from 'node:fs'
 import { dirname } from 'node:path'
-import { notWritten, type OnStep, writeLike } from './apply.ts'
-import { AttachEditedError } from './errors.ts'
+import { type OnStep, READ_ONLY_HINT, writeLike } from './apply.ts'
+import { AttachEditedError, AttachFileError } from './errors.ts'
 import { type Content, type FileTree, isSame } from './file-tree.ts'
 import { backupOf, draftOf, type EditRecord, syncFolder } from './journal.ts'
 import { takeBackJson } from './json-edit.ts'
@@ -55,37 +55,41 @@ export function restoreEdits(
 ): Map<string, Restoration> {
   const planned = edits.map((edit) => ({ edit, what: restorationOf(edit, tree.read(edit.path)) }))
   refuseConflicts(planned)
+  const left = planned.map(({ edit }) => edit.path)
   for (const { edit, what } of planned.toReversed()) {
     try {
       restoreEdit(tree, edit, what)
     } catch (cause) {
-      throw notWritten(edit.path, cause as Error)
+      throw notRestored(edit.path, { left, all: planned.length, cause: cause as Error })
     }
+    left.pop()
     onStep(`took back ${edit.path}`)
   }
   for (const folder of madeFolders.toReversed()) removeIfEmpty(tree.real(folder))
   return new Map(planned.map(({ edit, what }) => [edit.path, what]))
 }
 
+function notRestored(path: string, { left, all, cause }: { left: string[]; all: number; cause: Error }) {
+  return new AttachFileError(`${path} cannot be taken back: ${cause.message}`, {
+    cause,
+    hint: `${READ_ONLY_HINT} Taken back so far: ${all - left.length} of ${all} files. Still as attached: ${left.join(', ')}. Mend the cause and run the command again: it goes on from there.`,
+  })
+}
+
 function refuseConflicts(planned: { edit: EditRecord; what: Restoration }[]): void {
-  const all = planned.flatMap(({ edit, what }) =>
-    what.kind === 'conflict' ? [{ path: edit.path, ...what }] : [],
-  )
+  const all = planned.flatMap(({ edit, what }) => (what.kind === 'conflict' ? [edit] : []))
   if (all.length === 0) return
   const paths = all.map(({ path }) => path).join(', ')
-  throw new AttachEditedError(
-    `somebody edited ${paths} where Shoal did:\n${all.map(({ diff }) => diff).join('')}`,
-    {
-      hint: 'Take that edit out, or remove the file if nobody needs it; then run the command again. Nothing was changed.',
-    },
-  )
+  throw new AttachEditedError(`${paths} was edited in what Shoal wrote`, {
+    hint: 'Undo that edit (`shoal detach RUNTIME --dry-run` shows it), or remove the file if nobody needs it. Then run the command again. Nothing was changed.',
+  })
 }
 
 function restoreEdit(tree: FileTree, { path, before, onlyWhile }: EditRecord, what: Restoration): void {
   const [real, backup, draft] = [path, backupOf(path), draftOf(path)].map((one) => tree.real(one))
   if (lstatSync(dirname(real!), { throwIfNoEntry: false }) === undefined) return
   rmSync(draft!, { force: true })
-  const isOver = onlyWhile !== undefined && !isSame(before, tree.read(onlyWhile))
+  const isOver = onlyWhile !== undefined && !isSame(before, { text: tree.textOfNode(onlyWhile) ?? '' })
   if (what.kind === 'remove' || (what.kind === 'put back' && isOver)) rmSync(real!)
   else if (what.kind === 'put back') putBack(tree, path, before)
   else if (what.kind === 'merge') {

@@ -21,7 +21,7 @@ export const SYSTEM_TRUST_NOTE =
 export function systemTrust(tree: FileTree, authorityFile: string): { edit: PlannedEdit; command: string[] } {
   const layout = LAYOUTS.find(({ folder }) => tree.stat(folder)?.isDirectory())
   if (layout === undefined) {
-    throw new AttachUnsupportedError('this system keeps its authorities where Shoal does not know', {
+    throw new AttachUnsupportedError('Shoal does not know where this system keeps its authorities', {
       hint: 'Leave --system-trust out, and add the authority by hand. Nothing was changed.',
     })
   }

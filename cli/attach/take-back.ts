@@ -1,16 +1,19 @@
-import { spawnSync } from 'node:child_process'
+import { dirname } from 'node:path'
+import { PUBLIC_AUTHORITY } from '../../core/consent.ts'
+import { AttachEditedError } from './errors.ts'
 import type { FileTree } from './file-tree.ts'
 import type { Attachment, Attachments, Journal, RuntimeName } from './journal.ts'
+import { withdrawAuthority } from './public-authority.ts'
 import { restoreEdits } from './restore.ts'
 import type { Machine } from './surroundings.ts'
 
 /** Takes whole attachments back, also those that a crash left half done. */
 
 /** Takes one runtime's attachment back, wherever it stands. */
-export function takeBack(
+export async function takeBack(
   machine: Machine,
   { tree, journal, runtime }: { tree: FileTree; journal: Journal; runtime: RuntimeName },
-): void {
+): Promise<void> {
   const attachments = journal.load()
   const attachment = attachments[runtime]
   if (attachment !== undefined) {
@@ -24,13 +27,18 @@ export function takeBack(
     try {
       restoreEdits(tree, { ...attachment, edits }, machine.onStep)
     } catch (error) {
-      journal.save(attachments)
+      // Nothing was touched.
+      if (error instanceof AttachEditedError) journal.save(attachments)
       throw error
     }
+    const isStillLinked = Object.values(others).some((other) => other.isAuthorityPublic)
+    if (attachment.isAuthorityPublic && !isStillLinked)
+      withdrawAuthority(tree, attachment.madeFolders.includes(dirname(PUBLIC_AUTHORITY)))
+    machine.onStep?.('authority withdrawn')
     leaveFolders(tree, attachment, others)
     journal.save(others)
-    for (const [program, ...argv] of machine.isLive ? attachment.commands : [])
-      spawnSync(program!, argv, { stdio: 'ignore', timeout: 60_000 })
+    // Their failure is for their own messages: the files are as before.
+    if (machine.isLive) for (const argv of attachment.commands) await machine.run(argv)
   }
   const rest = journal.load()
   if (Object.keys(rest).length === 0) journal.remove()
@@ -45,10 +53,10 @@ function leaveFolders(tree: FileTree, { madeFolders }: Attachment, others: Attac
   heir.madeFolders = [...madeFolders.filter((folder) => tree.stat(folder) !== undefined), ...heir.madeFolders]
 }
 
-export function takeBackInterrupted(machine: Machine, tree: FileTree, journal: Journal): void {
+export async function takeBackInterrupted(machine: Machine, tree: FileTree, journal: Journal): Promise<void> {
   for (const [name, { phase }] of Object.entries(journal.load())) {
     if (phase === 'attached') continue
-    takeBack(machine, { tree, journal, runtime: name as RuntimeName })
-    machine.print(`An earlier command was interrupted: ${name} was taken back to what it was before.\n\n`)
+    await takeBack(machine, { tree, journal, runtime: name as RuntimeName })
+    machine.print(`An earlier command was interrupted. What it did to ${name} was taken back.\n`)
   }
 }

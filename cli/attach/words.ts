@@ -1,8 +1,10 @@
+import { PUBLIC_AUTHORITY } from '../../core/consent.ts'
 import type { RegistryHost } from '../../core/repository.ts'
 import type { CheckAnswer } from './check.ts'
 import type { Content, FileTree } from './file-tree.ts'
 import { type Attachment, type Attachments, type EditRecord, type RuntimeName, STATE_DIR } from './journal.ts'
 import type { Plan, Settings } from './plan.ts'
+import type { AuthorityPlace } from './public-authority.ts'
 import { restorationOf } from './restore.ts'
 import { unifiedDiff } from './unified-diff.ts'
 
@@ -15,24 +17,33 @@ interface Planned {
   edits: EditRecord[]
   tree: FileTree
   options: Settings
+  /** A copy that will be made. */
+  published: AuthorityPlace | undefined
   runtime: RuntimeName
 }
 
-export function planText({ plan, edits, tree, options, runtime }: Planned): string {
+export function planText({ plan, edits, tree, options, published, runtime }: Planned): string {
   const { upstream } = plan
   const chained = upstream && [
     `It uses the proxy ${withoutPassword(upstream.proxy)}. The node goes through that one from its next start on: pulls take the same way as before.`,
   ]
   return sections([
-    `${runtime}: ${plan.found}\nregistries: ${options.registries.join(', ')}\nthrough: ${throughOf(options)}`,
+    [`${runtime}: ${plan.found}`, `registries: ${options.registries.join(', ')}`, throughOf(plan, options)]
+      .map(wrapped)
+      .join('\n'),
+    published === undefined
+      ? ''
+      : `+ ${published.file}\n  a copy of ${published.source}, which the node keeps up to date`,
     withoutPasswords(edits.map((edit) => changeText(edit.path, tree.read(edit.path), edit.after)).join('')),
     ...[...(chained ?? []), ...plan.notes].map(wrapped),
-    plan.restart.length === 0 ? '' : `Afterwards, when it suits you:\n${indented(plan.restart)}`,
+    plan.restart.length === 0 ? '' : `Afterwards, at a time that suits you:\n${indented(plan.restart)}`,
   ])
 }
 
-function throughOf({ via, proxyUrl, mirrorUrl }: Settings): string {
-  return via === 'proxy' ? `the node's proxy, ${proxyUrl}` : `the node's mirror endpoint, ${mirrorUrl}`
+function throughOf({ listeners }: Plan, { via, proxyUrl }: Settings): string {
+  const mirror = listeners.length === 0 ? '' : `the node's mirror, which it opens at ${listeners.join(', ')}`
+  const proxy = via === 'proxy' ? `the node's proxy, ${proxyUrl}` : ''
+  return `through: ${[proxy, mirror].filter((one) => one !== '').join('; ')}`
 }
 
 export function changeText(path: string, before: Content, after: Content): string {
@@ -59,14 +70,10 @@ export function attachedText({
   return sections([
     `${runtime} is attached. \`shoal detach ${runtime}\` takes it back.`,
     checked.map(([registry, answer]) => checkLine(registry, answer, options)).join('\n'),
-    isUnshared
-      ? wrapped(
-          'What is not shared yet: start `shoal node` again, so that it learns which registries it may intercept.',
-        )
-      : '',
+    isUnshared ? wrapped('Not shared yet: the node does not intercept that registry. Its log says why.') : '',
     plan.restart.length === 0
-      ? wrapped('It counts from the next pull on.')
-      : `To make it count:\n${indented(plan.restart)}`,
+      ? 'It counts from the next pull on.'
+      : `For this to take effect, run:\n${indented(plan.restart)}`,
   ])
 }
 
@@ -75,51 +82,57 @@ function checkLine(
   { isShared, isWithoutLogin }: CheckAnswer,
   { via }: Settings,
 ): string {
-  const login = isWithoutLogin ? ', asked without a login' : ''
-  return `  ${registry}  answers through the ${via}${login}${isShared ? '' : '; not shared yet'}`
+  const more = [isWithoutLogin ? 'asked without a login' : '', isShared ? '' : 'not shared yet']
+  const line = `  ${registry}  answers through the ${via}`
+  return [line, ...more.filter((one) => one !== '').map((one) => `    ${one}`)].join('\n')
 }
 
-export function checkText({ via, proxyUrl, mirrorUrl }: Settings): string {
+export function checkText({ via, proxyUrl }: Settings): string {
   return via === 'proxy'
     ? `Is \`shoal node\` running, with its proxy at ${proxyUrl}?`
-    : `Is \`shoal node\` running, with its mirror endpoint at ${mirrorUrl}?`
+    : 'Is `shoal node` running? Its log says whether it could open the mirror (ATTACHED_LATER).'
 }
 
-export function restorePlanText(tree: FileTree, { edits }: Attachment): string {
+export function restorePlanText(tree: FileTree, { edits, isAuthorityPublic }: Attachment): string {
   const texts = edits.map((edit) => {
     const found = tree.read(edit.path)
     const what = restorationOf(edit, found)
-    if (what.kind === 'conflict') return what.diff
+    if (what.kind === 'conflict') return `# ${edit.path} was edited in what Shoal wrote:\n${what.diff}`
     if (what.kind === 'keep') return ''
     const after =
       what.kind === 'merge' ? { text: what.text } : what.kind === 'remove' ? undefined : edit.before
-    const edited = what.kind === 'merge' ? `# ${edit.path} was edited since: that edit stays\n` : ''
+    const edited = what.kind === 'merge' ? `# ${edit.path} was edited since; the edit stays:\n` : ''
     return edited + changeText(edit.path, found, after)
   })
-  return sections([texts.join('')])
+  const copy = isAuthorityPublic ? `- ${PUBLIC_AUTHORITY}, when no other runtime needs it` : ''
+  return sections([texts.join(''), copy])
 }
 
 export function detachedText(runtime: RuntimeName, { restart }: Attachment): string {
   return sections([
-    `${runtime} is detached: every file is as it was.`,
-    restart.length === 0 ? '' : `It goes through Shoal until you run:\n${indented(restart)}`,
+    `${runtime} is detached. Every file is as before.`,
+    restart.length === 0 ? '' : `It may go through Shoal until you run:\n${indented(restart)}`,
   ])
 }
 
 export function listText(tree: FileTree, attachments: Attachments): string {
   const all = Object.entries(attachments)
   if (all.length === 0) return 'Nothing is attached.\n'
-  const blocks = all.map(([runtime, { phase, since, registries, via, edits }]) => {
-    const state =
-      phase === 'attached'
-        ? `since ${since.slice(0, 16).replace('T', ' ')} UTC`
-        : 'interrupted: run it again, or detach'
-    return [
-      `${runtime}  by ${via}, ${state}`,
-      `  registries  ${registries.join(', ')}`,
-      ...edits.map((edit) => `  ${edit.path}${stateOf(edit, tree.read(edit.path))}`),
-    ].join('\n')
-  })
+  const blocks = all.map(
+    ([runtime, { phase, since, registries, via, edits, listeners = [], isAuthorityPublic }]) => {
+      const state =
+        phase === 'attached'
+          ? `since ${since.slice(0, 16).replace('T', ' ')} UTC`
+          : 'interrupted: run it again, or detach'
+      return [
+        `${runtime}  by ${via}, ${state}`,
+        `  registries  ${registries.join(', ')}`,
+        ...(listeners.length === 0 ? [] : [`  mirror      ${listeners.join(', ')}`]),
+        ...edits.map((edit) => `  ${edit.path}${stateOf(edit, tree.read(edit.path))}`),
+        ...(isAuthorityPublic ? [`  ${PUBLIC_AUTHORITY}`] : []),
+      ].join('\n')
+    },
+  )
   return sections([...blocks, `What was there before is in ${STATE_DIR}.`])
 }
 

@@ -32,6 +32,8 @@ export interface LabHost {
   readonly address: string
   /** /etc/docker as the host's programs see it. */
   readonly etcDocker: string
+  /** /var/lib as they see it. */
+  readonly varLib: string
   /** The host's own folder. */
   readonly dir: string
   /** The command line that runs `argv` on this host; the process is replaced by it. */
@@ -163,14 +165,16 @@ export class LabNetwork {
     const dir = join(this.#options.dir, name)
     const etcDocker = join(dir, 'etc-docker')
     const run = join(dir, 'run')
+    const varLib = join(dir, 'var-lib')
     for (const folder of [etcDocker, run]) mkdirSync(folder, { recursive: true, mode: 0o700 })
+    mkdirSync(varLib, { mode: 0o755 })
     const hosts = this.#hostsFile
     return {
-      ...{ name, namespace, address, etcDocker, dir },
+      ...{ name, namespace, address, etcDocker, varLib, dir },
       command: (argv) => [
         ...['nsenter', `--net=${join(NAMESPACES_DIR, namespace)}`, '--'],
         ...['unshare', '--mount', '--propagation', 'private', '--', 'sh', '-c', MOUNT_AND_RUN, 'sh'],
-        ...[hosts, etcDocker, run, '--', ...argv],
+        ...[hosts, etcDocker, run, varLib, '--', ...argv],
       ],
     }
   }
@@ -197,11 +201,12 @@ export class LabNetwork {
 }
 
 /**
- * A mount namespace per process: the lab's names, the host's trust, and a separate /run (Docker's containerd shims
- * and podman keep sockets there under fixed names). It ends with its last process, and the mounts with it.
+ * A mount namespace per process: the lab's names, the host's trust, and a separate /run and /var/lib (Docker's containerd
+ * shims and podman keep sockets there under fixed names, and `shoal attach` what it did). It ends with its last process,
+ * and the mounts with it.
  */
 const MOUNT_AND_RUN =
-  'mount --bind "$1" /etc/hosts && mount --bind "$2" /etc/docker && mount --bind "$3" /run && shift 4 && exec "$@"'
+  'mount --bind "$1" /etc/hosts && mount --bind "$2" /etc/docker && mount --bind "$3" /run && mount --bind "$4" /var/lib && shift 5 && exec "$@"'
 
 function addressOf(index: number): string {
   return `${SUBNET}.${Math.floor(index / HOSTS_PER_BLOCK)}.${(index % HOSTS_PER_BLOCK) + 1}`

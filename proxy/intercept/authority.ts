@@ -40,14 +40,14 @@ interface DatedContext {
 }
 
 export class ProxyAuthority {
-  readonly #hosts: RegistryHost[]
+  readonly #hosts: Set<RegistryHost>
   readonly #nowSeconds: () => number
   readonly #contexts = new Map<RegistryHost, Promise<DatedContext>>()
   #current: DatedAuthority
   #next: DatedAuthority | undefined
 
   private constructor(hosts: RegistryHost[], nowSeconds: () => number, first: DatedAuthority) {
-    this.#hosts = hosts
+    this.#hosts = new Set(hosts)
     this.#nowSeconds = nowSeconds
     this.#current = first
   }
@@ -78,8 +78,20 @@ export class ProxyAuthority {
       return true
     }
     if (this.#next !== undefined || leftSeconds >= NEXT_PUBLISHED_BEFORE_END_SECONDS) return false
-    this.#next = await newAuthority(this.#hosts, this.#nowSeconds())
+    this.#next = await newAuthority([...this.#hosts], this.#nowSeconds())
     return true
+  }
+
+  /** Makes certificates for more hosts; those of the others stay. @returns whether `certificatesPem` changed */
+  async cover(hosts: Iterable<RegistryHost>): Promise<boolean> {
+    const added = [...hosts].filter((host) => !this.#hosts.has(host))
+    for (const host of added) this.#hosts.add(host)
+    const dated = [this.#current, this.#next].filter((authority) => authority !== undefined)
+    for (const { of } of dated) {
+      const made = await newAuthority(added, this.#nowSeconds())
+      for (const [name, certificate] of made.of) if (!of.has(name)) of.set(name, certificate)
+    }
+    return added.length > 0
   }
 
   /** The key and certificate to present to a client that connects to `host`, which must be configured. */

@@ -1,6 +1,7 @@
-import { DOCKER_HUB, type RegistryHost } from '../../../core/repository.ts'
+import type { RegistryHost } from '../../../core/repository.ts'
 import { AttachFileError, AttachUnsupportedError } from '../errors.ts'
 import { valueAt } from '../json-edit.ts'
+import { addressIn, imageNameOf } from '../node-settings.ts'
 import { noteFor, type Plan, type RuntimeKind, type Settings } from '../plan.ts'
 import { insertToml, parseToml, setTomlKey, type TomlTable } from '../toml-edit.ts'
 
@@ -53,12 +54,13 @@ function planBuildkit({ version, config, isLink }: BuildkitFacts, settings: Sett
     notes: [],
     restart: ['systemctl restart buildkit   (running builds end)'],
     commands: [],
+    listeners: [addressIn(settings.mirrorUrl)],
   }
 }
 
 function withMirror(text: string, registry: RegistryHost, mirrorUrl: string): string {
-  const name = registry === DOCKER_HUB ? 'docker.io' : registry
-  const address = addressOf(mirrorUrl)
+  const name = imageNameOf(registry)
+  const address = addressIn(mirrorUrl)
   const before = parseToml(CONFIG, text)
   const entry = valueAt(before, ['registry', name]) as TomlTable | undefined
   const mirrors = Array.isArray(entry?.mirrors) ? (entry.mirrors as string[]) : []
@@ -72,7 +74,7 @@ function withMirror(text: string, registry: RegistryHost, mirrorUrl: string): st
 }
 
 function withPlainHttp(text: string, mirrorUrl: string): string {
-  const address = addressOf(mirrorUrl)
+  const address = addressIn(mirrorUrl)
   const before = parseToml(CONFIG, text)
   if (valueAt(before, ['registry', address]) !== undefined) return text
   const lines = [noteFor('buildkit').trimEnd(), `[registry.${JSON.stringify(address)}]`, '  http = true']
@@ -85,8 +87,4 @@ function withEntry(config: TomlTable, name: string, entry: TomlTable): TomlTable
 
 function headerOf(name: string): RegExp {
   return new RegExp(`^\\s*\\[\\s*registry\\s*\\.\\s*["']${name.replaceAll(/[.[\]]/g, '\\$&')}["']\\s*\\]`)
-}
-
-function addressOf(mirrorUrl: string): string {
-  return mirrorUrl.replace(/^https?:\/\//, '')
 }

@@ -2,6 +2,7 @@ import { DOCKER_HUB, type RegistryHost } from '../../../core/repository.ts'
 import { AttachFileError, AttachUnsupportedError } from '../errors.ts'
 import type { FileTree } from '../file-tree.ts'
 import { valueAt } from '../json-edit.ts'
+import { addressIn } from '../node-settings.ts'
 import {
   noteFor,
   type Plan,
@@ -98,6 +99,7 @@ function planContainerd(facts: ContainerdFacts, settings: Settings): Plan {
     // hosts.toml is read at each pull.
     restart: config.length === 0 ? [] : ['systemctl restart containerd   (containers keep running)'],
     commands: [],
+    listeners: [addressIn(settings.mirrorUrl)],
   }
 }
 

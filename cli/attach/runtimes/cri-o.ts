@@ -1,4 +1,5 @@
 import { AttachUnsupportedError } from '../errors.ts'
+import { ownListeners } from '../node-settings.ts'
 import type { RuntimeKind } from '../plan.ts'
 import {
   INSECURE_MIRROR_NOTE,
@@ -19,6 +20,7 @@ export interface CrioFacts {
 export const crio: RuntimeKind<CrioFacts> = {
   name: 'cri-o',
   via: 'mirror',
+  hasOwnListeners: true,
   async gather({ tree, run }) {
     return {
       version: /ersion:?\s+v?(\d[\w.~+-]*)/.exec((await run(['crio', '--version'])) ?? '')?.[1],
@@ -43,6 +45,7 @@ export const crio: RuntimeKind<CrioFacts> = {
       notes: [...narrowerNotes(entries, settings.registries), INSECURE_MIRROR_NOTE],
       restart: ['systemctl reload crio   (nothing stops)'],
       commands: [],
+      listeners: ownListeners(settings),
     }
   },
 }

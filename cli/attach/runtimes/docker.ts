@@ -2,6 +2,7 @@ import { DOCKER_HUB } from '../../../core/repository.ts'
 import { AttachFileError, AttachUnsupportedError } from '../errors.ts'
 import type { FileTree } from '../file-tree.ts'
 import { changeJson, type JsonChange, parseJsonObject, valueAt } from '../json-edit.ts'
+import { addressIn } from '../node-settings.ts'
 import {
   extendedNoProxy,
   hiddenNotes,
@@ -123,6 +124,7 @@ function planDocker(facts: DockerFacts, settings: Settings): Plan {
     ],
     restart: restartCommands(facts, settings, edits),
     commands: [],
+    listeners: settings.registries.includes(DOCKER_HUB) ? [addressIn(settings.mirrorUrl)] : [],
     offersLiveRestore: wouldStop(facts, settings),
     ...(upstream === undefined ? {} : { upstream }),
     ...(major !== undefined && major >= PROXIES_SINCE && edits.some(({ path }) => path === facts.config.path)

@@ -2,6 +2,7 @@ import { stringify } from 'smol-toml'
 import { AttachUnsupportedError } from '../errors.ts'
 import type { FileTree } from '../file-tree.ts'
 import { valueAt } from '../json-edit.ts'
+import { ownListeners } from '../node-settings.ts'
 import {
   extendedNoProxy,
   hiddenNotes,
@@ -35,6 +36,8 @@ export interface PodmanFacts {
   /** Of `[engine] env` and `[containers] env`, as they count today. */
   engineEnv: string[]
   containersEnv: string[]
+  /** The files that these stand in, with those that everybody may read left out. */
+  closed: { path: string; mode: number }[]
   hostname: string
 }
 
@@ -43,6 +46,7 @@ export const podman: RuntimeKind<PodmanFacts> = {
   name: 'podman',
   // By mirror it would not verify the token server.
   via: 'proxy',
+  hasOwnListeners: true,
   async gather({ tree, run, hostname }, registries) {
     const env = environmentOf(tree)
     return {
@@ -67,15 +71,23 @@ export const podman: RuntimeKind<PodmanFacts> = {
 }
 
 /** Later files win, each with its whole list. */
-function environmentOf(tree: FileTree): Pick<PodmanFacts, 'engineEnv' | 'containersEnv'> {
+function environmentOf(tree: FileTree): Pick<PodmanFacts, 'engineEnv' | 'containersEnv' | 'closed'> {
   const names = tree.list(CONF_DIR).filter((name) => name.endsWith('.conf'))
   const paths = [CONF, ...names.map((name) => `${CONF_DIR}/${name}`)].filter((path) => path !== OWN_CONF)
-  const configs = paths.map((path) => parseToml(path, tree.text(path) ?? ''))
+  const configs = paths.map((path) => ({ path, config: parseToml(path, tree.text(path) ?? '') }))
   const last = (section: string) => {
-    const lists = configs.map((config) => valueAt(config, [section, 'env']))
-    return (lists.findLast((list) => Array.isArray(list)) ?? []) as string[]
+    const lists = configs.map(({ path, config }) => ({ path, list: valueAt(config, [section, 'env']) }))
+    return lists.findLast(({ list }) => Array.isArray(list)) as { path: string; list: unknown[] } | undefined
   }
-  return { engineEnv: last('engine').map(String), containersEnv: last('containers').map(String) }
+  const [engine, containers] = [last('engine'), last('containers')]
+  const sources = new Set([engine, containers].flatMap((one) => one?.path ?? []))
+  return {
+    engineEnv: (engine?.list ?? []).map(String),
+    containersEnv: (containers?.list ?? []).map(String),
+    closed: [...sources]
+      .map((path) => ({ path, mode: tree.stat(path)!.mode & 0o777 }))
+      .filter(({ mode }) => (mode & 0o044) !== 0o044),
+  }
 }
 
 function planMirror({ version, entries }: PodmanFacts, settings: Settings): Plan {
@@ -90,11 +102,12 @@ function planMirror({ version, entries }: PodmanFacts, settings: Settings): Plan
     ],
     restart: [],
     commands: [],
+    listeners: ownListeners(settings),
   }
 }
 
 function planProxy(facts: PodmanFacts, settings: Settings): Plan {
-  const { engineEnv, containersEnv, version, hostname } = facts
+  const { engineEnv, containersEnv, closed, version, hostname } = facts
   const before = variableIn(engineEnv, 'HTTPS_PROXY')
   const noProxyBefore = variableIn(engineEnv, 'NO_PROXY') ?? ''
   const isChained = before !== undefined && before !== settings.proxyUrl
@@ -111,15 +124,21 @@ function planProxy(facts: PodmanFacts, settings: Settings): Plan {
   return {
     found: `Podman ${version}`,
     edits: [
-      { path: OWN_CONF, after: { text: `${noteFor('podman')}${stringify(config)}\n` } },
+      {
+        path: OWN_CONF,
+        after: { text: `${noteFor('podman')}${stringify(config)}\n` },
+        mode: closed.reduce((mode, one) => mode & one.mode, 0o644),
+      },
       ...trustLinks(facts.trust, settings.authorityFile),
     ],
     notes: [
       ...hiddenNotes(noProxyBefore, settings.registries),
-      'A proxy in the environment of who runs Podman is no longer passed on to containers (http_proxy = false). While Shoal is stopped, Podman cannot pull.',
+      ...closedNotes(closed),
+      'Podman no longer passes proxy variables of its own environment on to containers (http_proxy = false). While Shoal is stopped, Podman cannot pull.',
     ],
     restart: [],
     commands: [],
+    listeners: [],
     ...(isChained ? { upstream: { proxy: before, noProxy: noProxyBefore } } : {}),
   }
 }
@@ -127,4 +146,13 @@ function planProxy(facts: PodmanFacts, settings: Settings): Plan {
 function variableIn(env: string[], name: string): string | undefined {
   const value = (key: string) => env.findLast((entry) => entry.startsWith(`${key}=`))?.slice(key.length + 1)
   return value(name) || value(name.toLowerCase()) || undefined
+}
+
+/** Our file has the values of others, of which some may be secret. */
+function closedNotes(closed: PodmanFacts['closed']): string[] {
+  if (closed.length === 0) return []
+  const paths = closed.map(({ path }) => path).join(' and ')
+  return [
+    `Not every user can read ${paths}, and so not ${OWN_CONF}, which repeats values from there: Podman of such a user fails on both.`,
+  ]
 }

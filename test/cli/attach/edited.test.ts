@@ -24,8 +24,9 @@ describe('a file that somebody edited while it was attached', () => {
     const before = tree.picture()
     await expect(tree.detach('docker')).rejects.toMatchObject({
       code: 'ATTACH_EDITED',
-      message: expect.stringMatching(/zz-shoal\.conf[\s\S]*\+LimitNOFILE=99/),
+      message: expect.stringMatching(/zz-shoal\.conf was edited/),
     })
+    expect(tree.printed.at(-1)).toMatch(/zz-shoal\.conf[\s\S]*\n\+LimitNOFILE=99/)
     const { 'var/lib/shoal-attach/journal.json': _, ...others } = tree.picture()
     const { 'var/lib/shoal-attach/journal.json': __, ...othersBefore } = before
     expect(others).toEqual(othersBefore)
@@ -59,7 +60,7 @@ describe('NO_PROXY', () => {
       'NO_PROXY=.example.com,localhost,127.0.0.0/8,::1,169.254.0.0/16,host-a"',
     )
     const consent = JSON.parse(tree.read('/var/lib/shoal-attach/consent.json'))
-    expect(consent).toEqual({ registries: ['registry.example.com'], mirror: false, noProxy: '.example.com' })
+    expect(consent).toEqual({ registries: ['registry.example.com'], noProxy: '.example.com' })
   })
 })
 

@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process'
+import { chmodSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import type { RuntimeName } from '../../../cli/attach/journal.ts'
@@ -28,6 +29,8 @@ describe('kill -9', () => {
         let step = 1
         for (; step <= STEPS_MAX; step++) {
           using tree = new MachineTree(files)
+          // The authority is copied, and the copy goes again.
+          chmodSync(tree.real('/var/lib/shoal'), 0o700)
           const before = tree.picture()
           const answers = {
             [version.split(' ')[0] === 'Docker' ? 'dockerd --version' : 'containerd --version']: version,

@@ -29,8 +29,12 @@ export interface TreeOptions {
   check?: () => Promise<CheckAnswer>
   ask?: Machine['ask']
   onStep?: Machine['onStep']
+  /** Instead of `answers`. */
+  run?: Machine['run']
 }
 
+/** As far as attach looks. */
+export const PEM = '-----BEGIN CERTIFICATE-----\nTUlJQg==\n-----END CERTIFICATE-----\n'
 export const AUTHORITY = '/var/lib/shoal/proxy-ca.crt'
 export const DOCKER_28 = { 'dockerd --version': 'Docker version 28.5.2, build ecc6942' }
 export const DOCKER_UNIT = {
@@ -53,7 +57,7 @@ export class MachineTree implements Disposable {
 
   constructor(files: Record<string, string> = {}) {
     mkdirSync(join(this.root, 'var/lib'), { recursive: true })
-    this.write({ [AUTHORITY]: 'PEM\n', ...files })
+    this.write({ [AUTHORITY]: PEM, ...files })
   }
 
   write(files: Record<string, string>): void {
@@ -71,43 +75,23 @@ export class MachineTree implements Disposable {
     return readFileSync(this.real(path), 'utf8')
   }
 
-  /** Everything of the tree that an administrator can see. */
   picture(): Record<string, unknown> {
-    const all: Record<string, unknown> = {}
-    const names = readdirSync(this.root, { recursive: true, encoding: 'utf8' })
-    const attributes = attributesOf(names.map((name) => this.real(name)))
-    for (const name of names) {
-      const path = this.real(name)
-      const { mode, uid, gid, nlink, ino, mtimeMs } = lstatSync(path)
-      const found = lstatSync(path)
-      if (found.isDirectory()) all[name] = { mode, uid, gid }
-      else if (found.isSymbolicLink()) all[name] = { link: readlinkSync(path), uid, gid }
-      else
-        all[name] = {
-          text: readFileSync(path, 'utf8'),
-          mode,
-          uid,
-          gid,
-          nlink,
-          ino,
-          mtimeMs,
-          attributes: attributes[path],
-        }
-    }
-    return all
+    return pictureOf(this.root)
   }
 
-  machine({ answers = {}, refusal, isRoot = true, check, ask, onStep }: TreeOptions = {}): Machine {
+  machine({ answers = {}, refusal, isRoot = true, check, ask, onStep, run }: TreeOptions = {}): Machine {
     return {
       root: this.root,
       isLive: true,
       isRoot,
       hostname: 'host-a',
-      run: async (argv) => {
-        const line = argv.join(' ')
-        const known = Object.keys(answers).filter((one) => line.startsWith(one))
-        return answers[known.sort((one, other) => other.length - one.length)[0] ?? '']
-      },
+      run:
+        run ??
+        (async (argv) => {
+          const line = argv.join(' ')
+          const known = Object.keys(answers).filter((one) => line.startsWith(one))
+          return answers[known.sort((one, other) => other.length - one.length)[0] ?? '']
+        }),
       refusal: async () => refusal,
       check: check ?? (async () => ({ isShared: true, isWithoutLogin: false })),
       print: (text) => this.printed.push(text),
@@ -139,6 +123,26 @@ export class MachineTree implements Disposable {
   [Symbol.dispose](): void {
     rmSync(this.root, { recursive: true, force: true })
   }
+}
+
+/** Everything below a folder that an administrator can see. */
+export function pictureOf(root: string): Record<string, unknown> {
+  const all: Record<string, unknown> = {}
+  const names = readdirSync(root, { recursive: true, encoding: 'utf8' })
+  const attributes = attributesOf(names.map((name) => join(root, name)))
+  for (const name of names) {
+    const path = join(root, name)
+    const found = lstatSync(path)
+    const { mode, uid, gid, nlink, ino, mtimeMs } = found
+    if (found.isDirectory()) all[name] = { mode, uid, gid }
+    else if (found.isSymbolicLink()) all[name] = { link: readlinkSync(path), uid, gid }
+    else if (!found.isFile()) all[name] = { mode, uid, gid }
+    else {
+      const text = readFileSync(path, 'utf8')
+      all[name] = { text, mode, uid, gid, nlink, ino, mtimeMs, attributes: attributes[path] }
+    }
+  }
+  return all
 }
 
 /** Of files and folders, where this machine can tell. */

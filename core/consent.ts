@@ -1,0 +1,31 @@
+import { z } from 'zod'
+import { registryHostSchema } from './registries-api.ts'
+
+/** What `shoal attach` leaves for the node: only root can write there. */
+
+/** Of the node, unless configured. */
+export const NODE_DATA_DIR = '/var/lib/shoal'
+/** Not below the node's data folder: the user who runs the node could replace it. */
+export const ATTACHED_DIR = '/var/lib/shoal-attach'
+/** What the node may and shall do for the runtimes that are attached. */
+export const CONSENT_FILE = 'consent.json'
+/** URL of the proxy that the runtimes used before; a secret. */
+export const UPSTREAM_FILE = 'upstream-proxy'
+/**
+ * Where attached runtimes find the node's authority: in a folder that every user can read and that outlives a restart of
+ * the machine. A trust file that leads nowhere fails every pull.
+ */
+export const PUBLIC_AUTHORITY = '/var/lib/shoal-authority/ca.crt'
+
+export const consentSchema = z.object({
+  /** Leave to intercept them. */
+  registries: z.array(registryHostSchema),
+  /** As the node's setting of this name: where runtimes ask the mirror. */
+  mirrorListen: z.string().optional(),
+  /** Where the node puts its authority too: runtimes have links to it. */
+  authorityFile: z.string().startsWith('/').optional(),
+  /** Of the runtime whose proxy stands in the file beside. */
+  noProxy: z.string().optional(),
+})
+
+export type Consent = z.output<typeof consentSchema>
