@@ -8,6 +8,7 @@ import { ConfigError, ensureDataDir, type ListenAddress, readSecretFile } from '
 import { readOwnFile, replaceFile } from '../core/data-folder.ts'
 import { lockDataDir } from '../core/data-lock.ts'
 import { Defects, defectCounter } from '../core/defects.ts'
+import { type GuardLine, guardLine } from '../core/guard-line.ts'
 import { clusterOfJoinToken } from '../core/join-token.ts'
 import { createMetrics, type Metrics } from '../core/metrics.ts'
 import {
@@ -68,6 +69,8 @@ interface NodeParts extends Told {
   history: PullHistory
   authority: ProxyAuthority
   owners: KernelSocketOwners
+  /** Who owns the proxy's socket, if this process does not. */
+  guard: GuardLine | undefined
 }
 
 /**
@@ -94,6 +97,8 @@ export async function startNode(
     const upstreamProxy = surroundings.proxy
     const registries = new Map(openRegistries(config.registries, surroundings))
     closing.defer(() => closeRegistries(registries))
+    const guard = guardLine()
+    if (guard !== undefined) closing.defer(() => guard.close())
     const client = await start({
       ...clientOptions(config, registries, log),
       upstreamProxy,
@@ -109,7 +114,7 @@ export async function startNode(
     const authority = await ProxyAuthority.make([...registries.keys()])
     const owners = new KernelSocketOwners()
     const made = { registries, client, history, authority, owners }
-    const parts: NodeParts = { ...told, config, startedMs, upstreamProxy, ...made }
+    const parts: NodeParts = { ...told, config, startedMs, upstreamProxy, guard, ...made }
     const admin = await startLocalApi(parts)
     closing.defer(() => admin.close())
     const proxy = await startTrustedProxy(parts, { closing, adminPort: admin.address.port })
@@ -119,6 +124,8 @@ export async function startNode(
       adminAddress: admin.address,
     }
     logStart(parts, addresses)
+    guard?.say('ready')
+    guard?.onGone(() => process.kill(process.pid, 'SIGTERM'))
     return { ...addresses, defects, close: () => closing.disposeAsync() }
   } catch (error) {
     await closing.disposeAsync()
@@ -181,6 +188,7 @@ async function startTrustedProxy(
   closing.defer(() => trust.remove())
   const proxy = await startProxy({
     listen: config.proxyListen,
+    descriptor: parts.guard?.socket('proxy'),
     p2pMinBytes: config.p2pMinBytes,
     permitLinkLocal: config.permitLinkLocal,
     permittedTargets: config.permittedTargets,
@@ -199,7 +207,10 @@ async function startTrustedProxy(
     log,
     defects: parts.defects,
   })
-  closing.defer(() => proxy.close())
+  closing.defer(() => {
+    parts.guard?.say('leaving')
+    return proxy.drain()
+  })
   closing.defer(keepAuthorityFresh(authority, trust, () => proxy.authorityChanged(), log))
   return proxy
 }

@@ -20,6 +20,7 @@ import type { ProxyAuthority } from './intercept/authority.ts'
 import { InterceptServer, malformedRefusal, SOCKET_IDLE_MS } from './intercept/intercept-server.ts'
 import { Rejections } from './intercept/rejections.ts'
 import type { TrustedPlaces } from './intercept/trust-remedy.ts'
+import { HEADER_BYTES_MAX, HEADERS_PATIENCE_MS, PROXY_SHARES } from './listener-bounds.ts'
 import { Connections, listenOnLoopback } from './loopback-listener.ts'
 import { ManifestPlans } from './manifest-plans.ts'
 import { proxyMetrics } from './metrics.ts'
@@ -32,19 +33,13 @@ import { RegistryReach } from './upstream/registry-reach.ts'
 import { type PermittedTarget, TargetPolicy } from './upstream/target.ts'
 import { UserShares } from './user-shares.ts'
 
-/** Docker opens a handful per pull; the rest is for other programs that use tunnels. */
-export const PROXY_CONNECTIONS_MAX = 1024
-/** Connections of one local user other than root to the proxy. */
-export const PROXY_CONNECTIONS_PER_USER_MAX = 256
-/** Connections to the proxy that are reserved for root: dockerd and containerd run as root. */
-export const PROXY_CONNECTIONS_OF_ROOT_MIN = 256
-/** Headers of CONNECT and plain requests: as intercepted requests, for long signed URLs of plain stores. */
-const HEADER_BYTES_MAX = 64 * 1024
-/** A local client sends its CONNECT at once; this bounds a client that does not. */
-const HEADERS_PATIENCE_MS = 30_000
+/** How long a proxy that ends may finish the answers and tunnels that have begun. */
+export const DRAIN_MS = 30_000
 
 export interface ProxyOptions {
   listen: ListenAddress
+  /** The descriptor of a bound socket that a guard handed over, instead of one at `listen`. */
+  descriptor?: number | undefined
   client: Client
   registries: RegistryClients
   /** Signs the certificates for pulling clients. */
@@ -81,6 +76,8 @@ export interface RunningProxy {
   readonly address: ListenAddress
   /** Other certificates than at the start were published. */
   authorityChanged(): void
+  /** Accepts no more, finishes what has begun within DRAIN_MS, and ends. */
+  drain(): Promise<void>
   close(): Promise<void>
 }
 
@@ -134,25 +131,26 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
       requestBoundary(defects, response).run(() => answerPlain(policy, log, request, response)),
     onMalformed: malformedRefusal(log),
   })
-  const bounds = {
-    connectionsMax: PROXY_CONNECTIONS_MAX,
-    perUserMax: PROXY_CONNECTIONS_PER_USER_MAX,
-    rootReserve: PROXY_CONNECTIONS_OF_ROOT_MIN,
-  }
-  new UserShares({ bounds, owners, log }).watch(server)
+  new UserShares({ bounds: PROXY_SHARES, owners, log }).watch(server)
   const connections = new Connections(server)
-  const close = async () => {
+  const close = async (patienceMs = 0) => {
     reach.close()
+    intercept.drain()
+    await connections.closeWith(server, patienceMs)
     intercept.close()
-    await connections.closeWith(server)
   }
   try {
-    const address = await listenOnLoopback(server, options.listen, 'proxyListen')
+    const address = await listenOnLoopback(server, options.listen, 'proxyListen', options.descriptor)
     for (const port of [address.port, ...options.deniedPorts]) policy.denyOwnPort(port)
     options.publish(authority.certificatesPem)
     reach.start(registries.values())
     if (options.isRestarted) rejections.authorityChanged()
-    return { address, authorityChanged: () => rejections.authorityChanged(), close }
+    return {
+      address,
+      authorityChanged: () => rejections.authorityChanged(),
+      drain: () => close(DRAIN_MS),
+      close: () => close(),
+    }
   } catch (error) {
     await close()
     throw error

@@ -36,6 +36,8 @@ export class InterceptServer {
   /** Requests by connection; the first of each is being answered. */
   readonly #exchangesOf = new WeakMap<object, { response: ServerResponse; answer: () => void }[]>()
 
+  #isDraining = false
+
   constructor({ authority, onRequest, log }: InterceptOptions) {
     this.#authority = authority
     this.#log = log
@@ -49,6 +51,7 @@ export class InterceptServer {
     })
     this.#http.timeout = SOCKET_IDLE_MS
     this.#http.on('request', (request: IncomingMessage, response: ServerResponse) => {
+      response.shouldKeepAlive &&= !this.#isDraining
       this.#inTurn(request.socket, response, () =>
         onRequest(request, response, this.#registryOf.get(request.socket)!),
       )
@@ -98,7 +101,9 @@ export class InterceptServer {
     exchanges.push({ response, answer })
     response.once('close', () => {
       exchanges.shift()
-      if (socket.writable) exchanges[0]?.answer()
+      if (!socket.writable) return
+      if (exchanges.length > 0) exchanges[0]?.answer()
+      else if (this.#isDraining) socket.end()
     })
     if (exchanges.length === 1) answer()
   }
@@ -107,6 +112,12 @@ export class InterceptServer {
   #refuse(reason: string, socket: Duplex): void {
     const isHalfSent = this.#exchangesOf.get(socket)?.[0]?.response.headersSent
     refuseRequest(this.#log, reason, socket, isHalfSent)
+  }
+
+  /** Each connection ends once what it asked for is answered. */
+  drain(): void {
+    this.#isDraining = true
+    this.#http.closeIdleConnections()
   }
 
   close(): void {
