@@ -84,25 +84,25 @@ const GUARD: Entry = {
           does: 'The relay keeps the rules that root wrote.',
         },
       ],
-      command: async () => (await import('../guard/command.ts')).guardRunCommand,
+      command: async () => (await import('../guard/main.ts')).guardRunCommand,
     },
     {
       name: 'start',
       summary: 'Starts the node behind a running guard.',
       examples: [{ line: 'shoal guard start', does: 'Returns at once.' }],
-      command: async () => (await import('../guard/command.ts')).guardStartCommand,
+      command: async () => (await import('../guard/main.ts')).guardStartCommand,
     },
     {
       name: 'stop',
       summary: 'Stops the node once it has finished what it serves; the relay answers.',
       examples: [{ line: 'shoal guard stop', does: 'Returns once the node has ended.' }],
-      command: async () => (await import('../guard/command.ts')).guardStopCommand,
+      command: async () => (await import('../guard/main.ts')).guardStopCommand,
     },
     {
       name: 'status',
       summary: 'Says who answers: the node or the relay.',
       examples: [{ line: 'shoal guard status', does: 'Prints one line of JSON.' }],
-      command: async () => (await import('../guard/command.ts')).guardStatusCommand,
+      command: async () => (await import('../guard/main.ts')).guardStatusCommand,
     },
   ],
 }
@@ -111,7 +111,7 @@ const RELAY: Entry = {
   name: 'relay',
   summary: "Tunnels the runtimes' connections while the node is down. The guard starts it.",
   examples: [{ line: 'shoal relay --rules-file /etc/shoal/relay.json', does: 'As the guard starts it.' }],
-  command: async () => (await import('../relay/command.ts')).relayCommand,
+  command: async () => (await import('../relay/main.ts')).relayCommand,
 }
 
 const UP: Entry = {

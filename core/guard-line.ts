@@ -26,7 +26,7 @@ export interface GuardLine {
 }
 
 /** The line to the guard that started this process; undefined without one. */
-export function guardLine(env: NodeJS.ProcessEnv = process.env): GuardLine | undefined {
+export function guardLine(env: NodeJS.ProcessEnv): GuardLine | undefined {
   const { [SOCKETS_VARIABLE]: sockets, [LINE_VARIABLE]: line } = env
   if (sockets === undefined || line === undefined) return undefined
   const named = parseSockets(sockets)

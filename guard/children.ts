@@ -28,6 +28,7 @@ export interface ChildOptions {
   /** The arguments for this very program. */
   argv: Record<Role, string[]>
   program: string
+  env: NodeJS.ProcessEnv
   events: ChildEvents
 }
 
@@ -51,12 +52,12 @@ export class Children {
   }
 
   start(role: Role): void {
-    const { sockets, argv, program, events } = this.#options
+    const { sockets, argv, program, env, events } = this.#options
     const numbered = new Map(sockets.map(({ name }, index) => [name, LINE_DESCRIPTOR + 1 + index]))
     const child = spawn(process.execPath, [program, ...argv[role]], {
       stdio: ['ignore', 'inherit', 'inherit', 'pipe', ...sockets.map(({ descriptor }) => descriptor)],
       env: {
-        ...withoutListenVariables(process.env),
+        ...withoutListenVariables(env),
         [SOCKETS_VARIABLE]: socketsText(numbered),
         [LINE_VARIABLE]: String(LINE_DESCRIPTOR),
       },

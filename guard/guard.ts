@@ -21,12 +21,14 @@ export interface GuardOptions {
   /** Path of the socket for `shoal guard start|stop|status`. */
   control: string | undefined
   isNodeWanted: boolean
+  env: NodeJS.ProcessEnv
   say: (text: string) => void
 }
 
 export class Guard {
   readonly #plan: GuardPlan
   readonly #children: Children
+  readonly #env: NodeJS.ProcessEnv
   readonly #say: (text: string) => void
   readonly #control: Control | undefined
   readonly #gone = Promise.withResolvers<void>()
@@ -35,6 +37,7 @@ export class Guard {
 
   constructor(options: GuardOptions) {
     this.#plan = new GuardPlan(options)
+    this.#env = options.env
     this.#say = options.say
     this.#children = new Children({
       ...options,
@@ -73,7 +76,7 @@ export class Guard {
   end(): void {
     if (this.#isEnding) return
     this.#isEnding = true
-    notify('STOPPING=1')
+    this.#notify('STOPPING=1')
     this.#take(this.#plan.end())
     this.#children.endAll(END_PATIENCE_MS)
     if (this.#children.size === 0) this.#gone.resolve()
@@ -86,19 +89,19 @@ export class Guard {
       else setTimeout(() => this.#take(this.#plan.wake(step.role)), step.ms)
     }
     const { node, relay } = this.#plan.phases
-    if (this.#hasAnswered) notify(`STATUS=node ${node}, relay ${relay}`)
+    if (this.#hasAnswered) this.#notify(`STATUS=node ${node}, relay ${relay}`)
   }
 
   /** The service counts as started as soon as somebody answers. */
   #noteAnswering(): void {
     if (this.#hasAnswered) return
     this.#hasAnswered = true
-    notify('READY=1')
+    this.#notify('READY=1')
   }
-}
 
-/** sd_notify(3): Node has no datagram sockets of the unix kind. Without a service manager nothing happens. */
-function notify(state: string): void {
-  if (process.env.NOTIFY_SOCKET === undefined) return
-  execFile('systemd-notify', [state], () => undefined)
+  /** sd_notify(3): Node has no datagram sockets of the unix kind. Without a service manager nothing happens. */
+  #notify(state: string): void {
+    if (this.#env.NOTIFY_SOCKET === undefined) return
+    execFile('systemd-notify', [state], { env: this.#env }, () => undefined)
+  }
 }

@@ -97,7 +97,7 @@ export async function startNode(
     const upstreamProxy = surroundings.proxy
     const registries = new Map(openRegistries(config.registries, surroundings))
     closing.defer(() => closeRegistries(registries))
-    const guard = guardLine()
+    const guard = guardLine(process.env)
     if (guard !== undefined) closing.defer(() => guard.close())
     const client = await start({
       ...clientOptions(config, registries, log),

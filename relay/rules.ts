@@ -19,7 +19,7 @@ export interface RelayRules {
   ignored: string | undefined
 }
 
-export function relayRules(path: string | undefined, env: NodeJS.ProcessEnv = process.env): RelayRules {
+export function relayRules(path: string | undefined, env: NodeJS.ProcessEnv): RelayRules {
   try {
     return { policy: policyOf(path === undefined ? {} : readRules(path), env), ignored: undefined }
   } catch (error) {

@@ -20,12 +20,12 @@ export const relayCommand = command({
     },
   },
   async run(values) {
-    const line = guardLine()
+    const line = guardLine(process.env)
     if (line === undefined) {
       throw new RelayError('the relay has no socket', { hint: '`shoal guard run` starts it with one.' })
     }
     const warn = (text: string) => process.stderr.write(`shoal relay: ${text}\n`)
-    const { policy, ignored } = relayRules(values['rules-file'])
+    const { policy, ignored } = relayRules(values['rules-file'], process.env)
     if (ignored !== undefined) warn(`the rules file does not count: ${ignored}`)
     const relay = new Relay({ policy, proxy: line.socket('proxy'), mirror: line.socket('mirror'), warn })
     const told = new Promise<void>((resolve) => {

@@ -46,6 +46,7 @@ export const guardRunCommand = command({
       program: PROGRAM,
       argv: { node: ['node', ...nodeArguments], relay: ['relay', ...rules] },
       control: values.control,
+      env: process.env,
       isNodeWanted: !values['relay-only'],
       say: (text) => process.stderr.write(`shoal guard: ${text}\n`),
     })
