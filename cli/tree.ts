@@ -1,4 +1,5 @@
 import { ADMIN } from './admin-tree.ts'
+import { ATTACH, DETACH } from './attach-tree.ts'
 import { type Entry, program } from './command-tree.ts'
 
 /**
@@ -217,5 +218,5 @@ export const TREE: Entry = {
       does: 'Starts the node on another machine.',
     },
   ],
-  children: [UP, NODE, GUARD, RELAY, TRACKER, ADMIN, CERTS, COMPLETION, VERSION],
+  children: [UP, NODE, GUARD, RELAY, ATTACH, DETACH, TRACKER, ADMIN, CERTS, COMPLETION, VERSION],
 }

@@ -12,6 +12,9 @@ export type {
   ClientStatus,
   ImagePlan,
   OpenBlob,
+  PushCopy,
+  PushedBlobs,
+  RegistryBlob,
   RegistryFound,
 } from './client.ts'
 export { CALL_OUTCOMES } from './client.ts'

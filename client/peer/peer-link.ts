@@ -6,7 +6,7 @@ import type { ShoalError } from '../../core/errors.ts'
 import type { HashBatch } from '../../core/hash-batch.ts'
 import type { InfoHash, NodeId, PieceIndex } from '../../core/metainfo.ts'
 import type { SourceLimits, SourcePort } from '../engine/download.ts'
-import { PeerProtocolError, PeerRefusedError } from '../errors.ts'
+import { PeerLostError, PeerOutdatedError, PeerProtocolError, PeerRefusedError } from '../errors.ts'
 import type { Bitfield } from '../store/bitfield.ts'
 import {
   decodeExtensionHandshake,
@@ -87,7 +87,7 @@ export class PeerLink implements FrameSink, SourcePort {
     })
     socket.setNoDelay(true)
     socket.setKeepAlive(true, 30_000)
-    const broken = (cause: Error) => this.close(new PeerProtocolError('connection error', { cause }))
+    const broken = (cause: Error) => this.close(new PeerLostError('connection error', { cause }))
     socket.on('error', this.boundary.callback(broken))
     const gone = () => this.close(undefined)
     socket.on('close', this.boundary.callback(gone))
@@ -329,7 +329,7 @@ export class PeerLink implements FrameSink, SourcePort {
 
   #endWith({ validToDate }: X509Certificate): void {
     this.#after(validToDate.getTime() - Date.now(), () =>
-      this.close(new PeerRefusedError('a certificate has expired')),
+      this.close(new PeerOutdatedError('a certificate has expired')),
     )
   }
 

@@ -7,7 +7,7 @@ import type { PieceBuffer } from './piece-buffers.ts'
 import type { Job, JobError, JobResult } from './verify-worker.ts'
 
 /** Bytes hashed in one job: whole pieces, whatever their length (a power of two). */
-const SHA1_STEP_BYTES = 2 * PIECE_BYTES_MAX
+const HASH_STEP_BYTES = 2 * PIECE_BYTES_MAX
 
 type WithoutNumber<T> = T extends Job ? Omit<T, 'job'> : never
 
@@ -68,7 +68,7 @@ export class Verifier {
       whole: number | undefined
     },
   ): Promise<string> {
-    return this.#run({ kind: 'piece', bytes: buffer.bytes, ...job }, buffer)
+    return this.#run({ kind: 'piece', bytes: buffer.bytes, ...job }, [buffer.bytes.buffer], buffer)
   }
 
   /** Begins the SHA-256 of a whole blob. @returns its handle */
@@ -87,13 +87,31 @@ export class Verifier {
   }
 
   /** In steps, so that pieces waiting for verification get their turn. @returns 20 bytes for each piece */
-  async sha1OfPieces(file: BlobFile, { blobBytes, pieceBytes }: PieceLayout): Promise<Buffer> {
+  sha1OfPieces(file: BlobFile, layout: PieceLayout): Promise<Buffer> {
+    return this.#hashesOfPieces('sha1', file, layout)
+  }
+
+  /** The same with SHA-256. @returns 32 bytes for each piece */
+  sha256OfPieces(file: BlobFile, layout: PieceLayout): Promise<Buffer> {
+    return this.#hashesOfPieces('sha256', file, layout)
+  }
+
+  async #hashesOfPieces(
+    algorithm: 'sha1' | 'sha256',
+    file: BlobFile,
+    { blobBytes, pieceBytes }: PieceLayout,
+  ): Promise<Buffer> {
     const hashes: string[] = []
-    for (let from = 0; from < blobBytes; from += SHA1_STEP_BYTES) {
-      const to = Math.min(from + SHA1_STEP_BYTES, blobBytes)
-      hashes.push(await this.#run({ kind: 'sha1', file, from, to, pieceBytes }))
+    for (let from = 0; from < blobBytes; from += HASH_STEP_BYTES) {
+      const to = Math.min(from + HASH_STEP_BYTES, blobBytes)
+      hashes.push(await this.#run({ kind: 'hashes', algorithm, file, from, to, pieceBytes }))
     }
     return Buffer.from(hashes.join(''), 'hex')
+  }
+
+  /** Writes bytes of a blob that is being pushed. Takes over their memory. @throws as `piece` */
+  append(file: BlobFile, bytes: Uint8Array<ArrayBuffer>, position: number): Promise<string> {
+    return this.#run({ kind: 'append', file, bytes, position }, [bytes.buffer])
   }
 
   async close(): Promise<void> {
@@ -102,12 +120,12 @@ export class Verifier {
     this.#failAll(new Error('the verifier is closed'))
   }
 
-  #run(job: WithoutNumber<Job>, buffer?: PieceBuffer): Promise<string> {
+  #run(job: WithoutNumber<Job>, moved: ArrayBuffer[] = [], buffer?: PieceBuffer): Promise<string> {
     this.#jobs += 1
     const number = this.#jobs
     return new Promise((resolve, reject) => {
       this.#waiting.set(number, { resolve, reject, buffer })
-      this.#worker.postMessage({ ...job, job: number }, buffer ? [buffer.bytes.buffer] : [])
+      this.#worker.postMessage({ ...job, job: number }, moved)
     })
   }
 

@@ -1,6 +1,7 @@
 import { createHash, type Hash, hash } from 'node:crypto'
 import { parentPort } from 'node:worker_threads'
 import { isSystemError } from '../../core/defects.ts'
+import { UNIT_BYTES } from './blob-cipher.ts'
 import { type BlobFile, readFileSync, writeFileSync } from './blob-file.ts'
 
 /** Runs in a thread of its own: hashing and writing would stall the event loop most. */
@@ -34,18 +35,29 @@ export interface WholeEndJob {
   whole: number
 }
 /**
- * SHA-1 of the pieces in bytes [from, to), for stock BitTorrent v1 clients; the answer is all of them, joined, in
- * hex.
+ * Hashes of the pieces in bytes [from, to): SHA-1 for stock BitTorrent v1 clients, SHA-256 of a pushed blob. The answer
+ * is all of them, joined, in hex.
  */
-export interface Sha1Job {
-  kind: 'sha1'
+export interface PieceHashesJob {
+  kind: 'hashes'
   job: number
+  algorithm: 'sha1' | 'sha256'
   file: BlobFile
   from: number
   to: number
   pieceBytes: number
 }
-export type Job = PieceJob | WholeAdvanceJob | WholeEndJob | Sha1Job
+/** Writes bytes of a blob that is being pushed: nobody knows its pieces yet. */
+export interface AppendJob {
+  kind: 'append'
+  job: number
+  /** Transferred here. */
+  bytes: Uint8Array<ArrayBuffer>
+  file: BlobFile
+  /** In an encrypted file, the unit that this is in the middle of must be there. */
+  position: number
+}
+export type Job = PieceJob | WholeAdvanceJob | WholeEndJob | PieceHashesJob | AppendJob
 /** Errors are passed as text: not everything that can be thrown can pass between threads. */
 export interface JobError {
   message: string
@@ -78,8 +90,10 @@ function run(job: Job): string {
       return advanceWhole(job)
     case 'end':
       return endWhole(job)
-    case 'sha1':
-      return sha1OfPieces(job)
+    case 'hashes':
+      return hashesOfPieces(job)
+    case 'append':
+      return append(job)
   }
 }
 
@@ -111,10 +125,24 @@ function endWhole(job: WholeEndJob): string {
   return whole.hash.digest('hex')
 }
 
-function sha1OfPieces(job: Sha1Job): string {
+function append({ file, bytes, position }: AppendJob): string {
+  const into = file.key === undefined ? 0 : position % UNIT_BYTES
+  if (into === 0) {
+    writeFileSync(file, bytes, position)
+    return ''
+  }
+  const joined = new Uint8Array(into + bytes.length)
+  const head = { target: joined, at: 0, length: into, position: position - into }
+  if (!readFileSync(file, head)) throw new ShortFileError('the blob file is shorter than its blob')
+  joined.set(bytes, into)
+  writeFileSync(file, joined, position - into)
+  return ''
+}
+
+function hashesOfPieces(job: PieceHashesJob): string {
   const hashes: string[] = []
   for (let from = job.from; from < job.to; from += job.pieceBytes) {
-    const piece = createHash('sha1')
+    const piece = createHash(job.algorithm)
     readThrough(job.file, from, Math.min(from + job.pieceBytes, job.to), (bytes) => piece.update(bytes))
     hashes.push(piece.digest('hex'))
   }

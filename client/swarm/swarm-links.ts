@@ -17,7 +17,7 @@ import type { BlobKey } from '../client.ts'
 import type { Download, Source, SourceLimits } from '../engine/download.ts'
 import type { Place } from '../engine/link-places.ts'
 import type { RateLimit } from '../engine/rate-limit.ts'
-import { PeerProtocolError, PeerRefusedError, type PieceCorruptError } from '../errors.ts'
+import { PeerOutdatedError, PeerProtocolError, PeerRefusedError, type PieceCorruptError } from '../errors.ts'
 import type { Admission } from '../membership/admission.ts'
 import type { ClusterTrustState, PeerCredential } from '../membership/cluster-trust.ts'
 import type { Grant } from '../membership/grants.ts'
@@ -179,7 +179,7 @@ export class SwarmLinks implements ListeningSwarm {
 
   /** The other side did nothing wrong, and may have a new certificate by now. */
   #closeWithdrawn(link: PeerLink): void {
-    link.close(new PeerRefusedError('the authority of a certificate, or the key of a token, was withdrawn'))
+    link.close(new PeerOutdatedError('the authority of a certificate, or the key of a token, was withdrawn'))
     if (!this.isUploadOnly) this.dials.again(link)
   }
 
@@ -235,7 +235,7 @@ export class SwarmLinks implements ListeningSwarm {
     this.#links.set(link.node, { link, source })
     this.#linkOfSource.set(source, link)
     this.#uploads.add(link.lane)
-    this.dials.peers.connected(link.node)
+    this.dials.peers.connected(link.node, Date.now())
   }
 
   /**
@@ -311,7 +311,7 @@ export class SwarmLinks implements ListeningSwarm {
     if (entry?.link === link) {
       this.#links.delete(link.node)
       this.#options.download.removeSource(entry.source)
-      this.dials.peers.postpone(link.node, Date.now())
+      this.dials.left(link.node, reason)
     }
     if (reason) this.#log.tell(link.node, reason, { peer: link.node }, 'peer dropped')
   }

@@ -61,7 +61,8 @@ async function joinSwarm(
 ): Promise<SwarmAnswer> {
   const { digest, bytes, isWanted } = blob
   const key = { cluster: caller.cluster.cluster, registry: pull.registry, digest, bytes }
-  const identity = { ...key, swarm: swarmIdOf(key) }
+  const apiPath = parts.registries.get(pull.registry)?.apiPath
+  const identity = { ...key, swarm: swarmIdOf({ ...key, apiPath }) }
   const peers = meetPeers(parts, caller, identity.swarm, pull.listenPort)
   const answer = await parts.swarms.open(identity, (state) => ({
     epoch: state.epoch,
