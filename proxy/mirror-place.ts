@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { lstatSync, readFileSync, rmSync } from 'node:fs'
+import { lstatSync, rmSync } from 'node:fs'
 import { connect, type Server } from 'node:net'
 import { dirname } from 'node:path'
 import { z } from 'zod'
@@ -8,6 +8,7 @@ import { ensureFolder } from '../core/data-folder.ts'
 import { ListenFailedError, type ShoalError } from '../core/errors.ts'
 import { addressText, isLoopbackAddress } from '../core/network.ts'
 import { parseRegistryHost, type RegistryHost } from '../core/repository.ts'
+import { unprivilegedPortsFrom } from '../core/unprivileged-ports.ts'
 import { ListenNotLoopbackError } from './errors.ts'
 import { listenOnLoopback, loopbackAddress } from './loopback-listener.ts'
 
@@ -125,15 +126,5 @@ async function removeStale({ path }: { path: string }): Promise<void> {
 
 /** Whether any local user could take the place while this process does not run, and answer in its stead. */
 export function isOpenToUsers(socket: MirrorSocket): boolean {
-  return 'port' in socket && socket.port >= unprivilegedFrom()
-}
-
-/** The first port that needs no rights (ip_unprivileged_port_start; in containers it is often 0). */
-function unprivilegedFrom(): number {
-  const usual = 1024
-  try {
-    return Number(readFileSync('/proc/sys/net/ipv4/ip_unprivileged_port_start', 'utf8'))
-  } catch {
-    return usual
-  }
+  return 'port' in socket && socket.port >= unprivilegedPortsFrom()
 }

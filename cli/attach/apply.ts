@@ -11,7 +11,7 @@ import {
   renameSync,
   rmSync,
   symlinkSync,
-  writeSync,
+  writeFileSync,
 } from 'node:fs'
 import { dirname } from 'node:path'
 import { AttachFileError } from './errors.ts'
@@ -84,7 +84,7 @@ export function writeLike(model: string | undefined, path: string, text: string)
   try {
     if (model === undefined) chmodSync(path, 0o644)
     ftruncateSync(fd)
-    writeSync(fd, text)
+    writeFileSync(fd, text)
     fsyncSync(fd)
   } finally {
     closeSync(fd)

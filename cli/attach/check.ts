@@ -4,6 +4,7 @@ import type { Socket } from 'node:net'
 import { connect, type TLSSocket } from 'node:tls'
 import { type RegistryHost, registryAddress } from '../../core/repository.ts'
 import { contextTrusting, failureText, trustedAuthorities } from '../../core/trusted-authorities.ts'
+import { unprivilegedPortsFrom } from '../../core/unprivileged-ports.ts'
 
 /** One real request to a registry, the way that the attached runtime will take, with what it trusts and its login. */
 
@@ -48,7 +49,8 @@ export async function checkRegistry(question: Question): Promise<CheckAnswer> {
   }
 }
 
-async function check(question: Question): Promise<CheckAnswer> {
+async function check(asked: Question): Promise<CheckAnswer> {
+  const question = isTakeable(asked) ? { ...asked, login: undefined } : asked
   const first = await askRegistry(question)
   const isShared = first.isShared
   if (first.status === 200) return { isShared, isWithoutLogin: false }
@@ -62,6 +64,13 @@ async function check(question: Question): Promise<CheckAnswer> {
   return { failure: `it answered ${second.status} to this machine's login`, isShared, isWithoutLogin: false }
 }
 
+/** Any local user may listen at the mirror's port while the node does not, and ask for the login as a registry does. */
+function isTakeable({ via, registry, mirrorUrl, mirrorsOf }: Question): boolean {
+  const own = mirrorsOf[registry]
+  const { port } = new URL(own === undefined ? mirrorUrl : `http://${own}`)
+  return via === 'mirror' && Number(port || 80) >= unprivilegedPortsFrom()
+}
+
 /** A registry's token or the login itself, as the challenge wants it (distribution-spec, "token authentication"). */
 async function authorizationFor(question: Question, challenge: string): Promise<string | undefined> {
   const basic = question.login === undefined ? undefined : `Basic ${question.login}`
@@ -70,6 +79,7 @@ async function authorizationFor(question: Question, challenge: string): Promise<
   const realm = parameter('realm')
   if (realm === undefined) throw new Error('its challenge names no token server')
   const url = new URL(realm)
+  if (basic !== undefined && url.protocol !== 'https:') throw new Error('its token server has no TLS')
   const service = parameter('service')
   if (service !== undefined) url.searchParams.set('service', service)
   const { status, body } = await askTokenServer(question, url, basic)

@@ -24,6 +24,8 @@ export type Content = { text: string } | { link: string } | undefined
 /** Bound of a configuration file, in bytes. */
 export const ATTACHED_FILE_BYTES_MAX = 1024 * 1024
 const OTHERS_MAY_WRITE = 0o002
+const OTHERS_MAY_READ = 0o004
+const OTHERS_MAY_ENTER = 0o001
 /** In a folder with this bit only the owner of an entry may rename or remove it. */
 const STICKY = 0o1000
 
@@ -35,8 +37,9 @@ export class FileTree {
     this.root = root
   }
 
-  /** The path on this machine. */
+  /** The path on this machine. @throws AttachFileError */
   real(path: string): string {
+    if (path.split('/').includes('..')) throw refused(path, 'leads out of its folder')
     return this.root === '/' ? path : join(this.root, path)
   }
 
@@ -75,6 +78,15 @@ export class FileTree {
   list(folder: string): string[] {
     if (this.missingFolders(join(folder, 'any')).length > 0) return []
     return readdirSync(this.real(folder)).sort()
+  }
+
+  /** Whether every user can read the file. */
+  isForEverybody(path: string): boolean {
+    const isOpen = (one: string, bit: number) => ((this.stat(one)?.mode ?? 0) & bit) !== 0
+    const folders = path.split('/').map((_, index, names) => names.slice(0, index).join('/'))
+    return (
+      isOpen(path, OTHERS_MAY_READ) && folders.every((one) => one === '' || isOpen(one, OTHERS_MAY_ENTER))
+    )
   }
 
   stat(path: string): Stats | undefined {

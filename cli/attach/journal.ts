@@ -55,7 +55,9 @@ export type Attachments = Partial<Record<RuntimeName, Attachment>>
 export class Journal {
   readonly #dir: string
 
+  /** @throws AttachFileError if somebody else could have put it there */
   constructor(tree: FileTree) {
+    tree.missingFolders(join(STATE_DIR, JOURNAL))
     this.#dir = tree.real(STATE_DIR)
   }
 

@@ -50,9 +50,16 @@ function addSystemTrust(plan: Plan, view: FileTree, { authorityFile }: Settings)
 function requireAuthority(view: FileTree, { edits }: Plan): void {
   const links = edits.flatMap(({ after }) => ('link' in after ? [after.link] : []))
   const missing = links.find((path) => view.text(path) === undefined)
-  if (missing === undefined) return
-  throw new AttachFileError(`the node's authority is not there: ${missing}`, {
-    hint: 'Start `shoal node` first, or name the file with --authority-file. Nothing was changed.',
+  if (missing !== undefined) {
+    throw new AttachFileError(`the node's authority is not there: ${missing}`, {
+      hint: 'Start `shoal node` first, or name the file with --authority-file. Nothing was changed.',
+    })
+  }
+  const closed = links.find((path) => !view.isForEverybody(path))
+  if (closed === undefined) return
+  // Podman and Skopeo of other users read the same folder, and fail on what they may not read.
+  throw new AttachFileError(`only root can read the node's authority: ${closed}`, {
+    hint: 'Start `shoal node` with --authority-file and a path that every user can read, and name it here too. Nothing was changed.',
   })
 }
 

@@ -25,7 +25,7 @@ export function planText({ plan, edits, tree, options, runtime }: Planned): stri
   ]
   return sections([
     `${runtime}: ${plan.found}\nregistries: ${options.registries.join(', ')}\nthrough: ${throughOf(options)}`,
-    edits.map((edit) => changeText(edit.path, tree.read(edit.path), edit.after)).join(''),
+    withoutPasswords(edits.map((edit) => changeText(edit.path, tree.read(edit.path), edit.after)).join('')),
     ...[...(chained ?? []), ...plan.notes].map(wrapped),
     plan.restart.length === 0 ? '' : `Afterwards, when it suits you:\n${indented(plan.restart)}`,
   ])
@@ -130,6 +130,11 @@ function stateOf({ after }: EditRecord, found: Content): string {
 
 export function withoutPassword(url: string): string {
   return url.replace(/\/\/[^/@]*@/, '//…@')
+}
+
+/** A text that somebody reads over a shoulder, or pastes. */
+function withoutPasswords(text: string): string {
+  return text.replaceAll(/\/\/[^/@\s"']*@/g, '//…@')
 }
 
 function textOf(content: Content): string | undefined {

@@ -1,4 +1,5 @@
 import { type Digest, digestFromHex } from '../../core/digest.ts'
+import { JoinedChunks } from '../../core/joined-chunks.ts'
 import { BLOB_BYTES_MAX, PIECE_HASH_BYTES, pieceLayout } from '../../core/metainfo.ts'
 import { UNIT_BYTES } from './blob-cipher.ts'
 import type { PushedFile } from './stored-blob.ts'
@@ -10,6 +11,8 @@ export const PUSHED_BYTES_IN_FLIGHT_MAX = 32 * 1024 * 1024
 const WRITE_BYTES = 1024 * 1024
 /** Room is made for so many bytes at a time, as nobody knows how long a pushed blob will be. */
 const RESERVE_BYTES = 8 * 1024 * 1024
+/** How often bytes that are on the disk already may be sent anew: each time the whole is hashed again from its start. */
+export const PUSH_REWINDS_MAX = 4
 /** The whole is hashed on the way in steps of this length, so that pieces of pulls get their turn in the thread. */
 const HASH_STEP_BYTES = 8 * 1024 * 1024
 
@@ -39,21 +42,22 @@ export interface SealedCopy {
 
 /**
  * The copy of a blob while a local client pushes it. Invariants: nothing here waits or throws, so that the push is as fast
- * as without a copy; what fails or outruns the disk drops the copy. Nobody reads it before it is sealed: its own digest says
- * which blob it is, whatever the client or the registry call it.
+ * as without a copy; what fails or outruns the disk drops the copy. Nobody reads it before it is sealed, and nothing changes
+ * it after: its own digest says which blob it is, whatever the client or the registry call it.
  */
 export class PushedCopy {
   isDropped = false
   readonly #parts: PushedCopyParts
   readonly #file: Promise<PushedFile>
   /** Not handed to the disk yet. */
-  #waiting: Uint8Array[] = []
-  #waitingBytes = 0
+  readonly #waiting = new JoinedChunks()
   /** Handed to the disk: all bytes before. */
   #writtenTo = 0
   #reservedBytes = 0
   #tail: Promise<void>
   #whole: { handle: number; bytes: number } | undefined
+  #rewinds = 0
+  #isSealed = false
   #isAdopted = false
 
   constructor(parts: PushedCopyParts) {
@@ -67,11 +71,11 @@ export class PushedCopy {
 
   /** Bytes so far. */
   get bytes(): number {
-    return this.#writtenTo + this.#waitingBytes
+    return this.#writtenTo + this.#waiting.bytes
   }
 
   append(chunk: Uint8Array): void {
-    if (this.isDropped) return
+    if (this.isDropped || this.#isSealed) return
     const { inFlight } = this.#parts
     if (inFlight.bytes + chunk.length > PUSHED_BYTES_IN_FLIGHT_MAX) {
       this.drop('the disk is slower than the push')
@@ -82,19 +86,24 @@ export class PushedCopy {
       return
     }
     inFlight.bytes += chunk.length
-    this.#waiting.push(chunk)
-    this.#waitingBytes += chunk.length
-    if (this.#waitingBytes >= WRITE_BYTES) this.#write(wholeUnits(this.#writtenTo, this.#waitingBytes))
+    this.#waiting.add(chunk)
+    const waiting = this.#waiting.bytes
+    if (waiting >= WRITE_BYTES) this.#write(wholeUnits(this.#writtenTo, waiting))
   }
 
   /** The next bytes are from `to` on: the registry does not have what came after. @param to not beyond `bytes` */
   rewind(to: number): void {
-    if (this.isDropped || to === this.bytes) return
-    const kept = Buffer.concat(this.#waiting).subarray(0, Math.max(0, to - this.#writtenTo))
-    this.#parts.inFlight.bytes -= this.#waitingBytes - kept.length
-    this.#waiting = kept.length > 0 ? [kept] : []
-    this.#waitingBytes = kept.length
+    if (this.isDropped || this.#isSealed || to === this.bytes) return
+    const waiting = this.#waiting.take()
+    const kept = waiting.subarray(0, Math.max(0, to - this.#writtenTo))
+    this.#parts.inFlight.bytes -= waiting.length - kept.length
+    this.#waiting.add(kept)
     if (to >= this.#writtenTo) return
+    this.#rewinds += 1
+    if (this.#rewinds > PUSH_REWINDS_MAX) {
+      this.drop('too much was sent again')
+      return
+    }
     this.#writtenTo = to
     this.#tail = this.#tail.then(() => this.#forgetWhole())
   }
@@ -102,7 +111,8 @@ export class PushedCopy {
   /** All bytes are here. @returns undefined if the copy was dropped */
   async seal(): Promise<SealedCopy | undefined> {
     const { bytes } = this
-    if (this.#waitingBytes > 0) this.#write(this.#waitingBytes)
+    this.#isSealed = true
+    if (this.#waiting.bytes > 0) this.#write(this.#waiting.bytes)
     await this.#tail
     if (this.isDropped || bytes === 0) return undefined
     try {
@@ -124,9 +134,7 @@ export class PushedCopy {
     if (this.isDropped) return
     this.isDropped = true
     const { inFlight, onDropped, discard } = this.#parts
-    inFlight.bytes -= this.#waitingBytes
-    this.#waiting = []
-    this.#waitingBytes = 0
+    inFlight.bytes -= this.#waiting.take().length
     if (reason !== undefined && !this.#isAdopted) onDropped(reason)
     // After the writes that are under way.
     this.#tail = this.#tail
@@ -154,12 +162,10 @@ export class PushedCopy {
   }
 
   #write(length: number): void {
-    const joined = Buffer.concat(this.#waiting)
+    const joined = this.#waiting.take()
     // Memory of its own: it goes to the thread that writes.
     const bytes = new Uint8Array(joined.subarray(0, length))
-    const rest = joined.subarray(length)
-    this.#waiting = rest.length > 0 ? [rest] : []
-    this.#waitingBytes = rest.length
+    this.#waiting.add(joined.subarray(length))
     const position = this.#writtenTo
     this.#writtenTo += length
     const written = () => this.#writeNow(bytes, position)

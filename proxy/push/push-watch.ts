@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Client } from '../../client/index.ts'
 import type { Defects } from '../../core/defects.ts'
+import { JoinedChunks } from '../../core/joined-chunks.ts'
 import type { RegistryApi } from '../../core/repository.ts'
 import { readCredential, readRepositoryPath } from '../blob-request.ts'
 import { blobsOfManifest, MANIFEST_BYTES_MAX } from '../manifest-plans.ts'
@@ -44,16 +45,14 @@ export class PushWatch {
     const credential = readCredential(request)
     if (found === undefined || credential === undefined) return undefined
     const { repository } = found
-    let chunks: Uint8Array[] | undefined = []
-    let bytes = 0
+    let body: JoinedChunks | undefined = new JoinedChunks()
     const onBody = (chunk: Uint8Array) => {
-      bytes += chunk.length
-      if (bytes > MANIFEST_BYTES_MAX) chunks = undefined
-      chunks?.push(chunk)
+      body?.add(chunk)
+      if ((body?.bytes ?? 0) > MANIFEST_BYTES_MAX) body = undefined
     }
     const onAnswer = (status: number) => {
-      const text = status === 201 && chunks ? Buffer.concat(chunks).toString('utf8') : undefined
-      chunks = undefined
+      const text = status === 201 ? body?.take().toString('utf8') : undefined
+      body = undefined
       const blobs = text === undefined ? [] : blobsOfManifest(text)
       if (blobs.length > 0) this.#client.pushes.released({ registry: host, repository, credential, blobs })
     }

@@ -19,6 +19,8 @@ export const UPLOADS_MAX = 256
 
 /** One upload at a registry. */
 interface Upload {
+  /** Its end was answered: what else is answered for it, late, changes nothing. */
+  isOver: boolean
   repository: Repository
   copy: PushCopy
   /** Bytes that the registry has, as far as anybody told. */
@@ -54,7 +56,7 @@ export class Uploads {
     if (!['PATCH', 'PUT', 'GET', 'DELETE'].includes(method ?? '')) return undefined
     const key = keyOf(registry, url)
     const upload = this.#open.get(key)
-    if (upload === undefined) return undefined
+    if (upload === undefined || upload.isOver) return undefined
     if (method === 'DELETE') return this.#deleting(key, upload)
     return this.#continuing({ key, upload, request, registry })
   }
@@ -77,7 +79,7 @@ export class Uploads {
   #follow(target: string | undefined, registry: RegistryHost, repository: Repository): void {
     const copy = target === undefined ? undefined : this.#pushes.begin(registry)
     if (target === undefined || copy === undefined) return
-    this.#open.set(keyOf(registry, target), { repository, copy, offset: 0 })
+    this.#open.set(keyOf(registry, target), { isOver: false, repository, copy, offset: 0 })
   }
 
   #continuing({
@@ -97,18 +99,19 @@ export class Uploads {
     const start = chunkStart(request.headers['content-range']) ?? upload.offset
     if (isSending) this.#beginChunk(upload, start)
     const onAnswer = (status: number, headers: AnswerHeaders) => {
+      if (upload.isOver) return
       const isTaken = status >= 200 && status < 300
       // After a refusal nobody knows what the registry kept, if not the client: it says so, or asks.
       const own = isTaken ? copy.bytes : isSending ? start : upload.offset
       upload.offset = bytesTaken(headers.range) ?? own
+      upload.isOver = (method === 'PUT' && status === 201) || ENDED.has(status)
+      if (upload.isOver) this.#open.delete(key)
       if (method === 'PUT' && status === 201) {
-        this.#open.delete(key)
         const digest = closingDigest(url)
         if (digest !== undefined && copy.bytes === upload.offset)
           this.#end(copy, { registry, repository: upload.repository, digest, headers })
         else copy.drop()
-      } else if (ENDED.has(status)) {
-        this.#open.delete(key)
+      } else if (upload.isOver) {
         copy.drop()
       } else if (isTaken) this.#moved(key, upload, nextTarget(headers.location, url, registry), registry)
     }
@@ -130,11 +133,12 @@ export class Uploads {
     this.#open.set(keyOf(registry, target), upload)
   }
 
-  #deleting(key: string, { copy }: Upload): UploadStep {
+  #deleting(key: string, upload: Upload): UploadStep {
     const onAnswer = (status: number) => {
-      if (status >= 300 && status !== 404) return
+      if (upload.isOver || (status >= 300 && status !== 404)) return
+      upload.isOver = true
       this.#open.delete(key)
-      copy.drop()
+      upload.copy.drop()
     }
     return { onBody: () => undefined, onAnswer }
   }

@@ -11,7 +11,7 @@ import { progressOf, pull, randomBlob, startTestCluster, type TestCluster } from
 
 /** A push through the proxy to Debian's docker-registry, with its own upload addresses and a password. */
 const MIB = 1024 * 1024
-const BLOB_BYTES = 128 * MIB + 17
+const BLOB_BYTES = 8 * MIB + 17
 /** `htpasswd -nbB -C 5 alice 'right horse'` */
 const LINE = 'alice:$2y$05$ECqVai6Un5Zw63kNs6hCoOpqdI2BG/rs7vcmv1i53k/gqN6sSrNuq'
 const VALUE = Buffer.from('alice:right horse').toString('base64')

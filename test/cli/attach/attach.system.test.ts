@@ -1,5 +1,13 @@
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+} from 'node:fs'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { requirementsFor, startLab } from '../../../lab/cluster.ts'
@@ -41,6 +49,10 @@ describe.skipIf(mustSkipFor(requirementsFor(['docker', 'podman', 'skopeo'])))(
       const dirs = Object.entries(OWN_FOLDERS).map(([name, path]) => [join(host.dir, name), path] as const)
       for (const [dir] of dirs) mkdirSync(dir, { recursive: true })
       const { registry, run } = lab
+      // Attach wants an authority that every user can read.
+      const authority = join(host.dir, 'shoal/data/proxy-ca.crt')
+      for (let dir = dirname(authority); dir.startsWith(lab.run.dir); dir = dirname(dir))
+        chmodSync(dir, 0o711)
       const home = join(host.dir, 'home')
       mkdirSync(join(home, '.docker'), { recursive: true })
       const accounts = { registryHost: registry.host, account: registry.puller }
@@ -55,7 +67,7 @@ describe.skipIf(mustSkipFor(requirementsFor(['docker', 'podman', 'skopeo'])))(
       const attach = (runtime: string) =>
         shoal(
           ...['attach', runtime, '--registry', registry.host, '--yes'],
-          ...['--authority-file', join(host.dir, 'shoal/data/proxy-ca.crt')],
+          ...['--authority-file', authority],
         )
       return {
         host,
