@@ -1,7 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { createInterface } from 'node:readline'
 import type { Duplex } from 'node:stream'
-import { type GuardWord, LINE_VARIABLE, SOCKETS_VARIABLE, socketsText } from '../core/guard-line.ts'
+import {
+  type GuardWord,
+  LINE_BYTES_MAX,
+  LINE_VARIABLE,
+  SOCKETS_VARIABLE,
+  socketsText,
+} from '../core/guard-line.ts'
 import type { Role } from './guard-plan.ts'
 import type { OwnedSocket } from './sockets.ts'
 
@@ -52,21 +57,20 @@ export class Children {
   }
 
   start(role: Role): void {
-    const { sockets, argv, program, env, events } = this.#options
-    const numbered = new Map(sockets.map(({ name }, index) => [name, LINE_DESCRIPTOR + 1 + index]))
-    const child = spawn(process.execPath, [program, ...argv[role]], {
-      stdio: ['ignore', 'inherit', 'inherit', 'pipe', ...sockets.map(({ descriptor }) => descriptor)],
-      env: {
-        ...withoutListenVariables(env),
-        [SOCKETS_VARIABLE]: socketsText(numbered),
-        [LINE_VARIABLE]: String(LINE_DESCRIPTOR),
-      },
-    })
+    const { events } = this.#options
+    let child: ChildProcess
+    try {
+      child = this.#spawn(role)
+    } catch (error) {
+      // Out of memory or processes: like a child that ended at once, the next try comes later.
+      setImmediate(() => events.exited(role, (error as Error).message))
+      return
+    }
     this.#current.set(role, child)
-    const line = child.stdio[LINE_DESCRIPTOR] as Duplex | null
-    line?.on('error', () => undefined)
+    // Without descriptors to spare there are no pipes at all.
+    const line = child.stdio?.[LINE_DESCRIPTOR] as Duplex | null | undefined
     if (line) {
-      createInterface({ input: line }).on('line', (word) => {
+      readWords(line, (word) => {
         const isCurrent = this.#current.get(role) === child
         if (isCurrent && (word === 'ready' || word === 'leaving')) events.said(role, word)
       })
@@ -85,6 +89,19 @@ export class Children {
     }
     child.once('exit', (code, signal) => gone(signal ?? `exit status ${code}`))
     child.once('error', (error) => gone(error.message))
+  }
+
+  #spawn(role: Role): ChildProcess {
+    const { sockets, argv, program, env } = this.#options
+    const numbered = new Map(sockets.map(({ name }, index) => [name, LINE_DESCRIPTOR + 1 + index]))
+    return spawn(process.execPath, [program, ...argv[role]], {
+      stdio: ['ignore', 'inherit', 'inherit', 'pipe', ...sockets.map(({ descriptor }) => descriptor)],
+      env: {
+        ...withoutListenVariables(env),
+        [SOCKETS_VARIABLE]: socketsText(numbered),
+        [LINE_VARIABLE]: String(LINE_DESCRIPTOR),
+      },
+    })
   }
 
   /** Asks the current child of the role to finish and go; a node stays current until it has gone. */
@@ -107,6 +124,20 @@ export class Children {
       for (const child of [...this.#current.values(), ...this.#leaving]) child.kill('SIGKILL')
     }, patienceMs).unref()
   }
+}
+
+/** A child that says more than LINE_BYTES_MAX loses its line, and ends as if the guard were gone. */
+function readWords(line: Duplex, said: (word: string) => void): void {
+  let bytes = 0
+  let text = ''
+  line.on('error', () => line.destroy()).setEncoding('latin1')
+  line.on('data', (part: string) => {
+    bytes += part.length
+    if (bytes > LINE_BYTES_MAX) return void line.destroy()
+    const words = (text + part).split('\n')
+    text = words.pop() ?? ''
+    words.forEach(said)
+  })
 }
 
 /** A child is no service of the service manager: it must neither take the sockets again nor report for the guard. */

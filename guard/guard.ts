@@ -61,13 +61,21 @@ export class Guard {
         : new Control(options.control, {
             start: () => this.#take(this.#plan.wantNode()),
             stop: () => this.#take(this.#plan.wantNoNode()),
-            status: () => ({ ...this.#plan.phases, nodePid: this.#children.pidOf('node') }),
+            status: () => ({
+              ...this.#plan.phases,
+              nodePid: this.#children.pidOf('node'),
+              relayPid: this.#children.pidOf('relay'),
+            }),
           })
+  }
+
+  /** @throws GuardError if the control socket cannot be used */
+  async listen(): Promise<void> {
+    await this.#control?.listen()
   }
 
   /** Resolves once everything has ended after `end`. */
   async run(): Promise<void> {
-    await this.#control?.listen()
     this.#take(this.#plan.begin())
     await this.#gone.promise
     this.#control?.close()

@@ -14,7 +14,10 @@ const CONTROL = {
 } as const
 /** How long `stop` waits for the node to finish what it serves. */
 const STOP_PATIENCE_MS = 60_000
+/** How often it looks meanwhile. */
 const STOP_LOOK_MS = 200
+
+type SocketName = 'proxy' | 'mirror'
 
 const LISTEN = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]\s]+)):(\d{1,5})$/
 
@@ -28,6 +31,12 @@ export const guardRunCommand = command({
         "Loopback address for the runtimes' proxy. Ignored when the service manager passes the socket.",
       default: '127.0.0.1:7070',
     },
+    'mirror-listen': {
+      type: 'string',
+      value: 'host:port',
+      description:
+        'Loopback address for the mirror; without it the node opens those of its mirrorListen itself. Ignored when the service manager passes sockets.',
+    },
     control: CONTROL,
     'rules-file': {
       type: 'string',
@@ -38,9 +47,9 @@ export const guardRunCommand = command({
   },
   async run(values, nodeArguments) {
     const passed = passedSockets(process.env, process.pid)
-    const sockets: OwnedSocket[] =
-      passed.length > 0 ? passed : [ownSocket('proxy', addressOf(values['proxy-listen']))]
+    const sockets = passed.length > 0 ? passed : ownSockets(values)
     const rules = values['rules-file'] === undefined ? [] : ['--rules-file', values['rules-file']]
+    const say = (text: string) => process.stderr.write(`shoal guard: ${text}\n`)
     const guard = new Guard({
       sockets,
       program: PROGRAM,
@@ -48,10 +57,15 @@ export const guardRunCommand = command({
       control: values.control,
       env: process.env,
       isNodeWanted: !values['relay-only'],
-      say: (text) => process.stderr.write(`shoal guard: ${text}\n`),
+      say,
     })
     const end = () => guard.end()
     process.on('SIGTERM', end).on('SIGINT', end)
+    await guard.listen()
+    // The sockets go with this process: whatever fails in it from now on must not end it.
+    process.removeAllListeners('uncaughtException').removeAllListeners('unhandledRejection')
+    const note = (error: unknown) => say(`unexpected error: ${(error as Error)?.message}`)
+    process.on('uncaughtException', note).on('unhandledRejection', note)
     await guard.run()
     return ''
   },
@@ -89,11 +103,20 @@ export const guardStatusCommand = command({
   },
 })
 
-function addressOf(text: string): { host: string; port: number } {
+function ownSockets(flags: Record<`${SocketName}-listen`, string | undefined>): OwnedSocket[] {
+  return (['proxy', 'mirror'] as const).flatMap((name) => {
+    const text = flags[`${name}-listen`]
+    return text === undefined ? [] : [ownSocket(name, addressOf(name, text))]
+  })
+}
+
+function addressOf(socket: SocketName, text: string): { host: string; port: number } {
   const [, ipv6, name, port] = LISTEN.exec(text) ?? []
   const host = ipv6 ?? name
   if (host === undefined || Number(port) > 65_535) {
-    throw new GuardError(`--proxy-listen: expected host:port, as 127.0.0.1:7070, got ${text.slice(0, 80)}`)
+    throw new GuardError(
+      `--${socket}-listen: expected host:port, as 127.0.0.1:7070, got ${text.slice(0, 80)}`,
+    )
   }
   return { host, port: Number(port) }
 }

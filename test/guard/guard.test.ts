@@ -1,14 +1,18 @@
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer, type Server, type Socket } from 'node:net'
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { connect, createServer, type Server, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { callGuard } from '../../guard/control.ts'
+import { ownSocket } from '../../guard/sockets.ts'
 import { freePort } from '../../lab/machine/free-port.ts'
 import { type StartedShoal, startShoal } from '../cli/run-shoal.ts'
-import { openTunnel, readAll } from '../proxy/test-proxy.ts'
-import { startTestCluster, type TestCluster } from '../pull/test-cluster.ts'
+import { REPOSITORY } from '../core/test-registry.ts'
+import { askThrough, openTunnel, readAll } from '../proxy/test-proxy.ts'
+import { randomBlob, startTestCluster, type TestBlob, type TestCluster } from '../pull/test-cluster.ts'
 
 /** A real guard with a real node behind it, as runtimes meet them. */
 let folder: string
@@ -42,26 +46,35 @@ function startGuard(nodeArguments: string[], flags: string[] = []): void {
   guard = startShoal(['guard', 'run', ...own, '--', ...nodeArguments])
 }
 
-/** A node of a real tracker. */
-async function startGuardedNode(): Promise<void> {
-  cluster = await startTestCluster({ nodes: 0 })
+/** A node of a real tracker, for a registry without authentication. */
+async function startGuardedNode(): Promise<TestCluster> {
+  cluster = await startTestCluster({ nodes: 0, kind: 'none' })
   const { trackerUrl, trackerCaPem, joinToken } = cluster.nodeOptions('guarded') as Record<string, string>
   const write = (name: string, text: string) => {
     writeFileSync(join(folder, name), text, { mode: 0o600 })
     return join(folder, name)
   }
   const settings = {
-    'tracker-url': trackerUrl!,
-    'tracker-ca-file': write('tracker-ca.pem', trackerCaPem!),
-    'join-token-file': write('join-token', joinToken!),
-    'data-dir': join(folder, 'node'),
-    'peer-listen': '127.0.0.1:0',
-    'admin-listen': '127.0.0.1:0',
-    'docker-certs-dir': 'none',
-    'attached-dir': 'none',
+    trackerUrl,
+    trackerCaFile: write('tracker-ca.pem', trackerCaPem!),
+    joinTokenFile: write('join-token', joinToken!),
+    dataDir: join(folder, 'node'),
+    peerListen: '127.0.0.1:0',
+    adminListen: '127.0.0.1:0',
+    dockerCertsDir: 'none',
+    attachedDir: 'none',
+    registries: [cluster.registry.config],
   }
-  startGuard(Object.entries(settings).map(([name, value]) => `--${name}=${value}`))
+  startGuard(['--config-file', write('node.json', JSON.stringify(settings))])
   await until('node', 'serving')
+  return cluster
+}
+
+/** The blob as a runtime gets it through whoever answers. */
+async function pulled({ registry }: TestCluster, { digest }: TestBlob): Promise<Buffer> {
+  const caPem = readFileSync(join(folder, 'node/proxy-ca.crt'), 'utf8')
+  const path = `/v2/${REPOSITORY}/blobs/${digest}`
+  return (await askThrough({ port, host: registry.host, caPem }, { path })).body
 }
 
 async function until(role: 'node' | 'relay', phase: string): Promise<Record<string, unknown>> {
@@ -80,20 +93,39 @@ async function until(role: 'node' | 'relay', phase: string): Promise<Record<stri
 
 /** What comes back through a tunnel to the echo server. */
 async function echoed(text: string): Promise<string> {
-  const { socket, status } = await openTunnel(port, `127.0.0.1:${echoPort}`)
-  expect(status).toBe(200)
-  socket.end(text)
-  return readAll(socket)
+  const { body, code } = await tunnelled(text)
+  expect(code).toBeUndefined()
+  return body
 }
 
-/** Tunnels one after the other until `isOver`. */
-async function tunnelsUntil(isOver: () => boolean): Promise<number> {
-  let tunnels = 0
+/** @returns what came back behind the answer to CONNECT, and the code of the error that ended the connection */
+async function tunnelled(text: string): Promise<{ status: number; body: string; code: string | undefined }> {
+  const socket = connect(port, '127.0.0.1')
+  let read = ''
+  let code: string | undefined
+  socket.on('error', (error: NodeJS.ErrnoException) => {
+    code = error.code
+  })
+  socket.setEncoding('latin1').on('data', (part: string) => {
+    const isConnected = read.includes('\r\n\r\n')
+    read += part
+    if (!isConnected && read.includes('\r\n\r\n')) socket.end(text)
+  })
+  socket.write(`CONNECT 127.0.0.1:${echoPort} HTTP/1.1\r\nHost: 127.0.0.1:${echoPort}\r\n\r\n`)
+  await new Promise((resolve) => socket.once('close', resolve))
+  const [head = '', ...rest] = read.split('\r\n\r\n')
+  return { status: Number(head.split(' ')[1] ?? 0), body: rest.join('\r\n\r\n'), code }
+}
+
+/** Tunnels one after the other until `isOver`. What was cut says whether it was before the answer or behind it. */
+async function tunnelsUntil(isOver: () => boolean): Promise<{ whole: number; cut: string[] }> {
+  const outcome = { whole: 0, cut: [] as string[] }
   while (!isOver()) {
-    expect(await echoed(`tunnel ${tunnels}`)).toBe(`tunnel ${tunnels}`)
-    tunnels += 1
+    const { status, body, code } = await tunnelled('through a tunnel')
+    if (body === 'through a tunnel') outcome.whole += 1
+    else outcome.cut.push(`${status} ${code ?? 'ended'}`)
   }
-  return tunnels
+  return outcome
 }
 
 describe('a guard', () => {
@@ -101,21 +133,48 @@ describe('a guard', () => {
     startGuard(['--config-file', join(folder, 'none.json')])
     await until('relay', 'serving')
     const untilMs = performance.now() + 2000
-    expect(await tunnelsUntil(() => performance.now() > untilMs)).toBeGreaterThan(20)
+    const { whole, cut } = await tunnelsUntil(() => performance.now() > untilMs)
+    expect(cut).toEqual([])
+    expect(whole).toBeGreaterThan(20)
     expect(await callGuard(control, 'status')).toMatchObject({ node: 'waiting', relay: 'serving' })
   })
 
-  it('answers every connection while the node is killed again and again', async () => {
+  it('lets no connection be refused while the node is killed again and again', async () => {
     await startGuardedNode()
+    const kills = 5
     let isOver = false
     const tunnelling = tunnelsUntil(() => isOver)
-    for (let kills = 0; kills < 5; kills += 1) {
+    for (let killed = 0; killed < kills; killed += 1) {
       const { nodePid } = await until('node', 'serving')
       process.kill(Number(nodePid), 'SIGKILL')
       await until('relay', 'serving')
     }
     isOver = true
-    expect(await tunnelling).toBeGreaterThan(20)
+    const { whole, cut } = await tunnelling
+    expect(whole).toBeGreaterThan(20)
+    // What the node itself held in its hands ends with it; whatever came later waits for the next to answer.
+    expect(cut.length).toBeLessThanOrEqual(kills)
+    expect(cut.filter((how) => !/ECONNRESET|EPIPE|ended/.test(how))).toEqual([])
+  }, 60_000)
+
+  it('finishes the pull of a node that is exchanged meanwhile, and shares what it held', async () => {
+    const { registry } = await startGuardedNode()
+    const blob = registry.add(randomBlob(3 * 2 ** 20).bytes)
+    registry.chunkPauseMs = 40
+    const pulling = pulled(cluster!, blob)
+    await expect
+      .poll(() => registry.sentBytes.get(blob.digest) ?? 0, { interval: 10 })
+      .toBeGreaterThan(2 ** 17)
+    await callGuard(control, 'stop')
+    await callGuard(control, 'start')
+    await until('relay', 'serving')
+    expect(await echoed('meanwhile')).toBe('meanwhile')
+    expect(registry.sentBytes.get(blob.digest)).toBeLessThan(blob.bytes.length)
+    expect((await pulling).equals(blob.bytes)).toBe(true)
+    await until('node', 'serving')
+    const sent = registry.sentBytes.get(blob.digest)
+    expect((await pulled(cluster!, blob)).equals(blob.bytes)).toBe(true)
+    expect(registry.sentBytes.get(blob.digest)).toBe(sent)
   }, 60_000)
 
   it('lets a tunnel of the relay go on when the node takes over, and one of the node when it is stopped', async () => {
@@ -141,6 +200,45 @@ describe('a guard', () => {
     expect(await readAll(opened[1]!)).toBe('the last')
     expect(await echoed('through the node')).toBe('through the node')
   }, 60_000)
+
+  it('takes its sockets from the service manager, and lets the runtime go past a mirror that has no node', async () => {
+    const mirrorPort = await freePort()
+    const owned = { proxy: port, mirror: mirrorPort }
+    const sockets = Object.entries(owned).map(([name, at]) =>
+      ownSocket(name, { host: '127.0.0.1', port: at }),
+    )
+    // As systemd does: the process id is known only to the process itself.
+    const script = 'LISTEN_PID=$$ exec "$0" "$@"'
+    const program = fileURLToPath(new URL('../../bin/shoal.js', import.meta.url))
+    const child = spawn(
+      'sh',
+      [
+        '-c',
+        script,
+        process.execPath,
+        program,
+        'guard',
+        'run',
+        '--relay-only',
+        '--control',
+        control,
+        '--',
+        '-',
+      ],
+      {
+        stdio: ['ignore', 'ignore', 'ignore', ...sockets.map(({ descriptor }) => descriptor)],
+        env: { ...process.env, LISTEN_FDS: '2', LISTEN_FDNAMES: 'proxy:mirror' },
+      },
+    )
+    try {
+      await until('relay', 'serving')
+      expect(await echoed('passed on')).toBe('passed on')
+      expect((await fetch(`http://127.0.0.1:${mirrorPort}/v2/team/app/manifests/v1`)).status).toBe(503)
+    } finally {
+      child.kill('SIGTERM')
+      await once(child, 'exit')
+    }
+  })
 
   it('refuses an address that other machines reach, or that is taken', async () => {
     for (const [address, words] of [
