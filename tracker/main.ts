@@ -18,6 +18,7 @@ import { callerOf } from './api/caller.ts'
 import { listen, makeHttpsListener, tlsOptions } from './api/https-listener.ts'
 import { nodeRoutes } from './api/routes.ts'
 import { Clusters, type NewCluster } from './authority/clusters.ts'
+import { Pauses } from './authority/pauses.ts'
 import { Revocations } from './authority/revocations.ts'
 import { openSealer, type Sealer } from './authority/sealer.ts'
 import { HEARTBEATS_MISSED_MAX } from './calls/heartbeat.ts'
@@ -196,6 +197,7 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
     sealer,
     clusters: await Clusters.load(store, sealer, { nowMs, settleMs: silentMsMax }),
     revocations: await Revocations.load(store),
+    pauses: await Pauses.load(store),
     swarms: new SwarmCache(store),
     epochs: await EpochNews.load(store),
     peers,

@@ -8,6 +8,7 @@ import { TOKEN_KEYS_MAX } from '../core/token-keys.ts'
 import type { ClusterTrust } from '../core/tracker-api.ts'
 import type { Cluster } from './authority/cluster.ts'
 import type { Clusters } from './authority/clusters.ts'
+import type { Pauses } from './authority/pauses.ts'
 import type { Revocations } from './authority/revocations.ts'
 import type { Sealer } from './authority/sealer.ts'
 import type { LeasePolicy } from './handout/leases.ts'
@@ -33,6 +34,7 @@ export interface TrackerParts {
   sealer: Sealer
   clusters: Clusters
   revocations: Revocations
+  pauses: Pauses
   swarms: SwarmCache
   epochs: EpochNews
   peers: PeerTables

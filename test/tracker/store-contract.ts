@@ -2,8 +2,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { digestFromHex } from '../../core/digest.ts'
 import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
 import type { RegistryHost, Repository } from '../../core/repository.ts'
+import type { AuditEntry } from '../../tracker/store/audit.ts'
 import {
-  type AuditEntry,
   type ClusterRecord,
   emptyChange,
   type LeaseRecord,
@@ -438,6 +438,35 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       expect([newestSequence, newestClearing]).toEqual([newestClearing, newestSequence])
       expect(newestClearing).toBeGreaterThan(second)
       expect(await store.audit({ limit: 10 })).toHaveLength(5)
+    })
+
+    it('keeps who is paused, once each, and forgets it for nodes that are off the record', async () => {
+      const [red, one] = [
+        { cluster: RED, node: null, atMs: 1 },
+        { cluster: RED, node: ONE, atMs: 2 },
+      ]
+      await store.putNode(
+        { cluster: RED, node: ONE, address: '10.0.0.1', joinedAtMs: 1, renewedAtMs: 5 },
+        audit('joined'),
+      )
+      expect(await store.putPause(one, audit('paused'))).toBe(true)
+      expect(await store.putPause(red, audit('paused'))).toBe(true)
+      expect(await store.putPause({ ...red, atMs: 3 }, audit('paused'))).toBe(false)
+      expect(await store.pauses()).toEqual([red, one])
+      expect(await store.removePause({ cluster: BLUE, node: null }, audit('resumed'))).toBe(false)
+      const bounds = { pulls: 0, audit: 0, now: 0, pullsPerNodeMax: 10 }
+      await store.prune({ ...bounds, nodes: 5 })
+      expect(await store.pauses()).toEqual([red, one])
+      await store.prune({ ...bounds, nodes: 6 })
+      expect(await store.pauses()).toEqual([red])
+      expect(await store.removePause(red, audit('resumed'))).toBe(true)
+      expect(await store.pauses()).toEqual([])
+      expect((await store.audit({ limit: 10 })).map(({ action }) => action)).toEqual([
+        'resumed',
+        'paused',
+        'paused',
+        'joined',
+      ])
     })
 
     it('pages through the audit log, newest first', async () => {

@@ -3,9 +3,9 @@ import { makeAuthority } from '../../core/issue-certificate.ts'
 import { clusterOfJoinToken, joinTokenHash } from '../../core/join-token.ts'
 import type { ClusterId } from '../../core/metainfo.ts'
 import { RefusedError, StoreConflictError } from '../errors.ts'
+import type { AuditEntry } from '../store/audit.ts'
 import type {
   ActedBy,
-  AuditEntry,
   AuthorityRecord,
   ClusterRecord,
   JoinTokenRecord,

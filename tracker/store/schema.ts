@@ -97,4 +97,10 @@ export const MIGRATIONS: readonly string[] = [
     id TEXT PRIMARY KEY, bytes INTEGER, until_ms INTEGER NOT NULL
   ) STRICT, WITHOUT ROWID;
   `,
+  `
+  -- node '' is for the whole cluster
+  CREATE TABLE pauses (
+    cluster TEXT NOT NULL, node TEXT NOT NULL, at_ms INTEGER NOT NULL, PRIMARY KEY (cluster, node)
+  ) STRICT, WITHOUT ROWID;
+  `,
 ]
