@@ -1,6 +1,7 @@
 import { ADMIN } from './admin-tree.ts'
 import { ATTACH, DETACH } from './attach-tree.ts'
 import { type Entry, program } from './command-tree.ts'
+import { PAUSE, RESUME } from './pause-tree.ts'
 
 /**
  * Every command of `shoal`. A node must not pay for what only a tracker or a tool needs: nothing is imported here but when
@@ -218,5 +219,19 @@ export const TREE: Entry = {
       does: 'Starts the node on another machine.',
     },
   ],
-  children: [UP, NODE, GUARD, RELAY, ATTACH, DETACH, TRACKER, ADMIN, CERTS, COMPLETION, VERSION],
+  children: [
+    UP,
+    NODE,
+    GUARD,
+    RELAY,
+    PAUSE,
+    RESUME,
+    ATTACH,
+    DETACH,
+    TRACKER,
+    ADMIN,
+    CERTS,
+    COMPLETION,
+    VERSION,
+  ],
 }

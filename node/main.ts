@@ -1,15 +1,12 @@
-import { randomBytes } from 'node:crypto'
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { type Client, type ClientOptions, startClient } from '../client/index.ts'
 import { Conditions } from '../core/conditions.ts'
-import { ConfigError, ensureDataDir, type ListenAddress, readSecretFile } from '../core/config.ts'
+import { ConfigError, ensureDataDir, type ListenAddress } from '../core/config.ts'
 import { readOwnFile, replaceFile } from '../core/data-folder.ts'
 import { lockDataDir } from '../core/data-lock.ts'
 import { Defects, defectCounter } from '../core/defects.ts'
 import { type GuardLine, guardLine } from '../core/guard-line.ts'
-import { clusterOfJoinToken } from '../core/join-token.ts'
 import { createMetrics, type Metrics } from '../core/metrics.ts'
 import {
   closeRegistries,
@@ -32,8 +29,10 @@ import { KernelSocketOwners } from '../proxy/socket-owner.ts'
 import { AUTHORITY_FILE_NAME, TrustFiles } from '../proxy/trust-files.ts'
 import { startAdmin } from './admin.ts'
 import { withAttached } from './attached.ts'
+import { clientOptions } from './client-options.ts'
 import type { NodeConfig } from './config.ts'
 import { nodeMetrics } from './metrics.ts'
+import { Pause } from './pause.ts'
 import { refuseProxyLoop } from './proxy-loop.ts'
 import { PullHistory } from './pull-history.ts'
 import { statusOf } from './status.ts'
@@ -73,6 +72,7 @@ interface NodeParts extends Told {
   history: PullHistory
   authority: ProxyAuthority
   owners: KernelSocketOwners
+  pause: Pause
   /** Who owns the proxy's socket, if this process does not. */
   guard: GuardLine | undefined
 }
@@ -106,8 +106,11 @@ export async function startNode(
     closing.defer(() => closeRegistries(registries))
     const guard = guardLine(process.env)
     if (guard !== undefined) closing.defer(() => guard.close())
+    const pause = new Pause({ dataDir: config.dataDir, conditions, log })
+    closing.defer(() => pause.close())
     const client = await start({
       ...clientOptions(config, registries, log),
+      onTrackerPause: (isPaused) => pause.trackerSays(isPaused),
       upstreamProxy,
       conditions,
       defects,
@@ -120,7 +123,7 @@ export async function startNode(
     nodeMetrics(metrics, { client, conditions, records: history.records })
     const authority = await ProxyAuthority.make([...registries.keys()])
     const owners = new KernelSocketOwners()
-    const made = { registries, client, history, authority, owners }
+    const made = { registries, client, history, authority, owners, pause }
     const parts: NodeParts = { ...told, config, startedMs, upstreamProxy, guard, ...made }
     const admin = await startLocalApi(parts)
     closing.defer(() => admin.close())
@@ -230,6 +233,7 @@ async function startTrustedProxy(
     authority,
     metrics: parts.metrics,
     records: history.records,
+    pause: parts.pause,
     conditions,
     log,
     defects: parts.defects,
@@ -276,57 +280,6 @@ function interceptNamed({
     conditions.raise('REGISTRIES_FROM_TRACKER', host)
   }
   client.registriesChanged()
-}
-
-function clientOptions(config: NodeConfig, registries: RegistryClients, log: Logger): ClientOptions {
-  return {
-    trackerUrl: config.trackerUrl,
-    dataDir: config.dataDir,
-    peerListen: config.peerListen,
-    cacheBytesMax: config.cacheBytesMax,
-    uploadBytesPerSecondMax: config.uploadBytesPerSecondMax,
-    downloadBytesPerSecondMax: config.downloadBytesPerSecondMax,
-    trackerPatienceMs: config.trackerPatienceMs,
-    registries,
-    registriesFromTracker: config.registriesFromTracker,
-    log,
-    ...cacheSecretOf(config.cacheKeyFile),
-    ...(config.trackerCaFile === undefined ? {} : { trackerCaPem: readBundle(config.trackerCaFile) }),
-    ...(config.joinTokenFile === undefined ? {} : { joinToken: readJoinToken(config.joinTokenFile) }),
-  }
-}
-
-const CACHE_KEY = /^SHOALKEY-1-([A-Za-z0-9_-]{43})$/
-
-function cacheSecretOf(cacheKeyFile: string): Pick<ClientOptions, 'cacheSecret'> {
-  if (cacheKeyFile === 'none') return {}
-  if (cacheKeyFile === 'memory') return { cacheSecret: randomBytes(32) }
-  const [, key] = CACHE_KEY.exec(readSecretFile(cacheKeyFile, 'cacheKeyFile')) ?? []
-  if (key === undefined) {
-    const hint = 'A key is one line, SHOALKEY-1-…; `shoal certs unlock-key --out <file>` makes one.'
-    throw new ConfigError(`cacheKeyFile: ${cacheKeyFile} holds no key`, { hint })
-  }
-  return { cacheSecret: Buffer.from(key, 'base64url') }
-}
-
-function readJoinToken(path: string): string {
-  const joinToken = readSecretFile(path, 'joinTokenFile')
-  if (clusterOfJoinToken(joinToken) === undefined) {
-    const hint =
-      'A join token is one line, SHOAL-1-…, as `shoal admin cluster create` or `shoal admin token rotate` printed it.'
-    throw new ConfigError(`joinTokenFile: ${path} holds no join token`, { hint })
-  }
-  return joinToken
-}
-
-function readBundle(path: string): string {
-  try {
-    return readFileSync(path, 'utf8')
-  } catch (cause) {
-    const hint =
-      'The file must contain the PEM certificates of the authority that signed the tracker’s certificate.'
-    throw new ConfigError(`trackerCaFile: cannot read ${path}`, { cause, hint })
-  }
 }
 
 /** Replaces the authority before it ends, because a process may run for weeks. */

@@ -20,6 +20,7 @@ import type { InterceptServer } from './intercept/intercept-server.ts'
 import { Connections } from './loopback-listener.ts'
 import { isOpenToUsers, listenAt, type MirrorPlace, type MirrorSocket, placeText } from './mirror-place.ts'
 import { MirrorRefusals } from './mirror-refusals.ts'
+import type { Pausing } from './pause.ts'
 import type { Exchange } from './pull.ts'
 import type { SocketOwners } from './socket-owner.ts'
 import { hasBody } from './upstream/forward.ts'
@@ -39,6 +40,7 @@ export interface MirrorParts {
   /** Answers as inside an intercepted connection; never rejects. */
   answer: (exchange: Exchange) => Promise<void>
   reach: RegistryReach
+  pause: Pausing
   owners: SocketOwners
   /** Bounds the connections of all listeners together. */
   shares: UserShares
@@ -179,15 +181,16 @@ function registryNamed(ns: string): RegistryHost | undefined {
 }
 
 /**
- * What the proxy tunnels, the mirror must leave to the runtime: a registry that this process cannot use, and the machine's
- * client certificate, which is root's.
+ * What the proxy tunnels, the mirror must leave to the runtime: all while this process is paused, a registry that it cannot
+ * use, and the machine's client certificate, which is root's.
  * @throws MirrorUnusableError
  */
 async function refuseUnusable(
-  { reach, owners }: MirrorParts,
+  { reach, owners, pause }: MirrorParts,
   registry: RegistryClient,
   { socket }: IncomingMessage,
 ): Promise<void> {
+  if (pause.isPaused) throw new MirrorUnusableError('this node is paused')
   if (await reach.isTunnelled(registry))
     throw new MirrorUnusableError(`this node cannot use ${registry.host} now; a condition says why`)
   if (registry.hasIdentity === true && (await owners.userOf(socket)) !== 0)

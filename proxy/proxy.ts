@@ -26,6 +26,7 @@ import { ManifestPlans } from './manifest-plans.ts'
 import { proxyMetrics } from './metrics.ts'
 import { type RunningMirror, startMirror } from './mirror.ts'
 import type { MirrorPlace, MirrorSocket } from './mirror-place.ts'
+import { NEVER_PAUSED, type Pausing } from './pause.ts'
 import { answer } from './pull.ts'
 import { PullRecords } from './pull-records.ts'
 import { PushWatch } from './push/push-watch.ts'
@@ -69,6 +70,8 @@ export interface ProxyOptions {
   log: Logger
   /** Where the mirror listens; default nowhere. */
   mirrorPlaces?: readonly MirrorPlace[]
+  /** If absent, it never stands aside. */
+  pause?: Pausing
   /** If absent, records of pulls are kept and not shown. */
   records?: PullRecords
   /** If absent, conditions are logged but not shown. */
@@ -102,7 +105,8 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const strangers = new Strangers()
   const accepted = new AcceptedRequests<Verdict>()
   const reach = new RegistryReach({ conditions })
-  const shared = { reach, metrics, conditions, log, defects }
+  const { pause = NEVER_PAUSED } = options
+  const shared = { reach, pause, metrics, conditions, log, defects }
   const pulls = {
     client,
     plans,
@@ -116,6 +120,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   }
   const intercept = new InterceptServer({
     authority,
+    pause,
     log,
     onRequest: (request, response, registry) =>
       requestBoundary(defects, response).run(() => {
