@@ -278,6 +278,15 @@ describe('the relay', () => {
     expect(await statusOf('malformed')).toBe(400)
   })
 
+  it('sends runtimes past the mirror at once, on a socket of the guard’s own', async () => {
+    const mirrorPort = await freePort()
+    startGuard(['-'], ['--relay-only', '--mirror-listen', `127.0.0.1:${mirrorPort}`])
+    await until('relay', 'serving')
+    const answer = await fetch(`http://127.0.0.1:${mirrorPort}/v2/team/app/manifests/v1`)
+    expect([answer.status, answer.headers.get('connection')]).toEqual([503, 'close'])
+    expect(await echoed('beside it')).toBe('beside it')
+  })
+
   it.each([
     ['that is no JSON', '{', 0o600],
     ['that others can write', '{"permitLinkLocal":true}', 0o666],
