@@ -17,6 +17,9 @@ if (process.platform === 'linux' && !isShort && !isSet) {
   const args = [process.execPath, ...process.execArgv, ...process.argv.slice(1)]
   process.execve(process.execPath, args, { ...process.env, ...MALLOC })
 }
+// A guard is small without it, but the node that it starts finds it in its environment and need not start anew: the
+// guard's sockets would not survive that.
+if (process.argv[2] === 'guard') Object.assign(process.env, MALLOC)
 // Blobs never live in the JavaScript heap, so a small young generation costs little and saves up to 40 MiB.
 // A tracker serves thousands of requests a second and runs where there is room: it keeps Node's own size.
 if (process.argv[2] !== 'tracker') {

@@ -6,8 +6,11 @@ import { TREE } from './tree.ts'
 
 /** The command line: finds what the words mean in the tree, and runs it. */
 
-/** The parts get this long to close after a signal; then the process ends all the same. */
-const CLOSE_PATIENCE_MS = 10_000
+/**
+ * The parts get this long to close after a signal, a node's last answers included; then the process ends all the same. A
+ * second signal ends it at once.
+ */
+const CLOSE_PATIENCE_MS = 40_000
 /** One Ctrl-C arrives twice under npm: from the terminal and passed on by npm. A later one is another. */
 const SAME_SIGNAL_MS = 700
 /** Exit codes: 1 something failed, 2 it was started wrongly (sysexits' EX_USAGE is 64, but tools here use 2). */
@@ -20,6 +23,7 @@ const MISUSE_CODES = new Set([
   'REGISTRY_FILE',
   'AUTHORITY_BUNDLE',
   'DATA_FOLDER',
+  'GUARD',
 ])
 
 async function main(argv: string[]): Promise<void> {

@@ -2,6 +2,7 @@ import { ADMIN } from './admin-tree.ts'
 import { ATTACH, DETACH } from './attach-tree.ts'
 import { type Entry, program } from './command-tree.ts'
 import { JOIN, LEAVE, TRACKER_INIT } from './membership-tree.ts'
+import { PAUSE, RESUME } from './pause-tree.ts'
 
 /**
  * Every command of `shoal`. A node must not pay for what only a tracker or a tool needs: nothing is imported here but when
@@ -68,6 +69,57 @@ const TRACKER: Entry = {
       command: async () => (await import('../certs-tool/commands/unlock.ts')).unlockCommand,
     },
   ],
+}
+
+const GUARD: Entry = {
+  name: 'guard',
+  summary:
+    "Owns the proxy's socket, so that runtimes always get an answer: from the node, or directly while it is down.",
+  examples: [
+    {
+      line: 'shoal guard run -- --config-file /etc/shoal/node.json',
+      does: 'Runs a node with these settings behind the guard.',
+    },
+    { line: 'shoal guard stop', does: 'Stops the node; runtimes pull directly.' },
+  ],
+  children: [
+    {
+      name: 'run',
+      summary: 'Takes the sockets (from the service manager if it passes them) and runs the node.',
+      examples: [
+        {
+          line: 'shoal guard run --rules-file /etc/shoal/relay.json -- --config-file /etc/shoal/node.json',
+          does: 'The relay keeps the rules that root wrote.',
+        },
+      ],
+      command: async () => (await import('../guard/main.ts')).guardRunCommand,
+    },
+    {
+      name: 'start',
+      summary: 'Starts the node behind a running guard.',
+      examples: [{ line: 'shoal guard start', does: 'Returns at once.' }],
+      command: async () => (await import('../guard/main.ts')).guardStartCommand,
+    },
+    {
+      name: 'stop',
+      summary: 'Stops the node once it has finished what it serves; the relay answers.',
+      examples: [{ line: 'shoal guard stop', does: 'Returns once the node has ended.' }],
+      command: async () => (await import('../guard/main.ts')).guardStopCommand,
+    },
+    {
+      name: 'status',
+      summary: 'Says who answers: the node or the relay.',
+      examples: [{ line: 'shoal guard status', does: 'Prints one line of JSON.' }],
+      command: async () => (await import('../guard/main.ts')).guardStatusCommand,
+    },
+  ],
+}
+
+const RELAY: Entry = {
+  name: 'relay',
+  summary: "Tunnels the runtimes' connections while the node is down. The guard starts it.",
+  examples: [{ line: 'shoal relay --rules-file /etc/shoal/relay.json', does: 'As the guard starts it.' }],
+  command: async () => (await import('../relay/main.ts')).relayCommand,
 }
 
 const UP: Entry = {
@@ -173,5 +225,21 @@ export const TREE: Entry = {
       does: 'Starts the node on another machine.',
     },
   ],
-  children: [UP, JOIN, LEAVE, NODE, ATTACH, DETACH, TRACKER, ADMIN, CERTS, COMPLETION, VERSION],
+  children: [
+    UP,
+    JOIN,
+    LEAVE,
+    NODE,
+    GUARD,
+    RELAY,
+    PAUSE,
+    RESUME,
+    ATTACH,
+    DETACH,
+    TRACKER,
+    ADMIN,
+    CERTS,
+    COMPLETION,
+    VERSION,
+  ],
 }

@@ -230,6 +230,8 @@ export interface ClientOptions {
   auditedShare?: number
   /** How long the blobs of an image together wait for a tracker that answers but has not granted the pull yet. */
   trackerPatienceMs: number
+  /** Called with each answer of the tracker to a heartbeat: whether the owner is to stand aside. */
+  onTrackerPause?: (isPaused: boolean) => void
   log: Logger
   /** Absent: conditions are logged and not shown. */
   conditions?: Conditions

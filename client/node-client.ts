@@ -334,6 +334,7 @@ class NodeClient implements Client {
 
   #onHeartbeat(answer: HeartbeatResponse): void {
     this.#memory.changed()
+    this.#options.onTrackerPause?.(answer.isPaused === true)
     this.#peers.forgetUnused(Date.now())
     for (const { swarm, peers } of answer.peers) this.swarms.get(swarm)?.links.addPeers(peers)
     for (const instruction of answer.instructions) {

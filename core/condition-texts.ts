@@ -104,6 +104,20 @@ export const CONDITIONS = {
     cost: 'Every pull comes from its registry, as without Shoal.',
     remedy: 'Name the registries with --registries.',
   },
+  PAUSED: {
+    title: 'paused on this machine',
+    severity: 'warning',
+    text: 'An operator paused this node: it tunnels every connection, and leaves the mirror’s requests to the registry.',
+    cost: 'What this machine pulls comes from the registry. What the node holds is still served to other nodes.',
+    remedy: 'Run `shoal resume`.',
+  },
+  PAUSED_BY_TRACKER: {
+    title: 'paused by the tracker',
+    severity: 'warning',
+    text: 'An administrator of the tracker paused this node or its cluster: it tunnels every connection.',
+    cost: 'What this machine pulls comes from the registry. What the node holds is still served to nodes that are not paused.',
+    remedy: 'Ask the administrators of the tracker, who end the pause through its admin API (docs/guard.md).',
+  },
   PEERS_UNREACHABLE: {
     title: 'a peer cannot be reached',
     severity: 'warning',

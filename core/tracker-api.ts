@@ -25,7 +25,8 @@ export const MISMATCH_PIECES_MAX = 64
 export const AWAITED_RUNS_MAX = 64
 
 const binary = z.string().regex(/^[A-Za-z0-9_-]*$/, 'base64url expected')
-const pem = z.string().max(64 * 1024)
+/** One certificate. */
+export const pem = z.string().max(64 * 1024)
 const count = z.int().nonnegative()
 
 export const swarmIdSchema = z.string().refine(isSwarmId)
@@ -35,26 +36,10 @@ export const digestSchema = z.string().refine(isDigest)
 export const repositorySchema = z.string().refine(isRepository)
 
 /** SubjectPublicKeyInfo (DER) of an ECDSA P-256 key that the node made and keeps: 91 bytes. */
-const publicKey = binary.max(200)
+export const publicKey = binary.max(200)
 
 /** Every answer that is not 2xx. `code` is stable (docs/errors.md). */
 export const errorBody = z.object({ error: z.object({ code: z.string(), message: z.string() }) })
-
-// --- POST /v1/nodes -------------------------------------------------------------------------------------------
-
-/** Join with the join token, or renew the node certificate over mutual TLS without one (same key). */
-export const joinRequest = z.strictObject({ joinToken: z.string().max(200).optional(), publicKey })
-export const joinResponse = z.object({
-  cluster: clusterIdSchema,
-  node: nodeIdSchema,
-  /** Node certificate: 24 hours; renew at two thirds. */
-  certificate: pem,
-  validForSeconds: count,
-  /** Authorities trusted in this cluster now: one, or two during a change. */
-  authorities: z.array(pem).min(1).max(2),
-  /** Absent: an older tracker. */
-  registries: registriesNews.optional(),
-})
 
 // --- parts of several messages --------------------------------------------------------------------------------
 
@@ -323,12 +308,12 @@ export const heartbeatResponse = z.object({
   isFullRevocations: z.boolean(),
   peers: z.array(z.object({ swarm: swarmIdSchema, peers: z.array(peerSchema) })),
   instructions: z.array(instructionSchema),
+  /** The node is to stand aside: no pull of its machine goes through the swarm. Absent: no. */
+  isPaused: z.boolean().optional(),
   /** Absent if the asker knows the list. */
   registries: registriesNews.optional(),
 })
 
-export type JoinRequest = z.input<typeof joinRequest>
-export type JoinResponse = z.output<typeof joinResponse>
 export type PullRequest = z.input<typeof pullRequest>
 export type PullResponse = z.output<typeof pullResponse>
 export type GrantedSwarm = z.output<typeof grantedSwarm>

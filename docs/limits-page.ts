@@ -7,6 +7,8 @@ const PARTS = {
   cli: 'The command line',
   node: 'What starts a node',
   proxy: 'The proxy',
+  guard: 'The guard',
+  relay: 'The relay',
   client: 'The client: transfers between nodes',
   tracker: 'The tracker',
   core: 'What they share',

@@ -46,6 +46,8 @@ const TOKEN_SECONDS = 300
 export interface NodePlan {
   name: string
   puller: PullerKind
+  /** A guard owns the socket that the puller uses. */
+  isGuarded?: boolean
   /** How far the clock of its Shoal is ahead of everybody else's; behind, if negative. */
   clockOffsetSeconds?: number
 }
@@ -194,6 +196,7 @@ async function openNode(
     processes,
     registryConfig,
     overrides,
+    isGuarded: plan.isGuarded ?? false,
     clockOffsetSeconds: plan.clockOffsetSeconds ?? 0,
   }
   const shoal = tracker && (await startShoalNode({ ...program, tracker }))

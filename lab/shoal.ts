@@ -31,6 +31,8 @@ interface ShoalOptions {
   overrides: ConfigOverrides
   /** How far its clock is ahead of this machine's; behind, if negative. */
   clockOffsetSeconds?: number
+  /** A guard owns the proxy's socket and starts the node. */
+  isGuarded?: boolean
   /** Of the program's environment, which is empty otherwise. */
   env?: Record<string, string>
 }
@@ -50,9 +52,11 @@ export interface LabTracker extends ShoalService {
 }
 
 export interface LabShoalNode extends ShoalService {
-  /** Since the process started. */
+  /** The control socket of its guard, where it has one. */
+  readonly guardControl: string
   /** Codes of its conditions now. */
   conditions(): Promise<string[]>
+  /** Since the process started. */
   progress(): Promise<BlobProgress[]>
   /** Largest memory of the process so far (VmHWM of proc(5)), in bytes. */
   peakRssBytes(): number
@@ -85,7 +89,7 @@ export async function startTracker(options: ShoalOptions): Promise<LabTracker> {
     registries: [options.registryConfig],
     ...options.overrides,
   })
-  const service = makeService(options, 'tracker', 'tracker', configFile, (part) =>
+  const service = makeService(options, 'tracker', ['tracker'], configFile, (part) =>
     waitUntilListening({ ...options, part, ports: [TRACKER_PORT, TRACKER_ADMIN_PORT] }),
   )
   await service.start()
@@ -121,11 +125,15 @@ export async function startShoalNode(options: ShoalOptions & { tracker: LabTrack
   })
   const relay = new AdminRelay(host, processes, NODE_ADMIN_PORT)
   const isHealthy = async () => JSON.parse(await relay.ask('/healthz')).status !== undefined || undefined
-  const service = makeService(options, host.name, 'node', configFile, async (part) => {
+  const guardControl = join(dir, 'guard.sock')
+  const guard = ['guard', 'run', '--proxy-listen', `127.0.0.1:${NODE_PROXY_PORT}`, '--control', guardControl]
+  const program = options.isGuarded ? [...guard, '--'] : ['node']
+  const service = makeService(options, host.name, program, configFile, async (part) => {
     await waitForPart(part, isHealthy)
   })
   await service.start()
   return Object.assign(service, {
+    guardControl,
     conditions: async () => (JSON.parse(await relay.ask('/healthz')) as { codes: string[] }).codes,
     progress: async () => (JSON.parse(await relay.ask('/v1/progress')) as { blobs: BlobProgress[] }).blobs,
     peakRssBytes: () => peakRssBytesOf(service.process.pid),
@@ -140,11 +148,11 @@ export function labRegistryConfig(registryCaFile: string, kind: LabRegistry['kin
 function makeService(
   { host, processes, clockOffsetSeconds = 0, env = {} }: ShoalOptions,
   name: string,
-  program: 'node' | 'tracker',
+  program: string[],
   configFile: string,
   whenReady: (process: LabProcess) => Promise<void>,
 ): ShoalService {
-  const command = [process.execPath, PROGRAM, program, '--config-file', configFile]
+  const command = [process.execPath, PROGRAM, ...program, '--config-file', configFile]
   const argv = host.command([...withClock(clockOffsetSeconds), ...command])
   let running: LabProcess | undefined
   return {

@@ -1,15 +1,13 @@
-import { randomBytes } from 'node:crypto'
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { type Client, type ClientOptions, startClient } from '../client/index.ts'
 import { Conditions } from '../core/conditions.ts'
-import { ConfigError, ensureDataDir, type ListenAddress, readSecretFile } from '../core/config.ts'
+import { ConfigError, ensureDataDir, type ListenAddress } from '../core/config.ts'
 import type { Consent } from '../core/consent.ts'
 import { readOwnFile, replaceFile } from '../core/data-folder.ts'
 import { lockDataDir } from '../core/data-lock.ts'
 import { Defects, defectCounter } from '../core/defects.ts'
-import { clusterOfJoinToken } from '../core/join-token.ts'
+import { type GuardLine, guardLine } from '../core/guard-line.ts'
 import { createMetrics, type Metrics } from '../core/metrics.ts'
 import {
   closeRegistries,
@@ -23,16 +21,19 @@ import { upstreamProxyOf } from '../core/upstream-proxy-config.ts'
 import { shoalVersion } from '../core/version.ts'
 import { ProxyAuthority } from '../proxy/intercept/authority.ts'
 import { loopbackAddress } from '../proxy/loopback-listener.ts'
+import type { MirrorPlace } from '../proxy/mirror-place.ts'
 import { checkMirrorPlaces, type MirrorSocket } from '../proxy/mirror-place.ts'
 import { type RunningProxy, startProxy } from '../proxy/proxy.ts'
 import { KernelSocketOwners } from '../proxy/socket-owner.ts'
 import { AUTHORITY_FILE_NAME, TrustFiles } from '../proxy/trust-files.ts'
 import { startAdmin } from './admin.ts'
 import { readConsent, withAttached } from './attached.ts'
+import { clientOptions } from './client-options.ts'
 import type { NodeConfig } from './config.ts'
 import { followConsent } from './follow-consent.ts'
 import { interceptNamed } from './intercept-named.ts'
 import { nodeMetrics } from './metrics.ts'
+import { Pause } from './pause.ts'
 import { refuseProxyLoop } from './proxy-loop.ts'
 import { PullHistory } from './pull-history.ts'
 import { statusOf } from './status.ts'
@@ -72,6 +73,9 @@ interface NodeParts extends Told {
   history: PullHistory
   authority: ProxyAuthority
   owners: KernelSocketOwners
+  pause: Pause
+  /** Who owns the proxy's socket, if this process does not. */
+  guard: GuardLine | undefined
 }
 
 /**
@@ -102,8 +106,13 @@ export async function startNode(
     const upstreamProxy = surroundings.proxy
     const registries = new Map(openRegistries(config.registries, surroundings))
     closing.defer(() => closeRegistries(registries))
+    const guard = guardLine(process.env)
+    if (guard !== undefined) closing.defer(() => guard.close())
+    const pause = new Pause({ dataDir: config.dataDir, conditions, log })
+    closing.defer(() => pause.close())
     const client = await start({
       ...clientOptions(config, registries, log),
+      onTrackerPause: (isPaused) => pause.trackerSays(isPaused),
       upstreamProxy,
       conditions,
       defects,
@@ -116,8 +125,8 @@ export async function startNode(
     nodeMetrics(metrics, { client, conditions, records: history.records })
     const authority = await ProxyAuthority.make([...registries.keys()])
     const owners = new KernelSocketOwners()
-    const made = { registries, client, history, authority, owners }
-    const parts: NodeParts = { ...told, config, startedMs, upstreamProxy, ...made }
+    const made = { registries, client, history, authority, owners, pause }
+    const parts: NodeParts = { ...told, config, startedMs, upstreamProxy, guard, ...made }
     const admin = await startLocalApi(parts)
     closing.defer(() => admin.close())
     const trust = trustOf(parts, consent)
@@ -132,6 +141,8 @@ export async function startNode(
       adminAddress: admin.address,
     }
     logStart(parts, addresses)
+    guard?.say('ready')
+    guard?.onGone(() => process.kill(process.pid, 'SIGTERM'))
     return {
       ...addresses,
       get mirrorSockets() {
@@ -220,6 +231,12 @@ function authorityFileOf({
   return authorityFile
 }
 
+/** The guard's socket for the mirror, if it has one. */
+function handedMirror(guard: GuardLine | undefined): MirrorPlace[] {
+  const fd = guard?.socket('mirror')
+  return fd === undefined ? [] : [{ socket: { fd } }]
+}
+
 /** The proxy, whose authority the clients of this machine find in their trust files while it runs. */
 async function startTrustedProxy(
   parts: NodeParts,
@@ -231,11 +248,12 @@ async function startTrustedProxy(
   closing.defer(() => trust.remove())
   const proxy = await startProxy({
     listen: config.proxyListen,
+    descriptor: parts.guard?.socket('proxy'),
     p2pMinBytes: config.p2pMinBytes,
     permitLinkLocal: config.permitLinkLocal,
     permittedTargets: config.permittedTargets,
     upstreamProxy: parts.upstreamProxy,
-    mirrorPlaces: config.mirrorListen,
+    mirrorPlaces: [...handedMirror(parts.guard), ...config.mirrorListen],
     deniedPorts: [adminPort, client.peerAddress.port],
     publish: (pem) => trust.put(pem),
     places: { dockerCertsDir, authorityFile: authorityFileOf(config) },
@@ -246,11 +264,15 @@ async function startTrustedProxy(
     authority,
     metrics: parts.metrics,
     records: history.records,
+    pause: parts.pause,
     conditions: parts.conditions,
     log,
     defects: parts.defects,
   })
-  closing.defer(() => proxy.close())
+  closing.defer(() => {
+    parts.guard?.say('leaving')
+    return proxy.drain()
+  })
   closing.defer(keepAuthorityFresh(authority, trust, () => proxy.authorityChanged(), log))
   return proxy
 }
@@ -268,57 +290,6 @@ function noteRun(dataDir: string): boolean {
   const isRestarted = readOwnFile(path) !== undefined
   replaceFile(path, `${new Date().toISOString()}\n`)
   return isRestarted
-}
-
-function clientOptions(config: NodeConfig, registries: RegistryClients, log: Logger): ClientOptions {
-  return {
-    trackerUrl: config.trackerUrl,
-    dataDir: config.dataDir,
-    peerListen: config.peerListen,
-    cacheBytesMax: config.cacheBytesMax,
-    uploadBytesPerSecondMax: config.uploadBytesPerSecondMax,
-    downloadBytesPerSecondMax: config.downloadBytesPerSecondMax,
-    trackerPatienceMs: config.trackerPatienceMs,
-    registries,
-    registriesFromTracker: config.registriesFromTracker,
-    log,
-    ...cacheSecretOf(config.cacheKeyFile),
-    ...(config.trackerCaFile === undefined ? {} : { trackerCaPem: readBundle(config.trackerCaFile) }),
-    ...(config.joinTokenFile === undefined ? {} : { joinToken: readJoinToken(config.joinTokenFile) }),
-  }
-}
-
-const CACHE_KEY = /^SHOALKEY-1-([A-Za-z0-9_-]{43})$/
-
-function cacheSecretOf(cacheKeyFile: string): Pick<ClientOptions, 'cacheSecret'> {
-  if (cacheKeyFile === 'none') return {}
-  if (cacheKeyFile === 'memory') return { cacheSecret: randomBytes(32) }
-  const [, key] = CACHE_KEY.exec(readSecretFile(cacheKeyFile, 'cacheKeyFile')) ?? []
-  if (key === undefined) {
-    const hint = 'A key is one line, SHOALKEY-1-…; `shoal certs unlock-key --out <file>` makes one.'
-    throw new ConfigError(`cacheKeyFile: ${cacheKeyFile} holds no key`, { hint })
-  }
-  return { cacheSecret: Buffer.from(key, 'base64url') }
-}
-
-function readJoinToken(path: string): string {
-  const joinToken = readSecretFile(path, 'joinTokenFile')
-  if (clusterOfJoinToken(joinToken) === undefined) {
-    const hint =
-      'A join token is one line, SHOAL-1-…, as `shoal admin cluster create` or `shoal admin token rotate` printed it.'
-    throw new ConfigError(`joinTokenFile: ${path} holds no join token`, { hint })
-  }
-  return joinToken
-}
-
-function readBundle(path: string): string {
-  try {
-    return readFileSync(path, 'utf8')
-  } catch (cause) {
-    const hint =
-      'The file must contain the PEM certificates of the authority that signed the tracker’s certificate.'
-    throw new ConfigError(`trackerCaFile: cannot read ${path}`, { cause, hint })
-  }
 }
 
 /** Replaces the authority before it ends, because a process may run for weeks. */

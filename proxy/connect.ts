@@ -20,6 +20,7 @@ import {
 import { type TrustedPlaces, trustRemedy } from './intercept/trust-remedy.ts'
 import { isTunnelledName } from './intercept/tunnelled-name.ts'
 import type { ConnectOutcome, ProxyMetrics } from './metrics.ts'
+import type { Pausing } from './pause.ts'
 import type { SocketOwner, SocketOwners } from './socket-owner.ts'
 import type { RegistryReach } from './upstream/registry-reach.ts'
 import { parseAuthority, type Target, type TargetPolicy } from './upstream/target.ts'
@@ -42,6 +43,7 @@ export interface ConnectParts {
   rejections: Rejections
   places: TrustedPlaces
   reach: RegistryReach
+  pause: Pausing
   owners: SocketOwners
   policy: TargetPolicy
   metrics: ProxyMetrics
@@ -92,14 +94,15 @@ function registryAt(registries: RegistryClients, target: Target): RegistryClient
   }
 }
 
-/** Tunnels programs that rejected our certificate lately, and everybody to a registry that this process cannot use. */
+/** Tunnels programs that rejected our certificate lately, everybody to a registry that this process cannot use, and all while it is paused. */
 async function answerForRegistry(
   parts: ConnectParts,
   exchange: ConnectExchange,
   registry: RegistryClient,
   target: Target,
 ): Promise<ConnectOutcome> {
-  const { rejections, owners, reach } = parts
+  const { rejections, owners, reach, pause } = parts
+  if (pause.isPaused) return tunnel(parts, exchange, target, 'tunnelled_paused')
   const beganAtMs = performance.now()
   // Looked up before the client has seen our certificate: a program that rejects it may be gone a moment later.
   const owner = ownerSoon(owners, exchange.socket)

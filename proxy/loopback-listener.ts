@@ -4,6 +4,7 @@ import type { AddressInfo, Server, Socket } from 'node:net'
 import type { ListenAddress } from '../core/config.ts'
 import { ListenFailedError } from '../core/errors.ts'
 import { isLoopbackAddress } from '../core/network.ts'
+import { isSettledWithin } from '../core/patience.ts'
 import { ListenNotLoopbackError } from './errors.ts'
 
 /**
@@ -29,19 +30,25 @@ export async function loopbackAddress(host: string, purpose: string): Promise<st
 /**
  * Starts a server on loopback and nowhere else. Returns its address; port 0 takes a free one.
  * @param purpose the config key, for messages
+ * @param descriptor a socket that somebody else owns and bound, instead of an own one
  * @throws ListenNotLoopbackError, ListenFailedError
  */
 export async function listenOnLoopback(
   server: Server,
   listen: ListenAddress,
   purpose: string,
+  descriptor?: number,
 ): Promise<ListenAddress> {
   const host = await loopbackAddress(listen.host, purpose)
-  server.listen({ host, port: listen.port })
+  server.listen(descriptor === undefined ? { host, port: listen.port } : { fd: descriptor })
   await once(server, 'listening').catch((cause: Error) => {
     throw new ListenFailedError(purpose, { host, port: listen.port }, cause)
   })
   const { address, port } = server.address() as AddressInfo
+  if (!isLoopbackAddress(address)) {
+    server.close()
+    throw new ListenNotLoopbackError(`${purpose}: the socket that was handed over is not on loopback`)
+  }
   return { host: address, port }
 }
 
@@ -56,11 +63,19 @@ export class Connections {
     })
   }
 
-  /** Stops listening and ends every connection. */
-  async closeWith(server: Server): Promise<void> {
+  /**
+   * Stops listening, and ends every connection once it has ended by itself or the time is over.
+   * @param patienceMs default: at once
+   */
+  async closeWith(server: Server, patienceMs = 0): Promise<void> {
     const closed = server.listening ? once(server, 'close') : Promise.resolve()
     server.close()
+    if (patienceMs > 0) await isSettledWithin(this.#allEnded(), patienceMs)
     for (const socket of this.#open) socket.destroy()
     await closed
+  }
+
+  async #allEnded(): Promise<void> {
+    while (this.#open.size > 0) await once(this.#open.values().next().value!, 'close')
   }
 }

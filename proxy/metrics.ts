@@ -12,6 +12,7 @@ const REQUEST_OUTCOMES = [
   'registry_late',
   'registry_redirect_refused',
   'registry_limited',
+  'registry_paused',
   'registry_fallback',
   'range_unsatisfiable',
   'client_gone',
@@ -26,6 +27,7 @@ const CONNECT_OUTCOMES = [
   'tunnelled',
   'tunnelled_rejected',
   'tunnelled_unusable',
+  'tunnelled_paused',
   'denied',
   'failed',
 ] as const

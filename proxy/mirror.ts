@@ -20,6 +20,7 @@ import type { InterceptServer } from './intercept/intercept-server.ts'
 import { Connections } from './loopback-listener.ts'
 import { isOpenToUsers, listenAt, type MirrorPlace, type MirrorSocket, placeText } from './mirror-place.ts'
 import { MirrorRefusals } from './mirror-refusals.ts'
+import type { Pausing } from './pause.ts'
 import type { Exchange } from './pull.ts'
 import type { SocketOwners } from './socket-owner.ts'
 import { hasBody } from './upstream/forward.ts'
@@ -39,6 +40,7 @@ export interface MirrorParts {
   /** Answers as inside an intercepted connection; never rejects. */
   answer: (exchange: Exchange) => Promise<void>
   reach: RegistryReach
+  pause: Pausing
   owners: SocketOwners
   /** Bounds the connections of all listeners together. */
   shares: UserShares
@@ -50,7 +52,8 @@ export interface MirrorParts {
 export interface RunningMirror {
   /** Where it listens, in the order of the places. */
   readonly sockets: readonly MirrorSocket[]
-  close(): Promise<void>
+  /** @param patienceMs what has begun may finish within this time; default: it ends at once */
+  close(patienceMs?: number): Promise<void>
 }
 
 /**
@@ -62,8 +65,11 @@ export async function startMirror(
   places: readonly MirrorPlace[],
 ): Promise<RunningMirror> {
   const refusals = new MirrorRefusals(parts.conditions)
-  const closing = new AsyncDisposableStack()
-  closing.defer(() => refusals.close())
+  const listeners: ((patienceMs?: number) => Promise<void>)[] = []
+  const close = async (patienceMs?: number) => {
+    await Promise.all(listeners.map((closeOne) => closeOne(patienceMs)))
+    refusals.close()
+  }
   const sockets: MirrorSocket[] = []
   try {
     for (const place of places) {
@@ -78,17 +84,17 @@ export async function startMirror(
         }),
       )
       const connections = new Connections(server)
-      closing.defer(() => connections.closeWith(server))
+      listeners.push((patienceMs) => connections.closeWith(server, patienceMs))
       const socket = await listenAt(server, place.socket)
       sockets.push(socket)
       const text = placeText(socket)
       if (isOpenToUsers(socket)) parts.conditions.raise('MIRROR_PORT_OPEN', text)
     }
   } catch (error) {
-    await closing.disposeAsync()
+    await close()
     throw error
   }
-  return { sockets, close: () => closing.disposeAsync() }
+  return { sockets, close }
 }
 
 interface MirrorExchange {
@@ -175,15 +181,16 @@ function registryNamed(ns: string): RegistryHost | undefined {
 }
 
 /**
- * What the proxy tunnels, the mirror must leave to the runtime: a registry that this process cannot use, and the machine's
- * client certificate, which is root's.
+ * What the proxy tunnels, the mirror must leave to the runtime: all while this process is paused, a registry that it cannot
+ * use, and the machine's client certificate, which is root's.
  * @throws MirrorUnusableError
  */
 async function refuseUnusable(
-  { reach, owners }: MirrorParts,
+  { reach, owners, pause }: MirrorParts,
   registry: RegistryClient,
   { socket }: IncomingMessage,
 ): Promise<void> {
+  if (pause.isPaused) throw new MirrorUnusableError('this node is paused')
   if (await reach.isTunnelled(registry))
     throw new MirrorUnusableError(`this node cannot use ${registry.host} now; a condition says why`)
   if (registry.hasIdentity === true && (await owners.userOf(socket)) !== 0)

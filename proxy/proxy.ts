@@ -20,11 +20,13 @@ import type { ProxyAuthority } from './intercept/authority.ts'
 import { InterceptServer, malformedRefusal, SOCKET_IDLE_MS } from './intercept/intercept-server.ts'
 import { Rejections } from './intercept/rejections.ts'
 import type { TrustedPlaces } from './intercept/trust-remedy.ts'
+import { HEADER_BYTES_MAX, HEADERS_PATIENCE_MS, PROXY_SHARES } from './listener-bounds.ts'
 import { Connections, listenOnLoopback } from './loopback-listener.ts'
 import { ManifestPlans } from './manifest-plans.ts'
 import { proxyMetrics } from './metrics.ts'
 import { type RunningMirror, startMirror } from './mirror.ts'
 import type { MirrorPlace, MirrorSocket } from './mirror-place.ts'
+import { NEVER_PAUSED, type Pausing } from './pause.ts'
 import { answer, type Exchange } from './pull.ts'
 import { PullRecords } from './pull-records.ts'
 import { PushWatch } from './push/push-watch.ts'
@@ -35,19 +37,13 @@ import { RegistryReach } from './upstream/registry-reach.ts'
 import { type PermittedTarget, TargetPolicy } from './upstream/target.ts'
 import { UserShares } from './user-shares.ts'
 
-/** Docker opens a handful per pull; the rest is for other programs that use tunnels. */
-export const PROXY_CONNECTIONS_MAX = 1024
-/** Connections of one local user other than root to the proxy. */
-export const PROXY_CONNECTIONS_PER_USER_MAX = 256
-/** Connections to the proxy that are reserved for root: dockerd and containerd run as root. */
-export const PROXY_CONNECTIONS_OF_ROOT_MIN = 256
-/** Headers of CONNECT and plain requests: as intercepted requests, for long signed URLs of plain stores. */
-const HEADER_BYTES_MAX = 64 * 1024
-/** A local client sends its CONNECT at once; this bounds a client that does not. */
-const HEADERS_PATIENCE_MS = 30_000
+/** How long a proxy that ends may finish the answers and tunnels that have begun. */
+export const DRAIN_MS = 30_000
 
 export interface ProxyOptions {
   listen: ListenAddress
+  /** The descriptor of a bound socket that a guard handed over, instead of one at `listen`. */
+  descriptor?: number | undefined
   client: Client
   registries: RegistryClients
   /** Signs the certificates for pulling clients. */
@@ -74,6 +70,8 @@ export interface ProxyOptions {
   log: Logger
   /** Where the mirror listens; default nowhere. */
   mirrorPlaces?: readonly MirrorPlace[]
+  /** If absent, it never stands aside. */
+  pause?: Pausing
   /** If absent, records of pulls are kept and not shown. */
   records?: PullRecords
   /** If absent, conditions are logged but not shown. */
@@ -93,6 +91,8 @@ export interface RunningProxy {
   openMirror(places: readonly MirrorPlace[]): Promise<void>
   /** Other certificates than at the start were published. */
   authorityChanged(): void
+  /** Accepts no more, finishes what has begun within DRAIN_MS, and ends. */
+  drain(): Promise<void>
   close(): Promise<void>
 }
 
@@ -110,7 +110,8 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const strangers = new Strangers()
   const accepted = new AcceptedRequests<Verdict>()
   const reach = new RegistryReach({ conditions })
-  const shared = { reach, metrics, conditions, log, defects }
+  const { pause = NEVER_PAUSED } = options
+  const shared = { reach, pause, metrics, conditions, log, defects }
   const pulls = {
     client,
     plans,
@@ -124,6 +125,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   }
   const intercept = new InterceptServer({
     authority,
+    pause,
     log,
     onRequest: (request, response, registry) =>
       requestBoundary(defects, response).run(() => {
@@ -147,23 +149,21 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
       requestBoundary(defects, response).run(() => answerPlain(policy, log, request, response)),
     onMalformed: malformedRefusal(log),
   })
-  const bounds = {
-    connectionsMax: PROXY_CONNECTIONS_MAX,
-    perUserMax: PROXY_CONNECTIONS_PER_USER_MAX,
-    rootReserve: PROXY_CONNECTIONS_OF_ROOT_MIN,
-  }
-  new UserShares({ bounds, owners, log }).watch(server)
+  new UserShares({ bounds: PROXY_SHARES, owners, log }).watch(server)
   const connections = new Connections(server)
   const mirrors: RunningMirror[] = []
-  const close = async () => {
+  const close = async (patienceMs = 0) => {
     reach.close()
-    for (const mirror of mirrors) await mirror.close()
+    intercept.drain()
+    await Promise.all([
+      ...mirrors.map((mirror) => mirror.close(patienceMs)),
+      connections.closeWith(server, patienceMs),
+    ])
     intercept.close()
-    await connections.closeWith(server)
   }
   try {
-    const address = await listenOnLoopback(server, options.listen, 'proxyListen')
-    const shares = new UserShares({ bounds, owners, log })
+    const address = await listenOnLoopback(server, options.listen, 'proxyListen', options.descriptor)
+    const shares = new UserShares({ bounds: PROXY_SHARES, owners, log })
     const mirrorParts = { registries, intercept, owners, shares, ...shared }
     const openMirror = async (places: readonly MirrorPlace[]) => {
       const parts = { ...mirrorParts, answer: (exchange: Exchange) => answer(pulls, exchange) }
@@ -182,7 +182,8 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
       },
       openMirror,
       authorityChanged: () => rejections.authorityChanged(),
-      close,
+      drain: () => close(DRAIN_MS),
+      close: () => close(),
     }
   } catch (error) {
     await close()

@@ -266,6 +266,7 @@ type OutcomeWithout =
 /** Why the registry answers without the swarm having been asked. */
 const PASS_REASONS: Record<Exclude<RequestOutcome, OutcomeWithout>, string> = {
   registry_small_blob: 'BLOB_SMALL',
+  registry_paused: 'PAUSED',
   registry_length_unknown: 'LENGTH_UNKNOWN',
   registry_refused: 'REGISTRY_REFUSED',
   registry_unproven: 'ACCESS_UNPROVEN',

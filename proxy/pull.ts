@@ -16,6 +16,7 @@ import { respondWithError } from './error-response.ts'
 import { fetchesTokensElsewhere, withTunnelledRealm } from './intercept/tunnelled-name.ts'
 import type { ManifestPlans } from './manifest-plans.ts'
 import type { RequestOutcome } from './metrics.ts'
+import type { Pausing } from './pause.ts'
 import type { PushWatch } from './push/push-watch.ts'
 import { type AccountParts, RequestAccount } from './request-account.ts'
 import { withWholeLocation } from './upstream/end-to-end-headers.ts'
@@ -34,6 +35,7 @@ export interface PullParts extends AccountParts {
   strangers: Strangers
   accepted: AcceptedRequests<Verdict>
   reach: RegistryReach
+  pause: Pausing
   /** Connections of clients on which a request was answered before. */
   served: WeakSet<Socket>
   /** Smaller blobs come from the registry, because asking the swarm would take longer. Bytes. */
@@ -95,6 +97,7 @@ async function answerRequest(parts: PullParts, exchange: AccountedExchange): Pro
 /** Steps 2 and 3 of docs/a-pull.md, section 3. */
 async function answerBlob(parts: PullParts, pull: Pull): Promise<RequestOutcome> {
   const { registry, wanted, bytesPlanned } = pull
+  if (parts.pause.isPaused) return passThrough(parts, pull, 'registry_paused')
   if (bytesPlanned !== undefined && bytesPlanned < parts.p2pMinBytes)
     return passThrough(parts, pull, 'registry_small_blob')
 
@@ -207,7 +210,7 @@ async function answerLate(parts: PullParts, pull: Pull, { later }: LateVerdict):
 
 /** Forwards the request to the registry and the answer to the client, both unchanged. */
 async function passThrough<Outcome extends RequestOutcome>(
-  { plans, pushes }: PullParts,
+  { plans, pushes, pause }: PullParts,
   exchange: AccountedExchange,
   outcome: Outcome,
   giveUp?: AbortSignal,
@@ -227,7 +230,7 @@ async function passThrough<Outcome extends RequestOutcome>(
   const watcher = allOf([
     account.passes(outcome),
     outcome === 'registry_refused' ? refusalWatch(registry, request) : undefined,
-    plans.watch(request, registry),
+    pause.isPaused ? undefined : plans.watch(request, registry),
     pushes.watch(request, registry),
   ])
   await forward(request, response, upstream, watcher)

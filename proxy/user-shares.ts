@@ -1,5 +1,4 @@
 import type { Server, Socket } from 'node:net'
-import type { Logger } from 'pino'
 import { refuseSocket } from './error-response.ts'
 import { ConnectionsTooManyError } from './errors.ts'
 import type { SocketOwners } from './socket-owner.ts'
@@ -25,10 +24,14 @@ export const UNJUDGED_CONNECTIONS_MAX = 2048
 const LOG_INTERVAL_MS = 60_000
 const ROOT = 0
 
+export interface ShareLog {
+  warn(facts: object, text: string): void
+}
+
 export interface SharesOptions {
   bounds: ShareBounds
   owners: SocketOwners
-  log: Logger
+  log: ShareLog
   /** Handles a connection beyond its user's share; by default it is refused with 503. */
   onExcess?: (socket: Socket, uid: number | undefined) => void
 }
@@ -36,7 +39,7 @@ export interface SharesOptions {
 export class UserShares {
   readonly #bounds: ShareBounds
   readonly #owners: SocketOwners
-  readonly #log: Logger
+  readonly #log: ShareLog
   readonly #onExcess: (socket: Socket, uid: number | undefined) => void
   /** Connections by user; undefined: those whose user is unknown. */
   readonly #held = new Map<number | undefined, number>()

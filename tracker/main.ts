@@ -21,6 +21,7 @@ import { listen, makeHttpsListener, tlsOptions } from './api/https-listener.ts'
 import { nodeRoutes } from './api/routes.ts'
 import { Clusters } from './authority/clusters.ts'
 import { JoinTokens } from './authority/join-tokens.ts'
+import { Pauses } from './authority/pauses.ts'
 import { Revocations } from './authority/revocations.ts'
 import { openSealer, type Sealer } from './authority/sealer.ts'
 import { HEARTBEATS_MISSED_MAX } from './calls/heartbeat.ts'
@@ -203,6 +204,7 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
     clusters,
     joinTokens: new JoinTokens({ store, sealer, clusters }),
     revocations: await Revocations.load(store),
+    pauses: await Pauses.load(store),
     swarms: new SwarmCache(store),
     epochs: await EpochNews.load(store),
     peers,

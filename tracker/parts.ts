@@ -9,6 +9,7 @@ import type { ClusterTrust } from '../core/tracker-api.ts'
 import type { Cluster } from './authority/cluster.ts'
 import type { Clusters } from './authority/clusters.ts'
 import type { JoinTokens } from './authority/join-tokens.ts'
+import type { Pauses } from './authority/pauses.ts'
 import type { Revocations } from './authority/revocations.ts'
 import type { Sealer } from './authority/sealer.ts'
 import type { LeasePolicy } from './handout/leases.ts'
@@ -35,6 +36,7 @@ export interface TrackerParts {
   clusters: Clusters
   joinTokens: JoinTokens
   revocations: Revocations
+  pauses: Pauses
   swarms: SwarmCache
   epochs: EpochNews
   peers: PeerTables

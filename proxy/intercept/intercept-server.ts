@@ -6,6 +6,7 @@ import type { Logger } from 'pino'
 import type { RegistryClient } from '../../core/registry-client.ts'
 import { refuseSocket } from '../error-response.ts'
 import { ProxyRequestError } from '../errors.ts'
+import { NEVER_PAUSED, type Pausing } from '../pause.ts'
 import type { ProxyAuthority } from './authority.ts'
 
 /** Bounds of a client's request; registries accept no more (Go's default for headers is 1 MiB, nginx's 32 KiB). */
@@ -30,6 +31,8 @@ type OnRequest = (request: IncomingMessage, response: ServerResponse) => void
 
 export interface InterceptOptions {
   authority: ProxyAuthority
+  /** While it is so, connections end with their answer: the next one is a tunnel. */
+  pause?: Pausing
   /** For requests on intercepted connections. */
   onRequest: (...exchange: [...Parameters<OnRequest>, registry: RegistryClient]) => void
   log: Logger
@@ -42,14 +45,19 @@ export interface InterceptOptions {
 export class InterceptServer {
   readonly #authority: ProxyAuthority
   readonly #http: Server
+  readonly #pause: Pausing
   readonly #log: Logger
   readonly #onRequest: InterceptOptions['onRequest']
   readonly #onRequestOf = new WeakMap<object, OnRequest>()
   /** Requests by connection; the first of each is being answered. */
   readonly #exchangesOf = new WeakMap<object, { response: ServerResponse; answer: () => void }[]>()
 
-  constructor({ authority, onRequest, log }: InterceptOptions) {
+  #isDraining = false
+
+  constructor({ authority, pause = NEVER_PAUSED, onRequest, log }: InterceptOptions) {
     this.#authority = authority
+    this.#pause = pause
+    pause.whenPaused(() => this.#http.closeIdleConnections())
     this.#onRequest = onRequest
     this.#log = log
     this.#http = createServer({
@@ -62,6 +70,7 @@ export class InterceptServer {
     })
     this.#http.timeout = SOCKET_IDLE_MS
     this.#http.on('request', (request: IncomingMessage, response: ServerResponse) => {
+      response.shouldKeepAlive &&= !this.#isEnding
       this.#inTurn(request.socket, response, () => this.#onRequestOf.get(request.socket)!(request, response))
     })
     const refuseMalformed = malformedRefusal(log, (reason, socket) => this.#refuse(reason, socket))
@@ -121,7 +130,9 @@ export class InterceptServer {
     exchanges.push({ response, answer })
     response.once('close', () => {
       exchanges.shift()
-      if (socket.writable) exchanges[0]?.answer()
+      if (!socket.writable) return
+      if (exchanges.length > 0) exchanges[0]?.answer()
+      else if (this.#isEnding) socket.end()
     })
     if (exchanges.length === 1) answer()
   }
@@ -130,6 +141,16 @@ export class InterceptServer {
   #refuse(reason: string, socket: Duplex): void {
     const isHalfSent = this.#exchangesOf.get(socket)?.[0]?.response.headersSent
     refuseRequest(this.#log, reason, socket, isHalfSent)
+  }
+
+  get #isEnding(): boolean {
+    return this.#isDraining || this.#pause.isPaused
+  }
+
+  /** Each connection ends once what it asked for is answered. */
+  drain(): void {
+    this.#isDraining = true
+    this.#http.closeIdleConnections()
   }
 
   close(): void {

@@ -41,6 +41,10 @@ describe('the admin API', () => {
     expect(nodes.body.nodes).toMatchObject([{ cluster, node: node.node, address: '127.0.0.1' }])
   })
 
+  const made = newClusterSecrets()
+  const existing = { cluster: made.cluster, name: 'lab', joinTokenHash: made.joinTokenHash }
+  const hash = { hash: 'a'.repeat(64) }
+
   it.each([
     ['the same cluster twice', 'POST', '/admin/v1/clusters', () => existing, 409, 'CLUSTER_EXISTS'],
     [
@@ -91,6 +95,30 @@ describe('the admin API', () => {
       404,
       'REVOCATION_UNKNOWN',
     ],
+    [
+      'a pause of no cluster',
+      'PUT',
+      '/admin/v1/clusters/c0000000000000000/pause',
+      () => ({}),
+      404,
+      'CLUSTER_UNKNOWN',
+    ],
+    [
+      'a pause of no node',
+      'PUT',
+      `/admin/v1/clusters/${existing.cluster}/nodes/${'0'.repeat(40)}/pause`,
+      () => ({}),
+      404,
+      'NODE_UNKNOWN',
+    ],
+    [
+      'a pause with a word too much',
+      'PUT',
+      `/admin/v1/clusters/${existing.cluster}/pause`,
+      () => ({ forHours: 1 }),
+      400,
+      'INVALID_INPUT',
+    ],
     ['too long an audit', 'GET', '/admin/v1/audit?limit=5000', () => undefined, 400, 'INVALID_INPUT'],
   ])('refuses %s', async (_, method, path, body, status, code) => {
     const { cluster, name, joinTokenHash } = existing
@@ -98,9 +126,6 @@ describe('the admin API', () => {
     const answer = await admin.request(method, path, body())
     expect([answer.status, answer.body.error.code]).toEqual([status, code])
   })
-  const made = newClusterSecrets()
-  const existing = { cluster: made.cluster, name: 'lab', joinTokenHash: made.joinTokenHash }
-  const hash = { hash: 'a'.repeat(64) }
 
   it('lets nobody in over TLS without an admin certificate, not even a node', async () => {
     const { ca } = await world.adminIdentity()

@@ -79,7 +79,14 @@ describe('a heartbeat', () => {
     const holder = await downloader()
     await holder.heartbeat(seeding())
     const store = new SqliteStore(join(world.dataDir, 'tracker.sqlite'))
-    await store.prune({ pulls: Date.now() + 1000, audit: 0, nodes: 0, joinTokens: 0, now: Date.now(), pullsPerNodeMax: 100 })
+    await store.prune({
+      pulls: Date.now() + 1000,
+      audit: 0,
+      nodes: 0,
+      joinTokens: 0,
+      now: Date.now(),
+      pullsPerNodeMax: 100,
+    })
     await store.close()
     await world.restart()
     await holder.close()
@@ -196,6 +203,46 @@ describe('a heartbeat', () => {
     expect(cleared).toMatchObject({ isFullRevocations: true, revocations: [all[1]] })
     const outsider = await world.joined(await world.makeCluster())
     expect((await outsider.heartbeat()).body.revocations).toEqual([])
+  })
+
+  it('tells a node, or all of a cluster, to stand aside until the pause ends', async () => {
+    const admin = (method: string, path: string) =>
+      world.admin().request(method, path, method === 'PUT' ? {} : undefined)
+    const [other, outsider] = [await world.joined(lab), await world.joined(await world.makeCluster())]
+    const paused = async () => {
+      const answers = [await node.heartbeat(), await other.heartbeat(), await outsider.heartbeat()]
+      return answers.map(({ body }) => heartbeatResponse.parse(body).isPaused === true)
+    }
+    const ofCluster = `/admin/v1/clusters/${lab.cluster}/pause`
+    const ofNode = `/admin/v1/clusters/${lab.cluster}/nodes/${node.node}/pause`
+    expect(await paused()).toEqual([false, false, false])
+    for (const _ of [1, 2]) expect((await admin('PUT', ofNode)).status).toBe(200)
+    expect(await paused()).toEqual([true, false, false])
+    expect((await admin('PUT', ofCluster)).body).toEqual({
+      cluster: lab.cluster,
+      node: null,
+      isPaused: true,
+    })
+    expect(await paused()).toEqual([true, true, false])
+    await world.restart()
+    for (const caller of [node, other, outsider]) await caller.close()
+    expect(await paused()).toEqual([true, true, false])
+    const { pauses } = (await admin('GET', '/admin/v1/pauses')).body
+    expect(pauses).toMatchObject([
+      { cluster: lab.cluster, node: null },
+      { cluster: lab.cluster, node: node.node },
+    ])
+    await admin('DELETE', ofCluster)
+    expect(await paused()).toEqual([true, false, false])
+    expect((await admin('DELETE', ofNode)).body).toMatchObject({ isPaused: false })
+    expect(await paused()).toEqual([false, false, false])
+    const { entries } = (await admin('GET', '/admin/v1/audit?limit=4')).body
+    expect(entries).toMatchObject([
+      { action: 'node resumed', cluster: lab.cluster, target: node.node, actor: 'operator' },
+      { action: 'cluster resumed', target: lab.cluster },
+      { action: 'cluster paused' },
+      { action: 'node paused' },
+    ])
   })
 
   it('of a revoked node is refused, as are its joins and pulls, and it is handed out no more', async () => {

@@ -1,6 +1,7 @@
 import { openSealer, reseal } from '../../tracker/authority/sealer.ts'
+import type { AuditEntry } from '../../tracker/store/audit.ts'
 import { SqliteStore } from '../../tracker/store/sqlite-store.ts'
-import type { AuditEntry, Reseal } from '../../tracker/store/store.ts'
+import type { Reseal } from '../../tracker/store/store.ts'
 
 /** Seals a store's secrets anew, and is killed at the nth of them; when there are fewer, right after it is done. */
 const [path, killAt, unlockKey, newUnlockKey] = process.argv.slice(2) as [string, string, string, string]

@@ -2,8 +2,8 @@ import type { ClusterId } from '../../core/metainfo.ts'
 import { AdminAuthorities } from '../../tracker/admin/admin-authority.ts'
 import { Clusters } from '../../tracker/authority/clusters.ts'
 import { openSealer } from '../../tracker/authority/sealer.ts'
+import type { AuditEntry } from '../../tracker/store/audit.ts'
 import { SqliteStore } from '../../tracker/store/sqlite-store.ts'
-import type { AuditEntry } from '../../tracker/store/store.ts'
 
 /** Takes one step of a change of keys, and is killed within its transaction, or right after it is done. */
 const [path, unlockKey, cluster, step, when] = process.argv.slice(2) as [

@@ -2,9 +2,9 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { digestFromHex } from '../../core/digest.ts'
 import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
 import type { RegistryHost, Repository } from '../../core/repository.ts'
+import type { AuditEntry } from '../../tracker/store/audit.ts'
 import { ENDED_JOIN_TOKENS_MAX, type JoinTokenRecord } from '../../tracker/store/join-tokens.ts'
 import {
-  type AuditEntry,
   type ClusterRecord,
   emptyChange,
   type LeaseRecord,
@@ -514,6 +514,35 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       expect(await store.audit({ limit: 10 })).toHaveLength(5)
     })
 
+    it('keeps who is paused, once each, and forgets it for nodes that are off the record', async () => {
+      const [red, one] = [
+        { cluster: RED, node: null, atMs: 1 },
+        { cluster: RED, node: ONE, atMs: 2 },
+      ]
+      await store.putNode(
+        { cluster: RED, node: ONE, address: '10.0.0.1', joinedAtMs: 1, renewedAtMs: 5 },
+        audit('joined'),
+      )
+      expect(await store.putPause(one, audit('paused'))).toBe(true)
+      expect(await store.putPause(red, audit('paused'))).toBe(true)
+      expect(await store.putPause({ ...red, atMs: 3 }, audit('paused'))).toBe(false)
+      expect(await store.pauses()).toEqual([red, one])
+      expect(await store.removePause({ cluster: BLUE, node: null }, audit('resumed'))).toBe(false)
+      const bounds = { pulls: 0, audit: 0, joinTokens: 0, now: 0, pullsPerNodeMax: 10 }
+      await store.prune({ ...bounds, nodes: 5 })
+      expect(await store.pauses()).toEqual([red, one])
+      await store.prune({ ...bounds, nodes: 6 })
+      expect(await store.pauses()).toEqual([red])
+      expect(await store.removePause(red, audit('resumed'))).toBe(true)
+      expect(await store.pauses()).toEqual([])
+      expect((await store.audit({ limit: 10 })).map(({ action }) => action)).toEqual([
+        'resumed',
+        'paused',
+        'paused',
+        'joined',
+      ])
+    })
+
     it('pages through the audit log, newest first', async () => {
       for (const action of ['a', 'b', 'c']) await store.addAudit(audit(action))
       const [newest, next] = await store.audit({ limit: 2 })
@@ -583,7 +612,8 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       await store.putNode(node(ONE, 50), audit('joined'))
       await store.putNode(node(TWO, 50), audit('joined'))
       await store.renewNode(node(TWO, 60), audit('renewed'))
-      const prune = () => store.prune({ pulls: 0, audit: 0, nodes: 60, joinTokens: 0, now: 70, pullsPerNodeMax: 9 })
+      const prune = () =>
+        store.prune({ pulls: 0, audit: 0, nodes: 60, joinTokens: 0, now: 70, pullsPerNodeMax: 9 })
       expect(await prune()).toEqual({ nodes: 1 })
       expect([await store.hasNode(RED, ONE), await store.hasNode(RED, TWO)]).toEqual([false, true])
       expect(await prune()).toEqual({ nodes: 0 })
@@ -609,7 +639,8 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       await store.saveSwarm(OTHER_SWARM, 0, change({ putPieces: [pieceAt(0)] }))
       await store.saveSwarm(third.swarm, 0, change({ putLeases: [leaseOf('l', 1000)] }))
       await store.putPull(pull('of the first', { grantedAtMs: 100 }), audit('granted'))
-      const prune = (pulls: number) => store.prune({ pulls, audit: 0, nodes: 0, joinTokens: 0, now: 0, pullsPerNodeMax: 9 })
+      const prune = (pulls: number) =>
+        store.prune({ pulls, audit: 0, nodes: 0, joinTokens: 0, now: 0, pullsPerNodeMax: 9 })
       const left = async (swarm: SwarmId) => (await store.loadSwarm(RED, swarm)) !== undefined
       await prune(100)
       expect(await Promise.all([SWARM, OTHER_SWARM, third.swarm].map(left))).toEqual([true, true, false])

@@ -6,7 +6,8 @@ import { issueLeaf, type KeyedCertificate, makeAuthority } from '../../core/issu
 import type { TlsMaterial } from '../api/https-listener.ts'
 import { placeOf, type Sealer } from '../authority/sealer.ts'
 import { RefusedError } from '../errors.ts'
-import type { ActedBy, AuditEntry, AuthorityRecord, Store } from '../store/store.ts'
+import type { AuditEntry } from '../store/audit.ts'
+import type { ActedBy, AuthorityRecord, Store } from '../store/store.ts'
 
 /** Ten years: operators rotate an authority, and it does not expire before. */
 const AUTHORITY_VALID_SECONDS = 10 * 365 * 24 * 3600

@@ -12,8 +12,9 @@ import { RefusedError } from '../errors.ts'
 import type { TrackerParts } from '../parts.ts'
 import type { ActedBy } from '../store/store.ts'
 import { ADMIN_CERTIFICATE_SECONDS_MAX, type AdminAuthorities, shortOf } from './admin-authority.ts'
-import { joinTokenRoutes, joinTokenSeconds, sha256Hex } from './join-token-routes.ts'
 import type { JoinAddress } from './join-token-routes.ts'
+import { joinTokenRoutes, joinTokenSeconds, sha256Hex } from './join-token-routes.ts'
+import { pauseRoutes } from './pause-routes.ts'
 import { tokenKeyRoutes } from './token-key-routes.ts'
 
 /** The admin API, version 1. No answer has a secret: tokens arrive as hashes, and keys never leave. */
@@ -71,6 +72,7 @@ export function adminRoutes(app: FastifyInstance, parts: AdminParts): void {
     signingKeyRoutes(admin, parts)
     revocationRoutes(admin, parts)
     tokenKeyRoutes(admin, parts, (request) => byAdmin(parts, request))
+    pauseRoutes(admin, parts, (request) => byAdmin(parts, request))
     adminAuthorityRoutes(admin, parts)
     admin.get('/admin/v1/registries', async () => ({ registries: parts.kindsFound.news.list }))
     admin.get('/admin/v1/nodes', async (request) => {

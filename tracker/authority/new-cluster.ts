@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import type { ClusterId } from '../../core/metainfo.ts'
+import type { AuditEntry } from '../store/audit.ts'
 import type { JoinTokenRecord } from '../store/join-tokens.ts'
-import type { ActedBy, AuditEntry } from '../store/store.ts'
+import type { ActedBy } from '../store/store.ts'
 import { placeOf, type Sealer } from './sealer.ts'
 
 /** What an administrator makes: clusters and join tokens. The tracker learns only hashes of tokens. */

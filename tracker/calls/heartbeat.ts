@@ -52,6 +52,7 @@ export async function heartbeat(
     ...parts.revocations.newsSince(cluster.cluster, question.revocationsVersion),
     peers,
     instructions: instructionsFor(parts, table, caller),
+    ...(parts.pauses.isPaused(cluster.cluster, node) ? { isPaused: true } : {}),
     ...registriesFor(parts, question),
   }
 }

@@ -10,7 +10,8 @@ import { TOKEN_KEYS_MAX, type TokenKeys, tokenKeyOf } from '../../core/token-key
 import type { TokenKey } from '../../core/tracker-api.ts'
 import { RefusedError, TooManyRequestsError } from '../errors.ts'
 import { RequestLimits } from '../request-limits.ts'
-import type { ActedBy, AuditEntry, Store, TokenKeyRecord } from '../store/store.ts'
+import type { AuditEntry } from '../store/audit.ts'
+import type { ActedBy, Store, TokenKeyRecord } from '../store/store.ts'
 import { isKeyOfRegistry, PROBE_PAUSE_MS, PROBE_ROUNDS, type ProbeQuestion } from './probe-key.ts'
 
 /** How long a probe's result is valid. */

@@ -1,5 +1,5 @@
 import type { ClusterId } from '../../core/metainfo.ts'
-import type { AuditEntry } from './store.ts'
+import type { AuditEntry } from './audit.ts'
 
 /** One join token of a cluster. Ended ones stay for a while, so that whoever shows one is told why it is refused. */
 export interface JoinTokenRecord {

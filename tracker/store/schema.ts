@@ -110,4 +110,10 @@ export const MIGRATIONS: readonly string[] = [
   ALTER TABLE clusters DROP COLUMN join_token_valid_until_ms;
   ALTER TABLE revocations ADD COLUMN is_left INTEGER NOT NULL DEFAULT 0;
   `,
+  `
+  -- node '' is for the whole cluster
+  CREATE TABLE pauses (
+    cluster TEXT NOT NULL, node TEXT NOT NULL, at_ms INTEGER NOT NULL, PRIMARY KEY (cluster, node)
+  ) STRICT, WITHOUT ROWID;
+  `,
 ]

@@ -1,6 +1,6 @@
 import type { ClusterId } from '../../core/metainfo.ts'
+import type { AuditEntry } from './audit.ts'
 import type { SqliteDatabase } from './sqlite-database.ts'
-import type { AuditEntry } from './store.ts'
 
 export function insertAuditRow(db: SqliteDatabase, entry: AuditEntry): void {
   db.run(

@@ -1,22 +1,24 @@
 import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
 import { StoreConflictError } from '../errors.ts'
+import type { AuditEntry } from './audit.ts'
 import type { JoinTokenRecord } from './join-tokens.ts'
 import type { MemoryBounds, MemoryChange, MemoryRecord } from './memory.ts'
+import type { PauseRecord, PauseTarget } from './pauses.ts'
 import { auditRows, insertAuditRow } from './sqlite-audit.ts'
 import { bytes, SqliteDatabase } from './sqlite-database.ts'
 import {
   addJoinTokenRow,
-  deleteEndedTokenRows,
   insertJoinTokenRow,
   joinTokenRows,
   useJoinTokenRow,
   withdrawJoinTokenRow,
 } from './sqlite-join-tokens.ts'
-import { deleteEndedMemoryRows, memoryRows, putMemoryRows } from './sqlite-memory.ts'
+import { memoryRows, putMemoryRows } from './sqlite-memory.ts'
 import { hasNodeRow, nodeRows, putNodeRow, removeNodeRow, renewNodeRow } from './sqlite-nodes.ts'
+import { deletePauseRow, pauseRows, putPauseRow } from './sqlite-pauses.ts'
+import { pruneRows } from './sqlite-prune.ts'
 import {
   completePullBlobRows,
-  deletePullRows,
   hasPullRowSince,
   insertPullRows,
   loadPullRows,
@@ -32,28 +34,26 @@ import {
   insertClusterRows,
   resealRows,
 } from './sqlite-secrets.ts'
-import { changeSwarmRows, deleteUnpublishedSwarmRows, loadSwarmRows } from './sqlite-swarms.ts'
+import { changeSwarmRows, epochChangeRows, loadSwarmRows } from './sqlite-swarms.ts'
 import { putTokenKeyRow, tokenKeyRows } from './sqlite-token-keys.ts'
-import {
-  type AuditEntry,
-  type AuthorityRecord,
-  type BatchKeyRecord,
-  type ClusterRecord,
-  EPOCH_CHANGES_MAX,
-  type EpochChange,
-  type NewRevocation,
-  type NodeRecord,
-  type NodeSwarm,
-  type PruneBounds,
-  type PullExtension,
-  type PullRecord,
-  type Reseal,
-  type RevocationsRecord,
-  type Store,
-  type SwarmChange,
-  type SwarmIdentity,
-  type SwarmRecord,
-  type TokenKeyRecord,
+import type {
+  AuthorityRecord,
+  BatchKeyRecord,
+  ClusterRecord,
+  EpochChange,
+  NewRevocation,
+  NodeRecord,
+  NodeSwarm,
+  PruneBounds,
+  PullExtension,
+  PullRecord,
+  Reseal,
+  RevocationsRecord,
+  Store,
+  SwarmChange,
+  SwarmIdentity,
+  SwarmRecord,
+  TokenKeyRecord,
 } from './store.ts'
 
 /** The embedded store: one SQLite file, one process. */
@@ -263,11 +263,7 @@ export class SqliteStore implements Store {
   }
 
   async epochChanges(sequence: number): Promise<EpochChange[]> {
-    const newest = 'SELECT * FROM epoch_changes WHERE sequence > ? ORDER BY sequence DESC LIMIT ?'
-    return this.#db
-      .all(newest, sequence, EPOCH_CHANGES_MAX)
-      .reverse()
-      .map((row) => ({ ...row }) as unknown as EpochChange)
+    return epochChangeRows(this.#db, sequence)
   }
 
   async addRevocation(revocation: NewRevocation, audit: AuditEntry): Promise<number> {
@@ -280,6 +276,18 @@ export class SqliteStore implements Store {
 
   async revocations(): Promise<RevocationsRecord> {
     return revocationRows(this.#db)
+  }
+
+  async pauses(): Promise<PauseRecord[]> {
+    return pauseRows(this.#db)
+  }
+
+  async putPause(pause: PauseRecord, audit: AuditEntry): Promise<boolean> {
+    return this.#recorded('durably', audit, () => putPauseRow(this.#db, pause))
+  }
+
+  async removePause(target: PauseTarget, audit: AuditEntry): Promise<boolean> {
+    return this.#recorded('durably', audit, () => deletePauseRow(this.#db, target))
   }
 
   async tokenKeys(): Promise<TokenKeyRecord[]> {
@@ -313,16 +321,7 @@ export class SqliteStore implements Store {
   }
 
   async prune(before: PruneBounds): Promise<{ nodes: number }> {
-    return this.#db.atomically(() => {
-      const { changes } = this.#db.run('DELETE FROM nodes WHERE renewed_at_ms < ?1', before.nodes)
-      deletePullRows(this.#db, before)
-      this.#db.run('DELETE FROM leases WHERE expires_at_ms < ?1', before.pulls)
-      this.#db.run('DELETE FROM audit WHERE at_ms < ?1', before.audit)
-      deleteEndedTokenRows(this.#db, before.joinTokens)
-      deleteUnpublishedSwarmRows(this.#db)
-      deleteEndedMemoryRows(this.#db, before.now)
-      return { nodes: changes }
-    })
+    return this.#db.atomically(() => pruneRows(this.#db, before))
   }
 
   async close(): Promise<void> {
@@ -344,5 +343,4 @@ export class SqliteStore implements Store {
       return result
     })
   }
-
 }

@@ -1,7 +1,15 @@
 import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
 import { StoreConflictError } from '../errors.ts'
 import { bytes, type SqliteDatabase } from './sqlite-database.ts'
-import type { DisputeRecord, LeaseRecord, PublishedPiece, SwarmChange, SwarmRecord } from './store.ts'
+import {
+  type DisputeRecord,
+  EPOCH_CHANGES_MAX,
+  type EpochChange,
+  type LeaseRecord,
+  type PublishedPiece,
+  type SwarmChange,
+  type SwarmRecord,
+} from './store.ts'
 
 /** How many of a swarm's newest disputes are loaded with it. */
 const DISPUTES_LOADED_MAX = 256
@@ -151,4 +159,13 @@ function insertDispute(db: SqliteDatabase, swarm: SwarmId, dispute: DisputeRecor
     dispute.reportedHash,
     dispute.atMs,
   )
+}
+
+/** Epoch rises after `sequence`, oldest first. */
+export function epochChangeRows(db: SqliteDatabase, sequence: number): EpochChange[] {
+  const newest = 'SELECT * FROM epoch_changes WHERE sequence > ? ORDER BY sequence DESC LIMIT ?'
+  return db
+    .all(newest, sequence, EPOCH_CHANGES_MAX)
+    .reverse()
+    .map((row) => ({ ...row }) as unknown as EpochChange)
 }

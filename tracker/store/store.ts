@@ -2,8 +2,10 @@ import type { Digest } from '../../core/digest.ts'
 import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
 import type { RegistryHost, Repository } from '../../core/repository.ts'
 import type { TokenKey } from '../../core/tracker-api.ts'
+import type { AuditEntry } from './audit.ts'
 import type { JoinTokenRecord, JoinTokenStore } from './join-tokens.ts'
 import type { MemoryStore } from './memory.ts'
+import type { PauseStore } from './pauses.ts'
 
 /** Who asked for a change, and when; for the audit log. */
 export interface ActedBy {
@@ -16,7 +18,7 @@ export interface ActedBy {
  * only over the version that was read. Secrets arrive sealed and leave sealed. Times are milliseconds since 1970. A
  * rejection with an error other than ShoalError means that the store is broken.
  */
-export interface Store extends MemoryStore, JoinTokenStore {
+export interface Store extends MemoryStore, JoinTokenStore, PauseStore {
   /** The data key, sealed by the unlock key; undefined before the first start. */
   sealedDataKey(): Promise<Buffer | undefined>
   /** @throws StoreConflictError if there is one already */
@@ -334,16 +336,4 @@ export interface RevocationsRecord {
   inForce: RevocationRecord[]
   newestSequence: number
   newestClearing: number
-}
-
-/** Who did what, and when. Has names and ids, never values. */
-export interface AuditEntry {
-  atMs: number
-  /** `admin <start of its certificate's SHA-256>`, `tracker`, `node <id>`, or `operator` (on the tracker's machine). */
-  actor: string
-  /** Constant text: `cluster created`, `pull granted`, … */
-  action: string
-  cluster: ClusterId | null
-  /** The target: a node, pull, swarm or revocation. */
-  target: string
 }

@@ -1,0 +1,156 @@
+import { readFileSync, rmSync, statSync } from 'node:fs'
+import { request } from 'node:http'
+import { join } from 'node:path'
+import { setTimeout as wait } from 'node:timers/promises'
+import { type Command, command } from '../core/command.ts'
+import { replaceFile } from '../core/data-folder.ts'
+import { ShoalError } from '../core/errors.ts'
+import { PAUSE_LOOK_MS, PAUSED_FILE } from '../node/pause.ts'
+
+/**
+ * `shoal pause` and `shoal resume`: a file in the node's data folder, which a running node sees within a moment and a node
+ * that starts obeys from the beginning. What the command says afterwards is what the node says.
+ */
+
+/** The node could not be paused or resumed: print message and hint. */
+export class PauseError extends ShoalError {
+  readonly code = 'PAUSE'
+}
+
+const NODE_CONFIG = '/etc/shoal/node.json'
+/** How long a running node may take until it says so. */
+const OBEYED_MS_MAX = 10 * PAUSE_LOOK_MS
+/** How often it is asked meanwhile. */
+const ASK_AGAIN_MS = 100
+/** Bound of one answer of the node. */
+const ANSWER_PATIENCE_MS = 2_000
+/** Bound of the answer, in bytes: a list of codes. */
+const ANSWER_BYTES_MAX = 64 * 1024
+
+const FLAGS = {
+  'config-file': {
+    type: 'string',
+    value: 'file',
+    default: NODE_CONFIG,
+    description: "The node's settings, for dataDir and adminListen; need not exist.",
+  },
+  'data-dir': {
+    type: 'string',
+    value: 'folder',
+    description: "The node's data folder (dataDir). Default: as the settings say, or /var/lib/shoal.",
+  },
+  'admin-listen': {
+    type: 'string',
+    value: 'host:port',
+    description: "The node's own pages (adminListen). Default: as the settings say, or 127.0.0.1:7072.",
+  },
+} as const
+
+export const pauseCommand = pausing(true)
+export const resumeCommand = pausing(false)
+
+function pausing(isWanted: boolean): Command {
+  return command({
+    positionals: [],
+    flags: FLAGS,
+    async run(values) {
+      const settings = settingsIn(values['config-file'])
+      const dataDir = values['data-dir'] ?? settings.dataDir ?? '/var/lib/shoal'
+      const adminListen = values['admin-listen'] ?? settings.adminListen ?? '127.0.0.1:7072'
+      writeWish(dataDir, isWanted)
+      const codes = await codesOnceObeyed(adminListen, isWanted)
+      if (codes === undefined) {
+        return isWanted
+          ? 'The node does not run; it will be paused when it starts.\n'
+          : 'The node does not run; it will share when it starts.\n'
+      }
+      if (isWanted) return 'The node is paused: pulls of this machine go directly to their registries.\n'
+      return codes.includes('PAUSED_BY_TRACKER')
+        ? 'The node is no longer paused here, but an administrator of the tracker keeps it paused.\n'
+        : 'The node shares again.\n'
+    },
+  })
+}
+
+/** Settings that are no text are the node's own to refuse. */
+function settingsIn(path: string): { dataDir?: string; adminListen?: string } {
+  try {
+    const { dataDir, adminListen } = JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>
+    return {
+      ...(typeof dataDir === 'string' ? { dataDir } : {}),
+      ...(typeof adminListen === 'string' ? { adminListen } : {}),
+    }
+  } catch {
+    return {}
+  }
+}
+
+function writeWish(dataDir: string, isWanted: boolean): void {
+  const path = join(dataDir, PAUSED_FILE)
+  try {
+    if (!statSync(dataDir).isDirectory()) throw new Error(`${dataDir} is not a folder`)
+    if (isWanted) replaceFile(path, '')
+    else rmSync(path, { force: true })
+  } catch (cause) {
+    const hint = 'Run it as root or as the user of the node, and name its data folder with --data-dir.'
+    throw new PauseError(`cannot change ${path}: ${(cause as Error).message}`, { cause, hint })
+  }
+}
+
+/**
+ * What the node says of itself once it does as it was told.
+ * @returns undefined if no node answers there
+ * @throws PauseError if one does, and does not obey in time
+ */
+async function codesOnceObeyed(adminListen: string, isWanted: boolean): Promise<string[] | undefined> {
+  const untilMs = performance.now() + OBEYED_MS_MAX
+  for (;;) {
+    const codes = await codesAt(adminListen)
+    if (codes === undefined || codes.includes('PAUSED') === isWanted) return codes
+    if (performance.now() > untilMs) {
+      throw new PauseError(`the node that answers at ${adminListen} goes on as before`, {
+        hint: 'It has another data folder: name that of the node with --data-dir.',
+      })
+    }
+    await wait(ASK_AGAIN_MS)
+  }
+}
+
+function codesAt(adminListen: string): Promise<string[] | undefined> {
+  return new Promise((resolve, reject) => {
+    const unusable = (cause?: Error) =>
+      reject(
+        new PauseError(`what answers at ${adminListen} is no node`, {
+          ...(cause && { cause }),
+          hint: "Name the node's own pages with --admin-listen.",
+        }),
+      )
+    const asked = request(`http://${adminListen}/healthz`, { timeout: ANSWER_PATIENCE_MS }, (response) => {
+      let text = ''
+      response.setEncoding('utf8').on('data', (part: string) => {
+        text += part
+        if (text.length > ANSWER_BYTES_MAX) asked.destroy(new Error('its answer is too long'))
+      })
+      response.on('end', () => {
+        const codes = codesIn(text)
+        if (codes === undefined) unusable()
+        else resolve(codes)
+      })
+    })
+    asked.on('timeout', () => asked.destroy(new Error('it does not answer in time')))
+    asked.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'ECONNREFUSED') resolve(undefined)
+      else unusable(error)
+    })
+    asked.end()
+  })
+}
+
+function codesIn(text: string): string[] | undefined {
+  try {
+    const { codes } = JSON.parse(text) as { codes?: unknown }
+    return Array.isArray(codes) ? codes.map(String) : undefined
+  } catch {
+    return undefined
+  }
+}

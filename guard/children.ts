@@ -1,0 +1,147 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import type { Duplex } from 'node:stream'
+import {
+  type GuardWord,
+  LINE_BYTES_MAX,
+  LINE_VARIABLE,
+  SOCKETS_VARIABLE,
+  socketsText,
+} from '../core/guard-line.ts'
+import type { Role } from './guard-plan.ts'
+import type { OwnedSocket } from './sockets.ts'
+
+/** A child's first descriptor after its standard ones: the line; the sockets follow. */
+const LINE_DESCRIPTOR = 3
+/**
+ * How long a child that was dismissed may finish what it serves: a node its layers, a relay its tunnels, through which
+ * runtimes pull layers of gigabytes.
+ */
+export const LEAVE_PATIENCE_MS: Record<Role, number> = { node: 45_000, relay: 15 * 60_000 }
+/** Relays that still finish tunnels, at most: beyond this the oldest is ended. */
+export const LEAVING_MAX = 8
+
+export interface ChildEvents {
+  said(role: Role, word: GuardWord): void
+  /** The current child of that role is gone. */
+  exited(role: Role, how: string): void
+  /** No process is left. */
+  allGone(): void
+}
+
+export interface ChildOptions {
+  sockets: readonly OwnedSocket[]
+  /** The arguments for this very program. */
+  argv: Record<Role, string[]>
+  program: string
+  env: NodeJS.ProcessEnv
+  events: ChildEvents
+}
+
+/** The processes that answer on the guard's sockets. */
+export class Children {
+  readonly #options: ChildOptions
+  readonly #current = new Map<Role, ChildProcess>()
+  /** Dismissed, oldest first. */
+  readonly #leaving = new Set<ChildProcess>()
+
+  constructor(options: ChildOptions) {
+    this.#options = options
+  }
+
+  get size(): number {
+    return this.#current.size + this.#leaving.size
+  }
+
+  pidOf(role: Role): number | undefined {
+    return this.#current.get(role)?.pid
+  }
+
+  start(role: Role): void {
+    const { events } = this.#options
+    let child: ChildProcess
+    try {
+      child = this.#spawn(role)
+    } catch (error) {
+      // Out of memory or processes: like a child that ended at once, the next try comes later.
+      setImmediate(() => events.exited(role, (error as Error).message))
+      return
+    }
+    this.#current.set(role, child)
+    // Without descriptors to spare there are no pipes at all.
+    const line = child.stdio?.[LINE_DESCRIPTOR] as Duplex | null | undefined
+    if (line) {
+      readWords(line, (word) => {
+        const isCurrent = this.#current.get(role) === child
+        if (isCurrent && (word === 'ready' || word === 'leaving')) events.said(role, word)
+      })
+    }
+    let isGone = false
+    const gone = (how: string) => {
+      if (isGone) return
+      isGone = true
+      line?.destroy()
+      this.#leaving.delete(child)
+      if (this.#current.get(role) === child) {
+        this.#current.delete(role)
+        events.exited(role, how)
+      }
+      if (this.size === 0) events.allGone()
+    }
+    child.once('exit', (code, signal) => gone(signal ?? `exit status ${code}`))
+    child.once('error', (error) => gone(error.message))
+  }
+
+  #spawn(role: Role): ChildProcess {
+    const { sockets, argv, program, env } = this.#options
+    const numbered = new Map(sockets.map(({ name }, index) => [name, LINE_DESCRIPTOR + 1 + index]))
+    return spawn(process.execPath, [program, ...argv[role]], {
+      stdio: ['ignore', 'inherit', 'inherit', 'pipe', ...sockets.map(({ descriptor }) => descriptor)],
+      env: {
+        ...withoutListenVariables(env),
+        [SOCKETS_VARIABLE]: socketsText(numbered),
+        [LINE_VARIABLE]: String(LINE_DESCRIPTOR),
+      },
+    })
+  }
+
+  /** Asks the current child of the role to finish and go; a node stays current until it has gone. */
+  dismiss(role: Role, patienceMs = LEAVE_PATIENCE_MS[role]): void {
+    const child = this.#current.get(role)
+    if (child === undefined) return
+    if (role === 'relay') {
+      this.#current.delete(role)
+      this.#leaving.add(child)
+      if (this.#leaving.size > LEAVING_MAX) this.#leaving.values().next().value?.kill('SIGKILL')
+    }
+    child.kill('SIGTERM')
+    const timer = setTimeout(() => child.kill('SIGKILL'), patienceMs)
+    child.once('exit', () => clearTimeout(timer))
+  }
+
+  /** What still finishes gets this long. */
+  endAll(patienceMs: number): void {
+    setTimeout(() => {
+      for (const child of [...this.#current.values(), ...this.#leaving]) child.kill('SIGKILL')
+    }, patienceMs).unref()
+  }
+}
+
+/** A child that says more than LINE_BYTES_MAX loses its line, and ends as if the guard were gone. */
+function readWords(line: Duplex, said: (word: string) => void): void {
+  let bytes = 0
+  let text = ''
+  line.on('error', () => line.destroy()).setEncoding('latin1')
+  line.on('data', (part: string) => {
+    bytes += part.length
+    if (bytes > LINE_BYTES_MAX) return void line.destroy()
+    const words = (text + part).split('\n')
+    text = words.pop() ?? ''
+    words.forEach(said)
+  })
+}
+
+/** A child is no service of the service manager: it must neither take the sockets again nor report for the guard. */
+function withoutListenVariables(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const { LISTEN_FDS: _fds, LISTEN_PID: _pid, LISTEN_FDNAMES: _names, NOTIFY_SOCKET: _notify, ...rest } = env
+  return rest
+}

@@ -1,0 +1,82 @@
+import { chmodSync, rmSync } from 'node:fs'
+import { connect, createServer, type Server, type Socket } from 'node:net'
+import { GuardError } from './sockets.ts'
+
+/** How an operator's command reaches the guard: one word, one line of JSON back, over a socket that only its user opens. */
+
+export const CONTROL_WORDS = ['start', 'stop', 'status'] as const
+export type ControlWord = (typeof CONTROL_WORDS)[number]
+
+/** Bound of a request, in bytes. */
+const REQUEST_BYTES_MAX = 64
+/** Bound of the callers at one time. */
+const CALLERS_MAX = 16
+/** How long a caller may take to write its word, and the guard to answer. */
+const CALL_PATIENCE_MS = 5_000
+
+export interface Controlled {
+  start(): void
+  stop(): void
+  status(): object
+}
+
+export class Control {
+  readonly #path: string
+  readonly #server: Server
+
+  constructor(path: string, controlled: Controlled) {
+    this.#path = path
+    this.#server = createServer((socket) => answer(socket, controlled))
+    this.#server.maxConnections = CALLERS_MAX
+  }
+
+  async listen(): Promise<void> {
+    rmSync(this.#path, { force: true })
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once('error', reject).listen(this.#path, resolve)
+    }).catch((cause: Error) => {
+      throw new GuardError(`--control cannot be used: ${cause.message}`, { cause })
+    })
+    chmodSync(this.#path, 0o600)
+  }
+
+  close(): void {
+    this.#server.close()
+    rmSync(this.#path, { force: true })
+  }
+}
+
+function answer(socket: Socket, controlled: Controlled): void {
+  let text = ''
+  socket.setTimeout(CALL_PATIENCE_MS, () => socket.destroy())
+  socket.on('error', () => socket.destroy())
+  socket.setEncoding('latin1').on('data', (part: string) => {
+    text += part
+    if (text.length > REQUEST_BYTES_MAX) socket.destroy()
+    if (!text.endsWith('\n')) return
+    const word = CONTROL_WORDS.find((known) => `${known}\n` === text)
+    if (word === 'start' || word === 'stop') controlled[word]()
+    socket.end(word === undefined ? '' : `${JSON.stringify(controlled.status())}\n`)
+  })
+}
+
+/**
+ * Sends a word to the guard that listens there.
+ * @throws GuardError if none does
+ */
+export function callGuard(path: string, word: ControlWord): Promise<Record<string, unknown>> {
+  return new Promise((resolve, reject) => {
+    const fail = (cause: Error) => {
+      const hint = 'Is the guard running, and may this user open its socket? Name it with --control.'
+      reject(new GuardError(`no guard answers at ${path}: ${cause.message}`, { cause, hint }))
+    }
+    let text = ''
+    const socket = connect(path, () => socket.end(`${word}\n`))
+    socket.setTimeout(CALL_PATIENCE_MS, () => socket.destroy(new Error('no answer in time')))
+    socket.once('error', fail)
+    socket.setEncoding('latin1').on('data', (part: string) => {
+      text += part
+    })
+    socket.once('end', () => (text === '' ? fail(new Error('no answer')) : resolve(JSON.parse(text))))
+  })
+}

@@ -1,0 +1,122 @@
+import { setTimeout as wait } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { command } from '../core/command.ts'
+import { type ControlWord, callGuard } from './control.ts'
+import { Guard } from './guard.ts'
+import { GuardError, type OwnedSocket, ownSocket, passedSockets } from './sockets.ts'
+
+const PROGRAM = fileURLToPath(new URL('../bin/shoal.js', import.meta.url))
+const CONTROL = {
+  type: 'string',
+  value: 'path',
+  description: "The guard's own socket, for `shoal guard start`, `stop` and `status`.",
+  default: '/run/shoal/guard.sock',
+} as const
+/** How long `stop` waits for the node to finish what it serves. */
+const STOP_PATIENCE_MS = 60_000
+/** How often it looks meanwhile. */
+const STOP_LOOK_MS = 200
+
+type SocketName = 'proxy' | 'mirror'
+
+const LISTEN = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]\s]+)):(\d{1,5})$/
+
+export const guardRunCommand = command({
+  positionals: ['node arguments…'],
+  flags: {
+    'proxy-listen': {
+      type: 'string',
+      value: 'host:port',
+      description:
+        "Loopback address for the runtimes' proxy. Ignored when the service manager passes the socket.",
+      default: '127.0.0.1:7070',
+    },
+    'mirror-listen': {
+      type: 'string',
+      value: 'host:port',
+      description:
+        'Loopback address for the mirror; without it the node opens those of its mirrorListen itself. Ignored when the service manager passes sockets.',
+    },
+    control: CONTROL,
+    'rules-file': {
+      type: 'string',
+      value: 'file',
+      description: 'What the relay may connect to, and through which upstream proxy; for root to write.',
+    },
+    'relay-only': { type: 'boolean', description: 'Start without the node: `shoal guard start` starts it.' },
+  },
+  async run(values, nodeArguments) {
+    const passed = passedSockets(process.env, process.pid)
+    const sockets = passed.length > 0 ? passed : ownSockets(values)
+    const rules = values['rules-file'] === undefined ? [] : ['--rules-file', values['rules-file']]
+    const say = (text: string) => process.stderr.write(`shoal guard: ${text}\n`)
+    const guard = new Guard({
+      sockets,
+      program: PROGRAM,
+      argv: { node: ['node', ...nodeArguments], relay: ['relay', ...rules] },
+      control: values.control,
+      env: process.env,
+      isNodeWanted: !values['relay-only'],
+      say,
+    })
+    const end = () => guard.end()
+    process.on('SIGTERM', end).on('SIGINT', end)
+    await guard.listen()
+    // The sockets go with this process: whatever fails in it from now on must not end it.
+    process.removeAllListeners('uncaughtException').removeAllListeners('unhandledRejection')
+    const note = (error: unknown) => say(`unexpected error: ${(error as Error)?.message}`)
+    process.on('uncaughtException', note).on('unhandledRejection', note)
+    await guard.run()
+    return ''
+  },
+})
+
+export const guardStartCommand = command({
+  positionals: [],
+  flags: { control: CONTROL },
+  async run({ control }) {
+    await callGuard(control, 'start')
+    return 'the node starts\n'
+  },
+})
+
+export const guardStopCommand = command({
+  positionals: [],
+  flags: { control: CONTROL },
+  async run({ control }) {
+    const untilMs = performance.now() + STOP_PATIENCE_MS
+    let word: ControlWord = 'stop'
+    while ((await callGuard(control, word)).node !== 'off') {
+      if (performance.now() > untilMs) throw new GuardError('the node still finishes what it serves')
+      await wait(STOP_LOOK_MS)
+      word = 'status'
+    }
+    return 'the node has stopped; the relay answers\n'
+  },
+})
+
+export const guardStatusCommand = command({
+  positionals: [],
+  flags: { control: CONTROL },
+  async run({ control }) {
+    return `${JSON.stringify(await callGuard(control, 'status'))}\n`
+  },
+})
+
+function ownSockets(flags: Record<`${SocketName}-listen`, string | undefined>): OwnedSocket[] {
+  return (['proxy', 'mirror'] as const).flatMap((name) => {
+    const text = flags[`${name}-listen`]
+    return text === undefined ? [] : [ownSocket(name, addressOf(name, text))]
+  })
+}
+
+function addressOf(socket: SocketName, text: string): { host: string; port: number } {
+  const [, ipv6, name, port] = LISTEN.exec(text) ?? []
+  const host = ipv6 ?? name
+  if (host === undefined || Number(port) > 65_535) {
+    throw new GuardError(
+      `--${socket}-listen: expected host:port, as 127.0.0.1:7070, got ${text.slice(0, 80)}`,
+    )
+  }
+  return { host, port: Number(port) }
+}

@@ -1,0 +1,62 @@
+import { randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import type { Logger } from 'pino'
+import type { ClientOptions } from '../client/index.ts'
+import { ConfigError, readSecretFile } from '../core/config.ts'
+import { clusterOfJoinToken } from '../core/join-token.ts'
+import type { RegistryClients } from '../core/registry-client.ts'
+import type { NodeConfig } from './config.ts'
+
+/** What the settings say to the client, with the secrets of their files. */
+
+/** @throws ConfigError for a file that cannot be read or is not what it should be */
+export function clientOptions(config: NodeConfig, registries: RegistryClients, log: Logger): ClientOptions {
+  return {
+    trackerUrl: config.trackerUrl,
+    dataDir: config.dataDir,
+    peerListen: config.peerListen,
+    cacheBytesMax: config.cacheBytesMax,
+    uploadBytesPerSecondMax: config.uploadBytesPerSecondMax,
+    downloadBytesPerSecondMax: config.downloadBytesPerSecondMax,
+    trackerPatienceMs: config.trackerPatienceMs,
+    registries,
+    registriesFromTracker: config.registriesFromTracker,
+    log,
+    ...cacheSecretOf(config.cacheKeyFile),
+    ...(config.trackerCaFile === undefined ? {} : { trackerCaPem: readBundle(config.trackerCaFile) }),
+    ...(config.joinTokenFile === undefined ? {} : { joinToken: readJoinToken(config.joinTokenFile) }),
+  }
+}
+
+const CACHE_KEY = /^SHOALKEY-1-([A-Za-z0-9_-]{43})$/
+
+function cacheSecretOf(cacheKeyFile: string): Pick<ClientOptions, 'cacheSecret'> {
+  if (cacheKeyFile === 'none') return {}
+  if (cacheKeyFile === 'memory') return { cacheSecret: randomBytes(32) }
+  const [, key] = CACHE_KEY.exec(readSecretFile(cacheKeyFile, 'cacheKeyFile')) ?? []
+  if (key === undefined) {
+    const hint = 'A key is one line, SHOALKEY-1-…; `shoal certs unlock-key --out <file>` makes one.'
+    throw new ConfigError(`cacheKeyFile: ${cacheKeyFile} holds no key`, { hint })
+  }
+  return { cacheSecret: Buffer.from(key, 'base64url') }
+}
+
+function readJoinToken(path: string): string {
+  const joinToken = readSecretFile(path, 'joinTokenFile')
+  if (clusterOfJoinToken(joinToken) === undefined) {
+    const hint =
+      'A join token is one line, SHOAL-1-…, as `shoal admin cluster create` or `shoal admin token rotate` printed it.'
+    throw new ConfigError(`joinTokenFile: ${path} holds no join token`, { hint })
+  }
+  return joinToken
+}
+
+function readBundle(path: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch (cause) {
+    const hint =
+      'The file must contain the PEM certificates of the authority that signed the tracker’s certificate.'
+    throw new ConfigError(`trackerCaFile: cannot read ${path}`, { cause, hint })
+  }
+}
