@@ -43,7 +43,8 @@ export async function startDockerRegistry(options: {
   const settings = {
     version: 0.1,
     log: { level: 'error' },
-    storage: { inmemory: {} },
+    // Storage in memory copies the whole upload at every write: pushes would take time by the square of their length.
+    storage: { filesystem: { rootdirectory: join(folder, 'storage') } },
     http: { addr: `127.0.0.1:${port}`, tls },
     ...(options.tokenBundlePem !== undefined && {
       auth: {
