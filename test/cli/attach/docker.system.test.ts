@@ -1,3 +1,0 @@
-import { tellAttachedDocker } from './attach-docker.ts'
-
-tellAttachedDocker('trixie')
