@@ -170,7 +170,12 @@ export async function unlock(dataDir: string, unlockKey: string): Promise<void> 
  * @throws AdminRefusedError if the tracker refuses
  * @throws AdminUnavailableError if it does not answer like a tracker
  */
-export async function call(access: AdminAccess, method: string, path: string, body?: object): Promise<unknown> {
+export async function call(
+  access: AdminAccess,
+  method: string,
+  path: string,
+  body?: object,
+): Promise<unknown> {
   const headers = body === undefined ? {} : { 'content-type': 'application/json' }
   const asked = { method, path, headers }
   const { sent, at } = 'dataDir' in access ? throughSocket(access, asked) : overTls(access, asked)

@@ -45,7 +45,9 @@ function secondsOf(text: string): number | undefined {
 function usesOf(text: string | undefined): number | undefined {
   if (text === undefined) return undefined
   if (!/^\d{1,7}$/.test(text) || Number(text) < 1 || Number(text) > USES_MAX) {
-    throw new UsageError(`not a number of machines: ${text.slice(0, 80)}`, { hint: `Write 1 to ${USES_MAX}.` })
+    throw new UsageError(`not a number of machines: ${text.slice(0, 80)}`, {
+      hint: `Write 1 to ${USES_MAX}.`,
+    })
   }
   return Number(text)
 }
@@ -53,7 +55,8 @@ function usesOf(text: string | undefined): number | undefined {
 /** What to run where, for whoever reads a terminal. */
 export function joinLines(joinString: string, { validForSeconds, usesMax }: JoinTerms): string[] {
   const machines = usesMax === undefined ? 'a machine' : usesMax === 1 ? 'one machine' : `${usesMax} machines`
-  const until = validForSeconds === undefined ? '' : `, before ${timeText(Date.now() + validForSeconds * 1000)}`
+  const until =
+    validForSeconds === undefined ? '' : `, before ${timeText(Date.now() + validForSeconds * 1000)}`
   return [
     `To make ${machines} a node, run there as root${until}:`,
     '',

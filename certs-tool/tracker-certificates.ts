@@ -44,7 +44,10 @@ export function issueTrackerTls(
 }
 
 /** For tlsCertFile: nodes that join find the authority behind the tracker's certificate. */
-export function chainOf(tracker: KeyedCertificate, authority: Pick<KeyedCertificate, 'certificatePem'>): string {
+export function chainOf(
+  tracker: KeyedCertificate,
+  authority: Pick<KeyedCertificate, 'certificatePem'>,
+): string {
   return `${tracker.certificatePem.trimEnd()}\n${authority.certificatePem.trimEnd()}\n`
 }
 

@@ -65,7 +65,7 @@ const ADMIN_TOKEN: Entry = {
     {
       name: 'rotate',
       summary:
-        "Ends all join tokens and join strings of a cluster, and prints a new join token, once. Nodes that joined stay.",
+        'Ends all join tokens and join strings of a cluster, and prints a new join token, once. Nodes that joined stay.',
       examples: [
         {
           line: 'shoal admin token rotate c0123456789abcdef --valid-hours 24 --out join-token',

@@ -27,7 +27,9 @@ export const LEAVE: Entry = {
   name: 'leave',
   summary:
     'Gives the membership of this machine back: the tracker forgets it, and its identity and blobs are removed.',
-  examples: [{ line: 'shoal leave', does: 'Also works while the tracker is down; a second time it does nothing.' }],
+  examples: [
+    { line: 'shoal leave', does: 'Also works while the tracker is down; a second time it does nothing.' },
+  ],
   command: async () => (await import('./membership/leave.ts')).leaveCommand,
 }
 

@@ -6,7 +6,12 @@ import type { Logger } from 'pino'
 import { z } from 'zod'
 import { readTextFile, writeNewFiles } from '../certs-tool/key-files.ts'
 import { newClusterId, newJoinToken, newUnlockKey } from '../certs-tool/secrets.ts'
-import { chainOf, issueTrackerTls, makeLabAuthority, ownHostNames } from '../certs-tool/tracker-certificates.ts'
+import {
+  chainOf,
+  issueTrackerTls,
+  makeLabAuthority,
+  ownHostNames,
+} from '../certs-tool/tracker-certificates.ts'
 import { ConfigError, ensureDataDir, listenAddress } from '../core/config.ts'
 import { clusterOfJoinToken, joinTokenHash } from '../core/join-token.ts'
 import { addressText, isLoopbackHost } from '../core/network.ts'
@@ -184,7 +189,8 @@ function trackerSettings(config: UpConfig, files: UpFiles): TrackerConfig {
     unlockKeyFile: files.unlockKey,
   })
   // With port 0 nobody knows it before the start.
-  const advertise = listen.port === 0 ? [] : [addressText({ host: advertisedHost(config), port: listen.port })]
+  const advertise =
+    listen.port === 0 ? [] : [addressText({ host: advertisedHost(config), port: listen.port })]
   return { ...defaults, listen, adminListen: trackerAdminListen, advertise, registries, logLevel }
 }
 

@@ -3,7 +3,9 @@ import { certificatesOf } from './trusted-authorities.ts'
 
 /** SHA-256 of a certificate's SubjectPublicKeyInfo (RFC 7469 §2.4), 32 bytes. */
 export function pinOf({ publicKey }: Pick<X509Certificate, 'publicKey'>): Buffer {
-  return createHash('sha256').update(publicKey.export({ type: 'spki', format: 'der' })).digest()
+  return createHash('sha256')
+    .update(publicKey.export({ type: 'spki', format: 'der' }))
+    .digest()
 }
 
 /**

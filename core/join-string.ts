@@ -25,15 +25,13 @@ export const TRACKERS_MAX = 8
 const TRACKER_ADDRESS = /^(?:\[[0-9a-fA-F:.]{2,45}\]|[A-Za-z0-9_.-]{1,253}):(\d{1,5})$/
 
 /** `tracker.example.com:7443`, `10.0.0.5:7443`, `[2001:db8::5]:7443`. */
-export const trackerAddress = z
-  .string()
-  .refine(
-    (text) => {
-      const port = Number(TRACKER_ADDRESS.exec(text)?.[1] ?? 0)
-      return port >= 1 && port <= 65535
-    },
-    { error: 'expected host:port, as tracker.example.com:7443' },
-  )
+export const trackerAddress = z.string().refine(
+  (text) => {
+    const port = Number(TRACKER_ADDRESS.exec(text)?.[1] ?? 0)
+    return port >= 1 && port <= 65535
+  },
+  { error: 'expected host:port, as tracker.example.com:7443' },
+)
 
 export interface JoinString {
   /** SHA-256 of the SubjectPublicKeyInfo of the authority that signed the trackers' certificates. */
@@ -57,7 +55,8 @@ export class JoinStringError extends ShoalError {
 /** @param joinToken `SHOAL-1-…` */
 export function joinStringOf({ authorityPin, joinToken, trackers }: Omit<JoinString, 'cluster'>): string {
   const cluster = clusterOfJoinToken(joinToken)
-  if (cluster === undefined || authorityPin.length !== PIN_BYTES) throw new TypeError('no join token, or no pin')
+  if (cluster === undefined || authorityPin.length !== PIN_BYTES)
+    throw new TypeError('no join token, or no pin')
   const body = Buffer.concat([
     authorityPin,
     Buffer.from(cluster.slice(1), 'hex'),
@@ -113,7 +112,11 @@ function notOne(text: string): JoinStringError {
     const hint = `A join string begins with ${PREFIX}. ${MAKE} A token goes with shoal node --join-token-file.`
     return new JoinStringError('JOIN_STRING', 'this is a join token and not a join string', hint)
   }
-  return new JoinStringError('JOIN_STRING', `this is not a join string: it does not begin with ${PREFIX}`, MAKE)
+  return new JoinStringError(
+    'JOIN_STRING',
+    `this is not a join string: it does not begin with ${PREFIX}`,
+    MAKE,
+  )
 }
 
 function mistyped(): JoinStringError {

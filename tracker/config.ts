@@ -31,7 +31,9 @@ export const trackerConfig = z.strictObject({
     .describe(
       'Where nodes reach this tracker, for the join strings of `shoal admin token create`: tracker.example.com:7443.',
     ),
-  tlsCertFile: path.describe("PEM file with the tracker's TLS certificate and its chain; join strings need its authority in there too, as the last one."),
+  tlsCertFile: path.describe(
+    "PEM file with the tracker's TLS certificate and its chain; join strings need its authority in there too, as the last one.",
+  ),
   tlsKeyFile: path.describe("PEM file with the TLS certificate's private key."),
   dataDir: path
     .default('/var/lib/shoal-tracker')

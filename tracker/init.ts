@@ -13,11 +13,7 @@ const BY = 'operator'
  * Makes a new tracker's data: sealed by the unlock key, with its first cluster. No tracker runs meanwhile.
  * @throws UnlockKeyError, StoreUnusableError, DataFolderError, ConfigError
  */
-export async function initStore(
-  dataDir: string,
-  unlockKey: string,
-  first: NewCluster,
-): Promise<void> {
+export async function initStore(dataDir: string, unlockKey: string, first: NewCluster): Promise<void> {
   ensureDataDir(dataDir)
   const unlock = lockDataDir(dataDir)
   const store = new SqliteStore(join(dataDir, STORE_FILE))

@@ -4,6 +4,9 @@ import { trackerAddress } from '../../core/join-string.ts'
 import { joinTokenHash } from '../../core/join-token.ts'
 import type { ClusterId } from '../../core/metainfo.ts'
 import type { AdminAccess } from '../admin-client.ts'
+import { ADMIN_FLAGS, adminAccess } from '../admin-flags.ts'
+import { JoinAddressError } from '../errors.ts'
+import { JOIN_TERM_FLAGS, joinLines, joinTerms, madeJoinString, timeText } from '../join-terms.ts'
 import {
   addJoinToken,
   clusters,
@@ -12,9 +15,6 @@ import {
   trackerJoinAddress,
   withdrawJoinToken,
 } from '../join-token-client.ts'
-import { ADMIN_FLAGS, adminAccess } from '../admin-flags.ts'
-import { JoinAddressError } from '../errors.ts'
-import { JOIN_TERM_FLAGS, joinLines, joinTerms, madeJoinString, timeText } from '../join-terms.ts'
 import { refuseExisting, writeNewFiles } from '../key-files.ts'
 import { newJoinToken } from '../secrets.ts'
 
@@ -77,7 +77,12 @@ export const tokenListCommand = command({
     if (tokens.length === 0) return 'no join token counts, and none ended of late\n'
     const rows = [['ID', 'STANDING', 'JOINED', 'OF', 'ENDS'], ...tokens.map(rowOf)]
     const widths = rows[0]!.map((_, at) => Math.max(...rows.map((row) => row[at]!.length)))
-    const lines = rows.map((row) => row.map((cell, at) => cell.padEnd(widths[at]!)).join('  ').trimEnd())
+    const lines = rows.map((row) =>
+      row
+        .map((cell, at) => cell.padEnd(widths[at]!))
+        .join('  ')
+        .trimEnd(),
+    )
     return `${lines.join('\n')}\n`
   },
 })
@@ -105,14 +110,19 @@ function rowOf({ id, standing, uses, usesMax, validUntilMs }: JoinTokenLine): st
 /** @throws UsageError */
 async function clusterOf(access: AdminAccess, named: string | undefined): Promise<ClusterId> {
   const all = await clusters(access)
-  const fitting = all.filter(({ cluster, name }) => named === undefined || named === cluster || named === name)
+  const fitting = all.filter(
+    ({ cluster, name }) => named === undefined || named === cluster || named === name,
+  )
   const [only] = fitting
   if (only !== undefined && fitting.length === 1) return only.cluster as ClusterId
   const known = all.map(({ cluster, name }) => `${name} (${cluster})`).join(', ')
   throw new UsageError(
-    named === undefined ? `the tracker has ${all.length} clusters` : `there is no one cluster ${named.slice(0, 80)}`,
+    named === undefined
+      ? `the tracker has ${all.length} clusters`
+      : `there is no one cluster ${named.slice(0, 80)}`,
     {
-      hint: all.length === 0 ? '`shoal admin cluster create` makes one.' : `Name one with --cluster: ${known}.`,
+      hint:
+        all.length === 0 ? '`shoal admin cluster create` makes one.' : `Name one with --cluster: ${known}.`,
     },
   )
 }
@@ -128,9 +138,12 @@ async function addressOf(access: AdminAccess, named: string[]) {
   const { trackers, authorityPin } = await trackerJoinAddress(access)
   const at = named.length > 0 ? named : trackers
   if (authorityPin === null) {
-    throw new JoinAddressError('the file tlsCertFile of the tracker does not have the authority of its certificate', {
-      hint: 'Append the authority’s certificate (PEM) to that file, and start the tracker again.',
-    })
+    throw new JoinAddressError(
+      'the file tlsCertFile of the tracker does not have the authority of its certificate',
+      {
+        hint: 'Append the authority’s certificate (PEM) to that file, and start the tracker again.',
+      },
+    )
   }
   if (at.length > 0) return { trackers: at, pin: authorityPin }
   throw new JoinAddressError('the tracker does not know where nodes reach it', {

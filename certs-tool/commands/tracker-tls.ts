@@ -4,7 +4,13 @@ import { command } from '../../core/command.ts'
 import type { KeyedCertificate } from '../../core/issue-certificate.ts'
 import { NoCertificateError } from '../errors.ts'
 import { readTextFile, writeNewFiles } from '../key-files.ts'
-import { chainOf, issueTrackerTls, ownHostNames, parseDays, TRACKER_DAYS_DEFAULT } from '../tracker-certificates.ts'
+import {
+  chainOf,
+  issueTrackerTls,
+  ownHostNames,
+  parseDays,
+  TRACKER_DAYS_DEFAULT,
+} from '../tracker-certificates.ts'
 import { AUTHORITY_CERTIFICATE_FILE, AUTHORITY_KEY_FILE } from './authority.ts'
 
 export const trackerTlsCommand = command({

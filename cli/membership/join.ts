@@ -7,8 +7,8 @@ import { UsageError } from '../../core/errors.ts'
 import { parseJoinString } from '../../core/join-string.ts'
 import { durationText, joinFromHere } from '../../node/membership.ts'
 import type { RuntimeName } from '../attach/journal.ts'
-import { NODE_CONFIG_FILE, NODE_FLAGS, nodeSettings, silentLog } from './settings.ts'
 import { hasUnit, startUnit } from './service.ts'
+import { NODE_CONFIG_FILE, NODE_FLAGS, nodeSettings, silentLog } from './settings.ts'
 
 const NODE_UNIT = 'shoal.service'
 

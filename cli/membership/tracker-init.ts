@@ -1,10 +1,21 @@
 import { existsSync, mkdirSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
-import { JOIN_TERM_FLAGS, type JoinTerms, joinLines, joinTerms, madeJoinString } from '../../certs-tool/join-terms.ts'
 import { TrackerExistsError } from '../../certs-tool/errors.ts'
+import {
+  JOIN_TERM_FLAGS,
+  type JoinTerms,
+  joinLines,
+  joinTerms,
+  madeJoinString,
+} from '../../certs-tool/join-terms.ts'
 import { writeNewFiles } from '../../certs-tool/key-files.ts'
 import { newClusterId, newJoinToken, newUnlockKey } from '../../certs-tool/secrets.ts'
-import { chainOf, issueTrackerTls, makeLabAuthority, ownHostNames } from '../../certs-tool/tracker-certificates.ts'
+import {
+  chainOf,
+  issueTrackerTls,
+  makeLabAuthority,
+  ownHostNames,
+} from '../../certs-tool/tracker-certificates.ts'
 import { pinOf, shownAuthority } from '../../core/authority-pin.ts'
 import { command } from '../../core/command.ts'
 import { loadConfig } from '../../core/config.ts'
@@ -42,7 +53,8 @@ export const trackerInitCommand = command({
     ...JOIN_TERM_FLAGS,
     autolock: {
       type: 'boolean',
-      description: 'Keep the unlock key nowhere: whoever starts the tracker gives it with `shoal tracker unlock`.',
+      description:
+        'Keep the unlock key nowhere: whoever starts the tracker gives it with `shoal tracker unlock`.',
     },
     listen: {
       type: 'string',
@@ -164,7 +176,9 @@ function refuseSecond(files: Files): void {
   if (there.length === 0) return
   const isWhole = there.includes(files.config)
   throw new TrackerExistsError(
-    isWhole ? `a tracker is set up here already: ${there.join(', ')}` : `files of a tracker are here: ${there.join(', ')}`,
+    isWhole
+      ? `a tracker is set up here already: ${there.join(', ')}`
+      : `files of a tracker are here: ${there.join(', ')}`,
     {
       hint: isWhole
         ? `Nothing was changed. For another join string: shoal admin token create${dataDirFlag(files)}`
@@ -218,5 +232,9 @@ function startLines({ files, autolock, state }: Pick<Report, 'files' | 'autolock
         ? ['Start the tracker:', `  shoal tracker --config-file ${files.config}`]
         : [`${TRACKER_UNIT} did not start: see systemctl status ${TRACKER_UNIT}.`]
   if (!autolock) return [...start, `It reads the unlock key from ${files.unlockKey}.`]
-  return [...start, 'After every start it waits for the unlock key:', `  shoal tracker unlock${dataDirFlag(files)}`]
+  return [
+    ...start,
+    'After every start it waits for the unlock key:',
+    `  shoal tracker unlock${dataDirFlag(files)}`,
+  ]
 }

@@ -17,7 +17,6 @@ import { REGISTRIES_FILE } from './registry-settings.ts'
 import { TrackerClient } from './tracker-client.ts'
 import { TrackerWatch } from './tracker-watch.ts'
 
-
 export interface JoinOptions {
   joinString: string
   dataDir: string
@@ -148,7 +147,8 @@ const REFUSAL_HINTS: Partial<Record<string, string>> = {
   JOIN_TOKEN_EXPIRED: '`shoal admin token create`, on the tracker’s machine, makes a new join string.',
   JOIN_TOKEN_USED_UP: '`shoal admin token create` makes another; --uses says for how many machines.',
   JOIN_TOKEN_REVOKED: '`shoal admin token create` makes a new one, if this machine shall join.',
-  NODE_REVOKED: 'An administrator, or the tracker itself, barred this node. Run `shoal leave` and join anew once that is settled.',
+  NODE_REVOKED:
+    'An administrator, or the tracker itself, barred this node. Run `shoal leave` and join anew once that is settled.',
 }
 
 function explained(error: unknown, tracker: string): unknown {
@@ -163,8 +163,12 @@ function explained(error: unknown, tracker: string): unknown {
 }
 
 function busy(tracker: string, cause: Error): JoinFailedError {
-  return new JoinFailedError('TRACKER_BUSY', `the tracker ${tracker} cannot take this machine in now: ${cause.message}`, {
-    cause,
-    hint: 'Try again in a minute. A tracker that is locked wants `shoal tracker unlock`.',
-  })
+  return new JoinFailedError(
+    'TRACKER_BUSY',
+    `the tracker ${tracker} cannot take this machine in now: ${cause.message}`,
+    {
+      cause,
+      hint: 'Try again in a minute. A tracker that is locked wants `shoal tracker unlock`.',
+    },
+  )
 }

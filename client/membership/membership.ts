@@ -8,7 +8,13 @@ import { TrackerRefusedError } from '../errors.ts'
 import type { PeerCredential } from './cluster-trust.ts'
 import { Heartbeat, type HeartbeatHost } from './heartbeat.ts'
 import { type JoinedCluster, trackerUrlOf } from './joined-cluster.ts'
-import { isCertificateRefused, isPassing, type NodeIdentity, NotJoinedError, refusedJoin } from './node-identity.ts'
+import {
+  isCertificateRefused,
+  isPassing,
+  type NodeIdentity,
+  NotJoinedError,
+  refusedJoin,
+} from './node-identity.ts'
 import type { ServingRecord } from './node-memory.ts'
 
 /** How long the start of a member waits for the tracker; it takes a tenth of that. */

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { isIP, type Socket, connect as tcp } from 'node:net'
 import { type ConnectionOptions, connect, type DetailedPeerCertificate, type TLSSocket } from 'node:tls'
 import { pinOf } from '../../core/authority-pin.ts'
-import { clockAheadSeconds, SKEW_SECONDS_MIN, type ServerRoute } from '../../core/clock-skew.ts'
+import { clockAheadSeconds, type ServerRoute, SKEW_SECONDS_MIN } from '../../core/clock-skew.ts'
 import { reasonOf } from '../../core/errors.ts'
 import { isAboutTime, registryFailure } from '../../core/registry-failure.ts'
 import { contextTrusting, failureText } from '../../core/trusted-authorities.ts'
@@ -60,10 +60,14 @@ export async function checkCertificate(
     if (isAboutTime(cause)) throw await aboutTime(tracker, cause, { context, proxy })
     if (registryFailure(cause) !== 'certificate') throw silent(tracker, cause)
     const why = failureText(cause, 'the join string')
-    throw new JoinFailedError('TRACKER_CERTIFICATE', `the certificate of ${tracker} does not verify: ${why}`, {
-      cause,
-      hint: 'Nothing was sent. The tracker’s certificate must be for this address: see `shoal certs inspect`.',
-    })
+    throw new JoinFailedError(
+      'TRACKER_CERTIFICATE',
+      `the certificate of ${tracker} does not verify: ${why}`,
+      {
+        cause,
+        hint: 'Nothing was sent. The tracker’s certificate must be for this address: see `shoal certs inspect`.',
+      },
+    )
   }
 }
 
@@ -71,10 +75,14 @@ async function aboutTime(tracker: string, cause: Error, route: ServerRoute): Pro
   const aheadSeconds = await clockAheadSeconds(hostAndPort(tracker), route)
   if (aheadSeconds === undefined || Math.abs(aheadSeconds) < SKEW_SECONDS_MIN) {
     const why = failureText(cause, 'the join string')
-    return new JoinFailedError('TRACKER_CERTIFICATE', `the certificate of ${tracker} does not verify: ${why}`, {
-      cause,
-      hint: 'Nothing was sent. Renew the tracker’s certificate, or set the clock of this machine.',
-    })
+    return new JoinFailedError(
+      'TRACKER_CERTIFICATE',
+      `the certificate of ${tracker} does not verify: ${why}`,
+      {
+        cause,
+        hint: 'Nothing was sent. Renew the tracker’s certificate, or set the clock of this machine.',
+      },
+    )
   }
   const text = `this machine’s clock is ${durationText(Math.abs(aheadSeconds))} ${aheadSeconds > 0 ? 'ahead of' : 'behind'} that of the tracker ${tracker}`
   return new JoinFailedError('CLOCK_SKEWED', text, {
@@ -95,10 +103,14 @@ export function durationText(seconds: number): string {
 }
 
 function silent(tracker: string, cause: Error): JoinFailedError {
-  return new JoinFailedError('TRACKER_UNREACHABLE', `the tracker ${tracker} does not answer: ${reasonOf(cause)}`, {
-    cause,
-    hint: 'Check that it runs, and that a firewall lets this machine reach it. If a proxy is the only way, set upstreamProxy.',
-  })
+  return new JoinFailedError(
+    'TRACKER_UNREACHABLE',
+    `the tracker ${tracker} does not answer: ${reasonOf(cause)}`,
+    {
+      cause,
+      hint: 'Check that it runs, and that a firewall lets this machine reach it. If a proxy is the only way, set upstreamProxy.',
+    },
+  )
 }
 
 function shownCertificates(tracker: string, proxy: UpstreamProxy | undefined): Promise<X509Certificate[]> {

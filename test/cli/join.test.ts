@@ -146,8 +146,20 @@ describe('shoal tracker init', () => {
 
   it('refuses a mistake before it makes anything', async () => {
     const elsewhere = inFolder('elsewhere')
-    const argv = ['tracker', 'init', '--config-file', join(elsewhere, 'tracker.json'), '--data-dir', elsewhere]
-    for (const flags of [['--listen', 'nowhere'], ['--expires', '1y'], ['--uses', '0'], ['--registries', '/']]) {
+    const argv = [
+      'tracker',
+      'init',
+      '--config-file',
+      join(elsewhere, 'tracker.json'),
+      '--data-dir',
+      elsewhere,
+    ]
+    for (const flags of [
+      ['--listen', 'nowhere'],
+      ['--expires', '1y'],
+      ['--uses', '0'],
+      ['--registries', '/'],
+    ]) {
       expect((await runShoal([...argv, ...flags])).code, flags.join(' ')).toBe(2)
     }
     expect(existsSync(elsewhere)).toBe(false)
@@ -265,7 +277,14 @@ describe('a join string that does not count', () => {
     expect(await refused(joinString.replace('-1-', '-2-'))).toEqual([1, 'JOIN_STRING_VERSION'])
     expect(await refused(parseJoinString(joinString).joinToken)).toEqual([1, 'JOIN_STRING'])
     expect((await runShoal(['join', '-'])).code).toBe(2)
-    const attaching = await runShoal(['join', joinString, '--data-dir', inFolder('never'), '--attach', 'dockr'])
+    const attaching = await runShoal([
+      'join',
+      joinString,
+      '--data-dir',
+      inFolder('never'),
+      '--attach',
+      'dockr',
+    ])
     expect(attaching.code).toBe(2)
     expect(existsSync(inFolder('never'))).toBe(false)
   })
@@ -315,7 +334,10 @@ describe('whoever stands between', () => {
   let heard: string
 
   /** Answers as a tracker would, but for what it has. */
-  async function listen(tls: KeyedCertificate | { certificatePem: string; privateKeyPem: string }, date = new Date()) {
+  async function listen(
+    tls: KeyedCertificate | { certificatePem: string; privateKeyPem: string },
+    date = new Date(),
+  ) {
     heard = ''
     server = createServer({ cert: tls.certificatePem, key: tls.privateKeyPem }, (socket) => {
       socket.on('error', () => undefined)
@@ -403,7 +425,9 @@ describe('shoal leave', () => {
     expect(stdout).toContain('The tracker has forgotten it')
     expect((await node.outcome).code).toBe(0)
     expect(await nodesOfTracker()).toHaveLength(nodes.length - 1)
-    expect(readdirSync(inFolder('waiting')).filter((name) => /^node|cluster|blobs|registries/.test(name))).toEqual([])
+    expect(
+      readdirSync(inFolder('waiting')).filter((name) => /^node|cluster|blobs|registries/.test(name)),
+    ).toEqual([])
     const again = await leaveAs('waiting')
     expect(again).toMatchObject({ code: 0, stdout: expect.stringContaining('is in no cluster') })
   })

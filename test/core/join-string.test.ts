@@ -16,7 +16,12 @@ const joins: fc.Arbitrary<JoinString> = fc
   })
   .map(({ authorityPin, id, secret, trackers }) => {
     const cluster = `c${id.toString('hex')}` as ClusterId
-    return { authorityPin, cluster, joinToken: `SHOAL-1-${cluster}-${secret.toString('base64url')}`, trackers }
+    return {
+      authorityPin,
+      cluster,
+      joinToken: `SHOAL-1-${cluster}-${secret.toString('base64url')}`,
+      trackers,
+    }
   })
 const refusalOf = (text: string): string | undefined => {
   try {
@@ -57,9 +62,15 @@ describe('a join string', () => {
 
   it('that no Shoal of this version made is refused with a code, whatever it is', () => {
     fc.assert(
-      fc.property(fc.oneof(fc.string(), fc.string().map((rest) => `SHOALJOIN-1-${rest}`)), (text) => {
-        expect(refusalOf(text)).toMatch(/^JOIN_STRING/)
-      }),
+      fc.property(
+        fc.oneof(
+          fc.string(),
+          fc.string().map((rest) => `SHOALJOIN-1-${rest}`),
+        ),
+        (text) => {
+          expect(refusalOf(text)).toMatch(/^JOIN_STRING/)
+        },
+      ),
     )
     expect(refusalOf('SHOALJOIN-2-abc')).toBe('JOIN_STRING_VERSION')
     expect(refusalOf(`SHOALJOIN-1-${'A'.repeat(100_000)}`)).toBe('JOIN_STRING_TYPO')

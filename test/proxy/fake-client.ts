@@ -80,7 +80,12 @@ export class FakeClient implements Client {
   status(): ClientStatus {
     return {
       ...(this.isJoined ? { joined: { cluster: 'c0', node: 'n0', sinceMs: 1000 } } : {}),
-      tracker: { url: 'https://tracker.example:7443', state: 'connected', sinceMs: 2000, calls: { answered: 3, refused: 1, failed: 2 } },
+      tracker: {
+        url: 'https://tracker.example:7443',
+        state: 'connected',
+        sinceMs: 2000,
+        calls: { answered: 3, refused: 1, failed: 2 },
+      },
       peers: { connected: 4, refused: 1, unreachable: 2, events: { refused: 5, unreachable: 6 } },
       held: { blobs: 1, bytes: 10, bytesMax: 100, evictions: 7 },
       moved: { bytesFromRegistry: 3, bytesFromPeers: 7, bytesFromCache: 11, bytesToPeers: 5 },

@@ -79,7 +79,14 @@ describe('a heartbeat', () => {
     const holder = await downloader()
     await holder.heartbeat(seeding())
     const store = new SqliteStore(join(world.dataDir, 'tracker.sqlite'))
-    await store.prune({ pulls: Date.now() + 1000, audit: 0, nodes: 0, joinTokens: 0, now: Date.now(), pullsPerNodeMax: 100 })
+    await store.prune({
+      pulls: Date.now() + 1000,
+      audit: 0,
+      nodes: 0,
+      joinTokens: 0,
+      now: Date.now(),
+      pullsPerNodeMax: 100,
+    })
     await store.close()
     await world.restart()
     await holder.close()

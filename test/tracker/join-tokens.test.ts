@@ -1,6 +1,13 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { JOIN_TOKENS_MAX } from '../../tracker/authority/join-tokens.ts'
-import { newJoinToken, sha256, startWorld, type TestCluster, type TestNode, type World } from './test-tracker.ts'
+import {
+  newJoinToken,
+  sha256,
+  startWorld,
+  type TestCluster,
+  type TestNode,
+  type World,
+} from './test-tracker.ts'
 
 let world: World
 let lab: TestCluster

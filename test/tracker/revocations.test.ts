@@ -1,7 +1,12 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import type { ClusterId, NodeId } from '../../core/metainfo.ts'
 import type { RegistryHost } from '../../core/repository.ts'
-import { CONVICTION_MS, CONVICTIONS_MAX, LEFT_NODES_MAX, Revocations } from '../../tracker/authority/revocations.ts'
+import {
+  CONVICTION_MS,
+  CONVICTIONS_MAX,
+  LEFT_NODES_MAX,
+  Revocations,
+} from '../../tracker/authority/revocations.ts'
 import { SqliteStore } from '../../tracker/store/sqlite-store.ts'
 
 const LAB = 'c0123456789abcdef' as ClusterId

@@ -583,7 +583,8 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       await store.putNode(node(ONE, 50), audit('joined'))
       await store.putNode(node(TWO, 50), audit('joined'))
       await store.renewNode(node(TWO, 60), audit('renewed'))
-      const prune = () => store.prune({ pulls: 0, audit: 0, nodes: 60, joinTokens: 0, now: 70, pullsPerNodeMax: 9 })
+      const prune = () =>
+        store.prune({ pulls: 0, audit: 0, nodes: 60, joinTokens: 0, now: 70, pullsPerNodeMax: 9 })
       expect(await prune()).toEqual({ nodes: 1 })
       expect([await store.hasNode(RED, ONE), await store.hasNode(RED, TWO)]).toEqual([false, true])
       expect(await prune()).toEqual({ nodes: 0 })
@@ -609,7 +610,8 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       await store.saveSwarm(OTHER_SWARM, 0, change({ putPieces: [pieceAt(0)] }))
       await store.saveSwarm(third.swarm, 0, change({ putLeases: [leaseOf('l', 1000)] }))
       await store.putPull(pull('of the first', { grantedAtMs: 100 }), audit('granted'))
-      const prune = (pulls: number) => store.prune({ pulls, audit: 0, nodes: 0, joinTokens: 0, now: 0, pullsPerNodeMax: 9 })
+      const prune = (pulls: number) =>
+        store.prune({ pulls, audit: 0, nodes: 0, joinTokens: 0, now: 0, pullsPerNodeMax: 9 })
       const left = async (swarm: SwarmId) => (await store.loadSwarm(RED, swarm)) !== undefined
       await prune(100)
       expect(await Promise.all([SWARM, OTHER_SWARM, third.swarm].map(left))).toEqual([true, true, false])

@@ -33,7 +33,11 @@ export interface JoinAddress {
 
 export function joinTokenRoutes(
   app: FastifyInstance,
-  { joinTokens, joinAddress, nowMs }: Pick<TrackerParts, 'joinTokens' | 'nowMs'> & { joinAddress: JoinAddress },
+  {
+    joinTokens,
+    joinAddress,
+    nowMs,
+  }: Pick<TrackerParts, 'joinTokens' | 'nowMs'> & { joinAddress: JoinAddress },
   byAdmin: (request: FastifyRequest) => ActedBy,
 ): void {
   const clusterOf = (request: FastifyRequest<ClusterRoute>) =>

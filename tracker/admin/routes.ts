@@ -12,8 +12,8 @@ import { RefusedError } from '../errors.ts'
 import type { TrackerParts } from '../parts.ts'
 import type { ActedBy } from '../store/store.ts'
 import { ADMIN_CERTIFICATE_SECONDS_MAX, type AdminAuthorities, shortOf } from './admin-authority.ts'
-import { joinTokenRoutes, joinTokenSeconds, sha256Hex } from './join-token-routes.ts'
 import type { JoinAddress } from './join-token-routes.ts'
+import { joinTokenRoutes, joinTokenSeconds, sha256Hex } from './join-token-routes.ts'
 import { tokenKeyRoutes } from './token-key-routes.ts'
 
 /** The admin API, version 1. No answer has a secret: tokens arrive as hashes, and keys never leave. */

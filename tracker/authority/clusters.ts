@@ -2,13 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { makeAuthority } from '../../core/issue-certificate.ts'
 import type { ClusterId } from '../../core/metainfo.ts'
 import { RefusedError, StoreConflictError } from '../errors.ts'
-import type {
-  ActedBy,
-  AuthorityRecord,
-  ClusterRecord,
-  NodeRecord,
-  Store,
-} from '../store/store.ts'
+import type { ActedBy, AuthorityRecord, ClusterRecord, NodeRecord, Store } from '../store/store.ts'
 import { Cluster, type Rotation, type RotationClock } from './cluster.ts'
 import { ClusterAuthority, NODE_CERTIFICATE_SECONDS } from './cluster-authority.ts'
 import { auditOf, type NewCluster, sealJoinToken } from './new-cluster.ts'

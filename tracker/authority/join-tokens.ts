@@ -127,7 +127,10 @@ function refusedFor(standing: Exclude<Standing, 'live'>): RefusedError {
   return new RefusedError(code, message)
 }
 
-function standingOf({ validUntilMs, usesMax, uses, withdrawnAtMs }: JoinTokenRecord, nowMs: number): Standing {
+function standingOf(
+  { validUntilMs, usesMax, uses, withdrawnAtMs }: JoinTokenRecord,
+  nowMs: number,
+): Standing {
   if (withdrawnAtMs !== null) return 'withdrawn'
   if (validUntilMs !== null && validUntilMs <= nowMs) return 'expired'
   return usesMax !== null && uses >= usesMax ? 'used up' : 'live'

@@ -99,7 +99,13 @@ export class Revocations {
         endsAtMs: endsByItself ? by.nowMs + CONVICTION_MS : null,
         isLeft,
       },
-      { atMs: by.nowMs, actor: by.actor, action: isLeft ? 'node left' : `${target.kind} revoked`, cluster, target: id },
+      {
+        atMs: by.nowMs,
+        actor: by.actor,
+        action: isLeft ? 'node left' : `${target.kind} revoked`,
+        cluster,
+        target: id,
+      },
     )
     await this.#reload()
     return sequence

@@ -9,7 +9,10 @@ export function putNodeRow(db: SqliteDatabase, node: NodeRecord): void {
 }
 
 /** @returns false if it is not on record */
-export function renewNodeRow(db: SqliteDatabase, { address, renewedAtMs, cluster, node }: NodeRecord): boolean {
+export function renewNodeRow(
+  db: SqliteDatabase,
+  { address, renewedAtMs, cluster, node }: NodeRecord,
+): boolean {
   const update = 'UPDATE nodes SET address = ?, renewed_at_ms = ? WHERE cluster = ? AND node = ?'
   return db.run(update, address, renewedAtMs, cluster, node).changes > 0
 }

@@ -344,5 +344,4 @@ export class SqliteStore implements Store {
       return result
     })
   }
-
 }
