@@ -1,5 +1,4 @@
 import type { ClusterId } from '../../core/metainfo.ts'
-import type { AuditEntry } from './store.ts'
 
 /** One join token of a cluster. Ended ones stay for a while, so that whoever shows one is told why it is refused. */
 export interface JoinTokenRecord {
@@ -22,7 +21,7 @@ export interface JoinTokenRecord {
 export const ENDED_JOIN_TOKENS_MAX = 64
 
 /** The part of the store for join tokens. */
-export interface JoinTokenStore {
+export interface JoinTokenStore<AuditEntry> {
   /** Newest first, ended ones too. */
   joinTokens(cluster: ClusterId): Promise<JoinTokenRecord[]>
   /**

@@ -16,7 +16,7 @@ export interface ActedBy {
  * only over the version that was read. Secrets arrive sealed and leave sealed. Times are milliseconds since 1970. A
  * rejection with an error other than ShoalError means that the store is broken.
  */
-export interface Store extends MemoryStore, JoinTokenStore {
+export interface Store extends MemoryStore, JoinTokenStore<AuditEntry> {
   /** The data key, sealed by the unlock key; undefined before the first start. */
   sealedDataKey(): Promise<Buffer | undefined>
   /** @throws StoreConflictError if there is one already */
