@@ -4,6 +4,7 @@ import { joinStringOf } from '../core/join-string.ts'
 /** How long and how often a join string counts, in flags and in words. */
 
 const SECONDS = { m: 60, h: 3600, d: 86_400 } as const
+/** The tracker's bound too: ten years. */
 const EXPIRES_SECONDS_MAX = 10 * 365 * 86_400
 /** The tracker's bound too. */
 const USES_MAX = 1_000_000

@@ -8,7 +8,7 @@ import { parseJoinString } from '../../core/join-string.ts'
 import { durationText, joinFromHere } from '../../node/membership.ts'
 import type { RuntimeName } from '../attach/journal.ts'
 import { hasUnit, startUnit } from './service.ts'
-import { NODE_CONFIG_FILE, NODE_FLAGS, nodeSettings, silentLog } from './settings.ts'
+import { environment, NODE_CONFIG_FILE, NODE_FLAGS, nodeSettings, silentLog } from './settings.ts'
 
 const NODE_UNIT = 'shoal.service'
 
@@ -38,7 +38,7 @@ export const joinCommand = command({
     // A mistake in the string is told before one in the settings.
     parseJoinString(joinString)
     const config = nodeSettings(values)
-    const joined = await joinFromHere(joinString, config, { log: silentLog, env: process.env })
+    const joined = await joinFromHere(joinString, config, { log: silentLog, env: environment })
     const lines = [head(joined), ...facts(joined, config.dataDir)]
     if (config.trackerUrl !== undefined && config.trackerUrl !== `https://${joined.tracker}`) {
       lines.push('', `The settings name another tracker, which the node will use: ${config.trackerUrl}`)

@@ -1,13 +1,13 @@
 import { command } from '../../core/command.ts'
 import { leaveFromHere } from '../../node/membership.ts'
-import { NODE_FLAGS, nodeSettings, silentLog } from './settings.ts'
+import { environment, NODE_FLAGS, nodeSettings, silentLog } from './settings.ts'
 
 export const leaveCommand = command({
   positionals: [],
   flags: NODE_FLAGS,
   async run(values) {
     const config = nodeSettings(values)
-    const left = await leaveFromHere(config, { log: silentLog, env: process.env })
+    const left = await leaveFromHere(config, { log: silentLog, env: environment })
     if (left === undefined) return 'This machine is in no cluster.\n'
     return `${linesOf(left, config.dataDir).join('\n')}\n`
   },

@@ -18,6 +18,9 @@ export const NODE_FLAGS = {
   },
 } as const
 
+/** For the upstream proxy (HTTPS_PROXY, NO_PROXY). */
+export const environment: Readonly<Record<string, string | undefined>> = process.env
+
 /** The commands say what they have to say themselves. */
 export const silentLog = pino({ level: 'silent' })
 
@@ -31,5 +34,5 @@ export function nodeSettings(values: {
     ...(file === undefined ? [] : ['--config-file', file]),
     ...(values['data-dir'] === undefined ? [] : ['--data-dir', values['data-dir']]),
   ]
-  return loadConfig({ program: 'node', schema: nodeConfig, argv, env: process.env })
+  return loadConfig({ program: 'node', schema: nodeConfig, argv, env: environment })
 }

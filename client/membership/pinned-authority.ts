@@ -128,22 +128,22 @@ async function handshake<T>(
   const target = hostAndPort(tracker)
   const { host, port } = target
   const late = AbortSignal.timeout(LOOK_PATIENCE_MS)
-  const open: Socket[] = []
+  // The outermost one. TLS ends what is below it, which must not end before it.
+  let open: Socket | undefined
   try {
     const socket = proxy?.isUsedFor(host, port) ? await proxy.connect(target) : tcp(target)
-    open.push(socket)
+    open = socket
     if (socket.connecting) await once(socket, 'connect', { signal: late })
     socket.on('error', () => undefined)
     const name = isIP(host) === 0 ? { servername: host } : {}
     const secure = connect({ socket, host, ...tls, ...name })
-    open.push(secure)
+    open = secure
     await once(secure, 'secureConnect', { signal: late })
     return look(secure)
   } catch (error) {
     throw late.aborted ? new Error('no answer in time') : error
   } finally {
-    // TLS first: it must not outlive the connection below.
-    for (const socket of open.reverse()) socket.on('error', () => undefined).destroy()
+    open?.on('error', () => undefined).destroy()
   }
 }
 

@@ -146,6 +146,8 @@ describe('a start', () => {
     const loaded = modulesLoadedBy([
       ...['node', '--tracker-url', 'https://127.0.0.1:1', '--docker-certs-dir', 'none'],
       ...['--data-dir', join(folder, 'node'), '--proxy-listen', '127.0.0.1:0'],
+      // Ends at once, and not before everything is loaded.
+      ...['--join-token-file', join(folder, 'absent')],
     ])
     expect(loaded.some((path) => path.endsWith('/node/main.ts'))).toBe(true)
     const foreign =

@@ -137,4 +137,6 @@ const EXCEPTIONS: string[] = [
   'lab/machine/requirements.ts',
   // Keeps what it fetched where the user's cache is.
   'lab/parts/parts.ts',
+  // Commands that work on the settings of the node, which the environment may have.
+  'cli/membership/settings.ts',
 ]

@@ -48,8 +48,9 @@ describe('the tree', () => {
       /NODE_TLS_REJECT_UNAUTHORIZED|checkServerIdentity:\s*\(\)\s*=>\s*(undefined|\{\s*\})|--src-tls-verify=false|--tls-verify=false|insecure-registr/
     expect(ours.filter((path) => !isOperators(path) && off.test(textOf(path)))).toEqual([])
     const lax = ours.filter((path) => /rejectUnauthorized:\s*false/.test(textOf(path)))
-    // Whoever then judges each connection: a listener, its callers without a certificate; a reader of a clock, all but the times.
-    const judges = /requestCert:\s*true|isTimeCode\(String\(secure\.authorizationError\)\)/
+    // Whoever then judges each connection: a listener, its callers without a certificate; a reader of a clock, all but the times; who looks for a pinned authority, its pin.
+    const judges =
+      /requestCert:\s*true|isTimeCode\(String\(secure\.authorizationError\)\)|pinOf\(certificate\)\.equals\(pin\)/
     expect(lax.filter((path) => !judges.test(textOf(path)))).toEqual([])
   })
 
@@ -162,6 +163,8 @@ describe('error codes', () => {
     ...(/STATUS_BY_CODE = \{([\s\S]*?)\n\}/.exec(textOf('tracker/errors.ts'))?.[1] ?? '').matchAll(
       /^\s+([A-Z_]+):/gm,
     ),
+    ...textOf('client/errors.ts').matchAll(/^ {2}\| '([A-Z_]+)'/gm),
+    ...textOf('core/join-string.ts').matchAll(/'(JOIN_STRING[A-Z_]*)'/g),
   ]
   const codes = [...new Set([...declared.map(({ code }) => code), ...tabled.map(([, code = '']) => code)])]
   const page = textOf('docs/errors.md')
