@@ -36,6 +36,7 @@ import { PeerReach } from './peer/peer-reach.ts'
 import { SendBuffers } from './peer/send-buffers.ts'
 import { type Remembering, recall, recordOf } from './remembered.ts'
 import { PieceBuffers } from './store/piece-buffers.ts'
+import { SlowWrites } from './store/slow-writes.ts'
 import { Verifier } from './store/verifier.ts'
 import { BlobReader } from './swarm/blob-reader.ts'
 import { AUDITED_SHARE } from './swarm/digest-check.ts'
@@ -161,6 +162,7 @@ class NodeClient implements Client {
         uploadLimit: new RateLimit(uploadBytesPerSecondMax, () => performance.now()),
         downloadLimit: new RateLimit(downloadBytesPerSecondMax, () => performance.now()),
         verifier: this.#verifier,
+        slowWrites: new SlowWrites(),
         log: this.#options.log,
         defects: this.#defects,
         addresses: this.#peers.addresses,
@@ -174,7 +176,7 @@ class NodeClient implements Client {
     })
     this.#listenPort = await this.#listener.listen()
     this.swarms
-      .completeAliases()
+      .prepareStored()
       .catch((error) => this.#options.log.warn({ err: error }, 'a stored blob has no name for stock clients'))
     try {
       await this.#membership.start()
@@ -263,7 +265,7 @@ class NodeClient implements Client {
     this.#membership.close()
     await this.swarms.published(PUBLISH_MS_MAX)
     this.#grants.close()
-    this.swarms.close()
+    await this.swarms.close()
     await this.#listener.close()
     await this.#verifier.close()
     await this.#tracker.close()
@@ -277,7 +279,7 @@ class NodeClient implements Client {
     if ((this.#distrustedUntilMs.get(id) ?? 0) > Date.now()) {
       throw new BlobDistrustedError('a copy of this blob from the swarm was wrong')
     }
-    const held = this.swarms.get(id)
+    const held = await this.swarms.getChecked(id)
     if (held?.stored.isComplete) {
       held.access.admit(request)
       await held.recheck()

@@ -71,6 +71,25 @@ export class Verifier {
     return this.#run({ kind: 'piece', bytes: buffer.bytes, ...job }, buffer)
   }
 
+  /** @returns the SHA-256 of a piece in memory, in hex @throws as all jobs */
+  hash(buffer: PieceBuffer, length: number): Promise<string> {
+    const job = { length, file: undefined, position: 0, expected: undefined, whole: undefined }
+    return this.#run({ kind: 'piece', bytes: buffer.bytes, ...job }, buffer)
+  }
+
+  /**
+   * Writes a block, whose memory it takes. Jobs after it find it in the file.
+   * @returns how long that took, in ms @throws as all jobs
+   */
+  async write(file: BlobFile, bytes: Uint8Array<ArrayBuffer>, position: number): Promise<number> {
+    return Number(await this.#run({ kind: 'write', file, bytes, position }, undefined, [bytes.buffer]))
+  }
+
+  /** @returns the SHA-256 of bytes in the file, in hex @throws as all jobs */
+  range(file: BlobFile, range: { position: number; length: number }): Promise<string> {
+    return this.#run({ kind: 'range', file, ...range })
+  }
+
   /** Begins the SHA-256 of a whole blob. @returns its handle */
   beginWhole(): number {
     this.#wholes += 1
@@ -102,12 +121,16 @@ export class Verifier {
     this.#failAll(new Error('the verifier is closed'))
   }
 
-  #run(job: WithoutNumber<Job>, buffer?: PieceBuffer): Promise<string> {
+  #run(
+    job: WithoutNumber<Job>,
+    buffer?: PieceBuffer,
+    moved: ArrayBuffer[] = buffer ? [buffer.bytes.buffer] : [],
+  ): Promise<string> {
     this.#jobs += 1
     const number = this.#jobs
     return new Promise((resolve, reject) => {
       this.#waiting.set(number, { resolve, reject, buffer })
-      this.#worker.postMessage({ ...job, job: number }, buffer ? [buffer.bytes.buffer] : [])
+      this.#worker.postMessage({ ...job, job: number }, moved)
     })
   }
 

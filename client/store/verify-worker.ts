@@ -5,14 +5,14 @@ import { type BlobFile, readFileSync, writeFileSync } from './blob-file.ts'
 
 /** Runs in a thread of its own: hashing and writing would stall the event loop most. */
 
-/** Hash a piece; write it when the hash is the expected one, or when none is expected. */
+/** Hash a piece; write it into the file, if one is given, when the hash is the expected one or none is expected. */
 export interface PieceJob {
   kind: 'piece'
   job: number
   /** Transferred here, and back with the result. */
   bytes: Uint8Array<ArrayBuffer>
   length: number
-  file: BlobFile
+  file: BlobFile | undefined
   position: number
   /** Hex SHA-256; undefined for a piece from the registry whose hash nobody has published. */
   expected: string | undefined
@@ -45,7 +45,24 @@ export interface Sha1Job {
   to: number
   pieceBytes: number
 }
-export type Job = PieceJob | WholeAdvanceJob | WholeEndJob | Sha1Job
+/** SHA-256 of bytes in the file; the answer is in hex. */
+export interface RangeJob {
+  kind: 'range'
+  job: number
+  file: BlobFile
+  position: number
+  length: number
+}
+/** Writes a block, when the disk is slow; the answer is how long it took, in ms. */
+export interface WriteJob {
+  kind: 'write'
+  job: number
+  /** Transferred here. */
+  bytes: Uint8Array<ArrayBuffer>
+  file: BlobFile
+  position: number
+}
+export type Job = PieceJob | RangeJob | WriteJob | WholeAdvanceJob | WholeEndJob | Sha1Job
 /** Errors are passed as text: not everything that can be thrown can pass between threads. */
 export interface JobError {
   message: string
@@ -74,6 +91,10 @@ function run(job: Job): string {
   switch (job.kind) {
     case 'piece':
       return verifyPiece(job)
+    case 'write':
+      return writeBlock(job)
+    case 'range':
+      return hashRange(job)
     case 'advance':
       return advanceWhole(job)
     case 'end':
@@ -86,7 +107,8 @@ function run(job: Job): string {
 function verifyPiece(job: PieceJob): string {
   const bytes = job.bytes.subarray(0, job.length)
   const actual = hash('sha256', bytes, 'hex')
-  if (job.expected !== undefined && actual !== job.expected) return actual
+  const isWrong = job.expected !== undefined && actual !== job.expected
+  if (isWrong || job.file === undefined) return actual
   writeFileSync(job.file, bytes, job.position)
   if (job.whole !== undefined) {
     const whole = wholeHash(job.whole)
@@ -96,6 +118,18 @@ function verifyPiece(job: PieceJob): string {
     }
   }
   return actual
+}
+
+function writeBlock({ file, bytes, position }: WriteJob): string {
+  const startedAtMs = performance.now()
+  writeFileSync(file, bytes, position)
+  return String(performance.now() - startedAtMs)
+}
+
+function hashRange({ file, position, length }: RangeJob): string {
+  const range = createHash('sha256')
+  readThrough(file, position, position + length, (bytes) => range.update(bytes))
+  return range.digest('hex')
 }
 
 function advanceWhole(job: WholeAdvanceJob): string {

@@ -102,7 +102,7 @@ export class Completion {
     if (isMatching) {
       stored.isHashed = true
       stored.markDirty()
-      stored.save()
+      void stored.save()
       return
     }
     const reason = new BlobDistrustedError('a blob that two nodes vouched for does not match its digest')
@@ -124,7 +124,7 @@ export class Completion {
         tracker.complete(stored.swarm, { epoch: stored.hashes.epoch, matched, piecesSha1 })
       const answer = await complete(null)
       host.learnBatches(answer.batches)
-      stored.save()
+      void stored.save()
       if (answer.wantsSha1) await complete((await this.piecesSha1()).toString('base64url'))
     } catch (error) {
       log.debug({ err: error }, 'the completion could not be reported')
@@ -164,7 +164,7 @@ export class Completion {
     const hashes = await stored.withFile((file) => verifier.sha1OfPieces(file, stored.layout))
     stored.piecesSha1 = hashes
     stored.markDirty()
-    stored.save()
+    void stored.save()
     return hashes
   }
 

@@ -28,6 +28,8 @@ import type { SendBuffers } from '../peer/send-buffers.ts'
 import { Bitfield } from '../store/bitfield.ts'
 import type { StoredBlob } from '../store/blob-store.ts'
 import type { PieceBuffer, PieceBufferShare, PieceBuffers } from '../store/piece-buffers.ts'
+import { openPieceStream } from '../store/piece-stream.ts'
+import type { SlowWrites } from '../store/slow-writes.ts'
 import type { Verifier } from '../store/verifier.ts'
 import { AnnounceablePieces } from './announceable-pieces.ts'
 import { Announcements } from './announcements.ts'
@@ -53,6 +55,7 @@ export interface SwarmParts {
   uploadLimit: RateLimit
   downloadLimit: RateLimit
   verifier: Verifier
+  slowWrites: SlowWrites
   log: Logger
   defects: Defects
   registry: RegistryClient
@@ -118,6 +121,7 @@ export class Swarm implements OriginHost {
       layout: stored.layout,
       have: stored.have,
       buffers: this.buffers,
+      stream: (piece) => openPieceStream({ ...parts, stored, buffers: this.buffers }, piece),
       isAskable: (piece) =>
         stored.hashes.has(piece) && !this.#claimed.has(piece) && this.#readers.needs(piece),
       position: () => this.#readers.position,
@@ -316,7 +320,7 @@ export class Swarm implements OriginHost {
   #halt(): void {
     this.#download.pause()
     this.#origin.stop()
-    this.stored.save()
+    void this.stored.save()
   }
 
   #tick(): void {
@@ -326,7 +330,7 @@ export class Swarm implements OriginHost {
     this.#origin.tick()
     if (Date.now() - this.#savedAtMs > SAVE_EVERY_MS) {
       this.#savedAtMs = Date.now()
-      this.stored.save()
+      void this.stored.save()
     }
     if (this.isWanted && !this.stored.isComplete) return
     // Pieces fetched under a lease are still published: others wait for their hashes.
@@ -430,9 +434,12 @@ export class Swarm implements OriginHost {
   // --- pieces --------------------------------------------------------------------------------------------------
 
   async #takeFromPeer(assembly: Assembly): Promise<void> {
-    const { piece, length, source } = assembly
+    const { piece, length, source, copy } = assembly
     try {
-      const outcome = await this.#writing(this.#intake.fromPeer(assembly)).catch(() => 'unwritten' as const)
+      const taking = copy.stream
+        ? this.#intake.fromStream(copy.stream)
+        : this.#intake.fromPeer({ piece, length, buffer: copy.buffer })
+      const outcome = await this.#writing(taking).catch(() => 'unwritten' as const)
       if (outcome === 'wrong')
         this.links.ban(source, new PieceCorruptError(`piece ${piece} does not match its hash`))
       if (outcome === 'kept' || outcome === 'known') this.#bytesFromPeers += length

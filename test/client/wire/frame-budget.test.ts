@@ -51,6 +51,7 @@ function connected({ pieceCount = 256, pieceBytes = 256 * 1024 } = {}) {
     layout,
     have,
     buffers: new PieceBuffers().share(),
+    stream: () => undefined,
     // Nothing can be asked for: what the picker is called for is called for in vain.
     isAskable: () => false,
     position: () => {
