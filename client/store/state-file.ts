@@ -45,10 +45,13 @@ export class StateFile {
     this.#writing = undefined
   }
 
-  /** Writes the last contents and ends: at once when nothing is being written. */
-  async saveLast(): Promise<void> {
+  /**
+   * Writes the last contents and ends: at once when nothing is being written.
+   * @param isForced although nothing changed: the last contents differ
+   */
+  async saveLast(isForced = false): Promise<void> {
     while (this.#writing) await this.#writing
-    const isDue = this.#isDirty && !this.#isEnded
+    const isDue = (this.#isDirty || isForced) && !this.#isEnded
     this.#isEnded = true
     if (!isDue) return
     try {

@@ -184,8 +184,7 @@ export class StoredBlob {
   }
 
   async close(): Promise<void> {
-    if (!this.#isClean) this.markDirty()
-    await this.#stateFile.saveLast()
+    await this.#stateFile.saveLast(!this.#isClean)
     this.#end()
   }
 
