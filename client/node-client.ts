@@ -196,7 +196,7 @@ class NodeClient implements Client {
 
   async whyNotOpen(request: Omit<BlobRequest, 'bytes'>): Promise<ShoalError | undefined> {
     const isHere = this.swarms.find(request) !== undefined || this.#grants.find(request) !== undefined
-    return isHere ? undefined : this.#tracker.watch?.whyNot()
+    return isHere ? undefined : this.#tracker.watch.whyNot()
   }
 
   async open(request: BlobRequest): Promise<OpenBlob> {

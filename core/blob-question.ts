@@ -1,5 +1,6 @@
 import type { Dispatcher } from 'undici'
 import type { Digest } from './digest.ts'
+import { isSettledWithin } from './patience.ts'
 import type { RegistryHabits } from './registry-habits.ts'
 import { type Repository, repositoryPath } from './repository.ts'
 
@@ -70,7 +71,7 @@ export async function askBlob(
       return await askByGet(parts, request, either)
     const asked = askByHead(parts, request, either)
     if (request.onceBy) return await asked
-    if (!habits.has('late') && (await isSlow(asked, either)))
+    if (!habits.has('late') && !(await isSettledWithin(asked, HEDGE_MS)))
       return await raced(parts, request, asked, either)
     return await confirmed(parts, request, await asked, either)
   } finally {
@@ -82,17 +83,6 @@ export async function askBlob(
 /** By which method a question about a blob begins. */
 export function methodFor(habits: RegistryHabits, repository: Repository): QuestionMethod {
   return habits.has('headUnreliable', repository) ? 'GET' : 'HEAD'
-}
-
-async function isSlow(asked: Promise<unknown>, signal: AbortSignal): Promise<boolean> {
-  const slow = Promise.withResolvers<true>()
-  const timer = setTimeout(() => slow.resolve(true), HEDGE_MS)
-  const settled = asked.then(
-    () => false,
-    () => false,
-  )
-  signal.addEventListener('abort', () => slow.resolve(true), { once: true })
-  return Promise.race([settled, slow.promise]).finally(() => clearTimeout(timer))
 }
 
 /** The first answer that says yes; else HEAD's, checked. */

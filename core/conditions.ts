@@ -156,7 +156,7 @@ export const CONDITIONS = {
     title: 'the registry limits requests',
     severity: 'warning',
     text: 'The registry answered 429: it has had too many requests of this address or user.',
-    cost: 'For `seconds` this node asks it for nothing of its own: requests of Docker pass through, unshared.',
+    cost: 'For `seconds` this node asks it nothing of its own for that caller. Requests of Docker pass through, unshared; a 429 to one of them may be waited out for up to 30 s.',
     remedy:
       'Raise the limit at the registry, or let the pulling user log in with an account that has a higher one.',
   },
@@ -173,7 +173,7 @@ export const CONDITIONS = {
     text: 'The tracker works, but could not verify a pull in time; usually the registry has not answered it yet.',
     cost: 'Blobs of that pull come from the registry and are not shared until it answers.',
     remedy:
-      'Look at how long the registry takes to answer HEAD, and GET of one byte, for blobs. With tokenKeysFile the tracker asks it less; a higher trackerPatienceMs waits longer.',
+      'Look at how long the registry takes to answer HEAD, and GET of one byte, for blobs. With tokenKeysFile, issuer and audience the tracker asks it less; a higher trackerPatienceMs waits longer.',
   },
   REGISTRY_TLS: {
     title: 'no TLS with a registry',

@@ -5,7 +5,7 @@ import type { Repository } from './repository.ts'
 
 /**
  * Asks questions whose answers are compared with each other, all by one method: a registry may answer HEAD otherwise than
- * GET. They are asked by HEAD. If that leads to no result within HEDGE_MS, or others find HEAD unreliable meanwhile, all are
+ * GET. They are asked by HEAD. If that leads to no result within HEDGE_MS, or another question finds HEAD unreliable meanwhile, all are
  * asked by GET as well. The first result counts, whatever it says, and ends the other requests: a second one would be a
  * second chance.
  * @param ask settles as soon as its result is certain
@@ -24,7 +24,7 @@ export async function byOneMethod<Result>(
     if (!decided.signal.aborted) habits.note('headUnreliable', repository)
     return result
   })
-  // Without any answer, HEAD's error is told.
+  // If neither method answers, HEAD's error is thrown.
   return Promise.any([byHead, byGet])
     .catch(() => byHead)
     .finally(() => decided.abort(new Error('decided by the other method')))

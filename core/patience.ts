@@ -1,4 +1,4 @@
-/** Waiting with an end. Whoever stops waiting does not stop the work: it goes on, and its failure is nobody's surprise. */
+/** Waiting with an end. Whoever stops waiting does not stop the work: it goes on, and its later failure is ignored. */
 
 /** Whether work settles in time, either way. */
 export async function isSettledWithin(work: Promise<unknown>, patienceMs: number): Promise<boolean> {
@@ -23,7 +23,7 @@ export async function inTime<Result>(work: Promise<Result>, patienceMs: number):
 }
 
 /**
- * The result of work, for callers of what obeys a signal late or not at all: undici notices an abort only once the request
+ * The result of work, for work that obeys a signal late or not at all: undici notices an abort only once the request
  * has a connection, and a silent host never gives one.
  * @throws as the work; the signal's reason when it aborts before
  */

@@ -126,7 +126,7 @@ async function askAsStranger(
   // With a client certificate this process is no stranger, and cannot ask as one.
   if (registry.hasIdentity) return undefined
   // It told this process to wait.
-  if (registry.limit.leftMs > 0) return undefined
+  if (registry.limit.leftMs(undefined) > 0) return undefined
   const head = await registry.headBlob({ ...question, authorization: undefined, onceBy: by })
   return !head.isPresent && head.status === 429 ? undefined : head
 }

@@ -57,7 +57,7 @@ export async function authorise(
   const known = parts.accepted.find(host, wanted)
   if (known !== undefined) return { acceptedAtMs: known.atMs, bytes: known.bytes }
   // It told this node to wait. The client's own request is not this node's.
-  if (exchange.registry.limit.leftMs > 0) return { refusal: 'registry_limited' }
+  if (exchange.registry.limit.leftMs(wanted.authorization) > 0) return { refusal: 'registry_limited' }
   const askedAtMs = performance.now()
   const word = ask(parts, exchange, wanted)
   const patienceMs = habits.has('late') ? 0 : LATE_MS

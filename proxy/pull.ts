@@ -58,6 +58,10 @@ interface Pull extends AccountedExchange {
 export const LIMIT_WAIT_MS_MAX = 30_000
 /** The shortest delay, so that a registry without a Retry-After to speak of is not asked in a loop. */
 const LIMIT_WAIT_MS_MIN = 1_000
+/** Waits of one request. */
+const LIMIT_WAITS_MAX = 3
+/** Layers that wait together do not come back together. */
+const LIMIT_SPREAD_MS = 500
 
 /** Answers a request. Never rejects: a failure becomes an answer or a cut connection. */
 export async function answer(parts: PullParts, exchange: Exchange): Promise<void> {
@@ -207,7 +211,8 @@ async function passThrough<Outcome extends RequestOutcome>(
     dispatcher: registry.passThrough,
     path: request.url!,
     ...(giveUp && { giveUp }),
-    heldBackMs: waitForLimit(registry),
+    // A second try of a wrong password brings an account closer to its lock.
+    ...(isPassword(request) ? {} : { againInMs: limitWait(registry) }),
     unreachable: (cause: Error) => new RegistryUnreachableError(registry.host, { cause }),
   }
   const watcher = allOf([
@@ -223,16 +228,22 @@ async function passThrough<Outcome extends RequestOutcome>(
  * A client that stays below its registry's limit of requests must not exceed it because this node asks as well: then the
  * node waits in the client's place.
  */
-function waitForLimit({ limit }: RegistryClient): NonNullable<Upstream['heldBackMs']> {
+function limitWait({ limit }: RegistryClient): NonNullable<Upstream['againInMs']> {
   let leftMs = LIMIT_WAIT_MS_MAX
+  let waits = 0
   return (statusCode, headers) => {
-    if (statusCode !== 429 || !limit.hasAskedLately) return undefined
-    limit.note({ statusCode, headers })
-    const waitMs = Math.max(LIMIT_WAIT_MS_MIN, retryAfterMs(headers['retry-after'], Date.now()))
+    if (statusCode !== 429 || !limit.hasAskedLately || waits === LIMIT_WAITS_MAX) return undefined
+    const spreadMs = Math.random() * LIMIT_SPREAD_MS
+    const waitMs = Math.max(LIMIT_WAIT_MS_MIN, retryAfterMs(headers['retry-after'], Date.now())) + spreadMs
     if (waitMs > leftMs) return undefined
     leftMs -= waitMs
+    waits += 1
     return waitMs
   }
+}
+
+function isPassword({ headers }: IncomingMessage): boolean {
+  return /^basic /i.test(headers.authorization ?? '')
 }
 
 /** The registry refused the question and serves the request: the next question may not rest on HEAD alone. */

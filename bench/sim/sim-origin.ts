@@ -170,7 +170,7 @@ export class SimOrigin implements OriginView {
   #fetched(run: Run, piece: PieceIndex): void {
     const { node, tracker, onPiece } = this.#options
     const { lease, requests, answers } = run
-    requests.reached(piece + 1)
+    requests.reached(piece + 1, this.#nowMs)
     const requestedTo = requests.reportedTo
     if (lease !== undefined && requestedTo !== undefined) {
       const publication = { node: node.node, lease, piece, nowMs: this.#nowMs, requestedTo }

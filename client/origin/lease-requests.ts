@@ -5,6 +5,11 @@ import type { FallbackView, MissingRun } from './fallback-run.ts'
 export const REQUEST_BYTES_MIN = 2 * 1024 * 1024
 /** The longest request: a layer of 64 MiB takes six. */
 export const REQUEST_BYTES_MAX = 32 * 1024 * 1024
+/**
+ * A node alone requests so much that the answer lasts at least this many times as long as it took to begin. A registry that
+ * hashes a password for each request is slow to begin and quick to send.
+ */
+export const WAITS_PER_REQUEST = 4
 /** Among other nodes, a request that took longer is not doubled: others would wait for what a slow node has requested. */
 export const GROW_MS_MAX = 2_000
 /** A blob up to this size is one request. */
@@ -21,7 +26,7 @@ export interface RequestedRun extends MissingRun {
 /**
  * Cuts one lease into requests to the registry: 2, 2, 4, 8, 16, 32 MiB. The next request is opened while the second half of
  * the last one arrives, and only when the tracker knows of it. So nobody else was given its pieces. If the tracker is silent
- * it is opened when the last one ends. Pure.
+ * it is opened when the last one ends. Where answers are slow to begin, a node alone requests more at once. Pure.
  */
 export class LeaseRequests {
   readonly #view: RequestsView
@@ -34,6 +39,10 @@ export class LeaseRequests {
   #last: MissingRun | undefined
   #at: number
   #isOneAnswer = false
+  /** How the last request's answer began. */
+  #answer: { waitedMs: number; atMs: number } | undefined
+  /** The length of the next request that is worth the wait for its answer; set when the last one is half read. */
+  #worthBytes = 0
 
   constructor(view: RequestsView, { first, end, knownTo }: RequestedRun) {
     this.#view = view
@@ -88,12 +97,27 @@ export class LeaseRequests {
     if (!isSlow || this.#view.place().of === 1) this.#count += 1
     this.#takenAtMs = nowMs
     this.#last = next
+    this.#answer = undefined
     return next
   }
 
+  /** The answer to the last request began. Times are of one clock. */
+  answered(answer: { waitedMs: number; atMs: number }): void {
+    this.#answer = answer
+  }
+
   /** The pieces before `piece` have arrived. */
-  reached(piece: number): void {
+  reached(piece: number, nowMs: number): void {
+    const wasPastHalf = this.#isPastHalf
     this.#at = piece
+    if (this.#isPastHalf && !wasPastHalf) this.#worthBytes = this.#worthNow(nowMs)
+  }
+
+  #worthNow(nowMs: number): number {
+    if (this.#answer === undefined || this.#last === undefined) return 0
+    const { waitedMs, atMs } = this.#answer
+    const arrivedBytes = (this.#at - this.#last.first) * this.#view.layout.pieceBytes
+    return (arrivedBytes / Math.max(1, nowMs - atMs)) * waitedMs * WAITS_PER_REQUEST
   }
 
   /**
@@ -126,7 +150,9 @@ export class LeaseRequests {
   #pieces(): number {
     const { blobBytes, pieceBytes } = this.#view.layout
     if (!this.#isReported || blobBytes <= ONE_REQUEST_BYTES_MAX) return Number.POSITIVE_INFINITY
-    const bytes = Math.min(REQUEST_BYTES_MAX, REQUEST_BYTES_MIN * 2 ** Math.max(0, this.#count - 1))
+    const doubled = REQUEST_BYTES_MIN * 2 ** Math.max(0, this.#count - 1)
+    const worth = this.#view.place().of === 1 ? this.#worthBytes : 0
+    const bytes = Math.min(REQUEST_BYTES_MAX, Math.max(doubled, worth))
     return Math.max(1, Math.floor(bytes / pieceBytes))
   }
 

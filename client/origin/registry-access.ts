@@ -5,7 +5,7 @@ import type { Repository } from '../../core/repository.ts'
 import type { Credential } from '../../core/tracker-api.ts'
 import type { RateLimit } from '../engine/rate-limit.ts'
 import type { StoredBlob } from '../store/blob-store.ts'
-import { type LastRedirect, readRange } from './registry-range.ts'
+import { authorizationOf, type LastRedirect, readRange } from './registry-range.ts'
 import { RegistryStream } from './registry-stream.ts'
 
 /**
@@ -42,7 +42,7 @@ export class RegistryAccess {
 
   /** How long the registry told this node to wait (429); 0 if it may be asked. Milliseconds. */
   get limitedMs(): number {
-    return this.#registry.limit.leftMs
+    return this.#registry.limit.leftMs(authorizationOf(this.#credential))
   }
 
   /** The registry answered a range with the whole blob, or refused it, lately: for this blob or another. */

@@ -32,7 +32,7 @@ export interface LastRedirect {
 }
 
 /** The Authorization header for the registry itself; no other host gets it. */
-function authorizationOf(credential: Credential): string | undefined {
+export function authorizationOf(credential: Credential): string | undefined {
   if (credential.scheme === 'bearer') return `Bearer ${credential.token}`
   return credential.scheme === 'basic' ? `Basic ${credential.value}` : undefined
 }
@@ -102,9 +102,12 @@ async function openRange(request: RangeRequest): Promise<Dispatcher.ResponseData
   return whole
 }
 
-function refused(answer: Dispatcher.ResponseData, { registry }: RangeRequest): OriginRefusedError {
+function refused(
+  answer: Dispatcher.ResponseData,
+  { registry, credential }: RangeRequest,
+): OriginRefusedError {
   dropBody(answer)
-  const { leftMs } = registry.limit
+  const leftMs = registry.limit.leftMs(authorizationOf(credential))
   return new OriginRefusedError(`the registry answered ${answer.statusCode} to a blob request`, {
     status: answer.statusCode,
     retryInMs: leftMs > 0 ? leftMs : undefined,
@@ -125,9 +128,9 @@ async function askRegistry(
   request: RangeRequest,
   range: string | undefined,
 ): Promise<Dispatcher.ResponseData> {
-  const { leftMs } = request.registry.limit
-  if (leftMs > 0) throw new OriginRefusedError('the registry told this node to wait', { retryInMs: leftMs })
   const authorization = authorizationOf(request.credential)
+  const leftMs = request.registry.limit.leftMs(authorization)
+  if (leftMs > 0) throw new OriginRefusedError('the registry told this node to wait', { retryInMs: leftMs })
   const { answer, redirectedTo } = await getBlob({ ...request, authorization, range })
   if (request.redirect && isAnswer(answer, request)) request.redirect.url = redirectedTo
   return answer

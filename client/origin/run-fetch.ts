@@ -82,15 +82,15 @@ export class RunFetch {
     const own: Promise<void>[] = []
     let next: Request | undefined
     try {
-      await request.opening
+      await (request.opening ?? this.#open(request))
       await stream.skipTo(first as PieceIndex)
       // The lease may end before its requests: another node took the rest, because this one was late.
       for (let at = first; at < Math.min(end, requests.end); at++) {
-        requests.reached(at)
+        requests.reached(at, performance.now())
         if (next === undefined && requests.isNextDue) next = this.#openNext()
         own.push((await this.#readPiece(stream, at as PieceIndex)).stored)
       }
-      requests.reached(Math.min(end, requests.end))
+      requests.reached(Math.min(end, requests.end), performance.now())
       return next
     } catch (error) {
       if (next) this.#giveUp(next)
@@ -105,10 +105,17 @@ export class RunFetch {
   #openNext(): Request | undefined {
     const next = this.#request()
     if (next === undefined) return undefined
-    next.opening = next.stream.open()
+    next.opening = this.#open(next)
     // It fails where it is read.
     next.opening.catch(() => undefined)
     return next
+  }
+
+  async #open({ stream }: Request): Promise<void> {
+    const askedAtMs = performance.now()
+    await stream.open()
+    const atMs = performance.now()
+    this.#options.requests.answered({ waitedMs: atMs - askedAtMs, atMs })
   }
 
   #giveUp(request: Request): undefined {

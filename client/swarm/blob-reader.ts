@@ -12,7 +12,7 @@ import {
   OriginRefusedError,
   ReadClosedError,
 } from '../errors.ts'
-import { readRange } from '../origin/registry-range.ts'
+import { authorizationOf, readRange } from '../origin/registry-range.ts'
 import { Bitfield } from '../store/bitfield.ts'
 import { readFile } from '../store/blob-file.ts'
 import type { Part } from './readers.ts'
@@ -182,7 +182,7 @@ export class BlobReader implements OpenBlob {
 
   async *#readFromRegistry(from: number, to: number): AsyncGenerator<Uint8Array> {
     const { repository, digest, credential } = this.#request
-    const { leftMs } = this.#registry.limit
+    const leftMs = this.#registry.limit.leftMs(authorizationOf(credential))
     if (leftMs > 0) await setTimeout(leftMs, undefined, { signal: this.#abort.signal })
     try {
       const rest = readRange({

@@ -6,8 +6,7 @@ import { ed25519 } from '@noble/curves/ed25519.js'
 import { bytesOf, integerOf, randomBelow, reduced } from './encoding.ts'
 
 /**
- * Checks on Ed25519 with OpenSSL's X25519, in a fifth of the library's time (docs/decisions/0002-token-proof.md has the
- * argument). Curve25519 is the same group in Montgomery form (RFC 7748 §4.1), and X25519 gives the u-coordinate of a
+ * Checks on Ed25519 with OpenSSL's X25519 (docs/decisions/0002-token-proof.md has the argument and the cost). Curve25519 is the same group in Montgomery form (RFC 7748 §4.1), and X25519 gives the u-coordinate of a
  * product. Only for public values.
  */
 const { Point } = ed25519
@@ -50,7 +49,7 @@ export function holds(equation: Equation, draw: (below: bigint) => bigint = rand
   const blinded = [R.add(blinding), A.add(blinding), W.add(difference)]
   const factors = [x25519Factor(c), x25519Factor(m)]
   // With c = -m the factor would cancel out of one wrong choice, and the identity has no u-coordinate. Chance meets one
-  // of these once in 2^124 proofs.
+  // of these once in 2^125 proofs.
   const isDegenerate = factors.includes(undefined) || c + m === ORDER || blinded.some((point) => point.is0())
   if (isDegenerate) return holdsByLibrary(equation)
   const [u1, u2, u3] = montgomery(blinded) as [bigint, bigint, bigint]

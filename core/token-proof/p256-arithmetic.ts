@@ -10,7 +10,7 @@ import {
 import { bytesOf, integerOf, randomBelow, reduced } from './encoding.ts'
 
 /**
- * P-256 with OpenSSL's products, in a tenth of the library's time (docs/decisions/0002-token-proof.md has the argument).
+ * P-256 with OpenSSL's products (docs/decisions/0002-token-proof.md has the argument and the cost).
  * ECDH gives k·G in full, but only the abscissa of k·P. Both run in constant time and check range and point.
  */
 const OPENSSL_NAME = 'prime256v1'

@@ -23,7 +23,7 @@ export interface Upstream {
    * Milliseconds after which a request that is safe to repeat is sent again, instead of this answer being passed on.
    * Undefined: it is passed on.
    */
-  heldBackMs?: (status: number, headers: AnswerHeaders) => number | undefined
+  againInMs?: (status: number, headers: AnswerHeaders) => number | undefined
   /** The error for the client if the upstream cannot be reached. */
   unreachable: (cause: Error) => ShoalError
 }
@@ -72,18 +72,22 @@ export async function forward(
   upstream: Upstream,
   watcher?: ResponseWatcher,
 ): Promise<void> {
-  for (let attempt = 0; ; attempt++) {
+  const signals = [goneSignal(response), ...(upstream.giveUp ? [upstream.giveUp] : [])]
+  const signal = AbortSignal.any(signals)
+  let attempt = 0
+  for (;;) {
     try {
-      return await dispatchOnce(request, response, upstream, watcher)
+      return await dispatchOnce(request, response, { ...upstream, signal }, watcher)
     } catch (cause) {
       const error = cause as Error & { code?: string }
       if (error instanceof HeldBack) {
-        await wait(error.forMs, undefined, { signal: goneSignal(response) }).catch(() => undefined)
+        await wait(error.forMs, undefined, { signal }).catch(() => undefined)
         if (response.destroyed) return
-        attempt = -1
+        upstream.giveUp?.throwIfAborted()
+        attempt = 0
         continue
       }
-      if (attempt < RETRIES_MAX && isStale(error) && isRepeatable(request)) continue
+      if (attempt++ < RETRIES_MAX && isStale(error) && isRepeatable(request)) continue
       throw explain(error, upstream)
     }
   }
@@ -102,7 +106,15 @@ class HeldBack extends Error {
 function dispatchOnce(
   request: IncomingMessage,
   response: ServerResponse,
-  { dispatcher, path, host, headers = [], giveUp, heldBackMs = () => undefined }: Upstream,
+  {
+    dispatcher,
+    path,
+    host,
+    headers = [],
+    giveUp,
+    signal,
+    againInMs = () => undefined,
+  }: Upstream & { signal: AbortSignal },
   watcher: ResponseWatcher | undefined,
 ): Promise<void> {
   return new Promise((resolve, reject) => {
@@ -116,12 +128,12 @@ function dispatchOnce(
       // By default undici closes a connection after each HEAD; Docker sends one per manifest and per pushed layer.
       reset: false,
       // For the time while it waits for a connection; after that the relay handles this.
-      signal: giveUp === undefined ? goneSignal(response) : AbortSignal.any([goneSignal(response), giveUp]),
+      signal,
     }
-    const holdsBack = isRepeatable(request) ? heldBackMs : () => undefined
+    const repeated = isRepeatable(request) ? againInMs : () => undefined
     dispatcher.dispatch(
       options,
-      new AnswerRelay(response, { watcher, giveUp, holdsBack }, { resolve, reject }),
+      new AnswerRelay(response, { watcher, giveUp, againInMs: repeated }, { resolve, reject }),
     )
   })
 }
@@ -139,7 +151,7 @@ class AnswerRelay implements Dispatcher.DispatchHandler {
   readonly #response: ServerResponse
   readonly #watcher: ResponseWatcher | undefined
   readonly #giveUp: AbortSignal | undefined
-  readonly #holdsBack: NonNullable<Upstream['heldBackMs']>
+  readonly #againInMs: NonNullable<Upstream['againInMs']>
   #heldBackMs: number | undefined
   readonly #settle: { resolve: () => void; reject: (error: Error) => void }
   #stopListening = () => {}
@@ -149,18 +161,18 @@ class AnswerRelay implements Dispatcher.DispatchHandler {
     {
       watcher,
       giveUp,
-      holdsBack,
+      againInMs,
     }: {
       watcher: ResponseWatcher | undefined
       giveUp: AbortSignal | undefined
-      holdsBack: NonNullable<Upstream['heldBackMs']>
+      againInMs: NonNullable<Upstream['againInMs']>
     },
     settle: { resolve: () => void; reject: (error: Error) => void },
   ) {
     this.#response = response
     this.#watcher = watcher
     this.#giveUp = giveUp
-    this.#holdsBack = holdsBack
+    this.#againInMs = againInMs
     this.#settle = settle
   }
 
@@ -190,7 +202,7 @@ class AnswerRelay implements Dispatcher.DispatchHandler {
     reason?: string,
   ): void {
     if (status < 200) return
-    this.#heldBackMs = this.#holdsBack(status, headers)
+    this.#heldBackMs = this.#againInMs(status, headers)
     if (this.#heldBackMs !== undefined) return
     const raw = (controller.rawHeaders as Buffer[]).map((text) => text.toString('latin1'))
     this.#response.sendDate = false

@@ -160,7 +160,7 @@ const RULES: PolicyRule[] = [
   {
     name: 'a late holder keeps only what it will deliver soon',
     file: 'tracker/handout/late-holders.ts',
-    rule: 'return Math.floor(KEPT_MS / nowMs)',
+    rule: 'return Math.floor(KEPT_MS / slowestMs)',
     without: 'return Number.POSITIVE_INFINITY',
     worse: { scenario: 'slow', nodes: 2, seed: 1, figure: 'time', times: 1.5 },
   },

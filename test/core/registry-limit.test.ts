@@ -26,11 +26,22 @@ test('a limit lasts as long as the longest answer said, and only a 429 begins on
   const limit = new RegistryLimit(() => nowMs)
   const told: number[] = []
   limit.watch((forMs) => told.push(forMs))
-  limit.note({ statusCode: 503, headers: { 'retry-after': '9' } })
-  expect(limit.leftMs).toBe(0)
-  limit.note({ statusCode: 429, headers: { 'retry-after': '9' } })
-  limit.note({ statusCode: 429, headers: { 'retry-after': '2' } })
-  expect([limit.leftMs, told]).toEqual([9_000, [9_000]])
+  const one = 'Bearer one'
+  limit.note({ statusCode: 503, headers: { 'retry-after': '9' } }, one)
+  expect(limit.leftMs(one)).toBe(0)
+  limit.note({ statusCode: 429, headers: { 'retry-after': '9' } }, one)
+  limit.note({ statusCode: 429, headers: { 'retry-after': '2' } }, one)
+  expect([limit.leftMs(one), told]).toEqual([9_000, [9_000]])
   nowMs = 9_000
-  expect(limit.leftMs).toBe(0)
+  expect(limit.leftMs(one)).toBe(0)
+})
+
+test('one caller’s limit stops no other, and strangers have one of their own', () => {
+  const limit = new RegistryLimit(() => 0)
+  limit.note({ statusCode: 429, headers: { 'retry-after': '9' } }, 'Bearer one')
+  expect([limit.leftMs('Bearer one'), limit.leftMs('Bearer other'), limit.leftMs(undefined)]).toEqual([
+    9_000, 0, 0,
+  ])
+  limit.note({ statusCode: 429, headers: { 'retry-after': '5' } }, undefined)
+  expect([limit.leftMs('Bearer other'), limit.leftMs(undefined)]).toEqual([0, 5_000])
 })

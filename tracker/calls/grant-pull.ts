@@ -168,7 +168,7 @@ async function expectOpen(
 ): Promise<void> {
   if (registry.kind === 'none' && credentialsSeen.isOpen(registry.host)) return
   if ((await strangers.standing(registry, blob)) === 'served') return
-  expectUnlimited(registry)
+  expectUnlimited(registry, undefined)
   throw new RefusedError('CREDENTIAL_REQUIRED', `${registry.host} requires a credential for ${blob.digest}`)
 }
 

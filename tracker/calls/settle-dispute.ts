@@ -128,7 +128,7 @@ async function hashOfRange(
   { authorization }: PullAccess,
   { path, from, length, signal }: { path: string; from: number; length: number; signal: AbortSignal },
 ): Promise<Buffer | undefined> {
-  expectUnlimited(registry)
+  expectUnlimited(registry, authorization)
   const answer = await registry.dispatcher.request({
     method: 'GET',
     path,

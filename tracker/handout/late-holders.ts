@@ -25,9 +25,9 @@ export interface HolderPace {
 
 /** @returns how many pieces a holder keeps of those that it has requested and not delivered; Infinity unless it is late */
 export function piecesKept({ pieceMs = 0, idleMs, usualMs }: HolderPace): number {
-  const nowMs = Math.max(pieceMs, idleMs < SILENT_MS_MIN ? 0 : idleMs)
-  if (usualMs === undefined || nowMs <= usualMs * LATE_TIMES) return Number.POSITIVE_INFINITY
-  return Math.floor(KEPT_MS / nowMs)
+  const slowestMs = Math.max(pieceMs, idleMs < SILENT_MS_MIN ? 0 : idleMs)
+  if (usualMs === undefined || slowestMs <= usualMs * LATE_TIMES) return Number.POSITIVE_INFINITY
+  return Math.floor(KEPT_MS / slowestMs)
 }
 
 /** Time without a piece after which a holder is late. */

@@ -160,7 +160,7 @@ async function asStranger(
     const standing = await strangers.standing(registry, { repository, digest })
     if (standing === 'served') return STRANGER
     if (standing !== 'unknown') continue
-    expectUnlimited(registry)
+    expectUnlimited(registry, undefined)
     throw new RefusedError('REGISTRY_UNREACHABLE', `no answer from the registry ${registry.host}`)
   }
   throw refusal

@@ -123,7 +123,7 @@ export class Memberships {
     const isProven = head.bytes !== undefined || registry.kind === 'none' || question.isOpen === true
     const isByGet = head.byGet === true
     if (!isProven && !(await this.#strangers.areRefused(registry, { repository, digest }, isByGet))) {
-      expectUnlimited(registry)
+      expectUnlimited(registry, undefined)
       throw new RefusedError('CREDENTIAL_UNPROVEN', 'the registry redirects strangers as well')
     }
     return { bytes: head.bytes, untilMs: nowMs + MEMBERSHIP_MS }

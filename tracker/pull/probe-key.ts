@@ -4,6 +4,7 @@ import { setTimeout } from 'node:timers/promises'
 import type { BlobHead, QuestionMethod } from '../../core/blob-question.ts'
 import type { Digest } from '../../core/digest.ts'
 import { byOneMethod } from '../../core/one-method.ts'
+import { isSettledWithin } from '../../core/patience.ts'
 import type { RegistryClient } from '../../core/registry-client.ts'
 import type { RegistryToken } from '../../core/registry-token.ts'
 import type { Repository } from '../../core/repository.ts'
@@ -68,7 +69,7 @@ export async function isKeyOfRegistry(
   let isRefuted = false
   for (let begun = 0; begun < PROBE_ROUNDS && !isRefuted && signal?.aborted !== true; begun += 1) {
     if (pauseMs > 0) await setTimeout(pauseMs, undefined, { ref: false, ...(signal && { signal }) })
-    if (registry.limit.leftMs > 0) break
+    if (registry.limit.leftMs(`Bearer ${jwt}`) > 0) break
     const isConfirmed = byOneMethod(registry, repository, round)
     isConfirmed.then(
       (it) => {
@@ -79,7 +80,7 @@ export async function isKeyOfRegistry(
       },
     )
     rounds.push(isConfirmed)
-    await Promise.race([isConfirmed.catch(() => undefined), setTimeout(ROUND_MS_MAX)])
+    await isSettledWithin(isConfirmed, ROUND_MS_MAX)
   }
   if (!(await areAllYes(rounds))) return false
   if (rounds.length < PROBE_ROUNDS) throw limited(registry)

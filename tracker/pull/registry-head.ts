@@ -11,7 +11,7 @@ export async function headOf(
   registry: RegistryClient,
   request: Parameters<RegistryClient['headBlob']>[0],
 ): Promise<BlobHead> {
-  expectUnlimited(registry)
+  expectUnlimited(registry, request.authorization)
   const head = await registry.headBlob(request).catch((cause: unknown) => {
     if (!(cause instanceof RegistryUnreachableError)) throw cause
     throw new RefusedError('REGISTRY_UNREACHABLE', cause.message, { cause })
@@ -23,8 +23,8 @@ export async function headOf(
 }
 
 /** @throws RefusedError REGISTRY_LIMITED */
-export function expectUnlimited(registry: RegistryClient): void {
-  if (registry.limit.leftMs > 0) throw limited(registry)
+export function expectUnlimited(registry: RegistryClient, authorization: string | undefined): void {
+  if (registry.limit.leftMs(authorization) > 0) throw limited(registry)
 }
 
 export function limited({ host }: RegistryClient): RefusedError {

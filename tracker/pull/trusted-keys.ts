@@ -17,7 +17,7 @@ import { isKeyOfRegistry, PROBE_PAUSE_MS, PROBE_ROUNDS, type ProbeQuestion } fro
 export const KEY_TRUST_MS = 24 * 3600 * 1000
 /** A key with less time left is probed again beside the next grant; longer than a pull lasts (PULL_SECONDS_MAX). */
 export const KEY_RENEWED_BEFORE_MS = 8 * 3600 * 1000
-/** Probes of one key a day, for all callers together: a probe is 18 HEAD requests over 45 s, six of them with a bad signature. */
+/** Probes of one key a day, for all callers together: a probe is 18 requests over 45 s, 36 where HEAD is late, six of them with a bad signature. */
 export const PROBES_PER_KEY_AND_DAY_MAX = 4
 /** Failed probes of one node a day: an attacker can make any number of keys. */
 export const FAILED_PROBES_PER_NODE_AND_DAY_MAX = 8
@@ -218,7 +218,10 @@ export class TrustedKeys {
   ): Promise<boolean> {
     const { host } = question.registry
     const bounds = this.#boundsOf(id, host, by)
-    if (!bounds.every(({ limits, name }) => hasRoom(limits, name, this.#nowMs()))) return false
+    const full = bounds.findIndex(({ limits, name }) => !hasRoom(limits, name, this.#nowMs()))
+    // A probe that does not begin uses up nothing.
+    for (const { limits, name } of bounds.slice(0, Math.max(0, full))) limits.giveBack(name)
+    if (full !== -1) return false
     const { signal } = this.#closed
     const isTrusted = await isKeyOfRegistry(question, { pauseMs, signal }).catch((error: unknown) => {
       // A registry that does not answer, or told the tracker to wait, says nothing about the key or the node.
