@@ -7,6 +7,7 @@ import { registriesNews, registryHostSchema } from './registries-api.ts'
 import { RETRY_AFTER_MS_MAX } from './registry-limit.ts'
 import { TOKEN_CHARS_MAX } from './registry-token.ts'
 import { isRepository } from './repository.ts'
+import { wireVersion } from './wire-version.ts'
 
 /**
  * The tracker's API: one schema per message, used by both sides. JSON over HTTPS, and mutual TLS for all but the join. Binary
@@ -25,7 +26,8 @@ export const MISMATCH_PIECES_MAX = 64
 export const AWAITED_RUNS_MAX = 64
 
 const binary = z.string().regex(/^[A-Za-z0-9_-]*$/, 'base64url expected')
-const pem = z.string().max(64 * 1024)
+/** One certificate. */
+export const pem = z.string().max(64 * 1024)
 const count = z.int().nonnegative()
 
 export const swarmIdSchema = z.string().refine(isSwarmId)
@@ -35,26 +37,10 @@ export const digestSchema = z.string().refine(isDigest)
 export const repositorySchema = z.string().refine(isRepository)
 
 /** SubjectPublicKeyInfo (DER) of an ECDSA P-256 key that the node made and keeps: 91 bytes. */
-const publicKey = binary.max(200)
+export const publicKey = binary.max(200)
 
 /** Every answer that is not 2xx. `code` is stable (docs/errors.md). */
 export const errorBody = z.object({ error: z.object({ code: z.string(), message: z.string() }) })
-
-// --- POST /v1/nodes -------------------------------------------------------------------------------------------
-
-/** Join with the join token, or renew the node certificate over mutual TLS without one (same key). */
-export const joinRequest = z.strictObject({ joinToken: z.string().max(200).optional(), publicKey })
-export const joinResponse = z.object({
-  cluster: clusterIdSchema,
-  node: nodeIdSchema,
-  /** Node certificate: 24 hours; renew at two thirds. */
-  certificate: pem,
-  validForSeconds: count,
-  /** Authorities trusted in this cluster now: one, or two during a change. */
-  authorities: z.array(pem).min(1).max(2),
-  /** Absent: an older tracker. */
-  registries: registriesNews.optional(),
-})
 
 // --- parts of several messages --------------------------------------------------------------------------------
 
@@ -67,6 +53,13 @@ export const peerSchema = z.object({
   isSeed: z.boolean(),
   /** For stock clients: the alias in both handshakes and the SNI, instead of the swarm's id. */
   infoHash: z.string().refine(isInfoHash).optional(),
+  /** The newest wire version that the peer speaks; absent: the first one. */
+  wire: z.int().positive().optional(),
+  /**
+   * The tracker could not reach the peer's port. Its links carry both directions; it may be dialled when no other peer is
+   * left, since others may reach what the tracker cannot. Only in answers to nodes with links.
+   */
+  dialsOnly: z.boolean().optional(),
 })
 
 export const hashBatchSchema = z
@@ -296,6 +289,10 @@ export const heartbeatRequest = z.strictObject({
   revocationsVersion: count,
   /** The list of registries that this node knows; only for trackers that named one (older ones refuse the field). */
   registriesVersion: z.string().max(64).optional(),
+  /** The newest that the node speaks. This and the next field only for trackers that named their own version. */
+  wire: wireVersion,
+  /** The node wants a new link certificate, for the key of the node certificate of this connection. */
+  wantsLinkCertificate: z.boolean().default(false),
 })
 
 /** Nodes and pulls that must not be served; their connections end at once. */
@@ -325,10 +322,13 @@ export const heartbeatResponse = z.object({
   instructions: z.array(instructionSchema),
   /** Absent if the asker knows the list. */
   registries: registriesNews.optional(),
+  /** The newest wire version that the tracker knows. Absent: an older tracker. */
+  wire: z.int().positive().optional(),
+  linkCertificate: z.object({ certificate: pem, validForSeconds: count }).nullable().optional(),
+  /** Where the node is listed, and whether the tracker opened a connection to it there. Absent: not tried yet. */
+  listing: z.object({ address: z.string().max(64), port: count, isReached: z.boolean() }).optional(),
 })
 
-export type JoinRequest = z.input<typeof joinRequest>
-export type JoinResponse = z.output<typeof joinResponse>
 export type PullRequest = z.input<typeof pullRequest>
 export type PullResponse = z.output<typeof pullResponse>
 export type GrantedSwarm = z.output<typeof grantedSwarm>

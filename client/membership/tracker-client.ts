@@ -6,6 +6,7 @@ import { clockAheadSeconds, noteSkew } from '../../core/clock-skew.ts'
 import type { Conditions } from '../../core/conditions.ts'
 import { connectorOf } from '../../core/connector.ts'
 import { Agent } from '../../core/http-dispatchers.ts'
+import { type JoinRequest, type JoinResponse, joinResponse } from '../../core/join-api.ts'
 import type { SwarmId } from '../../core/metainfo.ts'
 import { untilAborted } from '../../core/patience.ts'
 import { isAboutTime, registryFailure } from '../../core/registry-failure.ts'
@@ -20,9 +21,6 @@ import {
   type HeartbeatResponse,
   hashesResponse,
   heartbeatResponse,
-  type JoinRequest,
-  type JoinResponse,
-  joinResponse,
   type MismatchRequest,
   mismatchResponse,
   type PullRequest,

@@ -2,12 +2,12 @@ import type { TLSSocket } from 'node:tls'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { batchesRequest } from '../../core/batches-api.ts'
 import type { HashBatch } from '../../core/hash-batch.ts'
+import { joinRequest } from '../../core/join-api.ts'
 import {
   completeRequest,
   hashBatchToJson,
   hashesRequest,
   heartbeatRequest,
-  joinRequest,
   mismatchRequest,
   NODE_SWARMS_MAX,
   pullRequest,
