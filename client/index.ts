@@ -1,3 +1,6 @@
+import type { Client, ClientOptions } from './client.ts'
+import { NodeClient } from './node-client.ts'
+
 /**
  * The transfer engine's public surface: `shoal node` starts one client and the proxy pulls blobs through it.
  * Nothing outside this folder imports any other file of it.
@@ -15,4 +18,14 @@ export type {
   RegistryFound,
 } from './client.ts'
 export { CALL_OUTCOMES } from './client.ts'
-export { startClient } from './node-client.ts'
+
+/**
+ * Starts the engine: joins the cluster, listens for peers, and serves the stored blobs. It also starts when the
+ * tracker is down: stored blobs are read from the store, all others from the registry.
+ * @throws JoinError without certificate and join token; TrackerRefusedError when the tracker refuses the node
+ */
+export async function startClient(options: ClientOptions): Promise<Client> {
+  const client = new NodeClient(options)
+  await client.start()
+  return client
+}

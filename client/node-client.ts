@@ -8,7 +8,7 @@ import { showLimit } from '../core/registry-limit.ts'
 import type { RegistryHost } from '../core/repository.ts'
 import { TokenKeys } from '../core/token-keys.ts'
 import { BAD_PEERS_MAX, type HeartbeatResponse } from '../core/tracker-api.ts'
-import { shoalVersion } from '../core/version.ts'
+import { peerVersion } from '../core/version.ts'
 import type {
   BlobProgress,
   BlobRequest,
@@ -39,32 +39,18 @@ import { PieceBuffers } from './store/piece-buffers.ts'
 import { SlowWrites } from './store/slow-writes.ts'
 import { Verifier } from './store/verifier.ts'
 import { BlobReader } from './swarm/blob-reader.ts'
-import { AUDITED_SHARE } from './swarm/digest-check.ts'
+import { Distrusted } from './swarm/distrusted.ts'
 import { StockAliases } from './swarm/stock-aliases.ts'
 import type { Swarm } from './swarm/swarm.ts'
 import { Swarms } from './swarm/swarms.ts'
 
-/** A digest whose copy from the swarm was wrong bypasses the swarm for this time. */
-const DISTRUST_MS = 10 * 60 * 1000
-/** Remembered wrong digests, a swarm id and a time each. */
-const DISTRUSTED_MAX = 1024
 /** Blobs whose manifest is remembered. */
 const PLANNED_MAX = 1024
 /** How long a stopping node waits for the tracker to accept the hashes that other nodes need. */
 const PUBLISH_MS_MAX = 1_000
 
-/**
- * Starts the engine: joins the cluster, listens for peers, and serves the stored blobs. It also starts when the
- * tracker is down: stored blobs are read from the store, all others from the registry.
- * @throws JoinError without certificate and join token; TrackerRefusedError when the tracker refuses the node
- */
-export async function startClient(options: ClientOptions): Promise<Client> {
-  const client = new NodeClient(options)
-  await client.start()
-  return client
-}
-
-class NodeClient implements Client {
+/** The transfer engine of one node. */
+export class NodeClient implements Client {
   readonly #options: ClientOptions
   readonly #conditions: Conditions
   readonly #tracker: TrackerClient
@@ -79,7 +65,7 @@ class NodeClient implements Client {
   readonly #defects: Defects
   readonly #verifier: Verifier
   readonly #planned = new BoundedMap<string, ImagePlan>(PLANNED_MAX)
-  readonly #distrustedUntilMs = new BoundedMap<SwarmId, number>(DISTRUSTED_MAX)
+  readonly #distrusted = new Distrusted()
   readonly #peers: PeerReach
   readonly #badPeers: { swarm: SwarmId; node: NodeId }[] = []
   readonly #joined = Promise.withResolvers<void>()
@@ -96,7 +82,6 @@ class NodeClient implements Client {
     this.#defects = options.defects ?? new Defects({ log, count: () => undefined })
     this.#verifier = new Verifier(this.#defects)
     const [{ trackerUrl, trackerCaPem, upstreamProxy }, conditions] = [options, this.#conditions]
-    this.#peers = new PeerReach({ conditions, log })
     const watch = new TrackerWatch({ trackerUrl, conditions })
     watch.onProbeWanted = () => this.#membership.probeTracker()
     this.#tracker = new TrackerClient({ trackerUrl, trackerCaPem, upstreamProxy, conditions, watch })
@@ -123,12 +108,28 @@ class NodeClient implements Client {
       isInUse: (grant) => [...this.swarms.running()].some((swarm) => swarm.grant === grant && swarm.isWanted),
       onRenewed: (grant) => {
         for (const swarm of this.swarms.running()) if (swarm.grant === grant) swarm.links.redial()
+        this.#peers.links.renewed(grant)
       },
     })
     const record = () => recordOf(this.#remembering)
     this.#memory = new NodeMemory({ dataDir, log, record })
     for (const registry of registries.values()) showLimit(registry, conditions)
+    this.#peers = new PeerReach({
+      conditions,
+      log,
+      credential: () => this.#membership.links.credential,
+      parts: {
+        node: () => this.#membership.node,
+        version: peerVersion(),
+        trust: this.#trust,
+        admission: this.#admission,
+        defects: this.#defects,
+        listenPort: () => this.#listenPort,
+        hostOf: (swarm) => this.swarms.get(swarm)?.links,
+      },
+    })
     this.#listener = new PeerListener({
+      links: this.#peers.links,
       ...options.peerListen,
       swarmOf: (name) => this.swarms.named(name)?.links,
       context: () => this.#membership.serving?.context,
@@ -152,11 +153,11 @@ class NodeClient implements Client {
       aliases: new StockAliases({ admission: this.#admission, trust: this.#trust }),
       parts: {
         node: identity.node,
-        version: `Shoal ${shoalVersion()}`,
+        version: peerVersion(),
         trust: this.#trust,
         admission: this.#admission,
         tracker: this.#tracker,
-        auditedShare: this.#options.auditedShare ?? AUDITED_SHARE,
+        auditedShare: this.#options.auditedShare,
         buffers: new PieceBuffers(),
         sendBuffers: new SendBuffers(),
         uploadLimit: new RateLimit(uploadBytesPerSecondMax, () => performance.now()),
@@ -166,6 +167,7 @@ class NodeClient implements Client {
         log: this.#options.log,
         defects: this.#defects,
         addresses: this.#peers.addresses,
+        nodeLinks: this.#peers.links,
         dial: (peer, host, credential) => this.#peers.dial(peer, host, credential),
         onComplete: () => this.#membership.inventoryChanged(),
         onBadPeer: (swarm, node) => {
@@ -266,6 +268,7 @@ class NodeClient implements Client {
     await this.swarms.published(PUBLISH_MS_MAX)
     this.#grants.close()
     await this.swarms.close()
+    this.#peers.links.close()
     await this.#listener.close()
     await this.#verifier.close()
     await this.#tracker.close()
@@ -276,9 +279,7 @@ class NodeClient implements Client {
     const { cluster } = this.#membership
     if (!cluster) throw new TrackerUnavailableError('this node has not joined its cluster yet')
     const id = swarmIdOf({ cluster, ...request })
-    if ((this.#distrustedUntilMs.get(id) ?? 0) > Date.now()) {
-      throw new BlobDistrustedError('a copy of this blob from the swarm was wrong')
-    }
+    this.#distrusted.check(id)
     const held = await this.swarms.getChecked(id)
     if (held?.stored.isComplete) {
       held.access.admit(request)
@@ -304,8 +305,7 @@ class NodeClient implements Client {
   }
 
   #onFailed(swarm: Swarm, reason: ShoalError): void {
-    if (reason instanceof BlobDistrustedError)
-      this.#distrustedUntilMs.set(swarm.swarm, Date.now() + DISTRUST_MS)
+    if (reason instanceof BlobDistrustedError) this.#distrusted.add(swarm.swarm)
     this.#options.log.error({ err: reason, digest: swarm.blob.digest, code: reason.code }, 'download failed')
   }
 
@@ -343,6 +343,7 @@ class NodeClient implements Client {
     }
     this.#grants.renewOutdated()
     for (const swarm of this.swarms.running()) swarm.links.closeRevoked()
+    this.#peers.links.recheck()
     this.swarms.renewBatches()
   }
 }

@@ -10,7 +10,7 @@ export const WIRE_VERSION_FIRST = 1
 /** One link for each pair of nodes. */
 export const WIRE_VERSION_LINKS = 2
 /** What nodes of this release speak. */
-export const WIRE_VERSION = WIRE_VERSION_FIRST
+export const WIRE_VERSION = WIRE_VERSION_LINKS
 /** Bound of the version that a node may name. */
 export const WIRE_VERSION_MAX = 1000
 

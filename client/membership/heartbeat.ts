@@ -10,6 +10,7 @@ import {
 } from '../../core/tracker-api.ts'
 import { TrackerRefusedError } from '../errors.ts'
 import type { ClusterTrustState, PeerCredential } from './cluster-trust.ts'
+import type { LinkIdentity } from './link-identity.ts'
 import { makeKey, RENEW_AT_SHARE } from './node-identity.ts'
 import type { ServingRecord } from './node-memory.ts'
 import type { RegistrySettings } from './registry-settings.ts'
@@ -19,6 +20,7 @@ export interface HeartbeatHost {
   readonly tracker: TrackerClient
   readonly trust: ClusterTrustState
   readonly settings: RegistrySettings
+  readonly links: Pick<LinkIdentity, 'request' | 'take' | 'forgetVersion'>
   readonly log: Logger
   readonly defects: Defects
   listenPort(): number
@@ -161,9 +163,13 @@ export class Heartbeat {
     if (isDefect(error)) this.#host.defects.note('membership', error)
     this.#host.log.debug({ err: error }, 'no heartbeat')
     // The tracker was replaced by an older one, which does not know the version.
-    if (error instanceof TrackerRefusedError && error.trackerCode === 'INVALID_INPUT')
-      this.#host.settings.forgetVersion()
+    if (error instanceof TrackerRefusedError && error.trackerCode === 'INVALID_INPUT') this.#forgetVersions()
     this.#host.onFailed(error)
+  }
+
+  #forgetVersions(): void {
+    this.#host.settings.forgetVersion()
+    this.#host.links.forgetVersion()
   }
 
   /** An unexpected error costs one heartbeat. */
@@ -186,6 +192,7 @@ export class Heartbeat {
     this.#isFullWanted = answer.wantsFullInventory
     this.#host.trust.update(answer.trust)
     this.#host.settings.update(answer.registries)
+    this.#host.links.take(answer.wire, answer.linkCertificate)
     this.#host.trust.revoke(answer.revocationsVersion, answer.revocations, answer.isFullRevocations)
     if (key && answer.serveCertificate) {
       const { certificate, validForSeconds } = answer.serveCertificate
@@ -216,6 +223,7 @@ export class Heartbeat {
       badPeers: this.#host.takeBadPeers(),
       servePublicKey: spki?.toString('base64url') ?? null,
       revocationsVersion: this.#host.trust.revocationsVersion,
+      ...this.#host.links.request(),
     }
   }
 }

@@ -7,6 +7,7 @@ import type { HeartbeatResponse } from '../../core/tracker-api.ts'
 import { TrackerRefusedError } from '../errors.ts'
 import type { PeerCredential } from './cluster-trust.ts'
 import { Heartbeat, type HeartbeatHost } from './heartbeat.ts'
+import { LinkIdentity } from './link-identity.ts'
 import { isCertificateRefused, isPassing, type NodeIdentity, refusedJoin } from './node-identity.ts'
 import type { ServingRecord } from './node-memory.ts'
 
@@ -17,7 +18,7 @@ const JOIN_RETRY_MS = 5_000
 /** Longest pause between joins. A random part is subtracted, so that refused nodes do not return together. */
 const JOIN_RETRY_MS_MAX = 60_000
 
-export interface MembershipHost extends Omit<HeartbeatHost, 'onFailed'> {
+export interface MembershipHost extends Omit<HeartbeatHost, 'onFailed' | 'links'> {
   /** Needed for the first start only. */
   readonly joinToken: string | undefined
   readonly conditions: Conditions
@@ -30,6 +31,7 @@ export interface MembershipHost extends Omit<HeartbeatHost, 'onFailed'> {
  * Invariant: until it is closed, either a join is in flight or the next one is scheduled.
  */
 export class Membership {
+  readonly links: LinkIdentity
   readonly #identity: NodeIdentity
   readonly #host: MembershipHost
   readonly #heartbeat: Heartbeat
@@ -42,7 +44,9 @@ export class Membership {
   constructor(identity: NodeIdentity, host: MembershipHost) {
     this.#identity = identity
     this.#host = host
+    this.links = new LinkIdentity(identity, host.trust)
     this.#heartbeat = new Heartbeat({
+      links: this.links,
       tracker: host.tracker,
       trust: host.trust,
       settings: host.settings,
@@ -131,8 +135,9 @@ export class Membership {
   /** Joins or renews. The first success starts the heartbeat. */
   async #join(): Promise<void> {
     const { trust, tracker, joinToken, log, listenPort } = this.#host
-    const { renewInMs, registries } = await this.#identity.join(tracker, joinToken)
+    const { renewInMs, registries, wire, linkCertificate } = await this.#identity.join(tracker, joinToken)
     this.#host.settings.update(registries)
+    this.links.take(wire, linkCertificate)
     this.#isJoiningAgain = false
     this.#joinFailures = 0
     this.#joinLater(renewInMs)

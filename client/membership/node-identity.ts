@@ -4,10 +4,12 @@ import { claimsOf } from '../../core/certificate-claims.ts'
 import { ensureFolder, readOwnFile, replaceFile } from '../../core/data-folder.ts'
 import { ShoalError } from '../../core/errors.ts'
 import { spkiOf } from '../../core/issue-certificate.ts'
-import type { JoinResponse } from '../../core/join-api.ts'
+import type { JoinRequest, JoinResponse } from '../../core/join-api.ts'
 import { type ClusterId, type NodeId, nodeIdOf } from '../../core/metainfo.ts'
 import type { RegistriesNews } from '../../core/registries-api.ts'
+import { WIRE_VERSION } from '../../core/wire-version.ts'
 import { TrackerRefusedError, TrackerUnavailableError } from '../errors.ts'
+import type { ClusterTrustState, PeerCredential } from './cluster-trust.ts'
 import type { TrackerClient, TrackerIdentity } from './tracker-client.ts'
 
 /** The node cannot become a member of a cluster: stop the program. */
@@ -17,6 +19,10 @@ export class JoinError extends ShoalError {
 
 interface Joined {
   renewInMs: number
+  /** For links, for the node's own key. Undefined: an older tracker. */
+  linkCertificate: JoinResponse['linkCertificate']
+  /** The newest wire version that the tracker knows. */
+  wire: number | undefined
   /** Undefined: an older tracker. */
   registries: RegistriesNews | undefined
 }
@@ -82,7 +88,8 @@ export class NodeIdentity {
     this.#certificatePem = answer.certificate
     replaceFile(join(this.#directory, 'node.pem'), answer.certificate)
     tracker.identify({ certificatePem: answer.certificate, privateKeyPem: this.#privateKeyPem })
-    return { renewInMs: answer.validForSeconds * 1000 * RENEW_AT_SHARE, registries: answer.registries }
+    const { registries, linkCertificate, wire } = answer
+    return { renewInMs: answer.validForSeconds * 1000 * RENEW_AT_SHARE, registries, linkCertificate, wire }
   }
 
   /** Undefined when there is no certificate that the tracker still accepts. */
@@ -91,7 +98,7 @@ export class NodeIdentity {
     if (current === undefined) return undefined
     tracker.identify(current)
     try {
-      return await tracker.join({ publicKey: this.#publicKey })
+      return await this.#ask(tracker, { publicKey: this.#publicKey })
     } catch (error) {
       // Its authority was withdrawn while this node was off or disconnected.
       if (isCertificateRefused(error)) return undefined
@@ -100,7 +107,7 @@ export class NodeIdentity {
   }
 
   #joined(tracker: TrackerClient, joinToken: string | undefined): Promise<JoinResponse> {
-    if (joinToken !== undefined) return tracker.join({ joinToken, publicKey: this.#publicKey })
+    if (joinToken !== undefined) return this.#ask(tracker, { joinToken, publicKey: this.#publicKey })
     const why =
       this.#certificatePem === undefined
         ? 'this node has not joined a cluster yet'
@@ -108,6 +115,21 @@ export class NodeIdentity {
     throw new JoinError(`${why} and it was given no join token`, {
       hint: 'name the file that holds the join token with --join-token-file',
     })
+  }
+
+  /** An older tracker refuses a version. */
+  async #ask(tracker: TrackerClient, request: JoinRequest): Promise<JoinResponse> {
+    try {
+      return await tracker.join({ ...request, wire: WIRE_VERSION })
+    } catch (error) {
+      if (!(error instanceof TrackerRefusedError) || error.trackerCode !== 'INVALID_INPUT') throw error
+      return tracker.join(request)
+    }
+  }
+
+  /** For a certificate for this node's own key. */
+  credential(trust: ClusterTrustState, certificatePem: string, validForSeconds: number): PeerCredential {
+    return trust.credential(certificatePem, this.#privateKeyPem, validForSeconds)
   }
 
   get #publicKey(): string {

@@ -23,6 +23,7 @@ import { Origin } from '../origin/origin.ts'
 import type { OriginHost } from '../origin/origin-host.ts'
 import type { PeersReach } from '../origin/origin-plan.ts'
 import { RegistryAccess } from '../origin/registry-access.ts'
+import type { NodeLinks } from '../peer/node-links.ts'
 import type { PeerAddresses } from '../peer/peer-addresses.ts'
 import type { SendBuffers } from '../peer/send-buffers.ts'
 import { Bitfield } from '../store/bitfield.ts'
@@ -35,7 +36,7 @@ import { AnnounceablePieces } from './announceable-pieces.ts'
 import { Announcements } from './announcements.ts'
 import { BatchRenewal } from './batch-renewal.ts'
 import { Completion } from './completion.ts'
-import { DigestCheck } from './digest-check.ts'
+import { AUDITED_SHARE, DigestCheck } from './digest-check.ts'
 import { heldProgress } from './held.ts'
 import { PieceIntake } from './piece-intake.ts'
 import { type Part, Readers } from './readers.ts'
@@ -48,8 +49,8 @@ export interface SwarmParts {
   trust: ClusterTrustState
   admission: Admission
   tracker: TrackerClient
-  /** Share of blobs that are hashed as a whole although two nodes vouch for their hashes. */
-  auditedShare: number
+  /** Share of blobs that are hashed as a whole although two nodes vouch for their hashes; absent: the default. */
+  auditedShare: number | undefined
   buffers: PieceBuffers
   sendBuffers: SendBuffers
   uploadLimit: RateLimit
@@ -60,6 +61,7 @@ export interface SwarmParts {
   defects: Defects
   registry: RegistryClient
   addresses: PeerAddresses
+  nodeLinks: NodeLinks
   dial(peer: Peer, host: SwarmLinks, credential: PeerCredential): void
   onComplete(swarm: Swarm): void
   /** A peer sent a piece that does not match its hash. */
@@ -140,6 +142,7 @@ export class Swarm implements OriginHost {
       uploadLimit: parts.uploadLimit,
       defects: parts.defects,
       addresses: parts.addresses,
+      links: parts.nodeLinks,
       dial: parts.dial,
       onBadPeer: parts.onBadPeer,
       stored,
@@ -155,7 +158,7 @@ export class Swarm implements OriginHost {
     this.access = new RegistryAccess(stored, parts)
     this.#origin = new Origin(this)
     this.#digestCheck = new DigestCheck(parts.verifier, stored, {
-      isAudit: Math.random() < parts.auditedShare,
+      isAudit: Math.random() < (parts.auditedShare ?? AUDITED_SHARE),
     })
     this.#pieces = new AnnounceablePieces(stored)
     this.#intake = new PieceIntake({
