@@ -35,6 +35,7 @@ import { PeerListener } from './peer/peer-listener.ts'
 import { PeerReach } from './peer/peer-reach.ts'
 import { SendBuffers } from './peer/send-buffers.ts'
 import { type Remembering, recall, recordOf } from './remembered.ts'
+import { LoopLoad, meterLoop } from './store/loop-load.ts'
 import { PieceBuffers } from './store/piece-buffers.ts'
 import { SlowWrites } from './store/slow-writes.ts'
 import { Verifier } from './store/verifier.ts'
@@ -163,6 +164,7 @@ class NodeClient implements Client {
         downloadLimit: new RateLimit(downloadBytesPerSecondMax, () => performance.now()),
         verifier: this.#verifier,
         slowWrites: new SlowWrites(),
+        loopLoad: new LoopLoad(() => performance.now(), meterLoop()),
         log: this.#options.log,
         defects: this.#defects,
         addresses: this.#peers.addresses,

@@ -75,6 +75,7 @@ class World {
   readonly file = new Map<PieceIndex, Map<number, object>>()
   readonly #readable = new Map<PieceIndex, object>()
   position: number | undefined = 0
+  isForThread = false
 
   /** @param bytesPerSecond that this node may take in; 0: as many as come */
   constructor(
@@ -92,6 +93,7 @@ class World {
       have: this.have,
       buffers: this.buffers,
       stream: (piece) => this.#openStream(piece),
+      isForThread: () => this.isForThread,
       isAskable: (piece) => !this.claimed.has(piece),
       position: () => this.position,
       onPiece: (assembly) => void this.verifying.push(assembly),
