@@ -35,7 +35,7 @@ export class LoopLoad {
   readonly #lastUse: () => LoopUse
 
   /** @param lastUse what the loop used since the last call */
-  constructor(nowMs: () => number, lastUse: () => LoopUse) {
+  constructor(nowMs: () => number = () => performance.now(), lastUse = meterLoop()) {
     this.#nowMs = nowMs
     this.#lastUse = lastUse
     this.#sampledAtMs = nowMs()
