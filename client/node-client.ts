@@ -35,6 +35,7 @@ import { PeerListener } from './peer/peer-listener.ts'
 import { PeerReach } from './peer/peer-reach.ts'
 import { SendBuffers } from './peer/send-buffers.ts'
 import { type Remembering, recall, recordOf } from './remembered.ts'
+import { LoopLoad } from './store/loop-load.ts'
 import { PieceBuffers } from './store/piece-buffers.ts'
 import { SlowWrites } from './store/slow-writes.ts'
 import { Verifier } from './store/verifier.ts'
@@ -163,7 +164,7 @@ export class NodeClient implements Client {
         uploadLimit: new RateLimit(uploadBytesPerSecondMax, () => performance.now()),
         downloadLimit: new RateLimit(downloadBytesPerSecondMax, () => performance.now()),
         verifier: this.#verifier,
-        slowWrites: new SlowWrites(),
+        ...{ slowWrites: new SlowWrites(), loopLoad: new LoopLoad() },
         log: this.#options.log,
         defects: this.#defects,
         addresses: this.#peers.addresses,

@@ -90,6 +90,7 @@ export class SimNode {
       have: this.have,
       buffers: BUFFERS,
       stream: () => undefined,
+      isForThread: () => true,
       isAskable: (piece) => this.claimed[piece] === 0,
       position: () => this.have.firstMissing(),
       onPiece: (assembly: Assembly) => {

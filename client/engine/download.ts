@@ -37,6 +37,8 @@ export interface DownloadOptions {
    * on its way.
    */
   stream(piece: PieceIndex): StreamedPiece | undefined
+  /** Pieces are to be kept in memory for now, whatever `stream` could do: another thread writes them. */
+  isForThread(): boolean
   /**
    * False for pieces that must not be requested from peers: no hash yet, or this node fetches them from the registry.
    */
@@ -409,10 +411,13 @@ export class Download {
     return assembly
   }
 
-  /** Whole units of the cipher go to the file as they arrive; smaller blocks are gathered, and second copies kept. */
+  /**
+   * Whole units of the cipher go to the file as they arrive, unless another thread is to write them; smaller blocks are
+   * gathered, and second copies kept.
+   */
   #openCopy({ limits }: Source, piece: PieceIndex): PieceCopy | undefined {
-    const { stream: openStream, buffers, layout } = this.#options
-    const isStreamable = limits.blockBytes % UNIT_BYTES === 0
+    const { stream: openStream, isForThread, buffers, layout } = this.#options
+    const isStreamable = limits.blockBytes % UNIT_BYTES === 0 && !isForThread()
     const stream = isStreamable ? openStream(piece) : undefined
     if (stream) return { stream }
     const isSecond = isStreamable || this.inFlight.has(piece)

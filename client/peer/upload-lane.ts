@@ -164,8 +164,10 @@ export class PeerLane implements UploadLane, TurnTaker {
     }
     // Not at once: the queue still holds this block, and would ask for it again during this call.
     const doneSoon = () => queueMicrotask(this.#host.boundary.callback(done))
+    // Again: a piece may have been dropped since it was asked for, or while it was read, and be written anew.
+    const mayBeServed = () => !this.#isClosed && this.#host.hasPiece(block.piece as PieceIndex)
     const send = (isRead: boolean) => {
-      if (!isRead || this.#isClosed) {
+      if (!isRead || !mayBeServed()) {
         doneSoon()
         this.#host.reject(block)
         return

@@ -28,6 +28,7 @@ import type { PeerAddresses } from '../peer/peer-addresses.ts'
 import type { SendBuffers } from '../peer/send-buffers.ts'
 import { Bitfield } from '../store/bitfield.ts'
 import type { StoredBlob } from '../store/blob-store.ts'
+import type { LoopLoad } from '../store/loop-load.ts'
 import type { PieceBuffer, PieceBufferShare, PieceBuffers } from '../store/piece-buffers.ts'
 import { openPieceStream } from '../store/piece-stream.ts'
 import type { SlowWrites } from '../store/slow-writes.ts'
@@ -57,6 +58,7 @@ export interface SwarmParts {
   downloadLimit: RateLimit
   verifier: Verifier
   slowWrites: SlowWrites
+  loopLoad: LoopLoad
   log: Logger
   defects: Defects
   registry: RegistryClient
@@ -124,6 +126,7 @@ export class Swarm implements OriginHost {
       have: stored.have,
       buffers: this.buffers,
       stream: (piece) => openPieceStream({ ...parts, stored, buffers: this.buffers }, piece),
+      isForThread: () => parts.loopLoad.isForThread(),
       isAskable: (piece) =>
         stored.hashes.has(piece) && !this.#claimed.has(piece) && this.#readers.needs(piece),
       position: () => this.#readers.position,

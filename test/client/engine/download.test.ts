@@ -75,6 +75,7 @@ class World {
   readonly file = new Map<PieceIndex, Map<number, object>>()
   readonly #readable = new Map<PieceIndex, object>()
   position: number | undefined = 0
+  isForThread = false
 
   /** @param bytesPerSecond that this node may take in; 0: as many as come */
   constructor(
@@ -92,6 +93,7 @@ class World {
       have: this.have,
       buffers: this.buffers,
       stream: (piece) => this.#openStream(piece),
+      isForThread: () => this.isForThread,
       isAskable: (piece) => !this.claimed.has(piece),
       position: () => this.position,
       onPiece: (assembly) => void this.verifying.push(assembly),
@@ -339,6 +341,9 @@ const ACTIONS: ((world: World, a: number, b: number) => void)[] = [
   (world, a) => {
     world.position = a % 4 === 0 ? undefined : a % world.layout.pieceCount
   },
+  (world) => {
+    world.isForThread = !world.isForThread
+  },
 ]
 
 function withPeer(world: World, index: number, act: (peer: FakePeer) => void): void {
@@ -368,6 +373,23 @@ test('whatever peers do, buffers and outstanding bytes add up, and with one hone
     { numRuns: 300 },
   )
 }, 20_000)
+
+test('pieces for another thread stay in memory, and are no second copies; those begun before are written on', () => {
+  const world = new World(3, 8)
+  const copies = () => [...world.inside.inFlight.pieces.values()].flat().map(({ copy }) => copy)
+  const peers = [0, 1, 2].map(() => world.addPeer(LIMITS[1]!))
+  for (const [at, { source }] of peers.entries()) {
+    world.isForThread = at > 0
+    world.download.offers(source, [at as PieceIndex])
+    world.download.unchoked(source)
+  }
+  expect(copies().map(({ stream, buffer }) => [stream !== undefined, buffer?.isSecond])).toEqual([
+    [true, undefined],
+    [false, false],
+    [false, false],
+  ])
+  expect(world.finish()).toBeLessThan(2000)
+})
 
 test('in the end game a second peer is asked, and the slower one is told to stop', () => {
   const world = new World(1, 4)

@@ -52,6 +52,7 @@ function connected({ pieceCount = 256, pieceBytes = 256 * 1024 } = {}) {
     have,
     buffers: new PieceBuffers().share(),
     stream: () => undefined,
+    isForThread: () => false,
     // Nothing can be asked for: what the picker is called for is called for in vain.
     isAskable: () => false,
     position: () => {
