@@ -122,9 +122,7 @@ export class NodeClient implements Client {
       parts: {
         node: () => this.#membership.node,
         version: peerVersion(),
-        trust: this.#trust,
-        admission: this.#admission,
-        defects: this.#defects,
+        ...{ trust: this.#trust, admission: this.#admission, defects: this.#defects },
         listenPort: () => this.#listenPort,
         hostOf: (swarm) => this.swarms.get(swarm)?.links,
       },

@@ -56,7 +56,7 @@ export class ServedSwarm implements ServedLink {
       confirmsPieces: true,
       hasPiece: (piece) => host.hasPiece(piece),
       piecesHad: () => host.piecesOf(this),
-      reject: (block) => this.#send({ type: 'reject', ...block }),
+      reject: (block) => this.#send({ ...block, type: 'reject' }),
       onServed,
       onReady: () => host.onUploadWanted(),
       onDead,
@@ -149,7 +149,7 @@ export class ServedSwarm implements ServedLink {
     const piece = checkedPiece(block.piece, this.host.layout)
     if (this.#isAdmitted) return this.lane.ask({ ...block, piece })
     if (block.length <= 0) throw new PeerProtocolError('requested a block that does not exist')
-    this.#send({ type: 'reject', ...block })
+    this.#send({ ...block, type: 'reject' })
     return false
   }
 

@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net'
 import { PassThrough } from 'node:stream'
 import { beforeEach, expect, test } from 'vitest'
+import { LinkTurns } from '../../../client/engine/link-turns.ts'
 import { LinkWriter } from '../../../client/peer/link-writer.ts'
 import { SEND_BUFFERS_MAX, SendBuffers } from '../../../client/peer/send-buffers.ts'
 import { PeerLane } from '../../../client/peer/upload-lane.ts'
@@ -27,6 +28,7 @@ beforeEach(() => {
   lane = new PeerLane(new LinkWriter(sent as unknown as Socket, boundary, () => undefined), {
     boundary,
     layout: pieceLayout(1024 * 1024),
+    turns: new LinkTurns(),
     confirmsPieces: true,
     hasPiece: () => has,
     piecesHad: () => 0,
