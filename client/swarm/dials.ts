@@ -1,7 +1,7 @@
 import type { NodeId } from '../../core/metainfo.ts'
 import type { Peer } from '../../core/tracker-api.ts'
 import type { PeerCredential } from '../membership/cluster-trust.ts'
-import type { Grant } from '../membership/grants.ts'
+import type { Grant } from '../membership/grant.ts'
 import type { PeersReach } from '../origin/origin-plan.ts'
 import type { PeerAddresses } from '../peer/peer-addresses.ts'
 import type { PeerLink } from '../peer/peer-link.ts'
