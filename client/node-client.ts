@@ -318,6 +318,7 @@ class NodeClient implements Client {
       defects: this.#defects,
       conditions: this.#conditions,
       joinToken: this.#options.joinToken,
+      wire: this.#options.wire,
       listenPort: () => this.#listenPort,
       holds: () => this.swarms.holds(),
       wantsPeers: () =>

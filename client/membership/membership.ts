@@ -7,6 +7,7 @@ import type { HeartbeatResponse } from '../../core/tracker-api.ts'
 import { TrackerRefusedError } from '../errors.ts'
 import type { PeerCredential } from './cluster-trust.ts'
 import { Heartbeat, type HeartbeatHost } from './heartbeat.ts'
+import { LinkIdentity } from './link-identity.ts'
 import { isCertificateRefused, isPassing, type NodeIdentity, refusedJoin } from './node-identity.ts'
 import type { ServingRecord } from './node-memory.ts'
 
@@ -17,7 +18,9 @@ const JOIN_RETRY_MS = 5_000
 /** Longest pause between joins. A random part is subtracted, so that refused nodes do not return together. */
 const JOIN_RETRY_MS_MAX = 60_000
 
-export interface MembershipHost extends Omit<HeartbeatHost, 'onFailed'> {
+export interface MembershipHost extends Omit<HeartbeatHost, 'onFailed' | 'links'> {
+  /** The newest wire version that this node speaks. Default: that of this release. */
+  readonly wire?: number | undefined
   /** Needed for the first start only. */
   readonly joinToken: string | undefined
   readonly conditions: Conditions
@@ -30,6 +33,8 @@ export interface MembershipHost extends Omit<HeartbeatHost, 'onFailed'> {
  * Invariant: until it is closed, either a join is in flight or the next one is scheduled.
  */
 export class Membership {
+  /** What this node shows on links. */
+  readonly links: LinkIdentity
   readonly #identity: NodeIdentity
   readonly #host: MembershipHost
   readonly #heartbeat: Heartbeat
@@ -42,10 +47,12 @@ export class Membership {
   constructor(identity: NodeIdentity, host: MembershipHost) {
     this.#identity = identity
     this.#host = host
+    this.links = new LinkIdentity(identity, host)
     this.#heartbeat = new Heartbeat({
       tracker: host.tracker,
       trust: host.trust,
       settings: host.settings,
+      links: this.links,
       log: host.log,
       defects: host.defects,
       listenPort: host.listenPort,
@@ -125,13 +132,19 @@ export class Membership {
   #onAnswer(answer: HeartbeatResponse): void {
     const { certificate } = this.#identity
     if (certificate !== undefined && this.#host.trust.isOutdated(certificate)) this.#joinAgain()
+    if (answer.listing !== undefined) this.#showListing(answer.listing)
     this.#host.onAnswer(answer)
+  }
+
+  #showListing({ isReached, ...at }: NonNullable<HeartbeatResponse['listing']>): void {
+    if (isReached) this.#host.conditions.clear('PORT_UNREACHED')
+    else this.#host.conditions.raise('PORT_UNREACHED', '', at)
   }
 
   /** Joins or renews. The first success starts the heartbeat. */
   async #join(): Promise<void> {
     const { trust, tracker, joinToken, log, listenPort } = this.#host
-    const { renewInMs, registries } = await this.#identity.join(tracker, joinToken)
+    const { renewInMs, registries } = await this.#identity.join(tracker, joinToken, this.links)
     this.#host.settings.update(registries)
     this.#isJoiningAgain = false
     this.#joinFailures = 0

@@ -4,10 +4,11 @@ import { claimsOf } from '../../core/certificate-claims.ts'
 import { ensureFolder, readOwnFile, replaceFile } from '../../core/data-folder.ts'
 import { ShoalError } from '../../core/errors.ts'
 import { spkiOf } from '../../core/issue-certificate.ts'
-import type { JoinResponse } from '../../core/join-api.ts'
+import type { JoinRequest, JoinResponse } from '../../core/join-api.ts'
 import { type ClusterId, type NodeId, nodeIdOf } from '../../core/metainfo.ts'
 import type { RegistriesNews } from '../../core/registries-api.ts'
 import { TrackerRefusedError, TrackerUnavailableError } from '../errors.ts'
+import type { ClusterTrustState, PeerCredential } from './cluster-trust.ts'
 import type { TrackerClient, TrackerIdentity } from './tracker-client.ts'
 
 /** The node cannot become a member of a cluster: stop the program. */
@@ -20,6 +21,16 @@ interface Joined {
   /** Undefined: an older tracker. */
   registries: RegistriesNews | undefined
 }
+
+/** What a join says and hears of links (link-identity.ts). */
+interface JoiningLinks {
+  readonly joinFields: Pick<JoinRequest, 'wire'>
+  heard(answer: JoinResponse): void
+  /** The tracker does not know the fields. */
+  refused(): void
+}
+
+type Ask = (request: JoinRequest) => Promise<JoinResponse>
 
 /** Share of a certificate's life after which it is renewed. */
 export const RENEW_AT_SHARE = 2 / 3
@@ -77,21 +88,23 @@ export class NodeIdentity {
    * @throws JoinError when there is neither a certificate that the tracker accepts nor a join token
    * @throws TrackerUnavailableError, TrackerRefusedError
    */
-  async join(tracker: TrackerClient, joinToken: string | undefined): Promise<Joined> {
-    const answer = (await this.#renewed(tracker)) ?? (await this.#joined(tracker, joinToken))
+  async join(tracker: TrackerClient, joinToken: string | undefined, links: JoiningLinks): Promise<Joined> {
+    const ask = (request: JoinRequest) => askInEitherForm(tracker, request, links)
+    const answer = (await this.#renewed(tracker, ask)) ?? (await this.#joined(ask, joinToken))
     this.#certificatePem = answer.certificate
     replaceFile(join(this.#directory, 'node.pem'), answer.certificate)
     tracker.identify({ certificatePem: answer.certificate, privateKeyPem: this.#privateKeyPem })
+    links.heard(answer)
     return { renewInMs: answer.validForSeconds * 1000 * RENEW_AT_SHARE, registries: answer.registries }
   }
 
   /** Undefined when there is no certificate that the tracker still accepts. */
-  async #renewed(tracker: TrackerClient): Promise<JoinResponse | undefined> {
+  async #renewed(tracker: TrackerClient, ask: Ask): Promise<JoinResponse | undefined> {
     const current = this.#currentIdentity()
     if (current === undefined) return undefined
     tracker.identify(current)
     try {
-      return await tracker.join({ publicKey: this.#publicKey })
+      return await ask({ publicKey: this.#publicKey })
     } catch (error) {
       // Its authority was withdrawn while this node was off or disconnected.
       if (isCertificateRefused(error)) return undefined
@@ -99,8 +112,8 @@ export class NodeIdentity {
     }
   }
 
-  #joined(tracker: TrackerClient, joinToken: string | undefined): Promise<JoinResponse> {
-    if (joinToken !== undefined) return tracker.join({ joinToken, publicKey: this.#publicKey })
+  #joined(ask: Ask, joinToken: string | undefined): Promise<JoinResponse> {
+    if (joinToken !== undefined) return ask({ joinToken, publicKey: this.#publicKey })
     const why =
       this.#certificatePem === undefined
         ? 'this node has not joined a cluster yet'
@@ -108,6 +121,11 @@ export class NodeIdentity {
     throw new JoinError(`${why} and it was given no join token`, {
       hint: 'name the file that holds the join token with --join-token-file',
     })
+  }
+
+  /** What this node shows to peers with a certificate for its own key. */
+  credential(trust: ClusterTrustState, certificatePem: string, validForSeconds: number): PeerCredential {
+    return trust.credential(certificatePem, this.#privateKeyPem, validForSeconds)
   }
 
   get #publicKey(): string {
@@ -119,6 +137,27 @@ export class NodeIdentity {
     const isOver = new X509Certificate(this.#certificatePem).validToDate.getTime() <= Date.now()
     return isOver ? undefined : { certificatePem: this.#certificatePem, privateKeyPem: this.#privateKeyPem }
   }
+}
+
+/** An older tracker refuses what it does not know; it is asked once more, in the form that it knows. */
+async function askInEitherForm(
+  tracker: TrackerClient,
+  request: JoinRequest,
+  links: JoiningLinks,
+): Promise<JoinResponse> {
+  const fields = links.joinFields
+  try {
+    return await tracker.join({ ...request, ...fields })
+  } catch (error) {
+    if (fields.wire === undefined || !isFieldRefused(error)) throw error
+    links.refused()
+    return tracker.join(request)
+  }
+}
+
+/** The tracker is older than a field of the message. */
+export function isFieldRefused(error: unknown): boolean {
+  return error instanceof TrackerRefusedError && error.trackerCode === 'INVALID_INPUT'
 }
 
 /** The tracker does not accept the node certificate (any more): join again. */
