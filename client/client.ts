@@ -197,6 +197,8 @@ export interface ClientOptions {
   auditedShare?: number
   /** How long the blobs of an image together wait for a tracker that answers but has not granted the pull yet. */
   trackerPatienceMs: number
+  /** The newest wire version that this node speaks (core/wire-version.ts). Absent: that of this release. */
+  wire?: number
   log: Logger
   /** Absent: conditions are logged and not shown. */
   conditions?: Conditions

@@ -319,6 +319,7 @@ export class NodeClient implements Client {
       defects: this.#defects,
       conditions: this.#conditions,
       joinToken: this.#options.joinToken,
+      wire: this.#options.wire,
       listenPort: () => this.#listenPort,
       holds: () => this.swarms.holds(),
       wantsPeers: () =>

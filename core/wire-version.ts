@@ -11,6 +11,8 @@ export const WIRE_VERSION_FIRST = 1
 export const WIRE_VERSION_LINKS = 2
 /** What nodes of this release speak. */
 export const WIRE_VERSION = WIRE_VERSION_LINKS
+/** The newest that trackers of this release know. */
+export const WIRE_VERSION_KNOWN = WIRE_VERSION_LINKS
 /** Bound of the version that a node may name. */
 export const WIRE_VERSION_MAX = 1000
 

@@ -8,10 +8,9 @@ import {
   NODE_SWARMS_MAX,
   WANTED_SWARMS_MAX,
 } from '../../core/tracker-api.ts'
-import { TrackerRefusedError } from '../errors.ts'
 import type { ClusterTrustState, PeerCredential } from './cluster-trust.ts'
 import type { LinkIdentity } from './link-identity.ts'
-import { makeKey, RENEW_AT_SHARE } from './node-identity.ts'
+import { isFieldRefused, makeKey, RENEW_AT_SHARE } from './node-identity.ts'
 import type { ServingRecord } from './node-memory.ts'
 import type { RegistrySettings } from './registry-settings.ts'
 import type { TrackerClient } from './tracker-client.ts'
@@ -20,7 +19,7 @@ export interface HeartbeatHost {
   readonly tracker: TrackerClient
   readonly trust: ClusterTrustState
   readonly settings: RegistrySettings
-  readonly links: Pick<LinkIdentity, 'request' | 'take' | 'forgetVersion'>
+  readonly links: LinkIdentity
   readonly log: Logger
   readonly defects: Defects
   listenPort(): number
@@ -162,14 +161,12 @@ export class Heartbeat {
   #failed(error: unknown): void {
     if (isDefect(error)) this.#host.defects.note('membership', error)
     this.#host.log.debug({ err: error }, 'no heartbeat')
-    // The tracker was replaced by an older one, which does not know the version.
-    if (error instanceof TrackerRefusedError && error.trackerCode === 'INVALID_INPUT') this.#forgetVersions()
+    // The tracker was replaced by an older one, which does not know the versions.
+    if (isFieldRefused(error)) {
+      this.#host.settings.forgetVersion()
+      this.#host.links.refused()
+    }
     this.#host.onFailed(error)
-  }
-
-  #forgetVersions(): void {
-    this.#host.settings.forgetVersion()
-    this.#host.links.forgetVersion()
   }
 
   /** An unexpected error costs one heartbeat. */
@@ -192,7 +189,7 @@ export class Heartbeat {
     this.#isFullWanted = answer.wantsFullInventory
     this.#host.trust.update(answer.trust)
     this.#host.settings.update(answer.registries)
-    this.#host.links.take(answer.wire, answer.linkCertificate)
+    this.#host.links.heard(answer)
     this.#host.trust.revoke(answer.revocationsVersion, answer.revocations, answer.isFullRevocations)
     if (key && answer.serveCertificate) {
       const { certificate, validForSeconds } = answer.serveCertificate
@@ -220,10 +217,10 @@ export class Heartbeat {
       dropped: this.#isFullWanted ? [] : [...this.#told.keys()].filter((swarm) => !holds.has(swarm)),
       wantsPeers: this.#host.wantsPeers().slice(0, WANTED_SWARMS_MAX),
       ...(version === undefined ? {} : { registriesVersion: version }),
+      ...this.#host.links.heartbeatFields,
       badPeers: this.#host.takeBadPeers(),
       servePublicKey: spki?.toString('base64url') ?? null,
       revocationsVersion: this.#host.trust.revocationsVersion,
-      ...this.#host.links.request(),
     }
   }
 }

@@ -1,69 +1,82 @@
+import type { JoinRequest, JoinResponse } from '../../core/join-api.ts'
 import type { HeartbeatRequest, HeartbeatResponse } from '../../core/tracker-api.ts'
-import { WIRE_VERSION } from '../../core/wire-version.ts'
+import { WIRE_VERSION, WIRE_VERSION_FIRST, WIRE_VERSION_LINKS } from '../../core/wire-version.ts'
 import type { ClusterTrustState, PeerCredential } from './cluster-trust.ts'
 import { type NodeIdentity, RENEW_AT_SHARE } from './node-identity.ts'
-import type { LinkingRecord } from './node-memory.ts'
+import type { LinkRecord } from './node-memory.ts'
 
-type Issued = HeartbeatResponse['linkCertificate']
+type Fields<Request> = Partial<Pick<Request, keyof Request & ('wire' | 'wantsLinkCertificate')>>
 
 /**
- * This node's certificate for links to other nodes, for the node's own key. It opens no blob. The tracker issues it at the
- * join, and with a heartbeat from two thirds of its life on; a tracker that knows no links issues none.
+ * What this node shows at both ends of its links: a certificate for its own key, which opens no blob. Comes with the join,
+ * and is renewed by heartbeats. Invariant: a tracker that named no wire version is sent none, since it refuses the field.
  */
 export class LinkIdentity {
-  /** Undefined until the tracker has issued one, and after its end. */
-  #credential: PeerCredential | undefined
+  /** The newest wire version that this node speaks. */
+  readonly wire: number
   readonly #identity: NodeIdentity
   readonly #trust: ClusterTrustState
+  #credential: PeerCredential | undefined
   #renewAtMs = 0
-  /** The newest wire version that the tracker knows; undefined for an older one, which refuses to hear of versions. */
-  #trackerWire: number | undefined
+  /** Undefined before the first answer. */
+  #doesTrackerKnow: boolean | undefined
 
-  constructor(identity: NodeIdentity, trust: ClusterTrustState) {
+  constructor(
+    identity: NodeIdentity,
+    { trust, wire = WIRE_VERSION }: { trust: ClusterTrustState; wire?: number | undefined },
+  ) {
+    this.wire = wire
     this.#identity = identity
     this.#trust = trust
   }
 
+  /** Undefined: this node has no links now. Its peers are then served as by a node of the first version. */
   get credential(): PeerCredential | undefined {
     const isLive = this.#credential !== undefined && this.#credential.expiresAtMs > Date.now()
     return isLive ? this.#credential : undefined
   }
 
-  /** The fields of a heartbeat that concern links. */
-  request(): Pick<HeartbeatRequest, 'wire' | 'wantsLinkCertificate'> {
-    if (this.#trackerWire === undefined) return {}
-    return { wire: WIRE_VERSION, wantsLinkCertificate: this.#isDue() }
+  /** For a join. Before the first answer the tracker is taken for one that knows versions. */
+  get joinFields(): Fields<JoinRequest> {
+    return this.wire > WIRE_VERSION_FIRST && this.#doesTrackerKnow !== false ? { wire: this.wire } : {}
   }
 
-  /** What an answer of the tracker says about links. */
-  take(wire: number | undefined, issued: Issued): void {
-    this.#trackerWire = wire
-    if (!issued) return
-    const { certificate, validForSeconds } = issued
+  get heartbeatFields(): Fields<HeartbeatRequest> {
+    if (this.wire === WIRE_VERSION_FIRST || this.#doesTrackerKnow !== true) return {}
+    return { wire: this.wire, ...(this.#isRenewalDue() && { wantsLinkCertificate: true }) }
+  }
+
+  /** Takes the tracker's answer. */
+  heard({ wire, linkCertificate }: Pick<JoinResponse | HeartbeatResponse, 'wire' | 'linkCertificate'>): void {
+    this.#doesTrackerKnow = wire !== undefined
+    if (linkCertificate == null) return
+    const { certificate, validForSeconds } = linkCertificate
     this.#credential = this.#identity.credential(this.#trust, certificate, validForSeconds)
     this.#renewAtMs = Date.now() + validForSeconds * 1000 * RENEW_AT_SHARE
   }
 
-  /** The tracker may have been replaced by an older one. */
-  forgetVersion(): void {
-    this.#trackerWire = undefined
+  /** The tracker refused a field: it was replaced by an older one. */
+  refused(): void {
+    this.#doesTrackerKnow = false
   }
 
   /** For the time after a restart. */
-  record(): LinkingRecord | null {
+  record(): LinkRecord | null {
     const { credential } = this
-    if (credential === undefined) return null
-    return { certificatePem: credential.certificatePem, expiresAtMs: credential.expiresAtMs }
+    return credential === undefined
+      ? null
+      : { certificatePem: credential.certificatePem, expiresAtMs: credential.expiresAtMs }
   }
 
-  restore({ certificatePem, expiresAtMs }: LinkingRecord): void {
+  /** Shows the certificate of before a restart until the tracker gives another. */
+  restore({ certificatePem, expiresAtMs }: LinkRecord): void {
     const validForSeconds = (expiresAtMs - Date.now()) / 1000
     this.#credential = this.#identity.credential(this.#trust, certificatePem, validForSeconds)
   }
 
-  #isDue(): boolean {
-    const { credential } = this
-    if (credential === undefined || Date.now() >= this.#renewAtMs) return true
-    return this.#trust.isOutdated(credential.certificatePem)
+  #isRenewalDue(): boolean {
+    if (this.wire < WIRE_VERSION_LINKS) return false
+    if (this.credential === undefined || Date.now() >= this.#renewAtMs) return true
+    return this.#trust.isOutdated(this.credential.certificatePem)
   }
 }

@@ -19,6 +19,8 @@ const JOIN_RETRY_MS = 5_000
 const JOIN_RETRY_MS_MAX = 60_000
 
 export interface MembershipHost extends Omit<HeartbeatHost, 'onFailed' | 'links'> {
+  /** The newest wire version that this node speaks. Default: that of this release. */
+  readonly wire?: number | undefined
   /** Needed for the first start only. */
   readonly joinToken: string | undefined
   readonly conditions: Conditions
@@ -31,6 +33,7 @@ export interface MembershipHost extends Omit<HeartbeatHost, 'onFailed' | 'links'
  * Invariant: until it is closed, either a join is in flight or the next one is scheduled.
  */
 export class Membership {
+  /** What this node shows on links. */
   readonly links: LinkIdentity
   readonly #identity: NodeIdentity
   readonly #host: MembershipHost
@@ -44,12 +47,12 @@ export class Membership {
   constructor(identity: NodeIdentity, host: MembershipHost) {
     this.#identity = identity
     this.#host = host
-    this.links = new LinkIdentity(identity, host.trust)
+    this.links = new LinkIdentity(identity, host)
     this.#heartbeat = new Heartbeat({
-      links: this.links,
       tracker: host.tracker,
       trust: host.trust,
       settings: host.settings,
+      links: this.links,
       log: host.log,
       defects: host.defects,
       listenPort: host.listenPort,
@@ -129,15 +132,20 @@ export class Membership {
   #onAnswer(answer: HeartbeatResponse): void {
     const { certificate } = this.#identity
     if (certificate !== undefined && this.#host.trust.isOutdated(certificate)) this.#joinAgain()
+    if (answer.listing !== undefined) this.#showListing(answer.listing)
     this.#host.onAnswer(answer)
+  }
+
+  #showListing({ isReached, ...at }: NonNullable<HeartbeatResponse['listing']>): void {
+    if (isReached) this.#host.conditions.clear('PORT_UNREACHED')
+    else this.#host.conditions.raise('PORT_UNREACHED', '', at)
   }
 
   /** Joins or renews. The first success starts the heartbeat. */
   async #join(): Promise<void> {
     const { trust, tracker, joinToken, log, listenPort } = this.#host
-    const { renewInMs, registries, wire, linkCertificate } = await this.#identity.join(tracker, joinToken)
+    const { renewInMs, registries } = await this.#identity.join(tracker, joinToken, this.links)
     this.#host.settings.update(registries)
-    this.links.take(wire, linkCertificate)
     this.#isJoiningAgain = false
     this.#joinFailures = 0
     this.#joinLater(renewInMs)

@@ -7,7 +7,6 @@ import { spkiOf } from '../../core/issue-certificate.ts'
 import type { JoinRequest, JoinResponse } from '../../core/join-api.ts'
 import { type ClusterId, type NodeId, nodeIdOf } from '../../core/metainfo.ts'
 import type { RegistriesNews } from '../../core/registries-api.ts'
-import { WIRE_VERSION } from '../../core/wire-version.ts'
 import { TrackerRefusedError, TrackerUnavailableError } from '../errors.ts'
 import type { ClusterTrustState, PeerCredential } from './cluster-trust.ts'
 import type { TrackerClient, TrackerIdentity } from './tracker-client.ts'
@@ -19,13 +18,19 @@ export class JoinError extends ShoalError {
 
 interface Joined {
   renewInMs: number
-  /** For links, for the node's own key. Undefined: an older tracker. */
-  linkCertificate: JoinResponse['linkCertificate']
-  /** The newest wire version that the tracker knows. */
-  wire: number | undefined
   /** Undefined: an older tracker. */
   registries: RegistriesNews | undefined
 }
+
+/** What a join says and hears of links (link-identity.ts). */
+interface JoiningLinks {
+  readonly joinFields: Pick<JoinRequest, 'wire'>
+  heard(answer: JoinResponse): void
+  /** The tracker does not know the fields. */
+  refused(): void
+}
+
+type Ask = (request: JoinRequest) => Promise<JoinResponse>
 
 /** Share of a certificate's life after which it is renewed. */
 export const RENEW_AT_SHARE = 2 / 3
@@ -83,22 +88,23 @@ export class NodeIdentity {
    * @throws JoinError when there is neither a certificate that the tracker accepts nor a join token
    * @throws TrackerUnavailableError, TrackerRefusedError
    */
-  async join(tracker: TrackerClient, joinToken: string | undefined): Promise<Joined> {
-    const answer = (await this.#renewed(tracker)) ?? (await this.#joined(tracker, joinToken))
+  async join(tracker: TrackerClient, joinToken: string | undefined, links: JoiningLinks): Promise<Joined> {
+    const ask = (request: JoinRequest) => askInEitherForm(tracker, request, links)
+    const answer = (await this.#renewed(tracker, ask)) ?? (await this.#joined(ask, joinToken))
     this.#certificatePem = answer.certificate
     replaceFile(join(this.#directory, 'node.pem'), answer.certificate)
     tracker.identify({ certificatePem: answer.certificate, privateKeyPem: this.#privateKeyPem })
-    const { registries, linkCertificate, wire } = answer
-    return { renewInMs: answer.validForSeconds * 1000 * RENEW_AT_SHARE, registries, linkCertificate, wire }
+    links.heard(answer)
+    return { renewInMs: answer.validForSeconds * 1000 * RENEW_AT_SHARE, registries: answer.registries }
   }
 
   /** Undefined when there is no certificate that the tracker still accepts. */
-  async #renewed(tracker: TrackerClient): Promise<JoinResponse | undefined> {
+  async #renewed(tracker: TrackerClient, ask: Ask): Promise<JoinResponse | undefined> {
     const current = this.#currentIdentity()
     if (current === undefined) return undefined
     tracker.identify(current)
     try {
-      return await this.#ask(tracker, { publicKey: this.#publicKey })
+      return await ask({ publicKey: this.#publicKey })
     } catch (error) {
       // Its authority was withdrawn while this node was off or disconnected.
       if (isCertificateRefused(error)) return undefined
@@ -106,8 +112,8 @@ export class NodeIdentity {
     }
   }
 
-  #joined(tracker: TrackerClient, joinToken: string | undefined): Promise<JoinResponse> {
-    if (joinToken !== undefined) return this.#ask(tracker, { joinToken, publicKey: this.#publicKey })
+  #joined(ask: Ask, joinToken: string | undefined): Promise<JoinResponse> {
+    if (joinToken !== undefined) return ask({ joinToken, publicKey: this.#publicKey })
     const why =
       this.#certificatePem === undefined
         ? 'this node has not joined a cluster yet'
@@ -117,17 +123,7 @@ export class NodeIdentity {
     })
   }
 
-  /** An older tracker refuses a version. */
-  async #ask(tracker: TrackerClient, request: JoinRequest): Promise<JoinResponse> {
-    try {
-      return await tracker.join({ ...request, wire: WIRE_VERSION })
-    } catch (error) {
-      if (!(error instanceof TrackerRefusedError) || error.trackerCode !== 'INVALID_INPUT') throw error
-      return tracker.join(request)
-    }
-  }
-
-  /** For a certificate for this node's own key. */
+  /** What this node shows to peers with a certificate for its own key. */
   credential(trust: ClusterTrustState, certificatePem: string, validForSeconds: number): PeerCredential {
     return trust.credential(certificatePem, this.#privateKeyPem, validForSeconds)
   }
@@ -141,6 +137,27 @@ export class NodeIdentity {
     const isOver = new X509Certificate(this.#certificatePem).validToDate.getTime() <= Date.now()
     return isOver ? undefined : { certificatePem: this.#certificatePem, privateKeyPem: this.#privateKeyPem }
   }
+}
+
+/** An older tracker refuses what it does not know; it is asked once more, in the form that it knows. */
+async function askInEitherForm(
+  tracker: TrackerClient,
+  request: JoinRequest,
+  links: JoiningLinks,
+): Promise<JoinResponse> {
+  const fields = links.joinFields
+  try {
+    return await tracker.join({ ...request, ...fields })
+  } catch (error) {
+    if (fields.wire === undefined || !isFieldRefused(error)) throw error
+    links.refused()
+    return tracker.join(request)
+  }
+}
+
+/** The tracker is older than a field of the message. */
+export function isFieldRefused(error: unknown): boolean {
+  return error instanceof TrackerRefusedError && error.trackerCode === 'INVALID_INPUT'
 }
 
 /** The tracker does not accept the node certificate (any more): join again. */

@@ -1,5 +1,5 @@
 import { X509Certificate } from 'node:crypto'
-import type { Grant } from '../membership/grants.ts'
+import type { Grant } from '../membership/grant.ts'
 import type { PullMessage } from '../wire/link-messages.ts'
 import { LINK_PULLS_MAX } from './open-pulls.ts'
 import { type PullStatement, proofBindingOf, pullStatementBytes } from './pull-statement.ts'

@@ -1,7 +1,7 @@
 import type { NodeId } from '../../core/metainfo.ts'
 import type { Peer } from '../../core/tracker-api.ts'
 import type { PeerCredential } from '../membership/cluster-trust.ts'
-import type { Grant } from '../membership/grants.ts'
+import type { Grant } from '../membership/grant.ts'
 import type { PeersReach } from '../origin/origin-plan.ts'
 import type { SwarmLink } from '../peer/link-host.ts'
 import { LINKS_DIALLED_ENOUGH, type NodeLinks } from '../peer/node-links.ts'

@@ -17,7 +17,7 @@ import {
 } from '../errors.ts'
 import type { Admission } from '../membership/admission.ts'
 import type { ClusterTrustState, PeerCredential } from '../membership/cluster-trust.ts'
-import type { Grant } from '../membership/grants.ts'
+import type { Grant } from '../membership/grant.ts'
 import type { TrackerClient } from '../membership/tracker-client.ts'
 import { Origin } from '../origin/origin.ts'
 import type { OriginHost } from '../origin/origin-host.ts'

@@ -97,4 +97,8 @@ export const MIGRATIONS: readonly string[] = [
     id TEXT PRIMARY KEY, bytes INTEGER, until_ms INTEGER NOT NULL
   ) STRICT, WITHOUT ROWID;
   `,
+  `
+  ALTER TABLE nodes ADD COLUMN wire INTEGER NOT NULL DEFAULT 1;
+  ALTER TABLE presences ADD COLUMN wire INTEGER NOT NULL DEFAULT 1;
+  `,
 ]

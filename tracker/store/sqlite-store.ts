@@ -4,7 +4,7 @@ import type { MemoryBounds, MemoryChange, MemoryRecord } from './memory.ts'
 import { auditRows, insertAuditRow } from './sqlite-audit.ts'
 import { bytes, SqliteDatabase } from './sqlite-database.ts'
 import { deleteEndedMemoryRows, memoryRows, putMemoryRows } from './sqlite-memory.ts'
-import { nodeRows, putNodeRow } from './sqlite-nodes.ts'
+import { nodeRows, putNodeRow, renewNodeRow } from './sqlite-nodes.ts'
 import {
   completePullBlobRows,
   deletePullRows,
@@ -164,10 +164,9 @@ export class SqliteStore implements Store {
     })
   }
 
-  async renewNode({ cluster, node, address, renewedAtMs }: NodeRecord, audit: AuditEntry): Promise<boolean> {
+  async renewNode(node: NodeRecord, audit: AuditEntry): Promise<boolean> {
     return this.#db.atomically(() => {
-      const update = 'UPDATE nodes SET address = ?, renewed_at_ms = ? WHERE cluster = ? AND node = ?'
-      if (this.#db.run(update, address, renewedAtMs, cluster, node).changes === 0) return false
+      if (!renewNodeRow(this.#db, node)) return false
       this.#insertAudit(audit)
       return true
     })

@@ -36,7 +36,8 @@ async function someRecord(changes: Partial<MemoryRecord> = {}): Promise<MemoryRe
   trust.update({ authorities: [certificatePem], batchKeys: [batchKey], tokenKeys: [] })
   trust.revoke(7, [{ kind: 'node', node: NODE }], true)
   const serving = { certificatePem, privateKeyPem: 'key', expiresAtMs: Date.now() + 60_000 }
-  return { trust: trust.record(), serving, linking: null, accepted: [], memberships: [], ...changes }
+  const link = { certificatePem, expiresAtMs: serving.expiresAtMs }
+  return { trust: trust.record(), serving, link, accepted: [], memberships: [], ...changes }
 }
 
 test('revocations and authorities are the same after a restart', async () => {
@@ -65,7 +66,7 @@ test('what has ended, and a trust of more than a day ago, is not taken up', asyn
   expect(late).toEqual({
     trust: null,
     serving: null,
-    linking: null,
+    link: null,
     accepted: [ends[1]],
     memberships: [ends[1]],
   })
