@@ -105,7 +105,7 @@ export class LinkSwarms {
   /** Closes what nobody reads here. @returns true when the link carries nothing now */
   closeUnread(): boolean {
     for (const wanted of [...this.#wanted.values()]) if (!wanted.host.isRead()) wanted.close(undefined)
-    return this.#wanted.size + this.#served.size + this.#pending.size === 0
+    return this.isEmpty
   }
 
   /** The link has ended. */
@@ -118,7 +118,11 @@ export class LinkSwarms {
     for (const swarm of all) swarm.ended(reason)
   }
 
-  /** This side closes the number. */
+  get isEmpty(): boolean {
+    return this.#wanted.size + this.#served.size + this.#pending.size === 0
+  }
+
+  /** One side closes the number. */
   forget(number: number): void {
     const wanted = this.#wanted.get(number)
     if (wanted !== undefined) this.#strayBytesLeft += WINDOW_BYTES_MAX

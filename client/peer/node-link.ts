@@ -46,6 +46,8 @@ import { REQUESTS_QUEUED_MAX } from './upload-lane.ts'
 const HANDSHAKE_MS_MAX = 10_000
 /** A link on which nothing is wanted and nothing was said for this time is closed. */
 export const LINK_IDLE_MS = 60_000
+/** How often a link that was replaced looks whether it may go. */
+const RETIRED_LOOK_MS = 500
 
 /** What all links of a node share. */
 export interface LinkParts {
@@ -201,6 +203,15 @@ export class NodeLink implements FrameSink, LinkOfSwarms {
     this.close(new PeerProtocolError('the other side does not read'))
   }
 
+  /** Another link has taken its place: closes it once nothing is on it any more. */
+  retire(): void {
+    const look = () => {
+      if (this.swarms.isEmpty) this.close(undefined)
+      else this.#after(RETIRED_LOOK_MS, look)
+    }
+    this.#after(RETIRED_LOOK_MS, look)
+  }
+
   /** Revocations, trust or keys have changed. */
   recheck(): void {
     this.boundary.run(() => this.#admission.recheck())
@@ -216,7 +227,9 @@ export class NodeLink implements FrameSink, LinkOfSwarms {
 
   /** A grant's certificate is new. */
   renewPull(grant: Grant): void {
-    if (this.#shown.has(grant.pull)) this.boundary.run(() => this.openPull(grant))
+    // It may have been refused: the other side heard first of what made it new.
+    const isUsed = this.#shown.has(grant.pull) || this.swarms.wants(grant.pull)
+    if (isUsed && this.isOpen) this.boundary.run(() => this.openPull(grant))
   }
 
   send(message: SentMessage, number: number): void {

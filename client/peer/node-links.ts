@@ -60,6 +60,7 @@ export class NodeLinks implements ListeningNode {
   readonly #accepted = new Map<NodeId, NodeLink[]>()
   /** All of them, those that are being replaced as well; with the timer of their replacement. */
   readonly #links = new Map<NodeLink, NodeJS.Timeout | undefined>()
+  readonly #redialling = new Set<NodeId>()
   #isClosed = false
 
   constructor(options: NodeLinksOptions) {
@@ -127,8 +128,19 @@ export class NodeLinks implements ListeningNode {
     for (const link of [...this.#links.keys()]) {
       if (trust.isRevoked(link.claims)) link.close(new PeerRefusedError('revoked'))
       else if (!trust.vouchesFor(link.certificates)) this.#replace(link)
-      else link.recheck()
+      else {
+        link.recheck()
+        if (this.#isOutdated(link)) this.#redial(link)
+      }
     }
+  }
+
+  /** Another authority issues now: both sides present its certificates before the one before is withdrawn. */
+  #isOutdated(link: NodeLink): boolean {
+    const { trust } = this.#parts
+    const own = this.#options.credential()
+    if (own === undefined || trust.isOutdated(own.certificatePem)) return false
+    return link.certificates.some((certificate) => trust.isOutdated(certificate.toString()))
   }
 
   close(): void {
@@ -199,6 +211,7 @@ export class NodeLinks implements ListeningNode {
     const moving = before === link ? [] : (before?.swarms.hosts ?? [])
     for (const host of [...moving, ...dialled.waiting]) this.#openOn(link, host)
     dialled.waiting.clear()
+    if (before !== link) before?.retire()
   }
 
   #onAccepted(link: NodeLink): void {
@@ -209,22 +222,34 @@ export class NodeLinks implements ListeningNode {
 
   /** A link that ends with a certificate is replaced before; what is under way on it ends by itself. */
   #redialLater(link: NodeLink): void {
-    const redial = () => {
-      const dialled = this.#dialled.get(link.node)
-      const credential = this.#options.credential()
-      // Nothing is wanted from that node: the link may end.
-      if (dialled?.link !== link || credential === undefined || link.swarms.hosts.length === 0) return
-      dialNode(dialled.peer, {
-        parts: this.#parts,
-        credential,
-        onLink: (made) => void this.#links.set(made, undefined),
-        onLate: () => undefined,
-        onFailed: (error) => this.#options.log.debug({ err: error, peer: link.node }, 'redial failed'),
-      })
-    }
     const inMs = Math.min(2 ** 31 - 1, (link.endMs - Date.now()) * REDIAL_AT_SHARE)
-    const timer = setTimeout(link.boundary.callback(redial), Math.max(0, inMs))
+    const timer = setTimeout(
+      link.boundary.callback(() => this.#redial(link)),
+      Math.max(0, inMs),
+    )
     this.#links.set(link, timer.unref())
+  }
+
+  #redial(link: NodeLink): void {
+    const dialled = this.#dialled.get(link.node)
+    const credential = this.#options.credential()
+    // Nothing is wanted from that node: the link may end.
+    if (dialled?.link !== link || credential === undefined || link.swarms.hosts.length === 0) return
+    if (this.#redialling.has(link.node)) return
+    this.#redialling.add(link.node)
+    dialNode(dialled.peer, {
+      parts: this.#parts,
+      credential,
+      onLink: (made) => {
+        this.#redialling.delete(link.node)
+        this.#links.set(made, undefined)
+      },
+      onLate: () => undefined,
+      onFailed: (error) => {
+        this.#redialling.delete(link.node)
+        this.#options.log.debug({ err: error, peer: link.node }, 'redial failed')
+      },
+    })
   }
 
   #onClosed(link: NodeLink, reason: ShoalError | undefined): void {

@@ -15,8 +15,8 @@ export interface ShownPullsOptions {
 /** This side's pulls on one link: each is opened once, proven once, and renewed by its certificate alone. */
 export class ShownPulls {
   readonly #options: ShownPullsOptions
-  /** By pull id: the certificate that the other side knows, and its end. */
-  readonly #shown = new Map<string, { certificatePem: string; endMs: number }>()
+  /** By pull id: the certificate that the other side knows, its end, and the token that was proven. */
+  readonly #shown = new Map<string, { certificatePem: string; endMs: number; signingInput?: string }>()
 
   constructor(options: ShownPullsOptions) {
     this.#options = options
@@ -33,7 +33,9 @@ export class ShownPulls {
     if (!isKnown) this.#makeRoom(nowMs)
     const certificate = new X509Certificate(credential.certificatePem)
     const statement = this.#options.statementOf(certificate)
-    const isProven = isKnown || prover === undefined
+    const { signingInput = '' } = prover ?? {}
+    // The tracker's own tokens are replaced when its key is.
+    const isProven = prover === undefined || (isKnown && known.signingInput === signingInput)
     this.#options.send({
       type: 'open',
       certificate: certificate.raw,
@@ -43,7 +45,7 @@ export class ShownPulls {
         : { signingInput: prover.signingInput, proof: prover.prove(proofBindingOf(statement)) },
     })
     const endMs = certificate.validToDate.getTime()
-    this.#shown.set(pull, { certificatePem: credential.certificatePem, endMs })
+    this.#shown.set(pull, { certificatePem: credential.certificatePem, endMs, signingInput })
   }
 
   /** The other side serves nothing under it: the next attempt is a new one. */
