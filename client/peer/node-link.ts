@@ -38,7 +38,7 @@ import type { SharedHost } from './link-host.ts'
 import { type LinkOfSwarms, LinkSwarms } from './link-swarms.ts'
 import { LinkWriter } from './link-writer.ts'
 import { exporterOf } from './proof-binding.ts'
-import { fingerprintOf, type PullStatement } from './pull-statement.ts'
+import { type PullStatement, statementOf } from './pull-statement.ts'
 import { ShownPulls } from './shown-pulls.ts'
 import { REQUESTS_QUEUED_MAX } from './upload-lane.ts'
 
@@ -134,10 +134,8 @@ export class NodeLink implements FrameSink, LinkOfSwarms {
     socket.setKeepAlive(true, 30_000)
     const broken = (cause: Error) => this.close(new PeerProtocolError('connection error', { cause }))
     socket.on('error', this.boundary.callback(broken))
-    socket.on(
-      'close',
-      this.boundary.callback(() => this.close(undefined)),
-    )
+    const gone = () => this.close(undefined)
+    socket.on('close', this.boundary.callback(gone))
     const late = () => this.isOpen || this.close(new PeerProtocolError('no handshake in time'))
     this.#after(HANDSHAKE_MS_MAX, late)
     const over = () => this.close(new PeerRefusedError('a certificate has expired'))
@@ -152,9 +150,6 @@ export class NodeLink implements FrameSink, LinkOfSwarms {
   /** Both handshakes are through. */
   get isOpen(): boolean {
     return this.#remote !== undefined
-  }
-  get isClosed(): boolean {
-    return this.#isClosed
   }
   /** When the first of both link certificates ends. */
   get endMs(): number {
@@ -330,14 +325,9 @@ export class NodeLink implements FrameSink, LinkOfSwarms {
   #statement({ isOwn, pull }: { isOwn: boolean; pull: X509Certificate }): PullStatement {
     const [remote, local] = this.certificates as [X509Certificate, X509Certificate]
     const [opener, holder] = isOwn ? [local, remote] : [remote, local]
-    return {
-      role: isOwn === this.isDialler ? 'dialler' : 'acceptor',
-      cluster: this.#parts.trust.cluster as ClusterId,
-      exporter: exporterOf(this.#socket),
-      openerCertificate: fingerprintOf(opener),
-      holderCertificate: fingerprintOf(holder),
-      pullCertificate: fingerprintOf(pull),
-    }
+    const cluster = this.#parts.trust.cluster as ClusterId
+    const role = isOwn === this.isDialler ? 'dialler' : 'acceptor'
+    return statementOf({ role, cluster, exporter: exporterOf(this.#socket), opener, holder, pull })
   }
 
   // --- time ----------------------------------------------------------------------------------------------------

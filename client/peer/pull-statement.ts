@@ -35,6 +35,29 @@ export function pullStatementBytes(statement: PullStatement): Buffer {
   )
 }
 
+interface Certificate {
+  /** DER */
+  raw: Uint8Array
+}
+
+export function statementOf(link: {
+  role: PullStatement['role']
+  cluster: string
+  exporter: Buffer
+  opener: Certificate
+  holder: Certificate
+  pull: Certificate
+}): PullStatement {
+  return {
+    role: link.role,
+    cluster: link.cluster,
+    exporter: link.exporter,
+    openerCertificate: fingerprintOf(link.opener),
+    holderCertificate: fingerprintOf(link.holder),
+    pullCertificate: fingerprintOf(link.pull),
+  }
+}
+
 /** The token's proof is bound to the same connection; the certificate that it is made under is the pull's. */
 export function proofBindingOf(statement: PullStatement): ProofBinding {
   return {
@@ -45,6 +68,6 @@ export function proofBindingOf(statement: PullStatement): ProofBinding {
   }
 }
 
-export function fingerprintOf({ raw }: { raw: Uint8Array }): Buffer {
+function fingerprintOf({ raw }: Certificate): Buffer {
   return createHash('sha256').update(raw).digest()
 }
