@@ -181,7 +181,7 @@ export class Download {
       source.arriving = { assembly, begin: block.begin, sinceMs: this.#options.nowMs() }
       const { buffer } = assembly.copy
       if (buffer) return buffer.bytes.subarray(block.begin, block.begin + block.length)
-      source.block ??= Buffer.allocUnsafeSlow(UNIT_BYTES)
+      source.block ??= source.port.block ?? Buffer.allocUnsafeSlow(UNIT_BYTES)
       return source.block.subarray(0, block.length)
     }
     // A small block costs as much to receive.

@@ -14,6 +14,8 @@ export interface SourcePort {
   received(piece: PieceIndex): void
   /** Drops the rest of the arriving block: its buffer is released. */
   discardBlock(): void
+  /** Where a block arrives that goes on to the file. Absent: the source has its own. */
+  readonly block?: Uint8Array
 }
 
 export interface SourceLimits {

@@ -102,33 +102,38 @@ export class LinkAdmission {
       const message = this.#waiting.shift()
       if (message === undefined) return
       this.#isBusy = true
-      this.#begin(this.#signed(message))
+      this.#begin(message)
     }
   }
 
-  /** Everything but the proof. */
-  #signed({ certificate: der, signature, proof }: PullOpening): Signed {
-    const { node, trust, statementOf } = this.#options
-    const certificate = parseCertificate(der)
-    if (!trust.hasIssued(certificate)) throw new PeerRefusedError('a certificate of no trusted authority')
+  #begin(message: PullOpening): void {
+    const { trust } = this.#options
+    const certificate = parseCertificate(message.certificate)
     const claims = claimsOf(certificate)
     if (claims.kind !== 'pull') throw new PeerRefusedError(`a ${claims.kind} certificate allows no downloads`)
-    if (claims.node !== node) throw new PeerRefusedError("another node's certificate")
-    const signed = pullStatementBytes(statementOf(certificate))
-    if (!verify('sha256', signed, certificate.publicKey, signature))
-      throw new PeerRefusedError('the pull is not signed by its key for this link')
-    return { claims, certificate, key: keyOf(certificate), proof }
+    // Of another authority: one of both sides has not heard of a change yet.
+    if (!trust.hasIssued(certificate)) return void this.#refuse(claims)
+    this.#checkSigner({ claims, certificate, signature: message.signature })
+    this.#admit({ claims, certificate, key: keyOf(certificate), proof: message.proof })
   }
 
-  #begin(pull: Signed): void {
+  #checkSigner(shown: { claims: PullClaims; certificate: X509Certificate; signature: Buffer }): void {
+    const { claims, certificate, signature } = shown
+    if (claims.node !== this.#options.node) throw new PeerRefusedError("another node's certificate")
+    const signed = pullStatementBytes(this.#options.statementOf(certificate))
+    if (!verify('sha256', signed, certificate.publicKey, signature))
+      throw new PeerRefusedError('the pull is not signed by its key for this link')
+  }
+
+  #admit(pull: Signed): void {
     const { trust, admission, proofs } = this.#options
     const { claims, key, proof } = pull
     const renewed = this.pulls.renewedBy(pull)
-    if (trust.isRevoked(claims)) this.#refuse(pull)
+    if (trust.isRevoked(claims)) this.#refuse(claims)
     else if (renewed !== undefined) this.#open(pull, renewed.proven)
-    else if (!this.pulls.hasRoomFor(claims.pullId)) this.#refuse(pull)
+    else if (!this.pulls.hasRoomFor(claims.pullId)) this.#refuse(claims)
     else if (!admission.needsProof(claims)) this.#open(pull, undefined)
-    else if (proof === undefined) this.#refuse(pull)
+    else if (proof === undefined) this.#refuse(claims)
     else if (admission.hasProven(claims, proof, key)) this.#prove(pull, proof)
     else this.#later(proofs.take(performance.now()), () => this.#prove(pull, proof))
   }
@@ -137,13 +142,13 @@ export class LinkAdmission {
     const { claims, certificate, key } = pull
     const { admission, boundary, statementOf, trust } = this.#options
     // It may have been revoked while it waited.
-    if (trust.isRevoked(claims)) return void this.#refuse(pull)
+    if (trust.isRevoked(claims)) return void this.#refuse(claims)
     try {
       const token = admission.checkProof(claims, proof, proofBindingOf(statementOf(certificate)), key)
       this.#open(pull, { registry: claims.registry, token })
     } catch (error) {
       if (!(error instanceof TokenKeyUnknownError)) throw error
-      if (isSecond) return void this.#refuse(pull)
+      if (isSecond) return void this.#refuse(claims)
       const again = boundary.callback(() => this.#isClosed || this.#prove(pull, proof, true))
       void error.ask().then(again)
     }
@@ -154,8 +159,8 @@ export class LinkAdmission {
     this.#settle()
   }
 
-  #refuse({ claims }: Signed): void {
-    this.#options.refuse(claims.pullId)
+  #refuse({ pullId }: PullClaims): void {
+    this.#options.refuse(pullId)
     this.#settle()
   }
 

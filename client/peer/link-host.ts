@@ -9,8 +9,9 @@ import type { ProofBinding, TokenProver } from '../../core/token-proof/index.ts'
 import type { Peer } from '../../core/tracker-api.ts'
 import type { BlobKey } from '../client.ts'
 import type { SourceLimits, SourcePort } from '../engine/download.ts'
-import type { ProvenToken } from '../membership/admission.ts'
-import type { PeerCredential } from '../membership/cluster-trust.ts'
+import type { ProofRate } from '../engine/proof-rate.ts'
+import type { Admission, ProvenToken } from '../membership/admission.ts'
+import type { ClusterTrustState, PeerCredential } from '../membership/cluster-trust.ts'
 import type { Grant } from '../membership/grant.ts'
 import type { Bitfield } from '../store/bitfield.ts'
 import type { ProofMessage } from '../wire/extensions.ts'
@@ -118,4 +119,20 @@ export interface SharedHost extends LinkHost<SwarmLink> {
     /** The dial came to nothing, or to a link. */
     ended(node: NodeId): void
   }
+}
+
+/** What all links of a node share. */
+export interface LinkParts<Link> {
+  node(): NodeId
+  version: string
+  trust: ClusterTrustState
+  admission: Admission
+  proofs: ProofRate
+  defects: Defects
+  listenPort(): number
+  /** The swarm with this id, if this node has something of it. */
+  hostOf(swarm: SwarmId): SharedHost | undefined
+  /** Both handshakes are through. */
+  onOpen(link: Link): void
+  onClosed(link: Link, reason: ShoalError | undefined): void
 }

@@ -52,8 +52,6 @@ export class LinkSwarms {
   readonly #served = new Map<number, ServedSwarm>()
   /** Opened by the other side before its pull is settled. */
   readonly #pending = new Map<number, SwarmId>()
-  /** Which pull each of the wanted ones was opened under. */
-  readonly #pullOf = new Map<WantedSwarm, string>()
   /** Whose part of the budget was given once. */
   readonly #budgeted = new Set<SwarmId>()
   #nextNumber: number
@@ -77,24 +75,18 @@ export class LinkSwarms {
     this.#link.openPull(grant)
     const number = this.#nextNumber
     this.#nextNumber += 2
-    const wanted = new WantedSwarm(this.#link, { number, host })
-    this.#wanted.set(number, wanted)
-    this.#pullOf.set(wanted, grant.pull)
+    this.#wanted.set(number, new WantedSwarm(this.#link, { number, host }))
     this.#link.openNumber(number, host.swarm)
     return true
   }
 
+  /** This side downloads a blob under this pull. */
   wants(pull: string): boolean {
-    return [...this.#pullOf.values()].includes(pull)
+    return this.hosts.some((host) => host.grant()?.pull === pull)
   }
 
   get hosts(): SharedHost[] {
     return [...this.#wanted.values()].map(({ host }) => host)
-  }
-
-  /** This side downloads the swarm over this link, or has asked to. */
-  hasWanted(swarm: SwarmId): boolean {
-    return [...this.#wanted.values()].some(({ host }) => host.swarm === swarm)
   }
 
   /** This side owes the other one blocks. */
@@ -114,7 +106,6 @@ export class LinkSwarms {
     const all = [...this.#wanted.values(), ...this.#served.values()]
     this.#wanted.clear()
     this.#served.clear()
-    this.#pullOf.clear()
     for (const swarm of all) swarm.ended(reason)
   }
 
@@ -124,10 +115,7 @@ export class LinkSwarms {
 
   /** One side closes the number. */
   forget(number: number): void {
-    const wanted = this.#wanted.get(number)
-    if (wanted !== undefined) this.#strayBytesLeft += WINDOW_BYTES_MAX
-    this.#wanted.delete(number)
-    if (wanted) this.#pullOf.delete(wanted)
+    if (this.#wanted.delete(number)) this.#strayBytesLeft += WINDOW_BYTES_MAX
     this.#served.delete(number)
     this.#pending.delete(number)
   }

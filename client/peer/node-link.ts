@@ -1,16 +1,13 @@
 import type { X509Certificate } from 'node:crypto'
 import type { TLSSocket } from 'node:tls'
 import { type CertificateClaims, claimsOf } from '../../core/certificate-claims.ts'
-import type { Boundary, Defects } from '../../core/defects.ts'
+import type { Boundary } from '../../core/defects.ts'
 import type { ShoalError } from '../../core/errors.ts'
 import type { ClusterId, InfoHash, NodeId, SwarmId } from '../../core/metainfo.ts'
 import type { Place } from '../engine/link-places.ts'
 import { LinkTurns } from '../engine/link-turns.ts'
-import type { ProofRate } from '../engine/proof-rate.ts'
 import type { SourceLimits } from '../engine/source.ts'
 import { PeerProtocolError, PeerRefusedError } from '../errors.ts'
-import type { Admission } from '../membership/admission.ts'
-import type { ClusterTrustState } from '../membership/cluster-trust.ts'
 import type { Grant } from '../membership/grant.ts'
 import { FrameBudget } from '../wire/frame-budget.ts'
 import { FrameReader, type FrameSink } from '../wire/frame-reader.ts'
@@ -34,7 +31,7 @@ import {
   type SentMessage,
 } from '../wire/messages.ts'
 import { LinkAdmission } from './link-admission.ts'
-import type { SharedHost } from './link-host.ts'
+import type { LinkParts } from './link-host.ts'
 import { type LinkOfSwarms, LinkSwarms } from './link-swarms.ts'
 import { LinkWriter } from './link-writer.ts'
 import { exporterOf } from './proof-binding.ts'
@@ -48,22 +45,6 @@ const HANDSHAKE_MS_MAX = 10_000
 export const LINK_IDLE_MS = 60_000
 /** How often a link that was replaced looks whether it may go. */
 const RETIRED_LOOK_MS = 500
-
-/** What all links of a node share. */
-export interface LinkParts {
-  node(): NodeId
-  version: string
-  trust: ClusterTrustState
-  admission: Admission
-  proofs: ProofRate
-  defects: Defects
-  listenPort(): number
-  /** The swarm with this id, if this node has something of it. */
-  hostOf(swarm: SwarmId): SharedHost | undefined
-  /** Both handshakes are through. */
-  onOpen(link: NodeLink): void
-  onClosed(link: NodeLink, reason: ShoalError | undefined): void
-}
 
 /**
  * One connection between two nodes, for all blobs, after TLS (docs/protocol.md). Both present link certificates, which open
@@ -82,7 +63,8 @@ export class NodeLink implements FrameSink, LinkOfSwarms {
   readonly network: string | undefined
   readonly certificates: readonly X509Certificate[]
   readonly #socket: TLSSocket
-  readonly #parts: LinkParts
+  readonly #exporter: Buffer
+  readonly #parts: LinkParts<NodeLink>
   readonly #name: InfoHash
   readonly #reader = new FrameReader(this, { isNumbered: true })
   readonly #budget = new FrameBudget(Date.now())
@@ -92,14 +74,16 @@ export class NodeLink implements FrameSink, LinkOfSwarms {
   readonly #sinceMs = Date.now()
   #heardAtMs = Date.now()
   #remote: LinkHandshake | undefined
+  #block: Buffer | undefined
   #isClosed = false
 
   /** @param socket an authorised TLS 1.3 socket whose chain was verified against the cluster's authorities */
-  constructor(socket: TLSSocket, options: { parts: LinkParts; isDialler: boolean; network?: string }) {
+  constructor(socket: TLSSocket, options: { parts: LinkParts<NodeLink>; isDialler: boolean; network?: string }) {
     const { parts, isDialler } = options
     const remote = socket.getPeerX509Certificate()!
     const local = socket.getX509Certificate()!
     this.#socket = socket
+    this.#exporter = exporterOf(socket)
     this.#parts = parts
     this.isDialler = isDialler
     this.network = options.network
@@ -216,8 +200,7 @@ export class NodeLink implements FrameSink, LinkOfSwarms {
 
   /** Shows the pull to the other side, unless it knows this certificate. */
   openPull(grant: Grant): void {
-    // A destroyed socket has no exporter any more; its close event follows.
-    if (!this.#isClosed && !this.#socket.destroyed) this.#shown.open(grant, Date.now())
+    if (!this.#isClosed) this.#shown.open(grant, Date.now())
   }
 
   /** A grant's certificate is new. */
@@ -239,6 +222,12 @@ export class NodeLink implements FrameSink, LinkOfSwarms {
     if (this.#isClosed) return
     this.swarms.forget(number)
     this.#extended('shoal_swarm', encodeSwarmMessage({ type: 'closed', number }))
+  }
+
+  /** Where a block arrives that goes on to the file: one for all blobs, as blocks come one after the other. */
+  get block(): Uint8Array {
+    this.#block ??= Buffer.allocUnsafeSlow(BLOCK_BYTES_MAX)
+    return this.#block
   }
 
   discardBlock(number: number): void {
@@ -327,7 +316,7 @@ export class NodeLink implements FrameSink, LinkOfSwarms {
     const [opener, holder] = isOwn ? [local, remote] : [remote, local]
     const cluster = this.#parts.trust.cluster as ClusterId
     const role = isOwn === this.isDialler ? 'dialler' : 'acceptor'
-    return statementOf({ role, cluster, exporter: exporterOf(this.#socket), opener, holder, pull })
+    return statementOf({ role, cluster, exporter: this.#exporter, opener, holder, pull })
   }
 
   // --- time ----------------------------------------------------------------------------------------------------

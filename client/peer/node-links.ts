@@ -9,8 +9,8 @@ import { ProofRate } from '../engine/proof-rate.ts'
 import { PeerProtocolError, PeerRefusedError } from '../errors.ts'
 import type { PeerCredential } from '../membership/cluster-trust.ts'
 import type { Grant } from '../membership/grant.ts'
-import type { SharedHost } from './link-host.ts'
-import { type LinkParts, NodeLink } from './node-link.ts'
+import type { LinkParts, SharedHost } from './link-host.ts'
+import { NodeLink } from './node-link.ts'
 import { dialNode } from './peer-dial.ts'
 import type { ListeningNode } from './peer-listener.ts'
 import { PeerLog } from './peer-log.ts'
@@ -31,7 +31,7 @@ export interface DialReports {
 }
 
 export interface NodeLinksOptions {
-  parts: Omit<LinkParts, 'proofs' | 'onOpen' | 'onClosed'>
+  parts: Omit<LinkParts<NodeLink>, 'proofs' | 'onOpen' | 'onClosed'>
   /** This node's link certificate; undefined until the tracker has issued one. */
   credential(): PeerCredential | undefined
   reach: DialReports
@@ -53,7 +53,7 @@ interface Dialled {
  */
 export class NodeLinks implements ListeningNode {
   readonly #options: NodeLinksOptions
-  readonly #parts: LinkParts
+  readonly #parts: LinkParts<NodeLink>
   readonly #log: PeerLog
   readonly #dialled = new Map<NodeId, Dialled>()
   /** The newest last. */

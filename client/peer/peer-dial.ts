@@ -8,8 +8,8 @@ import { linkHolderOf } from '../../core/link-certificate.ts'
 import type { Peer } from '../../core/tracker-api.ts'
 import { PeerRefusedError } from '../errors.ts'
 import type { PeerCredential } from '../membership/cluster-trust.ts'
-import type { LinkHost } from './link-host.ts'
-import { type LinkParts, NodeLink } from './node-link.ts'
+import type { LinkHost, LinkParts } from './link-host.ts'
+import { NodeLink } from './node-link.ts'
 import { CONNECT_LATE_MS, HANDSHAKE_LATE_MS } from './peer-addresses.ts'
 import { PeerLink } from './peer-link.ts'
 
@@ -50,7 +50,7 @@ export function dialPeer(
 /** Dials a node for a link. The other side must present the link certificate of the node that the tracker named. */
 export function dialNode(
   peer: Peer,
-  options: DialEnds<NodeLink> & { parts: LinkParts; credential: PeerCredential },
+  options: DialEnds<NodeLink> & { parts: LinkParts<NodeLink>; credential: PeerCredential },
 ): void {
   const { parts, credential } = options
   dial(peer, {

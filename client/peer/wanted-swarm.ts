@@ -19,6 +19,7 @@ export interface LinkOfSwarm {
   readonly claims: CertificateClaims
   readonly boundary: Boundary
   readonly limits: SourceLimits
+  readonly block: Uint8Array
   send(message: SentMessage, number: number): void
   openPull(grant: Grant): void
   /** The rest of the arriving block goes nowhere, if it is one of this swarm. */
@@ -61,6 +62,10 @@ export class WantedSwarm implements SourceLink {
   }
   get isOpen(): boolean {
     return this.#isOpen
+  }
+
+  get block(): Uint8Array {
+    return this.#link.block
   }
 
   request(block: BlockAddress): void {

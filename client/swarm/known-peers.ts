@@ -42,6 +42,11 @@ export class KnownPeers {
     return this.#banned.has(node)
   }
 
+  /** The other half of the places is for those that the tracker names. */
+  get isHalfFull(): boolean {
+    return this.#known.size >= KNOWN_MAX / 2
+  }
+
   get size(): number {
     return this.#known.size
   }

@@ -187,7 +187,7 @@ export class SwarmLinks extends LinkRules implements ListeningSwarm, SharedHost 
 
   /** It has, or will have, pieces that this node lacks. */
   onDownloader(peer: Peer): void {
-    if (this.isUploadOnly || this.peers.get(peer.node) !== undefined) return
+    if (this.isUploadOnly || this.peers.isHalfFull || this.peers.get(peer.node) !== undefined) return
     this.addPeers([{ ...peer, wire: WIRE_VERSION_LINKS }])
   }
 
