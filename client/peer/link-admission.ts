@@ -84,7 +84,9 @@ export class LinkAdmission {
         certificate.validToDate.getTime() > nowMs &&
         !trust.isRevoked(claims) &&
         trust.vouchesFor([certificate]) &&
-        !admission.isWithdrawn(proven),
+        !admission.isWithdrawn(proven) &&
+        // The registry turned out to want a credential.
+        (proven !== undefined || !admission.needsProof(claims)),
     )
     for (const pullId of closed) this.#options.refuse(pullId)
     if (closed.length > 0) this.#changed()

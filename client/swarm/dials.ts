@@ -19,7 +19,7 @@ export interface DialsHost {
   /** No dial to this node is wanted: it is connected, or this node itself. */
   isConnected(node: NodeId): boolean
   linkCount(): number
-  links: Pick<NodeLinks, 'isLinked' | 'dialledCount'>
+  links: Pick<NodeLinks, 'isLinked' | 'mayUse' | 'dialledCount'>
   addresses: Pick<PeerAddresses, 'isWorking' | 'mayDial' | 'dialled'>
   dial(peer: Peer, credential: PeerCredential): void
 }
@@ -45,15 +45,18 @@ export class Dials {
     const { addresses, links } = this.#host
     const isLinked = (node: NodeId) => links.isLinked(node)
     const count = this.#host.linkCount() + this.#dialling.size
-    // A node that pulls many blobs needs no connection to every holder of each.
-    const hasEnough = count > 0 && links.dialledCount >= LINKS_DIALLED_ENOUGH
-    const isUnwanted = (peer: Peer) => {
-      if (this.#isHere(peer.node)) return true
-      return !isLinked(peer.node) && (hasEnough || !addresses.mayDial(peer, nowMs))
-    }
+    // A node that pulls many blobs needs no link to every holder of each.
+    const hasEnough = () => links.dialledCount >= LINKS_DIALLED_ENOUGH
+    let hasOne = count > 0
+    const isUnwanted = (peer: Peer) =>
+      this.#isHere(peer.node) || (!isLinked(peer.node) && !addresses.mayDial(peer, nowMs))
     for (const peer of this.peers.due(nowMs, DIALS_MAX - count, { isUnwanted, isLinked })) {
+      if (!isLinked(peer.node)) {
+        if (links.mayUse(peer) && hasOne && hasEnough()) continue
+        addresses.dialled(peer, nowMs)
+      }
+      hasOne = true
       this.peers.postpone(peer.node, nowMs)
-      if (!isLinked(peer.node)) addresses.dialled(peer, nowMs)
       this.#dialling.add(peer.node)
       this.#host.dial(peer, grant.credential)
     }

@@ -32,7 +32,7 @@ export interface SwarmLinksOptions extends LinkRulesOptions {
   /** The swarm's boundary, for work that belongs to no single connection. */
   boundary: Boundary
   addresses: PeerAddresses
-  links: Pick<NodeLinks, 'isLinked' | 'dialledCount'>
+  links: Pick<NodeLinks, 'isLinked' | 'mayUse' | 'dialledCount'>
   dial(peer: Peer, host: SwarmLinks, credential: PeerCredential): void
   onAdmitted(): void
   /** A batch that the tracker signed. */

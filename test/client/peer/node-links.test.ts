@@ -1,7 +1,8 @@
 import { createPrivateKey } from 'node:crypto'
 import { afterEach, expect, test } from 'vitest'
 import { makeKey } from '../../../client/membership/node-identity.ts'
-import { spkiOf } from '../../../core/issue-certificate.ts'
+import { PeerProtocolError } from '../../../client/errors.ts'
+import { makeAuthority, spkiOf } from '../../../core/issue-certificate.ts'
 import { closeEnds, issue, startEnd, type TestEnd, type TestHost } from './link-ends.ts'
 
 /** One link between two nodes, over real sockets: what is shared on it, and what ends what. */
@@ -108,6 +109,48 @@ test('a pull that ends chokes its blobs, and its renewal needs no proof', async 
   ask(leech)
   await expect.poll(() => leech.receivedBytes).toBe(2 * BLOCK)
   expect(ends.holder.proofs).toBe(1)
+})
+
+test('a pull that needed no proof is closed when its registry turns out to want a credential', async () => {
+  const ends = await pair()
+  ends.holder.admission.needsProof = false
+  const { leech } = await wanted(ends, 1)
+  await eventually(leech, 'unchoked')
+  expect(ends.holder.proofs).toBe(0)
+  ends.holder.admission.needsProof = true
+  ends.holder.links.recheck()
+  await eventually(leech, 'choked')
+  ask(leech)
+  await eventually(leech, 'rejected')
+  expect(leech.receivedBytes).toBe(0)
+})
+
+test('a pull of an authority that the holder does not know yet is refused, and the link goes on', async () => {
+  const ends = await pair()
+  const { leech } = await wanted(ends, 1)
+  await eventually(leech, 'unchoked')
+  const issuer = await makeAuthority({ commonName: 'another', validForSeconds: 600 })
+  const other = await wanted(ends, 2, ends.downloader.grant([2], { issuer }))
+  await eventually(other.leech, 'closed')
+  ask(leech)
+  await expect.poll(() => leech.receivedBytes).toBe(2 * BLOCK)
+  expect(leech.events).not.toContain('closed')
+})
+
+test('a node whose piece was wrong is refused that blob, in both directions, and keeps the others', async () => {
+  const ends = await pair()
+  const one = await wanted(ends, 1)
+  const two = await wanted(ends, 2)
+  await eventually(one.leech, 'unchoked')
+  await eventually(two.leech, 'unchoked')
+  one.seed.banned = ends.downloader.node
+  const [source] = one.leech.sources.values()
+  source!.link.close(new PeerProtocolError('a wrong piece'))
+  await eventually(one.seed, 'closed')
+  ends.downloader.links.want(ends.holder.peer, one.leech)
+  await expect.poll(() => one.leech.events.filter((event) => event.startsWith('closed'))).toHaveLength(2)
+  ask(two.leech)
+  await expect.poll(() => two.leech.receivedBytes).toBe(2 * BLOCK)
 })
 
 test('a revoked node loses its link', async () => {
