@@ -120,6 +120,8 @@ export class WantedSwarm implements SourceLink {
   }
 
   #open(): void {
+    // The blob may be here by now, or nobody may read it any more.
+    if (!this.host.isRead() || this.host.grant() === undefined) return void this.close(undefined)
     this.#isOpen = true
     try {
       this.host.onOpen(this, { ...this.#link.limits })
@@ -127,7 +129,7 @@ export class WantedSwarm implements SourceLink {
       if (!(error instanceof ShoalError)) throw error
       return void this.close(error)
     }
-    if (this.host.isRead()) this.#send({ type: 'interested' })
+    this.#send({ type: 'interested' })
     const have = this.host.announceable()
     if (have.count > 0) this.#send({ type: 'bitfield', bits: have.toBytes() })
   }
