@@ -78,7 +78,10 @@ export class NodeLink implements FrameSink, LinkOfSwarms {
   #isClosed = false
 
   /** @param socket an authorised TLS 1.3 socket whose chain was verified against the cluster's authorities */
-  constructor(socket: TLSSocket, options: { parts: LinkParts<NodeLink>; isDialler: boolean; network?: string }) {
+  constructor(
+    socket: TLSSocket,
+    options: { parts: LinkParts<NodeLink>; isDialler: boolean; network?: string },
+  ) {
     const { parts, isDialler } = options
     const remote = socket.getPeerX509Certificate()!
     const local = socket.getX509Certificate()!

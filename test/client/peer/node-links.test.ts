@@ -1,7 +1,7 @@
 import { createPrivateKey } from 'node:crypto'
 import { afterEach, expect, test } from 'vitest'
-import { makeKey } from '../../../client/membership/node-identity.ts'
 import { PeerProtocolError } from '../../../client/errors.ts'
+import { makeKey } from '../../../client/membership/node-identity.ts'
 import { makeAuthority, spkiOf } from '../../../core/issue-certificate.ts'
 import { closeEnds, issue, startEnd, type TestEnd, type TestHost } from './link-ends.ts'
 

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
-import { PeerAddresses } from '../../../client/peer/peer-addresses.ts'
 import { LINKS_DIALLED_ENOUGH } from '../../../client/peer/node-links.ts'
+import { PeerAddresses } from '../../../client/peer/peer-addresses.ts'
 import { DIALS_MAX, Dials, type DialsHost } from '../../../client/swarm/dials.ts'
 import { KnownPeers } from '../../../client/swarm/known-peers.ts'
 import type { NodeId } from '../../../core/metainfo.ts'
