@@ -86,6 +86,11 @@ export class Origin {
     else this.#release(lease)
   }
 
+  /** The tracker said with the grant that peers have the blob. */
+  heldByPeers(): void {
+    this.#plan.heldByPeers(Date.now())
+  }
+
   start(): void {
     const lease = this.#offered
     this.#offered = undefined

@@ -259,6 +259,7 @@ export class Swarm implements OriginHost {
     this.links.addPeers(granted.peers)
     this.links.proveTokens()
     if (granted.lease) this.#origin.offer(granted.lease)
+    else if (granted.status !== 'cold' && granted.peers.length > 0) this.#origin.heldByPeers()
     this.#download.fillAll()
   }
 
