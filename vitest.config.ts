@@ -8,6 +8,9 @@ const STORIES = ['test/pull/**/*.test.ts', 'test/attacks/**/*.test.ts', 'test/cl
 /** Two minutes of simulations on all cores: nothing that goes by the clock runs beside them. */
 const POLICY = ['test/bench/policy-rules.test.ts']
 const SYSTEM = ['**/*.system.test.ts']
+/** What `npm run test:full` adds: parts that may vanish from Debian, and what takes minutes. */
+const FULL = ['**/*.full.test.ts']
+const isFull = process.env.SHOAL_TESTS === 'full'
 /** Sums up what the attacks of this run were served. */
 const LAST = ['test/attacks/all-attacks.test.ts']
 
@@ -24,7 +27,7 @@ process.once('exit', () => rmSync(env.SHOAL_ATTACK_LEDGER, { force: true }))
 /**
  * `fast`: what `npm run check` runs. `stories`: clusters in one process, no root, no Debian parts. `policy`: each rule of
  * the swarm's policy and a simulated swarm that is worse without it. `system`: real
- * daemons, registries and namespaces, one at a time. `last`: one check over all attacks.
+ * daemons, registries and namespaces, one at a time; with SHOAL_TESTS=full also what is not always to be had. `last`: one check over all attacks.
  */
 export default defineConfig({
   test: {
@@ -33,7 +36,7 @@ export default defineConfig({
         test: {
           name: 'fast',
           include: ['**/*.test.ts'],
-          exclude: [...STORIES, ...POLICY, ...SYSTEM, '**/node_modules/**'],
+          exclude: [...STORIES, ...POLICY, ...SYSTEM, ...FULL, '**/node_modules/**'],
           pool: 'forks',
           sequence: { groupOrder: 0 },
           testTimeout: 60_000,
@@ -65,7 +68,7 @@ export default defineConfig({
       {
         test: {
           name: 'system',
-          include: SYSTEM,
+          include: isFull ? [...SYSTEM, ...FULL] : SYSTEM,
           exclude: ['**/node_modules/**'],
           env,
           retry,

@@ -1,4 +1,5 @@
 import { ADMIN } from './admin-tree.ts'
+import { ATTACH, DETACH } from './attach-tree.ts'
 import { type Entry, program } from './command-tree.ts'
 
 /**
@@ -166,5 +167,5 @@ export const TREE: Entry = {
       does: 'Starts the node on another machine.',
     },
   ],
-  children: [UP, NODE, TRACKER, ADMIN, CERTS, COMPLETION, VERSION],
+  children: [UP, NODE, ATTACH, DETACH, TRACKER, ADMIN, CERTS, COMPLETION, VERSION],
 }

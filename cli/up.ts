@@ -19,8 +19,8 @@ import { upGuide } from './up-guide.ts'
 
 /** Tracker and node in one process, for one machine: everything that they need is made at the first start. */
 
-const { proxyListen, adminListen, registries, dockerCertsDir, p2pMinBytes, cacheBytesMax, logLevel } =
-  nodeConfig.shape
+const { proxyListen, mirrorListen, adminListen, registries, dockerCertsDir, authorityFile } = nodeConfig.shape
+const { p2pMinBytes, cacheBytesMax, logLevel } = nodeConfig.shape
 
 export const upConfig = z.strictObject({
   // The tracker's rules hold; the text is the node's.
@@ -39,9 +39,11 @@ export const upConfig = z.strictObject({
     .optional()
     .describe('Where other nodes reach this one; absent: port 7071, on loopback when `listen` is.'),
   proxyListen,
+  mirrorListen,
   adminListen,
   trackerAdminListen: trackerConfig.shape.adminListen,
   dockerCertsDir,
+  authorityFile,
   p2pMinBytes,
   cacheBytesMax,
   logLevel,
@@ -179,7 +181,7 @@ function trackerSettings(config: UpConfig, files: UpFiles): TrackerConfig {
 }
 
 function nodeSettings(config: UpConfig, files: UpFiles, trackerUrl: string): NodeConfig {
-  const { proxyListen, adminListen, registries, dockerCertsDir } = config
+  const { proxyListen, mirrorListen, adminListen, registries, dockerCertsDir, authorityFile } = config
   const { p2pMinBytes, cacheBytesMax, logLevel } = config
   const peerHost = isLoopbackHost(config.listen.host) ? '127.0.0.1' : '0.0.0.0'
   const defaults = nodeConfig.parse({
@@ -190,7 +192,9 @@ function nodeSettings(config: UpConfig, files: UpFiles, trackerUrl: string): Nod
   })
   return {
     ...defaults,
-    ...{ proxyListen, adminListen, registries, dockerCertsDir, p2pMinBytes, cacheBytesMax, logLevel },
+    ...{ proxyListen, mirrorListen, adminListen, registries, dockerCertsDir },
+    ...{ p2pMinBytes, cacheBytesMax, logLevel },
+    ...(authorityFile === undefined ? {} : { authorityFile }),
     peerListen: config.peerListen ?? { host: peerHost, port: PEER_PORT },
   }
 }

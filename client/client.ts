@@ -3,6 +3,7 @@ import type { Conditions } from '../core/conditions.ts'
 import type { Defects } from '../core/defects.ts'
 import type { Digest } from '../core/digest.ts'
 import type { ShoalError } from '../core/errors.ts'
+import type { RegistryNamed } from '../core/registries-api.ts'
 import type { RegistryClients } from '../core/registry-client.ts'
 import type { RegistryHost, Repository } from '../core/repository.ts'
 import type { Credential } from '../core/tracker-api.ts'
@@ -120,6 +121,34 @@ export interface BlobProgress extends BlobKey, BytesMoved {
   peers: number
 }
 
+/** A blob as the registry knows it, in one of its repositories. */
+export interface RegistryBlob extends BlobKey {
+  repository: Repository
+}
+
+/** The copy of one upload. Nothing here waits or throws: what fails costs the copy, never the push. */
+export interface PushCopy {
+  /** Bytes so far. */
+  readonly bytes: number
+  readonly isDropped: boolean
+  append(chunk: Uint8Array): void
+  /** The next bytes are from `to` on. @param to at most `bytes` */
+  rewind(to: number): void
+  drop(): void
+  /** The registry took the upload as this blob. Its own hash decides whether that is what the copy is. */
+  accepted(blob: RegistryBlob): void
+}
+
+/** Copies of what local clients push, so that this node is the first holder of a release. */
+export interface PushedBlobs {
+  /** An upload begins. @returns undefined if too many are followed */
+  begin(registry: RegistryHost): PushCopy | undefined
+  /** The registry took a blob of another repository into this one. */
+  mounted(blob: RegistryBlob): void
+  /** The registry took a manifest: its blobs that were pushed here are shared from now on, after the tracker's grant. */
+  released(image: ImagePlan): void
+}
+
 /** What is known of one registry; for people. */
 export interface RegistryFound {
   host: RegistryHost
@@ -155,13 +184,14 @@ export interface Client {
    */
   sawAccepted(request: BlobRequest, atMs?: number): void
   /** The registries that the tracker names, or named before a restart. This node serves none of them for that reason. */
-  registriesNamed(): RegistryHost[]
+  registriesNamed(): RegistryNamed[]
   /** The registries of this node and of the tracker, with what was found about them. */
   registriesFound(): RegistryFound[]
   /** Call when `registries` of the options got more entries. */
   registriesChanged(): void
   /** Called for every manifest that passes. Plans only; returns at once and never throws. */
   plan(plan: ImagePlan): void
+  readonly pushes: PushedBlobs
   /** The blobs that this node holds or fetches. */
   progress(): BlobProgress[]
   /** Reads only. */

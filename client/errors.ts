@@ -10,6 +10,12 @@ export class PeerRefusedError extends ShoalError {
   readonly code = 'PEER_REFUSED'
 }
 
+/** The connection broke, or the other side ended it: nothing is known against the peer. Dial it again. */
+export class PeerLostError extends PeerProtocolError {}
+
+/** A certificate or key behind the connection has ended or was withdrawn, and the peer may have another: dial it again. */
+export class PeerOutdatedError extends PeerRefusedError {}
+
 /** A peer sent a piece that does not match its signed hash: ban it for this swarm and report it. */
 export class PieceCorruptError extends ShoalError {
   readonly code = 'PIECE_CORRUPT'

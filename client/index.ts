@@ -15,6 +15,9 @@ export type {
   ClientStatus,
   ImagePlan,
   OpenBlob,
+  PushCopy,
+  PushedBlobs,
+  RegistryBlob,
   RegistryFound,
 } from './client.ts'
 export { CALL_OUTCOMES } from './client.ts'

@@ -4,8 +4,9 @@ import { CredentialsSeen } from '../core/credentials-seen.ts'
 import { Defects } from '../core/defects.ts'
 import type { ShoalError } from '../core/errors.ts'
 import { type NodeId, type SwarmId, swarmIdOf } from '../core/metainfo.ts'
+import type { RegistryNamed } from '../core/registries-api.ts'
 import { showLimit } from '../core/registry-limit.ts'
-import type { RegistryHost } from '../core/repository.ts'
+import { type RegistryHost, scopeOf } from '../core/repository.ts'
 import { TokenKeys } from '../core/token-keys.ts'
 import { BAD_PEERS_MAX, type HeartbeatResponse } from '../core/tracker-api.ts'
 import { peerVersion } from '../core/version.ts'
@@ -20,7 +21,7 @@ import type {
   RegistryFound,
 } from './client.ts'
 import { RateLimit } from './engine/rate-limit.ts'
-import { BlobDistrustedError, TrackerRefusedError, TrackerUnavailableError } from './errors.ts'
+import { BlobDistrustedError } from './errors.ts'
 import { Admission } from './membership/admission.ts'
 import { ClusterTrustState } from './membership/cluster-trust.ts'
 import { Grants } from './membership/grants.ts'
@@ -37,10 +38,12 @@ import { SendBuffers } from './peer/send-buffers.ts'
 import { type Remembering, recall, recordOf } from './remembered.ts'
 import { LoopLoad } from './store/loop-load.ts'
 import { PieceBuffers } from './store/piece-buffers.ts'
+import type { SealedCopy } from './store/pushed-copy.ts'
 import { SlowWrites } from './store/slow-writes.ts'
 import { Verifier } from './store/verifier.ts'
 import { BlobReader } from './swarm/blob-reader.ts'
-import { Distrusted } from './swarm/distrusted.ts'
+import { GrantedSwarms } from './swarm/granted-swarms.ts'
+import { Pushes } from './swarm/pushes.ts'
 import { StockAliases } from './swarm/stock-aliases.ts'
 import type { Swarm } from './swarm/swarm.ts'
 import { Swarms } from './swarm/swarms.ts'
@@ -57,7 +60,7 @@ export class NodeClient implements Client {
   readonly #tracker: TrackerClient
   readonly #tokenKeys: TokenKeys
   readonly #credentialsSeen: CredentialsSeen
-  readonly #vouching = new Vouching()
+  readonly #vouching: Vouching
   readonly #trust: ClusterTrustState
   readonly #settings: RegistrySettings
   readonly #admission: Admission
@@ -66,7 +69,7 @@ export class NodeClient implements Client {
   readonly #defects: Defects
   readonly #verifier: Verifier
   readonly #planned = new BoundedMap<string, ImagePlan>(PLANNED_MAX)
-  readonly #distrusted = new Distrusted()
+  readonly #granted: GrantedSwarms
   readonly #peers: PeerReach
   readonly #badPeers: { swarm: SwarmId; node: NodeId }[] = []
   readonly #joined = Promise.withResolvers<void>()
@@ -74,6 +77,7 @@ export class NodeClient implements Client {
   readonly #memory: NodeMemory
   #membership!: Membership
   swarms!: Swarms
+  pushes!: Pushes
   #listenPort = 0
 
   constructor(options: ClientOptions) {
@@ -89,6 +93,7 @@ export class NodeClient implements Client {
     this.#tokenKeys = new TokenKeys({ registries })
     this.#trust = new ClusterTrustState(this.#tokenKeys)
     const onNotOpen = (host: RegistryHost) => conditions.raise('REGISTRY_NOT_OPEN', host)
+    this.#vouching = new Vouching((host) => scopeOf(registries.get(host) ?? { host }))
     this.#credentialsSeen = new CredentialsSeen({ registries, dataDir, log, onNotOpen })
     this.#settings = new RegistrySettings({ ...options, conditions })
     this.#admission = new Admission({
@@ -112,8 +117,15 @@ export class NodeClient implements Client {
         this.#peers.links.renewed(grant)
       },
     })
-    const record = () => recordOf(this.#remembering)
-    this.#memory = new NodeMemory({ dataDir, log, record })
+    this.#granted = new GrantedSwarms({
+      cluster: () => this.#membership.cluster,
+      apiPathOf: (host) => registries.get(host)?.apiPath,
+      swarms: () => this.swarms,
+      grants: this.#grants,
+      vouching: this.#vouching,
+      onMembership: () => this.#memory.changed(),
+    })
+    this.#memory = new NodeMemory({ dataDir, log, record: () => recordOf(this.#remembering) })
     for (const registry of registries.values()) showLimit(registry, conditions)
     this.#peers = new PeerReach({
       conditions,
@@ -175,6 +187,14 @@ export class NodeClient implements Client {
       },
       onFailed: (swarm, reason) => this.#onFailed(swarm, reason),
     })
+    this.pushes = new Pushes({
+      ...this.swarms.pushedFiles(),
+      verifier: this.#verifier,
+      log: this.#options.log,
+      boundary: this.#defects.boundary('push', () => undefined),
+      plan: (image) => this.plan(image),
+      share: (request, copy) => this.#share(request, copy),
+    })
     this.#listenPort = await this.#listener.listen()
     this.swarms
       .prepareStored()
@@ -202,9 +222,8 @@ export class NodeClient implements Client {
 
   async open(request: BlobRequest): Promise<OpenBlob> {
     const registry = this.#options.registries.get(request.registry)!
-    const isStranger = request.credential.scheme === 'none'
-    if (!isStranger) await this.#credentialsSeen.check(registry, request)
-    return new BlobReader(await this.#swarmFor(request), { request, registry })
+    await this.#checkCredential(request)
+    return new BlobReader(await this.#granted.open(request), { request, registry })
   }
 
   async authorisedWithoutRegistry(request: Omit<BlobRequest, 'bytes'>): Promise<number | undefined> {
@@ -218,7 +237,7 @@ export class NodeClient implements Client {
     this.#memory.changed()
   }
 
-  registriesNamed(): RegistryHost[] {
+  registriesNamed(): RegistryNamed[] {
     return this.#settings.named()
   }
 
@@ -237,7 +256,7 @@ export class NodeClient implements Client {
     if (cluster === undefined || registry === undefined) return
     if (registry.kind === 'none' && !this.#credentialsSeen.isOpen(plan.registry)) return
     const idOf = (blob: (typeof plan.blobs)[number]) =>
-      swarmIdOf({ cluster, registry: plan.registry, ...blob })
+      swarmIdOf({ cluster, registry: plan.registry, apiPath: registry.apiPath, ...blob })
     const blobs = plan.blobs.filter((blob) => !this.swarms.get(idOf(blob))?.stored.isComplete)
     if (blobs.length > 0) this.#grants.prepare({ ...plan, blobs })
   }
@@ -264,6 +283,7 @@ export class NodeClient implements Client {
 
   async close(): Promise<void> {
     this.#membership.close()
+    this.pushes.close()
     await this.swarms.published(PUBLISH_MS_MAX)
     this.#grants.close()
     await this.swarms.close()
@@ -274,37 +294,18 @@ export class NodeClient implements Client {
     await this.#memory.close()
   }
 
-  async #swarmFor(request: BlobRequest): Promise<Swarm> {
-    const { cluster } = this.#membership
-    if (!cluster) throw new TrackerUnavailableError('this node has not joined its cluster yet')
-    const id = swarmIdOf({ cluster, ...request })
-    this.#distrusted.check(id)
-    const held = await this.swarms.getChecked(id)
-    if (held?.stored.isComplete) {
-      held.access.admit(request)
-      await held.recheck()
-      return held
-    }
-    const { grant, swarm: granted } = await this.#grants.obtain(request)
-    if (granted.swarm !== id) {
-      throw new TrackerRefusedError('the tracker granted another swarm', {
-        trackerCode: 'SWARM',
-        status: 200,
-      })
-    }
-    this.#vouching.sawMember(request, Date.now())
-    this.#memory.changed()
-    const swarm = await this.swarms.ensure(id, request).catch((error: unknown) => {
-      this.#grants.returnLease(grant, granted)
-      throw error
-    })
-    const isNews = swarm.grant !== grant
-    swarm.admitReader(grant, isNews ? granted : undefined, request)
-    return swarm
+  async #share(request: BlobRequest, copy: SealedCopy): Promise<boolean> {
+    await this.#checkCredential(request)
+    return this.#granted.share(request, copy)
+  }
+
+  async #checkCredential(request: BlobRequest): Promise<void> {
+    const registry = this.#options.registries.get(request.registry)!
+    if (request.credential.scheme !== 'none') await this.#credentialsSeen.check(registry, request)
   }
 
   #onFailed(swarm: Swarm, reason: ShoalError): void {
-    if (reason instanceof BlobDistrustedError) this.#distrusted.add(swarm.swarm)
+    if (reason instanceof BlobDistrustedError) this.#granted.distrust(swarm.swarm)
     this.#options.log.error({ err: reason, digest: swarm.blob.digest, code: reason.code }, 'download failed')
   }
 

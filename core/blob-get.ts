@@ -28,7 +28,7 @@ export interface BlobAnswer {
  */
 export async function getBlob(request: BlobGetRequest): Promise<BlobAnswer> {
   const { registry } = request
-  const own = new URL(`https://${registry.host}${blobPath(request)}`)
+  const own = new URL(`https://${registry.host}${blobPath(request, registry.apiPath)}`)
   let url = own
   let hasLeft = false
   for (let hop = 0; hop <= BLOB_REDIRECTS_MAX; hop += 1) {

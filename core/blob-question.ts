@@ -55,6 +55,8 @@ export const RANGE_REFUSALS: ReadonlySet<number> = new Set([400, 416, 501])
 export interface QuestionParts {
   dispatcher: Dispatcher
   habits: RegistryHabits
+  /** Of the registry (repository.ts). */
+  apiPath: string
 }
 
 /** @throws what undici throws, if no answer came */
@@ -140,7 +142,7 @@ function isDoubtful(head: BlobHead, { authorization, bytesExpected }: BlobHeadRe
 }
 
 async function askByHead(
-  { dispatcher }: QuestionParts,
+  { dispatcher, apiPath }: QuestionParts,
   request: BlobHeadRequest,
   signal: AbortSignal,
 ): Promise<BlobHead> {
@@ -148,7 +150,7 @@ async function askByHead(
     method: 'HEAD',
     // By default undici closes the connection after a HEAD, which would cost a TLS handshake per blob.
     reset: false,
-    path: blobPath(request),
+    path: blobPath(request, apiPath),
     headers: authorizationOf(request),
     signal,
   })
@@ -178,14 +180,14 @@ function told(answer: Dispatcher.ResponseData): BlobHead {
 }
 
 async function get(
-  { dispatcher }: QuestionParts,
+  { dispatcher, apiPath }: QuestionParts,
   request: BlobHeadRequest,
   range: { range?: string },
   signal: AbortSignal,
 ): Promise<Dispatcher.ResponseData> {
   const answer = await dispatcher.request({
     method: 'GET',
-    path: blobPath(request),
+    path: blobPath(request, apiPath),
     headers: { ...authorizationOf(request), ...range },
     signal,
   })
@@ -195,12 +197,11 @@ async function get(
   return answer
 }
 
-export function blobPath({
-  repository,
-  digest,
-  query = '',
-}: Pick<BlobHeadRequest, 'repository' | 'digest' | 'query'>): string {
-  return `${repositoryPath(repository)}/blobs/${digest}${query}`
+export function blobPath(
+  { repository, digest, query = '' }: Pick<BlobHeadRequest, 'repository' | 'digest' | 'query'>,
+  apiPath: string | undefined,
+): string {
+  return `${repositoryPath(repository, apiPath)}/blobs/${digest}${query}`
 }
 
 function authorizationOf({ authorization }: BlobHeadRequest): { authorization?: string } {

@@ -17,6 +17,8 @@ export const DEFECT_PLACES = [
   // one blob on this node: its timers, its origin, its verification
   'swarm',
   'verify_job',
+  // copies of what local clients push
+  'push',
   // this node's standing with the tracker
   'membership',
   'proxy_request',

@@ -45,8 +45,9 @@ export class ListenFailedError extends ShoalError {
   readonly code = 'LISTEN_FAILED'
 
   /** @param purpose the config key */
-  constructor(purpose: string, { host, port }: { host: string; port: number }, cause: Error) {
-    super(`${purpose} cannot listen on ${host}:${port}: ${cause.message}`, {
+  constructor(purpose: string, address: { host: string; port: number } | string, cause: Error) {
+    const where = typeof address === 'string' ? address : `${address.host}:${address.port}`
+    super(`${purpose} cannot listen on ${where}: ${cause.message}`, {
       cause,
       hint: 'Another Shoal or another program may use it. Stop that program, or choose another address.',
     })

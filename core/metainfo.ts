@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { Digest } from './digest.ts'
 import { InvalidInputError } from './errors.ts'
-import type { RegistryHost } from './repository.ts'
+import { type RegistryHost, scopeOf } from './repository.ts'
 
 declare const checked: unique symbol
 
@@ -38,6 +38,8 @@ export const BLOB_BYTES_MAX = PIECE_BYTES_MAX * 2 ** 18
 export interface SwarmKey {
   cluster: ClusterId
   registry: RegistryHost
+  /** Of the registry's API (repository.ts). */
+  apiPath?: string | undefined
   digest: Digest
   bytes: number
 }
@@ -75,12 +77,12 @@ export function pieceBytesAt(layout: PieceLayout, index: PieceIndex): number {
   return Math.min(layout.pieceBytes, layout.blobBytes - index * layout.pieceBytes)
 }
 
-/** Truncated SHA-256 (20 bytes) of cluster, registry, digest, length and piece length. */
+/** Truncated SHA-256 (20 bytes) of cluster, registry (with its API's path), digest, length and piece length. */
 export function swarmIdOf(key: SwarmKey): SwarmId {
   const text = [
     'shoal-swarm-v1',
     key.cluster,
-    key.registry,
+    scopeOf({ host: key.registry, apiPath: key.apiPath }),
     key.digest,
     key.bytes,
     pieceBytesFor(key.bytes),

@@ -15,6 +15,12 @@ export function isLoopbackHost(host: string): boolean {
   return host === 'localhost' || isLoopbackAddress(host)
 }
 
+/** Whether a Host field names this machine by loopback. Pages in browsers reach other names by DNS rebinding. */
+export function isLoopbackAuthority(host: string): boolean {
+  const name = host.replace(/:\d{1,5}$/, '').replace(/^\[(.*)\]$/, '$1')
+  return isLoopbackHost(name.toLowerCase())
+}
+
 /** `host:port`, an IPv6 address in brackets (RFC 3986 §3.2.2). */
 export function addressText({ host, port }: { host: string; port: number }): string {
   return `${host.includes(':') ? `[${host}]` : host}:${port}`

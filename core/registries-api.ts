@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { parseRegistryHost, type RegistryHost } from './repository.ts'
+import { isApiPath, parseRegistryHost, type RegistryHost } from './repository.ts'
 
 /** What tracker and nodes tell each other about registries; parts of the messages in tracker-api.ts. */
 
@@ -12,9 +12,14 @@ export const registryHostSchema = z.string().transform((text, context): Registry
   }
 })
 
+export const apiPathSchema = z
+  .string()
+  .refine(isApiPath, 'not a path as it stands before /v2/, such as /artifactory/api/docker/hub-remote')
+
 /** What the tracker says about one registry. `kinds`: how callers turned out to authenticate; for people. */
 export const registrySettingsSchema = z.object({
   host: registryHostSchema,
+  apiPath: apiPathSchema.optional(),
   kinds: z.array(z.string().max(32)).max(8),
   issuer: z.string().max(1024).optional(),
   audience: z.string().max(1024).optional(),
@@ -27,4 +32,6 @@ export const registriesNews = z.object({
   list: z.array(registrySettingsSchema).max(64),
 })
 
+/** A registry as the tracker names it. */
+export type RegistryNamed = Pick<z.output<typeof registrySettingsSchema>, 'host' | 'apiPath'>
 export type RegistriesNews = z.output<typeof registriesNews>

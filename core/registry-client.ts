@@ -36,6 +36,8 @@ export class RegistryUnreachableError extends ShoalError {
  */
 export interface RegistryClient {
   readonly host: RegistryHost
+  /** What stands before `/v2/` in its URLs, as configured; default nothing. */
+  readonly apiPath?: string
   /** As configured. Only `none` matters: all else is found per pull. */
   readonly kind: RegistryConfig['kind']
   readonly config: RegistryConfig
@@ -214,6 +216,10 @@ class HttpsRegistry implements RegistryClient {
     return this.config.host
   }
 
+  get apiPath(): string {
+    return this.config.apiPath ?? ''
+  }
+
   get kind(): RegistryConfig['kind'] {
     return this.config.kind
   }
@@ -229,7 +235,7 @@ class HttpsRegistry implements RegistryClient {
     const give = () => end.abort(request.signal?.reason)
     const timer = setTimeout(() => end.abort(new Error('no answer in time')), this.#headPatienceMs)
     request.signal?.addEventListener('abort', give)
-    const parts = { dispatcher: this.#headDispatcher, habits: this.habits }
+    const parts = { dispatcher: this.#headDispatcher, habits: this.habits, apiPath: this.apiPath }
     try {
       return await untilAborted(askBlob(parts, request, end.signal), end.signal)
     } catch (cause) {

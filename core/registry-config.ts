@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { z } from 'zod'
 import { ShoalError } from './errors.ts'
-import { registryHostSchema } from './registries-api.ts'
+import { apiPathSchema, registryHostSchema } from './registries-api.ts'
 
 /** A file of a registry's configuration cannot be used: stop the program and print the hint. */
 export class RegistryFileError extends ShoalError {
@@ -18,6 +18,11 @@ const filePath = z.string().min(1).max(4096)
 /** One configured registry. Connections to other hosts are tunnelled unchanged. */
 export const registryConfig = z.strictObject({
   host: registryHostSchema.describe('The registry as in image names: host or host:port.'),
+  apiPath: apiPathSchema
+    .optional()
+    .describe(
+      'What stands before `/v2/` in the URLs of this registry, where its API is not at the root of the host: `/artifactory/api/docker/hub-remote`. Shoal then shares what is asked for below this path, and nothing else of that host. One path for each host; tracker and nodes must name the same.',
+    ),
   kind: z
     .enum(['token', 'introspect', 'none'])
     .optional()

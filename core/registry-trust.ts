@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { SecureContext } from 'node:tls'
 import { ShoalError } from './errors.ts'
@@ -23,6 +23,8 @@ export class ClientCertificateError extends ShoalError {
 
 /** Our own file in Docker's folder of a registry (proxy/trust-files.ts); it says nothing about the registry. */
 export const SHOAL_TRUST_FILE = 'shoal.crt'
+/** In Docker's and containerd's folders: for every registry without one of its own. */
+const DEFAULT_FOLDER = '_default'
 /** How often the folders are looked at while connections are made. */
 const LOOK_AGAIN_MS = 1000
 /** Bound of files that are read from one folder; the first by name count. */
@@ -46,7 +48,7 @@ export interface RegistryContexts {
  */
 export class RegistryTrust {
   readonly #config: RegistryConfig
-  readonly #dirs: string[]
+  readonly #places: { dirs: string[]; otherwise: string }[]
   readonly #shared: SharedContext
   readonly #nowMs: () => number
   #seen = ''
@@ -63,7 +65,10 @@ export class RegistryTrust {
     { shared = new SharedContext(), nowMs = () => performance.now() }: TrustSurroundings = {},
   ) {
     this.#config = config
-    this.#dirs = certsDirs.flatMap((dir) => namesOf(config.host).map((name) => join(dir, name)))
+    this.#places = certsDirs.map((dir) => ({
+      dirs: namesOf(config.host).map((name) => join(dir, name)),
+      otherwise: join(dir, DEFAULT_FOLDER),
+    }))
     this.#shared = shared
     this.#nowMs = nowMs
     // Read now, so that a mistake in the configuration stops the program.
@@ -86,7 +91,7 @@ export class RegistryTrust {
 
   #look(): TrustFile[] {
     this.#lookedMs = this.#nowMs()
-    const files = this.#dirs.flatMap(filesIn)
+    const files = this.#places.flatMap(filesAt)
     const { caFile, clientCertFile, clientKeyFile } = this.#config
     const configured = [caFile, clientCertFile, clientKeyFile].filter((path) => path !== undefined)
     const versions = [...files, ...configured.map((path) => ({ path, version: versionOf(path) }))]
@@ -136,6 +141,12 @@ interface TrustFile {
   path: string
   /** Changes with the content, as far as the file system tells. */
   version: string
+}
+
+/** A registry without a folder has that of all; a client certificate there is for whichever hosts Docker asks, and not ours. */
+function filesAt({ dirs, otherwise }: { dirs: string[]; otherwise: string }): TrustFile[] {
+  if (dirs.some((dir) => existsSync(dir))) return dirs.flatMap(filesIn)
+  return filesIn(otherwise).filter(({ path }) => path.endsWith('.crt'))
 }
 
 function filesIn(dir: string): TrustFile[] {

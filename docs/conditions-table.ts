@@ -1,4 +1,5 @@
-import { CONDITION_CODES, CONDITIONS, type ConditionText } from '../core/conditions.ts'
+import { CONDITIONS, type ConditionText } from '../core/condition-texts.ts'
+import { CONDITION_CODES } from '../core/conditions.ts'
 
 /** The lines of docs/errors.md between which `npm run docs` writes the table of conditions. */
 export const CONDITIONS_BEGIN = '<!-- conditions: written by npm run docs -->'

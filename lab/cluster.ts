@@ -60,6 +60,8 @@ export interface LabOptions {
   tokenSeconds?: number
   /** Puts a front before the registry, which can imitate other registries. */
   hasRegistryFront?: boolean
+  /** The front also answers for the token server. */
+  hasTokensAtRegistry?: boolean
   nodeConfig?: ConfigOverrides
   trackerConfig?: ConfigOverrides
   /** Limits of the links, separately each way; none by default. */
@@ -91,8 +93,8 @@ async function assemble(options: LabOptions, run: LabRun): Promise<Lab> {
   step('network, registry and token server')
   const site = await openSite(options, run)
   step('image')
-  const publish = (tag: string, layerDataBytes: number[]) =>
-    publishImage({ run, ...site, tag, layerDataBytes })
+  const publish: Lab['publish'] = (tag, layerDataBytes, compression) =>
+    publishImage({ run, ...site, tag, layerDataBytes, ...(compression && { compression }) })
   const image = await publish('v1', options.layerDataBytes)
   const hasShoal = options.hasShoal ?? true
   if (hasShoal) step('tracker')
@@ -137,7 +139,8 @@ async function openSite(options: LabOptions, run: LabRun): Promise<Site> {
   const caFile = join(run.dir, 'registry-ca.pem')
   writeFileSync(caFile, authority.certificatePem)
   const registryHost = await run.network.addHost('registry', REGISTRY_ALIASES)
-  const hasFront = options.hasRegistryFront ?? false
+  const hasTokensAtRegistry = options.hasTokensAtRegistry ?? false
+  const hasFront = options.hasRegistryFront ?? hasTokensAtRegistry
   const storageHost = hasFront ? await run.network.addHost('storage', [STORAGE_HOST]) : undefined
   const hosts: LabHost[] = []
   for (const { name } of options.nodes) hosts.push(await run.network.addHost(name))
@@ -149,6 +152,7 @@ async function openSite(options: LabOptions, run: LabRun): Promise<Site> {
     repository: 'team/app',
     authentication: options.authentication ?? 'ES256',
     tokenSeconds: options.tokenSeconds ?? TOKEN_SECONDS,
+    hasTokensAtRegistry,
     storageHost,
   })
   return { registry, registryHost, hosts, caFile }

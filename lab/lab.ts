@@ -1,5 +1,6 @@
 import type { BlobProgress } from '../client/index.ts'
 import type { Digest } from '../core/digest.ts'
+import type { Compression } from './image/layer.ts'
 import type { LabHost } from './machine/network.ts'
 import type { LabRun } from './machine/run.ts'
 import type { ImageReference, Puller } from './pullers/puller.ts'
@@ -31,7 +32,7 @@ export interface Lab {
   /** Progress of the image's layers on each node's Shoal. */
   progress(name: string): Promise<BlobProgress[]>
   /** Makes a new image with this many bytes of data per layer, and pushes it. */
-  publish(tag: string, layerDataBytes: number[]): Promise<ImageReference>
+  publish(tag: string, layerDataBytes: number[], compression?: Compression): Promise<ImageReference>
   /** Disconnects a part's host: `registry`, `tracker`, or a node's name. */
   cut(part: FaultPart): Promise<void>
   heal(part: FaultPart): Promise<void>

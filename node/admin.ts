@@ -7,7 +7,7 @@ import type { ListenAddress } from '../core/config.ts'
 import type { Defects } from '../core/defects.ts'
 import type { ShoalError } from '../core/errors.ts'
 import type { Metrics } from '../core/metrics.ts'
-import { isLoopbackHost } from '../core/network.ts'
+import { isLoopbackAuthority } from '../core/network.ts'
 import { statusOf } from '../proxy/error-response.ts'
 import { AdminHostError, AdminMethodError, AdminPathError, ConnectionsTooManyError } from '../proxy/errors.ts'
 import { malformedRefusal } from '../proxy/intercept/intercept-server.ts'
@@ -159,11 +159,7 @@ function progressOf(client: Pick<Client, 'progress'>): object {
  * have its name in `Host`.
  */
 function refuseForeignName(host: string): void {
-  const name = host
-    .replace(/:\d{1,5}$/, '')
-    .replace(/^\[(.*)\]$/, '$1')
-    .toLowerCase()
-  if (!isLoopbackHost(name)) {
+  if (!isLoopbackAuthority(host)) {
     throw new AdminHostError('ask for this page by localhost or a loopback address')
   }
 }

@@ -3,6 +3,7 @@ import { listenAddress } from '../core/config.ts'
 import { LOG_LEVELS } from '../core/log.ts'
 import { registriesConfig } from '../core/registry-config.ts'
 import { upstreamProxyConfig } from '../core/upstream-proxy-config.ts'
+import { mirrorPlaces } from '../proxy/mirror-place.ts'
 import { parsePermittedTargets } from '../proxy/upstream/target.ts'
 
 const GIBIBYTE = 1024 ** 3
@@ -40,6 +41,11 @@ export const nodeConfig = z.strictObject({
   adminListen: listenAddress
     .prefault('127.0.0.1:7072')
     .describe('Address for GET /healthz, /metrics, /v1/status, /v1/progress and /v1/ca; loopback only.'),
+  mirrorListen: mirrorPlaces
+    .prefault('none')
+    .describe(
+      "Where container runtimes find the mirror (docs/mirror.md), separated by commas: loopback address:port, best with a port below 1024, or unix:/path. Requests name their registry (`?ns=`, as containerd's) or are for Docker Hub; `registry.example.com=127.0.0.1:578` serves that registry alone, for podman and CRI-O. `none` for no mirror.",
+    ),
   registries: registriesConfig
     .default([])
     .describe(
@@ -58,6 +64,19 @@ export const nodeConfig = z.strictObject({
     .default('/etc/docker/certs.d')
     .describe(
       "Docker's folder with what it trusts for each registry. Shoal puts shoal.crt there, and uses the other authorities (*.crt) and client certificates (*.cert with *.key) in it towards that registry, as Docker does; with `none` it writes and reads nothing there.",
+    ),
+  authorityFile: filePath
+    .optional()
+    .describe(
+      'File for the certificates that pulling clients must trust, for `ca` in a hosts.toml, or for links to it. Replaced at each start, and never removed; default proxy-ca.crt in dataDir, which only root can read.',
+    ),
+  attachedDir: z
+    .string()
+    .max(4096)
+    .transform((path) => (path === 'none' ? '' : path))
+    .default('/var/lib/shoal-attach')
+    .describe(
+      'Folder where `shoal attach` leaves which registries this node may intercept, beside `registries`, and the proxy that runtimes used before; with `none` it counts for nothing.',
     ),
   p2pMinBytes: z
     .int()

@@ -24,10 +24,12 @@ import { upstreamProxyOf } from '../core/upstream-proxy-config.ts'
 import { shoalVersion } from '../core/version.ts'
 import { ProxyAuthority } from '../proxy/intercept/authority.ts'
 import { loopbackAddress } from '../proxy/loopback-listener.ts'
+import { checkMirrorPlaces, type MirrorSocket } from '../proxy/mirror-place.ts'
 import { type RunningProxy, startProxy } from '../proxy/proxy.ts'
 import { KernelSocketOwners } from '../proxy/socket-owner.ts'
 import { AUTHORITY_FILE_NAME, TrustFiles } from '../proxy/trust-files.ts'
 import { startAdmin } from './admin.ts'
+import { withAttached } from './attached.ts'
 import type { NodeConfig } from './config.ts'
 import { nodeMetrics } from './metrics.ts'
 import { refuseProxyLoop } from './proxy-loop.ts'
@@ -44,6 +46,7 @@ const OTHER_CERTS_DIRS = ['/etc/containerd/certs.d', '/etc/containers/certs.d']
 
 export interface RunningNode {
   readonly proxyAddress: ListenAddress
+  readonly mirrorSockets: readonly MirrorSocket[]
   readonly peerAddress: ListenAddress
   readonly adminAddress: ListenAddress
   readonly defects: Defects
@@ -76,14 +79,17 @@ interface NodeParts extends Told {
  * @throws ShoalError with a hint if it cannot start; it first closes the parts that were started
  */
 export async function startNode(
-  config: NodeConfig,
+  settings: NodeConfig,
   log: Logger,
   start: (options: ClientOptions) => Promise<Client> = startClient,
 ): Promise<RunningNode> {
   const startedMs = Date.now()
+  const config = withAttached(settings, process.env)
   // Do this before anything calls the tracker, so that a mistake in the configuration is reported as such.
   await loopbackAddress(config.proxyListen.host, 'proxyListen')
   await loopbackAddress(config.adminListen.host, 'adminListen')
+  await checkMirrorPlaces(config.mirrorListen)
+  refuseUnknownMirror(config)
   ensureDataDir(config.dataDir)
   const closing = new AsyncDisposableStack()
   try {
@@ -115,6 +121,7 @@ export async function startNode(
     const proxy = await startTrustedProxy(parts, { closing, adminPort: admin.address.port })
     const addresses = {
       proxyAddress: proxy.address,
+      mirrorSockets: proxy.mirrorSockets,
       peerAddress: client.peerAddress,
       adminAddress: admin.address,
     }
@@ -124,6 +131,17 @@ export async function startNode(
     await closing.disposeAsync()
     throw error
   }
+}
+
+/** @throws ConfigError if a listener of the mirror is for a registry that this node does not serve */
+function refuseUnknownMirror({ mirrorListen, registries, registriesFromTracker }: NodeConfig): void {
+  if (registriesFromTracker) return
+  const known = new Set(registries.map(({ host }) => host))
+  const unknown = mirrorListen.find(({ registry }) => registry !== undefined && !known.has(registry))
+  if (unknown === undefined) return
+  throw new ConfigError(`mirrorListen: ${unknown.registry} is not among the registries`, {
+    hint: 'Name it with --registries too, or remove its listener.',
+  })
 }
 
 function toldOf(log: Logger): Told {
@@ -176,8 +194,9 @@ async function startTrustedProxy(
   { closing, adminPort }: { closing: AsyncDisposableStack; adminPort: number },
 ): Promise<RunningProxy> {
   const { config, client, registries, authority, history, log } = parts
-  const { dataDir, dockerCertsDir } = config
-  const trust = new TrustFiles({ dataDir, dockerCertsDir, registries: registries.keys() })
+  const { dataDir, dockerCertsDir, authorityFile = join(dataDir, AUTHORITY_FILE_NAME) } = config
+  const { conditions } = parts
+  const trust = new TrustFiles({ authorityFile, dockerCertsDir, registries: registries.keys(), conditions })
   closing.defer(() => trust.remove())
   const proxy = await startProxy({
     listen: config.proxyListen,
@@ -185,9 +204,10 @@ async function startTrustedProxy(
     permitLinkLocal: config.permitLinkLocal,
     permittedTargets: config.permittedTargets,
     upstreamProxy: parts.upstreamProxy,
+    mirrorPlaces: config.mirrorListen,
     deniedPorts: [adminPort, client.peerAddress.port],
     publish: (pem) => trust.put(pem),
-    places: { dockerCertsDir, authorityFile: join(dataDir, AUTHORITY_FILE_NAME) },
+    places: { dockerCertsDir, authorityFile },
     isRestarted: noteRun(dataDir),
     owners: parts.owners,
     client,
@@ -195,7 +215,7 @@ async function startTrustedProxy(
     authority,
     metrics: parts.metrics,
     records: history.records,
-    conditions: parts.conditions,
+    conditions,
     log,
     defects: parts.defects,
   })
@@ -219,7 +239,7 @@ function noteRun(dataDir: string): boolean {
   return isRestarted
 }
 
-/** Adds the registries that the tracker names, with this node's consent: only their hosts come from there. */
+/** Adds the registries that the tracker names, with this node's consent: only hosts and paths come from there. */
 function interceptNamed({
   registries,
   surroundings,
@@ -231,8 +251,8 @@ function interceptNamed({
   client: Client
   conditions: Conditions
 }): void {
-  const added = client.registriesNamed().filter((host) => !registries.has(host))
-  const configs = added.map((host) => registryConfig.parse({ host }))
+  const added = client.registriesNamed().filter(({ host }) => !registries.has(host))
+  const configs = added.map(({ host, apiPath }) => registryConfig.parse({ host, apiPath }))
   for (const [host, registry] of openRegistries(configs, surroundings)) {
     registries.set(host, registry)
     conditions.raise('REGISTRIES_FROM_TRACKER', host)

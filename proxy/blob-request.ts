@@ -24,12 +24,12 @@ const NAMESPACE_QUERY = /^\?ns=[A-Za-z0-9.:_-]{1,255}$/
 const CONDITIONS = ['if-match', 'if-none-match', 'if-modified-since', 'if-unmodified-since'] as const
 
 /**
- * Reads a request as a blob GET. Strict: the registry answers every request that is encoded, conditional or odd in any
+ * Reads a request to a registry as a blob GET. Strict: the registry answers every request that is encoded, conditional or odd in any
  * way, so that no spelling of a path can mean one thing here and another there.
  * @returns undefined if it is not a blob GET
  */
-export function readBlobGet(request: IncomingMessage): BlobGet | undefined {
-  const found = readRepositoryPath(request.url ?? '', 'blobs/([^/?]+)')
+export function readBlobGet(request: IncomingMessage, apiPath?: string): BlobGet | undefined {
+  const found = readRepositoryPath(request.url ?? '', 'blobs/([^/?]+)', apiPath)
   const digest = found?.groups[0] ?? ''
   if (request.method !== 'GET' || found === undefined || !isDigest(digest)) return undefined
   if (CONDITIONS.some((name) => request.headers[name] !== undefined) || hasBody(request)) return undefined
@@ -47,11 +47,12 @@ export function readBlobGet(request: IncomingMessage): BlobGet | undefined {
 export function readRepositoryPath(
   url: string,
   rest: string,
+  apiPath?: string,
 ): { repository: Repository; groups: string[]; query: string } | undefined {
   const at = url.indexOf('?')
   const query = at === -1 ? '' : url.slice(at)
   if (query !== '' && !NAMESPACE_QUERY.test(query)) return undefined
-  const found = parseRepositoryPath(at === -1 ? url : url.slice(0, at), rest)
+  const found = parseRepositoryPath(at === -1 ? url : url.slice(0, at), rest, apiPath)
   return found && { ...found, query }
 }
 

@@ -18,6 +18,7 @@ import {
   type Rejections,
 } from './intercept/rejections.ts'
 import { type TrustedPlaces, trustRemedy } from './intercept/trust-remedy.ts'
+import { isTunnelledName } from './intercept/tunnelled-name.ts'
 import type { ConnectOutcome, ProxyMetrics } from './metrics.ts'
 import type { SocketOwner, SocketOwners } from './socket-owner.ts'
 import type { RegistryReach } from './upstream/registry-reach.ts'
@@ -65,7 +66,9 @@ export async function answerConnect(parts: ConnectParts, exchange: ConnectExchan
   socket.on('error', () => socket.destroy())
   try {
     const target = parseAuthority(exchange.request.url ?? '')
-    const registry = registryAt(parts.registries, target)
+    const found = registryAt(parts.registries, target)
+    const isTunnelled = found !== undefined && isTunnelledName(exchange.request.url ?? '', found.host)
+    const registry = isTunnelled ? undefined : found
     const outcome =
       registry === undefined
         ? await tunnel(parts, exchange, target, 'tunnelled')
@@ -76,11 +79,11 @@ export async function answerConnect(parts: ConnectParts, exchange: ConnectExchan
   }
 }
 
-/** The configured registry at exactly this host and port. Other names of Docker Hub lead to other services as well. */
+/** The configured registry at exactly this host and port; a dot at the end makes a name absolute. Other names of Docker Hub lead to other services as well. */
 function registryAt(registries: RegistryClients, target: Target): RegistryClient | undefined {
   try {
     const registry = registries.get(parseRegistryHost(addressText(target)))
-    return registry !== undefined && registryAddress(registry.host).host === target.host
+    return registry !== undefined && registryAddress(registry.host).host === target.host.replace(/\.$/, '')
       ? registry
       : undefined
   } catch (error) {

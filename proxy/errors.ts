@@ -40,6 +40,26 @@ export class BlobShortError extends ShoalError {
   readonly code = 'BLOB_SHORT'
 }
 
+/** A browser asked the mirror, or somebody under a foreign name (DNS rebinding): answer 403. */
+export class MirrorCallerError extends ShoalError {
+  readonly code = 'MIRROR_CALLER'
+}
+
+/** The mirror is asked for something other than a pull: answer 405. */
+export class MirrorMethodError extends ShoalError {
+  readonly code = 'MIRROR_METHOD'
+}
+
+/** The mirror does not stand for this registry or path: answer 404, which runtimes pass over on their way to the next host. */
+export class MirrorTargetError extends ShoalError {
+  readonly code = 'MIRROR_TARGET'
+}
+
+/** The registry must be used directly, because this process cannot, or may not for this caller: answer 503. */
+export class MirrorUnusableError extends ShoalError {
+  readonly code = 'MIRROR_UNUSABLE'
+}
+
 /** The admin listener has nothing at that path: answer 404. */
 export class AdminPathError extends ShoalError {
   readonly code = 'NOT_FOUND'

@@ -5,7 +5,7 @@ import type { Client, ImagePlan } from '../client/index.ts'
 import { parseBoundedJson } from '../core/bounded-json.ts'
 import { BoundedMap } from '../core/bounded-map.ts'
 import { type Digest, isDigest } from '../core/digest.ts'
-import type { RegistryHost, Repository } from '../core/repository.ts'
+import type { RegistryApi, RegistryHost, Repository } from '../core/repository.ts'
 import { digestSchema } from '../core/tracker-api.ts'
 import { readCredential, readRepositoryPath } from './blob-request.ts'
 import { ImageNames } from './image-names.ts'
@@ -75,8 +75,8 @@ export class ManifestPlans {
   }
 
   /** @returns a watcher of the answer; undefined if the request is not for a manifest */
-  watch(request: IncomingMessage, registry: RegistryHost): ResponseWatcher | undefined {
-    const found = readRepositoryPath(request.url ?? '', MANIFEST_REST)
+  watch(request: IncomingMessage, { host: registry, apiPath }: RegistryApi): ResponseWatcher | undefined {
+    const found = readRepositoryPath(request.url ?? '', MANIFEST_REST, apiPath)
     const credential = readCredential(request)
     const { method } = request
     if (found === undefined || credential === undefined) return undefined
@@ -88,7 +88,7 @@ export class ManifestPlans {
     if (method !== 'GET') return undefined
     const onIndex = (text: string) => this.#names.sawIndex(home, reference, parsed(text))
     const onManifest = (text: string, contentDigest: string | undefined) => {
-      const blobs = blobsOf(parsed(text))
+      const blobs = blobsOfManifest(text)
       if (blobs.length === 0) return
       const digest = isDigest(reference) ? reference : contentDigest
       this.#onImage({ registry, repository, reference: this.#names.nameOf(home, reference), digest, blobs })
@@ -182,6 +182,11 @@ function parsed(text: string): unknown {
   } catch {
     return undefined
   }
+}
+
+/** The blobs that a manifest's text names, each once; none if it is no image manifest. */
+export function blobsOfManifest(text: string): ImagePlan['blobs'] {
+  return blobsOf(parsed(text))
 }
 
 /** The blobs that an image manifest names, each once; none if it is no manifest. */

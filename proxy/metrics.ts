@@ -57,7 +57,7 @@ export interface ProxyMetrics {
 export function proxyMetrics(metrics: Metrics): ProxyMetrics {
   const requests = metrics.counter({
     name: 'shoal_proxy_requests_total',
-    help: 'Requests inside intercepted connections, by who answered and why.',
+    help: 'Requests inside intercepted connections and at the mirror, by who answered and why.',
     labels: { outcome: REQUEST_OUTCOMES },
   })
   const connects = metrics.counter({

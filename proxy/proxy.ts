@@ -23,8 +23,11 @@ import type { TrustedPlaces } from './intercept/trust-remedy.ts'
 import { Connections, listenOnLoopback } from './loopback-listener.ts'
 import { ManifestPlans } from './manifest-plans.ts'
 import { proxyMetrics } from './metrics.ts'
+import { type RunningMirror, startMirror } from './mirror.ts'
+import type { MirrorPlace, MirrorSocket } from './mirror-place.ts'
 import { answer } from './pull.ts'
 import { PullRecords } from './pull-records.ts'
+import { PushWatch } from './push/push-watch.ts'
 import { KernelSocketOwners, type SocketOwners } from './socket-owner.ts'
 import { AUTHORITY_FILE_NAME } from './trust-files.ts'
 import { forwardPlain } from './upstream/plain-forward.ts'
@@ -69,6 +72,8 @@ export interface ProxyOptions {
   deniedPorts: number[]
   metrics: Metrics
   log: Logger
+  /** Where the mirror listens; default nowhere. */
+  mirrorPlaces?: readonly MirrorPlace[]
   /** If absent, records of pulls are kept and not shown. */
   records?: PullRecords
   /** If absent, conditions are logged but not shown. */
@@ -79,6 +84,8 @@ export interface ProxyOptions {
 
 export interface RunningProxy {
   readonly address: ListenAddress
+  /** Where the mirror listens. */
+  readonly mirrorSockets: readonly MirrorSocket[]
   /** Other certificates than at the start were published. */
   authorityChanged(): void
   close(): Promise<void>
@@ -102,6 +109,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const pulls = {
     client,
     plans,
+    pushes: new PushWatch({ client, p2pMinBytes, defects }),
     strangers,
     accepted,
     records,
@@ -141,18 +149,29 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   }
   new UserShares({ bounds, owners, log }).watch(server)
   const connections = new Connections(server)
+  let mirror: RunningMirror | undefined
   const close = async () => {
     reach.close()
+    await mirror?.close()
     intercept.close()
     await connections.closeWith(server)
   }
   try {
     const address = await listenOnLoopback(server, options.listen, 'proxyListen')
-    for (const port of [address.port, ...options.deniedPorts]) policy.denyOwnPort(port)
+    const { mirrorPlaces = [] } = options
+    const shares = new UserShares({ bounds, owners, log })
+    const mirrorParts = { registries, intercept, owners, shares, ...shared }
+    mirror = await startMirror(
+      { ...mirrorParts, answer: (exchange) => answer(pulls, exchange) },
+      mirrorPlaces,
+    )
+    const mirrorSockets = mirror.sockets
+    const mirrorPorts = mirrorSockets.flatMap((socket) => ('port' in socket ? [socket.port] : []))
+    for (const port of [address.port, ...mirrorPorts, ...options.deniedPorts]) policy.denyOwnPort(port)
     options.publish(authority.certificatesPem)
     reach.start(registries.values())
     if (options.isRestarted) rejections.authorityChanged()
-    return { address, authorityChanged: () => rejections.authorityChanged(), close }
+    return { address, mirrorSockets, authorityChanged: () => rejections.authorityChanged(), close }
   } catch (error) {
     await close()
     throw error

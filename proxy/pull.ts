@@ -13,9 +13,12 @@ import { type BlobGet, readBlobGet } from './blob-request.ts'
 import { sendBlob } from './blob-response.ts'
 import { type ByteSpan, spanOf } from './byte-range.ts'
 import { respondWithError } from './error-response.ts'
+import { fetchesTokensElsewhere, withTunnelledRealm } from './intercept/tunnelled-name.ts'
 import type { ManifestPlans } from './manifest-plans.ts'
 import type { RequestOutcome } from './metrics.ts'
+import type { PushWatch } from './push/push-watch.ts'
 import { type AccountParts, RequestAccount } from './request-account.ts'
+import { withWholeLocation } from './upstream/end-to-end-headers.ts'
 import { allOf, forward, goneSignal, type ResponseWatcher, type Upstream } from './upstream/forward.ts'
 import type { RegistryReach } from './upstream/registry-reach.ts'
 
@@ -27,6 +30,7 @@ import type { RegistryReach } from './upstream/registry-reach.ts'
 export interface PullParts extends AccountParts {
   client: Client
   plans: ManifestPlans
+  pushes: PushWatch
   strangers: Strangers
   accepted: AcceptedRequests<Verdict>
   reach: RegistryReach
@@ -41,6 +45,8 @@ export interface Exchange {
   request: IncomingMessage
   response: ServerResponse
   registry: RegistryClient
+  /** It came to the mirror: its Host is not the registry's, and the next connection is no tunnel. */
+  isMirrored?: boolean
 }
 
 interface AccountedExchange extends Exchange {
@@ -78,7 +84,7 @@ export async function answer(parts: PullParts, exchange: Exchange): Promise<void
 }
 
 async function answerRequest(parts: PullParts, exchange: AccountedExchange): Promise<RequestOutcome> {
-  const wanted = readBlobGet(exchange.request)
+  const wanted = readBlobGet(exchange.request, exchange.registry.apiPath)
   if (wanted === undefined) return passThrough(parts, exchange, 'registry_not_a_blob')
   exchange.account.asks(wanted)
   const { repository, digest } = wanted
@@ -201,27 +207,41 @@ async function answerLate(parts: PullParts, pull: Pull, { later }: LateVerdict):
 
 /** Forwards the request to the registry and the answer to the client, both unchanged. */
 async function passThrough<Outcome extends RequestOutcome>(
-  { plans }: PullParts,
-  { request, response, registry, account }: AccountedExchange,
+  { plans, pushes }: PullParts,
+  exchange: AccountedExchange,
   outcome: Outcome,
   giveUp?: AbortSignal,
 ): Promise<Outcome> {
+  const { request, response, registry, account } = exchange
   if (response.destroyed) return outcome
   const upstream = {
     dispatcher: registry.passThrough,
     path: request.url!,
+    ...(exchange.isMirrored ? { host: registry.host } : {}),
     ...(giveUp && { giveUp }),
     // A second try of a wrong password brings an account closer to its lock.
     ...(isPassword(request) ? {} : { againInMs: limitWait(registry) }),
+    answerHeaders: answerHeaders(exchange),
     unreachable: (cause: Error) => new RegistryUnreachableError(registry.host, { cause }),
   }
   const watcher = allOf([
     account.passes(outcome),
     outcome === 'registry_refused' ? refusalWatch(registry, request) : undefined,
-    plans.watch(request, registry.host),
+    plans.watch(request, registry),
+    pushes.watch(request, registry),
   ])
   await forward(request, response, upstream, watcher)
   return outcome
+}
+
+/** What the client gets of the registry's headers: all, with what leads elsewhere spelled so that it arrives there. */
+function answerHeaders({ request, registry, isMirrored }: Exchange): NonNullable<Upstream['answerHeaders']> {
+  const isRespelled = fetchesTokensElsewhere(request.headers['user-agent'])
+  const base = `https://${registry.host}${request.url}`
+  return (status, raw) => {
+    const headers = status === 401 && isRespelled ? withTunnelledRealm(raw, registry.host) : raw
+    return isMirrored ? withWholeLocation(headers, base) : headers
+  }
 }
 
 /**
@@ -247,16 +267,17 @@ function isPassword({ headers }: IncomingMessage): boolean {
 }
 
 /** The registry refused the question and serves the request: the next question may not rest on HEAD alone. */
-function refusalWatch({ habits }: RegistryClient, request: IncomingMessage): ResponseWatcher {
+function refusalWatch({ habits, apiPath }: RegistryClient, request: IncomingMessage): ResponseWatcher {
   const onStart = (status: number) => {
-    if (status === 200 || status === 206) habits.forget('headHonest', readBlobGet(request)?.repository)
+    if (status === 200 || status === 206)
+      habits.forget('headHonest', readBlobGet(request, apiPath)?.repository)
   }
   return { onStart, onData: () => undefined, onEnd: () => undefined }
 }
 
 function answerFailure(
   { reach, served, log, defects }: PullParts,
-  { response, registry, request }: Exchange,
+  { response, registry, request, isMirrored }: Exchange,
   error: unknown,
 ): void {
   if (response.destroyed) return
@@ -267,7 +288,7 @@ function answerFailure(
       'request failed',
     )
     // A client repeats a request whose kept connection ends before any answer, in a new connection, which is a tunnel.
-    if (isTunnelledNext && served.has(request.socket)) response.destroy()
+    if (isTunnelledNext && !isMirrored && served.has(request.socket)) response.destroy()
     else respondWithError(response, error)
     return
   }

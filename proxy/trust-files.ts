@@ -1,5 +1,6 @@
-import { rmdirSync, rmSync } from 'node:fs'
+import { existsSync, lstatSync, readFileSync, realpathSync, rmdirSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import type { Conditions } from '../core/conditions.ts'
 import { ensureFolder, readOwnFile, replaceFile } from '../core/data-folder.ts'
 import { SHOAL_TRUST_FILE } from '../core/registry-trust.ts'
 import { DOCKER_HUB, type RegistryHost } from '../core/repository.ts'
@@ -7,7 +8,9 @@ import { TrustFileError } from './errors.ts'
 
 /**
  * The files that make pulling clients trust the proxy's authority. Docker reads every `*.crt` in `certs.d/<registry>/` at
- * each pull. Our file stands beside the others there, and Shoal never touches those.
+ * each pull. Our file stands beside the others there, and Shoal never touches those. The authority file is replaced at each
+ * start and never removed: what names it (`ca` in a hosts.toml, a link as shoal.crt) would else fail every pull while no
+ * node runs. It is of no use then, as its keys end with the process.
  */
 
 /** Docker reads these folders as root, and people look into them. An administrator decides who may write there. */
@@ -20,19 +23,21 @@ export interface TrustPlaces {
   registries: Iterable<RegistryHost>
   /** Docker's `certs.d`; '' to write nothing there. */
   dockerCertsDir: string
-  dataDir: string
+  authorityFile: string
+  /** If absent, what hides the files is not shown. */
+  conditions?: Pick<Conditions, 'raise' | 'clear'>
 }
 
 export class TrustFiles {
-  readonly #paths: string[]
+  readonly #places: TrustPlaces
+  readonly #authorityFile: string
   /** The directories that this process made. */
   readonly #madeDirs: string[] = []
   #contents = ''
 
-  constructor({ registries, dockerCertsDir, dataDir }: TrustPlaces) {
-    const docker = dockerCertsDir === '' ? [] : [...registries]
-    this.#paths = docker.flatMap(foldersOf).map((folder) => join(dockerCertsDir, folder, DOCKER_FILE_NAME))
-    this.#paths.push(join(dataDir, AUTHORITY_FILE_NAME))
+  constructor(places: TrustPlaces) {
+    this.#places = { ...places, registries: [...places.registries] }
+    this.#authorityFile = places.authorityFile
   }
 
   /**
@@ -42,12 +47,14 @@ export class TrustFiles {
   put(certificatesPem: string): void {
     const contents = `${certificatesPem.trim()}\n`
     try {
-      for (const path of this.#paths) {
+      for (const path of [this.#authorityFile, ...this.#dockerPaths()]) {
         this.#madeDirs.push(...ensureFolder(dirname(path), DOCKER_FOLDERS))
+        if (this.#isLinked(path)) continue
         // Docker must not read half a certificate; the draft's name does not end in `.crt`.
         replaceFile(path, contents, 0o644, `${path}.${process.pid}.new`)
       }
       this.#contents = contents
+      this.#tellWhatHides()
     } catch (cause) {
       this.#contents = contents
       this.remove()
@@ -60,12 +67,68 @@ export class TrustFiles {
 
   /** Removes the files that are still as this process wrote them, and its own directories that are empty. */
   remove(): void {
-    for (const path of this.#paths) {
+    for (const path of this.#dockerPaths()) {
       if (readIfThere(path) === this.#contents) rmSync(path, { force: true })
     }
     const innermostFirst = this.#madeDirs.splice(0).sort((one, other) => other.length - one.length)
     for (const dir of innermostFirst) removeIfEmpty(dir)
   }
+
+  #dockerPaths(): string[] {
+    const { registries, dockerCertsDir } = this.#places
+    const folders = [...registries].flatMap((host) => trustFolders(dockerCertsDir, host))
+    return [...new Set(folders)].map((folder) => join(folder, DOCKER_FILE_NAME))
+  }
+
+  /** `shoal attach` makes the files in Docker's folders links to the authority file, and takes them away again. */
+  #isLinked(path: string): boolean {
+    // Whoever put a link in its own place would choose what is written.
+    if (path === this.#authorityFile) return false
+    if (!lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink()) return false
+    return existsSync(path) && realpathSync(path) === realpathSync(this.#authorityFile)
+  }
+
+  #tellWhatHides(): void {
+    const { registries, dockerCertsDir, conditions } = this.#places
+    for (const host of registries) {
+      const folder = trustFolders(dockerCertsDir, host)[0]
+      const mend = folder && this.#mendOf(folder, host)
+      if (mend === undefined) conditions?.clear('DOCKER_TRUST_HIDDEN', host)
+      else conditions?.raise('DOCKER_TRUST_HIDDEN', host, { mend })
+    }
+  }
+
+  #mendOf(folder: string, host: RegistryHost): string | undefined {
+    const hosts = join(folder, 'hosts.toml')
+    const names = [this.#authorityFile, join(folder, DOCKER_FILE_NAME)]
+    const text = existsSync(hosts) ? readText(hosts) : undefined
+    if (text !== undefined) {
+      // Any mention is an operator's decision.
+      const isNamed = names.some((name) => text.includes(name))
+      return isNamed ? undefined : `add ca = ["${this.#authorityFile}"] to the host in ${hosts}`
+    }
+    if (!folder.endsWith(DEFAULT_FOLDER)) return undefined
+    return `make ${join(dirname(folder), host)} with what ${folder} has in it, and start the node again`
+  }
+}
+
+/** Of every registry that has no folder: the first folder that exists is all that dockerd's containerd store and containerd read. */
+const DEFAULT_FOLDER = '_default'
+
+/**
+ * The folders where clients look for a registry's authorities, without one that would hide the operator's `_default`: that
+ * takes its place.
+ * @param dockerCertsDir Docker's `certs.d`; '' for none
+ */
+export function trustFolders(
+  dockerCertsDir: string,
+  host: RegistryHost,
+  exists: (path: string) => boolean = existsSync,
+): string[] {
+  if (dockerCertsDir === '') return []
+  const ofDefault = join(dockerCertsDir, DEFAULT_FOLDER)
+  const own = foldersOf(host).map((name) => join(dockerCertsDir, name))
+  return exists(ofDefault) ? [...new Set(own.map((dir) => (exists(dir) ? dir : ofDefault)))] : own
 }
 
 /** The folders in `certs.d` that clients read for the registry: podman and skopeo take Docker Hub's from its image names. */
@@ -77,6 +140,15 @@ function readIfThere(path: string): string | undefined {
   try {
     return readOwnFile(path)
   } catch {
+    return undefined
+  }
+}
+
+function readText(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch {
+    // Docker cannot read it either, and so reads the files beside it.
     return undefined
   }
 }

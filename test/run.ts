@@ -6,8 +6,10 @@ import { dirname, join } from 'node:path'
 
 /**
  * `npm test`: all tests (fast, stories, system) and a last line `N passed, N failed[, N skipped]` with the totals of the run.
- * Arguments go to vitest (file filters, --project fast).
+ * Arguments go to vitest (file filters, --project fast); with `--full` also what is not always to be had is tried.
  */
+
+const FULL = '--full'
 
 interface Totals {
   passed: number
@@ -52,7 +54,10 @@ async function runTests(vitestArguments: string[]): Promise<number> {
 
 function runVitest(vitestArguments: string[]): Promise<number> {
   const vitest = join(dirname(createRequire(import.meta.url).resolve('vitest/package.json')), 'vitest.mjs')
-  const child = spawn(process.execPath, [vitest, ...vitestArguments], { stdio: 'inherit' })
+  const passedOn = vitestArguments.filter((argument) => argument !== FULL)
+  const full = passedOn.length < vitestArguments.length ? { SHOAL_TESTS: 'full' } : {}
+  const env = { ...process.env, ...full }
+  const child = spawn(process.execPath, [vitest, ...passedOn], { stdio: 'inherit', env })
   return new Promise((resolve, reject) => {
     child.on('error', reject)
     child.on('close', (code) => resolve(code ?? 1))

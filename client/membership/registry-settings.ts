@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import type { Logger } from 'pino'
 import type { ConditionCode, Conditions } from '../../core/conditions.ts'
 import { readOwnFile, replaceFile } from '../../core/data-folder.ts'
-import { type RegistriesNews, registriesNews } from '../../core/registries-api.ts'
+import { type RegistriesNews, type RegistryNamed, registriesNews } from '../../core/registries-api.ts'
 import type { RegistryClients } from '../../core/registry-client.ts'
 import type { RegistryHost } from '../../core/repository.ts'
 import type { RegistryFound } from '../client.ts'
@@ -66,9 +66,9 @@ export class RegistrySettings {
     if (this.#isSettled || !this.#isConsented) this.#compare()
   }
 
-  /** The hosts that the tracker names, or named before this node's restart. */
-  named(): RegistryHost[] {
-    return (this.#news ?? this.#read())?.list.map(({ host }) => host) ?? []
+  /** What the tracker names, or named before this node's restart. */
+  named(): RegistryNamed[] {
+    return (this.#news ?? this.#read())?.list ?? []
   }
 
   found(): RegistryFound[] {
@@ -98,7 +98,13 @@ export class RegistrySettings {
         isSo ? this.#conditions.raise(code, host) : this.#conditions.clear(code, host)
       set(this.#isConsented ? 'REGISTRIES_CHANGED' : 'REGISTRY_NOT_CONSENTED', state === 'not consented')
       set('REGISTRY_NOT_AT_TRACKER', state === 'unknown to the tracker')
+      set('REGISTRY_PATH_DIFFERS', state === 'shared' && !this.#isSamePath(host))
     }
+  }
+
+  #isSamePath(host: RegistryHost): boolean {
+    const theirs = this.#news?.list.find((named) => named.host === host)?.apiPath ?? ''
+    return theirs === (this.#registries.get(host)?.apiPath ?? '')
   }
 
   #read(): RegistriesNews | undefined {

@@ -13,7 +13,8 @@ export const ACCEPTED_MS_MAX = 3600 * 1000
 /** The same for a credential without a known expiry: an opaque token, a password, or none. */
 export const ACCEPTED_OPAQUE_MS = 60 * 1000
 
-type Acceptance = Pick<BlobRequest, 'registry' | 'repository' | 'credential'>
+/** `registry`: the scope of what a registry says (core/repository.ts). */
+type Acceptance = Pick<BlobRequest, 'repository' | 'credential'> & { registry: string }
 
 /**
  * Credentials that this node saw a registry accept, by repository. Invariant: an entry is the registry's answer to

@@ -5,6 +5,9 @@ import type { Bitfield } from '../store/bitfield.ts'
 /** Pieces of one fetch without a lease. After it, the node checks whether the swarm is back. */
 export const FALLBACK_PIECES_MAX = 16
 
+/** A fetch without a lease gives up its rest when peers have delivered this many pieces more than it: the swarm is back. */
+export const PEERS_BACK_PIECES = 2
+
 /** Pieces from `first` to before `end`. */
 export interface MissingRun {
   first: number

@@ -132,6 +132,12 @@ export class LeaseRequests {
     this.#requestedTo = Math.min(this.#requestedTo, this.#end)
   }
 
+  /** The rest is not wanted any more, also if it is requested: the piece that is arriving is the last. */
+  giveUpRest(): void {
+    this.#end = Math.min(this.#end, this.#at + 1)
+    this.#requestedTo = Math.min(this.#requestedTo, this.#end)
+  }
+
   get #isPastHalf(): boolean {
     return this.#last !== undefined && this.#at >= (this.#last.first + this.#last.end) / 2
   }

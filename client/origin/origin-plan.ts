@@ -139,6 +139,10 @@ export class OriginPlan {
     return this.#isStarted
   }
 
+  get isAlone(): boolean {
+    return this.#state === 'alone'
+  }
+
   get isRangeIgnored(): boolean {
     return this.#areRangesIgnored
   }

@@ -1,10 +1,11 @@
+import { setTimeout } from 'node:timers/promises'
 import { isDefect } from '../../core/defects.ts'
 import type { PieceIndex } from '../../core/metainfo.ts'
 import { RedirectRefusedError } from '../../core/redirect-rule.ts'
 import type { HashesRequest, HashesResponse, Lease } from '../../core/tracker-api.ts'
 import { OriginRefusedError, RangeIgnoredError, TrackerRefusedError } from '../errors.ts'
 import type { PieceBuffer } from '../store/piece-buffers.ts'
-import type { MissingRun } from './fallback-run.ts'
+import { type MissingRun, PEERS_BACK_PIECES } from './fallback-run.ts'
 import { LeaseRequests, type RequestedRun } from './lease-requests.ts'
 import { OpenEndedRead } from './open-ended-read.ts'
 import type { OriginHost } from './origin-host.ts'
@@ -12,11 +13,18 @@ import { OriginPlan, type OriginView } from './origin-plan.ts'
 import { PendingHashes } from './pending-hashes.ts'
 import { RunFetch } from './run-fetch.ts'
 
+/** Leases that a node with a whole blob asks for: one, or what others leave of it. */
+const WHOLE_LEASES_MAX = 8
+/** Pause before it asks again, while others hold the leases. */
+const WHOLE_PAUSE_MS = 500
+
 /** RFC 6585 §4. The tracker wants the call, only later. */
 const TOO_MANY_REQUESTS = 429
 
 interface Run {
   lease: string | null
+  /** Pieces that came from peers meanwhile, less its own. */
+  outdoneBy: number
   requests: LeaseRequests
   abort: AbortController
 }
@@ -50,6 +58,8 @@ export class Origin {
   /** A lease that arrived before its reader. */
   #offered: Lease | undefined
   readonly #pendingHashes = new PendingHashes()
+  /** The blob is here whole: its leases are for publishing, not for fetching. */
+  #isWhole = false
   /** This tracker's leases have an end that may shrink, so it knows the other fields of their release as well. */
   #isTrackerCurrent = false
 
@@ -78,7 +88,7 @@ export class Origin {
     }
   }
 
-  /** A lease that came with a grant. The node follows it once the grant's reader is here. */
+  /** A lease that came with a grant, and so begins at the start of the blob. It is followed once the grant's reader is here. */
   offer(lease: Lease): void {
     if (!this.#plan.isActive) this.#offered = lease
     else if (this.#isUseful(lease) && this.#plan.mayFollowLease(Date.now()))
@@ -99,7 +109,6 @@ export class Origin {
     // Granted as if the registry served ranges: the tracker must first know that one node reads all.
     if (lease && !this.#plan.isRangeIgnored && this.#isUseful(lease))
       this.#host.boundary.run(() => this.#follow(lease))
-    // A lease that comes with a grant begins at the start of the blob.
     else if (lease) this.#release(lease)
   }
 
@@ -123,6 +132,11 @@ export class Origin {
   /** A piece was stored. */
   moved(from: 'registry' | 'peer'): void {
     this.#plan.pieceArrived(from, Date.now())
+    for (const run of this.#runs) {
+      if (run.lease !== null) continue
+      run.outdoneBy += from === 'peer' ? 1 : -1
+      if (run.outdoneBy >= PEERS_BACK_PIECES && !this.#plan.isAlone) run.requests.giveUpRest()
+    }
   }
 
   /** Call a few times a second. */
@@ -173,6 +187,7 @@ export class Origin {
   async #fetch(lease: string | null, wanted: RequestedRun): Promise<boolean> {
     const run: Run = {
       lease,
+      outdoneBy: 0,
       requests: new LeaseRequests(this.#host, wanted),
       abort: new AbortController(),
     }
@@ -249,6 +264,35 @@ export class Origin {
     }
   }
 
+  /**
+   * Publishes the hashes of a blob that is here whole, so that nobody fetches its pieces. Others may hold leases for some of
+   * them, and publish those.
+   */
+  async publishWhole(hashes: readonly Buffer[]): Promise<void> {
+    this.#isWhole = true
+    for (let leases = 0; leases < WHOLE_LEASES_MAX; leases += 1) {
+      if (this.#host.firstUnknownHash() === undefined) break
+      if (this.#offered === undefined) await this.#askForLease()
+      const lease = this.#offered
+      this.#offered = undefined
+      if (lease === undefined) await setTimeout(WHOLE_PAUSE_MS, undefined, { ref: false })
+      else await this.#publishLeased(lease, hashes)
+    }
+    this.#isWhole = false
+    if (this.#offered) this.#release(this.#offered, { isUseful: false })
+    this.#offered = undefined
+  }
+
+  async #publishLeased(
+    { lease, firstPiece, pieces, endPiece }: Lease,
+    hashes: readonly Buffer[],
+  ): Promise<void> {
+    const end = endPiece ?? firstPiece + pieces
+    for (let piece = firstPiece; piece < end; piece += 1)
+      this.#pendingHashes.add(piece as PieceIndex, hashes[piece]!, lease)
+    await this.publish()
+  }
+
   /** One call at a time. */
   async #tell(call: Call): Promise<Told> {
     while (this.#asking) await this.#asking
@@ -264,6 +308,7 @@ export class Origin {
   async #exchange(call: Call): Promise<Told> {
     const { isRangeIgnored } = this.#plan
     const awaited = this.#plan.awaited()
+    const { limitedMs } = this.#host.access
     const run = [...this.#runs].find(({ lease }) => lease !== null && lease === call.lease)
     const requestedTo = run?.requests.reportedTo
     try {
@@ -276,7 +321,7 @@ export class Origin {
         // Only when needed: an older tracker refuses unknown fields.
         ...(awaited && { awaited }),
         ...(requestedTo !== undefined && { requestedTo }),
-        ...this.#limited(),
+        ...(this.#isTrackerCurrent && limitedMs > 0 && { registryLimitedMs: limitedMs }),
         position: this.#openEnded.piece ?? this.#host.position(),
         batchesFrom: this.#host.firstUnknownHash() ?? null,
       })
@@ -294,19 +339,15 @@ export class Origin {
     }
   }
 
-  #limited(): Pick<HashesRequest, 'registryLimitedMs'> {
-    const { limitedMs } = this.#host.access
-    return this.#isTrackerCurrent && limitedMs > 0 ? { registryLimitedMs: limitedMs } : {}
-  }
-
   /** @param isStale the registry ignored a range since the call: others would wait for pieces of this lease */
   #noteLease(answer: HashesResponse, { isStale }: { isStale: boolean }): void {
     const { lease, status, retryInMs, peers } = answer
     this.#plan.answered({ isLeased: lease !== null, status, retryInMs, peers: peers.length }, Date.now())
-    if (!lease) return
+    if (this.#isWhole) this.#offered = lease ?? undefined
+    if (this.#isWhole || !lease) return
     const isUseful = this.#isUseful(lease)
     if (!isUseful) this.#plan.leasedElsewhere(Date.now())
-    // Only while somebody reads. Otherwise the lease is released to others at once.
+    // Only while somebody reads. Otherwise it is released to others at once.
     if (isUseful && this.#plan.isActive && !isStale) this.#host.boundary.run(() => this.#follow(lease))
     else this.#release(lease, { isUseful })
   }

@@ -1,4 +1,5 @@
 import { BoundedMap } from '../../core/bounded-map.ts'
+import type { RegistryHost } from '../../core/repository.ts'
 import type { BlobRequest } from '../client.ts'
 import type { MemoryRecord } from '../membership/node-memory.ts'
 import { AcceptedCredentials } from './accepted-credentials.ts'
@@ -18,21 +19,28 @@ type VouchingRecord = Pick<MemoryRecord, 'accepted' | 'memberships'>
 export class Vouching {
   readonly #credentials = new AcceptedCredentials()
   readonly #memberUntilMs = new BoundedMap<string, number>(MEMBERSHIPS_MAX)
+  readonly #scopeOf: (host: RegistryHost) => string
 
-  vouchesFor(request: BlobOfCaller, nowMs: number): boolean {
+  /** @param scope of what a registry says: a memory of before a restart may be of another path of its host */
+  constructor(scope: (host: RegistryHost) => string) {
+    this.#scopeOf = scope
+  }
+
+  vouchesFor(caller: BlobOfCaller, nowMs: number): boolean {
+    const request = this.#scoped(caller)
     const isMember = (this.#memberUntilMs.get(blobOfRepository(request)) ?? 0) > nowMs
     return isMember && this.#credentials.has(request, nowMs)
   }
 
   /** The registry accepted the credential for the blob. @param isOpen it is configured to need none */
-  sawAccepted(request: BlobOfCaller, { isOpen, nowMs }: { isOpen: boolean; nowMs: number }): void {
-    this.#credentials.note(request, { isOpen, nowMs })
-    this.sawMember(request, nowMs)
+  sawAccepted(caller: BlobOfCaller, { isOpen, nowMs }: { isOpen: boolean; nowMs: number }): void {
+    this.#credentials.note(this.#scoped(caller), { isOpen, nowMs })
+    this.sawMember(caller, nowMs)
   }
 
   /** The blob is in the repository. */
   sawMember(blob: BlobOfCaller, nowMs: number): void {
-    this.#memberUntilMs.set(blobOfRepository(blob), nowMs + MEMBERSHIP_MS)
+    this.#memberUntilMs.set(blobOfRepository(this.#scoped(blob)), nowMs + MEMBERSHIP_MS)
   }
 
   record(nowMs: number): VouchingRecord {
@@ -47,6 +55,10 @@ export class Vouching {
     for (const [blob, untilMs] of memberships) {
       this.#memberUntilMs.set(blob, Math.min(untilMs, nowMs + MEMBERSHIP_MS))
     }
+  }
+
+  #scoped<Blob extends BlobOfCaller>(blob: Blob): Omit<Blob, 'registry'> & { registry: string } {
+    return { ...blob, registry: this.#scopeOf(blob.registry) }
   }
 }
 

@@ -7,7 +7,7 @@ import type { ClusterId, InfoHash, NodeId, SwarmId } from '../../core/metainfo.t
 import type { Place } from '../engine/link-places.ts'
 import { LinkTurns } from '../engine/link-turns.ts'
 import type { SourceLimits } from '../engine/source.ts'
-import { PeerProtocolError, PeerRefusedError } from '../errors.ts'
+import { PeerLostError, PeerOutdatedError, PeerProtocolError, PeerRefusedError } from '../errors.ts'
 import type { Grant } from '../membership/grant.ts'
 import { FrameBudget } from '../wire/frame-budget.ts'
 import { FrameReader, type FrameSink } from '../wire/frame-reader.ts'
@@ -119,13 +119,13 @@ export class NodeLink implements FrameSink, LinkOfSwarms {
     })
     socket.setNoDelay(true)
     socket.setKeepAlive(true, 30_000)
-    const broken = (cause: Error) => this.close(new PeerProtocolError('connection error', { cause }))
+    const broken = (cause: Error) => this.close(new PeerLostError('connection error', { cause }))
     socket.on('error', this.boundary.callback(broken))
     const gone = () => this.close(undefined)
     socket.on('close', this.boundary.callback(gone))
     const late = () => this.isOpen || this.close(new PeerProtocolError('no handshake in time'))
     this.#after(HANDSHAKE_MS_MAX, late)
-    const over = () => this.close(new PeerRefusedError('a certificate has expired'))
+    const over = () => this.close(new PeerOutdatedError('a certificate has expired'))
     this.#after(this.endMs - Date.now(), over)
     this.#watchIdle()
     this.#sendHandshakes()

@@ -6,7 +6,7 @@ import type { NodeId } from '../../core/metainfo.ts'
 import type { Peer } from '../../core/tracker-api.ts'
 import { WIRE_VERSION_LINKS } from '../../core/wire-version.ts'
 import { ProofRate } from '../engine/proof-rate.ts'
-import { PeerProtocolError, PeerRefusedError } from '../errors.ts'
+import { PeerOutdatedError, PeerProtocolError, PeerRefusedError } from '../errors.ts'
 import type { PeerCredential } from '../membership/cluster-trust.ts'
 import type { Grant } from '../membership/grant.ts'
 import type { LinkParts, SharedHost } from './link-host.ts'
@@ -152,7 +152,7 @@ export class NodeLinks implements ListeningNode {
   #replace(link: NodeLink): void {
     const { hosts } = link.swarms
     const peer = this.#dialled.get(link.node)?.peer
-    link.close(new PeerRefusedError('the authority of a certificate was withdrawn'))
+    link.close(new PeerOutdatedError('the authority of a certificate was withdrawn'))
     if (peer) for (const host of hosts) this.want(peer, host)
   }
 

@@ -7,7 +7,7 @@ import type { HashBatch } from '../../core/hash-batch.ts'
 import type { InfoHash, NodeId, PieceIndex } from '../../core/metainfo.ts'
 import type { SourceLimits } from '../engine/download.ts'
 import { LinkTurns } from '../engine/link-turns.ts'
-import { PeerProtocolError, PeerRefusedError } from '../errors.ts'
+import { PeerLostError, PeerOutdatedError, PeerProtocolError, PeerRefusedError } from '../errors.ts'
 import type { ProvenToken } from '../membership/admission.ts'
 import type { Bitfield } from '../store/bitfield.ts'
 import {
@@ -92,7 +92,7 @@ export class PeerLink implements FrameSink, SourceLink, ServedLink {
     })
     socket.setNoDelay(true)
     socket.setKeepAlive(true, 30_000)
-    const broken = (cause: Error) => this.close(new PeerProtocolError('connection error', { cause }))
+    const broken = (cause: Error) => this.close(new PeerLostError('connection error', { cause }))
     socket.on('error', this.boundary.callback(broken))
     const gone = () => this.close(undefined)
     socket.on('close', this.boundary.callback(gone))
@@ -322,7 +322,7 @@ export class PeerLink implements FrameSink, SourceLink, ServedLink {
 
   #endWith({ validToDate }: X509Certificate): void {
     this.#after(validToDate.getTime() - Date.now(), () =>
-      this.close(new PeerRefusedError('a certificate has expired')),
+      this.close(new PeerOutdatedError('a certificate has expired')),
     )
   }
 

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { isSwarmId } from '../../core/metainfo.ts'
 import { registryHostSchema } from '../../core/registries-api.ts'
 import { digestSchema, hashBatchSchema, repositorySchema } from '../../core/tracker-api.ts'
 
@@ -25,6 +26,8 @@ export const blobState = z.strictObject({
   isClean: z.boolean().optional(),
   /** Id of the cache key that the file is encrypted with (hex); absent: not encrypted. */
   cacheKey: z.string().optional(),
+  /** The name that the file's key is derived from; absent: the swarm's. */
+  sealedAs: z.string().refine(isSwarmId).optional(),
   /** Base64url of SHA-1 hashes, once they were needed. */
   piecesSha1: z.string().optional(),
   usedAtMs: z.number(),

@@ -1,14 +1,16 @@
-import { closeSync, constants, fstatSync } from 'node:fs'
-import { mkdir, readdir, rm, statfs } from 'node:fs/promises'
+import { randomBytes } from 'node:crypto'
+import { closeSync, constants, fstatSync, openSync } from 'node:fs'
+import { mkdir, readdir, rename, rm, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ensureFolder, openOwnFile, readOwnFile } from '../../core/data-folder.ts'
 import { allPieces, isSwarmId, pieceLayout, type SwarmId } from '../../core/metainfo.ts'
+import { StoreFullError } from '../errors.ts'
 import { Bitfield } from './bitfield.ts'
 import type { CacheKey } from './blob-cipher.ts'
 import { blobState } from './blob-state.ts'
 import { PieceHashes } from './piece-hashes.ts'
-import { lackOf, type Room } from './room.ts'
-import { StoredBlob } from './stored-blob.ts'
+import { lackOf, PUSHED_SHARE_MAX, type Room } from './room.ts'
+import { type BlobIdentity, type PushedFile, StoredBlob } from './stored-blob.ts'
 import { UncleanBlobs } from './unclean-blobs.ts'
 
 export { StoredBlob } from './stored-blob.ts'
@@ -23,6 +25,8 @@ export class BlobStore {
   /** Blobs whose folders are being removed. */
   readonly #leaving = new Map<SwarmId, Promise<void>>()
   #lastCreated: Promise<unknown> = Promise.resolve()
+  /** Reserved for blobs that are being pushed. */
+  #pushedBytes = 0
 
   private constructor(directory: string, bytesMax: number, cacheKey: CacheKey | undefined) {
     this.#directory = directory
@@ -63,17 +67,21 @@ export class BlobStore {
    * @throws StoreFullError when evicting all idle blobs would not make enough room
    */
   create(
-    blob: ConstructorParameters<typeof StoredBlob>[1],
+    blob: BlobIdentity,
     isIdle: (blob: StoredBlob) => boolean,
   ): Promise<{ created: StoredBlob; evicted: SwarmId[] }> {
-    // One after the other: two at once would both count on the same room.
-    const creating = this.#lastCreated.then(() => this.#createNow(blob, isIdle))
-    this.#lastCreated = creating.catch(() => undefined)
-    return creating
+    return this.#inTurn(() => this.#createNow(blob, isIdle))
+  }
+
+  /** One after the other: two at once would both count on the same room. */
+  #inTurn<Result>(work: () => Promise<Result>): Promise<Result> {
+    const working = this.#lastCreated.then(work)
+    this.#lastCreated = working.catch(() => undefined)
+    return working
   }
 
   async #createNow(
-    blob: ConstructorParameters<typeof StoredBlob>[1],
+    blob: BlobIdentity,
     isIdle: (blob: StoredBlob) => boolean,
   ): Promise<{ created: StoredBlob; evicted: SwarmId[] }> {
     const evicted = await this.#makeRoom(blob.bytes, isIdle)
@@ -85,6 +93,63 @@ export class BlobStore {
     const created = new StoredBlob(directory, blob, { cacheKey: this.#cacheKey })
     this.#blobs.set(blob.swarm, created)
     return { created, evicted }
+  }
+
+  async createPushed(): Promise<PushedFile> {
+    const sealedAs = randomBytes(20).toString('hex') as SwarmId
+    const directory = join(this.#directory, `pushed-${sealedAs}`)
+    await mkdir(directory, { mode: 0o700 })
+    const fd = openSync(join(directory, 'data'), 'wx+', 0o600)
+    const file = { fd, bytes: Number.MAX_SAFE_INTEGER, key: this.#cacheKey?.keyFor(sealedAs) }
+    return { directory, sealedAs, file }
+  }
+
+  /**
+   * Makes room for more bytes of a pushed blob. @returns the blobs that made room
+   * @throws StoreFullError, also where pushed blobs would take more than their share
+   */
+  reservePushed(bytes: number, isIdle: (blob: StoredBlob) => boolean): Promise<SwarmId[]> {
+    return this.#inTurn(async () => {
+      if (this.#pushedBytes + bytes > this.#bytesMax * PUSHED_SHARE_MAX)
+        throw new StoreFullError('pushed blobs hold their share of cacheBytesMax', 'cache')
+      const evicted = await this.#makeRoom(bytes, isIdle)
+      this.#pushedBytes += bytes
+      return evicted
+    })
+  }
+
+  async discardPushed({ directory, file }: PushedFile): Promise<void> {
+    closeSync(file.fd)
+    await rm(directory, { recursive: true, force: true })
+  }
+
+  releasePushed(bytes: number): void {
+    this.#pushedBytes -= bytes
+  }
+
+  /** Takes over a pushed blob's file, whole and matched against its digest. @returns undefined if the blob is here */
+  adopt(
+    blob: BlobIdentity,
+    { directory: from, sealedAs, file }: PushedFile,
+  ): Promise<StoredBlob | undefined> {
+    return this.#inTurn(async () => {
+      if (this.#blobs.has(blob.swarm)) return undefined
+      const directory = join(this.#directory, blob.swarm)
+      await this.#leaving.get(blob.swarm)?.catch(() => undefined)
+      await rm(directory, { recursive: true, force: true })
+      await rename(from, directory)
+      const identity = file.key === undefined ? blob : { ...blob, sealedAs }
+      const { pieceCount } = pieceLayout(blob.bytes)
+      const [have, hashes] = [Bitfield.full(pieceCount), new PieceHashes(pieceCount)]
+      // After an end that is not clean it is hashed once more: its bytes may not have reached the disk yet.
+      const restored = { fd: file.fd, have, hashes, isClean: false }
+      const stored = new StoredBlob(directory, identity, { cacheKey: this.#cacheKey, restored })
+      stored.isMatched = true
+      stored.isHashed = true
+      await stored.save()
+      this.#blobs.set(blob.swarm, stored)
+      return stored
+    })
   }
 
   async remove(swarm: SwarmId): Promise<void> {
@@ -120,7 +185,10 @@ export class BlobStore {
   async #room(): Promise<Omit<Room, 'bytes'>> {
     const disk = await statfs(this.#directory)
     return {
-      usedBytes: [...this.all(), ...this.unclean.all()].reduce((sum, blob) => sum + blob.layout.blobBytes, 0),
+      usedBytes: [...this.all(), ...this.unclean.all()].reduce(
+        (sum, blob) => sum + blob.layout.blobBytes,
+        this.#pushedBytes,
+      ),
       bytesMax: this.#bytesMax,
       freeBytes: disk.bavail * disk.bsize,
     }
@@ -149,10 +217,11 @@ function restoreBlob(
       return undefined
     }
     const key = { registry: state.registry, digest: state.digest }
+    const { bytes, repository, sealedAs } = state
     const isClean = state.isClean ?? false
     const blob = new StoredBlob(
       directory,
-      { swarm, key, bytes: state.bytes, repository: state.repository },
+      { swarm, key, bytes, repository, sealedAs },
       { cacheKey, restored: { fd, have, hashes, isClean } },
     )
     blob.isMatched = state.isMatched

@@ -2,6 +2,9 @@ import { byteSize } from '../../core/byte-size.ts'
 import { DISK_RESERVE_BYTES } from '../../core/disk-space.ts'
 import { StoreFullError } from '../errors.ts'
 
+/** Share of `cacheBytesMax` for pushed blobs whose manifest has not passed yet: an abandoned push must not empty the cache. */
+export const PUSHED_SHARE_MAX = 1 / 2
+
 /** What decides whether a blob fits, in bytes. */
 export interface Room {
   /** Of the blob. */

@@ -16,6 +16,24 @@ import { PieceHashes } from './piece-hashes.ts'
 import { PieceWrites } from './piece-writes.ts'
 import { StateFile } from './state-file.ts'
 
+/** What a blob in the store is. */
+export interface BlobIdentity {
+  swarm: SwarmId
+  key: BlobKey
+  bytes: number
+  repository: z.output<typeof repositorySchema>
+  /** The name that its cache key is derived from, if that is not the swarm's: it was written before its digest was known. */
+  sealedAs?: SwarmId | undefined
+}
+
+/** A file of the store for a blob that is being pushed. It is gone after a restart. */
+export interface PushedFile {
+  directory: string
+  sealedAs: SwarmId
+  /** Its `bytes` are set once they are known. */
+  file: BlobFile
+}
+
 /**
  * A blob's verified pieces on disk: `<dir>/<swarm id>/data` (sparse until complete) and `state.json`, replaced
  * atomically. Invariant: a piece is in `have` only after its bytes are in the file. The state file never names a
@@ -40,6 +58,7 @@ export class StoredBlob {
   usedAtMs = Date.now()
   readonly #directory: string
   readonly #cacheKey: CacheKey | undefined
+  readonly #sealedAs: SwarmId | undefined
   #isClosed = false
   #pins = 0
   readonly #stateFile: StateFile
@@ -48,7 +67,7 @@ export class StoredBlob {
 
   constructor(
     directory: string,
-    blob: { swarm: SwarmId; key: BlobKey; bytes: number; repository: z.output<typeof repositorySchema> },
+    blob: BlobIdentity,
     {
       cacheKey,
       restored,
@@ -68,7 +87,8 @@ export class StoredBlob {
     this.hashes = restored?.hashes ?? new PieceHashes(this.layout.pieceCount)
     // Exclusive: an existing file or link is not followed.
     const fd = restored?.fd ?? openSync(join(directory, 'data'), 'wx+', 0o600)
-    this.file = { fd, bytes: blob.bytes, key: cacheKey?.keyFor(blob.swarm) }
+    this.#sealedAs = blob.sealedAs
+    this.file = { fd, bytes: blob.bytes, key: cacheKey?.keyFor(blob.sealedAs ?? blob.swarm) }
     this.#wasClean = restored?.isClean ?? false
     const text = (isLast: boolean) => JSON.stringify(this.#state(isLast))
     this.#stateFile = new StateFile(join(directory, 'state.json'), text)
@@ -115,6 +135,7 @@ export class StoredBlob {
       isHashed: this.isHashed,
       isClean: isLast || this.#isClean,
       cacheKey: this.#cacheKey?.id,
+      sealedAs: this.#sealedAs,
       piecesSha1: this.piecesSha1?.toString('base64url'),
       usedAtMs: this.usedAtMs,
     }

@@ -7,7 +7,7 @@ import type { PieceBuffer } from './piece-buffers.ts'
 import type { Job, JobError, JobResult } from './verify-worker.ts'
 
 /** Bytes hashed in one job: whole pieces, whatever their length (a power of two). */
-const SHA1_STEP_BYTES = 2 * PIECE_BYTES_MAX
+const HASH_STEP_BYTES = 2 * PIECE_BYTES_MAX
 
 type WithoutNumber<T> = T extends Job ? Omit<T, 'job'> : never
 
@@ -68,26 +68,27 @@ export class Verifier {
       whole: number | undefined
     },
   ): Promise<string> {
-    return this.#run({ kind: 'piece', bytes: buffer.bytes, ...job }, buffer)
+    return this.#run({ kind: 'piece', bytes: buffer.bytes, ...job }, [buffer.bytes.buffer], buffer)
   }
 
   /** @returns the SHA-256 of a piece in memory, in hex @throws as all jobs */
   hash(buffer: PieceBuffer, length: number): Promise<string> {
     const job = { length, file: undefined, position: 0, expected: undefined, whole: undefined }
-    return this.#run({ kind: 'piece', bytes: buffer.bytes, ...job }, buffer)
+    return this.#run({ kind: 'piece', bytes: buffer.bytes, ...job }, [buffer.bytes.buffer], buffer)
   }
 
   /**
-   * Writes a block, whose memory it takes. Jobs after it find it in the file.
+   * Writes bytes whose piece is not whole yet, or unknown. Takes over their memory; jobs after it find them in the file.
    * @returns how long that took, in ms @throws as all jobs
    */
   async write(file: BlobFile, bytes: Uint8Array<ArrayBuffer>, position: number): Promise<number> {
-    return Number(await this.#run({ kind: 'write', file, bytes, position }, undefined, [bytes.buffer]))
+    return Number(await this.#run({ kind: 'write', file, bytes, position }, [bytes.buffer]))
   }
 
   /** @returns the SHA-256 of bytes in the file, in hex @throws as all jobs */
-  range(file: BlobFile, range: { position: number; length: number }): Promise<string> {
-    return this.#run({ kind: 'range', file, ...range })
+  range(file: BlobFile, { position, length }: { position: number; length: number }): Promise<string> {
+    const [from, to] = [position, position + length]
+    return this.#run({ kind: 'hashes', algorithm: 'sha256', file, from, to, pieceBytes: length })
   }
 
   /** Begins the SHA-256 of a whole blob. @returns its handle */
@@ -106,11 +107,24 @@ export class Verifier {
   }
 
   /** In steps, so that pieces waiting for verification get their turn. @returns 20 bytes for each piece */
-  async sha1OfPieces(file: BlobFile, { blobBytes, pieceBytes }: PieceLayout): Promise<Buffer> {
+  sha1OfPieces(file: BlobFile, layout: PieceLayout): Promise<Buffer> {
+    return this.#hashesOfPieces('sha1', file, layout)
+  }
+
+  /** The same with SHA-256. @returns 32 bytes for each piece */
+  sha256OfPieces(file: BlobFile, layout: PieceLayout): Promise<Buffer> {
+    return this.#hashesOfPieces('sha256', file, layout)
+  }
+
+  async #hashesOfPieces(
+    algorithm: 'sha1' | 'sha256',
+    file: BlobFile,
+    { blobBytes, pieceBytes }: PieceLayout,
+  ): Promise<Buffer> {
     const hashes: string[] = []
-    for (let from = 0; from < blobBytes; from += SHA1_STEP_BYTES) {
-      const to = Math.min(from + SHA1_STEP_BYTES, blobBytes)
-      hashes.push(await this.#run({ kind: 'sha1', file, from, to, pieceBytes }))
+    for (let from = 0; from < blobBytes; from += HASH_STEP_BYTES) {
+      const to = Math.min(from + HASH_STEP_BYTES, blobBytes)
+      hashes.push(await this.#run({ kind: 'hashes', algorithm, file, from, to, pieceBytes }))
     }
     return Buffer.from(hashes.join(''), 'hex')
   }
@@ -121,11 +135,7 @@ export class Verifier {
     this.#failAll(new Error('the verifier is closed'))
   }
 
-  #run(
-    job: WithoutNumber<Job>,
-    buffer?: PieceBuffer,
-    moved: ArrayBuffer[] = buffer ? [buffer.bytes.buffer] : [],
-  ): Promise<string> {
+  #run(job: WithoutNumber<Job>, moved: ArrayBuffer[] = [], buffer?: PieceBuffer): Promise<string> {
     this.#jobs += 1
     const number = this.#jobs
     return new Promise((resolve, reject) => {

@@ -1,6 +1,7 @@
 import { createHash, type Hash, hash } from 'node:crypto'
 import { parentPort } from 'node:worker_threads'
 import { isSystemError } from '../../core/defects.ts'
+import { UNIT_BYTES } from './blob-cipher.ts'
 import { type BlobFile, readFileSync, writeFileSync } from './blob-file.ts'
 
 /** Runs in a thread of its own: hashing and writing would stall the event loop most. */
@@ -34,35 +35,29 @@ export interface WholeEndJob {
   whole: number
 }
 /**
- * SHA-1 of the pieces in bytes [from, to), for stock BitTorrent v1 clients; the answer is all of them, joined, in
- * hex.
+ * Hashes of the pieces in bytes [from, to): SHA-1 for stock BitTorrent v1 clients, SHA-256 of a pushed blob. The answer
+ * is all of them, joined, in hex.
  */
-export interface Sha1Job {
-  kind: 'sha1'
+export interface PieceHashesJob {
+  kind: 'hashes'
   job: number
+  algorithm: 'sha1' | 'sha256'
   file: BlobFile
   from: number
   to: number
   pieceBytes: number
 }
-/** SHA-256 of bytes in the file; the answer is in hex. */
-export interface RangeJob {
-  kind: 'range'
-  job: number
-  file: BlobFile
-  position: number
-  length: number
-}
-/** Writes a block, when the disk is slow; the answer is how long it took, in ms. */
+/** Writes bytes whose piece is not whole yet, or unknown; the answer is how long it took, in ms. */
 export interface WriteJob {
   kind: 'write'
   job: number
   /** Transferred here. */
   bytes: Uint8Array<ArrayBuffer>
   file: BlobFile
+  /** In an encrypted file, the unit that this is in the middle of must be there. */
   position: number
 }
-export type Job = PieceJob | RangeJob | WriteJob | WholeAdvanceJob | WholeEndJob | Sha1Job
+export type Job = PieceJob | WholeAdvanceJob | WholeEndJob | PieceHashesJob | WriteJob
 /** Errors are passed as text: not everything that can be thrown can pass between threads. */
 export interface JobError {
   message: string
@@ -91,16 +86,14 @@ function run(job: Job): string {
   switch (job.kind) {
     case 'piece':
       return verifyPiece(job)
-    case 'write':
-      return writeBlock(job)
-    case 'range':
-      return hashRange(job)
     case 'advance':
       return advanceWhole(job)
     case 'end':
       return endWhole(job)
-    case 'sha1':
-      return sha1OfPieces(job)
+    case 'hashes':
+      return hashesOfPieces(job)
+    case 'write':
+      return write(job)
   }
 }
 
@@ -120,18 +113,6 @@ function verifyPiece(job: PieceJob): string {
   return actual
 }
 
-function writeBlock({ file, bytes, position }: WriteJob): string {
-  const startedAtMs = performance.now()
-  writeFileSync(file, bytes, position)
-  return String(performance.now() - startedAtMs)
-}
-
-function hashRange({ file, position, length }: RangeJob): string {
-  const range = createHash('sha256')
-  readThrough(file, position, position + length, (bytes) => range.update(bytes))
-  return range.digest('hex')
-}
-
 function advanceWhole(job: WholeAdvanceJob): string {
   const whole = wholeHash(job.whole)
   readThrough(job.file, whole.bytes, job.to, (bytes) => whole.hash.update(bytes))
@@ -145,10 +126,28 @@ function endWhole(job: WholeEndJob): string {
   return whole.hash.digest('hex')
 }
 
-function sha1OfPieces(job: Sha1Job): string {
+function write(job: WriteJob): string {
+  const startedAtMs = performance.now()
+  const { bytes, position } = withUnitBefore(job)
+  writeFileSync(job.file, bytes, position)
+  return String(performance.now() - startedAtMs)
+}
+
+/** An encrypted file is written from the start of a unit. */
+function withUnitBefore({ file, bytes, position }: WriteJob): { bytes: Uint8Array; position: number } {
+  const into = file.key === undefined ? 0 : position % UNIT_BYTES
+  if (into === 0) return { bytes, position }
+  const joined = new Uint8Array(into + bytes.length)
+  const head = { target: joined, at: 0, length: into, position: position - into }
+  if (!readFileSync(file, head)) throw new ShortFileError('the blob file is shorter than its blob')
+  joined.set(bytes, into)
+  return { bytes: joined, position: position - into }
+}
+
+function hashesOfPieces(job: PieceHashesJob): string {
   const hashes: string[] = []
   for (let from = job.from; from < job.to; from += job.pieceBytes) {
-    const piece = createHash('sha1')
+    const piece = createHash(job.algorithm)
     readThrough(job.file, from, Math.min(from + job.pieceBytes, job.to), (bytes) => piece.update(bytes))
     hashes.push(piece.digest('hex'))
   }

@@ -70,14 +70,20 @@ export class Completion {
       stored.isHashed = isHashed
       stored.markDirty()
       host.onMatched()
-      await host.publish()
-      await this.#report(isHashed ? 'whole' : 'pieces')
-      if (host.servesStockClients()) await this.piecesSha1()
+      await this.report(isHashed ? 'whole' : 'pieces')
     } catch (cause) {
       host.failWriting(cause)
     } finally {
       this.#isFinishing = false
     }
+  }
+
+  /** The blob is matched: tells the tracker, once the hashes of this node are published. */
+  async report(matched: 'whole' | 'pieces'): Promise<void> {
+    const { host } = this.#parts
+    await host.publish()
+    await this.#report(matched)
+    if (host.servesStockClients()) await this.piecesSha1()
   }
 
   /**

@@ -1,5 +1,7 @@
+import type { ShoalError } from '../../core/errors.ts'
 import type { NodeId } from '../../core/metainfo.ts'
 import type { Peer } from '../../core/tracker-api.ts'
+import { PeerLostError, PeerOutdatedError } from '../errors.ts'
 import type { PeerCredential } from '../membership/cluster-trust.ts'
 import type { Grant } from '../membership/grant.ts'
 import type { PeersReach } from '../origin/origin-plan.ts'
@@ -66,11 +68,9 @@ export class Dials {
   get reach(): PeersReach {
     if (this.#host.linkCount() > 0) return 'linked'
     if (this.peers.size === 0) return 'none'
-    const isWorking = (node: NodeId) => {
-      const peer = this.peers.get(node)
-      return peer !== undefined && this.#host.addresses.isWorking(peer)
-    }
-    return [...this.#dialling].some(isWorking) ? 'dialling' : 'unreachable'
+    const dialled = [...this.#dialling].map((node) => this.peers.get(node))
+    const isWorking = (peer: Peer | undefined) => peer !== undefined && this.#host.addresses.isWorking(peer)
+    return [...dialled, ...this.peers.lostNow].some(isWorking) ? 'dialling' : 'unreachable'
   }
 
   #isHere(node: NodeId): boolean {
@@ -81,7 +81,20 @@ export class Dials {
   again(link: Pick<SwarmLink, 'node' | 'isDialler'>): void {
     const grant = this.#host.grant()
     const peer = link.isDialler ? this.peers.get(link.node) : undefined
-    if (grant && peer && this.#host.isWanted()) this.#host.dial(peer, grant.credential)
+    if (!grant || !peer || !this.#host.isWanted()) return
+    this.#dialling.add(link.node)
+    this.#host.dial(peer, grant.credential)
+  }
+
+  /**
+   * An open link has ended. A peer that this side found no fault with is dialled again at the next look, so that a renewed
+   * certificate or a withdrawn key sends no download to the registry.
+   */
+  left(node: NodeId, reason: ShoalError | undefined): void {
+    const isFault =
+      reason !== undefined && !(reason instanceof PeerLostError || reason instanceof PeerOutdatedError)
+    if (isFault) this.peers.postpone(node, Date.now())
+    else this.peers.lost(node, Date.now())
   }
 
   /** The dial failed, or its link is open or closed. */

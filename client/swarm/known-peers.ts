@@ -7,11 +7,25 @@ const KNOWN_MAX = 200
 const RETRY_MS = 1_000
 /** Longest pause: a node that restarts is found again within this time. */
 const RETRY_MS_MAX = 30_000
+/**
+ * A connection that was open for this time and ends says nothing against its peer, which may have renewed its certificate or
+ * withdrawn a key: the peer is dialled at once.
+ */
+const STEADY_MS = 2_000
+/** A peer that was lost is about to be dialled, but for one whose connections ended soon more often than this. */
+const LOSSES_EXCUSED = 1
+/** Pause after a connection that ended sooner; doubled after each further one, up to RETRY_MS. */
+const LOST_MS = 250
 
 interface Known {
   peer: Peer
   failures: number
   tryAtMs: number
+  connectedAtMs: number
+  /** Connections in a row that ended soon after they had opened. */
+  losses: number
+  /** Its connection ended, and it was not dialled since. */
+  isLost: boolean
 }
 
 /**
@@ -25,7 +39,7 @@ export class KnownPeers {
     for (const peer of peers) {
       const before = this.#known.get(peer.node)
       if (before) before.peer = peer
-      else if (this.#known.size < KNOWN_MAX) this.#known.set(peer.node, { peer, failures: 0, tryAtMs: 0 })
+      else if (this.#known.size < KNOWN_MAX) this.#known.set(peer.node, newlyKnown(peer))
     }
   }
 
@@ -68,16 +82,40 @@ export class KnownPeers {
       .map(({ peer }) => peer)
   }
 
-  /** A dial begins, or a connection ended: the pause grows until a dial succeeds. */
+  /** A dial begins, or this side ended a connection: the pause grows until a dial succeeds. */
   postpone(node: NodeId, nowMs: number): void {
     const known = this.#known.get(node)
     if (!known) return
+    known.isLost = false
     known.failures += 1
     known.tryAtMs = nowMs + Math.min(RETRY_MS_MAX, RETRY_MS * 2 ** (known.failures - 1))
   }
 
-  connected(node: NodeId): void {
+  connected(node: NodeId, nowMs: number): void {
     const known = this.#known.get(node)
-    if (known) known.failures = 0
+    if (!known) return
+    known.failures = 0
+    known.isLost = false
+    known.connectedAtMs = nowMs
   }
+
+  /** A connection ended without a fault of the peer's. */
+  lost(node: NodeId, nowMs: number): void {
+    const known = this.#known.get(node)
+    if (!known) return
+    known.isLost = true
+    known.losses = nowMs - known.connectedAtMs >= STEADY_MS ? 0 : known.losses + 1
+    const pauseMs = known.losses === 0 ? 0 : LOST_MS * 2 ** (known.losses - 1)
+    known.tryAtMs = nowMs + Math.min(RETRY_MS, pauseMs)
+  }
+
+  /** The peers whose connections have just ended, and that will be dialled in a moment. */
+  get lostNow(): Peer[] {
+    const lost = [...this.#known.values()].filter(({ isLost, losses }) => isLost && losses <= LOSSES_EXCUSED)
+    return lost.map(({ peer }) => peer)
+  }
+}
+
+function newlyKnown(peer: Peer): Known {
+  return { peer, failures: 0, tryAtMs: 0, connectedAtMs: 0, losses: 0, isLost: false }
 }

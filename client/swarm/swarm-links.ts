@@ -9,7 +9,7 @@ import type { Download, Source, SourceLimits } from '../engine/download.ts'
 import type { Place } from '../engine/link-places.ts'
 import { PieceHolders } from '../engine/piece-holders.ts'
 import type { RateLimit } from '../engine/rate-limit.ts'
-import { PeerProtocolError, PeerRefusedError, type PieceCorruptError } from '../errors.ts'
+import { PeerOutdatedError, PeerProtocolError, PeerRefusedError, type PieceCorruptError } from '../errors.ts'
 import type { PeerCredential } from '../membership/cluster-trust.ts'
 import type { ServedLink, SharedHost, SourceLink, SwarmLink } from '../peer/link-host.ts'
 import type { NodeLinks } from '../peer/node-links.ts'
@@ -150,7 +150,7 @@ export class SwarmLinks extends LinkRules implements ListeningSwarm, SharedHost 
 
   /** The other side did nothing wrong, and may have a new certificate by now. */
   #closeWithdrawn(link: SwarmLink): void {
-    link.close(new PeerRefusedError('the authority of a certificate, or the key of a token, was withdrawn'))
+    link.close(new PeerOutdatedError('the authority of a certificate, or the key of a token, was withdrawn'))
     if (!this.isUploadOnly) this.dials.again(link)
   }
 
@@ -171,7 +171,7 @@ export class SwarmLinks extends LinkRules implements ListeningSwarm, SharedHost 
     this.#links.set(link.node, { link, source })
     this.#linkOfSource.set(source, link)
     if (link.lane) this.#uploads.add(link.lane)
-    this.peers.connected(link.node)
+    this.peers.connected(link.node, Date.now())
   }
 
   onServing(link: ServedLink, network: string): void {
@@ -270,7 +270,7 @@ export class SwarmLinks extends LinkRules implements ListeningSwarm, SharedHost 
     if (entry?.link === link) {
       this.#links.delete(link.node)
       this.#options.download.removeSource(entry.source)
-      this.peers.postpone(link.node, Date.now())
+      this.dials.left(link.node, reason)
     }
     if (!this.#links.has(link.node) && !this.#served.has(link.node)) this.#holders.forget(link.node)
     if (reason) this.#log.tell(link.node, reason, { peer: link.node }, 'peer dropped')

@@ -2,7 +2,13 @@ import type { Logger } from 'pino'
 import { type Boundary, type Defects, isSystemError } from '../../core/defects.ts'
 import type { ShoalError } from '../../core/errors.ts'
 import type { HashBatch } from '../../core/hash-batch.ts'
-import type { NodeId, PieceIndex, PieceLayout, SwarmId } from '../../core/metainfo.ts'
+import {
+  allPieces,
+  type NodeId,
+  type PieceIndex,
+  type PieceLayout,
+  type SwarmId,
+} from '../../core/metainfo.ts'
 import type { RegistryClient } from '../../core/registry-client.ts'
 import type { GrantedSwarm, HashesRequest, HashesResponse, Peer } from '../../core/tracker-api.ts'
 import type { BlobKey, BlobProgress, BytesMoved } from '../client.ts'
@@ -477,6 +483,19 @@ export class Swarm implements OriginHost {
     this.#download.giveUp(piece)
     this.#readers.wake()
     if (this.have.isFull) this.boundary.run(() => this.#completion.finish())
+  }
+
+  /** The blob is here whole, of a push, with these hashes of its pieces. Call before anything is known of the swarm. */
+  took(hashes: readonly Buffer[]): void {
+    for (const piece of allPieces(this.layout)) this.#pieces.add(piece, hashes[piece]!)
+  }
+
+  /** Makes a pushed blob known: publishes the hashes that nobody has published, and reports the match. */
+  async seed(hashes: readonly Buffer[]): Promise<void> {
+    await this.#origin.publishWhole(hashes)
+    await this.#completion.report('whole')
+    this.log.info({ bytes: this.layout.blobBytes }, 'pushed blob shared')
+    this.#parts.onComplete(this)
   }
 
   /** @throws as `Completion.recheck` */

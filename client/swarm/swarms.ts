@@ -2,12 +2,13 @@ import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import type { ConditionCode, Conditions } from '../../core/conditions.ts'
 import type { ShoalError } from '../../core/errors.ts'
-import { type InfoHash, isSwarmId, type NodeId, type SwarmId } from '../../core/metainfo.ts'
+import { type InfoHash, isSwarmId, type NodeId, type SwarmId, swarmIdOf } from '../../core/metainfo.ts'
 import type { RegistryClients } from '../../core/registry-client.ts'
 import type { BlobKey, BlobProgress, BlobRequest, BytesMoved, HeldStatus } from '../client.ts'
 import { StoreClosedError, StoreFullError } from '../errors.ts'
 import { CacheKey } from '../store/blob-cipher.ts'
 import { BlobStore, type StoredBlob } from '../store/blob-store.ts'
+import type { PushedCopyParts, SealedCopy } from '../store/pushed-copy.ts'
 import { heldProgress, heldStatus, sumOf } from './held.ts'
 import type { StockAliases } from './stock-aliases.ts'
 import { Swarm, type SwarmParts } from './swarm.ts'
@@ -68,7 +69,15 @@ export class Swarms {
   /** The swarm of a stored blob whose registry is (still) configured. */
   get(id: SwarmId): Swarm | undefined {
     const stored = this.#store.get(id)
-    return stored && this.#registries.has(stored.key.registry) ? this.#on(stored) : undefined
+    return stored && this.#isOfRegistry(stored) ? this.#on(stored) : undefined
+  }
+
+  /** Another path of a host is another registry: who may read a blob there says nothing about this copy. */
+  #isOfRegistry({ swarm, key, layout }: StoredBlob): boolean {
+    const registry = this.#registries.get(key.registry)
+    const { cluster } = this.#parts.trust
+    if (registry === undefined || cluster === undefined) return registry !== undefined
+    return swarm === swarmIdOf({ ...key, cluster, apiPath: registry.apiPath, bytes: layout.blobBytes })
   }
 
   /** The swarm that a dialling peer names: by its id, or by the alias of stock clients. */
@@ -186,18 +195,49 @@ export class Swarms {
     await this.#store.close()
   }
 
-  async #create(id: SwarmId, { registry, repository, digest, bytes }: BlobRequest): Promise<Swarm> {
-    // Peers stay connected for a blob as long as their certificates last. That must not keep the blob here.
-    const isIdle = (blob: StoredBlob) => !this.#swarms.get(blob.swarm)?.isWanted
+  /** For copies of pushed blobs. */
+  pushedFiles(): Pick<PushedCopyParts, 'createFile' | 'reserve' | 'release' | 'discard'> {
+    return {
+      createFile: () => this.#store.createPushed(),
+      reserve: async (bytes) => {
+        const evicted = await this.#store.reservePushed(bytes, this.#isIdle)
+        this.#forgetEvicted(evicted)
+      },
+      release: (bytes) => this.#store.releasePushed(bytes),
+      discard: (file) => this.#store.discardPushed(file),
+    }
+  }
+
+  /** Takes a pushed blob into the store. @returns undefined if the blob is here already, in whole or in part */
+  async adopt(
+    id: SwarmId,
+    { registry, repository, digest, bytes }: BlobRequest,
+    copy: SealedCopy,
+  ): Promise<Swarm | undefined> {
     const blob = { swarm: id, key: { registry, digest }, bytes, repository }
-    const { created, evicted } = await this.#store.create(blob, isIdle).catch((error: unknown) => {
+    const stored = await this.#store.adopt(blob, copy.file)
+    const swarm = stored && this.#on(stored)
+    swarm?.took(copy.pieces)
+    return swarm
+  }
+
+  async #create(id: SwarmId, { registry, repository, digest, bytes }: BlobRequest): Promise<Swarm> {
+    const blob = { swarm: id, key: { registry, digest }, bytes, repository }
+    const { created, evicted } = await this.#store.create(blob, this.#isIdle).catch((error: unknown) => {
       this.#noteFull(error, bytes)
       throw error
     })
     if (bytes >= this.#lackedBytes) for (const code of Object.values(FULL)) this.#conditions.clear(code)
+    this.#forgetEvicted(evicted)
+    return this.#on(created)
+  }
+
+  /** Peers stay connected for a blob as long as their certificates last. That must not keep the blob here. */
+  readonly #isIdle = (blob: StoredBlob) => !this.#swarms.get(blob.swarm)?.isWanted
+
+  #forgetEvicted(evicted: readonly SwarmId[]): void {
     this.#evictions += evicted.length
     for (const swarm of evicted) this.#forget(swarm)
-    return this.#on(created)
   }
 
   #noteFull(error: unknown, bytes: number): void {

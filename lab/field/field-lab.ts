@@ -136,7 +136,8 @@ function configOf(
   registry: OddRegistry,
   isTracker: boolean,
 ): ConfigOverrides {
-  const config = { host: hostOf(registry), kind: kindOf(registry) }
+  const path = registry.prefix === undefined ? {} : { apiPath: registry.prefix }
+  const config = { host: hostOf(registry), kind: kindOf(registry), ...path }
   if (registry.isPlain || (registry.isInDockersTrustOnly && !isTracker)) return config
   const caFile = join(run.dir, `ca-${registry.name}.pem`)
   writeFileSync(caFile, certificates.trustedFor(registry))

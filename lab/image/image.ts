@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Digest, digestFromHex } from '../../core/digest.ts'
-import { type Layer, type LayerFile, writeLayer } from './layer.ts'
-import { architectureOfThisMachine, staticProgram } from './static-program.ts'
+import { type Compression, type Layer, type LayerFile, writeLayer } from './layer.ts'
+import { architectureOfThisMachine, type ProgramArchitecture, staticProgram } from './static-program.ts'
 
 /**
  * Makes an image from this program alone, without a network: a statically linked program and incompressible data, as
@@ -21,7 +21,10 @@ export interface ImageOptions {
   /** Data of each layer, in bytes; the layers are a little larger. The program is in the first. */
   layerDataBytes: number[]
   tag: string
-  gzipLevel?: number
+  /** Default: gzip without compression. */
+  compression?: Compression
+  /** Default: this machine's. */
+  architecture?: ProgramArchitecture
 }
 
 export interface LabImage {
@@ -33,26 +36,50 @@ export interface LabImage {
 }
 
 export async function makeImage(options: ImageOptions): Promise<LabImage> {
-  const blobsDir = join(options.dir, 'blobs', 'sha256')
+  const { manifest, image } = await writeImage(options)
+  writeLayout(options, { mediaType: `${MEDIA}.manifest.v1+json`, ...manifest })
+  return image
+}
+
+/** An image for each architecture under one tag (image-spec, "Image Index"). @returns them, and the index's digest */
+export async function makeImageIndex(
+  options: Omit<ImageOptions, 'architecture'>,
+): Promise<{ indexDigest: Digest; images: Record<ProgramArchitecture, LabImage> }> {
+  const { amd64, arm64 } = {
+    amd64: await writeImage({ ...options, architecture: 'amd64' }),
+    arm64: await writeImage({ ...options, architecture: 'arm64' }),
+  }
+  const manifests = Object.entries({ amd64, arm64 }).map(([architecture, { manifest }]) => ({
+    mediaType: `${MEDIA}.manifest.v1+json`,
+    ...manifest,
+    platform: { architecture, os: 'linux' },
+  }))
+  const mediaType = `${MEDIA}.index.v1+json`
+  const index = writeJsonBlob(blobsDirOf(options), { schemaVersion: 2, mediaType, manifests })
+  writeLayout(options, { mediaType, ...index })
+  return { indexDigest: index.digest, images: { amd64: amd64.image, arm64: arm64.image } }
+}
+
+async function writeImage(options: ImageOptions): Promise<{ manifest: JsonBlob; image: LabImage }> {
+  const { dir, tag, compression = { gzipLevel: 0 }, architecture = architectureOfThisMachine() } = options
+  const blobsDir = blobsDirOf(options)
   mkdirSync(blobsDir, { recursive: true })
   const layers: Layer[] = []
-  for (const files of layerFiles(options.layerDataBytes)) {
-    layers.push(await writeLayer({ files, gzipLevel: options.gzipLevel ?? 0, blobsDir }))
+  for (const files of layerFiles(options.layerDataBytes, architecture)) {
+    layers.push(await writeLayer({ files, compression, blobsDir }))
   }
-  const config = writeJsonBlob(blobsDir, imageConfig(layers))
-  const manifest = writeJsonBlob(blobsDir, imageManifest(config, layers))
-  writeIndex(options, manifest)
+  const config = writeJsonBlob(blobsDir, imageConfig(layers, architecture))
+  const manifest = writeJsonBlob(blobsDir, imageManifest(config, layers, compression))
   return {
-    dir: options.dir,
-    tag: options.tag,
-    manifestDigest: manifest.digest,
-    configDigest: config.digest,
-    layers,
+    manifest,
+    image: { dir, tag, manifestDigest: manifest.digest, configDigest: config.digest, layers },
   }
 }
 
-function layerFiles(dataBytes: number[]): LayerFile[][] {
-  const program = staticProgram(architectureOfThisMachine(), PROGRAM_LINE)
+const blobsDirOf = ({ dir }: Pick<ImageOptions, 'dir'>) => join(dir, 'blobs', 'sha256')
+
+function layerFiles(dataBytes: number[], architecture: ProgramArchitecture): LayerFile[][] {
+  const program = staticProgram(architecture, PROGRAM_LINE)
   return dataBytes.map((bytes, index) => [
     ...(index === 0 ? [{ name: PROGRAM_PATH, mode: 0o755, content: program }] : []),
     { name: `data-${index + 1}`, mode: 0o644, content: { randomBytes: bytes } },
@@ -64,9 +91,9 @@ interface JsonBlob {
   size: number
 }
 
-function imageConfig(layers: Layer[]): object {
+function imageConfig(layers: Layer[], architecture: ProgramArchitecture): object {
   return {
-    architecture: architectureOfThisMachine(),
+    architecture,
     os: 'linux',
     created: '2024-01-01T00:00:00Z',
     config: { Entrypoint: [`/${PROGRAM_PATH}`] },
@@ -75,23 +102,26 @@ function imageConfig(layers: Layer[]): object {
   }
 }
 
-function imageManifest(config: JsonBlob, layers: Layer[]): object {
+function imageManifest(config: JsonBlob, layers: Layer[], compression: Compression): object {
   return {
     schemaVersion: 2,
     mediaType: `${MEDIA}.manifest.v1+json`,
     config: { mediaType: `${MEDIA}.config.v1+json`, ...config },
     layers: layers.map(({ digest, bytes }) => ({
-      mediaType: `${MEDIA}.layer.v1.tar+gzip`,
+      mediaType: `${MEDIA}.layer.v1.tar+${compression === 'zstd' ? 'zstd' : 'gzip'}`,
       digest,
       size: bytes,
     })),
   }
 }
 
-function writeIndex({ dir, tag }: ImageOptions, manifest: JsonBlob): void {
+/** What the layout's own index names: an image's manifest, or an index of several. */
+function writeLayout(
+  { dir, tag }: Pick<ImageOptions, 'dir' | 'tag'>,
+  named: JsonBlob & { mediaType: string },
+): void {
   const descriptor = {
-    mediaType: `${MEDIA}.manifest.v1+json`,
-    ...manifest,
+    ...named,
     annotations: { 'org.opencontainers.image.ref.name': tag },
   }
   writeFileSync(join(dir, 'oci-layout'), JSON.stringify({ imageLayoutVersion: '1.0.0' }))

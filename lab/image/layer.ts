@@ -4,7 +4,7 @@ import { rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Readable, Transform, type TransformCallback } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { createGzip } from 'node:zlib'
+import { constants, createGzip, createZstdCompress } from 'node:zlib'
 import { type Digest, digestFromHex } from '../../core/digest.ts'
 import { TAR_END, tarHeader, tarPadding } from './tar.ts'
 
@@ -17,10 +17,14 @@ export interface LayerFile {
   content: Buffer | { randomBytes: number }
 }
 
+export type Compression =
+  | 'zstd'
+  /** 0 stores without compression: fast, and still a valid gzip stream. Incompressible data would not shrink. */
+  | { gzipLevel: number }
+
 export interface LayerOptions {
   files: LayerFile[]
-  /** 0 stores without compression: fast, and still a valid gzip stream. Incompressible data would not shrink. */
-  gzipLevel: number
+  compression: Compression
   /** Blobs of the OCI layout: `<dir>/<hex>`. */
   blobsDir: string
 }
@@ -34,20 +38,25 @@ export interface Layer {
 }
 
 /** Streams the layer into its place under its digest; holds a few MiB at most. */
-export async function writeLayer({ files, gzipLevel, blobsDir }: LayerOptions): Promise<Layer> {
+export async function writeLayer({ files, compression, blobsDir }: LayerOptions): Promise<Layer> {
   const draft = join(blobsDir, `draft-${randomBytes(8).toString('hex')}`)
   const uncompressed = hashing()
   const compressed = hashing()
   await pipeline(
     Readable.from(archive(files)),
     uncompressed.stream,
-    createGzip({ level: gzipLevel, chunkSize: CHUNK_BYTES }),
+    compressor(compression),
     compressed.stream,
     createWriteStream(draft),
   )
   const digest = compressed.digest()
   await rename(draft, join(blobsDir, digest.slice('sha256:'.length)))
   return { digest, bytes: compressed.bytes(), diffId: uncompressed.digest() }
+}
+
+function compressor(compression: Compression) {
+  if (compression !== 'zstd') return createGzip({ level: compression.gzipLevel, chunkSize: CHUNK_BYTES })
+  return createZstdCompress({ params: { [constants.ZSTD_c_compressionLevel]: 1 }, chunkSize: CHUNK_BYTES })
 }
 
 function* archive(files: LayerFile[]): Generator<Buffer> {

@@ -10,6 +10,8 @@ const PACKAGES = {
   'docker-registry': 'docker-registry',
   skopeo: 'skopeo',
   podman: 'podman',
+  containerd: 'containerd',
+  ctr: 'containerd',
   ip: 'iproute2',
   tc: 'iproute2',
   nsenter: 'util-linux',

@@ -1,15 +1,16 @@
 import { createHash } from 'node:crypto'
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Digest, digestHex } from '../../core/digest.ts'
 import {
+  environmentOf,
   type ImageReference,
   PULL_PATIENCE_MS,
   type Puller,
   type PullerOptions,
-  proxyEnvironment,
 } from './puller.ts'
+import { writeTrustBundle } from './trust-bundle.ts'
 
 export interface CurlOptions extends PullerOptions {
   folder: string
@@ -33,11 +34,19 @@ export function makeCurl(options: CurlOptions): Puller & CurlFetch {
     const query = options.query === undefined ? '' : `?${options.query}`
     await processes.run({
       argv: host.command([
-        ...['curl', '--silent', '--show-error', '--fail', '--location', '--cacert', trustFile(options, dir)],
+        ...[
+          'curl',
+          '--silent',
+          '--show-error',
+          '--fail',
+          '--location',
+          '--cacert',
+          writeTrustBundle(options, dir),
+        ],
         ...['--output', join(dir, file), ...argv],
         `https://${registryHost}${options.prefix ?? ''}/v2/${path}${query}`,
       ]),
-      env: { ...proxyEnvironment(options), HOME: dir },
+      env: { ...environmentOf(options), HOME: dir },
       timeoutMs: options.patienceMs ?? PULL_PATIENCE_MS,
     })
     return readFileSync(join(dir, file))
@@ -85,13 +94,4 @@ function blobsOf(image: ImageReference): Digest[] {
 function isContentOf(digest: string, path: string): boolean {
   const algorithm = digest.slice(0, digest.indexOf(':'))
   return `${algorithm}:${createHash(algorithm).update(readFileSync(path)).digest('hex')}` === digest
-}
-
-/** curl reads one file: everything that Docker's folder for the registry has now. */
-function trustFile({ host, registryHost }: PullerOptions, dir: string): string {
-  const folder = join(host.etcDocker, 'certs.d', registryHost)
-  const names = readdirSync(folder).filter((name) => name.endsWith('.crt'))
-  const path = join(dir, 'trust.pem')
-  writeFileSync(path, names.map((name) => readFileSync(join(folder, name), 'utf8')).join('\n'))
-  return path
 }

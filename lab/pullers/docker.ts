@@ -4,11 +4,13 @@ import { waitForPart } from '../machine/processes.ts'
 import { ArchiveDigests } from './archive-digests.ts'
 import {
   authFile,
+  commandOf,
+  environmentOf,
   type ImageReference,
   PULL_PATIENCE_MS,
   type Puller,
   type PullerOptions,
-  proxyEnvironment,
+  packedDigests,
   unpackedDigests,
 } from './puller.ts'
 
@@ -19,13 +21,14 @@ export interface DockerOptions extends PullerOptions {
   folder?: string
   /** Contents of daemon.json. */
   daemonConfig?: object
-  /** Of the daemon, besides its proxy. */
-  env?: Record<string, string>
 }
 
 /** A daemon, and its command line for anything but pulls. */
 export interface Docker extends Puller {
-  command(argv: string[], input?: string): Promise<string>
+  command(argv: string[], input?: string, env?: Record<string, string>): Promise<string>
+  /** The command line of such a command, to be started and stopped. */
+  commandLine(argv: string[]): string[]
+  stop(): Promise<void>
 }
 
 /** A Docker daemon of one host: its own data, socket, control groups, proxy and trust. */
@@ -39,21 +42,23 @@ export async function startDocker(options: DockerOptions): Promise<Docker> {
   const socket = join(dir, 'docker.sock')
   const daemon = options.processes.start({
     name: `${options.host.name}-${folder === 'docker' ? 'dockerd' : folder}`,
-    argv: options.host.command(daemonCommand(dir, socket, options.cgroupParent)),
-    env: { ...proxyEnvironment(options), ...options.env },
+    argv: commandOf(options, daemonCommand(dir, socket, options.cgroupParent)),
+    env: environmentOf(options),
   })
+  const commandLine = (argv: string[]) =>
+    commandOf(options, ['docker', '--config', clientDir, '--host', `unix://${socket}`, ...argv])
   // The command line only talks to the daemon, which does the pull.
   const docker = (argv: string[], timeoutMs = COMMAND_PATIENCE_MS, onOutput?: (chunk: Buffer) => void) =>
     options.processes.run({
-      argv: ['docker', '--config', clientDir, '--host', `unix://${socket}`, ...argv],
+      argv: commandLine(argv),
       timeoutMs,
       ...(onOutput === undefined ? {} : { onOutput }),
     })
   // `docker manifest` asks the registry itself, so that these run on the host.
-  const command = (argv: string[], input?: string) =>
+  const command = (argv: string[], input?: string, env: Record<string, string> = {}) =>
     options.processes.run({
-      argv: options.host.command(['docker', '--config', clientDir, '--host', `unix://${socket}`, ...argv]),
-      env: { ...proxyEnvironment(options), ...options.env },
+      argv: commandLine(argv),
+      env: { ...environmentOf(options), ...env },
       timeoutMs: COMMAND_PATIENCE_MS,
       ...(input === undefined ? {} : { input }),
     })
@@ -61,6 +66,7 @@ export async function startDocker(options: DockerOptions): Promise<Docker> {
   return {
     kind: 'docker',
     command,
+    commandLine,
     async pull({ name }) {
       await docker(['pull', '--quiet', name], options.patienceMs ?? PULL_PATIENCE_MS)
     },
@@ -68,9 +74,10 @@ export async function startDocker(options: DockerOptions): Promise<Docker> {
       if (!(await isInspectedRight(docker, image))) return false
       const stored = new ArchiveDigests()
       await docker(['save', image.name], COMMAND_PATIENCE_MS, stored.push)
-      return stored.hasAll(unpackedDigests(image))
+      return stored.hasAll(unpackedDigests(image)) || stored.hasAll(packedDigests(image))
     },
     run: ({ name }) => docker(['run', '--rm', '--network', 'none', name]),
+    stop: () => daemon.stop(),
   }
 }
 

@@ -3,11 +3,12 @@ import { join } from 'node:path'
 import { ArchiveDigests } from './archive-digests.ts'
 import {
   authFile,
+  commandOf,
+  environmentOf,
   type ImageReference,
   PULL_PATIENCE_MS,
   type Puller,
   type PullerOptions,
-  proxyEnvironment,
   unpackedDigests,
 } from './puller.ts'
 
@@ -15,10 +16,15 @@ const COMMAND_PATIENCE_MS = 120_000
 /** As root, podman asks for a million open files. A machine that is itself a container may not allow that. */
 const CONTAINER_LIMITS = ['--ulimit', 'nofile=1024:1024', '--ulimit', 'nproc=1024:1024']
 
+export interface PodmanOptions extends PullerOptions {
+  /** Its folder on the host. */
+  folder?: string
+}
+
 /** Podman with the host's own store: no daemon, no overlay mounts, no locks in shared memory. */
-export function makePodman(options: PullerOptions): Puller {
+export function makePodman(options: PodmanOptions): Puller {
   const { host, registryHost, cgroupParent } = options
-  const dir = join(host.dir, 'podman')
+  const dir = join(host.dir, options.folder ?? 'podman')
   mkdirSync(join(dir, 'tmp'), { recursive: true, mode: 0o700 })
   writeFileSync(join(dir, 'auth.json'), authFile(options), { mode: 0o600 })
   writeFileSync(join(dir, 'containers.conf'), containersConf(dir))
@@ -47,14 +53,14 @@ export function makePodman(options: PullerOptions): Puller {
 /** Runs podman's commands on the host. */
 function podmanIn(dir: string, options: PullerOptions) {
   const env = {
-    ...proxyEnvironment(options),
+    ...environmentOf(options),
     HOME: dir,
     TMPDIR: join(dir, 'tmp'),
     CONTAINERS_CONF: join(dir, 'containers.conf'),
   }
   return (argv: string[], timeoutMs = COMMAND_PATIENCE_MS, onOutput?: (chunk: Buffer) => void) =>
     options.processes.run({
-      argv: options.host.command([...podmanCommand(dir), ...argv]),
+      argv: commandOf(options, [...podmanCommand(dir), ...argv]),
       env,
       timeoutMs,
       ...(onOutput === undefined ? {} : { onOutput }),

@@ -1,18 +1,18 @@
-import { createHash } from 'node:crypto'
-import { createReadStream, mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { pipeline } from 'node:stream/promises'
-import { type Digest, digestFromHex, digestHex } from '../../core/digest.ts'
+import { digestHex } from '../../core/digest.ts'
 import type { CommandOptions } from '../machine/processes.ts'
 import type { StartingLine } from '../machine/starting-line.ts'
+import { digestOfFile } from './oci-layout.ts'
 import {
   authFile,
+  commandOf,
+  environmentOf,
   type ImageReference,
   PULL_PATIENCE_MS,
   type Puller,
   type PullerOptions,
-  proxyEnvironment,
 } from './puller.ts'
 
 export interface SkopeoOptions extends PullerOptions {
@@ -41,14 +41,14 @@ export function makeSkopeo(options: SkopeoOptions): Puller {
       await rm(store, { recursive: true, force: true })
       const certificates = join(host.etcDocker, 'certs.d', registryHost)
       const command: CommandOptions = {
-        argv: host.command([
+        argv: commandOf(options, [
           ...(line?.waiting ?? []),
           ...prefix,
           ...['skopeo', '--insecure-policy', '--tmpdir', dir, 'copy', '--quiet'],
           ...['--src-authfile', join(dir, 'auth.json'), '--src-cert-dir', certificates],
           ...[`docker://${name}`, `dir:${store}`],
         ]),
-        env: { ...proxyEnvironment(options), HOME: dir },
+        env: { ...environmentOf(options), HOME: dir },
         timeoutMs: options.patienceMs ?? PULL_PATIENCE_MS,
       }
       await (line === undefined ? processes.run(command) : line.run(processes, command))
@@ -63,16 +63,4 @@ async function isStoredWhole(store: string, image: ImageReference): Promise<bool
   const blobs = [image.configDigest, ...image.layers.map(({ digest }) => digest)]
   const digests = await Promise.all(blobs.map((digest) => digestOfFile(join(store, digestHex(digest)))))
   return digests.every((digest, index) => digest === blobs[index])
-}
-
-/** @returns undefined when there is no such file */
-async function digestOfFile(path: string): Promise<Digest | undefined> {
-  const hash = createHash('sha256')
-  try {
-    await pipeline(createReadStream(path), hash)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
-    throw error
-  }
-  return digestFromHex(hash.digest('hex'))
 }

@@ -5,7 +5,7 @@ import {
   type OutgoingHttpHeaders,
   type ServerResponse,
 } from 'node:http'
-import { createServer } from 'node:https'
+import { request as askSecurely, createServer } from 'node:https'
 import type { Socket } from 'node:net'
 import { createInterface } from 'node:readline'
 import { pipeline } from 'node:stream'
@@ -15,7 +15,7 @@ import type { FrontOptions, FrontOrder, RegistryManners } from './registry-front
  * The front as a process: it must be in the registry's network namespace. Argument: a file with its options, as JSON.
  * Each line on standard input is an order; it is repeated on standard output once it is carried out.
  */
-const { listenPort, registryPort, storageOrigin, tls } = JSON.parse(
+const { listenPort, registryPort, storageOrigin, tls, tokenServer } = JSON.parse(
   readFileSync(process.argv[2]!, 'utf8'),
 ) as FrontOptions
 const BLOB_PATH = /^\/v2\/.+\/blobs\/sha256:[0-9a-f]{64}$/
@@ -25,6 +25,8 @@ let manners: RegistryManners = {}
 const server = createServer(
   { cert: tls.certificatePem, key: tls.privateKeyPem },
   (request: IncomingMessage, response: ServerResponse) => {
+    if (tokenServer !== undefined && request.url?.startsWith('/token'))
+      return passToTokenServer(request, response)
     const isBlob = BLOB_PATH.test(request.url ?? '') && ['GET', 'HEAD'].includes(request.method ?? '')
     const isRedirected = isBlob && manners.redirectsBlobs === true
     const upstream = ask(
@@ -60,6 +62,17 @@ createInterface({ input: process.stdin }).on('line', (line) => {
   if (order.isHangingUp) for (const socket of sockets) socket.destroy()
   process.stdout.write(`${line}\n`)
 })
+
+function passToTokenServer(request: IncomingMessage, response: ServerResponse): void {
+  const { host, port, authorityPem } = tokenServer!
+  const { url, method, headers } = request
+  const upstream = askSecurely({ host, port, ca: authorityPem, path: url, method, headers }, (answer) => {
+    response.writeHead(answer.statusCode ?? 502, answer.headers)
+    pipeline(answer, response, () => undefined)
+  })
+  upstream.once('error', () => response.destroy())
+  pipeline(request, upstream, () => undefined)
+}
 
 /** Without the token, the registry answers with its challenge, as it does for an expired one. */
 function headersFor({ headers }: IncomingMessage, isWhole: boolean): OutgoingHttpHeaders {

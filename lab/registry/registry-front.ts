@@ -21,6 +21,8 @@ export interface FrontOptions {
   registryPort: number
   storageOrigin: string
   tls: { certificatePem: string; privateKeyPem: string }
+  /** Where `/token` of the registry's own host leads; the certificate's authority comes with it. */
+  tokenServer: { host: string; port: number; authorityPem: string } | undefined
 }
 
 export interface FrontOrder {

@@ -51,6 +51,8 @@ export interface RegistryOptions {
   repository: string
   authentication: RegistryAuthentication
   tokenSeconds: number
+  /** The token server answers at the registry's own host and port, as GitLab's and Artifactory's do. Needs a front. */
+  hasTokensAtRegistry?: boolean
   /** The registry gets a front, which can redirect blobs to this host. */
   storageHost: LabHost | undefined
 }
@@ -119,7 +121,7 @@ export async function startRegistry(options: RegistryOptions): Promise<LabRegist
     repository: options.repository,
     isOpen: options.authentication === 'none',
     kind: kindOf(options.authentication),
-    tokenUrl: TOKEN_URL,
+    tokenUrl: tokenUrlOf(options),
     ...{ publisher, puller, parts, start },
     front: storageHost && frontOf(() => part('registry-front')!),
     blobFile: (digest) => storedBlobFile(join(dir, 'storage'), digest),
@@ -170,6 +172,9 @@ function frontStarters(
     registryPort: BACK_PORT,
     storageOrigin: `https://${STORAGE_HOST}`,
     tls,
+    tokenServer: options.hasTokensAtRegistry
+      ? { host: TOKEN_HOST, port: TOKEN_PORT, authorityPem: options.authority.certificatePem }
+      : undefined,
   })
   return [
     {
@@ -213,23 +218,28 @@ function startTokenProcess(
   })
 }
 
+function tokenUrlOf({ hasTokensAtRegistry }: RegistryOptions): string {
+  return hasTokensAtRegistry ? `https://${REGISTRY_HOST}/token` : TOKEN_URL
+}
+
 function authOf(authentication: RegistryAuthentication, token: object, path: string): object {
   if (authentication === 'none') return {}
   return { auth: authentication === 'passwords' ? { htpasswd: { realm: REGISTRY_HOST, path } } : { token } }
 }
 
 function startRegistryProcess(
-  { host, processes, authentication, storageHost }: RegistryOptions,
+  options: RegistryOptions,
   dir: string,
   tls: KeyedCertificate,
   bundle: string,
 ): LabProcess {
+  const { host, processes, authentication, storageHost } = options
   const certificate = join(dir, 'tls.crt')
   const key = join(dir, 'tls.key')
   writeFileSync(certificate, tls.certificatePem)
   writeFileSync(key, tls.privateKeyPem, { mode: 0o600 })
   const token = {
-    realm: TOKEN_URL,
+    realm: tokenUrlOf(options),
     service: REGISTRY_HOST,
     issuer: TOKEN_ISSUER,
     rootcertbundle: bundle,

@@ -20,24 +20,37 @@ export const SOCKET_IDLE_MS = 20 * 60_000
 /** Requests of one connection that wait while an earlier one is answered. No pulling client sends even two. */
 const PIPELINED_MAX = 16
 
+/** First byte of a ClientHello (RFC 8446 §5.1). */
+const TLS_HANDSHAKE = 22
+
+type ParserError = Error & { code?: string; rawPacket?: Buffer }
+
+/** Called for every request of a connection, one at a time. */
+type OnRequest = (request: IncomingMessage, response: ServerResponse) => void
+
 export interface InterceptOptions {
   authority: ProxyAuthority
-  /** Called for every request on intercepted connections, one at a time for each connection. */
-  onRequest: (request: IncomingMessage, response: ServerResponse, registry: RegistryClient) => void
+  /** For requests on intercepted connections. */
+  onRequest: (...exchange: [...Parameters<OnRequest>, registry: RegistryClient]) => void
   log: Logger
 }
 
-/** Answers as the registry: TLS with a leaf of our authority, then HTTP/1.1. It gets sockets and does not listen itself. */
+/**
+ * Answers as registries: TLS with a leaf of our authority, then HTTP/1.1; or HTTP/1.1 alone, for the mirror. It gets sockets
+ * and does not listen itself.
+ */
 export class InterceptServer {
   readonly #authority: ProxyAuthority
   readonly #http: Server
   readonly #log: Logger
-  readonly #registryOf = new WeakMap<object, RegistryClient>()
+  readonly #onRequest: InterceptOptions['onRequest']
+  readonly #onRequestOf = new WeakMap<object, OnRequest>()
   /** Requests by connection; the first of each is being answered. */
   readonly #exchangesOf = new WeakMap<object, { response: ServerResponse; answer: () => void }[]>()
 
   constructor({ authority, onRequest, log }: InterceptOptions) {
     this.#authority = authority
+    this.#onRequest = onRequest
     this.#log = log
     this.#http = createServer({
       maxHeaderSize: HEADER_BYTES_MAX,
@@ -49,14 +62,15 @@ export class InterceptServer {
     })
     this.#http.timeout = SOCKET_IDLE_MS
     this.#http.on('request', (request: IncomingMessage, response: ServerResponse) => {
-      this.#inTurn(request.socket, response, () =>
-        onRequest(request, response, this.#registryOf.get(request.socket)!),
-      )
+      this.#inTurn(request.socket, response, () => this.#onRequestOf.get(request.socket)!(request, response))
     })
-    this.#http.on(
-      'clientError',
-      malformedRefusal(log, (reason, socket) => this.#refuse(reason, socket)),
-    )
+    const refuseMalformed = malformedRefusal(log, (reason, socket) => this.#refuse(reason, socket))
+    this.#http.on('clientError', (error: ParserError, socket: Duplex) => {
+      // podman tries every mirror with TLS first, and containerd one with `ca`: an answer in HTTP tells them what it speaks.
+      if (error.rawPacket?.[0] === TLS_HANDSHAKE)
+        refuseSocket(socket as Socket, new ProxyRequestError('the mirror speaks plain HTTP'))
+      else refuseMalformed(error, socket)
+    })
     // A tunnel inside an intercepted connection would bypass the rules for targets.
     this.#http.on('connect', (_request, socket) => this.#refuse('CONNECT within a connection', socket))
     // Node enforces headersTimeout only on servers that listen.
@@ -78,9 +92,18 @@ export class InterceptServer {
       ALPNProtocols: ['http/1.1'],
     })
     await handshake(secure)
-    this.#registryOf.set(secure, registry)
-    this.#exchangesOf.set(secure, [])
-    this.#http.emit('connection', secure)
+    this.#take(secure, (request, response) => this.#onRequest(request, response, registry))
+  }
+
+  /** Takes over a connection without TLS, which must be from this machine. */
+  acceptPlain(socket: Socket, onRequest: OnRequest): void {
+    this.#take(socket, onRequest)
+  }
+
+  #take(socket: Socket, onRequest: OnRequest): void {
+    this.#onRequestOf.set(socket, onRequest)
+    this.#exchangesOf.set(socket, [])
+    this.#http.emit('connection', socket)
   }
 
   /**

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import type { RegistryHost } from '../../core/repository.ts'
 import type { SocketOwner } from '../socket-owner.ts'
-import { DOCKER_FILE_NAME } from '../trust-files.ts'
+import { DOCKER_FILE_NAME, trustFolders } from '../trust-files.ts'
 
 /** Where this node publishes its authority. */
 export interface TrustedPlaces {
@@ -47,7 +47,7 @@ export function trustRemedy(
 }
 
 function docker({ registry, places, exists }: RemedyQuestion): string {
-  const folder = join(places.dockerCertsDir || DOCKER_CERTS_DIR, registry)
+  const folder = trustFolders(places.dockerCertsDir || DOCKER_CERTS_DIR, registry, exists)[0]!
   const file = join(folder, DOCKER_FILE_NAME)
   if (!exists(file)) {
     return places.dockerCertsDir === ''
@@ -55,10 +55,10 @@ function docker({ registry, places, exists }: RemedyQuestion): string {
       : `${file} is missing: restart the node, which writes it at its start`
   }
   const hosts = join(folder, 'hosts.toml')
-  if (exists(hosts)) return `${hosts} hides ${file}: add ca = ["${file}"] to its host`
+  if (exists(hosts)) return `${hosts} hides ${file}: add ca = ["${places.authorityFile}"] to its host`
   if (places.dockerCertsDir !== DOCKER_CERTS_DIR)
     return `dockerd reads ${DOCKER_CERTS_DIR}: set dockerCertsDir to it`
-  return `${file} is in place: if dockerd began its pull before this node started, pull again; if it keeps images in containerd's store and the token server is the registry itself, add ${places.authorityFile} to the system's authorities and restart dockerd`
+  return `${file} is in place: if dockerd began its pull before this node started, pull again`
 }
 
 function containerd({ registry, places }: RemedyQuestion): string {

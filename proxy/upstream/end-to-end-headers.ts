@@ -35,6 +35,17 @@ export function endToEndHeaders(raw: readonly string[]): string[] {
     .flat()
 }
 
+/**
+ * The same fields with a relative `Location` written out (RFC 9110 §10.2.2), for a client that asked under another address.
+ * @param base the URL that the answer is for
+ */
+export function withWholeLocation(raw: readonly string[], base: string): string[] {
+  return raw.map((value, index) => {
+    const isLocation = index % 2 === 1 && raw[index - 1]!.toLowerCase() === 'location'
+    return isLocation && URL.canParse(value, base) ? new URL(value, base).href : value
+  })
+}
+
 function pairs(raw: readonly string[]): [string, string][] {
   const found: [string, string][] = []
   for (let index = 0; index + 1 < raw.length; index += 2) found.push([raw[index]!, raw[index + 1]!])

@@ -24,14 +24,18 @@ export interface Upstream {
    * Undefined: it is passed on.
    */
   againInMs?: (status: number, headers: AnswerHeaders) => number | undefined
+  /** What the client gets in place of the answer's end-to-end fields, as in `rawHeaders`; default: the same. */
+  answerHeaders?: (status: number, raw: string[]) => string[]
   /** The error for the client if the upstream cannot be reached. */
   unreachable: (cause: Error) => ShoalError
 }
 
-type AnswerHeaders = Record<string, string | string[] | undefined>
+export type AnswerHeaders = Record<string, string | string[] | undefined>
 
-/** Watches an answer as it passes; can neither delay nor change it. */
+/** Watches an answer, and perhaps the request's body, as they pass; can neither delay nor change them. */
 export interface ResponseWatcher {
+  /** A part of the request's body goes to the upstream. */
+  onBody?(chunk: Buffer): void
   onStart(status: number, headers: AnswerHeaders): void
   onData(chunk: Buffer): void
   onEnd(): void
@@ -40,7 +44,13 @@ export interface ResponseWatcher {
 /** One watcher for all. */
 export function allOf(watchers: readonly (ResponseWatcher | undefined)[]): ResponseWatcher {
   const all = watchers.filter((watcher) => watcher !== undefined)
+  const ofBody = all.filter(({ onBody }) => onBody !== undefined)
+  const onBody = (chunk: Buffer) => {
+    for (const watcher of ofBody) watcher.onBody?.(chunk)
+  }
   return {
+    // Nobody listens to bodies that nobody watches.
+    ...(ofBody.length > 0 && { onBody }),
     onStart: (status, headers) => {
       for (const watcher of all) watcher.onStart(status, headers)
     },
@@ -58,6 +68,8 @@ export function allOf(watchers: readonly (ResponseWatcher | undefined)[]): Respo
  * from behind, or copy and hash one.
  */
 export const ANSWER_PATIENCE_MS = 15 * 60_000
+/** What is read of an answer that is not passed on, so that its connection is kept; above it the connection ends. */
+export const HELD_BACK_BYTES_MAX = 64 * 1024
 /** A kept-alive connection can end just when it is used again, so a request that is safe to repeat is sent once more. */
 const RETRIES_MAX = 1
 
@@ -114,6 +126,7 @@ function dispatchOnce(
     giveUp,
     signal,
     againInMs = () => undefined,
+    answerHeaders = (_status, raw) => raw,
   }: Upstream & { signal: AbortSignal },
   watcher: ResponseWatcher | undefined,
 ): Promise<void> {
@@ -133,7 +146,7 @@ function dispatchOnce(
     const repeated = isRepeatable(request) ? againInMs : () => undefined
     dispatcher.dispatch(
       options,
-      new AnswerRelay(response, { watcher, giveUp, againInMs: repeated }, { resolve, reject }),
+      new AnswerRelay(response, { watcher, giveUp, againInMs: repeated, answerHeaders }, { resolve, reject }),
     )
   })
 }
@@ -152,7 +165,9 @@ class AnswerRelay implements Dispatcher.DispatchHandler {
   readonly #watcher: ResponseWatcher | undefined
   readonly #giveUp: AbortSignal | undefined
   readonly #againInMs: NonNullable<Upstream['againInMs']>
-  #heldBackMs: number | undefined
+  readonly #answerHeaders: NonNullable<Upstream['answerHeaders']>
+  /** Bytes of an answer that is not passed on; undefined for any other. */
+  #heldBackBytes: number | undefined
   readonly #settle: { resolve: () => void; reject: (error: Error) => void }
   #stopListening = () => {}
 
@@ -162,10 +177,12 @@ class AnswerRelay implements Dispatcher.DispatchHandler {
       watcher,
       giveUp,
       againInMs,
+      answerHeaders,
     }: {
       watcher: ResponseWatcher | undefined
       giveUp: AbortSignal | undefined
       againInMs: NonNullable<Upstream['againInMs']>
+      answerHeaders: NonNullable<Upstream['answerHeaders']>
     },
     settle: { resolve: () => void; reject: (error: Error) => void },
   ) {
@@ -173,10 +190,14 @@ class AnswerRelay implements Dispatcher.DispatchHandler {
     this.#watcher = watcher
     this.#giveUp = giveUp
     this.#againInMs = againInMs
+    this.#answerHeaders = answerHeaders
     this.#settle = settle
   }
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
+    // Beside the upstream's own listener, which sets the pace. There is no second try of a request with a body.
+    if (this.#watcher?.onBody)
+      this.#response.req.on('data', (chunk: Buffer) => this.#watcher?.onBody?.(chunk))
     const abort = () => controller.abort(new Error('the client went away'))
     const giveUp = () => this.#response.headersSent || controller.abort(this.#giveUp!.reason)
     const resume = () => controller.resume()
@@ -202,29 +223,34 @@ class AnswerRelay implements Dispatcher.DispatchHandler {
     reason?: string,
   ): void {
     if (status < 200) return
-    this.#heldBackMs = this.#againInMs(status, headers)
-    if (this.#heldBackMs !== undefined) return
+    const heldBackMs = this.#againInMs(status, headers)
+    if (heldBackMs !== undefined) {
+      this.#heldBackBytes = 0
+      this.#settle.reject(new HeldBack(heldBackMs))
+      return
+    }
     const raw = (controller.rawHeaders as Buffer[]).map((text) => text.toString('latin1'))
     this.#response.sendDate = false
     // The answer came before the end of the request: nobody reads the rest of the body, so this connection ends.
     this.#response.shouldKeepAlive &&= this.#response.req.complete
-    this.#response.writeHead(status, reason ?? '', endToEndHeaders(raw))
+    this.#response.writeHead(status, reason ?? '', this.#answerHeaders(status, endToEndHeaders(raw)))
     this.#response.flushHeaders()
     this.#watcher?.onStart(status, headers)
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
-    if (this.#heldBackMs !== undefined) return
+    if (this.#heldBackBytes !== undefined) {
+      this.#heldBackBytes += chunk.length
+      if (this.#heldBackBytes > HELD_BACK_BYTES_MAX) controller.abort(new Error('not passed on'))
+      return
+    }
     this.#watcher?.onData(chunk)
     if (!this.#response.write(chunk)) controller.pause()
   }
 
   onResponseEnd(): void {
     this.#stopListening()
-    if (this.#heldBackMs !== undefined) {
-      this.#settle.reject(new HeldBack(this.#heldBackMs))
-      return
-    }
+    if (this.#heldBackBytes !== undefined) return
     this.#response.end()
     this.#watcher?.onEnd()
     this.#settle.resolve()
@@ -232,6 +258,8 @@ class AnswerRelay implements Dispatcher.DispatchHandler {
 
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
     this.#stopListening()
+    // The next answer may have begun.
+    if (this.#heldBackBytes !== undefined) return
     if (this.#response.headersSent || this.#response.destroyed) {
       // Cut the connection, so that the client cannot take the bytes for the whole answer.
       this.#response.destroy()

@@ -1,5 +1,5 @@
 import { lookup } from 'node:dns/promises'
-import { BlockList, isIP, type Socket } from 'node:net'
+import { BlockList, isIP, isIPv4, type Socket } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { isMetadataAddress } from '../../core/metadata-addresses.ts'
 import { inTime } from '../../core/patience.ts'
@@ -37,7 +37,13 @@ export function parseAuthority(text: string): Target {
   if (parts === null || host.length > HOST_CHARS_MAX || !isAddress || port < 1 || port > 65_535) {
     throw new ProxyRequestError('the request target is not host:port')
   }
-  return { host, port }
+  return { host: unmapped(host), port }
+}
+
+/** An IPv4 address that is written as IPv6 (RFC 4291 §2.5.5.2) is the IPv4 address, also where there is no IPv6. */
+function unmapped(host: string): string {
+  const rest = host.slice('::ffff:'.length)
+  return host.startsWith('::ffff:') && isIPv4(rest) ? rest : host
 }
 
 /** An address and never a name, because a name is judged by its addresses. */

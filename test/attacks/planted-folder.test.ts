@@ -103,7 +103,7 @@ const uses: Record<string, { names: string[]; run: () => unknown }> = {
       const trust = new TrustFiles({
         registries: [registry],
         dockerCertsDir: data('certs.d'),
-        dataDir: data(),
+        authorityFile: data('proxy-ca.crt'),
       })
       trust.put('a certificate')
       trust.put('the next one')
@@ -167,6 +167,7 @@ controlTest('in a folder of its own each of them does its work', async () => {
     'blobs',
     'credentials-seen.json',
     'node-key.pem',
+    'proxy-ca.crt',
     'tracker.sqlite',
   ])
   loot.bytes += readFileSync(data('node-key.pem')).length

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, expect } from 'vitest'
 import { createLog } from '../../core/log.ts'
-import { parseRegistryHost, type RegistryHost } from '../../core/repository.ts'
+import { parseRegistryHost } from '../../core/repository.ts'
 import { nodeConfig } from '../../node/config.ts'
 import { type RunningNode, startNode } from '../../node/main.ts'
 import { FakeClient } from '../proxy/fake-client.ts'
@@ -14,8 +14,8 @@ import { attackTest } from './ledger.ts'
 const VICTIM = parseRegistryHost('victim.invalid')
 
 class CapturedTracker extends FakeClient {
-  override registriesNamed(): RegistryHost[] {
-    return [VICTIM]
+  override registriesNamed() {
+    return [{ host: VICTIM }]
   }
 }
 

@@ -50,7 +50,7 @@ describe.runIf(isInstalled('bash'))('in bash', () => {
   it.each([
     [
       ['shoal', ''],
-      ['up', 'node', 'tracker', 'admin', 'certs', 'completion', 'version'],
+      ['up', 'node', 'attach', 'detach', 'tracker', 'admin', 'certs', 'completion', 'version'],
     ],
     [['shoal', 'ad'], ['admin']],
     [

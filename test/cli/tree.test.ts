@@ -147,7 +147,7 @@ describe('a start', () => {
     ])
     expect(loaded.some((path) => path.endsWith('/node/main.ts'))).toBe(true)
     const foreign =
-      /\/(tracker|certs-tool)\/|\/cli\/(up|help|run-command|completion)|\/core\/command\.ts|fastify/
+      /\/(tracker|certs-tool)\/|\/cli\/(attach\/|up|help|run-command|completion)|\/core\/command\.ts|fastify/
     expect(loaded.filter((path) => foreign.test(path))).toEqual([])
   })
 

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
-import { CONDITION_SUBJECTS_MAX, CONDITIONS, Conditions } from '../../core/conditions.ts'
+import { CONDITIONS } from '../../core/condition-texts.ts'
+import { CONDITION_SUBJECTS_MAX, Conditions } from '../../core/conditions.ts'
 import { createLog } from '../../core/log.ts'
 
 function begin() {

@@ -62,6 +62,31 @@ const mutual: Door = (request, response) => {
   response.writeHead(name === 'machine' ? 200 : 400, { 'content-length': 0 }).end()
 }
 
+describe('_default, the folder of every registry without one', () => {
+  const start = async () => {
+    const registry = await startTestRegistry(alwaysStatus(200, { 'content-length': 1 }))
+    closers.push(() => registry.close())
+    const { certsDirs } = certsDir(registry)
+    const folder = join(certsDirs[0]!, '_default')
+    mkdirSync(folder)
+    writeFileSync(join(folder, 'site.crt'), registry.authority.certificatePem)
+    return { registry, certsDirs, own: join(certsDirs[0]!, registry.host) }
+  }
+
+  it('counts where the registry has no folder', async () => {
+    const { registry, certsDirs, own } = await start()
+    rmSync(own, { recursive: true })
+    expect(await head(open(bare(registry), certsDirs))).toMatchObject({ isPresent: true })
+  })
+
+  it('does not count where it has one, as with Docker and containerd', async () => {
+    const { registry, certsDirs } = await start()
+    await expect(head(open(bare(registry), certsDirs))).rejects.toMatchObject({
+      code: 'REGISTRY_UNREACHABLE',
+    })
+  })
+})
+
 describe('a bundle', () => {
   const chain = makeChain()
   it.each([

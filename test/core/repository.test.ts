@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import {
+  isApiPath,
   isRepository,
   parseRegistryHost,
   parseRepositoryPath,
@@ -49,4 +50,48 @@ test.each([
 
 test.each(['registry.example.com..', '.', '.:443', '[::1].', 'a..b'])('%s is no host', (text) => {
   expect(() => parseRegistryHost(text)).toThrow()
+})
+
+const PREFIX = '/artifactory/api/docker/hub-remote'
+const below = (path: string) => parseRepositoryPath(path, 'blobs/([^/]+)', PREFIX)
+
+test('a path below the API of a registry leads back to itself', () => {
+  const path = `${PREFIX}/v2/library/thing/blobs/x`
+  expect(below(path)).toEqual({ repository: 'library/thing', groups: ['x'] })
+  expect(`${repositoryPath(below(path)!.repository, PREFIX)}/blobs/x`).toBe(path)
+})
+
+test.each([
+  // The root, and other paths, are not the API of a registry that has a path.
+  '/v2/library/thing/blobs/x',
+  '/artifactory/api/docker/other/v2/library/thing/blobs/x',
+  `${PREFIX}-2/v2/library/thing/blobs/x`,
+  `${PREFIX}/../other/v2/library/thing/blobs/x`,
+  `/v2${PREFIX}/v2/library/thing/blobs/x`,
+  `${PREFIX}//v2/library/thing/blobs/x`,
+])('%s is in no repository of a registry whose API is elsewhere', (path) => {
+  expect(below(path)).toBeUndefined()
+})
+
+test.each([PREFIX, '/nexus', '/a.b/~c_d-e'])('%s can stand before /v2/', (path) => {
+  expect(isApiPath(path)).toBe(true)
+})
+
+test.each([
+  '',
+  '/',
+  'nexus',
+  '/nexus/',
+  '/a/../b',
+  '/..',
+  '/.',
+  '/a?b',
+  '/a#b',
+  '/a%2fb',
+  '//a',
+  '/a b',
+  '/nexus/v2',
+  `/${'a'.repeat(255)}`,
+])('%s cannot stand before /v2/', (path) => {
+  expect(isApiPath(path)).toBe(false)
 })

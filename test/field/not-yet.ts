@@ -7,8 +7,6 @@ import type { Problem } from '../../bench/field/verdict.ts'
 export const NOT_YET: Record<string, Problem> = {
   // Docker needs 17 of the 20, and the node asks for each of 12 layers before it fetches it.
   'request-limit/20-docker': 'slow',
-  // Until a configuration can name the API's path: it may be a user's file.
-  'mirror-requests/prefix': 'not shared',
 }
 
 /** The same for failures around a pull. */

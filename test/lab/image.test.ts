@@ -2,10 +2,10 @@ import { createHash } from 'node:crypto'
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { gunzipSync } from 'node:zlib'
+import { gunzipSync, zstdDecompressSync } from 'node:zlib'
 import { afterAll, expect, test } from 'vitest'
 import { digestHex } from '../../core/digest.ts'
-import { type LabImage, makeImage } from '../../lab/image/image.ts'
+import { type LabImage, makeImage, makeImageIndex } from '../../lab/image/image.ts'
 import { unpackedDigests } from '../../lab/pullers/puller.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'shoal-image-'))
@@ -40,7 +40,29 @@ test('compression does not shrink the data, so that the transferred size is the 
     dir: join(dir, 'packed'),
     layerDataBytes: [400_000],
     tag: 'v1',
-    gzipLevel: 9,
+    compression: { gzipLevel: 9 },
   })
   expect(layerBytesOf(image)).toBeGreaterThan(400_000)
+})
+
+test('an index names one image for each architecture, and all its blobs are in the layout', async () => {
+  const at = join(dir, 'index')
+  const { indexDigest, images } = await makeImageIndex({ dir: at, layerDataBytes: [1_000], tag: 'v1' })
+  const blobs = join(at, 'blobs', 'sha256')
+  for (const name of readdirSync(blobs)) expect(sha256(readFileSync(join(blobs, name)))).toBe(name)
+  const { manifests } = JSON.parse(readFileSync(join(blobs, digestHex(indexDigest)), 'utf8'))
+  const named = manifests.map((manifest: { digest: string; platform: { architecture: string } }) => [
+    ...[manifest.platform.architecture, manifest.digest],
+  ])
+  expect(named).toEqual([
+    ['amd64', images.amd64.manifestDigest],
+    ['arm64', images.arm64.manifestDigest],
+  ])
+})
+
+test('layers can be packed with zstd', async () => {
+  const at = join(dir, 'zstd')
+  const { layers } = await makeImage({ dir: at, layerDataBytes: [1_000], tag: 'v1', compression: 'zstd' })
+  const packed = readFileSync(join(at, 'blobs', 'sha256', digestHex(layers[0]!.digest)))
+  expect(`sha256:${sha256(zstdDecompressSync(packed))}`).toBe(layers[0]!.diffId)
 })

@@ -6,10 +6,11 @@ import type {
   ClientStatus,
   ImagePlan,
   OpenBlob,
+  PushedBlobs,
   RegistryFound,
 } from '../../client/index.ts'
 import { ShoalError } from '../../core/errors.ts'
-import type { RegistryHost } from '../../core/repository.ts'
+import type { RegistryNamed } from '../../core/registries-api.ts'
 
 /** Not one of the client's own, so that nothing but being a ShoalError counts. */
 export class NoSwarmError extends ShoalError {
@@ -58,7 +59,7 @@ export class FakeClient implements Client {
     this.accepted.push(request)
   }
 
-  registriesNamed(): RegistryHost[] {
+  registriesNamed(): RegistryNamed[] {
     return []
   }
   found: RegistryFound[] = []
@@ -85,6 +86,9 @@ export class FakeClient implements Client {
       moved: { bytesFromRegistry: 3, bytesFromPeers: 7, bytesFromCache: 11, bytesToPeers: 5 },
     }
   }
+
+  /** Nothing is copied unless a test gives something. */
+  pushes: PushedBlobs = { begin: () => undefined, mounted: () => undefined, released: () => undefined }
 
   readonly joining = Promise.withResolvers<void>()
   async joined(): Promise<void> {

@@ -5,6 +5,7 @@ import { afterEach, describe, expect, test } from 'vitest'
 import type { Digest } from '../../core/digest.ts'
 import { HEAD_CONNECTIONS_MAX, openRegistries } from '../../core/registry-client.ts'
 import type { Repository } from '../../core/repository.ts'
+import { HELD_BACK_BYTES_MAX } from '../../proxy/upstream/forward.ts'
 import type { Door } from '../core/test-registry.ts'
 import { NoSwarmError } from './fake-client.ts'
 import { codeOf, P2P_MIN_BYTES, startTestProxy, type TestProxy } from './test-proxy.ts'
@@ -316,6 +317,33 @@ describe('when Shoal cannot help', () => {
     expect(Buffer.from(await answer.body.arrayBuffer()).equals(content)).toBe(true)
     expect(performance.now() - startedMs).toBeGreaterThan(900)
     expect(linesOf()).toEqual([`HEAD ${blobPath}`, `GET ${blobPath}`, `GET ${blobPath}`])
+  })
+
+  test('an answer that is not passed on is not waited for, and read within a bound', async () => {
+    let gets = 0
+    let sentBytes = 0
+    const ended = Promise.withResolvers<void>()
+    proxy = await startTestProxy((request, response) => {
+      const isLimited = request.method === 'GET' && ++gets === 1
+      if (!isLimited) return registryDoor(request, response)
+      response.writeHead(429, { 'retry-after': '1' })
+      const chunk = Buffer.alloc(HELD_BACK_BYTES_MAX / 4)
+      const timer = setInterval(() => {
+        sentBytes += chunk.length
+        response.write(chunk)
+      }, 20)
+      response
+        .on('error', () => undefined)
+        .on('close', () => {
+          clearInterval(timer)
+          ended.resolve()
+        })
+    })
+    const answer = await proxy.ask(blobPath, { headers: { authorization } })
+    expect(answer.statusCode).toBe(200)
+    expect(Buffer.from(await answer.body.arrayBuffer()).equals(content)).toBe(true)
+    await ended.promise
+    expect(sentBytes).toBeLessThan(8 * HELD_BACK_BYTES_MAX)
   })
 
   test.each([

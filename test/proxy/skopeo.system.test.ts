@@ -43,7 +43,7 @@ beforeAll(async () => {
   const trust = new TrustFiles({
     registries: registries.keys(),
     dockerCertsDir: join(folder, 'certs.d'),
-    dataDir: folder,
+    authorityFile: join(folder, 'proxy-ca.crt'),
   })
   proxy = await startProxy({
     listen: { host: '127.0.0.1', port: 0 },

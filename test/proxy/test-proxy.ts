@@ -5,6 +5,7 @@ import { Agent, type Dispatcher } from 'undici'
 import { createLog } from '../../core/log.ts'
 import { createMetrics, type Metrics } from '../../core/metrics.ts'
 import { ProxyAuthority } from '../../proxy/intercept/authority.ts'
+import type { MirrorSocket } from '../../proxy/mirror-place.ts'
 import { type ProxyOptions, startProxy } from '../../proxy/proxy.ts'
 import { PullRecords } from '../../proxy/pull-records.ts'
 import { type Door, startTestRegistry, type TestRegistry } from '../core/test-registry.ts'
@@ -14,6 +15,7 @@ export const P2P_MIN_BYTES = 1000
 
 export interface TestProxy {
   port: number
+  mirrorSockets: readonly MirrorSocket[]
   registry: TestRegistry
   client: FakeClient
   caPem: string
@@ -61,6 +63,7 @@ export async function startTestProxy(
     ...given,
   })
   const { port } = proxy.address
+  const { mirrorSockets } = proxy
   let closing: Promise<void> | undefined
   const close = async () => {
     await agent.destroy()
@@ -71,7 +74,7 @@ export async function startTestProxy(
   const secure = () => secureThrough(port, registry.host, caPem)
   const agent = agentOver(secure)
   return {
-    ...{ port, registry, client, caPem, metrics, records, logged, secure },
+    ...{ port, mirrorSockets, registry, client, caPem, metrics, records, logged, secure },
     // Not a URL: those are normalised.
     ask: (path, options = {}) =>
       agent.request({ origin: `https://${registry.host}`, path, method: 'GET', ...options }),
@@ -97,20 +100,20 @@ interface AskThrough {
   path: string
   headers?: Record<string, string>
   method?: string
-  body?: string
+  body?: string | Buffer
 }
 
 /** One request through any proxy, a GET unless said otherwise, in a connection of its own. @returns an empty body when the answer breaks off */
 export async function askThrough(
   proxy: { port: number; host: string; caPem: string },
   { path, headers = {}, method = 'GET', body }: AskThrough,
-): Promise<{ status: number; body: Buffer }> {
+): Promise<{ status: number; headers: Dispatcher.ResponseData['headers']; body: Buffer }> {
   const agent = agentOver(() => secureThrough(proxy.port, proxy.host, proxy.caPem))
   try {
     const origin = `https://${proxy.host}`
     const answer = await agent.request({ origin, path, method, headers, body: body || null })
     const answered = await answer.body.arrayBuffer().catch(() => new ArrayBuffer(0))
-    return { status: answer.statusCode, body: Buffer.from(answered) }
+    return { status: answer.statusCode, headers: answer.headers, body: Buffer.from(answered) }
   } finally {
     await agent.destroy()
   }

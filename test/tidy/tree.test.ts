@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { CONDITIONS, type ConditionText } from '../../core/conditions.ts'
+import { CONDITIONS, type ConditionText } from '../../core/condition-texts.ts'
 import { isSource, partOf, repositoryFiles, textOf } from './source-files.ts'
 
 const files = repositoryFiles()

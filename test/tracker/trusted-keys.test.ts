@@ -9,6 +9,7 @@ import { parseRegistryToken } from '../../core/registry-token.ts'
 import { isKeyOfRegistry, PROBE_ROUNDS } from '../../tracker/pull/probe-key.ts'
 import {
   FAILED_PROBES_PER_NODE_AND_DAY_MAX,
+  FAILED_RENEWALS_PER_NODE_AND_DAY_MAX,
   KEY_RENEWED_BEFORE_MS,
   KEY_TRUST_MS,
   PROBES_PER_KEY_AND_DAY_MAX,
@@ -222,6 +223,25 @@ describe('trust by probe', () => {
     expect(await codeOf(pullWith(jwt))).toBe('granted')
     await expect.poll(() => world.logged()).toContain('"isTrusted":false')
     expect(await told()).toHaveLength(1)
+  })
+
+  it('is renewed by another member, whatever one does to its probes', async () => {
+    await begin()
+    const other = await world.joined(cluster)
+    const jwt = world.token(lasting())
+    await pullWith(jwt)
+    const honest = world.registry.door
+    meddle(jwt, (kind, _, response) => kind === 'altered' && end(response, 200))
+    world.clockOffsetMs = KEY_TRUST_MS - KEY_RENEWED_BEFORE_MS + 1000
+    for (let times = 1; times <= PROBES_PER_KEY_AND_DAY_MAX + 1; times += 1) {
+      expect(await codeOf(pullWith(jwt))).toBe('granted')
+      const ended = Math.min(times, FAILED_RENEWALS_PER_NODE_AND_DAY_MAX)
+      await expect.poll(probesLogged).toBe(1 + ended)
+    }
+    world.registry.door = honest
+    expect(await codeOf(pullWith(jwt, other))).toBe('granted')
+    await expect.poll(async () => (await audited()).length).toBe(2)
+    expect(probesLogged()).toBe(2 + FAILED_RENEWALS_PER_NODE_AND_DAY_MAX)
   })
 
   it('is asked for a few times a day and key, however many nodes ask', async () => {

@@ -83,6 +83,7 @@ async function grant(
     nowMs,
     credential: { ...credential, tokenHash },
     granted,
+    apiPath: registry.apiPath,
   })
   const issued = await certifyPull(parts, caller, pull)
   const { authorization, endsAtMs } = credential
@@ -209,7 +210,13 @@ function pullIdAt(nowMs: number): string {
 function pullRecord(
   caller: NodeCaller,
   { registry, repository }: PullQuestion,
-  made: { spki: Buffer; nowMs: number; credential: VerifiedCredential; granted: readonly WantedBlob[] },
+  made: {
+    spki: Buffer
+    nowMs: number
+    credential: VerifiedCredential
+    granted: readonly WantedBlob[]
+    apiPath: string | undefined
+  },
 ): PullRecord {
   const { cluster } = caller.cluster
   return {
@@ -225,7 +232,7 @@ function pullRecord(
     grantedAtMs: made.nowMs,
     expiresAtMs: made.nowMs,
     blobs: made.granted.map(({ digest, bytes }) => ({
-      swarm: swarmIdOf({ cluster, registry, digest, bytes }),
+      swarm: swarmIdOf({ cluster, registry, apiPath: made.apiPath, digest, bytes }),
       digest,
       isComplete: false,
     })),

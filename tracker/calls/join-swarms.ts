@@ -65,7 +65,7 @@ async function joinSwarm(
   { pull, blob, piecesMax, peers }: { pull: JoiningPull; blob: WantedBlob; piecesMax: number; peers: Peer[] },
 ): Promise<SwarmAnswer> {
   const { digest, bytes, isWanted } = blob
-  const identity = identityOf(caller, pull, blob)
+  const identity = identityOf(parts, caller, pull, blob)
   const answer = await parts.swarms.open(identity, (state) => ({
     epoch: state.epoch,
     batches: knownBatches(state, caller, piecesMax),
@@ -82,16 +82,22 @@ function meetPeers(parts: TrackerParts, caller: NodeCaller, pull: JoiningPull): 
   const nowMs = parts.nowMs()
   const table = parts.peers.of(cluster.cluster)
   const contact = { node, address, port: pull.listenPort }
-  const swarms = pull.blobs.map((blob) => identityOf(caller, pull, blob).swarm)
+  const swarms = pull.blobs.map((blob) => identityOf(parts, caller, pull, blob).swarm)
   for (const swarm of swarms) table.join(contact, swarm, nowMs)
   parts.portTrials.see(cluster.cluster, contact, nowMs)
   const peers = table.chooseAll(swarms, { asker: node, random: parts.random, nowMs })
   return new Map(pull.blobs.map(({ digest }, at) => [digest, peers[at]!]))
 }
 
-function identityOf({ cluster }: NodeCaller, { registry }: JoiningPull, { digest, bytes }: WantedBlob) {
+function identityOf(
+  { registries }: TrackerParts,
+  { cluster }: NodeCaller,
+  { registry }: JoiningPull,
+  { digest, bytes }: WantedBlob,
+) {
   const key = { cluster: cluster.cluster, registry, digest, bytes }
-  return { ...key, swarm: swarmIdOf(key) }
+  const apiPath = registries.get(registry)?.apiPath
+  return { ...key, swarm: swarmIdOf({ ...key, apiPath }) }
 }
 
 function knownBatches(state: SwarmState, { cluster }: NodeCaller, piecesMax: number) {

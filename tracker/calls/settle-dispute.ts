@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { blobPath } from '../../core/blob-question.ts'
 import { isDefect } from '../../core/defects.ts'
 import {
   type ClusterId,
@@ -111,7 +112,7 @@ async function hashFromRegistry(
   const isParty = ({ node }: PullAccess) => node === publisher || node === reporter
   const accesses = parts.accesses.usable(swarm, parts.nowMs())
   for (const access of accesses.sort((one, other) => Number(isParty(one)) - Number(isParty(other)))) {
-    const path = `/v2/${access.repository}/blobs/${digest}`
+    const path = blobPath({ repository: access.repository, digest }, registry.apiPath)
     try {
       const hash = await hashOfRange(registry, access, { path, ...range, signal })
       if (hash !== undefined) return hash

@@ -3,7 +3,7 @@ import { methodFor, type QuestionMethod } from '../../core/blob-question.ts'
 import { BoundedMap } from '../../core/bounded-map.ts'
 import type { Digest } from '../../core/digest.ts'
 import type { RegistryClient } from '../../core/registry-client.ts'
-import type { Repository } from '../../core/repository.ts'
+import { type Repository, scopeOf } from '../../core/repository.ts'
 import { isRefusal } from '../../core/strangers.ts'
 import { RefusedError } from '../errors.ts'
 import type { AcceptanceRecord } from '../store/memory.ts'
@@ -164,7 +164,7 @@ interface Other {
 }
 
 function repositoryOf({ registry, repository }: AcceptanceQuestion, by: QuestionMethod): string {
-  return `${registry.host} ${repository} ${by}`
+  return `${scopeOf(registry)} ${repository} ${by}`
 }
 
 /** The first blob that the registry serves to this credential. */
@@ -183,7 +183,7 @@ async function servedBlob({ registry, repository, authorization, digests }: Acce
 function idOf({ registry, repository, authorization, alteredToken }: AcceptanceQuestion): string {
   // An acceptance that left out the altered token does not stand for one that needs it.
   const form = alteredToken === undefined ? [] : ['altered']
-  const parts = [registry.host, repository, authorization, ...form]
+  const parts = [scopeOf(registry), repository, authorization, ...form]
   return createHash('sha256').update(parts.join('\0')).digest('base64')
 }
 

@@ -40,12 +40,15 @@ export class KindsFound {
   }
 
   #compose(): RegistriesNews {
-    const list = [...this.#registries.values()].map(({ host, config: { kind, issuer, audience } }) => ({
-      host,
-      kinds: kind === 'none' ? ['none'] : [...(this.#found.get(host) ?? [])].sort(),
-      ...(issuer === undefined ? {} : { issuer }),
-      ...(audience === undefined ? {} : { audience }),
-    }))
+    const list = [...this.#registries.values()].map(
+      ({ host, config: { apiPath, kind, issuer, audience } }) => ({
+        host,
+        ...(apiPath === undefined ? {} : { apiPath }),
+        kinds: kind === 'none' ? ['none'] : [...(this.#found.get(host) ?? [])].sort(),
+        ...(issuer === undefined ? {} : { issuer }),
+        ...(audience === undefined ? {} : { audience }),
+      }),
+    )
     return { version: createHash('sha256').update(JSON.stringify(list)).digest('base64url'), list }
   }
 }

@@ -2,7 +2,7 @@ import type { BlobHead } from '../../core/blob-question.ts'
 import { BoundedMap } from '../../core/bounded-map.ts'
 import type { Digest } from '../../core/digest.ts'
 import type { RegistryClient } from '../../core/registry-client.ts'
-import type { Repository } from '../../core/repository.ts'
+import { type Repository, scopeOf } from '../../core/repository.ts'
 import { Strangers } from '../../core/strangers.ts'
 import { RefusedError } from '../errors.ts'
 import type { MembershipRecord } from '../store/memory.ts'
@@ -53,7 +53,7 @@ export class Memberships {
    *   REGISTRY_REFUSED, REGISTRY_LIMITED, REGISTRY_UNREACHABLE
    */
   async check(question: MembershipQuestion): Promise<void> {
-    const id = [question.registry.host, question.repository, question.digest].join(' ')
+    const id = [scopeOf(question.registry), question.repository, question.digest].join(' ')
     const membership = await this.#find(id, question)
     if (membership.bytes !== undefined && membership.bytes !== question.bytes) {
       throw new RefusedError('BLOB_SIZE_MISMATCH', `${question.digest} is ${membership.bytes} bytes long`)
@@ -85,7 +85,10 @@ export class Memberships {
     { registry, repository, digest, nowMs }: Omit<MembershipQuestion, 'bytes' | 'authorization'>,
     bytes: number | undefined,
   ): void {
-    this.#remember([registry.host, repository, digest].join(' '), { bytes, untilMs: nowMs + MEMBERSHIP_MS })
+    this.#remember([scopeOf(registry), repository, digest].join(' '), {
+      bytes,
+      untilMs: nowMs + MEMBERSHIP_MS,
+    })
   }
 
   #remember(id: string, membership: Membership): void {

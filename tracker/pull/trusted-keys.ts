@@ -4,7 +4,7 @@ import type { ClusterId, NodeId } from '../../core/metainfo.ts'
 import type { RegistryClients } from '../../core/registry-client.ts'
 import { hasTokenKeys, type RegistryConfig } from '../../core/registry-config.ts'
 import type { RegistryToken, SignedClaims } from '../../core/registry-token.ts'
-import type { RegistryHost } from '../../core/repository.ts'
+import { type RegistryHost, scopeOf } from '../../core/repository.ts'
 import { thumbprintOf } from '../../core/token-algorithms.ts'
 import { TOKEN_KEYS_MAX, type TokenKeys, tokenKeyOf } from '../../core/token-keys.ts'
 import type { TokenKey } from '../../core/tracker-api.ts'
@@ -19,6 +19,8 @@ export const KEY_TRUST_MS = 24 * 3600 * 1000
 export const KEY_RENEWED_BEFORE_MS = 8 * 3600 * 1000
 /** Probes of one key a day, for all callers together: a probe is 18 requests over 45 s, 36 where HEAD is late, six of them with a bad signature. */
 export const PROBES_PER_KEY_AND_DAY_MAX = 4
+/** Failed probes of one trusted key that one node may cause a day: fewer than all of the key's, so that others can renew it. */
+export const FAILED_RENEWALS_PER_NODE_AND_DAY_MAX = 2
 /** Failed probes of one node a day: an attacker can make any number of keys. */
 export const FAILED_PROBES_PER_NODE_AND_DAY_MAX = 8
 /** Failed probes at one registry a day: an attacker may have several nodes. Trusted keys are probed again in any case. */
@@ -62,6 +64,7 @@ export class TrustedKeys {
   readonly #records: Map<string, TokenKeyRecord>
   readonly #probes = new Map<string, Promise<boolean>>()
   readonly #probesOfKey: RequestLimits
+  readonly #failedRenewals: RequestLimits
   readonly #failuresOfNode: RequestLimits
   readonly #failuresAtRegistry: RequestLimits
   readonly #probePauseMs: number
@@ -82,6 +85,7 @@ export class TrustedKeys {
     this.#probePauseMs = options.probePauseMs ?? PROBE_PAUSE_MS
     this.#records = new Map(records.map((record) => [record.id, record]))
     this.#probesOfKey = daily(PROBES_PER_KEY_AND_DAY_MAX, options.log)
+    this.#failedRenewals = daily(FAILED_RENEWALS_PER_NODE_AND_DAY_MAX, options.log)
     this.#failuresOfNode = daily(FAILED_PROBES_PER_NODE_AND_DAY_MAX, options.log)
     this.#failuresAtRegistry = daily(FAILED_PROBES_PER_REGISTRY_AND_DAY_MAX, options.log)
     this.#refresh()
@@ -143,7 +147,7 @@ export class TrustedKeys {
    */
   async probe(question: ProbeQuestion, jwk: JsonWebKey, by: Asker): Promise<boolean> {
     const key = tokenKeyOf(question.registry.host, question.token, jwk)
-    const id = idOf(key)
+    const id = this.#idOf(key)
     // Another caller's probe may fail because of its token and not the key, so ours runs next.
     for (let running = this.#probes.get(id); running !== undefined; running = this.#probes.get(id)) {
       if (await running.catch(() => false)) return true
@@ -155,7 +159,7 @@ export class TrustedKeys {
   /** Begins a probe that is spread over time, unless one of that key is in flight. Nobody waits for it. */
   beginProbe(question: ProbeQuestion, jwk: JsonWebKey, by: Asker): void {
     const key = tokenKeyOf(question.registry.host, question.token, jwk)
-    const id = idOf(key)
+    const id = this.#idOf(key)
     if (this.#probes.has(id) || this.#probes.size >= PROBES_MAX) return
     const pauseMs = pauseFor(question.token, this.#probePauseMs, this.#nowMs())
     this.#inFlight(id, this.#probeNow(question, { id, key }, by, pauseMs)).catch((error) => {
@@ -180,7 +184,7 @@ export class TrustedKeys {
 
   /** Like `beginProbe`, for a trusted key whose trust ends soon. A failure changes nothing. */
   renewBeforeEnd(question: ProbeQuestion, jwk: JsonWebKey, by: Asker): void {
-    const record = this.#records.get(idOf(tokenKeyOf(question.registry.host, question.token, jwk)))
+    const record = this.#records.get(this.#idOf(tokenKeyOf(question.registry.host, question.token, jwk)))
     if (record === undefined || record.trustedUntilMs - this.#nowMs() > KEY_RENEWED_BEFORE_MS) return
     this.beginProbe(question, jwk, by)
   }
@@ -245,9 +249,10 @@ export class TrustedKeys {
     const ofRegistry = { limits: this.#failuresAtRegistry, name: registry, isOfFailures: true }
     const ofKey = { limits: this.#probesOfKey, name: id, isOfFailures: false }
     const record = this.#records.get(id)
-    const isTrusted = record !== undefined && this.#counts(record)
     // Failed attempts of others must not end the trust in a trusted key.
-    return isTrusted ? [ofNode, ofKey] : [ofNode, ofRegistry, ofKey]
+    if (record === undefined || !this.#counts(record)) return [ofNode, ofRegistry, ofKey]
+    const name = `${id} ${cluster} ${node}`
+    return [ofNode, { limits: this.#failedRenewals, name, isOfFailures: true }, ofKey]
   }
 
   async #put(record: TokenKeyRecord, { cluster, node }: Asker): Promise<void> {
@@ -269,8 +274,16 @@ export class TrustedKeys {
     )
   }
 
-  #counts({ key, trustedUntilMs, withdrawnAtMs }: TokenKeyRecord): boolean {
-    return this.#registries.has(key.registry) && withdrawnAtMs === null && trustedUntilMs > this.#nowMs()
+  /** A key that was probed at another path of the registry's host has another id. */
+  #counts({ id, key, trustedUntilMs, withdrawnAtMs }: TokenKeyRecord): boolean {
+    const isOfRegistry = this.#registries.has(key.registry) && id === this.#idOf(key)
+    return isOfRegistry && withdrawnAtMs === null && trustedUntilMs > this.#nowMs()
+  }
+
+  #idOf({ registry: host, issuer, audience, jwk }: TokenKey): string {
+    const scope = scopeOf(this.#registries.get(host) ?? { host })
+    const text = JSON.stringify([scope, issuer, audience, jwk.kid ?? null, thumbprintTextOf(jwk)])
+    return createHash('sha256').update(text).digest('hex').slice(0, ID_HEX_DIGITS)
   }
 
   #refresh(): void {
@@ -314,11 +327,6 @@ function hasRoom(limits: RequestLimits, name: string, nowMs: number): boolean {
 
 function thumbprintTextOf(jwk: JsonWebKey): string {
   return thumbprintOf(jwk).toString('base64url')
-}
-
-function idOf({ registry, issuer, audience, jwk }: TokenKey): string {
-  const text = JSON.stringify([registry, issuer, audience, jwk.kid ?? null, thumbprintTextOf(jwk)])
-  return createHash('sha256').update(text).digest('hex').slice(0, ID_HEX_DIGITS)
 }
 
 function auditOf(

@@ -41,7 +41,12 @@ test('a small blob beside a large one gets every second turn from the moment it 
   const after = begun.slice(LINK_BLOCKS_MAX)
   expect(after.filter((name) => name === 'small')).toHaveLength(6)
   // Nothing else had two turns in a row while it waited.
-  expect(after.join(' ')).not.toContain(Array(2 * TURN_BLOCKS_MAX).fill('large').join(' ').concat(' small'))
+  expect(after.join(' ')).not.toContain(
+    Array(2 * TURN_BLOCKS_MAX)
+      .fill('large')
+      .join(' ')
+      .concat(' small'),
+  )
   expect(small.left).toBe(0)
 })
 

@@ -523,7 +523,7 @@ test('banned peers are never due, failed ones wait longer each time, and only so
           peers.ban(nodeOf(at))
           banned.add(nodeOf(at))
         } else if (kind === 'postpone') peers.postpone(nodeOf(at), nowMs)
-        else if (kind === 'connected') peers.connected(nodeOf(at))
+        else if (kind === 'connected') peers.connected(nodeOf(at), nowMs)
         else nowMs += at * 10
         const due = peers.due(nowMs, 5, ANY)
         expect(due.length).toBeLessThanOrEqual(5)

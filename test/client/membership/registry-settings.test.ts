@@ -49,7 +49,7 @@ test('a node that consents hears of registries that come later, not of those tha
   const { settings, registries, codes } = begin(true)
   settings.update(NEWS)
   expect(codes()).toEqual([])
-  for (const host of settings.named()) registries.set(host, { host } as RegistryClient)
+  for (const { host } of settings.named()) registries.set(host, { host } as RegistryClient)
   settings.settle()
   const later = parseRegistryHost('later.example')
   settings.update({ version: 'v2', list: [...NEWS.list, { host: later, kinds: [] }] })
@@ -59,7 +59,7 @@ test('a node that consents hears of registries that come later, not of those tha
 test('what the tracker named is known after a restart, while no version is', () => {
   begin().settings.update(NEWS)
   const { settings } = begin()
-  expect(settings.named()).toEqual([THEIRS, BOTH])
+  expect(settings.named().map(({ host }) => host)).toEqual([THEIRS, BOTH])
   expect(settings.version).toBeUndefined()
 })
 
@@ -71,4 +71,22 @@ test('a tracker that knows no versions is told none', () => {
   expect(settings.version).toBeUndefined()
   settings.update(NEWS)
   expect(settings.version).toBe('v1')
+})
+
+test('a path of the API that the tracker names is taken with the host, and another one here is said', () => {
+  const { settings, registries, codes } = begin()
+  const named = (apiPath?: string) => [
+    { host: OURS!, kinds: [] },
+    { host: BOTH!, kinds: [], ...(apiPath && { apiPath }) },
+  ]
+  settings.update({ version: 'v1', list: named('/nexus/docker') })
+  expect(settings.named()).toContainEqual(expect.objectContaining({ host: BOTH, apiPath: '/nexus/docker' }))
+  expect(codes()).toEqual([`REGISTRY_PATH_DIFFERS ${BOTH}`])
+  settings.update({ version: 'v2', list: named() })
+  expect(codes()).toEqual([])
+  registries.set(BOTH!, { host: BOTH!, apiPath: '/nexus/docker' } as RegistryClient)
+  settings.update({ version: 'v3', list: named('/nexus/docker') })
+  expect(codes()).toEqual([])
+  settings.update({ version: 'v4', list: named('/nexus/other') })
+  expect(codes()).toEqual([`REGISTRY_PATH_DIFFERS ${BOTH}`])
 })

@@ -2,6 +2,7 @@ import { setTimeout } from 'node:timers/promises'
 import pino from 'pino'
 import { afterEach, expect, test, vi } from 'vitest'
 import { RangeIgnoredError } from '../../../client/errors.ts'
+import { PEERS_BACK_PIECES } from '../../../client/origin/fallback-run.ts'
 import { Origin } from '../../../client/origin/origin.ts'
 import type { OriginHost } from '../../../client/origin/origin-host.ts'
 import { RegistryStream } from '../../../client/origin/registry-stream.ts'
@@ -209,4 +210,27 @@ test('a node that the registry told to wait says so to the tracker', async () =>
   open()
   origin.start()
   await vi.waitFor(() => expect(calls[0]).toMatchObject({ lease: 'lease-0', registryLimitedMs: 5_000 }))
+})
+
+test.each([
+  { name: 'gives up its rest when peers are back', back: PEERS_BACK_PIECES, readMost: 2 },
+  {
+    name: 'goes on beside a peer that gives less than the registry',
+    back: PEERS_BACK_PIECES - 1,
+    readMost: PIECES,
+  },
+])('a fetch without a lease $name', async ({ back, readMost }) => {
+  vi.useFakeTimers({ toFake: ['Date', 'performance'] })
+  // The delay of each piece, as where leases end.
+  const { origin, read, open } = setUp({ leaseEnd: PIECES })
+  origin.start()
+  vi.advanceTimersByTime(4_000)
+  origin.tick()
+  origin.tick()
+  await vi.waitFor(() => expect(origin.isDone).toBe(false))
+  for (let piece = 0; piece < back; piece += 1) origin.moved('peer')
+  open()
+  await vi.waitFor(() => expect(origin.isDone).toBe(true))
+  if (readMost === PIECES) expect(read).toHaveLength(PIECES)
+  else expect(read.length).toBeLessThanOrEqual(readMost)
 })

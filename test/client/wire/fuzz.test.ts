@@ -18,7 +18,12 @@ import {
   encodePullMessage,
   encodeSwarmMessage,
 } from '../../../client/wire/link-messages.ts'
-import { decodeMessage, encodeMessage, FRAME_BYTES_MAX, writeBlockHeader } from '../../../client/wire/messages.ts'
+import {
+  decodeMessage,
+  encodeMessage,
+  FRAME_BYTES_MAX,
+  writeBlockHeader,
+} from '../../../client/wire/messages.ts'
 import { decodeBencode } from '../../../core/bencode.ts'
 import { claimsFromNames } from '../../../core/certificate-claims.ts'
 import { ShoalError } from '../../../core/errors.ts'

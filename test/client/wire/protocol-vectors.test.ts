@@ -8,7 +8,11 @@ import {
 } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
-import { type PullStatement, proofBindingOf, pullStatementBytes } from '../../../client/peer/pull-statement.ts'
+import {
+  type PullStatement,
+  proofBindingOf,
+  pullStatementBytes,
+} from '../../../client/peer/pull-statement.ts'
 import { decodeHashBatch, encodeHashBatch } from '../../../client/wire/extensions.ts'
 import { FrameReader } from '../../../client/wire/frame-reader.ts'
 import { encodeHandshake } from '../../../client/wire/handshake.ts'
@@ -20,7 +24,12 @@ import {
   encodePullMessage,
   encodeSwarmMessage,
 } from '../../../client/wire/link-messages.ts'
-import { encodeMessage, type Message, type SentMessage, writeBlockHeader } from '../../../client/wire/messages.ts'
+import {
+  encodeMessage,
+  type Message,
+  type SentMessage,
+  writeBlockHeader,
+} from '../../../client/wire/messages.ts'
 import { isHashBatchSigned, signHashBatch } from '../../../core/hash-batch.ts'
 import type { ClusterId, NodeId, SwarmId } from '../../../core/metainfo.ts'
 import { prepareProver, verifyTokenProof } from '../../../core/token-proof/index.ts'
@@ -179,27 +188,30 @@ test('the published payloads decode to what they were made of', () => {
   expect(decodeSwarmMessage(bytes('swarmClosed'))).toEqual({ type: 'closed', number: 3 })
 })
 
-test.each([1, 7, 4096])('the published frames, %i bytes at a time, are the messages of their swarms', (size) => {
-  const read: [number, Message][] = []
-  const blocks: unknown[] = []
-  const sink = {
-    onHandshake: () => undefined,
-    onKeepAlive: () => undefined,
-    onMessage: (message: Message, number: number) => void read.push([number, message]),
-    onBlockStart: (block: object, number: number) => void blocks.push([number, block]),
-    onBlockEnd: (_block: object, number: number) => void blocks.push(number),
-  }
-  const reader = new FrameReader(sink as never, { isNumbered: true })
-  const stream = Buffer.concat([
-    Buffer.from(vectors.handshake, 'hex'),
-    ...Object.values(vectors.frames).map((frame) => Buffer.from(frame, 'hex')),
-    Buffer.from(vectors.blockHeader, 'hex'),
-    Buffer.alloc(131072),
-  ])
-  for (let at = 0; at < stream.length; at += size) reader.push(stream.subarray(at, at + size))
-  expect(read).toEqual(Object.values(frames))
-  expect(blocks).toEqual([[3, { piece: 1, begin: 131072, length: 131072 }], 3])
-})
+test.each([1, 7, 4096])(
+  'the published frames, %i bytes at a time, are the messages of their swarms',
+  (size) => {
+    const read: [number, Message][] = []
+    const blocks: unknown[] = []
+    const sink = {
+      onHandshake: () => undefined,
+      onKeepAlive: () => undefined,
+      onMessage: (message: Message, number: number) => void read.push([number, message]),
+      onBlockStart: (block: object, number: number) => void blocks.push([number, block]),
+      onBlockEnd: (_block: object, number: number) => void blocks.push(number),
+    }
+    const reader = new FrameReader(sink as never, { isNumbered: true })
+    const stream = Buffer.concat([
+      Buffer.from(vectors.handshake, 'hex'),
+      ...Object.values(vectors.frames).map((frame) => Buffer.from(frame, 'hex')),
+      Buffer.from(vectors.blockHeader, 'hex'),
+      Buffer.alloc(131072),
+    ])
+    for (let at = 0; at < stream.length; at += size) reader.push(stream.subarray(at, at + size))
+    expect(read).toEqual(Object.values(frames))
+    expect(blocks).toEqual([[3, { piece: 1, begin: 131072, length: 131072 }], 3])
+  },
+)
 
 test('the published batch, signature and proof hold', () => {
   const key = createPublicKey({

@@ -1,0 +1,171 @@
+import { readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
+import { type Command, command } from '../../core/command.ts'
+import { UsageError } from '../../core/errors.ts'
+import { parseRegistryHost, type RegistryHost } from '../../core/repository.ts'
+import { attach, detach, listAttachments } from './attach.ts'
+import type { RuntimeName } from './journal.ts'
+import { thisMachine } from './machine.ts'
+import { RUNTIME_KINDS } from './runtimes/runtimes.ts'
+
+/** `shoal attach` and `shoal detach`: flags, and what stands for those that are left out. */
+
+const NODE_CONFIG = '/etc/shoal/node.json'
+
+const ROOT_FLAG = {
+  type: 'string',
+  value: 'folder',
+  default: '/',
+  description:
+    'Works on this tree instead of the running system, for images of machines. Nothing is asked of a runtime or a registry.',
+} as const
+const YES_FLAG = { type: 'boolean', description: 'Asks nothing.' } as const
+const DRY_RUN_FLAG = {
+  type: 'boolean',
+  description: 'Shows what would change, and changes nothing.',
+} as const
+
+const COMMON_FLAGS = {
+  registry: {
+    type: 'string',
+    multiple: true,
+    value: 'host',
+    description: `A registry that the node may intercept from now on; can be repeated. Default: those of ${NODE_CONFIG}.`,
+  },
+  'dry-run': DRY_RUN_FLAG,
+  yes: YES_FLAG,
+  via: {
+    type: 'string',
+    value: 'proxy|mirror',
+    description:
+      'How the runtime reaches the node. Default: docker and podman by proxy, all others by mirror; podman knows both.',
+  },
+  proxy: {
+    type: 'string',
+    value: 'url',
+    default: 'http://127.0.0.1:7070',
+    description: "The node's proxy (proxyListen).",
+  },
+  mirror: {
+    type: 'string',
+    value: 'places',
+    default: '127.0.0.1:577',
+    description:
+      "The node's mirror endpoint, as its mirrorListen says: 127.0.0.1:577,registry.example.com=127.0.0.1:578.",
+  },
+  'authority-file': {
+    type: 'string',
+    value: 'file',
+    default: '/var/lib/shoal/proxy-ca.crt',
+    description: "The node's public authority, in its data folder.",
+  },
+  'system-trust': {
+    type: 'boolean',
+    description: "Adds the authority to the system's store too, for programs that read nothing else.",
+  },
+  root: ROOT_FLAG,
+} as const
+
+const LIVE_RESTORE_FLAG = {
+  'live-restore': {
+    type: 'boolean',
+    description: 'Sets live-restore, so that containers keep running while Docker restarts.',
+  },
+} as const
+
+export function attachCommand(name: RuntimeName): Command {
+  return command({
+    positionals: [],
+    flags: { ...COMMON_FLAGS, ...(name === 'docker' ? LIVE_RESTORE_FLAG : {}) },
+    async run(values) {
+      const kind = RUNTIME_KINDS[name]
+      const { via = kind.via } = values
+      if (via !== 'proxy' && via !== 'mirror') throw new UsageError(`--via is proxy or mirror, not ${via}`)
+      const root = resolve(values.root)
+      return attach(thisMachine(root), kind, {
+        registries: registriesOf(values.registry, root),
+        proxyUrl: checkedUrl('--proxy', values.proxy),
+        ...mirrorPlaces(values.mirror),
+        authorityFile: resolve(values['authority-file']),
+        via,
+        liveRestore: (values['live-restore'] as unknown) === true,
+        isDryRun: values['dry-run'],
+        isYes: values.yes,
+        isSystemTrusted: values['system-trust'],
+      })
+    },
+  })
+}
+
+export function detachCommand(name: RuntimeName): Command {
+  return command({
+    positionals: [],
+    flags: { 'dry-run': DRY_RUN_FLAG, yes: YES_FLAG, root: ROOT_FLAG },
+    async run(values) {
+      return detach(thisMachine(resolve(values.root)), name, {
+        isYes: values.yes,
+        isDryRun: values['dry-run'],
+      })
+    },
+  })
+}
+
+export const listCommand = command({
+  positionals: [],
+  flags: {
+    list: { type: 'boolean', description: 'Lists what is attached, with the files that were changed.' },
+    json: { type: 'boolean', description: 'Prints the list as JSON.' },
+    root: ROOT_FLAG,
+  },
+  async run({ list, json, root }) {
+    if (!list && !json) {
+      throw new UsageError('missing the runtime to attach', {
+        hint: 'Name one: shoal attach docker, containerd, podman, cri-o or buildkit; or see shoal attach --list.',
+      })
+    }
+    return listAttachments(thisMachine(resolve(root)), json)
+  },
+})
+
+function registriesOf(named: string[], root: string): RegistryHost[] {
+  const hosts =
+    named.length > 0 ? named.flatMap((one) => one.split(',')) : configured(resolve(root, `.${NODE_CONFIG}`))
+  if (hosts.length > 0) return [...new Set(hosts.map(parseRegistryHost))]
+  throw new UsageError('no registry is named', {
+    hint: 'Name what this machine pulls from: --registry registry.example.com.',
+  })
+}
+
+/** The registries of the node's own file, if there is one. */
+function configured(path: string): string[] {
+  try {
+    const { registries = [] } = JSON.parse(readFileSync(path, 'utf8')) as { registries?: unknown }
+    const all = typeof registries === 'string' ? registries.split(',') : (registries as unknown[])
+    return all.map((one) => (typeof one === 'string' ? one : String((one as { host?: unknown }).host)))
+  } catch {
+    return []
+  }
+}
+
+/** The listener for requests that name their registry, and those for one registry alone. */
+function mirrorPlaces(text: string): { mirrorUrl: string; mirrorsOf: Record<string, string> } {
+  const places = text
+    .split(',')
+    .map((place) => /^(?:([^=]+)=)?((?:[\d.]+|\[[\d:a-f]+\]):\d+)$/.exec(place.trim()))
+  const named = places.flatMap((place) =>
+    place?.[1] === undefined ? [] : [[parseRegistryHost(place[1]), place[2]!]],
+  )
+  const general = places.find((place) => place !== null && place[1] === undefined)?.[2]
+  if (places.includes(null)) {
+    throw new UsageError('--mirror: expected address:port, with registry= before it for one registry alone', {
+      hint: 'Separate several by commas, as in mirrorListen of the node.',
+    })
+  }
+  return { mirrorUrl: `http://${general ?? '127.0.0.1:577'}`, mirrorsOf: Object.fromEntries(named) }
+}
+
+function checkedUrl(flag: string, text: string): string {
+  const url = URL.parse(text)
+  if (url?.protocol === 'http:' && url.pathname === '/' && url.username === '') return url.origin
+  throw new UsageError(`${flag}: expected http://host:port`)
+}

@@ -1,0 +1,109 @@
+import { BoundedMap } from '../../core/bounded-map.ts'
+import { type ClusterId, type SwarmId, swarmIdOf } from '../../core/metainfo.ts'
+import type { RegistryHost } from '../../core/repository.ts'
+import type { GrantedSwarm } from '../../core/tracker-api.ts'
+import type { BlobRequest } from '../client.ts'
+import { BlobDistrustedError, TrackerRefusedError, TrackerUnavailableError } from '../errors.ts'
+import type { Grant } from '../membership/grant.ts'
+import type { Grants } from '../membership/grants.ts'
+import type { Vouching } from '../origin/vouching.ts'
+import type { SealedCopy } from '../store/pushed-copy.ts'
+import type { Swarm } from './swarm.ts'
+import type { Swarms } from './swarms.ts'
+
+/** A digest whose copy from the swarm was wrong bypasses the swarm for this time. */
+const DISTRUST_MS = 10 * 60 * 1000
+/** Remembered wrong digests, a swarm id and a time each. */
+const DISTRUSTED_MAX = 1024
+
+export interface GrantedSwarmsOptions {
+  cluster(): ClusterId | undefined
+  apiPathOf(registry: RegistryHost): string | undefined
+  swarms(): Swarms
+  grants: Grants
+  vouching: Vouching
+  /** The node learned something that outlives a restart. */
+  onMembership(): void
+}
+
+/** The way from a request to its swarm: the store, or the tracker's grant. Nobody gets a swarm past it. */
+export class GrantedSwarms {
+  readonly #options: GrantedSwarmsOptions
+  readonly #distrustedUntilMs = new BoundedMap<SwarmId, number>(DISTRUSTED_MAX)
+
+  constructor(options: GrantedSwarmsOptions) {
+    this.#options = options
+  }
+
+  /** The blob comes from the registry for a while: its copy from the swarm was wrong. */
+  distrust(swarm: SwarmId): void {
+    this.#distrustedUntilMs.set(swarm, Date.now() + DISTRUST_MS)
+  }
+
+  /** The swarm for a local reader. @throws ShoalError: ask the registry instead */
+  async open(request: BlobRequest): Promise<Swarm> {
+    const { swarms } = this.#options
+    const id = this.#idOf(request)
+    const held = await swarms().getChecked(id)
+    if (held?.stored.isComplete) {
+      held.access.admit(request)
+      await held.recheck()
+      return held
+    }
+    const { grant, granted } = await this.#obtain(id, request)
+    const swarm = await swarms()
+      .ensure(id, request)
+      .catch((error: unknown) => {
+        this.#options.grants.returnLease(grant, granted)
+        throw error
+      })
+    const isNews = swarm.grant !== grant
+    swarm.admitReader(grant, isNews ? granted : undefined, request)
+    return swarm
+  }
+
+  /**
+   * Makes this node a holder of a pushed blob, with a grant for the pusher's own credential, as for a pull.
+   * @returns false if the blob is here already
+   * @throws as `open`
+   */
+  async share(request: BlobRequest, copy: SealedCopy): Promise<boolean> {
+    const { swarms, grants } = this.#options
+    const id = this.#idOf(request)
+    if ((await swarms().getChecked(id)) !== undefined) return false
+    const { grant, granted } = await this.#obtain(id, request)
+    const swarm = await swarms().adopt(id, request, copy)
+    if (swarm === undefined) {
+      grants.returnLease(grant, granted)
+      return false
+    }
+    swarm.admitReader(grant, granted, request)
+    // Whatever becomes of it, the blob is in the store now.
+    swarm.boundary.run(() => swarm.seed(copy.pieces))
+    return true
+  }
+
+  /** @throws TrackerUnavailableError, BlobDistrustedError */
+  #idOf(request: BlobRequest): SwarmId {
+    const cluster = this.#options.cluster()
+    if (!cluster) throw new TrackerUnavailableError('this node has not joined its cluster yet')
+    const apiPath = this.#options.apiPathOf(request.registry)
+    const id = swarmIdOf({ cluster, apiPath, ...request })
+    if ((this.#distrustedUntilMs.get(id) ?? 0) > Date.now()) {
+      throw new BlobDistrustedError('a copy of this blob from the swarm was wrong')
+    }
+    return id
+  }
+
+  async #obtain(id: SwarmId, request: BlobRequest): Promise<{ grant: Grant; granted: GrantedSwarm }> {
+    const { grants, vouching, onMembership } = this.#options
+    const { grant, swarm: granted } = await grants.obtain(request)
+    if (granted.swarm !== id) {
+      grants.returnLease(grant, granted)
+      throw new TrackerRefusedError('another swarm was granted', { trackerCode: 'SWARM', status: 200 })
+    }
+    vouching.sawMember(request, Date.now())
+    onMembership()
+    return { grant, granted }
+  }
+}

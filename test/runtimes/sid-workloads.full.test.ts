@@ -1,0 +1,4 @@
+import { tellDockerWorkloads } from './workloads.ts'
+
+tellDockerWorkloads('sid', 'classic')
+tellDockerWorkloads('sid', 'containerd')

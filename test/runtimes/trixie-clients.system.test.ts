@@ -1,0 +1,5 @@
+import { tellClientsAtOnce } from './clients-at-once.ts'
+import { tellEveryClient } from './every-client.ts'
+
+tellEveryClient('trixie')
+tellClientsAtOnce('trixie')

@@ -1,0 +1,4 @@
+import { tellDockerWorkloads } from './workloads.ts'
+
+tellDockerWorkloads('trixie', 'classic')
+tellDockerWorkloads('trixie', 'containerd')
