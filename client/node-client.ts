@@ -309,8 +309,6 @@ export class NodeClient implements Client {
     this.#options.log.error({ err: reason, digest: swarm.blob.digest, code: reason.code }, 'download failed')
   }
 
-  // --- peers and tracker ---------------------------------------------------------------------------------------
-
   #membershipOf(identity: NodeIdentity): Membership {
     return new Membership(identity, {
       tracker: this.#tracker,
