@@ -1,7 +1,8 @@
 import { createPrivateKey, sign, X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
-import { connect, type TLSSocket } from 'node:tls'
-import { proofBindingOf, pullStatementBytes, statementOf } from '../../client/peer/pull-statement.ts'
+import type { AddressInfo } from 'node:net'
+import { connect, createServer, type TLSSocket } from 'node:tls'
+import { type PullStatement, proofBindingOf, pullStatementBytes, statementOf } from '../../client/peer/pull-statement.ts'
 import type { ProofMessage } from '../../client/wire/extensions.ts'
 import { FrameReader } from '../../client/wire/frame-reader.ts'
 import { encodeHandshake } from '../../client/wire/handshake.ts'
@@ -34,6 +35,13 @@ export interface LinkDial {
   sni?: string
 }
 
+interface LinkEnds {
+  /** The attacker's. */
+  role: PullStatement['role']
+  member: LinkDial['member']
+  acceptor: NodeId
+}
+
 export class LinkLine {
   readonly socket: TLSSocket
   /** With the number that they name. */
@@ -42,20 +50,12 @@ export class LinkLine {
   error: Error | undefined
   readonly closed: Promise<void>
   readonly ready: Promise<boolean>
-  readonly #dial: LinkDial
+  readonly #ends: LinkEnds
   #remote: X509Certificate | undefined
 
-  constructor(dial: LinkDial) {
-    this.#dial = dial
-    this.socket = connect({
-      host: '127.0.0.1',
-      port: dial.port,
-      servername: dial.sni ?? linkNameOf(dial.holder),
-      cert: dial.certificate.certificatePem,
-      key: dial.certificate.privateKeyPem,
-      ca: [...dial.authorities],
-      checkServerIdentity: () => undefined,
-    })
+  constructor(socket: TLSSocket, ends: LinkEnds) {
+    this.#ends = ends
+    this.socket = socket
     const reader = new FrameReader(
       {
         onKeepAlive: () => undefined,
@@ -79,12 +79,25 @@ export class LinkLine {
       () => undefined,
     )
     this.ready = Promise.race([
-      once(this.socket, 'secureConnect').then(
+      ends.role === 'acceptor' || once(this.socket, 'secureConnect').then(
         () => true,
         () => false,
       ),
       this.closed.then(() => false),
     ])
+  }
+
+  static dial({ port, holder, certificate, authorities, sni, member }: LinkDial): LinkLine {
+    const socket = connect({
+      host: '127.0.0.1',
+      port,
+      servername: sni ?? linkNameOf(holder),
+      cert: certificate.certificatePem,
+      key: certificate.privateKeyPem,
+      ca: [...authorities],
+      checkServerIdentity: () => undefined,
+    })
+    return new LinkLine(socket, { role: 'dialler', member, acceptor: holder })
   }
 
   send(message: SentMessage, number = 0): void {
@@ -96,8 +109,8 @@ export class LinkLine {
   }
 
   sendHandshakes(): void {
-    const { holder, member } = this.#dial
-    const swarm = holder as string as InfoHash
+    const { acceptor, member } = this.#ends
+    const swarm = acceptor as string as InfoHash
     this.sendBytes(encodeHandshake({ swarm, peer: member.node, hasFast: true, hasExtensions: true }))
     const limits = { requestsQueuedMax: 256, blockBytesMax: 128 * 1024, listenPort: undefined }
     this.#extended(0, encodeLinkHandshake({ ...limits, version: 'attacker' }))
@@ -137,12 +150,20 @@ export class LinkLine {
     // Node tells a client its peer's certificate once only.
     this.#remote ??= this.socket.getPeerX509Certificate()!
     return statementOf({
-      role: 'dialler',
-      cluster: this.#dial.member.cluster,
+      role: this.#ends.role,
+      cluster: this.#ends.member.cluster,
       exporter: this.socket.exportKeyingMaterial(32, 'EXPORTER-shoal-link-v1', Buffer.alloc(0)),
       opener: this.socket.getX509Certificate()!,
       holder: this.#remote,
       pull: new X509Certificate(certificatePem),
+    })
+  }
+
+  /** Pulls that the other side has opened. */
+  get openings(): PullOpening[] {
+    return this.#answers(1).flatMap((payload) => {
+      const message = decodePullMessage(payload)
+      return message.type === 'open' ? [message] : []
     })
   }
 
@@ -194,10 +215,35 @@ export async function attackLink(
   act: (line: LinkLine) => unknown,
   patienceMs = 700,
 ): Promise<LinkLine> {
-  const line = new LinkLine(dial)
+  const line = LinkLine.dial(dial)
   if (await line.ready) await act(line)
   await Promise.race([line.closed, new Promise((resolve) => setTimeout(resolve, patienceMs))])
   line.destroy()
   await line.closed
   return line
+}
+
+/** Accepts links, as a holder that others download from. `act` is called with each, once TLS is through. */
+export async function acceptLinks(
+  { member, certificate, authorities }: Pick<LinkDial, 'certificate' | 'authorities'> & { member: LinkDial['member'] },
+  act: (line: LinkLine) => void,
+): Promise<{ port: number; close(): void }> {
+  const lines: LinkLine[] = []
+  const options = { cert: certificate.certificatePem, key: certificate.privateKeyPem, ca: [...authorities] }
+  const server = createServer({ ...options, requestCert: true, minVersion: 'TLSv1.3' }, (socket) => {
+    const line = new LinkLine(socket, { role: 'acceptor', member, acceptor: member.node })
+    lines.push(line)
+    act(line)
+  })
+  // The tracker looks whether the port is open.
+  server.on('tlsClientError', () => undefined)
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  return {
+    port: (server.address() as AddressInfo).port,
+    close: () => {
+      server.close()
+      for (const line of lines) line.destroy()
+    },
+  }
 }
