@@ -2,6 +2,8 @@ import { expect } from 'vitest'
 import type { KeyedCertificate } from '../../core/issue-certificate.ts'
 import type { NodeId } from '../../core/metainfo.ts'
 import { WIRE_VERSION_LINKS } from '../../core/wire-version.ts'
+import { pullClaims } from '../core/signed-tokens.ts'
+import { REPOSITORY } from '../core/test-registry.ts'
 import { pull as pullBlob, randomBlob } from '../pull/test-cluster.ts'
 import { enrol, type Member, mint, proverFor, pullClaimsFor, revoke, spkiOf, stealAuthority, swarmOf } from './attacker.ts'
 import { attackTest } from './ledger.ts'
@@ -61,7 +63,10 @@ attackTest('a pull that has ended opens nothing more on its link, and the link g
 })
 
 attackTest('a pull that is revoked is closed on its link, and is not opened again', async () => {
-  const [member, token] = [await enrol(target.cluster), realToken()]
+  const { signer } = target.cluster
+  // The revocation bars whoever the token is for.
+  const token = signer.sign(pullClaims(REPOSITORY, { sub: 'mallory' }), { jwk: signer.publicJwk })
+  const member = await enrol(target.cluster)
   const { certificate, answer } = await member.pull(target.cluster, target.blob, token)
   const line = await dial(member)
   await openBlob(line, certificate, token)
@@ -133,6 +138,8 @@ attackTest('a holder gets nothing of those that dial it by the pulls that they s
     },
   )
   const claimed = swarmOf(hostile, cluster, fresh)
+  // Only swarms that somebody was granted have holders.
+  await hostile.pull(cluster, fresh)
   await hostile.serve(server.port, [claimed, target.swarm], WIRE_VERSION_LINKS)
   const mark = target.logged.length
   const pulling = pullBlob(victim, cluster.request(fresh))
