@@ -79,10 +79,11 @@ export class LinkLine {
       () => undefined,
     )
     this.ready = Promise.race([
-      ends.role === 'acceptor' || once(this.socket, 'secureConnect').then(
-        () => true,
-        () => false,
-      ),
+      ends.role === 'acceptor' ||
+        once(this.socket, 'secureConnect').then(
+          () => true,
+          () => false,
+        ),
       this.closed.then(() => false),
     ])
   }
@@ -225,7 +226,7 @@ export async function attackLink(
 
 /** Accepts links, as a holder that others download from. `act` is called with each, once TLS is through. */
 export async function acceptLinks(
-  { member, certificate, authorities }: Pick<LinkDial, 'certificate' | 'authorities'> & { member: LinkDial['member'] },
+  { member, certificate, authorities }: Pick<LinkDial, 'certificate' | 'authorities' | 'member'>,
   act: (line: LinkLine) => void,
 ): Promise<{ port: number; close(): void }> {
   const lines: LinkLine[] = []

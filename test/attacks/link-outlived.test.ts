@@ -5,7 +5,17 @@ import { WIRE_VERSION_LINKS } from '../../core/wire-version.ts'
 import { pullClaims } from '../core/signed-tokens.ts'
 import { REPOSITORY } from '../core/test-registry.ts'
 import { pull as pullBlob, randomBlob } from '../pull/test-cluster.ts'
-import { enrol, type Member, mint, proverFor, pullClaimsFor, revoke, spkiOf, stealAuthority, swarmOf } from './attacker.ts'
+import {
+  enrol,
+  type Member,
+  mint,
+  proverFor,
+  pullClaimsFor,
+  revoke,
+  spkiOf,
+  stealAuthority,
+  swarmOf,
+} from './attacker.ts'
 import { attackTest } from './ledger.ts'
 import { acceptLinks, LinkLine } from './link-attacker.ts'
 import { expectLogged, expectUnharmed, useTarget } from './target.ts'
@@ -21,11 +31,12 @@ const realToken = () => {
   return credential.scheme === 'bearer' ? credential.token : ''
 }
 
-async function dial(member: Member, certificate?: KeyedCertificate): Promise<LinkLine> {
+async function dial(member: Member, shown?: KeyedCertificate): Promise<LinkLine> {
+  const certificate = shown ?? (await member.link())
   const { authorities } = member
   const { port } = target.holder.client.peerAddress
   const holder = target.holder.client.status().joined!.node as NodeId
-  const line = LinkLine.dial({ port, holder, authorities, member, certificate: certificate ?? (await member.link()) })
+  const line = LinkLine.dial({ port, holder, authorities, member, certificate })
   expect(await line.ready).toBe(true)
   line.sendHandshakes()
   return line
@@ -143,7 +154,8 @@ attackTest('a holder gets nothing of those that dial it by the pulls that they s
   await hostile.serve(server.port, [claimed, target.swarm], WIRE_VERSION_LINKS)
   const mark = target.logged.length
   const pulling = pullBlob(victim, cluster.request(fresh))
-  await expect.poll(() => lines.flatMap(({ openings }) => openings).length, { timeout: 5_000 }).toBeGreaterThan(0)
+  const shown = () => lines.flatMap(({ openings }) => openings).length
+  await expect.poll(shown, { timeout: 5_000 }).toBeGreaterThan(0)
   const line = lines.find(({ openings }) => openings.length > 0)!
   // Its own pull, shown back to it; the certificate names the victim, and the signature the other direction.
   line.sendPull(line.openings[0]!)
