@@ -137,7 +137,7 @@ export class PullRecords {
       this.#makeRoom()
     }
     layer.outcome = 'running'
-    const account = new LayerAccount(pull.id, layer, () => this.#ended(pull, layer, account))
+    const account = new LayerAccount(pull, layer, () => this.#ended(pull, layer, account))
     const accounts = this.#running.get(layer) ?? new Set()
     this.#running.set(layer, accounts.add(account))
     this.#version += 1
@@ -279,7 +279,7 @@ const CHALLENGE_STATUS = 401
 
 /** One request for a layer. */
 export class LayerAccount {
-  readonly pullId: string
+  readonly pull: PullRecord
   outcome: PullOutcome = 'running'
   /** Nothing came of it that anybody asks for later. */
   isForgotten = false
@@ -289,8 +289,8 @@ export class LayerAccount {
   #passedBytes = 0
   #passed: PullOutcome | undefined
 
-  constructor(pullId: string, layer: LayerRecord, onEnd: () => void) {
-    this.pullId = pullId
+  constructor(pull: PullRecord, layer: LayerRecord, onEnd: () => void) {
+    this.pull = pull
     this.#layer = layer
     this.#onEnd = onEnd
   }
@@ -303,10 +303,12 @@ export class LayerAccount {
     this.#layer.size = bytes
   }
 
-  /** The registry steps in, in whole or for the rest. */
-  fell(code: string): void {
+  /** The registry steps in, in whole or for the rest. @returns whether no layer of the pull fell for this reason before */
+  fell(code: string): boolean {
+    const isNews = !this.pull.layers.some(({ reasons }) => reasons.includes(code))
     const { reasons } = this.#layer
     if (!reasons.includes(code) && reasons.length < LAYER_REASONS_MAX) reasons.push(code)
+    return isNews
   }
 
   /** The client reads from the swarm; the numbers grow meanwhile. */

@@ -62,26 +62,29 @@ export class RequestAccount {
     return this.#blob?.layer.passes(outcome)
   }
 
-  /** The registry serves the rest of a blob, for this reason. */
-  fell(code: string): void {
-    this.#blob?.layer.fell(code)
+  /** The registry serves the rest of a blob, for this reason. @returns whether it is the pull's first such */
+  fell(code: string): boolean {
+    return this.#blob?.layer.fell(code) ?? true
   }
 
-  /** The blob, or its rest, does not come from the swarm. Docker gets its layer even after an unexpected error. */
+  /**
+   * The blob, or its rest, does not come from the swarm. Docker gets its layer even after an unexpected error. One line for
+   * a pull and reason: while the tracker is off, each of a hundred layers would cost another.
+   */
   swarmFailed(error: unknown): void {
     const { metrics, log, defects } = this.#parts
     const code = codeOf(error)
     metrics.fellBack(code)
-    this.fell(code)
+    const level = this.fell(code) ? 'warn' : 'debug'
     const facts = {
-      pullId: this.#blob?.layer.pullId,
+      pullId: this.#blob?.layer.pull.id,
       registry: this.#registry.host,
       repository: this.#blob?.wanted.repository,
       digest: this.#blob?.wanted.digest,
       code,
     }
     if (code === 'UNEXPECTED') defects.note('proxy_request', error, facts)
-    else log.warn({ ...facts, reason: reasonOf(error) }, 'the swarm cannot serve a blob')
+    else log[level]({ ...facts, reason: reasonOf(error) }, 'the swarm cannot serve a blob')
   }
 
   /** The request was answered. */

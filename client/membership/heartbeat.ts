@@ -109,9 +109,10 @@ export class Heartbeat {
     if (!this.#isClosed) await this.#beat()
   }
 
-  /** Somebody waits for a sign of life. A heartbeat in flight will do. */
-  probe(): void {
+  /** Somebody waits for a sign of life. A heartbeat in flight will do. @returns its end */
+  probe(): Promise<void> | undefined {
     if (!this.#running) this.#run(() => this.#beat())
+    return this.#running
   }
 
   close(): void {

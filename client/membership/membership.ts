@@ -119,8 +119,9 @@ export class Membership {
   }
 
   /** Somebody waits for a sign of life from the tracker. Before the first join there is none to expect. */
-  probeTracker(): void {
-    if (this.#host.trust.cluster !== undefined && !this.#isClosed) this.#heartbeat.probe()
+  probeTracker(): Promise<void> | undefined {
+    const canBeat = this.#host.trust.cluster !== undefined && !this.#isClosed
+    return canBeat ? this.#heartbeat.probe() : undefined
   }
 
   close(): void {

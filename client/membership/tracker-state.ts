@@ -6,7 +6,8 @@
  *   WORKING ───────────────────────► SUSPECT ───────────────────────► OFF
  *      │                                │                               ▲
  *      └────────────────────────────────┴───────────────────────────────┘
- *             nothing at all came from the tracker for SILENT_MS_MAX while a call waited
+ *             a call waits, and nothing at all came from the tracker for SILENT_MS_MAX
+ *             since that call, or since a heartbeat before it
  *
  * Only the answer to a heartbeat leads back to WORKING. While the tracker is OFF no call of a pull is made. Before the first
  * answer or failure it is UNKNOWN, and used as if it worked.
@@ -32,6 +33,8 @@ export class TrackerState {
   #sinceMs: number
   #heartbeatsFailed = 0
   #answeredAtMs = Number.NEGATIVE_INFINITY
+  /** When the first heartbeat since the last sign of life was sent. */
+  #heartbeatSentAtMs = Number.NEGATIVE_INFINITY
 
   constructor(nowMs: number) {
     this.#sinceMs = nowMs
@@ -65,6 +68,10 @@ export class TrackerState {
     return this.#answeredAtMs >= sinceMs
   }
 
+  heartbeatSent(nowMs: number): void {
+    if (!this.#isHeartbeatOpen) this.#heartbeatSentAtMs = nowMs
+  }
+
   heartbeatAnswered(nowMs: number): void {
     this.#become('working', nowMs)
     this.#heartbeatsFailed = 0
@@ -91,13 +98,24 @@ export class TrackerState {
    * @returns whether a heartbeat is wanted now, and when to look again; undefined when the tracker is off
    */
   look(sinceMs: number, nowMs: number): { isProbeWanted: boolean; againInMs: number } | undefined {
-    const silentMs = nowMs - Math.max(sinceMs, this.#answeredAtMs)
+    const silentMs = nowMs - this.#silentSinceMs(sinceMs)
     if (silentMs >= SILENT_MS_MAX) this.#become('off', nowMs)
     if (this.isOff) return undefined
     const probeAfterMs = this.hasAnsweredSince(sinceMs) ? PROBE_AGAIN_AFTER_MS : PROBE_AFTER_MS
     const isProbeWanted = silentMs >= probeAfterMs
     return { isProbeWanted, againInMs: (isProbeWanted ? SILENT_MS_MAX : probeAfterMs) - silentMs }
   }
+
+  /** A heartbeat that got no answer was a question too: a pull that comes after it waits only for what is left. */
+  #silentSinceMs(sinceMs: number): number {
+    const askedAtMs = this.#isHeartbeatOpen ? Math.min(sinceMs, this.#heartbeatSentAtMs) : sinceMs
+    return Math.max(askedAtMs, this.#answeredAtMs)
+  }
+
+  get #isHeartbeatOpen(): boolean {
+    return this.#heartbeatSentAtMs > this.#answeredAtMs
+  }
+
   #become(standing: TrackerStanding, nowMs: number): void {
     const before = { isSilent: this.isSilent, isUnknown: this.#standing === 'unknown' }
     this.#standing = standing

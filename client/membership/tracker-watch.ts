@@ -13,7 +13,7 @@ export interface TrackerWatchOptions {
 
 /** While the tracker is off, a call makes it be asked at most this often … */
 export const LOOK_AGAIN_MS = 5_000
-/** … and all calls wait so long for its sign of life: one that was started again answers soon. */
+/** … and all calls wait so long for its sign of life: one that was started again answers, or refuses, soon. */
 export const LOOK_PATIENCE_MS = 250
 
 interface Call {
@@ -26,8 +26,8 @@ interface Call {
  * but heartbeats and joins; the call that finds it silent ends the waiting of all others.
  */
 export class TrackerWatch {
-  /** Sends a heartbeat now, unless one is in flight. */
-  onProbeWanted: () => void = () => undefined
+  /** Sends a heartbeat now, unless one is in flight. @returns its end; undefined if none can be sent */
+  onProbeWanted: () => Promise<void> | undefined = () => undefined
   readonly #options: TrackerWatchOptions
   readonly #state = new TrackerState(performance.now())
   /** The oldest first. */
@@ -35,6 +35,8 @@ export class TrackerWatch {
   #timer: NodeJS.Timeout | undefined
   #lookedAgainAtMs = Number.NEGATIVE_INFINITY
   #looking: Promise<unknown> = Promise.resolve()
+  /** The last heartbeat was neither answered nor refused, as when the tracker is frozen: nobody waits for the next. */
+  #isMute = false
   #heard = Promise.withResolvers<void>()
   readonly #ended = { answered: 0, refused: 0, failed: 0 }
   #lastError: TrackerStatus['lastError']
@@ -90,7 +92,7 @@ export class TrackerWatch {
     if (reason !== undefined) throw reason
     const call = { sinceMs: performance.now(), abort: new AbortController() }
     this.#calls.add(call)
-    this.#look()
+    this.#lookSoon()
     try {
       const answer = await this.#counted(send(call.abort.signal))
       this.#answered()
@@ -105,6 +107,8 @@ export class TrackerWatch {
 
   /** Sends a heartbeat, or joins. Only the answer to one ends the silence. */
   async probe<Answer>(send: () => Promise<Answer>): Promise<Answer> {
+    const sentAtMs = performance.now()
+    this.#state.heartbeatSent(sentAtMs)
     try {
       const answer = await this.#counted(send())
       this.#heartbeatAnswered()
@@ -113,6 +117,7 @@ export class TrackerWatch {
       // A refusal is an answer too.
       if (error instanceof TrackerRefusedError) this.#heartbeatAnswered()
       else if (error instanceof TrackerUnavailableError) {
+        this.#isMute = performance.now() - sentAtMs > LOOK_PATIENCE_MS
         this.#state.heartbeatFailed(performance.now())
         if (this.isOff) this.#off(error)
       }
@@ -136,8 +141,8 @@ export class TrackerWatch {
   async #lookAgain(): Promise<void> {
     if (performance.now() - this.#lookedAgainAtMs >= LOOK_AGAIN_MS) {
       this.#lookedAgainAtMs = performance.now()
-      this.onProbeWanted()
-      this.#looking = isSettledWithin(this.#heard.promise, LOOK_PATIENCE_MS)
+      const heartbeat = this.onProbeWanted()
+      if (heartbeat && !this.#isMute) this.#looking = isSettledWithin(heartbeat, LOOK_PATIENCE_MS)
     }
     await this.#looking
   }
@@ -158,7 +163,7 @@ export class TrackerWatch {
     if (error instanceof TrackerRefusedError) this.#answered()
     if (!(error instanceof TrackerUnavailableError) || this.isOff) return
     this.#state.callFailed(performance.now())
-    this.onProbeWanted()
+    void this.onProbeWanted()
   }
 
   #look(): void {
@@ -167,15 +172,18 @@ export class TrackerWatch {
     if (oldest === undefined) return
     const next = this.#state.look(oldest.sinceMs, performance.now())
     if (next === undefined) {
-      // It was waited for just now.
-      this.#lookedAgainAtMs = performance.now()
+      this.#isMute = true
       this.#off()
       return
     }
-    if (next.isProbeWanted) this.onProbeWanted()
-    // An answer may have arrived while this process was busy: timers come before what was received, and this comes after.
-    this.#timer = setTimeout(() => setImmediate(() => this.#look()), next.againInMs)
+    if (next.isProbeWanted) void this.onProbeWanted()
+    this.#timer = setTimeout(() => this.#lookSoon(), next.againInMs)
     this.#timer.unref()
+  }
+
+  /** An answer may have arrived while this process was busy: timers come before what was received, and this comes after. */
+  #lookSoon(): void {
+    setImmediate(() => this.#look())
   }
 
   #off(error?: ShoalError): void {

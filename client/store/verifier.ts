@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import type { Defects } from '../../core/defects.ts'
 import { PIECE_BYTES_MAX, type PieceLayout } from '../../core/metainfo.ts'
@@ -8,6 +9,10 @@ import type { Job, JobError, JobResult } from './verify-worker.ts'
 
 /** Bytes hashed in one job: whole pieces, whatever their length (a power of two). */
 const HASH_STEP_BYTES = 2 * PIECE_BYTES_MAX
+/** Work that no pull waits for begins when no piece was verified for this time … */
+export const QUIET_MS = 2_000
+/** … but this long after it was asked for at the latest: the tracker asks another node for SHA-1 hashes after a minute. */
+export const QUIET_WAIT_MS_MAX = 20_000
 
 type WithoutNumber<T> = T extends Job ? Omit<T, 'job'> : never
 
@@ -29,6 +34,9 @@ export class Verifier {
   readonly #waiting = new Map<number, Waiter>()
   #jobs = 0
   #wholes = 0
+  #pieceAtMs = Number.NEGATIVE_INFINITY
+  /** The last work that waits for quiet; one at a time, so that a piece waits for a step of one. */
+  #quietWork: Promise<unknown> = Promise.resolve()
 
   constructor(defects: Defects) {
     this.#defects = defects
@@ -68,6 +76,7 @@ export class Verifier {
       whole: number | undefined
     },
   ): Promise<string> {
+    this.pieceVerified()
     return this.#run({ kind: 'piece', bytes: buffer.bytes, ...job }, [buffer.bytes.buffer], buffer)
   }
 
@@ -104,6 +113,27 @@ export class Verifier {
   /** @returns the hex digest */
   endWhole(whole: number): Promise<string> {
     return this.#run({ kind: 'end', whole })
+  }
+
+  /** A piece was verified here or in the event loop: pulls need the processor. */
+  pieceVerified(): void {
+    this.#pieceAtMs = performance.now()
+  }
+
+  /** Does work when no pull needs the thread, or the processor. It may be asked for long before. */
+  whenQuiet<Result>(work: () => Promise<Result>): Promise<Result> {
+    const untilMs = performance.now() + QUIET_WAIT_MS_MAX
+    const done = this.#quietWork.then(() => this.#quiet(untilMs)).then(work)
+    this.#quietWork = done.catch(() => undefined)
+    return done
+  }
+
+  async #quiet(untilMs: number): Promise<void> {
+    while (!this.#isClosed) {
+      const leftMs = Math.min(this.#pieceAtMs + QUIET_MS, untilMs) - performance.now()
+      if (leftMs <= 0) return
+      await setTimeout(leftMs, undefined, { ref: false })
+    }
   }
 
   /** In steps, so that pieces waiting for verification get their turn. @returns 20 bytes for each piece */

@@ -14,6 +14,8 @@ import { findWrongPiece, type WrongPiece } from './find-wrong-piece.ts'
 /** Time to look for the wrong piece of a blob that does not match its digest. */
 const FIND_WRONG_PIECE_MS_MAX = 10 * 60_000
 
+type TellSha1 = (hashes: Buffer) => Promise<unknown>
+
 /** The swarm as its completion sees it. */
 export interface CompletionHost {
   /** The pieces match the digest. */
@@ -80,10 +82,11 @@ export class Completion {
 
   /** The blob is matched: tells the tracker, once the hashes of this node are published. */
   async report(matched: 'whole' | 'pieces'): Promise<void> {
-    const { host } = this.#parts
+    const { host, boundary } = this.#parts
     await host.publish()
-    await this.#report(matched)
-    if (host.servesStockClients()) await this.piecesSha1()
+    const tellSha1 = await this.#report(matched)
+    // Nobody waits for it.
+    if (tellSha1 || host.servesStockClients()) boundary.run(() => this.#makeSha1(tellSha1))
   }
 
   /**
@@ -119,21 +122,39 @@ export class Completion {
     throw reason
   }
 
-  /** Without a hash of every piece (the tracker was down and signed none) there is nothing to confirm. */
-  async #report(matched: 'whole' | 'pieces'): Promise<void> {
+  /**
+   * Without a hash of every piece (the tracker was down and signed none) there is nothing to confirm.
+   * @returns what reports the SHA-1 hashes, if the tracker wants them
+   */
+  async #report(matched: 'whole' | 'pieces'): Promise<TellSha1 | undefined> {
     const { stored, pieces, tracker, host, log } = this.#parts
-    if (!stored.hashes.isComplete) return
+    if (!stored.hashes.isComplete) return undefined
     const disputed = pieces.disputed().slice(0, MISMATCH_PIECES_MAX)
     try {
-      if (disputed.length > 0) return await this.#reportMismatch(disputed)
+      if (disputed.length > 0) {
+        await this.#reportMismatch(disputed)
+        return undefined
+      }
+      // Of the epoch whose hashes were compared, also when it rises before the SHA-1 hashes are here.
+      const { epoch } = stored.hashes
       const complete = (piecesSha1: string | null) =>
-        tracker.complete(stored.swarm, { epoch: stored.hashes.epoch, matched, piecesSha1 })
+        tracker.complete(stored.swarm, { epoch, matched, piecesSha1 })
       const answer = await complete(null)
       host.learnBatches(answer.batches)
       void stored.save()
-      if (answer.wantsSha1) await complete((await this.piecesSha1()).toString('base64url'))
+      return answer.wantsSha1 ? (hashes) => complete(hashes.toString('base64url')) : undefined
     } catch (error) {
       log.debug({ err: error }, 'the completion could not be reported')
+      return undefined
+    }
+  }
+
+  async #makeSha1(tell: TellSha1 | undefined): Promise<void> {
+    try {
+      const hashes = await this.piecesSha1()
+      await tell?.(hashes)
+    } catch (error) {
+      this.#parts.log.debug({ err: error }, 'stock clients do not get the blob from here')
     }
   }
 
@@ -163,8 +184,17 @@ export class Completion {
     }
   }
 
-  /** SHA-1 of every piece, for stock clients: one pass over the whole blob, once, off the event loop. */
-  async piecesSha1(): Promise<Buffer> {
+  /**
+   * SHA-1 of every piece, for stock clients: one pass over the whole blob, once, off the event loop, when no pull needs the
+   * processor.
+   */
+  piecesSha1(): Promise<Buffer> {
+    const { stored, verifier } = this.#parts
+    if (stored.piecesSha1) return Promise.resolve(stored.piecesSha1)
+    return verifier.whenQuiet(() => this.#hashSha1())
+  }
+
+  async #hashSha1(): Promise<Buffer> {
     const { stored, verifier } = this.#parts
     if (stored.piecesSha1) return stored.piecesSha1
     const hashes = await stored.withFile((file) => verifier.sha1OfPieces(file, stored.layout))

@@ -61,6 +61,7 @@ export class PieceIntake {
     const expected = this.#signedHash(piece)
     if (expected === undefined) return 'unhashed'
     const hash = await stream.hash()
+    this.#parts.verifier.pieceVerified()
     if (hash !== undefined && hash !== expected) return 'wrong'
     return this.#judge(piece, expected, hash !== undefined && stream.mayBeRead)
   }

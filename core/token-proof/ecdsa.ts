@@ -67,15 +67,23 @@ export class EcdsaProof implements ProofScheme {
     if (!isProven) throw new TokenProofError('the proof does not hold')
   }
 
-  /** R = (z/s)·G + (r/s)·Q. Both factors are secret: with z public they would give s away. */
+  /** R = (z/s)·G + (r/s)·Q, affine. Both factors are secret: with z public they would give s away. */
   #noncePoint(statement: Statement, r: bigint, s: bigint): CurvePoint {
-    const { Fn } = this.#arithmetic.curve.Point
-    const inverse = Fn.inv(s)
+    const { Point } = this.#arithmetic.curve
+    const { Fn } = Point
+    const inverse = this.#inverseOf(s)
     const timesKey = this.#arithmetic.multiplierOf(this.#publicPoint(statement.key))
     const fromBase = this.#arithmetic.timesBase(Fn.mul(Fn.create(this.#hashOf(statement)), inverse))
-    const nonce = fromBase.add(timesKey(Fn.mul(r, inverse)))
+    const nonce = Point.fromAffine(fromBase.add(timesKey(Fn.mul(r, inverse))).toAffine())
     if (this.#checkedR(nonce) !== r) throw new TokenProofError('the token is not signed by this key')
     return nonce
+  }
+
+  /** 1/s. Euclid's algorithm takes as long as its input makes it: it sees s only times a random factor. */
+  #inverseOf(s: bigint): bigint {
+    const { Fn } = this.#arithmetic.curve.Point
+    const mask = randomBelow(this.#order)
+    return Fn.mul(Fn.inv(Fn.mul(s, mask)), mask)
   }
 
   #checkedR(nonce: CurvePoint): bigint {

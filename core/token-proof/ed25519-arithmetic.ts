@@ -88,15 +88,15 @@ export function x25519Factor(k: bigint): bigint | undefined {
 }
 
 function x25519(factor: bigint, u: bigint): bigint {
-  const [privateKey, publicKey] = [
-    createPrivateKey({
-      key: Buffer.concat([PKCS8_HEAD, littleEndian(factor)]),
-      format: 'der',
-      type: 'pkcs8',
-    }),
-    createPublicKey({ key: Buffer.concat([SPKI_HEAD, littleEndian(u)]), format: 'der', type: 'spki' }),
-  ]
+  const privateKey = createPrivateKey(pem('PRIVATE', PKCS8_HEAD, factor))
+  const publicKey = createPublicKey(pem('PUBLIC', SPKI_HEAD, u))
   return integerOf(diffieHellman({ privateKey, publicKey }).reverse())
+}
+
+/** RFC 7468. Node reads keys in this form sooner than in any other. */
+function pem(kind: 'PRIVATE' | 'PUBLIC', head: Buffer, value: bigint): string {
+  const base64 = Buffer.concat([head, littleEndian(value)]).toString('base64')
+  return `-----BEGIN ${kind} KEY-----\n${base64}\n-----END ${kind} KEY-----\n`
 }
 
 function littleEndian(value: bigint): Buffer {

@@ -1,4 +1,5 @@
-import { constants, createHash, createPublicKey, type KeyObject, publicEncrypt } from 'node:crypto'
+import { constants, createHash, type KeyObject, publicEncrypt } from 'node:crypto'
+import { publicKeyFor } from '../token-algorithms.ts'
 import { bytesOf, checkedAnswer, fieldsOf, integerOf, randomBelow } from './encoding.ts'
 import { TokenProofError } from './errors.ts'
 import type { Challenger, ProofScheme, Statement } from './scheme.ts'
@@ -10,7 +11,8 @@ import type { Challenger, ProofScheme, Statement } from './scheme.ts'
  * Body: all commitments, then all answers, each as long as the modulus.
  */
 export const ROUNDS = 8
-const CHALLENGE_BITS = 16
+/** Of two bits each. */
+const CHALLENGE_DIGITS = 8
 
 /** DER of DigestInfo up to the hash (RFC 8017 §9.2, note 1). */
 const DIGEST_INFO = {
@@ -36,13 +38,13 @@ class GuillouQuisquater implements ProofScheme {
 
   prepare(statement: Statement, signature: Buffer): (challenger: Challenger) => Buffer {
     const rsa = rsaKeyOf(statement)
-    const powers = squaresOf(checkedAnswer(integerOf(signature), rsa.modulus), rsa.modulus)
+    const powers = powersOf(checkedAnswer(integerOf(signature), rsa.modulus), rsa.modulus)
     return (challenger) => {
       const nonces = Array.from({ length: ROUNDS }, () => randomBelow(rsa.modulus))
       const commitments = nonces.map((nonce) => raised(rsa, bytesOf(nonce, rsa.modulusBytes)))
       const challenge = challenger(commitments)
       const answers = nonces.map((nonce, round) => {
-        const answer = (nonce * powerOf(powers, challengeAt(challenge, round), rsa.modulus)) % rsa.modulus
+        const answer = timesPower(nonce, powers, challengeAt(challenge, round), rsa.modulus)
         return bytesOf(answer, rsa.modulusBytes)
       })
       return Buffer.concat([...commitments, ...answers])
@@ -54,15 +56,15 @@ class GuillouQuisquater implements ProofScheme {
     const fields = fieldsOf(body, Array<number>(2 * ROUNDS).fill(rsa.modulusBytes))
     const values = fields.map((field) => checkedAnswer(integerOf(field), rsa.modulus))
     const encoded = integerOf(this.#encodedHash(statement, rsa.modulusBytes))
-    assertCoprime([...values, encoded], rsa.modulus)
     const challenge = challenger(fields.slice(0, ROUNDS))
-    const powers = squaresOf(encoded, rsa.modulus)
+    const powers = powersOf(encoded, rsa.modulus)
     for (let round = 0; round < ROUNDS; round++) {
       const left = integerOf(raised(rsa, fields[ROUNDS + round]!))
-      const right =
-        (values[round]! * powerOf(powers, challengeAt(challenge, round), rsa.modulus)) % rsa.modulus
+      const right = timesPower(values[round]!, powers, challengeAt(challenge, round), rsa.modulus)
       if (left !== right) throw new TokenProofError('the proof does not hold')
     }
+    // A commitment shares a factor with the modulus exactly if its answer does: a^e = Y·X^c, and X shares none.
+    assertCoprime([...values.slice(ROUNDS), encoded], rsa.modulus)
   }
 
   /** EMSA-PKCS1-v1_5 (RFC 8017 §9.2): 00 01 ff…ff 00 DigestInfo. Its first byte keeps it below every modulus. */
@@ -73,11 +75,11 @@ class GuillouQuisquater implements ProofScheme {
   }
 }
 
+/** The same keys fit RS256, RS384 and RS512. */
 function rsaKeyOf({ key: jwk }: Statement): RsaKey {
-  const key = createPublicKey({ key: jwk, format: 'jwk' })
-  const { modulusLength = 0 } = key.asymmetricKeyDetails ?? {}
+  const key = publicKeyFor('RS256', jwk)!
   const modulus = integerOf(Buffer.from(jwk.n ?? '', 'base64url'))
-  return { key, modulus, modulusBytes: Math.ceil(modulusLength / 8) }
+  return { key, modulus, modulusBytes: Math.ceil(key.asymmetricKeyDetails!.modulusLength! / 8) }
 }
 
 /** value^65537 mod n with OpenSSL's RSA without padding: several times faster than BigInt, and in constant time. */
@@ -85,17 +87,22 @@ function raised({ key }: RsaKey, value: Buffer): Buffer {
   return publicEncrypt({ key, padding: constants.RSA_NO_PADDING }, value)
 }
 
-/** base^(2^i) for every bit of a challenge: all rounds share them. */
-function squaresOf(base: bigint, modulus: bigint): bigint[] {
-  const squares = [base]
-  while (squares.length < CHALLENGE_BITS) squares.push(squares.at(-1)! ** 2n % modulus)
-  return squares
+/** base^(digit·4^i) for every base-4 digit of a challenge: all rounds share them. */
+function powersOf(base: bigint, modulus: bigint): bigint[][] {
+  const powers: bigint[][] = []
+  for (let first = base; powers.length < CHALLENGE_DIGITS; ) {
+    const second = first ** 2n % modulus
+    powers.push([1n, first, second, (first * second) % modulus])
+    first = second ** 2n % modulus
+  }
+  return powers
 }
 
-function powerOf(squares: readonly bigint[], exponent: number, modulus: bigint): bigint {
-  return squares.reduce(
-    (product, square, bit) => ((exponent >> bit) & 1 ? (product * square) % modulus : product),
-    1n,
+/** value·base^exponent */
+function timesPower(value: bigint, powers: readonly bigint[][], exponent: number, modulus: bigint): bigint {
+  return powers.reduce(
+    (product, ofDigit, digit) => (product * ofDigit[(exponent >> (2 * digit)) & 3]!) % modulus,
+    value,
   )
 }
 
@@ -103,7 +110,7 @@ function challengeAt(challenge: Buffer, round: number): number {
   return challenge.readUInt16BE(round * 2)
 }
 
-/** The product is coprime to n exactly if every factor is, so one gcd replaces seventeen. */
+/** The product is coprime to n exactly if every factor is, so one gcd replaces nine. */
 function assertCoprime(values: readonly bigint[], modulus: bigint): void {
   let a = modulus
   let b = values.reduce((product, value) => (product * value) % modulus, 1n)

@@ -24,13 +24,13 @@ const library = libraryArithmetic(p256)
 function timesBase(k: bigint, ecdh = newEcdh()): CurvePoint {
   if (k === 0n) return Point.ZERO
   ecdh.setPrivateKey(bytesOf(k, Fn.BYTES))
-  return Point.fromBytes(ecdh.getPublicKey())
+  return pointFromOpenssl(ecdh.getPublicKey())
 }
 
-/** The abscissa of k·point, 0 < k < n. */
-function abscissaOfProduct(point: CurvePoint, k: bigint, ecdh = newEcdh()): bigint {
+/** The abscissa of k·point, 0 < k < n. OpenSSL refuses bytes that are no point of the curve. */
+function abscissaOfProduct(uncompressed: Uint8Array, k: bigint, ecdh: ECDH): bigint {
   ecdh.setPrivateKey(bytesOf(k, Fn.BYTES))
-  return integerOf(ecdh.computeSecret(point.toBytes(false)))
+  return integerOf(ecdh.computeSecret(uncompressed))
 }
 
 /** It keeps its last factor: a new one for secret factors. */
@@ -38,20 +38,34 @@ function newEcdh(): ECDH {
   return createECDH(OPENSSL_NAME)
 }
 
+/** A point in OpenSSL's own uncompressed form, so that it is of the curve. */
+function pointFromOpenssl(uncompressed: Buffer): CurvePoint {
+  const ordinateAt = 1 + Fp.BYTES
+  return Point.fromAffine({
+    x: integerOf(uncompressed.subarray(1, ordinateAt)),
+    y: integerOf(uncompressed.subarray(ordinateAt)),
+  })
+}
+
 /**
- * k·point, 0 < k < n. Its ordinate follows from its abscissa and that of (k + 1)·point, which is what adding `point`
- * gives (Brier and Joye, PKC 2002, §3). Only for n - 1 is that the identity.
+ * A function that returns k·point, 0 < k < n. The product's ordinate follows from its abscissa and that of
+ * (k + 1)·point, which is what adding `point` gives (Brier and Joye, PKC 2002, §3). Only for n - 1 is that the identity.
  */
-function times(point: CurvePoint, k: bigint): CurvePoint {
-  if (k === Fn.ORDER - 1n) return point.negate()
+function multiplierOf(point: CurvePoint): (k: bigint) => CurvePoint {
   const { x: px, y: py } = point.toAffine()
-  const x = abscissaOfProduct(point, k)
-  const next = abscissaOfProduct(point, k + 1n)
-  const doubled = 2n * b + (a + px * x) * (px + x) - next * (px - x) ** 2n
-  const product = Point.fromAffine({ x, y: reduced(doubled * Fp.inv(2n * py), Fp.ORDER) })
-  // Two abscissae that do not belong together give no point of the curve.
-  product.assertValidity()
-  return product
+  const uncompressed = Point.fromAffine({ x: px, y: py }).toBytes(false)
+  const inverse = Fp.inv(2n * py)
+  return (k) => {
+    if (k === Fn.ORDER - 1n) return point.negate()
+    const ecdh = newEcdh()
+    const x = abscissaOfProduct(uncompressed, k, ecdh)
+    const next = abscissaOfProduct(uncompressed, k + 1n, ecdh)
+    const doubled = 2n * b + (a + px * x) * (px + x) - next * (px - x) ** 2n
+    const product = Point.fromAffine({ x, y: reduced(doubled * inverse, Fp.ORDER) })
+    // Two abscissae that do not belong together give no point of the curve.
+    product.assertValidity()
+    return product
+  }
 }
 
 /**
@@ -71,7 +85,11 @@ export function holds(equation: Equation, draw: (below: bigint) => bigint = rand
   const isDegenerate = t === 0n || v === 0n || t === v || blinded.some((point) => point.is0())
   if (isDegenerate) return library.holds(equation)
   const [blindedR, blindedQ, blindedA] = normalizeZ(Point, blinded)
-  return isZeroSum(abscissaOfProduct(blindedR!, t, ecdh), abscissaOfProduct(blindedQ!, v, ecdh), blindedA!.x)
+  const abscissae = [
+    abscissaOfProduct(blindedR!.toBytes(false), t, ecdh),
+    abscissaOfProduct(blindedQ!.toBytes(false), v, ecdh),
+  ] as const
+  return isZeroSum(...abscissae, blindedA!.x)
 }
 
 /**
@@ -91,11 +109,11 @@ export const p256Arithmetic: CurveArithmetic = {
   decompress(bytes) {
     // OpenSSL reads other forms too, but none of them has this length.
     if (bytes.length !== Fp.BYTES + 1) throw new RangeError(`${bytes.length} bytes, not ${Fp.BYTES + 1}`)
-    return Point.fromBytes(
+    return pointFromOpenssl(
       ECDH.convertKey(bytes, OPENSSL_NAME, undefined, undefined, 'uncompressed') as Buffer,
     )
   },
   timesBase: (k) => timesBase(k),
-  multiplierOf: (point) => (k) => times(point, k),
+  multiplierOf,
   holds: (equation) => holds(equation),
 }

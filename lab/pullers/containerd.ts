@@ -16,8 +16,8 @@ const COMMAND_PATIENCE_MS = 30_000
 /** Where the kubelet's images are. */
 const CRI_NAMESPACE = 'k8s.io'
 
-/** containerd's folder of registries; Docker's is read in the same way. */
-export type RegistriesFolder = 'own' | "docker's"
+/** containerd's folder of registries; Docker's is read in the same way. `both`: a list, which 2.1 does not read. */
+export type RegistriesFolder = 'own' | "docker's" | 'both'
 
 export interface ContainerdOptions extends PullerOptions {
   folder: string
@@ -30,6 +30,8 @@ export interface ContainerdOptions extends PullerOptions {
   parallelBytes?: number
   /** URL of a mirror endpoint of Shoal's on this host, instead of its proxy. */
   mirrorUrl?: string
+  /** Images are pulled by this registry's name, of which the lab's registry is a mirror in `hosts.toml`. */
+  mirrored?: string
   /** A snapshotter that is a program of its own, by its socket. */
   snapshotter?: { name: string; socket: string }
 }
@@ -43,8 +45,12 @@ export interface Containerd extends Puller {
 export async function startContainerd(options: ContainerdOptions): Promise<Containerd> {
   const dir = join(options.host.dir, options.folder)
   mkdirSync(dir, { recursive: true, mode: 0o700 })
-  const registries =
-    options.registries === 'own' ? writeHostsToml(options, dir) : join(options.host.etcDocker, 'certs.d')
+  const docker = join(options.host.etcDocker, 'certs.d')
+  const registries = {
+    own: () => writeHostsToml(options, dir),
+    "docker's": () => docker,
+    both: () => `${writeHostsToml(options, dir)}:${docker}`,
+  }[options.registries]()
   const socket = join(dir, 'containerd.sock')
   const configFile = join(dir, 'config.toml')
   writeFileSync(configFile, configOf(options, { dir, socket, registries }))
@@ -64,7 +70,8 @@ export async function startContainerd(options: ContainerdOptions): Promise<Conta
   return {
     kind: 'containerd',
     socket,
-    async pull({ name }) {
+    async pull(image) {
+      const name = nameOf(options, image)
       if (options.pullsWith === 'cri') {
         return criPullImage({ socket, image: name, account, timeoutMs: patienceMs })
       }
@@ -81,11 +88,15 @@ export async function startContainerd(options: ContainerdOptions): Promise<Conta
   }
 }
 
+function nameOf({ mirrored, registryHost }: ContainerdOptions, { name }: ImageReference): string {
+  return mirrored === undefined ? name : `${mirrored}${name.slice(registryHost.length)}`
+}
+
 /** As its documentation has it for a private authority; with a mirror, the registry itself stays the fallback. */
 function writeHostsToml(options: ContainerdOptions, dir: string): string {
-  const { host, registryHost, mirrorUrl, proxyUrl } = options
+  const { host, registryHost, mirrorUrl, mirrored = registryHost, proxyUrl } = options
   const registries = join(dir, 'certs.d')
-  const folder = join(registries, registryHost)
+  const folder = join(registries, mirrored)
   mkdirSync(folder, { recursive: true })
   const trusted = join(host.etcDocker, 'certs.d', registryHost)
   const authorities = (names: string[]) => JSON.stringify(names.map((name) => join(trusted, name)))
@@ -95,7 +106,7 @@ function writeHostsToml(options: ContainerdOptions, dir: string): string {
   capabilities = ["pull", "resolve"]
   ca = ${proxyUrl === undefined ? site : authorities(['lab.crt', 'shoal.crt'])}
 `
-  const hosts = `server = "https://${registryHost}"\n${mirrorUrl === undefined ? '' : mirror}${direct}`
+  const hosts = `server = "https://${mirrored}"\n${mirrorUrl === undefined ? '' : mirror}${direct}`
   writeFileSync(join(folder, 'hosts.toml'), hosts)
   return registries
 }

@@ -11,6 +11,7 @@ import { makeCrane, makeOras } from '../pullers/layout-clients.ts'
 import { makePodman } from '../pullers/podman.ts'
 import type { Puller, PullerOptions } from '../pullers/puller.ts'
 import { makeSkopeo } from '../pullers/skopeo.ts'
+import { writeTrustBundle } from '../pullers/trust-bundle.ts'
 import { REGISTRY_HOST } from '../registry/registry.ts'
 import { NODE_PROXY_URL } from '../shoal.ts'
 
@@ -110,12 +111,23 @@ insecure = true
 
 type ContainerdConfiguration = Pick<
   ContainerdOptions,
-  'generation' | 'pullsWith' | 'registries' | 'parallelBytes'
+  'generation' | 'pullsWith' | 'registries' | 'parallelBytes' | 'mirrored'
 >
 
 function containerd(configuration: ContainerdConfiguration): Start {
   return (site, folder) =>
     startContainerd({ ...commonOf(site), folder, ...configuration, env: systemStoreOf(site) })
+}
+
+/** containerd 2.1 reads no list of folders, so that it trusts what the system's store has. */
+function containerdWithFolderList(generation: 1 | 2): Start {
+  return (site, folder) => {
+    const common = commonOf(site)
+    return startContainerd({
+      ...{ ...common, folder, generation, registries: 'both', pullsWith: 'cri' },
+      env: { SSL_CERT_FILE: writeTrustBundle(common, site.node.host.dir) },
+    })
+  }
 }
 
 const podman: Start = async (site, folder) => makePodman({ ...commonOf(site), folder })
@@ -167,6 +179,16 @@ function clientsOf(suite: Suite): ClientRow[] {
       ...cri,
       configuration: `${IN_ENVIRONMENT}, config_path is Docker's certs.d`,
       start: containerd({ generation, registries: "docker's", pullsWith: 'cri' }),
+    },
+    {
+      ...cri,
+      configuration: `${IN_ENVIRONMENT}, config_path is a list, Shoal's authority in the system's store`,
+      start: containerdWithFolderList(generation),
+    },
+    {
+      ...cri,
+      configuration: `${IN_ENVIRONMENT}, mirror of another registry's name in hosts.toml (?ns=)`,
+      start: containerd({ ...own, pullsWith: 'cri', mirrored: 'upstream.shoal.test' }),
     },
     {
       ...{ client: 'ctr', package: 'containerd' },

@@ -151,11 +151,14 @@ function dispatchOnce(
   })
 }
 
-/** Aborts when the client goes away. */
+/** One for all: without a reason, every answered request would make an exception with a stack. */
+const GONE = new Error('the client went away')
+
+/** Aborts when the client goes away, or has its whole answer. */
 export function goneSignal(response: ServerResponse): AbortSignal {
   const gone = new AbortController()
-  if (response.destroyed) gone.abort()
-  response.once('close', () => gone.abort())
+  if (response.destroyed) gone.abort(GONE)
+  response.once('close', () => gone.abort(GONE))
   return gone.signal
 }
 
@@ -198,7 +201,7 @@ class AnswerRelay implements Dispatcher.DispatchHandler {
     // Beside the upstream's own listener, which sets the pace. There is no second try of a request with a body.
     if (this.#watcher?.onBody)
       this.#response.req.on('data', (chunk: Buffer) => this.#watcher?.onBody?.(chunk))
-    const abort = () => controller.abort(new Error('the client went away'))
+    const abort = () => controller.abort(GONE)
     const giveUp = () => this.#response.headersSent || controller.abort(this.#giveUp!.reason)
     const resume = () => controller.resume()
     this.#stopListening()

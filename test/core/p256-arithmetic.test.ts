@@ -36,6 +36,20 @@ describe('a product on P-256 by OpenSSL', () => {
     expect(hex(p256Arithmetic.timesBase(k))).toBe(hex(Point.BASE.multiply(k)))
   })
 
+  it('is right for many factors in turn, also of a point that is not in affine form', () => {
+    const manyProducts = fc.property(
+      points,
+      fc.array(scalars, { minLength: 2, maxLength: 5 }),
+      (point, factors) => {
+        const [sum, affine] = [point.double().add(point), product(3n, point)]
+        fc.pre(!sum.is0())
+        const times = p256Arithmetic.multiplierOf(sum)
+        for (const k of factors) expect(hex(times(k))).toBe(hex(affine.multiply(k)))
+      },
+    )
+    fc.assert(manyProducts, { numRuns: 20 })
+  })
+
   it('is not made for a factor out of range, or of the identity', () => {
     for (const k of [0n, n, n + 1n, 2n ** 256n - 1n]) {
       expect(() => p256Arithmetic.multiplierOf(Point.BASE)(k)).toThrowError()

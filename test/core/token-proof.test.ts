@@ -365,6 +365,35 @@ describe('an RSA proof', () => {
     expectRefused({ ...presented, proof: Buffer.concat([Buffer.of(1), body]) })
   })
 
+  it('is what plain arithmetic says, for every challenge', () => {
+    const { jwt, presented } = makeProof(signer)
+    const statement = { signingInput: presented.signingInput, key: signer.publicJwk }
+    const prove = rs256.prepare(statement, signatureOf(jwt))
+    const encoded = powerOf(integerOf(signatureOf(jwt)), 65537n, modulus)
+    const edges = fc.constantFrom(0, 1, 2, 3, 4, 0x4000, 0x5555, 0xaaaa, 0xc000, 0xffff)
+    const rounds = fc.array(fc.oneof(edges, fc.integer({ min: 0, max: 0xffff })), {
+      minLength: 8,
+      maxLength: 8,
+    })
+    const everyRound = fc.property(rounds, fc.integer({ min: 0, max: 7 }), (challenges, other) => {
+      const challenge = Buffer.concat(
+        challenges.map((value) => bytesOf(BigInt(value), 2)),
+        64,
+      )
+      const body = prove(() => challenge)
+      const number = (index: number) => integerOf(body.subarray(256 * index, 256 * (index + 1)))
+      for (const [round, value] of challenges.entries()) {
+        const right = (number(round) * powerOf(encoded, BigInt(value), modulus)) % modulus
+        expect(powerOf(number(8 + round), 65537n, modulus)).toBe(right)
+      }
+      expect(rs256.verify(statement, body, () => challenge)).toBeUndefined()
+      const changed = Buffer.from(challenge)
+      changed[2 * other + 1] = changed[2 * other + 1]! ^ 1
+      expect(() => rs256.verify(statement, body, () => changed)).toThrowError(TokenProofError)
+    })
+    fc.assert(everyRound, { numRuns: 20 })
+  })
+
   it('is refused when one round out of eight does not hold', () => {
     const oneRound = withNumbers((index) =>
       index === 15 ? (original(index) * 2n) % modulus : original(index),

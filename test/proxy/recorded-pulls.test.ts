@@ -89,6 +89,18 @@ test.each([
   expect(warned).toMatchObject({ pullId: proxy.records.list()[0]!.id })
 })
 
+test('a pull whose layers all fall back for one reason costs one line of the log, and each layer has the reason', async () => {
+  await ask(`manifests/${digestOf(manifest)}`)
+  await Promise.all([shared, direct].map((blob) => ask(`blobs/${digestOf(blob)}`)))
+  await expect.poll(() => proxy.records.list()[0]?.outcome).toBe('done')
+  expect(proxy.records.list()[0]!.layers.map(({ reasons }) => reasons)).toEqual([
+    ['TRACKER_UNAVAILABLE'],
+    ['TRACKER_UNAVAILABLE'],
+  ])
+  const lines = proxy.logged.filter(({ code }) => code === 'TRACKER_UNAVAILABLE')
+  expect(lines.filter(({ level }) => level === 'warn' || level === 40)).toHaveLength(1)
+})
+
 test('a pull that the client leaves is interrupted, and one that is cut short has failed', async () => {
   const left = Promise.withResolvers<void>()
   proxy.client.held.set(digestOf(shared), {

@@ -48,6 +48,21 @@ test('any answer is a sign of life for all calls in flight, and silence is count
   expect(state.look(1_000, 2_500 + SILENT_MS_MAX)).toBeUndefined()
 })
 
+test('silence begins with a heartbeat that nothing answered, but for a call only', () => {
+  const state = new TrackerState(0)
+  state.heartbeatSent(1_000)
+  state.callAnswered(1_200)
+  state.heartbeatSent(2_000)
+  state.heartbeatFailed(4_000)
+  // The first of two counts.
+  state.heartbeatSent(4_300)
+  expect(state.standing).toBe('suspect')
+  expect(state.look(3_900, 3_900)).toMatchObject({ isProbeWanted: true, againInMs: 100 })
+  expect(state.look(3_900, 4_000)).toBeUndefined()
+  state.heartbeatAnswered(5_000)
+  expect(state.look(9_000, 9_000)).toEqual({ isProbeWanted: false, againInMs: PROBE_AFTER_MS })
+})
+
 test('it is unknown until the first answer or failure, and the time of a change is the time it began or ended to answer', () => {
   const state = new TrackerState(5)
   const seen = () => ({ standing: state.standing, isSilent: state.isSilent, sinceMs: state.sinceMs })

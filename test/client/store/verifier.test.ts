@@ -2,9 +2,10 @@ import { createHash, randomBytes } from 'node:crypto'
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as wait } from 'node:timers/promises'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { BlobFile } from '../../../client/store/blob-file.ts'
-import { Verifier } from '../../../client/store/verifier.ts'
+import { QUIET_MS, Verifier } from '../../../client/store/verifier.ts'
 import { noteDefects } from '../../core/noted-defects.ts'
 
 /** A real thread and a real file; jobs that no code gives it make it fail. */
@@ -71,4 +72,31 @@ test('a thread that ends costs its jobs; the next one continues, also with whole
   await verify(second, PIECE_BYTES, { whole })
   await verifier.advanceWhole(whole, file, 2 * PIECE_BYTES)
   expect(await verifier.endWhole(whole)).toBe(hashOf(Buffer.concat([first, second])))
+})
+
+test('work that no pull waits for begins when pieces have ceased to come, one after the other', async () => {
+  const beganAtMs = performance.now()
+  const ranAtMs: number[] = []
+  await verify(randomBytes(PIECE_BYTES), 0)
+  let running = 0
+  const work = async () => {
+    running += 1
+    expect(running).toBe(1)
+    ranAtMs.push(performance.now() - beganAtMs)
+    await wait(50)
+    running -= 1
+  }
+  const both = Promise.all([verifier.whenQuiet(work), verifier.whenQuiet(work)])
+  await wait(500)
+  await verify(randomBytes(PIECE_BYTES), 0)
+  await both
+  expect(ranAtMs).toHaveLength(2)
+  expect(ranAtMs[0]).toBeGreaterThanOrEqual(QUIET_MS + 490)
+  expect(ranAtMs[0]).toBeLessThan(QUIET_MS + 2_000)
+}, 10_000)
+
+test('without pieces nothing waits', async () => {
+  const beganAtMs = performance.now()
+  await verifier.whenQuiet(async () => undefined)
+  expect(performance.now() - beganAtMs).toBeLessThan(QUIET_MS / 2)
 })

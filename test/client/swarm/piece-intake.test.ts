@@ -7,7 +7,7 @@ import { BlobStore } from '../../../client/store/blob-store.ts'
 import { PieceBuffers } from '../../../client/store/piece-buffers.ts'
 import { openPieceStream, type StreamedPiece } from '../../../client/store/piece-stream.ts'
 import { SlowWrites } from '../../../client/store/slow-writes.ts'
-import { Verifier } from '../../../client/store/verifier.ts'
+import { QUIET_MS, Verifier } from '../../../client/store/verifier.ts'
 import { AnnounceablePieces } from '../../../client/swarm/announceable-pieces.ts'
 import { Announcements } from '../../../client/swarm/announcements.ts'
 import { DigestCheck } from '../../../client/swarm/digest-check.ts'
@@ -79,7 +79,7 @@ async function setUp() {
       { stored, buffers: new PieceBuffers().share(), verifier, slowWrites: new SlowWrites() },
       PIECE,
     )!
-  return { stream, stored, intake, announced, incoming, learn, onDisk, afterTurn }
+  return { stream, stored, intake, announced, incoming, learn, onDisk, afterTurn, verifier }
 }
 
 test("a peer's piece that has its signed hash is written, kept and announced", async () => {
@@ -168,6 +168,19 @@ test('a piece that was written as it arrived is kept when it has its signed hash
   await afterTurn()
   expect(announced).toEqual([PIECE])
   expect(stored.writes.size).toBe(0)
+})
+
+test('work that no pull waits for waits after a piece that was written as it arrived, too', async () => {
+  const { intake, stream, learn, verifier } = await setUp()
+  const bytes = randomBytes(PIECE_BYTES)
+  learn(sha256(bytes))
+  const piece = stream()
+  writeAll(piece, bytes)
+  expect(await intake.fromStream(piece)).toBe('kept')
+  piece.end()
+  const beganAtMs = performance.now()
+  await verifier.whenQuiet(async () => undefined)
+  expect(performance.now() - beganAtMs).toBeGreaterThan(QUIET_MS / 2)
 })
 
 test('a second copy that is right replaces the stream, whose late block changes nothing', async () => {
