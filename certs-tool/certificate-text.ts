@@ -5,6 +5,7 @@ const TITLES: Record<CertificateKind, string> = {
   node: "a node's certificate towards the tracker",
   pull: 'a pull certificate: the grant of one pull between nodes',
   serve: 'a serve certificate: its node may give blobs to others, and fetch nothing with it',
+  link: 'a link certificate: either end of a connection between two nodes; it opens no blob',
   'cluster-authority': "a cluster's authority: it issues the certificates of the cluster's nodes",
   'lab-authority': "a lab's authority: it signs the tracker's HTTPS certificate",
   tracker: "the tracker's HTTPS certificate",

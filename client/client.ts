@@ -232,6 +232,8 @@ export interface ClientOptions {
   trackerPatienceMs: number
   /** Called with each answer of the tracker to a heartbeat: whether the owner is to stand aside. */
   onTrackerPause?: (isPaused: boolean) => void
+  /** The newest wire version that this node speaks (core/wire-version.ts). Absent: that of this release. */
+  wire?: number
   log: Logger
   /** Absent: conditions are logged and not shown. */
   conditions?: Conditions

@@ -9,7 +9,7 @@ import { showLimit } from '../core/registry-limit.ts'
 import { type RegistryHost, scopeOf } from '../core/repository.ts'
 import { TokenKeys } from '../core/token-keys.ts'
 import { BAD_PEERS_MAX, type HeartbeatResponse } from '../core/tracker-api.ts'
-import { shoalVersion } from '../core/version.ts'
+import { peerVersion } from '../core/version.ts'
 import type {
   BlobProgress,
   BlobRequest,
@@ -37,11 +37,12 @@ import { PeerListener } from './peer/peer-listener.ts'
 import { PeerReach } from './peer/peer-reach.ts'
 import { SendBuffers } from './peer/send-buffers.ts'
 import { type Remembering, recall, recordOf } from './remembered.ts'
+import { LoopLoad } from './store/loop-load.ts'
 import { PieceBuffers } from './store/piece-buffers.ts'
 import type { SealedCopy } from './store/pushed-copy.ts'
+import { SlowWrites } from './store/slow-writes.ts'
 import { Verifier } from './store/verifier.ts'
 import { BlobReader } from './swarm/blob-reader.ts'
-import { AUDITED_SHARE } from './swarm/digest-check.ts'
 import { GrantedSwarms } from './swarm/granted-swarms.ts'
 import { Pushes } from './swarm/pushes.ts'
 import { StockAliases } from './swarm/stock-aliases.ts'
@@ -53,18 +54,8 @@ const PLANNED_MAX = 1024
 /** How long a stopping node waits for the tracker to accept the hashes that other nodes need. */
 const PUBLISH_MS_MAX = 1_000
 
-/**
- * Starts the engine: joins the cluster, listens for peers, and serves the stored blobs. It also starts when the
- * tracker is down: stored blobs are read from the store, all others from the registry.
- * @throws JoinError when the tracker refuses the node; ConfigError
- */
-export async function startClient(options: ClientOptions): Promise<Client> {
-  const client = new NodeClient(options)
-  await client.start()
-  return client
-}
-
-class NodeClient implements Client {
+/** The transfer engine of one node. */
+export class NodeClient implements Client {
   readonly #options: ClientOptions
   readonly #conditions: Conditions
   readonly #tracker: TrackerClient
@@ -96,10 +87,8 @@ class NodeClient implements Client {
     this.#conditions = options.conditions ?? new Conditions({ log })
     this.#defects = options.defects ?? new Defects({ log, count: () => undefined })
     this.#verifier = new Verifier(this.#defects)
-    const { upstreamProxy } = options
-    const conditions = this.#conditions
+    const [{ upstreamProxy }, conditions] = [options, this.#conditions]
     const { trackerUrl, trackerCaPem } = trackerOf(options)
-    this.#peers = new PeerReach({ conditions, log })
     const watch = new TrackerWatch({ trackerUrl: trackerUrl ?? '', conditions })
     watch.onProbeWanted = () => this.#membership.probeTracker()
     this.#tracker = new TrackerClient({ trackerUrl, trackerCaPem, upstreamProxy, conditions, watch })
@@ -127,6 +116,7 @@ class NodeClient implements Client {
       isInUse: (grant) => [...this.swarms.running()].some((swarm) => swarm.grant === grant && swarm.isWanted),
       onRenewed: (grant) => {
         for (const swarm of this.swarms.running()) if (swarm.grant === grant) swarm.links.redial()
+        this.#peers.links.renewed(grant)
       },
     })
     this.#granted = new GrantedSwarms({
@@ -137,10 +127,22 @@ class NodeClient implements Client {
       vouching: this.#vouching,
       onMembership: () => this.#memory.changed(),
     })
-    const record = () => recordOf(this.#remembering)
-    this.#memory = new NodeMemory({ dataDir, log, record })
+    this.#memory = new NodeMemory({ dataDir, log, record: () => recordOf(this.#remembering) })
     for (const registry of registries.values()) showLimit(registry, conditions)
+    this.#peers = new PeerReach({
+      conditions,
+      log,
+      credential: () => this.#membership.links.credential,
+      parts: {
+        node: () => this.#membership.node,
+        version: peerVersion(),
+        ...{ trust: this.#trust, admission: this.#admission, defects: this.#defects },
+        listenPort: () => this.#listenPort,
+        hostOf: (swarm) => this.swarms.get(swarm)?.links,
+      },
+    })
     this.#listener = new PeerListener({
+      links: this.#peers.links,
       ...options.peerListen,
       swarmOf: (name) => this.swarms.named(name)?.links,
       context: () => this.#membership.serving?.context,
@@ -164,19 +166,17 @@ class NodeClient implements Client {
       aliases: new StockAliases({ admission: this.#admission, trust: this.#trust }),
       parts: {
         node: identity.node,
-        version: `Shoal ${shoalVersion()}`,
+        version: peerVersion(),
         trust: this.#trust,
         admission: this.#admission,
-        tracker: this.#tracker,
-        auditedShare: this.#options.auditedShare ?? AUDITED_SHARE,
-        buffers: new PieceBuffers(),
-        sendBuffers: new SendBuffers(),
+        ...{ tracker: this.#tracker, auditedShare: this.#options.auditedShare },
+        ...{ buffers: new PieceBuffers(), sendBuffers: new SendBuffers() },
         uploadLimit: new RateLimit(uploadBytesPerSecondMax, () => performance.now()),
         downloadLimit: new RateLimit(downloadBytesPerSecondMax, () => performance.now()),
         verifier: this.#verifier,
-        log: this.#options.log,
-        defects: this.#defects,
-        addresses: this.#peers.addresses,
+        ...{ slowWrites: new SlowWrites(), loopLoad: new LoopLoad() },
+        ...{ log: this.#options.log, defects: this.#defects },
+        ...{ addresses: this.#peers.addresses, nodeLinks: this.#peers.links },
         dial: (peer, host, credential) => this.#peers.dial(peer, host, credential),
         onComplete: () => this.#membership.inventoryChanged(),
         onBadPeer: (swarm, node) => {
@@ -195,7 +195,7 @@ class NodeClient implements Client {
     })
     this.#listenPort = await this.#listener.listen()
     this.swarms
-      .completeAliases()
+      .prepareStored()
       .catch((error) => this.#options.log.warn({ err: error }, 'a stored blob has no name for stock clients'))
     try {
       await this.#membership.start()
@@ -284,7 +284,8 @@ class NodeClient implements Client {
     this.pushes.close()
     await this.swarms.published(PUBLISH_MS_MAX)
     this.#grants.close()
-    this.swarms.close()
+    await this.swarms.close()
+    this.#peers.links.close()
     await this.#listener.close()
     await this.#verifier.close()
     await this.#tracker.close()
@@ -306,8 +307,6 @@ class NodeClient implements Client {
     this.#options.log.error({ err: reason, digest: swarm.blob.digest, code: reason.code }, 'download failed')
   }
 
-  // --- peers and tracker ---------------------------------------------------------------------------------------
-
   #membershipOf(identity: NodeIdentity): Membership {
     return new Membership(identity, {
       tracker: this.#tracker,
@@ -319,6 +318,7 @@ class NodeClient implements Client {
       joinToken: this.#options.joinToken,
       joinedCluster: () =>
         this.#options.trackerUrl === undefined ? readJoined(this.#options.dataDir) : undefined,
+      wire: this.#options.wire,
       listenPort: () => this.#listenPort,
       holds: () => this.swarms.holds(),
       wantsPeers: () =>
@@ -343,6 +343,7 @@ class NodeClient implements Client {
     }
     this.#grants.renewOutdated()
     for (const swarm of this.swarms.running()) swarm.links.closeRevoked()
+    this.#peers.links.recheck()
     this.swarms.renewBatches()
   }
 }

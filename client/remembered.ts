@@ -15,6 +15,7 @@ export function recordOf({ trust, membership, vouching }: Remembering): MemoryRe
   return {
     trust: trust.record(),
     serving: membership.servingRecord(),
+    link: membership.links.record(),
     ...vouching.record(Date.now()),
   }
 }
@@ -30,4 +31,5 @@ export function recall(
   if (memory.trust === null || memory.trust.cluster !== cluster) return
   trust.restore(memory.trust)
   if (memory.serving !== null) membership.restoreServing(memory.serving)
+  if (memory.link !== null) membership.links.restore(memory.link)
 }

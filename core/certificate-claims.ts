@@ -9,10 +9,11 @@ import { parseRegistryHost, parseRepository, type RegistryHost, type Repository 
  * percent-encoded. Blobs are dNSNames (the torrent's name: 64 hex digits).
  *
  * `node`: a node towards the tracker (clientAuth). `pull`: one pull's grant between peers (clientAuth, serverAuth).
- * `serve`: a node that only serves (serverAuth, dNSName `*`). The authority that verified the chain decides the holder's
- * cluster; the `cluster` claim is for people.
+ * `serve`: a node that only serves (serverAuth, dNSName `*`). `link`: either end of a link between two nodes (clientAuth,
+ * serverAuth, dNSName `linkNameOf`); it opens no blob. The authority that verified the chain decides the holder's cluster;
+ * the `cluster` claim is for people.
  */
-export type CertificateClaims = NodeClaims | PullClaims | ServeClaims
+export type CertificateClaims = NodeClaims | PullClaims | ServeClaims | LinkClaims
 
 interface HolderClaims {
   cluster: ClusterId
@@ -23,6 +24,9 @@ export interface NodeClaims extends HolderClaims {
 }
 export interface ServeClaims extends HolderClaims {
   kind: 'serve'
+}
+export interface LinkClaims extends HolderClaims {
+  kind: 'link'
 }
 export interface PullClaims extends HolderClaims {
   kind: 'pull'
@@ -52,6 +56,14 @@ export interface SubjectAltNames {
   dnsNames: string[]
 }
 
+/**
+ * A node's name in its link certificate, and the SNI of links to it. Stock clients look for a torrent's name or `*`, so it
+ * opens none of theirs.
+ */
+export function linkNameOf(node: NodeId): string {
+  return `${node}.node.shoal`
+}
+
 export function claimsToNames(claims: CertificateClaims): SubjectAltNames {
   const fields: [string, string][] = [
     ['kind', claims.kind],
@@ -65,8 +77,14 @@ export function claimsToNames(claims: CertificateClaims): SubjectAltNames {
   }
   return {
     uris: fields.map(([name, value]) => `${PREFIX}${name}:${encodeURIComponent(value)}`),
-    dnsNames: claims.kind === 'pull' ? claims.blobs.map(digestHex) : claims.kind === 'serve' ? ['*'] : [],
+    dnsNames: dnsNamesOf(claims),
   }
+}
+
+function dnsNamesOf(claims: CertificateClaims): string[] {
+  if (claims.kind === 'pull') return claims.blobs.map(digestHex)
+  if (claims.kind === 'link') return [linkNameOf(claims.node)]
+  return claims.kind === 'serve' ? ['*'] : []
 }
 
 /** @throws CertificateClaimsError if a claim is missing, repeated, unknown or malformed */
@@ -86,11 +104,13 @@ export function claimsFromNames(names: SubjectAltNames): CertificateClaims {
   let claims: CertificateClaims
   if (kind === 'pull') {
     claims = pullClaims({ cluster, node }, take, fields, names.dnsNames)
-  } else if (kind === 'node' || kind === 'serve') {
+  } else if (kind === 'node' || kind === 'serve' || kind === 'link') {
     claims = { kind, cluster, node }
   } else {
     throw new CertificateClaimsError(`unknown kind of certificate: ${kind}`)
   }
+  if (kind === 'link' && names.dnsNames.join() !== linkNameOf(node))
+    throw new CertificateClaimsError('a link certificate with another name than its node')
   if (fields.size > 0) throw new CertificateClaimsError(`unexpected claims: ${[...fields.keys()].join(', ')}`)
   return claims
 }

@@ -126,6 +126,14 @@ export const CONDITIONS = {
     remedy:
       'Permit TCP to the peer’s port (peerListen) between the nodes, and look whether its `shoal node` runs.',
   },
+  PORT_UNREACHED: {
+    title: 'the tracker does not reach this node',
+    severity: 'warning',
+    text: 'The tracker cannot open a connection to the peer port of this node at the address that it lists.',
+    cost: 'Other nodes may get nothing from this one; what only it has then comes from the registry. It still gets from them.',
+    remedy:
+      'Permit TCP from the tracker and the nodes to the port in peerListen, and give peerListen a port that NAT and containers publish under the same number.',
+  },
   REGISTRIES_CHANGED: {
     title: 'the tracker names other registries than at the start',
     severity: 'warning',

@@ -7,6 +7,7 @@ import { registriesNews, registryHostSchema } from './registries-api.ts'
 import { RETRY_AFTER_MS_MAX } from './registry-limit.ts'
 import { TOKEN_CHARS_MAX } from './registry-token.ts'
 import { isRepository } from './repository.ts'
+import { wireVersion } from './wire-version.ts'
 
 /**
  * The tracker's API: one schema per message, used by both sides. JSON over HTTPS, and mutual TLS for all but the join. Binary
@@ -19,15 +20,13 @@ export const NODE_SWARMS_MAX = 10_000
 export const WANTED_SWARMS_MAX = 256
 /** Peers reported in one heartbeat. */
 export const BAD_PEERS_MAX = 64
-/** Pieces named in one report of wrong hashes; one is enough for a verdict. */
-export const MISMATCH_PIECES_MAX = 64
 /** Bound of runs in one call; a node that lacks more sends the first ones. */
 export const AWAITED_RUNS_MAX = 64
 
-const binary = z.string().regex(/^[A-Za-z0-9_-]*$/, 'base64url expected')
+export const binary = z.string().regex(/^[A-Za-z0-9_-]*$/, 'base64url expected')
 /** One certificate. */
 export const pem = z.string().max(64 * 1024)
-const count = z.int().nonnegative()
+export const count = z.int().nonnegative()
 
 export const swarmIdSchema = z.string().refine(isSwarmId)
 export const nodeIdSchema = z.string().refine(isNodeId)
@@ -52,6 +51,13 @@ export const peerSchema = z.object({
   isSeed: z.boolean(),
   /** For stock clients: the alias in both handshakes and the SNI, instead of the swarm's id. */
   infoHash: z.string().refine(isInfoHash).optional(),
+  /** The newest wire version that the peer speaks; absent: the first one. */
+  wire: z.int().positive().optional(),
+  /**
+   * The tracker could not reach the peer's port. Its links carry both directions; it may be dialled when no other peer is
+   * left, since others may reach what the tracker cannot. Only in answers to nodes with links.
+   */
+  dialsOnly: z.boolean().optional(),
 })
 
 export const hashBatchSchema = z
@@ -252,16 +258,6 @@ export const completeResponse = z.object({
   wantsSha1: z.boolean(),
 })
 
-/** The whole blob failed its digest, and a fetch from the registry showed that these pieces differ from the claims. */
-export const mismatchRequest = z.strictObject({
-  epoch: count,
-  pieces: z
-    .array(z.strictObject({ piece: count, hash: binary.length(43) }))
-    .min(1)
-    .max(MISMATCH_PIECES_MAX),
-})
-export const mismatchResponse = z.object({ epoch: count })
-
 // --- POST /v1/heartbeat ---------------------------------------------------------------------------------------
 
 export const heartbeatRequest = z.strictObject({
@@ -281,6 +277,10 @@ export const heartbeatRequest = z.strictObject({
   revocationsVersion: count,
   /** The list of registries that this node knows; only for trackers that named one (older ones refuse the field). */
   registriesVersion: z.string().max(64).optional(),
+  /** The newest that the node speaks. This and the next field only for trackers that named their own version. */
+  wire: wireVersion,
+  /** The node wants a new link certificate, for the key of the node certificate of this connection. */
+  wantsLinkCertificate: z.boolean().default(false),
 })
 
 /** Nodes and pulls that must not be served; their connections end at once. */
@@ -312,6 +312,11 @@ export const heartbeatResponse = z.object({
   isPaused: z.boolean().optional(),
   /** Absent if the asker knows the list. */
   registries: registriesNews.optional(),
+  /** The newest wire version that the tracker knows. Absent: an older tracker. */
+  wire: z.int().positive().optional(),
+  linkCertificate: z.object({ certificate: pem, validForSeconds: count }).nullable().optional(),
+  /** Where the node is listed, and whether the tracker opened a connection to it there. Absent: not tried yet. */
+  listing: z.object({ address: z.string().max(64), port: count, isReached: z.boolean() }).optional(),
 })
 
 export type PullRequest = z.input<typeof pullRequest>
@@ -323,7 +328,6 @@ export type HashesRequest = z.input<typeof hashesRequest>
 export type HashesResponse = z.output<typeof hashesResponse>
 export type CompleteRequest = z.input<typeof completeRequest>
 export type CompleteResponse = z.output<typeof completeResponse>
-export type MismatchRequest = z.input<typeof mismatchRequest>
 export type HeartbeatRequest = z.input<typeof heartbeatRequest>
 export type HeartbeatResponse = z.output<typeof heartbeatResponse>
 export type Peer = z.output<typeof peerSchema>

@@ -44,6 +44,7 @@ import { SqliteStore } from './store/sqlite-store.ts'
 import type { Store } from './store/store.ts'
 import { EpochNews } from './swarm/epoch-news.ts'
 import { PeerTables } from './swarm/peer-table.ts'
+import { dialPort, PortTrials } from './swarm/port-trials.ts'
 import { PullAccesses } from './swarm/pull-accesses.ts'
 import { RegistryLimits } from './swarm/registry-limits.ts'
 import { Sha1Claims } from './swarm/sha1-claims.ts'
@@ -77,7 +78,7 @@ export interface RunningProgram {
   readonly failed?: Promise<never>
   close(): Promise<void>
 }
-/** Certificates of one node: it renews one every 16 hours and one every 40 minutes, and asks for both after a restart. */
+/** Certificates of one node: it renews one every 16 hours and two every 40 minutes, and asks for all after a restart. */
 const CERTIFICATE_BOUNDS = { requestsPerSecondMax: 1 / 60, requestsBurstMax: 16, requestsConcurrentMax: 0 }
 
 /** Surroundings that tests replace. */
@@ -133,6 +134,7 @@ export async function startTracker(
     running.defer(pruneRegularly({ ...parts, admins }, config))
     await restoreMemory(parts)
     running.defer(saveMemoryRegularly(parts))
+    running.defer(() => parts.portTrials.close())
 
     const trusted = () => ({ ...tls, authorityPems: parts.clusters.authorityPems() })
     const nodeApi = makeHttpsListener(trusted(), parts, async (socket) => {
@@ -208,6 +210,7 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
     swarms: new SwarmCache(store),
     epochs: await EpochNews.load(store),
     peers,
+    portTrials: new PortTrials({ peers, metrics, nowMs, dial: dialPort }),
     sha1Claims: new Sha1Claims(),
     registries,
     tokenKeys: await TrustedKeys.load({ tokenKeys, registries, store, log, nowMs, probePauseMs }),

@@ -14,6 +14,8 @@ export interface TrackerMetrics {
   verdicts: Counter<'verdict'>
   /** Connections that the tracker ended to make room, or during their handshake. */
   connectionsDropped: Counter<'reason'>
+  /** Connections to nodes' ports. */
+  portTrials: Counter<'result'>
   requestSeconds: Histogram<'route'>
   countDefect(where: DefectPlace): void
 }
@@ -57,6 +59,12 @@ export function trackerMetrics(registry: Registry, nodeCount: () => number): Tra
       name: 'shoal_tracker_connections_dropped_total',
       help: 'Connections ended to make room (place), or without a handshake in time (handshake)',
       labelNames: ['reason'],
+      registers,
+    }),
+    portTrials: new Counter({
+      name: 'shoal_tracker_port_trials_total',
+      help: 'Connections that the tracker tried to the ports of nodes, by result',
+      labelNames: ['result'],
       registers,
     }),
     requestSeconds: new Histogram({

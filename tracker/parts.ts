@@ -24,6 +24,7 @@ import type { RequestLimits } from './request-limits.ts'
 import type { Store } from './store/store.ts'
 import type { EpochNews } from './swarm/epoch-news.ts'
 import type { PeerTables } from './swarm/peer-table.ts'
+import type { PortTrials } from './swarm/port-trials.ts'
 import type { PullAccesses } from './swarm/pull-accesses.ts'
 import type { RegistryLimits } from './swarm/registry-limits.ts'
 import type { Sha1Claims } from './swarm/sha1-claims.ts'
@@ -40,6 +41,7 @@ export interface TrackerParts {
   swarms: SwarmCache
   epochs: EpochNews
   peers: PeerTables
+  portTrials: PortTrials
   registryLimits: RegistryLimits
   sha1Claims: Sha1Claims
   registries: RegistryClients

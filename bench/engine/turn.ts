@@ -1,5 +1,6 @@
 import { mkdir, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { isSystemError } from '../../core/defects.ts'
 import { type BenchBlob, makeBlob } from '../measure/blob.ts'
 import type { State } from './report.ts'
 import type { BenchPeer, OpenSystem } from './systems/system.ts'
@@ -74,6 +75,17 @@ async function removeCopies(folder: string, bytes: number): Promise<void> {
   for (const entry of await readdir(folder, { recursive: true, withFileTypes: true })) {
     if (!entry.isFile()) continue
     const path = join(entry.parentPath, entry.name)
-    if ((await stat(path)).size >= bytes) await rm(path)
+    const size = await sizeOf(path)
+    if (size !== undefined && size >= bytes) await rm(path)
+  }
+}
+
+/** @returns undefined for a file that is gone: a node replaces its state files whenever it likes */
+async function sizeOf(path: string): Promise<number | undefined> {
+  try {
+    return (await stat(path)).size
+  } catch (error) {
+    if (isSystemError(error) && error.code === 'ENOENT') return undefined
+    throw error
   }
 }

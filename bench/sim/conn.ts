@@ -1,14 +1,15 @@
 import type { Download, Source, SourcePort } from '../../client/engine/download.ts'
+import { LINK_BLOCKS_MAX } from '../../client/engine/link-turns.ts'
 import type { UploadQueue } from '../../client/engine/upload-queue.ts'
 import type { UploadLane } from '../../client/engine/upload-slots.ts'
-import { LANE_BLOCKS_MAX, LANE_STALLED_MS } from '../../client/peer/upload-lane.ts'
+import { LANE_STALLED_MS } from '../../client/peer/upload-lane.ts'
 import { BLOCK_BYTES_MAX, type BlockAddress } from '../../client/wire/messages.ts'
 import type { NodeId, PieceIndex } from '../../core/metainfo.ts'
 import type { Flow, Port } from './port.ts'
 import { BLOCK_BYTES } from './scenarios.ts'
 
 /** Blocks that a connection's socket takes: as many bytes as the client gives to one. */
-const SOCKET_BLOCKS_MAX = (LANE_BLOCKS_MAX * BLOCK_BYTES_MAX) / BLOCK_BYTES
+const SOCKET_BLOCKS_MAX = (LINK_BLOCKS_MAX * BLOCK_BYTES_MAX) / BLOCK_BYTES
 
 /** A connection's view of the node at either end. */
 export interface ConnEnd {

@@ -14,7 +14,7 @@ import { BLOCK_BYTES, LAYOUT, type NodePlan } from './scenarios.ts'
 /** Blocks in all of a node's sockets: as many bytes as the client has buffers for. */
 const IN_SOCKETS_MAX = (SEND_BUFFERS_MAX * BLOCK_BYTES_MAX) / BLOCK_BYTES
 /** Nothing is written into them: one piece buffer serves for all. */
-const BUFFER = { bytes: new Uint8Array(0), pieceBytes: LAYOUT.pieceBytes }
+const BUFFER = { bytes: new Uint8Array(0), pieceBytes: LAYOUT.pieceBytes, isSecond: false }
 const BUFFERS = { acquire: () => BUFFER, release() {} }
 
 export interface SimNodeOptions {
@@ -89,6 +89,8 @@ export class SimNode {
       layout: LAYOUT,
       have: this.have,
       buffers: BUFFERS,
+      stream: () => undefined,
+      isForThread: () => true,
       isAskable: (piece) => this.claimed[piece] === 0,
       position: () => this.have.firstMissing(),
       onPiece: (assembly: Assembly) => {

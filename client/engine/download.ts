@@ -1,7 +1,9 @@
 import { type NodeId, type PieceIndex, type PieceLayout, pieceBytesAt } from '../../core/metainfo.ts'
 import { PeerProtocolError } from '../errors.ts'
 import type { Bitfield } from '../store/bitfield.ts'
+import { UNIT_BYTES } from '../store/blob-cipher.ts'
 import type { PieceBufferShare } from '../store/piece-buffers.ts'
+import type { StreamedPiece } from '../store/piece-stream.ts'
 import { BLOCK_BYTES_FOREIGN, type BlockAddress } from '../wire/messages.ts'
 import { othersToLetOff, pickDuplicate } from './end-game.ts'
 import { InFlight } from './in-flight.ts'
@@ -14,6 +16,7 @@ import {
   isComingAllTheSame,
   newSource,
   openAssembly,
+  type PieceCopy,
   type Source,
   type SourceLimits,
   type SourcePort,
@@ -21,7 +24,7 @@ import {
 import { Sources } from './sources.ts'
 import { dueSince, SNUBBED_MS, Stalls } from './stalls.ts'
 
-export type { Assembly, Source, SourceLimits, SourcePort } from './source.ts'
+export type { Assembly, PieceCopy, Source, SourceLimits, SourcePort } from './source.ts'
 
 export interface DownloadOptions {
   /** This node. */
@@ -29,6 +32,13 @@ export interface DownloadOptions {
   layout: PieceLayout
   have: Bitfield
   buffers: Pick<PieceBufferShare, 'acquire' | 'release'>
+  /**
+   * Opens a piece that goes to the file as it arrives; undefined when another copy of it is being written, or enough is
+   * on its way.
+   */
+  stream(piece: PieceIndex): StreamedPiece | undefined
+  /** Pieces are to be kept in memory for now, whatever `stream` could do: another thread writes them. */
+  isForThread(): boolean
   /**
    * False for pieces that must not be requested from peers: no hash yet, or this node fetches them from the registry.
    */
@@ -52,8 +62,9 @@ const REFILL_BELOW_SHARE = 3 / 4
 
 /**
  * Decides which blocks to request from which peer. No sockets, no clock of its own. Invariants: a piece is in flight
- * from one source, in the end game from two, and from up to six when nothing arrives; each buffer belongs to exactly
- * one assembly and returns to the pool when that is settled or abandoned; no request goes out while `isPaused`.
+ * from one source, in the end game from two, and from up to six when nothing arrives; at most one of them writes it as it
+ * arrives; each buffer or stream belongs to exactly one assembly and is released when that is settled or abandoned; no
+ * request goes out while `isPaused`.
  */
 export class Download {
   isPaused = true
@@ -168,7 +179,10 @@ export class Download {
     )
     if (assembly) {
       source.arriving = { assembly, begin: block.begin, sinceMs: this.#options.nowMs() }
-      return assembly.buffer.bytes.subarray(block.begin, block.begin + block.length)
+      const { buffer } = assembly.copy
+      if (buffer) return buffer.bytes.subarray(block.begin, block.begin + block.length)
+      source.block ??= source.port.block ?? Buffer.allocUnsafeSlow(UNIT_BYTES)
+      return source.block.subarray(0, block.length)
     }
     // A small block costs as much to receive.
     source.unaskedBytes += Math.max(block.length, BLOCK_BYTES_FOREIGN)
@@ -205,6 +219,7 @@ export class Download {
     const assembly = source.arriving?.assembly
     source.arriving = undefined
     if (!assembly || !this.inFlight.answered(assembly, block.begin)) return
+    assembly.copy.stream?.write(block.begin, source.block!.subarray(0, block.length))
     const isLetOff = assembly.receivedBytes === 0 && this.#letOthersOff(assembly)
     assembly.receivedBytes += block.length
     // One block of a cancelled piece does not make a snubbed source usable again.
@@ -246,7 +261,7 @@ export class Download {
   /** Call with the verdict on a piece that `onPiece` handed out. */
   settle(assembly: Assembly): void {
     this.verifying.delete(assembly.piece)
-    this.#options.buffers.release(assembly.buffer)
+    this.#release(assembly)
     if (this.#options.have.has(assembly.piece)) this.giveUp(assembly.piece)
     else this.#changes += 1
     this.#refill()
@@ -259,8 +274,11 @@ export class Download {
 
   pause(): void {
     this.isPaused = true
-    for (const source of this.sources)
+    for (const source of this.sources) {
       for (const assembly of [...source.assemblies]) this.#abandon(assembly, true)
+      // The link may stay for hours, for the other side's downloads.
+      source.block = undefined
+    }
   }
 
   resume(): void {
@@ -379,11 +397,11 @@ export class Download {
 
   /** @returns undefined when no buffer is free */
   #open(source: Source, piece: PieceIndex): Assembly | undefined {
-    const { buffers, layout, nowMs } = this.#options
-    const buffer = buffers.acquire(layout.pieceBytes)
-    if (!buffer) return undefined
+    const { layout, nowMs } = this.#options
+    const copy = this.#openCopy(source, piece)
+    if (!copy) return undefined
     const assembly: Assembly = {
-      ...{ piece, length: pieceBytesAt(layout, piece), buffer, source, startedAtMs: nowMs() },
+      ...{ piece, length: pieceBytesAt(layout, piece), copy, source, startedAtMs: nowMs() },
       outstanding: new Map(),
       requestedBytes: 0,
       receivedBytes: 0,
@@ -391,6 +409,25 @@ export class Download {
     }
     this.inFlight.add(assembly)
     return assembly
+  }
+
+  /**
+   * Whole units of the cipher go to the file as they arrive, unless another thread is to write them; smaller blocks are
+   * gathered, and second copies kept.
+   */
+  #openCopy({ limits }: Source, piece: PieceIndex): PieceCopy | undefined {
+    const { stream: openStream, isForThread, buffers, layout } = this.#options
+    const isStreamable = limits.blockBytes % UNIT_BYTES === 0 && !isForThread()
+    const stream = isStreamable ? openStream(piece) : undefined
+    if (stream) return { stream }
+    const isSecond = isStreamable || this.inFlight.has(piece)
+    const buffer = buffers.acquire(layout.pieceBytes, { isSecond })
+    return buffer && { buffer }
+  }
+
+  #release({ copy }: Assembly): void {
+    if (copy.stream) copy.stream.end()
+    else this.#options.buffers.release(copy.buffer)
   }
 
   #pick(source: Source): PieceIndex | undefined {
@@ -481,7 +518,7 @@ export class Download {
     }
     this.inFlight.remove(assembly)
     if (this.#options.have.has(assembly.piece) || this.verifying.has(assembly.piece)) {
-      this.#options.buffers.release(assembly.buffer)
+      this.#release(assembly)
       return
     }
     this.verifying.add(assembly.piece)
@@ -505,7 +542,7 @@ export class Download {
       if (isTold) source.port.cancel({ piece, begin, length })
     }
     this.inFlight.remove(assembly)
-    this.#options.buffers.release(assembly.buffer)
+    this.#release(assembly)
     this.#changes += 1
   }
 }

@@ -1,6 +1,7 @@
 import type { NodeId, PieceIndex } from '../../core/metainfo.ts'
 import { Bitfield } from '../store/bitfield.ts'
 import type { PieceBuffer } from '../store/piece-buffers.ts'
+import type { StreamedPiece } from '../store/piece-stream.ts'
 import type { BlockAddress } from '../wire/messages.ts'
 import { RequestWindow } from './request-window.ts'
 
@@ -13,6 +14,8 @@ export interface SourcePort {
   received(piece: PieceIndex): void
   /** Drops the rest of the arriving block: its buffer is released. */
   discardBlock(): void
+  /** Where a block arrives that goes on to the file. Absent: the source has its own. */
+  readonly block?: Uint8Array
 }
 
 export interface SourceLimits {
@@ -46,16 +49,23 @@ export interface Source {
   exhaustedAt: number
   /** The block that is arriving now. */
   arriving: { assembly: Assembly; begin: number; sinceMs: number } | undefined
+  /** Where a block arrives that goes on to the file. */
+  block: Uint8Array | undefined
   readonly cancelled: CancelledBlocks
   /** Time of the last cancel. */
   cancelledAtMs: number
 }
 
+/** Where the blocks of a piece go: into memory, or to the file as they arrive. */
+export type PieceCopy =
+  | { readonly buffer: PieceBuffer; readonly stream?: undefined }
+  | { readonly stream: StreamedPiece; readonly buffer?: undefined }
+
 /** A piece in flight from one source. A piece comes whole from one source, so that a bad one has one culprit. */
 export interface Assembly {
   readonly piece: PieceIndex
   readonly length: number
-  readonly buffer: PieceBuffer
+  readonly copy: PieceCopy
   readonly source: Source
   readonly startedAtMs: number
   /** Outstanding blocks: where each begins, and its length. */
@@ -107,6 +117,7 @@ export function newSource(
     unaskedBytes: 0,
     exhaustedAt: -1,
     arriving: undefined,
+    block: undefined,
     cancelled: new CancelledBlocks(),
     cancelledAtMs: Number.NEGATIVE_INFINITY,
   }

@@ -1,3 +1,4 @@
+import type { JsonWebKey } from 'node:crypto'
 import { BoundedMap } from '../../core/bounded-map.ts'
 import type { CertificateClaims, PullClaims } from '../../core/certificate-claims.ts'
 import type { CredentialsSeen } from '../../core/credentials-seen.ts'
@@ -79,8 +80,21 @@ export class Admission {
   }
 
   /** A registry that is configured as `none`, and never asked for a credential, has no token to prove. */
-  needsProof(blob: BlobKey): boolean {
-    return !this.#credentialsSeen.isOpen(blob.registry)
+  needsProof({ registry }: Pick<BlobKey, 'registry'>): boolean {
+    return !this.#credentialsSeen.isOpen(registry)
+  }
+
+  /** Checking this proof costs next to nothing: one of the same token under the same key was right before. */
+  hasProven(claims: PullClaims, { signingInput }: ProofMessage, certificateKey: string): boolean {
+    if (signingInputHash(signingInput) !== claims.tokenHash) return false
+    try {
+      const token = parseSigningInput(signingInput)
+      const key = this.#tokenKeys.keyFor(claims.registry, token)
+      return key !== undefined && this.#proven.has(nameOfProof({ claims, certificateKey, token, key }))
+    } catch (error) {
+      if (error instanceof ShoalError) return false
+      throw error
+    }
   }
 
   /**
@@ -109,12 +123,7 @@ export class Admission {
       const key = this.#tokenKeys.keyFor(claims.registry, token)
       // The tracker granted this pull, so it trusts the key: it may be newer than the last heartbeat.
       if (!key) throw new TokenKeyUnknownError(this.#freshTrust)
-      const remembered = [
-        certificateKey,
-        claims.registry,
-        thumbprintOf(key).toString('hex'),
-        token.hash,
-      ].join(' ')
+      const remembered = nameOfProof({ claims, certificateKey, token, key })
       if (this.#proven.has(remembered)) return token
       verifyTokenProof({ signingInput: message.signingInput, proof: message.proof, key, binding })
       this.#proven.set(remembered, true)
@@ -146,4 +155,14 @@ export class Admission {
     if (cluster === undefined || token.issuer !== peerTokenIssuer(cluster))
       throw new PeerRefusedError("the token is not of this cluster's tracker")
   }
+}
+
+function nameOfProof(proof: {
+  claims: PullClaims
+  certificateKey: string
+  token: SignedClaims
+  key: JsonWebKey
+}): string {
+  const { claims, certificateKey, token, key } = proof
+  return [certificateKey, claims.registry, thumbprintOf(key).toString('hex'), token.hash].join(' ')
 }

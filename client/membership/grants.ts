@@ -4,27 +4,16 @@ import type { Conditions } from '../../core/conditions.ts'
 import type { Defects } from '../../core/defects.ts'
 import type { Digest } from '../../core/digest.ts'
 import { parseRegistryToken, RegistryTokenError } from '../../core/registry-token.ts'
-import type { RegistryHost, Repository } from '../../core/repository.ts'
+import type { RegistryHost } from '../../core/repository.ts'
 import type { TokenKeys } from '../../core/token-keys.ts'
 import { prepareProver, type TokenProver } from '../../core/token-proof/index.ts'
 import type { Credential, GrantedSwarm, PullResponse } from '../../core/tracker-api.ts'
 import type { BlobRequest, ImagePlan } from '../client.ts'
 import { GrantLateError, TrackerRefusedError } from '../errors.ts'
-import type { ClusterTrustState, PeerCredential } from './cluster-trust.ts'
+import type { ClusterTrustState } from './cluster-trust.ts'
+import { type AskedBlob, covering, type Grant, isSameCredential, unwanted } from './grant.ts'
 import { makeKey, RENEW_AT_SHARE } from './node-identity.ts'
 import type { TrackerClient } from './tracker-client.ts'
-
-/** The tracker's permission to pull the blobs of one image, with its proof towards peers. */
-export interface Grant {
-  readonly pull: string
-  readonly registry: RegistryHost
-  readonly repository: Repository
-  readonly swarms: ReadonlyMap<Digest, GrantedSwarm>
-  /** Replaced with a certificate that is bound to another token. */
-  prover: TokenProver | undefined
-  /** Replaced by every renewal. */
-  credential: PeerCredential
-}
 
 /** A grant with its private parts. */
 interface Held {
@@ -50,7 +39,6 @@ export interface GrantsOptions {
   onRenewed: (grant: Grant) => void
 }
 
-type AskedBlob = { digest: Digest; bytes: number; isWanted: boolean }
 type PullOf = Omit<ImagePlan, 'blobs'>
 
 /** A request to the tracker that is in flight. */
@@ -102,7 +90,9 @@ export class Grants {
         if (isOwn || !(error instanceof TrackerRefusedError)) throw error
       }
     }
-    const planned = this.#options.planned(request).filter(({ digest }) => digest !== request.digest)
+    const planned = this.#uncovered(request, this.#options.planned(request)).filter(
+      ({ digest }) => digest !== request.digest,
+    )
     const blobs = [{ digest: request.digest, bytes: request.bytes, isWanted: true }, ...planned.map(unwanted)]
     return covering(await this.#inTime(this.#begin(request, blobs)), request.digest)
   }
@@ -113,15 +103,12 @@ export class Grants {
    */
   prepare(plan: ImagePlan): void {
     if (this.#options.tracker.watch.isOff) return
-    const isCovered = plan.blobs.every((blob) => {
-      const request = { ...plan, ...blob }
-      return this.find(request) !== undefined || this.#asked(request) !== undefined
-    })
+    const blobs = this.#uncovered(plan, plan.blobs)
     const ofRegistry = this.#plansInFlight.filter(({ registry }) => registry === plan.registry).length
     const isFull = this.#plansInFlight.length >= PLANS_IN_FLIGHT_MAX || ofRegistry >= PLANS_PER_REGISTRY_MAX
-    if (isCovered || isFull) return
+    if (blobs.length === 0 || isFull) return
     this.#plansInFlight.push(plan)
-    const asking = this.#begin(plan, plan.blobs.map(unwanted))
+    const asking = this.#begin(plan, blobs.map(unwanted))
     // Its blobs hear of a failure when they ask.
     const ended = () => {
       this.#plansInFlight = this.#plansInFlight.filter((other) => other !== plan)
@@ -155,6 +142,14 @@ export class Grants {
       if (isFor && swarm && grant.credential.expiresAtMs - Date.now() > LIFE_MS_MIN) return { grant, swarm }
     }
     return undefined
+  }
+
+  /** Blobs that no grant covers, here or in flight: of an image with more than one request holds, none is asked for twice. */
+  #uncovered<Blob extends { digest: Digest }>(image: PullOf, blobs: readonly Blob[]): Blob[] {
+    return blobs.filter((blob) => {
+      const request = { ...image, ...blob }
+      return this.find(request) === undefined && this.#asked(request) === undefined
+    })
   }
 
   #asked({ registry, repository, digest }: Omit<BlobRequest, 'bytes' | 'credential'>): Asking | undefined {
@@ -327,23 +322,4 @@ export class Grants {
     clearTimeout(this.#granted.get(grant)?.timer)
     this.#granted.delete(grant)
   }
-}
-
-function unwanted({ digest, bytes }: { digest: Digest; bytes: number }): AskedBlob {
-  return { digest, bytes, isWanted: false }
-}
-
-function isSameCredential(one: Credential, other: Credential): boolean {
-  return JSON.stringify(one) === JSON.stringify(other)
-}
-
-function covering(grant: Grant, digest: Digest): { grant: Grant; swarm: GrantedSwarm } {
-  const swarm = grant.swarms.get(digest)
-  if (!swarm) {
-    throw new TrackerRefusedError('the tracker did not grant the blob', {
-      trackerCode: 'BLOB_REFUSED',
-      status: 403,
-    })
-  }
-  return { grant, swarm }
 }

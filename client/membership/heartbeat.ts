@@ -8,9 +8,9 @@ import {
   NODE_SWARMS_MAX,
   WANTED_SWARMS_MAX,
 } from '../../core/tracker-api.ts'
-import { TrackerRefusedError } from '../errors.ts'
 import type { ClusterTrustState, PeerCredential } from './cluster-trust.ts'
-import { makeKey, RENEW_AT_SHARE } from './node-identity.ts'
+import type { LinkIdentity } from './link-identity.ts'
+import { isFieldRefused, makeKey, RENEW_AT_SHARE } from './node-identity.ts'
 import type { ServingRecord } from './node-memory.ts'
 import type { RegistrySettings } from './registry-settings.ts'
 import type { TrackerClient } from './tracker-client.ts'
@@ -19,6 +19,7 @@ export interface HeartbeatHost {
   readonly tracker: TrackerClient
   readonly trust: ClusterTrustState
   readonly settings: RegistrySettings
+  readonly links: LinkIdentity
   readonly log: Logger
   readonly defects: Defects
   listenPort(): number
@@ -161,9 +162,11 @@ export class Heartbeat {
   #failed(error: unknown): void {
     if (isDefect(error)) this.#host.defects.note('membership', error)
     this.#host.log.debug({ err: error }, 'no heartbeat')
-    // The tracker was replaced by an older one, which does not know the version.
-    if (error instanceof TrackerRefusedError && error.trackerCode === 'INVALID_INPUT')
+    // The tracker was replaced by an older one, which does not know the versions.
+    if (isFieldRefused(error)) {
       this.#host.settings.forgetVersion()
+      this.#host.links.refused()
+    }
     this.#host.onFailed(error)
   }
 
@@ -187,6 +190,7 @@ export class Heartbeat {
     this.#isFullWanted = answer.wantsFullInventory
     this.#host.trust.update(answer.trust)
     this.#host.settings.update(answer.registries)
+    this.#host.links.heard(answer)
     this.#host.trust.revoke(answer.revocationsVersion, answer.revocations, answer.isFullRevocations)
     if (key && answer.serveCertificate) {
       const { certificate, validForSeconds } = answer.serveCertificate
@@ -214,6 +218,7 @@ export class Heartbeat {
       dropped: this.#isFullWanted ? [] : [...this.#told.keys()].filter((swarm) => !holds.has(swarm)),
       wantsPeers: this.#host.wantsPeers().slice(0, WANTED_SWARMS_MAX),
       ...(version === undefined ? {} : { registriesVersion: version }),
+      ...this.#host.links.heartbeatFields,
       badPeers: this.#host.takeBadPeers(),
       servePublicKey: spki?.toString('base64url') ?? null,
       revocationsVersion: this.#host.trust.revocationsVersion,

@@ -11,7 +11,7 @@ import type { RegistryHost } from '../../core/repository.ts'
 import type { UpstreamProxy } from '../../core/upstream-proxy.ts'
 import { JoinFailedError, type JoinFailure, TrackerRefusedError, TrackerUnavailableError } from '../errors.ts'
 import { readJoined, writeJoined } from './joined-cluster.ts'
-import { isCertificateRefused, NodeIdentity } from './node-identity.ts'
+import { isCertificateRefused, NO_LINKS, NodeIdentity } from './node-identity.ts'
 import { checkCertificate, pinnedAuthority } from './pinned-authority.ts'
 import { REGISTRIES_FILE } from './registry-settings.ts'
 import { TrackerClient } from './tracker-client.ts'
@@ -100,7 +100,7 @@ async function joinAt(
         writeJoined(dataDir, { cluster: asked.cluster, trackers, authorityPem })
       return { ...memberOf(identity, asked), tracker }
     }
-    const { registries } = await identity.join(client, asked.joinToken, () =>
+    const { registries } = await identity.join(client, asked.joinToken, NO_LINKS, () =>
       // A node that runs takes this up once it sees the certificate.
       writeJoined(dataDir, { cluster: asked.cluster, trackers, authorityPem }),
     )

@@ -8,6 +8,7 @@ import { TrackerRefusedError } from '../errors.ts'
 import type { PeerCredential } from './cluster-trust.ts'
 import { Heartbeat, type HeartbeatHost } from './heartbeat.ts'
 import { type JoinedCluster, trackerUrlOf } from './joined-cluster.ts'
+import { LinkIdentity } from './link-identity.ts'
 import {
   isCertificateRefused,
   isPassing,
@@ -26,7 +27,9 @@ const JOINED_LOOK_MS = 2_000
 /** Longest pause between joins. A random part is subtracted, so that refused nodes do not return together. */
 const JOIN_RETRY_MS_MAX = 60_000
 
-export interface MembershipHost extends Omit<HeartbeatHost, 'onFailed'> {
+export interface MembershipHost extends Omit<HeartbeatHost, 'onFailed' | 'links'> {
+  /** The newest wire version that this node speaks. Default: that of this release. */
+  readonly wire?: number | undefined
   /** Needed for the first start only. */
   readonly joinToken: string | undefined
   readonly conditions: Conditions
@@ -41,6 +44,8 @@ export interface MembershipHost extends Omit<HeartbeatHost, 'onFailed'> {
  * Invariant: until it is closed, either a join is in flight or the next one is scheduled.
  */
 export class Membership {
+  /** What this node shows on links. */
+  readonly links: LinkIdentity
   readonly #identity: NodeIdentity
   readonly #host: MembershipHost
   readonly #heartbeat: Heartbeat
@@ -54,10 +59,12 @@ export class Membership {
   constructor(identity: NodeIdentity, host: MembershipHost) {
     this.#identity = identity
     this.#host = host
+    this.links = new LinkIdentity(identity, host)
     this.#heartbeat = new Heartbeat({
       tracker: host.tracker,
       trust: host.trust,
       settings: host.settings,
+      links: this.links,
       log: host.log,
       defects: host.defects,
       listenPort: host.listenPort,
@@ -140,14 +147,20 @@ export class Membership {
   #onAnswer(answer: HeartbeatResponse): void {
     const { certificate } = this.#identity
     if (certificate !== undefined && this.#host.trust.isOutdated(certificate)) this.#joinAgain()
+    if (answer.listing !== undefined) this.#showListing(answer.listing)
     this.#host.onAnswer(answer)
+  }
+
+  #showListing({ isReached, ...at }: NonNullable<HeartbeatResponse['listing']>): void {
+    if (isReached) this.#host.conditions.clear('PORT_UNREACHED')
+    else this.#host.conditions.raise('PORT_UNREACHED', '', at)
   }
 
   /** Joins or renews. The first success starts the heartbeat. */
   async #join(): Promise<void> {
     const { trust, tracker, joinToken, log, listenPort } = this.#host
     this.#findTracker()
-    const { renewInMs, registries } = await this.#identity.join(tracker, joinToken)
+    const { renewInMs, registries } = await this.#identity.join(tracker, joinToken, this.links)
     this.#host.settings.update(registries)
     this.#isJoiningAgain = false
     this.#joinFailures = 0

@@ -5,11 +5,12 @@ import { claimsOf } from '../../core/certificate-claims.ts'
 import { ensureFolder, readOwnFile, replaceFile } from '../../core/data-folder.ts'
 import { ShoalError } from '../../core/errors.ts'
 import { spkiOf } from '../../core/issue-certificate.ts'
-import type { JoinResponse } from '../../core/join-api.ts'
+import type { JoinRequest, JoinResponse } from '../../core/join-api.ts'
 import { machineHash } from '../../core/machine-id.ts'
 import { type ClusterId, type NodeId, nodeIdOf } from '../../core/metainfo.ts'
 import type { RegistriesNews } from '../../core/registries-api.ts'
 import { TrackerRefusedError, TrackerUnavailableError } from '../errors.ts'
+import type { ClusterTrustState, PeerCredential } from './cluster-trust.ts'
 import { JOINED_FILE } from './joined-cluster.ts'
 import { NODE_MEMORY_FILE } from './node-memory.ts'
 import type { TrackerClient, TrackerIdentity } from './tracker-client.ts'
@@ -36,6 +37,18 @@ const MACHINE_FILE = 'node-machine'
 const WAS_COPIED_FILE = 'identity-was-copied'
 /** All that makes a node the one that it is. Peers are shown a certificate whose key is in the memory file. */
 const IDENTITY_FILES = [CERTIFICATE_FILE, KEY_FILE, NODE_MEMORY_FILE, JOINED_FILE, MACHINE_FILE]
+/** What a join says and hears of links (link-identity.ts). */
+interface JoiningLinks {
+  readonly joinFields: Pick<JoinRequest, 'wire'>
+  heard(answer: JoinResponse): void
+  /** The tracker does not know the fields. */
+  refused(): void
+}
+
+/** Of a command that joins for a node: the node renews at its start, and gets its link certificate then. */
+export const NO_LINKS: JoiningLinks = { joinFields: {}, heard: () => undefined, refused: () => undefined }
+
+type Ask = (request: JoinRequest) => Promise<JoinResponse>
 
 /** Share of a certificate's life after which it is renewed. */
 export const RENEW_AT_SHARE = 2 / 3
@@ -132,24 +145,27 @@ export class NodeIdentity {
   async join(
     tracker: TrackerClient,
     joinToken: string | undefined,
+    links: JoiningLinks,
     onAnswer: () => void = () => undefined,
   ): Promise<Joined> {
-    const answer = (await this.#renewed(tracker)) ?? (await this.#joined(tracker, joinToken))
+    const ask = (request: JoinRequest) => askInEitherForm(tracker, request, links)
+    const answer = (await this.#renewed(tracker, ask)) ?? (await this.#joined(ask, joinToken))
     onAnswer()
     this.#certificatePem = answer.certificate
     replaceFile(join(this.#directory, CERTIFICATE_FILE), answer.certificate)
     rmSync(join(this.#directory, WAS_COPIED_FILE), { force: true })
     tracker.identify({ certificatePem: answer.certificate, privateKeyPem: this.#privateKeyPem })
+    links.heard(answer)
     return { renewInMs: answer.validForSeconds * 1000 * RENEW_AT_SHARE, registries: answer.registries }
   }
 
   /** Undefined when there is no certificate that the tracker still accepts. */
-  async #renewed(tracker: TrackerClient): Promise<JoinResponse | undefined> {
+  async #renewed(tracker: TrackerClient, ask: Ask): Promise<JoinResponse | undefined> {
     const current = this.current()
     if (current === undefined) return undefined
     tracker.identify(current)
     try {
-      return await tracker.join({ publicKey: this.publicKey })
+      return await ask({ publicKey: this.publicKey })
     } catch (error) {
       // Its authority was withdrawn while this node was off or disconnected.
       if (isCertificateRefused(error)) return undefined
@@ -157,8 +173,8 @@ export class NodeIdentity {
     }
   }
 
-  #joined(tracker: TrackerClient, joinToken: string | undefined): Promise<JoinResponse> {
-    if (joinToken !== undefined) return tracker.join({ joinToken, publicKey: this.publicKey })
+  #joined(ask: Ask, joinToken: string | undefined): Promise<JoinResponse> {
+    if (joinToken !== undefined) return ask({ joinToken, publicKey: this.publicKey })
     const why =
       this.#certificatePem === undefined
         ? 'this node has not joined a cluster yet'
@@ -166,6 +182,11 @@ export class NodeIdentity {
     throw new NotJoinedError(`${why} and it was given no join token`, {
       hint: 'Run `shoal join` with a join string, or name the file with the join token with --join-token-file.',
     })
+  }
+
+  /** What this node shows to peers with a certificate for its own key. */
+  credential(trust: ClusterTrustState, certificatePem: string, validForSeconds: number): PeerCredential {
+    return trust.credential(certificatePem, this.#privateKeyPem, validForSeconds)
   }
 
   get publicKey(): string {
@@ -178,6 +199,27 @@ export class NodeIdentity {
     const isOver = new X509Certificate(this.#certificatePem).validToDate.getTime() <= Date.now()
     return isOver ? undefined : { certificatePem: this.#certificatePem, privateKeyPem: this.#privateKeyPem }
   }
+}
+
+/** An older tracker refuses what it does not know; it is asked once more, in the form that it knows. */
+async function askInEitherForm(
+  tracker: TrackerClient,
+  request: JoinRequest,
+  links: JoiningLinks,
+): Promise<JoinResponse> {
+  const fields = links.joinFields
+  try {
+    return await tracker.join({ ...request, ...fields })
+  } catch (error) {
+    if (fields.wire === undefined || !isFieldRefused(error)) throw error
+    links.refused()
+    return tracker.join(request)
+  }
+}
+
+/** The tracker is older than a field of the message. */
+export function isFieldRefused(error: unknown): boolean {
+  return error instanceof TrackerRefusedError && error.trackerCode === 'INVALID_INPUT'
 }
 
 /** The tracker does not accept the node certificate (any more): join again. */

@@ -33,10 +33,12 @@ const servingRecord = z.object({
   privateKeyPem: z.string().max(16_384),
   expiresAtMs: timeMs,
 })
+const linkRecord = servingRecord.omit({ privateKeyPem: true })
 const memorySchema = z.object({
   version: z.literal(1),
   trust: trustRecord.nullable(),
   serving: servingRecord.nullable(),
+  link: linkRecord.nullable().default(null),
   /** Hashes of credentials that registries accepted, with their end. */
   accepted: ending,
   /** Blobs that are in repositories, with the end of this knowledge. */
@@ -47,6 +49,8 @@ const memorySchema = z.object({
 export type TrustRecord = z.output<typeof trustRecord>
 /** The certificate that this node presents to diallers. */
 export type ServingRecord = z.output<typeof servingRecord>
+/** The certificate that this node shows on links; its key is the node's own. */
+export type LinkRecord = z.output<typeof linkRecord>
 export type MemoryRecord = Omit<z.output<typeof memorySchema>, 'version'>
 
 /**
@@ -76,7 +80,7 @@ export class NodeMemory {
     const text = readOwnFile(this.#path)
     if (text === undefined) return undefined
     try {
-      const { trust, serving, accepted, memberships } = memorySchema.parse(JSON.parse(text))
+      const { trust, serving, link, accepted, memberships } = memorySchema.parse(JSON.parse(text))
       const ageMs = nowMs - (trust?.heardAtMs ?? nowMs)
       // A clock that was set back would make ended credentials valid again.
       if (ageMs < 0) return undefined
@@ -85,6 +89,7 @@ export class NodeMemory {
       return {
         trust: isTrusted ? trust : null,
         serving: isTrusted && serving !== null && serving.expiresAtMs > nowMs ? serving : null,
+        link: isTrusted && link !== null && link.expiresAtMs > nowMs ? link : null,
         accepted: accepted.filter(isLive),
         memberships: memberships.filter(isLive),
       }

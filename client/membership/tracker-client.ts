@@ -9,6 +9,7 @@ import { Agent } from '../../core/http-dispatchers.ts'
 import { type JoinRequest, type JoinResponse, joinResponse } from '../../core/join-api.ts'
 import { leaveResponse } from '../../core/leave-api.ts'
 import type { SwarmId } from '../../core/metainfo.ts'
+import { type MismatchRequest, mismatchResponse } from '../../core/mismatch-api.ts'
 import { untilAborted } from '../../core/patience.ts'
 import { isAboutTime, registryFailure } from '../../core/registry-failure.ts'
 import {
@@ -22,8 +23,6 @@ import {
   type HeartbeatResponse,
   hashesResponse,
   heartbeatResponse,
-  type MismatchRequest,
-  mismatchResponse,
   type PullRequest,
   type PullResponse,
   pullResponse,

@@ -219,6 +219,15 @@ export class OriginPlan {
   }
 
   /**
+   * Every hash is known, and peers have the blob: until they are connected nothing is offered, but there is no lease to ask
+   * for. Else an image of 60 layers would make 60 calls for nothing. Peers that cannot be reached end the pause.
+   */
+  heldByPeers(nowMs: number): void {
+    this.#isAllPublished = true
+    this.#callAfterMs = Math.max(this.#callAfterMs, nowMs + ASK_PAUSE_MS_MIN)
+  }
+
+  /**
    * Every hash is known and a piece is out of reach. Asking yields no lease then, and heartbeats bring peers too.
    * With one call a second, the tracker received 12 to 16 calls of each node of a large swarm while the rarest pieces
    * spread; with pauses that begin at one second, 7.

@@ -1,7 +1,6 @@
 import { setTimeout } from 'node:timers/promises'
 import { isDefect } from '../../core/defects.ts'
 import type { PieceIndex } from '../../core/metainfo.ts'
-import { RedirectRefusedError } from '../../core/redirect-rule.ts'
 import type { HashesRequest, HashesResponse, Lease } from '../../core/tracker-api.ts'
 import { OriginRefusedError, RangeIgnoredError, TrackerRefusedError } from '../errors.ts'
 import type { PieceBuffer } from '../store/piece-buffers.ts'
@@ -11,7 +10,7 @@ import { OpenEndedRead } from './open-ended-read.ts'
 import type { OriginHost } from './origin-host.ts'
 import { OriginPlan, type OriginView } from './origin-plan.ts'
 import { PendingHashes } from './pending-hashes.ts'
-import { RunFetch } from './run-fetch.ts'
+import { isFinal, RunFetch } from './run-fetch.ts'
 
 /** Leases that a node with a whole blob asks for: one, or what others leave of it. */
 const WHOLE_LEASES_MAX = 8
@@ -31,10 +30,6 @@ interface Run {
 
 /** The tracker's answer: 'refused' when it refused the call, undefined when it did not answer. */
 type Told = HashesResponse | 'refused' | undefined
-
-/** The registry will not answer otherwise soon: nobody has to wait to see that. */
-const isFinal = (error: unknown) =>
-  error instanceof RedirectRefusedError || (error instanceof OriginRefusedError && error.isFinal)
 
 type Call = Pick<HashesRequest, 'lease' | 'isLeaseReleased' | 'wantsLease'> & {
   firstPiece?: number
@@ -94,6 +89,11 @@ export class Origin {
     else if (this.#isUseful(lease) && this.#plan.mayFollowLease(Date.now()))
       this.#host.boundary.run(() => this.#follow(lease))
     else this.#release(lease)
+  }
+
+  /** The tracker said with the grant that peers have the blob. */
+  heldByPeers(): void {
+    this.#plan.heldByPeers(Date.now())
   }
 
   start(): void {

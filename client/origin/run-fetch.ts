@@ -1,5 +1,7 @@
 import { setTimeout } from 'node:timers/promises'
 import { type PieceIndex, pieceBytesAt } from '../../core/metainfo.ts'
+import { RedirectRefusedError } from '../../core/redirect-rule.ts'
+import { OriginRefusedError } from '../errors.ts'
 import type { PieceBuffer } from '../store/piece-buffers.ts'
 import type { MissingRun } from './fallback-run.ts'
 import type { LeaseRequests } from './lease-requests.ts'
@@ -9,6 +11,10 @@ import type { RegistryStream } from './registry-stream.ts'
 
 /** How long a run that has read all that it requested waits for the tracker to learn of its next request. */
 const KNOWN_MS_MAX = 250
+
+/** The registry will not answer otherwise soon: nobody has to wait to see that. */
+export const isFinal = (error: unknown) =>
+  error instanceof RedirectRefusedError || (error instanceof OriginRefusedError && error.isFinal)
 
 export interface RunFetchOptions {
   host: Pick<OriginHost, 'layout' | 'buffers' | 'claim' | 'unclaim'>

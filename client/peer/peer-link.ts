@@ -5,8 +5,10 @@ import type { Boundary } from '../../core/defects.ts'
 import type { ShoalError } from '../../core/errors.ts'
 import type { HashBatch } from '../../core/hash-batch.ts'
 import type { InfoHash, NodeId, PieceIndex } from '../../core/metainfo.ts'
-import type { SourceLimits, SourcePort } from '../engine/download.ts'
+import type { SourceLimits } from '../engine/download.ts'
+import { LinkTurns } from '../engine/link-turns.ts'
 import { PeerLostError, PeerOutdatedError, PeerProtocolError, PeerRefusedError } from '../errors.ts'
+import type { ProvenToken } from '../membership/admission.ts'
 import type { Bitfield } from '../store/bitfield.ts'
 import {
   decodeExtensionHandshake,
@@ -27,7 +29,8 @@ import {
   encodeMessage,
   type Message,
 } from '../wire/messages.ts'
-import type { LinkHost } from './link-host.ts'
+import { checkedPiece, takeFromHolder } from './holder-messages.ts'
+import type { LinkHost, ServedLink, SourceLink } from './link-host.ts'
 import { LinkWriter } from './link-writer.ts'
 import { PullProof } from './pull-proof.ts'
 import { PeerLane, REQUESTS_QUEUED_MAX } from './upload-lane.ts'
@@ -41,7 +44,8 @@ const HANDSHAKE_MS_MAX = 10_000
  * certificate. A link whose info-hash is not the swarm's id belongs to a stock client. It has no token and no Shoal
  * extensions, so it opens with the first handshake, and only where no proof is needed.
  */
-export class PeerLink implements FrameSink, SourcePort {
+export class PeerLink implements FrameSink, SourceLink, ServedLink {
+  readonly isShared = false
   readonly isDialler: boolean
   readonly lane: PeerLane
   readonly proof: PullProof
@@ -71,12 +75,13 @@ export class PeerLink implements FrameSink, SourcePort {
     this.isDialler = options.isDialler
     this.boundary = this.#host.defects.boundary('peer_link', (reason) => this.close(reason))
     this.proof = new PullProof(socket, options)
-    this.#budget = new FrameBudget(this.#host.layout.pieceCount, Date.now())
+    this.#budget = new FrameBudget(Date.now()).widen(this.#host.layout.pieceCount)
     const unread = () => this.close(new PeerProtocolError('the other side does not read'))
     this.#writer = new LinkWriter(socket, this.boundary, unread)
     this.lane = new PeerLane(this.#writer, {
       boundary: this.boundary,
       layout: this.#host.layout,
+      turns: new LinkTurns(),
       confirmsPieces: !this.#isStock,
       hasPiece: (piece) => this.#host.hasPiece(piece),
       piecesHad: () => this.#host.piecesOf(this),
@@ -103,6 +108,14 @@ export class PeerLink implements FrameSink, SourcePort {
 
   get node(): NodeId {
     return this.claims.node
+  }
+
+  get certificates(): readonly X509Certificate[] {
+    return this.proof.certificates
+  }
+
+  get proven(): ProvenToken | undefined {
+    return this.proof.proven
   }
 
   get #isStock(): boolean {
@@ -228,7 +241,7 @@ export class PeerLink implements FrameSink, SourcePort {
   }
 
   onMessage(message: Message): void {
-    if (!this.#take(message)) this.#budget.spend(message, Date.now())
+    if (!this.#take(message)) this.#budget.spend(message, Date.now(), this.#host.layout.pieceCount)
   }
 
   onKeepAlive(): void {
@@ -242,27 +255,13 @@ export class PeerLink implements FrameSink, SourcePort {
         return this.#onExtended(message.extension, message.payload)
       case 'request':
         if (!this.#isAdmitted) throw new PeerRefusedError('requested a piece before it was admitted')
-        return this.lane.ask({ ...message, piece: this.#checkedPiece(message.piece) })
+        return this.lane.ask({ ...message, piece: checkedPiece(message.piece, this.#host.layout) })
       case 'cancel':
         return this.lane.cancel(message)
-      case 'have':
-        return this.#host.onOffer(this, [this.#checkedPiece(message.piece)])
-      case 'have-all':
-        this.#host.onOffer(this, 'all')
-        break
-      case 'bitfield':
-        this.#host.onOfferBits(this, message.bits)
-        break
-      case 'choke':
-        this.#host.onChoke(this, true)
-        break
-      case 'unchoke':
-        return this.#host.onChoke(this, false)
-      case 'reject':
-        return this.#host.onReject(this, message)
       // Interest changes nothing here: every admitted peer is unchoked. Suggestions are not needed.
+      default:
+        return takeFromHolder(this.#host, this, message) ?? false
     }
-    return false
   }
 
   onBlockStart(block: BlockAddress): Uint8Array | undefined {
@@ -319,12 +318,6 @@ export class PeerLink implements FrameSink, SourcePort {
     this.#isAdmitted = true
     this.#host.onAdmitted(this)
     return true
-  }
-
-  #checkedPiece(piece: number): PieceIndex {
-    if (piece >= this.#host.layout.pieceCount)
-      throw new PeerProtocolError(`no piece ${piece} in this torrent`)
-    return piece as PieceIndex
   }
 
   #endWith({ validToDate }: X509Certificate): void {

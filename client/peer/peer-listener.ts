@@ -3,7 +3,8 @@ import { createServer as createTlsServer, type SecureContext, type TLSSocket } f
 import { claimsOf } from '../../core/certificate-claims.ts'
 import type { Boundary, Defects } from '../../core/defects.ts'
 import { ListenFailedError, type ShoalError } from '../../core/errors.ts'
-import { type InfoHash, isInfoHash } from '../../core/metainfo.ts'
+import { nodeOfLinkName } from '../../core/link-certificate.ts'
+import { type InfoHash, isInfoHash, type NodeId } from '../../core/metainfo.ts'
 import { networkOf, plainAddress } from '../../core/network.ts'
 import { type Place, whoGivesWay } from '../engine/link-places.ts'
 import { PeerProtocolError, PeerRefusedError } from '../errors.ts'
@@ -31,12 +32,27 @@ export interface ListeningSwarm extends LinkHost<PeerLink> {
   attach(link: PeerLink, network: string): void
 }
 
+/** The listener's view of a connection that it has handed on. */
+interface Held {
+  readonly place: Place
+  close(reason: ShoalError): void
+}
+
+/** Links of this node for all blobs, which other nodes dial. */
+export interface ListeningNode {
+  readonly node: NodeId
+  /** Presents this node's link certificate; undefined until the tracker has issued one. */
+  context(): SecureContext | undefined
+  /** @throws ShoalError when the other side's certificate opens no link here */
+  accept(socket: TLSSocket, network: string): Held & { receive(chunk: Buffer): void }
+}
+
 /** An accepted connection; `link` is set when its TLS handshake is finished. */
 interface Accepted {
   socket: Socket
   network: string
   acceptedAtMs: number
-  peer?: { swarm: ListeningSwarm; link: PeerLink }
+  held?: Held
 }
 
 export interface PeerListenerOptions {
@@ -50,12 +66,14 @@ export interface PeerListenerOptions {
    * then nobody is let in.
    */
   context(): SecureContext | undefined
+  links: ListeningNode
   onRefused(error: ShoalError, address: string | undefined): void
   defects: Defects
 }
 
 /**
- * Accepts peers: TLS 1.3 only, certificates of the cluster's authority on both sides, the info-hash as SNI. Tickets
+ * Accepts peers: TLS 1.3 only, certificates of the cluster's authority on both sides. The SNI is this node's name for a
+ * link, or an info-hash for a connection of one swarm. Tickets
  * are off, and a resumed session would be refused: an expired certificate passes in one. The context of an SNI
  * carries certificate and authorities; without one no handshake can finish.
  */
@@ -148,10 +166,10 @@ export class PeerListener {
   #makeRoom(network: string): boolean {
     const all = [...this.#accepted.values()].filter(({ socket }) => !socket.destroyed)
     if (all.length < ACCEPTED_MAX) return true
-    const placeOf = ({ peer, network, acceptedAtMs }: Accepted): Place =>
-      peer?.swarm.placeOf(peer.link) ?? { network, movedAtMs: acceptedAtMs, state: 'opening' }
+    const placeOf = ({ held, network, acceptedAtMs }: Accepted): Place =>
+      held?.place ?? { network, movedAtMs: acceptedAtMs, state: 'opening' }
     const leaving = whoGivesWay(all, { placeOf, network, nowMs: Date.now() })
-    leaving?.peer?.link.close(new PeerProtocolError('its place goes to a newcomer'))
+    leaving?.held?.close(new PeerProtocolError('its place goes to a newcomer'))
     leaving?.socket.destroy()
     return leaving !== undefined
   }
@@ -168,12 +186,20 @@ export class PeerListener {
   #chooseContext(name: string, done: (error: Error | null, context?: SecureContext) => void): void {
     const boundary = this.#options.defects.boundary('peer_handshake', done)
     const context = boundary.run(() => {
-      const swarm = isInfoHash(name) ? this.#options.swarmOf(name) : undefined
-      const found = swarm && this.#options.context()
+      const found = this.#isForLinks(name) ? this.#options.links.context() : this.#contextOf(name)
       if (found === undefined) throw new PeerRefusedError('no such swarm here')
       return found
     })
     if (context) done(null, context)
+  }
+
+  /** The name is this node's own. */
+  #isForLinks(name: string | false | undefined): boolean {
+    return typeof name === 'string' && nodeOfLinkName(name) === this.#options.links.node
+  }
+
+  #contextOf(name: string): SecureContext | undefined {
+    return isInfoHash(name) && this.#options.swarmOf(name) ? this.#options.context() : undefined
   }
 
   #accept(socket: TLSSocket): void {
@@ -182,25 +208,44 @@ export class PeerListener {
     const accepted = this.#accepted.get(endpointOf(socket))
     if (accepted === undefined) return void socket.destroy()
     this.#handshaking.delete(accepted)
-    const { swarm, infoHash } = this.#swarmFor(socket)
-    if (!swarm.makeRoom(accepted.network)) throw new PeerProtocolError('too many connections')
-    const link = new PeerLink(socket, { host: swarm, infoHash, isDialler: false })
-    accepted.peer = { swarm, link }
-    swarm.attach(link, accepted.network)
+    const { network } = accepted
+    if (socket.isSessionReused()) throw new PeerRefusedError('a resumed session')
+    const link = this.#isForLinks(nameIn(socket))
+      ? this.#options.links.accept(socket, network)
+      : this.#acceptSwarm(socket, network)
+    accepted.held = link
     socket.on('data', (chunk) => link.receive(chunk))
   }
 
+  #acceptSwarm(socket: TLSSocket, network: string): ReturnType<ListeningNode['accept']> {
+    const { swarm, infoHash } = this.#swarmFor(socket)
+    if (!swarm.makeRoom(network)) throw new PeerProtocolError('too many connections')
+    const link = new PeerLink(socket, { host: swarm, infoHash, isDialler: false })
+    swarm.attach(link, network)
+    return {
+      get place() {
+        return swarm.placeOf(link)
+      },
+      close: (reason) => link.close(reason),
+      receive: (chunk) => link.receive(chunk),
+    }
+  }
+
   #swarmFor(socket: TLSSocket): { swarm: ListeningSwarm; infoHash: InfoHash } {
-    const name = (socket as TLSSocket & { servername?: string | false }).servername
+    const name = nameIn(socket)
     const infoHash = typeof name === 'string' && isInfoHash(name) ? name : undefined
     const swarm = infoHash && this.#options.swarmOf(infoHash)
     const certificate = socket.getPeerX509Certificate()
     if (!swarm || !certificate || !socket.authorized) throw new PeerRefusedError('no such swarm here')
-    if (socket.isSessionReused()) throw new PeerRefusedError('a resumed session')
     const claims = swarm.checkCertificate(claimsOf(certificate))
     if (swarm.isRevoked(claims)) throw new PeerRefusedError('revoked or banned')
     return { swarm, infoHash }
   }
+}
+
+/** The SNI. */
+function nameIn(socket: TLSSocket): string | false | undefined {
+  return (socket as TLSSocket & { servername?: string | false }).servername
 }
 
 function endpointOf({ remoteAddress, remotePort }: Socket): string {

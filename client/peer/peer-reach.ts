@@ -6,51 +6,68 @@ import { networkOf } from '../../core/network.ts'
 import type { Peer } from '../../core/tracker-api.ts'
 import type { PeersStatus } from '../client.ts'
 import type { PeerCredential } from '../membership/cluster-trust.ts'
-import type { LinkHost } from './link-host.ts'
+import type { SharedHost } from './link-host.ts'
+import { type DialReports, NodeLinks, type NodeLinksOptions } from './node-links.ts'
 import { nameOf, PeerAddresses } from './peer-addresses.ts'
 import { dialPeer } from './peer-dial.ts'
 import type { PeerLink } from './peer-link.ts'
 import { PeerLog } from './peer-log.ts'
 
-export interface ReachingHost extends LinkHost<PeerLink> {
+export interface ReachingHost extends SharedHost {
   attach(link: PeerLink): void
-  readonly dials: {
-    /** The dial came to nothing. */
-    ended(node: NodeId): void
-  }
 }
 
 /** Dials peers, and remembers for the whole node which of them can be reached. */
-export class PeerReach {
+export class PeerReach implements DialReports {
+  readonly links: NodeLinks
   readonly addresses = new PeerAddresses()
   readonly #events = { refused: 0, unreachable: 0 }
   readonly #conditions: Conditions
   readonly #log: Logger
   readonly #refusals: PeerLog
 
-  constructor({ conditions, log }: { conditions: Conditions; log: Logger }) {
+  constructor(options: Omit<NodeLinksOptions, 'reach'> & { conditions: Conditions }) {
+    const { conditions, log } = options
+    this.links = new NodeLinks({ ...options, reach: this })
     this.#conditions = conditions
     this.#log = log
     this.#refusals = new PeerLog(log)
   }
 
+  /** Stock clients and older nodes have a connection for each blob. */
   dial(peer: Peer, host: ReachingHost, credential: PeerCredential): void {
+    if (this.links.mayUse(peer)) return void this.links.want(peer, host)
     dialPeer(peer, {
       host,
       credential,
       onLink: (link) => {
-        this.addresses.answered(peer)
-        this.#conditions.clear('PEERS_UNREACHABLE', nameOf(peer))
+        this.answered(peer)
         host.attach(link)
       },
-      onLate: () => this.addresses.late(peer, Date.now()),
+      onLate: () => this.late(peer),
       onFailed: (error, isReached) => {
         host.dials.ended(peer.node)
-        this.#log.debug({ err: error, peer: peer.node }, 'dial failed')
-        if (isReached) this.#refusedBy(peer)
-        else this.#unreachable(peer)
+        this.failed(peer, error, isReached)
       },
     })
+  }
+
+  /** A dial has led to a link. */
+  answered(peer: Peer): void {
+    this.addresses.answered(peer)
+    this.#conditions.clear('PEERS_UNREACHABLE', nameOf(peer))
+  }
+
+  /** A dial takes too long. */
+  late(peer: Peer): void {
+    this.addresses.late(peer, Date.now())
+  }
+
+  /** @param isReached the other side answered, and refused or was refused */
+  failed(peer: Peer, error: Error, isReached: boolean): void {
+    this.#log.debug({ err: error, peer: peer.node }, 'dial failed')
+    if (isReached) this.#refusedBy(peer)
+    else this.#unreachable(peer)
   }
 
   /** Somebody who dialled this node was refused. */

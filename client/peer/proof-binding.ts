@@ -3,6 +3,8 @@ import type { TLSSocket } from 'node:tls'
 import type { ProofBinding } from '../../core/token-proof/index.ts'
 
 const EXPORTER_LABEL = 'EXPORTER-shoal-token-proof-v1'
+/** Of links between nodes: a signature or proof for one kind of connection means nothing on the other. */
+const LINK_EXPORTER_LABEL = 'EXPORTER-shoal-link-v1'
 const EXPORTER_BYTES = 32
 
 /** The binding of a token proof: this connection, the prover's role in it, and both certificates. */
@@ -20,6 +22,11 @@ export function proofBinding(
     proverCertificate: fingerprintOf(prover),
     verifierCertificate: fingerprintOf(verifier),
   }
+}
+
+/** What is bound to a link is bound to this (RFC 8446 §7.5). */
+export function exporterOf(link: TLSSocket): Buffer {
+  return link.exportKeyingMaterial(EXPORTER_BYTES, LINK_EXPORTER_LABEL, Buffer.alloc(0))
 }
 
 function fingerprintOf(certificate: X509Certificate): Buffer {

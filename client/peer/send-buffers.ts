@@ -1,4 +1,4 @@
-import { BLOCK_BYTES_MAX, BLOCK_HEADER_BYTES } from '../wire/messages.ts'
+import { BLOCK_BYTES_MAX, LINK_BLOCK_HEADER_BYTES } from '../wire/messages.ts'
 
 /** Blocks in flight to sockets, on the whole node: 64 of 128 KiB are 8 MiB. */
 export const SEND_BUFFERS_MAX = 64
@@ -16,7 +16,7 @@ export class SendBuffers {
     if (reused) return reused
     if (this.#made >= SEND_BUFFERS_MAX) return undefined
     this.#made += 1
-    return Buffer.allocUnsafeSlow(BLOCK_HEADER_BYTES + BLOCK_BYTES_MAX)
+    return Buffer.allocUnsafeSlow(LINK_BLOCK_HEADER_BYTES + BLOCK_BYTES_MAX)
   }
 
   release(buffer: Buffer): void {

@@ -1,5 +1,6 @@
 import type { Boundary } from '../../core/defects.ts'
 import { type PieceIndex, type PieceLayout, pieceBytesAt } from '../../core/metainfo.ts'
+import { LINK_BLOCKS_MAX, type LinkTurns, type TurnTaker } from '../engine/link-turns.ts'
 import type { UploadLane } from '../engine/upload-slots.ts'
 import { PeerProtocolError } from '../errors.ts'
 import type { StoredBlob } from '../store/blob-store.ts'
@@ -8,6 +9,7 @@ import {
   BLOCK_BYTES_MAX,
   BLOCK_HEADER_BYTES,
   type BlockAddress,
+  LINK_BLOCK_HEADER_BYTES,
   writeBlockHeader,
 } from '../wire/messages.ts'
 import type { LinkWriter } from './link-writer.ts'
@@ -15,8 +17,6 @@ import type { SendBuffers } from './send-buffers.ts'
 
 /** Unanswered requests of one peer; more are rejected (BEP 6). Announced as `reqq`. */
 export const REQUESTS_QUEUED_MAX = 256
-/** Blocks being read or written for one peer, whatever their size: an eighth of the node's send buffers, 1 MiB. */
-export const LANE_BLOCKS_MAX = 8
 /**
  * A lane stalls when its socket accepts nothing, or its piece does not arrive, for this time. It keeps nobody from
  * being served.
@@ -34,6 +34,10 @@ export interface PeerLaneHost {
   /** The connection's boundary. */
   readonly boundary: Boundary
   readonly layout: PieceLayout
+  /** The swarm's number, on a link between nodes. */
+  readonly number?: number
+  /** Shares the connection with the other swarms on it. */
+  readonly turns: LinkTurns
   /** The other side says when a piece has arrived (`PeerLink.received`); stock clients do not. */
   readonly confirmsPieces: boolean
   hasPiece(piece: PieceIndex): boolean
@@ -49,7 +53,8 @@ export interface PeerLaneHost {
 }
 
 /** The answers to one peer's requests, from the store into its socket. */
-export class PeerLane implements UploadLane {
+export class PeerLane implements UploadLane, TurnTaker {
+  isRead = false
   readonly queue: BlockAddress[] = []
   piece: number | undefined
   readonly #writer: LinkWriter
@@ -104,7 +109,17 @@ export class PeerLane implements UploadLane {
   }
 
   canWrite(): boolean {
-    return !this.#isClosed && this.#blocks < LANE_BLOCKS_MAX
+    if (this.#isClosed || this.queue.length === 0) return false
+    return this.#blocks < LINK_BLOCKS_MAX && this.#host.turns.mayWrite(this)
+  }
+
+  onTurn(): void {
+    this.#host.onReady()
+  }
+
+  /** Rejects every request that waits (BEP 6): the other side may not have these blocks any more. */
+  refuseAll(): void {
+    for (const block of this.queue.splice(0)) this.#host.reject(block)
   }
 
   isSending(): boolean {
@@ -131,8 +146,11 @@ export class PeerLane implements UploadLane {
     if (!buffer) return false
     if (this.#blocks === 0) this.movedAtMs = Date.now()
     this.#blocks += 1
+    this.#host.turns.begun(this)
     if (this.#host.confirmsPieces) this.#unconfirmed = block.piece
     this.#watch()
+    const { number } = this.#host
+    const at = number === undefined ? BLOCK_HEADER_BYTES : LINK_BLOCK_HEADER_BYTES
     let isDone = false
     // Once, whatever fails: a buffer that is released twice would carry two blocks at once.
     const done = () => {
@@ -142,21 +160,24 @@ export class PeerLane implements UploadLane {
       this.movedAtMs = Date.now()
       buffers.release(buffer)
       this.#host.onReady()
+      this.#host.turns.ended()
     }
     // Not at once: the queue still holds this block, and would ask for it again during this call.
     const doneSoon = () => queueMicrotask(this.#host.boundary.callback(done))
+    // Again: a piece may have been dropped since it was asked for, or while it was read, and be written anew.
+    const mayBeServed = () => !this.#isClosed && this.#host.hasPiece(block.piece as PieceIndex)
     const send = (isRead: boolean) => {
-      if (!isRead || this.#isClosed) {
+      if (!isRead || !mayBeServed()) {
         doneSoon()
         this.#host.reject(block)
         return
       }
       this.#host.onServed(block)
-      writeBlockHeader(buffer, block)
-      this.#writer.sendBlock(buffer.subarray(0, BLOCK_HEADER_BYTES + block.length), done)
+      writeBlockHeader(buffer, block, number)
+      this.#writer.sendBlock(buffer.subarray(0, at + block.length), done)
     }
     const position = block.piece * this.#host.layout.pieceBytes + block.begin
-    const wanted = { at: BLOCK_HEADER_BYTES, length: block.length, position }
+    const wanted = { at, length: block.length, position }
     file.readBlock(buffer, wanted, this.#host.boundary.callback(releasing(send, doneSoon)))
     return true
   }
@@ -164,6 +185,7 @@ export class PeerLane implements UploadLane {
   close(): void {
     this.#isClosed = true
     clearTimeout(this.#timer)
+    this.#host.turns.drop(this)
   }
 
   #confirm(piece: number): boolean {

@@ -19,6 +19,11 @@ export const blobState = z.strictObject({
   isMatched: z.boolean(),
   /** The whole was hashed here; absent or false: confirmed hashes were accepted. */
   isHashed: z.boolean().optional(),
+  /**
+   * Written at the node's end, or before anything was written since: the pieces need no check. Absent or false after a
+   * kill, or when the machine failed.
+   */
+  isClean: z.boolean().optional(),
   /** Id of the cache key that the file is encrypted with (hex); absent: not encrypted. */
   cacheKey: z.string().optional(),
   /** The name that the file's key is derived from; absent: the swarm's. */

@@ -11,6 +11,7 @@ import { blobState } from './blob-state.ts'
 import { PieceHashes } from './piece-hashes.ts'
 import { lackOf, PUSHED_SHARE_MAX, type Room } from './room.ts'
 import { type BlobIdentity, type PushedFile, StoredBlob } from './stored-blob.ts'
+import { UncleanBlobs } from './unclean-blobs.ts'
 
 export { StoredBlob } from './stored-blob.ts'
 
@@ -20,6 +21,9 @@ export class BlobStore {
   readonly #bytesMax: number
   readonly #cacheKey: CacheKey | undefined
   readonly #blobs = new Map<SwarmId, StoredBlob>()
+  readonly unclean = new UncleanBlobs((blob) => this.#blobs.set(blob.swarm, blob))
+  /** Blobs whose folders are being removed. */
+  readonly #leaving = new Map<SwarmId, Promise<void>>()
   #lastCreated: Promise<unknown> = Promise.resolve()
   /** Reserved for blobs that are being pushed. */
   #pushedBytes = 0
@@ -32,7 +36,8 @@ export class BlobStore {
 
   /**
    * Opens the store and every blob with a readable state. Removes all others, and blobs that are encrypted under
-   * another cache key, or encrypted when there is no key.
+   * another cache key, or encrypted when there is no key. Blobs whose last end was not clean are in the store once they
+   * were checked.
    * @throws DataFolderError when the folder is a link, or others can write to it; no file is touched then
    */
   static async open(directory: string, bytesMax: number, cacheKey?: CacheKey): Promise<BlobStore> {
@@ -40,9 +45,10 @@ export class BlobStore {
     const store = new BlobStore(directory, bytesMax, cacheKey)
     for (const name of await readdir(directory)) {
       const path = join(directory, name)
-      const blob = isSwarmId(name) ? restoreBlob(path, name, cacheKey) : undefined
-      if (blob) store.#blobs.set(blob.swarm, blob)
-      else await rm(path, { recursive: true, force: true })
+      const restored = isSwarmId(name) ? restoreBlob(path, name, cacheKey) : undefined
+      if (!restored) await rm(path, { recursive: true, force: true })
+      else if (restored.isClean) store.#blobs.set(restored.blob.swarm, restored.blob)
+      else store.unclean.add(restored.blob)
     }
     return store
   }
@@ -80,6 +86,8 @@ export class BlobStore {
   ): Promise<{ created: StoredBlob; evicted: SwarmId[] }> {
     const evicted = await this.#makeRoom(blob.bytes, isIdle)
     const directory = join(this.#directory, blob.swarm)
+    // Its last copy may be on its way out, and still write there.
+    await this.#leaving.get(blob.swarm)?.catch(() => undefined)
     await rm(directory, { recursive: true, force: true })
     await mkdir(directory, { mode: 0o700 })
     const created = new StoredBlob(directory, blob, { cacheKey: this.#cacheKey })
@@ -127,15 +135,18 @@ export class BlobStore {
     return this.#inTurn(async () => {
       if (this.#blobs.has(blob.swarm)) return undefined
       const directory = join(this.#directory, blob.swarm)
+      await this.#leaving.get(blob.swarm)?.catch(() => undefined)
       await rm(directory, { recursive: true, force: true })
       await rename(from, directory)
       const identity = file.key === undefined ? blob : { ...blob, sealedAs }
       const { pieceCount } = pieceLayout(blob.bytes)
-      const restored = { fd: file.fd, have: Bitfield.full(pieceCount), hashes: new PieceHashes(pieceCount) }
+      const [have, hashes] = [Bitfield.full(pieceCount), new PieceHashes(pieceCount)]
+      // After an end that is not clean it is hashed once more: its bytes may not have reached the disk yet.
+      const restored = { fd: file.fd, have, hashes, isClean: false }
       const stored = new StoredBlob(directory, identity, { cacheKey: this.#cacheKey, restored })
       stored.isMatched = true
       stored.isHashed = true
-      stored.save()
+      await stored.save()
       this.#blobs.set(blob.swarm, stored)
       return stored
     })
@@ -144,11 +155,14 @@ export class BlobStore {
   async remove(swarm: SwarmId): Promise<void> {
     const blob = this.#blobs.get(swarm)
     this.#blobs.delete(swarm)
-    await blob?.delete()
+    if (!blob) return
+    const leaving = blob.delete().finally(() => this.#leaving.delete(swarm))
+    this.#leaving.set(swarm, leaving)
+    await leaving
   }
 
-  close(): void {
-    for (const blob of this.#blobs.values()) blob.close()
+  async close(): Promise<void> {
+    await Promise.all([this.unclean.close(), ...this.all().map((blob) => blob.close())])
   }
 
   /** @throws StoreFullError */
@@ -171,7 +185,10 @@ export class BlobStore {
   async #room(): Promise<Omit<Room, 'bytes'>> {
     const disk = await statfs(this.#directory)
     return {
-      usedBytes: this.all().reduce((sum, blob) => sum + blob.layout.blobBytes, this.#pushedBytes),
+      usedBytes: [...this.all(), ...this.unclean.all()].reduce(
+        (sum, blob) => sum + blob.layout.blobBytes,
+        this.#pushedBytes,
+      ),
       bytesMax: this.#bytesMax,
       freeBytes: disk.bavail * disk.bsize,
     }
@@ -182,7 +199,7 @@ function restoreBlob(
   directory: string,
   swarm: SwarmId,
   cacheKey: CacheKey | undefined,
-): StoredBlob | undefined {
+): { blob: StoredBlob; isClean: boolean } | undefined {
   try {
     ensureFolder(directory, { isPart: true })
     const state = blobState.parse(JSON.parse(readOwnFile(join(directory, 'state.json')) ?? ''))
@@ -201,16 +218,17 @@ function restoreBlob(
     }
     const key = { registry: state.registry, digest: state.digest }
     const { bytes, repository, sealedAs } = state
+    const isClean = state.isClean ?? false
     const blob = new StoredBlob(
       directory,
       { swarm, key, bytes, repository, sealedAs },
-      { cacheKey, restored: { fd, have, hashes } },
+      { cacheKey, restored: { fd, have, hashes, isClean } },
     )
     blob.isMatched = state.isMatched
     blob.isHashed = state.isHashed ?? false
     if (state.piecesSha1 !== undefined) blob.piecesSha1 = Buffer.from(state.piecesSha1, 'base64url')
     blob.usedAtMs = state.usedAtMs
-    return blob
+    return { blob, isClean }
   } catch {
     // With an unreadable state, nothing in the file can be trusted; the pieces are fetched again.
     return undefined

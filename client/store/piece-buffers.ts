@@ -1,7 +1,10 @@
 /**
- * All pieces in flight on this node together: sixteen of the largest. Bounds memory whatever the blobs' sizes are.
+ * All pieces in flight on this node together, in memory or written as they arrive: sixteen of the largest. Bounds memory
+ * whatever the blobs' sizes are.
  */
 export const PIECE_BUFFERS_BYTES_MAX = 64 * 1024 * 1024
+/** Of them, copies of pieces that another copy of is being written: they wait in memory until they are verified. */
+export const SECOND_COPIES_BYTES_MAX = 16 * 1024 * 1024
 /** A blob that was refused memory counts as waiting for this time: while it downloads it asks again within 250 ms. */
 const WAITING_MS = 1_000
 
@@ -12,16 +15,19 @@ const WAITING_MS = 1_000
 export interface PieceBuffer {
   bytes: Uint8Array<ArrayBuffer>
   readonly pieceBytes: number
+  /** Another copy of the piece is being written; counted against SECOND_COPIES_BYTES_MAX. */
+  readonly isSecond: boolean
 }
 
 /**
  * Reused piece buffers: fresh buffers for every piece cost more than the cipher. Each blob has a share: Docker pulls
- * three layers at a time, and the first two would leave nothing for the third. Invariant: used and free buffers
- * together never exceed PIECE_BUFFERS_BYTES_MAX.
+ * three layers at a time, and the first two would leave nothing for the third. Invariant: used and free buffers, and the
+ * pieces that are written as they arrive, together never exceed PIECE_BUFFERS_BYTES_MAX.
  */
 export class PieceBuffers {
-  readonly #free = new Map<number, PieceBuffer[]>()
+  readonly #free = new Map<number, Uint8Array<ArrayBuffer>[]>()
   #totalBytes = 0
+  #secondBytes = 0
   readonly #waiting = new Set<() => void>()
   /** Shares that hold a buffer or wait for one. */
   readonly #shares = new Set<PieceBufferShare>()
@@ -37,24 +43,46 @@ export class PieceBuffers {
   }
 
   /** @returns undefined when the bound is reached, or others come first: ask again after `onRelease` */
-  take(share: PieceBufferShare, pieceBytes: number): PieceBuffer | undefined {
+  take(share: PieceBufferShare, pieceBytes: number, isSecond: boolean): PieceBuffer | undefined {
     this.#shares.add(share)
     if (this.#mustYield(share, pieceBytes)) return undefined
-    const reused = this.#free.get(pieceBytes)?.pop()
-    if (reused) return reused
-    if (this.#totalBytes + pieceBytes > PIECE_BUFFERS_BYTES_MAX) this.#dropFree(pieceBytes)
-    if (this.#totalBytes + pieceBytes > PIECE_BUFFERS_BYTES_MAX) return undefined
-    this.#totalBytes += pieceBytes
-    return { bytes: new Uint8Array(pieceBytes), pieceBytes }
+    if (isSecond && this.#secondBytes + pieceBytes > SECOND_COPIES_BYTES_MAX) return undefined
+    const bytes = this.#free.get(pieceBytes)?.pop() ?? (this.#count(pieceBytes) && new Uint8Array(pieceBytes))
+    if (!bytes) return undefined
+    if (isSecond) this.#secondBytes += pieceBytes
+    return { bytes, pieceBytes, isSecond }
   }
 
-  give(buffer: PieceBuffer): void {
-    const { pieceBytes } = buffer
+  give({ bytes, pieceBytes, isSecond }: PieceBuffer): void {
+    if (isSecond) this.#secondBytes -= pieceBytes
     const list = this.#free.get(pieceBytes)
     // Memory that the verifying thread did not return is lost.
-    if (buffer.bytes.length === 0) this.#totalBytes -= pieceBytes
-    else if (list) list.push(buffer)
-    else this.#free.set(pieceBytes, [buffer])
+    if (bytes.length === 0) this.#totalBytes -= pieceBytes
+    else if (list) list.push(bytes)
+    else this.#free.set(pieceBytes, [bytes])
+    this.#wake()
+  }
+
+  /** Counts a piece that is written as it arrives. @returns false as `take` returns undefined */
+  book(share: PieceBufferShare, pieceBytes: number): boolean {
+    this.#shares.add(share)
+    return !this.#mustYield(share, pieceBytes) && this.#count(pieceBytes)
+  }
+
+  unbook(pieceBytes: number): void {
+    this.#totalBytes -= pieceBytes
+    this.#wake()
+  }
+
+  /** @returns false when the bound is reached */
+  #count(pieceBytes: number): boolean {
+    this.#dropFree(pieceBytes)
+    if (this.#totalBytes + pieceBytes > PIECE_BUFFERS_BYTES_MAX) return false
+    this.#totalBytes += pieceBytes
+    return true
+  }
+
+  #wake(): void {
     for (const wake of this.#waiting) wake()
   }
 
@@ -104,11 +132,27 @@ export class PieceBufferShare {
   }
 
   /** @returns undefined when there is none now: ask again soon */
-  acquire(pieceBytes: number): PieceBuffer | undefined {
-    const buffer = this.#all.take(this, pieceBytes)
-    this.#waitsUntilMs = buffer ? 0 : this.#nowMs() + WAITING_MS
-    if (buffer) this.heldBytes += pieceBytes
+  acquire(pieceBytes: number, { isSecond = false } = {}): PieceBuffer | undefined {
+    const buffer = this.#all.take(this, pieceBytes, isSecond)
+    this.#took(buffer !== undefined, pieceBytes)
     return buffer
+  }
+
+  /** @returns false when there is no room for the piece now: ask again soon */
+  book(pieceBytes: number): boolean {
+    const isBooked = this.#all.book(this, pieceBytes)
+    this.#took(isBooked, pieceBytes)
+    return isBooked
+  }
+
+  unbook(pieceBytes: number): void {
+    this.heldBytes -= pieceBytes
+    this.#all.unbook(pieceBytes)
+  }
+
+  #took(hasRoom: boolean, pieceBytes: number): void {
+    this.#waitsUntilMs = hasRoom ? 0 : this.#nowMs() + WAITING_MS
+    if (hasRoom) this.heldBytes += pieceBytes
   }
 
   /** Waits for memory. @throws the signal's reason */

@@ -18,7 +18,7 @@ const HASH_STEP_BYTES = 8 * 1024 * 1024
 
 /** What all copies share. */
 export interface PushedCopyParts {
-  verifier: Pick<Verifier, 'append' | 'beginWhole' | 'advanceWhole' | 'endWhole' | 'sha256OfPieces'>
+  verifier: Pick<Verifier, 'write' | 'beginWhole' | 'advanceWhole' | 'endWhole' | 'sha256OfPieces'>
   createFile(): Promise<PushedFile>
   /** @throws StoreFullError */
   reserve(bytes: number): Promise<void>
@@ -186,7 +186,7 @@ export class PushedCopy {
       await this.#parts.reserve(RESERVE_BYTES)
       this.#reservedBytes += RESERVE_BYTES
     }
-    await this.#parts.verifier.append(pushed.file, bytes, position)
+    await this.#parts.verifier.write(pushed.file, bytes, position)
     if (end - (this.#whole?.bytes ?? 0) >= HASH_STEP_BYTES) await this.#hashTo(pushed, end)
   }
 

@@ -2,9 +2,8 @@ import { closeSync, openSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { z } from 'zod'
-import { replaceFile } from '../../core/data-folder.ts'
 import type { HashBatch } from '../../core/hash-batch.ts'
-import { type PieceLayout, pieceLayout, type SwarmId } from '../../core/metainfo.ts'
+import { allPieces, type PieceLayout, pieceLayout, type SwarmId } from '../../core/metainfo.ts'
 import { hashBatchToJson, type repositorySchema } from '../../core/tracker-api.ts'
 import type { BlobKey } from '../client.ts'
 import { StoreClosedError } from '../errors.ts'
@@ -14,6 +13,8 @@ import { type BlobFile, readFile as readBlobFile, readFileSync as readBlobFileSy
 import type { blobState } from './blob-state.ts'
 import { ColdReads } from './cold-reads.ts'
 import { PieceHashes } from './piece-hashes.ts'
+import { PieceWrites } from './piece-writes.ts'
+import { StateFile } from './state-file.ts'
 
 /** What a blob in the store is. */
 export interface BlobIdentity {
@@ -36,7 +37,8 @@ export interface PushedFile {
 /**
  * A blob's verified pieces on disk: `<dir>/<swarm id>/data` (sparse until complete) and `state.json`, replaced
  * atomically. Invariant: a piece is in `have` only after its bytes are in the file. The state file never names a
- * piece whose bytes are missing, so a killed node resumes with its pieces.
+ * piece whose bytes are missing, so a killed node resumes with its pieces. They are hashed again first
+ * (store/unclean-blobs.ts): a machine that failed may have kept the state and lost the bytes.
  */
 export class StoredBlob {
   readonly swarm: SwarmId
@@ -44,6 +46,7 @@ export class StoredBlob {
   readonly layout: PieceLayout
   readonly hashes: PieceHashes
   readonly have: Bitfield
+  readonly writes = new PieceWrites((piece) => this.have.has(piece))
   /** Only between `pin` and its release: after that the descriptor's number may belong to another file. */
   readonly file: BlobFile
   repository: z.output<typeof repositorySchema>
@@ -57,8 +60,9 @@ export class StoredBlob {
   readonly #cacheKey: CacheKey | undefined
   readonly #sealedAs: SwarmId | undefined
   #isClosed = false
-  #isDirty = true
   #pins = 0
+  readonly #stateFile: StateFile
+  readonly #wasClean: boolean
   readonly #coldReads = new ColdReads()
 
   constructor(
@@ -70,7 +74,7 @@ export class StoredBlob {
     }: {
       cacheKey: CacheKey | undefined
       /** The open file is read and written. */
-      restored?: { fd: number; have: Bitfield; hashes: PieceHashes }
+      restored?: { fd: number; have: Bitfield; hashes: PieceHashes; isClean: boolean }
     },
   ) {
     this.#directory = directory
@@ -85,6 +89,9 @@ export class StoredBlob {
     const fd = restored?.fd ?? openSync(join(directory, 'data'), 'wx+', 0o600)
     this.#sealedAs = blob.sealedAs
     this.file = { fd, bytes: blob.bytes, key: cacheKey?.keyFor(blob.sealedAs ?? blob.swarm) }
+    this.#wasClean = restored?.isClean ?? false
+    const text = (isLast: boolean) => JSON.stringify(this.#state(isLast))
+    this.#stateFile = new StateFile(join(directory, 'state.json'), text)
   }
 
   /** Whole, and matched against the digest: may be served as a seed and to local requests without further checks. */
@@ -99,23 +106,23 @@ export class StoredBlob {
 
   touch(): void {
     this.usedAtMs = Date.now()
-    this.#isDirty = true
+    this.markDirty()
   }
 
   markDirty(): void {
-    this.#isDirty = true
+    this.#stateFile.changed()
   }
 
-  /** Writes the state file if anything changed. It is small (a few KiB for most blobs), so it is written at once. */
-  save(): void {
-    if (!this.#isDirty || this.#isClosed) return
-    this.#isDirty = false
+  /** Writes the state file if anything changed, off the event loop. */
+  save(): Promise<void> {
+    return this.#stateFile.save()
+  }
+
+  #state(isLast: boolean): z.input<typeof blobState> {
     const known = new Bitfield(this.layout.pieceCount)
-    for (let piece = 0; piece < this.layout.pieceCount; piece++) {
-      const index = piece as Parameters<Bitfield['has']>[0]
-      if (this.have.has(index) && (this.isMatched || this.hashes.has(index))) known.add(index)
-    }
-    const state: z.input<typeof blobState> = {
+    for (const piece of allPieces(this.layout))
+      if (this.have.has(piece) && (this.isMatched || this.hashes.has(piece))) known.add(piece)
+    return {
       version: 1,
       registry: this.key.registry,
       digest: this.key.digest,
@@ -126,16 +133,11 @@ export class StoredBlob {
       pieces: known.toBytes().toString('base64url'),
       isMatched: this.isMatched,
       isHashed: this.isHashed,
+      isClean: isLast || this.#isClean,
       cacheKey: this.#cacheKey?.id,
       sealedAs: this.#sealedAs,
       piecesSha1: this.piecesSha1?.toString('base64url'),
       usedAtMs: this.usedAtMs,
-    }
-    try {
-      replaceFile(join(this.#directory, 'state.json'), JSON.stringify(state))
-    } catch {
-      // On a full disk the previous state stays. It names fewer pieces, and none that is missing.
-      this.#isDirty = true
     }
   }
 
@@ -197,13 +199,24 @@ export class StoredBlob {
     }
   }
 
-  close(): void {
-    this.save()
+  /** Nothing was written since the state said that all is well. */
+  get #isClean(): boolean {
+    return this.#wasClean && !this.writes.isUsed
+  }
+
+  async close(): Promise<void> {
+    await this.#stateFile.saveLast(!this.#isClean)
     this.#end()
   }
 
-  async delete(): Promise<void> {
+  /** Ends without a last save: the state on disk stays. */
+  leave(): Promise<void> {
     this.#end()
+    return this.#stateFile.end()
+  }
+
+  async delete(): Promise<void> {
+    await this.leave()
     await rm(this.#directory, { recursive: true, force: true })
   }
 

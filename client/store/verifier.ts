@@ -76,8 +76,28 @@ export class Verifier {
       whole: number | undefined
     },
   ): Promise<string> {
-    this.#pieceAtMs = performance.now()
+    this.pieceVerified()
     return this.#run({ kind: 'piece', bytes: buffer.bytes, ...job }, [buffer.bytes.buffer], buffer)
+  }
+
+  /** @returns the SHA-256 of a piece in memory, in hex @throws as all jobs */
+  hash(buffer: PieceBuffer, length: number): Promise<string> {
+    const job = { length, file: undefined, position: 0, expected: undefined, whole: undefined }
+    return this.#run({ kind: 'piece', bytes: buffer.bytes, ...job }, [buffer.bytes.buffer], buffer)
+  }
+
+  /**
+   * Writes bytes whose piece is not whole yet, or unknown. Takes over their memory; jobs after it find them in the file.
+   * @returns how long that took, in ms @throws as all jobs
+   */
+  async write(file: BlobFile, bytes: Uint8Array<ArrayBuffer>, position: number): Promise<number> {
+    return Number(await this.#run({ kind: 'write', file, bytes, position }, [bytes.buffer]))
+  }
+
+  /** @returns the SHA-256 of bytes in the file, in hex @throws as all jobs */
+  range(file: BlobFile, { position, length }: { position: number; length: number }): Promise<string> {
+    const [from, to] = [position, position + length]
+    return this.#run({ kind: 'hashes', algorithm: 'sha256', file, from, to, pieceBytes: length })
   }
 
   /** Begins the SHA-256 of a whole blob. @returns its handle */
@@ -93,6 +113,11 @@ export class Verifier {
   /** @returns the hex digest */
   endWhole(whole: number): Promise<string> {
     return this.#run({ kind: 'end', whole })
+  }
+
+  /** A piece was verified here or in the event loop: pulls need the processor. */
+  pieceVerified(): void {
+    this.#pieceAtMs = performance.now()
   }
 
   /** Does work when no pull needs the thread, or the processor. It may be asked for long before. */
@@ -132,11 +157,6 @@ export class Verifier {
       hashes.push(await this.#run({ kind: 'hashes', algorithm, file, from, to, pieceBytes }))
     }
     return Buffer.from(hashes.join(''), 'hex')
-  }
-
-  /** Writes bytes of a blob that is being pushed. Takes over their memory. @throws as `piece` */
-  append(file: BlobFile, bytes: Uint8Array<ArrayBuffer>, position: number): Promise<string> {
-    return this.#run({ kind: 'append', file, bytes, position }, [bytes.buffer])
   }
 
   async close(): Promise<void> {

@@ -6,14 +6,14 @@ import { type BlobFile, readFileSync, writeFileSync } from './blob-file.ts'
 
 /** Runs in a thread of its own: hashing and writing would stall the event loop most. */
 
-/** Hash a piece; write it when the hash is the expected one, or when none is expected. */
+/** Hash a piece; write it into the file, if one is given, when the hash is the expected one or none is expected. */
 export interface PieceJob {
   kind: 'piece'
   job: number
   /** Transferred here, and back with the result. */
   bytes: Uint8Array<ArrayBuffer>
   length: number
-  file: BlobFile
+  file: BlobFile | undefined
   position: number
   /** Hex SHA-256; undefined for a piece from the registry whose hash nobody has published. */
   expected: string | undefined
@@ -47,9 +47,9 @@ export interface PieceHashesJob {
   to: number
   pieceBytes: number
 }
-/** Writes bytes of a blob that is being pushed: nobody knows its pieces yet. */
-export interface AppendJob {
-  kind: 'append'
+/** Writes bytes whose piece is not whole yet, or unknown; the answer is how long it took, in ms. */
+export interface WriteJob {
+  kind: 'write'
   job: number
   /** Transferred here. */
   bytes: Uint8Array<ArrayBuffer>
@@ -57,7 +57,7 @@ export interface AppendJob {
   /** In an encrypted file, the unit that this is in the middle of must be there. */
   position: number
 }
-export type Job = PieceJob | WholeAdvanceJob | WholeEndJob | PieceHashesJob | AppendJob
+export type Job = PieceJob | WholeAdvanceJob | WholeEndJob | PieceHashesJob | WriteJob
 /** Errors are passed as text: not everything that can be thrown can pass between threads. */
 export interface JobError {
   message: string
@@ -92,15 +92,16 @@ function run(job: Job): string {
       return endWhole(job)
     case 'hashes':
       return hashesOfPieces(job)
-    case 'append':
-      return append(job)
+    case 'write':
+      return write(job)
   }
 }
 
 function verifyPiece(job: PieceJob): string {
   const bytes = job.bytes.subarray(0, job.length)
   const actual = hash('sha256', bytes, 'hex')
-  if (job.expected !== undefined && actual !== job.expected) return actual
+  const isWrong = job.expected !== undefined && actual !== job.expected
+  if (isWrong || job.file === undefined) return actual
   writeFileSync(job.file, bytes, job.position)
   if (job.whole !== undefined) {
     const whole = wholeHash(job.whole)
@@ -125,18 +126,22 @@ function endWhole(job: WholeEndJob): string {
   return whole.hash.digest('hex')
 }
 
-function append({ file, bytes, position }: AppendJob): string {
+function write(job: WriteJob): string {
+  const startedAtMs = performance.now()
+  const { bytes, position } = withUnitBefore(job)
+  writeFileSync(job.file, bytes, position)
+  return String(performance.now() - startedAtMs)
+}
+
+/** An encrypted file is written from the start of a unit. */
+function withUnitBefore({ file, bytes, position }: WriteJob): { bytes: Uint8Array; position: number } {
   const into = file.key === undefined ? 0 : position % UNIT_BYTES
-  if (into === 0) {
-    writeFileSync(file, bytes, position)
-    return ''
-  }
+  if (into === 0) return { bytes, position }
   const joined = new Uint8Array(into + bytes.length)
   const head = { target: joined, at: 0, length: into, position: position - into }
   if (!readFileSync(file, head)) throw new ShortFileError('the blob file is shorter than its blob')
   joined.set(bytes, into)
-  writeFileSync(file, joined, position - into)
-  return ''
+  return { bytes: joined, position: position - into }
 }
 
 function hashesOfPieces(job: PieceHashesJob): string {

@@ -51,7 +51,7 @@ export class BatchRenewal {
       await this.#askAnew()
       this.#parts.retain((batch) => trust.isSigned(batch))
       stored.markDirty()
-      stored.save()
+      void stored.save()
     }
     this.#settledVersion = batchKeysVersion
   }

@@ -1,7 +1,8 @@
 import type { Logger } from 'pino'
 import type { Boundary } from '../../core/defects.ts'
 import type { ShoalError } from '../../core/errors.ts'
-import { type CompleteResponse, MISMATCH_PIECES_MAX } from '../../core/tracker-api.ts'
+import { MISMATCH_PIECES_MAX } from '../../core/mismatch-api.ts'
+import type { CompleteResponse } from '../../core/tracker-api.ts'
 import { BlobDistrustedError, BlobUnavailableError } from '../errors.ts'
 import type { TrackerClient } from '../membership/tracker-client.ts'
 import type { RegistryAccess } from '../origin/registry-access.ts'
@@ -111,7 +112,7 @@ export class Completion {
     if (isMatching) {
       stored.isHashed = true
       stored.markDirty()
-      stored.save()
+      void stored.save()
       return
     }
     const reason = new BlobDistrustedError('a blob that two nodes vouched for does not match its digest')
@@ -141,7 +142,7 @@ export class Completion {
         tracker.complete(stored.swarm, { epoch, matched, piecesSha1 })
       const answer = await complete(null)
       host.learnBatches(answer.batches)
-      stored.save()
+      void stored.save()
       return answer.wantsSha1 ? (hashes) => complete(hashes.toString('base64url')) : undefined
     } catch (error) {
       log.debug({ err: error }, 'the completion could not be reported')
@@ -200,7 +201,7 @@ export class Completion {
     const hashes = await stored.withFile((file) => verifier.sha1OfPieces(file, stored.layout))
     stored.piecesSha1 = hashes
     stored.markDirty()
-    stored.save()
+    void stored.save()
     return hashes
   }
 

@@ -3,11 +3,12 @@ import type { NodeId } from '../../core/metainfo.ts'
 import type { Peer } from '../../core/tracker-api.ts'
 import { PeerLostError, PeerOutdatedError } from '../errors.ts'
 import type { PeerCredential } from '../membership/cluster-trust.ts'
-import type { Grant } from '../membership/grants.ts'
+import type { Grant } from '../membership/grant.ts'
 import type { PeersReach } from '../origin/origin-plan.ts'
+import type { SwarmLink } from '../peer/link-host.ts'
+import { LINKS_DIALLED_ENOUGH, type NodeLinks } from '../peer/node-links.ts'
 import type { PeerAddresses } from '../peer/peer-addresses.ts'
-import type { PeerLink } from '../peer/peer-link.ts'
-import { KnownPeers } from './known-peers.ts'
+import type { KnownPeers } from './known-peers.ts'
 
 /** Connections that a downloading node dials for one swarm. */
 export const DIALS_MAX = 12
@@ -20,6 +21,7 @@ export interface DialsHost {
   /** No dial to this node is wanted: it is connected, or this node itself. */
   isConnected(node: NodeId): boolean
   linkCount(): number
+  links: Pick<NodeLinks, 'isLinked' | 'mayUse' | 'dialledCount'>
   addresses: Pick<PeerAddresses, 'isWorking' | 'mayDial' | 'dialled'>
   dial(peer: Peer, credential: PeerCredential): void
 }
@@ -28,11 +30,12 @@ export interface DialsHost {
  * The peers that one swarm dials. Invariant: each peer is dialled once at a time, except to replace an existing link.
  */
 export class Dials {
-  readonly peers = new KnownPeers()
+  readonly peers: KnownPeers
   readonly #host: DialsHost
   readonly #dialling = new Set<NodeId>()
 
-  constructor(host: DialsHost) {
+  constructor(peers: KnownPeers, host: DialsHost) {
+    this.peers = peers
     this.#host = host
   }
 
@@ -41,12 +44,21 @@ export class Dials {
     const grant = this.#host.grant()
     if (!grant || this.#host.isUploadOnly() || !this.#host.isWanted()) return
     const nowMs = Date.now()
-    const { addresses } = this.#host
-    const isUnwanted = (peer: Peer) => this.#isHere(peer.node) || !addresses.mayDial(peer, nowMs)
-    const room = DIALS_MAX - this.#host.linkCount() - this.#dialling.size
-    for (const peer of this.peers.due(nowMs, room, isUnwanted)) {
+    const { addresses, links } = this.#host
+    const isLinked = (node: NodeId) => links.isLinked(node)
+    const count = this.#host.linkCount() + this.#dialling.size
+    // A node that pulls many blobs needs no link to every holder of each.
+    const hasEnough = () => links.dialledCount >= LINKS_DIALLED_ENOUGH
+    let hasOne = count > 0
+    const isUnwanted = (peer: Peer) =>
+      this.#isHere(peer.node) || (!isLinked(peer.node) && !addresses.mayDial(peer, nowMs))
+    for (const peer of this.peers.due(nowMs, DIALS_MAX - count, { isUnwanted, isLinked })) {
+      if (!isLinked(peer.node)) {
+        if (links.mayUse(peer) && hasOne && hasEnough()) continue
+        addresses.dialled(peer, nowMs)
+      }
+      hasOne = true
       this.peers.postpone(peer.node, nowMs)
-      addresses.dialled(peer, nowMs)
       this.#dialling.add(peer.node)
       this.#host.dial(peer, grant.credential)
     }
@@ -66,7 +78,7 @@ export class Dials {
   }
 
   /** Dials the peer of a link that will be replaced, if this node dialled it. */
-  again(link: Pick<PeerLink, 'node' | 'isDialler'>): void {
+  again(link: Pick<SwarmLink, 'node' | 'isDialler'>): void {
     const grant = this.#host.grant()
     const peer = link.isDialler ? this.peers.get(link.node) : undefined
     if (!grant || !peer || !this.#host.isWanted()) return

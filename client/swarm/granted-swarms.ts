@@ -4,7 +4,8 @@ import type { RegistryHost } from '../../core/repository.ts'
 import type { GrantedSwarm } from '../../core/tracker-api.ts'
 import type { BlobRequest } from '../client.ts'
 import { BlobDistrustedError, TrackerRefusedError, TrackerUnavailableError } from '../errors.ts'
-import type { Grant, Grants } from '../membership/grants.ts'
+import type { Grant } from '../membership/grant.ts'
+import type { Grants } from '../membership/grants.ts'
 import type { Vouching } from '../origin/vouching.ts'
 import type { SealedCopy } from '../store/pushed-copy.ts'
 import type { Swarm } from './swarm.ts'
@@ -43,7 +44,7 @@ export class GrantedSwarms {
   async open(request: BlobRequest): Promise<Swarm> {
     const { swarms } = this.#options
     const id = this.#idOf(request)
-    const held = swarms().get(id)
+    const held = await swarms().getChecked(id)
     if (held?.stored.isComplete) {
       held.access.admit(request)
       await held.recheck()
@@ -69,7 +70,7 @@ export class GrantedSwarms {
   async share(request: BlobRequest, copy: SealedCopy): Promise<boolean> {
     const { swarms, grants } = this.#options
     const id = this.#idOf(request)
-    if (swarms().get(id) !== undefined) return false
+    if ((await swarms().getChecked(id)) !== undefined) return false
     const { grant, granted } = await this.#obtain(id, request)
     const swarm = await swarms().adopt(id, request, copy)
     if (swarm === undefined) {

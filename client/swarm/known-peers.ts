@@ -56,15 +56,28 @@ export class KnownPeers {
     return this.#banned.has(node)
   }
 
+  /** The other half of the places is for those that the tracker names. */
+  get isHalfFull(): boolean {
+    return this.#known.size >= KNOWN_MAX / 2
+  }
+
   get size(): number {
     return this.#known.size
   }
 
-  /** The peers to dial now, at most `count`, those with the fewest failures first. */
-  due(nowMs: number, count: number, isUnwanted: (peer: Peer) => boolean): Peer[] {
+  /**
+   * The peers to dial now, at most `count`. First those that cost no connection, last those that the tracker could not
+   * reach; among these the ones with the fewest failures first.
+   */
+  due(
+    nowMs: number,
+    count: number,
+    { isUnwanted, isLinked }: { isUnwanted(peer: Peer): boolean; isLinked(node: NodeId): boolean },
+  ): Peer[] {
+    const rank = ({ node, dialsOnly }: Peer) => (isLinked(node) ? 0 : dialsOnly ? 2 : 1)
     return [...this.#known.values()]
       .filter(({ peer, tryAtMs }) => tryAtMs <= nowMs && !this.#banned.has(peer.node) && !isUnwanted(peer))
-      .sort((a, b) => a.failures - b.failures)
+      .sort((a, b) => rank(a.peer) - rank(b.peer) || a.failures - b.failures)
       .slice(0, Math.max(0, count))
       .map(({ peer }) => peer)
   }

@@ -2,6 +2,8 @@ import type { HashBatch } from '../../core/hash-batch.ts'
 import type { PieceIndex } from '../../core/metainfo.ts'
 import type { StoredBlob } from '../store/blob-store.ts'
 import type { PieceBuffer } from '../store/piece-buffers.ts'
+import type { StreamedPiece } from '../store/piece-stream.ts'
+import type { PieceWriter } from '../store/piece-writes.ts'
 import type { Verifier } from '../store/verifier.ts'
 import type { AnnounceablePieces } from './announceable-pieces.ts'
 import type { Announcements } from './announcements.ts'
@@ -28,7 +30,8 @@ export interface PieceIntakeParts {
 
 /**
  * The only way of a piece into the store: verify, write, announce. Invariant: a piece is in `stored.have` only after
- * it was verified and written, and is announced only where its signed hash is known and right.
+ * it was verified and written and while nobody writes it (store/piece-writes.ts), and is announced only where its signed
+ * hash is known and right.
  */
 export class PieceIntake {
   readonly #parts: PieceIntakeParts
@@ -43,11 +46,31 @@ export class PieceIntake {
    * @throws what writing throws
    */
   async fromPeer(incoming: IncomingPiece): Promise<IntakeOutcome | 'unhashed'> {
-    const expected = this.#signedHash(incoming.piece)
+    const { piece } = incoming
+    const expected = this.#signedHash(piece)
     if (expected === undefined) return 'unhashed'
-    const hash = await this.#write(incoming, expected)
-    if (hash !== expected) return 'wrong'
-    return this.#signedHash(incoming.piece) === expected ? this.#keep(incoming.piece, hash) : 'unhashed'
+    return this.#write(incoming, expected, (hash, mayBeRead) => {
+      if (hash !== expected) return 'wrong'
+      return this.#judge(piece, hash, mayBeRead)
+    })
+  }
+
+  /** The same for a piece that was written as it arrived. */
+  async fromStream(stream: StreamedPiece): Promise<IntakeOutcome | 'unhashed'> {
+    const { piece } = stream
+    const expected = this.#signedHash(piece)
+    if (expected === undefined) return 'unhashed'
+    const hash = await stream.hash()
+    this.#parts.verifier.pieceVerified()
+    if (hash !== undefined && hash !== expected) return 'wrong'
+    return this.#judge(piece, expected, hash !== undefined && stream.mayBeRead)
+  }
+
+  /** The piece has the hash that was expected of it: the hash may be another by now. */
+  #judge(piece: PieceIndex, hash: string, mayBeRead: boolean): IntakeOutcome | 'unhashed' {
+    if (this.#signedHash(piece) !== hash) return 'unhashed'
+    if (mayBeRead) return this.#keep(piece, hash)
+    return this.#parts.stored.have.has(piece) ? 'known' : 'unhashed'
   }
 
   /**
@@ -56,9 +79,11 @@ export class PieceIntake {
    */
   async fromRegistry(incoming: IncomingPiece): Promise<{ outcome: IntakeOutcome; hash: Buffer }> {
     const expected = this.#parts.stored.hashes.isConfirmed ? this.#signedHash(incoming.piece) : undefined
-    const hash = await this.#write(incoming, expected)
-    const isWrong = expected !== undefined && hash !== expected
-    return { outcome: isWrong ? 'wrong' : this.#keep(incoming.piece, hash), hash: Buffer.from(hash, 'hex') }
+    return this.#write(incoming, expected, (hash, mayBeRead) => {
+      const isWrong = expected !== undefined && hash !== expected
+      const kept = () => (mayBeRead ? this.#keep(incoming.piece, hash) : 'known')
+      return { outcome: isWrong ? 'wrong' : kept(), hash: Buffer.from(hash, 'hex') }
+    })
   }
 
   /** In hex, as it is now: the bytes change when another hash is confirmed. */
@@ -66,11 +91,45 @@ export class PieceIntake {
     return this.#parts.stored.hashes.get(piece)?.toString('hex')
   }
 
-  /** Writes the piece when it has the expected hash, or none is expected. @returns its SHA-256 in hex */
-  #write({ piece, buffer, length }: IncomingPiece, expected: string | undefined): Promise<string> {
+  /**
+   * Writes the piece when it has the expected hash, or none is expected. While another copy of it is being written, it is
+   * verified first; a piece that can be read already is not written again.
+   * @param judge gets the SHA-256 in hex, and whether the file holds this copy, so that it may be read
+   */
+  async #write<Verdict>(
+    incoming: IncomingPiece,
+    expected: string | undefined,
+    judge: (hash: string, mayBeRead: boolean) => Verdict,
+  ): Promise<Verdict> {
+    const { stored, verifier } = this.#parts
+    let writer = stored.writes.begin(incoming.piece, { isStream: false })
+    if (!writer) {
+      const hash = await verifier.hash(incoming.buffer, incoming.length)
+      if (expected !== undefined && hash !== expected) return judge(hash, false)
+      writer = await stored.writes.takeOver(incoming.piece)
+      if (!writer) return judge(hash, false)
+    }
+    try {
+      const hash = await this.#writeAs(writer, incoming, expected)
+      return judge(hash, stored.writes.mayBeRead(writer))
+    } finally {
+      stored.writes.end(writer)
+    }
+  }
+
+  async #writeAs(
+    writer: PieceWriter,
+    { piece, buffer, length }: IncomingPiece,
+    expected: string | undefined,
+  ): Promise<string> {
     const { stored, verifier, digestCheck } = this.#parts
     const job = { length, position: piece * stored.layout.pieceBytes, expected, whole: digestCheck.handle }
-    return stored.withFile((file) => verifier.piece(buffer, { ...job, file }))
+    stored.writes.writeBegins(writer)
+    try {
+      return await stored.withFile((file) => verifier.piece(buffer, { ...job, file }))
+    } finally {
+      stored.writes.writeEnds(writer)
+    }
   }
 
   #keep(piece: PieceIndex, hash: string): IntakeOutcome {

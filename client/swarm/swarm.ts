@@ -23,23 +23,27 @@ import {
 } from '../errors.ts'
 import type { Admission } from '../membership/admission.ts'
 import type { ClusterTrustState, PeerCredential } from '../membership/cluster-trust.ts'
-import type { Grant } from '../membership/grants.ts'
+import type { Grant } from '../membership/grant.ts'
 import type { TrackerClient } from '../membership/tracker-client.ts'
 import { Origin } from '../origin/origin.ts'
 import type { OriginHost } from '../origin/origin-host.ts'
 import type { PeersReach } from '../origin/origin-plan.ts'
 import { RegistryAccess } from '../origin/registry-access.ts'
+import type { NodeLinks } from '../peer/node-links.ts'
 import type { PeerAddresses } from '../peer/peer-addresses.ts'
 import type { SendBuffers } from '../peer/send-buffers.ts'
 import { Bitfield } from '../store/bitfield.ts'
 import type { StoredBlob } from '../store/blob-store.ts'
+import type { LoopLoad } from '../store/loop-load.ts'
 import type { PieceBuffer, PieceBufferShare, PieceBuffers } from '../store/piece-buffers.ts'
+import { openPieceStream } from '../store/piece-stream.ts'
+import type { SlowWrites } from '../store/slow-writes.ts'
 import type { Verifier } from '../store/verifier.ts'
 import { AnnounceablePieces } from './announceable-pieces.ts'
 import { Announcements } from './announcements.ts'
 import { BatchRenewal } from './batch-renewal.ts'
 import { Completion } from './completion.ts'
-import { DigestCheck } from './digest-check.ts'
+import { AUDITED_SHARE, DigestCheck } from './digest-check.ts'
 import { heldProgress } from './held.ts'
 import { PieceIntake } from './piece-intake.ts'
 import { type Part, Readers } from './readers.ts'
@@ -52,17 +56,20 @@ export interface SwarmParts {
   trust: ClusterTrustState
   admission: Admission
   tracker: TrackerClient
-  /** Share of blobs that are hashed as a whole although two nodes vouch for their hashes. */
-  auditedShare: number
+  /** Share of blobs that are hashed as a whole although two nodes vouch for their hashes; absent: the default. */
+  auditedShare: number | undefined
   buffers: PieceBuffers
   sendBuffers: SendBuffers
   uploadLimit: RateLimit
   downloadLimit: RateLimit
   verifier: Verifier
+  slowWrites: SlowWrites
+  loopLoad: LoopLoad
   log: Logger
   defects: Defects
   registry: RegistryClient
   addresses: PeerAddresses
+  nodeLinks: NodeLinks
   dial(peer: Peer, host: SwarmLinks, credential: PeerCredential): void
   onComplete(swarm: Swarm): void
   /** A peer sent a piece that does not match its hash. */
@@ -124,6 +131,8 @@ export class Swarm implements OriginHost {
       layout: stored.layout,
       have: stored.have,
       buffers: this.buffers,
+      stream: (piece) => openPieceStream({ ...parts, stored, buffers: this.buffers }, piece),
+      isForThread: () => parts.loopLoad.isForThread(),
       isAskable: (piece) =>
         stored.hashes.has(piece) && !this.#claimed.has(piece) && this.#readers.needs(piece),
       position: () => this.#readers.position,
@@ -142,6 +151,7 @@ export class Swarm implements OriginHost {
       uploadLimit: parts.uploadLimit,
       defects: parts.defects,
       addresses: parts.addresses,
+      links: parts.nodeLinks,
       dial: parts.dial,
       onBadPeer: parts.onBadPeer,
       stored,
@@ -157,7 +167,7 @@ export class Swarm implements OriginHost {
     this.access = new RegistryAccess(stored, parts)
     this.#origin = new Origin(this)
     this.#digestCheck = new DigestCheck(parts.verifier, stored, {
-      isAudit: Math.random() < parts.auditedShare,
+      isAudit: Math.random() < (parts.auditedShare ?? AUDITED_SHARE),
     })
     this.#pieces = new AnnounceablePieces(stored)
     this.#intake = new PieceIntake({
@@ -255,6 +265,7 @@ export class Swarm implements OriginHost {
     this.links.addPeers(granted.peers)
     this.links.proveTokens()
     if (granted.lease) this.#origin.offer(granted.lease)
+    else if (granted.status !== 'cold' && granted.peers.length > 0) this.#origin.heldByPeers()
     this.#download.fillAll()
   }
 
@@ -322,7 +333,7 @@ export class Swarm implements OriginHost {
   #halt(): void {
     this.#download.pause()
     this.#origin.stop()
-    this.stored.save()
+    void this.stored.save()
   }
 
   #tick(): void {
@@ -332,7 +343,7 @@ export class Swarm implements OriginHost {
     this.#origin.tick()
     if (Date.now() - this.#savedAtMs > SAVE_EVERY_MS) {
       this.#savedAtMs = Date.now()
-      this.stored.save()
+      void this.stored.save()
     }
     if (this.isWanted && !this.stored.isComplete) return
     // Pieces fetched under a lease are still published: others wait for their hashes.
@@ -436,9 +447,12 @@ export class Swarm implements OriginHost {
   // --- pieces --------------------------------------------------------------------------------------------------
 
   async #takeFromPeer(assembly: Assembly): Promise<void> {
-    const { piece, length, source } = assembly
+    const { piece, length, source, copy } = assembly
     try {
-      const outcome = await this.#writing(this.#intake.fromPeer(assembly)).catch(() => 'unwritten' as const)
+      const taking = copy.stream
+        ? this.#intake.fromStream(copy.stream)
+        : this.#intake.fromPeer({ piece, length, buffer: copy.buffer })
+      const outcome = await this.#writing(taking).catch(() => 'unwritten' as const)
       if (outcome === 'wrong')
         this.links.ban(source, new PieceCorruptError(`piece ${piece} does not match its hash`))
       if (outcome === 'kept' || outcome === 'known') this.#bytesFromPeers += length

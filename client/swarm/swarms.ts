@@ -88,8 +88,23 @@ export class Swarms {
     return stored && this.get(stored.swarm)
   }
 
+  /** As `get`, once the blob was checked, if the last end of this node was not clean. */
+  async getChecked(id: SwarmId): Promise<Swarm | undefined> {
+    await this.#store.unclean.checked(id, this.#parts.verifier)
+    return this.get(id)
+  }
+
+  /** Call at the start: checks what the last end may have spoilt, and completes what it cut off. */
+  async prepareStored(): Promise<void> {
+    for (const { swarm, key } of this.#store.unclean.all()) {
+      await this.#store.unclean.checked(swarm, this.#parts.verifier)
+      this.#parts.log.info({ digest: key.digest }, 'a stored blob was hashed: the last end was not clean')
+    }
+    await this.#completeAliases()
+  }
+
   /** Computes missing hashes for aliases: the node was stopped before it had them. */
-  async completeAliases(): Promise<void> {
+  async #completeAliases(): Promise<void> {
     for (const stored of this.#store.all()) {
       const isDue = stored.piecesSha1 === undefined && this.#aliases.isOffered(stored)
       if (isDue) await this.get(stored.swarm)?.piecesSha1()
@@ -175,9 +190,9 @@ export class Swarms {
     late.abort()
   }
 
-  close(): void {
+  async close(): Promise<void> {
     for (const swarm of this.#swarms.values()) swarm.close()
-    this.#store.close()
+    await this.#store.close()
   }
 
   /** For copies of pushed blobs. */

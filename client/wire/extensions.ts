@@ -23,7 +23,7 @@ export interface ExtensionHandshake {
 
 /** Assumed queue of a peer that does not announce one. */
 export const REQUESTS_QUEUED_FOREIGN = 250
-const REQUESTS_QUEUED_BOUND = 2000
+export const REQUESTS_QUEUED_BOUND = 2000
 
 export function encodeExtensionHandshake(
   handshake: Omit<ExtensionHandshake, 'ids'> & { version: string },
@@ -60,7 +60,7 @@ export function decodeExtensionHandshake(payload: Buffer): ExtensionHandshake {
   }
 }
 
-function clamped(value: Bencoded | undefined, fallback: number, min: number, max: number): number {
+export function clamped(value: Bencoded | undefined, fallback: number, min: number, max: number): number {
   return typeof value === 'number' && value > 0 ? Math.max(min, Math.min(value, max)) : fallback
 }
 
@@ -132,7 +132,8 @@ export function decodeHashBatch(payload: Buffer, swarm: SwarmId): HashBatch {
   }
 }
 
-function decodeDictionary(payload: Buffer): BencodedDictionary {
+/** @throws PeerProtocolError */
+export function decodeDictionary(payload: Buffer): BencodedDictionary {
   try {
     const value = decodeBencode(payload)
     if (value instanceof Map) return value
@@ -143,13 +144,15 @@ function decodeDictionary(payload: Buffer): BencodedDictionary {
   throw new PeerProtocolError('an extension message that is not a dictionary')
 }
 
-function bytesOf(dictionary: BencodedDictionary, key: string): Buffer {
+/** @throws PeerProtocolError */
+export function bytesOf(dictionary: BencodedDictionary, key: string): Buffer {
   const value = dictionary.get(key)
   if (!Buffer.isBuffer(value)) throw new PeerProtocolError(`extension message without ${key}`)
   return value
 }
 
-function countOf(dictionary: BencodedDictionary, key: string): number {
+/** @throws PeerProtocolError */
+export function countOf(dictionary: BencodedDictionary, key: string): number {
   const value = dictionary.get(key)
   if (typeof value !== 'number' || value < 0) throw new PeerProtocolError(`extension message without ${key}`)
   return value

@@ -19,28 +19,39 @@ const IDLE_FRAMES_PER_SECOND = 10
 const IDLE_FRAMES_PER_BLOCK = 4
 /** A choke costs the window of requests that it ends, a reject the piece that moves to another peer. */
 const IDLE_FRAMES_PER_CHOKE = 64
+/** A pull that is opened or closed on a link costs signatures to check. */
+const IDLE_FRAMES_PER_PULL = 16
 /** Longer messages take longer to read: they count as one frame for each of this many bytes. */
 const IDLE_FRAME_BYTES = 64
 
+/** What a connection pays for. */
+type Paid = Message | { type: 'keep-alive' | 'pull' }
+
 /** The allowance of one connection for frames that change nothing. Pure: the clock is passed in. */
 export class FrameBudget {
-  readonly #pieceCount: number
-  readonly #max: number
-  #left: number
+  #max = IDLE_FRAMES_MAX
+  #left = IDLE_FRAMES_MAX
   #refilledAtMs: number
 
-  constructor(pieceCount: number, nowMs: number) {
-    this.#pieceCount = pieceCount
-    this.#max = IDLE_FRAMES_MAX + IDLE_FRAMES_PER_PIECE * pieceCount
-    this.#left = this.#max
+  constructor(nowMs: number) {
     this.#refilledAtMs = nowMs
   }
 
-  /** @throws PeerProtocolError when nothing is left */
-  spend(message: Message | { type: 'keep-alive' }, nowMs: number): void {
+  /** The connection is for one blob more; on a link between nodes, call once for each. */
+  widen(pieceCount: number): this {
+    this.#max += IDLE_FRAMES_PER_PIECE * pieceCount
+    this.#left += IDLE_FRAMES_PER_PIECE * pieceCount
+    return this
+  }
+
+  /**
+   * @param pieceCount of the blob that the message concerns
+   * @throws PeerProtocolError when nothing is left
+   */
+  spend(message: Paid, nowMs: number, pieceCount = 0): void {
     const refilled = ((nowMs - this.#refilledAtMs) / 1000) * IDLE_FRAMES_PER_SECOND
     this.#refilledAtMs = nowMs
-    this.#left = Math.min(this.#max, this.#left + refilled) - this.#costOf(message)
+    this.#left = Math.min(this.#max, this.#left + refilled) - costOf(message, pieceCount)
     if (this.#left < 0) throw new PeerProtocolError('too many messages that change nothing')
   }
 
@@ -49,19 +60,21 @@ export class FrameBudget {
     if (length < BLOCK_BYTES_FOREIGN) return
     this.#left = Math.min(this.#max, this.#left + IDLE_FRAMES_PER_BLOCK)
   }
+}
 
-  #costOf(message: Message | { type: 'keep-alive' }): number {
-    switch (message.type) {
-      case 'choke':
-      case 'reject':
-        return IDLE_FRAMES_PER_CHOKE
-      case 'bitfield':
-      case 'have-all':
-        return this.#pieceCount
-      case 'extended':
-        return 1 + message.payload.length / IDLE_FRAME_BYTES
-      default:
-        return 1
-    }
+function costOf(message: Paid, pieceCount: number): number {
+  switch (message.type) {
+    case 'choke':
+    case 'reject':
+      return IDLE_FRAMES_PER_CHOKE
+    case 'pull':
+      return IDLE_FRAMES_PER_PULL
+    case 'bitfield':
+    case 'have-all':
+      return pieceCount
+    case 'extended':
+      return 1 + message.payload.length / IDLE_FRAME_BYTES
+    default:
+      return 1
   }
 }

@@ -7,20 +7,24 @@ import {
   FRAME_BYTES_MAX,
   type Message,
   PIECE_MESSAGE_ID,
+  SWARM_NUMBER_BYTES,
 } from './messages.ts'
 
-/** Receives a reader's messages. Every function may throw to end the connection. */
+/**
+ * Receives a reader's messages. Every function may throw to end the connection. `swarm` is the number of the swarm that a
+ * message concerns, on a link between nodes; elsewhere 0.
+ */
 export interface FrameSink {
   onHandshake(handshake: Handshake): void
-  onMessage(message: Message): void
+  onMessage(message: Message, swarm: number): void
   /** A frame without a body (BEP 3). */
   onKeepAlive(): void
   /**
    * A block begins. @returns where its bytes go (`block.length` of them), or undefined to drop them: a block that was
    * cancelled or came too late is no fault of its sender.
    */
-  onBlockStart(block: BlockAddress): Uint8Array | undefined
-  onBlockEnd(block: BlockAddress): void
+  onBlockStart(block: BlockAddress, swarm: number): Uint8Array | undefined
+  onBlockEnd(block: BlockAddress, swarm: number): void
 }
 
 /**
@@ -34,10 +38,14 @@ export class FrameReader {
   #held: Buffer = Buffer.allocUnsafe(1024)
   #heldBytes = 0
   #isHandshaken = false
-  #block: (BlockAddress & { target: Uint8Array | undefined; received: number }) | undefined
+  #block: (BlockAddress & { target: Uint8Array | undefined; received: number; swarm: number }) | undefined
+  /** Bytes between a message's id and its payload. */
+  readonly #numberBytes: number
 
-  constructor(sink: FrameSink) {
+  /** @param options.isNumbered frames name their swarm, as on a link between nodes */
+  constructor(sink: FrameSink, { isNumbered = false } = {}) {
     this.#sink = sink
+    this.#numberBytes = isNumbered ? SWARM_NUMBER_BYTES : 0
   }
 
   /**
@@ -68,7 +76,7 @@ export class FrameReader {
     block.received += taken
     if (block.received === block.length) {
       this.#block = undefined
-      this.#sink.onBlockEnd(block)
+      this.#sink.onBlockEnd(block, block.swarm)
     }
     return offset + taken
   }
@@ -87,7 +95,7 @@ export class FrameReader {
     if (this.#heldBytes < 4) return 4
     const bodyBytes = readBodyBytes(this.#held)
     if (this.#heldBytes < 5) return 4 + Math.min(1, bodyBytes)
-    return this.#held[4] === PIECE_MESSAGE_ID ? BLOCK_HEADER_BYTES : 4 + bodyBytes
+    return this.#held[4] === PIECE_MESSAGE_ID ? this.#blockHeaderBytes : 4 + bodyBytes
   }
 
   #hold(chunk: Buffer, offset: number, bytes: number): void {
@@ -113,23 +121,37 @@ export class FrameReader {
       this.#heldBytes = 0
       this.#sink.onKeepAlive()
     } else if (this.#held[4] === PIECE_MESSAGE_ID) {
-      if (wanted === BLOCK_HEADER_BYTES) this.#beginBlock(bodyBytes)
-      else if (bodyBytes <= 9) throw new PeerProtocolError('a block without bytes')
+      if (wanted === this.#blockHeaderBytes) this.#beginBlock(bodyBytes)
+      else if (4 + bodyBytes <= this.#blockHeaderBytes) throw new PeerProtocolError('a block without bytes')
     } else if (wanted === 4 + bodyBytes) {
       this.#heldBytes = 0
+      if (bodyBytes <= this.#numberBytes) throw new PeerProtocolError('a message that names no swarm')
       // A copy: the sink may keep payloads, and the held buffer is reused.
-      this.#sink.onMessage(decodeMessage(Buffer.from(this.#held.subarray(4, wanted))))
+      const body = Buffer.from(this.#held.subarray(4 + this.#numberBytes, wanted))
+      body[0] = this.#held[4]!
+      this.#sink.onMessage(decodeMessage(body), this.#swarm)
     }
   }
 
   #beginBlock(bodyBytes: number): void {
     this.#heldBytes = 0
+    const at = 5 + this.#numberBytes
     const address = {
-      piece: this.#held.readUInt32BE(5),
-      begin: this.#held.readUInt32BE(9),
-      length: bodyBytes - 9,
+      piece: this.#held.readUInt32BE(at),
+      begin: this.#held.readUInt32BE(at + 4),
+      length: 4 + bodyBytes - this.#blockHeaderBytes,
     }
-    this.#block = { ...address, target: this.#sink.onBlockStart(address), received: 0 }
+    const swarm = this.#swarm
+    this.#block = { ...address, target: this.#sink.onBlockStart(address, swarm), received: 0, swarm }
+  }
+
+  get #blockHeaderBytes(): number {
+    return BLOCK_HEADER_BYTES + this.#numberBytes
+  }
+
+  /** The number in the held frame. */
+  get #swarm(): number {
+    return this.#numberBytes === 0 ? 0 : this.#held.readUInt32BE(5)
   }
 }
 

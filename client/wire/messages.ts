@@ -51,36 +51,48 @@ const TYPES = new Map<number, keyof typeof IDS>(
 export const PIECE_MESSAGE_ID = IDS.piece
 /** Frame length (4), id (1), piece (4), begin (4): the bytes before a block in its frame. */
 export const BLOCK_HEADER_BYTES = 13
+/** On a link between nodes (docs/protocol.md), the swarm's number follows the id of every message. */
+export const SWARM_NUMBER_BYTES = 4
+/** The bytes before a block in a frame of a link. */
+export const LINK_BLOCK_HEADER_BYTES = BLOCK_HEADER_BYTES + SWARM_NUMBER_BYTES
+/** The number of messages that concern the link itself. */
+export const LINK_NUMBER = 0
 
-export function encodeMessage(message: Exclude<Message, { type: 'unknown' }>): Buffer {
-  const body = Buffer.allocUnsafe(4 + bodyBytes(message))
-  body.writeUInt32BE(body.length - 4, 0)
-  body[4] = IDS[message.type]
+/** A message that can be sent. */
+export type SentMessage = Exclude<Message, { type: 'unknown' }>
+
+/** @param swarm its number, on a link between nodes */
+export function encodeMessage(message: SentMessage, swarm?: number): Buffer {
+  const at = swarm === undefined ? 5 : 5 + SWARM_NUMBER_BYTES
+  const frame = Buffer.allocUnsafe(at - 1 + bodyBytes(message))
+  frame.writeUInt32BE(frame.length - 4, 0)
+  frame[4] = IDS[message.type]
+  if (swarm !== undefined) frame.writeUInt32BE(swarm, 5)
   switch (message.type) {
     case 'have':
     case 'suggest':
     case 'allowed-fast':
-      body.writeUInt32BE(message.piece, 5)
+      frame.writeUInt32BE(message.piece, at)
       break
     case 'request':
     case 'cancel':
     case 'reject':
-      body.writeUInt32BE(message.piece, 5)
-      body.writeUInt32BE(message.begin, 9)
-      body.writeUInt32BE(message.length, 13)
+      frame.writeUInt32BE(message.piece, at)
+      frame.writeUInt32BE(message.begin, at + 4)
+      frame.writeUInt32BE(message.length, at + 8)
       break
     case 'bitfield':
-      message.bits.copy(body, 5)
+      message.bits.copy(frame, at)
       break
     case 'extended':
-      body[5] = message.extension
-      message.payload.copy(body, 6)
+      frame[at] = message.extension
+      message.payload.copy(frame, at + 1)
       break
   }
-  return body
+  return frame
 }
 
-function bodyBytes(message: Exclude<Message, { type: 'unknown' }>): number {
+function bodyBytes(message: SentMessage): number {
   switch (message.type) {
     case 'have':
     case 'suggest':
@@ -99,12 +111,19 @@ function bodyBytes(message: Exclude<Message, { type: 'unknown' }>): number {
   }
 }
 
-/** Writes the bytes before a block into the first 13 bytes of `target`, so that both go out in one write. */
-export function writeBlockHeader(target: Buffer, block: BlockAddress): void {
-  target.writeUInt32BE(9 + block.length, 0)
+/**
+ * Writes the bytes before a block to the start of `target`, so that both go out in one write.
+ * @param swarm its number, on a link between nodes
+ * @returns how many bytes they are
+ */
+export function writeBlockHeader(target: Buffer, block: BlockAddress, swarm?: number): number {
+  const at = swarm === undefined ? 5 : 5 + SWARM_NUMBER_BYTES
+  target.writeUInt32BE(at + 4 + block.length, 0)
   target[4] = IDS.piece
-  target.writeUInt32BE(block.piece, 5)
-  target.writeUInt32BE(block.begin, 9)
+  if (swarm !== undefined) target.writeUInt32BE(swarm, 5)
+  target.writeUInt32BE(block.piece, at)
+  target.writeUInt32BE(block.begin, at + 4)
+  return at + 8
 }
 
 /**

@@ -14,7 +14,8 @@ export interface LoopbackCluster {
   readonly tracker: LabProcess
   /** Of the tracker. */
   readonly trackerDataDir: string
-  startNode(name: string): Promise<LoopbackNode>
+  /** @param program of another version, if not this one's (`bin/shoal.js`) */
+  startNode(name: string, program?: string): Promise<LoopbackNode>
 }
 
 export interface LoopbackNode {
@@ -59,7 +60,7 @@ export async function startLoopbackCluster(site: Site): Promise<LoopbackCluster>
     registry,
     tracker: tracker.part,
     trackerDataDir: tracker.dataDir,
-    startNode: (name) => startNode(site, name, { ...tracker.join, registries }),
+    startNode: (name, file) => startNode(site, { name, file }, { ...tracker.join, registries }),
   }
 }
 
@@ -96,7 +97,11 @@ async function startTracker(site: Site, registries: object[]) {
   return { part, dataDir, join: { trackerUrl, trackerCaFile: join(dir, 'authority.crt'), joinTokenFile } }
 }
 
-async function startNode(site: Site, name: string, shared: object): Promise<LoopbackNode> {
+async function startNode(
+  site: Site,
+  { name, file }: { name: string; file: string | undefined },
+  shared: object,
+): Promise<LoopbackNode> {
   const dir = makeFolder(site, name)
   const [proxyPort, adminPort] = [await freePort(), await freePort()]
   const config = {
@@ -107,13 +112,16 @@ async function startNode(site: Site, name: string, shared: object): Promise<Loop
     peerListen: '127.0.0.1:0',
     dockerCertsDir: 'none',
   }
-  const part = startShoal(site, { name, program: 'node', dir, config })
+  const part = startShoal(site, { name, file, program: 'node', dir, config })
   const ask = async (path: string) => {
     const answer = await fetch(`http://127.0.0.1:${adminPort}${path}`)
     if (!answer.ok) throw new LabPartError(`${name}: ${path} was answered with ${answer.status}`)
     return answer.text()
   }
-  await waitForPart(part, async () => (await ask('/metrics')).includes(JOINED) || undefined)
+  // Nodes of another version may have no such metric.
+  const isReady = async () =>
+    file === undefined ? (await ask('/metrics')).includes(JOINED) : ask('/healthz')
+  await waitForPart(part, async () => (await isReady()) || undefined)
   return {
     ...{ name, part },
     proxyUrl: `http://127.0.0.1:${proxyPort}`,
@@ -124,14 +132,19 @@ async function startNode(site: Site, name: string, shared: object): Promise<Loop
 
 interface ShoalProgram {
   name: string
+  /** This version's, if there is none. */
+  file?: string | undefined
   program: 'node' | 'tracker'
   dir: string
   config: object
 }
 
-function startShoal({ processes }: Site, { name, program, dir, config }: ShoalProgram): LabProcess {
+function startShoal(
+  { processes }: Site,
+  { name, file = PROGRAM, program, dir, config }: ShoalProgram,
+): LabProcess {
   const configFile = writeIn(dir, 'config.json', JSON.stringify(config, null, 2))
-  return processes.start({ name, argv: [process.execPath, PROGRAM, program, '--config-file', configFile] })
+  return processes.start({ name, argv: [process.execPath, file, program, '--config-file', configFile] })
 }
 
 function makeFolder({ dir }: Site, name: string): string {

@@ -17,6 +17,8 @@ const PULL_PATIENCE_MS = 10 * 60_000
 const SETTLE_MS = 1000 * HEARTBEAT_SECONDS * (HEARTBEATS_MISSED_MAX + 1)
 const MIB = 2 ** 20
 
+type PullPlan = Pick<RoundsPlan, 'cluster' | 'processes'>
+
 export interface RoundsPlan extends Pick<LoopbackOptions, 'mib' | 'rounds' | 'state'> {
   cluster: LoopbackCluster
   processes: LabProcesses
@@ -108,7 +110,7 @@ async function checkContent(plan: RoundsPlan, node: LoopbackNode, blob: Digest):
 }
 
 /** @returns the digest of what the client got */
-async function pull(plan: RoundsPlan, node: LoopbackNode, blob: Digest): Promise<string> {
+export async function pull(plan: PullPlan, node: LoopbackNode, blob: Digest): Promise<string> {
   const hash = createHash('sha256')
   const token = await plan.cluster.registry.token('pull')
   await runCurl(plan, { node, blob, token }, [], (chunk) => void hash.update(chunk))
@@ -116,7 +118,7 @@ async function pull(plan: RoundsPlan, node: LoopbackNode, blob: Digest): Promise
 }
 
 async function runCurl(
-  { cluster, processes }: RoundsPlan,
+  { cluster, processes }: PullPlan,
   { node, blob, token }: { node: LoopbackNode; blob: Digest; token: string },
   argv: string[],
   onOutput?: (chunk: Buffer) => void,

@@ -14,6 +14,7 @@ import type { KeyedCertificate } from '../../core/issue-certificate.ts'
 import { type ClusterId, type NodeId, type SwarmId, swarmIdOf } from '../../core/metainfo.ts'
 import { type ProofBinding, prepareProver, type TokenProver } from '../../core/token-proof/index.ts'
 import type { PullResponse } from '../../core/tracker-api.ts'
+import { WIRE_VERSION_FIRST, WIRE_VERSION_LINKS } from '../../core/wire-version.ts'
 import type { Cluster } from '../../tracker/authority/cluster.ts'
 import { Clusters } from '../../tracker/authority/clusters.ts'
 import { openSealer } from '../../tracker/authority/sealer.ts'
@@ -52,7 +53,9 @@ export interface Member {
     token?: string,
   ): Promise<{ answer: PullResponse; certificate: KeyedCertificate }>
   /** A real serve certificate, through a heartbeat that says that `swarms` are held at `listenPort`. */
-  serve(listenPort: number, swarms?: SwarmId[]): Promise<KeyedCertificate>
+  serve(listenPort: number, swarms?: SwarmId[], wire?: number): Promise<KeyedCertificate>
+  /** A real link certificate, which comes with a join. */
+  link(): Promise<KeyedCertificate>
 }
 
 /** What a member must know of its surroundings; a lab can say it too. */
@@ -93,7 +96,7 @@ export async function enrol(cluster: Surroundings, joinToken?: string): Promise<
         certificate: { certificatePem: answer.certificate, privateKeyPem: pullKey.privateKeyPem },
       }
     },
-    async serve(listenPort, swarms = []) {
+    async serve(listenPort, swarms = [], wire = WIRE_VERSION_FIRST) {
       const serveKey = makeKey()
       const answer = await tracker.heartbeat({
         listenPort,
@@ -102,10 +105,16 @@ export async function enrol(cluster: Surroundings, joinToken?: string): Promise<
         dropped: [],
         wantsPeers: [],
         servePublicKey: serveKey.spki.toString('base64url'),
+        wire,
         badPeers: [],
         revocationsVersion: 0,
       })
       return { certificatePem: answer.serveCertificate!.certificate, privateKeyPem: serveKey.privateKeyPem }
+    },
+    async link() {
+      const publicKey = key.spki.toString('base64url')
+      const { linkCertificate } = await tracker.join({ publicKey, wire: WIRE_VERSION_LINKS })
+      return { certificatePem: linkCertificate!.certificate, privateKeyPem: key.privateKeyPem }
     },
   }
 }

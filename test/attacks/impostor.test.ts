@@ -178,7 +178,7 @@ attackTest(
     const { joinToken } = await cluster.newCluster()
     const foreigner = await enrol(cluster, joinToken)
     const rogue = await enrol(cluster)
-    for (const certificate of [rogue.nodeCertificate, await foreigner.serve(9)]) {
+    for (const certificate of [rogue.nodeCertificate, await rogue.link(), await foreigner.serve(9)]) {
       const blob = cluster.registry.add(randomBlob(target.blob.bytes.length).bytes)
       await pull(holder, cluster.request(blob))
       const shown: Buffer[] = []

@@ -84,9 +84,9 @@ const uses: Record<string, { names: string[]; run: () => unknown }> = {
       const key = { registry, digest: `sha256:${'0'.repeat(64)}` }
       const blob = { swarm: SWARM, key, bytes: 1000, repository: 'team/app' } as never
       const { created } = await store.create(blob, () => false)
-      created.save()
+      await created.save()
       await created.delete()
-      store.close()
+      await store.close()
     },
   },
   'the database': {

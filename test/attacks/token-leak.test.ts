@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, expect, vi } from 'vitest'
+import { NodeLink } from '../../client/peer/node-link.ts'
 import { PeerLink } from '../../client/peer/peer-link.ts'
 import { signatureOf, signingInputOf } from '../core/signed-tokens.ts'
 import { progressOf, pull, randomBlob, startTestCluster, type TestCluster } from '../pull/test-cluster.ts'
@@ -49,11 +50,13 @@ for (const algorithm of ['ES256', 'ES384', 'EdDSA', 'RS256']) {
     `nothing that peers exchange, log or store holds the token's signature (${algorithm})`,
     async () => {
       const exchanged: Buffer[] = []
-      const receive = PeerLink.prototype.receive
-      vi.spyOn(PeerLink.prototype, 'receive').mockImplementation(function (this: PeerLink, chunk: Buffer) {
-        exchanged.push(Buffer.from(chunk))
-        return receive.call(this, chunk)
-      })
+      for (const kind of [PeerLink, NodeLink]) {
+        const receive = kind.prototype.receive as (this: unknown, chunk: Buffer) => void
+        vi.spyOn(kind.prototype, 'receive').mockImplementation(function (this: unknown, chunk: Buffer) {
+          exchanged.push(Buffer.from(chunk))
+          return receive.call(this, chunk)
+        })
+      }
       const logged: string[] = []
       const logTo = { write: (line: string) => void logged.push(line) }
       cluster = await startTestCluster({ nodes: 3, algorithm, logLevel: 'trace', logTo })

@@ -1,6 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
-import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { closeSync, openSync, readdirSync, readFileSync, statSync, writeFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
 import {
@@ -124,3 +124,18 @@ test('a state file that cannot be read costs the copy, not the pull', async () =
   const again = await withState(node, () => '{"version":1,')
   expect((await pull(again, cluster.request(blob))).equals(blob.bytes)).toBe(true)
 }, 15_000)
+
+test('after an unclean end a node gives nobody what its disk lost, and fetches just that again', async () => {
+  const { blob, node } = await heldBlob()
+  const again = await withState(node, (state) => {
+    const folder = join(node.dataDir, 'blobs')
+    const fd = openSync(join(folder, readdirSync(folder)[0]!, 'data'), 'r+')
+    writeSync(fd, Buffer.alloc(4096), 0, 4096, MIB)
+    closeSync(fd)
+    return { ...state, isClean: false }
+  })
+  expect((await pull(again, cluster.request(blob))).equals(blob.bytes)).toBe(true)
+  expect(cluster.registry.sentBytes.get(blob.digest)).toBe(blob.bytes.length + 256 * 1024)
+  const other = await cluster.addNode({ name: 'other' })
+  expect((await pull(other, cluster.request(blob))).equals(blob.bytes)).toBe(true)
+}, 20_000)

@@ -73,6 +73,7 @@ describe('a certificate of a cluster authority', () => {
   it.each([
     ['node', ['1.3.6.1.5.5.7.3.2'], 'sslclient'],
     ['serve', ['1.3.6.1.5.5.7.3.1'], 'sslserver'],
+    ['link', ['1.3.6.1.5.5.7.3.2', '1.3.6.1.5.5.7.3.1'], 'sslserver'],
     ['pull', ['1.3.6.1.5.5.7.3.2', '1.3.6.1.5.5.7.3.1'], 'sslclient'],
   ] as const)(
     'of kind %s is read alike by Node, the general library and OpenSSL',

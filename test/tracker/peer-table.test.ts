@@ -84,7 +84,7 @@ describe('the peer table', () => {
       { ...inventory, isFullInventory: false },
       1,
     )
-    const peers = table.choose(swarmAt(1), { asker: nodeAt(2), peersMax: 5, random: () => 0.5, nowMs: 2 })
+    const peers = table.choose(swarmAt(1), { asker: nodeAt(2), random: () => 0.5, nowMs: 2 })
     expect(peers).toEqual([{ node: nodeAt(1), address: '10.0.0.2', port: 2, isSeed: true }])
   })
 

@@ -171,7 +171,7 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       await store.createCluster(cluster(RED), joinToken(RED, { usesMax: 1 }), audit('made'))
       const id = `first of ${RED}`
       const node = (name: NodeId) => ({
-        ...{ cluster: RED, node: name, address: '10.0.0.1', joinedAtMs: 1, renewedAtMs: 1 },
+        ...{ cluster: RED, node: name, address: '10.0.0.1', joinedAtMs: 1, renewedAtMs: 1, wire: 1 },
       })
       expect(await store.putNode(node(ONE), audit('joined'), id)).toBe(true)
       expect(await store.putNode(node(ONE), audit('joined again'), id)).toBe(true)
@@ -265,17 +265,20 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
     })
 
     it('keeps when a node first joined, and where it was last', async () => {
-      const record = { cluster: RED, node: ONE, address: '10.0.0.1', joinedAtMs: 1, renewedAtMs: 1 }
+      const record = { cluster: RED, node: ONE, address: '10.0.0.1', joinedAtMs: 1, renewedAtMs: 1, wire: 1 }
       await store.putNode(record, audit('joined'))
-      await store.putNode({ ...record, address: '10.0.0.2', joinedAtMs: 9, renewedAtMs: 9 }, audit('renewed'))
+      await store.putNode(
+        { ...record, address: '10.0.0.2', joinedAtMs: 9, renewedAtMs: 9, wire: 2 },
+        audit('renewed'),
+      )
       await store.putNode({ ...record, cluster: BLUE }, audit('joined'))
-      expect(await store.nodes(RED)).toEqual([{ ...record, address: '10.0.0.2', renewedAtMs: 9 }])
+      expect(await store.nodes(RED)).toEqual([{ ...record, address: '10.0.0.2', renewedAtMs: 9, wire: 2 }])
       expect(await store.nodes()).toHaveLength(2)
     })
 
     it('renews nodes that are on record, until an authority comes that forgets those of its cluster', async () => {
-      const record = { cluster: RED, node: ONE, address: '10.0.0.1', joinedAtMs: 1, renewedAtMs: 1 }
-      const renewed = { ...record, address: '10.0.0.2', joinedAtMs: 9, renewedAtMs: 9 }
+      const record = { cluster: RED, node: ONE, address: '10.0.0.1', joinedAtMs: 1, renewedAtMs: 1, wire: 1 }
+      const renewed = { ...record, address: '10.0.0.2', joinedAtMs: 9, renewedAtMs: 9, wire: 2 }
       expect(await store.renewNode(renewed, audit('renewed'))).toBe(false)
       expect([await store.nodes(), await store.audit({ limit: 10 })]).toEqual([[], []])
       for (const of of [RED, BLUE]) await store.putNode({ ...record, cluster: of }, audit('joined'))
@@ -293,7 +296,7 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
     })
 
     it('forgets a node that leaves, and says when there was none', async () => {
-      const record = { cluster: RED, node: ONE, address: '10.0.0.1', joinedAtMs: 1, renewedAtMs: 1 }
+      const record = { cluster: RED, node: ONE, address: '10.0.0.1', joinedAtMs: 1, renewedAtMs: 1, wire: 1 }
       for (const of of [RED, BLUE]) await store.putNode({ ...record, cluster: of }, audit('joined'))
       expect(await store.removeNode(RED, ONE, audit('left'))).toBe(true)
       expect([await store.hasNode(RED, ONE), await store.hasNode(BLUE, ONE)]).toEqual([false, true])
@@ -520,7 +523,7 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
         { cluster: RED, node: ONE, atMs: 2 },
       ]
       await store.putNode(
-        { cluster: RED, node: ONE, address: '10.0.0.1', joinedAtMs: 1, renewedAtMs: 5 },
+        { cluster: RED, node: ONE, address: '10.0.0.1', joinedAtMs: 1, renewedAtMs: 5, wire: 1 },
         audit('joined'),
       )
       expect(await store.putPause(one, audit('paused'))).toBe(true)
@@ -553,6 +556,7 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
 
     it('keeps what the tracker remembers, each as it was last, until it ends', async () => {
       const one = {
+        wire: 2,
         ...{ cluster: RED, node: ONE, address: '10.0.0.1', port: 7 },
         holds: [
           { swarm: SWARM, isSeed: true },
@@ -607,7 +611,7 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
 
     it('forgets nodes whose newest certificate is from before the given time', async () => {
       const node = (id: NodeId, renewedAtMs: number) => ({
-        ...{ cluster: RED, node: id, address: '10.0.0.1', joinedAtMs: 1, renewedAtMs },
+        ...{ cluster: RED, node: id, address: '10.0.0.1', joinedAtMs: 1, renewedAtMs, wire: 1 },
       })
       await store.putNode(node(ONE, 50), audit('joined'))
       await store.putNode(node(TWO, 50), audit('joined'))

@@ -13,6 +13,7 @@ interface KnownCaller {
   authority: string
   claims: CertificateClaims
   address: string
+  spki: Buffer
   certificateEndsAtMs: number
 }
 
@@ -31,9 +32,9 @@ type CallerParts = Pick<TrackerParts, 'clusters' | 'revocations' | 'nowMs'>
  * @throws RefusedError CERTIFICATE_REQUIRED, CERTIFICATE_REFUSED, CERTIFICATE_KIND, NODE_REVOKED
  */
 export function callerOn(parts: CallerParts, socket: TLSSocket): NodeCaller {
-  const { cluster, claims, address } = certifiedOn(parts, socket)
+  const { cluster, claims, address, spki } = certifiedOn(parts, socket)
   if (claims.kind !== 'node') throw wrongKind(claims)
-  return { cluster, node: claims.node, address }
+  return { cluster, node: claims.node, address, spki }
 }
 
 /** The caller, as far as its connection shows. */
@@ -52,13 +53,13 @@ export async function callerOf(
   socket: TLSSocket,
 ): Promise<ApiCaller> {
   try {
-    const { cluster, claims, address } = certifiedOn(parts, socket)
+    const { cluster, claims, address, spki } = certifiedOn(parts, socket)
     const { cluster: id } = cluster
     const key = `${id}/${claims.node}`
     if (!(await parts.store.hasNode(id, claims.node))) throw offRecord()
     if (claims.kind === 'pull') return { kind: 'stockClient', key }
     if (claims.kind !== 'node') throw wrongKind(claims)
-    return { kind: 'member', node: { cluster, node: claims.node, address }, key }
+    return { kind: 'member', node: { cluster, node: claims.node, address, spki }, key }
   } catch (refusal) {
     if (!(refusal instanceof RefusedError)) throw refusal
     return { kind: 'stranger', refusal, key: networkOf(plainAddress(socket.remoteAddress ?? '')) }
@@ -74,9 +75,9 @@ export function offRecord(): RefusedError {
  * @throws RefusedError as `callerOn`
  */
 export function pullCallerOn(parts: CallerParts, socket: TLSSocket): PullCaller {
-  const { cluster, claims, address } = certifiedOn(parts, socket)
+  const { cluster, claims, address, spki } = certifiedOn(parts, socket)
   if (claims.kind !== 'pull') throw wrongKind(claims)
-  return { cluster, node: claims.node, address, pull: claims.pullId }
+  return { cluster, node: claims.node, address, spki, pull: claims.pullId }
 }
 
 function wrongKind({ kind }: CertificateClaims): RefusedError {
@@ -107,13 +108,15 @@ function identify(socket: TLSSocket): KnownCaller {
   if (issuer === undefined) throw foreign()
   const claims = claimsOf(certificate)
   // An attacker with an authority's key can certify any node's name, but has no key that fits that node's id.
-  if (claims.kind === 'node' && nodeIdOf(spkiOf(certificate)) !== claims.node) {
+  const spki = spkiOf(certificate)
+  if (claims.kind === 'node' && nodeIdOf(spki) !== claims.node) {
     throw new RefusedError('CERTIFICATE_REFUSED', "the certificate's key is not the node's")
   }
   return {
     authority: issuer.fingerprint256,
     claims,
     address: plainAddress(socket.remoteAddress ?? ''),
+    spki,
     certificateEndsAtMs: certificate.validToDate.getTime(),
   }
 }

@@ -3,9 +3,11 @@ import type { z } from 'zod'
 import type { JoinResponse, joinRequest } from '../../core/join-api.ts'
 import { type ClusterId, nodeIdOf } from '../../core/metainfo.ts'
 import { networkOf, plainAddress } from '../../core/network.ts'
+import { WIRE_VERSION_KNOWN, WIRE_VERSION_LINKS } from '../../core/wire-version.ts'
 import { NODE_CERTIFICATE_SECONDS } from '../authority/cluster-authority.ts'
 import { usedUp } from '../authority/join-tokens.ts'
 import { checkedP256Spki } from '../authority/leaf-certificate.ts'
+import { issueLinkCertificate } from '../authority/link-certificate.ts'
 import { RefusedError } from '../errors.ts'
 import type { TrackerParts } from '../parts.ts'
 import { callerOn, offRecord } from './caller.ts'
@@ -21,7 +23,7 @@ import { callerOn, offRecord } from './caller.ts'
 export async function joinNode(
   parts: TrackerParts,
   socket: TLSSocket,
-  { joinToken, publicKey }: z.output<typeof joinRequest>,
+  { joinToken, publicKey, wire }: z.output<typeof joinRequest>,
 ): Promise<JoinResponse> {
   const nowMs = parts.nowMs()
   const spki = checkedP256Spki(Buffer.from(publicKey, 'base64url'))
@@ -42,7 +44,9 @@ export async function joinNode(
   const claims = { kind: 'node', cluster: cluster.cluster, node } as const
   const validForSeconds = NODE_CERTIFICATE_SECONDS
   const issued = cluster.authorities[0]!.issue({ claims, spki, nowMs, validForSeconds })
-  const record = { cluster: cluster.cluster, node, address, joinedAtMs: nowMs, renewedAtMs: nowMs }
+  const hasLinks = wire >= WIRE_VERSION_LINKS
+  const linkCertificate = hasLinks ? issueLinkCertificate(cluster, { node, spki, nowMs }) : undefined
+  const record = { cluster: cluster.cluster, node, address, joinedAtMs: nowMs, renewedAtMs: nowMs, wire }
   const action = isRenewal ? 'node certificate renewed' : 'node joined'
   const audit = { atMs: nowMs, actor: `node ${node}`, action, cluster: cluster.cluster, target: node }
   if ('id' in shown) {
@@ -54,6 +58,8 @@ export async function joinNode(
     ...issued,
     authorities: cluster.trust.authorities,
     registries: parts.kindsFound.news,
+    wire: WIRE_VERSION_KNOWN,
+    ...(linkCertificate && { linkCertificate }),
   }
 }
 

@@ -4,12 +4,12 @@ import { batchesRequest } from '../../core/batches-api.ts'
 import type { HashBatch } from '../../core/hash-batch.ts'
 import { joinRequest } from '../../core/join-api.ts'
 import { leaveRequest } from '../../core/leave-api.ts'
+import { mismatchRequest } from '../../core/mismatch-api.ts'
 import {
   completeRequest,
   hashBatchToJson,
   hashesRequest,
   heartbeatRequest,
-  mismatchRequest,
   NODE_SWARMS_MAX,
   pullRequest,
   renewRequest,
@@ -105,8 +105,10 @@ export function nodeRoutes(app: FastifyInstance, parts: TrackerParts): void {
     const node = caller(request)
     const question = checked(heartbeatRequest, request.body)
     if (question.servePublicKey !== null) limitCertificates(parts, node)
+    if (question.wantsLinkCertificate) limitCertificates(parts, node)
     const answer = await heartbeat(parts, node, question)
-    if (answer.serveCertificate !== null) await recordServeCertificate(parts, node)
+    if (answer.serveCertificate !== null) await recordCertificate(parts, node, 'serve')
+    if (answer.linkCertificate != null) await recordCertificate(parts, node, 'link')
     return answer
   })
 }
@@ -117,8 +119,12 @@ function limitCertificates(parts: TrackerParts, { cluster, node }: NodeCaller): 
 }
 
 /** Like every certificate, it is on record before it leaves. */
-function recordServeCertificate(parts: TrackerParts, { cluster, node }: NodeCaller): Promise<void> {
-  const action = 'serve certificate issued'
+function recordCertificate(
+  parts: TrackerParts,
+  { cluster, node }: NodeCaller,
+  kind: 'serve' | 'link',
+): Promise<void> {
+  const action = `${kind} certificate issued`
   const entry = { actor: `node ${node}`, action, cluster: cluster.cluster, target: node }
   return parts.store.addAudit({ atMs: parts.nowMs(), ...entry })
 }

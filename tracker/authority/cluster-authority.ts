@@ -14,6 +14,7 @@ const USAGES = {
   node: ['clientAuth'],
   pull: ['clientAuth', 'serverAuth'],
   serve: ['serverAuth'],
+  link: ['clientAuth', 'serverAuth'],
 } as const
 
 export interface IssueRequest {

@@ -8,4 +8,6 @@ export interface NodeCaller {
   node: NodeId
   /** Source address of the connection. The tracker expects the peer listener there, whatever the node claims. */
   address: string
+  /** DER SubjectPublicKeyInfo of its certificate; the node's own key, of which its id is a hash. */
+  spki: Buffer
 }

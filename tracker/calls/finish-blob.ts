@@ -1,12 +1,8 @@
 import type { z } from 'zod'
 import type { SwarmId } from '../../core/metainfo.ts'
+import type { mismatchRequest, mismatchResponse } from '../../core/mismatch-api.ts'
 import { PIECE_SHA1_BYTES } from '../../core/torrent.ts'
-import type {
-  completeRequest,
-  completeResponse,
-  mismatchRequest,
-  mismatchResponse,
-} from '../../core/tracker-api.ts'
+import type { completeRequest, completeResponse } from '../../core/tracker-api.ts'
 import type { NodeCaller } from '../authority/node-caller.ts'
 import { RefusedError } from '../errors.ts'
 import type { TrackerParts } from '../parts.ts'

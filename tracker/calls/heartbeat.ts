@@ -1,12 +1,13 @@
 import type { z } from 'zod'
 import type { SwarmId } from '../../core/metainfo.ts'
 import type { heartbeatRequest, heartbeatResponse, instructionSchema } from '../../core/tracker-api.ts'
+import { WIRE_VERSION_KNOWN } from '../../core/wire-version.ts'
 import { checkedP256Spki } from '../authority/leaf-certificate.ts'
+import { issueLinkCertificate } from '../authority/link-certificate.ts'
 import type { NodeCaller } from '../authority/node-caller.ts'
-import { PEERS_HANDED_OUT_MAX } from '../handout/peers.ts'
 import { type TrackerParts, trustOf } from '../parts.ts'
 import { PULL_SECONDS_MAX } from '../pull/pull-certificate.ts'
-import type { PeerTable } from '../swarm/peer-table.ts'
+import type { NodeContact, PeerTable } from '../swarm/peer-table.ts'
 
 export type HeartbeatQuestion = z.output<typeof heartbeatRequest>
 export type HeartbeatAnswer = z.output<typeof heartbeatResponse>
@@ -38,12 +39,11 @@ export async function heartbeat(
   const table = parts.peers.of(cluster.cluster)
   const serveCertificate =
     question.servePublicKey === null ? null : issueServe(caller, question.servePublicKey, nowMs)
-  const contact = { node, address, port: question.listenPort }
+  const contact = { node, address, port: question.listenPort, wire: question.wire }
   const { wantsFullInventory } = table.heartbeat(contact, question, nowMs)
+  parts.portTrials.see(cluster.cluster, contact, nowMs)
   await noteBadPeers(parts, table, caller, question)
-  const peers: HeartbeatAnswer['peers'] = []
-  for (const swarm of question.wantsPeers)
-    peers.push({ swarm, peers: await peersFor(parts, table, caller, swarm) })
+  const peers = await peersFor(parts, table, caller, question.wantsPeers)
   return {
     nextInMs: Math.round(parts.times.heartbeatSeconds * 1000 * (1 - SPREAD + 2 * SPREAD * parts.random())),
     wantsFullInventory,
@@ -54,12 +54,23 @@ export async function heartbeat(
     instructions: instructionsFor(parts, table, caller),
     ...(parts.pauses.isPaused(cluster.cluster, node) ? { isPaused: true } : {}),
     ...registriesFor(parts, question),
+    wire: WIRE_VERSION_KNOWN,
+    linkCertificate: question.wantsLinkCertificate
+      ? issueLinkCertificate(cluster, { node, spki: caller.spki, nowMs })
+      : null,
+    ...listingFor(table, contact),
   }
 }
 
 /** The list of registries, for a node that knows another one. A node of version 0.2 names none, and gets none. */
 function registriesFor({ kindsFound: { news } }: TrackerParts, { registriesVersion }: HeartbeatQuestion) {
   return registriesVersion === undefined || registriesVersion === news.version ? {} : { registries: news }
+}
+
+/** Absent before the first trial of the node's port. */
+function listingFor(table: PeerTable, { node, address, port }: NodeContact) {
+  const isReached = table.isReached(node)
+  return isReached === undefined ? {} : { listing: { address, port, isReached } }
 }
 
 /** Counts a report only for swarms that both nodes take part in, and by grant. */
@@ -92,11 +103,18 @@ function issueServe({ cluster, node }: NodeCaller, publicKey: string, nowMs: num
 }
 
 /** Names peers only of swarms that the node takes part in by grant. */
-async function peersFor(parts: TrackerParts, table: PeerTable, caller: NodeCaller, swarm: SwarmId) {
-  if (!(await isDownloader(parts, table, caller, swarm))) return []
-  const { random } = parts
-  const nowMs = parts.nowMs()
-  return table.choose(swarm, { asker: caller.node, peersMax: PEERS_HANDED_OUT_MAX, random, nowMs })
+async function peersFor(
+  parts: TrackerParts,
+  table: PeerTable,
+  caller: NodeCaller,
+  wanted: readonly SwarmId[],
+): Promise<HeartbeatAnswer['peers']> {
+  const granted = new Set<SwarmId>()
+  for (const swarm of wanted) if (await isDownloader(parts, table, caller, swarm)) granted.add(swarm)
+  const asking = { asker: caller.node, random: parts.random, nowMs: parts.nowMs() }
+  const chosen = table.chooseAll([...granted], asking)
+  const peers = new Map([...granted].map((swarm, at) => [swarm, chosen[at]!]))
+  return wanted.map((swarm) => ({ swarm, peers: peers.get(swarm) ?? [] }))
 }
 
 /** Whether the node is in the swarm, with a grant no older than that of a running download can be. */

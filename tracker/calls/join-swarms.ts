@@ -1,9 +1,8 @@
 import type { z } from 'zod'
 import type { Digest } from '../../core/digest.ts'
 import { swarmIdOf } from '../../core/metainfo.ts'
-import type { grantedSwarm, pullRequest } from '../../core/tracker-api.ts'
+import type { grantedSwarm, Peer, pullRequest } from '../../core/tracker-api.ts'
 import type { NodeCaller } from '../authority/node-caller.ts'
-import { PEERS_HANDED_OUT_MAX } from '../handout/peers.ts'
 import type { TrackerParts } from '../parts.ts'
 import type { SwarmIdentity } from '../store/store.ts'
 import { ANSWER_PIECES_MAX, batchesFrom } from '../swarm/signed-batches.ts'
@@ -30,11 +29,17 @@ export async function joinSwarms(
   caller: NodeCaller,
   pull: JoiningPull,
 ): Promise<SwarmAnswer[]> {
+  const peers = meetPeers(parts, caller, pull)
   const answers = new Map<Digest, SwarmAnswer>()
   const wantedFirst = [...pull.blobs].sort((one, other) => Number(other.isWanted) - Number(one.isWanted))
   let budget = ANSWER_PIECES_MAX
   for (const blob of wantedFirst) {
-    const answer = await joinSwarm(parts, caller, { pull, blob, piecesMax: budget })
+    const answer = await joinSwarm(parts, caller, {
+      pull,
+      blob,
+      piecesMax: budget,
+      peers: peers.get(blob.digest)!,
+    })
     budget -= answer.batches.reduce((sum, { hashes }) => sum + hashes.length / 32, 0)
     answers.set(blob.digest, answer)
   }
@@ -57,13 +62,10 @@ export async function leaveSwarms(
 async function joinSwarm(
   parts: TrackerParts,
   caller: NodeCaller,
-  { pull, blob, piecesMax }: { pull: JoiningPull; blob: WantedBlob; piecesMax: number },
+  { pull, blob, piecesMax, peers }: { pull: JoiningPull; blob: WantedBlob; piecesMax: number; peers: Peer[] },
 ): Promise<SwarmAnswer> {
   const { digest, bytes, isWanted } = blob
-  const key = { cluster: caller.cluster.cluster, registry: pull.registry, digest, bytes }
-  const apiPath = parts.registries.get(pull.registry)?.apiPath
-  const identity = { ...key, swarm: swarmIdOf({ ...key, apiPath }) }
-  const peers = meetPeers(parts, caller, identity.swarm, pull.listenPort)
+  const identity = identityOf(parts, caller, pull, blob)
   const answer = await parts.swarms.open(identity, (state) => ({
     epoch: state.epoch,
     batches: knownBatches(state, caller, piecesMax),
@@ -74,16 +76,28 @@ async function joinSwarm(
   return { digest, bytes, swarm: identity.swarm, peers, ...answer }
 }
 
-function meetPeers(
-  parts: TrackerParts,
-  { cluster, node, address }: NodeCaller,
-  swarm: SwarmIdentity['swarm'],
-  port: number,
-) {
+/** Lists the node in all swarms of the pull, and chooses peers for all of them together. */
+function meetPeers(parts: TrackerParts, caller: NodeCaller, pull: JoiningPull): Map<Digest, Peer[]> {
+  const { cluster, node, address } = caller
   const nowMs = parts.nowMs()
   const table = parts.peers.of(cluster.cluster)
-  table.join({ node, address, port }, swarm, nowMs)
-  return table.choose(swarm, { asker: node, peersMax: PEERS_HANDED_OUT_MAX, random: parts.random, nowMs })
+  const contact = { node, address, port: pull.listenPort }
+  const swarms = pull.blobs.map((blob) => identityOf(parts, caller, pull, blob).swarm)
+  for (const swarm of swarms) table.join(contact, swarm, nowMs)
+  parts.portTrials.see(cluster.cluster, contact, nowMs)
+  const peers = table.chooseAll(swarms, { asker: node, random: parts.random, nowMs })
+  return new Map(pull.blobs.map(({ digest }, at) => [digest, peers[at]!]))
+}
+
+function identityOf(
+  { registries }: TrackerParts,
+  { cluster }: NodeCaller,
+  { registry }: JoiningPull,
+  { digest, bytes }: WantedBlob,
+) {
+  const key = { cluster: cluster.cluster, registry, digest, bytes }
+  const apiPath = registries.get(registry)?.apiPath
+  return { ...key, swarm: swarmIdOf({ ...key, apiPath }) }
 }
 
 function knownBatches(state: SwarmState, { cluster }: NodeCaller, piecesMax: number) {

@@ -3,7 +3,6 @@ import { type ClusterId, PIECE_HASH_BYTES, type SwarmId } from '../../core/metai
 import type { hashesRequest, hashesResponse } from '../../core/tracker-api.ts'
 import type { NodeCaller } from '../authority/node-caller.ts'
 import { RefusedError } from '../errors.ts'
-import { PEERS_HANDED_OUT_MAX } from '../handout/peers.ts'
 import type { TrackerParts } from '../parts.ts'
 import { batchesFrom, batchOf, publishedRuns } from '../swarm/signed-batches.ts'
 import type { SwarmState } from '../swarm/swarm-state.ts'
@@ -45,7 +44,6 @@ export async function publishHashes(
   if (answer.lease !== null) parts.metrics.leases.inc()
   const peers = parts.peers.of(cluster).choose(swarm, {
     asker: caller.node,
-    peersMax: PEERS_HANDED_OUT_MAX,
     random: parts.random,
     nowMs: parts.nowMs(),
   })

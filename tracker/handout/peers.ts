@@ -15,12 +15,17 @@ export interface PeerCandidate {
   handouts: number
 }
 
-export interface PeerQuestion<Candidate extends PeerCandidate> {
+export interface PeerPools<Candidate> {
   seeds: readonly Candidate[]
   leechers: readonly Candidate[]
+}
+
+export interface PeerQuestion<Candidate extends PeerCandidate> extends PeerPools<Candidate> {
   peersMax: number
   /** False for the asker itself and for revoked nodes. */
   isEligible(candidate: Candidate): boolean
+  /** Named only where places are left. Default: none. */
+  isLast?(candidate: Candidate): boolean
   /** In [0, 1). */
   random(): number
 }
@@ -32,14 +37,27 @@ export interface PeerQuestion<Candidate extends PeerCandidate> {
  * 1,000 nodes over ten blob times: nodes that came when the first were done took twice as long).
  */
 export function choosePeers<Candidate extends PeerCandidate>(question: PeerQuestion<Candidate>): Candidate[] {
-  const { seeds, leechers, peersMax } = question
-  const chosen = new Set<Candidate>()
-  draw(question, seeds, Math.ceil(peersMax / 2), chosen)
-  draw(question, leechers, peersMax, chosen)
-  draw(question, seeds, peersMax, chosen)
-  if (chosen.size === 0) fill(question, chosen)
+  const chosen = drawPeers(question)
   for (const candidate of chosen) candidate.handouts += 1
   return shuffle([...chosen], question.random)
+}
+
+/** The peers of `choosePeers`, not counted and in no order. */
+export function drawPeers<Candidate extends PeerCandidate>(
+  question: PeerQuestion<Candidate>,
+): Set<Candidate> {
+  const { seeds, leechers, peersMax, isEligible, isLast } = question
+  const chosen = new Set<Candidate>()
+  const usual = isLast
+    ? { ...question, isEligible: (candidate: Candidate) => !isLast(candidate) && isEligible(candidate) }
+    : question
+  draw(usual, seeds, Math.ceil(peersMax / 2), chosen)
+  draw(usual, leechers, peersMax, chosen)
+  draw(usual, seeds, peersMax, chosen)
+  if (isLast && chosen.size < peersMax)
+    for (const pool of [leechers, seeds]) draw(question, pool, peersMax, chosen)
+  if (chosen.size === 0) fill(question, chosen)
+  return chosen
 }
 
 /** Draws from `pool` until `chosen` has `target` members or no tries are left. */
@@ -97,7 +115,7 @@ function fill<Candidate extends PeerCandidate>(
 }
 
 /** In place (Fisher and Yates). */
-function shuffle<Item>(items: Item[], random: () => number): Item[] {
+export function shuffle<Item>(items: Item[], random: () => number): Item[] {
   for (let left = items.length; left > 1; left -= 1) {
     const at = Math.floor(random() * left)
     ;[items[left - 1], items[at]] = [items[at]!, items[left - 1]!]
@@ -105,6 +123,6 @@ function shuffle<Item>(items: Item[], random: () => number): Item[] {
   return items
 }
 
-function isFresh(candidate: PeerCandidate): boolean {
+export function isFresh(candidate: PeerCandidate): boolean {
   return candidate.handouts < HANDOUTS_PER_HEARTBEAT_MAX
 }

@@ -12,6 +12,8 @@ export interface PresenceRecord {
   node: NodeId
   address: string
   port: number
+  /** The newest wire version that it speaks. */
+  wire: number
   holds: { swarm: SwarmId; isSeed: boolean }[]
 }
 

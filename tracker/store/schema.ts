@@ -116,4 +116,8 @@ export const MIGRATIONS: readonly string[] = [
     cluster TEXT NOT NULL, node TEXT NOT NULL, at_ms INTEGER NOT NULL, PRIMARY KEY (cluster, node)
   ) STRICT, WITHOUT ROWID;
   `,
+  `
+  ALTER TABLE nodes ADD COLUMN wire INTEGER NOT NULL DEFAULT 1;
+  ALTER TABLE presences ADD COLUMN wire INTEGER NOT NULL DEFAULT 1;
+  `,
 ]

@@ -20,6 +20,7 @@ export function memoryRows(db: SqliteDatabase, nowMs: number, bounds: MemoryBoun
     node: row.node,
     address: row.address,
     port: row.port,
+    wire: row.wire,
     holds: holdsOf(bytes(row.holds)),
   })) as PresenceRecord[]
   const acceptances = (live('acceptances') as { id: string; digest: string; until_ms: number }[]).map(
@@ -36,9 +37,9 @@ export function putMemoryRows(db: SqliteDatabase, change: MemoryChange): void {
   for (const { cluster, node } of change.gone) {
     db.run('DELETE FROM presences WHERE cluster = ? AND node = ?', cluster, node)
   }
-  for (const { cluster, node, address, port, holds } of change.presences) {
-    const put = 'INSERT OR REPLACE INTO presences VALUES (?, ?, ?, ?, ?)'
-    db.run(put, cluster, node, address, port, bytesOf(holds))
+  for (const { cluster, node, address, port, wire, holds } of change.presences) {
+    const put = 'INSERT OR REPLACE INTO presences VALUES (?, ?, ?, ?, ?, ?)'
+    db.run(put, cluster, node, address, port, bytesOf(holds), wire)
   }
   for (const { id, digest, untilMs } of change.acceptances) {
     db.run('INSERT OR REPLACE INTO acceptances VALUES (?, ?, ?)', id, digest, untilMs)

@@ -3,18 +3,15 @@ import type { SqliteDatabase } from './sqlite-database.ts'
 import type { NodeRecord } from './store.ts'
 
 export function putNodeRow(db: SqliteDatabase, node: NodeRecord): void {
-  const put = `INSERT INTO nodes VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE
-    SET address = excluded.address, renewed_at_ms = excluded.renewed_at_ms`
-  db.run(put, node.cluster, node.node, node.address, node.joinedAtMs, node.renewedAtMs)
+  const put = `INSERT INTO nodes VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE
+    SET address = excluded.address, renewed_at_ms = excluded.renewed_at_ms, wire = excluded.wire`
+  db.run(put, node.cluster, node.node, node.address, node.joinedAtMs, node.renewedAtMs, node.wire)
 }
 
-/** @returns false if it is not on record */
-export function renewNodeRow(
-  db: SqliteDatabase,
-  { address, renewedAtMs, cluster, node }: NodeRecord,
-): boolean {
-  const update = 'UPDATE nodes SET address = ?, renewed_at_ms = ? WHERE cluster = ? AND node = ?'
-  return db.run(update, address, renewedAtMs, cluster, node).changes > 0
+/** @returns false if the node is not on record */
+export function renewNodeRow(db: SqliteDatabase, node: NodeRecord): boolean {
+  const renew = 'UPDATE nodes SET address = ?, renewed_at_ms = ?, wire = ? WHERE cluster = ? AND node = ?'
+  return db.run(renew, node.address, node.renewedAtMs, node.wire, node.cluster, node.node).changes > 0
 }
 
 /** @returns false if it is not on record */
@@ -35,5 +32,6 @@ export function nodeRows(db: SqliteDatabase, cluster: ClusterId | undefined): No
     address: row.address as string,
     joinedAtMs: row.joined_at_ms as number,
     renewedAtMs: row.renewed_at_ms as number,
+    wire: row.wire as number,
   }))
 }

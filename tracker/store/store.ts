@@ -176,6 +176,7 @@ export interface NodeRecord {
   /** The first value stays. */
   joinedAtMs: number
   renewedAtMs: number
+  wire: number
 }
 
 export interface NodeSwarm {

@@ -1,8 +1,10 @@
 import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
 import { NODE_SWARMS_MAX, type Peer } from '../../core/tracker-api.ts'
-import { choosePeers, type PeerCandidate } from '../handout/peers.ts'
+import { WIRE_VERSION_FIRST } from '../../core/wire-version.ts'
+import type { Endpoint } from '../handout/port-retries.ts'
 import type { MemoryChange, PresenceRecord } from '../store/memory.ts'
 import { BadPeers } from './bad-peers.ts'
+import { type Asking, type Membership, PeerChoice, type Presence, type SwarmPeers } from './peer-choice.ts'
 import { StockPeers } from './stock-peers.ts'
 
 /**
@@ -11,47 +13,19 @@ import { StockPeers } from './stock-peers.ts'
  * one list, at the index that it stores.
  */
 
-interface Presence {
-  readonly node: NodeId
-  address: string
-  port: number
-  expiresAtMs: number
-  /** False until the node has reported all that it holds. */
-  hasInventory: boolean
-  /** The node knows of epoch changes up to this sequence number. */
-  toldEpochs: number
-  readonly memberships: Map<SwarmId, Membership>
-}
-
-interface Membership extends PeerCandidate {
-  readonly presence: Presence
-  isSeed: boolean
-  index: number
-}
-
-interface SwarmPeers {
-  readonly seeds: Membership[]
-  readonly leechers: Membership[]
-}
-
 /** A sign of life: where the node is reached. */
 export interface NodeContact {
   node: NodeId
   address: string
   port: number
+  /** The newest wire version that it speaks; absent: as before, or the first. */
+  wire?: number
 }
 
 export interface Inventory {
   isFullInventory: boolean
   holds: readonly { swarm: SwarmId; isSeed: boolean }[]
   dropped: readonly SwarmId[]
-}
-
-interface Choice {
-  asker: NodeId
-  peersMax: number
-  random: () => number
-  nowMs: number
 }
 
 /** The peers of one cluster. */
@@ -64,9 +38,11 @@ export class PeerTable {
   readonly #swarms = new Map<SwarmId, SwarmPeers>()
   /** Nodes that are not saved as they are now. */
   readonly #unsaved = new Set<NodeId>()
+  readonly #choice: PeerChoice
 
   constructor(ttlMs: number) {
     this.#ttlMs = ttlMs
+    this.#choice = new PeerChoice(this.#swarms, this)
   }
 
   get nodeCount(): number {
@@ -116,23 +92,36 @@ export class PeerTable {
   }
 
   /** Lists the node as it was before the tracker restarted, until it is silent for too long. */
-  restore({ node, address, port, holds }: Omit<PresenceRecord, 'cluster'>, nowMs: number): void {
-    const presence = this.#touch({ node, address, port }, nowMs)
+  restore({ holds, ...contact }: Omit<PresenceRecord, 'cluster'>, nowMs: number): void {
+    const presence = this.#touch(contact, nowMs)
     for (const { swarm, isSeed } of holds) this.#put(presence, swarm, isSeed)
-    this.#unsaved.delete(node)
+    this.#unsaved.delete(contact.node)
+  }
+
+  /** The tracker tried the node's port there. */
+  tried(node: NodeId, { address, port }: Endpoint, isReached: boolean): void {
+    this.#choice.hasReached ||= isReached
+    const presence = this.#presences.get(node)
+    if (presence?.address === address && presence.port === port) presence.isReached = isReached
+  }
+
+  /** Whether the tracker reached the node where it is listed; undefined before it tried. */
+  isReached(node: NodeId): boolean | undefined {
+    return this.#presences.get(node)?.isReached
   }
 
   /** Up to `nodesMax` nodes that changed since they were taken last. Without `holds`: nothing to save is left. */
-  takeUnsaved(nodesMax: number): (NodeContact & Partial<Pick<PresenceRecord, 'holds'>>)[] {
+  takeUnsaved(nodesMax: number): (Required<NodeContact> & Partial<Pick<PresenceRecord, 'holds'>>)[] {
     return [...this.#unsaved].slice(0, nodesMax).map((node) => {
       this.#unsaved.delete(node)
       const {
         address = '',
         port = 0,
+        wire = WIRE_VERSION_FIRST,
         memberships = new Map<SwarmId, Membership>(),
       } = this.#presences.get(node) ?? {}
       const holds = [...memberships].map(([swarm, { isSeed }]) => ({ swarm, isSeed }))
-      return { node, address, port, ...(holds.length > 0 ? { holds } : {}) }
+      return { node, address, port, wire, ...(holds.length > 0 ? { holds } : {}) }
     })
   }
 
@@ -145,30 +134,24 @@ export class PeerTable {
     return told
   }
 
-  /** A random, load-spread choice of peers of the swarm, without the asker; then a few stock clients. */
-  choose(swarm: SwarmId, choice: Choice): Peer[] {
-    this.#expire(choice.nowMs)
-    const stock = this.stock.choose(swarm, choice)
-    // A pull may have listed a node that later announced as a stock client: it counts as one.
-    const isStock = ({ node }: Peer) => stock.some((other) => other.node === node)
-    const nodes = this.#draw(swarm, this.#swarms.get(swarm), choice).filter((peer) => !isStock(peer))
-    return [...nodes, ...stock]
+  /**
+   * A random, load-spread choice of peers for each of the swarms, without the asker; then a few stock clients. For an asker
+   * with links the nodes are few, and cover the swarms together.
+   */
+  chooseAll(swarms: readonly SwarmId[], asking: Asking): Peer[][] {
+    this.#expire(asking.nowMs)
+    return this.#choice.all(swarms, asking, this.#presences.get(asking.asker)?.wire ?? WIRE_VERSION_FIRST)
+  }
+
+  /** As `chooseAll`, for one swarm. */
+  choose(swarm: SwarmId, asking: Asking): Peer[] {
+    return this.chooseAll([swarm], asking)[0]!
   }
 
   /** Nodes with the whole blob. */
-  chooseSeeds(swarm: SwarmId, choice: Choice): Peer[] {
-    this.#expire(choice.nowMs)
-    const seeds = this.#swarms.get(swarm)?.seeds
-    return this.#draw(swarm, seeds && { seeds, leechers: [] }, choice)
-  }
-
-  #draw(swarm: SwarmId, peers: SwarmPeers | undefined, { asker, peersMax, random, nowMs }: Choice): Peer[] {
-    if (peers === undefined) return []
-    const isEligible = ({ presence: { node } }: Membership) =>
-      node !== asker && !this.bad.isShunned(swarm, node, nowMs)
-    return choosePeers({ ...peers, peersMax, isEligible, random }).map(
-      ({ presence: { node, address, port }, isSeed }) => ({ node, address, port, isSeed }),
-    )
+  chooseSeeds(swarm: SwarmId, asking: Asking & { peersMax: number }): Peer[] {
+    this.#expire(asking.nowMs)
+    return this.#choice.seeds(swarm, asking)
   }
 
   count(swarm: SwarmId, nowMs: number): { seeds: number; leechers: number } {
@@ -182,13 +165,18 @@ export class PeerTable {
     const known = this.#presences.get(contact.node)
     const presence: Presence = known ?? {
       ...contact,
+      wire: WIRE_VERSION_FIRST,
+      isReached: undefined,
       expiresAtMs: 0,
       hasInventory: false,
       toldEpochs: 0,
       memberships: new Map(),
     }
-    if (presence.address !== contact.address || presence.port !== contact.port)
-      this.#unsaved.add(contact.node)
+    const { wire = presence.wire } = contact
+    const isMoved = presence.address !== contact.address || presence.port !== contact.port
+    if (isMoved) presence.isReached = undefined
+    if (isMoved || presence.wire !== wire) this.#unsaved.add(contact.node)
+    presence.wire = wire
     presence.address = contact.address
     presence.port = contact.port
     presence.expiresAtMs = nowMs + this.#ttlMs

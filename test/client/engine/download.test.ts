@@ -10,6 +10,8 @@ import type { Sources } from '../../../client/engine/sources.ts'
 import type { Stalls } from '../../../client/engine/stalls.ts'
 import { Bitfield } from '../../../client/store/bitfield.ts'
 import type { PieceBuffer } from '../../../client/store/piece-buffers.ts'
+import type { StreamedPiece } from '../../../client/store/piece-stream.ts'
+import { PieceWrites } from '../../../client/store/piece-writes.ts'
 import type { BlockAddress } from '../../../client/wire/messages.ts'
 import type { NodeId, PieceIndex, PieceLayout } from '../../../core/metainfo.ts'
 
@@ -25,20 +27,20 @@ function nodeOf(index: number): NodeId {
   return createHash('sha256').update(`node ${index}`).digest('hex').slice(0, 40) as NodeId
 }
 
-/** Counts who has which buffer; gives out `max` at once. */
+/** Counts who has which buffer or stream; gives out `max` at once. */
 class CountedBuffers {
-  readonly inUse = new Set<PieceBuffer>()
+  readonly inUse = new Set<PieceBuffer | StreamedPiece>()
   readonly max: number
   constructor(max: number) {
     this.max = max
   }
-  acquire(bytes: number): PieceBuffer | undefined {
+  acquire(bytes: number, { isSecond = false } = {}): PieceBuffer | undefined {
     if (this.inUse.size >= this.max) return undefined
-    const buffer = { bytes: new Uint8Array(bytes), pieceBytes: bytes }
+    const buffer = { bytes: new Uint8Array(bytes), pieceBytes: bytes, isSecond }
     this.inUse.add(buffer)
     return buffer
   }
-  release(buffer: PieceBuffer): void {
+  release(buffer: PieceBuffer | StreamedPiece): void {
     if (!this.inUse.delete(buffer)) throw new Error('a buffer was released twice')
   }
 }
@@ -68,7 +70,12 @@ class World {
   readonly peers: FakePeer[] = []
   readonly verifying: Assembly[] = []
   readonly claimed = new Set<number>()
+  readonly writes = new PieceWrites((piece) => this.have.has(piece))
+  /** For each piece, what its blocks in the file are from. */
+  readonly file = new Map<PieceIndex, Map<number, object>>()
+  readonly #readable = new Map<PieceIndex, object>()
   position: number | undefined = 0
+  isForThread = false
 
   /** @param bytesPerSecond that this node may take in; 0: as many as come */
   constructor(
@@ -85,6 +92,8 @@ class World {
       layout: this.layout,
       have: this.have,
       buffers: this.buffers,
+      stream: (piece) => this.#openStream(piece),
+      isForThread: () => this.isForThread,
       isAskable: (piece) => !this.claimed.has(piece),
       position: () => this.position,
       onPiece: (assembly) => void this.verifying.push(assembly),
@@ -97,6 +106,50 @@ class World {
       wait: () => undefined,
     })
     this.download.resume()
+  }
+
+  #openStream(piece: PieceIndex): StreamedPiece | undefined {
+    if (this.buffers.inUse.size >= this.buffers.max) return undefined
+    const writer = this.writes.begin(piece, { isStream: true })
+    if (!writer) return undefined
+    const { writes, file } = this
+    let isStopped = false
+    const stream: StreamedPiece = {
+      piece,
+      write: (begin) => {
+        if (!writes.writeBegins(writer)) {
+          isStopped = true
+          return
+        }
+        const blocks = file.get(piece) ?? new Map()
+        file.set(piece, blocks.set(begin, stream))
+        writes.writeEnds(writer)
+      },
+      get mayBeRead() {
+        return !isStopped && writes.mayBeRead(writer)
+      },
+      hash: () => Promise.reject(new Error('not here')),
+      end: () => {
+        writes.end(writer)
+        this.buffers.release(stream)
+      },
+    }
+    this.buffers.inUse.add(stream)
+    return stream
+  }
+
+  /** Makes a right copy readable, as the intake does. */
+  #keep({ piece, copy }: Assembly): void {
+    if (copy.stream?.mayBeRead === false) return
+    if (copy.buffer) {
+      const writer = this.writes.begin(piece, { isStream: false })
+      if (writer) this.writes.end(writer)
+      // Stops a stream at once; nothing is in flight here.
+      else void this.writes.takeOver(piece).then((taken) => taken && this.writes.end(taken))
+      this.file.set(piece, new Map([[0, copy.buffer]]))
+    }
+    this.#readable.set(piece, copy.stream ?? copy.buffer)
+    this.have.add(piece)
   }
 
   get inside(): Inside {
@@ -164,7 +217,7 @@ class World {
   settle(isRight: boolean): void {
     const assembly = this.verifying.shift()
     if (!assembly) return
-    if (isRight) this.have.add(assembly.piece)
+    if (isRight) this.#keep(assembly)
     else {
       const liar = this.peers.find(({ source }) => source === assembly.source)
       if (liar) this.remove(liar)
@@ -201,6 +254,11 @@ class World {
       expect(sources.availability[piece]).toBe(offering.length)
     }
     if (this.download.isPaused) expect(assemblies).toHaveLength(0)
+    for (const [piece, copy] of this.#readable)
+      expect(new Set(this.file.get(piece)?.values()), 'a readable piece is one copy').toEqual(new Set([copy]))
+    for (const list of inFlight.pieces.values())
+      expect(list.filter(({ copy }) => copy.stream).length).toBeLessThanOrEqual(1)
+    for (const { source, copy } of assemblies) if (copy.stream) expect(source.limits.blockBytes).toBe(131072)
   }
 
   /** From now on everybody is honest and prompt. @returns the steps until everything was there */
@@ -283,6 +341,9 @@ const ACTIONS: ((world: World, a: number, b: number) => void)[] = [
   (world, a) => {
     world.position = a % 4 === 0 ? undefined : a % world.layout.pieceCount
   },
+  (world) => {
+    world.isForThread = !world.isForThread
+  },
 ]
 
 function withPeer(world: World, index: number, act: (peer: FakePeer) => void): void {
@@ -297,9 +358,10 @@ test('whatever peers do, buffers and outstanding bytes add up, and with one hone
     fc.property(
       fc.integer({ min: 1, max: 12 }),
       fc.integer({ min: 1, max: 8 }),
+      fc.constantFrom(PIECE_BYTES, 8 * PIECE_BYTES),
       fc.array(step, { maxLength: 250 }),
-      (pieces, buffers, steps) => {
-        const world = new World(pieces, buffers)
+      (pieces, buffers, pieceBytes, steps) => {
+        const world = new World(pieces, buffers, { pieceBytes })
         for (const [action, a, b] of steps) {
           ACTIONS[action]!(world, a, b)
           world.check()
@@ -311,6 +373,23 @@ test('whatever peers do, buffers and outstanding bytes add up, and with one hone
     { numRuns: 300 },
   )
 }, 20_000)
+
+test('pieces for another thread stay in memory, and are no second copies; those begun before are written on', () => {
+  const world = new World(3, 8)
+  const copies = () => [...world.inside.inFlight.pieces.values()].flat().map(({ copy }) => copy)
+  const peers = [0, 1, 2].map(() => world.addPeer(LIMITS[1]!))
+  for (const [at, { source }] of peers.entries()) {
+    world.isForThread = at > 0
+    world.download.offers(source, [at as PieceIndex])
+    world.download.unchoked(source)
+  }
+  expect(copies().map(({ stream, buffer }) => [stream !== undefined, buffer?.isSecond])).toEqual([
+    [true, undefined],
+    [false, false],
+    [false, false],
+  ])
+  expect(world.finish()).toBeLessThan(2000)
+})
 
 test('in the end game a second peer is asked, and the slower one is told to stop', () => {
   const world = new World(1, 4)

@@ -26,7 +26,7 @@ function makeAssembly(piece: number, some: Partial<Assembly> = {}): Assembly {
   return {
     piece: piece as PieceIndex,
     length: MIB,
-    buffer: { bytes: new Uint8Array(0), pieceBytes: MIB },
+    copy: { buffer: { bytes: new Uint8Array(0), pieceBytes: MIB, isSecond: false } },
     source: makeSource(),
     startedAtMs: 0,
     outstanding: new Map(),

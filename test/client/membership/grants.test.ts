@@ -8,6 +8,7 @@ import {
   PLANS_IN_FLIGHT_MAX,
   PLANS_PER_REGISTRY_MAX,
 } from '../../../client/membership/grants.ts'
+import { CERTIFICATE_BLOBS_MAX } from '../../../core/certificate-claims.ts'
 import { Conditions } from '../../../core/conditions.ts'
 import { digestFromHex } from '../../../core/digest.ts'
 import { createLog } from '../../../core/log.ts'
@@ -29,7 +30,7 @@ function image(name: string, registry = 'registry.example', token = 'token'): Im
 }
 
 /** Grants of a tracker that answers when the test says so. */
-function startGrants({ isOff = false } = {}) {
+function startGrants({ isOff = false, planned = [] as ImagePlan['blobs'] } = {}) {
   const asked: PullRequest[] = []
   const refusals: ((error: Error) => void)[] = []
   const tracker = {
@@ -40,7 +41,7 @@ function startGrants({ isOff = false } = {}) {
     },
   }
   const conditions = new Conditions({ log: createLog({ level: 'silent', name: 'test' }) })
-  const options = { tracker, patienceMs: 300, conditions, listenPort: () => 1, planned: () => [] }
+  const options = { tracker, patienceMs: 300, conditions, listenPort: () => 1, planned: () => planned }
   return { grants: new Grants(options as unknown as GrantsOptions), asked, refusals }
 }
 
@@ -89,4 +90,18 @@ test('a refusal holds for the same credential, and another caller asks for itsel
   await expect(own).rejects.toMatchObject({ code: 'TRACKER_REFUSED' })
   await expect(others).rejects.toMatchObject({ code: 'GRANT_LATE' })
   expect(asked.map((request) => request.credential)).toEqual([plan.credential, credential])
+})
+
+test('of an image with more layers than one request holds, the rest is asked for together, once', async () => {
+  const blobs = Array.from({ length: CERTIFICATE_BLOBS_MAX + 72 }, (_, at) => blob(`large ${at}`))
+  const { grants, asked } = startGrants({ planned: blobs })
+  const plan = { ...image('large'), blobs }
+  grants.prepare(plan)
+  const requests = blobs.map((it) => ({ ...plan, ...it }))
+  const late = requests.map((request) => expect(grants.obtain(request)).rejects.toThrow())
+  expect(asked.map((request) => request.blobs.length)).toEqual([CERTIFICATE_BLOBS_MAX, 72])
+  expect(new Set(asked.flatMap((request) => request.blobs.map(({ digest }) => digest))).size).toBe(
+    blobs.length,
+  )
+  await Promise.all(late)
 })

@@ -22,6 +22,7 @@ function started(): { sent: () => number } {
     tracker: { heartbeat: beat },
     trust: { update: nothing, revoke: nothing, isOutdated: () => false },
     settings: { update: nothing },
+    links: { heard: nothing, heartbeatFields: {} },
     ...{ log, defects: new Defects({ log, count: nothing }) },
     ...{ listenPort: () => 1, holds: () => [], wantsPeers: () => [], takeBadPeers: () => [] },
     ...{ onAnswer: nothing, onFailed: nothing },

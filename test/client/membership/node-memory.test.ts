@@ -36,7 +36,8 @@ async function someRecord(changes: Partial<MemoryRecord> = {}): Promise<MemoryRe
   trust.update({ authorities: [certificatePem], batchKeys: [batchKey], tokenKeys: [] })
   trust.revoke(7, [{ kind: 'node', node: NODE }], true)
   const serving = { certificatePem, privateKeyPem: 'key', expiresAtMs: Date.now() + 60_000 }
-  return { trust: trust.record(), serving, accepted: [], memberships: [], ...changes }
+  const link = { certificatePem, expiresAtMs: serving.expiresAtMs }
+  return { trust: trust.record(), serving, link, accepted: [], memberships: [], ...changes }
 }
 
 test('revocations and authorities are the same after a restart', async () => {
@@ -62,7 +63,13 @@ test('what has ended, and a trust of more than a day ago, is not taken up', asyn
   await memory.close()
   expect(memory.load(heardAtMs + MEMORY_KEPT_MS - 1)!.trust).toEqual(record.trust)
   const late = memory.load(heardAtMs + MEMORY_KEPT_MS)!
-  expect(late).toEqual({ trust: null, serving: null, accepted: [ends[1]], memberships: [ends[1]] })
+  expect(late).toEqual({
+    trust: null,
+    serving: null,
+    link: null,
+    accepted: [ends[1]],
+    memberships: [ends[1]],
+  })
   expect(memory.load(record.serving!.expiresAtMs)!.serving).toBe(null)
   expect(memory.load(heardAtMs - 1)).toBe(undefined)
 })

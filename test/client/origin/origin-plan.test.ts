@@ -56,6 +56,18 @@ test('a node asks for a lease while some piece is out of reach and it has room f
   expect(startedPlan({ runsActive: () => RUNS_MAX }).next(0)).toBeUndefined()
 })
 
+test('a blob that peers have by the grant costs no call, unless they give nothing or cannot be reached', () => {
+  const held = (differences: Partial<OriginView> = {}) => {
+    const plan = new OriginPlan(viewOf(differences), 0)
+    plan.heldByPeers(0)
+    plan.start(0)
+    return plan
+  }
+  expect(held({ peersReach: () => 'dialling' }).next(SECOND)).toBeUndefined()
+  expect(held().next(2 * SECOND)).toEqual(ASK)
+  expect(held({ peersReach: () => 'unreachable' }).next(0)).toEqual(ASK)
+})
+
 test('a node that reads on in one answer, or whose registry ignores ranges, fetches one run at a time', () => {
   expect(startedPlan({ runsActive: () => 1, isReadingOn: () => true }).next(0)).toBeUndefined()
   const plan = startedPlan({ runsActive: () => 1 })

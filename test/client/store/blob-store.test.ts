@@ -64,7 +64,7 @@ test('a closed store is unchanged when it is opened again', async () => {
   const blob = await create(store, 'one')
   blob.hashes.add(batchOf(blob, 0, 3))
   for (const piece of [0, 2]) blob.have.add(piece as PieceIndex)
-  store.close()
+  await store.close()
   const again = (await open()).get(blob.swarm)!
   expect(again.have.toBytes().equals(blob.have.toBytes())).toBe(true)
   expect(again.hashes.batches).toEqual(blob.hashes.batches)
@@ -77,11 +77,11 @@ test('after a kill the saved pieces are there, and no others', async () => {
   blob.hashes.add(batchOf(blob, 0, 4))
   blob.have.add(0 as PieceIndex)
   blob.markDirty()
-  blob.save()
+  await blob.save()
   blob.have.add(1 as PieceIndex)
   blob.markDirty()
-  const again = (await open()).get(blob.swarm)!
-  expect([0, 1].map((piece) => again.have.has(piece as PieceIndex))).toEqual([true, false])
+  const [again] = (await open()).unclean.all()
+  expect([0, 1].map((piece) => again!.have.has(piece as PieceIndex))).toEqual([true, false])
 })
 
 test('a piece whose hash nobody signed is not in the state file: it could not be checked later', async () => {
@@ -89,7 +89,7 @@ test('a piece whose hash nobody signed is not in the state file: it could not be
   const blob = await create(store, 'one')
   blob.hashes.add(batchOf(blob, 0, 1))
   for (const piece of [0, 1]) blob.have.add(piece as PieceIndex)
-  store.close()
+  await store.close()
   const again = (await open()).get(blob.swarm)!
   expect([0, 1].map((piece) => again.have.has(piece as PieceIndex))).toEqual([true, false])
 })
@@ -120,7 +120,7 @@ for (const [what, spoil] of [
   test(`a blob whose state file ${what} is removed, and others stay`, async () => {
     const store = await open()
     for (const name of ['one', 'two']) await create(store, name)
-    store.close()
+    await store.close()
     const path = join(folderOf('one'), 'state.json')
     writeFileSync(path, spoil(path))
     const again = await open()
@@ -132,7 +132,7 @@ for (const [what, spoil] of [
 test('a blob whose data file is missing is removed', async () => {
   const store = await open()
   await create(store, 'one')
-  store.close()
+  await store.close()
   rmSync(join(folderOf('one'), 'data'))
   expect((await open()).all()).toEqual([])
 })
@@ -143,7 +143,7 @@ test('a blob whose data file is shorter than its blob is removed: its pieces are
   blob.isMatched = true
   for (let piece = 0; piece < 4; piece++) blob.have.add(piece as PieceIndex)
   blob.markDirty()
-  store.close()
+  await store.close()
   truncateSync(join(folderOf('one'), 'data'), 1000)
   expect((await open()).all()).toEqual([])
 })
@@ -158,7 +158,7 @@ test('foreign files in the folder are removed', async () => {
 test('folders and files are for their owner only', async () => {
   const store = await open()
   await create(store, 'one')
-  store.close()
+  await store.close()
   expect(statSync(join(directory, 'blobs')).mode & 0o77).toBe(0)
   for (const name of ['', 'data', 'state.json'])
     expect(statSync(join(folderOf('one'), name)).mode & 0o77).toBe(0)
@@ -211,10 +211,10 @@ test('a descriptor stays open while it is pinned, also when its blob is deleted,
 test('closing twice, and saving afterwards, are harmless', async () => {
   const store = await open()
   const blob = await create(store, 'one')
-  store.close()
-  store.close()
+  await store.close()
+  await store.close()
   blob.markDirty()
-  blob.save()
+  await blob.save()
   await store.remove(blob.swarm)
   expect(existsSync(folderOf('one'))).toBe(false)
 })
@@ -238,4 +238,20 @@ test('a blob that came into use while room was looked for is not evicted', async
   isInUse = true
   await expect(creating).rejects.toMatchObject({ code: 'STORE_FULL' })
   expect(store.get(one.swarm)).toBe(one)
+})
+
+test('a blob that is created again while its last copy still saves its state gets none of it', async () => {
+  const store = await open()
+  for (let round = 0; round < 20; round++) {
+    const blob = await create(store, 'one')
+    blob.hashes.add(batchOf(blob, 0, 4))
+    blob.have.add(0 as PieceIndex)
+    blob.markDirty()
+    void blob.save()
+    const removing = store.remove(blob.swarm)
+    await store.create(blobOf('one'), never)
+    await removing
+    expect(readdirSync(folderOf('one'))).toEqual(['data'])
+    await store.remove(blob.swarm)
+  }
 })

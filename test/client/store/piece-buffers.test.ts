@@ -4,6 +4,7 @@ import {
   type PieceBuffer,
   type PieceBufferShare,
   PieceBuffers,
+  SECOND_COPIES_BYTES_MAX,
 } from '../../../client/store/piece-buffers.ts'
 
 const MIB = 1024 * 1024
@@ -79,7 +80,7 @@ describe('piece buffers', () => {
     // All that is left is taken, though two blobs wait for more.
     expect(one.acquire(MIB)).toBeUndefined()
     expect(other.acquire(MIB)).toBeUndefined()
-    small.release({ bytes: new Uint8Array(MIB), pieceBytes: MIB })
+    small.release({ bytes: new Uint8Array(MIB), pieceBytes: MIB, isSecond: false })
     expect(one.acquire(MIB)).toBeDefined()
   })
 
@@ -92,5 +93,36 @@ describe('piece buffers', () => {
     expect(one.acquire(MIB)).toBeUndefined()
     expect((await waiting).bytes).toHaveLength(MIB)
     expect(other.heldBytes).toBe(MIB)
+  })
+
+  it('hold second copies up to their own bound, whatever else is free', () => {
+    const share = makeBuffers().share()
+    const second = () => share.acquire(MIB, { isSecond: true })
+    const held = Array.from({ length: SECOND_COPIES_BYTES_MAX / MIB }, second)
+    expect(held).not.toContain(undefined)
+    expect(second()).toBeUndefined()
+    expect(share.acquire(MIB)).toBeDefined()
+    share.release(held[0]!)
+    expect(second()).toBeDefined()
+    expect(second()).toBeUndefined()
+  })
+
+  it('count pieces that have no memory, in the same bound and the same shares', () => {
+    const buffers = makeBuffers()
+    const [one, other] = [buffers.share(), buffers.share()]
+    while (one.book(MIB));
+    expect(one.heldBytes).toBe(PIECE_BUFFERS_BYTES_MAX)
+    expect(other.book(MIB)).toBe(false)
+    one.unbook(MIB)
+    expect(one.book(MIB)).toBe(false)
+    expect(other.acquire(MIB)).toBeDefined()
+  })
+
+  it('give memory that is not in use back for pieces that have none', () => {
+    const share = makeBuffers().share()
+    for (const buffer of takeAll(share)) share.release(buffer)
+    while (share.book(MIB));
+    expect(share.heldBytes).toBe(PIECE_BUFFERS_BYTES_MAX)
+    expect(share.acquire(MIB)).toBeUndefined()
   })
 })

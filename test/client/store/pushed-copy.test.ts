@@ -11,7 +11,7 @@ function makeCopy() {
   const inFlight = { bytes: 0 }
   const parts = {
     verifier: {
-      append: async (_file: unknown, bytes: Uint8Array, position: number) => {
+      write: async (_file: unknown, bytes: Uint8Array, position: number) => {
         written.push({ position, bytes })
       },
       beginWhole: () => 1,

@@ -27,7 +27,11 @@ afterEach(async () => {
   rmSync(folder, { recursive: true })
 })
 
-const bufferOf = (bytes: Buffer) => ({ bytes: new Uint8Array(bytes), pieceBytes: bytes.length })
+const bufferOf = (bytes: Buffer) => ({
+  bytes: new Uint8Array(bytes),
+  pieceBytes: bytes.length,
+  isSecond: false,
+})
 const hashOf = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex')
 
 function verify(bytes: Buffer, position: number, changes: object = {}): Promise<string> {

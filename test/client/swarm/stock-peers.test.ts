@@ -30,6 +30,7 @@ function dialledWhere(needsProof: boolean): Peer[] {
     isWanted: () => true,
     grant: () => ({ credential: {} }),
     addresses: new PeerAddresses(),
+    links: { isLinked: () => false, mayUse: () => false, dialledCount: 0 },
     dial: (peer: Peer) => dialled.push(peer),
   }
   new SwarmLinks(options as unknown as SwarmLinksOptions).addPeers([nodePeer, stockPeer])

@@ -51,6 +51,8 @@ function connected({ pieceCount = 256, pieceBytes = 256 * 1024 } = {}) {
     layout,
     have,
     buffers: new PieceBuffers().share(),
+    stream: () => undefined,
+    isForThread: () => false,
     // Nothing can be asked for: what the picker is called for is called for in vain.
     isAskable: () => false,
     position: () => {
@@ -224,7 +226,7 @@ test('all of a blob of 262,144 pieces is announced one by one, each hash and eac
 
 test('keep-alives and chokes as BEP 3 has them go on for a day', () => {
   let nowMs = 0
-  const budget = new FrameBudget(1, nowMs)
+  const budget = new FrameBudget(nowMs).widen(1)
   for (; nowMs < 24 * 3600 * 1000; nowMs += 10_000) {
     budget.spend({ type: 'choke' }, nowMs)
     budget.spend({ type: 'interested' }, nowMs)
@@ -233,8 +235,8 @@ test('keep-alives and chokes as BEP 3 has them go on for a day', () => {
 })
 
 test('a peer that moves blocks may cancel some of them, and one that moves none may not continue', () => {
-  const mover = new FrameBudget(1, 0)
-  const idler = new FrameBudget(1, 0)
+  const mover = new FrameBudget(0).widen(1)
+  const idler = new FrameBudget(0).widen(1)
   const cancel = { type: 'cancel', ...block } as const
   for (let at = 0; at < 100_000; at++) {
     mover.moved(block)

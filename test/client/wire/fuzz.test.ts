@@ -10,7 +10,20 @@ import {
 } from '../../../client/wire/extensions.ts'
 import { FrameReader } from '../../../client/wire/frame-reader.ts'
 import { decodeHandshake, encodeHandshake } from '../../../client/wire/handshake.ts'
-import { decodeMessage, encodeMessage, FRAME_BYTES_MAX } from '../../../client/wire/messages.ts'
+import {
+  decodeLinkHandshake,
+  decodePullMessage,
+  decodeSwarmMessage,
+  encodeLinkHandshake,
+  encodePullMessage,
+  encodeSwarmMessage,
+} from '../../../client/wire/link-messages.ts'
+import {
+  decodeMessage,
+  encodeMessage,
+  FRAME_BYTES_MAX,
+  writeBlockHeader,
+} from '../../../client/wire/messages.ts'
 import { decodeBencode } from '../../../core/bencode.ts'
 import { claimsFromNames } from '../../../core/certificate-claims.ts'
 import { ShoalError } from '../../../core/errors.ts'
@@ -131,6 +144,25 @@ const batch = {
   signature: Buffer.alloc(64, 2),
 } as const
 const encodedBatch = encodeHashBatch(batch)
+const linkHandshake = encodeLinkHandshake({
+  requestsQueuedMax: 256,
+  blockBytesMax: 131072,
+  listenPort: 7071,
+  version: 'Shoal',
+})
+const pullMessages = [
+  encodePullMessage({
+    type: 'open',
+    certificate: Buffer.alloc(300, 4),
+    signature: Buffer.alloc(70, 5),
+    proof: { signingInput: 'a.b', proof: Buffer.alloc(98, 3) },
+  }),
+  encodePullMessage({ type: 'closed', pull: '0f'.repeat(16) }),
+]
+const swarmMessages = [
+  encodeSwarmMessage({ type: 'open', number: 7, swarm }),
+  encodeSwarmMessage({ type: 'closed', number: 7 }),
+]
 const messages = [
   encodeMessage({ type: 'unchoke' }),
   encodeMessage({ type: 'have', piece: 3 }),
@@ -145,6 +177,18 @@ const blockFrame = Buffer.concat([
   Buffer.alloc(100, 9),
 ])
 const stream = Buffer.concat([...messages, blockFrame, Buffer.alloc(4), ...messages])
+
+const linkBlock = Buffer.alloc(17 + 100)
+writeBlockHeader(linkBlock, { piece: 1, begin: 0, length: 100 }, 7)
+const linkStream = Buffer.concat([
+  encodeMessage({ type: 'extended', extension: 0, payload: linkHandshake }, 0),
+  ...pullMessages.map((payload) => encodeMessage({ type: 'extended', extension: 1, payload }, 0)),
+  ...swarmMessages.map((payload) => encodeMessage({ type: 'extended', extension: 2, payload }, 0)),
+  encodeMessage({ type: 'request', piece: 1, begin: 16384, length: 16384 }, 7),
+  linkBlock,
+  Buffer.alloc(4),
+  encodeMessage({ type: 'have', piece: 3 }, 7),
+])
 
 const signer = makeSigner('ES256')
 const token = signer.sign(pullClaims('team/app'), { jwk: signer.publicJwk })
@@ -175,9 +219,19 @@ fuzz(
 fuzz('handshakes', 100_000, [opening], decodeHandshake)
 fuzz('extension handshakes', 100_000, [extension], decodeExtensionHandshake)
 fuzz('proofs', 100_000, [proof], decodeProof)
+fuzz('link handshakes', 100_000, [linkHandshake], decodeLinkHandshake)
+fuzz('pulls on a link', 100_000, pullMessages, decodePullMessage)
+fuzz('swarms on a link', 100_000, swarmMessages, decodeSwarmMessage)
 fuzz('hash batches', 100_000, [encodedBatch], (bytes) => void decodeHashBatch(bytes, swarm))
 fuzz('frame streams', 100_000, [stream], (bytes) => {
   const reader = new FrameReader(sink)
+  reader.push(opening)
+  const cut = bytes.length >> 1
+  reader.push(bytes.subarray(0, cut))
+  reader.push(bytes.subarray(cut))
+})
+fuzz('frame streams of a link', 100_000, [linkStream], (bytes) => {
+  const reader = new FrameReader(sink, { isNumbered: true })
   reader.push(opening)
   const cut = bytes.length >> 1
   reader.push(bytes.subarray(0, cut))

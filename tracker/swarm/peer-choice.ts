@@ -1,0 +1,122 @@
+import type { NodeId, SwarmId } from '../../core/metainfo.ts'
+import type { Peer } from '../../core/tracker-api.ts'
+import { haveVersionInCommon, WIRE_VERSION_FIRST, WIRE_VERSION_LINKS } from '../../core/wire-version.ts'
+import { choosePeers, PEERS_HANDED_OUT_MAX, type PeerCandidate } from '../handout/peers.ts'
+import { choosePullPeers, PULL_NODES_MAX } from '../handout/pull-peers.ts'
+import type { BadPeers } from './bad-peers.ts'
+import type { StockPeers } from './stock-peers.ts'
+
+/** A node that the tracker lists. */
+export interface Presence {
+  readonly node: NodeId
+  address: string
+  port: number
+  /** The newest wire version that it speaks. */
+  wire: number
+  /** Whether the tracker opened a connection to it there; undefined before it tried. */
+  isReached: boolean | undefined
+  expiresAtMs: number
+  /** False until the node has reported all that it holds. */
+  hasInventory: boolean
+  /** The node knows of epoch changes up to this sequence number. */
+  toldEpochs: number
+  readonly memberships: Map<SwarmId, Membership>
+}
+
+/** A node in a swarm. */
+export interface Membership extends PeerCandidate {
+  readonly presence: Presence
+  isSeed: boolean
+  index: number
+}
+
+export interface SwarmPeers {
+  readonly seeds: Membership[]
+  readonly leechers: Membership[]
+}
+
+export interface Asking {
+  asker: NodeId
+  random: () => number
+  nowMs: number
+}
+
+/** Asks the policies of tracker/handout/ whom an asker hears of, and writes the answer. */
+export class PeerChoice {
+  /** The tracker's own connections to nodes of this cluster open at all. */
+  hasReached = false
+  readonly #swarms: ReadonlyMap<SwarmId, SwarmPeers>
+  readonly #others: { readonly bad: BadPeers; readonly stock: StockPeers }
+
+  constructor(
+    swarms: ReadonlyMap<SwarmId, SwarmPeers>,
+    others: { readonly bad: BadPeers; readonly stock: StockPeers },
+  ) {
+    this.#swarms = swarms
+    this.#others = others
+  }
+
+  /** Peers for each of the swarms. @param wire of the asker */
+  all(swarms: readonly SwarmId[], asking: Asking, wire: number): Peer[][] {
+    const nodes =
+      wire < WIRE_VERSION_LINKS
+        ? swarms.map((swarm) => this.#forOne(swarm, asking, wire))
+        : this.#together(swarms, asking, wire)
+    return swarms.map((swarm, at) => {
+      const stock = this.#others.stock.choose(swarm, asking)
+      // A pull may have listed a node that later announced as a stock client: it counts as one.
+      const isStock = ({ node }: Peer) => stock.some((other) => other.node === node)
+      return [...nodes[at]!.filter((peer) => !isStock(peer)), ...stock]
+    })
+  }
+
+  /** For stock clients. */
+  seeds(swarm: SwarmId, asking: Asking & { peersMax: number }): Peer[] {
+    const seeds = this.#swarms.get(swarm)?.seeds
+    if (seeds === undefined) return []
+    const isEligible = this.#eligibility(swarm, asking)
+    const question = { ...asking, seeds, leechers: [], isEligible, isLast: this.#isLast }
+    return choosePeers(question).map(peerOf)
+  }
+
+  #forOne(swarm: SwarmId, asking: Asking, wire: number): Peer[] {
+    const peers = this.#swarms.get(swarm)
+    if (peers === undefined) return []
+    const isEligible = this.#eligibility(swarm, asking, wire)
+    const question = { ...asking, ...peers, peersMax: PEERS_HANDED_OUT_MAX, isEligible, isLast: this.#isLast }
+    return choosePeers(question).map(peerOf)
+  }
+
+  #together(swarms: readonly SwarmId[], asking: Asking, wire: number): Peer[][] {
+    const eligible = swarms.map((swarm) => this.#eligibility(swarm, asking, wire))
+    const lists = choosePullPeers<Membership, Presence>({
+      blobs: swarms.map((swarm) => this.#swarms.get(swarm) ?? { seeds: [], leechers: [] }),
+      nodesMax: PULL_NODES_MAX,
+      nodeOf: ({ presence }) => presence,
+      candidateOf: ({ memberships }, at) => memberships.get(swarms[at]!),
+      isEligible: (candidate, at) => eligible[at]!(candidate),
+      isLast: this.#isLast,
+      random: asking.random,
+    })
+    const marked = (chosen: Membership) => (this.#isLast(chosen) ? { dialsOnly: true } : {})
+    return lists.map((list) => list.map((chosen) => ({ ...peerOf(chosen), ...marked(chosen) })))
+  }
+
+  /** @param wire absent: any version will do */
+  #eligibility(swarm: SwarmId, { asker, nowMs }: Asking, wire?: number) {
+    return ({ presence }: Membership) =>
+      presence.node !== asker &&
+      (wire === undefined || haveVersionInCommon(wire, presence.wire)) &&
+      !this.#others.bad.isShunned(swarm, presence.node, nowMs)
+  }
+
+  /**
+   * The tracker did not reach it, though it reached others. It is named where places are left: the tracker may be kept out
+   * where peers are not.
+   */
+  readonly #isLast = ({ presence: { isReached } }: Membership) => this.hasReached && isReached === false
+}
+
+function peerOf({ presence: { node, address, port, wire }, isSeed }: Membership): Peer {
+  return { node, address, port, isSeed, ...(wire > WIRE_VERSION_FIRST && { wire }) }
+}
