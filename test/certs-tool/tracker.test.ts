@@ -138,8 +138,8 @@ describe('an operator', () => {
     ]
     const sealed = await administer('reseal', ...keys)
     expect(sealed.code).toBe(0)
-    // One cluster with two authorities, a batch key and a join token; and the admin authority.
-    expect(sealed.stdout).toContain('sealed anew: 5 secrets')
+    // One cluster with two authorities, a batch key and two join tokens, one of them withdrawn; and the admin authority.
+    expect(sealed.stdout).toContain('sealed anew: 6 secrets')
     expect(sealed.stdout + sealed.stderr).not.toContain('SHOALKEY')
   })
 

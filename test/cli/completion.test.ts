@@ -50,14 +50,20 @@ describe.runIf(isInstalled('bash'))('in bash', () => {
   it.each([
     [
       ['shoal', ''],
-      ['up', 'node', 'attach', 'detach', 'tracker', 'admin', 'certs', 'completion', 'version'],
+      [
+        ...['up', 'join', 'leave', 'node', 'guard', 'relay', 'pause', 'resume', 'attach', 'detach'],
+        ...['tracker', 'admin', 'certs', 'completion', 'version'],
+      ],
     ],
     [['shoal', 'ad'], ['admin']],
     [
       ['shoal', 'admin', 'key', 'rotate', ''],
       ['authority', 'signing-key', 'admin'],
     ],
-    [['shoal', 'tracker', ''], ['unlock']],
+    [
+      ['shoal', 'tracker', ''],
+      ['init', 'unlock'],
+    ],
     [['shoal', 'tracker', '--unl'], ['--unlock-key-file']],
     [['shoal', 'tracker', 'unlock', '--unl'], ['--unlock-key-file']],
     [['shoal', 'node', '--log-level', 'w'], ['warn']],

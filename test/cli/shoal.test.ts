@@ -40,7 +40,7 @@ describe('a wrong start ends with 2, what is wrong, and a hint', () => {
   it.each([
     ['an unknown command', ['trackr'], 'Did you mean shoal tracker?'],
     ['an unknown flag', [...NODE, '--peer-lsten', 'x'], 'Did you mean --peer-listen?'],
-    ['a missing setting', ['node'], '--tracker-url'],
+    ['a missing setting', ['tracker'], '--tls-cert-file'],
     ['a bad address', [...NODE, '--peer-listen', 'nowhere'], 'other nodes reach'],
     ['a tracker without TLS', ['node', '--tracker-url', 'http://tracker'], 'tracker'],
     ['a secret that is not there', [...NODE, '--join-token-file', join(folder, 'absent')], 'no such file'],
