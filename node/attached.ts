@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { ConfigError } from '../core/config.ts'
+import { credentialFile } from '../core/credentials.ts'
 import { registryHostSchema } from '../core/registries-api.ts'
 import { registryConfig } from '../core/registry-config.ts'
 import type { NodeConfig } from './config.ts'
@@ -10,6 +11,8 @@ import type { NodeConfig } from './config.ts'
 
 const CONSENT_FILE = 'consent.json'
 const UPSTREAM_FILE = 'upstream-proxy'
+/** Only root can read that file: a service manager passes it on. */
+const UPSTREAM_CREDENTIAL = 'attached-proxy'
 
 const consentSchema = z.object({
   registries: z.array(registryHostSchema),
@@ -53,7 +56,8 @@ export function withAttached(
     config.upstreamProxyFile !== undefined ||
     ['HTTPS_PROXY', 'https_proxy', 'HTTP_PROXY', 'http_proxy'].some((name) => env[name])
   if (isProxyNamed || consent.noProxy === undefined) return { ...config, registries }
-  const upstreamProxyFile = join(config.attachedDir, UPSTREAM_FILE)
+  const upstreamProxyFile =
+    credentialFile(UPSTREAM_CREDENTIAL, env) ?? join(config.attachedDir, UPSTREAM_FILE)
   return { ...config, registries, upstreamProxyFile, noProxy: config.noProxy ?? consent.noProxy }
 }
 

@@ -65,6 +65,12 @@ export const nodeConfig = z.strictObject({
     .describe(
       "Docker's folder with what it trusts for each registry. Shoal puts shoal.crt there, and uses the other authorities (*.crt) and client certificates (*.cert with *.key) in it towards that registry, as Docker does; with `none` it writes and reads nothing there.",
     ),
+  writesDockerCerts: z
+    .boolean()
+    .default(true)
+    .describe(
+      'Whether the node itself puts shoal.crt into dockerCertsDir, which takes the rights of root. The packages leave that to `shoal attach`.',
+    ),
   authorityFile: filePath
     .optional()
     .describe(

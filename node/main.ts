@@ -209,8 +209,8 @@ async function startTrustedProxy(
 ): Promise<RunningProxy> {
   const { config, client, registries, authority, history, log } = parts
   const { dataDir, dockerCertsDir, authorityFile = join(dataDir, AUTHORITY_FILE_NAME) } = config
-  const { conditions } = parts
-  const trust = new TrustFiles({ authorityFile, dockerCertsDir, registries: registries.keys(), conditions })
+  const writtenTo = { authorityFile, dockerCertsDir: config.writesDockerCerts ? dockerCertsDir : '' }
+  const trust = new TrustFiles({ ...writtenTo, registries: registries.keys(), conditions: parts.conditions })
   closing.defer(() => trust.remove())
   const proxy = await startProxy({
     listen: config.proxyListen,
@@ -230,7 +230,7 @@ async function startTrustedProxy(
     authority,
     metrics: parts.metrics,
     records: history.records,
-    conditions,
+    conditions: parts.conditions,
     log,
     defects: parts.defects,
   })

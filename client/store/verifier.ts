@@ -1,3 +1,4 @@
+import { extname } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import type { Defects } from '../../core/defects.ts'
 import { PIECE_BYTES_MAX, type PieceLayout } from '../../core/metainfo.ts'
@@ -10,6 +11,9 @@ import type { Job, JobError, JobResult } from './verify-worker.ts'
 const HASH_STEP_BYTES = 2 * PIECE_BYTES_MAX
 
 type WithoutNumber<T> = T extends Job ? Omit<T, 'job'> : never
+
+/** The thread's program: TypeScript in a checkout, JavaScript beside this file in a package. */
+const WORKER = new URL(`./verify-worker${extname(import.meta.filename)}`, import.meta.url)
 
 interface Waiter {
   resolve(value: string): void
@@ -36,7 +40,7 @@ export class Verifier {
   }
 
   #start(): Worker {
-    const worker = new Worker(new URL('./verify-worker.ts', import.meta.url), {
+    const worker = new Worker(WORKER, {
       resourceLimits: { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 4 },
     })
     worker.unref()
