@@ -6,7 +6,6 @@ import { upstreamProxyConfig } from '../core/upstream-proxy-config.ts'
 import { mirrorPlaces } from '../proxy/mirror-place.ts'
 import { parsePermittedTargets } from '../proxy/upstream/target.ts'
 
-const GIBIBYTE = 1024 ** 3
 const filePath = z.string().min(1).max(4096)
 
 const permittedTargets = z.string().transform((text, context) => {
@@ -92,8 +91,10 @@ export const nodeConfig = z.strictObject({
   cacheBytesMax: z
     .int()
     .min(0)
-    .default(20 * GIBIBYTE)
-    .describe('Room for the blobs that this node keeps and serves. Bytes.'),
+    .optional()
+    .describe(
+      'Room for the blobs that this node keeps and serves, in bytes. Default: 20 GiB or a tenth of the disk, whichever is less, and only while a fifth of the disk stays free.',
+    ),
   cacheKeyFile: filePath
     .default('none')
     .describe(

@@ -32,6 +32,7 @@ import { KernelSocketOwners } from '../proxy/socket-owner.ts'
 import { AUTHORITY_FILE_NAME, TrustFiles } from '../proxy/trust-files.ts'
 import { startAdmin } from './admin.ts'
 import { withAttached } from './attached.ts'
+import { cacheRoom } from './cache-room.ts'
 import type { NodeConfig } from './config.ts'
 import { nodeMetrics } from './metrics.ts'
 import { refuseProxyLoop } from './proxy-loop.ts'
@@ -283,7 +284,7 @@ function clientOptions(config: NodeConfig, registries: RegistryClients, log: Log
     trackerUrl: config.trackerUrl,
     dataDir: config.dataDir,
     peerListen: config.peerListen,
-    cacheBytesMax: config.cacheBytesMax,
+    ...cacheRoom(config),
     uploadBytesPerSecondMax: config.uploadBytesPerSecondMax,
     downloadBytesPerSecondMax: config.downloadBytesPerSecondMax,
     trackerPatienceMs: config.trackerPatienceMs,

@@ -34,6 +34,7 @@ import {
 } from '../../core/tracker-api.ts'
 import { contextTrusting, failureText, trustedAuthorities } from '../../core/trusted-authorities.ts'
 import type { UpstreamProxy } from '../../core/upstream-proxy.ts'
+import { shoalUserAgent } from '../../core/user-agent.ts'
 import { TrackerRefusedError, TrackerUnavailableError } from '../errors.ts'
 import type { TrackerWatch } from './tracker-watch.ts'
 
@@ -89,6 +90,7 @@ export class TrackerClient {
   readonly #authorities: string[]
   readonly #proxy: UpstreamProxy | undefined
   readonly #conditions: Conditions
+  readonly #userAgent = shoalUserAgent()
   #agents: Agents
 
   constructor(options: TrackerClientOptions) {
@@ -194,7 +196,7 @@ export class TrackerClient {
       origin: this.#origin,
       path,
       method: 'POST',
-      headers: { 'content-type': 'application/json' },
+      headers: { 'content-type': 'application/json', 'user-agent': this.#userAgent },
       body: JSON.stringify(body),
       signal: ended,
     }

@@ -18,8 +18,8 @@ const UNITS = [
   'shoal-tracker.service',
 ] as const
 const UNIT_FOLDER = 'usr/lib/systemd/system'
-const DOC_FOLDER = 'usr/share/doc/shoal'
-const PROGRAM_FOLDER = 'usr/lib/shoal'
+export const DOC_FOLDER = 'usr/share/doc/shoal'
+export const PROGRAM_FOLDER = 'usr/lib/shoal'
 const KIBIBYTE = 1024
 const ZSTD_LEVEL = 12
 

@@ -18,7 +18,14 @@ export interface PackedLink {
   target: string
 }
 
-export type Packed = PackedFile | PackedLink
+/** A folder that is no plain one of root's. */
+export interface PackedFolder {
+  path: string
+  mode: number
+  owner: number
+}
+
+export type Packed = PackedFile | PackedLink | PackedFolder
 
 const FOLDER_MODE = 0o755
 export const FILE_MODE = 0o644
@@ -40,7 +47,10 @@ export function below(folder: string, files: Packed[]): Packed[] {
  * @param timeS time of each file, in seconds of Unix time
  */
 export function tarOf(files: Packed[], { prefix = '', timeS }: { prefix?: string; timeS: number }): Buffer {
-  const folders = [...new Set(files.flatMap(({ path }) => foldersAbove(path)))]
+  const named = new Set(files.map(({ path }) => path))
+  const folders = [...new Set(files.flatMap(({ path }) => foldersAbove(path)))].filter(
+    (path) => !named.has(path),
+  )
   const entries = [
     ...folders.map((path) => ({ path, parts: [folderHeader(`${prefix}${path}/`, timeS)] })),
     ...files.map((file) => ({ path: file.path, parts: partsOf(file, prefix, timeS) })),
@@ -57,6 +67,10 @@ function partsOf(file: Packed, prefix: string, timeS: number): Buffer[] {
   const name = `${prefix}${file.path}`
   if ('target' in file) {
     return [tarHeader({ name, mode: 0o777, bytes: 0, type: 'link', target: file.target, timeS })]
+  }
+  if ('owner' in file) {
+    const { mode, owner } = file
+    return [tarHeader({ name: `${name}/`, mode, owner, bytes: 0, type: 'folder', timeS })]
   }
   const { mode, bytes } = file
   return [tarHeader({ name, mode, bytes: bytes.length, timeS }), bytes, tarPadding(bytes.length)]

@@ -17,12 +17,22 @@ export interface TarEntry {
   type?: keyof typeof TYPE_FLAGS
   /** Where a symbolic link leads. */
   target?: string
+  /** User and group; default: root. */
+  owner?: number
   /** Time of the last change, in seconds of Unix time. Default 0: it does not matter and would change the digest. */
   timeS?: number
 }
 
 /** @throws RangeError when the name or the target is longer than the 100 bytes of its field */
-export function tarHeader({ name, mode, bytes, type = 'file', target = '', timeS = 0 }: TarEntry): Buffer {
+export function tarHeader({
+  name,
+  mode,
+  bytes,
+  type = 'file',
+  target = '',
+  owner = 0,
+  timeS = 0,
+}: TarEntry): Buffer {
   for (const text of [name, target]) {
     if (Buffer.byteLength(text) > 100)
       throw new RangeError(`the name is too long for a ustar header: ${text}`)
@@ -30,8 +40,8 @@ export function tarHeader({ name, mode, bytes, type = 'file', target = '', timeS
   const header = Buffer.alloc(BLOCK_BYTES)
   header.write(name, 0)
   header.write(octal(mode, 8), 100)
-  header.write(octal(0, 8), 108) // owner: root
-  header.write(octal(0, 8), 116) // group: root
+  header.write(octal(owner, 8), 108)
+  header.write(octal(owner, 8), 116)
   header.write(octal(bytes, 12), 124)
   header.write(octal(timeS, 12), 136)
   header.fill(' ', 148, 156) // the checksum counts its own field as spaces

@@ -42,8 +42,10 @@ export function writeNodeStandIn(folder: string): string {
   return path
 }
 
-export function unpack(archive: string, folder: string): string {
+/** @param strip leading names of each path that are left out */
+export function unpack(archive: string, folder: string, strip = 1): string {
   mkdirSync(folder, { recursive: true })
-  execFileSync('tar', ['--extract', '--file', archive, '--directory', folder, '--strip-components', '1'])
+  const places = ['--file', archive, '--directory', folder, `--strip-components=${strip}`]
+  execFileSync('tar', ['--extract', ...places])
   return folder
 }

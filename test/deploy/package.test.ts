@@ -17,7 +17,7 @@ let folder: string
 let unpacked: string
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'shoal-package-'))
-  const flags = ['--arch', ARCHITECTURE, '--node-file', writeNodeStandIn(folder)]
+  const flags = ['--arch', ARCHITECTURE, '--no-image', '--node-file', writeNodeStandIn(folder)]
   const one = {
     checkout: join(folder, 'a'),
     out: join(folder, 'out-a'),
