@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
@@ -32,7 +31,7 @@ import { KernelSocketOwners } from '../proxy/socket-owner.ts'
 import { AUTHORITY_FILE_NAME, TrustFiles } from '../proxy/trust-files.ts'
 import { startAdmin } from './admin.ts'
 import { withAttached } from './attached.ts'
-import { cacheRoom } from './cache-room.ts'
+import { cacheOptions } from './cache-options.ts'
 import type { NodeConfig } from './config.ts'
 import { nodeMetrics } from './metrics.ts'
 import { refuseProxyLoop } from './proxy-loop.ts'
@@ -284,30 +283,16 @@ function clientOptions(config: NodeConfig, registries: RegistryClients, log: Log
     trackerUrl: config.trackerUrl,
     dataDir: config.dataDir,
     peerListen: config.peerListen,
-    ...cacheRoom(config),
+    ...cacheOptions(config),
     uploadBytesPerSecondMax: config.uploadBytesPerSecondMax,
     downloadBytesPerSecondMax: config.downloadBytesPerSecondMax,
     trackerPatienceMs: config.trackerPatienceMs,
     registries,
     registriesFromTracker: config.registriesFromTracker,
     log,
-    ...cacheSecretOf(config.cacheKeyFile),
     ...(config.trackerCaFile === undefined ? {} : { trackerCaPem: readBundle(config.trackerCaFile) }),
     ...(config.joinTokenFile === undefined ? {} : { joinToken: readJoinToken(config.joinTokenFile) }),
   }
-}
-
-const CACHE_KEY = /^SHOALKEY-1-([A-Za-z0-9_-]{43})$/
-
-function cacheSecretOf(cacheKeyFile: string): Pick<ClientOptions, 'cacheSecret'> {
-  if (cacheKeyFile === 'none') return {}
-  if (cacheKeyFile === 'memory') return { cacheSecret: randomBytes(32) }
-  const [, key] = CACHE_KEY.exec(readSecretFile(cacheKeyFile, 'cacheKeyFile')) ?? []
-  if (key === undefined) {
-    const hint = 'A key is one line, SHOALKEY-1-…; `shoal certs unlock-key --out <file>` makes one.'
-    throw new ConfigError(`cacheKeyFile: ${cacheKeyFile} holds no key`, { hint })
-  }
-  return { cacheSecret: Buffer.from(key, 'base64url') }
 }
 
 function readJoinToken(path: string): string {

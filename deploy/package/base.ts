@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync } from 'node:fs'
-import { homedir, tmpdir } from 'node:os'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { AptRoot } from '../../lab/parts/apt-root.ts'
 import type { Architecture } from './architectures.ts'
@@ -37,13 +37,16 @@ const LIBRARIES = [
 ]
 const AUTHORITIES = 'usr/share/ca-certificates/mozilla'
 
-/** @throws PackageError, LabRequirementError where the packages cannot be had */
-export async function baseOf(architecture: Architecture): Promise<Base> {
+/**
+ * @param cacheFolder where packages are kept for the next build
+ * @throws PackageError, LabRequirementError where the packages cannot be had
+ */
+export async function baseOf(architecture: Architecture, cacheFolder: string): Promise<Base> {
   const wanted = Object.entries(packages[architecture]).map(([name, [version = '', sha256 = '']]) => {
-    return { name, version, sha256, path: join(cacheFolder(), `${sha256}.deb`) }
+    return { name, version, sha256, path: join(cacheFolder, `${sha256}.deb`) }
   })
   const missing = wanted.filter(({ path }) => !existsSync(path))
-  if (missing.length > 0) await fetchInto(cacheFolder(), architecture, missing)
+  if (missing.length > 0) await fetchInto(cacheFolder, architecture, missing)
   const tree = mkdtempSync(join(tmpdir(), 'shoal-base-'))
   try {
     for (const { path } of wanted) execFileSync('dpkg-deb', ['--extract', path, tree])
@@ -90,10 +93,6 @@ function componentOf({ name, version, sha256 }: Wanted, architecture: Architectu
 /** Packages of one source share a folder. */
 function docOf(name: string): string {
   return name.startsWith('libgcc') || name.startsWith('libstdc') ? 'gcc-14-base' : name
-}
-
-function cacheFolder(): string {
-  return join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'shoal', 'base')
 }
 
 async function fetchInto(folder: string, architecture: Architecture, wanted: Wanted[]): Promise<void> {

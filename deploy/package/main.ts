@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { UsageError } from '../../core/errors.ts'
@@ -90,13 +91,18 @@ async function* packagesFor(architecture: Architecture, source: Source): AsyncGe
   const files = below(name, [...program, ...papers, ...below('systemd', units())])
   yield [`${name}.tar.gz`, gzipped(tarOf(files, { timeS }))]
   if (source.isWithoutImage) return
-  const base = await baseOf(architecture)
+  const base = await baseOf(architecture, baseFolder(process.env))
   const root = [
     ...base.files,
     ...below(PROGRAM_FOLDER, program),
     ...below(DOC_FOLDER, papersOf(source, architecture, node, base)),
   ]
   yield [`${name}.oci.tar`, ociImage({ ...common, root })]
+}
+
+/** In the user's cache. */
+function baseFolder(env: NodeJS.ProcessEnv): string {
+  return join(env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'shoal', 'base')
 }
 
 /** Licences and bill of materials of what is packed. */

@@ -3,8 +3,8 @@ import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import manifest from '../../package.json' with { type: 'json' }
 import { mustSkipFor } from '../../lab/machine/requirements.ts'
+import manifest from '../../package.json' with { type: 'json' }
 import { ARCHITECTURE, buildPackages, TIME_S, unpack } from './built-package.ts'
 
 const EMULATOR = '/usr/bin/qemu-aarch64-static'
@@ -32,17 +32,30 @@ function rootOf(architecture: string): string {
 }
 
 describe.skipIf(mustSkipFor(['root', 'skopeo', 'podman', 'qemu-aarch64-static']))('the image', () => {
-  it.each(['amd64', 'arm64'])('for %s is what skopeo and podman take', (architecture) => {
-    const archive = `oci-archive:${join(folder, nameOf(architecture))}`
-    const found = JSON.parse(run('skopeo', 'inspect', '--override-arch', architecture, archive))
-    expect(found).toMatchObject({ Architecture: architecture, Os: 'linux' })
-    expect(Date.parse(found.Created)).toBe(TIME_S * 1000)
-    // Copies verify every digest.
-    const copy = `oci:${join(folder, `copy-${architecture}`)}`
-    run('skopeo', '--override-arch', architecture, 'copy', '--quiet', archive, copy)
-    const storage = ['--root', join(folder, `storage-${architecture}`), '--runroot', join(folder, 'run'), '--storage-driver', 'vfs']
-    expect(run('podman', ...storage, 'load', '--quiet', '--input', join(folder, nameOf(architecture)))).toContain('shoal')
-  }, BUILD_MS_MAX)
+  it.each(['amd64', 'arm64'])(
+    'for %s is what skopeo and podman take',
+    (architecture) => {
+      const archive = `oci-archive:${join(folder, nameOf(architecture))}`
+      const found = JSON.parse(run('skopeo', 'inspect', '--override-arch', architecture, archive))
+      expect(found).toMatchObject({ Architecture: architecture, Os: 'linux' })
+      expect(Date.parse(found.Created)).toBe(TIME_S * 1000)
+      // Copies verify every digest.
+      const copy = `oci:${join(folder, `copy-${architecture}`)}`
+      run('skopeo', '--override-arch', architecture, 'copy', '--quiet', archive, copy)
+      const storage = [
+        '--root',
+        join(folder, `storage-${architecture}`),
+        '--runroot',
+        join(folder, 'run'),
+        '--storage-driver',
+        'vfs',
+      ]
+      expect(
+        run('podman', ...storage, 'load', '--quiet', '--input', join(folder, nameOf(architecture))),
+      ).toContain('shoal')
+    },
+    BUILD_MS_MAX,
+  )
 
   it('has all that its program needs', () => {
     const root = rootOf(ARCHITECTURE)
@@ -51,11 +64,15 @@ describe.skipIf(mustSkipFor(['root', 'skopeo', 'podman', 'qemu-aarch64-static'])
     expect(run('chroot', root, ...program, 'guard', 'run', '--help')).toContain('--control')
   })
 
-  it('for arm64 runs on an emulated processor', () => {
-    const root = rootOf('arm64')
-    mkdirSync(join(root, 'emulator'))
-    copyFileSync(EMULATOR, join(root, 'emulator/qemu'))
-    const program = ['/emulator/qemu', '/usr/lib/shoal/bin/node', '/usr/lib/shoal/bin/shoal.js']
-    expect(run('chroot', root, ...program, '--version')).toBe(`shoal ${manifest.version}\n`)
-  }, BUILD_MS_MAX)
+  it(
+    'for arm64 runs on an emulated processor',
+    () => {
+      const root = rootOf('arm64')
+      mkdirSync(join(root, 'emulator'))
+      copyFileSync(EMULATOR, join(root, 'emulator/qemu'))
+      const program = ['/emulator/qemu', '/usr/lib/shoal/bin/node', '/usr/lib/shoal/bin/shoal.js']
+      expect(run('chroot', root, ...program, '--version')).toBe(`shoal ${manifest.version}\n`)
+    },
+    BUILD_MS_MAX,
+  )
 })

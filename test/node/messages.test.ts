@@ -195,7 +195,7 @@ test.each([
 describe('the command line', () => {
   test('shows large defaults in units, and as they are written', async () => {
     const { stdout } = await runShoal(['node', '--help'])
-    expect(stdout.replaceAll(/\s+/g, ' ')).toContain('Default: 21474836480 (20 GiB)')
+    expect(stdout.replaceAll(/\s+/g, ' ')).toContain('Default: 262144 (256 KiB)')
   })
 
   test.each([[[]], [['certs']], [['admin', 'key']]])('says that %j lacks a command', async (argv) => {

@@ -1,6 +1,6 @@
 import { tmpdir } from 'node:os'
 import { expect, test } from 'vitest'
-import { cacheRoom, defaultRoomOn } from '../../node/cache-room.ts'
+import { cacheRoom, defaultRoomOn } from '../../node/cache-options.ts'
 import { nodeConfig } from '../../node/config.ts'
 
 const GIB = 2 ** 30
