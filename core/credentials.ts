@@ -1,10 +1,10 @@
-import { statSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 
 /**
  * A secret that the service manager handed over (systemd.exec(5), `LoadCredential=`): root read it, and it is in memory
  * that only this service sees.
- * @returns its path; undefined if there is none, or an empty one, which stands for a file that is missing
+ * @returns its path; undefined if there is none, or a blank one, which stands for a file that is missing
  */
 export function credentialFile(
   name: string,
@@ -12,6 +12,5 @@ export function credentialFile(
 ): string | undefined {
   if (!folder) return undefined
   const path = join(folder, name)
-  const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0
-  return size > 0 ? path : undefined
+  return existsSync(path) && readFileSync(path, 'utf8').trim() !== '' ? path : undefined
 }

@@ -37,7 +37,7 @@ describe('a credential of the service manager', () => {
   const env = { CREDENTIALS_DIRECTORY: credentials, SHOAL_TRACKER_TOKEN_FILE: '/elsewhere' }
 
   it('precedes what settings name, if it has content', () => {
-    writeFileSync(join(credentials, 'token'), '')
+    writeFileSync(join(credentials, 'token'), '\n')
     expect(load(TRACKER, env).tokenFile).toBe('/elsewhere')
     writeFileSync(join(credentials, 'token'), 'secret')
     expect(load([...TRACKER, '--token-file', '/flag'], env).tokenFile).toBe(join(credentials, 'token'))

@@ -7,7 +7,6 @@ import { mustSkipFor } from '../../lab/machine/requirements.ts'
 import manifest from '../../package.json' with { type: 'json' }
 import { ARCHITECTURE, buildPackages, TIME_S, unpack } from './built-package.ts'
 
-const EMULATOR = '/usr/bin/qemu-aarch64-static'
 const BUILD_MS_MAX = 10 * 60_000
 const nameOf = (architecture: string) => `shoal-${manifest.version}-linux-${architecture}.oci.tar`
 
@@ -69,7 +68,7 @@ describe.skipIf(mustSkipFor(['root', 'skopeo', 'podman', 'qemu-aarch64-static'])
     () => {
       const root = rootOf('arm64')
       mkdirSync(join(root, 'emulator'))
-      copyFileSync(EMULATOR, join(root, 'emulator/qemu'))
+      copyFileSync(run('which', 'qemu-aarch64-static').trim(), join(root, 'emulator/qemu'))
       const program = ['/emulator/qemu', '/usr/lib/shoal/bin/node', '/usr/lib/shoal/bin/shoal.js']
       expect(run('chroot', root, ...program, '--version')).toBe(`shoal ${manifest.version}\n`)
     },
