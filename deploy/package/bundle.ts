@@ -34,6 +34,8 @@ export async function bundle(): Promise<Bundle> {
     // Paths stay relative to the checkout, wherever its dependencies are linked to.
     preserveSymlinks: true,
     format: 'esm',
+    // The main file of jsonc-parser asks for others at run time.
+    mainFields: ['module', 'main'],
     platform: 'node',
     target: 'node24',
     charset: 'utf8',

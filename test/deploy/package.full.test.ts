@@ -30,6 +30,7 @@ describe.skipIf(mustSkipFor(['root', 'systemd-nspawn', 'debootstrap']))('on a wh
     await buildPackages({ ...places, umask: '022', timeZone: 'UTC', flags })
     root = makeTree(debianMirror())
     writeFileSync(join(root, 'etc/systemd/system/docker.service'), DOCKER_UNIT)
+    writeFileSync(join(root, 'etc/hosts'), '127.0.0.1 localhost\n')
     await (await boot(root)).powerOff()
     before = pictureOf(root)
     guest = await boot(root)

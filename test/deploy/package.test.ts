@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from 'node:child_process'
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -101,6 +101,17 @@ describe('the packed program', () => {
     expect(run('--version')).toEqual({ status: 0, stdout: `shoal ${VERSION}\n`, stderr: '' })
     expect(run('guard', '--help').stdout).toContain('Usage: shoal guard')
     expect(run('trackr')).toMatchObject({ status: 2, stderr: expect.stringContaining('shoal tracker') })
+  })
+
+  it('asks for no file that is not packed', () => {
+    for (const name of readdirSync(join(unpacked, 'lib'))) {
+      const text = readFileSync(join(unpacked, 'lib', name), 'utf8')
+      expect(text.match(/\brequire\w*\(["']\.{1,2}\//), name).toBeNull()
+    }
+    const tree = join(folder, 'machine')
+    mkdirSync(tree)
+    const attach = ['attach', 'docker', '--registry', 'registry.example.com', '--dry-run', '--root', tree]
+    expect(run(...attach).stderr).not.toContain('unexpected error')
   })
 
   it('makes and reads certificates, with all that this needs', () => {
