@@ -1,4 +1,5 @@
 // How Shoal's programs run on Node: small. A node lends its memory to workloads.
+import { existsSync } from 'node:fs'
 import module from 'node:module'
 import { fileURLToPath } from 'node:url'
 import v8 from 'node:v8'
@@ -30,9 +31,13 @@ if (process.argv[2] !== 'tracker') {
   v8.setFlagsFromString('--heap-growing-percent=100')
 }
 // From the second start on the compiler that strips types is not loaded, in any thread: 30 MiB less. The cache is the
-// package's own folder and not a shared temporary one, where another user could put code. Unwritable: no cache.
+// checkout's own folder and not a shared temporary one, where another user could put code. Unwritable: no cache. A
+// package has no such folder: there the service manager names one, or there is none.
 // Threads know of it through the environment only.
-process.env.NODE_COMPILE_CACHE ??= fileURLToPath(new URL('../node_modules/.cache/shoal', import.meta.url))
-module.enableCompileCache(process.env.NODE_COMPILE_CACHE)
-const FLUSH_CACHE_MS = 5_000
-setTimeout(() => module.flushCompileCache(), FLUSH_CACHE_MS).unref()
+const DEPENDENCIES = fileURLToPath(new URL('../node_modules', import.meta.url))
+if (existsSync(DEPENDENCIES)) process.env.NODE_COMPILE_CACHE ??= `${DEPENDENCIES}/.cache/shoal`
+if (process.env.NODE_COMPILE_CACHE) {
+  module.enableCompileCache(process.env.NODE_COMPILE_CACHE)
+  const FLUSH_CACHE_MS = 5_000
+  setTimeout(() => module.flushCompileCache(), FLUSH_CACHE_MS).unref()
+}

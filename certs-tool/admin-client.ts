@@ -6,6 +6,7 @@ import { z } from 'zod'
 import { UsageError } from '../core/errors.ts'
 import type { ClusterId } from '../core/metainfo.ts'
 import { ADMIN_SOCKET, UNLOCK_SOCKET } from '../core/tracker-sockets.ts'
+import { shoalUserAgent } from '../core/user-agent.ts'
 import { AdminRefusedError, AdminUnavailableError, NoCertificateError } from './errors.ts'
 import { readTextFile } from './key-files.ts'
 
@@ -176,7 +177,8 @@ export async function call(
   path: string,
   body?: object,
 ): Promise<unknown> {
-  const headers = body === undefined ? {} : { 'content-type': 'application/json' }
+  const content = body === undefined ? {} : { 'content-type': 'application/json' }
+  const headers = { 'user-agent': shoalUserAgent(), ...content }
   const asked = { method, path, headers }
   const { sent, at } = 'dataDir' in access ? throughSocket(access, asked) : overTls(access, asked)
   return answered(await exchange(sent, body === undefined ? '' : JSON.stringify(body), at))

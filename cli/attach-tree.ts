@@ -46,7 +46,11 @@ export const ATTACH: Entry = {
 export const DETACH: Entry = {
   name: 'detach',
   summary: 'Takes back what `shoal attach` did: every file is as it was before, byte for byte.',
-  examples: [{ line: 'shoal detach docker', does: 'Shows what will change, and asks.' }],
+  examples: [
+    { line: 'shoal detach docker', does: 'Shows what will change, and asks.' },
+    { line: 'shoal detach --all', does: 'The same for every runtime that is attached.' },
+  ],
+  command: async () => (await import('./attach/commands.ts')).detachAllCommand,
   children: NAMES.map((name) => ({
     name,
     summary: `Takes back what \`shoal attach ${name}\` did.`,

@@ -220,6 +220,8 @@ export interface ClientOptions {
   /** The owner intercepts what the tracker names, at its next start. */
   registriesFromTracker?: boolean
   cacheBytesMax: number
+  /** What stays free on the disk of dataDir; absent: DISK_RESERVE_BYTES. */
+  diskReserveBytes?: number
   /** 32 bytes. Blobs on the disk are encrypted; blobs there under another secret, or none, are dropped. */
   cacheSecret?: Uint8Array
   /** For the whole node, all blobs and peers together; 0 or absent: no limit. */

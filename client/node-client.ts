@@ -160,6 +160,7 @@ export class NodeClient implements Client {
     this.swarms = await Swarms.open({
       dataDir,
       cacheBytesMax,
+      diskReserveBytes: this.#options.diskReserveBytes,
       cacheSecret: this.#options.cacheSecret,
       registries,
       conditions: this.#conditions,

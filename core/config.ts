@@ -1,6 +1,7 @@
 import { accessSync, constants, readFileSync, statSync } from 'node:fs'
 import { z } from 'zod'
 import { type ConfigKey, type ConfigSchema, configKeys, environmentPrefix, keysAt } from './config-keys.ts'
+import { credentialFile } from './credentials.ts'
 import { ensureFolder } from './data-folder.ts'
 import { explainDisk } from './disk-space.ts'
 import { ShoalError } from './errors.ts'
@@ -51,7 +52,7 @@ export function loadConfig<Schema extends ConfigSchema>(
   const environment = readEnvironment(sources, keys)
   const configFile = (flags.get(CONFIG_FILE_KEY) ?? environment.get(CONFIG_FILE_KEY))?.value
   const file = configFile === undefined ? new Map<string, Found>() : readConfigFile(String(configFile), keys)
-  const found = new Map([...file, ...environment, ...flags])
+  const found = new Map([...file, ...environment, ...flags, ...readCredentials(sources, keys)])
   found.delete(CONFIG_FILE_KEY)
   const values = Object.fromEntries([...found].map(([key, { value }]) => [key, value]))
   const parsed = sources.schema.safeParse(values)
@@ -121,6 +122,18 @@ function isKubernetesServiceLink(name: string): boolean {
   return /_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$/.test(
     name,
   )
+}
+
+/** `joinTokenFile` is the credential `join-token`. It precedes all other sources: nobody else can put it there. */
+function readCredentials({ env }: ConfigSources<ConfigSchema>, keys: ConfigKey[]): Map<string, Found> {
+  const found = new Map<string, Found>()
+  for (const { key, flag } of keys.filter(({ flag }) => flag.endsWith('-file'))) {
+    if (key === CONFIG_FILE_KEY) continue
+    const name = flag.slice('--'.length, -'-file'.length)
+    const path = credentialFile(name, env)
+    if (path !== undefined) found.set(key, { value: path, source: `credential ${name}` })
+  }
+  return found
 }
 
 function readConfigFile(path: string, keys: ConfigKey[]): Map<string, Found> {

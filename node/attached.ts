@@ -1,11 +1,15 @@
 import { join } from 'node:path'
 import { ConfigError } from '../core/config.ts'
 import { CONSENT_FILE, type Consent, consentSchema, UPSTREAM_FILE } from '../core/consent.ts'
+import { credentialFile } from '../core/credentials.ts'
 import { readIfThere } from '../core/read-if-there.ts'
 import { registryConfig } from '../core/registry-config.ts'
 import type { NodeConfig } from './config.ts'
 
 /** What `shoal attach` left for the node at its start (core/consent.ts). follow-consent.ts has what comes later. */
+
+/** `upstream-proxy` as a service manager passes it on: only its owner can read the file. */
+const UPSTREAM_CREDENTIAL = 'attached-proxy'
 
 /**
  * @param attachedDir '' for none
@@ -45,6 +49,7 @@ export function withAttached(
     config.upstreamProxyFile !== undefined ||
     ['HTTPS_PROXY', 'https_proxy', 'HTTP_PROXY', 'http_proxy'].some((name) => env[name])
   if (isProxyNamed || consent.noProxy === undefined) return { ...config, registries }
-  const upstreamProxyFile = join(config.attachedDir, UPSTREAM_FILE)
+  const upstreamProxyFile =
+    credentialFile(UPSTREAM_CREDENTIAL, env) ?? join(config.attachedDir, UPSTREAM_FILE)
   return { ...config, registries, upstreamProxyFile, noProxy: config.noProxy ?? consent.noProxy }
 }

@@ -1,10 +1,10 @@
-import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import type { Logger } from 'pino'
 import type { ClientOptions } from '../client/index.ts'
 import { ConfigError, readSecretFile } from '../core/config.ts'
 import { clusterOfJoinToken } from '../core/join-token.ts'
 import type { RegistryClients } from '../core/registry-client.ts'
+import { cacheOptions } from './cache-options.ts'
 import type { NodeConfig } from './config.ts'
 
 /** What the settings say to the client, with the secrets of their files. */
@@ -15,30 +15,16 @@ export function clientOptions(config: NodeConfig, registries: RegistryClients, l
     trackerUrl: config.trackerUrl,
     dataDir: config.dataDir,
     peerListen: config.peerListen,
-    cacheBytesMax: config.cacheBytesMax,
+    ...cacheOptions(config),
     uploadBytesPerSecondMax: config.uploadBytesPerSecondMax,
     downloadBytesPerSecondMax: config.downloadBytesPerSecondMax,
     trackerPatienceMs: config.trackerPatienceMs,
     registries,
     registriesFromTracker: config.registriesFromTracker,
     log,
-    ...cacheSecretOf(config.cacheKeyFile),
     ...(config.trackerCaFile === undefined ? {} : { trackerCaPem: readBundle(config.trackerCaFile) }),
     ...(config.joinTokenFile === undefined ? {} : { joinToken: readJoinToken(config.joinTokenFile) }),
   }
-}
-
-const CACHE_KEY = /^SHOALKEY-1-([A-Za-z0-9_-]{43})$/
-
-function cacheSecretOf(cacheKeyFile: string): Pick<ClientOptions, 'cacheSecret'> {
-  if (cacheKeyFile === 'none') return {}
-  if (cacheKeyFile === 'memory') return { cacheSecret: randomBytes(32) }
-  const [, key] = CACHE_KEY.exec(readSecretFile(cacheKeyFile, 'cacheKeyFile')) ?? []
-  if (key === undefined) {
-    const hint = 'A key is one line, SHOALKEY-1-…; `shoal certs unlock-key --out <file>` makes one.'
-    throw new ConfigError(`cacheKeyFile: ${cacheKeyFile} holds no key`, { hint })
-  }
-  return { cacheSecret: Buffer.from(key, 'base64url') }
 }
 
 function readJoinToken(path: string): string {

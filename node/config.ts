@@ -7,7 +7,6 @@ import { upstreamProxyConfig } from '../core/upstream-proxy-config.ts'
 import { mirrorPlaces } from '../proxy/mirror-place.ts'
 import { parsePermittedTargets } from '../proxy/upstream/target.ts'
 
-const GIBIBYTE = 1024 ** 3
 const filePath = z.string().min(1).max(4096)
 
 const permittedTargets = z.string().transform((text, context) => {
@@ -69,6 +68,12 @@ export const nodeConfig = z.strictObject({
     .describe(
       "Docker's folder with what it trusts for each registry. Shoal puts shoal.crt there, and uses the other authorities (*.crt) and client certificates (*.cert with *.key) in it towards that registry, as Docker does; with `none` it writes and reads nothing there.",
     ),
+  writesDockerCerts: z
+    .boolean()
+    .default(true)
+    .describe(
+      'Whether the node itself puts shoal.crt into dockerCertsDir, which takes the rights of root. The packages leave that to `shoal attach`.',
+    ),
   authorityFile: filePath
     .optional()
     .describe(
@@ -90,8 +95,10 @@ export const nodeConfig = z.strictObject({
   cacheBytesMax: z
     .int()
     .min(0)
-    .default(20 * GIBIBYTE)
-    .describe('Room for the blobs that this node keeps and serves. Bytes.'),
+    .optional()
+    .describe(
+      'Room for the blobs that this node keeps and serves, in bytes. Default: 20 GiB or a tenth of the disk, whichever is less, and only while a fifth of the disk stays free.',
+    ),
   cacheKeyFile: filePath
     .default('none')
     .describe(

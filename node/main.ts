@@ -218,7 +218,7 @@ function trustOf({ config, registries, conditions }: NodeParts, consent: Consent
   return new TrustFiles({
     authorityFile,
     publicFile,
-    dockerCertsDir,
+    dockerCertsDir: config.writesDockerCerts ? dockerCertsDir : '',
     registries: registries.keys(),
     conditions,
   })

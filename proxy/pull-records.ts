@@ -7,9 +7,8 @@ import type { RequestOutcome } from './metrics.ts'
 import type { ResponseWatcher } from './upstream/forward.ts'
 
 /**
- * What became of every pull: an image where its manifest passed, otherwise a single blob. Bookkeeping only: requests write
- * here when they begin and when they end, never with each chunk. Invariant: the bytes of a layer by source are the bytes
- * that were sent to the pulling client.
+ * What became of every pull: an image where its manifest passed, otherwise a single blob. Requests write here when they begin
+ * and end, never with each chunk. Invariant: the bytes of a layer by source are the bytes that the pulling client was sent.
  */
 
 /** Pulls that are remembered; the oldest go first. An hour of a busy node: one every seven seconds. */

@@ -51,7 +51,7 @@ export async function makeFreshDebian(packages: string[]): Promise<FreshDebian> 
 }
 
 /** Where this machine's own packages come from, or at least one of them. */
-function debianMirror(): string {
+export function debianMirror(): string {
   const format = '$(ORIGIN) $(COMPONENT) $(SITE)'
   const targets = execFileSync('apt-get', ['indextargets', '--format', format, 'Identifier: Packages'])
   const mirror = /^Debian main (\S+)$/m.exec(String(targets))?.[1]

@@ -204,6 +204,20 @@ export async function detach(
   return detachedText(runtime, attachment)
 }
 
+/** One after the other. A failure leaves the others as they are: the same command goes on. */
+export async function detachAll(
+  machine: Machine,
+  options: { isYes: boolean; isDryRun: boolean },
+): Promise<string> {
+  requireRoot(machine, options.isDryRun ? 'see' : 'change')
+  const attached = new Journal(new FileTree(machine.root)).load()
+  const texts: string[] = []
+  for (const runtime of Object.keys(attached) as RuntimeName[]) {
+    texts.push(await detach(machine, runtime, options))
+  }
+  return texts.length === 0 ? 'Nothing is attached: nothing to do.\n' : texts.join('\n')
+}
+
 function notAttached(runtime: RuntimeName): string {
   return `${runtime} is not attached: nothing to do.\n`
 }

@@ -7,6 +7,7 @@ import { connect, type TLSSocket } from 'node:tls'
 import { type RegistryHost, registryAddress } from '../../core/repository.ts'
 import { contextTrusting, failureText, trustedAuthorities } from '../../core/trusted-authorities.ts'
 import { unprivilegedPortsFrom } from '../../core/unprivileged-ports.ts'
+import { shoalUserAgent } from '../../core/user-agent.ts'
 
 /** One real request to a registry, the way that the attached runtime will take, with what it trusts and its login. */
 
@@ -179,7 +180,11 @@ function openTunnel(proxyUrl: string, host: string, port: number): Promise<Socke
     const proxy = new URL(proxyUrl)
     const authority = `${host}:${port}`
     const options = { host: proxy.hostname, port: proxy.port, method: 'CONNECT', path: authority }
-    const connecting = request({ ...options, headers: { host: authority }, timeout: CHECK_PATIENCE_MS })
+    const connecting = request({
+      ...options,
+      headers: { host: authority, 'user-agent': shoalUserAgent() },
+      timeout: CHECK_PATIENCE_MS,
+    })
     connecting.on('connect', ({ statusCode }, socket) => {
       if (statusCode === 200) return resolve(socket)
       socket.destroy()
@@ -223,7 +228,7 @@ async function ask({ url, headers, isShared, socket, trustedPem = [] }: Asked): 
     const asking = request({
       ...(own === undefined ? { host: url.hostname, port: url.port || 80 } : { createConnection: () => own }),
       path: `${url.pathname}${url.search}`,
-      headers: { host: url.host, ...headers },
+      headers: { host: url.host, 'user-agent': shoalUserAgent(), ...headers },
       timeout: CHECK_PATIENCE_MS,
     })
     asking.on('timeout', () => asking.destroy(new Error('no answer in time')))

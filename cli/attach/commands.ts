@@ -3,7 +3,7 @@ import { type Command, command } from '../../core/command.ts'
 import { PUBLIC_AUTHORITY } from '../../core/consent.ts'
 import { UsageError } from '../../core/errors.ts'
 import { parseRegistryHost, type RegistryHost } from '../../core/repository.ts'
-import { attach, detach, listAttachments } from './attach.ts'
+import { attach, detach, detachAll, listAttachments } from './attach.ts'
 import type { RuntimeName } from './journal.ts'
 import { thisMachine } from './machine.ts'
 import { mirrorPlaces, NODE_CONFIG, nodeSettings } from './node-settings.ts'
@@ -106,6 +106,20 @@ export function detachCommand(name: RuntimeName): Command {
   })
 }
 
+export const detachAllCommand = command({
+  positionals: [],
+  flags: {
+    all: { type: 'boolean', description: 'Every runtime that is attached.' },
+    'dry-run': DRY_RUN_FLAG,
+    yes: YES_FLAG,
+    root: ROOT_FLAG,
+  },
+  async run({ all, root, yes, 'dry-run': isDryRun }) {
+    if (!all) throw missingRuntime('detach', 'shoal detach --all')
+    return detachAll(thisMachine(resolve(root)), { isYes: yes, isDryRun })
+  },
+})
+
 export const listCommand = command({
   positionals: [],
   flags: {
@@ -114,14 +128,16 @@ export const listCommand = command({
     root: ROOT_FLAG,
   },
   async run({ list, json, root }) {
-    if (!list && !json) {
-      throw new UsageError('missing the runtime to attach', {
-        hint: 'Name one: shoal attach docker, containerd, podman, cri-o or buildkit; or see shoal attach --list.',
-      })
-    }
+    if (!list && !json) throw missingRuntime('attach', 'shoal attach --list')
     return listAttachments(thisMachine(resolve(root)), json)
   },
 })
+
+function missingRuntime(verb: 'attach' | 'detach', other: string): UsageError {
+  return new UsageError(`missing the runtime to ${verb}`, {
+    hint: `Name one: shoal ${verb} docker, containerd, podman, cri-o or buildkit; or see ${other}.`,
+  })
+}
 
 function registriesOf(named: string[]): RegistryHost[] {
   const hosts = named.flatMap((one) => one.split(','))

@@ -32,6 +32,7 @@ import {
 } from '../../core/tracker-api.ts'
 import { contextTrusting, failureText, trustedAuthorities } from '../../core/trusted-authorities.ts'
 import type { UpstreamProxy } from '../../core/upstream-proxy.ts'
+import { shoalUserAgent } from '../../core/user-agent.ts'
 import { TrackerRefusedError, TrackerUnavailableError } from '../errors.ts'
 import type { TrackerWatch } from './tracker-watch.ts'
 
@@ -90,6 +91,7 @@ export class TrackerClient {
   #authorities: string[]
   readonly #proxy: UpstreamProxy | undefined
   readonly #conditions: Conditions
+  readonly #userAgent = shoalUserAgent()
   #agents: Agents
 
   constructor(options: TrackerClientOptions) {
@@ -226,7 +228,7 @@ export class TrackerClient {
       origin,
       path,
       method: 'POST',
-      headers: { 'content-type': 'application/json' },
+      headers: { 'content-type': 'application/json', 'user-agent': this.#userAgent },
       body: JSON.stringify(body),
       signal: ended,
     }

@@ -3,22 +3,23 @@ import { closeSync, constants, fstatSync, openSync } from 'node:fs'
 import { mkdir, readdir, rename, rm, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ensureFolder, openOwnFile, readOwnFile } from '../../core/data-folder.ts'
+import { DISK_RESERVE_BYTES } from '../../core/disk-space.ts'
 import { allPieces, isSwarmId, pieceLayout, type SwarmId } from '../../core/metainfo.ts'
 import { StoreFullError } from '../errors.ts'
 import { Bitfield } from './bitfield.ts'
 import type { CacheKey } from './blob-cipher.ts'
 import { blobState } from './blob-state.ts'
 import { PieceHashes } from './piece-hashes.ts'
-import { lackOf, PUSHED_SHARE_MAX, type Room } from './room.ts'
+import { lackOf, PUSHED_SHARE_MAX, type Room, type StoreLimits } from './room.ts'
 import { type BlobIdentity, type PushedFile, StoredBlob } from './stored-blob.ts'
 import { UncleanBlobs } from './unclean-blobs.ts'
 
 export { StoredBlob } from './stored-blob.ts'
 
-/** The node's blobs on disk, bounded by `#bytesMax`; the least recently used idle blob is evicted first. */
+/** The node's blobs on disk, bounded by `#limits`; the least recently used idle blob is evicted first. */
 export class BlobStore {
   readonly #directory: string
-  readonly #bytesMax: number
+  readonly #limits: StoreLimits
   readonly #cacheKey: CacheKey | undefined
   readonly #blobs = new Map<SwarmId, StoredBlob>()
   readonly unclean = new UncleanBlobs((blob) => this.#blobs.set(blob.swarm, blob))
@@ -28,9 +29,9 @@ export class BlobStore {
   /** Reserved for blobs that are being pushed. */
   #pushedBytes = 0
 
-  private constructor(directory: string, bytesMax: number, cacheKey: CacheKey | undefined) {
+  private constructor(directory: string, limits: StoreLimits, cacheKey: CacheKey | undefined) {
     this.#directory = directory
-    this.#bytesMax = bytesMax
+    this.#limits = limits
     this.#cacheKey = cacheKey
   }
 
@@ -40,9 +41,14 @@ export class BlobStore {
    * were checked.
    * @throws DataFolderError when the folder is a link, or others can write to it; no file is touched then
    */
-  static async open(directory: string, bytesMax: number, cacheKey?: CacheKey): Promise<BlobStore> {
+  static async open(
+    directory: string,
+    bytesMax: number,
+    cacheKey?: CacheKey,
+    reserveBytes = DISK_RESERVE_BYTES,
+  ): Promise<BlobStore> {
     ensureFolder(directory, { isPart: true })
-    const store = new BlobStore(directory, bytesMax, cacheKey)
+    const store = new BlobStore(directory, { bytesMax, reserveBytes }, cacheKey)
     for (const name of await readdir(directory)) {
       const path = join(directory, name)
       const restored = isSwarmId(name) ? restoreBlob(path, name, cacheKey) : undefined
@@ -110,7 +116,7 @@ export class BlobStore {
    */
   reservePushed(bytes: number, isIdle: (blob: StoredBlob) => boolean): Promise<SwarmId[]> {
     return this.#inTurn(async () => {
-      if (this.#pushedBytes + bytes > this.#bytesMax * PUSHED_SHARE_MAX)
+      if (this.#pushedBytes + bytes > this.#limits.bytesMax * PUSHED_SHARE_MAX)
         throw new StoreFullError('pushed blobs hold their share of cacheBytesMax', 'cache')
       const evicted = await this.#makeRoom(bytes, isIdle)
       this.#pushedBytes += bytes
@@ -176,7 +182,7 @@ export class BlobStore {
         .filter(isIdle)
         .sort((a, b) => a.usedAtMs - b.usedAtMs)
       // Nothing is evicted for a blob that would not fit into an empty store.
-      if (!victim || bytes > this.#bytesMax) throw lack
+      if (!victim || bytes > this.#limits.bytesMax) throw lack
       evicted.push(victim.swarm)
       await this.remove(victim.swarm)
     }
@@ -189,7 +195,7 @@ export class BlobStore {
         (sum, blob) => sum + blob.layout.blobBytes,
         this.#pushedBytes,
       ),
-      bytesMax: this.#bytesMax,
+      ...this.#limits,
       freeBytes: disk.bavail * disk.bsize,
     }
   }

@@ -1,23 +1,35 @@
 import { byteSize } from '../../core/byte-size.ts'
-import { DISK_RESERVE_BYTES } from '../../core/disk-space.ts'
 import { StoreFullError } from '../errors.ts'
 
 /** Share of `cacheBytesMax` for pushed blobs whose manifest has not passed yet: an abandoned push must not empty the cache. */
 export const PUSHED_SHARE_MAX = 1 / 2
 
+/** In bytes. */
+export interface StoreLimits {
+  /** Of all blobs. */
+  bytesMax: number
+  /** What stays free on the disk. */
+  reserveBytes: number
+}
+
 /** What decides whether a blob fits, in bytes. */
-export interface Room {
+export interface Room extends StoreLimits {
   /** Of the blob. */
   bytes: number
   /** Held by other blobs, whole lengths. */
   usedBytes: number
-  bytesMax: number
   /** On the disk. */
   freeBytes: number
 }
 
 /** Why the blob does not fit, in words that name the setting or the reserve; undefined if it does. */
-export function lackOf({ bytes, usedBytes, bytesMax, freeBytes }: Room): StoreFullError | undefined {
+export function lackOf({
+  bytes,
+  usedBytes,
+  bytesMax,
+  reserveBytes,
+  freeBytes,
+}: Room): StoreFullError | undefined {
   const blob = `no room for a blob of ${byteSize(bytes)}`
   if (bytes > bytesMax) {
     return new StoreFullError(`${blob}: cacheBytesMax is ${byteSize(bytesMax)}`, 'cache')
@@ -26,8 +38,8 @@ export function lackOf({ bytes, usedBytes, bytesMax, freeBytes }: Room): StoreFu
     const why = `blobs in use hold ${byteSize(usedBytes)} of the ${byteSize(bytesMax)} of cacheBytesMax`
     return new StoreFullError(`${blob}: ${why}`, 'cache')
   }
-  if (freeBytes < bytes + DISK_RESERVE_BYTES) {
-    const why = `the disk of dataDir has ${byteSize(freeBytes)} free, and ${byteSize(DISK_RESERVE_BYTES)} stay in reserve`
+  if (freeBytes < bytes + reserveBytes) {
+    const why = `the disk of dataDir has ${byteSize(freeBytes)} free, and ${byteSize(reserveBytes)} stay in reserve`
     return new StoreFullError(`${blob}: ${why}`, 'disk')
   }
   return undefined

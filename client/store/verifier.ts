@@ -1,3 +1,4 @@
+import { extname } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import type { Defects } from '../../core/defects.ts'
@@ -15,6 +16,9 @@ export const QUIET_MS = 2_000
 export const QUIET_WAIT_MS_MAX = 20_000
 
 type WithoutNumber<T> = T extends Job ? Omit<T, 'job'> : never
+
+/** The thread's program: TypeScript in a checkout, JavaScript beside this file in a package. */
+const WORKER = new URL(`./verify-worker${extname(import.meta.filename)}`, import.meta.url)
 
 interface Waiter {
   resolve(value: string): void
@@ -44,7 +48,7 @@ export class Verifier {
   }
 
   #start(): Worker {
-    const worker = new Worker(new URL('./verify-worker.ts', import.meta.url), {
+    const worker = new Worker(WORKER, {
       resourceLimits: { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 4 },
     })
     worker.unref()

@@ -19,6 +19,7 @@ export type SharedParts = Omit<SwarmParts, 'registry' | 'onFailed'>
 export interface SwarmsOptions {
   dataDir: string
   cacheBytesMax: number
+  diskReserveBytes: number | undefined
   cacheSecret: Uint8Array | undefined
   registries: RegistryClients
   aliases: StockAliases
@@ -61,9 +62,10 @@ export class Swarms {
   }
 
   static async open(options: SwarmsOptions): Promise<Swarms> {
-    const { dataDir, cacheBytesMax, cacheSecret } = options
+    const { dataDir, cacheBytesMax, diskReserveBytes, cacheSecret } = options
     const cacheKey = cacheSecret && new CacheKey(cacheSecret)
-    return new Swarms(await BlobStore.open(join(dataDir, 'blobs'), cacheBytesMax, cacheKey), options)
+    const directory = join(dataDir, 'blobs')
+    return new Swarms(await BlobStore.open(directory, cacheBytesMax, cacheKey, diskReserveBytes), options)
   }
 
   /** The swarm of a stored blob whose registry is (still) configured. */

@@ -6,24 +6,47 @@ export const TAR_END = Buffer.alloc(2 * BLOCK_BYTES)
 /** Bound of a long-name or pax header's contents, checked before they are read. */
 const EXTENSION_BYTES_MAX = 64 * 1024
 
+/** The type flags that are written here. */
+const TYPE_FLAGS = { file: '0', link: '2', folder: '5' } as const
+
 export interface TarEntry {
   name: string
   mode: number
   bytes: number
+  /** Default: a file. */
+  type?: keyof typeof TYPE_FLAGS
+  /** Where a symbolic link leads. */
+  target?: string
+  /** User and group; default: root. */
+  owner?: number
+  /** Time of the last change, in seconds of Unix time. Default 0: it does not matter and would change the digest. */
+  timeS?: number
 }
 
-/** @throws RangeError when the name is longer than the 100 bytes of its field */
-export function tarHeader({ name, mode, bytes }: TarEntry): Buffer {
-  if (Buffer.byteLength(name) > 100) throw new RangeError(`the name is too long for a ustar header: ${name}`)
+/** @throws RangeError when the name or the target is longer than the 100 bytes of its field */
+export function tarHeader({
+  name,
+  mode,
+  bytes,
+  type = 'file',
+  target = '',
+  owner = 0,
+  timeS = 0,
+}: TarEntry): Buffer {
+  for (const text of [name, target]) {
+    if (Buffer.byteLength(text) > 100)
+      throw new RangeError(`the name is too long for a ustar header: ${text}`)
+  }
   const header = Buffer.alloc(BLOCK_BYTES)
   header.write(name, 0)
   header.write(octal(mode, 8), 100)
-  header.write(octal(0, 8), 108) // owner: root
-  header.write(octal(0, 8), 116) // group: root
+  header.write(octal(owner, 8), 108)
+  header.write(octal(owner, 8), 116)
   header.write(octal(bytes, 12), 124)
-  header.write(octal(0, 12), 136) // the time does not matter and would change the digest
+  header.write(octal(timeS, 12), 136)
   header.fill(' ', 148, 156) // the checksum counts its own field as spaces
-  header.write('0', 156) // an ordinary file
+  header.write(TYPE_FLAGS[type], 156)
+  header.write(target, 157)
   header.write('ustar\0', 257)
   header.write('00', 263)
   header.write(octal(checksumOf(header), 7), 148)

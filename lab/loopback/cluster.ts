@@ -27,7 +27,7 @@ export interface LoopbackNode {
   progress(): Promise<BlobProgress[]>
 }
 
-const PROGRAM = fileURLToPath(new URL('../../bin/shoal.js', import.meta.url))
+export const OWN_PROGRAM = fileURLToPath(new URL('../../bin/shoal.js', import.meta.url))
 const COMMAND_PATIENCE_MS = 30_000
 /** Frequent, so that a node that has stopped is soon forgotten. */
 export const HEARTBEAT_SECONDS = 1
@@ -40,6 +40,8 @@ interface Site {
   /** Exists, and is removed by the caller. */
   dir: string
   processes: LabProcesses
+  /** Path of the shoal.js that everything runs. */
+  program: string
 }
 
 export async function startLoopbackCluster(site: Site): Promise<LoopbackCluster> {
@@ -70,7 +72,7 @@ async function startTracker(site: Site, registries: object[]) {
   const [port, adminPort] = [await freePort(), await freePort()]
   const shoal = async (...argv: string[]) => {
     await site.processes.run({
-      argv: [process.execPath, PROGRAM, ...argv],
+      argv: [process.execPath, site.program, ...argv],
       timeoutMs: COMMAND_PATIENCE_MS,
     })
   }
@@ -140,11 +142,12 @@ interface ShoalProgram {
 }
 
 function startShoal(
-  { processes }: Site,
-  { name, file = PROGRAM, program, dir, config }: ShoalProgram,
+  site: Site,
+  { name, file = site.program, program, dir, config }: ShoalProgram,
 ): LabProcess {
   const configFile = writeIn(dir, 'config.json', JSON.stringify(config, null, 2))
-  return processes.start({ name, argv: [process.execPath, file, program, '--config-file', configFile] })
+  const argv = [process.execPath, file, program, '--config-file', configFile]
+  return site.processes.start({ name, argv })
 }
 
 function makeFolder({ dir }: Site, name: string): string {

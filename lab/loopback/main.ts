@@ -7,7 +7,7 @@ import { LabProcesses } from '../machine/processes.ts'
 import { tellFailure } from '../machine/program-failure.ts'
 import { requireParts } from '../machine/requirements.ts'
 import { closeOnSignals } from '../machine/run.ts'
-import { type LoopbackCluster, type LoopbackNode, startLoopbackCluster } from './cluster.ts'
+import { type LoopbackCluster, type LoopbackNode, OWN_PROGRAM, startLoopbackCluster } from './cluster.ts'
 import { LOOPBACK_USAGE, type LoopbackOptions, parseLoopbackOptions } from './options.ts'
 import { REPOSITORY } from './registry.ts'
 import { renderRounds } from './report.ts'
@@ -53,7 +53,7 @@ interface Surroundings {
 
 async function measure(options: LoopbackOptions, { dir, processes, say }: Surroundings): Promise<void> {
   say('starting the registry and the tracker')
-  const cluster = await startLoopbackCluster({ dir, processes })
+  const cluster = await startLoopbackCluster({ dir, processes, program: options.program ?? OWN_PROGRAM })
   try {
     say(`starting ${options.nodes} nodes`)
     const nodes = await startNodes(cluster, options.nodes)

@@ -1,3 +1,4 @@
+import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { UsageError } from '../../core/errors.ts'
 import { nearestName } from '../../core/nearest-name.ts'
@@ -12,6 +13,8 @@ export interface LoopbackOptions {
   mib: number
   rounds: number
   state: BlobState
+  /** Another Shoal than this checkout's, by the path of its shoal.js. */
+  program?: string
 }
 
 /** Where a round's blob is when all nodes ask for it: on one node, confirmed; or at the registry only. */
@@ -20,7 +23,7 @@ export type BlobState = (typeof BLOB_STATES)[number]
 
 const DEFAULTS = { nodes: 4, mib: 256, rounds: 3 }
 const MAXIMA = { nodes: 32, mib: 16 * 1024, rounds: 100 }
-const FLAGS = ['--nodes', '--mib', '--rounds', '--state', '--keep', '--json', '--help']
+const FLAGS = ['--nodes', '--mib', '--rounds', '--state', '--program', '--keep', '--json', '--help']
 
 export const LOOPBACK_USAGE = `Usage: npm run lab -- [flags]
 
@@ -33,6 +36,7 @@ the nodes' clients (curl, one a node) take to pull one new blob at once. Needs n
                      Default: ${DEFAULTS.rounds}
   --state <state>    warm: one more node has the blob, and the tracker has confirmed it. cold: only the registry has it.
                      Default: warm
+  --program <file>   The bin/shoal.js of another Shoal than this checkout's: of an unpacked package.
   --keep             Leaves everything running, for another program to pull and to measure, until Ctrl-C.
   --json             One JSON document on standard output; progress goes to standard error.
   --help             Prints this text.
@@ -53,6 +57,7 @@ export function parseLoopbackOptions(argv: string[]): LoopbackOptions {
     mib: number('mib', 1),
     rounds: number('rounds', 0),
     state,
+    ...(values.program === undefined ? {} : { program: resolve(values.program) }),
   }
 }
 
@@ -61,7 +66,7 @@ function parsed(argv: string[]) {
   const text = { type: 'string' } as const
   const options = {
     ...{ json: flag, help: flag, keep: flag },
-    ...{ nodes: text, mib: text, rounds: text, state: text },
+    ...{ nodes: text, mib: text, rounds: text, state: text, program: text },
   }
   try {
     return parseArgs({ args: argv, options }).values

@@ -23,6 +23,9 @@ const PACKAGES = {
   openssl: 'openssl',
   iptables: 'iptables',
   perl: 'perl',
+  'systemd-nspawn': 'systemd-container',
+  debootstrap: 'debootstrap',
+  'qemu-aarch64-static': 'qemu-user-static',
   /** A module of the system's Python, not a program. */
   'python3-libtorrent': 'python3-libtorrent',
 } as const

@@ -29,8 +29,11 @@ export class AptRoot {
     this.#configFile = join(dir, 'apt.conf')
   }
 
-  /** @throws LabRequirementError where the machine is no Debian, or its sources name no mirror of Debian */
-  static async make(dir: string, suite: Suite): Promise<AptRoot> {
+  /**
+   * @param architecture of the packages; absent: the machine's
+   * @throws LabRequirementError where the machine is no Debian, or its sources name no mirror of Debian
+   */
+  static async make(dir: string, suite: Suite, architecture?: string): Promise<AptRoot> {
     const folders = ['etc/apt/apt.conf.d', 'etc/apt/preferences.d', 'etc/apt/sources.list.d', 'dpkg']
     const state = ['state/lists/partial', 'cache/archives/partial']
     for (const folder of [...folders, ...state])
@@ -40,7 +43,7 @@ export class AptRoot {
     // Nothing counts as installed, so that every dependency is fetched.
     writeFileSync(join(dir, 'dpkg/status'), '')
     const root = new AptRoot(dir)
-    writeFileSync(root.#configFile, configOf(dir, await proxiesOfThisMachine()))
+    writeFileSync(root.#configFile, configOf(dir, await settingsOfThisMachine(), architecture))
     return root
   }
 
@@ -57,10 +60,13 @@ export class AptRoot {
   /** Downloads packages and all that they depend on. @returns the archives' paths */
   async download(wanted: string[]): Promise<string[]> {
     await this.#apt('apt-get', 'install', '--yes', '--download-only', '--no-install-recommends', ...wanted)
-    const archives = join(this.#dir, 'cache/archives')
-    return readdirSync(archives)
-      .filter((name) => name.endsWith('.deb'))
-      .map((name) => join(archives, name))
+    return archivesIn(join(this.#dir, 'cache/archives'))
+  }
+
+  /** Downloads these packages alone, each as `name=version`. @returns the archives' paths */
+  async fetch(wanted: string[]): Promise<string[]> {
+    await this.#apt('apt-get', 'download', ...wanted)
+    return archivesIn(this.#dir)
   }
 
   async #apt(program: string, ...argv: string[]): Promise<string> {
@@ -70,7 +76,7 @@ export class AptRoot {
       APT_CONFIG: this.#configFile,
       DEBIAN_FRONTEND: 'noninteractive',
     }
-    const options = { env, maxBuffer: OUTPUT_BYTES_MAX, timeout: APT_MS_MAX }
+    const options = { env, cwd: this.#dir, maxBuffer: OUTPUT_BYTES_MAX, timeout: APT_MS_MAX }
     try {
       return (await run(program, argv, options)).stdout
     } catch (error) {
@@ -78,6 +84,12 @@ export class AptRoot {
       throw new LabRequirementError(`${program} ${argv[0]} failed: ${lastLine(stderr)}`, { cause: error })
     }
   }
+}
+
+function archivesIn(folder: string): string[] {
+  return readdirSync(folder)
+    .filter((name) => name.endsWith('.deb'))
+    .map((name) => join(folder, name))
 }
 
 /** The mirror that serves this machine's own release: other suites are on it too. */
@@ -97,13 +109,14 @@ async function mirrorOfThisMachine(): Promise<string> {
   })
 }
 
-async function proxiesOfThisMachine(): Promise<string> {
+async function settingsOfThisMachine(): Promise<string> {
   const { stdout } = await run('apt-config', ['dump', ...PROXY_KEYS])
   return stdout
 }
 
 /** Sid's lists are signed for a week, and a mirror may be older. */
-function configOf(dir: string, proxies: string): string {
+function configOf(dir: string, proxies: string, architecture?: string): string {
+  const foreign = `APT::Architecture "${architecture}";\nAPT::Architectures { "${architecture}"; };\n`
   return `Dir "${dir}/";
 Dir::State "state";
 Dir::State::status "${join(dir, 'dpkg/status')}";
@@ -114,7 +127,7 @@ Acquire::Languages "none";
 Acquire::IndexTargets::deb::DEP-11 { DefaultEnabled "false"; };
 Acquire::IndexTargets::deb::Contents-deb { DefaultEnabled "false"; };
 APT::Sandbox::User "";
-${proxies}`
+${architecture === undefined ? '' : foreign}${proxies}`
 }
 
 function lastLine(text: string | undefined): string {

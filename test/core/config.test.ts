@@ -32,6 +32,27 @@ const TRACKER = ['--tracker-url', 'https://tracker.example.com']
 const load = (argv: string[] = TRACKER, env: Record<string, string> = {}) =>
   loadConfig({ program: 'tracker', schema, argv, env })
 
+describe('a credential of the service manager', () => {
+  const credentials = mkdtempSync(join(folder, 'credentials-'))
+  const env = { CREDENTIALS_DIRECTORY: credentials, SHOAL_TRACKER_TOKEN_FILE: '/elsewhere' }
+
+  it('precedes what settings name, if it has content', () => {
+    writeFileSync(join(credentials, 'token'), '\n')
+    expect(load(TRACKER, env).tokenFile).toBe('/elsewhere')
+    writeFileSync(join(credentials, 'token'), 'secret')
+    expect(load([...TRACKER, '--token-file', '/flag'], env).tokenFile).toBe(join(credentials, 'token'))
+    expect(load([...TRACKER, '--token-file', '/flag']).tokenFile).toBe('/flag')
+  })
+
+  it('never stands for the configuration file, nor for a setting that is no file', () => {
+    for (const name of ['config', 'listen-port', 'hosts']) writeFileSync(join(credentials, name), '{"x": 1}')
+    expect(load(TRACKER, { CREDENTIALS_DIRECTORY: credentials })).toMatchObject({
+      listenPort: 7443,
+      hosts: [],
+    })
+  })
+})
+
 function fileWith(content: unknown): string {
   const path = join(folder, `config-${Math.random().toString(36).slice(2)}.json`)
   writeFileSync(path, typeof content === 'string' ? content : JSON.stringify(content))

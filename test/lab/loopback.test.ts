@@ -31,7 +31,7 @@ describe('the flags of npm run lab', () => {
   })
 
   it('are all explained', () => {
-    for (const flag of ['nodes', 'mib', 'rounds', 'state', 'keep', 'json']) {
+    for (const flag of ['nodes', 'mib', 'rounds', 'state', 'program', 'keep', 'json']) {
       expect(LOOPBACK_USAGE).toContain(`--${flag}`)
     }
   })

@@ -102,7 +102,7 @@ describe('a blob for which there is no room', () => {
       'no room for a blob of 512 KiB: the disk of dataDir has 40 MiB free, and 256 MiB stay in reserve',
     ],
   ])('and that %s', (_case, changes, message) => {
-    const room = { bytes: 1, usedBytes: 0, bytesMax: 20 * GIB, freeBytes: 100 * GIB }
+    const room = { bytes: 1, usedBytes: 0, bytesMax: 20 * GIB, reserveBytes: 256 * MIB, freeBytes: 100 * GIB }
     expect(lackOf(room)).toBeUndefined()
     expect(lackOf({ ...room, ...changes })).toMatchObject({ code: 'STORE_FULL', message })
   })
@@ -195,7 +195,7 @@ test.each([
 describe('the command line', () => {
   test('shows large defaults in units, and as they are written', async () => {
     const { stdout } = await runShoal(['node', '--help'])
-    expect(stdout.replaceAll(/\s+/g, ' ')).toContain('Default: 21474836480 (20 GiB)')
+    expect(stdout.replaceAll(/\s+/g, ' ')).toContain('Default: 262144 (256 KiB)')
   })
 
   test.each([[[]], [['certs']], [['admin', 'key']]])('says that %j lacks a command', async (argv) => {

@@ -72,6 +72,12 @@ describe('a node', () => {
     expect(client.isClosed).toBe(true)
   })
 
+  test('leaves Docker’s folder to `shoal attach` where it is told to', async () => {
+    await start({ writesDockerCerts: false })
+    expect(existsSync(join(folder, 'certs.d'))).toBe(false)
+    expect(readFileSync(join(folder, 'proxy-ca.crt'), 'utf8')).toMatch(/^-----BEGIN CERTIFICATE-----/)
+  })
+
   test('keeps its admin listener out of the proxy’s reach', async () => {
     await start()
     const { text } = await openTunnel(node!.proxyAddress.port, `localhost:${node!.adminAddress.port}`)

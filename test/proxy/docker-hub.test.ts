@@ -8,6 +8,7 @@ import { DOCKER_HUB } from '../../core/repository.ts'
 import { answerConnect } from '../../proxy/connect.ts'
 import { ProxyAuthority } from '../../proxy/intercept/authority.ts'
 import { Rejections } from '../../proxy/intercept/rejections.ts'
+import { NEVER_PAUSED } from '../../proxy/pause.ts'
 import type { SocketOwner } from '../../proxy/socket-owner.ts'
 import { noteDefects } from '../core/noted-defects.ts'
 import { alwaysStatus } from '../core/test-registry.ts'
@@ -68,6 +69,7 @@ test.each([
     reach: { isTunnelled: async () => false },
     defects: noteDefects().defects,
     owners: { ownerOf: async () => ({ uid: 0, executable }) },
+    pause: NEVER_PAUSED,
     metrics: { connectAnswered: () => undefined },
     log: pino({ level: 'silent' }),
   } as never

@@ -5,6 +5,7 @@ import { closeRegistries, openRegistries } from '../../core/registry-client.ts'
 import { registriesConfig } from '../../core/registry-config.ts'
 import { answerConnect } from '../../proxy/connect.ts'
 import { Rejections } from '../../proxy/intercept/rejections.ts'
+import { NEVER_PAUSED } from '../../proxy/pause.ts'
 import { noteDefects } from '../core/noted-defects.ts'
 import { NoSwarmError } from './fake-client.ts'
 
@@ -28,6 +29,7 @@ test.each([
     rejections: new Rejections(),
     reach: { isTunnelled: async () => false },
     owners: { ownerOf: async () => owner },
+    pause: NEVER_PAUSED,
     metrics: { connectAnswered: () => undefined },
     defects: noteDefects().defects,
     log: pino({ level: 'silent' }),

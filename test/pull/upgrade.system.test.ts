@@ -3,7 +3,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type LoopbackCluster, type LoopbackNode, startLoopbackCluster } from '../../lab/loopback/cluster.ts'
+import {
+  type LoopbackCluster,
+  type LoopbackNode,
+  OWN_PROGRAM,
+  startLoopbackCluster,
+} from '../../lab/loopback/cluster.ts'
 import { pull } from '../../lab/loopback/rounds.ts'
 import { LabProcesses } from '../../lab/machine/processes.ts'
 import { mustSkipFor } from '../../lab/machine/requirements.ts'
@@ -26,7 +31,7 @@ describe.skipIf(isSkipped)('a cluster in the middle of an upgrade', () => {
     mkdirSync(join(folder, 'log'))
     const program = unpackRelease(commit!, join(folder, 'older'))
     processes = new LabProcesses(join(folder, 'log'))
-    cluster = await startLoopbackCluster({ dir: folder, processes })
+    cluster = await startLoopbackCluster({ dir: folder, processes, program: OWN_PROGRAM })
     nodes = { older: await cluster.startNode('node1', program), newer: await cluster.startNode('node2') }
     // The first says when it runs, and nothing of when it has joined.
     await delay(JOINED_MS)

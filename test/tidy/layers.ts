@@ -23,9 +23,11 @@ export const MAY_IMPORT: Record<string, string[]> = {
     'certs-tool',
     'lab',
     'bench',
+    'deploy',
     'docs',
     '',
   ],
+  deploy: ['core', 'lab'],
   docs: ['core', 'proxy', 'node', 'cli', 'tracker'],
   // vitest.config.ts
   '': [],

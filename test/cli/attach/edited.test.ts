@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { detachAll } from '../../../cli/attach/attach.ts'
 import { mergeTexts, unifiedDiff } from '../../../cli/attach/unified-diff.ts'
 import { DOCKER_28, DOCKER_UNIT, MachineTree } from './machine-tree.ts'
 
@@ -43,6 +44,21 @@ describe('a file that somebody edited while it was attached', () => {
     tree.write({ [path]: tree.read(path).replace('/srv', '/data') })
     await tree.detach('containerd')
     expect(tree.read(path)).toBe('version = 3\nroot = "/data"\n\n[grpc]\n  gid = 1\n')
+  })
+})
+
+describe('detach --all', () => {
+  it('takes back every runtime, and says so when there is none', async () => {
+    using tree = new MachineTree({ ...DOCKER_UNIT, '/etc/containerd/config.toml': 'version = 3\n' })
+    const before = tree.picture()
+    await tree.attach('docker', { answers: DOCKER_28 })
+    await tree.attach('containerd', { answers: { 'containerd --version': 'containerd x v2.1.9 y' } })
+    const options = { isYes: true, isDryRun: false }
+    expect(await detachAll(tree.machine(), options)).toMatch(
+      /docker is detached[\s\S]*containerd is detached/,
+    )
+    expect(tree.picture()).toEqual(before)
+    expect(await detachAll(tree.machine(), options)).toBe('Nothing is attached: nothing to do.\n')
   })
 })
 

@@ -51,6 +51,23 @@ test('a tracker’s bundle may hold the server’s own certificate', async () =>
   expect(server.requests).toHaveLength(1)
 })
 
+test('a node names itself to the tracker', async () => {
+  const authority = await makeAuthority({ commonName: 'a', validForSeconds: 600 })
+  const names = [{ type: 'dns' as const, value: 'localhost' }]
+  const wanted = { commonName: 'localhost', validForSeconds: 600, names, usages: ['serverAuth' as const] }
+  const leaf = await issueLeaf(authority, wanted)
+  const agents: unknown[] = []
+  const door: Door = ({ headers }, response) => {
+    agents.push(headers['user-agent'])
+    response.writeHead(500).end('{}')
+  }
+  const { trackerUrl } = await startServer(door, {
+    tls: { cert: leaf.certificatePem, key: leaf.privateKeyPem },
+  })
+  await begin({ trackerUrl, trackerCaPem: leaf.certificatePem })().catch(() => undefined)
+  expect(agents).toEqual([expect.stringMatching(/^shoal\/\d+\.\d+\.\d+/)])
+})
+
 test('a tracker whose certificate has ended: the clocks are compared, and a difference is named', async () => {
   const authority = await makeAuthority({ commonName: 'a', validForSeconds: 600 })
   const names = [{ type: 'dns' as const, value: 'localhost' }]
