@@ -119,7 +119,8 @@ async function startNode(
     return answer.text()
   }
   // Nodes of another version may have no such metric.
-  const isReady = async () => (file === undefined ? (await ask('/metrics')).includes(JOINED) : ask('/healthz'))
+  const isReady = async () =>
+    file === undefined ? (await ask('/metrics')).includes(JOINED) : ask('/healthz')
   await waitForPart(part, async () => (await isReady()) || undefined)
   return {
     ...{ name, part },

@@ -2,7 +2,12 @@ import { createPrivateKey, sign, X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import { connect, createServer, type TLSSocket } from 'node:tls'
-import { type PullStatement, proofBindingOf, pullStatementBytes, statementOf } from '../../client/peer/pull-statement.ts'
+import {
+  type PullStatement,
+  proofBindingOf,
+  pullStatementBytes,
+  statementOf,
+} from '../../client/peer/pull-statement.ts'
 import type { ProofMessage } from '../../client/wire/extensions.ts'
 import { FrameReader } from '../../client/wire/frame-reader.ts'
 import { encodeHandshake } from '../../client/wire/handshake.ts'
