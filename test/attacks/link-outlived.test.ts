@@ -138,7 +138,7 @@ attackTest('a holder gets nothing of those that dial it by the pulls that they s
   const victim = await cluster.addNode({ name: 'victim' })
   await pullBlob(victim, cluster.request(target.blob))
   const hostile = await enrol(cluster)
-  const fresh = cluster.registry.add(randomBlob(300_000).bytes)
+  const fresh = cluster.registry.add(randomBlob(6_000_000).bytes)
   const lines: LinkLine[] = []
   const server = await acceptLinks(
     { member: hostile, certificate: await hostile.link(), authorities: hostile.authorities },
@@ -153,6 +153,8 @@ attackTest('a holder gets nothing of those that dial it by the pulls that they s
   await hostile.pull(cluster, fresh)
   await hostile.serve(server.port, [claimed, target.swarm], WIRE_VERSION_LINKS)
   const mark = target.logged.length
+  // Slowly, so that it looks for peers.
+  cluster.registry.chunkPauseMs = 50
   const pulling = pullBlob(victim, cluster.request(fresh))
   const shown = () => lines.flatMap(({ openings }) => openings).length
   await expect.poll(shown, { timeout: 5_000 }).toBeGreaterThan(0)
@@ -162,6 +164,7 @@ attackTest('a holder gets nothing of those that dial it by the pulls that they s
   line.ask(target.swarm, 4)
   line.ask(claimed, 6)
   await expectLogged(target, mark, 'PEER_REFUSED')
+  cluster.registry.chunkPauseMs = 0
   expect((await pulling).equals(fresh.bytes)).toBe(true)
   expect(lines.reduce((sum, { blockBytes }) => sum + blockBytes, 0)).toBe(0)
   expect(lines.flatMap(({ given }) => given)).toEqual([])
