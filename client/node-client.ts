@@ -152,17 +152,14 @@ export class NodeClient implements Client {
   }
 
   async start(): Promise<void> {
-    const { dataDir, cacheBytesMax, registries } = this.#options
+    const { dataDir, cacheBytesMax, registries, cacheSecret } = this.#options
     const { uploadBytesPerSecondMax = 0, downloadBytesPerSecondMax = 0 } = this.#options
     const identity = await NodeIdentity.load(dataDir)
     this.#membership = this.#membershipOf(identity)
     recall(this.#remembering, this.#memory.load(Date.now()), identity.cluster)
     this.swarms = await Swarms.open({
-      dataDir,
-      cacheBytesMax,
+      ...{ dataDir, cacheBytesMax, cacheSecret, registries },
       diskReserveBytes: this.#options.diskReserveBytes,
-      cacheSecret: this.#options.cacheSecret,
-      registries,
       conditions: this.#conditions,
       aliases: new StockAliases({ admission: this.#admission, trust: this.#trust }),
       parts: {
