@@ -88,10 +88,10 @@ export class NodeClient implements Client {
     this.#defects = options.defects ?? new Defects({ log, count: () => undefined })
     this.#verifier = new Verifier(this.#defects)
     const [{ upstreamProxy }, conditions] = [options, this.#conditions]
-    const { trackerUrl, trackerCaPem } = trackerOf(options)
-    const watch = new TrackerWatch({ trackerUrl: trackerUrl ?? '', conditions })
+    const tracker = trackerOf(options)
+    const watch = new TrackerWatch({ trackerUrl: tracker.trackerUrl ?? '', conditions })
     watch.onProbeWanted = () => this.#membership.probeTracker()
-    this.#tracker = new TrackerClient({ trackerUrl, trackerCaPem, upstreamProxy, conditions, watch })
+    this.#tracker = new TrackerClient({ ...tracker, upstreamProxy, conditions, watch })
     this.#tokenKeys = new TokenKeys({ registries })
     this.#trust = new ClusterTrustState(this.#tokenKeys)
     const onNotOpen = (host: RegistryHost) => conditions.raise('REGISTRY_NOT_OPEN', host)

@@ -4,6 +4,9 @@ import { ConfigError } from './config.ts'
 import { readOwnFile, replaceFile } from './data-folder.ts'
 import { readIfThere } from './read-if-there.ts'
 
+/** Process id and start time. A power loss may leave less, and a hostile owner of the folder anything: nobody has it then. */
+const OWNER = /^([1-9]\d{0,9}) (\d{1,20})$/
+
 /**
  * Locks a data folder for this process, so that two never write the same files. The file `lock` in it names the owner by
  * process id and start time. If that process is gone (a crash), the lock is taken over.
@@ -32,8 +35,8 @@ export function lockOwner(dataDir: string): number | undefined {
 }
 
 function isAlive(owner: string): boolean {
-  const [pid, startTicks] = owner.split(' ')
-  return startTicksOf(Number(pid)) === startTicks
+  const [, pid, startTicks] = OWNER.exec(owner) ?? []
+  return pid !== undefined && startTicksOf(Number(pid)) === startTicks
 }
 
 /** Start time in clock ticks since boot (proc(5), stat field 22), which tells a reused process id apart. */

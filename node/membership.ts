@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { readFileSync, statSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import {
@@ -81,6 +81,8 @@ export async function leaveFromHere(
 function endNode(dataDir: string): boolean {
   const pid = lockOwner(dataDir)
   if (pid === undefined) return false
+  // The folder's owner may have named any process: root ends none but that user's.
+  if (ownerOf(`/proc/${pid}`) !== ownerOf(dataDir)) throw running(pid, undefined)
   try {
     process.kill(pid, 'SIGTERM')
     return true
@@ -88,6 +90,8 @@ function endNode(dataDir: string): boolean {
     throw running(pid, cause)
   }
 }
+
+const ownerOf = (path: string) => statSync(path, { throwIfNoEntry: false })?.uid
 
 async function lockOnceFree(dataDir: string): Promise<() => void> {
   for (const untilMs = Date.now() + END_PATIENCE_MS; ; await sleep(END_LOOK_MS)) {

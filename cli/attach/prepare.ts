@@ -1,10 +1,18 @@
+import { dirname } from 'node:path'
 import { unprivilegedPortsFrom } from '../../core/unprivileged-ports.ts'
 import { UnattachedView } from './attached-view.ts'
-import { AttachFileError } from './errors.ts'
+import { AttachFileError, AttachUnsupportedError } from './errors.ts'
 import { FileTree, isSame } from './file-tree.ts'
-import type { Attachment, Attachments, EditRecord, Journal, RuntimeName } from './journal.ts'
+import {
+  type Attachment,
+  type Attachments,
+  type EditRecord,
+  type Journal,
+  ownerOf,
+  type RuntimeName,
+} from './journal.ts'
 import { withOwnListeners } from './node-settings.ts'
-import type { Plan, RuntimeKind, Settings } from './plan.ts'
+import type { Plan, RuntimeKind } from './plan.ts'
 import { type AuthorityPlace, authorityPlace } from './public-authority.ts'
 import type { AttachOptions, Machine } from './surroundings.ts'
 import { SYSTEM_TRUST_NOTE, systemTrust } from './system-trust.ts'
@@ -48,7 +56,7 @@ export async function prepare<Facts>({
   }
   const surroundings = { tree: view, run: machine.run, hostname: machine.hostname }
   const plan = kind.plan(await kind.gather(surroundings, options.registries), options)
-  if (options.isSystemTrusted) addSystemTrust(plan, view, options)
+  if (options.isSystemTrusted) addSystemTrust(plan, view, authority)
   plan.notes.push(...openPortNotes(plan.listeners))
   const isAuthorityPublic = requireAuthority(view, plan, authority)
   const edits = recordsOf(kind.name, plan, view, attachments)
@@ -65,8 +73,16 @@ export async function prepare<Facts>({
   return { plan, options, authority, isAuthorityPublic, edits, isDone, shown }
 }
 
-function addSystemTrust(plan: Plan, view: FileTree, { authorityFile }: Settings): void {
-  const { edit, command } = systemTrust(view, authorityFile)
+function addSystemTrust(plan: Plan, view: FileTree, { file, source }: AuthorityPlace): void {
+  if ([file, source, dirname(source)].some((path) => ownerOf(view, path) !== undefined)) {
+    throw new AttachUnsupportedError(
+      'the node runs as a user of its own, who could then sign for every name',
+      {
+        hint: 'Leave --system-trust out. Nothing was changed.',
+      },
+    )
+  }
+  const { edit, command } = systemTrust(view, file)
   plan.edits.push(edit)
   plan.commands.push(command)
   plan.notes.push(SYSTEM_TRUST_NOTE)

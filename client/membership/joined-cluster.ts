@@ -52,10 +52,12 @@ export interface KnownTracker {
   trackerCaPem: string | undefined
 }
 
-/** The tracker of the configuration, else of `shoal join`. */
-export function trackerOf(options: Partial<KnownTracker> & Pick<ClientOptions, 'dataDir'>): KnownTracker {
+/** The tracker of the configuration, else of `shoal join`, whose authority alone counts: the join string pinned it. */
+export function trackerOf(
+  options: Partial<KnownTracker> & Pick<ClientOptions, 'dataDir'>,
+): KnownTracker & { isPinned: boolean } {
   const { trackerUrl, trackerCaPem, dataDir } = options
   const joined = trackerUrl === undefined ? readJoined(dataDir) : undefined
-  if (joined === undefined) return { trackerUrl, trackerCaPem }
-  return { trackerUrl: trackerUrlOf(joined), trackerCaPem: joined.authorityPem }
+  if (joined === undefined) return { trackerUrl, trackerCaPem, isPinned: false }
+  return { trackerUrl: trackerUrlOf(joined), trackerCaPem: joined.authorityPem, isPinned: true }
 }

@@ -50,12 +50,13 @@ export async function leaveCluster(options: LeaveOptions): Promise<LeaveOutcome>
 async function giveBack(identity: NodeIdentity, options: LeaveOptions): Promise<LeaveOutcome> {
   const { cluster } = identity
   const current = identity.current()
-  const { trackerUrl, trackerCaPem } = trackerOf(options)
+  const tracker = trackerOf(options)
+  const { trackerUrl } = tracker
   if (current === undefined || trackerUrl === undefined) return { cluster, tracker: 'none' }
   const { upstreamProxy, log } = options
   const conditions = new Conditions({ log })
   const watch = new TrackerWatch({ trackerUrl, conditions })
-  const client = new TrackerClient({ trackerUrl, trackerCaPem, upstreamProxy, conditions, watch })
+  const client = new TrackerClient({ ...tracker, upstreamProxy, conditions, watch })
   client.identify(current)
   try {
     await client.leave()

@@ -35,11 +35,16 @@ export async function pinnedAuthority(
   const shown = await shownCertificates(tracker, proxy).catch((cause: Error) => {
     throw silent(tracker, cause)
   })
-  const found = shown.find((certificate) => pinOf(certificate).equals(pin))
+  const found = shown.find((certificate) => pinOf(certificate).equals(pin) && isOwnSignature(certificate))
   if (found !== undefined) return found.toString()
   throw new JoinFailedError('TRACKER_PIN', `${tracker} is not the tracker of this join string`, {
     hint: 'It has another authority, or somebody stands between. Nothing was sent. Make a new join string on the tracker’s machine; if this comes again, look who answers there.',
   })
+}
+
+/** Made by the holder of the key: others could repeat key and subject with another end. An intermediate has its issuer's. */
+function isOwnSignature(certificate: X509Certificate): boolean {
+  return !certificate.checkIssued(certificate) || certificate.verify(certificate.publicKey)
 }
 
 /**

@@ -115,11 +115,11 @@ export class TrackerClient {
     return this.#origin === undefined ? notJoined() : this.watch.whyNot()
   }
 
-  /** From now on the tracker is there. */
+  /** From now on the tracker is there, and no other authority counts. */
   aim(trackerUrl: string, trackerCaPem: string): void {
     this.#origin = new URL(trackerUrl).origin
     this.watch.trackerUrl = trackerUrl
-    this.#authorities = trustedAuthorities(trackerCaPem)
+    this.#authorities = [trackerCaPem]
     this.#reconnect(undefined)
   }
 

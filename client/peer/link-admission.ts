@@ -2,6 +2,7 @@ import { verify, X509Certificate } from 'node:crypto'
 import { claimsOf, type PullClaims } from '../../core/certificate-claims.ts'
 import type { Boundary } from '../../core/defects.ts'
 import type { NodeId } from '../../core/metainfo.ts'
+import { signingInputHash } from '../../core/registry-token.ts'
 import type { BlobKey } from '../client.ts'
 import type { ProofRate } from '../engine/proof-rate.ts'
 import { PeerProtocolError, PeerRefusedError } from '../errors.ts'
@@ -12,6 +13,9 @@ import type { PullOpening } from '../wire/link-messages.ts'
 import { LINK_PULLS_MAX, OpenPulls } from './open-pulls.ts'
 import { keyOf } from './proof-binding.ts'
 import { type PullStatement, proofBindingOf, pullStatementBytes } from './pull-statement.ts'
+
+/** Bound of pulls that wait on one link for their turn, in bytes: 64 of the usual kind, or some with the longest tokens. */
+export const WAITING_BYTES_MAX = 1024 * 1024
 
 export interface LinkAdmissionOptions {
   /** The link's: a pull that no honest node shows ends the link. */
@@ -70,7 +74,9 @@ export class LinkAdmission {
       if (this.pulls.close(message.pull)) this.#changed()
       return
     }
-    if (this.#waiting.length >= LINK_PULLS_MAX) throw new PeerProtocolError('too many pulls at once')
+    const waitingBytes = this.#waiting.reduce((sum, opening) => sum + bytesOf(opening), bytesOf(message))
+    if (this.#waiting.length >= LINK_PULLS_MAX || waitingBytes > WAITING_BYTES_MAX)
+      throw new PeerProtocolError('too many pulls at once')
     this.#waiting.push(message)
     this.#continue()
   }
@@ -137,14 +143,21 @@ export class LinkAdmission {
     else if (!admission.needsProof(claims)) this.#open(pull, undefined)
     else if (proof === undefined) this.#refuse(claims)
     else if (admission.hasProven(claims, proof, key)) this.#prove(pull, proof)
-    else this.#later(proofs.take(performance.now()), () => this.#prove(pull, proof))
+    else {
+      // Before it takes a place: a proof of anything else costs its sender the link, and nobody else a turn.
+      if (signingInputHash(proof.signingInput) !== claims.tokenHash)
+        throw new PeerRefusedError('the certificate is bound to another token')
+      const waitMs = proofs.take(performance.now(), this.#options.node)
+      if (waitMs === undefined) this.#refuse(claims)
+      else this.#later(waitMs, () => this.#prove(pull, proof))
+    }
   }
 
   #prove(pull: Signed, proof: ProofMessage, isSecond = false): void {
     const { claims, certificate, key } = pull
     const { admission, boundary, statementOf, trust } = this.#options
-    // It may have been revoked while it waited.
-    if (trust.isRevoked(claims)) return void this.#refuse(claims)
+    // It, or its authority, may have been revoked while it waited.
+    if (trust.isRevoked(claims) || !trust.hasIssued(certificate)) return void this.#refuse(claims)
     try {
       const token = admission.checkProof(claims, proof, proofBindingOf(statementOf(certificate)), key)
       this.#open(pull, { registry: claims.registry, token })
@@ -187,6 +200,10 @@ export class LinkAdmission {
     if (delayMs === 0) return void act()
     this.#timer = setTimeout(this.#options.boundary.callback(act), delayMs).unref()
   }
+}
+
+function bytesOf({ certificate, proof }: PullOpening): number {
+  return certificate.length + (proof === undefined ? 0 : proof.signingInput.length + proof.proof.length)
 }
 
 function parseCertificate(der: Buffer): X509Certificate {

@@ -132,19 +132,22 @@ export class LinkSwarms {
     this.#spend({ type: 'interested' })
     if (this.#served.size + this.#pending.size >= LINK_SWARMS_MAX) return void this.#link.closeNumber(number)
     this.#pending.set(number, swarm)
-    this.recheck()
+    this.#consider(number, swarm)
   }
 
   /** The other side's pulls have changed: serves what they open, and nothing else. */
   recheck(): void {
-    const { admission, hostOf } = this.#options
+    const { admission } = this.#options
     for (const served of this.#served.values()) served.admit(admission.opens(served.host.blob))
-    for (const [number, swarm] of [...this.#pending]) {
-      const host = hostOf(swarm)
-      if (host !== undefined && admission.opens(host.blob)) this.#serve(number, host)
-      // The same answer for a blob that is not here as for one that no pull names.
-      else if (admission.isSettled) this.#link.closeNumber(number)
-    }
+    for (const [number, swarm] of [...this.#pending]) this.#consider(number, swarm)
+  }
+
+  #consider(number: number, swarm: SwarmId): void {
+    const { admission, hostOf } = this.#options
+    const host = hostOf(swarm)
+    if (host !== undefined && admission.opens(host.blob)) this.#serve(number, host)
+    // The same answer for a blob that is not here as for one that no pull names.
+    else if (admission.isSettled) this.#link.closeNumber(number)
   }
 
   take(message: Message, number: number): void {

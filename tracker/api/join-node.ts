@@ -38,8 +38,10 @@ export async function joinNode(
     throw new RefusedError('NODE_REVOKED', "this node's key is barred from joining")
   }
   const address = plainAddress(socket.remoteAddress ?? '')
-  if (isRenewal || (await isMember(cluster.cluster))) {
-    parts.certificateLimits.enter(`${cluster.cluster}/${node}`, nowMs)()
+  if (isRenewal) parts.certificateLimits.enter(`${cluster.cluster}/${node}`, nowMs)()
+  // Joins do not show that the caller has the key: they spend nothing of what the node itself needs.
+  else if (await isMember(cluster.cluster)) {
+    parts.certificateLimits.enter(`again ${cluster.cluster}/${node}`, nowMs)()
   } else parts.joinLimits.enter(networkOf(address), cluster.cluster, nowMs)
   const claims = { kind: 'node', cluster: cluster.cluster, node } as const
   const validForSeconds = NODE_CERTIFICATE_SECONDS

@@ -8,7 +8,9 @@ import type { TrackerParts } from '../parts.ts'
 export async function leaveNode(parts: TrackerParts, { cluster, node }: NodeCaller): Promise<object> {
   const nowMs = parts.nowMs()
   const actor = `node ${node}`
-  await parts.revocations.revoke(cluster.cluster, { kind: 'node', node, isLeft: true }, { actor, nowMs })
+  // Of several calls at once the first counts.
+  if (!parts.revocations.isNodeRevoked(cluster.cluster, node))
+    await parts.revocations.revoke(cluster.cluster, { kind: 'node', node, isLeft: true }, { actor, nowMs })
   parts.peers.of(cluster.cluster).forget(node)
   const audit = { atMs: nowMs, actor, action: 'node forgotten', cluster: cluster.cluster, target: node }
   await parts.store.removeNode(cluster.cluster, node, audit)

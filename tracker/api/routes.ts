@@ -104,8 +104,9 @@ export function nodeRoutes(app: FastifyInstance, parts: TrackerParts): void {
   app.post('/v1/heartbeat', beat, async (request) => {
     const node = caller(request)
     const question = checked(heartbeatRequest, request.body)
-    if (question.servePublicKey !== null) limitCertificates(parts, node)
-    if (question.wantsLinkCertificate) limitCertificates(parts, node)
+    // Together: a call that is refused must not have spent anything.
+    const wanted = Number(question.servePublicKey !== null) + Number(question.wantsLinkCertificate)
+    if (wanted > 0) limitCertificates(parts, node, wanted)
     const answer = await heartbeat(parts, node, question)
     if (answer.serveCertificate !== null) await recordCertificate(parts, node, 'serve')
     if (answer.linkCertificate != null) await recordCertificate(parts, node, 'link')
@@ -114,8 +115,8 @@ export function nodeRoutes(app: FastifyInstance, parts: TrackerParts): void {
 }
 
 /** Limits certificates, because each leaves a line in the audit log. */
-function limitCertificates(parts: TrackerParts, { cluster, node }: NodeCaller): void {
-  parts.certificateLimits.enter(`${cluster.cluster}/${node}`, parts.nowMs())()
+function limitCertificates(parts: TrackerParts, { cluster, node }: NodeCaller, count = 1): void {
+  parts.certificateLimits.enter(`${cluster.cluster}/${node}`, parts.nowMs(), count)()
 }
 
 /** Like every certificate, it is on record before it leaves. */

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { ClusterId, NodeId } from '../../core/metainfo.ts'
 import type { RegistryHost } from '../../core/repository.ts'
 import type { Revocation } from '../../core/tracker-api.ts'
@@ -8,7 +9,7 @@ import type { ActedBy, RevocationRecord, RevocationsRecord, Store } from '../sto
 export const CONVICTION_MS = 24 * 3600 * 1000
 /** Bound of convictions in force in all clusters, because nodes hear of each. The oldest go first. */
 export const CONVICTIONS_MAX = 256
-/** Bound of nodes that gave their identity back and are still listed, because their certificates have not ended. */
+/** Bound, for each cluster, of nodes that gave their identity back and are still listed, because their certificates have not ended. */
 export const LEFT_NODES_MAX = 1024
 
 /**
@@ -108,25 +109,37 @@ export class Revocations {
       },
     )
     await this.#reload()
+    if (isLeft) await this.#clearAll(this.#surplusLeft(cluster), by.nowMs)
     return sequence
+  }
+
+  /** Nodes that left above the bound, the oldest first: at most one, as each that leaves looks. */
+  #surplusLeft(cluster: ClusterId): readonly RevocationRecord[] {
+    const left = this.#record.inForce.filter((it) => it.isLeft && it.cluster === cluster)
+    return left.slice(0, Math.max(0, left.length - LEFT_NODES_MAX))
   }
 
   /** Clears what ends by itself and has ended, and the oldest above the bounds. */
   async clearEnded(nowMs: number): Promise<void> {
     const ending = this.#record.inForce.filter(({ endsAtMs }) => endsAtMs !== null)
-    const ended = [
-      ...endedOf(
-        ending.filter(({ isLeft }) => !isLeft),
-        CONVICTIONS_MAX,
-        nowMs,
-      ),
-      ...endedOf(
-        ending.filter(({ isLeft }) => isLeft),
-        LEFT_NODES_MAX,
-        nowMs,
-      ),
-    ]
-    for (const { sequence } of ended) await this.clear(sequence, { actor: 'tracker', nowMs })
+    const convictions = ending.filter(({ isLeft }) => !isLeft)
+    const excess = convictions.length - CONVICTIONS_MAX
+    const tooMany = new Set(convictions.slice(0, Math.max(0, excess)))
+    await this.#clearAll(
+      ending.filter((it) => it.endsAtMs! <= nowMs || tooMany.has(it)),
+      nowMs,
+    )
+  }
+
+  /** The index is made anew once, at the end. */
+  async #clearAll(records: readonly RevocationRecord[], nowMs: number): Promise<void> {
+    for (const { sequence, cluster, target } of records) {
+      const entry = { atMs: nowMs, actor: 'tracker', action: 'revocation cleared', cluster, target }
+      await this.#store.clearRevocation(sequence, entry)
+      // Each is a write to the disk: others get their turn.
+      await nextTurn()
+    }
+    if (records.length > 0) await this.#reload()
   }
 
   /** @throws RefusedError REVOCATION_UNKNOWN */
@@ -181,11 +194,6 @@ export class Revocations {
       ),
     )
   }
-}
-
-function endedOf(ending: readonly RevocationRecord[], max: number, nowMs: number): RevocationRecord[] {
-  const excess = ending.length - max
-  return ending.filter(({ endsAtMs }, index) => index < excess || endsAtMs! <= nowMs)
 }
 
 /** Joined by NUL, which no cluster or host contains, so that no subject can pass for another. */

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { LINK_BLOCKS_MAX, LinkTurns, TURN_BLOCKS_MAX } from '../../../client/engine/link-turns.ts'
 import { PieceHolders } from '../../../client/engine/piece-holders.ts'
-import { PROOFS_PER_SECOND_MAX, ProofRate } from '../../../client/engine/proof-rate.ts'
+import { PROOF_WAIT_MS_MAX, PROOFS_PER_SECOND_MAX, ProofRate } from '../../../client/engine/proof-rate.ts'
 import type { NodeId, PieceIndex } from '../../../core/metainfo.ts'
 
 /** A connection that writes one block at a time, and swarms that would each fill it. */
@@ -90,10 +90,22 @@ test('never more is unsent than the bound, whoever asks', () => {
 test('proofs come at their rate, after a burst of a second', () => {
   const rate = new ProofRate()
   const now = 10_000
-  const waits = Array.from({ length: 3 * PROOFS_PER_SECOND_MAX }, () => rate.take(now))
+  const node = (at: number) => String(at).padStart(40, '0') as NodeId
+  const waits = Array.from({ length: 3 * PROOFS_PER_SECOND_MAX }, (_, at) => rate.take(now, node(at))!)
   expect(waits.filter((ms) => ms === 0).length).toBe(PROOFS_PER_SECOND_MAX + 1)
   expect(waits.at(-1)).toBeCloseTo(2000 - 1000 / PROOFS_PER_SECOND_MAX, 5)
-  expect(rate.take(now + 60_000)).toBe(0)
+  expect(rate.take(now + 60_000, node(0))).toBe(0)
+})
+
+test('one node waits for one proof at a time, and nobody for longer than the registry would take', () => {
+  const rate = new ProofRate()
+  const [flood, honest] = ['f', 'a'].map((digit) => digit.repeat(40) as NodeId) as [NodeId, NodeId]
+  for (let turn = 0; turn < 10_000; turn += 1) rate.take(turn, flood)
+  expect(rate.take(10_000, honest)).toBeLessThan(1000)
+  const nodes = Array.from({ length: 2000 }, (_, at) => String(at).padStart(40, '0') as NodeId)
+  const waits = nodes.map((node) => rate.take(10_000, node))
+  expect(Math.max(...waits.filter((ms) => ms !== undefined))).toBeLessThanOrEqual(PROOF_WAIT_MS_MAX)
+  expect(waits.at(-1)).toBe(undefined)
 })
 
 test('a node counts once for a piece, however often and wherever it says that it has it', () => {
