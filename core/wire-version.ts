@@ -22,8 +22,3 @@ export const wireVersion = z.int().min(WIRE_VERSION_FIRST).max(WIRE_VERSION_MAX)
 export function haveVersionInCommon(one: number, other: number): boolean {
   return Math.abs(one - other) <= 1
 }
-
-/** The version that two nodes use with each other. */
-export function versionBetween(one: number, other: number): number {
-  return Math.min(one, other)
-}

@@ -1,6 +1,6 @@
 /** Proofs that a node verifies in a second, of all its links together: 4 % of a core for ES256, a fifth for the slowest. */
 export const PROOFS_PER_SECOND_MAX = 50
-/** As many may come at once: a release begins at the same moment on all nodes. */
+/** The proofs of this time may come at once: a release begins at the same moment on all nodes. */
 const BURST_MS = 1_000
 
 /** Spreads the verification of proofs. A proof that was verified before costs nothing. Pure: the clock is passed in. */
