@@ -2,7 +2,7 @@ import { chmodSync, rmSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { GuardError } from './sockets.ts'
 
-/** How an operator's command reaches the guard: one word, one line of JSON back, over a socket that only its user opens. */
+/** How an operator's command reaches the guard: one word, and one line of JSON back, over a socket that only its user can open. */
 
 export const CONTROL_WORDS = ['start', 'stop', 'status'] as const
 export type ControlWord = (typeof CONTROL_WORDS)[number]
