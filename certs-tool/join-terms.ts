@@ -19,7 +19,7 @@ export const JOIN_TERM_FLAGS = {
   uses: {
     type: 'string',
     value: 'number',
-    description: 'So many machines may join with it; without the flag any number.',
+    description: 'How many machines may join with it. Default: any number.',
   },
 } as const
 
@@ -59,7 +59,7 @@ export function joinLines(joinString: string, { validForSeconds, usesMax }: Join
   const until =
     validForSeconds === undefined ? '' : `, before ${timeText(Date.now() + validForSeconds * 1000)}`
   return [
-    `To make ${machines} a node, run there as root${until}:`,
+    `To make ${machines} ${usesMax === undefined || usesMax === 1 ? 'a node' : 'nodes'}, run this there as root${until}:`,
     '',
     `  shoal join ${joinString}`,
     '',

@@ -63,7 +63,7 @@ async function followsNode(question: Question): Promise<boolean> {
   }
 }
 
-/** Whether there is a node to wait for. */
+/** Whether something listens there, so that waiting makes sense. */
 async function isListening(proxyUrl: string): Promise<boolean> {
   const { hostname, port } = new URL(proxyUrl)
   const probe = connectPlain({ host: hostname, port: Number(port || 80) })

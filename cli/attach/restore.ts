@@ -80,7 +80,7 @@ function refuseConflicts(planned: { edit: EditRecord; what: Restoration }[]): vo
   const all = planned.flatMap(({ edit, what }) => (what.kind === 'conflict' ? [edit] : []))
   if (all.length === 0) return
   const paths = all.map(({ path }) => path).join(', ')
-  throw new AttachEditedError(`${paths} was edited in what Shoal wrote`, {
+  throw new AttachEditedError(`somebody edited the lines that Shoal wrote in ${paths}`, {
     hint: 'Undo that edit (`shoal detach RUNTIME --dry-run` shows it), or remove the file if nobody needs it. Then run the command again. Nothing was changed.',
   })
 }
