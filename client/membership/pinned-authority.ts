@@ -38,7 +38,7 @@ export async function pinnedAuthority(
   const found = shown.find((certificate) => pinOf(certificate).equals(pin))
   if (found !== undefined) return found.toString()
   throw new JoinFailedError('TRACKER_PIN', `${tracker} is not the tracker of this join string`, {
-    hint: 'It has another authority, or somebody stands between. Nothing was sent. Make a new join string on the tracker’s machine; if this comes again, look who answers there.',
+    hint: 'It has another authority, or somebody is in between. Nothing was sent. Make a new join string on the tracker’s machine. If this error comes again, find out who answers there.',
   })
 }
 
@@ -108,7 +108,7 @@ function silent(tracker: string, cause: Error): JoinFailedError {
     `the tracker ${tracker} does not answer: ${reasonOf(cause)}`,
     {
       cause,
-      hint: 'Check that it runs, and that a firewall lets this machine reach it. If a proxy is the only way, set upstreamProxy.',
+      hint: 'Check that it runs, and that a firewall lets this machine reach it. If this machine must go through a proxy, set upstreamProxy.',
     },
   )
 }

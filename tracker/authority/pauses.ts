@@ -6,7 +6,7 @@ import type { ActedBy, Store } from '../store/store.ts'
 /** Bound of pauses of single nodes, in all clusters together; pause a cluster instead. */
 export const NODES_PAUSED_MAX = 10_000
 
-/** Who is to stand aside. Nodes hear of it with their next heartbeat. */
+/** The nodes and clusters that are to stand aside. Nodes hear of it with their next heartbeat. */
 export class Pauses {
   readonly #store: Store
   #records: PauseRecord[]
