@@ -219,6 +219,7 @@ function report({ files, config, cluster, autolock, made, joinString, terms, sta
     ...startLines({ files, autolock, state }),
     '',
     ...joinLines(joinString, terms),
+    '',
     'Another join string later:',
     `  shoal admin token create${dataDirFlag(files)}`,
   ].join('\n')}\n`
