@@ -1,4 +1,4 @@
-import { verify, X509Certificate } from 'node:crypto'
+import { verify, type X509Certificate } from 'node:crypto'
 import { claimsOf, type PullClaims } from '../../core/certificate-claims.ts'
 import type { Boundary } from '../../core/defects.ts'
 import type { NodeId } from '../../core/metainfo.ts'
@@ -10,7 +10,7 @@ import type { ClusterTrustState } from '../membership/cluster-trust.ts'
 import type { ProofMessage } from '../wire/extensions.ts'
 import type { PullOpening } from '../wire/link-messages.ts'
 import { LINK_PULLS_MAX, OpenPulls } from './open-pulls.ts'
-import { keyOf } from './proof-binding.ts'
+import { keyOf, parseCertificate } from './proof-binding.ts'
 import { type PullStatement, proofBindingOf, pullStatementBytes } from './pull-statement.ts'
 
 export interface LinkAdmissionOptions {
@@ -186,13 +186,5 @@ export class LinkAdmission {
   #later(delayMs: number, act: () => void): void {
     if (delayMs === 0) return void act()
     this.#timer = setTimeout(this.#options.boundary.callback(act), delayMs).unref()
-  }
-}
-
-function parseCertificate(der: Buffer): X509Certificate {
-  try {
-    return new X509Certificate(der)
-  } catch (cause) {
-    throw new PeerRefusedError('malformed certificate', { cause })
   }
 }
