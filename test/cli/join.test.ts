@@ -189,7 +189,7 @@ describe('a machine', () => {
     const nodes = await nodesOfTracker()
     const { code, stdout } = await joinAs('one')
     expect(code).toBe(0)
-    expect(stdout).toContain('already. Nothing was changed.')
+    expect(stdout).toContain('already a node of cluster')
     expect(contentsOf('one')).toEqual(before)
     expect(await nodesOfTracker()).toEqual(nodes)
   })
