@@ -72,7 +72,7 @@ export function restoreEdits(
 function notRestored(path: string, { left, all, cause }: { left: string[]; all: number; cause: Error }) {
   return new AttachFileError(`${path} cannot be taken back: ${cause.message}`, {
     cause,
-    hint: `${READ_ONLY_HINT} Taken back so far: ${all - left.length} of ${all} files. Still as attached: ${left.join(', ')}. Mend the cause and run the command again: it goes on from there.`,
+    hint: `${READ_ONLY_HINT} Taken back so far: ${all - left.length} of ${all} files. Still as attached: ${left.join(', ')}. Remove the cause and run the command again: it goes on from there.`,
   })
 }
 
