@@ -4,9 +4,9 @@ import { joinStringOf } from '../core/join-string.ts'
 /** How long and how often a join string counts, in flags and in words. */
 
 const SECONDS = { m: 60, h: 3600, d: 86_400 } as const
-/** The tracker's bound too: ten years. */
+/** The longest validity of a join token: ten years, as at the tracker. */
 const EXPIRES_SECONDS_MAX = 10 * 365 * 86_400
-/** The tracker's bound too. */
+/** Bound of the machines that may join with one token, as at the tracker. */
 const USES_MAX = 1_000_000
 
 export const JOIN_TERM_FLAGS = {

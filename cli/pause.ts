@@ -21,11 +21,11 @@ export class PauseError extends ShoalError {
 
 /** How long a running node may take until it says that it obeyed. */
 const OBEYED_MS_MAX = 10 * PAUSE_LOOK_MS
-/** How often it is asked meanwhile. */
+/** Time between two questions to the node, whether it obeyed. */
 const ASK_AGAIN_MS = 100
-/** Bound of one answer of the node. */
+/** How long the node may take for one answer. */
 const ANSWER_PATIENCE_MS = 2_000
-/** Bound of the answer, in bytes: a list of codes. */
+/** Bound of the node's answer, in bytes: a list of codes. */
 const ANSWER_BYTES_MAX = 64 * 1024
 
 const FLAGS = {

@@ -13,7 +13,7 @@ export const WIRE_VERSION_LINKS = 2
 export const WIRE_VERSION = WIRE_VERSION_LINKS
 /** The newest that trackers of this release know. */
 export const WIRE_VERSION_KNOWN = WIRE_VERSION_LINKS
-/** Bound of the version that a node may name. */
+/** The highest wire version that a node may name. */
 export const WIRE_VERSION_MAX = 1000
 
 /** In requests. Send it only to trackers that named theirs: older ones refuse unknown fields. */

@@ -13,8 +13,8 @@ import type { OwnedSocket } from './sockets.ts'
 /** A child's first descriptor after its standard ones: the line; the sockets follow. */
 const LINE_DESCRIPTOR = 3
 /**
- * How long a child that was dismissed may finish what it serves: a node its layers, a relay its tunnels, through which
- * runtimes pull layers of gigabytes.
+ * How long a dismissed child may finish what it serves: a node its layers, a relay its tunnels, through which runtimes may
+ * pull layers of gigabytes.
  */
 export const LEAVE_PATIENCE_MS: Record<Role, number> = { node: 45_000, relay: 15 * 60_000 }
 /** Bound of dismissed relays that still finish tunnels; with one more, the oldest is killed. */

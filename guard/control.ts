@@ -7,9 +7,9 @@ import { GuardError } from './sockets.ts'
 export const CONTROL_WORDS = ['start', 'stop', 'status'] as const
 export type ControlWord = (typeof CONTROL_WORDS)[number]
 
-/** Bound of a request, in bytes. */
+/** Bound of a request to the control socket, in bytes. */
 const REQUEST_BYTES_MAX = 64
-/** Bound of the callers at one time. */
+/** Bound of the control socket's callers at one time. */
 const CALLERS_MAX = 16
 /** How long a caller may take to write its word, and the guard to answer. */
 const CALL_PATIENCE_MS = 5_000

@@ -14,7 +14,7 @@ const CONTROL = {
 } as const
 /** How long `stop` waits for the node to finish what it serves. */
 const STOP_PATIENCE_MS = 60_000
-/** How often it looks meanwhile. */
+/** How often `stop` asks the guard meanwhile. */
 const STOP_LOOK_MS = 200
 
 type SocketName = 'proxy' | 'mirror'

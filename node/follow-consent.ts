@@ -15,7 +15,7 @@ import { readConsent } from './attached.ts'
  * `shoal detach` takes back ends with the next start, because pulls in flight use it.
  */
 
-/** How soon a running node sees what was attached. */
+/** How often a running node looks for what was attached. */
 export const CONSENT_READ_EVERY_MS = 2_000
 
 export interface ConsentParts {

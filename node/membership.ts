@@ -20,7 +20,7 @@ import type { NodeConfig } from './config.ts'
 
 /** How long a running node may take to end when this machine leaves its cluster. */
 const END_PATIENCE_MS = 20_000
-/** How often the command looks whether it has ended. */
+/** How often the command looks whether the node has ended. */
 const END_LOOK_MS = 20
 
 export { durationText } from '../client/index.ts'

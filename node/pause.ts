@@ -13,7 +13,7 @@ import type { Pausing } from '../proxy/pause.ts'
 export const PAUSED_FILE = 'paused'
 /** There while the tracker's pause lasts, for a start without the tracker. */
 const PAUSED_BY_TRACKER_FILE = 'paused-by-tracker'
-/** How often the operator's file is looked for. */
+/** How often the node looks for the operator's file. */
 export const PAUSE_LOOK_MS = 500
 
 type Who = 'operator' | 'tracker'

@@ -8,9 +8,9 @@ import { parsePermittedTargets, TargetPolicy } from '../proxy/upstream/target.ts
  * and the upstream proxy is the environment's.
  */
 
-/** Bound of the file, in bytes. */
+/** Bound of the rules file, in bytes. */
 const RULES_BYTES_MAX = 64 * 1024
-/** Bound of the ports that the file may deny. */
+/** Bound of the ports that the rules file may deny. */
 const DENIED_PORTS_MAX = 64
 
 export interface RelayRules {

@@ -36,7 +36,7 @@ export interface CheckAnswer {
 
 /** Bound of one request. */
 const CHECK_PATIENCE_MS = 10_000
-/** How long a node that runs may take to see what was attached (CONSENT_READ_EVERY_MS), and to do it. */
+/** How long a running node may take to see what was attached (CONSENT_READ_EVERY_MS), and to do it. */
 const NODE_FOLLOWS_WITHIN_MS = 8_000
 /** Time between two questions to the node, whether it has done what was attached. */
 const NODE_ASKED_EVERY_MS = 500

@@ -10,7 +10,7 @@ import { contextTrusting, failureText } from '../../core/trusted-authorities.ts'
 import type { UpstreamProxy } from '../../core/upstream-proxy.ts'
 import { JoinFailedError } from '../errors.ts'
 
-/** From the first packet to the server's certificates. */
+/** How long a server may take to show its certificates, from the first packet on. */
 const LOOK_PATIENCE_MS = 5_000
 /** Bound of the certificates that a server shows. */
 const CHAIN_MAX = 8

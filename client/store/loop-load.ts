@@ -7,7 +7,7 @@ export interface LoopUse {
   processorMs: number
 }
 
-/** A shorter stretch measures single callbacks, not the load. */
+/** Time between two samples of the event loop's load: a shorter one would measure single callbacks. */
 export const LOAD_SAMPLE_MS = 50
 /** Weight of the newest sample. */
 const SMOOTHING = 0.3
