@@ -4,9 +4,9 @@ import { joinStringOf } from '../core/join-string.ts'
 /** How long and how often a join string counts, in flags and in words. */
 
 const SECONDS = { m: 60, h: 3600, d: 86_400 } as const
-/** The tracker's bound too: ten years. */
+/** The longest validity of a join token: ten years, as at the tracker. */
 const EXPIRES_SECONDS_MAX = 10 * 365 * 86_400
-/** The tracker's bound too. */
+/** Bound of the machines that may join with one token, as at the tracker. */
 const USES_MAX = 1_000_000
 
 export const JOIN_TERM_FLAGS = {
@@ -19,7 +19,7 @@ export const JOIN_TERM_FLAGS = {
   uses: {
     type: 'string',
     value: 'number',
-    description: 'So many machines may join with it; without the flag any number.',
+    description: 'How many machines may join with it. Default: any number.',
   },
 } as const
 
@@ -59,7 +59,7 @@ export function joinLines(joinString: string, { validForSeconds, usesMax }: Join
   const until =
     validForSeconds === undefined ? '' : `, before ${timeText(Date.now() + validForSeconds * 1000)}`
   return [
-    `To make ${machines} a node, run there as root${until}:`,
+    `To make ${machines} ${usesMax === undefined || usesMax === 1 ? 'a node' : 'nodes'}, run this there as root${until}:`,
     '',
     `  shoal join ${joinString}`,
     '',

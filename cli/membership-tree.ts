@@ -5,7 +5,7 @@ import type { Entry } from './command-tree.ts'
 export const JOIN: Entry = {
   name: 'join',
   summary:
-    'Makes this machine a node of the cluster that a join string names. A second time it changes nothing.',
+    'Makes this machine a node of the cluster that a join string names. Running it again changes nothing.',
   examples: [
     {
       line: 'shoal join -',
@@ -26,9 +26,9 @@ export const JOIN: Entry = {
 export const LEAVE: Entry = {
   name: 'leave',
   summary:
-    'Gives the membership of this machine back: the tracker forgets it, and its identity and blobs are removed.',
+    'Takes this machine out of its cluster: the tracker forgets it, and its identity and blobs are removed.',
   examples: [
-    { line: 'shoal leave', does: 'Also works while the tracker is down; a second time it does nothing.' },
+    { line: 'shoal leave', does: 'Also works while the tracker is down. Running it again does nothing.' },
   ],
   command: async () => (await import('./membership/leave.ts')).leaveCommand,
 }
@@ -36,7 +36,7 @@ export const LEAVE: Entry = {
 export const TRACKER_INIT: Entry = {
   name: 'init',
   summary:
-    'Makes all that a tracker needs: authority, TLS certificate, unlock key, settings and the first cluster. Prints a join string.',
+    'Makes everything that a tracker needs: authority, TLS certificate, unlock key, settings and the first cluster. Prints a join string.',
   examples: [
     {
       line: 'shoal tracker init --name tracker.example.com --registries registry.example.com',
@@ -44,7 +44,7 @@ export const TRACKER_INIT: Entry = {
     },
     {
       line: 'shoal tracker init --autolock',
-      does: 'The unlock key is printed and kept nowhere: each start waits for `shoal tracker unlock`.',
+      does: 'Prints the unlock key and stores it nowhere: after each start the tracker waits for `shoal tracker unlock`.',
     },
   ],
   command: async () => (await import('./membership/tracker-init.ts')).trackerInitCommand,

@@ -3,9 +3,11 @@ import { request } from 'node:http'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { type Command, command } from '../core/command.ts'
+import { NODE_DATA_DIR } from '../core/consent.ts'
 import { replaceFile } from '../core/data-folder.ts'
 import { ShoalError } from '../core/errors.ts'
 import { PAUSE_LOOK_MS, PAUSED_FILE } from '../node/pause.ts'
+import { NODE_CONFIG_FILE } from './node-config-file.ts'
 
 /**
  * `shoal pause` and `shoal resume`: a file in the node's data folder, which a running node sees within a moment and a node
@@ -17,32 +19,31 @@ export class PauseError extends ShoalError {
   readonly code = 'PAUSE'
 }
 
-const NODE_CONFIG = '/etc/shoal/node.json'
-/** How long a running node may take until it says so. */
+/** How long a running node may take until it says that it obeyed. */
 const OBEYED_MS_MAX = 10 * PAUSE_LOOK_MS
-/** How often it is asked meanwhile. */
+/** Time between two questions to the node, whether it obeyed. */
 const ASK_AGAIN_MS = 100
-/** Bound of one answer of the node. */
+/** How long the node may take for one answer. */
 const ANSWER_PATIENCE_MS = 2_000
-/** Bound of the answer, in bytes: a list of codes. */
+/** Bound of the node's answer, in bytes: a list of codes. */
 const ANSWER_BYTES_MAX = 64 * 1024
 
 const FLAGS = {
   'config-file': {
     type: 'string',
     value: 'file',
-    default: NODE_CONFIG,
-    description: "The node's settings, for dataDir and adminListen; need not exist.",
+    default: NODE_CONFIG_FILE,
+    description: "The node's settings, for dataDir and adminListen. The file need not exist.",
   },
   'data-dir': {
     type: 'string',
     value: 'folder',
-    description: "The node's data folder (dataDir). Default: as the settings say, or /var/lib/shoal.",
+    description: `The node's data folder. Default: dataDir of the settings, or ${NODE_DATA_DIR}.`,
   },
   'admin-listen': {
     type: 'string',
     value: 'host:port',
-    description: "The node's own pages (adminListen). Default: as the settings say, or 127.0.0.1:7072.",
+    description: "Where the node's admin pages are. Default: adminListen of the settings, or 127.0.0.1:7072.",
   },
 } as const
 
@@ -55,14 +56,14 @@ function pausing(isWanted: boolean): Command {
     flags: FLAGS,
     async run(values) {
       const settings = settingsIn(values['config-file'])
-      const dataDir = values['data-dir'] ?? settings.dataDir ?? '/var/lib/shoal'
+      const dataDir = values['data-dir'] ?? settings.dataDir ?? NODE_DATA_DIR
       const adminListen = values['admin-listen'] ?? settings.adminListen ?? '127.0.0.1:7072'
       writeWish(dataDir, isWanted)
       const codes = await codesOnceObeyed(adminListen, isWanted)
       if (codes === undefined) {
         return isWanted
-          ? 'The node does not run; it will be paused when it starts.\n'
-          : 'The node does not run; it will share when it starts.\n'
+          ? 'The node is not running. It will be paused when it starts.\n'
+          : 'The node is not running. It will share when it starts.\n'
       }
       if (isWanted) return 'The node is paused: pulls of this machine go directly to their registries.\n'
       return codes.includes('PAUSED_BY_TRACKER')
@@ -72,7 +73,7 @@ function pausing(isWanted: boolean): Command {
   })
 }
 
-/** Settings that are no text are the node's own to refuse. */
+/** Passes over mistakes: the node reports them when it starts. */
 function settingsIn(path: string): { dataDir?: string; adminListen?: string } {
   try {
     const { dataDir, adminListen } = JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>
@@ -98,9 +99,9 @@ function writeWish(dataDir: string, isWanted: boolean): void {
 }
 
 /**
- * What the node says of itself once it does as it was told.
+ * The codes of the node's conditions, once it has obeyed.
  * @returns undefined if no node answers there
- * @throws PauseError if one does, and does not obey in time
+ * @throws PauseError if a node answers and does not obey in time
  */
 async function codesOnceObeyed(adminListen: string, isWanted: boolean): Promise<string[] | undefined> {
   const untilMs = performance.now() + OBEYED_MS_MAX
@@ -109,7 +110,7 @@ async function codesOnceObeyed(adminListen: string, isWanted: boolean): Promise<
     if (codes === undefined || codes.includes('PAUSED') === isWanted) return codes
     if (performance.now() > untilMs) {
       throw new PauseError(`the node that answers at ${adminListen} goes on as before`, {
-        hint: 'It has another data folder: name that of the node with --data-dir.',
+        hint: 'It uses another data folder: name the one of that node with --data-dir.',
       })
     }
     await wait(ASK_AGAIN_MS)
@@ -120,9 +121,9 @@ function codesAt(adminListen: string): Promise<string[] | undefined> {
   return new Promise((resolve, reject) => {
     const unusable = (cause?: Error) =>
       reject(
-        new PauseError(`what answers at ${adminListen} is no node`, {
+        new PauseError(`something other than a node answers at ${adminListen}`, {
           ...(cause && { cause }),
-          hint: "Name the node's own pages with --admin-listen.",
+          hint: "Name the address of the node's admin pages with --admin-listen.",
         }),
       )
     const asked = request(`http://${adminListen}/healthz`, { timeout: ANSWER_PATIENCE_MS }, (response) => {

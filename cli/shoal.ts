@@ -7,7 +7,7 @@ import { TREE } from './tree.ts'
 /** The command line: finds what the words mean in the tree, and runs it. */
 
 /**
- * The parts get this long to close after a signal, a node's last answers included; then the process ends all the same. A
+ * How long the parts may take to close after a signal, a node's last answers included; then the process ends anyway. A
  * second signal ends it at once.
  */
 const CLOSE_PATIENCE_MS = 40_000

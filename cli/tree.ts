@@ -19,7 +19,7 @@ const NODE: Entry = {
     },
     {
       line: 'shoal node --tracker-url https://tracker.example.com:7443 --join-token-file join-token',
-      does: 'Joins a cluster by itself, for machines that are set up from files.',
+      does: 'Joins by itself, for machines that are set up from files.',
     },
     { line: 'shoal node --config-file /etc/shoal/node.json', does: 'Takes all settings from a file.' },
   ],
@@ -80,7 +80,7 @@ const GUARD: Entry = {
       line: 'shoal guard run -- --config-file /etc/shoal/node.json',
       does: 'Runs a node with these settings behind the guard.',
     },
-    { line: 'shoal guard stop', does: 'Stops the node; runtimes pull directly.' },
+    { line: 'shoal guard stop', does: 'Stops the node; meanwhile runtimes pull directly.' },
   ],
   children: [
     {
@@ -89,7 +89,7 @@ const GUARD: Entry = {
       examples: [
         {
           line: 'shoal guard run --rules-file /etc/shoal/relay.json -- --config-file /etc/shoal/node.json',
-          does: 'The relay keeps the rules that root wrote.',
+          does: 'The relay applies the rules in that file.',
         },
       ],
       command: async () => (await import('../guard/main.ts')).guardRunCommand,
@@ -102,7 +102,7 @@ const GUARD: Entry = {
     },
     {
       name: 'stop',
-      summary: 'Stops the node once it has finished what it serves; the relay answers.',
+      summary: 'Stops the node once it has finished what it serves; then the relay answers.',
       examples: [{ line: 'shoal guard stop', does: 'Returns once the node has ended.' }],
       command: async () => (await import('../guard/main.ts')).guardStopCommand,
     },
@@ -219,10 +219,15 @@ export const TREE: Entry = {
   name: 'shoal',
   summary: 'Shoal moves container images between the nodes of a cluster.',
   examples: [
-    { line: 'shoal up --registries registry.example.com', does: 'Starts all of it on one machine.' },
+    { line: 'shoal up --registries registry.example.com', does: 'Tries Shoal on one machine.' },
     {
-      line: 'shoal node --config-file /etc/shoal/node.json',
-      does: 'Starts the node on another machine.',
+      line: 'shoal tracker init --name tracker.example.com --registries registry.example.com',
+      does: 'Begins a cluster, and prints the line with which machines join.',
+    },
+    { line: 'shoal join -', does: 'Makes this machine a node of the cluster.' },
+    {
+      line: 'shoal attach docker --registry registry.example.com',
+      does: 'Lets Docker on this machine pull through the node.',
     },
   ],
   children: [

@@ -17,10 +17,10 @@ export const CONDITIONS = {
   ATTACHED_LATER: {
     title: 'an attached runtime is not served yet',
     severity: 'warning',
-    text: 'This node could not do at once what `shoal attach` left for it.',
+    text: 'This node could not do what `shoal attach` asked of it.',
     cost: 'What the attached runtime pulls may come from the registry and not be shared.',
     remedy:
-      'The reason says what is in the way. Mend it: the node tries again every few seconds, and at its start.',
+      'Remove the cause that the reason names: the node tries again every few seconds, and at its start.',
   },
   CACHE_FULL: {
     title: 'the cache is too small',
@@ -95,7 +95,7 @@ export const CONDITIONS = {
     text: 'This node has not joined its cluster, or its membership has ended.',
     cost: 'Every pull comes from its registry, as without Shoal.',
     remedy:
-      'The reason says what is wrong. Run `shoal join` with a join string of `shoal admin token create`. Or check --tracker-url and --tracker-ca-file, that the tracker runs, and the join token (--join-token-file).',
+      'The reason says what is wrong. Run `shoal join` with a join string, which `shoal admin token create` makes. Or check --tracker-url and --tracker-ca-file, that the tracker runs, and the join token (--join-token-file).',
   },
   NO_REGISTRIES: {
     title: 'no registry is configured',
@@ -107,7 +107,7 @@ export const CONDITIONS = {
   PAUSED: {
     title: 'paused on this machine',
     severity: 'warning',
-    text: 'An operator paused this node: it tunnels every connection, and leaves the mirror’s requests to the registry.',
+    text: 'An operator paused this node: it tunnels every connection, and its mirror sends runtimes to the registry.',
     cost: 'What this machine pulls comes from the registry. What the node holds is still served to other nodes.',
     remedy: 'Run `shoal resume`.',
   },
@@ -116,7 +116,8 @@ export const CONDITIONS = {
     severity: 'warning',
     text: 'An administrator of the tracker paused this node or its cluster: it tunnels every connection.',
     cost: 'What this machine pulls comes from the registry. What the node holds is still served to nodes that are not paused.',
-    remedy: 'Ask the administrators of the tracker, who end the pause through its admin API (docs/guard.md).',
+    remedy:
+      'Ask the administrators of the tracker: they end the pause through its admin API (docs/guard.md).',
   },
   PEERS_UNREACHABLE: {
     title: 'a peer cannot be reached',
@@ -132,7 +133,7 @@ export const CONDITIONS = {
     text: 'The tracker cannot open a connection to the peer port of this node at the address that it lists.',
     cost: 'Other nodes may get nothing from this one; what only it has then comes from the registry. It still gets from them.',
     remedy:
-      'Permit TCP from the tracker and the nodes to the port in peerListen, and give peerListen a port that NAT and containers publish under the same number.',
+      'Permit TCP from the tracker and the nodes to the port in peerListen. Behind NAT or in a container, publish that port under the same number.',
   },
   REGISTRIES_CHANGED: {
     title: 'the tracker names other registries than at the start',

@@ -20,7 +20,7 @@ export interface GuardLine {
   /** The descriptor of a listening socket, if the guard has one of that name. */
   socket(name: string): number | undefined
   say(word: GuardWord): void
-  /** Calls back once the guard is gone. */
+  /** Calls `ended` once the guard is gone. */
   onGone(ended: () => void): void
   close(): void
 }

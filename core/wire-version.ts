@@ -13,7 +13,7 @@ export const WIRE_VERSION_LINKS = 2
 export const WIRE_VERSION = WIRE_VERSION_LINKS
 /** The newest that trackers of this release know. */
 export const WIRE_VERSION_KNOWN = WIRE_VERSION_LINKS
-/** Bound of the version that a node may name. */
+/** The highest wire version that a node may name. */
 export const WIRE_VERSION_MAX = 1000
 
 /** In requests. Send it only to trackers that named theirs: older ones refuse unknown fields. */
@@ -21,9 +21,4 @@ export const wireVersion = z.int().min(WIRE_VERSION_FIRST).max(WIRE_VERSION_MAX)
 
 export function haveVersionInCommon(one: number, other: number): boolean {
   return Math.abs(one - other) <= 1
-}
-
-/** The version that two nodes use with each other. */
-export function versionBetween(one: number, other: number): number {
-  return Math.min(one, other)
 }

@@ -13,11 +13,11 @@ import type { OwnedSocket } from './sockets.ts'
 /** A child's first descriptor after its standard ones: the line; the sockets follow. */
 const LINE_DESCRIPTOR = 3
 /**
- * How long a child that was dismissed may finish what it serves: a node its layers, a relay its tunnels, through which
- * runtimes pull layers of gigabytes.
+ * How long a dismissed child may finish what it serves: a node its layers, a relay its tunnels, through which runtimes may
+ * pull layers of gigabytes.
  */
 export const LEAVE_PATIENCE_MS: Record<Role, number> = { node: 45_000, relay: 15 * 60_000 }
-/** Relays that still finish tunnels, at most: beyond this the oldest is ended. */
+/** Bound of dismissed relays that still finish tunnels; with one more, the oldest is killed. */
 export const LEAVING_MAX = 8
 
 export interface ChildEvents {
@@ -62,12 +62,12 @@ export class Children {
     try {
       child = this.#spawn(role)
     } catch (error) {
-      // Out of memory or processes: like a child that ended at once, the next try comes later.
+      // The machine is out of memory or processes. As for a child that ends at once, the next try comes later.
       setImmediate(() => events.exited(role, (error as Error).message))
       return
     }
     this.#current.set(role, child)
-    // Without descriptors to spare there are no pipes at all.
+    // When descriptors have run out, there are no pipes at all.
     const line = child.stdio?.[LINE_DESCRIPTOR] as Duplex | null | undefined
     if (line) {
       readWords(line, (word) => {
@@ -118,7 +118,7 @@ export class Children {
     child.once('exit', () => clearTimeout(timer))
   }
 
-  /** What still finishes gets this long. */
+  /** Kills what has not ended after this time. */
   endAll(patienceMs: number): void {
     setTimeout(() => {
       for (const child of [...this.#current.values(), ...this.#leaving]) child.kill('SIGKILL')

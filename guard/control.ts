@@ -2,14 +2,14 @@ import { chmodSync, rmSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { GuardError } from './sockets.ts'
 
-/** How an operator's command reaches the guard: one word, one line of JSON back, over a socket that only its user opens. */
+/** How an operator's command reaches the guard: one word, and one line of JSON back, over a socket that only its user can open. */
 
 export const CONTROL_WORDS = ['start', 'stop', 'status'] as const
 export type ControlWord = (typeof CONTROL_WORDS)[number]
 
-/** Bound of a request, in bytes. */
+/** Bound of a request to the control socket, in bytes. */
 const REQUEST_BYTES_MAX = 64
-/** Bound of the callers at one time. */
+/** Bound of the control socket's callers at one time. */
 const CALLERS_MAX = 16
 /** How long a caller may take to write its word, and the guard to answer. */
 const CALL_PATIENCE_MS = 5_000

@@ -15,7 +15,7 @@ export type Step =
 export const AGAIN_MS = 250
 /** … which doubles each time that the child ends early, up to this bound. */
 export const AGAIN_MS_MAX = 30_000
-/** A child that accepted for this long did not end early. */
+/** A child that accepted connections for this long did not end early. */
 export const SETTLED_MS = 60_000
 
 /**

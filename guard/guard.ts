@@ -7,10 +7,10 @@ import type { OwnedSocket } from './sockets.ts'
 /**
  * The guard owns the sockets of this machine's runtimes and never accepts on them: it hands them to the node, or to the
  * relay while the node starts, is broken or was stopped. A connection that comes in between waits in the kernel's queue.
- * It loads next to nothing, so that nothing in it can fail.
+ * The guard loads very little code, so that little in it can fail.
  */
 
-/** Once the guard itself is told to end, everything has this long. */
+/** How long node and relay may take to end once the guard itself is told to end. */
 const END_PATIENCE_MS = 20_000
 
 export interface GuardOptions {

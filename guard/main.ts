@@ -14,7 +14,7 @@ const CONTROL = {
 } as const
 /** How long `stop` waits for the node to finish what it serves. */
 const STOP_PATIENCE_MS = 60_000
-/** How often it looks meanwhile. */
+/** How often `stop` asks the guard meanwhile. */
 const STOP_LOOK_MS = 200
 
 type SocketName = 'proxy' | 'mirror'
@@ -35,13 +35,14 @@ export const guardRunCommand = command({
       type: 'string',
       value: 'host:port',
       description:
-        'Loopback address for the mirror; without it the node opens those of its mirrorListen itself. Ignored when the service manager passes sockets.',
+        'Loopback address for the mirror. Without it, the node itself opens those of its mirrorListen. Ignored when the service manager passes sockets.',
     },
     control: CONTROL,
     'rules-file': {
       type: 'string',
       value: 'file',
-      description: 'What the relay may connect to, and through which upstream proxy; for root to write.',
+      description:
+        'What the relay may connect to, and through which upstream proxy. Only root should be able to write it.',
     },
     'relay-only': { type: 'boolean', description: 'Start without the node: `shoal guard start` starts it.' },
   },
@@ -87,7 +88,10 @@ export const guardStopCommand = command({
     const untilMs = performance.now() + STOP_PATIENCE_MS
     let word: ControlWord = 'stop'
     while ((await callGuard(control, word)).node !== 'off') {
-      if (performance.now() > untilMs) throw new GuardError('the node still finishes what it serves')
+      if (performance.now() > untilMs)
+        throw new GuardError('the node is still finishing what it serves', {
+          hint: '`shoal guard status` says when it has ended.',
+        })
       await wait(STOP_LOOK_MS)
       word = 'status'
     }

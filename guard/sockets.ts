@@ -30,7 +30,7 @@ export function passedSockets(env: NodeJS.ProcessEnv, pid: number): OwnedSocket[
   const count = Number(LISTEN_FDS)
   const names = LISTEN_FDNAMES.split(':')
   if (!(count >= 1 && count <= PASSED_MAX) || names.length !== count) {
-    throw new GuardError(`${count} sockets were passed with ${names.length} names`, {
+    throw new GuardError(`the service manager passed ${count} sockets with ${names.length} names`, {
       hint: 'Give each socket unit one FileDescriptorName: proxy or mirror.',
     })
   }

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { listenAddress } from '../core/config.ts'
-import { ATTACHED_DIR } from '../core/consent.ts'
+import { ATTACHED_DIR, NODE_DATA_DIR } from '../core/consent.ts'
 import { LOG_LEVELS } from '../core/log.ts'
 import { registriesConfig } from '../core/registry-config.ts'
 import { upstreamProxyConfig } from '../core/upstream-proxy-config.ts'
@@ -24,7 +24,7 @@ export const nodeConfig = z.strictObject({
     .url({ protocol: /^https$/, error: 'expected an https:// URL' })
     .optional()
     .describe(
-      'The tracker of this cluster, as https://tracker.example.com:7443; absent: the one that `shoal join` found.',
+      'The tracker of this cluster, as https://tracker.example.com:7443; absent: the one of `shoal join`.',
     ),
   trackerCaFile: filePath
     .optional()
@@ -32,10 +32,10 @@ export const nodeConfig = z.strictObject({
   joinTokenFile: filePath
     .optional()
     .describe(
-      "File with the cluster's join token, for nodes without `shoal join`. Needed at the first start; later the node certificate is enough.",
+      "File with the cluster's join token, for nodes that join without `shoal join`. Needed at the first start; later the node certificate is enough.",
     ),
   dataDir: filePath
-    .default('/var/lib/shoal')
+    .default(NODE_DATA_DIR)
     .describe('Folder for the node key, its certificate and the blobs.'),
   proxyListen: listenAddress
     .prefault('127.0.0.1:7070')
@@ -72,12 +72,12 @@ export const nodeConfig = z.strictObject({
     .boolean()
     .default(true)
     .describe(
-      'Whether the node itself puts shoal.crt into dockerCertsDir, which takes the rights of root. The packages leave that to `shoal attach`.',
+      'Whether the node itself puts shoal.crt into dockerCertsDir, which needs root. The packages leave that to `shoal attach`.',
     ),
   authorityFile: filePath
     .optional()
     .describe(
-      'File for the certificates that pulling clients must trust, for `ca` in a hosts.toml, or for links to it. Replaced at each start, and never removed; default proxy-ca.crt in dataDir, which only root can read. While a runtime is attached they stand in /var/lib/shoal-authority/ca.crt too.',
+      'File for the certificates that pulling clients must trust, for `ca` in a hosts.toml, or for links to it. Replaced at each start, and never removed; default proxy-ca.crt in dataDir, which only root can read. While a runtime is attached, they are in /var/lib/shoal-authority/ca.crt too.',
     ),
   attachedDir: z
     .string()
@@ -85,7 +85,7 @@ export const nodeConfig = z.strictObject({
     .transform((path) => (path === 'none' ? '' : path))
     .default(ATTACHED_DIR)
     .describe(
-      'Folder where `shoal attach` leaves which registries this node may intercept, beside `registries`, where the mirror listens, beside `mirrorListen`, and the proxy that runtimes used before. Read every two seconds; with `none` it counts for nothing.',
+      'Folder where `shoal attach` records the registries that this node may intercept in addition to `registries`, where the mirror listens in addition to `mirrorListen`, and the proxy that runtimes used before. The node reads it every two seconds; with `none` never.',
     ),
   p2pMinBytes: z
     .int()

@@ -15,7 +15,7 @@ import { readConsent } from './attached.ts'
  * `shoal detach` takes back ends with the next start, because pulls in flight use it.
  */
 
-/** How soon a running node sees what was attached. */
+/** How often a running node looks for what was attached. */
 export const CONSENT_READ_EVERY_MS = 2_000
 
 export interface ConsentParts {
@@ -31,7 +31,7 @@ export interface ConsentParts {
 }
 
 /**
- * Does what is left, and all that comes later.
+ * Does what `shoal attach` left until now, and what it leaves later.
  * @param done what the node did at its start, but for the mirror
  * @returns what ends it, once the last step is done
  */
@@ -56,7 +56,7 @@ export async function followConsent(
       parts.conditions.raise('ATTACHED_LATER', '', { reason: (error as Error).message })
     }
   }
-  // An operator's own mistakes are told by the start; these are no reason to stop serving others.
+  // A node ends on a mistake in its own settings. A mistake of an attachment must not stop it from serving others.
   let looking = look()
   await looking
   if (parts.attachedDir === '') return async () => undefined

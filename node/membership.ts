@@ -20,7 +20,7 @@ import type { NodeConfig } from './config.ts'
 
 /** How long a running node may take to end when this machine leaves its cluster. */
 const END_PATIENCE_MS = 20_000
-/** How often it is looked whether it has ended. */
+/** How often the command looks whether the node has ended. */
 const END_LOOK_MS = 20
 
 export { durationText } from '../client/index.ts'
@@ -105,7 +105,7 @@ async function lockOnceFree(dataDir: string): Promise<() => void> {
 }
 
 function running(pid: number, cause: unknown): JoinFailedError {
-  return new JoinFailedError('NODE_RUNNING', `the node runs as process ${pid}, and could not be ended`, {
+  return new JoinFailedError('NODE_RUNNING', `the node is running as process ${pid} and could not be ended`, {
     cause,
     hint: 'Run this as root, or stop the node first.',
   })

@@ -11,9 +11,9 @@ import type { Pausing } from '../proxy/pause.ts'
  */
 
 export const PAUSED_FILE = 'paused'
-/** What the tracker said last, for a start without it. */
+/** There while the tracker's pause lasts, for a start without the tracker. */
 const PAUSED_BY_TRACKER_FILE = 'paused-by-tracker'
-/** How often the operator's file is looked for. */
+/** How often the node looks for the operator's file. */
 export const PAUSE_LOOK_MS = 500
 
 type Who = 'operator' | 'tracker'
@@ -76,7 +76,7 @@ export class Pause implements Pausing {
     if (isPaused && !wasPaused) for (const begin of this.#begins) begin()
   }
 
-  /** @param before what counts while the folder cannot be read */
+  /** @param before the answer while the folder cannot be read */
   #isThere(name: string, before: boolean): boolean {
     try {
       return statSync(join(this.#options.dataDir, name), { throwIfNoEntry: false }) !== undefined

@@ -1,4 +1,4 @@
-/** Whether the proxy stands aside: whoever says so (an operator, the tracker) is outside this room. */
+/** Whether the proxy stands aside. It does not know who says so: an operator or the tracker. */
 export interface Pausing {
   /** Looked at for every connection and request. */
   readonly isPaused: boolean

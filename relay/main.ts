@@ -26,7 +26,7 @@ export const relayCommand = command({
     }
     const warn = (text: string) => process.stderr.write(`shoal relay: ${text}\n`)
     const { policy, ignored } = relayRules(values['rules-file'], process.env)
-    if (ignored !== undefined) warn(`the rules file does not count: ${ignored}`)
+    if (ignored !== undefined) warn(`the rules file is ignored: ${ignored}`)
     const relay = new Relay({ policy, proxy: line.socket('proxy'), mirror: line.socket('mirror'), warn })
     const told = new Promise<void>((resolve) => {
       process.on('SIGTERM', resolve).on('SIGINT', resolve)

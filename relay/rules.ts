@@ -4,18 +4,18 @@ import { parsePermittedTargets, TargetPolicy } from '../proxy/upstream/target.ts
 
 /**
  * What the relay may connect to, from a file that root wrote: the node runs as a user of its own and must not be able to
- * widen it. A file that is missing or broken costs its content, never the relay: then the strictest rules hold, and the
- * upstream proxy is the environment's.
+ * widen it. A file that is missing or broken is ignored: the relay must start all the same. Then the strictest rules hold,
+ * and the upstream proxy is the environment's.
  */
 
-/** Bound of the file, in bytes. */
+/** Bound of the rules file, in bytes. */
 const RULES_BYTES_MAX = 64 * 1024
-/** Bound of the ports that the file may deny. */
+/** Bound of the ports that the rules file may deny. */
 const DENIED_PORTS_MAX = 64
 
 export interface RelayRules {
   policy: TargetPolicy
-  /** Why the file does not count; undefined if it does, or none was named. */
+  /** Why the file is ignored; undefined if it is not, or none was named. */
   ignored: string | undefined
 }
 

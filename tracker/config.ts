@@ -32,7 +32,7 @@ export const trackerConfig = z.strictObject({
       'Where nodes reach this tracker, for the join strings of `shoal admin token create`: tracker.example.com:7443.',
     ),
   tlsCertFile: path.describe(
-    "PEM file with the tracker's TLS certificate and its chain; join strings need its authority in there too, as the last one.",
+    "PEM file with the tracker's TLS certificate and its chain; for join strings, the last certificate must be its authority.",
   ),
   tlsKeyFile: path.describe("PEM file with the TLS certificate's private key."),
   dataDir: path

@@ -22,7 +22,7 @@ const CLUSTER_FLAG = {
   cluster: {
     type: 'string',
     value: 'name or id',
-    description: 'The cluster; may be left out where the tracker has one.',
+    description: 'The cluster. May be left out if the tracker has only one.',
   },
 } as const
 
@@ -36,7 +36,8 @@ export const tokenCreateCommand = command({
       type: 'string',
       multiple: true,
       value: 'host:port',
-      description: 'Where nodes reach the tracker; may be repeated. Default: its setting advertise.',
+      description:
+        'Where nodes reach the tracker; may be repeated. Default: the setting advertise of the tracker.',
     },
     quiet: { type: 'boolean', description: 'Print the join string alone.' },
     out: {
@@ -74,7 +75,7 @@ export const tokenListCommand = command({
     const access = adminAccess(values)
     const tokens = await joinTokens(access, await clusterOf(access, values.cluster))
     if (values.json) return `${JSON.stringify(tokens, null, 2)}\n`
-    if (tokens.length === 0) return 'no join token counts, and none ended of late\n'
+    if (tokens.length === 0) return 'no join token is valid, and none ended within a week\n'
     const rows = [['ID', 'STANDING', 'JOINED', 'OF', 'ENDS'], ...tokens.map(rowOf)]
     const widths = rows[0]!.map((_, at) => Math.max(...rows.map((row) => row[at]!.length)))
     const lines = rows.map((row) =>
@@ -119,7 +120,7 @@ async function clusterOf(access: AdminAccess, named: string | undefined): Promis
   throw new UsageError(
     named === undefined
       ? `the tracker has ${all.length} clusters`
-      : `there is no one cluster ${named.slice(0, 80)}`,
+      : `${fitting.length === 0 ? 'no cluster is' : 'several clusters are'} called ${named.slice(0, 80)}`,
     {
       hint:
         all.length === 0 ? '`shoal admin cluster create` makes one.' : `Name one with --cluster: ${known}.`,
@@ -139,9 +140,9 @@ async function addressOf(access: AdminAccess, named: string[]) {
   const at = named.length > 0 ? named : trackers
   if (authorityPin === null) {
     throw new JoinAddressError(
-      'the file tlsCertFile of the tracker does not have the authority of its certificate',
+      'the tracker’s tlsCertFile does not contain the authority of its certificate',
       {
-        hint: 'Append the authority’s certificate (PEM) to that file, and start the tracker again.',
+        hint: 'Append the authority’s certificate (PEM) to that file, and restart the tracker.',
       },
     )
   }

@@ -204,7 +204,7 @@ export async function detach(
   return detachedText(runtime, attachment)
 }
 
-/** One after the other. A failure leaves the others as they are: the same command goes on. */
+/** One runtime after the other. A failure leaves the rest attached; run again, the command goes on with them. */
 export async function detachAll(
   machine: Machine,
   options: { isYes: boolean; isDryRun: boolean },

@@ -36,16 +36,16 @@ export interface CheckAnswer {
 
 /** Bound of one request. */
 const CHECK_PATIENCE_MS = 10_000
-/** How long a node that runs may take to see what was attached (CONSENT_READ_EVERY_MS), and to do it. */
+/** How long a running node may take to see what was attached (CONSENT_READ_EVERY_MS), and to do it. */
 const NODE_FOLLOWS_WITHIN_MS = 8_000
-/** Time between two looks whether it did. */
+/** Time between two questions to the node, whether it has done what was attached. */
 const NODE_ASKED_EVERY_MS = 500
 /** Bound of an answer's body, in bytes. */
 export const CHECK_BODY_BYTES_MAX = 256 * 1024
 
 /**
- * Resolves when the node does for this registry what was attached, or when it had the time for it. Asks without a login, so
- * that no registry counts failed ones. Never rejects.
+ * Resolves when the node serves this registry as attached, or when it had enough time for that. Asks without a login, so that
+ * no registry counts failed logins. Never rejects.
  */
 export async function untilNodeFollows(question: () => Question): Promise<void> {
   const end = performance.now() + NODE_FOLLOWS_WITHIN_MS
@@ -63,7 +63,7 @@ async function followsNode(question: Question): Promise<boolean> {
   }
 }
 
-/** Whether there is a node to wait for. */
+/** Whether something listens there, so that waiting makes sense. */
 async function isListening(proxyUrl: string): Promise<boolean> {
   const { hostname, port } = new URL(proxyUrl)
   const probe = connectPlain({ host: hostname, port: Number(port || 80) })

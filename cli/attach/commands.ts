@@ -3,13 +3,14 @@ import { type Command, command } from '../../core/command.ts'
 import { PUBLIC_AUTHORITY } from '../../core/consent.ts'
 import { UsageError } from '../../core/errors.ts'
 import { parseRegistryHost, type RegistryHost } from '../../core/repository.ts'
+import { NODE_CONFIG_FILE } from '../node-config-file.ts'
 import { attach, detach, detachAll, listAttachments } from './attach.ts'
 import type { RuntimeName } from './journal.ts'
 import { thisMachine } from './machine.ts'
-import { mirrorPlaces, NODE_CONFIG, nodeSettings } from './node-settings.ts'
+import { mirrorPlaces, nodeSettings } from './node-settings.ts'
 import { RUNTIME_KINDS } from './runtimes/runtimes.ts'
 
-/** `shoal attach` and `shoal detach`: flags, and what stands for those that are left out. */
+/** `shoal attach` and `shoal detach`: the flags and their defaults. */
 
 const ROOT_FLAG = {
   type: 'string',
@@ -29,7 +30,7 @@ const COMMON_FLAGS = {
     type: 'string',
     multiple: true,
     value: 'host',
-    description: `A registry that the node may intercept from now on; can be repeated. Default: those of ${NODE_CONFIG}.`,
+    description: `A registry that the node may intercept from now on; can be repeated. Default: those in ${NODE_CONFIG_FILE}.`,
   },
   'dry-run': DRY_RUN_FLAG,
   yes: YES_FLAG,
@@ -42,17 +43,17 @@ const COMMON_FLAGS = {
   proxy: {
     type: 'string',
     value: 'url',
-    description: `The node's proxy. Default: as proxyListen in ${NODE_CONFIG}, or http://127.0.0.1:7070.`,
+    description: `The node's proxy. Default: proxyListen of ${NODE_CONFIG_FILE}, or http://127.0.0.1:7070.`,
   },
   mirror: {
     type: 'string',
     value: 'places',
-    description: `Where the node's mirror listens from now on, in the form of its mirrorListen. Default: as there in ${NODE_CONFIG}, or 127.0.0.1:577, and 578 and more for one registry each, where the runtime needs it.`,
+    description: `Where the node's mirror listens from now on, written as its setting mirrorListen. Default: mirrorListen of ${NODE_CONFIG_FILE}, or 127.0.0.1:577; for a runtime that needs one address for each registry, ports from 578 on.`,
   },
   'authority-file': {
     type: 'string',
     value: 'file',
-    description: `The node's authority. Default: as authorityFile in ${NODE_CONFIG}, or proxy-ca.crt in its data folder. If only root can read it, runtimes get a copy in ${PUBLIC_AUTHORITY}, which the node keeps up to date.`,
+    description: `The node's authority. Default: authorityFile of ${NODE_CONFIG_FILE}, or proxy-ca.crt in the node's data folder. If only root can read it, runtimes get a copy in ${PUBLIC_AUTHORITY}, which the node keeps up to date.`,
   },
   'system-trust': {
     type: 'boolean',

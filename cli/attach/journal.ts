@@ -152,7 +152,7 @@ export interface Owner {
   gid: number
 }
 
-/** Who runs the node, by what is that user's. Undefined for root, and before its first start. */
+/** The user who runs the node, as the owner of its files. Undefined for root, and before the node's first start. */
 export function ownerOf(tree: FileTree, path: string): Owner | undefined {
   const found = tree.stat(path)
   return found === undefined || found.uid === 0 ? undefined : { uid: found.uid, gid: found.gid }

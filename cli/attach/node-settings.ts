@@ -3,16 +3,16 @@ import { NODE_DATA_DIR } from '../../core/consent.ts'
 import { UsageError } from '../../core/errors.ts'
 import { readIfThere } from '../../core/read-if-there.ts'
 import { DOCKER_HUB, parseRegistryHost, type RegistryHost } from '../../core/repository.ts'
+import { NODE_CONFIG_FILE } from '../node-config-file.ts'
 import type { Settings } from './plan.ts'
 
-/** How runtimes reach the node of this machine: by what its own settings say, unless flags say otherwise. */
+/** How runtimes reach the node of this machine: as its own settings say, unless flags say otherwise. */
 
-export const NODE_CONFIG = '/etc/shoal/node.json'
 const DEFAULT_MIRROR = '127.0.0.1:577'
 /** The first port of a listener for one registry alone. */
 const OWN_LISTENERS_FROM = 578
 
-/** What attach needs of them. Whether they are right is for the node to say. */
+/** What attach needs of the node's settings. The node checks them, not attach. */
 export interface NodeSettings {
   registries: string[]
   proxyListen: string
@@ -22,7 +22,7 @@ export interface NodeSettings {
 
 /** @param root the tree that they stand in */
 export function nodeSettings(root: string): NodeSettings {
-  const all = configured(join(root, NODE_CONFIG))
+  const all = configured(join(root, NODE_CONFIG_FILE))
   const text = (key: string) => (typeof all[key] === 'string' && all[key] !== '' ? all[key] : undefined)
   // No runtime that is attached here can use a socket of the file system.
   const mirrorListen = text('mirrorListen')

@@ -64,7 +64,7 @@ export interface RuntimeKind<Facts> {
   name: RuntimeName
   /** How it is attached unless told otherwise. */
   via: Settings['via']
-  /** By mirror it does not say which registry it means: each needs a listener of its own. */
+  /** It does not tell the mirror which registry it means: each registry needs a listener of its own. */
   hasOwnListeners?: true
   gather(surroundings: Surroundings, registries: RegistryHost[]): Promise<Facts>
   /** @throws AttachFileError, AttachUnsupportedError */

@@ -22,14 +22,14 @@ import { planText } from './words.ts'
 
 export interface Prepared {
   plan: Plan
-  /** Those that the plan was made with. */
+  /** The ones that the plan was made with. */
   options: AttachOptions
   authority: AuthorityPlace
   /** Trust files will lead to a copy of it. */
   isAuthorityPublic: boolean
   edits: EditRecord[]
   shown: string
-  /** It is attached just so. */
+  /** The runtime is attached exactly so already. */
   isDone: boolean
 }
 
@@ -107,7 +107,7 @@ function openPortNotes(listeners: string[]): string[] {
   const open = listeners.filter((place) => Number(/\d+$/.exec(place)?.[0]) >= unprivilegedPortsFrom())
   if (open.length === 0) return []
   return [
-    `Any user of this machine can take ${open.join(', ')} while the node is down, and then gets the credentials of pulls. Choose ports below 1024 (--mirror).`,
+    `Any user of this machine can take ${open.join(', ')} while the node is down, and would then receive the credentials of pulls. Choose ports below 1024 (--mirror).`,
   ]
 }
 

@@ -24,7 +24,7 @@ import { syncFolder } from './journal.ts'
  * it is written before the first link, the node replaces it, and it goes after the last link.
  */
 
-/** Where the node's authority is, and where runtimes shall find it. */
+/** Where the node's authority is, and where runtimes find it. */
 export interface AuthorityPlace {
   /** The node's own file. */
   source: string
@@ -40,13 +40,13 @@ export function authorityPlace(tree: FileTree, source: string): AuthorityPlace {
   return { source, file: PUBLIC_AUTHORITY, pem: certificatesIn(tree.textOfNode(source)) }
 }
 
-/** Nothing else of a closed folder may get out: its owner chooses what the name leads to. */
+/** Nothing but certificates may leave a closed folder: its owner chooses which file has this name. */
 function certificatesIn(text: string | undefined): string | undefined {
   const found = text?.match(/-----BEGIN CERTIFICATE-----\n[A-Za-z0-9+/=\n]+-----END CERTIFICATE-----/g)
   return found === undefined || found === null ? undefined : `${found.join('\n')}\n`
 }
 
-/** @param owner who runs the node: it goes on to write there */
+/** @param owner the user who runs the node, which goes on writing there */
 export function publishAuthority(
   tree: FileTree,
   pem: string,
@@ -74,7 +74,7 @@ export function publishAuthority(
   }
 }
 
-/** By its descriptor alone: who owns the folder could put a link in its place. */
+/** Only through its descriptor: the folder's owner could put a link in its place. */
 function writeNew(path: string, text: string): void {
   const fd = openSync(path, 'wx', 0o644)
   try {
@@ -106,6 +106,6 @@ function removeIfFile(path: string): void {
   try {
     unlinkSync(path)
   } catch {
-    // Who owns the folder put something else there: that user's to keep.
+    // The folder's owner put something else there, so keep it.
   }
 }

@@ -72,7 +72,7 @@ export function restoreEdits(
 function notRestored(path: string, { left, all, cause }: { left: string[]; all: number; cause: Error }) {
   return new AttachFileError(`${path} cannot be taken back: ${cause.message}`, {
     cause,
-    hint: `${READ_ONLY_HINT} Taken back so far: ${all - left.length} of ${all} files. Still as attached: ${left.join(', ')}. Mend the cause and run the command again: it goes on from there.`,
+    hint: `${READ_ONLY_HINT} Taken back so far: ${all - left.length} of ${all} files. Still as attached: ${left.join(', ')}. Remove the cause and run the command again: it goes on from there.`,
   })
 }
 
@@ -80,7 +80,7 @@ function refuseConflicts(planned: { edit: EditRecord; what: Restoration }[]): vo
   const all = planned.flatMap(({ edit, what }) => (what.kind === 'conflict' ? [edit] : []))
   if (all.length === 0) return
   const paths = all.map(({ path }) => path).join(', ')
-  throw new AttachEditedError(`${paths} was edited in what Shoal wrote`, {
+  throw new AttachEditedError(`somebody edited the lines that Shoal wrote in ${paths}`, {
     hint: 'Undo that edit (`shoal detach RUNTIME --dry-run` shows it), or remove the file if nobody needs it. Then run the command again. Nothing was changed.',
   })
 }

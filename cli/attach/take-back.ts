@@ -37,7 +37,7 @@ export async function takeBack(
     machine.onStep?.('authority withdrawn')
     leaveFolders(tree, attachment, others)
     journal.save(others)
-    // Their failure is for their own messages: the files are as before.
+    // A command that fails prints why; the files are as before all the same.
     if (machine.isLive) for (const argv of attachment.commands) await machine.run(argv)
   }
   const rest = journal.load()

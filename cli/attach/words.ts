@@ -25,7 +25,7 @@ interface Planned {
 export function planText({ plan, edits, tree, options, published, runtime }: Planned): string {
   const { upstream } = plan
   const chained = upstream && [
-    `It uses the proxy ${withoutPassword(upstream.proxy)}. The node goes through that one from its next start on: pulls take the same way as before.`,
+    `Until now ${runtime} used the proxy ${withoutPassword(upstream.proxy)}. The node uses that proxy from its next start on, so that pulls take the same way as before.`,
   ]
   return sections([
     [`${runtime}: ${plan.found}`, `registries: ${options.registries.join(', ')}`, throughOf(plan, options)]
@@ -72,7 +72,7 @@ export function attachedText({
     checked.map(([registry, answer]) => checkLine(registry, answer, options)).join('\n'),
     isUnshared ? wrapped('Not shared yet: the node does not intercept that registry. Its log says why.') : '',
     plan.restart.length === 0
-      ? 'It counts from the next pull on.'
+      ? 'This takes effect with the next pull.'
       : `For this to take effect, run:\n${indented(plan.restart)}`,
   ])
 }
@@ -97,11 +97,12 @@ export function restorePlanText(tree: FileTree, { edits, isAuthorityPublic }: At
   const texts = edits.map((edit) => {
     const found = tree.read(edit.path)
     const what = restorationOf(edit, found)
-    if (what.kind === 'conflict') return `# ${edit.path} was edited in what Shoal wrote:\n${what.diff}`
+    if (what.kind === 'conflict')
+      return `# somebody edited the lines that Shoal wrote in ${edit.path}:\n${what.diff}`
     if (what.kind === 'keep') return ''
     const after =
       what.kind === 'merge' ? { text: what.text } : what.kind === 'remove' ? undefined : edit.before
-    const edited = what.kind === 'merge' ? `# ${edit.path} was edited since; the edit stays:\n` : ''
+    const edited = what.kind === 'merge' ? `# somebody edited ${edit.path} since; that edit stays:\n` : ''
     return edited + changeText(edit.path, found, after)
   })
   const copy = isAuthorityPublic ? `- ${PUBLIC_AUTHORITY}, when no other runtime needs it` : ''
@@ -111,7 +112,7 @@ export function restorePlanText(tree: FileTree, { edits, isAuthorityPublic }: At
 export function detachedText(runtime: RuntimeName, { restart }: Attachment): string {
   return sections([
     `${runtime} is detached. Every file is as before.`,
-    restart.length === 0 ? '' : `It may go through Shoal until you run:\n${indented(restart)}`,
+    restart.length === 0 ? '' : `It may still pull through Shoal until you run:\n${indented(restart)}`,
   ])
 }
 

@@ -7,8 +7,9 @@ import { UsageError } from '../../core/errors.ts'
 import { parseJoinString } from '../../core/join-string.ts'
 import { durationText, joinFromHere } from '../../node/membership.ts'
 import type { RuntimeName } from '../attach/journal.ts'
+import { NODE_CONFIG_FILE } from '../node-config-file.ts'
 import { hasUnit, startUnit } from './service.ts'
-import { environment, NODE_CONFIG_FILE, NODE_FLAGS, nodeSettings, silentLog } from './settings.ts'
+import { environment, NODE_FLAGS, nodeSettings, silentLog } from './settings.ts'
 
 const NODE_UNIT = 'shoal.service'
 
@@ -21,7 +22,7 @@ export const joinCommand = command({
       multiple: true,
       value: 'runtime',
       description:
-        'Then lets this runtime pull through the node, as `shoal attach` does: docker, containerd, podman, cri-o or buildkit. May be repeated.',
+        'Also lets this runtime pull through the node, as `shoal attach` does: docker, containerd, podman, cri-o or buildkit. May be repeated.',
     },
     registry: {
       type: 'string',
@@ -35,13 +36,13 @@ export const joinCommand = command({
     const attach = await attachment(values)
     const joinString = given === '-' ? readSecret('-') : given
     if (joinString === '') throw new UsageError('standard input has no join string')
-    // A mistake in the string is told before one in the settings.
+    // A mistake in the string is reported before one in the settings.
     parseJoinString(joinString)
     const config = nodeSettings(values)
     const joined = await joinFromHere(joinString, config, { log: silentLog, env: environment })
     const lines = [head(joined), ...facts(joined, config.dataDir)]
     if (config.trackerUrl !== undefined && config.trackerUrl !== `https://${joined.tracker}`) {
-      lines.push('', `The settings name another tracker, which the node will use: ${config.trackerUrl}`)
+      lines.push('', `The node will use another tracker, because its settings name one: ${config.trackerUrl}`)
     }
     lines.push('', ...(await next(joined, values.attach.length > 0)), '')
     return `${lines.join('\n')}${await attach()}`
@@ -76,7 +77,7 @@ type Joined = Awaited<ReturnType<typeof joinFromHere>>
 
 function head({ wasMember, cluster }: Joined): string {
   return wasMember
-    ? `This machine is a node of cluster ${cluster} already. Nothing was changed.`
+    ? `This machine is already a node of cluster ${cluster}. Nothing was changed.`
     : `This machine is now a node of cluster ${cluster}.`
 }
 
@@ -96,22 +97,22 @@ async function next({ isRunning, registries }: Joined, isAttaching: boolean): Pr
   const started = isRunning ? 'running' : await startNode()
   const node =
     started === 'running'
-      ? 'The node that runs here takes it up within seconds.'
+      ? 'The running node notices this within seconds.'
       : started === 'started'
         ? `${NODE_UNIT} was started.`
         : started === 'absent'
-          ? 'Start the node with `shoal node`: it finds all that it needs.'
+          ? 'Start the node with `shoal node`: it needs no other settings.'
           : `${NODE_UNIT} did not start: see systemctl status ${NODE_UNIT}.`
   if (registries.length === 0 || isAttaching) return [node]
   return [
     node,
     `The cluster shares ${registries.join(', ')}.`,
-    'This machine intercepts none of them before you say so, for instance with',
+    'This machine intercepts none of them until you say so, for example with',
     `  shoal attach docker ${registries.map((host) => `--registry ${host}`).join(' ')}`,
   ]
 }
 
-/** The unit of the packages wants a file with settings; an empty one has all defaults. */
+/** The packages' unit does not start without a settings file; an empty one means the defaults. */
 async function startNode() {
   if (hasUnit(NODE_UNIT) && !existsSync(NODE_CONFIG_FILE)) {
     mkdirSync(dirname(NODE_CONFIG_FILE), { recursive: true })

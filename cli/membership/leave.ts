@@ -20,18 +20,18 @@ function linesOf(left: Left, dataDir: string): string[] {
   const removed = [`Identity and blobs are removed from ${dataDir}.`]
   return [
     ...(cluster === undefined
-      ? ['The identity was a copy of another machine’s: its tracker was told nothing.', ...removed]
+      ? ['The identity was copied from another machine, so the tracker was not told.', ...removed]
       : [`This machine has left cluster ${cluster}.`, ...removed, ...trackerLines(left)]),
-    ...(wasRunning ? ['The node that ran here was ended. Started again, it waits for shoal join.'] : []),
+    ...(wasRunning ? ['The node that ran here was ended. Started again, it waits for `shoal join`.'] : []),
   ]
 }
 
 function trackerLines({ tracker, reason }: Left): string[] {
   switch (tracker) {
     case 'told':
-      return ['The tracker has forgotten it, and its certificates have ended.']
+      return ['The tracker has forgotten this node, and its certificates have ended.']
     case 'knew':
-      return ['The tracker had forgotten it before.']
+      return ['The tracker did not know this node any more.']
     case 'none':
       return ['Its certificate had ended, so the tracker was not told.']
     case 'silent':

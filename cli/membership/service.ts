@@ -3,9 +3,9 @@ import { existsSync } from 'node:fs'
 import { promisify } from 'node:util'
 
 const run = promisify(execFile)
-/** A service manager answers within this. */
+/** How long systemctl may take. */
 const SYSTEMCTL_MS_MAX = 30_000
-/** It is there while systemd runs (sd_booted(3)). */
+/** Exists while systemd runs (sd_booted(3)). */
 const SYSTEMD_FOLDER = '/run/systemd/system'
 const UNIT_FOLDERS = ['/etc/systemd/system', '/usr/lib/systemd/system', '/lib/systemd/system']
 

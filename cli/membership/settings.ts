@@ -1,9 +1,9 @@
 import { existsSync } from 'node:fs'
 import { pino } from 'pino'
 import { loadConfig } from '../../core/config.ts'
+import { NODE_DATA_DIR } from '../../core/consent.ts'
 import { type NodeConfig, nodeConfig } from '../../node/config.ts'
-
-export const NODE_CONFIG_FILE = '/etc/shoal/node.json'
+import { NODE_CONFIG_FILE } from '../node-config-file.ts'
 
 export const NODE_FLAGS = {
   'config-file': {
@@ -14,14 +14,14 @@ export const NODE_FLAGS = {
   'data-dir': {
     type: 'string',
     value: 'folder',
-    description: "The node's data folder. Default: as the settings say, else /var/lib/shoal.",
+    description: `The node's data folder. Default: dataDir of the settings, or ${NODE_DATA_DIR}.`,
   },
 } as const
 
 /** For the upstream proxy (HTTPS_PROXY, NO_PROXY). */
 export const environment: Readonly<Record<string, string | undefined>> = process.env
 
-/** The commands say what they have to say themselves. */
+/** The commands print their results themselves. */
 export const silentLog = pino({ level: 'silent' })
 
 /** The settings of the node on this machine. @throws ConfigError */

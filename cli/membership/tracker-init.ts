@@ -41,20 +41,20 @@ export const trackerInitCommand = command({
       multiple: true,
       value: 'host or address',
       description:
-        "Under which nodes reach this tracker; may be repeated, the first goes into join strings. Default: this machine's first address.",
+        "How nodes reach this tracker; may be repeated. The first one goes into join strings. Default: this machine's addresses.",
     },
     registries: {
       type: 'string',
       value: 'list',
       description:
-        'Registries whose images the cluster shares: registry.example.com,other.example.com:5000. More can follow in the settings.',
+        'Registries whose images the cluster shares: registry.example.com,other.example.com:5000. The settings can name more later.',
     },
     cluster: { type: 'string', value: 'name', default: 'main', description: 'Name of the first cluster.' },
     ...JOIN_TERM_FLAGS,
     autolock: {
       type: 'boolean',
       description:
-        'Keep the unlock key nowhere: whoever starts the tracker gives it with `shoal tracker unlock`.',
+        'Stores the unlock key nowhere: after each start somebody gives it with `shoal tracker unlock`.',
     },
     listen: {
       type: 'string',
@@ -182,7 +182,7 @@ function refuseSecond(files: Files): void {
     {
       hint: isWhole
         ? `Nothing was changed. For another join string: shoal admin token create${dataDirFlag(files)}`
-        : 'An earlier init did not finish, or these are of another tracker. Move them away, and run this again.',
+        : 'An earlier init did not finish, or these files are of another tracker. Move them away, and run this again.',
     },
   )
 }
@@ -212,13 +212,14 @@ function report({ files, config, cluster, autolock, made, joinString, terms, sta
     `  its key    ${files.authorityKey}`,
     '             signs the next certificate of the tracker; keep it secret',
     '',
-    'The unlock key, shown this once. Without it nobody opens the data: keep a copy.',
+    'The unlock key, shown only now. Without it nobody can open the data: keep a copy.',
     '',
     `  ${made.unlockKey}`,
     '',
     ...startLines({ files, autolock, state }),
     '',
     ...joinLines(joinString, terms),
+    '',
     'Another join string later:',
     `  shoal admin token create${dataDirFlag(files)}`,
   ].join('\n')}\n`

@@ -58,7 +58,7 @@ export class LinkTurns {
     return this.#waiting.size === 0 || (this.#waiting.size === 1 && this.#waiting.has(taker))
   }
 
-  /** Ends, as each round either writes or lets one wait no longer. */
+  /** Terminates: each round either writes a block or leaves one taker fewer waiting. */
   #give(): void {
     while (this.#unsent < LINK_BLOCKS_MAX) {
       const next = this.#next()

@@ -3,7 +3,7 @@ import type { NodeId } from '../../core/metainfo.ts'
 
 /** Proofs that a node verifies in a second, of all its links together: 4 % of a core for ES256, a fifth for the slowest. */
 export const PROOFS_PER_SECOND_MAX = 50
-/** As many may come at once: a release begins at the same moment on all nodes. */
+/** The proofs of this time may come at once: a release begins at the same moment on all nodes. */
 const BURST_MS = 1_000
 
 /** Nobody waits longer: the registry is faster. */

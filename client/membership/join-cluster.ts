@@ -52,7 +52,7 @@ export async function joinCluster(options: JoinOptions): Promise<JoinOutcome> {
     throw new JoinFailedError(
       'JOIN_OTHER_CLUSTER',
       `this machine is a node of ${current}, and the join string is for ${asked.cluster}`,
-      { hint: 'Run `shoal leave` first: it gives that membership back.' },
+      { hint: 'Run `shoal leave` first: it takes the machine out of that cluster.' },
     )
   }
   const failures: JoinFailedError[] = []
@@ -146,7 +146,7 @@ const REFUSAL_HINTS: Partial<Record<string, string>> = {
   JOIN_REFUSED: 'It was made for another tracker, or long ago. `shoal admin token create` makes a new one.',
   JOIN_TOKEN_EXPIRED: '`shoal admin token create`, on the tracker’s machine, makes a new join string.',
   JOIN_TOKEN_USED_UP: '`shoal admin token create` makes another; --uses says for how many machines.',
-  JOIN_TOKEN_REVOKED: '`shoal admin token create` makes a new one, if this machine shall join.',
+  JOIN_TOKEN_REVOKED: '`shoal admin token create` makes a new one, if this machine may join.',
   NODE_REVOKED:
     'An administrator, or the tracker itself, barred this node. Run `shoal leave` and join anew once that is settled.',
 }
@@ -168,7 +168,7 @@ function busy(tracker: string, cause: Error): JoinFailedError {
     `the tracker ${tracker} cannot take this machine in now: ${cause.message}`,
     {
       cause,
-      hint: 'Try again in a minute. A tracker that is locked wants `shoal tracker unlock`.',
+      hint: 'Try again in a minute. If the tracker is locked, unlock it with `shoal tracker unlock`.',
     },
   )
 }

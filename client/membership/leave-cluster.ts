@@ -26,7 +26,7 @@ export interface LeaveOutcome {
   /** Undefined: this machine was in none, or the identity was a copy. */
   cluster: ClusterId | undefined
   /**
-   * `told`: it forgot this node. `knew`: it had before, or never knew it. `none`: there was no certificate that counts.
+   * `told`: it forgot this node. `knew`: it had before, or never knew it. `none`: there was no valid certificate.
    * `silent`: it does not answer.
    */
   tracker: 'told' | 'knew' | 'none' | 'silent'
@@ -34,15 +34,15 @@ export interface LeaveOutcome {
 }
 
 /**
- * Gives this node's identity back, and removes it and what it held from this machine. Without the tracker the local part is
- * done all the same. A copied identity is only removed: it is another machine's to give back.
+ * Gives this node's identity back, and removes it and the node's blobs from this machine, even if the tracker does not
+ * answer. A copied identity is only removed: giving it back is for the machine that it belongs to.
  */
 export async function leaveCluster(options: LeaveOptions): Promise<LeaveOutcome> {
   const { dataDir } = options
   const outcome = await giveBack(await NodeIdentity.load(dataDir), options)
   rmSync(join(dataDir, REGISTRIES_FILE), { force: true })
   removeFolder(join(dataDir, BLOBS_FOLDER))
-  // Last: whoever was interrupted begins again.
+  // Last, so that a command that was interrupted can be run again.
   removeIdentity(dataDir)
   return outcome
 }

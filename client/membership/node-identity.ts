@@ -20,7 +20,7 @@ export class JoinError extends ShoalError {
   readonly code = 'JOIN'
 }
 
-/** There is no certificate that counts and no join token: wait for `shoal join`. */
+/** There is neither a valid certificate nor a join token: wait for `shoal join`. */
 export class NotJoinedError extends JoinError {}
 
 interface Joined {
@@ -35,7 +35,7 @@ const CERTIFICATE_FILE = 'node.pem'
 const MACHINE_FILE = 'node-machine'
 /** Left when a copied identity was dropped, until this machine joins. */
 const WAS_COPIED_FILE = 'identity-was-copied'
-/** All that makes a node the one that it is. Peers are shown a certificate whose key is in the memory file. */
+/** All files of an identity. The memory file is one: it has the key of a certificate that peers see. */
 const IDENTITY_FILES = [CERTIFICATE_FILE, KEY_FILE, NODE_MEMORY_FILE, JOINED_FILE, MACHINE_FILE]
 /** What a join says and hears of links (link-identity.ts). */
 interface JoiningLinks {

@@ -10,7 +10,7 @@ import { contextTrusting, failureText } from '../../core/trusted-authorities.ts'
 import type { UpstreamProxy } from '../../core/upstream-proxy.ts'
 import { JoinFailedError } from '../errors.ts'
 
-/** From the first packet to the server's certificates. */
+/** How long a server may take to show its certificates, from the first packet on. */
 const LOOK_PATIENCE_MS = 5_000
 /** Bound of the certificates that a server shows. */
 const CHAIN_MAX = 8
@@ -38,7 +38,7 @@ export async function pinnedAuthority(
   const found = shown.find((certificate) => pinOf(certificate).equals(pin) && isOwnSignature(certificate))
   if (found !== undefined) return found.toString()
   throw new JoinFailedError('TRACKER_PIN', `${tracker} is not the tracker of this join string`, {
-    hint: 'It has another authority, or somebody stands between. Nothing was sent. Make a new join string on the tracker’s machine; if this comes again, look who answers there.',
+    hint: 'It has another authority, or somebody is in between. Nothing was sent. Make a new join string on the tracker’s machine. If this error comes again, find out who answers there.',
   })
 }
 
@@ -113,7 +113,7 @@ function silent(tracker: string, cause: Error): JoinFailedError {
     `the tracker ${tracker} does not answer: ${reasonOf(cause)}`,
     {
       cause,
-      hint: 'Check that it runs, and that a firewall lets this machine reach it. If a proxy is the only way, set upstreamProxy.',
+      hint: 'Check that it runs, and that a firewall lets this machine reach it. If this machine must go through a proxy, set upstreamProxy.',
     },
   )
 }

@@ -13,7 +13,7 @@ export interface TrackerWatchOptions {
 
 /** While the tracker is off, a call makes it be asked at most this often … */
 export const LOOK_AGAIN_MS = 5_000
-/** … and all calls wait so long for its sign of life: one that was started again answers, or refuses, soon. */
+/** … and all calls wait this long for a sign of life: a tracker that was started again answers, or refuses, soon. */
 export const LOOK_PATIENCE_MS = 250
 
 interface Call {

@@ -1,4 +1,4 @@
-import { verify, X509Certificate } from 'node:crypto'
+import { verify, type X509Certificate } from 'node:crypto'
 import { claimsOf, type PullClaims } from '../../core/certificate-claims.ts'
 import type { Boundary } from '../../core/defects.ts'
 import type { NodeId } from '../../core/metainfo.ts'
@@ -11,7 +11,7 @@ import type { ClusterTrustState } from '../membership/cluster-trust.ts'
 import type { ProofMessage } from '../wire/extensions.ts'
 import type { PullOpening } from '../wire/link-messages.ts'
 import { LINK_PULLS_MAX, OpenPulls } from './open-pulls.ts'
-import { keyOf } from './proof-binding.ts'
+import { keyOf, parseCertificate } from './proof-binding.ts'
 import { type PullStatement, proofBindingOf, pullStatementBytes } from './pull-statement.ts'
 
 /** Bound of pulls that wait on one link for their turn, in bytes: 64 of the usual kind, or some with the longest tokens. */
@@ -204,12 +204,4 @@ export class LinkAdmission {
 
 function bytesOf({ certificate, proof }: PullOpening): number {
   return certificate.length + (proof === undefined ? 0 : proof.signingInput.length + proof.proof.length)
-}
-
-function parseCertificate(der: Buffer): X509Certificate {
-  try {
-    return new X509Certificate(der)
-  } catch (cause) {
-    throw new PeerRefusedError('malformed certificate', { cause })
-  }
 }

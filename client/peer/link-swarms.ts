@@ -14,7 +14,7 @@ import { type LinkOfSwarm, WantedSwarm } from './wanted-swarm.ts'
 
 /** Swarms that the other side of a link may have open at a time: eight images of 128 layers. */
 export const LINK_SWARMS_MAX = 1024
-/** Blocks of closed swarms that may still arrive: one window for each that this side closed, and this before any. */
+/** Bytes of closed swarms that may still arrive: this, and one window more for each swarm that this side closed. */
 const STRAY_BYTES_MAX = WINDOW_BYTES_MAX
 
 /** The link as its swarms see it. */

@@ -15,7 +15,7 @@ import { dialNode } from './peer-dial.ts'
 import type { ListeningNode } from './peer-listener.ts'
 import { PeerLog } from './peer-log.ts'
 
-/** Links of one node that this node keeps: one, and another while it is replaced. */
+/** Links that this node keeps from one other node: one, and another while it is replaced. */
 export const LINKS_PER_NODE_MAX = 2
 /** Dialled links with which a blob looks for no other nodes, unless none of these has it. */
 export const LINKS_DIALLED_ENOUGH = 32

@@ -3,7 +3,7 @@ import type { PullClaims } from '../../core/certificate-claims.ts'
 import type { BlobKey } from '../client.ts'
 import type { ProvenToken } from '../membership/admission.ts'
 
-/** Live pulls of the other side on one link; of each, a certificate and the claims of its token. */
+/** Live pulls of the other side on one link. The node keeps a certificate and the token's claims of each. */
 export const LINK_PULLS_MAX = 64
 
 /** A pull that the other side of a link has opened. */

@@ -1,6 +1,7 @@
-import { createHash, type X509Certificate } from 'node:crypto'
+import { createHash, X509Certificate } from 'node:crypto'
 import type { TLSSocket } from 'node:tls'
 import type { ProofBinding } from '../../core/token-proof/index.ts'
+import { PeerRefusedError } from '../errors.ts'
 
 const EXPORTER_LABEL = 'EXPORTER-shoal-token-proof-v1'
 /** Of links between nodes: a signature or proof for one kind of connection means nothing on the other. */
@@ -29,8 +30,18 @@ export function exporterOf(link: TLSSocket): Buffer {
   return link.exportKeyingMaterial(EXPORTER_BYTES, LINK_EXPORTER_LABEL, Buffer.alloc(0))
 }
 
-function fingerprintOf(certificate: X509Certificate): Buffer {
-  return createHash('sha256').update(certificate.raw).digest()
+/** SHA-256 of a certificate's DER. */
+export function fingerprintOf({ raw }: { raw: Uint8Array }): Buffer {
+  return createHash('sha256').update(raw).digest()
+}
+
+/** @throws PeerRefusedError */
+export function parseCertificate(der: Buffer): X509Certificate {
+  try {
+    return new X509Certificate(der)
+  } catch (cause) {
+    throw new PeerRefusedError('malformed certificate', { cause })
+  }
 }
 
 /** Hex of the SHA-256 of the certificate's public key (SPKI). */

@@ -13,7 +13,7 @@ import {
 } from '../wire/extensions.ts'
 import type { Message } from '../wire/messages.ts'
 import type { LinkHost } from './link-host.ts'
-import { keyOf, proofBinding } from './proof-binding.ts'
+import { keyOf, parseCertificate, proofBinding } from './proof-binding.ts'
 
 const SHOWN_LABEL = Buffer.from('shoal-shown-certificate-v1\0')
 
@@ -154,12 +154,4 @@ export class PullProof {
 
 function shownBytes({ exporter, proverCertificate, verifierCertificate }: ProofBinding): Buffer {
   return Buffer.concat([SHOWN_LABEL, exporter, proverCertificate, verifierCertificate])
-}
-
-function parseCertificate(der: Buffer): X509Certificate {
-  try {
-    return new X509Certificate(der)
-  } catch (cause) {
-    throw new PeerRefusedError('malformed certificate', { cause })
-  }
 }

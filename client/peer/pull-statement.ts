@@ -1,5 +1,5 @@
-import { createHash } from 'node:crypto'
 import type { ProofBinding } from '../../core/token-proof/index.ts'
+import { fingerprintOf } from './proof-binding.ts'
 
 /** Changes with every change of a statement's meaning or encoding. */
 const LABEL = 'shoal-link-pull-v1'
@@ -66,8 +66,4 @@ export function proofBindingOf(statement: PullStatement): ProofBinding {
     proverCertificate: statement.pullCertificate,
     verifierCertificate: statement.holderCertificate,
   }
-}
-
-function fingerprintOf({ raw }: Certificate): Buffer {
-  return createHash('sha256').update(raw).digest()
 }

@@ -37,8 +37,8 @@ export class BlobStore {
 
   /**
    * Opens the store and every blob with a readable state. Removes all others, and blobs that are encrypted under
-   * another cache key, or encrypted when there is no key. Blobs whose last end was not clean are in the store once they
-   * were checked.
+   * another cache key, or encrypted when there is no key. Blobs that were written to before the node
+   * ended uncleanly enter the store once they were checked.
    * @throws DataFolderError when the folder is a link, or others can write to it; no file is touched then
    */
   static async open(
@@ -147,7 +147,7 @@ export class BlobStore {
       const identity = file.key === undefined ? blob : { ...blob, sealedAs }
       const { pieceCount } = pieceLayout(blob.bytes)
       const [have, hashes] = [Bitfield.full(pieceCount), new PieceHashes(pieceCount)]
-      // After an end that is not clean it is hashed once more: its bytes may not have reached the disk yet.
+      // If the node ends uncleanly, the blob is hashed once more: its bytes may not have reached the disk yet.
       const restored = { fd: file.fd, have, hashes, isClean: false }
       const stored = new StoredBlob(directory, identity, { cacheKey: this.#cacheKey, restored })
       stored.isMatched = true

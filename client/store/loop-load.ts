@@ -7,7 +7,7 @@ export interface LoopUse {
   processorMs: number
 }
 
-/** A shorter stretch measures single callbacks, not the load. */
+/** Time between two samples of the event loop's load: a shorter one would measure single callbacks. */
 export const LOAD_SAMPLE_MS = 50
 /** Weight of the newest sample. */
 const SMOOTHING = 0.3
@@ -29,7 +29,7 @@ const FREE_SHARE = { from: 0.75, below: 0.45 }
 export class LoopLoad {
   #fullShare = 1
   #freeShare = 1
-  #isOther = true
+  #isForThread = true
   #sampledAtMs: number
   readonly #nowMs: () => number
   readonly #lastUse: () => LoopUse
@@ -44,7 +44,7 @@ export class LoopLoad {
   /** Another thread should hash and write the next piece. */
   isForThread(): boolean {
     if (this.#nowMs() - this.#sampledAtMs >= LOAD_SAMPLE_MS) this.#sample()
-    return this.#isOther
+    return this.#isForThread
   }
 
   #sample(): void {
@@ -55,7 +55,7 @@ export class LoopLoad {
     if (busyMs > 0) this.#freeShare += SMOOTHING * (Math.min(1, processorMs / busyMs) - this.#freeShare)
     const isStaying = this.#fullShare >= FULL_SHARE.below && this.#freeShare >= FREE_SHARE.below
     const isBeginning = this.#fullShare >= FULL_SHARE.from && this.#freeShare >= FREE_SHARE.from
-    this.#isOther = isBeginning || (this.#isOther && isStaying)
+    this.#isForThread = isBeginning || (this.#isForThread && isStaying)
   }
 }
 

@@ -3,7 +3,7 @@
  * whatever the blobs' sizes are.
  */
 export const PIECE_BUFFERS_BYTES_MAX = 64 * 1024 * 1024
-/** Of them, copies of pieces that another copy of is being written: they wait in memory until they are verified. */
+/** Part of them: second copies, of pieces that are being written. They wait in memory until they are verified. */
 export const SECOND_COPIES_BYTES_MAX = 16 * 1024 * 1024
 /** A blob that was refused memory counts as waiting for this time: while it downloads it asks again within 250 ms. */
 const WAITING_MS = 1_000

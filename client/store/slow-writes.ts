@@ -1,5 +1,5 @@
 /**
- * A write of one block on the event loop that took longer. Into the page cache it takes about 30 µs; a disk that cannot
+ * A write of one block on the event loop that takes longer is slow. Into the page cache it takes about 30 µs; a disk that cannot
  * keep up holds the writer for up to 200 ms (Linux throttles whoever dirties pages), and a failing one for seconds.
  */
 export const SLOW_WRITE_MS = 20

@@ -9,9 +9,9 @@ const STEP_BYTES = 16 * 1024 * 1024
 type Hashing = Pick<Verifier, 'range' | 'beginWhole' | 'advanceWhole' | 'endWhole'>
 
 /**
- * Blobs that changed before an end of the node that was not clean. The page cache outlives a killed process, and not a
- * machine that fails: the state file may name pieces whose bytes never reached the disk. So all that is there is hashed
- * before anybody gets it, and what is wrong is fetched again.
+ * Blobs that were written to before the node ended uncleanly. The page cache survives a killed process but not a machine
+ * that fails: the state file may name pieces whose bytes never reached the disk. So every piece is hashed before anybody
+ * gets it, and wrong ones are fetched again.
  */
 export class UncleanBlobs {
   readonly #blobs = new Map<SwarmId, StoredBlob>()

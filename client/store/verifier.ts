@@ -12,7 +12,7 @@ import type { Job, JobError, JobResult } from './verify-worker.ts'
 const HASH_STEP_BYTES = 2 * PIECE_BYTES_MAX
 /** Work that no pull waits for begins when no piece was verified for this time … */
 export const QUIET_MS = 2_000
-/** … but this long after it was asked for at the latest: the tracker asks another node for SHA-1 hashes after a minute. */
+/** … and this long after it was asked for at the latest: after a minute the tracker asks another node for SHA-1 hashes. */
 export const QUIET_WAIT_MS_MAX = 20_000
 
 type WithoutNumber<T> = T extends Job ? Omit<T, 'job'> : never

@@ -21,9 +21,9 @@ import { BLOCK_BYTES_FOREIGN, BLOCK_BYTES_MAX } from './messages.ts'
 export const LINK_EXTENSION_IDS = { shoal_pull: 1, shoal_swarm: 2, shoal_hashes: 3 } as const
 export type LinkExtension = keyof typeof LINK_EXTENSION_IDS
 
-/** Bytes of a pull's id; the tracker's have 32. */
+/** Bytes of a pull's id; the ids that the tracker makes have 32. */
 const PULL_ID_BYTES_MAX = 64
-/** Numbers of swarms have four bytes; 0 is the link. */
+/** The highest number of a swarm on a link: numbers have four bytes, and 0 is the link itself. */
 const SWARM_NUMBER_MAX = 0xffffffff
 
 /** The extension handshake of a link. */

@@ -13,7 +13,7 @@ import type { Component } from './sbom.ts'
 
 /**
  * What an image needs besides the program: the libraries that Node is linked with, and the authorities of the system.
- * They come from Debian packages of one version, and count only with the SHA-256 that is written beside it.
+ * They come from Debian packages, each of a fixed version and with the SHA-256 in base-packages.json.
  */
 export interface Base {
   files: Packed[]

@@ -22,9 +22,9 @@ import { type Lock, ROOT, readLock, sourceTimeS } from './source.ts'
 const USAGE = `Usage: npm run package -- [--arch amd64,arm64] [--out dist] [--no-image] [--node-file file]
 
 Builds a Debian package, a tarball and an OCI image for each architecture. Two builds of one commit are the same, byte for
-byte. The time in them is that of the commit, or SOURCE_DATE_EPOCH. What is fetched is fetched once: the Node of the other
-architecture, and the libraries in images, which come from Debian and are left out with --no-image. --node-file packs this
-program in the place of the pinned Node.
+byte. The time in them is that of the commit, or SOURCE_DATE_EPOCH. The first build fetches the Node of the other architecture, and
+the libraries of the image from Debian. --no-image builds no image. --node-file packs this program instead of the pinned
+Node.
 `
 
 export interface Source {

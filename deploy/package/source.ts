@@ -36,14 +36,14 @@ export function sourceText(path: string): string {
 export function sourceTimeS(env: NodeJS.ProcessEnv): number {
   const text = env.SOURCE_DATE_EPOCH || timeOfCommit()
   if (/^\d{1,11}$/.test(text)) return Number(text)
-  throw new PackageError(`SOURCE_DATE_EPOCH is no number of seconds: ${text.slice(0, 40)}`)
+  throw new PackageError(`SOURCE_DATE_EPOCH is not a number of seconds: ${text.slice(0, 40)}`)
 }
 
 function timeOfCommit(): string {
   try {
     return execFileSync('git', ['log', '-1', '--format=%ct'], { cwd: ROOT, encoding: 'utf8' }).trim()
   } catch (cause) {
-    throw new PackageError('this is no checkout of git, so that the time of its files is not known', {
+    throw new PackageError('this is not a git checkout, so the time of the commit is not known', {
       cause,
       hint: 'Set SOURCE_DATE_EPOCH to the time of the release, in seconds since 1970.',
     })

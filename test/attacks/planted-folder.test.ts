@@ -167,6 +167,7 @@ controlTest('in a folder of its own each of them does its work', async () => {
     'blobs',
     'credentials-seen.json',
     'node-key.pem',
+    'node-machine',
     'proxy-ca.crt',
     'tracker.sqlite',
   ])

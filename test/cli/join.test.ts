@@ -189,7 +189,7 @@ describe('a machine', () => {
     const nodes = await nodesOfTracker()
     const { code, stdout } = await joinAs('one')
     expect(code).toBe(0)
-    expect(stdout).toContain('already. Nothing was changed.')
+    expect(stdout).toContain('already a node of cluster')
     expect(contentsOf('one')).toEqual(before)
     expect(await nodesOfTracker()).toEqual(nodes)
   })
@@ -208,7 +208,7 @@ describe('a machine', () => {
       expect.objectContaining({ code: 'NOT_JOINED', remedy: expect.stringContaining('shoal join') }),
     )
     const { stdout } = await joinAs('waiting')
-    expect(stdout).toContain('takes it up within seconds')
+    expect(stdout).toContain('notices this within seconds')
     await expect.poll(async () => (await status()).node, { timeout: 15_000 }).toMatchObject({ joined: true })
     expect((await status()).conditions.map(({ code }) => code)).not.toContain('NOT_JOINED')
   })
@@ -422,7 +422,7 @@ describe('shoal leave', () => {
     const nodes = await nodesOfTracker()
     const { code, stdout, stderr } = await leaveAs('waiting')
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
-    expect(stdout).toContain('The tracker has forgotten it')
+    expect(stdout).toContain('The tracker has forgotten this node')
     expect((await node.outcome).code).toBe(0)
     expect(await nodesOfTracker()).toHaveLength(nodes.length - 1)
     expect(

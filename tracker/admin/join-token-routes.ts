@@ -5,9 +5,9 @@ import { checked } from '../api/checked-input.ts'
 import type { TrackerParts } from '../parts.ts'
 import type { ActedBy } from '../store/store.ts'
 
-/** Join tokens in the admin API. They arrive as hashes: only their maker has them. */
+/** Join tokens in the admin API. They arrive as hashes: only the administrator's command knows the token. */
 
-/** Bound of nodes that one join token may name. */
+/** Bound of the nodes that may join with one token. */
 const USES_MAX = 1_000_000
 
 export const sha256Hex = z.string().regex(/^[0-9a-f]{64}$/, 'SHA-256 in hex expected')

@@ -7,7 +7,7 @@ import type { ActedBy } from '../store/store.ts'
 
 type PauseRoute = { Params: { cluster: string; node?: string } }
 
-/** Who stands aside: PUT and DELETE say how it shall be, so that a repeated call changes nothing. */
+/** Pauses. PUT and DELETE state the wanted result, so that a repeated call changes nothing. */
 export function pauseRoutes(
   app: FastifyInstance,
   { pauses, clusters }: Pick<TrackerParts, 'pauses' | 'clusters'>,

@@ -2,8 +2,8 @@ import type { NodeCaller } from '../authority/node-caller.ts'
 import type { TrackerParts } from '../parts.ts'
 
 /**
- * A node gives its identity back: its certificates end at once, here now and at other nodes with their next heartbeat, and
- * the tracker forgets it. The listing comes first: a tracker that dies in between must not leave the certificates good.
+ * A node gives its identity back: its certificates end, here at once and at other nodes with their next heartbeat, and the
+ * tracker forgets it. The revocation comes first: a tracker that dies in between must not leave the certificates good.
  */
 export async function leaveNode(parts: TrackerParts, { cluster, node }: NodeCaller): Promise<object> {
   const nowMs = parts.nowMs()

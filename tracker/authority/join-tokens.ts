@@ -9,7 +9,7 @@ import type { Clusters } from './clusters.ts'
 import { auditOf, type NewJoinToken, sealJoinToken } from './new-cluster.ts'
 import { placeOf, type Sealer } from './sealer.ts'
 
-/** Bound of the tokens of a cluster that still count: each join is compared with all. */
+/** Bound of the valid tokens of a cluster: each join is compared with all. */
 export const JOIN_TOKENS_MAX = 64
 
 type Standing = 'live' | 'withdrawn' | 'expired' | 'used up'
@@ -17,15 +17,18 @@ type Standing = 'live' | 'withdrawn' | 'expired' | 'used up'
 const REFUSALS: Record<Exclude<Standing, 'live'>, { code: RefusalCode; message: string }> = {
   withdrawn: { code: 'JOIN_TOKEN_REVOKED', message: 'the join token was withdrawn' },
   expired: { code: 'JOIN_TOKEN_EXPIRED', message: 'the join token has expired' },
-  'used up': { code: 'JOIN_TOKEN_USED_UP', message: 'as many nodes as may have joined with this join token' },
+  'used up': {
+    code: 'JOIN_TOKEN_USED_UP',
+    message: 'as many nodes as permitted have joined with this join token',
+  },
 }
 
-/** What may be told of a join token: not its hash. */
+/** What administrators see of a join token: all but its hash. */
 export interface JoinTokenLine extends Omit<JoinTokenRecord, 'sealedHash'> {
   standing: Standing
 }
 
-/** Only whoever has a whole token is told why it does not count. */
+/** The join tokens of all clusters. Only the holder of a whole token learns why it is refused. */
 export class JoinTokens {
   readonly #store: Store
   readonly #sealer: Sealer
@@ -51,7 +54,10 @@ export class JoinTokens {
       this.#clusters.get(clusterId)
       const others = replaces ? [] : await this.list(clusterId, by.nowMs)
       if (others.filter(({ standing }) => standing === 'live').length >= JOIN_TOKENS_MAX) {
-        throw new RefusedError('JOIN_TOKENS_TOO_MANY', `${JOIN_TOKENS_MAX} join tokens of this cluster count`)
+        throw new RefusedError(
+          'JOIN_TOKENS_TOO_MANY',
+          `this cluster has ${JOIN_TOKENS_MAX} valid join tokens already`,
+        )
       }
       const record = sealJoinToken(this.#sealer, clusterId, token, by.nowMs)
       const action = replaces ? 'join token changed' : 'join token added'
@@ -61,7 +67,7 @@ export class JoinTokens {
     })
   }
 
-  /** Newest first, with ended ones of late. @throws RefusedError CLUSTER_UNKNOWN */
+  /** Newest first, with those that ended within a week. @throws RefusedError CLUSTER_UNKNOWN */
   async list(clusterId: ClusterId, nowMs: number): Promise<JoinTokenLine[]> {
     this.#clusters.get(clusterId)
     return (await this.#store.joinTokens(clusterId)).map((record) => lineOf(record, nowMs))
@@ -72,14 +78,17 @@ export class JoinTokens {
     this.#clusters.get(clusterId)
     const audit = auditOf(by, 'join token withdrawn', clusterId, id)
     if (!(await this.#store.withdrawJoinToken(clusterId, id, audit))) {
-      throw new RefusedError('JOIN_TOKEN_UNKNOWN', 'the cluster has no such join token that counts')
+      throw new RefusedError(
+        'JOIN_TOKEN_UNKNOWN',
+        'the cluster has no such join token, or it was withdrawn before',
+      )
     }
     this.#clusters.joinTokensChanged()
   }
 
   /**
-   * The cluster and the record of a join token. An unknown cluster and a wrong token get the same answer.
-   * @param isMember says whether the node is on record: it needs no further use
+   * The cluster of a join token, and its id. An unknown cluster and a wrong token get the same answer.
+   * @param isMember whether the node is on record already: then this join counts as no further use
    * @throws RefusedError JOIN_REFUSED, JOIN_TOKEN_REVOKED, JOIN_TOKEN_EXPIRED, JOIN_TOKEN_USED_UP
    */
   async check(
@@ -105,10 +114,10 @@ export class JoinTokens {
     return record !== undefined && standingOf(record, nowMs) === 'live'
   }
 
-  /** A token may have been made known twice: what counts is told before what does not. */
+  /** A token may be on record twice: the valid record comes first. */
   async #recordOf(clusterId: ClusterId, hash: string, nowMs: number): Promise<JoinTokenRecord | undefined> {
-    const known = this.#clusters.list().some(({ cluster }) => cluster === clusterId)
-    const records = known ? await this.#store.joinTokens(clusterId) : []
+    const isKnown = this.#clusters.list().some(({ cluster }) => cluster === clusterId)
+    const records = isKnown ? await this.#store.joinTokens(clusterId) : []
     const wanted = Buffer.from(hash, 'hex')
     const same = records.filter(({ sealedHash }) =>
       timingSafeEqual(this.#sealer.open(placeOf('joinToken', clusterId), sealedHash), wanted),
@@ -117,7 +126,7 @@ export class JoinTokens {
   }
 }
 
-/** A token was used up between the look and the join. */
+/** For a token that was used up between the check and the join. */
 export function usedUp(): RefusedError {
   return refusedFor('used up')
 }

@@ -3,8 +3,8 @@ import type { Cluster } from './cluster.ts'
 import type { IssuedCertificate } from './cluster-authority.ts'
 
 /**
- * As long as a serve certificate, and for the same reason: a node that is cut off from the tracker hears of no revocation,
- * but its peers' certificates end within the hour.
+ * Lifetime of a link certificate: that of a serve certificate, for the same reason. A node that is cut off from the tracker
+ * hears of no revocation, but its peers' certificates end within the hour.
  */
 export const LINK_CERTIFICATE_SECONDS = 3600
 

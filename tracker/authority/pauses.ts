@@ -3,10 +3,10 @@ import { RefusedError } from '../errors.ts'
 import type { PauseRecord, PauseTarget } from '../store/pauses.ts'
 import type { ActedBy, Store } from '../store/store.ts'
 
-/** Bound of pauses of single nodes, in all clusters: for more, the cluster is paused. */
+/** Bound of pauses of single nodes, in all clusters together; pause a cluster instead. */
 export const NODES_PAUSED_MAX = 10_000
 
-/** Who is to stand aside. Nodes hear of it with their next heartbeat. */
+/** The nodes and clusters that are to stand aside. Nodes hear of it with their next heartbeat. */
 export class Pauses {
   readonly #store: Store
   #records: PauseRecord[]
@@ -37,13 +37,13 @@ export class Pauses {
       if (!(await this.#store.hasNode(cluster, node)))
         throw new RefusedError('NODE_UNKNOWN', `the cluster has no node ${node}`)
       if (this.#records.length >= NODES_PAUSED_MAX)
-        throw new RefusedError('PAUSES_TOO_MANY', 'too many nodes are paused one by one')
+        throw new RefusedError('PAUSES_TOO_MANY', 'too many single nodes are paused; pause their cluster')
     }
     await this.#store.putPause({ ...target, atMs: by.nowMs }, auditOf('paused', target, by))
     await this.#reload()
   }
 
-  /** Ends it. What is not paused stays so. */
+  /** Ends a pause, if there is one. */
   async resume(target: PauseTarget, by: ActedBy): Promise<void> {
     await this.#store.removePause(target, auditOf('resumed', target, by))
     await this.#reload()

@@ -9,7 +9,7 @@ import { drawPeers, isFresh, type PeerCandidate, type PeerPools, shuffle } from 
 export const PULL_NODES_MAX = 24
 /** Nodes examined for a pull; keeps an answer's cost independent of the sizes of its swarms. */
 export const PULL_NODES_SAMPLED_MAX = 256
-/** A blob is scarce when it has at most this many holders: they are left to those who need them for it. */
+/** A blob is scarce when it has at most this many holders: these are left to nodes that need that blob. */
 export const SCARCE_HOLDERS_MAX = 3
 /** A blob that this many other nodes cover needs no holder of a scarce one. */
 const COVER_ENOUGH = 4

@@ -1,7 +1,7 @@
 import type { ClusterId, NodeId } from '../../core/metainfo.ts'
 import type { AuditEntry } from './audit.ts'
 
-/** Who is to stand aside: a node, or all of a cluster. */
+/** What is to stand aside: a node, or a whole cluster. */
 export interface PauseTarget {
   cluster: ClusterId
   /** Null: every node of the cluster, also those that join later. */

@@ -134,7 +134,7 @@ function planProxy(facts: PodmanFacts, settings: Settings): Plan {
     notes: [
       ...hiddenNotes(noProxyBefore, settings.registries),
       ...closedNotes(closed),
-      'Podman no longer passes proxy variables of its own environment on to containers (http_proxy = false). While Shoal is stopped, Podman cannot pull.',
+      'Podman no longer passes proxy variables of its own environment on to containers (http_proxy = false). While nothing answers at the proxy of the node, Podman cannot pull.',
     ],
     restart: [],
     commands: [],
@@ -148,11 +148,11 @@ function variableIn(env: string[], name: string): string | undefined {
   return value(name) || value(name.toLowerCase()) || undefined
 }
 
-/** Our file has the values of others, of which some may be secret. */
+/** Our file repeats values of other files, and some may be secret. */
 function closedNotes(closed: PodmanFacts['closed']): string[] {
   if (closed.length === 0) return []
   const paths = closed.map(({ path }) => path).join(' and ')
   return [
-    `Not every user can read ${paths}, and so not ${OWN_CONF}, which repeats values from there: Podman of such a user fails on both.`,
+    `Not every user can read ${paths}, and so not ${OWN_CONF}, which repeats values from there. Podman fails for users who cannot read them.`,
   ]
 }
