@@ -212,7 +212,7 @@ function report({ files, config, cluster, autolock, made, joinString, terms, sta
     `  its key    ${files.authorityKey}`,
     '             signs the next certificate of the tracker; keep it secret',
     '',
-    'The unlock key, shown only now. Without it nobody can open the data: keep a copy.',
+    'The unlock key, shown only now. Nobody can open the data without it: keep it.',
     '',
     `  ${made.unlockKey}`,
     '',

@@ -25,6 +25,7 @@ import {
   pieceLayout,
   type SwarmId,
 } from '../../../core/metainfo.ts'
+import { signingInputHash } from '../../../core/registry-token.ts'
 import { parseRegistryHost, parseRepository } from '../../../core/repository.ts'
 import type { TokenKeys } from '../../../core/token-keys.ts'
 import type { Peer } from '../../../core/tracker-api.ts'
@@ -237,7 +238,9 @@ export async function startEnd({ linkSeconds = 600 } = {}): Promise<TestEnd> {
     },
     async grant(blobs, changes = {}) {
       const pullId = changes.pullId ?? Math.random().toString(16).slice(2).padEnd(32, '0')
+      const signingInput = `token of ${pullId}`
       const claims: PullClaims = {
+        ...{ tokenHash: signingInputHash(signingInput) },
         ...{ kind: 'pull', cluster: CLUSTER, node: changes.node ?? node, pullId, registry: REGISTRY },
         ...{ repository: parseRepository('team/app'), grantedAtSeconds: 1, blobs: blobs.map(digestOf) },
       }
@@ -246,7 +249,7 @@ export async function startEnd({ linkSeconds = 600 } = {}): Promise<TestEnd> {
       return {
         ...{ pull: pullId, registry: REGISTRY, repository: claims.repository, swarms: new Map() },
         credential: trust.credential(issued.certificatePem, issued.privateKeyPem, validForSeconds),
-        prover: { signingInput: `token of ${pullId}`, prove: () => Buffer.from('proof') },
+        prover: { signingInput, prove: () => Buffer.from('proof') },
       }
     },
     async close() {
