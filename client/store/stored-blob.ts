@@ -1,6 +1,7 @@
-import { closeSync, openSync } from 'node:fs'
+import { closeSync, fdatasync, openSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import type { z } from 'zod'
 import type { HashBatch } from '../../core/hash-batch.ts'
 import { allPieces, type PieceLayout, pieceLayout, type SwarmId } from '../../core/metainfo.ts'
@@ -34,6 +35,8 @@ export interface PushedFile {
   file: BlobFile
 }
 
+const toDisk = promisify(fdatasync)
+
 /**
  * A blob's verified pieces on disk: `<dir>/<swarm id>/data` (sparse until complete) and `state.json`, replaced
  * atomically. Invariant: a piece is in `have` only after its bytes are in the file. The state file never names a
@@ -62,7 +65,7 @@ export class StoredBlob {
   #isClosed = false
   #pins = 0
   readonly #stateFile: StateFile
-  readonly #wasClean: boolean
+  #wasClean: boolean
   readonly #coldReads = new ColdReads()
 
   constructor(
@@ -197,6 +200,17 @@ export class StoredBlob {
     } finally {
       release()
     }
+  }
+
+  /** A complete blob that is on the disk need not be hashed again when the node is killed. @throws StoreClosedError */
+  async sync(): Promise<void> {
+    if (!this.isComplete || this.#isClean) return
+    // A writer that comes meanwhile makes it unclean again.
+    this.#wasClean = false
+    this.writes.isUsed = false
+    await this.withFile(({ fd }) => toDisk(fd))
+    this.#wasClean = true
+    this.markDirty()
   }
 
   /** Nothing was written since the state said that all is well. */

@@ -73,6 +73,8 @@ export class Completion {
       stored.isHashed = isHashed
       stored.markDirty()
       host.onMatched()
+      // Nobody waits for it. Where it fails, the blob is hashed again after an unclean end.
+      void stored.sync().catch(() => undefined)
       await this.report(isHashed ? 'whole' : 'pieces')
     } catch (cause) {
       host.failWriting(cause)

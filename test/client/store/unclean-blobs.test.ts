@@ -140,3 +140,26 @@ test('what is being checked takes room', async () => {
   await expect(created).rejects.toMatchObject({ code: 'STORE_FULL' })
   await second.close()
 })
+
+test('a whole blob that has reached the disk is there at once after a kill, until somebody writes it again', async () => {
+  const { blob } = await setUp()
+  expect(stateOf(blob).isClean).toBe(false)
+  await blob.sync()
+  await blob.save()
+  const again = await open()
+  expect(again.get(blob.swarm)).toMatchObject({ isComplete: true })
+  blob.have.delete(2 as PieceIndex)
+  blob.writes.begin(2 as PieceIndex, { isStream: true })
+  blob.markDirty()
+  await blob.save()
+  expect(stateOf(blob).isClean).toBe(false)
+  await again.close()
+})
+
+test('a blob that is not whole is not called clean', async () => {
+  const { blob } = await setUp({ isMatched: false })
+  await blob.sync()
+  blob.markDirty()
+  await blob.save()
+  expect(stateOf(blob).isClean).toBe(false)
+})
