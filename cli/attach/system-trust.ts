@@ -5,7 +5,12 @@ import type { PlannedEdit } from './plan.ts'
 /** Where distributions keep authorities that an administrator adds, and what then makes their bundle anew. */
 const LAYOUTS = [
   { folder: '/etc/pki/ca-trust/source/anchors', file: 'shoal.pem', update: ['update-ca-trust', 'extract'] },
-  { folder: '/usr/local/share/ca-certificates', file: 'shoal.crt', update: ['update-ca-certificates'] },
+  {
+    folder: '/usr/local/share/ca-certificates',
+    file: 'shoal.crt',
+    // Without it Debian's program leaves the links to an authority that is gone.
+    update: ['update-ca-certificates', '--fresh'],
+  },
   {
     folder: '/etc/ca-certificates/trust-source/anchors',
     file: 'shoal.crt',

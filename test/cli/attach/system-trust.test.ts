@@ -5,7 +5,7 @@ import { AUTHORITY, DOCKER_28, MachineTree } from './machine-tree.ts'
 /** As mkcert knows them: Fedora, Debian, Arch, openSUSE. */
 const LAYOUTS = [
   ['/etc/pki/ca-trust/source/anchors', 'shoal.pem', 'update-ca-trust extract'],
-  ['/usr/local/share/ca-certificates', 'shoal.crt', 'update-ca-certificates'],
+  ['/usr/local/share/ca-certificates', 'shoal.crt', 'update-ca-certificates --fresh'],
   ['/etc/ca-certificates/trust-source/anchors', 'shoal.crt', 'trust extract-compat'],
   ['/usr/share/pki/trust/anchors', 'shoal.pem', 'update-ca-certificates'],
 ] as const
@@ -48,7 +48,7 @@ describe('--system-trust', () => {
     const before = tree.picture()
     await expect(tree.attach('docker', { answers: DOCKER_28, isSystemTrusted: true })).rejects.toMatchObject({
       code: 'ATTACH_CHECK',
-      message: 'update-ca-certificates failed',
+      message: 'update-ca-certificates --fresh failed',
     })
     expect(tree.picture()).toEqual(before)
   })
