@@ -22,6 +22,8 @@ const OWN_FOLDERS = {
   dropIns: '/etc/systemd/system',
   containers: '/etc/containers',
   containerd: '/etc/containerd',
+  authorities: '/usr/local/share/ca-certificates',
+  ssl: '/etc/ssl',
 }
 const BIND = 'while [ "$1" != -- ]; do mount --bind "$1" "$2"; shift 2; done; shift; exec "$@"'
 
@@ -71,12 +73,18 @@ export class LabMachine {
   /** All that an attachment may touch. */
   picture(): Record<string, unknown> {
     const names = Object.keys(OWN_FOLDERS) as OwnFolder[]
-    const folders = names.map((name) => this.folder(name))
+    const folders = names.filter((name) => name !== 'ssl').map((name) => this.folder(name))
     const lib = Object.entries(pictureOf(this.host.varLib)).filter(([name]) => name.startsWith('shoal-'))
     return Object.fromEntries([
       ...[...folders, this.host.etcDocker].map((folder) => [folder, pictureOf(folder)] as const),
       ...lib,
     ])
+  }
+
+  /** What the system trusts: its tool makes it anew each time. */
+  trusted(): string[] {
+    const all = Object.entries(pictureOf(this.folder('ssl'))) as [string, { text?: string; link?: string }][]
+    return all.map(([name, { text, link }]) => `${name} ${text ?? link ?? ''}`).sort()
   }
 
   commandLine(argv: string[]): string[] {

@@ -1,0 +1,3 @@
+import { tellAttachedDocker } from './attach-docker.ts'
+
+tellAttachedDocker('trixie')
