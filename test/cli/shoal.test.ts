@@ -7,7 +7,10 @@ import { runShoal } from './run-shoal.ts'
 const folder = mkdtempSync(join(tmpdir(), 'shoal-command-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
-const NODE = ['node', '--tracker-url', 'https://127.0.0.1:1', '--docker-certs-dir', 'none']
+const NODE = [
+  ...['node', '--tracker-url', 'https://127.0.0.1:1', '--docker-certs-dir', 'none'],
+  ...['--data-dir', join(folder, 'data')],
+]
 
 /** One line says what failed, one what to do. */
 const TWO_LINES = /^shoal: [^\n]+\nhint: [^\n]+\n$/
