@@ -2,7 +2,7 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { lockDataDir } from '../../core/data-lock.ts'
+import { lockDataDir, lockOwner } from '../../core/data-lock.ts'
 
 let folder: string
 beforeEach(() => {
@@ -24,3 +24,12 @@ test('a folder whose owner is gone is taken over, also when its process id lives
   lockDataDir(folder)()
   expect(readdirSync(folder)).toEqual([])
 })
+
+test.each(['', '-1', '-1 ', '0 1', 'undefined undefined', '1'])(
+  '%j names no process that could be ended',
+  (text) => {
+    writeFileSync(join(folder, 'lock'), text)
+    expect(lockOwner(folder)).toBe(undefined)
+    lockDataDir(folder)()
+  },
+)
