@@ -3,6 +3,8 @@ import type { Conditions } from '../core/conditions.ts'
 import type { Defects } from '../core/defects.ts'
 import type { Digest } from '../core/digest.ts'
 import type { ShoalError } from '../core/errors.ts'
+import type { NodeId } from '../core/metainfo.ts'
+import type { ReachResponse } from '../core/reach-api.ts'
 import type { RegistryNamed } from '../core/registries-api.ts'
 import type { RegistryClients } from '../core/registry-client.ts'
 import type { RegistryHost, Repository } from '../core/repository.ts'
@@ -105,6 +107,17 @@ export interface HeldStatus {
   evictions: number
 }
 
+/** How a link to another node was tried. `unlinked`: one of both has no links. */
+export interface LinkTrial {
+  outcome: 'linked' | 'refused' | 'unreachable' | 'unlinked'
+  reason?: string
+}
+
+/** Who reaches whom: what the tracker found (core/reach-api.ts), and what this node did with the other node. */
+export interface Reach extends Omit<ReachResponse, 'other'> {
+  other: (NonNullable<ReachResponse['other']> & { link: LinkTrial }) | null
+}
+
 export interface ClientStatus {
   /** Absent: the tracker has not taken this node in since the start. */
   joined?: { cluster: string; node: string; sinceMs: number }
@@ -198,6 +211,12 @@ export interface Client {
   progress(): BlobProgress[]
   /** Reads only. */
   status(): ClientStatus
+  /**
+   * Lets the tracker dial this node back, and opens a link to one other node, for people who look for a fault.
+   * @param node that other node; absent: any one
+   * @throws TrackerUnavailableError, TrackerRefusedError (ROUTE_UNKNOWN: an older tracker)
+   */
+  reach(node?: NodeId): Promise<Reach>
   /** Resolves when the tracker has taken this node in; never rejects. */
   joined(): Promise<void>
   close(): Promise<void>

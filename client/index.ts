@@ -14,9 +14,11 @@ export type {
   ClientOptions,
   ClientStatus,
   ImagePlan,
+  LinkTrial,
   OpenBlob,
   PushCopy,
   PushedBlobs,
+  Reach,
   RegistryBlob,
   RegistryFound,
 } from './client.ts'

@@ -79,6 +79,7 @@ export class NodeClient implements Client {
   #membership!: Membership
   swarms!: Swarms
   pushes!: Pushes
+  readonly reach = (node?: NodeId) => this.#peers.reach(this.#tracker, node)
   #listenPort = 0
 
   constructor(options: ClientOptions) {

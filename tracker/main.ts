@@ -42,6 +42,7 @@ import { restoreMemory, saveMemoryRegularly } from './saved-memory.ts'
 import { stockRoutes } from './stock/routes.ts'
 import { SqliteStore } from './store/sqlite-store.ts'
 import type { Store } from './store/store.ts'
+import { DialBacks } from './swarm/dial-back.ts'
 import { EpochNews } from './swarm/epoch-news.ts'
 import { PeerTables } from './swarm/peer-table.ts'
 import { dialPort, PortTrials } from './swarm/port-trials.ts'
@@ -211,6 +212,7 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
     epochs: await EpochNews.load(store),
     peers,
     portTrials: new PortTrials({ peers, metrics, nowMs, dial: dialPort }),
+    dialBacks: new DialBacks(log),
     sha1Claims: new Sha1Claims(),
     registries,
     tokenKeys: await TrustedKeys.load({ tokenKeys, registries, store, log, nowMs, probePauseMs }),

@@ -22,6 +22,7 @@ import type { Memberships } from './pull/membership.ts'
 import type { TrustedKeys } from './pull/trusted-keys.ts'
 import type { RequestLimits } from './request-limits.ts'
 import type { Store } from './store/store.ts'
+import type { DialBacks } from './swarm/dial-back.ts'
 import type { EpochNews } from './swarm/epoch-news.ts'
 import type { PeerTables } from './swarm/peer-table.ts'
 import type { PortTrials } from './swarm/port-trials.ts'
@@ -42,6 +43,7 @@ export interface TrackerParts {
   epochs: EpochNews
   peers: PeerTables
   portTrials: PortTrials
+  dialBacks: DialBacks
   registryLimits: RegistryLimits
   sha1Claims: Sha1Claims
   registries: RegistryClients

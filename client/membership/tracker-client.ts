@@ -11,6 +11,7 @@ import { leaveResponse } from '../../core/leave-api.ts'
 import type { SwarmId } from '../../core/metainfo.ts'
 import { type MismatchRequest, mismatchResponse } from '../../core/mismatch-api.ts'
 import { untilAborted } from '../../core/patience.ts'
+import { type ReachRequest, type ReachResponse, reachResponse } from '../../core/reach-api.ts'
 import { isAboutTime, registryFailure } from '../../core/registry-failure.ts'
 import {
   type CompleteRequest,
@@ -166,6 +167,11 @@ export class TrackerClient {
 
   mismatch(swarm: SwarmId, request: MismatchRequest): Promise<{ epoch: number }> {
     return this.#callOfPull(`/v1/swarms/${swarm}/mismatch`, request, mismatchResponse)
+  }
+
+  /** The tracker dials this node back, and tells of another one. */
+  reach(request: ReachRequest): Promise<ReachResponse> {
+    return this.#callOfPull('/v1/reach', request, reachResponse)
   }
 
   heartbeat(request: HeartbeatRequest): Promise<HeartbeatResponse> {

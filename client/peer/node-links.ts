@@ -1,10 +1,11 @@
 import type { SecureContext, TLSSocket } from 'node:tls'
 import type { Logger } from 'pino'
-import type { ShoalError } from '../../core/errors.ts'
+import { reasonOf, type ShoalError } from '../../core/errors.ts'
 import { linkHolderOf } from '../../core/link-certificate.ts'
 import type { NodeId } from '../../core/metainfo.ts'
 import type { Peer } from '../../core/tracker-api.ts'
 import { WIRE_VERSION_LINKS } from '../../core/wire-version.ts'
+import type { LinkTrial } from '../client.ts'
 import { ProofRate } from '../engine/proof-rate.ts'
 import { PeerOutdatedError, PeerProtocolError, PeerRefusedError } from '../errors.ts'
 import type { PeerCredential } from '../membership/cluster-trust.ts'
@@ -19,6 +20,8 @@ import { PeerLog } from './peer-log.ts'
 export const LINKS_PER_NODE_MAX = 2
 /** Dialled links with which a blob looks for no other nodes, unless none of these has it. */
 export const LINKS_DIALLED_ENOUGH = 32
+/** Bound of a link that is opened only to see whether it opens. */
+const LINK_TRIAL_MS_MAX = 5_000
 /** Share of the time to a link's end after which it is dialled anew. */
 const REDIAL_AT_SHARE = 5 / 6
 
@@ -154,6 +157,36 @@ export class NodeLinks implements ListeningNode {
     const peer = this.#dialled.get(link.node)?.peer
     link.close(new PeerOutdatedError('the authority of a certificate was withdrawn'))
     if (peer) for (const host of hosts) this.want(peer, host)
+  }
+
+  /** Opens a link, with both handshakes, and ends it again. Never rejects. */
+  tryLink(peer: Peer): Promise<LinkTrial> {
+    if (this.#dialled.get(peer.node)?.link?.isOpen) return Promise.resolve({ outcome: 'linked' })
+    const credential = this.#options.credential()
+    if (credential === undefined || !this.mayUse(peer)) return Promise.resolve({ outcome: 'unlinked' })
+    return new Promise((resolve) => {
+      const late = (link: NodeLink) => link.close(new PeerProtocolError('no handshake in time'))
+      const parts: LinkParts<NodeLink> = {
+        ...this.#parts,
+        onOpen: (link) => {
+          resolve({ outcome: 'linked' })
+          link.close(undefined)
+        },
+        onClosed: (link, reason) => {
+          clearTimeout(this.#links.get(link))
+          this.#links.delete(link)
+          resolve({ outcome: 'refused', reason: reason === undefined ? 'it hung up' : reasonOf(reason) })
+        },
+      }
+      dialNode(peer, {
+        parts,
+        credential,
+        onLink: (link) => this.#links.set(link, setTimeout(late, LINK_TRIAL_MS_MAX, link).unref()),
+        onLate: () => undefined,
+        onFailed: (error, isReached) =>
+          resolve({ outcome: isReached ? 'refused' : 'unreachable', reason: reasonOf(error) }),
+      })
+    })
   }
 
   #dial(dialled: Dialled): void {

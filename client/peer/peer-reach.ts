@@ -4,14 +4,18 @@ import type { ShoalError } from '../../core/errors.ts'
 import type { NodeId } from '../../core/metainfo.ts'
 import { networkOf } from '../../core/network.ts'
 import type { Peer } from '../../core/tracker-api.ts'
-import type { PeersStatus } from '../client.ts'
+import type { PeersStatus, Reach } from '../client.ts'
 import type { PeerCredential } from '../membership/cluster-trust.ts'
+import type { TrackerClient } from '../membership/tracker-client.ts'
 import type { SharedHost } from './link-host.ts'
 import { type DialReports, NodeLinks, type NodeLinksOptions } from './node-links.ts'
 import { nameOf, PeerAddresses } from './peer-addresses.ts'
 import { dialPeer } from './peer-dial.ts'
 import type { PeerLink } from './peer-link.ts'
 import { PeerLog } from './peer-log.ts'
+
+/** How long after a trial of this node's port a refusal may still be the tracker's. */
+const TRIAL_ECHO_MS = 1_000
 
 export interface ReachingHost extends SharedHost {
   attach(link: PeerLink): void
@@ -25,6 +29,8 @@ export class PeerReach implements DialReports {
   readonly #conditions: Conditions
   readonly #log: Logger
   readonly #refusals: PeerLog
+  /** Calls under way in which the tracker dials this node. */
+  #trials = 0
 
   constructor(options: Omit<NodeLinksOptions, 'reach'> & { conditions: Conditions }) {
     const { conditions, log } = options
@@ -70,11 +76,26 @@ export class PeerReach implements DialReports {
     else this.#unreachable(peer)
   }
 
-  /** Somebody who dialled this node was refused. */
+  /** Somebody who dialled this node was refused. The tracker, which has no node's certificate, is no news. */
   refused(error: ShoalError, address: string | undefined): void {
+    if (this.#trials > 0) return
     this.#events.refused += 1
     const source = address === undefined ? '' : networkOf(address)
     this.#refusals.tell(source, error, { address }, 'peer refused')
+  }
+
+  /** The tracker dials this node, and this node one other. @throws as the tracker's call */
+  async reach(tracker: Pick<TrackerClient, 'reach'>, node?: NodeId): Promise<Reach> {
+    this.#trials += 1
+    try {
+      const { other, ...rest } = await tracker.reach(node === undefined ? {} : { node })
+      if (other === null) return { ...rest, other }
+      const link = await this.links.tryLink({ ...other, isSeed: false })
+      return { ...rest, other: { ...other, link } }
+    } finally {
+      // This node may hear of the end of the tracker's dial after its answer.
+      setTimeout(() => (this.#trials -= 1), TRIAL_ECHO_MS).unref()
+    }
   }
 
   forgetUnused(nowMs: number): void {

@@ -7,6 +7,7 @@ import type {
   ImagePlan,
   OpenBlob,
   PushedBlobs,
+  Reach,
   RegistryFound,
 } from '../../client/index.ts'
 import { ShoalError } from '../../core/errors.ts'
@@ -90,6 +91,11 @@ export class FakeClient implements Client {
       held: { blobs: 1, bytes: 10, bytesMax: 100, evictions: 7 },
       moved: { bytesFromRegistry: 3, bytesFromPeers: 7, bytesFromCache: 11, bytesToPeers: 5 },
     }
+  }
+
+  reached: Reach = { own: null, other: null, nodes: 1 }
+  async reach(): Promise<Reach> {
+    return this.reached
   }
 
   /** Nothing is copied unless a test gives something. */

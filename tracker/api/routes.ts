@@ -5,6 +5,7 @@ import type { HashBatch } from '../../core/hash-batch.ts'
 import { joinRequest } from '../../core/join-api.ts'
 import { leaveRequest } from '../../core/leave-api.ts'
 import { mismatchRequest } from '../../core/mismatch-api.ts'
+import { reachRequest } from '../../core/reach-api.ts'
 import {
   completeRequest,
   hashBatchToJson,
@@ -20,6 +21,7 @@ import { completeBlob, reportMismatch } from '../calls/finish-blob.ts'
 import { grantPull } from '../calls/grant-pull.ts'
 import { heartbeat } from '../calls/heartbeat.ts'
 import { publishHashes } from '../calls/publish-hashes.ts'
+import { reach } from '../calls/reach.ts'
 import { renewBatches } from '../calls/renew-batches.ts'
 import { renewPull } from '../calls/renew-pull.ts'
 import type { TrackerParts } from '../parts.ts'
@@ -52,6 +54,8 @@ export function nodeRoutes(app: FastifyInstance, parts: TrackerParts): void {
     checked(leaveRequest, request.body)
     return leaveNode(parts, caller(request))
   })
+
+  app.post('/v1/reach', (request) => reach(parts, caller(request), checked(reachRequest, request.body)))
 
   app.post('/v1/pulls', async (request) => {
     const { socket } = request.raw

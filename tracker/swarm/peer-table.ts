@@ -22,6 +22,14 @@ export interface NodeContact {
   wire?: number
 }
 
+/** A node as it is listed. */
+export interface Listing extends Required<NodeContact> {
+  /** Time since its last sign of life. */
+  heardAgoMs: number
+  /** Absent before the tracker tried. */
+  isReached?: boolean
+}
+
 export interface Inventory {
   isFullInventory: boolean
   holds: readonly { swarm: SwarmId; isSeed: boolean }[]
@@ -108,6 +116,24 @@ export class PeerTable {
   /** Whether the tracker reached the node where it is listed; undefined before it tried. */
   isReached(node: NodeId): boolean | undefined {
     return this.#presences.get(node)?.isReached
+  }
+
+  /** Where the node is listed; undefined: it is silent. */
+  listing(node: NodeId, nowMs: number): Listing | undefined {
+    this.#expire(nowMs)
+    const presence = this.#presences.get(node)
+    if (presence === undefined) return undefined
+    const { address, port, wire, isReached, expiresAtMs } = presence
+    const heardAgoMs = Math.max(0, nowMs - (expiresAtMs - this.#ttlMs))
+    return { node, address, port, wire, heardAgoMs, ...(isReached === undefined ? {} : { isReached }) }
+  }
+
+  /** One node that is not the asker. @param chance in [0, 1) */
+  anyOther(asker: NodeId, chance: number, nowMs: number): Listing | undefined {
+    this.#expire(nowMs)
+    const others = [...this.#presences.keys()].filter((node) => node !== asker)
+    const chosen = others[Math.floor(chance * others.length)]
+    return chosen === undefined ? undefined : this.listing(chosen, nowMs)
   }
 
   /** Up to `nodesMax` nodes that changed since they were taken last. Without `holds`: nothing to save is left. */
