@@ -25,6 +25,8 @@ export type {
 export { CALL_OUTCOMES } from './client.ts'
 export { JoinFailedError } from './errors.ts'
 export { type JoinOutcome, joinCluster } from './membership/join-cluster.ts'
+export { type KnownTracker, trackerOf } from './membership/joined-cluster.ts'
+export { type KeptIdentity, keptIdentity } from './membership/kept-identity.ts'
 export { type LeaveOutcome, leaveCluster } from './membership/leave-cluster.ts'
 export { hasJoined } from './membership/node-identity.ts'
 export { durationText } from './membership/pinned-authority.ts'

@@ -67,6 +67,11 @@ export function removeIdentity(directory: string): void {
   for (const name of [...IDENTITY_FILES, WAS_COPIED_FILE]) rmSync(join(directory, name), { force: true })
 }
 
+/** The node certificate in a data folder; undefined: none. @throws DataFolderError */
+export function certificateIn(directory: string): string | undefined {
+  return readOwnFile(join(directory, CERTIFICATE_FILE))
+}
+
 /** Whether this machine has joined a cluster, or another from which the folder was copied. */
 export function hasJoined(directory: string): boolean {
   return [CERTIFICATE_FILE, JOINED_FILE].some((name) => readOwnFile(join(directory, name)) !== undefined)

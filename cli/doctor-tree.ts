@@ -1,0 +1,18 @@
+import type { Entry } from './command-tree.ts'
+
+/** `shoal doctor`. Part of cli/tree.ts. */
+
+export const DOCTOR: Entry = {
+  name: 'doctor',
+  summary:
+    'Looks for what keeps this machine from sharing: walks from the runtimes to the other nodes, and says what mends each fault.',
+  examples: [
+    { line: 'sudo shoal doctor', does: 'Looks at everything; without root at what this user may see.' },
+    { line: 'shoal doctor --json', does: 'For scripts: exits with 0, 1 (errors) or 3 (warnings only).' },
+    {
+      line: 'shoal doctor --node 0123456789abcdef0123456789abcdef01234567',
+      does: 'Says whether that node is reached, from the tracker and from here.',
+    },
+  ],
+  command: async () => (await import('./doctor/command.ts')).doctorCommand,
+}

@@ -1,0 +1,46 @@
+import { command } from '../../core/command.ts'
+import { UsageError } from '../../core/errors.ts'
+import { isNodeId } from '../../core/metainfo.ts'
+import { localNode, NODE_FLAGS, nodeDataDir } from '../local-node.ts'
+import { type About, lookAtNode, runHere } from './about.ts'
+import { examine, examineOther } from './examine.ts'
+import { lookAtSettings } from './look/settings.ts'
+import { exitCodeOf, reportJson, reportText } from './report.ts'
+
+export const doctorCommand = command({
+  positionals: [],
+  flags: {
+    ...NODE_FLAGS,
+    node: {
+      type: 'string',
+      value: 'id',
+      description: 'Only says whether that node of the cluster is reached, from the tracker and from here.',
+    },
+    control: {
+      type: 'string',
+      value: 'path',
+      default: '/run/shoal/guard.sock',
+      description: "The guard's own socket.",
+    },
+    json: { type: 'boolean', description: 'Prints the findings as JSON (docs/doctor.md).' },
+  },
+  exitCodes: '0 nothing is wrong; 1 something is: pulls fail, or nothing is shared; 3 there are warnings only.',
+  async run(values, _positionals, outside) {
+    const { env, output } = outside
+    const other = values.node
+    if (other !== undefined && !isNodeId(other)) {
+      throw new UsageError('--node: expected the 40 hex digits of a node’s id', {
+        hint: '`shoal status` on that machine shows it.',
+      })
+    }
+    const file = env.SHOAL_NODE_CONFIG_FILE || values['config-file']
+    const root = '/'
+    const { facts: settings, config } = lookAtSettings({ file, dataDir: values['data-dir'], env, root })
+    const node = localNode(values, outside)
+    const facts = await lookAtNode(node, settings.error === undefined ? config.dataDir : nodeDataDir(values, outside))
+    const about: About = { env, config, node, guardControl: values.control, root, run: runHere, facts }
+    const reports = other === undefined ? await examine(about, settings) : await examineOther(about, other)
+    outside.exitWith(exitCodeOf(reports))
+    return values.json ? reportJson(reports) : reportText(reports, output)
+  },
+})

@@ -1,0 +1,57 @@
+import { z } from 'zod'
+import { CONDITIONS } from '../../core/condition-texts.ts'
+import type { ConditionCode } from '../../core/conditions.ts'
+import { DIAL_OUTCOMES } from '../../core/reach-api.ts'
+
+/** What the doctor reads of the node's answers (docs/status.md); whatever else is in them does not matter here. */
+
+const fact = z.union([z.string(), z.number(), z.boolean()])
+const conditionSchema = z.object({
+  code: z.custom<ConditionCode>((code) => typeof code === 'string' && code in CONDITIONS),
+  subject: z.string(),
+  facts: z.record(z.string(), fact),
+})
+
+export const statusSchema = z.object({
+  node: z.object({
+    version: z.string(),
+    started: z.string(),
+    joined: z.boolean(),
+    cluster: z.string().optional(),
+    id: z.string().optional(),
+    reason: z.string().optional(),
+  }),
+  tracker: z.object({ url: z.string().nullable(), state: z.string() }),
+  registries: z.array(z.object({ host: z.string(), kinds: z.array(z.string()), state: z.string() })),
+  peers: z.object({ connected: z.number(), refused: z.number(), unreachable: z.number() }),
+  // A node of another version may have conditions that this command does not know.
+  conditions: z
+    .array(z.unknown())
+    .transform((all) =>
+      all.flatMap((one) => [conditionSchema.safeParse(one)].flatMap(({ data }) => data ?? [])),
+    ),
+})
+
+export type NodeStatus = z.output<typeof statusSchema>
+export type NodeCondition = z.output<typeof conditionSchema>
+
+/** `GET /v1/reach` of the local API (node/local/reach.ts). */
+export const reachSchema = z.object({
+  own: z.object({ address: z.string(), port: z.number(), outcome: z.enum(DIAL_OUTCOMES) }).nullable(),
+  other: z
+    .object({
+      node: z.string(),
+      address: z.string(),
+      port: z.number(),
+      heardAgoMs: z.number(),
+      isReached: z.boolean().optional(),
+      link: z.object({
+        outcome: z.enum(['linked', 'refused', 'unreachable', 'unlinked']),
+        reason: z.string().optional(),
+      }),
+    })
+    .nullable(),
+  nodes: z.number(),
+})
+
+export type NodeReach = z.output<typeof reachSchema>
