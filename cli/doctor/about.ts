@@ -24,9 +24,13 @@ export interface About {
   /** Stands for `/`. */
   root: string
   run: Run
+  /** How long a registry, the tracker or the proxy may take to answer; milliseconds. */
+  patienceMs: number
   facts: NodeFacts
 }
 
+/** How long one server may take to answer, with the connection to it. */
+export const SERVER_PATIENCE_MS = 7_000
 /** How long the node may take to tell its status. */
 const STATUS_PATIENCE_MS = 3_000
 /** How long a program of this machine (docker, systemctl) may take. */

@@ -2,7 +2,7 @@ import { command } from '../../core/command.ts'
 import { UsageError } from '../../core/errors.ts'
 import { isNodeId } from '../../core/metainfo.ts'
 import { localNode, NODE_FLAGS, nodeDataDir } from '../local-node.ts'
-import { type About, lookAtNode, runHere } from './about.ts'
+import { type About, lookAtNode, runHere, SERVER_PATIENCE_MS } from './about.ts'
 import { examine, examineOther } from './examine.ts'
 import { lookAtSettings } from './look/settings.ts'
 import { exitCodeOf, reportJson, reportText } from './report.ts'
@@ -24,7 +24,8 @@ export const doctorCommand = command({
     },
     json: { type: 'boolean', description: 'Prints the findings as JSON (docs/doctor.md).' },
   },
-  exitCodes: '0 nothing is wrong; 1 something is: pulls fail, or nothing is shared; 3 there are warnings only.',
+  exitCodes:
+    '0 nothing is wrong; 1 something is: pulls fail, or nothing is shared; 3 there are warnings only.',
   async run(values, _positionals, outside) {
     const { env, output } = outside
     const other = values.node
@@ -37,8 +38,20 @@ export const doctorCommand = command({
     const root = '/'
     const { facts: settings, config } = lookAtSettings({ file, dataDir: values['data-dir'], env, root })
     const node = localNode(values, outside)
-    const facts = await lookAtNode(node, settings.error === undefined ? config.dataDir : nodeDataDir(values, outside))
-    const about: About = { env, config, node, guardControl: values.control, root, run: runHere, facts }
+    const facts = await lookAtNode(
+      node,
+      settings.error === undefined ? config.dataDir : nodeDataDir(values, outside),
+    )
+    const about: About = {
+      env,
+      config,
+      node,
+      guardControl: values.control,
+      root,
+      run: runHere,
+      patienceMs: SERVER_PATIENCE_MS,
+      facts,
+    }
     const reports = other === undefined ? await examine(about, settings) : await examineOther(about, other)
     outside.exitWith(exitCodeOf(reports))
     return values.json ? reportJson(reports) : reportText(reports, output)

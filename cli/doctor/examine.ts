@@ -65,7 +65,9 @@ export async function examine(about: About, settings: SettingsFacts): Promise<Li
     tracker: async () => judgeTracker(await tracker),
     clock: async () => {
       const looks = [[await tracker.catch(() => ({}))], await registries.catch(() => [])].flat()
-      return judgeClock(looks.flatMap((look) => ('clock' in look && look.clock !== undefined ? [look.clock] : [])))
+      return judgeClock(
+        looks.flatMap((look) => ('clock' in look && look.clock !== undefined ? [look.clock] : [])),
+      )
     },
     joined: async () => judgeJoined((await identity).joined),
     port: async () => judgePort(await reach),
@@ -108,7 +110,9 @@ function withConditions(reports: { link: LinkName; findings: Finding[] }[], cond
       .map(({ code, subject, facts }) => found(code, { subject, detail: factsText(facts) }))
     const isWrong = told.some(({ level }) => level === 'warning' || level === 'error')
     // Nothing is right about a link with which something is wrong as a whole.
-    const kept = isWrong ? findings.filter(({ level }) => level !== 'ok' || link === 'registries' || link === 'node') : findings
+    const kept = isWrong
+      ? findings.filter(({ level }) => level !== 'ok' || link === 'registries' || link === 'node')
+      : findings
     return { link, findings: [...kept, ...told] }
   })
 }

@@ -13,7 +13,13 @@ export interface Page {
 const WIDTH_MAX = 100
 const WIDTH_MIN = 40
 
-const WORDS: Record<Level, string> = { ok: 'ok', info: 'note', unknown: '?', warning: 'warning', error: 'ERROR' }
+const WORDS: Record<Level, string> = {
+  ok: 'ok',
+  info: 'note',
+  unknown: '?',
+  warning: 'warning',
+  error: 'ERROR',
+}
 const STYLES: Record<Level, Parameters<typeof styleText>[0]> = {
   ok: 'green',
   info: 'cyan',
@@ -28,7 +34,9 @@ export function reportText(reports: LinkReport[], { columns, isTerminal }: Page)
   const style = (level: Level, text: string) =>
     isTerminal ? styleText(STYLES[level], text, { validateStream: false }) : text
   const lines = reports.flatMap(({ link, findings }) =>
-    findings.flatMap((finding, index) => linesOf(finding, index === 0 ? link : '', { width, linkWidth, style })),
+    findings.flatMap((finding, index) =>
+      linesOf(finding, index === 0 ? link : '', { width, linkWidth, style }),
+    ),
   )
   return `${lines.join('\n')}\n\n${summary(reports, style)}\n`
 }
@@ -61,7 +69,8 @@ function wrapped(text: string, width: number): string[] {
   const lines = ['']
   for (const word of text.split(' ')) {
     const longer = lines.at(-1) === '' ? word : `${lines.at(-1)} ${word}`
-    if (stripVTControlCharacters(longer).length <= width || lines.at(-1) === '') lines[lines.length - 1] = longer
+    if (stripVTControlCharacters(longer).length <= width || lines.at(-1) === '')
+      lines[lines.length - 1] = longer
     else lines.push(word)
   }
   return lines
@@ -71,7 +80,8 @@ function summary(reports: LinkReport[], style: Form['style']): string {
   const all = reports.flatMap(({ findings }) => findings)
   const count = (level: Level) => all.filter((finding) => finding.level === level).length
   const [errors, warnings, unknowns] = [count('error'), count('warning'), count('unknown')]
-  const named = (number: number, one: string) => (number === 0 ? [] : [`${number} ${one}${number === 1 ? '' : 's'}`])
+  const named = (number: number, one: string) =>
+    number === 0 ? [] : [`${number} ${one}${number === 1 ? '' : 's'}`]
   const wrong = [...named(errors, 'error'), ...named(warnings, 'warning')].join(', ')
   const head = wrong === '' ? 'Nothing is wrong.' : `${wrong}.`
   const hidden = unknowns === 0 ? '' : ` ${unknowns} could not be looked at (?).`

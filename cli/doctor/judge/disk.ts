@@ -7,14 +7,15 @@ export interface DiskFacts {
   /** What keeps the node from writing there, by the system's code; `denied`: only root may look. */
   problem?: { code: string; isDenied: boolean } | undefined
   /** Undefined where nobody could look. */
-  room?:
-    | {
-    freeBytes: number
-    reserveBytes: number
-    cacheBytesMax: number
-    freeInodes: number
-    inodes: number
-  }
+  room: Room | undefined
+}
+
+interface Room {
+  freeBytes: number
+  reserveBytes: number
+  cacheBytesMax: number
+  freeInodes: number
+  inodes: number
 }
 
 /** Share of inodes that should be free, of a file system that has a fixed number. */

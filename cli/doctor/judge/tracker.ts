@@ -45,6 +45,13 @@ export function judgeTracker({ url, isDenied, failure, isUnverified, code, state
       }),
     ]
   const seen = state === 'silent' ? '; the node has not heard from it, and tries again' : ''
-  if (isUnverified) return [ok(`${subject} answers${seen}`), unknown('whether its certificate verifies', 'only root and the user of the node may see what it trusts')]
+  if (isUnverified)
+    return [
+      ok(`${subject} answers${seen}`),
+      unknown(
+        'whether its certificate verifies',
+        'only root and the user of the node may see what it trusts',
+      ),
+    ]
   return [ok(`${subject} answers, and its certificate verifies${seen}`)]
 }

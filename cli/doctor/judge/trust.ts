@@ -1,4 +1,4 @@
-import { type Finding, found, ok, unknown } from '../finding.ts'
+import { type Finding, found, info, ok, unknown } from '../finding.ts'
 
 /** One TLS handshake through the proxy, with what one runtime trusts. */
 export interface TrustFacts {
@@ -15,6 +15,7 @@ export interface TrustFacts {
 }
 
 export function judgeTrust(all: TrustFacts[], { isPaused }: { isPaused: boolean }): Finding[] {
+  if (all.length === 0) return [info('no runtime is known to pull through the proxy')]
   const findings = all.flatMap(judgeOne)
   const isTunnelled = all.some(({ failure, isIntercepted }) => failure === undefined && !isIntercepted)
   // A pause says so itself.

@@ -1,6 +1,6 @@
 import { accessSync, constants, statfsSync, statSync } from 'node:fs'
-import { defaultRoomOn } from '../../../node/cache-options.ts'
 import { DISK_RESERVE_BYTES } from '../../../core/disk-space.ts'
+import { defaultRoomOn } from '../../../node/cache-options.ts'
 import type { About } from '../about.ts'
 import type { DiskFacts } from '../judge/disk.ts'
 

@@ -19,7 +19,9 @@ export function lookAtIdentity({ config, facts }: About): IdentityLook {
   try {
     const { certificatePem, authoritiesPem } = knownIdentity(config)
     const own = certificatePem === undefined ? undefined : ownEnding(certificatePem)
-    const authorities = authoritiesPem.map((pem) => endingOf(new X509Certificate(pem), "the cluster's authority", ROTATE))
+    const authorities = authoritiesPem.map((pem) =>
+      endingOf(new X509Certificate(pem), "the cluster's authority", ROTATE),
+    )
     return {
       joined: { status, nowMs, certificate: own ?? 'none' },
       endings: { certificates: [...(own === undefined ? [] : [own]), ...authorities], hidden: [] },
@@ -35,5 +37,10 @@ export function lookAtIdentity({ config, facts }: About): IdentityLook {
 
 function ownEnding(pem: string): Ending {
   const { validFromDate, validToDate } = new X509Certificate(pem)
-  return { what: "the node's certificate", beginsMs: validFromDate.getTime(), endsMs: validToDate.getTime(), isOwn: true }
+  return {
+    what: "the node's certificate",
+    beginsMs: validFromDate.getTime(),
+    endsMs: validToDate.getTime(),
+    isOwn: true,
+  }
 }

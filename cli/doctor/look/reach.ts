@@ -10,7 +10,13 @@ export async function lookAtReach({ node, facts }: About, other?: string): Promi
   if (facts.status === undefined) return { failure: facts.failure }
   try {
     const body = other === undefined ? {} : { node: other }
-    return { reach: await node.ask('/v1/reach', reachSchema, { method: 'POST', body, patienceMs: REACH_PATIENCE_MS }) }
+    return {
+      reach: await node.ask('/v1/reach', reachSchema, {
+        method: 'POST',
+        body,
+        patienceMs: REACH_PATIENCE_MS,
+      }),
+    }
   } catch (error) {
     return { failure: failureOf(error) }
   }

@@ -1,8 +1,9 @@
+import { join } from 'node:path'
 import { reasonOf } from '../../../core/errors.ts'
-import { type RegistryClient, openRegistries } from '../../../core/registry-client.ts'
+import { inTime } from '../../../core/patience.ts'
+import { openRegistries, type RegistryClient } from '../../../core/registry-client.ts'
 import { registryConfig } from '../../../core/registry-config.ts'
 import { isAboutTime, registryFailure } from '../../../core/registry-failure.ts'
-import { inTime } from '../../../core/patience.ts'
 import { parseRegistryHost } from '../../../core/repository.ts'
 import { failureText } from '../../../core/trusted-authorities.ts'
 import type { UpstreamProxy } from '../../../core/upstream-proxy.ts'
@@ -10,8 +11,6 @@ import type { About } from '../about.ts'
 import type { ClockFacts } from '../judge/clock.ts'
 import type { RegistryFacts } from '../judge/registries.ts'
 
-/** For the connection and the answer together. */
-const REGISTRY_PATIENCE_MS = 7_000
 /** Where runtimes keep what they trust, besides Docker's folder; as the node reads them. */
 const OTHER_CERTS_DIRS = ['/etc/containerd/certs.d', '/etc/containers/certs.d']
 
@@ -21,7 +20,7 @@ export interface RegistryLook extends RegistryFacts {
 
 /** Asks each registry without a credential, with what the node trusts for it. */
 export async function lookAtRegistries(
-  { config, facts: { status } }: About,
+  { config, root, patienceMs, facts: { status } }: About,
   proxy: UpstreamProxy | undefined,
 ): Promise<RegistryLook[]> {
   const { dockerCertsDir, registries } = config
@@ -30,14 +29,15 @@ export async function lookAtRegistries(
   const added = named
     .filter(({ host }) => !known.has(host))
     .map(({ host }) => registryConfig.parse({ host: parseRegistryHost(host) }))
-  const certsDirs = dockerCertsDir === '' ? [] : [dockerCertsDir, ...OTHER_CERTS_DIRS]
+  const certsDirs =
+    dockerCertsDir === '' ? [] : [dockerCertsDir, ...OTHER_CERTS_DIRS].map((dir) => join(root, dir))
   const clients = [...openRegistries([...registries, ...added], { certsDirs, proxy }).values()]
   const kindsOf = (host: string) => named.find((one) => one.host === host)?.kinds ?? []
   return Promise.all(
     clients.map(async (client) => {
       const { host } = client
       try {
-        const looked = await inTime(ask(client), REGISTRY_PATIENCE_MS)
+        const looked = await inTime(ask(client, patienceMs), patienceMs)
         return { host, kinds: kindsOf(host), hasClientCertificate: client.hasIdentity, ...looked }
       } catch (error) {
         return { host, kinds: kindsOf(host), ...(await failed(client, error)) }
@@ -48,14 +48,17 @@ export async function lookAtRegistries(
   )
 }
 
-async function ask(client: RegistryClient): Promise<Pick<RegistryLook, 'status' | 'challenge' | 'clock'>> {
+async function ask(
+  client: RegistryClient,
+  patienceMs: number,
+): Promise<Pick<RegistryLook, 'status' | 'challenge' | 'clock'>> {
   // A client certificate that cannot be used is an error here only.
   await client.verify()
   const { statusCode, headers, body } = await client.dispatcher.request({
     method: 'GET',
     origin: `https://${client.host}`,
     path: `${client.apiPath ?? ''}/v2/`,
-    signal: AbortSignal.timeout(REGISTRY_PATIENCE_MS),
+    signal: AbortSignal.timeout(patienceMs),
   })
   await body.dump()
   const challenge = headers['www-authenticate']
@@ -67,8 +70,14 @@ async function ask(client: RegistryClient): Promise<Pick<RegistryLook, 'status' 
   }
 }
 
-async function failed(client: RegistryClient, error: unknown): Promise<Pick<RegistryLook, 'failure' | 'clock'>> {
-  const failure = { kind: registryFailure(error), reason: failureText(error as Error, 'caFile') || reasonOf(error) }
+async function failed(
+  client: RegistryClient,
+  error: unknown,
+): Promise<Pick<RegistryLook, 'failure' | 'clock'>> {
+  const failure = {
+    kind: registryFailure(error),
+    reason: failureText(error as Error, 'caFile') || reasonOf(error),
+  }
   const aheadSeconds = isAboutTime(error) ? await client.clockAheadSeconds() : undefined
   if (aheadSeconds === undefined) return { failure }
   return { failure, clock: { server: client.host, aheadSeconds, isRefused: true } }

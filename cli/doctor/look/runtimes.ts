@@ -20,12 +20,13 @@ const TICKS_PER_SECOND = 100
 export async function lookAtRuntimes(about: About): Promise<RuntimesFacts> {
   const { config, root, run, facts } = about
   const tree = new FileTree(root)
-  const own = facts.status?.registries.filter(({ state }) => state !== 'not consented')
+  const named = facts.status?.registries.filter(({ state }) => state !== 'not consented') ?? []
+  const hosts = [...config.registries, ...named].map(({ host }) => String(host))
   return {
     attached: attachedIn(tree),
     docker: await liveDocker(run),
     proxyUrl: `http://${addressText(config.proxyListen)}`,
-    registries: own?.map(({ host }) => host) ?? config.registries.map(({ host }) => host),
+    registries: [...new Set(hosts)],
   }
 }
 

@@ -31,7 +31,11 @@ export function lookAtSettings({ file, dataDir, env, root }: SettingsAsked): {
     const settings = { ...own, attachedDir }
     const config = withAttached(settings, readConsent(attachedDir), env)
     const joinToken = joinTokenProblem(config)
-    const facts = { file: here ?? env.SHOAL_NODE_CONFIG_FILE, dataDir: config.dataDir, registries: config.registries.length }
+    const facts = {
+      file: here ?? env.SHOAL_NODE_CONFIG_FILE,
+      dataDir: config.dataDir,
+      registries: config.registries.length,
+    }
     return { config, facts: { ...facts, joinToken } }
   } catch (error) {
     if (!(error instanceof ShoalError)) throw error

@@ -1,11 +1,16 @@
-import { X509Certificate } from 'node:crypto'
+import type { X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
 import { type IncomingMessage, request } from 'node:http'
 import { isIP, connect as tcp } from 'node:net'
 import { connect, type SecureContext, type TLSSocket } from 'node:tls'
 import { clockAheadSeconds } from '../../../core/clock-skew.ts'
 import { isAboutTime, registryFailure } from '../../../core/registry-failure.ts'
-import { certificatesOf, contextTrusting, failureText, trustedAuthorities } from '../../../core/trusted-authorities.ts'
+import {
+  certificatesOf,
+  contextTrusting,
+  failureText,
+  trustedAuthorities,
+} from '../../../core/trusted-authorities.ts'
 import type { UpstreamProxy } from '../../../core/upstream-proxy.ts'
 import { shoalUserAgent } from '../../../core/user-agent.ts'
 import { knownTracker } from '../../../node/known.ts'
@@ -20,8 +25,6 @@ export interface TrackerLook extends TrackerFacts {
   certificates: Ending[]
 }
 
-/** For the connection and the answer together. */
-const TRACKER_PATIENCE_MS = 7_000
 /** Bound of the answer that is read, in characters: a code with its message. */
 const ANSWER_CHARS_MAX = 16 * 1024
 const RENEW_TLS =
@@ -34,27 +37,28 @@ interface Route {
   port: number
   context: SecureContext
   isVerified: boolean
+  patienceMs: number
   proxy: UpstreamProxy | undefined
 }
 
 /** Asks the tracker without a certificate, with what the node trusts for it. */
-export async function lookAtTracker(
-  about: About,
-  proxy: UpstreamProxy | undefined,
-): Promise<TrackerLook> {
-  const { config, facts } = about
+export async function lookAtTracker(about: About, proxy: UpstreamProxy | undefined): Promise<TrackerLook> {
+  const { config, facts, patienceMs } = about
   const state = facts.status?.tracker.state
   const known = whichTracker(about)
   const url = known.trackerUrl ?? facts.status?.tracker.url ?? undefined
   if (url === undefined) return { url, isDenied: known.isDenied, certificates: [] }
   const authorities = endingsOf(known.trackerCaPem)
   const { hostname, port } = new URL(url)
-  const trusted = known.isPinned ? [known.trackerCaPem ?? ''] : trustedAuthorities(known.trackerCaPem, config.trackerCaFile)
+  const trusted = known.isPinned
+    ? [known.trackerCaPem ?? '']
+    : trustedAuthorities(known.trackerCaPem, config.trackerCaFile)
   const route: Route = {
     host: hostname.replace(/^\[(.*)\]$/, '$1'),
     port: Number(port || 443),
     context: contextTrusting(trusted),
     isVerified: !known.isDenied,
+    patienceMs,
     proxy,
   }
   const base = { url, state, isUnverified: known.isDenied }
@@ -85,15 +89,18 @@ async function failed(route: Route, cause: Error): Promise<Pick<TrackerLook, 'fa
   const reason = failureText(cause, 'trackerCaFile')
   if (isAboutTime(cause)) {
     const aheadSeconds = await clockAheadSeconds(route, route)
-    const clock = aheadSeconds === undefined ? {} : { clock: { server: 'the tracker', aheadSeconds, isRefused: true } }
+    const clock =
+      aheadSeconds === undefined ? {} : { clock: { server: 'the tracker', aheadSeconds, isRefused: true } }
     return { failure: { kind: 'time', reason }, ...clock }
   }
   return { failure: { kind: registryFailure(cause) === 'certificate' ? 'certificate' : 'silent', reason } }
 }
 
-async function ask(route: Route): Promise<{ code: string | undefined; date: string | undefined; leaf: Ending | undefined }> {
-  const { host, port, context, isVerified, proxy } = route
-  const ended = AbortSignal.timeout(TRACKER_PATIENCE_MS)
+async function ask(
+  route: Route,
+): Promise<{ code: string | undefined; date: string | undefined; leaf: Ending | undefined }> {
+  const { host, port, context, isVerified, patienceMs, proxy } = route
+  const ended = AbortSignal.timeout(patienceMs)
   const socket = proxy?.isUsedFor(host, port) ? await proxy.connect(route) : tcp({ host, port })
   socket.on('error', () => undefined)
   const name = isIP(host) === 0 ? { servername: host } : {}
@@ -134,7 +141,9 @@ function codeIn(text: string): string | undefined {
 
 function endingsOf(pem: string | undefined): Ending[] {
   if (pem === undefined) return []
-  return certificatesOf(pem, 'trackerCaFile').map((one) => endingOf(one, "the tracker's authority", RENEW_AUTHORITY))
+  return certificatesOf(pem, 'trackerCaFile').map((one) =>
+    endingOf(one, "the tracker's authority", RENEW_AUTHORITY),
+  )
 }
 
 export function endingOf(certificate: X509Certificate, what: string, remedy: string): Ending {

@@ -14,8 +14,6 @@ import { tunnelThrough } from './tunnel.ts'
 
 /** Registries that are tried through the proxy; the first count. */
 export const TRUST_REGISTRIES_MAX = 16
-/** For the handshake with the proxy, which asks the registry first. */
-const HANDSHAKE_PATIENCE_MS = 6_000
 /** Bound of authorities from one folder. */
 const FILES_MAX = 64
 
@@ -44,10 +42,14 @@ export async function lookAtTrust(
 
 type Shaken = Pick<TrustFacts, 'failure' | 'isIntercepted' | 'distrust'>
 
-async function handshake({ config }: About, registry: RegistryHost, trusted: string[]): Promise<Shaken> {
+async function handshake(
+  { config, patienceMs }: About,
+  registry: RegistryHost,
+  trusted: string[],
+): Promise<Shaken> {
   const { host, port } = registryAddress(registry)
   try {
-    const answer = await tunnelThrough(config.proxyListen, { host, port })
+    const answer = await tunnelThrough(config.proxyListen, { host, port }, patienceMs)
     if (!('socket' in answer)) return { failure: `the proxy answered ${answer.status}`, isIntercepted: false }
     const secureContext = contextTrusting([...trustedAuthorities(), ...trusted])
     const name = isIP(host) === 0 ? { servername: host } : {}
@@ -55,7 +57,7 @@ async function handshake({ config }: About, registry: RegistryHost, trusted: str
     const tls = connect({ socket: answer.socket, host, ...name, secureContext, rejectUnauthorized: false })
     try {
       tls.on('error', () => undefined)
-      await once(tls, 'secureConnect', { signal: AbortSignal.timeout(HANDSHAKE_PATIENCE_MS) })
+      await once(tls, 'secureConnect', { signal: AbortSignal.timeout(patienceMs) })
       const issuer = tls.getPeerCertificate().issuer?.CN
       // For words only: whoever can put another certificate there can also stop the pull.
       const isIntercepted = typeof issuer === 'string' && issuer.startsWith('Shoal proxy')

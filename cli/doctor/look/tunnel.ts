@@ -3,8 +3,6 @@ import type { Socket } from 'node:net'
 import { addressText } from '../../../core/network.ts'
 import { shoalUserAgent } from '../../../core/user-agent.ts'
 
-/** For the proxy's answer: a target far away may need some time. */
-const TUNNEL_PATIENCE_MS = 6_000
 /** Bound of a refusal, in characters. */
 const REFUSAL_CHARS_MAX = 16 * 1024
 
@@ -17,13 +15,14 @@ interface Address {
 export function tunnelThrough(
   proxy: Address,
   target: Address,
+  patienceMs: number,
 ): Promise<{ socket: Socket } | { status: number; text: string }> {
   return new Promise((resolve, reject) => {
     const authority = addressText(target)
     const headers = { host: authority, 'user-agent': shoalUserAgent() }
     const { host, port } = proxy
     const asked = request({ host, port, method: 'CONNECT', path: authority, headers, agent: false })
-    const late = setTimeout(() => asked.destroy(new Error('no answer in time')), TUNNEL_PATIENCE_MS)
+    const late = setTimeout(() => asked.destroy(new Error('no answer in time')), patienceMs)
     asked.on('error', (error) => {
       clearTimeout(late)
       reject(error)
@@ -37,7 +36,7 @@ export function tunnelThrough(
         socket.destroy()
         resolve({ status: statusCode, text })
       }
-      socket.setTimeout(TUNNEL_PATIENCE_MS, end)
+      socket.setTimeout(patienceMs, end)
       socket.on('data', (chunk) => {
         text += chunk
         if (text.length > REFUSAL_CHARS_MAX) end()

@@ -22,7 +22,10 @@ export function upstreamOf({ config, env }: Pick<About, 'config' | 'env'>): Upst
   } catch (error) {
     if (!(error instanceof ShoalError)) throw error
     const { message, hint } = error
-    return { proxy: undefined, look: async () => ({ addresses: [], conditions: [], error: { message, hint } }) }
+    return {
+      proxy: undefined,
+      look: async () => ({ addresses: [], conditions: [], error: { message, hint } }),
+    }
   }
 }
 
