@@ -1,6 +1,7 @@
 import { ADMIN } from './admin-tree.ts'
 import { ATTACH, DETACH } from './attach-tree.ts'
 import { type Entry, program } from './command-tree.ts'
+import { DOCTOR } from './doctor-tree.ts'
 import { JOIN, LEAVE, TRACKER_INIT } from './membership-tree.ts'
 import { PAUSE, RESUME } from './pause-tree.ts'
 
@@ -241,6 +242,7 @@ export const TREE: Entry = {
     RESUME,
     ATTACH,
     DETACH,
+    DOCTOR,
     TRACKER,
     ADMIN,
     CERTS,

@@ -213,7 +213,7 @@ export interface Client {
   status(): ClientStatus
   /**
    * Lets the tracker dial this node back, and opens a link to one other node, for people who look for a fault.
-   * @param node that other node; absent: any one
+   * @param node that other node; absent: the one that the tracker heard of last
    * @throws TrackerUnavailableError, TrackerRefusedError (ROUTE_UNKNOWN: an older tracker)
    */
   reach(node?: NodeId): Promise<Reach>

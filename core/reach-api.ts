@@ -10,7 +10,7 @@ import { count, nodeIdSchema } from './tracker-api.ts'
 export const DIAL_OUTCOMES = ['reached', 'foreign', 'refused', 'silent'] as const
 export type DialOutcome = (typeof DIAL_OUTCOMES)[number]
 
-/** `node`: the other node to tell of; absent: any one. */
+/** `node`: the other node to tell of; absent: the one that was heard of last. */
 export const reachRequest = z.strictObject({ node: nodeIdSchema.optional() })
 
 const address = z.string().max(64)

@@ -1,24 +1,35 @@
 import { CONDITIONS, type ConditionText } from '../core/condition-texts.ts'
 import { CONDITION_CODES } from '../core/conditions.ts'
+import { DOCTOR_FINDINGS } from '../core/doctor-texts.ts'
 
 /** The lines of docs/errors.md between which `npm run docs` writes the table of conditions. */
 export const CONDITIONS_BEGIN = '<!-- conditions: written by npm run docs -->'
 export const CONDITIONS_END = '<!-- end of conditions -->'
 
-/** docs/errors.md with the table of conditions as the source has it. */
+/** The same for what only `shoal doctor` finds. */
+export const FINDINGS_BEGIN = '<!-- findings: written by npm run docs -->'
+export const FINDINGS_END = '<!-- end of findings -->'
+
+/** docs/errors.md with the tables of conditions and findings as the source has them. */
 export function withConditionsTable(page: string): string {
-  const begin = page.indexOf(CONDITIONS_BEGIN) + CONDITIONS_BEGIN.length
-  const end = page.indexOf(CONDITIONS_END)
-  if (begin < CONDITIONS_BEGIN.length || end < begin)
-    throw new Error('docs/errors.md has no place for conditions')
-  return `${page.slice(0, begin)}\n\n${table()}\n\n${page.slice(end)}`
+  const conditions = table(CONDITION_CODES.map((code) => [code, CONDITIONS[code]]))
+  const findings = table(Object.entries(DOCTOR_FINDINGS))
+  const first = between(page, [CONDITIONS_BEGIN, CONDITIONS_END], conditions)
+  return between(first, [FINDINGS_BEGIN, FINDINGS_END], findings)
 }
 
-function table(): string {
-  const rows = CONDITION_CODES.map((code) => {
-    const { severity, text, cost, remedy }: ConditionText = CONDITIONS[code]
-    return `| \`${code}\` | ${severity} | ${cell(text)} | ${cell(cost)} | ${cell(remedy)} |`
-  })
+function between(page: string, [from, to]: [string, string], text: string): string {
+  const begin = page.indexOf(from) + from.length
+  const end = page.indexOf(to)
+  if (begin < from.length || end < begin) throw new Error(`docs/errors.md has no place: ${from}`)
+  return `${page.slice(0, begin)}\n\n${text}\n\n${page.slice(end)}`
+}
+
+function table(all: [string, ConditionText][]): string {
+  const rows = all.map(
+    ([code, { severity, text, cost, remedy }]) =>
+      `| \`${code}\` | ${severity} | ${cell(text)} | ${cell(cost)} | ${cell(remedy)} |`,
+  )
   return [
     '| condition | severity | what is so | what it costs | what to do |',
     '|---|---|---|---|---|',

@@ -119,9 +119,10 @@ function withConditions(reports: { link: LinkName; findings: Finding[] }[], cond
 
 /** The doctor found the same, or looked later than the node and found it right. */
 function isSaid({ code, subject }: NodeCondition, link: LinkName, findings: Finding[]): boolean {
-  const isBad = (finding: Finding) => finding.level === 'warning' || finding.level === 'error'
-  if (link === 'port') return findings.some(({ level }) => level === 'ok') || findings.some(isBad)
-  if (link === 'tracker' || link === 'clock' || link === 'joined') return findings.some(isBad)
+  const isBad = findings.some(({ level }) => level === 'warning' || level === 'error')
+  const isRight = findings.some(({ level }) => level === 'ok')
+  if (link === 'port') return isBad || isRight
+  if (link === 'tracker' || link === 'clock') return isBad
   return findings.some((finding) => finding.code === code && finding.text.includes(subject))
 }
 

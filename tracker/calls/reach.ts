@@ -25,8 +25,7 @@ export function reach(
     // A port that was mended is handed out at once.
     if (own?.outcome === 'reached') table.tried(caller.node, own, true)
     const nowMs = parts.nowMs()
-    const other =
-      node === undefined ? table.anyOther(caller.node, parts.random(), nowMs) : table.listing(node, nowMs)
+    const other = node === undefined ? table.latestOther(caller.node, nowMs) : table.listing(node, nowMs)
     return { own, other: other ?? null, nodes: table.nodeCount }
   })
 }

@@ -128,12 +128,11 @@ export class PeerTable {
     return { node, address, port, wire, heardAgoMs, ...(isReached === undefined ? {} : { isReached }) }
   }
 
-  /** One node that is not the asker. @param chance in [0, 1) */
-  anyOther(asker: NodeId, chance: number, nowMs: number): Listing | undefined {
+  /** The node that was heard of last, without the asker: it is the likeliest to be there. */
+  latestOther(asker: NodeId, nowMs: number): Listing | undefined {
     this.#expire(nowMs)
-    const others = [...this.#presences.keys()].filter((node) => node !== asker)
-    const chosen = others[Math.floor(chance * others.length)]
-    return chosen === undefined ? undefined : this.listing(chosen, nowMs)
+    const latest = [...this.#presences.keys()].findLast((node) => node !== asker)
+    return latest === undefined ? undefined : this.listing(latest, nowMs)
   }
 
   /** Up to `nodesMax` nodes that changed since they were taken last. Without `holds`: nothing to save is left. */

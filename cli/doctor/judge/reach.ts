@@ -8,6 +8,12 @@ export interface ReachFacts {
   failure?: { code: string; message: string } | undefined
 }
 
+/** Refusals of the tracker, in words for whoever asked. */
+const WORDS: [string, string][] = [
+  ['there is no such route', 'the tracker is of an older version'],
+  ['too many requests', 'the tracker was asked too often: try again in half a minute'],
+]
+
 /** Whether this node is reached from the other side. */
 export function judgePort({ reach, failure }: ReachFacts): Finding[] {
   if (reach === undefined) return [notAsked('whether other nodes reach this one', failure)]
@@ -75,8 +81,8 @@ function judgeOther(other: NonNullable<NodeReach['other']>): Finding[] {
 }
 
 function notAsked(what: string, failure: ReachFacts['failure']): Finding {
-  const isOlder = failure?.message.includes('there is no such route') === true
-  return unknown(what, isOlder ? 'the tracker is of an older version' : failure?.message)
+  const [, detail = failure?.message] = WORDS.find(([said]) => failure?.message.includes(said) === true) ?? []
+  return unknown(what, detail)
 }
 
 function at({ address, port }: { address: string; port: number }): string {

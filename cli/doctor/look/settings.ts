@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { loadConfig, readSecretFile } from '../../../core/config.ts'
 import { ShoalError } from '../../../core/errors.ts'
 import { clusterOfJoinToken } from '../../../core/join-token.ts'
+import { readIfThere } from '../../../core/read-if-there.ts'
 import { readConsent, withAttached } from '../../../node/attached.ts'
 import { type NodeConfig, nodeConfig } from '../../../node/config.ts'
 import { isDenied } from '../about.ts'
@@ -39,9 +40,30 @@ export function lookAtSettings({ file, dataDir, env, root }: SettingsAsked): {
     return { config, facts: { ...facts, joinToken } }
   } catch (error) {
     if (!(error instanceof ShoalError)) throw error
-    const config = nodeConfig.parse(dataDir === undefined ? {} : { dataDir })
+    const config = usableOf(here, dataDir)
     const problem = { message: error.message, hint: error.hint, isDenied: isDenied(error) }
-    return { config, facts: { file: here, error: problem, dataDir: config.dataDir, registries: 0 } }
+    const { registries } = config
+    return {
+      config,
+      facts: { file: here, error: problem, dataDir: config.dataDir, registries: registries.length },
+    }
+  }
+}
+
+/** What can be used of settings that cannot be used as they are, so that the other links are looked at all the same. */
+function usableOf(file: string | undefined, dataDir: string | undefined): Readonly<NodeConfig> {
+  const { shape } = nodeConfig
+  const isUsable = ([key, value]: [string, unknown]) =>
+    Object.hasOwn(shape, key) && shape[key as keyof typeof shape].safeParse(value).success
+  const usable = Object.entries(objectIn(file)).filter(isUsable)
+  return nodeConfig.parse({ ...Object.fromEntries(usable), ...(dataDir !== undefined && { dataDir }) })
+}
+
+function objectIn(file: string | undefined): Record<string, unknown> {
+  try {
+    return { ...(JSON.parse(readIfThere(file ?? '') ?? '{}') as Record<string, unknown>) }
+  } catch {
+    return {}
   }
 }
 

@@ -18,7 +18,7 @@ export function upstreamOf({ config, env }: Pick<About, 'config' | 'env'>): Upst
   const conditions = new Conditions({ log: pino({ level: 'silent' }) })
   try {
     const proxy = upstreamProxyOf(config, env, conditions)
-    return { proxy, look: () => lookThrough(proxy, conditions, config.registries[0]?.host) }
+    return { proxy, look: () => lookThrough(proxy, conditions, config) }
   } catch (error) {
     if (!(error instanceof ShoalError)) throw error
     const { message, hint } = error
@@ -32,14 +32,15 @@ export function upstreamOf({ config, env }: Pick<About, 'config' | 'env'>): Upst
 async function lookThrough(
   proxy: UpstreamProxy | undefined,
   conditions: Conditions,
-  registry: About['config']['registries'][number]['host'] | undefined,
+  { registries }: About['config'],
 ): Promise<UpstreamFacts> {
   if (proxy === undefined) return { addresses: [], conditions: [] }
   const sockets = await Promise.allSettled(proxy.addresses.map((address) => proxy.dial(address)))
-  const target = registry === undefined ? undefined : registryAddress(registry)
-  const isAsked = target !== undefined && proxy.isUsedFor(target.host, target.port)
+  const target = registries
+    .map(({ host }) => registryAddress(host))
+    .find(({ host, port }) => proxy.isUsedFor(host, port))
   // Whether it wants a password shows with the first tunnel. That it does not lead to a host is said of the host.
-  const tunnel = isAsked ? await Promise.allSettled([proxy.connect(target)]) : []
+  const tunnel = target === undefined ? [] : await Promise.allSettled([proxy.connect(target)])
   for (const one of [...sockets, ...tunnel]) if (one.status === 'fulfilled') one.value.destroy()
   return {
     addresses: proxy.addresses.map(addressText),

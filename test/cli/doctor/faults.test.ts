@@ -1,11 +1,8 @@
 import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { copyFileSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
-import { createServer as createTlsServer } from 'node:tls'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import { lockDataDir } from '../../../core/data-lock.ts'
 import { issueLeaf, type KeyedCertificate, makeAuthority } from '../../../core/issue-certificate.ts'
 import { alwaysStatus } from '../../core/test-registry.ts'
 import { freezablePort } from '../../pull/freezable-port.ts'
@@ -58,6 +55,10 @@ async function inPlaceOfTracker(
     : world.settings.trackerCaFile
   return { settings: { trackerUrl: `https://${other.host}`, trackerCaFile } }
 }
+
+/** Docker takes no proxy to `localhost`, whatever NO_PROXY says; the registries of these tests have no other name. */
+const PAST = 'runtimes REGISTRY_PAST_PROXY'
+const BEHIND_PROXY = { host: 'registry.invalid:5000' }
 
 const FAULTS: Fault[] = [
   {
@@ -165,7 +166,7 @@ const FAULTS: Fault[] = [
       settings: { dockerCertsDir: join(world.folder, 'no-certs.d') },
       says: seeds.docker(seeds.proxyUrl),
     }),
-    found: ['trust RUNTIME_DISTRUSTS'],
+    found: ['trust RUNTIME_DISTRUSTS', PAST],
     remedy: /shoal attach docker --registry localhost:\d+.*proxy-ca\.crt/,
   },
   {
@@ -174,7 +175,7 @@ const FAULTS: Fault[] = [
       ...seeds.both((await seeds.registry()).config),
       says: seeds.docker(seeds.proxyUrl),
     }),
-    found: ['trust REGISTRY_TUNNELLED'],
+    found: ['trust REGISTRY_TUNNELLED', PAST],
     remedy: /--registries/,
   },
   {
@@ -225,7 +226,7 @@ const FAULTS: Fault[] = [
     seed: async () => ({
       settings: {
         upstreamProxy: `http://127.0.0.1:${await seeds.closedPort()}`,
-        noProxy: new URL(String(world.settings.trackerUrl)).host,
+        ...seeds.both(BEHIND_PROXY).settings,
       },
     }),
     found: ['upstream UPSTREAM_PROXY_UNREACHABLE', 'registries REGISTRY_UNREACHABLE'],
@@ -236,7 +237,7 @@ const FAULTS: Fault[] = [
     seed: async () => ({
       settings: {
         upstreamProxy: `http://127.0.0.1:${await seeds.httpPort(407)}`,
-        noProxy: new URL(String(world.settings.trackerUrl)).host,
+        ...seeds.both(BEHIND_PROXY).settings,
       },
     }),
     found: ['upstream UPSTREAM_PROXY_REFUSED', 'registries REGISTRY_UNREACHABLE'],
@@ -326,16 +327,11 @@ const FAULTS: Fault[] = [
   {
     what: 'a paused node',
     seed: async () => {
-      const file = join(String(world.settings.dataDir), 'paused')
-      writeFileSync(file, '')
-      seeds.after(async () => {
-        writeFileSync(file, '')
-        await world.restart()
-      })
-      await expect.poll(async () => faultsOf(await world.diagnose())).toContain('node PAUSED')
+      await world.ask('PUT', '/v1/pause')
+      seeds.after(() => world.ask('DELETE', '/v1/pause'))
       return { says: seeds.docker(seeds.proxyUrl) }
     },
-    found: ['node PAUSED'],
+    found: ['node PAUSED', PAST],
     remedy: /shoal resume/,
   },
 ]

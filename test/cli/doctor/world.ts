@@ -1,6 +1,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { z } from 'zod'
 import { lookAtNode, type Run } from '../../../cli/doctor/about.ts'
 import { examine, examineOther, type LinkReport } from '../../../cli/doctor/examine.ts'
 import type { Finding } from '../../../cli/doctor/finding.ts'
@@ -24,7 +25,11 @@ export interface World {
   diagnose(changes?: Diagnosis): Promise<LinkReport[]>
   /** Starts another node in place of this one. */
   restart(changes?: Record<string, unknown>): Promise<void>
+  /** Starts a node that was never there before. */
+  startFresh(changes?: Record<string, unknown>): Promise<void>
   stopNode(): Promise<void>
+  /** Of the node's local API. */
+  ask(method: 'PUT' | 'DELETE', path: string): Promise<unknown>
   close(): Promise<void>
 }
 
@@ -77,6 +82,7 @@ export async function makeWorld(): Promise<World> {
     world.settings = { ...settings, ...changes, proxyListen: `${host}:${port}` }
   }
   let isStopped = false
+  let fresh = 0
   const world: World = {
     ...{ cluster, folder, settings, write },
     node: undefined as never,
@@ -95,10 +101,15 @@ export async function makeWorld(): Promise<World> {
       }
       return other === undefined ? examine(about, facts) : examineOther(about, other)
     },
+    ask: (method, path) => new LocalNode([join(folder, 'shoal.sock')]).ask(path, z.unknown(), { method }),
     async restart(changes) {
       await world.stopNode()
       await start(changes)
       isStopped = false
+    },
+    startFresh(changes) {
+      fresh += 1
+      return world.restart({ dataDir: join(folder, `data${fresh}`), ...changes })
     },
     async stopNode() {
       if (!isStopped) await world.node.close()
