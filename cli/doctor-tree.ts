@@ -7,7 +7,10 @@ export const DOCTOR: Entry = {
   summary:
     'Looks for what keeps this machine from sharing: walks from the runtimes to the other nodes, and says what mends each fault.',
   examples: [
-    { line: 'sudo shoal doctor', does: 'Looks at everything; without root at what this user may see.' },
+    {
+      line: 'shoal doctor',
+      does: 'Looks at everything as root, and as another user at what that one may see.',
+    },
     { line: 'shoal doctor --json', does: 'For scripts: exits with 0, 1 (errors) or 3 (warnings only).' },
     {
       line: 'shoal doctor --node 0123456789abcdef0123456789abcdef01234567',

@@ -11,6 +11,7 @@ export interface Page {
 
 /** Prose is not wider, however wide the terminal is. */
 const WIDTH_MAX = 100
+/** Lines are not shorter, however narrow the terminal is. */
 const WIDTH_MIN = 40
 
 const WORDS: Record<Level, string> = {

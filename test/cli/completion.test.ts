@@ -53,7 +53,7 @@ describe.runIf(isInstalled('bash'))('in bash', () => {
       ['shoal', ''],
       [
         ...['up', 'join', 'leave', 'node', 'guard', 'relay', 'pause', 'resume', 'attach', 'detach'],
-        ...['tracker', 'admin', 'certs', 'completion', 'version'],
+        ...['doctor', 'tracker', 'admin', 'certs', 'completion', 'version'],
       ],
     ],
     [['shoal', 'ad'], ['admin']],

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { CONDITIONS, type ConditionText } from '../../core/condition-texts.ts'
+import { DOCTOR_FINDINGS } from '../../core/doctor-texts.ts'
 import { isSource, partOf, repositoryFiles, textOf } from './source-files.ts'
 
 const files = repositoryFiles()
@@ -48,9 +49,9 @@ describe('the tree', () => {
       /NODE_TLS_REJECT_UNAUTHORIZED|checkServerIdentity:\s*\(\)\s*=>\s*(undefined|\{\s*\})|--src-tls-verify=false|--tls-verify=false|insecure-registr/
     expect(ours.filter((path) => !isOperators(path) && off.test(textOf(path)))).toEqual([])
     const lax = ours.filter((path) => /rejectUnauthorized:\s*false/.test(textOf(path)))
-    // Whoever then judges each connection: a listener, its callers without a certificate; a reader of a clock, all but the times; who looks for a pinned authority, its pin.
+    // Whoever then judges each connection: a listener, its callers without a certificate; a reader of a clock, all but the times; who looks for a pinned authority, its pin; a doctor, whether a runtime would take it.
     const judges =
-      /requestCert:\s*true|isTimeCode\(String\(secure\.authorizationError\)\)|pinOf\(certificate\)\.equals\(pin\)/
+      /requestCert:\s*true|isTimeCode\(String\(secure\.authorizationError\)\)|pinOf\(certificate\)\.equals\(pin\)|tls\.authorized \?/
     expect(lax.filter((path) => !judges.test(textOf(path)))).toEqual([])
   })
 
@@ -188,14 +189,17 @@ describe('error codes', () => {
   })
 
   function isCondition(code: string): boolean {
-    return Object.hasOwn(CONDITIONS, code)
+    return Object.hasOwn(CONDITIONS, code) || Object.hasOwn(DOCTOR_FINDINGS, code)
   }
 })
 
 describe('conditions', () => {
   it('are sorted by code, and say in plain sentences what is so and what to do', () => {
-    const rows = Object.entries<ConditionText>(CONDITIONS)
-    expect(rows.map(([code]) => code)).toEqual(rows.map(([code]) => code).sort())
+    for (const table of [CONDITIONS, DOCTOR_FINDINGS]) {
+      const all = Object.keys(table)
+      expect(all).toEqual(all.toSorted())
+    }
+    const rows = Object.entries<ConditionText>({ ...CONDITIONS, ...DOCTOR_FINDINGS })
     for (const [code, { title, text, cost, remedy }] of rows) {
       expect(code).toMatch(/^[A-Z][A-Z_]+$/)
       expect(title, code).toMatch(/^.{3,80}(?<!\.)$/)

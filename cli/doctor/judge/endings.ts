@@ -19,6 +19,7 @@ export interface EndingsFacts {
   hidden: string[]
 }
 
+/** A certificate counts that ends within this time. */
 const SOON_MS = 14 * 86_400_000
 /** A certificate of a short life counts only when less than this share of it is left: others are renewed by then. */
 const LEFT_SHARE = 1 / 4
