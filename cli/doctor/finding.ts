@@ -46,8 +46,9 @@ export function info(text: string): Finding {
   return { level: 'info', text: printable(text) }
 }
 
-export function unknown(text: string, detail?: string): Finding {
-  return { level: 'unknown', text: printable(text), ...(detail && { detail: printable(detail) }) }
+/** @param what cannot be said, as `whether …`; and why */
+export function unknown(what: string, why = ''): Finding {
+  return { level: 'unknown', text: printable(why === '' ? what : `${what}: ${why}`) }
 }
 
 interface Particulars {

@@ -7,8 +7,8 @@ export interface GuardFacts {
   isDenied: boolean
   /** ActiveState of the unit that holds the proxy's socket; undefined: there is no such unit. */
   socketUnit?: string | undefined
-  /** Some runtime is attached by proxy: it needs an answer there at any time. */
-  isNeeded: boolean
+  /** Some runtime is attached by proxy: it needs an answer there at any time. Undefined: only root may know. */
+  isNeeded: boolean | undefined
   isNodeRunning: boolean
 }
 
@@ -19,6 +19,11 @@ export function judgeGuard({ phases, isDenied, socketUnit, isNeeded, isNodeRunni
       : [found('SOCKETS_NOT_HELD', { detail: `shoal-proxy.socket is ${socketUnit}` })]
   if (isDenied) return [unknown('the guard', 'only root and the user of the guard may ask it'), ...sockets]
   if (phases === undefined) {
+    if (isNeeded === undefined)
+      return [
+        unknown('whether a guard is needed', 'none runs, and only root may see what is attached'),
+        ...sockets,
+      ]
     if (isNeeded) return [found('RELAY_MISSING'), ...sockets]
     return [
       info('no guard runs; nothing is attached that needs an answer while the node is down'),

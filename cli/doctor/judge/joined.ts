@@ -8,13 +8,15 @@ export interface JoinedFacts {
   nowMs: number
 }
 
+const JOIN =
+  'Run `shoal join` with a join string; `shoal admin token create`, on the tracker’s machine, makes one.'
+
 export function judgeJoined({ status, certificate, nowMs }: JoinedFacts): Finding[] {
   if (status?.joined === true) return [ok(`node ${status.id}, cluster ${status.cluster}`)]
   if (status !== undefined) return [found('NOT_JOINED', { detail: status.reason })]
   if (certificate === 'hidden')
     return [unknown('the membership', 'only root and the user of the node may see it')]
-  if (certificate === 'none')
-    return [found('NOT_JOINED', { detail: 'there is no certificate of a node here' })]
+  if (certificate === 'none') return [found('NOT_JOINED', { remedy: JOIN })]
   return certificate.endsMs <= nowMs
     ? [
         found('NOT_JOINED', {

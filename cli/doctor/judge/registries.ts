@@ -29,7 +29,12 @@ export function judgeRegistries(registries: RegistryFacts[]): Finding[] {
 }
 
 function judgeRegistry({ host, failure, status = 0, challenge, kinds, ...more }: RegistryFacts): Finding {
-  if (failure !== undefined) return found(CODE_OF[failure.kind], { subject: host, detail: failure.reason })
+  if (failure !== undefined) {
+    const { kind, reason } = failure
+    const isUpstream = kind === 'silent' && reason.startsWith('the upstream proxy')
+    const remedy = isUpstream ? 'Mend the way through the upstream proxy: see `upstream`.' : undefined
+    return found(CODE_OF[kind], { subject: host, detail: reason, remedy })
+  }
   if (!EXPECTED.has(status))
     return found('REGISTRY_ANSWERS_ODDLY', { subject: host, detail: `it answered ${status}` })
   const identity = more.hasClientCertificate ? '; this machine shows it a client certificate' : ''

@@ -19,9 +19,10 @@ const STRANGER = 'CERTIFICATE_REQUIRED'
 
 export function judgeTracker({ url, isDenied, failure, isUnverified, code, state }: TrackerFacts): Finding[] {
   if (url === undefined) {
-    return isDenied
-      ? [unknown('the tracker', 'only root and the user of the node may know which it is')]
-      : [found('NOT_JOINED', { detail: 'no tracker is known' })]
+    const why = isDenied
+      ? 'only root and the user of the node may know which it is'
+      : 'this machine has not joined a cluster, and trackerUrl names none'
+    return [unknown('the tracker', why)]
   }
   const subject = url.replace(/^https:\/\//, '')
   if (failure?.kind === 'certificate')

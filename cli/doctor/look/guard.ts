@@ -13,7 +13,7 @@ export async function lookAtGuard(
   return {
     ...answer,
     socketUnit,
-    isNeeded: attached?.some(({ via }) => via === 'proxy') === true,
+    isNeeded: attached?.some(({ via }) => via === 'proxy'),
     isNodeRunning: facts.status !== undefined,
   }
 }

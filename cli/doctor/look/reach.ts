@@ -7,7 +7,10 @@ const REACH_PATIENCE_MS = 11_000
 
 /** Has the tracker dial this node, and this node dial one other. */
 export async function lookAtReach({ node, facts }: About, other?: string): Promise<ReachFacts> {
-  if (facts.status === undefined) return { failure: facts.failure }
+  if (facts.status === undefined) {
+    const isDown = facts.failure?.code === 'NODE_DOWN'
+    return { failure: isDown ? { code: 'NODE_DOWN', message: 'the node does not run' } : facts.failure }
+  }
   try {
     const body = other === undefined ? {} : { node: other }
     return {

@@ -35,13 +35,16 @@ async function lookThrough(
   { registries }: About['config'],
 ): Promise<UpstreamFacts> {
   if (proxy === undefined) return { addresses: [], conditions: [] }
-  const sockets = await Promise.allSettled(proxy.addresses.map((address) => proxy.dial(address)))
   const target = registries
     .map(({ host }) => registryAddress(host))
     .find(({ host, port }) => proxy.isUsedFor(host, port))
   // Whether it wants a password shows with the first tunnel. That it does not lead to a host is said of the host.
-  const tunnel = target === undefined ? [] : await Promise.allSettled([proxy.connect(target)])
-  for (const one of [...sockets, ...tunnel]) if (one.status === 'fulfilled') one.value.destroy()
+  const tunnels = target === undefined ? [] : [proxy.connect(target)]
+  const opened = await Promise.allSettled([
+    ...proxy.addresses.map((address) => proxy.dial(address)),
+    ...tunnels,
+  ])
+  for (const one of opened) if (one.status === 'fulfilled') one.value.destroy()
   return {
     addresses: proxy.addresses.map(addressText),
     conditions: conditions.list().map(({ code, subject, facts }) => ({

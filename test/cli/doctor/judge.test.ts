@@ -185,7 +185,7 @@ describe('a tracker of another version', () => {
     ['too many requests', /try again/],
   ])('or a busy one: %s', (message, words) => {
     const [finding] = judgePort({ failure: { code: 'TRACKER_REFUSED', message } })
-    expect(finding).toMatchObject({ level: 'unknown', detail: expect.stringMatching(words) })
+    expect(finding).toMatchObject({ level: 'unknown', text: expect.stringMatching(words) })
   })
 })
 

@@ -59,7 +59,6 @@ describe('a node that does not run', () => {
       'node NODE_DOWN',
       'proxy PROXY_SILENT',
       'registries NO_REGISTRIES',
-      'tracker NOT_JOINED',
       'joined NOT_JOINED',
     ])
     expect(findingOf(reports, 'NO_REGISTRIES')!.remedy).toContain('--registries')
