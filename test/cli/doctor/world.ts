@@ -29,7 +29,7 @@ export interface World {
   startFresh(changes?: Record<string, unknown>): Promise<void>
   stopNode(): Promise<void>
   /** Of the node's local API. */
-  ask(method: 'PUT' | 'DELETE', path: string): Promise<unknown>
+  ask(method: 'GET' | 'PUT' | 'DELETE', path: string): Promise<unknown>
   close(): Promise<void>
 }
 
