@@ -10,6 +10,7 @@ import type { SocketOwners } from '../proxy/socket-owner.ts'
 import { startAdmin } from './admin.ts'
 import type { NodeConfig } from './config.ts'
 import { pauseRoutes } from './local/pause.ts'
+import { pullRoutes } from './local/pulls.ts'
 import { stateRoutes } from './local/state.ts'
 import { type LocalRoute, startLocalApi } from './local-api.ts'
 import { localSocketPath } from './local-socket.ts'
@@ -65,6 +66,7 @@ function localRoutes(parts: PageParts, isServing: () => boolean): LocalRoute[] {
       certificatesPem: () => authority.certificatesPem,
     }),
     ...pauseRoutes(parts),
+    ...pullRoutes(history.records),
   ]
 }
 
