@@ -27,6 +27,17 @@ export const EXPLAIN: Entry = {
   command: async () => (await import('./explain.ts')).explainCommand,
 }
 
+export const BUGREPORT: Entry = {
+  name: 'bugreport',
+  summary:
+    'Packs what a maintainer needs into one archive: settings, status, log. Without secrets; lists it first, and asks.',
+  examples: [
+    { line: 'sudo shoal bugreport', does: 'Writes shoal-bugreport-….tar.gz into this folder.' },
+    { line: 'sudo shoal bugreport --yes --output /tmp/report.tar.gz', does: 'Asks nothing.' },
+  ],
+  command: async () => (await import('./bugreport.ts')).bugreportCommand,
+}
+
 export const WAIT: Entry = {
   name: 'wait',
   summary: 'Waits for the node of this machine.',

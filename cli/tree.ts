@@ -3,7 +3,7 @@ import { ATTACH, DETACH } from './attach-tree.ts'
 import { type Entry, program } from './command-tree.ts'
 import { JOIN, LEAVE, TRACKER_INIT } from './membership-tree.ts'
 import { PAUSE, RESUME } from './pause-tree.ts'
-import { EXPLAIN, STATUS, WAIT } from './status-tree.ts'
+import { BUGREPORT, EXPLAIN, STATUS, WAIT } from './status-tree.ts'
 
 /**
  * Every command of `shoal`. A node must not pay for what only a tracker or a tool needs: nothing is imported here but when
@@ -238,6 +238,7 @@ export const TREE: Entry = {
     STATUS,
     EXPLAIN,
     WAIT,
+    BUGREPORT,
     NODE,
     GUARD,
     RELAY,

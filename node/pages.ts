@@ -62,6 +62,7 @@ function localRoutes(parts: PageParts, isServing: () => boolean): LocalRoute[] {
   return [
     ...stateRoutes({
       client,
+      metrics: parts.metrics,
       status: () => statusOf(statusParts),
       certificatesPem: () => authority.certificatesPem,
     }),
