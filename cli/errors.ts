@@ -15,6 +15,11 @@ export class NodeAnswerError extends ShoalError {
   readonly code = 'NODE_ANSWER'
 }
 
+/** The archive of a bug report cannot be written, or nobody agreed to it: print message and hint. */
+export class BugReportError extends ShoalError {
+  readonly code = 'BUG_REPORT'
+}
+
 /** The node refused a call, with a code of its own: print message and hint. */
 export class NodeRefusedError extends ShoalError {
   readonly code: string

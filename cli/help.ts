@@ -9,8 +9,8 @@ import { TREE } from './tree.ts'
 
 const WIDTH = 100
 const FLAG_INDENT = 6
-const EXIT_CODES =
-  'Exit codes: 0 done, 1 something failed, 2 the command line or a setting is wrong. An error is one line on standard error, and a hint.'
+const EXIT_CODES = 'Exit codes: 0 done, 1 something failed, 2 the command line or a setting is wrong'
+const ERROR_FORM = 'An error is one line on standard error, and a hint.'
 
 /** Imports what stands behind the entry, for its flags. */
 export async function helpText({ entry, path }: Placed): Promise<string> {
@@ -23,7 +23,7 @@ export async function helpText({ entry, path }: Placed): Promise<string> {
     program && settingsList(entry.name, program.schema),
     command && flagList(command),
     oldNamesList(path),
-    wrapped(command?.exitCodes === undefined ? EXIT_CODES : `${EXIT_CODES} ${command.exitCodes}`),
+    wrapped(`${[EXIT_CODES, ...(command?.exitCodes ?? [])].join(', ')}. ${ERROR_FORM}`),
   ]
   return `${sections.filter((section) => section).join('\n\n')}\n`
 }

@@ -1,3 +1,4 @@
+import { createInterface } from 'node:readline/promises'
 import type { Outside } from '../core/command.ts'
 
 /** Of a page that is no terminal: the tables of documents and logs. */
@@ -19,7 +20,12 @@ export function outsideOf(program: NodeJS.Process): Outside {
         return stdout.rows ?? PAGE_ROWS
       },
       write: (text) => void stdout.write(text),
+      onResize(listener) {
+        stdout.on('resize', listener)
+        return () => void stdout.off('resize', listener)
+      },
     },
+    ...(program.stdin.isTTY && stdout.isTTY ? { ask: askPerson } : {}),
     stopped() {
       const abort = () => stop.abort()
       program.once('SIGINT', abort).once('SIGTERM', abort)
@@ -28,5 +34,14 @@ export function outsideOf(program: NodeJS.Process): Outside {
     exitWith(code) {
       program.exitCode = code
     },
+  }
+}
+
+export async function askPerson(question: string): Promise<boolean> {
+  const lines = createInterface({ input: process.stdin, output: process.stdout })
+  try {
+    return /^y(es)?$/i.test((await lines.question(`${question} [y/N] `)).trim())
+  } finally {
+    lines.close()
   }
 }

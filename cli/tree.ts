@@ -4,6 +4,7 @@ import { type Entry, program } from './command-tree.ts'
 import { DOCTOR } from './doctor-tree.ts'
 import { JOIN, LEAVE, TRACKER_INIT } from './membership-tree.ts'
 import { PAUSE, RESUME } from './pause-tree.ts'
+import { BUGREPORT, EXPLAIN, STATUS, WAIT } from './status-tree.ts'
 
 /**
  * Every command of `shoal`. A node must not pay for what only a tracker or a tool needs: nothing is imported here but when
@@ -235,6 +236,10 @@ export const TREE: Entry = {
     UP,
     JOIN,
     LEAVE,
+    STATUS,
+    EXPLAIN,
+    WAIT,
+    BUGREPORT,
     NODE,
     GUARD,
     RELAY,

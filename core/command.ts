@@ -33,7 +33,11 @@ export interface Outside {
     readonly columns: number
     readonly rows: number
     write(text: string): void
+    /** @returns what ends the listening */
+    onResize(listener: () => void): () => void
   }
+  /** Asks the person who runs the command; absent where nobody is there to answer. */
+  ask?(question: string): Promise<boolean>
   /** Ends with the process's first signal to stop, once a command has asked for it; until then a signal ends the process. */
   stopped(): AbortSignal
   /** The exit code of a command that does not fail; otherwise 0. */
@@ -45,8 +49,8 @@ export interface Command<F extends Flags = Flags> {
   /** Names of the arguments that are not flags, all required; the last may end in `…` for one or more. */
   positionals: string[]
   flags: F
-  /** What its exit codes mean, where there are more than those of every command. */
-  exitCodes?: string
+  /** What its exit codes mean that not every command has: `3 something is not shared`. */
+  exitCodes?: string[]
   run(values: FlagValues<F>, positionals: string[], outside: Outside): Promise<string>
 }
 

@@ -10,6 +10,7 @@ import type { SocketOwners } from '../proxy/socket-owner.ts'
 import { startAdmin } from './admin.ts'
 import type { NodeConfig } from './config.ts'
 import { pauseRoutes } from './local/pause.ts'
+import { pullRoutes } from './local/pulls.ts'
 import { reachRoutes } from './local/reach.ts'
 import { stateRoutes } from './local/state.ts'
 import { type LocalRoute, startLocalApi } from './local-api.ts'
@@ -62,11 +63,13 @@ function localRoutes(parts: PageParts, isServing: () => boolean): LocalRoute[] {
   return [
     ...stateRoutes({
       client,
+      metrics: parts.metrics,
       status: () => statusOf(statusParts),
       certificatesPem: () => authority.certificatesPem,
     }),
     ...pauseRoutes(parts),
     ...reachRoutes(parts),
+    ...pullRoutes(history.records),
   ]
 }
 

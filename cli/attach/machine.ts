@@ -1,10 +1,10 @@
 import { execFile } from 'node:child_process'
 import { homedir, hostname } from 'node:os'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline/promises'
 import { promisify } from 'node:util'
 import { readIfThere } from '../../core/read-if-there.ts'
 import { DOCKER_HUB, type RegistryHost } from '../../core/repository.ts'
+import { askPerson } from '../outside.ts'
 import { checkRegistry, untilNodeFollows } from './check.ts'
 import { FileTree } from './file-tree.ts'
 import { trustFolders } from './plan.ts'
@@ -62,15 +62,6 @@ async function refusalOf([program, ...argv]: string[]): Promise<string | undefin
   } catch (error) {
     const { stderr = '', message } = error as { stderr?: string; message: string }
     return stderr.trim().split('\n').at(-1) || message
-  }
-}
-
-async function askPerson(question: string): Promise<boolean> {
-  const lines = createInterface({ input: process.stdin, output: process.stdout })
-  try {
-    return /^y(es)?$/i.test((await lines.question(`${question} [y/N] `)).trim())
-  } finally {
-    lines.close()
   }
 }
 

@@ -2,6 +2,7 @@ import { command } from '../../core/command.ts'
 import { UsageError } from '../../core/errors.ts'
 import { isNodeId } from '../../core/metainfo.ts'
 import { localNode, NODE_FLAGS, nodeDataDir } from '../local-node.ts'
+import { lookOf } from '../table.ts'
 import { type About, lookAtNode, runHere, SERVER_PATIENCE_MS } from './about.ts'
 import { examine, examineOther } from './examine.ts'
 import { lookAtSettings } from './look/settings.ts'
@@ -24,10 +25,12 @@ export const doctorCommand = command({
     },
     json: { type: 'boolean', description: 'Prints the findings as JSON (docs/doctor.md).' },
   },
-  exitCodes:
-    '0 nothing is wrong; 1 something is: pulls fail, or nothing is shared; 3 there are warnings only.',
+  exitCodes: [
+    '1 something is wrong: pulls fail, or nothing is shared',
+    '3 there are warnings only',
+  ],
   async run(values, _positionals, outside) {
-    const { env, output } = outside
+    const { env } = outside
     const other = values.node
     if (other !== undefined && !isNodeId(other)) {
       throw new UsageError('--node: expected the 40 hex digits of a node’s id', {
@@ -54,6 +57,6 @@ export const doctorCommand = command({
     }
     const reports = other === undefined ? await examine(about, settings) : await examineOther(about, other)
     outside.exitWith(exitCodeOf(reports))
-    return values.json ? reportJson(reports) : reportText(reports, output)
+    return values.json ? reportJson(reports) : reportText(reports, lookOf(outside))
   },
 })

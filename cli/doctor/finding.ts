@@ -1,6 +1,7 @@
 import { CONDITIONS, type ConditionText } from '../../core/condition-texts.ts'
 import type { ConditionCode } from '../../core/conditions.ts'
 import { DOCTOR_FINDINGS } from '../../core/doctor-texts.ts'
+import { plainText } from '../../core/plain-text.ts'
 import { scrubSecrets } from '../../core/scrub-secrets.ts'
 
 /** What `shoal doctor` says about one link of the chain. */
@@ -25,17 +26,10 @@ export interface Finding {
 
 /** Bound of a text from elsewhere (a registry's realm, an error), in characters. */
 export const FOREIGN_TEXT_CHARS_MAX = 300
-/** C0, C1, and what changes the direction or the line: they can make a terminal show something else. */
-const UNPRINTABLE = /[\p{Cc}\p{Cf}\u2028\u2029]/gu
-
 /** A text from elsewhere, as it may stand on a terminal. */
 export function printable(text: string): string {
   const short = text.length > FOREIGN_TEXT_CHARS_MAX ? `${text.slice(0, FOREIGN_TEXT_CHARS_MAX)}…` : text
-  return scrubSecrets(short.replaceAll(/\s*\n\s*/g, ' ')).replaceAll(UNPRINTABLE, escaped)
-}
-
-function escaped(character: string): string {
-  return `\\u{${character.codePointAt(0)!.toString(16)}}`
+  return plainText(scrubSecrets(short.replaceAll(/\s*\n\s*/g, ' ')))
 }
 
 export function ok(text: string): Finding {

@@ -1,70 +1,11 @@
-/** The ustar format (POSIX.1-2001, pax, "ustar Interchange Format"): headers to write, and a reader of streams. */
+import { TAR_BLOCK_BYTES, tarPadding } from '../../core/tar.ts'
 
-const BLOCK_BYTES = 512
-/** Two blocks of zeros end an archive. */
-export const TAR_END = Buffer.alloc(2 * BLOCK_BYTES)
+export { TAR_END, type TarEntry, tarHeader, tarPadding } from '../../core/tar.ts'
+
+/** A reader of streams in the ustar format (core/tar.ts writes it). */
+
 /** Bound of a long-name or pax header's contents, checked before they are read. */
 const EXTENSION_BYTES_MAX = 64 * 1024
-
-/** The type flags that are written here. */
-const TYPE_FLAGS = { file: '0', link: '2', folder: '5' } as const
-
-export interface TarEntry {
-  name: string
-  mode: number
-  bytes: number
-  /** Default: a file. */
-  type?: keyof typeof TYPE_FLAGS
-  /** Where a symbolic link leads. */
-  target?: string
-  /** User and group; default: root. */
-  owner?: number
-  /** Time of the last change, in seconds of Unix time. Default 0: it does not matter and would change the digest. */
-  timeS?: number
-}
-
-/** @throws RangeError when the name or the target is longer than the 100 bytes of its field */
-export function tarHeader({
-  name,
-  mode,
-  bytes,
-  type = 'file',
-  target = '',
-  owner = 0,
-  timeS = 0,
-}: TarEntry): Buffer {
-  for (const text of [name, target]) {
-    if (Buffer.byteLength(text) > 100)
-      throw new RangeError(`the name is too long for a ustar header: ${text}`)
-  }
-  const header = Buffer.alloc(BLOCK_BYTES)
-  header.write(name, 0)
-  header.write(octal(mode, 8), 100)
-  header.write(octal(owner, 8), 108)
-  header.write(octal(owner, 8), 116)
-  header.write(octal(bytes, 12), 124)
-  header.write(octal(timeS, 12), 136)
-  header.fill(' ', 148, 156) // the checksum counts its own field as spaces
-  header.write(TYPE_FLAGS[type], 156)
-  header.write(target, 157)
-  header.write('ustar\0', 257)
-  header.write('00', 263)
-  header.write(octal(checksumOf(header), 7), 148)
-  return header
-}
-
-/** Zeros from the end of a file of this length to the next block. */
-export function tarPadding(bytes: number): Buffer {
-  return Buffer.alloc((BLOCK_BYTES - (bytes % BLOCK_BYTES)) % BLOCK_BYTES)
-}
-
-function octal(value: number, fieldBytes: number): string {
-  return `${value.toString(8).padStart(fieldBytes - 1, '0')}\0`
-}
-
-function checksumOf(header: Buffer): number {
-  return header.reduce((sum, byte) => sum + byte, 0)
-}
 
 /** Receives one file's bytes as they pass. */
 export interface TarFileSink {
@@ -115,9 +56,9 @@ export class TarReader {
   }
 
   #takeHeader(chunk: Buffer): Buffer {
-    const missing = BLOCK_BYTES - this.#header.length
+    const missing = TAR_BLOCK_BYTES - this.#header.length
     this.#header = Buffer.concat([this.#header, chunk.subarray(0, missing)])
-    if (this.#header.length === BLOCK_BYTES) {
+    if (this.#header.length === TAR_BLOCK_BYTES) {
       this.#begin(this.#header)
       this.#header = Buffer.alloc(0)
     }

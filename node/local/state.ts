@@ -1,4 +1,5 @@
 import type { Client } from '../../client/index.ts'
+import type { Metrics } from '../../core/metrics.ts'
 import type { LocalRoute } from '../local-api.ts'
 
 /** What the node does: for `shoal status`, watchers and the lab. */
@@ -6,14 +7,16 @@ import type { LocalRoute } from '../local-api.ts'
 export interface StateParts {
   client: Pick<Client, 'progress'>
   status: () => object
+  metrics: Pick<Metrics, 'text'>
   /** PEM certificates that pulling clients must trust. */
   certificatesPem: () => string
 }
 
-export function stateRoutes({ client, status, certificatesPem }: StateParts): LocalRoute[] {
+export function stateRoutes({ client, status, metrics, certificatesPem }: StateParts): LocalRoute[] {
   return [
     { method: 'GET', path: '/v1/status', answer: status },
     { method: 'GET', path: '/v1/progress', answer: () => progressOf(client) },
+    { method: 'GET', path: '/v1/metrics', answer: async () => ({ text: await metrics.text() }) },
     { method: 'GET', path: '/v1/ca', answer: () => ({ pem: `${certificatesPem().trim()}\n` }) },
   ]
 }

@@ -52,7 +52,8 @@ describe.runIf(isInstalled('bash'))('in bash', () => {
     [
       ['shoal', ''],
       [
-        ...['up', 'join', 'leave', 'node', 'guard', 'relay', 'pause', 'resume', 'attach', 'detach'],
+        ...['up', 'join', 'leave', 'status', 'explain', 'wait', 'bugreport', 'node', 'guard', 'relay'],
+        ...['pause', 'resume', 'attach', 'detach'],
         ...['doctor', 'tracker', 'admin', 'certs', 'completion', 'version'],
       ],
     ],
@@ -102,7 +103,7 @@ it.runIf(isInstalled('bash'))(
 )
 
 it.runIf(isInstalled('fish')).each([
-  ['shoal tracker ', ['unlock']],
+  ['shoal tracker ', ['init', 'unlock']],
   ['shoal admin key rotate ', ['admin', 'authority', 'signing-key']],
   ['shoal node --log-level w', ['warn']],
   ['shoal tracker unlock --unl', ['--unlock-key-file']],

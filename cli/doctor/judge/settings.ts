@@ -1,3 +1,4 @@
+import { counted } from '../../table.ts'
 import { type Finding, found, ok, unknown } from '../finding.ts'
 
 export interface SettingsFacts {
@@ -17,8 +18,4 @@ export function judgeSettings({ file, error, dataDir, registries, joinToken }: S
   const from = file ?? 'no file: defaults and environment'
   const all = [ok(`${from}; data folder ${dataDir}; ${counted(registries, 'registry', 'registries')}`)]
   return joinToken === undefined ? all : [...all, found('JOIN_TOKEN_UNREADABLE', { detail: joinToken })]
-}
-
-export function counted(count: number, one: string, many: string): string {
-  return `${count} ${count === 1 ? one : many}`
 }

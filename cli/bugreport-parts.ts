@@ -1,0 +1,181 @@
+import { execFile } from 'node:child_process'
+import { lstatSync, readdirSync, readFileSync, statfsSync } from 'node:fs'
+import { arch, cpus, freemem, release, totalmem } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { z } from 'zod'
+import { byteSize } from '../core/byte-size.ts'
+import { ATTACHED_DIR, CONSENT_FILE } from '../core/consent.ts'
+import { reasonOf } from '../core/errors.ts'
+import { plainJson } from '../core/plain-text.ts'
+import { REDACTED, scrubSecrets } from '../core/scrub-secrets.ts'
+import { shoalVersion } from '../core/version.ts'
+import { callGuard } from '../guard/control.ts'
+import type { LocalNode } from './local-node.ts'
+
+/** What a bug report is made of. Each part is text, without secrets, and of bounded length. */
+
+/** Bound of one part, in bytes; of a longer one the end is kept, which is the newest of a log. */
+export const PART_BYTES_MAX = 8 * 1024 * 1024
+/** Entries of the data folder that are listed. */
+const LISTED_MAX = 2_000
+/** Lines of the journal. */
+const LOG_LINES_MAX = 5_000
+/** How long a program may take, and a node. */
+const PROGRAM_PATIENCE_MS = 10_000
+const UNITS = ['shoal.service', 'shoal-guard.service', 'shoal-proxy.socket', 'shoal-mirror.socket']
+const RUNTIMES = ['docker', 'containerd', 'podman', 'crio', 'buildctl']
+
+export interface ReportPart {
+  name: string
+  /** For the list that a person reads before the archive is written. */
+  what: string
+  text: string
+}
+
+export interface ReportSources {
+  node: LocalNode
+  configFile: string
+  dataDir: string
+  control: string
+}
+
+/** Every part, whatever of it can be had; what cannot says why. */
+export async function gatherParts(sources: ReportSources): Promise<ReportPart[]> {
+  const { node, configFile, dataDir, control } = sources
+  const ask = (path: string) => node.ask(path, z.unknown()).then((answer) => plainJson(answer, 2))
+  const wanted: [string, string, () => string | Promise<string>][] = [
+    ['about.txt', 'versions, this machine, disk and limits', () => aboutText(dataDir)],
+    ['settings.json', `the node's settings (${configFile})`, () => readFileSync(configFile, 'utf8')],
+    [
+      'attached.json',
+      'what runtimes were attached to',
+      () => readFileSync(join(ATTACHED_DIR, CONSENT_FILE), 'utf8'),
+    ],
+    [
+      'status.json',
+      'what the node says: conditions, registries, names of images pulled',
+      () => ask('/v1/status'),
+    ],
+    ['progress.json', 'the blobs that it holds', () => ask('/v1/progress')],
+    [
+      'metrics.txt',
+      'its metrics',
+      async () => metricsText(await node.ask('/v1/metrics', z.object({ text: z.string() }))),
+    ],
+    ['guard.json', 'what its guard says', async () => plainJson(await callGuard(control, 'status'), 2)],
+    [
+      'data-folder.txt',
+      'names and sizes of the files in the data folder, not their contents',
+      () => listing(dataDir),
+    ],
+    [
+      'units.txt',
+      'the state of its units',
+      () => run('systemctl', ['status', '--no-pager', '--lines=0', ...UNITS]),
+    ],
+    ['log.txt', `the last ${LOG_LINES_MAX} lines of its log`, logText],
+    ['runtimes.txt', 'versions of the container runtimes', runtimesText],
+  ]
+  return Promise.all(wanted.map(async ([name, what, text]) => ({ name, what, text: await bounded(text) })))
+}
+
+async function bounded(text: () => string | Promise<string>): Promise<string> {
+  try {
+    const whole = redacted(await text())
+    const bytes = Buffer.from(whole)
+    return bytes.length <= PART_BYTES_MAX ? whole : bytes.subarray(bytes.length - PART_BYTES_MAX).toString()
+  } catch (error) {
+    return `not to be had: ${redacted(reasonOf(error))}\n`
+  }
+}
+
+/**
+ * A member of JSON, a variable or a header whose name says that its value is secret, in one line. Begins where a name begins,
+ * so that a long line takes linear time.
+ */
+const NAMED_SECRET =
+  /((?<![\w.-])["']?[\w.-]{0,64}?(?:password|passwd|secret|token|credential|authorization|cookie|api[_-]?key|private[_-]?key|unlock[_-]?key|identitytoken|\bauth)["']?\s*[:=]\s*)("(?:[^"\\]|\\.)*"|'[^']*'|[^\s,;}"']+)/gi
+
+/**
+ * `text` without secrets: what looks like one (core/scrub-secrets.ts), and whatever is called one. Numbers, and names of files
+ * in settings that end in `File`, stay.
+ */
+export function redacted(text: string): string {
+  return scrubSecrets(text).replace(NAMED_SECRET, (whole, name: string, value: string) => {
+    const bare = value.replace(/^["']|["']$/g, '')
+    return /^(\d{1,12}|true|false|null)$/.test(bare) ? whole : `${name}"${REDACTED}"`
+  })
+}
+
+function metricsText({ text }: { text: string }): string {
+  return text
+}
+
+function aboutText(dataDir: string): string {
+  const lines = [
+    `shoal ${shoalVersion()}, node ${process.version}, ${process.platform} ${arch()}, kernel ${release()}`,
+    `report of ${new Date().toISOString()}`,
+    `${cpus().length} processors, ${byteSize(totalmem())} of memory, ${byteSize(freemem())} free`,
+    diskText(dataDir),
+    '',
+    textOr('/etc/os-release'),
+    textOr('/proc/self/limits'),
+  ]
+  return `${lines.join('\n')}\n`
+}
+
+function diskText(dataDir: string): string {
+  try {
+    const { bsize, blocks, bavail, files, ffree } = statfsSync(dataDir)
+    return `disk of ${dataDir}: ${byteSize(bavail * bsize)} of ${byteSize(blocks * bsize)} free, ${ffree} of ${files} inodes free`
+  } catch (error) {
+    return `disk of ${dataDir}: ${reasonOf(error)}`
+  }
+}
+
+function textOr(path: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch (error) {
+    return `${path}: ${reasonOf(error)}`
+  }
+}
+
+function listing(dataDir: string): string {
+  const names = readdirSync(dataDir, { recursive: true, encoding: 'utf8' }).sort()
+  const lines = names.slice(0, LISTED_MAX).map((name) => {
+    const found = lstatSync(join(dataDir, name), { throwIfNoEntry: false })
+    if (found === undefined) return `gone  ${name}`
+    const mode = (found.mode & 0o7777).toString(8).padStart(4, '0')
+    const kind = found.isDirectory() ? 'd' : found.isFile() ? '-' : '?'
+    return `${kind} ${mode} ${found.uid}:${found.gid} ${found.size} ${found.mtime.toISOString()} ${JSON.stringify(name)}`
+  })
+  const more = names.length - lines.length
+  return `${[...lines, ...(more > 0 ? [`and ${more} more`] : [])].join('\n')}\n`
+}
+
+function logText(): Promise<string> {
+  const units = UNITS.flatMap((unit) => ['-u', unit])
+  return run('journalctl', ['--no-pager', '--output=short-iso', `--lines=${LOG_LINES_MAX}`, ...units])
+}
+
+async function runtimesText(): Promise<string> {
+  const versions = RUNTIMES.map(async (name) => {
+    const text = await run(name, ['--version']).catch(() => undefined)
+    return `${name}: ${text?.trim() ?? 'not found'}`
+  })
+  return `${(await Promise.all(versions)).join('\n')}\n`
+}
+
+/** What a program prints, whatever its exit status. @throws Error if it cannot be run */
+async function run(program: string, argv: string[]): Promise<string> {
+  const limits = { timeout: PROGRAM_PATIENCE_MS, maxBuffer: 2 * PART_BYTES_MAX }
+  try {
+    return (await promisify(execFile)(program, argv, limits)).stdout
+  } catch (error) {
+    const { stdout, code } = error as { stdout?: string; code?: unknown }
+    if (typeof code === 'number' && stdout) return stdout
+    throw error
+  }
+}
