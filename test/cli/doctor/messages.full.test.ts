@@ -53,13 +53,6 @@ const ROWS: Row[] = [
     says: /--registries/,
   },
   {
-    what: '--registries docker.io',
-    seed: () => ({ registries: [{ host: 'docker.io' }, world.cluster.registry.config] }),
-    status: ['DOCKER_HUB_NEEDS_MIRROR', 'REGISTRY_NOT_AT_TRACKER'],
-    doctor: ['registries REGISTRY_NOT_AT_TRACKER'],
-    says: /registry-1\.docker\.io/,
-  },
-  {
     what: 'a registry that speaks plain HTTP',
     seed: async () =>
       both({
