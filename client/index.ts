@@ -6,22 +6,29 @@ import { NodeClient } from './node-client.ts'
  * Nothing outside this folder imports any other file of it.
  */
 export type {
+  BlobCache,
   BlobKey,
   BlobProgress,
   BlobRequest,
   BytesBySource,
+  CachedBlob,
+  CacheLimits,
+  CheckedBlob,
   Client,
+  ClientLimits,
   ClientOptions,
   ClientStatus,
   ImagePlan,
   OpenBlob,
+  PinnedImage,
+  PruneRequest,
   PushCopy,
   PushedBlobs,
   RegistryBlob,
   RegistryFound,
 } from './client.ts'
 export { CALL_OUTCOMES } from './client.ts'
-export { JoinFailedError } from './errors.ts'
+export { CachePinsError, CacheUnknownError, JoinFailedError } from './errors.ts'
 export { type JoinOutcome, joinCluster } from './membership/join-cluster.ts'
 export { type LeaveOutcome, leaveCluster } from './membership/leave-cluster.ts'
 export { hasJoined } from './membership/node-identity.ts'

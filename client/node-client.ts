@@ -14,14 +14,15 @@ import type {
   BlobProgress,
   BlobRequest,
   Client,
+  ClientLimits,
   ClientOptions,
   ClientStatus,
   ImagePlan,
   OpenBlob,
   RegistryFound,
 } from './client.ts'
-import { RateLimit } from './engine/rate-limit.ts'
 import { BlobDistrustedError } from './errors.ts'
+import { Limits } from './limits.ts'
 import { Admission } from './membership/admission.ts'
 import { ClusterTrustState } from './membership/cluster-trust.ts'
 import { Grants } from './membership/grants.ts'
@@ -43,7 +44,9 @@ import type { SealedCopy } from './store/pushed-copy.ts'
 import { SlowWrites } from './store/slow-writes.ts'
 import { Verifier } from './store/verifier.ts'
 import { BlobReader } from './swarm/blob-reader.ts'
+import type { Cache } from './swarm/cache.ts'
 import { GrantedSwarms } from './swarm/granted-swarms.ts'
+import { takeNews } from './swarm/heartbeat-news.ts'
 import { Pushes } from './swarm/pushes.ts'
 import { StockAliases } from './swarm/stock-aliases.ts'
 import type { Swarm } from './swarm/swarm.ts'
@@ -57,6 +60,7 @@ const PUBLISH_MS_MAX = 1_000
 /** The transfer engine of one node. */
 export class NodeClient implements Client {
   readonly #options: ClientOptions
+  readonly #limits: Limits
   readonly #conditions: Conditions
   readonly #tracker: TrackerClient
   readonly #tokenKeys: TokenKeys
@@ -84,6 +88,7 @@ export class NodeClient implements Client {
   constructor(options: ClientOptions) {
     const { log, registries, dataDir } = options
     this.#options = options
+    this.#limits = new Limits(options)
     this.#conditions = options.conditions ?? new Conditions({ log })
     this.#defects = options.defects ?? new Defects({ log, count: () => undefined })
     this.#verifier = new Verifier(this.#defects)
@@ -110,7 +115,7 @@ export class NodeClient implements Client {
       trust: this.#trust,
       listenPort: () => this.#listenPort,
       tokenKeys: this.#tokenKeys,
-      patienceMs: options.trackerPatienceMs,
+      patienceMs: () => this.#limits.trackerPatienceMs,
       conditions,
       planned: (request) => this.#planned.get(blobOfRepository(request))?.blobs ?? [],
       isInUse: (grant) => [...this.swarms.running()].some((swarm) => swarm.grant === grant && swarm.isWanted),
@@ -144,6 +149,7 @@ export class NodeClient implements Client {
     this.#listener = new PeerListener({
       links: this.#peers.links,
       ...options.peerListen,
+      acceptedMax: () => this.#limits.peerConnectionsMax,
       swarmOf: (name) => this.swarms.named(name)?.links,
       context: () => this.#membership.serving?.context,
       defects: this.#defects,
@@ -153,7 +159,6 @@ export class NodeClient implements Client {
 
   async start(): Promise<void> {
     const { dataDir, cacheBytesMax, registries, cacheSecret } = this.#options
-    const { uploadBytesPerSecondMax = 0, downloadBytesPerSecondMax = 0 } = this.#options
     const identity = await NodeIdentity.load(dataDir)
     this.#membership = this.#membershipOf(identity)
     recall(this.#remembering, this.#memory.load(Date.now()), identity.cluster)
@@ -169,19 +174,19 @@ export class NodeClient implements Client {
         admission: this.#admission,
         ...{ tracker: this.#tracker, auditedShare: this.#options.auditedShare },
         ...{ buffers: new PieceBuffers(), sendBuffers: new SendBuffers() },
-        uploadLimit: new RateLimit(uploadBytesPerSecondMax, () => performance.now()),
-        downloadLimit: new RateLimit(downloadBytesPerSecondMax, () => performance.now()),
+        ...{ uploadLimit: this.#limits.upload, downloadLimit: this.#limits.download },
+        registryLimit: this.#limits.registry,
         verifier: this.#verifier,
         ...{ slowWrites: new SlowWrites(), loopLoad: new LoopLoad() },
         ...{ log: this.#options.log, defects: this.#defects },
         ...{ addresses: this.#peers.addresses, nodeLinks: this.#peers.links },
         dial: (peer, host, credential) => this.#peers.dial(peer, host, credential),
-        onComplete: () => this.#membership.inventoryChanged(),
         onBadPeer: (swarm, node) => {
           if (this.#badPeers.length < BAD_PEERS_MAX) this.#badPeers.push({ swarm, node })
         },
       },
       onFailed: (swarm, reason) => this.#onFailed(swarm, reason),
+      onHoldings: () => this.#membership.inventoryChanged(),
     })
     this.pushes = new Pushes({
       ...this.swarms.pushedFiles(),
@@ -205,6 +210,10 @@ export class NodeClient implements Client {
 
   get #remembering(): Remembering {
     return { trust: this.#trust, membership: this.#membership, vouching: this.#vouching }
+  }
+
+  get cache(): Cache {
+    return this.swarms.cache
   }
 
   get peerAddress(): { host: string; port: number } {
@@ -268,9 +277,13 @@ export class NodeClient implements Client {
       ...(joined ? { joined: { cluster, node, sinceMs: this.#joinedAtMs! } } : {}),
       tracker: { ...this.#tracker.watch.status(), url: this.#tracker.origin },
       peers: this.#peers.status(this.swarms.connectedNodes()),
-      held: this.swarms.held(),
+      held: this.cache.held(),
       moved: this.swarms.moved(),
     }
+  }
+
+  changeLimits(limits: ClientLimits): void {
+    this.#limits.change(limits)
   }
 
   joined(): Promise<void> {
@@ -334,14 +347,6 @@ export class NodeClient implements Client {
     this.#memory.changed()
     this.#options.onTrackerPause?.(answer.isPaused === true)
     this.#peers.forgetUnused(Date.now())
-    for (const { swarm, peers } of answer.peers) this.swarms.get(swarm)?.links.addPeers(peers)
-    for (const instruction of answer.instructions) {
-      if (instruction.kind === 'epoch') this.swarms.get(instruction.swarm)?.raiseEpoch(instruction.epoch)
-      else this.swarms.drop(instruction.swarm)
-    }
-    this.#grants.renewOutdated()
-    for (const swarm of this.swarms.running()) swarm.links.closeRevoked()
-    this.#peers.links.recheck()
-    this.swarms.renewBatches()
+    takeNews(answer, { swarms: this.swarms, grants: this.#grants, links: this.#peers.links })
   }
 }

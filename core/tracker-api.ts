@@ -16,6 +16,10 @@ import { wireVersion } from './wire-version.ts'
 
 /** Bound of swarms in one heartbeat, and so of swarms that a node serves. */
 export const NODE_SWARMS_MAX = 10_000
+/** Swarms of which one answer says how many others hold them; the next goes on. */
+export const HOLDERS_NEWS_MAX = 256
+/** Holders are counted up to here: above, one more or less changes nothing. */
+export const HOLDERS_TOLD_MAX = 8
 /** Swarms for which one heartbeat asks for peers. */
 export const WANTED_SWARMS_MAX = 256
 /** Peers reported in one heartbeat. */
@@ -315,6 +319,14 @@ export const heartbeatResponse = z.object({
   /** The newest wire version that the tracker knows. Absent: an older tracker. */
   wire: z.int().positive().optional(),
   linkCertificate: z.object({ certificate: pem, validForSeconds: count }).nullable().optional(),
+  /**
+   * Other nodes with the whole blob, of swarms that the node holds; only what changed since it was told last. An older
+   * tracker tells nothing.
+   */
+  holders: z
+    .array(z.object({ swarm: swarmIdSchema, others: z.int().min(0).max(HOLDERS_TOLD_MAX) }))
+    .max(HOLDERS_NEWS_MAX)
+    .optional(),
   /** Where the node is listed, and whether the tracker opened a connection to it there. Absent: not tried yet. */
   listing: z.object({ address: z.string().max(64), port: count, isReached: z.boolean() }).optional(),
 })

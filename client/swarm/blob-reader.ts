@@ -106,7 +106,8 @@ export class BlobReader implements OpenBlob {
     const { layout, stored } = this.#swarm
     const piece = Math.floor(at / layout.pieceBytes) as PieceIndex
     this.#swarm.setPosition(this, piece)
-    await this.#swarm.until(this, () => stored.have.has(piece))
+    do await this.#swarm.until(this, () => stored.have.has(piece))
+    while (!(await this.#swarm.mayRead(piece)))
     const pieceEnd = Math.min((piece + 1) * layout.pieceBytes, end)
     let to = Math.min(at + CHUNK_BYTES, pieceEnd)
     // The last byte is held back until the whole blob is known to match its digest.
@@ -195,6 +196,7 @@ export class BlobReader implements OpenBlob {
         signal: this.#abort.signal,
       })
       for await (const bytes of rest) {
+        await this.#swarm.access.pass(bytes.length, this.#abort.signal)
         this.sources.registry += bytes.length
         yield bytes
       }

@@ -45,3 +45,31 @@ test('a node takes from the registry no faster than it may', async () => {
   expect((await pull(limited, cluster.request(blob))).equals(blob.bytes)).toBe(true)
   expectLimited(startedAtMs)
 }, 30_000)
+
+test('a node takes from the registry no faster than its limit for registries, and from peers at any rate', async () => {
+  cluster = await startTestCluster({ nodes: 0 })
+  const limited = await cluster.addNode({ client: { registryBytesPerSecondMax: LIMIT } })
+  const blob = cluster.registry.add(randomBlob(BLOB_BYTES).bytes)
+  const startedAtMs = performance.now()
+  expect((await pull(limited, cluster.request(blob))).equals(blob.bytes)).toBe(true)
+  expectLimited(startedAtMs)
+  const holder = await cluster.addNode()
+  const other = cluster.registry.add(randomBlob(BLOB_BYTES).bytes)
+  await pull(holder, cluster.request(other))
+  const fromPeersMs = performance.now()
+  await pull(limited, cluster.request(other))
+  expect(performance.now() - fromPeersMs).toBeLessThan((BLOB_BYTES / LIMIT) * 500)
+}, 30_000)
+
+test('a limit that changes while a pull runs counts at once', async () => {
+  cluster = await startTestCluster({ nodes: 0 })
+  const slow = { downloadBytesPerSecondMax: 256 * 1024, trackerPatienceMs: 500 }
+  const node = await cluster.addNode({ client: slow })
+  const blob = cluster.registry.add(randomBlob(BLOB_BYTES).bytes)
+  const startedAtMs = performance.now()
+  const pulling = pull(node, cluster.request(blob))
+  setTimeout(() => node.client.changeLimits({ ...slow, downloadBytesPerSecondMax: 0 }), 1000)
+  expect((await pulling).equals(blob.bytes)).toBe(true)
+  // At 256 KiB a second it would take 48 s.
+  expect(performance.now() - startedAtMs).toBeLessThan(10_000)
+}, 30_000)
