@@ -253,7 +253,10 @@ export interface Client {
   registriesNamed(): RegistryNamed[]
   /** The registries of this node and of the tracker, with what was found about them. */
   registriesFound(): RegistryFound[]
-  /** Call when `registries` of the options got more entries. */
+  /**
+   * Call when `registries` of the options, or their settings, have changed.
+   * @throws RegistryFileError, AuthorityBundleError for token keys; those of before count then
+   */
   registriesChanged(): void
   /** Called for every manifest that passes. Plans only; returns at once and never throws. */
   plan(plan: ImagePlan): void

@@ -251,6 +251,7 @@ export class NodeClient implements Client {
   }
 
   registriesChanged(): void {
+    this.#tokenKeys.configsChanged()
     this.#settings.settle()
   }
 
