@@ -23,7 +23,7 @@ export async function helpText({ entry, path }: Placed): Promise<string> {
     program && settingsList(entry.name, program.schema),
     command && flagList(command),
     oldNamesList(path),
-    wrapped(EXIT_CODES),
+    wrapped(command?.exitCodes === undefined ? EXIT_CODES : `${EXIT_CODES} ${command.exitCodes}`),
   ]
   return `${sections.filter((section) => section).join('\n\n')}\n`
 }

@@ -1,5 +1,5 @@
 import { type ParseArgsOptionsConfig, parseArgs } from 'node:util'
-import type { Command, Flag, Flags, FlagValues } from '../core/command.ts'
+import type { Command, Flag, Flags, FlagValues, Outside } from '../core/command.ts'
 import { UsageError } from '../core/errors.ts'
 import { nearestName } from '../core/nearest-name.ts'
 
@@ -7,7 +7,12 @@ import { nearestName } from '../core/nearest-name.ts'
  * @param path the command's whole name, for messages
  * @throws UsageError when the arguments do not fit; whatever the command throws
  */
-export async function runCommand(path: string[], found: Command, argv: string[]): Promise<string> {
+export async function runCommand(
+  path: string[],
+  found: Command,
+  argv: string[],
+  outside: Outside,
+): Promise<string> {
   const { values, positionals } = parsed(path, found, argv)
   const isOpenEnded = found.positionals.at(-1)?.endsWith('…') ?? false
   const isEnough = positionals.length >= found.positionals.length
@@ -19,7 +24,7 @@ export async function runCommand(path: string[], found: Command, argv: string[])
       { hint: usageLine(path, found) },
     )
   }
-  return found.run(values, positionals)
+  return found.run(values, positionals, outside)
 }
 
 export function usageLine(path: string[], { positionals }: Command): string {

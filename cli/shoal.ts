@@ -39,8 +39,11 @@ async function main(argv: string[]): Promise<void> {
   }
   if (entry.program !== undefined) await runProgram(entry.name, entry.program, rest)
   if (entry.command !== undefined) {
-    const { runCommand } = await import('./run-command.ts')
-    process.stdout.write(await runCommand(path, await entry.command(), rest))
+    const [{ runCommand }, { outsideOf }] = await Promise.all([
+      import('./run-command.ts'),
+      import('./outside.ts'),
+    ])
+    process.stdout.write(await runCommand(path, await entry.command(), rest, outsideOf(process)))
   }
 }
 

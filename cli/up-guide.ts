@@ -9,6 +9,8 @@ export interface UpFacts {
   /** Absolute. */
   dataDir: string
   authorityFile: string
+  /** Of the node; absolute. */
+  nodeDir: string
   trackerDir: string
   cluster: string
   /** Where a new join token goes. */
@@ -26,12 +28,13 @@ export function upGuide(facts: UpFacts): string {
   return `${sections.map((lines) => lines.join('\n')).join('\n\n')}\n`
 }
 
-function started({ trackerUrl, proxy, admin, dataDir, registries }: UpFacts): string[] {
+function started({ trackerUrl, proxy, admin, dataDir, nodeDir, registries }: UpFacts): string[] {
   const lines = [
     'Shoal is up.',
     `  proxy       http://${addressText(proxy)}`,
     `  tracker     ${trackerUrl}`,
-    `  progress    curl http://${addressText(admin)}/v1/progress`,
+    `  status      npm run shoal -- status --data-dir ${nodeDir}`,
+    `  health      http://${addressText(admin)}/healthz`,
     `  data        ${dataDir}`,
     `  registries  ${registries.length === 0 ? 'none yet' : registries.join(', ')}`,
   ]

@@ -223,6 +223,7 @@ function guideText(
     proxy: up.node.proxyAddress,
     admin: up.node.adminAddress,
     dataDir: resolve(config.dataDir),
+    nodeDir: files.nodeDir,
     trackerDir: files.trackerDir,
     cluster: up.cluster,
     newJoinTokenFile: files.joinToken,

@@ -23,12 +23,31 @@ export type FlagValues<F extends Flags> = {
         : string | undefined
 }
 
+/** What a command has of its process besides its arguments. */
+export interface Outside {
+  env: Readonly<Record<string, string | undefined>>
+  /** Standard output, for what a command says while it runs. */
+  output: {
+    readonly isTerminal: boolean
+    /** Of the terminal; where there is none, of a page. */
+    readonly columns: number
+    readonly rows: number
+    write(text: string): void
+  }
+  /** Ends with the process's first signal to stop, once a command has asked for it; until then a signal ends the process. */
+  stopped(): AbortSignal
+  /** The exit code of a command that does not fail; otherwise 0. */
+  exitWith(code: number): void
+}
+
 /** Its result is text for standard output; whatever fails is thrown as a ShoalError. */
 export interface Command<F extends Flags = Flags> {
   /** Names of the arguments that are not flags, all required; the last may end in `…` for one or more. */
   positionals: string[]
   flags: F
-  run(values: FlagValues<F>, positionals: string[]): Promise<string>
+  /** What its exit codes mean, where there are more than those of every command. */
+  exitCodes?: string
+  run(values: FlagValues<F>, positionals: string[], outside: Outside): Promise<string>
 }
 
 /** Ties the type of the values to the flags. */

@@ -95,6 +95,13 @@ export const CONDITIONS = {
     remedy:
       'Run `shoal join` with a join string; `shoal admin token create`, on the tracker’s machine, makes one.',
   },
+  METRICS_TLS: {
+    title: 'the new certificate for metrics cannot be used',
+    severity: 'info',
+    text: 'The files in metricsCertFile and metricsKeyFile changed, and cannot be used together.',
+    cost: 'Nothing is lost for pulls. The metrics listener goes on with the certificate that it had.',
+    remedy: 'Put a PEM certificate with its chain into metricsCertFile, and its key into metricsKeyFile.',
+  },
   MIRROR_PORT_OPEN: {
     title: 'a local user could take the port of the mirror',
     severity: 'warning',

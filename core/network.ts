@@ -17,8 +17,15 @@ export function isLoopbackHost(host: string): boolean {
 
 /** Whether a Host field names this machine by loopback. Pages in browsers reach other names by DNS rebinding. */
 export function isLoopbackAuthority(host: string): boolean {
-  const name = host.replace(/:\d{1,5}$/, '').replace(/^\[(.*)\]$/, '$1')
-  return isLoopbackHost(name.toLowerCase())
+  return isLoopbackHost(nameIn(host))
+}
+
+/** The name or address in a Host field, in lower case, without port and brackets. */
+export function nameIn(host: string): string {
+  return host
+    .replace(/:\d{1,5}$/, '')
+    .replace(/^\[(.*)\]$/, '$1')
+    .toLowerCase()
 }
 
 /** `host:port`, an IPv6 address in brackets (RFC 3986 §3.2.2). */

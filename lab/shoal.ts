@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url'
 import type { BlobProgress } from '../client/index.ts'
 import { AdminRelay } from './admin-relay.ts'
 import { LabPartError } from './errors.ts'
+import { progressAt } from './local-api.ts'
 import { waitUntilListening } from './machine/listening.ts'
 import type { LabHost } from './machine/network.ts'
 import { type LabProcess, type LabProcesses, waitForPart } from './machine/processes.ts'
@@ -113,10 +114,12 @@ export async function startTracker(options: ShoalOptions): Promise<LabTracker> {
 export async function startShoalNode(options: ShoalOptions & { tracker: LabTracker }): Promise<LabShoalNode> {
   const { host, processes } = options
   const dir = join(host.dir, 'shoal')
+  const localSocket = join(dir, 'shoal.sock')
   mkdirSync(dir, { recursive: true, mode: 0o700 })
   const configFile = writeConfig(dir, {
     ...options.tracker.join,
     dataDir: join(dir, 'data'),
+    localSocket,
     proxyListen: `127.0.0.1:${NODE_PROXY_PORT}`,
     adminListen: `127.0.0.1:${NODE_ADMIN_PORT}`,
     dockerCertsDir: join(host.etcDocker, 'certs.d'),
@@ -135,7 +138,7 @@ export async function startShoalNode(options: ShoalOptions & { tracker: LabTrack
   return Object.assign(service, {
     guardControl,
     conditions: async () => (JSON.parse(await relay.ask('/healthz')) as { codes: string[] }).codes,
-    progress: async () => (JSON.parse(await relay.ask('/v1/progress')) as { blobs: BlobProgress[] }).blobs,
+    progress: () => progressAt(localSocket),
     peakRssBytes: () => peakRssBytesOf(service.process.pid),
   })
 }

@@ -1,19 +1,19 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Logger } from 'pino'
-import type { Client } from '../client/index.ts'
 import type { Conditions } from '../core/conditions.ts'
 import type { ListenAddress } from '../core/config.ts'
 import type { Defects } from '../core/defects.ts'
 import type { ShoalError } from '../core/errors.ts'
 import type { Metrics } from '../core/metrics.ts'
-import { isLoopbackAuthority } from '../core/network.ts'
+import { isLoopbackAuthority, nameIn } from '../core/network.ts'
 import { statusOf } from '../proxy/error-response.ts'
 import { AdminHostError, AdminMethodError, AdminPathError, ConnectionsTooManyError } from '../proxy/errors.ts'
 import { malformedRefusal } from '../proxy/intercept/intercept-server.ts'
 import { Connections, listenOnLoopback } from '../proxy/loopback-listener.ts'
 import type { SocketOwners } from '../proxy/socket-owner.ts'
 import { UserShares } from '../proxy/user-shares.ts'
+import { type Readiness, readinessOf } from './readiness.ts'
 
 /** Bounds of the admin listener: a scraper, a watcher and a person. */
 const CONNECTIONS_MAX = 64
@@ -23,32 +23,32 @@ const REQUEST_PATIENCE_MS = 10_000
 export const ADMIN_CONNECTIONS_PER_USER_MAX = 16
 /** Connections to the admin listener that are reserved for root. */
 export const ADMIN_CONNECTIONS_OF_ROOT_MIN = 16
-/** Additional connections to the admin listener that may ask for `/healthz` and nothing else. */
+/** Additional connections to the admin listener that may ask for `/healthz` or `/readyz` and nothing else. */
 export const HEALTH_CONNECTIONS_MAX = 16
 /** How long such a connection may take to send its request, and to read the answer. */
 const HEALTH_PATIENCE_MS = 1000
 const HEALTH_PATH = '/healthz'
+const READY_PATH = '/readyz'
 
 export interface AdminOptions {
   listen: ListenAddress
-  client: Pick<Client, 'progress'>
-  conditions: Pick<Conditions, 'health'>
-  status: () => object
+  conditions: Pick<Conditions, 'health' | 'shown'>
+  /** Whether the proxy accepts connections. */
+  isServing: () => boolean
   metrics: Metrics
   owners: SocketOwners
-  /** PEM certificates that pulling clients must trust. */
-  certificatesPem: () => string
   log: Logger
   defects: Defects
 }
 
 interface Page {
+  status?: number
   type: string
   body: string
 }
 
 /**
- * Starts the listener of the node's own pages: read only, without secrets, for this machine only.
+ * Starts the listener for health and metrics: read only, without secrets or names of images, for this machine only.
  * @throws ListenNotLoopbackError, ListenFailedError
  */
 export async function startAdmin(options: AdminOptions) {
@@ -67,9 +67,9 @@ function adminServer(parts: AdminOptions): Server {
       headersTimeout: REQUEST_PATIENCE_MS,
     },
     (request, response) => {
-      const refuse = (error: ShoalError) => send(response, statusOf(error), errorPage(error))
+      const refuse = (error: ShoalError) => send(response, errorPage(error))
       const isHealthOnly = reserve.has(request.socket)
-      const answer = async () => send(response, 200, await answerAdmin(parts, request, isHealthOnly))
+      const answer = async () => send(response, await answerAdmin(parts, request, isHealthOnly))
       const boundary = parts.defects.boundary('admin_request', refuse)
       boundary.run(answer)
     },
@@ -118,9 +118,9 @@ async function answerAdmin(
   request: IncomingMessage,
   isInReserve: boolean,
 ): Promise<Page> {
-  refuseForeignName(request.headers.host ?? '')
+  refuseForeignName(request.headers.host ?? '', parts.listen.host)
   const path = request.url?.split('?')[0] ?? ''
-  if (isInReserve && path !== HEALTH_PATH) {
+  if (isInReserve && path !== HEALTH_PATH && path !== READY_PATH) {
     throw new ConnectionsTooManyError('this user has too many connections to this page')
   }
   const render = pages(parts).get(path)
@@ -130,36 +130,25 @@ async function answerAdmin(
   return render()
 }
 
-function pages(parts: AdminOptions): Map<string, () => Page | Promise<Page>> {
-  const { client, conditions, status, metrics, certificatesPem } = parts
+function pages({ conditions, isServing, metrics }: AdminOptions): Map<string, () => Page | Promise<Page>> {
   return new Map<string, () => Page | Promise<Page>>([
     // Always 200: whoever restarts unhealthy programs would help nobody by restarting this one.
     [HEALTH_PATH, () => jsonPage(conditions.health())],
+    [READY_PATH, () => readyPage(readinessOf(conditions, isServing()))],
     ['/metrics', async () => ({ type: metrics.contentType, body: await metrics.text() })],
-    ['/v1/progress', () => jsonPage(progressOf(client))],
-    ['/v1/status', () => jsonPage(status())],
-    ['/v1/ca', () => ({ type: 'application/x-pem-file', body: `${certificatesPem().trim()}\n` })],
   ])
 }
 
-/** Counts bytes of blobs since this process started. */
-function progressOf(client: Pick<Client, 'progress'>): object {
-  const kibibyte = 1024
-  return {
-    blobs: client.progress(),
-    memory: {
-      rssBytes: process.memoryUsage.rss(),
-      peakRssBytes: process.resourceUsage().maxRSS * kibibyte,
-    },
-  }
+function readyPage(readiness: Readiness): Page {
+  return { ...jsonPage(readiness), status: readiness.status === 'ready' ? 200 : 503 }
 }
 
 /**
  * A page in a browser may resolve its own name to 127.0.0.1 and then read these pages (DNS rebinding). Its requests still
  * have its name in `Host`.
  */
-function refuseForeignName(host: string): void {
-  if (!isLoopbackAuthority(host)) {
+function refuseForeignName(host: string, configured: string): void {
+  if (!isLoopbackAuthority(host) && nameIn(host) !== configured.toLowerCase()) {
     throw new AdminHostError('ask for this page by localhost or a loopback address')
   }
 }
@@ -168,11 +157,12 @@ function jsonPage(value: unknown): Page {
   return { type: 'application/json', body: JSON.stringify(value) }
 }
 
-function errorPage({ code, message }: ShoalError): Page {
-  return jsonPage({ error: { code: code ?? 'INTERNAL', message } })
+function errorPage(error: ShoalError): Page {
+  const { code, message } = error
+  return { ...jsonPage({ error: { code, message } }), status: statusOf(error) }
 }
 
-function send(response: ServerResponse, status: number, { type, body }: Page): void {
+function send(response: ServerResponse, { status = 200, type, body }: Page): void {
   response.writeHead(status, {
     'content-type': type,
     'content-length': Buffer.byteLength(body),

@@ -43,7 +43,23 @@ export const nodeConfig = z.strictObject({
   peerListen: listenAddress.prefault('0.0.0.0:7071').describe('Address where other nodes reach this one.'),
   adminListen: listenAddress
     .prefault('127.0.0.1:7072')
-    .describe('Address for GET /healthz, /metrics, /v1/status, /v1/progress and /v1/ca; loopback only.'),
+    .describe('Address for GET /healthz, /readyz and /metrics; loopback only.'),
+  localSocket: filePath
+    .optional()
+    .describe(
+      'Unix socket of the local API, which commands use: for the user of the node, root, and the group `shoal` if there is one. Default: /run/shoal/shoal.sock for the node of a package, otherwise shoal.sock in dataDir.',
+    ),
+  metricsListen: listenAddress
+    .optional()
+    .describe(
+      'Address for GET /metrics over TLS, for a Prometheus on another machine; absent: none. Needs metricsCertFile and metricsKeyFile.',
+    ),
+  metricsCertFile: filePath
+    .optional()
+    .describe(
+      'PEM certificate with its chain for metricsListen. It and its key are loaded again when their files change.',
+    ),
+  metricsKeyFile: filePath.optional().describe('PEM key of metricsCertFile.'),
   mirrorListen: mirrorPlaces
     .prefault('none')
     .describe(

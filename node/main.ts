@@ -18,7 +18,6 @@ import {
 import { DOCKER_HUB } from '../core/repository.ts'
 import type { UpstreamProxy } from '../core/upstream-proxy.ts'
 import { upstreamProxyOf } from '../core/upstream-proxy-config.ts'
-import { shoalVersion } from '../core/version.ts'
 import { ProxyAuthority } from '../proxy/intercept/authority.ts'
 import { loopbackAddress } from '../proxy/loopback-listener.ts'
 import type { MirrorPlace } from '../proxy/mirror-place.ts'
@@ -26,17 +25,16 @@ import { checkMirrorPlaces, type MirrorSocket } from '../proxy/mirror-place.ts'
 import { type RunningProxy, startProxy } from '../proxy/proxy.ts'
 import { KernelSocketOwners } from '../proxy/socket-owner.ts'
 import { AUTHORITY_FILE_NAME, TrustFiles } from '../proxy/trust-files.ts'
-import { startAdmin } from './admin.ts'
 import { readConsent, withAttached } from './attached.ts'
 import { clientOptions } from './client-options.ts'
 import type { NodeConfig } from './config.ts'
 import { followConsent } from './follow-consent.ts'
 import { interceptNamed } from './intercept-named.ts'
 import { nodeMetrics } from './metrics.ts'
+import { startPages } from './pages.ts'
 import { Pause } from './pause.ts'
 import { refuseProxyLoop } from './proxy-loop.ts'
 import { PullHistory } from './pull-history.ts'
-import { statusOf } from './status.ts'
 
 /** Often enough, because the steps are days apart. */
 const AUTHORITY_CHECK_MS = 3_600_000
@@ -51,6 +49,9 @@ export interface RunningNode {
   readonly mirrorSockets: readonly MirrorSocket[]
   readonly peerAddress: ListenAddress
   readonly adminAddress: ListenAddress
+  /** Path of the local API's socket. */
+  readonly localSocket: string
+  readonly metricsAddress: ListenAddress | undefined
   readonly defects: Defects
   close(): Promise<void>
 }
@@ -63,7 +64,7 @@ interface Told {
   log: Logger
 }
 
-/** All that the local API and the proxy are built from. */
+/** All that the pages and the proxy are built from. */
 interface NodeParts extends Told {
   config: NodeConfig
   startedMs: number
@@ -127,10 +128,10 @@ export async function startNode(
     const owners = new KernelSocketOwners()
     const made = { registries, client, history, authority, owners, pause }
     const parts: NodeParts = { ...told, config, startedMs, upstreamProxy, guard, ...made }
-    const admin = await startLocalApi(parts)
-    closing.defer(() => admin.close())
+    const pages = await startPages(parts, process.env, closing)
     const trust = trustOf(parts, consent)
-    const proxy = await startTrustedProxy(parts, trust, { closing, adminPort: admin.address.port })
+    const proxy = await startTrustedProxy(parts, trust, { closing, adminPort: pages.adminAddress.port })
+    pages.isServing = true
     const { attachedDir } = config
     const following = { attachedDir, registries, surroundings, client, authority, trust, proxy, conditions }
     closing.defer(await followConsent(following, consent))
@@ -138,7 +139,9 @@ export async function startNode(
       proxyAddress: proxy.address,
       mirrorSockets: proxy.mirrorSockets,
       peerAddress: client.peerAddress,
-      adminAddress: admin.address,
+      adminAddress: pages.adminAddress,
+      localSocket: pages.localSocket,
+      metricsAddress: pages.metricsAddress,
     }
     logStart(parts, addresses)
     guard?.say('ready')
@@ -192,23 +195,6 @@ function noteRegistries(registries: RegistryClients, conditions: Conditions): vo
 
 function openHistory({ dataDir }: NodeConfig, client: Client, log: Logger): PullHistory {
   return new PullHistory({ dataDir, sentToPeers: () => client.status().moved.bytesToPeers, log })
-}
-
-/** Health, status, progress and metrics, for this machine. */
-function startLocalApi(parts: NodeParts) {
-  const { config, startedMs, client, conditions, history, metrics, owners, authority, log, defects } = parts
-  const statusParts = { version: shoalVersion(), startedMs, client, conditions, history }
-  return startAdmin({
-    listen: config.adminListen,
-    client,
-    conditions,
-    status: () => statusOf(statusParts),
-    metrics,
-    owners,
-    certificatesPem: () => authority.certificatesPem,
-    log,
-    defects,
-  })
 }
 
 function trustOf({ config, registries, conditions }: NodeParts, consent: Consent | undefined): TrustFiles {

@@ -4,6 +4,7 @@ import type { Logger } from 'pino'
 import type { Conditions } from '../core/conditions.ts'
 import { replaceFile } from '../core/data-folder.ts'
 import type { Pausing } from '../proxy/pause.ts'
+import { PauseError } from './errors.ts'
 
 /**
  * Whether this node stands aside: it tunnels new connections and passes on what is asked in those that it has. An operator
@@ -57,6 +58,21 @@ export class Pause implements Pausing {
     } catch (error) {
       this.#options.log.warn({ err: error, path }, 'a restart without the tracker will forget its pause')
     }
+  }
+
+  /**
+   * The operator's word, over the local API. The file is what counts, also at the next start.
+   * @throws PauseError if it cannot be written
+   */
+  operatorSays(isPaused: boolean): void {
+    const path = join(this.#options.dataDir, PAUSED_FILE)
+    try {
+      if (isPaused) replaceFile(path, '')
+      else rmSync(path, { force: true })
+    } catch (cause) {
+      throw new PauseError(`cannot change ${path}: ${(cause as Error).message}`, { cause })
+    }
+    this.#become('operator', isPaused)
   }
 
   close(): void {

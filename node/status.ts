@@ -2,6 +2,7 @@ import type { Client } from '../client/index.ts'
 import type { Conditions, ShownCondition } from '../core/conditions.ts'
 import type { LayerRecord, PullSummary } from '../proxy/pull-records.ts'
 import type { PullHistory } from './pull-history.ts'
+import { readinessOf } from './readiness.ts'
 
 /** What `GET /v1/status` says (docs/status.md). Data only: who shows it chooses words and units. */
 
@@ -11,6 +12,8 @@ export const PULLS_SHOWN_MS = 3_600_000
 export interface StatusParts {
   version: string
   startedMs: number
+  /** Whether the proxy accepts connections. */
+  isServing: () => boolean
   client: Pick<Client, 'status' | 'registriesFound'>
   conditions: Pick<Conditions, 'shown' | 'health'>
   history: Pick<PullHistory, 'records' | 'installedMs' | 'sinceInstall'>
@@ -22,6 +25,7 @@ export function statusOf(parts: StatusParts, nowMs = Date.now()) {
   const { lastError, sinceMs, url, ...trackerRest } = tracker
   return {
     ...parts.conditions.health(),
+    ready: readinessOf(parts.conditions, parts.isServing()).status,
     node: {
       version: parts.version,
       started: timeText(parts.startedMs),

@@ -60,12 +60,12 @@ export class MirrorUnusableError extends ShoalError {
   readonly code = 'MIRROR_UNUSABLE'
 }
 
-/** The admin listener has nothing at that path: answer 404. */
+/** The admin listener or the local API has nothing at that path: answer 404. */
 export class AdminPathError extends ShoalError {
   readonly code = 'NOT_FOUND'
 }
 
-/** The admin listener's pages are read only: answer 405. */
+/** The admin listener's pages are read only, or a call of the local API takes another method: answer 405. */
 export class AdminMethodError extends ShoalError {
   readonly code = 'METHOD_NOT_ALLOWED'
 }

@@ -1,6 +1,5 @@
 import { once } from 'node:events'
-import { lstatSync, rmSync } from 'node:fs'
-import { connect, type Server } from 'node:net'
+import type { Server } from 'node:net'
 import { dirname } from 'node:path'
 import { z } from 'zod'
 import { type ListenAddress, listenAddress } from '../core/config.ts'
@@ -8,6 +7,7 @@ import { ensureFolder } from '../core/data-folder.ts'
 import { ListenFailedError, type ShoalError } from '../core/errors.ts'
 import { addressText, isLoopbackAddress } from '../core/network.ts'
 import { parseRegistryHost, type RegistryHost } from '../core/repository.ts'
+import { isSocketPathTooLong, removeStaleSocket } from '../core/socket-file.ts'
 import { unprivilegedPortsFrom } from '../core/unprivileged-ports.ts'
 import { ListenNotLoopbackError } from './errors.ts'
 import { listenOnLoopback, loopbackAddress } from './loopback-listener.ts'
@@ -24,8 +24,6 @@ export interface MirrorPlace {
 
 /** Bound of the mirror's listeners: one for each registry that podman or CRI-O pull from. */
 const MIRROR_PLACES_MAX = 16
-/** The longest path of a Unix socket in Linux (unix(7)). */
-const SOCKET_PATH_CHARS_MAX = 107
 
 const PURPOSE = 'mirrorListen'
 
@@ -45,7 +43,7 @@ function parsePlace(entry: string): MirrorPlace {
   const registry = host === undefined ? {} : { registry: parseRegistryHost(host) }
   const path = /^unix:(\/.+)$/.exec(where)?.[1]
   if (path === undefined) return { ...registry, socket: listenAddress.parse(where) }
-  if (path.length > SOCKET_PATH_CHARS_MAX) throw new RangeError('the path is too long')
+  if (isSocketPathTooLong(path)) throw new RangeError('the path is too long')
   return { ...registry, socket: { path } }
 }
 
@@ -84,7 +82,9 @@ export async function listenAt(server: Server, socket: MirrorSocket): Promise<Mi
   if ('host' in socket) return listenOnLoopback(server, socket, PURPOSE)
   if ('path' in socket) {
     ensureFolder(dirname(socket.path), { mode: 0o755 })
-    await removeStale(socket)
+    await removeStaleSocket(socket.path).catch((cause: Error) => {
+      throw failed(socket, cause)
+    })
     // As a port of loopback: who may pull is for the registry to say.
     server.listen({ path: socket.path, readableAll: true, writableAll: true })
     await listening(server, socket)
@@ -107,21 +107,6 @@ async function listening(server: Server, socket: MirrorSocket): Promise<void> {
 
 function failed(socket: MirrorSocket, cause: Error): ShoalError {
   return new ListenFailedError(PURPOSE, placeText(socket), cause)
-}
-
-/** Removes a socket that a process left behind when it was killed. */
-async function removeStale({ path }: { path: string }): Promise<void> {
-  const found = lstatSync(path, { throwIfNoEntry: false })
-  if (found === undefined) return
-  if (!found.isSocket()) throw failed({ path }, new Error('something else is there'))
-  const probe = connect({ path })
-  const isUsed = await once(probe, 'connect').then(
-    () => true,
-    () => false,
-  )
-  probe.destroy()
-  if (isUsed) throw failed({ path }, new Error('another process listens there'))
-  rmSync(path)
 }
 
 /** Whether any local user could take the place while this process does not run, and answer in its stead. */

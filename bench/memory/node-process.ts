@@ -5,6 +5,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { ProxyAgent } from 'undici'
+import { authorityAt, progressAt } from '../../lab/local-api.ts'
 import { freePort } from '../../lab/machine/free-port.ts'
 import { REPOSITORY } from '../measure/blob-registry.ts'
 import { BenchContentError, BenchPeerError } from '../measure/errors.ts'
@@ -45,8 +46,9 @@ export async function startNodeProcess(folder: string, services: ShoalServices):
     stdio: ['ignore', 'inherit', 'inherit'],
   })
   const admin = `http://127.0.0.1:${adminPort}`
+  const socket = join(folder, 'data/shoal.sock')
   await untilReady(child, admin)
-  const authority = await (await fetch(`${admin}/v1/ca`)).text()
+  const authority = await authorityAt(socket)
 
   function configFile(): string {
     const write = (name: string, text: string) => {
@@ -105,10 +107,7 @@ export async function startNodeProcess(folder: string, services: ShoalServices):
       return { takenBytes }
     },
     async bytesFromPeers() {
-      const answer = (await (await fetch(`${admin}/v1/progress`)).json()) as {
-        blobs: { bytesFromPeers: number }[]
-      }
-      return answer.blobs.reduce((sum, { bytesFromPeers }) => sum + bytesFromPeers, 0)
+      return (await progressAt(socket)).reduce((sum, { bytesFromPeers }) => sum + bytesFromPeers, 0)
     },
     async stop() {
       if (child.exitCode !== null) return

@@ -2,7 +2,7 @@ import { existsSync, mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { readSecret } from '../../certs-tool/admin-flags.ts'
 import { writeNewFiles } from '../../certs-tool/key-files.ts'
-import { command } from '../../core/command.ts'
+import { command, type Outside } from '../../core/command.ts'
 import { UsageError } from '../../core/errors.ts'
 import { parseJoinString } from '../../core/join-string.ts'
 import { durationText, joinFromHere } from '../../node/membership.ts'
@@ -32,8 +32,8 @@ export const joinCommand = command({
     },
     yes: { type: 'boolean', description: 'With --attach: asks nothing.' },
   },
-  async run(values, [given = '']) {
-    const attach = await attachment(values)
+  async run(values, [given = ''], outside) {
+    const attach = await attachment(values, outside)
     const joinString = given === '-' ? readSecret('-') : given
     if (joinString === '') throw new UsageError('standard input has no join string')
     // A mistake in the string is reported before one in the settings.
@@ -50,7 +50,7 @@ export const joinCommand = command({
 })
 
 /** Checked before anything is done. @throws UsageError */
-async function attachment(values: { attach: string[]; registry: string[]; yes: boolean }) {
+async function attachment(values: { attach: string[]; registry: string[]; yes: boolean }, outside: Outside) {
   if (values.attach.length === 0) return async () => ''
   const [{ attachCommand }, { RUNTIME_KINDS }, { runCommand }] = await Promise.all([
     import('../attach/commands.ts'),
@@ -67,7 +67,7 @@ async function attachment(values: { attach: string[]; registry: string[]; yes: b
   return async () => {
     const texts: string[] = []
     for (const name of values.attach as RuntimeName[]) {
-      texts.push(await runCommand(['shoal', 'attach', name], attachCommand(name), flags))
+      texts.push(await runCommand(['shoal', 'attach', name], attachCommand(name), flags, outside))
     }
     return texts.join('')
   }

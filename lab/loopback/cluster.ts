@@ -1,9 +1,10 @@
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { BlobProgress } from '../../client/index.ts'
 import { issueLeaf, makeAuthority } from '../../core/issue-certificate.ts'
 import { LabPartError } from '../errors.ts'
+import { authorityAt, progressAt } from '../local-api.ts'
 import { freePort } from '../machine/free-port.ts'
 import { type LabProcess, type LabProcesses, waitForPart } from '../machine/processes.ts'
 import { type LoopbackRegistry, startLoopbackRegistry } from './registry.ts'
@@ -115,6 +116,7 @@ async function startNode(
     dockerCertsDir: 'none',
   }
   const part = startShoal(site, { name, file, program: 'node', dir, config })
+  const socket = join(config.dataDir, 'shoal.sock')
   const ask = async (path: string) => {
     const answer = await fetch(`http://127.0.0.1:${adminPort}${path}`)
     if (!answer.ok) throw new LabPartError(`${name}: ${path} was answered with ${answer.status}`)
@@ -124,11 +126,16 @@ async function startNode(
   const isReady = async () =>
     file === undefined ? (await ask('/metrics')).includes(JOINED) : ask('/healthz')
   await waitForPart(part, async () => (await isReady()) || undefined)
+  // A node of another version may have no local API.
+  const isOther = file !== undefined && !existsSync(socket)
+  const ownAuthority = () => (isOther ? ask('/v1/ca') : authorityAt(socket))
+  const progress = async () =>
+    isOther ? (JSON.parse(await ask('/v1/progress')) as { blobs: BlobProgress[] }).blobs : progressAt(socket)
   return {
     ...{ name, part },
     proxyUrl: `http://127.0.0.1:${proxyPort}`,
-    proxyCaFile: writeIn(dir, 'proxy-ca.pem', await ask('/v1/ca')),
-    progress: async () => (JSON.parse(await ask('/v1/progress')) as { blobs: BlobProgress[] }).blobs,
+    proxyCaFile: writeIn(dir, 'proxy-ca.pem', await ownAuthority()),
+    progress,
   }
 }
 

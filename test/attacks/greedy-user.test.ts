@@ -18,7 +18,7 @@ const BYSTANDER = 60_101
 /** Users that one person may be, where /etc/subuid gives him a range. */
 const MANY = [60_001, 60_002, 60_003, 60_004, 60_005, 60_006]
 const PATIENCE_MS = 3000
-const ASKING = 'GET /v1/ca HTTP/1.1\r\nHost: localhost\r\n\r\n'
+const ASKING = 'GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n'
 
 describe('local users', () => {
   let proxy: TestProxy
@@ -37,13 +37,12 @@ describe('local users', () => {
     await proxy.close()
   })
 
-  function adminOf({ metrics, caPem }: TestProxy, owners: SocketOwners) {
+  function adminOf({ metrics }: TestProxy, owners: SocketOwners) {
     return startAdmin({
       listen: { host: '127.0.0.1', port: 0 },
-      client: { progress: () => [] },
-      conditions: { health: () => ({ status: 'ok', codes: [] }) },
-      status: () => ({}),
-      ...{ metrics, owners, defects: noteDefects().defects, certificatesPem: () => caPem },
+      conditions: { health: () => ({ status: 'ok', codes: [] }), shown: () => [] },
+      isServing: () => true,
+      ...{ metrics, owners, defects: noteDefects().defects },
       log: { warn: () => undefined } as never,
     })
   }

@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { createCluster } from '../../certs-tool/admin-client.ts'
 import type { BlobProgress } from '../../client/index.ts'
 import { issueLeaf, makeAuthority } from '../../core/issue-certificate.ts'
+import { authorityAt, progressAt } from '../../lab/local-api.ts'
 import { freePort } from '../../lab/machine/free-port.ts'
 import { type LabProcess, LabProcesses, waitForPart } from '../../lab/machine/processes.ts'
 import type { LabRequirement } from '../../lab/machine/requirements.ts'
@@ -202,7 +203,8 @@ async function startNodeProcess(
   const admin = (path: string) => fetch(`http://127.0.0.1:${adminPort}${path}`)
   const isHealthy = async () => (await admin('/healthz')).ok && started.isRunning()
   await waitForPart(started, async () => (await isHealthy()) || undefined)
-  const caPem = async () => (await admin('/v1/ca')).text()
+  const socket = join(dataDir, 'shoal.sock')
+  const caPem = () => authorityAt(socket)
   return {
     ...{ name, process: started, proxyPort, adminPort, dataDir, isHealthy, caPem },
     client: { peerAddress: { host: '127.0.0.1', port: peerPort } },
@@ -216,8 +218,7 @@ async function startNodeProcess(
       )
     },
     async progressOf({ digest }) {
-      const { blobs } = (await (await admin('/v1/progress')).json()) as { blobs: BlobProgress[] }
-      return blobs.find((blob) => blob.digest === digest)
+      return (await progressAt(socket)).find((blob) => blob.digest === digest)
     },
   }
 }

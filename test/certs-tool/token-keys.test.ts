@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { tokenKeysCommand } from '../../certs-tool/commands/token-keys.ts'
+import { outsideOf } from '../../cli/outside.ts'
 import { runCommand } from '../../cli/run-command.ts'
 import { startWorld, type TestNode, type World } from '../tracker/test-tracker.ts'
 
@@ -14,7 +15,7 @@ beforeAll(async () => {
 afterAll(() => world.close())
 
 const tokenKeysOf = ({ dataDir }: World, ...flags: string[]) =>
-  runCommand(['shoal'], tokenKeysCommand, [`--data-dir=${dataDir}`, ...flags])
+  runCommand(['shoal'], tokenKeysCommand, [`--data-dir=${dataDir}`, ...flags], outsideOf(process))
 const tokenKeys = (...flags: string[]) => tokenKeysOf(world, ...flags)
 
 it('says that there is none before the first pull', async () => {

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { oldNamesIn, placedIn } from '../../cli/command-tree.ts'
 import { completionCommand } from '../../cli/completion.ts'
+import { outsideOf } from '../../cli/outside.ts'
 import { TREE } from '../../cli/tree.ts'
 import { flagsOf } from './flags-of.ts'
 import { runShoal } from './run-shoal.ts'
@@ -12,7 +13,7 @@ import { runShoal } from './run-shoal.ts'
 const folder = mkdtempSync(join(tmpdir(), 'shoal-completion-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
-const scriptOf = (shell: string) => completionCommand(TREE).run({}, [shell])
+const scriptOf = (shell: string) => completionCommand(TREE).run({}, [shell], outsideOf(process))
 /** The script in a file. */
 async function fileOf(shell: string): Promise<string> {
   const path = join(folder, shell)

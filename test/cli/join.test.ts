@@ -21,6 +21,7 @@ import { chainOf, issueTrackerTls, makeLabAuthority } from '../../certs-tool/tra
 import { pinOf } from '../../core/authority-pin.ts'
 import { issueLeaf, type KeyedCertificate } from '../../core/issue-certificate.ts'
 import { joinStringOf, parseJoinString } from '../../core/join-string.ts'
+import { askLocally } from '../../lab/local-api.ts'
 import { freePort } from '../../lab/machine/free-port.ts'
 import { runShoal, type StartedShoal, startShoal } from './run-shoal.ts'
 
@@ -76,7 +77,7 @@ async function startNode(name: string): Promise<{ status(): Promise<NodeStatus> 
   ])
   started.push(node)
   await logged(node, 'the node ')
-  return { status: async () => (await fetch(`http://127.0.0.1:${admin}/v1/status`)).json() as never }
+  return { status: () => askLocally(inFolder(join(name, 'shoal.sock')), '/v1/status') }
 }
 
 interface NodeStatus {

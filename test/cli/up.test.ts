@@ -3,6 +3,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { progressAt } from '../../lab/local-api.ts'
 import { runShoal, type StartedShoal, startShoal } from './run-shoal.ts'
 
 /** Free ports, and nothing outside the data folder. */
@@ -78,11 +79,12 @@ describe('shoal up, started for the first time', () => {
     expect(inDataDir('join-token')).toMatch(/^SHOAL-1-c[0-9a-f]{16}-[\w-]{43}\n$/)
   })
 
-  it('runs a node that has joined and tells its progress', async () => {
+  it('runs a node that has joined and says how it is', async () => {
     expect(inDataDir('node/node.pem')).toContain('BEGIN CERTIFICATE')
-    const answer = await fetch(/curl (http:\S+)/.exec(guide)?.[1] ?? '')
+    const answer = await fetch(/health +(http:\S+)/.exec(guide)?.[1] ?? '')
     expect(answer.status).toBe(200)
-    expect(await answer.json()).toMatchObject({ blobs: [] })
+    const nodeDir = /shoal -- status --data-dir (\S+)/.exec(guide)?.[1] ?? ''
+    expect(await progressAt(join(nodeDir, 'shoal.sock'))).toEqual([])
   })
 
   it('says how to point Docker at it, and how to undo that', () => {

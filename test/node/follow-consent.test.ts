@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { createLog } from '../../core/log.ts'
+import { authorityAt } from '../../lab/local-api.ts'
 import { freePort } from '../../lab/machine/free-port.ts'
 import { nodeConfig } from '../../node/config.ts'
 import { CONSENT_READ_EVERY_MS } from '../../node/follow-consent.ts'
@@ -51,7 +52,7 @@ async function ask(port: number, path: string, host = `127.0.0.1:${port}`) {
 
 const codes = async (): Promise<string[]> =>
   JSON.parse((await ask(node!.adminAddress.port, '/healthz')).body).codes
-const ownAuthority = async () => (await ask(node!.adminAddress.port, '/v1/ca')).body
+const ownAuthority = () => authorityAt(node!.localSocket)
 
 describe('what was attached', () => {
   test('before the start: the mirror listens, and the authority is where runtimes look', async () => {

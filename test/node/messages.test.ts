@@ -9,6 +9,7 @@ import { Conditions } from '../../core/conditions.ts'
 import { loadConfig } from '../../core/config.ts'
 import { explainDisk } from '../../core/disk-space.ts'
 import { createLog } from '../../core/log.ts'
+import { askLocally } from '../../lab/local-api.ts'
 import { nodeConfig } from '../../node/config.ts'
 import { type RunningNode, startNode } from '../../node/main.ts'
 import { runShoal } from '../cli/run-shoal.ts'
@@ -46,8 +47,7 @@ function nodeSettings(changes: Record<string, unknown>) {
 }
 
 async function status(): Promise<{ conditions: { code: string; remedy: string }[]; node: object }> {
-  const { host, port } = node!.adminAddress
-  return (await fetch(`http://${host}:${port}/v1/status`)).json() as never
+  return askLocally(node!.localSocket, '/v1/status')
 }
 
 describe('a node that shares nothing says so', () => {

@@ -6,10 +6,16 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { createLog } from '../../core/log.ts'
+import { askLocally, authorityAt } from '../../lab/local-api.ts'
 import { type NodeConfig, nodeConfig } from '../../node/config.ts'
 import { type RunningNode, startNode } from '../../node/main.ts'
 import { FakeClient } from '../proxy/fake-client.ts'
 import { openTunnel } from '../proxy/test-proxy.ts'
+
+interface Progress {
+  blobs: object[]
+  memory: { rssBytes: number; peakRssBytes: number }
+}
 
 const log = createLog({ level: 'silent', name: 'test' })
 
@@ -62,7 +68,7 @@ describe('a node', () => {
   test('tells Docker and others of its authority while it runs, and no longer', async () => {
     await start()
     const files = ['certs.d/registry.example/shoal.crt', 'certs.d/localhost:5000/shoal.crt', 'proxy-ca.crt']
-    const { body } = await askAdmin('/v1/ca')
+    const body = await authorityAt(node!.localSocket)
     expect(body).toMatch(/^-----BEGIN CERTIFICATE-----/)
     for (const file of files) expect(readFileSync(join(folder, file), 'utf8')).toBe(body)
     await node!.close()
@@ -115,7 +121,11 @@ describe('a node', () => {
     const before = readFileSync(path, 'utf8')
     const { port } = first.proxyAddress
     await expect(
-      startNode(config({ proxyListen: `127.0.0.1:${port}` }), log, async () => client),
+      startNode(
+        config({ proxyListen: `127.0.0.1:${port}`, localSocket: join(folder, 'second.sock') }),
+        log,
+        async () => client,
+      ),
     ).rejects.toMatchObject({
       code: 'LISTEN_FAILED',
     })
@@ -206,7 +216,7 @@ describe('the admin listener', () => {
     // The registries of this configuration do not exist.
     const isAboutNode = (code: string) => code !== 'REGISTRY_UNREACHABLE'
     expect(JSON.parse(health.body).codes.filter(isAboutNode)).toEqual([])
-    const progress = JSON.parse((await askAdmin('/v1/progress')).body)
+    const progress = await askLocally<Progress>(node!.localSocket, '/v1/progress')
     expect(progress.blobs).toEqual(client.progress())
     expect(progress.memory.rssBytes).toBeGreaterThan(0)
     expect(progress.memory.peakRssBytes).toBeGreaterThanOrEqual(progress.memory.rssBytes / 2)
@@ -225,7 +235,7 @@ describe('the admin listener', () => {
     ]) {
       expect(metrics.body).toContain(series)
     }
-    const status = JSON.parse((await askAdmin('/v1/status')).body)
+    const status = await askLocally(node!.localSocket, '/v1/status')
     expect(status).toMatchObject({ node: { joined: true }, cache: { bytes: 10 }, pulls: [] })
     expect(metrics.body).toContain('shoal_proxy_connects_total{outcome="intercepted"} 0')
     expect((await askAdmin('/healthz', { method: 'HEAD' })).body).toBe('')
@@ -233,11 +243,14 @@ describe('the admin listener', () => {
 
   test.each([
     [404, 'NOT_FOUND', '/', {}],
-    [404, 'NOT_FOUND', '/v1/progress/..', {}],
-    [405, 'METHOD_NOT_ALLOWED', '/v1/progress', { method: 'POST' }],
-    [403, 'ADMIN_HOST', '/v1/progress', { host: 'rebound.example' }],
-    [403, 'ADMIN_HOST', '/v1/progress', { host: 'localhost.evil.example:7072' }],
-    [403, 'ADMIN_HOST', '/v1/progress', { host: '192.0.2.1' }],
+    [404, 'NOT_FOUND', '/metrics/..', {}],
+    [404, 'NOT_FOUND', '/v1/status', {}],
+    [404, 'NOT_FOUND', '/v1/progress', {}],
+    [404, 'NOT_FOUND', '/v1/pause', { method: 'PUT' }],
+    [405, 'METHOD_NOT_ALLOWED', '/metrics', { method: 'POST' }],
+    [403, 'ADMIN_HOST', '/metrics', { host: 'rebound.example' }],
+    [403, 'ADMIN_HOST', '/healthz', { host: 'localhost.evil.example:7072' }],
+    [403, 'ADMIN_HOST', '/readyz', { host: '192.0.2.1' }],
   ])('answers %i %s to what it does not serve', async (status, code, path, options) => {
     await start()
     const answer = await askAdmin(path, options)

@@ -27,7 +27,7 @@ function begin() {
     sinceInstall: () => ({ peers: 1, registry: 2, cache: 3, passedThrough: 4, toPeers: 5 }),
   }
   const parts = {
-    ...{ version: '9.9.9', startedMs: 2000, client, conditions, history },
+    ...{ version: '9.9.9', startedMs: 2000, isServing: () => true, client, conditions, history },
   }
   client.found = [
     { host: 'registry.example' as RegistryHost, kinds: ['token'], state: 'shared' },

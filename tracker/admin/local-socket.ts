@@ -2,9 +2,8 @@ import { once } from 'node:events'
 import { rmSync } from 'node:fs'
 import type { Server } from 'node:net'
 import { ConfigError } from '../../core/config.ts'
+import { isSocketPathTooLong, SOCKET_PATH_BYTES_MAX } from '../../core/socket-file.ts'
 
-/** Linux's bound of a socket's path (unix(7): sun_path has 108 bytes, one of them for the end). */
-const PATH_BYTES_MAX = 107
 /** Read and write for the owner only: write permission on a socket permits connecting to it. */
 const OWNER_ONLY_UMASK = 0o177
 
@@ -14,8 +13,8 @@ const OWNER_ONLY_UMASK = 0o177
  * @throws ConfigError when the path is too long for a socket
  */
 export async function listenLocally(server: Server, path: string): Promise<void> {
-  if (Buffer.byteLength(path) > PATH_BYTES_MAX) {
-    throw new ConfigError(`dataDir: ${path} is too long for a socket (${PATH_BYTES_MAX} bytes)`, {
+  if (isSocketPathTooLong(path)) {
+    throw new ConfigError(`dataDir: ${path} is too long for a socket (${SOCKET_PATH_BYTES_MAX} bytes)`, {
       hint: 'Name a folder with a shorter path with --data-dir; move the data there if there is any.',
     })
   }
