@@ -266,8 +266,8 @@ export interface Client {
   progress(): BlobProgress[]
   /** Reads only. */
   status(): ClientStatus
-  /** From now on, also for transfers that run. */
-  changeLimits(limits: ClientLimits): void
+  /** Changes count from now on, also for transfers that run. */
+  readonly limits: { change(limits: ClientLimits): void }
   /** Resolves when the tracker has taken this node in; never rejects. */
   joined(): Promise<void>
   close(): Promise<void>

@@ -3,7 +3,7 @@ import { Conditions } from '../core/conditions.ts'
 import { CredentialsSeen } from '../core/credentials-seen.ts'
 import { Defects } from '../core/defects.ts'
 import type { ShoalError } from '../core/errors.ts'
-import { type NodeId, type SwarmId, swarmIdOf } from '../core/metainfo.ts'
+import type { NodeId, SwarmId } from '../core/metainfo.ts'
 import type { RegistryNamed } from '../core/registries-api.ts'
 import { showLimit } from '../core/registry-limit.ts'
 import { type RegistryHost, scopeOf } from '../core/repository.ts'
@@ -14,7 +14,6 @@ import type {
   BlobProgress,
   BlobRequest,
   Client,
-  ClientLimits,
   ClientOptions,
   ClientStatus,
   ImagePlan,
@@ -33,6 +32,7 @@ import { NodeMemory } from './membership/node-memory.ts'
 import { RegistrySettings } from './membership/registry-settings.ts'
 import { TrackerClient } from './membership/tracker-client.ts'
 import { TrackerWatch } from './membership/tracker-watch.ts'
+import { servedRegistry } from './origin/served-registry.ts'
 import { blobOfRepository, Vouching } from './origin/vouching.ts'
 import { PeerListener } from './peer/peer-listener.ts'
 import { PeerReach } from './peer/peer-reach.ts'
@@ -60,7 +60,7 @@ const PUBLISH_MS_MAX = 1_000
 /** The transfer engine of one node. */
 export class NodeClient implements Client {
   readonly #options: ClientOptions
-  readonly #limits: Limits
+  readonly limits: Limits
   readonly #conditions: Conditions
   readonly #tracker: TrackerClient
   readonly #tokenKeys: TokenKeys
@@ -88,7 +88,7 @@ export class NodeClient implements Client {
   constructor(options: ClientOptions) {
     const { log, registries, dataDir } = options
     this.#options = options
-    this.#limits = new Limits(options)
+    this.limits = new Limits(options)
     this.#conditions = options.conditions ?? new Conditions({ log })
     this.#defects = options.defects ?? new Defects({ log, count: () => undefined })
     this.#verifier = new Verifier(this.#defects)
@@ -99,8 +99,8 @@ export class NodeClient implements Client {
     this.#tracker = new TrackerClient({ ...tracker, upstreamProxy, conditions, watch })
     this.#tokenKeys = new TokenKeys({ registries })
     this.#trust = new ClusterTrustState(this.#tokenKeys)
-    const onNotOpen = (host: RegistryHost) => conditions.raise('REGISTRY_NOT_OPEN', host)
     this.#vouching = new Vouching((host) => scopeOf(registries.get(host) ?? { host }))
+    const onNotOpen = (host: RegistryHost) => conditions.raise('REGISTRY_NOT_OPEN', host)
     this.#credentialsSeen = new CredentialsSeen({ registries, dataDir, log, onNotOpen })
     this.#settings = new RegistrySettings({ ...options, conditions })
     this.#admission = new Admission({
@@ -115,7 +115,7 @@ export class NodeClient implements Client {
       trust: this.#trust,
       listenPort: () => this.#listenPort,
       tokenKeys: this.#tokenKeys,
-      patienceMs: () => this.#limits.trackerPatienceMs,
+      patienceMs: () => this.limits.trackerPatienceMs,
       conditions,
       planned: (request) => this.#planned.get(blobOfRepository(request))?.blobs ?? [],
       isInUse: (grant) => [...this.swarms.running()].some((swarm) => swarm.grant === grant && swarm.isWanted),
@@ -149,7 +149,7 @@ export class NodeClient implements Client {
     this.#listener = new PeerListener({
       links: this.#peers.links,
       ...options.peerListen,
-      acceptedMax: () => this.#limits.peerConnectionsMax,
+      acceptedMax: () => this.limits.peerConnectionsMax,
       swarmOf: (name) => this.swarms.named(name)?.links,
       context: () => this.#membership.serving?.context,
       defects: this.#defects,
@@ -174,8 +174,8 @@ export class NodeClient implements Client {
         admission: this.#admission,
         ...{ tracker: this.#tracker, auditedShare: this.#options.auditedShare },
         ...{ buffers: new PieceBuffers(), sendBuffers: new SendBuffers() },
-        ...{ uploadLimit: this.#limits.upload, downloadLimit: this.#limits.download },
-        registryLimit: this.#limits.registry,
+        ...{ uploadLimit: this.limits.upload, downloadLimit: this.limits.download },
+        registryLimit: this.limits.registry,
         verifier: this.#verifier,
         ...{ slowWrites: new SlowWrites(), loopLoad: new LoopLoad() },
         ...{ log: this.#options.log, defects: this.#defects },
@@ -226,7 +226,7 @@ export class NodeClient implements Client {
   }
 
   async open(request: BlobRequest): Promise<OpenBlob> {
-    const registry = this.#options.registries.get(request.registry)!
+    const registry = servedRegistry(this.#options.registries, request)
     await this.#checkCredential(request)
     return new BlobReader(await this.#granted.open(request), { request, registry })
   }
@@ -261,9 +261,7 @@ export class NodeClient implements Client {
     const registry = this.#options.registries.get(plan.registry)
     if (cluster === undefined || registry === undefined) return
     if (registry.kind === 'none' && !this.#credentialsSeen.isOpen(plan.registry)) return
-    const idOf = (blob: (typeof plan.blobs)[number]) =>
-      swarmIdOf({ cluster, registry: plan.registry, apiPath: registry.apiPath, ...blob })
-    const blobs = plan.blobs.filter((blob) => !this.swarms.get(idOf(blob))?.stored.isComplete)
+    const blobs = this.#granted.missing(plan, cluster)
     if (blobs.length > 0) this.#grants.prepare({ ...plan, blobs })
   }
 
@@ -281,10 +279,6 @@ export class NodeClient implements Client {
       held: this.cache.held(),
       moved: this.swarms.moved(),
     }
-  }
-
-  changeLimits(limits: ClientLimits): void {
-    this.#limits.change(limits)
   }
 
   joined(): Promise<void> {
@@ -310,7 +304,7 @@ export class NodeClient implements Client {
   }
 
   async #checkCredential(request: BlobRequest): Promise<void> {
-    const registry = this.#options.registries.get(request.registry)!
+    const registry = servedRegistry(this.#options.registries, request)
     if (request.credential.scheme !== 'none') await this.#credentialsSeen.check(registry, request)
   }
 

@@ -106,9 +106,9 @@ export class BlobReader implements OpenBlob {
     const { layout, stored } = this.#swarm
     const piece = Math.floor(at / layout.pieceBytes) as PieceIndex
     this.#swarm.setPosition(this, piece)
-    do await this.#swarm.until(this, () => stored.have.has(piece))
-    while (!(await this.#swarm.mayRead(piece)))
     const pieceEnd = Math.min((piece + 1) * layout.pieceBytes, end)
+    do await this.#swarm.until(this, () => stored.have.has(piece))
+    while (!(await this.#swarm.mayRead(piece, pieceEnd < end)))
     let to = Math.min(at + CHUNK_BYTES, pieceEnd)
     // The last byte is held back until the whole blob is known to match its digest.
     if (to === layout.blobBytes && !stored.isMatched) {

@@ -40,19 +40,20 @@ export class ReadCheck {
     return this.#right.has(piece)
   }
 
-  /** @returns false for a piece that is no longer right; the caller drops it @throws what hashing throws */
-  async isRight(piece: PieceIndex): Promise<boolean> {
-    if (this.#right.has(piece)) return true
+  /**
+   * @param isNextWanted the reader will go on behind it
+   * @returns false for a piece that is no longer right; the caller drops it @throws what hashing throws
+   */
+  async isRight(piece: PieceIndex, isNextWanted: boolean): Promise<boolean> {
     const checking = this.#check(piece)
     const next = (piece + 1) as PieceIndex
-    if (next < this.#stored.layout.pieceCount && this.#stored.have.has(next)) {
-      // Whoever reads it sees the error.
-      if (!this.#right.has(next)) this.#check(next).catch(() => undefined)
-    }
+    // Whoever reads it sees the error.
+    if (isNextWanted && this.#stored.have.has(next)) this.#check(next).catch(() => undefined)
     return checking
   }
 
   #check(piece: PieceIndex): Promise<boolean> {
+    if (this.#right.has(piece)) return Promise.resolve(true)
     const running = this.#checking.get(piece)
     if (running) return running
     const checking = this.#hash(piece).finally(() => this.#checking.delete(piece))

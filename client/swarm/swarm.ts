@@ -323,13 +323,14 @@ export class Swarm implements OriginHost {
 
   /**
    * Call before a stored piece is read: it may have changed on the disk. What is wrong is dropped.
+   * @param isNextWanted the reader will go on behind it
    * @returns false when it was: wait for the piece again
    * @throws BlobUnavailableError when it was whole, and nothing here may fetch it
    */
-  async mayRead(piece: PieceIndex): Promise<boolean> {
+  async mayRead(piece: PieceIndex, isNextWanted: boolean): Promise<boolean> {
     if (this.#readCheck.isKnownRight(piece)) return true
     const wasComplete = this.stored.isComplete
-    if (await this.#readCheck.isRight(piece)) return true
+    if (await this.#readCheck.isRight(piece, isNextWanted)) return true
     // Another reader may have found it meanwhile.
     if (this.have.has(piece)) this.#parts.onDamaged(this, [piece])
     if (wasComplete) throw new BlobUnavailableError('the stored copy is damaged')

@@ -61,10 +61,8 @@ export class FakeClient implements Client {
     this.accepted.push(request)
   }
 
-  readonly limits: ClientLimits[] = []
-  changeLimits(limits: ClientLimits): void {
-    this.limits.push(limits)
-  }
+  readonly changedLimits: ClientLimits[] = []
+  readonly limits = { change: (limits: ClientLimits) => void this.changedLimits.push(limits) }
 
   readonly cache: BlobCache = {
     limits: { cacheBytesMax: 0, diskReserveBytes: 0 },

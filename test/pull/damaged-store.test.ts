@@ -126,5 +126,5 @@ test('a reader whose blob is being verified is not disturbed, and a damaged blob
   const reading = pull(node, cluster.request(blob))
   await node.client.cache.verify(() => undefined, new AbortController().signal)
   expect((await reading).equals(blob.bytes)).toBe(true)
-  expect(node.client.cache.list()[0]).toMatchObject({ isWhole: false, heldBytes: BLOB_BYTES - 256 * 1024 })
+  expect(node.client.cache.list().filter(({ isWhole }) => isWhole)).toEqual([])
 })

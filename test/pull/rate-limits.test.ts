@@ -68,7 +68,7 @@ test('a limit that changes while a pull runs counts at once', async () => {
   const blob = cluster.registry.add(randomBlob(BLOB_BYTES).bytes)
   const startedAtMs = performance.now()
   const pulling = pull(node, cluster.request(blob))
-  setTimeout(() => node.client.changeLimits({ ...slow, downloadBytesPerSecondMax: 0 }), 1000)
+  setTimeout(() => node.client.limits.change({ ...slow, downloadBytesPerSecondMax: 0 }), 1000)
   expect((await pulling).equals(blob.bytes)).toBe(true)
   // At 256 KiB a second it would take 48 s.
   expect(performance.now() - startedAtMs).toBeLessThan(10_000)

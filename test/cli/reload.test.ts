@@ -1,0 +1,119 @@
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import { setTimeout as wait } from 'node:timers/promises'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { askLocally } from '../../lab/local-api.ts'
+import { randomBlob, startTestCluster, type TestCluster } from '../pull/test-cluster.ts'
+import { type LiveNode, startLiveNode } from './live-node.ts'
+
+const MIB = 1024 * 1024
+
+let cluster: TestCluster
+let node: LiveNode
+beforeEach(async () => {
+  cluster = await startTestCluster({ nodes: 0 })
+})
+afterEach(async () => {
+  node?.program.child.kill('SIGKILL')
+  await cluster.close()
+})
+
+const registriesOf = async () => {
+  type Status = { registries: { host: string }[] }
+  const { registries } = await askLocally<Status>(join(node.dataDir, 'shoal.sock'), '/v1/status')
+  return registries.map(({ host }) => host)
+}
+
+describe('a running node that is told to read its settings again', () => {
+  test('takes over limits in the middle of a pull, by SIGHUP', async () => {
+    const slow = { downloadBytesPerSecondMax: 256 * 1024 }
+    node = await startLiveNode(cluster, 'node', slow)
+    const blob = cluster.registry.add(randomBlob(12 * MIB).bytes)
+    const startedMs = performance.now()
+    const pulling = node.pull(blob)
+    await wait(1_000)
+    node.configure({ downloadBytesPerSecondMax: 0 })
+    node.program.child.kill('SIGHUP')
+    expect((await pulling).equals(blob.bytes)).toBe(true)
+    // At the first rate it would take 48 s.
+    expect(performance.now() - startedMs).toBeLessThan(20_000)
+    expect(node.log()).toContain('"changed":["downloadBytesPerSecondMax"]')
+  }, 60_000)
+
+  test('says what counts now and what needs a restart', async () => {
+    node = await startLiveNode(cluster, 'node')
+    const own = cluster.registry.config
+    const blob = cluster.registry.add(randomBlob(MIB).bytes)
+    node.configure({
+      logLevel: 'debug',
+      proxyListen: '127.0.0.1:1',
+      registries: [{ ...own, permitPrivateRedirects: !own.permitPrivateRedirects }, { host: 'other.example' }],
+    })
+    const first = await node.shoal('reload')
+    expect(first).toMatchObject({
+      code: 0,
+      stdout: 'Changed: registries, logLevel.\nNeeds a restart: proxyListen.\n',
+    })
+    expect(await registriesOf()).toEqual([own.host, 'other.example'])
+    expect((await node.pull(blob)).equals(blob.bytes)).toBe(true)
+    expect(node.log()).toContain('"level":"debug"')
+    node.configure({ proxyListen: '127.0.0.1:1' })
+    expect((await node.shoal('reload')).stdout).toBe(
+      'Changed: registries, logLevel.\nNeeds a restart: proxyListen.\n',
+    )
+    expect(await registriesOf()).toEqual([own.host])
+  }, 60_000)
+
+  test.each([
+    ['a wrong value', { uploadBytesPerSecondMax: -1 }, 'uploadBytesPerSecondMax'],
+    ['an unknown name', { uploadBytesPerSecond: 1 }, 'uploadBytesPerSecondMax'],
+    ['a file that is not there', { registries: [{ host: 'other.example', caFile: '/nowhere/ca.pem' }] }, '/nowhere/ca.pem'],
+  ])('changes nothing for %s, and says why', async (_what, wrong, named) => {
+    node = await startLiveNode(cluster, 'node')
+    node.configure({ ...wrong, logLevel: 'debug' })
+    const refused = await node.shoal('reload')
+    expect(refused.code).toBe(2)
+    expect(refused.stderr).toContain(named)
+    expect(node.log()).toContain('the settings stay as they are')
+    expect(await registriesOf()).toEqual([cluster.registry.host])
+    node.configure({})
+    expect((await node.shoal('reload')).stdout).toBe('Nothing that counts at once has changed.\n')
+  }, 60_000)
+})
+
+describe('a node that is told to stop', () => {
+  test('finishes the answers that have begun, takes no new connection, and ends', async () => {
+    node = await startLiveNode(cluster, 'node')
+    const blob = cluster.registry.add(randomBlob(2 * MIB).bytes)
+    cluster.registry.chunkPauseMs = 100
+    const pulling = node.pull(blob)
+    await wait(700)
+    const [exited] = [once(node.program.child, 'exit')]
+    node.program.child.kill('SIGTERM')
+    await wait(300)
+    const [error] = (await once(connect(node.proxyPort, '127.0.0.1'), 'error')) as [NodeJS.ErrnoException]
+    expect(error.code).toBe('ECONNREFUSED')
+    expect(node.program.child.exitCode).toBe(null)
+    expect((await pulling).equals(blob.bytes)).toBe(true)
+    expect((await exited)[0]).toBe(0)
+  }, 60_000)
+
+  test('ends at once by a second signal', async () => {
+    node = await startLiveNode(cluster, 'node')
+    const blob = cluster.registry.add(randomBlob(8 * MIB).bytes)
+    cluster.registry.chunkPauseMs = 200
+    const pulling = node.pull(blob).catch(() => Buffer.alloc(0))
+    await wait(700)
+    const exited = once(node.program.child, 'exit')
+    node.program.child.kill('SIGTERM')
+    // Sooner it would be the same Ctrl-C.
+    await wait(1_000)
+    expect(node.program.child.exitCode).toBe(null)
+    const secondMs = performance.now()
+    node.program.child.kill('SIGTERM')
+    expect((await exited)[1]).toBe('SIGTERM')
+    expect(performance.now() - secondMs).toBeLessThan(2_000)
+    expect((await pulling).length).toBeLessThan(blob.bytes.length)
+  }, 60_000)
+})
