@@ -7,7 +7,10 @@ export const CACHE: Entry = {
   summary: 'Shows what the node of this machine keeps for others, and changes it.',
   examples: [
     { line: 'shoal cache ls', does: 'Lists images and blobs.' },
-    { line: 'shoal cache pin registry.example.com/team/app:v1', does: 'Keeps an image whatever else is pulled.' },
+    {
+      line: 'shoal cache pin registry.example.com/team/app:v1',
+      does: 'Keeps an image whatever else is pulled.',
+    },
   ],
   children: [
     {

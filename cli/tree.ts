@@ -1,8 +1,8 @@
 import { ADMIN } from './admin-tree.ts'
 import { ATTACH, DETACH } from './attach-tree.ts'
+import { CACHE, RELOAD } from './cache-tree.ts'
 import { type Entry, program } from './command-tree.ts'
 import { JOIN, LEAVE, TRACKER_INIT } from './membership-tree.ts'
-import { CACHE, RELOAD } from './cache-tree.ts'
 import { PAUSE, RESUME } from './pause-tree.ts'
 
 /**

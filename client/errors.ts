@@ -128,7 +128,9 @@ export class CachePinsError extends ShoalError {
   readonly code = 'CACHE_PINS'
 
   constructor(message: string) {
-    super(message, { hint: 'Raise cacheBytesMax, or unpin something; `shoal cache ls` shows what is pinned.' })
+    super(message, {
+      hint: 'Raise cacheBytesMax, or unpin something; `shoal cache ls` shows what is pinned.',
+    })
   }
 }
 

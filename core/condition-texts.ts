@@ -70,7 +70,8 @@ export const CONDITIONS = {
     severity: 'warning',
     text: 'The disk of the data folder has less free space than Shoal leaves for others, although nothing is left that could make room.',
     cost: 'New blobs come from the registry and are not shared. What is held is still served.',
-    remedy: 'Make room on the disk of dataDir, or move the folder (--data-dir). It ends by itself once there is room.',
+    remedy:
+      'Make room on the disk of dataDir, or move the folder (--data-dir). It ends by itself once there is room.',
   },
   DOCKER_HUB_NEEDS_MIRROR: {
     title: 'dockerd does not share Docker Hub',

@@ -21,7 +21,14 @@ export function configMarkdown({ program, schema, summary, isLive }: ConfigPage)
     const counts = isLive === undefined ? '' : ` ${isLive[key.key] ? 'reload' : 'restart'} |`
     return `| \`${key.key}\` | \`${key.flag}\` | \`${key.environment}\` | ${fallback} |${counts} ${cell(key.description)} |`
   })
-  const columns = ['file key', 'flag', 'environment', 'default', ...(isLive ? ['counts after'] : []), 'meaning']
+  const columns = [
+    'file key',
+    'flag',
+    'environment',
+    'default',
+    ...(isLive ? ['counts after'] : []),
+    'meaning',
+  ]
   const head = `| ${columns.join(' | ')} |\n${'|---'.repeat(columns.length)}|`
   return `## shoal ${program}\n\n${summary}\n\n${head}\n${rows.join('\n')}\n`
 }

@@ -58,15 +58,15 @@ const LEAST = new WeakMap<object, { value: number }>()
 /** Also for the children of the log, from the next line on. */
 export function changeLogLevel(log: Logger, level: string): void {
   const least = LEAST.get(log)
-  if (least !== undefined) least.value = valueOf(level)
+  if (least !== undefined) least.value = numberOfLevel(level)
 }
 
-function valueOf(level: string): number {
+function numberOfLevel(level: string): number {
   return pino.levels.values[level] ?? Number.POSITIVE_INFINITY
 }
 
 export function createLog(options: LogOptions): Logger {
-  const least = { value: valueOf(options.level) }
+  const least = { value: numberOfLevel(options.level) }
   const lines = options.destination ?? destination({ dest: 2, sync: true })
   const log = pino(
     {

@@ -50,7 +50,8 @@ export async function prepareSettings(
 
 function prepareRegistries(parts: ChangeParts, before: NodeConfig, after: NodeConfig): () => Promise<void> {
   const { registries, surroundings, client, authority, trust, proxy, conditions } = parts
-  for (const { tokenKeysFile } of after.registries) if (tokenKeysFile !== undefined) readTokenKeys(tokenKeysFile)
+  for (const { tokenKeysFile } of after.registries)
+    if (tokenKeysFile !== undefined) readTokenKeys(tokenKeysFile)
   const wanted = new Set(after.registries.map(({ host }) => host))
   const removed = before.registries.map(({ host }) => host).filter((host) => !wanted.has(host))
   const changes = after.registries.flatMap((config) => registries.get(config.host)?.prepare(config) ?? [])

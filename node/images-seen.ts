@@ -26,7 +26,10 @@ const imageSchema = z.strictObject({
   digest: digestSchema.optional(),
   blobs: z.array(z.strictObject({ digest: digestSchema, bytes: z.int().nonnegative() })).max(IMAGE_BLOBS_MAX),
 })
-const fileSchema = z.strictObject({ version: z.literal(1), images: z.array(imageSchema).max(IMAGES_SEEN_MAX) })
+const fileSchema = z.strictObject({
+  version: z.literal(1),
+  images: z.array(imageSchema).max(IMAGES_SEEN_MAX),
+})
 
 export type KnownImage = z.output<typeof imageSchema>
 

@@ -38,7 +38,9 @@ export class Reload {
   /** One after the other. @throws ConfigError and other ShoalErrors of the settings; logged too */
   reload(): Promise<Reloaded> {
     const reloading = this.#last.then(() => this.#reload())
-    this.#last = reloading.catch((err: unknown) => this.#parts.log.error({ err }, 'the settings stay as they are'))
+    this.#last = reloading.catch((err: unknown) =>
+      this.#parts.log.error({ err }, 'the settings stay as they are'),
+    )
     return reloading
   }
 

@@ -9,7 +9,10 @@ export const cacheLsCommand = command({
   positionals: [],
   flags: {
     ...NODE_FLAGS,
-    blobs: { type: 'boolean', description: 'List the blobs too, with the number of other nodes that have them.' },
+    blobs: {
+      type: 'boolean',
+      description: 'List the blobs too, with the number of other nodes that have them.',
+    },
     json: JSON_FLAG,
   },
   async run(values, _positionals, outside) {
@@ -62,7 +65,7 @@ export function cacheText(
       .map((blob) => blobRow(blob, nowMs))
     parts.push(table(BLOB_COLUMNS, rows, columns))
   }
-  const known = new Set(images.map(({ name, digest }) => [name, `${name}@${digest}`]).flat())
+  const known = new Set(images.flatMap(({ name, digest }) => [name, `${name}@${digest}`]))
   const missing = cache.pins.filter(({ name }) => !known.has(name))
   if (missing.length > 0) parts.push(`Pinned besides:\n${missing.map(({ name }) => `  ${name}\n`).join('')}`)
   return parts.join('\n')

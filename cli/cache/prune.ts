@@ -53,7 +53,14 @@ export const cachePruneCommand = command({
 })
 
 const TIME_UNITS: Record<string, number> = { s: 1000, min: 60_000, h: 3600_000, d: 24 * 3600_000 }
-const SIZE_UNITS: Record<string, number> = { '': 1, B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3, TiB: 1024 ** 4 }
+const SIZE_UNITS: Record<string, number> = {
+  '': 1,
+  B: 1,
+  KiB: 1024,
+  MiB: 1024 ** 2,
+  GiB: 1024 ** 3,
+  TiB: 1024 ** 4,
+}
 
 /** @throws UsageError */
 export function msOf(text: string): number {

@@ -112,7 +112,12 @@ export class Cache implements BlobCache {
     this.relieve()
   }
 
-  async prune({ unusedForMs, toBytes, isAll = false, isDryRun = false }: PruneRequest): Promise<CachedBlob[]> {
+  async prune({
+    unusedForMs,
+    toBytes,
+    isAll = false,
+    isDryRun = false,
+  }: PruneRequest): Promise<CachedBlob[]> {
     const { store, isIdle } = this.#parts
     const nowMs = Date.now()
     let bytes = heldStatus(store.all()).bytes
@@ -148,7 +153,9 @@ export class Cache implements BlobCache {
     const { key } = blob
     dropPieces(blob, pieces)
     const facts = { registry: key.registry, pieces: pieces.length }
-    this.#parts.conditions.raise('CACHE_DAMAGED', key.digest, facts, { untilMs: Date.now() + DAMAGE_SHOWN_MS })
+    this.#parts.conditions.raise('CACHE_DAMAGED', key.digest, facts, {
+      untilMs: Date.now() + DAMAGE_SHOWN_MS,
+    })
     this.#parts.onLost(blob, pieces, wasComplete)
     this.#parts.onHoldings()
   }

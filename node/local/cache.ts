@@ -125,7 +125,8 @@ function pinCalled({ client, images }: CacheRouteParts, text: string): string {
   const names = client.cache.pins().map(({ name }) => name)
   const image = imageCalled(images.list(), text)
   const wanted = image === undefined ? undefined : pinNameOf(image)
-  const found = names.find((name) => name === text || name === wanted) ?? names.find((name) => isFor(name, text))
+  const found =
+    names.find((name) => name === text || name === wanted) ?? names.find((name) => isFor(name, text))
   if (found !== undefined) return found
   throw new CacheUnknownError(`nothing is pinned as ${text}`, { hint: '`shoal cache ls` shows all pins.' })
 }

@@ -112,4 +112,3 @@ function serveManifest({ registry }: TestCluster, tag: string, blobs: TestBlob[]
   }
   return digest
 }
-

@@ -1,7 +1,7 @@
 import { closeSync, openSync, readdirSync, readFileSync, readSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterEach, expect, test } from 'vitest'
 import { pino } from 'pino'
+import { afterEach, expect, test } from 'vitest'
 import { Conditions } from '../../core/conditions.ts'
 import {
   progressOf,

@@ -1,8 +1,8 @@
 import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
 import {
+  type HeartbeatResponse,
   HOLDERS_NEWS_MAX,
   HOLDERS_TOLD_MAX,
-  type HeartbeatResponse,
   NODE_SWARMS_MAX,
   type Peer,
 } from '../../core/tracker-api.ts'

@@ -1,5 +1,10 @@
 import { describe, expect, it } from 'vitest'
-import { type Evictable, inEvictionOrder, LAST_COPIES_SHARE_MAX, WANTED_MS } from '../../../client/store/eviction.ts'
+import {
+  type Evictable,
+  inEvictionOrder,
+  LAST_COPIES_SHARE_MAX,
+  WANTED_MS,
+} from '../../../client/store/eviction.ts'
 
 const NOW_MS = 1e12
 const MIB = 1024 * 1024
@@ -20,7 +25,11 @@ function orderOf(blobs: Record<string, Partial<Evictable> & { agoMs: number }>, 
 
 describe('what makes room', () => {
   it('is the least recently used while nothing is known of other holders', () => {
-    expect(orderOf({ new: { agoMs: 1 }, old: { agoMs: 9 }, middle: { agoMs: 5 } })).toEqual(['old', 'middle', 'new'])
+    expect(orderOf({ new: { agoMs: 1 }, old: { agoMs: 9 }, middle: { agoMs: 5 } })).toEqual([
+      'old',
+      'middle',
+      'new',
+    ])
   })
 
   it('is the last copy in the cluster last, the least recently used of those first', () => {
@@ -54,7 +63,15 @@ describe('what makes room', () => {
  * Nodes with small caches pull images, some of which many want and most of which few do. What is in no cache comes from the
  * registry. Every node hears of other holders once in a round, as with heartbeats.
  */
-function simulate({ knowsOthers, nodes = 12, rounds = 60 }: { knowsOthers: boolean; nodes?: number; rounds?: number }) {
+function simulate({
+  knowsOthers,
+  nodes = 12,
+  rounds = 60,
+}: {
+  knowsOthers: boolean
+  nodes?: number
+  rounds?: number
+}) {
   const random = mulberry(7)
   const [images, held] = [120, 12]
   const caches = Array.from({ length: nodes }, () => new Map<number, { usedAtMs: number; others?: number }>())
