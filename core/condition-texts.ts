@@ -40,14 +40,14 @@ export const CONDITIONS = {
   CACHE_PINS_EXCEED: {
     title: 'the pinned blobs do not fit into the cache',
     severity: 'warning',
-    text: 'cacheBytesMax has become smaller than the blobs that are pinned.',
+    text: 'The pinned blobs together take more than cacheBytesMax, which has become smaller.',
     cost: 'Other blobs come from the registry and are not shared; pinned ones that are missing do not come in.',
     remedy: 'Raise cacheBytesMax, or unpin something: `shoal cache ls` shows what is pinned.',
   },
   CACHE_PINS_LOST: {
     title: 'the list of pinned images is damaged',
     severity: 'warning',
-    text: 'pins.json in the data folder cannot be read. The node goes on without pins.',
+    text: 'The file pins.json in the data folder cannot be read. The node goes on without pins.',
     cost: 'What was pinned may be evicted.',
     remedy: 'Pin the images again (`shoal cache pin`), which writes the file anew, and restart the node.',
   },

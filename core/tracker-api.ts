@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { CERTIFICATE_BLOBS_MAX } from './certificate-claims.ts'
 import { isDigest } from './digest.ts'
 import { BATCH_PIECES_MAX, type HashBatch } from './hash-batch.ts'
+import { holdersNews } from './holders-api.ts'
 import { BLOB_BYTES_MAX, isClusterId, isInfoHash, isNodeId, isSwarmId, PIECE_HASH_BYTES } from './metainfo.ts'
 import { registriesNews, registryHostSchema } from './registries-api.ts'
 import { RETRY_AFTER_MS_MAX } from './registry-limit.ts'
@@ -16,10 +17,6 @@ import { wireVersion } from './wire-version.ts'
 
 /** Bound of swarms in one heartbeat, and so of swarms that a node serves. */
 export const NODE_SWARMS_MAX = 10_000
-/** Swarms of which one answer says how many others hold them; the next goes on. */
-export const HOLDERS_NEWS_MAX = 256
-/** Holders are counted up to here: above, one more or less changes nothing. */
-export const HOLDERS_TOLD_MAX = 8
 /** Swarms for which one heartbeat asks for peers. */
 export const WANTED_SWARMS_MAX = 256
 /** Peers reported in one heartbeat. */
@@ -319,14 +316,8 @@ export const heartbeatResponse = z.object({
   /** The newest wire version that the tracker knows. Absent: an older tracker. */
   wire: z.int().positive().optional(),
   linkCertificate: z.object({ certificate: pem, validForSeconds: count }).nullable().optional(),
-  /**
-   * Other nodes with the whole blob, of swarms that the node holds; only what changed since it was told last. An older
-   * tracker tells nothing.
-   */
-  holders: z
-    .array(z.object({ swarm: swarmIdSchema, others: z.int().min(0).max(HOLDERS_TOLD_MAX) }))
-    .max(HOLDERS_NEWS_MAX)
-    .optional(),
+  /** Only what changed since the node was told last. An older tracker tells nothing. */
+  holders: holdersNews.optional(),
   /** Where the node is listed, and whether the tracker opened a connection to it there. Absent: not tried yet. */
   listing: z.object({ address: z.string().max(64), port: count, isReached: z.boolean() }).optional(),
 })

@@ -136,7 +136,6 @@ export async function startNode(
     const authority = await ProxyAuthority.make([...registries.keys()])
     const owners = new KernelSocketOwners()
     const images = new ImagesSeen({ dataDir: config.dataDir, log })
-    history.records.onImage = (image) => images.saw(image)
     closing.defer(() => images.close())
     const started = Promise.withResolvers<Reload>()
     const reload = { reload: async () => (await started.promise).reload() }
@@ -284,6 +283,7 @@ async function startTrustedProxy(
     authority,
     metrics: parts.metrics,
     records: history.records,
+    onImage: (image) => parts.images.saw(image),
     pause: parts.pause,
     conditions: parts.conditions,
     log,

@@ -28,7 +28,7 @@ import { type RunningMirror, startMirror } from './mirror.ts'
 import type { MirrorPlace, MirrorSocket } from './mirror-place.ts'
 import { NEVER_PAUSED, type Pausing } from './pause.ts'
 import { answer, type Exchange } from './pull.ts'
-import { PullRecords } from './pull-records.ts'
+import { PullRecords, type SeenImage } from './pull-records.ts'
 import { PushWatch } from './push/push-watch.ts'
 import { KernelSocketOwners, type SocketOwners } from './socket-owner.ts'
 import { AUTHORITY_FILE_NAME } from './trust-files.ts'
@@ -78,6 +78,8 @@ export interface ProxyOptions extends ProxySettings {
   pause?: Pausing
   /** If absent, records of pulls are kept and not shown. */
   records?: PullRecords
+  /** The manifest of an image passed. */
+  onImage?: (image: SeenImage) => void
   /** If absent, conditions are logged but not shown. */
   conditions?: Conditions
   /** If absent, defects are logged but not counted. */
@@ -112,7 +114,10 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const { conditions = new Conditions({ log }) } = options
   const metrics = proxyMetrics(options.metrics)
   const { records = new PullRecords() } = options
-  const plans = new ManifestPlans(client, p2pMinBytes, (image) => records.sawImage(image))
+  const plans = new ManifestPlans(client, p2pMinBytes, (image) => {
+    records.sawImage(image)
+    options.onImage?.(image)
+  })
   const strangers = new Strangers()
   const accepted = new AcceptedRequests<Verdict>()
   const reach = new RegistryReach({ conditions })

@@ -103,8 +103,6 @@ export class PullRecords {
   readonly #last = new BoundedMap<string, PullRecord>(PULLS_KEPT_MAX)
   readonly #running = new Map<LayerRecord, Set<LayerAccount>>()
   readonly #total = noBytes()
-  /** Told of every image whose manifest passes. */
-  onImage: (image: SeenImage) => void = () => undefined
   #version = 0
 
   constructor({ nowMs = Date.now, restored = [] }: { nowMs?: () => number; restored?: PullRecord[] } = {}) {
@@ -119,7 +117,6 @@ export class PullRecords {
 
   /** A manifest passed: its blobs belong together. */
   sawImage({ blobs, ...image }: SeenImage): void {
-    this.onImage({ blobs, ...image })
     for (const { digest } of blobs) this.#imageOf.set(nameOf({ ...image, digest }), image)
   }
 

@@ -1,6 +1,6 @@
 import { byteSize } from '../../core/byte-size.ts'
 import { command } from '../../core/command.ts'
-import { HOLDERS_TOLD_MAX } from '../../core/tracker-api.ts'
+import { HOLDERS_TOLD_MAX } from '../../core/holders-api.ts'
 import { localNode, NODE_FLAGS } from '../local-node.ts'
 import { cacheSchema, JSON_FLAG, jsonText, type ShownBlob, type ShownCache } from './answers.ts'
 import { agoText, type Column, shortDigest, table } from './table.ts'

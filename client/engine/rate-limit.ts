@@ -1,5 +1,3 @@
-import { setTimeout as wait } from 'node:timers/promises'
-
 /** Time whose bytes may pass at once after a pause. */
 const BURST_SECONDS = 0.1
 /** Two large blocks: less would never let one pass whole. */
@@ -19,7 +17,7 @@ interface Taker {
 
 /**
  * A token bucket for bytes, fair between its takers: while several wait, the one that took least goes first. Clock passed
- * in, in ms. Pure but for `pass`.
+ * in, in ms. Pure.
  */
 export class RateLimit {
   readonly #nowMs: () => number
@@ -70,12 +68,6 @@ export class RateLimit {
     const waitMs = this.waitMs(taker)
     if (waitMs === 0) this.spend(bytes, taker)
     return waitMs
-  }
-
-  /** Resolves when the bytes have passed. @throws the signal's reason */
-  async pass(bytes: number, signal: AbortSignal, taker?: object): Promise<void> {
-    for (let waitMs = this.take(bytes, taker); waitMs > 0; waitMs = this.take(bytes, taker))
-      await wait(waitMs, undefined, { signal })
   }
 
   #fill(): void {

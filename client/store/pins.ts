@@ -9,7 +9,8 @@ import { CachePinsError } from '../errors.ts'
 export const PINS_MAX = 1024
 /** Bound of blobs in all pins together: a hundred images. A larger file is not read. */
 export const PINNED_BLOBS_MAX = 16_384
-const NAME_CHARS_MAX = 512
+/** The longest name: registry, repository (255), tag (128) and digest. */
+const NAME_CHARS_MAX = 1024
 
 const pinSchema = z.strictObject({
   name: z.string().min(1).max(NAME_CHARS_MAX),

@@ -1,3 +1,4 @@
+import { setTimeout as wait } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { BoundedMap } from '../../core/bounded-map.ts'
 import type { ConditionCode, Conditions } from '../../core/conditions.ts'
@@ -214,7 +215,9 @@ export class Cache implements BlobCache {
 
   async #verifyAll(onChecked: (blob: CheckedBlob) => void, signal: AbortSignal): Promise<void> {
     const rate = new RateLimit(VERIFY_BYTES_PER_SECOND, () => performance.now())
-    const pace = (bytes: number) => rate.pass(bytes, signal)
+    const pace = async (bytes: number) => {
+      for (let ms = rate.take(bytes); ms > 0; ms = rate.take(bytes)) await wait(ms, undefined, { signal })
+    }
     for (const blob of this.#parts.store.all()) {
       signal.throwIfAborted()
       if (this.#parts.store.get(blob.swarm) !== blob || !isHolding(blob)) continue

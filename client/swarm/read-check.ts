@@ -1,17 +1,27 @@
+import { fstatSync } from 'node:fs'
 import type { PieceIndex } from '../../core/metainfo.ts'
 import { Bitfield } from '../store/bitfield.ts'
 import type { StoredBlob } from '../store/blob-store.ts'
 import { type Hashing, isPieceRight, isWholeRight } from '../store/damage.ts'
 
 /**
- * Makes sure that what local readers get is still what was verified: a disk may have changed since. Each piece is hashed
- * once while there are readers, and not at all if it arrived meanwhile. The next piece is hashed while one is read.
+ * How long a whole blob counts as right while nobody writes to its file: a disk loses bytes slowly, and what was just read
+ * is in the page cache. Hashing takes a processor about 1.3 s for each GiB.
+ */
+export const RIGHT_MS = 10 * 60_000
+
+/**
+ * Makes sure that what local readers get is still what was verified: a disk may have changed since. A piece is hashed before
+ * it is read, unless it was verified lately and its file was not written since. The next piece is hashed while one is read.
  */
 export class ReadCheck {
   readonly #stored: StoredBlob
   readonly #verifier: Hashing
   readonly #hashOf: (piece: PieceIndex) => Buffer | undefined
   #right: Bitfield
+  /** Last write to the file of the whole blob when `#right` began; a part is written all the time, by this node. */
+  #writtenNs: bigint | undefined
+  #sinceMs = 0
   readonly #checking = new Map<PieceIndex, Promise<boolean>>()
   #checkingWhole: Promise<boolean> | undefined
 
@@ -31,12 +41,24 @@ export class ReadCheck {
     this.#right.add(piece)
   }
 
-  /** No reader is left: the next one has everything hashed again. */
-  forget(): void {
-    this.#right = new Bitfield(this.#stored.layout.pieceCount)
+  /** The blob is whole and matched: nobody writes to its file any more. */
+  completed(): void {
+    this.#writtenNs = this.#lastWriteNs()
+    this.#sinceMs = performance.now()
   }
 
+  /** Everything is hashed again before it is read. */
+  forget(): void {
+    this.#right = new Bitfield(this.#stored.layout.pieceCount)
+    this.#writtenNs = undefined
+  }
+
+  /** The file is held open. */
   isKnownRight(piece: PieceIndex): boolean {
+    if (this.#stored.isComplete && !this.#isFresh()) {
+      this.forget()
+      this.completed()
+    }
     return this.#right.has(piece)
   }
 
@@ -50,6 +72,14 @@ export class ReadCheck {
     // Whoever reads it sees the error.
     if (isNextWanted && this.#stored.have.has(next)) this.#check(next).catch(() => undefined)
     return checking
+  }
+
+  #isFresh(): boolean {
+    return this.#writtenNs === this.#lastWriteNs() && performance.now() - this.#sinceMs < RIGHT_MS
+  }
+
+  #lastWriteNs(): bigint {
+    return fstatSync(this.#stored.file.fd, { bigint: true }).mtimeNs
   }
 
   #check(piece: PieceIndex): Promise<boolean> {

@@ -318,7 +318,7 @@ export class Swarm implements OriginHost {
   removeReader(reader: object): void {
     if (!this.#readers.remove(reader)) return
     this.#halt()
-    this.#readCheck.forget()
+    if (!this.stored.isComplete) this.#readCheck.forget()
   }
 
   /**
@@ -549,6 +549,7 @@ export class Swarm implements OriginHost {
   }
 
   #onMatched(): void {
+    this.#readCheck.completed()
     this.#halt()
     this.#readers.wake()
     const { bytes, bytesFromRegistry, bytesFromPeers } = this.progress()

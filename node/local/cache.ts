@@ -12,7 +12,7 @@ export interface CacheRouteParts {
   images: Pick<ImagesSeen, 'list'>
 }
 
-const nameSchema = z.strictObject({ name: z.string().min(1).max(512) })
+const nameSchema = z.strictObject({ name: z.string().min(1).max(1024) })
 const bytes = z.int().nonnegative()
 const pruneSchema = z.strictObject({
   unusedForMs: bytes.optional(),

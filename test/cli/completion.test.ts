@@ -52,7 +52,8 @@ describe.runIf(isInstalled('bash'))('in bash', () => {
     [
       ['shoal', ''],
       [
-        ...['up', 'join', 'leave', 'node', 'guard', 'relay', 'pause', 'resume', 'attach', 'detach'],
+        ...['up', 'join', 'leave', 'node', 'guard', 'relay', 'pause', 'resume', 'reload', 'cache'],
+        ...['attach', 'detach'],
         ...['tracker', 'admin', 'certs', 'completion', 'version'],
       ],
     ],

@@ -1,3 +1,6 @@
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { setTimeout as wait } from 'node:timers/promises'
 import { afterEach, expect, test } from 'vitest'
 import { progressOf, pull, randomBlob, startTestCluster, type TestCluster } from './test-cluster.ts'
 
@@ -73,3 +76,27 @@ test('a limit that changes while a pull runs counts at once', async () => {
   // At 256 KiB a second it would take 48 s.
   expect(performance.now() - startedAtMs).toBeLessThan(10_000)
 }, 30_000)
+
+test('a node accepts no more connections than it may, and more once it may', async () => {
+  cluster = await startTestCluster({ nodes: 0 })
+  const node = await cluster.addNode({ client: { peerConnectionsMax: 4 } })
+  const { port } = node.client.peerAddress
+  const openOf = async (count: number) => {
+    const sockets = Array.from({ length: count }, () =>
+      connect(port, '127.0.0.1').on('error', () => undefined),
+    )
+    await Promise.all(sockets.map((socket) => once(socket, 'connect')))
+    // Refused ones end at once; one that says nothing for half a second gives its place away.
+    await wait(200)
+    const open = sockets.filter((socket) => !socket.closed && !socket.readableEnded)
+    for (const socket of sockets) socket.resume()
+    await wait(50)
+    const left = open.filter((socket) => !socket.closed).length
+    for (const socket of sockets) socket.destroy()
+    await wait(50)
+    return left
+  }
+  expect(await openOf(7)).toBe(4)
+  node.client.limits.change({ peerConnectionsMax: 400, trackerPatienceMs: 500 })
+  expect(await openOf(7)).toBe(7)
+})

@@ -1,7 +1,7 @@
 import { pino } from 'pino'
 import { afterEach, expect, test } from 'vitest'
-import { Conditions } from '../../core/conditions.ts'
 import { DISK_LOOK_MS } from '../../client/store/room.ts'
+import { Conditions } from '../../core/conditions.ts'
 import { progressOf, pull, randomBlob, startTestCluster, type TestCluster } from './test-cluster.ts'
 
 let cluster: TestCluster

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { HOLDERS_NEWS_MAX, HOLDERS_TOLD_MAX } from '../../core/holders-api.ts'
 import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
-import { HOLDERS_NEWS_MAX, HOLDERS_TOLD_MAX } from '../../core/tracker-api.ts'
 import { HOLDERS_TOLD_AGAIN_MS, PeerTable, PeerTables } from '../../tracker/swarm/peer-table.ts'
 
 const TTL_MS = 100

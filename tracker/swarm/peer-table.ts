@@ -1,11 +1,6 @@
 import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
-import {
-  type HeartbeatResponse,
-  HOLDERS_NEWS_MAX,
-  HOLDERS_TOLD_MAX,
-  NODE_SWARMS_MAX,
-  type Peer,
-} from '../../core/tracker-api.ts'
+import { HOLDERS_NEWS_MAX, HOLDERS_TOLD_MAX, type HoldersNews } from '../../core/holders-api.ts'
+import { NODE_SWARMS_MAX, type Peer } from '../../core/tracker-api.ts'
 import { WIRE_VERSION_FIRST } from '../../core/wire-version.ts'
 import type { Endpoint } from '../handout/port-retries.ts'
 import type { MemoryChange, PresenceRecord } from '../store/memory.ts'
@@ -145,12 +140,12 @@ export class PeerTable {
   }
 
   /** How many other nodes have the whole blob, of the node's swarms where that changed since it was told. */
-  takeHolders(node: NodeId, nowMs: number): NonNullable<HeartbeatResponse['holders']> {
+  takeHolders(node: NodeId, nowMs: number): HoldersNews {
     const presence = this.#presences.get(node)
     if (presence === undefined) return []
     const isAgain = nowMs - presence.toldHoldersAtMs > HOLDERS_TOLD_AGAIN_MS
     if (isAgain) presence.toldHoldersAtMs = nowMs
-    const news: NonNullable<HeartbeatResponse['holders']> = []
+    const news: HoldersNews = []
     for (const [swarm, membership] of presence.memberships) {
       if (isAgain) delete membership.toldOthers
       if (news.length === HOLDERS_NEWS_MAX) continue
