@@ -104,6 +104,8 @@ export class BlobReader implements OpenBlob {
   async #nextChunk(at: number, end: number): Promise<Buffer> {
     if (this.#abort.signal.aborted) throw new ReadClosedError('the reader was closed')
     const { layout, stored } = this.#swarm
+    // It is no longer whole, so that nothing would show any more that the delivered bytes were.
+    if (this.#swarm.isDamaged) throw new BlobUnavailableError('the stored copy is damaged')
     const piece = Math.floor(at / layout.pieceBytes) as PieceIndex
     this.#swarm.setPosition(this, piece)
     const pieceEnd = Math.min((piece + 1) * layout.pieceBytes, end)

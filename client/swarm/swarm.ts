@@ -100,6 +100,8 @@ export class Swarm implements OriginHost {
   /** A failure in here fails this blob only: its readers continue with the registry. */
   readonly boundary: Boundary
   grant: Grant | undefined
+  /** It was whole, and what readers got of it was right; then it was found damaged. */
+  isDamaged = false
   readonly #parts: SwarmParts
   readonly #download: Download
   readonly #origin: Origin

@@ -252,9 +252,11 @@ export class Swarms {
 
   /** Peers were told of a whole blob: their connections begin anew. Readers in the middle get the rest from the registry. */
   #lost({ swarm, have }: StoredBlob, pieces: readonly PieceIndex[], wasComplete: boolean): void {
+    const running = this.#swarms.get(swarm)
+    if (running !== undefined && wasComplete) running.isDamaged = true
     if (have.count === 0) this.drop(swarm)
     else if (wasComplete) this.#forget(swarm)
-    else this.#swarms.get(swarm)?.lost(pieces)
+    else running?.lost(pieces)
   }
 
   #on(stored: StoredBlob): Swarm {

@@ -78,6 +78,23 @@ test('damage in the middle of a read ends no pull', async () => {
   expect(Buffer.concat(parts).equals(blob.bytes)).toBe(true)
 })
 
+test('damage that is found behind a reader ends no pull either', async () => {
+  const { node, blob } = await holderOf(BLOB_BYTES)
+  const open = await node.client.open(cluster.request(blob))
+  const parts: Buffer[] = []
+  let bytes = 0
+  for await (const chunk of open.read(0, open.bytes)) {
+    parts.push(Buffer.from(chunk))
+    bytes += chunk.length
+    if (bytes !== 4 * MIB) continue
+    damage(node, blob, MIB)
+    await node.client.cache.verify(() => undefined, new AbortController().signal)
+  }
+  open.close()
+  expect(node.client.cache.list()).not.toMatchObject([{ isWhole: true }])
+  expect(Buffer.concat(parts).equals(blob.bytes)).toBe(true)
+})
+
 test('a blob without signed hashes is checked against its digest', async () => {
   const { node, blob } = await holderOf(BLOB_BYTES)
   await cluster.stopTracker()
