@@ -19,6 +19,10 @@ export function outsideOf(program: NodeJS.Process): Outside {
         return stdout.rows ?? PAGE_ROWS
       },
       write: (text) => void stdout.write(text),
+      onResize(listener) {
+        stdout.on('resize', listener)
+        return () => void stdout.off('resize', listener)
+      },
     },
     stopped() {
       const abort = () => stop.abort()

@@ -4,6 +4,7 @@ import { CACHE, RELOAD } from './cache-tree.ts'
 import { type Entry, program } from './command-tree.ts'
 import { JOIN, LEAVE, TRACKER_INIT } from './membership-tree.ts'
 import { PAUSE, RESUME } from './pause-tree.ts'
+import { EXPLAIN, STATUS, WAIT } from './status-tree.ts'
 
 /**
  * Every command of `shoal`. A node must not pay for what only a tracker or a tool needs: nothing is imported here but when
@@ -237,6 +238,9 @@ export const TREE: Entry = {
     UP,
     JOIN,
     LEAVE,
+    STATUS,
+    EXPLAIN,
+    WAIT,
     NODE,
     GUARD,
     RELAY,

@@ -33,6 +33,8 @@ export interface Outside {
     readonly columns: number
     readonly rows: number
     write(text: string): void
+    /** @returns what ends the listening */
+    onResize(listener: () => void): () => void
   }
   /** Ends with the process's first signal to stop, once a command has asked for it; until then a signal ends the process. */
   stopped(): AbortSignal

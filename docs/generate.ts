@@ -1,5 +1,5 @@
 import { readFileSync, writeFileSync } from 'node:fs'
-import { withConditionsTable } from './conditions-table.ts'
+import { withConditionsTable, withReasonsTable } from './conditions-table.ts'
 import { configPage } from './config-page.ts'
 import { limitsPage } from './limits-page.ts'
 import { metricsPage } from './metrics-page.ts'
@@ -10,6 +10,7 @@ for (const [name, page] of [
   ['errors.md', withConditionsTable(readFileSync(new URL('errors.md', import.meta.url), 'utf8'))],
   ['limits.md', limitsPage()],
   ['metrics.md', await metricsPage()],
+  ['status.md', withReasonsTable(readFileSync(new URL('status.md', import.meta.url), 'utf8'))],
 ] as const) {
   writeFileSync(new URL(name, import.meta.url), page)
   process.stdout.write(`docs/${name}\n`)

@@ -3,7 +3,7 @@ import { defectCounter } from '../core/defects.ts'
 import { createMetrics } from '../core/metrics.ts'
 import { type NodeMetricsParts, nodeMetrics } from '../node/metrics.ts'
 import { proxyMetrics } from '../proxy/metrics.ts'
-import { noBytes } from '../proxy/pull-records.ts'
+import { noBytes } from '../proxy/pull-record.ts'
 import { trackerMetrics } from '../tracker/metrics.ts'
 
 const INTRO = `# Metrics

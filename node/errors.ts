@@ -10,6 +10,11 @@ export class LocalRequestError extends ShoalError {
   readonly code = 'LOCAL_REQUEST'
 }
 
+/** No pull on record is of that image: answer 404. */
+export class PullNotRecordedError extends ShoalError {
+  readonly code = 'PULL_NOT_RECORDED'
+}
+
 /** The node could not be paused or resumed: answer 503; commands print message and hint. */
 export class PauseError extends ShoalError {
   readonly code = 'PAUSE'
@@ -19,6 +24,7 @@ export class PauseError extends ShoalError {
 export const LOCAL_STATUS_OF_CODE: Readonly<Record<string, number>> = {
   LOCAL_REQUEST: 400,
   NOT_FOUND: 404,
+  PULL_NOT_RECORDED: 404,
   METHOD_NOT_ALLOWED: 405,
   PAUSE: 503,
   CACHE_UNKNOWN: 404,

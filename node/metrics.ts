@@ -1,7 +1,8 @@
 import { CALL_OUTCOMES, type Client } from '../client/index.ts'
 import { CONDITION_CODES, type Conditions } from '../core/conditions.ts'
 import type { Metrics } from '../core/metrics.ts'
-import { PULL_SOURCES, type PullRecords } from '../proxy/pull-records.ts'
+import { PULL_SOURCES } from '../proxy/pull-record.ts'
+import type { PullRecords } from '../proxy/pull-records.ts'
 
 const PEER_FAILURES = ['refused', 'unreachable'] as const
 const PEER_STATES = ['connected', ...PEER_FAILURES] as const

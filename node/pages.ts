@@ -12,6 +12,7 @@ import type { NodeConfig } from './config.ts'
 import type { ImagesSeen } from './images-seen.ts'
 import { cacheRoutes } from './local/cache.ts'
 import { pauseRoutes } from './local/pause.ts'
+import { pullRoutes } from './local/pulls.ts'
 import { reloadRoutes } from './local/reload.ts'
 import { stateRoutes } from './local/state.ts'
 import { type LocalRoute, startLocalApi } from './local-api.ts'
@@ -73,6 +74,7 @@ function localRoutes(parts: PageParts, isServing: () => boolean): LocalRoute[] {
     ...pauseRoutes(parts),
     ...cacheRoutes(parts),
     ...reloadRoutes(parts),
+    ...pullRoutes(history.records),
   ]
 }
 

@@ -3,16 +3,9 @@ import type { Logger } from 'pino'
 import { z } from 'zod'
 import { readOwnFile, replaceFileLater } from '../core/data-folder.ts'
 import { isSystemError } from '../core/defects.ts'
-import {
-  addBytes,
-  noBytes,
-  PULL_LAYERS_KEPT_MAX,
-  PULL_OUTCOMES,
-  PULLS_KEPT_MAX,
-  type PullBytes,
-  type PullRecord,
-  PullRecords,
-} from '../proxy/pull-records.ts'
+import { addBytes, noBytes, PULL_OUTCOMES, type PullBytes, type PullRecord } from '../proxy/pull-record.ts'
+import { PULL_LAYERS_KEPT_MAX, PULLS_KEPT_MAX, PullRecords } from '../proxy/pull-records.ts'
+import { WAIT_BUCKETS_MAX } from '../proxy/waits.ts'
 
 /**
  * The records of pulls and the totals, in a file of the data folder (0600), so that they outlive a restart. The file is
@@ -33,12 +26,22 @@ export interface InstallTotals extends PullBytes {
 
 const count = z.int().nonnegative()
 const bytesSchema = z.object({ peers: count, registry: count, cache: count, passedThrough: count })
+const waitsSchema = z.object({
+  chunks: count,
+  ms: z.number().nonnegative(),
+  buckets: z.array(count).max(WAIT_BUCKETS_MAX),
+})
 const layerSchema = z.object({
   digest: z.string(),
   size: count.optional(),
   beganMs: count,
   endedMs: count.optional(),
   bytes: bytesSchema,
+  // Former versions kept none.
+  waits: z
+    .object({ peers: waitsSchema, registry: waitsSchema, cache: waitsSchema, passedThrough: waitsSchema })
+    .partial()
+    .optional(),
   reasons: z.array(z.string()),
   outcome: z.enum(PULL_OUTCOMES),
 })

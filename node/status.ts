@@ -1,6 +1,7 @@
 import type { Client } from '../client/index.ts'
 import type { Conditions, ShownCondition } from '../core/conditions.ts'
-import type { LayerRecord, PullSummary } from '../proxy/pull-records.ts'
+import { type LayerRecord, PULL_SOURCES, type PullSummary, type PullWaits } from '../proxy/pull-record.ts'
+import { type Waits, waitAt } from '../proxy/waits.ts'
 import type { PullHistory } from './pull-history.ts'
 import { readinessOf } from './readiness.ts'
 
@@ -14,7 +15,7 @@ export interface StatusParts {
   startedMs: number
   /** Whether the proxy accepts connections. */
   isServing: () => boolean
-  client: Pick<Client, 'status' | 'registriesFound'>
+  client: Pick<Client, 'status' | 'registriesFound' | 'progress'>
   conditions: Pick<Conditions, 'shown' | 'health'>
   history: Pick<PullHistory, 'records' | 'installedMs' | 'sinceInstall'>
 }
@@ -51,7 +52,7 @@ export function statusOf(parts: StatusParts, nowMs = Date.now()) {
     pulls: parts.history.records
       .list()
       .filter(({ endedMs }) => (endedMs ?? nowMs) >= nowMs - PULLS_SHOWN_MS)
-      .map(pullOf),
+      .map((pull) => ({ ...pullOf(pull), ...peersOf(pull, parts.client) })),
     totals: {
       sinceStart: { ...parts.history.records.total(), toPeers: moved.bytesToPeers },
       sinceInstall: { since: timeText(parts.history.installedMs), ...parts.history.sinceInstall() },
@@ -64,12 +65,36 @@ function reasonNotJoined(conditions: ShownCondition[]): string {
   return String(condition?.facts.reason ?? 'the tracker has not answered yet')
 }
 
-function pullOf({ layers, beganMs, endedMs, ...pull }: PullSummary) {
-  return { ...pull, ...times({ beganMs, endedMs }), layers: layers.map(layerOf) }
+/** A pull as the local API shows it. */
+export function pullOf({ layers, beganMs, endedMs, waits, ...pull }: PullSummary) {
+  return { ...pull, ...times({ beganMs, endedMs }), waits: waitsOf(waits), layers: layers.map(layerOf) }
 }
 
-function layerOf({ beganMs, endedMs, ...layer }: LayerRecord) {
-  return { ...layer, ...times({ beganMs, endedMs }) }
+function layerOf({ beganMs, endedMs, waits = {}, ...layer }: LayerRecord) {
+  return { ...layer, ...times({ beganMs, endedMs }), waits: waitsOf(waits) }
+}
+
+/** The sources of the chunks that were waited for. */
+function waitsOf(waits: PullWaits) {
+  const sources = PULL_SOURCES.flatMap((source) => {
+    const one = waits[source]
+    return one === undefined || one.chunks === 0 ? [] : [[source, shownWaits(one)] as const]
+  })
+  return Object.fromEntries(sources)
+}
+
+function shownWaits(waits: Waits) {
+  const rounded = (ms = 0) => Number(ms.toPrecision(3))
+  const [p50Ms, p99Ms] = [rounded(waitAt(waits, 0.5)), rounded(waitAt(waits, 0.99))]
+  return { chunks: waits.chunks, ms: Math.round(waits.ms), p50Ms, p99Ms }
+}
+
+/** The most peers that a layer of a running pull has now. */
+function peersOf({ outcome, registry, layers }: PullSummary, client: Pick<Client, 'progress'>) {
+  if (outcome !== 'running') return {}
+  const wanted = new Set(layers.map(({ digest }) => digest))
+  const blobs = client.progress().filter((blob) => blob.registry === registry && wanted.has(blob.digest))
+  return { peers: Math.max(0, ...blobs.map(({ peers }) => peers)) }
 }
 
 function times({ beganMs, endedMs }: { beganMs: number; endedMs: number | undefined }) {

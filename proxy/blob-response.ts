@@ -2,6 +2,7 @@ import type { ServerResponse } from 'node:http'
 import type { OpenBlob } from '../client/index.ts'
 import type { Digest } from '../core/digest.ts'
 import { BlobShortError } from './errors.ts'
+import { timed, type WaitsTold } from './timed-reads.ts'
 
 /**
  * Writes a blob or a part of it like a registry (OCI distribution-spec, "Pulling blobs"). Invariants: every blob is closed
@@ -11,6 +12,7 @@ import { BlobShortError } from './errors.ts'
 export interface BlobPart {
   digest: Digest
   span: { status: 200 | 206; start: number; end: number }
+  waits?: WaitsTold
 }
 
 export interface SentBlob {
@@ -46,10 +48,10 @@ export async function sendBlob(response: ServerResponse, blob: OpenBlob, part: B
 async function writeParts(
   response: ServerResponse,
   blob: OpenBlob,
-  { digest, span }: BlobPart,
+  { digest, span, waits }: BlobPart,
   sent: SentBlob,
 ): Promise<void> {
-  for await (const chunk of blob.read(span.start, span.end)) {
+  for await (const chunk of timed(blob.read(span.start, span.end), blob.sources, waits)) {
     // Send the header only now: until the first bytes arrive, the registry can still answer.
     if (!response.headersSent) writeHead(response, blob.bytes, { digest, span })
     sent.bytes += chunk.length

@@ -34,7 +34,7 @@ const CONNECT_OUTCOMES = [
 export type ConnectOutcome = (typeof CONNECT_OUTCOMES)[number]
 
 /** Why the client could not help; any other code counts as `other`. */
-const FALLBACK_CODES = [
+export const FALLBACK_CODES = [
   'TRACKER_UNAVAILABLE',
   'TRACKER_REFUSED',
   'GRANT_LATE',

@@ -1,74 +1,34 @@
 import { randomBytes } from 'node:crypto'
-import type { BytesBySource } from '../client/index.ts'
 import { BoundedMap } from '../core/bounded-map.ts'
 import type { Digest } from '../core/digest.ts'
 import type { RegistryHost, Repository } from '../core/repository.ts'
-import type { RequestOutcome } from './metrics.ts'
-import type { ResponseWatcher } from './upstream/forward.ts'
+import { LayerAccount } from './layer-account.ts'
+import {
+  addBytes,
+  addPullWaits,
+  type LayerRecord,
+  noBytes,
+  PULL_SOURCES,
+  type PullBytes,
+  type PullOutcome,
+  type PullRecord,
+  type PullSummary,
+  type PullWaits,
+} from './pull-record.ts'
 
 /**
  * What became of every pull: an image where its manifest passed, otherwise a single blob. Requests write here when they begin
- * and end, never with each chunk. Invariant: the bytes of a layer by source are the bytes that the pulling client was sent.
+ * and end; of each chunk they count only how long it was waited for. Invariant: the bytes of a layer by source are the bytes that the pulling client was sent.
  */
 
 /** Pulls that are remembered; the oldest go first. An hour of a busy node: one every seven seconds. */
 export const PULLS_KEPT_MAX = 512
-/** Layers in all remembered pulls together, about 300 bytes each in the file. */
+/** Layers in all remembered pulls together, about 300 bytes each in the file, and as many for each source. */
 export const PULL_LAYERS_KEPT_MAX = 4096
-/** Reasons in one layer: one for each step of its way, and some for repeated requests. */
-const LAYER_REASONS_MAX = 8
 /** Blobs of manifests that passed, which tell which image a blob belongs to: about 30 images with all layers. */
 const IMAGE_BLOBS_MAX = 4096
 /** After this time without a request, the next one of the same image begins a new pull. */
 export const PULL_IDLE_MS = 60_000
-
-/** `passedThrough`: from the registry to the client unchanged, without the swarm. */
-export interface PullBytes extends BytesBySource {
-  passedThrough: number
-}
-export const PULL_SOURCES = [
-  'peers',
-  'registry',
-  'cache',
-  'passedThrough',
-] as const satisfies (keyof PullBytes)[]
-
-export const PULL_OUTCOMES = ['running', 'done', 'interrupted', 'failed'] as const
-export type PullOutcome = (typeof PULL_OUTCOMES)[number]
-
-export interface LayerRecord {
-  digest: string
-  /** The whole layer; absent: not known. */
-  size?: number | undefined
-  beganMs: number
-  /** When its last request ended. */
-  endedMs?: number | undefined
-  bytes: PullBytes
-  /** Why the registry stepped in: codes of docs/errors.md and docs/status.md, each once. */
-  reasons: string[]
-  outcome: PullOutcome
-}
-
-export interface PullRecord {
-  id: string
-  registry: string
-  repository: string
-  /** Tag or digest that the manifest was asked by; absent: no manifest passed. */
-  reference?: string | undefined
-  /** Of the manifest. */
-  digest?: string | undefined
-  layers: LayerRecord[]
-}
-
-/** A pull with what follows from its layers. */
-export interface PullSummary extends PullRecord {
-  beganMs: number
-  /** Absent while it runs. */
-  endedMs?: number
-  outcome: PullOutcome
-  bytes: PullBytes
-  reasons: string[]
-}
 
 export interface SeenImage {
   registry: RegistryHost
@@ -84,14 +44,6 @@ export interface BegunBlob {
   digest: Digest
   /** The request is for a part, so several of them make one layer. */
   isPart: boolean
-}
-
-export function noBytes(): PullBytes {
-  return { peers: 0, registry: 0, cache: 0, passedThrough: 0 }
-}
-
-export function addBytes(sum: PullBytes, more: Partial<PullBytes>): void {
-  for (const source of PULL_SOURCES) sum[source] += more[source] ?? 0
 }
 
 export class PullRecords {
@@ -228,7 +180,11 @@ export class PullRecords {
       return { ...layer, bytes }
     })
     const bytes = noBytes()
-    for (const layer of layers) addBytes(bytes, layer.bytes)
+    const waits: PullWaits = {}
+    for (const layer of layers) {
+      addBytes(bytes, layer.bytes)
+      addPullWaits(waits, layer.waits ?? {})
+    }
     const outcome = outcomeOf(layers)
     return {
       ...pull,
@@ -237,6 +193,7 @@ export class PullRecords {
       ...(outcome === 'running' ? {} : { endedMs: Math.max(...layers.map(({ endedMs = 0 }) => endedMs)) }),
       outcome,
       bytes,
+      waits,
       reasons: [...new Set(layers.flatMap(({ reasons }) => reasons))],
     }
   }
@@ -254,96 +211,4 @@ function nameOf({
   digest,
 }: Pick<BegunBlob, 'registry' | 'repository' | 'digest'>): string {
   return `${registry} ${repository} ${digest}`
-}
-
-/** Outcomes that need no reason: nothing was left out, or the reason is noted where it is found. */
-type OutcomeWithout =
-  | 'registry_not_a_blob'
-  | 'registry_fallback'
-  | Exclude<RequestOutcome, `registry_${string}`>
-
-/** Why the registry answers without the swarm having been asked. */
-const PASS_REASONS: Record<Exclude<RequestOutcome, OutcomeWithout>, string> = {
-  registry_small_blob: 'BLOB_SMALL',
-  registry_paused: 'PAUSED',
-  registry_length_unknown: 'LENGTH_UNKNOWN',
-  registry_refused: 'REGISTRY_REFUSED',
-  registry_unproven: 'ACCESS_UNPROVEN',
-  registry_busy: 'REGISTRY_BUSY',
-  registry_late: 'REGISTRY_LATE',
-  registry_limited: 'REGISTRY_RATE_LIMITED',
-  registry_redirect_refused: 'REGISTRY_REDIRECT_REFUSED',
-}
-/** The registry asks for a token, and the client comes back with one. */
-const CHALLENGE_STATUS = 401
-
-/** One request for a layer. */
-export class LayerAccount {
-  readonly pull: PullRecord
-  outcome: PullOutcome = 'running'
-  /** Nothing came of it that anybody asks for later. */
-  isForgotten = false
-  readonly #layer: LayerRecord
-  readonly #onEnd: () => void
-  #sources: BytesBySource = { peers: 0, registry: 0, cache: 0 }
-  #passedBytes = 0
-  #passed: PullOutcome | undefined
-
-  constructor(pull: PullRecord, layer: LayerRecord, onEnd: () => void) {
-    this.pull = pull
-    this.#layer = layer
-    this.#onEnd = onEnd
-  }
-
-  get live(): PullBytes {
-    return { ...this.#sources, passedThrough: this.#passedBytes }
-  }
-
-  size(bytes: number): void {
-    this.#layer.size = bytes
-  }
-
-  /** The registry steps in, in whole or for the rest. @returns whether no layer of the pull fell for this reason before */
-  fell(code: string): boolean {
-    const isNews = !this.pull.layers.some(({ reasons }) => reasons.includes(code))
-    const { reasons } = this.#layer
-    if (!reasons.includes(code) && reasons.length < LAYER_REASONS_MAX) reasons.push(code)
-    return isNews
-  }
-
-  /** The client reads from the swarm; the numbers grow meanwhile. */
-  reads(sources: BytesBySource): void {
-    this.#sources = sources
-  }
-
-  /** The request passes to the registry. @returns what counts the bytes of its answer */
-  passes(outcome: RequestOutcome): ResponseWatcher {
-    const reason = (PASS_REASONS as Partial<Record<RequestOutcome, string>>)[outcome]
-    if (reason !== undefined) this.fell(reason)
-    let status = 0
-    this.#passed = 'interrupted'
-    return {
-      onStart: (answered) => {
-        status = answered
-        this.isForgotten = status === CHALLENGE_STATUS
-        if (status >= 400) this.fell(`HTTP_${status}`)
-      },
-      onData: (chunk) => {
-        if (status < 300) this.#passedBytes += chunk.length
-      },
-      onEnd: () => {
-        this.#passed = status >= 400 ? 'failed' : 'done'
-      },
-    }
-  }
-
-  /** @param outcome as the metrics count it; `error`: thrown before an answer began */
-  end(outcome: RequestOutcome): void {
-    if (outcome === 'swarm') this.outcome = 'done'
-    else if (outcome === 'client_gone') this.outcome = 'interrupted'
-    else if (outcome === 'cut_short' || outcome === 'error') this.outcome = 'failed'
-    else this.outcome = this.#passed ?? 'interrupted'
-    if (outcome === 'range_unsatisfiable') this.isForgotten = true
-    this.#onEnd()
-  }
 }

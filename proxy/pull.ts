@@ -131,7 +131,7 @@ async function answerJudged(parts: PullParts, pull: Pull, verdict: Verdict): Pro
     parts.client.sawAccepted(blobRequest(pull, bytes), verdict.acceptedAtMs)
 
   account.reads(blob.sources)
-  const sent = await sendBlob(response, blob, { digest: wanted.digest, span })
+  const sent = await sendBlob(response, blob, { digest: wanted.digest, span, waits: account })
   account.sent(sent.bytes)
   if (blob.fallback !== undefined) account.fell(blob.fallback)
   if (sent.error !== undefined) account.swarmFailed(sent.error)

@@ -5,8 +5,10 @@ import type { Defects } from '../core/defects.ts'
 import { reasonOf, ShoalError } from '../core/errors.ts'
 import type { RegistryClient } from '../core/registry-client.ts'
 import type { BlobGet } from './blob-request.ts'
+import type { LayerAccount } from './layer-account.ts'
 import type { ProxyMetrics, RequestOutcome } from './metrics.ts'
-import type { LayerAccount, PullRecords } from './pull-records.ts'
+import type { PullSource } from './pull-record.ts'
+import type { PullRecords } from './pull-records.ts'
 import type { ResponseWatcher } from './upstream/forward.ts'
 
 export interface AccountParts {
@@ -51,6 +53,11 @@ export class RequestAccount {
   /** The client reads from the swarm; the numbers grow meanwhile. */
   reads(sources: BytesBySource): void {
     this.#blob?.layer.reads(sources)
+  }
+
+  /** The client waited this long for a chunk of that source. */
+  waited(source: PullSource, ms: number): void {
+    this.#blob?.layer.waited(source, ms)
   }
 
   sent(bytes: number): void {

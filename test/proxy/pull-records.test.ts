@@ -1,11 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import {
-  PULL_IDLE_MS,
-  PULL_LAYERS_KEPT_MAX,
-  PULLS_KEPT_MAX,
-  type PullBytes,
-  PullRecords,
-} from '../../proxy/pull-records.ts'
+import type { PullBytes } from '../../proxy/pull-record.ts'
+import { PULL_IDLE_MS, PULL_LAYERS_KEPT_MAX, PULLS_KEPT_MAX, PullRecords } from '../../proxy/pull-records.ts'
 
 const digestOf = (n: number) => `sha256:${n.toString(16).padStart(64, '0')}` as never
 const home = { registry: 'registry.example' as never, repository: 'team/app' as never }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { withConditionsTable } from '../../docs/conditions-table.ts'
+import { withConditionsTable, withReasonsTable } from '../../docs/conditions-table.ts'
 import { configPage } from '../../docs/config-page.ts'
 import { limitsPage } from '../../docs/limits-page.ts'
 import { metricsPage } from '../../docs/metrics-page.ts'
@@ -11,6 +11,7 @@ describe('pages that come from the source', () => {
     ['docs/errors.md', () => withConditionsTable(textOf('docs/errors.md'))],
     ['docs/limits.md', limitsPage],
     ['docs/metrics.md', metricsPage],
+    ['docs/status.md', () => withReasonsTable(textOf('docs/status.md'))],
   ])('%s is current (npm run docs writes it)', async (path, page) => {
     const text = await page()
     expect(text.length).toBeGreaterThan(1000)

@@ -1,0 +1,128 @@
+import { describe, expect, it } from 'vitest'
+import { explainPage } from '../../cli/explain-page.ts'
+import { guardPage } from '../../cli/status.ts'
+import { statusPage } from '../../cli/status-page.ts'
+import { durationText, lookOf } from '../../cli/table.ts'
+import { frame } from '../../cli/watch.ts'
+import { plainJson, plainText } from '../../core/plain-text.ts'
+import { condition, endedPull, NOW_MS, runningPull, wellStatus } from './shown-status.ts'
+
+const ESCAPE = '\u001b'
+const HOSTILE = `${ESCAPE}]0;owned\u0007${ESCAPE}[2J\r\nfake: line\u009b31m\u202egnp.exe\u200b`
+const plain = (columns: number) => ({ columns, isColoured: false })
+
+function busyStatus() {
+  const name = 'a-rather-long/path/of/repositories/that-nobody-likes/service-with-a-long-name'
+  return wellStatus({
+    ...{ status: 'degraded', codes: ['PEERS_UNREACHABLE', 'REGISTRY_UNREACHABLE'] },
+    peers: { connected: 7, refused: 1, unreachable: 2 },
+    cache: { blobs: 1, bytes: 5000, bytesMax: 21_474_836_480, evictions: 3 },
+    conditions: [
+      condition('REGISTRY_UNREACHABLE', 'registry.example.com', { reason: 'connect ETIMEDOUT' }),
+      condition('REGISTRY_UNREACHABLE', 'other.example.com:5000'),
+      condition('REGISTRY_HEAD_REFUSED', 'registry.example.com'),
+    ],
+    pulls: [
+      runningPull(),
+      endedPull(),
+      endedPull({ repository: name, outcome: 'failed', reference: `sha256:${'c'.repeat(64)}` }),
+    ],
+  })
+}
+
+const pages: [string, (columns: number) => string[]][] = [
+  ['status', (columns) => statusPage(busyStatus(), { nowMs: NOW_MS }, plain(columns))],
+  ['explain', (columns) => explainPage({ pull: endedPull(), recorded: 3 }, NOW_MS, plain(columns))],
+  ['guard', (columns) => guardPage({ node: 'waiting', relay: 'serving' }, plain(columns))],
+]
+
+describe.each(pages)('the page of %s', (name, page) => {
+  it.each([80, 100])('is as it was looked at, %i columns wide', async (columns) => {
+    await expect(`${page(columns).join('\n')}\n`).toMatchFileSnapshot(`golden/${name}-${columns}.txt`)
+  })
+
+  it('has no line that is wider than its page', () => {
+    for (let columns = 80; columns <= 100; columns++) {
+      for (const line of page(columns)) expect(line.length, line).toBeLessThanOrEqual(columns)
+    }
+  })
+})
+
+describe('a page', () => {
+  it('shows texts from outside without their control characters, whatever they are part of', () => {
+    const hostile = endedPull({
+      ...{ id: HOSTILE, registry: HOSTILE, repository: HOSTILE, reference: HOSTILE, digest: HOSTILE },
+      ...{ reasons: [HOSTILE], layers: [{ ...endedPull().layers[0]!, digest: HOSTILE, reasons: [HOSTILE] }] },
+    })
+    const status = wellStatus({
+      ...{ pulls: [hostile, { ...hostile, outcome: 'running' }] },
+      node: { version: HOSTILE, started: new Date(NOW_MS).toISOString(), joined: false, reason: HOSTILE },
+      tracker: { url: HOSTILE, state: HOSTILE, since: new Date(NOW_MS).toISOString() },
+      registries: [{ host: HOSTILE, state: HOSTILE, kinds: [], conditions: [] }],
+      conditions: [
+        { ...condition('CLIENT_DISTRUSTS', HOSTILE, { [HOSTILE]: HOSTILE }), text: HOSTILE, remedy: HOSTILE },
+      ],
+    })
+    const lines = [
+      ...statusPage(status, { nowMs: NOW_MS }, plain(80)),
+      ...explainPage({ pull: hostile, recorded: 1 }, NOW_MS, plain(80)),
+      ...guardPage({ node: HOSTILE, relay: HOSTILE }, plain(80)),
+      plainJson({ [HOSTILE]: HOSTILE }),
+    ]
+    for (const line of lines) expect(line).toMatch(/^[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}]*$/u)
+    expect(lines.join('\n')).toContain('\\u{1b}]0;owned')
+    expect(JSON.parse(plainJson({ [HOSTILE]: `${HOSTILE}\u{e0041}` }, 2))).toEqual({
+      [HOSTILE]: `${HOSTILE}\u{e0041}`,
+    })
+  })
+
+  it('has colours around its own words only, and only where they are wanted', () => {
+    const output = {
+      isTerminal: true,
+      columns: 200,
+      rows: 50,
+      write: () => undefined,
+      onResize: () => () => undefined,
+    }
+    expect(lookOf({ output, env: {} })).toEqual({ columns: 100, isColoured: true })
+    expect(lookOf({ output, env: { NO_COLOR: '1' } }).isColoured).toBe(false)
+    expect(lookOf({ output, env: { TERM: 'dumb' } }).isColoured).toBe(false)
+    expect(lookOf({ output: { ...output, isTerminal: false }, env: {} }).isColoured).toBe(false)
+    const bare = statusPage(busyStatus(), { nowMs: NOW_MS }, plain(80))
+    const coloured = statusPage(busyStatus(), { nowMs: NOW_MS }, { columns: 80, isColoured: true })
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
+    expect(coloured.map((line) => line.replaceAll(/\u001b\[\d+m/g, ''))).toEqual(bare)
+    expect(coloured.join('')).toContain(ESCAPE)
+  })
+
+  it('names each condition’s words once, with all that it is about, the worst first', () => {
+    const text = statusPage(busyStatus(), { nowMs: NOW_MS }, plain(100)).join('\n')
+    expect(text.match(/a registry cannot be reached/g)).toHaveLength(1)
+    expect(text.indexOf('REGISTRY_UNREACHABLE')).toBeLessThan(text.indexOf('REGISTRY_HEAD_REFUSED'))
+    expect(text).toContain('other.example.com:5000')
+  })
+
+  it('that is watched fits into the terminal, and replaces what was there line by line', () => {
+    const lines = Array.from({ length: 30 }, (_, n) => `line ${n}`)
+    const text = frame(lines, 10)
+    expect(text.match(/\r\n/g)).toHaveLength(9)
+    expect(text).toContain('… 22 more lines')
+    expect(frame(['one'], 10)).toBe(
+      `${ESCAPE}[?2026h${ESCAPE}[Hone${ESCAPE}[K\r\n${ESCAPE}[J${ESCAPE}[?2026l`,
+    )
+  })
+})
+
+it.each([
+  [0.42, '0.42 ms'],
+  [99.4, '99 ms'],
+  [999, '999 ms'],
+  [9_940, '9.9 s'],
+  [99_400, '99 s'],
+  [100_000, '2 min'],
+  [3_599_000, '1 h'],
+  [11_520_000, '3 h 12 min'],
+  [8 * 86_400_000, '8 days'],
+])('%d ms are %s', (ms, text) => expect(durationText(ms)).toBe(text))
+
+it('plain text stays as it is', () => expect(plainText('Größe … 日本 a@b:c')).toBe('Größe … 日本 a@b:c'))
