@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { plainJson } from '../../core/plain-text.ts'
 
 /** What the node answers to `shoal cache`. Members that a newer node adds are passed on. */
 
@@ -58,5 +59,5 @@ export const verifiedSchema = z.looseObject({
 export const JSON_FLAG = { type: 'boolean', description: 'Print JSON, for scripts.' } as const
 
 export function jsonText(value: unknown): string {
-  return `${JSON.stringify(value, undefined, 2)}\n`
+  return `${plainJson(value, 2)}\n`
 }

@@ -1,9 +1,10 @@
 import { byteSize } from '../../core/byte-size.ts'
 import { command } from '../../core/command.ts'
 import { HOLDERS_TOLD_MAX } from '../../core/holders-api.ts'
+import { plainText } from '../../core/plain-text.ts'
 import { localNode, NODE_FLAGS } from '../local-node.ts'
+import { type Cell, type Column, counted, durationText, type Look, lookOf, tableLines } from '../table.ts'
 import { cacheSchema, JSON_FLAG, jsonText, type ShownBlob, type ShownCache } from './answers.ts'
-import { agoText, type Column, shortDigest, table } from './table.ts'
 
 export const cacheLsCommand = command({
   positionals: [],
@@ -18,75 +19,83 @@ export const cacheLsCommand = command({
   async run(values, _positionals, outside) {
     const cache = await localNode(values, outside).ask('/v1/cache', cacheSchema)
     if (values.json) return jsonText(cache)
-    return cacheText(cache, { columns: outside.output.columns, withBlobs: values.blobs, nowMs: Date.now() })
+    return cacheText(cache, { look: lookOf(outside), withBlobs: values.blobs, nowMs: Date.now() })
   },
 })
 
 const IMAGE_COLUMNS: Column[] = [
-  { title: 'IMAGE', isElastic: true },
-  { title: 'BLOBS', isNumber: true },
-  { title: 'HELD', isNumber: true },
+  { title: 'IMAGE', isFlexible: true },
+  { title: 'BLOBS', align: 'right' },
+  { title: 'HELD', align: 'right' },
   { title: 'LAST USED' },
   { title: 'PINNED' },
 ]
 const BLOB_COLUMNS: Column[] = [
   { title: 'BLOB' },
-  { title: 'REPOSITORY', isElastic: true },
-  { title: 'SIZE', isNumber: true },
-  { title: 'HELD', isNumber: true },
-  { title: 'OTHERS', isNumber: true },
+  { title: 'REPOSITORY', isFlexible: true },
+  { title: 'SIZE', align: 'right' },
+  { title: 'HELD', align: 'right' },
+  { title: 'OTHERS', align: 'right' },
   { title: 'LAST USED' },
   { title: 'STATE' },
 ]
 
-export function cacheText(
-  cache: ShownCache,
-  { columns, withBlobs, nowMs }: { columns: number; withBlobs: boolean; nowMs: number },
-): string {
+interface ListOptions {
+  look: Look
+  withBlobs: boolean
+  nowMs: number
+}
+
+export function cacheText(cache: ShownCache, { look, withBlobs, nowMs }: ListOptions): string {
   const { heldBytes, cacheBytesMax, pinnedBytes, blobs, images } = cache
-  const parts = [
-    `${count(blobs.length, 'blob')}, ${byteSize(heldBytes)} of ${byteSize(cacheBytesMax)}; pinned: ${byteSize(pinnedBytes)}.\n`,
-  ]
-  if (images.length > 0) {
-    const rows = images
-      .toSorted((one, other) => other.used.localeCompare(one.used))
-      .map((image) => [
-        image.name,
-        `${image.heldBlobs}/${image.blobs}`,
-        byteSize(image.heldBytes),
-        agoText(image.used, nowMs),
-        image.isPinned ? 'pinned' : '',
-      ])
-    parts.push(table(IMAGE_COLUMNS, rows, columns))
-  }
-  if (withBlobs && blobs.length > 0) {
-    const rows = blobs
-      .toSorted((one, other) => other.used.localeCompare(one.used))
-      .map((blob) => blobRow(blob, nowMs))
-    parts.push(table(BLOB_COLUMNS, rows, columns))
-  }
-  const known = new Set(images.flatMap(({ name, digest }) => [name, `${name}@${digest}`]))
-  const missing = cache.pins.filter(({ name }) => !known.has(name))
-  if (missing.length > 0) parts.push(`Pinned besides:\n${missing.map(({ name }) => `  ${name}\n`).join('')}`)
-  return parts.join('\n')
+  const held = `${counted(blobs.length, 'blob')}, ${byteSize(heldBytes)} of ${byteSize(cacheBytesMax)}`
+  const parts = [[`${held}; pinned: ${byteSize(pinnedBytes)}.`]]
+  const rows = byUse(images).map((image): Cell[] => [
+    image.name,
+    `${image.heldBlobs}/${image.blobs}`,
+    byteSize(image.heldBytes),
+    agoText(image.used, nowMs),
+    image.isPinned ? 'pinned' : '',
+  ])
+  parts.push(tableLines(IMAGE_COLUMNS, rows, look))
+  if (withBlobs) parts.push(blobLines(blobs, { look, nowMs }))
+  const shown = new Set(images.flatMap(({ name, digest }) => [name, `${name}@${digest}`]))
+  const others = cache.pins.map(({ name }) => name).filter((name) => !shown.has(name))
+  if (others.length > 0) parts.push(['Pinned besides:', ...others.map((name) => `  ${plainText(name)}`)])
+  const pages = parts.filter((lines) => lines.length > 0).map((lines) => lines.join('\n'))
+  return `${pages.join('\n\n')}\n`
 }
 
-export function blobRow(blob: ShownBlob, nowMs: number): string[] {
-  const { others } = blob
-  const state = [blob.isInUse && 'in use', blob.isPinned && 'pinned', !blob.isWhole && 'part'].filter(Boolean)
-  return [
-    shortDigest(blob.digest),
-    `${blob.registry}/${blob.repository}`,
-    byteSize(blob.bytes),
-    `${Math.floor((100 * blob.heldBytes) / blob.bytes)} %`,
-    others === undefined ? '?' : others === HOLDERS_TOLD_MAX ? `${others}+` : String(others),
-    agoText(blob.used, nowMs),
-    state.join(', '),
-  ]
+export function blobLines(
+  blobs: readonly ShownBlob[],
+  { look, nowMs }: Omit<ListOptions, 'withBlobs'>,
+): string[] {
+  const rows = byUse(blobs).map((blob) => {
+    const { others } = blob
+    const state = [blob.isInUse && 'in use', blob.isPinned && 'pinned', !blob.isWhole && 'part']
+    return [
+      shortDigest(blob.digest),
+      `${blob.registry}/${blob.repository}`,
+      byteSize(blob.bytes),
+      `${Math.floor((100 * blob.heldBytes) / blob.bytes)} %`,
+      others === undefined ? '?' : `${others}${others === HOLDERS_TOLD_MAX ? '+' : ''}`,
+      agoText(blob.used, nowMs),
+      state.filter(Boolean).join(', '),
+    ]
+  })
+  return tableLines(BLOB_COLUMNS, rows, look)
 }
 
-export { BLOB_COLUMNS }
+/** Enough to tell blobs apart, and to find one. */
+export function shortDigest(digest: string): string {
+  return plainText(digest.slice(0, 'sha256:'.length + 12))
+}
 
-export function count(number: number, noun: string): string {
-  return `${number} ${noun}${number === 1 ? '' : 's'}`
+/** The last used first. @param used ISO 8601 */
+function byUse<Used extends { used: string }>(all: readonly Used[]): Used[] {
+  return all.toSorted((one, other) => other.used.localeCompare(one.used))
+}
+
+function agoText(used: string, nowMs: number): string {
+  return `${durationText(nowMs - Date.parse(used))} ago`
 }

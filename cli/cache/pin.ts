@@ -1,8 +1,9 @@
 import { byteSize } from '../../core/byte-size.ts'
 import { command } from '../../core/command.ts'
+import { plainText } from '../../core/plain-text.ts'
 import { localNode, NODE_FLAGS } from '../local-node.ts'
+import { counted } from '../table.ts'
 import { JSON_FLAG, jsonText, pinnedSchema, unpinnedSchema } from './answers.ts'
-import { count } from './ls.ts'
 
 const FLAGS = { ...NODE_FLAGS, json: JSON_FLAG } as const
 
@@ -16,7 +17,7 @@ export const cachePinCommand = command({
     })
     if (values.json) return jsonText(pin)
     const bytes = pin.blobs.reduce((sum, blob) => sum + blob.bytes, 0)
-    return `Pinned ${pin.name}: ${count(pin.blobs.length, 'blob')}, ${byteSize(bytes)}.\n`
+    return `Pinned ${plainText(pin.name)}: ${counted(pin.blobs.length, 'blob')}, ${byteSize(bytes)}.\n`
   },
 })
 
@@ -28,6 +29,6 @@ export const cacheUnpinCommand = command({
       method: 'DELETE',
       body: { name },
     })
-    return values.json ? jsonText(unpinned) : `Unpinned ${unpinned.name}.\n`
+    return values.json ? jsonText(unpinned) : `Unpinned ${plainText(unpinned.name)}.\n`
   },
 })

@@ -2,9 +2,9 @@ import { byteSize } from '../../core/byte-size.ts'
 import { command } from '../../core/command.ts'
 import { UsageError } from '../../core/errors.ts'
 import { localNode, NODE_FLAGS } from '../local-node.ts'
+import { counted, lookOf } from '../table.ts'
 import { JSON_FLAG, jsonText, prunedSchema } from './answers.ts'
-import { BLOB_COLUMNS, blobRow, count } from './ls.ts'
-import { table } from './table.ts'
+import { blobLines } from './ls.ts'
 
 /** Removing files takes a while on a slow disk. */
 const PRUNE_PATIENCE_MS = 5 * 60_000
@@ -44,11 +44,11 @@ export const cachePruneCommand = command({
     })
     if (values.json) return jsonText(answer)
     const bytes = answer.blobs.reduce((sum, { heldBytes }) => sum + heldBytes, 0)
-    const what = `${count(answer.blobs.length, 'blob')}, ${byteSize(bytes)}`
+    const what = `${counted(answer.blobs.length, 'blob')}, ${byteSize(bytes)}`
     if (answer.blobs.length === 0) return 'Nothing to remove.\n'
     if (!isDryRun) return `Removed ${what}. Held now: ${byteSize(answer.heldBytes)}.\n`
-    const rows = answer.blobs.map((blob) => blobRow(blob, Date.now()))
-    return `Would remove ${what}:\n\n${table(BLOB_COLUMNS, rows, outside.output.columns)}`
+    const lines = blobLines(answer.blobs, { look: lookOf(outside), nowMs: Date.now() })
+    return `Would remove ${what}:\n\n${lines.join('\n')}\n`
   },
 })
 

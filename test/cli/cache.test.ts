@@ -6,6 +6,8 @@ import { afterEach, describe, expect, test } from 'vitest'
 import type { ShownCache } from '../../cli/cache/answers.ts'
 import { cacheText } from '../../cli/cache/ls.ts'
 import { bytesOf, msOf } from '../../cli/cache/prune.ts'
+import { lookOf } from '../../cli/table.ts'
+import type { Outside } from '../../core/command.ts'
 import { askLocally } from '../../lab/local-api.ts'
 import { randomBlob, startTestCluster, type TestCluster } from '../pull/test-cluster.ts'
 import { type LiveNode, startLiveNode } from './live-node.ts'
@@ -119,11 +121,10 @@ describe('the list', () => {
   }
 
   test.each([60, 80, 100, 200])('stays within %i columns, 100 at most', (columns) => {
-    const text = cacheText(cache, { columns, withBlobs: true, nowMs: Date.parse('2026-01-01T02:00:00Z') })
-    // Narrower than its other columns it cannot be.
-    expect(Math.max(...text.split('\n').map((line) => line.length))).toBeLessThanOrEqual(
-      Math.max(90, Math.min(100, columns)),
-    )
+    const look = lookOf({ output: { columns } as Outside['output'], env: {} })
+    const text = cacheText(cache, { look, withBlobs: true, nowMs: Date.parse('2026-01-01T02:00:00Z') })
+    const widest = Math.max(...text.split('\n').map((line) => line.length))
+    expect(widest).toBeLessThanOrEqual(Math.max(80, Math.min(100, columns)))
     expect(text).toMatch(/\? {2}2 h ago/)
     expect(text).toMatch(/8\+ {2}2 h ago/)
     expect(text).toContain('Pinned besides:\n  registry.example.com/gone:v1')

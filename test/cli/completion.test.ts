@@ -52,8 +52,8 @@ describe.runIf(isInstalled('bash'))('in bash', () => {
     [
       ['shoal', ''],
       [
-        ...['up', 'join', 'leave', 'node', 'guard', 'relay', 'pause', 'resume', 'reload', 'cache'],
-        ...['attach', 'detach'],
+        ...['up', 'join', 'leave', 'status', 'explain', 'wait', 'node', 'guard', 'relay', 'pause', 'resume'],
+        ...['reload', 'cache', 'attach', 'detach'],
         ...['tracker', 'admin', 'certs', 'completion', 'version'],
       ],
     ],

@@ -1,5 +1,5 @@
-import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
 import { HOLDERS_NEWS_MAX, HOLDERS_TOLD_MAX, type HoldersNews } from '../../core/holders-api.ts'
+import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
 import { NODE_SWARMS_MAX, type Peer } from '../../core/tracker-api.ts'
 import { WIRE_VERSION_FIRST } from '../../core/wire-version.ts'
 import type { Endpoint } from '../handout/port-retries.ts'
