@@ -3,7 +3,7 @@ import { command } from '../../core/command.ts'
 import { HOLDERS_TOLD_MAX } from '../../core/holders-api.ts'
 import { plainText } from '../../core/plain-text.ts'
 import { localNode, NODE_FLAGS } from '../local-node.ts'
-import { type Cell, type Column, counted, durationText, type Look, lookOf, tableLines } from '../table.ts'
+import { type Cell, type Column, counted, type Look, lookOf, tableLines } from '../table.ts'
 import { cacheSchema, JSON_FLAG, jsonText, type ShownBlob, type ShownCache } from './answers.ts'
 
 export const cacheLsCommand = command({
@@ -72,7 +72,7 @@ export function blobLines(
 ): string[] {
   const rows = byUse(blobs).map((blob) => {
     const { others } = blob
-    const state = [blob.isInUse && 'in use', blob.isPinned && 'pinned', !blob.isWhole && 'part']
+    const state = [blob.isInUse && 'in use', blob.isPinned && 'pinned']
     return [
       shortDigest(blob.digest),
       `${blob.registry}/${blob.repository}`,
@@ -88,7 +88,7 @@ export function blobLines(
 
 /** Enough to tell blobs apart, and to find one. */
 export function shortDigest(digest: string): string {
-  return plainText(digest.slice(0, 'sha256:'.length + 12))
+  return plainText(digest.replace(/^sha256:/, '').slice(0, 12))
 }
 
 /** The last used first. @param used ISO 8601 */
@@ -96,6 +96,15 @@ function byUse<Used extends { used: string }>(all: readonly Used[]): Used[] {
   return all.toSorted((one, other) => other.used.localeCompare(one.used))
 }
 
+const UNITS = [
+  ['days', 48 * 3600_000, 24 * 3600_000],
+  ['h', 3600_000, 3600_000],
+  ['min', 60_000, 60_000],
+] as const
+
+/** Short, so that the table fits into 80 columns: `5 min ago`. */
 function agoText(used: string, nowMs: number): string {
-  return `${durationText(nowMs - Date.parse(used))} ago`
+  const ms = nowMs - Date.parse(used)
+  const found = UNITS.find(([, fromMs]) => ms >= fromMs)
+  return found === undefined ? 'now' : `${Math.floor(ms / found[2])} ${found[0]} ago`
 }
