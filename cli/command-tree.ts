@@ -16,13 +16,22 @@ export interface Running {
   readonly defects: Defects
   /** Rejects when it has to end by itself. */
   readonly failed?: Promise<never>
+  /** Reads the settings again, and logs what came of it. Absent: SIGHUP ends the program. */
+  reload?(): Promise<unknown>
   close(): Promise<void>
 }
 
 /** Runs until it is told to stop. Its flags, environment and file come from the schema. */
 export interface Program<Schema extends ConfigSchema = ConfigSchema> {
   schema: Schema
-  start(config: Readonly<z.output<Schema>>, log: Logger): Promise<Running>
+  /** @param reread reads the settings again, from the same places. Throws ConfigError */
+  start(
+    config: Readonly<z.output<Schema>>,
+    log: Logger,
+    reread: () => Readonly<z.output<Schema>>,
+  ): Promise<Running>
+  /** A signal to read the settings again may come before it runs. */
+  canReload?: boolean
 }
 
 /** Ties the type of the settings to the schema. */

@@ -54,16 +54,19 @@ async function helpOf(found: Found): Promise<string> {
 
 async function runProgram(name: string, load: () => Promise<Program>, argv: string[]): Promise<never> {
   const stopSignal = awaitStopSignal()
-  const { schema, start } = await load()
+  const { schema, start, canReload } = await load()
+  const hangup = canReload ? new Hangup() : undefined
   const { loadConfig } = await import('../core/config.ts')
   const { createLog } = await import('../core/log.ts')
-  const config = loadConfig({ program: name, schema, argv, env: process.env })
+  const read = () => loadConfig({ program: name, schema, argv, env: process.env })
+  const config = read()
   const { explainDisk } = await import('../core/disk-space.ts')
-  const starting = start(config, createLog({ level: String(config.logLevel ?? 'info'), name }))
+  const starting = start(config, createLog({ level: String(config.logLevel ?? 'info'), name }), read)
   const running = await starting.catch((error: unknown) => {
     throw explainDisk(error, String(config.dataDir))
   })
   surviveDefects(running.defects)
+  hangup?.begin(() => running.reload?.())
   await Promise.race([stopSignal, ...(running.failed === undefined ? [] : [running.failed])])
   await closeWithin(running, CLOSE_PATIENCE_MS)
   process.exit()
@@ -79,6 +82,31 @@ function surviveDefects(defects: Running['defects']): void {
   const note = (error: unknown) => void defects.note('process', error)
   process.on('uncaughtException', note).on('unhandledRejection', note)
   process.off('uncaughtException', fail).off('unhandledRejection', fail)
+}
+
+/** SIGHUP reads the settings again: once at the end of the start, if it came before. */
+class Hangup {
+  #reload: (() => Promise<unknown> | undefined) | undefined
+  #isDue = false
+
+  constructor() {
+    process.on('SIGHUP', () => {
+      this.#isDue = true
+      this.#run()
+    })
+  }
+
+  begin(reload: () => Promise<unknown> | undefined): void {
+    this.#reload = reload
+    this.#run()
+  }
+
+  #run(): void {
+    if (!this.#isDue || this.#reload === undefined) return
+    this.#isDue = false
+    // The program has logged why the settings stay as they are.
+    this.#reload()?.catch(() => undefined)
+  }
 }
 
 /** Heard from the start on, so that a signal during the start still closes what was started. A second one ends all. */

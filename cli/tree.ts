@@ -1,5 +1,6 @@
 import { ADMIN } from './admin-tree.ts'
 import { ATTACH, DETACH } from './attach-tree.ts'
+import { CACHE, RELOAD } from './cache-tree.ts'
 import { type Entry, program } from './command-tree.ts'
 import { DOCTOR } from './doctor-tree.ts'
 import { JOIN, LEAVE, TRACKER_INIT } from './membership-tree.ts'
@@ -29,7 +30,9 @@ const NODE: Entry = {
     const { nodeConfig } = await import('../node/config.ts')
     return program({
       schema: nodeConfig,
-      start: async (config, log) => (await import('../node/main.ts')).startNode(config, log),
+      canReload: true,
+      start: async (config, log, reread) =>
+        (await import('../node/main.ts')).startNode(config, log, undefined, reread),
     })
   },
 }
@@ -245,6 +248,8 @@ export const TREE: Entry = {
     RELAY,
     PAUSE,
     RESUME,
+    RELOAD,
+    CACHE,
     ATTACH,
     DETACH,
     DOCTOR,

@@ -103,6 +103,8 @@ export interface HeldStatus {
   /** Verified bytes. */
   bytes: number
   bytesMax: number
+  /** The part of `bytes` that is pinned. */
+  pinnedBytes: number
   /** Blobs that made room for others since the start. */
   evictions: number
 }
@@ -134,6 +136,68 @@ export interface BlobProgress extends BlobKey, BytesMoved {
   /** `partial`: some of it is held, and nobody fetches the rest now. */
   state: 'downloading' | 'partial' | 'complete' | 'failed'
   peers: number
+}
+
+/** A blob that this node keeps, whole or in part. */
+export interface CachedBlob extends BlobKey {
+  repository: Repository
+  bytes: number
+  /** Verified. */
+  heldBytes: number
+  isWhole: boolean
+  /** Somebody reads it here now. */
+  isInUse: boolean
+  isPinned: boolean
+  /** Read here or served to others; on the clock of `Date.now()`. */
+  usedAtMs: number
+  /** Other nodes with the whole blob, HOLDERS_TOLD_MAX for any number above; absent: the tracker has not said. */
+  others?: number
+}
+
+export interface CheckedBlob extends CachedBlob {
+  /** What was held before. */
+  checkedBytes: number
+  /** The part that was wrong, and was dropped. */
+  wrongBytes: number
+}
+
+/** What is never evicted, under the name that an operator gave. */
+export interface PinnedImage {
+  name: string
+  /** With their lengths; 0 where that is not known. */
+  blobs: { digest: Digest; bytes: number }[]
+}
+
+/** What may go: each blob to which one of the first three applies. Never what is pinned or in use. */
+export interface PruneRequest {
+  unusedForMs?: number | undefined
+  /** The first to make room, until the cache holds no more than this. */
+  toBytes?: number | undefined
+  isAll?: boolean
+  /** Tells only. */
+  isDryRun?: boolean
+}
+
+export interface CacheLimits {
+  cacheBytesMax: number
+  /** What stays free on the disk. */
+  diskReserveBytes: number
+}
+
+/** The cache, for operators. */
+export interface BlobCache {
+  readonly limits: CacheLimits
+  list(): CachedBlob[]
+  pins(): PinnedImage[]
+  /** @throws CachePinsError when there is no room for all pins; nothing is pinned then */
+  pin(image: PinnedImage): void
+  /** @throws CacheUnknownError if there is no pin of that name */
+  unpin(name: string): void
+  /** @returns what went, or would go */
+  prune(request: PruneRequest): Promise<CachedBlob[]>
+  /** Hashes all that is held, at a bounded rate, and drops what is wrong. One run at a time; others wait for it. */
+  verify(onChecked: (blob: CheckedBlob) => void, signal: AbortSignal): Promise<void>
+  resize(limits: CacheLimits): void
 }
 
 /** A blob as the registry knows it, in one of its repositories. */
@@ -202,11 +266,15 @@ export interface Client {
   registriesNamed(): RegistryNamed[]
   /** The registries of this node and of the tracker, with what was found about them. */
   registriesFound(): RegistryFound[]
-  /** Call when `registries` of the options got more entries. */
+  /**
+   * Call when `registries` of the options, or their settings, have changed.
+   * @throws RegistryFileError, AuthorityBundleError for token keys; those of before count then
+   */
   registriesChanged(): void
   /** Called for every manifest that passes. Plans only; returns at once and never throws. */
   plan(plan: ImagePlan): void
   readonly pushes: PushedBlobs
+  readonly cache: BlobCache
   /** The blobs that this node holds or fetches. */
   progress(): BlobProgress[]
   /** Reads only. */
@@ -217,12 +285,28 @@ export interface Client {
    * @throws TrackerUnavailableError, TrackerRefusedError (ROUTE_UNKNOWN: an older tracker)
    */
   reach(node?: NodeId): Promise<Reach>
+  /** Changes count from now on, also for transfers that run. */
+  readonly limits: { change(limits: ClientLimits): void }
   /** Resolves when the tracker has taken this node in; never rejects. */
   joined(): Promise<void>
   close(): Promise<void>
 }
 
-export interface ClientOptions {
+/** Bounds that may change while the client runs. */
+export interface ClientLimits {
+  /** For the whole node, all blobs and peers together; 0 or absent: no limit. */
+  uploadBytesPerSecondMax?: number
+  /** Registry and peers together; 0 or absent: no limit. */
+  downloadBytesPerSecondMax?: number
+  /** What this node fetches from registries; 0 or absent: no limit. What the proxy passes through is not counted. */
+  registryBytesPerSecondMax?: number
+  /** Connections that other nodes opened to this one, at most ACCEPTED_MAX, which it is if absent. */
+  peerConnectionsMax?: number
+  /** How long the blobs of an image together wait for a tracker that answers but has not granted the pull yet. */
+  trackerPatienceMs: number
+}
+
+export interface ClientOptions extends ClientLimits {
   /** Undefined: the tracker that `shoal join` found. */
   trackerUrl: string | undefined
   /** PEM of authorities to trust for the tracker, in addition to the system's. */
@@ -243,14 +327,8 @@ export interface ClientOptions {
   diskReserveBytes?: number
   /** 32 bytes. Blobs on the disk are encrypted; blobs there under another secret, or none, are dropped. */
   cacheSecret?: Uint8Array
-  /** For the whole node, all blobs and peers together; 0 or absent: no limit. */
-  uploadBytesPerSecondMax?: number
-  /** Registry and peers together; 0 or absent: no limit. */
-  downloadBytesPerSecondMax?: number
   /** Share of blobs that are hashed as a whole although two nodes vouch for their piece hashes. Default: one in eight. */
   auditedShare?: number
-  /** How long the blobs of an image together wait for a tracker that answers but has not granted the pull yet. */
-  trackerPatienceMs: number
   /** Called with each answer of the tracker to a heartbeat: whether the owner is to stand aside. */
   onTrackerPause?: (isPaused: boolean) => void
   /** The newest wire version that this node speaks (core/wire-version.ts). Absent: that of this release. */

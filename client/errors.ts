@@ -123,6 +123,22 @@ export class StoreFullError extends ShoalError {
   }
 }
 
+/** Pinned blobs would take more than the cache has room for: nothing was pinned. */
+export class CachePinsError extends ShoalError {
+  readonly code = 'CACHE_PINS'
+
+  constructor(message: string) {
+    super(message, {
+      hint: 'Raise cacheBytesMax, or unpin something; `shoal cache ls` shows what is pinned.',
+    })
+  }
+}
+
+/** No blob or image of that name is here, and none was seen: nothing was done. */
+export class CacheUnknownError extends ShoalError {
+  readonly code = 'CACHE_UNKNOWN'
+}
+
 /** The client is closing: ask the registry. */
 export class ClientClosedError extends ShoalError {
   readonly code = 'CLIENT_CLOSED'

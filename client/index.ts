@@ -6,16 +6,23 @@ import { NodeClient } from './node-client.ts'
  * Nothing outside this folder imports any other file of it.
  */
 export type {
+  BlobCache,
   BlobKey,
   BlobProgress,
   BlobRequest,
   BytesBySource,
+  CachedBlob,
+  CacheLimits,
+  CheckedBlob,
   Client,
+  ClientLimits,
   ClientOptions,
   ClientStatus,
   ImagePlan,
   LinkTrial,
   OpenBlob,
+  PinnedImage,
+  PruneRequest,
   PushCopy,
   PushedBlobs,
   Reach,
@@ -23,7 +30,7 @@ export type {
   RegistryFound,
 } from './client.ts'
 export { CALL_OUTCOMES } from './client.ts'
-export { JoinFailedError } from './errors.ts'
+export { CachePinsError, CacheUnknownError, JoinFailedError } from './errors.ts'
 export { type JoinOutcome, joinCluster } from './membership/join-cluster.ts'
 export { type KnownTracker, trackerOf } from './membership/joined-cluster.ts'
 export { type KeptIdentity, keptIdentity } from './membership/kept-identity.ts'

@@ -3,7 +3,7 @@ import { Conditions } from '../core/conditions.ts'
 import { CredentialsSeen } from '../core/credentials-seen.ts'
 import { Defects } from '../core/defects.ts'
 import type { ShoalError } from '../core/errors.ts'
-import { type NodeId, type SwarmId, swarmIdOf } from '../core/metainfo.ts'
+import type { NodeId, SwarmId } from '../core/metainfo.ts'
 import type { RegistryNamed } from '../core/registries-api.ts'
 import { showLimit } from '../core/registry-limit.ts'
 import { type RegistryHost, scopeOf } from '../core/repository.ts'
@@ -20,8 +20,8 @@ import type {
   OpenBlob,
   RegistryFound,
 } from './client.ts'
-import { RateLimit } from './engine/rate-limit.ts'
 import { BlobDistrustedError } from './errors.ts'
+import { Limits } from './limits.ts'
 import { Admission } from './membership/admission.ts'
 import { ClusterTrustState } from './membership/cluster-trust.ts'
 import { Grants } from './membership/grants.ts'
@@ -32,6 +32,7 @@ import { NodeMemory } from './membership/node-memory.ts'
 import { RegistrySettings } from './membership/registry-settings.ts'
 import { TrackerClient } from './membership/tracker-client.ts'
 import { TrackerWatch } from './membership/tracker-watch.ts'
+import { servedRegistry } from './origin/served-registry.ts'
 import { blobOfRepository, Vouching } from './origin/vouching.ts'
 import { PeerListener } from './peer/peer-listener.ts'
 import { PeerReach } from './peer/peer-reach.ts'
@@ -43,7 +44,9 @@ import type { SealedCopy } from './store/pushed-copy.ts'
 import { SlowWrites } from './store/slow-writes.ts'
 import { Verifier } from './store/verifier.ts'
 import { BlobReader } from './swarm/blob-reader.ts'
+import type { Cache } from './swarm/cache.ts'
 import { GrantedSwarms } from './swarm/granted-swarms.ts'
+import { takeNews } from './swarm/heartbeat-news.ts'
 import { Pushes } from './swarm/pushes.ts'
 import { StockAliases } from './swarm/stock-aliases.ts'
 import type { Swarm } from './swarm/swarm.ts'
@@ -57,6 +60,7 @@ const PUBLISH_MS_MAX = 1_000
 /** The transfer engine of one node. */
 export class NodeClient implements Client {
   readonly #options: ClientOptions
+  readonly limits: Limits
   readonly #conditions: Conditions
   readonly #tracker: TrackerClient
   readonly #tokenKeys: TokenKeys
@@ -85,6 +89,7 @@ export class NodeClient implements Client {
   constructor(options: ClientOptions) {
     const { log, registries, dataDir } = options
     this.#options = options
+    this.limits = new Limits(options)
     this.#conditions = options.conditions ?? new Conditions({ log })
     this.#defects = options.defects ?? new Defects({ log, count: () => undefined })
     this.#verifier = new Verifier(this.#defects)
@@ -95,8 +100,8 @@ export class NodeClient implements Client {
     this.#tracker = new TrackerClient({ ...tracker, upstreamProxy, conditions, watch })
     this.#tokenKeys = new TokenKeys({ registries })
     this.#trust = new ClusterTrustState(this.#tokenKeys)
-    const onNotOpen = (host: RegistryHost) => conditions.raise('REGISTRY_NOT_OPEN', host)
     this.#vouching = new Vouching((host) => scopeOf(registries.get(host) ?? { host }))
+    const onNotOpen = (host: RegistryHost) => conditions.raise('REGISTRY_NOT_OPEN', host)
     this.#credentialsSeen = new CredentialsSeen({ registries, dataDir, log, onNotOpen })
     this.#settings = new RegistrySettings({ ...options, conditions })
     this.#admission = new Admission({
@@ -111,7 +116,7 @@ export class NodeClient implements Client {
       trust: this.#trust,
       listenPort: () => this.#listenPort,
       tokenKeys: this.#tokenKeys,
-      patienceMs: options.trackerPatienceMs,
+      patienceMs: () => this.limits.trackerPatienceMs,
       conditions,
       planned: (request) => this.#planned.get(blobOfRepository(request))?.blobs ?? [],
       isInUse: (grant) => [...this.swarms.running()].some((swarm) => swarm.grant === grant && swarm.isWanted),
@@ -145,6 +150,7 @@ export class NodeClient implements Client {
     this.#listener = new PeerListener({
       links: this.#peers.links,
       ...options.peerListen,
+      acceptedMax: () => this.limits.peerConnectionsMax,
       swarmOf: (name) => this.swarms.named(name)?.links,
       context: () => this.#membership.serving?.context,
       defects: this.#defects,
@@ -154,7 +160,6 @@ export class NodeClient implements Client {
 
   async start(): Promise<void> {
     const { dataDir, cacheBytesMax, registries, cacheSecret } = this.#options
-    const { uploadBytesPerSecondMax = 0, downloadBytesPerSecondMax = 0 } = this.#options
     const identity = await NodeIdentity.load(dataDir)
     this.#membership = this.#membershipOf(identity)
     recall(this.#remembering, this.#memory.load(Date.now()), identity.cluster)
@@ -170,19 +175,19 @@ export class NodeClient implements Client {
         admission: this.#admission,
         ...{ tracker: this.#tracker, auditedShare: this.#options.auditedShare },
         ...{ buffers: new PieceBuffers(), sendBuffers: new SendBuffers() },
-        uploadLimit: new RateLimit(uploadBytesPerSecondMax, () => performance.now()),
-        downloadLimit: new RateLimit(downloadBytesPerSecondMax, () => performance.now()),
+        ...{ uploadLimit: this.limits.upload, downloadLimit: this.limits.download },
+        registryLimit: this.limits.registry,
         verifier: this.#verifier,
         ...{ slowWrites: new SlowWrites(), loopLoad: new LoopLoad() },
         ...{ log: this.#options.log, defects: this.#defects },
         ...{ addresses: this.#peers.addresses, nodeLinks: this.#peers.links },
         dial: (peer, host, credential) => this.#peers.dial(peer, host, credential),
-        onComplete: () => this.#membership.inventoryChanged(),
         onBadPeer: (swarm, node) => {
           if (this.#badPeers.length < BAD_PEERS_MAX) this.#badPeers.push({ swarm, node })
         },
       },
       onFailed: (swarm, reason) => this.#onFailed(swarm, reason),
+      onHoldings: () => this.#membership.inventoryChanged(),
     })
     this.pushes = new Pushes({
       ...this.swarms.pushedFiles(),
@@ -208,6 +213,10 @@ export class NodeClient implements Client {
     return { trust: this.#trust, membership: this.#membership, vouching: this.#vouching }
   }
 
+  get cache(): Cache {
+    return this.swarms.cache
+  }
+
   get peerAddress(): { host: string; port: number } {
     return { host: this.#options.peerListen.host, port: this.#listenPort }
   }
@@ -218,7 +227,7 @@ export class NodeClient implements Client {
   }
 
   async open(request: BlobRequest): Promise<OpenBlob> {
-    const registry = this.#options.registries.get(request.registry)!
+    const registry = servedRegistry(this.#options.registries, request)
     await this.#checkCredential(request)
     return new BlobReader(await this.#granted.open(request), { request, registry })
   }
@@ -243,6 +252,7 @@ export class NodeClient implements Client {
   }
 
   registriesChanged(): void {
+    this.#tokenKeys.configsChanged()
     this.#settings.settle()
   }
 
@@ -252,9 +262,7 @@ export class NodeClient implements Client {
     const registry = this.#options.registries.get(plan.registry)
     if (cluster === undefined || registry === undefined) return
     if (registry.kind === 'none' && !this.#credentialsSeen.isOpen(plan.registry)) return
-    const idOf = (blob: (typeof plan.blobs)[number]) =>
-      swarmIdOf({ cluster, registry: plan.registry, apiPath: registry.apiPath, ...blob })
-    const blobs = plan.blobs.filter((blob) => !this.swarms.get(idOf(blob))?.stored.isComplete)
+    const blobs = this.#granted.missing(plan, cluster)
     if (blobs.length > 0) this.#grants.prepare({ ...plan, blobs })
   }
 
@@ -269,7 +277,7 @@ export class NodeClient implements Client {
       ...(joined ? { joined: { cluster, node, sinceMs: this.#joinedAtMs! } } : {}),
       tracker: { ...this.#tracker.watch.status(), url: this.#tracker.origin },
       peers: this.#peers.status(this.swarms.connectedNodes()),
-      held: this.swarms.held(),
+      held: this.cache.held(),
       moved: this.swarms.moved(),
     }
   }
@@ -297,7 +305,7 @@ export class NodeClient implements Client {
   }
 
   async #checkCredential(request: BlobRequest): Promise<void> {
-    const registry = this.#options.registries.get(request.registry)!
+    const registry = servedRegistry(this.#options.registries, request)
     if (request.credential.scheme !== 'none') await this.#credentialsSeen.check(registry, request)
   }
 
@@ -335,14 +343,6 @@ export class NodeClient implements Client {
     this.#memory.changed()
     this.#options.onTrackerPause?.(answer.isPaused === true)
     this.#peers.forgetUnused(Date.now())
-    for (const { swarm, peers } of answer.peers) this.swarms.get(swarm)?.links.addPeers(peers)
-    for (const instruction of answer.instructions) {
-      if (instruction.kind === 'epoch') this.swarms.get(instruction.swarm)?.raiseEpoch(instruction.epoch)
-      else this.swarms.drop(instruction.swarm)
-    }
-    this.#grants.renewOutdated()
-    for (const swarm of this.swarms.running()) swarm.links.closeRevoked()
-    this.#peers.links.recheck()
-    this.swarms.renewBatches()
+    takeNews(answer, { swarms: this.swarms, grants: this.#grants, links: this.#peers.links })
   }
 }

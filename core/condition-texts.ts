@@ -22,12 +22,34 @@ export const CONDITIONS = {
     remedy:
       'Remove the cause that the reason names: the node tries again every few seconds, and at its start.',
   },
+  CACHE_DAMAGED: {
+    title: 'a stored blob was damaged',
+    severity: 'warning',
+    text: 'Bytes of a blob in the cache had changed on the disk, or could not be read.',
+    cost: 'Nothing was delivered wrong: what was damaged is dropped, and fetched again at the next pull.',
+    remedy:
+      'Run `shoal cache verify`, and look for errors of the disk of dataDir (`dmesg`, `smartctl`). The condition ends a day after the last damage.',
+  },
   CACHE_FULL: {
     title: 'the cache is too small',
     severity: 'warning',
-    text: 'A blob did not fit into the cache: it is larger than cacheBytesMax, or blobs in use fill the cache.',
+    text: 'A blob did not fit into the cache: it is larger than cacheBytesMax, or blobs in use or pinned fill the cache.',
     cost: 'Blobs that do not fit come from the registry and are not shared.',
-    remedy: 'Raise cacheBytesMax (--cache-bytes-max).',
+    remedy: 'Raise cacheBytesMax (--cache-bytes-max), or unpin something (`shoal cache unpin`).',
+  },
+  CACHE_PINS_EXCEED: {
+    title: 'the pinned blobs do not fit into the cache',
+    severity: 'warning',
+    text: 'The pinned blobs together take more than cacheBytesMax, which has become smaller.',
+    cost: 'Other blobs come from the registry and are not shared; pinned ones that are missing do not come in.',
+    remedy: 'Raise cacheBytesMax, or unpin something: `shoal cache ls` shows what is pinned.',
+  },
+  CACHE_PINS_LOST: {
+    title: 'the list of pinned images is damaged',
+    severity: 'warning',
+    text: 'The file pins.json in the data folder cannot be read. The node goes on without pins.',
+    cost: 'What was pinned may be evicted.',
+    remedy: 'Pin the images again (`shoal cache pin`), which writes the file anew, and restart the node.',
   },
   CLIENT_DISTRUSTS: {
     title: 'a program does not trust this node',
@@ -46,9 +68,10 @@ export const CONDITIONS = {
   DISK_LOW: {
     title: 'the disk is nearly full',
     severity: 'warning',
-    text: 'A blob did not fit on the disk of the data folder, where Shoal leaves 256 MiB free for others.',
+    text: 'The disk of the data folder has less free space than Shoal leaves for others, although nothing is left that could make room.',
     cost: 'New blobs come from the registry and are not shared. What is held is still served.',
-    remedy: 'Make room on the disk of dataDir, or move the folder (--data-dir).',
+    remedy:
+      'Make room on the disk of dataDir, or move the folder (--data-dir). It ends by itself once there is room.',
   },
   DOCKER_HUB_NEEDS_MIRROR: {
     title: 'dockerd does not share Docker Hub',

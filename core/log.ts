@@ -52,11 +52,30 @@ const SECRET_FIELDS = [
 /** How deep field names in a log object are checked: `req.headers.authorization` is at depth 2. */
 const SECRET_FIELD_DEPTH_MAX = 4
 
+/** The least serious level of each log, for all its children too: pino's own are those of their making. */
+const LEAST = new WeakMap<object, { value: number }>()
+
+/** Also for the children of the log, from the next line on. */
+export function changeLogLevel(log: Logger, level: string): void {
+  const least = LEAST.get(log)
+  if (least !== undefined) least.value = numberOfLevel(level)
+}
+
+function numberOfLevel(level: string): number {
+  return pino.levels.values[level] ?? Number.POSITIVE_INFINITY
+}
+
 export function createLog(options: LogOptions): Logger {
+  const least = { value: numberOfLevel(options.level) }
   const lines = options.destination ?? destination({ dest: 2, sync: true })
-  return pino(
+  const log = pino(
     {
-      level: options.level,
+      level: LOG_LEVELS.at(-2)!,
+      hooks: {
+        logMethod(args, method, level) {
+          if (level >= least.value) method.apply(this, args)
+        },
+      },
       base: { name: options.name },
       timestamp: stdTimeFunctions.isoTime,
       serializers: { err: (error: unknown) => expectedText(error) ?? stdSerializers.err(error as Error) },
@@ -65,6 +84,8 @@ export function createLog(options: LogOptions): Logger {
     },
     { write: (line: string) => lines.write(scrubSecrets(line)) },
   )
+  LEAST.set(log, least)
+  return log
 }
 
 /** Undefined for a defect, or for anything that a defect caused. */

@@ -72,6 +72,11 @@ export interface RegistryClient {
   verify(): Promise<void>
   /** By how much this machine's clock is ahead of the registry's; a hint for words (core/clock-skew.ts). */
   clockAheadSeconds(): Promise<number | undefined>
+  /**
+   * Reads what these settings name, for the same host. @returns what makes them count, from the next request on
+   * @throws RegistryFileError, AuthorityBundleError; nothing is changed then
+   */
+  prepare(config: RegistryConfig): () => void
   close(): Promise<void>
 }
 
@@ -127,10 +132,9 @@ export function openRegistries(
   surroundings: RegistrySurroundings = {},
 ): RegistryClients {
   const shared = new SharedContext()
-  const clients = configs.map((config) => {
-    const trust = new RegistryTrust(config, surroundings.certsDirs ?? [], { shared })
-    return new HttpsRegistry(config, trust, surroundings)
-  })
+  const trustOf = (config: RegistryConfig) =>
+    new RegistryTrust(config, surroundings.certsDirs ?? [], { shared })
+  const clients = configs.map((config) => new HttpsRegistry(config, trustOf, surroundings))
   return new Map(clients.map((client) => [client.host, client]))
 }
 
@@ -140,7 +144,7 @@ export async function closeRegistries(registries: RegistryClients): Promise<void
 
 class HttpsRegistry implements RegistryClient {
   readonly limit = new RegistryLimit()
-  readonly config: RegistryConfig
+  config: RegistryConfig
   readonly habits: RegistryHabits
   readonly dispatcher: Dispatcher
   readonly passThrough: Dispatcher
@@ -151,18 +155,24 @@ class HttpsRegistry implements RegistryClient {
   readonly #headPatienceMs: number
   readonly #proxy: UpstreamProxy | undefined
   readonly #verifying = new Set<Socket>()
-  readonly #trust: RegistryTrust
+  readonly #trustOf: (config: RegistryConfig) => RegistryTrust
+  #trust: RegistryTrust
   readonly #connect: ReturnType<typeof connectorOf>
 
-  constructor(config: RegistryConfig, trust: RegistryTrust, surroundings: RegistrySurroundings) {
+  constructor(
+    config: RegistryConfig,
+    trustOf: (config: RegistryConfig) => RegistryTrust,
+    surroundings: RegistrySurroundings,
+  ) {
     const { headPatienceMs, lookup, proxy } = surroundings
     this.config = config
     this.habits = new RegistryHabits(config.host)
     this.#proxy = proxy
-    this.#trust = trust
+    this.#trustOf = trustOf
+    this.#trust = trustOf(config)
     this.#headPatienceMs = headPatienceMs ?? HEAD_PATIENCE_MS
     const dialling = { timeout: CONNECT_PATIENCE_MS, proxy }
-    const context = () => trust.contexts().registry
+    const context = () => this.#trust.contexts().registry
     const connect = connectorOf({ ...dialling, context, ...(lookup && { lookup }) })
     this.#connect = connect
     const bounds = {
@@ -195,9 +205,9 @@ class HttpsRegistry implements RegistryClient {
     )
     const elsewhere = connectorOf({
       ...dialling,
-      context: () => trust.contexts().elsewhere,
-      lookup: guardedLookup(config),
-      judge: (host, addresses) => judgeRedirect(config, host, addresses),
+      context: () => this.#trust.contexts().elsewhere,
+      lookup: (...asked) => guardedLookup(this.config)(...asked),
+      judge: (host, addresses) => judgeRedirect(this.config, host, addresses),
     })
     const redirects = new Agent({
       ...bounds,
@@ -264,6 +274,14 @@ class HttpsRegistry implements RegistryClient {
       this.#verifying.add(dialled)
       dialled.once('close', () => this.#verifying.delete(dialled))
     })
+  }
+
+  prepare(config: RegistryConfig): () => void {
+    const trust = this.#trustOf(config)
+    return () => {
+      this.config = config
+      this.#trust = trust
+    }
   }
 
   clockAheadSeconds(): Promise<number | undefined> {

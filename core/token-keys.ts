@@ -36,7 +36,7 @@ export interface TrustedKey {
 export class TokenKeys {
   readonly #configOf: (registry: RegistryHost) => RegistryConfig | undefined
   readonly #allConfigs: () => RegistryConfig[]
-  readonly #configured = new Map<RegistryHost, ConfiguredKey[]>()
+  #configured = new Map<RegistryHost, ConfiguredKey[]>()
   #vouched: readonly TokenKey[] = []
   #minting: { issuer: string; keys: ConfiguredKey[] } | undefined
 
@@ -48,9 +48,15 @@ export class TokenKeys {
     const given = configs && new Map(configs.map((config) => [config.host, config]))
     this.#configOf = (registry) =>
       given === undefined ? registries.get(registry)?.config : given.get(registry)
-    for (const { host, tokenKeysFile } of this.#allConfigs()) {
-      if (tokenKeysFile !== undefined) this.#configured.set(host, readTokenKeys(tokenKeysFile))
-    }
+    this.configsChanged()
+  }
+
+  /** Reads the configured keys, again. @throws RegistryFileError, AuthorityBundleError; the keys of before count then */
+  configsChanged(): void {
+    const configured = new Map<RegistryHost, ConfiguredKey[]>()
+    for (const { host, tokenKeysFile } of this.#allConfigs())
+      if (tokenKeysFile !== undefined) configured.set(host, readTokenKeys(tokenKeysFile))
+    this.#configured = configured
   }
 
   /** The trusted key that the token refers to. The caller verifies the signature, or the proof, with it. */

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { CERTIFICATE_BLOBS_MAX } from './certificate-claims.ts'
 import { isDigest } from './digest.ts'
 import { BATCH_PIECES_MAX, type HashBatch } from './hash-batch.ts'
+import { holdersNews } from './holders-api.ts'
 import { BLOB_BYTES_MAX, isClusterId, isInfoHash, isNodeId, isSwarmId, PIECE_HASH_BYTES } from './metainfo.ts'
 import { registriesNews, registryHostSchema } from './registries-api.ts'
 import { RETRY_AFTER_MS_MAX } from './registry-limit.ts'
@@ -315,6 +316,8 @@ export const heartbeatResponse = z.object({
   /** The newest wire version that the tracker knows. Absent: an older tracker. */
   wire: z.int().positive().optional(),
   linkCertificate: z.object({ certificate: pem, validForSeconds: count }).nullable().optional(),
+  /** Only what changed since the node was told last. An older tracker tells nothing. */
+  holders: holdersNews.optional(),
   /** Where the node is listed, and whether the tracker opened a connection to it there. Absent: not tried yet. */
   listing: z.object({ address: z.string().max(64), port: count, isReached: z.boolean() }).optional(),
 })

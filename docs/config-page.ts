@@ -4,6 +4,7 @@ import { configMarkdown } from '../core/config-help.ts'
 import { configKeys } from '../core/config-keys.ts'
 import { registryConfig } from '../core/registry-config.ts'
 import { nodeConfig } from '../node/config.ts'
+import { IS_LIVE } from '../node/live-settings.ts'
 import { trackerConfig } from '../tracker/config.ts'
 
 const INTRO = `# Configuration
@@ -24,10 +25,13 @@ brackets; port 0 takes a free one. Secrets are never settings themselves: their 
 \`\`\`
 `
 
+const RELOAD =
+  'A running node reads its settings again at `shoal reload` or SIGHUP: those marked `reload` count at once, in pulls that run too. Settings that cannot be used change nothing. Certificates that the settings of a registry name are followed without either.'
+
 /** The text of docs/config.md. */
 export function configPage(): string {
   const programs = [
-    { program: 'node', schema: nodeConfig, summary: summaryOf('node') },
+    { program: 'node', schema: nodeConfig, summary: `${summaryOf('node')} ${RELOAD}`, isLive: IS_LIVE },
     { program: 'tracker', schema: trackerConfig, summary: summaryOf('tracker') },
     { program: 'up', schema: upConfig, summary: summaryOf('up') },
   ]

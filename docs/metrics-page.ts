@@ -29,7 +29,7 @@ const IDLE: NodeMetricsParts = {
     status: () => ({
       tracker: { state: 'unknown', sinceMs: 0, calls: { answered: 0, refused: 0, failed: 0 } },
       peers: { connected: 0, refused: 0, unreachable: 0, events: { refused: 0, unreachable: 0 } },
-      held: { blobs: 0, bytes: 0, bytesMax: 0, evictions: 0 },
+      held: { blobs: 0, bytes: 0, bytesMax: 0, pinnedBytes: 0, evictions: 0 },
       moved: { bytesFromRegistry: 0, bytesFromPeers: 0, bytesFromCache: 0, bytesToPeers: 0 },
     }),
   },

@@ -81,6 +81,12 @@ export class Guard {
     this.#control?.close()
   }
 
+  /** Lets the node read its settings again. One that does not serve yet reads them anyway. */
+  reload(): void {
+    const pid = this.#children.pidOf('node')
+    if (pid !== undefined && this.#plan.phases.node === 'serving') process.kill(pid, 'SIGHUP')
+  }
+
   end(): void {
     if (this.#isEnding) return
     this.#isEnding = true

@@ -62,6 +62,7 @@ export const guardRunCommand = command({
     })
     const end = () => guard.end()
     process.on('SIGTERM', end).on('SIGINT', end)
+    process.on('SIGHUP', () => guard.reload())
     await guard.listen()
     // The sockets go with this process: whatever fails in it from now on must not end it.
     process.removeAllListeners('uncaughtException').removeAllListeners('unhandledRejection')

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import type { Logger } from 'pino'
-import type { ClientOptions } from '../client/index.ts'
+import type { ClientLimits, ClientOptions } from '../client/index.ts'
 import { ConfigError, readSecretFile } from '../core/config.ts'
 import { clusterOfJoinToken } from '../core/join-token.ts'
 import type { RegistryClients } from '../core/registry-client.ts'
@@ -16,14 +16,21 @@ export function clientOptions(config: NodeConfig, registries: RegistryClients, l
     dataDir: config.dataDir,
     peerListen: config.peerListen,
     ...cacheOptions(config),
-    uploadBytesPerSecondMax: config.uploadBytesPerSecondMax,
-    downloadBytesPerSecondMax: config.downloadBytesPerSecondMax,
-    trackerPatienceMs: config.trackerPatienceMs,
+    ...limitsOf(config),
     registries,
     registriesFromTracker: config.registriesFromTracker,
     log,
     ...(config.trackerCaFile === undefined ? {} : { trackerCaPem: readBundle(config.trackerCaFile) }),
     ...(config.joinTokenFile === undefined ? {} : { joinToken: readJoinToken(config.joinTokenFile) }),
+  }
+}
+
+export function limitsOf(config: NodeConfig): ClientLimits {
+  const { uploadBytesPerSecondMax, downloadBytesPerSecondMax, registryBytesPerSecondMax } = config
+  const { peerConnectionsMax, trackerPatienceMs } = config
+  return {
+    ...{ uploadBytesPerSecondMax, downloadBytesPerSecondMax, registryBytesPerSecondMax },
+    ...{ peerConnectionsMax, trackerPatienceMs },
   }
 }
 

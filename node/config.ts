@@ -132,6 +132,19 @@ export const nodeConfig = z.strictObject({
     .describe(
       'Total rate at which this node fetches pieces from peers and the registry, in bytes per second; 0: no limit.',
     ),
+  registryBytesPerSecondMax: z
+    .int()
+    .nonnegative()
+    .default(0)
+    .describe(
+      'Rate at which this node fetches pieces from registries, within downloadBytesPerSecondMax, in bytes per second; 0: no limit. What the proxy passes through unchanged is not counted.',
+    ),
+  peerConnectionsMax: z
+    .int()
+    .min(8)
+    .max(400)
+    .default(400)
+    .describe('Connections that other nodes may have opened to this one at a time; each takes about 48 KiB.'),
   trackerPatienceMs: z
     .int()
     .min(1)

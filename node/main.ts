@@ -12,10 +12,10 @@ import { createMetrics, type Metrics } from '../core/metrics.ts'
 import {
   closeRegistries,
   openRegistries,
-  type RegistryClients,
+  type RegistryClient,
   type RegistrySurroundings,
 } from '../core/registry-client.ts'
-import { DOCKER_HUB } from '../core/repository.ts'
+import type { RegistryHost } from '../core/repository.ts'
 import type { UpstreamProxy } from '../core/upstream-proxy.ts'
 import { upstreamProxyOf } from '../core/upstream-proxy-config.ts'
 import { ProxyAuthority } from '../proxy/intercept/authority.ts'
@@ -26,15 +26,18 @@ import { type RunningProxy, startProxy } from '../proxy/proxy.ts'
 import { KernelSocketOwners } from '../proxy/socket-owner.ts'
 import { AUTHORITY_FILE_NAME, TrustFiles } from '../proxy/trust-files.ts'
 import { readConsent, withAttached } from './attached.ts'
+import { type ChangeParts, noteRegistries, prepareSettings } from './change-settings.ts'
 import { clientOptions } from './client-options.ts'
 import type { NodeConfig } from './config.ts'
 import { followConsent } from './follow-consent.ts'
+import { ImagesSeen } from './images-seen.ts'
 import { interceptNamed } from './intercept-named.ts'
 import { nodeMetrics } from './metrics.ts'
 import { startPages } from './pages.ts'
 import { Pause } from './pause.ts'
 import { refuseProxyLoop } from './proxy-loop.ts'
 import { PullHistory } from './pull-history.ts'
+import { Reload, type Reloaded } from './reload.ts'
 
 /** Often enough, because the steps are days apart. */
 const AUTHORITY_CHECK_MS = 3_600_000
@@ -53,6 +56,8 @@ export interface RunningNode {
   readonly localSocket: string
   readonly metricsAddress: ListenAddress | undefined
   readonly defects: Defects
+  /** Reads the settings again. @throws ShoalError if they cannot be used; nothing is changed then */
+  reload(): Promise<Reloaded>
   close(): Promise<void>
 }
 
@@ -69,9 +74,11 @@ interface NodeParts extends Told {
   config: NodeConfig
   startedMs: number
   upstreamProxy: UpstreamProxy | undefined
-  registries: RegistryClients
+  registries: Map<RegistryHost, RegistryClient>
   client: Client
   history: PullHistory
+  images: ImagesSeen
+  reload: Pick<RunningNode, 'reload'>
   authority: ProxyAuthority
   owners: KernelSocketOwners
   pause: Pause
@@ -82,12 +89,14 @@ interface NodeParts extends Told {
 /**
  * Starts `shoal node`: the client that transfers blobs, and the proxy through which this machine pulls them.
  * @param start tests pass their own client
+ * @param reread reads all settings again, for `reload`; throws ConfigError
  * @throws ShoalError with a hint if it cannot start; it first closes the parts that were started
  */
 export async function startNode(
   settings: NodeConfig,
   log: Logger,
   start: (options: ClientOptions) => Promise<Client> = startClient,
+  reread: () => NodeConfig = () => settings,
 ): Promise<RunningNode> {
   const startedMs = Date.now()
   const consent = readConsent(settings.attachedDir)
@@ -126,7 +135,11 @@ export async function startNode(
     nodeMetrics(metrics, { client, conditions, records: history.records })
     const authority = await ProxyAuthority.make([...registries.keys()])
     const owners = new KernelSocketOwners()
-    const made = { registries, client, history, authority, owners, pause }
+    const images = new ImagesSeen({ dataDir: config.dataDir, log })
+    closing.defer(() => images.close())
+    const started = Promise.withResolvers<Reload>()
+    const reload = { reload: async () => (await started.promise).reload() }
+    const made = { registries, client, history, images, reload, authority, owners, pause }
     const parts: NodeParts = { ...told, config, startedMs, upstreamProxy, guard, ...made }
     const pages = await startPages(parts, process.env, closing)
     const trust = trustOf(parts, consent)
@@ -135,6 +148,7 @@ export async function startNode(
     const { attachedDir } = config
     const following = { attachedDir, registries, surroundings, client, authority, trust, proxy, conditions }
     closing.defer(await followConsent(following, consent))
+    started.resolve(reloadOf({ ...parts, surroundings, trust, proxy }, { closing, settings, reread }))
     const addresses = {
       proxyAddress: proxy.address,
       mirrorSockets: proxy.mirrorSockets,
@@ -152,6 +166,7 @@ export async function startNode(
         return proxy.mirrorSockets
       },
       defects,
+      reload: () => reload.reload(),
       close: () => closing.disposeAsync(),
     }
   } catch (error) {
@@ -188,13 +203,31 @@ async function surroundingsOf(
   return { certsDirs, proxy }
 }
 
-function noteRegistries(registries: RegistryClients, conditions: Conditions): void {
-  if (registries.size === 0) conditions.raise('NO_REGISTRIES')
-  if (registries.has(DOCKER_HUB)) conditions.raise('DOCKER_HUB_NEEDS_MIRROR')
-}
-
 function openHistory({ dataDir }: NodeConfig, client: Client, log: Logger): PullHistory {
   return new PullHistory({ dataDir, sentToPeers: () => client.status().moved.bytesToPeers, log })
+}
+
+function reloadOf(
+  parts: Omit<ChangeParts, 'onRemoved'> & NodeParts,
+  {
+    closing,
+    settings,
+    reread,
+  }: { closing: AsyncDisposableStack; settings: NodeConfig; reread: () => NodeConfig },
+): Reload {
+  const { config, log } = parts
+  const withConsent = (found: NodeConfig) =>
+    withAttached(found, readConsent(settings.attachedDir), process.env)
+  const onRemoved = (registry: RegistryClient) => closing.defer(() => registry.close())
+  return new Reload({
+    running: config,
+    reread: () => withConsent(reread()),
+    prepare(before, after) {
+      refuseUnknownMirror(after)
+      return prepareSettings({ ...parts, onRemoved }, before, after)
+    },
+    log,
+  })
 }
 
 function trustOf({ config, registries, conditions }: NodeParts, consent: Consent | undefined): TrustFiles {
@@ -250,6 +283,7 @@ async function startTrustedProxy(
     authority,
     metrics: parts.metrics,
     records: history.records,
+    onImage: (image) => parts.images.saw(image),
     pause: parts.pause,
     conditions: parts.conditions,
     log,

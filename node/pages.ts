@@ -9,15 +9,19 @@ import type { ProxyAuthority } from '../proxy/intercept/authority.ts'
 import type { SocketOwners } from '../proxy/socket-owner.ts'
 import { startAdmin } from './admin.ts'
 import type { NodeConfig } from './config.ts'
+import type { ImagesSeen } from './images-seen.ts'
+import { cacheRoutes } from './local/cache.ts'
 import { pauseRoutes } from './local/pause.ts'
 import { pullRoutes } from './local/pulls.ts'
 import { reachRoutes } from './local/reach.ts'
+import { reloadRoutes } from './local/reload.ts'
 import { stateRoutes } from './local/state.ts'
 import { type LocalRoute, startLocalApi } from './local-api.ts'
 import { localSocketPath } from './local-socket.ts'
 import { startMetricsListener } from './metrics-listener.ts'
 import type { Pause } from './pause.ts'
 import type { PullHistory } from './pull-history.ts'
+import type { Reload } from './reload.ts'
 import { statusOf } from './status.ts'
 
 /** Where a node says how it does: health and metrics on loopback, metrics for other machines, and the local API. */
@@ -27,6 +31,8 @@ export interface PageParts {
   startedMs: number
   client: Client
   history: PullHistory
+  images: ImagesSeen
+  reload: Pick<Reload, 'reload'>
   authority: ProxyAuthority
   owners: SocketOwners
   pause: Pause
@@ -69,6 +75,8 @@ function localRoutes(parts: PageParts, isServing: () => boolean): LocalRoute[] {
     }),
     ...pauseRoutes(parts),
     ...reachRoutes(parts),
+    ...cacheRoutes(parts),
+    ...reloadRoutes(parts),
     ...pullRoutes(history.records),
   ]
 }

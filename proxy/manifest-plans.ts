@@ -53,7 +53,8 @@ const manifestSchema = z.object({
 
 export class ManifestPlans {
   readonly #client: Pick<Client, 'plan'>
-  readonly #blobBytesMin: number
+  /** Smaller blobs are not worth a plan. */
+  blobBytesMin: number
   readonly #onImage: (image: SeenImage) => void
   readonly #names = new ImageNames()
   readonly #sizes = new BoundedMap<string, number>(SIZES_MAX)
@@ -66,7 +67,7 @@ export class ManifestPlans {
   ) {
     this.#client = client
     this.#onImage = onImage
-    this.#blobBytesMin = blobBytesMin
+    this.blobBytesMin = blobBytesMin
   }
 
   /** The blob's size from a manifest of this repository; undefined if none has passed lately. */
@@ -110,7 +111,7 @@ export class ManifestPlans {
     for (const { digest, bytes } of image.blobs) {
       this.noteBytes(image.registry, image.repository, { digest, bytes })
     }
-    const blobs = image.blobs.filter(({ bytes }) => bytes >= this.#blobBytesMin)
+    const blobs = image.blobs.filter(({ bytes }) => bytes >= this.blobBytesMin)
     if (blobs.length > 0) this.#client.plan({ ...image, blobs })
   }
 }

@@ -28,7 +28,7 @@ import { type RunningMirror, startMirror } from './mirror.ts'
 import type { MirrorPlace, MirrorSocket } from './mirror-place.ts'
 import { NEVER_PAUSED, type Pausing } from './pause.ts'
 import { answer, type Exchange } from './pull.ts'
-import { PullRecords } from './pull-records.ts'
+import { PullRecords, type SeenImage } from './pull-records.ts'
 import { PushWatch } from './push/push-watch.ts'
 import { KernelSocketOwners, type SocketOwners } from './socket-owner.ts'
 import { AUTHORITY_FILE_NAME } from './trust-files.ts'
@@ -40,7 +40,17 @@ import { UserShares } from './user-shares.ts'
 /** How long a proxy that ends may finish the answers and tunnels that have begun. */
 export const DRAIN_MS = 30_000
 
-export interface ProxyOptions {
+/** What may change while the proxy runs. */
+export interface ProxySettings {
+  /** The registry serves blobs with fewer bytes. */
+  p2pMinBytes: number
+  /** Tunnels may lead to link-local and metadata addresses. */
+  permitLinkLocal: boolean
+  /** Targets that tunnels may reach although they are otherwise denied; default []. */
+  permittedTargets?: readonly PermittedTarget[]
+}
+
+export interface ProxyOptions extends ProxySettings {
   listen: ListenAddress
   /** The descriptor of a bound socket that a guard handed over, instead of one at `listen`. */
   descriptor?: number | undefined
@@ -54,12 +64,6 @@ export interface ProxyOptions {
   places?: TrustedPlaces
   /** Clients may still hold the authority of an earlier run; default false. */
   isRestarted?: boolean
-  /** The registry serves blobs with fewer bytes. */
-  p2pMinBytes: number
-  /** Tunnels may lead to link-local and metadata addresses. */
-  permitLinkLocal: boolean
-  /** Targets that tunnels may reach although they are otherwise denied; default []. */
-  permittedTargets?: readonly PermittedTarget[]
   /** What tunnels and plain requests go through, where it is the only way. */
   upstreamProxy?: UpstreamProxy | undefined
   /** Finds the owner of a connection's other end; default: from the kernel. */
@@ -74,6 +78,8 @@ export interface ProxyOptions {
   pause?: Pausing
   /** If absent, records of pulls are kept and not shown. */
   records?: PullRecords
+  /** The manifest of an image passed. */
+  onImage?: (image: SeenImage) => void
   /** If absent, conditions are logged but not shown. */
   conditions?: Conditions
   /** If absent, defects are logged but not counted. */
@@ -91,6 +97,8 @@ export interface RunningProxy {
   openMirror(places: readonly MirrorPlace[]): Promise<void>
   /** Other certificates than at the start were published. */
   authorityChanged(): void
+  /** From the next connection, or request, on. */
+  change(settings: ProxySettings): void
   /** Accepts no more, finishes what has begun within DRAIN_MS, and ends. */
   drain(): Promise<void>
   close(): Promise<void>
@@ -106,7 +114,10 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const { conditions = new Conditions({ log }) } = options
   const metrics = proxyMetrics(options.metrics)
   const { records = new PullRecords() } = options
-  const plans = new ManifestPlans(client, p2pMinBytes, (image) => records.sawImage(image))
+  const plans = new ManifestPlans(client, p2pMinBytes, (image) => {
+    records.sawImage(image)
+    options.onImage?.(image)
+  })
   const strangers = new Strangers()
   const accepted = new AcceptedRequests<Verdict>()
   const reach = new RegistryReach({ conditions })
@@ -182,6 +193,13 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
       },
       openMirror,
       authorityChanged: () => rejections.authorityChanged(),
+      change(settings) {
+        const { p2pMinBytes } = settings
+        plans.blobBytesMin = p2pMinBytes
+        pulls.pushes.p2pMinBytes = p2pMinBytes
+        pulls.p2pMinBytes = p2pMinBytes
+        policy.permit({ upstreamProxy: options.upstreamProxy, ...settings })
+      },
       drain: () => close(DRAIN_MS),
       close: () => close(),
     }

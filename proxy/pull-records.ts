@@ -35,7 +35,7 @@ export interface SeenImage {
   repository: Repository
   reference: string
   digest: string | undefined
-  blobs: readonly { digest: Digest }[]
+  blobs: readonly { digest: Digest; bytes: number }[]
 }
 
 export interface BegunBlob {

@@ -50,7 +50,7 @@ export interface DownloadOptions {
   nowMs(): number
   random(): number
   /** Limit of incoming bytes. */
-  limit: RateLimit
+  limit: Pick<RateLimit, 'waitMs' | 'spend'>
   /** Calls `fillAll` after `delayMs`, once, however often it is called meanwhile. */
   wait(delayMs: number): void
 }

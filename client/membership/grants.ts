@@ -30,7 +30,7 @@ export interface GrantsOptions {
   defects: Defects
   tokenKeys: TokenKeys
   /** How long the blobs of one request to the tracker wait for its answer, all together. */
-  patienceMs: number
+  patienceMs(): number
   conditions: Conditions
   listenPort: () => number
   /** Blobs that the image's manifest named beside the one asked for. */
@@ -201,7 +201,7 @@ export class Grants {
 
   /** Blobs have waited for long enough, counted anew when a pause of the tracker ends. Silence is the watch's concern. */
   async #late(sinceMs: number): Promise<'late'> {
-    const patience = () => setTimeout(this.#options.patienceMs, undefined, { ref: false })
+    const patience = () => setTimeout(this.#options.patienceMs(), undefined, { ref: false })
     const { watch } = this.#options.tracker
     await patience()
     if (watch.hasHeardSince(sinceMs)) return 'late'

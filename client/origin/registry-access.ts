@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises'
 import { endsAtMs } from '../../core/credential-expiry.ts'
 import type { PieceLayout } from '../../core/metainfo.ts'
 import type { RegistryClient } from '../../core/registry-client.ts'
@@ -15,17 +16,24 @@ import { RegistryStream } from './registry-stream.ts'
 export class RegistryAccess {
   readonly #stored: StoredBlob
   readonly #registry: RegistryClient
-  readonly #limit: RateLimit
+  readonly #limits: RateLimit[]
+  readonly #taker: () => object
   readonly #redirect: LastRedirect = { url: undefined }
   #repository: Repository
   #credential: Credential = { scheme: 'none' }
   #endsAt: number | undefined
 
-  constructor(stored: StoredBlob, parts: { registry: RegistryClient; downloadLimit: RateLimit }) {
+  /** @param taker for whom the bytes are, for fairness between pulls; default: this blob */
+  constructor(
+    stored: StoredBlob,
+    parts: { registry: RegistryClient; downloadLimit: RateLimit; registryLimit: RateLimit },
+    taker: () => object = () => this,
+  ) {
     this.#stored = stored
     this.#repository = stored.repository
     this.#registry = parts.registry
-    this.#limit = parts.downloadLimit
+    this.#limits = [parts.downloadLimit, parts.registryLimit]
+    this.#taker = taker
   }
 
   /** A request for the blob arrived. */
@@ -68,8 +76,22 @@ export class RegistryAccess {
       redirect: this.#redirect,
       isWholeRefused: from > 0 || to < layout.blobBytes,
     })
-    const allowDownload = (bytes: number) => this.#limit.take(bytes)
+    const allowDownload = (bytes: number) => this.#take(bytes)
     return new RegistryStream({ layout, firstPiece: first, chunks, allowDownload, signal })
+  }
+
+  /** Resolves when this many bytes of the registry may be read. @throws the signal's reason */
+  async pass(bytes: number, signal: AbortSignal): Promise<void> {
+    for (let waitMs = this.#take(bytes); waitMs > 0; waitMs = this.#take(bytes))
+      await setTimeout(waitMs, undefined, { signal })
+  }
+
+  /** Within both limits, or not at all. @returns 0 if they may be read now, else the ms to wait */
+  #take(bytes: number): number {
+    const taker = this.#taker()
+    const waitMs = Math.max(...this.#limits.map((limit) => limit.waitMs(taker)))
+    if (waitMs === 0) for (const limit of this.#limits) limit.spend(bytes, taker)
+    return waitMs
   }
 }
 

@@ -58,6 +58,11 @@ interface Accepted {
 export interface PeerListenerOptions {
   host: string
   port: number
+  /**
+   * Accepted connections, at most ACCEPTED_MAX. When it falls, those that are there stay until they end by themselves or a
+   * newcomer needs a place.
+   */
+  acceptedMax(): number
   /** The swarm that an SNI names, by its id or its alias, if this node has something of it. */
   swarmOf(name: InfoHash): ListeningSwarm | undefined
   /**
@@ -165,7 +170,7 @@ export class PeerListener {
 
   #makeRoom(network: string): boolean {
     const all = [...this.#accepted.values()].filter(({ socket }) => !socket.destroyed)
-    if (all.length < ACCEPTED_MAX) return true
+    if (all.length < this.#options.acceptedMax()) return true
     const placeOf = ({ held, network, acceptedAtMs }: Accepted): Place =>
       held?.place ?? { network, movedAtMs: acceptedAtMs, state: 'opening' }
     const leaving = whoGivesWay(all, { placeOf, network, nowMs: Date.now() })

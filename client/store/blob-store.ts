@@ -9,17 +9,32 @@ import { StoreFullError } from '../errors.ts'
 import { Bitfield } from './bitfield.ts'
 import type { CacheKey } from './blob-cipher.ts'
 import { blobState } from './blob-state.ts'
+import { inEvictionOrder } from './eviction.ts'
 import { PieceHashes } from './piece-hashes.ts'
-import { lackOf, PUSHED_SHARE_MAX, type Room, type StoreLimits } from './room.ts'
+import { lackOf, PRESSURE_EVICTIONS_MAX, PUSHED_SHARE_MAX, type Room, type StoreLimits } from './room.ts'
 import { type BlobIdentity, type PushedFile, StoredBlob } from './stored-blob.ts'
 import { UncleanBlobs } from './unclean-blobs.ts'
 
 export { StoredBlob } from './stored-blob.ts'
 
-/** The node's blobs on disk, bounded by `#limits`; the least recently used idle blob is evicted first. */
+const PUSHED_PREFIX = 'pushed-'
+
+/** What the store does not know by itself about its blobs. */
+export interface Standing {
+  /** Never evicted. */
+  isPinned(blob: StoredBlob): boolean
+  /** Other nodes that have the whole blob; undefined: not known. */
+  others(blob: StoredBlob): number | undefined
+}
+
+/**
+ * The node's blobs on disk, bounded by `#limits`; eviction.ts says which idle blob makes room first. Only folders with
+ * the names of blobs are the store's own: whatever else is there neither counts nor is touched.
+ */
 export class BlobStore {
   readonly #directory: string
-  readonly #limits: StoreLimits
+  #limits: StoreLimits
+  standing: Standing = { isPinned: () => false, others: () => undefined }
   readonly #cacheKey: CacheKey | undefined
   readonly #blobs = new Map<SwarmId, StoredBlob>()
   readonly unclean = new UncleanBlobs((blob) => this.#blobs.set(blob.swarm, blob))
@@ -36,9 +51,9 @@ export class BlobStore {
   }
 
   /**
-   * Opens the store and every blob with a readable state. Removes all others, and blobs that are encrypted under
-   * another cache key, or encrypted when there is no key. Blobs that were written to before the node
-   * ended uncleanly enter the store once they were checked.
+   * Opens the store and every blob with a readable state. Removes all other blobs, those that are encrypted under
+   * another cache key, or encrypted when there is no key, and pushes that were cut off. Blobs that were written to before
+   * the node ended uncleanly enter the store once they were checked.
    * @throws DataFolderError when the folder is a link, or others can write to it; no file is touched then
    */
   static async open(
@@ -49,7 +64,7 @@ export class BlobStore {
   ): Promise<BlobStore> {
     ensureFolder(directory, { isPart: true })
     const store = new BlobStore(directory, { bytesMax, reserveBytes }, cacheKey)
-    for (const name of await readdir(directory)) {
+    for (const name of (await readdir(directory)).filter(isOwnName)) {
       const path = join(directory, name)
       const restored = isSwarmId(name) ? restoreBlob(path, name, cacheKey) : undefined
       if (!restored) await rm(path, { recursive: true, force: true })
@@ -103,7 +118,7 @@ export class BlobStore {
 
   async createPushed(): Promise<PushedFile> {
     const sealedAs = randomBytes(20).toString('hex') as SwarmId
-    const directory = join(this.#directory, `pushed-${sealedAs}`)
+    const directory = join(this.#directory, `${PUSHED_PREFIX}${sealedAs}`)
     await mkdir(directory, { mode: 0o700 })
     const fd = openSync(join(directory, 'data'), 'wx+', 0o600)
     const file = { fd, bytes: Number.MAX_SAFE_INTEGER, key: this.#cacheKey?.keyFor(sealedAs) }
@@ -171,34 +186,104 @@ export class BlobStore {
     await Promise.all([this.unclean.close(), ...this.all().map((blob) => blob.close())])
   }
 
+  get limits(): Readonly<StoreLimits> {
+    return this.#limits
+  }
+
+  /** For the next blobs. Call `relieve` for those that are too much now. */
+  resize(limits: StoreLimits): void {
+    this.#limits = limits
+  }
+
+  /**
+   * Makes as much room as the limits ask for, at most PRESSURE_EVICTIONS_MAX blobs at once: others may have filled the disk, or the
+   * cache may have become smaller. @returns the blobs that made room, and what is still lacking
+   */
+  relieve(
+    isIdle: (blob: StoredBlob) => boolean,
+  ): Promise<{ evicted: SwarmId[]; lack: StoreFullError | undefined }> {
+    return this.#inTurn(async () => {
+      const evicted: SwarmId[] = []
+      for (;;) {
+        const lack = lackOf({ ...(await this.#room(isIdle)), bytes: 0 })
+        const victim = lack && evicted.length < PRESSURE_EVICTIONS_MAX ? this.#victim(isIdle) : undefined
+        if (!victim) return { evicted, lack }
+        evicted.push(victim.swarm)
+        await this.remove(victim.swarm)
+      }
+    })
+  }
+
+  /** Whether a blob of this size would fit if all went that may go; checks one limit alone. */
+  async couldFit(
+    bytes: number,
+    limit: StoreFullError['limit'],
+    isIdle: (blob: StoredBlob) => boolean,
+  ): Promise<boolean> {
+    const { usedBytes, freeBytes, bytesMax, reserveBytes } = await this.#room(isIdle)
+    const mayGo = this.inEvictionOrder(isIdle).reduce((sum, { layout }) => sum + layout.blobBytes, 0)
+    if (limit === 'cache') return usedBytes - mayGo + bytes <= bytesMax
+    return freeBytes + mayGo >= bytes + reserveBytes
+  }
+
+  /** The blobs that may go, in the order in which they make room. */
+  inEvictionOrder(isIdle: (blob: StoredBlob) => boolean): StoredBlob[] {
+    const { isPinned, others } = this.standing
+    return inEvictionOrder(
+      this.all().filter((blob) => isIdle(blob) && !isPinned(blob)),
+      {
+        of: (blob) => ({
+          bytes: blob.layout.blobBytes,
+          usedAtMs: blob.usedAtMs,
+          isWhole: blob.isComplete,
+          others: others(blob),
+        }),
+        nowMs: Date.now(),
+        bytesMax: this.#limits.bytesMax,
+      },
+    )
+  }
+
+  /** Checked only when it goes: a blob that was idle before a wait may have a reader since. */
+  #victim(isIdle: (blob: StoredBlob) => boolean): StoredBlob | undefined {
+    return this.inEvictionOrder(isIdle)[0]
+  }
+
   /** @throws StoreFullError */
   async #makeRoom(bytes: number, isIdle: (blob: StoredBlob) => boolean): Promise<SwarmId[]> {
     const evicted: SwarmId[] = []
     for (;;) {
-      const lack = lackOf({ ...(await this.#room()), bytes })
+      const lack = lackOf({ ...(await this.#room(isIdle)), bytes })
       if (lack === undefined) return evicted
-      // Checked only now: a blob that was idle before the wait may have a reader since.
-      const [victim] = this.all()
-        .filter(isIdle)
-        .sort((a, b) => a.usedAtMs - b.usedAtMs)
       // Nothing is evicted for a blob that would not fit into an empty store.
-      if (!victim || bytes > this.#limits.bytesMax) throw lack
+      const victim = bytes > this.#limits.bytesMax ? undefined : this.#victim(isIdle)
+      if (!victim) throw lack
       evicted.push(victim.swarm)
       await this.remove(victim.swarm)
     }
   }
 
-  async #room(): Promise<Omit<Room, 'bytes'>> {
+  async #room(isIdle: (blob: StoredBlob) => boolean): Promise<Omit<Room, 'bytes'>> {
     const disk = await statfs(this.#directory)
+    const blobs = this.all()
     return {
-      usedBytes: [...this.all(), ...this.unclean.all()].reduce(
+      usedBytes: [...blobs, ...this.unclean.all()].reduce(
         (sum, blob) => sum + blob.layout.blobBytes,
         this.#pushedBytes,
       ),
       ...this.#limits,
-      freeBytes: disk.bavail * disk.bsize,
+      // What running downloads will still write is no longer free.
+      freeBytes: blobs
+        .filter((blob) => !isIdle(blob))
+        .reduce((free, { have, layout }) => {
+          return free - Math.max(0, layout.blobBytes - have.count * layout.pieceBytes)
+        }, disk.bavail * disk.bsize),
     }
   }
+}
+
+function isOwnName(name: string): boolean {
+  return isSwarmId(name.startsWith(PUSHED_PREFIX) ? name.slice(PUSHED_PREFIX.length) : name)
 }
 
 function restoreBlob(

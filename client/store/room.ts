@@ -4,6 +4,11 @@ import { StoreFullError } from '../errors.ts'
 /** Share of `cacheBytesMax` for pushed blobs whose manifest has not passed yet: an abandoned push must not empty the cache. */
 export const PUSHED_SHARE_MAX = 1 / 2
 
+/** How often the store looks whether others fill the disk. */
+export const DISK_LOOK_MS = 5_000
+/** Bound of blobs that one such look evicts; the next look goes on. */
+export const PRESSURE_EVICTIONS_MAX = 64
+
 /** In bytes. */
 export interface StoreLimits {
   /** Of all blobs. */
@@ -30,16 +35,16 @@ export function lackOf({
   reserveBytes,
   freeBytes,
 }: Room): StoreFullError | undefined {
-  const blob = `no room for a blob of ${byteSize(bytes)}`
+  const blob = bytes === 0 ? 'no room' : `no room for a blob of ${byteSize(bytes)}`
   if (bytes > bytesMax) {
     return new StoreFullError(`${blob}: cacheBytesMax is ${byteSize(bytesMax)}`, 'cache')
   }
   if (usedBytes + bytes > bytesMax) {
-    const why = `blobs in use hold ${byteSize(usedBytes)} of the ${byteSize(bytesMax)} of cacheBytesMax`
+    const why = `blobs in use or pinned hold ${byteSize(usedBytes)} of the ${byteSize(bytesMax)} of cacheBytesMax`
     return new StoreFullError(`${blob}: ${why}`, 'cache')
   }
   if (freeBytes < bytes + reserveBytes) {
-    const why = `the disk of dataDir has ${byteSize(freeBytes)} free, and ${byteSize(reserveBytes)} stay in reserve`
+    const why = `the disk of dataDir has ${byteSize(Math.max(0, freeBytes))} free, and ${byteSize(reserveBytes)} stay in reserve`
     return new StoreFullError(`${blob}: ${why}`, 'disk')
   }
   return undefined

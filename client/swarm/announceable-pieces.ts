@@ -24,6 +24,16 @@ export class AnnounceablePieces {
     this.#stored.markDirty()
   }
 
+  /** The hash of the stored bytes, as far as it is known. */
+  hashOf(piece: PieceIndex): Buffer | undefined {
+    return this.#unsigned.get(piece) ?? this.#stored.hashes.get(piece)
+  }
+
+  /** The piece is no longer stored. */
+  dropped(piece: PieceIndex): void {
+    this.#unsigned.delete(piece)
+  }
+
   isAnnounceable(piece: PieceIndex): boolean {
     return this.#stored.have.has(piece) && this.#stored.hashes.has(piece) && !this.#unsigned.has(piece)
   }

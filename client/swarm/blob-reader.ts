@@ -104,10 +104,13 @@ export class BlobReader implements OpenBlob {
   async #nextChunk(at: number, end: number): Promise<Buffer> {
     if (this.#abort.signal.aborted) throw new ReadClosedError('the reader was closed')
     const { layout, stored } = this.#swarm
+    // It is no longer whole, so that nothing would show any more that the delivered bytes were.
+    if (this.#swarm.isDamaged) throw new BlobUnavailableError('the stored copy is damaged')
     const piece = Math.floor(at / layout.pieceBytes) as PieceIndex
     this.#swarm.setPosition(this, piece)
-    await this.#swarm.until(this, () => stored.have.has(piece))
     const pieceEnd = Math.min((piece + 1) * layout.pieceBytes, end)
+    do await this.#swarm.until(this, () => stored.have.has(piece))
+    while (!(await this.#swarm.mayRead(piece, pieceEnd < end)))
     let to = Math.min(at + CHUNK_BYTES, pieceEnd)
     // The last byte is held back until the whole blob is known to match its digest.
     if (to === layout.blobBytes && !stored.isMatched) {
@@ -195,6 +198,7 @@ export class BlobReader implements OpenBlob {
         signal: this.#abort.signal,
       })
       for await (const bytes of rest) {
+        await this.#swarm.access.pass(bytes.length, this.#abort.signal)
         this.sources.registry += bytes.length
         yield bytes
       }

@@ -2,7 +2,7 @@ import { BoundedMap } from '../../core/bounded-map.ts'
 import { type ClusterId, type SwarmId, swarmIdOf } from '../../core/metainfo.ts'
 import type { RegistryHost } from '../../core/repository.ts'
 import type { GrantedSwarm } from '../../core/tracker-api.ts'
-import type { BlobRequest } from '../client.ts'
+import type { BlobRequest, ImagePlan } from '../client.ts'
 import { BlobDistrustedError, TrackerRefusedError, TrackerUnavailableError } from '../errors.ts'
 import type { Grant } from '../membership/grant.ts'
 import type { Grants } from '../membership/grants.ts'
@@ -60,6 +60,13 @@ export class GrantedSwarms {
     const isNews = swarm.grant !== grant
     swarm.admitReader(grant, isNews ? granted : undefined, request)
     return swarm
+  }
+
+  /** The blobs of an image that are not here whole. */
+  missing({ registry, blobs }: ImagePlan, cluster: ClusterId): ImagePlan['blobs'] {
+    const apiPath = this.#options.apiPathOf(registry)
+    const idOf = (blob: (typeof blobs)[number]) => swarmIdOf({ cluster, registry, apiPath, ...blob })
+    return blobs.filter((blob) => !this.#options.swarms().get(idOf(blob))?.stored.isComplete)
   }
 
   /**

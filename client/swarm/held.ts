@@ -23,9 +23,17 @@ export function heldProgress(stored: StoredBlob): BlobProgress {
 }
 
 export function heldStatus(blobs: StoredBlob[]): Pick<HeldStatus, 'blobs' | 'bytes'> {
-  const holding = blobs.filter(({ have }) => have.count > 0)
-  const bytesIn = ({ have, layout }: StoredBlob) => Math.min(have.count * layout.pieceBytes, layout.blobBytes)
-  return { blobs: holding.length, bytes: holding.reduce((sum, blob) => sum + bytesIn(blob), 0) }
+  const holding = blobs.filter(isHolding)
+  return { blobs: holding.length, bytes: holding.reduce((sum, blob) => sum + verifiedBytes(blob), 0) }
+}
+
+/** Something of it is here. */
+export function isHolding({ have }: StoredBlob): boolean {
+  return have.count > 0
+}
+
+export function verifiedBytes({ have, layout }: StoredBlob): number {
+  return Math.min(have.count * layout.pieceBytes, layout.blobBytes)
 }
 
 export function sumOf(all: Iterable<BytesMoved>): BytesMoved {

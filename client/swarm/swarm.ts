@@ -46,6 +46,7 @@ import { Completion } from './completion.ts'
 import { AUDITED_SHARE, DigestCheck } from './digest-check.ts'
 import { heldProgress } from './held.ts'
 import { PieceIntake } from './piece-intake.ts'
+import { ReadCheck } from './read-check.ts'
 import { type Part, Readers } from './readers.ts'
 import { SwarmLinks } from './swarm-links.ts'
 
@@ -62,6 +63,7 @@ export interface SwarmParts {
   sendBuffers: SendBuffers
   uploadLimit: RateLimit
   downloadLimit: RateLimit
+  registryLimit: RateLimit
   verifier: Verifier
   slowWrites: SlowWrites
   loopLoad: LoopLoad
@@ -71,7 +73,10 @@ export interface SwarmParts {
   addresses: PeerAddresses
   nodeLinks: NodeLinks
   dial(peer: Peer, host: SwarmLinks, credential: PeerCredential): void
-  onComplete(swarm: Swarm): void
+  /** What this node holds of the blob has changed: others should know soon. */
+  onHoldings(swarm: Swarm): void
+  /** These stored pieces are no longer what was verified. */
+  onDamaged(swarm: Swarm, pieces: readonly PieceIndex[]): void
   /** A peer sent a piece that does not match its hash. */
   onBadPeer(swarm: SwarmId, node: NodeId): void
   onFailed(swarm: Swarm, reason: ShoalError): void
@@ -95,6 +100,8 @@ export class Swarm implements OriginHost {
   /** A failure in here fails this blob only: its readers continue with the registry. */
   readonly boundary: Boundary
   grant: Grant | undefined
+  /** It was whole, and what readers got of it was right; then it was found damaged. */
+  isDamaged = false
   readonly #parts: SwarmParts
   readonly #download: Download
   readonly #origin: Origin
@@ -103,6 +110,7 @@ export class Swarm implements OriginHost {
   readonly #intake: PieceIntake
   readonly #completion: Completion
   readonly #renewal: BatchRenewal
+  readonly #readCheck: ReadCheck
   readonly #claimed = new Set<PieceIndex>()
   readonly #readers: Readers
   #failure: ShoalError | undefined
@@ -139,7 +147,10 @@ export class Swarm implements OriginHost {
       onPiece: this.boundary.callback((assembly: Assembly) => this.#takeFromPeer(assembly)),
       nowMs: () => performance.now(),
       random: Math.random,
-      limit: parts.downloadLimit,
+      limit: {
+        waitMs: () => parts.downloadLimit.waitMs(this.#pull()),
+        spend: (bytes) => parts.downloadLimit.spend(bytes, this.#pull()),
+      },
       wait: (delayMs) => this.#fillLater(delayMs),
     })
     this.links = new SwarmLinks({
@@ -164,12 +175,16 @@ export class Swarm implements OriginHost {
       onBatch: (batch) => this.#onBatch(batch),
       announceable: () => this.#pieces.announceable(),
     })
-    this.access = new RegistryAccess(stored, parts)
+    this.access = new RegistryAccess(stored, parts, () => this.#pull())
     this.#origin = new Origin(this)
     this.#digestCheck = new DigestCheck(parts.verifier, stored, {
       isAudit: Math.random() < (parts.auditedShare ?? AUDITED_SHARE),
     })
     this.#pieces = new AnnounceablePieces(stored)
+    this.#readCheck = new ReadCheck(stored, {
+      verifier: parts.verifier,
+      hashOf: (piece) => this.#pieces.hashOf(piece),
+    })
     this.#intake = new PieceIntake({
       stored,
       verifier: parts.verifier,
@@ -224,6 +239,11 @@ export class Swarm implements OriginHost {
   /** Somebody reads the blob, so its missing pieces are fetched. */
   get isWanted(): boolean {
     return this.#readers.count > 0
+  }
+
+  /** Limits are fair between images, not between layers. */
+  #pull(): object {
+    return this.grant ?? this
   }
 
   progress(): BlobProgress {
@@ -298,7 +318,33 @@ export class Swarm implements OriginHost {
   }
 
   removeReader(reader: object): void {
-    if (this.#readers.remove(reader)) this.#halt()
+    if (!this.#readers.remove(reader)) return
+    this.#halt()
+    if (!this.stored.isComplete) this.#readCheck.forget()
+  }
+
+  /**
+   * Call before a stored piece is read: it may have changed on the disk. What is wrong is dropped.
+   * @param isNextWanted the reader will go on behind it
+   * @returns false when it was: wait for the piece again
+   * @throws BlobUnavailableError when it was whole, and nothing here may fetch it
+   */
+  async mayRead(piece: PieceIndex, isNextWanted: boolean): Promise<boolean> {
+    if (this.#readCheck.isKnownRight(piece)) return true
+    const wasComplete = this.stored.isComplete
+    if (await this.#readCheck.isRight(piece, isNextWanted)) return true
+    // Another reader may have found it meanwhile.
+    if (this.have.has(piece)) this.#parts.onDamaged(this, [piece])
+    if (wasComplete) throw new BlobUnavailableError('the stored copy is damaged')
+    return false
+  }
+
+  /** These pieces were dropped from the store. */
+  lost(pieces: readonly PieceIndex[]): void {
+    for (const piece of pieces) this.#pieces.dropped(piece)
+    this.#digestCheck.abandon()
+    this.#readCheck.forget()
+    if (this.isWanted) this.#download.fillAll()
   }
 
   /** Resolves when `isDone`. Checked when a piece arrives and when the blob is matched. */
@@ -479,6 +525,7 @@ export class Swarm implements OriginHost {
   }
 
   #onKept(piece: PieceIndex, from: 'registry' | 'peer'): void {
+    this.#readCheck.arrived(piece)
     this.#origin.moved(from)
     this.#download.giveUp(piece)
     this.#readers.wake()
@@ -495,7 +542,7 @@ export class Swarm implements OriginHost {
     await this.#origin.publishWhole(hashes)
     await this.#completion.report('whole')
     this.log.info({ bytes: this.layout.blobBytes }, 'pushed blob shared')
-    this.#parts.onComplete(this)
+    this.#parts.onHoldings(this)
   }
 
   /** @throws as `Completion.recheck` */
@@ -504,11 +551,12 @@ export class Swarm implements OriginHost {
   }
 
   #onMatched(): void {
+    this.#readCheck.completed()
     this.#halt()
     this.#readers.wake()
     const { bytes, bytesFromRegistry, bytesFromPeers } = this.progress()
     this.log.info({ bytes, bytesFromRegistry, bytesFromPeers }, 'blob complete')
-    this.#parts.onComplete(this)
+    this.#parts.onHoldings(this)
   }
 
   /** SHA-1 of every piece of the whole blob, for stock clients. */

@@ -1,20 +1,29 @@
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
-import type { ConditionCode, Conditions } from '../../core/conditions.ts'
+import type { Conditions } from '../../core/conditions.ts'
 import type { ShoalError } from '../../core/errors.ts'
-import { type InfoHash, isSwarmId, type NodeId, type SwarmId, swarmIdOf } from '../../core/metainfo.ts'
+import {
+  type InfoHash,
+  isSwarmId,
+  type NodeId,
+  type PieceIndex,
+  type SwarmId,
+  swarmIdOf,
+} from '../../core/metainfo.ts'
 import type { RegistryClients } from '../../core/registry-client.ts'
-import type { BlobKey, BlobProgress, BlobRequest, BytesMoved, HeldStatus } from '../client.ts'
-import { StoreClosedError, StoreFullError } from '../errors.ts'
+import type { BlobKey, BlobProgress, BlobRequest, BytesMoved } from '../client.ts'
+import { StoreClosedError } from '../errors.ts'
 import { CacheKey } from '../store/blob-cipher.ts'
 import { BlobStore, type StoredBlob } from '../store/blob-store.ts'
+import { Pins } from '../store/pins.ts'
 import type { PushedCopyParts, SealedCopy } from '../store/pushed-copy.ts'
-import { heldProgress, heldStatus, sumOf } from './held.ts'
+import { Cache } from './cache.ts'
+import { heldProgress, isHolding, sumOf } from './held.ts'
 import type { StockAliases } from './stock-aliases.ts'
 import { Swarm, type SwarmParts } from './swarm.ts'
 
 /** The parts that all swarms share; each blob has its own registry. */
-export type SharedParts = Omit<SwarmParts, 'registry' | 'onFailed'>
+export type SharedParts = Omit<SwarmParts, 'registry' | 'onFailed' | 'onDamaged' | 'onHoldings'>
 
 export interface SwarmsOptions {
   dataDir: string
@@ -26,9 +35,9 @@ export interface SwarmsOptions {
   conditions: Conditions
   parts: SharedParts
   onFailed(swarm: Swarm, reason: ShoalError): void
+  /** What others may get from here has changed. */
+  onHoldings(): void
 }
-
-const FULL = { cache: 'CACHE_FULL', disk: 'DISK_LOW' } as const satisfies Record<string, ConditionCode>
 
 /**
  * The blobs of this node, each with its swarm. Invariant: a swarm is here only while its blob is in the store; a
@@ -39,14 +48,11 @@ export class Swarms {
   readonly #parts: SharedParts
   readonly #registries: RegistryClients
   readonly #aliases: StockAliases
-  readonly #conditions: Conditions
+  readonly cache: Cache
+  readonly #onHoldings: () => void
   readonly #onFailed: (swarm: Swarm, reason: ShoalError) => void
   readonly #swarms = new Map<SwarmId, Swarm>()
   readonly #creating = new Map<SwarmId, Promise<Swarm>>()
-  readonly #bytesMax: number
-  #evictions = 0
-  /** The last blob that did not fit: a smaller one that does shows nothing. */
-  #lackedBytes = 0
   /** What swarms moved that are gone. */
   #movedBefore = sumOf([])
   #renewing: Promise<void> | undefined
@@ -56,9 +62,19 @@ export class Swarms {
     this.#parts = options.parts
     this.#registries = options.registries
     this.#aliases = options.aliases
-    this.#conditions = options.conditions
+    this.#onHoldings = options.onHoldings
     this.#onFailed = options.onFailed
-    this.#bytesMax = options.cacheBytesMax
+    this.cache = new Cache({
+      store,
+      ...options.parts,
+      conditions: options.conditions,
+      pins: new Pins(join(options.dataDir, 'pins.json')),
+      isIdle: this.#isIdle,
+      isShown: ({ key }) => options.registries.has(key.registry),
+      onGone: (swarm) => this.#forget(swarm),
+      onLost: (blob, pieces, wasComplete) => this.#lost(blob, pieces, wasComplete),
+      onHoldings: options.onHoldings,
+    })
   }
 
   static async open(options: SwarmsOptions): Promise<Swarms> {
@@ -137,7 +153,7 @@ export class Swarms {
   holds(): { swarm: SwarmId; isSeed: boolean }[] {
     return this.#store
       .all()
-      .filter(({ key, have }) => this.#registries.has(key.registry) && have.count > 0)
+      .filter((blob) => this.#registries.has(blob.key.registry) && isHolding(blob))
       .map(({ swarm, isComplete }) => ({ swarm, isSeed: isComplete }))
   }
 
@@ -159,10 +175,6 @@ export class Swarms {
       .map((stored) => this.#swarms.get(stored.swarm)?.progress() ?? heldProgress(stored))
   }
 
-  held(): HeldStatus {
-    return { ...heldStatus(this.#store.all()), bytesMax: this.#bytesMax, evictions: this.#evictions }
-  }
-
   /** Also of blobs that have left the store since. */
   moved(): BytesMoved {
     return sumOf([this.#movedBefore, ...[...this.#swarms.values()].map(({ moved }) => moved)])
@@ -173,7 +185,7 @@ export class Swarms {
   }
 
   async remove(id: SwarmId): Promise<void> {
-    this.#forget(id)
+    this.cache.gone(id)
     await this.#store.remove(id)
   }
 
@@ -194,6 +206,7 @@ export class Swarms {
 
   async close(): Promise<void> {
     for (const swarm of this.#swarms.values()) swarm.close()
+    await this.cache.close()
     await this.#store.close()
   }
 
@@ -203,7 +216,7 @@ export class Swarms {
       createFile: () => this.#store.createPushed(),
       reserve: async (bytes) => {
         const evicted = await this.#store.reservePushed(bytes, this.#isIdle)
-        this.#forgetEvicted(evicted)
+        this.cache.madeRoom(evicted)
       },
       release: (bytes) => this.#store.releasePushed(bytes),
       discard: (file) => this.#store.discardPushed(file),
@@ -226,26 +239,24 @@ export class Swarms {
   async #create(id: SwarmId, { registry, repository, digest, bytes }: BlobRequest): Promise<Swarm> {
     const blob = { swarm: id, key: { registry, digest }, bytes, repository }
     const { created, evicted } = await this.#store.create(blob, this.#isIdle).catch((error: unknown) => {
-      this.#noteFull(error, bytes)
+      this.cache.noteFull(error, bytes)
       throw error
     })
-    if (bytes >= this.#lackedBytes) for (const code of Object.values(FULL)) this.#conditions.clear(code)
-    this.#forgetEvicted(evicted)
+    this.cache.noteFits(bytes)
+    this.cache.madeRoom(evicted)
     return this.#on(created)
   }
 
   /** Peers stay connected for a blob as long as their certificates last. That must not keep the blob here. */
   readonly #isIdle = (blob: StoredBlob) => !this.#swarms.get(blob.swarm)?.isWanted
 
-  #forgetEvicted(evicted: readonly SwarmId[]): void {
-    this.#evictions += evicted.length
-    for (const swarm of evicted) this.#forget(swarm)
-  }
-
-  #noteFull(error: unknown, bytes: number): void {
-    if (!(error instanceof StoreFullError)) return
-    this.#lackedBytes = bytes
-    this.#conditions.raise(FULL[error.limit], '', { reason: error.message })
+  /** Peers were told of a whole blob: their connections begin anew. Readers in the middle get the rest from the registry. */
+  #lost({ swarm, have }: StoredBlob, pieces: readonly PieceIndex[], wasComplete: boolean): void {
+    const running = this.#swarms.get(swarm)
+    if (running !== undefined && wasComplete) running.isDamaged = true
+    if (have.count === 0) this.drop(swarm)
+    else if (wasComplete) this.#forget(swarm)
+    else running?.lost(pieces)
   }
 
   #on(stored: StoredBlob): Swarm {
@@ -258,6 +269,8 @@ export class Swarms {
         this.#onFailed(failed, reason)
         this.drop(failed.swarm)
       },
+      onDamaged: (swarm, pieces) => this.cache.damaged(swarm.stored, pieces),
+      onHoldings: this.#onHoldings,
     })
     this.#swarms.set(stored.swarm, swarm)
     return swarm

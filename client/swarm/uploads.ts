@@ -41,7 +41,7 @@ export class Uploads {
   send(): void {
     const { stored, sendBuffers, uploadLimit } = this.#options
     for (let next = this.#queue.peek(); next; next = this.#queue.peek()) {
-      const delayMs = uploadLimit.take(next.block.length)
+      const delayMs = uploadLimit.take(next.block.length, this)
       if (delayMs > 0) {
         this.#sendLater(delayMs)
         return

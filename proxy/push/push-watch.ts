@@ -24,6 +24,11 @@ export class PushWatch {
     this.#defects = defects
   }
 
+  /** From now on. */
+  set p2pMinBytes(bytes: number) {
+    this.#uploads.blobBytesMin = bytes
+  }
+
   /** @returns a watcher of the request's body and its answer; undefined if it is no part of a push */
   watch(request: IncomingMessage, registry: RegistryApi): ResponseWatcher | undefined {
     const boundary = this.#defects.boundary('push', () => undefined)

@@ -39,13 +39,14 @@ export interface UploadStep {
  */
 export class Uploads {
   readonly #pushes: Client['pushes']
-  readonly #blobBytesMin: number
+  /** Smaller blobs are not kept. */
+  blobBytesMin: number
   readonly #open = new BoundedMap<string, Upload>(UPLOADS_MAX)
 
   /** @param blobBytesMin smaller blobs come from the registry */
   constructor(pushes: Client['pushes'], blobBytesMin: number) {
     this.#pushes = pushes
-    this.#blobBytesMin = blobBytesMin
+    this.blobBytesMin = blobBytesMin
   }
 
   /** @returns undefined if the request belongs to no upload */
@@ -150,7 +151,7 @@ export class Uploads {
       ...blob
     }: { registry: RegistryHost; repository: Repository; digest: Digest; headers: AnswerHeaders },
   ): void {
-    if (copy.bytes < this.#blobBytesMin || !isOf(blob.digest, headers)) copy.drop()
+    if (copy.bytes < this.blobBytesMin || !isOf(blob.digest, headers)) copy.drop()
     else copy.accepted(blob)
   }
 }

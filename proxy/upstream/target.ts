@@ -91,14 +91,19 @@ const THIS_MACHINE = blockList([
  */
 export class TargetPolicy {
   readonly #ownPorts = new Set<number>()
-  readonly #permitLinkLocal: boolean
-  readonly #permitted: readonly PermittedTarget[]
+  #permitLinkLocal = false
+  #permitted: readonly PermittedTarget[] = []
   readonly #proxy: UpstreamProxy | undefined
 
   constructor(options: TargetPermissions) {
     this.#proxy = options.upstreamProxy
-    this.#permitLinkLocal = options.permitLinkLocal
-    this.#permitted = options.permittedTargets ?? []
+    this.permit(options)
+  }
+
+  /** For connections from now on. */
+  permit({ permitLinkLocal, permittedTargets = [] }: TargetPermissions): void {
+    this.#permitLinkLocal = permitLinkLocal
+    this.#permitted = permittedTargets
   }
 
   /** Denies a port on which this node listens, at every address of this machine. */

@@ -53,7 +53,7 @@ describe.runIf(isInstalled('bash'))('in bash', () => {
       ['shoal', ''],
       [
         ...['up', 'join', 'leave', 'status', 'explain', 'wait', 'bugreport', 'node', 'guard', 'relay'],
-        ...['pause', 'resume', 'attach', 'detach'],
+        ...['pause', 'resume', 'reload', 'cache', 'attach', 'detach'],
         ...['doctor', 'tracker', 'admin', 'certs', 'completion', 'version'],
       ],
     ],

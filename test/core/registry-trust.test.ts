@@ -236,3 +236,22 @@ describe('loose files beside a hosts.toml', () => {
     })
   })
 })
+
+describe('a registry whose settings are read again', () => {
+  it('is trusted by the new settings from then on, and by the old ones where a file is missing', async () => {
+    const registry = await start(alwaysStatus(404))
+    const client = open(bare(registry))
+    await expect(client.verify()).rejects.toThrow()
+    const good = { ...client.config, caFile: registry.config.caFile }
+    expect(() => client.prepare({ ...good, caFile: `${registry.config.caFile}.gone` })).toThrow(
+      expect.objectContaining({ code: 'REGISTRY_FILE' }),
+    )
+    const commit = client.prepare(good)
+    await expect(client.verify()).rejects.toThrow()
+    commit()
+    await client.verify()
+    expect((await head(client)).isPresent).toBe(false)
+    client.prepare(bare(registry))()
+    await expect(client.verify()).rejects.toThrow()
+  })
+})

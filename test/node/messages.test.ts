@@ -94,7 +94,7 @@ describe('a blob for which there is no room', () => {
     [
       'finds the cache full of blobs in use',
       { bytes: GIB, usedBytes: 19.5 * GIB },
-      'no room for a blob of 1 GiB: blobs in use hold 19.5 GiB of the 20 GiB of cacheBytesMax',
+      'no room for a blob of 1 GiB: blobs in use or pinned hold 19.5 GiB of the 20 GiB of cacheBytesMax',
     ],
     [
       'finds the disk full',

@@ -1,8 +1,10 @@
 import type {
+  BlobCache,
   BlobProgress,
   BlobRequest,
   BytesBySource,
   Client,
+  ClientLimits,
   ClientStatus,
   ImagePlan,
   OpenBlob,
@@ -60,6 +62,22 @@ export class FakeClient implements Client {
     this.accepted.push(request)
   }
 
+  readonly changedLimits: ClientLimits[] = []
+  readonly limits = { change: (limits: ClientLimits) => void this.changedLimits.push(limits) }
+
+  readonly cache: BlobCache = {
+    limits: { cacheBytesMax: 0, diskReserveBytes: 0 },
+    list: () => [],
+    pins: () => [],
+    pin: () => undefined,
+    unpin: () => undefined,
+    prune: async () => [],
+    verify: async () => undefined,
+    resize(limits) {
+      Object.assign(this.limits, limits)
+    },
+  }
+
   registriesNamed(): RegistryNamed[] {
     return []
   }
@@ -88,7 +106,7 @@ export class FakeClient implements Client {
         calls: { answered: 3, refused: 1, failed: 2 },
       },
       peers: { connected: 4, refused: 1, unreachable: 2, events: { refused: 5, unreachable: 6 } },
-      held: { blobs: 1, bytes: 10, bytesMax: 100, evictions: 7 },
+      held: { blobs: 1, bytes: 10, bytesMax: 100, pinnedBytes: 0, evictions: 7 },
       moved: { bytesFromRegistry: 3, bytesFromPeers: 7, bytesFromCache: 11, bytesToPeers: 5 },
     }
   }

@@ -13,7 +13,12 @@ function begin() {
     passMs: (ms: number) => (nowMs += ms),
     layer: (n: number, isPart = false) => records.begin({ ...home, digest: digestOf(n), isPart }),
     image: (reference: string, layers: number[], digest = digestOf(0xa)) =>
-      records.sawImage({ ...home, reference, digest, blobs: layers.map((n) => ({ digest: digestOf(n) })) }),
+      records.sawImage({
+        ...home,
+        reference,
+        digest,
+        blobs: layers.map((n) => ({ digest: digestOf(n), bytes: 1 })),
+      }),
   }
 }
 

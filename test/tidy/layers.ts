@@ -39,7 +39,7 @@ export const MAY_IMPORT: Record<string, string[]> = {
  */
 export const LAYERS: Record<string, RegExp[]> = {
   client: [
-    /^client\/(?:index|node-client|remembered)\.ts$/,
+    /^client\/(?:index|limits|node-client|remembered)\.ts$/,
     /^client\/(swarm)\//,
     /^client\/(origin|peer)\//,
     /^client\/(engine|membership)\//,

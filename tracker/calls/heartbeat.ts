@@ -59,7 +59,14 @@ export async function heartbeat(
       ? issueLinkCertificate(cluster, { node, spki: caller.spki, nowMs })
       : null,
     ...listingFor(table, contact),
+    ...holdersFor(table, caller, nowMs),
   }
+}
+
+/** An older node passes over it. */
+function holdersFor(table: PeerTable, { node }: NodeCaller, nowMs: number) {
+  const holders = table.takeHolders(node, nowMs)
+  return holders.length === 0 ? {} : { holders }
 }
 
 /** The list of registries, for a node that knows another one. A node of version 0.2 names none, and gets none. */

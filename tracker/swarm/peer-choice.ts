@@ -20,6 +20,8 @@ export interface Presence {
   hasInventory: boolean
   /** The node knows of epoch changes up to this sequence number. */
   toldEpochs: number
+  /** Since when the node is told of changes in the number of holders. */
+  toldHoldersAtMs: number
   readonly memberships: Map<SwarmId, Membership>
 }
 
@@ -28,6 +30,8 @@ export interface Membership extends PeerCandidate {
   readonly presence: Presence
   isSeed: boolean
   index: number
+  /** How many other holders of the whole blob the node was told; undefined: not told, or too long ago. */
+  toldOthers?: number
 }
 
 export interface SwarmPeers {

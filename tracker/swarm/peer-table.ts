@@ -1,3 +1,4 @@
+import { HOLDERS_NEWS_MAX, HOLDERS_TOLD_MAX, type HoldersNews } from '../../core/holders-api.ts'
 import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
 import { NODE_SWARMS_MAX, type Peer } from '../../core/tracker-api.ts'
 import { WIRE_VERSION_FIRST } from '../../core/wire-version.ts'
@@ -12,6 +13,9 @@ import { StockPeers } from './stock-peers.ts'
  * saved, and nodes report everything again with their next heartbeat. Invariant: presences are in the order of their last sign of life, and every membership is in exactly
  * one list, at the index that it stores.
  */
+
+/** A node is told of all holders anew after this time: an answer may have been lost on its way. */
+export const HOLDERS_TOLD_AGAIN_MS = 15 * 60_000
 
 /** A sign of life: where the node is reached. */
 export interface NodeContact {
@@ -69,6 +73,7 @@ export class PeerTable {
       this.#dropAllBut(presence, new Set(inventory.holds.map(({ swarm }) => swarm)))
       presence.hasInventory = true
       presence.toldEpochs = 0
+      presence.toldHoldersAtMs = Number.NEGATIVE_INFINITY
     }
     for (const swarm of inventory.dropped) this.#remove(presence, swarm)
     for (const { swarm, isSeed } of inventory.holds) this.#put(presence, swarm, isSeed)
@@ -159,6 +164,25 @@ export class PeerTable {
     return told
   }
 
+  /** How many other nodes have the whole blob, of the node's swarms where that changed since it was told. */
+  takeHolders(node: NodeId, nowMs: number): HoldersNews {
+    const presence = this.#presences.get(node)
+    if (presence === undefined) return []
+    const isAgain = nowMs - presence.toldHoldersAtMs > HOLDERS_TOLD_AGAIN_MS
+    if (isAgain) presence.toldHoldersAtMs = nowMs
+    const news: HoldersNews = []
+    for (const [swarm, membership] of presence.memberships) {
+      if (isAgain) delete membership.toldOthers
+      if (news.length === HOLDERS_NEWS_MAX) continue
+      const seeds = this.#swarms.get(swarm)!.seeds.length
+      const others = Math.min(HOLDERS_TOLD_MAX, membership.isSeed ? seeds - 1 : seeds)
+      if (others === membership.toldOthers) continue
+      membership.toldOthers = others
+      news.push({ swarm, others })
+    }
+    return news
+  }
+
   /**
    * A random, load-spread choice of peers for each of the swarms, without the asker; then a few stock clients. For an asker
    * with links the nodes are few, and cover the swarms together.
@@ -195,6 +219,7 @@ export class PeerTable {
       expiresAtMs: 0,
       hasInventory: false,
       toldEpochs: 0,
+      toldHoldersAtMs: Number.NEGATIVE_INFINITY,
       memberships: new Map(),
     }
     const { wire = presence.wire } = contact

@@ -41,7 +41,7 @@ function startGrants({ isOff = false, planned = [] as ImagePlan['blobs'] } = {})
     },
   }
   const conditions = new Conditions({ log: createLog({ level: 'silent', name: 'test' }) })
-  const options = { tracker, patienceMs: 300, conditions, listenPort: () => 1, planned: () => planned }
+  const options = { tracker, patienceMs: () => 300, conditions, listenPort: () => 1, planned: () => planned }
   return { grants: new Grants(options as unknown as GrantsOptions), asked, refusals }
 }
 

@@ -24,7 +24,11 @@ test('the registry gets the repository and the credential of the newest request'
     layout: { pieceCount: 1, pieceBytes: 1024, blobBytes: 1024 },
     repository: 'team/first',
   } as unknown as StoredBlob
-  const access = new RegistryAccess(stored, { registry, downloadLimit: new RateLimit(0, () => 0) })
+  const access = new RegistryAccess(stored, {
+    registry,
+    downloadLimit: new RateLimit(0, () => 0),
+    registryLimit: new RateLimit(0, () => 0),
+  })
   for (const name of ['first', 'other']) {
     access.admit({
       repository: parseRepository(`team/${name}`),

@@ -7,7 +7,7 @@ import type { Grant } from '../../../client/membership/grant.ts'
 import { makeKey } from '../../../client/membership/node-identity.ts'
 import type { ServedLink, SharedHost, SourceLink, SwarmLink } from '../../../client/peer/link-host.ts'
 import { NodeLinks } from '../../../client/peer/node-links.ts'
-import { PeerListener } from '../../../client/peer/peer-listener.ts'
+import { ACCEPTED_MAX, PeerListener } from '../../../client/peer/peer-listener.ts'
 import { SendBuffers } from '../../../client/peer/send-buffers.ts'
 import { Bitfield } from '../../../client/store/bitfield.ts'
 import type { BlockAddress } from '../../../client/wire/messages.ts'
@@ -284,6 +284,7 @@ export async function startEnd({ linkSeconds = 600 } = {}): Promise<TestEnd> {
     },
   })
   const listener = new PeerListener({
+    acceptedMax: () => ACCEPTED_MAX,
     ...{ host: '127.0.0.1', port: 0, links: end.links, defects },
     swarmOf: () => undefined,
     context: () => undefined,

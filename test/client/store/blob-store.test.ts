@@ -7,6 +7,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statfsSync,
   statSync,
   truncateSync,
   writeFileSync,
@@ -148,11 +149,23 @@ test('a blob whose data file is shorter than its blob is removed: its pieces are
   expect((await open()).all()).toEqual([])
 })
 
-test('foreign files in the folder are removed', async () => {
-  mkdirSync(join(directory, 'blobs', 'not-a-swarm'), { recursive: true })
-  writeFileSync(join(directory, 'blobs', 'stray'), 'x')
+test('foreign files in the folder are left, and count for nothing', async () => {
+  const foreign = ['lost+found', 'stray', 'pushed-by-hand']
+  mkdirSync(join(directory, 'blobs', foreign[0]!), { recursive: true })
+  writeFileSync(join(directory, 'blobs', foreign[0]!, 'data'), Buffer.alloc(2 * MIB))
+  for (const name of foreign.slice(1)) writeFileSync(join(directory, 'blobs', name), Buffer.alloc(2 * MIB))
+  const store = await open(2 * MIB)
+  await create(store, 'one', 2 * MIB)
+  await store.close()
+  expect(readdirSync(join(directory, 'blobs')).sort()).toEqual([...foreign, blobOf('one').swarm].sort())
+  expect(readdirSync(join(directory, 'blobs', foreign[0]!))).toEqual(['data'])
+})
+
+test('what was left of a push that was cut off is removed', async () => {
+  const store = await open()
+  const { directory: left } = await store.createPushed()
   await open()
-  expect(readdirSync(join(directory, 'blobs'))).toEqual([])
+  expect(existsSync(left)).toBe(false)
 })
 
 test('folders and files are for their owner only', async () => {
@@ -177,6 +190,60 @@ test('the least recently used idle blobs make room, in use ones never', async ()
   expect(existsSync(folderOf('two'))).toBe(false)
   await expect(store.create(blobOf('five', 2 * MIB + 1), isIdle)).rejects.toMatchObject({
     code: 'STORE_FULL',
+  })
+})
+
+test('pinned blobs make no room, the last copy of a blob in the cluster last', async () => {
+  const store = await open(3 * MIB)
+  const [pinned, last, other] = [
+    await create(store, 'pinned'),
+    await create(store, 'last'),
+    await create(store, 'other'),
+  ]
+  for (const [at, blob] of [pinned, last, other].entries()) {
+    blob.usedAtMs = Date.now() - 1000 + at
+    blob.isMatched = true
+    for (let piece = 0; piece < blob.layout.pieceCount; piece++) blob.have.add(piece as PieceIndex)
+  }
+  store.standing = {
+    isPinned: (blob) => blob === pinned,
+    others: (blob) => (blob === last ? 0 : 2),
+  }
+  expect((await store.create(blobOf('four'), always)).evicted).toEqual([other.swarm])
+  await store.remove(blobOf('four').swarm)
+  expect((await store.create(blobOf('five', 2 * MIB), always)).evicted).toEqual([last.swarm])
+  await expect(store.create(blobOf('six', 3 * MIB), always)).rejects.toMatchObject({ code: 'STORE_FULL' })
+  expect(store.get(pinned.swarm)).toBe(pinned)
+})
+
+test('a smaller cache, or a disk that others fill, makes idle blobs go until the limits hold', async () => {
+  const store = await open(4 * MIB)
+  for (const name of ['one', 'two', 'three', 'four']) await create(store, name)
+  for (const [at, name] of ['one', 'two', 'three', 'four'].entries())
+    store.get(blobOf(name).swarm)!.usedAtMs = at
+  store.resize({ bytesMax: 2 * MIB, reserveBytes: 0 })
+  const inUse = (blob: StoredBlob) => blob.swarm !== blobOf('one').swarm
+  expect(await store.relieve(inUse)).toEqual({
+    evicted: [blobOf('two').swarm, blobOf('three').swarm],
+    lack: undefined,
+  })
+  // No disk has this much free: all that may go goes, and what lacks is said.
+  store.resize({ bytesMax: 2 * MIB, reserveBytes: 2 ** 60 })
+  const { evicted, lack } = await store.relieve(inUse)
+  expect(evicted).toEqual([blobOf('four').swarm])
+  expect(lack).toMatchObject({ code: 'STORE_FULL', limit: 'disk' })
+  expect(store.all().map(({ swarm }) => swarm)).toEqual([blobOf('one').swarm])
+})
+
+test('what running downloads will still write counts as taken', async () => {
+  const store = await open(2 ** 50)
+  const { bavail, bsize } = statfsSync(directory)
+  const most = Math.floor((bavail * bsize) / 2)
+  store.resize({ bytesMax: 2 ** 50, reserveBytes: most })
+  // Sparse: nothing of it is on the disk yet.
+  await store.create(blobOf('large', Math.floor(most * 0.7)), never)
+  await expect(store.create(blobOf('second', Math.floor(most * 0.7)), never)).rejects.toMatchObject({
+    limit: 'disk',
   })
 })
 
