@@ -62,7 +62,9 @@ function contentsOf(path: string): Record<string, string> {
     return { data: (chunk) => void own.push(Buffer.from(chunk)), end: () => undefined }
   })
   reader.push(gunzipSync(readFileSync(path)))
-  return Object.fromEntries(Object.entries(chunks).map(([name, own]) => [name, Buffer.concat(own).toString()]))
+  return Object.fromEntries(
+    Object.entries(chunks).map(([name, own]) => [name, Buffer.concat(own).toString()]),
+  )
 }
 
 describe('shoal bugreport', () => {
