@@ -89,7 +89,6 @@ function layerLines({ layers }: ShownPull, look: Look): string[] {
   const columns = [
     { title: '  LAYER', isFlexible: true },
     ...['SIZE', 'TOOK'].map((title) => ({ title, ...RIGHT })),
-    { title: 'RESULT' },
     { title: 'FROM' },
     ...['BYTES', 'WAITED', 'P50', 'P99'].map((title) => ({ title, ...RIGHT })),
   ]
@@ -100,30 +99,29 @@ function layerLines({ layers }: ShownPull, look: Look): string[] {
   ]
 }
 
-const LAYER_RESULTS: Record<ShownLayer['outcome'], Cell> = {
+/** In place of the time of a layer that is not whole. */
+const NOT_DONE: Record<Exclude<ShownLayer['outcome'], 'done'>, Cell> = {
   running: 'runs',
-  done: { text: 'done', style: 'green' },
   interrupted: { text: 'cut off', style: 'yellow' },
   failed: { text: 'failed', style: 'red' },
 }
 
+function tookText({ began, ended = began }: ShownLayer): string {
+  return durationText(Date.parse(ended) - Date.parse(began))
+}
+
 /** One row for each source that it had. */
 function rowsOfLayer(layer: ShownLayer): Cell[][] {
-  const took =
-    layer.ended === undefined ? '-' : durationText(Date.parse(layer.ended) - Date.parse(layer.began))
+  const took = layer.outcome === 'done' ? tookText(layer) : NOT_DONE[layer.outcome]
   const size = layer.size === undefined ? '?' : byteSize(layer.size)
-  const head: Cell[] = [
-    `  ${layer.digest.replace(/^sha256:/, '').slice(0, DIGITS_SHOWN)}`,
-    size,
-    took,
-    LAYER_RESULTS[layer.outcome],
-  ]
+  const digits = layer.digest.replace(/^sha256:/, '').slice(0, DIGITS_SHOWN)
+  const head: Cell[] = [`  ${digits}`, size, took]
   const sources = SOURCES.filter((source) => layer.bytes[source] > 0)
   if (sources.length === 0) return [[...head, '-', '-', '-', '-', '-']]
   return sources.map((source, index) => {
     const [, waited = '-', p50 = '-', p99 = '-'] = waitCells(layer.waits[source])
     const own = [SOURCE_WORDS[source], byteSize(layer.bytes[source]), waited, p50, p99]
-    return [...(index === 0 ? head : ['', '', '', '']), ...own]
+    return [...(index === 0 ? head : ['', '', '']), ...own]
   })
 }
 

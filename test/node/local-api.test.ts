@@ -162,6 +162,12 @@ describe('a call', () => {
     const posting = { path: '/v1/echo', method: 'POST' }
     expect(await raw(posting, '{"text":')).toMatchObject({ status: 400 })
     expect(await raw(posting, `${'['.repeat(2000)}`)).toMatchObject({ status: 400 })
+    const endless = connect(path).setEncoding('utf8')
+    endless.write('POST /v1/echo HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n')
+    endless.write('x'.repeat(LOCAL_BODY_BYTES_MAX + 1))
+    endless.on('error', () => undefined)
+    expect(String((await once(endless, 'data'))[0])).toContain('400 Bad Request')
+    endless.destroy()
     const cut = connect(path)
     cut.write('POST /v1/echo HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"te')
     cut.on('error', () => undefined)
