@@ -30,7 +30,7 @@ export interface AuthorityPlace {
   source: string
   /** What links lead to. */
   file: string
-  /** Certificates alone, where `file` is a copy; undefined if there are none. */
+  /** Certificates alone, where `file` is a copy: '' until a node has its first registry; undefined if `source` is not there. */
   pem?: string | undefined
 }
 
@@ -42,8 +42,9 @@ export function authorityPlace(tree: FileTree, source: string): AuthorityPlace {
 
 /** Nothing but certificates may leave a closed folder: its owner chooses which file has this name. */
 function certificatesIn(text: string | undefined): string | undefined {
-  const found = text?.match(/-----BEGIN CERTIFICATE-----\n[A-Za-z0-9+/=\n]+-----END CERTIFICATE-----/g)
-  return found === undefined || found === null ? undefined : `${found.join('\n')}\n`
+  if (text === undefined) return undefined
+  const found = text.match(/-----BEGIN CERTIFICATE-----\n[A-Za-z0-9+/=\n]+-----END CERTIFICATE-----/g) ?? []
+  return found.map((one) => `${one}\n`).join('')
 }
 
 /** @param owner the user who runs the node, which goes on writing there */
