@@ -224,10 +224,6 @@ function guideText(
     admin: up.node.adminAddress,
     dataDir: resolve(config.dataDir),
     trackerDir: files.trackerDir,
-    cluster: up.cluster,
-    newJoinTokenFile: files.joinToken,
-    authorityFile: files.authorityCertificate,
-    ...(existsSync(files.joinToken) ? { joinTokenFile: files.joinToken } : {}),
     registries: config.registries.map(({ host }) => host),
     isLocalOnly: isLoopbackHost(config.listen.host),
   })
