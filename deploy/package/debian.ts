@@ -65,6 +65,7 @@ function dataOf({ program, papers }: DebianParts): Packed[] {
     ...below(PROGRAM_FOLDER, program),
     { path: 'usr/bin/shoal', target: '../lib/shoal/bin/shoal' },
     ...below(UNIT_FOLDER, units()),
+    textFile('usr/lib/sysusers.d/shoal.conf', sourceText('deploy/debian/shoal.sysusers')),
     ...below(DOC_FOLDER, [...papers, textFile('copyright', sourceText('deploy/debian/copyright'))]),
   ]
 }
