@@ -42,9 +42,9 @@ export function authorityPlace(tree: FileTree, source: string): AuthorityPlace {
 
 /** Nothing but certificates may leave a closed folder: its owner chooses which file has this name. */
 function certificatesIn(text: string | undefined): string | undefined {
-  if (text === undefined) return undefined
-  const found = text.match(/-----BEGIN CERTIFICATE-----\n[A-Za-z0-9+/=\n]+-----END CERTIFICATE-----/g) ?? []
-  return found.map((one) => `${one}\n`).join('')
+  if (text?.trim() === '') return ''
+  const found = text?.match(/-----BEGIN CERTIFICATE-----\n[A-Za-z0-9+/=\n]+-----END CERTIFICATE-----/g)
+  return found === undefined || found === null ? undefined : `${found.join('\n')}\n`
 }
 
 /** @param owner the user who runs the node, which goes on writing there */

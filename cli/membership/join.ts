@@ -16,6 +16,7 @@ import { environment, NODE_FLAGS, nodeSettings, silentLog } from './settings.ts'
 const NODE_UNIT = 'shoal.service'
 /** How long a node that starts may take until its authority is there. */
 export const AUTHORITY_PATIENCE_MS = 20_000
+/** How often the command looks for it. */
 const AUTHORITY_LOOK_MS = 50
 
 export const joinCommand = command({

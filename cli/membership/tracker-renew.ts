@@ -1,4 +1,5 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto'
+import { isIP } from 'node:net'
 import { dirname, resolve } from 'node:path'
 import { NoCertificateError } from '../../certs-tool/errors.ts'
 import { readTextFile, writeNewFiles } from '../../certs-tool/key-files.ts'
@@ -73,7 +74,10 @@ function authorityIn(files: ReturnType<typeof tlsFiles>): KeyedCertificate {
   })
 }
 
-/** `DNS:tracker.example.com, IP Address:10.0.0.5` */
+/** `DNS:tracker.example.com, IP Address:10.0.0.5, IP Address:0:0:0:0:0:0:0:1` */
 function namesOf(certificate: X509Certificate): string[] {
-  return (certificate.subjectAltName ?? '').split(', ').map((name) => name.slice(name.indexOf(':') + 1))
+  const names = (certificate.subjectAltName ?? '')
+    .split(', ')
+    .map((name) => name.slice(name.indexOf(':') + 1))
+  return names.map((name) => (isIP(name) === 6 ? new URL(`http://[${name}]`).hostname.slice(1, -1) : name))
 }

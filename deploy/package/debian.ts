@@ -66,7 +66,10 @@ function dataOf({ program, papers }: DebianParts): Packed[] {
     { path: 'usr/bin/shoal', target: '../lib/shoal/bin/shoal' },
     ...below(UNIT_FOLDER, units()),
     textFile('usr/lib/sysusers.d/shoal.conf', sourceText('deploy/debian/shoal.sysusers')),
-    ...below(DOC_FOLDER, [...papers, textFile('copyright', sourceText('deploy/debian/copyright'))]),
+    ...below(DOC_FOLDER, [
+      ...papers,
+      ...['copyright', 'README.Debian'].map((name) => textFile(name, sourceText(`deploy/debian/${name}`))),
+    ]),
   ]
 }
 
