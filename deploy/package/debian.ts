@@ -65,7 +65,9 @@ function dataOf({ program, papers }: DebianParts): Packed[] {
     ...below(PROGRAM_FOLDER, program),
     { path: 'usr/bin/shoal', target: '../lib/shoal/bin/shoal' },
     ...below(UNIT_FOLDER, units()),
-    textFile('usr/lib/sysusers.d/shoal.conf', sourceText('deploy/debian/shoal.sysusers')),
+    ...['sysusers', 'tmpfiles'].map((name) =>
+      textFile(`usr/lib/${name}.d/shoal.conf`, sourceText(`deploy/debian/shoal.${name}`)),
+    ),
     ...below(DOC_FOLDER, [
       ...papers,
       ...['copyright', 'README.Debian'].map((name) => textFile(name, sourceText(`deploy/debian/${name}`))),

@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process'
+import { execFile, execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import {
   existsSync,
@@ -12,6 +12,7 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { cacheFolder } from './guest-tree.ts'
 
 /** The Debian package of this checkout, for this machine. One of the same content is not built again. */
@@ -23,7 +24,7 @@ const KEPT_MS = 24 * 3600_000
 const OUTSIDE = /^(?:test|bench|docs|lab\/guests)\//
 
 /** @returns the file */
-export function shoalPackage(): string {
+export async function shoalPackage(): Promise<string> {
   const folder = join(cacheFolder(), 'packages')
   const kept = join(folder, `${contentSum()}.deb`)
   if (existsSync(kept)) return kept
@@ -33,7 +34,7 @@ export function shoalPackage(): string {
     const architecture = process.arch === 'arm64' ? 'arm64' : 'amd64'
     const flags = ['--arch', architecture, '--deb-only', '--out', work]
     const argv = [join(ROOT, 'bin/launch.js'), 'deploy/package/main.ts', ...flags]
-    execFileSync(process.execPath, argv, { cwd: ROOT, stdio: 'ignore', timeout: BUILD_MS_MAX })
+    await promisify(execFile)(process.execPath, argv, { cwd: ROOT, timeout: BUILD_MS_MAX })
     for (const name of readdirSync(folder)) removeIfOld(join(folder, name))
     renameSync(join(work, readdirSync(work).find((name) => name.endsWith('.deb'))!), kept)
     return kept

@@ -11,7 +11,7 @@ import { authFile, type ImageReference } from '../pullers/puller.ts'
 import { type LabRegistry, REGISTRY_ALIASES, startRegistry } from '../registry/registry.ts'
 import { TRACKER_HOST } from '../shoal.ts'
 import { boot, type Guest } from './guest.ts'
-import { makeTree } from './guest-tree.ts'
+import { keptTree, makeTree } from './guest-tree.ts'
 import { shoalPackage } from './shoal-package.ts'
 
 /** A registry, and whole machines that know nothing of Shoal: one for a tracker, others with Docker. */
@@ -52,8 +52,8 @@ export interface Site {
  * @param names of the machines besides the tracker's
  * @param onRun called as soon as there is something to close
  */
-export function openSite(names: string[], onRun?: (run: LabRun) => void): Promise<Site> {
-  const deb = shoalPackage()
+export async function openSite(names: string[], onRun?: (run: LabRun) => void): Promise<Site> {
+  const [deb] = await Promise.all([shoalPackage(), keptTree()])
   return buildRun((run) => assemble(run, names, deb), onRun)
 }
 
@@ -72,12 +72,13 @@ async function assemble(run: LabRun, names: string[], deb: string): Promise<Site
     const networkNamespace = `/run/netns/${machine.host.namespace}`
     machine.guest = await boot({ ...machine, processes: run.processes, networkNamespace })
   }
-  const machines = hosts.map((host): Machine => {
+  const machines: Machine[] = []
+  for (const host of hosts) {
     const root = join(run.dir, host.name, 'root')
-    makeTree(root)
+    await makeTree(root)
     prepare(root, { run, registry, authorityPem: authority.certificatePem, deb, name: host.name })
-    return { name: host.name, root, host, guest: undefined as unknown as Guest }
-  })
+    machines.push({ name: host.name, root, host, guest: undefined as unknown as Guest })
+  }
   // Once without Shoal: what a machine makes at its first start is no trace of it.
   await Promise.all(machines.map(start))
   const [tracker, ...others] = machines as [Machine, ...Machine[]]

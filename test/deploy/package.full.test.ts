@@ -25,10 +25,10 @@ describe.skipIf(mustSkipFor(['root', 'systemd-nspawn', 'debootstrap']))('on a wh
   let guest: Guest
   let before: string[]
   beforeAll(async () => {
-    const deb = shoalPackage()
+    const deb = await shoalPackage()
     run = await openRun()
     root = join(run.dir, 'root')
-    makeTree(root)
+    await makeTree(root)
     writeFileSync(join(root, 'etc/systemd/system/docker.service'), DOCKER_UNIT)
     writeFileSync(join(root, 'etc/hosts'), '127.0.0.1 localhost\n')
     copyFileSync(deb, join(root, DEB))
@@ -41,6 +41,22 @@ describe.skipIf(mustSkipFor(['root', 'systemd-nspawn', 'debootstrap']))('on a wh
     await guest?.powerOff()
     await run?.close()
   }, STORY_MS_MAX)
+
+  it(
+    'it neither takes nor removes a user of its name that somebody else made',
+    async () => {
+      const files = '/etc/passwd* /etc/shadow* /etc/group* /etc/gshadow* /etc/subuid* /etc/subgid*'
+      await guest.run(`mkdir -m 700 /run/kept && cp -p ${files} /run/kept`)
+      await guest.run(
+        `useradd --no-create-home shoal && ! dpkg --install ${DEB} && dpkg --purge shoal && id shoal`,
+      )
+      await guest.run('userdel shoal && rm /etc/*-')
+      await guest.run(`dpkg --install ${DEB} && useradd --no-create-home other && dpkg --purge shoal`)
+      expect(await guest.run("grep -l '^shoal:' /etc/*- /etc/passwd /etc/group || true")).toBe('')
+      await guest.run(`rm ${files} && cp -p /run/kept/* /etc`)
+    },
+    STORY_MS_MAX,
+  )
 
   it(
     'it is installed, and its guard answers before anything is configured',
