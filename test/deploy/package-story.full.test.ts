@@ -90,7 +90,12 @@ describe.skipIf(mustSkipFor(SITE_PARTS))('on whole machines, in this order', () 
     const guard = () => one.guest.run('systemctl show --property=MainPID --value shoal-guard')
     const guardBefore = await guard()
     const pulling = one.guest.run(`docker pull --quiet ${image.name}`)
+    let isPulling = true
+    void pulling.finally(() => {
+      isPulling = false
+    })
     await wait(3000)
+    expect(isPulling).toBe(true)
     copyFileSync(next, join(one.root, 'var/tmp/next.deb'))
     await one.guest.run('apt-get install --yes /var/tmp/next.deb')
     await pulling
@@ -99,7 +104,7 @@ describe.skipIf(mustSkipFor(SITE_PARTS))('on whole machines, in this order', () 
     expect(await one.guest.run('dpkg-query --show shoal')).toContain('+next')
     expect(await guard()).toBe(guardBefore)
     await Promise.all([one, two].map(ready))
-    console.log(`after the upgrade: ${JSON.stringify(await pull(two, image))}`)
+    expect(peerShareOf(await pull(two, image))).toBeGreaterThanOrEqual(0.95)
     await sharedPull()
   })
 
