@@ -1,6 +1,6 @@
 import type { Entry } from './command-tree.ts'
 
-/** `shoal join`, `shoal leave` and `shoal tracker init`. Part of cli/tree.ts. */
+/** `shoal join`, `shoal leave`, `shoal tracker init` and `renew`. Part of cli/tree.ts. */
 
 export const JOIN: Entry = {
   name: 'join',
@@ -48,4 +48,17 @@ export const TRACKER_INIT: Entry = {
     },
   ],
   command: async () => (await import('./membership/tracker-init.ts')).trackerInitCommand,
+}
+
+export const TRACKER_RENEW: Entry = {
+  name: 'renew',
+  summary:
+    'Replaces the HTTPS certificate of `shoal tracker init` by the next one, for the same names and from the same authority.',
+  examples: [
+    {
+      line: 'shoal tracker renew',
+      does: 'At least once in 397 days; nodes and join strings go on trusting the tracker. Restarts the tracker of the package.',
+    },
+  ],
+  command: async () => (await import('./membership/tracker-renew.ts')).trackerRenewCommand,
 }

@@ -3,7 +3,7 @@ import { ATTACH, DETACH } from './attach-tree.ts'
 import { CACHE, RELOAD } from './cache-tree.ts'
 import { type Entry, program } from './command-tree.ts'
 import { DOCTOR } from './doctor-tree.ts'
-import { JOIN, LEAVE, TRACKER_INIT } from './membership-tree.ts'
+import { JOIN, LEAVE, TRACKER_INIT, TRACKER_RENEW } from './membership-tree.ts'
 import { PAUSE, RESUME } from './pause-tree.ts'
 import { BUGREPORT, EXPLAIN, STATUS, WAIT } from './status-tree.ts'
 
@@ -59,6 +59,7 @@ const TRACKER: Entry = {
   },
   children: [
     TRACKER_INIT,
+    TRACKER_RENEW,
     {
       name: 'unlock',
       summary:

@@ -8,15 +8,9 @@ export interface UpFacts {
   admin: ListenAddress
   /** Absolute. */
   dataDir: string
-  authorityFile: string
   /** Of the node; absolute. */
   nodeDir: string
   trackerDir: string
-  cluster: string
-  /** Where a new join token goes. */
-  newJoinTokenFile: string
-  /** Absent when the token was replaced, or taken away after use. */
-  joinTokenFile?: string
   registries: string[]
   /** Nobody but this machine can reach the tracker. */
   isLocalOnly: boolean
@@ -62,35 +56,19 @@ function dockerSection({ proxy, registries }: UpFacts): string[] {
   ]
 }
 
-function secondMachine({
-  trackerUrl,
-  authorityFile,
-  joinTokenFile,
-  newJoinTokenFile,
-  trackerDir,
-  cluster,
-  registries,
-  isLocalOnly,
-}: UpFacts): string[] {
+function secondMachine({ trackerDir, registries, isLocalOnly }: UpFacts): string[] {
   if (isLocalOnly) {
     return [
       'Only this machine can reach the tracker. To let others join, stop with Ctrl-C and start with',
       '  npm start -- --listen 0.0.0.0:7443 --registries …',
     ]
   }
-  if (joinTokenFile === undefined) {
-    return [
-      'To let another machine join, make a new join token (the one before it ends), and start again:',
-      `  npm run shoal -- admin token rotate ${cluster} --data-dir ${trackerDir} \\`,
-      `    --out ${newJoinTokenFile}`,
-    ]
-  }
-  const consent = registries.length > 0 ? `--registries ${registries.join(',')}` : '--registries-from-tracker'
   return [
-    `Let another machine join: copy ${authorityFile} and ${joinTokenFile} into its clone of Shoal,`,
-    'and run there, as root and after npm ci (it has all other settings of the registries from the tracker)',
-    `  npm run shoal -- node --tracker-url ${trackerUrl} --tracker-ca-file authority.crt \\`,
-    `    --join-token-file join-token ${consent}`,
+    'Let another machine join: make a join string here with',
+    `  npm run shoal -- admin token create --data-dir ${trackerDir}`,
+    'run the line that it prints on the other machine, as root, and start the node there:',
+    '  npm run shoal -- join SHOALJOIN-1-…',
+    `  npm run shoal -- node ${registries.length > 0 ? `--registries ${registries.join(',')}` : '--registries-from-tracker'}`,
   ]
 }
 

@@ -225,10 +225,6 @@ function guideText(
     dataDir: resolve(config.dataDir),
     nodeDir: files.nodeDir,
     trackerDir: files.trackerDir,
-    cluster: up.cluster,
-    newJoinTokenFile: files.joinToken,
-    authorityFile: files.authorityCertificate,
-    ...(existsSync(files.joinToken) ? { joinTokenFile: files.joinToken } : {}),
     registries: config.registries.map(({ host }) => host),
     isLocalOnly: isLoopbackHost(config.listen.host),
   })

@@ -1,6 +1,7 @@
 import {
   closeSync,
   constants,
+  fchmodSync,
   fchownSync,
   fstatSync,
   lstatSync,
@@ -42,6 +43,7 @@ export interface FolderOptions {
 }
 
 const ROOT = 0
+const PRIVATE_MODE = 0o600
 const GROUP_OR_OTHERS_MAY_WRITE = 0o022
 const OTHERS_MAY_WRITE = 0o002
 /** In a folder with this bit only the owner of an entry may rename or remove it. */
@@ -164,12 +166,19 @@ function openUnlessLink(path: string, flags: number): number | undefined {
  * Writes a file whole or not at all, and replaces an entry of that name: the link itself, never its target.
  * @param draft the file's name while it is written; renamed at the end
  */
-export function replaceFile(path: string, contents: string, mode = 0o600, draft = `${path}.new`): void {
+export function replaceFile(
+  path: string,
+  contents: string,
+  mode = PRIVATE_MODE,
+  draft = `${path}.new`,
+): void {
   // Remove a draft left by a crash or by somebody: opening it would write into it.
   rmSync(draft, { force: true })
   try {
     const fd = openSync(draft, 'wx', mode)
     try {
+      // The umask of a careful administrator must not hide it from others.
+      if (mode !== PRIVATE_MODE) fchmodSync(fd, mode)
       writeFileSync(fd, contents)
       if (served !== undefined) fchownSync(fd, served.uid, served.gid)
     } finally {

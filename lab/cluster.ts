@@ -161,7 +161,7 @@ async function openSite(options: LabOptions, run: LabRun): Promise<Site> {
 }
 
 /** As an administrator would: Docker, and the lab's skopeo and podman, read every `*.crt` there. */
-function trustRegistry(host: LabHost, authority: KeyedCertificate): void {
+export function trustRegistry(host: LabHost, authority: KeyedCertificate): void {
   const dir = join(host.etcDocker, 'certs.d', REGISTRY_HOST)
   mkdirSync(dir, { recursive: true })
   writeFileSync(join(dir, 'lab.crt'), authority.certificatePem)

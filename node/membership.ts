@@ -1,4 +1,4 @@
-import { readFileSync, statSync } from 'node:fs'
+import { existsSync, readFileSync, statSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import {
@@ -63,6 +63,7 @@ export async function leaveFromHere(
   { log, env }: Surroundings,
 ): Promise<(LeaveOutcome & { wasRunning: boolean }) | undefined> {
   const { dataDir, trackerUrl, trackerCaFile } = config
+  if (!existsSync(dataDir)) return undefined
   serveOwnerOf(dataDir)
   ensureDataDir(dataDir)
   if (!hasJoined(dataDir)) return undefined

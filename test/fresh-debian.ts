@@ -3,6 +3,7 @@ import { existsSync, mkdtempSync, writeFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { debianMirror } from '../lab/guests/debian-mirror.ts'
 
 /** A Debian 12 as `debootstrap` makes it, in a folder of its own. */
 export interface FreshDebian {
@@ -48,15 +49,6 @@ export async function makeFreshDebian(packages: string[]): Promise<FreshDebian> 
     throw error
   }
   return { root, run, remove }
-}
-
-/** Where this machine's own packages come from, or at least one of them. */
-export function debianMirror(): string {
-  const format = '$(ORIGIN) $(COMPONENT) $(SITE)'
-  const targets = execFileSync('apt-get', ['indextargets', '--format', format, 'Identifier: Packages'])
-  const mirror = /^Debian main (\S+)$/m.exec(String(targets))?.[1]
-  if (mirror === undefined) throw new Error('the apt sources of this machine name no mirror of Debian')
-  return mirror
 }
 
 /**

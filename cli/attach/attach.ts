@@ -120,6 +120,7 @@ async function write<Facts>({ machine, tree, journal, kind, prepared }: Writing<
   }
   const begun = save('writing')
   machine.onStep?.('journal written')
+  let checked: [RegistryHost, CheckAnswer][]
   try {
     if (isAuthorityPublic) publishAuthority(tree, authority.pem!, ownerOf(tree, authority.source))
     machine.onStep?.('authority published')
@@ -128,14 +129,29 @@ async function write<Facts>({ machine, tree, journal, kind, prepared }: Writing<
     journal.saveConsent(begun)
     machine.onStep?.('consent written')
     await runAll(machine, plan.commands)
-    const checked = await checkAll(machine, options)
+    checked = await checkAll(machine, options)
     save('attached')
     machine.onStep?.('attached')
-    return attachedText({ plan, runtime: kind.name, checked, options })
   } catch (error) {
     await orBoth(error as Error, () => takeBack(machine, { tree, journal, runtime: kind.name }))
     throw error
   }
+  const isRestarted = options.isRestarting && (await restartNow(machine, plan.restart))
+  return attachedText({ plan, runtime: kind.name, checked, options, isRestarted })
+}
+
+/** @returns false if that takes more than services of this machine */
+async function restartNow(machine: Machine, lines: string[]): Promise<boolean> {
+  // A line may end with what it costs.
+  const commands = lines.map((line) => line.split('   ')[0]!.split(' '))
+  if (!machine.isLive || commands.some(([program]) => program !== 'systemctl')) return false
+  for (const argv of commands) {
+    if ((await machine.run(argv)) === undefined)
+      throw new AttachCheckError(`it is attached, but ${argv.join(' ')} failed`, {
+        hint: 'Run it by hand to see why.',
+      })
+  }
+  return commands.length > 0
 }
 
 /** @throws AttachFileError with both reasons, if all cannot be taken back */

@@ -59,6 +59,10 @@ const COMMON_FLAGS = {
     type: 'boolean',
     description: "Adds the authority to the system's store too, for programs that read nothing else.",
   },
+  restart: {
+    type: 'boolean',
+    description: 'Also restarts the runtime where it must, so that the next pull goes through the node.',
+  },
   root: ROOT_FLAG,
 } as const
 
@@ -89,6 +93,7 @@ export function attachCommand(name: RuntimeName): Command {
         isDryRun: values['dry-run'],
         isYes: values.yes,
         isSystemTrusted: values['system-trust'],
+        isRestarting: values.restart,
       })
     },
   })

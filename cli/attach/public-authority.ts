@@ -30,7 +30,7 @@ export interface AuthorityPlace {
   source: string
   /** What links lead to. */
   file: string
-  /** Certificates alone, where `file` is a copy; undefined if there are none. */
+  /** Certificates alone, where `file` is a copy: '' until a node has its first registry; undefined if `source` is not there. */
   pem?: string | undefined
 }
 
@@ -42,6 +42,7 @@ export function authorityPlace(tree: FileTree, source: string): AuthorityPlace {
 
 /** Nothing but certificates may leave a closed folder: its owner chooses which file has this name. */
 function certificatesIn(text: string | undefined): string | undefined {
+  if (text?.trim() === '') return ''
   const found = text?.match(/-----BEGIN CERTIFICATE-----\n[A-Za-z0-9+/=\n]+-----END CERTIFICATE-----/g)
   return found === undefined || found === null ? undefined : `${found.join('\n')}\n`
 }

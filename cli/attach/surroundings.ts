@@ -25,4 +25,6 @@ export interface AttachOptions extends Settings {
   isDryRun: boolean
   isYes: boolean
   isSystemTrusted: boolean
+  /** Restarts the runtime, so that the next pull goes through the node. */
+  isRestarting: boolean
 }

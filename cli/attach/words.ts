@@ -60,18 +60,20 @@ export function attachedText({
   runtime,
   checked,
   options,
+  isRestarted,
 }: {
   plan: Plan
   runtime: RuntimeName
   checked: [RegistryHost, CheckAnswer][]
   options: Settings
+  isRestarted: boolean
 }): string {
   const isUnshared = checked.some(([, { isShared }]) => !isShared)
   return sections([
     `${runtime} is attached. \`shoal detach ${runtime}\` takes it back.`,
     checked.map(([registry, answer]) => checkLine(registry, answer, options)).join('\n'),
     isUnshared ? wrapped('Not shared yet: the node does not intercept that registry. Its log says why.') : '',
-    plan.restart.length === 0
+    isRestarted || plan.restart.length === 0
       ? 'This takes effect with the next pull.'
       : `For this to take effect, run:\n${indented(plan.restart)}`,
   ])

@@ -1,5 +1,6 @@
 import { existsSync, mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
+import { setTimeout as wait } from 'node:timers/promises'
 import { readSecret } from '../../certs-tool/admin-flags.ts'
 import { writeNewFiles } from '../../certs-tool/key-files.ts'
 import { command, type Outside } from '../../core/command.ts'
@@ -7,11 +8,16 @@ import { UsageError } from '../../core/errors.ts'
 import { parseJoinString } from '../../core/join-string.ts'
 import { durationText, joinFromHere } from '../../node/membership.ts'
 import type { RuntimeName } from '../attach/journal.ts'
+import { nodeSettings as attachSettings } from '../attach/node-settings.ts'
 import { NODE_CONFIG_FILE } from '../node-config-file.ts'
 import { hasUnit, startUnit } from './service.ts'
 import { environment, NODE_FLAGS, nodeSettings, silentLog } from './settings.ts'
 
 const NODE_UNIT = 'shoal.service'
+/** How long a node that starts may take until its authority is there. */
+export const AUTHORITY_PATIENCE_MS = 20_000
+/** How often the command looks for it. */
+const AUTHORITY_LOOK_MS = 50
 
 export const joinCommand = command({
   positionals: ['join string or -'],
@@ -29,6 +35,11 @@ export const joinCommand = command({
       multiple: true,
       value: 'host',
       description: 'With --attach: a registry that the node may intercept from now on; may be repeated.',
+    },
+    restart: {
+      type: 'boolean',
+      description:
+        'With --attach: also restarts the runtime where it must, so that its next pull goes through the node.',
     },
     yes: { type: 'boolean', description: 'With --attach: asks nothing.' },
   },
@@ -50,7 +61,10 @@ export const joinCommand = command({
 })
 
 /** Checked before anything is done. @throws UsageError */
-async function attachment(values: { attach: string[]; registry: string[]; yes: boolean }, outside: Outside) {
+async function attachment(
+  values: { attach: string[]; registry: string[]; restart: boolean; yes: boolean },
+  outside: Outside,
+) {
   if (values.attach.length === 0) return async () => ''
   const [{ attachCommand }, { RUNTIME_KINDS }, { runCommand }] = await Promise.all([
     import('../attach/commands.ts'),
@@ -63,14 +77,30 @@ async function attachment(values: { attach: string[]; registry: string[]; yes: b
       hint: `Name ${Object.keys(RUNTIME_KINDS).join(', ')}.`,
     })
   }
-  const flags = [...values.registry.flatMap((host) => ['--registry', host]), ...(values.yes ? ['--yes'] : [])]
+  const flags = [
+    ...values.registry.flatMap((host) => ['--registry', host]),
+    ...(values.restart ? ['--restart'] : []),
+    ...(values.yes ? ['--yes'] : []),
+  ]
   return async () => {
+    await untilAuthority()
     const texts: string[] = []
     for (const name of values.attach as RuntimeName[]) {
       texts.push(await runCommand(['shoal', 'attach', name], attachCommand(name), flags, outside))
     }
     return texts.join('')
   }
+}
+
+/** A node that was started just now writes it within a second or two. Without it, attach says what is wrong. */
+async function untilAuthority(): Promise<void> {
+  const { authorityFile } = attachSettings('/')
+  for (
+    const untilMs = Date.now() + AUTHORITY_PATIENCE_MS;
+    Date.now() < untilMs;
+    await wait(AUTHORITY_LOOK_MS)
+  )
+    if (existsSync(authorityFile)) return
 }
 
 type Joined = Awaited<ReturnType<typeof joinFromHere>>

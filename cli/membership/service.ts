@@ -26,3 +26,15 @@ export async function startUnit(unit: string): Promise<ServiceState> {
     return 'not started'
   }
 }
+
+/** Restarts a unit that runs, so that it reads its files anew. Never throws. */
+export async function restartUnit(unit: string): Promise<'restarted' | 'not restarted'> {
+  if (!hasUnit(unit)) return 'not restarted'
+  try {
+    await run('systemctl', ['is-active', '--quiet', unit], { timeout: SYSTEMCTL_MS_MAX })
+    await run('systemctl', ['restart', unit], { timeout: SYSTEMCTL_MS_MAX })
+    return 'restarted'
+  } catch {
+    return 'not restarted'
+  }
+}

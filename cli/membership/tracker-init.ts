@@ -26,11 +26,10 @@ import { type TrackerConfig, trackerConfig } from '../../tracker/config.ts'
 import { initStore, STORE_FILE } from '../../tracker/init.ts'
 import { ownAddresses } from '../own-addresses.ts'
 import { startUnit } from './service.ts'
+import { CONFIG_FILE, TRACKER_UNIT, tlsFiles } from './tracker-files.ts'
 
 /** `shoal tracker init`: the settings file is written last, so that a tracker never starts from half of it. */
 
-const TRACKER_UNIT = 'shoal-tracker.service'
-const CONFIG_FILE = '/etc/shoal/tracker.json'
 const DATA_DIR = '/var/lib/shoal-tracker'
 
 export const trackerInitCommand = command({
@@ -124,16 +123,13 @@ interface Made {
 
 type Files = ReturnType<typeof filesBeside>
 
-/** The packages' unit hands `unlock-key` and `tracker-tls.key` to the tracker. */
+/** The packages' unit hands `unlock-key` to the tracker. */
 function filesBeside(config: string, dataDir: string) {
   const folder = dirname(config)
   return {
     config,
     dataDir,
-    authority: join(folder, 'tracker-authority.crt'),
-    authorityKey: join(folder, 'tracker-authority.key'),
-    tls: join(folder, 'tracker-tls.crt'),
-    tlsKey: join(folder, 'tracker-tls.key'),
+    ...tlsFiles(folder),
     unlockKey: join(folder, 'unlock-key'),
   }
 }

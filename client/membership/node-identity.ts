@@ -180,13 +180,16 @@ export class NodeIdentity {
 
   #joined(ask: Ask, joinToken: string | undefined): Promise<JoinResponse> {
     if (joinToken !== undefined) return ask({ joinToken, publicKey: this.publicKey })
-    const why =
-      this.#certificatePem === undefined
-        ? 'this node has not joined a cluster yet'
-        : "this node's certificate has expired, or its authority was withdrawn,"
-    throw new NotJoinedError(`${why} and it was given no join token`, {
-      hint: 'Run `shoal join` with a join string, or name the file with the join token with --join-token-file.',
+    throw new NotJoinedError(`${this.#whyNotJoined()}, and it was given no join token`, {
+      hint: 'Run `shoal join` with a new join string (`shoal admin token create` at the tracker), or name the file with the join token with --join-token-file.',
     })
+  }
+
+  #whyNotJoined(): string {
+    if (this.#certificatePem === undefined) return 'this node has not joined a cluster yet'
+    if (this.current() !== undefined) return 'the tracker no longer accepts the certificate of this node'
+    const end = new X509Certificate(this.#certificatePem).validToDate.toISOString().slice(0, 16)
+    return `this node did not reach its tracker for more than a day, and its certificate ended at ${end.replace('T', ' ')} UTC`
   }
 
   /** What this node shows to peers with a certificate for its own key. */

@@ -65,7 +65,13 @@ function dataOf({ program, papers }: DebianParts): Packed[] {
     ...below(PROGRAM_FOLDER, program),
     { path: 'usr/bin/shoal', target: '../lib/shoal/bin/shoal' },
     ...below(UNIT_FOLDER, units()),
-    ...below(DOC_FOLDER, [...papers, textFile('copyright', sourceText('deploy/debian/copyright'))]),
+    ...['sysusers', 'tmpfiles'].map((name) =>
+      textFile(`usr/lib/${name}.d/shoal.conf`, sourceText(`deploy/debian/shoal.${name}`)),
+    ),
+    ...below(DOC_FOLDER, [
+      ...papers,
+      ...['copyright', 'README.Debian'].map((name) => textFile(name, sourceText(`deploy/debian/${name}`))),
+    ]),
   ]
 }
 

@@ -19,12 +19,12 @@ import { type Lock, ROOT, readLock, sourceTimeS } from './source.ts'
 
 /** `npm run package`: what people install. */
 
-const USAGE = `Usage: npm run package -- [--arch amd64,arm64] [--out dist] [--no-image] [--node-file file]
+const USAGE = `Usage: npm run package -- [--arch amd64,arm64] [--out dist] [--no-image | --deb-only] [--node-file file]
 
 Builds a Debian package, a tarball and an OCI image for each architecture. Two builds of one commit are the same, byte for
 byte. The time in them is that of the commit, or SOURCE_DATE_EPOCH. The first build fetches the Node of the other architecture, and
-the libraries of the image from Debian. --no-image builds no image. --node-file packs this program instead of the pinned
-Node.
+the libraries of the image from Debian. --no-image builds no image, --deb-only nothing but the Debian package. --node-file packs this program
+instead of the pinned Node.
 `
 
 export interface Source {
@@ -33,6 +33,7 @@ export interface Source {
   lock: Lock
   bundle: Bundle
   isWithoutImage: boolean
+  isDebOnly: boolean
   nodeInstead?: Buffer
 }
 
@@ -44,6 +45,7 @@ async function main(argv: string[]): Promise<void> {
       out: { type: 'string', default: join(ROOT, 'dist') },
       'node-file': { type: 'string' },
       'no-image': { type: 'boolean', default: false },
+      'deb-only': { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
   })
@@ -55,6 +57,7 @@ async function main(argv: string[]): Promise<void> {
     lock: readLock(),
     bundle: await bundle(),
     isWithoutImage: values['no-image'],
+    isDebOnly: values['deb-only'],
     ...(nodeFile === undefined ? {} : { nodeInstead: readFileSync(nodeFile) }),
   }
   const out = resolve(values.out)
@@ -87,6 +90,7 @@ async function* packagesFor(architecture: Architecture, source: Source): AsyncGe
   const papers = papersOf(source, architecture, node)
   const common = { version, architecture, timeS }
   yield [`shoal_${debianVersion(version)}_${architecture}.deb`, debianPackage({ ...common, program, papers })]
+  if (source.isDebOnly) return
   const name = `shoal-${version}-linux-${architecture}`
   const files = below(name, [...program, ...papers, ...below('systemd', units())])
   yield [`${name}.tar.gz`, gzipped(tarOf(files, { timeS }))]

@@ -64,7 +64,7 @@ describe.runIf(isInstalled('bash'))('in bash', () => {
     ],
     [
       ['shoal', 'tracker', ''],
-      ['init', 'unlock'],
+      ['init', 'renew', 'unlock'],
     ],
     [['shoal', 'tracker', '--unl'], ['--unlock-key-file']],
     [['shoal', 'tracker', 'unlock', '--unl'], ['--unlock-key-file']],

@@ -259,6 +259,35 @@ describe('a machine', () => {
   })
 })
 
+describe('shoal tracker renew', () => {
+  const renew = () => runShoal(['tracker', 'renew', '--config-file', configFile])
+
+  it('makes the next certificate in place, which join strings of before trust', async () => {
+    const before = contentsOf('')
+    const { code, stdout, stderr } = await renew()
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+    expect(stdout).toContain('127.0.0.1')
+    const after = contentsOf('')
+    const changedNames = Object.keys(after).filter((name) => after[name] !== before[name])
+    expect(changedNames.sort()).toEqual(['tracker-tls.crt', 'tracker-tls.key'])
+    const [old, next] = [before, after].map((files) => new X509Certificate(files['tracker-tls.crt']!))
+    expect(next!.subjectAltName).toBe(old!.subjectAltName)
+    expect(next!.serialNumber).not.toBe(old!.serialNumber)
+    expect(statSync(inFolder('tracker-tls.key')).mode & 0o777).toBe(0o600)
+    await stop(tracker)
+    await startTracker()
+    expect((await joinAs('after-renewal')).code).toBe(0)
+  })
+
+  it('changes nothing where the authority’s key is not there', async () => {
+    const before = contentsOf('')
+    writeFileSync(inFolder('tracker-authority.key'), 'no key')
+    expect(await renew()).toMatchObject({ code: 1, stderr: expect.stringContaining('is not the key of') })
+    writeFileSync(inFolder('tracker-authority.key'), before['tracker-authority.key']!, 'latin1')
+    expect(contentsOf('')).toEqual(before)
+  })
+})
+
 describe('a join string that does not count', () => {
   const refused = async (string: string) => {
     const name = mkdtempSync(inFolder('refused-')).slice(folder.length + 1)
@@ -417,6 +446,11 @@ describe('whoever stands between', () => {
 })
 
 describe('shoal leave', () => {
+  it('makes no folder where none is', async () => {
+    expect(await leaveAs('nowhere')).toMatchObject({ code: 0, stdout: 'This machine is in no cluster.\n' })
+    expect(existsSync(inFolder('nowhere'))).toBe(false)
+  })
+
   it('gives the identity back while the node runs: the tracker forgets it, and nothing of it stays', async () => {
     await startNode('waiting')
     const node = started.at(-1)!

@@ -128,6 +128,13 @@ describe('a file', () => {
     expect(readOwnFile(inFolder('b'))).toBe(undefined)
   })
 
+  test('that others are to read can be read by them, whatever the umask', () => {
+    const umask = process.umask(0o077)
+    replaceFile(inFolder('a'), 'text', 0o644)
+    process.umask(umask)
+    expect(lstatSync(inFolder('a')).mode & 0o777).toBe(0o644)
+  })
+
   test.each(['a', 'a.new'])(
     'takes the place of a link (%s), and what that leads to stays as it is',
     (name) => {

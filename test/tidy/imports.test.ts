@@ -136,6 +136,7 @@ const EXCEPTIONS: string[] = [
   // Looks for the parts that it needs where the shell would.
   'lab/machine/requirements.ts',
   // Keeps what it fetched where the user's cache is.
+  'lab/guests/guest-tree.ts',
   'lab/parts/parts.ts',
   // Commands that work on the settings of the node, which the environment may have.
   'cli/membership/settings.ts',

@@ -59,7 +59,7 @@ export const LAYERS: Record<string, RegExp[]> = {
     /^tracker\/[a-z-]+\.ts$/,
   ],
   lab: [
-    /^lab\/(demo|field|loopback|runtimes)\//,
+    /^lab\/(demo|field|guests|loopback|runtimes)\//,
     /^lab\/(?!errors)[a-z-]+\.ts$/,
     /^lab\/(pullers)\//,
     /^lab\/(image|parts|registry)\//,
@@ -68,7 +68,7 @@ export const LAYERS: Record<string, RegExp[]> = {
   ],
   bench: [
     /^bench\/[a-z-]+\.ts$/,
-    /^bench\/(engine|field|fleet|memory|runtimes|sim|tracker)\//,
+    /^bench\/(engine|field|first-pull|fleet|memory|runtimes|sim|tracker)\//,
     /^bench\/(peers)\//,
     /^bench\/(measure)\//,
   ],

@@ -51,6 +51,16 @@ describe('an authority in a folder that only the node can read', () => {
     expect(tree.picture()).toEqual(before)
   })
 
+  it('may be empty until the node has a registry, but must be there', async () => {
+    using tree = closedTree()
+    tree.write({ [AUTHORITY]: '\n' })
+    await tree.attach('docker', { answers })
+    expect(tree.read(PUBLIC_AUTHORITY)).toBe('')
+    await tree.detach('docker')
+    rmSync(tree.real(AUTHORITY))
+    await expect(tree.attach('docker', { answers })).rejects.toMatchObject({ code: 'ATTACH_FILE' })
+  })
+
   it('comes back when somebody removed the copy', async () => {
     using tree = closedTree()
     await tree.attach('docker', { answers })

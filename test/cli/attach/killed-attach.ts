@@ -32,6 +32,7 @@ if (verb === 'attach') {
     isDryRun: false,
     isYes: true,
     isSystemTrusted: false,
+    isRestarting: false,
   })
 } else {
   await detach(machine, runtime as RuntimeName, { isYes: true, isDryRun: false })

@@ -112,6 +112,7 @@ export class MachineTree implements Disposable {
       isDryRun: false,
       isYes: true,
       isSystemTrusted: false,
+      isRestarting: false,
       ...options,
     })
   }
