@@ -67,9 +67,11 @@ export function mustSkipFor(wanted: readonly LabRequirement[]): boolean {
 export function requireParts(wanted: readonly LabRequirement[]): void {
   const missing = missingParts(wanted)
   if (missing.length === 0) return
-  throw new LabRequirementError(`this machine lacks: ${missing.map(describePart).join(', ')}`, {
-    hint: howToGet(missing),
-  })
+  throw new LabRequirementError(lackOf(missing), { hint: howToGet(missing) })
+}
+
+export function lackOf(missing: readonly LabRequirement[]): string {
+  return `this machine lacks: ${missing.map(describePart).join(', ')}`
 }
 
 function describePart(part: LabRequirement): string {
@@ -87,6 +89,18 @@ export function howToGet(missing: readonly LabRequirement[]): string {
   if (missing.includes('root')) steps.push('run it as root: sudo npm run demo')
   const hint = steps.join('; then ')
   return `${hint.charAt(0).toUpperCase()}${hint.slice(1)}`
+}
+
+/** Programs by name, each with the version of the Debian package that it is of, where the machine knows packages. */
+export function versionedPackages(programs: LabProgram[]): Record<string, string> {
+  const packages = [...new Set(programs.map((program) => PACKAGES[program]))]
+  const { stdout } = spawnSync('dpkg-query', ['--show', ...packages], { encoding: 'utf8' })
+  const lines = (stdout ?? '').split('\n').map((line) => line.split('\t'))
+  const named = programs.map((program) => {
+    const [name, version] = lines.find(([known]) => known === PACKAGES[program]) ?? []
+    return [program, name === undefined ? program : `${program} (package ${name} ${version})`]
+  })
+  return Object.fromEntries(named)
 }
 
 function isPresent(part: LabRequirement): boolean {

@@ -32,7 +32,7 @@ describe.skipIf(isSkipped)('a cluster in the middle of an upgrade', () => {
     const program = unpackRelease(commit!, join(folder, 'older'))
     processes = new LabProcesses(join(folder, 'log'))
     cluster = await startLoopbackCluster({ dir: folder, processes, program: OWN_PROGRAM })
-    nodes = { older: await cluster.startNode('node1', program), newer: await cluster.startNode('node2') }
+    nodes = { older: await cluster.startNode('node1', { program }), newer: await cluster.startNode('node2') }
     // The first says when it runs, and nothing of when it has joined.
     await delay(JOINED_MS)
   })

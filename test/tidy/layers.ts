@@ -59,8 +59,10 @@ export const LAYERS: Record<string, RegExp[]> = {
     /^tracker\/[a-z-]+\.ts$/,
   ],
   lab: [
-    /^lab\/(demo|field|loopback|runtimes)\//,
+    /^lab\/(demo)\//,
+    /^lab\/(field|loopback|runtimes)\//,
     /^lab\/(?!errors)[a-z-]+\.ts$/,
+    /^lab\/(stand-ins)\//,
     /^lab\/(pullers)\//,
     /^lab\/(image|parts|registry)\//,
     /^lab\/(machine)\//,
