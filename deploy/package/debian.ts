@@ -31,6 +31,8 @@ export interface DebianParts {
   program: Packed[]
   /** What belongs to its documentation. */
   papers: Packed[]
+  /** Man pages and completions, below `usr/share`. */
+  manuals: Packed[]
 }
 
 export function units(): PackedFile[] {
@@ -60,11 +62,12 @@ export function debianPackage(parts: DebianParts): Buffer {
   )
 }
 
-function dataOf({ program, papers }: DebianParts): Packed[] {
+function dataOf({ program, papers, manuals }: DebianParts): Packed[] {
   return [
     ...below(PROGRAM_FOLDER, program),
     { path: 'usr/bin/shoal', target: '../lib/shoal/bin/shoal' },
     ...below(UNIT_FOLDER, units()),
+    ...below('usr/share', manuals),
     ...below(DOC_FOLDER, [...papers, textFile('copyright', sourceText('deploy/debian/copyright'))]),
   ]
 }

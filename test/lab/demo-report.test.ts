@@ -1,6 +1,12 @@
 import { expect, test } from 'vitest'
 import { type Digest, parseDigest } from '../../core/digest.ts'
-import { type DemoFacts, judge, type NodeReport, type RefusalReport, renderTable } from '../../lab/demo/report.ts'
+import {
+  type DemoFacts,
+  judge,
+  type NodeReport,
+  type RefusalReport,
+  renderTable,
+} from '../../lab/demo/report.ts'
 
 const layers = ['a', 'b'].map((hex, index) => ({
   digest: parseDigest(`sha256:${hex.repeat(64)}`),

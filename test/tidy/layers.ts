@@ -27,7 +27,7 @@ export const MAY_IMPORT: Record<string, string[]> = {
     'docs',
     '',
   ],
-  deploy: ['core', 'lab'],
+  deploy: ['cli', 'core', 'lab'],
   docs: ['core', 'proxy', 'node', 'cli', 'tracker'],
   // vitest.config.ts
   '': [],

@@ -116,7 +116,8 @@ describe('a range', () => {
 
 describe('a challenge', () => {
   it('is read as Distribution writes it', () => {
-    const header = 'Bearer realm="https://auth.example/token",service="registry",scope="repository:a/b:pull,push"'
+    const header =
+      'Bearer realm="https://auth.example/token",service="registry",scope="repository:a/b:pull,push"'
     expect(challengeOf(header)).toEqual({
       ...{ realm: 'https://auth.example/token', service: 'registry', scope: 'repository:a/b:pull,push' },
     })
