@@ -1,7 +1,8 @@
 import { cpSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { COMMAND_MS_MAX, canMakeFreshDebian, type FreshDebian, makeFreshDebian } from './fresh-debian.ts'
+import { mustSkipFor } from '../lab/machine/requirements.ts'
+import { COMMAND_MS_MAX, type FreshDebian, makeFreshDebian } from './fresh-debian.ts'
 import { ROOT, repositoryFiles } from './tidy/source-files.ts'
 
 const MAKE_MS_MAX = 2 * COMMAND_MS_MAX
@@ -21,10 +22,7 @@ cat demo.log
 exit $status
 `
 
-const isSkipped = !canMakeFreshDebian() && !process.env.CI
-if (isSkipped) console.warn('skipped: a fresh Debian needs root and the package debootstrap')
-
-describe.skipIf(isSkipped)(
+describe.skipIf(mustSkipFor(['linux', 'root', 'debootstrap']))(
   'on a fresh Debian 12 with its own nodejs and npm',
   { timeout: COMMAND_MS_MAX },
   () => {

@@ -22,6 +22,7 @@ import { pinOf } from '../../core/authority-pin.ts'
 import { issueLeaf, type KeyedCertificate } from '../../core/issue-certificate.ts'
 import { joinStringOf, parseJoinString } from '../../core/join-string.ts'
 import { freePort } from '../../lab/machine/free-port.ts'
+import { mustSkipFor } from '../../lab/machine/requirements.ts'
 import { runShoal, type StartedShoal, startShoal } from './run-shoal.ts'
 
 /** The whole way from outside: a tracker that is set up by one command, and machines that join and leave with one each. */
@@ -213,7 +214,7 @@ describe('a machine', () => {
     expect((await status()).conditions.map(({ code }) => code)).not.toContain('NOT_JOINED')
   })
 
-  it.runIf(process.geteuid?.() === 0)(
+  it.skipIf(mustSkipFor(['root']))(
     'whose node runs as another user joins by root, and what is written belongs to that user',
     async () => {
       const user = 61_184

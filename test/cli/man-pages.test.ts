@@ -6,6 +6,7 @@ import { afterAll, describe, expect, it } from 'vitest'
 import { exitsOf, placedIn } from '../../cli/command-tree.ts'
 import { manPages } from '../../cli/man-pages.ts'
 import { TREE } from '../../cli/tree.ts'
+import { mustSkipFor } from '../../lab/machine/requirements.ts'
 import { flagsOf } from './flags-of.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'shoal-man-'))
@@ -17,7 +18,6 @@ const files = pages.map(({ file, text }) => {
   writeFileSync(path, text)
   return path
 })
-const isInstalled = (program: string) => spawnSync(program, ['--version']).status === 0
 const env = { PATH: process.env.PATH, LC_ALL: 'C.UTF-8', MANROFFSEQ: '', MANWIDTH: '80' }
 
 /** A page as a person reads it, in lines without overprinting. */
@@ -45,12 +45,12 @@ describe('man pages', () => {
     for (const { text } of pages) expect(text).toMatch(/^[\x20-\x7e\n]*$/)
   })
 
-  it.runIf(isInstalled('man'))('are read by man without a warning', () => {
+  it.skipIf(mustSkipFor(['man']))('are read by man without a warning', () => {
     const argv = ['--warnings', '-E', 'UTF-8', '-l', '-Tutf8', '-Z', ...files]
     expect(spawnSync('man', argv, { env, encoding: 'utf8' })).toMatchObject({ status: 0, stderr: '' })
   })
 
-  it.runIf(isInstalled('groff'))('are read by groff without a warning, and show what was meant', () => {
+  it.skipIf(mustSkipFor(['groff']))('are read by groff without a warning, and show what was meant', () => {
     const argv = ['-man', '-Tutf8', '-ww', '-z', ...files]
     expect(spawnSync('groff', argv, { encoding: 'utf8' })).toMatchObject({ status: 0, stderr: '' })
     const page = read(join(folder, 'shoal-admin-token-create.1'))
@@ -60,7 +60,7 @@ describe('man pages', () => {
     expect(width).toBeLessThanOrEqual(80)
   })
 
-  it.runIf(isInstalled('mandoc'))('are read by mandoc without an error', () => {
+  it.skipIf(mustSkipFor(['mandoc']))('are read by mandoc without an error', () => {
     const { status, stdout } = spawnSync('mandoc', ['-T', 'lint', '-W', 'warning', ...files], {
       encoding: 'utf8',
     })

@@ -155,6 +155,7 @@ describe('the packed program', () => {
         'lib',
         'package.json',
         'sbom.cdx.json',
+        'share',
         'systemd',
       ].sort(),
     )
