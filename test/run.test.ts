@@ -1,30 +1,32 @@
 import { spawnSync } from 'node:child_process'
-import { rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 
-/** `npm test`, with a test file of its own in the tree, where vitest finds it. */
+/** `npm test`, with a test file of its own: where vitest finds it, and git and the tidy tests do not look. */
 
 const PROGRAM = fileURLToPath(new URL('run.ts', import.meta.url))
 const NAME = `skips-${process.pid}`
-const file = join(import.meta.dirname, `${NAME}.test.ts`)
+const folder = join(import.meta.dirname, '../coverage/test')
+const file = join(folder, `${NAME}.test.ts`)
 
 beforeAll(() => {
   const missing = `mustSkipFor(['nonexistent-program' as 'skopeo', 'linux'])`
   const text = `import { expect, test } from 'vitest'
-import { mustSkipFor } from '../lab/machine/requirements.ts'
+import { mustSkipFor } from '../../lab/machine/requirements.ts'
 const isSkipped = !process.env.CI && ${missing}
 test('one that runs', () => expect(1).toBe(1))
 test.skipIf(isSkipped || process.env.SKIPS_ANYWAY)('one that is skipped', () => expect(1).toBe(1))
 `
+  mkdirSync(folder, { recursive: true })
   writeFileSync(file, text)
 })
 afterAll(() => rmSync(file, { force: true }))
 
 function run(env: Record<string, string>) {
   const { CI: _ci, ...rest } = process.env
-  const argv = [PROGRAM, '--project', 'fast', `test/${NAME}.test.ts`]
+  const argv = [PROGRAM, '--project', 'fast', `coverage/test/${NAME}.test.ts`]
   return spawnSync(process.execPath, argv, { encoding: 'utf8', env: { ...rest, ...env } })
 }
 

@@ -24,7 +24,7 @@ function filesBelow(folder: string): string[] {
 }
 
 /** As .gitignore has it. */
-const NOT_OURS = new Set(['.git', 'node_modules', 'dist'])
+const NOT_OURS = new Set(['.git', 'node_modules', 'dist', 'coverage'])
 
 export function textOf(path: string): string {
   return readFileSync(`${ROOT}/${path}`, 'utf8')
