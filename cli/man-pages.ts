@@ -61,8 +61,8 @@ function pageOf(it: Explanation, neighbours: string[], { version, timeS }: ManOp
     ]),
     section(
       'EXAMPLES',
-      it.examples.flatMap(({ line, does }) => [
-        '.PP',
+      it.examples.flatMap(({ line, does }, index) => [
+        ...(index === 0 ? [] : ['.PP']),
         prose(does),
         '.PP',
         '.RS',

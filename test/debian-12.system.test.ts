@@ -62,9 +62,19 @@ describe.skipIf(mustSkipFor(['linux', 'root', 'debootstrap']))(
     })
 
     test('npm run demo shows a pull', async () => {
-      const { code, stdout, output } = await run('npm run --silent demo -- --json --image-mib 24')
+      const { code, stdout, output } = await run('npm run --silent demo -- --real --json --image-mib 24')
       expect(code, output).toBe(0)
       expect(JSON.parse(stdout)).toMatchObject({ ok: true })
+    })
+
+    test('npm run demo shows the same to a user without root, with stand-ins, and says what installs the real parts', async () => {
+      const demo = 'HOME=/tmp npm run --silent demo -- --json --image-mib 8'
+      const { code, stdout, output } = await run(`su nobody -s /bin/sh -c '${demo}'`)
+      expect(code, output).toBe(0)
+      const { ok, parts } = JSON.parse(stdout)
+      expect(ok).toBe(true)
+      expect(parts).toContainEqual(expect.objectContaining({ part: 'registry', isStandIn: true }))
+      expect(output).toContain('Run it as root: sudo npm run demo')
     })
 
     test('a demo that is told to stop, by way of the launcher, stops in order', async () => {

@@ -98,8 +98,38 @@ it('in bash offers at every place its own commands and flags, and no others', as
   }
 })
 
+it.skipIf(lacks('zsh')).each([
+  [
+    ['shoal', 'tracker', ''],
+    ['init', 'unlock'],
+  ],
+  [
+    ['shoal', 'admin', 'key', 'rotate', ''],
+    ['authority', 'signing-key', 'admin'],
+  ],
+  [
+    ['shoal', 'node', '--log-level', ''],
+    ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
+  ],
+  [['shoal', 'certs', 'inspect', ''], ['a file']],
+  [
+    ['shoal', 'pause', '--'],
+    ['--data-dir', '--help'],
+  ],
+])('in zsh %j gives %j', async (words, expected) => {
+  // What zsh's own functions are told, which then draw the list.
+  const heard = `compdef() {}; _files() { print 'a file' }; compadd() { shift; print -l -- "$@" }
+_describe() { print -l -- "\${(@P)@[-1]}" }`
+  const ask = `${heard}; source ${await fileOf('zsh')}; words=("$@"); CURRENT=$#; _shoal`
+  const { stdout, stderr } = spawnSync('zsh', ['-f', '-c', ask, 'zsh', ...words], { encoding: 'utf8' })
+  expect(stderr).toBe('')
+  const offered = stdout.trim().split('\n')
+  expect(offered.map((one) => one.split(':')[0])).toEqual(expect.arrayContaining(expected))
+  expect(offered).not.toContain('')
+})
+
 it.skipIf(lacks('fish')).each([
-  ['shoal tracker ', ['unlock']],
+  ['shoal tracker ', ['init', 'unlock']],
   ['shoal admin key rotate ', ['admin', 'authority', 'signing-key']],
   ['shoal node --log-level w', ['warn']],
   ['shoal tracker unlock --unl', ['--unlock-key-file']],
