@@ -50,7 +50,8 @@ const token = async (...argv: string[]) =>
   (await runShoal(['admin', 'token', 'create', '--quiet', '--data-dir', dataDir, ...argv])).stdout.trim()
 
 async function startTracker(): Promise<void> {
-  tracker = startShoal(['tracker', '--config-file', configFile])
+  // For all tests of this file, on a machine that is busy.
+  tracker = startShoal(['tracker', '--config-file', configFile], { patienceMs: 300_000 })
   await logged(tracker, 'the tracker is ready')
 }
 
