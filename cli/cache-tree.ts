@@ -32,6 +32,7 @@ export const CACHE: Entry = {
         { line: 'shoal cache verify', does: 'Reads at most 128 MiB a second, so that pulls go on.' },
         { line: 'shoal cache verify --json', does: 'Prints every blob with what was wrong.' },
       ],
+      exits: { 1: 'something was damaged, or failed' },
       command: async () => (await import('./cache/verify.ts')).cacheVerifyCommand,
     },
     {

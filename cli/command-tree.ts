@@ -39,12 +39,20 @@ export function program<Schema extends ConfigSchema>(definition: Program<Schema>
   return definition as unknown as Program
 }
 
+/** A command line as a person would type it, and what it does. */
+export interface Example {
+  line: string
+  does: string
+}
+
+/** What help, completion, man pages and tests read; whatever they cannot do without has no `?`. */
 export interface Entry {
   name: string
   /** One or two sentences, without the name. */
   summary: string
-  /** Command lines as a person would type them, each with what it does. */
-  examples: { line: string; does: string }[]
+  examples: [Example, ...Example[]]
+  /** What exit codes mean, beside EXITS or in their place. Scripts rely on them. */
+  exits?: Readonly<Record<number, string>>
   /** Other names in the same place, as good as the first. */
   aliases?: string[]
   /** Whole names of former times (`certs cluster`): understood with a note on standard error, and not completed. */
@@ -53,6 +61,20 @@ export interface Entry {
   program?: () => Promise<Program>
   command?: () => Promise<Command>
   children?: Entry[]
+}
+
+/** What exit codes mean where an entry says nothing else (cli/shoal.ts). */
+export const EXITS = {
+  0: 'done',
+  1: 'something failed',
+  2: 'the command line or a setting is wrong',
+} as const
+/** For a program that runs until it is told to stop. */
+export const PROGRAM_EXITS = { 0: 'stopped by a signal, with all parts closed' } as const
+
+/** Sorted by code. */
+export function exitsOf({ exits }: Entry): { code: string; meaning: string }[] {
+  return Object.entries({ ...EXITS, ...exits }).map(([code, meaning]) => ({ code, meaning }))
 }
 
 /** An entry with its whole name: `['shoal', 'admin', 'cluster']`. */

@@ -30,6 +30,12 @@ export function completionCommand(root: Entry): Command {
   })
 }
 
+/** By shell. */
+export async function completionScripts(root: Entry): Promise<Record<string, string>> {
+  const places = await Promise.all(placedIn(root).map(placeOf))
+  return Object.fromEntries(Object.entries(SCRIPTS).map(([shell, script]) => [shell, script(places)]))
+}
+
 async function placeOf({ entry, path }: Placed): Promise<CompletionPlace> {
   const [program, found] = await Promise.all([entry.program?.(), entry.command?.()])
   const own = [

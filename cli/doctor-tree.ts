@@ -17,5 +17,6 @@ export const DOCTOR: Entry = {
       does: 'Says whether that node is reached, from the tracker and from here.',
     },
   ],
+  exits: { 1: 'something is wrong: pulls fail, or nothing is shared', 3: 'there are warnings only' },
   command: async () => (await import('./doctor/command.ts')).doctorCommand,
 }

@@ -1,95 +1,76 @@
-import type { Command } from '../core/command.ts'
-import { settings } from '../core/config.ts'
-import { type ConfigSchema, environmentPrefix } from '../core/config-keys.ts'
-import { isGroup, oldNamesIn, type Placed } from './command-tree.ts'
-import { usageLine } from './run-command.ts'
+import type { Placed } from './command-tree.ts'
+import { ERRORS, type ExplainedFlag, type Explanation, explain } from './explanation.ts'
+import { PLAIN, type TextStyle } from './terminal.ts'
 import { TREE } from './tree.ts'
 
 /** `--help`, at every place of the tree. */
 
-const WIDTH = 100
+const INDENT = 2
 const FLAG_INDENT = 6
-const EXIT_CODES = 'Exit codes: 0 done, 1 something failed, 2 the command line or a setting is wrong'
-const ERROR_FORM = 'An error is one line on standard error, and a hint.'
 
 /** Imports what stands behind the entry, for its flags. */
-export async function helpText({ entry, path }: Placed): Promise<string> {
-  const [program, command] = await Promise.all([entry.program?.(), entry.command?.()])
+export async function helpText(placed: Placed, style: TextStyle = PLAIN): Promise<string> {
+  const it = await explain(TREE, placed)
+  const page = new HelpPage(style)
   const sections = [
-    wrapped(entry.summary),
-    usage({ entry, path }, command),
-    examples(entry.examples),
-    childrenList({ entry, path }),
-    program && settingsList(entry.name, program.schema),
-    command && flagList(command),
-    oldNamesList(path),
-    wrapped(`${[EXIT_CODES, ...(command?.exitCodes ?? [])].join(', ')}. ${ERROR_FORM}`),
+    page.wrapped(it.summary),
+    page.usage(it),
+    page.section(
+      'Examples',
+      it.examples.map(({ line, does }) => `  ${line}\n${page.wrapped(does, FLAG_INDENT)}`),
+    ),
+    page.section('Commands', page.columns(it.commands.map(({ name, summary }) => [name, summary]))),
+    it.commands.length === 0 ? '' : `${it.name} <command> --help has the details.`,
+    page.flags(it.flags),
+    page.wrapped(it.environment ?? ''),
+    page.section(
+      'Old names, which still work',
+      it.oldNames.map(({ oldName, name }) => `  ${oldName} is now ${name}`),
+    ),
+    page.section('Exit codes', page.columns(it.exits.map(({ code, meaning }) => [code, meaning]))),
+    page.wrapped(ERRORS),
   ]
-  return `${sections.filter((section) => section).join('\n\n')}\n`
+  return `${sections.filter((section) => section !== '').join('\n\n')}\n`
 }
 
-function usage({ entry, path }: Placed, command: Command | undefined): string {
-  const name = path.join(' ')
-  if (command !== undefined) return usageLine(path, command)
-  const below = `${name} <command> [flags]`
-  if (isGroup(entry)) return `Usage: ${below}`
-  return entry.children === undefined ? `Usage: ${name} [flags]` : `Usage: ${name} [flags]\n       ${below}`
-}
+export class HelpPage {
+  readonly #style: TextStyle
 
-function examples(all: { line: string; does: string }[]): string {
-  return `Examples:\n${all.map(({ line, does }) => `  ${line}\n${wrapped(does, FLAG_INDENT)}`).join('\n')}`
-}
-
-function childrenList({ entry, path }: Placed): string | undefined {
-  const { children } = entry
-  if (children === undefined) return undefined
-  const nameWidth = Math.max(...children.map(({ name }) => name.length)) + 4
-  const lines = children.map(({ name, summary }) => {
-    const text = wrapped(summary, nameWidth)
-    return `  ${name}`.padEnd(nameWidth) + text.slice(nameWidth)
-  })
-  return `Commands:\n${lines.join('\n')}\n\n${path.join(' ')} <command> --help has the details.`
-}
-
-/** The flags of a program, from the descriptions and defaults of its schema. */
-export function settingsList(program: string, schema: ConfigSchema): string {
-  const entries = settings(program, schema).map((key) => {
-    const value = key.kind === 'boolean' ? '' : ` <${key.choices?.join('|') ?? key.kind}>`
-    const note = key.isRequired
-      ? ' Required.'
-      : key.defaultText === undefined
-        ? ''
-        : ` Default: ${key.defaultText}${key.defaultSize === undefined ? '' : ` (${key.defaultSize})`}`
-    return `  ${key.flag}${value}\n${wrapped(`${key.description}${note}`, FLAG_INDENT)}`
-  })
-  const names = `Every flag is also an environment variable (--config-file: ${environmentPrefix(program)}CONFIG_FILE) and a key of the JSON config file (logLevel for --log-level). Flags win over the environment, the environment over the file.`
-  return `Flags:\n${entries.join('\n')}\n\n${wrapped(names)}`
-}
-
-function flagList({ flags }: Command): string | undefined {
-  const entries = Object.entries(flags).map(([name, flag]) => {
-    const value = flag.type === 'boolean' ? '' : ` <${flag.value ?? 'text'}>`
-    const fallback = flag.default === undefined ? '' : ` Default: ${flag.default}`
-    return `  --${name}${value}\n${wrapped(`${flag.description}${fallback}`, FLAG_INDENT)}`
-  })
-  return entries.length === 0 ? undefined : `Flags:\n${entries.join('\n')}`
-}
-
-/** What was once found under this name, and where it is now. */
-function oldNamesList(path: string[]): string | undefined {
-  const inside = oldNamesIn(TREE).filter(({ oldName }) => `shoal ${oldName}`.startsWith(`${path.join(' ')} `))
-  if (inside.length === 0 || path.length === 1) return undefined
-  const lines = inside.map((one) => `  shoal ${one.oldName} is now ${one.path.join(' ')}`)
-  return `Old names, which still work:\n${lines.join('\n')}`
-}
-
-function wrapped(text: string, indent = 0): string {
-  const lines: string[] = ['']
-  for (const word of text.trim().split(/\s+/)) {
-    const last = lines.at(-1)!
-    const longer = last === '' ? word : `${last} ${word}`
-    if (indent + longer.length <= WIDTH) lines[lines.length - 1] = longer
-    else lines.push(word)
+  constructor(style: TextStyle) {
+    this.#style = style
   }
-  return lines.map((line) => ' '.repeat(indent) + line).join('\n')
+
+  usage({ usages }: Explanation): string {
+    const lines = usages.map((line, index) => (index === 0 ? line : `       ${line}`))
+    return `${this.#style.bold('Usage:')} ${lines.join('\n')}`
+  }
+
+  section(title: string, lines: string[]): string {
+    return lines.length === 0 ? '' : `${this.#style.bold(`${title}:`)}\n${lines.join('\n')}`
+  }
+
+  flags(flags: ExplainedFlag[]): string {
+    const lines = flags.map(({ flag, value, text }) => {
+      const placeholder = value === undefined ? '' : ` <${value}>`
+      return `  ${flag}${placeholder}\n${this.wrapped(text, FLAG_INDENT)}`
+    })
+    return this.section('Flags', lines)
+  }
+
+  /** Names, each with its text beside it. */
+  columns(rows: [name: string, text: string][]): string[] {
+    const width = INDENT + Math.max(0, ...rows.map(([name]) => name.length)) + 2
+    return rows.map(([name, text]) => `  ${name}`.padEnd(width) + this.wrapped(text, width).slice(width))
+  }
+
+  wrapped(text: string, indent = 0): string {
+    const lines: string[] = ['']
+    for (const word of text.trim().split(/\s+/)) {
+      const last = lines.at(-1)!
+      const longer = last === '' ? word : `${last} ${word}`
+      if (indent + longer.length <= this.#style.columns) lines[lines.length - 1] = longer
+      else lines.push(word)
+    }
+    return lines.map((line) => (line === '' ? '' : ' '.repeat(indent) + line)).join('\n')
+  }
 }

@@ -27,8 +27,13 @@ export async function runCommand(
   return found.run(values, positionals, outside)
 }
 
-export function usageLine(path: string[], { positionals }: Command): string {
-  return `Usage: ${[...path, ...positionals.map((name) => `<${name}>`)].join(' ')} [flags]`
+/** How a command is called. */
+export function usageOf(path: string[], { positionals }: Command): string {
+  return `${[...path, ...positionals.map((name) => `<${name}>`)].join(' ')} [flags]`
+}
+
+function usageLine(path: string[], found: Command): string {
+  return `Usage: ${usageOf(path, found)}`
 }
 
 function parsed(

@@ -13,7 +13,7 @@ import { TREE } from './tree.ts'
 const CLOSE_PATIENCE_MS = 40_000
 /** One Ctrl-C arrives twice under npm: from the terminal and passed on by npm. A later one is another. */
 const SAME_SIGNAL_MS = 700
-/** Exit codes: 1 something failed, 2 it was started wrongly (sysexits' EX_USAGE is 64, but tools here use 2). */
+/** Exit codes (EXITS in cli/command-tree.ts explains them; sysexits' EX_USAGE is 64, but tools here use 2). */
 const EXIT_FAILED = 1
 const EXIT_MISUSED = 2
 const MISUSE_CODES = new Set([
@@ -32,9 +32,11 @@ async function main(argv: string[]): Promise<void> {
     process.stderr.write(`shoal: \`${found.oldName}\` is now \`${found.path.join(' ')}\`\n`)
   }
   const { entry, path, rest } = found
-  if (found.isHelpWanted) return void process.stdout.write(await helpOf(found))
+  if (found.isHelpWanted) return void process.stdout.write(await helpOf(found, process.stdout))
   if (isGroup(entry)) {
-    process.stderr.write(`shoal: missing command after ${path.join(' ')}\n\n${await helpOf(found)}`)
+    process.stderr.write(
+      `shoal: missing command after ${path.join(' ')}\n\n${await helpOf(found, process.stderr)}`,
+    )
     process.exitCode = EXIT_MISUSED
   }
   if (entry.program !== undefined) await runProgram(entry.name, entry.program, rest)
@@ -47,9 +49,10 @@ async function main(argv: string[]): Promise<void> {
   }
 }
 
-async function helpOf(found: Found): Promise<string> {
+async function helpOf(found: Found, output: NodeJS.WriteStream): Promise<string> {
   const { helpText } = await import('./help.ts')
-  return helpText(found)
+  const { styleFor } = await import('./terminal.ts')
+  return helpText(found, styleFor(output, process.env))
 }
 
 async function runProgram(name: string, load: () => Promise<Program>, argv: string[]): Promise<never> {

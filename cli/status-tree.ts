@@ -10,6 +10,7 @@ export const STATUS: Entry = {
     { line: 'shoal status --watch', does: 'Shows running pulls with bars, until Ctrl-C.' },
     { line: 'shoal status --json', does: 'Prints the same and more for scripts.' },
   ],
+  exits: { 3: 'the node answers and something is not shared', 4: 'the node is down and its relay answers' },
   command: async () => (await import('./status.ts')).statusCommand,
 }
 
@@ -50,6 +51,7 @@ export const WAIT: Entry = {
         { line: 'shoal wait ready', does: 'Waits a minute at most.' },
         { line: 'shoal wait ready --timeout 300', does: 'For scripts that set a machine up.' },
       ],
+      exits: { 3: 'the node was not ready in time' },
       command: async () => (await import('./wait-ready.ts')).waitReadyCommand,
     },
   ],

@@ -29,10 +29,6 @@ export const statusCommand: Command = command({
       description: "The guard's socket, which is asked when the node does not answer.",
     },
   },
-  exitCodes: [
-    `${EXIT_DEGRADED} the node answers and something is not shared`,
-    `${EXIT_NODE_DOWN} the node is down and its relay answers`,
-  ],
   async run(values, _positionals, outside) {
     const view = new StatusView(localNode(values, outside), values.control, outside)
     if (values.json) {

@@ -1,7 +1,7 @@
 import { ADMIN } from './admin-tree.ts'
 import { ATTACH, DETACH } from './attach-tree.ts'
 import { CACHE, RELOAD } from './cache-tree.ts'
-import { type Entry, program } from './command-tree.ts'
+import { type Entry, PROGRAM_EXITS, program } from './command-tree.ts'
 import { DOCTOR } from './doctor-tree.ts'
 import { JOIN, LEAVE, TRACKER_INIT, TRACKER_RENEW } from './membership-tree.ts'
 import { PAUSE, RESUME } from './pause-tree.ts'
@@ -26,6 +26,7 @@ const NODE: Entry = {
     },
     { line: 'shoal node --config-file /etc/shoal/node.json', does: 'Takes all settings from a file.' },
   ],
+  exits: PROGRAM_EXITS,
   program: async () => {
     const { nodeConfig } = await import('../node/config.ts')
     return program({
@@ -50,6 +51,7 @@ const TRACKER: Entry = {
       does: 'Takes all settings from a file; without unlockKeyFile it waits for `shoal tracker unlock`.',
     },
   ],
+  exits: PROGRAM_EXITS,
   program: async () => {
     const { trackerConfig } = await import('../tracker/config.ts')
     return program({
@@ -141,6 +143,7 @@ const UP: Entry = {
       does: 'Lets other machines join.',
     },
   ],
+  exits: PROGRAM_EXITS,
   program: async () => {
     const { startUp, upConfig } = await import('./up.ts')
     return program({ schema: upConfig, start: (config, log) => startUp(config, log) })

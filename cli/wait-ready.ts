@@ -22,7 +22,6 @@ export const waitReadyCommand: Command = command({
     ...NODE_FLAGS,
     timeout: { type: 'string', value: 'seconds', default: '60', description: 'How long to wait at most.' },
   },
-  exitCodes: [`${EXIT_NOT_READY} the node was not ready in time`],
   async run(values, _positionals, outside) {
     const seconds = Number(values.timeout)
     if (!/^\d{1,6}$/.test(values.timeout) || seconds > SECONDS_MAX) {

@@ -49,8 +49,6 @@ export interface Command<F extends Flags = Flags> {
   /** Names of the arguments that are not flags, all required; the last may end in `…` for one or more. */
   positionals: string[]
   flags: F
-  /** What its exit codes mean that not every command has: `3 something is not shared`. */
-  exitCodes?: string[]
   run(values: FlagValues<F>, positionals: string[], outside: Outside): Promise<string>
 }
 

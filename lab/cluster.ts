@@ -105,8 +105,27 @@ async function assemble(options: LabOptions, run: LabRun): Promise<Lab> {
   const nodes = await openNodes({ options, run, site, tracker })
   await shapeLinks(options, run, site)
   const { registry, registryHost } = site
-  return makeLab({ run, image, registry, registryHost, tracker, nodes, publish })
+  const addForeigner: Lab['addForeigner'] = (name) => openForeigner({ options, run, site, tracker }, name)
+  return makeLab({ run, image, registry, registryHost, tracker, nodes, publish, addForeigner })
 }
+
+async function openForeigner({ options, run, site, tracker }: NodeSurroundings, name: string) {
+  if (tracker === undefined) throw new RangeError('this lab has no tracker')
+  const host = await run.network.addHost(name)
+  trustRegistry(host, site.authority)
+  const join = { ...tracker.join, joinTokenFile: await tracker.addCluster(name) }
+  const shoal = await startShoalNode({
+    ...{ host, processes: run.processes, tracker: { join } },
+    registryConfig: labRegistryConfig(site.caFile, site.registry.kind),
+    overrides: nodeOverrides(options),
+  })
+  return { name, host, shoal }
+}
+
+const nodeOverrides = ({ nodeConfig }: LabOptions) => ({
+  trackerPatienceMs: TRACKER_PATIENCE_MS,
+  ...nodeConfig,
+})
 
 async function openNodes(surroundings: NodeSurroundings): Promise<LabNode[]> {
   const { options, site } = surroundings
@@ -132,7 +151,9 @@ interface Site {
   registryHost: LabHost
   /** One for each planned node. */
   hosts: LabHost[]
-  /** Certificate of the authority that signed the registry's. */
+  /** Signed the registry's certificate. */
+  authority: KeyedCertificate
+  /** Its certificate. */
   caFile: string
 }
 
@@ -157,7 +178,7 @@ async function openSite(options: LabOptions, run: LabRun): Promise<Site> {
     hasTokensAtRegistry,
     storageHost,
   })
-  return { registry, registryHost, hosts, caFile }
+  return { registry, registryHost, hosts, authority, caFile }
 }
 
 /** As an administrator would: Docker, and the lab's skopeo and podman, read every `*.crt` there. */
@@ -190,12 +211,11 @@ async function openNode(
 ): Promise<LabNode> {
   const { processes } = run
   const registryConfig = labRegistryConfig(site.caFile, site.registry.kind)
-  const overrides = { trackerPatienceMs: TRACKER_PATIENCE_MS, ...options.nodeConfig }
   const program = {
     host,
     processes,
     registryConfig,
-    overrides,
+    overrides: nodeOverrides(options),
     isGuarded: plan.isGuarded ?? false,
     clockOffsetSeconds: plan.clockOffsetSeconds ?? 0,
   }
@@ -216,7 +236,10 @@ async function startPuller(kind: PullerKind, options: Parameters<typeof startDoc
   return kind === 'skopeo' ? makeSkopeo(options) : makePodman(options)
 }
 
-type LabParts = Pick<Lab, 'run' | 'image' | 'registry' | 'registryHost' | 'tracker' | 'nodes' | 'publish'>
+type LabParts = Pick<
+  Lab,
+  'run' | 'image' | 'registry' | 'registryHost' | 'tracker' | 'nodes' | 'publish' | 'addForeigner'
+>
 
 function makeLab(parts: LabParts): Lab {
   const { run, image, registry, nodes } = parts

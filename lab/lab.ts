@@ -31,6 +31,8 @@ export interface Lab {
   pull(name: string): Promise<number>
   /** Progress of the image's layers on each node's Shoal. */
   progress(name: string): Promise<BlobProgress[]>
+  /** Starts a Shoal node on a new host, in another cluster of the same tracker. */
+  addForeigner(name: string): Promise<Pick<LabNode, 'name' | 'host'> & { shoal: LabShoalNode }>
   /** Makes a new image with this many bytes of data per layer, and pushes it. */
   publish(tag: string, layerDataBytes: number[], compression?: Compression): Promise<ImageReference>
   /** Disconnects a part's host: `registry`, `tracker`, or a node's name. */

@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { BlobProgress } from '../client/index.ts'
@@ -7,6 +7,7 @@ import { LabPartError } from './errors.ts'
 import { progressAt } from './local-api.ts'
 import { waitUntilListening } from './machine/listening.ts'
 import type { LabHost } from './machine/network.ts'
+import { peakRssBytesOf } from './machine/peak-memory.ts'
 import { type LabProcess, type LabProcesses, waitForPart } from './machine/processes.ts'
 import { type LabRegistry, REGISTRY_HOST } from './registry/registry.ts'
 
@@ -50,6 +51,8 @@ export interface LabTracker extends ShoalService {
   readonly host: LabHost
   /** The data that a node needs to join. */
   readonly join: { trackerUrl: string; trackerCaFile: string; joinTokenFile: string }
+  /** Makes another cluster. @returns the file with its join token */
+  addCluster(name: string): Promise<string>
 }
 
 export interface LabShoalNode extends ShoalService {
@@ -94,24 +97,22 @@ export async function startTracker(options: ShoalOptions): Promise<LabTracker> {
     waitUntilListening({ ...options, part, ports: [TRACKER_PORT, TRACKER_ADMIN_PORT] }),
   )
   await service.start()
-  const joinTokenFile = join(dir, 'join-token')
-  await shoal(
-    options,
-    'admin',
-    'cluster',
-    'create',
-    'lab',
-    '--data-dir',
-    join(dir, 'data'),
-    '--out',
-    joinTokenFile,
-  )
+  const addCluster = async (name: string) => {
+    const joinTokenFile = join(dir, `join-token-${name}`)
+    const places = ['--data-dir', join(dir, 'data'), '--out', joinTokenFile]
+    await shoal(options, 'admin', 'cluster', 'create', name, ...places)
+    return joinTokenFile
+  }
+  const joinTokenFile = await addCluster('lab')
   const trackerUrl = `https://${TRACKER_HOST}:${TRACKER_PORT}`
   const trackerCaFile = join(dir, 'authority.crt')
-  return Object.assign(service, { host: options.host, join: { trackerUrl, trackerCaFile, joinTokenFile } })
+  const facts = { host: options.host, join: { trackerUrl, trackerCaFile, joinTokenFile }, addCluster }
+  return Object.assign(service, facts)
 }
 
-export async function startShoalNode(options: ShoalOptions & { tracker: LabTracker }): Promise<LabShoalNode> {
+export async function startShoalNode(
+  options: ShoalOptions & { tracker: Pick<LabTracker, 'join'> },
+): Promise<LabShoalNode> {
   const { host, processes } = options
   const dir = join(host.dir, 'shoal')
   const localSocket = join(dir, 'shoal.sock')
@@ -191,10 +192,4 @@ function writeConfig(dir: string, config: ConfigOverrides): string {
   const path = join(dir, 'config.json')
   writeFileSync(path, JSON.stringify(config, null, 2), { mode: 0o600 })
   return path
-}
-
-function peakRssBytesOf(pid: number): number {
-  const kibibyte = 1024
-  const status = readFileSync(`/proc/${pid}/status`, 'utf8')
-  return Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1] ?? 0) * kibibyte
 }

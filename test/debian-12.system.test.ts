@@ -1,7 +1,8 @@
 import { cpSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { COMMAND_MS_MAX, canMakeFreshDebian, type FreshDebian, makeFreshDebian } from './fresh-debian.ts'
+import { mustSkipFor } from '../lab/machine/requirements.ts'
+import { COMMAND_MS_MAX, type FreshDebian, makeFreshDebian } from './fresh-debian.ts'
 import { ROOT, repositoryFiles } from './tidy/source-files.ts'
 
 const MAKE_MS_MAX = 2 * COMMAND_MS_MAX
@@ -21,10 +22,7 @@ cat demo.log
 exit $status
 `
 
-const isSkipped = !canMakeFreshDebian() && !process.env.CI
-if (isSkipped) console.warn('skipped: a fresh Debian needs root and the package debootstrap')
-
-describe.skipIf(isSkipped)(
+describe.skipIf(mustSkipFor(['linux', 'root', 'debootstrap']))(
   'on a fresh Debian 12 with its own nodejs and npm',
   { timeout: COMMAND_MS_MAX },
   () => {
@@ -64,9 +62,19 @@ describe.skipIf(isSkipped)(
     })
 
     test('npm run demo shows a pull', async () => {
-      const { code, stdout, output } = await run('npm run --silent demo -- --json --image-mib 24')
+      const { code, stdout, output } = await run('npm run --silent demo -- --real --json --image-mib 24')
       expect(code, output).toBe(0)
       expect(JSON.parse(stdout)).toMatchObject({ ok: true })
+    })
+
+    test('npm run demo shows the same to a user without root, with stand-ins, and says what installs the real parts', async () => {
+      const demo = 'HOME=/tmp npm run --silent demo -- --json --image-mib 8'
+      const { code, stdout, output } = await run(`su nobody -s /bin/sh -c '${demo}'`)
+      expect(code, output).toBe(0)
+      const { ok, parts } = JSON.parse(stdout)
+      expect(ok).toBe(true)
+      expect(parts).toContainEqual(expect.objectContaining({ part: 'registry', isStandIn: true }))
+      expect(output).toContain('Run it as root: sudo npm run demo')
     })
 
     test('a demo that is told to stop, by way of the launcher, stops in order', async () => {

@@ -27,11 +27,6 @@ const DEBOOTSTRAP = '/usr/sbin/debootstrap'
 const RELEASE = 'bookworm'
 const OUTPUT_CHARS_MAX = 1_000_000
 
-/** @returns false when this machine cannot make one */
-export function canMakeFreshDebian(): boolean {
-  return process.getuid?.() === 0 && existsSync(DEBOOTSTRAP)
-}
-
 /** @param packages names of Debian packages, installed without what they recommend */
 export async function makeFreshDebian(packages: string[]): Promise<FreshDebian> {
   const root = mkdtempSync(join(tmpdir(), 'shoal-debian-'))

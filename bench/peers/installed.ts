@@ -5,6 +5,13 @@ import { BenchRequirementError } from '../measure/errors.ts'
 /** A package of `bench/peers/package.json`. Only benchmarks and tests that use it need to install it. */
 export type IndependentPeer = 'bittorrent-tracker' | 'webtorrent'
 
+/** For tests that are skipped without them. */
+export const INDEPENDENT_PEERS = {
+  kind: 'independent BitTorrent programs',
+  lacks: [],
+  remedy: 'npm run peers, and sudo apt-get install -y aria2 python3-libtorrent',
+}
+
 export function isPeerInstalled(name: IndependentPeer): boolean {
   return existsSync(manifestOf(name))
 }

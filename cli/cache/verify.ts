@@ -13,7 +13,6 @@ const EXIT_DAMAGED = 1
 export const cacheVerifyCommand = command({
   positionals: [],
   flags: { ...NODE_FLAGS, json: JSON_FLAG },
-  exitCodes: ['1 also if something was damaged'],
   async run(values, _positionals, outside) {
     const { blobs } = await localNode(values, outside).ask('/v1/cache/verify', verifiedSchema, {
       method: 'POST',

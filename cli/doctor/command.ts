@@ -25,7 +25,6 @@ export const doctorCommand = command({
     },
     json: { type: 'boolean', description: 'Prints the findings as JSON (docs/doctor.md).' },
   },
-  exitCodes: ['1 something is wrong: pulls fail, or nothing is shared', '3 there are warnings only'],
   async run(values, _positionals, outside) {
     const { env } = outside
     const other = values.node

@@ -31,6 +31,8 @@ export interface DebianParts {
   program: Packed[]
   /** What belongs to its documentation. */
   papers: Packed[]
+  /** Man pages and completions, below `usr/share`. */
+  manuals: Packed[]
 }
 
 export function units(): PackedFile[] {
@@ -60,7 +62,7 @@ export function debianPackage(parts: DebianParts): Buffer {
   )
 }
 
-function dataOf({ program, papers }: DebianParts): Packed[] {
+function dataOf({ program, papers, manuals }: DebianParts): Packed[] {
   return [
     ...below(PROGRAM_FOLDER, program),
     { path: 'usr/bin/shoal', target: '../lib/shoal/bin/shoal' },
@@ -68,6 +70,7 @@ function dataOf({ program, papers }: DebianParts): Packed[] {
     ...['sysusers', 'tmpfiles'].map((name) =>
       textFile(`usr/lib/${name}.d/shoal.conf`, sourceText(`deploy/debian/shoal.${name}`)),
     ),
+    ...below('usr/share', manuals),
     ...below(DOC_FOLDER, [
       ...papers,
       ...['copyright', 'README.Debian'].map((name) => textFile(name, sourceText(`deploy/debian/${name}`))),

@@ -59,6 +59,7 @@ export function tarOf(files: Packed[], { prefix = '', timeS }: { prefix?: string
   return Buffer.concat([...first, ...entries.flatMap(({ parts }) => parts), TAR_END])
 }
 
+/** The same as `gzip -9n`: no name and no time. */
 export function gzipped(bytes: Buffer): Buffer {
   return gzipSync(bytes, { level: GZIP_LEVEL })
 }

@@ -12,6 +12,7 @@ import { type Bundle, bundle } from './bundle.ts'
 import { DOC_FOLDER, debianPackage, debianVersion, PROGRAM_FOLDER, units } from './debian.ts'
 import { below, gzipped, type Packed, PROGRAM_MODE, tarOf, textFile } from './files.ts'
 import { licenceOf, licencesText } from './licences.ts'
+import { manuals } from './manuals.ts'
 import { type PinnedNode, pinnedNode } from './node-binary.ts'
 import { ociImage } from './oci.ts'
 import { nodeComponent, sbomText } from './sbom.ts'
@@ -32,6 +33,7 @@ export interface Source {
   timeS: number
   lock: Lock
   bundle: Bundle
+  manuals: Packed[]
   isWithoutImage: boolean
   isDebOnly: boolean
   nodeInstead?: Buffer
@@ -51,11 +53,12 @@ async function main(argv: string[]): Promise<void> {
   })
   if (values.help) return void process.stdout.write(USAGE)
   const nodeFile = values['node-file']
+  const common = { version: shoalVersion(), timeS: sourceTimeS(process.env) }
   const source: Source = {
-    version: shoalVersion(),
-    timeS: sourceTimeS(process.env),
+    ...common,
     lock: readLock(),
     bundle: await bundle(),
+    manuals: await manuals(common),
     isWithoutImage: values['no-image'],
     isDebOnly: values['deb-only'],
     ...(nodeFile === undefined ? {} : { nodeInstead: readFileSync(nodeFile) }),
@@ -89,10 +92,14 @@ async function* packagesFor(architecture: Architecture, source: Source): AsyncGe
   const program = [...source.bundle.files, { path: 'bin/node', mode: PROGRAM_MODE, bytes: binary }]
   const papers = papersOf(source, architecture, node)
   const common = { version, architecture, timeS }
-  yield [`shoal_${debianVersion(version)}_${architecture}.deb`, debianPackage({ ...common, program, papers })]
+  yield [
+    `shoal_${debianVersion(version)}_${architecture}.deb`,
+    debianPackage({ ...common, program, papers, manuals: source.manuals }),
+  ]
   if (source.isDebOnly) return
   const name = `shoal-${version}-linux-${architecture}`
-  const files = below(name, [...program, ...papers, ...below('systemd', units())])
+  const shared = below('share', source.manuals)
+  const files = below(name, [...program, ...papers, ...shared, ...below('systemd', units())])
   yield [`${name}.tar.gz`, gzipped(tarOf(files, { timeS }))]
   if (source.isWithoutImage) return
   const base = await baseOf(architecture, baseFolder(process.env))

@@ -1,16 +1,20 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { requirementsFor } from '../cluster.ts'
 import { LabClosedError } from '../errors.ts'
-import type { Lab } from '../lab.ts'
-import { NAMESPACES_DIR } from '../machine/network.ts'
 import { EXIT_FAILED, tellFailure } from '../machine/program-failure.ts'
-import { requireParts } from '../machine/requirements.ts'
+import { howToGet, type LabRequirement, lackOf, missingParts, requireParts } from '../machine/requirements.ts'
 import { DEMO_USAGE, type DemoOptions, parseDemoOptions } from './options.ts'
 import { openProgressView, type ProgressView } from './progress.ts'
+import { openRealStage, REAL_PARTS } from './real-stage.ts'
 import { type DemoReport, judge, renderTable } from './report.ts'
-import { DEMO_NODES, openDemoLab, tellStory } from './story.ts'
+import type { DemoStage } from './stage.ts'
+import { openStandInStage } from './stand-in-stage.ts'
+import { tellStory } from './story.ts'
 
-/** `npm run demo`: a cluster of real parts on this machine, and a pull that shows what Shoal does. */
+/** `npm run demo`: a cluster on this machine, of real parts where they are here, and a pull that shows what Shoal does. */
+
+const MEBIBYTE = 1024 ** 2
+/** The first layer's share of the data. */
+const FIRST_LAYER_SHARE = 5 / 8
 
 async function main(argv: string[]): Promise<void> {
   const options = parseDemoOptions(argv)
@@ -28,32 +32,52 @@ async function main(argv: string[]): Promise<void> {
   })
 }
 
-const NOTHING_SHOWN: DemoReport = { ok: false, blobBytes: 0, registryEgressBytes: 0, nodes: [] }
+const NOTHING_SHOWN: DemoReport = {
+  ...{ ok: false, blobBytes: 0, registryEgressBytes: 0, nodes: [], refusals: [], parts: [] },
+}
 
 async function demonstrate(
   options: DemoOptions,
   view: ProgressView,
   conclude: (report: DemoReport) => void,
 ): Promise<void> {
-  requireParts(requirementsFor(DEMO_NODES.map(({ puller }) => puller)))
-  const lab = await openDemoLab(options, view)
+  const stage = await openStage(options, view)
   try {
-    const { report, reasons } = judge(await tellStory(lab, view))
+    const { report, reasons } = judge(await tellStory(stage, view))
     view.say(`\n${renderTable(report)}`)
     for (const reason of reasons) view.say(`not ok: ${reason}`)
     conclude(report)
-    if (options.isKept) await keepUp(lab, view)
+    if (options.isKept) await keepUp(stage, view)
   } finally {
-    await lab.close()
+    await stage.close()
   }
 }
 
-/** Until a signal closes the lab and ends this process. */
-async function keepUp({ run, nodes }: Lab, view: ProgressView): Promise<void> {
+/** @throws LabRequirementError where the real parts are insisted on, and some are not here */
+function openStage({ imageMib, stage }: DemoOptions, view: ProgressView): Promise<DemoStage> {
+  const bytes = imageMib * MEBIBYTE
+  const first = Math.round(bytes * FIRST_LAYER_SHARE)
+  const surroundings = { layerDataBytes: [first, bytes - first], say: (line: string) => view.say(line) }
+  if (stage === 'real') requireParts(REAL_PARTS)
+  const missing = missingParts(REAL_PARTS)
+  if (stage !== 'stand-ins' && missing.length === 0) return openRealStage(surroundings)
+  for (const line of standInNote(stage === undefined ? missing : [])) view.say(line)
+  return openStandInStage(surroundings)
+}
+
+/** @param missing parts for whose sake the real demonstration is not shown */
+function standInNote(missing: LabRequirement[]): string[] {
+  const what =
+    'Registry and pulling clients are stand-ins: small programs of this repository that need only Node.'
+  const rest = 'Tracker and nodes are Shoal itself. A stand-in stores the image, and does not run it.'
+  if (missing.length === 0) return [what, rest, '']
+  return [what, rest, `The real parts are not used: ${lackOf(missing)}.`, howToGet(missing), '']
+}
+
+/** Until a signal closes the stage and ends this process. */
+async function keepUp({ places }: DemoStage, view: ProgressView): Promise<void> {
   view.say(`everything is still running; Ctrl-C stops and removes it`)
-  view.say(`files and logs:  ${run.dir}`)
-  for (const { name, host } of nodes)
-    view.say(`a shell on ${name}: nsenter --net=${NAMESPACES_DIR}/${host.namespace}`)
+  for (const place of places) view.say(place)
   const dayMs = 24 * 3600 * 1000
   for (;;) await delay(dayMs)
 }

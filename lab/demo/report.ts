@@ -10,6 +10,30 @@ export interface DemoReport {
   registryEgressBytes: number
   /** The node that pulled first comes first. */
   nodes: NodeReport[]
+  /** Whoever must get nothing from a node, and what he got. */
+  refusals: RefusalReport[]
+  /** What each part was. */
+  parts: PartReport[]
+}
+
+export interface RefusalReport {
+  who: string
+  /** Whom he asked. */
+  asked: string
+  answer: string
+  /** Of layers, from nodes. */
+  bytes: number
+  /** The answer is the one that shows that it was his right that was judged, and nothing else. */
+  isAsExpected: boolean
+}
+
+export interface PartReport {
+  part: string
+  /** In this run. */
+  was: string
+  isStandIn: boolean
+  /** The real part, where it was a stand-in. */
+  wouldBe?: string
 }
 
 export interface NodeReport {
@@ -31,7 +55,10 @@ export interface DemoFacts {
   nodes: NodeReport[]
   /** Descriptions of failures. */
   failures: string[]
-  hasImageRun: boolean
+  /** Undefined: no client here runs images. */
+  hasImageRun: boolean | undefined
+  refusals: RefusalReport[]
+  parts: PartReport[]
 }
 
 /** Nodes after the first must take at least this share of the layers from peers. */
@@ -50,10 +77,17 @@ export function judge(facts: DemoFacts): { report: DemoReport; reasons: string[]
       .map(({ name }) => `${name} did not store what was pushed`),
     ...facts.nodes.slice(1).flatMap((node) => shareReason(node, blobBytes)),
     ...facts.layers.flatMap((layer, index) => copiesReason(layer, index, facts.egress)),
-    ...(facts.hasImageRun ? [] : ['the image did not run under the real dockerd']),
+    ...(facts.hasImageRun === false ? ['the image did not run under the real dockerd'] : []),
+    ...(facts.refusals.length === 0 ? ['nobody without a right was tried'] : []),
+    ...facts.refusals.filter(({ bytes }) => bytes > 0).map(({ who, bytes }) => `${who} got ${bytes} bytes`),
+    ...facts.refusals
+      .filter(({ isAsExpected }) => !isAsExpected)
+      .map(({ who, asked, answer }) => `${who} asked ${asked}, and the answer was ${answer}`),
   ]
   const registryEgressBytes = sum(facts.layers.map(({ digest }) => facts.egress.get(digest)?.bytes ?? 0))
-  return { report: { ok: reasons.length === 0, blobBytes, registryEgressBytes, nodes: facts.nodes }, reasons }
+  const { nodes, refusals, parts } = facts
+  const report = { ok: reasons.length === 0, blobBytes, registryEgressBytes, nodes, refusals, parts }
+  return { report, reasons }
 }
 
 function shareReason({ name, peerBytes }: NodeReport, blobBytes: number): string[] {
@@ -72,31 +106,43 @@ function copiesReason(
   return [`layer ${index + 1} left the registry ${copies.toFixed(2)} times, not once`]
 }
 
-const COLUMNS = ['node', 'client', 'seconds', 'from registry', 'from peers', 'digest verified', 'peak memory']
+const NODE_COLUMNS = ['node', 'client', 'seconds', 'from registry', 'from peers', 'verified', 'peak memory']
+const REFUSAL_COLUMNS = ['who', 'asked', 'answer', 'bytes from nodes']
+const PART_COLUMNS = ['part', 'in this run', 'for real']
 
-/** The closing table, and its meaning in one line. */
-export function renderTable({ nodes, blobBytes, registryEgressBytes }: DemoReport): string {
-  const rows = nodes.map((node) => [
+/** The closing tables, and their meaning in one line. */
+export function renderTable({ nodes, blobBytes, registryEgressBytes, refusals, parts }: DemoReport): string {
+  const nodeRows = nodes.map((node) => [
     node.name,
     node.client,
     node.seconds.toFixed(1),
     mebibytes(node.registryBytes),
     mebibytes(node.peerBytes),
     node.digestVerified ? 'yes' : 'NO',
-    mebibytes(node.peakRssBytes),
+    node.peakRssBytes === 0 ? '–' : mebibytes(node.peakRssBytes),
   ])
+  const refusalRows = refusals.map(({ who, asked, answer, bytes }) => [who, asked, answer, String(bytes)])
+  const partRows = parts.map(({ part, was, wouldBe = '' }) => [part, was, wouldBe])
   const copies = blobBytes === 0 ? 0 : registryEgressBytes / blobBytes
   const closing =
     `The layers are ${mebibytes(blobBytes)}; ${nodes.length} nodes have them now; ` +
     `the registry sent ${mebibytes(registryEgressBytes)}: ${copies.toFixed(2)} copies.`
-  return `${table([COLUMNS, ...rows])}\n\n${closing}\n`
+  const partColumns = parts.some(({ isStandIn }) => isStandIn) ? 3 : 2
+  const partTable = [PART_COLUMNS, ...partRows].map((row) => row.slice(0, partColumns))
+  const sections = [
+    table([NODE_COLUMNS, ...nodeRows], 2),
+    table([REFUSAL_COLUMNS, ...refusalRows], 3),
+    table(partTable, 3),
+    closing,
+  ]
+  return `${sections.join('\n\n')}\n`
 }
 
-/** First two columns to the left, the rest to the right. */
-function table(rows: string[][]): string {
-  const widths = COLUMNS.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)))
+/** The first columns to the left, the rest to the right. */
+function table(rows: string[][], leftColumns: number): string {
+  const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)))
   const cell = (text: string, column: number) =>
-    column < 2 ? text.padEnd(widths[column]!) : text.padStart(widths[column]!)
+    column < leftColumns ? text.padEnd(widths[column]!) : text.padStart(widths[column]!)
   const lines = rows.map((row) => row.map(cell).join('  ').trimEnd())
   lines.splice(1, 0, widths.map((width) => '-'.repeat(width)).join('  '))
   return lines.join('\n')

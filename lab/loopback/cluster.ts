@@ -7,16 +7,36 @@ import { LabPartError } from '../errors.ts'
 import { authorityAt, progressAt } from '../local-api.ts'
 import { freePort } from '../machine/free-port.ts'
 import { type LabProcess, type LabProcesses, waitForPart } from '../machine/processes.ts'
-import { type LoopbackRegistry, startLoopbackRegistry } from './registry.ts'
+import { type LoopbackRegistry, type RegistrySurroundings, startLoopbackRegistry } from './registry.ts'
 
 /** Registry, tracker and nodes on loopback, each a program of its own, set up by the command line as operators do. */
-export interface LoopbackCluster {
-  readonly registry: LoopbackRegistry
+export interface LoopbackCluster<Registry = LoopbackRegistry> {
+  readonly registry: Registry
   readonly tracker: LabProcess
   /** Of the tracker. */
   readonly trackerDataDir: string
-  /** @param program of another version, if not this one's (`bin/shoal.js`) */
-  startNode(name: string, program?: string): Promise<LoopbackNode>
+  startNode(name: string, options?: LoopbackNodeOptions): Promise<LoopbackNode>
+  /** Makes another cluster at the same tracker. @returns the file with its join token */
+  addCluster(name: string): Promise<string>
+}
+
+export interface LoopbackNodeOptions {
+  /** Of another version, if not this one's (`bin/shoal.js`). */
+  program?: string
+  /** Of another cluster than the first. */
+  joinTokenFile?: string
+  /** Settings that differ from the defaults. */
+  settings?: object
+}
+
+/** What a cluster must know of its registry. */
+export interface ClusterRegistry {
+  /** As in image names. */
+  readonly host: string
+  /** PEM file of the authority that issued its certificate. */
+  readonly caFile: string
+  /** Absent: Shoal finds the keys itself. */
+  readonly tokenKeys?: object
 }
 
 export interface LoopbackNode {
@@ -45,7 +65,14 @@ interface Site {
   program: string
 }
 
-export async function startLoopbackCluster(site: Site): Promise<LoopbackCluster> {
+export function startLoopbackCluster(site: Site): Promise<LoopbackCluster> {
+  return startClusterAround(site, startLoopbackRegistry)
+}
+
+export async function startClusterAround<Registry extends ClusterRegistry>(
+  site: Site,
+  startRegistry: (surroundings: RegistrySurroundings) => Promise<Registry>,
+): Promise<LoopbackCluster<Registry>> {
   const authority = await makeAuthority({ commonName: 'Shoal lab', validForSeconds: AUTHORITY_SECONDS })
   const tls = await issueLeaf(authority, {
     commonName: 'localhost',
@@ -55,7 +82,7 @@ export async function startLoopbackCluster(site: Site): Promise<LoopbackCluster>
   })
   const dir = makeFolder(site, 'registry')
   const authorityPem = authority.certificatePem
-  const registry = await startLoopbackRegistry({ ...site, dir, tls, authorityPem })
+  const registry = await startRegistry({ processes: site.processes, dir, tls, authorityPem })
   const { host, caFile, tokenKeys } = registry
   const registries = [{ host, caFile, ...tokenKeys }]
   const tracker = await startTracker(site, registries)
@@ -63,7 +90,8 @@ export async function startLoopbackCluster(site: Site): Promise<LoopbackCluster>
     registry,
     tracker: tracker.part,
     trackerDataDir: tracker.dataDir,
-    startNode: (name, file) => startNode(site, { name, file }, { ...tracker.join, registries }),
+    startNode: (name, options = {}) => startNode(site, name, options, { ...tracker.join, registries }),
+    addCluster: tracker.addCluster,
   }
 }
 
@@ -92,28 +120,35 @@ async function startTracker(site: Site, registries: object[]) {
     heartbeatSeconds: HEARTBEAT_SECONDS,
   }
   const part = startShoal(site, { name: 'tracker', program: 'tracker', dir, config })
-  const joinTokenFile = join(dir, 'join-token')
-  const create = ['admin', 'cluster', 'create', 'lab', '--data-dir', dataDir, '--out', joinTokenFile]
+  const addCluster = async (name: string) => {
+    const joinTokenFile = join(dir, `join-token-${name}`)
+    await shoal('admin', 'cluster', 'create', name, '--data-dir', dataDir, '--out', joinTokenFile)
+    return joinTokenFile
+  }
   // Until it listens on its socket the command fails, and changes nothing.
-  await waitForPart(part, () => shoal(...create).then(() => true))
+  const joinTokenFile = await waitForPart(part, () => addCluster('lab'))
   const trackerUrl = `https://localhost:${port}`
-  return { part, dataDir, join: { trackerUrl, trackerCaFile: join(dir, 'authority.crt'), joinTokenFile } }
+  const trackerCaFile = join(dir, 'authority.crt')
+  return { part, dataDir, addCluster, join: { trackerUrl, trackerCaFile, joinTokenFile } }
 }
 
 async function startNode(
   site: Site,
-  { name, file }: { name: string; file: string | undefined },
+  name: string,
+  { program: file, joinTokenFile, settings }: LoopbackNodeOptions,
   shared: object,
 ): Promise<LoopbackNode> {
   const dir = makeFolder(site, name)
   const [proxyPort, adminPort] = [await freePort(), await freePort()]
   const config = {
     ...shared,
+    ...(joinTokenFile && { joinTokenFile }),
     dataDir: join(dir, 'data'),
     proxyListen: `127.0.0.1:${proxyPort}`,
     adminListen: `127.0.0.1:${adminPort}`,
     peerListen: '127.0.0.1:0',
     dockerCertsDir: 'none',
+    ...settings,
   }
   const part = startShoal(site, { name, file, program: 'node', dir, config })
   const socket = join(config.dataDir, 'shoal.sock')

@@ -36,20 +36,22 @@ const TOKEN_SECONDS = 24 * 3600
 const WRITE_BYTES = 1024 * 1024
 const ACCOUNT = { user: 'lab', password: randomBytes(18).toString('base64url') }
 
-/** @param dir exists */
-export async function startLoopbackRegistry({
-  dir,
-  processes,
-  tls,
-  authorityPem,
-}: {
+export interface RegistrySurroundings {
+  /** Exists. */
   dir: string
   processes: LabProcesses
   /** For `localhost`. */
   tls: KeyedCertificate
   /** Of the authority that issued it. */
   authorityPem: string
-}): Promise<LoopbackRegistry> {
+}
+
+export async function startLoopbackRegistry({
+  dir,
+  processes,
+  tls,
+  authorityPem,
+}: RegistrySurroundings): Promise<LoopbackRegistry> {
   const write = (name: string, text: string) => {
     writeFileSync(join(dir, name), text, { mode: 0o600 })
     return join(dir, name)

@@ -1,3 +1,4 @@
+import { connect } from 'node:net'
 import type { LabHost } from './network.ts'
 import { type LabProcess, type LabProcesses, waitForPart } from './processes.ts'
 
@@ -24,5 +25,17 @@ export async function waitUntilListening({ part, host, processes, ports }: Liste
     const table = await processes.run({ argv, timeoutMs: COMMAND_PATIENCE_MS })
     const listening = table.split('\n').filter((line) => line.includes(LISTENING))
     return wanted.every((port) => listening.some((line) => line.includes(port))) || undefined
+  })
+}
+
+/** Connects and hangs up, where no socket table can be read. @returns undefined when nobody listens */
+export function isAnswering(host: string, port: number): Promise<true | undefined> {
+  return new Promise((resolve) => {
+    const socket = connect({ host, port })
+    const end = (answer: true | undefined) => {
+      socket.destroy()
+      resolve(answer)
+    }
+    socket.once('connect', () => end(true)).once('error', () => end(undefined))
   })
 }

@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { closeSync, openSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -7,7 +7,7 @@ import { LAB_PATH } from './requirements.ts'
 
 /**
  * Starts every process of a lab. Each leads its own process group, so that a Ctrl-C at the terminal reaches only the
- * lab, which then stops them in order. The kernel sends it SIGTERM when the lab dies unexpectedly.
+ * lab, which then stops them in order. The kernel of Linux sends it SIGTERM when the lab dies unexpectedly.
  */
 
 /** Time for a part to end after SIGTERM; then SIGKILL. dockerd needs about one second. */
@@ -56,6 +56,7 @@ export interface LabProcess {
 
 export class LabProcesses {
   readonly #logDir: string
+  readonly #endingWithLab = endingWithLab()
   readonly #live = new Map<ChildProcess, Promise<void>>()
   readonly #deaths: LabPartEndedError[] = []
   #isClosing = false
@@ -126,7 +127,8 @@ export class LabProcesses {
 
   #spawn(argv: string[], env: Record<string, string> = {}, stdio: ('pipe' | number)[]): ChildProcess {
     if (this.#isClosing) throw new LabClosedError('the lab is being closed')
-    const child = spawn('setpriv', ['--pdeathsig', 'TERM', '--', ...argv], {
+    const [program, ...words] = [...this.#endingWithLab, ...argv]
+    const child = spawn(program!, words, {
       detached: true,
       stdio,
       env: { ...plainEnvironment(), ...env },
@@ -211,12 +213,21 @@ export async function waitFor<Value>(
  * Waits until a started part answers.
  * @throws LabPartEndedError with its last output when it has ended; LabPartError when it takes too long
  */
-export function waitForPart(part: LabProcess, ask: () => Promise<unknown>): Promise<unknown> {
+export function waitForPart<Value>(part: LabProcess, ask: () => Promise<Value | undefined>): Promise<Value> {
   return waitFor(part.name, PART_PATIENCE_MS, async () => {
     const death = part.death()
     if (death !== undefined) throw death
     return ask()
   })
+}
+
+/** What lets the kernel end a part when the lab dies; nothing where a machine has no such program. */
+function endingWithLab(): string[] {
+  const argv = ['setpriv', '--pdeathsig', 'TERM', '--']
+  const { status } = spawnSync(argv[0]!, [...argv.slice(1), process.execPath, '--version'], {
+    env: plainEnvironment(),
+  })
+  return status === 0 ? argv : []
 }
 
 /** Only the PATH passes to a part, and none of the caller's proxies, daemons or credentials. */

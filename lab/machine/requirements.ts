@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process'
 import { accessSync, constants, existsSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { LabRequirementError } from '../errors.ts'
+import { isSkippedFor, type Skipped } from './skipped.ts'
 
 /** Possible needs of a lab, by the name of the program, with the Debian package that contains it. */
 const PACKAGES = {
@@ -26,6 +27,13 @@ const PACKAGES = {
   'systemd-nspawn': 'systemd-container',
   debootstrap: 'debootstrap',
   'qemu-aarch64-static': 'qemu-user-static',
+  git: 'git',
+  'dpkg-deb': 'dpkg',
+  zsh: 'zsh',
+  fish: 'fish',
+  man: 'man-db',
+  groff: 'groff-base',
+  mandoc: 'mandoc',
   /** A module of the system's Python, not a program. */
   'python3-libtorrent': 'python3-libtorrent',
 } as const
@@ -52,24 +60,27 @@ export function missingParts(wanted: readonly LabRequirement[]): LabRequirement[
   return [...new Set(wanted)].filter((part) => !isPresent(part))
 }
 
-/**
- * For tests that need real parts: true when they must be skipped. On continuous integration (`CI` is set) nothing is
- * skipped, so that a missing part fails the run.
- */
+/** For tests that need real parts: true when they must be skipped. On continuous integration none is. */
 export function mustSkipFor(wanted: readonly LabRequirement[]): boolean {
   const missing = missingParts(wanted)
-  if (missing.length === 0 || process.env.CI) return false
-  console.warn(`skipped, for this machine lacks: ${missing.join(', ')}`)
-  return true
+  const packages = packagesOf(missing)
+  const kinds: Skipped[] = []
+  if (missing.includes('linux')) kinds.push({ kind: 'a Linux kernel', lacks: [], remedy: NEEDS_LINUX })
+  if (packages.length > 0)
+    kinds.push({ kind: 'Debian packages', lacks: packages, remedy: 'sudo apt-get install -y {}' })
+  if (missing.includes('root')) kinds.push({ kind: 'root', lacks: [], remedy: 'sudo npm test' })
+  return isSkippedFor(kinds)
 }
 
 /** @throws LabRequirementError with the missing parts and the commands to get them */
 export function requireParts(wanted: readonly LabRequirement[]): void {
   const missing = missingParts(wanted)
   if (missing.length === 0) return
-  throw new LabRequirementError(`this machine lacks: ${missing.map(describePart).join(', ')}`, {
-    hint: howToGet(missing),
-  })
+  throw new LabRequirementError(lackOf(missing), { hint: howToGet(missing) })
+}
+
+export function lackOf(missing: readonly LabRequirement[]): string {
+  return `this machine lacks: ${missing.map(describePart).join(', ')}`
 }
 
 function describePart(part: LabRequirement): string {
@@ -77,16 +88,33 @@ function describePart(part: LabRequirement): string {
   return part === 'linux' ? 'a Linux kernel' : part
 }
 
-export function howToGet(missing: readonly LabRequirement[]): string {
-  if (missing.includes('linux'))
-    return 'The lab uses network namespaces: run it on Linux, for example in a virtual machine.'
+const NEEDS_LINUX = 'The lab uses network namespaces: run it on Linux, for example in a virtual machine.'
+
+function packagesOf(missing: readonly LabRequirement[]): string[] {
   const programs = missing.filter((part) => part !== 'root' && part !== 'linux')
-  const packages = [...new Set(programs.map((program) => PACKAGES[program]))]
+  return [...new Set(programs.map((program) => PACKAGES[program]))]
+}
+
+export function howToGet(missing: readonly LabRequirement[]): string {
+  if (missing.includes('linux')) return NEEDS_LINUX
+  const packages = packagesOf(missing)
   const steps = []
   if (packages.length > 0) steps.push(`on Debian or Ubuntu: sudo apt-get install -y ${packages.join(' ')}`)
   if (missing.includes('root')) steps.push('run it as root: sudo npm run demo')
   const hint = steps.join('; then ')
   return `${hint.charAt(0).toUpperCase()}${hint.slice(1)}`
+}
+
+/** Programs by name, each with the version of the Debian package that it is of, where the machine knows packages. */
+export function versionedPackages(programs: LabProgram[]): Record<string, string> {
+  const packages = [...new Set(programs.map((program) => PACKAGES[program]))]
+  const { stdout } = spawnSync('dpkg-query', ['--show', ...packages], { encoding: 'utf8' })
+  const lines = (stdout ?? '').split('\n').map((line) => line.split('\t'))
+  const named = programs.map((program) => {
+    const [name, version] = lines.find(([known]) => known === PACKAGES[program]) ?? []
+    return [program, name === undefined ? program : `${program} (package ${name} ${version})`]
+  })
+  return Object.fromEntries(named)
 }
 
 function isPresent(part: LabRequirement): boolean {

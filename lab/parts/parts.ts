@@ -5,6 +5,7 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { LabRequirementError } from '../errors.ts'
+import { isSkippedFor } from '../machine/skipped.ts'
 import { AptRoot } from './apt-root.ts'
 import { COMMON_PACKAGES, SUITES, type Suite } from './suites.ts'
 
@@ -43,14 +44,10 @@ export function fetchedParts(suite: Suite): Parts | undefined {
   }
 }
 
-/**
- * For tests: true when these parts are not there and the tests must be skipped. On continuous integration (`CI` is set)
- * nothing is skipped.
- */
+/** For tests: true when these parts are not there and the tests must be skipped. On continuous integration none is. */
 export function mustSkipForParts(suite: Suite): boolean {
-  if (fetchedParts(suite) !== undefined || process.env.CI) return false
-  console.warn(`skipped, for the runtimes of ${suite} are not here: npm run parts -- ${suite}`)
-  return true
+  if (fetchedParts(suite) !== undefined) return false
+  return isSkippedFor([{ kind: `runtimes of ${suite}`, lacks: [], remedy: `npm run parts -- ${suite}` }])
 }
 
 /** @throws LabRequirementError where they were not fetched */

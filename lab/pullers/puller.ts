@@ -10,9 +10,9 @@ export const PULL_PATIENCE_MS = 10 * 60_000
 
 export type PullerKind = 'docker' | 'skopeo' | 'podman'
 /** Others are started where a test wants them, by its own hand. */
-export type OtherPullerKind = 'buildah' | 'containerd' | 'crane' | 'curl' | 'oras'
+export type OtherPullerKind = 'buildah' | 'containerd' | 'crane' | 'curl' | 'oras' | 'stand-in'
 
-/** A real pulling client on one host. */
+/** A pulling client on one host. All but `stand-in` are real. */
 export interface Puller {
   readonly kind: PullerKind | OtherPullerKind
   /** Pulls by tag, as a person would. Rejects when the client fails. */

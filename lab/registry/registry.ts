@@ -65,9 +65,10 @@ export interface LabRegistry {
   readonly kind: 'token' | 'introspect' | 'none'
   /** URL of the token server. */
   readonly tokenUrl: string
-  /** May push and pull; `puller` may pull only. */
+  /** May push and pull; `puller` may pull only, and `stranger` nothing. */
   readonly publisher: Account
   readonly puller: Account
+  readonly stranger: Account
   readonly parts: LabProcess[]
   /** Undefined where clients talk to the registry itself. */
   readonly front: RegistryFront | undefined
@@ -91,13 +92,14 @@ export async function startRegistry(options: RegistryOptions): Promise<LabRegist
   })
   const publisher = { user: 'publisher', password: randomBytes(18).toString('base64url') }
   const puller = { user: 'puller', password: randomBytes(18).toString('base64url') }
+  const stranger = { user: 'stranger', password: randomBytes(18).toString('base64url') }
   const starters: Starter[] = []
   if (options.authentication === 'passwords') {
     await writePasswords(options, join(dir, PASSWORDS_FILE), [publisher, puller])
   } else if (options.authentication !== 'none') {
     const signingKey = await makeTokenSigningKey(options.authentication)
     writeFileSync(tokenKeysFile, signingKey.bundlePem)
-    const users = usersOf(options.repository, publisher, puller)
+    const users = usersOf(options.repository, { publisher, puller, stranger })
     starters.push({
       host: options.host,
       port: TOKEN_PORT,
@@ -122,7 +124,7 @@ export async function startRegistry(options: RegistryOptions): Promise<LabRegist
     isOpen: options.authentication === 'none',
     kind: kindOf(options.authentication),
     tokenUrl: tokenUrlOf(options),
-    ...{ publisher, puller, parts, start },
+    ...{ publisher, puller, stranger, parts, start },
     front: storageHost && frontOf(() => part('registry-front')!),
     blobFile: (digest) => storedBlobFile(join(dir, 'storage'), digest),
     egress: () => egressByBlob(accessLogs().map(readText).join('')),
@@ -190,10 +192,14 @@ function frontStarters(
   ]
 }
 
-function usersOf(repository: string, publisher: Account, puller: Account): Record<string, TokenUser> {
+function usersOf(
+  repository: string,
+  { publisher, puller, stranger }: Pick<LabRegistry, 'publisher' | 'puller' | 'stranger'>,
+): Record<string, TokenUser> {
   return {
     [publisher.user]: { password: publisher.password, access: { [repository]: ['pull', 'push'] } },
     [puller.user]: { password: puller.password, access: { [repository]: ['pull'] } },
+    [stranger.user]: { password: stranger.password, access: {} },
   }
 }
 

@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process'
 import { chmodSync, lstatSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect } from 'vitest'
+import { mustSkipFor } from '../../lab/machine/requirements.ts'
 import { attackTest, controlTest } from './ledger.ts'
 import { loot } from './loot.ts'
 import { expectUnharmed, useTarget } from './target.ts'
@@ -37,7 +38,7 @@ for (const whose of ['a node', 'the tracker'] as const) {
   })
 }
 
-if (process.getuid?.() === 0) {
+if (!mustSkipFor(['linux', 'root', 'setpriv'])) {
   controlTest('their owner reads them: the attack fails for the right reason', () => {
     const [path] = withinOf(target.holder.dataDir).filter((path) => path.endsWith('node.pem'))
     expect(readAs(0, path!)).toMatch(/^read/)

@@ -9,6 +9,7 @@ import { afterAll, expect } from 'vitest'
 import { makeKey } from '../../client/membership/node-identity.ts'
 import { ADMIN_SOCKET } from '../../core/tracker-sockets.ts'
 import { freePort } from '../../lab/machine/free-port.ts'
+import { mustSkipFor } from '../../lab/machine/requirements.ts'
 import { trackerConfig } from '../../tracker/config.ts'
 import { runTracker } from '../../tracker/main.ts'
 import { attackTest, controlTest } from './ledger.ts'
@@ -147,7 +148,7 @@ for (const how of ['lost, and the authority changed for it', 'of an authority th
   })
 }
 
-if (process.getuid?.() === 0) {
+if (!mustSkipFor(['linux', 'root', 'setpriv'])) {
   /** Connects as another user. @returns what came of it */
   const connectAs = (userId: number, path: string): string => {
     const user = ['--reuid', `${userId}`, '--regid', `${userId}`, '--clear-groups']

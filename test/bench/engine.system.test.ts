@@ -11,6 +11,8 @@ import { afterAll, beforeAll, expect, it } from 'vitest'
 import type { Report, SystemName } from '../../bench/engine/report.ts'
 import { systemsNamed } from '../../bench/engine/systems/index.ts'
 import { BenchRequirementError } from '../../bench/measure/errors.ts'
+import { INDEPENDENT_PEERS } from '../../bench/peers/installed.ts'
+import { isSkippedFor } from '../../lab/machine/skipped.ts'
 
 const ALL: SystemName[] = ['shoal', 'pump', 'libtorrent-ssl', 'libtorrent-plain', 'webtorrent', 'aria2']
 const PROGRAM = join(import.meta.dirname, '../../bench/engine/main.ts')
@@ -34,8 +36,7 @@ async function testWith(names: SystemName[]) {
     return it
   } catch (error) {
     if (!(error instanceof BenchRequirementError)) throw error
-    console.warn(error.message)
-    return it.skipIf(!process.env.CI)
+    return it.skipIf(isSkippedFor([INDEPENDENT_PEERS]))
   }
 }
 const withBoth = await testWith(['libtorrent-ssl'])

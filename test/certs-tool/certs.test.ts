@@ -15,13 +15,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect, createServer } from 'node:tls'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { mustSkipFor } from '../../lab/machine/requirements.ts'
 import { runShoal } from '../cli/run-shoal.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'shoal-certs-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
 const certs = (...argv: string[]) => runShoal(['certs', ...argv])
-const hasOpenssl = spawnSync('openssl', ['version']).status === 0
 const modeOf = (path: string) => statSync(path).mode & 0o777
 
 describe('an authority and the tracker’s certificate', () => {
@@ -66,7 +66,7 @@ describe('an authority and the tracker’s certificate', () => {
     await new Promise((resolve) => server.close(resolve))
   })
 
-  it.runIf(hasOpenssl)('satisfy openssl', () => {
+  it.skipIf(mustSkipFor(['openssl']))('satisfy openssl', () => {
     const verified = spawnSync(
       'openssl',
       [

@@ -7,6 +7,7 @@ import { oldNamesIn, placedIn } from '../../cli/command-tree.ts'
 import { completionCommand } from '../../cli/completion.ts'
 import { outsideOf } from '../../cli/outside.ts'
 import { TREE } from '../../cli/tree.ts'
+import { mustSkipFor } from '../../lab/machine/requirements.ts'
 import { flagsOf } from './flags-of.ts'
 import { runShoal } from './run-shoal.ts'
 
@@ -20,7 +21,7 @@ async function fileOf(shell: string): Promise<string> {
   writeFileSync(path, await scriptOf(shell))
   return path
 }
-const isInstalled = (shell: string) => spawnSync(shell, ['--version']).status === 0
+const lacks = (shell: string) => shell !== 'bash' && mustSkipFor([shell as 'zsh' | 'fish'])
 const places = placedIn(TREE)
 
 describe.each(['bash', 'zsh', 'fish'])('completion of %s', (shell) => {
@@ -33,14 +34,14 @@ describe.each(['bash', 'zsh', 'fish'])('completion of %s', (shell) => {
     for (const { oldName } of oldNamesIn(TREE)) expect(script).not.toContain(`'shoal ${oldName}'`)
   })
 
-  it.runIf(isInstalled(shell))('is a script that the shell can read', async () => {
+  it.skipIf(lacks(shell))('is a script that the shell can read', async () => {
     const { status, stderr } = spawnSync(shell, ['-n', await fileOf(shell)], { encoding: 'utf8' })
     expect(stderr).toBe('')
     expect(status).toBe(0)
   })
 })
 
-describe.runIf(isInstalled('bash'))('in bash', () => {
+describe('in bash', () => {
   const completed = async (...words: string[]) => {
     const ask = `COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _shoal; printf '%s\\n' "\${COMPREPLY[@]}"`
     const script = `${await scriptOf('bash')}\n${ask}`
@@ -80,30 +81,57 @@ describe.runIf(isInstalled('bash'))('in bash', () => {
   })
 })
 
-it.runIf(isInstalled('bash'))(
-  'in bash offers at every place its own commands and flags, and no others',
-  async () => {
-    const asked = places.flatMap(({ path }) => [`${path.join(' ')} `, `${path.join(' ')} --`])
-    const ask = `while IFS= read -r line; do
+it('in bash offers at every place its own commands and flags, and no others', async () => {
+  const asked = places.flatMap(({ path }) => [`${path.join(' ')} `, `${path.join(' ')} --`])
+  const ask = `while IFS= read -r line; do
     read -ra COMP_WORDS <<< "$line"; [[ $line == *' ' ]] && COMP_WORDS+=('')
     COMP_CWORD=$((\${#COMP_WORDS[@]} - 1)); _shoal; echo "\${COMPREPLY[*]}"
   done`
-    const script = `${await scriptOf('bash')}\n${ask}`
-    const { stdout } = spawnSync('bash', ['-c', script], { input: `${asked.join('\n')}\n`, encoding: 'utf8' })
-    const answers = stdout.trimEnd().split('\n')
-    for (const [index, placed] of places.entries()) {
-      const { entry, path } = placed
-      const name = path.join(' ')
-      const children = (entry.children ?? []).map((child) => child.name)
-      const shells = name === 'shoal completion' ? ['bash', 'zsh', 'fish'] : []
-      expect(answers[index * 2], name).toBe([...children, ...shells].join(' '))
-      expect(answers[index * 2 + 1], name).toBe([...(await flagsOf(placed)), '--help'].join(' '))
-    }
-  },
-)
+  const script = `${await scriptOf('bash')}\n${ask}`
+  const { stdout } = spawnSync('bash', ['-c', script], { input: `${asked.join('\n')}\n`, encoding: 'utf8' })
+  const answers = stdout.trimEnd().split('\n')
+  for (const [index, placed] of places.entries()) {
+    const { entry, path } = placed
+    const name = path.join(' ')
+    const children = (entry.children ?? []).map((child) => child.name)
+    const shells = name === 'shoal completion' ? ['bash', 'zsh', 'fish'] : []
+    expect(answers[index * 2], name).toBe([...children, ...shells].join(' '))
+    expect(answers[index * 2 + 1], name).toBe([...(await flagsOf(placed)), '--help'].join(' '))
+  }
+})
 
-it.runIf(isInstalled('fish')).each([
-  ['shoal tracker ', ['init', 'unlock']],
+it.skipIf(lacks('zsh')).each([
+  [
+    ['shoal', 'tracker', ''],
+    ['init', 'renew', 'unlock'],
+  ],
+  [
+    ['shoal', 'admin', 'key', 'rotate', ''],
+    ['authority', 'signing-key', 'admin'],
+  ],
+  [
+    ['shoal', 'node', '--log-level', ''],
+    ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
+  ],
+  [['shoal', 'certs', 'inspect', ''], ['a file']],
+  [
+    ['shoal', 'pause', '--'],
+    ['--data-dir', '--help'],
+  ],
+])('in zsh %j gives %j', async (words, expected) => {
+  // What zsh's own functions are told, which then draw the list.
+  const heard = `compdef() {}; _files() { print 'a file' }; compadd() { shift; print -l -- "$@" }
+_describe() { print -l -- "\${(@P)@[-1]}" }`
+  const ask = `${heard}; source ${await fileOf('zsh')}; words=("$@"); CURRENT=$#; _shoal`
+  const { stdout, stderr } = spawnSync('zsh', ['-f', '-c', ask, 'zsh', ...words], { encoding: 'utf8' })
+  expect(stderr).toBe('')
+  const offered = stdout.trim().split('\n')
+  expect(offered.map((one) => one.split(':')[0])).toEqual(expect.arrayContaining(expected))
+  expect(offered).not.toContain('')
+})
+
+it.skipIf(lacks('fish')).each([
+  ['shoal tracker ', ['init', 'renew', 'unlock']],
   ['shoal admin key rotate ', ['admin', 'authority', 'signing-key']],
   ['shoal node --log-level w', ['warn']],
   ['shoal tracker unlock --unl', ['--unlock-key-file']],

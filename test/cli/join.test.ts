@@ -23,6 +23,7 @@ import { issueLeaf, type KeyedCertificate } from '../../core/issue-certificate.t
 import { joinStringOf, parseJoinString } from '../../core/join-string.ts'
 import { askLocally } from '../../lab/local-api.ts'
 import { freePort } from '../../lab/machine/free-port.ts'
+import { mustSkipFor } from '../../lab/machine/requirements.ts'
 import { runShoal, type StartedShoal, startShoal } from './run-shoal.ts'
 
 /** The whole way from outside: a tracker that is set up by one command, and machines that join and leave with one each. */
@@ -50,7 +51,8 @@ const token = async (...argv: string[]) =>
   (await runShoal(['admin', 'token', 'create', '--quiet', '--data-dir', dataDir, ...argv])).stdout.trim()
 
 async function startTracker(): Promise<void> {
-  tracker = startShoal(['tracker', '--config-file', configFile])
+  // For all tests of this file, on a machine that is busy.
+  tracker = startShoal(['tracker', '--config-file', configFile], { patienceMs: 300_000 })
   await logged(tracker, 'the tracker is ready')
 }
 
@@ -214,7 +216,7 @@ describe('a machine', () => {
     expect((await status()).conditions.map(({ code }) => code)).not.toContain('NOT_JOINED')
   })
 
-  it.runIf(process.geteuid?.() === 0)(
+  it.skipIf(mustSkipFor(['root']))(
     'whose node runs as another user joins by root, and what is written belongs to that user',
     async () => {
       const user = 61_184

@@ -13,6 +13,8 @@ export interface Outcome {
 export interface RunOptions {
   env?: Record<string, string>
   input?: string
+  /** After this it is killed. */
+  patienceMs?: number
 }
 
 /** The environment of a test's children: nobody's own settings reach them. */
@@ -38,7 +40,7 @@ export interface StartedShoal {
 /** Starts `shoal …`; the caller stops it by a signal. It is killed when it runs for too long. */
 export function startShoal(argv: string[], options: RunOptions = {}): StartedShoal {
   const child = spawn(process.execPath, [SHOAL, ...argv], { env: cleanEnvironment(options.env) })
-  const timer = setTimeout(() => child.kill('SIGKILL'), PATIENCE_MS)
+  const timer = setTimeout(() => child.kill('SIGKILL'), options.patienceMs ?? PATIENCE_MS)
   const output = { stdout: '', stderr: '' }
   child.stdout.setEncoding('utf8').on('data', (text: string) => (output.stdout += text))
   child.stderr.setEncoding('utf8').on('data', (text: string) => (output.stderr += text))

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, describe, expect, it } from 'vitest'
-import { findEntry, isGroup, namesOf, oldNamesIn, placedIn } from '../../cli/command-tree.ts'
+import { exitsOf, findEntry, isGroup, namesOf, oldNamesIn, placedIn } from '../../cli/command-tree.ts'
 import { helpText } from '../../cli/help.ts'
 import { TREE } from '../../cli/tree.ts'
 import { flagsOf } from './flags-of.ts'
@@ -30,10 +30,27 @@ describe('the tree of commands', () => {
     const help = await helpText(placed)
     expect(help).toContain(`Usage: ${placed.name}`)
     expect(help).toContain(placed.entry.examples[0]!.line)
-    expect(help).toContain('Exit codes: 0 done, 1 ')
+    expect(help).toMatch(/^Exit codes:\n {2}0 {2}\w/m)
+    for (const { code, meaning } of exitsOf(placed.entry))
+      expect(help).toContain(`\n  ${code}  ${meaning.split(' ')[0]}`)
     expect(Math.max(...help.split('\n').map((line) => line.length))).toBeLessThanOrEqual(100)
     for (const flag of await flagsOf(placed)) expect(help).toContain(`\n  ${flag}`)
     for (const child of placed.entry.children ?? []) expect(help).toContain(`\n  ${child.name} `)
+  })
+
+  it.each(all)('explains $name in 60 columns too, where no word is longer', async (placed) => {
+    const help = await helpText(placed, { columns: 60, bold: (text) => text })
+    const long = help.split('\n').filter((line) => line.length > 60)
+    // Command lines are not cut: whoever copies one needs it whole.
+    expect(long.filter((line) => /^ {6}\S+ \S/.test(line))).toEqual([])
+  })
+
+  it('says how a program ends that is told to stop, and that a mistake in the call is 2', () => {
+    for (const { entry, name } of all) {
+      const exits = Object.fromEntries(exitsOf(entry).map(({ code, meaning }) => [code, meaning]))
+      expect(Object.keys(exits).slice(0, 3), name).toEqual(['0', '1', '2'])
+      if (entry.program !== undefined) expect(exits[0], name).toContain('stopped')
+    }
   })
 
   it('runs, groups, or both; nothing is both program and command', () => {

@@ -3,7 +3,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { z } from 'zod'
-import { settingsList } from '../../cli/help.ts'
+import { settingFlags } from '../../cli/explanation.ts'
+import { HelpPage } from '../../cli/help.ts'
+import { PLAIN } from '../../cli/terminal.ts'
 import {
   CONFIG_FILE_BYTES_MAX,
   ConfigError,
@@ -223,7 +225,7 @@ describe('a secret file', () => {
 })
 
 describe('the help', () => {
-  const help = settingsList('tracker', schema)
+  const help = new HelpPage(PLAIN).flags(settingFlags('tracker', schema))
 
   it('lists every flag with its meaning and default', () => {
     for (const key of Object.keys(schema.shape)) expect(help).toContain(`  ${flagName(key)}`)

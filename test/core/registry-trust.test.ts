@@ -7,7 +7,8 @@ import { issueLeaf, type KeyedCertificate, makeAuthority } from '../../core/issu
 import { openRegistries, type RegistryClient } from '../../core/registry-client.ts'
 import type { RegistryConfig } from '../../core/registry-config.ts'
 import { registryConfig } from '../../core/registry-config.ts'
-import { makeChain } from './test-chain.ts'
+import { mustSkipFor } from '../../lab/machine/requirements.ts'
+import { makeChain, NO_CHAIN } from './test-chain.ts'
 import {
   alwaysStatus,
   BLOB,
@@ -87,8 +88,10 @@ describe('_default, the folder of every registry without one', () => {
   })
 })
 
-describe('a bundle', () => {
-  const chain = makeChain()
+const isWithoutOpenssl = mustSkipFor(['openssl'])
+
+describe.skipIf(isWithoutOpenssl)('a bundle', () => {
+  const chain = isWithoutOpenssl ? NO_CHAIN : makeChain()
   it.each([
     ['the issuing authority', chain.issuing, chain.leaf, chain.leafKey],
     ['the server’s own certificate', chain.leaf, chain.leaf + chain.issuing, chain.leafKey],

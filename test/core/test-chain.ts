@@ -15,6 +15,11 @@ export interface TestChain {
   selfSignedKey: string
 }
 
+/** Where there is no OpenSSL to make one, and nothing looks at it. */
+export const NO_CHAIN: TestChain = {
+  ...{ root: '', issuing: '', leaf: '', leafKey: '', selfSigned: '', selfSignedKey: '' },
+}
+
 /** A company's certificates as OpenSSL makes them: root, issuing authority, server. PEM. */
 export function makeChain(): TestChain {
   const folder = mkdtempSync(join(tmpdir(), 'shoal-chain-'))

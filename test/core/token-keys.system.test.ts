@@ -12,6 +12,7 @@ import { parseRegistryToken } from '../../core/registry-token.ts'
 import { canonicalKey, libtrustKeyId } from '../../core/token-algorithms.ts'
 import { TokenKeys } from '../../core/token-keys.ts'
 import { freePort } from '../../lab/machine/free-port.ts'
+import { mustSkipFor } from '../../lab/machine/requirements.ts'
 import { isKeyOfRegistry } from '../../tracker/pull/probe-key.ts'
 import { makeSigner, pullClaims } from './signed-tokens.ts'
 import { REPOSITORY } from './test-registry.ts'
@@ -133,7 +134,7 @@ function isVouchedFor(jwt: string) {
   return isKeyOfRegistry({ registry: client, token, jwt, repository: REPOSITORY, digest: DIGEST })
 }
 
-describe('docker-registry', () => {
+describe.skipIf(mustSkipFor(['docker-registry']))('docker-registry', () => {
   it('says how long the blob is to a token that grants pull, and 401 to others', async () => {
     const head = (jwt: string) =>
       client.headBlob({ repository: REPOSITORY, digest: DIGEST, authorization: `Bearer ${jwt}` })

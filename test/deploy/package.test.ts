@@ -2,6 +2,7 @@ import { execFileSync, spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { gunzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import manifest from '../../package.json' with { type: 'json' }
 import { ROOT, repositoryFiles } from '../tidy/source-files.ts'
@@ -96,6 +97,28 @@ describe('the Debian package', () => {
   })
 })
 
+describe('what people read', () => {
+  it('is a man page for each command, compressed as Debian wants it, and a completion for each shell', () => {
+    const tree = join(folder, 'deb')
+    execFileSync('dpkg-deb', ['--extract', join(folder, 'out-a', DEB), tree])
+    const pages = readdirSync(join(tree, 'usr/share/man/man1'))
+    expect(pages).toEqual(expect.arrayContaining(['shoal.1.gz', 'shoal-tracker-init.1.gz']))
+    for (const name of pages) {
+      const packed = readFileSync(join(tree, 'usr/share/man/man1', name))
+      // RFC 1952: no name, no time, best compression.
+      expect([...packed.subarray(3, 9)], name).toEqual([0, 0, 0, 0, 0, 2])
+      expect(gunzipSync(packed).toString()).toContain('.SH "EXIT STATUS"')
+    }
+    for (const path of [
+      'bash-completion/completions/shoal',
+      'zsh/vendor-completions/_shoal',
+      'fish/vendor_completions.d/shoal.fish',
+    ])
+      expect(readFileSync(join(tree, 'usr/share', path), 'utf8'), path).toContain('tracker')
+    expect(readdirSync(join(unpacked, 'share/man/man1'))).toEqual(pages)
+  })
+})
+
 describe('the packed program', () => {
   it('says its version, and explains itself', () => {
     expect(run('--version')).toEqual({ status: 0, stdout: `shoal ${VERSION}\n`, stderr: '' })
@@ -132,6 +155,7 @@ describe('the packed program', () => {
         'lib',
         'package.json',
         'sbom.cdx.json',
+        'share',
         'systemd',
       ].sort(),
     )

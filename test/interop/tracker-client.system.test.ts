@@ -2,12 +2,13 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { type LineProcess, startLineProcess } from '../../bench/measure/line-process.ts'
-import { isPeerInstalled } from '../../bench/peers/installed.ts'
+import { INDEPENDENT_PEERS, isPeerInstalled } from '../../bench/peers/installed.ts'
 import type { Understood } from '../../bench/peers/tracker-client.ts'
 import { type BencodedDictionary, decodeBencode } from '../../core/bencode.ts'
 import type { InfoHash } from '../../core/metainfo.ts'
 import { infoHashOf } from '../../core/torrent.ts'
 import type { Credential } from '../../core/tracker-api.ts'
+import { isSkippedFor } from '../../lab/machine/skipped.ts'
 import { ANNOUNCE_INTERVAL_SECONDS } from '../../tracker/swarm/stock-peers.ts'
 import {
   pull,
@@ -23,8 +24,7 @@ const NONE: Credential = { scheme: 'none' }
 const BLOB_BYTES = 3 * 256 * 1024 + 5
 const PROGRAM = join(import.meta.dirname, '../../bench/peers/tracker-client.ts')
 
-const isInstalled = isPeerInstalled('bittorrent-tracker')
-if (!isInstalled) console.warn('bittorrent-tracker is not installed: `npm run peers` installs it')
+const isSkipped = !isPeerInstalled('bittorrent-tracker') && isSkippedFor([INDEPENDENT_PEERS])
 
 let cluster: TestCluster
 let caller: LineProcess
@@ -80,7 +80,7 @@ function readTorrent(file: string, { digest }: TestBlob) {
   return { announceUrl: String(torrent.get('announce')), infoHash }
 }
 
-describe.skipIf(!isInstalled && !process.env.CI)('npm’s bittorrent-tracker client, over mutual TLS', () => {
+describe.skipIf(isSkipped)('npm’s bittorrent-tracker client, over mutual TLS', () => {
   test('announces at the address that the torrent names, and is told of the node with the whole blob', async () => {
     const { holder, ask } = await begin('none')
     const { peers, answers, complaints } = await ask({ action: 'start', left: BLOB_BYTES })

@@ -15,6 +15,15 @@ test('flags are read', () => {
   })
 })
 
+test('the parts are real if they are here, unless a flag says which', () => {
+  expect(parseDemoOptions([]).stage).toBeUndefined()
+  expect(parseDemoOptions(['--real']).stage).toBe('real')
+  expect(parseDemoOptions(['--stand-ins']).stage).toBe('stand-ins')
+  expect(() => parseDemoOptions(['--real', '--stand-ins'])).toThrow(
+    expect.objectContaining({ code: 'USAGE' }),
+  )
+})
+
 test('an unknown flag is refused, with the nearest known one as the hint', () => {
   expect(() => parseDemoOptions(['--jsno'])).toThrow(
     expect.objectContaining({ code: 'USAGE', hint: 'Did you mean --json?' }),

@@ -49,11 +49,14 @@ describe.skipIf(mustSkipFor(requirementsFor(['docker', 'skopeo', 'podman'])))('n
   }
 
   test('pulls once from the registry for three clients, prints one JSON document and leaves nothing', async () => {
-    const { child, exit, seen } = demo('--json', '--image-mib', '24')
+    const { child, exit, seen } = demo('--real', '--json', '--image-mib', '24')
     expect(await exit, seen.errors).toBe(0)
     expect(seen.output.trim().split('\n')).toHaveLength(1)
     const report = JSON.parse(seen.output)
-    expect(Object.keys(report)).toEqual(['ok', 'blobBytes', 'registryEgressBytes', 'nodes'])
+    const keys = ['ok', 'blobBytes', 'registryEgressBytes', 'nodes', 'refusals', 'parts']
+    expect(Object.keys(report)).toEqual(keys)
+    expect(report.refusals.map(({ bytes }: { bytes: number }) => bytes)).toEqual([0, 0, 0])
+    expect(report.parts.filter(({ isStandIn }: { isStandIn: boolean }) => isStandIn)).toEqual([])
     expect(report.ok).toBe(true)
     expect(report.blobBytes).toBeGreaterThan(24 * 1024 ** 2)
     expect(report.registryEgressBytes).toBeLessThanOrEqual(report.blobBytes * 1.05)

@@ -3,7 +3,10 @@ import { mkdtempSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { mustSkipFor } from '../../lab/machine/requirements.ts'
 import { runShoal } from '../cli/run-shoal.ts'
+
+const it = test.skipIf(mustSkipFor(['linux', 'root']))
 
 /** A disk that is really full when a program starts: a small file system of its own, which needs root. */
 const SIZE_BYTES = 256 * 1024
@@ -20,7 +23,7 @@ afterEach(() => {
   rmSync(mounted, { recursive: true })
 })
 
-test.each([
+it.each([
   [
     'node',
     ['--tracker-url', 'https://127.0.0.1:1', '--docker-certs-dir', 'none', '--proxy-listen', '127.0.0.1:0'],

@@ -9,8 +9,12 @@ import { connect as connectTls } from 'node:tls'
 import pino from 'pino'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { type Condition, Conditions } from '../../core/conditions.ts'
+import { mustSkipFor } from '../../lab/machine/requirements.ts'
 import { alwaysStatus } from '../core/test-registry.ts'
 import { openTunnel, readAll, startTestProxy, type TestProxy } from './test-proxy.ts'
+
+const isWithoutOpenssl = mustSkipFor(['openssl'])
+const testWithOpenssl = test.skipIf(isWithoutOpenssl)
 
 let proxy: TestProxy
 const servers: Server[] = []
@@ -157,14 +161,17 @@ describe('a configured registry', () => {
     secure.destroy()
   })
 
-  test('is the only one that the authority can speak for: OpenSSL refuses what it signs for another', async () => {
-    proxy = await startTestProxy(alwaysStatus(200))
-    const text = execFileSync('openssl', ['x509', '-noout', '-text'], { input: proxy.caPem }).toString()
-    expect(text).toMatch(
-      /X509v3 Name Constraints: critical\s+Permitted:\s+DNS:localhost\s[\s\S]+Excluded:\s+DNS:\.localhost\s+IP:0\.0\.0\.0\/0/,
-    )
-    expect(text).toMatch(/CA:TRUE, pathlen:0/)
-  })
+  testWithOpenssl(
+    'is the only one that the authority can speak for: OpenSSL refuses what it signs for another',
+    async () => {
+      proxy = await startTestProxy(alwaysStatus(200))
+      const text = execFileSync('openssl', ['x509', '-noout', '-text'], { input: proxy.caPem }).toString()
+      expect(text).toMatch(
+        /X509v3 Name Constraints: critical\s+Permitted:\s+DNS:localhost\s[\s\S]+Excluded:\s+DNS:\.localhost\s+IP:0\.0\.0\.0\/0/,
+      )
+      expect(text).toMatch(/CA:TRUE, pathlen:0/)
+    },
+  )
 
   test('is known by host and port: another port of the same host is tunnelled', async () => {
     proxy = await startTestProxy(alwaysStatus(200))
@@ -208,21 +215,24 @@ describe('a configured registry', () => {
     await expect(speak('TLSv1.1')).rejects.toThrow()
   })
 
-  test('is tunnelled for a client that rejects our authority, and goes on being intercepted for others', async () => {
-    proxy = await startTestProxy(alwaysStatus(200, { 'x-from': 'registry' }))
-    const caFile = proxy.registry.config.caFile!
-    // OpenSSL rejects with an alert during the handshake, as Go does; Node only hangs up after it.
-    expect(await opensslThrough(proxy, caFile)).toContain('verify error')
-    await expect
-      .poll(() => proxy.logged.find(({ level }) => level === 'warn')?.registry)
-      .toBe(proxy.registry.host)
-    expect(await opensslThrough(proxy, caFile)).toContain('Verify return code: 0 (ok)')
-    const other = await proxy.ask('/v2/')
-    expect(other.statusCode).toBe(200)
-  })
+  testWithOpenssl(
+    'is tunnelled for a client that rejects our authority, and goes on being intercepted for others',
+    async () => {
+      proxy = await startTestProxy(alwaysStatus(200, { 'x-from': 'registry' }))
+      const caFile = proxy.registry.config.caFile!
+      // OpenSSL rejects with an alert during the handshake, as Go does; Node only hangs up after it.
+      expect(await opensslThrough(proxy, caFile)).toContain('verify error')
+      await expect
+        .poll(() => proxy.logged.find(({ level }) => level === 'warn')?.registry)
+        .toBe(proxy.registry.host)
+      expect(await opensslThrough(proxy, caFile)).toContain('Verify return code: 0 (ok)')
+      const other = await proxy.ask('/v2/')
+      expect(other.statusCode).toBe(200)
+    },
+  )
 })
 
-describe('of two programs of one user', () => {
+describe.skipIf(isWithoutOpenssl)('of two programs of one user', () => {
   /** The same program under two names, so that only the executable tells them apart. */
   let folder: string
   afterEach(() => rmSync(folder, { recursive: true }))

@@ -16,11 +16,14 @@ import { createMetrics } from '../../core/metrics.ts'
 import { openRegistries, type RegistryClients } from '../../core/registry-client.ts'
 import { registryConfig } from '../../core/registry-config.ts'
 import { freePort } from '../../lab/machine/free-port.ts'
+import { mustSkipFor } from '../../lab/machine/requirements.ts'
 import { ProxyAuthority } from '../../proxy/intercept/authority.ts'
 import { type RunningProxy, startProxy } from '../../proxy/proxy.ts'
 import { TrustFiles } from '../../proxy/trust-files.ts'
 import { FakeClient } from './fake-client.ts'
 import { writeOciImage } from './oci-image.ts'
+
+const it = test.skipIf(mustSkipFor(['docker-registry', 'skopeo']))
 
 /** Debian's docker-registry and skopeo, with the real proxy between them. Go programs use no proxy for `localhost`. */
 const NAME = 'registry.shoal.test'
@@ -62,12 +65,12 @@ afterAll(async () => {
   rmSync(folder, { recursive: true })
 })
 
-test('skopeo pushes an image through the proxy', async () => {
+it('skopeo pushes an image through the proxy', async () => {
   const pushed = await skopeo('copy', `oci:${folder}/image:v1`, `docker://${host}/team/app:v1`)
   expect(pushed).toEqual({ code: 0, errors: '' })
 })
 
-test('skopeo pulls it with no help from the swarm', async () => {
+it('skopeo pulls it with no help from the swarm', async () => {
   const pulled = await skopeo('copy', `docker://${host}/team/app:v1`, `oci:${folder}/direct:v1`)
   expect(pulled).toEqual({ code: 0, errors: '' })
   expect(layerIn('direct').equals(LAYER)).toBe(true)
@@ -76,7 +79,7 @@ test('skopeo pulls it with no help from the swarm', async () => {
   expect(client.plans.at(-1)?.blobs).toEqual([{ digest: layerDigest, bytes: LAYER.length }])
 })
 
-test('skopeo takes the layer from the swarm without noticing', async () => {
+it('skopeo takes the layer from the swarm without noticing', async () => {
   client.hold(layerDigest, LAYER)
   const pulled = await skopeo('copy', `docker://${host}/team/app:v1`, `oci:${folder}/swarm:v1`)
   expect(pulled).toEqual({ code: 0, errors: '' })
@@ -84,7 +87,7 @@ test('skopeo takes the layer from the swarm without noticing', async () => {
   expect(client.opened.map(({ yielded, closes }) => [yielded, closes])).toEqual([[LAYER.length, 1]])
 })
 
-test("skopeo, and so Go, refuses what the proxy's authority signs for a subdomain, and takes its own leaf", async () => {
+it("skopeo, and so Go, refuses what the proxy's authority signs for a subdomain, and takes its own leaf", async () => {
   expect(await inspectOver(`sub.${NAME}`)).toMatch(
     /x509: a root or intermediate certificate is not authorized/,
   )
@@ -92,7 +95,7 @@ test("skopeo, and so Go, refuses what the proxy's authority signs for a subdomai
   expect(await inspectOver(NAME)).toMatch(/418/)
 })
 
-test('skopeo is told clearly and soon when the registry is down', async () => {
+it('skopeo is told clearly and soon when the registry is down', async () => {
   await stop(registry)
   const startedMs = performance.now()
   const { code, errors } = await skopeo('copy', `docker://${host}/team/app:v1`, `oci:${folder}/down:v1`)

@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process'
 import { mkdirSync, statfsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
+import { mustSkipFor } from '../../lab/machine/requirements.ts'
 import {
   progressOf,
   pull,
@@ -10,6 +11,8 @@ import {
   type TestCluster,
   type TestNode,
 } from './test-cluster.ts'
+
+const it = test.skipIf(mustSkipFor(['linux', 'root']))
 
 /** A disk that is really full: a small file system of its own, which needs root. */
 let cluster: TestCluster
@@ -43,7 +46,7 @@ function fillDisk(leftBytes: number): void {
 
 const logTo = { write: (line: string) => void logged.push(JSON.parse(line)) }
 
-test('a disk that fills up in the middle of a download costs the copy; the response is whole', async () => {
+it('a disk that fills up in the middle of a download costs the copy; the response is whole', async () => {
   cluster = await startTestCluster({ nodes: 1, logLevel: 'info', logTo })
   const node = await nodeOnDisk('small', 64 * MIB)
   const held = cluster.registry.add(randomBlob(2 * MIB).bytes)
@@ -64,7 +67,7 @@ test('a disk that fills up in the middle of a download costs the copy; the respo
   expect(progressOf(other!, held).bytesFromPeers).toBe(held.bytes.length)
 }, 60_000)
 
-test('a disk that fills up while peers send: the rest comes from the registry', async () => {
+it('a disk that fills up while peers send: the rest comes from the registry', async () => {
   cluster = await startTestCluster({ nodes: 1, logLevel: 'info', logTo })
   const blob = cluster.registry.add(randomBlob(32 * MIB).bytes)
   await pull(cluster.nodes[0]!, cluster.request(blob))
@@ -78,7 +81,7 @@ test('a disk that fills up while peers send: the rest comes from the registry', 
   expect(logged.map(({ code }) => code)).toContain('STORE_WRITE')
 }, 60_000)
 
-test('a blob that does not fit the disk is refused at once, so that it goes straight to the registry', async () => {
+it('a blob that does not fit the disk is refused at once, so that it goes straight to the registry', async () => {
   cluster = await startTestCluster({ nodes: 0, logLevel: 'info', logTo })
   const node = await nodeOnDisk('small', 4 * MIB)
   const blob = cluster.registry.add(randomBlob(8 * MIB).bytes)

@@ -2,12 +2,15 @@ import { afterEach, expect, test } from 'vitest'
 import { createLog } from '../../core/log.ts'
 import { createMetrics } from '../../core/metrics.ts'
 import { openRegistries, type RegistryClients } from '../../core/registry-client.ts'
+import { mustSkipFor } from '../../lab/machine/requirements.ts'
 import { ProxyAuthority } from '../../proxy/intercept/authority.ts'
 import { type RunningProxy, startProxy } from '../../proxy/proxy.ts'
 import { REPOSITORY } from '../core/test-registry.ts'
 import { askThrough } from '../proxy/test-proxy.ts'
 import { type DockerRegistry, startDockerRegistry } from './docker-registry.ts'
 import { progressOf, pull, randomBlob, startTestCluster, type TestCluster } from './test-cluster.ts'
+
+const it = test.skipIf(mustSkipFor(['docker-registry']))
 
 /** A push through the proxy to Debian's docker-registry, with its own upload addresses and a password. */
 const MIB = 1024 * 1024
@@ -28,7 +31,7 @@ afterEach(async () => {
   await docker?.close()
 })
 
-test('a layer that was pushed to docker-registry comes to the first reader from the pushing node alone', async () => {
+it('a layer that was pushed to docker-registry comes to the first reader from the pushing node alone', async () => {
   docker = await startDockerRegistry({ kind: 'introspect', user: { line: LINE, ...headers } })
   cluster = await startTestCluster({ nodes: 0, registryConfig: docker.config })
   registries = openRegistries([docker.config])

@@ -1,5 +1,6 @@
 import { afterEach, expect, test } from 'vitest'
 import type { Credential } from '../../core/tracker-api.ts'
+import { mustSkipFor } from '../../lab/machine/requirements.ts'
 import { type DockerRegistry, startDockerRegistry } from './docker-registry.ts'
 import {
   progressOf,
@@ -9,6 +10,8 @@ import {
   type TestBlob,
   type TestCluster,
 } from './test-cluster.ts'
+
+const it = test.skipIf(mustSkipFor(['docker-registry']))
 
 /** Every kind of registry that signs no tokens: who may have a layer gets it from peers, who may not gets nothing. */
 
@@ -45,7 +48,7 @@ async function expectSharing(blob: TestBlob, right: Credential, attacks: [Creden
   expect(served()).toEqual(servedBefore)
 }
 
-test('a layer of a registry with passwords moves between nodes that have the right one', async () => {
+it('a layer of a registry with passwords moves between nodes that have the right one', async () => {
   const user = { line: ALICE_LINE, authorization: `Basic ${ALICE.value}` }
   docker = await startDockerRegistry({ kind: 'introspect', user })
   const blob = randomBlob(BLOB_BYTES)
@@ -58,7 +61,7 @@ test('a layer of a registry with passwords moves between nodes that have the rig
   ])
 }, 60_000)
 
-test('a layer of a registry with opaque tokens moves between nodes that have a right one', async () => {
+it('a layer of a registry with opaque tokens moves between nodes that have a right one', async () => {
   cluster = await startTestCluster({ nodes: 3, kind: 'introspect' })
   const token = 'opaque_9f8e7d6c5b4a'
   cluster.registry.accepted.add(`Bearer ${token}`)
@@ -71,7 +74,7 @@ test('a layer of a registry with opaque tokens moves between nodes that have a r
   expect(cluster.registry.sentBytes.get(blob.digest)).toBe(BLOB_BYTES)
 }, 60_000)
 
-test('a layer of a registry without authentication moves freely, also for who sends a needless password', async () => {
+it('a layer of a registry without authentication moves freely, also for who sends a needless password', async () => {
   docker = await startDockerRegistry({ kind: 'none' })
   const blob = randomBlob(BLOB_BYTES)
   await docker.push(blob)
@@ -83,7 +86,7 @@ test('a layer of a registry without authentication moves freely, also for who se
   expect(progressOf(third!, blob)?.bytesFromPeers).toBe(BLOB_BYTES)
 }, 60_000)
 
-test('a registry of which nobody said that it is open shares what it serves to strangers', async () => {
+it('a registry of which nobody said that it is open shares what it serves to strangers', async () => {
   docker = await startDockerRegistry({ kind: 'introspect' })
   const blob = randomBlob(BLOB_BYTES)
   await docker.push(blob)

@@ -12,12 +12,16 @@ import {
 import { pull } from '../../lab/loopback/rounds.ts'
 import { LabProcesses } from '../../lab/machine/processes.ts'
 import { mustSkipFor } from '../../lab/machine/requirements.ts'
+import { isSkippedFor } from '../../lab/machine/skipped.ts'
 import { previousReleaseCommit, unpackRelease } from './previous-release.ts'
 
 const BLOB_BYTES = 24 * 2 ** 20
 const JOINED_MS = 3_000
 const commit = previousReleaseCommit()
-const isSkipped = commit === undefined || mustSkipFor(['linux', 'setpriv', 'curl', 'docker-registry'])
+const NO_HISTORY = { kind: 'git’s history', lacks: [], remedy: 'git fetch --unshallow' }
+const isSkipped =
+  mustSkipFor(['linux', 'setpriv', 'curl', 'docker-registry']) ||
+  (commit === undefined && isSkippedFor([NO_HISTORY]))
 
 /** Trackers are upgraded first: this version's tracker, with nodes of this version and of the release before. */
 describe.skipIf(isSkipped)('a cluster in the middle of an upgrade', () => {
@@ -32,7 +36,7 @@ describe.skipIf(isSkipped)('a cluster in the middle of an upgrade', () => {
     const program = unpackRelease(commit!, join(folder, 'older'))
     processes = new LabProcesses(join(folder, 'log'))
     cluster = await startLoopbackCluster({ dir: folder, processes, program: OWN_PROGRAM })
-    nodes = { older: await cluster.startNode('node1', program), newer: await cluster.startNode('node2') }
+    nodes = { older: await cluster.startNode('node1', { program }), newer: await cluster.startNode('node2') }
     // The first says when it runs, and nothing of when it has joined.
     await delay(JOINED_MS)
   })

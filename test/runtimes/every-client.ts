@@ -4,6 +4,7 @@ import { requirementsFor } from '../../lab/cluster.ts'
 import type { Lab } from '../../lab/lab.ts'
 import { remainsOf } from '../../lab/machine/leftovers.ts'
 import { mustSkipFor } from '../../lab/machine/requirements.ts'
+import { isSkippedFor } from '../../lab/machine/skipped.ts'
 import { fetchedParts, mustSkipForParts, requireFetched } from '../../lab/parts/parts.ts'
 import { SUITES, type Suite } from '../../lab/parts/suites.ts'
 import { nameOf, RUNTIME_CLIENTS } from '../../lab/runtimes/clients.ts'
@@ -43,7 +44,7 @@ export function tellEveryClient(suite: Suite): void {
 /** Unstable drops versions without notice: such a client is skipped, and its wanted version printed. On CI it fails. */
 function hasVanished(suite: Suite, name: string): boolean {
   const parts = fetchedParts(suite)
-  if (process.env.CI || parts === undefined || parts.versionOf(name) !== undefined) return false
-  console.warn(`skipped: ${suite} no longer has ${name} ${SUITES[suite].pinned[name]}`)
-  return true
+  if (parts === undefined || parts.versionOf(name) !== undefined) return false
+  const wanted = `${name} ${SUITES[suite].pinned[name]}`
+  return isSkippedFor([{ kind: `runtimes that ${suite} no longer has`, lacks: [wanted], remedy: 'none: {}' }])
 }

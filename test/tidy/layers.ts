@@ -27,7 +27,7 @@ export const MAY_IMPORT: Record<string, string[]> = {
     'docs',
     '',
   ],
-  deploy: ['core', 'lab'],
+  deploy: ['cli', 'core', 'lab'],
   docs: ['core', 'proxy', 'node', 'cli', 'tracker'],
   // vitest.config.ts
   '': [],
@@ -59,8 +59,10 @@ export const LAYERS: Record<string, RegExp[]> = {
     /^tracker\/[a-z-]+\.ts$/,
   ],
   lab: [
-    /^lab\/(demo|field|guests|loopback|runtimes)\//,
+    /^lab\/(demo)\//,
+    /^lab\/(field|guests|loopback|runtimes)\//,
     /^lab\/(?!errors)[a-z-]+\.ts$/,
+    /^lab\/(stand-ins)\//,
     /^lab\/(pullers)\//,
     /^lab\/(image|parts|registry)\//,
     /^lab\/(machine)\//,

@@ -1,18 +1,30 @@
-import { execFileSync } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
-import { dirname, posix } from 'node:path'
+import { spawnSync } from 'node:child_process'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { dirname, join, posix } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 export const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
 
 /** Every file that is, or is about to be, in the repository; paths relative to its root. */
 export function repositoryFiles(): string[] {
-  const listed = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard'], {
-    cwd: ROOT,
-    encoding: 'utf8',
-  })
-  return listed.split('\n').filter((path) => path !== '' && existsSync(`${ROOT}/${path}`))
+  const argv = ['ls-files', '--cached', '--others', '--exclude-standard']
+  const { status, stdout } = spawnSync('git', argv, { cwd: ROOT, encoding: 'utf8' })
+  const listed = status === 0 ? stdout.split('\n') : filesBelow('')
+  return listed.filter((path) => path !== '' && existsSync(`${ROOT}/${path}`))
 }
+
+/** Without git, or in a copy that it does not know. */
+function filesBelow(folder: string): string[] {
+  return readdirSync(join(ROOT, folder), { withFileTypes: true })
+    .filter(({ name }) => !NOT_OURS.has(name))
+    .flatMap((entry) => {
+      const path = join(folder, entry.name)
+      return entry.isDirectory() ? filesBelow(path) : [path]
+    })
+}
+
+/** As .gitignore has it. */
+const NOT_OURS = new Set(['.git', 'node_modules', 'dist', 'coverage'])
 
 export function textOf(path: string): string {
   return readFileSync(`${ROOT}/${path}`, 'utf8')

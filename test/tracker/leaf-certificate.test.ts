@@ -13,6 +13,7 @@ import { digestFromHex } from '../../core/digest.ts'
 import { makeAuthority, spkiOf } from '../../core/issue-certificate.ts'
 import type { ClusterId, NodeId } from '../../core/metainfo.ts'
 import type { RegistryHost, Repository } from '../../core/repository.ts'
+import { mustSkipFor } from '../../lab/machine/requirements.ts'
 import { ClusterAuthority } from '../../tracker/authority/cluster-authority.ts'
 import { checkedP256Spki } from '../../tracker/authority/leaf-certificate.ts'
 import { newKey } from './test-tracker.ts'
@@ -70,7 +71,7 @@ describe('a certificate of a cluster authority', () => {
   const issue = (claims: CertificateClaims, nowMs = Date.now(), validForSeconds = 1800) =>
     authority.issue({ claims, spki, nowMs, validForSeconds }).certificate
 
-  it.each([
+  it.skipIf(mustSkipFor(['openssl'])).each([
     ['node', ['1.3.6.1.5.5.7.3.2'], 'sslclient'],
     ['serve', ['1.3.6.1.5.5.7.3.1'], 'sslserver'],
     ['link', ['1.3.6.1.5.5.7.3.2', '1.3.6.1.5.5.7.3.1'], 'sslserver'],

@@ -1,6 +1,7 @@
 import { chmodSync, chownSync, linkSync, lstatSync, rmSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { CONSENT_FILE, PUBLIC_AUTHORITY } from '../../../core/consent.ts'
+import { mustSkipFor } from '../../../lab/machine/requirements.ts'
 import { AUTHORITY, DOCKER_28, DOCKER_UNIT, MachineTree, PEM } from './machine-tree.ts'
 
 const TRUST = 'etc/docker/certs.d/registry.example.com/shoal.crt'
@@ -78,7 +79,7 @@ describe('an authority in a folder that only the node can read', () => {
     expect(tree.picture()).toEqual(before)
   })
 
-  it.skipIf(process.geteuid?.() !== 0)('is for the user who runs the node to replace', async () => {
+  it.skipIf(mustSkipFor(['root']))('is for the user who runs the node to replace', async () => {
     using tree = closedTree()
     for (const path of ['/var/lib/shoal', AUTHORITY]) chownSync(tree.real(path), NODE_USER, NODE_USER)
     const corp = '/etc/systemd/system/docker.service.d/http-proxy.conf'
