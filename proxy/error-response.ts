@@ -1,4 +1,5 @@
-import { type ServerResponse, STATUS_CODES } from 'node:http'
+import type { ServerResponse } from 'node:http'
+import { STATUS_CODES } from '../core/node-http.ts'
 import type { Socket } from 'node:net'
 import type { ShoalError } from '../core/errors.ts'
 

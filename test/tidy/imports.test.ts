@@ -67,6 +67,12 @@ describe('imports', () => {
     ).toEqual([])
   })
 
+  it('of a node take values of http from core/node-http.ts, which loads less', () => {
+    const isOfNode = (path: string) => /^(core|client|proxy|node)\//.test(path)
+    const values = edges.filter(({ from, to, isType }) => isOfNode(from) && to === 'node:http' && !isType)
+    expect(values.map(text)).toEqual([])
+  })
+
   it('keep what decides in the client free of sockets and files, and of whatever imports those', () => {
     const pure = sources.filter(isPure)
     expect(pure.length).toBeGreaterThan(15)
