@@ -254,7 +254,9 @@ export class NodeClient implements Client {
     const idOf = (blob: (typeof plan.blobs)[number]) =>
       swarmIdOf({ cluster, registry: plan.registry, apiPath: registry.apiPath, ...blob })
     const blobs = plan.blobs.filter((blob) => !this.swarms.get(idOf(blob))?.stored.isComplete)
-    if (blobs.length > 0) this.#grants.prepare({ ...plan, blobs })
+    if (blobs.length === 0) return
+    this.#verifier.expectWork()
+    this.#grants.prepare({ ...plan, blobs })
   }
 
   progress(): BlobProgress[] {

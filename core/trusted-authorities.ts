@@ -2,13 +2,12 @@ import { X509Certificate } from 'node:crypto'
 import { createSecureContext, getCACertificates, type SecureContext } from 'node:tls'
 import { ShoalError } from './errors.ts'
 import { isAboutTime, isOfUnknownAuthority, registryFailure } from './registry-failure.ts'
+import { PEM_CERTIFICATE, systemAuthorities } from './system-authorities.ts'
 
 /** A bundle of authorities does not contain PEM certificates: stop the program. */
 export class AuthorityBundleError extends ShoalError {
   readonly code = 'AUTHORITY_BUNDLE'
 }
-
-const PEM_CERTIFICATE = /-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g
 
 /**
  * The certificates of a PEM bundle, each checked.
@@ -37,7 +36,7 @@ export function certificatesOf(bundlePem: string, source = 'the bundle'): X509Ce
  * @returns PEM certificates, each once
  */
 export function trustedAuthorities(bundlePem?: string, source?: string): string[] {
-  const system = getCACertificates('system')
+  const system = systemAuthorities()
   const base = system.length > 0 ? [...system, ...getCACertificates('extra')] : getCACertificates('default')
   const bundle =
     bundlePem === undefined
@@ -58,12 +57,27 @@ export interface ClientIdentity {
  * certificate is an anchor, as in Go: a bundle may hold only the issuing authority, or the server's own certificate.
  */
 export function contextTrusting(authorities: string[], identity?: ClientIdentity): SecureContext {
-  return createSecureContext({
-    ca: authorities,
-    allowPartialTrustChain: true,
-    minVersion: 'TLSv1.2',
-    ...(identity && { cert: identity.certificatePem, key: identity.privateKeyPem }),
-  })
+  const contextOf = (ca: string[]) =>
+    createSecureContext({
+      ca,
+      allowPartialTrustChain: true,
+      minVersion: 'TLSv1.2',
+      ...(identity && { cert: identity.certificatePem, key: identity.privateKeyPem }),
+    })
+  try {
+    return contextOf(authorities)
+  } catch {
+    // One file of the system's store is broken, or the identity is: then this throws again.
+    return contextOf(authorities.filter(isCertificate))
+  }
+}
+
+function isCertificate(pem: string): boolean {
+  try {
+    return new X509Certificate(pem).raw.length > 0
+  } catch {
+    return false
+  }
 }
 
 export function trustingContext(bundlePem?: string, source?: string): SecureContext {

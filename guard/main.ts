@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url'
 import { command } from '../core/command.ts'
 import { type ControlWord, callGuard } from './control.ts'
 import { Guard } from './guard.ts'
-import { GuardError, type OwnedSocket, ownSocket, passedSockets } from './sockets.ts'
+import { GuardError, letCallersWait, type OwnedSocket, ownSocket, passedSockets } from './sockets.ts'
 
 const PROGRAM = fileURLToPath(new URL('../bin/shoal.js', import.meta.url))
 const CONTROL = {
@@ -108,10 +108,12 @@ export const guardStatusCommand = command({
 })
 
 function ownSockets(flags: Record<`${SocketName}-listen`, string | undefined>): OwnedSocket[] {
-  return (['proxy', 'mirror'] as const).flatMap((name) => {
+  const sockets = (['proxy', 'mirror'] as const).flatMap((name) => {
     const text = flags[`${name}-listen`]
     return text === undefined ? [] : [ownSocket(name, addressOf(name, text))]
   })
+  letCallersWait(sockets)
+  return sockets
 }
 
 function addressOf(socket: SocketName, text: string): { host: string; port: number } {

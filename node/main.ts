@@ -123,7 +123,10 @@ export async function startNode(
     const history = openHistory(config, client, log)
     closing.defer(() => history.close())
     nodeMetrics(metrics, { client, conditions, records: history.records })
-    const authority = await ProxyAuthority.make([...registries.keys()])
+    const authority = await ProxyAuthority.make([...registries.keys()], {
+      kept: (await guard?.kept()) ?? '',
+      keep: (text) => guard?.keep(text),
+    })
     const owners = new KernelSocketOwners()
     const made = { registries, client, history, authority, owners, pause }
     const parts: NodeParts = { ...told, config, startedMs, upstreamProxy, guard, ...made }

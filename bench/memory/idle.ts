@@ -33,7 +33,7 @@ const KIB_PER_MIB = 1024
 /** @param program `bin/shoal` of an unpacked package, or `bin/shoal.js` of a checkout */
 export async function measureIdle(
   { folder, services }: { folder: string; services: ShoalServices },
-  { program, minutes }: { program: string; minutes: number },
+  { program, minutes, env }: { program: string; minutes: number; env: NodeJS.ProcessEnv },
 ): Promise<IdleReport> {
   mkdirSync(folder, { recursive: true })
   const [proxyPort, adminPort] = [await freePort(), await freePort()]
@@ -45,7 +45,7 @@ export async function measureIdle(
     const [file, ...before] = program.endsWith('.js') ? [process.execPath, program] : [program]
     const guard = spawn(file!, [...before, ...words], {
       stdio: ['ignore', 'inherit', 'inherit'],
-      env: { ...process.env, NODE_COMPILE_CACHE: join(folder, 'compiled') },
+      env: { ...env, NODE_COMPILE_CACHE: join(folder, 'compiled') },
     })
     try {
       await untilReady(guard, `http://127.0.0.1:${adminPort}`)

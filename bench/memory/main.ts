@@ -56,7 +56,7 @@ async function withServices<T>(
 
 function idle({ folder, settings }: Bench, { idleMinutes, program }: MemoryOptions): Promise<IdleReport> {
   const place = { folder: join(folder, 'idle'), services: settings }
-  return measureIdle(place, { program, minutes: idleMinutes })
+  return measureIdle(place, { program, minutes: idleMinutes, env: process.env })
 }
 
 async function measureAll(bench: Bench, { smallMib, gib }: MemoryOptions): Promise<MemoryReport> {
