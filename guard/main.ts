@@ -63,6 +63,8 @@ export const guardRunCommand = command({
     const end = () => guard.end()
     process.on('SIGTERM', end).on('SIGINT', end)
     await guard.listen()
+    // Nobody may be reading (journald was restarted): an error about that is not to be written there in turn, for ever.
+    process.stderr.on('error', () => undefined)
     // The sockets go with this process: whatever fails in it from now on must not end it.
     process.removeAllListeners('uncaughtException').removeAllListeners('unhandledRejection')
     const note = (error: unknown) => say(`unexpected error: ${(error as Error)?.message}`)

@@ -4,6 +4,7 @@ import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { callGuard } from '../../guard/control.ts'
@@ -89,6 +90,12 @@ async function until(role: 'node' | 'relay', phase: string): Promise<Record<stri
     )
     .toBe(phase)
   return status
+}
+
+/** Of a hundredth of a second of processor time. */
+function cpuTicks(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ')[1]!.split(' ')
+  return Number(fields[11]) + Number(fields[12])
 }
 
 /** What comes back through a tunnel to the echo server. */
@@ -272,6 +279,20 @@ describe('a guard', () => {
     const caller = connect(port, '127.0.0.1')
     await once(caller, 'connect')
     caller.destroy()
+  })
+
+  it('does not spin when nobody reads what it says', async () => {
+    startGuard(['--config-file', join(folder, 'none.json')])
+    const { relayPid } = await until('relay', 'serving')
+    guard!.child.stderr!.destroy()
+    // The node ends again and again, and a refused CONNECT is told too.
+    for (let asked = 0; asked < 3; asked += 1) await openTunnel(port, '169.254.169.254:80')
+    const pids = [Number(relayPid), guard!.child.pid!]
+    const before = pids.map(cpuTicks)
+    await wait(1000)
+    const spent = pids.map((pid, index) => cpuTicks(pid) - before[index]!)
+    expect(Math.max(...spent)).toBeLessThan(30)
+    expect(await echoed('still there')).toBe('still there')
   })
 
   it('refuses an address that other machines reach, or that is taken', async () => {
