@@ -1,6 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { command } from '../core/command.ts'
+import { collectWhenIdle } from '../core/idle-memory.ts'
 import { type ControlWord, callGuard } from './control.ts'
 import { Guard } from './guard.ts'
 import { GuardError, letCallersWait, type OwnedSocket, ownSocket, passedSockets } from './sockets.ts'
@@ -69,6 +70,7 @@ export const guardRunCommand = command({
     process.removeAllListeners('uncaughtException').removeAllListeners('unhandledRejection')
     const note = (error: unknown) => say(`unexpected error: ${(error as Error)?.message}`)
     process.on('uncaughtException', note).on('unhandledRejection', note)
+    collectWhenIdle()
     await guard.run()
     return ''
   },

@@ -8,6 +8,7 @@ import { readOwnFile, replaceFile } from '../core/data-folder.ts'
 import { lockDataDir } from '../core/data-lock.ts'
 import { Defects, defectCounter } from '../core/defects.ts'
 import { type GuardLine, guardLine } from '../core/guard-line.ts'
+import { collectWhenIdle } from '../core/idle-memory.ts'
 import { createMetrics, type Metrics } from '../core/metrics.ts'
 import {
   closeRegistries,
@@ -144,6 +145,7 @@ export async function startNode(
       adminAddress: admin.address,
     }
     logStart(parts, addresses)
+    closing.defer(collectWhenIdle())
     guard?.say('ready')
     guard?.onGone(() => process.kill(process.pid, 'SIGTERM'))
     return {
