@@ -57,27 +57,12 @@ export interface ClientIdentity {
  * certificate is an anchor, as in Go: a bundle may hold only the issuing authority, or the server's own certificate.
  */
 export function contextTrusting(authorities: string[], identity?: ClientIdentity): SecureContext {
-  const contextOf = (ca: string[]) =>
-    createSecureContext({
-      ca,
-      allowPartialTrustChain: true,
-      minVersion: 'TLSv1.2',
-      ...(identity && { cert: identity.certificatePem, key: identity.privateKeyPem }),
-    })
-  try {
-    return contextOf(authorities)
-  } catch {
-    // One file of the system's store is broken, or the identity is: then this throws again.
-    return contextOf(authorities.filter(isCertificate))
-  }
-}
-
-function isCertificate(pem: string): boolean {
-  try {
-    return new X509Certificate(pem).raw.length > 0
-  } catch {
-    return false
-  }
+  return createSecureContext({
+    ca: authorities,
+    allowPartialTrustChain: true,
+    minVersion: 'TLSv1.2',
+    ...(identity && { cert: identity.certificatePem, key: identity.privateKeyPem }),
+  })
 }
 
 export function trustingContext(bundlePem?: string, source?: string): SecureContext {
