@@ -263,7 +263,9 @@ export class NodeClient implements Client {
     if (cluster === undefined || registry === undefined) return
     if (registry.kind === 'none' && !this.#credentialsSeen.isOpen(plan.registry)) return
     const blobs = this.#granted.missing(plan, cluster)
-    if (blobs.length > 0) this.#grants.prepare({ ...plan, blobs })
+    if (blobs.length === 0) return
+    this.#verifier.expectWork()
+    this.#grants.prepare({ ...plan, blobs })
   }
 
   progress(): BlobProgress[] {

@@ -1,11 +1,7 @@
-import {
-  type ClientRequest,
-  type IncomingHttpHeaders,
-  type IncomingMessage,
-  request as requestHttp,
-} from 'node:http'
+import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import type { buildConnector as Build, Dispatcher } from 'undici'
 import { BoundedMap } from './bounded-map.ts'
+import { request as requestHttp } from './node-http.ts'
 
 /**
  * Answers that undici refuses, and Go and curl accept: with Content-Length and `Transfer-Encoding: chunked` at once, with

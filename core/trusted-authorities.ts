@@ -2,13 +2,12 @@ import { X509Certificate } from 'node:crypto'
 import { createSecureContext, getCACertificates, type SecureContext } from 'node:tls'
 import { ShoalError } from './errors.ts'
 import { isAboutTime, isOfUnknownAuthority, registryFailure } from './registry-failure.ts'
+import { PEM_CERTIFICATE, systemAuthorities } from './system-authorities.ts'
 
 /** A bundle of authorities does not contain PEM certificates: stop the program. */
 export class AuthorityBundleError extends ShoalError {
   readonly code = 'AUTHORITY_BUNDLE'
 }
-
-const PEM_CERTIFICATE = /-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g
 
 /**
  * The certificates of a PEM bundle, each checked.
@@ -37,7 +36,7 @@ export function certificatesOf(bundlePem: string, source = 'the bundle'): X509Ce
  * @returns PEM certificates, each once
  */
 export function trustedAuthorities(bundlePem?: string, source?: string): string[] {
-  const system = getCACertificates('system')
+  const system = systemAuthorities()
   const base = system.length > 0 ? [...system, ...getCACertificates('extra')] : getCACertificates('default')
   const bundle =
     bundlePem === undefined

@@ -2,8 +2,10 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import type { Duplex } from 'node:stream'
 import {
   type GuardWord,
-  LINE_BYTES_MAX,
+  KEEP,
+  KEEPS_VARIABLE,
   LINE_VARIABLE,
+  readLines,
   SOCKETS_VARIABLE,
   socketsText,
 } from '../core/guard-line.ts'
@@ -43,6 +45,8 @@ export class Children {
   readonly #current = new Map<Role, ChildProcess>()
   /** Dismissed, oldest first. */
   readonly #leaving = new Set<ChildProcess>()
+  /** What one node leaves to the next. */
+  #kept = ''
 
   constructor(options: ChildOptions) {
     this.#options = options
@@ -70,10 +74,12 @@ export class Children {
     // When descriptors have run out, there are no pipes at all.
     const line = child.stdio?.[LINE_DESCRIPTOR] as Duplex | null | undefined
     if (line) {
-      readWords(line, (word) => {
-        const isCurrent = this.#current.get(role) === child
-        if (isCurrent && (word === 'ready' || word === 'leaving')) events.said(role, word)
+      readLines(line, (word) => {
+        if (this.#current.get(role) !== child) return
+        if (word === 'ready' || word === 'leaving') events.said(role, word)
+        else if (role === 'node' && word.startsWith(KEEP)) this.#kept = word.slice(KEEP.length)
       })
+      if (role === 'node') line.write(`${this.#kept}\n`)
     }
     let isGone = false
     const gone = (how: string) => {
@@ -100,6 +106,7 @@ export class Children {
         ...withoutListenVariables(env),
         [SOCKETS_VARIABLE]: socketsText(numbered),
         [LINE_VARIABLE]: String(LINE_DESCRIPTOR),
+        ...(role === 'node' && { [KEEPS_VARIABLE]: '1' }),
       },
     })
   }
@@ -124,20 +131,6 @@ export class Children {
       for (const child of [...this.#current.values(), ...this.#leaving]) child.kill('SIGKILL')
     }, patienceMs).unref()
   }
-}
-
-/** A child that says more than LINE_BYTES_MAX loses its line, and ends as if the guard were gone. */
-function readWords(line: Duplex, said: (word: string) => void): void {
-  let bytes = 0
-  let text = ''
-  line.on('error', () => line.destroy()).setEncoding('latin1')
-  line.on('data', (part: string) => {
-    bytes += part.length
-    if (bytes > LINE_BYTES_MAX) return void line.destroy()
-    const words = (text + part).split('\n')
-    text = words.pop() ?? ''
-    words.forEach(said)
-  })
 }
 
 /** A child is no service of the service manager: it must neither take the sockets again nor report for the guard. */

@@ -1,9 +1,10 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { command } from '../core/command.ts'
+import { collectWhenIdle } from '../core/idle-memory.ts'
 import { type ControlWord, callGuard } from './control.ts'
 import { Guard } from './guard.ts'
-import { GuardError, type OwnedSocket, ownSocket, passedSockets } from './sockets.ts'
+import { GuardError, letCallersWait, type OwnedSocket, ownSocket, passedSockets } from './sockets.ts'
 
 const PROGRAM = fileURLToPath(new URL('../bin/shoal.js', import.meta.url))
 const CONTROL = {
@@ -64,10 +65,13 @@ export const guardRunCommand = command({
     process.on('SIGTERM', end).on('SIGINT', end)
     process.on('SIGHUP', () => guard.reload())
     await guard.listen()
+    // Nobody may be reading (journald was restarted): an error about that is not to be written there in turn, for ever.
+    process.stderr.on('error', () => undefined)
     // The sockets go with this process: whatever fails in it from now on must not end it.
     process.removeAllListeners('uncaughtException').removeAllListeners('unhandledRejection')
     const note = (error: unknown) => say(`unexpected error: ${(error as Error)?.message}`)
     process.on('uncaughtException', note).on('unhandledRejection', note)
+    collectWhenIdle()
     await guard.run()
     return ''
   },
@@ -109,10 +113,12 @@ export const guardStatusCommand = command({
 })
 
 function ownSockets(flags: Record<`${SocketName}-listen`, string | undefined>): OwnedSocket[] {
-  return (['proxy', 'mirror'] as const).flatMap((name) => {
+  const sockets = (['proxy', 'mirror'] as const).flatMap((name) => {
     const text = flags[`${name}-listen`]
     return text === undefined ? [] : [ownSocket(name, addressOf(name, text))]
   })
+  letCallersWait(sockets)
+  return sockets
 }
 
 function addressOf(socket: SocketName, text: string): { host: string; port: number } {

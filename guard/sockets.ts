@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import net from 'node:net'
 import { getSystemErrorMessage } from 'node:util'
 import type { ListenAddress } from '../core/config.ts'
@@ -13,6 +14,9 @@ export class GuardError extends ShoalError {
 const FIRST_PASSED = 3
 /** Bound of the sockets that a service manager may pass. */
 const PASSED_MAX = 16
+
+/** How long the process that only listens may take. */
+const LISTEN_PATIENCE_MS = 5_000
 
 /** A socket that this process owns and never accepts on. */
 export interface OwnedSocket {
@@ -50,6 +54,23 @@ interface BoundHandle {
 
 /** Handles that are alive as long as this process: without a reference the socket would be closed. */
 const kept: BoundHandle[] = []
+
+/** listen(2), and nothing else: the process ends before its loop could accept. */
+const listenAlone = (descriptors: number[]) =>
+  `for (const fd of [${descriptors}]) require('net').createServer().listen({ fd }); process.exit()`
+
+/**
+ * Lets callers wait in the kernel's queue from now on. Node can listen only where it also accepts, so a process that
+ * lives 40 ms does it; what it did stays with the socket. Without it callers are refused until the relay has started.
+ */
+export function letCallersWait(sockets: readonly OwnedSocket[]): void {
+  const numbers = sockets.map((_, index) => FIRST_PASSED + index)
+  // If it fails, the relay listens a moment later.
+  spawnSync(process.execPath, ['-e', listenAlone(numbers)], {
+    stdio: ['ignore', 'ignore', 'ignore', ...sockets.map(({ descriptor }) => descriptor)],
+    timeout: LISTEN_PATIENCE_MS,
+  })
+}
 
 /**
  * Binds a socket for the children to listen on.

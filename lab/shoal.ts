@@ -19,6 +19,8 @@ const TRACKER_PORT = 7443
 const TRACKER_ADMIN_PORT = 7444
 const NODE_PROXY_PORT = 7070
 const NODE_ADMIN_PORT = 7072
+/** The mirror's socket of a guard. */
+const GUARD_MIRROR = '127.0.0.1:577'
 export const NODE_PROXY_URL = `http://127.0.0.1:${NODE_PROXY_PORT}`
 const COMMAND_PATIENCE_MS = 30_000
 
@@ -130,7 +132,8 @@ export async function startShoalNode(
   const relay = new AdminRelay(host, processes, NODE_ADMIN_PORT)
   const isHealthy = async () => JSON.parse(await relay.ask('/healthz')).status !== undefined || undefined
   const guardControl = join(dir, 'guard.sock')
-  const guard = ['guard', 'run', '--proxy-listen', `127.0.0.1:${NODE_PROXY_PORT}`, '--control', guardControl]
+  const sockets = ['--proxy-listen', `127.0.0.1:${NODE_PROXY_PORT}`, '--mirror-listen', GUARD_MIRROR]
+  const guard = ['guard', 'run', ...sockets, '--control', guardControl]
   const program = options.isGuarded ? [...guard, '--'] : ['node']
   const service = makeService(options, host.name, program, configFile, async (part) => {
     await waitForPart(part, isHealthy)

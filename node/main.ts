@@ -8,6 +8,7 @@ import { readOwnFile, replaceFile } from '../core/data-folder.ts'
 import { lockDataDir } from '../core/data-lock.ts'
 import { Defects, defectCounter } from '../core/defects.ts'
 import { type GuardLine, guardLine } from '../core/guard-line.ts'
+import { collectWhenIdle } from '../core/idle-memory.ts'
 import { createMetrics, type Metrics } from '../core/metrics.ts'
 import {
   closeRegistries,
@@ -133,7 +134,10 @@ export async function startNode(
     const history = openHistory(config, client, log)
     closing.defer(() => history.close())
     nodeMetrics(metrics, { client, conditions, records: history.records })
-    const authority = await ProxyAuthority.make([...registries.keys()])
+    const authority = await ProxyAuthority.make([...registries.keys()], {
+      kept: (await guard?.kept()) ?? '',
+      keep: (text) => guard?.keep(text),
+    })
     const owners = new KernelSocketOwners()
     const images = new ImagesSeen({ dataDir: config.dataDir, log })
     closing.defer(() => images.close())
@@ -158,6 +162,7 @@ export async function startNode(
       metricsAddress: pages.metricsAddress,
     }
     logStart(parts, addresses)
+    closing.defer(collectWhenIdle())
     guard?.say('ready')
     guard?.onGone(() => process.kill(process.pid, 'SIGTERM'))
     return {

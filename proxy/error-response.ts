@@ -1,6 +1,7 @@
-import { type ServerResponse, STATUS_CODES } from 'node:http'
+import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { ShoalError } from '../core/errors.ts'
+import { STATUS_CODES } from '../core/node-http.ts'
 
 /** The HTTP status of every error that the proxy or the admin listener answers with. */
 const STATUS_OF_CODE: Readonly<Record<string, number>> = {

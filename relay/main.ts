@@ -33,6 +33,8 @@ export const relayCommand = command({
       line.onGone(resolve)
     })
     await relay.listen()
+    // Nobody may be reading (journald was restarted): an error about that is not to be written there in turn, for ever.
+    process.stderr.on('error', () => undefined)
     // What a single connection does wrong must not end the others.
     process.removeAllListeners('uncaughtException').removeAllListeners('unhandledRejection')
     process.on('uncaughtException', (error) => warn(`unexpected error: ${error.message}`))

@@ -7,9 +7,10 @@ import { BenchPeerError } from '../measure/errors.ts'
 import { type LineProcess, startLineProcess } from '../measure/line-process.ts'
 import { makeRunFolder } from '../measure/run-folder.ts'
 import type { ShoalServices } from '../measure/shoal-questions.ts'
+import { type IdleReport, measureIdle } from './idle.ts'
 import { type NodeProcess, startNodeProcess } from './node-process.ts'
 import { MEMORY_USAGE, type MemoryOptions, parseMemoryOptions } from './options.ts'
-import { type MemoryReport, renderMemory } from './report.ts'
+import { type MemoryReport, renderIdle, renderMemory } from './report.ts'
 
 /** `npm run bench:memory`: the memory of a real node while layers pass through it. */
 
@@ -17,6 +18,8 @@ const SERVICES_PROGRAM = join(import.meta.dirname, '../engine/peers/shoal-servic
 const MIB = 2 ** 20
 /** Time until it has joined, sends heartbeats, and start-up garbage is collected. */
 const IDLE_AFTER_MS = 5_000
+/** The tracker's default; for the other measurements heartbeats are frequent, so that stopped nodes are soon forgotten. */
+const IDLE_HEARTBEAT_SECONDS = 5
 
 interface Bench {
   folder: string
@@ -28,21 +31,32 @@ interface Bench {
 async function main(argv: string[]): Promise<void> {
   const options = parseMemoryOptions(argv)
   if (options.isHelp) return void process.stdout.write(MEMORY_USAGE)
-  const report = await measure(options)
-  process.stdout.write(`${options.isJson ? JSON.stringify(report) : renderMemory(report)}\n`)
+  const write = <T>(report: T, render: (report: T) => string) =>
+    void process.stdout.write(`${options.isJson ? JSON.stringify(report) : render(report)}\n`)
+  if (options.idleMinutes > 0) return write(await withServices(options, idle), renderIdle)
+  write(await withServices(options, measureAll), renderMemory)
 }
 
-async function measure(options: MemoryOptions): Promise<MemoryReport> {
+async function withServices<T>(
+  options: MemoryOptions,
+  measure: (bench: Bench, options: MemoryOptions) => Promise<T>,
+): Promise<T> {
   const { folder, removeFolder } = makeRunFolder(options.folder, 'shoal-memory-')
   const services = startLineProcess([process.execPath, SERVICES_PROGRAM])
   try {
-    const settings = await services.ask<ShoalServices>({ do: 'open', folder })
+    const pace = options.idleMinutes > 0 ? { heartbeatSeconds: IDLE_HEARTBEAT_SECONDS } : {}
+    const settings = await services.ask<ShoalServices>({ do: 'open', folder, ...pace })
     const say = (line: string) => void process.stderr.write(`${line}\n`)
-    return await measureAll({ folder, services, settings, say }, options)
+    return await measure({ folder, services, settings, say }, options)
   } finally {
     await services.stop()
     removeFolder()
   }
+}
+
+function idle({ folder, settings }: Bench, { idleMinutes, program }: MemoryOptions): Promise<IdleReport> {
+  const place = { folder: join(folder, 'idle'), services: settings }
+  return measureIdle(place, { program, minutes: idleMinutes, env: process.env })
 }
 
 async function measureAll(bench: Bench, { smallMib, gib }: MemoryOptions): Promise<MemoryReport> {

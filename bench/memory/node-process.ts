@@ -42,33 +42,14 @@ export interface NodeProcess {
 export async function startNodeProcess(folder: string, services: ShoalServices): Promise<NodeProcess> {
   mkdirSync(folder, { recursive: true })
   const [proxyPort, adminPort] = [await freePort(), await freePort()]
-  const child = spawn(process.execPath, [PROGRAM, 'node', '--config-file', configFile()], {
+  const config = writeNodeConfig(folder, services, { proxyPort, adminPort })
+  const child = spawn(process.execPath, [PROGRAM, 'node', '--config-file', config], {
     stdio: ['ignore', 'inherit', 'inherit'],
   })
   const admin = `http://127.0.0.1:${adminPort}`
   const socket = join(folder, 'data/shoal.sock')
   await untilReady(child, admin)
   const authority = await authorityAt(socket)
-
-  function configFile(): string {
-    const write = (name: string, text: string) => {
-      writeFileSync(join(folder, name), text, { mode: 0o600 })
-      return join(folder, name)
-    }
-    const config = {
-      trackerUrl: services.client.trackerUrl,
-      trackerCaFile: write('tracker-ca.pem', services.client.trackerCaPem),
-      joinTokenFile: write('join-token', services.client.joinToken),
-      dataDir: join(folder, 'data'),
-      proxyListen: `127.0.0.1:${proxyPort}`,
-      adminListen: `127.0.0.1:${adminPort}`,
-      peerListen: '127.0.0.1:0',
-      registries: [services.registry],
-      dockerCertsDir: 'none',
-      logLevel: 'warn',
-    }
-    return write('node.json', JSON.stringify(config))
-  }
 
   async function request(blob: { name: string }, token: string) {
     const agent = new ProxyAgent({ uri: `http://127.0.0.1:${proxyPort}`, requestTls: { ca: authority } })
@@ -117,7 +98,33 @@ export async function startNodeProcess(folder: string, services: ShoalServices):
   }
 }
 
-async function untilReady(child: ChildProcess, admin: string): Promise<void> {
+/** @returns path of the configuration file, beside its secrets */
+export function writeNodeConfig(
+  folder: string,
+  { client, registry }: ShoalServices,
+  { proxyPort, adminPort }: { proxyPort: number; adminPort: number },
+): string {
+  const write = (name: string, text: string) => {
+    writeFileSync(join(folder, name), text, { mode: 0o600 })
+    return join(folder, name)
+  }
+  const config = {
+    trackerUrl: client.trackerUrl,
+    trackerCaFile: write('tracker-ca.pem', client.trackerCaPem),
+    joinTokenFile: write('join-token', client.joinToken),
+    dataDir: join(folder, 'data'),
+    proxyListen: `127.0.0.1:${proxyPort}`,
+    adminListen: `127.0.0.1:${adminPort}`,
+    peerListen: '127.0.0.1:0',
+    registries: [registry],
+    dockerCertsDir: 'none',
+    attachedDir: 'none',
+    logLevel: 'warn',
+  }
+  return write('node.json', JSON.stringify(config))
+}
+
+export async function untilReady(child: ChildProcess, admin: string): Promise<void> {
   const deadlineMs = performance.now() + START_PATIENCE_MS
   for (;;) {
     const answer = await fetch(`${admin}/healthz`).catch(() => undefined)

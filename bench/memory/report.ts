@@ -1,3 +1,5 @@
+import type { IdleReport } from './idle.ts'
+
 /** Memory of a node, in MiB. */
 export interface MemoryReport {
   smallMib: number
@@ -47,5 +49,22 @@ export function renderMemory(report: MemoryReport): string {
     '|---|---:|---:|---|',
     ...rows,
     `| peak of the node that served the peer | ${report.peakMib.server} | | |`,
+  ].join('\n')
+}
+
+/** Bounds of guard, node and relay together, idle. */
+const IDLE_MIB_MAX = 100
+const IDLE_CPU_PERCENT_MAX = 0.5
+
+export function renderIdle({ minutes, shares, pssMib, cpuPercent }: IdleReport): string {
+  const rows = Object.entries(shares).map(
+    ([name, share]) => `| ${name} | ${share.pssMib.toFixed(1)} | ${share.anonymousMib.toFixed(1)} | |`,
+  )
+  const verdict = pssMib <= IDLE_MIB_MAX && cpuPercent <= IDLE_CPU_PERCENT_MAX ? 'met' : 'missed'
+  return [
+    `| idle for ${minutes} minutes | PSS, MiB | of it anonymous | bars: ${IDLE_MIB_MAX} MiB, ${IDLE_CPU_PERCENT_MAX} % |`,
+    '|---|---:|---:|---|',
+    ...rows,
+    `| together, ${cpuPercent.toFixed(2)} % of a core | ${pssMib.toFixed(1)} | | ${verdict} |`,
   ].join('\n')
 }

@@ -183,9 +183,14 @@ export class TrackerClient {
     await Promise.all(Object.values(this.#agents).map((agent) => agent.destroy()))
   }
 
-  /** One context for all connections: parsing the system's authorities for each costs 20 ms and memory. */
+  /** One context for all connections, as late as may be: parsing the system's authorities for each costs 20 ms and memory. */
   #connect(identity: TrackerIdentity | undefined): Agents {
-    const secureContext = contextTrusting(this.#authorities, identity)
+    // A node that has an identity calls nobody without it.
+    let made = identity && contextTrusting(this.#authorities, identity)
+    const context = () => {
+      made ??= contextTrusting(this.#authorities)
+      return made
+    }
     const agent = (connections: number, patienceMs: number) =>
       new Agent({
         connections,
@@ -193,7 +198,7 @@ export class TrackerClient {
         headersTimeout: patienceMs,
         bodyTimeout: patienceMs,
         connect: connectorOf({
-          context: () => secureContext,
+          context,
           timeout: Math.min(patienceMs, CALL_MS_MAX),
           proxy: this.#proxy,
         }),

@@ -14,6 +14,8 @@ const HASH_STEP_BYTES = 2 * PIECE_BYTES_MAX
 export const QUIET_MS = 2_000
 /** … and this long after it was asked for at the latest: after a minute the tracker asks another node for SHA-1 hashes. */
 export const QUIET_WAIT_MS_MAX = 20_000
+/** The thread costs 14 MiB: it starts with the first work, and ends after this time without any. */
+export const THREAD_IDLE_MS = 60_000
 
 type WithoutNumber<T> = T extends Job ? Omit<T, 'job'> : never
 
@@ -29,22 +31,50 @@ interface Waiter {
 
 /**
  * The verifying thread, with promises. Jobs run in the order of their calls. A failed job affects only itself. A
- * thread that ends fails its jobs and is replaced; hashes of whole blobs that it held are read back from the file.
+ * thread that fails fails its jobs and is replaced; hashes of whole blobs that it held are read back from the file.
+ * While nobody has work for it there is none.
  */
 export class Verifier {
-  #worker: Worker
+  #worker: Worker | undefined
   #isClosed = false
   readonly #defects: Defects
+  readonly #threadIdleMs: number
   readonly #waiting = new Map<number, Waiter>()
   #jobs = 0
   #wholes = 0
+  /** Begun and not ended: the thread has their state. */
+  readonly #openWholes = new Set<number>()
+  #idle: NodeJS.Timeout | undefined
   #pieceAtMs = Number.NEGATIVE_INFINITY
   /** The last work that waits for quiet; one at a time, so that a piece waits for a step of one. */
   #quietWork: Promise<unknown> = Promise.resolve()
 
-  constructor(defects: Defects) {
+  /** @param threadIdleMs tests pass their own */
+  constructor(defects: Defects, threadIdleMs = THREAD_IDLE_MS) {
     this.#defects = defects
-    this.#worker = this.#start()
+    this.#threadIdleMs = threadIdleMs
+  }
+
+  get hasThread(): boolean {
+    return this.#worker !== undefined
+  }
+
+  /** Work is about to come: the thread takes 50 ms to start. */
+  expectWork(): void {
+    if (this.#isClosed) return
+    this.#worker ??= this.#start()
+    this.#endWhenIdle()
+  }
+
+  #endWhenIdle(): void {
+    clearTimeout(this.#idle)
+    this.#idle = globalThis.setTimeout(() => {
+      if (this.#waiting.size > 0 || this.#openWholes.size > 0) return this.#endWhenIdle()
+      const worker = this.#worker
+      this.#worker = undefined
+      void worker?.terminate()
+    }, this.#threadIdleMs)
+    this.#idle.unref()
   }
 
   #start(): Worker {
@@ -58,9 +88,9 @@ export class Verifier {
       cause = error
     })
     worker.once('exit', (code) => {
-      if (this.#isClosed) return
+      if (this.#isClosed || this.#worker !== worker) return
+      this.#worker = undefined
       this.#failAll(this.#defects.note('verify_job', cause ?? new Error(`the thread ended with ${code}`)))
-      this.#worker = this.#start()
     })
     return worker
   }
@@ -107,6 +137,7 @@ export class Verifier {
   /** Begins the SHA-256 of a whole blob. @returns its handle */
   beginWhole(): number {
     this.#wholes += 1
+    this.#openWholes.add(this.#wholes)
     return this.#wholes
   }
 
@@ -116,6 +147,7 @@ export class Verifier {
 
   /** @returns the hex digest */
   endWhole(whole: number): Promise<string> {
+    this.#openWholes.delete(whole)
     return this.#run({ kind: 'end', whole })
   }
 
@@ -165,16 +197,19 @@ export class Verifier {
 
   async close(): Promise<void> {
     this.#isClosed = true
-    await this.#worker.terminate()
+    clearTimeout(this.#idle)
+    await this.#worker?.terminate()
     this.#failAll(new Error('the verifier is closed'))
   }
 
   #run(job: WithoutNumber<Job>, moved: ArrayBuffer[] = [], buffer?: PieceBuffer): Promise<string> {
+    if (this.#isClosed) return Promise.reject(new Error('the verifier is closed'))
+    this.expectWork()
     this.#jobs += 1
     const number = this.#jobs
     return new Promise((resolve, reject) => {
       this.#waiting.set(number, { resolve, reject, buffer })
-      this.#worker.postMessage({ ...job, job: number }, moved)
+      this.#worker!.postMessage({ ...job, job: number }, moved)
     })
   }
 

@@ -1,4 +1,4 @@
-import { build, type Metafile } from 'esbuild'
+import { build, type Metafile, type Plugin } from 'esbuild'
 import { type Packed, PROGRAM_MODE, textFile } from './files.ts'
 import { ROOT, sourceText } from './source.ts'
 
@@ -16,6 +16,18 @@ const ENTRIES = { 'bin/shoal': 'bin/shoal.js', 'lib/verify-worker': 'client/stor
 const REQUIRE = `import { createRequire as makeRequire } from 'node:module'; const require = makeRequire(import.meta.url);`
 /** The deepest folder of a package in a file's path. */
 const DEPENDENCY = /^(.*node_modules\/(?:@[^/]+\/)?[^/]+)\//
+
+/** zod brings its messages in fifty languages, of which a node would keep 300 kB in memory. Nothing here asks for them. */
+const WITHOUT_LOCALES: Plugin = {
+  name: 'without-locales',
+  setup({ onLoad }) {
+    const contents = "export { default as en } from './en.js'"
+    onLoad({ filter: /\/zod\/v4\/locales\/index\.js$/ }, () => ({ contents }))
+  },
+}
+
+/** Short enough that the place of a defect says something. */
+const LINE_CHARS = 160
 
 /** What starts Node by the package's own path, wherever that is. */
 const LAUNCHER = `#!/bin/sh
@@ -38,7 +50,11 @@ export async function bundle(): Promise<Bundle> {
     mainFields: ['module', 'main'],
     platform: 'node',
     target: 'node24',
-    charset: 'utf8',
+    // V8 keeps all text in memory, and a file with one other letter, be it in a comment, twice. Names stay, for defects.
+    charset: 'ascii',
+    minifyWhitespace: true,
+    lineLimit: LINE_CHARS,
+    plugins: [WITHOUT_LOCALES],
     // They are all in one file of their own.
     legalComments: 'none',
     banner: { js: REQUIRE },

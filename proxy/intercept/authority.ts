@@ -1,18 +1,19 @@
 import { isIP } from 'node:net'
 import { createSecureContext, type SecureContext } from 'node:tls'
+import { z } from 'zod'
 import { issueLeaf, type KeyedCertificate, makeAuthority } from '../../core/issue-certificate.ts'
 import { type RegistryHost, registryAddress } from '../../core/repository.ts'
 
 /**
- * The authority behind interception: one certificate and key for each registry's host. All keys exist only in this object,
- * and each authority can issue only for its own host (critical name constraints). So neither a stolen disk nor the file
+ * The authority behind interception: one certificate and key for each registry's host. All keys exist only in this object
+ * (and in the memory of the guard, if there is one, so that pulls under way outlive a node that is killed), and each authority can issue only for its own host (critical name constraints). So neither a stolen disk nor the file
  * that Docker trusts is of use elsewhere. Each host has its own, because constraints that exclude a host's subdomains
  * would exclude a second registry that is one of them.
  */
 
 const DAY_SECONDS = 24 * 3600
 /**
- * The authority is new at every start. So its life bounds only how long a file left by a crash stays valid, and how long
+ * The authority is new at every start without a guard. So its life bounds only how long a file left by a crash stays valid, and how long
  * a process may run without a change. No standard limits authorities. Public leaves get at most 47 days from 2029 on
  * (CA/Browser Forum ballot SC-081), and this stays well below.
  */
@@ -39,25 +40,46 @@ interface DatedContext {
   endsAtSeconds: number
 }
 
+export interface AuthorityKeeping {
+  kept?: string
+  keep?: (text: string) => void
+  nowSeconds?: () => number
+}
+
 export class ProxyAuthority {
-  readonly #hosts: Set<RegistryHost>
+  readonly #hosts = new Set<RegistryHost>()
   readonly #nowSeconds: () => number
+  readonly #keep: (text: string) => void
   readonly #contexts = new Map<RegistryHost, Promise<DatedContext>>()
   #current: DatedAuthority
   #next: DatedAuthority | undefined
 
-  private constructor(hosts: RegistryHost[], nowSeconds: () => number, first: DatedAuthority) {
-    this.#hosts = new Set(hosts)
+  private constructor(nowSeconds: () => number, keep: (text: string) => void, first: DatedAuthority) {
     this.#nowSeconds = nowSeconds
+    this.#keep = keep
     this.#current = first
   }
 
-  /** @param nowSeconds since 1970; tests pass their own */
+  /**
+   * @param options.kept what an authority before gave to `keep`: what still serves of it is taken over, because pulls under
+   * way trust nothing else
+   * @param options.keep called with all of the authority in use, keys included, in one line, now and when it changes
+   * @param options.nowSeconds since 1970; tests pass their own
+   */
   static async make(
     hosts: RegistryHost[],
-    nowSeconds: () => number = () => Date.now() / 1000,
+    { kept = '', keep = () => undefined, nowSeconds = () => Date.now() / 1000 }: AuthorityKeeping = {},
   ): Promise<ProxyAuthority> {
-    return new ProxyAuthority(hosts, nowSeconds, await newAuthority(hosts, nowSeconds()))
+    const names = new Set(hosts.map((host) => registryAddress(host).host))
+    const known = keptAuthority(kept, names, nowSeconds())
+    const made = new ProxyAuthority(nowSeconds, keep, known ?? (await newAuthority([], nowSeconds())))
+    await made.cover(hosts)
+    return made
+  }
+
+  #changed(): void {
+    const { of, endsAtSeconds } = this.#current
+    this.#keep(JSON.stringify({ endsAtSeconds, of: [...of] }))
   }
 
   /** The certificates that clients must trust: one for each host, or two around a change. */
@@ -75,6 +97,7 @@ export class ProxyAuthority {
     if (this.#next !== undefined && leftSeconds < NEXT_SIGNS_BEFORE_END_SECONDS) {
       this.#current = this.#next
       this.#next = undefined
+      this.#changed()
       return true
     }
     if (this.#next !== undefined || leftSeconds >= NEXT_PUBLISHED_BEFORE_END_SECONDS) return false
@@ -88,9 +111,11 @@ export class ProxyAuthority {
     for (const host of added) this.#hosts.add(host)
     const dated = [this.#current, this.#next].filter((authority) => authority !== undefined)
     for (const { of } of dated) {
-      const made = await newAuthority(added, this.#nowSeconds())
+      const missing = added.filter((host) => !of.has(registryAddress(host).host))
+      const made = await newAuthority(missing, this.#nowSeconds())
       for (const [name, certificate] of made.of) if (!of.has(name)) of.set(name, certificate)
     }
+    if (added.length > 0) this.#changed()
     return added.length > 0
   }
 
@@ -132,6 +157,27 @@ export class ProxyAuthority {
       ciphers: `TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:${TLS12_CIPHERS}`,
     })
     return { context, authority, endsAtSeconds: this.#nowSeconds() + LEAF_VALID_SECONDS }
+  }
+}
+
+/** @returns undefined if the text does not tell, or of an authority that is due for a change */
+function keptAuthority(text: string, names: Set<string>, nowSeconds: number): DatedAuthority | undefined {
+  const kept = keptSchema.safeParse(parsed(text)).data
+  if (kept === undefined || kept.endsAtSeconds - nowSeconds < NEXT_PUBLISHED_BEFORE_END_SECONDS)
+    return undefined
+  return { of: new Map(kept.of.filter(([name]) => names.has(name))), endsAtSeconds: kept.endsAtSeconds }
+}
+
+const keptSchema = z.object({
+  endsAtSeconds: z.number(),
+  of: z.array(z.tuple([z.string(), z.object({ certificatePem: z.string(), privateKeyPem: z.string() })])),
+})
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
   }
 }
 

@@ -1,13 +1,14 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { callGuard } from '../../guard/control.ts'
-import { ownSocket } from '../../guard/sockets.ts'
+import { letCallersWait, ownSocket } from '../../guard/sockets.ts'
 import { freePort } from '../../lab/machine/free-port.ts'
 import { type StartedShoal, startShoal } from '../cli/run-shoal.ts'
 import { REPOSITORY } from '../core/test-registry.ts'
@@ -91,6 +92,12 @@ async function until(role: 'node' | 'relay', phase: string): Promise<Record<stri
   return status
 }
 
+/** Of a hundredth of a second of processor time. */
+function cpuTicks(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ')[1]!.split(' ')
+  return Number(fields[11]) + Number(fields[12])
+}
+
 /** What comes back through a tunnel to the echo server. */
 async function echoed(text: string): Promise<string> {
   const { body, code } = await tunnelled(text)
@@ -136,7 +143,8 @@ describe('a guard', () => {
     const { whole, cut } = await tunnelsUntil(() => performance.now() > untilMs)
     expect(cut).toEqual([])
     expect(whole).toBeGreaterThan(20)
-    expect(await callGuard(control, 'status')).toMatchObject({ node: 'waiting', relay: 'serving' })
+    await until('node', 'waiting')
+    expect(await callGuard(control, 'status')).toMatchObject({ relay: 'serving' })
   })
 
   it('lets no connection be refused while the node is killed again and again', async () => {
@@ -155,6 +163,31 @@ describe('a guard', () => {
     // What the node itself held in its hands ends with it; whatever came later waits for the next to answer.
     expect(cut.length).toBeLessThanOrEqual(kills)
     expect(cut.filter((how) => !/ECONNRESET|EPIPE|ended/.test(how))).toEqual([])
+  }, 60_000)
+
+  it('keeps the authority that runtimes trust when the node is killed', async () => {
+    const { registry } = await startGuardedNode()
+    const path = join(folder, 'node/proxy-ca.crt')
+    const [caPem, { nodePid }] = [readFileSync(path, 'utf8'), await until('node', 'serving')]
+    process.kill(Number(nodePid), 'SIGKILL')
+    await expect
+      .poll(async () => (await callGuard(control, 'status')).nodePid, { timeout: 20_000 })
+      .not.toBe(nodePid)
+    await until('node', 'serving')
+    // As in the middle of a pull: Docker reads it once.
+    const blob = registry.add(randomBlob(2 ** 20).bytes)
+    const asked = { port, host: registry.host, caPem }
+    const { body } = await askThrough(asked, { path: `/v2/${REPOSITORY}/blobs/${blob.digest}` })
+    expect(body.equals(blob.bytes)).toBe(true)
+    // It is nowhere but in memory.
+    const stored = readdirSync(join(folder, 'node'), { recursive: true, withFileTypes: true })
+    const texts = stored
+      .filter((entry) => entry.isFile())
+      .map((entry) => readFileSync(join(entry.parentPath, entry.name), 'latin1'))
+    expect(texts.length).toBeGreaterThan(3)
+    expect(texts.filter((text) => text.includes('endsAtSeconds'))).toEqual([])
+    const serving = await until('node', 'serving')
+    expect(readFileSync(`/proc/${serving.nodePid}/environ`, 'latin1')).not.toContain('PRIVATE KEY')
   }, 60_000)
 
   it('finishes the pull of a node that is exchanged meanwhile, and shares what it held', async () => {
@@ -238,6 +271,28 @@ describe('a guard', () => {
       child.kill('SIGTERM')
       await once(child, 'exit')
     }
+  })
+
+  it('lets callers wait at a socket of its own before anybody accepts', async () => {
+    const socket = ownSocket('proxy', { host: '127.0.0.1', port })
+    letCallersWait([socket])
+    const caller = connect(port, '127.0.0.1')
+    await once(caller, 'connect')
+    caller.destroy()
+  })
+
+  it('does not spin when nobody reads what it says', async () => {
+    startGuard(['--config-file', join(folder, 'none.json')])
+    const { relayPid } = await until('relay', 'serving')
+    guard!.child.stderr!.destroy()
+    // The node ends again and again, and a refused CONNECT is told too.
+    for (let asked = 0; asked < 3; asked += 1) await openTunnel(port, '169.254.169.254:80')
+    const pids = [Number(relayPid), guard!.child.pid!]
+    const before = pids.map(cpuTicks)
+    await wait(1000)
+    const spent = pids.map((pid, index) => cpuTicks(pid) - before[index]!)
+    expect(Math.max(...spent)).toBeLessThan(30)
+    expect(await echoed('still there')).toBe('still there')
   })
 
   it('refuses an address that other machines reach, or that is taken', async () => {

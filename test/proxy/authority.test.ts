@@ -61,7 +61,7 @@ test('it ends within 30 days and is another at every start', async () => {
 
 test('a leaf is used again while it is fresh and made anew after half of its day', async () => {
   let now = 1000
-  const authority = await ProxyAuthority.make([registry], () => now)
+  const authority = await ProxyAuthority.make([registry], { nowSeconds: () => now })
   const first = await authority.contextFor(registry)
   now += DAY / 2 - 10
   expect(await authority.contextFor(registry)).toBe(first)
@@ -77,7 +77,7 @@ test('requests at the same moment share one leaf', async () => {
 
 test('in a process that runs for weeks the next authority is published days before it signs', async () => {
   let now = 1000
-  const authority = await ProxyAuthority.make([registry], () => now)
+  const authority = await ProxyAuthority.make([registry], { nowSeconds: () => now })
   const [first] = pemBlocks(authority.certificatesPem)
   const leaf = await authority.contextFor(registry)
   expect(await authority.renewWhenDue()).toBe(false)
@@ -90,4 +90,40 @@ test('in a process that runs for weeks the next authority is published days befo
   expect(await authority.renewWhenDue()).toBe(true)
   expect(pemBlocks(authority.certificatesPem)).toEqual([next])
   expect(await authority.contextFor(registry)).not.toBe(leaf)
+})
+
+test('what a process keeps of it, the next one takes over: pulls under way trust it', async () => {
+  const other = parseRegistryHost('other.example')
+  let kept = ''
+  const keep = (text: string) => {
+    kept = text
+  }
+  const first = await ProxyAuthority.make([registry, other], { keep })
+  expect(kept).not.toContain('\n')
+  const [ofRegistry] = pemBlocks(first.certificatesPem)
+  const next = await ProxyAuthority.make([registry, parseRegistryHost('new.example')], { kept })
+  const [same, added, ...more] = pemBlocks(next.certificatesPem)
+  expect([same, more]).toEqual([ofRegistry, []])
+  expect(textsOf(added!)[0]).toContain('DNS:new.example')
+  const secureContext = await next.contextFor(registry)
+  const server = createServer({ SNICallback: (_name, done) => done(null, secureContext) }).listen(0)
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  const socket = connect({ port, servername: 'registry.example', ca: first.certificatesPem })
+  await once(socket, 'secureConnect')
+  socket.destroy()
+  server.close()
+})
+
+test('it is new where what was kept is due for a change, or is nothing', async () => {
+  let kept = ''
+  const keep = (text: string) => {
+    kept = text
+  }
+  const { certificatesPem } = await ProxyAuthority.make([registry], { keep })
+  const nowSeconds = () => Date.now() / 1000 + 21 * DAY
+  const later = await ProxyAuthority.make([registry], { kept, nowSeconds })
+  expect(later.certificatesPem).not.toBe(certificatesPem)
+  const damaged = await ProxyAuthority.make([registry], { kept: kept.slice(0, -2) })
+  expect(pemBlocks(damaged.certificatesPem)).toHaveLength(1)
 })

@@ -67,6 +67,12 @@ describe('imports', () => {
     ).toEqual([])
   })
 
+  it('of a node take values of http from core/node-http.ts, which loads less', () => {
+    const isOfNode = (path: string) => /^(core|client|proxy|node|relay)\//.test(path)
+    const values = edges.filter(({ from, to, isType }) => isOfNode(from) && to === 'node:http' && !isType)
+    expect(values.map(text)).toEqual([])
+  })
+
   it('keep what decides in the client free of sockets and files, and of whatever imports those', () => {
     const pure = sources.filter(isPure)
     expect(pure.length).toBeGreaterThan(15)
@@ -133,6 +139,8 @@ describe('surroundings', () => {
 
 /** Files that may read the environment though they are no program; say why beside each. */
 const EXCEPTIONS: string[] = [
+  // The system's store is where OpenSSL's variables say.
+  'core/system-authorities.ts',
   // Looks for the parts that it needs where the shell would.
   'lab/machine/requirements.ts',
   // Notes what tests skip where `npm test` says, and nothing on continuous integration.

@@ -22,7 +22,12 @@ let tracker: RunningTracker | undefined
 let trackerDataDir = ''
 let registry: BlobRegistry | undefined
 
-async function open({ folder }: { folder: string }): Promise<ShoalServices> {
+interface Opening {
+  folder: string
+  heartbeatSeconds?: number
+}
+
+async function open({ folder, heartbeatSeconds = HEARTBEAT_SECONDS }: Opening): Promise<ShoalServices> {
   const write = async (name: string, text: string) => {
     await writeFile(join(folder, name), text, { mode: 0o600 })
     return join(folder, name)
@@ -42,7 +47,7 @@ async function open({ folder }: { folder: string }): Promise<ShoalServices> {
       dataDir: trackerDataDir,
       unlockKeyFile: await write('unlock-key', `SHOALKEY-1-${randomBytes(32).toString('base64url')}`),
       registries: [config],
-      heartbeatSeconds: HEARTBEAT_SECONDS,
+      heartbeatSeconds,
     }),
     pino({ level: 'warn' }, pino.destination(2)),
   )

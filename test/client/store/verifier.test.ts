@@ -100,3 +100,21 @@ test('without pieces nothing waits', async () => {
   await verifier.whenQuiet(async () => undefined)
   expect(performance.now() - beganAtMs).toBeLessThan(QUIET_MS / 2)
 })
+
+test('there is a thread from the first work until none came for a while', async () => {
+  const own = new Verifier(noted.defects, 50)
+  expect(own.hasThread).toBe(false)
+  const bytes = randomBytes(PIECE_BYTES)
+  const whole = own.beginWhole()
+  await own.piece(bufferOf(bytes), { length: bytes.length, file, position: 0, expected: undefined, whole })
+  await wait(200)
+  // It has the state of a blob's hash.
+  expect(own.hasThread).toBe(true)
+  await own.advanceWhole(whole, file, PIECE_BYTES)
+  expect(await own.endWhole(whole)).toBe(hashOf(bytes))
+  await expect.poll(() => own.hasThread).toBe(false)
+  expect(await own.hash(bufferOf(bytes), bytes.length)).toBe(hashOf(bytes))
+  await own.close()
+  await expect(own.hash(bufferOf(bytes), bytes.length)).rejects.toThrow('closed')
+  expect(noted.places).toEqual([])
+})
