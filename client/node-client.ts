@@ -227,9 +227,12 @@ export class NodeClient implements Client {
     return this.swarms.find(request)?.layout.blobBytes
   }
 
+  async isInRepository(request: Omit<BlobRequest, 'bytes'>): Promise<boolean> {
+    return this.#vouching.isMember(request, Date.now()) || this.#grants.covers(request)
+  }
+
   sawAccepted(request: BlobRequest, nowMs = Date.now()): void {
-    const isOpen = this.#credentialsSeen.isOpen(request.registry)
-    this.#vouching.sawAccepted(request, { isOpen, nowMs })
+    this.#vouching.sawAccepted(request, { isOpen: this.#credentialsSeen.isOpen(request.registry), nowMs })
     this.#memory.changed()
   }
 

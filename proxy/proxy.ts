@@ -11,6 +11,7 @@ import type { RegistryClient, RegistryClients } from '../core/registry-client.ts
 import { parseRegistryHost } from '../core/repository.ts'
 import { Strangers } from '../core/strangers.ts'
 import type { UpstreamProxy } from '../core/upstream-proxy.ts'
+import { AcceptedCallers } from './accepted-callers.ts'
 import { AcceptedRequests } from './accepted-requests.ts'
 import type { Verdict } from './authorise.ts'
 import { answerConnect } from './connect.ts'
@@ -28,7 +29,7 @@ import { type RunningMirror, startMirror } from './mirror.ts'
 import type { MirrorPlace, MirrorSocket } from './mirror-place.ts'
 import { NEVER_PAUSED, type Pausing } from './pause.ts'
 import { answer, type Exchange } from './pull.ts'
-import { PullRecords } from './pull-records.ts'
+import { PullRecords, type SeenImage } from './pull-records.ts'
 import { PushWatch } from './push/push-watch.ts'
 import { KernelSocketOwners, type SocketOwners } from './socket-owner.ts'
 import { AUTHORITY_FILE_NAME } from './trust-files.ts'
@@ -106,7 +107,9 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const { conditions = new Conditions({ log }) } = options
   const metrics = proxyMetrics(options.metrics)
   const { records = new PullRecords() } = options
-  const plans = new ManifestPlans(client, p2pMinBytes, (image) => records.sawImage(image))
+  const callers = new AcceptedCallers()
+  const onImage = (image: SeenImage) => records.sawImage(image)
+  const plans = new ManifestPlans(client, p2pMinBytes, { onImage, callers })
   const strangers = new Strangers()
   const accepted = new AcceptedRequests<Verdict>()
   const reach = new RegistryReach({ conditions })
@@ -118,6 +121,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     pushes: new PushWatch({ client, p2pMinBytes, defects }),
     strangers,
     accepted,
+    callers,
     records,
     served: new WeakSet<Socket>(),
     p2pMinBytes,
