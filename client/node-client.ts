@@ -39,7 +39,6 @@ import { SendBuffers } from './peer/send-buffers.ts'
 import { type Remembering, recall, recordOf } from './remembered.ts'
 import { LoopLoad } from './store/loop-load.ts'
 import { PieceBuffers } from './store/piece-buffers.ts'
-import type { SealedCopy } from './store/pushed-copy.ts'
 import { SlowWrites } from './store/slow-writes.ts'
 import { Verifier } from './store/verifier.ts'
 import { BlobReader } from './swarm/blob-reader.ts'
@@ -189,7 +188,7 @@ export class NodeClient implements Client {
       log: this.#options.log,
       boundary: this.#defects.boundary('push', () => undefined),
       plan: (image) => this.plan(image),
-      share: (request, copy) => this.#share(request, copy),
+      share: (request, copy) => this.#checkCredential(request).then(() => this.#granted.share(request, copy)),
     })
     this.#listenPort = await this.#listener.listen()
     this.swarms
@@ -291,11 +290,6 @@ export class NodeClient implements Client {
     await this.#verifier.close()
     await this.#tracker.close()
     await this.#memory.close()
-  }
-
-  async #share(request: BlobRequest, copy: SealedCopy): Promise<boolean> {
-    await this.#checkCredential(request)
-    return this.#granted.share(request, copy)
   }
 
   async #checkCredential(request: BlobRequest): Promise<void> {
