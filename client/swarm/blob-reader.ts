@@ -205,9 +205,11 @@ export class BlobReader implements OpenBlob {
         to,
         signal: this.#abort.signal,
       })
-      for await (const bytes of rest) {
-        this.sources.registry += bytes.length
-        yield bytes
+      for await (const chunks of rest) {
+        for (const bytes of chunks) {
+          this.sources.registry += bytes.length
+          yield bytes
+        }
       }
     } catch (cause) {
       if (cause instanceof OriginRefusedError) throw cause

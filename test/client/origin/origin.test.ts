@@ -57,7 +57,7 @@ function setUp({
     for (let piece = from; piece < to; piece += 1) {
       if (leaseEnd !== undefined) await setTimeout(PIECE_MS)
       read.push(piece)
-      yield Buffer.alloc(PIECE_BYTES)
+      yield [Buffer.alloc(PIECE_BYTES)]
     }
   }
   const host: OriginHost = {
