@@ -258,6 +258,11 @@ export interface Client {
    */
   authorisedWithoutRegistry(request: Omit<BlobRequest, 'bytes'>): Promise<number | undefined>
   /**
+   * Whether the registry said that the blob is in the repository: to this node within the hour, or to the tracker for a grant
+   * that is here or in flight. It says nothing about who may have it. Never throws.
+   */
+  isInRepository(request: Omit<BlobRequest, 'bytes'>): Promise<boolean>
+  /**
    * The registry itself accepted the credential for this blob, now or `atMs`. Call while the blob is open here. Never
    * throws.
    */

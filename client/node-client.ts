@@ -40,7 +40,6 @@ import { SendBuffers } from './peer/send-buffers.ts'
 import { type Remembering, recall, recordOf } from './remembered.ts'
 import { LoopLoad } from './store/loop-load.ts'
 import { PieceBuffers } from './store/piece-buffers.ts'
-import type { SealedCopy } from './store/pushed-copy.ts'
 import { SlowWrites } from './store/slow-writes.ts'
 import { Verifier } from './store/verifier.ts'
 import { BlobReader } from './swarm/blob-reader.ts'
@@ -195,7 +194,7 @@ export class NodeClient implements Client {
       log: this.#options.log,
       boundary: this.#defects.boundary('push', () => undefined),
       plan: (image) => this.plan(image),
-      share: (request, copy) => this.#share(request, copy),
+      share: (request, copy) => this.#checkCredential(request).then(() => this.#granted.share(request, copy)),
     })
     this.#listenPort = await this.#listener.listen()
     this.swarms
@@ -237,9 +236,12 @@ export class NodeClient implements Client {
     return this.swarms.find(request)?.layout.blobBytes
   }
 
+  async isInRepository(request: Omit<BlobRequest, 'bytes'>): Promise<boolean> {
+    return this.#vouching.isMember(request, Date.now()) || this.#grants.covers(request)
+  }
+
   sawAccepted(request: BlobRequest, nowMs = Date.now()): void {
-    const isOpen = this.#credentialsSeen.isOpen(request.registry)
-    this.#vouching.sawAccepted(request, { isOpen, nowMs })
+    this.#vouching.sawAccepted(request, { isOpen: this.#credentialsSeen.isOpen(request.registry), nowMs })
     this.#memory.changed()
   }
 
@@ -299,11 +301,6 @@ export class NodeClient implements Client {
     await this.#verifier.close()
     await this.#tracker.close()
     await this.#memory.close()
-  }
-
-  async #share(request: BlobRequest, copy: SealedCopy): Promise<boolean> {
-    await this.#checkCredential(request)
-    return this.#granted.share(request, copy)
   }
 
   async #checkCredential(request: BlobRequest): Promise<void> {

@@ -4,6 +4,7 @@ import type { BlobHead } from '../core/blob-question.ts'
 import { isSettledWithin } from '../core/patience.ts'
 import { type RegistryClient, RegistryUnreachableError } from '../core/registry-client.ts'
 import type { Strangers } from '../core/strangers.ts'
+import type { AcceptedCallers } from './accepted-callers.ts'
 import type { AcceptedRequests } from './accepted-requests.ts'
 import type { BlobGet } from './blob-request.ts'
 import { goneSignal } from './upstream/forward.ts'
@@ -14,6 +15,7 @@ export interface AuthoriseParts {
   client: Client
   strangers: Strangers
   accepted: AcceptedRequests<Verdict>
+  callers: AcceptedCallers
 }
 
 interface Exchange {
@@ -25,13 +27,20 @@ interface Exchange {
  * How long a pull waits for the registry's word. After that the client's own request goes to the registry, as without Shoal.
  */
 export const LATE_MS = 400
+/** How long a pull waits for words that make a question of its own needless. The grant is needed anyway. */
+export const SHARED_WORD_MS_MAX = 250
 
 /**
  * Whether a request may have its blob, and the blob's length if the registry gave it. `acceptedAtMs`: when the registry
- * itself accepted the request; undefined if the client vouches for it.
+ * itself accepted the request; undefined if the client vouches for it. `isByOther`: it accepted the caller for another blob.
  */
 export type Verdict =
-  | { refusal?: undefined; acceptedAtMs: number | undefined; bytes: number | undefined }
+  | {
+      refusal?: undefined
+      acceptedAtMs: number | undefined
+      bytes: number | undefined
+      isByOther?: true
+    }
   | { refusal: 'registry_refused' | 'registry_unproven' | 'registry_busy' | 'registry_limited' }
 
 /** No word yet. `later` settles with it, and never rejects: undefined if there is none and the client does not vouch. */
@@ -58,8 +67,11 @@ export async function authorise(
   if (known !== undefined) return { acceptedAtMs: known.atMs, bytes: known.bytes }
   // It told this node to wait. The client's own request is not this node's.
   if (exchange.registry.limit.leftMs(wanted.authorization) > 0) return { refusal: 'registry_limited' }
+  const byOther = await acceptedByOther(parts, exchange, wanted)
+  if (byOther !== undefined) return byOther
   const askedAtMs = performance.now()
   const word = ask(parts, exchange, wanted)
+  parts.callers.asks(host, wanted, word)
   const patienceMs = habits.has('late') ? 0 : LATE_MS
   if (await isSettledWithin(word, patienceMs)) return word
   habits.note('late')
@@ -69,6 +81,28 @@ export async function authorise(
     () => undefined,
   )
   return { refusal: 'registry_late', later: word.catch(() => undefined) }
+}
+
+/**
+ * The registry accepted this caller for another blob of the repository within the minute, gave it a manifest that names
+ * this one, and told this node or the tracker within the hour that this one is in the repository. That is what peers go by,
+ * too. It saves a question for each layer.
+ */
+async function acceptedByOther(
+  { client, callers }: AuthoriseParts,
+  { registry }: Exchange,
+  { bytesPlanned: bytes, ...wanted }: Question,
+): Promise<Verdict | undefined> {
+  if (bytes === undefined) return undefined
+  const judge = async (): Promise<Verdict | undefined> => {
+    const acceptedAtMs = await callers.find(registry.host, wanted)
+    if (acceptedAtMs === undefined) return undefined
+    const isThere = await client.isInRepository({ registry: registry.host, ...wanted })
+    return isThere ? { acceptedAtMs, bytes, isByOther: true } : undefined
+  }
+  const judged = judge()
+  const patienceMs = registry.habits.has('late') ? 0 : SHARED_WORD_MS_MAX
+  return (await isSettledWithin(judged, patienceMs)) ? judged : undefined
 }
 
 async function ask(parts: AuthoriseParts, exchange: Exchange, wanted: Question): Promise<Verdict> {
@@ -109,27 +143,30 @@ async function fromHead(
 ): Promise<Verdict> {
   const isConfirmed = wanted.bytesPlanned === undefined || head.bytes === wanted.bytesPlanned
   const bytes = isConfirmed ? head.bytes : undefined
-  if (!(await showsLeave(parts, exchange, wanted, { ...head, bytes })))
-    return { refusal: 'registry_unproven' }
+  const shown = await shownLeave(parts, exchange, wanted, { ...head, bytes })
+  if (shown === undefined) return { refusal: 'registry_unproven' }
   parts.accepted.note(exchange.registry.host, wanted, { bytes })
+  if (shown === 'repository') parts.callers.note(exchange.registry.host, wanted)
   return { acceptedAtMs: Date.now(), bytes }
 }
 
 /**
- * Whether the answer is for this caller alone. An answer with a length is: the length is part of the swarm's name, so a
- * page that answers 200 to everybody leads to no blob. A redirect, or a 200 without length, may be such a page: it counts
- * if strangers are refused, or get this blob and not whatever they name.
+ * What the answer shows that the caller may have: nothing, this blob, or what is in the repository. An answer with a length is
+ * for this caller alone: the length is part of the swarm's name, so a page that answers 200 to everybody leads to no
+ * blob. With the length that a manifest says it is no page at all. A redirect, or a 200 without length, may be one: it
+ * counts if strangers are refused, or get this blob and not whatever they name.
  */
-async function showsLeave(
+async function shownLeave(
   { strangers }: AuthoriseParts,
   { registry }: Exchange,
-  { repository, digest, authorization }: BlobGet,
+  { repository, digest, authorization, bytesPlanned }: Question,
   { bytes, byGet }: BlobHead & { isPresent: true },
-): Promise<boolean> {
-  if (bytes !== undefined || registry.kind === 'none') return true
+): Promise<'repository' | 'blob' | undefined> {
+  if (registry.kind === 'none') return 'repository'
+  if (bytes !== undefined) return bytesPlanned === undefined ? 'blob' : 'repository'
   const blob = { repository, digest }
-  if (authorization !== undefined && (await strangers.areRefused(registry, blob, byGet))) return true
-  return (await strangers.standing(registry, blob)) === 'served'
+  if (authorization !== undefined && (await strangers.areRefused(registry, blob, byGet))) return 'repository'
+  return (await strangers.standing(registry, blob)) === 'served' ? 'blob' : undefined
 }
 
 /** Asks the client to vouch if the registry does not answer. */

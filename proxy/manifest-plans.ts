@@ -7,6 +7,7 @@ import { BoundedMap } from '../core/bounded-map.ts'
 import { type Digest, isDigest } from '../core/digest.ts'
 import type { RegistryApi, RegistryHost, Repository } from '../core/repository.ts'
 import { digestSchema } from '../core/tracker-api.ts'
+import type { AcceptedCallers } from './accepted-callers.ts'
 import { readCredential, readRepositoryPath } from './blob-request.ts'
 import { ImageNames } from './image-names.ts'
 import type { SeenImage } from './pull-records.ts'
@@ -56,6 +57,7 @@ export class ManifestPlans {
   /** Smaller blobs are not worth a plan. */
   blobBytesMin: number
   readonly #onImage: (image: SeenImage) => void
+  readonly #callers: Pick<AcceptedCallers, 'named'> | undefined
   readonly #names = new ImageNames()
   readonly #sizes = new BoundedMap<string, number>(SIZES_MAX)
 
@@ -63,10 +65,11 @@ export class ManifestPlans {
   constructor(
     client: Pick<Client, 'plan'>,
     blobBytesMin: number,
-    onImage: (image: SeenImage) => void = () => {},
+    { onImage = () => {}, callers }: { onImage?: (image: SeenImage) => void; callers?: AcceptedCallers } = {},
   ) {
     this.#client = client
     this.#onImage = onImage
+    this.#callers = callers
     this.blobBytesMin = blobBytesMin
   }
 
@@ -91,6 +94,9 @@ export class ManifestPlans {
     const onManifest = (text: string, contentDigest: string | undefined) => {
       const blobs = blobsOfManifest(text)
       if (blobs.length === 0) return
+      const digests = blobs.map(({ digest }) => digest)
+      if (found.query === '')
+        this.#callers?.named(registry, { repository, authorization: request.headers.authorization }, digests)
       const digest = isDigest(reference) ? reference : contentDigest
       this.#onImage({ registry, repository, reference: this.#names.nameOf(home, reference), digest, blobs })
       this.#accept({ registry, repository, credential, blobs })

@@ -12,6 +12,7 @@ import type { RegistryClient, RegistryClients } from '../core/registry-client.ts
 import { parseRegistryHost } from '../core/repository.ts'
 import { Strangers } from '../core/strangers.ts'
 import type { UpstreamProxy } from '../core/upstream-proxy.ts'
+import { AcceptedCallers } from './accepted-callers.ts'
 import { AcceptedRequests } from './accepted-requests.ts'
 import type { Verdict } from './authorise.ts'
 import { answerConnect } from './connect.ts'
@@ -115,10 +116,12 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const { conditions = new Conditions({ log }) } = options
   const metrics = proxyMetrics(options.metrics)
   const { records = new PullRecords() } = options
-  const plans = new ManifestPlans(client, p2pMinBytes, (image) => {
+  const callers = new AcceptedCallers()
+  const onImage = (image: SeenImage) => {
     records.sawImage(image)
     options.onImage?.(image)
-  })
+  }
+  const plans = new ManifestPlans(client, p2pMinBytes, { onImage, callers })
   const strangers = new Strangers()
   const accepted = new AcceptedRequests<Verdict>()
   const reach = new RegistryReach({ conditions })
@@ -130,6 +133,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     pushes: new PushWatch({ client, p2pMinBytes, defects }),
     strangers,
     accepted,
+    callers,
     records,
     served: new WeakSet<Socket>(),
     p2pMinBytes,

@@ -7,6 +7,7 @@ import { isSettledWithin } from '../core/patience.ts'
 import { type RegistryClient, RegistryUnreachableError } from '../core/registry-client.ts'
 import { retryAfterMs } from '../core/registry-limit.ts'
 import type { Strangers } from '../core/strangers.ts'
+import type { AcceptedCallers } from './accepted-callers.ts'
 import type { AcceptedRequests } from './accepted-requests.ts'
 import { authorise, LATE_MS, type LateVerdict, type Verdict } from './authorise.ts'
 import { type BlobGet, readBlobGet } from './blob-request.ts'
@@ -34,6 +35,7 @@ export interface PullParts extends AccountParts {
   pushes: PushWatch
   strangers: Strangers
   accepted: AcceptedRequests<Verdict>
+  callers: AcceptedCallers
   reach: RegistryReach
   pause: Pausing
   /** Connections of clients on which a request was answered before. */
@@ -127,7 +129,8 @@ async function answerJudged(parts: PullParts, pull: Pull, verdict: Verdict): Pro
 
   const blob = await openBlob(parts, pull, { bytes, part: span })
   if (blob === undefined) return passThrough(parts, pull, 'registry_fallback')
-  if (verdict.acceptedAtMs !== undefined)
+  // What the registry said about another blob is no news about this one.
+  if (verdict.acceptedAtMs !== undefined && !verdict.isByOther)
     parts.client.sawAccepted(blobRequest(pull, bytes), verdict.acceptedAtMs)
 
   account.reads(blob.sources)
@@ -210,8 +213,8 @@ async function answerLate(parts: PullParts, pull: Pull, { later }: LateVerdict):
 
 /** Forwards the request to the registry and the answer to the client, both unchanged. */
 async function passThrough<Outcome extends RequestOutcome>(
-  { plans, pushes, pause }: PullParts,
-  exchange: AccountedExchange,
+  { plans, pushes, pause, callers }: PullParts,
+  exchange: AccountedExchange & Partial<Pull>,
   outcome: Outcome,
   giveUp?: AbortSignal,
 ): Promise<Outcome> {
@@ -232,9 +235,26 @@ async function passThrough<Outcome extends RequestOutcome>(
     outcome === 'registry_refused' ? refusalWatch(registry, request) : undefined,
     pause.isPaused ? undefined : plans.watch(request, registry),
     pushes.watch(request, registry),
+    acceptanceWatch(callers, exchange),
   ])
   await forward(request, response, upstream, watcher)
   return outcome
+}
+
+/** A blob as long as the manifest says, to the client's own request, is the registry's word on this caller. */
+function acceptanceWatch(
+  callers: AcceptedCallers,
+  { registry, wanted, bytesPlanned }: Exchange & Partial<Pull>,
+): ResponseWatcher | undefined {
+  if (wanted === undefined || bytesPlanned === undefined) return undefined
+  return {
+    onStart: (status, headers) => {
+      if (status === 200 && Number(headers['content-length']) === bytesPlanned)
+        callers.note(registry.host, wanted)
+    },
+    onData: () => {},
+    onEnd: () => {},
+  }
 }
 
 /** What the client gets of the registry's headers: all, with what leads elsewhere spelled so that it arrives there. */

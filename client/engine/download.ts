@@ -258,10 +258,10 @@ export class Download {
     return false
   }
 
-  /** Call with the verdict on a piece that `onPiece` handed out. */
-  settle(assembly: Assembly): void {
+  /** Call with the verdict on a piece that `onPiece` handed out. @param isKept somebody took over its buffer */
+  settle(assembly: Assembly, { isKept = false } = {}): void {
     this.verifying.delete(assembly.piece)
-    this.#release(assembly)
+    if (!isKept) this.#release(assembly)
     if (this.#options.have.has(assembly.piece)) this.giveUp(assembly.piece)
     else this.#changes += 1
     this.#refill()

@@ -144,6 +144,12 @@ export class Grants {
     return undefined
   }
 
+  /** Whether a grant that is here, or in flight, covers the blob: the tracker asked the registry about it. */
+  async covers(request: Omit<BlobRequest, 'bytes'>): Promise<boolean> {
+    const grant = this.find(request)?.grant ?? (await this.#asked(request)?.grant.catch(() => undefined))
+    return grant?.swarms.has(request.digest) ?? false
+  }
+
   /** Blobs that no grant covers, here or in flight: of an image with more than one request holds, none is asked for twice. */
   #uncovered<Blob extends { digest: Digest }>(image: PullOf, blobs: readonly Blob[]): Blob[] {
     return blobs.filter((blob) => {

@@ -10,6 +10,8 @@ export const REQUEST_BYTES_MAX = 32 * 1024 * 1024
  * hashes a password for each request is slow to begin and quick to send.
  */
 export const WAITS_PER_REQUEST = 4
+/** … and at least this long: a newcomer waits no longer for what this node has requested. Milliseconds. */
+export const ALONE_REQUEST_MS = 250
 /** Among other nodes, a request that took longer is not doubled: others would wait for what a slow node has requested. */
 export const GROW_MS_MAX = 2_000
 /** A blob up to this size is one request. */
@@ -82,6 +84,11 @@ export class LeaseRequests {
     return next !== undefined && next.end <= this.#knownTo
   }
 
+  /** The next request is about to be made, and the tracker does not know of it yet. */
+  get isReportDue(): boolean {
+    return this.#isPastHalf && this.isNextUnknown
+  }
+
   /** The tracker may give the pieces of the next request to others: it does not know of it yet. */
   get isNextUnknown(): boolean {
     return (this.#next()?.end ?? 0) > this.#knownTo
@@ -117,7 +124,8 @@ export class LeaseRequests {
     if (this.#answer === undefined || this.#last === undefined) return 0
     const { waitedMs, atMs } = this.#answer
     const arrivedBytes = (this.#at - this.#last.first) * this.#view.layout.pieceBytes
-    return (arrivedBytes / Math.max(1, nowMs - atMs)) * waitedMs * WAITS_PER_REQUEST
+    const worthMs = Math.max(ALONE_REQUEST_MS, waitedMs * WAITS_PER_REQUEST)
+    return (arrivedBytes / Math.max(1, nowMs - atMs)) * worthMs
   }
 
   /**

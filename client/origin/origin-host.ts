@@ -24,7 +24,7 @@ export interface OriginHost extends FallbackView {
   peersIdleMs(): number
   peersReach(): PeersReach
   isTrackerOff(): boolean
-  /** Verifies and stores a piece read from the registry. @returns its SHA-256 (32 bytes) */
+  /** Verifies and stores a piece read from the registry, and takes over its buffer. @returns its SHA-256 (32 bytes) */
   storeFromRegistry(piece: PieceIndex, buffer: PieceBuffer, length: number): Promise<Buffer>
   askHashes(request: Omit<HashesRequest, 'pull'>): Promise<HashesResponse>
   /** Fetches have failed for so long, with no piece from anywhere, that readers must stop waiting. */

@@ -49,7 +49,7 @@ export class Origin {
   readonly #runs = new Set<Run>()
   readonly #openEnded: OpenEndedRead
   #asking: Promise<Told> | undefined
-  #publishing: Promise<void> | undefined
+  #publishing: Promise<boolean> | undefined
   /** A lease that arrived before its reader. */
   #offered: Lease | undefined
   readonly #pendingHashes = new PendingHashes()
@@ -101,10 +101,11 @@ export class Origin {
     this.#offered = undefined
     if (this.#host.access.areRangesIgnored) this.#plan.rangeIgnored(Date.now())
     this.#plan.start(Date.now())
+    if (lease === undefined) return
     // Granted as if the registry served ranges: the tracker must first know that one node reads all.
-    if (lease && !this.#plan.isRangeIgnored && this.#isUseful(lease))
-      this.#host.boundary.run(() => this.#follow(lease))
-    else if (lease) this.#release(lease)
+    const isToFollow = !this.#plan.isRangeIgnored && this.#isUseful(lease)
+    if (isToFollow) this.#host.boundary.run(() => this.#follow(lease))
+    else this.#release(lease)
   }
 
   /** A reader needs some of its pieces. */
@@ -166,8 +167,7 @@ export class Origin {
 
   #release({ lease }: Lease, { isUseful = true } = {}): void {
     const wantsLease = isUseful && this.#plan.mayAsk(Date.now())
-    const released = { lease, isLeaseReleased: true, wantsLease }
-    this.#host.boundary.run(() => this.#tell(released))
+    this.#host.boundary.run(() => this.#tell({ lease, isLeaseReleased: true, wantsLease }))
   }
 
   async #fetchFallback({ first, end }: MissingRun): Promise<void> {
@@ -180,24 +180,20 @@ export class Origin {
    * @returns false when it was stopped or broke off
    */
   async #fetch(lease: string | null, wanted: RequestedRun): Promise<boolean> {
-    const run: Run = {
-      lease,
-      outdoneBy: 0,
-      requests: new LeaseRequests(this.#host, wanted),
-      abort: new AbortController(),
-    }
+    const requests = new LeaseRequests(this.#host, wanted)
+    const run: Run = { lease, outdoneBy: 0, requests, abort: new AbortController() }
     this.#runs.add(run)
     try {
       await new RunFetch({
         host: this.#host,
-        requests: run.requests,
+        requests,
         openEnded: this.#openEnded,
         signal: run.abort.signal,
         isRangeIgnored: () => this.#plan.isRangeIgnored,
         published: () => this.publish(),
         store: (piece, buffer, length) => this.#store(run, piece, buffer, length),
       }).fetch()
-      return !run.abort.signal.aborted && run.requests.isRequested
+      return !run.abort.signal.aborted && requests.isRequested
     } catch (error) {
       if (run.abort.signal.aborted) return false
       if (error instanceof RangeIgnoredError) {
@@ -222,41 +218,45 @@ export class Origin {
   }
 
   async #store(run: Run, piece: PieceIndex, buffer: PieceBuffer, length: number): Promise<void> {
-    try {
-      const hash = await this.#host.storeFromRegistry(piece, buffer, length)
-      this.bytes += length
-      if (run.lease === null) return
-      this.#pendingHashes.add(piece, hash, run.lease)
-      this.#host.boundary.run(() => this.publish())
-    } finally {
-      this.#host.buffers.release(buffer)
-    }
+    const hash = await this.#host.storeFromRegistry(piece, buffer, length)
+    this.bytes += length
+    if (run.lease === null) return
+    this.#pendingHashes.add(piece, hash, run.lease)
+    const { boundary } = this.#host
+    // While this node knows nobody else, hashes wait for a tick, or until the tracker must hear of the next request.
+    if (this.#host.peersReach() !== 'none') boundary.run(() => this.publish())
+    else if (run.requests.isReportDue) boundary.run(() => this.#publishNext())
   }
 
   /**
    * Publishes fetched pieces, in runs; pieces that arrive meanwhile go with the next call. Resolves when they are
    * published or the tracker refused them.
    */
-  publish(): Promise<void> {
-    this.#publishing ??= this.#publishAll().finally(() => {
+  async publish(): Promise<void> {
+    while (await this.#publishNext());
+  }
+
+  /** One call, for one run. @returns false when there is none, or the tracker did not answer */
+  #publishNext(): Promise<boolean> {
+    this.#publishing ??= this.#publishRun().finally(() => {
       this.#publishing = undefined
     })
     return this.#publishing
   }
 
-  async #publishAll(): Promise<void> {
-    for (let next = this.#pendingHashes.next(); next; next = this.#pendingHashes.next()) {
-      const answer = await this.#tell({
-        lease: next.lease,
-        isLeaseReleased: false,
-        // The call is made anyway, and its publication may end a lease that another node waits for.
-        wantsLease: this.#plan.mayFollowLease(Date.now()),
-        firstPiece: next.first,
-        hashes: Buffer.concat(next.hashes).toString('base64url'),
-      })
-      if (!answer) return
-      this.#pendingHashes.settle(next)
-    }
+  async #publishRun(): Promise<boolean> {
+    const next = this.#pendingHashes.next()
+    if (next === undefined) return false
+    const answer = await this.#tell({
+      lease: next.lease,
+      isLeaseReleased: false,
+      // The call is made anyway, and its publication may end a lease that another node waits for.
+      wantsLease: this.#plan.mayFollowLease(Date.now()),
+      firstPiece: next.first,
+      hashes: Buffer.concat(next.hashes).toString('base64url'),
+    })
+    if (answer) this.#pendingHashes.settle(next)
+    return answer !== undefined
   }
 
   /**

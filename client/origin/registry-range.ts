@@ -1,3 +1,4 @@
+import type { Readable } from 'node:stream'
 import type { Dispatcher } from 'undici'
 import { getBlob, getFrom } from '../../core/blob-get.ts'
 import { RANGE_REFUSALS } from '../../core/blob-question.ts'
@@ -43,17 +44,16 @@ export const CONTINUATION_BYTES_MIN = 16 * 1024
 /**
  * Bytes [from, to) of a blob from its registry (OCI distribution-spec, "Pulling blobs"; RFC 9110 §14). Follows redirects. If
  * the registry ignores or refuses Range, the blob is read from the start and the bytes before `from` are skipped. If it
- * answers with a part of the range, the next request goes on where the answer ended. A chunk is valid until the next is
- * requested.
+ * answers with a part of the range, the next request goes on where the answer ended. What arrived together comes together.
  * @throws OriginRefusedError when the registry answers anything else, or ends early; RangeIgnoredError where asked
  * for; RedirectRefusedError
  */
-export async function* readRange(request: RangeRequest): AsyncGenerator<Buffer> {
+export async function* readRange(request: RangeRequest): AsyncGenerator<Buffer[]> {
   for (let at = request.from; at < request.to; ) {
     const from = at
-    for await (const chunk of readAnswer({ ...request, from })) {
-      at += chunk.length
-      yield chunk
+    for await (const chunks of readAnswer({ ...request, from })) {
+      for (const { length } of chunks) at += length
+      yield chunks
     }
     if (at >= request.to || at - from >= CONTINUATION_BYTES_MIN) continue
     if (request.isWholeRefused) throw new RangeIgnoredError('the registry serves hardly anything of a range')
@@ -61,18 +61,65 @@ export async function* readRange(request: RangeRequest): AsyncGenerator<Buffer> 
   }
 }
 
+/** Bytes of an answer that wait for their reader before the connection does. */
+const WAITING_BYTES_MAX = 256 * 1024
+
+/** What has arrived, again and again. A stream's own iterator costs an event and a copy for each 64 KiB. */
+async function* chunksOf(body: Readable): AsyncGenerator<Buffer[]> {
+  let waiting: Buffer[] = []
+  let waitingBytes = 0
+  let wake = () => {}
+  let isEnded = false
+  let failure: Error | undefined
+  body.on('data', (chunk: Buffer) => {
+    waiting.push(chunk)
+    waitingBytes += chunk.length
+    if (waitingBytes >= WAITING_BYTES_MAX) body.pause()
+    wake()
+  })
+  body.on('error', (error) => {
+    failure = error
+  })
+  body.once('end', () => {
+    isEnded = true
+    wake()
+  })
+  body.once('close', () => {
+    failure ??= isEnded ? undefined : new Error('the body ended early')
+    isEnded = true
+    wake()
+  })
+  while (waiting.length > 0 || !isEnded) {
+    if (waiting.length === 0) {
+      await new Promise<void>((resolve) => {
+        wake = resolve
+      })
+      continue
+    }
+    const chunks = waiting
+    waiting = []
+    waitingBytes = 0
+    body.resume()
+    yield chunks
+  }
+  if (failure !== undefined) throw failure
+}
+
 /** One answer: what it has of the range, from its first byte on. */
-async function* readAnswer(request: RangeRequest): AsyncGenerator<Buffer> {
+async function* readAnswer(request: RangeRequest): AsyncGenerator<Buffer[]> {
   const { statusCode, body } = await openRange(request)
   let skip = statusCode === 200 ? request.from : 0
   let left = request.to - request.from
+  const fresh = (chunk: Buffer): Buffer[] => {
+    const part = chunk.subarray(skip, skip + left)
+    skip = Math.max(0, skip - chunk.length)
+    left -= part.length
+    return part.length > 0 ? [part] : []
+  }
   try {
-    for await (const chunk of body as AsyncIterable<Buffer>) {
-      const fresh = skip >= chunk.length ? undefined : chunk.subarray(skip, skip + left)
-      skip = Math.max(0, skip - chunk.length)
-      if (!fresh) continue
-      left -= fresh.length
-      if (fresh.length > 0) yield fresh
+    for await (const chunks of chunksOf(body)) {
+      const parts = chunks.flatMap(fresh)
+      if (parts.length > 0) yield parts
       // A range was read to its end, so its connection can serve the next request.
       if (left === 0 && statusCode === 200) return
     }

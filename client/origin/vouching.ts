@@ -27,9 +27,12 @@ export class Vouching {
   }
 
   vouchesFor(caller: BlobOfCaller, nowMs: number): boolean {
-    const request = this.#scoped(caller)
-    const isMember = (this.#memberUntilMs.get(blobOfRepository(request)) ?? 0) > nowMs
-    return isMember && this.#credentials.has(request, nowMs)
+    return this.isMember(caller, nowMs) && this.#credentials.has(this.#scoped(caller), nowMs)
+  }
+
+  /** The registry said within the hour, to this node or to the tracker, that the blob is in the repository. */
+  isMember(blob: BlobOfCaller, nowMs: number): boolean {
+    return (this.#memberUntilMs.get(blobOfRepository(this.#scoped(blob))) ?? 0) > nowMs
   }
 
   /** The registry accepted the credential for the blob. @param isOpen it is configured to need none */

@@ -5,6 +5,8 @@
 export const PIECE_BUFFERS_BYTES_MAX = 64 * 1024 * 1024
 /** Part of them: second copies, of pieces that are being written. They wait in memory until they are verified. */
 export const SECOND_COPIES_BYTES_MAX = 16 * 1024 * 1024
+/** Part of them: verified pieces that readers are about to read. */
+export const RECENT_PIECES_BYTES_MAX = 16 * 1024 * 1024
 /** A blob that was refused memory counts as waiting for this time: while it downloads it asks again within 250 ms. */
 const WAITING_MS = 1_000
 
@@ -28,6 +30,7 @@ export class PieceBuffers {
   readonly #free = new Map<number, Uint8Array<ArrayBuffer>[]>()
   #totalBytes = 0
   #secondBytes = 0
+  #recentBytes = 0
   readonly #waiting = new Set<() => void>()
   /** Shares that hold a buffer or wait for one. */
   readonly #shares = new Set<PieceBufferShare>()
@@ -61,6 +64,18 @@ export class PieceBuffers {
     else if (list) list.push(bytes)
     else this.#free.set(pieceBytes, [bytes])
     this.#wake()
+  }
+
+  /** @returns false when readers have enough: the buffer is to be released */
+  keep({ pieceBytes }: PieceBuffer): boolean {
+    if (this.#recentBytes + pieceBytes > RECENT_PIECES_BYTES_MAX) return false
+    this.#recentBytes += pieceBytes
+    return true
+  }
+
+  /** The opposite of `keep`: the buffer is to be released. */
+  unkeep({ pieceBytes }: PieceBuffer): void {
+    this.#recentBytes -= pieceBytes
   }
 
   /** Counts a piece that is written as it arrives. @returns false as `take` returns undefined */
@@ -153,6 +168,17 @@ export class PieceBufferShare {
   #took(hasRoom: boolean, pieceBytes: number): void {
     this.#waitsUntilMs = hasRoom ? 0 : this.#nowMs() + WAITING_MS
     if (hasRoom) this.heldBytes += pieceBytes
+  }
+
+  /** The verified piece stays in memory for a reader. @returns false when there is no room for that */
+  keep(buffer: PieceBuffer): boolean {
+    return this.#all.keep(buffer)
+  }
+
+  /** No reader needs the piece in memory any more. */
+  releaseKept(buffer: PieceBuffer): void {
+    this.#all.unkeep(buffer)
+    this.release(buffer)
   }
 
   /** Waits for memory. @throws the signal's reason */

@@ -15,6 +15,7 @@ import {
 import { authorizationOf, readRange } from '../origin/registry-range.ts'
 import { Bitfield } from '../store/bitfield.ts'
 import { readFile } from '../store/blob-file.ts'
+import type { PieceInUse } from '../store/recent-pieces.ts'
 import type { Part } from './readers.ts'
 import type { Swarm } from './swarm.ts'
 
@@ -73,9 +74,13 @@ export class BlobReader implements OpenBlob {
           yield* this.#readFromRegistry(at, end)
           break
         }
-        const bytes = await this.#nextChunk(at, end)
-        yield bytes
+        const { bytes, done } = await this.#nextChunk(at, end)
         at += bytes.length
+        try {
+          yield bytes
+        } finally {
+          done()
+        }
       }
       if (at === this.#part.end) this.#swarm.hasRead(this.#part)
     } catch (error) {
@@ -101,7 +106,7 @@ export class BlobReader implements OpenBlob {
     this.#unpin()
   }
 
-  async #nextChunk(at: number, end: number): Promise<Buffer> {
+  async #nextChunk(at: number, end: number): Promise<PieceInUse> {
     if (this.#abort.signal.aborted) throw new ReadClosedError('the reader was closed')
     const { layout, stored } = this.#swarm
     // It is no longer whole, so that nothing would show any more that the delivered bytes were.
@@ -118,9 +123,15 @@ export class BlobReader implements OpenBlob {
       else await this.#swarm.until(this, () => stored.isMatched)
     }
     this.#checkClaims()
-    const bytes = await this.#readStored(at, to)
-    this.#count(piece, bytes.length)
-    return bytes
+    const chunk = this.#inMemory(piece, at, to) ?? (await this.#readStored(at, to))
+    this.#count(piece, chunk.bytes.length)
+    return chunk
+  }
+
+  #inMemory(piece: PieceIndex, from: number, to: number): PieceInUse | undefined {
+    const recent = this.#swarm.recent.use(piece)
+    const start = piece * this.#swarm.layout.pieceBytes
+    return recent && { bytes: recent.bytes.subarray(from - start, to - start), done: recent.done }
   }
 
   #count(piece: PieceIndex, bytes: number): void {
@@ -141,14 +152,14 @@ export class BlobReader implements OpenBlob {
     this.#claimsEpoch = isMatched ? undefined : hashes.epoch
   }
 
-  async #readStored(from: number, to: number): Promise<Buffer> {
+  async #readStored(from: number, to: number): Promise<PieceInUse> {
     const buffer = this.#chunk.subarray(0, to - from)
     const wanted = { at: 0, length: buffer.length, position: from }
     const isRead = await new Promise<boolean>((resolve) => {
       this.#swarm.stored.readBlock(buffer, wanted, resolve)
     })
     if (!isRead) throw new BlobUnavailableError('the blob file cannot be read')
-    return buffer
+    return { bytes: buffer, done: () => undefined }
   }
 
   /**
@@ -197,10 +208,12 @@ export class BlobReader implements OpenBlob {
         to,
         signal: this.#abort.signal,
       })
-      for await (const bytes of rest) {
-        await this.#swarm.access.pass(bytes.length, this.#abort.signal)
-        this.sources.registry += bytes.length
-        yield bytes
+      for await (const chunks of rest) {
+        for (const bytes of chunks) {
+          await this.#swarm.access.pass(bytes.length, this.#abort.signal)
+          this.sources.registry += bytes.length
+          yield bytes
+        }
       }
     } catch (cause) {
       if (cause instanceof OriginRefusedError) throw cause

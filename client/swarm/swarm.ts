@@ -37,6 +37,7 @@ import type { StoredBlob } from '../store/blob-store.ts'
 import type { LoopLoad } from '../store/loop-load.ts'
 import type { PieceBuffer, PieceBufferShare, PieceBuffers } from '../store/piece-buffers.ts'
 import { openPieceStream } from '../store/piece-stream.ts'
+import { RecentPieces } from '../store/recent-pieces.ts'
 import type { SlowWrites } from '../store/slow-writes.ts'
 import type { Verifier } from '../store/verifier.ts'
 import { AnnounceablePieces } from './announceable-pieces.ts'
@@ -95,6 +96,8 @@ export class Swarm implements OriginHost {
   readonly links: SwarmLinks
   readonly stored: StoredBlob
   readonly buffers: PieceBufferShare
+  /** For readers. */
+  readonly recent: RecentPieces
   readonly log: Logger
   readonly access: RegistryAccess
   /** A failure in here fails this blob only: its readers continue with the registry. */
@@ -129,6 +132,7 @@ export class Swarm implements OriginHost {
     this.#readers = new Readers(stored.layout)
     this.#parts = parts
     this.buffers = parts.buffers.share()
+    this.recent = new RecentPieces(this.buffers)
     this.log = parts.log.child({ digest: stored.key.digest, swarm: stored.swarm })
     this.boundary = parts.defects.boundary('swarm', (reason) => this.fail(reason))
     const announce = this.boundary.callback((...news: Parameters<SwarmLinks['announce']>) =>
@@ -303,7 +307,9 @@ export class Swarm implements OriginHost {
 
   /** A reader waits for pieces from `piece` on. The first reader starts the download. */
   setPosition(reader: object, piece: number): void {
-    if (!this.#readers.move(reader, piece)) return
+    const isFirst = this.#readers.move(reader, piece)
+    this.recent.dropBefore(this.position())
+    if (!isFirst) return
     this.stored.touch()
     if (this.stored.isComplete) return
     this.#download.resume()
@@ -319,6 +325,7 @@ export class Swarm implements OriginHost {
 
   removeReader(reader: object): void {
     if (!this.#readers.remove(reader)) return
+    this.recent.clear()
     this.#halt()
     if (!this.stored.isComplete) this.#readCheck.forget()
   }
@@ -368,6 +375,7 @@ export class Swarm implements OriginHost {
     this.#stopTicking()
     this.#digestCheck.abandon()
     this.#readers.fail(reason)
+    this.recent.clear()
     this.links.close()
   }
 
@@ -464,19 +472,26 @@ export class Swarm implements OriginHost {
   }
 
   async storeFromRegistry(piece: PieceIndex, buffer: PieceBuffer, length: number): Promise<Buffer> {
-    const incoming = { piece, buffer, length }
-    const { outcome, hash } = await this.#writing(this.#intake.fromRegistry(incoming))
-    if (outcome === 'wrong') {
-      // Two nodes vouched for the hash. The tracker finds out who is right.
-      this.boundary.run(() => this.#completion.reportWrong({ piece, hash }))
-      const reason = new BlobDistrustedError(
-        `the registry has other bytes for piece ${piece} than two nodes vouched for`,
-      )
-      this.fail(reason)
-      throw reason
+    let isKept = false
+    try {
+      const incoming = { piece, buffer, length }
+      const { outcome, hash } = await this.#writing(this.#intake.fromRegistry(incoming))
+      if (outcome === 'wrong') this.#failOnWrong(piece, hash)
+      if (outcome === 'kept') isKept = this.#onKept(piece, 'registry', buffer)
+      return hash
+    } finally {
+      if (!isKept) this.buffers.release(buffer)
     }
-    if (outcome === 'kept') this.#onKept(piece, 'registry')
-    return hash
+  }
+
+  /** Two nodes vouched for another hash. The tracker finds out who is right. */
+  #failOnWrong(piece: PieceIndex, hash: Buffer): never {
+    this.boundary.run(() => this.#completion.reportWrong({ piece, hash }))
+    const reason = new BlobDistrustedError(
+      `the registry has other bytes for piece ${piece} than two nodes vouched for`,
+    )
+    this.fail(reason)
+    throw reason
   }
 
   askHashes(request: Omit<HashesRequest, 'pull'>): Promise<HashesResponse> {
@@ -494,6 +509,7 @@ export class Swarm implements OriginHost {
 
   async #takeFromPeer(assembly: Assembly): Promise<void> {
     const { piece, length, source, copy } = assembly
+    let isKept = false
     try {
       const taking = copy.stream
         ? this.#intake.fromStream(copy.stream)
@@ -504,10 +520,10 @@ export class Swarm implements OriginHost {
       if (outcome === 'kept' || outcome === 'known') this.#bytesFromPeers += length
       if (outcome === 'kept') {
         this.fromPeers.add(piece)
-        this.#onKept(piece, 'peer')
+        isKept = this.#onKept(piece, 'peer', copy.buffer)
       }
     } finally {
-      this.#download.settle(assembly)
+      this.#download.settle(assembly, { isKept })
     }
   }
 
@@ -524,12 +540,15 @@ export class Swarm implements OriginHost {
     else this.boundary.fail(cause)
   }
 
-  #onKept(piece: PieceIndex, from: 'registry' | 'peer'): void {
+  /** @returns whether the buffer stays with the readers */
+  #onKept(piece: PieceIndex, from: 'registry' | 'peer', buffer: PieceBuffer | undefined): boolean {
     this.#readCheck.arrived(piece)
+    const isKept = buffer !== undefined && this.recent.keep(piece, buffer, this.#readers.position)
     this.#origin.moved(from)
     this.#download.giveUp(piece)
     this.#readers.wake()
     if (this.have.isFull) this.boundary.run(() => this.#completion.finish())
+    return isKept
   }
 
   /** The blob is here whole, of a push, with these hashes of its pieces. Call before anything is known of the swarm. */
@@ -569,7 +588,9 @@ export class Swarm implements OriginHost {
   raiseEpoch(epoch: number): void {
     // This copy may have been accepted on the wrong hash.
     if (epoch > this.epoch) this.#completion.recheck().catch(() => undefined)
-    if (this.#pieces.raiseEpoch(epoch)) this.#digestCheck.abandon()
+    if (!this.#pieces.raiseEpoch(epoch)) return
+    this.recent.clear()
+    this.#digestCheck.abandon()
   }
 
   /** The tracker signs with another key: has the batches that peers receive signed again, if there are any. */
@@ -579,6 +600,7 @@ export class Swarm implements OriginHost {
 
   #retainHashes(isSigned: (batch: HashBatch) => boolean): void {
     if (!this.#pieces.retain(isSigned)) return
+    this.recent.clear()
     // This copy may have been accepted on the dropped hashes.
     this.recheck().catch(() => undefined)
     if (!this.stored.isMatched) this.#digestCheck.abandon()

@@ -113,6 +113,23 @@ controlTest('a token that the registry accepted before is served while the regis
   expect(await steal(token)).toBe(200)
 })
 
+attackTest('a layer that a manifest of the attacker’s own repository names', async () => {
+  const token = tokenFor(OWN)
+  const headers = { authorization: `Bearer ${token}` }
+  const sized = (blob: TestBlob) => ({ digest: blob.digest, size: blob.bytes.length })
+  const manifest = JSON.stringify({ schemaVersion: 2, config: sized(own), layers: [own, secret].map(sized) })
+  // Not every registry checks what a manifest names.
+  cluster.registry.door = (asked, response) => {
+    if (!asked.url?.startsWith(`/v2/${OWN}/manifests/`)) return honest(asked, response)
+    response.writeHead(200, { 'content-type': 'application/vnd.oci.image.manifest.v1+json' }).end(manifest)
+  }
+  expect((await askThrough(via, { path: `/v2/${OWN}/manifests/v1`, headers })).status).toBe(200)
+  expect((await askThrough(via, { path: `/v2/${OWN}/blobs/${own.digest}`, headers })).status).toBe(200)
+  const { status, body } = await askThrough(via, { path: `/v2/${OWN}/blobs/${secret.digest}`, headers })
+  if (body.equals(secret.bytes)) loot.bytes += body.length
+  expect(status).toBe(404)
+})
+
 attackTest('a token with a good signature that the registry refused, once the registry is away', async () => {
   const token = tokenFor(SECRET)
   cluster.registry.door = refusing(token)

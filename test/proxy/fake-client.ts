@@ -57,6 +57,12 @@ export class FakeClient implements Client {
     return this.standing
   }
 
+  /** What `isInRepository` answers. */
+  isMember = false
+  async isInRepository(): Promise<boolean> {
+    return this.isMember
+  }
+
   readonly accepted: BlobRequest[] = []
   sawAccepted(request: BlobRequest): void {
     this.accepted.push(request)

@@ -16,8 +16,8 @@ function requestsOf(nodes: number): LeaseRequests {
   return new LeaseRequests(view as never, { first: 0, end: PIECES, knownTo: 2 })
 }
 
-/** Reads request after request: each begins after `waitedMs` and then brings a piece every 4 ms. @returns their MiB */
-function lengths(requests: LeaseRequests, waitedMs: number): number[] {
+/** Reads request after request: each begins after `waitedMs` and then brings pieces. @returns their MiB */
+function lengths(requests: LeaseRequests, waitedMs: number, pieceMs = 4): number[] {
   const all: number[] = []
   let nowMs = 0
   for (let next = requests.take({ nowMs }); next; next = requests.take({ nowMs })) {
@@ -25,7 +25,7 @@ function lengths(requests: LeaseRequests, waitedMs: number): number[] {
     requests.answered({ waitedMs, atMs: nowMs })
     for (let piece = next.first; piece < next.end; piece += 1) {
       requests.reached(piece, nowMs)
-      nowMs += 4
+      nowMs += pieceMs
     }
     requests.reached(next.end, nowMs)
     all.push(next.end - next.first)
@@ -34,7 +34,12 @@ function lengths(requests: LeaseRequests, waitedMs: number): number[] {
 }
 
 test('grow as long as answers begin at once', () => {
-  expect(lengths(requestsOf(1), 1)).toEqual([2, 2, 4, 8, 16, 32, 36])
+  expect(lengths(requestsOf(2), 1)).toEqual([2, 2, 4, 8, 16, 32, 36])
+})
+
+test('are a quarter of a second long where a node is alone, and no shorter than among others', () => {
+  expect(lengths(requestsOf(1), 1, 25).slice(0, 3)).toEqual([2, 10, 10])
+  expect(lengths(requestsOf(1), 1, 250).slice(0, 4)).toEqual([2, 2, 4, 8])
 })
 
 test('are worth the wait for their answers where a node is alone', () => {

@@ -5,6 +5,7 @@ import { RangeIgnoredError } from '../../../client/errors.ts'
 import { PEERS_BACK_PIECES } from '../../../client/origin/fallback-run.ts'
 import { Origin } from '../../../client/origin/origin.ts'
 import type { OriginHost } from '../../../client/origin/origin-host.ts'
+import type { PeersReach } from '../../../client/origin/origin-plan.ts'
 import { RegistryStream } from '../../../client/origin/registry-stream.ts'
 import { Bitfield } from '../../../client/store/bitfield.ts'
 import { PieceBuffers } from '../../../client/store/piece-buffers.ts'
@@ -28,7 +29,9 @@ function setUp({
   status = 'cold',
   limitedMs = 0,
   leaseEnd,
+  reach = 'none',
 }: {
+  reach?: PeersReach
   isRangeless?: boolean
   limitedMs?: number
   /** The tracker's answer to a publication; null: the lease is another node's by now. */
@@ -54,7 +57,7 @@ function setUp({
     for (let piece = from; piece < to; piece += 1) {
       if (leaseEnd !== undefined) await setTimeout(PIECE_MS)
       read.push(piece)
-      yield Buffer.alloc(PIECE_BYTES)
+      yield [Buffer.alloc(PIECE_BYTES)]
     }
   }
   const host: OriginHost = {
@@ -72,7 +75,7 @@ function setUp({
     claim: () => {},
     unclaim: () => {},
     peersIdleMs: () => performance.now() - startedAtMs,
-    peersReach: () => 'none',
+    peersReach: () => reach,
     isTrackerOff: () => false,
     access: {
       areRangesIgnored: false,
@@ -87,7 +90,8 @@ function setUp({
           signal,
         }),
     },
-    async storeFromRegistry(piece) {
+    async storeFromRegistry(piece, buffer) {
+      host.buffers.release(buffer)
       have.add(piece)
       return Buffer.alloc(32)
     },
@@ -152,7 +156,7 @@ test.each([
   { name: 'ends where another node took the rest', leaseEnd: 5 },
   { name: 'ends with the piece that arrives when the lease is lost', leaseEnd: null },
 ])('a late request $name', async ({ leaseEnd }) => {
-  const { origin, have, calls, ranges, read, open } = setUp({ leaseEnd })
+  const { origin, have, calls, ranges, read, open } = setUp({ leaseEnd, reach: 'linked' })
   origin.offer({ ...leaseOf(0), pieces: PIECES, endPiece: PIECES })
   open()
   origin.start()
@@ -162,6 +166,20 @@ test.each([
   expect(read.length).toBeLessThanOrEqual(last)
   expect(have.count).toBe(read.length)
   expect(calls.filter(({ isLeaseReleased }) => isLeaseReleased)).toEqual([])
+})
+
+test.each([
+  { reach: 'none', name: 'go together while the node knows nobody else', callsMax: 1 },
+  { reach: 'linked', name: 'go at once to those who wait for them', callsMax: PIECES },
+] as const)('hashes $name', async ({ reach, callsMax }) => {
+  const { origin, calls, open } = setUp({ leaseEnd: PIECES, reach })
+  origin.offer({ ...leaseOf(0), pieces: PIECES, endPiece: PIECES })
+  open()
+  origin.start()
+  await vi.waitFor(() => expect(origin.isDone).toBe(true))
+  const publications = calls.filter(({ hashes }) => hashes !== '').length
+  expect(publications).toBeLessThanOrEqual(callsMax)
+  expect(publications > 1).toBe(reach === 'linked')
 })
 
 test('a lease requested before the registry ignored a range is released at once', async () => {

@@ -54,7 +54,7 @@ async function readFrom(answer: (response: ServerResponse) => void): Promise<str
       to: 100,
       signal: new AbortController().signal,
     })
-    for await (const chunk of range) bytes += chunk.length
+    for await (const chunks of range) for (const { length } of chunks) bytes += length
     return bytes
   } catch (error) {
     return (error as { code: string }).code
@@ -138,7 +138,7 @@ test('a redirect is used again while it serves, without asking the registry and 
       signal: new AbortController().signal,
     })
     let bytes = 0
-    for await (const chunk of range) bytes += chunk.length
+    for await (const chunks of range) for (const { length } of chunks) bytes += length
     return bytes
   }
   try {
