@@ -54,9 +54,14 @@ async function runProgram(name: string, load: () => Promise<Program>, argv: stri
   const { schema, start } = await load()
   const { loadConfig } = await import('../core/config.ts')
   const { createLog } = await import('../core/log.ts')
-  const config = loadConfig({ program: name, schema, argv, env: process.env })
+  const oldNames: object[] = []
+  const onOldName = (used: object) => void oldNames.push(used)
+  const config = loadConfig({ program: name, schema, argv, env: process.env, onOldName })
   const { explainDisk } = await import('../core/disk-space.ts')
-  const starting = start(config, createLog({ level: String(config.logLevel ?? 'info'), name }))
+  const log = createLog({ level: String(config.logLevel ?? 'info'), name })
+  for (const used of oldNames)
+    log.warn(used, 'a setting has a new name; the next release will not know the old one')
+  const starting = start(config, log)
   const running = await starting.catch((error: unknown) => {
     throw explainDisk(error, String(config.dataDir))
   })
