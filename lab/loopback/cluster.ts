@@ -14,13 +14,17 @@ export interface LoopbackCluster {
   readonly tracker: LabProcess
   /** Of the tracker. */
   readonly trackerDataDir: string
-  /** @param program of another version, if not this one's (`bin/shoal.js`) */
+  /**
+   * A name that was used before gets its data folder again.
+   * @param program of another version, if not the site's (`bin/shoal.js`)
+   */
   startNode(name: string, program?: string): Promise<LoopbackNode>
 }
 
 export interface LoopbackNode {
   readonly name: string
   readonly part: LabProcess
+  readonly dataDir: string
   readonly proxyUrl: string
   /** PEM file of the authority whose certificates the proxy shows to clients. */
   readonly proxyCaFile: string
@@ -42,6 +46,8 @@ interface Site {
   processes: LabProcesses
   /** Path of the shoal.js that everything runs. */
   program: string
+  /** Path of the shoal.js of the tracker, if it is of another version; commands are the site's. */
+  trackerProgram?: string
 }
 
 export async function startLoopbackCluster(site: Site): Promise<LoopbackCluster> {
@@ -90,7 +96,13 @@ async function startTracker(site: Site, registries: object[]) {
     registries,
     heartbeatSeconds: HEARTBEAT_SECONDS,
   }
-  const part = startShoal(site, { name: 'tracker', program: 'tracker', dir, config })
+  const part = startShoal(site, {
+    name: 'tracker',
+    file: site.trackerProgram,
+    program: 'tracker',
+    dir,
+    config,
+  })
   const joinTokenFile = join(dir, 'join-token')
   const create = ['admin', 'cluster', 'create', 'lab', '--data-dir', dataDir, '--out', joinTokenFile]
   // Until it listens on its socket the command fails, and changes nothing.
@@ -125,7 +137,7 @@ async function startNode(
     file === undefined ? (await ask('/metrics')).includes(JOINED) : ask('/healthz')
   await waitForPart(part, async () => (await isReady()) || undefined)
   return {
-    ...{ name, part },
+    ...{ name, part, dataDir: config.dataDir },
     proxyUrl: `http://127.0.0.1:${proxyPort}`,
     proxyCaFile: writeIn(dir, 'proxy-ca.pem', await ask('/v1/ca')),
     progress: async () => (JSON.parse(await ask('/v1/progress')) as { blobs: BlobProgress[] }).blobs,
