@@ -17,6 +17,7 @@ import { NODE_PROXY_URL, TRACKER_HOST } from '../../lab/shoal.ts'
 import manifest from '../../package.json' with { type: 'json' }
 import { ARCHITECTURE, buildPackages, TIME_S, unpack } from './built-package.ts'
 import { type ContainerEngine, ENGINES, startEngine } from './container-engines.ts'
+import { sbomFaults } from './cyclonedx.ts'
 
 /** The image as people have it: read by other programs, and run by podman and Docker in a cluster. */
 
@@ -89,6 +90,20 @@ describe.skipIf(mustSkipFor(['root', 'skopeo', 'qemu-aarch64-static']))('the ima
     const { root } = open(ARCHITECTURE)
     expect(run('chroot', root, '/usr/bin/shoal', '--version')).toBe(`shoal ${manifest.version}\n`)
     expect(run('chroot', root, '/usr/bin/shoal', 'guard', 'run', '--help')).toContain('--control')
+  })
+
+  it.each(['amd64', 'arm64'])('for %s names all that is in it, with its licences', (architecture) => {
+    const papers = join(open(architecture).root, 'usr/share/doc/shoal')
+    const sbom = read(join(papers, 'sbom.cdx.json')) as { components: { name: string; purl: string }[] }
+    expect(sbomFaults(sbom)).toEqual([])
+    const libraries = ['ca-certificates', 'gcc-14-base', 'libc6', 'libgcc-s1', 'libstdc++6']
+    const ofDebian = sbom.components.filter(({ purl }) => purl.startsWith('pkg:deb/'))
+    expect(ofDebian.map(({ name }) => name).sort()).toEqual(libraries)
+    for (const { purl } of ofDebian) expect(purl).toContain(`?arch=${architecture}`)
+    const text = readFileSync(join(papers, 'THIRD-PARTY-LICENCES.txt'), 'utf8')
+    for (const name of [...libraries, 'Node.js', 'fastify']) expect(text).toContain(`\n${name} `)
+    for (const title of ['GNU GENERAL PUBLIC LICENSE', 'GNU LESSER GENERAL PUBLIC LICENSE'])
+      expect(text).toContain(title)
   })
 
   it(
