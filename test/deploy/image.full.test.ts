@@ -121,7 +121,9 @@ describe.skipIf(mustSkipFor(['root', 'skopeo', 'qemu-aarch64-static']))('the ima
       const ports = ['proxy', 'peer', 'admin'].flatMap((name) => [`--${name}-listen`, '127.0.0.1:0'])
       // Set, so that the node does not start itself anew: only this one program is emulated.
       const env = { ...process.env, MALLOC_ARENA_MAX: '2' }
-      const node = spawn('chroot', [root, ...program, 'node', ...ports, '--docker-certs-dir', 'none'], { env })
+      const node = spawn('chroot', [root, ...program, 'node', ...ports, '--docker-certs-dir', 'none'], {
+        env,
+      })
       let log = ''
       node.stderr.on('data', (chunk) => {
         log += chunk

@@ -182,7 +182,9 @@ describe('the bill of materials', () => {
     // The bundler names the file before its code.
     const bundled = ['bin/shoal.js', ...readdirSync(join(unpacked, 'lib')).map((name) => `lib/${name}`)]
     const text = bundled.map((path) => readFileSync(join(unpacked, path), 'utf8')).join('\n')
-    const named = text.matchAll(/^ *\/\/ node_modules\/(?:.*\/node_modules\/)?(@[^/\n]+\/[^/\n]+|[^/\n]+)\//gm)
+    const named = text.matchAll(
+      /^ *\/\/ node_modules\/(?:.*\/node_modules\/)?(@[^/\n]+\/[^/\n]+|[^/\n]+)\//gm,
+    )
     const names = new Set([...named].map(([, name]) => name))
     expect(names.size).toBeGreaterThan(20)
     const components = read().components.filter(({ purl }) => !purl.includes('/node-linux-'))

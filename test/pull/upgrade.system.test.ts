@@ -78,7 +78,7 @@ describe.skipIf(isSkipped).each(TRACKERS)('a tracker of %s, with nodes of both v
     const identity = identityOf(before)
     await before.part.stop()
     nodes[name] = await cluster.startNode(before.name, program)
-    await delay(JOINED_MS)
+    if (program !== undefined) await delay(JOINED_MS)
     expect(identityOf(nodes[name])).toBe(identity)
   }
 
@@ -108,7 +108,11 @@ describe.skipIf(isSkipped).each(TRACKERS)('a tracker of %s, with nodes of both v
     nodes.newer = await cluster.startNode(nodes.newer.name)
     const log = readFileSync(nodes.newer.part.errorLogFile, 'utf8')
     expect(log).toContain(`"blobs":${blobs.length}`)
-    for (const words of ['dropped the blobs that a newer Shoal stored', 'a newer Shoal wrote what', 'wrote it'])
+    for (const words of [
+      'dropped the blobs that a newer Shoal stored',
+      'a newer Shoal wrote what',
+      'wrote it',
+    ])
       expect(log).toContain(words)
     expect(readdirSync(join(dataDir, 'blobs'))).toEqual([])
     expect(identityOf(nodes.newer)).toBe(identity)
