@@ -95,10 +95,12 @@ describe.skipIf(mustSkipFor(requirementsFor(['skopeo'])))('what Shoal asks of th
     const { address: registry } = lab.registryHost
     const storage = /(\S+) storage/.exec(readFileSync(join(lab.run.dir, 'hosts'), 'utf8'))![1]!
     const tracker = lab.tracker!.host.address
+    const wanted = [`tcp ${registry} 443`, `tcp ${storage} 443`, `tcp ${tracker} 7443`]
     // The client fetches its tokens through the node's tunnel.
-    const common = [...OWN, `tcp ${registry} 443`, `tcp ${registry} 5001`, `tcp ${tracker} 7443`]
-    expect(sent('one')).toEqual(new Set([...common, `tcp ${storage} 443`, ...peersOf('one')]))
-    expect([...sent('two')].filter((line) => !allowed([...common, `tcp ${storage} 443`], line))).toEqual([])
+    const common = [...OWN, ...wanted, `tcp ${registry} 5001`]
+    expect([...sent('one')]).toEqual(expect.arrayContaining(wanted))
+    for (const name of ['one', 'two'])
+      expect([...sent(name)].filter((line) => !allowed(common, line))).toEqual([])
     expect(sent('two')).toContain(`tcp ${addressOf('one')} 7071`)
   })
 
@@ -120,15 +122,14 @@ describe.skipIf(mustSkipFor(requirementsFor(['skopeo'])))('what Shoal asks of th
       .map((name) => `${lab.run.dir}/log/${name}.log`)
       .map((path) => readFileSync(path, 'utf8'))
     const agents = log.map((text) => new Set([...text.matchAll(/"([^"]*)"$/gm)].map(([, agent]) => agent!)))
-    const [atRegistry, atStorage] = agents as [Set<string>, Set<string>]
-    expect([...atRegistry].filter((agent) => !agent.startsWith('skopeo/'))).toEqual([shoalUserAgent()])
-    expect([...atStorage]).toEqual([shoalUserAgent()])
+    // The client's own requests pass through, and it follows the redirects of small blobs itself.
+    for (const names of agents)
+      expect([...names].filter((agent) => !agent.startsWith('skopeo/'))).toEqual([shoalUserAgent()])
   })
 
-  /** Ports of all nodes of the cluster but this one. */
-  const peersOf = (name: string) => [...sent(name)].filter((line) => line.endsWith(' 7071') && isOfNode(line))
   const isOfNode = (line: string) =>
     [addressOf('one'), addressOf('two'), behind.address].includes(line.split(' ')[1]!)
+  /** Or the peers' port of a node. */
   const allowed = (common: string[], line: string) =>
     common.includes(line) || (line.endsWith(' 7071') && isOfNode(line))
 })
