@@ -61,10 +61,15 @@ async function runProgram(name: string, load: () => Promise<Program>, argv: stri
   const hangup = canReload ? new Hangup() : undefined
   const { loadConfig } = await import('../core/config.ts')
   const { createLog } = await import('../core/log.ts')
-  const read = () => loadConfig({ program: name, schema, argv, env: process.env })
+  const oldNames: object[] = []
+  const onOldName = (used: object) => void oldNames.push(used)
+  const read = () => loadConfig({ program: name, schema, argv, env: process.env, onOldName })
   const config = read()
   const { explainDisk } = await import('../core/disk-space.ts')
-  const starting = start(config, createLog({ level: String(config.logLevel ?? 'info'), name }), read)
+  const log = createLog({ level: String(config.logLevel ?? 'info'), name })
+  for (const used of oldNames)
+    log.warn(used, 'a setting has a new name; the next release will not know the old one')
+  const starting = start(config, log, read)
   const running = await starting.catch((error: unknown) => {
     throw explainDisk(error, String(config.dataDir))
   })

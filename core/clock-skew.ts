@@ -5,6 +5,7 @@ import type { Conditions } from './conditions.ts'
 import { addressText } from './network.ts'
 import { isTimeCode } from './registry-failure.ts'
 import type { UpstreamProxy } from './upstream-proxy.ts'
+import { shoalUserAgent } from './user-agent.ts'
 
 /** Certificates differ by minutes; a smaller difference does not explain that one is not valid. */
 export const SKEW_SECONDS_MIN = 60
@@ -40,7 +41,8 @@ export async function clockAheadSeconds(
     secure = connect({ socket, secureContext: context, rejectUnauthorized: false, ...name })
     await once(secure, 'secureConnect')
     if (!isTimeCode(String(secure.authorizationError))) return undefined
-    secure.write(`HEAD /v2/ HTTP/1.1\r\nHost: ${addressText(target)}\r\nConnection: close\r\n\r\n`)
+    const agent = `User-Agent: ${shoalUserAgent()}\r\n`
+    secure.write(`HEAD /v2/ HTTP/1.1\r\nHost: ${addressText(target)}\r\n${agent}Connection: close\r\n\r\n`)
     const date = /^date: *(.+?)\r?$/im.exec(await readHead(secure))?.[1]
     const theirMs = Date.parse(date ?? '')
     return Number.isNaN(theirMs) ? undefined : Math.round((Date.now() - theirMs) / 1000)

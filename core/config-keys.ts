@@ -1,6 +1,7 @@
 import type { z } from 'zod'
 import { byteSize } from './byte-size.ts'
 import { addressText } from './network.ts'
+import type { RenamedSetting } from './renamed-settings.ts'
 
 /** A program's configuration: a strict object whose keys are settings. */
 export type ConfigSchema = z.ZodObject
@@ -20,6 +21,8 @@ export interface ConfigKey {
   defaultSize?: string
   isRequired: boolean
   choices?: string[]
+  /** This is an old name of that setting (core/renamed-settings.ts). */
+  newName?: string
 }
 
 /** `listenPort` → `--listen-port`. */
@@ -50,6 +53,34 @@ export function configKeys(program: string, schema: ConfigSchema): ConfigKey[] {
     environment: environmentName(program, key),
     ...withSize(key, described(field as Schema)),
   }))
+}
+
+/** Old names that still work, as settings of their own. */
+export function oldConfigKeys(
+  program: string,
+  keys: readonly ConfigKey[],
+  renamed: readonly RenamedSetting[],
+): ConfigKey[] {
+  const own = renamed.filter((one) => one.program === program)
+  return own.flatMap(({ from, to }) => {
+    const key = keys.find((candidate) => candidate.key === to)
+    if (key === undefined) return []
+    const environment = environmentName(program, from)
+    return [{ ...key, key: from, flag: flagName(from), environment, newName: to }]
+  })
+}
+
+/** Text that is not exactly a number or boolean stays text, so that the schema refuses it by its own rule. */
+export function fromText(key: ConfigKey, text: string): unknown {
+  if (key.kind === 'number') return /^-?\d{1,16}(\.\d{1,16})?$/.test(text) ? Number(text) : text
+  if (key.kind === 'boolean') return text === 'true' ? true : text === 'false' ? false : text
+  if (key.kind === 'text') return text
+  if (!/^\s*[[{]/.test(text)) return key.kind === 'list' ? text.split(',').map((item) => item.trim()) : text
+  try {
+    return JSON.parse(text)
+  } catch {
+    return text
+  }
 }
 
 function withSize(key: string, base: Described): Described & { defaultSize?: string } {

@@ -1,12 +1,21 @@
 import { accessSync, constants, readFileSync, statSync } from 'node:fs'
 import { z } from 'zod'
-import { type ConfigKey, type ConfigSchema, configKeys, environmentPrefix, keysAt } from './config-keys.ts'
+import {
+  type ConfigKey,
+  type ConfigSchema,
+  configKeys,
+  environmentPrefix,
+  fromText,
+  keysAt,
+  oldConfigKeys,
+} from './config-keys.ts'
 import { credentialFile } from './credentials.ts'
 import { ensureFolder } from './data-folder.ts'
 import { explainDisk } from './disk-space.ts'
 import { ShoalError } from './errors.ts'
 import { issueWords } from './issue-words.ts'
 import { nearestName } from './nearest-name.ts'
+import { RENAMED_SETTINGS, type RenamedSetting } from './renamed-settings.ts'
 
 /**
  * One strict schema per program defines its settings: flag over environment over file over default. Names are derived
@@ -26,6 +35,17 @@ export interface ConfigSources<Schema extends ConfigSchema> {
   /** The arguments after the program's name on the command line. */
   argv: readonly string[]
   env: Readonly<Record<string, string | undefined>>
+  /** Called for each setting that is given by its old name. */
+  onOldName?: (used: OldNameUsed) => void
+  /** Default: RENAMED_SETTINGS. */
+  renamed?: readonly RenamedSetting[]
+}
+
+export interface OldNameUsed {
+  from: string
+  to: string
+  /** Flag, variable, file or credential. */
+  source: string
 }
 
 /** Bound of a configuration file, in bytes. */
@@ -47,15 +67,22 @@ interface Found {
 export function loadConfig<Schema extends ConfigSchema>(
   sources: ConfigSources<Schema>,
 ): Readonly<z.output<Schema>> {
-  const keys = settings(sources.program, sources.schema)
-  const flags = readFlags(sources, keys)
-  const environment = readEnvironment(sources, keys)
+  const { program, schema, renamed = RENAMED_SETTINGS } = sources
+  const keys = settings(program, schema)
+  const names = [...keys, ...oldConfigKeys(program, keys, renamed)]
+  const flags = readFlags(sources, names)
+  const environment = readEnvironment(sources, names)
   const configFile = (flags.get(CONFIG_FILE_KEY) ?? environment.get(CONFIG_FILE_KEY))?.value
-  const file = configFile === undefined ? new Map<string, Found>() : readConfigFile(String(configFile), keys)
-  const found = new Map([...file, ...environment, ...flags, ...readCredentials(sources, keys)])
+  const file = configFile === undefined ? new Map<string, Found>() : readConfigFile(String(configFile), names)
+  const given = [file, environment, flags]
+  const credentials = readCredentials(sources, names)
+  for (const { key, newName } of names) {
+    if (newName !== undefined) takeUpOldName({ from: key, to: newName }, given, credentials, sources)
+  }
+  const found = new Map([...given, credentials].flatMap((source) => [...source]))
   found.delete(CONFIG_FILE_KEY)
   const values = Object.fromEntries([...found].map(([key, { value }]) => [key, value]))
-  const parsed = sources.schema.safeParse(values)
+  const parsed = schema.safeParse(values)
   if (!parsed.success) throw invalid(parsed.error.issues[0]!, found, keys, sources)
   return deepFreeze(parsed.data)
 }
@@ -66,6 +93,31 @@ export function settings(program: string, schema: ConfigSchema): ConfigKey[] {
     [CONFIG_FILE_KEY]: z.string().optional().describe('JSON file with any of these settings.'),
   })
   return [...configKeys(program, schema), ...configKeys(program, configFile)]
+}
+
+/**
+ * Puts what stands under an old name under the new one.
+ * @throws ConfigError where both names are given, in any two places: which one is meant? A credential precedes both.
+ */
+function takeUpOldName(
+  { from, to }: Pick<OldNameUsed, 'from' | 'to'>,
+  given: Map<string, Found>[],
+  credentials: Map<string, Found>,
+  { onOldName }: Pick<ConfigSources<ConfigSchema>, 'onOldName'>,
+): void {
+  const byNewName = given.find((source) => source.has(to))?.get(to)
+  for (const source of [...given, credentials]) {
+    const old = source.get(from)
+    if (old === undefined) continue
+    if (byNewName !== undefined && source !== credentials) {
+      throw new ConfigError(`${to} is given twice: by ${byNewName.source}, and as ${from} by ${old.source}`, {
+        hint: `${from} is the old name of ${to}. Remove it.`,
+      })
+    }
+    source.delete(from)
+    if (!source.has(to)) source.set(to, old)
+    onOldName?.({ from, to, source: old.source })
+  }
 }
 
 function readFlags({ argv, program }: ConfigSources<ConfigSchema>, keys: ConfigKey[]): Map<string, Found> {
@@ -84,7 +136,12 @@ function readFlags({ argv, program }: ConfigSources<ConfigSchema>, keys: ConfigK
 }
 
 function flagsOf(keys: ConfigKey[]): string[] {
-  return keys.map((key) => key.flag)
+  return current(keys).map((key) => key.flag)
+}
+
+/** The names that people are told of. */
+function current(keys: ConfigKey[]): ConfigKey[] {
+  return keys.filter(({ newName }) => newName === undefined)
 }
 
 /** A boolean flag may stand alone; every other takes the next argument. */
@@ -107,7 +164,7 @@ function readEnvironment(
     const key = keys.find((candidate) => candidate.environment === name)
     if (key !== undefined) found.set(key.key, { value: fromText(key, value), source: name })
     else if (!isKubernetesServiceLink(name)) {
-      const names = keys.map((candidate) => candidate.environment)
+      const names = current(keys).map((candidate) => candidate.environment)
       throw unknownName(`environment variable ${name}`, name, names, program)
     }
   }
@@ -149,25 +206,15 @@ function readConfigFile(path: string, keys: ConfigKey[]): Map<string, Found> {
     throw new ConfigError(`${path} does not hold a JSON object`, { hint: 'Write one JSON object.' })
   }
   const found = new Map<string, Found>()
-  const known = keys.map((key) => key.key).filter((key) => key !== CONFIG_FILE_KEY)
+  const known = keys.filter(({ key }) => key !== CONFIG_FILE_KEY)
   for (const [key, value] of Object.entries(content)) {
-    if (!known.includes(key)) throw unknownName(`key ${key} in ${path}`, key, known)
+    if (!known.some((one) => one.key === key)) {
+      const names = current(known).map((one) => one.key)
+      throw unknownName(`key ${key} in ${path}`, key, names)
+    }
     if (value !== '') found.set(key, { value, source: path })
   }
   return found
-}
-
-/** Text that is not exactly a number or boolean stays text, so that the schema refuses it by its own rule. */
-function fromText(key: ConfigKey, text: string): unknown {
-  if (key.kind === 'number') return /^-?\d{1,16}(\.\d{1,16})?$/.test(text) ? Number(text) : text
-  if (key.kind === 'boolean') return text === 'true' ? true : text === 'false' ? false : text
-  if (key.kind === 'text') return text
-  if (!/^\s*[[{]/.test(text)) return key.kind === 'list' ? text.split(',').map((item) => item.trim()) : text
-  try {
-    return JSON.parse(text)
-  } catch {
-    return text
-  }
 }
 
 function unknownName(what: string, name: string, known: string[], program?: string): ConfigError {

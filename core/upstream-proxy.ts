@@ -9,6 +9,7 @@ import { addressText } from './network.ts'
 import { NoProxy } from './no-proxy.ts'
 import { isSettledWithin } from './patience.ts'
 import { trustingContext } from './trusted-authorities.ts'
+import { shoalUserAgent } from './user-agent.ts'
 
 /** The upstream proxy cannot be reached, or does not lead to a host: treat that host as unreachable. */
 export class UpstreamProxyError extends ShoalError {
@@ -226,7 +227,8 @@ function checked(text: string): ProxyAddress {
 function connectRequest({ authorization }: ProxyAddress, target: { host: string; port: number }): string {
   const authority = addressText(target)
   const secret = authorization === undefined ? '' : `Proxy-Authorization: ${authorization}\r\n`
-  return `CONNECT ${authority} HTTP/1.1\r\nHost: ${authority}\r\n${secret}\r\n`
+  const name = `User-Agent: ${shoalUserAgent()}\r\n`
+  return `CONNECT ${authority} HTTP/1.1\r\nHost: ${authority}\r\n${name}${secret}\r\n`
 }
 
 /** Reads the head of the answer to CONNECT and nothing behind it. */

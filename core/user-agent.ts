@@ -1,9 +1,12 @@
 import type { Dispatcher } from 'undici'
 import { shoalVersion } from './version.ts'
 
-/** Names Shoal in the logs of whoever it asks on its own behalf. */
+let userAgent: string | undefined
+
+/** Names Shoal in the logs of whoever it asks on its own behalf. Read once: an upgrade replaces the file under a running program. */
 export function shoalUserAgent(): string {
-  return `shoal/${shoalVersion()}`
+  userAgent ??= `shoal/${shoalVersion()}`
+  return userAgent
 }
 
 export function withUserAgent(): Dispatcher.DispatcherComposeInterceptor {

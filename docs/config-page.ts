@@ -3,6 +3,7 @@ import { upConfig } from '../cli/up.ts'
 import { configMarkdown } from '../core/config-help.ts'
 import { configKeys } from '../core/config-keys.ts'
 import { registryConfig } from '../core/registry-config.ts'
+import { RENAMED_SETTINGS } from '../core/renamed-settings.ts'
 import { nodeConfig } from '../node/config.ts'
 import { IS_LIVE } from '../node/live-settings.ts'
 import { trackerConfig } from '../tracker/config.ts'
@@ -35,7 +36,7 @@ export function configPage(): string {
     { program: 'tracker', schema: trackerConfig, summary: summaryOf('tracker') },
     { program: 'up', schema: upConfig, summary: summaryOf('up') },
   ]
-  return [INTRO, ...programs.map(configMarkdown), registries()].join('\n')
+  return [INTRO, ...programs.map(configMarkdown), registries(), renamed()].join('\n')
 }
 
 function summaryOf(program: string): string {
@@ -56,4 +57,16 @@ In the file an array of objects with these keys. As a flag or in the environment
 |---|---|---|
 ${rows.join('\n')}
 `
+}
+
+function renamed(): string {
+  const rows = RENAMED_SETTINGS.map(
+    ({ program, from, to, since }) => `| shoal ${program} | \`${from}\` | \`${to}\` | ${since} |\n`,
+  )
+  const table = `| program | old name | new name | since |\n|---|---|---|---|\n${rows.join('')}`
+  return `## Renamed settings
+
+An old name works for one release, as flag, environment variable, key and credential; the program warns. Both names at once are refused.
+
+${rows.length === 0 ? 'No setting of the last release has another name now.\n' : table}`
 }

@@ -3,6 +3,7 @@ import type { Logger } from 'pino'
 import { z } from 'zod'
 import { readOwnFile, replaceFileLater } from '../core/data-folder.ts'
 import { isSystemError } from '../core/defects.ts'
+import { isNewer } from '../core/format-version.ts'
 import { addBytes, noBytes, PULL_OUTCOMES, type PullBytes, type PullRecord } from '../proxy/pull-record.ts'
 import { PULL_LAYERS_KEPT_MAX, PULLS_KEPT_MAX, PullRecords } from '../proxy/pull-records.ts'
 import { WAIT_BUCKETS_MAX } from '../proxy/waits.ts'
@@ -53,8 +54,9 @@ const pullSchema = z.object({
   digest: z.string().optional(),
   layers: z.array(layerSchema).min(1).max(PULL_LAYERS_KEPT_MAX),
 })
+const HISTORY_VERSION = 1
 const historySchema = z.object({
-  version: z.literal(1),
+  version: z.literal(HISTORY_VERSION),
   installedMs: count,
   savedMs: count,
   totals: bytesSchema.extend({ toPeers: count }),
@@ -114,7 +116,9 @@ export class PullHistory {
       const text = readOwnFile(this.#path)
       if (text === undefined) return undefined
       if (text.length > HISTORY_CHARS_MAX) throw new RangeError('the file is too large')
-      return historySchema.parse(JSON.parse(text))
+      const content: unknown = JSON.parse(text)
+      if (isNewer(content, HISTORY_VERSION)) throw new RangeError('a newer Shoal wrote it')
+      return historySchema.parse(content)
     } catch (error) {
       const reason = error instanceof z.ZodError ? 'it is not as Shoal writes it' : (error as Error).message
       this.#log.warn({ path: this.#path, reason }, 'the records of pulls cannot be read; they begin anew')
@@ -148,7 +152,7 @@ export class PullHistory {
 
   async #write(): Promise<void> {
     const history: History = {
-      version: 1,
+      version: HISTORY_VERSION,
       installedMs: this.installedMs,
       savedMs: Date.now(),
       totals: this.sinceInstall(),

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import { pino } from 'pino'
-import { loadConfig } from '../../core/config.ts'
+import { loadConfig, type OldNameUsed } from '../../core/config.ts'
 import { NODE_DATA_DIR } from '../../core/consent.ts'
 import { type NodeConfig, nodeConfig } from '../../node/config.ts'
 import { NODE_CONFIG_FILE } from '../node-config-file.ts'
@@ -34,5 +34,7 @@ export function nodeSettings(values: {
     ...(file === undefined ? [] : ['--config-file', file]),
     ...(values['data-dir'] === undefined ? [] : ['--data-dir', values['data-dir']]),
   ]
-  return loadConfig({ program: 'node', schema: nodeConfig, argv, env: environment })
+  const onOldName = ({ from, to, source }: OldNameUsed) =>
+    void process.stderr.write(`shoal: ${from} (from ${source}) is now ${to}\n`)
+  return loadConfig({ program: 'node', schema: nodeConfig, argv, env: environment, onOldName })
 }

@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import { ConfigError } from '../../core/config.ts'
 import { readOwnFile, replaceFile } from '../../core/data-folder.ts'
+import { isNewer } from '../../core/format-version.ts'
 import { TRACKERS_MAX, trackerAddress } from '../../core/join-string.ts'
 import type { ClusterId } from '../../core/metainfo.ts'
 import { clusterIdSchema } from '../../core/tracker-api.ts'
@@ -10,8 +11,10 @@ import type { ClientOptions } from '../client.ts'
 /** In the data folder: where `shoal join` found the cluster. The node starts from it; it has no secret. */
 export const JOINED_FILE = 'cluster.json'
 
+const JOINED_VERSION = 1
+/** Newer versions keep these members, so that a node stays itself after a downgrade. */
 const joinedSchema = z.object({
-  version: z.literal(1),
+  version: z.int().positive(),
   cluster: clusterIdSchema,
   /** `host:port`; the first is the one that took this node in. */
   trackers: z.array(trackerAddress).min(1).max(TRACKERS_MAX),
@@ -30,16 +33,22 @@ export function readJoined(dataDir: string): JoinedCluster | undefined {
   const path = join(dataDir, JOINED_FILE)
   const text = readOwnFile(path)
   if (text === undefined) return undefined
+  let content: unknown
   try {
-    return joinedSchema.parse(JSON.parse(text)) as JoinedCluster
+    content = JSON.parse(text)
+    return joinedSchema.parse(content) as JoinedCluster
   } catch (cause) {
+    if (isNewer(content, JOINED_VERSION)) {
+      const hint = 'Install the version that wrote it, or a newer one. Nothing was changed.'
+      throw new ConfigError(`a newer Shoal wrote ${path}`, { cause, hint })
+    }
     const hint = 'Run `shoal leave`, then `shoal join` with a new join string.'
     throw new ConfigError(`${path} is damaged`, { cause, hint })
   }
 }
 
 export function writeJoined(dataDir: string, { cluster, trackers, authorityPem }: JoinedCluster): void {
-  const record = { version: 1, cluster, trackers, authorityPem }
+  const record = { version: JOINED_VERSION, cluster, trackers, authorityPem }
   replaceFile(join(dataDir, JOINED_FILE), `${JSON.stringify(record, null, 2)}\n`)
 }
 

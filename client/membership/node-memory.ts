@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { z } from 'zod'
 import { readOwnFile, replaceFile, replaceFileLater } from '../../core/data-folder.ts'
+import { isNewer } from '../../core/format-version.ts'
 import { clusterTrust } from '../../core/tracker-api.ts'
 
 /** In the data folder, readable by its owner only: it has the key of the certificate that peers are shown. */
@@ -34,8 +35,9 @@ const servingRecord = z.object({
   expiresAtMs: timeMs,
 })
 const linkRecord = servingRecord.omit({ privateKeyPem: true })
+const MEMORY_VERSION = 1
 const memorySchema = z.object({
-  version: z.literal(1),
+  version: z.literal(MEMORY_VERSION),
   trust: trustRecord.nullable(),
   serving: servingRecord.nullable(),
   link: linkRecord.nullable().default(null),
@@ -80,7 +82,12 @@ export class NodeMemory {
     const text = readOwnFile(this.#path)
     if (text === undefined) return undefined
     try {
-      const { trust, serving, link, accepted, memberships } = memorySchema.parse(JSON.parse(text))
+      const content: unknown = JSON.parse(text)
+      if (isNewer(content, MEMORY_VERSION)) {
+        this.#log.warn({ path: this.#path }, 'a newer Shoal wrote what this node remembered; it begins anew')
+        return undefined
+      }
+      const { trust, serving, link, accepted, memberships } = memorySchema.parse(content)
       const ageMs = nowMs - (trust?.heardAtMs ?? nowMs)
       // A clock that was set back would make ended credentials valid again.
       if (ageMs < 0) return undefined
@@ -126,7 +133,7 @@ export class NodeMemory {
   }
 
   #text(): string {
-    return JSON.stringify({ version: 1, ...this.#record() })
+    return JSON.stringify({ version: MEMORY_VERSION, ...this.#record() })
   }
 
   #failed(error: unknown): void {

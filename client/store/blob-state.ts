@@ -3,9 +3,12 @@ import { isSwarmId } from '../../core/metainfo.ts'
 import { registryHostSchema } from '../../core/registries-api.ts'
 import { digestSchema, hashBatchSchema, repositorySchema } from '../../core/tracker-api.ts'
 
+/** Of all that the store keeps for a blob. Raise it when an older program would read something wrongly. */
+export const BLOB_VERSION = 1
+
 /** `state.json` of a blob in the store. */
 export const blobState = z.strictObject({
-  version: z.literal(1),
+  version: z.literal(BLOB_VERSION),
   registry: registryHostSchema,
   digest: digestSchema,
   bytes: z.int().positive(),

@@ -4,11 +4,12 @@ import { mkdir, readdir, rename, rm, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ensureFolder, openOwnFile, readOwnFile } from '../../core/data-folder.ts'
 import { DISK_RESERVE_BYTES } from '../../core/disk-space.ts'
+import { isNewer } from '../../core/format-version.ts'
 import { allPieces, isSwarmId, pieceLayout, type SwarmId } from '../../core/metainfo.ts'
 import { StoreFullError } from '../errors.ts'
 import { Bitfield } from './bitfield.ts'
 import type { CacheKey } from './blob-cipher.ts'
-import { blobState } from './blob-state.ts'
+import { BLOB_VERSION, blobState } from './blob-state.ts'
 import { inEvictionOrder } from './eviction.ts'
 import { PieceHashes } from './piece-hashes.ts'
 import { lackOf, PRESSURE_EVICTIONS_MAX, PUSHED_SHARE_MAX, type Room, type StoreLimits } from './room.ts'
@@ -37,6 +38,8 @@ export class BlobStore {
   standing: Standing = { isPinned: () => false, others: () => undefined }
   readonly #cacheKey: CacheKey | undefined
   readonly #blobs = new Map<SwarmId, StoredBlob>()
+  /** Blobs of a newer Shoal that were dropped when the store was opened. */
+  newerDropped = 0
   readonly unclean = new UncleanBlobs((blob) => this.#blobs.set(blob.swarm, blob))
   /** Blobs whose folders are being removed. */
   readonly #leaving = new Map<SwarmId, Promise<void>>()
@@ -51,9 +54,9 @@ export class BlobStore {
   }
 
   /**
-   * Opens the store and every blob with a readable state. Removes all other blobs, those that are encrypted under
-   * another cache key, or encrypted when there is no key, and pushes that were cut off. Blobs that were written to before
-   * the node ended uncleanly enter the store once they were checked.
+   * Opens the store and every blob with a readable state. Removes all other blobs: those of a newer Shoal too, those that are
+   * encrypted under another cache key, or encrypted when there is no key, and pushes that were cut off. Blobs that were written
+   * to before the node ended uncleanly enter the store once they were checked.
    * @throws DataFolderError when the folder is a link, or others can write to it; no file is touched then
    */
   static async open(
@@ -67,7 +70,8 @@ export class BlobStore {
     for (const name of (await readdir(directory)).filter(isOwnName)) {
       const path = join(directory, name)
       const restored = isSwarmId(name) ? restoreBlob(path, name, cacheKey) : undefined
-      if (!restored) await rm(path, { recursive: true, force: true })
+      if (restored === 'newer') store.newerDropped += 1
+      if (restored === undefined || restored === 'newer') await rm(path, { recursive: true, force: true })
       else if (restored.isClean) store.#blobs.set(restored.blob.swarm, restored.blob)
       else store.unclean.add(restored.blob)
     }
@@ -290,10 +294,12 @@ function restoreBlob(
   directory: string,
   swarm: SwarmId,
   cacheKey: CacheKey | undefined,
-): { blob: StoredBlob; isClean: boolean } | undefined {
+): { blob: StoredBlob; isClean: boolean } | 'newer' | undefined {
   try {
     ensureFolder(directory, { isPart: true })
-    const state = blobState.parse(JSON.parse(readOwnFile(join(directory, 'state.json')) ?? ''))
+    const content: unknown = JSON.parse(readOwnFile(join(directory, 'state.json')) ?? '')
+    if (isNewer(content, BLOB_VERSION)) return 'newer'
+    const state = blobState.parse(content)
     if (state.cacheKey !== cacheKey?.id) return undefined
     const { pieceCount } = pieceLayout(state.bytes)
     const hashes = new PieceHashes(pieceCount)

@@ -11,7 +11,7 @@ import { StoreClosedError } from '../errors.ts'
 import { Bitfield } from './bitfield.ts'
 import type { CacheKey } from './blob-cipher.ts'
 import { type BlobFile, readFile as readBlobFile, readFileSync as readBlobFileSync } from './blob-file.ts'
-import type { blobState } from './blob-state.ts'
+import { BLOB_VERSION, type blobState } from './blob-state.ts'
 import { ColdReads } from './cold-reads.ts'
 import { PieceHashes } from './piece-hashes.ts'
 import { PieceWrites } from './piece-writes.ts'
@@ -126,7 +126,7 @@ export class StoredBlob {
     for (const piece of allPieces(this.layout))
       if (this.have.has(piece) && (this.isMatched || this.hashes.has(piece))) known.add(piece)
     return {
-      version: 1,
+      version: BLOB_VERSION,
       registry: this.key.registry,
       digest: this.key.digest,
       bytes: this.layout.blobBytes,

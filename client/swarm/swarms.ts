@@ -81,7 +81,10 @@ export class Swarms {
     const { dataDir, cacheBytesMax, diskReserveBytes, cacheSecret } = options
     const cacheKey = cacheSecret && new CacheKey(cacheSecret)
     const directory = join(dataDir, 'blobs')
-    return new Swarms(await BlobStore.open(directory, cacheBytesMax, cacheKey, diskReserveBytes), options)
+    const store = await BlobStore.open(directory, cacheBytesMax, cacheKey, diskReserveBytes)
+    const { newerDropped: blobs } = store
+    if (blobs > 0) options.parts.log.warn({ blobs, directory }, 'dropped the blobs that a newer Shoal stored')
+    return new Swarms(store, options)
   }
 
   /** The swarm of a stored blob whose registry is (still) configured. */

@@ -35,6 +35,10 @@ const LIBRARIES = [
   'libpthread.so.0',
   'libstdc++.so.6',
 ]
+/** Of this one only texts are packed. */
+const LICENCE_PACKAGE = 'base-files'
+/** Debian's packages name common licences by their place and leave their texts out. */
+const COMMON_LICENCE = /\/usr\/share\/common-licenses\/([\w.-]*\w)/g
 const AUTHORITIES = 'usr/share/ca-certificates/mozilla'
 
 /**
@@ -50,13 +54,15 @@ export async function baseOf(architecture: Architecture, cacheFolder: string): P
   const tree = mkdtempSync(join(tmpdir(), 'shoal-base-'))
   try {
     for (const { path } of wanted) execFileSync('dpkg-deb', ['--extract', path, tree])
+    const packed = wanted.filter(({ name }) => name !== LICENCE_PACKAGE)
+    const licences = packed.map(({ name, version }) => {
+      const texts = [readFileSync(join(tree, 'usr/share/doc', docOf(name), 'copyright'), 'utf8')]
+      return { name, version, licence: 'see the text', texts }
+    })
     return {
       files: filesIn(tree, architecture),
-      components: wanted.map((one) => componentOf(one, architecture)),
-      licences: wanted.map(({ name, version }) => {
-        const texts = [readFileSync(join(tree, 'usr/share/doc', docOf(name), 'copyright'), 'utf8')]
-        return { name, version, licence: 'see the text', texts }
-      }),
+      components: packed.map((one) => componentOf(one, architecture)),
+      licences: [...licences, commonLicences(tree, licences)],
     }
   } finally {
     rmSync(tree, { recursive: true })
@@ -88,6 +94,18 @@ function componentOf({ name, version, sha256 }: Wanted, architecture: Architectu
   const purl = `pkg:deb/debian/${name.replaceAll('+', '%2B')}@${encodeURIComponent(version)}?arch=${architecture}`
   const hashes = [{ alg: 'SHA-256', content: sha256 }]
   return { type: 'library', 'bom-ref': purl, name, version, purl, hashes }
+}
+
+function commonLicences(tree: string, licences: Licensed[]): Licensed {
+  const texts = licences.flatMap((one) => one.texts)
+  const named = texts.flatMap((text) => [...text.matchAll(COMMON_LICENCE)].map(([, name]) => name!))
+  const names = [...new Set(named)].sort()
+  return {
+    name: 'Common licences',
+    version: 'named above',
+    licence: names.join(', '),
+    texts: names.map((name) => readFileSync(join(tree, 'usr/share/common-licenses', name), 'utf8')),
+  }
 }
 
 /** Packages of one source share a folder. */

@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto'
 import type { Architecture } from './architectures.ts'
-import { gzipped, type Packed, tarOf, textFile } from './files.ts'
+import { PROGRAM_FOLDER } from './debian.ts'
+import { gzipped, type Packed, PROGRAM_MODE, tarOf, textFile } from './files.ts'
+import { sourceText } from './source.ts'
 
 /**
  * An image in the layout of the OCI image specification (image-layout.md), as one archive, for `docker load`, `podman load`
@@ -22,22 +24,39 @@ const INDEX_TYPE = 'application/vnd.oci.image.index.v1+json'
 
 /** In the image no user exists by name; volumes must belong to this one. */
 const USER_ID = 65_532
-/** The guard is process 1. The node's settings come from the environment (SHOAL_NODE_…) or a file named there. */
+const NODE_FOLDER = 'var/lib/shoal'
+/**
+ * The guard is process 1. The node's settings come from the environment (SHOAL_NODE_…) or a file named there; only the
+ * volume's place is fixed. Other commands take the place of `guard run …`.
+ */
 const RUN = {
   User: `${USER_ID}:${USER_ID}`,
   Env: ['PATH=/usr/bin', 'SHOAL_NODE_WRITES_DOCKER_CERTS=false', 'SHOAL_NODE_ATTACHED_DIR=none'],
-  Entrypoint: ['/usr/lib/shoal/bin/node', '/usr/lib/shoal/bin/shoal.js'],
-  Cmd: ['guard', 'run', '--control', '/var/lib/shoal/guard.sock', '--', '--log-level', 'info'],
-  Volumes: { '/var/lib/shoal': {} },
+  Entrypoint: ['/usr/bin/shoal'],
+  Cmd: ['guard', 'run', '--control', `/${NODE_FOLDER}/guard.sock`, '--', '--data-dir', `/${NODE_FOLDER}`],
+  /** Of the peers; proxy and admin listener are on loopback. */
+  ExposedPorts: { '7071/tcp': {} },
+  Volumes: { [`/${NODE_FOLDER}`]: {} },
   WorkingDir: '/',
 }
+/** Without a shell. */
+const LAUNCHER = `#!/${PROGRAM_FOLDER}/bin/node\nimport '/${PROGRAM_FOLDER}/bin/shoal.js'\n`
+/** A volume that is mounted there belongs to the user, too. A database may need a folder for large results. */
+const FOLDERS = [
+  { path: NODE_FOLDER, mode: 0o700, owner: USER_ID },
+  { path: 'var/lib/shoal-tracker', mode: 0o700, owner: USER_ID },
+  { path: 'tmp', mode: 0o1777, owner: 0 },
+]
 
 export function ociImage({ version, architecture, timeS, root }: ImageParts): Buffer {
-  const dataFolder = { path: 'var/lib/shoal', mode: 0o700, owner: USER_ID }
-  const tar = tarOf([...root, dataFolder], { timeS })
+  const launcher = textFile('usr/bin/shoal', LAUNCHER, PROGRAM_MODE)
+  const tar = tarOf([...root, launcher, ...FOLDERS], { timeS })
   const created = new Date(timeS * 1000).toISOString()
   const labels = {
     'org.opencontainers.image.title': 'shoal',
+    'org.opencontainers.image.description': (
+      JSON.parse(sourceText('package.json')) as { description: string }
+    ).description,
     'org.opencontainers.image.version': version,
     'org.opencontainers.image.licenses': 'Apache-2.0',
     'org.opencontainers.image.created': created,

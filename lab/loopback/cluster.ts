@@ -15,13 +15,14 @@ export interface LoopbackCluster<Registry = LoopbackRegistry> {
   readonly tracker: LabProcess
   /** Of the tracker. */
   readonly trackerDataDir: string
+  /** A name that was used before gets its data folder again. */
   startNode(name: string, options?: LoopbackNodeOptions): Promise<LoopbackNode>
   /** Makes another cluster at the same tracker. @returns the file with its join token */
   addCluster(name: string): Promise<string>
 }
 
 export interface LoopbackNodeOptions {
-  /** Of another version, if not this one's (`bin/shoal.js`). */
+  /** Of another version, if not the site's (`bin/shoal.js`). */
   program?: string
   /** Of another cluster than the first. */
   joinTokenFile?: string
@@ -42,6 +43,7 @@ export interface ClusterRegistry {
 export interface LoopbackNode {
   readonly name: string
   readonly part: LabProcess
+  readonly dataDir: string
   readonly proxyUrl: string
   /** PEM file of the authority whose certificates the proxy shows to clients. */
   readonly proxyCaFile: string
@@ -63,6 +65,8 @@ interface Site {
   processes: LabProcesses
   /** Path of the shoal.js that everything runs. */
   program: string
+  /** Path of the shoal.js of the tracker, if it is of another version; commands are the site's. */
+  trackerProgram?: string
 }
 
 export function startLoopbackCluster(site: Site): Promise<LoopbackCluster> {
@@ -119,7 +123,8 @@ async function startTracker(site: Site, registries: object[]) {
     registries,
     heartbeatSeconds: HEARTBEAT_SECONDS,
   }
-  const part = startShoal(site, { name: 'tracker', program: 'tracker', dir, config })
+  const file = site.trackerProgram
+  const part = startShoal(site, { name: 'tracker', program: 'tracker', dir, config, ...(file && { file }) })
   const addCluster = async (name: string) => {
     const joinTokenFile = join(dir, `join-token-${name}`)
     await shoal('admin', 'cluster', 'create', name, '--data-dir', dataDir, '--out', joinTokenFile)
@@ -167,7 +172,7 @@ async function startNode(
   const progress = async () =>
     isOther ? (JSON.parse(await ask('/v1/progress')) as { blobs: BlobProgress[] }).blobs : progressAt(socket)
   return {
-    ...{ name, part },
+    ...{ name, part, dataDir: config.dataDir },
     proxyUrl: `http://127.0.0.1:${proxyPort}`,
     proxyCaFile: writeIn(dir, 'proxy-ca.pem', await ownAuthority()),
     progress,

@@ -58,10 +58,10 @@ function partFor({ url = '', headers }: IncomingMessage): Part {
 }
 
 function log(
-  { method, url, httpVersion, socket }: IncomingMessage,
+  { method, url, httpVersion, socket, headers }: IncomingMessage,
   { statusCode }: ServerResponse,
   bytes: number,
 ) {
-  const line = `"${method} ${url} HTTP/${httpVersion}" ${statusCode} ${bytes} "" ""`
+  const line = `"${method} ${url} HTTP/${httpVersion}" ${statusCode} ${bytes} "" "${headers['user-agent'] ?? ''}"`
   process.stdout.write(`${socket.remoteAddress} - - [${new Date().toISOString()}] ${line}\n`)
 }

@@ -239,3 +239,81 @@ describe('the help', () => {
     expect(Math.max(...help.split('\n').map((line) => line.length))).toBeLessThanOrEqual(100)
   })
 })
+
+describe('a setting with a new name', () => {
+  const renamed = [
+    { program: 'tracker', from: 'port', to: 'listenPort', since: '9.0.0' },
+    { program: 'tracker', from: 'secretFile', to: 'tokenFile', since: '9.0.0' },
+    { program: 'node', from: 'quiet', to: 'isQuiet', since: '9.0.0' },
+  ] as const
+  const used: unknown[] = []
+  const read = (argv: string[], env: Record<string, string> = {}) => {
+    used.length = 0
+    const onOldName = (one: unknown) => void used.push(one)
+    return loadConfig({ program: 'tracker', schema, argv: [...TRACKER, ...argv], env, renamed, onOldName })
+  }
+
+  it('works under the old one in every source, as a setting of its kind, and is reported', () => {
+    const file = fileWith({ port: 1 })
+    for (const [argv, env, port, source] of [
+      [['--port', '3'], {}, 3, '--port'],
+      [['--port=3'], {}, 3, '--port'],
+      [[], { SHOAL_TRACKER_PORT: '2' }, 2, 'SHOAL_TRACKER_PORT'],
+      [['--config-file', file], {}, 1, file],
+    ] as const) {
+      expect(read([...argv], { ...env }).listenPort).toBe(port)
+      expect(used).toEqual([{ from: 'port', to: 'listenPort', source }])
+    }
+  })
+
+  it('has the order of sources under the old name, too', () => {
+    const file = fileWith({ port: 1, logLevel: 'debug' })
+    const env = { SHOAL_TRACKER_PORT: '2', SHOAL_TRACKER_CONFIG_FILE: file }
+    expect(read(['--port', '3'], env)).toMatchObject({ listenPort: 3, logLevel: 'debug' })
+    expect(read([], env).listenPort).toBe(2)
+    expect(used).toHaveLength(2)
+  })
+
+  it('is refused when both names are given, wherever they stand, and says both places', () => {
+    const file = fileWith({ port: 1 })
+    for (const [argv, env] of [
+      [['--port', '3', '--listen-port', '3'], {}],
+      [['--listen-port', '3'], { SHOAL_TRACKER_PORT: '2' }],
+      [['--config-file', file, '--listen-port', '3'], {}],
+      [['--config-file', fileWith({ port: 1, listenPort: 1 })], {}],
+    ] as const) {
+      const error = failure(() => read([...argv], { ...env }))
+      expect(error).toMatchObject({ code: 'CONFIG', hint: expect.stringContaining('old name of listenPort') })
+    }
+    expect(failure(() => read(['--port=3'], { SHOAL_TRACKER_LISTEN_PORT: '2' })).message).toBe(
+      'listenPort is given twice: by SHOAL_TRACKER_LISTEN_PORT, and as port by --port',
+    )
+    // An empty text is absent.
+    expect(read(['--port', '3', '--listen-port=']).listenPort).toBe(3)
+  })
+
+  it('may be a credential by either name, which goes before what settings say by either name', () => {
+    const credentials = mkdtempSync(join(folder, 'credentials-'))
+    const env = { CREDENTIALS_DIRECTORY: credentials }
+    writeFileSync(join(credentials, 'secret'), 'old')
+    expect(read(['--token-file', '/flag'], env).tokenFile).toBe(join(credentials, 'secret'))
+    writeFileSync(join(credentials, 'token'), 'new')
+    expect(read(['--secret-file', '/flag'], env).tokenFile).toBe(join(credentials, 'token'))
+  })
+
+  it('is checked as ever, and named as it was written', () => {
+    expect(failure(() => read(['--port', '70000'])).message).toContain('(from --port)')
+    expect(failure(() => read(['--port', '3', '--port', '3'])).message).toBe('--port is given twice')
+    expect(failure(() => read(['--quiet']))).toMatchObject({ code: 'CONFIG' })
+  })
+
+  it('is shown by its new name only', () => {
+    for (const run of [
+      () => read(['--porr', '3']),
+      () => read([], { SHOAL_TRACKER_PORR: '3' }),
+      () => read(['--config-file', fileWith({ porr: 1 })]),
+    ])
+      expect(failure(run).hint).not.toMatch(/--port|_TRACKER_PORT|[ `]port\b/)
+    expect(settingsList('tracker', schema)).not.toContain('--port ')
+  })
+})

@@ -9,6 +9,8 @@ export interface ConnectProxy {
   readonly port: number
   /** Targets of CONNECT requests that were let through, in order. */
   readonly connects: string[]
+  /** User-Agent of each of them. */
+  readonly agents: (string | undefined)[]
   /** Request lines of plain requests. */
   readonly plain: string[]
   /** Requests without the right password. */
@@ -30,7 +32,7 @@ export async function startConnectProxy(
   const sockets = new Set<Socket>()
   const server = tls ? createTlsServer({ cert: tls.certificatePem, key: tls.privateKeyPem }) : createServer()
   const proxy: ConnectProxy = {
-    ...{ port: 0, connects: [], plain: [], refused: 0, bytes: 0 },
+    ...{ port: 0, connects: [], agents: [], plain: [], refused: 0, bytes: 0 },
     async close() {
       for (const socket of sockets) socket.destroy()
       server.closeAllConnections()
@@ -49,6 +51,7 @@ export async function startConnectProxy(
       return
     }
     proxy.connects.push(request.url!)
+    proxy.agents.push(request.headers['user-agent'])
     const upstream = connect(Number(request.url!.split(':').at(-1)), 'localhost', () => {
       client.write('HTTP/1.1 200 Connection established\r\n\r\n')
       upstream.write(head)

@@ -220,11 +220,13 @@ it('Shoal’s own requests carry its name', async () => {
     agents.push(request.headers['user-agent'])
     response.end()
   })
-  const client = open(registry.config)
+  const client = open({ ...registry.config, permitPrivateRedirects: true })
   await head(client)
   await (await client.dispatcher.request({ path: '/v2/', method: 'GET' })).body.dump()
   await (await client.passThrough.request({ path: '/v2/', method: 'GET' })).body.dump()
-  expect(agents).toEqual([expect.stringMatching(/^shoal\/\d+\.\d+\.\d+$/), agents[0], undefined])
+  const storage = { origin: `https://${registry.host}`, path: '/signed', method: 'GET' } as const
+  await (await client.redirectDispatcher.request(storage)).body.dump()
+  expect(agents).toEqual([expect.stringMatching(/^shoal\/\d+\.\d+\.\d+$/), agents[0], undefined, agents[0]])
 })
 
 describe('loose files beside a hosts.toml', () => {

@@ -55,6 +55,7 @@ describe('a registry behind an upstream proxy', () => {
     const client = through(registry, new UpstreamProxy(settings(company)))
     expect(await head(client)).toEqual({ isPresent: true, bytes: 7, isRedirect: false })
     expect(company.connects).toEqual([registry.host])
+    expect(company.agents).toEqual([expect.stringMatching(/^shoal\/\d+\.\d+\.\d+$/)])
     expect(company.bytes).toBeGreaterThan(500)
     const stranger = openRegistries([{ host: registry.host, kind: 'none', permitPrivateRedirects: false }], {
       proxy: new UpstreamProxy(settings(company)),

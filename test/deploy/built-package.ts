@@ -16,13 +16,19 @@ export interface Build {
   umask: string
   timeZone: string
   flags: string[]
+  /** Where the build keeps what it fetches; default: this user's caches. */
+  cache?: string
+  /** In a network namespace without a way out. */
+  isOffline?: boolean
 }
 
 /** Builds packages from a copy of this checkout, as `npm run package` does. */
-export async function buildPackages({ checkout, out, umask, timeZone, flags }: Build): Promise<void> {
+export async function buildPackages(build: Build): Promise<void> {
+  const { checkout, out, umask, timeZone, flags, cache } = build
   for (const path of repositoryFiles()) cpSync(join(ROOT, path), join(checkout, path))
   symlinkSync(join(ROOT, 'node_modules'), join(checkout, 'node_modules'))
   const argv = [
+    ...(build.isOffline ? ['unshare', '--net', '--'] : []),
     process.execPath,
     join(checkout, 'bin/launch.js'),
     'deploy/package/main.ts',
@@ -30,7 +36,8 @@ export async function buildPackages({ checkout, out, umask, timeZone, flags }: B
     out,
     ...flags,
   ]
-  const env = { ...process.env, TZ: timeZone, SOURCE_DATE_EPOCH: String(TIME_S) }
+  const caches = cache && { XDG_CACHE_HOME: cache, npm_config_cache: join(cache, 'npm') }
+  const env = { ...process.env, ...caches, TZ: timeZone, SOURCE_DATE_EPOCH: String(TIME_S) }
   const limits = { timeout: BUILD_MS_MAX, cwd: checkout, env }
   await promisify(execFile)('sh', ['-c', `umask ${umask} && exec "$@"`, 'sh', ...argv], limits)
 }

@@ -69,14 +69,18 @@ test('nothing is written while nothing changes', async () => {
 })
 
 test.each([
-  ['is no JSON', 'x'],
-  ['is as another version wrote it', '{"version":2}'],
-  ['has odd values', JSON.stringify({ version: 1, installedMs: -1, savedMs: 0, totals: {}, pulls: [] })],
-])('a file that %s costs the records and nothing else', async (_case, text) => {
+  ['is no JSON', 'x', /JSON/],
+  ['is as another version wrote it', '{"version":2}', /^a newer Shoal wrote it$/],
+  [
+    'has odd values',
+    JSON.stringify({ version: 1, installedMs: -1, savedMs: 0, totals: {}, pulls: [] }),
+    /not as/,
+  ],
+])('a file that %s costs the records and nothing else', async (_case, text, reason) => {
   writeFileSync(path(), text)
   const history = open()
   expect(history.records.list()).toEqual([])
-  expect(warnings).toMatchObject([{ path: path() }])
+  expect(warnings).toMatchObject([{ path: path(), reason: expect.stringMatching(reason) }])
   history.records.begin(blob).end('swarm')
   await history.close()
   expect(open().records.list()).toHaveLength(1)

@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
@@ -49,14 +49,21 @@ describe('a SQLite store in a file', () => {
     await store.close()
   })
 
-  it('is refused when it is no database, or of a newer version', () => {
+  it('is refused when it is no database', () => {
     const path = join(folder, 'text.sqlite')
     writeFileSync(path, 'this is not a database, but it is long enough to look like a file that could be one')
     expect(() => new SqliteStore(path)).toThrow(expect.objectContaining({ code: 'STORE_UNUSABLE' }))
-    const newer = join(folder, 'newer.sqlite')
+  })
+
+  it.each(['WAL', 'DELETE'])('of a newer version (%s) is refused, and keeps every byte', (journal) => {
+    const newer = join(folder, `newer-${journal}.sqlite`)
     const database = new DatabaseSync(newer)
-    database.exec('PRAGMA user_version = 99')
+    database.exec(`PRAGMA journal_mode = ${journal}; CREATE TABLE later (x); PRAGMA user_version = 99`)
     database.close()
+    const before = readFileSync(newer)
     expect(() => new SqliteStore(newer)).toThrow(expect.objectContaining({ code: 'STORE_UNUSABLE' }))
+    expect(readFileSync(newer).equals(before)).toBe(true)
+    // No descriptor is left, and no journal.
+    expect(readdirSync(folder).filter((name) => name.startsWith(`newer-${journal}`))).toHaveLength(1)
   })
 })

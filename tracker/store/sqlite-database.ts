@@ -25,19 +25,21 @@ export class SqliteDatabase {
 
   /** @throws StoreUnusableError if the file is not a database, or a newer version made it; DataFolderError */
   constructor(path: string) {
+    let opened: DatabaseSync | undefined
     try {
       if (path !== ':memory:') {
         checkOwnFiles(['', '-wal', '-shm', '-journal'].map((suffix) => `${path}${suffix}`))
         // SQLite gives its journals the mode of the database.
         closeSync(openSync(path, 'a', 0o600))
       }
-      this.#database = new DatabaseSync(path, {
-        timeout: BUSY_TIMEOUT_MS,
-        enableForeignKeyConstraints: false,
-      })
+      opened = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS, enableForeignKeyConstraints: false })
+      this.#database = opened
+      // Nothing is written before the version is known.
+      const version = this.#version()
       this.#database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL')
-      this.#migrate()
+      this.#migrate(version)
     } catch (cause) {
+      opened?.close()
       if (cause instanceof StoreUnusableError || cause instanceof DataFolderError) throw cause
       throw new StoreUnusableError(`cannot open the store ${path}: ${(cause as Error).message}`, { cause })
     }
@@ -150,13 +152,16 @@ export class SqliteDatabase {
     return statement
   }
 
-  #migrate(): void {
-    const version = Number(this.get('PRAGMA user_version')?.user_version)
-    if (version > MIGRATIONS.length) {
-      throw new StoreUnusableError('a newer version of Shoal made the store', {
-        hint: 'Run the version that made it, or a newer one.',
-      })
-    }
+  /** @throws StoreUnusableError if it is unknown here */
+  #version(): number {
+    const { user_version: version } = this.#database.prepare('PRAGMA user_version').get()!
+    if (Number(version) <= MIGRATIONS.length) return Number(version)
+    throw new StoreUnusableError('a newer version of Shoal made the store; nothing was changed', {
+      hint: 'Run the version that made it, or a newer one, or restore a backup of before the upgrade.',
+    })
+  }
+
+  #migrate(version: number): void {
     for (const [index, sql] of MIGRATIONS.entries()) {
       if (index < version) continue
       this.durably(() => this.#database.exec(`${sql}; PRAGMA user_version = ${index + 1}`))

@@ -107,3 +107,13 @@ test.each([
   writeFileSync(join(dataDir, NODE_MEMORY_FILE), text)
   expect(memoryOf(await someRecord()).load(0)).toBe(undefined)
 })
+
+test('what a newer Shoal remembered is told in one line, and forgotten', async () => {
+  const lines: string[] = []
+  const log = pino({}, { write: (line: string) => void lines.push(line) })
+  const memory = new NodeMemory({ dataDir, log, record: () => ({}) as MemoryRecord })
+  writeFileSync(join(dataDir, NODE_MEMORY_FILE), JSON.stringify({ version: 2, trust: 'of another kind' }))
+  expect(memory.load(Date.now())).toBeUndefined()
+  expect(lines).toHaveLength(1)
+  expect(JSON.parse(lines[0]!)).toMatchObject({ msg: expect.stringMatching(/^a newer Shoal wrote/) })
+})

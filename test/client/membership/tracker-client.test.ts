@@ -75,10 +75,12 @@ test('a tracker whose certificate has ended: the clocks are compared, and a diff
   const leaf = await issueLeaf(authority, ended)
   const tls = { cert: leaf.certificatePem, key: leaf.privateKeyPem }
   let theirMs = Date.now() - 3600_000
-  const { trackerUrl } = await startServer(
-    (_, response) => void response.writeHead(401, { date: new Date(theirMs).toUTCString() }).end(),
-    { tls },
-  )
+  const agents: unknown[] = []
+  const door: Door = ({ headers }, response) => {
+    agents.push(headers['user-agent'])
+    response.writeHead(401, { date: new Date(theirMs).toUTCString() }).end()
+  }
+  const { trackerUrl } = await startServer(door, { tls })
   const compare = async () => {
     const conditions = new Conditions({ log })
     const ask = begin({ trackerUrl, trackerCaPem: authority.certificatePem, conditions })
@@ -88,6 +90,7 @@ test('a tracker whose certificate has ended: the clocks are compared, and a diff
   const skewed = await compare()
   await expect.poll(() => skewed.list()).toMatchObject([{ code: 'CLOCK_SKEWED', subject: trackerUrl }])
   expect(skewed.list()[0]!.facts.aheadSeconds).toBeGreaterThan(3590)
+  expect(agents).toEqual([expect.stringMatching(/^shoal\/\d+\.\d+\.\d+$/)])
   // The certificate is the culprit: the clocks agree.
   theirMs = Date.now()
   const agreeing = await compare()

@@ -16,6 +16,7 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { BLOB_VERSION } from '../../../client/store/blob-state.ts'
 import { BlobStore, type StoredBlob } from '../../../client/store/blob-store.ts'
 import { digestFromHex } from '../../../core/digest.ts'
 import type { HashBatch } from '../../../core/hash-batch.ts'
@@ -321,4 +322,18 @@ test('a blob that is created again while its last copy still saves its state get
     expect(readdirSync(folderOf('one'))).toEqual(['data'])
     await store.remove(blob.swarm)
   }
+})
+
+test('blobs of a newer Shoal are dropped and counted; the others stay', async () => {
+  const store = await open()
+  for (const name of ['newer', 'same']) (await create(store, name)).markDirty()
+  await store.close()
+  const path = join(folderOf('newer'), 'state.json')
+  writeFileSync(path, JSON.stringify({ version: BLOB_VERSION + 1, layers: 'of another kind' }))
+  const again = await open()
+  expect(again.newerDropped).toBe(1)
+  expect(again.all().map(({ swarm }) => swarm)).toEqual([blobOf('same').swarm])
+  expect(existsSync(folderOf('newer'))).toBe(false)
+  await again.close()
+  expect((await open()).newerDropped).toBe(0)
 })
