@@ -33,8 +33,8 @@ export const BUGREPORT: Entry = {
   summary:
     'Packs what a maintainer needs into one archive: settings, status, log. Without secrets; lists it first, and asks.',
   examples: [
-    { line: 'sudo shoal bugreport', does: 'Writes shoal-bugreport-….tar.gz into this folder.' },
-    { line: 'sudo shoal bugreport --yes --output /tmp/report.tar.gz', does: 'Asks nothing.' },
+    { line: 'shoal bugreport', does: 'Writes shoal-bugreport-….tar.gz into this folder.' },
+    { line: 'shoal bugreport --yes --output /tmp/report.tar.gz', does: 'Asks nothing.' },
   ],
   command: async () => (await import('./bugreport.ts')).bugreportCommand,
 }

@@ -314,6 +314,6 @@ describe('a setting with a new name', () => {
       () => read(['--config-file', fileWith({ porr: 1 })]),
     ])
       expect(failure(run).hint).not.toMatch(/--port|_TRACKER_PORT|[ `]port\b/)
-    expect(settingsList('tracker', schema)).not.toContain('--port ')
+    expect(settingFlags('tracker', schema).map(({ flag }) => flag)).not.toContain('--port')
   })
 })

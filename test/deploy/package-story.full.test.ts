@@ -16,7 +16,7 @@ const STEP_MS_MAX = 5 * 60_000
 const LAYERS = [10_000_000, 20_000_000]
 const SERVES = `shoal guard status | grep '"node":"serving"'`
 /** Not only joined: while the tracker does not answer, pulls go to the registry, as they should. */
-const CONNECTED = `curl -s http://127.0.0.1:7072/v1/status | grep '"state":"connected"'`
+const CONNECTED = `shoal status --json | grep -q '"state": *"connected"'`
 /** A pull takes long enough for an upgrade in the middle of it. */
 const SLOW_BITS_PER_SECOND = 16_000_000
 const SLOW_LAYERS = [12_000_000, 12_000_000]
