@@ -1,5 +1,5 @@
 import { rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { defineConfig } from 'vitest/config'
 
@@ -8,6 +8,12 @@ const STORIES = ['test/pull/**/*.test.ts', 'test/attacks/**/*.test.ts', 'test/cl
 /** Two minutes of simulations on all cores: nothing that goes by the clock runs beside them. */
 const POLICY = ['test/bench/policy-rules.test.ts']
 const SYSTEM = ['**/*.system.test.ts']
+/** Of them those that do not go by the clock, and are alone in namespaces or roots of their own. */
+const APART = [
+  'test/debian-12.system.test.ts',
+  'test/{deploy,interop,runtimes,tracker}/**/*.system.test.ts',
+  'test/cli/attach/**/*.system.test.ts',
+]
 /** What `npm run test:full` adds: parts that may vanish from Debian, and what takes minutes. */
 const FULL = ['**/*.full.test.ts']
 const isFull = process.env.SHOAL_TESTS === 'full'
@@ -27,10 +33,13 @@ process.once('exit', () => rmSync(env.SHOAL_ATTACK_LEDGER, { force: true }))
 /**
  * `fast`: what `npm run check` runs. `stories`: clusters in one process, no root, no Debian parts. `policy`: each rule of
  * the swarm's policy and a simulated swarm that is worse without it. `system`: real
- * daemons, registries and namespaces, one at a time; with SHOAL_TESTS=full also what is not always to be had. `last`: one check over all attacks.
+ * daemons, registries and namespaces, one at a time; with SHOAL_TESTS=full also what is not always to be had. `apart`: such
+ * with a place of their own, side by side. `last`: one check over all attacks.
  */
 export default defineConfig({
   test: {
+    // vitest's own default leaves a processor free; tests wait more than they compute.
+    maxWorkers: Math.max(2, availableParallelism() - 1),
     projects: [
       {
         test: {
@@ -67,13 +76,26 @@ export default defineConfig({
       },
       {
         test: {
-          name: 'system',
-          include: isFull ? [...SYSTEM, ...FULL] : SYSTEM,
+          name: 'apart',
+          include: APART,
           exclude: ['**/node_modules/**'],
           env,
           retry,
           pool: 'forks',
           sequence: { groupOrder: 3 },
+          testTimeout: 240_000,
+          hookTimeout: 240_000,
+        },
+      },
+      {
+        test: {
+          name: 'system',
+          include: isFull ? [...SYSTEM, ...FULL] : SYSTEM,
+          exclude: [...APART, '**/node_modules/**'],
+          env,
+          retry,
+          pool: 'forks',
+          sequence: { groupOrder: 4 },
           fileParallelism: false,
           testTimeout: 240_000,
           hookTimeout: 240_000,
@@ -85,7 +107,7 @@ export default defineConfig({
           include: LAST,
           env,
           pool: 'forks',
-          sequence: { groupOrder: 4 },
+          sequence: { groupOrder: 5 },
         },
       },
     ],
