@@ -1,4 +1,4 @@
-import { build, type Metafile, type Plugin } from 'esbuild'
+import { type BuildOptions, build, type Metafile, type Plugin } from 'esbuild'
 import { type Packed, PROGRAM_MODE, textFile } from './files.ts'
 import { ROOT, sourceText } from './source.ts'
 
@@ -35,33 +35,36 @@ here=$(dirname -- "$(readlink -f -- "$0")")
 exec "$here/node" "$here/shoal.js" "$@"
 `
 
+/** All of the program, small. */
+export const BUNDLE_OPTIONS = {
+  absWorkingDir: ROOT,
+  entryPoints: ENTRIES,
+  outdir: ROOT,
+  chunkNames: 'lib/[name]-[hash]',
+  bundle: true,
+  splitting: true,
+  // Paths stay relative to the checkout, wherever its dependencies are linked to.
+  preserveSymlinks: true,
+  format: 'esm',
+  // The main file of jsonc-parser asks for others at run time.
+  mainFields: ['module', 'main'],
+  platform: 'node',
+  target: 'node24',
+  // V8 keeps all text in memory, and a file with one other letter, be it in a comment, twice. Names stay, for defects.
+  charset: 'ascii',
+  minifyWhitespace: true,
+  lineLimit: LINE_CHARS,
+  plugins: [WITHOUT_LOCALES],
+  // They are all in one file of their own.
+  legalComments: 'none',
+  banner: { js: REQUIRE },
+  metafile: true,
+  write: false,
+  logLevel: 'error',
+} satisfies BuildOptions
+
 export async function bundle(): Promise<Bundle> {
-  const { outputFiles, metafile } = await build({
-    absWorkingDir: ROOT,
-    entryPoints: ENTRIES,
-    outdir: ROOT,
-    chunkNames: 'lib/[name]-[hash]',
-    bundle: true,
-    splitting: true,
-    // Paths stay relative to the checkout, wherever its dependencies are linked to.
-    preserveSymlinks: true,
-    format: 'esm',
-    // The main file of jsonc-parser asks for others at run time.
-    mainFields: ['module', 'main'],
-    platform: 'node',
-    target: 'node24',
-    // V8 keeps all text in memory, and a file with one other letter, be it in a comment, twice. Names stay, for defects.
-    charset: 'ascii',
-    minifyWhitespace: true,
-    lineLimit: LINE_CHARS,
-    plugins: [WITHOUT_LOCALES],
-    // They are all in one file of their own.
-    legalComments: 'none',
-    banner: { js: REQUIRE },
-    metafile: true,
-    write: false,
-    logLevel: 'error',
-  })
+  const { outputFiles, metafile } = await build(BUNDLE_OPTIONS)
   const code = outputFiles.map(({ path, text }) => textFile(path.slice(ROOT.length + 1), text))
   const { name, version, license } = JSON.parse(sourceText('package.json'))
   const manifest = `${JSON.stringify({ name, version, license, type: 'module' }, null, 2)}\n`

@@ -3,7 +3,9 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
+import { build } from 'esbuild'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { BUNDLE_OPTIONS } from '../../deploy/package/bundle.ts'
 import manifest from '../../package.json' with { type: 'json' }
 import { ROOT, repositoryFiles } from '../tidy/source-files.ts'
 import { ARCHITECTURE, buildPackages, TIME_S, unpack, writeNodeStandIn } from './built-package.ts'
@@ -202,10 +204,10 @@ describe('the bill of materials', () => {
     expect(sbomFaults({ ...read(), components: [{ name: 'zod' }] })).not.toEqual([])
   })
 
-  it('has every dependency whose code the bundle has, and no other', () => {
-    // The bundler names the file before its code.
-    const bundled = ['bin/shoal.js', ...readdirSync(join(unpacked, 'lib')).map((name) => `lib/${name}`)]
-    const text = bundled.map((path) => readFileSync(join(unpacked, path), 'utf8')).join('\n')
+  it('has every dependency whose code the bundle has, and no other', async () => {
+    // With comments the bundler names each file before its code.
+    const { outputFiles } = await build({ ...BUNDLE_OPTIONS, minifyWhitespace: false })
+    const text = outputFiles.map((file) => file.text).join('\n')
     const named = text.matchAll(
       /^ *\/\/ node_modules\/(?:.*\/node_modules\/)?(@[^/\n]+\/[^/\n]+|[^/\n]+)\//gm,
     )
