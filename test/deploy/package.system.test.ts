@@ -35,10 +35,45 @@ describe.skipIf(mustSkipFor(SITE_PARTS))('on whole machines', () => {
   )
 
   it(
+    'root and members of the group shoal ask the node, and nobody else',
+    async () => {
+      const { guest } = site.machines[0]!
+      expect(await guest.run(`stat --format='%a %U:%G' /run/shoal/shoal.sock`)).toBe('660 shoal:shoal\n')
+      const as = (groups: string, command: string) =>
+        guest.run(`setpriv --reuid=nobody --regid=nogroup ${groups} ${command}`)
+      expect(await as('--groups=shoal', 'shoal status')).toContain('The node shares.')
+      await expect(as('--clear-groups', 'shoal status')).rejects.toThrow('member of the group shoal')
+    },
+    STORY_MS_MAX,
+  )
+
+  it(
+    'a reload of either service changes the settings of the running node',
+    async () => {
+      const { guest } = site.machines[0]!
+      const set = (value: string) => guest.run(`echo '{"cacheBytesMax": ${value}}' > /etc/shoal/node.json`)
+      for (const [unit, bytes] of [
+        ['shoal', 3_000_000_000],
+        ['shoal-guard', 4_000_000_000],
+      ] as const) {
+        await set(`${bytes}`)
+        await guest.run(`systemctl reload ${unit}`)
+        expect(JSON.parse(await guest.run('shoal cache ls --json'))).toMatchObject({ cacheBytesMax: bytes })
+      }
+      await set('"much"')
+      await expect(guest.run('systemctl reload shoal')).rejects.toThrow('failed')
+    },
+    STORY_MS_MAX,
+  )
+
+  it(
     'a purge leaves each file as it was before',
     async () => {
       const one = site.machines[0]!
       await one.guest.run('apt-get purge --yes shoal')
+      const systemd = await one.guest.run('journalctl --boot --no-pager --output=cat _PID=1')
+      expect(systemd).toContain('shoal-guard.service')
+      expect(systemd.split('\n').filter((line) => /shoal.*ignoring/.test(line))).toEqual([])
       await one.guest.powerOff()
       expect(before.length).toBeGreaterThan(5000)
       expect(differenceOf(before, pictureOf(one.root))).toEqual({ added: [], gone: [] })
