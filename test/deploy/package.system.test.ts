@@ -64,7 +64,7 @@ describe.skipIf(mustSkipFor(SITE_PARTS))('on whole machines', () => {
         expect(JSON.parse(await guest.run('shoal cache ls --json'))).toMatchObject({ cacheBytesMax: bytes })
       }
       await set('"much"')
-      await expect(guest.run('systemctl reload shoal')).rejects.toThrow('failed')
+      await expect(guest.run('systemctl reload shoal')).rejects.toThrow('Job for shoal.service failed')
     },
     STORY_MS_MAX,
   )
