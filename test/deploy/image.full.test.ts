@@ -4,9 +4,9 @@ import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import type { BlobProgress } from '../../client/index.ts'
-import { AdminRelay } from '../../lab/admin-relay.ts'
+import type { NodeStatus } from '../../cli/node-status.ts'
 import { requirementsFor, startLab } from '../../lab/cluster.ts'
+import { LabPartEndedError } from '../../lab/errors.ts'
 import type { Lab } from '../../lab/lab.ts'
 import { remainsOf } from '../../lab/machine/leftovers.ts'
 import { waitFor } from '../../lab/machine/processes.ts'
@@ -121,15 +121,18 @@ describe.skipIf(mustSkipFor(['root', 'skopeo', 'qemu-aarch64-static']))('the ima
       const ports = ['proxy', 'peer', 'admin'].flatMap((name) => [`--${name}-listen`, '127.0.0.1:0'])
       // Set, so that the node does not start itself anew: only this one program is emulated.
       const env = { ...process.env, MALLOC_ARENA_MAX: '2' }
-      const node = spawn('chroot', [root, ...program, 'node', ...ports, '--docker-certs-dir', 'none'], {
-        env,
-      })
+      const command = [...program, 'node', ...ports, '--docker-certs-dir', 'none']
+      // As in the image: the data folder is that user's, and no other's node takes it.
+      const node = spawn('chroot', ['--userspec=65532:65532', root, ...command], { env })
       let log = ''
       node.stderr.on('data', (chunk) => {
         log += chunk
       })
       const ended = once(node, 'close')
-      const isRunning = async () => log.includes('the node runs') || undefined
+      const isRunning = async () => {
+        if (node.exitCode !== null) throw new LabPartEndedError(log)
+        return log.includes('the node runs') || undefined
+      }
       await waitFor('the node', EMULATED_MS_MAX, isRunning).finally(() => node.kill('SIGTERM'))
       expect(await ended, log).toEqual([0, null])
     },
@@ -182,17 +185,14 @@ describe.skipIf(mustSkipFor(PARTS))('in a cluster', () => {
       ...Object.entries(env).flatMap(([name, value]) => ['--env', `SHOAL_NODE_${name}=${value}`]),
       IMAGE,
     ])
-    const relay = new AdminRelay(host, lab.run.processes, 7072)
-    await waitFor('the node', PATIENCE_MS, async () =>
-      (await relay.ask('/metrics')).includes('shoal_node_joined 1') ? true : undefined,
-    )
-    return relay
+    await run(['exec', 'shoal', 'shoal', 'wait', 'ready', '--timeout', '30'])
   }
 
-  const trust = async (host: ContainerEngine['host'], relay: AdminRelay) => {
+  const trust = async ({ host, run }: ContainerEngine) => {
     const certificates = join(host.etcDocker, 'certs.d', lab.registry.host)
     mkdirSync(certificates, { recursive: true })
-    writeFileSync(join(certificates, 'shoal.crt'), await relay.ask('/v1/ca'))
+    const volume = (await run(['volume', 'inspect', '--format', '{{.Mountpoint}}', 'shoal'])).trim()
+    copyFileSync(join(volume, 'proxy-ca.crt'), join(certificates, 'shoal.crt'))
   }
 
   it.each(ENGINES)(
@@ -200,8 +200,8 @@ describe.skipIf(mustSkipFor(PARTS))('in a cluster', () => {
     async (name) => {
       const engine = await startEngine(name, lab)
       const { host, run } = engine
-      const relay = await startNode(engine)
-      await trust(host, relay)
+      await startNode(engine)
+      await trust(engine)
       const curl = makeCurl({
         ...{ host, processes: lab.run.processes, registryHost: lab.registry.host, folder: 'curl' },
         ...{ account: undefined, proxyUrl: NODE_PROXY_URL, cgroupParent: '' },
@@ -211,10 +211,6 @@ describe.skipIf(mustSkipFor(PARTS))('in a cluster', () => {
         expect(await curl.verify(image)).toBe(true)
       }
       const layerOf = ({ layers: [layer] }: ImageReference) => layer!.digest
-      const progressOf = async (image: ImageReference) => {
-        const { blobs } = JSON.parse(await relay.ask('/v1/progress')) as { blobs: BlobProgress[] }
-        return blobs.find(({ digest }) => digest === layerOf(image))
-      }
       const shoal = (...argv: string[]) => run(['exec', 'shoal', 'shoal', ...argv])
       const status = async () =>
         JSON.parse(await shoal('guard', 'status', '--control', '/var/lib/shoal/guard.sock')) as {
@@ -225,7 +221,8 @@ describe.skipIf(mustSkipFor(PARTS))('in a cluster', () => {
       const shared = await lab.publish(`${name}-shared`, [LAYER_BYTES])
       await lab.node('other').puller.pull(shared)
       await pulled(shared)
-      expect((await progressOf(shared))?.bytesFromPeers).toBeGreaterThan(0.9 * LAYER_BYTES)
+      const { totals } = JSON.parse(await shoal('status', '--json')) as NodeStatus
+      expect(totals.sinceStart.peers).toBeGreaterThan(0.9 * LAYER_BYTES)
 
       const { nodePid } = await status()
       await run(['exec', 'shoal', '/usr/lib/shoal/bin/node', '-e', `process.kill(${nodePid}, 'SIGKILL')`])
@@ -250,7 +247,7 @@ describe.skipIf(mustSkipFor(PARTS))('in a cluster', () => {
         const { node, nodePid: next } = await status()
         return node === 'serving' && next !== nodePid ? true : undefined
       })
-      await trust(host, relay)
+      await trust(engine)
       await pulled(await lab.publish(`${name}-killed`, [LAYER_BYTES]))
 
       const slow = await lab.publish(`${name}-slow`, [LAYER_BYTES])

@@ -35,10 +35,48 @@ describe.skipIf(mustSkipFor(SITE_PARTS))('on whole machines', () => {
   )
 
   it(
+    'root and members of the group shoal ask the node, and nobody else',
+    async () => {
+      const { guest } = site.machines[0]!
+      expect(await guest.run(`stat --format='%a %U:%G' /run/shoal/shoal.sock`)).toBe('660 shoal:shoal\n')
+      // The backups stay as they were, for the comparison after the purge.
+      const backups = 'group- gshadow-'
+      const add = 'gpasswd --add daemon shoal'
+      await guest.run(`cd /etc && cp -p ${backups} /run && ${add} && cd /run && cp -p ${backups} /etc`)
+      const status = (user: string) => guest.run(`runuser -u ${user} -- shoal status`)
+      expect(await status('daemon')).toContain('The node shares.')
+      await expect(status('nobody')).rejects.toThrow('member of the group shoal')
+    },
+    STORY_MS_MAX,
+  )
+
+  it(
+    'a reload of either service changes the settings of the running node',
+    async () => {
+      const { guest } = site.machines[0]!
+      const set = (value: string) => guest.run(`echo '{"cacheBytesMax": ${value}}' > /etc/shoal/node.json`)
+      for (const [unit, bytes] of [
+        ['shoal', 3_000_000_000],
+        ['shoal-guard', 4_000_000_000],
+      ] as const) {
+        await set(`${bytes}`)
+        await guest.run(`systemctl reload ${unit}`)
+        expect(JSON.parse(await guest.run('shoal cache ls --json'))).toMatchObject({ cacheBytesMax: bytes })
+      }
+      await set('"much"')
+      await expect(guest.run('systemctl reload shoal')).rejects.toThrow('Job for shoal.service failed')
+    },
+    STORY_MS_MAX,
+  )
+
+  it(
     'a purge leaves each file as it was before',
     async () => {
       const one = site.machines[0]!
       await one.guest.run('apt-get purge --yes shoal')
+      const systemd = await one.guest.run('journalctl --boot --no-pager --output=cat _PID=1')
+      expect(systemd).toContain('shoal-guard.service')
+      expect(systemd.split('\n').filter((line) => /shoal.*ignoring/.test(line))).toEqual([])
       await one.guest.powerOff()
       expect(before.length).toBeGreaterThan(5000)
       expect(differenceOf(before, pictureOf(one.root))).toEqual({ added: [], gone: [] })
