@@ -4,8 +4,9 @@ import type { AuditEntry } from './audit.ts'
 import type { JoinTokenRecord } from './join-tokens.ts'
 import type { MemoryBounds, MemoryChange, MemoryRecord } from './memory.ts'
 import type { PauseRecord, PauseTarget } from './pauses.ts'
+import { ADMIN_CLUSTER, bytes } from './records.ts'
 import { auditRows, insertAuditRow } from './sqlite-audit.ts'
-import { bytes, SqliteDatabase } from './sqlite-database.ts'
+import { SqliteDatabase } from './sqlite-database.ts'
 import {
   addJoinTokenRow,
   insertJoinTokenRow,
@@ -26,7 +27,6 @@ import {
 } from './sqlite-pulls.ts'
 import { clearRevocationRow, insertRevocationRow, revocationRows } from './sqlite-revocations.ts'
 import {
-  ADMIN_CLUSTER,
   authorityRows,
   clusterRows,
   insertAuthorityRow,
