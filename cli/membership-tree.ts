@@ -1,6 +1,6 @@
 import type { Entry } from './command-tree.ts'
 
-/** `shoal join`, `shoal leave` and `shoal tracker init`. Part of cli/tree.ts. */
+/** `shoal join`, `shoal leave`, `shoal tracker init` and `shoal tracker migrate`. Part of cli/tree.ts. */
 
 export const JOIN: Entry = {
   name: 'join',
@@ -48,4 +48,17 @@ export const TRACKER_INIT: Entry = {
     },
   ],
   command: async () => (await import('./membership/tracker-init.ts')).trackerInitCommand,
+}
+
+export const TRACKER_MIGRATE: Entry = {
+  name: 'migrate',
+  summary:
+    'Brings a PostgreSQL database to the schema that this version needs, as its owner. Trackers of the version before go on meanwhile.',
+  examples: [
+    {
+      line: 'shoal tracker migrate --database-url postgres://shoal_owner@db.example.com/shoal --runtime-role shoal_tracker',
+      does: 'Reads the owner’s password from standard input, and lets the role shoal_tracker use the tables.',
+    },
+  ],
+  command: async () => (await import('./membership/tracker-migrate.ts')).trackerMigrateCommand,
 }

@@ -1,7 +1,7 @@
 import { ADMIN } from './admin-tree.ts'
 import { ATTACH, DETACH } from './attach-tree.ts'
 import { type Entry, program } from './command-tree.ts'
-import { JOIN, LEAVE, TRACKER_INIT } from './membership-tree.ts'
+import { JOIN, LEAVE, TRACKER_INIT, TRACKER_MIGRATE } from './membership-tree.ts'
 import { PAUSE, RESUME } from './pause-tree.ts'
 
 /**
@@ -54,6 +54,7 @@ const TRACKER: Entry = {
   },
   children: [
     TRACKER_INIT,
+    TRACKER_MIGRATE,
     {
       name: 'unlock',
       summary:

@@ -1,4 +1,3 @@
-import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { pinOf, shownAuthority } from '../core/authority-pin.ts'
 import { ensureDataDir, isReadableByOthers, type ListenAddress, readSecretFile } from '../core/config.ts'
@@ -40,9 +39,11 @@ import { TrustedKeys } from './pull/trusted-keys.ts'
 import { RequestLimits } from './request-limits.ts'
 import { restoreMemory, saveMemoryRegularly } from './saved-memory.ts'
 import { stockRoutes } from './stock/routes.ts'
-import { SqliteStore } from './store/sqlite-store.ts'
+import { openStore } from './store/open-store.ts'
 import type { Store } from './store/store.ts'
+import { followStore, storeClock } from './store-news.ts'
 import { EpochNews } from './swarm/epoch-news.ts'
+import { meetTrackersRegularly } from './swarm/other-trackers.ts'
 import { PeerTables } from './swarm/peer-table.ts'
 import { dialPort, PortTrials } from './swarm/port-trials.ts'
 import { PullAccesses } from './swarm/pull-accesses.ts'
@@ -118,11 +119,20 @@ export async function startTracker(
     }
     ensureDataDir(config.dataDir)
     running.defer(lockDataDir(config.dataDir))
-    const store = running.adopt(new SqliteStore(join(config.dataDir, 'tracker.sqlite')), (it) => it.close())
+    const store = running.adopt(await openStore(config), (it) => it.close())
+    const clock = await storeClock({ store }, surroundings.nowMs ?? Date.now)
+    running.defer(clock.stop)
     const sealer = await openSealer(store, key)
     const proxy = upstreamProxyOf(config, process.env)
     const registries = running.adopt(openRegistries(config.registries, { proxy }), closeRegistries)
-    const parts = await assemble(config, { log, store, sealer, registries, ...surroundings })
+    const parts = await assemble(config, {
+      ...surroundings,
+      log,
+      store,
+      sealer,
+      registries,
+      nowMs: clock.nowMs,
+    })
     if (unlockKey !== undefined) await store.addAudit({ ...UNLOCKED, atMs: parts.nowMs() })
     await parts.clusters.withdrawEnded(parts.nowMs())
     await parts.revocations.clearEnded(parts.nowMs())
@@ -134,6 +144,11 @@ export async function startTracker(
     running.defer(pruneRegularly({ ...parts, admins }, config))
     await restoreMemory(parts)
     running.defer(saveMemoryRegularly(parts))
+    running.defer(meetTrackersRegularly(parts, config.heartbeatSeconds * 1000 * HEARTBEATS_MISSED_MAX))
+    const followDataKey = async () => {
+      const newest = unlockKey ?? readSecretFile(config.unlockKeyFile ?? '', 'unlockKeyFile')
+      await sealer.inTurn(async () => sealer.adopt(await openSealer(store, newest)))
+    }
     running.defer(() => parts.portTrials.close())
 
     const trusted = () => ({ ...tls, authorityPems: parts.clusters.authorityPems() })
@@ -157,6 +172,7 @@ export async function startTracker(
       actorOf: (request) => certifiedAdmin({ admins, nowMs: parts.nowMs }, request),
     })
 
+    running.defer(await followStore({ ...parts, admins, followDataKey }))
     running.defer(() => nodeApi.app.close())
     const address = await listen(nodeApi, 'listen', config.listen)
     running.defer(await openAdminSocket(config.dataDir, { ...parts, admins, joinAddress }))

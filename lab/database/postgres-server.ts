@@ -86,7 +86,17 @@ export class PostgresServer {
     const argv = ['psql', '--no-psqlrc', '--quiet', '--tuples-only', '--no-align', '--set=ON_ERROR_STOP=1']
     const { processes, listen } = this.#options
     return await processes.run({
-      argv: asServerUser([...argv, '-h', this.socketFolder, '-p', `${listen.port}`, '-U', SERVER_USER, '-d', database]),
+      argv: asServerUser([
+        ...argv,
+        '-h',
+        this.socketFolder,
+        '-p',
+        `${listen.port}`,
+        '-U',
+        SERVER_USER,
+        '-d',
+        database,
+      ]),
       input: statements,
       timeoutMs: COMMAND_MS_MAX,
     })

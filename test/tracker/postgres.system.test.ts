@@ -1,68 +1,165 @@
-import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { type KeyedCertificate, makeAuthority } from '../../core/issue-certificate.ts'
-import {
-  DATABASE,
-  DATABASE_PASSWORD,
-  hasPostgres,
-  OWNER_ROLE,
-  PostgresServer,
-  TRACKER_ROLE,
-} from '../../lab/database/postgres-server.ts'
-import { freePort } from '../../lab/machine/free-port.ts'
-import { issueForLocalhost } from '../../lab/machine/localhost-certificate.ts'
-import { LabProcesses } from '../../lab/machine/processes.ts'
+import { readSecretFile } from '../../core/config.ts'
+import { makeAuthority } from '../../core/issue-certificate.ts'
+import { DATABASE, OWNER_ROLE, TRACKER_ROLE } from '../../lab/database/postgres-server.ts'
 import { checkPostgres, migratePostgres } from '../../tracker/store/postgres/migrate.ts'
-import { PostgresDatabase } from '../../tracker/store/postgres/postgres-database.ts'
-import { PostgresStore } from '../../tracker/store/postgres/postgres-store.ts'
+import { PostgresDatabase, type PostgresSettings } from '../../tracker/store/postgres/postgres-database.ts'
+import { postgresStore } from '../../tracker/store/postgres/postgres-store.ts'
 import { readPostgresUrl } from '../../tracker/store/postgres/postgres-url.ts'
+import { POSTGRES_MIGRATIONS } from '../../tracker/store/postgres/schema.ts'
 import { storeContract } from './store-contract.ts'
+import { mustSkipPostgres, startTestDatabase, type TestDatabase } from './test-database.ts'
 
-const isSkipped = (process.getuid?.() !== 0 || !hasPostgres()) && !process.env.CI
-if (isSkipped) console.warn('skipped: PostgreSQL needs root and the package postgresql')
-
-describe.skipIf(isSkipped)('a store on PostgreSQL', () => {
-  let folder: string
-  let processes: LabProcesses
-  let server: PostgresServer
-  let authority: KeyedCertificate
-
+describe.skipIf(mustSkipPostgres())('a store on PostgreSQL', () => {
+  let database: TestDatabase
   beforeAll(async () => {
-    folder = mkdtempSync(join(tmpdir(), 'shoal-postgres-'))
-    // The server's own user must get in.
-    chmodSync(folder, 0o711)
-    processes = new LabProcesses(folder)
-    authority = await makeAuthority({ commonName: 'database authority', validForSeconds: 3600 })
-    server = await PostgresServer.start({
-      processes,
-      folder: join(folder, 'server'),
-      listen: { host: 'localhost', port: await freePort() },
-      certificate: await issueForLocalhost(authority),
-    })
-    const owner = database(OWNER_ROLE)
-    expect(await migratePostgres(owner, TRACKER_ROLE)).toBeGreaterThan(0)
-    expect(await migratePostgres(owner, TRACKER_ROLE)).toBe(0)
-    await owner.close()
+    database = await startTestDatabase()
   })
-  afterAll(async () => {
-    await processes?.close()
-    if (folder !== undefined) rmSync(folder, { recursive: true })
-  })
-
-  const database = (role = TRACKER_ROLE, authorityPem = authority.certificatePem) =>
-    new PostgresDatabase({
-      place: readPostgresUrl(server.url(role)),
-      password: DATABASE_PASSWORD,
-      authorityPem,
-    })
+  afterAll(() => database?.close())
 
   storeContract('PostgreSQL', async () => {
-    const tables = await server.sql(
-      "SELECT string_agg(format('shoal.%I', tablename), ', ') FROM pg_tables WHERE schemaname = 'shoal' AND tablename <> 'migrations'",
-    )
-    await server.sql(`TRUNCATE ${tables.trim()} RESTART IDENTITY`)
-    return new PostgresStore(database())
+    await database.empty()
+    return postgresStore(database.connect())
   })
+
+  const refusal = async (role: string) => {
+    const connection = database.connect(role)
+    try {
+      await checkPostgres(connection)
+      return undefined
+    } catch (error) {
+      return error
+    } finally {
+      await connection.close()
+    }
+  }
+
+  it('is used by the role of the trackers, and refused to its owner, to a superuser and to who may make tables', async () => {
+    const { server } = database
+    expect(await refusal(TRACKER_ROLE)).toBeUndefined()
+    expect(await refusal(OWNER_ROLE)).toMatchObject({ code: 'STORE_UNUSABLE', message: /owns the schema/ })
+    for (const right of ['SUPERUSER', 'CREATEROLE', 'BYPASSRLS']) {
+      await server.sql(`ALTER ROLE ${TRACKER_ROLE} ${right}`)
+      expect(await refusal(TRACKER_ROLE), right).toMatchObject({ code: 'STORE_UNUSABLE' })
+      await server.sql(`ALTER ROLE ${TRACKER_ROLE} NO${right}`)
+    }
+    await server.sql(`GRANT CREATE ON SCHEMA shoal TO ${TRACKER_ROLE}`)
+    expect(await refusal(TRACKER_ROLE)).toMatchObject({
+      code: 'STORE_UNUSABLE',
+      message: /change its tables/,
+    })
+    await server.sql(`REVOKE CREATE ON SCHEMA shoal FROM ${TRACKER_ROLE}`)
+    await server.sql(`GRANT ${OWNER_ROLE} TO ${TRACKER_ROLE}`)
+    expect(await refusal(TRACKER_ROLE), 'a member of the owner').toMatchObject({ code: 'STORE_UNUSABLE' })
+    await server.sql(`REVOKE ${OWNER_ROLE} FROM ${TRACKER_ROLE}`)
+    expect(await refusal(TRACKER_ROLE)).toBeUndefined()
+  })
+
+  it('lets a tracker only add to the audit log, and forget what is older than 90 days', async () => {
+    const connection = database.connect()
+    await database.empty()
+    const store = postgresStore(connection)
+    const nowMs = Date.now()
+    for (const atMs of [nowMs - 91 * 24 * 3600_000, nowMs - 89 * 24 * 3600_000])
+      await store.addAudit({ atMs, actor: 'a', action: 'b', cluster: null, target: 'c' })
+    const forbidden = [
+      'UPDATE audit SET actor = actor',
+      'DELETE FROM audit',
+      'TRUNCATE audit',
+      'DROP TABLE audit',
+    ]
+    for (const statement of [...forbidden, 'DELETE FROM migrations', 'CREATE TABLE shoal.mine (id int)'])
+      await expect(
+        connection.run((sql) => sql.unsafe(statement)),
+        statement,
+      ).rejects.toMatchObject({ code: '42501' })
+    await store.prune({ pulls: 0, audit: nowMs, nodes: 0, joinTokens: 0, now: nowMs, pullsPerNodeMax: 9 })
+    expect(await store.audit({ limit: 9 })).toHaveLength(1)
+    await store.close()
+  })
+
+  it('is verified: another authority, another name or no TLS is refused, and so is a wrong password', async () => {
+    const { databaseUrl, databasePasswordFile, databaseCaFile } = database.config
+    const password = readSecretFile(databasePasswordFile, 'databasePasswordFile')
+    const authorityPem = readSecretFile(databaseCaFile, 'databaseCaFile')
+    const place = readPostgresUrl(databaseUrl)
+    const other = (await makeAuthority({ commonName: 'other', validForSeconds: 60 })).certificatePem
+    const { port } = place.hosts[0]!
+    const attempts: [PostgresSettings, string][] = [
+      [{ place, password, authorityPem: other }, 'STORE_UNAVAILABLE'],
+      [{ place, password }, 'STORE_UNAVAILABLE'],
+      [
+        { place: { ...place, hosts: [{ host: '127.0.0.1', port }] }, password, authorityPem },
+        'STORE_UNAVAILABLE',
+      ],
+      [{ place, password: 'wrong', authorityPem }, 'STORE_UNUSABLE'],
+    ]
+    for (const [settings, code] of attempts) {
+      const connection = new PostgresDatabase(settings)
+      await expect(connection.run((sql) => sql`SELECT 1`)).rejects.toMatchObject({ code })
+      await connection.close()
+    }
+  })
+
+  it('answers over its local socket', async () => {
+    const { server, config } = database
+    const port = readPostgresUrl(config.databaseUrl).hosts[0]!.port
+    const url = `postgres://${TRACKER_ROLE}@/${DATABASE}?host=${encodeURIComponent(server.socketFolder)}&port=${port}`
+    const password = readSecretFile(config.databasePasswordFile, 'databasePasswordFile')
+    const connection = new PostgresDatabase({ place: readPostgresUrl(url), password })
+    expect(await connection.run((sql) => sql`SELECT 1 AS one`)).toEqual([{ one: 1 }])
+    await connection.close()
+  })
+
+  it('is refused when it is empty or of a newer version, and taken when only older trackers cannot go on', async () => {
+    const { server } = database
+    const newer = POSTGRES_MIGRATIONS.length + 1
+    await server.sql(`INSERT INTO shoal.migrations VALUES (${newer}, 1)`)
+    expect(await refusal(TRACKER_ROLE), 'a newer schema that this program can use').toBeUndefined()
+    await server.sql(`UPDATE shoal.migrations SET oldest_program = ${newer} WHERE number = ${newer}`)
+    expect(await refusal(TRACKER_ROLE)).toMatchObject({ code: 'STORE_UNUSABLE', message: /newer version/ })
+    const owner = database.connect(OWNER_ROLE)
+    await expect(migratePostgres(owner, TRACKER_ROLE)).rejects.toMatchObject({ code: 'STORE_UNUSABLE' })
+    await server.sql(`DELETE FROM shoal.migrations WHERE number = ${newer}`)
+    await expect(migratePostgres(owner, OWNER_ROLE)).rejects.toMatchObject({ message: /different roles/ })
+    await expect(migratePostgres(owner, 'x; DROP SCHEMA shoal')).rejects.toMatchObject({
+      code: 'STORE_UNUSABLE',
+    })
+    expect(await migratePostgres(owner, TRACKER_ROLE)).toBe(0)
+    await owner.close()
+    await server.sql('ALTER SCHEMA shoal RENAME TO other')
+    expect(await refusal(TRACKER_ROLE)).toMatchObject({ code: 'STORE_UNUSABLE', message: /older schema/ })
+    await server.sql('ALTER SCHEMA other RENAME TO shoal')
+  })
+
+  it('ends a step within five seconds while the server is frozen, and works again after', async () => {
+    const connection = database.connect()
+    const store = postgresStore(connection)
+    await store.nodes()
+    const pids = (
+      await database.server.sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend'")
+    )
+      .trim()
+      .split('\n')
+      .map(Number)
+    const freeze = (signal: NodeJS.Signals) => {
+      for (const pid of [...pids, database.server.process.pid]) {
+        try {
+          process.kill(pid, signal)
+        } catch {
+          // psql's own ended.
+        }
+      }
+    }
+    freeze('SIGSTOP')
+    try {
+      const beganMs = performance.now()
+      await expect(store.nodes()).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' })
+      expect(performance.now() - beganMs).toBeLessThan(6_000)
+    } finally {
+      freeze('SIGCONT')
+    }
+    await expect.poll(() => store.nodes().catch(() => undefined), { timeout: 10_000 }).toEqual([])
+    await store.close()
+  }, 30_000)
 })

@@ -55,9 +55,10 @@ import type {
   SwarmRecord,
   TokenKeyRecord,
 } from './store.ts'
+import { UnsharedStore } from './unshared-store.ts'
 
 /** The embedded store: one SQLite file, one process. */
-export class SqliteStore implements Store {
+export class SqliteStore extends UnsharedStore implements Store {
   readonly #db: SqliteDatabase
 
   /**
@@ -65,6 +66,7 @@ export class SqliteStore implements Store {
    * @throws StoreUnusableError
    */
   constructor(path: string) {
+    super()
     this.#db = new SqliteDatabase(path)
   }
 

@@ -8,7 +8,7 @@ const ROWS_MAX = 5_000
 export async function memoryRows(sql: Query, nowMs: number, bounds: MemoryBounds): Promise<MemoryRecord> {
   // Of more than memory takes, those that last longest.
   const [presences, acceptances, memberships] = await Promise.all([
-    sql`SELECT * FROM presences LIMIT ${bounds.presencesMax}`,
+    sql`SELECT * FROM presences WHERE octet_length(holds) > 0 LIMIT ${bounds.presencesMax}`,
     sql`SELECT * FROM acceptances WHERE until_ms > ${nowMs} ORDER BY until_ms DESC LIMIT ${bounds.acceptancesMax}`,
     sql`SELECT * FROM memberships WHERE until_ms > ${nowMs} ORDER BY until_ms DESC LIMIT ${bounds.membershipsMax}`,
   ])
@@ -20,17 +20,19 @@ export async function memoryRows(sql: Query, nowMs: number, bounds: MemoryBounds
 }
 
 /** Run it inside a transaction. Rows go in the order of their keys: two trackers that save do not wait for each other in a circle. */
-export async function putMemoryRows(sql: Query, change: MemoryChange): Promise<void> {
+export async function putMemoryRows(sql: Query, tracker: string, change: MemoryChange): Promise<void> {
   const byKey = <T>(items: readonly T[], key: (item: T) => string) =>
     items.toSorted((a, b) => (key(a) < key(b) ? -1 : 1))
+  // The node may have moved to another tracker, which knows better.
   for (const { cluster, node } of byKey(change.gone, (it) => `${it.cluster} ${it.node}`))
-    await sql`DELETE FROM presences WHERE cluster = ${cluster} AND node = ${node}`
+    await sql`UPDATE presences SET holds = ''
+      WHERE cluster = ${cluster} AND node = ${node} AND tracker = ${tracker}`
   const presences = byKey(change.presences, (it) => `${it.cluster} ${it.node}`)
   for (const some of inParts(presences)) {
-    const rows = some.map(({ holds, ...it }) => ({ ...it, holds: packHolds(holds) }))
-    await sql`INSERT INTO presences ${sql(rows, 'cluster', 'node', 'address', 'port', 'holds', 'wire')}
+    const rows = some.map(({ holds, ...it }) => ({ ...it, holds: packHolds(holds), tracker }))
+    await sql`INSERT INTO presences ${sql(rows, 'cluster', 'node', 'address', 'port', 'holds', 'wire', 'tracker')}
       ON CONFLICT (cluster, node) DO UPDATE SET address = excluded.address, port = excluded.port,
-        holds = excluded.holds, wire = excluded.wire`
+        holds = excluded.holds, wire = excluded.wire, tracker = excluded.tracker`
   }
   for (const some of inParts(byKey(change.acceptances, ({ id }) => id))) {
     const rows = some.map(({ id, digest, untilMs }) => ({ id, digest, until_ms: untilMs }))

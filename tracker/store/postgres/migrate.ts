@@ -85,7 +85,8 @@ function refuseNewer({ oldestProgram }: Applied): void {
 async function refuseMighty(sql: Query): Promise<void> {
   const [role] = await sql`
     SELECT rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb OR rolreplication AS is_mighty,
-      has_schema_privilege(current_user, oid, 'CREATE') AS makes_tables, nspowner = to_regrole(current_user) AS is_owner
+      has_schema_privilege(current_user, pg_namespace.oid, 'CREATE') AS makes_tables,
+      pg_has_role(current_user, nspowner, 'MEMBER') AS is_owner
     FROM pg_roles LEFT JOIN pg_namespace ON nspname = ${SCHEMA} WHERE rolname = current_user`
   const may =
     role?.is_mighty === true

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { checkServerIdentity, type PeerCertificate } from 'node:tls'
 import postgres, { type ISql, type Options, type PostgresType, type Sql, type TransactionSql } from 'postgres'
 import { StoreConflictError, StoreUnavailableError, StoreUnusableError } from '../../errors.ts'
-import { POSTGRES_PORT, type PostgresPlace } from './postgres-url.ts'
+import type { PostgresPlace } from './postgres-url.ts'
 import { SCHEMA } from './schema.ts'
 
 /** Connections of one tracker, besides the one that listens for changes. */
@@ -115,7 +115,7 @@ export class PostgresDatabase {
 function connect({ place, password, authorityPem }: PostgresSettings): Statements {
   const { user, database } = place
   return postgres({
-    ...(place.socketFolder === undefined ? overTls(place, authorityPem) : overSocket(place.socketFolder)),
+    ...(place.socket === undefined ? overTls(place, authorityPem) : { path: place.socket, ssl: false }),
     user,
     database,
     password: password ?? '',
@@ -131,10 +131,6 @@ function connect({ place, password, authorityPem }: PostgresSettings): Statement
       idle_in_transaction_session_timeout: STATEMENT_MS_MAX,
     },
   })
-}
-
-function overSocket(folder: string): Partial<Options<Types>> {
-  return { path: `${folder}/.s.PGSQL.${POSTGRES_PORT}`, ssl: false }
 }
 
 /** `verify-full`: the certificate has a known authority, and the name that the URL says. */

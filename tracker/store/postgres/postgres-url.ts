@@ -5,18 +5,18 @@ import { ConfigError } from '../../../core/config.ts'
 export interface PostgresPlace {
   /** In order of preference; all serve the same database, and the one that takes writes is used. Empty for a socket. */
   hosts: { host: string; port: number }[]
-  /** Folder of the server's local socket. */
-  socketFolder?: string
+  /** The server's local socket. */
+  socket?: string
   user: string
   database: string
 }
 
-export const POSTGRES_PORT = 5432
+const POSTGRES_PORT = 5432
 /** A primary and its standbys. */
 export const POSTGRES_HOSTS_MAX = 8
 
 /**
- * Reads `postgres://user@host[:port][,host[:port]…]/database`, or `postgres://user@/database?host=/run/postgresql` for a
+ * Reads `postgres://user@host[:port][,host[:port]…]/database`, or `postgres://user@/database?host=/run/postgresql[&port=5433]` for a
  * local socket.
  * @throws ConfigError if it is malformed, or contains a password
  */
@@ -29,9 +29,10 @@ export function readPostgresUrl(text: string): PostgresPlace {
   if (user === '') throw malformed('it names no user')
   const parameters = new URLSearchParams(query)
   const socketFolder = parameters.get('host') ?? undefined
-  parameters.delete('host')
+  const port = readPort(parameters.get('port'))
+  for (const known of ['host', 'port']) parameters.delete(known)
   const [unknown] = parameters.keys()
-  if (unknown !== undefined) throw malformed(`it has the parameter ${unknown}; only host is known`)
+  if (unknown !== undefined) throw malformed(`it has the parameter ${unknown}; only host and port are known`)
   const hosts = places === '' ? [] : places.split(',').map(readHost)
   if (hosts.length > POSTGRES_HOSTS_MAX) throw malformed(`it names more than ${POSTGRES_HOSTS_MAX} hosts`)
   // With several hosts TLS compares the certificate with the name that was dialled.
@@ -42,14 +43,20 @@ export function readPostgresUrl(text: string): PostgresPlace {
   if ((hosts.length === 0) === (socketFolder === undefined))
     throw malformed('it must name hosts, or the folder of a local socket')
   const place = { hosts, user: decode(user), database: decode(database) }
-  return socketFolder === undefined ? place : { ...place, socketFolder }
+  return socketFolder === undefined ? place : { ...place, socket: `${socketFolder}/.s.PGSQL.${port}` }
 }
 
 function readHost(text: string): { host: string; port: number } {
   const match = /^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?$/.exec(text)
-  const port = Number(match?.[2] ?? POSTGRES_PORT)
-  if (match === null || port < 1 || port > 65_535) throw malformed(`${JSON.stringify(text)} is not a host`)
-  return { host: (match[1] ?? '').replace(/^\[|\]$/g, ''), port }
+  if (match === null) throw malformed(`${JSON.stringify(text)} is not a host`)
+  return { host: (match[1] ?? '').replace(/^\[|\]$/g, ''), port: readPort(match[2]) }
+}
+
+function readPort(text: string | null | undefined): number {
+  const port = Number(text ?? POSTGRES_PORT)
+  if (!Number.isInteger(port) || port < 1 || port > 65_535)
+    throw malformed(`${JSON.stringify(text)} is not a port`)
+  return port
 }
 
 function decode(text: string): string {

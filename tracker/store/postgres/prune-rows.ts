@@ -3,6 +3,7 @@ import type { PruneBounds } from '../store.ts'
 import type { Query } from './postgres-database.ts'
 import { deletePullRows } from './pull-rows.ts'
 import { deleteUnpublishedSwarmRows } from './swarm-rows.ts'
+import { deleteOldTrackerRows } from './tracker-rows.ts'
 
 /** Run it inside a transaction. Does nothing while another tracker does it. @returns how many nodes it forgot */
 export async function pruneRows(sql: Query, before: PruneBounds): Promise<{ nodes: number }> {
@@ -17,5 +18,6 @@ export async function pruneRows(sql: Query, before: PruneBounds): Promise<{ node
   await deleteUnpublishedSwarmRows(sql)
   await sql`DELETE FROM acceptances WHERE until_ms <= ${before.now}`
   await sql`DELETE FROM memberships WHERE until_ms <= ${before.now}`
+  await deleteOldTrackerRows(sql)
   return { nodes: count }
 }

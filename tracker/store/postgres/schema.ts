@@ -1,10 +1,18 @@
+import type { StoreChange } from '../changes.ts'
+
 /**
  * Tables of the PostgreSQL store, in a schema of their own. Names and columns are those of the SQLite store, so that both
  * share `records.ts`; truth is 0 or 1, times are milliseconds since 1970. Migrations go forward only.
  */
 export const SCHEMA = 'shoal'
 
-/** Trackers that listen here reload what another one changed; the payload is the table's name. */
+/** What a change of a table changes in the memory of trackers. */
+export const CHANGES: Readonly<Record<string, StoreChange>> = {
+  ...{ clusters: 'clusters', authorities: 'clusters', batch_keys: 'clusters' },
+  ...{ pauses: 'pauses', revocations: 'revocations', token_keys: 'tokenKeys', epoch_changes: 'epochs' },
+  meta: 'dataKey',
+}
+/** Trackers that listen here read again what another one changed; the payload is the table's name. */
 export const CHANGES_CHANNEL = 'shoal_changes'
 
 export interface Migration {
@@ -92,10 +100,14 @@ const FIRST = `
     action text NOT NULL, cluster text, target text NOT NULL
   );
   CREATE INDEX audit_by_time ON audit (at_ms);
+  -- holds is empty for a node that is gone; tracker: the process that hears of the node
   CREATE TABLE presences (
     cluster text NOT NULL, node text NOT NULL, address text NOT NULL, port integer NOT NULL, holds bytea NOT NULL,
-    wire integer NOT NULL, PRIMARY KEY (cluster, node)
+    wire integer NOT NULL, tracker text NOT NULL, changed_at_ms bigint NOT NULL DEFAULT 0,
+    PRIMARY KEY (cluster, node)
   );
+  CREATE INDEX presences_by_change ON presences (changed_at_ms);
+  CREATE TABLE trackers (id text PRIMARY KEY, seen_at_ms bigint NOT NULL);
   CREATE TABLE acceptances (id text PRIMARY KEY, digest text NOT NULL, until_ms bigint NOT NULL);
   CREATE INDEX acceptances_by_end ON acceptances (until_ms);
   CREATE TABLE memberships (id text PRIMARY KEY, bytes bigint, until_ms bigint NOT NULL);
@@ -108,18 +120,13 @@ const FIRST = `
   $$;
   REVOKE ALL ON FUNCTION forget_audit FROM PUBLIC;
 
+  CREATE FUNCTION note_time() RETURNS trigger LANGUAGE plpgsql SET search_path = ${SCHEMA}, pg_temp AS $$
+  BEGIN NEW.changed_at_ms := extract(epoch FROM clock_timestamp()) * 1000; RETURN NEW; END $$;
+  CREATE TRIGGER presences_timed BEFORE INSERT OR UPDATE ON presences FOR EACH ROW EXECUTE FUNCTION note_time();
+
   CREATE FUNCTION tell_change() RETURNS trigger LANGUAGE plpgsql SET search_path = ${SCHEMA}, pg_temp AS $$
   BEGIN PERFORM pg_notify('${CHANGES_CHANNEL}', TG_TABLE_NAME); RETURN NULL; END $$;
-${[
-  'clusters',
-  'authorities',
-  'batch_keys',
-  'join_tokens',
-  'pauses',
-  'revocations',
-  'token_keys',
-  'epoch_changes',
-]
+${Object.keys(CHANGES)
   .map(
     (table) =>
       `  CREATE TRIGGER ${table}_changed AFTER INSERT OR UPDATE OR DELETE ON ${table} EXECUTE FUNCTION tell_change();`,
