@@ -17,7 +17,10 @@ describe.skipIf(mustSkipPostgres())('two trackers that share a database', () => 
     await database.empty()
     cluster = await startTestCluster({ nodes: 0, tracker: database.config })
     const second = await cluster.addTracker()
-    urls = [cluster.tracker, second].map(({ address }) => `https://localhost:${address.port}`) as [string, string]
+    urls = [cluster.tracker, second].map(({ address }) => `https://localhost:${address.port}`) as [
+      string,
+      string,
+    ]
   })
   afterEach(() => cluster?.close())
 
@@ -64,15 +67,22 @@ describe.skipIf(mustSkipPostgres())('two trackers that share a database', () => 
   test('what an operator does at one is obeyed by nodes of the other', async () => {
     const words: boolean[] = []
     const trackerUrl = [urls[1], urls[0]].join(',')
-    const two = await cluster.addNode({ client: { trackerUrl, onTrackerPause: (isPaused) => words.push(isPaused) } })
+    const two = await cluster.addNode({
+      client: { trackerUrl, onTrackerPause: (isPaused) => words.push(isPaused) },
+    })
     await cluster.admin(`/admin/v1/clusters/${cluster.id}/pause`, {}, 'PUT')
     await expect.poll(() => words.at(-1), { timeout: 3_000 }).toBe(true)
     const made = await cluster.newCluster()
     const joined = await cluster.addNode({ joinToken: made.joinToken, client: { trackerUrl } })
     expect(joined.client.status().joined).toMatchObject({ cluster: made.cluster })
-    const blob = cluster.registry.add(randomBlob(MIB).bytes)
     const { node } = two.client.status().joined as { node: string }
-    await cluster.admin(`/admin/v1/clusters/${cluster.id}/revocations`, { kind: 'node', node })
-    await expect.poll(() => pull(two, cluster.request(blob)).then(() => 'served', () => 'refused'), { timeout: 5_000 }).toBe('refused')
+    const revoked = await cluster.admin('/admin/v1/revocations', { cluster: cluster.id, node })
+    expect(revoked.status).toBe(201)
+    const isServed = () =>
+      pull(two, cluster.request(cluster.registry.add(randomBlob(MIB).bytes))).then(
+        () => true,
+        () => false,
+      )
+    await expect.poll(isServed, { timeout: 5_000 }).toBe(false)
   }, 30_000)
 })
