@@ -5,7 +5,7 @@ import { LOG_LEVELS } from '../core/log.ts'
 import { isLoopbackHost } from '../core/network.ts'
 import { type RegistryConfig, registriesConfig } from '../core/registry-config.ts'
 import { upstreamProxyConfig } from '../core/upstream-proxy-config.ts'
-import { readPostgresUrl } from './store/postgres/postgres-url.ts'
+import { readDatabaseUrl } from './database-url.ts'
 
 const path = z.string().min(1).max(4096)
 const ADMIN_ON_LOOPBACK = 'the admin API listens on loopback addresses only'
@@ -20,7 +20,7 @@ function opensToAll({ kind, clientCertFile }: RegistryConfig): boolean {
 
 function isPostgresUrl(text: string): boolean {
   try {
-    return readPostgresUrl(text) !== undefined
+    return readDatabaseUrl(text) !== undefined
   } catch {
     return false
   }

@@ -2,7 +2,6 @@ import { readSecret } from '../../certs-tool/admin-flags.ts'
 import { command } from '../../core/command.ts'
 import { UsageError } from '../../core/errors.ts'
 import { openDatabase } from '../../tracker/store/open-store.ts'
-import { migratePostgres } from '../../tracker/store/postgres/migrate.ts'
 
 /** `shoal tracker migrate`: the only command that changes tables. */
 export const trackerMigrateCommand = command({
@@ -36,8 +35,9 @@ export const trackerMigrateCommand = command({
     const url = values['database-url']
     if (url === undefined) throw new UsageError('--database-url is missing')
     const password = readSecret(values['database-password-file'])
-    const database = openDatabase(url, { databaseCaFile: values['database-ca-file'] }, password)
+    const database = await openDatabase(url, { databaseCaFile: values['database-ca-file'] }, password)
     try {
+      const { migratePostgres } = await import('../../tracker/store/postgres/migrate.ts')
       const applied = await migratePostgres(database, values['runtime-role'])
       return applied === 0 ? 'the database has the newest schema\n' : `migrations applied: ${applied}\n`
     } finally {

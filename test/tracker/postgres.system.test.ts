@@ -2,10 +2,10 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { readSecretFile } from '../../core/config.ts'
 import { makeAuthority } from '../../core/issue-certificate.ts'
 import { DATABASE, OWNER_ROLE, TRACKER_ROLE } from '../../lab/database/postgres-server.ts'
+import { readDatabaseUrl } from '../../tracker/database-url.ts'
 import { checkPostgres, migratePostgres } from '../../tracker/store/postgres/migrate.ts'
 import { PostgresDatabase, type PostgresSettings } from '../../tracker/store/postgres/postgres-database.ts'
 import { postgresStore } from '../../tracker/store/postgres/postgres-store.ts'
-import { readPostgresUrl } from '../../tracker/store/postgres/postgres-url.ts'
 import { POSTGRES_MIGRATIONS } from '../../tracker/store/postgres/schema.ts'
 import { storeContract } from './store-contract.ts'
 import { mustSkipPostgres, startTestDatabase, type TestDatabase } from './test-database.ts'
@@ -19,11 +19,11 @@ describe.skipIf(mustSkipPostgres())('a store on PostgreSQL', () => {
 
   storeContract('PostgreSQL', async () => {
     await database.empty()
-    return postgresStore(database.connect())
+    return postgresStore(await database.connect())
   })
 
   const refusal = async (role: string) => {
-    const connection = database.connect(role)
+    const connection = await database.connect(role)
     try {
       await checkPostgres(connection)
       return undefined
@@ -56,7 +56,7 @@ describe.skipIf(mustSkipPostgres())('a store on PostgreSQL', () => {
   })
 
   it('lets a tracker only add to the audit log, and forget what is older than 90 days', async () => {
-    const connection = database.connect()
+    const connection = await database.connect()
     await database.empty()
     const store = postgresStore(connection)
     const nowMs = Date.now()
@@ -82,7 +82,7 @@ describe.skipIf(mustSkipPostgres())('a store on PostgreSQL', () => {
     const { databaseUrl, databasePasswordFile, databaseCaFile } = database.config
     const password = readSecretFile(databasePasswordFile, 'databasePasswordFile')
     const authorityPem = readSecretFile(databaseCaFile, 'databaseCaFile')
-    const place = readPostgresUrl(databaseUrl)
+    const place = readDatabaseUrl(databaseUrl)
     const other = (await makeAuthority({ commonName: 'other', validForSeconds: 60 })).certificatePem
     const { port } = place.hosts[0]!
     const attempts: [PostgresSettings, string][] = [
@@ -103,10 +103,10 @@ describe.skipIf(mustSkipPostgres())('a store on PostgreSQL', () => {
 
   it('answers over its local socket', async () => {
     const { server, config } = database
-    const port = readPostgresUrl(config.databaseUrl).hosts[0]!.port
+    const port = readDatabaseUrl(config.databaseUrl).hosts[0]!.port
     const url = `postgres://${TRACKER_ROLE}@/${DATABASE}?host=${encodeURIComponent(server.socketFolder)}&port=${port}`
     const password = readSecretFile(config.databasePasswordFile, 'databasePasswordFile')
-    const connection = new PostgresDatabase({ place: readPostgresUrl(url), password })
+    const connection = new PostgresDatabase({ place: readDatabaseUrl(url), password })
     expect(await connection.run((sql) => sql`SELECT 1 AS one`)).toEqual([{ one: 1 }])
     await connection.close()
   })
@@ -118,7 +118,7 @@ describe.skipIf(mustSkipPostgres())('a store on PostgreSQL', () => {
     expect(await refusal(TRACKER_ROLE), 'a newer schema that this program can use').toBeUndefined()
     await server.sql(`UPDATE shoal.migrations SET oldest_program = ${newer} WHERE number = ${newer}`)
     expect(await refusal(TRACKER_ROLE)).toMatchObject({ code: 'STORE_UNUSABLE', message: /newer version/ })
-    const owner = database.connect(OWNER_ROLE)
+    const owner = await database.connect(OWNER_ROLE)
     await expect(migratePostgres(owner, TRACKER_ROLE)).rejects.toMatchObject({ code: 'STORE_UNUSABLE' })
     await server.sql(`DELETE FROM shoal.migrations WHERE number = ${newer}`)
     await expect(migratePostgres(owner, OWNER_ROLE)).rejects.toMatchObject({ message: /different roles/ })
@@ -133,7 +133,7 @@ describe.skipIf(mustSkipPostgres())('a store on PostgreSQL', () => {
   })
 
   it('ends a step within five seconds while the server is frozen, and works again after', async () => {
-    const connection = database.connect()
+    const connection = await database.connect()
     const store = postgresStore(connection)
     await store.nodes()
     const pids = (

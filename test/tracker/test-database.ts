@@ -30,7 +30,7 @@ export interface TestDatabase {
   /** What `shoal tracker` is configured with. */
   config: { databaseUrl: string; databasePasswordFile: string; databaseCaFile: string }
   /** A connection of its own. @param role default: the trackers' */
-  connect(role?: string): PostgresDatabase
+  connect(role?: string): Promise<PostgresDatabase>
   /** Empties all tables. */
   empty(): Promise<void>
   close(): Promise<void>
@@ -58,7 +58,7 @@ export async function startTestDatabase(): Promise<TestDatabase> {
     databaseCaFile: write('authority.crt', authority.certificatePem),
   }
   const connect = (role = TRACKER_ROLE) => openDatabase(server.url(role), config)
-  const owner = connect(OWNER_ROLE)
+  const owner = await connect(OWNER_ROLE)
   await migratePostgres(owner, TRACKER_ROLE)
   await owner.close()
   return {

@@ -2,10 +2,8 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { ConfigError, readSecretFile } from '../../core/config.ts'
 import type { TrackerConfig } from '../config.ts'
-import { checkPostgres } from './postgres/migrate.ts'
-import { PostgresDatabase } from './postgres/postgres-database.ts'
-import { postgresStore } from './postgres/postgres-store.ts'
-import { readPostgresUrl } from './postgres/postgres-url.ts'
+import { readDatabaseUrl } from '../database-url.ts'
+import type { PostgresDatabase } from './postgres/postgres-database.ts'
 import { SqliteStore } from './sqlite-store.ts'
 import type { Store } from './store.ts'
 
@@ -23,7 +21,9 @@ export async function openStore(
 ): Promise<Store> {
   const { databaseUrl, dataDir } = config
   if (databaseUrl === undefined) return new SqliteStore(join(dataDir, STORE_FILE))
-  const database = openDatabase(databaseUrl, config)
+  const database = await openDatabase(databaseUrl, config)
+  const { checkPostgres } = await import('./postgres/migrate.ts')
+  const { postgresStore } = await import('./postgres/postgres-store.ts')
   try {
     await checkPostgres(database)
     return postgresStore(database)
@@ -33,14 +33,15 @@ export async function openStore(
   }
 }
 
-/** @param password default: from the file, if there is one @throws ConfigError */
-export function openDatabase(
+/** Loads the client library too. @param password default: from the file, if there is one @throws ConfigError */
+export async function openDatabase(
   url: string,
   { databasePasswordFile, databaseCaFile }: Partial<DatabaseConfig>,
   password = databasePasswordFile && readSecretFile(databasePasswordFile, 'databasePasswordFile'),
-): PostgresDatabase {
+): Promise<PostgresDatabase> {
+  const { PostgresDatabase } = await import('./postgres/postgres-database.ts')
   return new PostgresDatabase({
-    place: readPostgresUrl(url),
+    place: readDatabaseUrl(url),
     ...(password === undefined ? {} : { password }),
     ...(databaseCaFile === undefined ? {} : { authorityPem: readAuthority(databaseCaFile) }),
   })

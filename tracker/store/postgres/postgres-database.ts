@@ -1,8 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { checkServerIdentity, type PeerCertificate } from 'node:tls'
 import postgres, { type ISql, type Options, type PostgresType, type Sql, type TransactionSql } from 'postgres'
+import type { DatabasePlace } from '../../database-url.ts'
 import { StoreConflictError, StoreUnavailableError, StoreUnusableError } from '../../errors.ts'
-import type { PostgresPlace } from './postgres-url.ts'
 import { SCHEMA } from './schema.ts'
 
 /** Connections of one tracker, besides the one that listens for changes. */
@@ -25,7 +25,7 @@ const UNAVAILABLE = /^(?:57P0\d|57014|53\w{3}|08\w{3}|25006|55P03)$/
 const MET_ANOTHER = new Set(['40001', '40P01'])
 
 export interface PostgresSettings {
-  place: PostgresPlace
+  place: DatabasePlace
   password?: string
   /** PEM of the authorities of the server's certificate; default: the system's. */
   authorityPem?: string
@@ -134,7 +134,7 @@ function connect({ place, password, authorityPem }: PostgresSettings): Statement
 }
 
 /** `verify-full`: the certificate has a known authority, and the name that the URL says. */
-function overTls({ hosts }: PostgresPlace, authorityPem: string | undefined): Partial<Options<Types>> {
+function overTls({ hosts }: DatabasePlace, authorityPem: string | undefined): Partial<Options<Types>> {
   const [only] = hosts
   // Without a name (for an address) TLS would compare the certificate with `localhost`.
   const named = (_: string, certificate: PeerCertificate) =>

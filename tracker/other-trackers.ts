@@ -1,7 +1,7 @@
-import { isDefect } from '../../core/defects.ts'
-import type { ClusterId, NodeId } from '../../core/metainfo.ts'
-import type { TrackerParts } from '../parts.ts'
-import type { PresenceElsewhere } from '../store/changes.ts'
+import { isDefect } from '../core/defects.ts'
+import type { ClusterId, NodeId } from '../core/metainfo.ts'
+import type { TrackerParts } from './parts.ts'
+import type { PresenceElsewhere } from './store/changes.ts'
 
 /** How often a tracker looks what the others of its store saw. */
 export const TRACKERS_MEET_MS = 1_000

@@ -1,8 +1,8 @@
 import { isIP } from 'node:net'
-import { ConfigError } from '../../../core/config.ts'
+import { ConfigError } from '../core/config.ts'
 
 /** What a connection URI of PostgreSQL says (RFC 3986; libpq, "Connection URIs"). */
-export interface PostgresPlace {
+export interface DatabasePlace {
   /** In order of preference; all serve the same database, and the one that takes writes is used. Empty for a socket. */
   hosts: { host: string; port: number }[]
   /** The server's local socket. */
@@ -20,7 +20,7 @@ export const POSTGRES_HOSTS_MAX = 8
  * local socket.
  * @throws ConfigError if it is malformed, or contains a password
  */
-export function readPostgresUrl(text: string): PostgresPlace {
+export function readDatabaseUrl(text: string): DatabasePlace {
   const match = /^postgres(?:ql)?:\/\/([^@/?#]*)@([^/?#]*)\/([^/?#]+)(?:\?(.*))?$/.exec(text)
   if (match === null) throw malformed('it must look like postgres://user@host/database')
   const [, user = '', places = '', database = '', query = ''] = match
