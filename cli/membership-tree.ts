@@ -62,3 +62,24 @@ export const TRACKER_MIGRATE: Entry = {
   ],
   command: async () => (await import('./membership/tracker-migrate.ts')).trackerMigrateCommand,
 }
+
+export const TRACKER_EXPORT: Entry = {
+  name: 'export',
+  summary: 'Writes a tracker’s whole state into a file, of one moment, also while the tracker runs.',
+  examples: [
+    { line: 'shoal tracker export tracker.jsonl', does: 'From the data folder of this machine’s tracker.' },
+  ],
+  command: async () => (await import('./membership/tracker-dump.ts')).trackerExportCommand,
+}
+
+export const TRACKER_IMPORT: Entry = {
+  name: 'import',
+  summary: 'Stores an export in a new, empty store: a data folder, or a database that was migrated.',
+  examples: [
+    {
+      line: 'shoal tracker import tracker.jsonl --database-url postgres://shoal_owner@db.example.com/shoal --database-password-file password',
+      does: 'Moves the state to PostgreSQL, as the owner of the tables. Stop the tracker before the export.',
+    },
+  ],
+  command: async () => (await import('./membership/tracker-dump.ts')).trackerImportCommand,
+}

@@ -1,7 +1,14 @@
 import { ADMIN } from './admin-tree.ts'
 import { ATTACH, DETACH } from './attach-tree.ts'
 import { type Entry, program } from './command-tree.ts'
-import { JOIN, LEAVE, TRACKER_INIT, TRACKER_MIGRATE } from './membership-tree.ts'
+import {
+  JOIN,
+  LEAVE,
+  TRACKER_EXPORT,
+  TRACKER_IMPORT,
+  TRACKER_INIT,
+  TRACKER_MIGRATE,
+} from './membership-tree.ts'
 import { PAUSE, RESUME } from './pause-tree.ts'
 
 /**
@@ -55,6 +62,8 @@ const TRACKER: Entry = {
   children: [
     TRACKER_INIT,
     TRACKER_MIGRATE,
+    TRACKER_EXPORT,
+    TRACKER_IMPORT,
     {
       name: 'unlock',
       summary:

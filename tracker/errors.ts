@@ -107,6 +107,11 @@ export class StoreConflictError extends ShoalError {
   readonly code = 'STORE_CONFLICT'
 }
 
+/** What is to be imported is no export of a tracker, or damaged: nothing was stored. */
+export class StoreDumpError extends ShoalError {
+  readonly code = 'STORE_DUMP'
+}
+
 /** The database does not answer, or takes no connection: the request may be repeated, here or at another tracker. */
 export class StoreUnavailableError extends ShoalError {
   readonly code = 'STORE_UNAVAILABLE'

@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { readSecretFile } from '../../core/config.ts'
 import { makeAuthority } from '../../core/issue-certificate.ts'
@@ -5,8 +8,12 @@ import { DATABASE, OWNER_ROLE, TRACKER_ROLE } from '../../lab/database/postgres-
 import { readDatabaseUrl } from '../../tracker/database-url.ts'
 import { checkPostgres, migratePostgres } from '../../tracker/store/postgres/migrate.ts'
 import { PostgresDatabase, type PostgresSettings } from '../../tracker/store/postgres/postgres-database.ts'
+import { dumpPostgres, loadPostgres } from '../../tracker/store/postgres/postgres-dump.ts'
 import { postgresStore } from '../../tracker/store/postgres/postgres-store.ts'
 import { POSTGRES_MIGRATIONS } from '../../tracker/store/postgres/schema.ts'
+import { dumpSqlite } from '../../tracker/store/sqlite-dump.ts'
+import { SqliteStore } from '../../tracker/store/sqlite-store.ts'
+import { each, fillStore, linesOf } from './filled-store.ts'
 import { storeContract } from './store-contract.ts'
 import { mustSkipPostgres, startTestDatabase, type TestDatabase } from './test-database.ts'
 
@@ -130,6 +137,29 @@ describe.skipIf(mustSkipPostgres())('a store on PostgreSQL', () => {
     await server.sql('ALTER SCHEMA shoal RENAME TO other')
     expect(await refusal(TRACKER_ROLE)).toMatchObject({ code: 'STORE_UNUSABLE', message: /older schema/ })
     await server.sql('ALTER SCHEMA other RENAME TO shoal')
+  })
+
+  it('takes the export of an embedded store, and exports the same; numbering goes on above it', async () => {
+    await database.empty()
+    const folder = mkdtempSync(join(tmpdir(), 'shoal-dump-'))
+    const embedded = new SqliteStore(join(folder, 'tracker.sqlite'))
+    await fillStore(embedded)
+    await embedded.close()
+    const lines = await linesOf(dumpSqlite(join(folder, 'tracker.sqlite')))
+    rmSync(folder, { recursive: true })
+    const connection = await database.connect(OWNER_ROLE)
+    const load = (changed: string[]) => loadPostgres(connection, each(changed))
+    await expect(load(lines.slice(0, -1))).rejects.toMatchObject({ code: 'STORE_DUMP' })
+    expect(await load(lines)).toBe(lines.length - 2)
+    await expect(load(lines)).rejects.toMatchObject({ code: 'STORE_CONFLICT' })
+    const again: string[] = []
+    await dumpPostgres(connection, async (written) => void again.push(...(await linesOf(written))))
+    expect(again).toEqual(lines)
+    const store = postgresStore(connection)
+    const [newest] = await store.audit({ limit: 1 })
+    await store.addAudit({ atMs: 1, actor: 'a', action: 'after', cluster: null, target: 't' })
+    expect((await store.audit({ limit: 1 }))[0]?.sequence).toBeGreaterThan(newest!.sequence)
+    await store.close()
   })
 
   it('ends a step within five seconds while the server is frozen, and works again after', async () => {

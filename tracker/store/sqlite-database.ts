@@ -55,6 +55,11 @@ export class SqliteDatabase {
     return this.#statement(sql).all(...values)
   }
 
+  /** One row after the other. */
+  each(sql: string): IterableIterator<Row> {
+    return this.#statement(sql).iterate()
+  }
+
   /** Runs `work` as one transaction. */
   atomically<T>(work: () => T): T {
     this.#database.exec('BEGIN IMMEDIATE')

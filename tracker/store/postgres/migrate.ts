@@ -49,8 +49,13 @@ export async function migratePostgres(database: PostgresDatabase, runtimeRole: s
  * @throws StoreUnusableError if its schema is absent, too old or too new, or the role may do more than a tracker needs
  */
 export async function checkPostgres(database: PostgresDatabase): Promise<void> {
+  await database.run(refuseMighty)
+  await checkSchema(database)
+}
+
+/** @throws StoreUnusableError if the schema is absent, too old or too new */
+export async function checkSchema(database: PostgresDatabase): Promise<void> {
   await database.run(async (sql) => {
-    await refuseMighty(sql)
     const [{ is_there: isThere } = { is_there: null }] =
       await sql`SELECT to_regclass(${`${SCHEMA}.migrations`}) AS is_there`
     const applied = isThere === null ? { number: 0, oldestProgram: 1 } : await appliedMigrations(sql)

@@ -95,6 +95,19 @@ export class PostgresDatabase {
     return (await this.run((sql) => sql.begin('isolation level repeatable read read only', work))) as T
   }
 
+  /** One transaction that may take minutes. */
+  async atLength<T>(how: string, work: (sql: Transaction) => Promise<T>): Promise<T> {
+    try {
+      return (await this.#sql.begin(how, async (sql) => {
+        await sql`SET LOCAL statement_timeout = 0`
+        await sql`SET LOCAL idle_in_transaction_session_timeout = 0`
+        return await work(sql)
+      })) as T
+    } catch (error) {
+      throw asStoreError(error)
+    }
+  }
+
   /** Calls `onChange` with the table's name, and `onConnect` after each (re)connection, when changes may have been missed. */
   async listen(channel: string, onChange: (table: string) => void, onConnect: () => void): Promise<void> {
     await this.run((sql) => sql.listen(channel, onChange, onConnect))
