@@ -5,8 +5,8 @@ import { ConfigError } from '../core/config.ts'
 export interface DatabasePlace {
   /** In order of preference; all serve the same database, and the one that takes writes is used. Empty for a socket. */
   hosts: { host: string; port: number }[]
-  /** The server's local socket. */
-  socket?: string
+  /** Folder and number of the server's local socket. */
+  socket?: { host: string; port: number }
   user: string
   database: string
 }
@@ -43,7 +43,7 @@ export function readDatabaseUrl(text: string): DatabasePlace {
   if ((hosts.length === 0) === (socketFolder === undefined))
     throw malformed('it must name hosts, or the folder of a local socket')
   const place = { hosts, user: decode(user), database: decode(database) }
-  return socketFolder === undefined ? place : { ...place, socket: `${socketFolder}/.s.PGSQL.${port}` }
+  return socketFolder === undefined ? place : { ...place, socket: { host: socketFolder, port } }
 }
 
 function readHost(text: string): { host: string; port: number } {

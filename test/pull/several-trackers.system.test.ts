@@ -64,6 +64,28 @@ describe.skipIf(mustSkipPostgres())('two trackers that share a database', () => 
     expect(copies(first)).toBe(1)
   }, 30_000)
 
+  test('a database that is killed and comes back ends no download, and grants pulls again', async () => {
+    const nodes = [await addNode(0), await addNode(1)]
+    const blob = cluster.registry.add(randomBlob(12 * MIB).bytes)
+    cluster.registry.chunkPauseMs = 20
+    const pulls = nodes.map((node) => pull(node, cluster.request(blob)))
+    await expect.poll(() => copies(blob), { interval: 5, timeout: 10_000 }).toBeGreaterThan(0.02)
+    const { server } = database
+    server.process.kill('SIGKILL')
+    await server.process.ended
+    await new Promise((resolve) => setTimeout(resolve, 1_000))
+    await server.run()
+    for (const bytes of await Promise.all(pulls)) expect(bytes.equals(blob.bytes)).toBe(true)
+    cluster.registry.chunkPauseMs = 0
+    const next = cluster.registry.add(randomBlob(MIB).bytes)
+    const isGranted = () =>
+      pull(nodes[0]!, cluster.request(next)).then(
+        () => true,
+        () => false,
+      )
+    await expect.poll(isGranted, { timeout: 10_000 }).toBe(true)
+  }, 60_000)
+
   test('what an operator does at one is obeyed by nodes of the other', async () => {
     const words: boolean[] = []
     const trackerUrl = [urls[1], urls[0]].join(',')

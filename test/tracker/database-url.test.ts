@@ -21,7 +21,7 @@ test.each([
   ],
   [
     'postgres://a@/shoal?host=/run/postgresql&port=7',
-    { hosts: [], socket: '/run/postgresql/.s.PGSQL.7', user: 'a', database: 'shoal' },
+    { hosts: [], socket: { host: '/run/postgresql', port: 7 }, user: 'a', database: 'shoal' },
   ],
 ])('%s is read', (text, place) => {
   expect(readDatabaseUrl(text)).toEqual(place)

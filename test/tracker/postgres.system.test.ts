@@ -77,7 +77,7 @@ describe.skipIf(mustSkipPostgres())('a store on PostgreSQL', () => {
     ]
     for (const statement of [...forbidden, 'DELETE FROM migrations', 'CREATE TABLE shoal.mine (id int)'])
       await expect(
-        connection.run((sql) => sql.unsafe(statement)),
+        connection.run((sql) => sql.run(statement)),
         statement,
       ).rejects.toMatchObject({ code: '42501' })
     await store.prune({ pulls: 0, audit: nowMs, nodes: 0, joinTokens: 0, now: nowMs, pullsPerNodeMax: 9 })
@@ -114,7 +114,7 @@ describe.skipIf(mustSkipPostgres())('a store on PostgreSQL', () => {
     const url = `postgres://${TRACKER_ROLE}@/${DATABASE}?host=${encodeURIComponent(server.socketFolder)}&port=${port}`
     const password = readSecretFile(config.databasePasswordFile, 'databasePasswordFile')
     const connection = new PostgresDatabase({ place: readDatabaseUrl(url), password })
-    expect(await connection.run((sql) => sql`SELECT 1 AS one`)).toEqual([{ one: 1 }])
+    expect((await connection.run((sql) => sql`SELECT 1 AS one`))[0]).toEqual({ one: 1 })
     await connection.close()
   })
 
@@ -163,6 +163,7 @@ describe.skipIf(mustSkipPostgres())('a store on PostgreSQL', () => {
   })
 
   it('ends a step within five seconds while the server is frozen, and works again after', async () => {
+    await database.empty()
     const connection = await database.connect()
     const store = postgresStore(connection)
     await store.nodes()

@@ -1,5 +1,6 @@
 import type { AuditEntry } from '../audit.ts'
-import type { PostgresDatabase, Query } from './postgres-database.ts'
+import type { PostgresDatabase } from './postgres-database.ts'
+import type { Query } from './sql.ts'
 
 export async function insertAuditRow(sql: Query, entry: AuditEntry): Promise<void> {
   const { atMs, actor, action, cluster, target } = entry

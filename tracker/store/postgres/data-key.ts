@@ -1,6 +1,6 @@
 import { StoreConflictError } from '../../errors.ts'
 import { bytes } from '../records.ts'
-import type { Query } from './postgres-database.ts'
+import type { Query } from './sql.ts'
 
 /** No value that this tracker sealed with an earlier data key is stored after another tracker replaced that key. */
 export class DataKeyGuard {

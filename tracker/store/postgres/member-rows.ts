@@ -3,7 +3,7 @@ import { ENDED_JOIN_TOKENS_MAX, type JoinTokenRecord } from '../join-tokens.ts'
 import type { PauseRecord, PauseTarget } from '../pauses.ts'
 import { ALL_NODES } from '../records.ts'
 import type { NewRevocation, NodeRecord } from '../store.ts'
-import type { Query } from './postgres-database.ts'
+import type { Query } from './sql.ts'
 
 /** Who is in a cluster: join tokens, nodes, pauses, revocations. */
 

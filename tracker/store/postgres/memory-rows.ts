@@ -1,6 +1,6 @@
 import type { MemoryBounds, MemoryChange, MemoryRecord } from '../memory.ts'
 import { acceptanceOf, membershipOf, packHolds, presenceOf } from '../records.ts'
-import type { Query } from './postgres-database.ts'
+import type { Query } from './sql.ts'
 
 /** Rows of one statement: a statement takes at most 65,534 parameters. */
 const ROWS_MAX = 5_000
@@ -29,19 +29,23 @@ export async function putMemoryRows(sql: Query, tracker: string, change: MemoryC
       WHERE cluster = ${cluster} AND node = ${node} AND tracker = ${tracker}`
   const presences = byKey(change.presences, (it) => `${it.cluster} ${it.node}`)
   for (const some of inParts(presences)) {
-    const rows = some.map(({ holds, ...it }) => ({ ...it, holds: packHolds(holds), tracker }))
-    await sql`INSERT INTO presences ${sql(rows, 'cluster', 'node', 'address', 'port', 'holds', 'wire', 'tracker')}
+    const rows = some.map(({ cluster, node, address, port, wire, holds }) => ({
+      ...{ cluster, node, address, port, wire },
+      holds: packHolds(holds),
+      tracker,
+    }))
+    await sql`INSERT INTO presences ${sql.rows(rows)}
       ON CONFLICT (cluster, node) DO UPDATE SET address = excluded.address, port = excluded.port,
         holds = excluded.holds, wire = excluded.wire, tracker = excluded.tracker`
   }
   for (const some of inParts(byKey(change.acceptances, ({ id }) => id))) {
     const rows = some.map(({ id, digest, untilMs }) => ({ id, digest, until_ms: untilMs }))
-    await sql`INSERT INTO acceptances ${sql(rows)}
+    await sql`INSERT INTO acceptances ${sql.rows(rows)}
       ON CONFLICT (id) DO UPDATE SET digest = excluded.digest, until_ms = excluded.until_ms`
   }
   for (const some of inParts(byKey(change.memberships, ({ id }) => id))) {
     const rows = some.map(({ id, bytes, untilMs }) => ({ id, bytes, until_ms: untilMs }))
-    await sql`INSERT INTO memberships ${sql(rows)}
+    await sql`INSERT INTO memberships ${sql.rows(rows)}
       ON CONFLICT (id) DO UPDATE SET bytes = excluded.bytes, until_ms = excluded.until_ms`
   }
 }

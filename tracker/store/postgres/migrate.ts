@@ -1,6 +1,7 @@
 import { StoreUnusableError } from '../../errors.ts'
-import type { PostgresDatabase, Query } from './postgres-database.ts'
+import type { PostgresDatabase } from './postgres-database.ts'
 import { POSTGRES_MIGRATIONS, SCHEMA } from './schema.ts'
+import type { Query } from './sql.ts'
 
 /** One migration runs at a time. */
 const MIGRATE_LOCK = 'shoal migrate'
@@ -27,19 +28,19 @@ export async function migratePostgres(database: PostgresDatabase, runtimeRole: s
       throw new StoreUnusableError(
         'the owner of the database and the role of the trackers must be different roles',
       )
-    await sql.unsafe(`CREATE SCHEMA IF NOT EXISTS ${SCHEMA}`)
-    await sql.unsafe(`REVOKE ALL ON SCHEMA ${SCHEMA} FROM PUBLIC`)
-    await sql.unsafe(
+    await sql.run(`CREATE SCHEMA IF NOT EXISTS ${SCHEMA}`)
+    await sql.run(`REVOKE ALL ON SCHEMA ${SCHEMA} FROM PUBLIC`)
+    await sql.run(
       `CREATE TABLE IF NOT EXISTS ${SCHEMA}.migrations (number integer PRIMARY KEY, oldest_program integer NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())`,
     )
     const applied = await appliedMigrations(sql)
     refuseNewer(applied)
     for (const [index, { sql: statements, oldestProgram }] of POSTGRES_MIGRATIONS.entries()) {
       if (index < applied.number) continue
-      await sql.unsafe(statements).simple()
+      await sql.run(statements)
       await sql`INSERT INTO migrations (number, oldest_program) VALUES (${index + 1}, ${oldestProgram})`
     }
-    await sql.unsafe(grantsTo(runtimeRole)).simple()
+    await sql.run(grantsTo(runtimeRole))
     return Math.max(0, POSTGRES_MIGRATIONS.length - applied.number)
   })
 }

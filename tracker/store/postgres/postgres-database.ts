@@ -1,16 +1,16 @@
+import { createHash } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { checkServerIdentity, type PeerCertificate } from 'node:tls'
-import postgres, { type ISql, type Options, type PostgresType, type Sql, type TransactionSql } from 'postgres'
+import pg from 'pg'
 import type { DatabasePlace } from '../../database-url.ts'
 import { StoreConflictError, StoreUnavailableError, StoreUnusableError } from '../../errors.ts'
 import { SCHEMA } from './schema.ts'
+import { type Query, queryWith, type Rows, type Statement } from './sql.ts'
 
 /** Connections of one tracker, besides the one that listens for changes. */
 export const POSTGRES_CONNECTIONS_MAX = 8
 /** How long a tracker waits for a connection to the database. */
-export const POSTGRES_CONNECT_SECONDS_MAX = 3
-/** Pause between two attempts to connect. */
-const RECONNECT_SECONDS = 0.5
+export const POSTGRES_CONNECT_MS_MAX = 3_000
 /** How long a step may take before its request fails: nodes then pull directly. */
 export const POSTGRES_STEP_MS_MAX = 5_000
 /** How long the server itself works on one statement, and lets a transaction stand idle. */
@@ -19,8 +19,17 @@ const STATEMENT_MS_MAX = 4_000
 const ATTEMPTS_MAX = 4
 /** Pause before another attempt, by chance up to this. */
 const ATTEMPT_PAUSE_MS_MAX = 20
+/** Pause before the listening connection is opened again. */
+const LISTEN_AGAIN_MS = 500
+/** How often the listening connection is asked for an answer, so that a dead one is noticed. */
+const LISTEN_ASKED_MS = 10_000
 /** The server was stopped, or takes no more connections (PostgreSQL, appendix A: class 57, 53, 08). */
-const UNAVAILABLE = /^(?:57P0\d|57014|53\w{3}|08\w{3}|25006|55P03)$/
+const UNAVAILABLE = /^(?:57P0\d|57014|53\w{3}|08\w{3}|25006|55P03|25P03)$/
+const UNREACHABLE =
+  /^(?:E[A-Z]{2,}|EAI_AGAIN|ERR_TLS\w*|ERR_SSL\w*|CERT_\w+|SELF_SIGNED\w*|DEPTH_ZERO\w*|UNABLE_TO\w*)$/
+/** Errors of the client library have no code. */
+const UNREACHABLE_WORDS =
+  /Connection terminated|timeout exceeded when trying to connect|does not support SSL|Client has encountered a connection error|Client was closed/
 /** serialization_failure, deadlock_detected */
 const MET_ANOTHER = new Set(['40001', '40P01'])
 
@@ -31,58 +40,57 @@ export interface PostgresSettings {
   authorityPem?: string
 }
 
-/** `int8` as a number: times and counters stay below 2^53. */
-const INT8: PostgresType<number> = { to: 20, from: [20], serialize: String, parse: Number }
-
-type Types = { int8: PostgresType<number> }
-type Statements = Sql<{ int8: number }>
-type Transaction = TransactionSql<{ int8: number }>
-/** Runs statements, alone or within a transaction. */
-export type Query = ISql<{ int8: number }>
-
 /**
  * Connections to one PostgreSQL database. Its certificate is verified against the name in the URL (`verify-full`), or the
  * server is reached by its local socket. Every step ends within POSTGRES_STEP_MS_MAX, also when the server is frozen.
  */
 export class PostgresDatabase {
-  readonly #settings: PostgresSettings
-  #sql: Statements
+  readonly #pool: pg.Pool
+  readonly #makeClient: () => pg.Client
+  readonly #closed = new AbortController()
+  #listening: Promise<void> | undefined
 
   constructor(settings: PostgresSettings) {
-    this.#settings = settings
-    this.#sql = connect(settings)
+    const configs = configsOf(settings)
+    let at = 0
+    // Hosts in turn, until one takes writes.
+    const next = () => configs[at++ % configs.length]!
+    this.#makeClient = () => new pg.Client(next())
+    const max = POSTGRES_CONNECTIONS_MAX
+    class Client extends pg.Client {
+      constructor() {
+        super(next())
+      }
+    }
+    this.#pool = new pg.Pool({
+      Client,
+      max,
+      connectionTimeoutMillis: POSTGRES_CONNECT_MS_MAX,
+      idleTimeoutMillis: 0,
+    })
+    // An idle connection ended: the next step opens another.
+    this.#pool.on('error', () => undefined)
   }
 
   /**
    * One step: a statement, or several without a transaction.
    * @throws StoreUnavailableError
    */
-  async run<T>(work: (sql: Statements) => Promise<T>): Promise<T> {
-    const sql = this.#sql
-    const late = new AbortController()
-    try {
-      return await Promise.race([
-        work(sql),
-        delay(POSTGRES_STEP_MS_MAX, undefined, { signal: late.signal, ref: false }).then(() => {
-          this.#replace(sql)
-          throw new StoreUnavailableError(`the database did not answer within ${POSTGRES_STEP_MS_MAX} ms`)
-        }),
-      ])
-    } catch (error) {
-      throw asStoreError(error)
-    } finally {
-      late.abort()
-    }
+  async run<T>(work: (sql: Query) => Promise<T>): Promise<T> {
+    return await this.#within(POSTGRES_STEP_MS_MAX, async (client) => {
+      const { sql, settled } = queryOn(client)
+      return await work(sql).finally(settled)
+    })
   }
 
   /**
    * One transaction, once more if it met another one: `work` may run several times.
    * @throws StoreUnavailableError, StoreConflictError
    */
-  async atomically<T>(work: (sql: Transaction) => Promise<T>): Promise<T> {
+  async atomically<T>(work: (sql: Query) => Promise<T>): Promise<T> {
     for (let attempt = 1; ; attempt += 1) {
       try {
-        return (await this.run((sql) => sql.begin(work))) as T
+        return await this.#within(POSTGRES_STEP_MS_MAX, (client) => inTransaction(client, 'BEGIN', work))
       } catch (error) {
         if (!MET_ANOTHER.has(codeOf(error)) || attempt === ATTEMPTS_MAX) throw error
         await delay(Math.random() * ATTEMPT_PAUSE_MS_MAX * attempt)
@@ -91,92 +99,211 @@ export class PostgresDatabase {
   }
 
   /** Everything that `work` reads is of one moment. */
-  async reading<T>(work: (sql: Transaction) => Promise<T>): Promise<T> {
-    return (await this.run((sql) => sql.begin('isolation level repeatable read read only', work))) as T
+  async reading<T>(work: (sql: Query) => Promise<T>): Promise<T> {
+    return await this.#within(POSTGRES_STEP_MS_MAX, (client) => inTransaction(client, READING, work))
   }
 
   /** One transaction that may take minutes. */
-  async atLength<T>(how: string, work: (sql: Transaction) => Promise<T>): Promise<T> {
-    try {
-      return (await this.#sql.begin(how, async (sql) => {
+  async atLength<T>(how: 'reading' | 'writing', work: (sql: Query) => Promise<T>): Promise<T> {
+    return await this.#within(undefined, (client) =>
+      inTransaction(client, how === 'reading' ? READING : 'BEGIN', async (sql) => {
         await sql`SET LOCAL statement_timeout = 0`
         await sql`SET LOCAL idle_in_transaction_session_timeout = 0`
         return await work(sql)
-      })) as T
-    } catch (error) {
-      throw asStoreError(error)
+      }),
+    )
+  }
+
+  /**
+   * Calls `onChange` with each notice's text, and `onConnect` after each (re)connection, when notices may have been missed.
+   * @returns when it listens for the first time @throws StoreUnavailableError
+   */
+  async listen(channel: string, onChange: (text: string) => void, onConnect: () => void): Promise<void> {
+    const first = Promise.withResolvers<void>()
+    const heard = () => {
+      first.resolve()
+      onConnect()
+    }
+    const once = async () => {
+      const error: unknown = await this.#listenOnce(channel, onChange, heard).then(
+        () => undefined,
+        asStoreError,
+      )
+      first.reject(error ?? new StoreUnavailableError('the listening connection ended'))
+    }
+    const forEver = async () => {
+      while (!this.#closed.signal.aborted) {
+        await once()
+        await delay(LISTEN_AGAIN_MS, undefined, { signal: this.#closed.signal }).catch(() => undefined)
+      }
+    }
+    this.#listening = forEver()
+    await first.promise
+  }
+
+  /** Until the connection ends. */
+  async #listenOnce(channel: string, onChange: (text: string) => void, onConnect: () => void): Promise<void> {
+    const client = this.#makeClient()
+    const ended = Promise.withResolvers<void>()
+    client.on('error', () => ended.resolve())
+    client.on('end', () => ended.resolve())
+    client.on('notification', ({ payload = '' }) => onChange(payload))
+    const end = () => void client.end().catch(() => undefined)
+    this.#closed.signal.addEventListener('abort', end, { once: true })
+    const timer = setInterval(() => {
+      within(POSTGRES_STEP_MS_MAX, client.query('SELECT 1')).catch(() => {
+        end()
+        ended.resolve()
+      })
+    }, LISTEN_ASKED_MS).unref()
+    try {
+      await within(POSTGRES_STEP_MS_MAX, client.connect())
+      await within(POSTGRES_STEP_MS_MAX, client.query(`LISTEN ${channel}`))
+      onConnect()
+      await ended.promise
+    } finally {
+      clearInterval(timer)
+      this.#closed.signal.removeEventListener('abort', end)
+      end()
     }
   }
 
-  /** Calls `onChange` with the table's name, and `onConnect` after each (re)connection, when changes may have been missed. */
-  async listen(channel: string, onChange: (table: string) => void, onConnect: () => void): Promise<void> {
-    await this.run((sql) => sql.listen(channel, onChange, onConnect))
-  }
-
   async close(): Promise<void> {
-    await this.#sql.end({ timeout: 1 })
+    this.#closed.abort()
+    await this.#pool.end()
+    await this.#listening
   }
 
-  /** A frozen server answers nothing on the old connections, whatever they are asked. */
-  #replace(stuck: Statements): void {
-    if (this.#sql !== stuck) return
-    this.#sql = connect(this.#settings)
-    void stuck.end({ timeout: 0 }).catch(() => undefined)
+  /** A connection that did not answer in time is not used again. */
+  async #within<T>(patienceMs: number | undefined, work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+    let client: pg.PoolClient | undefined
+    let isLate = false
+    const asked = async () => {
+      client = await this.#pool.connect()
+      if (isLate) return client.release(true) as never
+      return await work(client)
+    }
+    try {
+      const result = await (patienceMs === undefined ? asked() : within(patienceMs, asked()))
+      client?.release()
+      return result
+    } catch (thrown) {
+      isLate = true
+      const error = asStoreError(thrown)
+      client?.release(error instanceof StoreUnavailableError)
+      throw error
+    }
   }
 }
 
-function connect({ place, password, authorityPem }: PostgresSettings): Statements {
-  const { user, database } = place
-  return postgres({
-    ...(place.socket === undefined ? overTls(place, authorityPem) : { path: place.socket, ssl: false }),
-    user,
-    database,
-    password: password ?? '',
-    max: POSTGRES_CONNECTIONS_MAX,
-    connect_timeout: POSTGRES_CONNECT_SECONDS_MAX,
-    backoff: () => RECONNECT_SECONDS,
-    onnotice: () => undefined,
-    types: { int8: INT8 },
-    connection: {
-      application_name: 'shoal-tracker',
-      search_path: `${SCHEMA},pg_temp`,
-      statement_timeout: STATEMENT_MS_MAX,
-      idle_in_transaction_session_timeout: STATEMENT_MS_MAX,
-    },
+const READING = 'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY'
+
+async function inTransaction<T>(
+  client: pg.PoolClient,
+  begin: string,
+  work: (sql: Query) => Promise<T>,
+): Promise<T> {
+  const { sql, settled } = queryOn(client)
+  await sql.run(begin)
+  try {
+    const result = await work(sql)
+    await sql.run('COMMIT')
+    return result
+  } catch (error) {
+    await settled()
+    await sql.run('ROLLBACK').catch(() => undefined)
+    throw error
+  }
+}
+
+/** Statements of one connection run one after the other, also those that are sent together. */
+function queryOn(client: pg.PoolClient): { sql: Query; settled: () => Promise<unknown> } {
+  let turn: Promise<unknown> = Promise.resolve()
+  const send = async ({ text, values, isFixed }: Statement) => {
+    const named = isFixed && values.length > 0 ? { name: nameOf(text) } : {}
+    const answer = await client.query({ text, values, ...named })
+    // Several statements at once answer with a list.
+    const { rows = [], rowCount = 0 } = Array.isArray(answer) ? {} : answer
+    return Object.assign(rows as Rows, { count: rowCount ?? 0 })
+  }
+  const sql = queryWith((statement) => {
+    const answered = turn.then(() => send(statement))
+    turn = answered.catch(() => undefined)
+    return answered
   })
+  return { sql, settled: () => turn }
 }
 
-/** `verify-full`: the certificate has a known authority, and the name that the URL says. */
-function overTls({ hosts }: DatabasePlace, authorityPem: string | undefined): Partial<Options<Types>> {
-  const [only] = hosts
-  // Without a name (for an address) TLS would compare the certificate with `localhost`.
-  const named = (_: string, certificate: PeerCertificate) =>
-    checkServerIdentity(only?.host ?? '', certificate)
-  return {
-    // The library takes lists, but its types do not.
-    host: hosts.map(({ host }) => host) as unknown as string,
-    port: hosts.map(({ port }) => port) as unknown as number,
+const names = new Map<string, string>()
+
+/** The server keeps the plan of a statement under its name; there are as many as the program has. */
+function nameOf(text: string): string {
+  let name = names.get(text)
+  if (name === undefined) {
+    name = `shoal_${createHash('sha256').update(text).digest('hex').slice(0, 16)}`
+    names.set(text, name)
+  }
+  return name
+}
+
+async function within<T>(ms: number, work: Promise<T>): Promise<T> {
+  const late = new AbortController()
+  try {
+    return await Promise.race([
+      work,
+      delay(ms, undefined, { signal: late.signal, ref: false }).then(() => {
+        throw new StoreUnavailableError(`the database did not answer within ${ms} ms`)
+      }),
+    ])
+  } finally {
+    late.abort()
+    work.catch(() => undefined)
+  }
+}
+
+/** `int8` as a number: times and counters stay below 2^53. */
+const TYPES = {
+  getTypeParser: (oid: number, format?: 'text' | 'binary') =>
+    oid === pg.types.builtins.INT8 ? Number : pg.types.getTypeParser(oid, format as 'text'),
+} as pg.CustomTypesConfig
+
+/** One for each host. */
+function configsOf({ place, password, authorityPem }: PostgresSettings): pg.ClientConfig[] {
+  const common: pg.ClientConfig = {
+    user: place.user,
+    database: place.database,
+    password: password ?? '',
+    types: TYPES,
+    keepAlive: true,
+    application_name: 'shoal-tracker',
+    options: `-c search_path=${SCHEMA},pg_temp`,
+    statement_timeout: STATEMENT_MS_MAX,
+    idle_in_transaction_session_timeout: STATEMENT_MS_MAX,
+    connectionTimeoutMillis: POSTGRES_CONNECT_MS_MAX,
+  }
+  if (place.socket !== undefined) return [{ ...common, ...place.socket, ssl: false }]
+  return place.hosts.map(({ host, port }) => ({
+    ...common,
+    ...{ host, port },
     ssl: {
       minVersion: 'TLSv1.2',
       ...(authorityPem === undefined ? {} : { ca: authorityPem }),
-      ...(hosts.length === 1 ? { checkServerIdentity: named } : {}),
+      // Without a name (for an address) TLS would compare the certificate with `localhost`.
+      checkServerIdentity: (_: string, certificate: PeerCertificate) =>
+        checkServerIdentity(host, certificate),
     },
-    target_session_attrs: 'read-write',
-  }
+  }))
 }
 
 /** Errors that say something of the database, as ours; a defect stays what it is. */
 function asStoreError(error: unknown): unknown {
   if (error instanceof StoreUnavailableError || error instanceof StoreConflictError) return error
   const code = codeOf(error)
-  const isOfConnection =
-    /^(?:CONNECTION_|CONNECT_TIMEOUT|ECONN|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOENT|ENOTFOUND|EAI_AGAIN|ERR_TLS|ERR_SSL|CERT_|SELF_SIGNED|DEPTH_ZERO|UNABLE_TO)/
   if (code === '28P01' || code === '28000')
     return new StoreUnusableError('the database refuses this user or its password', { cause: error })
-  if (!UNAVAILABLE.test(code) && !isOfConnection.test(code)) return error
-  return new StoreUnavailableError(`the database cannot be reached: ${(error as Error).message}`, {
-    cause: error,
-  })
+  const { message } = error as Error
+  if (!UNAVAILABLE.test(code) && !UNREACHABLE.test(code) && !UNREACHABLE_WORDS.test(message)) return error
+  return new StoreUnavailableError(`the database cannot be reached: ${message}`, { cause: error })
 }
 
 function codeOf(error: unknown): string {

@@ -1,7 +1,7 @@
 import { ALL_NODES } from '../records.ts'
 import type { PruneBounds } from '../store.ts'
-import type { Query } from './postgres-database.ts'
 import { deletePullRows } from './pull-rows.ts'
+import type { Query } from './sql.ts'
 import { deleteUnpublishedSwarmRows } from './swarm-rows.ts'
 import { deleteOldTrackerRows } from './tracker-rows.ts'
 

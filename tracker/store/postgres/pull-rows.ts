@@ -1,6 +1,6 @@
 import { pullOf } from '../records.ts'
 import type { NodeSwarm, PullRecord } from '../store.ts'
-import type { Query } from './postgres-database.ts'
+import type { Query } from './sql.ts'
 
 /** Run it inside a transaction. */
 export async function insertPullRows(sql: Query, pull: PullRecord): Promise<void> {
@@ -12,7 +12,7 @@ export async function insertPullRows(sql: Query, pull: PullRecord): Promise<void
   await Promise.all([
     sql`INSERT INTO pulls VALUES (${pull.pull}, ${cluster}, ${node}, ${pull.registry}, ${pull.repository},
       ${pull.subject}, ${pull.tokenHash}, ${pull.spki}, ${grantedAtMs}, ${pull.expiresAtMs}, ${pull.tokenKey})`,
-    blobs.length > 0 ? sql`INSERT INTO pull_blobs ${sql(blobs)}` : undefined,
+    blobs.length > 0 ? sql`INSERT INTO pull_blobs ${sql.rows(blobs)}` : undefined,
   ])
 }
 

@@ -2,7 +2,7 @@ import type { ClusterId } from '../../../core/metainfo.ts'
 import { StoreConflictError } from '../../errors.ts'
 import { ADMIN_CLUSTER, authorityOf, batchKeyOf, bytes, clusterOf } from '../records.ts'
 import type { AuthorityRecord, BatchKeyRecord, ClusterRecord, Reseal } from '../store.ts'
-import type { Query } from './postgres-database.ts'
+import type { Query } from './sql.ts'
 
 /** Rows with sealed values: clusters' authorities, batch keys and join tokens, and the admin authorities. */
 

@@ -50,7 +50,7 @@ export function sharedStore(db: PostgresDatabase) {
 
     async clockOffsetMs(): Promise<number> {
       const askedAtMs = Date.now()
-      const [row] = await db.run((sql) => sql`SELECT ${sql.unsafe(NOW_MS)} AS now_ms`)
+      const [row] = await db.run((sql) => sql`SELECT ${sql.text(NOW_MS)} AS now_ms`)
       return row?.now_ms - (askedAtMs + Date.now()) / 2
     },
 

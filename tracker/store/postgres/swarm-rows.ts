@@ -3,7 +3,7 @@ import { StoreConflictError } from '../../errors.ts'
 import { DISPUTES_LOADED_MAX, swarmOf } from '../records.ts'
 import type { SwarmChange, SwarmRecord } from '../store.ts'
 import { inCommitOrder } from './member-rows.ts'
-import type { Query } from './postgres-database.ts'
+import type { Query } from './sql.ts'
 
 /** Reads one swarm with everything that belongs to it. Run it where all reads are of one moment. */
 export async function loadSwarmRows(
@@ -60,9 +60,9 @@ function changePieces(sql: Query, swarm: SwarmId, { dropPieces, putPieces }: Swa
   const rows = putPieces.map(({ piece, hash, node, pull }) => ({ swarm, piece, hash, node, pull }))
   return [
     ...(dropPieces.length > 0
-      ? [sql`DELETE FROM pieces WHERE swarm = ${swarm} AND piece IN ${sql(dropPieces)}`]
+      ? [sql`DELETE FROM pieces WHERE swarm = ${swarm} AND piece IN ${sql.list(dropPieces)}`]
       : []),
-    ...(rows.length > 0 ? [sql`INSERT INTO pieces ${sql(rows)}`] : []),
+    ...(rows.length > 0 ? [sql`INSERT INTO pieces ${sql.rows(rows)}`] : []),
   ]
 }
 
@@ -72,11 +72,11 @@ function changeLeases(sql: Query, swarm: SwarmId, { dropLeases, putLeases }: Swa
   }))
   return [
     ...(dropLeases.length > 0
-      ? [sql`DELETE FROM leases WHERE swarm = ${swarm} AND id IN ${sql(dropLeases)}`]
+      ? [sql`DELETE FROM leases WHERE swarm = ${swarm} AND id IN ${sql.list(dropLeases)}`]
       : []),
     ...(rows.length > 0
       ? [
-          sql`INSERT INTO leases ${sql(rows)} ON CONFLICT (swarm, id) DO UPDATE
+          sql`INSERT INTO leases ${sql.rows(rows)} ON CONFLICT (swarm, id) DO UPDATE
             SET node = excluded.node, pull = excluded.pull, first_piece = excluded.first_piece,
               pieces = excluded.pieces, expires_at_ms = excluded.expires_at_ms`,
         ]
@@ -95,7 +95,7 @@ function changeCompletions(sql: Query, swarm: SwarmId, { dropCompletions, addCom
           sql`INSERT INTO epoch_changes (cluster, swarm, epoch) SELECT cluster, id, epoch FROM swarms WHERE id = ${swarm}`,
         ]
       : []),
-    ...(rows.length > 0 ? [sql`INSERT INTO completions ${sql(rows)} ON CONFLICT DO NOTHING`] : []),
+    ...(rows.length > 0 ? [sql`INSERT INTO completions ${sql.rows(rows)} ON CONFLICT DO NOTHING`] : []),
   ]
 }
 
@@ -105,7 +105,7 @@ function addDisputes(sql: Query, swarm: SwarmId, change: SwarmChange) {
     ...{ publisher: it.publisher, publisher_pull: it.publisherPull, published_hash: it.publishedHash },
     ...{ reporter: it.reporter, reported_hash: it.reportedHash, at_ms: it.atMs },
   }))
-  return rows.length > 0 ? [sql`INSERT INTO disputes ${sql(rows)}`] : []
+  return rows.length > 0 ? [sql`INSERT INTO disputes ${sql.rows(rows)}`] : []
 }
 
 /**
@@ -116,5 +116,6 @@ export async function deleteUnpublishedSwarmRows(sql: Query): Promise<void> {
   const gone = await sql`DELETE FROM swarms WHERE epoch = 0
     AND NOT EXISTS (SELECT 1 FROM pieces WHERE swarm = swarms.id)
     AND NOT EXISTS (SELECT 1 FROM pull_blobs WHERE swarm = swarms.id) RETURNING id`
-  if (gone.length > 0) await sql`DELETE FROM leases WHERE swarm IN ${sql(gone.map(({ id }) => id as string))}`
+  if (gone.length > 0)
+    await sql`DELETE FROM leases WHERE swarm IN ${sql.list(gone.map(({ id }) => id as string))}`
 }

@@ -1,6 +1,6 @@
 import type { TrackersNews } from '../changes.ts'
 import { presenceOf } from '../records.ts'
-import type { Query } from './postgres-database.ts'
+import type { Query } from './sql.ts'
 
 /**
  * A transaction that began earlier may become visible later: each question goes back by this, which is longer than any
@@ -20,7 +20,7 @@ export async function meetTrackerRows(
   tracker: string,
   { cursor, silentMs }: { cursor: number; silentMs: number },
 ): Promise<TrackersNews> {
-  const now = sql.unsafe(NOW_MS)
+  const now = sql.text(NOW_MS)
   const [[self], others, rows] = await Promise.all([
     sql`INSERT INTO trackers VALUES (${tracker}, ${now}) ON CONFLICT (id) DO UPDATE SET seen_at_ms = excluded.seen_at_ms
       RETURNING seen_at_ms`,
@@ -38,7 +38,7 @@ export async function meetTrackerRows(
 
 /** Run it inside a transaction. */
 export async function deleteOldTrackerRows(sql: Query): Promise<void> {
-  const before = sql.unsafe(`${NOW_MS} - ${KEPT_MS}`)
+  const before = sql.text(`${NOW_MS} - ${KEPT_MS}`)
   await sql`DELETE FROM trackers WHERE seen_at_ms < ${before}`
   await sql`DELETE FROM presences WHERE octet_length(holds) = 0 AND changed_at_ms < ${before}`
 }
