@@ -29,7 +29,7 @@ import { farHalf, type LeasePolicy } from './handout/leases.ts'
 import { JoinLimits } from './join-limits.ts'
 import { startLocked } from './locked.ts'
 import { trackerMetrics } from './metrics.ts'
-import { meetTrackersRegularly } from './other-trackers.ts'
+import { meetRegularly, OtherTrackers } from './other-trackers.ts'
 import type { TrackerParts } from './parts.ts'
 import { pruneRegularly } from './prune.ts'
 import { Acceptances } from './pull/acceptances.ts'
@@ -144,7 +144,8 @@ export async function startTracker(
     running.defer(pruneRegularly({ ...parts, admins }, config))
     await restoreMemory(parts)
     running.defer(saveMemoryRegularly(parts))
-    running.defer(meetTrackersRegularly(parts, config.heartbeatSeconds * 1000 * HEARTBEATS_MISSED_MAX))
+    await parts.others.meet()
+    running.defer(meetRegularly(parts.others))
     const followDataKey = async () => {
       const newest = unlockKey ?? readSecretFile(config.unlockKeyFile ?? '', 'unlockKeyFile')
       await sealer.inTurn(async () => sealer.adopt(await openSealer(store, newest)))
@@ -216,12 +217,15 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
   const memberships = new Memberships(strangers)
   const tokenKeys = new TokenKeys({ registries })
   const clusters = await Clusters.load(store, sealer, { nowMs, settleMs: silentMsMax })
+  const revocations = await Revocations.load(store)
+  const defects = new Defects({ log, count: metrics.countDefect })
   return {
     store,
     sealer,
     clusters,
     joinTokens: new JoinTokens({ store, sealer, clusters }),
-    revocations: await Revocations.load(store),
+    revocations,
+    others: new OtherTrackers({ store, peers, revocations, log, defects, nowMs }, silentMsMax),
     pauses: await Pauses.load(store),
     swarms: new SwarmCache(store),
     epochs: await EpochNews.load(store),
@@ -255,7 +259,7 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
     times: { pullCertificateSeconds, leaseSeconds, heartbeatSeconds },
     metrics,
     log,
-    defects: new Defects({ log, count: metrics.countDefect }),
+    defects,
     nowMs,
     random,
   }

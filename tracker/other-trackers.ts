@@ -3,8 +3,10 @@ import type { ClusterId, NodeId } from '../core/metainfo.ts'
 import type { TrackerParts } from './parts.ts'
 import type { PresenceElsewhere } from './store/changes.ts'
 
-/** How often a tracker looks what the others of its store saw. */
+/** How often a tracker tells the others of its store what it hears, and looks what they heard; pulls do so at once. */
 export const TRACKERS_MEET_MS = 1_000
+/** Nodes told at a time. */
+export const PRESENCES_TOLD_MAX = 256
 
 type Parts = Pick<TrackerParts, 'store' | 'peers' | 'revocations' | 'log' | 'defects' | 'nowMs'>
 
@@ -19,13 +21,46 @@ export class OtherTrackers {
   readonly #silentMs: number
   readonly #nodes = new Map<string, { tracker: string; cluster: ClusterId; node: NodeId }>()
   #cursor = 0
+  #running: Promise<void> = Promise.resolve()
+  #next: Promise<void> | undefined
 
   constructor(parts: Parts, silentMs: number) {
     this.#parts = parts
     this.#silentMs = silentMs
   }
 
-  async meet(): Promise<void> {
+  /**
+   * Tells first and looks then: of two nodes that begin a pull at the same moment at different trackers, at least one
+   * hears of the other. Everybody who asks while it runs shares the next run. Does not fail: a pull goes on without.
+   */
+  meet(): Promise<void> {
+    if (!this.#parts.store.isShared) return Promise.resolve()
+    this.#next ??= this.#running.then(() => {
+      this.#next = undefined
+      this.#running = this.#meetNow()
+      return this.#running
+    })
+    return this.#next
+  }
+
+  async #meetNow(): Promise<void> {
+    const { log, defects } = this.#parts
+    try {
+      await this.#tell()
+      await this.#look()
+    } catch (error) {
+      if (isDefect(error)) defects.note('tracker_job', error)
+      log.warn({ err: error }, 'cannot exchange with the other trackers who has what')
+    }
+  }
+
+  async #tell(): Promise<void> {
+    const { store, peers } = this.#parts
+    const change = { ...peers.takeUnsaved(PRESENCES_TOLD_MAX), acceptances: [], memberships: [] }
+    if (change.presences.length + change.gone.length > 0) await store.saveMemory(change)
+  }
+
+  async #look(): Promise<void> {
     const { store, peers, nowMs } = this.#parts
     const { cursor, alive, presences } = await store.meetTrackers(this.#cursor, this.#silentMs)
     this.#cursor = cursor
@@ -55,24 +90,8 @@ export class OtherTrackers {
 }
 
 /** @returns a function that stops it */
-export function meetTrackersRegularly(parts: Parts, silentMs: number): () => void {
-  if (!parts.store.isShared) return () => undefined
-  const others = new OtherTrackers(parts, silentMs)
-  let isMeeting = false
-  const meet = async () => {
-    if (isMeeting) return
-    isMeeting = true
-    try {
-      await others.meet()
-    } catch (error) {
-      if (isDefect(error)) parts.defects.note('tracker_job', error)
-      parts.log.error({ err: error }, 'cannot learn what other trackers saw')
-    } finally {
-      isMeeting = false
-    }
-  }
-  void meet()
-  const timer = setInterval(() => void meet(), TRACKERS_MEET_MS)
+export function meetRegularly(others: OtherTrackers): () => void {
+  const timer = setInterval(() => void others.meet(), TRACKERS_MEET_MS)
   timer.unref()
   return () => clearInterval(timer)
 }

@@ -15,6 +15,7 @@ import type { Sealer } from './authority/sealer.ts'
 import type { LeasePolicy } from './handout/leases.ts'
 import type { JoinLimits } from './join-limits.ts'
 import type { TrackerMetrics } from './metrics.ts'
+import type { OtherTrackers } from './other-trackers.ts'
 import type { Acceptances } from './pull/acceptances.ts'
 import type { FailedGrants } from './pull/failed-grants.ts'
 import type { KindsFound } from './pull/kinds-found.ts'
@@ -41,6 +42,8 @@ export interface TrackerParts {
   swarms: SwarmCache
   epochs: EpochNews
   peers: PeerTables
+  /** Other trackers of the same store. */
+  others: OtherTrackers
   portTrials: PortTrials
   registryLimits: RegistryLimits
   sha1Claims: Sha1Claims

@@ -11,8 +11,6 @@ import type { MemoryBounds } from './store/memory.ts'
 
 /** How often the changes are saved; a killed tracker forgets the last ones, and nodes report them with a heartbeat. */
 export const MEMORY_SAVE_MS = 2_000
-/** The same where other trackers wait for the changes. */
-export const SHARED_MEMORY_SAVE_MS = 500
 /** Nodes saved at a time: 210 KB for one that holds as much as it may, so that no call waits long. */
 export const PRESENCES_SAVED_MAX = 256
 
@@ -57,8 +55,7 @@ export function saveMemoryRegularly(parts: Remembered): () => Promise<void> {
       parts.log.error({ err: error }, 'cannot save what is remembered; a restart forgets it')
     }
   }
-  const everyMs = parts.store.isShared ? SHARED_MEMORY_SAVE_MS : MEMORY_SAVE_MS
-  const timer = setInterval(() => void save(PRESENCES_SAVED_MAX), everyMs)
+  const timer = setInterval(() => void save(PRESENCES_SAVED_MAX), MEMORY_SAVE_MS)
   timer.unref()
   return () => {
     clearInterval(timer)

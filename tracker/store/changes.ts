@@ -17,7 +17,7 @@ export interface TrackersNews {
   cursor: number
   /** Those that were heard of within the given time. */
   alive: string[]
-  /** Changed since the cursor of the question, or a little before. */
+  /** Changed since the cursor of the question. */
   presences: PresenceElsewhere[]
 }
 

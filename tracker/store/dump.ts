@@ -42,7 +42,7 @@ export const DUMPED: Readonly<Record<string, Columns>> = {
   pull_blobs: ['pull', 'swarm', 'digest', 'cluster', 'node', 'granted_at_ms', 'completed_at_ms'],
   swarms: ['id', 'cluster', 'registry', 'digest', 'bytes', 'version', 'epoch', 'is_confirmed'],
   pieces: ['swarm', 'piece', 'hash', 'node', 'pull'],
-  leases: ['swarm', 'id', 'node', 'pull', 'first_piece', 'pieces', 'expires_at_ms'],
+  leases: ['swarm', 'id', 'node', 'pull', 'first_piece', 'pieces', 'expires_at_ms', 'terms'],
   completions: ['swarm', 'node'],
   disputes: [
     ...['swarm', 'kind', 'epoch', 'piece', 'publisher', 'publisher_pull', 'published_hash', 'reporter'],

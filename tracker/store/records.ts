@@ -202,7 +202,13 @@ function leaseOf(row: Row): LeaseRecord {
     firstPiece: row.first_piece as number,
     pieces: row.pieces as number,
     expiresAtMs: row.expires_at_ms as number,
+    ...(row.terms === null ? {} : { terms: JSON.parse(row.terms as string) }),
   }
+}
+
+/** For the column `terms`. */
+export function termsText({ terms }: LeaseRecord): string | null {
+  return terms === undefined ? null : JSON.stringify(terms)
 }
 
 function disputeOf(row: Row): DisputeRecord {

@@ -1,6 +1,6 @@
 import type { ClusterId, SwarmId } from '../../core/metainfo.ts'
 import { StoreConflictError } from '../errors.ts'
-import { DISPUTES_LOADED_MAX, epochChangeOf, swarmOf } from './records.ts'
+import { DISPUTES_LOADED_MAX, epochChangeOf, swarmOf, termsText } from './records.ts'
 import type { SqliteDatabase } from './sqlite-database.ts'
 import {
   type DisputeRecord,
@@ -62,9 +62,9 @@ function changeLeases(db: SqliteDatabase, swarm: SwarmId, change: SwarmChange): 
   for (const lease of change.dropLeases) {
     db.run('DELETE FROM leases WHERE swarm = ? AND id = ?', swarm, lease)
   }
-  const put = 'INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?, ?, ?)'
+  const put = 'INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?, ?, ?, ?)'
   for (const it of change.putLeases) {
-    db.run(put, swarm, it.lease, it.node, it.pull, it.firstPiece, it.pieces, it.expiresAtMs)
+    db.run(put, swarm, it.lease, it.node, it.pull, it.firstPiece, it.pieces, it.expiresAtMs, termsText(it))
   }
 }
 

@@ -104,7 +104,7 @@ export class SwarmCache {
     const record = await this.#store.loadSwarm(cluster, swarm)
     if (record === undefined) throw new RefusedError('SWARM_UNKNOWN', `this cluster has no swarm ${swarm}`)
     this.#forget(swarm)
-    const loaded = { state: new SwarmState(record), version: record.version, pieces: 0 }
+    const loaded = { state: new SwarmState(record, cached?.state), version: record.version, pieces: 0 }
     this.#cache.set(swarm, loaded)
     this.#weigh(loaded)
     return loaded

@@ -2,7 +2,7 @@ import type { NodeId } from '../../core/metainfo.ts'
 import { RefusedError } from '../errors.ts'
 import { lateAfterMs, piecesKept, usualPieceMs } from '../handout/late-holders.ts'
 import { firstFreeRun, type LeasePolicy, type LeaseRun, type PieceRun, runsOf } from '../handout/leases.ts'
-import type { LeaseRecord, SwarmChange } from '../store/store.ts'
+import type { LeaseRecord, LeaseTerms, SwarmChange } from '../store/store.ts'
 
 /** Bound of the leases of one swarm. */
 export const LEASES_PER_SWARM_MAX = 4096
@@ -47,23 +47,6 @@ export interface LeaseProgress {
   leaseMs: number
 }
 
-/** What is known of a lease while this tracker runs. Not stored. */
-interface LeaseTerms {
-  sinceMs: number
-  /** Of its last new piece. */
-  movedAtMs: number
-  /** New pieces that its holder published. */
-  pieces: number
-  /** The end of what its holder has requested from the registry. */
-  requestedTo: number
-  /** The end that the holder was told first. What it requested beyond a later end is accepted. */
-  grantedTo: number
-  firstPieces: number
-  isReader: boolean
-  /** Another node fetches what it had requested beyond its end. */
-  isLate?: boolean
-}
-
 interface OpenPieces {
   pieceCount: number
   isOpen: (piece: number) => boolean
@@ -81,9 +64,14 @@ export class SwarmLeases {
   /** The time that a piece took lately, whoever fetched it. */
   #usualMs: number | undefined
 
-  /** @param changing returns the swarm's change, and makes it if there is none */
-  constructor(records: readonly LeaseRecord[], changing: () => SwarmChange) {
+  /**
+   * @param changing returns the swarm's change, and makes it if there is none
+   * @param before the same swarm's leases as this tracker knew them before another tracker changed them
+   */
+  constructor(records: readonly LeaseRecord[], changing: () => SwarmChange, before?: SwarmLeases) {
     this.#leases = new Map(records.map((lease) => [lease.lease, lease]))
+    for (const { lease, terms } of records) if (terms !== undefined) this.#terms.set(lease, { ...terms })
+    if (before !== undefined) this.#usualMs = before.#usualMs
     this.#changing = changing
   }
 
@@ -288,7 +276,10 @@ export class SwarmLeases {
     const terms = this.#termsOf(own, own.expiresAtMs)
     const most = own.firstPiece + terms.firstPieces + REQUESTED_PER_PUBLISHED_MAX * terms.pieces
     const end = Math.min(requestedTo, most, terms.grantedTo)
-    if (!terms.isLate) terms.requestedTo = Math.max(terms.requestedTo, end)
+    if (!terms.isLate && end > terms.requestedTo) {
+      terms.requestedTo = end
+      this.#put(own)
+    }
     return endOf(own)
   }
 
@@ -311,7 +302,9 @@ export class SwarmLeases {
     }
   }
 
-  #put(lease: LeaseRecord): void {
+  #put({ terms: _, ...record }: LeaseRecord): void {
+    const terms = this.#terms.get(record.lease)
+    const lease = terms === undefined ? record : { ...record, terms: { ...terms } }
     this.#leases.set(lease.lease, lease)
     const change = this.#changing()
     change.putLeases = [...change.putLeases.filter((other) => other.lease !== lease.lease), lease]

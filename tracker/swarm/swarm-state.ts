@@ -48,21 +48,25 @@ export class SwarmState {
   readonly #leases: SwarmLeases
   readonly #completions: Set<NodeId>
   readonly #disputes: SwarmDisputes
-  readonly #refetches = new Refetches()
-  readonly #retries = new Retries()
-  readonly #rangeWitnesses = new RangeWitnesses()
+  readonly #refetches: Refetches
+  readonly #retries: Retries
+  readonly #rangeWitnesses: RangeWitnesses
   #epoch: number
   #isConfirmed: boolean
   #hasPiecesSha1: boolean
   #change: SwarmChange | undefined
 
-  constructor(record: SwarmRecord) {
+  /** @param before the swarm as it was here before another tracker changed it: what is not stored goes on */
+  constructor(record: SwarmRecord, before?: SwarmState) {
     const { cluster, swarm, registry, digest, bytes } = record
     this.identity = { cluster, swarm, registry, digest, bytes }
     this.layout = pieceLayout(bytes)
     this.#hasPiecesSha1 = record.hasPiecesSha1
     this.#pieces = new PublishedPieces(this.layout.pieceCount)
-    this.#leases = new SwarmLeases(record.leases, () => this.#changing())
+    this.#leases = new SwarmLeases(record.leases, () => this.#changing(), before && before.#leases)
+    this.#refetches = before === undefined ? new Refetches() : before.#refetches
+    this.#retries = before === undefined ? new Retries() : before.#retries
+    this.#rangeWitnesses = before === undefined ? new RangeWitnesses() : before.#rangeWitnesses
     this.#completions = new Set(record.completions)
     this.#disputes = new SwarmDisputes(this.identity, record.disputes, () => this.#changing())
     this.#epoch = record.epoch

@@ -72,7 +72,7 @@ const FIRST = `
   );
   CREATE TABLE leases (
     swarm text NOT NULL, id text NOT NULL, node text NOT NULL, pull text NOT NULL, first_piece integer NOT NULL,
-    pieces integer NOT NULL, expires_at_ms bigint NOT NULL, PRIMARY KEY (swarm, id)
+    pieces integer NOT NULL, expires_at_ms bigint NOT NULL, terms text, PRIMARY KEY (swarm, id)
   );
   CREATE TABLE completions (swarm text NOT NULL, node text NOT NULL, PRIMARY KEY (swarm, node));
   CREATE TABLE disputes (
@@ -104,9 +104,10 @@ const FIRST = `
   CREATE TABLE presences (
     cluster text NOT NULL, node text NOT NULL, address text NOT NULL, port integer NOT NULL, holds bytea NOT NULL,
     wire integer NOT NULL, tracker text NOT NULL, changed_at_ms bigint NOT NULL DEFAULT 0,
+    changed_xid bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (cluster, node)
   );
-  CREATE INDEX presences_by_change ON presences (changed_at_ms);
+  CREATE INDEX presences_by_change ON presences (changed_xid);
   CREATE TABLE trackers (id text PRIMARY KEY, seen_at_ms bigint NOT NULL);
   CREATE TABLE acceptances (id text PRIMARY KEY, digest text NOT NULL, until_ms bigint NOT NULL);
   CREATE INDEX acceptances_by_end ON acceptances (until_ms);
@@ -121,7 +122,11 @@ const FIRST = `
   REVOKE ALL ON FUNCTION forget_audit FROM PUBLIC;
 
   CREATE FUNCTION note_time() RETURNS trigger LANGUAGE plpgsql SET search_path = ${SCHEMA}, pg_temp AS $$
-  BEGIN NEW.changed_at_ms := extract(epoch FROM clock_timestamp()) * 1000; RETURN NEW; END $$;
+  BEGIN
+    NEW.changed_at_ms := extract(epoch FROM clock_timestamp()) * 1000;
+    NEW.changed_xid := pg_current_xact_id()::text::bigint;
+    RETURN NEW;
+  END $$;
   CREATE TRIGGER presences_timed BEFORE INSERT OR UPDATE ON presences FOR EACH ROW EXECUTE FUNCTION note_time();
 
   CREATE FUNCTION tell_change() RETURNS trigger LANGUAGE plpgsql SET search_path = ${SCHEMA}, pg_temp AS $$

@@ -1,6 +1,6 @@
 import type { ClusterId, SwarmId } from '../../../core/metainfo.ts'
 import { StoreConflictError } from '../../errors.ts'
-import { DISPUTES_LOADED_MAX, swarmOf } from '../records.ts'
+import { DISPUTES_LOADED_MAX, swarmOf, termsText } from '../records.ts'
 import type { SwarmChange, SwarmRecord } from '../store.ts'
 import { inCommitOrder } from './member-rows.ts'
 import type { Query } from './sql.ts'
@@ -67,8 +67,9 @@ function changePieces(sql: Query, swarm: SwarmId, { dropPieces, putPieces }: Swa
 }
 
 function changeLeases(sql: Query, swarm: SwarmId, { dropLeases, putLeases }: SwarmChange) {
-  const rows = putLeases.map(({ lease, node, pull, firstPiece, pieces, expiresAtMs }) => ({
-    ...{ swarm, id: lease, node, pull, first_piece: firstPiece, pieces, expires_at_ms: expiresAtMs },
+  const rows = putLeases.map((it) => ({
+    ...{ swarm, id: it.lease, node: it.node, pull: it.pull, first_piece: it.firstPiece, pieces: it.pieces },
+    ...{ expires_at_ms: it.expiresAtMs, terms: termsText(it) },
   }))
   return [
     ...(dropLeases.length > 0
@@ -78,7 +79,7 @@ function changeLeases(sql: Query, swarm: SwarmId, { dropLeases, putLeases }: Swa
       ? [
           sql`INSERT INTO leases ${sql.rows(rows)} ON CONFLICT (swarm, id) DO UPDATE
             SET node = excluded.node, pull = excluded.pull, first_piece = excluded.first_piece,
-              pieces = excluded.pieces, expires_at_ms = excluded.expires_at_ms`,
+              pieces = excluded.pieces, expires_at_ms = excluded.expires_at_ms, terms = excluded.terms`,
         ]
       : []),
   ]
