@@ -48,7 +48,7 @@ export const LAYERS: Record<string, RegExp[]> = {
     /^client\/(?:client|errors)\.ts$/,
   ],
   tracker: [
-    /^tracker\/(?:init|main|locked|other-trackers|prune|saved-memory|store-news)\.ts$/,
+    /^tracker\/(?:init|main|locked|prune|saved-memory|store-news)\.ts$/,
     /^tracker\/(admin|stock)\//,
     /^tracker\/(api)\//,
     /^tracker\/(calls)\//,

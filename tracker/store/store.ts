@@ -5,6 +5,7 @@ import type { TokenKey } from '../../core/tracker-api.ts'
 import type { AuditEntry } from './audit.ts'
 import type { SharedStore } from './changes.ts'
 import type { JoinTokenRecord, JoinTokenStore } from './join-tokens.ts'
+import type { LeaseTerms } from './lease-terms.ts'
 import type { MemoryStore } from './memory.ts'
 import type { PauseStore } from './pauses.ts'
 
@@ -259,23 +260,6 @@ export interface LeaseRecord {
   expiresAtMs: number
   /** Absent in what an earlier version stored. */
   terms?: LeaseTerms
-}
-
-/** How a lease goes: another tracker decides about it with the same knowledge. */
-export interface LeaseTerms {
-  sinceMs: number
-  /** Of its last new piece. */
-  movedAtMs: number
-  /** New pieces that its holder published. */
-  pieces: number
-  /** The end of what its holder has requested from the registry. */
-  requestedTo: number
-  /** The end that the holder was told first. What it requested beyond a later end is accepted. */
-  grantedTo: number
-  firstPieces: number
-  isReader: boolean
-  /** Another node fetches what it had requested beyond its end. */
-  isLate?: boolean
 }
 
 /**

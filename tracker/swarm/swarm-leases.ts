@@ -2,7 +2,8 @@ import type { NodeId } from '../../core/metainfo.ts'
 import { RefusedError } from '../errors.ts'
 import { lateAfterMs, piecesKept, usualPieceMs } from '../handout/late-holders.ts'
 import { firstFreeRun, type LeasePolicy, type LeaseRun, type PieceRun, runsOf } from '../handout/leases.ts'
-import type { LeaseRecord, LeaseTerms, SwarmChange } from '../store/store.ts'
+import type { LeaseTerms } from '../store/lease-terms.ts'
+import type { LeaseRecord, SwarmChange } from '../store/store.ts'
 
 /** Bound of the leases of one swarm. */
 export const LEASES_PER_SWARM_MAX = 4096

@@ -1,14 +1,24 @@
-import { isDefect } from '../core/defects.ts'
-import type { ClusterId, NodeId } from '../core/metainfo.ts'
-import type { TrackerParts } from './parts.ts'
-import type { PresenceElsewhere } from './store/changes.ts'
+import type { Logger } from 'pino'
+import { type Defects, isDefect } from '../../core/defects.ts'
+import type { ClusterId, NodeId } from '../../core/metainfo.ts'
+import type { Revocations } from '../authority/revocations.ts'
+import type { PresenceElsewhere } from '../store/changes.ts'
+import type { Store } from '../store/store.ts'
+import type { PeerTables } from './peer-table.ts'
 
 /** How often a tracker tells the others of its store what it hears, and looks what they heard; pulls do so at once. */
 export const TRACKERS_MEET_MS = 1_000
 /** Nodes told at a time. */
 export const PRESENCES_TOLD_MAX = 256
 
-type Parts = Pick<TrackerParts, 'store' | 'peers' | 'revocations' | 'log' | 'defects' | 'nowMs'>
+interface Parts {
+  store: Store
+  peers: PeerTables
+  revocations: Revocations
+  log: Logger
+  defects: Defects
+  nowMs(): number
+}
 
 /**
  * Nodes that send their heartbeats to another tracker of the same store. They are listed here too, for as long as that
