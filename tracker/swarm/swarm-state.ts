@@ -195,12 +195,9 @@ export class SwarmState {
   /** When to ask again, while others fetch missing hashes or the pieces that the asker waits for; undefined if nobody does. */
   retryInMs(awaited: readonly PieceRun[], now: { nowMs: number; random: number }): number | undefined {
     const isCold = this.status === 'cold'
-    const endInMs = isCold
-      ? this.#leases.nextExpiryInMs(now.nowMs)
-      : this.#seen.refetches.endInMs(awaited, now.nowMs)
-    return endInMs === undefined
-      ? undefined
-      : this.#seen.retries.inMs({ nextExpiryInMs: endInMs, isCold, ...now })
+    const { refetches, retries } = this.#seen
+    const endInMs = isCold ? this.#leases.nextExpiryInMs(now.nowMs) : refetches.endInMs(awaited, now.nowMs)
+    return endInMs === undefined ? undefined : retries.inMs({ nextExpiryInMs: endInMs, isCold, ...now })
   }
 
   /**
