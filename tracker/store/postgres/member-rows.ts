@@ -3,6 +3,7 @@ import { ENDED_JOIN_TOKENS_MAX, type JoinTokenRecord } from '../join-tokens.ts'
 import type { PauseRecord, PauseTarget } from '../pauses.ts'
 import { ALL_NODES } from '../records.ts'
 import type { NewRevocation, NodeRecord } from '../store.ts'
+import { orderLock } from './schema.ts'
 import type { Query } from './sql.ts'
 
 /** Who is in a cluster: join tokens, nodes, pauses, revocations. */
@@ -87,7 +88,7 @@ export async function deletePauseRow(sql: Query, { cluster, node }: PauseTarget)
 
 /** Run it inside a transaction. @returns the sequence number */
 export async function insertRevocationRow(sql: Query, it: NewRevocation): Promise<number> {
-  await inCommitOrder(sql, 'revocations')
+  await sql`SELECT pg_advisory_xact_lock(${sql.text(orderLock('revocations'))})`
   const [row] = await sql`
     INSERT INTO revocations (cluster, kind, target, registry, subject, token_hash, at_ms, ends_at_ms, is_left)
     VALUES (${it.cluster}, ${it.kind}, ${it.target}, ${it.registry}, ${it.subject}, ${it.tokenHash}, ${it.atMs},
@@ -98,7 +99,7 @@ export async function insertRevocationRow(sql: Query, it: NewRevocation): Promis
 
 /** Run it inside a transaction. @returns false if no such revocation is in force */
 export async function clearRevocationRow(sql: Query, sequence: number, atMs: number): Promise<boolean> {
-  await inCommitOrder(sql, 'revocations')
+  await sql`SELECT pg_advisory_xact_lock(${sql.text(orderLock('revocations'))})`
   const [clearing] = await sql`
     INSERT INTO revocations (cluster, kind, target, at_ms, is_clearing)
     SELECT cluster, kind, target, ${atMs}, 1 FROM revocations
@@ -107,12 +108,4 @@ export async function clearRevocationRow(sql: Query, sequence: number, atMs: num
   if (clearing === undefined) return false
   await sql`UPDATE revocations SET cleared_by = ${clearing.sequence} WHERE sequence = ${sequence}`
   return true
-}
-
-/**
- * Nodes ask for what is newer than the newest number that they know, so a smaller number must never appear after a larger
- * one: until this transaction ends, no other one numbers a row of the table.
- */
-export async function inCommitOrder(sql: Query, table: 'revocations' | 'epoch_changes'): Promise<void> {
-  await sql`SELECT pg_advisory_xact_lock(hashtext(${`shoal ${table}`}))`
 }

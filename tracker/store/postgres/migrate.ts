@@ -113,6 +113,6 @@ function grantsTo(role: string): string {
     GRANT USAGE ON ALL SEQUENCES IN SCHEMA ${SCHEMA} TO ${role};
     REVOKE UPDATE, DELETE, TRUNCATE ON ${SCHEMA}.audit FROM ${role};
     REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON ${SCHEMA}.migrations FROM ${role};
-    GRANT EXECUTE ON FUNCTION ${SCHEMA}.forget_audit TO ${role};
+    GRANT EXECUTE ON FUNCTION ${SCHEMA}.forget_audit, ${SCHEMA}.save_swarm TO ${role};
   `
 }

@@ -84,18 +84,21 @@ export class PostgresDatabase {
   }
 
   /**
+   * One statement that changes something, once more if it met another one.
+   * @throws StoreUnavailableError
+   */
+  statement<T>(work: (sql: Query) => Promise<T>): Promise<T> {
+    return oncePast(() => this.run(work))
+  }
+
+  /**
    * One transaction, once more if it met another one: `work` may run several times.
    * @throws StoreUnavailableError, StoreConflictError
    */
-  async atomically<T>(work: (sql: Query) => Promise<T>): Promise<T> {
-    for (let attempt = 1; ; attempt += 1) {
-      try {
-        return await this.#within(POSTGRES_STEP_MS_MAX, (client) => inTransaction(client, 'BEGIN', work))
-      } catch (error) {
-        if (!MET_ANOTHER.has(codeOf(error)) || attempt === ATTEMPTS_MAX) throw error
-        await delay(Math.random() * ATTEMPT_PAUSE_MS_MAX * attempt)
-      }
-    }
+  atomically<T>(work: (sql: Query) => Promise<T>): Promise<T> {
+    return oncePast(() =>
+      this.#within(POSTGRES_STEP_MS_MAX, (client) => inTransaction(client, 'BEGIN', work)),
+    )
   }
 
   /** Everything that `work` reads is of one moment. */
@@ -192,6 +195,18 @@ export class PostgresDatabase {
       const error = asStoreError(thrown)
       client?.release(error instanceof StoreUnavailableError)
       throw error
+    }
+  }
+}
+
+/** Runs a step again that met another one: the server undid it. */
+async function oncePast<T>(step: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await step()
+    } catch (error) {
+      if (!MET_ANOTHER.has(codeOf(error)) || attempt === ATTEMPTS_MAX) throw error
+      await delay(Math.random() * ATTEMPT_PAUSE_MS_MAX * attempt)
     }
   }
 }

@@ -1,27 +1,29 @@
+import type { AuditEntry } from '../audit.ts'
 import { pullOf } from '../records.ts'
 import type { NodeSwarm, PullRecord } from '../store.ts'
 import type { Query } from './sql.ts'
 
-/** Run it inside a transaction. */
-export async function insertPullRows(sql: Query, pull: PullRecord): Promise<void> {
+/** With its entry in the audit log, in one statement. */
+export async function insertPullRows(sql: Query, pull: PullRecord, audit: AuditEntry): Promise<void> {
   const { cluster, node, grantedAtMs } = pull
-  const blobs = pull.blobs.map(({ swarm, digest }) => ({
-    ...{ pull: pull.pull, swarm, digest, cluster, node },
-    granted_at_ms: grantedAtMs,
-  }))
-  await Promise.all([
-    sql`INSERT INTO pulls VALUES (${pull.pull}, ${cluster}, ${node}, ${pull.registry}, ${pull.repository},
-      ${pull.subject}, ${pull.tokenHash}, ${pull.spki}, ${grantedAtMs}, ${pull.expiresAtMs}, ${pull.tokenKey})`,
-    blobs.length > 0 ? sql`INSERT INTO pull_blobs ${sql.rows(blobs)}` : undefined,
-  ])
+  const blobs = JSON.stringify(pull.blobs.map(({ swarm, digest }) => ({ swarm, digest })))
+  await sql`WITH granted AS (
+      INSERT INTO pulls VALUES (${pull.pull}, ${cluster}, ${node}, ${pull.registry}, ${pull.repository},
+        ${pull.subject}, ${pull.tokenHash}, ${pull.spki}, ${grantedAtMs}, ${pull.expiresAtMs}, ${pull.tokenKey})
+    ), named AS (
+      INSERT INTO pull_blobs (pull, swarm, digest, cluster, node, granted_at_ms)
+      SELECT ${pull.pull}::text, swarm, digest, ${cluster}::text, ${node}::text, ${grantedAtMs}::bigint
+        FROM jsonb_to_recordset(${blobs}::jsonb) AS blob (swarm text, digest text)
+    )
+    INSERT INTO audit (at_ms, actor, action, cluster, target)
+    VALUES (${audit.atMs}, ${audit.actor}, ${audit.action}, ${audit.cluster}, ${audit.target})`
 }
 
 export async function loadPullRows(sql: Query, id: string): Promise<PullRecord | undefined> {
-  const [[row], blobs] = await Promise.all([
-    sql`SELECT * FROM pulls WHERE id = ${id}`,
-    sql`SELECT * FROM pull_blobs WHERE pull = ${id}`,
-  ])
-  return row === undefined ? undefined : pullOf(row, blobs)
+  const [row] = await sql`SELECT *,
+      (SELECT jsonb_agg(to_jsonb(pull_blobs)) FROM pull_blobs WHERE pull = pulls.id) AS blobs
+    FROM pulls WHERE id = ${id}`
+  return row === undefined ? undefined : pullOf(row, row.blobs ?? [])
 }
 
 export async function newestPullRow(

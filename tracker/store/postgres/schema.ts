@@ -24,6 +24,14 @@ export interface Migration {
   oldestProgram: number
 }
 
+/**
+ * Nodes ask for what is newer than the newest number that they know, so a smaller number must never appear after a larger
+ * one: until its transaction ends, whoever holds this advisory lock is the only one that numbers a row of the table.
+ */
+export function orderLock(table: 'revocations' | 'epoch_changes'): string {
+  return `hashtext('shoal ${table}')`
+}
+
 const FIRST = `
   CREATE TABLE meta (name text PRIMARY KEY, value bytea NOT NULL);
   CREATE TABLE clusters (id text PRIMARY KEY, name text NOT NULL, created_at_ms bigint NOT NULL);
@@ -120,6 +128,58 @@ const FIRST = `
     DELETE FROM audit WHERE at_ms < least(before_ms, (extract(epoch FROM clock_timestamp() - interval '90 days') * 1000)::bigint)
   $$;
   REVOKE ALL ON FUNCTION forget_audit FROM PUBLIC;
+
+  -- One step on a swarm in one round trip, with the caller's rights. The change is a SwarmChange in the form that swarm-rows.ts
+  -- gives it. False, and nothing is changed, if the swarm is at another version.
+  CREATE FUNCTION save_swarm(swarm_id text, expected bigint, change jsonb) RETURNS boolean LANGUAGE plpgsql
+    SET search_path = ${SCHEMA}, pg_temp AS $$
+  DECLARE
+    rises CONSTANT boolean := (change->>'dropCompletions')::boolean;
+  BEGIN
+    -- Before the swarm's row is locked, as by everybody: no deadlock.
+    IF rises THEN PERFORM pg_advisory_xact_lock(${orderLock('epoch_changes')}); END IF;
+    UPDATE swarms SET version = version + 1, epoch = (change->>'epoch')::bigint,
+      is_confirmed = (change->>'isConfirmed')::boolean::integer
+      WHERE id = swarm_id AND version = expected;
+    IF NOT FOUND THEN RETURN false; END IF;
+    DELETE FROM pieces WHERE swarm = swarm_id
+      AND piece IN (SELECT value::integer FROM jsonb_array_elements_text(change->'dropPieces'));
+    INSERT INTO pieces (swarm, piece, hash, node, pull)
+      SELECT swarm_id, piece, decode(hash, 'base64'), node, pull
+      FROM jsonb_to_recordset(change->'putPieces') AS it (piece integer, hash text, node text, pull text);
+    DELETE FROM leases WHERE swarm = swarm_id
+      AND id IN (SELECT value FROM jsonb_array_elements_text(change->'dropLeases'));
+    INSERT INTO leases (swarm, id, node, pull, first_piece, pieces, expires_at_ms, terms)
+      SELECT swarm_id, lease, node, pull, "firstPiece", it.pieces, "expiresAtMs", terms
+      FROM jsonb_to_recordset(change->'putLeases') AS it
+        (lease text, node text, pull text, "firstPiece" integer, pieces integer, "expiresAtMs" bigint, terms text)
+      ON CONFLICT (swarm, id) DO UPDATE
+        SET node = excluded.node, pull = excluded.pull, first_piece = excluded.first_piece,
+          pieces = excluded.pieces, expires_at_ms = excluded.expires_at_ms, terms = excluded.terms;
+    -- Completions and SHA-1 hashes end with their epoch. The nodes that hold the swarm hear of the rise.
+    IF rises THEN
+      DELETE FROM completions WHERE swarm = swarm_id;
+      DELETE FROM pieces_sha1 WHERE swarm = swarm_id;
+      INSERT INTO epoch_changes (cluster, swarm, epoch) SELECT cluster, id, epoch FROM swarms WHERE id = swarm_id;
+    END IF;
+    INSERT INTO completions (swarm, node)
+      SELECT swarm_id, value FROM jsonb_array_elements_text(change->'addCompletions') ON CONFLICT DO NOTHING;
+    INSERT INTO disputes (swarm, kind, epoch, piece, publisher, publisher_pull, published_hash, reporter,
+        reported_hash, at_ms)
+      SELECT swarm_id, kind, epoch, piece, publisher, "publisherPull", decode("publishedHash", 'base64'), reporter,
+        decode("reportedHash", 'base64'), "atMs"
+      FROM ROWS FROM (jsonb_to_recordset(change->'addDisputes') AS
+        (kind text, epoch bigint, piece integer, publisher text, "publisherPull" text, "publishedHash" text,
+          reporter text, "reportedHash" text, "atMs" bigint)) WITH ORDINALITY
+        AS it (kind, epoch, piece, publisher, "publisherPull", "publishedHash", reporter, "reportedHash", "atMs", place)
+      ORDER BY place;
+    INSERT INTO audit (at_ms, actor, action, cluster, target)
+      SELECT "atMs", actor, action, cluster, target
+      FROM jsonb_to_recordset(change->'audit') AS it
+        ("atMs" bigint, actor text, action text, cluster text, target text);
+    RETURN true;
+  END $$;
+  REVOKE ALL ON FUNCTION save_swarm FROM PUBLIC;
 
   CREATE FUNCTION note_time() RETURNS trigger LANGUAGE plpgsql SET search_path = ${SCHEMA}, pg_temp AS $$
   BEGIN

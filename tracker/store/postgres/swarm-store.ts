@@ -12,7 +12,7 @@ import {
   type SwarmIdentity,
   type SwarmRecord,
 } from '../store.ts'
-import { exists, insertAuditRow, recorded } from './audit-rows.ts'
+import { exists, recorded } from './audit-rows.ts'
 import type { PostgresDatabase } from './postgres-database.ts'
 import { insertPullRows, loadPullRows, newestPullRow } from './pull-rows.ts'
 import { changeSwarmRows, loadSwarmRows } from './swarm-rows.ts'
@@ -21,7 +21,7 @@ import { changeSwarmRows, loadSwarmRows } from './swarm-rows.ts'
 export function swarmStore(db: PostgresDatabase) {
   return {
     async putPull(pull: PullRecord, audit: AuditEntry): Promise<void> {
-      await recorded(db, audit, (sql) => insertPullRows(sql, pull))
+      await db.run((sql) => insertPullRows(sql, pull, audit))
     },
 
     pull(id: string): Promise<PullRecord | undefined> {
@@ -65,7 +65,7 @@ export function swarmStore(db: PostgresDatabase) {
     },
 
     loadSwarm(cluster: ClusterId, swarm: SwarmId): Promise<SwarmRecord | undefined> {
-      return db.reading((sql) => loadSwarmRows(sql, cluster, swarm))
+      return db.run((sql) => loadSwarmRows(sql, cluster, swarm))
     },
 
     async ensureSwarm({ swarm, cluster, registry, digest, bytes }: SwarmIdentity): Promise<void> {
@@ -76,10 +76,7 @@ export function swarmStore(db: PostgresDatabase) {
     },
 
     async saveSwarm(swarm: SwarmId, expectedVersion: number, change: SwarmChange): Promise<void> {
-      await db.atomically(async (sql) => {
-        await changeSwarmRows(sql, swarm, expectedVersion, change)
-        await Promise.all(change.audit.map((entry) => insertAuditRow(sql, entry)))
-      })
+      await db.statement((sql) => changeSwarmRows(sql, swarm, expectedVersion, change))
     },
 
     async putPiecesSha1(swarm: SwarmId, node: NodeId, hashes: Buffer): Promise<void> {
