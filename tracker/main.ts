@@ -227,7 +227,7 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
     revocations,
     others: new OtherTrackers({ store, peers, revocations, log, defects, nowMs }, silentMsMax),
     pauses: await Pauses.load(store),
-    swarms: new SwarmCache(store),
+    swarms: new SwarmCache(store, nowMs),
     epochs: await EpochNews.load(store),
     peers,
     portTrials: new PortTrials({ peers, metrics, nowMs, dial: dialPort }),

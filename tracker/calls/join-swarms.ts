@@ -66,12 +66,13 @@ async function joinSwarm(
 ): Promise<SwarmAnswer> {
   const { digest, bytes, isWanted } = blob
   const identity = identityOf(parts, caller, pull, blob)
-  const answer = await parts.swarms.open(identity, (state) => ({
+  const answerBy = (state: SwarmState, nowMs: number) => ({
     epoch: state.epoch,
     batches: knownBatches(state, caller, piecesMax),
-    lease: isWanted ? takeLease(parts, state, { caller, pull: pull.pull, position: 0 }) : null,
+    lease: isWanted ? takeLease(parts, state, { caller, pull: pull.pull, position: 0, nowMs }) : null,
     status: state.status,
-  }))
+  })
+  const answer = await parts.swarms.open(identity, answerBy, { mayBeOlder: true })
   if (answer.lease !== null) parts.metrics.leases.inc()
   return { digest, bytes, swarm: identity.swarm, peers, ...answer }
 }

@@ -5,6 +5,8 @@ export interface LeaseTerms {
   movedAtMs: number
   /** New pieces that its holder published. */
   pieces: number
+  /** Its first publication: what came before says how a request begins, not how fast pieces follow. */
+  begun?: { atMs: number; pieces: number }
   /** The end of what its holder has requested from the registry. */
   requestedTo: number
   /** The end that the holder was told first. What it requested beyond a later end is accepted. */

@@ -48,6 +48,12 @@ export interface LeaseProgress {
   leaseMs: number
 }
 
+interface Handout extends OpenPieces {
+  pieceBytes: number
+  fetchersOf?: (piece: number) => number
+  answerMs?: number
+}
+
 interface OpenPieces {
   pieceCount: number
   isOpen: (piece: number) => boolean
@@ -80,8 +86,9 @@ export class SwarmLeases {
    * Milliseconds until the first running lease may be late or taken over; 0 if none runs. An expired lease that still
    * stands has only pieces that others fetch too, or the asker would have got them. So has one that is late.
    */
-  nextExpiryInMs(nowMs: number): number {
-    const lateMs = this.#usualMs === undefined ? Number.POSITIVE_INFINITY : lateAfterMs(this.#usualMs)
+  nextExpiryInMs(nowMs: number, answerMs = 0): number {
+    const lateMs =
+      this.#usualMs === undefined ? Number.POSITIVE_INFINITY : lateAfterMs(this.#usualMs) + answerMs
     let soonestMs = Number.POSITIVE_INFINITY
     for (const { lease, expiresAtMs } of this.#leases.values()) {
       if (expiresAtMs <= nowMs) continue
@@ -95,15 +102,11 @@ export class SwarmLeases {
    * A lease for the asker, by the policy; undefined if there is no work for it now.
    * @param isOpen true for pieces that must be fetched and that the asker may fetch
    * @param fetchersOf how many nodes should fetch a piece at the same time
+   * @param answerMs how long this tracker's answers take: nobody is late for that
    */
   take(
     request: LeaseRequest,
-    {
-      pieceCount,
-      pieceBytes,
-      isOpen,
-      fetchersOf = () => 1,
-    }: OpenPieces & { pieceBytes: number; fetchersOf?: (piece: number) => number },
+    { pieceCount, pieceBytes, isOpen, fetchersOf = () => 1, answerMs = 0 }: Handout,
   ): TakenLease | undefined {
     const { lease, node, pull, position, nowMs, leaseMs, policy } = request
     const isRunning = ({ expiresAtMs }: LeaseRecord) => expiresAtMs > nowMs
@@ -125,13 +128,18 @@ export class SwarmLeases {
     const isLent = (piece: number) => holders[piece] === 1 && isOpen(piece)
     const question = {
       ...{ pieceCount, pieceBytes, position, isFree, isOpen },
-      late: others.flatMap((held) => [...this.#lateOf(held, nowMs, isLent)]),
+      late: others.flatMap((held) => {
+        // A node publishes what it has of one lease at a time.
+        const calls = others.filter((other) => other.node === held.node).length
+        return [...this.#lateOf(held, { nowMs, answerMs: answerMs * calls }, isLent)]
+      }),
       unrequested: others.flatMap((held) => [...this.#unrequestedOf(held, nowMs, isLent)]),
       holders: new Set(others.map((held) => held.node)).size,
       readers: running.filter((held) => this.#terms.get(held.lease)?.isReader).length,
     }
     const run: LeaseRun | undefined =
-      policy(question) ?? this.#slowPiece(request, running, { pieceCount, isOpen })
+      policy(question) ??
+      this.#slowPiece({ ...request, nowMs: nowMs - answerMs }, running, { pieceCount, isOpen })
     if (run === undefined) return undefined
     const { firstPiece, pieces } = run
     this.#dropExpired(run, nowMs)
@@ -155,11 +163,15 @@ export class SwarmLeases {
   }
 
   /** Of a late holder's lease all that it will not deliver soon. */
-  *#lateOf(held: LeaseRecord, nowMs: number, isLent: (piece: number) => boolean): Generator<PieceRun> {
-    const { sinceMs, movedAtMs, pieces, isReader } = this.#termsOf(held, nowMs)
+  *#lateOf(
+    held: LeaseRecord,
+    { nowMs, answerMs }: { nowMs: number; answerMs: number },
+    isLent: (piece: number) => boolean,
+  ): Generator<PieceRun> {
+    const { movedAtMs, pieces, isReader, begun = { atMs: movedAtMs, pieces } } = this.#termsOf(held, nowMs)
     if (isReader) return
-    const pieceMs = pieces === 0 ? undefined : (movedAtMs - sinceMs) / pieces
-    let kept = piecesKept({ pieceMs, idleMs: nowMs - movedAtMs, usualMs: this.#usualMs })
+    const pace = { pieces: pieces - begun.pieces, tookMs: movedAtMs - begun.atMs, idleMs: nowMs - movedAtMs }
+    let kept = piecesKept({ ...pace, usualMs: this.#usualMs, answerMs })
     let from = held.firstPiece
     for (; from < endOf(held) && kept > 0; from += 1) if (isLent(from)) kept -= 1
     yield* runsOf(from, endOf(held), isLent)
@@ -258,6 +270,7 @@ export class SwarmLeases {
       this.#usualMs = usualPieceMs(this.#usualMs, nowMs - terms.movedAtMs, newPieces)
       terms.movedAtMs = nowMs
       terms.pieces += newPieces
+      terms.begun ??= { atMs: nowMs, pieces: newPieces }
     }
     // What was requested beyond the end is still to come.
     const end = Math.max(endOf(own), Math.min(terms.requestedTo, terms.grantedTo))

@@ -46,7 +46,7 @@ export class SwarmState {
   readonly #leases: SwarmLeases
   readonly #completions: Set<NodeId>
   readonly #disputes: SwarmDisputes
-  readonly #seen: Unstored
+  readonly seen: Unstored
   #epoch: number
   #isConfirmed: boolean
   #hasPiecesSha1: boolean
@@ -60,7 +60,7 @@ export class SwarmState {
     this.#hasPiecesSha1 = record.hasPiecesSha1
     this.#pieces = new PublishedPieces(this.layout.pieceCount)
     this.#leases = new SwarmLeases(record.leases, () => this.#changing(), before && before.#leases)
-    this.#seen = before === undefined ? new Unstored() : before.#seen
+    this.seen = before?.seen ?? new Unstored()
     this.#completions = new Set(record.completions)
     this.#disputes = new SwarmDisputes(this.identity, record.disputes, () => this.#changing())
     this.#epoch = record.epoch
@@ -92,7 +92,7 @@ export class SwarmState {
 
   /** The registry sent the node the whole blob when it asked for a part. Counts once. */
   sawRangeIgnored(node: NodeId, nowMs: number): void {
-    this.#seen.rangeWitnesses.saw(node, nowMs)
+    this.seen.rangeWitnesses.saw(node, nowMs)
   }
 
   /**
@@ -100,7 +100,7 @@ export class SwarmState {
    * the same they confirm it; if nobody does, parts are leased again. Not stored: readers find it out again.
    */
   isRangeIgnored(times: { nowMs: number; leaseMs: number }): boolean {
-    return this.#seen.rangeWitnesses.agree(times)
+    return this.seen.rangeWitnesses.agree(times)
   }
 
   /** Whether the store has SHA-1 hashes for stock clients. */
@@ -150,9 +150,9 @@ export class SwarmState {
       if (this.#disputes.testify(piece, { ...publication, hash }))
         this.#publishPiece(piece, hash, publication)
     }
-    for (const piece of run) this.#seen.refetches.arrived(piece, lease)
+    for (const piece of run) this.seen.refetches.arrived(piece, lease)
     const isKnown = (piece: number) =>
-      this.isPublished(piece) && !this.#seen.refetches.isFetching(piece, lease)
+      this.isPublished(piece) && !this.seen.refetches.isFetching(piece, lease)
     const isTold = (piece: number) => isKnown(piece) || this.#disputes.hasTestified(node, piece)
     this.#leases.progress({ ...publication, newPieces }, isTold)
     return 'published'
@@ -160,14 +160,14 @@ export class SwarmState {
 
   /** A refetch lease does not let its holder replace a known hash; like anybody, the holder may report it as wrong. */
   #checkDispute({ lease, nowMs }: Publication, disputed: readonly number[]): void {
-    const isRefetch = disputed.some((piece) => this.#seen.refetches.isRefetch(piece, lease))
+    const isRefetch = disputed.some((piece) => this.seen.refetches.isRefetch(piece, lease))
     if (isRefetch || !this.#leases.isRunning(lease, nowMs))
       throw new RefusedError('LEASE_UNKNOWN', 'this node has no lease to find these hashes')
   }
 
   /** Gives up a lease; its rest is free at once. Another node's lease stays. */
   release(lease: string, node: NodeId): void {
-    if (this.#leases.release(lease, node)) this.#seen.refetches.release(lease)
+    if (this.#leases.release(lease, node)) this.seen.refetches.release(lease)
   }
 
   /** A lease for the asker, by the policy; undefined if there is no work for it now. */
@@ -176,14 +176,15 @@ export class SwarmState {
     if (this.status !== 'cold' && awaited.length === 0) return undefined
     const barred = this.#disputes.barredPieces(node, nowMs)
     const isWanted = (piece: number) =>
-      !this.isPublished(piece) || this.#seen.refetches.isDue(piece, { awaited, nowMs })
+      !this.isPublished(piece) || this.seen.refetches.isDue(piece, { awaited, nowMs })
     const lease = this.#leases.take(request, {
       pieceCount: this.layout.pieceCount,
       pieceBytes: this.layout.pieceBytes,
       isOpen: (piece) => isWanted(piece) && !barred.has(piece),
       fetchersOf: (piece) => this.#disputes.fetchersOf(piece, nowMs),
+      answerMs: this.seen.answers.longestMs,
     })
-    if (lease) this.#seen.refetches.begin(lease, { nowMs, isPublished: (piece) => this.isPublished(piece) })
+    if (lease) this.seen.refetches.begin(lease, { nowMs, isPublished: (piece) => this.isPublished(piece) })
     return lease
   }
 
@@ -195,8 +196,9 @@ export class SwarmState {
   /** When to ask again, while others fetch missing hashes or the pieces that the asker waits for; undefined if nobody does. */
   retryInMs(awaited: readonly PieceRun[], now: { nowMs: number; random: number }): number | undefined {
     const isCold = this.status === 'cold'
-    const { refetches, retries } = this.#seen
-    const endInMs = isCold ? this.#leases.nextExpiryInMs(now.nowMs) : refetches.endInMs(awaited, now.nowMs)
+    const { refetches, retries, answers } = this.seen
+    const leaseEndInMs = () => this.#leases.nextExpiryInMs(now.nowMs, answers.longestMs)
+    const endInMs = isCold ? leaseEndInMs() : refetches.endInMs(awaited, now.nowMs)
     return endInMs === undefined ? undefined : retries.inMs({ nextExpiryInMs: endInMs, isCold, ...now })
   }
 
