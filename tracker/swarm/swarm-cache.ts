@@ -10,6 +10,8 @@ export const SWARMS_CACHED_MAX = 4096
  * if each comes from another pull. The largest blob has half as many.
  */
 export const PIECES_CACHED_MAX = 2 ** 19
+/** Of a swarm in memory that must be read again. */
+const NO_VERSION = -1
 /** Attempts before the request fails because another tracker saved first each time. */
 const SAVE_ATTEMPTS_MAX = 5
 
@@ -105,11 +107,12 @@ export class SwarmCache {
       } catch (error) {
         const isUntouched = error instanceof RefusedError && cached.state.takeChange() === undefined
         if (isUntouched && cached.newestAtMs >= beganMs) throw error
-        // Refused by an older state: it looks again. Else memory may be ahead of the store now, and the swarm is read again.
-        if (isUntouched) cached.newestAtMs = Number.NEGATIVE_INFINITY
-        else this.#forget(key.swarm)
-        const isWorthAnother = isUntouched || error instanceof StoreConflictError
-        if (!isWorthAnother || attempt === SAVE_ATTEMPTS_MAX) throw error
+        const isOutdone = error instanceof StoreConflictError
+        // Memory may be ahead of the store now, so the swarm is read again; what is not stored goes on if it was only outdone.
+        if (isUntouched || isOutdone) cached.newestAtMs = Number.NEGATIVE_INFINITY
+        if (isOutdone) cached.version = NO_VERSION
+        else if (!isUntouched) this.#forget(key.swarm)
+        if (!(isUntouched || isOutdone) || attempt === SAVE_ATTEMPTS_MAX) throw error
       }
     }
   }
@@ -119,7 +122,13 @@ export class SwarmCache {
     const change = cached.state.takeChange()
     if (change !== undefined) {
       const beganMs = performance.now()
-      await this.#store.saveSwarm(cached.state.identity.swarm, cached.version, change)
+      try {
+        await this.#store.saveSwarm(cached.state.identity.swarm, cached.version, change)
+      } catch (error) {
+        // Nobody got these leases.
+        for (const { lease } of change.putLeases) cached.state.seen.refetches.release(lease)
+        throw error
+      }
       cached.version += 1
       cached.newestAtMs = beganMs
     }
@@ -137,7 +146,10 @@ export class SwarmCache {
       const isTrusted =
         mayBeOlder && this.#store.isShared && newestAtMs - cached.newestAtMs < SWARM_TRUSTED_MS
       if (isTrusted) return cached
-      if (cached.version === (await this.#store.swarmVersion(cluster, swarm)))
+      if (
+        cached.version !== NO_VERSION &&
+        cached.version === (await this.#store.swarmVersion(cluster, swarm))
+      )
         return Object.assign(cached, { newestAtMs })
     }
     let record = await this.#store.loadSwarm(cluster, swarm)

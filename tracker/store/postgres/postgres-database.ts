@@ -29,7 +29,7 @@ const UNREACHABLE =
   /^(?:E[A-Z]{2,}|EAI_AGAIN|ERR_TLS\w*|ERR_SSL\w*|CERT_\w+|SELF_SIGNED\w*|DEPTH_ZERO\w*|UNABLE_TO\w*)$/
 /** Errors of the client library have no code. */
 const UNREACHABLE_WORDS =
-  /Connection terminated|timeout exceeded when trying to connect|does not support SSL|Client has encountered a connection error|Client was closed/
+  /Connection terminated|timeout exceeded when trying to connect|does not support SSL|Client has encountered a connection error|Client was closed|Cannot use a pool after/
 /** serialization_failure, deadlock_detected */
 const MET_ANOTHER = new Set(['40001', '40P01'])
 
