@@ -1,6 +1,6 @@
 import type { Entry } from './command-tree.ts'
 
-/** `shoal join`, `shoal leave`, `shoal tracker init` and `renew`. Part of cli/tree.ts. */
+/** `shoal join`, `shoal leave`, and what makes, renews and moves a tracker. Part of cli/tree.ts. */
 
 export const JOIN: Entry = {
   name: 'join',
@@ -61,4 +61,38 @@ export const TRACKER_RENEW: Entry = {
     },
   ],
   command: async () => (await import('./membership/tracker-renew.ts')).trackerRenewCommand,
+}
+
+export const TRACKER_MIGRATE: Entry = {
+  name: 'migrate',
+  summary:
+    'Brings a PostgreSQL database to the schema that this version needs, as its owner. Trackers of the version before go on meanwhile.',
+  examples: [
+    {
+      line: 'shoal tracker migrate --database-url postgres://shoal_owner@db.example.com/shoal --runtime-role shoal_tracker',
+      does: 'Reads the owner’s password from standard input, and lets the role shoal_tracker use the tables.',
+    },
+  ],
+  command: async () => (await import('./membership/tracker-migrate.ts')).trackerMigrateCommand,
+}
+
+export const TRACKER_EXPORT: Entry = {
+  name: 'export',
+  summary: 'Writes a tracker’s whole state into a file, of one moment, also while the tracker runs.',
+  examples: [
+    { line: 'shoal tracker export tracker.jsonl', does: 'From the data folder of this machine’s tracker.' },
+  ],
+  command: async () => (await import('./membership/tracker-dump.ts')).trackerExportCommand,
+}
+
+export const TRACKER_IMPORT: Entry = {
+  name: 'import',
+  summary: 'Stores an export in a new, empty store: a data folder, or a database that was migrated.',
+  examples: [
+    {
+      line: 'shoal tracker import tracker.jsonl --database-url postgres://shoal_owner@db.example.com/shoal --database-password-file password',
+      does: 'Moves the state to PostgreSQL, as the owner of the tables. Stop the tracker before the export.',
+    },
+  ],
+  command: async () => (await import('./membership/tracker-dump.ts')).trackerImportCommand,
 }

@@ -3,7 +3,15 @@ import { ATTACH, DETACH } from './attach-tree.ts'
 import { CACHE, RELOAD } from './cache-tree.ts'
 import { type Entry, PROGRAM_EXITS, program } from './command-tree.ts'
 import { DOCTOR } from './doctor-tree.ts'
-import { JOIN, LEAVE, TRACKER_INIT, TRACKER_RENEW } from './membership-tree.ts'
+import {
+  JOIN,
+  LEAVE,
+  TRACKER_EXPORT,
+  TRACKER_IMPORT,
+  TRACKER_INIT,
+  TRACKER_MIGRATE,
+  TRACKER_RENEW,
+} from './membership-tree.ts'
 import { PAUSE, RESUME } from './pause-tree.ts'
 import { BUGREPORT, EXPLAIN, STATUS, WAIT } from './status-tree.ts'
 
@@ -62,6 +70,9 @@ const TRACKER: Entry = {
   children: [
     TRACKER_INIT,
     TRACKER_RENEW,
+    TRACKER_MIGRATE,
+    TRACKER_EXPORT,
+    TRACKER_IMPORT,
     {
       name: 'unlock',
       summary:

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { listenAddress } from '../core/config.ts'
 import { ATTACHED_DIR, NODE_DATA_DIR } from '../core/consent.ts'
+import { TRACKERS_MAX } from '../core/join-string.ts'
 import { LOG_LEVELS } from '../core/log.ts'
 import { registriesConfig } from '../core/registry-config.ts'
 import { upstreamProxyConfig } from '../core/upstream-proxy-config.ts'
@@ -18,13 +19,23 @@ const permittedTargets = z.string().transform((text, context) => {
   }
 })
 
+const trackerUrl = z.url({ protocol: /^https$/ })
+
+function isListOfTrackers(text: string): boolean {
+  const urls = text.split(',')
+  return urls.length <= TRACKERS_MAX && urls.every((url) => trackerUrl.safeParse(url).success)
+}
+
 /** All settings of `shoal node` (docs/config.md). */
 export const nodeConfig = z.strictObject({
   trackerUrl: z
-    .url({ protocol: /^https$/, error: 'expected an https:// URL' })
+    .string()
+    .refine(isListOfTrackers, {
+      error: `expected an https:// URL, or up to ${TRACKERS_MAX}, separated by commas`,
+    })
     .optional()
     .describe(
-      'The tracker of this cluster, as https://tracker.example.com:7443; absent: the one of `shoal join`.',
+      'The tracker of this cluster, as https://tracker.example.com:7443; several that share a database are separated by commas. Absent: those of `shoal join`.',
     ),
   trackerCaFile: filePath
     .optional()

@@ -5,6 +5,7 @@ import { LOG_LEVELS } from '../core/log.ts'
 import { isLoopbackHost } from '../core/network.ts'
 import { type RegistryConfig, registriesConfig } from '../core/registry-config.ts'
 import { upstreamProxyConfig } from '../core/upstream-proxy-config.ts'
+import { readDatabaseUrl } from './database-url.ts'
 
 const path = z.string().min(1).max(4096)
 const ADMIN_ON_LOOPBACK = 'the admin API listens on loopback addresses only'
@@ -15,6 +16,14 @@ const CERTIFICATE_OF_OPEN_REGISTRY =
 /** The registry asks for this process's certificate and for nothing of the caller. */
 function opensToAll({ kind, clientCertFile }: RegistryConfig): boolean {
   return kind === 'none' && clientCertFile !== undefined
+}
+
+function isPostgresUrl(text: string): boolean {
+  try {
+    return readDatabaseUrl(text) !== undefined
+  } catch {
+    return false
+  }
 }
 
 /** All settings of `shoal tracker` (docs/config.md). */
@@ -38,6 +47,21 @@ export const trackerConfig = z.strictObject({
   dataDir: path
     .default('/var/lib/shoal-tracker')
     .describe('Folder for the database and the socket that `shoal admin` uses.'),
+  databaseUrl: z
+    .string()
+    .max(4096)
+    .refine(isPostgresUrl, {
+      error:
+        'expected postgres://user@host[:port][,host…]/database, or …@/database?host=/run/postgresql; no password',
+    })
+    .optional()
+    .describe(
+      'PostgreSQL database for the state, which several trackers may share: postgres://shoal_tracker@db.example.com/shoal. Absent: a file in the data folder.',
+    ),
+  databasePasswordFile: path.optional().describe("File with the database role's password."),
+  databaseCaFile: path
+    .optional()
+    .describe("PEM authorities of the database server's certificate; absent: the system's."),
   unlockKeyFile: path
     .optional()
     .describe(

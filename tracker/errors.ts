@@ -76,6 +76,7 @@ export const STATUS_BY_CODE = {
   UNLOCK_KEY: 403,
   // whatever is asked
   TRACKER_LOCKED: 503,
+  STORE_UNAVAILABLE: 503,
   INTERNAL: 500,
 } as const satisfies Record<string, number>
 
@@ -104,6 +105,16 @@ export class TooManyRequestsError extends RefusedError {
 /** Another process changed the record first: read it again and decide again. */
 export class StoreConflictError extends ShoalError {
   readonly code = 'STORE_CONFLICT'
+}
+
+/** What is to be imported is no export of a tracker, or damaged: nothing was stored. */
+export class StoreDumpError extends ShoalError {
+  readonly code = 'STORE_DUMP'
+}
+
+/** The database does not answer, or takes no connection: the request may be repeated, here or at another tracker. */
+export class StoreUnavailableError extends ShoalError {
+  readonly code = 'STORE_UNAVAILABLE'
 }
 
 /** A newer Shoal made the store, or the file is not a store: do not start. */

@@ -4,9 +4,9 @@ import { lockDataDir } from '../core/data-lock.ts'
 import { Clusters } from './authority/clusters.ts'
 import type { NewCluster } from './authority/new-cluster.ts'
 import { openSealer } from './authority/sealer.ts'
+import { STORE_FILE } from './store/open-store.ts'
 import { SqliteStore } from './store/sqlite-store.ts'
 
-export const STORE_FILE = 'tracker.sqlite'
 const BY = 'operator'
 
 /**

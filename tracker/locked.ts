@@ -13,7 +13,8 @@ import { openSealer } from './authority/sealer.ts'
 import { readTlsFiles, type TrackerConfig } from './config.ts'
 import { RefusedError, UnlockKeyError } from './errors.ts'
 import { trackerMetrics } from './metrics.ts'
-import { SqliteStore } from './store/sqlite-store.ts'
+import { openStore } from './store/open-store.ts'
+import type { Store } from './store/store.ts'
 
 /**
  * A tracker that was started without its unlock key (like Docker Swarm's autolock). It answers every node with
@@ -111,15 +112,15 @@ export async function startLocked(
   }
 }
 
-async function refuseNewStore(store: SqliteStore): Promise<void> {
+async function refuseNewStore(store: Store): Promise<void> {
   if ((await store.sealedDataKey()) !== undefined) return
   throw new UnlockKeyError('this tracker is new and has no unlock key yet', {
     hint: 'Start it once with --unlock-key-file; `shoal certs unlock-key` makes the key.',
   })
 }
 
-async function withStore(config: TrackerConfig, use: (store: SqliteStore) => Promise<unknown>) {
-  const store = new SqliteStore(join(config.dataDir, 'tracker.sqlite'))
+async function withStore(config: TrackerConfig, use: (store: Store) => Promise<unknown>) {
+  const store = await openStore(config)
   try {
     await use(store)
   } finally {

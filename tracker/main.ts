@@ -1,4 +1,3 @@
-import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { pinOf, shownAuthority } from '../core/authority-pin.ts'
 import { ensureDataDir, isReadableByOthers, type ListenAddress, readSecretFile } from '../core/config.ts'
@@ -40,10 +39,12 @@ import { TrustedKeys } from './pull/trusted-keys.ts'
 import { RequestLimits } from './request-limits.ts'
 import { restoreMemory, saveMemoryRegularly } from './saved-memory.ts'
 import { stockRoutes } from './stock/routes.ts'
-import { SqliteStore } from './store/sqlite-store.ts'
+import { openStore } from './store/open-store.ts'
 import type { Store } from './store/store.ts'
+import { followStore, storeClock } from './store-news.ts'
 import { DialBacks } from './swarm/dial-back.ts'
 import { EpochNews } from './swarm/epoch-news.ts'
+import { meetRegularly, OtherTrackers } from './swarm/other-trackers.ts'
 import { PeerTables } from './swarm/peer-table.ts'
 import { dialPort, PortTrials } from './swarm/port-trials.ts'
 import { PullAccesses } from './swarm/pull-accesses.ts'
@@ -119,11 +120,20 @@ export async function startTracker(
     }
     ensureDataDir(config.dataDir)
     running.defer(lockDataDir(config.dataDir))
-    const store = running.adopt(new SqliteStore(join(config.dataDir, 'tracker.sqlite')), (it) => it.close())
+    const store = running.adopt(await openStore(config), (it) => it.close())
+    const clock = await storeClock({ store }, surroundings.nowMs ?? Date.now)
+    running.defer(clock.stop)
     const sealer = await openSealer(store, key)
     const proxy = upstreamProxyOf(config, process.env)
     const registries = running.adopt(openRegistries(config.registries, { proxy }), closeRegistries)
-    const parts = await assemble(config, { log, store, sealer, registries, ...surroundings })
+    const parts = await assemble(config, {
+      ...surroundings,
+      log,
+      store,
+      sealer,
+      registries,
+      nowMs: clock.nowMs,
+    })
     if (unlockKey !== undefined) await store.addAudit({ ...UNLOCKED, atMs: parts.nowMs() })
     await parts.clusters.withdrawEnded(parts.nowMs())
     await parts.revocations.clearEnded(parts.nowMs())
@@ -135,6 +145,12 @@ export async function startTracker(
     running.defer(pruneRegularly({ ...parts, admins }, config))
     await restoreMemory(parts)
     running.defer(saveMemoryRegularly(parts))
+    await parts.others.meet()
+    running.defer(meetRegularly(parts.others))
+    const followDataKey = async () => {
+      const newest = unlockKey ?? readSecretFile(config.unlockKeyFile ?? '', 'unlockKeyFile')
+      await sealer.inTurn(async () => sealer.adopt(await openSealer(store, newest)))
+    }
     running.defer(() => parts.portTrials.close())
 
     const trusted = () => ({ ...tls, authorityPems: parts.clusters.authorityPems() })
@@ -158,6 +174,7 @@ export async function startTracker(
       actorOf: (request) => certifiedAdmin({ admins, nowMs: parts.nowMs }, request),
     })
 
+    running.defer(await followStore({ ...parts, admins, followDataKey }))
     running.defer(() => nodeApi.app.close())
     const address = await listen(nodeApi, 'listen', config.listen)
     running.defer(await openAdminSocket(config.dataDir, { ...parts, admins, joinAddress }))
@@ -201,14 +218,17 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
   const memberships = new Memberships(strangers)
   const tokenKeys = new TokenKeys({ registries })
   const clusters = await Clusters.load(store, sealer, { nowMs, settleMs: silentMsMax })
+  const revocations = await Revocations.load(store)
+  const defects = new Defects({ log, count: metrics.countDefect })
   return {
     store,
     sealer,
     clusters,
     joinTokens: new JoinTokens({ store, sealer, clusters }),
-    revocations: await Revocations.load(store),
+    revocations,
+    others: new OtherTrackers({ store, peers, revocations, log, defects, nowMs }, silentMsMax),
     pauses: await Pauses.load(store),
-    swarms: new SwarmCache(store),
+    swarms: new SwarmCache(store, nowMs),
     epochs: await EpochNews.load(store),
     peers,
     portTrials: new PortTrials({ peers, metrics, nowMs, dial: dialPort }),
@@ -241,7 +261,7 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
     times: { pullCertificateSeconds, leaseSeconds, heartbeatSeconds },
     metrics,
     log,
-    defects: new Defects({ log, count: metrics.countDefect }),
+    defects,
     nowMs,
     random,
   }

@@ -24,6 +24,7 @@ import type { RequestLimits } from './request-limits.ts'
 import type { Store } from './store/store.ts'
 import type { DialBacks } from './swarm/dial-back.ts'
 import type { EpochNews } from './swarm/epoch-news.ts'
+import type { OtherTrackers } from './swarm/other-trackers.ts'
 import type { PeerTables } from './swarm/peer-table.ts'
 import type { PortTrials } from './swarm/port-trials.ts'
 import type { PullAccesses } from './swarm/pull-accesses.ts'
@@ -42,6 +43,8 @@ export interface TrackerParts {
   swarms: SwarmCache
   epochs: EpochNews
   peers: PeerTables
+  /** Other trackers of the same store. */
+  others: OtherTrackers
   portTrials: PortTrials
   dialBacks: DialBacks
   registryLimits: RegistryLimits

@@ -52,21 +52,27 @@ export function writeJoined(dataDir: string, { cluster, trackers, authorityPem }
   replaceFile(join(dataDir, JOINED_FILE), `${JSON.stringify(record, null, 2)}\n`)
 }
 
-export function trackerUrlOf({ trackers }: Pick<JoinedCluster, 'trackers'>): string {
-  return `https://${trackers[0]}`
+export function trackerUrlsOf({ trackers }: Pick<JoinedCluster, 'trackers'>): string[] {
+  return trackers.map((address) => `https://${address}`)
 }
 
 export interface KnownTracker {
+  /** Several of one cluster are separated by commas. */
   trackerUrl: string | undefined
   trackerCaPem: string | undefined
 }
 
-/** The tracker of the configuration, else of `shoal join`, whose authority alone counts: the join string pinned it. */
+/** The trackers of the configuration, else of `shoal join`, whose authority alone counts: the join string pinned it. */
 export function trackerOf(
   options: Partial<KnownTracker> & Pick<ClientOptions, 'dataDir'>,
-): KnownTracker & { isPinned: boolean } {
+): KnownTracker & { otherTrackerUrls: string[]; isPinned: boolean } {
   const { trackerUrl, trackerCaPem, dataDir } = options
   const joined = trackerUrl === undefined ? readJoined(dataDir) : undefined
-  if (joined === undefined) return { trackerUrl, trackerCaPem, isPinned: false }
-  return { trackerUrl: trackerUrlOf(joined), trackerCaPem: joined.authorityPem, isPinned: true }
+  const [first, ...otherTrackerUrls] =
+    joined === undefined ? (trackerUrl?.split(',') ?? []) : trackerUrlsOf(joined)
+  const authority =
+    joined === undefined
+      ? { trackerCaPem, isPinned: false }
+      : { trackerCaPem: joined.authorityPem, isPinned: true }
+  return { trackerUrl: first, otherTrackerUrls, ...authority }
 }

@@ -7,7 +7,7 @@ import type { HeartbeatResponse } from '../../core/tracker-api.ts'
 import { TrackerRefusedError } from '../errors.ts'
 import type { PeerCredential } from './cluster-trust.ts'
 import { Heartbeat, type HeartbeatHost } from './heartbeat.ts'
-import { type JoinedCluster, trackerUrlOf } from './joined-cluster.ts'
+import { type JoinedCluster, trackerUrlsOf } from './joined-cluster.ts'
 import { LinkIdentity } from './link-identity.ts'
 import {
   isCertificateRefused,
@@ -182,8 +182,8 @@ export class Membership {
   #findTracker(): void {
     const { tracker } = this.#host
     const joined = this.#host.joinedCluster()
-    if (joined !== undefined && trackerUrlOf(joined) !== tracker.origin) {
-      tracker.aim(trackerUrlOf(joined), joined.authorityPem)
+    if (joined !== undefined && !tracker.isAimedAt(trackerUrlsOf(joined))) {
+      tracker.aim(trackerUrlsOf(joined), joined.authorityPem)
     }
     this.#identity.reload()
   }

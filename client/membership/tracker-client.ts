@@ -45,6 +45,8 @@ const ANSWER_BYTES_MAX = 32 * 1024 * 1024
 const ANSWER_DEPTH_MAX = 8
 /** Timeout of a grant: the tracker may wait for a slow registry. Blobs wait for a part of it (grants.ts). */
 const GRANT_MS_MAX = 30_000
+/** The same where another tracker can be asked: so many that are frozen are passed before a call has waited SILENT_MS_MAX. */
+const HEARTBEAT_OF_SEVERAL_MS_MAX = 1_000
 /** Timeout of a heartbeat. One that gets no answer in this time makes the tracker suspect (tracker-state.ts). */
 const HEARTBEAT_MS_MAX = 2_000
 /** Connections for publications and the like at the same time. */
@@ -76,6 +78,8 @@ const PLAIN: CallOptions = { over: 'calls', patienceMs: CALL_MS_MAX }
 export interface TrackerClientOptions {
   /** Undefined: `aim` names it later. */
   trackerUrl: string | undefined
+  /** Trackers of the same cluster, for when that one does not answer. */
+  otherTrackerUrls?: readonly string[]
   trackerCaPem: string | undefined
   /** Trust nothing else than `trackerCaPem`, not the system's authorities either. */
   isPinned?: boolean
@@ -84,11 +88,16 @@ export interface TrackerClientOptions {
   watch: TrackerWatch
 }
 
-/** The tracker's API (core/tracker-api.ts) over HTTPS; mutual TLS once the node has its certificate. */
+/**
+ * The tracker's API (core/tracker-api.ts) over HTTPS; mutual TLS once the node has its certificate. Of several trackers
+ * one is asked, until it does not answer: then the next, also for what is in flight.
+ */
 export class TrackerClient {
   /** Whether the tracker answers. */
   readonly watch: TrackerWatch
-  #origin: string | undefined
+  #origins: readonly string[]
+  /** Ends the requests in flight to a tracker that was left. */
+  #left = new AbortController()
   #authorities: string[]
   readonly #proxy: UpstreamProxy | undefined
   readonly #conditions: Conditions
@@ -96,7 +105,8 @@ export class TrackerClient {
   #agents: Agents
 
   constructor(options: TrackerClientOptions) {
-    this.#origin = options.trackerUrl === undefined ? undefined : new URL(options.trackerUrl).origin
+    const { trackerUrl, otherTrackerUrls = [] } = options
+    this.#origins = trackerUrl === undefined ? [] : originsOf([trackerUrl, ...otherTrackerUrls])
     this.#proxy = options.upstreamProxy
     this.#conditions = options.conditions
     this.#authorities = options.isPinned
@@ -108,18 +118,24 @@ export class TrackerClient {
 
   /** Undefined before it is known where the tracker is. */
   get origin(): string | undefined {
-    return this.#origin
+    return this.#origins[0]
   }
 
   /** Why no call may be made. */
   async whyNot(): Promise<TrackerUnavailableError | undefined> {
-    return this.#origin === undefined ? notJoined() : this.watch.whyNot()
+    return this.origin === undefined ? notJoined() : this.watch.whyNot()
   }
 
-  /** From now on the tracker is there, and no other authority counts. */
-  aim(trackerUrl: string, trackerCaPem: string): void {
-    this.#origin = new URL(trackerUrl).origin
-    this.watch.trackerUrl = trackerUrl
+  /** Whether it asks exactly these trackers. */
+  isAimedAt(trackerUrls: readonly string[]): boolean {
+    const wanted = new Set(originsOf(trackerUrls))
+    return wanted.size === this.#origins.length && this.#origins.every((origin) => wanted.has(origin))
+  }
+
+  /** From now on the trackers are there, and no other authority counts. */
+  aim(trackerUrls: readonly string[], trackerCaPem: string): void {
+    this.#origins = originsOf(trackerUrls)
+    this.watch.trackerUrl = this.origin ?? ''
     this.#authorities = [trackerCaPem]
     this.#reconnect(undefined)
   }
@@ -229,12 +245,40 @@ export class TrackerClient {
     return parsed.data
   }
 
-  async #send(path: string, body: unknown, options: CallOptions): Promise<{ status: number; body: unknown }> {
+  /** Asks the tracker; while it does not answer, each of the others once. */
+  async #send(path: string, body: unknown, options: CallOptions): Promise<Answer> {
+    const { over, signal } = options
+    for (let tried = 1; ; tried += 1) {
+      const { origin } = this
+      if (origin === undefined) throw notJoined()
+      const isLast = tried >= this.#origins.length
+      const isOfSeveral = over === 'heartbeats' && !isLast
+      const patience = isOfSeveral ? { patienceMs: HEARTBEAT_OF_SEVERAL_MS_MAX } : {}
+      try {
+        const answer = await this.#sendTo(origin, path, body, { ...options, ...patience })
+        if (isLast || answer.status !== 503 || codeOf(answer) === 'REGISTRY_UNREACHABLE') return answer
+      } catch (error) {
+        // Whoever waits long for a slow registry is told so by the same tracker: only heartbeats judge by time.
+        const isSlow = over !== 'heartbeats' && isTimeout(error as Error) && this.origin === origin
+        if (isLast || isSlow || signal?.aborted) throw error
+      }
+      this.#leave(origin)
+    }
+  }
+
+  #leave(origin: string): void {
+    if (this.origin !== origin) return
+    this.#origins = [...this.#origins.slice(1), origin]
+    const { watch } = this
+    watch.moveTo(this.origin ?? '')
+    this.#left.abort()
+    this.#left = new AbortController()
+  }
+
+  async #sendTo(origin: string, path: string, body: unknown, options: CallOptions): Promise<Answer> {
     const { over, patienceMs, signal } = options
-    const origin = this.#origin
-    if (origin === undefined) throw notJoined()
     const late = AbortSignal.timeout(patienceMs)
-    const ended = signal ? AbortSignal.any([late, signal]) : late
+    const ended = AbortSignal.any([late, this.#left.signal, ...(signal ? [signal] : [])])
     const request: Dispatcher.RequestOptions = {
       origin,
       path,
@@ -264,6 +308,24 @@ export class TrackerClient {
     const seconds = await clockAheadSeconds({ host, port: Number(port || 443) }, route)
     noteSkew(this.#conditions, origin, seconds)
   }
+}
+
+interface Answer {
+  status: number
+  body: unknown
+}
+
+function originsOf(trackerUrls: readonly string[]): string[] {
+  return [...new Set(trackerUrls.map((url) => new URL(url).origin))]
+}
+
+function codeOf({ body }: Answer): string | undefined {
+  const parsed = errorBody.safeParse(body)
+  return parsed.success ? parsed.data.error.code : undefined
+}
+
+function isTimeout({ cause }: { cause?: unknown }): boolean {
+  return cause instanceof Error && cause.name === 'TimeoutError'
 }
 
 function notJoined(): TrackerUnavailableError {

@@ -79,6 +79,13 @@ export class TrackerWatch {
     while (!this.hasHeardSince(sinceMs)) await this.#heard.promise
   }
 
+  /** Another tracker is asked from now on. */
+  moveTo(trackerUrl: string): void {
+    this.#conditions.clear('TRACKER_SILENT', this.trackerUrl)
+    this.trackerUrl = trackerUrl
+    if (this.isOff) this.#conditions.raise('TRACKER_SILENT', trackerUrl, {})
+  }
+
   /** Why no call may be made: the tracker is off, also after the look that is due now and then. */
   async whyNot(): Promise<TrackerUnavailableError | undefined> {
     if (this.isOff) await this.#lookAgain()

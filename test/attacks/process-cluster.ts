@@ -13,7 +13,7 @@ import { makeSigner, pullClaims, type Signer } from '../core/signed-tokens.ts'
 import { REPOSITORY } from '../core/test-registry.ts'
 import { askThrough } from '../proxy/test-proxy.ts'
 import { type DockerRegistry, startDockerRegistry } from '../pull/docker-registry.ts'
-import { makeJoinToken, postAdmin, randomBlob, type TestBlob } from '../pull/test-cluster.ts'
+import { callAdmin, makeJoinToken, randomBlob, type TestBlob } from '../pull/test-cluster.ts'
 import type { AttackedCluster } from './attacker.ts'
 
 /**
@@ -92,7 +92,7 @@ export async function startProcessCluster(): Promise<ProcessCluster> {
     ...{ folder, registry, nodes, tokens, tokenFor, logText, signer: tokens.signer },
     trackerPort: tracker.port,
     trackerProcess: tracker.process,
-    admin: (path, body) => postAdmin(join(folder, 'tracker'), path, body),
+    admin: (path, body) => callAdmin(join(folder, 'tracker'), path, body),
     nodeOptions: () => ({ trackerUrl, trackerCaPem: tracker.caPem, joinToken: main.joinToken }),
     newCluster: () => create(makeJoinToken()),
     request: (blob, changes = {}) => ({

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { jwtVerify } from 'jose'
 import pino from 'pino'
 import { Client as HttpClient } from 'undici'
+import type { z } from 'zod'
 import type { BlobRequest } from '../../client/client.ts'
 import { type Client, type ClientOptions, startClient } from '../../client/index.ts'
 import { type Digest, digestFromHex } from '../../core/digest.ts'
@@ -36,11 +37,13 @@ export interface TestCluster {
   nodeOptions(name: string): object
   restartTracker(): Promise<void>
   stopTracker(): Promise<void>
+  /** Another tracker on the same database; `options.tracker` names one. Nodes are told of it by `client.trackerUrl`. */
+  addTracker(): Promise<RunningTracker>
   newCluster(): Promise<{ cluster: string; joinToken: string }>
   /** The cluster that the nodes are in. */
   id: string
-  /** POST to the admin API, as the operator. */
-  admin(path: string, body: object): Promise<{ status: number; body: unknown }>
+  /** A call of the admin API, as the operator; POST unless told otherwise. */
+  admin(path: string, body: object, method?: 'POST' | 'PUT'): Promise<{ status: number; body: unknown }>
   request(blob: TestBlob, changes?: Partial<BlobRequest>): BlobRequest
   close(): Promise<void>
 }
@@ -190,7 +193,7 @@ export async function startTestCluster(options: {
   /** Default: the first pull under a new token key waits for its probe, so that its nodes verify the token itself. */
   probePauseMs?: number
   logTo?: pino.DestinationStream
-  tracker?: { joinsBurstMax: number; joinsPerHourMax: number }
+  tracker?: Partial<Omit<z.input<typeof trackerConfig>, 'listen' | 'adminListen'>>
 }): Promise<TestCluster> {
   const folder = mkdtempSync(join(tmpdir(), 'shoal-cluster-'))
   const level = options.logLevel ?? process.env.SHOAL_TEST_LOG ?? 'silent'
@@ -236,6 +239,7 @@ export async function startTestCluster(options: {
   await create(main)
 
   const opened: RegistryClients[] = []
+  const others: RunningTracker[] = []
   const cluster: TestCluster = {
     registry,
     get tracker() {
@@ -294,12 +298,18 @@ export async function startTestCluster(options: {
       await tracker?.close()
       tracker = undefined
     },
+    async addTracker() {
+      const dataDir = join(folder, `tracker${others.length + 2}`)
+      const added = await startTracker({ ...config, dataDir }, log, surroundings)
+      others.push(added)
+      return added
+    },
     async restartTracker() {
       await tracker?.close()
       tracker = await startTracker({ ...config, listen: { ...config.listen, port } }, log, surroundings)
     },
     id: main.cluster,
-    admin: (path, body) => postAdmin(config.dataDir, path, body),
+    admin: (path, body, method) => callAdmin(config.dataDir, path, body, method),
     async newCluster() {
       const made = makeJoinToken()
       await create(made)
@@ -315,7 +325,7 @@ export async function startTestCluster(options: {
     }),
     async close() {
       for (const node of [...cluster.nodes]) await node.stop()
-      await tracker?.close()
+      for (const running of [tracker, ...others]) await running?.close()
       for (const registries of opened) for (const client of registries.values()) await client.close()
       await registry.close()
       rmSync(folder, { recursive: true, force: true })
@@ -341,15 +351,16 @@ export function progressOf(node: TestNode, blob: TestBlob) {
   return node.client.progress().find(({ digest }) => digest === blob.digest)!
 }
 
-/** POST to a tracker's admin API, through the socket. @param dataDir the tracker's */
-export async function postAdmin(
+/** A call of a tracker's admin API, through the socket. @param dataDir the tracker's */
+export async function callAdmin(
   dataDir: string,
   path: string,
   body: object,
+  method: 'POST' | 'PUT' = 'POST',
 ): Promise<{ status: number; body: unknown }> {
   const client = new HttpClient('http://localhost', { socketPath: join(dataDir, ADMIN_SOCKET) })
   const headers = { 'content-type': 'application/json' }
-  const answer = await client.request({ method: 'POST', path, headers, body: JSON.stringify(body) })
+  const answer = await client.request({ method, path, headers, body: JSON.stringify(body) })
   const answered = { status: answer.statusCode, body: await answer.body.json() }
   await client.close()
   return answered

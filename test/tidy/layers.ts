@@ -48,7 +48,7 @@ export const LAYERS: Record<string, RegExp[]> = {
     /^client\/(?:client|errors)\.ts$/,
   ],
   tracker: [
-    /^tracker\/(?:init|main|locked|prune|saved-memory)\.ts$/,
+    /^tracker\/(?:init|main|locked|prune|saved-memory|store-news)\.ts$/,
     /^tracker\/(admin|stock)\//,
     /^tracker\/(api)\//,
     /^tracker\/(calls)\//,
@@ -64,7 +64,7 @@ export const LAYERS: Record<string, RegExp[]> = {
     /^lab\/(?!errors)[a-z-]+\.ts$/,
     /^lab\/(stand-ins)\//,
     /^lab\/(pullers)\//,
-    /^lab\/(image|parts|registry)\//,
+    /^lab\/(database|image|parts|registry)\//,
     /^lab\/(machine)\//,
     /^lab\/errors\.ts$/,
   ],

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import {
+  type HolderPace,
   KEPT_MS,
   LATE_TIMES,
   lateAfterMs,
@@ -117,22 +118,44 @@ describe('a share of a cold blob', () => {
 describe('a holder that is late', () => {
   const usualMs = 100
   const slowMs = LATE_TIMES * usualMs + 1
+  const paceOf = (pace: Partial<HolderPace>) => ({
+    ...{ pieces: 0, tookMs: 0, idleMs: 0, usualMs, answerMs: 0 },
+    ...pace,
+  })
 
   it('keeps what it delivers in two seconds by its own pace', () => {
-    expect(piecesKept({ pieceMs: slowMs, idleMs: 0, usualMs })).toBe(Math.floor(KEPT_MS / slowMs))
-    expect(piecesKept({ pieceMs: KEPT_MS + 1, idleMs: 0, usualMs })).toBe(0)
+    const kept = Math.floor(KEPT_MS / slowMs)
+    expect(piecesKept(paceOf({ pieces: 4, tookMs: 4 * slowMs }))).toBe(kept)
+    expect(piecesKept(paceOf({ pieces: 1, tookMs: KEPT_MS + 1 }))).toBe(0)
   })
 
   it('is one that needs several times as long as others, or has sent nothing for a while', () => {
-    expect(piecesKept({ pieceMs: slowMs - 1, idleMs: SILENT_MS_MIN - 1, usualMs })).toBe(Infinity)
-    expect(piecesKept({ pieceMs: usualMs, idleMs: SILENT_MS_MIN, usualMs })).toBe(KEPT_MS / SILENT_MS_MIN)
-    expect(piecesKept({ pieceMs: undefined, idleMs: KEPT_MS + 1, usualMs })).toBe(0)
+    const pieces = 4
+    const tookMs = pieces * (slowMs - 1)
+    expect(piecesKept(paceOf({ pieces, tookMs, idleMs: SILENT_MS_MIN - 1 }))).toBe(Infinity)
+    const silent = { pieces, tookMs: pieces * usualMs, idleMs: SILENT_MS_MIN }
+    expect(piecesKept(paceOf(silent))).toBe(KEPT_MS / SILENT_MS_MIN)
+    expect(piecesKept(paceOf({ idleMs: KEPT_MS + 1 }))).toBe(0)
     expect(lateAfterMs(usualMs)).toBe(SILENT_MS_MIN)
   })
 
+  it('is none for its first piece that came within a second, however quick others are', () => {
+    expect(piecesKept(paceOf({ pieces: 1, tookMs: SILENT_MS_MIN - 1, usualMs: 1 }))).toBe(Infinity)
+  })
+
+  it('is none for the time that the tracker takes to answer', () => {
+    const answerMs = 3_000
+    expect(piecesKept(paceOf({ pieces: 4, tookMs: answerMs + 999, idleMs: answerMs + 999, answerMs }))).toBe(
+      Infinity,
+    )
+    expect(piecesKept(paceOf({ pieces: 1, tookMs: answerMs + KEPT_MS, answerMs }))).toBe(1)
+    expect(piecesKept(paceOf({ idleMs: answerMs + KEPT_MS, answerMs }))).toBe(1)
+  })
+
   it('is none where all are as slow, or while nobody knows how long a piece takes', () => {
-    expect(piecesKept({ pieceMs: 9_000, idleMs: 9_000, usualMs: 3_000 })).toBe(Infinity)
-    expect(piecesKept({ pieceMs: undefined, idleMs: 9_000, usualMs: undefined })).toBe(Infinity)
+    const slow = { pieces: 1, tookMs: 9_000, idleMs: 9_000 }
+    expect(piecesKept(paceOf({ ...slow, usualMs: 3_000 }))).toBe(Infinity)
+    expect(piecesKept(paceOf({ idleMs: 9_000, usualMs: undefined }))).toBe(Infinity)
     expect(lateAfterMs(3_000)).toBe(3_000 * LATE_TIMES)
   })
 

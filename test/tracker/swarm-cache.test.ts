@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { digestFromHex } from '../../core/digest.ts'
 import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
 import type { RegistryHost } from '../../core/repository.ts'
-import { firstFreeRun } from '../../tracker/handout/leases.ts'
+import { farHalf, firstFreeRun } from '../../tracker/handout/leases.ts'
 import { SqliteStore } from '../../tracker/store/sqlite-store.ts'
 import { emptyChange } from '../../tracker/store/store.ts'
 import { PIECES_CACHED_MAX, SwarmCache } from '../../tracker/swarm/swarm-cache.ts'
@@ -45,6 +45,42 @@ describe('two trackers on one store', () => {
     const { lease, firstPiece } = leases[0]!
     await caches[1]!.step(cluster, swarm, (state) => publishPiece(state, ONE, lease, firstPiece))
     expect(await caches[0]!.step(cluster, swarm, (state) => state.isPublished(firstPiece))).toBe(true)
+    await store.close()
+  })
+})
+
+describe('a store that is slow', () => {
+  it('makes no holder late: for as long as an answer takes, nobody can report more', async () => {
+    let nowMs = 0
+    class SlowStore extends SqliteStore {
+      override async saveSwarm(...step: Parameters<SqliteStore['saveSwarm']>): Promise<void> {
+        nowMs += 900
+        await super.saveSwarm(...step)
+      }
+    }
+    const store = new SlowStore(':memory:')
+    const cache = new SwarmCache(store, () => nowMs)
+    const identity = { ...IDENTITY, bytes: 24 * 2 ** 20 }
+    const leaseMs = 10_000
+    const ask = (node: NodeId, lease: string) =>
+      cache.open(identity, (state, nowMs) =>
+        state.lease({ lease, node, pull: 'p', position: 0, nowMs, leaseMs, policy: farHalf() }),
+      )
+    const publish = (node: NodeId, lease: string, firstPiece: number) =>
+      cache.step(identity.cluster, identity.swarm, (state, nowMs) => {
+        const hashes = hashesOf(96).subarray(firstPiece * 32, (firstPiece + 16) * 32)
+        state.publish({ node, pull: 'p', lease, epoch: 0, firstPiece, hashes, nowMs, leaseMs })
+        state.requested(lease, node, 96)
+      })
+    await ask(ONE, 'one')
+    expect(await ask(TWO, 'two')).toMatchObject({ firstPiece: 56 })
+    await Promise.all([publish(ONE, 'one', 0), publish(TWO, 'two', 56)])
+    const asked = ask('3'.repeat(40) as NodeId, 'three')
+    await Promise.all([publish(ONE, 'one', 16), publish(TWO, 'two', 72)])
+    expect(await asked).toBeUndefined()
+    // A holder that is silent beyond that is late.
+    nowMs += 4_000
+    expect(await ask('4'.repeat(40) as NodeId, 'four')).toMatchObject({ firstPiece: 32 })
     await store.close()
   })
 })

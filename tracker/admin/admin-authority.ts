@@ -67,6 +67,13 @@ export class AdminAuthorities {
     return admins
   }
 
+  /** Takes up what another tracker put into the store. @throws UnsealError, and changes nothing */
+  async reload(): Promise<void> {
+    const before = this.#pems.join()
+    this.#newestFirst = (await this.#store.adminAuthorities()).map((record) => this.#opened(record))
+    if (this.#pems.join() !== before) await this.#changed()
+  }
+
   /** Called after every change, so that the listener trusts and presents what it should. */
   onChange(listener: () => Promise<void>): void {
     this.#onChange.push(listener)

@@ -1,6 +1,7 @@
 import type { Server as HttpsServer } from 'node:https'
 import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
+import { isDefect } from '../../core/defects.ts'
 import { networkOf, plainAddress } from '../../core/network.ts'
 import type { TrackerMetrics } from '../metrics.ts'
 import { ConnectionPlaces, leastOf, oldestOf } from './connection-places.ts'
@@ -67,7 +68,13 @@ export class ConnectionGate {
     this.#handshake = (socket) => handshake!.call(server, socket)
     server.removeAllListeners('connection')
     server.on('connection', (socket: Socket) => this.#enter(socket))
-    server.on('secureConnection', (socket: TLSSocket) => void this.#identify(socket))
+    server.on('secureConnection', (socket: TLSSocket) => {
+      this.#identify(socket).catch((error: unknown) => {
+        // The store does not answer: the node opens another connection, here or at another tracker.
+        socket.destroy()
+        if (isDefect(error)) throw error
+      })
+    })
     server.on('request', (request, response) => {
       const connection = this.#byEndpoint.get(endpointOf(request.socket))
       if (connection === undefined) return

@@ -45,6 +45,21 @@ export class Clusters {
     return clusters
   }
 
+  /**
+   * Takes up what another tracker put into the store. Calls that are under way end with the clusters as they were.
+   * @throws UnsealError, and changes nothing
+   */
+  reload(): Promise<void> {
+    return this.#sealer.inTurn(async () => {
+      const before = this.authorityPems().join()
+      const opened = (await this.#store.clusters()).map((record) => this.#open(record))
+      this.#byId.clear()
+      this.#byAuthority.clear()
+      for (const cluster of opened) this.#put(cluster)
+      if (this.authorityPems().join() !== before) this.#changed()
+    })
+  }
+
   /** Called after every change of the authorities, so that the listener trusts them, and of join tokens. */
   onChange(listener: () => void): void {
     this.#onChange.push(listener)
@@ -252,16 +267,23 @@ export class Clusters {
   }
 
   #add(record: ClusterRecord): Cluster {
+    return this.#put(this.#open(record))
+  }
+
+  #open(record: ClusterRecord): Cluster {
     const { cluster, name } = record
     const authorities = record.authorities.map((authority) => this.#opened(cluster, authority))
     const secrets = {
       authorities,
       signingKeys: record.batchKeys.map((key) => openSigningKey(this.#sealer, cluster, key)),
     }
-    const added = new Cluster({ cluster, name, ...secrets }, this.#clock)
-    this.#byId.set(cluster, added)
-    for (const { fingerprint } of authorities) this.#byAuthority.set(fingerprint, added)
-    return added
+    return new Cluster({ cluster, name, ...secrets }, this.#clock)
+  }
+
+  #put(cluster: Cluster): Cluster {
+    this.#byId.set(cluster.cluster, cluster)
+    for (const { fingerprint } of cluster.authorities) this.#byAuthority.set(fingerprint, cluster)
+    return cluster
   }
 }
 

@@ -40,16 +40,17 @@ export class Pauses {
         throw new RefusedError('PAUSES_TOO_MANY', 'too many single nodes are paused; pause their cluster')
     }
     await this.#store.putPause({ ...target, atMs: by.nowMs }, auditOf('paused', target, by))
-    await this.#reload()
+    await this.reload()
   }
 
   /** Ends a pause, if there is one. */
   async resume(target: PauseTarget, by: ActedBy): Promise<void> {
     await this.#store.removePause(target, auditOf('resumed', target, by))
-    await this.#reload()
+    await this.reload()
   }
 
-  async #reload(): Promise<void> {
+  /** Takes up what is in the store, also what another tracker put there. */
+  async reload(): Promise<void> {
     this.#records = await this.#store.pauses()
     this.#index()
   }

@@ -108,7 +108,7 @@ export class Revocations {
         target: id,
       },
     )
-    await this.#reload()
+    await this.reload()
     if (isLeft) await this.#clearAll(this.#surplusLeft(cluster), by.nowMs)
     return sequence
   }
@@ -139,7 +139,7 @@ export class Revocations {
       // Each is a write to the disk: others get their turn.
       await nextTurn()
     }
-    if (records.length > 0) await this.#reload()
+    if (records.length > 0) await this.reload()
   }
 
   /** @throws RefusedError REVOCATION_UNKNOWN */
@@ -155,7 +155,7 @@ export class Revocations {
         target: record.target,
       }))
     if (!isCleared) throw new RefusedError('REVOCATION_UNKNOWN', `no revocation ${sequence} is in force`)
-    await this.#reload()
+    await this.reload()
   }
 
   /** The news for a node that knows `version`. */
@@ -174,7 +174,8 @@ export class Revocations {
     }
   }
 
-  async #reload(): Promise<void> {
+  /** Takes up what is in the store, also what another tracker put there. */
+  async reload(): Promise<void> {
     this.#record = await this.#store.revocations()
     this.#index()
   }

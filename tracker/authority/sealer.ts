@@ -50,6 +50,11 @@ export class Sealer {
     this.#key = key
   }
 
+  /** Seals and opens from now on as that one does. */
+  adopt(other: Sealer): void {
+    this.#key = other.#key
+  }
+
   /** Seal and store in one turn: no value sealed with an earlier data key may be stored. */
   inTurn<T>(work: () => Promise<T>): Promise<T> {
     const done = this.#turn.then(work)
@@ -82,7 +87,9 @@ export async function openSealer(store: Store, unlockKey: string): Promise<Seale
   const unlocker = new Sealer(unlockKeyBytes(unlockKey))
   const sealed = (await store.sealedDataKey()) ?? (await makeDataKey(store, unlocker))
   try {
-    return new Sealer(unlocker.open(DATA_KEY_PLACE, sealed))
+    const opened = new Sealer(unlocker.open(DATA_KEY_PLACE, sealed))
+    store.usesDataKey(sealed)
+    return opened
   } catch (cause) {
     throw new UnlockKeyError("the unlock key did not seal this tracker's data", {
       cause,
@@ -106,7 +113,8 @@ export interface UnlockKeys {
  */
 export function reseal(store: Store, sealer: Sealer, keys: UnlockKeys, by: ActedBy): Promise<number> {
   return sealer.inTurn(async () => {
-    await openSealer(store, keys.unlockKey)
+    // Another tracker may have replaced the data key.
+    sealer.adopt(await openSealer(store, keys.unlockKey))
     const unlocker = new Sealer(unlockKeyBytes(keys.newUnlockKey ?? keys.unlockKey))
     const key = randomBytes(KEY_BYTES)
     const next = new Sealer(key)

@@ -29,7 +29,7 @@ export async function joinSwarms(
   caller: NodeCaller,
   pull: JoiningPull,
 ): Promise<SwarmAnswer[]> {
-  const peers = meetPeers(parts, caller, pull)
+  const peers = await meetPeers(parts, caller, pull)
   const answers = new Map<Digest, SwarmAnswer>()
   const wantedFirst = [...pull.blobs].sort((one, other) => Number(other.isWanted) - Number(one.isWanted))
   let budget = ANSWER_PIECES_MAX
@@ -66,18 +66,23 @@ async function joinSwarm(
 ): Promise<SwarmAnswer> {
   const { digest, bytes, isWanted } = blob
   const identity = identityOf(parts, caller, pull, blob)
-  const answer = await parts.swarms.open(identity, (state) => ({
+  const answerBy = (state: SwarmState, nowMs: number) => ({
     epoch: state.epoch,
     batches: knownBatches(state, caller, piecesMax),
-    lease: isWanted ? takeLease(parts, state, { caller, pull: pull.pull, position: 0 }) : null,
+    lease: isWanted ? takeLease(parts, state, { caller, pull: pull.pull, position: 0, nowMs }) : null,
     status: state.status,
-  }))
+  })
+  const answer = await parts.swarms.open(identity, answerBy, { mayBeOlder: true })
   if (answer.lease !== null) parts.metrics.leases.inc()
   return { digest, bytes, swarm: identity.swarm, peers, ...answer }
 }
 
 /** Lists the node in all swarms of the pull, and chooses peers for all of them together. */
-function meetPeers(parts: TrackerParts, caller: NodeCaller, pull: JoiningPull): Map<Digest, Peer[]> {
+async function meetPeers(
+  parts: TrackerParts,
+  caller: NodeCaller,
+  pull: JoiningPull,
+): Promise<Map<Digest, Peer[]>> {
   const { cluster, node, address } = caller
   const nowMs = parts.nowMs()
   const table = parts.peers.of(cluster.cluster)
@@ -85,6 +90,7 @@ function meetPeers(parts: TrackerParts, caller: NodeCaller, pull: JoiningPull): 
   const swarms = pull.blobs.map((blob) => identityOf(parts, caller, pull, blob).swarm)
   for (const swarm of swarms) table.join(contact, swarm, nowMs)
   parts.portTrials.see(cluster.cluster, contact, nowMs)
+  await parts.others.meet()
   const peers = table.chooseAll(swarms, { asker: node, random: parts.random, nowMs })
   return new Map(pull.blobs.map(({ digest }, at) => [digest, peers[at]!]))
 }

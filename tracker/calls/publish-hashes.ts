@@ -27,12 +27,14 @@ export async function publishHashes(
   swarm: SwarmId,
   question: HashesQuestion,
 ): Promise<HashesAnswer> {
+  const atMs = parts.nowMs()
   const pull = await livePull(parts, caller, question.pull)
   if (!pull.blobs.some((blob) => blob.swarm === swarm)) {
     throw new RefusedError('SWARM_NOT_GRANTED', 'the pull does not name this swarm')
   }
   const { cluster } = caller.cluster
-  const answer = await parts.swarms.step(cluster, swarm, (state) => takeStep(parts, caller, state, question))
+  const work = (state: SwarmState, nowMs: number) => takeStep(parts, caller, state, { ...question, nowMs })
+  const answer = await parts.swarms.step(cluster, swarm, work, { atMs, mayBeOlder: true })
   if (answer === 'conflict') {
     await noteEpochRise(parts)
     await settleNewest(parts, cluster, swarm, caller)
@@ -68,9 +70,9 @@ function takeStep(
   parts: TrackerParts,
   caller: NodeCaller,
   state: SwarmState,
-  question: HashesQuestion,
+  question: HashesQuestion & { nowMs: number },
 ): Omit<HashesAnswer, 'peers'> | 'conflict' {
-  const nowMs = parts.nowMs()
+  const { nowMs } = question
   const key = caller.cluster.signingKey.batchKey
   const hashes = Buffer.from(question.hashes, 'base64url')
   if (hashes.length > 0 && publish(parts, caller, state, question, hashes) === 'conflict') return 'conflict'
@@ -88,7 +90,9 @@ function takeStep(
   const limitedMs = parts.registryLimits.leftMs(cluster, registry, nowMs)
   if (question.isRangeIgnored) state.sawRangeIgnored(caller.node, nowMs)
   const { pull, position, awaited } = question
-  const lease = question.wantsLease ? takeLease(parts, state, { caller, pull, position, awaited }) : null
+  const lease = question.wantsLease
+    ? takeLease(parts, state, { caller, pull, position, awaited, nowMs })
+    : null
   const pieces = hashes.length / PIECE_HASH_BYTES
   const published = publishedRuns(state, question.firstPiece, question.firstPiece + pieces).map((run) =>
     batchOf(state, key, run.firstPiece, run.pieces),
@@ -113,10 +117,9 @@ function publish(
   parts: TrackerParts,
   caller: NodeCaller,
   state: SwarmState,
-  { pull, lease, epoch, firstPiece }: HashesQuestion,
+  { pull, lease, epoch, firstPiece, nowMs }: HashesQuestion & { nowMs: number },
   hashes: Buffer,
 ): 'published' | 'conflict' {
   const leaseMs = parts.times.leaseSeconds * 1000
-  const nowMs = parts.nowMs()
   return state.publish({ node: caller.node, pull, lease, epoch, firstPiece, hashes, nowMs, leaseMs })
 }

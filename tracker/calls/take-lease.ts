@@ -10,6 +10,8 @@ export interface LeaseAsker {
   caller: NodeCaller
   pull: string
   position: number
+  /** When the call came. */
+  nowMs: number
   /** Pieces that did not arrive although the asker waited for them. */
   awaited?: readonly PieceRun[]
 }
@@ -18,9 +20,8 @@ export interface LeaseAsker {
 export function takeLease(
   parts: TrackerParts,
   state: SwarmState,
-  { caller, pull, position, awaited = [] }: LeaseAsker,
+  { caller, pull, position, nowMs, awaited = [] }: LeaseAsker,
 ): Lease | null {
-  const nowMs = parts.nowMs()
   const { cluster, registry } = state.identity
   if (parts.registryLimits.leftMs(cluster, registry, nowMs) > 0) return null
   const leaseMs = parts.times.leaseSeconds * 1000

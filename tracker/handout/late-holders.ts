@@ -7,7 +7,7 @@
 
 /** What a late holder delivers within this time stays with it. */
 export const KEPT_MS = 2_000
-/** A shorter time without a piece tells nothing: requests begin late, and publications wait for each other. */
+/** A shorter time tells nothing: requests begin late, and publications wait for each other. */
 export const SILENT_MS_MIN = 1_000
 /** A holder that needs this many times as long for a piece as the swarm's holders do is late. */
 export const LATE_TIMES = 5
@@ -15,17 +15,22 @@ export const LATE_TIMES = 5
 const USUAL_PIECES = 16
 
 export interface HolderPace {
-  /** Mean time between its pieces, in ms; undefined before its first. */
-  pieceMs: number | undefined
+  /** Pieces that it delivered after its first publication. */
+  pieces: number
+  /** How long those took. */
+  tookMs: number
   /** Since its last piece, or since it holds the lease. */
   idleMs: number
   /** Mean time that one piece took any holder lately; undefined before the first. */
   usualMs: number | undefined
+  /** How long the tracker's answers take: a holder that waits for one cannot report more. */
+  answerMs: number
 }
 
 /** @returns how many pieces a holder keeps of those that it has requested and not delivered; Infinity unless it is late */
-export function piecesKept({ pieceMs = 0, idleMs, usualMs }: HolderPace): number {
-  const slowestMs = Math.max(pieceMs, idleMs < SILENT_MS_MIN ? 0 : idleMs)
+export function piecesKept({ pieces, tookMs, idleMs, usualMs, answerMs }: HolderPace): number {
+  const ownMs = (ms: number) => (ms - answerMs < SILENT_MS_MIN ? 0 : ms - answerMs)
+  const slowestMs = Math.max(ownMs(tookMs) / Math.max(1, pieces), ownMs(idleMs))
   if (usualMs === undefined || slowestMs <= usualMs * LATE_TIMES) return Number.POSITIVE_INFINITY
   return Math.floor(KEPT_MS / slowestMs)
 }

@@ -169,6 +169,14 @@ export class TrustedKeys {
     })
   }
 
+  /** Takes up what another tracker put into the store. */
+  async reload(): Promise<void> {
+    const records = await this.#store.tokenKeys()
+    this.#records.clear()
+    for (const record of records) this.#records.set(record.id, record)
+    this.#refresh()
+  }
+
   /** Ends the probes in flight. */
   close(): void {
     this.#closed.abort()

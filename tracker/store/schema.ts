@@ -120,4 +120,8 @@ export const MIGRATIONS: readonly string[] = [
   ALTER TABLE nodes ADD COLUMN wire INTEGER NOT NULL DEFAULT 1;
   ALTER TABLE presences ADD COLUMN wire INTEGER NOT NULL DEFAULT 1;
   `,
+  `
+  -- terms: how a lease goes, as JSON
+  ALTER TABLE leases ADD COLUMN terms TEXT;
+  `,
 ]

@@ -1,5 +1,5 @@
-import type { ClusterId } from '../../core/metainfo.ts'
 import type { AuditEntry } from './audit.ts'
+import { auditOf } from './records.ts'
 import type { SqliteDatabase } from './sqlite-database.ts'
 
 export function insertAuditRow(db: SqliteDatabase, entry: AuditEntry): void {
@@ -16,12 +16,5 @@ export function insertAuditRow(db: SqliteDatabase, entry: AuditEntry): void {
 export function auditRows(db: SqliteDatabase, options: { limit: number; beforeSequence?: number }) {
   const newest = 'SELECT * FROM audit WHERE sequence < ? ORDER BY sequence DESC LIMIT ?'
   const before = options.beforeSequence ?? Number.MAX_SAFE_INTEGER
-  return db.all(newest, before, options.limit).map((row) => ({
-    sequence: row.sequence as number,
-    atMs: row.at_ms as number,
-    actor: row.actor as string,
-    action: row.action as string,
-    cluster: row.cluster as ClusterId | null,
-    target: row.target as string,
-  }))
+  return db.all(newest, before, options.limit).map(auditOf)
 }

@@ -2,12 +2,11 @@ import { closeSync, openSync } from 'node:fs'
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite'
 import { checkOwnFiles, DataFolderError } from '../../core/data-folder.ts'
 import { StoreUnusableError } from '../errors.ts'
+import type { Row } from './records.ts'
 import { MIGRATIONS } from './schema.ts'
 
 /** How long a write waits for another process, for instance a backup. */
 const BUSY_TIMEOUT_MS = 5000
-
-type Row = Record<string, unknown>
 
 interface Waiting extends PromiseWithResolvers<void> {
   work: () => void
@@ -56,6 +55,11 @@ export class SqliteDatabase {
 
   all(sql: string, ...values: SQLInputValue[]): Row[] {
     return this.#statement(sql).all(...values)
+  }
+
+  /** One row after the other. */
+  each(sql: string): IterableIterator<Row> {
+    return this.#statement(sql).iterate()
   }
 
   /** Runs `work` as one transaction. */
@@ -167,10 +171,4 @@ export class SqliteDatabase {
       this.durably(() => this.#database.exec(`${sql}; PRAGMA user_version = ${index + 1}`))
     }
   }
-}
-
-/** SQLite returns blobs as Uint8Array; the rest of the tracker uses Buffers over the same memory. */
-export function bytes(value: unknown): Buffer {
-  const array = value as Uint8Array
-  return Buffer.from(array.buffer, array.byteOffset, array.byteLength)
 }

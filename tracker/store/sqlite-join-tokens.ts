@@ -1,22 +1,14 @@
 import type { ClusterId } from '../../core/metainfo.ts'
 import { ENDED_JOIN_TOKENS_MAX, type JoinTokenRecord } from './join-tokens.ts'
-import { bytes, type SqliteDatabase } from './sqlite-database.ts'
+import { joinTokenOf } from './records.ts'
+import type { SqliteDatabase } from './sqlite-database.ts'
 
 const IS_ENDED =
   '(withdrawn_at_ms IS NOT NULL OR valid_until_ms <= ?2 OR (uses_max IS NOT NULL AND uses >= uses_max))'
 
 export function joinTokenRows(db: SqliteDatabase, cluster: ClusterId): JoinTokenRecord[] {
   const newestFirst = 'SELECT * FROM join_tokens WHERE cluster = ? ORDER BY created_at_ms DESC, id'
-  return db.all(newestFirst, cluster).map((row) => ({
-    id: row.id as string,
-    cluster: row.cluster as ClusterId,
-    sealedHash: bytes(row.sealed_hash),
-    createdAtMs: row.created_at_ms as number,
-    validUntilMs: row.valid_until_ms as number | null,
-    usesMax: row.uses_max as number | null,
-    uses: row.uses as number,
-    withdrawnAtMs: row.withdrawn_at_ms as number | null,
-  }))
+  return db.all(newestFirst, cluster).map(joinTokenOf)
 }
 
 export function insertJoinTokenRow(db: SqliteDatabase, token: JoinTokenRecord): void {

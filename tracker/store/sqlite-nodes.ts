@@ -1,4 +1,5 @@
 import type { ClusterId, NodeId } from '../../core/metainfo.ts'
+import { nodeOf } from './records.ts'
 import type { SqliteDatabase } from './sqlite-database.ts'
 import type { NodeRecord } from './store.ts'
 
@@ -26,12 +27,5 @@ export function hasNodeRow(db: SqliteDatabase, cluster: ClusterId, node: NodeId)
 /** Nodes of one cluster or of all, ordered by cluster and node. */
 export function nodeRows(db: SqliteDatabase, cluster: ClusterId | undefined): NodeRecord[] {
   const all = 'SELECT * FROM nodes WHERE ?1 IS NULL OR cluster = ?1 ORDER BY cluster, node'
-  return db.all(all, cluster ?? null).map((row) => ({
-    cluster: row.cluster as ClusterId,
-    node: row.node as NodeId,
-    address: row.address as string,
-    joinedAtMs: row.joined_at_ms as number,
-    renewedAtMs: row.renewed_at_ms as number,
-    wire: row.wire as number,
-  }))
+  return db.all(all, cluster ?? null).map(nodeOf)
 }

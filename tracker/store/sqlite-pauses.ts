@@ -1,16 +1,9 @@
-import type { ClusterId, NodeId } from '../../core/metainfo.ts'
 import type { PauseRecord, PauseTarget } from './pauses.ts'
+import { ALL_NODES, pauseOf } from './records.ts'
 import type { SqliteDatabase } from './sqlite-database.ts'
 
-/** Stands for all nodes of a cluster, in a column of a primary key. */
-const ALL_NODES = ''
-
 export function pauseRows(db: SqliteDatabase): PauseRecord[] {
-  return db.all('SELECT * FROM pauses ORDER BY cluster, node').map((row) => ({
-    cluster: row.cluster as ClusterId,
-    node: row.node === ALL_NODES ? null : (row.node as NodeId),
-    atMs: row.at_ms as number,
-  }))
+  return db.all('SELECT * FROM pauses ORDER BY cluster, node').map(pauseOf)
 }
 
 /** Run it inside a transaction. @returns false if it was so already */

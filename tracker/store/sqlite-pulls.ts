@@ -1,4 +1,5 @@
-import { bytes, type SqliteDatabase } from './sqlite-database.ts'
+import { pullOf } from './records.ts'
+import type { SqliteDatabase } from './sqlite-database.ts'
 import type { NodeSwarm, PullRecord } from './store.ts'
 
 /** Run it inside a transaction. */
@@ -27,24 +28,7 @@ export function loadPullRows(db: SqliteDatabase, id: string): PullRecord | undef
   const row = db.get('SELECT * FROM pulls WHERE id = ?', id)
   if (row === undefined) return undefined
   const blobs = db.all('SELECT * FROM pull_blobs WHERE pull = ?', id)
-  return {
-    pull: id,
-    cluster: row.cluster,
-    node: row.node,
-    registry: row.registry,
-    repository: row.repository,
-    subject: row.subject,
-    tokenHash: row.token_hash,
-    tokenKey: row.token_key,
-    spki: bytes(row.spki),
-    grantedAtMs: row.granted_at_ms,
-    expiresAtMs: row.expires_at_ms,
-    blobs: blobs.map((blob) => ({
-      swarm: blob.swarm,
-      digest: blob.digest,
-      isComplete: blob.completed_at_ms !== null,
-    })),
-  } as PullRecord
+  return pullOf(row, blobs)
 }
 
 export function completePullBlobRows(

@@ -1,5 +1,6 @@
+import { revocationOf } from './records.ts'
 import type { SqliteDatabase } from './sqlite-database.ts'
-import type { NewRevocation, RevocationRecord, RevocationsRecord } from './store.ts'
+import type { NewRevocation, RevocationsRecord } from './store.ts'
 
 /** Run it inside a transaction. @returns the sequence number */
 export function insertRevocationRow(db: SqliteDatabase, revocation: NewRevocation): number {
@@ -42,14 +43,7 @@ export function revocationRows(db: SqliteDatabase): RevocationsRecord {
             coalesce(max(CASE is_clearing WHEN 1 THEN sequence END), 0) AS clearing FROM revocations`,
   )
   return {
-    inForce: db.all(inForce).map(
-      ({ sequence, cluster, kind, target, registry, subject, ...row }) =>
-        ({
-          ...{ sequence, cluster, kind, target, registry, subject },
-          ...{ tokenHash: row.token_hash, atMs: row.at_ms, endsAtMs: row.ends_at_ms },
-          isLeft: row.is_left === 1,
-        }) as RevocationRecord,
-    ),
+    inForce: db.all(inForce).map(revocationOf),
     newestSequence: newest?.newest as number,
     newestClearing: newest?.clearing as number,
   }

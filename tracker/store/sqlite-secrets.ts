@@ -1,21 +1,16 @@
 import type { ClusterId } from '../../core/metainfo.ts'
 import { StoreConflictError } from '../errors.ts'
-import { bytes, type SqliteDatabase } from './sqlite-database.ts'
+import { ADMIN_CLUSTER, authorityOf, batchKeyOf, bytes, clusterOf } from './records.ts'
+import type { SqliteDatabase } from './sqlite-database.ts'
 import type { AuthorityRecord, BatchKeyRecord, ClusterRecord, Reseal } from './store.ts'
 
 /** Rows with sealed values: clusters' authorities, batch keys and join tokens, and the admin authorities. */
 
-/** The admin authorities are stored with the clusters' under this name, which no cluster can have. */
-export const ADMIN_CLUSTER = ''
-
 export function clusterRows(db: SqliteDatabase): ClusterRecord[] {
-  return db.all('SELECT * FROM clusters ORDER BY created_at_ms, id').map((row) => ({
-    cluster: row.id as ClusterId,
-    name: row.name as string,
-    createdAtMs: row.created_at_ms as number,
-    authorities: authorityRows(db, row.id as string),
-    batchKeys: batchKeyRows(db, row.id as string),
-  }))
+  return db.all('SELECT * FROM clusters ORDER BY created_at_ms, id').map((row) => {
+    const cluster = row.id as string
+    return clusterOf(row, { authorities: authorityRows(db, cluster), batchKeys: batchKeyRows(db, cluster) })
+  })
 }
 
 /** @throws StoreConflictError if the id is taken */
@@ -34,21 +29,12 @@ export function insertClusterRows(db: SqliteDatabase, cluster: ClusterRecord): v
 /** Newest first. */
 export function authorityRows(db: SqliteDatabase, cluster: string): AuthorityRecord[] {
   const newestFirst = 'SELECT * FROM authorities WHERE cluster = ? ORDER BY created_at_ms DESC, rowid DESC'
-  return db.all(newestFirst, cluster).map((row) => ({
-    certificatePem: row.certificate_pem as string,
-    sealedKey: bytes(row.sealed_key),
-    createdAtMs: row.created_at_ms as number,
-  }))
+  return db.all(newestFirst, cluster).map(authorityOf)
 }
 
 function batchKeyRows(db: SqliteDatabase, cluster: string): BatchKeyRecord[] {
   const newestFirst = 'SELECT * FROM batch_keys WHERE cluster = ? ORDER BY created_at_ms DESC, rowid DESC'
-  return db.all(newestFirst, cluster).map((row) => ({
-    publicKey: row.public_key as string,
-    sealedKey: bytes(row.sealed_key),
-    createdAtMs: row.created_at_ms as number,
-    endsAtMs: row.ends_at_ms as number | null,
-  }))
+  return db.all(newestFirst, cluster).map(batchKeyOf)
 }
 
 export function insertBatchKeyRow(db: SqliteDatabase, cluster: string, key: BatchKeyRecord): void {

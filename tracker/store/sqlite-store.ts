@@ -4,8 +4,9 @@ import type { AuditEntry } from './audit.ts'
 import type { JoinTokenRecord } from './join-tokens.ts'
 import type { MemoryBounds, MemoryChange, MemoryRecord } from './memory.ts'
 import type { PauseRecord, PauseTarget } from './pauses.ts'
+import { ADMIN_CLUSTER, bytes } from './records.ts'
 import { auditRows, insertAuditRow } from './sqlite-audit.ts'
-import { bytes, SqliteDatabase } from './sqlite-database.ts'
+import { SqliteDatabase } from './sqlite-database.ts'
 import {
   addJoinTokenRow,
   insertJoinTokenRow,
@@ -26,7 +27,6 @@ import {
 } from './sqlite-pulls.ts'
 import { clearRevocationRow, insertRevocationRow, revocationRows } from './sqlite-revocations.ts'
 import {
-  ADMIN_CLUSTER,
   authorityRows,
   clusterRows,
   insertAuthorityRow,
@@ -55,9 +55,10 @@ import type {
   SwarmRecord,
   TokenKeyRecord,
 } from './store.ts'
+import { UnsharedStore } from './unshared-store.ts'
 
 /** The embedded store: one SQLite file, one process. */
-export class SqliteStore implements Store {
+export class SqliteStore extends UnsharedStore implements Store {
   readonly #db: SqliteDatabase
 
   /**
@@ -65,6 +66,7 @@ export class SqliteStore implements Store {
    * @throws StoreUnusableError
    */
   constructor(path: string) {
+    super()
     this.#db = new SqliteDatabase(path)
   }
 

@@ -1,18 +1,14 @@
-import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
+import type { ClusterId, SwarmId } from '../../core/metainfo.ts'
 import { StoreConflictError } from '../errors.ts'
-import { bytes, type SqliteDatabase } from './sqlite-database.ts'
+import { DISPUTES_LOADED_MAX, epochChangeOf, swarmOf, termsText } from './records.ts'
+import type { SqliteDatabase } from './sqlite-database.ts'
 import {
   type DisputeRecord,
   EPOCH_CHANGES_MAX,
   type EpochChange,
-  type LeaseRecord,
-  type PublishedPiece,
   type SwarmChange,
   type SwarmRecord,
 } from './store.ts'
-
-/** How many of a swarm's newest disputes are loaded with it. */
-const DISPUTES_LOADED_MAX = 256
 
 /** Reads one swarm with everything that belongs to it. */
 export function loadSwarmRows(
@@ -22,60 +18,15 @@ export function loadSwarmRows(
 ): SwarmRecord | undefined {
   const row = db.get('SELECT * FROM swarms WHERE id = ? AND cluster = ?', swarm, cluster)
   if (row === undefined) return undefined
-  const completions = db.all('SELECT node FROM completions WHERE swarm = ?', swarm)
-  return {
-    cluster,
-    swarm,
-    registry: row.registry,
-    digest: row.digest,
-    bytes: row.bytes,
-    version: row.version,
-    epoch: row.epoch,
-    isConfirmed: row.is_confirmed === 1,
-    hasPiecesSha1: db.get('SELECT 1 FROM pieces_sha1 WHERE swarm = ?', swarm) !== undefined,
-    pieces: loadPieces(db, swarm),
-    leases: loadLeases(db, swarm),
-    completions: completions.map((completion) => completion.node as NodeId),
-    disputes: loadDisputes(db, swarm),
-  } as SwarmRecord
-}
-
-function loadPieces(db: SqliteDatabase, swarm: SwarmId): PublishedPiece[] {
-  return db.all('SELECT * FROM pieces WHERE swarm = ? ORDER BY piece', swarm).map((row) => ({
-    piece: row.piece as number,
-    hash: bytes(row.hash),
-    node: row.node as NodeId,
-    pull: row.pull as string,
-  }))
-}
-
-function loadLeases(db: SqliteDatabase, swarm: SwarmId): LeaseRecord[] {
-  return db.all('SELECT * FROM leases WHERE swarm = ?', swarm).map((row) => ({
-    lease: row.id as string,
-    node: row.node as NodeId,
-    pull: row.pull as string,
-    firstPiece: row.first_piece as number,
-    pieces: row.pieces as number,
-    expiresAtMs: row.expires_at_ms as number,
-  }))
-}
-
-function loadDisputes(db: SqliteDatabase, swarm: SwarmId): DisputeRecord[] {
   const newest = 'SELECT * FROM disputes WHERE swarm = ? ORDER BY at_ms DESC, rowid DESC LIMIT ?'
-  return db
-    .all(newest, swarm, DISPUTES_LOADED_MAX)
-    .reverse()
-    .map((row) => ({
-      kind: row.kind as DisputeRecord['kind'],
-      epoch: row.epoch as number,
-      piece: row.piece as number,
-      publisher: row.publisher as NodeId,
-      publisherPull: row.publisher_pull as string,
-      publishedHash: bytes(row.published_hash),
-      reporter: row.reporter as NodeId,
-      reportedHash: bytes(row.reported_hash),
-      atMs: row.at_ms as number,
-    }))
+  return swarmOf({
+    swarm: row,
+    pieces: db.all('SELECT * FROM pieces WHERE swarm = ? ORDER BY piece', swarm),
+    leases: db.all('SELECT * FROM leases WHERE swarm = ?', swarm),
+    completions: db.all('SELECT node FROM completions WHERE swarm = ?', swarm),
+    disputes: db.all(newest, swarm, DISPUTES_LOADED_MAX).reverse(),
+    hasPiecesSha1: db.get('SELECT 1 FROM pieces_sha1 WHERE swarm = ?', swarm) !== undefined,
+  })
 }
 
 /**
@@ -111,9 +62,9 @@ function changeLeases(db: SqliteDatabase, swarm: SwarmId, change: SwarmChange): 
   for (const lease of change.dropLeases) {
     db.run('DELETE FROM leases WHERE swarm = ? AND id = ?', swarm, lease)
   }
-  const put = 'INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?, ?, ?)'
+  const put = 'INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?, ?, ?, ?)'
   for (const it of change.putLeases) {
-    db.run(put, swarm, it.lease, it.node, it.pull, it.firstPiece, it.pieces, it.expiresAtMs)
+    db.run(put, swarm, it.lease, it.node, it.pull, it.firstPiece, it.pieces, it.expiresAtMs, termsText(it))
   }
 }
 
@@ -164,8 +115,5 @@ function insertDispute(db: SqliteDatabase, swarm: SwarmId, dispute: DisputeRecor
 /** Epoch rises after `sequence`, oldest first. */
 export function epochChangeRows(db: SqliteDatabase, sequence: number): EpochChange[] {
   const newest = 'SELECT * FROM epoch_changes WHERE sequence > ? ORDER BY sequence DESC LIMIT ?'
-  return db
-    .all(newest, sequence, EPOCH_CHANGES_MAX)
-    .reverse()
-    .map((row) => ({ ...row }) as unknown as EpochChange)
+  return db.all(newest, sequence, EPOCH_CHANGES_MAX).reverse().map(epochChangeOf)
 }

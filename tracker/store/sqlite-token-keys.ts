@@ -1,14 +1,9 @@
+import { tokenKeyOf } from './records.ts'
 import type { SqliteDatabase } from './sqlite-database.ts'
 import type { TokenKeyRecord } from './store.ts'
 
 export function tokenKeyRows(db: SqliteDatabase): TokenKeyRecord[] {
-  return db.all('SELECT * FROM token_keys ORDER BY probed_at_ms').map((row) => ({
-    id: row.id as string,
-    key: JSON.parse(row.key as string),
-    probedAtMs: row.probed_at_ms as number,
-    trustedUntilMs: row.trusted_until_ms as number,
-    withdrawnAtMs: row.withdrawn_at_ms as number | null,
-  }))
+  return db.all('SELECT * FROM token_keys ORDER BY probed_at_ms').map(tokenKeyOf)
 }
 
 export function putTokenKeyRow(db: SqliteDatabase, record: TokenKeyRecord): void {

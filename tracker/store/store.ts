@@ -3,7 +3,9 @@ import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
 import type { RegistryHost, Repository } from '../../core/repository.ts'
 import type { TokenKey } from '../../core/tracker-api.ts'
 import type { AuditEntry } from './audit.ts'
+import type { SharedStore } from './changes.ts'
 import type { JoinTokenRecord, JoinTokenStore } from './join-tokens.ts'
+import type { LeaseTerms } from './lease-terms.ts'
 import type { MemoryStore } from './memory.ts'
 import type { PauseStore } from './pauses.ts'
 
@@ -18,7 +20,7 @@ export interface ActedBy {
  * only over the version that was read. Secrets arrive sealed and leave sealed. Times are milliseconds since 1970. A
  * rejection with an error other than ShoalError means that the store is broken.
  */
-export interface Store extends MemoryStore, JoinTokenStore, PauseStore {
+export interface Store extends MemoryStore, JoinTokenStore, PauseStore, SharedStore {
   /** The data key, sealed by the unlock key; undefined before the first start. */
   sealedDataKey(): Promise<Buffer | undefined>
   /** @throws StoreConflictError if there is one already */
@@ -256,6 +258,8 @@ export interface LeaseRecord {
   firstPiece: number
   pieces: number
   expiresAtMs: number
+  /** Absent in what an earlier version stored. */
+  terms?: LeaseTerms
 }
 
 /**

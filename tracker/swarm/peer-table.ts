@@ -104,9 +104,21 @@ export class PeerTable {
     this.stock.forget(node)
   }
 
-  /** Lists the node as it was before the tracker restarted, until it is silent for too long. */
+  /** Whether the node sends its heartbeats to this tracker. */
+  isHeardHere(node: NodeId): boolean {
+    return this.#presences.get(node)?.hasInventory === true
+  }
+
+  /** Another tracker hears of the node. Does nothing for a node that is not listed. */
+  keep(node: NodeId, nowMs: number): void {
+    const presence = this.#presences.get(node)
+    if (presence !== undefined) this.#touch(presence, nowMs)
+  }
+
+  /** Lists the node as it was before the tracker restarted, or as another tracker knows it, until it is silent for too long. */
   restore({ holds, ...contact }: Omit<PresenceRecord, 'cluster'>, nowMs: number): void {
     const presence = this.#touch(contact, nowMs)
+    this.#dropAllBut(presence, new Set(holds.map(({ swarm }) => swarm)))
     for (const { swarm, isSeed } of holds) this.#put(presence, swarm, isSeed)
     this.#unsaved.delete(contact.node)
   }

@@ -10,36 +10,64 @@ export const SWARMS_CACHED_MAX = 4096
  * if each comes from another pull. The largest blob has half as many.
  */
 export const PIECES_CACHED_MAX = 2 ** 19
+/** Of a swarm in memory that must be read again. */
+const NO_VERSION = -1
 /** Attempts before the request fails because another tracker saved first each time. */
 const SAVE_ATTEMPTS_MAX = 5
+
+/**
+ * A step that may decide by an older state trusts what was read or saved this short a time ago, where other trackers use the
+ * store too. If it changes something the store still compares versions; if it is refused it looks again.
+ */
+export const SWARM_TRUSTED_MS = 100
+
+/** A call about a swarm. */
+interface Asked {
+  /** When the call came. */
+  atMs?: number
+  /** Its answer may lack what another tracker saved within SWARM_TRUSTED_MS. */
+  mayBeOlder?: boolean
+}
 
 interface CachedSwarm {
   state: SwarmState
   version: number
+  /** When it was surely the newest version, by `performance.now()`. */
+  newestAtMs: number
   /** The value of `state.piecesHeld` that the sum includes. */
   pieces: number
 }
 
+type SwarmKey = Pick<SwarmIdentity, 'cluster' | 'swarm'>
+/** @param askedAtMs when the call came */
+type Work<T> = (state: SwarmState, askedAtMs: number) => T
+interface Make {
+  /** Makes the swarm if the store has none. */
+  make?: () => Promise<void>
+}
+type Attempt = Asked & Make & { atMs: number }
+
 /**
- * Swarms, read through a cache. Steps on one swarm run one after the other. Each sees the newest stored version, and
- * saves its change before it returns, so that a killed tracker never forgets a promise. Invariant: `#pieces` is the sum
+ * Swarms, read through a cache. Steps on one swarm run one after the other. Each sees the newest stored version, or if it
+ * says so one that was the newest at most SWARM_TRUSTED_MS ago; what it changes is always a change of the newest. It saves
+ * its change before it returns, so that a killed tracker never forgets a promise. Invariant: `#pieces` is the sum
  * over the cache, and the cache stays within its bounds. The entry loaded longest ago goes first.
  */
 export class SwarmCache {
   readonly #store: Store
+  readonly #nowMs: () => number
   readonly #cache = new Map<SwarmId, CachedSwarm>()
   #pieces = 0
   readonly #queues = new Map<SwarmId, Promise<unknown>>()
 
-  constructor(store: Store) {
+  constructor(store: Store, nowMs: () => number = Date.now) {
     this.#store = store
+    this.#nowMs = nowMs
   }
 
   /** Like `step`, but makes the swarm if it is new. */
-  open<T>(identity: SwarmIdentity, work: (state: SwarmState) => T): Promise<T> {
-    return this.#inTurn(identity.swarm, () =>
-      this.#attempt(identity, work, () => this.#store.ensureSwarm(identity)),
-    )
+  open<T>(identity: SwarmIdentity, work: Work<T>, asked: Asked = {}): Promise<T> {
+    return this.#inTurn(identity, work, { ...asked, make: () => this.#store.ensureSwarm(identity) })
   }
 
   get piecesCached(): number {
@@ -47,16 +75,19 @@ export class SwarmCache {
   }
 
   /**
-   * Runs `work` on the swarm and saves its change. `work` runs again if another tracker saved first.
+   * Runs `work` on the swarm and saves its change. `work` runs again if another tracker saved first. It is told when the call
+   * came: a holder is not late because its call waited for its turn or for the store.
    * @throws RefusedError SWARM_UNKNOWN when the cluster has no such swarm
    */
-  step<T>(cluster: ClusterId, swarm: SwarmId, work: (state: SwarmState) => T): Promise<T> {
-    return this.#inTurn(swarm, () => this.#attempt({ cluster, swarm }, work))
+  step<T>(cluster: ClusterId, swarm: SwarmId, work: Work<T>, asked: Asked = {}): Promise<T> {
+    return this.#inTurn({ cluster, swarm }, work, asked)
   }
 
-  async #inTurn<T>(swarm: SwarmId, work: () => Promise<T>): Promise<T> {
+  async #inTurn<T>(key: SwarmKey, work: Work<T>, { atMs = this.#nowMs(), ...how }: Asked & Make): Promise<T> {
+    const { swarm } = key
     const before = this.#queues.get(swarm) ?? Promise.resolve()
-    const running = before.then(work, work)
+    const step = () => this.#attempt(key, work, { atMs, ...how })
+    const running = before.then(step, step)
     this.#queues.set(swarm, running)
     try {
       return await running
@@ -65,22 +96,23 @@ export class SwarmCache {
     }
   }
 
-  /** @param make makes the swarm if the store has none */
-  async #attempt<T>(
-    { cluster, swarm }: Pick<SwarmIdentity, 'cluster' | 'swarm'>,
-    work: (state: SwarmState) => T,
-    make?: () => Promise<void>,
-  ): Promise<T> {
+  async #attempt<T>(key: SwarmKey, work: Work<T>, { atMs, ...how }: Attempt): Promise<T> {
     for (let attempt = 1; ; attempt += 1) {
-      const cached = await this.#load(cluster, swarm, make)
+      const beganMs = performance.now()
+      const cached = await this.#load(key, how)
       try {
-        return await this.#apply(cached, work)
+        const result = await this.#apply(cached, (state) => work(state, atMs))
+        cached.state.seen.answers.note(this.#nowMs() - atMs)
+        return result
       } catch (error) {
         const isUntouched = error instanceof RefusedError && cached.state.takeChange() === undefined
-        if (isUntouched) throw error
-        // Memory may be ahead of the store now, so the next step reads the swarm again.
-        this.#forget(swarm)
-        if (!(error instanceof StoreConflictError) || attempt === SAVE_ATTEMPTS_MAX) throw error
+        if (isUntouched && cached.newestAtMs >= beganMs) throw error
+        const isOutdone = error instanceof StoreConflictError
+        // Memory may be ahead of the store now, so the swarm is read again; what is not stored goes on if it was only outdone.
+        if (isUntouched || isOutdone) cached.newestAtMs = Number.NEGATIVE_INFINITY
+        if (isOutdone) cached.version = NO_VERSION
+        else if (!isUntouched) this.#forget(key.swarm)
+        if (!(isUntouched || isOutdone) || attempt === SAVE_ATTEMPTS_MAX) throw error
       }
     }
   }
@@ -89,22 +121,46 @@ export class SwarmCache {
     const result = work(cached.state)
     const change = cached.state.takeChange()
     if (change !== undefined) {
-      await this.#store.saveSwarm(cached.state.identity.swarm, cached.version, change)
+      const beganMs = performance.now()
+      try {
+        await this.#store.saveSwarm(cached.state.identity.swarm, cached.version, change)
+      } catch (error) {
+        // Nobody got these leases.
+        for (const { lease } of change.putLeases) cached.state.seen.refetches.release(lease)
+        throw error
+      }
       cached.version += 1
+      cached.newestAtMs = beganMs
     }
     this.#weigh(cached)
     return result
   }
 
-  async #load(cluster: ClusterId, swarm: SwarmId, make?: () => Promise<void>): Promise<CachedSwarm> {
+  async #load(
+    { cluster, swarm }: SwarmKey,
+    { mayBeOlder = false, make }: Asked & Make,
+  ): Promise<CachedSwarm> {
     const cached = this.#cache.get(swarm)
-    const version = await this.#store.swarmVersion(cluster, swarm)
-    if (version === undefined) await make?.()
-    if (cached !== undefined && cached.version === version) return cached
-    const record = await this.#store.loadSwarm(cluster, swarm)
+    const newestAtMs = performance.now()
+    if (cached !== undefined) {
+      const isTrusted =
+        mayBeOlder && this.#store.isShared && newestAtMs - cached.newestAtMs < SWARM_TRUSTED_MS
+      if (isTrusted) return cached
+      if (
+        cached.version !== NO_VERSION &&
+        cached.version === (await this.#store.swarmVersion(cluster, swarm))
+      )
+        return Object.assign(cached, { newestAtMs })
+    }
+    let record = await this.#store.loadSwarm(cluster, swarm)
+    if (record === undefined && make !== undefined) {
+      await make()
+      record = await this.#store.loadSwarm(cluster, swarm)
+    }
     if (record === undefined) throw new RefusedError('SWARM_UNKNOWN', `this cluster has no swarm ${swarm}`)
     this.#forget(swarm)
-    const loaded = { state: new SwarmState(record), version: record.version, pieces: 0 }
+    const { version } = record
+    const loaded = { state: new SwarmState(record, cached?.state), version, newestAtMs, pieces: 0 }
     this.#cache.set(swarm, loaded)
     this.#weigh(loaded)
     return loaded

@@ -2,6 +2,7 @@ import type { NodeId } from '../../core/metainfo.ts'
 import { RefusedError } from '../errors.ts'
 import { lateAfterMs, piecesKept, usualPieceMs } from '../handout/late-holders.ts'
 import { firstFreeRun, type LeasePolicy, type LeaseRun, type PieceRun, runsOf } from '../handout/leases.ts'
+import type { LeaseTerms } from '../store/lease-terms.ts'
 import type { LeaseRecord, SwarmChange } from '../store/store.ts'
 
 /** Bound of the leases of one swarm. */
@@ -47,21 +48,10 @@ export interface LeaseProgress {
   leaseMs: number
 }
 
-/** What is known of a lease while this tracker runs. Not stored. */
-interface LeaseTerms {
-  sinceMs: number
-  /** Of its last new piece. */
-  movedAtMs: number
-  /** New pieces that its holder published. */
-  pieces: number
-  /** The end of what its holder has requested from the registry. */
-  requestedTo: number
-  /** The end that the holder was told first. What it requested beyond a later end is accepted. */
-  grantedTo: number
-  firstPieces: number
-  isReader: boolean
-  /** Another node fetches what it had requested beyond its end. */
-  isLate?: boolean
+interface Handout extends OpenPieces {
+  pieceBytes: number
+  fetchersOf?: (piece: number) => number
+  answerMs?: number
 }
 
 interface OpenPieces {
@@ -81,9 +71,14 @@ export class SwarmLeases {
   /** The time that a piece took lately, whoever fetched it. */
   #usualMs: number | undefined
 
-  /** @param changing returns the swarm's change, and makes it if there is none */
-  constructor(records: readonly LeaseRecord[], changing: () => SwarmChange) {
+  /**
+   * @param changing returns the swarm's change, and makes it if there is none
+   * @param before the same swarm's leases as this tracker knew them before another tracker changed them
+   */
+  constructor(records: readonly LeaseRecord[], changing: () => SwarmChange, before?: SwarmLeases) {
     this.#leases = new Map(records.map((lease) => [lease.lease, lease]))
+    for (const { lease, terms } of records) if (terms !== undefined) this.#terms.set(lease, { ...terms })
+    if (before !== undefined) this.#usualMs = before.#usualMs
     this.#changing = changing
   }
 
@@ -91,8 +86,9 @@ export class SwarmLeases {
    * Milliseconds until the first running lease may be late or taken over; 0 if none runs. An expired lease that still
    * stands has only pieces that others fetch too, or the asker would have got them. So has one that is late.
    */
-  nextExpiryInMs(nowMs: number): number {
-    const lateMs = this.#usualMs === undefined ? Number.POSITIVE_INFINITY : lateAfterMs(this.#usualMs)
+  nextExpiryInMs(nowMs: number, answerMs = 0): number {
+    const lateMs =
+      this.#usualMs === undefined ? Number.POSITIVE_INFINITY : lateAfterMs(this.#usualMs) + answerMs
     let soonestMs = Number.POSITIVE_INFINITY
     for (const { lease, expiresAtMs } of this.#leases.values()) {
       if (expiresAtMs <= nowMs) continue
@@ -106,15 +102,11 @@ export class SwarmLeases {
    * A lease for the asker, by the policy; undefined if there is no work for it now.
    * @param isOpen true for pieces that must be fetched and that the asker may fetch
    * @param fetchersOf how many nodes should fetch a piece at the same time
+   * @param answerMs how long this tracker's answers take: nobody is late for that
    */
   take(
     request: LeaseRequest,
-    {
-      pieceCount,
-      pieceBytes,
-      isOpen,
-      fetchersOf = () => 1,
-    }: OpenPieces & { pieceBytes: number; fetchersOf?: (piece: number) => number },
+    { pieceCount, pieceBytes, isOpen, fetchersOf = () => 1, answerMs = 0 }: Handout,
   ): TakenLease | undefined {
     const { lease, node, pull, position, nowMs, leaseMs, policy } = request
     const isRunning = ({ expiresAtMs }: LeaseRecord) => expiresAtMs > nowMs
@@ -136,13 +128,18 @@ export class SwarmLeases {
     const isLent = (piece: number) => holders[piece] === 1 && isOpen(piece)
     const question = {
       ...{ pieceCount, pieceBytes, position, isFree, isOpen },
-      late: others.flatMap((held) => [...this.#lateOf(held, nowMs, isLent)]),
+      late: others.flatMap((held) => {
+        // A node publishes what it has of one lease at a time.
+        const calls = others.filter((other) => other.node === held.node).length
+        return [...this.#lateOf(held, { nowMs, answerMs: answerMs * calls }, isLent)]
+      }),
       unrequested: others.flatMap((held) => [...this.#unrequestedOf(held, nowMs, isLent)]),
       holders: new Set(others.map((held) => held.node)).size,
       readers: running.filter((held) => this.#terms.get(held.lease)?.isReader).length,
     }
     const run: LeaseRun | undefined =
-      policy(question) ?? this.#slowPiece(request, running, { pieceCount, isOpen })
+      policy(question) ??
+      this.#slowPiece({ ...request, nowMs: nowMs - answerMs }, running, { pieceCount, isOpen })
     if (run === undefined) return undefined
     const { firstPiece, pieces } = run
     this.#dropExpired(run, nowMs)
@@ -166,11 +163,15 @@ export class SwarmLeases {
   }
 
   /** Of a late holder's lease all that it will not deliver soon. */
-  *#lateOf(held: LeaseRecord, nowMs: number, isLent: (piece: number) => boolean): Generator<PieceRun> {
-    const { sinceMs, movedAtMs, pieces, isReader } = this.#termsOf(held, nowMs)
+  *#lateOf(
+    held: LeaseRecord,
+    { nowMs, answerMs }: { nowMs: number; answerMs: number },
+    isLent: (piece: number) => boolean,
+  ): Generator<PieceRun> {
+    const { movedAtMs, pieces, isReader, begun = { atMs: movedAtMs, pieces } } = this.#termsOf(held, nowMs)
     if (isReader) return
-    const pieceMs = pieces === 0 ? undefined : (movedAtMs - sinceMs) / pieces
-    let kept = piecesKept({ pieceMs, idleMs: nowMs - movedAtMs, usualMs: this.#usualMs })
+    const pace = { pieces: pieces - begun.pieces, tookMs: movedAtMs - begun.atMs, idleMs: nowMs - movedAtMs }
+    let kept = piecesKept({ ...pace, usualMs: this.#usualMs, answerMs })
     let from = held.firstPiece
     for (; from < endOf(held) && kept > 0; from += 1) if (isLent(from)) kept -= 1
     yield* runsOf(from, endOf(held), isLent)
@@ -269,6 +270,7 @@ export class SwarmLeases {
       this.#usualMs = usualPieceMs(this.#usualMs, nowMs - terms.movedAtMs, newPieces)
       terms.movedAtMs = nowMs
       terms.pieces += newPieces
+      terms.begun ??= { atMs: nowMs, pieces: newPieces }
     }
     // What was requested beyond the end is still to come.
     const end = Math.max(endOf(own), Math.min(terms.requestedTo, terms.grantedTo))
@@ -288,7 +290,10 @@ export class SwarmLeases {
     const terms = this.#termsOf(own, own.expiresAtMs)
     const most = own.firstPiece + terms.firstPieces + REQUESTED_PER_PUBLISHED_MAX * terms.pieces
     const end = Math.min(requestedTo, most, terms.grantedTo)
-    if (!terms.isLate) terms.requestedTo = Math.max(terms.requestedTo, end)
+    if (!terms.isLate && end > terms.requestedTo) {
+      terms.requestedTo = end
+      this.#put(own)
+    }
     return endOf(own)
   }
 
@@ -311,7 +316,9 @@ export class SwarmLeases {
     }
   }
 
-  #put(lease: LeaseRecord): void {
+  #put({ terms: _, ...record }: LeaseRecord): void {
+    const terms = this.#terms.get(record.lease)
+    const lease = terms === undefined ? record : { ...record, terms: { ...terms } }
     this.#leases.set(lease.lease, lease)
     const change = this.#changing()
     change.putLeases = [...change.putLeases.filter((other) => other.lease !== lease.lease), lease]

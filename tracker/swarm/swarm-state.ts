@@ -1,7 +1,6 @@
 import { type NodeId, PIECE_HASH_BYTES, type PieceLayout, pieceLayout } from '../../core/metainfo.ts'
 import { RefusedError } from '../errors.ts'
 import type { PieceRun } from '../handout/leases.ts'
-import { Retries } from '../handout/retries.ts'
 import {
   type DisputeRecord,
   emptyChange,
@@ -10,10 +9,9 @@ import {
   type SwarmRecord,
 } from '../store/store.ts'
 import { PublishedPieces, type Publisher } from './published-pieces.ts'
-import { RangeWitnesses } from './range-witnesses.ts'
-import { Refetches } from './refetches.ts'
 import { SwarmDisputes } from './swarm-disputes.ts'
 import { type LeaseRequest, SwarmLeases, type TakenLease } from './swarm-leases.ts'
+import { Unstored } from './unstored.ts'
 
 /** Distinct nodes that must match the whole blob before its hashes are confirmed (docs/swarms.md). */
 export const COMPLETIONS_TO_CONFIRM = 2
@@ -48,21 +46,22 @@ export class SwarmState {
   readonly #leases: SwarmLeases
   readonly #completions: Set<NodeId>
   readonly #disputes: SwarmDisputes
-  readonly #refetches = new Refetches()
-  readonly #retries = new Retries()
-  readonly #rangeWitnesses = new RangeWitnesses()
+  readonly seen: Unstored
   #epoch: number
   #isConfirmed: boolean
   #hasPiecesSha1: boolean
   #change: SwarmChange | undefined
 
-  constructor(record: SwarmRecord) {
+  /** @param before the swarm as it was here before another tracker changed it: what is not stored goes on */
+  constructor(record: SwarmRecord, before?: SwarmState) {
     const { cluster, swarm, registry, digest, bytes } = record
     this.identity = { cluster, swarm, registry, digest, bytes }
     this.layout = pieceLayout(bytes)
     this.#hasPiecesSha1 = record.hasPiecesSha1
     this.#pieces = new PublishedPieces(this.layout.pieceCount)
-    this.#leases = new SwarmLeases(record.leases, () => this.#changing())
+    const leasesBefore = before === undefined ? undefined : before.#leases
+    this.#leases = new SwarmLeases(record.leases, () => this.#changing(), leasesBefore)
+    this.seen = before?.seen ?? new Unstored()
     this.#completions = new Set(record.completions)
     this.#disputes = new SwarmDisputes(this.identity, record.disputes, () => this.#changing())
     this.#epoch = record.epoch
@@ -94,7 +93,7 @@ export class SwarmState {
 
   /** The registry sent the node the whole blob when it asked for a part. Counts once. */
   sawRangeIgnored(node: NodeId, nowMs: number): void {
-    this.#rangeWitnesses.saw(node, nowMs)
+    this.seen.rangeWitnesses.saw(node, nowMs)
   }
 
   /**
@@ -102,7 +101,7 @@ export class SwarmState {
    * the same they confirm it; if nobody does, parts are leased again. Not stored: readers find it out again.
    */
   isRangeIgnored(times: { nowMs: number; leaseMs: number }): boolean {
-    return this.#rangeWitnesses.agree(times)
+    return this.seen.rangeWitnesses.agree(times)
   }
 
   /** Whether the store has SHA-1 hashes for stock clients. */
@@ -152,8 +151,9 @@ export class SwarmState {
       if (this.#disputes.testify(piece, { ...publication, hash }))
         this.#publishPiece(piece, hash, publication)
     }
-    for (const piece of run) this.#refetches.arrived(piece, lease)
-    const isKnown = (piece: number) => this.isPublished(piece) && !this.#refetches.isFetching(piece, lease)
+    for (const piece of run) this.seen.refetches.arrived(piece, lease)
+    const isKnown = (piece: number) =>
+      this.isPublished(piece) && !this.seen.refetches.isFetching(piece, lease)
     const isTold = (piece: number) => isKnown(piece) || this.#disputes.hasTestified(node, piece)
     this.#leases.progress({ ...publication, newPieces }, isTold)
     return 'published'
@@ -161,14 +161,14 @@ export class SwarmState {
 
   /** A refetch lease does not let its holder replace a known hash; like anybody, the holder may report it as wrong. */
   #checkDispute({ lease, nowMs }: Publication, disputed: readonly number[]): void {
-    const isRefetch = disputed.some((piece) => this.#refetches.isRefetch(piece, lease))
+    const isRefetch = disputed.some((piece) => this.seen.refetches.isRefetch(piece, lease))
     if (isRefetch || !this.#leases.isRunning(lease, nowMs))
       throw new RefusedError('LEASE_UNKNOWN', 'this node has no lease to find these hashes')
   }
 
   /** Gives up a lease; its rest is free at once. Another node's lease stays. */
   release(lease: string, node: NodeId): void {
-    if (this.#leases.release(lease, node)) this.#refetches.release(lease)
+    if (this.#leases.release(lease, node)) this.seen.refetches.release(lease)
   }
 
   /** A lease for the asker, by the policy; undefined if there is no work for it now. */
@@ -177,14 +177,15 @@ export class SwarmState {
     if (this.status !== 'cold' && awaited.length === 0) return undefined
     const barred = this.#disputes.barredPieces(node, nowMs)
     const isWanted = (piece: number) =>
-      !this.isPublished(piece) || this.#refetches.isDue(piece, { awaited, nowMs })
+      !this.isPublished(piece) || this.seen.refetches.isDue(piece, { awaited, nowMs })
     const lease = this.#leases.take(request, {
       pieceCount: this.layout.pieceCount,
       pieceBytes: this.layout.pieceBytes,
       isOpen: (piece) => isWanted(piece) && !barred.has(piece),
       fetchersOf: (piece) => this.#disputes.fetchersOf(piece, nowMs),
+      answerMs: this.seen.answers.longestMs,
     })
-    if (lease) this.#refetches.begin(lease, { nowMs, isPublished: (piece) => this.isPublished(piece) })
+    if (lease) this.seen.refetches.begin(lease, { nowMs, isPublished: (piece) => this.isPublished(piece) })
     return lease
   }
 
@@ -196,10 +197,10 @@ export class SwarmState {
   /** When to ask again, while others fetch missing hashes or the pieces that the asker waits for; undefined if nobody does. */
   retryInMs(awaited: readonly PieceRun[], now: { nowMs: number; random: number }): number | undefined {
     const isCold = this.status === 'cold'
-    const endInMs = isCold
-      ? this.#leases.nextExpiryInMs(now.nowMs)
-      : this.#refetches.endInMs(awaited, now.nowMs)
-    return endInMs === undefined ? undefined : this.#retries.inMs({ nextExpiryInMs: endInMs, isCold, ...now })
+    const { refetches, retries, answers } = this.seen
+    const leaseEndInMs = () => this.#leases.nextExpiryInMs(now.nowMs, answers.longestMs)
+    const endInMs = isCold ? leaseEndInMs() : refetches.endInMs(awaited, now.nowMs)
+    return endInMs === undefined ? undefined : retries.inMs({ nextExpiryInMs: endInMs, isCold, ...now })
   }
 
   /**

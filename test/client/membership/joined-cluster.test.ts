@@ -13,13 +13,18 @@ afterEach(() => rmSync(dataDir, { recursive: true }))
 
 test('after a join the pinned authority alone counts; a configured tracker has the authorities of the system too', () => {
   const cluster = `c${'0'.repeat(16)}` as ClusterId
-  writeJoined(dataDir, { cluster, trackers: ['tracker.example:7443'], authorityPem: 'PEM' })
+  writeJoined(dataDir, { cluster, trackers: ['tracker.example:7443', '10.0.0.5:7443'], authorityPem: 'PEM' })
   expect(trackerOf({ dataDir })).toEqual({
     trackerUrl: 'https://tracker.example:7443',
+    otherTrackerUrls: ['https://10.0.0.5:7443'],
     trackerCaPem: 'PEM',
     isPinned: true,
   })
-  expect(trackerOf({ dataDir, trackerUrl: 'https://other.example' })).toMatchObject({ isPinned: false })
+  expect(trackerOf({ dataDir, trackerUrl: 'https://other.example,https://one.more' })).toMatchObject({
+    trackerUrl: 'https://other.example',
+    otherTrackerUrls: ['https://one.more'],
+    isPinned: false,
+  })
 })
 
 test('a newer Shoal’s file is read if it has what this version needs; else the node ends, and leaves it alone', () => {

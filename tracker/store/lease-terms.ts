@@ -1,0 +1,18 @@
+/** How a lease goes: another tracker decides about it with the same knowledge. */
+export interface LeaseTerms {
+  sinceMs: number
+  /** Of its last new piece. */
+  movedAtMs: number
+  /** New pieces that its holder published. */
+  pieces: number
+  /** Its first publication: what came before says how a request begins, not how fast pieces follow. */
+  begun?: { atMs: number; pieces: number }
+  /** The end of what its holder has requested from the registry. */
+  requestedTo: number
+  /** The end that the holder was told first. What it requested beyond a later end is accepted. */
+  grantedTo: number
+  firstPieces: number
+  isReader: boolean
+  /** Another node fetches what it had requested beyond its end. */
+  isLate?: boolean
+}

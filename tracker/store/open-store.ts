@@ -1,0 +1,56 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { ConfigError, readSecretFile } from '../../core/config.ts'
+import type { TrackerConfig } from '../config.ts'
+import { readDatabaseUrl } from '../database-url.ts'
+import type { PostgresDatabase } from './postgres/postgres-database.ts'
+import { SqliteStore } from './sqlite-store.ts'
+import type { Store } from './store.ts'
+
+/** The embedded store, in the data folder. */
+export const STORE_FILE = 'tracker.sqlite'
+
+export type DatabaseConfig = Pick<TrackerConfig, 'databasePasswordFile' | 'databaseCaFile'>
+
+/**
+ * The store that the configuration names: a database, or a file in the data folder.
+ * @throws StoreUnusableError, StoreUnavailableError, ConfigError, DataFolderError
+ */
+export async function openStore(
+  config: DatabaseConfig & Pick<TrackerConfig, 'databaseUrl' | 'dataDir'>,
+): Promise<Store> {
+  const { databaseUrl, dataDir } = config
+  if (databaseUrl === undefined) return new SqliteStore(join(dataDir, STORE_FILE))
+  const database = await openDatabase(databaseUrl, config)
+  const { checkPostgres } = await import('./postgres/migrate.ts')
+  const { postgresStore } = await import('./postgres/postgres-store.ts')
+  try {
+    await checkPostgres(database)
+    return postgresStore(database)
+  } catch (error) {
+    await database.close()
+    throw error
+  }
+}
+
+/** Loads the client library too. @param password default: from the file, if there is one @throws ConfigError */
+export async function openDatabase(
+  url: string,
+  { databasePasswordFile, databaseCaFile }: Partial<DatabaseConfig>,
+  password = databasePasswordFile && readSecretFile(databasePasswordFile, 'databasePasswordFile'),
+): Promise<PostgresDatabase> {
+  const { PostgresDatabase } = await import('./postgres/postgres-database.ts')
+  return new PostgresDatabase({
+    place: readDatabaseUrl(url),
+    ...(password === undefined ? {} : { password }),
+    ...(databaseCaFile === undefined ? {} : { authorityPem: readAuthority(databaseCaFile) }),
+  })
+}
+
+function readAuthority(path: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch (cause) {
+    throw new ConfigError(`cannot read databaseCaFile ${path}: ${(cause as Error).message}`, { cause })
+  }
+}

@@ -1,0 +1,50 @@
+import { StoreConflictError } from '../../errors.ts'
+import { type Columns, dumpLines, loadLines, NUMBERED, type Value } from '../dump.ts'
+import type { PostgresDatabase } from './postgres-database.ts'
+
+/** Rows that are in memory at a time. */
+const ROWS_MAX = 500
+
+/** Everything is of one moment; trackers may go on. */
+export async function dumpPostgres(
+  database: PostgresDatabase,
+  write: (lines: AsyncIterable<string>) => Promise<void>,
+): Promise<void> {
+  await database.atLength('reading', async (sql) => {
+    const lines = dumpLines(async function* (table: string, columns: Columns) {
+      const order = ['authorities', 'batch_keys', 'disputes'].includes(table) ? 'sequence' : '1'
+      await sql.run(`DECLARE dumped CURSOR FOR SELECT ${columns.join(', ')} FROM ${table} ORDER BY ${order}`)
+      for (;;) {
+        const rows = await sql.run(`FETCH ${ROWS_MAX} FROM dumped`)
+        if (rows.length === 0) break
+        for (const row of rows) yield columns.map((column) => row[column] as Value)
+      }
+      await sql.run('CLOSE dumped')
+    })
+    await write(lines)
+  })
+}
+
+/** @throws StoreConflictError if the store is not new; StoreDumpError; nothing is stored then */
+export async function loadPostgres(
+  database: PostgresDatabase,
+  lines: AsyncIterable<string>,
+): Promise<number> {
+  return await database.atLength('writing', async (sql) => {
+    await sql`LOCK TABLE meta IN EXCLUSIVE MODE`
+    if ((await sql`SELECT 1 FROM meta LIMIT 1`).length > 0)
+      throw new StoreConflictError('the store is in use already')
+    const rows = await loadLines(lines, async (table, columns, rows) => {
+      const places = rows.map(
+        (_, row) => `(${columns.map((_, column) => `$${row * columns.length + column + 1}`).join(', ')})`,
+      )
+      const insert = `INSERT INTO ${table} (${columns.join(', ')}) OVERRIDING SYSTEM VALUE VALUES ${places.join(', ')}`
+      await sql.run(insert, rows.flat())
+    })
+    for (const table of NUMBERED)
+      await sql.run(
+        `SELECT setval(pg_get_serial_sequence('${table}', 'sequence'), coalesce(max(sequence), 0) + 1, false) FROM ${table}`,
+      )
+    return rows
+  })
+}

@@ -1,0 +1,69 @@
+import { randomBytes } from 'node:crypto'
+import type { AuditEntry } from '../audit.ts'
+import { STORE_CHANGES, type StoreChange, type TrackersNews } from '../changes.ts'
+import type { MemoryBounds, MemoryChange, MemoryRecord } from '../memory.ts'
+import { auditOf } from '../records.ts'
+import type { PruneBounds, Store } from '../store.ts'
+import { insertAuditRow } from './audit-rows.ts'
+import { memoryRows, putMemoryRows } from './memory-rows.ts'
+import type { PostgresDatabase } from './postgres-database.ts'
+import { pruneRows } from './prune-rows.ts'
+import { CHANGES, CHANGES_CHANNEL } from './schema.ts'
+import { meetTrackerRows, NOW_MS } from './tracker-rows.ts'
+
+/** The part of the store for what trackers tell each other, and for its upkeep. */
+export function sharedStore(db: PostgresDatabase) {
+  /** This process, for the others. */
+  const tracker = randomBytes(8).toString('hex')
+  return {
+    isShared: true,
+
+    memory(nowMs: number, bounds: MemoryBounds): Promise<MemoryRecord> {
+      return db.run((sql) => memoryRows(sql, nowMs, bounds))
+    },
+
+    async saveMemory(change: MemoryChange): Promise<void> {
+      await db.atomically((sql) => putMemoryRows(sql, tracker, change))
+    },
+
+    async addAudit(entry: AuditEntry): Promise<void> {
+      await db.run((sql) => insertAuditRow(sql, entry))
+    },
+
+    async audit({ limit, beforeSequence }: { limit: number; beforeSequence?: number }) {
+      const before = beforeSequence ?? Number.MAX_SAFE_INTEGER
+      const rows = await db.run(
+        (sql) => sql`SELECT * FROM audit WHERE sequence < ${before} ORDER BY sequence DESC LIMIT ${limit}`,
+      )
+      return rows.map(auditOf)
+    },
+
+    async watch(onChange: (what: StoreChange) => void): Promise<void> {
+      const onTable = (table: string) => {
+        const what = CHANGES[table]
+        if (what !== undefined) onChange(what)
+      }
+      // What came while nobody listened is unknown.
+      const onConnect = () => STORE_CHANGES.forEach(onChange)
+      await db.listen(CHANGES_CHANNEL, onTable, onConnect)
+    },
+
+    async clockOffsetMs(): Promise<number> {
+      const askedAtMs = Date.now()
+      const [row] = await db.run((sql) => sql`SELECT ${sql.text(NOW_MS)} AS now_ms`)
+      return row?.now_ms - (askedAtMs + Date.now()) / 2
+    },
+
+    meetTrackers(cursor: number, silentMs: number): Promise<TrackersNews> {
+      return db.run((sql) => meetTrackerRows(sql, tracker, { cursor, silentMs }))
+    },
+
+    prune(before: PruneBounds): Promise<{ nodes: number }> {
+      return db.atomically((sql) => pruneRows(sql, before))
+    },
+
+    close(): Promise<void> {
+      return db.close()
+    },
+  } satisfies Partial<Store>
+}

@@ -1,0 +1,44 @@
+import type { TrackersNews } from '../changes.ts'
+import { presenceOf } from '../records.ts'
+import type { Query } from './sql.ts'
+
+/** Presences of one answer: more than one tracker restores at its start. */
+const PRESENCES_MAX = 50_000
+/** How long the rows of ended trackers and of gone nodes are kept, for those that were away. */
+const KEPT_MS = 3_600_000
+
+/** The database's clock, in whole ms since 1970. */
+export const NOW_MS = '(extract(epoch FROM clock_timestamp()) * 1000)::bigint'
+
+/**
+ * The cursor is a transaction id: below it all transactions have ended, so that nothing older can appear later.
+ * @param options.silentMs a tracker that was silent for longer is not alive
+ */
+export async function meetTrackerRows(
+  sql: Query,
+  tracker: string,
+  { cursor, silentMs }: { cursor: number; silentMs: number },
+): Promise<TrackersNews> {
+  const now = sql.text(NOW_MS)
+  const [, others, rows] = await Promise.all([
+    sql`INSERT INTO trackers VALUES (${tracker}, ${now})
+      ON CONFLICT (id) DO UPDATE SET seen_at_ms = excluded.seen_at_ms`,
+    sql`SELECT id FROM trackers WHERE id <> ${tracker} AND seen_at_ms > ${now} - ${silentMs}::bigint`,
+    sql`SELECT presences.*, next FROM (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS next) AS moment
+      LEFT JOIN presences ON changed_xid >= ${cursor} AND tracker <> ${tracker} LIMIT ${PRESENCES_MAX}`,
+  ])
+  return {
+    cursor: rows[0]?.next,
+    alive: others.map(({ id }) => id as string),
+    presences: rows
+      .filter(({ node }) => node !== null)
+      .map((row) => ({ ...presenceOf(row), tracker: row.tracker as string })),
+  }
+}
+
+/** Run it inside a transaction. */
+export async function deleteOldTrackerRows(sql: Query): Promise<void> {
+  const before = sql.text(`${NOW_MS} - ${KEPT_MS}`)
+  await sql`DELETE FROM trackers WHERE seen_at_ms < ${before}`
+  await sql`DELETE FROM presences WHERE octet_length(holds) = 0 AND changed_at_ms < ${before}`
+}
