@@ -49,7 +49,8 @@ export const guardRunCommand = command({
     'attached-dir': {
       type: 'string',
       value: 'folder',
-      description: "Where the relay finds the upstream proxy that `shoal attach` took over; `none` for nowhere.",
+      description:
+        'Where the relay finds the upstream proxy that `shoal attach` took over; `none` for nowhere.',
       default: ATTACHED_DIR,
     },
     'relay-only': { type: 'boolean', description: 'Start without the node: `shoal guard start` starts it.' },
