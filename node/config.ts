@@ -1,6 +1,6 @@
 import { z } from 'zod'
-import { listenAddress } from '../core/config.ts'
 import { ATTACHED_DIR } from '../core/attached-files.ts'
+import { listenAddress } from '../core/config.ts'
 import { NODE_DATA_DIR } from '../core/consent.ts'
 import { LOG_LEVELS } from '../core/log.ts'
 import { registriesConfig } from '../core/registry-config.ts'

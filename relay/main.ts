@@ -22,7 +22,8 @@ export const relayCommand = command({
     'attached-dir': {
       type: 'string',
       value: 'folder',
-      description: "Where `shoal attach` leaves the upstream proxy, as in the node's settings; `none` reads none.",
+      description:
+        "Where `shoal attach` leaves the upstream proxy, as in the node's settings; `none` reads none.",
       default: ATTACHED_DIR,
     },
   },
