@@ -5,12 +5,6 @@ import { registryHostSchema } from './registries-api.ts'
 
 /** Of the node, unless configured. */
 export const NODE_DATA_DIR = '/var/lib/shoal'
-/** Not below the node's data folder: the user who runs the node could replace it. */
-export const ATTACHED_DIR = '/var/lib/shoal-attach'
-/** What the node may and shall do for the runtimes that are attached. */
-export const CONSENT_FILE = 'consent.json'
-/** URL of the proxy that the runtimes used before; a secret. */
-export const UPSTREAM_FILE = 'upstream-proxy'
 /**
  * Where attached runtimes find the node's authority: in a folder that every user can read and that outlives a restart of
  * the machine. A trust file that leads nowhere fails every pull.

@@ -1,5 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { ATTACHED_DIR } from '../core/attached-files.ts'
 import { command } from '../core/command.ts'
 import { collectWhenIdle } from '../core/idle-memory.ts'
 import { type ControlWord, callGuard } from './control.ts'
@@ -45,17 +46,25 @@ export const guardRunCommand = command({
       description:
         'What the relay may connect to, and through which upstream proxy. Only root should be able to write it.',
     },
+    'attached-dir': {
+      type: 'string',
+      value: 'folder',
+      description:
+        'Where the relay finds the upstream proxy that `shoal attach` took over; `none` for nowhere.',
+      default: ATTACHED_DIR,
+    },
     'relay-only': { type: 'boolean', description: 'Start without the node: `shoal guard start` starts it.' },
   },
   async run(values, nodeArguments) {
     const passed = passedSockets(process.env, process.pid)
     const sockets = passed.length > 0 ? passed : ownSockets(values)
     const rules = values['rules-file'] === undefined ? [] : ['--rules-file', values['rules-file']]
+    const attached = ['--attached-dir', values['attached-dir']]
     const say = (text: string) => process.stderr.write(`shoal guard: ${text}\n`)
     const guard = new Guard({
       sockets,
       program: PROGRAM,
-      argv: { node: ['node', ...nodeArguments], relay: ['relay', ...rules] },
+      argv: { node: ['node', ...nodeArguments], relay: ['relay', ...attached, ...rules] },
       control: values.control,
       env: process.env,
       isNodeWanted: !values['relay-only'],

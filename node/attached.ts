@@ -1,15 +1,12 @@
 import { join } from 'node:path'
+import { attachedProxyFile, CONSENT_FILE } from '../core/attached-files.ts'
 import { ConfigError } from '../core/config.ts'
-import { CONSENT_FILE, type Consent, consentSchema, UPSTREAM_FILE } from '../core/consent.ts'
-import { credentialFile } from '../core/credentials.ts'
+import { type Consent, consentSchema } from '../core/consent.ts'
 import { readIfThere } from '../core/read-if-there.ts'
 import { registryConfig } from '../core/registry-config.ts'
 import type { NodeConfig } from './config.ts'
 
 /** What `shoal attach` left for the node at its start (core/consent.ts). follow-consent.ts has what comes later. */
-
-/** `upstream-proxy` as a service manager passes it on: only its owner can read the file. */
-const UPSTREAM_CREDENTIAL = 'attached-proxy'
 
 /**
  * @param attachedDir '' for none
@@ -49,7 +46,6 @@ export function withAttached(
     config.upstreamProxyFile !== undefined ||
     ['HTTPS_PROXY', 'https_proxy', 'HTTP_PROXY', 'http_proxy'].some((name) => env[name])
   if (isProxyNamed || consent.noProxy === undefined) return { ...config, registries }
-  const upstreamProxyFile =
-    credentialFile(UPSTREAM_CREDENTIAL, env) ?? join(config.attachedDir, UPSTREAM_FILE)
+  const upstreamProxyFile = attachedProxyFile(config.attachedDir, env)
   return { ...config, registries, upstreamProxyFile, noProxy: config.noProxy ?? consent.noProxy }
 }

@@ -1,3 +1,4 @@
+import { ATTACHED_DIR } from '../core/attached-files.ts'
 import { command } from '../core/command.ts'
 import { ShoalError } from '../core/errors.ts'
 import { guardLine } from '../core/guard-line.ts'
@@ -18,6 +19,13 @@ export const relayCommand = command({
       description:
         "JSON with upstreamProxy, noProxy, permitLinkLocal, permittedTargets and deniedPorts, as in the node's settings.",
     },
+    'attached-dir': {
+      type: 'string',
+      value: 'folder',
+      description:
+        "Where `shoal attach` leaves the upstream proxy, as in the node's settings; `none` reads none.",
+      default: ATTACHED_DIR,
+    },
   },
   async run(values) {
     const line = guardLine(process.env)
@@ -25,8 +33,13 @@ export const relayCommand = command({
       throw new RelayError('the relay has no socket', { hint: '`shoal guard run` starts it with one.' })
     }
     const warn = (text: string) => process.stderr.write(`shoal relay: ${text}\n`)
-    const { policy, ignored } = relayRules(values['rules-file'], process.env)
-    if (ignored !== undefined) warn(`the rules file is ignored: ${ignored}`)
+    const { 'rules-file': path, 'attached-dir': attachedDir } = values
+    const { policy, ignored } = relayRules({
+      path,
+      attachedDir: attachedDir === 'none' ? '' : attachedDir,
+      env: process.env,
+    })
+    for (const reason of ignored) warn(`a file of rules is ignored: ${reason}`)
     const relay = new Relay({ policy, proxy: line.socket('proxy'), mirror: line.socket('mirror'), warn })
     const told = new Promise<void>((resolve) => {
       process.on('SIGTERM', resolve).on('SIGINT', resolve)

@@ -9,14 +9,8 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { dirname, join } from 'node:path'
-import {
-  ATTACHED_DIR,
-  CONSENT_FILE,
-  type Consent,
-  NODE_DATA_DIR,
-  PUBLIC_AUTHORITY,
-  UPSTREAM_FILE,
-} from '../../core/consent.ts'
+import { ATTACHED_DIR, CONSENT_FILE, UPSTREAM_FILE } from '../../core/attached-files.ts'
+import { type Consent, NODE_DATA_DIR, PUBLIC_AUTHORITY } from '../../core/consent.ts'
 import { ensureFolder, readOwnFile } from '../../core/data-folder.ts'
 import { AttachFileError } from './errors.ts'
 import type { Content, FileTree } from './file-tree.ts'

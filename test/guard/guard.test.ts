@@ -351,6 +351,6 @@ describe('the relay', () => {
     expect(await statusOf('169.254.169.254:80')).toBe(403)
     expect(await echoed('all the same')).toBe('all the same')
     guard!.child.kill('SIGTERM')
-    expect((await guard!.outcome).stderr).toContain('the rules file is ignored')
+    expect((await guard!.outcome).stderr).toContain('a file of rules is ignored')
   })
 })

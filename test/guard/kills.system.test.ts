@@ -18,7 +18,7 @@ const LASTING: readonly Client[] = IS_FULL ? ['docker', 'containerd'] : ['docker
 /** These may fail where their connection is cut, but not more often than where it leads to the registry directly. */
 const FRAGILE: readonly Client[] = IS_FULL ? ['podman', 'skopeo'] : []
 const EACH = IS_FULL ? 2 : 4
-const KILLS = IS_FULL ? 100 : 20
+const KILLS = Number(process.env.SHOAL_TESTS_KILLS ?? (IS_FULL ? 100 : 20))
 const ROUNDS = KILLS / (LASTING.length * EACH)
 const CLIENTS = [...LASTING.flatMap((client) => Array<Client>(EACH).fill(client)), ...FRAGILE]
 type Client = 'docker' | 'containerd' | 'podman' | 'skopeo'

@@ -43,7 +43,7 @@ export class SwarmState {
   readonly identity: SwarmIdentity
   readonly layout: PieceLayout
   readonly #pieces: PublishedPieces
-  readonly #leases: SwarmLeases
+  readonly leases: SwarmLeases
   readonly #completions: Set<NodeId>
   readonly #disputes: SwarmDisputes
   readonly seen: Unstored
@@ -59,8 +59,7 @@ export class SwarmState {
     this.layout = pieceLayout(bytes)
     this.#hasPiecesSha1 = record.hasPiecesSha1
     this.#pieces = new PublishedPieces(this.layout.pieceCount)
-    const leasesBefore = before === undefined ? undefined : before.#leases
-    this.#leases = new SwarmLeases(record.leases, () => this.#changing(), leasesBefore)
+    this.leases = new SwarmLeases(record.leases, () => this.#changing(), before?.leases)
     this.seen = before?.seen ?? new Unstored()
     this.#completions = new Set(record.completions)
     this.#disputes = new SwarmDisputes(this.identity, record.disputes, () => this.#changing())
@@ -137,7 +136,7 @@ export class SwarmState {
     const hashOf = (piece: number) =>
       hashes.subarray(offsetOf(piece - firstPiece), offsetOf(piece - firstPiece + 1))
     const differing = run.filter((piece) => !this.#pieces.isHash(piece, hashOf(piece)))
-    this.#leases.check(publication, differing)
+    this.leases.check(publication, differing)
     const disputed = differing.filter((piece) => this.isPublished(piece))
     if (disputed.length > 0) {
       this.#checkDispute(publication, disputed)
@@ -155,20 +154,20 @@ export class SwarmState {
     const isKnown = (piece: number) =>
       this.isPublished(piece) && !this.seen.refetches.isFetching(piece, lease)
     const isTold = (piece: number) => isKnown(piece) || this.#disputes.hasTestified(node, piece)
-    this.#leases.progress({ ...publication, newPieces }, isTold)
+    this.leases.progress({ ...publication, newPieces }, isTold)
     return 'published'
   }
 
   /** A refetch lease does not let its holder replace a known hash; like anybody, the holder may report it as wrong. */
   #checkDispute({ lease, nowMs }: Publication, disputed: readonly number[]): void {
     const isRefetch = disputed.some((piece) => this.seen.refetches.isRefetch(piece, lease))
-    if (isRefetch || !this.#leases.isRunning(lease, nowMs))
+    if (isRefetch || !this.leases.isRunning(lease, nowMs))
       throw new RefusedError('LEASE_UNKNOWN', 'this node has no lease to find these hashes')
   }
 
   /** Gives up a lease; its rest is free at once. Another node's lease stays. */
   release(lease: string, node: NodeId): void {
-    if (this.#leases.release(lease, node)) this.seen.refetches.release(lease)
+    if (this.leases.release(lease, node)) this.seen.refetches.release(lease)
   }
 
   /** A lease for the asker, by the policy; undefined if there is no work for it now. */
@@ -178,7 +177,7 @@ export class SwarmState {
     const barred = this.#disputes.barredPieces(node, nowMs)
     const isWanted = (piece: number) =>
       !this.isPublished(piece) || this.seen.refetches.isDue(piece, { awaited, nowMs })
-    const lease = this.#leases.take(request, {
+    const lease = this.leases.take(request, {
       pieceCount: this.layout.pieceCount,
       pieceBytes: this.layout.pieceBytes,
       isOpen: (piece) => isWanted(piece) && !barred.has(piece),
@@ -191,14 +190,14 @@ export class SwarmState {
 
   /** A holder tells how far it has requested its lease. @returns the lease's end; null for a lease that it does not hold */
   requested(lease: string | null, node: NodeId, requestedTo: number): number | null {
-    return this.#leases.requested(lease, node, requestedTo) ?? null
+    return this.leases.requested(lease, node, requestedTo) ?? null
   }
 
   /** When to ask again, while others fetch missing hashes or the pieces that the asker waits for; undefined if nobody does. */
   retryInMs(awaited: readonly PieceRun[], now: { nowMs: number; random: number }): number | undefined {
     const isCold = this.status === 'cold'
     const { refetches, retries, answers } = this.seen
-    const leaseEndInMs = () => this.#leases.nextExpiryInMs(now.nowMs, answers.longestMs)
+    const leaseEndInMs = () => this.leases.nextExpiryInMs(now.nowMs, answers.longestMs)
     const endInMs = isCold ? leaseEndInMs() : refetches.endInMs(awaited, now.nowMs)
     return endInMs === undefined ? undefined : retries.inMs({ nextExpiryInMs: endInMs, isCold, ...now })
   }
@@ -296,7 +295,7 @@ export class SwarmState {
       this.#unpublish(piece, change)
     }
     // The reporter's leases must not keep the pieces that it is barred from.
-    this.#leases.dropCovering(pieces)
+    this.leases.dropCovering(pieces)
     this.#raiseEpoch(kind, by, change)
   }
 

@@ -1,6 +1,7 @@
 import { chmodSync, chownSync, linkSync, lstatSync, rmSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { CONSENT_FILE, PUBLIC_AUTHORITY } from '../../../core/consent.ts'
+import { CONSENT_FILE } from '../../../core/attached-files.ts'
+import { PUBLIC_AUTHORITY } from '../../../core/consent.ts'
 import { mustSkipFor } from '../../../lab/machine/requirements.ts'
 import { AUTHORITY, DOCKER_28, DOCKER_UNIT, MachineTree, PEM } from './machine-tree.ts'
 
