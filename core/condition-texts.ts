@@ -77,7 +77,7 @@ export const CONDITIONS = {
     title: 'dockerd does not share Docker Hub',
     severity: 'info',
     text: 'Docker Hub is intercepted, but dockerd trusts no added authority for it, so its connections there are tunnelled.',
-    cost: "dockerd's pulls from Docker Hub are not shared. Podman, Skopeo and Buildah share it.",
+    cost: 'Pulls of dockerd from Docker Hub are not shared. Podman, Skopeo and Buildah share them.',
     remedy:
       "Set mirrorListen and name it in registry-mirrors of Docker's daemon.json (docs/mirror.md), or pull with Podman or Skopeo.",
   },

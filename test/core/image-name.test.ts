@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { Client } from '../../client/index.ts'
 import { isDigestMeant, isMeant } from '../../core/image-name.ts'
+import type { ImagesSeen } from '../../node/images-seen.ts'
 import { cacheRoutes } from '../../node/local/cache.ts'
 
 const MANIFEST = `sha256:${'a1'.repeat(32)}`
@@ -55,7 +56,10 @@ describe('a pin', () => {
       { ...NGINX, digest: OTHER, blobs: [blob] },
     ],
   }
-  const routes = cacheRoutes({ client: { cache } as unknown as Client, images })
+  const routes = cacheRoutes({
+    client: { cache } as unknown as Client,
+    images: images as unknown as Pick<ImagesSeen, 'list'>,
+  })
   const call = (method: string, name: string) =>
     routes
       .find((route) => route.path === '/v1/cache/pins' && route.method === method)!

@@ -316,7 +316,7 @@ const FAULTS: Fault[] = [
       return {}
     },
     found: ['expiry NODE_CERTIFICATE_STUCK'],
-    remedy: /start the node again/,
+    remedy: /restart the node/,
   },
   {
     what: 'a data folder that is none',
