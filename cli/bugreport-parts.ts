@@ -61,7 +61,7 @@ export async function gatherParts(sources: ReportSources): Promise<ReportPart[]>
     [
       'metrics.txt',
       'its metrics',
-      async () => metricsText(await node.ask('/v1/metrics', z.object({ text: z.string() }))),
+      async () => (await node.ask('/v1/metrics', z.object({ text: z.string() }))).text,
     ],
     ['guard.json', 'what its guard says', async () => plainJson(await callGuard(control, 'status'), 2)],
     [
@@ -86,7 +86,7 @@ async function bounded(text: () => string | Promise<string>): Promise<string> {
     const bytes = Buffer.from(whole)
     return bytes.length <= PART_BYTES_MAX ? whole : bytes.subarray(bytes.length - PART_BYTES_MAX).toString()
   } catch (error) {
-    return `not to be had: ${redacted(reasonOf(error))}\n`
+    return `not available: ${redacted(reasonOf(error))}\n`
   }
 }
 
@@ -106,10 +106,6 @@ export function redacted(text: string): string {
     const bare = value.replace(/^["']|["']$/g, '')
     return /^(\d{1,12}|true|false|null)$/.test(bare) ? whole : `${name}"${REDACTED}"`
   })
-}
-
-function metricsText({ text }: { text: string }): string {
-  return text
 }
 
 function aboutText(dataDir: string): string {

@@ -4,9 +4,10 @@ import { gzipSync } from 'node:zlib'
 import { byteSize } from '../core/byte-size.ts'
 import { type Command, command, type Outside } from '../core/command.ts'
 import { TAR_END, tarHeader, tarPadding } from '../core/tar.ts'
+import { CONTROL_FLAG } from '../guard/control.ts'
 import { gatherParts, type ReportPart } from './bugreport-parts.ts'
 import { BugReportError } from './errors.ts'
-import { localNode, NODE_FLAGS, nodeDataDir } from './local-node.ts'
+import { localNode, NODE_FLAGS, nodeConfigFile, nodeDataDir } from './local-node.ts'
 import { lookOf, tableLines } from './table.ts'
 
 /** `shoal bugreport`: one archive for a maintainer. Invariant: nothing is in it that was not listed before it was written. */
@@ -24,12 +25,7 @@ export const bugreportCommand: Command = command({
       description: 'The archive. Default: shoal-bugreport-TIME.tar.gz in this folder.',
     },
     yes: { type: 'boolean', description: 'Asks nothing.' },
-    control: {
-      type: 'string',
-      value: 'path',
-      default: '/run/shoal/guard.sock',
-      description: "The guard's socket.",
-    },
+    control: CONTROL_FLAG,
   },
   async run(values, _positionals, outside) {
     const now = new Date()
@@ -37,7 +33,7 @@ export const bugreportCommand: Command = command({
     const path = resolve(values.output ?? `shoal-bugreport-${stamp}Z.tar.gz`)
     const parts = await gatherParts({
       node: localNode(values, outside),
-      configFile: values['config-file'],
+      configFile: nodeConfigFile(values, outside),
       dataDir: nodeDataDir(values, outside),
       control: values.control,
     })
@@ -57,11 +53,11 @@ function listText(parts: readonly ReportPart[], path: string, outside: Outside):
   ]
   const rows = parts.map(({ name, what, text }) => [
     `  ${name}`,
-    text.startsWith('not to be had: ') ? 'none' : byteSize(Buffer.byteLength(text)),
+    text.startsWith('not available: ') ? 'none' : byteSize(Buffer.byteLength(text)),
     what,
   ])
   const lines = [
-    `${path} will have:`,
+    `${path} will contain:`,
     ...tableLines(columns, rows, lookOf(outside)),
     'Tokens, passwords, keys, credentials and join strings are taken out. Names of hosts and images stay.',
   ]
@@ -72,10 +68,7 @@ function listText(parts: readonly ReportPart[], path: string, outside: Outside):
 async function agreed(outside: Outside): Promise<void> {
   if (await outside.ask?.('Write it?')) return
   throw new BugReportError('nothing was written', {
-    hint:
-      outside.ask === undefined
-        ? 'Nobody is there to ask: for scripts there is --yes.'
-        : 'The answer was no.',
+    hint: outside.ask === undefined ? 'No terminal to ask on. Pass --yes.' : 'You answered no.',
   })
 }
 

@@ -27,12 +27,12 @@ export const CACHE: Entry = {
     {
       name: 'verify',
       summary:
-        'Hashes what is on the disk. What is damaged is dropped, and fetched again when it is pulled next; exits with 1 then.',
+        'Hashes what is on the disk. Damaged parts are dropped, and fetched again at the next pull; exits with 3 then.',
       examples: [
         { line: 'shoal cache verify', does: 'Reads at most 128 MiB a second, so that pulls go on.' },
         { line: 'shoal cache verify --json', does: 'Prints every blob with what was wrong.' },
       ],
-      exits: { 1: 'something was damaged, or failed' },
+      exits: { 3: 'something was damaged' },
       command: async () => (await import('./cache/verify.ts')).cacheVerifyCommand,
     },
     {

@@ -4,8 +4,7 @@ import type { Entry } from './command-tree.ts'
 
 export const DOCTOR: Entry = {
   name: 'doctor',
-  summary:
-    'Looks for what keeps this machine from sharing: walks from the runtimes to the other nodes, and says what mends each fault.',
+  summary: 'Finds what keeps this machine from sharing, and says how to fix it.',
   examples: [
     {
       line: 'shoal doctor',

@@ -27,20 +27,21 @@ export function explainPage(
 }
 
 const RESULT_WORDS: Record<ShownPull['outcome'], string> = {
-  running: 'It runs',
-  done: 'Done',
-  interrupted: 'Cut off: the client went away, or the node ended',
-  failed: 'Failed',
+  running: 'Running for',
+  done: 'Done in',
+  interrupted: 'Cut off after',
+  failed: 'Failed after',
 }
 
 function headLines(pull: ShownPull, recorded: number, nowMs: number, look: Look): string[] {
   const beganMs = Date.parse(pull.began)
   const endedMs = pull.ended === undefined ? nowMs : Date.parse(pull.ended)
   const took = durationText(endedMs - beganMs)
-  const ago =
-    pull.ended === undefined ? `for ${took} now` : `in ${took}, ${durationText(nowMs - endedMs)} ago`
+  const ago = pull.ended === undefined ? '' : `, ${durationText(nowMs - endedMs)} ago`
   const others = recorded > 1 ? ` ${counted(recorded - 1, 'other pull')} of it on record.` : ''
-  const facts = `${RESULT_WORDS[pull.outcome]} ${ago} (began ${pull.began.slice(0, 19).replace('T', ' ')} UTC).${others}`
+  const began = `began ${pull.began.slice(0, 19).replace('T', ' ')} UTC`
+  const cause = pull.outcome === 'interrupted' ? ' The client went away, or the node ended.' : ''
+  const facts = `${RESULT_WORDS[pull.outcome]} ${took}${ago} (${began}).${others}${cause}`
   return [
     ...wrappedLines(nameOf(pull), '', look).map((line) => painted(line, 'bold', look)),
     ...wrappedLines(facts, '  ', look),

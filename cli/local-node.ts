@@ -73,9 +73,17 @@ export class LocalNode {
   }
 }
 
+/** The file with the node's settings, as the node itself would find it. */
+export function nodeConfigFile(
+  values: Pick<NodeFlagValues, 'config-file'>,
+  { env }: Pick<Outside, 'env'>,
+): string {
+  return env.SHOAL_NODE_CONFIG_FILE || values['config-file']
+}
+
 /** @param values of NODE_FLAGS; a flag wins over the environment, and that over the file */
 export function localNode(values: NodeFlagValues, { env }: Pick<Outside, 'env'>): LocalNode {
-  const settings = settingsIn(env.SHOAL_NODE_CONFIG_FILE || values['config-file'])
+  const settings = settingsIn(nodeConfigFile(values, { env }))
   const flagged = values.socket ?? (values['data-dir'] && join(values['data-dir'], SOCKET_FILE))
   if (flagged !== undefined) return new LocalNode([flagged])
   const configured = env.SHOAL_NODE_LOCAL_SOCKET || settings.localSocket
@@ -86,7 +94,7 @@ export function localNode(values: NodeFlagValues, { env }: Pick<Outside, 'env'>)
 
 /** The data folder, as the node itself would find it. */
 export function nodeDataDir(values: NodeFlagValues, { env }: Pick<Outside, 'env'>): string {
-  const settings = settingsIn(env.SHOAL_NODE_CONFIG_FILE || values['config-file'])
+  const settings = settingsIn(nodeConfigFile(values, { env }))
   return values['data-dir'] ?? (env.SHOAL_NODE_DATA_DIR || settings.dataDir || NODE_DATA_DIR)
 }
 
@@ -165,7 +173,7 @@ function jsonOf(text: string): unknown {
 }
 
 function unusable(place: string, cause?: Error): NodeAnswerError {
-  const why = cause === undefined ? 'not as a node of this version answers' : cause.message
+  const why = cause === undefined ? 'its answer has a form that this version does not know' : cause.message
   return new NodeAnswerError(`the node at ${place} gives no usable answer: ${why}`, {
     cause,
     hint: 'Look at its log. If Shoal was upgraded on this machine, start the node again.',

@@ -9,7 +9,7 @@ const reloadedSchema = z.looseObject({ changed: z.array(z.string()), needsRestar
 
 export const reloadCommand = command({
   positionals: [],
-  flags: { ...NODE_FLAGS, json: { type: 'boolean', description: 'Print JSON, for scripts.' } },
+  flags: { ...NODE_FLAGS, json: { type: 'boolean', description: 'Prints JSON, for scripts.' } },
   async run(values, _positionals, outside) {
     const reloaded = await localNode(values, outside).ask('/v1/reload', reloadedSchema, {
       method: 'POST',
@@ -18,7 +18,9 @@ export const reloadCommand = command({
     if (values.json) return `${JSON.stringify(reloaded, undefined, 2)}\n`
     const { changed, needsRestart } = reloaded
     const lines = [
-      changed.length === 0 ? 'Nothing that counts at once has changed.' : `Changed: ${changed.join(', ')}.`,
+      changed.length === 0
+        ? 'No setting that can change while the node runs has changed.'
+        : `Changed: ${changed.join(', ')}.`,
       ...(needsRestart.length === 0 ? [] : [`Needs a restart: ${needsRestart.join(', ')}.`]),
     ]
     return `${lines.join('\n')}\n`

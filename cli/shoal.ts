@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { ShoalError } from '../core/errors.ts'
+import { plainText } from '../core/plain-text.ts'
 import { scrubSecrets } from '../core/scrub-secrets.ts'
 import { type Found, findEntry, isGroup, type Program, type Running } from './command-tree.ts'
 import { TREE } from './tree.ts'
@@ -152,9 +153,11 @@ function fail(error: unknown): never {
 }
 
 function oneLine(text: string): string {
-  return scrubSecrets(text)
-    .trim()
-    .replaceAll(/\s*\n\s*/g, ' ')
+  return plainText(
+    scrubSecrets(text)
+      .trim()
+      .replaceAll(/\s*\n\s*/g, ' '),
+  )
 }
 
 process.on('uncaughtException', fail)

@@ -60,7 +60,7 @@ function headLines(status: NodeStatus, { nowMs }: PageFacts, look: Look): string
   const isPaused = status.codes.some((code) => code.startsWith('PAUSED'))
   const state = isPaused ? { word: 'is paused', style: 'yellow' as const } : STATE[status.ready]
   const isDegraded = status.status === 'degraded' && status.ready === 'ready' && !isPaused
-  const word = isDegraded ? `${state.word}, with limits` : state.word
+  const word = isDegraded ? `${state.word}, with warnings` : state.word
   const up = durationText(nowMs - Date.parse(node.started))
   const first = `${painted(`The node ${word}.`, isDegraded ? 'yellow' : state.style, look)}  shoal ${plainText(node.version)}, up ${up}`
   const shared = registries.filter((one) => one.state === 'shared').map(({ host }) => host)
@@ -217,7 +217,7 @@ function totalLines({ totals }: NodeStatus, look: Look): string[] {
   const { sinceStart, sinceInstall } = totals
   const since = `since ${sinceInstall.since.slice(0, 10)}`
   return [
-    painted('Shared', 'bold', look),
+    painted('Bytes by source', 'bold', look),
     ...tableLines(columns, [row('since the start', sinceStart), row(since, sinceInstall)], look),
   ]
 }

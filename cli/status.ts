@@ -1,6 +1,6 @@
 import { type Command, command, type Outside } from '../core/command.ts'
 import { plainJson } from '../core/plain-text.ts'
-import { callGuard } from '../guard/control.ts'
+import { CONTROL_FLAG, callGuard } from '../guard/control.ts'
 import { NodeDeniedError, NodeDownError } from './errors.ts'
 import { type LocalNode, localNode, NODE_FLAGS } from './local-node.ts'
 import { allBytes, type NodeStatus, statusSchema } from './node-status.ts'
@@ -14,7 +14,6 @@ import { watch } from './watch.ts'
 const EXIT_DEGRADED = 3
 /** The node is down, and its guard answers. */
 const EXIT_NODE_DOWN = 4
-const GUARD_SOCKET = '/run/shoal/guard.sock'
 
 export const statusCommand: Command = command({
   positionals: [],
@@ -22,12 +21,7 @@ export const statusCommand: Command = command({
     ...NODE_FLAGS,
     watch: { type: 'boolean', description: 'Shows the page again every second, until Ctrl-C.' },
     json: { type: 'boolean', description: 'Prints what the node says, as JSON (docs/status.md).' },
-    control: {
-      type: 'string',
-      value: 'path',
-      default: GUARD_SOCKET,
-      description: "The guard's socket, which is asked when the node does not answer.",
-    },
+    control: CONTROL_FLAG,
   },
   async run(values, _positionals, outside) {
     const view = new StatusView(localNode(values, outside), values.control, outside)
@@ -127,7 +121,7 @@ export function guardPage(phases: Record<string, unknown>, look: Look): string[]
   const relayText =
     relay === 'serving'
       ? 'The relay answers: runtimes pull directly from their registries, and nothing is shared.'
-      : `The relay: ${relay}.`
+      : `The relay does not answer either (${relay}): runtimes cannot pull.`
   return [
     painted('The node does not answer.', 'red', look),
     ...wrappedLines(`It ${words[node] ?? node}.`, '  node        ', look),

@@ -30,7 +30,12 @@ const { p2pMinBytes, cacheBytesMax, logLevel } = nodeConfig.shape
 export const upConfig = z.strictObject({
   // The tracker's rules hold; the text is the node's.
   registries: trackerConfig.shape.registries.describe(registries.description ?? ''),
-  dataDir: z.string().min(1).max(4096).default('./shoal-data').describe('Folder for all that is kept.'),
+  dataDir: z
+    .string()
+    .min(1)
+    .max(4096)
+    .default('./shoal-data')
+    .describe('Folder for the data and the keys of tracker and node.'),
   listen: listenAddress
     .prefault('127.0.0.1:7443')
     .describe('Where nodes reach the tracker; 0.0.0.0:7443 lets other machines join.'),

@@ -62,7 +62,7 @@ function readyText({ codes, conditions }: NodeStatus): string {
     .map(({ title }) => plainText(title))
   return limits.length === 0
     ? 'The node is ready.\n'
-    : `The node is ready, with limits: ${[...new Set(limits)].join('; ')} (\`shoal status\`).\n`
+    : `The node is ready, with warnings: ${[...new Set(limits)].join('; ')} (\`shoal status\`).\n`
 }
 
 function reasonsOf(seen: Seen): string[] {

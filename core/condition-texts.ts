@@ -18,7 +18,7 @@ export const CONDITIONS = {
     title: 'an attached runtime is not served yet',
     severity: 'warning',
     text: 'This node could not do what `shoal attach` asked of it.',
-    cost: 'What the attached runtime pulls may come from the registry and not be shared.',
+    cost: 'Pulls of that runtime may come from the registry and not be shared.',
     remedy:
       'Remove the cause that the reason names: the node tries again every few seconds, and at its start.',
   },
@@ -26,7 +26,7 @@ export const CONDITIONS = {
     title: 'a stored blob was damaged',
     severity: 'warning',
     text: 'Bytes of a blob in the cache had changed on the disk, or could not be read.',
-    cost: 'Nothing was delivered wrong: what was damaged is dropped, and fetched again at the next pull.',
+    cost: 'No wrong bytes were delivered. The damaged part is dropped and fetched again at the next pull.',
     remedy:
       'Run `shoal cache verify`, and look for errors of the disk of dataDir (`dmesg`, `smartctl`). The condition ends a day after the last damage.',
   },
@@ -48,7 +48,7 @@ export const CONDITIONS = {
     title: 'the list of pinned images is damaged',
     severity: 'warning',
     text: 'The file pins.json in the data folder cannot be read. The node goes on without pins.',
-    cost: 'What was pinned may be evicted.',
+    cost: 'Pinned blobs may be evicted.',
     remedy: 'Pin the images again (`shoal cache pin`), which writes the file anew, and restart the node.',
   },
   CLIENT_DISTRUSTS: {
@@ -77,7 +77,7 @@ export const CONDITIONS = {
     title: 'dockerd does not share Docker Hub',
     severity: 'info',
     text: 'Docker Hub is intercepted, but dockerd trusts no added authority for it, so its connections there are tunnelled.',
-    cost: 'What dockerd pulls from Docker Hub is not shared. Podman, Skopeo and Buildah share it.',
+    cost: 'Pulls of dockerd from Docker Hub are not shared. Podman, Skopeo and Buildah share them.',
     remedy:
       "Set mirrorListen and name it in registry-mirrors of Docker's daemon.json (docs/mirror.md), or pull with Podman or Skopeo.",
   },
@@ -86,7 +86,7 @@ export const CONDITIONS = {
     severity: 'warning',
     text: "A hosts.toml, or a folder _default in Docker's certs.d, decides what is trusted for a registry.",
     cost: 'Clients that shoal.crt does not reach reject this node, and what they pull is not shared: those that read hosts.toml, or those that read no _default.',
-    remedy: 'Do what `mend` says.',
+    remedy: 'Follow the line `mend` above.',
   },
   IDENTITY_COPIED: {
     title: 'the data folder was copied from another machine',
@@ -138,14 +138,14 @@ export const CONDITIONS = {
     title: 'paused on this machine',
     severity: 'warning',
     text: 'An operator paused this node: it tunnels every connection, and its mirror sends runtimes to the registry.',
-    cost: 'What this machine pulls comes from the registry. What the node holds is still served to other nodes.',
+    cost: 'Pulls of this machine come from the registry. The node still serves others.',
     remedy: 'Run `shoal resume`.',
   },
   PAUSED_BY_TRACKER: {
     title: 'paused by the tracker',
     severity: 'warning',
     text: 'An administrator of the tracker paused this node or its cluster: it tunnels every connection.',
-    cost: 'What this machine pulls comes from the registry. What the node holds is still served to nodes that are not paused.',
+    cost: 'Pulls of this machine come from the registry. The node still serves others that are not paused.',
     remedy:
       'Ask the administrators of the tracker: they end the pause through its admin API (docs/guard.md).',
   },
@@ -153,9 +153,9 @@ export const CONDITIONS = {
     title: 'a peer cannot be reached',
     severity: 'warning',
     text: 'A connection to a peer of this cluster does not open.',
-    cost: 'What only that peer has comes from the registry. Nobody waits for that peer.',
+    cost: 'Blobs that only that peer has come from the registry. Nobody waits for that peer.',
     remedy:
-      'Permit TCP to the peer’s port (peerListen) between the nodes, and look whether its `shoal node` runs.',
+      'Permit TCP to the peer’s port (peerListen) between the nodes, and check whether its `shoal node` runs.',
   },
   PORT_UNREACHED: {
     title: 'the tracker does not reach this node',
@@ -176,7 +176,7 @@ export const CONDITIONS = {
     title: 'the tracker decides what is intercepted',
     severity: 'info',
     text: 'As registriesFromTracker says, this node intercepts a registry that only the tracker names.',
-    cost: 'Whoever controls the tracker sees no credential, but chooses which hosts this node reads.',
+    cost: "The tracker's owner sees no credential, but chooses which hosts this node reads.",
     remedy: 'To choose them here, name the registries with --registries and remove registriesFromTracker.',
   },
   REGISTRY_CLIENT_CERTIFICATE: {
@@ -214,7 +214,7 @@ export const CONDITIONS = {
     text: 'The tracker names a registry that this node was not told to intercept.',
     cost: 'Its blobs come from the registry, as without Shoal.',
     remedy:
-      'Name it with --registries, or set registriesFromTracker to intercept all that the tracker names; then start the node again.',
+      'Name it in `registries` and run `shoal reload`. Or set registriesFromTracker, and start the node again.',
   },
   REGISTRY_NOT_OPEN: {
     title: 'a registry of kind none asks for credentials',
@@ -237,7 +237,7 @@ export const CONDITIONS = {
     text: 'The tracker and this node have different values of apiPath for a registry.',
     cost: 'Its blobs come from the registry, as without Shoal.',
     remedy:
-      'Give the registry the same apiPath in the registries setting of both, then start the one that changed again.',
+      'Give the registry the same apiPath on both. Then run `shoal reload` on the node, or restart the tracker.',
   },
   REGISTRY_PLAIN_HTTP: {
     title: 'the registry speaks plain HTTP',

@@ -37,7 +37,7 @@ export const PULL_REASONS = {
   },
   ORIGIN_REFUSED: {
     text: 'The registry refused to give the blob to this node with the credential of the pull.',
-    remedy: 'Look whether the credential has ended, or may pull this repository.',
+    remedy: 'Check whether the credential has expired, and may pull this repository.',
   },
   READ_CLOSED: { text: 'The client went away.' },
   REDIRECT_REFUSED: {
@@ -50,7 +50,7 @@ export const PULL_REASONS = {
   },
   REGISTRY_REFUSED: {
     text: 'The registry does not give the blob to this caller.',
-    remedy: 'Look whether the caller is logged in, and may pull this repository.',
+    remedy: 'Check whether the caller is logged in, and may pull this repository.',
   },
   STORE_CLOSED: { text: 'The blob left the cache while it was in use.' },
   STORE_FULL: {
@@ -59,7 +59,7 @@ export const PULL_REASONS = {
   },
   STORE_WRITE: {
     text: 'A piece could not be written to the disk.',
-    remedy: 'Look whether the disk of dataDir is full or broken.',
+    remedy: 'Check whether the disk of dataDir is full or broken.',
   },
   TARGET_UNREACHABLE: {
     text: 'The registry cannot be resolved or connected to.',
@@ -71,7 +71,7 @@ export const PULL_REASONS = {
   },
   TRACKER_UNAVAILABLE: {
     text: 'The tracker did not answer.',
-    remedy: 'Look whether `shoal tracker` runs unlocked, and whether trackerUrl leads to it.',
+    remedy: 'Check whether `shoal tracker` runs unlocked, and whether trackerUrl leads to it.',
   },
   TRANSFER_STALLED: {
     text: 'The client or the registry stopped in the middle of the blob while others waited.',

@@ -1,6 +1,6 @@
 /**
  * Settings that have a new name. The old one works for one release, in every place where settings are read, with a
- * warning; help and completion do not show it. A test (test/tidy/renamed.test.ts) compares with the last release, and
+ * warning; help and completion do not show it. A test (test/tidy/last-release.test.ts) compares with the last release, and
  * says when a row has to go.
  */
 export interface RenamedSetting {

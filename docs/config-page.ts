@@ -27,7 +27,7 @@ brackets; port 0 takes a free one. Secrets are never settings themselves: their 
 `
 
 const RELOAD =
-  'A running node reads its settings again at `shoal reload` or SIGHUP: those marked `reload` count at once, in pulls that run too. Settings that cannot be used change nothing. Certificates that the settings of a registry name are followed without either.'
+  'A running node reads its settings again at `shoal reload` or SIGHUP: those marked `reload` count at once, in pulls that run too. Settings that cannot be used change nothing. Certificate files of a registry are read again when they change, without a reload.'
 
 /** The text of docs/config.md. */
 export function configPage(): string {

@@ -1,11 +1,20 @@
-import { chmodSync, rmSync } from 'node:fs'
+import { rmSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
-import { GuardError } from './sockets.ts'
+import { listenOwnerOnly } from '../core/socket-file.ts'
+import { GuardDownError, GuardError } from './sockets.ts'
 
 /** How an operator's command reaches the guard: one word, and one line of JSON back, over a socket that only its user can open. */
 
 export const CONTROL_WORDS = ['start', 'stop', 'status'] as const
 export type ControlWord = (typeof CONTROL_WORDS)[number]
+
+/** For every command that asks the guard. */
+export const CONTROL_FLAG = {
+  type: 'string',
+  value: 'path',
+  description: "The guard's own socket.",
+  default: '/run/shoal/guard.sock',
+} as const
 
 /** Bound of a request to the control socket, in bytes. */
 const REQUEST_BYTES_MAX = 64
@@ -32,12 +41,9 @@ export class Control {
 
   async listen(): Promise<void> {
     rmSync(this.#path, { force: true })
-    await new Promise<void>((resolve, reject) => {
-      this.#server.once('error', reject).listen(this.#path, resolve)
-    }).catch((cause: Error) => {
+    await listenOwnerOnly(this.#server, this.#path).catch((cause: Error) => {
       throw new GuardError(`--control cannot be used: ${cause.message}`, { cause })
     })
-    chmodSync(this.#path, 0o600)
   }
 
   close(): void {
@@ -62,13 +68,13 @@ function answer(socket: Socket, controlled: Controlled): void {
 
 /**
  * Sends a word to the guard that listens there.
- * @throws GuardError if none does
+ * @throws GuardDownError if none does
  */
 export function callGuard(path: string, word: ControlWord): Promise<Record<string, unknown>> {
   return new Promise((resolve, reject) => {
     const fail = (cause: Error) => {
       const hint = 'Is the guard running, and may this user open its socket? Name it with --control.'
-      reject(new GuardError(`no guard answers at ${path}: ${cause.message}`, { cause, hint }))
+      reject(new GuardDownError(`no guard answers at ${path}: ${cause.message}`, { cause, hint }))
     }
     let text = ''
     const socket = connect(path, () => socket.end(`${word}\n`))

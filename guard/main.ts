@@ -3,17 +3,18 @@ import { fileURLToPath } from 'node:url'
 import { ATTACHED_DIR } from '../core/attached-files.ts'
 import { command } from '../core/command.ts'
 import { collectWhenIdle } from '../core/idle-memory.ts'
-import { type ControlWord, callGuard } from './control.ts'
+import { CONTROL_FLAG, type ControlWord, callGuard } from './control.ts'
 import { Guard } from './guard.ts'
-import { GuardError, letCallersWait, type OwnedSocket, ownSocket, passedSockets } from './sockets.ts'
+import {
+  GuardBusyError,
+  GuardError,
+  letCallersWait,
+  type OwnedSocket,
+  ownSocket,
+  passedSockets,
+} from './sockets.ts'
 
 const PROGRAM = fileURLToPath(new URL('../bin/shoal.js', import.meta.url))
-const CONTROL = {
-  type: 'string',
-  value: 'path',
-  description: "The guard's own socket, for `shoal guard start`, `stop` and `status`.",
-  default: '/run/shoal/guard.sock',
-} as const
 /** How long `stop` waits for the node to finish what it serves. */
 const STOP_PATIENCE_MS = 60_000
 /** How often `stop` asks the guard meanwhile. */
@@ -39,7 +40,7 @@ export const guardRunCommand = command({
       description:
         'Loopback address for the mirror. Without it, the node itself opens those of its mirrorListen. Ignored when the service manager passes sockets.',
     },
-    control: CONTROL,
+    control: CONTROL_FLAG,
     'rules-file': {
       type: 'string',
       value: 'file',
@@ -88,7 +89,7 @@ export const guardRunCommand = command({
 
 export const guardStartCommand = command({
   positionals: [],
-  flags: { control: CONTROL },
+  flags: { control: CONTROL_FLAG },
   async run({ control }) {
     await callGuard(control, 'start')
     return 'the node starts\n'
@@ -97,13 +98,13 @@ export const guardStartCommand = command({
 
 export const guardStopCommand = command({
   positionals: [],
-  flags: { control: CONTROL },
+  flags: { control: CONTROL_FLAG },
   async run({ control }) {
     const untilMs = performance.now() + STOP_PATIENCE_MS
     let word: ControlWord = 'stop'
     while ((await callGuard(control, word)).node !== 'off') {
       if (performance.now() > untilMs)
-        throw new GuardError('the node is still finishing what it serves', {
+        throw new GuardBusyError('the node is still finishing what it serves', {
           hint: '`shoal guard status` says when it has ended.',
         })
       await wait(STOP_LOOK_MS)
@@ -115,7 +116,7 @@ export const guardStopCommand = command({
 
 export const guardStatusCommand = command({
   positionals: [],
-  flags: { control: CONTROL },
+  flags: { control: CONTROL_FLAG },
   async run({ control }) {
     return `${JSON.stringify(await callGuard(control, 'status'))}\n`
   },

@@ -10,6 +10,16 @@ export class GuardError extends ShoalError {
   readonly code = 'GUARD'
 }
 
+/** No guard answers at its socket: print message and hint. */
+export class GuardDownError extends ShoalError {
+  readonly code = 'GUARD_DOWN'
+}
+
+/** The guard's node takes long to end: print message and hint. */
+export class GuardBusyError extends ShoalError {
+  readonly code = 'GUARD_BUSY'
+}
+
 /** The first descriptor that a service manager passes on (sd_listen_fds(3), SD_LISTEN_FDS_START). */
 const FIRST_PASSED = 3
 /** Bound of the sockets that a service manager may pass. */

@@ -86,7 +86,7 @@ export const nodeConfig = z.strictObject({
     .boolean()
     .default(false)
     .describe(
-      'Consent to intercept also every registry that the tracker names. Without it only `registries` counts. The node asks at its start, and trusts no other authorities and permits no other redirects for them.',
+      'Also intercept every registry that the tracker names. Without it, only `registries` and attached registries are intercepted. Read at the start. These registries get no extra authorities and no extra redirects.',
     ),
   dockerCertsDir: z
     .string()
@@ -163,7 +163,7 @@ export const nodeConfig = z.strictObject({
     .max(600_000)
     .default(500)
     .describe(
-      'How long an image waits while the tracker, which answers, verifies its pull; then its blobs come from the registry. A tracker that does not answer at all is waited for once, for two seconds. Milliseconds.',
+      'How long an image waits for a working tracker to verify its pull; then its blobs come from the registry. A tracker that does not answer is waited for once, for two seconds. Milliseconds.',
     ),
   permitLinkLocal: z
     .boolean()
@@ -175,7 +175,12 @@ export const nodeConfig = z.strictObject({
       'Exceptions for tunnels that are otherwise denied (to this node itself, link-local and metadata addresses), as addresses with ports: 169.254.169.254:80,127.0.0.1:7072; `none` for no exception.',
     ),
   ...upstreamProxyConfig,
-  logLevel: z.enum(LOG_LEVELS).default('info').describe('The least serious level to log.'),
+  logLevel: z
+    .enum(LOG_LEVELS)
+    .default('info')
+    .describe(
+      'Log this and everything more serious: fatal, error, warn, info, debug, trace; silent for nothing.',
+    ),
 })
 
 export type NodeConfig = z.output<typeof nodeConfig>

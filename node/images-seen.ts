@@ -94,23 +94,3 @@ export class ImagesSeen {
 function keyOf({ registry, repository, reference, digest }: Omit<KnownImage, 'blobs'>): string {
   return `${registry}/${repository}@${digest ?? reference}`
 }
-
-/** As people write it: `registry.example.com/team/app:v1`, or with the digest. */
-export function nameOf({ registry, repository, reference }: Omit<KnownImage, 'blobs'>): string {
-  return `${registry}/${repository}${isDigest(reference) ? '@' : ':'}${reference}`
-}
-
-/**
- * The image that people mean by a name or by the digest of its manifest: the newest whose name is that, or ends with it.
- * A name without a tag means `latest`.
- */
-export function imageCalled(images: readonly KnownImage[], text: string): KnownImage | undefined {
-  const isTagged = /[:@][^/]*$/.test(text.replace(/^[^/]*:\d+\//, ''))
-  const name = isDigest(text) || isTagged ? text : `${text}:latest`
-  const isMeant = (image: KnownImage) => {
-    const full = nameOf(image)
-    const byDigest = `${image.registry}/${image.repository}@${image.digest}`
-    return image.digest === text || [full, byDigest].some((one) => one === name || one.endsWith(`/${name}`))
-  }
-  return images.find(isMeant)
-}

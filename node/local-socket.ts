@@ -1,4 +1,3 @@
-import { once } from 'node:events'
 import { chmodSync, chownSync, lstatSync } from 'node:fs'
 import type { Server } from 'node:net'
 import { dirname, join, resolve } from 'node:path'
@@ -6,7 +5,12 @@ import { NODE_DATA_DIR } from '../core/consent.ts'
 import { ensureFolder } from '../core/data-folder.ts'
 import { isSystemError } from '../core/defects.ts'
 import { readIfThere } from '../core/read-if-there.ts'
-import { isSocketPathTooLong, removeStaleSocket, SOCKET_PATH_BYTES_MAX } from '../core/socket-file.ts'
+import {
+  isSocketPathTooLong,
+  listenOwnerOnly,
+  removeStaleSocket,
+  SOCKET_PATH_BYTES_MAX,
+} from '../core/socket-file.ts'
 import { LocalSocketError } from './errors.ts'
 
 /** Where the local API listens, and who may open its socket: the node's user, root, and members of the group `shoal`. */
@@ -19,7 +23,6 @@ export const SOCKET_GROUP = 'shoal'
 
 const OWNER_ONLY = 0o600
 const OWNER_AND_GROUP = 0o660
-const NOT_OWNER_UMASK = 0o177
 
 export interface SocketSettings {
   localSocket?: string | undefined
@@ -59,15 +62,7 @@ export async function listenAtSocket(server: Server, path: string): Promise<void
     })
   try {
     await removeStaleSocket(path)
-    const listening = once(server, 'listening')
-    const umask = process.umask(NOT_OWNER_UMASK)
-    try {
-      // listen() binds before it returns.
-      server.listen(path)
-    } finally {
-      process.umask(umask)
-    }
-    await listening
+    await listenOwnerOnly(server, path)
     openToGroup(path)
   } catch (error) {
     server.close()

@@ -96,7 +96,7 @@ async function answerRequest(parts: PullParts, exchange: AccountedExchange): Pro
   return answerBlob(parts, { ...exchange, wanted, bytesPlanned })
 }
 
-/** Steps 2 and 3 of docs/a-pull.md, section 3. */
+/** Step 2, what needs no question to the registry, and step 3 (docs/a-pull.md, section 3). */
 async function answerBlob(parts: PullParts, pull: Pull): Promise<RequestOutcome> {
   const { registry, wanted, bytesPlanned } = pull
   if (parts.pause.isPaused) return passThrough(parts, pull, 'registry_paused')

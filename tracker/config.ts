@@ -150,7 +150,12 @@ export const trackerConfig = z.strictObject({
       'The tracker forgets a node that has not renewed its certificate for this many hours. After 24 the node must join again anyway.',
     ),
   ...upstreamProxyConfig,
-  logLevel: z.enum(LOG_LEVELS).default('info').describe('The least serious level to log.'),
+  logLevel: z
+    .enum(LOG_LEVELS)
+    .default('info')
+    .describe(
+      'Log this and everything more serious: fatal, error, warn, info, debug, trace; silent for nothing.',
+    ),
 })
 
 export type TrackerConfig = z.output<typeof trackerConfig>

@@ -56,7 +56,7 @@ export const verifiedSchema = z.looseObject({
   blobs: z.array(blobSchema.extend({ checkedBytes: z.number(), wrongBytes: z.number() })),
 })
 
-export const JSON_FLAG = { type: 'boolean', description: 'Print JSON, for scripts.' } as const
+export const JSON_FLAG = { type: 'boolean', description: 'Prints JSON, for scripts.' } as const
 
 export function jsonText(value: unknown): string {
   return `${plainJson(value, 2)}\n`

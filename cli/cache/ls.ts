@@ -12,7 +12,7 @@ export const cacheLsCommand = command({
     ...NODE_FLAGS,
     blobs: {
       type: 'boolean',
-      description: 'List the blobs too, with the number of other nodes that have them.',
+      description: 'Lists the blobs too, with the number of other nodes that have them.',
     },
     json: JSON_FLAG,
   },

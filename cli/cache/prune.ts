@@ -16,16 +16,16 @@ export const cachePruneCommand = command({
     'unused-for': {
       type: 'string',
       value: 'time',
-      description: 'Remove what nobody used for this long: 90min, 12h, 30d.',
+      description: 'Removes what nobody used for this long: 90min, 12h, 30d.',
     },
     to: {
       type: 'string',
       value: 'size',
       description:
-        'Remove, in the order in which the node itself would, until no more than this is held: 500MiB, 5GiB.',
+        'Removes, in the order in which the node itself would, until no more than this is held: 500MiB, 5GiB.',
     },
-    all: { type: 'boolean', description: 'Remove all that is neither pinned nor in use.' },
-    'dry-run': { type: 'boolean', description: 'Tell what would go, and remove nothing.' },
+    all: { type: 'boolean', description: 'Removes all that is neither pinned nor in use.' },
+    'dry-run': { type: 'boolean', description: 'Tells what would go, and removes nothing.' },
     json: JSON_FLAG,
   },
   async run(values, _positionals, outside) {

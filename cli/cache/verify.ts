@@ -8,7 +8,7 @@ import { shortDigest } from './ls.ts'
 
 /** How long all of the cache may take: a terabyte at the rate of `cache verify`, and pulls meanwhile. */
 const VERIFY_PATIENCE_MS = 4 * 3600_000
-const EXIT_DAMAGED = 1
+const EXIT_DAMAGED = 3
 
 export const cacheVerifyCommand = command({
   positionals: [],
@@ -24,10 +24,10 @@ export const cacheVerifyCommand = command({
     if (values.json) return jsonText({ blobs })
     const bytes = blobs.reduce((sum, { checkedBytes }) => sum + checkedBytes, 0)
     const checked = `${counted(blobs.length, 'blob')}, ${byteSize(bytes)}`
-    if (damaged.length === 0) return `All is well: ${checked}.\n`
+    if (damaged.length === 0) return `No damage: ${checked}.\n`
     const lines = damaged.map(({ digest, repository, registry, wrongBytes }) => {
       return `  ${shortDigest(digest)}  ${plainText(`${registry}/${repository}`)}  ${byteSize(wrongBytes)}\n`
     })
-    return `Checked ${checked}. Damaged, and dropped until it is pulled again:\n${lines.join('')}`
+    return `Checked ${checked}. Damaged parts, dropped until the next pull:\n${lines.join('')}`
   },
 })

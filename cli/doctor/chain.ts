@@ -15,7 +15,7 @@ export const LINKS = [
   'peers',
   'disk',
   'files',
-  'endings',
+  'expiry',
 ] as const
 
 export type LinkName = (typeof LINKS)[number]

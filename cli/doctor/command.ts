@@ -1,7 +1,8 @@
 import { command } from '../../core/command.ts'
 import { UsageError } from '../../core/errors.ts'
 import { isNodeId } from '../../core/metainfo.ts'
-import { localNode, NODE_FLAGS, nodeDataDir } from '../local-node.ts'
+import { CONTROL_FLAG } from '../../guard/control.ts'
+import { localNode, NODE_FLAGS, nodeConfigFile, nodeDataDir } from '../local-node.ts'
 import { lookOf } from '../table.ts'
 import { type About, lookAtNode, runHere, SERVER_PATIENCE_MS } from './about.ts'
 import { examine, examineOther } from './examine.ts'
@@ -17,12 +18,7 @@ export const doctorCommand = command({
       value: 'id',
       description: 'Only says whether that node of the cluster is reached, from the tracker and from here.',
     },
-    control: {
-      type: 'string',
-      value: 'path',
-      default: '/run/shoal/guard.sock',
-      description: "The guard's own socket.",
-    },
+    control: CONTROL_FLAG,
     json: { type: 'boolean', description: 'Prints the findings as JSON (docs/doctor.md).' },
   },
   async run(values, _positionals, outside) {
@@ -33,7 +29,7 @@ export const doctorCommand = command({
         hint: '`shoal status` on that machine shows it.',
       })
     }
-    const file = env.SHOAL_NODE_CONFIG_FILE || values['config-file']
+    const file = nodeConfigFile(values, outside)
     const root = '/'
     const { facts: settings, config } = lookAtSettings({ file, dataDir: values['data-dir'], env, root })
     const node = localNode(values, outside)

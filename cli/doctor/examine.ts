@@ -74,7 +74,7 @@ export async function examine(about: About, settings: SettingsFacts): Promise<Li
     peers: async () => judgePeers(await reach),
     disk: () => judgeDisk(lookAtDisk(about)),
     files: () => judgeLimits(lookAtLimits(about)),
-    endings: async () => {
+    expiry: async () => {
       const { certificates, hidden } = (await identity).endings
       const theirs = (await tracker.catch(() => undefined))?.certificates ?? []
       return judgeEndings({ nowMs: Date.now(), certificates: [...theirs, ...certificates], hidden })

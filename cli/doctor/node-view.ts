@@ -35,7 +35,7 @@ export const statusSchema = z.object({
 export type NodeStatus = z.output<typeof statusSchema>
 export type NodeCondition = z.output<typeof conditionSchema>
 
-/** `GET /v1/reach` of the local API (node/local/reach.ts). */
+/** `POST /v1/reach` of the local API (node/local/reach.ts). */
 export const reachSchema = z.object({
   own: z.object({ address: z.string(), port: z.number(), outcome: z.enum(DIAL_OUTCOMES) }).nullable(),
   other: z

@@ -53,7 +53,7 @@ function summary(reports: LinkReport[], look: Look): string {
     ...(warnings === 0 ? [] : [counted(warnings, 'warning')]),
   ].join(', ')
   const head = painted(wrong === '' ? 'Nothing is wrong.' : `${wrong}.`, STYLES[worstOf(all)], look)
-  return unknowns === 0 ? head : `${head} ${unknowns} could not be looked at (?).`
+  return unknowns === 0 ? head : `${head} ${counted(unknowns, 'check')} could not be made (?).`
 }
 
 /** For scripts; stable (docs/doctor.md). */

@@ -2,7 +2,8 @@ import { z } from 'zod'
 import type { CachedBlob, Client } from '../../client/index.ts'
 import { CacheUnknownError } from '../../client/index.ts'
 import { isDigest } from '../../core/digest.ts'
-import { type ImagesSeen, imageCalled, type KnownImage, nameOf } from '../images-seen.ts'
+import { imageName, isDigestMeant, isMeant, type NamedImage } from '../../core/image-name.ts'
+import type { ImagesSeen, KnownImage } from '../images-seen.ts'
 import { type LocalRoute, localRoute } from '../local-api.ts'
 
 /** `shoal cache`. */
@@ -93,7 +94,7 @@ function contents({ client, images }: CacheRouteParts): object {
 
 function imageShown(image: KnownImage, here: readonly CachedBlob[]) {
   return {
-    name: nameOf(image),
+    name: imageName(image),
     ...(image.digest === undefined ? {} : { digest: image.digest }),
     blobs: image.blobs.length,
     heldBlobs: here.filter(({ isWhole }) => isWhole).length,
@@ -109,9 +110,9 @@ function shown({ usedAtMs, ...blob }: CachedBlob) {
 
 /** @throws CacheUnknownError */
 function pinOf({ client, images }: CacheRouteParts, text: string) {
-  const image = imageCalled(images.list(), text)
+  const image = images.list().find((one) => isMeant(text, one))
   if (image !== undefined) return { name: pinNameOf(image), blobs: image.blobs }
-  const blob = client.cache.list().find(({ digest }) => digest === text)
+  const blob = client.cache.list().find(({ digest }) => isDigestMeant(text, digest))
   if (blob === undefined) {
     throw new CacheUnknownError(`this node has seen no image and holds no blob called ${text}`, {
       hint: '`shoal cache ls` shows both. Pull the image once, so that the node sees its manifest.',
@@ -120,26 +121,30 @@ function pinOf({ client, images }: CacheRouteParts, text: string) {
   return { name: blob.digest, blobs: [{ digest: blob.digest, bytes: blob.bytes }] }
 }
 
-/** The pin that people mean: its whole name, a part of it as for images, or the digest. @throws CacheUnknownError */
+/** The pin that people mean: its whole name, or what it was made by. The tag's image of now goes before older ones. @throws CacheUnknownError */
 function pinCalled({ client, images }: CacheRouteParts, text: string): string {
   const names = client.cache.pins().map(({ name }) => name)
-  const image = imageCalled(images.list(), text)
+  const image = images.list().find((one) => isMeant(text, one))
   const wanted = image === undefined ? undefined : pinNameOf(image)
   const found =
-    names.find((name) => name === text || name === wanted) ?? names.find((name) => isFor(name, text))
+    names.find((name) => name === text || name === wanted) ??
+    names.find((name) => isMeant(text, pinnedImage(name)))
   if (found !== undefined) return found
   throw new CacheUnknownError(`nothing is pinned as ${text}`, { hint: '`shoal cache ls` shows all pins.' })
 }
 
 /** A tag moves: what is pinned is the image that it meant. */
 function pinNameOf(image: KnownImage): string {
-  const name = nameOf(image)
+  const name = imageName(image)
   return image.digest === undefined || isDigest(image.reference) ? name : `${name}@${image.digest}`
 }
 
-function isFor(pin: string, text: string): boolean {
-  const [tagged, digest] = pin.split('@')
-  return digest === text || tagged === text || (tagged ?? '').endsWith(`/${text}`)
+/** What the name of a pin says; its image may be forgotten. */
+function pinnedImage(pin: string): NamedImage {
+  if (isDigest(pin)) return { registry: '', repository: '', digest: pin }
+  const [name = '', digest] = pin.split('@', 2)
+  const [, registry = '', repository = '', reference] = /^([^/]*)\/(.*?)(?::([^/:]*))?$/.exec(name) ?? []
+  return { registry, repository, reference, digest }
 }
 
 function timeText(ms: number): string {

@@ -82,11 +82,19 @@ describe('shoal bugreport', () => {
     expect(contents['shoal-bugreport/log.txt']).toMatch(/^line one\n[\s\S]*the last line\n$/)
     expect(contents['shoal-bugreport/settings.json']).toContain('/etc/shoal/join-token')
     expect(contents['shoal-bugreport/data-folder.txt']).toContain('- 0600')
-    expect(contents['shoal-bugreport/status.json']).toContain('not to be had: no node answers')
+    expect(contents['shoal-bugreport/status.json']).toContain('not available: no node answers')
     expect(await report('--yes', '--output', path)).toMatchObject({
       code: 1,
       stderr: expect.stringContaining('--output'),
     })
+  })
+
+  it('packs the settings that the environment names', async () => {
+    const path = join(folder, 'named.tar.gz')
+    const own = { ...env, SHOAL_NODE_CONFIG_FILE: join(folder, 'node.json') }
+    const argv = ['bugreport', '--yes', '--control', join(folder, 'none'), '--output', path]
+    expect(await runShoal(argv, { env: own })).toMatchObject({ code: 0 })
+    expect(contentsOf(path)['shoal-bugreport/settings.json']).toContain('/etc/shoal/join-token')
   })
 
   it('writes nothing when nobody agrees', async () => {

@@ -35,11 +35,16 @@ describe('shoal cache on a running node', () => {
     expect(list.stdout).toMatch(/team\/app:v1 +2\/2 +3 MiB/)
     expect(Math.max(...list.stdout.split('\n').map((line) => line.length))).toBeLessThanOrEqual(100)
 
-    const pinned = await node.shoal('cache', 'pin', 'team/app:v1')
+    const nameOf = (tag: string) => `${cluster.registry.host}/team/app:${tag}`
+    const short = kept!.digest.slice(7, 19)
+    expect(list.stdout).toContain(short)
+    expect((await node.shoal('cache', 'pin', short)).stdout).toBe(`Pinned ${kept!.digest}: 1 blob, 2 MiB.\n`)
+    expect((await node.shoal('cache', 'unpin', short)).stdout).toBe(`Unpinned ${kept!.digest}.\n`)
+    const pinned = await node.shoal('cache', 'pin', nameOf('v1'))
     expect(pinned.stdout).toMatch(/^Pinned .*team\/app:v1@sha256:[0-9a-f]{64}: 2 blobs, 3 MiB\.\n$/)
-    expect(await node.shoal('cache', 'pin', 'team/app:v9')).toMatchObject({
+    expect(await node.shoal('cache', 'pin', nameOf('v9'))).toMatchObject({
       code: 1,
-      stderr: expect.stringContaining('has seen no image and holds no blob called team/app:v9'),
+      stderr: expect.stringContaining(`has seen no image and holds no blob called ${nameOf('v9')}`),
     })
     node.program.child.kill('SIGKILL')
     await once(node.program.child, 'exit')
@@ -67,11 +72,11 @@ describe('shoal cache on a running node', () => {
 
     expect(await node.shoal('cache', 'verify')).toMatchObject({
       code: 0,
-      stdout: 'All is well: 2 blobs, 3 MiB.\n',
+      stdout: 'No damage: 2 blobs, 3 MiB.\n',
     })
     flipByte(node.dataDir, 2 * MIB)
     const verified = await node.shoal('cache', 'verify')
-    expect(verified.code).toBe(1)
+    expect(verified.code).toBe(3)
     expect(verified.stdout).toContain(kept!.digest.slice(7, 19))
     expect((await node.pull(kept!)).equals(kept!.bytes)).toBe(true)
     expect((await listed()).blobs).toMatchObject([{ isWhole: true }, { isWhole: true }])
@@ -79,11 +84,11 @@ describe('shoal cache on a running node', () => {
     node.configure({ cacheBytesMax: 3.5 * MIB })
     expect((await node.shoal('reload')).stdout).toBe('Changed: cacheBytesMax.\n')
     await node.pull(gone!).catch(() => undefined)
-    expect(await node.shoal('cache', 'pin', 'team/app:v2')).toMatchObject({
+    expect(await node.shoal('cache', 'pin', nameOf('v2'))).toMatchObject({
       code: 1,
       stderr: expect.stringMatching(/no room to pin .*\nhint: Raise cacheBytesMax/),
     })
-    expect((await node.shoal('cache', 'unpin', 'team/app:v1')).stdout).toContain('Unpinned')
+    expect((await node.shoal('cache', 'unpin', nameOf('v1'))).stdout).toContain('Unpinned')
     await node.shoal('cache', 'prune', '--all')
     expect(await listed()).toMatchObject({ blobs: [], heldBytes: 0, pins: [] })
   }, 60_000)

@@ -87,7 +87,9 @@ describe('a running node that is told to read its settings again', () => {
     expect(node.log().match(/the settings stay as they are/g)).toHaveLength(3)
     expect(node.log()).not.toContain('"level":"debug"')
     node.configure({})
-    expect((await node.shoal('reload')).stdout).toBe('Nothing that counts at once has changed.\n')
+    expect((await node.shoal('reload')).stdout).toBe(
+      'No setting that can change while the node runs has changed.\n',
+    )
   }, 60_000)
 })
 

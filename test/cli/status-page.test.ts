@@ -102,6 +102,26 @@ describe('a page', () => {
     expect(text).toContain('other.example.com:5000')
   })
 
+  it.each([
+    ['running', /^Running for 4\.0 s \(began .* UTC\)\.$/],
+    ['done', /^Done in 5\.4 s, 2 min ago \(began .* UTC\)\.$/],
+    [
+      'interrupted',
+      /^Cut off after 5\.4 s, 2 min ago \(began .* UTC\)\. The client went away, or the node ended\.$/,
+    ],
+    ['failed', /^Failed after 5\.4 s, 2 min ago \(began .* UTC\)\.$/],
+  ] as const)('says of a pull that is %s how long it took', (outcome, words) => {
+    const pull = outcome === 'running' ? runningPull() : endedPull({ outcome })
+    const [, ...lines] = explainPage({ pull, recorded: 1 }, NOW_MS, plain(100))
+    const end = lines.findIndex((line) => /^ {2}(sha256:|pull id)/.test(line))
+    expect(
+      lines
+        .slice(0, end)
+        .map((line) => line.trim())
+        .join(' '),
+    ).toMatch(words)
+  })
+
   it('that is watched fits into the terminal, and replaces what was there line by line', () => {
     const lines = Array.from({ length: 30 }, (_, n) => `line ${n}`)
     const text = frame(lines, 10)

@@ -1,4 +1,5 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -112,6 +113,23 @@ describe('shoal status', () => {
     for (const line of stdout.trim().split('\n'))
       expect(JSON.parse(line)).toMatchObject({ node: { joined: true } })
   })
+})
+
+it('what an answer says cannot steer the terminal', async () => {
+  const error = { code: 'X', message: `${HOSTILE}no`, hint: `try\n${HOSTILE}` }
+  const server = createServer((_request, response) => response.writeHead(409).end(JSON.stringify({ error })))
+  server.listen(join(folder, 'shoal.sock'))
+  const { code, stderr } = await shoal('status')
+  server.close()
+  expect(code).toBe(1)
+  expect(stderr).toContain('\\u{1b}]0;owned\\u{7}')
+  expect(stderr).toMatch(/^shoal: [^\p{Cc}]*\nhint: try [^\p{Cc}]*\n$/u)
+})
+
+it('a guard that does not answer is a failure, not a mistake in the command line', async () => {
+  const { code, stderr } = await runShoal(['guard', 'status', '--control', join(folder, 'none')])
+  expect(code).toBe(1)
+  expect(stderr).toContain('no guard answers')
 })
 
 describe('shoal explain', () => {

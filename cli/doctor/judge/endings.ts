@@ -29,17 +29,18 @@ export function judgeEndings({ nowMs, certificates, hidden }: EndingsFacts): Fin
   const unseen = hidden.map((what) => unknown(what, 'only root and the user of the node may see it'))
   if (findings.length > 0 || certificates.length === 0) return [...findings, ...unseen]
   const names = certificates.map(({ what, endsMs }) => `${what} in ${durationText((endsMs - nowMs) / 1000)}`)
-  return [ok(`nothing ends soon: ${names.join(', ')}`), ...unseen]
+  return [ok(`nothing expires soon: ${names.join(', ')}`), ...unseen]
 }
 
 function judgeEnding({ what, beginsMs, endsMs, isOwn = false, remedy }: Ending, nowMs: number): Finding[] {
   const leftMs = endsMs - nowMs
   const at = `${new Date(endsMs).toISOString().slice(0, 16).replace('T', ' ')} UTC`
-  if (leftMs <= 0) return [found('CERTIFICATE_ENDED', { subject: what, detail: `it ended ${at}`, remedy })]
+  if (leftMs <= 0)
+    return [found('CERTIFICATE_EXPIRED', { subject: what, detail: `it expired ${at}`, remedy })]
   if (leftMs > SOON_MS || leftMs > (endsMs - beginsMs) * LEFT_SHARE) return []
-  const detail = `it ends ${at}, in ${durationText(leftMs / 1000)}`
+  const detail = `it expires ${at}, in ${durationText(leftMs / 1000)}`
   return [
-    found(isOwn ? 'NODE_CERTIFICATE_STUCK' : 'CERTIFICATE_ENDS', {
+    found(isOwn ? 'NODE_CERTIFICATE_STUCK' : 'CERTIFICATE_EXPIRES', {
       subject: isOwn ? '' : what,
       detail,
       remedy,

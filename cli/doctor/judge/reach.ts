@@ -8,11 +8,11 @@ export interface ReachFacts {
   failure?: { code: string; message: string } | undefined
 }
 
-/** Refusals of the tracker, in words for whoever asked. */
-const WORDS: [string, string][] = [
-  ['there is no such route', 'the tracker is of an older version'],
-  ['too many requests', 'the tracker was asked too often: try again in half a minute'],
-]
+/** Refusals of the tracker by its codes, in words for whoever asked. */
+const WORDS: Readonly<Record<string, string>> = {
+  ROUTE_UNKNOWN: 'the tracker is of an older version',
+  REQUESTS_TOO_MANY: 'the tracker was asked too often: try again in half a minute',
+}
 
 /** Whether this node is reached from the other side. */
 export function judgePort({ reach, failure }: ReachFacts): Finding[] {
@@ -43,7 +43,7 @@ export function judgePeers({ reach, failure }: ReachFacts): Finding[] {
   if (reach.other === null)
     return [
       reach.nodes > 1
-        ? unknown('whether this node reaches others')
+        ? unknown('whether this node reaches others', 'the tracker named no other node')
         : info('no other node is in the cluster now'),
     ]
   return judgeOther(reach.other)
@@ -53,15 +53,7 @@ export function judgePeers({ reach, failure }: ReachFacts): Finding[] {
 export function judgeNamed(node: string, { reach, failure }: ReachFacts): Finding[] {
   if (reach === undefined) return [notAsked(`node ${node}`, failure)]
   const { other } = reach
-  if (other === null) {
-    return [
-      found('NODE_DOWN', {
-        subject: node,
-        detail: 'the tracker of this cluster has not heard from it lately',
-        remedy: 'Run `shoal doctor` on its machine.',
-      }),
-    ]
-  }
+  if (other === null) return [found('NODE_UNHEARD', { subject: node })]
   const heard = ok(`the tracker heard from it ${agoText(other.heardAgoMs)} ago, at ${at(other)}`)
   const port =
     other.isReached === false
@@ -81,8 +73,10 @@ function judgeOther(other: NonNullable<NodeReach['other']>): Finding[] {
 }
 
 function notAsked(what: string, failure: ReachFacts['failure']): Finding {
-  const [, detail = failure?.message] = WORDS.find(([said]) => failure?.message.includes(said) === true) ?? []
-  return unknown(what, detail)
+  // The node puts the code of the tracker behind its words (TrackerRefusedError).
+  const code = failure?.code === 'TRACKER_REFUSED' ? /: ([A-Z_]+)$/.exec(failure.message)?.[1] : undefined
+  const words = code !== undefined && Object.hasOwn(WORDS, code) ? WORDS[code] : undefined
+  return unknown(what, words ?? failure?.message)
 }
 
 function at({ address, port }: { address: string; port: number }): string {

@@ -32,7 +32,7 @@ function judgeRegistry({ host, failure, status = 0, challenge, kinds, ...more }:
   if (failure !== undefined) {
     const { kind, reason } = failure
     const isUpstream = kind === 'silent' && reason.startsWith('the upstream proxy')
-    const remedy = isUpstream ? 'Mend the way through the upstream proxy: see `upstream`.' : undefined
+    const remedy = isUpstream ? 'Fix the upstream proxy first: see `upstream`.' : undefined
     return found(CODE_OF[kind], { subject: host, detail: reason, remedy })
   }
   if (!EXPECTED.has(status))

@@ -33,7 +33,7 @@ export function judgeTracker({ url, isDenied, failure, isUnverified, code, state
       found('TRACKER_UNVERIFIED', {
         subject,
         detail: failure.reason,
-        remedy: 'Renew the certificate of the tracker, or set the clock: see below.',
+        remedy: 'Renew the certificate of the tracker, or set the clock: see `clock` and `expiry`.',
       }),
     ]
   if (failure !== undefined) return [found('TRACKER_UNREACHED', { subject, detail: failure.reason })]

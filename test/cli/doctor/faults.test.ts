@@ -281,7 +281,7 @@ const FAULTS: Fault[] = [
   {
     what: 'a tracker whose certificate ends soon',
     seed: () => inPlaceOfTracker('CERTIFICATE_REQUIRED', { validForSeconds: 60 }),
-    found: ['endings CERTIFICATE_ENDS'],
+    found: ['expiry CERTIFICATE_EXPIRES'],
     remedy: /shoal certs tracker-tls/,
   },
   {
@@ -315,8 +315,8 @@ const FAULTS: Fault[] = [
       writeFileSync(path, (await leafOf(authority, 60)).certificatePem)
       return {}
     },
-    found: ['endings NODE_CERTIFICATE_STUCK'],
-    remedy: /start the node again/,
+    found: ['expiry NODE_CERTIFICATE_STUCK'],
+    remedy: /restart the node/,
   },
   {
     what: 'a data folder that is none',

@@ -89,10 +89,10 @@ describe('a certificate', () => {
   test('counts within 14 days of its end, one of a short life only in its last quarter', () => {
     expect([ending(365, 15), ending(365, 13), ending(365, -1)]).toEqual([
       ['ok'],
-      ['CERTIFICATE_ENDS'],
-      ['CERTIFICATE_ENDED'],
+      ['CERTIFICATE_EXPIRES'],
+      ['CERTIFICATE_EXPIRED'],
     ])
-    expect([ending(7, 3), ending(7, 1)]).toEqual([['ok'], ['CERTIFICATE_ENDS']])
+    expect([ending(7, 3), ending(7, 1)]).toEqual([['ok'], ['CERTIFICATE_EXPIRES']])
   })
 
   test('of the node that it should have renewed is stuck', () => {
@@ -158,7 +158,7 @@ describe('a user who may not look is told so', () => {
     ['tracker', judgeTracker({ url: undefined, isDenied: true })],
     ['joined', judgeJoined({ certificate: 'hidden', nowMs: 0 })],
     ['port', judgePort({ failure: denied })],
-    ['endings', judgeEndings({ nowMs: 0, certificates: [], hidden: ['it'] })],
+    ['expiry', judgeEndings({ nowMs: 0, certificates: [], hidden: ['it'] })],
     ['clock', judgeClock([])],
   ])('%s', (_link, findings) => {
     expect(codesOf(findings)).toEqual(['unknown'])
@@ -181,8 +181,9 @@ test.each([
 
 describe('a tracker of another version', () => {
   test.each([
-    ['there is no such route', /older version/],
-    ['too many requests', /try again/],
+    ['in whatever words: ROUTE_UNKNOWN', /older version/],
+    ['in whatever words: REQUESTS_TOO_MANY', /try again/],
+    ['too many requests: toString', /too many requests/],
   ])('or a busy one: %s', (message, words) => {
     const [finding] = judgePort({ failure: { code: 'TRACKER_REFUSED', message } })
     expect(finding).toMatchObject({ level: 'unknown', text: expect.stringMatching(words) })

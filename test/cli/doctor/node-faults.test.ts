@@ -111,8 +111,8 @@ describe('a node that runs', () => {
     expect(faultsOf(named)).toContain('other node PEERS_UNREACHABLE')
     expect(findingOf(named, 'PEERS_UNREACHABLE')!.remedy).toContain('peerListen')
     const unheard = await world.diagnose({ other: 'f'.repeat(40) })
-    expect(faultsOf(unheard)).toEqual(['other node NODE_DOWN'])
-    expect(findingOf(unheard, 'NODE_DOWN')!.remedy).toContain('shoal doctor')
+    expect(faultsOf(unheard)).toEqual(['other node NODE_UNHEARD'])
+    expect(findingOf(unheard, 'NODE_UNHEARD')!.remedy).toContain('shoal doctor')
   })
 
   test('says of another node that both sides reach it', async () => {
