@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { ATTACHED_DIR } from '../core/attached-files.ts'
 import { listenAddress } from '../core/config.ts'
-import { ATTACHED_DIR, NODE_DATA_DIR, NODE_DATA_DIR } from '../core/consent.ts'
+import { NODE_DATA_DIR } from '../core/consent.ts'
 import { TRACKERS_MAX } from '../core/join-string.ts'
 import { LOG_LEVELS } from '../core/log.ts'
 import { registriesConfig } from '../core/registry-config.ts'
