@@ -69,7 +69,7 @@ export const TRACKER_MIGRATE: Entry = {
     'Brings a PostgreSQL database to the schema that this version needs, as its owner. Trackers of the version before go on meanwhile.',
   examples: [
     {
-      line: 'shoal tracker migrate --database-url postgres://shoal_owner@db.example.com/shoal --runtime-role shoal_tracker',
+      line: 'shoal tracker migrate --database-url postgres://shoal_owner@db.example.com/shoal',
       does: 'Reads the owner’s password from standard input, and lets the role shoal_tracker use the tables.',
     },
   ],
@@ -90,7 +90,7 @@ export const TRACKER_IMPORT: Entry = {
   summary: 'Stores an export in a new, empty store: a data folder, or a database that was migrated.',
   examples: [
     {
-      line: 'shoal tracker import tracker.jsonl --database-url postgres://shoal_owner@db.example.com/shoal --database-password-file password',
+      line: 'shoal tracker import tracker.jsonl --database-url postgres://shoal_owner@db.example.com/shoal',
       does: 'Moves the state to PostgreSQL, as the owner of the tables. Stop the tracker before the export.',
     },
   ],

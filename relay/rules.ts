@@ -7,10 +7,10 @@ import { parsePermittedTargets, TargetPolicy } from '../proxy/upstream/target.ts
 /**
  * What the relay may connect to, from files that root wrote: the node runs as a user of its own and must not be able to
  * widen it. A file that is missing or broken is ignored: the relay must start all the same. Then the strictest rules hold,
- * and the upstream proxy is the environment's, or the one that \`shoal attach\` took over from the runtimes.
+ * and the upstream proxy is the environment's, or the one that `shoal attach` took over from the runtimes.
  */
 
-/** Bound of the rules file and of each file of \`shoal attach\`, in bytes. */
+/** Bound of the rules file and of each file of `shoal attach`, in bytes. */
 const RULES_BYTES_MAX = 64 * 1024
 /** Bound of the ports that the rules file may deny. */
 const DENIED_PORTS_MAX = 64
@@ -18,7 +18,7 @@ const DENIED_PORTS_MAX = 64
 export interface RelaySources {
   /** The rules file, if one was named. */
   path: string | undefined
-  /** Where \`shoal attach\` leaves its files; '' for nowhere. */
+  /** Where `shoal attach` leaves its files; '' for nowhere. */
   attachedDir: string
   env: NodeJS.ProcessEnv
 }

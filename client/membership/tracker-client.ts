@@ -17,7 +17,6 @@ import {
   type CompleteRequest,
   type CompleteResponse,
   completeResponse,
-  errorBody,
   type HashesRequest,
   type HashesResponse,
   type HeartbeatRequest,
@@ -34,7 +33,8 @@ import {
 import { contextTrusting, failureText, trustedAuthorities } from '../../core/trusted-authorities.ts'
 import type { UpstreamProxy } from '../../core/upstream-proxy.ts'
 import { shoalUserAgent } from '../../core/user-agent.ts'
-import { TrackerRefusedError, TrackerUnavailableError } from '../errors.ts'
+import { TrackerUnavailableError } from '../errors.ts'
+import { type Answer, codeOf, refusalOf } from './tracker-answer.ts'
 import type { TrackerWatch } from './tracker-watch.ts'
 
 /** Timeout of one call. No reader waits for it. */
@@ -310,18 +310,8 @@ export class TrackerClient {
   }
 }
 
-interface Answer {
-  status: number
-  body: unknown
-}
-
 function originsOf(trackerUrls: readonly string[]): string[] {
   return [...new Set(trackerUrls.map((url) => new URL(url).origin))]
-}
-
-function codeOf({ body }: Answer): string | undefined {
-  const parsed = errorBody.safeParse(body)
-  return parsed.success ? parsed.data.error.code : undefined
 }
 
 function isTimeout({ cause }: { cause?: unknown }): boolean {
@@ -337,16 +327,4 @@ function unavailable(path: string, cause: Error): TrackerUnavailableError {
   const text = `no answer from the tracker to ${path}`
   if (registryFailure(cause) !== 'certificate') return new TrackerUnavailableError(text, { cause })
   return new TrackerUnavailableError(`${text}: ${failureText(cause, '--tracker-ca-file')}`)
-}
-
-function refusalOf(path: string, answer: { status: number; body: unknown }): Error {
-  const parsed = errorBody.safeParse(answer.body)
-  const isRegistrys = parsed.success && parsed.data.error.code === 'REGISTRY_UNREACHABLE'
-  if (!parsed.success || (answer.status >= 500 && !isRegistrys)) {
-    return new TrackerUnavailableError(`the tracker answered ${answer.status} to ${path}`)
-  }
-  return new TrackerRefusedError(parsed.data.error.message, {
-    trackerCode: parsed.data.error.code,
-    status: answer.status,
-  })
 }
