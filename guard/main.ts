@@ -2,6 +2,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { command } from '../core/command.ts'
 import { collectWhenIdle } from '../core/idle-memory.ts'
+import { plainJson } from '../core/plain-text.ts'
 import { type ControlWord, callGuard } from './control.ts'
 import { Guard } from './guard.ts'
 import { GuardError, letCallersWait, type OwnedSocket, ownSocket, passedSockets } from './sockets.ts'
@@ -108,7 +109,7 @@ export const guardStatusCommand = command({
   positionals: [],
   flags: { control: CONTROL },
   async run({ control }) {
-    return `${JSON.stringify(await callGuard(control, 'status'))}\n`
+    return `${plainJson(await callGuard(control, 'status'))}\n`
   },
 })
 
