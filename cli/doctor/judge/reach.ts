@@ -43,7 +43,10 @@ export function judgePeers({ reach, failure }: ReachFacts): Finding[] {
   if (reach.other === null)
     return [
       reach.nodes > 1
-        ? unknown('whether this node reaches others')
+        ? unknown(
+            'whether this node reaches others',
+            'the tracker names only nodes that hold a blob which this node pulled, too',
+          )
         : info('no other node is in the cluster now'),
     ]
   return judgeOther(reach.other)
@@ -57,7 +60,7 @@ export function judgeNamed(node: string, { reach, failure }: ReachFacts): Findin
     return [
       found('NODE_DOWN', {
         subject: node,
-        detail: 'the tracker of this cluster has not heard from it lately',
+        detail: 'the tracker has not heard from it lately, or it holds no blob that this node pulled',
         remedy: 'Run `shoal doctor` on its machine.',
       }),
     ]
