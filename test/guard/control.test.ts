@@ -27,7 +27,7 @@ const answering = (text: string | Buffer) =>
 
 test('moves no cursor of who asks for its status', async () => {
   await answering('{"node":"\u009b2J\u202e"}\n')
-  const text = await guardStatusCommand.run({ control: path } as never, [] as never)
+  const text = await guardStatusCommand.run({ control: path } as never, [], {} as never)
   expect(text).toBe('{"node":"\\u009b2J\\u202e"}\n')
 })
 
@@ -38,5 +38,7 @@ test('fills no memory', async () => {
 
 test('ends no command with a defect', async () => {
   await answering('no json\n')
-  await expect(callGuard(path, 'status')).rejects.toMatchObject({ message: expect.stringContaining('no JSON') })
+  await expect(callGuard(path, 'status')).rejects.toMatchObject({
+    message: expect.stringContaining('no JSON'),
+  })
 })

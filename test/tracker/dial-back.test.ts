@@ -15,5 +15,7 @@ test('one network, with however many node ids, leaves most dials back to others'
   end()
   await expect(other).resolves.toBeUndefined()
   const settled = await Promise.allSettled(all)
-  expect(settled.filter(({ status }) => status === 'fulfilled').length).toBeLessThan(DIAL_BACKS_AT_ONCE_MAX / 2)
+  expect(settled.filter(({ status }) => status === 'fulfilled').length).toBeLessThan(
+    DIAL_BACKS_AT_ONCE_MAX / 2,
+  )
 })

@@ -46,11 +46,7 @@ export function makeSigningKey(sealer: Sealer, cluster: ClusterId, nowMs: number
 }
 
 /** @throws UnsealError if the store was altered */
-export function openSigningKey(
-  sealer: Sealer,
-  cluster: ClusterId,
-  record: BatchKeyRecord,
-): SigningKey {
+export function openSigningKey(sealer: Sealer, cluster: ClusterId, record: BatchKeyRecord): SigningKey {
   const batchKey = openBatchKey(sealer, placeOf('batchKey', cluster), record)
   const { publicKey: batchKeyPublic, createdAtMs, endsAtMs } = record
   return { batchKey, batchKeyPublic, peerTokenKey: peerTokenKey(cluster, batchKey), createdAtMs, endsAtMs }

@@ -8,9 +8,9 @@ import { RefusedError } from '../errors.ts'
 import type { TrackerParts } from '../parts.ts'
 import { batchesFrom } from '../swarm/signed-batches.ts'
 import type { SwarmState } from '../swarm/swarm-state.ts'
+import { hasGrantOnRecord } from './granted.ts'
 import { noteEpochRise } from './publish-hashes.ts'
 import { settleDispute } from './settle-dispute.ts'
-import { hasGrantOnRecord } from './granted.ts'
 
 export type CompleteQuestion = z.output<typeof completeRequest>
 export type CompleteAnswer = z.output<typeof completeResponse>

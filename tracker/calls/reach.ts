@@ -44,7 +44,8 @@ async function otherOf(
   for (const swarm of table.swarmsOf(caller.node, node).slice(-SWARMS_LOOKED_AT_MAX)) {
     if (!(await hasGrantOnRecord(parts, caller, swarm))) continue
     const nowMs = parts.nowMs()
-    const listed = node === undefined ? table.latestOther(caller.node, swarm, nowMs) : table.listing(node, nowMs)
+    const listed =
+      node === undefined ? table.latestOther(caller.node, swarm, nowMs) : table.listing(node, nowMs)
     if (listed !== undefined) return listed
   }
   return undefined

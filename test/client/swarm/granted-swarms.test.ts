@@ -21,7 +21,10 @@ test('a grant says that the blob is in the repository as of when it was given, h
   const swarms = new GrantedSwarms({
     cluster: () => cluster,
     apiPathOf: () => undefined,
-    swarms: () => ({ getChecked: async () => undefined, ensure: async () => ({ admitReader: () => undefined }) }),
+    swarms: () => ({
+      getChecked: async () => undefined,
+      ensure: async () => ({ admitReader: () => undefined }),
+    }),
     grants: { obtain: async () => ({ grant: { grantedAtMs }, swarm: granted }) },
     vouching,
     onMembership: () => undefined,
