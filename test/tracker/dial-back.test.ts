@@ -1,6 +1,32 @@
 import { pino } from 'pino'
-import { expect, test } from 'vitest'
+import { afterEach, expect, test } from 'vitest'
 import { DIAL_BACKS_AT_ONCE_MAX, DialBacks } from '../../tracker/swarm/dial-back.ts'
+import { startWorld, type World } from './test-tracker.ts'
+
+let world: World | undefined
+afterEach(async () => {
+  await world?.close()
+  world = undefined
+})
+
+test('no node hears of another without a grant on record, whatever it says that it holds', async () => {
+  world = await startWorld()
+  const lab = await world.makeCluster()
+  const [holder, nosy] = [await world.joined(lab), await world.joined(lab)]
+  const { swarm } = (await holder.pull()).body.swarms[0]
+  const holds = [{ swarm, isSeed: true }]
+  for (const node of [holder, nosy]) await node.heartbeat({ isFullInventory: true, holds })
+  const toldOf = async (asked: object) => {
+    const { status, body } = await nosy.post('/v1/reach', asked)
+    expect(status).toBe(200)
+    return body.other?.node
+  }
+  expect(await toldOf({})).toBeUndefined()
+  expect(await toldOf({ node: holder.node })).toBeUndefined()
+  await nosy.pull()
+  expect(await toldOf({})).toBe(holder.node)
+  expect(await toldOf({ node: holder.node })).toBe(holder.node)
+})
 
 test('one network, with however many node ids, leaves most dials back to others', async () => {
   const dialBacks = new DialBacks(pino({ enabled: false }))
