@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { lstatSync, readdirSync, readFileSync, statfsSync } from 'node:fs'
+import { closeSync, constants, lstatSync, opendirSync, openSync, readFileSync, statfsSync } from 'node:fs'
 import { arch, cpus, freemem, release, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -18,7 +18,9 @@ import type { LocalNode } from './local-node.ts'
 /** Bound of one part, in bytes; of a longer one the end is kept, which is the newest of a log. */
 export const PART_BYTES_MAX = 8 * 1024 * 1024
 /** Entries of the data folder that are listed. */
-const LISTED_MAX = 2_000
+export const LISTED_MAX = 2_000
+/** Folders inside each other that are listed. */
+const LISTED_DEPTH_MAX = 8
 /** Lines of the journal. */
 const LOG_LINES_MAX = 5_000
 /** How long a program may take, and a node. */
@@ -138,17 +140,50 @@ function textOr(path: string): string {
   }
 }
 
-function listing(dataDir: string): string {
-  const names = readdirSync(dataDir, { recursive: true, encoding: 'utf8' }).sort()
-  const lines = names.slice(0, LISTED_MAX).map((name) => {
-    const found = lstatSync(join(dataDir, name), { throwIfNoEntry: false })
-    if (found === undefined) return `gone  ${name}`
-    const mode = (found.mode & 0o7777).toString(8).padStart(4, '0')
-    const kind = found.isDirectory() ? 'd' : found.isFile() ? '-' : '?'
-    return `${kind} ${mode} ${found.uid}:${found.gid} ${found.size} ${found.mtime.toISOString()} ${JSON.stringify(name)}`
-  })
-  const more = names.length - lines.length
-  return `${[...lines, ...(more > 0 ? [`and ${more} more`] : [])].join('\n')}\n`
+/**
+ * What is in the data folder. Root may be asking, and the node's user can put anything there: links are listed, and never
+ * followed, neither before nor after they take a folder's place.
+ */
+export function listing(dataDir: string): string {
+  const lines: string[] = []
+  const isWhole = listFolder(dataDir, '', LISTED_DEPTH_MAX, lines)
+  return `${[...lines, ...(isWhole ? [] : ['and more'])].join('\n')}\n`
+}
+
+/** @returns whether everything is listed */
+function listFolder(path: string, name: string, depthMax: number, lines: string[]): boolean {
+  let fd: number
+  try {
+    fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW)
+  } catch (error) {
+    if (name === '') throw error
+    return true
+  }
+  // By the descriptor: somebody may put a link in the folder's place meanwhile.
+  const here = `/proc/self/fd/${fd}`
+  const folder = opendirSync(here)
+  try {
+    for (let entry = folder.readSync(); entry !== null; entry = folder.readSync()) {
+      if (lines.length === LISTED_MAX) return false
+      const at = join(here, entry.name)
+      const inside = join(name, entry.name)
+      lines.push(entryText(at, inside))
+      if (!entry.isDirectory()) continue
+      if (depthMax === 1 || !listFolder(at, inside, depthMax - 1, lines)) return false
+    }
+    return true
+  } finally {
+    folder.closeSync()
+    closeSync(fd)
+  }
+}
+
+function entryText(path: string, name: string): string {
+  const found = lstatSync(path, { throwIfNoEntry: false })
+  if (found === undefined) return `gone  ${JSON.stringify(name)}`
+  const mode = (found.mode & 0o7777).toString(8).padStart(4, '0')
+  const kind = found.isDirectory() ? 'd' : found.isFile() ? '-' : found.isSymbolicLink() ? 'l' : '?'
+  return `${kind} ${mode} ${found.uid}:${found.gid} ${found.size} ${found.mtime.toISOString()} ${JSON.stringify(name)}`
 }
 
 function logText(): Promise<string> {

@@ -91,7 +91,7 @@ export const DOCTOR_FINDINGS = {
   NODE_UNHEARD: {
     title: 'the tracker does not hear from this node',
     severity: 'error',
-    text: 'The tracker has heard nothing from this node lately, or does not know it.',
+    text: 'The tracker has heard nothing from this node lately, or does not know it. It names only nodes that hold a blob which this node pulled, too.',
     cost: 'Other nodes get nothing from it.',
     remedy: 'Check the id, then run `shoal doctor` on that machine.',
   },

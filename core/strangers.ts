@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { BlobHead, BlobHeadRequest, QuestionMethod } from './blob-question.ts'
 import { BoundedMap } from './bounded-map.ts'
-import { digestFromHex } from './digest.ts'
+import { type Digest, digestFromHex } from './digest.ts'
 import { byOneMethod } from './one-method.ts'
 import { type RegistryClient, RegistryUnreachableError } from './registry-client.ts'
 
@@ -17,6 +17,8 @@ type StrangerQuestion = Blob & { by: QuestionMethod; signal?: AbortSignal }
 export type StrangerStanding = 'served' | 'refused' | 'unknown'
 
 interface Answer {
+  /** The blob that was asked for. */
+  digest: Digest
   isRefused: Promise<boolean>
   untilMs: number
 }
@@ -41,14 +43,27 @@ export class Strangers {
    */
   areRefused(registry: RegistryClient, blob: Blob, isByGet = false): Promise<boolean> {
     const by = isByGet ? 'GET' : 'HEAD'
-    const id = `${registry.host} ${blob.repository} ${by}`
-    const known = this.#answers.get(id)
-    if (known !== undefined && known.untilMs > this.#nowMs()) return known.isRefused
+    const id = repositoryIdOf(registry, blob, by)
+    const known = this.#known(id)
+    if (known !== undefined) return known.isRefused
     const isRefused = this.#ask(registry, { ...blob, by }, () => {
       if (this.#answers.get(id)?.isRefused === isRefused) this.#answers.delete(id)
     })
-    this.#answers.set(id, { isRefused, untilMs: this.#nowMs() + STRANGER_MS })
+    this.#answers.set(id, { digest: blob.digest, isRefused, untilMs: this.#nowMs() + STRANGER_MS })
     return isRefused
+  }
+
+  /**
+   * Whether a stranger gets 401 or 403 for this very blob, asked as the caller was: of a repository that is open in part he
+   * gets others. Never rejects.
+   */
+  isRefused(registry: RegistryClient, blob: Blob, isByGet = false): Promise<boolean> {
+    const by = isByGet ? 'GET' : 'HEAD'
+    const known = this.#known(repositoryIdOf(registry, blob, by))
+    if (known === undefined) return this.areRefused(registry, blob, isByGet)
+    return known.digest === blob.digest
+      ? known.isRefused
+      : this.#ask(registry, { ...blob, by }, () => undefined)
   }
 
   /**
@@ -74,6 +89,11 @@ export class Strangers {
   /** Whether strangers were served the blob within the last minute. */
   isOpen(registry: RegistryClient, blob: Blob): boolean {
     return (this.#openUntilMs.get(idOf(registry, blob)) ?? 0) > this.#nowMs()
+  }
+
+  #known(id: string): Answer | undefined {
+    const known = this.#answers.get(id)
+    return known !== undefined && known.untilMs > this.#nowMs() ? known : undefined
   }
 
   async #ask(registry: RegistryClient, blob: StrangerQuestion, forget: () => void): Promise<boolean> {
@@ -138,6 +158,10 @@ async function ifAnswered<Answer>(ask: () => Promise<Answer>): Promise<Answer | 
     if (error instanceof RegistryUnreachableError) return undefined
     throw error
   }
+}
+
+function repositoryIdOf({ host }: RegistryClient, { repository }: Blob, by: QuestionMethod): string {
+  return `${host} ${repository} ${by}`
 }
 
 function idOf({ host }: RegistryClient, { repository, digest }: Blob): string {

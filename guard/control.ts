@@ -18,6 +18,8 @@ export const CONTROL_FLAG = {
 
 /** Bound of a request to the control socket, in bytes. */
 const REQUEST_BYTES_MAX = 64
+/** Bound of the guard's answer, in bytes. */
+export const ANSWER_BYTES_MAX = 64 * 1024
 /** Bound of the control socket's callers at one time. */
 const CALLERS_MAX = 16
 /** How long a caller may take to write its word, and the guard to answer. */
@@ -80,9 +82,16 @@ export function callGuard(path: string, word: ControlWord): Promise<Record<strin
     const socket = connect(path, () => socket.end(`${word}\n`))
     socket.setTimeout(CALL_PATIENCE_MS, () => socket.destroy(new Error('no answer in time')))
     socket.once('error', fail)
-    socket.setEncoding('latin1').on('data', (part: string) => {
+    socket.setEncoding('utf8').on('data', (part: string) => {
       text += part
+      if (text.length > ANSWER_BYTES_MAX) socket.destroy(new Error('its answer is too long'))
     })
-    socket.once('end', () => (text === '' ? fail(new Error('no answer')) : resolve(JSON.parse(text))))
+    socket.once('end', () => {
+      try {
+        resolve(JSON.parse(text))
+      } catch {
+        fail(new Error(text === '' ? 'no answer' : 'its answer is no JSON'))
+      }
+    })
   })
 }

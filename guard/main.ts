@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url'
 import { ATTACHED_DIR } from '../core/attached-files.ts'
 import { command } from '../core/command.ts'
 import { collectWhenIdle } from '../core/idle-memory.ts'
+import { plainJson } from '../core/plain-text.ts'
 import { CONTROL_FLAG, type ControlWord, callGuard } from './control.ts'
 import { Guard } from './guard.ts'
 import {
@@ -118,7 +119,7 @@ export const guardStatusCommand = command({
   positionals: [],
   flags: { control: CONTROL_FLAG },
   async run({ control }) {
-    return `${JSON.stringify(await callGuard(control, 'status'))}\n`
+    return `${plainJson(await callGuard(control, 'status'))}\n`
   },
 })
 

@@ -20,32 +20,55 @@ interface Caller {
   authorization: string | undefined
 }
 
+/** `isAccepted`: not if strangers get the blob as well. */
+interface Word {
+  atMs: number
+  untilMs: number
+  isAccepted: boolean
+}
+
 /**
  * Callers whom a registry lets read a repository. A registry's rights are those of a repository (OCI distribution-spec), so
  * what it said about one blob says it about those others that are in the repository too, as its manifest and its own
- * answer show. Invariants: an acceptance is the registry's own yes to this very Authorization header (its hash; none
- * counts as a header of its own) for a blob of this repository, which it does not also say to whoever asks for anything;
+ * answer show. Invariants: an acceptance is the registry's own yes to this very Authorization header (its hash; no
+ * header is accepted at a registry without credentials only) for a blob of this repository that it refuses to strangers, who are asked by the same method;
  * it counts for a minute and never outlives the token. With a query the registry may be asked for something else, so such
  * requests neither give nor get anything here. A blob counts as named when the registry gave a manifest with it
  * to this very header.
  */
 export class AcceptedCallers {
-  readonly #accepted = new BoundedMap<string, { atMs: number; untilMs: number }>(ACCEPTED_CALLERS_MAX)
+  readonly #accepted = new BoundedMap<string, Word>(ACCEPTED_CALLERS_MAX)
   readonly #namedUntilMs = new BoundedMap<string, number>(NAMED_BLOBS_MAX)
   readonly #asking = new Map<string, Promise<unknown>>()
+  readonly #judging = new Map<string, Promise<unknown>>()
   readonly #nowMs: () => number
 
   constructor(nowMs: () => number = Date.now) {
     this.#nowMs = nowMs
   }
 
-  /** The registry accepted the caller for a blob of the repository. */
-  note(registry: RegistryHost, wanted: BlobGet): void {
+  /** The registry accepted the caller for a blob of the repository, and not everybody. */
+  note(registry: RegistryHost, wanted: BlobGet, atMs = this.#nowMs(), isAccepted = true): void {
     if (wanted.query !== '') return
-    const nowMs = this.#nowMs()
-    const endMs = endsAtMs(wanted.credential, nowMs) ?? Number.POSITIVE_INFINITY
-    const untilMs = Math.min(nowMs + ACCEPTED_CALLER_MS, endMs)
-    this.#accepted.set(idOf(registry, wanted), { atMs: nowMs, untilMs })
+    const endMs = endsAtMs(wanted.credential, atMs) ?? Number.POSITIVE_INFINITY
+    const untilMs = Math.min(atMs + ACCEPTED_CALLER_MS, endMs)
+    this.#accepted.set(idOf(registry, wanted), { atMs, untilMs, isAccepted })
+  }
+
+  /**
+   * The registry accepted the caller for a blob; that counts if it refuses this blob to strangers. Asks once a minute for
+   * each caller, whatever the answer: a repository may be open in part, and then each blob is asked for.
+   */
+  judge(registry: RegistryHost, wanted: BlobGet, isRefusedToStrangers: () => Promise<boolean>): void {
+    if (wanted.query !== '' || wanted.authorization === undefined) return
+    const id = idOf(registry, wanted)
+    const atMs = this.#nowMs()
+    if (this.#judging.has(id) || (this.#accepted.get(id)?.untilMs ?? 0) > atMs) return
+    const judged = isRefusedToStrangers()
+      .then((isRefused) => this.note(registry, wanted, atMs, isRefused))
+      .catch(() => undefined)
+      .finally(() => this.#judging.delete(id))
+    this.#judging.set(id, judged)
   }
 
   /** The registry gave the caller a manifest of the repository that names these blobs. */
@@ -70,8 +93,9 @@ export class AcceptedCallers {
     const id = idOf(registry, wanted)
     if (wanted.query !== '' || !this.#isNamed(id, wanted.digest)) return undefined
     await this.#asking.get(id)
+    await this.#judging.get(id)
     const known = this.#accepted.get(id)
-    return known !== undefined && known.untilMs > this.#nowMs() ? known.atMs : undefined
+    return known?.isAccepted && known.untilMs > this.#nowMs() ? known.atMs : undefined
   }
 
   #isNamed(id: string, digest: Digest): boolean {

@@ -146,12 +146,27 @@ async function fromHead(
   const shown = await shownLeave(parts, exchange, wanted, { ...head, bytes })
   if (shown === undefined) return { refusal: 'registry_unproven' }
   parts.accepted.note(exchange.registry.host, wanted, { bytes })
-  if (shown === 'repository') parts.callers.note(exchange.registry.host, wanted)
+  if (shown === 'caller') noteCaller(parts, exchange.registry, wanted, head.byGet)
   return { acceptedAtMs: Date.now(), bytes }
 }
 
 /**
- * What the answer shows that the caller may have: nothing, this blob, or what is in the repository. An answer with a length is
+ * The registry accepted the caller for a blob, as it may accept everybody: that says something about the repository's
+ * other blobs only if strangers are refused this one. Nobody waits for it who needs this blob alone.
+ */
+export function noteCaller(
+  { strangers, callers }: Pick<AuthoriseParts, 'strangers' | 'callers'>,
+  registry: RegistryClient,
+  wanted: BlobGet,
+  isByGet?: boolean,
+): void {
+  if (registry.kind === 'none') callers.note(registry.host, wanted)
+  else callers.judge(registry.host, wanted, () => strangers.isRefused(registry, wanted, isByGet))
+}
+
+/**
+ * What the answer shows: nothing, that this blob may be had, or that it is a word on this caller, if strangers hear
+ * another one (`noteCaller`). An answer with a length is
  * for this caller alone: the length is part of the swarm's name, so a page that answers 200 to everybody leads to no
  * blob. With the length that a manifest says it is no page at all. A redirect, or a 200 without length, may be one: it
  * counts if strangers are refused, or get this blob and not whatever they name.
@@ -161,11 +176,11 @@ async function shownLeave(
   { registry }: Exchange,
   { repository, digest, authorization, bytesPlanned }: Question,
   { bytes, byGet }: BlobHead & { isPresent: true },
-): Promise<'repository' | 'blob' | undefined> {
-  if (registry.kind === 'none') return 'repository'
-  if (bytes !== undefined) return bytesPlanned === undefined ? 'blob' : 'repository'
+): Promise<'caller' | 'blob' | undefined> {
+  if (registry.kind === 'none') return 'caller'
+  if (bytes !== undefined) return bytesPlanned === undefined ? 'blob' : 'caller'
   const blob = { repository, digest }
-  if (authorization !== undefined && (await strangers.areRefused(registry, blob, byGet))) return 'repository'
+  if (authorization !== undefined && (await strangers.areRefused(registry, blob, byGet))) return 'caller'
   return (await strangers.standing(registry, blob)) === 'served' ? 'blob' : undefined
 }
 

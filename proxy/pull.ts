@@ -9,7 +9,7 @@ import { retryAfterMs } from '../core/registry-limit.ts'
 import type { Strangers } from '../core/strangers.ts'
 import type { AcceptedCallers } from './accepted-callers.ts'
 import type { AcceptedRequests } from './accepted-requests.ts'
-import { authorise, LATE_MS, type LateVerdict, type Verdict } from './authorise.ts'
+import { authorise, LATE_MS, type LateVerdict, noteCaller, type Verdict } from './authorise.ts'
 import { type BlobGet, readBlobGet } from './blob-request.ts'
 import { sendBlob } from './blob-response.ts'
 import { type ByteSpan, spanOf } from './byte-range.ts'
@@ -213,11 +213,12 @@ async function answerLate(parts: PullParts, pull: Pull, { later }: LateVerdict):
 
 /** Forwards the request to the registry and the answer to the client, both unchanged. */
 async function passThrough<Outcome extends RequestOutcome>(
-  { plans, pushes, pause, callers }: PullParts,
+  parts: PullParts,
   exchange: AccountedExchange & Partial<Pull>,
   outcome: Outcome,
   giveUp?: AbortSignal,
 ): Promise<Outcome> {
+  const { plans, pushes, pause } = parts
   const { request, response, registry, account } = exchange
   if (response.destroyed) return outcome
   const upstream = {
@@ -235,22 +236,22 @@ async function passThrough<Outcome extends RequestOutcome>(
     outcome === 'registry_refused' ? refusalWatch(registry, request) : undefined,
     pause.isPaused ? undefined : plans.watch(request, registry),
     pushes.watch(request, registry),
-    acceptanceWatch(callers, exchange),
+    acceptanceWatch(parts, exchange),
   ])
   await forward(request, response, upstream, watcher)
   return outcome
 }
 
-/** A blob as long as the manifest says, to the client's own request, is the registry's word on this caller. */
+/** A blob as long as the manifest says, to the client's own request, is the registry's word on this caller (`noteCaller`). */
 function acceptanceWatch(
-  callers: AcceptedCallers,
+  parts: PullParts,
   { registry, wanted, bytesPlanned }: Exchange & Partial<Pull>,
 ): ResponseWatcher | undefined {
   if (wanted === undefined || bytesPlanned === undefined) return undefined
   return {
     onStart: (status, headers) => {
       if (status === 200 && Number(headers['content-length']) === bytesPlanned)
-        callers.note(registry.host, wanted)
+        noteCaller(parts, registry, wanted, true)
     },
     onData: () => {},
     onEnd: () => {},

@@ -11,6 +11,8 @@ export interface Grant {
   readonly registry: RegistryHost
   readonly repository: Repository
   readonly swarms: ReadonlyMap<Digest, GrantedSwarm>
+  /** When the tracker gave it. A renewal says nothing new about the registry. */
+  readonly grantedAtMs: number
   /** Replaced with a certificate that is bound to another token. */
   prover: TokenProver | undefined
   /** Replaced by every renewal. */

@@ -255,6 +255,7 @@ export class Grants {
   #grantOf(request: PullOf, answer: PullResponse, privateKeyPem: string): Grant {
     return {
       pull: answer.pull,
+      grantedAtMs: Date.now(),
       registry: request.registry,
       repository: request.repository,
       swarms: new Map(answer.swarms.map((swarm) => [swarm.digest, swarm])),

@@ -41,9 +41,10 @@ export class Vouching {
     this.sawMember(caller, nowMs)
   }
 
-  /** The blob is in the repository. */
-  sawMember(blob: BlobOfCaller, nowMs: number): void {
-    this.#memberUntilMs.set(blobOfRepository(this.#scoped(blob)), nowMs + MEMBERSHIP_MS)
+  /** The registry said then that the blob is in the repository. */
+  sawMember(blob: BlobOfCaller, atMs: number): void {
+    const id = blobOfRepository(this.#scoped(blob))
+    this.#memberUntilMs.set(id, Math.max(this.#memberUntilMs.get(id) ?? 0, atMs + MEMBERSHIP_MS))
   }
 
   record(nowMs: number): VouchingRecord {

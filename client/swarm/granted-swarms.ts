@@ -109,7 +109,8 @@ export class GrantedSwarms {
       grants.returnLease(grant, granted)
       throw new TrackerRefusedError('another swarm was granted', { trackerCode: 'SWARM', status: 200 })
     }
-    vouching.sawMember(request, Date.now())
+    // The grant may be an old one, renewed since: the tracker asked the registry when it was new.
+    vouching.sawMember(request, grant.grantedAtMs)
     onMembership()
     return { grant, granted }
   }

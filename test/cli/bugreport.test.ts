@@ -1,9 +1,18 @@
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { redacted } from '../../cli/bugreport-parts.ts'
+import { LISTED_MAX, listing, redacted } from '../../cli/bugreport-parts.ts'
 import { TarReader } from '../../lab/image/tar.ts'
 import { runShoal } from './run-shoal.ts'
 
@@ -117,4 +126,29 @@ it('what is no secret stays, and a long line takes no long time', () => {
   const startMs = performance.now()
   redacted(`${'password'.repeat(40_000)} ${'a.b-c_'.repeat(60_000)}`)
   expect(performance.now() - startMs).toBeLessThan(2000)
+})
+
+describe('the list of the data folder', () => {
+  it('goes into no folder behind a link, and round no circle, which the node’s user may have put there', () => {
+    const own = mkdtempSync(join(folder, 'own-'))
+    const roots = mkdtempSync(join(folder, 'roots-'))
+    writeFileSync(join(roots, 'secret-name'), '')
+    mkdirSync(join(own, 'blobs'))
+    writeFileSync(join(own, 'blobs', 'piece'), '')
+    symlinkSync(roots, join(own, 'a'))
+    symlinkSync('.', join(own, 'b'))
+    symlinkSync(roots, join(own, 'blobs', 'c'))
+    const text = listing(own)
+    expect(text).toContain('"blobs/piece"')
+    expect(text).toMatch(/^l .*"a"$/m)
+    expect(text).not.toContain('secret-name')
+    expect(text.trim().split('\n')).toHaveLength(5)
+  })
+
+  it('ends', () => {
+    const full = mkdtempSync(join(folder, 'full-'))
+    for (let at = 0; at <= LISTED_MAX; at += 1) writeFileSync(join(full, String(at)), '')
+    const lines = listing(full).trim().split('\n')
+    expect([lines.length, lines.at(-1)]).toEqual([LISTED_MAX + 1, 'and more'])
+  })
 })

@@ -21,6 +21,8 @@ const config = blobOf(P2P_MIN_BYTES - 1)
 const layers = [blobOf(300_000), blobOf(200_000), blobOf(100_000)] as const
 const unnamed = blobOf(150_000)
 const all = [config, ...layers, unnamed]
+/** A question that the node asks without a credential. */
+const STRANGER = ' as a stranger'
 const MANIFEST = '/v2/team/app/manifests/v1'
 const manifest = JSON.stringify({ schemaVersion: 2, config, layers }, (key, value) =>
   key === 'content' ? undefined : value,
@@ -30,6 +32,8 @@ let proxy: TestProxy | undefined
 afterEach(() => proxy?.close())
 
 interface Manners {
+  /** Blobs that it gives to everybody, and the manifest. */
+  isOpen?: (digest: Digest) => boolean
   /** Whether the registry lets the sender of this header have this blob; manifests go to whoever is not forged. */
   gives?: (authorization: string, digest: Digest) => boolean
   /** How long it thinks about a question. */
@@ -37,16 +41,19 @@ interface Manners {
   isMember?: boolean
 }
 
-async function start({ gives = () => true, waitMs = 0, isMember = true }: Manners = {}) {
+async function start({ isOpen, gives = () => true, waitMs = 0, isMember = true }: Manners = {}) {
   proxy = await startTestProxy(async ({ headers, method, url }, response) => {
     const { authorization = '' } = headers
-    if (authorization === '' || authorization === 'Bearer forged') return void response.writeHead(401).end()
+    const named = all.find(({ digest }) => url?.endsWith(digest))
+    const isStranger = authorization === '' || authorization === 'Bearer forged'
+    const isForAll = isOpen !== undefined && (named === undefined || isOpen(named.digest))
+    if (isStranger && !isForAll) return void response.writeHead(401).end()
     if (url === MANIFEST)
       return void response
         .writeHead(200, { 'content-type': 'application/vnd.oci.image.manifest.v1+json' })
         .end(manifest)
     if (waitMs > 0) await new Promise((resolve) => setTimeout(resolve, waitMs))
-    const blob = all.find(({ digest }) => url?.endsWith(digest))
+    const blob = named
     if (blob === undefined || !gives(authorization, blob.digest)) return void response.writeHead(403).end()
     response.writeHead(200, { 'content-length': blob.size })
     response.end(method === 'HEAD' ? undefined : blob.content)
@@ -54,7 +61,8 @@ async function start({ gives = () => true, waitMs = 0, isMember = true }: Manner
   for (const { digest, content } of [...layers, unnamed]) proxy!.client.hold(digest, content)
   proxy!.client.isMember = isMember
   const get = async (path: string, authorization = 'Bearer good') => {
-    const answer = await proxy!.ask(path, { headers: { authorization } })
+    const headers: Record<string, string> = authorization === '' ? {} : { authorization }
+    const answer = await proxy!.ask(path, { headers })
     await answer.body.dump()
     return answer.statusCode
   }
@@ -64,7 +72,7 @@ async function start({ gives = () => true, waitMs = 0, isMember = true }: Manner
   const asked = () =>
     proxy!.registry.requests
       .filter(({ line }) => line.includes('/blobs/'))
-      .map(({ line }) => line.split(' ')[0])
+      .map(({ line, authorization }) => `${line.split(' ')[0]}${authorization === undefined ? STRANGER : ''}`)
   return { read, asked, manifest: (authorization?: string) => get(MANIFEST, authorization) }
 }
 
@@ -73,7 +81,7 @@ describe('the registry’s word about one layer', () => {
     const { read, asked, manifest } = await start()
     await manifest()
     for (const layer of layers) expect(await read(layer)).toBe(200)
-    expect(asked()).toEqual(['HEAD'])
+    expect(asked()).toEqual(['HEAD', `HEAD${STRANGER}`])
     expect(proxy!.client.opened).toHaveLength(3)
     // It is no news about the others.
     expect(proxy!.client.accepted).toHaveLength(1)
@@ -83,7 +91,7 @@ describe('the registry’s word about one layer', () => {
     const { read, asked, manifest } = await start({ waitMs: 30 })
     await manifest()
     expect(await Promise.all(layers.map((layer) => read(layer)))).toEqual([200, 200, 200])
-    expect(asked()).toEqual(['HEAD'])
+    expect(asked()).toEqual(['HEAD', `HEAD${STRANGER}`])
   })
 
   test('may be its answer to the client’s own request for the image’s configuration', async () => {
@@ -91,14 +99,15 @@ describe('the registry’s word about one layer', () => {
     await manifest()
     expect(await read(config)).toBe(200)
     for (const layer of layers) expect(await read(layer)).toBe(200)
-    expect(asked()).toEqual(['GET'])
+    expect(asked()).toEqual(['GET', `GET${STRANGER}`])
   })
 
   test('counts for no blob of which no registry said that it is in the repository', async () => {
     const { read, asked, manifest } = await start({ isMember: false })
     await manifest()
     for (const layer of layers) expect(await read(layer)).toBe(200)
-    expect(asked()).toEqual(['HEAD', 'HEAD', 'HEAD'])
+    expect(asked().filter((one) => one === 'HEAD')).toHaveLength(3)
+    expect(asked()).toHaveLength(4)
   })
 
   test('counts for no blob that no manifest named, or named to somebody else only', async () => {
@@ -106,10 +115,10 @@ describe('the registry’s word about one layer', () => {
     await manifest()
     await read(layers[0])
     expect(await read(unnamed)).toBe(200)
-    expect(asked()).toEqual(['HEAD', 'HEAD'])
+    expect(asked().filter((one) => one === 'HEAD')).toHaveLength(2)
     expect(await read(layers[0], 'Bearer better')).toBe(200)
     expect(await read(layers[1], 'Bearer better')).toBe(200)
-    expect(asked()).toEqual(['HEAD', 'HEAD', 'HEAD', 'HEAD'])
+    expect(asked().filter((one) => one === 'HEAD')).toHaveLength(4)
   })
 
   test('is a word about a layer: who may read manifests only gets no layer', async () => {
@@ -120,6 +129,23 @@ describe('the registry’s word about one layer', () => {
     await read(layers[0])
     for (const blob of [config, ...layers]) expect(await read(blob, 'Bearer reader')).toBe(403)
     expect(proxy!.client.opened).toHaveLength(1)
+  })
+
+  test.each([
+    ['the configuration', config],
+    ['a layer', layers[0]],
+  ])('is none if everybody gets it: %s of a repository that is open in part', async (_, open) => {
+    const { read, asked, manifest } = await start({ isOpen: (digest) => digest === open.digest })
+    for (const one of layers) await read(one)
+    const before = proxy!.client.opened.length
+    for (const nobody of ['', 'Bearer forged']) {
+      await manifest(nobody)
+      expect(await read(open, nobody)).toBe(200)
+      for (const layer of layers.filter((one) => one !== open)) expect(await read(layer, nobody)).toBe(401)
+    }
+    // Of the layers, the node gave its copy of the open one only.
+    expect(proxy!.client.opened.length - before).toBeLessThanOrEqual(open === config ? 0 : 2)
+    expect(asked().filter((one) => one.endsWith(STRANGER)).length).toBeLessThan(12)
   })
 
   test('is for one header: another one is shown to the registry, and refused by it', async () => {

@@ -3,7 +3,7 @@ import { createServer } from 'node:tls'
 import { afterEach, expect, test } from 'vitest'
 import type { NodeId } from '../../core/metainfo.ts'
 import { issueForLocalhost } from '../../lab/machine/localhost-certificate.ts'
-import { startTestCluster, type TestCluster, type TestNode } from './test-cluster.ts'
+import { pull, randomBlob, startTestCluster, type TestCluster, type TestNode } from './test-cluster.ts'
 
 /** A node that asks whether it is reached, and reaches others. */
 
@@ -16,11 +16,18 @@ afterEach(async () => {
 
 /** Listens where the tracker, which sees the node at 127.0.0.1, does not look. */
 const elsewhere = { peerListen: { host: '127.0.0.2', port: 0 } }
+/** A node hears only of others with a blob that it was granted, too. */
+async function sharing(...nodes: TestNode[]): Promise<void> {
+  const blob = cluster.registry.add(randomBlob(100_000).bytes)
+  for (const node of nodes) await pull(node, cluster.request(blob))
+}
 const idOf = ({ client }: TestNode) => client.status().joined!.node as NodeId
 
 test('the tracker finishes a handshake with the node that asks, and that node one with another', async () => {
   cluster = await startTestCluster({ nodes: 2 })
   const [first, second] = cluster.nodes as [TestNode, TestNode]
+  await sharing(first, second)
+  const before = second.client.status().peers.connected
   const { own, other, nodes } = await first.client.reach()
   expect(own).toEqual({
     ...first.client.peerAddress,
@@ -33,7 +40,18 @@ test('the tracker finishes a handshake with the node that asks, and that node on
   expect(nodes).toBe(2)
   // The tracker's dial shows no certificate, which is no news for the node's status.
   expect(first.client.status().peers.events.refused).toBe(0)
-  await expect.poll(() => second.client.status().peers.connected).toBe(0)
+  await expect.poll(() => second.client.status().peers.connected).toBeLessThanOrEqual(before)
+})
+
+test('a node that joined and was granted nothing hears of no other, whatever it asks', async () => {
+  cluster = await startTestCluster({ nodes: 2 })
+  const [first, second] = cluster.nodes as [TestNode, TestNode]
+  const stranger = await cluster.addNode({})
+  await sharing(first, second)
+  for (const asked of [undefined, idOf(first), idOf(second)]) {
+    const { other, nodes } = await stranger.client.reach(asked)
+    expect([other, nodes]).toEqual([null, 3])
+  }
 })
 
 test('a port at which nobody listens differs from one of somebody else', async () => {
@@ -63,6 +81,8 @@ test('a node that is named is told of, one of another cluster or a revoked one i
   const { joinToken } = await cluster.newCluster()
   const foreign = await cluster.addNode({ joinToken })
   const toldOf = async (node: NodeId) => (await first.client.reach(node)).other?.node
+  expect(await toldOf(idOf(second))).toBeUndefined()
+  await sharing(first, second)
   expect(await toldOf(idOf(second))).toBe(idOf(second))
   expect(await toldOf(idOf(foreign))).toBeUndefined()
   const { status } = await cluster.admin('/admin/v1/revocations', {
@@ -75,7 +95,8 @@ test('a node that is named is told of, one of another cluster or a revoked one i
 
 test('a peer that cannot be reached is unreachable, with the reason', async () => {
   cluster = await startTestCluster({ nodes: 1 })
-  await cluster.addNode({ client: elsewhere })
+  const hidden = await cluster.addNode({ client: elsewhere })
+  await sharing(cluster.nodes[0]!, hidden)
   const { other } = await cluster.nodes[0]!.client.reach()
   expect(other!.link).toMatchObject({
     outcome: 'unreachable',

@@ -154,6 +154,22 @@ describe('a heartbeat', () => {
     expect(body.serveCertificate.validForSeconds).toBe(3600)
   })
 
+  it('counts holders of a blob to who was granted it only: others hear 0, whoever has it, and once', async () => {
+    const { body: granted } = await node.pull()
+    const { swarm } = granted.swarms[0]
+    const [nosy, late] = [await world.joined(lab), await world.joined(lab)]
+    await node.heartbeat(seeding(swarm))
+    const none = { holders: [{ swarm, others: 0 }] }
+    expect((await nosy.heartbeat(seeding(swarm))).body).toMatchObject(none)
+    await late.pull()
+    await late.heartbeat(seeding(swarm))
+    expect((await nosy.heartbeat()).body.holders).toBeUndefined()
+    expect((await node.heartbeat()).body.holders).toEqual([{ swarm, others: 2 }])
+    // With a grant of its own it hears the number.
+    await nosy.pull()
+    expect((await nosy.heartbeat()).body.holders).toEqual([{ swarm, others: 2 }])
+  })
+
   it('tells of a risen epoch once, to those who hold the swarm', async () => {
     const { body: granted } = await node.pull()
     const { swarm, lease } = granted.swarms[0]

@@ -2,7 +2,8 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { HOLDERS_NEWS_MAX, HOLDERS_TOLD_MAX } from '../../core/holders-api.ts'
 import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
-import { HOLDERS_TOLD_AGAIN_MS, PeerTable, PeerTables } from '../../tracker/swarm/peer-table.ts'
+import { HOLDERS_TOLD_AGAIN_MS } from '../../tracker/swarm/holder-news.ts'
+import { PeerTable, PeerTables } from '../../tracker/swarm/peer-table.ts'
 
 const TTL_MS = 100
 const nodeAt = (index: number) => String(index).padStart(40, '0') as NodeId
@@ -121,6 +122,8 @@ describe('the peer table', () => {
 })
 
 describe('what a node is told of other holders', () => {
+  const told = (table: PeerTable, node: NodeId, nowMs: number) =>
+    table.takeHolders(node, nowMs).map(({ swarm, others }) => ({ swarm, others }))
   const holding = (table: PeerTable, node: number, swarms: number[], { isSeed = true, nowMs = 0 } = {}) =>
     table.heartbeat(
       { node: nodeAt(node), address: '10.0.0.1', port: 1 },
@@ -135,41 +138,41 @@ describe('what a node is told of other holders', () => {
   it('counts other nodes with the whole blob, and comes again only when it has changed', () => {
     const table = new PeerTable(1e9)
     holding(table, 1, [1, 2])
-    expect(table.takeHolders(nodeAt(1), 0)).toEqual([
+    expect(told(table, nodeAt(1), 0)).toEqual([
       { swarm: swarmAt(1), others: 0 },
       { swarm: swarmAt(2), others: 0 },
     ])
-    expect(table.takeHolders(nodeAt(1), 1)).toEqual([])
+    expect(told(table, nodeAt(1), 1)).toEqual([])
     holding(table, 2, [2])
     holding(table, 3, [2], { isSeed: false })
-    expect(table.takeHolders(nodeAt(1), 2)).toEqual([{ swarm: swarmAt(2), others: 1 }])
-    expect(table.takeHolders(nodeAt(3), 2)).toEqual([{ swarm: swarmAt(2), others: 2 }])
+    expect(told(table, nodeAt(1), 2)).toEqual([{ swarm: swarmAt(2), others: 1 }])
+    expect(told(table, nodeAt(3), 2)).toEqual([{ swarm: swarmAt(2), others: 2 }])
     table.forget(nodeAt(2))
-    expect(table.takeHolders(nodeAt(1), 3)).toEqual([{ swarm: swarmAt(2), others: 0 }])
+    expect(told(table, nodeAt(1), 3)).toEqual([{ swarm: swarmAt(2), others: 0 }])
   })
 
   it('is no news above a bound, for a blob that many hold', () => {
     const table = new PeerTable(1e9)
     for (let node = 0; node <= HOLDERS_TOLD_MAX; node++) holding(table, node, [1])
-    expect(table.takeHolders(nodeAt(0), 0)).toEqual([{ swarm: swarmAt(1), others: HOLDERS_TOLD_MAX }])
+    expect(told(table, nodeAt(0), 0)).toEqual([{ swarm: swarmAt(1), others: HOLDERS_TOLD_MAX }])
     holding(table, 99, [1])
-    expect(table.takeHolders(nodeAt(0), 1)).toEqual([])
+    expect(told(table, nodeAt(0), 1)).toEqual([])
   })
 
   it('is bounded in each answer, and complete after some', () => {
     const table = new PeerTable(1e9)
     const all = Array.from({ length: HOLDERS_NEWS_MAX + 10 }, (_, swarm) => swarm)
     holding(table, 1, all)
-    expect([1, 2, 3].map((at) => table.takeHolders(nodeAt(1), at).length)).toEqual([HOLDERS_NEWS_MAX, 10, 0])
+    expect([1, 2, 3].map((at) => told(table, nodeAt(1), at).length)).toEqual([HOLDERS_NEWS_MAX, 10, 0])
   })
 
   it('is told again to a node that reports everything anew, and after a while, as an answer may be lost', () => {
     const table = new PeerTable(1e9)
     holding(table, 1, [1])
-    table.takeHolders(nodeAt(1), 0)
+    told(table, nodeAt(1), 0)
     holding(table, 1, [1], { nowMs: 10 })
-    expect(table.takeHolders(nodeAt(1), 10)).toHaveLength(1)
-    expect(table.takeHolders(nodeAt(1), HOLDERS_TOLD_AGAIN_MS)).toEqual([])
-    expect(table.takeHolders(nodeAt(1), HOLDERS_TOLD_AGAIN_MS + 20)).toHaveLength(1)
+    expect(told(table, nodeAt(1), 10)).toHaveLength(1)
+    expect(told(table, nodeAt(1), HOLDERS_TOLD_AGAIN_MS)).toEqual([])
+    expect(told(table, nodeAt(1), HOLDERS_TOLD_AGAIN_MS + 20)).toHaveLength(1)
   })
 })

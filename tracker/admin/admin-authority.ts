@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { issueLeaf, type KeyedCertificate, makeAuthority } from '../../core/issue-certificate.ts'
 import type { TlsMaterial } from '../api/https-listener.ts'
+import { openAuthorityKey } from '../authority/sealed-keys.ts'
 import { placeOf, type Sealer } from '../authority/sealer.ts'
 import { RefusedError } from '../errors.ts'
 import type { AuditEntry } from '../store/audit.ts'
@@ -177,9 +178,9 @@ export class AdminAuthorities {
     await this.#changed()
   }
 
-  #opened({ certificatePem, sealedKey, createdAtMs }: AuthorityRecord): AdminAuthority {
-    const privateKeyPem = this.#sealer.open(PLACE, sealedKey).toString()
-    return { certificatePem, privateKeyPem, createdAtMs, certificate: new X509Certificate(certificatePem) }
+  #opened(record: AuthorityRecord): AdminAuthority {
+    const { certificatePem, createdAtMs } = record
+    return { certificatePem, createdAtMs, ...openAuthorityKey(this.#sealer, PLACE, record) }
   }
 
   async #changed(): Promise<void> {

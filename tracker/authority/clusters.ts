@@ -6,6 +6,7 @@ import type { ActedBy, AuthorityRecord, ClusterRecord, NodeRecord, Store } from 
 import { Cluster, type Rotation, type RotationClock } from './cluster.ts'
 import { ClusterAuthority, NODE_CERTIFICATE_SECONDS } from './cluster-authority.ts'
 import { auditOf, type NewCluster, sealJoinToken } from './new-cluster.ts'
+import { openAuthorityKey } from './sealed-keys.ts'
 import { placeOf, type Sealer } from './sealer.ts'
 import {
   type KeyRotation,
@@ -261,9 +262,9 @@ export class Clusters {
     return { certificatePem, sealedKey, createdAtMs: nowMs }
   }
 
-  #opened(cluster: ClusterId, { certificatePem, sealedKey, createdAtMs }: AuthorityRecord): ClusterAuthority {
-    const privateKeyPem = this.#sealer.open(placeOf('authority', cluster), sealedKey).toString()
-    return new ClusterAuthority(certificatePem, privateKeyPem, createdAtMs)
+  #opened(cluster: ClusterId, record: AuthorityRecord): ClusterAuthority {
+    const { privateKeyPem } = openAuthorityKey(this.#sealer, placeOf('authority', cluster), record)
+    return new ClusterAuthority(record.certificatePem, privateKeyPem, record.createdAtMs)
   }
 
   #add(record: ClusterRecord): Cluster {

@@ -1,9 +1,10 @@
-import { createPrivateKey, generateKeyPairSync, type KeyObject } from 'node:crypto'
+import { generateKeyPairSync, type KeyObject } from 'node:crypto'
 import { batchKeyToRaw } from '../../core/hash-batch.ts'
 import type { ClusterId } from '../../core/metainfo.ts'
 import { peerTokenKey } from '../../core/peer-token.ts'
 import type { BatchKeyRecord } from '../store/store.ts'
 import { NODE_CERTIFICATE_SECONDS } from './cluster-authority.ts'
+import { openBatchKey } from './sealed-keys.ts'
 import { placeOf, type Sealer } from './sealer.ts'
 
 /** Nodes renew a previous key's signatures within heartbeats; a node cut off for longer has no certificate. */
@@ -45,19 +46,10 @@ export function makeSigningKey(sealer: Sealer, cluster: ClusterId, nowMs: number
 }
 
 /** @throws UnsealError if the store was altered */
-export function openSigningKey(
-  sealer: Sealer,
-  cluster: ClusterId,
-  { publicKey, sealedKey, createdAtMs, endsAtMs }: BatchKeyRecord,
-): SigningKey {
-  const batchKey = createPrivateKey(sealer.open(placeOf('batchKey', cluster), sealedKey))
-  return {
-    batchKey,
-    batchKeyPublic: publicKey,
-    peerTokenKey: peerTokenKey(cluster, batchKey),
-    createdAtMs,
-    endsAtMs,
-  }
+export function openSigningKey(sealer: Sealer, cluster: ClusterId, record: BatchKeyRecord): SigningKey {
+  const batchKey = openBatchKey(sealer, placeOf('batchKey', cluster), record)
+  const { publicKey: batchKeyPublic, createdAtMs, endsAtMs } = record
+  return { batchKey, batchKeyPublic, peerTokenKey: peerTokenKey(cluster, batchKey), createdAtMs, endsAtMs }
 }
 
 export function shortOfKey(publicKey: string): string {

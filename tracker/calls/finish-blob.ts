@@ -6,9 +6,9 @@ import type { completeRequest, completeResponse } from '../../core/tracker-api.t
 import type { NodeCaller } from '../authority/node-caller.ts'
 import { RefusedError } from '../errors.ts'
 import type { TrackerParts } from '../parts.ts'
-import { PULL_KEPT_MS } from '../pull/pull-certificate.ts'
 import { batchesFrom } from '../swarm/signed-batches.ts'
 import type { SwarmState } from '../swarm/swarm-state.ts'
+import { hasGrantOnRecord } from './granted.ts'
 import { noteEpochRise } from './publish-hashes.ts'
 import { settleDispute } from './settle-dispute.ts'
 
@@ -108,9 +108,7 @@ export async function reportMismatch(
  * not exist: a node must not learn which blobs a cluster has without a grant for them.
  */
 async function checkGranted(parts: TrackerParts, caller: NodeCaller, swarm: SwarmId): Promise<void> {
-  const { cluster } = caller.cluster
-  const sinceMs = parts.nowMs() - PULL_KEPT_MS
-  if (!(await parts.store.hasPullSince({ cluster, node: caller.node, swarm }, sinceMs))) {
+  if (!(await hasGrantOnRecord(parts, caller, swarm))) {
     throw new RefusedError('SWARM_NOT_GRANTED', 'this node was not granted the blob')
   }
 }

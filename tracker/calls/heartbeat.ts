@@ -7,7 +7,9 @@ import { issueLinkCertificate } from '../authority/link-certificate.ts'
 import type { NodeCaller } from '../authority/node-caller.ts'
 import { type TrackerParts, trustOf } from '../parts.ts'
 import { PULL_SECONDS_MAX } from '../pull/pull-certificate.ts'
+import { judgeNews } from '../swarm/holder-news.ts'
 import type { NodeContact, PeerTable } from '../swarm/peer-table.ts'
+import { hasGrantOnRecord } from './granted.ts'
 
 export type HeartbeatQuestion = z.output<typeof heartbeatRequest>
 export type HeartbeatAnswer = z.output<typeof heartbeatResponse>
@@ -59,14 +61,21 @@ export async function heartbeat(
       ? issueLinkCertificate(cluster, { node, spki: caller.spki, nowMs })
       : null,
     ...listingFor(table, contact),
-    ...holdersFor(table, caller, nowMs),
+    ...(await holdersFor(parts, table, caller)),
   }
 }
 
-/** An older node passes over it. */
-function holdersFor(table: PeerTable, { node }: NodeCaller, nowMs: number) {
-  const holders = table.takeHolders(node, nowMs)
-  return holders.length === 0 ? {} : { holders }
+/**
+ * Counts holders only of blobs that the node was granted: it may say that it holds any. An older node passes over the
+ * counts.
+ */
+async function holdersFor(parts: TrackerParts, table: PeerTable, caller: NodeCaller) {
+  const news = table.takeHolders(caller.node, parts.nowMs())
+  const judged = news.map(async (one) => {
+    const isGranted = one.membership.isGranted ?? (await hasGrantOnRecord(parts, caller, one.swarm))
+    return judgeNews(one, isGranted)
+  })
+  return news.length === 0 ? {} : { holders: await Promise.all(judged) }
 }
 
 /** The list of registries, for a node that knows another one. A node of version 0.2 names none, and gets none. */

@@ -4,6 +4,7 @@ import type { Logger } from 'pino'
 import { linkNameOf } from '../../core/certificate-claims.ts'
 import { linkHolderOf } from '../../core/link-certificate.ts'
 import type { NodeId } from '../../core/metainfo.ts'
+import { networkOf } from '../../core/network.ts'
 import type { DialOutcome } from '../../core/reach-api.ts'
 import { TooManyRequestsError } from '../errors.ts'
 import type { Endpoint } from '../handout/port-retries.ts'
@@ -11,6 +12,8 @@ import { RequestLimits } from '../request-limits.ts'
 
 /** Calls of one node that make the tracker dial it back: a person who mends a firewall asks again and again. */
 const DIAL_BACK_BOUNDS = { requestsPerSecondMax: 1 / 10, requestsBurstMax: 6, requestsConcurrentMax: 1 }
+/** The same of all nodes of one network, as ids cost nothing: one network leaves room for others. */
+const DIAL_BACK_NETWORK_BOUNDS = { requestsPerSecondMax: 1, requestsBurstMax: 24, requestsConcurrentMax: 4 }
 /** Connections back to nodes that ask for one, at the same time. */
 export const DIAL_BACKS_AT_ONCE_MAX = 16
 /** Bound of one dial back, with its handshake. */
@@ -30,24 +33,35 @@ interface Dialled {
  */
 export class DialBacks {
   readonly #limits: RequestLimits
+  readonly #ofNetworks: RequestLimits
   #running = 0
 
   constructor(log: Logger) {
     this.#limits = new RequestLimits(DIAL_BACK_BOUNDS, log)
+    this.#ofNetworks = new RequestLimits(DIAL_BACK_NETWORK_BOUNDS, log)
   }
 
   /**
    * Counts a call for the whole time that it takes.
    * @throws TooManyRequestsError
    */
-  async during<Answer>(caller: string, nowMs: number, act: () => Promise<Answer>): Promise<Answer> {
+  async during<Answer>(
+    { id, address }: { id: string; address: string },
+    nowMs: number,
+    act: () => Promise<Answer>,
+  ): Promise<Answer> {
     if (this.#running >= DIAL_BACKS_AT_ONCE_MAX) throw new TooManyRequestsError(RETRY_SECONDS)
-    const leave = this.#limits.enter(caller, nowMs)
-    this.#running += 1
+    const leave = this.#limits.enter(id, nowMs)
     try {
-      return await act()
+      const leaveNetwork = this.#ofNetworks.enter(`dials back to ${networkOf(address)}`, nowMs)
+      this.#running += 1
+      try {
+        return await act()
+      } finally {
+        this.#running -= 1
+        leaveNetwork()
+      }
     } finally {
-      this.#running -= 1
       leave()
     }
   }

@@ -32,6 +32,8 @@ export interface Membership extends PeerCandidate {
   index: number
   /** How many other holders of the whole blob the node was told; undefined: not told, or too long ago. */
   toldOthers?: number
+  /** Whether the node was granted the blob; undefined: nobody looked lately. */
+  isGranted?: boolean
 }
 
 export interface SwarmPeers {

@@ -1,10 +1,10 @@
-import { HOLDERS_NEWS_MAX, HOLDERS_TOLD_MAX, type HoldersNews } from '../../core/holders-api.ts'
 import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
 import { NODE_SWARMS_MAX, type Peer } from '../../core/tracker-api.ts'
 import { WIRE_VERSION_FIRST } from '../../core/wire-version.ts'
 import type { Endpoint } from '../handout/port-retries.ts'
 import type { MemoryChange, PresenceRecord } from '../store/memory.ts'
 import { BadPeers } from './bad-peers.ts'
+import { type HolderNews, takeHolderNews } from './holder-news.ts'
 import { type Asking, type Membership, PeerChoice, type Presence, type SwarmPeers } from './peer-choice.ts'
 import { StockPeers } from './stock-peers.ts'
 
@@ -13,9 +13,6 @@ import { StockPeers } from './stock-peers.ts'
  * saved, and nodes report everything again with their next heartbeat. Invariant: presences are in the order of their last sign of life, and every membership is in exactly
  * one list, at the index that it stores.
  */
-
-/** A node is told of all holders anew after this time: an answer may have been lost on its way. */
-export const HOLDERS_TOLD_AGAIN_MS = 15 * 60_000
 
 /** A sign of life: where the node is reached. */
 export interface NodeContact {
@@ -83,7 +80,10 @@ export class PeerTable {
   /** The node takes part in a swarm: from its pull on, before its next heartbeat says so. */
   join(contact: NodeContact, swarm: SwarmId, nowMs: number): void {
     const presence = this.#touch(contact, nowMs)
-    if (!presence.memberships.has(swarm)) this.#put(presence, swarm, false)
+    const known = presence.memberships.get(swarm)
+    if (known === undefined) this.#put(presence, swarm, false)
+    // It may have been looked for before there was a grant.
+    else delete known.isGranted
   }
 
   /** The node gave up before it had anything of the blob; a seed stays one. */
@@ -145,11 +145,22 @@ export class PeerTable {
     return { node, address, port, wire, heardAgoMs, ...(isReached === undefined ? {} : { isReached }) }
   }
 
-  /** The node that was heard of last, without the asker: it is the likeliest to be there. */
-  latestOther(asker: NodeId, nowMs: number): Listing | undefined {
+  /** The swarms that the node is in, the newest last; with `other`, those that both are in. */
+  swarmsOf(node: NodeId, other?: NodeId): SwarmId[] {
+    const swarms = [...(this.#presences.get(node)?.memberships.keys() ?? [])]
+    return other === undefined ? swarms : swarms.filter((swarm) => this.holds(other, swarm))
+  }
+
+  /** The node in the swarm that was heard of last, without the asker: it is the likeliest to be there. */
+  latestOther(asker: NodeId, swarm: SwarmId, nowMs: number): Listing | undefined {
     this.#expire(nowMs)
-    const latest = [...this.#presences.keys()].findLast((node) => node !== asker)
-    return latest === undefined ? undefined : this.listing(latest, nowMs)
+    const { seeds = [], leechers = [] } = this.#swarms.get(swarm) ?? {}
+    let latest: Presence | undefined
+    for (const { presence } of [...seeds, ...leechers]) {
+      const isLater = latest === undefined || presence.expiresAtMs >= latest.expiresAtMs
+      if (presence.node !== asker && isLater) latest = presence
+    }
+    return latest && this.listing(latest.node, nowMs)
   }
 
   /** Up to `nodesMax` nodes that changed since they were taken last. Without `holds`: nothing to save is left. */
@@ -177,22 +188,9 @@ export class PeerTable {
   }
 
   /** How many other nodes have the whole blob, of the node's swarms where that changed since it was told. */
-  takeHolders(node: NodeId, nowMs: number): HoldersNews {
+  takeHolders(node: NodeId, nowMs: number): HolderNews[] {
     const presence = this.#presences.get(node)
-    if (presence === undefined) return []
-    const isAgain = nowMs - presence.toldHoldersAtMs > HOLDERS_TOLD_AGAIN_MS
-    if (isAgain) presence.toldHoldersAtMs = nowMs
-    const news: HoldersNews = []
-    for (const [swarm, membership] of presence.memberships) {
-      if (isAgain) delete membership.toldOthers
-      if (news.length === HOLDERS_NEWS_MAX) continue
-      const seeds = this.#swarms.get(swarm)!.seeds.length
-      const others = Math.min(HOLDERS_TOLD_MAX, membership.isSeed ? seeds - 1 : seeds)
-      if (others === membership.toldOthers) continue
-      membership.toldOthers = others
-      news.push({ swarm, others })
-    }
-    return news
+    return presence === undefined ? [] : takeHolderNews(presence, this.#swarms, nowMs)
   }
 
   /**
@@ -272,7 +270,9 @@ export class PeerTable {
     if (known !== undefined) this.#remove(presence, swarm)
     if (presence.memberships.size >= NODE_SWARMS_MAX) return
     const list = this.#listOf(swarm, isSeed)
-    const membership: Membership = { presence, isSeed, index: list.length, handouts: known?.handouts ?? 0 }
+    const { handouts = 0, isGranted } = known ?? {}
+    const membership: Membership = { presence, isSeed, index: list.length, handouts }
+    if (isGranted !== undefined) membership.isGranted = isGranted
     list.push(membership)
     presence.memberships.set(swarm, membership)
     this.#unsaved.add(presence.node)

@@ -43,7 +43,10 @@ export function judgePeers({ reach, failure }: ReachFacts): Finding[] {
   if (reach.other === null)
     return [
       reach.nodes > 1
-        ? unknown('whether this node reaches others', 'the tracker named no other node')
+        ? unknown(
+            'whether this node reaches others',
+            'the tracker names only nodes that hold a blob which this node pulled, too',
+          )
         : info('no other node is in the cluster now'),
     ]
   return judgeOther(reach.other)

@@ -3,7 +3,7 @@ import { readdirSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { join } from 'node:path'
 import { connect } from 'node:tls'
-import { readIfThere } from '../../../core/read-if-there.ts'
+import { readSmallIfThere } from '../../../core/read-if-there.ts'
 import { parseRegistryHost, type RegistryHost, registryAddress } from '../../../core/repository.ts'
 import { contextTrusting, trustedAuthorities } from '../../../core/trusted-authorities.ts'
 import { trustFolders } from '../../attach/plan.ts'
@@ -16,6 +16,8 @@ import { tunnelThrough } from './tunnel.ts'
 export const TRUST_REGISTRIES_MAX = 16
 /** Bound of authorities from one folder. */
 const FILES_MAX = 64
+/** Bound of one such file: the system's whole store is a quarter of it. */
+const FILE_BYTES_MAX = 1024 * 1024
 
 /** Where runtimes that use the proxy look for what they trust, beside the system's store. */
 export async function lookAtTrust(
@@ -78,7 +80,7 @@ function trustedBy({ config, root }: About, runtime: string, registry: RegistryH
     namesIn(folder)
       .filter((name) => name.endsWith('.crt'))
       .slice(0, FILES_MAX)
-      .flatMap((name) => readIfThere(join(folder, name)) ?? []),
+      .flatMap((name) => readSmallIfThere(join(folder, name), FILE_BYTES_MAX) ?? []),
   )
 }
 

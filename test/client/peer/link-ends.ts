@@ -248,6 +248,7 @@ export async function startEnd({ linkSeconds = 600 } = {}): Promise<TestEnd> {
       const issued = await issue(claims, { ...changes, validForSeconds })
       return {
         ...{ pull: pullId, registry: REGISTRY, repository: claims.repository, swarms: new Map() },
+        grantedAtMs: Date.now(),
         credential: trust.credential(issued.certificatePem, issued.privateKeyPem, validForSeconds),
         prover: { signingInput, prove: () => Buffer.from('proof') },
       }
