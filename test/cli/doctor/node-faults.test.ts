@@ -4,6 +4,8 @@ import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import type { LinkReport } from '../../../cli/doctor/examine.ts'
 import { lockDataDir } from '../../../core/data-lock.ts'
+import { askThrough } from '../../proxy/test-proxy.ts'
+import { pull, randomBlob, type TestNode } from '../../pull/test-cluster.ts'
 import { Seeds } from './seeds.ts'
 import { faultsOf, findingOf, makeWorld, type World } from './world.ts'
 
@@ -17,6 +19,19 @@ beforeAll(async () => {
 })
 afterEach(() => seeds.close())
 afterAll(() => world.close())
+
+/** This node hears only of others with a blob that it was granted, too. */
+async function shareWith(other: TestNode): Promise<void> {
+  const { registry, request } = world.cluster
+  const wanted = request(registry.add(randomBlob(3_000_000).bytes))
+  const { host, port } = { host: wanted.registry, port: world.node.proxyAddress.port }
+  const caPem = readFileSync(join(String(world.settings.dataDir), 'proxy-ca.crt'), 'utf8')
+  const { token } = wanted.credential as { token: string }
+  const path = `/v2/${wanted.repository}/blobs/${wanted.digest}`
+  const headers = { authorization: `Bearer ${token}` }
+  expect((await askThrough({ host, port, caPem }, { path, headers })).status).toBe(200)
+  await pull(other, wanted)
+}
 
 describe('a node that does not run', () => {
   beforeAll(() => world.stopNode())
@@ -105,6 +120,7 @@ describe('a node that runs', () => {
     await world.cluster.nodes[0]!.stop()
     const other = await world.cluster.addNode({ client: { peerListen: { host: '127.0.0.3', port: 0 } } })
     seeds.after(() => other.stop())
+    await shareWith(other)
     const { node } = other.client.status().joined!
     expect(faultsOf(await world.diagnose())).toEqual(['peers PEERS_UNREACHABLE'])
     const named = await world.diagnose({ other: node })
@@ -118,6 +134,7 @@ describe('a node that runs', () => {
   test('says of another node that both sides reach it', async () => {
     await world.startFresh()
     const other = await world.cluster.addNode()
+    await shareWith(other)
     const reports = await world.diagnose({ other: other.client.status().joined!.node })
     expect(faultsOf(reports)).toEqual([])
     expect(reports[0]!.findings.map(({ text }) => text).join('\n')).toMatch(
