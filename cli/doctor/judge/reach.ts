@@ -43,10 +43,7 @@ export function judgePeers({ reach, failure }: ReachFacts): Finding[] {
   if (reach.other === null)
     return [
       reach.nodes > 1
-        ? unknown(
-            'whether this node reaches others',
-            'the tracker names only nodes that hold a blob which this node pulled, too',
-          )
+        ? info('no other node holds a blob that this one pulled, so none was dialled')
         : info('no other node is in the cluster now'),
     ]
   return judgeOther(reach.other)
