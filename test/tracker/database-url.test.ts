@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import { readDatabaseUrl } from '../../tracker/database-url.ts'
+import { openDatabase } from '../../tracker/store/open-store.ts'
 
 test.each([
   ['postgres://a@db/shoal', { hosts: [{ host: 'db', port: 5432 }], user: 'a', database: 'shoal' }],
@@ -49,4 +50,11 @@ test.each([
 
 test('a refused URL shows no password', () => {
   expect(() => readDatabaseUrl('postgres://a:secret@db/shoal')).not.toThrow(/secret/)
+})
+
+test('a local socket is refused in a folder to which everybody can write', async () => {
+  await expect(openDatabase('postgres://a@/shoal?host=/tmp', {})).rejects.toMatchObject({
+    code: 'CONFIG',
+    message: expect.stringContaining('proves nothing'),
+  })
 })

@@ -59,6 +59,9 @@ describe.skipIf(mustSkipPostgres())('a store on PostgreSQL', () => {
     await server.sql(`GRANT ${OWNER_ROLE} TO ${TRACKER_ROLE}`)
     expect(await refusal(TRACKER_ROLE), 'a member of the owner').toMatchObject({ code: 'STORE_UNUSABLE' })
     await server.sql(`REVOKE ${OWNER_ROLE} FROM ${TRACKER_ROLE}`)
+    await server.sql(`GRANT pg_write_all_data TO ${TRACKER_ROLE}`)
+    expect(await refusal(TRACKER_ROLE)).toMatchObject({ code: 'STORE_UNUSABLE', message: /audit log/ })
+    await server.sql(`REVOKE pg_write_all_data FROM ${TRACKER_ROLE}`)
     expect(await refusal(TRACKER_ROLE)).toBeUndefined()
   })
 
@@ -75,7 +78,14 @@ describe.skipIf(mustSkipPostgres())('a store on PostgreSQL', () => {
       'TRUNCATE audit',
       'DROP TABLE audit',
     ]
-    for (const statement of [...forbidden, 'DELETE FROM migrations', 'CREATE TABLE shoal.mine (id int)'])
+    const ahead =
+      "INSERT INTO audit (sequence, at_ms, actor, action, target) OVERRIDING SYSTEM VALUE VALUES (99, 1, 'a', 'b', 'c')"
+    for (const statement of [
+      ...forbidden,
+      ahead,
+      'DELETE FROM migrations',
+      'CREATE TABLE shoal.mine (id int)',
+    ])
       await expect(
         connection.run((sql) => sql.run(statement)),
         statement,
@@ -134,6 +144,11 @@ describe.skipIf(mustSkipPostgres())('a store on PostgreSQL', () => {
     })
     expect(await migratePostgres(owner, TRACKER_ROLE)).toBe(0)
     await owner.close()
+    await server.sql(`ALTER SCHEMA shoal OWNER TO postgres`)
+    const again = await database.connect(OWNER_ROLE)
+    await expect(migratePostgres(again, TRACKER_ROLE)).rejects.toMatchObject({ code: 'STORE_UNUSABLE' })
+    await again.close()
+    await server.sql(`ALTER SCHEMA shoal OWNER TO ${OWNER_ROLE}`)
     await server.sql('ALTER SCHEMA shoal RENAME TO other')
     expect(await refusal(TRACKER_ROLE)).toMatchObject({ code: 'STORE_UNUSABLE', message: /older schema/ })
     await server.sql('ALTER SCHEMA other RENAME TO shoal')

@@ -90,7 +90,7 @@ async function meetPeers(
   const swarms = pull.blobs.map((blob) => identityOf(parts, caller, pull, blob).swarm)
   for (const swarm of swarms) table.join(contact, swarm, nowMs)
   parts.portTrials.see(cluster.cluster, contact, nowMs)
-  await parts.others.meet()
+  await parts.others.meetSoon()
   const peers = table.chooseAll(swarms, { asker: node, random: parts.random, nowMs })
   return new Map(pull.blobs.map(({ digest }, at) => [digest, peers[at]!]))
 }

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { ConfigError, readSecretFile } from '../../core/config.ts'
 import type { TrackerConfig } from '../config.ts'
@@ -39,12 +39,21 @@ export async function openDatabase(
   { databasePasswordFile, databaseCaFile }: Partial<DatabaseConfig>,
   password = databasePasswordFile && readSecretFile(databasePasswordFile, 'databasePasswordFile'),
 ): Promise<PostgresDatabase> {
+  const place = readDatabaseUrl(url)
+  if (place.socket !== undefined) checkSocketFolder(place.socket.host)
   const { PostgresDatabase } = await import('./postgres/postgres-database.ts')
   return new PostgresDatabase({
-    place: readDatabaseUrl(url),
+    place,
     ...(password === undefined ? {} : { password }),
     ...(databaseCaFile === undefined ? {} : { authorityPem: readAuthority(databaseCaFile) }),
   })
+}
+
+/** Anybody could listen there while the server is down, and be told the password. @throws ConfigError */
+function checkSocketFolder(folder: string): void {
+  const mode = statSync(folder, { throwIfNoEntry: false })?.mode ?? 0
+  if ((mode & 0o002) !== 0)
+    throw new ConfigError(`databaseUrl: everybody can write to ${folder}, so the socket there proves nothing`)
 }
 
 function readAuthority(path: string): string {

@@ -1,15 +1,22 @@
 import type { Logger } from 'pino'
 import { type Defects, isDefect } from '../../core/defects.ts'
 import type { ClusterId, NodeId } from '../../core/metainfo.ts'
+import { isSettledWithin } from '../../core/patience.ts'
 import type { Revocations } from '../authority/revocations.ts'
 import type { PresenceElsewhere } from '../store/changes.ts'
 import type { Store } from '../store/store.ts'
+import { TokenBucket } from '../token-bucket.ts'
 import type { PeerTables } from './peer-table.ts'
 
 /** How often a tracker tells the others of its store what it hears, and looks what they heard; pulls do so at once. */
 export const TRACKERS_MEET_MS = 1_000
-/** Nodes told at a time. */
-export const PRESENCES_TOLD_MAX = 256
+/** Nodes told at a time, as heartbeats do not prove what they claim: each may claim 210 KB … */
+export const PRESENCES_TOLD_MAX = 16
+/** … and nodes told per second on average, and in a burst. */
+export const PRESENCES_TOLD_PER_SECOND_MAX = 64
+export const PRESENCES_TOLD_BURST_MAX = 512
+/** How long a pull waits for what other trackers know. */
+export const MEET_PATIENCE_MS = 200
 
 interface Parts {
   store: Store
@@ -30,6 +37,7 @@ export class OtherTrackers {
   /** A tracker counts as alive for this long, in ms. */
   readonly #silentMs: number
   readonly #nodes = new Map<string, { tracker: string; cluster: ClusterId; node: NodeId }>()
+  readonly #told: TokenBucket
   #cursor = 0
   #running: Promise<void> = Promise.resolve()
   #next: Promise<void> | undefined
@@ -37,6 +45,13 @@ export class OtherTrackers {
   constructor(parts: Parts, silentMs: number) {
     this.#parts = parts
     this.#silentMs = silentMs
+    const bounds = { perSecond: PRESENCES_TOLD_PER_SECOND_MAX, burst: PRESENCES_TOLD_BURST_MAX }
+    this.#told = new TokenBucket(bounds, parts.nowMs())
+  }
+
+  /** For a pull, which waits MEET_PATIENCE_MS at most. */
+  async meetSoon(): Promise<void> {
+    await isSettledWithin(this.meet(), MEET_PATIENCE_MS)
   }
 
   /**
@@ -55,19 +70,27 @@ export class OtherTrackers {
 
   async #meetNow(): Promise<void> {
     const { log, defects } = this.#parts
-    try {
-      await this.#tell()
-      await this.#look()
-    } catch (error) {
+    const failed = (error: unknown) => {
       if (isDefect(error)) defects.note('tracker_job', error)
       log.warn({ err: error }, 'cannot exchange with the other trackers who has what')
     }
+    await this.#tell().catch(failed)
+    await this.#look().catch(failed)
   }
 
   async #tell(): Promise<void> {
-    const { store, peers } = this.#parts
-    const change = { ...peers.takeUnsaved(PRESENCES_TOLD_MAX), acceptances: [], memberships: [] }
-    if (change.presences.length + change.gone.length > 0) await store.saveMemory(change)
+    const { store, peers, nowMs } = this.#parts
+    let places = 0
+    while (places < PRESENCES_TOLD_MAX && this.#told.take(nowMs())) places += 1
+    const taken = peers.takeUnsaved(places)
+    this.#told.giveBack(places - taken.presences.length - taken.gone.length)
+    if (taken.presences.length + taken.gone.length === 0) return
+    try {
+      await store.saveMemory({ ...taken, acceptances: [], memberships: [] })
+    } catch (error) {
+      for (const { cluster, node } of [...taken.presences, ...taken.gone]) peers.of(cluster).markUnsaved(node)
+      throw error
+    }
   }
 
   async #look(): Promise<void> {

@@ -163,6 +163,9 @@ export class PeerTable {
     return latest && this.listing(latest.node, nowMs)
   }
 
+  /** What was taken could not be saved. */
+  readonly markUnsaved = (node: NodeId): void => void this.#unsaved.add(node)
+
   /** Up to `nodesMax` nodes that changed since they were taken last. Without `holds`: nothing to save is left. */
   takeUnsaved(nodesMax: number): (Required<NodeContact> & Partial<Pick<PresenceRecord, 'holds'>>)[] {
     return [...this.#unsaved].slice(0, nodesMax).map((node) => {

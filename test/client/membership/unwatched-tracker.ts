@@ -20,7 +20,7 @@ export type TrackerAccess = Omit<TrackerClientOptions, 'conditions' | 'watch'> &
 
 /** The tracker's API for a test that makes its calls itself. */
 export function unwatchedTracker(access: TrackerAccess): TrackerClient {
-  const { trackerUrl, trackerCaPem, upstreamProxy, conditions = new Conditions({ log }) } = access
-  const watch = new NoWatch({ trackerUrl: trackerUrl ?? '', conditions })
-  return new TrackerClient({ trackerUrl, trackerCaPem, upstreamProxy, conditions, watch })
+  const { conditions = new Conditions({ log }), ...options } = access
+  const watch = new NoWatch({ trackerUrl: options.trackerUrl ?? '', conditions })
+  return new TrackerClient({ ...options, conditions, watch })
 }

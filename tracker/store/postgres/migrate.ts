@@ -29,6 +29,12 @@ export async function migratePostgres(database: PostgresDatabase, runtimeRole: s
         'the owner of the database and the role of the trackers must be different roles',
       )
     await sql.run(`CREATE SCHEMA IF NOT EXISTS ${SCHEMA}`)
+    const [schema] =
+      await sql`SELECT nspowner = to_regrole(current_user) AS is_own FROM pg_namespace WHERE nspname = ${SCHEMA}`
+    if (schema?.is_own !== true)
+      throw new StoreUnusableError(`the schema ${SCHEMA} belongs to another role`, {
+        hint: 'Run the command as its owner, or drop the schema if it is not Shoal’s.',
+      })
     await sql.run(`REVOKE ALL ON SCHEMA ${SCHEMA} FROM PUBLIC`)
     await sql.run(
       `CREATE TABLE IF NOT EXISTS ${SCHEMA}.migrations (number integer PRIMARY KEY, oldest_program integer NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())`,
@@ -90,16 +96,20 @@ function refuseNewer({ oldestProgram }: Applied): void {
 /** A tracker that was taken over must not be able to rewrite the audit log or the tables, so no tracker may. */
 async function refuseMighty(sql: Query): Promise<void> {
   const [role] = await sql`
-    SELECT rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb OR rolreplication AS is_mighty,
-      has_schema_privilege(current_user, pg_namespace.oid, 'CREATE') AS makes_tables,
-      pg_has_role(current_user, nspowner, 'MEMBER') AS is_owner
-    FROM pg_roles LEFT JOIN pg_namespace ON nspname = ${SCHEMA} WHERE rolname = current_user`
+    SELECT bool_or(rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb OR rolreplication) AS is_mighty,
+      bool_or(has_schema_privilege(current_user, pg_namespace.oid, 'CREATE')) AS makes_tables,
+      bool_or(pg_has_role(current_user, nspowner, 'MEMBER')) AS is_owner,
+      bool_or(has_table_privilege(current_user, to_regclass(${`${SCHEMA}.audit`}), 'UPDATE, DELETE, TRUNCATE')) AS rewrites
+    FROM pg_roles LEFT JOIN pg_namespace ON nspname = ${SCHEMA}
+    WHERE pg_has_role(current_user, pg_roles.oid, 'MEMBER')`
   const may =
     role?.is_mighty === true
       ? 'is a superuser, or may make roles or databases'
       : role?.makes_tables === true || role?.is_owner === true
         ? 'owns the schema, or may change its tables'
-        : undefined
+        : role?.rewrites === true
+          ? 'may rewrite the audit log'
+          : undefined
   if (may === undefined) return
   throw new StoreUnusableError(`the tracker's role ${may}`, {
     hint: 'Log in as a role of its own, which `shoal tracker migrate --runtime-role ROLE` lets use the tables.',
@@ -111,7 +121,8 @@ function grantsTo(role: string): string {
     GRANT USAGE ON SCHEMA ${SCHEMA} TO ${role};
     GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA ${SCHEMA} TO ${role};
     GRANT USAGE ON ALL SEQUENCES IN SCHEMA ${SCHEMA} TO ${role};
-    REVOKE UPDATE, DELETE, TRUNCATE ON ${SCHEMA}.audit FROM ${role};
+    REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON ${SCHEMA}.audit FROM ${role};
+    GRANT INSERT (at_ms, actor, action, cluster, target) ON ${SCHEMA}.audit TO ${role};
     REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON ${SCHEMA}.migrations FROM ${role};
     GRANT EXECUTE ON FUNCTION ${SCHEMA}.forget_audit, ${SCHEMA}.save_swarm TO ${role};
   `
