@@ -10,10 +10,11 @@ import type { PeerTables } from './peer-table.ts'
 
 /** How often a tracker tells the others of its store what it hears, and looks what they heard; pulls do so at once. */
 export const TRACKERS_MEET_MS = 1_000
-/** Nodes told at a time, as heartbeats do not prove what they claim: each may claim 210 KB … */
+/** Nodes told at a time: heartbeats do not prove what they claim, and each may claim 210 KB. */
 export const PRESENCES_TOLD_MAX = 16
-/** … and nodes told per second on average, and in a burst. */
+/** Nodes told per second on average; the others wait, and the oldest change goes first. */
 export const PRESENCES_TOLD_PER_SECOND_MAX = 64
+/** Nodes told after a quiet time, as at the beginning of a release. */
 export const PRESENCES_TOLD_BURST_MAX = 512
 /** How long a pull waits for what other trackers know. */
 export const MEET_PATIENCE_MS = 200
