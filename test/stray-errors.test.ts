@@ -26,7 +26,7 @@ it('errors that belong to nothing are told and counted, and the program goes on 
   const preload = `--import=data:text/javascript,${encodeURIComponent(FAULTS)}`
   const up = startShoal(flags, { env: { NODE_OPTIONS: preload } })
   const guide = await up.printed('Undo:')
-  const admin = new URL(/curl (http:\S+)/.exec(guide)?.[1] ?? '').origin
+  const admin = new URL(/health +(http:\S+)/.exec(guide)?.[1] ?? '').origin
   up.child.kill('SIGUSR2')
   const metrics = async () => (await fetch(`${admin}/metrics`)).text()
   await expect.poll(metrics, { timeout: 5000 }).toContain('shoal_defects_total{where="process"} 3')
