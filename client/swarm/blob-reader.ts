@@ -158,7 +158,8 @@ export class BlobReader implements OpenBlob {
     const isRead = await new Promise<boolean>((resolve) => {
       this.#swarm.stored.readBlock(buffer, wanted, resolve)
     })
-    if (!isRead) throw new BlobUnavailableError('the blob file cannot be read')
+    // The file is closed with its node.
+    if (!isRead) throw this.#swarm.failure ?? new BlobUnavailableError('the blob file cannot be read')
     return { bytes: buffer, done: () => undefined }
   }
 

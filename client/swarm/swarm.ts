@@ -354,6 +354,11 @@ export class Swarm implements OriginHost {
     if (this.isWanted) this.#download.fillAll()
   }
 
+  /** Why nothing more comes of it. */
+  get failure(): ShoalError | undefined {
+    return this.#failure
+  }
+
   /** Resolves when `isDone`. Checked when a piece arrives and when the blob is matched. */
   async until(reader: object, isDone: () => boolean): Promise<void> {
     if (this.#failure && !isDone()) throw this.#failure
