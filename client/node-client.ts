@@ -173,6 +173,7 @@ export class NodeClient implements Client {
         trust: this.#trust,
         admission: this.#admission,
         ...{ tracker: this.#tracker, auditedShare: this.#options.auditedShare },
+        stallLimits: this.#options.stallLimits,
         ...{ buffers: new PieceBuffers(), sendBuffers: new SendBuffers() },
         ...{ uploadLimit: this.limits.upload, downloadLimit: this.limits.download },
         registryLimit: this.limits.registry,

@@ -48,6 +48,7 @@ import { AUDITED_SHARE, DigestCheck } from './digest-check.ts'
 import { heldProgress } from './held.ts'
 import { PieceIntake } from './piece-intake.ts'
 import { ReadCheck } from './read-check.ts'
+import type { Stalling, StallLimits } from './reader-patience.ts'
 import { type Part, Readers } from './readers.ts'
 import { SwarmLinks } from './swarm-links.ts'
 
@@ -60,6 +61,8 @@ export interface SwarmParts {
   tracker: TrackerClient
   /** Share of blobs that are hashed as a whole although two nodes vouch for their hashes; absent: the default. */
   auditedShare: number | undefined
+  /** Absent: the defaults. */
+  stallLimits: StallLimits | undefined
   buffers: PieceBuffers
   sendBuffers: SendBuffers
   uploadLimit: RateLimit
@@ -115,8 +118,14 @@ export class Swarm implements OriginHost {
   readonly #renewal: BatchRenewal
   readonly #readCheck: ReadCheck
   readonly #claimed = new Set<PieceIndex>()
+  /** For readers that wait. */
+  readonly stalling: Stalling
+  /** When bytes of the blob were last verified or hashed. */
+  #workedAtMs = Number.NEGATIVE_INFINITY
   readonly #readers: Readers
   #failure: ShoalError | undefined
+  /** The download does not run. */
+  #isHalted = true
   #ticker: NodeJS.Timeout | undefined
   #fillTimer: NodeJS.Timeout | undefined
   #bytesFromPeers = 0
@@ -181,14 +190,25 @@ export class Swarm implements OriginHost {
     })
     this.access = new RegistryAccess(stored, parts, () => this.#pull())
     this.#origin = new Origin(this)
+    const onWork = () => {
+      this.#workedAtMs = performance.now()
+    }
     this.#digestCheck = new DigestCheck(parts.verifier, stored, {
       isAudit: Math.random() < (parts.auditedShare ?? AUDITED_SHARE),
+      onStep: onWork,
     })
     this.#pieces = new AnnounceablePieces(stored)
     this.#readCheck = new ReadCheck(stored, {
       verifier: parts.verifier,
       hashOf: (piece) => this.#pieces.hashOf(piece),
+      onStep: onWork,
     })
+    this.stalling = {
+      movedAtMs: () => Math.max(this.#workedAtMs, this.access.arrivedAtMs, this.#download.receivedAtMs),
+      isPromised: () => this.#origin.plan.isPromised,
+      isRegistryLimited: () => this.access.limitedMs > 0,
+      limits: parts.stallLimits,
+    }
     this.#intake = new PieceIntake({
       stored,
       verifier: parts.verifier,
@@ -309,9 +329,12 @@ export class Swarm implements OriginHost {
   setPosition(reader: object, piece: number): void {
     const isFirst = this.#readers.move(reader, piece)
     this.recent.dropBefore(this.position())
-    if (!isFirst) return
+    // It failed, and a reader that still gets the rest from the registry is not the first: this one begins it anew.
+    const isHalted = this.#isHalted && this.#failure === undefined
+    if (!isFirst && !isHalted) return
     this.stored.touch()
     if (this.stored.isComplete) return
+    this.#isHalted = false
     this.#download.resume()
     this.#origin.start()
     this.#ticker ??= setInterval(
@@ -385,6 +408,7 @@ export class Swarm implements OriginHost {
   }
 
   #halt(): void {
+    this.#isHalted = true
     this.#download.pause()
     this.#origin.stop()
     void this.stored.save()
