@@ -136,12 +136,12 @@ export class BlobReader implements OpenBlob {
     while (!(await this.#swarm.mayRead(piece, isNextWanted)))
   }
 
-  /** A swarm that stalls for one reader does so for all, whatever the reason: it begins anew with the next one. */
+  /** A swarm that stalls for one reader does so for all, whatever the reason. */
   async #unlessStalled(wanted: Promise<void>): Promise<void> {
     try {
       await unlessStalled(wanted, this.#swarm.stalling)
     } catch (error) {
-      if (error instanceof SwarmStalledError) this.#swarm.fail(error)
+      if (error instanceof SwarmStalledError) this.#swarm.stalled(error)
       throw error
     }
   }

@@ -126,6 +126,8 @@ export class Swarm implements OriginHost {
   #failure: ShoalError | undefined
   /** The download does not run. */
   #isHalted = true
+  /** It did, and no piece has arrived since. */
+  #hasStalled = false
   #ticker: NodeJS.Timeout | undefined
   #fillTimer: NodeJS.Timeout | undefined
   #bytesFromPeers = 0
@@ -329,11 +331,9 @@ export class Swarm implements OriginHost {
   setPosition(reader: object, piece: number): void {
     const isFirst = this.#readers.move(reader, piece)
     this.recent.dropBefore(this.position())
-    // It failed, and a reader that still gets the rest from the registry is not the first: this one begins it anew.
-    const isHalted = this.#isHalted && this.#failure === undefined
-    if (!isFirst && !isHalted) return
-    this.stored.touch()
-    if (this.stored.isComplete) return
+    if (isFirst) this.stored.touch()
+    // Where it stalled, its reader still gets the rest from the registry: this one begins it anew.
+    if (!this.#isHalted || this.#failure || this.stored.isComplete) return
     this.#isHalted = false
     this.#download.resume()
     this.#origin.start()
@@ -381,6 +381,18 @@ export class Swarm implements OriginHost {
   async until(reader: object, isDone: () => boolean): Promise<void> {
     if (this.#failure && !isDone()) throw this.#failure
     await this.#readers.until(reader, isDone)
+  }
+
+  /**
+   * Nothing moves, whatever the reason. Readers continue with the registry, and the next one begins the download anew with
+   * the stored pieces. If that does not help either, the copy is given up.
+   */
+  stalled(reason: ShoalError): void {
+    if (this.#isHalted) return
+    if (this.#hasStalled) this.fail(reason)
+    this.#hasStalled = true
+    this.#halt()
+    this.#readers.fail(reason)
   }
 
   fail(reason: ShoalError): void {
@@ -567,6 +579,7 @@ export class Swarm implements OriginHost {
   /** @returns whether the buffer stays with the readers */
   #onKept(piece: PieceIndex, from: 'registry' | 'peer', buffer: PieceBuffer | undefined): boolean {
     this.#readCheck.arrived(piece)
+    this.#hasStalled = false
     const isKept = buffer !== undefined && this.recent.keep(piece, buffer, this.#readers.position)
     this.#origin.moved(from)
     this.#download.giveUp(piece)
