@@ -125,6 +125,7 @@ export class NodeClient implements Client {
       },
     })
     this.#granted = new GrantedSwarms({
+      hashedMsMax: options.stallLimits?.ms,
       cluster: () => this.#membership.cluster,
       apiPathOf: (host) => registries.get(host)?.apiPath,
       swarms: () => this.swarms,
