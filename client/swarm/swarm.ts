@@ -389,10 +389,31 @@ export class Swarm implements OriginHost {
    */
   stalled(reason: ShoalError): void {
     if (this.#isHalted) return
+    this.log.error({ code: reason.code, ...this.#stallFacts() }, 'the download of a blob stands still')
     if (this.#hasStalled) this.fail(reason)
     this.#hasStalled = true
     this.#halt()
     this.#readers.fail(reason)
+  }
+
+  /** What shows where a download stands: the cause is not known when it is logged. */
+  #stallFacts(): Record<string, number | boolean | string> {
+    const { have, writes, isMatched } = this.stored
+    return {
+      pieces: have.count,
+      of: this.layout.pieceCount,
+      isMatched,
+      position: this.position(),
+      isPromised: this.#origin.plan.isPromised,
+      isAlone: this.#origin.plan.isAlone,
+      claimed: this.#claimed.size,
+      inFlight: this.#download.inFlight.pieces.size,
+      verifying: this.#download.verifying.size,
+      written: writes.size,
+      jobsWaiting: this.#parts.verifier.jobsWaiting,
+      peers: this.links.nodes.length,
+      peersReach: this.peersReach(),
+    }
   }
 
   fail(reason: ShoalError): void {

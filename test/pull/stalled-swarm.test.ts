@@ -54,6 +54,23 @@ test('a download that stands still costs its reader a wait with an end, and the 
   open.close()
 }, 30_000)
 
+test('a node whose peer sends nothing while the tracker says "wait" gets its bytes from the registry', async () => {
+  cluster = await startTestCluster({ nodes: 1 })
+  const waiting = await cluster.addNode({ client: { stallLimits } })
+  const blob = cluster.registry.add(randomBlob(4 * MIB).bytes)
+  cluster.registry.chunkPauseMs = 20
+  const holder = await cluster.nodes[0]!.client.open(cluster.request(blob))
+  await holder.read(0, holder.bytes)[Symbol.asyncIterator]().next()
+  await standStill()
+  const open = await waiting.client.open(cluster.request(blob))
+  const startedAtMs = performance.now()
+  expect((await readAll(open)).equals(blob.bytes)).toBe(true)
+  expect(open.fallback).toBe('SWARM_STALLED')
+  expect(performance.now() - startedAtMs).toBeLessThan(10_000)
+  open.close()
+  holder.close()
+}, 30_000)
+
 test('a client that does not read, and a registry that is slow, are no stall', async () => {
   cluster = await startTestCluster({ nodes: 0 })
   const node = await cluster.addNode({ client: { stallLimits } })
