@@ -334,6 +334,8 @@ export interface ClientOptions extends ClientLimits {
   cacheSecret?: Uint8Array
   /** Share of blobs that are hashed as a whole although two nodes vouch for their piece hashes. Default: one in eight. */
   auditedShare?: number
+  /** When a reader no longer waits for the swarm, in ms; tests pass their own. */
+  stallLimits?: { ms: number; promisedMs: number }
   /** Called with each answer of the tracker to a heartbeat: whether the owner is to stand aside. */
   onTrackerPause?: (isPaused: boolean) => void
   /** The newest wire version that this node speaks (core/wire-version.ts). Absent: that of this release. */

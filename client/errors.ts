@@ -74,6 +74,11 @@ export class BlobUnavailableError extends ShoalError {
   readonly code = 'BLOB_UNAVAILABLE'
 }
 
+/** Nothing of the blob moves any more, neither from peers nor from the registry: the reader gets the rest straight from the registry. */
+export class SwarmStalledError extends ShoalError {
+  readonly code = 'SWARM_STALLED'
+}
+
 /**
  * The swarm's copy of the blob did not match its digest: end the response short; the digest bypasses the swarm for a
  * while.

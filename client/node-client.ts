@@ -125,6 +125,7 @@ export class NodeClient implements Client {
       },
     })
     this.#granted = new GrantedSwarms({
+      hashedMsMax: options.stallLimits?.ms,
       cluster: () => this.#membership.cluster,
       apiPathOf: (host) => registries.get(host)?.apiPath,
       swarms: () => this.swarms,
@@ -173,6 +174,7 @@ export class NodeClient implements Client {
         trust: this.#trust,
         admission: this.#admission,
         ...{ tracker: this.#tracker, auditedShare: this.#options.auditedShare },
+        stallLimits: this.#options.stallLimits,
         ...{ buffers: new PieceBuffers(), sendBuffers: new SendBuffers() },
         ...{ uploadLimit: this.limits.upload, downloadLimit: this.limits.download },
         registryLimit: this.limits.registry,

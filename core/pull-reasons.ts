@@ -61,6 +61,10 @@ export const PULL_REASONS = {
     text: 'A piece could not be written to the disk.',
     remedy: 'Check whether the disk of dataDir is full or broken.',
   },
+  SWARM_STALLED: {
+    text: 'Nothing of the blob moved any more, so the rest came straight from the registry.',
+    remedy: 'It may be a fault of Shoal: keep the logs of this time (`shoal bugreport`).',
+  },
   TARGET_UNREACHABLE: {
     text: 'The registry cannot be resolved or connected to.',
     remedy: 'Check the network and the names (DNS) of this machine.',

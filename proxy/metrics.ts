@@ -44,6 +44,7 @@ export const FALLBACK_CODES = [
   'ORIGIN_REFUSED',
   'REDIRECT_REFUSED',
   'STORE_FULL',
+  'SWARM_STALLED',
   'CLIENT_CLOSED',
   'other',
 ] as const

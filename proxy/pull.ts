@@ -136,7 +136,7 @@ async function answerJudged(parts: PullParts, pull: Pull, verdict: Verdict): Pro
   account.reads(blob.sources)
   const sent = await sendBlob(response, blob, { digest: wanted.digest, span, waits: account })
   account.sent(sent.bytes)
-  if (blob.fallback !== undefined) account.fell(blob.fallback)
+  if (blob.fallback !== undefined) account.restFromRegistry(blob.fallback)
   if (sent.error !== undefined) account.swarmFailed(sent.error)
   return sent.isUntouched ? passThrough(parts, pull, 'registry_fallback') : sent.outcome
 }

@@ -74,6 +74,12 @@ export class RequestAccount {
     return this.#blob?.layer.fell(code) ?? true
   }
 
+  /** The swarm began, and the registry gave the client the rest without a break. The swarm has logged why. */
+  restFromRegistry(code: string): void {
+    this.#parts.metrics.fellBack(code)
+    this.fell(code)
+  }
+
   /**
    * The blob, or its rest, does not come from the swarm. Docker gets its layer even after an unexpected error. One line for
    * a pull and reason: while the tracker is off, each of a hundred layers would cost another.

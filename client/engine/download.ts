@@ -68,6 +68,8 @@ const REFILL_BELOW_SHARE = 3 / 4
  */
 export class Download {
   isPaused = true
+  /** When a block last arrived; on the clock of `nowMs`. */
+  receivedAtMs = Number.NEGATIVE_INFINITY
   readonly #options: DownloadOptions
   readonly sources: Sources
   readonly inFlight: InFlight
@@ -354,6 +356,7 @@ export class Download {
 
   #received(bytes: number): void {
     const nowMs = this.#options.nowMs()
+    this.receivedAtMs = nowMs
     this.stalls.moved(nowMs)
     this.pace.received(bytes, nowMs)
   }

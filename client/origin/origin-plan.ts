@@ -143,6 +143,11 @@ export class OriginPlan {
     return this.#state === 'alone'
   }
 
+  /** The registry was asked for pieces, or the tracker said that others fetch them. */
+  get isPromised(): boolean {
+    return this.#view.runsActive() > 0 || this.#waitSinceMs !== undefined
+  }
+
   get isRangeIgnored(): boolean {
     return this.#areRangesIgnored
   }

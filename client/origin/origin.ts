@@ -45,7 +45,7 @@ export class Origin {
   /** Bytes of pieces that came from the registry. */
   bytes = 0
   readonly #host: OriginHost
-  readonly #plan: OriginPlan
+  readonly plan: OriginPlan
   readonly #runs = new Set<Run>()
   readonly #openEnded: OpenEndedRead
   #asking: Promise<Told> | undefined
@@ -61,7 +61,7 @@ export class Origin {
   constructor(host: OriginHost) {
     this.#host = host
     this.#openEnded = new OpenEndedRead(host.access, host.layout.pieceCount)
-    this.#plan = new OriginPlan(this.#view(), Date.now())
+    this.plan = new OriginPlan(this.#view(), Date.now())
   }
 
   #view(): OriginView {
@@ -85,25 +85,25 @@ export class Origin {
 
   /** A lease that came with a grant, and so begins at the start of the blob. It is followed once the grant's reader is here. */
   offer(lease: Lease): void {
-    if (!this.#plan.isActive) this.#offered = lease
-    else if (this.#isUseful(lease) && this.#plan.mayFollowLease(Date.now()))
+    if (!this.plan.isActive) this.#offered = lease
+    else if (this.#isUseful(lease) && this.plan.mayFollowLease(Date.now()))
       this.#host.boundary.run(() => this.#follow(lease))
     else this.#release(lease)
   }
 
   /** The tracker said with the grant that peers have the blob. */
   heldByPeers(): void {
-    this.#plan.heldByPeers(Date.now())
+    this.plan.heldByPeers(Date.now())
   }
 
   start(): void {
     const lease = this.#offered
     this.#offered = undefined
-    if (this.#host.access.areRangesIgnored) this.#plan.rangeIgnored(Date.now())
-    this.#plan.start(Date.now())
+    if (this.#host.access.areRangesIgnored) this.plan.rangeIgnored(Date.now())
+    this.plan.start(Date.now())
     if (lease === undefined) return
     // Granted as if the registry served ranges: the tracker must first know that one node reads all.
-    const isToFollow = !this.#plan.isRangeIgnored && this.#isUseful(lease)
+    const isToFollow = !this.plan.isRangeIgnored && this.#isUseful(lease)
     if (isToFollow) this.#host.boundary.run(() => this.#follow(lease))
     else this.#release(lease)
   }
@@ -115,7 +115,7 @@ export class Origin {
 
   /** The last reader left: stops fetching, publishes fetched pieces, and releases the rest of the lease at once. */
   stop(): void {
-    this.#plan.stop()
+    this.plan.stop()
     for (const run of this.#runs) run.abort.abort()
     this.#openEnded.end()
   }
@@ -127,21 +127,21 @@ export class Origin {
 
   /** A piece was stored. */
   moved(from: 'registry' | 'peer'): void {
-    this.#plan.pieceArrived(from, Date.now())
+    this.plan.pieceArrived(from, Date.now())
     for (const run of this.#runs) {
       if (run.lease !== null) continue
       run.outdoneBy += from === 'peer' ? 1 : -1
-      if (run.outdoneBy >= PEERS_BACK_PIECES && !this.#plan.isAlone) run.requests.giveUpRest()
+      if (run.outdoneBy >= PEERS_BACK_PIECES && !this.plan.isAlone) run.requests.giveUpRest()
     }
   }
 
   /** Call a few times a second. */
   tick(): void {
     const now = Date.now()
-    if (this.#pendingHashes.size > 0 && this.#plan.mayCall(now)) this.#host.boundary.run(() => this.publish())
-    if (!this.#plan.isActive || this.#host.have.isFull) return
-    if (this.#plan.isBroken(now)) this.#host.starved()
-    const step = this.#plan.next(now)
+    if (this.#pendingHashes.size > 0 && this.plan.mayCall(now)) this.#host.boundary.run(() => this.publish())
+    if (!this.plan.isActive || this.#host.have.isFull) return
+    if (this.plan.isBroken(now)) this.#host.starved()
+    const step = this.plan.next(now)
     if (step?.do === 'fetch') this.#host.boundary.run(() => this.#fetchFallback(step))
     else if (step?.do === 'ask') this.#host.boundary.run(() => this.#askForLease())
     // Others hold the leases now. When those expire, this node's credential will have expired as well.
@@ -156,7 +156,7 @@ export class Origin {
     const isWhole = await this.#fetch(lease, { first: firstPiece, end, knownTo })
     // The last publication of a run asks for the next lease. With nothing to publish, this call does.
     await this.publish()
-    const wantsLease = this.#plan.mayAsk(Date.now())
+    const wantsLease = this.plan.mayAsk(Date.now())
     if (!isWhole) await this.#tell({ lease, isLeaseReleased: true, wantsLease })
     else if (!this.#asking && wantsLease) await this.#askForLease()
   }
@@ -166,7 +166,7 @@ export class Origin {
   }
 
   #release({ lease }: Lease, { isUseful = true } = {}): void {
-    const wantsLease = isUseful && this.#plan.mayAsk(Date.now())
+    const wantsLease = isUseful && this.plan.mayAsk(Date.now())
     this.#host.boundary.run(() => this.#tell({ lease, isLeaseReleased: true, wantsLease }))
   }
 
@@ -189,7 +189,7 @@ export class Origin {
         requests,
         openEnded: this.#openEnded,
         signal: run.abort.signal,
-        isRangeIgnored: () => this.#plan.isRangeIgnored,
+        isRangeIgnored: () => this.plan.isRangeIgnored,
         published: () => this.publish(),
         store: (piece, buffer, length) => this.#store(run, piece, buffer, length),
       }).fetch()
@@ -197,12 +197,12 @@ export class Origin {
     } catch (error) {
       if (run.abort.signal.aborted) return false
       if (error instanceof RangeIgnoredError) {
-        this.#plan.rangeIgnored(Date.now())
+        this.plan.rangeIgnored(Date.now())
         return false
       }
       if (isDefect(error)) this.#host.boundary.fail(error)
       const retryInMs = error instanceof OriginRefusedError ? error.retryInMs : undefined
-      this.#plan.fetchFailed(Date.now(), retryInMs)
+      this.plan.fetchFailed(Date.now(), retryInMs)
       if (isFinal(error) && this.#isAlone()) this.#host.starved()
       this.#host.log.warn({ err: error }, 'a fetch from the registry broke off')
       return false
@@ -251,7 +251,7 @@ export class Origin {
       lease: next.lease,
       isLeaseReleased: false,
       // The call is made anyway, and its publication may end a lease that another node waits for.
-      wantsLease: this.#plan.mayFollowLease(Date.now()),
+      wantsLease: this.plan.mayFollowLease(Date.now()),
       firstPiece: next.first,
       hashes: Buffer.concat(next.hashes).toString('base64url'),
     })
@@ -301,8 +301,8 @@ export class Origin {
   }
 
   async #exchange(call: Call): Promise<Told> {
-    const { isRangeIgnored } = this.#plan
-    const awaited = this.#plan.awaited()
+    const { isRangeIgnored } = this.plan
+    const awaited = this.plan.awaited()
     const { limitedMs } = this.#host.access
     const run = [...this.#runs].find(({ lease }) => lease !== null && lease === call.lease)
     const requestedTo = run?.requests.reportedTo
@@ -323,12 +323,12 @@ export class Origin {
       if (requestedTo !== undefined && answer.leaseEnd !== undefined)
         run!.requests.told(requestedTo, answer.leaseEnd)
       this.#host.learn(answer)
-      if (call.wantsLease) this.#noteLease(answer, { isStale: isRangeIgnored !== this.#plan.isRangeIgnored })
+      if (call.wantsLease) this.#noteLease(answer, { isStale: isRangeIgnored !== this.plan.isRangeIgnored })
       return answer
     } catch (error) {
       if (isDefect(error)) this.#host.boundary.fail(error)
       const isSilent = !(error instanceof TrackerRefusedError)
-      this.#plan.callFailed({ isSilent }, Date.now())
+      this.plan.callFailed({ isSilent }, Date.now())
       this.#host.log.debug({ err: error }, 'a call to the tracker failed')
       return !isSilent && error.status !== TOO_MANY_REQUESTS ? 'refused' : undefined
     }
@@ -337,13 +337,13 @@ export class Origin {
   /** @param isStale the registry ignored a range since the call: others would wait for pieces of this lease */
   #noteLease(answer: HashesResponse, { isStale }: { isStale: boolean }): void {
     const { lease, status, retryInMs, peers } = answer
-    this.#plan.answered({ isLeased: lease !== null, status, retryInMs, peers: peers.length }, Date.now())
+    this.plan.answered({ isLeased: lease !== null, status, retryInMs, peers: peers.length }, Date.now())
     if (this.#isWhole) this.#offered = lease ?? undefined
     if (this.#isWhole || !lease) return
     const isUseful = this.#isUseful(lease)
-    if (!isUseful) this.#plan.leasedElsewhere(Date.now())
+    if (!isUseful) this.plan.leasedElsewhere(Date.now())
     // Only while somebody reads. Otherwise it is released to others at once.
-    if (isUseful && this.#plan.isActive && !isStale) this.#host.boundary.run(() => this.#follow(lease))
+    if (isUseful && this.plan.isActive && !isStale) this.#host.boundary.run(() => this.#follow(lease))
     else this.#release(lease, { isUseful })
   }
 }

@@ -22,6 +22,8 @@ export class RegistryAccess {
   #repository: Repository
   #credential: Credential = { scheme: 'none' }
   #endsAt: number | undefined
+  /** When bytes for the swarm last arrived; on the clock of `performance.now()`. */
+  arrivedAtMs = Number.NEGATIVE_INFINITY
 
   /** @param taker for whom the bytes are, for fairness between pulls; default: this blob */
   constructor(
@@ -76,7 +78,10 @@ export class RegistryAccess {
       redirect: this.#redirect,
       isWholeRefused: from > 0 || to < layout.blobBytes,
     })
-    const allowDownload = (bytes: number) => this.#take(bytes)
+    const allowDownload = (bytes: number) => {
+      this.arrivedAtMs = performance.now()
+      return this.#take(bytes)
+    }
     return new RegistryStream({ layout, firstPiece: first, chunks, allowDownload, signal })
   }
 

@@ -59,6 +59,11 @@ export class Verifier {
     return this.#worker !== undefined
   }
 
+  /** Work that the thread has not answered. */
+  get jobsWaiting(): number {
+    return this.#waiting.size
+  }
+
   /** Work is about to come: the thread takes 50 ms to start. */
   expectWork(): void {
     if (this.#isClosed) return

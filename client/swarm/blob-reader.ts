@@ -11,11 +11,13 @@ import {
   ClientClosedError,
   OriginRefusedError,
   ReadClosedError,
+  SwarmStalledError,
 } from '../errors.ts'
 import { authorizationOf, readRange } from '../origin/registry-range.ts'
 import { Bitfield } from '../store/bitfield.ts'
 import { readFile } from '../store/blob-file.ts'
 import type { PieceInUse } from '../store/recent-pieces.ts'
+import { unlessStalled } from './reader-patience.ts'
 import type { Part } from './readers.ts'
 import type { Swarm } from './swarm.ts'
 
@@ -114,18 +116,34 @@ export class BlobReader implements OpenBlob {
     const piece = Math.floor(at / layout.pieceBytes) as PieceIndex
     this.#swarm.setPosition(this, piece)
     const pieceEnd = Math.min((piece + 1) * layout.pieceBytes, end)
-    do await this.#swarm.until(this, () => stored.have.has(piece))
-    while (!(await this.#swarm.mayRead(piece, pieceEnd < end)))
+    await this.#unlessStalled(this.#readable(piece, pieceEnd < end))
     let to = Math.min(at + CHUNK_BYTES, pieceEnd)
     // The last byte is held back until the whole blob is known to match its digest.
     if (to === layout.blobBytes && !stored.isMatched) {
       if (to - at > 1) to -= 1
-      else await this.#swarm.until(this, () => stored.isMatched)
+      else await this.#unlessStalled(this.#swarm.until(this, () => stored.isMatched))
     }
     this.#checkClaims()
     const chunk = this.#inMemory(piece, at, to) ?? (await this.#readStored(at, to))
     this.#count(piece, chunk.bytes.length)
     return chunk
+  }
+
+  /** Waits until the piece is here and right. */
+  async #readable(piece: PieceIndex, isNextWanted: boolean): Promise<void> {
+    const { have } = this.#swarm.stored
+    do await this.#swarm.until(this, () => have.has(piece))
+    while (!(await this.#swarm.mayRead(piece, isNextWanted)))
+  }
+
+  /** A swarm that stalls for one reader does so for all, whatever the reason. */
+  async #unlessStalled(wanted: Promise<void>): Promise<void> {
+    try {
+      await unlessStalled(wanted, this.#swarm.stalling)
+    } catch (error) {
+      if (error instanceof SwarmStalledError) this.#swarm.stalled(error)
+      throw error
+    }
   }
 
   #inMemory(piece: PieceIndex, from: number, to: number): PieceInUse | undefined {

@@ -20,13 +20,20 @@ export class DigestCheck {
   readonly #verifier: Verifier
   readonly #stored: StoredBlob
   readonly #isAudit: boolean
+  readonly #onStep: () => void
   #begun: number | undefined
   #advancedBytes = 0
 
-  constructor(verifier: Verifier, stored: StoredBlob, { isAudit }: { isAudit: boolean }) {
+  /** @param onStep some bytes were hashed */
+  constructor(
+    verifier: Verifier,
+    stored: StoredBlob,
+    { isAudit, onStep = () => undefined }: { isAudit: boolean; onStep?: () => void },
+  ) {
     this.#verifier = verifier
     this.#stored = stored
     this.#isAudit = isAudit
+    this.#onStep = onStep
   }
 
   /** The whole blob must be hashed before it counts as matched. */
@@ -92,6 +99,7 @@ export class DigestCheck {
   }
 
   #advanceTo(handle: number, bytes: number): Promise<string> {
-    return this.#stored.withFile((file) => this.#verifier.advanceWhole(handle, file, bytes))
+    const advanced = this.#stored.withFile((file) => this.#verifier.advanceWhole(handle, file, bytes))
+    return advanced.finally(this.#onStep)
   }
 }

@@ -1,13 +1,20 @@
 import { BoundedMap } from '../../core/bounded-map.ts'
 import { type ClusterId, type SwarmId, swarmIdOf } from '../../core/metainfo.ts'
+import { isSettledWithin } from '../../core/patience.ts'
 import type { RegistryHost } from '../../core/repository.ts'
 import type { GrantedSwarm } from '../../core/tracker-api.ts'
 import type { BlobRequest, ImagePlan } from '../client.ts'
-import { BlobDistrustedError, TrackerRefusedError, TrackerUnavailableError } from '../errors.ts'
+import {
+  BlobDistrustedError,
+  SwarmStalledError,
+  TrackerRefusedError,
+  TrackerUnavailableError,
+} from '../errors.ts'
 import type { Grant } from '../membership/grant.ts'
 import type { Grants } from '../membership/grants.ts'
 import type { Vouching } from '../origin/vouching.ts'
 import type { SealedCopy } from '../store/pushed-copy.ts'
+import { STALLED_MS } from './reader-patience.ts'
 import type { Swarm } from './swarm.ts'
 import type { Swarms } from './swarms.ts'
 
@@ -22,6 +29,8 @@ export interface GrantedSwarmsOptions {
   swarms(): Swarms
   grants: Grants
   vouching: Vouching
+  /** How long a reader waits until its stored copy was hashed, in ms; tests pass their own. */
+  hashedMsMax?: number | undefined
   /** The node learned something that outlives a restart. */
   onMembership(): void
 }
@@ -44,10 +53,10 @@ export class GrantedSwarms {
   async open(request: BlobRequest): Promise<Swarm> {
     const { swarms } = this.#options
     const id = this.#idOf(request)
-    const held = await swarms().getChecked(id)
+    const held = await this.#inTime(swarms().getChecked(id))
     if (held?.stored.isComplete) {
       held.access.admit(request)
-      await held.recheck()
+      await this.#inTime(held.recheck())
       return held
     }
     const { grant, granted } = await this.#obtain(id, request)
@@ -60,6 +69,12 @@ export class GrantedSwarms {
     const isNews = swarm.grant !== grant
     swarm.admitReader(grant, isNews ? granted : undefined, request)
     return swarm
+  }
+
+  /** A large copy that is being hashed goes on being hashed; meanwhile the registry serves the reader. @throws SwarmStalledError */
+  async #inTime<Value>(hashed: Promise<Value>): Promise<Value> {
+    if (await isSettledWithin(hashed, this.#options.hashedMsMax ?? STALLED_MS)) return hashed
+    throw new SwarmStalledError('the stored copy is still being hashed')
   }
 
   /** The blobs of an image that are not here whole. */

@@ -17,6 +17,7 @@ export const RIGHT_MS = 10 * 60_000
 export class ReadCheck {
   readonly #stored: StoredBlob
   readonly #verifier: Hashing
+  readonly #onStep: () => void
   readonly #hashOf: (piece: PieceIndex) => Buffer | undefined
   #right: Bitfield
   /** Last write to the file of the whole blob when `#right` began; a part is written all the time, by this node. */
@@ -25,14 +26,19 @@ export class ReadCheck {
   readonly #checking = new Map<PieceIndex, Promise<boolean>>()
   #checkingWhole: Promise<boolean> | undefined
 
-  /** @param hashOf the hash that a piece had when it was stored, or its signed one */
+  /** @param hashOf the hash that a piece had when it was stored, or its signed one @param onStep bytes are being hashed */
   constructor(
     stored: StoredBlob,
-    { verifier, hashOf }: { verifier: Hashing; hashOf(piece: PieceIndex): Buffer | undefined },
+    {
+      verifier,
+      hashOf,
+      onStep,
+    }: { verifier: Hashing; hashOf(piece: PieceIndex): Buffer | undefined; onStep(): void },
   ) {
     this.#stored = stored
     this.#verifier = verifier
     this.#hashOf = hashOf
+    this.#onStep = onStep
     this.#right = new Bitfield(stored.layout.pieceCount)
   }
 
@@ -101,9 +107,11 @@ export class ReadCheck {
     }
     if (!isMatched) return false
     // The tracker signed no hash of it, or a wrong one: the digest decides about all pieces together.
-    this.#checkingWhole ??= isWholeRight(this.#stored, this.#verifier).finally(() => {
-      this.#checkingWhole = undefined
-    })
+    this.#checkingWhole ??= isWholeRight(this.#stored, this.#verifier, async () => this.#onStep()).finally(
+      () => {
+        this.#checkingWhole = undefined
+      },
+    )
     if (!(await this.#checkingWhole)) return false
     for (let at = 0; at < right.pieceCount; at++) right.add(at as PieceIndex)
     return true

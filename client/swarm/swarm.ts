@@ -48,6 +48,7 @@ import { AUDITED_SHARE, DigestCheck } from './digest-check.ts'
 import { heldProgress } from './held.ts'
 import { PieceIntake } from './piece-intake.ts'
 import { ReadCheck } from './read-check.ts'
+import type { Stalling, StallLimits } from './reader-patience.ts'
 import { type Part, Readers } from './readers.ts'
 import { SwarmLinks } from './swarm-links.ts'
 
@@ -60,6 +61,8 @@ export interface SwarmParts {
   tracker: TrackerClient
   /** Share of blobs that are hashed as a whole although two nodes vouch for their hashes; absent: the default. */
   auditedShare: number | undefined
+  /** Absent: the defaults. */
+  stallLimits: StallLimits | undefined
   buffers: PieceBuffers
   sendBuffers: SendBuffers
   uploadLimit: RateLimit
@@ -115,8 +118,16 @@ export class Swarm implements OriginHost {
   readonly #renewal: BatchRenewal
   readonly #readCheck: ReadCheck
   readonly #claimed = new Set<PieceIndex>()
+  /** For readers that wait. */
+  readonly stalling: Stalling
+  /** When bytes of the blob were last verified or hashed. */
+  #workedAtMs = Number.NEGATIVE_INFINITY
   readonly #readers: Readers
   #failure: ShoalError | undefined
+  /** The download does not run. */
+  #isHalted = true
+  /** It did, and no piece has arrived since. */
+  #hasStalled = false
   #ticker: NodeJS.Timeout | undefined
   #fillTimer: NodeJS.Timeout | undefined
   #bytesFromPeers = 0
@@ -181,14 +192,25 @@ export class Swarm implements OriginHost {
     })
     this.access = new RegistryAccess(stored, parts, () => this.#pull())
     this.#origin = new Origin(this)
+    const onWork = () => {
+      this.#workedAtMs = performance.now()
+    }
     this.#digestCheck = new DigestCheck(parts.verifier, stored, {
       isAudit: Math.random() < (parts.auditedShare ?? AUDITED_SHARE),
+      onStep: onWork,
     })
     this.#pieces = new AnnounceablePieces(stored)
     this.#readCheck = new ReadCheck(stored, {
       verifier: parts.verifier,
       hashOf: (piece) => this.#pieces.hashOf(piece),
+      onStep: onWork,
     })
+    this.stalling = {
+      movedAtMs: () => Math.max(this.#workedAtMs, this.access.arrivedAtMs, this.#download.receivedAtMs),
+      isPromised: () => this.#origin.plan.isPromised,
+      isRegistryLimited: () => this.access.limitedMs > 0,
+      limits: parts.stallLimits,
+    }
     this.#intake = new PieceIntake({
       stored,
       verifier: parts.verifier,
@@ -309,9 +331,10 @@ export class Swarm implements OriginHost {
   setPosition(reader: object, piece: number): void {
     const isFirst = this.#readers.move(reader, piece)
     this.recent.dropBefore(this.position())
-    if (!isFirst) return
-    this.stored.touch()
-    if (this.stored.isComplete) return
+    if (isFirst) this.stored.touch()
+    // Where it stalled, its reader still gets the rest from the registry: this one begins it anew.
+    if (!this.#isHalted || this.#failure || this.stored.isComplete) return
+    this.#isHalted = false
     this.#download.resume()
     this.#origin.start()
     this.#ticker ??= setInterval(
@@ -365,6 +388,39 @@ export class Swarm implements OriginHost {
     await this.#readers.until(reader, isDone)
   }
 
+  /**
+   * Nothing moves, whatever the reason. Readers continue with the registry, and the next one begins the download anew with
+   * the stored pieces. If that does not help either, the copy is given up.
+   */
+  stalled(reason: ShoalError): void {
+    if (this.#isHalted) return
+    this.log.error({ code: reason.code, ...this.#stallFacts() }, 'the download of a blob stands still')
+    if (this.#hasStalled) this.fail(reason)
+    this.#hasStalled = true
+    this.#halt()
+    this.#readers.fail(reason)
+  }
+
+  /** What shows where a download stands: the cause is not known when it is logged. */
+  #stallFacts(): Record<string, number | boolean | string> {
+    const { have, writes, isMatched } = this.stored
+    return {
+      pieces: have.count,
+      of: this.layout.pieceCount,
+      isMatched,
+      position: this.position(),
+      isPromised: this.#origin.plan.isPromised,
+      isAlone: this.#origin.plan.isAlone,
+      claimed: this.#claimed.size,
+      inFlight: this.#download.inFlight.pieces.size,
+      verifying: this.#download.verifying.size,
+      written: writes.size,
+      jobsWaiting: this.#parts.verifier.jobsWaiting,
+      peers: this.links.nodes.length,
+      peersReach: this.peersReach(),
+    }
+  }
+
   fail(reason: ShoalError): void {
     if (this.#failure || this.stored.isComplete) return
     this.#failure = reason
@@ -390,6 +446,7 @@ export class Swarm implements OriginHost {
   }
 
   #halt(): void {
+    this.#isHalted = true
     this.#download.pause()
     this.#origin.stop()
     void this.stored.save()
@@ -548,6 +605,7 @@ export class Swarm implements OriginHost {
   /** @returns whether the buffer stays with the readers */
   #onKept(piece: PieceIndex, from: 'registry' | 'peer', buffer: PieceBuffer | undefined): boolean {
     this.#readCheck.arrived(piece)
+    this.#hasStalled = false
     const isKept = buffer !== undefined && this.recent.keep(piece, buffer, this.#readers.position)
     this.#origin.moved(from)
     this.#download.giveUp(piece)

@@ -141,6 +141,8 @@ export class FakeBlob implements OpenBlob {
   readonly #closed = Promise.withResolvers<void>()
   readonly sources: BytesBySource = { peers: 0, registry: 0, cache: 0 }
   closes = 0
+  /** Why its rest comes from the registry. */
+  fallback: string | undefined
   /** Bytes that were asked for and yielded. */
   yielded = 0
 

@@ -7,7 +7,7 @@ import { HEAD_CONNECTIONS_MAX, openRegistries } from '../../core/registry-client
 import type { Repository } from '../../core/repository.ts'
 import { HELD_BACK_BYTES_MAX } from '../../proxy/upstream/forward.ts'
 import type { Door } from '../core/test-registry.ts'
-import { NoSwarmError } from './fake-client.ts'
+import { type FakeBlob, NoSwarmError } from './fake-client.ts'
 import { codeOf, P2P_MIN_BYTES, startTestProxy, type TestProxy } from './test-proxy.ts'
 
 const content = randomBytes(300_000)
@@ -292,6 +292,19 @@ describe('when Shoal cannot help', () => {
     expect(answer.headers['x-from']).toBe('registry')
     expect(Buffer.from(await answer.body.arrayBuffer()).equals(content)).toBe(true)
     expect(await proxy.metrics.text()).toContain('shoal_proxy_fallbacks_total{code="TRACKER_UNAVAILABLE"} 1')
+  })
+
+  test('a blob whose rest came from the registry is whole, and its record and a metric say why', async () => {
+    proxy = await startTestProxy(registryDoor)
+    const read = async function* (start: number, end: number, blob: FakeBlob) {
+      blob.fallback = 'SWARM_STALLED'
+      yield content.subarray(start, end)
+    }
+    proxy.client.held.set(digest, { bytes: content.length, read })
+    const answer = await proxy.ask(blobPath, { headers: { authorization } })
+    expect(Buffer.from(await answer.body.arrayBuffer()).equals(content)).toBe(true)
+    expect(await proxy.metrics.text()).toContain('shoal_proxy_fallbacks_total{code="SWARM_STALLED"} 1')
+    expect(proxy.records.list()[0]?.reasons).toEqual(['SWARM_STALLED'])
   })
 
   test('a blob that cannot be opened now costs no question to the registry', async () => {
