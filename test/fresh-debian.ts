@@ -1,5 +1,5 @@
 import { execFileSync, spawn } from 'node:child_process'
-import { existsSync, mkdtempSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdtempSync, writeFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -34,6 +34,8 @@ export async function makeFreshDebian(packages: string[]): Promise<FreshDebian> 
   const run = (command: string) => runIn(root, command)
   try {
     succeeded(await start([DEBOOTSTRAP, '--variant=minbase', RELEASE, root, debianMirror()], process.env))
+    // As in a Debian that boots: others than root go through it.
+    chmodSync(root, 0o755)
     // Services would run outside any test's control.
     writeFileSync(join(root, 'usr/sbin/policy-rc.d'), '#!/bin/sh\nexit 101\n', { mode: 0o755 })
     // Nothing here must survive a loss of power: dpkg need not wait for the disk.
