@@ -1,4 +1,3 @@
-import { setTimeout } from 'node:timers/promises'
 import { SwarmStalledError } from '../errors.ts'
 
 /**
@@ -39,30 +38,18 @@ export interface Stalling {
  * not read is no stall.
  * @throws SwarmStalledError; what `wanted` throws
  */
-export async function unlessStalled<Value>(wanted: Promise<Value>, stalling: Stalling): Promise<Value> {
-  const ended = new AbortController()
-  const stalled = whenStalled(stalling, ended.signal)
-  try {
-    return await Promise.race([wanted, stalled])
-  } finally {
-    ended.abort()
-    wanted.catch(() => undefined)
-  }
-}
-
-/** Rejects when the swarm has stalled; never settles otherwise. */
-async function whenStalled(stalling: Stalling, ended: AbortSignal): Promise<never> {
+export function unlessStalled<Value>(wanted: Promise<Value>, stalling: Stalling): Promise<Value> {
   const { limits = STALL_LIMITS } = stalling
   let sinceMs = performance.now()
-  for (;;) {
-    // It ends with the wait: then nobody looks any more.
-    await setTimeout(LOOK_MS, undefined, { signal: ended, ref: false }).catch(
-      () => new Promise(() => undefined),
-    )
-    const nowMs = performance.now()
-    if (stalling.isRegistryLimited()) sinceMs = nowMs
-    const idleMs = nowMs - Math.max(sinceMs, stalling.movedAtMs())
-    if (idleMs < (stalling.isPromised() ? limits.promisedMs : limits.ms)) continue
-    throw new SwarmStalledError(`nothing of the blob has moved for ${Math.round(idleMs / 1000)} s`)
-  }
+  return new Promise((resolve, reject) => {
+    const look = setInterval(() => {
+      const nowMs = performance.now()
+      if (stalling.isRegistryLimited()) sinceMs = nowMs
+      const idleMs = nowMs - Math.max(sinceMs, stalling.movedAtMs())
+      if (idleMs < (stalling.isPromised() ? limits.promisedMs : limits.ms)) return
+      clearInterval(look)
+      reject(new SwarmStalledError(`nothing of the blob has moved for ${Math.round(idleMs / 1000)} s`))
+    }, LOOK_MS).unref()
+    wanted.then(resolve, reject).finally(() => clearInterval(look))
+  })
 }
