@@ -1,5 +1,6 @@
 import type { PieceIndex } from '../../core/metainfo.ts'
 import type { FallbackView, MissingRun } from './fallback-run.ts'
+import type { OriginView } from './origin-plan.ts'
 
 /** A lease's first two requests: so little is lost where others come soon after. Each further one is twice as long. */
 export const REQUEST_BYTES_MIN = 2 * 1024 * 1024
@@ -17,7 +18,8 @@ export const GROW_MS_MAX = 2_000
 /** A blob up to this size is one request. */
 export const ONE_REQUEST_BYTES_MAX = 4 * 1024 * 1024
 
-type RequestsView = Pick<FallbackView, 'layout' | 'have' | 'isNeeded' | 'place'>
+type RequestsView = Pick<FallbackView, 'layout' | 'have' | 'isNeeded' | 'place'> &
+  Pick<OriginView, 'peersReach' | 'isTrackerOff'>
 
 /** What this node follows: a lease, or a run that it fetches without one. */
 export interface RequestedRun extends MissingRun {
@@ -28,7 +30,8 @@ export interface RequestedRun extends MissingRun {
 /**
  * Cuts one lease into requests to the registry: 2, 2, 4, 8, 16, 32 MiB. The next request is opened while the second half of
  * the last one arrives, and only when the tracker knows of it. So nobody else was given its pieces. If the tracker is silent
- * it is opened when the last one ends. Where answers are slow to begin, a node alone requests more at once. Pure.
+ * it is opened when the last one ends, and short: others may have been given its pieces. Where answers are slow to begin, a
+ * node alone requests more at once. Pure.
  */
 export class LeaseRequests {
   readonly #view: RequestsView
@@ -96,12 +99,12 @@ export class LeaseRequests {
 
   /** @param isOneAnswer all that is left comes in one answer. @returns the next request's pieces; undefined if none is left */
   take({ isOneAnswer = false, nowMs }: { isOneAnswer?: boolean; nowMs: number }): MissingRun | undefined {
-    const next = this.#next(isOneAnswer)
+    const next = this.#next({ isOneAnswer, isKnown: !this.isNextUnknown })
     if (next === undefined) return undefined
     this.#requestedTo = next.end
     this.#isOneAnswer = isOneAnswer
     const isSlow = this.#count > 0 && nowMs - this.#takenAtMs > GROW_MS_MAX
-    if (!isSlow || this.#view.place().of === 1) this.#count += 1
+    if (!isSlow || this.#isAlone) this.#count += 1
     this.#takenAtMs = nowMs
     this.#last = next
     this.#answer = undefined
@@ -150,10 +153,15 @@ export class LeaseRequests {
     return this.#last !== undefined && this.#at >= (this.#last.first + this.#last.end) / 2
   }
 
-  #next(isOneAnswer = false): MissingRun | undefined {
+  /** No other node is known to fetch the blob. */
+  get #isAlone(): boolean {
+    return this.#view.place().of === 1 && this.#view.peersReach() === 'none'
+  }
+
+  #next({ isOneAnswer = false, isKnown = true } = {}): MissingRun | undefined {
     const first = this.#firstMissing(this.#requestedTo)
     if (first === undefined) return undefined
-    const pieces = isOneAnswer ? Number.POSITIVE_INFINITY : this.#pieces()
+    const pieces = isOneAnswer ? Number.POSITIVE_INFINITY : this.#pieces(isKnown)
     // A short rest is not worth a request of its own.
     const most = this.#end - first <= pieces * 1.5 ? this.#end : first + pieces
     let end = first + 1
@@ -161,11 +169,12 @@ export class LeaseRequests {
     return { first, end }
   }
 
-  #pieces(): number {
+  #pieces(isKnown: boolean): number {
     const { blobBytes, pieceBytes } = this.#view.layout
     if (!this.#isReported || blobBytes <= ONE_REQUEST_BYTES_MAX) return Number.POSITIVE_INFINITY
     const doubled = REQUEST_BYTES_MIN * 2 ** Math.max(0, this.#count - 1)
-    const worth = this.#view.place().of === 1 ? this.#worthBytes : 0
+    if (!isKnown && !this.#view.isTrackerOff()) return Math.max(1, Math.floor(REQUEST_BYTES_MIN / pieceBytes))
+    const worth = this.#isAlone ? this.#worthBytes : 0
     const bytes = Math.min(REQUEST_BYTES_MAX, Math.max(doubled, worth))
     return Math.max(1, Math.floor(bytes / pieceBytes))
   }

@@ -10,14 +10,14 @@ import type { OriginHost } from './origin-host.ts'
 import type { RegistryStream } from './registry-stream.ts'
 
 /** How long a run that has read all that it requested waits for the tracker to learn of its next request. */
-const KNOWN_MS_MAX = 250
+const KNOWN_MS_MAX = 500
 
 /** The registry will not answer otherwise soon: nobody has to wait to see that. */
 export const isFinal = (error: unknown) =>
   error instanceof RedirectRefusedError || (error instanceof OriginRefusedError && error.isFinal)
 
 export interface RunFetchOptions {
-  host: Pick<OriginHost, 'layout' | 'buffers' | 'claim' | 'unclaim'>
+  host: Pick<OriginHost, 'layout' | 'buffers' | 'claim' | 'unclaim' | 'isTrackerOff'>
   requests: LeaseRequests
   openEnded: OpenEndedRead
   signal: AbortSignal
@@ -60,11 +60,13 @@ export class RunFetch {
   }
 
   async #knownRequest(storing: readonly Promise<void>[]): Promise<Request | undefined> {
-    const { requests, published } = this.#options
-    if (requests.isNextUnknown) {
+    const { host, requests, published } = this.#options
+    if (requests.isNextUnknown && !host.isTrackerOff()) {
+      // A busy processor or disk of this node is not the tracker's silence.
+      await Promise.allSettled(storing)
       const late = new AbortController()
       const lateness = setTimeout(KNOWN_MS_MAX, undefined, { signal: late.signal }).catch(() => undefined)
-      await Promise.race([Promise.allSettled(storing).then(published), lateness])
+      await Promise.race([published(), lateness])
       late.abort()
     }
     return this.#request()
