@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import {
+  BEGIN_MS_MIN,
   type HolderPace,
   KEPT_MS,
   LATE_TIMES,
@@ -119,7 +120,7 @@ describe('a holder that is late', () => {
   const usualMs = 100
   const slowMs = LATE_TIMES * usualMs + 1
   const paceOf = (pace: Partial<HolderPace>) => ({
-    ...{ pieces: 0, tookMs: 0, idleMs: 0, usualMs, answerMs: 0 },
+    ...{ hasBegun: true, pieces: 0, tookMs: 0, idleMs: 0, usualMs, answerMs: 0 },
     ...pace,
   })
 
@@ -136,11 +137,18 @@ describe('a holder that is late', () => {
     const silent = { pieces, tookMs: pieces * usualMs, idleMs: SILENT_MS_MIN }
     expect(piecesKept(paceOf(silent))).toBe(KEPT_MS / SILENT_MS_MIN)
     expect(piecesKept(paceOf({ idleMs: KEPT_MS + 1 }))).toBe(0)
-    expect(lateAfterMs(usualMs)).toBe(SILENT_MS_MIN)
+    expect(lateAfterMs(usualMs, { hasBegun: true })).toBe(SILENT_MS_MIN)
   })
 
   it('is none for its first piece that came within a second, however quick others are', () => {
     expect(piecesKept(paceOf({ pieces: 1, tookMs: SILENT_MS_MIN - 1, usualMs: 1 }))).toBe(Infinity)
+  })
+
+  it('has three seconds for its first piece, while many begin at once', () => {
+    const begins = (idleMs: number) => piecesKept(paceOf({ hasBegun: false, idleMs }))
+    expect(begins(BEGIN_MS_MIN - 1)).toBe(Infinity)
+    expect(begins(BEGIN_MS_MIN)).toBe(0)
+    expect(lateAfterMs(usualMs, { hasBegun: false })).toBe(BEGIN_MS_MIN)
   })
 
   it('is none for the time that the tracker takes to answer', () => {
@@ -156,7 +164,7 @@ describe('a holder that is late', () => {
     const slow = { pieces: 1, tookMs: 9_000, idleMs: 9_000 }
     expect(piecesKept(paceOf({ ...slow, usualMs: 3_000 }))).toBe(Infinity)
     expect(piecesKept(paceOf({ idleMs: 9_000, usualMs: undefined }))).toBe(Infinity)
-    expect(lateAfterMs(3_000)).toBe(3_000 * LATE_TIMES)
+    expect(lateAfterMs(3_000, { hasBegun: false })).toBe(3_000 * LATE_TIMES)
   })
 
   it('is judged by what pieces took lately', () => {

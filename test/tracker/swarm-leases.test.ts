@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { NodeId } from '../../core/metainfo.ts'
-import { KEPT_MS, LATE_TIMES, SILENT_MS_MIN } from '../../tracker/handout/late-holders.ts'
+import { BEGIN_MS_MIN, LATE_TIMES, SILENT_MS_MIN } from '../../tracker/handout/late-holders.ts'
 import { farHalf, firstFreeRun, type LeasePolicy, oneReader } from '../../tracker/handout/leases.ts'
 import { emptyChange, type LeaseRecord } from '../../tracker/store/store.ts'
 import { Refetches } from '../../tracker/swarm/refetches.ts'
@@ -145,10 +145,10 @@ describe('a holder that falls behind', () => {
 
   it('loses all of it when it is dead, and nobody waits for its lease to end', () => {
     const { take, leases, second } = fallBehind()
-    expect(leases.nextExpiryInMs(500)).toBe(SILENT_MS_MIN - 500)
+    expect(leases.nextExpiryInMs(2_500)).toBe(BEGIN_MS_MIN - 2_500)
     // Half of what it has not requested, and then the rest.
-    expect(take(quick, KEPT_MS + 1, 16)).toMatchObject({ firstPiece: 15, pieces: 1 })
-    expect(take(other, KEPT_MS + 1, 16)).toMatchObject({ firstPiece: 10, pieces: 5, firstPieces: 4 })
+    expect(take(quick, BEGIN_MS_MIN, 16)).toMatchObject({ firstPiece: 15, pieces: 1 })
+    expect(take(other, BEGIN_MS_MIN, 16)).toMatchObject({ firstPiece: 10, pieces: 5, firstPieces: 4 })
     expect(leases.requested(second.lease, slow, 16)).toBeUndefined()
   })
 })

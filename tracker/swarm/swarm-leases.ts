@@ -87,12 +87,12 @@ export class SwarmLeases {
    * stands has only pieces that others fetch too, or the asker would have got them. So has one that is late.
    */
   nextExpiryInMs(nowMs: number, answerMs = 0): number {
-    const lateMs =
-      this.#usualMs === undefined ? Number.POSITIVE_INFINITY : lateAfterMs(this.#usualMs) + answerMs
+    const usualMs = this.#usualMs ?? Number.POSITIVE_INFINITY
     let soonestMs = Number.POSITIVE_INFINITY
     for (const { lease, expiresAtMs } of this.#leases.values()) {
       if (expiresAtMs <= nowMs) continue
-      const lateAtMs = (this.#terms.get(lease)?.movedAtMs ?? nowMs) + lateMs
+      const { movedAtMs = nowMs, begun } = this.#terms.get(lease) ?? {}
+      const lateAtMs = movedAtMs + lateAfterMs(usualMs, { hasBegun: begun !== undefined }) + answerMs
       soonestMs = Math.min(soonestMs, expiresAtMs, lateAtMs > nowMs ? lateAtMs : expiresAtMs)
     }
     return soonestMs === Number.POSITIVE_INFINITY ? 0 : soonestMs - nowMs
@@ -168,10 +168,11 @@ export class SwarmLeases {
     { nowMs, answerMs }: { nowMs: number; answerMs: number },
     isLent: (piece: number) => boolean,
   ): Generator<PieceRun> {
-    const { movedAtMs, pieces, isReader, begun = { atMs: movedAtMs, pieces } } = this.#termsOf(held, nowMs)
+    const { movedAtMs, pieces, isReader, begun } = this.#termsOf(held, nowMs)
     if (isReader) return
-    const pace = { pieces: pieces - begun.pieces, tookMs: movedAtMs - begun.atMs, idleMs: nowMs - movedAtMs }
-    let kept = piecesKept({ ...pace, usualMs: this.#usualMs, answerMs })
+    const { atMs, pieces: atOnce } = begun ?? { atMs: movedAtMs, pieces }
+    const pace = { pieces: pieces - atOnce, tookMs: movedAtMs - atMs, idleMs: nowMs - movedAtMs }
+    let kept = piecesKept({ ...pace, hasBegun: begun !== undefined, usualMs: this.#usualMs, answerMs })
     let from = held.firstPiece
     for (; from < endOf(held) && kept > 0; from += 1) if (isLent(from)) kept -= 1
     yield* runsOf(from, endOf(held), isLent)
