@@ -21,6 +21,8 @@ const CLOCK_OFFSET_SECONDS = 300
 const COPIES_WITH_A_DEATH_MAX = 1.9
 /** A piece or two for each node, of answers that broke off and of impatience. */
 const COPIES_WITH_A_BREAK_MAX = 1.4
+/** After this time without a tracker each node fetches what it lacks for itself. A busy machine takes longer to start one. */
+const NODES_WAIT_MS = 1_500
 
 /** A release arrives at four nodes at once, and in the middle of it a part of the cluster dies. */
 describe.skipIf(mustSkipFor([...requirementsFor(['skopeo']), 'tc', 'faketime']))(
@@ -83,10 +85,13 @@ describe.skipIf(mustSkipFor([...requirementsFor(['skopeo']), 'tc', 'faketime']))
       const story = await pullTogether(lab, NODES)
       await story.midway(...NODES)
       lab.kill('tracker')
+      const killedAtMs = Date.now()
       await lab.revive('tracker')
+      const isAwayLong = Date.now() - killedAtMs > NODES_WAIT_MS
       expect(await story.ended(...NODES)).toEqual(NODES.map(() => 'pulled'))
       await expectWhole(lab, story.image, NODES)
-      expect(await story.linkCopies()).toBeLessThan(COPIES_WITH_A_BREAK_MAX)
+      const copiesMax = isAwayLong ? COPIES_WITH_A_DEATH_MAX : COPIES_WITH_A_BREAK_MAX
+      expect(await story.linkCopies()).toBeLessThan(copiesMax)
     })
 
     test('half of the nodes cut off from the other half: both get on, and end well when healed', async () => {
