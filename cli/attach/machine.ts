@@ -2,11 +2,11 @@ import { execFile } from 'node:child_process'
 import { homedir, hostname } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { readIfThere } from '../../core/read-if-there.ts'
+import { readSmallIfThere } from '../../core/read-if-there.ts'
 import { DOCKER_HUB, type RegistryHost } from '../../core/repository.ts'
 import { askPerson } from '../outside.ts'
 import { checkRegistry, untilNodeFollows } from './check.ts'
-import { FileTree } from './file-tree.ts'
+import { ATTACHED_FILE_BYTES_MAX, FileTree } from './file-tree.ts'
 import { trustFolders } from './plan.ts'
 import type { Machine } from './surroundings.ts'
 
@@ -33,7 +33,7 @@ export function thisMachine(root: string): Machine {
         ...settings,
         registry,
         trustedPem: trustedFor(registry),
-        authorityPem: readIfThere(settings.authorityFile),
+        authorityPem: readSmallIfThere(settings.authorityFile, ATTACHED_FILE_BYTES_MAX),
         login: loginFor(registry),
       })
       await untilNodeFollows(question)
@@ -70,7 +70,9 @@ function trustedFor(registry: RegistryHost): string[] {
   const tree = new FileTree('/')
   const folders = CERTS_DIRS.flatMap((dir) => trustFolders(registry).map((name) => join(dir, name)))
   const files = folders.flatMap((folder) => tree.list(folder).map((name) => join(folder, name)))
-  return files.filter((path) => path.endsWith('.crt')).flatMap((path) => readIfThere(path) ?? [])
+  return files
+    .filter((path) => path.endsWith('.crt'))
+    .flatMap((path) => readSmallIfThere(path, ATTACHED_FILE_BYTES_MAX) ?? [])
 }
 
 /** Of the user who attaches, as `docker login` or `podman login` left it. */
@@ -86,7 +88,7 @@ function loginFor(registry: RegistryHost): string | undefined {
     join(homedir(), '.config/containers/auth.json'),
   ]
   for (const file of files) {
-    const auths = authsIn(readIfThere(file))
+    const auths = authsIn(readSmallIfThere(file, ATTACHED_FILE_BYTES_MAX))
     const auth = names.map((name) => auths[name]?.auth).find((one) => one !== undefined && one !== '')
     if (auth !== undefined) return auth
   }
