@@ -5,7 +5,8 @@ import { syncBuiltinESMExports } from 'node:module'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { mustSkipFor } from '../../lab/machine/requirements.ts'
-import { KernelSocketOwners, unitIn } from '../../proxy/socket-owner.ts'
+import { unitIn } from '../../proxy/socket-holders.ts'
+import { KernelSocketOwners } from '../../proxy/socket-owner.ts'
 
 const NOBODY = 65534
 const own = { uid: process.getuid!(), executable: realpathSync(process.execPath) }
