@@ -183,7 +183,9 @@ function accepted(
   owner: SocketOwner | undefined,
 ): void {
   rejections.clear(registry, owner)
-  if (owner !== undefined) conditions.clear('CLIENT_DISTRUSTS', subjectOf({ registry, owner }))
+  if (owner === undefined) return
+  for (const one of [owner, { uid: owner.uid }])
+    conditions.clear('CLIENT_DISTRUSTS', subjectOf({ registry, owner: one }))
 }
 
 function rejected(
@@ -208,10 +210,14 @@ function rejected(
   )
 }
 
-/** The registry, and the program as an operator knows it. */
+/** In an operator's words: `registry.example.com: containerd (/usr/bin/containerd, unit containerd.service, user 0)`. */
 function subjectOf({ registry, owner: { uid, executable, unit } }: RejectingProgram): string {
-  const service = unit?.endsWith('.service') ? ` (${unit})` : ''
-  return `${registry} ${executable ?? 'a program'}${service} of user ${uid}`
+  const known = [
+    ...(executable === undefined ? [] : [executable]),
+    ...(unit?.endsWith('.service') ? [`unit ${unit}`] : []),
+    `user ${uid}`,
+  ]
+  return `${registry}: ${basename(executable ?? 'a program')} (${known.join(', ')})`
 }
 
 function refuse(
