@@ -13,7 +13,7 @@ export const QUESTION_BYTES_MAX = 128
 /** Bound of an answer, in bytes: the longest path with each byte written as six, and a unit's name. */
 export const OWNER_ANSWER_BYTES_MAX = 32 * 1024
 /** How long the answer may take, the service's start included: less than OWNER_PATIENCE_MS, so that at least the user is known in time. */
-const OWNER_ANSWER_PATIENCE_MS = 200
+const OWNER_ANSWER_PATIENCE_MS = 500
 
 export type Question = Required<Omit<Connection, 'readyState'>>
 

@@ -20,7 +20,8 @@ export type Connection = Pick<
 export interface SocketOwners {
   /** Only the user, which needs no rights; undefined if the kernel's tables do not tell (the other end is closed). */
   userOf(socket: Socket): Promise<number | undefined>
-  ownerOf(socket: Socket): Promise<SocketOwner | undefined>
+  /** @param mayAsk others, for a program that this process may not see; default true */
+  ownerOf(socket: Socket, options?: { mayAsk?: boolean }): Promise<SocketOwner | undefined>
 }
 
 /** Pause between two readings of one table, which cost 5 ms or more; questions in the meantime share the next reading. */
@@ -56,11 +57,11 @@ export class KernelSocketOwners implements SocketOwners {
     return (await this.#entryOf(socket))?.uid
   }
 
-  ownerOf(socket: Connection): Promise<SocketOwner | undefined> {
+  ownerOf(socket: Connection, { mayAsk = true } = {}): Promise<SocketOwner | undefined> {
     const known = this.#owners.get(socket)
     if (known !== undefined) return known
     const owner = this.#entryOf(socket).then((entry) =>
-      entry === undefined ? undefined : this.#ownerOf(entry, socket),
+      entry === undefined ? undefined : this.#ownerOf(entry, socket, mayAsk),
     )
     this.#owners.set(socket, owner)
     return owner
@@ -95,8 +96,8 @@ export class KernelSocketOwners implements SocketOwners {
     return undefined
   }
 
-  async #ownerOf({ uid, inode }: TableEntry, socket: Connection): Promise<SocketOwner> {
-    const told = maySee(uid) ? undefined : await this.#ask?.(socket)
+  async #ownerOf({ uid, inode }: TableEntry, socket: Connection, mayAsk: boolean): Promise<SocketOwner> {
+    const told = mayAsk && !maySee(uid) ? await this.#ask?.(socket) : undefined
     if (told?.uid === uid) return told
     const pid = await this.#holders.find(uid, `socket:[${inode}]`, () => socket.readyState !== 'open')
     return { uid, ...(pid === undefined ? {} : programOf(pid)) }

@@ -256,6 +256,8 @@ describe('a node that asks', () => {
       new KernelSocketOwners({ ask: async () => ({ uid, ...told }) }).ownerOf(socket)
     expect(await ownerSaid(own.uid)).toEqual({ uid: own.uid, ...told })
     expect(await ownerSaid(own.uid + 1)).not.toMatchObject(told)
+    const unasked = new KernelSocketOwners({ ask: () => expect.unreachable() })
+    expect(await unasked.ownerOf(socket, { mayAsk: false })).toMatchObject({ uid: own.uid })
     asNode.mockRestore()
   })
 })
