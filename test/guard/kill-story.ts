@@ -1,3 +1,5 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { expect } from 'vitest'
 import { callGuard } from '../../guard/control.ts'
 import { startLab } from '../../lab/cluster.ts'
@@ -65,6 +67,14 @@ export class KillStory {
     const pulls = await Promise.all(pulling)
     if (part === 'tracker') await this.#lab.tracker!.start()
     return pulls
+  }
+
+  /** What dockerd says of downloads that it had to begin a third time. */
+  get secondRetries(): string[] {
+    const folder = join(this.#lab.run.dir, 'log')
+    const logs = readdirSync(folder).filter((name) => name.endsWith('-dockerd.err.log'))
+    const lines = logs.flatMap((name) => readFileSync(join(folder, name), 'utf8').split('\n'))
+    return lines.filter((line) => /retrying \([2-9]\/\d\)/.test(line))
   }
 
   async close(): Promise<void> {

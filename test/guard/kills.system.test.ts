@@ -22,8 +22,8 @@ const CLIENTS = KINDS.flatMap((client) => Array<Client>(EACH).fill(client))
 const KILLS = Number(process.env.SHOAL_TESTS_KILLS ?? (IS_FULL ? 100 : 20))
 const ROUNDS = KILLS / CLIENTS.length
 const REGISTRY_BITS_PER_SECOND = 32_000_000
-/** dockerd asks again after 5 s, and after a second refusal 10 s later. */
-const DOCKER_SECONDS_MAX = 15
+/** dockerd asks again after 5 s. On two processors at load 15 the longest took 16. */
+const DOCKER_SECONDS_MAX = 25
 
 const NEEDED = [...requirementsFor(['docker']), ...(IS_FULL ? (['containerd', 'ctr'] as const) : [])]
 
@@ -42,6 +42,8 @@ describe.skipIf(mustSkipFor(NEEDED))('clients behind a guard', () => {
         pulls.push(...(await story.round(PARTS[round % PARTS.length]!)))
       console.log(table(pulls))
       expect(failedOf(pulls)).toEqual([])
+      // It would ask again 10 s later.
+      expect(story.secondRetries).toEqual([])
       expect(secondsOf(pullsOf(pulls, 'docker', 'node')).at(-1)).toBeLessThan(DOCKER_SECONDS_MAX)
     },
     ROUNDS * ROUND_SECONDS_MAX * 1000,
