@@ -25,7 +25,14 @@ const LISTED_DEPTH_MAX = 8
 const LOG_LINES_MAX = 5_000
 /** How long a program may take, and a node. */
 const PROGRAM_PATIENCE_MS = 10_000
-const UNITS = ['shoal.service', 'shoal-guard.service', 'shoal-proxy.socket', 'shoal-mirror.socket']
+const UNITS = [
+  'shoal.service',
+  'shoal-guard.service',
+  'shoal-proxy.socket',
+  'shoal-mirror.socket',
+  'shoal-owners.socket',
+  'shoal-owners.service',
+]
 const RUNTIMES = ['docker', 'containerd', 'podman', 'crio', 'buildctl']
 
 export interface ReportPart {

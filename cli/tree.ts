@@ -141,6 +141,16 @@ const RELAY: Entry = {
   command: async () => (await import('../relay/main.ts')).relayCommand,
 }
 
+const OWNERS: Entry = {
+  name: 'owners',
+  summary:
+    "Tells the node of a package which programs connect to its proxy, which the node's own user cannot see. The service manager starts it.",
+  examples: [
+    { line: 'shoal owners --proxy-listen 127.0.0.1:7070', does: 'As shoal-owners.service starts it.' },
+  ],
+  command: async () => (await import('../owners/main.ts')).ownersCommand,
+}
+
 const UP: Entry = {
   name: 'up',
   summary: 'Tracker and node in one process, for one machine; makes everything it needs at the first start.',
@@ -261,6 +271,7 @@ export const TREE: Entry = {
     NODE,
     GUARD,
     RELAY,
+    OWNERS,
     PAUSE,
     RESUME,
     RELOAD,

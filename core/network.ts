@@ -33,6 +33,15 @@ export function addressText({ host, port }: { host: string; port: number }): str
   return `${host.includes(':') ? `[${host}]` : host}:${port}`
 }
 
+const ADDRESS_TEXT = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]\s]+)):(\d{1,5})$/
+
+/** What addressText writes. @returns undefined for anything else */
+export function parseAddressText(text: string): { host: string; port: number } | undefined {
+  const [, ipv6, name, port] = ADDRESS_TEXT.exec(text) ?? []
+  const host = ipv6 ?? name
+  return host === undefined || Number(port) > 65_535 ? undefined : { host, port: Number(port) }
+}
+
 /** The address of an IPv4 caller of a dual-stack listener without its IPv6 prefix (RFC 4291 §2.5.5.2). */
 export function plainAddress(address: string): string {
   return address.startsWith('::ffff:') ? address.slice('::ffff:'.length) : address

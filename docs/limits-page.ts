@@ -9,6 +9,7 @@ const PARTS = {
   proxy: 'The proxy',
   guard: 'The guard',
   relay: 'The relay',
+  owners: 'What names the programs behind connections',
   client: 'The client: transfers between nodes',
   tracker: 'The tracker',
   core: 'What they share',

@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url'
 import { ATTACHED_DIR } from '../core/attached-files.ts'
 import { command } from '../core/command.ts'
 import { collectWhenIdle } from '../core/idle-memory.ts'
+import { parseAddressText } from '../core/network.ts'
 import { plainJson } from '../core/plain-text.ts'
 import { CONTROL_FLAG, type ControlWord, callGuard } from './control.ts'
 import { Guard } from './guard.ts'
@@ -22,8 +23,6 @@ const STOP_PATIENCE_MS = 60_000
 const STOP_LOOK_MS = 200
 
 type SocketName = 'proxy' | 'mirror'
-
-const LISTEN = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]\s]+)):(\d{1,5})$/
 
 export const guardRunCommand = command({
   positionals: ['node arguments…'],
@@ -133,12 +132,7 @@ function ownSockets(flags: Record<`${SocketName}-listen`, string | undefined>): 
 }
 
 function addressOf(socket: SocketName, text: string): { host: string; port: number } {
-  const [, ipv6, name, port] = LISTEN.exec(text) ?? []
-  const host = ipv6 ?? name
-  if (host === undefined || Number(port) > 65_535) {
-    throw new GuardError(
-      `--${socket}-listen: expected host:port, as 127.0.0.1:7070, got ${text.slice(0, 80)}`,
-    )
-  }
-  return { host, port: Number(port) }
+  const address = parseAddressText(text)
+  if (address !== undefined) return address
+  throw new GuardError(`--${socket}-listen: expected host:port, as 127.0.0.1:7070, got ${text.slice(0, 80)}`)
 }

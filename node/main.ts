@@ -23,6 +23,7 @@ import { ProxyAuthority } from '../proxy/intercept/authority.ts'
 import { loopbackAddress } from '../proxy/loopback-listener.ts'
 import type { MirrorPlace } from '../proxy/mirror-place.ts'
 import { checkMirrorPlaces, type MirrorSocket } from '../proxy/mirror-place.ts'
+import { askOwner } from '../proxy/owner-question.ts'
 import { type RunningProxy, startProxy } from '../proxy/proxy.ts'
 import { KernelSocketOwners } from '../proxy/socket-owner.ts'
 import { AUTHORITY_FILE_NAME, TrustFiles } from '../proxy/trust-files.ts'
@@ -138,7 +139,7 @@ export async function startNode(
       kept: (await guard?.kept()) ?? '',
       keep: (text) => guard?.keep(text),
     })
-    const owners = new KernelSocketOwners()
+    const owners = new KernelSocketOwners({ ask: askOwner })
     const images = new ImagesSeen({ dataDir: config.dataDir, log })
     closing.defer(() => images.close())
     const started = Promise.withResolvers<Reload>()

@@ -13,7 +13,7 @@ export const CONNECT_LATE_MS = 300
 /** The same for the TLS handshake after it: a busy peer may need so long, a frozen one never answers. */
 export const HANDSHAKE_LATE_MS = 1_500
 /** Pause before an address that cannot be reached is dialled again, for the whole node; doubled each time. */
-const PROBE_MS = 2_000
+const PROBE_MS = 1_000
 /** An address that no swarm has dialled for this time is forgotten: its node has left the cluster, or nobody needs it. */
 const FORGOTTEN_AFTER_MS = 10 * 60_000
 /** Longest pause: a peer that comes back is found within this time. */

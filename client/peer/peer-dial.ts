@@ -99,12 +99,14 @@ function dial<Link extends { receive(chunk: Buffer): void }>(peer: Peer, options
     },
   }
   const socket = connect(connection)
-  let [isConnected, isSilent] = [false, false]
+  let [isConnected, isSilent, isOver] = [false, false, false]
+  // Once: an error is followed by the end of the connection, and an address that failed twice is left alone for longer.
   const failed = (error: Error) => {
     clearTimeout(timer)
     clearTimeout(lateness)
     socket.destroy()
-    if (!link) options.onFailed(error, isConnected && !isSilent)
+    if (!link && !isOver) options.onFailed(error, isConnected && !isSilent)
+    isOver = true
   }
   const boundary = options.defects.boundary('peer_handshake', failed)
   const ended = (why: string) => boundary.callback(() => failed(new PeerRefusedError(why)))

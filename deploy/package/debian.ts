@@ -14,6 +14,8 @@ const UNITS = [
   'shoal-guard.service',
   'shoal-proxy.socket',
   'shoal-mirror.socket',
+  'shoal-owners.socket',
+  'shoal-owners.service',
   'shoal.service',
   'shoal-tracker.service',
 ] as const

@@ -6,7 +6,7 @@ import type { SocketOwner } from '../socket-owner.ts'
  * Programs that do not trust our authority for a registry. Their connections to it are tunnelled for a while, so that a
  * pull works even if the program does not read the trust file. The kernel names user, program and service; the
  * connection's own claims do not count. So another user, or a curl that does not know Shoal, takes nothing away from
- * Docker. A successful handshake clears the entry.
+ * Docker. Where the program cannot be seen, it counts for all programs of the user. A successful handshake clears the entry.
  */
 
 /** Time after the first rejection; when it ends, it costs the program one more failed connection. */
@@ -80,8 +80,9 @@ export class Rejections {
    * @returns how long the program's connections are tunnelled now, in milliseconds
    */
   note(registry: RegistryHost, owner: SocketOwner | undefined, beganAtMs: number = this.#nowMs()): number {
-    // Nobody's: it would count against every program whose lookup is late. The next connections wait for their lookup.
-    if (owner === undefined) {
+    // Nobody's: it would count against every program whose lookup is late. The next connections wait for their lookup, and
+    // what rejects and cannot be seen even then counts against its user.
+    if (owner === undefined || (owner.executable === undefined && !this.isInDoubt(registry))) {
       this.#trusted.set(registry, { fromMs: this.#nowMs() + TUNNEL_FIRST_MS })
       return 0
     }
@@ -102,13 +103,12 @@ export class Rejections {
   /** The program has accepted our certificate. */
   clear(registry: RegistryHost, owner: SocketOwner | undefined): void {
     if (!this.#trusted.has(registry)) this.#trusted.set(registry, { fromMs: this.#nowMs() })
-    if (owner !== undefined) this.#users.get(owner.uid)?.delete(keyOf(registry, owner))
+    for (const key of keysOf(registry, owner)) this.#users.get(owner!.uid)?.delete(key)
   }
 
   has(registry: RegistryHost, owner: SocketOwner | undefined): boolean {
-    if (owner === undefined) return false
-    const rejection = this.#users.get(owner.uid)?.get(keyOf(registry, owner))
-    return rejection !== undefined && rejection.untilMs > this.#nowMs()
+    const known = keysOf(registry, owner).map((key) => this.#users.get(owner!.uid)?.get(key))
+    return known.some((rejection) => rejection !== undefined && rejection.untilMs > this.#nowMs())
   }
 
   /** Forgets the programs that came no more. */
@@ -121,6 +121,11 @@ export class Rejections {
   #all(): Rejection[] {
     return [...this.#users.values()].flatMap((rejections) => [...rejections.values()])
   }
+}
+
+/** What counts for a program: itself, and its user where a program was not known. */
+function keysOf(registry: RegistryHost, owner: SocketOwner | undefined): string[] {
+  return owner === undefined ? [] : [keyOf(registry, owner), keyOf(registry, { uid: owner.uid })]
 }
 
 /** A service has settings of its own. The scope of a login is another one each time, and so tells programs apart no better. */

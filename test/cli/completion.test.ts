@@ -53,7 +53,19 @@ describe('in bash', () => {
     [
       ['shoal', ''],
       [
-        ...['up', 'join', 'leave', 'status', 'explain', 'wait', 'bugreport', 'node', 'guard', 'relay'],
+        ...[
+          'up',
+          'join',
+          'leave',
+          'status',
+          'explain',
+          'wait',
+          'bugreport',
+          'node',
+          'guard',
+          'relay',
+          'owners',
+        ],
         ...['pause', 'resume', 'reload', 'cache', 'attach', 'detach'],
         ...['doctor', 'tracker', 'admin', 'certs', 'completion', 'version'],
       ],

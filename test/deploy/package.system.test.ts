@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { type FirstPull, firstPull } from '../../lab/guests/first-pull.ts'
+import { type FirstPull, firstPull, pull } from '../../lab/guests/first-pull.ts'
 import { differenceOf, pictureOf } from '../../lab/guests/picture.ts'
 import { openSite, SITE_PARTS, type Site } from '../../lab/guests/site.ts'
 import { mustSkipFor } from '../../lab/machine/requirements.ts'
@@ -9,6 +9,7 @@ import { mustSkipFor } from '../../lab/machine/requirements.ts'
 /** Debian itself may have to be fetched. */
 const SETUP_MS_MAX = 8 * 60_000
 const STORY_MS_MAX = 4 * 60_000
+const LAYER_BYTES = 5_000_000
 
 describe.skipIf(mustSkipFor(SITE_PARTS))('on whole machines', () => {
   let site: Site
@@ -46,6 +47,27 @@ describe.skipIf(mustSkipFor(SITE_PARTS))('on whole machines', () => {
       const status = (user: string) => guest.run(`runuser -u ${user} -- shoal status`)
       expect(await status('daemon')).toContain('The node shares.')
       await expect(status('nobody')).rejects.toThrow('member of the group shoal')
+    },
+    STORY_MS_MAX,
+  )
+
+  it(
+    'a program that rejects the node is named, and the others of its user go on sharing',
+    async () => {
+      const { guest } = site.machines[0]!
+      const { host } = site.registry
+      // A service whose program trusts the registry, and not the node.
+      const reject = `systemd-run --quiet --collect --wait --unit=distrusting curl -s --proxy http://127.0.0.1:7070 https://${host}/v2/`
+      // The first one is gone before it is seen.
+      await guest.run(`${reject}; sleep 1; ${reject}; true`)
+      const { conditions } = JSON.parse(await guest.run('shoal status --json || [ $? -eq 3 ]'))
+      expect(conditions.filter(({ code }: { code: string }) => code === 'CLIENT_DISTRUSTS')).toMatchObject([
+        { subject: `${host}: curl (/usr/bin/curl, unit distrusting.service, user 0)` },
+      ])
+      // Docker, of the same user.
+      const { registry } = await pull(site.machines[0]!, await site.publish('second', [LAYER_BYTES]))
+      expect(registry).toBeGreaterThan(LAYER_BYTES)
+      expect(await guest.run(`stat --format='%a %U' /run/shoal-owners.sock`)).toBe('600 shoal\n')
     },
     STORY_MS_MAX,
   )

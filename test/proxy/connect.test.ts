@@ -263,7 +263,7 @@ describe.skipIf(isWithoutOpenssl)('of two programs of one user', () => {
     }
     expect(distrusted()).toMatchObject([
       {
-        subject: expect.stringContaining(`${proxy.registry.host} ${tool}`),
+        subject: expect.stringContaining(`${proxy.registry.host}: docker-buildx (${tool}, `),
         facts: { executable: tool, uid: process.getuid!(), mend: expect.stringContaining('SSL_CERT_FILE') },
         count: 1,
       },
@@ -281,7 +281,7 @@ describe.skipIf(isWithoutOpenssl)('of two programs of one user', () => {
     await opensslThrough(proxy, proxy.registry.config.caFile!)
     await expect.poll(() => distrusted().length).toBe(1)
     const [{ subject, facts }] = distrusted() as [Condition]
-    expect(subject).toBe(`${proxy.registry.host} /usr/bin/dockerd (docker.service) of user 0`)
+    expect(subject).toBe(`${proxy.registry.host}: dockerd (/usr/bin/dockerd, unit docker.service, user 0)`)
     expect(facts).toMatchObject({ ...docker, mend: expect.stringMatching(/shoal\.crt is missing/) })
     const secure = connectTls({ socket, servername: 'localhost', ca: proxy.caPem })
     await once(secure, 'secureConnect')

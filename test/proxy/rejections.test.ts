@@ -33,8 +33,21 @@ test('a rejection by nobody knows whom counts against nobody', () => {
 test('where programs cannot be seen it counts against the user', () => {
   const rejections = new Rejections(() => 0)
   rejections.note(registry, { uid: 1000 })
-  expect(rejections.has(registry, { uid: 1000 })).toBe(true)
-  expect(rejections.has(registry, { uid: 0 })).toBe(false)
+  for (const owner of [{ uid: 1000 }, mallory]) expect(rejections.has(registry, owner)).toBe(true)
+  for (const owner of [{ uid: 0 }, docker]) expect(rejections.has(registry, owner)).toBe(false)
+  rejections.clear(registry, mallory)
+  expect(rejections.has(registry, { uid: 1000 })).toBe(false)
+})
+
+test('a program that is gone before it was seen costs the others of its user nothing; the next connections wait', () => {
+  const rejections = new Rejections(() => 0)
+  rejections.clear(registry, docker)
+  expect(rejections.note(registry, { uid: 0 })).toBe(0)
+  expect(rejections.has(registry, docker)).toBe(false)
+  expect(rejections.isInDoubt(registry)).toBe(true)
+  // Its lookup was waited for, and it still cannot be seen.
+  expect(rejections.note(registry, { uid: 0 })).toBe(TUNNEL_FIRST_MS)
+  expect(rejections.has(registry, docker)).toBe(true)
 })
 
 test('the first is remembered for half a minute, each in a row for twice as long, up to ten minutes', () => {

@@ -5,7 +5,8 @@ import { syncBuiltinESMExports } from 'node:module'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { mustSkipFor } from '../../lab/machine/requirements.ts'
-import { KernelSocketOwners, unitIn } from '../../proxy/socket-owner.ts'
+import { OWNER_PROCESSES_MAX, unitIn } from '../../proxy/socket-holders.ts'
+import { KernelSocketOwners } from '../../proxy/socket-owner.ts'
 
 const NOBODY = 65534
 const own = { uid: process.getuid!(), executable: realpathSync(process.execPath) }
@@ -94,7 +95,7 @@ describe('a connection’s other end', () => {
     for (const socket of sockets) socket.destroy()
   })
 
-  describe.skipIf(mustSkipFor(['root', 'setpriv']))('of another user', () => {
+  describe.skipIf(mustSkipFor(['root', 'setpriv', 'perl']))('of another user', () => {
     test('is his', async () => {
       const port = await listen('127.0.0.1')
       const accepted = once(server, 'connection')
@@ -105,6 +106,22 @@ describe('a connection’s other end', () => {
       const [socket] = (await accepted) as [Socket]
       const executable = realpathSync('/bin/bash')
       expect(await owners.ownerOf(socket)).toMatchObject({ uid: NOBODY, executable })
+    })
+
+    test('is found behind any number of younger processes without files, as the kernel’s own threads are', async () => {
+      const port = await listen('127.0.0.1')
+      const accepted = once(server, 'connection')
+      const user = ['--reuid', `${NOBODY}`, '--regid', `${NOBODY}`, '--clear-groups']
+      const fileless = `fork or do { POSIX::close($_) for 0..255; sleep 60; exit } for 0..${OWNER_PROCESSES_MAX}`
+      const many = `exec 3<>/dev/tcp/127.0.0.1/${port}; perl -MPOSIX -e '${fileless}'; echo; read -r <&3`
+      const crowd = spawn('setpriv', [...user, '/bin/bash', '-c', many], { cwd: '/', detached: true })
+      try {
+        const [socket] = (await accepted) as [Socket]
+        await once(crowd.stdout, 'data')
+        expect(await owners.ownerOf(socket)).toMatchObject({ executable: realpathSync('/bin/bash') })
+      } finally {
+        process.kill(-crowd.pid!, 'SIGKILL')
+      }
     })
   })
 })
