@@ -67,7 +67,7 @@ export class TrustFiles {
       this.remove()
       throw new TrustFileError(`cannot write the proxy's authority: ${(cause as Error).message}`, {
         cause,
-        hint: "Run as a user who may write there, or set dockerCertsDir to 'none' and give clients the authority by hand.",
+        hint: this.#hintFor(cause as NodeJS.ErrnoException),
       })
     }
   }
@@ -79,6 +79,14 @@ export class TrustFiles {
     }
     const innermostFirst = this.#madeDirs.splice(0).sort((one, other) => other.length - one.length)
     for (const dir of innermostFirst) removeIfEmpty(dir)
+  }
+
+  #hintFor({ code }: NodeJS.ErrnoException): string {
+    const { registries, dockerCertsDir } = this.#places
+    if (dockerCertsDir === '') return 'Start it as a user who may write there.'
+    const flags = `--registries ${[...registries].join(',')} --docker-certs-dir none`
+    const why = code === 'EACCES' || code === 'EPERM' ? ` Only root writes to ${dockerCertsDir}.` : ''
+    return `Start it as root, or write nothing there: \`npm start -- ${flags}\` (the same flags for \`shoal up\` and \`shoal node\`), and let clients trust ${this.#authorityFile}.${why}`
   }
 
   #authorityFiles(): string[] {
