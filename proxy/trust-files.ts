@@ -85,8 +85,9 @@ export class TrustFiles {
     const { registries, dockerCertsDir } = this.#places
     if (dockerCertsDir === '') return 'Start it as a user who may write there.'
     const flags = `--registries ${[...registries].join(',')} --docker-certs-dir none`
-    const why = code === 'EACCES' || code === 'EPERM' ? ` Only root writes to ${dockerCertsDir}.` : ''
-    return `Start it as root, or write nothing there: \`npm start -- ${flags}\` (the same flags for \`shoal up\` and \`shoal node\`), and let clients trust ${this.#authorityFile}.${why}`
+    const isForRoot = code === 'EACCES' || code === 'EPERM'
+    const asRoot = isForRoot ? `Only root writes to ${dockerCertsDir}: start it as root, or` : 'Mend that, or'
+    return `${asRoot} write nothing there with \`npm start -- ${flags}\` (the same flags for \`shoal up\` and \`shoal node\`), and let clients trust ${this.#authorityFile}.`
   }
 
   #authorityFiles(): string[] {
