@@ -53,9 +53,11 @@ export interface ReportSources {
 export async function gatherParts(sources: ReportSources): Promise<ReportPart[]> {
   const { node, configFile, dataDir, control } = sources
   const ask = (path: string) => node.ask(path, z.unknown()).then((answer) => plainJson(answer, 2))
+  const askText = async (path: string) => (await node.ask(path, z.object({ text: z.string() }))).text
   const wanted: [string, string, () => string | Promise<string>][] = [
     ['about.txt', 'versions, this machine, disk and limits', () => aboutText(dataDir)],
     ['settings.json', `the node's settings (${configFile})`, () => readFileSync(configFile, 'utf8')],
+    ['running.json', 'the settings that the node runs with, and from where', () => ask('/v1/settings')],
     [
       'attached.json',
       'what runtimes were attached to',
@@ -67,11 +69,7 @@ export async function gatherParts(sources: ReportSources): Promise<ReportPart[]>
       () => ask('/v1/status'),
     ],
     ['progress.json', 'the blobs that it holds', () => ask('/v1/progress')],
-    [
-      'metrics.txt',
-      'its metrics',
-      async () => (await node.ask('/v1/metrics', z.object({ text: z.string() }))).text,
-    ],
+    ['metrics.txt', 'its metrics', () => askText('/v1/metrics')],
     ['guard.json', 'what its guard says', async () => plainJson(await callGuard(control, 'status'), 2)],
     [
       'data-folder.txt',
@@ -83,7 +81,8 @@ export async function gatherParts(sources: ReportSources): Promise<ReportPart[]>
       'the state of its units',
       () => run('systemctl', ['status', '--no-pager', '--lines=0', ...UNITS]),
     ],
-    ['log.txt', `the last ${LOG_LINES_MAX} lines of its log`, logText],
+    ['log.txt', `the last ${LOG_LINES_MAX} lines of its log in the journal`, logText],
+    ['node-log.txt', 'what the node logged lately, from its memory', () => askText('/v1/log')],
     ['runtimes.txt', 'versions of the container runtimes', runtimesText],
   ]
   return Promise.all(wanted.map(async ([name, what, text]) => ({ name, what, text: await bounded(text) })))

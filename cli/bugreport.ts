@@ -8,6 +8,7 @@ import { CONTROL_FLAG } from '../guard/control.ts'
 import { gatherParts, type ReportPart } from './bugreport-parts.ts'
 import { BugReportError } from './errors.ts'
 import { localNode, NODE_FLAGS, nodeConfigFile, nodeDataDir } from './local-node.ts'
+import { runningSettings } from './running-settings.ts'
 import { lookOf, tableLines } from './table.ts'
 
 /** `shoal bugreport`: one archive for a maintainer. Invariant: nothing is in it that was not listed before it was written. */
@@ -31,10 +32,12 @@ export const bugreportCommand: Command = command({
     const now = new Date()
     const stamp = now.toISOString().slice(0, 19).replaceAll(/[-:]/g, '')
     const path = resolve(values.output ?? `shoal-bugreport-${stamp}Z.tar.gz`)
+    const node = localNode(values, outside)
+    const running = await runningSettings(node)
     const parts = await gatherParts({
-      node: localNode(values, outside),
+      node,
       configFile: nodeConfigFile(values, outside),
-      dataDir: nodeDataDir(values, outside),
+      dataDir: running?.isTrusted ? running.settings.dataDir : nodeDataDir(values, outside),
       control: values.control,
     })
     outside.output.write(listText(parts, path, outside))

@@ -5,6 +5,7 @@ import type { ConfigSchema } from '../core/config-keys.ts'
 import type { Defects } from '../core/defects.ts'
 import { UsageError } from '../core/errors.ts'
 import { nearestName } from '../core/nearest-name.ts'
+import type { RecentLog } from '../core/recent-log.ts'
 
 /**
  * What the command line is made of, and how words find their place in it. The tree is data: help, completion and tests
@@ -24,11 +25,16 @@ export interface Running {
 /** Runs until it is told to stop. Its flags, environment and file come from the schema. */
 export interface Program<Schema extends ConfigSchema = ConfigSchema> {
   schema: Schema
-  /** @param reread reads the settings again, from the same places. Throws ConfigError */
   start(
     config: Readonly<z.output<Schema>>,
     log: Logger,
-    reread: () => Readonly<z.output<Schema>>,
+    started: {
+      /** Reads the settings again, from the same places. Throws ConfigError */
+      reread: () => Readonly<z.output<Schema>>
+      /** The file with the settings. */
+      configFile: string | undefined
+      recentLog: RecentLog
+    },
   ): Promise<Running>
   /** A signal to read the settings again may come before it runs. */
   canReload?: boolean

@@ -1,12 +1,13 @@
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync, statSync } from 'node:fs'
 import { request } from 'node:http'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { z } from 'zod'
 import type { FlagValues, Outside } from '../core/command.ts'
 import { NODE_DATA_DIR } from '../core/consent.ts'
 import { RUN_DIR, SOCKET_FILE, SOCKET_GROUP } from '../node/local-socket.ts'
 import { NodeAnswerError, NodeDeniedError, NodeDownError, NodeRefusedError } from './errors.ts'
 import { NODE_CONFIG_FILE } from './node-config-file.ts'
+import { UP_DATA_DIR, UP_NODE_DIR } from './up-folders.ts'
 
 /** How a command of this machine asks its node: over the local API, wherever the socket of that node is. */
 
@@ -21,7 +22,7 @@ export const NODE_FLAGS = {
     type: 'string',
     value: 'path',
     description:
-      "The node's socket. Default: localSocket of the settings, /run/shoal/shoal.sock, or shoal.sock in the data folder.",
+      "The node's socket. Default: localSocket of the settings, /run/shoal/shoal.sock, shoal.sock in the data folder, or that of `shoal up` in this folder.",
   },
   'config-file': {
     type: 'string',
@@ -53,6 +54,8 @@ const errorSchema = z.object({
 export class LocalNode {
   /** Where the node may be, the likeliest first. */
   readonly places: readonly string[]
+  /** Where somebody answered. */
+  place: string | undefined
 
   constructor(places: readonly string[]) {
     this.places = places
@@ -66,7 +69,10 @@ export class LocalNode {
     const failures: { place: string; code: string }[] = []
     for (const place of this.places) {
       const answer = await askAt(place, path, options)
-      if (!('failed' in answer)) return read(place, answer, schema)
+      if (!('failed' in answer)) {
+        this.place = place
+        return read(place, answer, schema)
+      }
       failures.push({ place, code: answer.failed })
     }
     throw unreachable(failures)
@@ -81,21 +87,47 @@ export function nodeConfigFile(
   return env.SHOAL_NODE_CONFIG_FILE || values['config-file']
 }
 
-/** @param values of NODE_FLAGS; a flag wins over the environment, and that over the file */
+/**
+ * Which node a command talks to: that of a flag; else of the environment, or of the settings; else the package's; else the one
+ * whose data folder is the usual one; else that of `shoal up` in the current folder.
+ * @param values of NODE_FLAGS
+ */
 export function localNode(values: NodeFlagValues, { env }: Pick<Outside, 'env'>): LocalNode {
   const settings = settingsIn(nodeConfigFile(values, { env }))
-  const flagged = values.socket ?? (values['data-dir'] && join(values['data-dir'], SOCKET_FILE))
-  if (flagged !== undefined) return new LocalNode([flagged])
+  if (values.socket !== undefined) return new LocalNode([values.socket])
+  const flagged = values['data-dir']
+  if (flagged !== undefined) return new LocalNode([flagged, join(flagged, UP_NODE_DIR)].map(socketIn))
   const configured = env.SHOAL_NODE_LOCAL_SOCKET || settings.localSocket
   if (configured !== undefined) return new LocalNode([configured])
   const dataDir = env.SHOAL_NODE_DATA_DIR || settings.dataDir || NODE_DATA_DIR
-  return new LocalNode([join(RUN_DIR, SOCKET_FILE), join(dataDir, SOCKET_FILE)])
+  const up = socketIn(upNodeDir(env))
+  // In a folder that others write to, somebody else may answer.
+  const isForeign = existsSync(up) && !isOfThisUser(up)
+  return new LocalNode([RUN_DIR, dataDir].map(socketIn).concat(isForeign ? [] : [up]))
 }
 
-/** The data folder, as the node itself would find it. */
+/** Whether the socket is this user's or root's. */
+export function isOfThisUser(path: string): boolean {
+  const owner = statSync(path, { throwIfNoEntry: false })?.uid
+  return owner !== undefined && (owner === 0 || owner === process.geteuid?.())
+}
+
+/** The data folder, by the same rule. */
 export function nodeDataDir(values: NodeFlagValues, { env }: Pick<Outside, 'env'>): string {
-  const settings = settingsIn(nodeConfigFile(values, { env }))
-  return values['data-dir'] ?? (env.SHOAL_NODE_DATA_DIR || settings.dataDir || NODE_DATA_DIR)
+  const named =
+    values['data-dir'] ?? (env.SHOAL_NODE_DATA_DIR || settingsIn(nodeConfigFile(values, { env })).dataDir)
+  if (named !== undefined) return named
+  const up = upNodeDir(env)
+  return !existsSync(NODE_DATA_DIR) && existsSync(up) ? up : NODE_DATA_DIR
+}
+
+function socketIn(folder: string): string {
+  return join(folder, SOCKET_FILE)
+}
+
+/** Of `shoal up`, as started in the current folder or with this environment. */
+function upNodeDir(env: Outside['env']): string {
+  return resolve(env.SHOAL_UP_DATA_DIR || UP_DATA_DIR, UP_NODE_DIR)
 }
 
 /** Passes over mistakes: the node reports them when it starts. */

@@ -60,17 +60,20 @@ async function runProgram(name: string, load: () => Promise<Program>, argv: stri
   const stopSignal = awaitStopSignal()
   const { schema, start, canReload } = await load()
   const hangup = canReload ? new Hangup() : undefined
-  const { loadConfig } = await import('../core/config.ts')
+  const { configFileOf, loadConfig } = await import('../core/config.ts')
   const { createLog } = await import('../core/log.ts')
+  const { RecentLog } = await import('../core/recent-log.ts')
   const oldNames: object[] = []
   const onOldName = (used: object) => void oldNames.push(used)
-  const read = () => loadConfig({ program: name, schema, argv, env: process.env, onOldName })
-  const config = read()
+  const sources = { program: name, schema, argv, env: process.env, onOldName }
+  const reread = () => loadConfig(sources)
+  const config = reread()
   const { explainDisk } = await import('../core/disk-space.ts')
-  const log = createLog({ level: String(config.logLevel ?? 'info'), name })
+  const recentLog = new RecentLog()
+  const log = createLog({ level: String(config.logLevel ?? 'info'), name, recent: recentLog })
   for (const used of oldNames)
     log.warn(used, 'a setting has a new name; the next release will not know the old one')
-  const starting = start(config, log, read)
+  const starting = start(config, log, { reread, configFile: configFileOf(sources), recentLog })
   const running = await starting.catch((error: unknown) => {
     throw explainDisk(error, String(config.dataDir))
   })

@@ -40,8 +40,11 @@ const NODE: Entry = {
     return program({
       schema: nodeConfig,
       canReload: true,
-      start: async (config, log, reread) =>
-        (await import('../node/main.ts')).startNode(config, log, undefined, reread),
+      start: async (config, log, { reread, ...origin }) =>
+        (await import('../node/main.ts')).startNode(config, log, undefined, reread, {
+          program: 'node',
+          ...origin,
+        }),
     })
   },
 }
@@ -167,7 +170,7 @@ const UP: Entry = {
   exits: PROGRAM_EXITS,
   program: async () => {
     const { startUp, upConfig } = await import('./up.ts')
-    return program({ schema: upConfig, start: (config, log) => startUp(config, log) })
+    return program({ schema: upConfig, start: (config, log, origin) => startUp(config, log, origin) })
   },
 }
 

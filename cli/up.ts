@@ -17,9 +17,11 @@ import { clusterOfJoinToken, joinTokenHash } from '../core/join-token.ts'
 import { addressText, isLoopbackHost } from '../core/network.ts'
 import { type NodeConfig, nodeConfig } from '../node/config.ts'
 import { type RunningNode, startNode } from '../node/main.ts'
+import type { Origin } from '../node/origin.ts'
 import { type TrackerConfig, trackerConfig } from '../tracker/config.ts'
 import { type RunningTracker, startTracker } from '../tracker/main.ts'
 import { ownAddresses } from './own-addresses.ts'
+import { UP_DATA_DIR, UP_NODE_DIR } from './up-folders.ts'
 import { upGuide } from './up-guide.ts'
 
 /** Tracker and node in one process, for one machine: everything that they need is made at the first start. */
@@ -34,7 +36,7 @@ export const upConfig = z.strictObject({
     .string()
     .min(1)
     .max(4096)
-    .default('./shoal-data')
+    .default(UP_DATA_DIR)
     .describe('Folder for the data and the keys of tracker and node.'),
   listen: listenAddress
     .prefault('127.0.0.1:7443')
@@ -93,6 +95,7 @@ interface UpFiles {
 export async function startUp(
   config: UpConfig,
   log: Logger,
+  origin: Omit<Origin, 'program'> = {},
   print: (text: string) => void = (text) => process.stdout.write(text),
 ): Promise<RunningUp> {
   ensureDataDir(config.dataDir)
@@ -111,7 +114,11 @@ export async function startUp(
       )
     })
     const trackerUrl = urlOf(advertisedHost(config), tracker.address.port)
-    const node = await startNode(nodeSettings(config, files, trackerUrl), log.child({ part: 'node' }))
+    const settings = nodeSettings(config, files, trackerUrl)
+    const { configFile, recentLog } = origin
+    const node = await startNode(settings, log.child({ part: 'node' }), undefined, () => settings, {
+      ...{ program: 'up', configFile, recentLog },
+    })
     parts.defer(() => node.close())
     print(guideText(config, files, { trackerUrl, node, cluster: tracker.clusterIds()[0] ?? '' }))
     return { tracker, node, defects: node.defects, close: () => parts.disposeAsync() }
@@ -130,7 +137,7 @@ function filesIn(dataDir: string): UpFiles {
     unlockKey: join(dataDir, 'unlock.key'),
     joinToken: join(dataDir, 'join-token'),
     trackerDir: join(dataDir, 'tracker'),
-    nodeDir: join(dataDir, 'node'),
+    nodeDir: join(dataDir, UP_NODE_DIR),
   }
 }
 

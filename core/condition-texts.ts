@@ -197,8 +197,8 @@ export const CONDITIONS = {
   REGISTRY_LATE: {
     title: 'the registry answers late',
     severity: 'warning',
-    text: 'The registry does not say in time whether a caller may have a blob.',
-    cost: 'Blobs come from the registry, unshared, until it answers in time again.',
+    text: 'The registry takes much longer to say whether a caller may have a blob than to serve it, or more than a second.',
+    cost: 'Blobs come from the registry until it answers in time again. Each is shared once a node has it whole.',
     remedy: 'Look at the load of the registry, or of the one behind it if it is a cache.',
   },
   REGISTRY_NOT_AT_TRACKER: {

@@ -87,6 +87,18 @@ export function loadConfig<Schema extends ConfigSchema>(
   return deepFreeze(parsed.data)
 }
 
+/** The file that `loadConfig` would read. @throws ConfigError */
+export function configFileOf<Schema extends ConfigSchema>(
+  sources: ConfigSources<Schema>,
+): string | undefined {
+  const { program, schema, renamed = RENAMED_SETTINGS } = sources
+  const keys = settings(program, schema)
+  const names = [...keys, ...oldConfigKeys(program, keys, renamed)]
+  const found =
+    readFlags(sources, names).get(CONFIG_FILE_KEY) ?? readEnvironment(sources, names).get(CONFIG_FILE_KEY)
+  return found === undefined ? undefined : String(found.value)
+}
+
 /** All settings of a program, including the name of the file. */
 export function settings(program: string, schema: ConfigSchema): ConfigKey[] {
   const configFile = z.object({

@@ -8,6 +8,7 @@ import {
 } from 'pino'
 import { isDefect, isSystemError } from './defects.ts'
 import { reasonOf, ShoalError } from './errors.ts'
+import type { RecentLog } from './recent-log.ts'
 import { REDACTED, scrubSecrets } from './scrub-secrets.ts'
 
 /**
@@ -22,6 +23,8 @@ export interface LogOptions {
   name: string
   /** Destination of finished lines; default standard error. */
   destination?: DestinationStream
+  /** Keeps the newest lines. */
+  recent?: RecentLog
 }
 
 export const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
@@ -82,7 +85,13 @@ export function createLog(options: LogOptions): Logger {
       formatters: { level: (label) => ({ level: label }) },
       redact: { paths: secretPaths(), censor: REDACTED },
     },
-    { write: (line: string) => lines.write(scrubSecrets(line)) },
+    {
+      write(line: string) {
+        const text = scrubSecrets(line)
+        options.recent?.add(text)
+        lines.write(text)
+      },
+    },
   )
   LEAST.set(log, least)
   return log

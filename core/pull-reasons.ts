@@ -27,6 +27,9 @@ export const PULL_REASONS = {
     remedy: 'Look at the conditions of this node (`shoal status`), and whether the registry answers.',
   },
   CLIENT_CLOSED: { text: 'The node was about to end.' },
+  FIRST_IN_CLUSTER: {
+    text: 'No other node had these bytes yet. This node fetched them from the registry, and others get them from here.',
+  },
   GRANT_LATE: {
     text: 'The tracker did not verify the pull in time; usually it waits for the registry.',
     remedy:

@@ -5,14 +5,14 @@ import type { NodeConfig } from './config.ts'
 /** What can be known of a node without asking it: settings and data folder, for `shoal doctor`. */
 
 /**
- * Which tracker the node talks to, and what it trusts for it.
+ * Which trackers the node talks to, and what it trusts for it.
  * @throws ConfigError, DataFolderError, and of the system if this user may not look
  */
 export function knownTracker({
   dataDir,
   trackerUrl,
   trackerCaFile,
-}: Readonly<NodeConfig>): KnownTracker & { isPinned: boolean } {
+}: Readonly<NodeConfig>): KnownTracker & { otherTrackerUrls: string[]; isPinned: boolean } {
   const trackerCaPem = trackerCaFile === undefined ? undefined : readFileSync(trackerCaFile, 'utf8')
   return trackerOf({ dataDir, trackerUrl, ...(trackerCaPem !== undefined && { trackerCaPem }) })
 }

@@ -35,6 +35,7 @@ import { followConsent } from './follow-consent.ts'
 import { ImagesSeen } from './images-seen.ts'
 import { interceptNamed } from './intercept-named.ts'
 import { nodeMetrics } from './metrics.ts'
+import type { Origin } from './origin.ts'
 import { startPages } from './pages.ts'
 import { Pause } from './pause.ts'
 import { refuseProxyLoop } from './proxy-loop.ts'
@@ -74,13 +75,14 @@ interface Told {
 /** All that the pages and the proxy are built from. */
 interface NodeParts extends Told {
   config: NodeConfig
+  origin: Origin
   startedMs: number
   upstreamProxy: UpstreamProxy | undefined
   registries: Map<RegistryHost, RegistryClient>
   client: Client
   history: PullHistory
   images: ImagesSeen
-  reload: Pick<RunningNode, 'reload'>
+  reload: Pick<RunningNode, 'reload'> & { running(): Promise<NodeConfig> }
   authority: ProxyAuthority
   owners: KernelSocketOwners
   pause: Pause
@@ -99,6 +101,7 @@ export async function startNode(
   log: Logger,
   start: (options: ClientOptions) => Promise<Client> = startClient,
   reread: () => NodeConfig = () => settings,
+  origin: Origin = { program: 'node' },
 ): Promise<RunningNode> {
   const startedMs = Date.now()
   const consent = readConsent(settings.attachedDir)
@@ -143,9 +146,12 @@ export async function startNode(
     const images = new ImagesSeen({ dataDir: config.dataDir, log })
     closing.defer(() => images.close())
     const started = Promise.withResolvers<Reload>()
-    const reload = { reload: async () => (await started.promise).reload() }
+    const reload = {
+      reload: async () => (await started.promise).reload(),
+      running: async () => (await started.promise).running,
+    }
     const made = { registries, client, history, images, reload, authority, owners, pause }
-    const parts: NodeParts = { ...told, config, startedMs, upstreamProxy, guard, ...made }
+    const parts: NodeParts = { ...told, config, origin, startedMs, upstreamProxy, guard, ...made }
     const pages = await startPages(parts, process.env, closing)
     const trust = trustOf(parts, consent)
     const proxy = await startTrustedProxy(parts, trust, { closing, adminPort: pages.adminAddress.port })

@@ -15,10 +15,12 @@ import { pauseRoutes } from './local/pause.ts'
 import { pullRoutes } from './local/pulls.ts'
 import { reachRoutes } from './local/reach.ts'
 import { reloadRoutes } from './local/reload.ts'
+import { settingsRoutes } from './local/settings.ts'
 import { stateRoutes } from './local/state.ts'
 import { type LocalRoute, startLocalApi } from './local-api.ts'
 import { localSocketPath } from './local-socket.ts'
 import { startMetricsListener } from './metrics-listener.ts'
+import type { Origin } from './origin.ts'
 import type { Pause } from './pause.ts'
 import type { PullHistory } from './pull-history.ts'
 import type { Reload } from './reload.ts'
@@ -28,11 +30,12 @@ import { statusOf } from './status.ts'
 
 export interface PageParts {
   config: NodeConfig
+  origin: Origin
   startedMs: number
   client: Client
   history: PullHistory
   images: ImagesSeen
-  reload: Pick<Reload, 'reload'>
+  reload: Pick<Reload, 'reload'> & { running(): Promise<NodeConfig> }
   authority: ProxyAuthority
   owners: SocketOwners
   pause: Pause
@@ -77,6 +80,7 @@ function localRoutes(parts: PageParts, isServing: () => boolean): LocalRoute[] {
     ...reachRoutes(parts),
     ...cacheRoutes(parts),
     ...reloadRoutes(parts),
+    ...settingsRoutes({ origin: parts.origin, running: () => parts.reload.running() }),
     ...pullRoutes(history.records),
   ]
 }

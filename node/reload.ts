@@ -35,6 +35,11 @@ export class Reload {
     this.#running = parts.running
   }
 
+  /** The settings of now. */
+  get running(): NodeConfig {
+    return this.#running
+  }
+
   /** One after the other. @throws ConfigError and other ShoalErrors of the settings; logged too */
   reload(): Promise<Reloaded> {
     const reloading = this.#last.then(() => this.#reload())

@@ -7,6 +7,7 @@ import type { Strangers } from '../core/strangers.ts'
 import type { AcceptedCallers } from './accepted-callers.ts'
 import type { AcceptedRequests } from './accepted-requests.ts'
 import type { BlobGet } from './blob-request.ts'
+import { LATE_MS, LateWord } from './late-word.ts'
 import { goneSignal } from './upstream/forward.ts'
 
 /** How the proxy learns whether a caller may have a blob: docs/a-pull.md, section 3, step 3. */
@@ -23,10 +24,6 @@ interface Exchange {
   registry: RegistryClient
 }
 
-/**
- * How long a pull waits for the registry's word. After that the client's own request goes to the registry, as without Shoal.
- */
-export const LATE_MS = 400
 /** How long a pull waits for words that make a question of its own needless. The grant is needed anyway. */
 export const SHARED_WORD_MS_MAX = 250
 
@@ -43,25 +40,19 @@ export type Verdict =
     }
   | { refusal: 'registry_refused' | 'registry_unproven' | 'registry_busy' | 'registry_limited' }
 
-/** No word yet. `later` settles with it, and never rejects: undefined if there is none and the client does not vouch. */
-export interface LateVerdict {
-  refusal: 'registry_late'
-  later: Promise<Verdict | undefined>
-}
-
 /** @param bytesPlanned the length as a manifest says */
 type Question = BlobGet & { bytesPlanned: number | undefined }
 
 /**
  * Asks the registry whether it would serve the blob to this very request, once a minute. Only that counts, whatever this
- * node holds. A registry that was late is not waited for until it answers in time again.
+ * node holds. A registry that was late is not waited for until it answers in time again (late-word.ts).
  * @throws RegistryUnreachableError if there is no answer and the client does not vouch
  */
 export async function authorise(
   parts: AuthoriseParts,
   exchange: Exchange,
   wanted: Question,
-): Promise<Verdict | LateVerdict> {
+): Promise<Verdict | LateWord> {
   const { host, habits } = exchange.registry
   const known = parts.accepted.find(host, wanted)
   if (known !== undefined) return { acceptedAtMs: known.atMs, bytes: known.bytes }
@@ -69,18 +60,11 @@ export async function authorise(
   if (exchange.registry.limit.leftMs(wanted.authorization) > 0) return { refusal: 'registry_limited' }
   const byOther = await acceptedByOther(parts, exchange, wanted)
   if (byOther !== undefined) return byOther
-  const askedAtMs = performance.now()
+  const atMs = performance.now()
   const word = ask(parts, exchange, wanted)
   parts.callers.asks(host, wanted, word)
   const patienceMs = habits.has('late') ? 0 : LATE_MS
-  if (await isSettledWithin(word, patienceMs)) return word
-  habits.note('late')
-  const isInTime = () => performance.now() - askedAtMs < LATE_MS
-  word.then(
-    () => isInTime() && habits.forget('late'),
-    () => undefined,
-  )
-  return { refusal: 'registry_late', later: word.catch(() => undefined) }
+  return (await isSettledWithin(word, patienceMs)) ? word : new LateWord(word, { habits, atMs, patienceMs })
 }
 
 /**

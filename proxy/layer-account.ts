@@ -77,12 +77,15 @@ export class LayerAccount {
   /** The request passes to the registry. @returns what counts the bytes of its answer */
   passes(outcome: RequestOutcome): ResponseWatcher {
     const reason = (PASS_REASONS as Partial<Record<RequestOutcome, string>>)[outcome]
-    if (reason !== undefined) this.fell(reason)
+    const tell = () => reason !== undefined && this.fell(reason)
+    // A late word may still be there before the registry's answer.
+    if (outcome !== 'registry_late') tell()
     let status = 0
     let sinceMs = performance.now()
     this.#passed = 'interrupted'
     return {
       onStart: (answered) => {
+        tell()
         status = answered
         this.isForgotten = status === CHALLENGE_STATUS
         if (status >= 400) this.fell(`HTTP_${status}`)
@@ -107,6 +110,8 @@ export class LayerAccount {
     else if (outcome === 'cut_short' || outcome === 'error') this.outcome = 'failed'
     else this.outcome = this.#passed ?? 'interrupted'
     if (outcome === 'range_unsatisfiable') this.isForgotten = true
+    // Without any other reason, the tracker sent this node for them.
+    if (this.#sources.registry > 0 && this.#layer.reasons.length === 0) this.fell('FIRST_IN_CLUSTER')
     this.#onEnd()
   }
 }

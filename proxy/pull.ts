@@ -9,14 +9,16 @@ import { retryAfterMs } from '../core/registry-limit.ts'
 import type { Strangers } from '../core/strangers.ts'
 import type { AcceptedCallers } from './accepted-callers.ts'
 import type { AcceptedRequests } from './accepted-requests.ts'
-import { authorise, LATE_MS, type LateVerdict, noteCaller, type Verdict } from './authorise.ts'
+import { authorise, noteCaller, type Verdict } from './authorise.ts'
 import { type BlobGet, readBlobGet } from './blob-request.ts'
 import { sendBlob } from './blob-response.ts'
 import { type ByteSpan, spanOf } from './byte-range.ts'
 import { respondWithError } from './error-response.ts'
 import { fetchesTokensElsewhere, withTunnelledRealm } from './intercept/tunnelled-name.ts'
+import { LATE_MS, LateWord } from './late-word.ts'
 import type { ManifestPlans } from './manifest-plans.ts'
 import type { RequestOutcome } from './metrics.ts'
+import { keepCopy } from './passing-copy.ts'
 import type { Pausing } from './pause.ts'
 import type { PushWatch } from './push/push-watch.ts'
 import { type AccountParts, RequestAccount } from './request-account.ts'
@@ -110,7 +112,7 @@ async function answerBlob(parts: PullParts, pull: Pull): Promise<RequestOutcome>
     return passThrough(parts, pull, 'registry_fallback')
   }
   const verdict = await authorise(parts, pull, { ...wanted, bytesPlanned })
-  if (verdict.refusal === 'registry_late') return answerLate(parts, pull, verdict)
+  if (verdict instanceof LateWord) return answerLate(parts, pull, verdict)
   return answerJudged(parts, pull, verdict)
 }
 
@@ -194,20 +196,19 @@ function blobRequest({ registry, wanted }: Pull, bytes: number): BlobRequest {
 }
 
 /**
- * No word yet: the client's own request goes to the registry, which decides as it does without Shoal. If the registry does
- * not begin to answer either, the client may vouch.
+ * No word yet: the client's own request goes to the registry beside the question, and its answer decides as without Shoal. Its
+ * copy is shared afterwards. If the word is there first, in time, or the client vouches as nobody answers, the blob is shared now.
  */
-async function answerLate(parts: PullParts, pull: Pull, { later }: LateVerdict): Promise<RequestOutcome> {
-  const vouched = new AbortController()
-  const isVouched = (verdict: Verdict | undefined) =>
-    verdict !== undefined && verdict.refusal === undefined && verdict.acceptedAtMs === undefined
-  void later.then((verdict) => isVouched(verdict) && vouched.abort(new Error('the client vouches')))
+async function answerLate(parts: PullParts, pull: Pull, late: LateWord): Promise<RequestOutcome> {
+  const { registry, response, wanted } = pull
+  const copy = keepCopy(parts.client, { registry: registry.host, wanted, bytesMin: parts.p2pMinBytes })
+  response.once('close', () => copy.drop())
   try {
-    return await passThrough(parts, pull, 'registry_late', vouched.signal)
+    const watcher = allOf([late.direct, wanted.query === '' ? copy : undefined])
+    return await passThrough(parts, pull, 'registry_late', { giveUp: late.shared, watcher })
   } catch (error) {
-    const verdict = await later
-    if (verdict === undefined || !isVouched(verdict)) throw error
-    return answerJudged(parts, pull, verdict)
+    if (!late.shared.aborted || response.headersSent) throw error
+    return answerJudged(parts, pull, (await late.verdict)!)
   }
 }
 
@@ -216,7 +217,7 @@ async function passThrough<Outcome extends RequestOutcome>(
   parts: PullParts,
   exchange: AccountedExchange & Partial<Pull>,
   outcome: Outcome,
-  giveUp?: AbortSignal,
+  { giveUp, watcher }: { giveUp?: AbortSignal; watcher?: ResponseWatcher } = {},
 ): Promise<Outcome> {
   const { plans, pushes, pause } = parts
   const { request, response, registry, account } = exchange
@@ -231,14 +232,15 @@ async function passThrough<Outcome extends RequestOutcome>(
     answerHeaders: answerHeaders(exchange),
     unreachable: (cause: Error) => new RegistryUnreachableError(registry.host, { cause }),
   }
-  const watcher = allOf([
+  const watchers = allOf([
+    watcher,
     account.passes(outcome),
     outcome === 'registry_refused' ? refusalWatch(registry, request) : undefined,
     pause.isPaused ? undefined : plans.watch(request, registry),
     pushes.watch(request, registry),
     acceptanceWatch(parts, exchange),
   ])
-  await forward(request, response, upstream, watcher)
+  await forward(request, response, upstream, watchers)
   return outcome
 }
 

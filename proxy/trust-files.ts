@@ -67,7 +67,7 @@ export class TrustFiles {
       this.remove()
       throw new TrustFileError(`cannot write the proxy's authority: ${(cause as Error).message}`, {
         cause,
-        hint: "Run as a user who may write there, or set dockerCertsDir to 'none' and give clients the authority by hand.",
+        hint: this.#hintFor(cause as NodeJS.ErrnoException),
       })
     }
   }
@@ -79,6 +79,15 @@ export class TrustFiles {
     }
     const innermostFirst = this.#madeDirs.splice(0).sort((one, other) => other.length - one.length)
     for (const dir of innermostFirst) removeIfEmpty(dir)
+  }
+
+  #hintFor({ code }: NodeJS.ErrnoException): string {
+    const { registries, dockerCertsDir } = this.#places
+    if (dockerCertsDir === '') return 'Start it as a user who may write there.'
+    const flags = `--registries ${[...registries].join(',')} --docker-certs-dir none`
+    const isForRoot = code === 'EACCES' || code === 'EPERM'
+    const asRoot = isForRoot ? `Only root writes to ${dockerCertsDir}: start it as root, or` : 'Mend that, or'
+    return `${asRoot} write nothing there with \`npm start -- ${flags}\` (the same flags for \`shoal up\` and \`shoal node\`), and let clients trust ${this.#authorityFile}.`
   }
 
   #authorityFiles(): string[] {

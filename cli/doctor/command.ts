@@ -3,10 +3,11 @@ import { UsageError } from '../../core/errors.ts'
 import { isNodeId } from '../../core/metainfo.ts'
 import { CONTROL_FLAG } from '../../guard/control.ts'
 import { localNode, NODE_FLAGS, nodeConfigFile, nodeDataDir } from '../local-node.ts'
+import { runningSettings } from '../running-settings.ts'
 import { lookOf } from '../table.ts'
 import { type About, lookAtNode, runHere, SERVER_PATIENCE_MS } from './about.ts'
 import { examine, examineOther } from './examine.ts'
-import { lookAtSettings } from './look/settings.ts'
+import { lookAtSettings, withRunning } from './look/settings.ts'
 import { exitCodeOf, reportJson, reportText } from './report.ts'
 
 export const doctorCommand = command({
@@ -31,12 +32,12 @@ export const doctorCommand = command({
     }
     const file = nodeConfigFile(values, outside)
     const root = '/'
-    const { facts: settings, config } = lookAtSettings({ file, dataDir: values['data-dir'], env, root })
     const node = localNode(values, outside)
-    const facts = await lookAtNode(
-      node,
-      settings.error === undefined ? config.dataDir : nodeDataDir(values, outside),
-    )
+    const found = lookAtSettings({ file, dataDir: values['data-dir'], env, root })
+    const running = await runningSettings(node)
+    const { facts: settings, config } = running === undefined ? found : withRunning(found, running)
+    const isKnown = running !== undefined || settings.error === undefined
+    const facts = await lookAtNode(node, isKnown ? config.dataDir : nodeDataDir(values, outside))
     const about: About = {
       env,
       config,

@@ -14,7 +14,7 @@ import { judgeNamed, judgePeers, judgePort } from './judge/reach.ts'
 import { judgeRegistries } from './judge/registries.ts'
 import { judgeRuntimes } from './judge/runtimes.ts'
 import { judgeSettings, type SettingsFacts } from './judge/settings.ts'
-import { judgeTracker } from './judge/tracker.ts'
+import { judgeTrackers } from './judge/tracker.ts'
 import { judgeTrust } from './judge/trust.ts'
 import { judgeUpstream } from './judge/upstream.ts'
 import { lookAtDisk } from './look/disk.ts'
@@ -25,7 +25,7 @@ import { lookAtProxy } from './look/proxy.ts'
 import { lookAtReach } from './look/reach.ts'
 import { lookAtRegistries } from './look/registries.ts'
 import { lookAtRuntimes } from './look/runtimes.ts'
-import { lookAtTracker } from './look/tracker.ts'
+import { lookAtTrackers } from './look/tracker.ts'
 import { lookAtTrust } from './look/trust.ts'
 import { upstreamOf } from './look/upstream.ts'
 import type { NodeCondition } from './node-view.ts'
@@ -44,7 +44,7 @@ export async function examine(about: About, settings: SettingsFacts): Promise<Li
   const upstream = upstreamOf(about)
   const runtimes = inTime(lookAtRuntimes(about), LOOK_MS_MAX)
   const registries = inTime(lookAtRegistries(about, upstream.proxy), LOOK_MS_MAX)
-  const tracker = inTime(lookAtTracker(about, upstream.proxy), LOOK_MS_MAX)
+  const trackers = inTime(lookAtTrackers(about, upstream.proxy), LOOK_MS_MAX)
   const identity = inTime(
     Promise.resolve().then(() => lookAtIdentity(about)),
     LOOK_MS_MAX,
@@ -62,12 +62,10 @@ export async function examine(about: About, settings: SettingsFacts): Promise<Li
     trust: async () => judgeTrust(await trust, { isPaused }),
     registries: async () => judgeRegistries(await registries),
     upstream: async () => judgeUpstream(await inTime(upstream.look(), LOOK_MS_MAX)),
-    tracker: async () => judgeTracker(await tracker),
+    tracker: async () => judgeTrackers(await trackers),
     clock: async () => {
-      const looks = [[await tracker.catch(() => ({}))], await registries.catch(() => [])].flat()
-      return judgeClock(
-        looks.flatMap((look) => ('clock' in look && look.clock !== undefined ? [look.clock] : [])),
-      )
+      const looks = [...(await trackers.catch(() => [])), ...(await registries.catch(() => []))]
+      return judgeClock(looks.flatMap(({ clock }) => (clock === undefined ? [] : [clock])))
     },
     joined: async () => judgeJoined((await identity).joined),
     port: async () => judgePort(await reach),
@@ -76,7 +74,7 @@ export async function examine(about: About, settings: SettingsFacts): Promise<Li
     files: () => judgeLimits(lookAtLimits(about)),
     expiry: async () => {
       const { certificates, hidden } = (await identity).endings
-      const theirs = (await tracker.catch(() => undefined))?.certificates ?? []
+      const theirs = (await trackers.catch(() => [])).flatMap(({ certificates: all }) => all)
       return judgeEndings({ nowMs: Date.now(), certificates: [...theirs, ...certificates], hidden })
     },
   }

@@ -52,13 +52,19 @@ export const joinCommand = command({
     const config = nodeSettings(values)
     const joined = await joinFromHere(joinString, config, { log: silentLog, env: environment })
     const lines = [head(joined), ...facts(joined, config.dataDir)]
-    if (config.trackerUrl !== undefined && config.trackerUrl !== `https://${joined.tracker}`) {
-      lines.push('', `The node will use another tracker, because its settings name one: ${config.trackerUrl}`)
-    }
+    const { trackerUrl } = config
+    if (trackerUrl !== undefined && !isAmong(trackerUrl, joined.tracker))
+      lines.push('', `The node will use another tracker, because its settings name it: ${trackerUrl}`)
     lines.push('', ...(await next(joined, values.attach.length > 0)), '')
     return `${lines.join('\n')}${await attach()}`
   },
 })
+
+/** Whether one of these URLs, separated by commas, leads to `host:port`. */
+export function isAmong(trackerUrls: string, tracker: string): boolean {
+  const origin = new URL(`https://${tracker}`).origin
+  return trackerUrls.split(',').some((url) => new URL(url).origin === origin)
+}
 
 /** Checked before anything is done. @throws UsageError */
 async function attachment(

@@ -58,7 +58,7 @@ function openStage({ imageMib, stage }: DemoOptions, view: ProgressView): Promis
   const bytes = imageMib * MEBIBYTE
   const first = Math.round(bytes * FIRST_LAYER_SHARE)
   const surroundings = { layerDataBytes: [first, bytes - first], say: (line: string) => view.say(line) }
-  if (stage === 'real') requireParts(REAL_PARTS)
+  if (stage === 'real') requireParts(REAL_PARTS, 'npm run demo -- --real')
   const missing = missingParts(REAL_PARTS)
   if (stage !== 'stand-ins' && missing.length === 0) return openRealStage(surroundings)
   for (const line of standInNote(stage === undefined ? missing : [])) view.say(line)
@@ -68,10 +68,15 @@ function openStage({ imageMib, stage }: DemoOptions, view: ProgressView): Promis
 /** @param missing parts for whose sake the real demonstration is not shown */
 function standInNote(missing: LabRequirement[]): string[] {
   const what =
-    'Registry and pulling clients are stand-ins: small programs of this repository that need only Node.'
-  const rest = 'Tracker and nodes are Shoal itself. A stand-in stores the image, and does not run it.'
-  if (missing.length === 0) return [what, rest, '']
-  return [what, rest, `The real parts are not used: ${lackOf(missing)}.`, howToGet(missing), '']
+    'Registry and pulling clients are stand-ins: small programs of this repository that need only Node. Tracker and nodes are Shoal itself. A stand-in stores the image, and does not run it.'
+  if (missing.length === 0) return [...wrapped(what), '']
+  const lack = `The real parts are not used: ${lackOf(missing)}. ${howToGet(missing, 'npm run demo -- --real')}`
+  return [...wrapped(what), ...wrapped(lack), '']
+}
+
+/** Lines of at most 80 characters. */
+function wrapped(text: string): string[] {
+  return [...text.matchAll(/(\S.{0,79})(?=\s|$)/g)].map(([line]) => line)
 }
 
 /** Until a signal closes the stage and ends this process. */

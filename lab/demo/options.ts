@@ -20,16 +20,22 @@ const FLAGS = ['--json', '--image-mib', '--keep', '--real', '--stand-ins', '--he
 
 export const DEMO_USAGE = `Usage: npm run demo -- [flags]
 
-Starts a registry, a token server, a Shoal tracker and three nodes on this machine, each node with a pulling client, and
-pulls a private image: first one node, then the other two at once. Then those ask for it who must get nothing.
+Starts a registry, a token server, a Shoal tracker and three nodes on this
+machine, each node with a pulling client, and pulls a private image: first one
+node, then the other two at once. Then those ask for it who must get nothing,
+and the clients pull it once more without Shoal, to compare.
 
-Registry and clients are Debian's docker-registry, dockerd, skopeo and podman, each in a network namespace of its own, where
-this machine has them all and you are root. Elsewhere stand-ins take their places, which need Node only, on loopback.
+Registry and clients are Debian's docker-registry, dockerd, skopeo and podman,
+each in a network namespace of its own, where this machine has them all and you
+are root. Elsewhere stand-ins take their places, which need Node only, on
+loopback.
 
-  --real                Insists on the real parts: fails where one is missing, and says which.
+  --real                Insists on the real parts: fails where one is missing,
+                        and says which.
   --stand-ins           Uses the stand-ins wherever it runs.
   --image-mib <number>  Data in the image, in MiB. Default: ${IMAGE_MIB_DEFAULT}
-  --json                One JSON document on standard output; progress goes to standard error.
+  --json                One JSON document on standard output; progress goes to
+                        standard error.
   --keep                Leaves everything running after the report, until Ctrl-C.
   --help                Prints this text.
 `

@@ -1,14 +1,20 @@
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { type NodePlan, requirementsFor, startLab } from '../cluster.ts'
+import type { Lab } from '../lab.ts'
+import { labCgroup } from '../machine/leftovers.ts'
 import type { LabHost } from '../machine/network.ts'
 import { NAMESPACES_DIR } from '../machine/network.ts'
 import { versionedPackages } from '../machine/requirements.ts'
 import { closeOnSignals } from '../machine/run.ts'
+import { startDocker } from '../pullers/docker.ts'
+import { makePodman } from '../pullers/podman.ts'
+import type { Puller } from '../pullers/puller.ts'
+import { makeSkopeo } from '../pullers/skopeo.ts'
 import { NODE_PROXY_URL } from '../shoal.ts'
 import { askForBlob, placeOf } from '../stand-ins/client.ts'
 import type { PartReport } from './report.ts'
-import type { DemoStage } from './stage.ts'
+import { type DemoStage, timed } from './stage.ts'
 
 /** The stage of real parts: Debian's registry and runtimes, each in a network namespace of its own. Needs root. */
 
@@ -51,8 +57,9 @@ export async function openRealStage({ layerDataBytes, say }: RealOptions): Promi
   return {
     image,
     parts: partsOf(),
-    nodes: lab.nodes.map(({ name, puller, shoal }) => ({
+    nodes: lab.nodes.map(({ name, host, puller, shoal }) => ({
       ...{ name, puller },
+      pullDirectly: async () => timed(await directPuller(lab, host, puller.kind), image),
       client: puller.kind === 'docker' ? 'dockerd' : puller.kind,
       peakRssBytes: () => shoal?.peakRssBytes() ?? 0,
     })),
@@ -73,6 +80,16 @@ export async function openRealStage({ layerDataBytes, say }: RealOptions): Promi
     ],
     close: () => lab.close(),
   }
+}
+
+/** A client of the same kind on the same host, with a store of its own and no proxy. */
+async function directPuller({ run, registry }: Lab, host: LabHost, kind: Puller['kind']): Promise<Puller> {
+  const options = {
+    ...{ host, processes: run.processes, registryHost: registry.host, account: registry.puller },
+    ...{ proxyUrl: undefined, cgroupParent: labCgroup(run.id), folder: 'direct' },
+  }
+  if (kind === 'docker') return startDocker(options)
+  return kind === 'skopeo' ? makeSkopeo(options) : makePodman(options)
 }
 
 /** With the versions of Debian's packages, where there are such. */

@@ -41,6 +41,8 @@ export interface NodeReport {
   client: string
   /** Duration of the client's pull. */
   seconds: number
+  /** The same without Shoal; 0 if it failed. */
+  directSeconds: number
   registryBytes: number
   peerBytes: number
   /** The client's stored bytes hash to the pushed digests. */
@@ -106,7 +108,16 @@ function copiesReason(
   return [`layer ${index + 1} left the registry ${copies.toFixed(2)} times, not once`]
 }
 
-const NODE_COLUMNS = ['node', 'client', 'seconds', 'from registry', 'from peers', 'verified', 'peak memory']
+const NODE_COLUMNS = [
+  'node',
+  'client',
+  'seconds',
+  'direct',
+  'from registry',
+  'from peers',
+  'verified',
+  'memory',
+]
 const REFUSAL_COLUMNS = ['who', 'asked', 'answer', 'bytes from nodes']
 const PART_COLUMNS = ['part', 'in this run', 'for real']
 
@@ -116,6 +127,7 @@ export function renderTable({ nodes, blobBytes, registryEgressBytes, refusals, p
     node.name,
     node.client,
     node.seconds.toFixed(1),
+    node.directSeconds === 0 ? '–' : node.directSeconds.toFixed(1),
     mebibytes(node.registryBytes),
     mebibytes(node.peerBytes),
     node.digestVerified ? 'yes' : 'NO',
@@ -124,9 +136,10 @@ export function renderTable({ nodes, blobBytes, registryEgressBytes, refusals, p
   const refusalRows = refusals.map(({ who, asked, answer, bytes }) => [who, asked, answer, String(bytes)])
   const partRows = parts.map(({ part, was, wouldBe = '' }) => [part, was, wouldBe])
   const copies = blobBytes === 0 ? 0 : registryEgressBytes / blobBytes
-  const closing =
-    `The layers are ${mebibytes(blobBytes)}; ${nodes.length} nodes have them now; ` +
-    `the registry sent ${mebibytes(registryEgressBytes)}: ${copies.toFixed(2)} copies.`
+  const closing = [
+    `The layers are ${mebibytes(blobBytes)}; ${nodes.length} nodes have them now; the registry sent`,
+    `${mebibytes(registryEgressBytes)}: ${copies.toFixed(2)} copies. direct: seconds of the same pulls without Shoal.`,
+  ].join('\n')
   const partColumns = parts.some(({ isStandIn }) => isStandIn) ? 3 : 2
   const partTable = [PART_COLUMNS, ...partRows].map((row) => row.slice(0, partColumns))
   const sections = [

@@ -31,7 +31,16 @@ export interface StageNode {
   /** As the tables call it. */
   readonly client: string
   readonly puller: Puller
+  /** The same pull by the same client without Shoal, into a store of its own. @returns how long it took, in seconds */
+  pullDirectly(): Promise<number>
   peakRssBytes(): number
+}
+
+/** @returns how long the client took, in seconds */
+export async function timed(puller: Puller, image: ImageReference): Promise<number> {
+  const startedMs = performance.now()
+  await puller.pull(image)
+  return (performance.now() - startedMs) / 1000
 }
 
 export interface Outsider {

@@ -8,7 +8,7 @@ import { closeOnSignals } from '../machine/run.ts'
 import { askForBlob, makeStandInClient, placeOf } from '../stand-ins/client.ts'
 import { startStandInRegistry } from '../stand-ins/registry.ts'
 import type { PartReport } from './report.ts'
-import type { DemoStage } from './stage.ts'
+import { type DemoStage, timed } from './stage.ts'
 
 /** The stage on loopback, without root and without any program but Node. */
 
@@ -67,10 +67,16 @@ async function assemble(
     // The token server's certificate is the site's; the registry's is the node's own.
     caFiles: [registry.caFile, proxyCaFile],
   })
+  const direct = ({ proxyUrl: _, ...client }: ReturnType<typeof clientOf>) => {
+    const own = join(client.dir, 'direct')
+    mkdirSync(own)
+    return makeStandInClient({ ...client, dir: own })
+  }
   const nodes = started.map((node) => ({
     name: node.name,
     client: 'stand-in',
     puller: makeStandInClient(clientOf(node)),
+    pullDirectly: () => timed(direct(clientOf(node)), image),
     peakRssBytes: () => peakRssBytesOf(node.part.pid),
   }))
   const nodeNamed = (name: string) => started.find((node) => node.name === name)!
@@ -82,11 +88,7 @@ async function assemble(
   ) => askForBlob({ processes }, { ...clientOf(node, account), ...placeOf(image), layout: dir, blob })
   return {
     ...{ image, nodes, close, parts: PARTS },
-    async pull(name) {
-      const startedMs = performance.now()
-      await nodes.find((node) => node.name === name)!.puller.pull(image)
-      return (performance.now() - startedMs) / 1000
-    },
+    pull: (name) => timed(nodes.find((node) => node.name === name)!.puller, image),
     progress: async (name) => (await nodeNamed(name).progress()).filter(({ digest }) => layers.has(digest)),
     registryEgress: () => registry.egress(),
     deaths: () => processes.deaths.map(({ message }) => message),
@@ -111,5 +113,5 @@ const PARTS: PartReport[] = [
   { part: 'client of node1', was: CLIENT, isStandIn: true, wouldBe: 'dockerd' },
   { part: 'client of node2', was: CLIENT, isStandIn: true, wouldBe: 'skopeo' },
   { part: 'client of node3', was: CLIENT, isStandIn: true, wouldBe: 'podman' },
-  { part: 'network', was: 'loopback', isStandIn: true, wouldBe: 'a network namespace for each' },
+  { part: 'network', was: 'loopback', isStandIn: true, wouldBe: 'a namespace for each' },
 ]

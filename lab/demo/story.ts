@@ -28,9 +28,11 @@ export async function tellStory(stage: DemoStage, view: ProgressView): Promise<D
   const together = await pullTogether(stage, others, { view, failures })
   view.say('\nchecking what the clients stored')
   const seconds = new Map([...alone, ...together])
-  const nodes: NodeReport[] = []
-  for (const node of stage.nodes) nodes.push(await reportOf(stage, node, { seconds, failures }))
   const egress = stage.registryEgress()
+  const directSeconds = await pullDirectly(stage.nodes, { view, failures })
+  const nodes: NodeReport[] = []
+  for (const node of stage.nodes)
+    nodes.push(await reportOf(stage, node, { seconds, directSeconds, failures }))
   const hasImageRun = await runsImage(stage, first!, { view, failures })
   view.say('a node of another cluster asks for it')
   await refuse(() => tryFromOtherCluster(stage, layer))
@@ -61,10 +63,31 @@ async function pullTogether(
   return seconds
 }
 
+/** The same pulls without Shoal: the first alone, the others at once. */
+async function pullDirectly(
+  [first, ...others]: StageNode[],
+  { view, failures }: Telling,
+): Promise<Map<string, number>> {
+  view.say('the same pulls without Shoal, to compare')
+  const seconds = new Map<string, number>()
+  const pull = async (node: StageNode) => {
+    const what = `${node.name} could not pull without Shoal`
+    const taken = await attempt(failures, what, () => node.pullDirectly())
+    if (taken !== undefined) seconds.set(node.name, taken)
+  }
+  await pull(first!)
+  await Promise.all(others.map(pull))
+  return seconds
+}
+
 async function reportOf(
   stage: DemoStage,
   { name, client, puller, peakRssBytes }: StageNode,
-  { seconds, failures }: { seconds: Map<string, number>; failures: string[] },
+  {
+    seconds,
+    directSeconds,
+    failures,
+  }: { seconds: Map<string, number>; directSeconds: Map<string, number>; failures: string[] },
 ): Promise<NodeReport> {
   const hasPulled = seconds.has(name)
   const blobs = (await attempt(failures, `${name} says nothing`, () => stage.progress(name))) ?? []
@@ -73,12 +96,17 @@ async function reportOf(
   return {
     name,
     client,
-    seconds: Math.round((seconds.get(name) ?? 0) * 1000) / 1000,
+    seconds: rounded(seconds.get(name) ?? 0),
+    directSeconds: rounded(directSeconds.get(name) ?? 0),
     registryBytes: blobs.reduce((sum, { bytesFromRegistry }) => sum + bytesFromRegistry, 0),
     peerBytes: blobs.reduce((sum, { bytesFromPeers }) => sum + bytesFromPeers, 0),
     digestVerified: isVerified === true,
     peakRssBytes: (await attempt(failures, `${name} has ended`, async () => peakRssBytes())) ?? 0,
   }
+}
+
+function rounded(seconds: number): number {
+  return Math.round(seconds * 1000) / 1000
 }
 
 /** @returns undefined where the client runs nothing */

@@ -72,11 +72,14 @@ export function mustSkipFor(wanted: readonly LabRequirement[]): boolean {
   return isSkippedFor(kinds)
 }
 
-/** @throws LabRequirementError with the missing parts and the commands to get them */
-export function requireParts(wanted: readonly LabRequirement[]): void {
+/**
+ * @param again the command that lacks them, as a person gives it
+ * @throws LabRequirementError with the missing parts and the commands to get them
+ */
+export function requireParts(wanted: readonly LabRequirement[], again?: string): void {
   const missing = missingParts(wanted)
   if (missing.length === 0) return
-  throw new LabRequirementError(lackOf(missing), { hint: howToGet(missing) })
+  throw new LabRequirementError(lackOf(missing), { hint: howToGet(missing, again) })
 }
 
 export function lackOf(missing: readonly LabRequirement[]): string {
@@ -95,12 +98,13 @@ function packagesOf(missing: readonly LabRequirement[]): string[] {
   return [...new Set(programs.map((program) => PACKAGES[program]))]
 }
 
-export function howToGet(missing: readonly LabRequirement[]): string {
+export function howToGet(missing: readonly LabRequirement[], again?: string): string {
   if (missing.includes('linux')) return NEEDS_LINUX
   const packages = packagesOf(missing)
   const steps = []
   if (packages.length > 0) steps.push(`on Debian or Ubuntu: sudo apt-get install -y ${packages.join(' ')}`)
-  if (missing.includes('root')) steps.push('run it as root: sudo npm run demo')
+  if (missing.includes('root')) steps.push(`run it as root${again === undefined ? '' : `: sudo ${again}`}`)
+  else if (again !== undefined) steps.push(`run it again: ${again}`)
   const hint = steps.join('; then ')
   return `${hint.charAt(0).toUpperCase()}${hint.slice(1)}`
 }

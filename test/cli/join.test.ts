@@ -18,6 +18,7 @@ import { join } from 'node:path'
 import { createServer, type Server } from 'node:tls'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { chainOf, issueTrackerTls, makeLabAuthority } from '../../certs-tool/tracker-certificates.ts'
+import { isAmong } from '../../cli/membership/join.ts'
 import { pinOf } from '../../core/authority-pin.ts'
 import { issueLeaf, type KeyedCertificate } from '../../core/issue-certificate.ts'
 import { joinStringOf, parseJoinString } from '../../core/join-string.ts'
@@ -492,4 +493,10 @@ describe('shoal leave', () => {
     expect(joinCode).toBe(0)
     expect(text).toContain('Not confirmed: ')
   })
+})
+
+it('finds a tracker among several of the settings, with the usual port or its own', () => {
+  const several = 'https://one.example:7443,https://two.example'
+  expect(['one.example:7443', 'two.example:443'].map((one) => isAmong(several, one))).toEqual([true, true])
+  expect(isAmong(several, 'two.example:7443')).toBe(false)
 })

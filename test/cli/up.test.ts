@@ -2,6 +2,7 @@ import { X509Certificate } from 'node:crypto'
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { gunzipSync } from 'node:zlib'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { progressAt } from '../../lab/local-api.ts'
 import { runShoal, type StartedShoal, startShoal } from './run-shoal.ts'
@@ -85,6 +86,30 @@ describe('shoal up, started for the first time', () => {
     expect(answer.status).toBe(200)
     const nodeDir = /shoal -- status --data-dir (\S+)/.exec(guide)?.[1] ?? ''
     expect(await progressAt(join(nodeDir, 'shoal.sock'))).toEqual([])
+  })
+
+  it('is found by bare commands, and judged by its own settings', async () => {
+    // As in the folder where it was started with the usual data folder.
+    const env = { SHOAL_UP_DATA_DIR: dataDir }
+    const asked = async (...argv: string[]) =>
+      JSON.parse((await runShoal([...argv, '--json'], { env })).stdout)
+    expect((await asked('status')).node.joined).toBe(true)
+    const { links } = await asked('doctor')
+    const findings = (link: string) => links.find((one: { link: string }) => one.link === link).findings
+    expect(findings('settings')).toEqual([
+      { level: 'ok', text: `\`shoal up\`; data folder ${join(dataDir, 'node')}; 1 registry` },
+    ])
+    expect(findings('tracker')).toMatchObject([{ level: 'ok', text: expect.stringContaining('verifies') }])
+  })
+
+  it('gives a bug report its settings and its log', async () => {
+    const output = join(parent, 'report.tar.gz')
+    const argv = ['bugreport', '--yes', '--output', output, '--data-dir', dataDir]
+    expect(await runShoal(argv)).toMatchObject({ code: 0, stderr: '' })
+    const text = gunzipSync(readFileSync(output)).toString()
+    expect(text).toContain('"program": "up"')
+    expect(text).toContain('"msg":"the node is ready"')
+    expect(text).not.toContain(inDataDir('join-token').trim().slice(-43))
   })
 
   it('says how to point Docker at it, and how to undo that', () => {

@@ -16,7 +16,7 @@ const layers = ['a', 'b'].map((hex, index) => ({
 function node(name: string, peerBytes: number, differences: Partial<NodeReport> = {}): NodeReport {
   const registryBytes = 3000 - peerBytes
   return {
-    ...{ name, client: 'skopeo', seconds: 1.5, registryBytes, peerBytes },
+    ...{ name, client: 'skopeo', seconds: 1.5, directSeconds: 1.2, registryBytes, peerBytes },
     ...{ digestVerified: true, peakRssBytes: 100 * 1024 ** 2 },
     ...differences,
   }
@@ -74,10 +74,11 @@ test.each([
 
 test('the table has a line per node and says how many copies left the registry', () => {
   const lines = renderTable(judge(facts()).report).split('\n')
-  expect(lines[0]).toMatch(/^node +client +seconds +from registry +from peers +verified +peak memory$/)
+  expect(lines[0]).toMatch(/^node +client +seconds +direct +from registry +from peers +verified +memory$/)
   expect(lines.filter((text) => /^node\d /.test(text))).toHaveLength(3)
-  expect(lines[3]).toMatch(/^node2 +skopeo +1\.5 .* yes +100\.0 MiB$/)
+  expect(lines[3]).toMatch(/^node2 +skopeo +1\.5 +1\.2 .* yes +100\.0 MiB$/)
   expect(lines.at(-2)).toContain('1.00 copies')
+  expect(Math.max(...lines.map((line) => line.length))).toBeLessThanOrEqual(80)
 })
 
 test('the table names who was refused, what each part was, and the real part where it was a stand-in', () => {

@@ -4,7 +4,7 @@ import { existsSync, lstatSync, mkdtempSync, readFileSync, rmSync, statSync, wri
 import { type IncomingMessage, type RequestOptions, request } from 'node:http'
 import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { LocalNode, localNode } from '../../cli/local-node.ts'
@@ -201,12 +201,19 @@ describe('a command', () => {
     const env = { SHOAL_NODE_LOCAL_SOCKET: '/e', SHOAL_NODE_DATA_DIR: '/ed' }
     writeFileSync(file, JSON.stringify({ localSocket: '/f', dataDir: '/fd' }))
     expect(places({ socket: '/s', 'data-dir': '/d', 'config-file': file }, env)).toEqual(['/s'])
-    expect(places({ 'data-dir': '/d', 'config-file': file }, env)).toEqual(['/d/shoal.sock'])
+    expect(places({ 'data-dir': '/d', 'config-file': file }, env)).toEqual([
+      '/d/shoal.sock',
+      '/d/node/shoal.sock',
+    ])
     expect(places({ 'config-file': file }, env)).toEqual(['/e'])
     expect(places({ 'config-file': file })).toEqual(['/f'])
     writeFileSync(file, JSON.stringify({ dataDir: '/fd' }))
-    expect(places({ 'config-file': file })).toEqual(['/run/shoal/shoal.sock', '/fd/shoal.sock'])
-    expect(places({})).toEqual(['/run/shoal/shoal.sock', '/var/lib/shoal/shoal.sock'])
+    const usual = '/run/shoal/shoal.sock'
+    const up = resolve('shoal-data/node/shoal.sock')
+    expect(places({ 'config-file': file })).toEqual([usual, '/fd/shoal.sock', up])
+    expect(places({})).toEqual([usual, '/var/lib/shoal/shoal.sock', up])
+    const elsewhere = places({}, { SHOAL_UP_DATA_DIR: '/u' })
+    expect(elsewhere).toEqual([usual, '/var/lib/shoal/shoal.sock', '/u/node/shoal.sock'])
   })
 
   test('says where it looked when no node is there, and passes over the socket of a dead one', async () => {

@@ -119,7 +119,8 @@ export function serve(field: OddField, request: IncomingMessage, response: Serve
     'content-length': to - from,
     ...(asked && { 'content-range': `bytes ${from}-${to - 1}/${bytes.length}` }),
   })
-  if (request.method === 'HEAD') return ended(response)
+  // Whoever has gone is sent nothing.
+  if (request.method === 'HEAD' || response.destroyed) return ended(response)
   field.sentBytes += to - from
   response.end(bytes.subarray(from, to))
   return true

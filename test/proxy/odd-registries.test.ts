@@ -198,6 +198,12 @@ describe('a registry', AGAIN, () => {
     expect(field.conditions[0]!.list().map(({ code }) => code)).toContain('REGISTRY_LATE')
   })
 
+  test('whose first byte of everything takes 0.6 s is shared, and is not late', async () => {
+    field = await startOddField(() => later(600))
+    expect((await compare(field)).copies).toBeLessThan(COPIES_MAX)
+    expect(field.conditions[0]!.list().map(({ code }) => code)).not.toContain('REGISTRY_LATE')
+  })
+
   test('that is late is waited for once, and not by each layer', async () => {
     field = await startOddField((request) =>
       isHead(request) || request.headers.range ? later(3000) : undefined,
@@ -205,6 +211,23 @@ describe('a registry', AGAIN, () => {
     await field.through(0)
     const { seconds } = await field.through(0)
     expect(seconds).toBeLessThan(0.3)
+  })
+
+  test('that was late shares what came directly, once it is quick again', async () => {
+    let isLate = true
+    field = await startOddField((request) =>
+      isLate && (isHead(request) || request.headers.range) ? later(1500) : undefined,
+    )
+    await field.through(0)
+    isLate = false
+    const { cluster, blob } = field
+    await expect
+      .poll(() => cluster.nodes[0]!.client.progress()[0]?.state, { timeout: 10_000 })
+      .toBe('complete')
+    field.sentBytes = 0
+    expect((await field.through(1)).body.equals(blob.bytes)).toBe(true)
+    expect(cluster.nodes[1]!.client.progress()[0]!.bytesFromPeers).toBe(blob.bytes.length)
+    expect(field.sentBytes).toBe(0)
   })
 })
 

@@ -50,7 +50,7 @@ describe('the record of a pull', () => {
       outcome: 'done',
       beganMs: 1000,
       endedMs: 1200,
-      reasons: [],
+      reasons: ['FIRST_IN_CLUSTER'],
       bytes: bytes({ peers: 30, registry: 20, cache: 7 }),
       layers: [{ digest: digestOf(1), size: 50, endedMs: 1100 }, { digest: digestOf(2) }],
     })

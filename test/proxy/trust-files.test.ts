@@ -88,7 +88,7 @@ test('what cannot be written stops the start with a hint, and takes back what wa
   mkdirSync(docker())
   writeFileSync(join(docker(), 'localhost:5000'), '')
   expect(() => trustFiles().put('PEM')).toThrow(
-    expect.objectContaining({ code: 'TRUST_FILE', hint: expect.stringContaining('dockerCertsDir') }),
+    expect.objectContaining({ code: 'TRUST_FILE', hint: expect.stringContaining('--docker-certs-dir none') }),
   )
   expect(existsSync(join(docker(), 'registry.example'))).toBe(false)
 })

@@ -17,7 +17,17 @@ export interface TrackerFacts {
 /** What a tracker that runs says to a caller without a certificate. */
 const STRANGER = 'CERTIFICATE_REQUIRED'
 
-export function judgeTracker({ url, isDenied, failure, isUnverified, code, state }: TrackerFacts): Finding[] {
+/** One tracker that answers is enough: what is wrong with the others of the cluster is a warning then. */
+export function judgeTrackers(all: readonly TrackerFacts[]): Finding[] {
+  const judged = all.map(judgeTracker)
+  const isWrong = (findings: Finding[]) => findings.some(({ level }) => level === 'error')
+  if (!judged.some(isWrong) || judged.every(isWrong)) return judged.flat()
+  return judged
+    .flat()
+    .map((finding) => (finding.level === 'error' ? { ...finding, level: 'warning' as const } : finding))
+}
+
+function judgeTracker({ url, isDenied, failure, isUnverified, code, state }: TrackerFacts): Finding[] {
   if (url === undefined) {
     const why = isDenied
       ? 'only root and the user of the node may know which it is'

@@ -1,11 +1,12 @@
 import { existsSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { loadConfig, readSecretFile } from '../../../core/config.ts'
 import { ShoalError } from '../../../core/errors.ts'
 import { clusterOfJoinToken } from '../../../core/join-token.ts'
 import { readIfThere } from '../../../core/read-if-there.ts'
 import { readConsent, withAttached } from '../../../node/attached.ts'
 import { type NodeConfig, nodeConfig } from '../../../node/config.ts'
+import type { RunningSettings } from '../../running-settings.ts'
 import { isDenied } from '../about.ts'
 import type { SettingsFacts } from '../judge/settings.ts'
 
@@ -16,11 +17,13 @@ export interface SettingsAsked {
   root: string
 }
 
-/** The settings as the node would find them, with what is attached. */
-export function lookAtSettings({ file, dataDir, env, root }: SettingsAsked): {
+export interface SettingsLook {
   facts: SettingsFacts
   config: Readonly<NodeConfig>
-} {
+}
+
+/** The settings as the node would find them, with what is attached. */
+export function lookAtSettings({ file, dataDir, env, root }: SettingsAsked): SettingsLook {
   const here = file !== undefined && existsSync(file) ? file : undefined
   const argv = [
     ...(here === undefined ? [] : ['--config-file', here]),
@@ -47,6 +50,35 @@ export function lookAtSettings({ file, dataDir, env, root }: SettingsAsked): {
       config,
       facts: { file: here, error: problem, dataDir: config.dataDir, registries: registries.length },
     }
+  }
+}
+
+/**
+ * The settings that the node runs with, wherever it has them from. Where it has them from the file that was found, the file is
+ * judged as it is now.
+ */
+export function withRunning(found: SettingsLook, running: RunningSettings): SettingsLook {
+  const { program, configFile } = running
+  const config = running.isTrusted ? running.settings : withOwnSecrets(running.settings, found.config)
+  const isSame = program === 'node' && configFile !== null && configFile === resolve(found.facts.file ?? '')
+  if (isSame) return { config, facts: found.facts }
+  const file =
+    program === 'up' ? `\`shoal up\`${configFile === null ? '' : ` with ${configFile}`}` : configFile
+  const { dataDir, registries } = config
+  const joinToken = joinTokenProblem(config)
+  return { config, facts: { file: file ?? undefined, dataDir, registries: registries.length, joinToken } }
+}
+
+/** Another user's node must not say where this user's keys and passwords are shown. */
+function withOwnSecrets(told: Readonly<NodeConfig>, own: Readonly<NodeConfig>): NodeConfig {
+  const ownOf = new Map(own.registries.map((registry) => [registry.host, registry]))
+  const registries = told.registries.map(
+    ({ clientCertFile: _certificate, clientKeyFile: _key, ...open }) => ownOf.get(open.host) ?? open,
+  )
+  const { dockerCertsDir, upstreamProxy, upstreamProxyFile, upstreamProxyCaFile, noProxy } = own
+  return {
+    ...told,
+    ...{ registries, dockerCertsDir, upstreamProxy, upstreamProxyFile, upstreamProxyCaFile, noProxy },
   }
 }
 

@@ -33,6 +33,8 @@ const RENEW_AUTHORITY =
   'Make a new authority (`shoal certs authority`) and certificate for the tracker before, and let the nodes trust it.'
 
 interface Route {
+  /** As findings call it. */
+  name: string
   host: string
   port: number
   context: SecureContext
@@ -41,47 +43,64 @@ interface Route {
   proxy: UpstreamProxy | undefined
 }
 
-/** Asks the tracker without a certificate, with what the node trusts for it. */
-export async function lookAtTracker(about: About, proxy: UpstreamProxy | undefined): Promise<TrackerLook> {
+/** Asks every tracker of the cluster without a certificate, with what the node trusts for them. */
+export async function lookAtTrackers(
+  about: About,
+  proxy: UpstreamProxy | undefined,
+): Promise<[TrackerLook, ...TrackerLook[]]> {
   const { config, facts, patienceMs } = about
-  const state = facts.status?.tracker.state
-  const known = whichTracker(about)
-  const url = known.trackerUrl ?? facts.status?.tracker.url ?? undefined
-  if (url === undefined) return { url, isDenied: known.isDenied, certificates: [] }
+  const known = whichTrackers(about)
+  const told = facts.status?.tracker
+  const [first = told?.url ?? undefined, ...others] = known.urls
+  if (first === undefined) return [{ url: first, isDenied: known.isDenied, certificates: [] }]
   const authorities = endingsOf(known.trackerCaPem)
-  const { hostname, port } = new URL(url)
   const trusted = known.isPinned
     ? [known.trackerCaPem ?? '']
     : trustedAuthorities(known.trackerCaPem, config.trackerCaFile)
-  const route: Route = {
-    host: hostname.replace(/^\[(.*)\]$/, '$1'),
-    port: Number(port || 443),
-    context: contextTrusting(trusted),
-    isVerified: !known.isDenied,
-    patienceMs,
-    proxy,
+  const trust = { context: contextTrusting(trusted), isVerified: !known.isDenied, patienceMs, proxy }
+  const look = async (url: string) => {
+    const isOfNode = others.length === 0 || (told?.url ?? '') === new URL(url).origin
+    const name = others.length === 0 ? 'the tracker' : new URL(url).host
+    const base = { url, state: isOfNode ? told?.state : undefined, isUnverified: known.isDenied }
+    return { ...base, ...(await lookAt({ name, ...trust, ...placeOf(url) })) }
   }
-  const base = { url, state, isUnverified: known.isDenied }
+  const [one, ...more] = await Promise.all([look(first), ...others.map(look)])
+  return [{ ...one, certificates: [...one.certificates, ...authorities] }, ...more]
+}
+
+function placeOf(url: string): { host: string; port: number } {
+  const { hostname, port } = new URL(url)
+  return { host: hostname.replace(/^\[(.*)\]$/, '$1'), port: Number(port || 443) }
+}
+
+async function lookAt(
+  route: Route,
+): Promise<Pick<TrackerLook, 'code' | 'failure' | 'clock' | 'certificates'>> {
   try {
     const { code, date, leaf } = await ask(route)
     const aheadSeconds = aheadOf(date)
     return {
-      ...base,
       code,
-      certificates: [...(leaf === undefined ? [] : [leaf]), ...authorities],
-      ...(aheadSeconds === undefined ? {} : { clock: { server: 'the tracker', aheadSeconds } }),
+      certificates: leaf === undefined ? [] : [leaf],
+      ...(aheadSeconds === undefined ? {} : { clock: { server: route.name, aheadSeconds } }),
     }
   } catch (cause) {
-    return { ...base, ...(await failed(route, cause as Error)), certificates: authorities }
+    return { ...(await failed(route, cause as Error)), certificates: [] }
   }
 }
 
-function whichTracker({ config }: About) {
+function whichTrackers({ config }: About) {
   try {
-    return { ...knownTracker(config), isDenied: false }
+    const { trackerUrl, otherTrackerUrls, ...trust } = knownTracker(config)
+    return {
+      urls: trackerUrl === undefined ? [] : [trackerUrl, ...otherTrackerUrls],
+      ...trust,
+      isDenied: false,
+    }
   } catch (error) {
     if (!isDenied(error)) throw error
-    return { trackerUrl: config.trackerUrl, trackerCaPem: undefined, isPinned: false, isDenied: true }
+    const urls = config.trackerUrl?.split(',') ?? []
+    return { urls, trackerCaPem: undefined, isPinned: false, isDenied: true }
   }
 }
 
@@ -90,7 +109,7 @@ async function failed(route: Route, cause: Error): Promise<Pick<TrackerLook, 'fa
   if (isAboutTime(cause)) {
     const aheadSeconds = await clockAheadSeconds(route, route)
     const clock =
-      aheadSeconds === undefined ? {} : { clock: { server: 'the tracker', aheadSeconds, isRefused: true } }
+      aheadSeconds === undefined ? {} : { clock: { server: route.name, aheadSeconds, isRefused: true } }
     return { failure: { kind: 'time', reason }, ...clock }
   }
   return { failure: { kind: registryFailure(cause) === 'certificate' ? 'certificate' : 'silent', reason } }
@@ -99,7 +118,7 @@ async function failed(route: Route, cause: Error): Promise<Pick<TrackerLook, 'fa
 async function ask(
   route: Route,
 ): Promise<{ code: string | undefined; date: string | undefined; leaf: Ending | undefined }> {
-  const { host, port, context, isVerified, patienceMs, proxy } = route
+  const { name: called, host, port, context, isVerified, patienceMs, proxy } = route
   const ended = AbortSignal.timeout(patienceMs)
   const socket = proxy?.isUsedFor(host, port) ? await proxy.connect(route) : tcp({ host, port })
   socket.on('error', () => undefined)
@@ -111,7 +130,7 @@ async function ask(
     await once(secure, 'secureConnect')
     const leaf = secure.getPeerX509Certificate()
     const { code, date } = await question(secure, host)
-    return { code, date, leaf: leaf && endingOf(leaf, "the tracker's certificate", RENEW_TLS) }
+    return { code, date, leaf: leaf && endingOf(leaf, `the certificate of ${called}`, RENEW_TLS) }
   } finally {
     ended.removeEventListener('abort', late)
     secure.on('error', () => undefined).destroy()

@@ -351,3 +351,14 @@ describe('the doctor finds', () => {
     expect(findingOf(reports, found[0]!.split(' ')[1]!)?.remedy).toMatch(remedy)
   })
 })
+
+test('of several trackers, one that does not answer is a warning that names it', async () => {
+  const closed = `https://localhost:${await seeds.closedPort()}`
+  const trackerUrl = `${closed},${world.settings.trackerUrl}`
+  const reports = await world.diagnose({ settings: { trackerUrl } })
+  expect(faultsOf(reports)).toEqual(['tracker TRACKER_UNREACHED'])
+  expect(findingOf(reports, 'TRACKER_UNREACHED')).toMatchObject({
+    level: 'warning',
+    text: expect.stringContaining(new URL(closed).host),
+  })
+})

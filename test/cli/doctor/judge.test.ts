@@ -11,7 +11,7 @@ import { judgePort } from '../../../cli/doctor/judge/reach.ts'
 import { judgeRegistries } from '../../../cli/doctor/judge/registries.ts'
 import { judgeRuntimes } from '../../../cli/doctor/judge/runtimes.ts'
 import { judgeSettings } from '../../../cli/doctor/judge/settings.ts'
-import { judgeTracker } from '../../../cli/doctor/judge/tracker.ts'
+import { judgeTrackers } from '../../../cli/doctor/judge/tracker.ts'
 import { exitCodeOf, reportText } from '../../../cli/doctor/report.ts'
 
 /** Faults that need a whole machine, or a user who may not look. */
@@ -155,7 +155,7 @@ describe('a user who may not look is told so', () => {
     ['node', judgeNode({ failure: denied })],
     ['guard', judgeGuard({ isDenied: true, isNeeded: true, isNodeRunning: true })],
     ['runtimes', judgeRuntimes({ attached: undefined, proxyUrl: '', registries: [] })],
-    ['tracker', judgeTracker({ url: undefined, isDenied: true })],
+    ['tracker', judgeTrackers([{ url: undefined, isDenied: true }])],
     ['joined', judgeJoined({ certificate: 'hidden', nowMs: 0 })],
     ['port', judgePort({ failure: denied })],
     ['expiry', judgeEndings({ nowMs: 0, certificates: [], hidden: ['it'] })],
@@ -217,4 +217,15 @@ test('a text from elsewhere is short, has no secret, and cannot steer a terminal
   expect(printable('a\u001b[2Jb\u009bc\u202ed\u0000')).toBe('a\\u{1b}[2Jb\\u{9b}c\\u{202e}d\\u{0}')
   expect(printable('x'.repeat(10_000)).length).toBeLessThan(400)
   expect(printable('http://user:hunter2@proxy.example:3128')).not.toContain('hunter2')
+})
+
+test('one tracker of several that does not answer is a warning, and all are an error', () => {
+  const [one, other] = ['https://one.example:7443', 'https://other.example:7443']
+  const right = { url: one, code: 'CERTIFICATE_REQUIRED' }
+  const silent = (url: string) => ({ url, failure: { kind: 'silent' as const, reason: 'no answer in time' } })
+  expect(judgeTrackers([right, silent(other)]).map(({ level, code }) => [level, code])).toEqual([
+    ['ok', undefined],
+    ['warning', 'TRACKER_UNREACHED'],
+  ])
+  expect(judgeTrackers([silent(one), silent(other)]).map(({ level }) => level)).toEqual(['error', 'error'])
 })
