@@ -130,7 +130,7 @@ const MARKS: Record<Source, { mark: string; style: Style }> = {
   cache: { mark: '~', style: 'cyan' },
   passedThrough: { mark: '-', style: 'red' },
 }
-const LEGEND = '# peers  = registry  ~ cache  - direct, not shared  . to come'
+const LEGEND = '# peers, = registry, ~ cache, - direct (not shared), . to come'
 
 /** The bytes by source, to scale. */
 function bar(bytes: Record<Source, number>, total: number, look: Look): string {
