@@ -1,3 +1,4 @@
+import { durationText, utcSecondsText } from '../core/time-text.ts'
 import type { CertificateFacts, CertificateKind } from './certificate-facts.ts'
 import type { NameConstraints } from './name-constraints.ts'
 
@@ -54,7 +55,7 @@ function claimLines({ claims }: CertificateFacts): [string, string | undefined][
     ['repository', claims.repository],
     ...claims.blobs.map((blob, index): [string, string] => [index === 0 ? 'blobs' : '', blob]),
     ['token hash', claims.tokenHash ?? 'none: the registry asks for no token'],
-    ['granted', isoSeconds(new Date(claims.grantedAtSeconds * 1000))],
+    ['granted', utcSecondsText(claims.grantedAtSeconds * 1000)],
   ]
 }
 
@@ -82,24 +83,8 @@ function issuerText({ issuer, issuerFingerprint, fingerprint, issuerKeyId }: Cer
 function validityText({ validFrom, validTo }: CertificateFacts, now: Date): string {
   const from = new Date(validFrom)
   const to = new Date(validTo)
-  const range = `${isoSeconds(from)} to ${isoSeconds(to)}`
+  const range = `${utcSecondsText(validFrom)} to ${utcSecondsText(validTo)}`
   if (now < from) return `not yet valid, in ${durationText(from.getTime() - now.getTime())} (${range})`
   if (now > to) return `expired ${durationText(now.getTime() - to.getTime())} ago (${range})`
   return `valid for another ${durationText(to.getTime() - now.getTime())} (${range})`
-}
-
-/** Whole units, rounded down, in the largest unit with a count of at least two. */
-export function durationText(ms: number): string {
-  const seconds = Math.floor(ms / 1000)
-  const units: [string, number][] = [
-    ['days', 86_400],
-    ['h', 3600],
-    ['min', 60],
-  ]
-  const unit = units.find(([, size]) => seconds >= 2 * size)
-  return unit === undefined ? `${seconds} s` : `${Math.floor(seconds / unit[1])} ${unit[0]}`
-}
-
-function isoSeconds(date: Date): string {
-  return `${date.toISOString().slice(0, 19)}Z`
 }

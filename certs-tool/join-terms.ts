@@ -1,5 +1,6 @@
 import { UsageError } from '../core/errors.ts'
 import { joinStringOf } from '../core/join-string.ts'
+import { utcText } from '../core/time-text.ts'
 
 /** How long and how often a join string counts, in flags and in words. */
 
@@ -57,7 +58,7 @@ function usesOf(text: string | undefined): number | undefined {
 export function joinLines(joinString: string, { validForSeconds, usesMax }: JoinTerms): string[] {
   const machines = usesMax === undefined ? 'a machine' : usesMax === 1 ? 'one machine' : `${usesMax} machines`
   const until =
-    validForSeconds === undefined ? '' : `, before ${timeText(Date.now() + validForSeconds * 1000)}`
+    validForSeconds === undefined ? '' : `, before ${utcText(Date.now() + validForSeconds * 1000)}`
   return [
     `To make ${machines} ${usesMax === undefined || usesMax === 1 ? 'a node' : 'nodes'}, run this there as root${until}:`,
     '',
@@ -71,8 +72,4 @@ export function joinLines(joinString: string, { validForSeconds, usesMax }: Join
 /** @param pin base64url */
 export function madeJoinString(pin: string, joinToken: string, trackers: string[]): string {
   return joinStringOf({ authorityPin: Buffer.from(pin, 'base64url'), joinToken, trackers })
-}
-
-export function timeText(atMs: number): string {
-  return `${new Date(atMs).toISOString().slice(0, 16).replace('T', ' ')} UTC`
 }

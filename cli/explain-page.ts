@@ -1,16 +1,24 @@
 import { byteSize } from '../core/byte-size.ts'
+import { shortDigest } from '../core/digest.ts'
 import { plainText } from '../core/plain-text.ts'
 import { reasonWords } from '../core/pull-reasons.ts'
-import { allBytes, nameOf, type ShownLayer, type ShownPull, SOURCE_WORDS, SOURCES } from './node-status.ts'
+import { durationText, utcSecondsText } from '../core/time-text.ts'
+import {
+  allBytes,
+  nameOf,
+  type ShownLayer,
+  type ShownPull,
+  SOURCE_WORDS,
+  SOURCES,
+  sizeOf,
+} from './node-status.ts'
 import { shareText } from './status-page.ts'
-import { type Cell, counted, durationText, type Look, painted, tableLines, wrappedLines } from './table.ts'
+import { type Cell, counted, type Look, painted, tableLines, wrappedLines } from './table.ts'
 
 /** What `shoal explain` shows of one pull, as lines. Pure: the same record makes the same page. */
 
 /** Layers that are listed; `--json` has all. */
 export const LAYERS_SHOWN_MAX = 40
-/** Of a digest; `shoal explain` takes them too. */
-const DIGITS_SHOWN = 12
 
 export function explainPage(
   { pull, recorded }: { pull: ShownPull; recorded: number },
@@ -39,7 +47,7 @@ function headLines(pull: ShownPull, recorded: number, nowMs: number, look: Look)
   const took = durationText(endedMs - beganMs)
   const ago = pull.ended === undefined ? '' : `, ${durationText(nowMs - endedMs)} ago`
   const others = recorded > 1 ? ` ${counted(recorded - 1, 'other pull')} of it on record.` : ''
-  const began = `began ${pull.began.slice(0, 19).replace('T', ' ')} UTC`
+  const began = `began ${utcSecondsText(pull.began)}`
   const cause = pull.outcome === 'interrupted' ? ' The client went away, or the node ended.' : ''
   const facts = `${RESULT_WORDS[pull.outcome]} ${took}${ago} (${began}).${others}${cause}`
   return [
@@ -114,9 +122,9 @@ function tookText({ began, ended = began }: ShownLayer): string {
 /** One row for each source that it had. */
 function rowsOfLayer(layer: ShownLayer): Cell[][] {
   const took = layer.outcome === 'done' ? tookText(layer) : NOT_DONE[layer.outcome]
-  const size = layer.size === undefined ? '?' : byteSize(layer.size)
-  const digits = layer.digest.replace(/^sha256:/, '').slice(0, DIGITS_SHOWN)
-  const head: Cell[] = [`  ${digits}`, size, took]
+  const bytes = sizeOf(layer)
+  const size = bytes === undefined ? '?' : byteSize(bytes)
+  const head: Cell[] = [`  ${shortDigest(layer.digest)}`, size, took]
   const sources = SOURCES.filter((source) => layer.bytes[source] > 0)
   if (sources.length === 0) return [[...head, '-', '-', '-', '-', '-']]
   return sources.map((source, index) => {
@@ -132,7 +140,7 @@ function reasonLines({ reasons, layers }: ShownPull, look: Look): string[] {
     const { text, remedy } = reasonWords(code)
     const of = layers.filter((layer) => layer.reasons.includes(code)).length
     return [
-      `  ${painted(plainText(code), 'yellow', look)} (${counted(of, 'layer')})`,
+      `  ${painted(plainText(code), 'bold', look)} (${counted(of, 'layer')})`,
       ...wrappedLines(text, '    ', look),
       ...(remedy === undefined ? [] : wrappedLines(remedy, '    do: ', look)),
     ]

@@ -1,6 +1,6 @@
 import type { Placed } from './command-tree.ts'
 import { ERRORS, type ExplainedFlag, type Explanation, explain } from './explanation.ts'
-import { PLAIN, type TextStyle } from './terminal.ts'
+import { filledLines, type Look, PLAIN, painted } from './table.ts'
 import { TREE } from './tree.ts'
 
 /** `--help`, at every place of the tree. */
@@ -9,9 +9,9 @@ const INDENT = 2
 const FLAG_INDENT = 6
 
 /** Imports what stands behind the entry, for its flags. */
-export async function helpText(placed: Placed, style: TextStyle = PLAIN): Promise<string> {
+export async function helpText(placed: Placed, look: Look = PLAIN): Promise<string> {
   const it = await explain(TREE, placed)
-  const page = new HelpPage(style)
+  const page = new HelpPage(look)
   const sections = [
     page.wrapped(it.summary),
     page.usage(it),
@@ -34,19 +34,19 @@ export async function helpText(placed: Placed, style: TextStyle = PLAIN): Promis
 }
 
 export class HelpPage {
-  readonly #style: TextStyle
+  readonly #look: Look
 
-  constructor(style: TextStyle) {
-    this.#style = style
+  constructor(look: Look) {
+    this.#look = look
   }
 
   usage({ usages }: Explanation): string {
     const lines = usages.map((line, index) => (index === 0 ? line : `       ${line}`))
-    return `${this.#style.bold('Usage:')} ${lines.join('\n')}`
+    return `${painted('Usage:', 'bold', this.#look)} ${lines.join('\n')}`
   }
 
   section(title: string, lines: string[]): string {
-    return lines.length === 0 ? '' : `${this.#style.bold(`${title}:`)}\n${lines.join('\n')}`
+    return lines.length === 0 ? '' : `${painted(`${title}:`, 'bold', this.#look)}\n${lines.join('\n')}`
   }
 
   flags(flags: ExplainedFlag[]): string {
@@ -64,13 +64,7 @@ export class HelpPage {
   }
 
   wrapped(text: string, indent = 0): string {
-    const lines: string[] = ['']
-    for (const word of text.trim().split(/\s+/)) {
-      const last = lines.at(-1)!
-      const longer = last === '' ? word : `${last} ${word}`
-      if (indent + longer.length <= this.#style.columns) lines[lines.length - 1] = longer
-      else lines.push(word)
-    }
+    const lines = filledLines(text.trim().split(/\s+/), this.#look.columns - indent)
     return lines.map((line) => (line === '' ? '' : ' '.repeat(indent) + line)).join('\n')
   }
 }

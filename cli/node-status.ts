@@ -1,4 +1,6 @@
 import { z } from 'zod'
+import { SEVERITIES } from '../core/condition-texts.ts'
+import { shortDigest } from '../core/digest.ts'
 
 /** What `GET /v1/status` and `GET /v1/pulls/last` of the local API say, as far as commands show it (docs/status.md). */
 
@@ -35,10 +37,10 @@ const pullSchema = z.object({
   peers: z.number().optional(),
 })
 
-const conditionSchema = z.object({
+export const conditionSchema = z.object({
   code: z.string(),
   title: z.string(),
-  severity: z.enum(['info', 'warning', 'error']),
+  severity: z.enum(SEVERITIES),
   text: z.string(),
   cost: z.string(),
   remedy: z.string(),
@@ -85,6 +87,11 @@ export type ShownPull = z.output<typeof pullSchema>
 export type ShownLayer = z.output<typeof layerSchema>
 export type ShownCondition = z.output<typeof conditionSchema>
 
+/** Of a whole layer it is known also where no manifest told it. */
+export function sizeOf({ size, outcome, bytes }: ShownLayer): number | undefined {
+  return size ?? (outcome === 'done' ? allBytes(bytes) : undefined)
+}
+
 /** In the order in which people read them. */
 export const SOURCES = ['peers', 'registry', 'cache', 'passedThrough'] as const
 export type Source = (typeof SOURCES)[number]
@@ -103,11 +110,6 @@ export function allBytes(bytes: Record<Source, number>): number {
 /** `registry/repository:tag`, `…@digest`, or the blob. */
 export function nameOf({ registry, repository, reference, layers }: ShownPull): string {
   const home = `${registry}/${repository}`
-  if (reference === undefined) return `${home}@${shortDigest(layers[0]?.digest ?? '')} (a blob)`
-  return reference.startsWith('sha256:') ? `${home}@${shortDigest(reference)}` : `${home}:${reference}`
-}
-
-/** As runtimes shorten it. */
-export function shortDigest(digest: string): string {
-  return digest.replace(/^(sha256:[0-9a-f]{12})[0-9a-f]+$/, '$1')
+  if (reference === undefined) return `${home}@sha256:${shortDigest(layers[0]?.digest ?? '')} (a blob)`
+  return reference.startsWith('sha256:') ? `${home}@sha256:${shortDigest(reference)}` : `${home}:${reference}`
 }

@@ -52,8 +52,9 @@ async function main(argv: string[]): Promise<void> {
 
 async function helpOf(found: Found, output: NodeJS.WriteStream): Promise<string> {
   const { helpText } = await import('./help.ts')
-  const { styleFor } = await import('./terminal.ts')
-  return helpText(found, styleFor(output, process.env))
+  const { lookOf } = await import('./table.ts')
+  const { isTTY: isTerminal, columns = 0 } = output
+  return helpText(found, lookOf({ output: { isTerminal, columns }, env: process.env }))
 }
 
 async function runProgram(name: string, load: () => Promise<Program>, argv: string[]): Promise<never> {

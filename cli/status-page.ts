@@ -1,5 +1,7 @@
 import { byteSize } from '../core/byte-size.ts'
+import { SEVERITIES } from '../core/condition-texts.ts'
 import { plainText } from '../core/plain-text.ts'
+import { durationText } from '../core/time-text.ts'
 import {
   allBytes,
   type NodeStatus,
@@ -9,17 +11,9 @@ import {
   SOURCE_WORDS,
   SOURCES,
   type Source,
+  sizeOf,
 } from './node-status.ts'
-import {
-  counted,
-  cut,
-  durationText,
-  type Look,
-  painted,
-  type Style,
-  tableLines,
-  wrappedLines,
-} from './table.ts'
+import { counted, cut, GRAVITY, type Look, painted, type Style, tableLines, wrappedLines } from './table.ts'
 
 /** What `shoal status` shows, as lines. Pure: the same status makes the same page. */
 
@@ -41,7 +35,7 @@ export function statusPage(status: NodeStatus, facts: PageFacts, look: Look): st
     runningLines(status, facts, look),
     endedLines(status, facts, look),
     totalLines(status, look),
-    cacheLines(status),
+    cacheLines(status, look),
     conditionLines(status.conditions, facts, look),
   ]
   return sections
@@ -62,7 +56,7 @@ function headLines(status: NodeStatus, { nowMs }: PageFacts, look: Look): string
   const isDegraded = status.status === 'degraded' && status.ready === 'ready' && !isPaused
   const word = isDegraded ? `${state.word}, with warnings` : state.word
   const up = durationText(nowMs - Date.parse(node.started))
-  const first = `${painted(`The node ${word}.`, isDegraded ? 'yellow' : state.style, look)}  shoal ${plainText(node.version)}, up ${up}`
+  const first = `${painted('●', isDegraded ? 'yellow' : state.style, look)} ${painted(`The node ${word}.`, 'bold', look)}  shoal ${plainText(node.version)}, up ${up}`
   const shared = registries.filter((one) => one.state === 'shared').map(({ host }) => host)
   const others = registries
     .filter((one) => one.state !== 'shared')
@@ -95,14 +89,15 @@ function runningLines(status: NodeStatus, facts: PageFacts, look: Look): string[
     painted('Pulls now', 'bold', look),
     ...shown.flatMap((pull) => runningPull(pull, facts, look)),
     ...(more > 0 ? [`  and ${more} more`] : []),
-    painted(`  ${LEGEND}`, 'dim', look),
+    ...wrappedLines(LEGEND, '  ', look).map((line) => painted(line, 'dim', look)),
   ]
 }
 
 function runningPull(pull: ShownPull, { nowMs, rates }: PageFacts, look: Look): string[] {
   const got = allBytes(pull.bytes)
-  const total = pull.layers.reduce((sum, { size }) => sum + (size ?? 0), 0)
-  const hasTotal = pull.layers.every(({ size }) => size !== undefined) && total > 0
+  const sizes = pull.layers.map(sizeOf)
+  const total = sizes.reduce<number>((sum, size = 0) => sum + size, 0)
+  const hasTotal = !sizes.includes(undefined) && total > 0
   const seconds = Math.max(0.001, (nowMs - Date.parse(pull.began)) / 1000)
   const rate = rates?.get(pull.id) ?? got / seconds
   const left = hasTotal && rate > 0 ? `${durationText(((total - got) / rate) * 1000)} left` : ''
@@ -135,7 +130,7 @@ const MARKS: Record<Source, { mark: string; style: Style }> = {
   cache: { mark: '~', style: 'cyan' },
   passedThrough: { mark: '-', style: 'red' },
 }
-const LEGEND = '# peers  = registry  ~ cache  - direct, not shared  . to come'
+const LEGEND = '# peers, = registry, ~ cache, - direct (not shared), . to come'
 
 /** The bytes by source, to scale. */
 function bar(bytes: Record<Source, number>, total: number, look: Look): string {
@@ -222,18 +217,11 @@ function totalLines({ totals }: NodeStatus, look: Look): string[] {
   ]
 }
 
-function cacheLines({ cache }: NodeStatus): string[] {
+function cacheLines({ cache }: NodeStatus, look: Look): string[] {
   const evicted =
     cache.evictions === 0 ? '' : `; ${counted(cache.evictions, 'blob')} made room for others since the start`
-  return [
-    `Cache: ${counted(cache.blobs, 'blob')}, ${byteSize(cache.bytes)} of ${byteSize(cache.bytesMax)}${evicted}.`,
-  ]
-}
-
-const SEVERITIES: Record<ShownCondition['severity'], { word: string; style: Style; order: number }> = {
-  error: { word: 'error', style: 'red', order: 0 },
-  warning: { word: 'warning', style: 'yellow', order: 1 },
-  info: { word: 'note', style: 'cyan', order: 2 },
+  const held = `${counted(cache.blobs, 'blob')}, ${byteSize(cache.bytes)} of ${byteSize(cache.bytesMax)}`
+  return wrappedLines(`Cache: ${held}${evicted}.`, '', look)
 }
 
 /** The worst first. Conditions of one code have their words once. */
@@ -245,15 +233,15 @@ export function conditionLines(
   if (conditions.length === 0) return ['Nothing keeps this node from sharing.']
   const byCode = [...Map.groupBy(conditions, ({ code }) => code).values()]
   const sorted = byCode.sort(
-    ([one], [other]) => SEVERITIES[one!.severity].order - SEVERITIES[other!.severity].order,
+    ([one], [other]) => SEVERITIES.indexOf(other!.severity) - SEVERITIES.indexOf(one!.severity),
   )
   return sorted.flatMap((same, index) => [...(index === 0 ? [] : ['']), ...oneCondition(same, nowMs, look)])
 }
 
 function oneCondition(same: ShownCondition[], nowMs: number, look: Look): string[] {
   const { code, title, severity, text, cost, remedy } = same[0]!
-  const { word, style } = SEVERITIES[severity]
-  const head = `${painted(`${word}: ${plainText(title)}`, style, look)} ${painted(`[${plainText(code)}]`, 'dim', look)}`
+  const { word, style } = GRAVITY[severity]
+  const head = `${painted(`${word}:`, style, look)} ${painted(plainText(title), 'bold', look)} ${painted(`[${plainText(code)}]`, 'dim', look)}`
   const abouts = same.map((one) => aboutText(one, nowMs)).filter((about) => about !== '')
   return [
     head,

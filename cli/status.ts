@@ -123,7 +123,7 @@ export function guardPage(phases: Record<string, unknown>, look: Look): string[]
       ? 'The relay answers: runtimes pull directly from their registries, and nothing is shared.'
       : `The relay does not answer either (${relay}): runtimes cannot pull.`
   return [
-    painted('The node does not answer.', 'red', look),
+    `${painted('●', 'red', look)} ${painted('The node does not answer.', 'bold', look)}`,
     ...wrappedLines(`It ${words[node] ?? node}.`, '  node        ', look),
     ...wrappedLines(relayText, '  relay       ', look),
     ...wrappedLines('`journalctl -u shoal-guard` has the log of both.', '  log         ', look),

@@ -9,7 +9,7 @@ import { plainText } from '../core/plain-text.ts'
 /** Wider lines are hard to read, whatever the terminal has. */
 const PAGE_COLUMNS_MAX = 100
 /** Narrower terminals wrap or cut lines themselves. */
-const PAGE_COLUMNS_MIN = 80
+const PAGE_COLUMNS_MIN = 60
 /** Between two columns of a table. */
 const GAP = '  '
 
@@ -19,10 +19,24 @@ export interface Look {
   isColoured: boolean
 }
 
-/** Colours are for terminals, and only for those who want them (no-color.org). */
-export function lookOf({ output, env }: Pick<Outside, 'output' | 'env'>): Look {
-  const columns = Math.max(PAGE_COLUMNS_MIN, Math.min(PAGE_COLUMNS_MAX, output.columns))
-  return { columns, isColoured: output.isTerminal && !env.NO_COLOR && env.TERM !== 'dumb' }
+/** For a file, a pipe, a man page. */
+export const PLAIN: Look = { columns: PAGE_COLUMNS_MAX, isColoured: false }
+
+/**
+ * Colours are for terminals. FORCE_COLOR asks for them elsewhere too, or with 0 for none (as Node.js does); without it
+ * NO_COLOR takes them away (no-color.org). Empty variables are absent.
+ */
+export function lookOf({ output, env }: Surroundings): Look {
+  // A serial console says 0.
+  const wanted = output.columns || PAGE_COLUMNS_MAX
+  const columns = Math.max(PAGE_COLUMNS_MIN, Math.min(PAGE_COLUMNS_MAX, wanted))
+  const isCapable = output.isTerminal && !env.NO_COLOR && env.TERM !== 'dumb'
+  return { columns, isColoured: env.FORCE_COLOR ? !/^(0|false)$/.test(env.FORCE_COLOR) : isCapable }
+}
+
+interface Surroundings {
+  output: Pick<Outside['output'], 'isTerminal' | 'columns'>
+  env: Outside['env']
 }
 
 const CODES = { bold: 1, dim: 2, red: 31, green: 32, yellow: 33, cyan: 36 } as const
@@ -33,6 +47,15 @@ export function painted(text: string, style: Style | undefined, { isColoured }: 
   if (!isColoured || style === undefined || text === '') return text
   return `\u001b[${CODES[style]}m${text}\u001b[0m`
 }
+
+/** How grave something is, in words and colours; the gravest last. */
+export const GRAVITY = {
+  ok: { word: 'ok', style: 'green' },
+  info: { word: 'note', style: 'cyan' },
+  unknown: { word: '?', style: 'dim' },
+  warning: { word: 'warning', style: 'yellow' },
+  error: { word: 'error', style: 'red' },
+} as const satisfies Record<string, { word: string; style: Style }>
 
 export type Cell = string | { text: string; style?: Style | undefined }
 
@@ -87,36 +110,30 @@ export function cut(text: string, width: number): string {
 /** Words of a text in lines, the first with `first` before it, the others as far in. Words that are too long are broken. */
 export function wrappedLines(text: string, first: string, { columns }: Look): string[] {
   const room = Math.max(10, columns - first.length)
-  const lines = ['']
-  for (const word of plainText(text)
+  const words = plainText(text)
     .split(' ')
-    .flatMap((one) => broken(one, room))) {
+    .flatMap((one) => broken(one, room))
+  return filledLines(words, room).map(
+    (line, index) => (index === 0 ? first : ' '.repeat(first.length)) + line,
+  )
+}
+
+/** As many words in each line as fit; a word that is too long stays whole, so that it can be copied. */
+export function filledLines(words: readonly string[], room: number): string[] {
+  const lines = ['']
+  for (const word of words) {
     const last = lines.at(-1)!
     if (last === '') lines[lines.length - 1] = word
     else if (last.length + 1 + word.length <= room) lines[lines.length - 1] = `${last} ${word}`
     else lines.push(word)
   }
-  return lines.map((line, index) => (index === 0 ? first : ' '.repeat(first.length)) + line)
+  return lines
 }
 
 function broken(word: string, room: number): string[] {
   const parts: string[] = []
   for (let at = 0; at < word.length; at += room) parts.push(word.slice(at, at + room))
   return parts
-}
-
-/** `4.2 s`, `3 min`, `2 h 5 min`, `6 days`. */
-export function durationText(ms: number): string {
-  const seconds = Math.max(0, ms) / 1000
-  if (seconds < 0.0995) return `${Number((seconds * 1000).toPrecision(2))} ms`
-  if (seconds < 0.9995) return `${Math.round(seconds * 1000)} ms`
-  if (seconds < 9.95) return `${seconds.toFixed(1)} s`
-  if (seconds < 99.5) return `${Math.round(seconds)} s`
-  const minutes = Math.round(seconds / 60)
-  if (minutes < 60) return `${minutes} min`
-  const hours = Math.floor(minutes / 60)
-  if (hours < 48) return minutes % 60 === 0 ? `${hours} h` : `${hours} h ${minutes % 60} min`
-  return `${Math.round(hours / 24)} days`
 }
 
 /** `3 layers`, `1 layer`. */

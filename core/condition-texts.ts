@@ -1,10 +1,15 @@
 /** What an operator is told of each condition: one row each. docs/errors.md is made from them. */
 
+/**
+ * `info`: as configured, but worth knowing. `warning`: something is not shared. `error`: nothing is shared. The gravest last.
+ */
+export const SEVERITIES = ['info', 'warning', 'error'] as const
+export type Severity = (typeof SEVERITIES)[number]
+
 export interface ConditionText {
   /** A few words, for a table. */
   title: string
-  /** `info`: as configured, but worth knowing. `warning`: something is not shared. `error`: nothing is shared. */
-  severity: 'info' | 'warning' | 'error'
+  severity: Severity
   /** What is so. One sentence. */
   text: string
   /** What it costs those who pull. */

@@ -1,4 +1,5 @@
 import { InvalidInputError } from './errors.ts'
+import { plainText } from './plain-text.ts'
 
 declare const checked: unique symbol
 
@@ -27,4 +28,12 @@ export function digestHex(digest: Digest): string {
 
 export function digestFromHex(hex: string): Digest {
   return parseDigest(`sha256:${hex}`)
+}
+
+/** Digits of a digest that people are shown; `shoal explain` takes them too. */
+const DIGITS_SHOWN = 12
+
+/** Enough to tell blobs apart, and to find one; as runtimes shorten it. @param digest may come from outside */
+export function shortDigest(digest: string): string {
+  return plainText(digest.replace(/^sha256:/, '').slice(0, DIGITS_SHOWN))
 }

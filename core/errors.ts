@@ -24,10 +24,35 @@ export function reasonOf(error: unknown): string {
   const messages: string[] = []
   for (let at = error; at instanceof Error && messages.length <= CAUSES_MAX; at = at.cause) {
     // Of several addresses that were tried, the first says enough (AggregateError has no message of its own).
-    const message = at instanceof AggregateError && at.message === '' ? reasonOf(at.errors[0]) : at.message
+    const message = at instanceof AggregateError && at.message === '' ? reasonOf(at.errors[0]) : wordsOf(at)
     if (message !== '' && !messages.some((before) => before.includes(message))) messages.push(message)
   }
   return messages.join(': ') || 'unknown'
+}
+
+/** What the system calls `getaddrinfo ENOTFOUND x` or `connect ECONNREFUSED x:1`, for people; its code stays, for searches. */
+function wordsOf(error: Error): string {
+  const { code, syscall, hostname, address, port } = error as NodeJS.ErrnoException & Place
+  if (syscall === 'getaddrinfo' && hostname !== undefined) {
+    const isGone = code === 'ENOTFOUND'
+    return `${isGone ? 'no name server knows' : 'no name server answered for'} ${hostname} (${code})`
+  }
+  const words = CONNECT_WORDS[code ?? '']
+  if (syscall !== 'connect' || words === undefined || port === undefined) return error.message
+  return `${address}:${port} ${words} (${code})`
+}
+
+interface Place {
+  hostname?: string
+  address?: string
+  port?: number
+}
+
+const CONNECT_WORDS: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'refuses connections',
+  ETIMEDOUT: 'does not answer',
+  EHOSTUNREACH: 'cannot be reached from here',
+  ENETUNREACH: 'cannot be reached from here',
 }
 
 /** A value from outside does not have the required form: refuse its request or message. */

@@ -25,6 +25,14 @@ export class ClientCertificateError extends ShoalError {
 export const SHOAL_TRUST_FILE = 'shoal.crt'
 /** In Docker's and containerd's folders: for every registry without one of its own. */
 const DEFAULT_FOLDER = '_default'
+/** Where containerd and podman keep the same per registry, besides Docker's folder. */
+const OTHER_CERTS_DIRS = ['/etc/containerd/certs.d', '/etc/containers/certs.d']
+
+/** The folders of a machine's runtimes. @param dockerCertsDir '' for none, of any of them */
+export function certsDirsOf(dockerCertsDir: string): string[] {
+  return dockerCertsDir === '' ? [] : [dockerCertsDir, ...OTHER_CERTS_DIRS]
+}
+
 /** How often the folders are looked at while connections are made. */
 const LOOK_AGAIN_MS = 1000
 /** Bound of files that are read from one folder; the first by name count. */

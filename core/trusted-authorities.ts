@@ -1,6 +1,6 @@
 import { X509Certificate } from 'node:crypto'
 import { createSecureContext, getCACertificates, type SecureContext } from 'node:tls'
-import { ShoalError } from './errors.ts'
+import { reasonOf, ShoalError } from './errors.ts'
 import { isAboutTime, isOfUnknownAuthority, registryFailure } from './registry-failure.ts'
 import { PEM_CERTIFICATE, systemAuthorities } from './system-authorities.ts'
 
@@ -81,7 +81,7 @@ export function failureText(error: Error, setting: string): string {
   const [why] = message.split('; if the root CA is installed locally')
   return isOfUnknownAuthority(error)
     ? `${why}; if its authority is your own, ${setting} must name it`
-    : message
+    : reasonOf(rootOf(error))
 }
 
 /** The error that others wrap: what the connection itself met. Of several addresses, the first. Ours have words already. */

@@ -16,6 +16,7 @@ import {
   type RegistryClient,
   type RegistrySurroundings,
 } from '../core/registry-client.ts'
+import { certsDirsOf } from '../core/registry-trust.ts'
 import type { RegistryHost } from '../core/repository.ts'
 import type { UpstreamProxy } from '../core/upstream-proxy.ts'
 import { upstreamProxyOf } from '../core/upstream-proxy-config.ts'
@@ -47,8 +48,6 @@ const AUTHORITY_CHECK_MS = 3_600_000
 
 /** Has the time of the last start. */
 const LAST_RUN_FILE = 'last-start'
-/** Where containerd and podman keep the same per registry, besides Docker's folder. */
-const OTHER_CERTS_DIRS = ['/etc/containerd/certs.d', '/etc/containers/certs.d']
 
 export interface RunningNode {
   readonly proxyAddress: ListenAddress
@@ -211,8 +210,7 @@ async function surroundingsOf(
 ): Promise<RegistrySurroundings & { proxy: UpstreamProxy | undefined }> {
   const proxy = upstreamProxyOf(config, process.env, conditions)
   if (proxy !== undefined) await refuseProxyLoop(proxy, config.proxyListen)
-  const certsDirs = config.dockerCertsDir === '' ? [] : [config.dockerCertsDir, ...OTHER_CERTS_DIRS]
-  return { certsDirs, proxy }
+  return { certsDirs: certsDirsOf(config.dockerCertsDir), proxy }
 }
 
 function openHistory({ dataDir }: NodeConfig, client: Client, log: Logger): PullHistory {

@@ -23,8 +23,6 @@ const END_PATIENCE_MS = 20_000
 /** How often the command looks whether the node has ended. */
 const END_LOOK_MS = 20
 
-export { durationText } from '../client/index.ts'
-
 interface Surroundings {
   log: Logger
   env: Readonly<Record<string, string | undefined>>

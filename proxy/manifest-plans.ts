@@ -11,6 +11,7 @@ import type { AcceptedCallers } from './accepted-callers.ts'
 import { readCredential, readRepositoryPath } from './blob-request.ts'
 import { ImageNames } from './image-names.ts'
 import type { SeenImage } from './pull-records.ts'
+import type { SizeLimit } from './size-limit.ts'
 import type { ResponseWatcher } from './upstream/forward.ts'
 
 /**
@@ -54,23 +55,21 @@ const manifestSchema = z.object({
 
 export class ManifestPlans {
   readonly #client: Pick<Client, 'plan'>
-  /** Smaller blobs are not worth a plan. */
-  blobBytesMin: number
+  readonly #limit: Readonly<SizeLimit>
   readonly #onImage: (image: SeenImage) => void
   readonly #callers: Pick<AcceptedCallers, 'named'> | undefined
   readonly #names = new ImageNames()
   readonly #sizes = new BoundedMap<string, number>(SIZES_MAX)
 
-  /** @param blobBytesMin smaller blobs are not worth a plan */
   constructor(
     client: Pick<Client, 'plan'>,
-    blobBytesMin: number,
+    limit: Readonly<SizeLimit>,
     { onImage = () => {}, callers }: { onImage?: (image: SeenImage) => void; callers?: AcceptedCallers } = {},
   ) {
     this.#client = client
     this.#onImage = onImage
     this.#callers = callers
-    this.blobBytesMin = blobBytesMin
+    this.#limit = limit
   }
 
   /** The blob's size from a manifest of this repository; undefined if none has passed lately. */
@@ -117,7 +116,7 @@ export class ManifestPlans {
     for (const { digest, bytes } of image.blobs) {
       this.noteBytes(image.registry, image.repository, { digest, bytes })
     }
-    const blobs = image.blobs.filter(({ bytes }) => bytes >= this.blobBytesMin)
+    const blobs = image.blobs.filter(({ bytes }) => bytes >= this.#limit.p2pMinBytes)
     if (blobs.length > 0) this.#client.plan({ ...image, blobs })
   }
 }

@@ -32,6 +32,7 @@ import { NEVER_PAUSED, type Pausing } from './pause.ts'
 import { answer, type Exchange } from './pull.ts'
 import { PullRecords, type SeenImage } from './pull-records.ts'
 import { PushWatch } from './push/push-watch.ts'
+import type { SizeLimit } from './size-limit.ts'
 import { KernelSocketOwners, type SocketOwners } from './socket-owner.ts'
 import { AUTHORITY_FILE_NAME } from './trust-files.ts'
 import { forwardPlain } from './upstream/plain-forward.ts'
@@ -111,7 +112,7 @@ export interface RunningProxy {
  * @throws ListenNotLoopbackError, ListenFailedError, and errors of `publish`
  */
 export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
-  const { client, registries, authority, p2pMinBytes, log } = options
+  const { client, registries, authority, log } = options
   const { defects = new Defects({ log, count: () => undefined }) } = options
   const { conditions = new Conditions({ log }) } = options
   const metrics = proxyMetrics(options.metrics)
@@ -121,7 +122,8 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     records.sawImage(image)
     options.onImage?.(image)
   }
-  const plans = new ManifestPlans(client, p2pMinBytes, { onImage, callers })
+  const limit: SizeLimit = { p2pMinBytes: options.p2pMinBytes }
+  const plans = new ManifestPlans(client, limit, { onImage, callers })
   const strangers = new Strangers()
   const accepted = new AcceptedRequests<Verdict>()
   const reach = new RegistryReach({ conditions })
@@ -130,13 +132,13 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const pulls = {
     client,
     plans,
-    pushes: new PushWatch({ client, p2pMinBytes, defects }),
+    pushes: new PushWatch({ client, limit, defects }),
     strangers,
     accepted,
     callers,
     records,
     served: new WeakSet<Socket>(),
-    p2pMinBytes,
+    limit,
     ...shared,
   }
   const intercept = new InterceptServer({
@@ -199,10 +201,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
       openMirror,
       authorityChanged: () => rejections.authorityChanged(),
       change(settings) {
-        const { p2pMinBytes } = settings
-        plans.blobBytesMin = p2pMinBytes
-        pulls.pushes.p2pMinBytes = p2pMinBytes
-        pulls.p2pMinBytes = p2pMinBytes
+        limit.p2pMinBytes = settings.p2pMinBytes
         policy.permit({ upstreamProxy: options.upstreamProxy, ...settings })
       },
       drain: () => close(DRAIN_MS),

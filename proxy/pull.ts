@@ -22,6 +22,7 @@ import { keepCopy } from './passing-copy.ts'
 import type { Pausing } from './pause.ts'
 import type { PushWatch } from './push/push-watch.ts'
 import { type AccountParts, RequestAccount } from './request-account.ts'
+import type { SizeLimit } from './size-limit.ts'
 import { withWholeLocation } from './upstream/end-to-end-headers.ts'
 import { allOf, forward, goneSignal, type ResponseWatcher, type Upstream } from './upstream/forward.ts'
 import type { RegistryReach } from './upstream/registry-reach.ts'
@@ -42,8 +43,7 @@ export interface PullParts extends AccountParts {
   pause: Pausing
   /** Connections of clients on which a request was answered before. */
   served: WeakSet<Socket>
-  /** Smaller blobs come from the registry, because asking the swarm would take longer. Bytes. */
-  p2pMinBytes: number
+  limit: Readonly<SizeLimit>
 }
 
 /** One request, and the registry that it is for. */
@@ -102,7 +102,7 @@ async function answerRequest(parts: PullParts, exchange: AccountedExchange): Pro
 async function answerBlob(parts: PullParts, pull: Pull): Promise<RequestOutcome> {
   const { registry, wanted, bytesPlanned } = pull
   if (parts.pause.isPaused) return passThrough(parts, pull, 'registry_paused')
-  if (bytesPlanned !== undefined && bytesPlanned < parts.p2pMinBytes)
+  if (bytesPlanned !== undefined && bytesPlanned < parts.limit.p2pMinBytes)
     return passThrough(parts, pull, 'registry_small_blob')
 
   if (registry.habits.has('redirectRefused')) return passThrough(parts, pull, 'registry_redirect_refused')
@@ -124,7 +124,7 @@ async function answerJudged(parts: PullParts, pull: Pull, verdict: Verdict): Pro
   const bytes = verdict.bytes ?? bytesPlanned ?? (await bytesBehindRedirects(parts, pull))
   if (bytes === undefined) return passThrough(parts, pull, 'registry_length_unknown')
   account.size(bytes)
-  if (bytes < parts.p2pMinBytes) return passThrough(parts, pull, 'registry_small_blob')
+  if (bytes < parts.limit.p2pMinBytes) return passThrough(parts, pull, 'registry_small_blob')
 
   const span = requestedSpan(pull, bytes)
   if (span.status === 416) return refuseRange(pull, bytes)

@@ -3,10 +3,11 @@ import { UsageError } from '../../core/errors.ts'
 import { trackerAddress } from '../../core/join-string.ts'
 import { joinTokenHash } from '../../core/join-token.ts'
 import type { ClusterId } from '../../core/metainfo.ts'
+import { utcText } from '../../core/time-text.ts'
 import type { AdminAccess } from '../admin-client.ts'
 import { ADMIN_FLAGS, adminAccess } from '../admin-flags.ts'
 import { JoinAddressError } from '../errors.ts'
-import { JOIN_TERM_FLAGS, joinLines, joinTerms, madeJoinString, timeText } from '../join-terms.ts'
+import { JOIN_TERM_FLAGS, joinLines, joinTerms, madeJoinString } from '../join-terms.ts'
 import {
   addJoinToken,
   clusters,
@@ -104,7 +105,7 @@ export const tokenWithdrawCommand = command({
 })
 
 function rowOf({ id, standing, uses, usesMax, validUntilMs }: JoinTokenLine): string[] {
-  const ends = validUntilMs === null ? 'never' : timeText(validUntilMs)
+  const ends = validUntilMs === null ? 'never' : utcText(validUntilMs)
   return [id, standing, String(uses), usesMax === null ? 'any' : String(usesMax), ends]
 }
 

@@ -1,5 +1,6 @@
 import { command } from '../../core/command.ts'
 import { UsageError } from '../../core/errors.ts'
+import { utcSecondsText } from '../../core/time-text.ts'
 import {
   addAdminAuthority,
   addAuthority,
@@ -52,8 +53,8 @@ export const rotateAuthorityCommand = command({
     const { issuesAtMs, previousEndsAtMs } = await addAuthority(access, cluster, values.leaked)
     const then = values.leaked ? 'every node joins again with the join token' : 'nodes renew by themselves'
     return [
-      `the new authority of ${cluster} issues from ${timeText(issuesAtMs)} on; ${then}`,
-      `the previous one is withdrawn at ${timeText(previousEndsAtMs)}, or before by --withdraw\n`,
+      `the new authority of ${cluster} issues from ${utcSecondsText(issuesAtMs)} on; ${then}`,
+      `the previous one is withdrawn at ${utcSecondsText(previousEndsAtMs)}, or before by --withdraw\n`,
     ].join('\n')
   },
 })
@@ -85,8 +86,8 @@ export const rotateSigningKeyCommand = command({
     const { signsAtMs, previousEndsAtMs } = await addSigningKey(access, cluster, values.leaked)
     const before = values.leaked ? '' : ', or before by --withdraw'
     return [
-      `the new signing key of ${cluster} signs from ${timeText(signsAtMs)} on; nodes renew by themselves`,
-      `the previous one is withdrawn at ${timeText(previousEndsAtMs)}${before}\n`,
+      `the new signing key of ${cluster} signs from ${utcSecondsText(signsAtMs)} on; nodes renew by themselves`,
+      `the previous one is withdrawn at ${utcSecondsText(previousEndsAtMs)}${before}\n`,
     ].join('\n')
   },
 })
@@ -113,7 +114,7 @@ export const rotateAdminCommand = command({
     const then =
       endsAtMs === null
         ? 'all certificates of earlier ones have ended'
-        : `the previous one is withdrawn at ${timeText(endsAtMs)}, or before by --withdraw`
+        : `the previous one is withdrawn at ${utcSecondsText(endsAtMs)}, or before by --withdraw`
     return `the new admin authority issues from now on; ${then}\n`
   },
 })
@@ -121,8 +122,4 @@ export const rotateAdminCommand = command({
 function withdrawnText(nodesLeft: number): string {
   const rest = nodesLeft === 0 ? '' : `; nodes that must join again with the join token: ${nodesLeft}`
   return `the previous authority is withdrawn${rest}\n`
-}
-
-function timeText(atMs: number): string {
-  return `${new Date(atMs).toISOString().slice(0, 19)}Z`
 }

@@ -1,5 +1,6 @@
 import { command } from '../../core/command.ts'
 import { UsageError } from '../../core/errors.ts'
+import { utcSecondsText } from '../../core/time-text.ts'
 import { type TokenKeyLine, tokenKeys, withdrawTokenKey } from '../admin-client.ts'
 import { ADMIN_FLAGS, adminAccess } from '../admin-flags.ts'
 
@@ -37,16 +38,12 @@ function listText(keys: readonly TokenKeyLine[]): string {
 function lineOf({ id, registry, issuer, audience, ...key }: TokenKeyLine): string {
   const standing =
     key.withdrawnAtMs === null
-      ? `trusted from ${timeText(key.probedAtMs)} to ${timeText(key.trustedUntilMs)}`
-      : `withdrawn ${timeText(key.withdrawnAtMs)}`
+      ? `trusted from ${utcSecondsText(key.probedAtMs)} to ${utcSecondsText(key.trustedUntilMs)}`
+      : `withdrawn ${utcSecondsText(key.withdrawnAtMs)}`
   return `${id}  ${registry}  issuer ${quoted(issuer)}, audience ${quoted(audience)}: ${standing}`
 }
 
 /** The signer of a token chooses these texts, so escape everything that may move a terminal's cursor. */
 function quoted(text: string): string {
   return JSON.stringify(text.slice(0, TEXT_CHARS_MAX)).replace(/[^\x20-\x7e]/g, '?')
-}
-
-function timeText(atMs: number): string {
-  return `${new Date(atMs).toISOString().slice(0, 19)}Z`
 }

@@ -1,5 +1,7 @@
 import { PUBLIC_AUTHORITY } from '../../core/consent.ts'
 import type { RegistryHost } from '../../core/repository.ts'
+import { utcText } from '../../core/time-text.ts'
+import { filledLines } from '../table.ts'
 import type { CheckAnswer } from './check.ts'
 import type { Content, FileTree } from './file-tree.ts'
 import { type Attachment, type Attachments, type EditRecord, type RuntimeName, STATE_DIR } from './journal.ts'
@@ -123,10 +125,7 @@ export function listText(tree: FileTree, attachments: Attachments): string {
   if (all.length === 0) return 'Nothing is attached.\n'
   const blocks = all.map(
     ([runtime, { phase, since, registries, via, edits, listeners = [], isAuthorityPublic }]) => {
-      const state =
-        phase === 'attached'
-          ? `since ${since.slice(0, 16).replace('T', ' ')} UTC`
-          : 'interrupted: run it again, or detach'
+      const state = phase === 'attached' ? `since ${utcText(since)}` : 'interrupted: run it again, or detach'
       return [
         `${runtime}  by ${via}, ${state}`,
         `  registries  ${registries.join(', ')}`,
@@ -167,11 +166,5 @@ function sections(all: string[]): string {
 }
 
 function wrapped(text: string): string {
-  const lines: string[] = ['']
-  for (const word of text.split(' ')) {
-    const longer = lines.at(-1) === '' ? word : `${lines.at(-1)} ${word}`
-    if (longer.length <= WIDTH) lines[lines.length - 1] = longer
-    else lines.push(word)
-  }
-  return lines.join('\n')
+  return filledLines(text.split(' '), WIDTH).join('\n')
 }

@@ -1,7 +1,9 @@
 import { byteSize } from '../../core/byte-size.ts'
 import { command } from '../../core/command.ts'
+import { shortDigest } from '../../core/digest.ts'
 import { HOLDERS_TOLD_MAX } from '../../core/holders-api.ts'
 import { plainText } from '../../core/plain-text.ts'
+import { agoText } from '../../core/time-text.ts'
 import { localNode, NODE_FLAGS } from '../local-node.ts'
 import { type Cell, type Column, counted, type Look, lookOf, tableLines } from '../table.ts'
 import { cacheSchema, JSON_FLAG, jsonText, type ShownBlob, type ShownCache } from './answers.ts'
@@ -54,7 +56,7 @@ export function cacheText(cache: ShownCache, { look, withBlobs, nowMs }: ListOpt
     image.name,
     `${image.heldBlobs}/${image.blobs}`,
     byteSize(image.heldBytes),
-    agoText(image.used, nowMs),
+    agoText(nowMs - Date.parse(image.used)),
     image.isPinned ? 'pinned' : '',
   ])
   parts.push(tableLines(IMAGE_COLUMNS, rows, look))
@@ -79,32 +81,14 @@ export function blobLines(
       byteSize(blob.bytes),
       `${Math.floor((100 * blob.heldBytes) / blob.bytes)} %`,
       others === undefined ? '?' : `${others}${others === HOLDERS_TOLD_MAX ? '+' : ''}`,
-      agoText(blob.used, nowMs),
+      agoText(nowMs - Date.parse(blob.used)),
       state.filter(Boolean).join(', '),
     ]
   })
   return tableLines(BLOB_COLUMNS, rows, look)
 }
 
-/** Enough to tell blobs apart, and to find one. */
-export function shortDigest(digest: string): string {
-  return plainText(digest.replace(/^sha256:/, '').slice(0, 12))
-}
-
 /** The last used first. @param used ISO 8601 */
 function byUse<Used extends { used: string }>(all: readonly Used[]): Used[] {
   return all.toSorted((one, other) => other.used.localeCompare(one.used))
-}
-
-const UNITS = [
-  ['days', 48 * 3600_000, 24 * 3600_000],
-  ['h', 3600_000, 3600_000],
-  ['min', 60_000, 60_000],
-] as const
-
-/** Short, so that the table fits into 80 columns: `5 min ago`. */
-function agoText(used: string, nowMs: number): string {
-  const ms = nowMs - Date.parse(used)
-  const found = UNITS.find(([, fromMs]) => ms >= fromMs)
-  return found === undefined ? 'now' : `${Math.floor(ms / found[2])} ${found[0]} ago`
 }

@@ -1,10 +1,10 @@
 import { byteSize } from '../../core/byte-size.ts'
 import { command } from '../../core/command.ts'
+import { shortDigest } from '../../core/digest.ts'
 import { plainText } from '../../core/plain-text.ts'
 import { localNode, NODE_FLAGS } from '../local-node.ts'
 import { counted } from '../table.ts'
 import { JSON_FLAG, jsonText, verifiedSchema } from './answers.ts'
-import { shortDigest } from './ls.ts'
 
 /** How long all of the cache may take: a terabyte at the rate of `cache verify`, and pulls meanwhile. */
 const VERIFY_PATIENCE_MS = 4 * 3600_000

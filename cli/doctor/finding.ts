@@ -3,12 +3,13 @@ import type { ConditionCode } from '../../core/conditions.ts'
 import { DOCTOR_FINDINGS } from '../../core/doctor-texts.ts'
 import { plainText } from '../../core/plain-text.ts'
 import { scrubSecrets } from '../../core/scrub-secrets.ts'
+import { GRAVITY } from '../table.ts'
 
 /** What `shoal doctor` says about one link of the chain. */
 
 /** `info`: as configured, but worth knowing. `unknown`: could not be looked at. The gravest last. */
-export const LEVELS = ['ok', 'info', 'unknown', 'warning', 'error'] as const
-export type Level = (typeof LEVELS)[number]
+export const LEVELS = Object.keys(GRAVITY) as Level[]
+export type Level = keyof typeof GRAVITY
 
 export type FindingCode = ConditionCode | keyof typeof DOCTOR_FINDINGS
 

@@ -2,35 +2,24 @@ import { z } from 'zod'
 import { CONDITIONS } from '../../core/condition-texts.ts'
 import type { ConditionCode } from '../../core/conditions.ts'
 import { DIAL_OUTCOMES } from '../../core/reach-api.ts'
+import { conditionSchema as shownCondition, statusSchema as shownStatus } from '../node-status.ts'
 
 /** What the doctor reads of the node's answers (docs/status.md); whatever else is in them does not matter here. */
 
-const fact = z.union([z.string(), z.number(), z.boolean()])
-const conditionSchema = z.object({
+const conditionSchema = shownCondition.pick({ subject: true, facts: true }).extend({
   code: z.custom<ConditionCode>((code) => typeof code === 'string' && code in CONDITIONS),
-  subject: z.string(),
-  facts: z.record(z.string(), fact),
 })
 
-export const statusSchema = z.object({
-  node: z.object({
-    version: z.string(),
-    started: z.string(),
-    joined: z.boolean(),
-    cluster: z.string().optional(),
-    id: z.string().optional(),
-    reason: z.string().optional(),
-  }),
-  tracker: z.object({ url: z.string().nullable(), state: z.string() }),
-  registries: z.array(z.object({ host: z.string(), kinds: z.array(z.string()), state: z.string() })),
-  peers: z.object({ connected: z.number(), refused: z.number(), unreachable: z.number() }),
-  // A node of another version may have conditions that this command does not know.
-  conditions: z
-    .array(z.unknown())
-    .transform((all) =>
-      all.flatMap((one) => [conditionSchema.safeParse(one)].flatMap(({ data }) => data ?? [])),
-    ),
-})
+/** A node of another version may have conditions that this command does not know. */
+export const statusSchema = shownStatus
+  .pick({ node: true, tracker: true, registries: true, peers: true })
+  .extend({
+    conditions: z
+      .array(z.unknown())
+      .transform((all) =>
+        all.flatMap((one) => [conditionSchema.safeParse(one)].flatMap(({ data }) => data ?? [])),
+      ),
+  })
 
 export type NodeStatus = z.output<typeof statusSchema>
 export type NodeCondition = z.output<typeof conditionSchema>

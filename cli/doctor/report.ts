@@ -1,24 +1,10 @@
 import { plainJson } from '../../core/plain-text.ts'
-import { counted, type Look, painted, type Style, wrappedLines } from '../table.ts'
+import { counted, GRAVITY, type Look, painted, wrappedLines } from '../table.ts'
 import type { LinkReport } from './examine.ts'
 import { type Finding, type Level, worstOf } from './finding.ts'
 
 /** What a person and a script read of the links. */
 
-const WORDS: Record<Level, string> = {
-  ok: 'ok',
-  info: 'note',
-  unknown: '?',
-  warning: 'warning',
-  error: 'ERROR',
-}
-const STYLES: Record<Level, Style> = {
-  ok: 'green',
-  info: 'cyan',
-  unknown: 'dim',
-  warning: 'yellow',
-  error: 'red',
-}
 /** Of the longest word, with the gap behind it. */
 const WORD_WIDTH = 9
 
@@ -32,12 +18,12 @@ export function reportText(reports: LinkReport[], look: Look): string {
 
 function linesOf({ level, text, code, detail, remedy }: Finding, link: string, look: Look): string[] {
   const isWrong = code !== undefined && level !== 'info'
-  const word = WORDS[level].padEnd(WORD_WIDTH)
+  const word = GRAVITY[level].word.padEnd(WORD_WIDTH)
   const head = wrappedLines(isWrong ? `${text} (${code})` : text, link + word, look)
   const indent = ' '.repeat(link.length + WORD_WIDTH)
   return [
     ...head.map((line, at) =>
-      at === 0 ? link + painted(word, STYLES[level], look) + line.slice(indent.length) : line,
+      at === 0 ? link + painted(word, GRAVITY[level].style, look) + line.slice(indent.length) : line,
     ),
     ...(detail === undefined ? [] : wrappedLines(detail, indent, look)),
     ...(remedy === undefined || !isWrong ? [] : wrappedLines(remedy, `${indent}→ `, look)),
@@ -52,7 +38,7 @@ function summary(reports: LinkReport[], look: Look): string {
     ...(errors === 0 ? [] : [counted(errors, 'error')]),
     ...(warnings === 0 ? [] : [counted(warnings, 'warning')]),
   ].join(', ')
-  const head = painted(wrong === '' ? 'Nothing is wrong.' : `${wrong}.`, STYLES[worstOf(all)], look)
+  const head = `${painted('●', GRAVITY[worstOf(all)].style, look)} ${painted(wrong === '' ? 'Nothing is wrong.' : `${wrong}.`, 'bold', look)}`
   return unknowns === 0 ? head : `${head} ${counted(unknowns, 'check')} could not be made (?).`
 }
 

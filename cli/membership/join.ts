@@ -6,7 +6,8 @@ import { writeNewFiles } from '../../certs-tool/key-files.ts'
 import { command, type Outside } from '../../core/command.ts'
 import { UsageError } from '../../core/errors.ts'
 import { parseJoinString } from '../../core/join-string.ts'
-import { durationText, joinFromHere } from '../../node/membership.ts'
+import { durationText } from '../../core/time-text.ts'
+import { joinFromHere } from '../../node/membership.ts'
 import type { RuntimeName } from '../attach/journal.ts'
 import { nodeSettings as attachSettings } from '../attach/node-settings.ts'
 import { NODE_CONFIG_FILE } from '../node-config-file.ts'
@@ -122,7 +123,7 @@ function facts({ node, tracker, silent, clockAheadSeconds }: Joined, dataDir: st
   if (silent !== undefined) lines.push('', `Not confirmed: ${silent}.`)
   if (clockAheadSeconds !== undefined) {
     const side = clockAheadSeconds > 0 ? 'ahead of' : 'behind'
-    const by = durationText(Math.abs(clockAheadSeconds))
+    const by = durationText(Math.abs(clockAheadSeconds) * 1000)
     lines.push('', `The clock of this machine is ${by} ${side} that of the tracker. Set it:`)
     lines.push('with a wrong clock nodes do not trust each other.')
   }

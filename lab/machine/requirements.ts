@@ -34,6 +34,8 @@ const PACKAGES = {
   man: 'man-db',
   groff: 'groff-base',
   mandoc: 'mandoc',
+  script: 'bsdutils',
+  'rsvg-convert': 'librsvg2-bin',
   /** A module of the system's Python, not a program. */
   'python3-libtorrent': 'python3-libtorrent',
 } as const

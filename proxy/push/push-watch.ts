@@ -5,6 +5,7 @@ import { JoinedChunks } from '../../core/joined-chunks.ts'
 import type { RegistryApi } from '../../core/repository.ts'
 import { readCredential, readRepositoryPath } from '../blob-request.ts'
 import { blobsOfManifest, MANIFEST_BYTES_MAX } from '../manifest-plans.ts'
+import type { SizeLimit } from '../size-limit.ts'
 import type { ResponseWatcher } from '../upstream/forward.ts'
 import { type UploadStep, Uploads } from './uploads.ts'
 
@@ -18,15 +19,10 @@ export class PushWatch {
   readonly #uploads: Uploads
   readonly #defects: Defects
 
-  constructor({ client, p2pMinBytes, defects }: PushWatchParts) {
+  constructor({ client, limit, defects }: PushWatchParts) {
     this.#client = client
-    this.#uploads = new Uploads(client.pushes, p2pMinBytes)
+    this.#uploads = new Uploads(client.pushes, limit)
     this.#defects = defects
-  }
-
-  /** From now on. */
-  set p2pMinBytes(bytes: number) {
-    this.#uploads.blobBytesMin = bytes
   }
 
   /** @returns a watcher of the request's body and its answer; undefined if it is no part of a push */
@@ -67,6 +63,6 @@ export class PushWatch {
 
 export interface PushWatchParts {
   client: Pick<Client, 'pushes'>
-  p2pMinBytes: number
+  limit: Readonly<SizeLimit>
   defects: Defects
 }

@@ -3,6 +3,7 @@ import type { Client, PushCopy } from '../../client/index.ts'
 import { BoundedMap } from '../../core/bounded-map.ts'
 import { type Digest, isDigest } from '../../core/digest.ts'
 import type { RegistryApi, RegistryHost, Repository } from '../../core/repository.ts'
+import type { SizeLimit } from '../size-limit.ts'
 import { type AnswerHeaders, hasBody } from '../upstream/forward.ts'
 import {
   bytesTaken,
@@ -39,14 +40,13 @@ export interface UploadStep {
  */
 export class Uploads {
   readonly #pushes: Client['pushes']
-  /** Smaller blobs are not kept. */
-  blobBytesMin: number
+  readonly #limit: Readonly<SizeLimit>
   readonly #open = new BoundedMap<string, Upload>(UPLOADS_MAX)
 
-  /** @param blobBytesMin smaller blobs come from the registry */
-  constructor(pushes: Client['pushes'], blobBytesMin: number) {
+  /** @param limit smaller blobs are not kept */
+  constructor(pushes: Client['pushes'], limit: Readonly<SizeLimit>) {
     this.#pushes = pushes
-    this.blobBytesMin = blobBytesMin
+    this.#limit = limit
   }
 
   /** @returns undefined if the request belongs to no upload */
@@ -151,7 +151,7 @@ export class Uploads {
       ...blob
     }: { registry: RegistryHost; repository: Repository; digest: Digest; headers: AnswerHeaders },
   ): void {
-    if (copy.bytes < this.blobBytesMin || !isOf(blob.digest, headers)) copy.drop()
+    if (copy.bytes < this.#limit.p2pMinBytes || !isOf(blob.digest, headers)) copy.drop()
     else copy.accepted(blob)
   }
 }

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type CertificateFacts, factsOf } from '../../certs-tool/certificate-facts.ts'
-import { certificateText, durationText } from '../../certs-tool/certificate-text.ts'
+import { certificateText } from '../../certs-tool/certificate-text.ts'
 import { issueTrackerTls, makeLabAuthority } from '../../certs-tool/tracker-certificates.ts'
 import { type CertificateClaims, claimsToNames } from '../../core/certificate-claims.ts'
 import { parseDigest } from '../../core/digest.ts'
@@ -78,7 +78,7 @@ describe('shoal certs inspect', () => {
       expect(stdout).toContain(fact)
     }
     expect(stdout).toContain('cd'.repeat(32))
-    expect(stdout).toContain('2026-09-21T14:13:20Z')
+    expect(stdout).toContain('2026-09-21 14:13:20 UTC')
     expect(stdout).toMatch(/valid for another (29|30) min/)
     expect(stdout).toContain('client and server')
     expect(stdout).toContain(`issued by     CN=shoal cluster ${cluster}, key `)
@@ -175,17 +175,5 @@ describe('what a certificate is', () => {
     expect(textOf(pem, later(validToDate, -23 * 60_000 - 1))).toContain('valid for another 23 min')
     expect(textOf(pem, later(validToDate, 3 * 3_600_000))).toContain('expired 3 h ago')
     expect(textOf(pem, later(validFromDate, -90_000))).toContain('not yet valid, in 90 s')
-  })
-
-  it.each([
-    [0, '0 s'],
-    [119_999, '119 s'],
-    [120_000, '2 min'],
-    [7_199_999, '119 min'],
-    [7_200_000, '2 h'],
-    [172_799_999, '47 h'],
-    [172_800_000, '2 days'],
-  ])('says %d ms as %s', (ms, text) => {
-    expect(durationText(ms)).toBe(text)
   })
 })

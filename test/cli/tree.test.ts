@@ -39,7 +39,7 @@ describe('the tree of commands', () => {
   })
 
   it.each(all)('explains $name in 60 columns too, where no word is longer', async (placed) => {
-    const help = await helpText(placed, { columns: 60, bold: (text) => text })
+    const help = await helpText(placed, { columns: 60, isColoured: false })
     const long = help.split('\n').filter((line) => line.length > 60)
     // Command lines are not cut: whoever copies one needs it whole.
     expect(long.filter((line) => /^ {6}\S+ \S/.test(line))).toEqual([])

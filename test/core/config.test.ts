@@ -5,7 +5,7 @@ import { afterAll, describe, expect, it } from 'vitest'
 import { z } from 'zod'
 import { settingFlags } from '../../cli/explanation.ts'
 import { HelpPage } from '../../cli/help.ts'
-import { PLAIN } from '../../cli/terminal.ts'
+import { PLAIN } from '../../cli/table.ts'
 import {
   CONFIG_FILE_BYTES_MAX,
   ConfigError,

@@ -73,7 +73,7 @@ export const LAYERS: Record<string, RegExp[]> = {
     /^tracker\/[a-z-]+\.ts$/,
   ],
   lab: [
-    /^lab\/(demo)\//,
+    /^lab\/(demo|pictures)\//,
     /^lab\/(field|guests|loopback|runtimes)\//,
     /^lab\/(?!errors)[a-z-]+\.ts$/,
     /^lab\/(stand-ins)\//,

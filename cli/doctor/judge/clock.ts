@@ -1,5 +1,5 @@
 import { SKEW_SECONDS_MIN } from '../../../core/clock-skew.ts'
-import { durationText } from '../../../node/membership.ts'
+import { durationText } from '../../../core/time-text.ts'
 import { type Finding, found, ok, unknown } from '../finding.ts'
 
 /** One answer with a Date. */
@@ -15,7 +15,7 @@ export function judgeClock(clocks: ClockFacts[]): Finding[] {
   const wrong = clocks.filter(({ aheadSeconds }) => Math.abs(aheadSeconds) >= SKEW_SECONDS_MIN)
   if (wrong.length === 0) return [ok(`agrees with ${clocks.map(({ server }) => server).join(', ')}`)]
   return wrong.map(({ server, aheadSeconds, isRefused = false }) => {
-    const detail = `this clock is ${durationText(Math.abs(aheadSeconds))} ${aheadSeconds > 0 ? 'ahead of' : 'behind'} that of ${server}`
+    const detail = `this clock is ${durationText(Math.abs(aheadSeconds) * 1000)} ${aheadSeconds > 0 ? 'ahead of' : 'behind'} that of ${server}`
     return found(isRefused ? 'CLOCK_SKEWED' : 'CLOCK_DIFFERS', { detail })
   })
 }

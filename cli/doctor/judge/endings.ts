@@ -1,4 +1,4 @@
-import { durationText } from '../../../node/membership.ts'
+import { durationText, utcText } from '../../../core/time-text.ts'
 import { type Finding, found, ok, unknown } from '../finding.ts'
 
 export interface Ending {
@@ -28,17 +28,17 @@ export function judgeEndings({ nowMs, certificates, hidden }: EndingsFacts): Fin
   const findings = certificates.flatMap((one) => judgeEnding(one, nowMs))
   const unseen = hidden.map((what) => unknown(what, 'only root and the user of the node may see it'))
   if (findings.length > 0 || certificates.length === 0) return [...findings, ...unseen]
-  const names = certificates.map(({ what, endsMs }) => `${what} in ${durationText((endsMs - nowMs) / 1000)}`)
+  const names = certificates.map(({ what, endsMs }) => `${what} in ${durationText(endsMs - nowMs)}`)
   return [ok(`nothing expires soon: ${names.join(', ')}`), ...unseen]
 }
 
 function judgeEnding({ what, beginsMs, endsMs, isOwn = false, remedy }: Ending, nowMs: number): Finding[] {
   const leftMs = endsMs - nowMs
-  const at = `${new Date(endsMs).toISOString().slice(0, 16).replace('T', ' ')} UTC`
+  const at = utcText(endsMs)
   if (leftMs <= 0)
     return [found('CERTIFICATE_EXPIRED', { subject: what, detail: `it expired ${at}`, remedy })]
   if (leftMs > SOON_MS || leftMs > (endsMs - beginsMs) * LEFT_SHARE) return []
-  const detail = `it expires ${at}, in ${durationText(leftMs / 1000)}`
+  const detail = `it expires ${at}, in ${durationText(leftMs)}`
   return [
     found(isOwn ? 'NODE_CERTIFICATE_STUCK' : 'CERTIFICATE_EXPIRES', {
       subject: isOwn ? '' : what,

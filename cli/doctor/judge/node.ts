@@ -1,3 +1,4 @@
+import { utcText } from '../../../core/time-text.ts'
 import { type Finding, found, ok, unknown } from '../finding.ts'
 import type { NodeStatus } from '../node-view.ts'
 
@@ -12,7 +13,7 @@ export interface NodeFacts {
 export function judgeNode({ pid, status, failure }: NodeFacts): Finding[] {
   if (status !== undefined) {
     const { version, started } = status.node
-    return [ok(`version ${version} runs since ${started.slice(0, 16).replace('T', ' ')} UTC`)]
+    return [ok(`version ${version} runs since ${utcText(started)}`)]
   }
   if (failure?.code === 'NODE_DENIED') return [unknown('the state of the node', failure.message)]
   if (pid !== undefined || failure?.code !== 'NODE_DOWN')

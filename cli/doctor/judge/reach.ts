@@ -1,4 +1,4 @@
-import { durationText } from '../../../node/membership.ts'
+import { durationText } from '../../../core/time-text.ts'
 import { type Finding, found, info, ok, unknown } from '../finding.ts'
 import type { NodeReach } from '../node-view.ts'
 
@@ -54,7 +54,7 @@ export function judgeNamed(node: string, { reach, failure }: ReachFacts): Findin
   if (reach === undefined) return [notAsked(`node ${node}`, failure)]
   const { other } = reach
   if (other === null) return [found('NODE_UNHEARD', { subject: node })]
-  const heard = ok(`the tracker heard from it ${agoText(other.heardAgoMs)} ago, at ${at(other)}`)
+  const heard = ok(`the tracker heard from it ${durationText(other.heardAgoMs)} ago, at ${at(other)}`)
   const port =
     other.isReached === false
       ? [found('PORT_UNREACHED', { subject: at(other), remedy: 'Run `shoal doctor` on its machine.' })]
@@ -81,8 +81,4 @@ function notAsked(what: string, failure: ReachFacts['failure']): Finding {
 
 function at({ address, port }: { address: string; port: number }): string {
   return `${address} port ${port}`
-}
-
-function agoText(ms: number): string {
-  return durationText(Math.round(ms / 1000))
 }

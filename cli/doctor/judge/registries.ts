@@ -21,6 +21,12 @@ const CODE_OF: Record<RegistryFailure, FindingCode> = {
   identity: 'REGISTRY_CLIENT_CERTIFICATE',
   silent: 'REGISTRY_UNREACHABLE',
 }
+/** In words, how the tracker verifies its callers (docs/registries.md). */
+const SEEN: Readonly<Record<string, string>> = {
+  token: 'its tokens are signed, and verified by their key',
+  introspect: 'each credential is verified by asking it',
+  none: 'its images are open to every node',
+}
 /** What a registry answers to a stranger. */
 const EXPECTED = new Set([200, 401, 403])
 
@@ -38,7 +44,11 @@ function judgeRegistry({ host, failure, status = 0, challenge, kinds, ...more }:
   if (!EXPECTED.has(status))
     return found('REGISTRY_ANSWERS_ODDLY', { subject: host, detail: `it answered ${status}` })
   const identity = more.hasClientCertificate ? '; this machine shows it a client certificate' : ''
-  const seen = kinds.length === 0 ? '' : `; the tracker found: ${kinds.join(', ')}`
+  const seen = kinds
+    .map((kind) => SEEN[kind])
+    .filter((words) => words !== undefined)
+    .map((words) => `; ${words}`)
+    .join('')
   return ok(`${host} answers and is verified; ${kindText(status, challenge)}${seen}${identity}`)
 }
 

@@ -1,5 +1,6 @@
 import { NoProxy } from '../../../core/no-proxy.ts'
 import { parseRegistryHost, registryAddress } from '../../../core/repository.ts'
+import { utcText } from '../../../core/time-text.ts'
 import { type Finding, found, ok, unknown } from '../finding.ts'
 
 export interface AttachedRuntime {
@@ -91,8 +92,7 @@ function judgeAttached(runtime: AttachedRuntime, { docker, proxyUrl }: RuntimesF
 }
 
 function startText({ startedMs = 0, since }: AttachedRuntime): string {
-  const text = (iso: string) => iso.slice(0, 16).replace('T', ' ')
-  return `started ${text(new Date(startedMs).toISOString())}, attached ${text(since)} UTC`
+  return `started ${utcText(startedMs)}, attached ${utcText(since)}`
 }
 
 function hidden(subject: string, noProxy: string, registries: string[]): Finding[] {

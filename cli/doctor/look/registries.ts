@@ -4,15 +4,13 @@ import { inTime } from '../../../core/patience.ts'
 import { openRegistries, type RegistryClient } from '../../../core/registry-client.ts'
 import { registryConfig } from '../../../core/registry-config.ts'
 import { isAboutTime, registryFailure } from '../../../core/registry-failure.ts'
+import { certsDirsOf } from '../../../core/registry-trust.ts'
 import { parseRegistryHost } from '../../../core/repository.ts'
 import { failureText } from '../../../core/trusted-authorities.ts'
 import type { UpstreamProxy } from '../../../core/upstream-proxy.ts'
 import type { About } from '../about.ts'
 import type { ClockFacts } from '../judge/clock.ts'
 import type { RegistryFacts } from '../judge/registries.ts'
-
-/** Where runtimes keep what they trust, besides Docker's folder; as the node reads them. */
-const OTHER_CERTS_DIRS = ['/etc/containerd/certs.d', '/etc/containers/certs.d']
 
 export interface RegistryLook extends RegistryFacts {
   clock?: ClockFacts
@@ -29,8 +27,7 @@ export async function lookAtRegistries(
   const added = named
     .filter(({ host }) => !known.has(host))
     .map(({ host }) => registryConfig.parse({ host: parseRegistryHost(host) }))
-  const certsDirs =
-    dockerCertsDir === '' ? [] : [dockerCertsDir, ...OTHER_CERTS_DIRS].map((dir) => join(root, dir))
+  const certsDirs = certsDirsOf(dockerCertsDir).map((dir) => join(root, dir))
   const clients = [...openRegistries([...registries, ...added], { certsDirs, proxy }).values()]
   const kindsOf = (host: string) => named.find((one) => one.host === host)?.kinds ?? []
   return Promise.all(

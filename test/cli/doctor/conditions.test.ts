@@ -17,7 +17,7 @@ let condition: object
 const server = createServer((request, response) => {
   const status = {
     node: { version: '1', started: '2026-11-30T12:00:00Z', joined: true, cluster: 'c', id: 'n' },
-    tracker: { url: null, state: 'connected' },
+    tracker: { url: null, state: 'connected', since: '2026-11-30T12:00:00Z' },
     registries: [],
     peers: { connected: 0, refused: 0, unreachable: 0 },
     conditions: [condition, { code: 'OF_ANOTHER_VERSION', subject: '', facts: {} }],

@@ -128,7 +128,7 @@ const ROWS: Row[] = [
     },
     status: ['CLOCK_SKEWED', 'REGISTRY_NOT_AT_TRACKER', 'REGISTRY_UNVERIFIED'],
     doctor: ['clock CLOCK_SKEWED', 'registries REGISTRY_NOT_AT_TRACKER', 'registries REGISTRY_UNVERIFIED'],
-    says: /this clock is 3 hours ahead of that of localhost/,
+    says: /this clock is 3 h ahead of that of localhost/,
   },
 ]
 

@@ -357,7 +357,7 @@ it('manifests of a registry plan nothing, or what has its shape', () => {
   }
   const request = { method: 'GET', url: '/v2/team/app/manifests/v1', headersDistinct: {} } as IncomingMessage
   const read = (text: string) => {
-    const watcher = new ManifestPlans({ plan }, 1000).watch(request, {
+    const watcher = new ManifestPlans({ plan }, { p2pMinBytes: 1000 }).watch(request, {
       host: parseRegistryHost('registry.example'),
     })!
     watcher.onStart(200, { 'content-type': 'application/vnd.oci.image.manifest.v1+json' })
