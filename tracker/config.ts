@@ -58,6 +58,14 @@ export const trackerConfig = z.strictObject({
     .describe(
       'PostgreSQL database for the state, which several trackers may share: postgres://shoal_tracker@db.example.com/shoal. Absent: a file in the data folder.',
     ),
+  databaseListenUrl: z
+    .string()
+    .max(4096)
+    .refine(isPostgresUrl, { error: 'expected a URL as for databaseUrl' })
+    .optional()
+    .describe(
+      'The database itself, where databaseUrl leads to a pooler in transaction mode (pgbouncer): for the one connection on which a tracker hears of changes. Absent: databaseUrl.',
+    ),
   databasePasswordFile: path.optional().describe("File with the database role's password."),
   databaseCaFile: path
     .optional()
