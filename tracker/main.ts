@@ -3,7 +3,7 @@ import { pinOf, shownAuthority } from '../core/authority-pin.ts'
 import { ensureDataDir, isReadableByOthers, type ListenAddress, readSecretFile } from '../core/config.ts'
 import { CredentialsSeen } from '../core/credentials-seen.ts'
 import { lockDataDir } from '../core/data-lock.ts'
-import { Defects } from '../core/defects.ts'
+import { Defects, isDefect } from '../core/defects.ts'
 import type { ClusterId } from '../core/metainfo.ts'
 import { createMetrics } from '../core/metrics.ts'
 import { closeRegistries, openRegistries, type RegistryClients } from '../core/registry-client.ts'
@@ -35,6 +35,8 @@ import { Acceptances } from './pull/acceptances.ts'
 import { FailedGrants } from './pull/failed-grants.ts'
 import { KindsFound } from './pull/kinds-found.ts'
 import { Memberships } from './pull/membership.ts'
+import { StoredAnswers } from './pull/stored-answers.ts'
+import { StoredTokenKeys } from './pull/stored-token-keys.ts'
 import { TrustedKeys } from './pull/trusted-keys.ts'
 import { RequestLimits } from './request-limits.ts'
 import { restoreMemory, saveMemoryRegularly } from './saved-memory.ts'
@@ -209,13 +211,15 @@ interface Foundation extends TrackerSurroundings {
 
 async function assemble(config: TrackerConfig, foundation: Foundation): Promise<TrackerParts> {
   const { log, store, sealer, registries } = foundation
+  const storedAnswers = new StoredAnswers({ store, sealer })
+  const stored = new StoredTokenKeys({ store, sealer, log })
   const { nowMs = Date.now, random = Math.random, leasePolicy = farHalf(), probePauseMs } = foundation
   const { pullCertificateSeconds, leaseSeconds, heartbeatSeconds } = config
   const silentMsMax = heartbeatSeconds * 1000 * HEARTBEATS_MISSED_MAX
   const peers = new PeerTables(silentMsMax)
   const metrics = trackerMetrics(createMetrics({ process: true }).registry, () => peers.nodeCount())
   const strangers = new Strangers(nowMs)
-  const memberships = new Memberships(strangers)
+  const memberships = new Memberships(strangers, storedAnswers)
   const tokenKeys = new TokenKeys({ registries })
   const clusters = await Clusters.load(store, sealer, { nowMs, settleMs: silentMsMax })
   const revocations = await Revocations.load(store)
@@ -235,17 +239,23 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
     dialBacks: new DialBacks(log),
     sha1Claims: new Sha1Claims(),
     registries,
-    tokenKeys: await TrustedKeys.load({ tokenKeys, registries, store, log, nowMs, probePauseMs }),
-    acceptances: new Acceptances(memberships),
+    tokenKeys: await TrustedKeys.load({ tokenKeys, registries, stored, log, nowMs, probePauseMs }),
+    storedAnswers,
+    acceptances: new Acceptances(memberships, storedAnswers),
     credentialsSeen: new CredentialsSeen({
       registries,
       dataDir: config.dataDir,
       log,
-      onNotOpen: (registry) =>
+      onNotOpen: (registry) => {
         log.error(
           { code: 'REGISTRY_NOT_OPEN', registry },
           'a registry of kind none asks for credentials; each pull is judged, as without a kind',
-        ),
+        )
+        store.putRegistryNotOpen(registry).catch((error: unknown) => {
+          if (isDefect(error)) defects.note('tracker_job', error)
+          log.error({ err: error, registry }, 'cannot tell the other trackers that a registry is not open')
+        })
+      },
     }),
     strangers,
     kindsFound: new KindsFound(registries, log),

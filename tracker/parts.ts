@@ -19,6 +19,7 @@ import type { Acceptances } from './pull/acceptances.ts'
 import type { FailedGrants } from './pull/failed-grants.ts'
 import type { KindsFound } from './pull/kinds-found.ts'
 import type { Memberships } from './pull/membership.ts'
+import type { StoredAnswers } from './pull/stored-answers.ts'
 import type { TrustedKeys } from './pull/trusted-keys.ts'
 import type { RequestLimits } from './request-limits.ts'
 import type { Store } from './store/store.ts'
@@ -56,6 +57,7 @@ export interface TrackerParts {
   strangers: Strangers
   kindsFound: KindsFound
   memberships: Memberships
+  storedAnswers: StoredAnswers
   accesses: PullAccesses
   /** Limits granted pulls and renewals, by cluster and node. */
   pullLimits: RequestLimits
