@@ -1,5 +1,6 @@
 import type { Logger } from 'pino'
 import { pinOf, shownAuthority } from '../core/authority-pin.ts'
+import { Conditions } from '../core/conditions.ts'
 import { ensureDataDir, isReadableByOthers, type ListenAddress, readSecretFile } from '../core/config.ts'
 import { CredentialsSeen } from '../core/credentials-seen.ts'
 import { lockDataDir } from '../core/data-lock.ts'
@@ -10,6 +11,7 @@ import { closeRegistries, openRegistries, type RegistryClients } from '../core/r
 import { Strangers } from '../core/strangers.ts'
 import { TokenKeys } from '../core/token-keys.ts'
 import { upstreamProxyOf } from '../core/upstream-proxy-config.ts'
+import { AddressRanges } from './address-ranges.ts'
 import { AdminAuthorities, removeAdminPem } from './admin/admin-authority.ts'
 import { openAdminSocket } from './admin/admin-socket.ts'
 import type { JoinAddress } from './admin/join-token-routes.ts'
@@ -52,6 +54,7 @@ import { dialPort, PortTrials } from './swarm/port-trials.ts'
 import { PullAccesses } from './swarm/pull-accesses.ts'
 import { RegistryLimits } from './swarm/registry-limits.ts'
 import { Sha1Claims } from './swarm/sha1-claims.ts'
+import { SharedEndpoints } from './swarm/shared-endpoints.ts'
 import { SwarmCache } from './swarm/swarm-cache.ts'
 
 export interface RunningTracker {
@@ -156,17 +159,20 @@ export async function startTracker(
     running.defer(() => parts.portTrials.close())
 
     const trusted = () => ({ ...tls, authorityPems: parts.clusters.authorityPems() })
-    const nodeApi = makeHttpsListener(trusted(), parts, async (socket) => {
-      const caller = await callerOf(parts, socket)
-      return caller.kind === 'stranger' ? undefined : caller.key
+    const nodeApi = makeHttpsListener(trusted(), parts, {
+      async memberOn(socket) {
+        const caller = await callerOf(parts, socket)
+        return caller.kind === 'stranger' ? undefined : caller.key
+      },
+      balancers: new AddressRanges(config.balancers),
     })
     parts.clusters.onChange(() => nodeApi.server.setSecureContext(tlsOptions(trusted())))
     admitRequests(nodeApi.app, parts, config)
     nodeRoutes(nodeApi.app, parts)
     stockRoutes(nodeApi.app, parts)
-    const adminApi = makeHttpsListener(await admins.listenerTls(), parts, async (socket) =>
-      socket.authorized ? 'admin' : undefined,
-    )
+    const adminApi = makeHttpsListener(await admins.listenerTls(), parts, {
+      memberOn: async (socket) => (socket.authorized ? 'admin' : undefined),
+    })
     admins.onChange(async () => adminApi.server.setSecureContext(tlsOptions(await admins.listenerTls())))
     const joinAddress = joinAddressOf(config, tls.certificatePem)
     adminRoutes(adminApi.app, {
@@ -224,6 +230,7 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
   const clusters = await Clusters.load(store, sealer, { nowMs, settleMs: silentMsMax })
   const revocations = await Revocations.load(store)
   const defects = new Defects({ log, count: metrics.countDefect })
+  const conditions = new Conditions({ log })
   return {
     store,
     sealer,
@@ -235,6 +242,8 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
     swarms: new SwarmCache(store, nowMs),
     epochs: await EpochNews.load(store),
     peers,
+    conditions,
+    sharedEndpoints: new SharedEndpoints(conditions, silentMsMax),
     portTrials: new PortTrials({ peers, metrics, nowMs, dial: dialPort }),
     dialBacks: new DialBacks(log),
     sha1Claims: new Sha1Claims(),

@@ -1,4 +1,5 @@
 import type { Logger } from 'pino'
+import type { Conditions } from '../core/conditions.ts'
 import type { CredentialsSeen } from '../core/credentials-seen.ts'
 import type { Defects } from '../core/defects.ts'
 import { peerTokenJwk, peerTokenTrust } from '../core/peer-token.ts'
@@ -31,6 +32,7 @@ import type { PortTrials } from './swarm/port-trials.ts'
 import type { PullAccesses } from './swarm/pull-accesses.ts'
 import type { RegistryLimits } from './swarm/registry-limits.ts'
 import type { Sha1Claims } from './swarm/sha1-claims.ts'
+import type { SharedEndpoints } from './swarm/shared-endpoints.ts'
 import type { SwarmCache } from './swarm/swarm-cache.ts'
 
 /** The parts of the tracker. main.ts makes them once and hands them to the APIs. */
@@ -47,6 +49,9 @@ export interface TrackerParts {
   /** Other trackers of the same store. */
   others: OtherTrackers
   portTrials: PortTrials
+  /** What keeps nodes from sharing, as far as the tracker sees it. */
+  conditions: Conditions
+  sharedEndpoints: SharedEndpoints
   dialBacks: DialBacks
   registryLimits: RegistryLimits
   sha1Claims: Sha1Claims

@@ -113,7 +113,7 @@ describe('who writes rows of what a tracker found out about a registry', () => {
     write(sql)
     await world.restart()
     expect(await trusted()).toBe(0)
-    expect(world.logged()).toContain('TOKEN_KEY_UNSEALED')
+    expect(world.logged()).toContain('"code":"UNSEAL"')
     expect(await asked()).toBeGreaterThan(ASKED_ABOUT_A_TOKEN)
     expect(await trusted()).toBe(1)
   })

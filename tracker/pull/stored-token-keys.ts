@@ -37,7 +37,7 @@ export class StoredTokenKeys {
     for (const tokenKey of foreign)
       if (!this.#foreign.has(tokenKey))
         this.#log.warn(
-          { code: 'TOKEN_KEY_UNSEALED', tokenKey },
+          { code: 'UNSEAL', tokenKey },
           'a token key in the store has no seal of this tracker: it does not count until a probe confirms it again',
         )
     this.#foreign = new Set(foreign)
