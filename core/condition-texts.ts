@@ -124,6 +124,14 @@ export const CONDITIONS = {
     remedy:
       "Give podman and CRI-O an entry for the mirror's own address (podman login 127.0.0.1:578). For dockerd, which sends mirrors no credential, and wherever that is not possible, use the proxy (proxyListen) instead.",
   },
+  NODES_AT_ONE_ADDRESS: {
+    title: 'several nodes come from one address',
+    severity: 'error',
+    text: 'Said by a tracker: several nodes reach it from the same address and peer port, so something between hides their own addresses (a routing mesh, a balancer, NAT).',
+    cost: 'The tracker lists these nodes at an address where nobody reaches them, dials back whatever is there, and they share its limits: none of them serves the others.',
+    remedy:
+      'Let nodes reach the tracker directly (Docker Swarm: publish its port with mode=host). Or let the balancer send PROXY protocol version 2, and name its addresses in the setting balancers of the tracker.',
+  },
   NOT_JOINED: {
     title: 'not joined to a cluster',
     severity: 'error',

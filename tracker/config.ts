@@ -5,6 +5,7 @@ import { LOG_LEVELS } from '../core/log.ts'
 import { isLoopbackHost } from '../core/network.ts'
 import { type RegistryConfig, registriesConfig } from '../core/registry-config.ts'
 import { upstreamProxyConfig } from '../core/upstream-proxy-config.ts'
+import { isAddressRange } from './address-ranges.ts'
 import { readDatabaseUrl } from './database-url.ts'
 
 const path = z.string().min(1).max(4096)
@@ -40,6 +41,18 @@ export const trackerConfig = z.strictObject({
     .describe(
       'Where nodes reach this tracker, for the join strings of `shoal admin token create`: tracker.example.com:7443.',
     ),
+  balancers: z
+    .array(
+      z
+        .string()
+        .max(64)
+        .refine(isAddressRange, 'expected an address or a range, such as 10.0.0.5 or 10.0.0.0/24'),
+    )
+    .max(64)
+    .default([])
+    .describe(
+      'Balancers in front of `listen`, by address or CIDR range. Each begins every connection with a header of the PROXY protocol, version 2, whose source address then counts as the caller. A connection of a balancer without one is refused; from anybody else the header is no TLS.',
+    ),
   tlsCertFile: path.describe(
     "PEM file with the tracker's TLS certificate and its chain; for join strings, the last certificate must be its authority.",
   ),
@@ -57,6 +70,14 @@ export const trackerConfig = z.strictObject({
     .optional()
     .describe(
       'PostgreSQL database for the state, which several trackers may share: postgres://shoal_tracker@db.example.com/shoal. Absent: a file in the data folder.',
+    ),
+  databaseListenUrl: z
+    .string()
+    .max(4096)
+    .refine(isPostgresUrl, { error: 'expected a URL as for databaseUrl' })
+    .optional()
+    .describe(
+      'The database itself, where databaseUrl leads to a pooler in transaction mode (pgbouncer): for the one connection on which a tracker hears of changes. Absent: databaseUrl.',
     ),
   databasePasswordFile: path.optional().describe("File with the database role's password."),
   databaseCaFile: path

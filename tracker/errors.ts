@@ -131,3 +131,13 @@ export class UnlockKeyError extends ShoalError {
 export class UnsealError extends ShoalError {
   readonly code = 'UNSEAL'
 }
+
+/** A balancer began a connection with something else than a PROXY header, or with nothing: end the connection. */
+export class ProxyHeaderMissingError extends ShoalError {
+  readonly code = 'PROXY_HEADER_MISSING'
+}
+
+/** A balancer sent a PROXY header that is none, or too long: end the connection. */
+export class ProxyHeaderMalformedError extends ShoalError {
+  readonly code = 'PROXY_HEADER_MALFORMED'
+}

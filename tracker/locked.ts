@@ -7,6 +7,7 @@ import { Defects } from '../core/defects.ts'
 import { ShoalError } from '../core/errors.ts'
 import { createMetrics } from '../core/metrics.ts'
 import { UNLOCK_SOCKET } from '../core/tracker-sockets.ts'
+import { AddressRanges } from './address-ranges.ts'
 import { listenLocally } from './admin/local-socket.ts'
 import { listen, makeHttpsListener } from './api/https-listener.ts'
 import { openSealer } from './authority/sealer.ts'
@@ -82,7 +83,11 @@ export async function startLocked(
     await withStore(config, refuseNewStore)
     const tls = { ...readTlsFiles(config), authorityPems: [] }
     // Members and strangers look the same here, so every connection makes room for the next.
-    const nodeApi = makeHttpsListener(tls, { log, metrics }, async () => undefined)
+    const nodeApi = makeHttpsListener(
+      tls,
+      { log, metrics },
+      { memberOn: async () => undefined, balancers: new AddressRanges(config.balancers) },
+    )
     nodeApi.app.addHook('onRequest', async (_request, reply) => {
       reply.header('connection', 'close')
       throw new RefusedError('TRACKER_LOCKED', 'the tracker waits for its unlock key')

@@ -1,15 +1,17 @@
 import type { Logger } from 'pino'
 import { pinOf, shownAuthority } from '../core/authority-pin.ts'
+import { Conditions } from '../core/conditions.ts'
 import { ensureDataDir, isReadableByOthers, type ListenAddress, readSecretFile } from '../core/config.ts'
 import { CredentialsSeen } from '../core/credentials-seen.ts'
 import { lockDataDir } from '../core/data-lock.ts'
-import { Defects } from '../core/defects.ts'
+import { Defects, isDefect } from '../core/defects.ts'
 import type { ClusterId } from '../core/metainfo.ts'
 import { createMetrics } from '../core/metrics.ts'
 import { closeRegistries, openRegistries, type RegistryClients } from '../core/registry-client.ts'
 import { Strangers } from '../core/strangers.ts'
 import { TokenKeys } from '../core/token-keys.ts'
 import { upstreamProxyOf } from '../core/upstream-proxy-config.ts'
+import { AddressRanges } from './address-ranges.ts'
 import { AdminAuthorities, removeAdminPem } from './admin/admin-authority.ts'
 import { openAdminSocket } from './admin/admin-socket.ts'
 import type { JoinAddress } from './admin/join-token-routes.ts'
@@ -35,6 +37,8 @@ import { Acceptances } from './pull/acceptances.ts'
 import { FailedGrants } from './pull/failed-grants.ts'
 import { KindsFound } from './pull/kinds-found.ts'
 import { Memberships } from './pull/membership.ts'
+import { StoredAnswers } from './pull/stored-answers.ts'
+import { StoredTokenKeys } from './pull/stored-token-keys.ts'
 import { TrustedKeys } from './pull/trusted-keys.ts'
 import { RequestLimits } from './request-limits.ts'
 import { restoreMemory, saveMemoryRegularly } from './saved-memory.ts'
@@ -50,6 +54,7 @@ import { dialPort, PortTrials } from './swarm/port-trials.ts'
 import { PullAccesses } from './swarm/pull-accesses.ts'
 import { RegistryLimits } from './swarm/registry-limits.ts'
 import { Sha1Claims } from './swarm/sha1-claims.ts'
+import { SharedEndpoints } from './swarm/shared-endpoints.ts'
 import { SwarmCache } from './swarm/swarm-cache.ts'
 
 export interface RunningTracker {
@@ -154,17 +159,20 @@ export async function startTracker(
     running.defer(() => parts.portTrials.close())
 
     const trusted = () => ({ ...tls, authorityPems: parts.clusters.authorityPems() })
-    const nodeApi = makeHttpsListener(trusted(), parts, async (socket) => {
-      const caller = await callerOf(parts, socket)
-      return caller.kind === 'stranger' ? undefined : caller.key
+    const nodeApi = makeHttpsListener(trusted(), parts, {
+      async memberOn(socket) {
+        const caller = await callerOf(parts, socket)
+        return caller.kind === 'stranger' ? undefined : caller.key
+      },
+      balancers: new AddressRanges(config.balancers),
     })
     parts.clusters.onChange(() => nodeApi.server.setSecureContext(tlsOptions(trusted())))
     admitRequests(nodeApi.app, parts, config)
     nodeRoutes(nodeApi.app, parts)
     stockRoutes(nodeApi.app, parts)
-    const adminApi = makeHttpsListener(await admins.listenerTls(), parts, async (socket) =>
-      socket.authorized ? 'admin' : undefined,
-    )
+    const adminApi = makeHttpsListener(await admins.listenerTls(), parts, {
+      memberOn: async (socket) => (socket.authorized ? 'admin' : undefined),
+    })
     admins.onChange(async () => adminApi.server.setSecureContext(tlsOptions(await admins.listenerTls())))
     const joinAddress = joinAddressOf(config, tls.certificatePem)
     adminRoutes(adminApi.app, {
@@ -209,17 +217,20 @@ interface Foundation extends TrackerSurroundings {
 
 async function assemble(config: TrackerConfig, foundation: Foundation): Promise<TrackerParts> {
   const { log, store, sealer, registries } = foundation
+  const storedAnswers = new StoredAnswers({ store, sealer })
+  const stored = new StoredTokenKeys({ store, sealer, log })
   const { nowMs = Date.now, random = Math.random, leasePolicy = farHalf(), probePauseMs } = foundation
   const { pullCertificateSeconds, leaseSeconds, heartbeatSeconds } = config
   const silentMsMax = heartbeatSeconds * 1000 * HEARTBEATS_MISSED_MAX
   const peers = new PeerTables(silentMsMax)
   const metrics = trackerMetrics(createMetrics({ process: true }).registry, () => peers.nodeCount())
   const strangers = new Strangers(nowMs)
-  const memberships = new Memberships(strangers)
+  const memberships = new Memberships(strangers, storedAnswers)
   const tokenKeys = new TokenKeys({ registries })
   const clusters = await Clusters.load(store, sealer, { nowMs, settleMs: silentMsMax })
   const revocations = await Revocations.load(store)
   const defects = new Defects({ log, count: metrics.countDefect })
+  const conditions = new Conditions({ log })
   return {
     store,
     sealer,
@@ -231,21 +242,29 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
     swarms: new SwarmCache(store, nowMs),
     epochs: await EpochNews.load(store),
     peers,
+    conditions,
+    sharedEndpoints: new SharedEndpoints(conditions, silentMsMax),
     portTrials: new PortTrials({ peers, metrics, nowMs, dial: dialPort }),
     dialBacks: new DialBacks(log),
     sha1Claims: new Sha1Claims(),
     registries,
-    tokenKeys: await TrustedKeys.load({ tokenKeys, registries, store, log, nowMs, probePauseMs }),
-    acceptances: new Acceptances(memberships),
+    tokenKeys: await TrustedKeys.load({ tokenKeys, registries, stored, log, nowMs, probePauseMs }),
+    storedAnswers,
+    acceptances: new Acceptances(memberships, storedAnswers),
     credentialsSeen: new CredentialsSeen({
       registries,
       dataDir: config.dataDir,
       log,
-      onNotOpen: (registry) =>
+      onNotOpen: (registry) => {
         log.error(
           { code: 'REGISTRY_NOT_OPEN', registry },
           'a registry of kind none asks for credentials; each pull is judged, as without a kind',
-        ),
+        )
+        store.putRegistryNotOpen(registry).catch((error: unknown) => {
+          if (isDefect(error)) defects.note('tracker_job', error)
+          log.error({ err: error, registry }, 'cannot tell the other trackers that a registry is not open')
+        })
+      },
     }),
     strangers,
     kindsFound: new KindsFound(registries, log),

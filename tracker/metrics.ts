@@ -57,7 +57,7 @@ export function trackerMetrics(registry: Registry, nodeCount: () => number): Tra
     }),
     connectionsDropped: new Counter({
       name: 'shoal_tracker_connections_dropped_total',
-      help: 'Connections ended to make room (place), or without a handshake in time (handshake)',
+      help: 'Connections ended to make room (place), without a handshake in time (handshake), or without the PROXY header of a balancer (header)',
       labelNames: ['reason'],
       registers,
     }),

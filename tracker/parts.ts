@@ -1,4 +1,5 @@
 import type { Logger } from 'pino'
+import type { Conditions } from '../core/conditions.ts'
 import type { CredentialsSeen } from '../core/credentials-seen.ts'
 import type { Defects } from '../core/defects.ts'
 import { peerTokenJwk, peerTokenTrust } from '../core/peer-token.ts'
@@ -19,6 +20,7 @@ import type { Acceptances } from './pull/acceptances.ts'
 import type { FailedGrants } from './pull/failed-grants.ts'
 import type { KindsFound } from './pull/kinds-found.ts'
 import type { Memberships } from './pull/membership.ts'
+import type { StoredAnswers } from './pull/stored-answers.ts'
 import type { TrustedKeys } from './pull/trusted-keys.ts'
 import type { RequestLimits } from './request-limits.ts'
 import type { Store } from './store/store.ts'
@@ -30,6 +32,7 @@ import type { PortTrials } from './swarm/port-trials.ts'
 import type { PullAccesses } from './swarm/pull-accesses.ts'
 import type { RegistryLimits } from './swarm/registry-limits.ts'
 import type { Sha1Claims } from './swarm/sha1-claims.ts'
+import type { SharedEndpoints } from './swarm/shared-endpoints.ts'
 import type { SwarmCache } from './swarm/swarm-cache.ts'
 
 /** The parts of the tracker. main.ts makes them once and hands them to the APIs. */
@@ -46,6 +49,9 @@ export interface TrackerParts {
   /** Other trackers of the same store. */
   others: OtherTrackers
   portTrials: PortTrials
+  /** What keeps nodes from sharing, as far as the tracker sees it. */
+  conditions: Conditions
+  sharedEndpoints: SharedEndpoints
   dialBacks: DialBacks
   registryLimits: RegistryLimits
   sha1Claims: Sha1Claims
@@ -56,6 +62,7 @@ export interface TrackerParts {
   strangers: Strangers
   kindsFound: KindsFound
   memberships: Memberships
+  storedAnswers: StoredAnswers
   accesses: PullAccesses
   /** Limits granted pulls and renewals, by cluster and node. */
   pullLimits: RequestLimits

@@ -25,19 +25,28 @@ const BOUNDS: MemoryBounds = {
 
 type Remembered = Pick<
   TrackerParts,
-  'store' | 'peers' | 'acceptances' | 'memberships' | 'revocations' | 'log' | 'defects' | 'nowMs'
+  | 'store'
+  | 'storedAnswers'
+  | 'peers'
+  | 'acceptances'
+  | 'memberships'
+  | 'revocations'
+  | 'log'
+  | 'defects'
+  | 'nowMs'
 >
 
 /** Takes up what was saved. Nodes that were revoked in the meantime are not listed. */
 export async function restoreMemory(parts: Remembered): Promise<void> {
   const nowMs = parts.nowMs()
+  const { storedAnswers } = parts
   const { presences, acceptances, memberships } = await parts.store.memory(nowMs, BOUNDS)
   for (const presence of presences) {
     const { cluster, node } = presence
     if (!parts.revocations.isNodeRevoked(cluster, node)) parts.peers.restore(presence, nowMs)
   }
-  parts.acceptances.restore(acceptances, nowMs)
-  parts.memberships.restore(memberships, nowMs)
+  parts.acceptances.restore(storedAnswers.genuineAcceptances(acceptances), nowMs)
+  parts.memberships.restore(storedAnswers.genuineMemberships(memberships), nowMs)
 }
 
 /** @returns a function that saves the rest and stops it */
@@ -46,8 +55,8 @@ export function saveMemoryRegularly(parts: Remembered): () => Promise<void> {
     try {
       const change = {
         ...parts.peers.takeUnsaved(nodesMax),
-        acceptances: parts.acceptances.takeUnsaved(),
-        memberships: parts.memberships.takeUnsaved(),
+        acceptances: parts.storedAnswers.markedAcceptances(parts.acceptances.takeUnsaved()),
+        memberships: parts.storedAnswers.markedMemberships(parts.memberships.takeUnsaved()),
       }
       if (Object.values(change).some(({ length }) => length > 0)) await parts.store.saveMemory(change)
     } catch (error) {

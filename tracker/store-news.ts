@@ -12,7 +12,15 @@ const CLOCK_COMPARED_MS = 30_000
 
 type Followed = Pick<
   TrackerParts,
-  'store' | 'clusters' | 'pauses' | 'revocations' | 'tokenKeys' | 'epochs' | 'log' | 'defects'
+  | 'store'
+  | 'clusters'
+  | 'pauses'
+  | 'revocations'
+  | 'tokenKeys'
+  | 'epochs'
+  | 'credentialsSeen'
+  | 'log'
+  | 'defects'
 > & {
   admins: AdminAuthorities
   /** Seals and opens with the store's newest data key. */
@@ -31,8 +39,15 @@ export async function followStore(parts: Followed): Promise<() => void> {
     clusters: () => Promise.all([parts.clusters.reload(), parts.admins.reload()]),
     pauses: () => parts.pauses.reload(),
     revocations: () => parts.revocations.reload(),
-    tokenKeys: () => parts.tokenKeys.reload(),
+    tokenKeys: async () => {
+      // What another tracker sealed anew opens with its new key only.
+      await parts.followDataKey()
+      await parts.tokenKeys.reload()
+    },
     epochs: () => parts.epochs.refresh(),
+    registriesNotOpen: async () => {
+      for (const registry of await parts.store.registriesNotOpen()) parts.credentialsSeen.note(registry)
+    },
   }
   const due = new Set<StoreChange>()
   let isReading = false
@@ -64,6 +79,8 @@ export async function followStore(parts: Followed): Promise<() => void> {
     void readDue()
   }
   const timer = setInterval(() => STORE_CHANGES.forEach(onChange), STORE_REREAD_MS).unref()
+  // Before the first call: what counts as open must not be decided by less than is known.
+  await read.registriesNotOpen()
   await parts.store.watch(onChange)
   return () => {
     isStopped = true

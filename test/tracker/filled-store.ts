@@ -30,7 +30,7 @@ export async function fillStore(store: Store): Promise<void> {
   await store.putNode({ cluster: CLUSTER, node: NODE, address: '10.0.0.1', ...times, wire: 2 }, AUDIT)
   await store.putPause({ cluster: CLUSTER, node: null, atMs: 3 }, AUDIT)
   const tokenKey = { registry: REGISTRY, issuer: 'i', audience: 'a', jwk: { kty: 'EC' } }
-  const trust = { probedAtMs: 1, trustedUntilMs: 2, withdrawnAtMs: null }
+  const trust = { probedAtMs: 1, trustedUntilMs: 2, withdrawnAtMs: null, sealed: key }
   await store.putTokenKey({ id: 'k', key: tokenKey, ...trust }, AUDIT)
   const identity = { cluster: CLUSTER, swarm: SWARM, registry: REGISTRY, digest: DIGEST, bytes: 2 ** 40 }
   await store.ensureSwarm(identity)

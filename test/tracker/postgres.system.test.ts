@@ -3,19 +3,27 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { readSecretFile } from '../../core/config.ts'
+import { digestFromHex } from '../../core/digest.ts'
 import { makeAuthority } from '../../core/issue-certificate.ts'
+import type { ClusterId, SwarmId } from '../../core/metainfo.ts'
+import type { RegistryHost } from '../../core/repository.ts'
 import { DATABASE, OWNER_ROLE, TRACKER_ROLE } from '../../lab/database/postgres-server.ts'
 import { readDatabaseUrl } from '../../tracker/database-url.ts'
+import { STORE_CHANGES, type StoreChange } from '../../tracker/store/changes.ts'
 import { checkPostgres, migratePostgres } from '../../tracker/store/postgres/migrate.ts'
-import { PostgresDatabase, type PostgresSettings } from '../../tracker/store/postgres/postgres-database.ts'
+import { PostgresDatabase } from '../../tracker/store/postgres/postgres-database.ts'
 import { dumpPostgres, loadPostgres } from '../../tracker/store/postgres/postgres-dump.ts'
+import { LISTENER, type PostgresSettings } from '../../tracker/store/postgres/postgres-hosts.ts'
 import { postgresStore } from '../../tracker/store/postgres/postgres-store.ts'
 import { POSTGRES_MIGRATIONS } from '../../tracker/store/postgres/schema.ts'
 import { dumpSqlite } from '../../tracker/store/sqlite-dump.ts'
 import { SqliteStore } from '../../tracker/store/sqlite-store.ts'
+import { emptyChange } from '../../tracker/store/store.ts'
 import { each, fillStore, linesOf } from './filled-store.ts'
 import { storeContract } from './store-contract.ts'
 import { mustSkipPostgres, startTestDatabase, type TestDatabase } from './test-database.ts'
+
+const CLUSTER = `c${'1'.repeat(16)}` as ClusterId
 
 describe.skipIf(mustSkipPostgres())('a store on PostgreSQL', () => {
   let database: TestDatabase
@@ -175,6 +183,62 @@ describe.skipIf(mustSkipPostgres())('a store on PostgreSQL', () => {
     await store.addAudit({ atMs: 1, actor: 'a', action: 'after', cluster: null, target: 't' })
     expect((await store.audit({ limit: 1 }))[0]?.sequence).toBeGreaterThan(newest!.sequence)
     await store.close()
+  })
+
+  it('tells of changes again after the connection that listens was killed', async () => {
+    await database.empty()
+    const [here, there] = [postgresStore(await database.connect()), postgresStore(await database.connect())]
+    const heard: StoreChange[] = []
+    await here.watch((what) => heard.push(what))
+    const audit = { atMs: 1, actor: 'a', action: 'b', cluster: CLUSTER, target: 'c' }
+    const pause = () => there.putPause({ cluster: CLUSTER, node: null, atMs: 1 }, audit)
+    await pause()
+    await expect.poll(() => heard.at(-1), { timeout: 2_000 }).toBe('pauses')
+    heard.length = 0
+    const { server } = database
+    const kill = `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = '${LISTENER}'`
+    expect((await server.sql(kill)).trim()).toBe('1')
+    // What was missed is unknown: everything is read again.
+    await expect.poll(() => heard.length, { timeout: 3_000 }).toBe(STORE_CHANGES.length)
+    heard.length = 0
+    await there.removePause({ cluster: CLUSTER, node: null }, audit)
+    await expect.poll(() => heard, { timeout: 2_000 }).toEqual(['pauses'])
+    for (const store of [here, there]) await store.close()
+  })
+
+  it('keeps for the other trackers what a registry answered, and which asks for credentials', async () => {
+    await database.empty()
+    const [here, there] = [postgresStore(await database.connect()), postgresStore(await database.connect())]
+    const mark = Buffer.from([1])
+    const acceptance = { id: 'hash', digest: digestFromHex('d'.repeat(64)), untilMs: 9, mark }
+    const membership = { id: 'a b c', bytes: null, untilMs: 9, mark: null }
+    const nothing = { presences: [], gone: [], acceptances: [], memberships: [] }
+    await here.saveMemory({ ...nothing, acceptances: [acceptance], memberships: [membership] })
+    expect(await there.acceptance('hash')).toEqual(acceptance)
+    expect(await there.membership('a b c')).toEqual(membership)
+    expect([await there.acceptance('x'), await there.membership('x')]).toEqual([undefined, undefined])
+    const heard: StoreChange[] = []
+    await there.watch((what) => heard.push(what))
+    heard.length = 0
+    const registry = 'registry.example.com' as RegistryHost
+    for (let time = 0; time < 2; time += 1) await here.putRegistryNotOpen(registry)
+    expect(await there.registriesNotOpen()).toEqual([registry])
+    await expect.poll(() => heard, { timeout: 2_000 }).toContain('registriesNotOpen')
+    const of = { cluster: CLUSTER, registry, digest: acceptance.digest, bytes: 5 }
+    const [one, two, three] = ['1', '2', '3'].map((digit) => digit.repeat(40) as SwarmId) as [
+      SwarmId,
+      SwarmId,
+      SwarmId,
+    ]
+    for (const swarm of [one, two]) await here.ensureSwarm({ ...of, swarm })
+    await here.saveSwarm(two, 0, emptyChange({ epoch: 0, isConfirmed: false }))
+    expect(await there.swarmVersions(CLUSTER, [one, two, three])).toEqual(
+      new Map([
+        [one, 0],
+        [two, 1],
+      ]),
+    )
+    for (const store of [here, there]) await store.close()
   })
 
   it('ends a step within five seconds while the server is frozen, and works again after', async () => {

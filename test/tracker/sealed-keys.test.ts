@@ -4,7 +4,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { batchKeyToRaw } from '../../core/hash-batch.ts'
 import { makeAuthority } from '../../core/issue-certificate.ts'
-import { startWorld, type World } from './test-tracker.ts'
+import { LAYER, SMALL, startWorld, type TestCluster, type World } from './test-tracker.ts'
 
 const made = async () =>
   (await makeAuthority({ commonName: 'shoal authority of somebody', validForSeconds: 3600 })).certificatePem
@@ -59,5 +59,75 @@ describe('who writes rows of the store without its unlock key', () => {
   it('and a store that nobody touched opens', async () => {
     await world.restart()
     expect((await world.admin().request('GET', '/admin/v1/clusters')).status).toBe(200)
+  })
+})
+
+/** Of one of the blobs: with it, and as a stranger. */
+const ASKED_ABOUT_A_TOKEN = 2
+const BOTH = [SMALL, LAYER].map((blob) => ({ ...blob, isWanted: true }))
+
+describe('who writes rows of what a tracker found out about a registry', () => {
+  let world: World
+  let cluster: TestCluster
+  beforeEach(async () => {
+    world = await startWorld()
+    cluster = await world.makeCluster()
+    // The pull probes the key; its answers are saved when the tracker ends.
+    expect((await (await world.joined(cluster)).pull({ blobs: [{ ...LAYER, isWanted: true }] })).status).toBe(
+      200,
+    )
+    await world.tracker.close()
+  })
+  afterEach(() => world.close())
+
+  const write = (sql: string) => {
+    const database = new DatabaseSync(join(world.dataDir, 'tracker.sqlite'))
+    expect(database.prepare(sql).run().changes).toBe(1)
+    database.close()
+  }
+  const trusted = async () =>
+    (await world.admin().request('GET', '/admin/v1/token-keys')).body.tokenKeys.length as number
+  /** How often the registry was asked for a pull of both blobs with a new token. */
+  const asked = async () => {
+    const before = world.registry.requests.length
+    const { status } = await (await world.joined(cluster)).pull({ blobs: BOTH })
+    expect(status).toBe(200)
+    return world.registry.requests.length - before
+  }
+
+  it('must not be needed: the key is trusted, and the registry asked about the new token only', async () => {
+    await world.restart()
+    expect(await trusted()).toBe(1)
+    expect(await asked()).toBe(ASKED_ABOUT_A_TOKEN)
+  })
+
+  it.each([
+    ['an issuer of his own', `UPDATE token_keys SET key = replace(key, '"issuer":"', '"issuer":"his ')`],
+    ['a longer trust', 'UPDATE token_keys SET trusted_until_ms = trusted_until_ms + 1'],
+    ['no seal', 'UPDATE token_keys SET sealed = NULL'],
+    [
+      'a seal of something else',
+      'UPDATE token_keys SET sealed = (SELECT sealed_hash FROM join_tokens LIMIT 1)',
+    ],
+  ])('makes no token key trusted (%s); the registry is asked again', async (_, sql) => {
+    write(sql)
+    await world.restart()
+    expect(await trusted()).toBe(0)
+    expect(world.logged()).toContain('"code":"UNSEAL"')
+    expect(await asked()).toBeGreaterThan(ASKED_ABOUT_A_TOKEN)
+    expect(await trusted()).toBe(1)
+  })
+
+  it('may only take a key away', async () => {
+    write('UPDATE token_keys SET withdrawn_at_ms = 1')
+    await world.restart()
+    const { body } = await (await world.joined(cluster)).pull()
+    expect(body.error.code).toBe('TOKEN_KEY_UNTRUSTED')
+  })
+
+  it('says of no blob that it is in a repository', async () => {
+    write(`UPDATE memberships SET until_ms = until_ms + 1 WHERE id LIKE '%${LAYER.digest}'`)
+    await world.restart()
+    expect(await asked()).toBe(ASKED_ABOUT_A_TOKEN + 1)
   })
 })

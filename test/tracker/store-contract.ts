@@ -237,6 +237,10 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       const authority = { certificatePem: 'pem', sealedKey: Buffer.from([1]), createdAtMs: 3 }
       await store.addAdminAuthority(authority, { replaces: false }, audit('made'))
       await store.createCluster(cluster(RED), joinToken(RED), audit('made'))
+      const key = { registry: REGISTRY, issuer: 'i', audience: 'a', jwk: { kty: 'EC' } }
+      const times = { probedAtMs: 5, trustedUntilMs: 9, withdrawnAtMs: null }
+      await store.putTokenKey({ id: 'k', key, ...times, sealed: Buffer.from([6]) }, audit('probed'))
+      await store.putTokenKey({ id: 'old', key, ...times, sealed: null }, audit('probed'))
       const seen: string[] = []
       const failing = store.replaceDataKey(
         Buffer.from([9]),
@@ -258,7 +262,9 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       }
       await store.replaceDataKey(Buffer.from([9]), again, audit('sealed'))
       const all = ['adminAuthority  1', `authority ${RED} 3`, `batchKey ${RED} 4`, `joinToken ${RED} 1`]
-      expect(seen.toSorted()).toEqual(all)
+      expect(seen.toSorted()).toEqual([...all, 'tokenKey  6'])
+      const keys = (await store.tokenKeys()).map(({ id, sealed }) => [id, sealed?.[0]])
+      expect(Object.fromEntries(keys)).toEqual({ k: 106, old: undefined })
       expect(await store.sealedDataKey()).toEqual(Buffer.from([9]))
       expect((await store.adminAuthorities())[0]?.sealedKey).toEqual(Buffer.from([101]))
       expect((await store.clusters())[0]?.authorities[0]?.sealedKey).toEqual(Buffer.from([103]))
@@ -328,15 +334,15 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       const key = (id: string, changes: object = {}) => ({
         id,
         key: { registry: REGISTRY, issuer: 'i', audience: 'a', jwk: { kty: 'EC', x: '1' } },
-        ...{ probedAtMs: 5, trustedUntilMs: 9, withdrawnAtMs: null },
+        ...{ probedAtMs: 5, trustedUntilMs: 9, withdrawnAtMs: null, sealed: Buffer.from([7]) },
         ...changes,
       })
       await store.putTokenKey(key('late', { probedAtMs: 7 }), audit('probed'))
       await store.putTokenKey(key('early'), audit('probed'))
       expect(await store.tokenKeys()).toEqual([key('early'), key('late', { probedAtMs: 7 })])
-      await store.putTokenKey(key('early', { withdrawnAtMs: 8 }), audit('withdrawn'))
+      await store.putTokenKey(key('early', { withdrawnAtMs: 8, sealed: null }), audit('withdrawn'))
       await store.removeTokenKey('late', audit('expired'))
-      expect(await store.tokenKeys()).toEqual([key('early', { withdrawnAtMs: 8 })])
+      expect(await store.tokenKeys()).toEqual([key('early', { withdrawnAtMs: 8, sealed: null })])
       const actions = (await store.audit({ limit: 9 })).map(({ action }) => action)
       expect(actions).toEqual(['expired', 'withdrawn', 'probed', 'probed'])
       await store.putPull(pull('p', { tokenKey: 'thumbprint' }), audit('granted'))
@@ -568,11 +574,11 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
         { ...one, cluster: BLUE },
       ]
       const nothing = { presences: [], gone: [], acceptances: [], memberships: [] }
-      const late = { id: 'h1', digest: DIGEST, untilMs: 90 }
-      const early = { id: 'h2', digest: DIGEST, untilMs: 60 }
+      const late = { id: 'h1', digest: DIGEST, untilMs: 90, mark: Buffer.from([1]) }
+      const early = { id: 'h2', digest: DIGEST, untilMs: 60, mark: null }
       const memberships = [
-        { id: 'm1', bytes: null, untilMs: 60 },
-        { id: 'm2', bytes: 5, untilMs: 70 },
+        { id: 'm1', bytes: null, untilMs: 60, mark: null },
+        { id: 'm2', bytes: 5, untilMs: 70, mark: Buffer.from([2]) },
       ]
       const presences = [{ ...one, port: 8 }, two, blue]
       await store.saveMemory({ ...nothing, presences, acceptances: [late, early], memberships })

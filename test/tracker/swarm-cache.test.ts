@@ -5,7 +5,7 @@ import type { RegistryHost } from '../../core/repository.ts'
 import { farHalf, firstFreeRun } from '../../tracker/handout/leases.ts'
 import { SqliteStore } from '../../tracker/store/sqlite-store.ts'
 import { emptyChange } from '../../tracker/store/store.ts'
-import { PIECES_CACHED_MAX, SwarmCache } from '../../tracker/swarm/swarm-cache.ts'
+import { PIECES_CACHED_MAX, SWARM_TRUSTED_MS, SwarmCache } from '../../tracker/swarm/swarm-cache.ts'
 import type { SwarmState } from '../../tracker/swarm/swarm-state.ts'
 import { hashesOf, LAYER, LAYER_PIECES } from './test-tracker.ts'
 
@@ -45,6 +45,41 @@ describe('two trackers on one store', () => {
     const { lease, firstPiece } = leases[0]!
     await caches[1]!.step(cluster, swarm, (state) => publishPiece(state, ONE, lease, firstPiece))
     expect(await caches[0]!.step(cluster, swarm, (state) => state.isPublished(firstPiece))).toBe(true)
+    await store.close()
+  })
+})
+
+describe('a grant of several swarms', () => {
+  it('looks once at all that are in memory, and trusts none that another tracker changed', async () => {
+    const looks: string[] = []
+    class Shared extends SqliteStore {
+      override readonly isShared = true as never
+      override async swarmVersion(...of: Parameters<SqliteStore['swarmVersion']>) {
+        looks.push('one')
+        return await super.swarmVersion(...of)
+      }
+      override async swarmVersions() {
+        looks.push('all')
+        const known = swarms.map(
+          async (swarm) => [swarm, (await super.swarmVersion(IDENTITY.cluster, swarm))!] as const,
+        )
+        return new Map(await Promise.all(known))
+      }
+    }
+    const store = new Shared(':memory:')
+    const [here, there] = [new SwarmCache(store), new SwarmCache(store)]
+    const swarms = ['a', 'b', 'c'].map((digit) => digit.repeat(40) as SwarmId)
+    for (const swarm of swarms) await here.open({ ...IDENTITY, swarm }, () => undefined)
+    await new Promise((resolve) => setTimeout(resolve, SWARM_TRUSTED_MS + 20))
+    const changed = { ...IDENTITY, swarm: swarms[1]! }
+    await there.open(changed, (state) => takeLease(state, TWO, 'theirs'))
+    looks.length = 0
+    await here.lookAt(IDENTITY.cluster, swarms)
+    const counts = swarms.map((swarm) =>
+      here.open({ ...IDENTITY, swarm }, (state) => state.leases.isRunning('theirs', 0), { mayBeOlder: true }),
+    )
+    expect(await Promise.all(counts)).toEqual([false, true, false])
+    expect(looks).toEqual(['all', 'one'])
     await store.close()
   })
 })

@@ -98,6 +98,31 @@ describe('one node that takes what it can', () => {
     expect(take(nodeNamed('2'), 1, 100)).toMatchObject({ pieces: 4 })
   })
 
+  it('lends last what its holder requested beyond what its publications bear out', () => {
+    const { leases, take, published } = makeLeases(undefined, farHalf())
+    const one = nodeNamed('1')
+    const { lease } = take(one, 0, 16)!
+    published.add(0)
+    leases.progress({ lease, node: one, newPieces: 1, nowMs: 1, leaseMs: LEASE_MS }, (it) =>
+      published.has(it),
+    )
+    // One publication bears out seven pieces; it has asked the registry for twelve.
+    expect(leases.requested(lease, one, 12)).toBe(16)
+    const firstOf = (digit: string) => take(nodeNamed(digit), 2, 16)?.firstPiece
+    expect([firstOf('2'), firstOf('3')]).toEqual([14, 13])
+    // Nothing else is left, and its word alone keeps nobody waiting.
+    expect(firstOf('4')).toBe(10)
+    expect(leases.requested(lease, one, 12)).toBe(10)
+  })
+
+  it('keeps what it requested when it asks for another lease', () => {
+    const { leases, take } = makeLeases(undefined, farHalf())
+    const one = nodeNamed('1')
+    const { lease } = take(one, 0, 16)!
+    leases.requested(lease, one, 12)
+    expect(take(one, 1, 16)).toMatchObject({ firstPiece: 12, pieces: 4 })
+  })
+
   it('keeps no lease alive by what was said before', () => {
     const { take, leases } = makeLeases()
     const { lease } = take(nodeNamed('1'), 0)!

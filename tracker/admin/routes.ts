@@ -60,7 +60,10 @@ export interface AdminParts extends TrackerParts {
 }
 
 export function adminRoutes(app: FastifyInstance, parts: AdminParts): void {
-  app.get('/healthz', async () => ({ status: 'ok' }))
+  app.get('/healthz', async () => {
+    const { status, codes } = parts.conditions.health()
+    return codes.length === 0 ? { status } : { status, codes }
+  })
   app.get('/metrics', async (_request, reply) => {
     reply.type(parts.metrics.registry.contentType)
     return parts.metrics.registry.metrics()

@@ -2,11 +2,12 @@ import type { X509Certificate } from 'node:crypto'
 import type { TLSSocket } from 'node:tls'
 import { type CertificateClaims, claimsOf } from '../../core/certificate-claims.ts'
 import { nodeIdOf } from '../../core/metainfo.ts'
-import { networkOf, plainAddress } from '../../core/network.ts'
+import { networkOf } from '../../core/network.ts'
 import type { Cluster } from '../authority/cluster.ts'
 import type { NodeCaller } from '../authority/node-caller.ts'
 import { RefusedError } from '../errors.ts'
 import type { TrackerParts } from '../parts.ts'
+import { sourceOf } from './caller-source.ts'
 
 interface KnownCaller {
   /** SHA-256 fingerprint of the authority that verified the chain, which decides the cluster. */
@@ -62,7 +63,7 @@ export async function callerOf(
     return { kind: 'member', node: { cluster, node: claims.node, address, spki }, key }
   } catch (refusal) {
     if (!(refusal instanceof RefusedError)) throw refusal
-    return { kind: 'stranger', refusal, key: networkOf(plainAddress(socket.remoteAddress ?? '')) }
+    return { kind: 'stranger', refusal, key: networkOf(sourceOf(socket)) }
   }
 }
 
@@ -115,7 +116,7 @@ function identify(socket: TLSSocket): KnownCaller {
   return {
     authority: issuer.fingerprint256,
     claims,
-    address: plainAddress(socket.remoteAddress ?? ''),
+    address: sourceOf(socket),
     spki,
     certificateEndsAtMs: certificate.validToDate.getTime(),
   }

@@ -2,10 +2,14 @@ import type { Server as HttpsServer } from 'node:https'
 import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import { isDefect } from '../../core/defects.ts'
-import { networkOf, plainAddress } from '../../core/network.ts'
+import type { ShoalError } from '../../core/errors.ts'
+import { networkOf } from '../../core/network.ts'
+import type { AddressRanges } from '../address-ranges.ts'
 import type { TrackerMetrics } from '../metrics.ts'
+import { noteSource, sourceOf } from './caller-source.ts'
 import { ConnectionPlaces, leastOf, oldestOf } from './connection-places.ts'
 import { HandshakeBudget } from './handshake-budget.ts'
+import { takeProxyHeader } from './proxy-header.ts'
 
 /** Connections of members of a cluster. An idle one over mutual TLS takes about 48 KiB: 528 MiB in all. */
 export const MEMBER_CONNECTIONS_MAX = 11_264
@@ -28,7 +32,9 @@ const UNDER_WAY_MS = 60_000
 type Stage = 'silent' | 'waiting' | 'handshaking' | 'open'
 
 interface Connection {
-  readonly network: string
+  network: string
+  /** For whom a balancer opened it. */
+  source?: string
   readonly socket: Socket
   stage: Stage
   /** Time of its last progress. */
@@ -42,6 +48,9 @@ export interface GateOptions {
   /** Names the member whose certificate the connection presented; undefined for everybody else. */
   memberOn(socket: TLSSocket): Promise<string | undefined>
   metrics: TrackerMetrics
+  /** Who must begin with a PROXY header; default: nobody. */
+  balancers?: AddressRanges
+  onHeaderRefused?(error: ShoalError, balancer: string): void
 }
 
 /**
@@ -94,7 +103,7 @@ export class ConnectionGate {
 
   #enter(socket: Socket): void {
     const connection: Connection = {
-      network: networkOf(plainAddress(socket.remoteAddress ?? '')),
+      network: networkOf(sourceOf(socket)),
       socket,
       stage: 'silent',
       movedAtMs: performance.now(),
@@ -111,8 +120,31 @@ export class ConnectionGate {
       clearTimeout(deadline)
       this.#leave(connection, endpoint)
     })
-    socket.once('readable', () => this.#spoke(connection))
     this.#makeRoom(this.#silent.take(connection))
+    if (this.#options.balancers?.has(sourceOf(socket))) this.#enterBehindBalancer(connection)
+    else socket.once('readable', () => this.#spoke(connection))
+  }
+
+  /** Until its header is here, the connection counts for the balancer. */
+  #enterBehindBalancer(connection: Connection): void {
+    const { socket } = connection
+    const balancer = sourceOf(socket)
+    takeProxyHeader(socket).then(
+      ({ source }) => {
+        if (socket.destroyed) return
+        if (source !== undefined) {
+          this.#silent.leave(connection)
+          connection.source = source
+          connection.network = networkOf(source)
+          this.#makeRoom(this.#silent.take(connection))
+        }
+        socket.once('readable', () => this.#spoke(connection))
+      },
+      (error: ShoalError) => {
+        this.#options.onHeaderRefused?.(error, balancer)
+        this.#drop(connection, 'header')
+      },
+    )
   }
 
   #spoke(connection: Connection): void {
@@ -145,6 +177,7 @@ export class ConnectionGate {
     const connection = this.#byEndpoint.get(endpointOf(socket))
     if (connection === undefined) return void socket.destroy()
     this.#reach(connection, 'open')
+    if (connection.source !== undefined) noteSource(socket, connection.source)
     const member = await this.#options.memberOn(socket)
     if (member === undefined || socket.destroyed) return
     connection.member = member
@@ -165,7 +198,7 @@ export class ConnectionGate {
     if (least !== undefined) this.#drop(least, 'place')
   }
 
-  #drop(connection: Connection, reason: 'place' | 'handshake'): void {
+  #drop(connection: Connection, reason: 'place' | 'handshake' | 'header'): void {
     this.#options.metrics.connectionsDropped.inc({ reason })
     connection.socket.destroy()
   }

@@ -3,6 +3,7 @@ import { Server as HttpsServer, type ServerOptions } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import Fastify, { type FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
+import { BoundedMap } from '../../core/bounded-map.ts'
 import type { ListenAddress } from '../../core/config.ts'
 import { ListenFailedError } from '../../core/errors.ts'
 import type { TrackerMetrics } from '../metrics.ts'
@@ -34,6 +35,10 @@ const PATIENCE_LOOK_MS = 1_000
 const KEEP_ALIVE_MS = 75_000
 /** Default bound of a request's body: a pull of 128 blobs with a 48 KiB token. */
 export const BODY_BYTES_MAX = 256 * 1024
+/** Balancers whose refused connections were logged lately. */
+const BALANCERS_LOGGED_MAX = 256
+/** Pause between two lines in the log about one balancer. */
+const HEADER_LOG_PAUSE_MS = 60_000
 /** Ids in paths have at most 64 characters. */
 const PARAM_CHARS_MAX = 128
 
@@ -71,11 +76,14 @@ export interface HttpsListener {
   server: HttpsServer
 }
 
-/** @param memberOn names the member whose certificate a connection presented */
+/**
+ * @param options.memberOn names the member whose certificate a connection presented
+ * @param options.balancers who must begin with a PROXY header
+ */
 export function makeHttpsListener(
   tls: TlsMaterial,
   { log, metrics }: { log: Logger; metrics: TrackerMetrics },
-  memberOn: GateOptions['memberOn'],
+  { memberOn, balancers }: Pick<GateOptions, 'memberOn' | 'balancers'>,
 ): HttpsListener {
   const server = new HttpsServer({
     ...tlsOptions(tls),
@@ -85,7 +93,10 @@ export function makeHttpsListener(
     keepAliveTimeout: KEEP_ALIVE_MS,
     connectionsCheckingInterval: PATIENCE_LOOK_MS,
   })
-  const gate = new ConnectionGate(server, { memberOn, metrics })
+  const gate = new ConnectionGate(server, {
+    ...{ memberOn, metrics },
+    ...(balancers && { balancers, onHeaderRefused: headerRefusals(log) }),
+  })
   const app: FastifyInstance = Fastify({
     serverFactory: (handler) => server.on('request', handler),
     bodyLimit: BODY_BYTES_MAX,
@@ -98,6 +109,17 @@ export function makeHttpsListener(
   answerErrors(app, log, metrics)
   timeRequests(app, metrics)
   return { app, server }
+}
+
+/** A balancer that sends no header does so for each connection: it is logged once in a minute. */
+function headerRefusals(log: Logger): NonNullable<GateOptions['onHeaderRefused']> {
+  const loggedAtMs = new BoundedMap<string, number>(BALANCERS_LOGGED_MAX)
+  return ({ code, message }, balancer) => {
+    if (performance.now() - (loggedAtMs.get(balancer) ?? Number.NEGATIVE_INFINITY) < HEADER_LOG_PAUSE_MS)
+      return
+    loggedAtMs.set(balancer, performance.now())
+    log.error({ code, balancer, reason: message }, 'a connection of a balancer was refused')
+  }
 }
 
 /** @param purpose the config key @throws ListenFailedError */

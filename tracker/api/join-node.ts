@@ -2,7 +2,7 @@ import type { TLSSocket } from 'node:tls'
 import type { z } from 'zod'
 import type { JoinResponse, joinRequest } from '../../core/join-api.ts'
 import { type ClusterId, nodeIdOf } from '../../core/metainfo.ts'
-import { networkOf, plainAddress } from '../../core/network.ts'
+import { networkOf } from '../../core/network.ts'
 import { WIRE_VERSION_KNOWN, WIRE_VERSION_LINKS } from '../../core/wire-version.ts'
 import { NODE_CERTIFICATE_SECONDS } from '../authority/cluster-authority.ts'
 import { usedUp } from '../authority/join-tokens.ts'
@@ -11,6 +11,7 @@ import { issueLinkCertificate } from '../authority/link-certificate.ts'
 import { RefusedError } from '../errors.ts'
 import type { TrackerParts } from '../parts.ts'
 import { callerOn, offRecord } from './caller.ts'
+import { sourceOf } from './caller-source.ts'
 
 /**
  * A node joins its cluster with the join token, or renews over the connection that its certificate opened, with the same
@@ -37,7 +38,7 @@ export async function joinNode(
   if (parts.revocations.isNodeRevoked(cluster.cluster, node)) {
     throw new RefusedError('NODE_REVOKED', "this node's key is barred from joining")
   }
-  const address = plainAddress(socket.remoteAddress ?? '')
+  const address = sourceOf(socket)
   if (isRenewal) parts.certificateLimits.enter(`${cluster.cluster}/${node}`, nowMs)()
   // Joins do not show that the caller has the key: they spend nothing of what the node itself needs.
   else if (await isMember(cluster.cluster)) {

@@ -1,11 +1,19 @@
-import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto'
+import {
+  createCipheriv,
+  createDecipheriv,
+  createHmac,
+  hkdfSync,
+  randomBytes,
+  timingSafeEqual,
+} from 'node:crypto'
 import { StoreConflictError, UnlockKeyError, UnsealError } from '../errors.ts'
 import type { ActedBy, Reseal, SealedKind, Store } from '../store/store.ts'
 
 /**
  * Secrets at rest (docs/security.md, "Stolen disk"): AES-256-GCM with the data key, which the unlock key seals. A sealed value
  * is `version (1 byte) | nonce (12) | ciphertext | tag (16)`. Its place is authenticated too, so that a value that was
- * moved to another place does not open.
+ * moved to another place does not open. Rows that are many and no secret carry a mark instead: an HMAC-SHA256 over place and
+ * content, with a key that is derived from the data key. After the data key is replaced they no longer count.
  */
 
 const CIPHER = 'aes-256-gcm'
@@ -20,6 +28,7 @@ const PLACES = {
   authority: (cluster: string) => `authority key of ${cluster}`,
   batchKey: (cluster: string) => `batch key of ${cluster}`,
   adminAuthority: () => 'admin authority key',
+  tokenKey: () => 'token key',
 } satisfies Record<SealedKind, (cluster: string) => string>
 
 /** The place of a sealed value. @param cluster any text for the admin authority's key */
@@ -29,6 +38,7 @@ export function placeOf(kind: SealedKind, cluster: string): string {
 
 export class Sealer {
   #key: Buffer
+  #markKey: Buffer | undefined
   #turn: Promise<unknown> = Promise.resolve()
 
   /** @param key 32 bytes */
@@ -48,11 +58,23 @@ export class Sealer {
   /** Seals and opens with another key from now on; for `reseal`. */
   rekey(key: Buffer): void {
     this.#key = key
+    this.#markKey = undefined
   }
 
   /** Seals and opens from now on as that one does. */
   adopt(other: Sealer): void {
-    this.#key = other.#key
+    this.rekey(other.#key)
+  }
+
+  /** A mark that only holders of the data key can make. @param place as for `seal` */
+  mark(place: string, content: string): Buffer {
+    this.#markKey ??= derived(this.#key, 'shoal-mark-v1')
+    return createHmac('sha256', this.#markKey).update(`${place}\0${content}`).digest()
+  }
+
+  isMark(mark: Buffer, place: string, content: string): boolean {
+    const own = this.mark(place, content)
+    return own.length === mark.length && timingSafeEqual(own, mark)
   }
 
   /** Seal and store in one turn: no value sealed with an earlier data key may be stored. */
@@ -156,6 +178,9 @@ function unlockKeyBytes(unlockKey: string): Buffer {
       hint: 'A key looks like SHOALKEY-1-…; `shoal certs unlock-key` makes one.',
     })
   }
-  const secret = Buffer.from(text, 'base64url')
-  return Buffer.from(hkdfSync('sha256', secret, Buffer.alloc(0), 'shoal-unlock-v1', KEY_BYTES))
+  return derived(Buffer.from(text, 'base64url'), 'shoal-unlock-v1')
+}
+
+function derived(secret: Buffer, purpose: string): Buffer {
+  return Buffer.from(hkdfSync('sha256', secret, Buffer.alloc(0), purpose, KEY_BYTES))
 }

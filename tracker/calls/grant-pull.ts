@@ -17,6 +17,7 @@ import { isGuess, judgeCredential } from '../pull/judge-credential.ts'
 import { issuePullCertificate } from '../pull/pull-certificate.ts'
 import { expectUnlimited } from '../pull/registry-head.ts'
 import type { PullRecord } from '../store/store.ts'
+import { inTurns } from './in-turns.ts'
 import { joinSwarms, leaveSwarms, type WantedBlob } from './join-swarms.ts'
 
 export type PullQuestion = z.output<typeof pullRequest>
@@ -171,19 +172,6 @@ async function expectOpen(
   if ((await strangers.standing(registry, blob)) === 'served') return
   expectUnlimited(registry, undefined)
   throw new RefusedError('CREDENTIAL_REQUIRED', `${registry.host} requires a credential for ${blob.digest}`)
-}
-
-/** Runs `work` for every item, at most `runningMax` at a time. */
-async function inTurns<Item>(
-  items: readonly Item[],
-  runningMax: number,
-  work: (item: Item) => Promise<void>,
-) {
-  const queue = items.values()
-  const runner = async () => {
-    for (const item of queue) await work(item)
-  }
-  await Promise.all(Array.from({ length: Math.min(runningMax, items.length) }, runner))
 }
 
 /** Drops repetitions. @throws RefusedError INVALID_INPUT when one digest comes with two sizes */

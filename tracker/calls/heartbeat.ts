@@ -44,6 +44,7 @@ export async function heartbeat(
   const contact = { node, address, port: question.listenPort, wire: question.wire }
   const { wantsFullInventory } = table.heartbeat(contact, question, nowMs)
   parts.portTrials.see(cluster.cluster, contact, nowMs)
+  parts.sharedEndpoints.see(cluster.cluster, contact, nowMs)
   await noteBadPeers(parts, table, caller, question)
   const peers = await peersFor(parts, table, caller, question.wantsPeers)
   return {

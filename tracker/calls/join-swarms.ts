@@ -7,10 +7,14 @@ import type { TrackerParts } from '../parts.ts'
 import type { SwarmIdentity } from '../store/store.ts'
 import { ANSWER_PIECES_MAX, batchesFrom } from '../swarm/signed-batches.ts'
 import type { SwarmState } from '../swarm/swarm-state.ts'
+import { inTurns } from './in-turns.ts'
 import { takeLease } from './take-lease.ts'
 
 export type WantedBlob = z.output<typeof pullRequest>['blobs'][number]
 type SwarmAnswer = z.output<typeof grantedSwarm>
+
+/** Swarms that one grant joins at a time: half of the connections that a tracker has to its database. */
+export const JOINED_AT_ONCE_MAX = 4
 
 /** A granted pull, and where its node's peer listener is. */
 export interface JoiningPull {
@@ -30,20 +34,40 @@ export async function joinSwarms(
   pull: JoiningPull,
 ): Promise<SwarmAnswer[]> {
   const peers = await meetPeers(parts, caller, pull)
+  const swarms = pull.blobs.map((blob) => identityOf(parts, caller, pull, blob).swarm)
+  await parts.swarms.lookAt(caller.cluster.cluster, swarms)
   const answers = new Map<Digest, SwarmAnswer>()
-  const wantedFirst = [...pull.blobs].sort((one, other) => Number(other.isWanted) - Number(one.isWanted))
-  let budget = ANSWER_PIECES_MAX
-  for (const blob of wantedFirst) {
-    const answer = await joinSwarm(parts, caller, {
-      pull,
-      blob,
-      piecesMax: budget,
-      peers: peers.get(blob.digest)!,
-    })
-    budget -= answer.batches.reduce((sum, { hashes }) => sum + hashes.length / 32, 0)
-    answers.set(blob.digest, answer)
+  const budget = new PiecesBudget()
+  const join = async (blob: WantedBlob) => {
+    answers.set(
+      blob.digest,
+      await joinSwarm(parts, caller, { pull, blob, budget, peers: peers.get(blob.digest)! }),
+    )
   }
+  await inTurns(
+    pull.blobs.filter(({ isWanted }) => isWanted),
+    JOINED_AT_ONCE_MAX,
+    join,
+  )
+  await inTurns(
+    pull.blobs.filter(({ isWanted }) => !isWanted),
+    JOINED_AT_ONCE_MAX,
+    join,
+  )
   return pull.blobs.map(({ digest }) => answers.get(digest)!)
+}
+
+/** Hashes that one answer carries. */
+class PiecesBudget {
+  readonly #spent = new Map<Digest, number>()
+
+  /** A step may run again: what it had before it gives back. @returns whether there is room for so many */
+  spend(digest: Digest, pieces: number): boolean {
+    this.#spent.delete(digest)
+    const left = ANSWER_PIECES_MAX - this.#spent.values().reduce((sum, one) => sum + one, 0)
+    if (pieces <= left) this.#spent.set(digest, pieces)
+    return pieces <= left
+  }
 }
 
 /** The caller left before it had its grant: its leases, and its places in swarms that it was not in, are free at once. */
@@ -62,13 +86,15 @@ export async function leaveSwarms(
 async function joinSwarm(
   parts: TrackerParts,
   caller: NodeCaller,
-  { pull, blob, piecesMax, peers }: { pull: JoiningPull; blob: WantedBlob; piecesMax: number; peers: Peer[] },
+  { pull, blob, budget, peers }: { pull: JoiningPull; blob: WantedBlob; budget: PiecesBudget; peers: Peer[] },
 ): Promise<SwarmAnswer> {
   const { digest, bytes, isWanted } = blob
   const identity = identityOf(parts, caller, pull, blob)
   const answerBy = (state: SwarmState, nowMs: number) => ({
     epoch: state.epoch,
-    batches: knownBatches(state, caller, piecesMax),
+    batches: budget.spend(digest, state.publishedCount)
+      ? batchesFrom(state, caller.cluster.signingKey.batchKey, 0)
+      : [],
     lease: isWanted ? takeLease(parts, state, { caller, pull: pull.pull, position: 0, nowMs }) : null,
     status: state.status,
   })
@@ -104,8 +130,4 @@ function identityOf(
   const key = { cluster: cluster.cluster, registry, digest, bytes }
   const apiPath = registries.get(registry)?.apiPath
   return { ...key, swarm: swarmIdOf({ ...key, apiPath }) }
-}
-
-function knownBatches(state: SwarmState, { cluster }: NodeCaller, piecesMax: number) {
-  return state.publishedCount > piecesMax ? [] : batchesFrom(state, cluster.signingKey.batchKey, 0)
 }

@@ -9,6 +9,7 @@ import { RefusedError } from '../errors.ts'
 import type { AcceptanceRecord } from '../store/memory.ts'
 import type { Memberships } from './membership.ts'
 import { headOf } from './registry-head.ts'
+import type { StoredAnswers } from './stored-answers.ts'
 
 /** How long an opaque credential counts as accepted, because nobody can tell when it ends. */
 export const OPAQUE_ACCEPTANCE_MS = 60_000
@@ -56,16 +57,19 @@ interface Acceptance {
  */
 export class Acceptances {
   readonly #memberships: Memberships
+  readonly #stored: Pick<StoredAnswers, 'acceptance'> | undefined
   readonly #accepted = new BoundedMap<string, Acceptance>(ACCEPTANCES_MAX)
   #unsaved = new BoundedMap<string, AcceptanceRecord>(ACCEPTANCES_MAX)
   readonly #asking = new Map<string, Promise<Acceptance>>()
   readonly #closedUntilMs = new BoundedMap<string, number>(CLOSED_REPOSITORIES_MAX)
 
-  constructor(memberships: Memberships) {
+  /** @param stored what other trackers of the store were told */
+  constructor(memberships: Memberships, stored?: Pick<StoredAnswers, 'acceptance'>) {
     this.#memberships = memberships
+    this.#stored = stored
   }
 
-  /** @param records as saved before a restart */
+  /** @param records as saved, by this tracker before a restart or by another one */
   restore(records: readonly AcceptanceRecord[], nowMs: number): void {
     for (const { id, digest, untilMs } of records) {
       this.#accepted.set(id, { digest, untilMs: Math.min(untilMs, nowMs + ACCEPTANCE_MS_MAX) })
@@ -97,16 +101,28 @@ export class Acceptances {
   }
 
   async #askOnce(id: string, question: AcceptanceQuestion): Promise<Acceptance> {
-    const asking = this.#ask(question)
+    const asking = this.#findStored(id, question).then((stored) => stored ?? this.#askNew(id, question))
     this.#asking.set(id, asking)
     try {
-      const acceptance = await asking
-      this.#accepted.set(id, acceptance)
-      if (question.endsAtMs !== undefined) this.#unsaved.set(id, { id, ...acceptance })
-      return acceptance
+      return await asking
     } finally {
       if (this.#asking.get(id) === asking) this.#asking.delete(id)
     }
+  }
+
+  /** What another tracker of the store was told. Of opaque credentials nothing is stored. */
+  async #findStored(id: string, { endsAtMs, nowMs }: AcceptanceQuestion): Promise<Acceptance | undefined> {
+    const record = endsAtMs === undefined ? undefined : await this.#stored?.acceptance(id)
+    if (record === undefined || record.untilMs <= nowMs) return undefined
+    this.restore([record], nowMs)
+    return record
+  }
+
+  async #askNew(id: string, question: AcceptanceQuestion): Promise<Acceptance> {
+    const acceptance = await this.#ask(question)
+    this.#accepted.set(id, acceptance)
+    if (question.endsAtMs !== undefined) this.#unsaved.set(id, { id, ...acceptance })
+    return acceptance
   }
 
   async #ask(question: AcceptanceQuestion): Promise<Acceptance> {

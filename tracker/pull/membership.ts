@@ -7,6 +7,7 @@ import { Strangers } from '../../core/strangers.ts'
 import { RefusedError } from '../errors.ts'
 import type { MembershipRecord } from '../store/memory.ts'
 import { expectUnlimited, headOf } from './registry-head.ts'
+import type { StoredAnswers } from './stored-answers.ts'
 
 /** How long "this blob is in this repository" is remembered. It does not say who may read the blob. */
 export const MEMBERSHIP_MS = 3600 * 1000
@@ -42,9 +43,12 @@ export class Memberships {
   #unsaved = new BoundedMap<string, MembershipRecord>(MEMBERSHIPS_MAX)
   readonly #asking = new Map<string, Promise<Membership>>()
   readonly #strangers: Strangers
+  readonly #stored: Pick<StoredAnswers, 'membership'> | undefined
 
-  constructor(strangers: Strangers = new Strangers()) {
+  /** @param stored what other trackers of the store were told */
+  constructor(strangers: Strangers = new Strangers(), stored?: Pick<StoredAnswers, 'membership'>) {
     this.#strangers = strangers
+    this.#stored = stored
   }
 
   /**
@@ -66,7 +70,7 @@ export class Memberships {
     }
   }
 
-  /** @param records as saved before a restart */
+  /** @param records as saved, by this tracker before a restart or by another one */
   restore(records: readonly MembershipRecord[], nowMs: number): void {
     for (const { id, bytes, untilMs } of records) {
       this.#known.set(id, { bytes: bytes ?? undefined, untilMs: Math.min(untilMs, nowMs + MEMBERSHIP_MS) })
@@ -97,26 +101,43 @@ export class Memberships {
   }
 
   async #find(id: string, question: MembershipQuestion): Promise<Membership> {
-    const known = this.#known.get(id)
-    // Another length than the caller's is asked about again: HEAD may have told a wrong one.
-    const isMatching = known?.bytes === undefined || known.bytes === question.bytes
-    if (known !== undefined && isMatching && known.untilMs > question.nowMs) return known
+    const known = this.#usable(id, question)
+    if (known !== undefined) return known
     const asking = this.#asking.get(id)
     // Another caller's success is a fact about the blob; another caller's failure says nothing about this one.
     const theirs = await asking?.catch(() => undefined)
     return theirs ?? this.#ask(id, question)
   }
 
+  #usable(id: string, { bytes, nowMs }: MembershipQuestion): Membership | undefined {
+    const known = this.#known.get(id)
+    // Another length than the caller's is asked about again: HEAD may have told a wrong one.
+    const isMatching = known?.bytes === undefined || known.bytes === bytes
+    return isMatching && known !== undefined && known.untilMs > nowMs ? known : undefined
+  }
+
   async #ask(id: string, question: MembershipQuestion): Promise<Membership> {
-    const asking = this.#askRegistry(question)
+    const asking = this.#findStored(id, question).then((stored) => stored ?? this.#askNew(id, question))
     this.#asking.set(id, asking)
     try {
-      const membership = await asking
-      this.#remember(id, membership)
-      return membership
+      return await asking
     } finally {
       if (this.#asking.get(id) === asking) this.#asking.delete(id)
     }
+  }
+
+  /** What another tracker of the store was told. */
+  async #findStored(id: string, question: MembershipQuestion): Promise<Membership | undefined> {
+    const record = await this.#stored?.membership(id)
+    if (record === undefined) return undefined
+    this.restore([record], question.nowMs)
+    return this.#usable(id, question)
+  }
+
+  async #askNew(id: string, question: MembershipQuestion): Promise<Membership> {
+    const membership = await this.#askRegistry(question)
+    this.#remember(id, membership)
+    return membership
   }
 
   /** Where everybody is led to a login page, a redirect, or a page without a length, says nothing about the blob. */

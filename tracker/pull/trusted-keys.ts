@@ -11,8 +11,9 @@ import type { TokenKey } from '../../core/tracker-api.ts'
 import { RefusedError, TooManyRequestsError } from '../errors.ts'
 import { RequestLimits } from '../request-limits.ts'
 import type { AuditEntry } from '../store/audit.ts'
-import type { ActedBy, Store, TokenKeyRecord } from '../store/store.ts'
+import type { ActedBy, TokenKeyRecord } from '../store/store.ts'
 import { isKeyOfRegistry, PROBE_PAUSE_MS, PROBE_ROUNDS, type ProbeQuestion } from './probe-key.ts'
+import type { StoredTokenKeys } from './stored-token-keys.ts'
 
 /** How long a probe's result is valid. */
 export const KEY_TRUST_MS = 24 * 3600 * 1000
@@ -59,7 +60,7 @@ interface Asker {
 export class TrustedKeys {
   readonly #keys: TokenKeys
   readonly #registries: RegistryClients
-  readonly #store: Store
+  readonly #stored: StoredTokenKeys
   readonly #log: Logger
   readonly #nowMs: () => number
   readonly #records: Map<string, TokenKeyRecord>
@@ -74,13 +75,13 @@ export class TrustedKeys {
   #changesAtMs = 0
 
   static async load(options: TrustedKeysOptions): Promise<TrustedKeys> {
-    return new TrustedKeys(options, await options.store.tokenKeys())
+    return new TrustedKeys(options, await options.stored.load())
   }
 
   private constructor(options: TrustedKeysOptions, records: readonly TokenKeyRecord[]) {
     this.#keys = options.tokenKeys
     this.#registries = options.registries
-    this.#store = options.store
+    this.#stored = options.stored
     this.#log = options.log
     this.#nowMs = options.nowMs
     this.#probePauseMs = options.probePauseMs ?? PROBE_PAUSE_MS
@@ -171,7 +172,7 @@ export class TrustedKeys {
 
   /** Takes up what another tracker put into the store. */
   async reload(): Promise<void> {
-    const records = await this.#store.tokenKeys()
+    const records = await this.#stored.load()
     this.#records.clear()
     for (const record of records) this.#records.set(record.id, record)
     this.#refresh()
@@ -208,7 +209,7 @@ export class TrustedKeys {
     )
     const withdrawn = same.map((record) => ({ ...record, withdrawnAtMs: record.withdrawnAtMs ?? nowMs }))
     for (const record of withdrawn) {
-      await this.#store.putTokenKey(record, auditOf(record, 'token key withdrawn', { actor, atMs: nowMs }))
+      await this.#stored.put(record, auditOf(record, 'token key withdrawn', { actor, atMs: nowMs }))
       this.#records.set(record.id, record)
     }
     this.#refresh()
@@ -266,7 +267,7 @@ export class TrustedKeys {
 
   async #put(record: TokenKeyRecord, { cluster, node }: Asker): Promise<void> {
     const audit = auditOf(record, 'token key probed', { actor: `node ${node}`, atMs: record.probedAtMs })
-    await this.#store.putTokenKey(record, { ...audit, cluster })
+    await this.#stored.put(record, { ...audit, cluster })
     // Inserts the key as the newest.
     this.#records.delete(record.id)
     this.#records.set(record.id, record)
@@ -277,10 +278,7 @@ export class TrustedKeys {
 
   async #forget(record: TokenKeyRecord, atMs: number): Promise<void> {
     this.#records.delete(record.id)
-    await this.#store.removeTokenKey(
-      record.id,
-      auditOf(record, 'token key expired', { actor: 'tracker', atMs }),
-    )
+    await this.#stored.remove(record.id, auditOf(record, 'token key expired', { actor: 'tracker', atMs }))
   }
 
   /** A key that was probed at another path of the registry's host has another id. */
@@ -305,7 +303,7 @@ export class TrustedKeys {
 export interface TrustedKeysOptions {
   tokenKeys: TokenKeys
   registries: RegistryClients
-  store: Store
+  stored: StoredTokenKeys
   log: Logger
   nowMs: () => number
   /** Before each round of a probe; 0: a pull waits for the probe. Default: PROBE_PAUSE_MS. */

@@ -1,7 +1,17 @@
-import type { PresenceRecord } from './memory.ts'
+import type { ClusterId, SwarmId } from '../../core/metainfo.ts'
+import type { RegistryHost } from '../../core/repository.ts'
+import type { AcceptanceRecord, Marked, MembershipRecord, PresenceRecord } from './memory.ts'
 
 /** What trackers keep in memory too, and read again when another tracker of the same store has changed it. */
-export const STORE_CHANGES = ['clusters', 'pauses', 'revocations', 'tokenKeys', 'epochs', 'dataKey'] as const
+export const STORE_CHANGES = [
+  'clusters',
+  'pauses',
+  'revocations',
+  'tokenKeys',
+  'epochs',
+  'dataKey',
+  'registriesNotOpen',
+] as const
 
 export type StoreChange = (typeof STORE_CHANGES)[number]
 
@@ -34,6 +44,15 @@ export interface SharedStore {
   usesDataKey(sealed: Buffer): void
   /** How far this machine's clock is behind the store's, in ms: trackers of one store agree about time. */
   clockOffsetMs(): Promise<number>
+  /** What another tracker saved; undefined where one process owns the store, which has it in memory. */
+  acceptance(id: string): Promise<Marked<AcceptanceRecord> | undefined>
+  /** The same. */
+  membership(id: string): Promise<Marked<MembershipRecord> | undefined>
+  /** The versions of swarms that exist, in one step; none where one process owns the store. @param swarms at least one */
+  swarmVersions(cluster: ClusterId, swarms: readonly SwarmId[]): Promise<Map<SwarmId, number>>
+  /** Registries of kind `none` that asked any tracker of the store for a credential. */
+  registriesNotOpen(): Promise<RegistryHost[]>
+  putRegistryNotOpen(registry: RegistryHost): Promise<void>
   /** Says that this tracker is alive, and asks for the others. @param silentMs who was silent for longer is not alive */
   meetTrackers(cursor: number, silentMs: number): Promise<TrackersNews>
 }

@@ -54,7 +54,7 @@ export const DUMPED: Readonly<Record<string, Columns>> = {
     ...['sequence', 'cluster', 'kind', 'target', 'registry', 'subject', 'token_hash', 'at_ms', 'ends_at_ms'],
     ...['is_left', 'is_clearing', 'cleared_by'],
   ],
-  token_keys: ['id', 'key', 'probed_at_ms', 'trusted_until_ms', 'withdrawn_at_ms'],
+  token_keys: ['id', 'key', 'probed_at_ms', 'trusted_until_ms', 'withdrawn_at_ms', 'sealed'],
   audit: ['sequence', 'at_ms', 'actor', 'action', 'cluster', 'target'],
 }
 

@@ -7,12 +7,19 @@ export interface LeaseTerms {
   pieces: number
   /** Its first publication: what came before says how a request begins, not how fast pieces follow. */
   begun?: { atMs: number; pieces: number }
-  /** The end of what its holder has requested from the registry. */
+  /** The end of what its holder has requested from the registry, as far as its publications bear that out. */
   requestedTo: number
+  /** The end of what its holder says that it requested: others get this only when nothing else is left. */
+  claimedTo?: number
   /** The end that the holder was told first. What it requested beyond a later end is accepted. */
   grantedTo: number
   firstPieces: number
   isReader: boolean
   /** Another node fetches what it had requested beyond its end. */
   isLate?: boolean
+}
+
+/** The end of what its holder has requested, by its own word. */
+export function claimedEnd({ claimedTo, requestedTo }: LeaseTerms): number {
+  return claimedTo ?? requestedTo
 }

@@ -35,10 +35,13 @@ export interface MembershipRecord {
   untilMs: number
 }
 
+/** A record with proof that a tracker wrote it (pull/stored-answers.ts); null in what an earlier version stored. */
+export type Marked<Record> = Record & { mark: Buffer | null }
+
 export interface MemoryRecord {
   presences: PresenceRecord[]
-  acceptances: AcceptanceRecord[]
-  memberships: MembershipRecord[]
+  acceptances: Marked<AcceptanceRecord>[]
+  memberships: Marked<MembershipRecord>[]
 }
 
 /** Records that replace those with the same node or id. */

@@ -10,7 +10,10 @@ import type { Store } from './store.ts'
 /** The embedded store, in the data folder. */
 export const STORE_FILE = 'tracker.sqlite'
 
-export type DatabaseConfig = Pick<TrackerConfig, 'databasePasswordFile' | 'databaseCaFile'>
+export type DatabaseConfig = Pick<
+  TrackerConfig,
+  'databasePasswordFile' | 'databaseCaFile' | 'databaseListenUrl'
+>
 
 /**
  * The store that the configuration names: a database, or a file in the data folder.
@@ -36,14 +39,17 @@ export async function openStore(
 /** Loads the client library too. @param password default: from the file, if there is one @throws ConfigError */
 export async function openDatabase(
   url: string,
-  { databasePasswordFile, databaseCaFile }: Partial<DatabaseConfig>,
+  { databasePasswordFile, databaseCaFile, databaseListenUrl }: Partial<DatabaseConfig>,
   password = databasePasswordFile && readSecretFile(databasePasswordFile, 'databasePasswordFile'),
 ): Promise<PostgresDatabase> {
   const place = readDatabaseUrl(url)
-  if (place.socket !== undefined) checkSocketFolder(place.socket.host)
+  const listenPlace = databaseListenUrl === undefined ? undefined : readDatabaseUrl(databaseListenUrl)
+  for (const socket of [place.socket, listenPlace?.socket])
+    if (socket !== undefined) checkSocketFolder(socket.host)
   const { PostgresDatabase } = await import('./postgres/postgres-database.ts')
   return new PostgresDatabase({
     place,
+    ...(listenPlace === undefined ? {} : { listenPlace }),
     ...(password === undefined ? {} : { password }),
     ...(databaseCaFile === undefined ? {} : { authorityPem: readAuthority(databaseCaFile) }),
   })

@@ -1,7 +1,7 @@
 import type { ClusterId, NodeId, SwarmId } from '../../core/metainfo.ts'
 import type { AuditEntry } from './audit.ts'
 import type { JoinTokenRecord } from './join-tokens.ts'
-import type { AcceptanceRecord, MembershipRecord, PresenceRecord } from './memory.ts'
+import type { AcceptanceRecord, Marked, MembershipRecord, PresenceRecord } from './memory.ts'
 import type { PauseRecord } from './pauses.ts'
 import type {
   AuthorityRecord,
@@ -14,8 +14,8 @@ import type {
   PublishedPiece,
   PullRecord,
   RevocationRecord,
+  SealedTokenKey,
   SwarmRecord,
-  TokenKeyRecord,
 } from './store.ts'
 
 /**
@@ -140,13 +140,14 @@ export function revocationOf({ sequence, cluster, kind, target, registry, subjec
   } as RevocationRecord
 }
 
-export function tokenKeyOf(row: Row): TokenKeyRecord {
+export function tokenKeyOf(row: Row): SealedTokenKey {
   return {
     id: row.id as string,
     key: JSON.parse(row.key as string),
     probedAtMs: row.probed_at_ms as number,
     trustedUntilMs: row.trusted_until_ms as number,
     withdrawnAtMs: row.withdrawn_at_ms as number | null,
+    sealed: row.sealed === null ? null : bytes(row.sealed),
   }
 }
 
@@ -229,12 +230,17 @@ export function presenceOf({ cluster, node, address, port, wire, holds }: Row): 
   return { cluster, node, address, port, wire, holds: holdsOf(bytes(holds)) } as PresenceRecord
 }
 
-export function acceptanceOf({ id, digest, until_ms: untilMs }: Row): AcceptanceRecord {
-  return { id, digest, untilMs } as AcceptanceRecord
+export function acceptanceOf({ id, digest, until_ms: untilMs, mark }: Row): Marked<AcceptanceRecord> {
+  return { id, digest, untilMs, mark: mark === null ? null : bytes(mark) } as Marked<AcceptanceRecord>
 }
 
-export function membershipOf({ id, bytes, until_ms: untilMs }: Row): MembershipRecord {
-  return { id, bytes, untilMs } as MembershipRecord
+export function membershipOf({ id, bytes: length, until_ms: untilMs, mark }: Row): Marked<MembershipRecord> {
+  return {
+    id,
+    bytes: length,
+    untilMs,
+    mark: mark === null ? null : bytes(mark),
+  } as Marked<MembershipRecord>
 }
 
 /** @returns HOLD_BYTES for each */

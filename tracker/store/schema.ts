@@ -124,4 +124,10 @@ export const MIGRATIONS: readonly string[] = [
   -- terms: how a lease goes, as JSON
   ALTER TABLE leases ADD COLUMN terms TEXT;
   `,
+  `
+  -- sealed: the row's other columns; mark: a tracker's proof that it wrote the row
+  ALTER TABLE token_keys ADD COLUMN sealed BLOB;
+  ALTER TABLE acceptances ADD COLUMN mark BLOB;
+  ALTER TABLE memberships ADD COLUMN mark BLOB;
+  `,
 ]

@@ -28,11 +28,11 @@ export function putMemoryRows(db: SqliteDatabase, change: MemoryChange): void {
     const put = 'INSERT OR REPLACE INTO presences VALUES (?, ?, ?, ?, ?, ?)'
     db.run(put, cluster, node, address, port, packHolds(holds), wire)
   }
-  for (const { id, digest, untilMs } of change.acceptances) {
-    db.run('INSERT OR REPLACE INTO acceptances VALUES (?, ?, ?)', id, digest, untilMs)
+  for (const { id, digest, untilMs, mark } of change.acceptances) {
+    db.run('INSERT OR REPLACE INTO acceptances VALUES (?, ?, ?, ?)', id, digest, untilMs, mark)
   }
-  for (const { id, bytes, untilMs } of change.memberships) {
-    db.run('INSERT OR REPLACE INTO memberships VALUES (?, ?, ?)', id, bytes, untilMs)
+  for (const { id, bytes, untilMs, mark } of change.memberships) {
+    db.run('INSERT OR REPLACE INTO memberships VALUES (?, ?, ?, ?)', id, bytes, untilMs, mark)
   }
 }
 

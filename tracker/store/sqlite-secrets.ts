@@ -4,7 +4,7 @@ import { ADMIN_CLUSTER, authorityOf, batchKeyOf, bytes, clusterOf } from './reco
 import type { SqliteDatabase } from './sqlite-database.ts'
 import type { AuthorityRecord, BatchKeyRecord, ClusterRecord, Reseal } from './store.ts'
 
-/** Rows with sealed values: clusters' authorities, batch keys and join tokens, and the admin authorities. */
+/** Rows with sealed values: clusters' authorities, batch keys and join tokens, the admin authorities, and token keys. */
 
 export function clusterRows(db: SqliteDatabase): ClusterRecord[] {
   return db.all('SELECT * FROM clusters ORDER BY created_at_ms, id').map((row) => {
@@ -62,5 +62,9 @@ export function resealRows(db: SqliteDatabase, reseal: Reseal): void {
   for (const row of db.all('SELECT rowid, cluster, sealed_key FROM batch_keys')) {
     const sealed = reseal('batchKey', row.cluster as ClusterId, bytes(row.sealed_key))
     db.run('UPDATE batch_keys SET sealed_key = ? WHERE rowid = ?', sealed, row.rowid as number)
+  }
+  for (const row of db.all('SELECT id, sealed FROM token_keys WHERE sealed IS NOT NULL')) {
+    const sealed = reseal('tokenKey', '', bytes(row.sealed))
+    db.run('UPDATE token_keys SET sealed = ? WHERE id = ?', sealed, row.id as string)
   }
 }

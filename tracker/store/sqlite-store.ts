@@ -49,11 +49,11 @@ import type {
   PullRecord,
   Reseal,
   RevocationsRecord,
+  SealedTokenKey,
   Store,
   SwarmChange,
   SwarmIdentity,
   SwarmRecord,
-  TokenKeyRecord,
 } from './store.ts'
 import { UnsharedStore } from './unshared-store.ts'
 
@@ -292,11 +292,11 @@ export class SqliteStore extends UnsharedStore implements Store {
     return this.#recorded('durably', audit, () => deletePauseRow(this.#db, target))
   }
 
-  async tokenKeys(): Promise<TokenKeyRecord[]> {
+  async tokenKeys(): Promise<SealedTokenKey[]> {
     return tokenKeyRows(this.#db)
   }
 
-  async putTokenKey(record: TokenKeyRecord, audit: AuditEntry): Promise<void> {
+  async putTokenKey(record: SealedTokenKey, audit: AuditEntry): Promise<void> {
     this.#recorded('durably', audit, () => putTokenKeyRow(this.#db, record))
   }
 

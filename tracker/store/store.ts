@@ -107,9 +107,9 @@ export interface Store extends MemoryStore, JoinTokenStore, PauseStore, SharedSt
   revocations(): Promise<RevocationsRecord>
 
   /** Token keys that a probe confirmed, and withdrawn ones; the oldest probe first. */
-  tokenKeys(): Promise<TokenKeyRecord[]>
+  tokenKeys(): Promise<SealedTokenKey[]>
   /** Replaces the record with the same id. */
-  putTokenKey(key: TokenKeyRecord, audit: AuditEntry): Promise<void>
+  putTokenKey(key: SealedTokenKey, audit: AuditEntry): Promise<void>
   removeTokenKey(id: string, audit: AuditEntry): Promise<void>
 
   addAudit(entry: AuditEntry): Promise<void>
@@ -140,8 +140,8 @@ export interface PruneBounds {
 export const EPOCH_CHANGES_MAX = 10_000
 
 /** Kinds of values that the data key seals. */
-export type SealedKind = 'joinToken' | 'authority' | 'batchKey' | 'adminAuthority'
-/** @param cluster '' for the admin authority */
+export type SealedKind = 'joinToken' | 'authority' | 'batchKey' | 'adminAuthority' | 'tokenKey'
+/** @param cluster '' for the admin authority and for token keys */
 export type Reseal = (kind: SealedKind, cluster: ClusterId | '', sealed: Buffer) => Buffer
 
 export interface AuthorityRecord {
@@ -222,6 +222,9 @@ export interface TokenKeyRecord {
   /** Null: not withdrawn. Withdrawn keys stay on record so that they are not trusted again. */
   withdrawnAtMs: number | null
 }
+
+/** @param sealed the record (pull/stored-token-keys.ts); null in what an earlier version stored */
+export type SealedTokenKey = TokenKeyRecord & { sealed: Buffer | null }
 
 export interface SwarmIdentity {
   cluster: ClusterId

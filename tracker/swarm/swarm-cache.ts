@@ -70,6 +70,18 @@ export class SwarmCache {
     return this.#inTurn(identity, work, { ...asked, make: () => this.#store.ensureSwarm(identity) })
   }
 
+  /** One look at all swarms of a grant: those in memory that are still the newest are trusted for SWARM_TRUSTED_MS. */
+  async lookAt(cluster: ClusterId, swarms: readonly SwarmId[]): Promise<void> {
+    const cached = swarms.filter((swarm) => this.#cache.has(swarm))
+    if (!this.#store.isShared || cached.length < 2) return
+    const newestAtMs = performance.now()
+    const versions = await this.#store.swarmVersions(cluster, cached)
+    for (const [swarm, version] of versions) {
+      const known = this.#cache.get(swarm)
+      if (known?.version === version) known.newestAtMs = Math.max(known.newestAtMs, newestAtMs)
+    }
+  }
+
   get piecesCached(): number {
     return this.#pieces
   }

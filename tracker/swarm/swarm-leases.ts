@@ -2,7 +2,7 @@ import type { NodeId } from '../../core/metainfo.ts'
 import { RefusedError } from '../errors.ts'
 import { lateAfterMs, piecesKept, usualPieceMs } from '../handout/late-holders.ts'
 import { firstFreeRun, type LeasePolicy, type LeaseRun, type PieceRun, runsOf } from '../handout/leases.ts'
-import type { LeaseTerms } from '../store/lease-terms.ts'
+import { claimedEnd, type LeaseTerms } from '../store/lease-terms.ts'
 import type { LeaseRecord, SwarmChange } from '../store/store.ts'
 
 /** Bound of the leases of one swarm. */
@@ -11,7 +11,7 @@ export const LEASES_PER_SWARM_MAX = 4096
 export const LEASES_PER_NODE_MAX = 4
 /**
  * A holder may have requested this many pieces for each that it published, beside those of its first requests: requests
- * double. So nobody keeps a swarm's pieces by merely saying that it requested them.
+ * double. What it claims beyond that goes to others when nothing else is left: its publications may be slow, or it lies.
  */
 export const REQUESTED_PER_PUBLISHED_MAX = 3
 /**
@@ -126,6 +126,8 @@ export class SwarmLeases {
       (holders[piece] === 0 || (isOwn[piece] === 0 && holders[piece]! < fetchersOf(piece))) && isOpen(piece)
     const others = running.filter((held) => held.node !== node)
     const isLent = (piece: number) => holders[piece] === 1 && isOpen(piece)
+    const unrequested = (endIn: (terms: LeaseTerms) => number) =>
+      others.flatMap((held) => [...runsOf(endIn(this.#termsOf(held, nowMs)), endOf(held), isLent)])
     const question = {
       ...{ pieceCount, pieceBytes, position, isFree, isOpen },
       late: others.flatMap((held) => {
@@ -133,12 +135,13 @@ export class SwarmLeases {
         const calls = others.filter((other) => other.node === held.node).length
         return [...this.#lateOf(held, { nowMs, answerMs: answerMs * calls }, isLent)]
       }),
-      unrequested: others.flatMap((held) => [...this.#unrequestedOf(held, nowMs, isLent)]),
+      unrequested: unrequested(claimedEnd),
       holders: new Set(others.map((held) => held.node)).size,
       readers: running.filter((held) => this.#terms.get(held.lease)?.isReader).length,
     }
     const run: LeaseRun | undefined =
       policy(question) ??
+      policy({ ...question, unrequested: unrequested(({ requestedTo }) => requestedTo) }) ??
       this.#slowPiece({ ...request, nowMs: nowMs - answerMs }, running, { pieceCount, isOpen })
     if (run === undefined) return undefined
     const { firstPiece, pieces } = run
@@ -153,13 +156,10 @@ export class SwarmLeases {
   /** A node that asks for more wants nothing else of the leases that it holds (an older one does not say what it requests). */
   #endUnrequested(node: NodeId, isOpen: (piece: number) => boolean): void {
     for (const held of [...this.#leases.values()]) {
-      const end = this.#terms.get(held.lease)?.requestedTo
+      const terms = this.#terms.get(held.lease)
+      const end = terms && claimedEnd(terms)
       if (held.node === node && end !== undefined && end < endOf(held)) this.#shrink(held, end, isOpen)
     }
-  }
-
-  *#unrequestedOf(held: LeaseRecord, nowMs: number, isLent: (piece: number) => boolean): Generator<PieceRun> {
-    yield* runsOf(this.#termsOf(held, nowMs).requestedTo, endOf(held), isLent)
   }
 
   /** Of a late holder's lease all that it will not deliver soon. */
@@ -186,7 +186,7 @@ export class SwarmLeases {
       const isOverlapping = held.firstPiece < firstPiece + pieces && firstPiece < endOf(held)
       const isOver = isLate || (terms?.requestedTo ?? endOf(held)) <= firstPiece
       if (!isOverlapping || !isOver) continue
-      if (terms && isLate) Object.assign(terms, { isLate, requestedTo: firstPiece })
+      if (terms && isLate) Object.assign(terms, { isLate, requestedTo: firstPiece, claimedTo: firstPiece })
       this.#shrink(held, firstPiece, () => true)
     }
   }
@@ -290,9 +290,10 @@ export class SwarmLeases {
     if (own === undefined) return undefined
     const terms = this.#termsOf(own, own.expiresAtMs)
     const most = own.firstPiece + terms.firstPieces + REQUESTED_PER_PUBLISHED_MAX * terms.pieces
-    const end = Math.min(requestedTo, most, terms.grantedTo)
-    if (!terms.isLate && end > terms.requestedTo) {
-      terms.requestedTo = end
+    const claimed = Math.min(requestedTo, terms.grantedTo)
+    if (!terms.isLate && (claimed > claimedEnd(terms) || Math.min(claimed, most) > terms.requestedTo)) {
+      terms.requestedTo = Math.max(terms.requestedTo, Math.min(claimed, most))
+      terms.claimedTo = Math.max(claimedEnd(terms), claimed)
       this.#put(own)
     }
     return endOf(own)

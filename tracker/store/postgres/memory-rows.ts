@@ -39,14 +39,14 @@ export async function putMemoryRows(sql: Query, tracker: string, change: MemoryC
         holds = excluded.holds, wire = excluded.wire, tracker = excluded.tracker`
   }
   for (const some of inParts(byKey(change.acceptances, ({ id }) => id))) {
-    const rows = some.map(({ id, digest, untilMs }) => ({ id, digest, until_ms: untilMs }))
+    const rows = some.map(({ id, digest, untilMs, mark }) => ({ id, digest, until_ms: untilMs, mark }))
     await sql`INSERT INTO acceptances ${sql.rows(rows)}
-      ON CONFLICT (id) DO UPDATE SET digest = excluded.digest, until_ms = excluded.until_ms`
+      ON CONFLICT (id) DO UPDATE SET digest = excluded.digest, until_ms = excluded.until_ms, mark = excluded.mark`
   }
   for (const some of inParts(byKey(change.memberships, ({ id }) => id))) {
-    const rows = some.map(({ id, bytes, untilMs }) => ({ id, bytes, until_ms: untilMs }))
+    const rows = some.map(({ id, bytes, untilMs, mark }) => ({ id, bytes, until_ms: untilMs, mark }))
     await sql`INSERT INTO memberships ${sql.rows(rows)}
-      ON CONFLICT (id) DO UPDATE SET bytes = excluded.bytes, until_ms = excluded.until_ms`
+      ON CONFLICT (id) DO UPDATE SET bytes = excluded.bytes, until_ms = excluded.until_ms, mark = excluded.mark`
   }
 }
 

@@ -1,5 +1,6 @@
 import { StoreUnusableError } from '../../errors.ts'
 import type { PostgresDatabase } from './postgres-database.ts'
+import { SEARCH_PATH } from './postgres-hosts.ts'
 import { POSTGRES_MIGRATIONS, SCHEMA } from './schema.ts'
 import type { Query } from './sql.ts'
 
@@ -56,6 +57,7 @@ export async function migratePostgres(database: PostgresDatabase, runtimeRole: s
  * @throws StoreUnusableError if its schema is absent, too old or too new, or the role may do more than a tracker needs
  */
 export async function checkPostgres(database: PostgresDatabase): Promise<void> {
+  if (database.isPooled) await database.run(refuseOtherPath)
   await database.run(refuseMighty)
   await checkSchema(database)
 }
@@ -90,6 +92,16 @@ function refuseNewer({ oldestProgram }: Applied): void {
   if (oldestProgram <= POSTGRES_MIGRATIONS.length) return
   throw new StoreUnusableError('a newer version of Shoal made the store', {
     hint: 'Run the version that made it, or a newer one.',
+  })
+}
+
+/** A pooler gives a session's settings to nobody, so the role must have them. */
+async function refuseOtherPath(sql: Query): Promise<void> {
+  const [row] = await sql`SELECT current_setting('search_path') AS path, current_user AS role,
+    current_database() AS database`
+  if (row?.path.replaceAll(' ', '') === SEARCH_PATH) return
+  throw new StoreUnusableError(`behind a pooler, the role ${row?.role} needs settings of its own`, {
+    hint: `As an administrator: ALTER ROLE ${row?.role} IN DATABASE ${row?.database} SET search_path = ${SEARCH_PATH}; then RECONNECT the pooler.`,
   })
 }
 

@@ -11,6 +11,7 @@ export const CHANGES: Readonly<Record<string, StoreChange>> = {
   ...{ clusters: 'clusters', authorities: 'clusters', batch_keys: 'clusters' },
   ...{ pauses: 'pauses', revocations: 'revocations', token_keys: 'tokenKeys', epoch_changes: 'epochs' },
   meta: 'dataKey',
+  registries_not_open: 'registriesNotOpen',
 }
 /** Trackers that listen here read again what another one changed; the payload is the table's name. */
 export const CHANGES_CHANNEL = 'shoal_changes'
@@ -191,12 +192,38 @@ const FIRST = `
 
   CREATE FUNCTION tell_change() RETURNS trigger LANGUAGE plpgsql SET search_path = ${SCHEMA}, pg_temp AS $$
   BEGIN PERFORM pg_notify('${CHANGES_CHANNEL}', TG_TABLE_NAME); RETURN NULL; END $$;
-${Object.keys(CHANGES)
-  .map(
-    (table) =>
-      `  CREATE TRIGGER ${table}_changed AFTER INSERT OR UPDATE OR DELETE ON ${table} EXECUTE FUNCTION tell_change();`,
-  )
+${[
+  ...[
+    'clusters',
+    'authorities',
+    'batch_keys',
+    'pauses',
+    'revocations',
+    'token_keys',
+    'epoch_changes',
+    'meta',
+  ],
+]
+  .map(changeTold)
   .join('\n')}
 `
 
-export const POSTGRES_MIGRATIONS: readonly Migration[] = [{ sql: FIRST, oldestProgram: 1 }]
+// A tracker of before writes rows without seals and marks, and passes over these columns: such a row does not count.
+const SEALED = `
+  -- sealed: the row's other columns; mark: a tracker's proof that it wrote the row
+  ALTER TABLE token_keys ADD COLUMN sealed bytea;
+  ALTER TABLE acceptances ADD COLUMN mark bytea;
+  ALTER TABLE memberships ADD COLUMN mark bytea;
+  CREATE TABLE registries_not_open (registry text PRIMARY KEY);
+${changeTold('registries_not_open')}
+`
+
+/** Whoever listens hears of a change of the table once its transaction has ended. */
+function changeTold(table: string): string {
+  return `  CREATE TRIGGER ${table}_changed AFTER INSERT OR UPDATE OR DELETE ON ${table} EXECUTE FUNCTION tell_change();`
+}
+
+export const POSTGRES_MIGRATIONS: readonly Migration[] = [
+  { sql: FIRST, oldestProgram: 1 },
+  { sql: SEALED, oldestProgram: 1 },
+]

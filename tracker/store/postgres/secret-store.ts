@@ -8,8 +8,8 @@ import type {
   BatchKeyRecord,
   ClusterRecord,
   Reseal,
+  SealedTokenKey,
   Store,
-  TokenKeyRecord,
 } from '../store.ts'
 import { recorded } from './audit-rows.ts'
 import type { DataKeyGuard } from './data-key.ts'
@@ -134,17 +134,20 @@ export function secretStore(db: PostgresDatabase, dataKey: DataKeyGuard) {
       })
     },
 
-    async tokenKeys(): Promise<TokenKeyRecord[]> {
+    async tokenKeys(): Promise<SealedTokenKey[]> {
       return (await db.run((sql) => sql`SELECT * FROM token_keys ORDER BY probed_at_ms`)).map(tokenKeyOf)
     },
 
-    async putTokenKey(record: TokenKeyRecord, audit: AuditEntry): Promise<void> {
-      const { id, probedAtMs, trustedUntilMs, withdrawnAtMs } = record
+    async putTokenKey(record: SealedTokenKey, audit: AuditEntry): Promise<void> {
+      const { id, probedAtMs, trustedUntilMs, withdrawnAtMs, sealed } = record
       const key = JSON.stringify(record.key)
       await recorded(db, audit, async (sql) => {
-        await sql`INSERT INTO token_keys VALUES (${id}, ${key}, ${probedAtMs}, ${trustedUntilMs}, ${withdrawnAtMs})
+        await dataKey.check(sql)
+        await sql`INSERT INTO token_keys
+          VALUES (${id}, ${key}, ${probedAtMs}, ${trustedUntilMs}, ${withdrawnAtMs}, ${sealed})
           ON CONFLICT (id) DO UPDATE SET key = excluded.key, probed_at_ms = excluded.probed_at_ms,
-            trusted_until_ms = excluded.trusted_until_ms, withdrawn_at_ms = excluded.withdrawn_at_ms`
+            trusted_until_ms = excluded.trusted_until_ms, withdrawn_at_ms = excluded.withdrawn_at_ms,
+            sealed = excluded.sealed`
       })
     },
 

@@ -1,8 +1,10 @@
 import { randomBytes } from 'node:crypto'
+import type { ClusterId, SwarmId } from '../../../core/metainfo.ts'
+import type { RegistryHost } from '../../../core/repository.ts'
 import type { AuditEntry } from '../audit.ts'
 import { STORE_CHANGES, type StoreChange, type TrackersNews } from '../changes.ts'
 import type { MemoryBounds, MemoryChange, MemoryRecord } from '../memory.ts'
-import { auditOf } from '../records.ts'
+import { acceptanceOf, auditOf, membershipOf } from '../records.ts'
 import type { PruneBounds, Store } from '../store.ts'
 import { insertAuditRow } from './audit-rows.ts'
 import { memoryRows, putMemoryRows } from './memory-rows.ts'
@@ -24,6 +26,32 @@ export function sharedStore(db: PostgresDatabase) {
 
     async saveMemory(change: MemoryChange): Promise<void> {
       await db.atomically((sql) => putMemoryRows(sql, tracker, change))
+    },
+
+    async acceptance(id: string) {
+      const [row] = await db.run((sql) => sql`SELECT * FROM acceptances WHERE id = ${id}`)
+      return row && acceptanceOf(row)
+    },
+
+    async membership(id: string) {
+      const [row] = await db.run((sql) => sql`SELECT * FROM memberships WHERE id = ${id}`)
+      return row && membershipOf(row)
+    },
+
+    async swarmVersions(cluster: ClusterId, swarms: readonly SwarmId[]): Promise<Map<SwarmId, number>> {
+      const rows = await db.run(
+        (sql) => sql`SELECT id, version FROM swarms WHERE cluster = ${cluster} AND id IN ${sql.list(swarms)}`,
+      )
+      return new Map(rows.map(({ id, version }) => [id as SwarmId, version as number]))
+    },
+
+    async registriesNotOpen(): Promise<RegistryHost[]> {
+      const rows = await db.run((sql) => sql`SELECT registry FROM registries_not_open ORDER BY registry`)
+      return rows.map(({ registry }) => registry as RegistryHost)
+    },
+
+    async putRegistryNotOpen(registry: RegistryHost): Promise<void> {
+      await db.run((sql) => sql`INSERT INTO registries_not_open VALUES (${registry}) ON CONFLICT DO NOTHING`)
     },
 
     async addAudit(entry: AuditEntry): Promise<void> {
