@@ -47,6 +47,8 @@ const HINTS: Record<string, string> = {
   JOIN_TOKEN_UNKNOWN: '`shoal admin token ls` lists the join tokens with their ids.',
   JOIN_TOKENS_TOO_MANY: 'Withdraw those that nobody needs: `shoal admin token ls` lists them.',
   TOKEN_KEY_UNKNOWN: '`shoal admin key trusted` lists the keys with their ids.',
+  RESTORE_UNHEARD:
+    'Nodes tell within a heartbeat (half a minute) once they reach the tracker. If no node is left that knows, add --unheard.',
   UNLOCK_KEY: 'Give the key that this tracker is unlocked with now.',
   CERTIFICATE_REFUSED:
     'It has ended, or the admin authority was changed: `shoal admin certificate` makes another.',
@@ -108,6 +110,43 @@ export async function withdrawSigningKey(
 /** Makes a new data key, under the same unlock key or another. @returns how many values were sealed again */
 export async function reseal(access: AdminAccess, keys: { unlockKey: string; newUnlockKey?: string }) {
   return resealed.parse(await call(access, 'POST', '/admin/v1/reseal', keys)).sealed
+}
+
+const restoreReport = z.object({
+  backupAtMs: z.number(),
+  restoredAtMs: z.number(),
+  isGranting: z.boolean(),
+  clusters: z.array(
+    z.object({
+      cluster: z.string(),
+      nodesOnRecord: z.number(),
+      nodesHeard: z.number(),
+      isKeyReplaced: z.boolean(),
+      learned: z.array(
+        z.object({
+          kind: z.enum(['node', 'pull']),
+          target: z.string(),
+          atMs: z.number(),
+          nodes: z.number(),
+          isWhole: z.boolean(),
+        }),
+      ),
+    }),
+  ),
+  foreignCallers: z.number(),
+})
+export type RestoreReport = z.output<typeof restoreReport>
+
+/** What a restored tracker learned; null: it was not restored. */
+export async function restoreOf(access: AdminAccess): Promise<RestoreReport | null> {
+  const answer = await call(access, 'GET', '/admin/v1/restore')
+  return z.object({ restore: restoreReport.nullable() }).parse(answer).restore
+}
+
+/** Lets a restored tracker grant again. @returns how many revocations it put into force */
+export async function confirmRestore(access: AdminAccess, isUnheard: boolean): Promise<number> {
+  const answer = await call(access, 'POST', '/admin/v1/restore/confirmation', { isUnheard })
+  return z.object({ revocations: z.number() }).parse(answer).revocations
 }
 
 const certified = z.object({ certificate: z.string(), authorities: z.array(z.string()).min(1) })

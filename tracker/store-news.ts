@@ -12,7 +12,7 @@ const CLOCK_COMPARED_MS = 30_000
 
 type Followed = Pick<
   TrackerParts,
-  'store' | 'clusters' | 'pauses' | 'revocations' | 'tokenKeys' | 'epochs' | 'log' | 'defects'
+  'store' | 'clusters' | 'pauses' | 'revocations' | 'tokenKeys' | 'epochs' | 'restored' | 'log' | 'defects'
 > & {
   admins: AdminAuthorities
   /** Seals and opens with the store's newest data key. */
@@ -33,6 +33,7 @@ export async function followStore(parts: Followed): Promise<() => void> {
     revocations: () => parts.revocations.reload(),
     tokenKeys: () => parts.tokenKeys.reload(),
     epochs: () => parts.epochs.refresh(),
+    restore: () => parts.restored.reload(),
   }
   const due = new Set<StoreChange>()
   let isReading = false

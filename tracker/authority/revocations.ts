@@ -158,8 +158,12 @@ export class Revocations {
     await this.reload()
   }
 
-  /** The news for a node that knows `version`. */
-  newsSince(cluster: ClusterId, version: number): RevocationNews {
+  /** The news for a node that knows `version`. @param copyOf what the node carries of each */
+  newsSince(
+    cluster: ClusterId,
+    version: number,
+    copyOf?: (record: RevocationRecord) => string,
+  ): RevocationNews {
     const { newestSequence, newestClearing, inForce } = this.#record
     // The version is from the future, so this tracker's store was replaced.
     const isFull = version < newestClearing || version > newestSequence || version === 0
@@ -169,7 +173,10 @@ export class Revocations {
     const news = inForce.filter((it) => it.cluster === cluster && (isFull || it.sequence > version))
     return {
       revocationsVersion: newestSequence,
-      revocations: news.map(toMessage),
+      revocations: news.map((it) => ({
+        ...toMessage(it),
+        ...(copyOf && { sequence: it.sequence, copy: copyOf(it) }),
+      })),
       isFullRevocations: isFull,
     }
   }

@@ -25,6 +25,7 @@ import {
   loadPullRows,
   newestPullRow,
 } from './sqlite-pulls.ts'
+import { SqliteRestoreStore } from './sqlite-restores.ts'
 import { clearRevocationRow, insertRevocationRow, revocationRows } from './sqlite-revocations.ts'
 import {
   authorityRows,
@@ -55,10 +56,9 @@ import type {
   SwarmRecord,
   TokenKeyRecord,
 } from './store.ts'
-import { UnsharedStore } from './unshared-store.ts'
 
 /** The embedded store: one SQLite file, one process. */
-export class SqliteStore extends UnsharedStore implements Store {
+export class SqliteStore extends SqliteRestoreStore implements Store {
   readonly #db: SqliteDatabase
 
   /**
@@ -66,8 +66,9 @@ export class SqliteStore extends UnsharedStore implements Store {
    * @throws StoreUnusableError
    */
   constructor(path: string) {
-    super()
-    this.#db = new SqliteDatabase(path)
+    const db = new SqliteDatabase(path)
+    super(db)
+    this.#db = db
   }
 
   async sealedDataKey(): Promise<Buffer | undefined> {

@@ -8,6 +8,7 @@ import type { JoinTokenRecord, JoinTokenStore } from './join-tokens.ts'
 import type { LeaseTerms } from './lease-terms.ts'
 import type { MemoryStore } from './memory.ts'
 import type { PauseStore } from './pauses.ts'
+import type { RestoreStore } from './restores.ts'
 
 /** Who asked for a change, and when; for the audit log. */
 export interface ActedBy {
@@ -20,7 +21,7 @@ export interface ActedBy {
  * only over the version that was read. Secrets arrive sealed and leave sealed. Times are milliseconds since 1970. A
  * rejection with an error other than ShoalError means that the store is broken.
  */
-export interface Store extends MemoryStore, JoinTokenStore, PauseStore, SharedStore {
+export interface Store extends MemoryStore, JoinTokenStore, PauseStore, RestoreStore, SharedStore {
   /** The data key, sealed by the unlock key; undefined before the first start. */
   sealedDataKey(): Promise<Buffer | undefined>
   /** @throws StoreConflictError if there is one already */

@@ -11,6 +11,7 @@ export const CHANGES: Readonly<Record<string, StoreChange>> = {
   ...{ clusters: 'clusters', authorities: 'clusters', batch_keys: 'clusters' },
   ...{ pauses: 'pauses', revocations: 'revocations', token_keys: 'tokenKeys', epoch_changes: 'epochs' },
   meta: 'dataKey',
+  restores: 'restore',
 }
 /** Trackers that listen here read again what another one changed; the payload is the table's name. */
 export const CHANGES_CHANNEL = 'shoal_changes'
@@ -30,6 +31,10 @@ export interface Migration {
  */
 export function orderLock(table: 'revocations' | 'epoch_changes'): string {
   return `hashtext('shoal ${table}')`
+}
+
+function tellingTrigger(table: string): string {
+  return `  CREATE TRIGGER ${table}_changed AFTER INSERT OR UPDATE OR DELETE ON ${table} EXECUTE FUNCTION tell_change();`
 }
 
 const FIRST = `
@@ -192,11 +197,27 @@ const FIRST = `
   CREATE FUNCTION tell_change() RETURNS trigger LANGUAGE plpgsql SET search_path = ${SCHEMA}, pg_temp AS $$
   BEGIN PERFORM pg_notify('${CHANGES_CHANNEL}', TG_TABLE_NAME); RETURN NULL; END $$;
 ${Object.keys(CHANGES)
-  .map(
-    (table) =>
-      `  CREATE TRIGGER ${table}_changed AFTER INSERT OR UPDATE OR DELETE ON ${table} EXECUTE FUNCTION tell_change();`,
-  )
+  .filter((table) => table !== 'restores')
+  .map(tellingTrigger)
   .join('\n')}
 `
 
-export const POSTGRES_MIGRATIONS: readonly Migration[] = [{ sql: FIRST, oldestProgram: 1 }]
+const RESTORES = `
+  -- a backup was restored; learned: signed copies of revocations that nodes brought
+  CREATE TABLE restores (
+    restored_at_ms bigint PRIMARY KEY, backup_at_ms bigint NOT NULL, revocations_from bigint NOT NULL,
+    confirmed_at_ms bigint
+  );
+  CREATE TABLE restore_heard (
+    cluster text NOT NULL, node text NOT NULL, at_ms bigint NOT NULL, PRIMARY KEY (cluster, node)
+  );
+  CREATE TABLE restore_learned (
+    cluster text NOT NULL, id text NOT NULL, copy text NOT NULL, nodes integer NOT NULL, PRIMARY KEY (cluster, id)
+  );
+${tellingTrigger('restores')}
+`
+
+export const POSTGRES_MIGRATIONS: readonly Migration[] = [
+  { sql: FIRST, oldestProgram: 1 },
+  { sql: RESTORES, oldestProgram: 1 },
+]
