@@ -112,43 +112,6 @@ export async function reseal(access: AdminAccess, keys: { unlockKey: string; new
   return resealed.parse(await call(access, 'POST', '/admin/v1/reseal', keys)).sealed
 }
 
-const restoreReport = z.object({
-  backupAtMs: z.number(),
-  restoredAtMs: z.number(),
-  isGranting: z.boolean(),
-  clusters: z.array(
-    z.object({
-      cluster: z.string(),
-      nodesOnRecord: z.number(),
-      nodesHeard: z.number(),
-      isKeyReplaced: z.boolean(),
-      learned: z.array(
-        z.object({
-          kind: z.enum(['node', 'pull']),
-          target: z.string(),
-          atMs: z.number(),
-          nodes: z.number(),
-          isWhole: z.boolean(),
-        }),
-      ),
-    }),
-  ),
-  foreignCallers: z.number(),
-})
-export type RestoreReport = z.output<typeof restoreReport>
-
-/** What a restored tracker learned; null: it was not restored. */
-export async function restoreOf(access: AdminAccess): Promise<RestoreReport | null> {
-  const answer = await call(access, 'GET', '/admin/v1/restore')
-  return z.object({ restore: restoreReport.nullable() }).parse(answer).restore
-}
-
-/** Lets a restored tracker grant again. @returns how many revocations it put into force */
-export async function confirmRestore(access: AdminAccess, isUnheard: boolean): Promise<number> {
-  const answer = await call(access, 'POST', '/admin/v1/restore/confirmation', { isUnheard })
-  return z.object({ revocations: z.number() }).parse(answer).revocations
-}
-
 const certified = z.object({ certificate: z.string(), authorities: z.array(z.string()).min(1) })
 
 /** Certifies an administrator's key; the tracker does this only on its socket. */

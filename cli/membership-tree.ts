@@ -107,7 +107,7 @@ export const TRACKER_BACKUP: Entry = {
       does: 'From the data folder of this machine’s tracker. Keep the unlock key too, in another place.',
     },
     {
-      line: 'shoal tracker backup tracker.backup --database-url postgres://shoal_tracker@db.example.com/shoal --database-password-file /etc/shoal/database-password',
+      line: 'shoal tracker backup tracker.backup --database-url postgres://shoal_tracker@/shoal',
       does: 'From PostgreSQL.',
     },
   ],

@@ -8,6 +8,7 @@ import { registriesNews, registryHostSchema } from './registries-api.ts'
 import { RETRY_AFTER_MS_MAX } from './registry-limit.ts'
 import { TOKEN_CHARS_MAX } from './registry-token.ts'
 import { isRepository } from './repository.ts'
+import { copied, REVOCATION_COPIES_MAX, restoreNews, revocationCopy } from './restore-api.ts'
 import { wireVersion } from './wire-version.ts'
 
 /**
@@ -21,10 +22,6 @@ export const NODE_SWARMS_MAX = 10_000
 export const WANTED_SWARMS_MAX = 256
 /** Peers reported in one heartbeat. */
 export const BAD_PEERS_MAX = 64
-/** Copies of revocations, and of changes of the signing key, that a node carries, and so of those in one heartbeat. */
-export const REVOCATION_COPIES_MAX = 2048
-/** Characters of one copy: its node or pull, its times, and whom else it bars, sealed. */
-export const REVOCATION_COPY_CHARS_MAX = 2048
 /** Bound of runs in one call; a node that lacks more sends the first ones. */
 export const AWAITED_RUNS_MAX = 64
 
@@ -287,16 +284,13 @@ export const heartbeatRequest = z.strictObject({
   /** The node wants a new link certificate, for the key of the node certificate of this connection. */
   wantsLinkCertificate: z.boolean().default(false),
   /** Answers `wantsCopiesFrom`; absent otherwise. */
-  copies: z.array(z.string().max(REVOCATION_COPY_CHARS_MAX)).max(REVOCATION_COPIES_MAX).optional(),
+  copies: z.array(revocationCopy).max(REVOCATION_COPIES_MAX).optional(),
 })
-
-/** Signed by the tracker, for a tracker that is restored from a backup (`wantsCopiesFrom`). Absent: an older tracker. */
-const carried = { sequence: count.optional(), copy: z.string().max(REVOCATION_COPY_CHARS_MAX).optional() }
 
 /** Nodes and pulls that must not be served; their connections end at once. */
 export const revocationSchema = z.discriminatedUnion('kind', [
-  z.object({ kind: z.literal('node'), node: nodeIdSchema, ...carried }),
-  z.object({ kind: z.literal('pull'), pull: z.string().max(64), ...carried }),
+  z.object({ kind: z.literal('node'), node: nodeIdSchema, ...copied }),
+  z.object({ kind: z.literal('pull'), pull: z.string().max(64), ...copied }),
 ])
 
 export const instructionSchema = z.discriminatedUnion('kind', [
@@ -316,15 +310,7 @@ export const heartbeatResponse = z.object({
   /** Revocations after the asker's version; all in force if `isFullRevocations`. */
   revocations: z.array(revocationSchema),
   isFullRevocations: z.boolean(),
-  /** While the signing key changes: a copy for the node to carry. */
-  keyChange: z.string().max(REVOCATION_COPY_CHARS_MAX).optional(),
-  /**
-   * The tracker was restored from a backup: the node tells its copies of revocations above this number, and of changes of
-   * the signing key, in its next heartbeat.
-   */
-  wantsCopiesFrom: count.optional(),
-  /** The tracker was restored and waits for its operator: it grants nothing, and what it trusts may be outdated. */
-  isRestored: z.boolean().optional(),
+  ...restoreNews,
   peers: z.array(z.object({ swarm: swarmIdSchema, peers: z.array(peerSchema) })),
   instructions: z.array(instructionSchema),
   /** The node is to stand aside: no pull of its machine goes through the swarm. Absent: no. */

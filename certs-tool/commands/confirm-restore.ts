@@ -1,6 +1,6 @@
 import { command } from '../../core/command.ts'
-import { confirmRestore, type RestoreReport, restoreOf } from '../admin-client.ts'
 import { ADMIN_FLAGS, adminAccess } from '../admin-flags.ts'
+import { confirmRestore, type RestoreReport, restoreOf } from '../restore-client.ts'
 
 /** `shoal tracker confirm-restore`: the operator's word that a restored tracker may grant again. */
 export const confirmRestoreCommand = command({

@@ -1,5 +1,6 @@
 import { BoundedMap } from '../../core/bounded-map.ts'
-import { REVOCATION_COPIES_MAX, type Revocation } from '../../core/tracker-api.ts'
+import { REVOCATION_COPIES_MAX } from '../../core/restore-api.ts'
+import type { Revocation } from '../../core/tracker-api.ts'
 
 /** Changes of the signing key of which a copy is carried, of all copies. */
 const KEY_CHANGES_MAX = 8

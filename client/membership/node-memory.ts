@@ -3,7 +3,8 @@ import type { Logger } from 'pino'
 import { z } from 'zod'
 import { readOwnFile, replaceFile, replaceFileLater } from '../../core/data-folder.ts'
 import { isNewer } from '../../core/format-version.ts'
-import { clusterTrust, REVOCATION_COPIES_MAX, REVOCATION_COPY_CHARS_MAX } from '../../core/tracker-api.ts'
+import { REVOCATION_COPIES_MAX, revocationCopy } from '../../core/restore-api.ts'
+import { clusterTrust } from '../../core/tracker-api.ts'
 
 /** In the data folder, readable by its owner only: it has the key of the certificate that peers are shown. */
 export const NODE_MEMORY_FILE = 'node-memory.json'
@@ -17,7 +18,6 @@ const REVOCATIONS_REMEMBERED_MAX = 100_000
 const ENTRIES_REMEMBERED_MAX = 4096
 
 const timeMs = z.int().nonnegative()
-const carriedCopy = z.string().max(REVOCATION_COPY_CHARS_MAX)
 const revoked = z.array(z.string().max(64)).max(REVOCATIONS_REMEMBERED_MAX)
 const ending = z.array(z.tuple([z.string().max(1024), timeMs])).max(ENTRIES_REMEMBERED_MAX)
 
@@ -32,8 +32,8 @@ const trustRecord = z.object({
   /** What a tracker that is restored from a backup is told. Absent: an older node wrote this. */
   carried: z
     .object({
-      revocations: z.array(z.tuple([z.string().max(128), timeMs, carriedCopy])).max(REVOCATION_COPIES_MAX),
-      keyChanges: z.array(carriedCopy).max(REVOCATION_COPIES_MAX),
+      revocations: z.array(z.tuple([z.string().max(128), timeMs, revocationCopy])).max(REVOCATION_COPIES_MAX),
+      keyChanges: z.array(revocationCopy).max(REVOCATION_COPIES_MAX),
     })
     .optional(),
 })

@@ -65,7 +65,7 @@ describe('in bash', () => {
     ],
     [
       ['shoal', 'tracker', ''],
-      ['init', 'renew', 'migrate', 'export', 'import', 'unlock'],
+      ['init', 'renew', 'migrate', 'export', 'import', 'backup', 'restore', 'confirm-restore', 'unlock'],
     ],
     [['shoal', 'tracker', '--unl'], ['--unlock-key-file']],
     [['shoal', 'tracker', 'unlock', '--unl'], ['--unlock-key-file']],
@@ -103,7 +103,7 @@ it('in bash offers at every place its own commands and flags, and no others', as
 it.skipIf(lacks('zsh')).each([
   [
     ['shoal', 'tracker', ''],
-    ['init', 'renew', 'migrate', 'export', 'import', 'unlock'],
+    ['init', 'renew', 'migrate', 'export', 'import', 'backup', 'restore', 'confirm-restore', 'unlock'],
   ],
   [
     ['shoal', 'admin', 'key', 'rotate', ''],
@@ -131,7 +131,10 @@ _describe() { print -l -- "\${(@P)@[-1]}" }`
 })
 
 it.skipIf(lacks('fish')).each([
-  ['shoal tracker ', ['export', 'import', 'init', 'migrate', 'renew', 'unlock']],
+  [
+    'shoal tracker ',
+    ['backup', 'confirm-restore', 'export', 'import', 'init', 'migrate', 'renew', 'restore', 'unlock'],
+  ],
   ['shoal admin key rotate ', ['admin', 'authority', 'signing-key']],
   ['shoal node --log-level w', ['warn']],
   ['shoal tracker unlock --unl', ['--unlock-key-file']],

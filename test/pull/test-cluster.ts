@@ -357,12 +357,13 @@ export function progressOf(node: TestNode, blob: TestBlob) {
 export async function callAdmin(
   dataDir: string,
   path: string,
-  body: object,
-  method: 'POST' | 'PUT' = 'POST',
+  body: object | undefined,
+  method: 'POST' | 'PUT' | 'GET' = 'POST',
 ): Promise<{ status: number; body: unknown }> {
   const client = new HttpClient('http://localhost', { socketPath: join(dataDir, ADMIN_SOCKET) })
   const headers = { 'content-type': 'application/json' }
-  const answer = await client.request({ method, path, headers, body: JSON.stringify(body) })
+  const asked = body === undefined ? {} : { headers, body: JSON.stringify(body) }
+  const answer = await client.request({ method, path, ...asked })
   const answered = { status: answer.statusCode, body: await answer.body.json() }
   await client.close()
   return answered

@@ -1,7 +1,8 @@
 import type { ClusterId, NodeId } from '../../core/metainfo.ts'
 import { RefusedError } from '../errors.ts'
 import { LEARNED, type LearnedRecord, REVOCATIONS_GAP, type RestoreRecord } from '../store/restores.ts'
-import type { ActedBy, NewRevocation, Store } from '../store/store.ts'
+import type { NewRevocation } from '../store/revocations.ts'
+import type { ActedBy, Store } from '../store/store.ts'
 import { NODE_CERTIFICATE_SECONDS } from './cluster-authority.ts'
 import type { Clusters } from './clusters.ts'
 import {

@@ -3,7 +3,8 @@ import type { ClusterId, NodeId } from '../../core/metainfo.ts'
 import type { RegistryHost } from '../../core/repository.ts'
 import type { Revocation } from '../../core/tracker-api.ts'
 import { RefusedError } from '../errors.ts'
-import type { ActedBy, RevocationRecord, RevocationsRecord, Store } from '../store/store.ts'
+import type { RevocationRecord, RevocationsRecord } from '../store/revocations.ts'
+import type { ActedBy, Store } from '../store/store.ts'
 
 /** Until a convicted node's certificate, which it cannot renew, has ended: it returns only with the join token. */
 export const CONVICTION_MS = 24 * 3600 * 1000

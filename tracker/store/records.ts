@@ -4,6 +4,7 @@ import type { JoinTokenRecord } from './join-tokens.ts'
 import type { AcceptanceRecord, MembershipRecord, PresenceRecord } from './memory.ts'
 import type { PauseRecord } from './pauses.ts'
 import type { LearnedRecord, RestoreRecord } from './restores.ts'
+import type { RevocationRecord } from './revocations.ts'
 import type {
   AuthorityRecord,
   BatchKeyRecord,
@@ -14,7 +15,6 @@ import type {
   NodeRecord,
   PublishedPiece,
   PullRecord,
-  RevocationRecord,
   SwarmRecord,
   TokenKeyRecord,
 } from './store.ts'

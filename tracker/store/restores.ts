@@ -1,6 +1,6 @@
 import type { ClusterId, NodeId } from '../../core/metainfo.ts'
 import type { AuditEntry } from './audit.ts'
-import type { NewRevocation } from './store.ts'
+import type { NewRevocation } from './revocations.ts'
 
 /** A store that a backup was restored into. */
 export interface RestoreRecord {

@@ -2,10 +2,10 @@ import type { ClusterId, NodeId } from '../../core/metainfo.ts'
 import type { AuditEntry } from './audit.ts'
 import { learnedOf, restoreOf } from './records.ts'
 import { type LearnedRecord, learnedEntry, type RestoreRecord, type RestoreStore } from './restores.ts'
+import type { NewRevocation } from './revocations.ts'
 import { insertAuditRow } from './sqlite-audit.ts'
 import type { SqliteDatabase } from './sqlite-database.ts'
 import { insertRevocationRow } from './sqlite-revocations.ts'
-import type { NewRevocation } from './store.ts'
 import { UnsharedStore } from './unshared-store.ts'
 
 /** The part of the embedded store for what follows a restored backup. */

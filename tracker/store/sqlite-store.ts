@@ -5,6 +5,7 @@ import type { JoinTokenRecord } from './join-tokens.ts'
 import type { MemoryBounds, MemoryChange, MemoryRecord } from './memory.ts'
 import type { PauseRecord, PauseTarget } from './pauses.ts'
 import { ADMIN_CLUSTER, bytes } from './records.ts'
+import type { NewRevocation, RevocationsRecord } from './revocations.ts'
 import { auditRows, insertAuditRow } from './sqlite-audit.ts'
 import { SqliteDatabase } from './sqlite-database.ts'
 import {
@@ -42,14 +43,12 @@ import type {
   BatchKeyRecord,
   ClusterRecord,
   EpochChange,
-  NewRevocation,
   NodeRecord,
   NodeSwarm,
   PruneBounds,
   PullExtension,
   PullRecord,
   Reseal,
-  RevocationsRecord,
   Store,
   SwarmChange,
   SwarmIdentity,
