@@ -1,5 +1,7 @@
-import { existsSync, readdirSync, rmSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { STORE_FILE } from '../../tracker/store/open-store.ts'
 import { SqliteDatabase } from '../../tracker/store/sqlite-database.ts'
@@ -96,7 +98,7 @@ it('a node that was revoked after the backup gets nothing before the confirmatio
   expect(await revoked.heartbeat()).toMatchObject({ body: { error: { code: 'NODE_REVOKED' } } })
   expect((await honest.pull()).status).toBe(200)
   // Whatever number a node knows from the tracker of before, it hears all that is in force.
-  expect((await other.heartbeat({ revocationsVersion: 12 })).body).toMatchObject({
+  expect((await other.heartbeat({ revocationsVersion: 2 })).body).toMatchObject({
     ...{ isFullRevocations: true, revocations: [{ kind: 'node', node: revoked.node }] },
   })
   const actions = (await audit()).map(({ action, target }) => [action, target])
@@ -231,4 +233,26 @@ it('is refused on a store that is in use, and if a newer program took it; nothin
   left.close()
   await into('new.sqlite', lines)
   expect(existsSync(join(world.dataDir, 'new.sqlite'))).toBe(true)
+})
+
+it('is stored as a whole or not at all when it is killed in the middle', async () => {
+  const file = join(world.dataDir, 'backup')
+  writeFileSync(file, (await backup()).map((line) => `${line}\n`).join(''))
+  const program = fileURLToPath(new URL('restore-killed.ts', import.meta.url))
+  const to = join(world.dataDir, 'new.sqlite')
+  const killedAt = (write: number) => spawnSync(process.execPath, [program, to, file, String(write)])
+  const rows = (table: string) => {
+    const database = new SqliteDatabase(to)
+    const row = database.get(`SELECT count(*) AS rows FROM ${table}`)
+    database.close()
+    return row?.rows
+  }
+  for (const write of [1, 5, 12, 20]) {
+    expect(killedAt(write).signal).toBe('SIGKILL')
+    for (const table of ['meta', 'nodes', 'restores']) expect(rows(table)).toBe(0)
+  }
+  const whole = killedAt(1000)
+  expect(whole.signal).toBe('SIGKILL')
+  expect(Number(whole.stdout)).toBeGreaterThan(20)
+  expect([rows('meta'), rows('nodes'), rows('restores')]).toEqual([1, 3, 1])
 })
