@@ -47,6 +47,8 @@ const HINTS: Record<string, string> = {
   JOIN_TOKEN_UNKNOWN: '`shoal admin token ls` lists the join tokens with their ids.',
   JOIN_TOKENS_TOO_MANY: 'Withdraw those that nobody needs: `shoal admin token ls` lists them.',
   TOKEN_KEY_UNKNOWN: '`shoal admin key trusted` lists the keys with their ids.',
+  RESTORE_UNHEARD:
+    'Nodes tell within a heartbeat (half a minute) once they reach the tracker. If no node is left that knows, add --unheard.',
   UNLOCK_KEY: 'Give the key that this tracker is unlocked with now.',
   CERTIFICATE_REFUSED:
     'It has ended, or the admin authority was changed: `shoal admin certificate` makes another.',

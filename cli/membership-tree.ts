@@ -96,3 +96,47 @@ export const TRACKER_IMPORT: Entry = {
   ],
   command: async () => (await import('./membership/tracker-dump.ts')).trackerImportCommand,
 }
+
+export const TRACKER_BACKUP: Entry = {
+  name: 'backup',
+  summary:
+    'Writes a backup of the tracker’s state, of one moment, also while the tracker runs. Secrets stay sealed in it.',
+  examples: [
+    {
+      line: 'shoal tracker backup tracker-2026-11-30.backup',
+      does: 'From the data folder of this machine’s tracker. Keep the unlock key too, in another place.',
+    },
+    {
+      line: 'shoal tracker backup tracker.backup --database-url postgres://shoal_tracker@/shoal',
+      does: 'From PostgreSQL.',
+    },
+  ],
+  command: async () => (await import('./membership/tracker-dump.ts')).trackerBackupCommand,
+}
+
+export const TRACKER_RESTORE: Entry = {
+  name: 'restore',
+  summary:
+    'Stores a backup in a new, empty store. The tracker then grants nothing until `shoal tracker confirm-restore`.',
+  examples: [
+    {
+      line: 'shoal tracker restore tracker-2026-11-30.backup',
+      does: 'Into the data folder of this machine, for a tracker with the unlock key of the backup.',
+    },
+  ],
+  command: async () => (await import('./membership/tracker-dump.ts')).trackerRestoreCommand,
+}
+
+export const TRACKER_CONFIRM_RESTORE: Entry = {
+  name: 'confirm-restore',
+  summary:
+    'Lets a restored tracker grant again, with the revocations that it learned from nodes. Shows first what it learned.',
+  examples: [
+    {
+      line: 'shoal tracker confirm-restore --show',
+      does: 'Shows how many nodes were heard, and what they brought; changes nothing.',
+    },
+    { line: 'shoal tracker confirm-restore', does: 'Puts that into force, and grants again.' },
+  ],
+  command: async () => (await import('../certs-tool/commands/confirm-restore.ts')).confirmRestoreCommand,
+}

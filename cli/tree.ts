@@ -6,11 +6,14 @@ import { DOCTOR } from './doctor-tree.ts'
 import {
   JOIN,
   LEAVE,
+  TRACKER_BACKUP,
+  TRACKER_CONFIRM_RESTORE,
   TRACKER_EXPORT,
   TRACKER_IMPORT,
   TRACKER_INIT,
   TRACKER_MIGRATE,
   TRACKER_RENEW,
+  TRACKER_RESTORE,
 } from './membership-tree.ts'
 import { PAUSE, RESUME } from './pause-tree.ts'
 import { BUGREPORT, EXPLAIN, STATUS, WAIT } from './status-tree.ts'
@@ -76,6 +79,9 @@ const TRACKER: Entry = {
     TRACKER_MIGRATE,
     TRACKER_EXPORT,
     TRACKER_IMPORT,
+    TRACKER_BACKUP,
+    TRACKER_RESTORE,
+    TRACKER_CONFIRM_RESTORE,
     {
       name: 'unlock',
       summary:

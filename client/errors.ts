@@ -24,6 +24,13 @@ export class PieceCorruptError extends ShoalError {
 /** The tracker does not answer, or its answer was unreadable: go to the registry. */
 export class TrackerUnavailableError extends ShoalError {
   readonly code = 'TRACKER_UNAVAILABLE'
+  /** Of a tracker that answers and cannot serve, such as a locked one. */
+  readonly trackerCode: string | undefined
+
+  constructor(message: string, { trackerCode, ...options }: { trackerCode?: string; cause?: unknown } = {}) {
+    super(message, options)
+    this.trackerCode = trackerCode
+  }
 }
 
 export type JoinFailure =

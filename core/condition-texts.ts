@@ -306,6 +306,14 @@ export const CONDITIONS = {
     remedy:
       "Name the registry's authority with its caFile, or put it as a .crt file into Docker's certs.d folder of the registry (--docker-certs-dir).",
   },
+  TRACKER_RESTORED: {
+    title: 'the tracker was restored and grants nothing yet',
+    severity: 'error',
+    text: 'The tracker was restored from a backup and waits for its operator. Meanwhile it learns from the nodes what was revoked since.',
+    cost: 'Pulls of this machine come from the registry, as without Shoal. Running pulls go on with the peers that they know.',
+    remedy:
+      'Run `shoal tracker confirm-restore` on the tracker’s machine within 8 hours: nodes whose certificates end meanwhile must join again.',
+  },
   TRACKER_SILENT: {
     title: 'the tracker does not answer',
     severity: 'error',

@@ -8,6 +8,7 @@ import { registriesNews, registryHostSchema } from './registries-api.ts'
 import { RETRY_AFTER_MS_MAX } from './registry-limit.ts'
 import { TOKEN_CHARS_MAX } from './registry-token.ts'
 import { isRepository } from './repository.ts'
+import { copied, REVOCATION_COPIES_MAX, restoreNews, revocationCopy } from './restore-api.ts'
 import { wireVersion } from './wire-version.ts'
 
 /**
@@ -282,12 +283,14 @@ export const heartbeatRequest = z.strictObject({
   wire: wireVersion,
   /** The node wants a new link certificate, for the key of the node certificate of this connection. */
   wantsLinkCertificate: z.boolean().default(false),
+  /** Answers `wantsCopiesFrom`; absent otherwise. */
+  copies: z.array(revocationCopy).max(REVOCATION_COPIES_MAX).optional(),
 })
 
 /** Nodes and pulls that must not be served; their connections end at once. */
 export const revocationSchema = z.discriminatedUnion('kind', [
-  z.object({ kind: z.literal('node'), node: nodeIdSchema }),
-  z.object({ kind: z.literal('pull'), pull: z.string().max(64) }),
+  z.object({ kind: z.literal('node'), node: nodeIdSchema, ...copied }),
+  z.object({ kind: z.literal('pull'), pull: z.string().max(64), ...copied }),
 ])
 
 export const instructionSchema = z.discriminatedUnion('kind', [
@@ -307,6 +310,7 @@ export const heartbeatResponse = z.object({
   /** Revocations after the asker's version; all in force if `isFullRevocations`. */
   revocations: z.array(revocationSchema),
   isFullRevocations: z.boolean(),
+  ...restoreNews,
   peers: z.array(z.object({ swarm: swarmIdSchema, peers: z.array(peerSchema) })),
   instructions: z.array(instructionSchema),
   /** The node is to stand aside: no pull of its machine goes through the swarm. Absent: no. */

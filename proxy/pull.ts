@@ -201,7 +201,7 @@ function blobRequest({ registry, wanted }: Pull, bytes: number): BlobRequest {
  */
 async function answerLate(parts: PullParts, pull: Pull, late: LateWord): Promise<RequestOutcome> {
   const { registry, response, wanted } = pull
-  const copy = keepCopy(parts.client, { registry: registry.host, wanted, bytesMin: parts.p2pMinBytes })
+  const copy = keepCopy(parts.client, { registry: registry.host, wanted, bytesMin: parts.limit.p2pMinBytes })
   response.once('close', () => copy.drop())
   try {
     const watcher = allOf([late.direct, wanted.query === '' ? copy : undefined])

@@ -74,8 +74,11 @@ export const STATUS_BY_CODE = {
   ROTATION_TOO_EARLY: 409,
   ROTATION_NONE: 409,
   UNLOCK_KEY: 403,
+  RESTORE_NONE: 404,
+  RESTORE_UNHEARD: 409,
   // whatever is asked
   TRACKER_LOCKED: 503,
+  TRACKER_RESTORED: 503,
   STORE_UNAVAILABLE: 503,
   INTERNAL: 500,
 } as const satisfies Record<string, number>
@@ -107,7 +110,7 @@ export class StoreConflictError extends ShoalError {
   readonly code = 'STORE_CONFLICT'
 }
 
-/** What is to be imported is no export of a tracker, or damaged: nothing was stored. */
+/** What is to be imported or restored is no export or backup of a tracker, or damaged: nothing was stored. */
 export class StoreDumpError extends ShoalError {
   readonly code = 'STORE_DUMP'
 }

@@ -23,6 +23,8 @@ import { nodeRoutes } from './api/routes.ts'
 import { Clusters } from './authority/clusters.ts'
 import { JoinTokens } from './authority/join-tokens.ts'
 import { Pauses } from './authority/pauses.ts'
+import { Restored } from './authority/restored.ts'
+import { RevocationCopies } from './authority/revocation-copies.ts'
 import { Revocations } from './authority/revocations.ts'
 import { openSealer, type Sealer } from './authority/sealer.ts'
 import { HEARTBEATS_MISSED_MAX } from './calls/heartbeat.ts'
@@ -190,6 +192,8 @@ export async function startTracker(
     const adminAddress = await listen(adminApi, 'adminListen', config.adminListen)
     const { clusters } = parts
     log.info({ address, adminAddress, clusters: clusters.list().length }, 'the tracker is ready')
+    if (!parts.restored.isGranting)
+      log.warn('the tracker was restored and grants nothing: see `shoal tracker confirm-restore --show`')
     return {
       address,
       adminAddress,
@@ -229,6 +233,7 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
   const tokenKeys = new TokenKeys({ registries })
   const clusters = await Clusters.load(store, sealer, { nowMs, settleMs: silentMsMax })
   const revocations = await Revocations.load(store)
+  const copies = new RevocationCopies(sealer)
   const defects = new Defects({ log, count: metrics.countDefect })
   const conditions = new Conditions({ log })
   return {
@@ -237,6 +242,8 @@ async function assemble(config: TrackerConfig, foundation: Foundation): Promise<
     clusters,
     joinTokens: new JoinTokens({ store, sealer, clusters }),
     revocations,
+    revocationCopies: copies,
+    restored: await Restored.load({ store, clusters, revocations, copies, nowMs }),
     others: new OtherTrackers({ store, peers, revocations, log, defects, nowMs }, silentMsMax),
     pauses: await Pauses.load(store),
     swarms: new SwarmCache(store, nowMs),

@@ -11,6 +11,8 @@ import type { Cluster } from './authority/cluster.ts'
 import type { Clusters } from './authority/clusters.ts'
 import type { JoinTokens } from './authority/join-tokens.ts'
 import type { Pauses } from './authority/pauses.ts'
+import type { Restored } from './authority/restored.ts'
+import type { RevocationCopies } from './authority/revocation-copies.ts'
 import type { Revocations } from './authority/revocations.ts'
 import type { Sealer } from './authority/sealer.ts'
 import type { LeasePolicy } from './handout/leases.ts'
@@ -42,6 +44,8 @@ export interface TrackerParts {
   clusters: Clusters
   joinTokens: JoinTokens
   revocations: Revocations
+  revocationCopies: RevocationCopies
+  restored: Restored
   pauses: Pauses
   swarms: SwarmCache
   epochs: EpochNews

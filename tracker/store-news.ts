@@ -19,6 +19,7 @@ type Followed = Pick<
   | 'tokenKeys'
   | 'epochs'
   | 'credentialsSeen'
+  | 'restored'
   | 'log'
   | 'defects'
 > & {
@@ -48,6 +49,7 @@ export async function followStore(parts: Followed): Promise<() => void> {
     registriesNotOpen: async () => {
       for (const registry of await parts.store.registriesNotOpen()) parts.credentialsSeen.note(registry)
     },
+    restore: () => parts.restored.reload(),
   }
   const due = new Set<StoreChange>()
   let isReading = false

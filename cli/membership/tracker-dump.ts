@@ -6,9 +6,12 @@ import { pipeline } from 'node:stream/promises'
 import { command } from '../../core/command.ts'
 import { ensureDataDir } from '../../core/config.ts'
 import { lockDataDir } from '../../core/data-lock.ts'
+import { shoalVersion } from '../../core/version.ts'
+import type { BackupHead } from '../../tracker/store/dump.ts'
 import { openDatabase, STORE_FILE } from '../../tracker/store/open-store.ts'
+import type { EmptyStore } from '../../tracker/store/take-in.ts'
 
-/** `shoal tracker export` and `shoal tracker import`: from one database to another. */
+/** `shoal tracker export|import`, from one database to another, and `shoal tracker backup|restore`. */
 
 const PLACE_FLAGS = {
   'data-dir': {
@@ -41,16 +44,17 @@ export const trackerExportCommand = command({
   positionals: ['file'],
   flags: PLACE_FLAGS,
   async run(values, [file = '']) {
-    // The sealed secrets open with the unlock key only, but who is in which cluster is for nobody else either.
-    const output = createWriteStream(file, { mode: 0o600, flags: 'wx' })
-    const write = (lines: AsyncIterable<string>) => pipeline(Readable.from(ended(lines)), output)
-    try {
-      await opened(values, write)
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') rmSync(file, { force: true })
-      throw error
-    }
+    await writeDump(values, file)
     return `${file} has the state; its secrets open with the unlock key of this tracker\n`
+  },
+})
+
+export const trackerBackupCommand = command({
+  positionals: ['file'],
+  flags: PLACE_FLAGS,
+  async run(values, [file = '']) {
+    await writeDump(values, file, { program: shoalVersion(), takenAtMs: Date.now() })
+    return `${file} has the backup; it opens with the unlock key that this tracker has now: keep both, apart from each other\n`
   },
 })
 
@@ -58,34 +62,68 @@ export const trackerImportCommand = command({
   positionals: ['file'],
   flags: PLACE_FLAGS,
   async run(values, [file = '']) {
-    const lines = createInterface({ input: createReadStream(file), crlfDelay: Number.POSITIVE_INFINITY })
-    return `rows stored: ${await load(values, lines)}\n`
+    const { importLines } = await import('../../tracker/store/take-in.ts')
+    const { rows } = await filled(values, (store) => importLines(linesOf(file), store))
+    return `rows stored: ${rows}\n`
   },
 })
 
-async function opened(place: Place, write: (lines: AsyncIterable<string>) => Promise<void>): Promise<void> {
+export const trackerRestoreCommand = command({
+  positionals: ['file'],
+  flags: PLACE_FLAGS,
+  async run(values, [file = '']) {
+    const { restoreLines } = await import('../../tracker/store/take-in.ts')
+    const restored = await filled(values, (store) => restoreLines(linesOf(file), store, Date.now()))
+    return `${[
+      `The backup of ${new Date(restored.takenAtMs).toISOString()} is restored (rows: ${restored.rows}).`,
+      'Start the tracker. It grants nothing yet, and nodes pull directly: it learns from them what was revoked since.',
+      'Then, on its machine:',
+      '  shoal tracker confirm-restore',
+      'All join tokens of the backup are withdrawn: `shoal admin token create` makes another.',
+    ].join('\n')}\n`
+  },
+})
+
+async function writeDump(place: Place, file: string, backup?: Omit<BackupHead, 'clusters'>): Promise<void> {
+  // The sealed secrets open with the unlock key only, but who is in which cluster is for nobody else either.
+  const output = createWriteStream(file, { mode: 0o600, flags: 'wx', flush: true })
+  const write = (lines: AsyncIterable<string>) => pipeline(Readable.from(ended(lines)), output)
+  try {
+    await dumped(place, write, backup)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') rmSync(file, { force: true })
+    throw error
+  }
+}
+
+async function dumped(
+  place: Place,
+  write: (lines: AsyncIterable<string>) => Promise<void>,
+  backup: Omit<BackupHead, 'clusters'> | undefined,
+): Promise<void> {
   const url = place['database-url']
   if (url === undefined) {
     const { dumpSqlite } = await import('../../tracker/store/sqlite-dump.ts')
-    return write(dumpSqlite(join(place['data-dir'], STORE_FILE)))
+    return write(dumpSqlite(join(place['data-dir'], STORE_FILE), backup))
   }
   const database = await databaseOf(url, place)
   try {
     const { dumpPostgres } = await import('../../tracker/store/postgres/postgres-dump.ts')
-    await dumpPostgres(database, write)
+    await dumpPostgres(database, write, backup)
   } finally {
     await database.close()
   }
 }
 
-async function load(place: Place, lines: AsyncIterable<string>): Promise<number> {
+/** Fills a new store, or leaves it as it was. */
+async function filled<T>(place: Place, work: (store: EmptyStore) => Promise<T>): Promise<T> {
   const url = place['database-url']
   if (url === undefined) {
-    const { loadSqlite } = await import('../../tracker/store/sqlite-dump.ts')
+    const { fillSqlite } = await import('../../tracker/store/sqlite-dump.ts')
     ensureDataDir(place['data-dir'])
     const unlock = lockDataDir(place['data-dir'])
     try {
-      return await loadSqlite(join(place['data-dir'], STORE_FILE), lines)
+      return await fillSqlite(join(place['data-dir'], STORE_FILE), work)
     } finally {
       unlock()
     }
@@ -94,11 +132,15 @@ async function load(place: Place, lines: AsyncIterable<string>): Promise<number>
   try {
     const { checkSchema } = await import('../../tracker/store/postgres/migrate.ts')
     await checkSchema(database)
-    const { loadPostgres } = await import('../../tracker/store/postgres/postgres-dump.ts')
-    return await loadPostgres(database, lines)
+    const { fillPostgres } = await import('../../tracker/store/postgres/postgres-dump.ts')
+    return await fillPostgres(database, work)
   } finally {
     await database.close()
   }
+}
+
+function linesOf(file: string): AsyncIterable<string> {
+  return createInterface({ input: createReadStream(file), crlfDelay: Number.POSITIVE_INFINITY })
 }
 
 function databaseOf(url: string, place: Place) {

@@ -9,6 +9,7 @@ import type { RegistryHost } from '../../core/repository.ts'
 import type { TokenKeys } from '../../core/token-keys.ts'
 import type { ClusterTrust, Revocation, TokenKey } from '../../core/tracker-api.ts'
 import { PeerProtocolError } from '../errors.ts'
+import { CarriedCopies } from './carried-copies.ts'
 import type { TrustRecord } from './node-memory.ts'
 
 /** A certificate of this node towards peers, ready for use, with the data that the proof binds to. */
@@ -50,6 +51,7 @@ export class ClusterTrustState {
   readonly #revokedNodes = new Set<NodeId>()
   readonly #revokedPulls = new Set<string>()
   #revocationsSeen = 0
+  readonly carried = new CarriedCopies()
   #heard: { trust: ClusterTrust; atMs: number } | undefined
 
   constructor(tokenKeys: TokenKeys) {
@@ -74,6 +76,7 @@ export class ClusterTrustState {
       revocationsVersion: this.#revocationsSeen,
       revokedNodes: [...this.#revokedNodes],
       revokedPulls: [...this.#revokedPulls],
+      carried: this.carried.record(),
     }
   }
 
@@ -84,7 +87,9 @@ export class ClusterTrustState {
     this.#heard = { trust: record.trust, atMs: record.heardAtMs }
     for (const node of record.revokedNodes) this.#revokedNodes.add(node as NodeId)
     for (const pull of record.revokedPulls) this.#revokedPulls.add(pull)
-    this.#revocationsSeen = record.revocationsVersion
+    if (record.carried !== undefined) this.carried.restore(record.carried)
+    // A node of before carried none: it asks for all revocations again.
+    this.#revocationsSeen = record.carried === undefined ? 0 : record.revocationsVersion
   }
 
   update(trust: ClusterTrust): void {
@@ -112,6 +117,7 @@ export class ClusterTrustState {
       if (revocation.kind === 'node') this.#revokedNodes.add(revocation.node)
       else this.#revokedPulls.add(revocation.pull)
     }
+    this.carried.take(revocations, isFull)
     this.#revocationsSeen = version
   }
 

@@ -62,6 +62,8 @@ export class Heartbeat {
   #isAgainWanted = false
   #freshening: Promise<void> = Promise.resolve()
   #nextFreshening: Promise<void> | undefined
+  /** For a tracker that was restored from a backup and asked for them. */
+  #copiesWanted: string[] | undefined
 
   constructor(host: HeartbeatHost) {
     this.#host = host
@@ -184,14 +186,14 @@ export class Heartbeat {
         .map(({ swarm, isSeed }) => [swarm, isSeed]),
     )
     const request = this.#request(holds, key?.spki)
+    this.#copiesWanted = undefined
     const answer = await this.#host.tracker.heartbeat(request)
     this.#told.clear()
     for (const [swarm, isSeed] of holds) this.#told.set(swarm, isSeed)
     this.#isFullWanted = answer.wantsFullInventory
-    this.#host.trust.update(answer.trust)
+    this.#takeTrust(answer)
     this.#host.settings.update(answer.registries)
     this.#host.links.heard(answer)
-    this.#host.trust.revoke(answer.revocationsVersion, answer.revocations, answer.isFullRevocations)
     if (key && answer.serveCertificate) {
       const { certificate, validForSeconds } = answer.serveCertificate
       this.serving = this.#host.trust.credential(certificate, key.privateKeyPem, validForSeconds)
@@ -200,6 +202,17 @@ export class Heartbeat {
     }
     this.#host.onAnswer(answer)
     return answer.wantsFullInventory ? 0 : answer.nextInMs
+  }
+
+  #takeTrust(answer: HeartbeatResponse): void {
+    const { trust } = this.#host
+    // What is told is what this node knew before the answer, whose list may be the backup's.
+    if (answer.wantsCopiesFrom !== undefined) this.#copiesWanted = trust.carried.after(answer.wantsCopiesFrom)
+    if (answer.keyChange !== undefined) trust.carried.takeKeyChange(answer.keyChange)
+    // What the cluster trusts may have changed after the backup: this node keeps what it knows.
+    if (answer.isRestored === true) return
+    trust.update(answer.trust)
+    trust.revoke(answer.revocationsVersion, answer.revocations, answer.isFullRevocations)
   }
 
   #isServingDue(): boolean {
@@ -222,6 +235,7 @@ export class Heartbeat {
       badPeers: this.#host.takeBadPeers(),
       servePublicKey: spki?.toString('base64url') ?? null,
       revocationsVersion: this.#host.trust.revocationsVersion,
+      ...(this.#copiesWanted && { copies: this.#copiesWanted }),
     }
   }
 }

@@ -4,7 +4,7 @@ import { reasonOf, ShoalError } from '../../core/errors.ts'
 import type { ClusterId, NodeId } from '../../core/metainfo.ts'
 import { isSettledWithin } from '../../core/patience.ts'
 import type { HeartbeatResponse } from '../../core/tracker-api.ts'
-import { TrackerRefusedError } from '../errors.ts'
+import { TrackerRefusedError, TrackerUnavailableError } from '../errors.ts'
 import type { PeerCredential } from './cluster-trust.ts'
 import { Heartbeat, type HeartbeatHost } from './heartbeat.ts'
 import { type JoinedCluster, trackerUrlsOf } from './joined-cluster.ts'
@@ -148,6 +148,8 @@ export class Membership {
     const { certificate } = this.#identity
     if (certificate !== undefined && this.#host.trust.isOutdated(certificate)) this.#joinAgain()
     if (answer.listing !== undefined) this.#showListing(answer.listing)
+    if (answer.isRestored === true) this.#host.conditions.raise('TRACKER_RESTORED')
+    else this.#host.conditions.clear('TRACKER_RESTORED')
     this.#host.onAnswer(answer)
   }
 
@@ -160,7 +162,9 @@ export class Membership {
   async #join(): Promise<void> {
     const { trust, tracker, joinToken, log, listenPort } = this.#host
     this.#findTracker()
-    const { renewInMs, registries } = await this.#identity.join(tracker, joinToken, this.links)
+    const { renewInMs, registries } = await this.#identity
+      .join(tracker, joinToken, this.links)
+      .catch((error: unknown) => this.#unrenewed(error))
     this.#host.settings.update(registries)
     this.#isJoiningAgain = false
     this.#joinFailures = 0
@@ -170,12 +174,23 @@ export class Membership {
     for (const code of ['NOT_JOINED', 'IDENTITY_COPIED'] as const) this.#host.conditions.clear(code)
     // A node that had to join again has missed changes of the cluster's trust.
     if (this.#isBeating && trust.cluster === this.#identity.cluster) return this.#heartbeat.soon()
-    trust.cluster = this.#identity.cluster
-    this.#isBeating = true
-    await this.#heartbeat.start()
+    await this.#beat()
     const { node, cluster } = this.#identity
     log.info({ node, cluster, port: listenPort() }, 'the node joined its cluster')
     this.#host.onJoined()
+  }
+
+  #beat(): Promise<void> {
+    this.#host.trust.cluster = this.#identity.cluster
+    this.#isBeating = true
+    return this.#heartbeat.start()
+  }
+
+  /** A tracker that was restored renews nothing yet, and wants to know what this member carries. */
+  #unrenewed(error: unknown): never {
+    const isRestored = error instanceof TrackerUnavailableError && error.trackerCode === 'TRACKER_RESTORED'
+    if (isRestored && this.cluster !== undefined && !this.#isBeating) void this.#beat()
+    throw error
   }
 
   /** The tracker of `shoal join`, where the configuration names none. */

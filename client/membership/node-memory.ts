@@ -3,6 +3,7 @@ import type { Logger } from 'pino'
 import { z } from 'zod'
 import { readOwnFile, replaceFile, replaceFileLater } from '../../core/data-folder.ts'
 import { isNewer } from '../../core/format-version.ts'
+import { REVOCATION_COPIES_MAX, revocationCopy } from '../../core/restore-api.ts'
 import { clusterTrust } from '../../core/tracker-api.ts'
 
 /** In the data folder, readable by its owner only: it has the key of the certificate that peers are shown. */
@@ -28,6 +29,13 @@ const trustRecord = z.object({
   revocationsVersion: timeMs,
   revokedNodes: revoked,
   revokedPulls: revoked,
+  /** What a tracker that is restored from a backup is told. Absent: an older node wrote this. */
+  carried: z
+    .object({
+      revocations: z.array(z.tuple([z.string().max(128), timeMs, revocationCopy])).max(REVOCATION_COPIES_MAX),
+      keyChanges: z.array(revocationCopy).max(REVOCATION_COPIES_MAX),
+    })
+    .optional(),
 })
 const servingRecord = z.object({
   certificatePem: z.string().max(16_384),

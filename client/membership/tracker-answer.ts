@@ -17,7 +17,9 @@ export function refusalOf(path: string, answer: { status: number; body: unknown 
   const parsed = errorBody.safeParse(answer.body)
   const isRegistrys = parsed.success && parsed.data.error.code === 'REGISTRY_UNREACHABLE'
   if (!parsed.success || (answer.status >= 500 && !isRegistrys)) {
-    return new TrackerUnavailableError(`the tracker answered ${answer.status} to ${path}`)
+    const trackerCode = codeOf(answer)
+    const text = `the tracker answered ${answer.status} to ${path}`
+    return new TrackerUnavailableError(text, trackerCode === undefined ? {} : { trackerCode })
   }
   return new TrackerRefusedError(parsed.data.error.message, {
     trackerCode: parsed.data.error.code,

@@ -77,7 +77,7 @@ describe('in bash', () => {
     ],
     [
       ['shoal', 'tracker', ''],
-      ['init', 'renew', 'migrate', 'export', 'import', 'unlock'],
+      ['init', 'renew', 'migrate', 'export', 'import', 'backup', 'restore', 'confirm-restore', 'unlock'],
     ],
     [['shoal', 'tracker', '--unl'], ['--unlock-key-file']],
     [['shoal', 'tracker', 'unlock', '--unl'], ['--unlock-key-file']],
@@ -115,7 +115,7 @@ it('in bash offers at every place its own commands and flags, and no others', as
 it.skipIf(lacks('zsh')).each([
   [
     ['shoal', 'tracker', ''],
-    ['init', 'renew', 'migrate', 'export', 'import', 'unlock'],
+    ['init', 'renew', 'migrate', 'export', 'import', 'backup', 'restore', 'confirm-restore', 'unlock'],
   ],
   [
     ['shoal', 'admin', 'key', 'rotate', ''],
@@ -143,7 +143,10 @@ _describe() { print -l -- "\${(@P)@[-1]}" }`
 })
 
 it.skipIf(lacks('fish')).each([
-  ['shoal tracker ', ['export', 'import', 'init', 'migrate', 'renew', 'unlock']],
+  [
+    'shoal tracker ',
+    ['backup', 'confirm-restore', 'export', 'import', 'init', 'migrate', 'renew', 'restore', 'unlock'],
+  ],
   ['shoal admin key rotate ', ['admin', 'authority', 'signing-key']],
   ['shoal node --log-level w', ['warn']],
   ['shoal tracker unlock --unl', ['--unlock-key-file']],

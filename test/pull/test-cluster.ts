@@ -15,7 +15,7 @@ import { openRegistries, type RegistryClients } from '../../core/registry-client
 import type { RegistryConfig } from '../../core/registry-config.ts'
 import { ADMIN_SOCKET } from '../../core/tracker-sockets.ts'
 import { issueForLocalhost } from '../../lab/machine/localhost-certificate.ts'
-import { trackerConfig } from '../../tracker/config.ts'
+import { type TrackerConfig, trackerConfig } from '../../tracker/config.ts'
 import { type RunningTracker, startTracker } from '../../tracker/main.ts'
 import { makeSigner, pullClaims, type Signer } from '../core/signed-tokens.ts'
 import { REPOSITORY, startTestRegistry, type TestRegistry } from '../core/test-registry.ts'
@@ -35,7 +35,8 @@ export interface TestCluster {
   }): Promise<TestNode>
   /** What `startClient` wants, without what cannot cross a process boundary. */
   nodeOptions(name: string): object
-  restartTracker(): Promise<void>
+  /** @param changes of its settings */
+  restartTracker(changes?: Partial<TrackerConfig>): Promise<void>
   stopTracker(): Promise<void>
   /** Another tracker on the same database; `options.tracker` names one. Nodes are told of it by `client.trackerUrl`. */
   addTracker(): Promise<RunningTracker>
@@ -304,9 +305,10 @@ export async function startTestCluster(options: {
       others.push(added)
       return added
     },
-    async restartTracker() {
+    async restartTracker(changes) {
       await tracker?.close()
-      tracker = await startTracker({ ...config, listen: { ...config.listen, port } }, log, surroundings)
+      const settings = { ...config, ...changes, listen: { ...config.listen, port } }
+      tracker = await startTracker(settings, log, surroundings)
     },
     id: main.cluster,
     admin: (path, body, method) => callAdmin(config.dataDir, path, body, method),
@@ -355,12 +357,13 @@ export function progressOf(node: TestNode, blob: TestBlob) {
 export async function callAdmin(
   dataDir: string,
   path: string,
-  body: object,
-  method: 'POST' | 'PUT' = 'POST',
+  body: object | undefined,
+  method: 'POST' | 'PUT' | 'GET' = 'POST',
 ): Promise<{ status: number; body: unknown }> {
   const client = new HttpClient('http://localhost', { socketPath: join(dataDir, ADMIN_SOCKET) })
   const headers = { 'content-type': 'application/json' }
-  const answer = await client.request({ method, path, headers, body: JSON.stringify(body) })
+  const asked = body === undefined ? {} : { headers, body: JSON.stringify(body) }
+  const answer = await client.request({ method, path, ...asked })
   const answered = { status: answer.statusCode, body: await answer.body.json() }
   await client.close()
   return answered

@@ -62,6 +62,7 @@ export async function fillStore(store: Store): Promise<void> {
   const first = await store.addRevocation({ cluster: CLUSTER, kind: 'node', target: NODE, ...revoked }, AUDIT)
   await store.addRevocation({ cluster: CLUSTER, kind: 'pull', target: 'p', ...revoked }, AUDIT)
   await store.clearRevocation(first, AUDIT)
+  await store.learn({ cluster: CLUSTER, node: NODE, atMs: 5 }, new Map([['id', 'copy']]))
 }
 
 export async function linesOf(lines: AsyncIterable<string>): Promise<string[]> {

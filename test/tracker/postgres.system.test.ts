@@ -12,13 +12,14 @@ import { readDatabaseUrl } from '../../tracker/database-url.ts'
 import { STORE_CHANGES, type StoreChange } from '../../tracker/store/changes.ts'
 import { checkPostgres, migratePostgres } from '../../tracker/store/postgres/migrate.ts'
 import { PostgresDatabase } from '../../tracker/store/postgres/postgres-database.ts'
-import { dumpPostgres, loadPostgres } from '../../tracker/store/postgres/postgres-dump.ts'
+import { dumpPostgres, fillPostgres } from '../../tracker/store/postgres/postgres-dump.ts'
 import { LISTENER, type PostgresSettings } from '../../tracker/store/postgres/postgres-hosts.ts'
 import { postgresStore } from '../../tracker/store/postgres/postgres-store.ts'
 import { POSTGRES_MIGRATIONS } from '../../tracker/store/postgres/schema.ts'
 import { dumpSqlite } from '../../tracker/store/sqlite-dump.ts'
 import { SqliteStore } from '../../tracker/store/sqlite-store.ts'
 import { emptyChange } from '../../tracker/store/store.ts'
+import { importLines } from '../../tracker/store/take-in.ts'
 import { each, fillStore, linesOf } from './filled-store.ts'
 import { storeContract } from './store-contract.ts'
 import { mustSkipPostgres, startTestDatabase, type TestDatabase } from './test-database.ts'
@@ -171,7 +172,8 @@ describe.skipIf(mustSkipPostgres())('a store on PostgreSQL', () => {
     const lines = await linesOf(dumpSqlite(join(folder, 'tracker.sqlite')))
     rmSync(folder, { recursive: true })
     const connection = await database.connect(OWNER_ROLE)
-    const load = (changed: string[]) => loadPostgres(connection, each(changed))
+    const load = async (changed: string[]) =>
+      (await fillPostgres(connection, (store) => importLines(each(changed), store))).rows
     await expect(load(lines.slice(0, -1))).rejects.toMatchObject({ code: 'STORE_DUMP' })
     expect(await load(lines)).toBe(lines.length - 2)
     await expect(load(lines)).rejects.toMatchObject({ code: 'STORE_CONFLICT' })

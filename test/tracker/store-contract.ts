@@ -492,6 +492,40 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       expect(await store.piecesSha1(SWARM)).toBeUndefined()
     })
 
+    it('counts what nodes bring once for each node, and confirms a restored backup once', async () => {
+      expect(await store.lastRestore()).toBeUndefined()
+      expect(await store.confirmRestore([], audit('confirmed'))).toBe(false)
+      const from = (node: NodeId) => ({ cluster: RED, node, atMs: 1 })
+      expect(await store.learn(from(ONE), new Map([['a', 'copy a']]))).toEqual(['a'])
+      expect(
+        await store.learn(
+          from(ONE),
+          new Map([
+            ['a', 'copy a'],
+            ['b', 'copy b'],
+          ]),
+        ),
+      ).toEqual([])
+      expect(
+        await store.learn(
+          from(TWO),
+          new Map([
+            ['b', 'copy b'],
+            ['a', 'copy a'],
+          ]),
+        ),
+      ).toEqual(['b'])
+      expect(await store.learn({ ...from(ONE), cluster: BLUE }, new Map([['a', 'copy a']]))).toEqual(['a'])
+      expect(await store.learned()).toEqual([
+        { cluster: RED, id: 'a', copy: 'copy a', nodes: 2 },
+        { cluster: RED, id: 'b', copy: 'copy b', nodes: 1 },
+        { cluster: BLUE, id: 'a', copy: 'copy a', nodes: 1 },
+      ])
+      expect(new Set((await store.heardNodes()).map(({ cluster, node }) => cluster + node))).toEqual(
+        new Set([RED + ONE, RED + TWO, BLUE + ONE]),
+      )
+    })
+
     it('numbers revocations and clearings upwards, and keeps what is in force', async () => {
       expect(await store.revocations()).toEqual({ inForce: [], newestSequence: 0, newestClearing: 0 })
       const node = {

@@ -4,8 +4,9 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { DUMPED } from '../../tracker/store/dump.ts'
 import { SqliteDatabase } from '../../tracker/store/sqlite-database.ts'
-import { dumpSqlite, loadSqlite } from '../../tracker/store/sqlite-dump.ts'
+import { dumpSqlite, fillSqlite } from '../../tracker/store/sqlite-dump.ts'
 import { SqliteStore } from '../../tracker/store/sqlite-store.ts'
+import { importLines } from '../../tracker/store/take-in.ts'
 import { each, fillStore, linesOf } from './filled-store.ts'
 
 let folder: string
@@ -17,11 +18,15 @@ beforeEach(async () => {
   const store = new SqliteStore(path)
   await fillStore(store)
   await store.close()
+  const database = new SqliteDatabase(path)
+  database.run('INSERT INTO restores VALUES (7, 6, 5, 8)')
+  database.close()
   lines = await linesOf(dumpSqlite(path))
 })
 afterEach(() => rmSync(folder, { recursive: true }))
 
-const load = (changed: string[]) => loadSqlite(join(folder, 'to.sqlite'), each(changed))
+const load = async (changed: string[]) =>
+  (await fillSqlite(join(folder, 'to.sqlite'), (store) => importLines(each(changed), store))).rows
 
 it('has every table of the store but what is remembered for a while, with every column', () => {
   const database = new SqliteDatabase(':memory:')
@@ -63,7 +68,7 @@ it.each([
   ['changed', (all: string[]) => all.map((line) => line.replace('a cluster', 'b cluster'))],
   ['with something behind it', (all: string[]) => [...all, '{}']],
   ['no JSON', (all: string[]) => all.with(3, 'x')],
-  ['of another version', (all: string[]) => all.with(0, '{"shoal":"store","version":2}')],
+  ['of another version', (all: string[]) => all.with(0, '{"shoal":"store","version":3}')],
   ['something else', () => ['{"name":"x"}', '[]']],
   ['empty', () => []],
   ['with an unknown table', (all: string[]) => all.with(2, '["sqlite_schema","x"]')],
@@ -71,5 +76,15 @@ it.each([
   ['with a value of another form', (all: string[]) => all.with(2, '["meta","x",{"c":1}]')],
 ])('%s is refused, and nothing is stored', async (_, change) => {
   await expect(load(change(lines))).rejects.toMatchObject({ code: 'STORE_DUMP' })
+  expect(await load(lines)).toBe(lines.length - 2)
+})
+
+it('is not imported if it is a backup: that is restored', async () => {
+  const backup = await linesOf(dumpSqlite(path, { program: '1.2.3', takenAtMs: 9 }))
+  expect(JSON.parse(backup[0]!)).toEqual({
+    ...{ shoal: 'backup', version: 2, program: '1.2.3', takenAtMs: 9 },
+    clusters: [`c${'1'.repeat(16)}`],
+  })
+  await expect(load(backup)).rejects.toMatchObject({ code: 'STORE_DUMP', hint: /restore/ })
   expect(await load(lines)).toBe(lines.length - 2)
 })

@@ -15,6 +15,7 @@ import { ADMIN_CERTIFICATE_SECONDS_MAX, type AdminAuthorities, shortOf } from '.
 import type { JoinAddress } from './join-token-routes.ts'
 import { joinTokenRoutes, joinTokenSeconds, sha256Hex } from './join-token-routes.ts'
 import { pauseRoutes } from './pause-routes.ts'
+import { restoreRoutes } from './restore-routes.ts'
 import { tokenKeyRoutes } from './token-key-routes.ts'
 
 /** The admin API, version 1. No answer has a secret: tokens arrive as hashes, and keys never leave. */
@@ -62,7 +63,7 @@ export interface AdminParts extends TrackerParts {
 export function adminRoutes(app: FastifyInstance, parts: AdminParts): void {
   app.get('/healthz', async () => {
     const { status, codes } = parts.conditions.health()
-    return codes.length === 0 ? { status } : { status, codes }
+    return { status: parts.restored.isGranting ? status : 'restored', ...(codes.length > 0 && { codes }) }
   })
   app.get('/metrics', async (_request, reply) => {
     reply.type(parts.metrics.registry.contentType)
@@ -76,6 +77,7 @@ export function adminRoutes(app: FastifyInstance, parts: AdminParts): void {
     revocationRoutes(admin, parts)
     tokenKeyRoutes(admin, parts, (request) => byAdmin(parts, request))
     pauseRoutes(admin, parts, (request) => byAdmin(parts, request))
+    restoreRoutes(admin, parts, (request) => byAdmin(parts, request))
     adminAuthorityRoutes(admin, parts)
     admin.get('/admin/v1/registries', async () => ({ registries: parts.kindsFound.news.list }))
     admin.get('/admin/v1/nodes', async (request) => {

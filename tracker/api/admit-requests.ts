@@ -22,6 +22,8 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** Admits callers without a member's certificate; the route checks them itself. */
     isOpen?: boolean
+    /** Answers also while the tracker was restored and waits for its operator. */
+    isWhileRestored?: boolean
   }
 }
 
@@ -37,11 +39,15 @@ export function admitRequests(app: FastifyInstance, parts: TrackerParts, bounds:
     const caller = await callerOf(parts, request.raw.socket as TLSSocket)
     request.caller = caller
     const bytes = announcedBytes(request)
-    if (caller.kind === 'stranger') reply.header('connection', 'close')
+    if (caller.kind === 'stranger') {
+      reply.header('connection', 'close')
+      if (caller.refusal.code === 'CERTIFICATE_REFUSED') parts.restored.noteForeign(caller.key)
+    }
     try {
       // A stranger's body is too small to count as a second request.
       const cost = caller.kind === 'member' ? 1 + bytes / BYTES_PER_REQUEST : 1
       atEnd(reply, limits.enter(caller.key, parts.nowMs(), cost))
+      if (request.routeOptions.config.isWhileRestored !== true) parts.restored.checkGranting()
       checkMay(request, caller)
       checkBytes(request, caller, bytes)
       if (caller.kind === 'member') {

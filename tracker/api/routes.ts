@@ -19,7 +19,7 @@ import {
 import type { NodeCaller } from '../authority/node-caller.ts'
 import { completeBlob, reportMismatch } from '../calls/finish-blob.ts'
 import { grantPull } from '../calls/grant-pull.ts'
-import { heartbeat } from '../calls/heartbeat.ts'
+import { heartbeat, heartbeatWhileRestored } from '../calls/heartbeat.ts'
 import { publishHashes } from '../calls/publish-hashes.ts'
 import { reach } from '../calls/reach.ts'
 import { renewBatches } from '../calls/renew-batches.ts'
@@ -30,7 +30,7 @@ import { checked } from './checked-input.ts'
 import { joinNode } from './join-node.ts'
 import { leaveNode } from './leave-node.ts'
 
-/** Bounds of bodies: 4,096 hashes; 2^18 SHA-1 hashes; an inventory of 10,000 swarms with as many dropped. */
+/** Bounds of bodies: 4,096 hashes; 2^18 SHA-1 hashes; an inventory of 10,000 swarms with as many dropped, and all copies of revocations. */
 const HASHES_BODY_BYTES_MAX = 256 * 1024
 const COMPLETE_BODY_BYTES_MAX = 9 * 1024 * 1024
 const HEARTBEAT_BODY_BYTES_MAX = 2 * 1024 * 1024
@@ -103,11 +103,14 @@ export function nodeRoutes(app: FastifyInstance, parts: TrackerParts): void {
 
   const beat = {
     bodyLimit: HEARTBEAT_BODY_BYTES_MAX,
-    config: { jsonValuesMax: HEARTBEAT_VALUES_MAX },
+    config: { jsonValuesMax: HEARTBEAT_VALUES_MAX, isWhileRestored: true },
   }
   app.post('/v1/heartbeat', beat, async (request) => {
     const node = caller(request)
     const question = checked(heartbeatRequest, request.body)
+    if (question.copies !== undefined)
+      await parts.restored.hear(node.cluster.cluster, node.node, question.copies)
+    if (!parts.restored.isGranting) return heartbeatWhileRestored(parts, node, question)
     // Together: a call that is refused must not have spent anything.
     const wanted = Number(question.servePublicKey !== null) + Number(question.wantsLinkCertificate)
     if (wanted > 0) limitCertificates(parts, node, wanted)

@@ -3,7 +3,8 @@ import type { ClusterId, NodeId } from '../../core/metainfo.ts'
 import type { RegistryHost } from '../../core/repository.ts'
 import type { Revocation } from '../../core/tracker-api.ts'
 import { RefusedError } from '../errors.ts'
-import type { ActedBy, RevocationRecord, RevocationsRecord, Store } from '../store/store.ts'
+import type { RevocationRecord, RevocationsRecord } from '../store/revocations.ts'
+import type { ActedBy, Store } from '../store/store.ts'
 
 /** Until a convicted node's certificate, which it cannot renew, has ended: it returns only with the join token. */
 export const CONVICTION_MS = 24 * 3600 * 1000
@@ -158,8 +159,12 @@ export class Revocations {
     await this.reload()
   }
 
-  /** The news for a node that knows `version`. */
-  newsSince(cluster: ClusterId, version: number): RevocationNews {
+  /** The news for a node that knows `version`. @param copyOf what the node carries of each */
+  newsSince(
+    cluster: ClusterId,
+    version: number,
+    copyOf?: (record: RevocationRecord) => string,
+  ): RevocationNews {
     const { newestSequence, newestClearing, inForce } = this.#record
     // The version is from the future, so this tracker's store was replaced.
     const isFull = version < newestClearing || version > newestSequence || version === 0
@@ -169,7 +174,10 @@ export class Revocations {
     const news = inForce.filter((it) => it.cluster === cluster && (isFull || it.sequence > version))
     return {
       revocationsVersion: newestSequence,
-      revocations: news.map(toMessage),
+      revocations: news.map((it) => ({
+        ...toMessage(it),
+        ...(copyOf && { sequence: it.sequence, copy: copyOf(it) }),
+      })),
       isFullRevocations: isFull,
     }
   }

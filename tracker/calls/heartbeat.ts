@@ -25,6 +25,8 @@ export const HEARTBEATS_MISSED_MAX = 3
 export const SERVE_CERTIFICATE_SECONDS = 3600
 /** Heartbeats vary by up to this share of the interval either way, so that nodes do not fall into step. */
 const SPREAD = 0.1
+/** A node that is asked for what it carries tells it so soon. */
+const COPIES_IN_MS = 500
 
 /**
  * The node reports what it serves and hears what is new. The tracker lists it as a holder without proof, because the
@@ -48,11 +50,14 @@ export async function heartbeat(
   await noteBadPeers(parts, table, caller, question)
   const peers = await peersFor(parts, table, caller, question.wantsPeers)
   return {
-    nextInMs: Math.round(parts.times.heartbeatSeconds * 1000 * (1 - SPREAD + 2 * SPREAD * parts.random())),
+    nextInMs: nextInMs(parts),
     wantsFullInventory,
     serveCertificate,
     trust: trustOf(parts, cluster),
-    ...parts.revocations.newsSince(cluster.cluster, question.revocationsVersion),
+    ...parts.revocations.newsSince(cluster.cluster, question.revocationsVersion, (it) =>
+      parts.revocationCopies.of(cluster, it),
+    ),
+    ...carriedFor(parts, caller),
     peers,
     instructions: instructionsFor(parts, table, caller),
     ...(parts.pauses.isPaused(cluster.cluster, node) ? { isPaused: true } : {}),
@@ -63,6 +68,48 @@ export async function heartbeat(
       : null,
     ...listingFor(table, contact),
     ...(await holdersFor(parts, table, caller)),
+  }
+}
+
+/**
+ * Gives nothing and takes back nothing: what the node knows of revocations and keys is newer than the backup. It pulls
+ * directly, and tells what it carries.
+ */
+export function heartbeatWhileRestored(
+  parts: TrackerParts,
+  caller: NodeCaller,
+  { revocationsVersion }: HeartbeatQuestion,
+): HeartbeatAnswer {
+  const asked = carriedFor(parts, caller)
+  return {
+    nextInMs: asked.wantsCopiesFrom === undefined ? nextInMs(parts) : COPIES_IN_MS,
+    wantsFullInventory: false,
+    serveCertificate: null,
+    trust: trustOf(parts, caller.cluster),
+    revocationsVersion,
+    revocations: [],
+    isFullRevocations: false,
+    ...asked,
+    isRestored: true,
+    peers: [],
+    instructions: [],
+    isPaused: true,
+    wire: WIRE_VERSION_KNOWN,
+    linkCertificate: null,
+  }
+}
+
+function nextInMs({ times, random }: TrackerParts): number {
+  return Math.round(times.heartbeatSeconds * 1000 * (1 - SPREAD + 2 * SPREAD * random()))
+}
+
+/** What the node is to carry, and what it is asked of that. */
+function carriedFor({ revocationCopies, restored }: TrackerParts, { cluster, node }: NodeCaller) {
+  const keyChange = revocationCopies.ofKeyChange(cluster)
+  const wantsCopiesFrom = restored.wantsFrom(cluster.cluster, node)
+  return {
+    ...(keyChange === undefined ? {} : { keyChange }),
+    ...(wantsCopiesFrom === undefined ? {} : { wantsCopiesFrom }),
   }
 }
 

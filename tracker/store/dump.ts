@@ -2,8 +2,8 @@ import { createHash, type Hash } from 'node:crypto'
 import { StoreDumpError } from '../errors.ts'
 
 /**
- * A store as text, to move it from one database to another: one JSON document a line. First `{"shoal":"store","version":1}`,
- * then `[table, value, …]` for each row with the columns of `DUMPED` in their order, bytes as `{"b":"<base64>"}`, and at last
+ * A store as text, to move it from one database to another: one JSON document a line. First `{"shoal":"store","version":2}`,
+ * or, of a backup, `{"shoal":"backup",…}` with what is in it (`BackupHead`); then `[table, value, …]` for each row with the columns of `DUMPED` in their order, bytes as `{"b":"<base64>"}`, and at last
  * `{"rows":n,"sha256":"…"}` over all lines before. Secrets are in it as they are stored: sealed. What trackers only remember
  * for a while (presences, acceptances, memberships) is left out.
  */
@@ -11,7 +11,8 @@ import { StoreDumpError } from '../errors.ts'
 export type Value = string | number | null | Uint8Array
 export type Columns = readonly string[]
 
-export const DUMP_VERSION = 1
+/** 2: a restored store is known as such, which a program of version 1 would pass over. */
+export const DUMP_VERSION = 2
 /** Of one row: hashes of the pieces of the largest blob. */
 export const DUMP_LINE_CHARS_MAX = 16 * 1024 * 1024
 
@@ -56,6 +57,23 @@ export const DUMPED: Readonly<Record<string, Columns>> = {
   ],
   token_keys: ['id', 'key', 'probed_at_ms', 'trusted_until_ms', 'withdrawn_at_ms', 'sealed'],
   audit: ['sequence', 'at_ms', 'actor', 'action', 'cluster', 'target'],
+  restores: ['restored_at_ms', 'backup_at_ms', 'revocations_from', 'confirmed_at_ms'],
+  restore_heard: ['cluster', 'node', 'at_ms'],
+  restore_learned: ['cluster', 'id', 'copy', 'nodes'],
+}
+
+/** What a backup says of itself. */
+export interface BackupHead {
+  /** Of the program that took it. */
+  program: string
+  takenAtMs: number
+  clusters: string[]
+}
+
+/** The first line. */
+export interface DumpHead extends Partial<BackupHead> {
+  shoal: 'store' | 'backup'
+  version: number
 }
 
 /** Tables whose rows are numbered; the next number must be above all that were stored. */
@@ -65,8 +83,11 @@ export const NUMBERED = ['epoch_changes', 'revocations', 'audit'] as const
 export type DumpSource = (table: string, columns: Columns) => AsyncIterable<Value[]>
 export type DumpTarget = (table: string, columns: Columns, rows: Value[][]) => Promise<void>
 
-/** @returns lines, without their ends */
-export async function* dumpLines(rowsOf: DumpSource): AsyncGenerator<string> {
+/** @param backup of a backup; otherwise it is an export @returns lines, without their ends */
+export async function* dumpLines(
+  rowsOf: DumpSource,
+  backup?: Omit<BackupHead, 'clusters'>,
+): AsyncGenerator<string> {
   const sum = createHash('sha256')
   let rows = 0
   const line = (value: unknown) => {
@@ -74,7 +95,12 @@ export async function* dumpLines(rowsOf: DumpSource): AsyncGenerator<string> {
     sum.update(`${text}\n`)
     return text
   }
-  yield line({ shoal: 'store', version: DUMP_VERSION })
+  const version = DUMP_VERSION
+  if (backup === undefined) yield line({ shoal: 'store', version })
+  else {
+    const clusters = await Array.fromAsync(rowsOf('clusters', ['id']), ([id]) => id)
+    yield line({ shoal: 'backup', version, ...backup, clusters })
+  }
   for (const [table, columns] of Object.entries(DUMPED)) {
     for await (const row of rowsOf(table, columns)) {
       rows += 1
@@ -87,17 +113,21 @@ export async function* dumpLines(rowsOf: DumpSource): AsyncGenerator<string> {
 /** Rows stored by one statement. */
 const ROWS_MAX = 500
 
+export interface Loaded {
+  rows: number
+  head: DumpHead
+}
+
 /**
  * Stores what `dumpLines` wrote. Run it inside a transaction: a dump that turns out to be damaged must leave nothing.
- * @returns how many rows
  * @throws StoreDumpError
  */
-export async function loadLines(lines: AsyncIterable<string>, store: DumpTarget): Promise<number> {
+export async function loadLines(lines: AsyncIterable<string>, store: DumpTarget): Promise<Loaded> {
   const sum = createHash('sha256')
   let rows = 0
   let waiting: { table: string; rows: Value[][] } = { table: '', rows: [] }
   let end: { rows: unknown; sha256: unknown } | undefined
-  let isBegun = false
+  let head: DumpHead | undefined
   const flush = async () => {
     if (waiting.rows.length > 0)
       await store(waiting.table, DUMPED[waiting.table]!, waiting.rows).catch(refuseUnfit)
@@ -107,10 +137,8 @@ export async function loadLines(lines: AsyncIterable<string>, store: DumpTarget)
     if (end !== undefined) throw damaged('something follows its last line')
     if (line.length > DUMP_LINE_CHARS_MAX) throw damaged('a line is too long')
     const value = parsed(line)
-    if (!isBegun) {
-      checkHead(value)
-      isBegun = true
-    } else if (Array.isArray(value)) {
+    if (head === undefined) head = checkedHead(value)
+    else if (Array.isArray(value)) {
       const { table, row } = rowOf(value)
       if (table !== waiting.table || waiting.rows.length >= ROWS_MAX) {
         await flush()
@@ -126,14 +154,19 @@ export async function loadLines(lines: AsyncIterable<string>, store: DumpTarget)
   }
   await flush()
   checkEnd(end, rows, sum)
-  return rows
+  return { rows, head: head! }
 }
 
-function checkHead(value: unknown): void {
-  const { shoal, version } = (value ?? {}) as { shoal?: unknown; version?: unknown }
-  if (shoal !== 'store') throw new StoreDumpError('this is not the export of a tracker')
-  if (version !== DUMP_VERSION)
-    throw new StoreDumpError(`this export has version ${version}, and this program reads ${DUMP_VERSION}`)
+function checkedHead(value: unknown): DumpHead {
+  const head = (value ?? {}) as DumpHead
+  if (head.shoal !== 'store' && head.shoal !== 'backup')
+    throw new StoreDumpError('this is neither an export nor a backup of a tracker')
+  if (!Number.isSafeInteger(head.version) || head.version < 1 || head.version > DUMP_VERSION)
+    throw new StoreDumpError(
+      `this file has version ${head.version}, and this program reads those up to ${DUMP_VERSION}`,
+      { hint: 'Use the version of Shoal that wrote it, or a newer one.' },
+    )
+  return head
 }
 
 function checkEnd(end: { rows: unknown; sha256: unknown } | undefined, rows: number, sum: Hash): void {

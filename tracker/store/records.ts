@@ -3,6 +3,8 @@ import type { AuditEntry } from './audit.ts'
 import type { JoinTokenRecord } from './join-tokens.ts'
 import type { AcceptanceRecord, Marked, MembershipRecord, PresenceRecord } from './memory.ts'
 import type { PauseRecord } from './pauses.ts'
+import type { LearnedRecord, RestoreRecord } from './restores.ts'
+import type { RevocationRecord } from './revocations.ts'
 import type {
   AuthorityRecord,
   BatchKeyRecord,
@@ -13,7 +15,6 @@ import type {
   NodeRecord,
   PublishedPiece,
   PullRecord,
-  RevocationRecord,
   SealedTokenKey,
   SwarmRecord,
 } from './store.ts'
@@ -138,6 +139,19 @@ export function revocationOf({ sequence, cluster, kind, target, registry, subjec
     ...{ tokenHash: row.token_hash, atMs: row.at_ms, endsAtMs: row.ends_at_ms },
     isLeft: row.is_left === 1,
   } as RevocationRecord
+}
+
+export function restoreOf(row: Row): RestoreRecord {
+  return {
+    restoredAtMs: row.restored_at_ms as number,
+    backupAtMs: row.backup_at_ms as number,
+    revocationsFrom: row.revocations_from as number,
+    confirmedAtMs: row.confirmed_at_ms as number | null,
+  }
+}
+
+export function learnedOf({ cluster, id, copy, nodes }: Row): LearnedRecord {
+  return { cluster, id, copy, nodes } as LearnedRecord
 }
 
 export function tokenKeyOf(row: Row): SealedTokenKey {

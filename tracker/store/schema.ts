@@ -130,4 +130,17 @@ export const MIGRATIONS: readonly string[] = [
   ALTER TABLE acceptances ADD COLUMN mark BLOB;
   ALTER TABLE memberships ADD COLUMN mark BLOB;
   `,
+  `
+  -- a backup was restored; learned: signed copies of revocations that nodes brought
+  CREATE TABLE restores (
+    restored_at_ms INTEGER PRIMARY KEY, backup_at_ms INTEGER NOT NULL, revocations_from INTEGER NOT NULL,
+    confirmed_at_ms INTEGER
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE restore_heard (
+    cluster TEXT NOT NULL, node TEXT NOT NULL, at_ms INTEGER NOT NULL, PRIMARY KEY (cluster, node)
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE restore_learned (
+    cluster TEXT NOT NULL, id TEXT NOT NULL, copy TEXT NOT NULL, nodes INTEGER NOT NULL, PRIMARY KEY (cluster, id)
+  ) STRICT, WITHOUT ROWID;
+  `,
 ]

@@ -1,9 +1,17 @@
 import { StoreConflictError } from '../errors.ts'
-import { type Columns, dumpLines, loadLines, type Value } from './dump.ts'
+import { type BackupHead, type Columns, dumpLines, type Value } from './dump.ts'
 import { SqliteDatabase } from './sqlite-database.ts'
+import type { EmptyStore } from './take-in.ts'
 
-/** Reads a store's file, also while a tracker uses it: everything is of one moment. @throws StoreUnusableError */
-export async function* dumpSqlite(path: string): AsyncGenerator<string> {
+/**
+ * Reads a store's file, also while a tracker uses it: everything is of one moment.
+ * @param backup of a backup; otherwise it is an export
+ * @throws StoreUnusableError
+ */
+export async function* dumpSqlite(
+  path: string,
+  backup?: Omit<BackupHead, 'clusters'>,
+): AsyncGenerator<string> {
   const db = new SqliteDatabase(path)
   try {
     db.run('BEGIN')
@@ -12,28 +20,38 @@ export async function* dumpSqlite(path: string): AsyncGenerator<string> {
       const order = ['authorities', 'batch_keys', 'disputes'].includes(table) ? 'rowid' : '1'
       for (const row of db.each(`SELECT ${columns.join(', ')} FROM ${table} ORDER BY ${order}`))
         yield columns.map((column) => row[column] as Value)
-    })
+    }, backup)
     db.run('COMMIT')
   } finally {
     db.close()
   }
 }
 
-/** @throws StoreConflictError if the store is not new; StoreDumpError; nothing is stored then */
-export async function loadSqlite(path: string, lines: AsyncIterable<string>): Promise<number> {
+/**
+ * Fills a new store in one transaction.
+ * @throws StoreConflictError if the store is not new; the error of `work`; nothing is stored then
+ */
+export async function fillSqlite<T>(path: string, work: (store: EmptyStore) => Promise<T>): Promise<T> {
   const db = new SqliteDatabase(path)
   try {
     if (db.get('SELECT 1 FROM meta') !== undefined)
       throw new StoreConflictError('the store is in use already')
+    db.run('PRAGMA synchronous = FULL')
     db.run('BEGIN IMMEDIATE')
     try {
-      const rows = await loadLines(lines, async (table, columns, rows) => {
-        const places = columns.map(() => '?').join(', ')
-        const insert = `INSERT INTO ${table} (${columns.join(', ')}) VALUES (${places})`
-        for (const row of rows) db.run(insert, ...row)
+      const result = await work({
+        store: async (table, columns, rows) => {
+          const places = columns.map(() => '?').join(', ')
+          const insert = `INSERT INTO ${table} (${columns.join(', ')}) VALUES (${places})`
+          for (const row of rows) db.run(insert, ...row)
+        },
+        run: async (sql) => db.run(sql),
+        number: async (sql) => Number(Object.values(db.get(sql)!)[0]),
+        // They refuse the file's version.
+        refuseOlderPrograms: async () => undefined,
       })
       db.run('COMMIT')
-      return rows
+      return result
     } catch (error) {
       db.run('ROLLBACK')
       throw error

@@ -1,6 +1,6 @@
 import { revocationOf } from './records.ts'
+import type { NewRevocation, RevocationsRecord } from './revocations.ts'
 import type { SqliteDatabase } from './sqlite-database.ts'
-import type { NewRevocation, RevocationsRecord } from './store.ts'
 
 /** Run it inside a transaction. @returns the sequence number */
 export function insertRevocationRow(db: SqliteDatabase, revocation: NewRevocation): number {

@@ -5,6 +5,7 @@ import type { JoinTokenRecord } from './join-tokens.ts'
 import type { MemoryBounds, MemoryChange, MemoryRecord } from './memory.ts'
 import type { PauseRecord, PauseTarget } from './pauses.ts'
 import { ADMIN_CLUSTER, bytes } from './records.ts'
+import type { NewRevocation, RevocationsRecord } from './revocations.ts'
 import { auditRows, insertAuditRow } from './sqlite-audit.ts'
 import { SqliteDatabase } from './sqlite-database.ts'
 import {
@@ -25,6 +26,7 @@ import {
   loadPullRows,
   newestPullRow,
 } from './sqlite-pulls.ts'
+import { SqliteRestoreStore } from './sqlite-restores.ts'
 import { clearRevocationRow, insertRevocationRow, revocationRows } from './sqlite-revocations.ts'
 import {
   authorityRows,
@@ -41,24 +43,21 @@ import type {
   BatchKeyRecord,
   ClusterRecord,
   EpochChange,
-  NewRevocation,
   NodeRecord,
   NodeSwarm,
   PruneBounds,
   PullExtension,
   PullRecord,
   Reseal,
-  RevocationsRecord,
   SealedTokenKey,
   Store,
   SwarmChange,
   SwarmIdentity,
   SwarmRecord,
 } from './store.ts'
-import { UnsharedStore } from './unshared-store.ts'
 
 /** The embedded store: one SQLite file, one process. */
-export class SqliteStore extends UnsharedStore implements Store {
+export class SqliteStore extends SqliteRestoreStore implements Store {
   readonly #db: SqliteDatabase
 
   /**
@@ -66,8 +65,9 @@ export class SqliteStore extends UnsharedStore implements Store {
    * @throws StoreUnusableError
    */
   constructor(path: string) {
-    super()
-    this.#db = new SqliteDatabase(path)
+    const db = new SqliteDatabase(path)
+    super(db)
+    this.#db = db
   }
 
   async sealedDataKey(): Promise<Buffer | undefined> {

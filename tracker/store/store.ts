@@ -8,6 +8,8 @@ import type { JoinTokenRecord, JoinTokenStore } from './join-tokens.ts'
 import type { LeaseTerms } from './lease-terms.ts'
 import type { MemoryStore } from './memory.ts'
 import type { PauseStore } from './pauses.ts'
+import type { RestoreStore } from './restores.ts'
+import type { NewRevocation, RevocationsRecord } from './revocations.ts'
 
 /** Who asked for a change, and when; for the audit log. */
 export interface ActedBy {
@@ -20,7 +22,7 @@ export interface ActedBy {
  * only over the version that was read. Secrets arrive sealed and leave sealed. Times are milliseconds since 1970. A
  * rejection with an error other than ShoalError means that the store is broken.
  */
-export interface Store extends MemoryStore, JoinTokenStore, PauseStore, SharedStore {
+export interface Store extends MemoryStore, JoinTokenStore, PauseStore, RestoreStore, SharedStore {
   /** The data key, sealed by the unlock key; undefined before the first start. */
   sealedDataKey(): Promise<Buffer | undefined>
   /** @throws StoreConflictError if there is one already */
@@ -317,31 +319,4 @@ export interface EpochChange {
   cluster: ClusterId
   swarm: SwarmId
   epoch: number
-}
-
-export interface NewRevocation {
-  cluster: ClusterId
-  kind: 'node' | 'pull'
-  /** Node id or pull id. */
-  target: string
-  /** Registry of the pull whose subject's tokens are barred too; null for none. */
-  registry: RegistryHost | null
-  subject: string | null
-  /** SHA-256 (hex) of the signing input of a token that is barred too; null for none. */
-  tokenHash: string | null
-  atMs: number
-  /** When to clear it; null: only by an administrator. */
-  endsAtMs: number | null
-  /** The node gave its identity back. */
-  isLeft: boolean
-}
-
-export interface RevocationRecord extends NewRevocation {
-  sequence: number
-}
-
-export interface RevocationsRecord {
-  inForce: RevocationRecord[]
-  newestSequence: number
-  newestClearing: number
 }

@@ -1,14 +1,17 @@
 import { StoreConflictError } from '../../errors.ts'
-import { type Columns, dumpLines, loadLines, NUMBERED, type Value } from '../dump.ts'
+import { type BackupHead, type Columns, dumpLines, NUMBERED, type Value } from '../dump.ts'
+import type { EmptyStore } from '../take-in.ts'
 import type { PostgresDatabase } from './postgres-database.ts'
+import { POSTGRES_MIGRATIONS } from './schema.ts'
 
 /** Rows that are in memory at a time. */
 const ROWS_MAX = 500
 
-/** Everything is of one moment; trackers may go on. */
+/** Everything is of one moment; trackers may go on. @param backup of a backup; otherwise it is an export */
 export async function dumpPostgres(
   database: PostgresDatabase,
   write: (lines: AsyncIterable<string>) => Promise<void>,
+  backup?: Omit<BackupHead, 'clusters'>,
 ): Promise<void> {
   await database.atLength('reading', async (sql) => {
     const lines = dumpLines(async function* (table: string, columns: Columns) {
@@ -20,31 +23,41 @@ export async function dumpPostgres(
         for (const row of rows) yield columns.map((column) => row[column] as Value)
       }
       await sql.run('CLOSE dumped')
-    })
+    }, backup)
     await write(lines)
   })
 }
 
-/** @throws StoreConflictError if the store is not new; StoreDumpError; nothing is stored then */
-export async function loadPostgres(
+/**
+ * Fills a new store in one transaction.
+ * @throws StoreConflictError if the store is not new; the error of `work`; nothing is stored then
+ */
+export async function fillPostgres<T>(
   database: PostgresDatabase,
-  lines: AsyncIterable<string>,
-): Promise<number> {
+  work: (store: EmptyStore) => Promise<T>,
+): Promise<T> {
   return await database.atLength('writing', async (sql) => {
     await sql`LOCK TABLE meta IN EXCLUSIVE MODE`
     if ((await sql`SELECT 1 FROM meta LIMIT 1`).length > 0)
       throw new StoreConflictError('the store is in use already')
-    const rows = await loadLines(lines, async (table, columns, rows) => {
-      const places = rows.map(
-        (_, row) => `(${columns.map((_, column) => `$${row * columns.length + column + 1}`).join(', ')})`,
-      )
-      const insert = `INSERT INTO ${table} (${columns.join(', ')}) OVERRIDING SYSTEM VALUE VALUES ${places.join(', ')}`
-      await sql.run(insert, rows.flat())
+    const result = await work({
+      store: async (table, columns, rows) => {
+        const places = rows.map(
+          (_, row) => `(${columns.map((_, column) => `$${row * columns.length + column + 1}`).join(', ')})`,
+        )
+        const insert = `INSERT INTO ${table} (${columns.join(', ')}) OVERRIDING SYSTEM VALUE VALUES ${places.join(', ')}`
+        await sql.run(insert, rows.flat())
+      },
+      run: (statement) => sql.run(statement),
+      number: async (query) => Number(Object.values((await sql.run(query))[0]!)[0]),
+      refuseOlderPrograms: () =>
+        sql`UPDATE migrations SET oldest_program = ${POSTGRES_MIGRATIONS.length}
+          WHERE number = ${POSTGRES_MIGRATIONS.length}`,
     })
     for (const table of NUMBERED)
       await sql.run(
         `SELECT setval(pg_get_serial_sequence('${table}', 'sequence'), coalesce(max(sequence), 0) + 1, false) FROM ${table}`,
       )
-    return rows
+    return result
   })
 }

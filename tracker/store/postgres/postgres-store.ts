@@ -2,6 +2,7 @@ import type { Store } from '../store.ts'
 import { DataKeyGuard } from './data-key.ts'
 import { memberStore } from './member-store.ts'
 import type { PostgresDatabase } from './postgres-database.ts'
+import { restoreStore } from './restore-store.ts'
 import { secretStore } from './secret-store.ts'
 import { sharedStore } from './shared-store.ts'
 import { swarmStore } from './swarm-store.ts'
@@ -13,6 +14,7 @@ export function postgresStore(database: PostgresDatabase): Store {
     ...secretStore(database, dataKey),
     ...memberStore(database, dataKey),
     ...swarmStore(database),
+    ...restoreStore(database),
     ...sharedStore(database),
   }
 }

@@ -12,6 +12,7 @@ export const CHANGES: Readonly<Record<string, StoreChange>> = {
   ...{ pauses: 'pauses', revocations: 'revocations', token_keys: 'tokenKeys', epoch_changes: 'epochs' },
   meta: 'dataKey',
   registries_not_open: 'registriesNotOpen',
+  restores: 'restore',
 }
 /** Trackers that listen here read again what another one changed; the payload is the table's name. */
 export const CHANGES_CHANNEL = 'shoal_changes'
@@ -32,6 +33,19 @@ export interface Migration {
 export function orderLock(table: 'revocations' | 'epoch_changes'): string {
   return `hashtext('shoal ${table}')`
 }
+
+const FIRST_CHANGES = [
+  ...[
+    'clusters',
+    'authorities',
+    'batch_keys',
+    'pauses',
+    'revocations',
+    'token_keys',
+    'epoch_changes',
+    'meta',
+  ],
+]
 
 const FIRST = `
   CREATE TABLE meta (name text PRIMARY KEY, value bytea NOT NULL);
@@ -192,20 +206,7 @@ const FIRST = `
 
   CREATE FUNCTION tell_change() RETURNS trigger LANGUAGE plpgsql SET search_path = ${SCHEMA}, pg_temp AS $$
   BEGIN PERFORM pg_notify('${CHANGES_CHANNEL}', TG_TABLE_NAME); RETURN NULL; END $$;
-${[
-  ...[
-    'clusters',
-    'authorities',
-    'batch_keys',
-    'pauses',
-    'revocations',
-    'token_keys',
-    'epoch_changes',
-    'meta',
-  ],
-]
-  .map(changeTold)
-  .join('\n')}
+${FIRST_CHANGES.map(changeTold).join('\n')}
 `
 
 // A tracker of before writes rows without seals and marks, and passes over these columns: such a row does not count.
@@ -218,6 +219,21 @@ const SEALED = `
 ${changeTold('registries_not_open')}
 `
 
+const RESTORES = `
+  -- a backup was restored; learned: signed copies of revocations that nodes brought
+  CREATE TABLE restores (
+    restored_at_ms bigint PRIMARY KEY, backup_at_ms bigint NOT NULL, revocations_from bigint NOT NULL,
+    confirmed_at_ms bigint
+  );
+  CREATE TABLE restore_heard (
+    cluster text NOT NULL, node text NOT NULL, at_ms bigint NOT NULL, PRIMARY KEY (cluster, node)
+  );
+  CREATE TABLE restore_learned (
+    cluster text NOT NULL, id text NOT NULL, copy text NOT NULL, nodes integer NOT NULL, PRIMARY KEY (cluster, id)
+  );
+${changeTold('restores')}
+`
+
 /** Whoever listens hears of a change of the table once its transaction has ended. */
 function changeTold(table: string): string {
   return `  CREATE TRIGGER ${table}_changed AFTER INSERT OR UPDATE OR DELETE ON ${table} EXECUTE FUNCTION tell_change();`
@@ -226,4 +242,5 @@ function changeTold(table: string): string {
 export const POSTGRES_MIGRATIONS: readonly Migration[] = [
   { sql: FIRST, oldestProgram: 1 },
   { sql: SEALED, oldestProgram: 1 },
+  { sql: RESTORES, oldestProgram: 1 },
 ]

@@ -1,0 +1,59 @@
+import { command } from '../../core/command.ts'
+import { ADMIN_FLAGS, adminAccess } from '../admin-flags.ts'
+import { confirmRestore, type RestoreReport, restoreOf } from '../restore-client.ts'
+
+/** `shoal tracker confirm-restore`: the operator's word that a restored tracker may grant again. */
+export const confirmRestoreCommand = command({
+  positionals: [],
+  flags: {
+    ...ADMIN_FLAGS,
+    show: { type: 'boolean', description: 'Only shows what the tracker learned; changes nothing.' },
+    unheard: {
+      type: 'boolean',
+      description:
+        'Confirms although no node of a cluster was heard: what was revoked there since the backup is forgotten.',
+    },
+  },
+  async run(values) {
+    const access = adminAccess(values)
+    const report = await restoreOf(access)
+    if (report === null) return 'This tracker was not restored from a backup.\n'
+    if (report.isGranting) return `${since(report)} It was confirmed, and grants.\n`
+    const lines = [`${since(report)} It grants nothing yet.`, ...learnedLines(report)]
+    if (values.show) return `${lines.join('\n')}\n`
+    const count = await confirmRestore(access, values.unheard)
+    lines.push(
+      `Confirmed: the tracker grants again. Revocations put into force: ${count}.`,
+      'Nodes that come back within a day are still asked, and what they bring is put into force at once.',
+      'All join tokens of the backup are withdrawn: `shoal admin token create` makes another.',
+    )
+    return `${lines.join('\n')}\n`
+  },
+})
+
+function since({ backupAtMs, restoredAtMs }: RestoreReport): string {
+  return `The tracker has the backup of ${timeOf(backupAtMs)}, restored at ${timeOf(restoredAtMs)}.`
+}
+
+function timeOf(atMs: number): string {
+  return new Date(atMs).toISOString()
+}
+
+function learnedLines({ clusters, foreignCallers }: RestoreReport): string[] {
+  const lines = clusters.flatMap(({ cluster, nodesHeard, nodesOnRecord, isKeyReplaced, learned }) => [
+    `cluster ${cluster}: ${nodesHeard} of ${nodesOnRecord} nodes on record were heard`,
+    ...learned.map(
+      ({ kind, target, atMs, nodes, isWhole }) =>
+        `  revoked since: ${kind} ${target}, ${timeOf(atMs)}, from ${nodes} ${nodes === 1 ? 'node' : 'nodes'}${isWhole ? '' : ', and a user or token that cannot be read: the secrets were sealed anew since. Revoke that again'}`,
+    ),
+    ...(isKeyReplaced
+      ? ['  the signing key was changed since: the confirmation begins another change, as after a leak']
+      : []),
+  ])
+  if (foreignCallers === 0) return lines
+  return [
+    ...lines,
+    `Callers with certificates of an unknown authority: ${foreignCallers}. If an authority was changed since the backup, its nodes must join again,`,
+    'and if that was after a leak, run `shoal admin key rotate authority CLUSTER --leaked` right after the confirmation.',
+  ]
+}
