@@ -1,4 +1,4 @@
-import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { KeyedCertificate } from '../../core/issue-certificate.ts'
 import {
@@ -81,8 +81,9 @@ export async function startBenchDatabase(
   }
 }
 
-/** The server has a process for each connection. */
+/** The server has a process for each connection; one that ends meanwhile counts as the server's. */
 function cpuSecondsWithChildren(pid: number): number {
   const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1').trim().split(' ').map(Number)
-  return cpuSecondsOf([pid, ...children]) + cpuSecondsOfEndedChildren(pid)
+  const running = children.filter((child) => existsSync(`/proc/${child}/stat`))
+  return cpuSecondsOf([pid, ...running]) + cpuSecondsOfEndedChildren(pid)
 }
