@@ -10,9 +10,9 @@ import { renderTable } from './table.ts'
 const PLOT = new URL('../../docs/performance/sim.svg', import.meta.url)
 
 async function main(argv: string[]): Promise<void> {
-  const { isHelp, isJson, isPlot, nodeCounts, scenarios } = parseSimCommand(argv)
+  const { isHelp, isJson, isPlot, nodeCounts, scenarios, images } = parseSimCommand(argv)
   if (isHelp) return void process.stdout.write(SIM_USAGE)
-  const wanted = nodeCounts.flatMap((nodes) => scenarios.map((scenario) => ({ nodes, scenario })))
+  const wanted = nodeCounts.flatMap((nodes) => scenarios.map((scenario) => ({ nodes, scenario, images })))
   const runs = await simulateAll(wanted, ({ nodes, scenario }, seconds) => {
     process.stderr.write(`${nodes} nodes, ${scenario}: ${seconds.toFixed(1)} s\n`)
   })

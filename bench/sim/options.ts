@@ -8,12 +8,17 @@ export interface SimCommand {
   isHelp: boolean
   nodeCounts: number[]
   scenarios: ScenarioName[]
+  /** Wanted by every node at the same time. */
+  images: number
 }
 
 const NODE_COUNTS = [100, 1_000, 10_000]
 const QUICK_NODE_COUNTS = [100, 1_000]
 /** Memory and time grow with the nodes. */
 const NODES_MAX = 10_000
+/** The largest number of nodes times images: each is a download. */
+const DOWNLOADS_MAX = 20_000
+const IMAGES_MAX = 8
 
 export const SIM_USAGE = `Usage: npm run sim -- [flags]
 
@@ -23,19 +28,34 @@ The shipped download, picker, upload queue, handout and lease policies under a s
   --quick              ${QUICK_NODE_COUNTS.join(' and ')} nodes only.
   --nodes <100,1000>   Numbers of nodes, up to ${NODES_MAX}. Default: ${NODE_COUNTS.join(',')}.
   --scenarios <a,b>    One or more of ${SCENARIO_NAMES.join(', ')}. Default: all.
+  --images <number>    Images that every node wants at the same time, up to ${IMAGES_MAX}. Default: 1.
   --plot               Also writes docs/performance/sim.svg.
   --help               Prints this text.
 `
 
 /** @throws UsageError */
 export function parseSimCommand(argv: string[]): SimCommand {
-  const { json = false, quick = false, plot = false, help = false, nodes, scenarios } = parsed(argv)
+  const {
+    json = false,
+    quick = false,
+    plot = false,
+    help = false,
+    nodes,
+    scenarios,
+    images = '1',
+  } = parsed(argv)
   const defaults = quick ? QUICK_NODE_COUNTS : NODE_COUNTS
+  const nodeCounts = nodes === undefined ? defaults : countsOf(nodes)
+  if (!/^\d$/.test(images) || Number(images) < 1 || Number(images) > IMAGES_MAX)
+    throw usageError(`--images takes a whole number from 1 to ${IMAGES_MAX}, not ${images.slice(0, 40)}`)
+  if (Math.max(...nodeCounts) * Number(images) > DOWNLOADS_MAX)
+    throw usageError(`--images times --nodes is ${DOWNLOADS_MAX} at most`)
   return {
     isJson: json,
     isPlot: plot,
     isHelp: help,
-    nodeCounts: nodes === undefined ? defaults : countsOf(nodes),
+    nodeCounts,
+    images: Number(images),
     scenarios: scenarios === undefined ? [...SCENARIO_NAMES] : scenariosOf(scenarios),
   }
 }
@@ -43,7 +63,15 @@ export function parseSimCommand(argv: string[]): SimCommand {
 function parsed(argv: string[]) {
   const flag = { type: 'boolean' } as const
   const text = { type: 'string' } as const
-  const options = { json: flag, quick: flag, plot: flag, help: flag, nodes: text, scenarios: text }
+  const options = {
+    json: flag,
+    quick: flag,
+    plot: flag,
+    help: flag,
+    nodes: text,
+    scenarios: text,
+    images: text,
+  }
   try {
     return parseArgs({ args: argv, options }).values
   } catch (cause) {

@@ -15,6 +15,7 @@ const COLOURS: Record<ScenarioName, string> = {
   deaths: '#f4a261',
   pause: '#5c940d',
   'long-pause': '#862e9c',
+  'tracker-loss': '#c92a2a',
 }
 
 /** Time over the limit, a group of bars per number of nodes; the line is the limit itself. */

@@ -35,6 +35,7 @@ export interface NodeOrigin {
   tick(): void
   moved(from: 'peer' | 'registry'): void
   fetchWhole(): void
+  sendWaiting(): void
 }
 
 /** A connection, as one of its ends sees it. */

@@ -1,3 +1,4 @@
+import { SILENT_MS_MAX } from '../../client/membership/tracker-state.ts'
 import { LeaseRequests, type RequestedRun } from '../../client/origin/lease-requests.ts'
 import { OriginPlan, type OriginView, type PeersReach } from '../../client/origin/origin-plan.ts'
 import type { PieceIndex } from '../../core/metainfo.ts'
@@ -34,6 +35,10 @@ export class SimOrigin implements OriginView {
   readonly #runs = new Set<Run>()
   /** Requests to the registry. */
   requests = 0
+  /** Since when calls to the tracker wait for an answer. */
+  #unansweredSinceMs: number | undefined
+  /** Calls that wait, in order: they are sent to the next tracker. */
+  readonly #waiting: (() => void)[] = []
 
   constructor(options: SimOriginOptions) {
     this.#options = options
@@ -65,7 +70,7 @@ export class SimOrigin implements OriginView {
   }
 
   isTrackerOff(): boolean {
-    return false
+    return this.#unansweredSinceMs !== undefined && this.#nowMs - this.#unansweredSinceMs > SILENT_MS_MAX
   }
 
   runsActive(): number {
@@ -85,7 +90,7 @@ export class SimOrigin implements OriginView {
   }
 
   isAsking(): boolean {
-    return false
+    return this.#waiting.length > 0
   }
 
   /** A pull: one call that names peers and may yield a lease. */
@@ -110,6 +115,7 @@ export class SimOrigin implements OriginView {
   }
 
   tick(): void {
+    this.sendWaiting()
     const step = this.#plan.next(this.#nowMs)
     if (step?.do === 'fetch') this.#fetch(undefined, step)
     else if (step?.do === 'ask') this.#ask(true)
@@ -119,8 +125,31 @@ export class SimOrigin implements OriginView {
     return this.#options.node.nowMs
   }
 
-  /** One call to the tracker. */
+  /** The tracker was lost: the call waits until the node asks another one. */
+  #call(call: () => void): void {
+    const { cutOffAtMs, cutOffUntilMs } = this.#options.node.plan
+    this.sendWaiting()
+    if (this.#waiting.length === 0 && (this.#nowMs < cutOffAtMs || this.#nowMs >= cutOffUntilMs)) {
+      call()
+      return
+    }
+    this.#unansweredSinceMs ??= this.#nowMs
+    this.#waiting.push(call)
+  }
+
+  /** Once another tracker answers. */
+  sendWaiting(): void {
+    if (this.#waiting.length === 0 || this.#nowMs < this.#options.node.plan.cutOffUntilMs) return
+    this.#unansweredSinceMs = undefined
+    for (const call of this.#waiting.splice(0)) call()
+  }
+
   #ask(wantsLease: boolean): void {
+    this.#call(() => this.#askNow(wantsLease))
+  }
+
+  /** One call to the tracker. */
+  #askNow(wantsLease: boolean): void {
     const { tracker, node, onPeers, onLeased } = this.#options
     tracker.requests += 1
     const peers = onPeers()
@@ -173,8 +202,10 @@ export class SimOrigin implements OriginView {
     requests.reached(piece + 1, this.#nowMs)
     const requestedTo = requests.reportedTo
     if (lease !== undefined && requestedTo !== undefined) {
-      const publication = { node: node.node, lease, piece, nowMs: this.#nowMs, requestedTo }
-      requests.told(requestedTo, tracker.publish(publication))
+      this.#call(() => {
+        const publication = { node: node.node, lease, piece, nowMs: this.#nowMs, requestedTo }
+        requests.told(requestedTo, tracker.publish(publication))
+      })
     }
     // Another node took the rest, because this one was late.
     if (piece + 1 >= requests.end) for (const left of answers.stop()) node.claimed[left] = 0

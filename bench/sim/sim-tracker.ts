@@ -7,9 +7,7 @@ import { Refetches } from '../../tracker/swarm/refetches.ts'
 import { SwarmLeases, type TakenLease } from '../../tracker/swarm/swarm-leases.ts'
 import { LAYOUT } from './scenarios.ts'
 
-const { leaseSeconds, heartbeatSeconds } = trackerConfig.shape
-const LEASE_MS = leaseSeconds.parse(undefined) * 1000
-export const HEARTBEAT_MS = heartbeatSeconds.parse(undefined) * 1000
+const LEASE_MS = trackerConfig.shape.leaseSeconds.parse(undefined) * 1000
 
 interface Candidate extends PeerCandidate {
   node: number

@@ -5,6 +5,7 @@ import { World } from './world.ts'
 export interface SimRun {
   nodes: number
   scenario: ScenarioName
+  images: number
   /** For `trickle` and `slow` the 99th percentile of each node's own time over its own limit. */
   makespanOverLimit: number
   originCopies: number
@@ -21,6 +22,8 @@ export interface SimOptions {
   policy?: LeasePolicy
   /** Replaces the scenario's. */
   pauseMs?: number
+  /** Wanted by every node at the same time; default: one. */
+  images?: number
 }
 
 export function simulate(options: SimOptions): SimRun {
@@ -34,28 +37,31 @@ export function simulateWorld({
   seed = 1,
   policy = farHalf(),
   pauseMs,
+  images = 1,
 }: Omit<SimOptions, 'scenario'> & { scenario: ScenarioName | 'warm' }): World {
   const random = seededRandom(seed)
   const plans = planNodes(scenario, nodes, random)
   const trackerAnswersAtMs = pauseMs ?? PAUSE_MS[scenario] ?? 0
-  const world = new World({ plans, policy, trackerAnswersAtMs, doHoldersDie: scenario === 'deaths', random })
+  const doHoldersDie = scenario === 'deaths'
+  const world = new World({ plans, policy, trackerAnswersAtMs, doHoldersDie, images, random })
   world.run()
   return world
 }
 
-export function summarise({ nodes, scenario }: SimOptions, world: World): SimRun {
+export function summarise({ nodes, scenario, images = 1 }: SimOptions, world: World): SimRun {
   const ratios = world.nodes
     .filter(({ isUp, plan, doneAtMs }) => isUp && !plan.isSeed && doneAtMs !== undefined)
-    .map(({ plan, doneAtMs }) => (doneAtMs! - plan.arrivesAtMs) / limitMs(nodes, plan.bytesPerMs))
+    .map(({ plan, doneAtMs }) => (doneAtMs! - plan.arrivesAtMs) / limitMs(nodes, plan.bytesPerMs, images))
     .sort((one, other) => one - other)
   const isOwn = scenario === 'trickle' || scenario === 'slow'
   const at = isOwn ? Math.ceil(ratios.length * 0.99) - 1 : ratios.length - 1
   return {
     nodes,
     scenario,
+    images,
     makespanOverLimit: round(ratios[at]!),
     originCopies: round(world.blobsFromOrigin),
-    trackerRequestsPerNode: round(world.tracker.requests / nodes),
+    trackerRequestsPerNode: round(world.trackerRequests / nodes),
     waitedSeconds: round(world.waitedMs / 1000),
   }
 }

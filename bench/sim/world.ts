@@ -10,10 +10,10 @@ import { Announcements } from './announcements.ts'
 import { Conn } from './conn.ts'
 import { EventHeap } from './event-heap.ts'
 import { Port } from './port.ts'
-import { LAYOUT, type NodePlan, ODD_SHARE, REGISTRY_BYTES_PER_MS } from './scenarios.ts'
+import { HEARTBEAT_MS, LAYOUT, type NodePlan, ODD_SHARE, REGISTRY_BYTES_PER_MS } from './scenarios.ts'
 import { SimNode } from './sim-node.ts'
 import { SimOrigin } from './sim-origin.ts'
-import { HEARTBEAT_MS, SimTracker } from './sim-tracker.ts'
+import { SimTracker } from './sim-tracker.ts'
 
 /** Simulated time after which a run counts as hung. */
 const HUNG_MS = 60 * 60_000
@@ -32,13 +32,20 @@ export interface WorldOptions {
   trackerAnswersAtMs: number
   /** A tenth of the nodes with leases die soon after their first. */
   doHoldersDie: boolean
+  /** Every machine wants a blob of each of so many images, at the same time. */
+  images: number
   random(): number
 }
 
-/** One swarm from the first arrival until every living node has the blob. Invariant: time never goes back. */
+/**
+ * Swarms from the first arrival until every living node has all blobs. A machine has a node for each image, and they share its
+ * link; the registry's is shared by all. Invariant: time never goes back.
+ */
 export class World {
+  /** By machine: those of one stand together, one for each image. */
   readonly nodes: SimNode[]
-  readonly tracker: SimTracker
+  /** By image. */
+  readonly trackers: SimTracker[]
   readonly registry: Port
   /** When the last piece came from the registry. */
   originDoneAtMs = 0
@@ -55,13 +62,14 @@ export class World {
   #waiting = 0
 
   constructor(options: WorldOptions) {
-    const { plans, policy, random } = options
+    const { plans, policy, images, random } = options
     this.#options = options
-    this.#heap = new EventHeap((plans.length + 1) * EVENT_KINDS)
-    this.#announcements = new Announcements(plans.length, LAYOUT.pieceCount)
-    this.tracker = new SimTracker({ policy, random })
-    this.registry = this.#newPort(plans.length, REGISTRY_BYTES_PER_MS)
-    this.nodes = plans.map((plan, id) => this.#newNode(id, plan))
+    const nodes = plans.length * images
+    this.#heap = new EventHeap((nodes + 1) * EVENT_KINDS)
+    this.#announcements = new Announcements(nodes, LAYOUT.pieceCount)
+    this.trackers = Array.from({ length: images }, () => new SimTracker({ policy, random }))
+    this.registry = this.#newPort(nodes, REGISTRY_BYTES_PER_MS)
+    this.nodes = plans.flatMap((plan, machine) => this.#newMachine(machine, plan))
     for (const node of this.nodes) this.#expect(node)
   }
 
@@ -79,8 +87,13 @@ export class World {
     return this.#clock.nowMs
   }
 
+  /** Copies of every image's blob, on average. */
   get blobsFromOrigin(): number {
-    return this.registry.sentBytes / LAYOUT.blobBytes
+    return this.registry.sentBytes / LAYOUT.blobBytes / this.#options.images
+  }
+
+  get trackerRequests(): number {
+    return this.trackers.reduce((sum, { requests }) => sum + requests, 0)
   }
 
   #newPort(id: number, bytesPerMs: number): Port {
@@ -89,11 +102,27 @@ export class World {
     return new Port({ clock: this.#clock, heap: this.#heap }, { bytesPerMs, ...events })
   }
 
-  #newNode(id: number, plan: NodePlan): SimNode {
+  #newMachine(machine: number, plan: NodePlan): SimNode[] {
+    const { images } = this.#options
+    const first = machine * images
+    const { isListening } = this.#announcements
+    const port = this.#newPort(first, plan.bytesPerMs)
+    const nodes = this.trackers.map((tracker, image) => this.#newNode(first + image, { plan, port, tracker }))
+    port.onComing = () => void isListening.fill(0, first, first + images)
+    port.onTurn = (isMoreComing) => {
+      for (const node of nodes) node.listen()
+      if (!isMoreComing) isListening.fill(1, first, first + images)
+    }
+    return nodes
+  }
+
+  #newNode(
+    id: number,
+    { plan, port, tracker }: { plan: NodePlan; port: Port; tracker: SimTracker },
+  ): SimNode {
     const clock = this.#clock
     const announcements = this.#announcements
-    const { registry, tracker } = this
-    const port = this.#newPort(id, plan.bytesPerMs)
+    const { registry } = this
     const node = new SimNode({
       id,
       plan,
@@ -106,13 +135,6 @@ export class World {
         this.#got(node, piece)
       },
     })
-    port.onComing = () => {
-      announcements.isListening[id] = 0
-    }
-    port.onTurn = (isMoreComing) => {
-      node.listen()
-      if (!isMoreComing) announcements.isListening[id] = 1
-    }
     node.origin = new SimOrigin({
       node,
       registry,
@@ -135,7 +157,7 @@ export class World {
         this.#announcements.add(id, piece)
       }
       node.doneAtMs = 0
-      this.tracker.setWarm()
+      this.#trackerOf(node).setWarm()
       this.#arrive(node)
       return
     }
@@ -177,12 +199,12 @@ export class World {
     this.waitedMs = Math.max(this.waitedMs, this.nowMs - arrivesAtMs)
     node.isUp = true
     node.heartbeatAtMs = this.nowMs + HEARTBEAT_MS * random()
-    this.tracker.join(node.id)
+    this.#trackerOf(node).join(node.id)
     if (node.doneAtMs === undefined) {
       node.download.resume()
       node.origin.start()
       this.#connect(node)
-    } else this.tracker.completed(node.id)
+    } else this.#trackerOf(node).completed(node.id)
     // A random phase: nodes do not tick in step.
     this.#heap.set(node.id * EVENT_KINDS + EVENTS.turn, this.nowMs + TICK_MS * random())
   }
@@ -196,6 +218,7 @@ export class World {
 
   #tick(node: SimNode): void {
     if (this.nowMs >= node.heartbeatAtMs) this.#heartbeat(node)
+    node.origin.sendWaiting()
     if (node.isWanting) {
       node.download.tick()
       // A stalled lane no longer keeps others waiting.
@@ -211,13 +234,15 @@ export class World {
 
   #heartbeat(node: SimNode): void {
     node.heartbeatAtMs += HEARTBEAT_MS
-    this.tracker.heartbeat(node.id)
+    const { cutOffAtMs, cutOffUntilMs } = node.plan
+    if (this.nowMs >= cutOffAtMs && this.nowMs < cutOffUntilMs) return
+    this.#trackerOf(node).heartbeat(node.id)
     if (node.isWanting) this.#hearOfPeers(node)
   }
 
   /** @returns the number of named peers */
   #hearOfPeers(node: SimNode): number {
-    const peers = this.tracker.peersFor(node.id)
+    const peers = this.#trackerOf(node).peersFor(node.id)
     if (node.links.length < DIALS_MAX) node.known = peers
     return peers.length
   }
@@ -226,7 +251,9 @@ export class World {
     const isFirst = !this.#holders.has(node)
     this.#holders.add(node)
     if (!isFirst || !this.#options.doHoldersDie || this.#options.random() >= ODD_SHARE) return
-    this.#dieAt(node, this.nowMs + this.#options.random() * HOLDER_DIES_WITHIN_MS)
+    const atMs = this.nowMs + this.#options.random() * HOLDER_DIES_WITHIN_MS
+    const first = node.id - (node.id % this.#options.images)
+    for (const own of this.nodes.slice(first, first + this.#options.images)) this.#dieAt(own, atMs)
   }
 
   #got(node: SimNode, piece: PieceIndex): void {
@@ -243,8 +270,9 @@ export class World {
     this.#waiting -= 1
     if (this.#direct.has(node)) return
     node.download.pause()
-    this.tracker.requests += 1
-    this.tracker.completed(node.id)
+    const tracker = this.#trackerOf(node)
+    tracker.requests += 1
+    tracker.completed(node.id)
     for (const { other } of [...node.links]) if (!other.isWanting) this.#unlink(node, other)
   }
 
@@ -292,7 +320,14 @@ export class World {
   }
 
   #forgetDead(): void {
-    while (this.#dead.length > 0 && this.#dead[0]!.atMs <= this.nowMs)
-      this.tracker.forget(this.#dead.shift()!.node)
+    while (this.#dead.length > 0 && this.#dead[0]!.atMs <= this.nowMs) this.#forget(this.#dead.shift()!.node)
+  }
+
+  #forget(node: number): void {
+    this.trackers[node % this.#options.images]!.forget(node)
+  }
+
+  #trackerOf({ id }: SimNode): SimTracker {
+    return this.trackers[id % this.#options.images]!
   }
 }

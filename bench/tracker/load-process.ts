@@ -1,111 +1,69 @@
-import { generateKeyPairSync } from 'node:crypto'
-import type { ConnectionOptions } from 'node:tls'
-import { joinResponse } from '../../core/join-api.ts'
-import { swarmIdOf } from '../../core/metainfo.ts'
-import type { HeartbeatRequest, PullRequest } from '../../core/tracker-api.ts'
 import { answerLines } from '../measure/answer-lines.ts'
-import { REPOSITORY } from '../measure/blob-registry.ts'
-import { HttpConnection, postRequest } from './http-connection.ts'
-import type { LoadSettings, MeasureQuestion } from './questions.ts'
-import { type Operation, p99Of, type Sample } from './report.ts'
+import { BenchPeerError } from '../measure/errors.ts'
+import { LoadNode } from './load-node.ts'
+import { LoadRequests } from './load-requests.ts'
+import { type OpenLoopResult, openLoop } from './open-loop.ts'
+import { publishImage, swarmsOf } from './publish-image.ts'
+import type { LiveAnswer, LiveQuestion, LoadSettings, MeasureQuestion, OfferQuestion } from './questions.ts'
+import { p99Of, type Sample } from './report.ts'
 
-/** The load generator: nodes that send one request after the other, each over its own connection. */
+/** The load generator: nodes, each with its own certificate, address and connection. */
 
-/** One heartbeat in this many is of a downloading node, and asks for peers. */
-const HEARTBEATS_PER_PEER_QUESTION = 8
-const LISTEN_PORT = 7071
-/** Nodes that join at the same time: more would only wait for their handshakes. */
-const JOINING_MAX = 64
+/** Nodes that join or connect at the same time: more would only wait for each other. */
+const AT_ONCE_MAX = 64
+/** Images that are published at the same time: the tracker asks the registry about each blob of each. */
+const PUBLISHED_AT_ONCE_MAX = 4
 
 let settings: LoadSettings
-const connections: HttpConnection[] = []
-/** Unsent requests for grants: each has its own key and token. */
-const grants: Buffer[] = []
-let heartbeats: Buffer[] = []
+let requests: LoadRequests
+const nodes: LoadNode[] = []
 
 async function open(given: LoadSettings) {
   settings = given
-  while (connections.length < settings.connections) {
-    const joining = Math.min(JOINING_MAX, settings.connections - connections.length)
-    connections.push(...(await Promise.all(Array.from({ length: joining }, joinAndConnect))))
-  }
-  heartbeats = await makeHeartbeats()
-  for (const connection of connections) await connection.exchange(inventory())
-  return {}
-}
-
-function tracker(): ConnectionOptions {
-  return { host: '127.0.0.1', port: settings.port, servername: 'localhost', ca: settings.trackerCaPem }
-}
-
-async function joinAndConnect(): Promise<HttpConnection> {
-  const { publicKey, privateKey } = generateKeyPairSync('ec', {
-    namedCurve: 'P-256',
-    publicKeyEncoding: { type: 'spki', format: 'der' },
-    privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
+  requests = new LoadRequests(given)
+  const startedMs = performance.now()
+  await inTurns(given.connections, async (index) => {
+    nodes[index] = await LoadNode.join(given, index)
   })
-  const joining = await HttpConnection.open(tracker())
-  const { joinToken } = settings
-  const request = postRequest('/v1/nodes', { joinToken, publicKey: publicKey.toString('base64url') })
-  const joined = joinResponse.parse(JSON.parse((await joining.exchange(request)).toString()))
-  joining.close()
-  return HttpConnection.open({ ...tracker(), cert: joined.certificate, key: privateKey })
+  const joinSeconds = (performance.now() - startedMs) / 1000
+  await inTurns(nodes.length, (index) => nodes[index]!.exchange(requests.inventory(index)))
+  return { joinSeconds }
 }
 
-/** Prepares a grant for every token. */
-async function prepare({ tokens }: { tokens: string[] }) {
-  for (const token of tokens) {
-    const { publicKey } = generateKeyPairSync('ec', {
-      namedCurve: 'P-256',
-      publicKeyEncoding: { type: 'spki', format: 'der' },
-      privateKeyEncoding: { type: 'pkcs8', format: 'der' },
-    })
-    const request: PullRequest = {
-      registry: settings.registry,
-      repository: REPOSITORY,
-      credential: { scheme: 'bearer', token },
-      publicKey: publicKey.toString('base64url'),
-      listenPort: LISTEN_PORT,
-      blobs: settings.images[grants.length % settings.images.length]!.map((blob) => {
-        return { ...blob, isWanted: true }
-      }),
-    }
-    grants.push(postRequest('/v1/pulls', request))
-  }
-  return { prepared: grants.length }
-}
-
-/** The heartbeats of a node with nothing new and of a downloading node. */
-async function makeHeartbeats(): Promise<Buffer[]> {
-  return Array.from({ length: HEARTBEATS_PER_PEER_QUESTION }, (_, index) =>
-    postRequest('/v1/heartbeat', heartbeat({ wantsPeers: index === 0 ? swarms().slice(0, 1) : [] })),
-  )
-}
-
-/** A full inventory, sent once: the node holds every blob completely. */
-function inventory(): Buffer {
-  const holds = swarms().map((swarm) => ({ swarm, isSeed: true }))
-  return postRequest('/v1/heartbeat', heartbeat({ isFullInventory: true, holds }))
-}
-
-function heartbeat(changes: Partial<HeartbeatRequest>): HeartbeatRequest {
+/** All connections anew, as after a restart of the tracker. */
+async function reopen() {
+  const startedMs = performance.now()
+  const secondsSince = () => (performance.now() - startedMs) / 1000
+  await nodes[0]!.reconnect()
+  await nodes[0]!.exchange(requests.heartbeat())
+  const firstHeartbeatSeconds = secondsSince()
+  const answer = await nodes[0]!.exchange(requests.grant())
+  const firstGrantSeconds = secondsSince()
+  await inTurns(nodes.length - 1, async (index) => {
+    const node = nodes[index + 1]!
+    await node.reconnect()
+    await node.exchange(requests.heartbeat())
+  })
   return {
-    listenPort: LISTEN_PORT,
-    isFullInventory: false,
-    holds: [],
-    dropped: [],
-    wantsPeers: [],
-    badPeers: [],
-    servePublicKey: null,
-    revocationsVersion: 0,
-    ...changes,
+    firstHeartbeatSeconds,
+    firstGrantSeconds,
+    peersInFirstGrant: Math.min(...swarmsOf(answer).map(({ peers }) => peers.length)),
+    allBackSeconds: secondsSince(),
   }
 }
 
-function swarms() {
-  const cluster = settings.joinToken.split('-')[2] as Parameters<typeof swarmIdOf>[0]['cluster']
-  const { registry } = settings
-  return settings.images.flat().map((blob) => swarmIdOf({ cluster, registry, ...blob }))
+async function prepare({ tokens }: { tokens: string[] }) {
+  return { prepared: requests.prepareGrants(tokens) }
+}
+
+/** Makes every blob known and matched: its hashes are published and two nodes have it. Takes one grant an image. */
+async function publish() {
+  const publishOne = async (image: number) => {
+    const [publisher, other] = [nodes[(2 * image) % nodes.length]!, nodes[(2 * image + 1) % nodes.length]!]
+    await publishImage(requests, image, [publisher, other])
+  }
+  await inTurns(settings.images.length, publishOne, PUBLISHED_AT_ONCE_MAX)
+  return {}
 }
 
 /** Ends early when every prepared grant has been sent; the result has the time that this took. */
@@ -114,29 +72,99 @@ async function measure({ operation, seconds }: MeasureQuestion): Promise<Sample>
   const untilMs = startedMs + seconds * 1000
   const tookMs: number[] = []
   let bytes = 0
-  const nextRequest = requestsOf(operation)
-  const run = async (connection: HttpConnection) => {
+  const run = async (node: LoadNode) => {
     for (let sentMs = performance.now(); sentMs < untilMs; ) {
-      const request = nextRequest()
+      const request = operation === 'grant' ? requests.nextGrant() : requests.heartbeat()
       if (request === undefined) return
-      const answer = await connection.exchange(request)
+      const answer = await node.exchange(request)
       bytes += answer.length
       const answeredMs = performance.now()
       tookMs.push(answeredMs - sentMs)
       sentMs = answeredMs
     }
   }
-  await Promise.all(connections.map(run))
+  await Promise.all(nodes.map(run))
   const tookSeconds = (performance.now() - startedMs) / 1000
   return { operation, answers: tookMs.length, seconds: tookSeconds, p99Ms: p99Of(tookMs), bytes }
 }
 
-function requestsOf(operation: Operation): () => Buffer | undefined {
-  if (operation === 'grant') return () => grants.pop()
+/** Grants at a rate that does not depend on the answers, of random nodes in turn for each tracker. */
+async function offer({ perSecond, seconds }: OfferQuestion): Promise<OpenLoopResult> {
   let sent = 0
-  return () => heartbeats[sent++ % heartbeats.length]
+  // A node's next request waits for its last answer: the least busy of a tracker's nodes asks.
+  const byTracker = settings.ports.map((_, tracker) =>
+    nodes.filter((_, index) => index % settings.ports.length === tracker),
+  )
+  return await openLoop({
+    perSecond,
+    seconds,
+    send: () => {
+      const of = byTracker[sent++ % byTracker.length]!
+      return leastBusy(of).exchange(requests.grant())
+    },
+  })
 }
 
-await answerLines({ open, prepare, measure }, async () => {
-  for (const connection of connections) connection.close()
+/** Every node's heartbeats in turn, and pulls by random nodes. */
+async function live({ pullsPerSecond, heartbeatSeconds, seconds }: LiveQuestion): Promise<LiveAnswer> {
+  const startedMs = performance.now()
+  const completionsMs: number[] = []
+  const finishing = new Set<Promise<void>>()
+  const finish = async (node: LoadNode, answer: Buffer) => {
+    for (const { swarm, epoch } of swarmsOf(answer)) {
+      const sentMs = performance.now()
+      await node.exchange(requests.completion(swarm, epoch))
+      completionsMs.push(performance.now() - sentMs)
+    }
+  }
+  const pull = async () => {
+    const node = nodes[Math.floor(Math.random() * nodes.length)]!
+    const finished = finish(node, await node.exchange(requests.grant()))
+    finishing.add(finished)
+    void finished.finally(() => finishing.delete(finished)).catch(() => undefined)
+  }
+  let beats = 0
+  const beat = () => nodes[beats++ % nodes.length]!.exchange(requests.heartbeat())
+  const [grant, heartbeat] = await Promise.all([
+    openLoop({ perSecond: pullsPerSecond, seconds, send: pull }),
+    openLoop({ perSecond: nodes.length / heartbeatSeconds, seconds, send: beat }),
+  ])
+  await Promise.all(finishing)
+  const completion = summaryOf(completionsMs, (performance.now() - startedMs) / 1000)
+  return { grant, heartbeat, completion }
+}
+
+/** Of requests that follow another's answer. */
+function summaryOf(tookMs: number[], seconds: number): OpenLoopResult {
+  const sorted = Float64Array.from(tookMs).sort()
+  const answered = tookMs.length
+  const p50Ms = sorted[Math.ceil(answered / 2) - 1] ?? 0
+  return { sent: answered, answered, seconds, p50Ms, p99Ms: p99Of(tookMs), generatorLateMs: 0 }
+}
+
+function leastBusy(of: readonly LoadNode[]): LoadNode {
+  let least = of[0]
+  for (const node of of) {
+    if (node.waiting === 0) return node
+    if (node.waiting < least!.waiting) least = node
+  }
+  if (least === undefined) throw new BenchPeerError('a tracker has no node')
+  return least
+}
+
+/** Runs `work` for 0 to `count` - 1, some at a time. */
+async function inTurns(
+  count: number,
+  work: (index: number) => Promise<unknown>,
+  atOnceMax = AT_ONCE_MAX,
+): Promise<void> {
+  let next = 0
+  const runner = async () => {
+    while (next < count) await work(next++)
+  }
+  await Promise.all(Array.from({ length: Math.min(atOnceMax, count) }, runner))
+}
+
+await answerLines({ open, reopen, prepare, publish, measure, offer, live }, async () => {
+  for (const node of nodes) node.close()
 })

@@ -1,6 +1,7 @@
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { createCluster } from '../../certs-tool/admin-client.ts'
@@ -11,12 +12,15 @@ import { freePort } from '../../lab/machine/free-port.ts'
 import type { TokenKeysAnswer } from '../measure/blob-registry.ts'
 import { BenchPeerError } from '../measure/errors.ts'
 import { endOf, endWithin } from '../measure/line-process.ts'
+import type { BenchDatabase } from './database.ts'
 
-/** `shoal tracker` as operators run it, with one cluster. */
+/** `shoal tracker` as operators run it. */
 export interface TrackerProcess {
   readonly pid: number
   readonly port: number
-  readonly joinToken: string
+  readonly dataDir: string
+  /** Stops it, and starts it again on the same port. @returns the time from its start until it listens, in seconds */
+  restart(): Promise<{ stopSeconds: number; listenSeconds: number }>
   stop(): Promise<void>
 }
 
@@ -27,35 +31,69 @@ export interface TrackerSettings {
   registry: RegistryHost
   /** Undefined: the tracker asks the registry about its key, and about every token. */
   tokenKeys: TokenKeysAnswer | undefined
+  /** Undefined: a SQLite file. */
+  database: BenchDatabase['config'] | undefined
+  unlockKey: string
+  heartbeatSeconds: number
   profileFolder: string | undefined
 }
 
 const PROGRAM = join(import.meta.dirname, '../../bin/shoal.js')
 const START_PATIENCE_MS = 30_000
-const POLL_MS = 100
+const POLL_MS = 5
 
+export function newUnlockKey(): string {
+  return `SHOALKEY-1-${randomBytes(32).toString('base64url')}`
+}
+
+/** Resolves when it listens. */
 export async function startTrackerProcess(settings: TrackerSettings): Promise<TrackerProcess> {
   const { folder, profileFolder } = settings
   const [port, adminPort] = [await freePort(), await freePort()]
   const profiling = profileFolder === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profileFolder}`]
   const argv = [...profiling, PROGRAM, 'tracker', '--config-file', writeConfig(settings, port, adminPort)]
-  const child = spawn(process.execPath, argv, { stdio: ['ignore', 'ignore', 'inherit'] })
-  const ended = endOf(child)
-  const stop = async () => {
-    child.kill('SIGTERM')
-    await endWithin(child, ended)
+  const start = async (): Promise<Running> => {
+    const child = spawn(process.execPath, argv, { stdio: ['ignore', 'ignore', 'inherit'] })
+    const running = { child, ended: endOf(child) }
+    try {
+      await untilItListens(port, running.ended)
+      return running
+    } catch (error) {
+      await end(running)
+      throw error
+    }
   }
-  const access = { dataDir: join(folder, 'data') }
-  try {
-    return { pid: child.pid!, port, joinToken: await makeCluster(access, ended), stop }
-  } catch (error) {
-    await stop()
-    throw error
+  let running = await start()
+  return {
+    get pid() {
+      return running.child.pid!
+    },
+    port,
+    dataDir: join(folder, 'data'),
+    stop: () => end(running),
+    async restart() {
+      const stoppingMs = performance.now()
+      await end(running)
+      const startingMs = performance.now()
+      running = await start()
+      const listenSeconds = (performance.now() - startingMs) / 1000
+      return { stopSeconds: (startingMs - stoppingMs) / 1000, listenSeconds }
+    },
   }
 }
 
+interface Running {
+  child: ChildProcess
+  ended: Promise<string>
+}
+
+async function end({ child, ended }: Running): Promise<void> {
+  child.kill('SIGTERM')
+  await endWithin(child, ended)
+}
+
 function writeConfig(settings: TrackerSettings, port: number, adminPort: number): string {
-  const { folder, tls, caPem, registry, tokenKeys } = settings
+  const { folder, tls, caPem, registry, tokenKeys, database, unlockKey, heartbeatSeconds } = settings
   const write = (name: string, text: string) => {
     writeFileSync(join(folder, name), text, { mode: 0o600 })
     return join(folder, name)
@@ -74,33 +112,54 @@ function writeConfig(settings: TrackerSettings, port: number, adminPort: number)
     tlsCertFile: write('tracker.crt', tls.certificatePem),
     tlsKeyFile: write('tracker.key', tls.privateKeyPem),
     dataDir: join(folder, 'data'),
+    ...database,
+    heartbeatSeconds,
     // Each load-generating node stands for hundreds.
     requestsPerSecondMax: 0,
     pullsPerMinuteMax: 0,
     requestsConcurrentMax: 0,
-    unlockKeyFile: write('unlock-key', `SHOALKEY-1-${randomBytes(32).toString('base64url')}`),
+    joinsPerHourMax: 0,
+    unlockKeyFile: write('unlock-key', unlockKey),
     registries: [{ host: registry, caFile: write('authority.pem', caPem), ...keys }],
   }
   return write('config.json', JSON.stringify(config))
 }
 
-/** Retries until the tracker has started. @returns the join token */
-async function makeCluster(
-  access: Parameters<typeof createCluster>[0],
-  ended: Promise<string>,
-): Promise<string> {
+async function untilItListens(port: number, ended: Promise<string>): Promise<void> {
+  const giveUpMs = performance.now() + START_PATIENCE_MS
+  for (;;) {
+    if (await isListening(port)) return
+    if (performance.now() > giveUpMs) throw new BenchPeerError('the tracker does not start')
+    const how = await Promise.race([ended, delay(POLL_MS, undefined)])
+    if (how !== undefined) throw new BenchPeerError(`the tracker ended ${how}`)
+  }
+}
+
+function isListening(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host: '127.0.0.1', port })
+    const done = (result: boolean) => {
+      socket.destroy()
+      resolve(result)
+    }
+    socket.once('connect', () => done(true))
+    socket.on('error', () => done(false))
+  })
+}
+
+/** Makes a cluster, once the tracker takes commands. @returns its join token */
+export async function joinTokenOf({ dataDir }: TrackerProcess): Promise<string> {
   const cluster = `c${randomBytes(8).toString('hex')}` as ClusterId
   const joinToken = `SHOAL-1-${cluster}-${randomBytes(32).toString('base64url')}`
   const joinTokenHash = createHash('sha256').update(joinToken).digest('hex')
   const giveUpMs = performance.now() + START_PATIENCE_MS
   for (;;) {
     try {
-      await createCluster(access, { cluster, name: 'benchmark', joinTokenHash })
+      await createCluster({ dataDir }, { cluster, name: 'benchmark', joinTokenHash })
       return joinToken
     } catch (cause) {
-      if (performance.now() > giveUpMs) throw new BenchPeerError('the tracker does not start', { cause })
+      if (performance.now() > giveUpMs) throw new BenchPeerError('the tracker makes no cluster', { cause })
+      await delay(POLL_MS)
     }
-    const how = await Promise.race([ended, delay(POLL_MS, undefined)])
-    if (how !== undefined) throw new BenchPeerError(`the tracker ended ${how}`)
   }
 }

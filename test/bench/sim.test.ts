@@ -3,7 +3,7 @@ import { EventHeap } from '../../bench/sim/event-heap.ts'
 import { parseSimCommand } from '../../bench/sim/options.ts'
 import { Port } from '../../bench/sim/port.ts'
 import { BLOCK_BYTES, SCENARIO_NAMES } from '../../bench/sim/scenarios.ts'
-import { simulate, simulateWorld } from '../../bench/sim/simulate.ts'
+import { simulate, simulateWorld, summarise } from '../../bench/sim/simulate.ts'
 import { simulateAll } from '../../bench/sim/simulate-all.ts'
 import { firstFreeRun } from '../../tracker/handout/leases.ts'
 
@@ -34,6 +34,30 @@ describe('the simulation', () => {
     expect(living.length).toBeGreaterThan(20)
     expect(living.filter(({ have }) => !have.isFull)).toEqual([])
     expect(world.blobsFromOrigin).toBeGreaterThanOrEqual(0.999)
+  })
+
+  it('brings all of several images to every node over one link: twice the bytes take about twice as long', () => {
+    const one = simulateWorld({ nodes: 30, scenario: 'flash' })
+    const two = simulateWorld({ nodes: 30, scenario: 'flash', images: 2 })
+    expect(two.nodes).toHaveLength(60)
+    expect(two.nodes.filter(({ have }) => !have.isFull)).toEqual([])
+    const doneAtMs = ({ nodes }: typeof one) => Math.max(...nodes.map((node) => node.doneAtMs!))
+    expect(doneAtMs(two) / doneAtMs(one)).toBeGreaterThan(1.7)
+    expect(doneAtMs(two) / doneAtMs(one)).toBeLessThan(2.3)
+    const run = summarise({ nodes: 30, scenario: 'flash', images: 2 }, two)
+    expect(run.makespanOverLimit).toBeLessThan(1.3)
+  })
+
+  it('has the nodes of a lost tracker wait for another one, and the others not', () => {
+    const world = simulateWorld({ nodes: 60, scenario: 'tracker-loss' })
+    const cutOff = world.nodes.filter(({ plan }) => plan.cutOffUntilMs > 0)
+    expect(cutOff.length).toBeGreaterThan(10)
+    expect(cutOff.length).toBeLessThan(30)
+    const lost = summarise({ nodes: 60, scenario: 'tracker-loss' }, world)
+    const flash = simulate({ nodes: 60, scenario: 'flash' })
+    expect(lost.makespanOverLimit).toBeLessThan(flash.makespanOverLimit * 1.3)
+    expect(lost.originCopies).toBeGreaterThan(flash.originCopies)
+    expect(lost.originCopies).toBeLessThan(1.4)
   })
 
   it('shows how long the registry takes when one node fetches everything from it', () => {
@@ -71,6 +95,7 @@ describe('the simulation', () => {
     expect(Object.keys(run)).toEqual([
       'nodes',
       'scenario',
+      'images',
       'makespanOverLimit',
       'originCopies',
       'trackerRequestsPerNode',
@@ -86,6 +111,9 @@ describe('the simulation', () => {
       scenarios: ['slow'],
     })
     expect(() => parseSimCommand(['--nodes', '20000'])).toThrow(expect.objectContaining({ code: 'USAGE' }))
+    expect(parseSimCommand(['--quick', '--images', '3']).images).toBe(3)
+    expect(() => parseSimCommand(['--images', '9'])).toThrow(expect.objectContaining({ code: 'USAGE' }))
+    expect(() => parseSimCommand(['--nodes', '10000', '--images', '3'])).toThrow(/20000/)
     expect(() => parseSimCommand(['--scenarios', 'flood'])).toThrow(
       expect.objectContaining({ code: 'USAGE' }),
     )

@@ -1,5 +1,7 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
 import { postRequest, splitAnswer } from '../../bench/tracker/http-connection.ts'
+import { openLoop } from '../../bench/tracker/open-loop.ts'
 import { parseTrackerOptions } from '../../bench/tracker/options.ts'
 import { p99Of, renderTracker, type Sample, summariseSamples } from '../../bench/tracker/report.ts'
 
@@ -12,12 +14,56 @@ describe('the flags', () => {
     expect(parseTrackerOptions([])).toMatchObject({ seconds: 8, rounds: 3, connections: 32, isJson: false })
   })
 
-  it.each([['--seconds', '0'], ['--rounds', 'x'], ['--connections', '8193'], ['--unknown']])(
-    'are refused when they are wrong: %s %s',
-    (...argv) => {
-      expect(() => parseTrackerOptions(argv)).toThrow(expect.objectContaining({ code: 'USAGE' }))
-    },
-  )
+  it.each([
+    ['--seconds', '0'],
+    ['--rounds', 'x'],
+    ['--connections', '11001'],
+    ['--unknown'],
+    ['--store', 'mysql'],
+    ['--cores', '0'],
+    ['--trackers', '2'],
+  ])('are refused when they are wrong: %s %s', (...argv) => {
+    expect(() => parseTrackerOptions(argv)).toThrow(expect.objectContaining({ code: 'USAGE' }))
+  })
+})
+
+describe('what is measured', () => {
+  it('is one tracker of a quarter of a core by --trackers, several with PostgreSQL, and many nodes by --nodes', () => {
+    expect(parseTrackerOptions(['--trackers', '1'])).toMatchObject({
+      mode: 'capped',
+      trackers: [1],
+      cores: 0.25,
+    })
+    const two = ['--store', 'postgres', '--trackers', '1,2', '--cores', '0.5']
+    expect(parseTrackerOptions(two)).toMatchObject({ mode: 'capped', trackers: [1, 2], cores: 0.5 })
+    const many = { mode: 'fleet', connections: 10_000, blobs: 8, pullsPerSecond: 200 }
+    expect(parseTrackerOptions(['--nodes', '10000'])).toMatchObject(many)
+    expect(() => parseTrackerOptions(['--nodes', '9', '--trackers', '1'])).toThrow()
+  })
+})
+
+describe('the open loop', () => {
+  it('counts from the intended time: one slow answer delays nobody else, and hides no wait', async () => {
+    let free = Promise.resolve()
+    let sent = 0
+    // A server that answers one request after the other, the first after 200 ms.
+    const send = () => {
+      sent += 1
+      const ms = sent === 1 ? 200 : 0
+      free = free.then(() => delay(ms))
+      return free
+    }
+    const result = await openLoop({ perSecond: 100, seconds: 0.4, send, random: () => 1 - Math.exp(-1) })
+    expect(result).toMatchObject({ sent: 39, answered: 39 })
+    // A closed loop would have sent the second request after the first answer, and seen one slow answer of 39.
+    expect(result.p50Ms).toBeGreaterThan(2)
+    expect(result.p99Ms).toBeGreaterThan(180)
+  })
+
+  it('tells a request without an answer, and fails with one that failed', async () => {
+    const failing = openLoop({ perSecond: 100, seconds: 0.1, send: () => Promise.reject(new Error('no')) })
+    await expect(failing).rejects.toThrow('no')
+  })
 })
 
 describe('the report', () => {
@@ -46,7 +92,7 @@ describe('the report', () => {
       measurement: { seconds: 2, rounds: 1, connections: 32, blobs: 1 },
     }
     const text = renderTracker({ machine, runs })
-    expect(text).toContain('| grant | 999 | 10.0 | 1000 | missed |')
+    expect(text).toContain('| grant | 999 | 10.0 | 1500 | missed |')
     expect(text).toContain('| heartbeat | 5000 | 10.0 | 5000 | met |')
   })
 

@@ -68,6 +68,18 @@ export async function renewNodeRow(sql: Query, node: NodeRecord): Promise<boolea
   return count > 0
 }
 
+export type NodeKey = Pick<NodeRecord, 'cluster' | 'node'>
+
+/** One row after the other by its key, whatever the planner expects of their number. */
+export async function areNodeRows(sql: Query, keys: readonly NodeKey[]): Promise<boolean[]> {
+  const rows = await sql`SELECT place FROM ROWS FROM
+      (jsonb_to_recordset(${JSON.stringify(keys)}::jsonb) AS (cluster text, node text)) WITH ORDINALITY
+        AS it (cluster, node, place),
+    LATERAL (SELECT 1 FROM nodes WHERE cluster = it.cluster AND node = it.node LIMIT 1) AS found`
+  const places = new Set(rows.map(({ place }) => place as number))
+  return keys.map((_, index) => places.has(index + 1))
+}
+
 /** @returns false if it is not on record */
 export async function removeNodeRow(sql: Query, cluster: ClusterId, node: NodeId): Promise<boolean> {
   const { count } = await sql`DELETE FROM nodes WHERE cluster = ${cluster} AND node = ${node}`

@@ -5,13 +5,16 @@ import type { PauseRecord, PauseTarget } from '../pauses.ts'
 import { joinTokenOf, nodeOf, pauseOf, revocationOf } from '../records.ts'
 import type { NewRevocation, RevocationsRecord } from '../revocations.ts'
 import type { NodeRecord, Store } from '../store.ts'
-import { exists, recorded } from './audit-rows.ts'
+import { recorded } from './audit-rows.ts'
 import type { DataKeyGuard } from './data-key.ts'
+import { Gathered } from './gathered.ts'
 import {
   addJoinTokenRow,
+  areNodeRows,
   clearRevocationRow,
   deletePauseRow,
   insertRevocationRow,
+  type NodeKey,
   putNodeRow,
   putPauseRow,
   removeNodeRow,
@@ -24,6 +27,8 @@ import { lockCluster } from './secret-rows.ts'
 
 /** The part of the store for who is in a cluster. */
 export function memberStore(db: PostgresDatabase, dataKey: DataKeyGuard) {
+  /** Every request of a node asks it. */
+  const members = new Gathered((keys: NodeKey[]) => db.run((sql) => areNodeRows(sql, keys)))
   return {
     async joinTokens(cluster: ClusterId): Promise<JoinTokenRecord[]> {
       const rows = await db.run(
@@ -70,7 +75,7 @@ export function memberStore(db: PostgresDatabase, dataKey: DataKeyGuard) {
     },
 
     hasNode(cluster: ClusterId, node: NodeId): Promise<boolean> {
-      return exists(db, (sql) => sql`SELECT 1 FROM nodes WHERE cluster = ${cluster} AND node = ${node}`)
+      return members.ask({ cluster, node })
     },
 
     async nodes(cluster?: ClusterId): Promise<NodeRecord[]> {

@@ -19,35 +19,53 @@ export async function memoryRows(sql: Query, nowMs: number, bounds: MemoryBounds
   }
 }
 
-/** Run it inside a transaction. Rows go in the order of their keys: two trackers that save do not wait for each other in a circle. */
-export async function putMemoryRows(sql: Query, tracker: string, change: MemoryChange): Promise<void> {
+/**
+ * Statements that save the change; more than one belong into one transaction. Rows go in the order of their keys: two
+ * trackers that save do not wait for each other in a circle.
+ */
+export function memoryStatements(
+  tracker: string,
+  change: MemoryChange,
+): ((sql: Query) => Promise<unknown>)[] {
   const byKey = <T>(items: readonly T[], key: (item: T) => string) =>
     items.toSorted((a, b) => (key(a) < key(b) ? -1 : 1))
-  // The node may have moved to another tracker, which knows better.
-  for (const { cluster, node } of byKey(change.gone, (it) => `${it.cluster} ${it.node}`))
-    await sql`UPDATE presences SET holds = ''
-      WHERE cluster = ${cluster} AND node = ${node} AND tracker = ${tracker}`
-  const presences = byKey(change.presences, (it) => `${it.cluster} ${it.node}`)
-  for (const some of inParts(presences)) {
-    const rows = some.map(({ cluster, node, address, port, wire, holds }) => ({
-      ...{ cluster, node, address, port, wire },
-      holds: packHolds(holds),
-      tracker,
-    }))
-    await sql`INSERT INTO presences ${sql.rows(rows)}
-      ON CONFLICT (cluster, node) DO UPDATE SET address = excluded.address, port = excluded.port,
-        holds = excluded.holds, wire = excluded.wire, tracker = excluded.tracker`
-  }
-  for (const some of inParts(byKey(change.acceptances, ({ id }) => id))) {
-    const rows = some.map(({ id, digest, untilMs, mark }) => ({ id, digest, until_ms: untilMs, mark }))
-    await sql`INSERT INTO acceptances ${sql.rows(rows)}
-      ON CONFLICT (id) DO UPDATE SET digest = excluded.digest, until_ms = excluded.until_ms, mark = excluded.mark`
-  }
-  for (const some of inParts(byKey(change.memberships, ({ id }) => id))) {
-    const rows = some.map(({ id, bytes, untilMs, mark }) => ({ id, bytes, until_ms: untilMs, mark }))
-    await sql`INSERT INTO memberships ${sql.rows(rows)}
-      ON CONFLICT (id) DO UPDATE SET bytes = excluded.bytes, until_ms = excluded.until_ms, mark = excluded.mark`
-  }
+  const goneParts = inParts(byKey(change.gone, (it) => `${it.cluster} ${it.node}`))
+  const presenceParts = inParts(byKey(change.presences, (it) => `${it.cluster} ${it.node}`))
+  return [
+    ...goneParts.map((some) => (sql: Query) => forgetPresences(sql, tracker, some)),
+    ...presenceParts.map((some) => (sql: Query) => {
+      const rows = some.map(({ cluster, node, address, port, wire, holds }) => ({
+        ...{ cluster, node, address, port, wire },
+        holds: packHolds(holds),
+        tracker,
+      }))
+      return sql`INSERT INTO presences ${sql.rows(rows)}
+        ON CONFLICT (cluster, node) DO UPDATE SET address = excluded.address, port = excluded.port,
+          holds = excluded.holds, wire = excluded.wire, tracker = excluded.tracker`
+    }),
+    ...inParts(byKey(change.acceptances, ({ id }) => id)).map((some) => (sql: Query) => {
+      const rows = some.map(({ id, digest, untilMs, mark }) => ({ id, digest, until_ms: untilMs, mark }))
+      return sql`INSERT INTO acceptances ${sql.rows(rows)}
+        ON CONFLICT (id) DO UPDATE SET digest = excluded.digest, until_ms = excluded.until_ms,
+          mark = excluded.mark`
+    }),
+    ...inParts(byKey(change.memberships, ({ id }) => id)).map((some) => (sql: Query) => {
+      const rows = some.map(({ id, bytes, untilMs, mark }) => ({ id, bytes, until_ms: untilMs, mark }))
+      return sql`INSERT INTO memberships ${sql.rows(rows)}
+        ON CONFLICT (id) DO UPDATE SET bytes = excluded.bytes, until_ms = excluded.until_ms, mark = excluded.mark`
+    }),
+  ]
+}
+
+/** A node may have moved to another tracker, which knows better. */
+function forgetPresences(sql: Query, tracker: string, gone: MemoryChange['gone']): Promise<unknown> {
+  return sql`WITH gone AS (
+      SELECT cluster, node FROM presences
+        JOIN jsonb_to_recordset(${JSON.stringify(gone)}::jsonb) AS it (cluster text, node text) USING (cluster, node)
+        WHERE tracker = ${tracker} ORDER BY cluster COLLATE "C", node COLLATE "C" FOR UPDATE OF presences
+    )
+    UPDATE presences SET holds = '' FROM gone
+      WHERE presences.cluster = gone.cluster AND presences.node = gone.node`
 }
 
 function inParts<T>(items: readonly T[]): T[][] {

@@ -3,20 +3,41 @@ import { pullOf } from '../records.ts'
 import type { NodeSwarm, PullRecord } from '../store.ts'
 import type { Query } from './sql.ts'
 
-/** With its entry in the audit log, in one statement. */
-export async function insertPullRows(sql: Query, pull: PullRecord, audit: AuditEntry): Promise<void> {
-  const { cluster, node, grantedAtMs } = pull
-  const blobs = JSON.stringify(pull.blobs.map(({ swarm, digest }) => ({ swarm, digest })))
+/** A pull with its entry in the audit log. */
+export interface GrantedPull {
+  pull: PullRecord
+  audit: AuditEntry
+}
+
+/** All of them, or none, in one statement. */
+export async function insertPullRows(sql: Query, granted: readonly GrantedPull[]): Promise<void> {
+  const pulls = granted.map(({ pull: { spki, blobs, ...pull } }) => ({
+    ...pull,
+    spki: spki.toString('base64'),
+  }))
+  const blobs = granted.flatMap(({ pull }) =>
+    pull.blobs.map(({ swarm, digest }) => ({
+      ...{ swarm, digest },
+      ...{ pull: pull.pull, cluster: pull.cluster, node: pull.node, grantedAtMs: pull.grantedAtMs },
+    })),
+  )
+  const audit = granted.map((it) => it.audit)
   await sql`WITH granted AS (
-      INSERT INTO pulls VALUES (${pull.pull}, ${cluster}, ${node}, ${pull.registry}, ${pull.repository},
-        ${pull.subject}, ${pull.tokenHash}, ${pull.spki}, ${grantedAtMs}, ${pull.expiresAtMs}, ${pull.tokenKey})
+      INSERT INTO pulls (id, cluster, node, registry, repository, subject, token_hash, spki, granted_at_ms, expires_at_ms,
+          token_key)
+      SELECT pull, cluster, node, registry, repository, subject, "tokenHash", decode(spki, 'base64'), "grantedAtMs",
+          "expiresAtMs", "tokenKey"
+        FROM jsonb_to_recordset(${JSON.stringify(pulls)}::jsonb) AS it
+          (pull text, cluster text, node text, registry text, repository text, subject text, "tokenHash" text, spki text,
+            "grantedAtMs" bigint, "expiresAtMs" bigint, "tokenKey" text)
     ), named AS (
       INSERT INTO pull_blobs (pull, swarm, digest, cluster, node, granted_at_ms)
-      SELECT ${pull.pull}::text, swarm, digest, ${cluster}::text, ${node}::text, ${grantedAtMs}::bigint
-        FROM jsonb_to_recordset(${blobs}::jsonb) AS blob (swarm text, digest text)
+      SELECT pull, swarm, digest, cluster, node, "grantedAtMs" FROM jsonb_to_recordset(${JSON.stringify(blobs)}::jsonb) AS it
+        (pull text, swarm text, digest text, cluster text, node text, "grantedAtMs" bigint)
     )
     INSERT INTO audit (at_ms, actor, action, cluster, target)
-    VALUES (${audit.atMs}, ${audit.actor}, ${audit.action}, ${audit.cluster}, ${audit.target})`
+    SELECT "atMs", actor, action, cluster, target FROM jsonb_to_recordset(${JSON.stringify(audit)}::jsonb) AS it
+      ("atMs" bigint, actor text, action text, cluster text, target text)`
 }
 
 export async function loadPullRows(sql: Query, id: string): Promise<PullRecord | undefined> {

@@ -7,10 +7,11 @@ import type { MemoryBounds, MemoryChange, MemoryRecord } from '../memory.ts'
 import { acceptanceOf, auditOf, membershipOf } from '../records.ts'
 import type { PruneBounds, Store } from '../store.ts'
 import { insertAuditRow } from './audit-rows.ts'
-import { memoryRows, putMemoryRows } from './memory-rows.ts'
+import { memoryRows, memoryStatements } from './memory-rows.ts'
 import type { PostgresDatabase } from './postgres-database.ts'
 import { pruneRows } from './prune-rows.ts'
 import { CHANGES, CHANGES_CHANNEL } from './schema.ts'
+import type { Query } from './sql.ts'
 import { meetTrackerRows, NOW_MS } from './tracker-rows.ts'
 
 /** The part of the store for what trackers tell each other, and for its upkeep. */
@@ -25,7 +26,12 @@ export function sharedStore(db: PostgresDatabase) {
     },
 
     async saveMemory(change: MemoryChange): Promise<void> {
-      await db.atomically((sql) => putMemoryRows(sql, tracker, change))
+      const statements = memoryStatements(tracker, change)
+      const save = async (sql: Query) => {
+        for (const statement of statements) await statement(sql)
+      }
+      if (statements.length === 1) await db.statement(save)
+      else if (statements.length > 1) await db.atomically(save)
     },
 
     async acceptance(id: string) {

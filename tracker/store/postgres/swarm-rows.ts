@@ -1,8 +1,20 @@
 import type { ClusterId, SwarmId } from '../../../core/metainfo.ts'
 import { StoreConflictError } from '../../errors.ts'
 import { DISPUTES_LOADED_MAX, swarmOf, termsText } from '../records.ts'
-import type { SwarmChange, SwarmRecord } from '../store.ts'
+import type { SwarmChange, SwarmIdentity, SwarmRecord } from '../store.ts'
 import type { Query, Row } from './sql.ts'
+
+export type SwarmKey = Pick<SwarmIdentity, 'cluster' | 'swarm'>
+
+/** One row after the other by its key, whatever the planner expects of their number. @returns undefined for one that is not there */
+export async function swarmVersions(sql: Query, keys: readonly SwarmKey[]): Promise<(number | undefined)[]> {
+  const rows = await sql`SELECT place, version FROM ROWS FROM
+      (jsonb_to_recordset(${JSON.stringify(keys)}::jsonb) AS (cluster text, swarm text)) WITH ORDINALITY
+        AS it (cluster, swarm, place),
+    LATERAL (SELECT version FROM swarms WHERE id = it.swarm AND cluster = it.cluster LIMIT 1) AS found`
+  const versions = new Map(rows.map(({ place, version }) => [place as number, version as number]))
+  return keys.map((_, index) => versions.get(index + 1))
+}
 
 /** Reads one swarm with everything that belongs to it, in one statement: all of one moment. */
 export async function loadSwarmRows(

@@ -13,15 +13,21 @@ import {
   type SwarmRecord,
 } from '../store.ts'
 import { exists, recorded } from './audit-rows.ts'
+import { Gathered } from './gathered.ts'
 import type { PostgresDatabase } from './postgres-database.ts'
-import { insertPullRows, loadPullRows, newestPullRow } from './pull-rows.ts'
-import { changeSwarmRows, loadSwarmRows } from './swarm-rows.ts'
+import { type GrantedPull, insertPullRows, loadPullRows, newestPullRow } from './pull-rows.ts'
+import { changeSwarmRows, loadSwarmRows, type SwarmKey, swarmVersions } from './swarm-rows.ts'
 
 /** The part of the store for pulls and swarms. */
 export function swarmStore(db: PostgresDatabase) {
+  const pulls = new Gathered<GrantedPull, void>(async (granted) => {
+    await db.run((sql) => insertPullRows(sql, granted))
+    return granted.map(() => undefined)
+  })
+  const versions = new Gathered((keys: SwarmKey[]) => db.run((sql) => swarmVersions(sql, keys)))
   return {
-    async putPull(pull: PullRecord, audit: AuditEntry): Promise<void> {
-      await db.run((sql) => insertPullRows(sql, pull, audit))
+    putPull(pull: PullRecord, audit: AuditEntry): Promise<void> {
+      return pulls.ask({ pull, audit })
     },
 
     pull(id: string): Promise<PullRecord | undefined> {
@@ -57,11 +63,8 @@ export function swarmStore(db: PostgresDatabase) {
       return db.run((sql) => newestPullRow(sql, blob))
     },
 
-    async swarmVersion(cluster: ClusterId, swarm: SwarmId): Promise<number | undefined> {
-      const [row] = await db.run(
-        (sql) => sql`SELECT version FROM swarms WHERE id = ${swarm} AND cluster = ${cluster}`,
-      )
-      return row?.version
+    swarmVersion(cluster: ClusterId, swarm: SwarmId): Promise<number | undefined> {
+      return versions.ask({ cluster, swarm })
     },
 
     loadSwarm(cluster: ClusterId, swarm: SwarmId): Promise<SwarmRecord | undefined> {

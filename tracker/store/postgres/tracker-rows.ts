@@ -4,6 +4,8 @@ import type { Query } from './sql.ts'
 
 /** Presences of one answer: more than one tracker restores at its start. */
 const PRESENCES_MAX = 50_000
+/** How often a tracker says that it is alive, at most: who writes nothing waits for no disk. */
+const SEEN_AGAIN_MS = 1_000
 /** How long the rows of ended trackers and of gone nodes are kept, for those that were away. */
 const KEPT_MS = 3_600_000
 
@@ -11,7 +13,8 @@ const KEPT_MS = 3_600_000
 export const NOW_MS = '(extract(epoch FROM clock_timestamp()) * 1000)::bigint'
 
 /**
- * The cursor is a transaction id: below it all transactions have ended, so that nothing older can appear later.
+ * In one statement. The cursor is a transaction id: below it all transactions have ended, so that nothing older can appear
+ * later.
  * @param options.silentMs a tracker that was silent for longer is not alive
  */
 export async function meetTrackerRows(
@@ -20,16 +23,20 @@ export async function meetTrackerRows(
   { cursor, silentMs }: { cursor: number; silentMs: number },
 ): Promise<TrackersNews> {
   const now = sql.text(NOW_MS)
-  const [, others, rows] = await Promise.all([
-    sql`INSERT INTO trackers VALUES (${tracker}, ${now})
-      ON CONFLICT (id) DO UPDATE SET seen_at_ms = excluded.seen_at_ms`,
-    sql`SELECT id FROM trackers WHERE id <> ${tracker} AND seen_at_ms > ${now} - ${silentMs}::bigint`,
-    sql`SELECT presences.*, next FROM (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS next) AS moment
-      LEFT JOIN presences ON changed_xid >= ${cursor} AND tracker <> ${tracker} LIMIT ${PRESENCES_MAX}`,
-  ])
+  const rows = await sql`WITH seen AS (
+      INSERT INTO trackers SELECT ${tracker}, ${now}
+        WHERE NOT EXISTS (SELECT 1 FROM trackers WHERE id = ${tracker} AND seen_at_ms > ${now} - ${SEEN_AGAIN_MS}::bigint)
+      ON CONFLICT (id) DO UPDATE SET seen_at_ms = excluded.seen_at_ms
+    ), moment AS (
+      SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS next,
+        (SELECT coalesce(jsonb_agg(id), '[]') FROM trackers
+          WHERE id <> ${tracker} AND seen_at_ms > ${now} - ${silentMs}::bigint) AS alive
+    )
+    SELECT presences.*, next, alive FROM moment
+      LEFT JOIN presences ON changed_xid >= ${cursor} AND tracker <> ${tracker} LIMIT ${PRESENCES_MAX}`
   return {
     cursor: rows[0]?.next,
-    alive: others.map(({ id }) => id as string),
+    alive: rows[0]?.alive,
     presences: rows
       .filter(({ node }) => node !== null)
       .map((row) => ({ ...presenceOf(row), tracker: row.tracker as string })),
