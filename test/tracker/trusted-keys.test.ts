@@ -322,7 +322,7 @@ describe('a probe that is spread over time', () => {
       if (times === 0) expect(await codeOf(node.pull(wanted))).toBe('granted')
       const asked = world.registry.requests.length
       // The probe of the last pull meets the limit, with one round.
-      await expect.poll(() => world.registry.requests.length - asked).toBe(3)
+      await expect.poll(() => world.registry.requests.length - asked, { timeout: 5000 }).toBe(3)
       await wait(PAUSE_MS)
       // A caller finds out once: its credential is not asked about again until then.
       const caller = { credential: { scheme: 'bearer', token: world.token() } }

@@ -302,7 +302,8 @@ export class SwarmLeases {
   /** Drops the leases that cover any of `pieces`. */
   dropCovering(pieces: readonly number[]): void {
     for (const lease of [...this.#leases.values()]) {
-      if (pieces.some((piece) => covers(lease, piece))) this.#drop(lease.lease)
+      const isCovered = (piece: number) => piece >= lease.firstPiece && piece < endOf(lease)
+      if (pieces.some(isCovered)) this.#drop(lease.lease)
     }
   }
 
@@ -343,8 +344,4 @@ function termsOf(run: LeaseRun, sinceMs: number): LeaseTerms {
 
 function endOf({ firstPiece, pieces }: PieceRun): number {
   return firstPiece + pieces
-}
-
-function covers({ firstPiece, pieces }: PieceRun, piece: number): boolean {
-  return piece >= firstPiece && piece < firstPiece + pieces
 }
