@@ -3,7 +3,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { createCluster } from '../../certs-tool/admin-client.ts'
+import { type AdminAccess, ask } from '../../certs-tool/admin-client.ts'
 import type { KeyedCertificate } from '../../core/issue-certificate.ts'
 import type { ClusterId } from '../../core/metainfo.ts'
 import type { RegistryHost } from '../../core/repository.ts'
@@ -85,17 +85,14 @@ function writeConfig(settings: TrackerSettings, port: number, adminPort: number)
 }
 
 /** Retries until the tracker has started. @returns the join token */
-async function makeCluster(
-  access: Parameters<typeof createCluster>[0],
-  ended: Promise<string>,
-): Promise<string> {
+async function makeCluster(access: AdminAccess, ended: Promise<string>): Promise<string> {
   const cluster = `c${randomBytes(8).toString('hex')}` as ClusterId
   const joinToken = `SHOAL-1-${cluster}-${randomBytes(32).toString('base64url')}`
   const joinTokenHash = createHash('sha256').update(joinToken).digest('hex')
   const giveUpMs = performance.now() + START_PATIENCE_MS
   for (;;) {
     try {
-      await createCluster(access, { cluster, name: 'benchmark', joinTokenHash })
+      await ask(access, 'clusters.create', { cluster, name: 'benchmark', joinTokenHash })
       return joinToken
     } catch (cause) {
       if (performance.now() > giveUpMs) throw new BenchPeerError('the tracker does not start', { cause })

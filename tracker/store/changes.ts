@@ -1,7 +1,15 @@
 import type { PresenceRecord } from './memory.ts'
 
 /** What trackers keep in memory too, and read again when another tracker of the same store has changed it. */
-export const STORE_CHANGES = ['clusters', 'pauses', 'revocations', 'tokenKeys', 'epochs', 'dataKey'] as const
+export const STORE_CHANGES = [
+  'clusters',
+  'adminTokens',
+  'pauses',
+  'revocations',
+  'tokenKeys',
+  'epochs',
+  'dataKey',
+] as const
 
 export type StoreChange = (typeof STORE_CHANGES)[number]
 

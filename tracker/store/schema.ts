@@ -124,4 +124,10 @@ export const MIGRATIONS: readonly string[] = [
   -- terms: how a lease goes, as JSON
   ALTER TABLE leases ADD COLUMN terms TEXT;
   `,
+  `
+  CREATE TABLE admin_tokens (
+    name TEXT PRIMARY KEY, role TEXT NOT NULL, hash TEXT NOT NULL UNIQUE, created_at_ms INTEGER NOT NULL,
+    ends_at_ms INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  `,
 ]

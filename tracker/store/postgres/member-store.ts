@@ -1,16 +1,19 @@
 import type { ClusterId, NodeId } from '../../../core/metainfo.ts'
+import type { AdminTokenRecord } from '../admin-tokens.ts'
 import type { AuditEntry } from '../audit.ts'
 import type { JoinTokenRecord } from '../join-tokens.ts'
 import type { PauseRecord, PauseTarget } from '../pauses.ts'
-import { joinTokenOf, nodeOf, pauseOf, revocationOf } from '../records.ts'
+import { adminTokenOf, joinTokenOf, nodeOf, pauseOf, revocationOf } from '../records.ts'
 import type { NewRevocation, NodeRecord, RevocationsRecord, Store } from '../store.ts'
 import { exists, recorded } from './audit-rows.ts'
 import type { DataKeyGuard } from './data-key.ts'
 import {
   addJoinTokenRow,
   clearRevocationRow,
+  deleteAdminTokenRow,
   deletePauseRow,
   insertRevocationRow,
+  putAdminTokenRow,
   putNodeRow,
   putPauseRow,
   removeNodeRow,
@@ -21,7 +24,7 @@ import {
 import type { PostgresDatabase } from './postgres-database.ts'
 import { lockCluster } from './secret-rows.ts'
 
-/** The part of the store for who is in a cluster. */
+/** The part of the store for who is in a cluster, and who administers. */
 export function memberStore(db: PostgresDatabase, dataKey: DataKeyGuard) {
   return {
     async joinTokens(cluster: ClusterId): Promise<JoinTokenRecord[]> {
@@ -45,6 +48,19 @@ export function memberStore(db: PostgresDatabase, dataKey: DataKeyGuard) {
 
     withdrawJoinToken(cluster: ClusterId, id: string, audit: AuditEntry): Promise<boolean> {
       return recorded(db, audit, (sql) => withdrawJoinTokenRow(sql, cluster, id, audit.atMs))
+    },
+
+    async adminTokens(): Promise<AdminTokenRecord[]> {
+      const rows = await db.run((sql) => sql`SELECT * FROM admin_tokens ORDER BY name COLLATE "C"`)
+      return rows.map(adminTokenOf)
+    },
+
+    putAdminToken(token: AdminTokenRecord, audit: AuditEntry): Promise<boolean> {
+      return recorded(db, audit, (sql) => putAdminTokenRow(sql, token))
+    },
+
+    removeAdminToken(name: string, audit: AuditEntry): Promise<boolean> {
+      return recorded(db, audit, (sql) => deleteAdminTokenRow(sql, name))
     },
 
     async putNode(node: NodeRecord, audit: AuditEntry, joinToken?: string): Promise<boolean> {

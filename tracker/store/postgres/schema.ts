@@ -6,11 +6,16 @@ import type { StoreChange } from '../changes.ts'
  */
 export const SCHEMA = 'shoal'
 
-/** What a change of a table changes in the memory of trackers. */
-export const CHANGES: Readonly<Record<string, StoreChange>> = {
+/** What a change of a table changes in the memory of trackers; the tables that the first migration makes. */
+const FIRST_CHANGES: Readonly<Record<string, StoreChange>> = {
   ...{ clusters: 'clusters', authorities: 'clusters', batch_keys: 'clusters' },
   ...{ pauses: 'pauses', revocations: 'revocations', token_keys: 'tokenKeys', epoch_changes: 'epochs' },
   meta: 'dataKey',
+}
+/** The same of all tables. */
+export const CHANGES: Readonly<Record<string, StoreChange>> = {
+  ...FIRST_CHANGES,
+  admin_tokens: 'adminTokens',
 }
 /** Trackers that listen here read again what another one changed; the payload is the table's name. */
 export const CHANGES_CHANNEL = 'shoal_changes'
@@ -191,12 +196,23 @@ const FIRST = `
 
   CREATE FUNCTION tell_change() RETURNS trigger LANGUAGE plpgsql SET search_path = ${SCHEMA}, pg_temp AS $$
   BEGIN PERFORM pg_notify('${CHANGES_CHANNEL}', TG_TABLE_NAME); RETURN NULL; END $$;
-${Object.keys(CHANGES)
-  .map(
-    (table) =>
-      `  CREATE TRIGGER ${table}_changed AFTER INSERT OR UPDATE OR DELETE ON ${table} EXECUTE FUNCTION tell_change();`,
-  )
-  .join('\n')}
+${Object.keys(FIRST_CHANGES).map(toldChange).join('\n')}
 `
 
-export const POSTGRES_MIGRATIONS: readonly Migration[] = [{ sql: FIRST, oldestProgram: 1 }]
+/** Trackers of the version before go on: they know no tokens of administrators, and refuse them. */
+const ADMIN_TOKENS = `
+  CREATE TABLE admin_tokens (
+    name text PRIMARY KEY, role text NOT NULL, hash text NOT NULL UNIQUE, created_at_ms bigint NOT NULL,
+    ends_at_ms bigint NOT NULL
+  );
+${toldChange('admin_tokens')}
+`
+
+function toldChange(table: string): string {
+  return `  CREATE TRIGGER ${table}_changed AFTER INSERT OR UPDATE OR DELETE ON ${table} EXECUTE FUNCTION tell_change();`
+}
+
+export const POSTGRES_MIGRATIONS: readonly Migration[] = [
+  { sql: FIRST, oldestProgram: 1 },
+  { sql: ADMIN_TOKENS, oldestProgram: 1 },
+]
