@@ -28,7 +28,7 @@ export const confirmRestoreCommand = command({
     lines.push(
       `Confirmed: the tracker grants again. Revocations put into force: ${revocations}.`,
       'Nodes that come back within a day are still asked, and what they bring is put into force at once.',
-      'All join tokens of the backup are withdrawn: `shoal admin token create` makes another.',
+      'All tokens of the backup are withdrawn, of nodes and of administrators: `shoal admin token create` makes others.',
     )
     return `${lines.join('\n')}\n`
   },
